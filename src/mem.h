@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * mem: allocation that cannot fail. Out of memory ends the process with a message (abort): every size
+ * that a remote party controls is capped before it comes here, so running out is a fault of the
+ * machine, and a copy that was not answered with 250 is still in the MTA's queue. Any thread.
+ * Everything returned is released with free().
+ */
+#ifndef SPLIT_MEM_H
+#define SPLIT_MEM_H
+
+#include <stddef.h>
+
+/* size bytes, set to zero; size may be 0. */
+void *mem_zalloc(size_t size) __attribute__((warn_unused_result, returns_nonnull));
+
+/* Like realloc(p, count * size), with the multiplication checked. New bytes are not set. */
+void *mem_grow(void *p, size_t count, size_t size)
+    __attribute__((warn_unused_result, returns_nonnull));
+
+char *mem_strdup(const char *s) __attribute__((warn_unused_result, returns_nonnull, nonnull));
+
+/* The first len bytes of s as a string. */
+char *mem_strndup(const char *s, size_t len)
+    __attribute__((warn_unused_result, returns_nonnull, nonnull));
+
+char *mem_printf(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2), warn_unused_result, returns_nonnull, nonnull));
+
+#endif
