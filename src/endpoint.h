@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * endpoint: where to listen and where to connect, as written in the configuration. Pure functions but for
- * endpoint_listen(); any thread.
+ * endpoint: where to listen and where to connect, as written in the configuration. Pure functions
+ * but for endpoint_listen(); any thread.
  */
 #ifndef SPLIT_ENDPOINT_H
 #define SPLIT_ENDPOINT_H
@@ -17,14 +17,14 @@ enum endpoint_kind { ENDPOINT_INET, ENDPOINT_UNIX };
 
 struct endpoint {
     enum endpoint_kind kind;
-    char host[256];    /* inet: name or address, no brackets; "" listens on every address */
-    uint16_t port;     /* inet */
-    bool is_literal;   /* inet: written in brackets: no MX look-up */
-    char path[108];    /* unix */
+    char host[256];  /* inet: name or address, no brackets; "" listens on every address */
+    uint16_t port;   /* inet */
+    bool is_literal; /* inet: written in brackets: no MX look-up */
+    char path[108];  /* unix */
 };
 
-/* A milter or listener socket: "inet:PORT@HOST", "inet:PORT", "inet6:PORT@HOST" (HOST may be in brackets), "unix:/path",
- * "local:/path". `err` lists what is allowed. */
+/* A milter or listener socket: "inet:PORT@HOST", "inet:PORT", "inet6:PORT@HOST" (HOST may be in
+ * brackets), "unix:/path", "local:/path". `err` lists what is allowed. */
 int endpoint_parse_socket(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
@@ -51,8 +51,9 @@ bool endpoint_network_has(const struct endpoint_network *net, const struct socka
     __attribute__((nonnull));
 
 /*
- * Open listening sockets, close-on-exec. A unix socket that nobody listens on is replaced; mode is applied to it. A host name may
- * give several addresses: up to max descriptors go to fds_out. Returns how many, or -1.
+ * Open listening sockets, close-on-exec. A unix socket that nobody listens on is replaced; mode is
+ * applied to it. A host name may give several addresses: up to max descriptors go to fds_out.
+ * Returns how many, or -1.
  */
 int endpoint_listen(const struct endpoint *e, int backlog, unsigned mode, int *fds_out, size_t max,
                     struct err *err) __attribute__((nonnull, warn_unused_result));

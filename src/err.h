@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * err: what went wrong, as text. Every function that can fail takes a `struct err *` as its last
- * argument (never NULL) and returns 0 / -1; the text is set where the fault is seen, with path, peer and
- * errno, and wrapped by callers who know more. Owned by the caller, no allocation. Any thread.
+ * argument (never NULL) and returns 0 / -1; the text is set where the fault is seen, with path,
+ * peer and errno, and wrapped by callers who know more. Owned by the caller, no allocation. Any
+ * thread.
  */
 #ifndef SPLIT_ERR_H
 #define SPLIT_ERR_H
@@ -19,7 +20,6 @@ void err_set_errno(struct err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull));
 
 /* Put "<new text>: " before the present text. */
-void err_wrap(struct err *err, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3), nonnull));
+void err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3), nonnull));
 
 #endif

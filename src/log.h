@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log: one line per event, to syslog or stderr, in Postfix's shape ("splitrelay[PID]: ..."). Set up once
- * by main() before the first thread; afterwards any thread. A line is written whole (one write(2) or
- * one syslog(3)); it is cut at LOG_LINE_MAX bytes. Control characters, DEL and bytes that are not valid UTF-8
- * become '?', so that no remote text can forge a line. Log once, where the decision is made.
+ * log: one line per event, to syslog or stderr, in Postfix's shape ("splitrelay[PID]: ..."). Set up
+ * once by main() before the first thread; afterwards any thread. A line is written whole (one
+ * write(2) or one syslog(3)); it is cut at LOG_LINE_MAX bytes. Control characters, DEL and bytes
+ * that are not valid UTF-8 become '?', so that no remote text can forge a line. Log once, where the
+ * decision is made.
  */
 #ifndef SPLIT_LOG_H
 #define SPLIT_LOG_H
@@ -15,10 +16,11 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /*
- * ident: program name, borrowed for good. target: "syslog" or "stderr". facility: "mail", "daemon", "local0" to
- * "local7", "user" (looked at for syslog only). level: "error", "warning", "info", "debug": lines above it are
- * dropped. Before the first call lines go to stderr at level info. Returns -1 for an unknown word, with `err` saying
- * which are allowed, and leaves everything as it was. May be called again after a reload.
+ * ident: program name, borrowed for good. target: "syslog" or "stderr". facility: "mail", "daemon",
+ * "local0" to "local7", "user" (looked at for syslog only). level: "error", "warning", "info",
+ * "debug": lines above it are dropped. Before the first call lines go to stderr at level info.
+ * Returns -1 for an unknown word, with `err` saying which are allowed, and leaves everything as it
+ * was. May be called again after a reload.
  */
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));

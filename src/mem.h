@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * mem: allocation that cannot fail. Out of memory ends the process with a message (abort): every size
- * that a remote party controls is capped before it comes here, so running out is a fault of the
- * machine, and a copy that was not answered with 250 is still in the MTA's queue. Any thread.
+ * mem: allocation that cannot fail. Out of memory ends the process with a message (abort): every
+ * size that a remote party controls is capped before it comes here, so running out is a fault of
+ * the machine, and a copy that was not answered with 250 is still in the MTA's queue. Any thread.
  * Everything returned is released with free().
  */
 #ifndef SPLIT_MEM_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * process: what the daemons' main() functions have in common: readiness for systemd, and the pid file whose lock
- * is the proof that a daemon runs (a lock dies with its process, a number in a file does not).
+ * process: what the daemons' main() functions have in common: readiness for systemd, and the pid
+ * file whose lock is the proof that a daemon runs (a lock dies with its process, a number in a file
+ * does not).
  */
 #ifndef SPLIT_PROCESS_H
 #define SPLIT_PROCESS_H
@@ -11,11 +12,17 @@
 #include <sys/types.h>
 
 /* sysexits(3), as SPEC fixes them */
-enum { EXIT_OK = 0, EXIT_CHECK_FAILED = 1, EXIT_USAGE = 64, EXIT_UNAVAILABLE = 69, EXIT_CONFIG = 78 };
+enum {
+    EXIT_OK = 0,
+    EXIT_CHECK_FAILED = 1,
+    EXIT_USAGE = 64,
+    EXIT_UNAVAILABLE = 69,
+    EXIT_CONFIG = 78
+};
 
-/* Create or open the file, take a POSIX write lock on it for the life of the process, write the pid. Returns the
- * descriptor (keep it open; closing any descriptor of the file drops the lock) or -1, also when another process
- * has it (`err` names its pid). */
+/* Create or open the file, take a POSIX write lock on it for the life of the process, write the
+ * pid. Returns the descriptor (keep it open; closing any descriptor of the file drops the lock) or
+ * -1, also when another process has it (`err` names its pid). */
 int process_lock(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* The pid of the process that holds the lock: 0 if nobody does, -1 if the file cannot be opened. */

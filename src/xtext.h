@@ -14,15 +14,17 @@
 /* Append text as xtext: bytes outside 33..126, '+' and '=' become "+HH". */
 void xtext_encode(const char *text, size_t len, struct buf *out) __attribute__((nonnull));
 
-/* Append the decoded value. -1 when text is no xtext (RFC 3461: a '+' without two upper-case hexadecimal
- * digits, a byte outside 33..126, '='); lower-case digits are accepted. What was appended is then removed. */
+/* Append the decoded value. -1 when text is no xtext (RFC 3461: a '+' without two upper-case
+ * hexadecimal digits, a byte outside 33..126, '='); lower-case digits are accepted. What was
+ * appended is then removed. */
 int xtext_decode(const char *text, size_t len, struct buf *out)
     __attribute__((nonnull, warn_unused_result));
 
 /* True if text is a valid xtext of at least one character. */
 bool xtext_is_valid(const char *text, size_t len) __attribute__((nonnull));
 
-/* Append "rfc822;<xtext>" for an ASCII address, "utf-8;<utf-8-addr-xtext>" (\x{HEX}) for any other. */
+/* Append "rfc822;<xtext>" for an ASCII address, "utf-8;<utf-8-addr-xtext>" (\x{HEX}) for any other.
+ */
 void xtext_encode_orcpt(const char *address, struct buf *out) __attribute__((nonnull));
 
 #endif

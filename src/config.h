@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config: the configuration as plain data, immutable once loaded. config_file.c reads the file into
+ * it. Strings are owned by the configuration and never NULL; lists have a count. Any thread may
+ * read.
+ */
+#ifndef SPLIT_CONFIG_H
+#define SPLIT_CONFIG_H
+
+#include "endpoint.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_strings {
+    char **items;
+    size_t count;
+};
+
+enum config_filter_method { CONFIG_METHOD_TAG, CONFIG_METHOD_HEADER };
+enum config_mixed_filters { CONFIG_MIXED_TAG, CONFIG_MIXED_DEFER };
+enum config_on_failure { CONFIG_FAIL_TEMPFAIL, CONFIG_FAIL_ACCEPT };
+enum config_protocol { CONFIG_SMTP, CONFIG_LMTP };
+enum config_address {
+    CONFIG_ADDRESS_ORIGINAL,
+    CONFIG_ADDRESS_CANONICAL,
+    CONFIG_ADDRESS_NULL,
+    CONFIG_ADDRESS_FIXED
+};
+
+struct config_log {
+    char *target, *facility, *level;
+};
+
+struct config_milter {
+    struct endpoint socket;
+    char *socket_text; /* as libmilter wants it: "unix:/path", "inet:port@host" */
+    unsigned socket_mode;
+    char *socket_group; /* "" leaves the group alone */
+    char *pid_file; /* locked while splitmilter runs; default: the unix socket's path + ".pid", ""
+                       with inet */
+    struct config_strings canonical_maps, filter_maps, copy_maps; /* table specifications */
+    struct config_strings canonical_classes;
+    enum config_filter_method filter_method;
+    enum config_mixed_filters mixed_filters;
+    char *filter_header;
+    enum config_on_failure on_failure;
+};
+
+struct config_filter {
+    char *name;    /* address_is_tag_name() */
+    char *nexthop; /* "transport:nexthop" */
+    unsigned line; /* in the configuration file */
+};
+
+struct config_relay {
+    struct endpoint *listen;
+    size_t listen_count;
+    char *hostname; /* never "" after loading: the system's name by default */
+    char *spool_directory;
+    struct endpoint_network *trusted_networks;
+    size_t trusted_network_count;
+    uint64_t message_size_limit_bytes;
+    unsigned max_connections;
+    uint64_t min_free_space_bytes;
+};
+
+struct config_destination {
+    char *name;                /* address_is_tag_name() */
+    struct endpoint *relay_to; /* tried in order, at least one */
+    size_t relay_to_count;
+    enum config_protocol protocol;
+    unsigned concurrency;          /* connections at once, >= 1 */
+    enum config_address recipient; /* ORIGINAL, CANONICAL or FIXED */
+    char *recipient_address;       /* with FIXED */
+    enum config_address sender;    /* ORIGINAL, NULL or FIXED */
+    char *sender_address;          /* with FIXED */
+    unsigned retry_min_s, retry_max_s, max_age_s;
+    unsigned connect_timeout_ms, command_timeout_ms;
+    unsigned line;
+};
+
+struct config {
+    char *path;
+    char *tag_domain; /* lower case */
+    char *recipient_delimiter;
+    struct config_log log;
+    struct config_milter milter;
+    struct config_filter *filters;
+    size_t filter_count;
+    struct config_relay relay;
+    struct config_destination *destinations;
+    size_t destination_count;
+};
+
+void config_free(struct config *c);
+
+/* NULL if there is none. Names are compared without case. */
+const struct config_filter *config_find_filter(const struct config *c, const char *name)
+    __attribute__((nonnull));
+const struct config_destination *config_find_destination(const struct config *c, const char *name)
+    __attribute__((nonnull));
+
+/*
+ * The filter with this nexthop, written as in a transport map ("smtp:host:25"). An exact match wins
+ * (case of transport and host is ignored); else brackets around the host and a missing port (25)
+ * make no difference. NULL if there is none.
+ */
+const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lookup: in which order an address is searched in a list of tables, as Postfix does it: key by
+ * key, and for each key table by table; the first answer wins. Tables that take the whole address
+ * are asked with the first key only. Keys are folded (address_fold()). Any thread.
+ */
+#ifndef SPLIT_LOOKUP_H
+#define SPLIT_LOOKUP_H
+
+#include "address.h"
+#include "table.h"
+
+struct lookup_list {
+    struct table **tables; /* owned by the list */
+    size_t count;
+};
+
+/* Open the tables of `specs`, in order. -1: nothing stays open. */
+int lookup_open(struct lookup_list *list, char *const *specs, size_t count, struct err *err)
+    __attribute__((nonnull(1, 4), warn_unused_result));
+void lookup_close(struct lookup_list *list) __attribute__((nonnull));
+
+/*
+ * As transport(5): user+ext@domain, user@domain, domain, .parent for every parent domain, "*".
+ * delimiter: recipient_delimiter, "" for none (a set of characters, the first one found splits, as
+ * Postfix does it).
+ */
+enum table_result lookup_transport(const struct lookup_list *list, struct table_scratch *s,
+                                   const struct address *a, const char *delimiter,
+                                   struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * As canonical(5): user+ext@domain, user@domain (the extension is carried over), @domain (a result
+ * "@other" keeps the local part as the client sent it). On TABLE_FOUND *out is the new address. A
+ * result that is no address with domain is TABLE_FAILED.
+ */
+enum table_result lookup_canonical(const struct lookup_list *list, struct table_scratch *s,
+                                   const struct address *a, const char *delimiter,
+                                   struct address *out, struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

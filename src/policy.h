@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * policy: what happens to the recipients of a message. Pure: recipients and tables in, envelope
+ * changes out; no I/O but that of the tables, no clock, no state between messages.
+ * milter/callbacks.c only translates the outcome for libmilter, `splitctl explain` prints it. A
+ * policy is immutable and may be used by any number of threads, each with its own table_scratch.
+ */
+#ifndef SPLIT_POLICY_H
+#define SPLIT_POLICY_H
+
+#include "config.h"
+#include "dsn.h"
+#include "lookup.h"
+
+#include <stdbool.h>
+
+#define POLICY_RECIPIENTS_MAX 50000 /* per message; further ones get 452 4.5.3 */
+
+struct policy;
+
+/*
+ * Open the tables that `config` names; config is borrowed for the policy's life. NULL with `err`: a
+ * table that cannot be opened, or a result in it that names nothing declared, as "PATH:LINE: ...".
+ */
+struct policy *policy_open(const struct config *config, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void policy_close(struct policy *p);
+
+/* An SMTP answer. code 0: go on. */
+struct policy_reply {
+    int code;             /* 250.., 450.., 550.. */
+    const char *enhanced; /* "5.7.1" */
+    const char *text;     /* static */
+};
+
+/* Which table decided, for explain; empty strings and 0 if none did. */
+struct policy_reason {
+    char *table, *key, *value; /* owned */
+    char *path;                /* owned, "" for tables without file */
+    unsigned line;
+};
+
+/* The decision about one recipient. Owned by the caller: policy_decision_clear(). */
+struct policy_decision {
+    char *rcpt;     /* RCPT TO exactly as the client sent it, <> included: the string to delete */
+    char *original; /* the same as address */
+    char *final;    /* where it ends: the canonical address, or original */
+    struct dsn dsn;
+    bool is_rewritten;                  /* final differs from original */
+    const struct config_filter *filter; /* NULL: none */
+    const struct config_destination *
+        *copies; /* in the order of the table; owned array, borrowed items */
+    size_t copy_count;
+    struct policy_reply reply; /* code != 0: refuse this recipient with it */
+    struct err failure; /* "" or why a table failed (then reply is 451 4.3.0, or the recipient stays
+                           unchanged) */
+    struct policy_reason canonical_reason, filter_reason, copy_reason;
+};
+
+/*
+ * Decide about one recipient. rcpt: the path of RCPT TO; words: its ESMTP words (NULL-terminated
+ * list, or NULL). Always fills *out. reply is 550 5.7.1  inside the tag domain 550 5.1.3  needs a
+ * tag and cannot carry one 451 4.3.0  a table failed and on_failure is tempfail
+ */
+void policy_decide(const struct policy *p, struct table_scratch *s, const char *rcpt,
+                   char *const *words, struct policy_decision *out)
+    __attribute__((nonnull(1, 2, 3, 5)));
+void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));
+
+/*
+ * May `next` join the recipients accepted before it? Only mixed_filters = "defer" says no:
+ * 451 4.5.3 when its filter differs from theirs. Otherwise code 0.
+ */
+struct policy_reply policy_admit(const struct policy *p, const struct policy_decision *accepted,
+                                 size_t count, const struct policy_decision *next)
+    __attribute__((nonnull(1, 4)));
+
+struct policy_add {
+    char *address; /* without <> */
+    char *words;   /* ESMTP words, "" for none; only NOTIFY and ORCPT */
+};
+
+/* The envelope changes of one message, to be made in this order: all additions, the header, all
+ * deletions. */
+struct policy_plan {
+    struct policy_add *adds;
+    size_t add_count;
+    const char **deletes; /* exact strings of RCPT TO, borrowed from the decisions */
+    size_t delete_count;
+    const char *header_name; /* NULL: no header is added; borrowed from the configuration */
+    const char *header_value;
+    struct policy_reply reply; /* code != 0: refuse the message with it, change nothing */
+};
+
+/* Compute the changes for the accepted recipients. Decisions with a failure are left alone. */
+void policy_plan(const struct policy *p, const struct policy_decision *decisions, size_t count,
+                 struct policy_plan *out) __attribute__((nonnull(1, 4)));
+void policy_plan_clear(struct policy_plan *plan) __attribute__((nonnull));
+
+/* Append the log line of one recipient behind its queue id: "to=<a@b>, canonical=<c@d>,
+ * filter=secondary, copy=archive,newmail"; parts that do not apply are left out. Appends nothing
+ * when nothing was decided. */
+void policy_log_line(const struct policy_decision *d, struct buf *out) __attribute__((nonnull));
+
+#endif

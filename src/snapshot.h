@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * snapshot: one immutable state of configuration and tables, with a reference count. A connection
+ * takes a reference when it begins and uses only that; a reload builds a new snapshot beside the
+ * traffic and swaps it in.
+ */
+#ifndef SPLIT_SNAPSHOT_H
+#define SPLIT_SNAPSHOT_H
+
+#include "config.h"
+#include "err.h"
+#include "policy.h"
+
+#include <pthread.h>
+
+struct snapshot {
+    struct config *config;
+    struct policy *policy; /* NULL when loaded without tables */
+    unsigned refs;         /* atomic, private */
+};
+
+enum snapshot_parts { SNAPSHOT_CONFIG_ONLY, SNAPSHOT_WITH_TABLES };
+
+/* Load the file and, if asked for, its tables; the caller has one reference. NULL with `err`. */
+struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void snapshot_unref(struct snapshot *s);
+
+/* The place where the current snapshot is published. */
+struct snapshot_slot {
+    pthread_mutex_t lock;
+    struct snapshot *current;
+};
+
+/* Takes over the caller's reference. */
+void snapshot_slot_init(struct snapshot_slot *slot, struct snapshot *first)
+    __attribute__((nonnull));
+void snapshot_slot_clear(struct snapshot_slot *slot) __attribute__((nonnull));
+
+/* A new reference to the current snapshot; snapshot_unref() it. */
+struct snapshot *snapshot_slot_get(struct snapshot_slot *slot)
+    __attribute__((nonnull, warn_unused_result, returns_nonnull));
+
+/* Publish `next` (its reference is taken over) and drop the former. */
+void snapshot_slot_swap(struct snapshot_slot *slot, struct snapshot *next) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * table: one lookup table, of any type of splitmilter.conf(5), behind one interface. A table is
+ * immutable once open and may be searched by any number of threads at a time; whatever a look-up
+ * needs to write lives in the caller's table_scratch. Which keys are tried for an address is the
+ * business of lookup.h.
+ */
+#ifndef SPLIT_TABLE_H
+#define SPLIT_TABLE_H
+
+#include "buf.h"
+#include "err.h"
+
+#include <stdbool.h>
+
+struct table;
+
+/* Working memory of one connection (pcre2 match data and the like). Not shared between threads at a
+ * time. */
+struct table_scratch;
+
+enum table_result {
+    TABLE_FOUND,
+    TABLE_NOT_FOUND,
+    TABLE_FAILED, /* the table cannot be read now, or its answer is no answer: on_failure decides */
+};
+
+/* What a look-up found, and what decided (for `splitctl explain`). */
+struct table_match {
+    struct buf value;          /* the result, with substitutions made */
+    struct buf key;            /* the key that was found; for pcre and regexp the pattern's text */
+    const struct table *table; /* borrowed; table_spec() names it */
+    unsigned line;             /* line of the source file, 0 where the type has no lines */
+};
+
+void table_match_init(struct table_match *m) __attribute__((nonnull));
+void table_match_clear(struct table_match *m) __attribute__((nonnull));
+
+struct table_scratch *table_scratch_new(void) __attribute__((returns_nonnull, warn_unused_result));
+void table_scratch_free(struct table_scratch *s);
+
+/*
+ * Open "type:argument": inline:{ key=value, { key = text } }, static:value, texthash:/path,
+ * pcre:/path. Files are read here and now, whole. NULL with `err`: an unknown type (with the list
+ * of known ones; hash: and btree: with the advice to use texthash: on the same source, or lmdb:),
+ * or a fault in a file as "PATH:LINE: what is wrong". Faults that Postfix only warns about and
+ * skips (a line without value, a duplicate key) are logged as warnings with PATH:LINE and skipped
+ * just so. A texthash holds no more memory than its file's size plus 64 bytes a line.
+ */
+struct table *table_open(const char *spec, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void table_close(struct table *t);
+
+/* The specification it was opened with. */
+const char *table_spec(const struct table *t) __attribute__((nonnull));
+
+/* The file that the lines of table_match count in, or NULL. */
+const char *table_path(const struct table *t) __attribute__((nonnull));
+
+/* True for types that get the whole address, once (pcre, regexp, socketmap), not its parts. */
+bool table_takes_whole_address(const struct table *t) __attribute__((nonnull));
+
+/*
+ * Look up one key. The caller has folded it to lower case; pcre matches as its flags say. On
+ * TABLE_FOUND `m` is filled (its buffers are overwritten), on TABLE_FAILED `err` is set.
+ */
+enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
+                             struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Call fn for every result that can be seen without a look-up (all values of inline, static,
+ * texthash; values of pcre that have no substitutions), until it returns non-zero. line is 0 where
+ * there are no lines. Returns what fn returned last, 0 otherwise.
+ */
+int table_each_value(const struct table *t,
+                     int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                     void *ctx) __attribute__((nonnull(1, 2)));
+
+#endif
