@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue: where copies wait between the MTA and their destination. An interface: `struct queue_ops`
+ * is what a queue has to be able to do (put, next, done, later, dead); spool_queue.c is the
+ * embedded implementation on the spool directory, a replicated one can join it. The server puts,
+ * the delivery workers take; both know only this header. All functions may be called from any
+ * thread.
+ *
+ * A *message* is one SMTP transaction from the MTA; a *copy* is that message for one destination,
+ * with the recipients of that destination. Each copy has its own id and its own fate.
+ */
+#ifndef SPLIT_QUEUE_H
+#define SPLIT_QUEUE_H
+
+#include "err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define QUEUE_ID_SIZE 24      /* bytes of a copy id with NUL; [0-9A-Za-z]+, increasing in time */
+#define QUEUE_REASON_SIZE 240 /* bytes of a recipient's last reason with NUL */
+#define QUEUE_RECIPIENTS_MAX 2000 /* per message */
+
+enum queue_recipient_state {
+    QUEUE_PENDING = 'q',
+    QUEUE_SENT = 's', /* accepted by the destination: never sent again */
+    QUEUE_DEAD = 'd', /* refused for good; the copy goes to the dead-letter queue when no recipient
+                         is pending any more */
+};
+
+struct queue_recipient {
+    char *address; /* without suffix, as the MTA gave it */
+    char *orcpt;   /* "rfc822;xtext", "" if there is none */
+    enum queue_recipient_state state;
+    char reason[QUEUE_REASON_SIZE]; /* of the last attempt, "" before it; printable */
+};
+
+/* What is known of a message from its SMTP transaction. Strings are never NULL, "" where unknown.
+ */
+struct queue_message {
+    char *sender; /* "" is the null sender */
+    char *client_name, *client_addr, *helo,
+        *protocol;           /* of the original client (XFORWARD), else of the MTA */
+    char *mta_queue_id;      /* XFORWARD IDENT */
+    bool is_8bit;            /* BODY=8BITMIME */
+    bool is_utf8;            /* SMTPUTF8 */
+    struct timespec arrival; /* CLOCK_REALTIME at MAIL */
+    uint64_t size_bytes;     /* of the content as received; set by commit */
+};
+
+/* One copy of a message that is being put. */
+struct queue_new_copy {
+    const char *destination;
+    struct queue_recipient *recipients;
+    size_t recipient_count;
+    bool is_dead;           /* commit it to the dead-letter queue (recipients' reason says why) */
+    char id[QUEUE_ID_SIZE]; /* filled in by begin */
+};
+
+/* A copy in a worker's hands. Owned by the queue; valid until it is given back by done, later or
+ * dead. */
+struct queue_copy {
+    char id[QUEUE_ID_SIZE];
+    const char *destination;
+    struct queue_message message;
+    struct queue_recipient *recipients;
+    size_t recipient_count;
+    unsigned attempts; /* that failed before */
+    int content_fd; /* the content as the MTA sent it (dot-unstuffed, CRLF lines): content_offset ..
+                       + size_bytes; pread only */
+    uint64_t content_offset;
+};
+
+enum queue_put_status {
+    QUEUE_PUT_OK,
+    QUEUE_PUT_FULL,  /* no space (ENOSPC, EDQUOT, min_free_space): 452 4.3.1 */
+    QUEUE_PUT_FAULT, /* any other local fault: 451 4.3.0 */
+};
+
+struct queue;
+struct queue_put; /* a message being received */
+
+struct queue_ops {
+    /* Would a message of this size (0: unknown) find room now? */
+    enum queue_put_status (*has_room)(struct queue *q, uint64_t size_bytes, struct err *err);
+
+    /* Begin a message with its copies (borrowed until commit or abort; ids are filled in). */
+    enum queue_put_status (*put_begin)(struct queue *q, const struct queue_message *message,
+                                       struct queue_new_copy *copies, size_t copy_count,
+                                       struct queue_put **out, struct err *err);
+    enum queue_put_status (*put_data)(struct queue_put *p, const void *data, size_t len,
+                                      struct err *err);
+    /* On QUEUE_PUT_OK every copy is on stable storage and will be handed out by next. In each case
+     * p is released. Blocks for the sync. */
+    enum queue_put_status (*put_commit)(struct queue_put *p, struct err *err);
+    void (*put_abort)(struct queue_put *p);
+
+    /*
+     * The next copy of this destination that is due, or NULL when none became due within wait_ms,
+     * or on queue_wake. Oldest first, roughly. A copy is in one worker's hands at a time.
+     * *backlog_out: more copies are due right now.
+     */
+    struct queue_copy *(*next)(struct queue *q, const char *destination, unsigned wait_ms,
+                               bool *backlog_out);
+
+    /* Give a copy back. Recipients' states and reasons are taken from the copy.
+       done: no recipient is pending: removed, or moved to the dead-letter queue if a recipient is
+       QUEUE_DEAD. later: attempts counts one up, next handed out at `when` (CLOCK_REALTIME
+       seconds). dead: all pending recipients become QUEUE_DEAD, then as done. release: as if it had
+       never been taken (no attempt is counted); recorded states are kept. */
+    void (*done)(struct queue *q, struct queue_copy *c);
+    void (*later)(struct queue *q, struct queue_copy *c, time_t when);
+    void (*dead)(struct queue *q, struct queue_copy *c);
+    void (*release)(struct queue *q, struct queue_copy *c);
+
+    /* Make deferred copies due now: one (destination may be NULL: searched), or with id NULL all of
+       a destination (NULL: of all). Returns how many copies (or, for whole queues, how many groups)
+       it moved; -1 with err. */
+    long (*retry)(struct queue *q, const char *destination, const char *id, struct err *err);
+
+    /* Wake every next() of this destination (NULL: of all); they return NULL. */
+    void (*wake)(struct queue *q, const char *destination);
+    void (*close)(struct queue *q);
+};
+
+/* Implementations begin with this. */
+struct queue {
+    const struct queue_ops *ops;
+};
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * session: one SMTP or LMTP conversation as a server (RFC 5321, 2033): copies in, queue_put out.
+ * Knows nothing of sockets but its stream. Extensions: PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN,
+ * ENHANCEDSTATUSCODES, XFORWARD.
+ */
+#ifndef SPLIT_SESSION_H
+#define SPLIT_SESSION_H
+
+#include "../snapshot.h"
+#include "../stream.h"
+#include "queue.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct session_options {
+    struct snapshot *snapshot; /* borrowed for the session */
+    struct queue *queue;
+    const char *client_addr; /* of the MTA, "127.0.0.1", "unix" */
+    unsigned client_port;
+    bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting
+                      */
+    const atomic_bool *is_stopping; /* say 421 instead of waiting for the next command */
+    unsigned
+        command_timeout_ms; /* for each command line and each block of data (RFC 5321 4.5.3.2.7) */
+};
+
+/* Serve until QUIT, a fault or the end. The stream stays the caller's. */
+void session_run(struct stream *stream, const struct session_options *options)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * trace: the two header fields that splitrelay puts above a copy. Made at delivery from what the
+ * queue keeps, the same at each attempt.
+ */
+#ifndef SPLIT_TRACE_H
+#define SPLIT_TRACE_H
+
+#include "../buf.h"
+#include "queue.h"
+
+/* Append "Received: ...CRLF" (RFC 5321 4.4, folded, with the MTA's queue id in a comment) and
+ * "X-Split-Copy: destination=NAME; id=COPYID; host=HOSTNAME CRLF". Text from outside is reduced to
+ * what a header may hold. */
+void trace_header(const struct queue_copy *c, const char *hostname, struct buf *out)
+    __attribute__((nonnull));
+
+#endif
