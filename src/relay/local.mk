@@ -1,0 +1,1 @@
+# splitrelay: everything but main() is a library, for the tests and for splitctl.
