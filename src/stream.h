@@ -17,7 +17,7 @@
 
 enum stream_status {
     STREAM_OK,
-    STREAM_EOF,      /* the peer closed in an orderly way */
+    STREAM_EOF,      /* the peer closed or reset the connection */
     STREAM_TIMEOUT,  /* the deadline passed */
     STREAM_TOO_LONG, /* a line longer than the caller allows; its start is in the buffer, the rest
                         still unread */
@@ -62,6 +62,15 @@ enum stream_status stream_read_line(struct stream *s, struct buf *line, size_t m
 enum stream_status stream_read(struct stream *s, void *data, size_t size, size_t *len_out)
     __attribute__((nonnull, warn_unused_result));
 
+/*
+ * The same without copying: *data_out points to what is in the input buffer, filled first if it is
+ * empty. It stays there, and valid, until stream_consume() takes the first len bytes of it (for
+ * readers that find out only by looking where their part ends), or another read.
+ */
+enum stream_status stream_peek(struct stream *s, const char **data_out, size_t *len_out)
+    __attribute__((nonnull, warn_unused_result));
+void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
+
 /* Input that can be read without waiting is in the buffer (so replies may be held back:
  * PIPELINING). */
 bool stream_has_input(const struct stream *s) __attribute__((nonnull));
@@ -77,7 +86,9 @@ enum stream_status stream_flush(struct stream *s) __attribute__((nonnull, warn_u
  * connection. */
 bool stream_is_stale(struct stream *s) __attribute__((nonnull));
 
-/* Wake up the owner: its present and next reads end with STREAM_EOF. From any thread. */
+/* Wake up the owner: its reads end with STREAM_EOF once what is in the input buffer is used up, and
+ * so do writes that would have to wait for the peer; others go on (a last reply). From any thread.
+ */
 void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
 
 int stream_errno(const struct stream *s) __attribute__((nonnull));
