@@ -1,7 +1,11 @@
 # The core library: everything that all three programs share. One module a line, in alphabetical order.
 noinst_LIBRARIES += libsplit.a
-libsplit_a_SOURCES = \
-	%D%/buf.c %D%/buf.h \
-	%D%/err.c %D%/err.h \
-	%D%/mem.c %D%/mem.h \
-	%D%/stream.c %D%/stream.h
+libsplit_a_SOURCES =
+libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
+libsplit_a_SOURCES += %D%/err.c %D%/err.h
+libsplit_a_SOURCES += %D%/log.c %D%/log.h
+libsplit_a_SOURCES += %D%/mem.c %D%/mem.h
+libsplit_a_SOURCES += %D%/process.c %D%/process.h
+libsplit_a_SOURCES += %D%/stream.c %D%/stream.h
+libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
+libsplit_a_SOURCES += %D%/xtext.c %D%/xtext.h

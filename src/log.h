@@ -2,9 +2,10 @@
 /*
  * log: one line per event, to syslog or stderr, in Postfix's shape ("splitrelay[PID]: ..."). Set up
  * once by main() before the first thread; afterwards any thread. A line is written whole (one
- * write(2) or one syslog(3)); it is cut at LOG_LINE_MAX bytes. Control characters, DEL and bytes
- * that are not valid UTF-8 become '?', so that no remote text can forge a line. Log once, where the
- * decision is made.
+ * write(2) or one syslog(3)); it is cut at LOG_LINE_MAX bytes. Control characters (C0, DEL, C1),
+ * U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no remote
+ * text can forge a line. Warnings begin with "warning: ", errors with "error: ". Log once, where
+ * the decision is made. errno stays as it was.
  */
 #ifndef SPLIT_LOG_H
 #define SPLIT_LOG_H

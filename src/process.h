@@ -25,7 +25,8 @@ enum {
  * -1, also when another process has it (`err` names its pid). */
 int process_lock(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* The pid of the process that holds the lock: 0 if nobody does, -1 if the file cannot be opened. */
+/* The pid of the process that holds the lock: 0 if nobody does, -1 with `err` if that cannot be
+ * found out (the file cannot be opened). Never for the holder itself: it would lose the lock. */
 pid_t process_lock_owner(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
