@@ -1,7 +1,57 @@
+# SPDX-License-Identifier: ISC
 # Check programs test_<module>.c, fuzzers fuzz_<parser>.c, integration tests it_<behaviour>.py.
-AM_TESTS_ENVIRONMENT = SPLIT_BUILD_DIR='$(abs_top_builddir)'; export SPLIT_BUILD_DIR;
+AM_TESTS_ENVIRONMENT = \
+	SPLIT_BUILD_DIR='$(abs_top_builddir)'; export SPLIT_BUILD_DIR; \
+	SPLIT_SOURCE_DIR='$(abs_top_srcdir)'; export SPLIT_SOURCE_DIR; \
+	PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE;
 TEST_EXTENSIONS = .py
 PY_LOG_COMPILER = python3
+
+# Integration tests, the longest first.
+INTEGRATION_TESTS = \
+	%D%/it_rig.py
+TESTS += $(INTEGRATION_TESTS)
+EXTRA_DIST += \
+	$(INTEGRATION_TESTS) \
+	%D%/rig/__init__.py \
+	%D%/rig/base.py \
+	%D%/rig/client.py \
+	%D%/rig/daemons.py \
+	%D%/rig/guardian.py \
+	%D%/rig/postfix.py \
+	%D%/rig/sink.py \
+	%D%/rig/tap.py \
+	%D%/rig/tools.py \
+	%D%/tsan.supp
+
+# No-op milters to compare with; `./dev bench' builds them.
+EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope
+%C%_bench_noop_all_SOURCES = %D%/bench/noop_all.c
+%C%_bench_noop_all_LDADD = $(MILTER_LIBS)
+%C%_bench_noop_envelope_SOURCES = %D%/bench/noop_envelope.c
+%C%_bench_noop_envelope_LDADD = $(MILTER_LIBS)
+bench-programs: $(EXTRA_PROGRAMS)
+.PHONY: bench-programs
+CLEANFILES += $(EXTRA_PROGRAMS)
+
+# With --enable-fuzzers a fuzzer brings libFuzzer's main(); otherwise make check has it replay tests/corpus/NAME.
+# fuzz_NAME.c defines LLVMFuzzerTestOneInput(); its lines here, in alphabetical order:
+#   FUZZERS += %D%/fuzz_NAME
+#   %C%_fuzz_NAME_SOURCES = %D%/fuzz_NAME.c $(FUZZ_MAIN)
+#   %C%_fuzz_NAME_LDFLAGS = $(FUZZ_LINK)
+#   %C%_fuzz_NAME_LDADD = $(FUZZ_LIBS)
+if ENABLE_FUZZERS
+FUZZ_MAIN =
+FUZZ_LINK = -fsanitize=fuzzer
+else
+FUZZ_MAIN = %D%/fuzz_replay.c
+FUZZ_LINK =
+endif
+FUZZ_LIBS = libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
+FUZZERS =
+check_PROGRAMS += $(FUZZERS)
+TESTS += $(FUZZERS)
+
 AM_CFLAGS += $(CHECK_CFLAGS)
 EXTRA_DIST += %D%/unit.h
 UNIT_TESTS =

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: ISC
+"""The integration-test rig: private Postfix instances, servers that record, clients that say exactly what they are told.
+
+    import rig
+
+    def test_something(r):                  # r: a fresh rig.Rig, cleaned up afterwards whatever happens
+        sink = rig.Sink(r, "mailbox")
+        pf = rig.Postfix(r, "front", {"relayhost": sink.bracketed})
+        pf.start()
+        rig.send(pf.address, "s@sender.test", [("a@example.com", "NOTIFY=NEVER")], b"Subject: x\r\n\r\ntext\r\n")
+        txn = sink.wait(1)[0]
+        assert txn.rcpts[0].params == ["NOTIFY=NEVER"]
+
+    if __name__ == "__main__":
+        rig.main()                          # runs all test_* functions; exit 0, 1, or 77 when everything was skipped
+
+Where `setup(r)` is defined in the test file it runs once, and what it returns is handed to each test instead of r.
+
+Environment: SPLIT_BUILD_DIR (where the programs are; make check sets it), SPLIT_TIME_FACTOR (all waits are multiplied by
+it; sanitizer runs set it), SPLIT_KEEP=1 (leave the directory of a failed test), TMPDIR.
+
+Needs root, because postfix(1) does: an ordinary user who may run sudo without a password is helped, others get a SKIP.
+"""
+
+from .base import (  # noqa: F401
+    Failure,
+    Rig,
+    Session,
+    Skip,
+    TIME_FACTOR,
+    main,
+    need_root,
+    need_tools,
+    wait_for,
+)
+from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F401
+from .daemons import Daemon, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
+from .postfix import Postfix  # noqa: F401
+from .sink import CLOSE, HANG, Rcpt, Sink, Transaction  # noqa: F401
+from .tap import Tap  # noqa: F401
+from .tools import SmtpSink, smtp_source  # noqa: F401

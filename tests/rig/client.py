@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: ISC
+"""An SMTP client that sends exactly the words it is given."""
+
+import re
+import socket
+from dataclasses import dataclass
+
+from .base import TIME_FACTOR
+
+
+class SmtpError(AssertionError):
+    """An unexpected reply, or none."""
+
+
+@dataclass
+class Reply:
+    """code: int; lines: texts after the code, without line ends."""
+
+    code: int
+    lines: list
+
+    def __str__(self):
+        return f"{self.code} {' / '.join(self.lines)}"
+
+
+def quote_message(content):
+    """Content with dots doubled and the final dot: what goes over the wire after 354. A missing last CRLF is added."""
+    if content and not content.endswith(b"\r\n"):
+        content += b"\r\n"
+    if b"\r\n." in content or content.startswith(b"."):
+        content = re.sub(rb"(\A|\r\n)\.", rb"\1..", content)
+    return content + b".\r\n"
+
+
+class SmtpClient:
+    """address: (host, port) or the path of a unix socket. Every command method returns the Reply, whatever it is."""
+
+    def __init__(self, address, helo="client.test", timeout=60, lmtp=False):
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.settimeout(timeout * TIME_FACTOR)
+        self.sock.connect(address)
+        self.file = self.sock.makefile("rb")
+        self.greeting = self.read()
+        self.extensions = []
+        if helo and self.greeting.code == 220:
+            reply = self.cmd(f"{'LHLO' if lmtp else 'EHLO'} {helo}")
+            self.extensions = reply.lines[1:]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc):
+        self.close()
+
+    def read(self):
+        lines = []
+        while True:
+            line = self.file.readline(65536)
+            if not line.endswith(b"\n"):
+                raise SmtpError(f"connection closed by the server after {lines!r} {line!r}")
+            text = line.decode("utf-8", "replace").rstrip("\r\n")
+            if not re.match(r"\d{3}([ -]|$)", text):
+                raise SmtpError(f"not an SMTP reply: {text!r}")
+            lines.append(text[4:])
+            if text[3:4] != "-":
+                return Reply(int(text[:3]), lines)
+
+    def write(self, data):
+        """Bytes as they are, or a text as UTF-8."""
+        self.sock.sendall(data.encode() if isinstance(data, str) else data)
+
+    def cmd(self, line):
+        self.write(line + "\r\n")
+        return self.read()
+
+    def mail(self, sender, params=""):
+        return self.cmd(f"MAIL FROM:<{sender}>{' ' if params else ''}{params}")
+
+    def rcpt(self, recipient, params=""):
+        return self.cmd(f"RCPT TO:<{recipient}>{' ' if params else ''}{params}")
+
+    def data(self, content):
+        """DATA and the content; the reply to the final dot, or the refusal of DATA."""
+        reply = self.cmd("DATA")
+        if reply.code != 354:
+            return reply
+        self.write(quote_message(content))
+        return self.read()
+
+    def quit(self):
+        reply = self.cmd("QUIT")
+        self.close()
+        return reply
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+def send(address, sender, recipients, content, mail_params="", helo="client.test", lmtp=False, timeout=60):
+    """One message; every reply must be positive. recipients: addresses, or (address, parameters). Returns the last reply."""
+    with SmtpClient(address, helo=helo, lmtp=lmtp, timeout=timeout) as c:
+        replies = [("MAIL", c.mail(sender, mail_params))]
+        for rcpt in recipients:
+            name, params = (rcpt, "") if isinstance(rcpt, str) else rcpt
+            replies.append((f"RCPT {name}", c.rcpt(name, params)))
+        for what, reply in replies:
+            if reply.code != 250:
+                raise SmtpError(f"{what}: {reply}")
+        reply = c.data(content)
+        if reply.code != 250:
+            raise SmtpError(f"end of data: {reply}")
+        c.quit()
+        return reply

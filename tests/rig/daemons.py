@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: ISC
+"""Starts the programs under test with a configuration text, and watches how they end."""
+
+import glob
+import os
+import re
+import signal
+import socket
+import subprocess
+
+from .base import Failure, Skip, TIME_FACTOR, wait_for
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def build_directory():
+    """Where the programs are: SPLIT_BUILD_DIR, or build/build of the checkout."""
+    return os.environ.get("SPLIT_BUILD_DIR") or os.path.join(TOP, "build", "build")
+
+
+def program(name):
+    """Path of a built program, or Skip."""
+    top = build_directory()
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        for path in glob.glob(os.path.join(top, pattern)):
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+    raise Skip(f"{name} is not built in {top}")
+
+
+def sanitizer_environment(rig, name):
+    """Sanitizers write to files of the rig, which fail the test; harmless without sanitizers."""
+    env = dict(os.environ)
+    log = os.path.join(rig.sanitizer_directory, name)
+    for variable, options in (
+        ("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1:exitcode=99"),
+        ("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1:exitcode=99"),
+        ("LSAN_OPTIONS", "exitcode=99"),
+        ("TSAN_OPTIONS", "halt_on_error=0:exitcode=99:second_deadlock_stack=1"),
+    ):
+        given = env.get(variable)
+        env[variable] = ":".join(filter(None, [options, given, f"log_path={log}"]))
+    return env
+
+
+class Daemon:
+    """A process in a session of its own; what it writes goes to `log_path`."""
+
+    def __init__(self, rig, name, argv, env=None):
+        self.rig = rig
+        self.name = name
+        self.argv = argv
+        self.env = sanitizer_environment(rig, name)
+        self.env.update(env or {})
+        self.log_path = rig.path(f"{name}.log")
+        self.popen = None
+        rig.show_on_failure(f"log of {name}", self.log_path)
+        rig.on_close(self._close)
+        rig.on_success(self._check)
+
+    def start(self, ready=None, seconds=10):
+        """Start it; ready() says whether it serves."""
+        with open(self.log_path, "ab") as log:
+            self.popen = subprocess.Popen(
+                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True
+            )
+        self.rig.session.record_process(self.popen.pid, self.name)
+        if ready:
+            wait_for(lambda: self._alive() and ready(), seconds, f"{self.name} to serve", self.log)
+        return self
+
+    def _alive(self):
+        status = self.popen.poll()
+        if status is not None:
+            raise Failure(f"{self.name} ended with {status}:\n{self.log()}")
+        return True
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    @property
+    def running(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def log_lines(self, pattern):
+        found = re.compile(pattern)
+        return [ln for ln in self.log().split("\n") if found.search(ln)]
+
+    def wait_log(self, pattern, seconds=15, count=1):
+        def there():
+            lines = self.log_lines(pattern)
+            return lines if len(lines) >= count else None
+
+        return wait_for(there, seconds, f"{count} lines /{pattern}/ in the log of {self.name}", self.log)
+
+    def signal(self, number):
+        os.kill(self.popen.pid, number)
+
+    def kill(self):
+        """SIGKILL, and gone."""
+        if self.running:
+            self.popen.kill()
+        self.popen.wait(timeout=20)
+
+    def stop(self, seconds=20):
+        """SIGTERM; the exit status must be 0."""
+        if not self.running:
+            return
+        self.popen.terminate()
+        try:
+            status = self.popen.wait(timeout=seconds * TIME_FACTOR)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Failure(f"{self.name} was still there {seconds * TIME_FACTOR:.0f} s after SIGTERM:\n{self.log()[-2000:]}") from None
+        if status != 0:
+            raise Failure(f"{self.name} ended with {status} after SIGTERM:\n{self.log()[-4000:]}")
+
+    def _check(self):
+        if self.popen is not None and self.popen.poll() not in (None, 0, -signal.SIGKILL):
+            raise Failure(f"{self.name} ended with {self.popen.returncode}:\n{self.log()[-4000:]}")
+
+    def _close(self):
+        if self.popen is not None:
+            self.stop()
+
+    def rss_kb(self):
+        """Resident memory now, in kB."""
+        with open(f"/proc/{self.popen.pid}/status", encoding="ascii") as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+def accepts(address):
+    """Whether somebody listens there: (host, port) or the path of a unix socket."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as s:
+        s.settimeout(2)
+        try:
+            s.connect(address)
+            return True
+        except OSError:
+            return False
+
+
+def start_splitmilter(rig, configuration, address, name="splitmilter", env=None):
+    """configuration: the text; address: where its milter socket will be ((host, port) or path), awaited."""
+    path = rig.write(f"{name}.conf", configuration)
+    daemon = Daemon(rig, name, [program("splitmilter"), "-c", path], env)
+    daemon.configuration_path = path
+    return daemon.start(lambda: accepts(address))
+
+
+def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, wrapper=()):
+    """As start_splitmilter; wrapper: a command line to run it under, such as strace."""
+    path = rig.write(f"{name}.conf", configuration)
+    daemon = Daemon(rig, name, [*wrapper, program("splitrelay"), "-c", path], env)
+    daemon.configuration_path = path
+    daemon.address = address
+    return daemon.start(lambda: accepts(address))
+
+
+def run_splitctl(rig, configuration_path, *args, check=True):
+    """Run splitctl to its end: (exit status, standard output, standard error)."""
+    done = subprocess.run(
+        [program("splitctl"), "-c", configuration_path, *args],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=sanitizer_environment(rig, "splitctl"),
+        timeout=60 * TIME_FACTOR,
+        check=False,
+    )
+    out, err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    if check and done.returncode != 0:
+        raise Failure(f"splitctl {' '.join(args)}: exit {done.returncode}\n{out}{err}")
+    return done.returncode, out, err

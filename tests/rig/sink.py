@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: ISC
+"""An SMTP or LMTP server that records each transaction exactly, and misbehaves when told to.
+
+A hook decides about misbehaviour: hook(stage, conn, arg) is called before each reply and returns None (go on as usual), a
+reply text ("451 4.3.0 later"), CLOSE (drop the connection without a reply) or HANG (never answer). Stages: connect, helo (arg:
+the line), mail, rcpt (arg: the line), data, body (arg: the first bytes of content), dot (arg: the Transaction; it is in
+sink.transactions already, with answered False), rset, quit. For LMTP the hook of dot is called once per recipient: its stage
+is dot, and its arg the Transaction, conn.dot_index the number of the recipient.
+"""
+
+import hashlib
+import os
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+
+from .base import wait_for
+
+CLOSE = object()
+HANG = object()
+EXTENSIONS = ("PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
+_PATH = re.compile(r"^(?:MAIL FROM|RCPT TO):\s*<((?:\"(?:[^\"\\]|\\.)*\"|[^>\"])*)>(?: (.*))?$", re.IGNORECASE)
+
+
+@dataclass
+class Rcpt:
+    """addr: between the angle brackets; params: ESMTP words in the order and spelling they came in."""
+
+    addr: str
+    params: list
+
+
+@dataclass
+class Transaction:
+    """conn: number of the connection; data: content without dot quoting (b"" when the sink does not keep data)."""
+
+    conn: int
+    peer: str
+    helo: str
+    sender: str
+    mail_params: list
+    rcpts: list = field(default_factory=list)
+    refused: list = field(default_factory=list)
+    data: bytes = b""
+    size: int = 0
+    sha256: str = ""
+    answered: bool = False
+    when: float = 0.0
+
+    @property
+    def addrs(self):
+        return [r.addr for r in self.rcpts]
+
+    def headers(self, name):
+        """Values of all header fields of that name, unfolded."""
+        head = self.data.split(b"\r\n\r\n", 1)[0].replace(b"\r\n\t", b" ").replace(b"\r\n ", b" ")
+        wanted = name.lower().encode() + b":"
+        found = [ln[len(wanted):].strip() for ln in head.split(b"\r\n") if ln.lower().startswith(wanted)]
+        return [v.decode("utf-8", "replace") for v in found]
+
+
+class _Gone(Exception):
+    """The connection is over."""
+
+
+class _Connection:
+    """One accepted connection, in its own thread."""
+
+    def __init__(self, sink, sock, number):
+        self.sink = sink
+        self.sock = sock
+        self.number = number
+        self.peer = str(sock.getpeername())
+        self.buffer = bytearray()
+        self.helo = ""
+        self.lmtp = False
+        self.txn = None
+        self.dot_index = 0
+
+    def fill(self):
+        chunk = self.sock.recv(262144)
+        if not chunk:
+            raise _Gone
+        self.buffer += chunk
+
+    def line(self):
+        while True:
+            end = self.buffer.find(b"\n")
+            if end >= 0:
+                line = bytes(self.buffer[: end + 1])
+                del self.buffer[: end + 1]
+                return line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            if len(self.buffer) > 65536:
+                raise _Gone
+            self.fill()
+
+    def reply(self, stage, usual, arg=None):
+        """Ask the hook, send its reply or the usual one. True when the reply was positive."""
+        hook = self.sink.hook
+        said = hook(stage, self, arg) if hook else None
+        if said is CLOSE:
+            raise _Gone
+        if said is HANG:
+            while self.sock.recv(65536):
+                pass
+            raise _Gone
+        text = said if said is not None else usual
+        if stage == "dot" and text[0] == "2":
+            arg.answered = True
+        self.sock.sendall(text.encode() + b"\r\n")
+        return text[0] in "23"
+
+    def run(self):
+        try:
+            self.reply("connect", f"220 {self.sink.name}.test ESMTP sink")
+            while self.command(self.line()):
+                pass
+        except (OSError, _Gone):
+            pass
+        finally:
+            self.sock.close()
+
+    def command(self, line):
+        self.sink.commands.append((self.number, line))
+        verb = line[:4].upper()
+        if verb in ("EHLO", "LHLO", "HELO"):
+            self.greet(verb, line)
+        elif verb == "MAIL":
+            self.mail(line)
+        elif verb == "RCPT":
+            self.rcpt(line)
+        elif verb == "DATA":
+            self.data()
+        elif verb == "QUIT":
+            self.reply("quit", "221 2.0.0 Bye")
+            return False
+        elif verb in ("RSET", "NOOP", "XFOR"):
+            self.txn = None if verb == "RSET" else self.txn
+            self.reply(verb.lower(), "250 2.0.0 Ok")
+        else:
+            self.sock.sendall(b"500 5.5.2 What?\r\n")
+        return True
+
+    def greet(self, verb, line):
+        self.lmtp = verb == "LHLO"
+        self.helo = line[5:]
+        words = [f"{self.sink.name}.test", *(self.sink.extensions if verb != "HELO" else ())]
+        lines = [f"250-{w}" for w in words[:-1]] + [f"250 {words[-1]}"]
+        self.reply("helo", "\r\n".join(lines), line)
+
+    def mail(self, line):
+        found = _PATH.match(line)
+        usual = "250 2.1.0 Ok" if found and not self.txn else "503 5.5.1 Nested MAIL" if found else "501 5.5.4 Syntax"
+        if self.reply("mail", usual, line) and found and not self.txn:
+            self.txn = Transaction(self.number, self.peer, self.helo, found.group(1), (found.group(2) or "").split())
+
+    def rcpt(self, line):
+        found = _PATH.match(line)
+        usual = "250 2.1.5 Ok" if found and self.txn else "503 5.5.1 Need MAIL" if found else "501 5.5.4 Syntax"
+        good = self.reply("rcpt", usual, line)
+        if found and self.txn:
+            rcpt = Rcpt(found.group(1), (found.group(2) or "").split())
+            (self.txn.rcpts if good else self.txn.refused).append(rcpt)
+
+    def data(self):
+        txn = self.txn
+        ok = txn is not None and bool(txn.rcpts)
+        if not self.reply("data", "354 Go on" if ok else "503 5.5.1 No recipients") or not ok:
+            return
+        self.read_content(txn)
+        self.txn = None
+        self.sink.record(txn)
+        if not self.lmtp:
+            self.reply("dot", "250 2.0.0 Ok", txn)
+            return
+        for self.dot_index, rcpt in enumerate(txn.rcpts):
+            self.reply("dot", f"250 2.0.0 <{rcpt.addr}> Ok", txn)
+
+    def read_content(self, txn):
+        """Up to the line that holds only a dot. CRLF.CRLF and nothing else ends it."""
+        while len(self.buffer) < 3:
+            self.fill()
+        hook = self.sink.hook
+        if hook and hook("body", self, bytes(self.buffer)) is CLOSE:
+            raise _Gone
+        seen = 0
+        while True:
+            if self.buffer.startswith(b".\r\n"):
+                end, skip = 0, 3
+                break
+            end = self.buffer.find(b"\r\n.\r\n", seen)
+            if end >= 0:
+                end, skip = end + 2, 3
+                break
+            seen = max(0, len(self.buffer) - 4)
+            self.fill()
+        data = bytes(self.buffer[:end])
+        del self.buffer[: end + skip]
+        if data.startswith(b".") or b"\r\n." in data:
+            data = re.sub(rb"(\A|\r\n)\.", rb"\1", data)
+        txn.size = len(data)
+        txn.sha256 = hashlib.sha256(data).hexdigest()
+        if self.sink.keep_data:
+            txn.data = data
+
+
+class Sink:
+    """A recording server on a port of its own (or on a unix socket), started at once.
+
+    transactions: all that were received whole, whatever was replied; accepted: those answered with 250.
+    commands: (connection number, line) of everything that was said. Stopped and started again it keeps its address.
+    """
+
+    def __init__(self, rig, name, unix=False, extensions=EXTENSIONS, hook=None, keep_data=True, start=True):
+        self.name = name
+        self.extensions = tuple(extensions)
+        self.hook = hook
+        self.keep_data = keep_data
+        self.transactions = []
+        self.commands = []
+        self.connections = 0
+        self._listener = None
+        self._open = set()
+        self._lock = threading.Lock()
+        self.address = rig.path(f"{name}.sock") if unix else ("127.0.0.1", rig.free_port())
+        if start:
+            self.start()
+        rig.on_close(self.stop)
+
+    @property
+    def bracketed(self):
+        """As Postfix and splitmilter.conf write it."""
+        return f"unix:{self.address}" if isinstance(self.address, str) else f"[127.0.0.1]:{self.address[1]}"
+
+    @property
+    def accepted(self):
+        with self._lock:
+            return [t for t in self.transactions if t.answered]
+
+    def record(self, txn):
+        txn.when = time.monotonic()
+        with self._lock:
+            self.transactions.append(txn)
+
+    def start(self):
+        unix = isinstance(self.address, str)
+        if unix and os.path.exists(self.address):
+            os.unlink(self.address)
+        sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET, socket.SOCK_STREAM)
+        if not unix:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(self.address)
+        if unix:
+            os.chmod(self.address, 0o666)
+        sock.listen(256)
+        self._listener = sock
+        threading.Thread(target=self._accept, args=(sock,), daemon=True).start()
+
+    def _accept(self, listener):
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._listener is not listener:
+                    sock.close()
+                    return
+                self.connections += 1
+                conn = _Connection(self, sock, self.connections)
+                self._open.add(conn)
+            threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
+
+    def _serve(self, conn):
+        conn.run()
+        with self._lock:
+            self._open.discard(conn)
+
+    def stop(self):
+        """Stop listening and cut all connections: connections are refused from now on."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+            open_now = list(self._open)
+        if listener is None:
+            return
+        for sock in [listener] + [c.sock for c in open_now]:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        listener.close()
+
+    def describe(self):
+        """For failure texts."""
+        with self._lock:
+            rows = [f"  {t.conn}: <{t.sender}> {t.mail_params} {t.rcpts} {t.size} bytes" for t in self.transactions]
+        return "\n".join([f"{self.name} received {len(rows)} transactions:", *rows[-20:]])
+
+    def wait(self, count, seconds=20, accepted=True):
+        """Wait until `count` transactions (of the accepted ones, usually) are there, and return them all."""
+
+        def there():
+            found = self.accepted if accepted else list(self.transactions)
+            return found if len(found) >= count else None
+
+        return wait_for(there, seconds, f"{count} transactions at {self.name}", self.describe)
+
+    def wait_recipients(self, count, seconds=20):
+        """Wait until the accepted transactions have `count` recipients altogether, and return the transactions."""
+
+        def there():
+            found = self.accepted
+            return found if sum(len(t.rcpts) for t in found) >= count else None
+
+        return wait_for(there, seconds, f"{count} recipients at {self.name}", self.describe)
