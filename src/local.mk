@@ -1,7 +1,9 @@
 # The core library: everything that all three programs share. One module a line, in alphabetical order.
 noinst_LIBRARIES += libsplit.a
 libsplit_a_SOURCES =
+libsplit_a_SOURCES += %D%/address.c %D%/address.h
 libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
+libsplit_a_SOURCES += %D%/dsn.c %D%/dsn.h
 libsplit_a_SOURCES += %D%/err.c %D%/err.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
 libsplit_a_SOURCES += %D%/mem.c %D%/mem.h

@@ -58,6 +58,14 @@ UNIT_TESTS =
 UNIT_LIBS = libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
 
 # Unit tests, in alphabetical order.
+UNIT_TESTS += %D%/test_address
+%C%_test_address_SOURCES = %D%/test_address.c
+%C%_test_address_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_dsn
+%C%_test_dsn_SOURCES = %D%/test_dsn.c
+%C%_test_dsn_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_buf
 %C%_test_buf_SOURCES = %D%/test_buf.c
 %C%_test_buf_LDADD = $(UNIT_LIBS)
