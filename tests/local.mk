@@ -48,7 +48,18 @@ FUZZ_MAIN = %D%/fuzz_replay.c
 FUZZ_LINK =
 endif
 FUZZ_LIBS = libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
+FUZZ_RELAY_LIBS = librelay.a $(FUZZ_LIBS)
 FUZZERS =
+FUZZERS += %D%/fuzz_content
+%C%_fuzz_content_SOURCES = %D%/fuzz_content.c $(FUZZ_MAIN)
+%C%_fuzz_content_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_content_LDADD = $(FUZZ_RELAY_LIBS)
+
+FUZZERS += %D%/fuzz_smtp_command
+%C%_fuzz_smtp_command_SOURCES = %D%/fuzz_smtp_command.c $(FUZZ_MAIN)
+%C%_fuzz_smtp_command_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_smtp_command_LDADD = $(FUZZ_LIBS)
+
 check_PROGRAMS += $(FUZZERS)
 TESTS += $(FUZZERS)
 
@@ -56,11 +67,16 @@ AM_CFLAGS += $(CHECK_CFLAGS)
 EXTRA_DIST += %D%/unit.h
 UNIT_TESTS =
 UNIT_LIBS = libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
+UNIT_RELAY_LIBS = librelay.a $(UNIT_LIBS)
 
 # Unit tests, in alphabetical order.
 UNIT_TESTS += %D%/test_address
 %C%_test_address_SOURCES = %D%/test_address.c
 %C%_test_address_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_content
+%C%_test_content_SOURCES = %D%/test_content.c
+%C%_test_content_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_dsn
 %C%_test_dsn_SOURCES = %D%/test_dsn.c
@@ -81,6 +97,10 @@ UNIT_TESTS += %D%/test_log
 UNIT_TESTS += %D%/test_process
 %C%_test_process_SOURCES = %D%/test_process.c
 %C%_test_process_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_smtp_command
+%C%_test_smtp_command_SOURCES = %D%/test_smtp_command.c
+%C%_test_smtp_command_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_stream
 %C%_test_stream_SOURCES = %D%/test_stream.c

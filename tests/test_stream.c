@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "stream.h"
 #include "mem.h"
+#include "unit.h"
 
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -370,13 +370,11 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("stream");
     TCase *tc = tcase_create("stream");
-    SRunner *runner = srunner_create(suite);
 
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, test_lines, 0, sizeof line_cases / sizeof *line_cases);
+    tcase_add_loop_test(tc, test_lines, 0, UNIT_COUNT(line_cases));
     tcase_add_test(tc, test_nul_bytes_are_data);
     tcase_add_test(tc, test_peek_and_consume);
     tcase_add_test(tc, test_slow_bytes_do_not_extend_the_deadline);
@@ -389,9 +387,5 @@ int main(void)
     tcase_add_test(tc, test_printf_of_any_length);
     tcase_add_loop_test(tc, test_stale, 0, 2);
     tcase_add_test(tc, test_transport);
-    suite_add_tcase(suite, tc);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return unit_run("stream", tc);
 }
