@@ -13,15 +13,18 @@ INTEGRATION_TESTS = \
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
+	%D%/demo.py \
 	%D%/rig/__init__.py \
 	%D%/rig/base.py \
 	%D%/rig/client.py \
 	%D%/rig/daemons.py \
 	%D%/rig/guardian.py \
 	%D%/rig/postfix.py \
+	%D%/rig/postmulti.py \
 	%D%/rig/sink.py \
 	%D%/rig/tap.py \
 	%D%/rig/tools.py \
+	%D%/rig/tower.py \
 	%D%/tsan.supp
 
 # No-op milters to compare with; `./dev bench' builds them.

@@ -75,6 +75,18 @@ MAIN = {
 }
 
 
+def write_old(path, text):
+    """Write a file and date it back: Postfix waits for a second before it reads one that has just changed."""
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    date_back(path)
+
+
+def date_back(path):
+    past = time.time() - 60
+    os.utime(path, (past, past))
+
+
 def environment():
     """PATH with the directories in which Debian has postfix(1), for users who lack them."""
     env = dict(os.environ)
@@ -141,16 +153,13 @@ class Postfix:
 
     def write_configuration(self):
         inet = "".join(f"127.0.0.1:{p} inet n - n - - smtpd{self.smtpd_options}\n" for p in self.ports)
-        with open(os.path.join(self.etc, "master.cf"), "w", encoding="utf-8") as f:
-            f.write(inet + SERVICES + self.services)
-        with open(os.path.join(self.etc, "main.cf"), "w", encoding="utf-8") as f:
-            f.writelines(f"{k} = {v}\n" for k, v in self.settings.items())
+        write_old(os.path.join(self.etc, "master.cf"), inet + SERVICES + self.services)
+        write_old(os.path.join(self.etc, "main.cf"), "".join(f"{k} = {v}\n" for k, v in self.settings.items()))
 
     def write(self, name, text):
         """A table in config_directory; returns its path."""
         path = os.path.join(self.etc, name)
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
+        write_old(path, text)
         return path
 
     def run(self, *argv, check=True):

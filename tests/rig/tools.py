@@ -111,11 +111,10 @@ def _parse_dump(text):
         elif not name.startswith("X-Client-Proto"):
             break
         at = end + 1
-    data = text[at:].replace(b"\r\n", b"\n")
-    while data.startswith((b"Received: ", b"\t", b" ")) and b"smtp-sink" in text[at:end + 400]:
-        data = data.split(b"\n", 1)[1]
-        if not data.startswith((b"\t", b" ")):
-            break
+    lines = text[at:].split(b"\n")[1:]  # without the Received: of smtp-sink itself
+    while lines and lines[0][:1] in (b" ", b"\t"):
+        del lines[0]
+    data = b"\n".join(ln.rstrip(b"\r") for ln in lines)
     txn.data = data.replace(b"\n", b"\r\n")
     txn.size = len(txn.data)
     txn.answered = True

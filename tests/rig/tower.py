@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: ISC
+"""The whole system of the manual on one machine: front, splitmilter, two filters, output instance, splitrelay, backups.
+
+    client -> front -+-> filter secondary -+-> out -> mailbox
+                |    +-> filter primary ---+
+           splitmilter +-> splitrelay -> archive, newmail        (backups)
+
+Every hop is a real Postfix; mailbox and backups are sinks. Between front and filters, and front and splitrelay, sit taps.
+"""
+
+import os
+
+from .client import send
+from .daemons import start_splitmilter, start_splitrelay
+from .postfix import Postfix
+from .sink import Sink
+from .tap import Tap
+
+FILTERS = ("secondary", "primary")
+BACKUPS = ("archive", "newmail")
+DOMAINS = ("example.com", "example.net", "domain.com", "application.com")
+DESTINATION = """\
+    concurrency = 5
+    retry_min = "1s"
+    retry_max = "2s"
+    connect_timeout = "5s"
+    command_timeout = "10s"
+"""
+
+
+class Tower:
+    """Starts everything. All of it can be had by name: front, filters[NAME], out, milter, relay, mailbox, backups[NAME],
+    taps[NAME of a filter, or "relay"]; milter_configuration and relay_configuration are paths.
+
+    canonical, filters_table, copies: texts of the three texthash tables; each is a file that a test may rewrite (paths in
+    tables["canonical"], ["filter"], ["copy"]).
+    milter, relay: more lines for those sections; destinations: NAME -> more lines for that destination.
+    destination_defaults: lines that every destination gets before its own.
+    milter_socket: "unix" or "inet". front_main: more main.cf settings of the front.
+    front_transport: more lines of its transport map.
+    start: False leaves the start to a call of start().
+    make_sink: Sink, or something like it (the demo uses smtp-sink). make_postfix: Postfix, or something like it.
+    """
+
+    def __init__(
+        self,
+        rig,
+        canonical="",
+        filters_table="",
+        copies="",
+        milter="",
+        relay="",
+        destinations=None,
+        destination_defaults=DESTINATION,
+        milter_socket="unix",
+        front_main=None,
+        front_transport="",
+        make_sink=Sink,
+        make_postfix=Postfix,
+        start=True,
+    ):
+        self.rig = rig
+        self.make_postfix = make_postfix
+        self.mailbox = make_sink(rig, "mailbox")
+        self.backups = {name: make_sink(rig, name) for name in BACKUPS}
+        self.taps = {}
+        self.tables = {
+            "canonical": rig.write("tables/canonical", canonical),
+            "filter": rig.write("tables/filter", filters_table),
+            "copy": rig.write("tables/copy", copies),
+        }
+        self.relay_address = ("127.0.0.1", rig.free_port())
+        self.spool = rig.path("relay-spool")
+        self._options = {"milter": milter, "relay": relay, "destinations": destinations or {}}
+        self._destination_defaults = destination_defaults
+        if milter_socket == "unix":
+            self.milter_address = rig.path("milter.sock")
+            self.milter_name = self.milter_setting = f"unix:{self.milter_address}"
+        else:
+            self.milter_address = ("127.0.0.1", rig.free_port())
+            self.milter_name = f"inet:{self.milter_address[1]}@127.0.0.1"
+            self.milter_setting = f"inet:127.0.0.1:{self.milter_address[1]}"
+        self._make_instances(front_main or {}, front_transport)
+        self.configuration = self.make_configuration()
+        self.relay = self.milter = None
+        if start:
+            self.start()
+
+    def start(self):
+        """Start everything; splitrelay before the milter, the front last."""
+        self.start_relay()
+        self.start_milter()
+        for instance in self.instances:
+            instance.start()
+
+    @property
+    def instances(self):
+        return [self.out, *self.filters.values(), self.front]
+
+    def _make_instances(self, front_main, front_transport):
+        rig = self.rig
+        self.out = self.make_postfix(rig, "out", {"transport_maps": "texthash:$config_directory/transport"})
+        self.out.write("transport", f"* smtp:{self.mailbox.bracketed}\n")
+        self.filters = {}
+        for name in FILTERS:
+            self.filters[name] = self.make_postfix(
+                rig,
+                name,
+                {
+                    "relayhost": self.out.bracketed,
+                    "smtpd_data_restrictions": f"check_client_access static:{{PREPEND X-Filtered-By: {name}}}",
+                    "receive_override_options": "no_address_mappings",
+                },
+            )
+            self.taps[name] = Tap(rig, name, self.filters[name].address)
+        self.taps["relay"] = Tap(rig, "relay", self.relay_address)
+        main = {
+            "relay_domains": " ".join(DOMAINS),
+            "relayhost": self.out.bracketed,
+            "transport_maps": "texthash:$config_directory/transport",
+            "smtpd_milters": self.milter_setting,
+            "milter_default_action": "tempfail",
+            "receive_override_options": "no_address_mappings",
+            "smtpd_recipient_restrictions": "check_recipient_access inline:{{split.invalid=REJECT}}",
+        }
+        main.update(front_main)
+        self.front = self.make_postfix(
+            rig,
+            "front",
+            main,
+            services=(
+                "untag unix - - n - - smtp -o smtp_generic_maps=pcre:$config_directory/untag\n"
+                "copy unix - - n - - smtp -o smtp_send_xforward_command=yes -o smtp_line_length_limit=0\n"
+            ),
+        )
+        self.front.write("untag", "/^(.+)\\.[a-z0-9-]+\\.filter\\.split\\.invalid$/  $1\n")
+        routes = [f".{n}.filter.split.invalid  untag:{self.taps[n].bracketed}\n" for n in FILTERS]
+        routes.append(f".copy.split.invalid  copy:{self.taps['relay'].bracketed}\n")
+        self.front.write("transport", "".join(routes) + front_transport)
+
+    def make_configuration(self):
+        """The text of splitmilter.conf."""
+        filters = "".join(f'filter {n} {{ nexthop = "smtp:{self.taps[n].bracketed}" }}\n' for n in FILTERS)
+        destinations = "".join(
+            f'destination {n} {{\n    relay_to = {{ "{self.backups[n].bracketed}" }}\n'
+            f"{self._destination_defaults}{self._options['destinations'].get(n, '')}}}\n"
+            for n in BACKUPS
+        )
+        return f"""\
+log {{ target = "stderr" }}
+milter {{
+    socket = "{self.milter_name}"
+    socket_group = "postfix"
+    canonical_maps = {{ "texthash:{self.tables['canonical']}" }}
+    filter_maps = {{ "texthash:{self.tables['filter']}" }}
+    copy_maps = {{ "texthash:{self.tables['copy']}" }}
+{self._options['milter']}
+}}
+{filters}
+relay {{
+    listen = {{ "inet:{self.relay_address[1]}@127.0.0.1" }}
+    hostname = "relay.test"
+    spool_directory = "{self.spool}"
+{self._options['relay']}
+}}
+{destinations}"""
+
+    def start_relay(self, env=None, wrapper=()):
+        os.makedirs(self.spool, mode=0o700, exist_ok=True)
+        self.relay = start_splitrelay(self.rig, self.configuration, self.relay_address, env=env, wrapper=wrapper)
+        return self.relay
+
+    def start_milter(self, env=None):
+        self.milter = start_splitmilter(self.rig, self.configuration, self.milter_address, env=env)
+        return self.milter
+
+    @property
+    def configuration_path(self):
+        return self.milter.configuration_path
+
+    def set_table(self, name, text):
+        """Rewrite a table (canonical, filter, copy)."""
+        with open(self.tables[name], "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def send(self, recipients, content, sender="s@sender.test", **options):
+        """One message to the front; see client.send."""
+        return send(self.front.address, sender, recipients, content, **options)
+
+    def settle(self, seconds=30):
+        """Wait until no Postfix instance has anything in its queue."""
+        for instance in (self.front, *self.filters.values(), self.out):
+            instance.wait_empty(seconds)
+
+    def bounces(self):
+        """Whatever arrived with the null sender: nobody must ever get a word about copies."""
+        found = [t for t in self.mailbox.transactions if t.sender == ""]
+        for sink in self.backups.values():
+            found += [t for t in sink.transactions if t.sender == ""]
+        return found
