@@ -36,9 +36,13 @@ struct delivery_report {
         *outcomes;      /* recipient_count of the copy; those not pending are unset */
     char relay[512];    /* "host[ip]:25", "none" when no connection came about */
     unsigned conn_use;  /* messages over this connection, this one included; 0: no connection */
-    bool is_host_fault; /* the destination as a whole did not work (no connection, no greeting, no
-                           EHLO, lost): others will fare the same */
-    int64_t setup_ms, transmit_ms; /* for delays=: connection set-up, transmission */
+    bool is_host_fault; /* the copy was not even offered, for a reason that has nothing to do with
+                           it (no connection, no greeting, no EHLO, shutdown): others will fare the
+                           same */
+    bool is_connection_fault; /* the connection broke while the copy was being sent: the copy may be
+                                 the cause, or the destination */
+    int64_t wait_ms, setup_ms, transmit_ms; /* for delays=: in the worker before (set by the
+                                               worker), connection set-up, transmission */
 };
 
 /*
@@ -49,11 +53,16 @@ struct delivery_report {
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random) __attribute__((nonnull));
 
+/* A copy for which a failed attempt is the last one. now: CLOCK_REALTIME seconds. */
+bool delivery_is_too_old(const struct queue_copy *c, const struct config_destination *d, time_t now)
+    __attribute__((nonnull));
+
 /* Apply a report: set the recipients' states and reasons, log one line per recipient that was
  * tried, and give the copy back (done, later or dead; dead also when it is older than max_age).
  * With is_host_fault it goes back by release if nothing was accepted and it is not too old: the
- * destination waits, not the copy. */
+ * destination waits, not the copy. now: CLOCK_REALTIME; random: as for delivery_retry_delay_s(). */
 void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_destination *d,
-                     const struct delivery_report *report, time_t now) __attribute__((nonnull));
+                     const struct delivery_report *report, const struct timespec *now,
+                     uint32_t random) __attribute__((nonnull));
 
 #endif
