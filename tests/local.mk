@@ -63,6 +63,11 @@ FUZZERS += %D%/fuzz_smtp_command
 %C%_fuzz_smtp_command_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_smtp_command_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz_smtp_reply
+%C%_fuzz_smtp_reply_SOURCES = %D%/fuzz_smtp_reply.c $(FUZZ_MAIN)
+%C%_fuzz_smtp_reply_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_smtp_reply_LDADD = $(FUZZ_LIBS)
+
 check_PROGRAMS += $(FUZZERS)
 TESTS += $(FUZZERS)
 
@@ -105,9 +110,17 @@ UNIT_TESTS += %D%/test_smtp_command
 %C%_test_smtp_command_SOURCES = %D%/test_smtp_command.c
 %C%_test_smtp_command_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_smtp_reply
+%C%_test_smtp_reply_SOURCES = %D%/test_smtp_reply.c
+%C%_test_smtp_reply_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_stream
 %C%_test_stream_SOURCES = %D%/test_stream.c
 %C%_test_stream_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_trace
+%C%_test_trace_SOURCES = %D%/test_trace.c
+%C%_test_trace_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_utf8
 %C%_test_utf8_SOURCES = %D%/test_utf8.c
