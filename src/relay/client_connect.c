@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: ISC */
+#include "client_private.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ADDRESSES_MAX 8 /* of one host; Postfix's smtp_mx_address_limit is 5 */
+
+/* 0: connected; else errno. */
+static int wait_connected(int fd, unsigned timeout_ms)
+{
+    int64_t deadline_ms = client_now_ms() + timeout_ms;
+
+    for (;;) {
+        int64_t left = deadline_ms - client_now_ms();
+        if (left <= 0)
+            return ETIMEDOUT;
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        int n = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
+        if (n == -1 && errno != EINTR)
+            return errno;
+        if (n <= 0)
+            continue;
+        int error = 0;
+        socklen_t size = sizeof error;
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+            return errno;
+        /* shutdown(2) by client_interrupt() resets the error of a socket that was connecting */
+        return error != 0 ? error : ((p.revents & POLLHUP) != 0 ? ECONNABORTED : 0);
+    }
+}
+
+static int fail_connect(struct client *c, const char *target, int error)
+{
+    char text[128];
+
+    if (atomic_load(&c->is_interrupted))
+        client_outcome(&c->fault, DELIVERY_RETRY, "4.3.2", "delivery interrupted: shutting down");
+    else
+        client_outcome(&c->fault, DELIVERY_RETRY, "4.4.1", "connect to %s: %s", target,
+                       strerror_r(error, text, sizeof text));
+    return -1;
+}
+
+/* Open a connection to one address. target: for messages, becomes c->peer. */
+static int open_connection(struct client *c, const struct sockaddr *sa, socklen_t len,
+                           const char *target)
+{
+    int error = 0;
+    int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd == -1)
+        return fail_connect(c, target, errno);
+    if (client_set_live(c, fd) == 0) {
+        if (connect(fd, sa, len) != 0)
+            error = errno == EINPROGRESS ? wait_connected(fd, c->destination->connect_timeout_ms)
+                                         : errno;
+        if (error == 0) {
+            snprintf(c->peer, sizeof c->peer, "%s", target);
+            c->stream = stream_new(fd);
+            c->uses = 0;
+            c->needs_rset = false;
+            return 0;
+        }
+        fail_connect(c, target, error);
+    }
+    client_close(c);
+    close(fd);
+    return -1;
+}
+
+static bool word_is(const char *word, size_t len, const char *name)
+{
+    return strlen(name) == len && strncasecmp(word, name, len) == 0;
+}
+
+/* "SIZE" [SP number]: RFC 1870 section 4. What is no number announces nothing. */
+static uint64_t parse_size(const char *text, size_t len)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9' || n > (UINT64_MAX - 9) / 10)
+            return 0;
+        n = n * 10 + (uint64_t)(text[i] - '0');
+    }
+    return n;
+}
+
+/* ehlo-line = keyword *( SP param ), RFC 5321 4.1.1.1; the first line is the server's name. */
+static void parse_features(struct client *c)
+{
+    struct client_features *f = &c->features;
+    const char *line = strchr(buf_str(&c->reply.text), '\n');
+
+    memset(f, 0, sizeof *f);
+    while (line != NULL) {
+        line++;
+        size_t len = strcspn(line, "\n");
+        size_t word = strcspn(line, " \n");
+        if (word_is(line, word, "PIPELINING")) {
+            f->pipelining = true;
+        } else if (word_is(line, word, "8BITMIME")) {
+            f->eight_bit = true;
+        } else if (word_is(line, word, "SMTPUTF8")) {
+            f->smtputf8 = true;
+        } else if (word_is(line, word, "DSN")) {
+            f->dsn = true;
+        } else if (word_is(line, word, "SIZE")) {
+            f->size = true;
+            if (word < len)
+                f->size_limit_bytes = parse_size(line + word + 1, len - word - 1);
+        }
+        line = line[len] == '\n' ? line + len : NULL;
+    }
+}
+
+/* Send a greeting of ours. 0: answered with 2xx; 1: with another code; -1: `fault`. */
+static int say_hello(struct client *c, enum client_step step, const char *verb)
+{
+    enum stream_status status = stream_printf(c->stream, "%s %s\r\n", verb, c->hostname);
+
+    if (status != STREAM_OK)
+        return client_fail_io(c, step, status);
+    if (client_ask(c, step) != 0)
+        return -1;
+    return c->reply.code / 100 == 2 ? 0 : 1;
+}
+
+/* From the connection to the end of EHLO. */
+static int handshake(struct client *c)
+{
+    bool is_lmtp = c->destination->protocol == CONFIG_LMTP;
+    enum client_step step = is_lmtp ? CLIENT_LHLO : CLIENT_EHLO;
+
+    if (client_read_reply(c, CLIENT_GREETING) != 0)
+        return -1;
+    if (c->reply.code / 100 != 2)
+        return client_fail_reply(c, CLIENT_GREETING);
+    int said = say_hello(c, step, is_lmtp ? "LHLO" : "EHLO");
+    if (said == 1 && !is_lmtp && c->reply.code / 100 == 5) {
+        step = CLIENT_HELO; /* RFC 5321 3.2 */
+        said = say_hello(c, step, "HELO");
+    }
+    if (said == -1)
+        return -1;
+    if (said == 1)
+        return client_fail_reply(c, step);
+    if (step == CLIENT_HELO)
+        memset(&c->features, 0, sizeof c->features);
+    else
+        parse_features(c);
+    return 0;
+}
+
+static int connect_unix(struct client *c, const struct endpoint *e)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    char target[sizeof c->peer];
+
+    memcpy(sa.sun_path, e->path, sizeof sa.sun_path);
+    snprintf(target, sizeof target, "%s[%s]", c->hostname, e->path);
+    if (open_connection(c, (const struct sockaddr *)&sa, sizeof sa, target) != 0)
+        return -1;
+    return handshake(c);
+}
+
+static int connect_inet(struct client *c, const struct endpoint *e)
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    char port[8];
+    int result = -1;
+
+    snprintf(port, sizeof port, "%u", (unsigned)e->port);
+    int error = c->resolver.resolve(e->host, port, &hints, &list);
+    if (error != 0) {
+        client_outcome(&c->fault, DELIVERY_RETRY, "4.4.3", "Host or domain name not found: %s: %s",
+                       e->host, gai_strerror(error));
+        return -1;
+    }
+    int tried = 0;
+    for (const struct addrinfo *a = list; a != NULL && tried < ADDRESSES_MAX; a = a->ai_next) {
+        char ip[64] = "unknown";
+        char target[sizeof c->peer];
+        tried++;
+        getnameinfo(a->ai_addr, a->ai_addrlen, ip, sizeof ip, NULL, 0, NI_NUMERICHOST);
+        snprintf(target, sizeof target, "%s[%s]:%s", e->host, ip, port);
+        result = open_connection(c, a->ai_addr, a->ai_addrlen, target);
+        if (result == 0)
+            result = handshake(c);
+        if (result == 0 || atomic_load(&c->is_interrupted))
+            break;
+    }
+    c->resolver.release(list);
+    return result;
+}
+
+int client_connect(struct client *c)
+{
+    const struct config_destination *d = c->destination;
+
+    c->peer[0] = '\0';
+    client_outcome(&c->fault, DELIVERY_RETRY, "4.4.4", "no address to connect to");
+    for (size_t i = 0; i < d->relay_to_count; i++) {
+        const struct endpoint *e = &d->relay_to[i];
+        if ((e->kind == ENDPOINT_UNIX ? connect_unix(c, e) : connect_inet(c, e)) == 0)
+            return 0;
+        if (atomic_load(&c->is_interrupted))
+            break;
+    }
+    return -1;
+}

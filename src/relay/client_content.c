@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: ISC */
+#include "client_private.h"
+
+#include "../mem.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The last two bytes sent, as far as they matter for CRLF "." and for the final CRLF. */
+enum line_state { IN_LINE, AFTER_CR, AT_LINE_START };
+
+static enum line_state state_after(const char *data, size_t len, enum line_state before)
+{
+    if (len == 0)
+        return before;
+    if (data[len - 1] == '\r')
+        return AFTER_CR;
+    if (data[len - 1] != '\n')
+        return IN_LINE;
+    bool has_cr = len > 1 ? data[len - 2] == '\r' : before == AFTER_CR;
+    return has_cr ? AT_LINE_START : IN_LINE;
+}
+
+/*
+ * Write a part of the content with the dots at line starts doubled (RFC 5321 4.5.2). A line ends in
+ * CRLF and in nothing else: a dot behind a bare LF or CR is content, and stays as it is. Jumps from
+ * dot to dot; most content has few.
+ */
+static enum stream_status write_stuffed(struct stream *s, const char *data, size_t len,
+                                        enum line_state *state)
+{
+    size_t done = 0; /* written */
+    size_t seen = 0; /* searched */
+
+    while (seen < len) {
+        const char *dot = memchr(data + seen, '.', len - seen);
+        if (dot == NULL)
+            break;
+        size_t at = (size_t)(dot - data);
+        if (state_after(data, at, *state) == AT_LINE_START) {
+            enum stream_status status = stream_write(s, data + done, at - done);
+            if (status == STREAM_OK)
+                status = stream_write(s, ".", 1);
+            if (status != STREAM_OK)
+                return status;
+            done = at;
+        }
+        seen = at + 1;
+    }
+    *state = state_after(data, len, *state);
+    return stream_write(s, data + done, len - done);
+}
+
+/* Read a block at offset. -1 with `fault`, connection closed: without the final dot the server
+ * drops what it got so far. */
+static int read_block(struct client *c, const struct queue_copy *copy, uint64_t offset, size_t len)
+{
+    size_t have = 0;
+
+    while (have < len) {
+        ssize_t n = pread(copy->content_fd, c->block + have, len - have,
+                          (off_t)(copy->content_offset + offset + have));
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            char text[128];
+            client_outcome(&c->fault, DELIVERY_RETRY, "4.3.0", "cannot read the spool: %s",
+                           n == 0 ? "file too short" : strerror_r(errno, text, sizeof text));
+            client_close(c);
+            return -1;
+        }
+        have += (size_t)n;
+    }
+    return 0;
+}
+
+enum client_content_status client_send_content(struct client *c, const struct queue_copy *copy,
+                                               const char *trace)
+{
+    uint64_t size = copy->message.size_bytes;
+    enum line_state state = AT_LINE_START; /* after the trace fields, or at the very start */
+    enum client_step step = CLIENT_BODY;
+
+    if (c->block == NULL)
+        c->block = mem_grow(NULL, CLIENT_BLOCK_SIZE, 1);
+    client_begin_wait(c);
+    enum stream_status status = stream_write(c->stream, trace, strlen(trace));
+    for (uint64_t offset = 0; status == STREAM_OK && offset < size;) {
+        size_t len =
+            size - offset < CLIENT_BLOCK_SIZE ? (size_t)(size - offset) : CLIENT_BLOCK_SIZE;
+        if (read_block(c, copy, offset, len) != 0)
+            return CLIENT_CONTENT_UNREAD;
+        client_begin_wait(c);
+        status = write_stuffed(c->stream, c->block, len, &state);
+        offset += len;
+    }
+    if (status == STREAM_OK) {
+        const char *end = state == AT_LINE_START ? ".\r\n" : "\r\n.\r\n";
+        step = CLIENT_DOT;
+        client_begin_wait(c);
+        status = stream_write(c->stream, end, strlen(end));
+        if (status == STREAM_OK)
+            status = stream_flush(c->stream);
+    }
+    if (status == STREAM_OK)
+        return CLIENT_CONTENT_SENT;
+    client_fail_io(c, step, status);
+    return CLIENT_CONTENT_LOST;
+}

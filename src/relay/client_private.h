@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * client_private: what the files of the client share. client.c owns the object and the policy of
+ * reuse, client_connect.c brings a connection to the point where mail can be sent,
+ * client_transaction.c sends one message, client_content.c its content. Not for anybody else.
+ *
+ * Whatever goes wrong with the connection itself is put into `fault`, a DELIVERY_RETRY outcome in
+ * Postfix's words, and the connection is closed: whoever called applies it to all recipients that
+ * have no outcome of their own.
+ */
+#ifndef SPLIT_CLIENT_PRIVATE_H
+#define SPLIT_CLIENT_PRIVATE_H
+
+#include "../smtp_reply.h"
+#include "../stream.h"
+#include "client.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define CLIENT_BLOCK_SIZE 65536 /* bytes of content read at a time */
+
+/* What was being done; for messages, see client_step_names[] in client.c. */
+enum client_step {
+    CLIENT_GREETING,
+    CLIENT_EHLO,
+    CLIENT_HELO,
+    CLIENT_LHLO,
+    CLIENT_RSET,
+    CLIENT_MAIL,
+    CLIENT_RCPT,
+    CLIENT_DATA,
+    CLIENT_BODY,
+    CLIENT_DOT,
+};
+
+/* Extensions that the server offers. */
+struct client_features {
+    bool pipelining, eight_bit, smtputf8, dsn, size;
+    uint64_t size_limit_bytes; /* 0: none announced */
+};
+
+struct client {
+    const struct config_destination *destination;
+    const char *hostname;
+    struct client_resolver resolver;
+
+    pthread_mutex_t lock; /* guards live_fd */
+    int live_fd;          /* what client_interrupt() shuts down, -1 if there is none */
+    atomic_bool is_interrupted;
+
+    struct stream *stream; /* NULL: not connected */
+    char peer[512];        /* "host[ip]:port" of the present or last connection, "" if none */
+    unsigned uses;         /* messages begun on this connection */
+    bool needs_rset;       /* a transaction may be open on the server's side */
+    struct client_features features;
+
+    struct smtp_reply reply; /* the last one */
+    struct buf line, command;
+    char *block; /* CLIENT_BLOCK_SIZE bytes, from the first content on */
+    struct delivery_outcome fault;
+};
+
+int64_t client_now_ms(void);
+
+/* Close the connection without a word. */
+void client_close(struct client *c) __attribute__((nonnull));
+
+/* Publish the descriptor for client_interrupt(). -1 with `fault` if we were interrupted already. */
+int client_set_live(struct client *c, int fd) __attribute__((nonnull, warn_unused_result));
+
+/* Fill an outcome; reason as printf. dsn: "4.4.1". */
+void client_outcome(struct delivery_outcome *o, enum delivery_result result, const char *dsn,
+                    const char *reason, ...) __attribute__((format(printf, 4, 5), nonnull));
+
+/* Fill an outcome from the present reply to `step`: 2xx OK, 5xx REFUSED, all other RETRY. */
+void client_outcome_of_reply(struct client *c, enum client_step step, struct delivery_outcome *o)
+    __attribute__((nonnull));
+
+/* The connection failed at `step`: set `fault`, close. Always returns -1. */
+int client_fail_io(struct client *c, enum client_step step, enum stream_status status)
+    __attribute__((nonnull));
+
+/* The present reply makes the connection useless (421, or a code that cannot be): set `fault` to
+ * what was said (RETRY whatever the code), close. Always returns -1. */
+int client_fail_reply(struct client *c, enum client_step step) __attribute__((nonnull));
+
+/* Begin to wait for the answer to a command or to send a block. */
+void client_begin_wait(struct client *c) __attribute__((nonnull));
+
+/* Read one reply into c->reply. -1 with `fault`: lost, timed out, malformed, or 421. */
+int client_read_reply(struct client *c, enum client_step step)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Send what was written, then client_read_reply(). */
+int client_ask(struct client *c, enum client_step step)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Connect: relay_to in order, every address of each, up to the greeting and EHLO (HELO, LHLO). -1
+ * with the last `fault`; `peer` is then the last host that took the connection, if any.
+ */
+int client_connect(struct client *c) __attribute__((nonnull, warn_unused_result));
+
+/* Send one message over the connection. Fills report->outcomes. */
+enum client_sent {
+    CLIENT_SENT,        /* every recipient has an outcome; the connection is usable */
+    CLIENT_LOST_EARLY,  /* the connection went away before content was sent */
+    CLIENT_LOST_LATE,   /* while it was being sent, or before all replies to it were there */
+    CLIENT_LOCAL_FAULT, /* the content could not be read; the connection is closed */
+};
+enum client_sent client_transaction(struct client *c, const struct queue_copy *copy,
+                                    const char *trace, struct delivery_report *report)
+    __attribute__((nonnull, warn_unused_result));
+
+/* After 354: trace, content with dots stuffed, and the final dot; flushed. */
+enum client_content_status {
+    CLIENT_CONTENT_SENT,
+    CLIENT_CONTENT_LOST,   /* `fault` is set */
+    CLIENT_CONTENT_UNREAD, /* a local fault; `fault` is set, the connection closed */
+};
+enum client_content_status client_send_content(struct client *c, const struct queue_copy *copy,
+                                               const char *trace)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

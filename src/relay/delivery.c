@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: ISC */
+#include "delivery.h"
+
+#include "../log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
+                                uint32_t random)
+{
+    uint64_t delay_s = d->retry_min_s;
+
+    for (unsigned i = 1; i < attempts && delay_s < d->retry_max_s; i++)
+        delay_s *= 2;
+    if (delay_s > d->retry_max_s)
+        delay_s = d->retry_max_s;
+    /* 80 % .. 120 %, in thousandths */
+    delay_s = delay_s * (800 + (uint64_t)random * 400 / UINT32_MAX) / 1000;
+    return delay_s < 1 ? 1 : (unsigned)delay_s;
+}
+
+bool delivery_is_too_old(const struct queue_copy *c, const struct config_destination *d, time_t now)
+{
+    return now - c->message.arrival.tv_sec > (time_t)d->max_age_s;
+}
+
+/*
+ * Seconds as Postfix logs them (format_tv(3): two significant digits, at most two decimals, no
+ * trailing zeros): 0, 0.01, 0.4, 1.2, 12, 345.
+ */
+static const char *format_seconds(int64_t ms, char out[24])
+{
+    int decimals = 0;
+    int64_t unit_ms = 1000;
+
+    if (ms < 0)
+        ms = 0;
+    if (ms < 995) {
+        decimals = 2;
+        unit_ms = 10;
+    } else if (ms < 9950) {
+        decimals = 1;
+        unit_ms = 100;
+    }
+    int64_t units = (ms + unit_ms / 2) / unit_ms;
+    int64_t per_second = 1000 / unit_ms;
+    while (decimals > 0 && units % 10 == 0) {
+        units /= 10;
+        per_second /= 10;
+        decimals--;
+    }
+    if (decimals == 0)
+        snprintf(out, 24, "%lld", (long long)units);
+    else
+        snprintf(out, 24, "%lld.%0*lld", (long long)(units / per_second), decimals,
+                 (long long)(units % per_second));
+    return out;
+}
+
+/* "delay=0.4, delays=a/b/c/d": before it was taken from the queue / in the worker / connection
+ * set-up / transmission. */
+static void format_delays(const struct queue_copy *c, const struct delivery_report *report,
+                          const struct timespec *now, char *out, size_t size)
+{
+    const struct timespec *arrival = &c->message.arrival;
+    int64_t total_ms = ((int64_t)now->tv_sec - (int64_t)arrival->tv_sec) * 1000 +
+                       (now->tv_nsec - arrival->tv_nsec) / 1000000;
+    int64_t queued_ms = total_ms - report->wait_ms - report->setup_ms - report->transmit_ms;
+    char t[5][24];
+
+    snprintf(out, size, "delay=%s, delays=%s/%s/%s/%s", format_seconds(total_ms, t[0]),
+             format_seconds(queued_ms, t[1]), format_seconds(report->wait_ms, t[2]),
+             format_seconds(report->setup_ms, t[3]), format_seconds(report->transmit_ms, t[4]));
+}
+
+static void log_outcome(const struct queue_copy *c, size_t i, const struct config_destination *d,
+                        const struct delivery_report *report, const char *delays,
+                        const char *status)
+{
+    bool is_fixed = d->recipient == CONFIG_ADDRESS_FIXED;
+    const char *original = c->recipients[i].address;
+    const struct delivery_outcome *o = &report->outcomes[i];
+    char conn_use[32] = "";
+
+    if (report->conn_use > 1)
+        snprintf(conn_use, sizeof conn_use, ", conn_use=%u", report->conn_use);
+    log_info("%s: to=<%s>%s%s%s, dest=%s, relay=%s%s, %s, dsn=%s, status=%s (%s)", c->id,
+             is_fixed ? d->recipient_address : original, is_fixed ? ", orig_to=<" : "",
+             is_fixed ? original : "", is_fixed ? ">" : "", c->destination, report->relay, conn_use,
+             delays, o->dsn, status, c->recipients[i].reason);
+}
+
+/* The policy for one recipient. Returns the word for the log. */
+static const char *apply(struct queue_recipient *r, const struct delivery_outcome *o,
+                         bool is_too_old)
+{
+    snprintf(r->reason, sizeof r->reason, "%s", o->reason);
+    switch (o->result) {
+    case DELIVERY_OK:
+        r->state = QUEUE_SENT;
+        return "sent";
+    case DELIVERY_REFUSED:
+        r->state = QUEUE_DEAD;
+        return "dead";
+    case DELIVERY_RETRY:
+        break;
+    }
+    if (!is_too_old)
+        return "deferred";
+    r->state = QUEUE_DEAD;
+    snprintf(r->reason, sizeof r->reason, "too old; last: %.*s",
+             (int)(sizeof r->reason - sizeof "too old; last: "), o->reason);
+    return "dead";
+}
+
+void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_destination *d,
+                     const struct delivery_report *report, const struct timespec *now,
+                     uint32_t random)
+{
+    bool is_too_old = delivery_is_too_old(c, d, now->tv_sec);
+    bool was_accepted = false;
+    bool is_pending = false;
+    char delays[160];
+
+    format_delays(c, report, now, delays, sizeof delays);
+    for (size_t i = 0; i < c->recipient_count; i++) {
+        struct queue_recipient *r = &c->recipients[i];
+        if (r->state != QUEUE_PENDING)
+            continue;
+        const char *status = apply(r, &report->outcomes[i], is_too_old);
+        log_outcome(c, i, d, report, delays, status);
+        was_accepted = was_accepted || r->state == QUEUE_SENT;
+        is_pending = is_pending || r->state == QUEUE_PENDING;
+    }
+    if (!is_pending)
+        q->ops->done(q, c);
+    else if (report->is_host_fault && !was_accepted)
+        q->ops->release(q, c);
+    else
+        q->ops->later(q, c,
+                      now->tv_sec + (time_t)delivery_retry_delay_s(d, c->attempts + 1, random));
+}
