@@ -100,8 +100,8 @@ static int check_bytes(const char *s, size_t len, struct address *out, struct er
     return 0;
 }
 
-/* Offset of the '@' before the domain, len if there is none, or -1 on unbalanced quotes. The last
- * '@' outside quotes splits. */
+/* Offset of the '@' before the domain, len if there is none: the last one outside quotes splits. -1
+ * on unbalanced quotes, and on an angle bracket outside them. */
 static ptrdiff_t find_at(const char *s, size_t len)
 {
     bool in_quotes = false;
@@ -113,6 +113,8 @@ static ptrdiff_t find_at(const char *s, size_t len)
                 return -1;
         } else if (s[i] == '"') {
             in_quotes = !in_quotes;
+        } else if (!in_quotes && (s[i] == '<' || s[i] == '>')) {
+            return -1;
         } else if (s[i] == '@' && !in_quotes) {
             at = i;
         }
@@ -134,7 +136,7 @@ static int check_parts(struct address *a, unsigned flags, struct err *err)
     const char *domain = a->text + a->domain_at;
     size_t domain_len = strlen(domain);
 
-    if (a->local_len == 0) {
+    if (a->local_len == 0 || a->text[0] == '@') {
         err_set(err, "address has no local part");
         return -1;
     }
@@ -186,7 +188,7 @@ int address_parse(const char *path, size_t len, unsigned flags, struct address *
         return -1;
     ptrdiff_t at = find_at(path, len);
     if (at < 0) {
-        err_set(err, "address has unbalanced quotes");
+        err_set(err, "address has unbalanced quotes or a stray angle bracket");
         return -1;
     }
     memcpy(out->text, path, len);

@@ -52,6 +52,9 @@ static const struct {
     {"<a@b@a.test>", 0, NULL, NULL},
     {"<\"open@a.test>", ADDRESS_LENIENT, NULL, NULL},
     {"<user\\>", ADDRESS_LENIENT, NULL, NULL},
+    {"<<user@a.test>", ADDRESS_LENIENT, NULL, NULL},
+    {"<us>er@a.test>", ADDRESS_LENIENT, NULL, NULL},
+    {"<\"<us>\"@a.test>", 0, "\"<us>\"@a.test", "a.test"},
     {"<us\x01"
      "er@a.test>",
      ADDRESS_LENIENT, NULL, NULL},
