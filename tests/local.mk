@@ -53,6 +53,11 @@ endif
 FUZZ_LIBS = libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
 FUZZ_RELAY_LIBS = librelay.a $(FUZZ_LIBS)
 FUZZERS =
+FUZZERS += %D%/fuzz_address
+%C%_fuzz_address_SOURCES = %D%/fuzz_address.c $(FUZZ_MAIN)
+%C%_fuzz_address_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_address_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz_content
 %C%_fuzz_content_SOURCES = %D%/fuzz_content.c $(FUZZ_MAIN)
 %C%_fuzz_content_LDFLAGS = $(FUZZ_LINK)
