@@ -32,9 +32,9 @@ def smtp_source(address, messages, sessions=10, size=4096, sender="s@sender.test
 class SmtpSink:
     """smtp-sink on a port of its own. dump: keep each transaction (needed for `transactions`)."""
 
-    def __init__(self, rig, name, dump=False, flags=(), backlog=1000):
+    def __init__(self, rig, name, dump=False, flags=(), backlog=1000, port=None):
         self.name = name
-        self.address = ("127.0.0.1", rig.free_port())
+        self.address = ("127.0.0.1", port or rig.free_port())
         self.directory = rig.path(f"sink-{name}")
         os.mkdir(self.directory, 0o777)
         os.chmod(self.directory, 0o777)

@@ -1,0 +1,341 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""./dev bench: what splitmilter costs a front Postfix, and how much splitrelay carries, as ratios within one run.
+
+Rates of this machine mean little elsewhere, ratios of things measured in turn do. Each round measures every candidate
+once; a ratio is the median over the rounds of (candidate / baseline of the same round).
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import rig  # noqa: E402
+from rig.daemons import accepts, build_directory  # noqa: E402
+
+KNOWN, UNKNOWN, COPIED = "u99999@example.com", "nobody@example.net", "c99999@example.com"
+
+
+def usable(directory):
+    """Postfix's own user can go there, and unix sockets below it have names short enough."""
+    path = os.path.abspath(directory)
+    if len(path) > 50:
+        return False
+    while path != "/":
+        if not os.stat(path).st_mode & 0o001:
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+def file_system(directory):
+    """Type of the file system that holds directory."""
+    best, kind = "", "?"
+    path = os.path.realpath(directory)
+    with open("/proc/self/mounts", encoding="utf-8") as f:
+        for line in f:
+            words = line.split()
+            point = words[1].rstrip("/")
+            if (path + "/").startswith(point + "/") and len(point) >= len(best):
+                best, kind = point, words[2]
+    return kind
+
+
+def working_directory():
+    """Below the build directory, so that spools are on the disk of the checkout; /var/tmp where that cannot be used."""
+    directory = build_directory()
+    if not usable(directory):
+        print(f"({directory} is closed to the user postfix, or its name is too long; using /var/tmp)")
+        directory = "/var/tmp"
+    kind = file_system(directory)
+    print(f"spools on {kind} in {directory}, {os.cpu_count()} processors")
+    if kind == "tmpfs":
+        print("WARNING: a tmpfs is no disk: syncs cost nothing here")
+    return directory
+
+
+class Table:
+    """Rates per candidate and round, and what is printed of them."""
+
+    def __init__(self, title, baseline):
+        self.title = title
+        self.baseline = baseline
+        self.rates = {}
+
+    def add(self, name, rate):
+        self.rates.setdefault(name, []).append(rate)
+
+    def ratio(self, name, to):
+        """Median over the rounds, or None if one of the two was not measured."""
+        if name not in self.rates or to not in self.rates:
+            return None
+        return statistics.median(a / b for a, b in zip(self.rates[name], self.rates[to]))
+
+    def show(self):
+        print(f"\n{self.title}")
+        print(f"  {'':44} {'ratio':>6} {'per second':>11}  (lowest to highest)")
+        for name, rates in self.rates.items():
+            ratio = self.ratio(name, self.baseline)
+            spread = f"({min(rates):.0f} to {max(rates):.0f})"
+            print(f"  {name:44} {ratio:6.2f} {statistics.median(rates):11.0f}  {spread}")
+
+
+class Front:
+    """One Postfix that delivers to discard, with one smtpd(8) service per candidate."""
+
+    def __init__(self, r, options):
+        self.r = r
+        self.options = options
+        self.candidates = []  # (name, port, recipient)
+        self.services = ""
+        self.instance = None
+
+    def add(self, name, milter, recipients):
+        port = self.r.free_port()
+        setting = f" -o smtpd_milters={milter}" if milter else ""
+        self.services += f"127.0.0.1:{port} inet n - n - - smtpd{setting}\n"
+        for suffix, recipient in recipients:
+            self.candidates.append((name + suffix, port, recipient))
+
+    def add_noop(self, program, kind):
+        daemon_name = f"{program}-{kind}"
+        if kind == "unix":
+            address = self.r.path(f"{daemon_name}.sock")
+            text, setting = f"unix:{address}", f"unix:{address}"
+        else:
+            address = ("127.0.0.1", self.r.free_port())
+            text, setting = f"inet:{address[1]}@127.0.0.1", f"inet:127.0.0.1:{address[1]}"
+        daemon = rig.Daemon(self.r, daemon_name, [rig.program(program), text])
+        daemon.start(lambda: accepts(address))
+        if kind == "unix":
+            os.chmod(address, 0o666)
+        self.add(f"{'ordinary' if program == 'noop_all' else 'envelope-only'} no-op milter, {kind}", setting, [("", UNKNOWN)])
+
+    def add_splitmilter(self, kind, configuration):
+        if kind == "unix":
+            address = self.r.path("splitmilter.sock")
+            text, setting = f"unix:{address}", f"unix:{address}"
+        else:
+            address = ("127.0.0.1", self.r.free_port())
+            text, setting = f"inet:{address[1]}@127.0.0.1", f"inet:127.0.0.1:{address[1]}"
+        rig.start_splitmilter(self.r, configuration.replace("@SOCKET@", text), address, name=f"splitmilter-{kind}")
+        self.add(f"splitmilter, {kind}", setting, [(", no table matches", UNKNOWN), (", filter", KNOWN), (", filter and copy", COPIED)])
+
+    def start(self):
+        self.instance = rig.Postfix(
+            self.r,
+            "front",
+            {
+                "default_transport": "discard:",
+                "relay_transport": "discard:",
+                "relay_domains": "example.com example.net",
+                "receive_override_options": "no_address_mappings",
+                "milter_default_action": "tempfail",
+            },
+            services=self.services,
+        )
+        self.instance.start()
+
+    def measure(self, title, flags):
+        table = Table(title, self.candidates[0][0])
+        for number in range(self.options.rounds + 1):
+            for name, port, recipient in self.candidates:
+                count = self.options.messages if number else max(50, self.options.messages // 20)
+                seconds = rig.smtp_source(
+                    ("127.0.0.1", port), count, self.options.sessions, self.options.size, recipient=recipient, flags=flags
+                )
+                self.instance.wait_empty(120)
+                if number:  # round 0 warms up
+                    table.add(name, count / seconds)
+        return table
+
+
+def split_configuration(r, lines):
+    """Tables of so many lines each, and the configuration that uses them; @SOCKET@ stands for the socket."""
+    filters = r.write("filter", "".join(f"u{i}@example.com secondary\nc{i}@example.com secondary\n" for i in range(lines // 2, lines)))
+    copies = r.write("copy", "".join(f"c{i}@example.com archive\n" for i in range(lines)))
+    canonical = r.write("canonical", "".join(f"old{i}@example.com new{i}@example.com\n" for i in range(lines)))
+    return f"""\
+log {{ target = "stderr" }}
+milter {{
+    socket = "@SOCKET@"
+    socket_group = "postfix"
+    canonical_maps = {{ "texthash:{canonical}" }}
+    filter_maps = {{ "texthash:{filters}" }}
+    copy_maps = {{ "texthash:{copies}" }}
+}}
+filter secondary {{ nexthop = "smtp:[127.0.0.1]:9" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:9" }} }}
+"""
+
+
+def bench_front(r, options):
+    front = Front(r, options)
+    front.add("no milter", None, [("", UNKNOWN)])
+    front.add_noop("noop_all", "unix")
+    front.add_noop("noop_envelope", "unix")
+    front.add_noop("noop_envelope", "inet")
+    try:
+        configuration = split_configuration(r, options.lines)
+        for kind in ("unix", "inet"):
+            front.add_splitmilter(kind, configuration)
+    except rig.Skip as e:
+        print(f"SKIP splitmilter: {e}")
+    front.start()
+    tables = []
+    for title, flags in (("a new connection per message", ()), ("connections kept", ("-d",))):
+        tables.append(front.measure(f"Front Postfix, accept rate, {title}", flags))
+        tables[-1].show()
+    return tables
+
+
+def relay_configuration(r, address, sink, more=""):
+    return f"""\
+log {{ target = "stderr" }}
+relay {{
+    listen = {{ "inet:{address[1]}@127.0.0.1" }}
+    hostname = "relay.test"
+    spool_directory = "{r.path('spool')}"
+    max_connections = 500
+    min_free_space = "1M"
+}}
+destination archive {{
+    relay_to = {{ "[127.0.0.1]:{sink[1]}" }}
+    concurrency = 20
+    {more}
+}}
+"""
+
+
+def carry(r, options, name, flags, target=None, recipient=UNKNOWN, sink_port=None):
+    """Seconds from the first message of smtp-source to the last at a fresh smtp-sink."""
+    sink = rig.SmtpSink(r, name, flags=("-M", str(options.copies)), port=sink_port)
+    start = time.monotonic()
+    rig.smtp_source(target or sink.address, options.copies, options.relay_sessions, options.size, recipient=recipient, flags=flags)
+    rig.wait_for(lambda: sink.popen.poll() is not None, 300, "the last copy at smtp-sink")
+    return time.monotonic() - start
+
+
+def bench_relay(r, options):
+    try:
+        rig.program("splitrelay")
+    except rig.Skip as e:
+        print(f"SKIP splitrelay: {e}")
+        return []
+    sink_port = r.free_port()
+    address = ("127.0.0.1", r.free_port())
+    os.mkdir(r.path("spool"), 0o700)
+    rig.start_splitrelay(r, relay_configuration(r, address, ("127.0.0.1", sink_port)), address)
+    recipient = "r@example.com.archive.copy.split.invalid"
+    tables = []
+    for title, flags in (("a new connection per message", ()), ("connections kept", ("-d",))):
+        table = Table(f"smtp-source to smtp-sink, {title}", "directly")
+        for number in range(options.rounds):
+            seconds = carry(r, options, f"direct-{title[:1]}{number}", flags)
+            table.add("directly", options.copies / seconds)
+            seconds = carry(r, options, f"relay-{title[:1]}{number}", flags, address, recipient, sink_port)
+            table.add("through splitrelay, last copy at the sink", options.copies / seconds)
+        table.show()
+        tables.append(table)
+    return tables
+
+
+def bench_memory(r, options):
+    """Resident memory of splitrelay: at start, with many copies queued, after a message of 50 MB."""
+    address = ("127.0.0.1", r.free_port())
+    os.mkdir(r.path("spool"), 0o700)
+    nowhere = ("127.0.0.1", r.free_port())
+    try:
+        relay = rig.start_splitrelay(r, relay_configuration(r, address, nowhere), address)
+    except rig.Skip as e:
+        print(f"SKIP splitrelay: {e}")
+        return
+    recipient = "r@example.com.archive.copy.split.invalid"
+    print("\nsplitrelay's resident memory")
+    print(f"  {'at start':44} {relay.rss_kb():>8} kB")
+    for share in (0.1, 0.9):
+        rig.smtp_source(address, int(options.queued * share), 20, 1000, recipient=recipient, flags=("-d",))
+        label = f"{int(options.queued * (0.1 if share == 0.1 else 1))} copies queued"
+        print(f"  {label:44} {relay.rss_kb():>8} kB")
+    rig.smtp_source(address, 1, 1, 49 * 1024 * 1024, recipient=recipient)
+    print(f"  {'and a message of 49 MB':44} {relay.rss_kb():>8} kB")
+
+
+def judge(name, value, bound, strictly=False):
+    if value is None:
+        print(f"  SKIP     {name}")
+        return True
+    met = value > bound if strictly else value >= bound
+    print(f"  {'met    ' if met else 'NOT met'}  {name}: {value:.2f} (at least {bound:.2f})")
+    return met
+
+
+def judge_all(front, relay):
+    """The targets; True when all are met."""
+    print("\nTargets")
+    met = True
+    for table in front:
+        how = table.title.rsplit(", ", 1)[1]
+        for kind in ("unix", "inet"):
+            for what in ("no table matches", "filter"):
+                name = f"splitmilter, {kind}, {what}"
+                value = table.ratio(name, f"envelope-only no-op milter, {kind}")
+                met &= judge(f"{name} / envelope-only no-op, {how}", value, 0.95)
+        value = table.ratio("splitmilter, unix, no table matches", "ordinary no-op milter, unix")
+        met &= judge(f"splitmilter, unix / ordinary no-op, {how}", value, 1.0, strictly=True)
+        for what in ("no table matches", "filter"):
+            value = table.ratio(f"splitmilter, inet, {what}", f"splitmilter, unix, {what}")
+            met &= judge(f"splitmilter, inet / unix, {what}, {how}", value, 0.9)
+    for table in relay:
+        how = table.title.rsplit(", ", 1)[1]
+        value = table.ratio("through splitrelay, last copy at the sink", "directly")
+        met &= judge(f"splitrelay / directly, {how}", value, 0.30)
+    return met
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds (5)")
+    parser.add_argument("--messages", type=int, default=1500, help="messages per round and candidate at the front (1500)")
+    parser.add_argument("--copies", type=int, default=10000, help="messages per round through splitrelay (10000)")
+    parser.add_argument("--size", type=int, default=4096, help="bytes of a message (4096)")
+    parser.add_argument("--sessions", type=int, default=10, help="connections to the front at once (10)")
+    parser.add_argument("--relay-sessions", type=int, default=20, help="connections to splitrelay at once (20)")
+    parser.add_argument("--lines", type=int, default=100000, help="lines of each table (100000)")
+    parser.add_argument("--queued", type=int, default=100000, help="copies queued for the memory figures (100000)")
+    parser.add_argument("--only", choices=("front", "relay", "memory"), help="one part alone")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
+    options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        rig.need_root()
+        rig.need_tools("postfix", "smtp-source", "smtp-sink")
+    except rig.Skip as e:
+        sys.exit(f"cannot run: {e}")
+    parts = {"front": bench_front, "relay": bench_relay, "memory": bench_memory}
+    session = rig.Session("bench", working_directory())
+    results = {}
+    status = 0
+    try:
+        for name, function in parts.items():
+            if options.only in (None, name):
+                r = rig.Rig(session, name)
+                try:
+                    results[name] = function(r, options) or []
+                finally:
+                    for text in r.close():
+                        print(text)
+                        status = 1
+        if not judge_all(results.get("front", []), results.get("relay", [])) and options.check:
+            status = 1
+    finally:
+        session.close()
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
