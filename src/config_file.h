@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * config_file: reads splitmilter.conf (libconfuse) into a struct config. One table of options
- * {name, type, offset, default, min, max} drives parsing, defaults and checks; tests compare it
- * with conf/ and the man page.
+ * (config_option.h) {name, type, offset, default, min, max} drives parsing, defaults and checks;
+ * tests compare it with conf/ and the man page.
  */
 #ifndef SPLIT_CONFIG_FILE_H
 #define SPLIT_CONFIG_FILE_H
@@ -19,14 +19,6 @@
  * several threads at a time (libconfuse keeps static state).
  */
 struct config *config_file_load(const char *path, struct err *err)
-    __attribute__((nonnull, warn_unused_result));
-
-/* "30s", "5m", "1h", "5d", or plain seconds -> seconds. -1 on anything else or overflow. */
-int config_file_parse_time(const char *text, unsigned *seconds_out)
-    __attribute__((nonnull, warn_unused_result));
-
-/* "64k", "50M", "2G", or plain bytes; powers of 1024. */
-int config_file_parse_size(const char *text, uint64_t *bytes_out)
     __attribute__((nonnull, warn_unused_result));
 
 #endif

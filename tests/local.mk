@@ -88,6 +88,10 @@ UNIT_TESTS += %D%/test_address
 %C%_test_address_SOURCES = %D%/test_address.c
 %C%_test_address_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_config
+%C%_test_config_SOURCES = %D%/test_config.c
+%C%_test_config_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_content
 %C%_test_content_SOURCES = %D%/test_content.c
 %C%_test_content_LDADD = $(UNIT_RELAY_LIBS)
@@ -99,6 +103,10 @@ UNIT_TESTS += %D%/test_dsn
 UNIT_TESTS += %D%/test_buf
 %C%_test_buf_SOURCES = %D%/test_buf.c
 %C%_test_buf_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_endpoint
+%C%_test_endpoint_SOURCES = %D%/test_endpoint.c
+%C%_test_endpoint_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_err
 %C%_test_err_SOURCES = %D%/test_err.c

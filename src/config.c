@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: ISC */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static void strings_clear(struct config_strings *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        free(s->items[i]);
+    free(s->items);
+}
+
+static void milter_clear(struct config_milter *m)
+{
+    free(m->socket_text);
+    free(m->socket_group);
+    free(m->pid_file);
+    strings_clear(&m->canonical_maps);
+    strings_clear(&m->filter_maps);
+    strings_clear(&m->copy_maps);
+    strings_clear(&m->canonical_classes);
+    free(m->filter_header);
+}
+
+static void relay_clear(struct config_relay *r)
+{
+    free(r->listen);
+    free(r->hostname);
+    free(r->spool_directory);
+    free(r->trusted_networks);
+}
+
+static void destination_clear(struct config_destination *d)
+{
+    free(d->name);
+    free(d->relay_to);
+    free(d->recipient_address);
+    free(d->sender_address);
+}
+
+void config_free(struct config *c)
+{
+    if (c == NULL)
+        return;
+    free(c->path);
+    free(c->tag_domain);
+    free(c->recipient_delimiter);
+    free(c->log.target);
+    free(c->log.facility);
+    free(c->log.level);
+    milter_clear(&c->milter);
+    for (size_t i = 0; i < c->filter_count; i++) {
+        free(c->filters[i].name);
+        free(c->filters[i].nexthop);
+    }
+    free(c->filters);
+    relay_clear(&c->relay);
+    for (size_t i = 0; i < c->destination_count; i++)
+        destination_clear(&c->destinations[i]);
+    free(c->destinations);
+    free(c);
+}
+
+const struct config_filter *config_find_filter(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->filter_count; i++)
+        if (strcasecmp(c->filters[i].name, name) == 0)
+            return &c->filters[i];
+    return NULL;
+}
+
+const struct config_destination *config_find_destination(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->destination_count; i++)
+        if (strcasecmp(c->destinations[i].name, name) == 0)
+            return &c->destinations[i];
+    return NULL;
+}
+
+/* "transport:nexthop" as it is written; the case of a path matters. */
+static bool is_same_text(const char *a, const char *b)
+{
+    return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : strcasecmp(a, b) == 0;
+}
+
+/* The same transport, and behind it the same host and port in another way of writing. */
+static bool is_same_place(const char *a, const char *b)
+{
+    struct err err;
+    struct endpoint ea, eb;
+    size_t len = strcspn(a, ":");
+
+    if (a[len] != ':' || strncasecmp(a, b, len + 1) != 0 ||
+        endpoint_parse_nexthop(a + len + 1, &ea, &err) < 0 ||
+        endpoint_parse_nexthop(b + len + 1, &eb, &err) < 0 || ea.kind != eb.kind)
+        return false;
+    if (ea.kind == ENDPOINT_UNIX)
+        return strcmp(ea.path, eb.path) == 0;
+    return ea.port == eb.port && strcasecmp(ea.host, eb.host) == 0;
+}
+
+const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
+{
+    for (size_t i = 0; i < c->filter_count; i++)
+        if (is_same_text(c->filters[i].nexthop, nexthop))
+            return &c->filters[i];
+    for (size_t i = 0; i < c->filter_count; i++)
+        if (is_same_place(c->filters[i].nexthop, nexthop))
+            return &c->filters[i];
+    return NULL;
+}

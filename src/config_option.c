@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: ISC */
+#include "config_option.h"
+#include "address.h"
+#include "buf.h"
+#include "config_units.h"
+#include "mem.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEADER_NAME_MAX 64
+#define TAG_DOMAIN_MAX 128 /* leaves room for user, domain and name in ADDRESS_TAGGED_MAX */
+#define GROUP_NAME_MAX 32
+
+/* The order is that of the enums in config.h. */
+static const char *const method_words[] = {"tag", "header", NULL};
+static const char *const mixed_words[] = {"tag", "defer", NULL};
+static const char *const failure_words[] = {"tempfail", "accept", NULL};
+static const char *const protocol_words[] = {"smtp", "lmtp", NULL};
+
+static const char *const target_words[] = {"syslog", "stderr", NULL};
+static const char *const facility_words[] = {"mail",   "daemon", "user",   "local0",
+                                             "local1", "local2", "local3", "local4",
+                                             "local5", "local6", "local7", NULL};
+static const char *const level_words[] = {"error", "warning", "info", "debug", NULL};
+static const char *const class_words[] = {"envelope_recipient", NULL};
+static const char *const recipient_words[] = {"original", "canonical", NULL};
+static const char *const sender_words[] = {"original", "null", NULL};
+
+#define YEAR_S (366u * 86400)
+
+#define AT(section, field) offsetof(struct SECTION_##section, field)
+#define OPTION(section, name, type, field)                                                         \
+    CONFIG_SECTION_##section, name, CONFIG_OPT_##type, AT(section, field)
+
+#define SECTION_TOP config
+#define SECTION_LOG config_log
+#define SECTION_MILTER config_milter
+#define SECTION_FILTER config_filter
+#define SECTION_RELAY config_relay
+#define SECTION_DESTINATION config_destination
+
+/* (section, name, type, field), companion, default, min, max, words */
+// clang-format off
+const struct config_option config_options[] = {
+    {OPTION(TOP, "tag_domain", DOMAIN, tag_domain), 0, "split.invalid", 0, 0, NULL},
+    {OPTION(TOP, "recipient_delimiter", DELIMITER, recipient_delimiter), 0, "", 0, 0, NULL},
+    {OPTION(LOG, "target", WORD_TEXT, target), 0, "syslog", 0, 0, target_words},
+    {OPTION(LOG, "facility", WORD_TEXT, facility), 0, "mail", 0, 0, facility_words},
+    {OPTION(LOG, "level", WORD_TEXT, level), 0, "info", 0, 0, level_words},
+    {OPTION(MILTER, "socket", SOCKET, socket), AT(MILTER, socket_text), "unix:/run/splitmilter/milter.sock", 0, 0, NULL},
+    {OPTION(MILTER, "socket_mode", MODE, socket_mode), 0, "0660", 0, 0777, NULL},
+    {OPTION(MILTER, "socket_group", GROUP, socket_group), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "pid_file", PATH_OR_NONE, pid_file), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "canonical_maps", TABLES, canonical_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "canonical_classes", WORDS, canonical_classes), 0, "envelope_recipient", 0, 0, class_words},
+    {OPTION(MILTER, "filter_maps", TABLES, filter_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "filter_method", WORD, filter_method), 0, "tag", 0, 0, method_words},
+    {OPTION(MILTER, "mixed_filters", WORD, mixed_filters), 0, "tag", 0, 0, mixed_words},
+    {OPTION(MILTER, "filter_header", HEADER, filter_header), 0, "X-Split-Filter", 0, 0, NULL},
+    {OPTION(MILTER, "on_failure", WORD, on_failure), 0, "tempfail", 0, 0, failure_words},
+    {OPTION(FILTER, "nexthop", TRANSPORT, nexthop), 0, NULL, 0, 0, NULL},
+    {OPTION(RELAY, "listen", SOCKETS, listen), AT(RELAY, listen_count), "inet:10030@127.0.0.1", 1, 16, NULL},
+    {OPTION(RELAY, "hostname", HOSTNAME, hostname), 0, "", 0, 0, NULL},
+    {OPTION(RELAY, "spool_directory", PATH, spool_directory), 0, "/var/spool/splitmilter", 0, 0, NULL},
+    {OPTION(RELAY, "trusted_networks", NETWORKS, trusted_networks), AT(RELAY, trusted_network_count), "127.0.0.0/8, ::1/128", 0, 0, NULL},
+    {OPTION(RELAY, "message_size_limit", SIZE, message_size_limit_bytes), 0, "50M", 1024, 1ULL << 40, NULL},
+    {OPTION(RELAY, "max_connections", NUMBER, max_connections), 0, "200", 1, 100000, NULL},
+    {OPTION(RELAY, "min_free_space", SIZE, min_free_space_bytes), 0, "256M", 0, 1ULL << 50, NULL},
+    {OPTION(DESTINATION, "relay_to", NEXTHOPS, relay_to), AT(DESTINATION, relay_to_count), NULL, 1, 32, NULL},
+    {OPTION(DESTINATION, "protocol", WORD, protocol), 0, "smtp", 0, 0, protocol_words},
+    {OPTION(DESTINATION, "concurrency", NUMBER, concurrency), 0, "20", 1, 1000, NULL},
+    {OPTION(DESTINATION, "recipient", ADDRESS, recipient), AT(DESTINATION, recipient_address), "original", 0, 0, recipient_words},
+    {OPTION(DESTINATION, "sender", ADDRESS, sender), AT(DESTINATION, sender_address), "original", 0, 0, sender_words},
+    {OPTION(DESTINATION, "retry_min", SECONDS, retry_min_s), 0, "1m", 1, YEAR_S, NULL},
+    {OPTION(DESTINATION, "retry_max", SECONDS, retry_max_s), 0, "1h", 1, YEAR_S, NULL},
+    {OPTION(DESTINATION, "max_age", SECONDS, max_age_s), 0, "5d", 1, YEAR_S, NULL},
+    {OPTION(DESTINATION, "connect_timeout", MILLISECONDS, connect_timeout_ms), 0, "30s", 1, 86400, NULL},
+    {OPTION(DESTINATION, "command_timeout", MILLISECONDS, command_timeout_ms), 0, "5m", 1, 86400, NULL},
+    {CONFIG_SECTION_COUNT, NULL, CONFIG_OPT_NUMBER, 0, 0, NULL, 0, 0, NULL},
+};
+// clang-format on
+
+const char *config_section_name(enum config_section section)
+{
+    static const char *const names[CONFIG_SECTION_COUNT] = {"",       "log",   "milter",
+                                                            "filter", "relay", "destination"};
+
+    return names[section];
+}
+
+bool config_section_has_title(enum config_section section)
+{
+    return section == CONFIG_SECTION_FILTER || section == CONFIG_SECTION_DESTINATION;
+}
+
+/* "'x' is not allowed; allowed: a, b, c<more>" */
+static int fail_words(const char *text, const char *const *words, const char *more, struct err *err)
+{
+    struct buf list = {0};
+
+    for (size_t i = 0; words[i] != NULL; i++)
+        buf_addf(&list, "%s\"%s\"", i == 0 ? "" : ", ", words[i]);
+    err_set(err, "'%s' is not allowed; allowed: %s%s", text, buf_str(&list), more);
+    buf_clear(&list);
+    return -1;
+}
+
+static int find_word(const char *const *words, const char *text)
+{
+    for (int i = 0; words[i] != NULL; i++)
+        if (strcmp(words[i], text) == 0)
+            return i;
+    return -1;
+}
+
+static void set_text(char **field, const char *text)
+{
+    char *copy = mem_strdup(text);
+
+    free(*field);
+    *field = copy;
+}
+
+static int store_number(const struct config_option *o, unsigned *field, const char *text,
+                        struct err *err)
+{
+    char *end = NULL;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (!isdigit((unsigned char)text[0]) || *end != '\0' || strlen(text) > 9 || value < o->min ||
+        value > o->max) {
+        err_set(err, "'%s' is not allowed; allowed: a number from %" PRIu64 " to %" PRIu64, text,
+                o->min, o->max);
+        return -1;
+    }
+    *field = (unsigned)value;
+    return 0;
+}
+
+static int store_mode(const struct config_option *o, unsigned *field, const char *text,
+                      struct err *err)
+{
+    char *end = NULL;
+    unsigned long value = strtoul(text, &end, 8);
+
+    if (!isdigit((unsigned char)text[0]) || *end != '\0' || strlen(text) > 9 || value > o->max) {
+        err_set(err, "'%s' is not allowed; allowed: an octal mode from \"0000\" to \"0777\"", text);
+        return -1;
+    }
+    *field = (unsigned)value;
+    return 0;
+}
+
+/* factor: units of the field in a second */
+static int store_time(const struct config_option *o, unsigned *field, unsigned factor,
+                      const char *text, struct err *err)
+{
+    unsigned seconds;
+    char min[24], max[24];
+
+    if (config_units_parse_time(text, &seconds) < 0 || seconds < o->min || seconds > o->max) {
+        config_units_format_time((unsigned)o->min, min, sizeof min);
+        config_units_format_time((unsigned)o->max, max, sizeof max);
+        err_set(err,
+                "'%s' is not allowed; allowed: a time like \"30s\", \"5m\", \"1h\", \"5d\", "
+                "from %s to %s",
+                text, min, max);
+        return -1;
+    }
+    *field = seconds * factor;
+    return 0;
+}
+
+static int store_size(const struct config_option *o, uint64_t *field, const char *text,
+                      struct err *err)
+{
+    uint64_t bytes;
+    char min[24], max[24];
+
+    if (config_units_parse_size(text, &bytes) < 0 || bytes < o->min || bytes > o->max) {
+        config_units_format_size(o->min, min, sizeof min);
+        config_units_format_size(o->max, max, sizeof max);
+        err_set(err,
+                "'%s' is not allowed; allowed: a size like \"64k\", \"50M\", \"2G\", "
+                "from %s to %s",
+                text, min, max);
+        return -1;
+    }
+    *field = bytes;
+    return 0;
+}
+
+static bool is_host_name(const char *text, size_t max)
+{
+    size_t label = 0;
+
+    if (text[0] == '\0' || strlen(text) > max)
+        return false;
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p == '.') {
+            if (label == 0 || p[-1] == '-')
+                return false;
+            label = 0;
+        } else {
+            if (!isalnum((unsigned char)*p) && *p != '_' && (*p != '-' || label == 0))
+                return false;
+            if (++label > 63)
+                return false;
+        }
+    }
+    return label > 0 && text[strlen(text) - 1] != '-';
+}
+
+static int store_domain(char **field, const char *text, struct err *err)
+{
+    if (!is_host_name(text, TAG_DOMAIN_MAX)) {
+        err_set(err,
+                "'%s' is not allowed; allowed: a domain name of letters, digits, '-' and '.' "
+                "with at most %d characters",
+                text, TAG_DOMAIN_MAX);
+        return -1;
+    }
+    set_text(field, text);
+    for (char *p = *field; *p != '\0'; p++)
+        *p = (char)tolower((unsigned char)*p);
+    return 0;
+}
+
+static int store_hostname(char **field, const char *text, struct err *err)
+{
+    if (text[0] != '\0' && !is_host_name(text, ADDRESS_DOMAIN_MAX)) {
+        err_set(err, "'%s' is not allowed; allowed: a host name, or \"\" for the system's", text);
+        return -1;
+    }
+    set_text(field, text);
+    return 0;
+}
+
+static int store_delimiter(char **field, const char *text, struct err *err)
+{
+    for (const char *p = text; *p != '\0'; p++)
+        if (!ispunct((unsigned char)*p) || strchr("@<>()\",:;\\[]", *p) != NULL) {
+            err_set(err,
+                    "'%s' is not allowed; allowed: punctuation that may stand in a local part, "
+                    "like \"+\" or \"+-\", or \"\"",
+                    text);
+            return -1;
+        }
+    set_text(field, text);
+    return 0;
+}
+
+static int store_path(char **field, bool may_be_empty, const char *text, struct err *err)
+{
+    if (text[0] != '/' && !(may_be_empty && text[0] == '\0')) {
+        err_set(err, "'%s' is not allowed; allowed: a path that begins with '/'%s", text,
+                may_be_empty ? ", or \"\" for none" : "");
+        return -1;
+    }
+    set_text(field, text);
+    return 0;
+}
+
+static int store_group(char **field, const char *text, struct err *err)
+{
+    if (strlen(text) > GROUP_NAME_MAX || strpbrk(text, " \t\n:,/") != NULL) {
+        err_set(err, "'%s' is not allowed; allowed: the name of a group, or \"\"", text);
+        return -1;
+    }
+    set_text(field, text);
+    return 0;
+}
+
+/* RFC 5322 2.2 */
+static int store_header(char **field, const char *text, struct err *err)
+{
+    size_t len = 0;
+
+    while (text[len] > 32 && text[len] < 127 && text[len] != ':')
+        len++;
+    if (len == 0 || len > HEADER_NAME_MAX || text[len] != '\0') {
+        err_set(err,
+                "'%s' is not allowed; allowed: the name of a header without ':', at most %d "
+                "printable characters",
+                text, HEADER_NAME_MAX);
+        return -1;
+    }
+    set_text(field, text);
+    return 0;
+}
+
+static int store_transport(char **field, const char *text, struct err *err)
+{
+    size_t len = 0;
+
+    while (isalnum((unsigned char)text[len]) || (text[len] != '\0' && strchr("-_", text[len])))
+        len++;
+    const char *nexthop = text[len] == ':' ? text + len + 1 : "";
+    bool is_printable = true;
+    for (const char *p = nexthop; *p != '\0'; p++)
+        is_printable = is_printable && *p > 32 && *p < 127;
+    if (len == 0 || nexthop[0] == '\0' || !is_printable) {
+        err_set(err,
+                "'%s' is not allowed; allowed: \"transport:nexthop\" as in transport(5), like "
+                "\"smtp:[filter.example.com]:10024\"",
+                text);
+        return -1;
+    }
+    set_text(field, text);
+    return 0;
+}
+
+static int store_address(const struct config_option *o, enum config_address *field, char **fixed,
+                         const char *text, struct err *err)
+{
+    static const struct {
+        const char *word;
+        enum config_address value;
+    } meanings[] = {{"original", CONFIG_ADDRESS_ORIGINAL},
+                    {"canonical", CONFIG_ADDRESS_CANONICAL},
+                    {"null", CONFIG_ADDRESS_NULL}};
+    struct address address;
+    struct err why;
+
+    if (find_word(o->words, text) >= 0) {
+        for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
+            if (strcmp(meanings[i].word, text) == 0)
+                *field = meanings[i].value;
+        set_text(fixed, "");
+        return 0;
+    }
+    if (address_parse(text, strlen(text), 0, &address, &why) < 0 ||
+        address.text[address.domain_at] == '\0')
+        return fail_words(text, o->words, ", or an address like \"archive@example.com\"", err);
+    *field = CONFIG_ADDRESS_FIXED;
+    set_text(fixed, address.text);
+    return 0;
+}
+
+/* libmilter wants to be told that an address is IPv6, and knows no socket without a host in front
+ * of which stands '@'. */
+static int store_socket(struct endpoint *field, char **libmilter_text, const char *text,
+                        struct err *err)
+{
+    struct endpoint e;
+
+    if (endpoint_parse_socket(text, &e, err) < 0)
+        return -1;
+    *field = e;
+    free(*libmilter_text);
+    const char *family =
+        strncmp(text, "inet6:", 6) == 0 || strchr(e.host, ':') != NULL ? "inet6" : "inet";
+    if (e.kind == ENDPOINT_UNIX)
+        *libmilter_text = mem_printf("unix:%s", e.path);
+    else if (e.host[0] == '\0')
+        *libmilter_text = mem_printf("%s:%u", family, e.port);
+    else if (strchr(e.host, ':') != NULL)
+        *libmilter_text = mem_printf("%s:%u@[%s]", family, e.port, e.host);
+    else
+        *libmilter_text = mem_printf("%s:%u@%s", family, e.port, e.host);
+    return 0;
+}
+
+static int check_table(const char *text, struct err *err)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-");
+
+    if (len > 0 && text[len] == ':' && text[len + 1] != '\0')
+        return 0;
+    err_set(err, "'%s' is no table; allowed: \"type:argument\", like \"texthash:/path\"", text);
+    return -1;
+}
+
+static int append_string(const struct config_option *o, struct config_strings *list,
+                         const char *text, struct err *err)
+{
+    if (o->type == CONFIG_OPT_WORDS && find_word(o->words, text) < 0)
+        return fail_words(text, o->words, "", err);
+    if (o->type == CONFIG_OPT_TABLES && check_table(text, err) < 0)
+        return -1;
+    list->items = mem_grow(list->items, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = mem_strdup(text);
+    return 0;
+}
+
+static int append_endpoint(const struct config_option *o, struct endpoint **list, size_t *count,
+                           const char *text, struct err *err)
+{
+    struct endpoint e;
+    int rc = o->type == CONFIG_OPT_SOCKETS ? endpoint_parse_socket(text, &e, err)
+                                           : endpoint_parse_nexthop(text, &e, err);
+
+    if (rc < 0)
+        return -1;
+    *list = mem_grow(*list, *count + 1, sizeof **list);
+    (*list)[(*count)++] = e;
+    return 0;
+}
+
+static int append_network(struct endpoint_network **list, size_t *count, const char *text,
+                          struct err *err)
+{
+    struct endpoint_network net;
+
+    if (endpoint_parse_network(text, &net, err) < 0)
+        return -1;
+    *list = mem_grow(*list, *count + 1, sizeof **list);
+    (*list)[(*count)++] = net;
+    return 0;
+}
+
+bool config_option_is_list(const struct config_option *o)
+{
+    return o->type >= CONFIG_OPT_WORDS;
+}
+
+size_t config_option_count(const struct config_option *o, const void *base)
+{
+    const char *p = base;
+
+    if (o->type == CONFIG_OPT_WORDS || o->type == CONFIG_OPT_TABLES)
+        return ((const struct config_strings *)(const void *)(p + o->offset))->count;
+    return *(const size_t *)(const void *)(p + o->companion);
+}
+
+static int append(const struct config_option *o, void *base, const char *text, struct err *err)
+{
+    void *field = (char *)base + o->offset, *count = (char *)base + o->companion;
+
+    if (o->max > 0 && config_option_count(o, base) >= o->max) {
+        err_set(err, "too many values; allowed: %" PRIu64, o->max);
+        return -1;
+    }
+    if (o->type == CONFIG_OPT_WORDS || o->type == CONFIG_OPT_TABLES)
+        return append_string(o, field, text, err);
+    if (o->type == CONFIG_OPT_NETWORKS)
+        return append_network(field, count, text, err);
+    return append_endpoint(o, field, count, text, err);
+}
+
+static int store_text(const struct config_option *o, char **field, const char *text,
+                      struct err *err)
+{
+    switch ((int)o->type) {
+    case CONFIG_OPT_WORD_TEXT:
+        if (find_word(o->words, text) < 0)
+            return fail_words(text, o->words, "", err);
+        set_text(field, text);
+        return 0;
+    case CONFIG_OPT_DOMAIN:
+        return store_domain(field, text, err);
+    case CONFIG_OPT_HOSTNAME:
+        return store_hostname(field, text, err);
+    case CONFIG_OPT_DELIMITER:
+        return store_delimiter(field, text, err);
+    case CONFIG_OPT_GROUP:
+        return store_group(field, text, err);
+    case CONFIG_OPT_HEADER:
+        return store_header(field, text, err);
+    case CONFIG_OPT_TRANSPORT:
+        return store_transport(field, text, err);
+    default:
+        return store_path(field, o->type == CONFIG_OPT_PATH_OR_NONE, text, err);
+    }
+}
+
+int config_option_store(const struct config_option *o, void *base, const char *text,
+                        struct err *err)
+{
+    void *field = (char *)base + o->offset, *companion = (char *)base + o->companion;
+    int word;
+
+    switch (o->type) {
+    case CONFIG_OPT_NUMBER:
+        return store_number(o, field, text, err);
+    case CONFIG_OPT_MODE:
+        return store_mode(o, field, text, err);
+    case CONFIG_OPT_SECONDS:
+        return store_time(o, field, 1, text, err);
+    case CONFIG_OPT_MILLISECONDS:
+        return store_time(o, field, 1000, text, err);
+    case CONFIG_OPT_SIZE:
+        return store_size(o, field, text, err);
+    case CONFIG_OPT_WORD:
+        if ((word = find_word(o->words, text)) < 0)
+            return fail_words(text, o->words, "", err);
+        *(unsigned *)field = (unsigned)word;
+        return 0;
+    case CONFIG_OPT_WORD_TEXT:
+    case CONFIG_OPT_DOMAIN:
+    case CONFIG_OPT_HOSTNAME:
+    case CONFIG_OPT_DELIMITER:
+    case CONFIG_OPT_PATH:
+    case CONFIG_OPT_PATH_OR_NONE:
+    case CONFIG_OPT_GROUP:
+    case CONFIG_OPT_HEADER:
+    case CONFIG_OPT_TRANSPORT:
+        return store_text(o, field, text, err);
+    case CONFIG_OPT_ADDRESS:
+        return store_address(o, field, companion, text, err);
+    case CONFIG_OPT_SOCKET:
+        return store_socket(field, companion, text, err);
+    case CONFIG_OPT_WORDS:
+    case CONFIG_OPT_TABLES:
+    case CONFIG_OPT_SOCKETS:
+    case CONFIG_OPT_NEXTHOPS:
+    case CONFIG_OPT_NETWORKS:
+        return append(o, base, text, err);
+    }
+    abort();
+}
