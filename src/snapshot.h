@@ -26,6 +26,10 @@ struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, stru
     __attribute__((nonnull, warn_unused_result));
 void snapshot_unref(struct snapshot *s);
 
+/* One more reference, for the caller to give back. Returns s. */
+struct snapshot *snapshot_ref(struct snapshot *s)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
 /* The place where the current snapshot is published. */
 struct snapshot_slot {
     pthread_mutex_t lock;
