@@ -21,7 +21,7 @@ struct destination *destination_start(struct queue *q, struct snapshot *snapshot
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /* Use a new configuration for this destination (reload): connections opened from now on follow it.
- */
+ * Ends a suspension. */
 void destination_reconfigure(struct destination *dest, struct snapshot *snapshot,
                              const struct config_destination *d) __attribute__((nonnull));
 
@@ -33,7 +33,8 @@ const char *destination_name(const struct destination *dest) __attribute__((nonn
 /* Begin to stop: no new copies are taken. */
 void destination_stop(struct destination *dest) __attribute__((nonnull));
 
-/* Wait for the copies in flight, at most grace_ms, then cut the connections; release everything. */
+/* Wait for the copies in flight, at most grace_ms, then cut the connections; release everything.
+ * After the cut only a resolver that does not answer can hold it up. */
 void destination_join(struct destination *dest, unsigned grace_ms) __attribute__((nonnull));
 
 #endif
