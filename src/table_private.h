@@ -1,19 +1,35 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * What table.c and the table types share. A type is one `struct table_type`; its state begins with
- * `struct table`. Only table*.c include this.
+ * `struct table`. Only table*.c and the table fuzzer include this.
  */
 #ifndef SPLIT_TABLE_PRIVATE_H
 #define SPLIT_TABLE_PRIVATE_H
 
 #include "table.h"
 
+#include <stdint.h>
+
+#define TABLE_LINE_MAX 65536  /* bytes of one logical line of a table file */
+#define TABLE_WARNINGS_MAX 50 /* logged per file; of the others only the number */
+
+/* What isspace(3) means in the C locale, which Postfix's table formats are defined by. */
+static inline bool table_is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* A type has either open (its argument is the table) or parse (its argument names a file). */
 struct table_type {
     const char *name; /* "texthash" */
     bool takes_whole_address;
-    /* argument: the text behind "type:". Returns the state (table.type and table.spec are filled in
-     * by table.c) or NULL. */
+    /* argument: the text behind "type:". Returns the state (type, spec and path are filled in by
+     * table.c) or NULL. */
     struct table *(*open)(const char *argument, struct err *err);
+    /* text: the file, size bytes and a NUL behind them, free()d by the callee in any case (or
+     * kept). path is for messages. */
+    struct table *(*parse)(const char *path, char *text, size_t size, struct err *err);
+    uint64_t file_max;              /* bytes, with parse */
     void (*close)(struct table *t); /* releases the whole state, struct table included */
     enum table_result (*find)(const struct table *t, struct table_scratch *s, const char *key,
                               struct table_match *m, struct err *err);
@@ -29,5 +45,111 @@ struct table {
 };
 
 extern const struct table_type table_inline, table_static, table_texthash, table_pcre;
+
+/* A table of a type with parse, from memory: as table_open("TYPE:PATH"), with `size` bytes of
+ * `text` as the file's content. */
+struct table *table_open_text(const struct table_type *type, const char *path, const char *text,
+                              size_t size, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+struct table_scratch {
+    struct pcre_scratch *pcre; /* NULL until the first look-up in a pcre table */
+};
+void table_pcre_scratch_free(struct pcre_scratch *p);
+
+/* --- text of inline: and static: ----------------------------------------------------------- */
+
+/* The text between the braces that `text` begins and ends with, without white space at its ends:
+ * first byte and length. -1 when the text is anything else. */
+int table_strip_braces(const char *text, size_t len, const char **inner_out, size_t *inner_len_out)
+    __attribute__((nonnull, warn_unused_result));
+
+/* --- table files: table_lines.c ------------------------------------------------------------ */
+
+/* Read a regular file whole, with a NUL behind it. NULL with `err`: cannot be read, longer than
+ * max, or keeps changing while it is read. The caller frees. */
+char *table_read_file(const char *path, uint64_t max, size_t *size_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Iterator over the logical lines of a Postfix table file: a logical line begins with a byte that
+ * is not white space; lines that begin with white space continue it. Empty lines, lines of white
+ * space and lines whose first other byte is '#' are left out, also between continuations. Works in
+ * place: the pieces of a line are moved together.
+ */
+struct table_lines {
+    const char *path; /* for messages */
+    char *in, *end;   /* what is not read yet */
+    unsigned number;  /* physical lines read */
+    unsigned warnings;
+};
+
+struct table_line {
+    char *text; /* NUL-terminated, no NUL inside; white space at its end is cut */
+    size_t len;
+    unsigned number; /* of its first physical line, from 1 */
+};
+
+/* text as for table_type.parse, borrowed while the iterator is used. */
+struct table_lines table_lines_of(const char *path, char *text, size_t size)
+    __attribute__((nonnull));
+
+/* 1: *line_out is the next logical line; 0: there is none; -1: a line is too long. Lines with a
+ * NUL, and first lines that begin with white space, are warned about and skipped. */
+int table_lines_next(struct table_lines *lines, struct table_line *line_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Log "PATH:LINE: ..." as a warning, at most TABLE_WARNINGS_MAX times. */
+void table_lines_warn(struct table_lines *lines, unsigned number, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull));
+
+/* At the end: log how many warnings were not. */
+void table_lines_finish(struct table_lines *lines) __attribute__((nonnull));
+
+/* --- keys and values in memory: table_index.c ---------------------------------------------- */
+
+/* One entry: in the block at `at` the key, a NUL, white space that belongs to nobody, the value, a
+ * NUL. */
+struct table_entry {
+    uint32_t at;
+    uint32_t line;
+};
+
+/* An open-addressing hash index over a block of text, with 32-bit offsets. */
+struct table_index {
+    char *block;                 /* owned */
+    struct table_entry *entries; /* in the order of addition */
+    size_t count, cap;
+    struct table_slot *slots;
+    size_t slot_count;
+};
+
+/* block: taken over, less than 4 GB. capacity: the most entries that will be added. */
+void table_index_init(struct table_index *ix, char *block, size_t capacity)
+    __attribute__((nonnull));
+void table_index_clear(struct table_index *ix) __attribute__((nonnull));
+
+/* Fold the key at this place of the block to lower case (ASCII) and add it. NULL, or the entry that
+ * has this key already: then nothing is added. */
+struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned line)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Give back the memory of entries that were not added. */
+void table_index_shrink(struct table_index *ix) __attribute__((nonnull));
+
+/* The entry of a (folded) key, or NULL. */
+const struct table_entry *table_index_find(const struct table_index *ix, const char *key)
+    __attribute__((nonnull));
+const char *table_index_key(const struct table_index *ix, const struct table_entry *e)
+    __attribute__((nonnull, returns_nonnull));
+const char *table_index_value(const struct table_index *ix, const struct table_entry *e)
+    __attribute__((nonnull, returns_nonnull));
+
+/* table_type.find and each_value on top of it */
+enum table_result table_index_lookup(const struct table_index *ix, const char *key,
+                                     struct table_match *m) __attribute__((nonnull));
+int table_index_each(const struct table_index *ix,
+                     int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                     void *ctx) __attribute__((nonnull(1, 2)));
 
 #endif

@@ -135,6 +135,9 @@ UNIT_TESTS += %D%/test_stream
 UNIT_TESTS += %D%/test_trace
 %C%_test_trace_SOURCES = %D%/test_trace.c
 %C%_test_trace_LDADD = $(UNIT_RELAY_LIBS)
+UNIT_TESTS += %D%/test_table
+%C%_test_table_SOURCES = %D%/test_table.c
+%C%_test_table_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_utf8
 %C%_test_utf8_SOURCES = %D%/test_utf8.c
@@ -143,6 +146,11 @@ UNIT_TESTS += %D%/test_utf8
 UNIT_TESTS += %D%/test_xtext
 %C%_test_xtext_SOURCES = %D%/test_xtext.c
 %C%_test_xtext_LDADD = $(UNIT_LIBS)
+
+# Helpers of the integration tests.
+check_PROGRAMS += %D%/table_query
+%C%_table_query_SOURCES = %D%/table_query.c
+%C%_table_query_LDADD = libsplit.a $(PCRE2_LIBS)
 
 if HAVE_CHECK
 check_PROGRAMS += $(UNIT_TESTS)

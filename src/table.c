@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: ISC */
+#include "table_private.h"
+#include "mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct table_type *const types[] = {&table_inline, &table_pcre, &table_static,
+                                                 &table_texthash};
+
+enum { TYPE_COUNT = sizeof types / sizeof types[0] };
+
+void table_match_init(struct table_match *m)
+{
+    memset(m, 0, sizeof *m);
+}
+
+void table_match_clear(struct table_match *m)
+{
+    buf_clear(&m->value);
+    buf_clear(&m->key);
+    table_match_init(m);
+}
+
+struct table_scratch *table_scratch_new(void)
+{
+    return mem_zalloc(sizeof(struct table_scratch));
+}
+
+void table_scratch_free(struct table_scratch *s)
+{
+    if (s == NULL)
+        return;
+    table_pcre_scratch_free(s->pcre);
+    free(s);
+}
+
+static const struct table_type *find_type(const char *name, size_t len)
+{
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        if (strlen(types[i]->name) == len && memcmp(types[i]->name, name, len) == 0)
+            return types[i];
+    return NULL;
+}
+
+static void set_unknown_type(const char *spec, size_t name_len, struct err *err)
+{
+    struct buf known = {0};
+    bool is_bdb = (name_len == 4 && memcmp(spec, "hash", 4) == 0) ||
+                  (name_len == 5 && memcmp(spec, "btree", 5) == 0);
+
+    if (is_bdb) {
+        err_set(err, "%s: Berkeley DB tables are not read: use texthash:%s (the source text)%s%s",
+                spec, spec + name_len + 1, find_type("lmdb", 4) == NULL ? "" : ", or lmdb:",
+                find_type("lmdb", 4) == NULL ? "" : spec + name_len + 1);
+        return;
+    }
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        buf_addf(&known, "%s%s", i == 0 ? "" : ", ", types[i]->name);
+    err_set(err, "%s: unknown table type \"%.*s\", known are: %s", spec, (int)name_len, spec,
+            buf_str(&known));
+    buf_clear(&known);
+}
+
+static struct table *adopt(struct table *t, const struct table_type *type, const char *argument)
+{
+    if (t == NULL)
+        return NULL;
+    t->type = type;
+    t->spec = mem_printf("%s:%s", type->name, argument);
+    t->path = type->parse == NULL ? NULL : mem_strdup(argument);
+    return t;
+}
+
+struct table *table_open(const char *spec, struct err *err)
+{
+    const char *colon = strchr(spec, ':');
+
+    if (colon == NULL || colon == spec || colon[1] == '\0') {
+        err_set(err, "\"%s\" is no table: expected type:argument, e.g. texthash:/path", spec);
+        return NULL;
+    }
+    const struct table_type *type = find_type(spec, (size_t)(colon - spec));
+    if (type == NULL) {
+        set_unknown_type(spec, (size_t)(colon - spec), err);
+        return NULL;
+    }
+    const char *argument = colon + 1;
+    if (type->parse == NULL)
+        return adopt(type->open(argument, err), type, argument);
+    size_t size;
+    char *text = table_read_file(argument, type->file_max, &size, err);
+    if (text == NULL)
+        return NULL;
+    return adopt(type->parse(argument, text, size, err), type, argument);
+}
+
+struct table *table_open_text(const struct table_type *type, const char *path, const char *text,
+                              size_t size, struct err *err)
+{
+    char *copy = mem_zalloc(size + 1);
+
+    memcpy(copy, text, size);
+    return adopt(type->parse(path, copy, size, err), type, path);
+}
+
+void table_close(struct table *t)
+{
+    if (t == NULL)
+        return;
+    free(t->spec);
+    free(t->path);
+    t->type->close(t);
+}
+
+const char *table_spec(const struct table *t)
+{
+    return t->spec;
+}
+
+const char *table_path(const struct table *t)
+{
+    return t->path;
+}
+
+bool table_takes_whole_address(const struct table *t)
+{
+    return t->type->takes_whole_address;
+}
+
+enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
+                             struct table_match *m, struct err *err)
+{
+    enum table_result result = t->type->find(t, s, key, m, err);
+
+    if (result == TABLE_FOUND)
+        m->table = t;
+    return result;
+}
+
+int table_each_value(const struct table *t,
+                     int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                     void *ctx)
+{
+    return t->type->each_value == NULL ? 0 : t->type->each_value(t, fn, ctx);
+}
