@@ -120,6 +120,10 @@ UNIT_TESTS += %D%/test_process
 %C%_test_process_SOURCES = %D%/test_process.c
 %C%_test_process_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_session
+%C%_test_session_SOURCES = %D%/test_session.c %D%/fake_queue.c %D%/fake_queue.h
+%C%_test_session_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_smtp_command
 %C%_test_smtp_command_SOURCES = %D%/test_smtp_command.c
 %C%_test_smtp_command_LDADD = $(UNIT_LIBS)

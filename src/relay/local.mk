@@ -10,4 +10,7 @@ librelay_a_SOURCES += %D%/control.c %D%/control.h
 librelay_a_SOURCES += %D%/delivery.c %D%/delivery.h
 librelay_a_SOURCES += %D%/destination.c %D%/destination.h
 librelay_a_SOURCES += %D%/queue.h
+librelay_a_SOURCES += %D%/session.c %D%/session.h
 librelay_a_SOURCES += %D%/trace.c %D%/trace.h
+librelay_a_SOURCES += %D%/transaction.c %D%/transaction.h
+librelay_a_SOURCES += %D%/xforward.c %D%/xforward.h

@@ -22,6 +22,9 @@ struct session_options {
     bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting
                       */
     const atomic_bool *is_stopping; /* say 421 instead of waiting for the next command */
+    /* Set while a message is under way, from MAIL to its last reply; the session looks at
+       is_stopping after setting it. For those who stop sessions: the others only wait. */
+    atomic_bool *is_in_message;
     unsigned
         command_timeout_ms; /* for each command line and each block of data (RFC 5321 4.5.3.2.7) */
 };
