@@ -34,10 +34,10 @@ from .base import (  # noqa: F401
     wait_for,
 )
 from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F401
-from .daemons import Daemon, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
+from .daemons import Daemon, instrumented, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
 from .postfix import Postfix  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401
-from .sink import CLOSE, HANG, Rcpt, Sink, Transaction  # noqa: F401
+from .sink import CLOSE, HANG, Rcpt, Sink, Transaction, split_trace  # noqa: F401
 from .tap import Tap  # noqa: F401
 from .tools import SmtpSink, smtp_source  # noqa: F401
 from .tower import Tower  # noqa: F401

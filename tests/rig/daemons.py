@@ -128,10 +128,10 @@ class Daemon:
         if self.popen is not None:
             self.stop()
 
-    def rss_kb(self):
-        """Resident memory now, in kB."""
+    def rss_kb(self, peak=False):
+        """Resident memory now, or the most there ever was, in kB."""
         with open(f"/proc/{self.popen.pid}/status", encoding="ascii") as f:
-            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+            return int(re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+)", f.read()).group(1))
 
 
 def accepts(address):
@@ -144,6 +144,12 @@ def accepts(address):
             return True
         except OSError:
             return False
+
+
+def instrumented():
+    """Whether the programs were built with a sanitizer: figures of memory mean nothing then."""
+    with open(program("splitrelay"), "rb") as f:
+        return b"__asan_init" in (text := f.read()) or b"__tsan_init" in text
 
 
 def start_splitmilter(rig, configuration, address, name="splitmilter", env=None):

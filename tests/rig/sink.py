@@ -61,6 +61,16 @@ class Transaction:
         return [v.decode("utf-8", "replace") for v in found]
 
 
+def split_trace(data):
+    """A copy's content as (the first two header fields: Received and X-Split-Copy, all that follows)."""
+    at = 0
+    for _ in range(2):
+        at = data.index(b"\r\n", at) + 2
+        while data[at : at + 1] in (b" ", b"\t"):
+            at = data.index(b"\r\n", at) + 2
+    return data[:at], data[at:]
+
+
 class _Gone(Exception):
     """The connection is over."""
 
@@ -282,15 +292,24 @@ class Sink:
         """Stop listening and cut all connections: connections are refused from now on."""
         with self._lock:
             listener, self._listener = self._listener, None
-            open_now = list(self._open)
         if listener is None:
             return
-        for sock in [listener] + [c.sock for c in open_now]:
+        try:
+            listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        listener.close()
+        self.cut()
+
+    def cut(self):
+        """End all connections, but go on listening."""
+        with self._lock:
+            open_now = list(self._open)
+        for conn in open_now:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                conn.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        listener.close()
 
     def describe(self):
         """For failure texts."""

@@ -10,7 +10,7 @@ Every hop is a real Postfix; mailbox and backups are sinks. Between front and fi
 
 import os
 
-from .client import send
+from .client import SmtpClient, send
 from .daemons import start_splitmilter, start_splitrelay
 from .postfix import Postfix
 from .sink import Sink
@@ -36,8 +36,9 @@ class Tower:
     tables["canonical"], ["filter"], ["copy"]).
     milter, relay: more lines for those sections; destinations: NAME -> more lines for that destination.
     destination_defaults: lines that every destination gets before its own.
-    milter_socket: "unix" or "inet". front_main: more main.cf settings of the front.
+    spool: directory of splitrelay's spool. milter_socket: "unix" or "inet". front_main: more main.cf settings of the front.
     front_transport: more lines of its transport map.
+    nexthops: NAME of a filter -> nexthop to write into its section instead of the true one.
     start: False leaves the start to a call of start().
     make_sink: Sink, or something like it (the demo uses smtp-sink). make_postfix: Postfix, or something like it.
     """
@@ -52,7 +53,9 @@ class Tower:
         relay="",
         destinations=None,
         destination_defaults=DESTINATION,
+        nexthops=None,
         milter_socket="unix",
+        spool=None,
         front_main=None,
         front_transport="",
         make_sink=Sink,
@@ -70,8 +73,8 @@ class Tower:
             "copy": rig.write("tables/copy", copies),
         }
         self.relay_address = ("127.0.0.1", rig.free_port())
-        self.spool = rig.path("relay-spool")
-        self._options = {"milter": milter, "relay": relay, "destinations": destinations or {}}
+        self.spool = spool or rig.path("relay-spool")
+        self._options = {"milter": milter, "relay": relay, "destinations": destinations or {}, "nexthops": nexthops or {}}
         self._destination_defaults = destination_defaults
         if milter_socket == "unix":
             self.milter_address = rig.path("milter.sock")
@@ -140,7 +143,8 @@ class Tower:
 
     def make_configuration(self):
         """The text of splitmilter.conf."""
-        filters = "".join(f'filter {n} {{ nexthop = "smtp:{self.taps[n].bracketed}" }}\n' for n in FILTERS)
+        nexthops = {n: self._options["nexthops"].get(n, f"smtp:{self.taps[n].bracketed}") for n in FILTERS}
+        filters = "".join(f'filter {n} {{ nexthop = "{nexthop}" }}\n' for n, nexthop in nexthops.items())
         destinations = "".join(
             f'destination {n} {{\n    relay_to = {{ "{self.backups[n].bracketed}" }}\n'
             f"{self._destination_defaults}{self._options['destinations'].get(n, '')}}}\n"
@@ -178,6 +182,12 @@ relay {{
     def configuration_path(self):
         return self.milter.configuration_path
 
+    def rcpt_reply(self, recipient, params="", sender="s@sender.test"):
+        """The front's reply to one RCPT TO."""
+        with SmtpClient(self.front.address) as c:
+            c.mail(sender)
+            return c.rcpt(recipient, params)
+
     def set_table(self, name, text):
         """Rewrite a table (canonical, filter, copy)."""
         with open(self.tables[name], "w", encoding="utf-8") as f:
@@ -191,6 +201,10 @@ relay {{
         """Wait until no Postfix instance has anything in its queue."""
         for instance in (self.front, *self.filters.values(), self.out):
             instance.wait_empty(seconds)
+
+    def spooled(self, kind="queue"):
+        """Paths of the copies in splitrelay's spool: kind "queue" or "dead"."""
+        return [os.path.join(d, f) for d, _, files in os.walk(os.path.join(self.spool, kind)) for f in files]
 
     def bounces(self):
         """Whatever arrived with the null sender: nobody must ever get a word about copies."""
