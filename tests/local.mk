@@ -132,6 +132,10 @@ UNIT_TESTS += %D%/test_smtp_reply
 %C%_test_smtp_reply_SOURCES = %D%/test_smtp_reply.c
 %C%_test_smtp_reply_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_spool_queue
+%C%_test_spool_queue_SOURCES = %D%/test_spool_queue.c %D%/spool_unit.h
+%C%_test_spool_queue_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_stream
 %C%_test_stream_SOURCES = %D%/test_stream.c
 %C%_test_stream_LDADD = $(UNIT_LIBS)

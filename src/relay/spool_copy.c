@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: ISC */
+#include "spool_private.h"
+
+#include "../log.h"
+#include "../mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FIRST_READ (16 * 1024)
+#define NAME_TRIES 20
+
+/* --- reading --- */
+
+/* Exactly len bytes, or -1 with errno (EIO at the end of the file). */
+static int read_at(int fd, char *data, size_t len, uint64_t at)
+{
+    while (len > 0) {
+        ssize_t n = pread(fd, data, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0)
+            return -1;
+        data += n;
+        len -= (size_t)n;
+        at += (size_t)n;
+    }
+    return 0;
+}
+
+static enum spool_result read_fault(struct err *err)
+{
+    err_set_errno(err, "cannot read");
+    return SPOOL_FAULT;
+}
+
+/* Read until the head is complete; its length, or 0 with *result. */
+static size_t read_head(int fd, uint64_t file_size, struct buf *head, enum spool_result *result,
+                        struct err *err)
+{
+    uint64_t limit = file_size < SPOOL_HEAD_MAX ? file_size : SPOOL_HEAD_MAX;
+    uint64_t want = FIRST_READ;
+
+    while (head->len < limit) {
+        if (want > limit)
+            want = limit;
+        size_t more = (size_t)want - head->len;
+        if (read_at(fd, buf_reserve(head, more), more, head->len) < 0) {
+            *result = read_fault(err);
+            return 0;
+        }
+        size_t known = head->len < 4 ? 0 : head->len - 4; /* the end may lie across */
+        head->len += more;
+        size_t found = spool_envelope_length(head->data + known, head->len - known);
+        if (found > 0)
+            return known + found;
+        want *= 2;
+    }
+    err_set(err, "the head has no end");
+    *result = SPOOL_INVALID;
+    return 0;
+}
+
+static enum spool_result parse_file(int fd, const char *id, struct spool_envelope *out,
+                                    struct err *err)
+{
+    enum spool_result result = SPOOL_INVALID;
+    struct buf head = {0};
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return read_fault(err);
+    if (!S_ISREG(st.st_mode)) {
+        err_set(err, "not a regular file");
+        return SPOOL_INVALID;
+    }
+    uint64_t file_size = (uint64_t)st.st_size;
+    size_t len = read_head(fd, file_size, &head, &result, err);
+    if (len > 0 && spool_envelope_parse(head.data, len, id, out, err) == 0) {
+        if (out->message.size_bytes == file_size - len) {
+            result = SPOOL_OK;
+        } else {
+            err_set(err, "the file has not the length that its head says");
+            spool_envelope_clear(out);
+        }
+    }
+    buf_clear(&head);
+    return result;
+}
+
+enum spool_result spool_head_open(int base_fd, const char *path, int flags, const char *id,
+                                  int *fd_out, struct spool_envelope *out, struct err *err)
+{
+    int fd = openat(base_fd, path, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return SPOOL_GONE;
+    if (fd < 0) {
+        bool is_odd = errno == ELOOP || errno == EISDIR || errno == ENXIO;
+        err_set_errno(err, "cannot open");
+        return is_odd ? SPOOL_INVALID : SPOOL_FAULT;
+    }
+    enum spool_result result = parse_file(fd, id, out, err);
+    if (result == SPOOL_OK)
+        *fd_out = fd;
+    else
+        close(fd);
+    return result;
+}
+
+/* --- a copy --- */
+
+static void fill_copy(struct spool_copy *c, const char *destination, const struct spool_due *due,
+                      int fd)
+{
+    struct spool_envelope_copy *section = &c->head.copies[0];
+
+    strcpy(c->destination, destination);
+    c->due = *due;
+    strcpy(c->copy.id, section->id);
+    c->copy.destination = c->destination;
+    c->copy.message = c->head.message;
+    c->copy.recipients = section->recipients;
+    c->copy.recipient_count = section->recipient_count;
+    c->copy.attempts = section->attempts;
+    c->copy.content_fd = fd;
+    c->copy.content_offset = c->head.head_len;
+}
+
+static void copy_path(const struct spool_copy *c, char out[SPOOL_PATH_SIZE])
+{
+    char due[SPOOL_DUE_NAME_SIZE];
+
+    spool_due_name(&c->due, due);
+    spool_path(out, c->destination, due, c->copy.id);
+}
+
+enum spool_result spool_copy_open(struct spool *s, const char *destination,
+                                  const struct spool_due *due, const char *id,
+                                  struct spool_copy **out, struct err *err)
+{
+    char path[SPOOL_PATH_SIZE], due_name[SPOOL_DUE_NAME_SIZE];
+    struct spool_copy *c = mem_zalloc(sizeof *c);
+    int fd;
+
+    spool_due_name(due, due_name);
+    spool_path(path, destination, due_name, id);
+    enum spool_result result = spool_head_open(s->queue_fd, path, O_RDWR, id, &fd, &c->head, err);
+    if (result != SPOOL_OK) {
+        free(c);
+        return result;
+    }
+    fill_copy(c, destination, due, fd);
+    *out = c;
+    return SPOOL_OK;
+}
+
+void spool_copy_park(struct spool_copy *c)
+{
+    if (c->copy.content_fd >= 0)
+        close(c->copy.content_fd);
+    c->copy.content_fd = -1;
+}
+
+void spool_copy_close(struct spool_copy *c)
+{
+    if (c == NULL)
+        return;
+    spool_copy_park(c);
+    spool_envelope_clear(&c->head);
+    free(c);
+}
+
+/* --- changing --- */
+
+static int copy_fault(const struct spool_copy *c, const char *what, struct err *err)
+{
+    char path[SPOOL_PATH_SIZE];
+
+    copy_path(c, path);
+    err_set_errno(err, "queue/%s: %s", path, what);
+    return -1;
+}
+
+enum spool_result spool_copy_unpark(struct spool *s, struct spool_copy *c, struct err *err)
+{
+    char path[SPOOL_PATH_SIZE];
+
+    if (c->copy.content_fd >= 0)
+        return SPOOL_OK;
+    copy_path(c, path);
+    c->copy.content_fd = openat(s->queue_fd, path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (c->copy.content_fd >= 0)
+        return SPOOL_OK;
+    if (errno == ENOENT)
+        return SPOOL_GONE;
+    copy_fault(c, "cannot open", err);
+    return SPOOL_FAULT;
+}
+
+static int overwrite(int fd, const char *text, size_t len, uint64_t at)
+{
+    while (len > 0) {
+        ssize_t n = pwrite(fd, text, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = ENOSPC;
+        if (n <= 0)
+            return -1;
+        text += n;
+        len -= (size_t)n;
+        at += (size_t)n;
+    }
+    return 0;
+}
+
+/* The section as a whole, in one write however many recipients there are; none if nothing changed.
+ */
+int spool_copy_mark(struct spool_copy *c, struct err *err)
+{
+    struct spool_envelope_copy *section = &c->head.copies[0];
+    size_t len = section->section_len;
+    int fd = c->copy.content_fd;
+    char *old = mem_zalloc(len), *new = mem_zalloc(len);
+
+    int rc = read_at(fd, old, len, section->section_at);
+    if (rc == 0) {
+        memcpy(new, old, len);
+        section->attempts = c->copy.attempts;
+        spool_envelope_patch(section, new);
+        if (memcmp(old, new, len) != 0)
+            rc = overwrite(fd, new, len, section->section_at);
+    }
+    if (rc < 0)
+        copy_fault(c, "cannot mark recipients", err);
+    free(old);
+    free(new);
+    return rc;
+}
+
+int spool_copy_remove(struct spool *s, struct spool_copy *c, struct err *err)
+{
+    char path[SPOOL_PATH_SIZE];
+
+    copy_path(c, path);
+    if (unlinkat(s->queue_fd, path, 0) < 0 && errno != ENOENT)
+        return copy_fault(c, "cannot remove", err);
+    return 0;
+}
+
+/* For file systems without RENAME_NOREPLACE. */
+static int move_by_link(int from_fd, const char *from, int to_fd, const char *to)
+{
+    struct stat a, b;
+
+    if (linkat(from_fd, from, to_fd, to, 0) < 0) {
+        if (errno != EEXIST)
+            return -1;
+        /* perhaps a crash came between link and unlink */
+        if (fstatat(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0 ||
+            fstatat(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) < 0)
+            return -1;
+        if (a.st_ino != b.st_ino || a.st_dev != b.st_dev) {
+            errno = EEXIST;
+            return -1;
+        }
+    }
+    return unlinkat(from_fd, from, 0);
+}
+
+/* Rename within the spool, never over a file, with the directory above `to` made when it is
+ * missing. due: "" in dead/. 0 or an errno; ENOENT: `from` is gone. */
+static int move_file(struct spool *s, const char *from, int base_fd, const char *destination,
+                     const char *due, const char *id, struct err *err)
+{
+    char to[SPOOL_PATH_SIZE];
+    int error = 0;
+
+    spool_path(to, destination, due[0] == '\0' ? NULL : due, id);
+    for (int tries = 0; tries < NAME_TRIES; tries++) {
+        if (renameat2(s->queue_fd, from, base_fd, to, RENAME_NOREPLACE) == 0)
+            return 0;
+        if ((errno == EINVAL || errno == ENOSYS) &&
+            move_by_link(s->queue_fd, from, base_fd, to) == 0)
+            return 0;
+        error = errno;
+        if (error != ENOENT || faccessat(s->queue_fd, from, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+            break;
+        int made = spool_dir_make(base_fd, destination, due, err);
+        if (made != 0 && made != ENOENT) /* removed again meanwhile */
+            return made;
+    }
+    errno = error;
+    err_set_errno(err, "cannot move queue/%s to %s", from, to);
+    return error;
+}
+
+int spool_copy_move(struct spool *s, struct spool_copy *c, const struct spool_due *due,
+                    struct err *err)
+{
+    char from[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
+
+    if (spool_due_compare(&c->due, due) == 0)
+        return 0;
+    copy_path(c, from);
+    spool_due_name(due, name);
+    int error = move_file(s, from, s->queue_fd, c->destination, name, c->copy.id, err);
+    if (error != 0 && error != ENOENT)
+        return -1;
+    c->due = *due;
+    return 0;
+}
+
+int spool_copy_bury(struct spool *s, struct spool_copy *c, struct err *err)
+{
+    char from[SPOOL_PATH_SIZE];
+
+    copy_path(c, from);
+    int error = move_file(s, from, s->dead_fd, c->destination, "", c->copy.id, err);
+    return error == 0 || error == ENOENT ? 0 : -1;
+}
+
+enum spool_result spool_move_id(struct spool *s, const char *destination,
+                                const struct spool_due *from, const struct spool_due *to,
+                                const char *id, struct err *err)
+{
+    char path[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
+
+    spool_due_name(from, name);
+    spool_path(path, destination, name, id);
+    spool_due_name(to, name);
+    int error = move_file(s, path, s->queue_fd, destination, name, id, err);
+    if (error == ENOENT)
+        return SPOOL_GONE;
+    return error == 0 ? SPOOL_OK : SPOOL_FAULT;
+}
+
+bool spool_has_copy(struct spool *s, const char *destination, const struct spool_due *due,
+                    const char *id)
+{
+    char path[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
+
+    spool_due_name(due, name);
+    spool_path(path, destination, name, id);
+    return faccessat(s->queue_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* --- quarantine --- */
+
+void spool_quarantine(struct spool *s, const char *destination, const char *due, const char *name,
+                      const char *reason)
+{
+    const char *last = name != NULL ? name : due != NULL ? due : destination;
+    char id[QUEUE_ID_SIZE], target[QUEUE_ID_SIZE + 202];
+    char *path =
+        mem_printf("%s%s%s%s%s", destination, due == NULL ? "" : "/", due == NULL ? "" : due,
+                   name == NULL ? "" : "/", name == NULL ? "" : name);
+
+    spool_new_id(s, id);
+    snprintf(target, sizeof target, "%s-%.200s", id, last);
+    if (renameat(s->queue_fd, path, s->quarantine_fd, target) == 0) {
+        log_error("spool: queue/%s is no valid copy (%s): moved to quarantine/%s", path, reason,
+                  target);
+    } else if (errno != ENOENT) {
+        struct err err;
+        err_set_errno(&err, "cannot be moved to quarantine");
+        log_error("spool: queue/%s is no valid copy (%s), and %s", path, reason, err.text);
+    }
+    free(path);
+}

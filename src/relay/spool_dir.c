@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Directories that copies are linked into. What a session waits for at its commit is journal
+ * commits: one for its file, one for the directory. Measured (tests/bench/spool_bench.c,
+ * docs/INTERNALS.md): it is fastest when each session syncs its own file, which lets the file
+ * system share one journal commit between all that wait, and one of them syncs the directories for
+ * all.
+ */
+#include "spool_private.h"
+
+#include "../mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- making --- */
+
+static int make_one(int base_fd, const char *path, int parent_fd, struct err *err)
+{
+    if (mkdirat(base_fd, path, 0700) < 0 && errno != EEXIST) {
+        int error = errno;
+        err_set_errno(err, "cannot create directory %s", path);
+        return error;
+    }
+    /* Also when it exists: whoever made it may not have come to its sync yet. */
+    if (fsync(parent_fd) < 0) {
+        int error = errno;
+        err_set_errno(err, "cannot sync the directory above %s", path);
+        return error;
+    }
+    return 0;
+}
+
+int spool_dir_make(int base_fd, const char *destination, const char *due, struct err *err)
+{
+    char path[SPOOL_PATH_SIZE];
+    int error = make_one(base_fd, destination, base_fd, err);
+
+    if (error != 0 || due[0] == '\0')
+        return error;
+    int parent_fd = openat(base_fd, destination, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (parent_fd < 0) {
+        error = errno;
+        err_set_errno(err, "cannot open directory %s", destination);
+        return error;
+    }
+    spool_path(path, destination, due, NULL);
+    error = make_one(base_fd, path, parent_fd, err);
+    close(parent_fd);
+    return error;
+}
+
+/* --- cache --- */
+
+static struct spool_dir **find(struct spool *s, int base_fd, const char *destination)
+{
+    struct spool_dir **at = &s->dirs;
+
+    while (*at != NULL &&
+           ((*at)->base_fd != base_fd || strcmp((*at)->destination, destination) != 0))
+        at = &(*at)->next;
+    return at;
+}
+
+static void unref(struct spool_dir *d)
+{
+    if (--d->refs > 0)
+        return;
+    close(d->fd);
+    free(d);
+}
+
+static struct spool_dir *from_cache(struct spool *s, int base_fd, const char *destination,
+                                    const char *due)
+{
+    pthread_mutex_lock(&s->dir_lock);
+    struct spool_dir *d = *find(s, base_fd, destination);
+    if (d != NULL && strcmp(d->due, due) != 0)
+        d = NULL;
+    if (d != NULL)
+        d->refs++;
+    pthread_mutex_unlock(&s->dir_lock);
+    return d;
+}
+
+/* d takes the place of its predecessor. */
+static void into_cache(struct spool *s, struct spool_dir *d)
+{
+    pthread_mutex_lock(&s->dir_lock);
+    struct spool_dir **at = find(s, d->base_fd, d->destination);
+    struct spool_dir *old = *at;
+    d->next = old == NULL ? NULL : old->next;
+    *at = d;
+    d->refs++;
+    if (old != NULL)
+        unref(old);
+    pthread_mutex_unlock(&s->dir_lock);
+}
+
+int spool_dir_get(struct spool *s, int base_fd, const char *destination,
+                  const struct spool_due *due, struct spool_dir **out, struct err *err)
+{
+    char name[SPOOL_DUE_NAME_SIZE] = "", path[SPOOL_PATH_SIZE];
+
+    if (due != NULL)
+        spool_due_name(due, name);
+    *out = from_cache(s, base_fd, destination, name);
+    if (*out != NULL)
+        return 0;
+    int error = spool_dir_make(base_fd, destination, name, err);
+    if (error != 0)
+        return error;
+    spool_path(path, destination, due == NULL ? NULL : name, NULL);
+    int fd = openat(base_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        error = errno;
+        err_set_errno(err, "cannot open directory %s", path);
+        return error;
+    }
+    struct spool_dir *d = mem_zalloc(sizeof *d);
+    d->refs = 1;
+    d->base_fd = base_fd;
+    strcpy(d->destination, destination);
+    strcpy(d->due, name);
+    d->fd = fd;
+    into_cache(s, d);
+    *out = d;
+    return 0;
+}
+
+void spool_dir_release(struct spool *s, struct spool_dir *d)
+{
+    pthread_mutex_lock(&s->dir_lock);
+    unref(d);
+    pthread_mutex_unlock(&s->dir_lock);
+}
+
+void spool_dir_forget(struct spool *s, struct spool_dir *d)
+{
+    pthread_mutex_lock(&s->dir_lock);
+    struct spool_dir **at = find(s, d->base_fd, d->destination);
+    if (*at == d) {
+        *at = d->next;
+        unref(d);
+    }
+    pthread_mutex_unlock(&s->dir_lock);
+}
+
+void spool_dirs_clear(struct spool *s)
+{
+    while (s->dirs != NULL) {
+        struct spool_dir *d = s->dirs;
+        s->dirs = d->next;
+        unref(d);
+    }
+}
+
+/* --- syncing together --- */
+
+struct spool_sync {
+    struct spool_sync *next;
+    struct spool_dir **dirs;
+    size_t count;
+    int error;
+    bool is_done;
+};
+
+static void sync_all(struct spool_sync *list, uint64_t round)
+{
+    for (struct spool_sync *r = list; r != NULL; r = r->next)
+        for (size_t i = 0; i < r->count; i++) {
+            struct spool_dir *d = r->dirs[i];
+            if (d->sync_round != round) {
+                d->sync_round = round;
+                d->sync_error = fsync(d->fd) < 0 ? errno : 0;
+            }
+            if (r->error == 0)
+                r->error = d->sync_error;
+        }
+}
+
+/* Called and returns with the lock held; works without it. */
+static void lead(struct spool *s)
+{
+    struct spool_sync *list = s->sync_waiting;
+    uint64_t round = ++s->sync_round;
+
+    s->sync_waiting = NULL;
+    s->has_sync_leader = true;
+    pthread_mutex_unlock(&s->sync_lock);
+    sync_all(list, round);
+    pthread_mutex_lock(&s->sync_lock);
+    s->has_sync_leader = false;
+    while (list != NULL) {
+        /* the request lies on a stack that goes away when is_done is seen: after the unlock */
+        struct spool_sync *r = list;
+        list = r->next;
+        r->is_done = true;
+    }
+    pthread_cond_broadcast(&s->sync_done);
+}
+
+int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count)
+{
+    struct spool_sync request = {.dirs = dirs, .count = count};
+
+    pthread_mutex_lock(&s->sync_lock);
+    request.next = s->sync_waiting;
+    s->sync_waiting = &request;
+    while (!request.is_done) {
+        if (s->has_sync_leader)
+            pthread_cond_wait(&s->sync_done, &s->sync_lock);
+        else
+            lead(s);
+    }
+    pthread_mutex_unlock(&s->sync_lock);
+    return request.error;
+}

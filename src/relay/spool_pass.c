@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Why no copy is forgotten: has_more is cleared when a pass begins, before it lists the
+ * directories. A copy committed before that is either in the window or will be listed; one
+ * committed later that finds no room sets has_more again, so another pass follows. A deferred copy
+ * sets pass_at. A copy that is known, but elsewhere than it was found, moved meanwhile: another
+ * pass in a second.
+ */
+#include "spool_queue_private.h"
+
+#include "../log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH 256 /* entries read without the lock */
+
+void spool_pass_clear(struct spool_pass *p)
+{
+    spool_scan_close(p->scan);
+    free(p->due);
+    memset(p, 0, sizeof *p);
+}
+
+bool spool_pass_is_wanted(const struct spool_queue *q, const struct spool_destination *d)
+{
+    size_t half = d->window.limit / 2;
+
+    return !d->is_scanning && d->window.ready[SPOOL_FOUND].count <= half / 2 &&
+           (d->pass.is_active || d->has_more || spool_queue_now(q) >= d->pass_at);
+}
+
+static void fault(struct spool_queue *q, struct spool_destination *d, const struct err *err)
+{
+    time_t now = spool_queue_now(q);
+
+    pthread_mutex_lock(&d->lock);
+    bool is_logged = now >= d->fault_log_at;
+    if (is_logged)
+        d->fault_log_at = now + FAULT_LOG_S;
+    if (d->pass_at > now + ASIDE_S)
+        d->pass_at = now + ASIDE_S;
+    pthread_mutex_unlock(&d->lock);
+    if (is_logged)
+        log_error("spool: %s: %s", d->name, err->text);
+}
+
+/* List the directories, keep those that are due. */
+static void begin(struct spool_queue *q, struct spool_destination *d)
+{
+    struct spool_pass *p = &d->pass;
+    time_t now = spool_queue_now(q);
+    struct err err;
+
+    d->has_more = false;
+    d->pass_at = now + SPOOL_QUEUE_PASS_S;
+    p->is_active = true;
+    pthread_mutex_unlock(&d->lock);
+    if (spool_list_due(q->spool, d->name, &p->due, &p->count, &err) < 0)
+        fault(q, d, &err);
+    size_t due = 0;
+    while (due < p->count && p->due[due].seconds <= now)
+        due++;
+    pthread_mutex_lock(&d->lock);
+    if (due < p->count && p->due[due].seconds < d->pass_at)
+        d->pass_at = (time_t)p->due[due].seconds;
+    p->count = due;
+}
+
+/* Up to max ids from the directory at hand; goes on to the next directory at its end. Without the
+ * lock. */
+static size_t read_batch(struct spool_queue *q, struct spool_destination *d,
+                         char (*ids)[QUEUE_ID_SIZE], size_t max)
+{
+    struct spool_pass *p = &d->pass;
+    const struct spool_due *due = &p->due[p->at];
+    size_t count = 0;
+    struct err err;
+    int rc = 1;
+
+    if (p->scan == NULL) {
+        enum spool_result result = spool_scan_open(q->spool, d->name, due, &p->scan, &err);
+        if (result == SPOOL_FAULT)
+            fault(q, d, &err);
+        if (result != SPOOL_OK) {
+            p->at++;
+            return 0;
+        }
+    }
+    while (count < max && (rc = spool_scan_next(p->scan, ids[count], &err)) > 0)
+        count++;
+    if (rc < 0)
+        fault(q, d, &err);
+    if (rc > 0)
+        return count;
+    spool_scan_close(p->scan);
+    p->scan = NULL;
+    if (spool_due_compare(due, &(struct spool_due){spool_queue_minute(q).seconds, 0}) != 0)
+        spool_remove_due(q->spool, d->name, due); /* stays if there is something in it */
+    p->at++;
+    return count;
+}
+
+static void add_batch(struct spool_queue *q, struct spool_destination *d,
+                      char (*ids)[QUEUE_ID_SIZE], size_t count, const struct spool_due *due)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct spool_node *known = spool_window_find(&d->window, ids[i]);
+        if (known == NULL) {
+            spool_window_add(&d->window, ids[i], due, SPOOL_FOUND, false);
+        } else if (spool_due_compare(&known->due, due) != 0) {
+            time_t soon = spool_queue_now(q) + 1;
+            if (d->pass_at > soon)
+                d->pass_at = soon;
+        }
+    }
+    if (count > 0)
+        pthread_cond_broadcast(&d->changed);
+}
+
+void spool_pass_step(struct spool_queue *q, struct spool_destination *d)
+{
+    char ids[BATCH][QUEUE_ID_SIZE];
+    struct spool_pass *p = &d->pass;
+
+    d->is_scanning = true;
+    if (!p->is_active)
+        begin(q, d);
+    size_t room = spool_window_room(&d->window, SPOOL_FOUND);
+    if (p->at < p->count && room > 0) {
+        struct spool_due due = p->due[p->at];
+        pthread_mutex_unlock(&d->lock);
+        size_t count = read_batch(q, d, ids, room < BATCH ? room : BATCH);
+        pthread_mutex_lock(&d->lock);
+        add_batch(q, d, ids, count, &due);
+    }
+    if (p->at == p->count)
+        spool_pass_clear(p);
+    d->is_scanning = false;
+    /* whoever waited for this thread's findings looks for itself now */
+    pthread_cond_broadcast(&d->changed);
+}

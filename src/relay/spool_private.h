@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * spool_private: what the files of the module spool share (spool.c, spool_dir.c, spool_put.c,
+ * spool_copy.c, spool_scan.c, spool_walk.c). Nobody else includes it.
+ */
+#ifndef SPLIT_SPOOL_PRIVATE_H
+#define SPLIT_SPOOL_PRIVATE_H
+
+#include "spool.h"
+
+#include <pthread.h>
+
+#define SPOOL_PATH_SIZE 192 /* DEST/DUE/ID, each within its limits */
+#define SPOOL_ID_RANDOM 5   /* random characters of an id */
+
+struct spool_dir;
+struct spool_sync;
+
+struct spool {
+    char *directory;
+    int root_fd, tmp_fd, queue_fd, dead_fd, quarantine_fd, lock_fd;
+
+    pthread_mutex_t id_lock;
+    uint64_t last_us; /* time in the last id */
+    char id_random[SPOOL_ID_RANDOM + 1];
+
+    pthread_mutex_t dir_lock;
+    struct spool_dir *dirs; /* cache: the latest directory of each destination */
+
+    pthread_mutex_t sync_lock;
+    pthread_cond_t sync_done;
+    struct spool_sync *sync_waiting; /* requests that no leader has taken yet */
+    bool has_sync_leader;
+    uint64_t sync_round;
+};
+
+/* A new id: time in microseconds, larger than that of any id before it in this process, and the
+ * random characters of the process. */
+void spool_new_id(struct spool *s, char out[QUEUE_ID_SIZE]);
+
+/* "DEST/DUE/NAME"; due and name may be NULL from the right. */
+void spool_path(char out[SPOOL_PATH_SIZE], const char *destination, const char *due,
+                const char *name);
+
+/* errno -> FULL or FAULT. */
+enum queue_put_status spool_put_status(int error);
+
+/* --- directories that are synced (spool_dir.c) --- */
+
+/* A directory below queue/ or dead/ that exists durably. Reference counted. */
+struct spool_dir {
+    struct spool_dir *next; /* in the cache */
+    unsigned refs;
+    int base_fd; /* queue_fd or dead_fd */
+    char destination[SPOOL_DESTINATION_MAX + 1];
+    char due[SPOOL_DUE_NAME_SIZE]; /* "" in dead/ */
+    int fd;
+    uint64_t sync_round; /* of the last sync, and what came of it; the leader's */
+    int sync_error;
+};
+
+/* The directory, made durably if need be. due: NULL in dead/. 0, or an errno with `err`. */
+int spool_dir_get(struct spool *s, int base_fd, const char *destination,
+                  const struct spool_due *due, struct spool_dir **out, struct err *err);
+void spool_dir_release(struct spool *s, struct spool_dir *d);
+/* It turned out to be removed: not to be found in the cache any more. */
+void spool_dir_forget(struct spool *s, struct spool_dir *d);
+void spool_dirs_clear(struct spool *s);
+
+/* Create DEST and DEST/DUE (due: "" for none) if they are missing, and sync what holds them. 0, or
+ * an errno with `err`. */
+int spool_dir_make(int base_fd, const char *destination, const char *due, struct err *err);
+
+/* fsync each of these directories once, together with those of all threads that wait here at the
+ * same time. 0 or an errno. */
+int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count);
+
+/* --- reading (spool_copy.c, spool_scan.c) --- */
+
+/* Open base_fd/path for reading (flags: O_RDONLY, O_RDWR) and parse the head for `id`. *fd_out is
+ * open on OK only. */
+enum spool_result spool_head_open(int base_fd, const char *path, int flags, const char *id,
+                                  int *fd_out, struct spool_envelope *out, struct err *err);
+
+/* Names in a directory but "." and "..", sorted, at most SPOOL_NAMES_MAX; to release with
+ * spool_names_free(). A missing directory has none. -1 with `err`. */
+#define SPOOL_NAMES_MAX 100000
+int spool_names_read(int base_fd, const char *path, char ***out, size_t *count_out,
+                     struct err *err);
+void spool_names_free(char **names, size_t count);
+
+/* The valid DUE names among these, sorted by time; *out to free(). */
+void spool_names_due(char **names, size_t count, struct spool_due **out, size_t *count_out);
+
+#endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: ISC */
+#include "spool_private.h"
+
+#include "../mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MEMORY_MAX (64 * 1024)       /* of head and content, before there is a file */
+#define ROOM_EVERY (4 * 1024 * 1024) /* bytes of content between two looks at the free space */
+#define NAME_TRIES 20                /* taken ids, directories that vanish */
+
+struct spool_put {
+    struct spool *spool;
+    struct queue_new_copy *copies; /* borrowed */
+    size_t copy_count;
+    size_t *id_at; /* offset of each copy's id in the head */
+    uint64_t min_free_bytes;
+    struct buf buf; /* what is not in the file yet, from the head's first byte on */
+    int fd;         /* tmp/NAME, or -1 as long as everything is in buf */
+    char tmp_name[QUEUE_ID_SIZE];
+    uint64_t size_bytes; /* of the content */
+    uint64_t room_at;    /* size at which to look at the free space again */
+    bool has_tmp;
+    size_t linked; /* copies[0 .. linked - 1] are below dirs[] */
+    struct spool_dir **dirs;
+};
+
+static void put_free(struct spool_put *p)
+{
+    if (p->fd >= 0)
+        close(p->fd);
+    if (p->dirs != NULL)
+        for (size_t i = 0; i < p->copy_count; i++)
+            if (p->dirs[i] != NULL)
+                spool_dir_release(p->spool, p->dirs[i]);
+    free(p->dirs);
+    free(p->id_at);
+    buf_clear(&p->buf);
+    free(p);
+}
+
+enum queue_put_status spool_put_begin(struct spool *s, const struct queue_message *message,
+                                      struct queue_new_copy *copies, size_t copy_count,
+                                      uint64_t min_free_bytes, struct spool_put **out,
+                                      struct err *err)
+{
+    if (copy_count == 0 || copy_count > QUEUE_RECIPIENTS_MAX) {
+        err_set(err, "message has no copies, or too many");
+        return QUEUE_PUT_FAULT;
+    }
+    struct spool_put *p = mem_zalloc(sizeof *p);
+    p->spool = s;
+    p->copies = copies;
+    p->copy_count = copy_count;
+    p->id_at = mem_zalloc(copy_count * sizeof *p->id_at);
+    p->dirs = mem_zalloc(copy_count * sizeof(struct spool_dir *));
+    p->fd = -1;
+    p->min_free_bytes = min_free_bytes;
+    p->room_at = ROOM_EVERY;
+    for (size_t i = 0; i < copy_count; i++)
+        spool_new_id(s, copies[i].id);
+    if (spool_envelope_format(message, copies, copy_count, &p->buf, p->id_at, err) < 0) {
+        put_free(p);
+        return QUEUE_PUT_FAULT;
+    }
+    *out = p;
+    return QUEUE_PUT_OK;
+}
+
+/* --- the file --- */
+
+static enum queue_put_status fault(struct spool_put *p, const char *what, int error,
+                                   struct err *err)
+{
+    errno = error;
+    err_set_errno(err, "%s/tmp/%s: %s", p->spool->directory, p->tmp_name, what);
+    return spool_put_status(error);
+}
+
+static enum queue_put_status create(struct spool_put *p, struct err *err)
+{
+    for (int i = 0; i < NAME_TRIES; i++) {
+        spool_new_id(p->spool, p->tmp_name);
+        p->fd = openat(p->spool->tmp_fd, p->tmp_name,
+                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (p->fd >= 0) {
+            p->has_tmp = true;
+            return QUEUE_PUT_OK;
+        }
+        if (errno != EEXIST)
+            break;
+    }
+    return fault(p, "cannot create", errno, err);
+}
+
+static enum queue_put_status write_all(struct spool_put *p, const char *data, size_t len,
+                                       struct err *err)
+{
+    while (len > 0) {
+        ssize_t n = write(p->fd, data, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fault(p, "cannot write", n < 0 ? errno : ENOSPC, err);
+        data += n;
+        len -= (size_t)n;
+    }
+    return QUEUE_PUT_OK;
+}
+
+static enum queue_put_status overwrite(struct spool_put *p, int fd, const char *data, size_t len,
+                                       size_t at, struct err *err)
+{
+    while (len > 0) {
+        ssize_t n = pwrite(fd, data, len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fault(p, "cannot write", n < 0 ? errno : ENOSPC, err);
+        data += n;
+        len -= (size_t)n;
+        at += (size_t)n;
+    }
+    return QUEUE_PUT_OK;
+}
+
+static enum queue_put_status flush(struct spool_put *p, struct err *err)
+{
+    enum queue_put_status status = p->fd >= 0 ? QUEUE_PUT_OK : create(p, err);
+
+    if (status == QUEUE_PUT_OK)
+        status = write_all(p, buf_str(&p->buf), p->buf.len, err);
+    buf_reset(&p->buf);
+    return status;
+}
+
+enum queue_put_status spool_put_data(struct spool_put *p, const void *data, size_t len,
+                                     struct err *err)
+{
+    enum queue_put_status status = QUEUE_PUT_OK;
+
+    p->size_bytes += len;
+    if (p->size_bytes >= p->room_at) {
+        p->room_at = p->size_bytes + ROOM_EVERY;
+        status = spool_has_room(p->spool, 0, p->min_free_bytes, err);
+    }
+    if (status == QUEUE_PUT_OK && p->buf.len + len > MEMORY_MAX)
+        status = flush(p, err);
+    if (status != QUEUE_PUT_OK)
+        return status;
+    if (len > MEMORY_MAX)
+        return write_all(p, data, len, err);
+    buf_add(&p->buf, data, len);
+    return QUEUE_PUT_OK;
+}
+
+/* Everything on stable storage under tmp/. */
+static enum queue_put_status sync_file(struct spool_put *p, struct err *err)
+{
+    char size[SPOOL_SIZE_DIGITS + 1];
+    bool is_in_memory = p->fd < 0;
+    enum queue_put_status status;
+
+    spool_envelope_size_text(p->size_bytes, size);
+    if (is_in_memory)
+        memcpy(p->buf.data + SPOOL_SIZE_AT, size, SPOOL_SIZE_DIGITS);
+    status = flush(p, err);
+    if (status == QUEUE_PUT_OK && !is_in_memory)
+        status = overwrite(p, p->fd, size, SPOOL_SIZE_DIGITS, SPOOL_SIZE_AT, err);
+    if (status != QUEUE_PUT_OK)
+        return status;
+    if (fdatasync(p->fd) < 0)
+        return fault(p, "cannot sync", errno, err);
+    int fd = p->fd;
+    p->fd = -1;
+    return close(fd) < 0 ? fault(p, "cannot close", errno, err) : QUEUE_PUT_OK;
+}
+
+/* --- the copies --- */
+
+/* Give copy i a new id, in the file as well. */
+static enum queue_put_status change_id(struct spool_put *p, size_t i, struct err *err)
+{
+    char id[QUEUE_ID_SIZE];
+    int fd = openat(p->spool->tmp_fd, p->tmp_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return fault(p, "cannot open", errno, err);
+    spool_new_id(p->spool, id); /* all ids of a process have the same length */
+    enum queue_put_status status = overwrite(p, fd, id, strlen(id), p->id_at[i], err);
+    if (status == QUEUE_PUT_OK && fdatasync(fd) < 0)
+        status = fault(p, "cannot sync", errno, err);
+    if (close(fd) < 0 && status == QUEUE_PUT_OK)
+        status = fault(p, "cannot close", errno, err);
+    if (status == QUEUE_PUT_OK)
+        strcpy(p->copies[i].id, id);
+    return status;
+}
+
+/* Never over an existing file. 0 or an errno. */
+static int link_one(struct spool_put *p, const struct spool_dir *dir, const char *id, bool is_last)
+{
+    int tmp_fd = p->spool->tmp_fd;
+
+    if (is_last) {
+        if (renameat2(tmp_fd, p->tmp_name, dir->fd, id, RENAME_NOREPLACE) == 0) {
+            p->has_tmp = false;
+            return 0;
+        }
+        if (errno != EINVAL && errno != ENOSYS) /* file systems without it */
+            return errno;
+    }
+    if (linkat(tmp_fd, p->tmp_name, dir->fd, id, 0) < 0)
+        return errno;
+    if (is_last && unlinkat(tmp_fd, p->tmp_name, 0) == 0)
+        p->has_tmp = false;
+    return 0;
+}
+
+static enum queue_put_status place(struct spool_put *p, size_t i, const struct spool_due *due,
+                                   struct err *err)
+{
+    struct queue_new_copy *c = &p->copies[i];
+    int base_fd = c->is_dead ? p->spool->dead_fd : p->spool->queue_fd;
+    int error = 0;
+
+    for (int tries = 0; tries < NAME_TRIES; tries++) {
+        if (p->dirs[i] == NULL) {
+            error = spool_dir_get(p->spool, base_fd, c->destination, c->is_dead ? NULL : due,
+                                  &p->dirs[i], err);
+            if (error == ENOENT)
+                continue;
+            if (error != 0)
+                return spool_put_status(error);
+        }
+        error = link_one(p, p->dirs[i], c->id, i + 1 == p->copy_count);
+        if (error == 0) {
+            p->linked = i + 1;
+            return QUEUE_PUT_OK;
+        }
+        if (error == EEXIST) {
+            enum queue_put_status status = change_id(p, i, err);
+            if (status != QUEUE_PUT_OK)
+                return status;
+        } else if (error == ENOENT) { /* it was empty, and removed: spool_remove_due() */
+            spool_dir_forget(p->spool, p->dirs[i]);
+            spool_dir_release(p->spool, p->dirs[i]);
+            p->dirs[i] = NULL;
+        } else {
+            break;
+        }
+    }
+    errno = error;
+    err_set_errno(err, "cannot link %s for %s", c->id, c->destination);
+    return spool_put_status(error);
+}
+
+static void undo(struct spool_put *p)
+{
+    for (size_t i = 0; i < p->linked; i++)
+        (void)unlinkat(p->dirs[i]->fd, p->copies[i].id, 0);
+    if (p->has_tmp)
+        (void)unlinkat(p->spool->tmp_fd, p->tmp_name, 0);
+}
+
+enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_due *due,
+                                       struct err *err)
+{
+    enum queue_put_status status = sync_file(p, err);
+
+    for (size_t i = 0; i < p->copy_count && status == QUEUE_PUT_OK; i++)
+        status = place(p, i, due, err);
+    if (status == QUEUE_PUT_OK) {
+        int error = spool_dirs_sync(p->spool, p->dirs, p->copy_count);
+        if (error != 0) {
+            errno = error;
+            err_set_errno(err, "cannot sync the directory of %s", p->copies[0].id);
+            status = spool_put_status(error);
+        }
+    }
+    if (status != QUEUE_PUT_OK)
+        undo(p);
+    put_free(p);
+    return status;
+}
+
+void spool_put_abort(struct spool_put *p)
+{
+    undo(p);
+    put_free(p);
+}

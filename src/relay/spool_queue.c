@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: ISC */
+#include "spool_queue_private.h"
+
+#include "../log.h"
+#include "../mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct queue_put {
+    struct spool_queue *queue;
+    struct spool_put *file;
+    struct queue_new_copy *copies; /* borrowed */
+    size_t copy_count;
+};
+
+time_t spool_queue_now(const struct spool_queue *q)
+{
+    struct timespec now;
+
+    if (q->options.clock != NULL)
+        return q->options.clock(q->options.clock_ctx);
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+struct spool_due spool_queue_minute(const struct spool_queue *q)
+{
+    int64_t now = spool_queue_now(q);
+
+    return (struct spool_due){now - now % 60, 0};
+}
+
+/* --- destinations --- */
+
+static struct spool_destination *destination_new(const struct spool_queue *q, const char *name)
+{
+    struct spool_destination *d = mem_zalloc(sizeof *d);
+    pthread_condattr_t attr;
+
+    assert(spool_destination_is_valid(name));
+    strcpy(d->name, name);
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    spool_window_init(&d->window, q->options.window);
+    d->has_more = true; /* there may be something from before */
+    return d;
+}
+
+struct spool_destination *spool_queue_destination(struct spool_queue *q, const char *name)
+{
+    pthread_mutex_lock(&q->lock);
+    struct spool_destination *d = q->destinations;
+    while (d != NULL && strcmp(d->name, name) != 0)
+        d = d->next;
+    if (d == NULL) {
+        d = destination_new(q, name);
+        d->next = q->destinations;
+        q->destinations = d;
+    }
+    pthread_mutex_unlock(&q->lock);
+    return d;
+}
+
+/* --- putting --- */
+
+static enum queue_put_status has_room(struct queue *base, uint64_t size_bytes, struct err *err)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+
+    return spool_has_room(q->spool, size_bytes, q->options.min_free_space_bytes, err);
+}
+
+static enum queue_put_status put_begin(struct queue *base, const struct queue_message *message,
+                                       struct queue_new_copy *copies, size_t copy_count,
+                                       struct queue_put **out, struct err *err)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+    struct spool_put *file;
+
+    enum queue_put_status status = spool_put_begin(q->spool, message, copies, copy_count,
+                                                   q->options.min_free_space_bytes, &file, err);
+    if (status != QUEUE_PUT_OK)
+        return status;
+    struct queue_put *p = mem_zalloc(sizeof *p);
+    *p = (struct queue_put){q, file, copies, copy_count};
+    *out = p;
+    return QUEUE_PUT_OK;
+}
+
+static enum queue_put_status put_data(struct queue_put *p, const void *data, size_t len,
+                                      struct err *err)
+{
+    return spool_put_data(p->file, data, len, err);
+}
+
+/* A pass may have found it already, and a worker may even have it. */
+static void make_known(struct spool_queue *q, const struct queue_new_copy *c,
+                       const struct spool_due *due)
+{
+    struct spool_destination *d = spool_queue_destination(q, c->destination);
+
+    pthread_mutex_lock(&d->lock);
+    if (spool_window_find(&d->window, c->id) == NULL) {
+        if (spool_window_room(&d->window, SPOOL_FRESH) > 0)
+            spool_window_add(&d->window, c->id, due, SPOOL_FRESH, false);
+        else
+            d->has_more = true;
+        pthread_cond_signal(&d->changed);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
+{
+    struct spool_due due = spool_queue_minute(p->queue);
+    enum queue_put_status status = spool_put_commit(p->file, &due, err);
+
+    for (size_t i = 0; i < p->copy_count && status == QUEUE_PUT_OK; i++)
+        if (!p->copies[i].is_dead)
+            make_known(p->queue, &p->copies[i], &due);
+    free(p);
+    return status;
+}
+
+static void put_abort(struct queue_put *p)
+{
+    spool_put_abort(p->file);
+    free(p);
+}
+
+/* --- taking --- */
+
+/* NULL: it is not there any more, not valid, finished, or put aside; look for another. Without the
+ * lock. */
+static struct queue_copy *open_node(struct spool_queue *q, struct spool_destination *d,
+                                    struct spool_node *node)
+{
+    char due[SPOOL_DUE_NAME_SIZE];
+    struct spool_copy *c = node->parked;
+    enum spool_result result;
+    struct err err;
+
+    node->parked = NULL;
+    if (c != NULL)
+        result = spool_copy_unpark(q->spool, c, &err);
+    else
+        result = spool_copy_open(q->spool, d->name, &node->due, node->id, &c, &err);
+    switch (result) {
+    case SPOOL_OK:
+        if (spool_return_has_pending(&c->copy))
+            return &c->copy;
+        spool_return_done(&q->base, &c->copy); /* a crash came between mark and move */
+        return NULL;
+    case SPOOL_INVALID:
+        spool_due_name(&node->due, due);
+        spool_quarantine(q->spool, d->name, due, node->id, err.text);
+        break;
+    case SPOOL_GONE: /* delivered meanwhile */
+        spool_copy_close(c);
+        break;
+    case SPOOL_FAULT:
+        log_error("%s: dest=%s: %s (tried again later)", node->id, d->name, err.text);
+        pthread_mutex_lock(&d->lock);
+        node->parked = c;
+        spool_window_put_aside(&d->window, node, spool_queue_now(q) + ASIDE_S);
+        pthread_mutex_unlock(&d->lock);
+        return NULL;
+    }
+    pthread_mutex_lock(&d->lock);
+    spool_window_forget(&d->window, node);
+    pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+/* Wait for a change, but not beyond the deadline or the time for the next pass. False when the
+ * deadline is over. With the lock. */
+static bool wait_for_change(struct spool_queue *q, struct spool_destination *d,
+                            const struct timespec *deadline)
+{
+    struct timespec now, until = *deadline;
+    time_t clock = spool_queue_now(q);
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec > deadline->tv_sec ||
+        (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec))
+        return false;
+    time_t next = spool_window_aside_until(&d->window, d->pass_at);
+    time_t seconds = next > clock ? next - clock : 1;
+    if (now.tv_sec + seconds < until.tv_sec)
+        until = (struct timespec){now.tv_sec + seconds, now.tv_nsec};
+    (void)pthread_cond_timedwait(&d->changed, &d->lock, &until);
+    return true;
+}
+
+static struct spool_node *take_node(struct spool_queue *q, struct spool_destination *d)
+{
+    if (d->window.aside.count > 0) {
+        struct spool_node *node = spool_window_take_aside(&d->window, spool_queue_now(q));
+        if (node != NULL || d->window.aside.count >= ASIDE_MAX)
+            return node;
+    }
+    return spool_window_take(&d->window);
+}
+
+static bool has_backlog(const struct spool_destination *d)
+{
+    return spool_window_ready(&d->window) > 0 || d->has_more ||
+           (!d->is_scanning && d->pass.is_active);
+}
+
+static struct timespec deadline_in(unsigned wait_ms)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += wait_ms / 1000;
+    t.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+static struct queue_copy *next(struct queue *base, const char *destination, unsigned wait_ms,
+                               bool *backlog_out)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+    struct spool_destination *d = spool_queue_destination(q, destination);
+    struct timespec deadline = deadline_in(wait_ms);
+    struct queue_copy *copy = NULL;
+    bool is_waiting = true;
+
+    pthread_mutex_lock(&d->lock);
+    unsigned wakes = d->wakes;
+    while (is_waiting && copy == NULL && d->wakes == wakes) {
+        if (spool_pass_is_wanted(q, d))
+            spool_pass_step(q, d);
+        struct spool_node *node = take_node(q, d);
+        if (node != NULL) {
+            pthread_mutex_unlock(&d->lock);
+            copy = open_node(q, d, node);
+            pthread_mutex_lock(&d->lock);
+        } else if (!spool_pass_is_wanted(q, d)) {
+            is_waiting = wait_for_change(q, d, &deadline);
+        }
+    }
+    *backlog_out = has_backlog(d);
+    pthread_mutex_unlock(&d->lock);
+    return copy;
+}
+
+static void wake_one(struct spool_destination *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->wakes++;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void wake(struct queue *base, const char *destination)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+
+    if (destination != NULL) {
+        wake_one(spool_queue_destination(q, destination));
+        return;
+    }
+    pthread_mutex_lock(&q->lock);
+    struct spool_destination *d = q->destinations;
+    pthread_mutex_unlock(&q->lock);
+    for (; d != NULL; d = d->next)
+        wake_one(d);
+}
+
+/* --- opening --- */
+
+static void close_queue(struct queue *base)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+
+    while (q->destinations != NULL) {
+        struct spool_destination *d = q->destinations;
+        q->destinations = d->next;
+        spool_pass_clear(&d->pass);
+        spool_window_clear(&d->window);
+        pthread_cond_destroy(&d->changed);
+        pthread_mutex_destroy(&d->lock);
+        free(d);
+    }
+    pthread_mutex_destroy(&q->lock);
+    spool_close(q->spool);
+    free(q);
+}
+
+static const struct queue_ops ops = {
+    .has_room = has_room,
+    .put_begin = put_begin,
+    .put_data = put_data,
+    .put_commit = put_commit,
+    .put_abort = put_abort,
+    .next = next,
+    .done = spool_return_done,
+    .later = spool_return_later,
+    .dead = spool_return_dead,
+    .release = spool_return_release,
+    .retry = spool_retry,
+    .wake = wake,
+    .close = close_queue,
+};
+
+struct queue *spool_queue_open(const struct spool_queue_options *options, struct err *err)
+{
+    struct spool *spool = spool_open(options->directory, err);
+    char **names;
+    size_t count;
+
+    if (spool == NULL)
+        return NULL;
+    if (spool_list_destinations(spool, &names, &count, err) < 0) {
+        spool_close(spool);
+        return NULL;
+    }
+    struct spool_queue *q = mem_zalloc(sizeof *q);
+    q->base.ops = &ops;
+    q->spool = spool;
+    q->options = *options;
+    q->options.directory = NULL;
+    if (q->options.window == 0)
+        q->options.window = SPOOL_QUEUE_WINDOW;
+    if (q->options.window < 4)
+        q->options.window = 4;
+    pthread_mutex_init(&q->lock, NULL);
+    for (size_t i = 0; i < count; i++) {
+        (void)spool_queue_destination(q, names[i]);
+        free(names[i]);
+    }
+    free(names);
+    return &q->base;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: ISC */
+/* spool_queue_private: shared by spool_queue.c (putting, taking), spool_return.c (giving back) and
+ * spool_pass.c (what is on disk). Nobody else includes it. */
+#ifndef SPLIT_SPOOL_QUEUE_PRIVATE_H
+#define SPLIT_SPOOL_QUEUE_PRIVATE_H
+
+#include "spool_queue.h"
+#include "spool_window.h"
+
+#include <pthread.h>
+
+#define ASIDE_S 60     /* until a copy is looked at again after a local fault */
+#define ASIDE_MAX 1000 /* then the destination stops */
+#define FAULT_LOG_S 60 /* between two log lines about directories that cannot be read */
+
+/* Reading the disk from the oldest directory on to what is due now. Its fields belong to whoever
+ * set is_scanning. */
+struct spool_pass {
+    bool is_active;
+    struct spool_due *due; /* directories, and the one at hand */
+    size_t count, at;
+    struct spool_scan *scan;
+};
+
+struct spool_destination {
+    struct spool_destination *next;
+    char name[SPOOL_DESTINATION_MAX + 1];
+    pthread_mutex_t lock; /* all below */
+    pthread_cond_t changed;
+    struct spool_window window;
+    bool has_more; /* there may be due copies on disk that are not known and that the present pass
+                      may miss */
+    bool is_scanning; /* a thread works on the pass, without the lock */
+    struct spool_pass pass;
+    time_t pass_at;      /* time for another pass in any case: the first deferred copies become due,
+                            or SPOOL_QUEUE_PASS_S is over */
+    time_t fault_log_at; /* no log line about faults of a pass before this */
+    unsigned wakes;
+};
+
+struct spool_queue {
+    struct queue base; /* first */
+    struct spool *spool;
+    struct spool_queue_options options;
+    pthread_mutex_t lock; /* the list; destinations are never removed before close */
+    struct spool_destination *destinations;
+};
+
+time_t spool_queue_now(const struct spool_queue *q);
+
+/* The minute in which new copies are due. */
+struct spool_due spool_queue_minute(const struct spool_queue *q);
+
+/* Made when it is not there. */
+struct spool_destination *spool_queue_destination(struct spool_queue *q, const char *name);
+
+/* --- spool_pass.c --- */
+
+/* Is it worth the while to read on? With the lock. */
+bool spool_pass_is_wanted(const struct spool_queue *q, const struct spool_destination *d);
+
+/* Read a bit. Called and returns with the lock; does its I/O without it. */
+void spool_pass_step(struct spool_queue *q, struct spool_destination *d);
+
+void spool_pass_clear(struct spool_pass *p);
+
+/* --- spool_return.c: the ops done, later, dead, release --- */
+
+void spool_return_done(struct queue *base, struct queue_copy *c);
+void spool_return_later(struct queue *base, struct queue_copy *c, time_t when);
+void spool_return_dead(struct queue *base, struct queue_copy *c);
+void spool_return_release(struct queue *base, struct queue_copy *c);
+
+bool spool_return_has_pending(const struct queue_copy *c);
+
+/* --- spool_retry.c --- */
+
+long spool_retry(struct queue *base, const char *destination, const char *id, struct err *err);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Giving copies back. First the files, without a lock, then the window: as long as a copy is
+ * known it is not handed out again. A copy whose files could not be changed is put aside with what
+ * is known of its recipients, so that what was accepted is not sent again.
+ */
+#include "spool_queue_private.h"
+
+#include "../log.h"
+
+#include <assert.h>
+
+bool spool_return_has_pending(const struct queue_copy *c)
+{
+    for (size_t i = 0; i < c->recipient_count; i++)
+        if (c->recipients[i].state == QUEUE_PENDING)
+            return true;
+    return false;
+}
+
+static bool has_dead(const struct queue_copy *c)
+{
+    for (size_t i = 0; i < c->recipient_count; i++)
+        if (c->recipients[i].state == QUEUE_DEAD)
+            return true;
+    return false;
+}
+
+static void forget(struct spool_destination *d, struct spool_copy *c)
+{
+    pthread_mutex_lock(&d->lock);
+    struct spool_node *node = spool_window_find(&d->window, c->copy.id);
+    assert(node != NULL && node->state == SPOOL_TAKEN);
+    spool_window_forget(&d->window, node);
+    pthread_mutex_unlock(&d->lock);
+    spool_copy_close(c);
+}
+
+static void put_aside(struct spool_destination *d, struct spool_copy *c, time_t until)
+{
+    spool_copy_park(c);
+    pthread_mutex_lock(&d->lock);
+    struct spool_node *node = spool_window_find(&d->window, c->copy.id);
+    assert(node != NULL && node->state == SPOOL_TAKEN);
+    node->parked = c;
+    spool_window_put_aside(&d->window, node, until);
+    pthread_cond_broadcast(&d->changed); /* some may have to wake earlier now */
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void aside_after(struct spool_queue *q, struct spool_destination *d, struct spool_copy *c,
+                        time_t until, const struct err *err)
+{
+    log_error("%s: dest=%s: %s (tried again later)", c->copy.id, d->name, err->text);
+    put_aside(d, c, until == 0 ? spool_queue_now(q) + ASIDE_S : until);
+}
+
+/* No recipient is pending. */
+static void finish(struct spool_queue *q, struct spool_destination *d, struct spool_copy *c)
+{
+    struct err err;
+    int rc;
+
+    if (has_dead(&c->copy))
+        rc = spool_copy_mark(c, &err) < 0 ? -1 : spool_copy_bury(q->spool, c, &err);
+    else
+        rc = spool_copy_remove(q->spool, c, &err);
+    if (rc == 0) {
+        forget(d, c);
+        return;
+    }
+    /* not sent again after a restart, if that at least works */
+    struct err ignored;
+    if (!has_dead(&c->copy) && spool_copy_mark(c, &ignored) < 0)
+        err_wrap(&err, "%s", ignored.text);
+    aside_after(q, d, c, 0, &err);
+}
+
+void spool_return_done(struct queue *base, struct queue_copy *copy)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+
+    if (spool_return_has_pending(copy)) {
+        log_error("%s: dest=%s: done, but recipients are pending", copy->id, copy->destination);
+        spool_return_release(base, copy);
+        return;
+    }
+    finish(q, spool_queue_destination(q, copy->destination), (struct spool_copy *)copy);
+}
+
+void spool_return_dead(struct queue *base, struct queue_copy *copy)
+{
+    for (size_t i = 0; i < copy->recipient_count; i++)
+        if (copy->recipients[i].state == QUEUE_PENDING)
+            copy->recipients[i].state = QUEUE_DEAD;
+    spool_return_done(base, copy);
+}
+
+/* Rounded up to a sixteenth of the delay, so that there are few directories. */
+static struct spool_due due_at(time_t now, time_t when)
+{
+    int64_t delay = when > now ? when - now : 1;
+    int64_t step = delay / 16 > 1 ? delay / 16 : 1;
+
+    return (struct spool_due){((int64_t)now + delay + step - 1) / step * step, 0};
+}
+
+void spool_return_later(struct queue *base, struct queue_copy *copy, time_t when)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+    struct spool_destination *d = spool_queue_destination(q, copy->destination);
+    struct spool_copy *c = (struct spool_copy *)copy;
+    struct err err;
+
+    if (!spool_return_has_pending(copy)) {
+        finish(q, d, c);
+        return;
+    }
+    if (copy->attempts < SPOOL_ATTEMPTS_MAX)
+        copy->attempts++;
+    struct spool_due due = due_at(spool_queue_now(q), when);
+    if (spool_copy_mark(c, &err) < 0 || spool_copy_move(q->spool, c, &due, &err) < 0) {
+        aside_after(q, d, c, (time_t)due.seconds, &err);
+        return;
+    }
+    pthread_mutex_lock(&d->lock);
+    if (due.seconds < d->pass_at) {
+        d->pass_at = (time_t)due.seconds;
+        pthread_cond_broadcast(&d->changed);
+    }
+    pthread_mutex_unlock(&d->lock);
+    forget(d, c);
+}
+
+void spool_return_release(struct queue *base, struct queue_copy *copy)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+    struct spool_destination *d = spool_queue_destination(q, copy->destination);
+    struct spool_copy *c = (struct spool_copy *)copy;
+    struct err err;
+
+    if (!spool_return_has_pending(copy)) {
+        finish(q, d, c);
+        return;
+    }
+    if (spool_copy_mark(c, &err) < 0) {
+        aside_after(q, d, c, 0, &err);
+        return;
+    }
+    pthread_mutex_lock(&d->lock);
+    struct spool_node *node = spool_window_find(&d->window, copy->id);
+    assert(node != NULL && node->state == SPOOL_TAKEN);
+    spool_window_return(&d->window, node);
+    pthread_cond_signal(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    spool_copy_close(c);
+}

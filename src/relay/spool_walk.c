@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Three nested lists: queue and dead, destinations, DUE directories; below them one directory that
+ * is read entry by entry.
+ */
+#include "spool_private.h"
+
+#include "../mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { QUEUE, DEAD, BASES };
+
+static const char *const base_names[BASES] = {"queue", "dead"};
+
+struct spool_walk {
+    int base_fds[BASES]; /* -1 when there is none */
+    char *only;          /* destination, or NULL for all */
+    int base;            /* the one at hand */
+    char **destinations; /* of it */
+    size_t destination_count, destination_at;
+    struct spool_due *due; /* of the destination at hand, in queue/ */
+    size_t due_count, due_at;
+    DIR *dir;
+    int dir_fd;
+    /* of the entry that was handed out */
+    struct spool_envelope head;
+    char name[256];
+    bool has_name;
+    struct err problem;
+};
+
+static int open_base(int root_fd, const char *name, int *fd_out, struct err *err)
+{
+    *fd_out = openat(root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*fd_out >= 0 || errno == ENOENT)
+        return 0;
+    err_set_errno(err, "cannot open %s", name);
+    return -1;
+}
+
+static int list_destinations(struct spool_walk *w, struct err *err)
+{
+    w->destination_at = 0;
+    if (w->base == BASES || w->base_fds[w->base] < 0)
+        return 0;
+    if (w->only != NULL) {
+        w->destinations = mem_zalloc(sizeof *w->destinations);
+        w->destinations[0] = mem_strdup(w->only);
+        w->destination_count = 1;
+        return 0;
+    }
+    return spool_names_read(w->base_fds[w->base], ".", &w->destinations, &w->destination_count,
+                            err);
+}
+
+struct spool_walk *spool_walk_open(const char *directory, const char *destination, struct err *err)
+{
+    if (destination != NULL && !spool_destination_is_valid(destination)) {
+        err_set(err, "%s is not the name of a destination", destination);
+        return NULL;
+    }
+    int root_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root_fd < 0) {
+        err_set_errno(err, "cannot open %s", directory);
+        return NULL;
+    }
+    struct spool_walk *w = mem_zalloc(sizeof *w);
+    w->base_fds[QUEUE] = w->base_fds[DEAD] = -1;
+    w->only = destination == NULL ? NULL : mem_strdup(destination);
+    int rc = 0;
+    for (int i = 0; i < BASES && rc == 0; i++)
+        rc = open_base(root_fd, base_names[i], &w->base_fds[i], err);
+    close(root_fd);
+    if (rc < 0 || list_destinations(w, err) < 0) {
+        spool_walk_close(w);
+        return NULL;
+    }
+    return w;
+}
+
+void spool_walk_close(struct spool_walk *w)
+{
+    if (w == NULL)
+        return;
+    spool_envelope_clear(&w->head);
+    if (w->dir != NULL)
+        closedir(w->dir);
+    free(w->due);
+    spool_names_free(w->destinations, w->destination_count);
+    for (int i = 0; i < BASES; i++)
+        if (w->base_fds[i] >= 0)
+            close(w->base_fds[i]);
+    free(w->only);
+    free(w);
+}
+
+/* Open a directory of copies. 1: open; 0: there is none (any more); -1 with `err`. */
+static int enter(struct spool_walk *w, const char *path, struct err *err)
+{
+    int fd = openat(w->base_fds[w->base], path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+        return 0;
+    if (fd >= 0 && (w->dir = fdopendir(fd)) != NULL) {
+        w->dir_fd = fd;
+        return 1;
+    }
+    err_set_errno(err, "cannot read %s/%s", base_names[w->base], path);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int list_due(struct spool_walk *w, struct err *err)
+{
+    char **names;
+    size_t count;
+
+    if (spool_names_read(w->base_fds[QUEUE], w->destinations[w->destination_at], &names, &count,
+                         err) < 0)
+        return errno == ENOTDIR || errno == ELOOP ? 0 : -1;
+    free(w->due);
+    spool_names_due(names, count, &w->due, &w->due_count);
+    w->due_at = 0;
+    spool_names_free(names, count);
+    return 0;
+}
+
+/* One step towards the next directory of copies; w->dir is set when it is open. 1: go on; 0: the
+ * end; -1 with `err`. */
+static int advance(struct spool_walk *w, struct err *err)
+{
+    char path[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
+
+    if (w->due_at < w->due_count) {
+        spool_due_name(&w->due[w->due_at++], name);
+        spool_path(path, w->destinations[w->destination_at - 1], name, NULL);
+        w->has_name = false;
+        return enter(w, path, err) < 0 ? -1 : 1;
+    }
+    while (w->destination_at == w->destination_count) {
+        spool_names_free(w->destinations, w->destination_count);
+        w->destinations = NULL;
+        w->destination_count = 0;
+        if (w->base == BASES || ++w->base == BASES)
+            return 0;
+        if (list_destinations(w, err) < 0)
+            return -1;
+    }
+    const char *destination = w->destinations[w->destination_at];
+    int rc = 0;
+    w->due_count = w->due_at = 0;
+    if (!spool_destination_is_valid(destination))
+        rc = 0;
+    else if (w->base == DEAD)
+        rc = enter(w, destination, err);
+    else
+        rc = list_due(w, err);
+    w->destination_at++;
+    w->has_name = false;
+    return rc < 0 ? -1 : 1;
+}
+
+/* 1: w->name may be set (has_name); 0: the directory is at its end; -1 with `err`. */
+static int next_name(struct spool_walk *w, struct err *err)
+{
+    errno = 0;
+    const struct dirent *entry = readdir(w->dir);
+    if (entry != NULL) {
+        snprintf(w->name, sizeof w->name, "%s", entry->d_name);
+        w->has_name = strcmp(w->name, ".") != 0 && strcmp(w->name, "..") != 0;
+        return 1;
+    }
+    int error = errno;
+    closedir(w->dir);
+    w->dir = NULL;
+    errno = error;
+    if (error != 0)
+        err_set_errno(err, "cannot read %s/%s", base_names[w->base],
+                      w->destinations[w->destination_at - 1]);
+    return error != 0 ? -1 : 0;
+}
+
+/* False if the file is gone. */
+static bool fill_entry(struct spool_walk *w, struct spool_entry *out)
+{
+    int fd;
+
+    memset(out, 0, sizeof *out);
+    out->queue = base_names[w->base];
+    out->destination = w->destinations[w->destination_at - 1];
+    out->id = w->name;
+    out->due = w->base == QUEUE ? (time_t)w->due[w->due_at - 1].seconds : 0;
+    out->problem = w->problem.text;
+    w->problem.text[0] = '\0';
+    enum spool_result result = SPOOL_INVALID;
+    if (spool_id_is_valid(w->name))
+        result = spool_head_open(w->dir_fd, w->name, O_RDONLY, w->name, &fd, &w->head, &w->problem);
+    else
+        err_set(&w->problem, "not the name of a copy");
+    if (result == SPOOL_GONE)
+        return false;
+    if (result != SPOOL_OK)
+        return true;
+    close(fd);
+    out->message = &w->head.message;
+    out->recipients = w->head.copies[0].recipients;
+    out->recipient_count = w->head.copies[0].recipient_count;
+    out->attempts = w->head.copies[0].attempts;
+    return true;
+}
+
+int spool_walk_next(struct spool_walk *w, struct spool_entry *out, struct err *err)
+{
+    spool_envelope_clear(&w->head);
+    for (;;) {
+        int rc = w->dir == NULL ? advance(w, err) : next_name(w, err);
+        if (rc < 0 || w->base == BASES)
+            return rc;
+        if (rc == 1 && w->has_name && fill_entry(w, out))
+            return 1;
+    }
+}
