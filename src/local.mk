@@ -13,6 +13,7 @@ libsplit_a_SOURCES += %D%/dsn.c %D%/dsn.h
 libsplit_a_SOURCES += %D%/endpoint.c %D%/endpoint.h
 libsplit_a_SOURCES += %D%/err.c %D%/err.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
+libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
 libsplit_a_SOURCES += %D%/mem.c %D%/mem.h
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
 libsplit_a_SOURCES += %D%/smtp_command.c %D%/smtp_command.h

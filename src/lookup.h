@@ -2,7 +2,8 @@
 /*
  * lookup: in which order an address is searched in a list of tables, as Postfix does it: key by
  * key, and for each key table by table; the first answer wins. Tables that take the whole address
- * are asked with the first key only. Keys are folded (address_fold()). Any thread.
+ * are asked with the first key only. Keys have the form of address_fold(). A result that is an
+ * empty string is TABLE_FAILED. Any thread.
  */
 #ifndef SPLIT_LOOKUP_H
 #define SPLIT_LOOKUP_H
@@ -22,8 +23,10 @@ void lookup_close(struct lookup_list *list) __attribute__((nonnull));
 
 /*
  * As transport(5): user+ext@domain, user@domain, domain, .parent for every parent domain, "*".
- * delimiter: recipient_delimiter, "" for none (a set of characters, the first one found splits, as
- * Postfix does it).
+ * Where a local part needs quotes, the form without them is tried after it (not with tables that
+ * take the whole address). delimiter: recipient_delimiter, "" for none (a set of characters, the
+ * first one found splits, as Postfix does it, which leaves postmaster, mailer-daemon, double-bounce
+ * and, with '-', owner-* and *-request whole).
  */
 enum table_result lookup_transport(const struct lookup_list *list, struct table_scratch *s,
                                    const struct address *a, const char *delimiter,
@@ -32,8 +35,11 @@ enum table_result lookup_transport(const struct lookup_list *list, struct table_
 
 /*
  * As canonical(5): user+ext@domain, user@domain (the extension is carried over), @domain (a result
- * "@other" keeps the local part as the client sent it). On TABLE_FOUND *out is the new address. A
- * result that is no address with domain is TABLE_FAILED.
+ * "@other" keeps the local part as the client sent it). The result is looked up again, until
+ * nothing is found or it maps to itself, as cleanup(8) does it; more than 10 rounds are
+ * TABLE_FAILED. On TABLE_FOUND *out is the new address and `m` what was found in the first round. A
+ * result that is no address with domain is TABLE_FAILED (Postfix would append its own domain, or
+ * take the first of a list).
  */
 enum table_result lookup_canonical(const struct lookup_list *list, struct table_scratch *s,
                                    const struct address *a, const char *delimiter,

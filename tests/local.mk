@@ -116,6 +116,10 @@ UNIT_TESTS += %D%/test_log
 %C%_test_log_SOURCES = %D%/test_log.c
 %C%_test_log_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_lookup
+%C%_test_lookup_SOURCES = %D%/test_lookup.c
+%C%_test_lookup_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_process
 %C%_test_process_SOURCES = %D%/test_process.c
 %C%_test_process_LDADD = $(UNIT_LIBS)

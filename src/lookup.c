@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: ISC */
+#include "lookup.h"
+#include "mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* Rounds of canonical mapping before it is taken for a loop; cleanup(8) has the same limit. */
+enum { CANONICAL_ROUNDS = 10 };
+
+/*
+ * An address in the forms that keys are made of. Quotes and backslashes of the local part are
+ * taken off where parts of it are compared or joined, and put back where RFC 822 needs them, as
+ * Postfix does it; the outcome is the form of address_fold().
+ */
+struct parts {
+    struct buf sent;  /* local part without quotes, as the client sent it */
+    struct buf local; /* the same in lower case */
+    struct buf at;    /* "@domain" in lower case, "" without domain */
+    size_t bare_len;  /* bytes of local before the extension; local.len if there is none */
+};
+
+/* One search: the keys are tried one after the other until the result is no NOT_FOUND. */
+struct search {
+    const struct lookup_list *list;
+    struct table_scratch *scratch;
+    bool is_first_key;
+    struct table_match *match;
+    struct err *err;
+};
+
+int lookup_open(struct lookup_list *list, char *const *specs, size_t count, struct err *err)
+{
+    list->tables = mem_zalloc(count * sizeof list->tables[0]);
+    list->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct table *t = table_open(specs[i], err);
+        if (t == NULL) {
+            lookup_close(list);
+            return -1;
+        }
+        list->tables[list->count++] = t;
+    }
+    return 0;
+}
+
+void lookup_close(struct lookup_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        table_close(list->tables[i]);
+    free(list->tables);
+    memset(list, 0, sizeof *list);
+}
+
+/* Append a local part without its quotes and backslashes. */
+static void add_unquoted(const char *local, size_t len, struct buf *out)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (local[i] == '"')
+            continue;
+        if (local[i] == '\\' && i + 1 < len)
+            i++;
+        buf_addc(out, local[i]);
+    }
+}
+
+/* Postfix's idea of a local part that needs no quotes: wider than RFC 5321's. */
+static bool is_dot_string(const char *s, size_t len)
+{
+    if (len == 0 || s[0] == '.' || s[len - 1] == '.')
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c <= ' ' || c == 127 || strchr("()<>@,;:\\\"[]", c) != NULL ||
+            (c == '.' && s[i + 1] == '.'))
+            return false;
+    }
+    return true;
+}
+
+/* Append a local part in quotes if it needs them. */
+static void add_quoted(const char *local, size_t len, struct buf *out)
+{
+    if (is_dot_string(local, len)) {
+        buf_add(out, local, len);
+        return;
+    }
+    buf_addc(out, '"');
+    for (size_t i = 0; i < len; i++) {
+        if (local[i] == '"' || local[i] == '\\')
+            buf_addc(out, '\\');
+        buf_addc(out, local[i]);
+    }
+    buf_addc(out, '"');
+}
+
+/* Bytes of the (folded) local part before its extension. Some names are never split, as in
+ * Postfix with its defaults (owner_request_special). */
+static size_t bare_len(const char *local, size_t len, const char *delimiter)
+{
+    static const char *const whole[] = {"postmaster", "mailer-daemon", "double-bounce"};
+
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
+        if (strcmp(local, whole[i]) == 0)
+            return len;
+    if (strchr(delimiter, '-') != NULL) {
+        if (strncmp(local, "owner-", 6) == 0)
+            return len;
+        if (len > 8 && strcmp(local + len - 8, "-request") == 0)
+            return len;
+    }
+    size_t n = strcspn(local, delimiter);
+    return n == 0 ? len : n;
+}
+
+static void add_lower(const char *text, struct buf *out)
+{
+    for (; *text != '\0'; text++)
+        buf_addc(out, *text >= 'A' && *text <= 'Z' ? (char)(*text - 'A' + 'a') : *text);
+}
+
+static void parts_init(struct parts *p, const struct address *a, const char *delimiter)
+{
+    memset(p, 0, sizeof *p);
+    add_unquoted(a->text, a->local_len, &p->sent);
+    add_lower(buf_str(&p->sent), &p->local);
+    add_lower(a->text + a->local_len, &p->at);
+    p->bare_len = bare_len(buf_str(&p->local), p->local.len, delimiter);
+}
+
+static void parts_clear(struct parts *p)
+{
+    buf_clear(&p->sent);
+    buf_clear(&p->local);
+    buf_clear(&p->at);
+}
+
+/* Ask every table for one key. */
+static enum table_result ask(struct search *q, const char *key)
+{
+    bool is_first = q->is_first_key;
+
+    q->is_first_key = false;
+    if (*key == '\0')
+        return TABLE_NOT_FOUND;
+    for (size_t i = 0; i < q->list->count; i++) {
+        const struct table *t = q->list->tables[i];
+        if (table_takes_whole_address(t) && !is_first)
+            continue;
+        enum table_result r = table_find(t, q->scratch, key, q->match, q->err);
+        if (r == TABLE_FOUND && q->match->value.len == 0) {
+            err_set(q->err, "%s: the result is an empty string, for \"%s\"", table_spec(t), key);
+            return TABLE_FAILED;
+        }
+        if (r != TABLE_NOT_FOUND)
+            return r;
+    }
+    return TABLE_NOT_FOUND;
+}
+
+/* Ask for the first len bytes of the local part, with the domain; also in the form without quotes
+ * if that is another one and wanted. */
+static enum table_result ask_local(struct search *q, const struct parts *p, size_t len,
+                                   bool also_unquoted)
+{
+    const char *local = buf_str(&p->local);
+    struct buf key = {0};
+
+    add_quoted(local, len, &key);
+    buf_adds(&key, buf_str(&p->at));
+    enum table_result r = ask(q, buf_str(&key));
+    if (r == TABLE_NOT_FOUND && also_unquoted && !is_dot_string(local, len)) {
+        buf_reset(&key);
+        buf_add(&key, local, len);
+        buf_adds(&key, buf_str(&p->at));
+        r = ask(q, buf_str(&key));
+    }
+    buf_clear(&key);
+    return r;
+}
+
+enum table_result lookup_transport(const struct lookup_list *list, struct table_scratch *s,
+                                   const struct address *a, const char *delimiter,
+                                   struct table_match *m, struct err *err)
+{
+    struct search q = {list, s, true, m, err};
+    struct parts p;
+
+    if (list->count == 0 || a->text[0] == '\0')
+        return TABLE_NOT_FOUND;
+    parts_init(&p, a, delimiter);
+    enum table_result r = ask_local(&q, &p, p.local.len, true);
+    if (r == TABLE_NOT_FOUND && p.bare_len < p.local.len)
+        r = ask_local(&q, &p, p.bare_len, true);
+    const char *domain = buf_str(&p.at);
+    for (domain += *domain == '@'; domain != NULL && *domain != '\0';
+         domain = strchr(domain + 1, '.')) {
+        if (r != TABLE_NOT_FOUND)
+            break;
+        r = ask(&q, domain);
+    }
+    if (r == TABLE_NOT_FOUND)
+        r = ask(&q, "*");
+    parts_clear(&p);
+    return r;
+}
+
+/* How a canonical result came about: which key was found. */
+enum canonical_key { KEY_FULL, KEY_BARE, KEY_DOMAIN };
+
+static enum table_result find_canonical(struct search *q, const struct parts *p,
+                                        enum canonical_key *key_out)
+{
+    *key_out = KEY_FULL;
+    enum table_result r = ask_local(q, p, p->local.len, false);
+    if (r == TABLE_NOT_FOUND && p->bare_len < p->local.len) {
+        *key_out = KEY_BARE;
+        r = ask_local(q, p, p->bare_len, false);
+    }
+    if (r == TABLE_NOT_FOUND) {
+        *key_out = KEY_DOMAIN;
+        r = ask(q, buf_str(&p->at));
+    }
+    return r;
+}
+
+/*
+ * Read a result. Besides proper addresses, local parts with dots in odd places (they exist) are
+ * fine; a list, a name or a comment is not.
+ */
+static int parse_result(const char *value, struct address *out, struct err *err)
+{
+    size_t len = strlen(value);
+
+    if (address_parse(value, len, 0, out, err) == 0)
+        return 0;
+    if (strpbrk(value, " \t,;:()<>[]\\\"") != NULL || strchr(value, '@') != strrchr(value, '@') ||
+        strchr(value, '@') == NULL)
+        return -1;
+    return address_parse(value, len, ADDRESS_LENIENT, out, err);
+}
+
+/* Make the address that a result for the address `p` stands for. -1: the result is no address. */
+static int apply_canonical(const struct parts *p, enum canonical_key key,
+                           const struct table_match *m, struct address *out, struct err *err)
+{
+    struct buf local = {0}, text = {0};
+    const char *sent = buf_str(&p->sent), *value = buf_str(&m->value), *domain;
+    struct address result;
+    struct err why;
+    int rc = -1;
+
+    if (value[0] == '@') {
+        domain = value + 1;
+        buf_add(&local, sent, key == KEY_BARE ? p->bare_len : p->sent.len);
+    } else if (parse_result(value, &result, &why) < 0) {
+        goto out;
+    } else {
+        domain = result.text + result.domain_at;
+        add_unquoted(result.text, result.local_len, &local);
+    }
+    if (key == KEY_BARE)
+        buf_adds(&local, sent + p->bare_len);
+    add_quoted(buf_str(&local), local.len, &text);
+    buf_addf(&text, "@%s", domain);
+    err_set(&why, "\"%.100s\" is no domain", domain);
+    if (strchr(domain, '@') == NULL)
+        rc = address_parse(buf_str(&text), text.len, 0, out, &why);
+out:
+    if (rc < 0)
+        err_set(err, "%s: the result \"%.200s\" for \"%.200s\" is no address: %s",
+                table_spec(m->table), value, buf_str(&m->key), why.text);
+    buf_clear(&local);
+    buf_clear(&text);
+    return rc;
+}
+
+/* One round: *next_out is what *a maps to. */
+static enum table_result map_once(struct search *q, const struct address *a, const char *delimiter,
+                                  struct address *next_out)
+{
+    struct parts p;
+    enum canonical_key key;
+
+    q->is_first_key = true;
+    parts_init(&p, a, delimiter);
+    enum table_result r = find_canonical(q, &p, &key);
+    if (r == TABLE_FOUND && apply_canonical(&p, key, q->match, next_out, q->err) < 0)
+        r = TABLE_FAILED;
+    parts_clear(&p);
+    return r;
+}
+
+enum table_result lookup_canonical(const struct lookup_list *list, struct table_scratch *s,
+                                   const struct address *a, const char *delimiter,
+                                   struct address *out, struct table_match *m, struct err *err)
+{
+    struct search q = {list, s, true, m, err};
+    struct address from, next;
+
+    if (list->count == 0 || a->text[0] == '\0')
+        return TABLE_NOT_FOUND;
+    enum table_result r = map_once(&q, a, delimiter, &next);
+    if (r != TABLE_FOUND)
+        return r;
+    struct table_match later;
+    table_match_init(&later);
+    q.match = &later;
+    from = *a;
+    for (int round = 1; strcasecmp(from.text, next.text) != 0; round++) {
+        if (round == CANONICAL_ROUNDS) {
+            err_set(err,
+                    "canonical mapping of \"%.300s\" does not end: after %d rounds it is "
+                    "\"%.300s\"",
+                    a->text, CANONICAL_ROUNDS, next.text);
+            r = TABLE_FAILED;
+            break;
+        }
+        from = next;
+        r = map_once(&q, &from, delimiter, &next);
+        if (r != TABLE_FOUND)
+            break;
+    }
+    table_match_clear(&later);
+    if (r == TABLE_FAILED)
+        return r;
+    *out = next;
+    return TABLE_FOUND;
+}
