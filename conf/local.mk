@@ -1,1 +1,46 @@
-# Samples
+# SPDX-License-Identifier: ISC
+# Configuration, examples, and what systemd wants to know. The directories can be set at make install.
+splitconfdir = $(sysconfdir)/splitmilter
+systemdsystemunitdir = $(prefix)/lib/systemd/system
+sysusersdir = $(prefix)/lib/sysusers.d
+tmpfilesdir = $(prefix)/lib/tmpfiles.d
+examplesdir = $(docdir)/examples
+mapsdir = $(examplesdir)/maps
+postfixdir = $(examplesdir)/postfix
+
+dist_sysusers_DATA = %D%/sysusers.d/splitmilter.conf
+dist_tmpfiles_DATA = %D%/tmpfiles.d/splitmilter.conf
+dist_maps_DATA = %D%/maps/canonical %D%/maps/copy %D%/maps/filter
+dist_postfix_DATA = \
+	%D%/postfix/main.cf \
+	%D%/postfix/master.cf \
+	%D%/postfix/split_closed \
+	%D%/postfix/split_transport \
+	%D%/postfix/untag
+
+systemdsystemunit_DATA = %D%/systemd/splitmilter.service %D%/systemd/splitrelay.service
+CLEANFILES += $(systemdsystemunit_DATA)
+EXTRA_DIST += \
+	%D%/splitmilter.conf \
+	%D%/systemd/splitmilter.service.in \
+	%D%/systemd/splitrelay.service.in
+
+.service.in.service:
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && sed \
+		-e 's|@sbindir[@]|$(sbindir)|g' \
+		-e 's|@sysconfdir[@]|$(sysconfdir)|g' \
+		-e 's|@SERVICE_TYPE[@]|$(SERVICE_TYPE)|g' $< >$@.tmp && mv $@.tmp $@
+$(systemdsystemunit_DATA): Makefile
+SUFFIXES = .service.in .service
+
+# The sample is always installed as such, and becomes the configuration where there is none. An edited one stays at uninstall.
+install-data-local:
+	$(MKDIR_P) '$(DESTDIR)$(splitconfdir)'
+	$(INSTALL_DATA) '$(srcdir)/%D%/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf.sample'
+	test -e '$(DESTDIR)$(splitconfdir)/splitmilter.conf' || \
+		$(INSTALL_DATA) '$(srcdir)/%D%/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf'
+uninstall-local:
+	if cmp -s '$(srcdir)/%D%/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf'; then \
+		rm -f '$(DESTDIR)$(splitconfdir)/splitmilter.conf'; fi
+	rm -f '$(DESTDIR)$(splitconfdir)/splitmilter.conf.sample'
+	rmdir '$(DESTDIR)$(splitconfdir)' 2>/dev/null || :

@@ -1,1 +1,8 @@
+# SPDX-License-Identifier: ISC
 # Manuals
+dist_man_MANS += \
+	%D%/splitctl.8 \
+	%D%/splitmilter.8 \
+	%D%/splitmilter.conf.5 \
+	%D%/splitrelay.8
+EXTRA_DIST += %D%/INTERNALS.md

@@ -55,7 +55,7 @@ const struct config_option config_options[] = {
     {OPTION(MILTER, "socket_group", GROUP, socket_group), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "pid_file", PATH_OR_NONE, pid_file), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "canonical_maps", TABLES, canonical_maps), 0, "", 0, 0, NULL},
-    {OPTION(MILTER, "canonical_classes", WORDS, canonical_classes), 0, "envelope_recipient", 0, 0, class_words},
+    {OPTION(MILTER, "canonical_classes", WORDS, canonical_classes), 0, "envelope_recipient", 1, 8, class_words},
     {OPTION(MILTER, "filter_maps", TABLES, filter_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "filter_method", WORD, filter_method), 0, "tag", 0, 0, method_words},

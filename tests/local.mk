@@ -92,6 +92,10 @@ UNIT_TESTS += %D%/test_config
 %C%_test_config_SOURCES = %D%/test_config.c
 %C%_test_config_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_config_docs
+%C%_test_config_docs_SOURCES = %D%/test_config_docs.c
+%C%_test_config_docs_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_content
 %C%_test_content_SOURCES = %D%/test_content.c
 %C%_test_content_LDADD = $(UNIT_RELAY_LIBS)
