@@ -13,6 +13,7 @@ INTEGRATION_TESTS = \
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
+	%D%/.clang-tidy \
 	%D%/bench/bench.py \
 	%D%/demo.py \
 	%D%/rig/__init__.py \

@@ -54,7 +54,7 @@ static const char *reduce(const char *text, const char *more, size_t max, char *
 {
     size_t n = 0;
 
-    for (; text[n] != '\0' && n < max && n + 1 < size; n++)
+    for (; n < max && n + 1 < size && text[n] != '\0'; n++)
         out[n] = is_alnum(text[n]) || strchr(more, text[n]) != NULL ? text[n] : '?';
     out[n] = '\0';
     return out;
