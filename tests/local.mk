@@ -109,6 +109,10 @@ UNIT_TESTS += %D%/test_buf
 %C%_test_buf_SOURCES = %D%/test_buf.c
 %C%_test_buf_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_client
+%C%_test_client_SOURCES = %D%/test_client.c %D%/smtp_peer.c %D%/smtp_peer.h
+%C%_test_client_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_endpoint
 %C%_test_endpoint_SOURCES = %D%/test_endpoint.c
 %C%_test_endpoint_LDADD = $(UNIT_LIBS)
