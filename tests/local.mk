@@ -101,6 +101,14 @@ UNIT_TESTS += %D%/test_content
 %C%_test_content_SOURCES = %D%/test_content.c
 %C%_test_content_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/test_control
+%C%_test_control_SOURCES = %D%/test_control.c
+%C%_test_control_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/test_delivery
+%C%_test_delivery_SOURCES = %D%/test_delivery.c
+%C%_test_delivery_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_dsn
 %C%_test_dsn_SOURCES = %D%/test_dsn.c
 %C%_test_dsn_LDADD = $(UNIT_LIBS)

@@ -3,6 +3,7 @@
 
 #include "../log.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,8 @@ unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned att
         delay_s = d->retry_max_s;
     /* 80 % .. 120 %, in thousandths */
     delay_s = delay_s * (800 + (uint64_t)random * 400 / UINT32_MAX) / 1000;
+    if (delay_s > UINT_MAX)
+        return UINT_MAX;
     return delay_s < 1 ? 1 : (unsigned)delay_s;
 }
 

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: ISC */
+#include "relay/control.h"
+#include "unit.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct {
+    pthread_mutex_t lock;
+    char calls[1000];
+} seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static long fake_retry(void *ctx, const char *destination, const char *id, struct err *err)
+{
+    pthread_mutex_lock(&seen.lock);
+    size_t used = strlen(seen.calls);
+    snprintf(seen.calls + used, sizeof seen.calls - used, "%s/%s;",
+             destination == NULL ? "-" : destination, id == NULL ? "-" : id);
+    pthread_mutex_unlock(&seen.lock);
+    if (id != NULL && strcmp(id, "missing") == 0) {
+        err_set(err, "missing:\nno such copy");
+        return -1;
+    }
+    return *(const long *)ctx;
+}
+
+static char dir[32];
+static struct control *control;
+static long moved = 17;
+
+static void start(void)
+{
+    struct control_actions actions = {fake_retry, &moved};
+    struct err err = {""};
+
+    snprintf(dir, sizeof dir, "/tmp/test_control.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    seen.calls[0] = '\0';
+    control = control_start(dir, &actions, &err);
+    ck_assert_msg(control != NULL, "%s", err.text);
+}
+
+static void stop(void)
+{
+    control_stop(control);
+    /* nothing is left behind */
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+
+static const struct {
+    const char *request, *call;
+    int result;
+    const char *text; /* of the reply, or in err */
+} requests[] = {
+    {"ping", "", 0, ""},
+    {"retry --all", "-/-;", 0, "17"},
+    {"retry --all archive", "archive/-;", 0, "17"},
+    {"retry 0aZ9", "-/0aZ9;", 0, "17"},
+    {"retry missing", "-/missing;", -1, "missing:?no such copy"},
+    {"retry", "", -1, "unknown request"},
+    {"retry ", "", -1, "no id of a copy"},
+    {"retry ../x", "", -1, "no id of a copy"},
+    {"retry 0123456789012345678901234", "", -1, "no id of a copy"},
+    {"retry --all ../x", "", -1, "no name of a destination"},
+    {"retry --all ", "", -1, "no name of a destination"},
+    {"retry --all a b", "", -1, "no name of a destination"},
+    {"retry --allx", "", -1, "no id of a copy"},
+    {"pong", "", -1, "unknown request"},
+    {"", "", -1, "unknown request"},
+};
+
+START_TEST(request_and_reply)
+{
+    char *text = NULL;
+    struct err err = {""};
+
+    int result = control_request(dir, requests[_i].request, 5000, &text, &err);
+    ck_assert_int_eq(result, requests[_i].result);
+    ck_assert_str_eq(result == 0 ? text : err.text, requests[_i].text);
+    ck_assert_str_eq(seen.calls, requests[_i].call);
+    free(text);
+}
+END_TEST
+
+START_TEST(socket_is_for_the_owner)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/control", dir);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert(S_ISSOCK(st.st_mode));
+    ck_assert_int_eq(st.st_mode & 07777, 0600);
+}
+END_TEST
+
+static int connect_raw(void)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s/control", dir);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    return fd;
+}
+
+/* Oversize, binary and half requests do no harm; the next one is served. */
+static const struct {
+    const char *data;
+    size_t len, repeat;
+} rubbish[] = {{"retry \0x\n", 9, 1}, {"aaaaaaaaaa", 10, 200}, {"retry --a", 9, 1}, {"", 0, 1}};
+
+START_TEST(rubbish_is_dropped)
+{
+    char *text = NULL;
+    struct err err;
+    int fd = connect_raw();
+
+    for (size_t i = 0; i < rubbish[_i].repeat; i++)
+        ck_assert_int_eq(send(fd, rubbish[_i].data, rubbish[_i].len, MSG_NOSIGNAL),
+                         (ssize_t)rubbish[_i].len);
+    close(fd);
+    ck_assert_int_eq(control_request(dir, "ping", 9000, &text, &err), 0);
+    free(text);
+    ck_assert_str_eq(seen.calls, "");
+}
+END_TEST
+
+START_TEST(socket_that_was_left_behind_is_replaced)
+{
+    struct control_actions actions = {fake_retry, &moved};
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    char *text = NULL;
+    struct err err = {""};
+
+    snprintf(dir, sizeof dir, "/tmp/test_control.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s/control", dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    close(fd);
+    ck_assert_int_eq(control_request(dir, "ping", 1000, &text, &err), -1);
+    ck_assert_int_eq(strncmp(err.text, "splitrelay is not running", 25), 0);
+    control = control_start(dir, &actions, &err);
+    ck_assert_msg(control != NULL, "%s", err.text);
+    ck_assert_int_eq(control_request(dir, "ping", 5000, &text, &err), 0);
+    free(text);
+    stop();
+}
+END_TEST
+
+START_TEST(nobody_is_there)
+{
+    char *text = NULL;
+    struct err err = {""};
+
+    ck_assert_int_eq(control_request("/nonexistent", "ping", 1000, &text, &err), -1);
+    ck_assert_str_eq(err.text, "splitrelay is not running: nobody listens at /nonexistent/control");
+}
+END_TEST
+
+START_TEST(faults_of_start_are_told)
+{
+    struct control_actions actions = {fake_retry, &moved};
+    struct err err = {""};
+    char long_dir[200];
+
+    ck_assert_ptr_null(control_start("/nonexistent", &actions, &err));
+    ck_assert_int_eq(strncmp(err.text, "/nonexistent/control: ", 22), 0);
+    memset(long_dir, 'x', sizeof long_dir - 1);
+    long_dir[sizeof long_dir - 1] = '\0';
+    ck_assert_ptr_null(control_start(long_dir, &actions, &err));
+    ck_assert_ptr_nonnull(strstr(err.text, "path too long"));
+}
+END_TEST
+
+/* A relay that takes the request and never answers. */
+START_TEST(silence_times_out)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    char *text = NULL;
+    struct err err = {""};
+
+    snprintf(dir, sizeof dir, "/tmp/test_control.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%s/control", dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    ck_assert_int_eq(control_request(dir, "ping", 100, &text, &err), -1);
+    ck_assert_str_eq(err.text, "no reply from splitrelay: timed out");
+    close(fd);
+    unlink(sa.sun_path);
+    rmdir(dir);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *running = tcase_create("running");
+    TCase *alone = tcase_create("alone");
+
+    tcase_add_checked_fixture(running, start, stop);
+    tcase_set_timeout(running, 30);
+    tcase_add_loop_test(running, request_and_reply, 0, UNIT_COUNT(requests));
+    tcase_add_test(running, socket_is_for_the_owner);
+    tcase_add_loop_test(running, rubbish_is_dropped, 0, UNIT_COUNT(rubbish));
+    tcase_add_test(alone, socket_that_was_left_behind_is_replaced);
+    tcase_add_test(alone, nobody_is_there);
+    tcase_add_test(alone, faults_of_start_are_told);
+    tcase_add_test(alone, silence_times_out);
+    int failed = unit_run("control", running);
+    return unit_run("control, alone", alone) == EXIT_SUCCESS ? failed : EXIT_FAILURE;
+}
