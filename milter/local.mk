@@ -1,1 +1,7 @@
-# splitmilter
+# SPDX-License-Identifier: ISC
+# splitmilter: libmilter's callbacks, translated to the core library.
+sbin_PROGRAMS += splitmilter
+splitmilter_SOURCES = \
+	%D%/callbacks.c %D%/callbacks.h \
+	%D%/main.c
+splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SYSTEMD_LIBS)

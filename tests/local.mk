@@ -9,6 +9,7 @@ PY_LOG_COMPILER = python3
 
 # Integration tests, the longest first.
 INTEGRATION_TESTS = \
+	%D%/it_milter.py \
 	%D%/it_rig.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
@@ -21,6 +22,7 @@ EXTRA_DIST += \
 	%D%/rig/client.py \
 	%D%/rig/daemons.py \
 	%D%/rig/guardian.py \
+	%D%/rig/milter.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postmulti.py \
 	%D%/rig/sink.py \
@@ -136,6 +138,13 @@ UNIT_TESTS += %D%/test_log
 UNIT_TESTS += %D%/test_lookup
 %C%_test_lookup_SOURCES = %D%/test_lookup.c
 %C%_test_lookup_LDADD = $(UNIT_LIBS)
+UNIT_TESTS += %D%/test_policy
+%C%_test_policy_SOURCES = %D%/test_policy.c
+%C%_test_policy_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_policy_choice
+%C%_test_policy_choice_SOURCES = %D%/test_policy_choice.c
+%C%_test_policy_choice_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_process
 %C%_test_process_SOURCES = %D%/test_process.c

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: ISC */
+#include "callbacks.h"
+#include "log.h"
+#include "mem.h"
+#include "policy.h"
+
+#include <libmilter/mfapi.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One connection of the MTA; the recipients are those of the message in progress. */
+struct conn {
+    struct snapshot *snapshot;
+    struct table_scratch *scratch;
+    struct policy_decision *decisions; /* of the recipients that were accepted */
+    size_t count, size;
+};
+
+static struct snapshot_slot *snapshots;
+static bool is_inet;
+
+static void conn_forget_message(struct conn *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        policy_decision_clear(&c->decisions[i]);
+    free(c->decisions);
+    c->decisions = NULL;
+    c->count = c->size = 0;
+}
+
+/* The connection's state, made when it is first needed. */
+static struct conn *conn_of(SMFICTX *ctx)
+{
+    struct conn *c = smfi_getpriv(ctx);
+
+    if (c == NULL) {
+        c = mem_zalloc(sizeof *c);
+        c->snapshot = snapshot_slot_get(snapshots);
+        c->scratch = table_scratch_new();
+        smfi_setpriv(ctx, c);
+    }
+    return c;
+}
+
+static const char *queue_id(SMFICTX *ctx)
+{
+    const char *id = smfi_getsymval(ctx, "i");
+
+    return id == NULL ? "NOQUEUE" : id; /* Postfix has none before the second recipient */
+}
+
+/* Refuse with this reply: a recipient, or at end of message the message. */
+static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
+{
+    char code[4] = {(char)('0' + reply->code / 100 % 10), (char)('0' + reply->code / 10 % 10),
+                    (char)('0' + reply->code % 10), '\0'};
+
+    /* If libmilter does not take the text, the MTA says its own; the kind of refusal stays. */
+    if (smfi_setreply(ctx, code, (char *)reply->enhanced, (char *)reply->text) != MI_SUCCESS)
+        log_warning("%s: libmilter did not accept the reply %s %s", queue_id(ctx), code,
+                    reply->enhanced);
+    return reply->code >= 500 ? SMFIS_REJECT : SMFIS_TEMPFAIL;
+}
+
+static sfsistat on_mail(SMFICTX *ctx, char **argv)
+{
+    (void)argv;
+    conn_forget_message(conn_of(ctx));
+    return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
+}
+
+static void log_refused(SMFICTX *ctx, const struct policy_decision *d,
+                        const struct policy_reply *reply)
+{
+    if (d->failure.text[0] != '\0')
+        log_warning("%s: to=<%s>, status=%s (%s)", queue_id(ctx), d->original,
+                    reply->code == 0 ? "unchanged" : "tempfail", d->failure.text);
+    else
+        log_info("%s: to=<%s>, status=refused (%d %s %s)", queue_id(ctx), d->original, reply->code,
+                 reply->enhanced, reply->text);
+}
+
+static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
+{
+    static const struct policy_reply too_many = {452, "4.5.3", "Too many recipients"};
+    struct conn *c = conn_of(ctx);
+    struct policy_decision d;
+
+    if (c->count == POLICY_RECIPIENTS_MAX)
+        return refuse(ctx, &too_many);
+    policy_decide(c->snapshot->policy, c->scratch, argv[0], argv + 1, &d);
+    struct policy_reply reply = d.reply;
+    if (reply.code == 0)
+        reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
+    if (reply.code != 0 || d.failure.text[0] != '\0')
+        log_refused(ctx, &d, &reply);
+    if (reply.code != 0) {
+        policy_decision_clear(&d);
+        return refuse(ctx, &reply);
+    }
+    if (c->count == c->size) {
+        c->size = c->size == 0 ? 4 : c->size * 2;
+        c->decisions = mem_grow(c->decisions, c->size, sizeof *c->decisions);
+    }
+    c->decisions[c->count++] = d;
+    return SMFIS_CONTINUE;
+}
+
+static sfsistat on_data(SMFICTX *ctx)
+{
+    (void)ctx;
+    return SMFIS_CONTINUE;
+}
+
+static char *in_brackets(const char *address)
+{
+    return mem_printf("<%s>", address);
+}
+
+static int add_recipient(SMFICTX *ctx, const struct policy_add *a)
+{
+    char *address = in_brackets(a->address);
+    int rc =
+        *a->words == '\0' ? smfi_addrcpt(ctx, address) : smfi_addrcpt_par(ctx, address, a->words);
+
+    free(address);
+    return rc;
+}
+
+/* Additions first, deletions last: whatever fails in between, no recipient is lost. */
+static int apply(SMFICTX *ctx, const struct policy_plan *plan)
+{
+    for (size_t i = 0; i < plan->add_count; i++) {
+        if (add_recipient(ctx, &plan->adds[i]) != MI_SUCCESS)
+            return -1;
+    }
+    if (plan->header_name != NULL &&
+        smfi_addheader(ctx, (char *)plan->header_name, (char *)plan->header_value) != MI_SUCCESS)
+        return -1;
+    for (size_t i = 0; i < plan->delete_count; i++) {
+        if (smfi_delrcpt(ctx, (char *)plan->deletes[i]) != MI_SUCCESS)
+            return -1;
+    }
+    return 0;
+}
+
+static void log_decisions(SMFICTX *ctx, const struct conn *c)
+{
+    struct buf line = {0};
+
+    for (size_t i = 0; i < c->count; i++) {
+        buf_reset(&line);
+        policy_log_line(&c->decisions[i], &line);
+        if (line.len > 0)
+            log_info("%s: %s", queue_id(ctx), buf_str(&line));
+    }
+    buf_clear(&line);
+}
+
+static sfsistat on_eom(SMFICTX *ctx)
+{
+    static const struct policy_reply cannot_change = {451, "4.3.0",
+                                                      "Cannot change the recipients now"};
+    struct conn *c = conn_of(ctx);
+    struct policy_plan plan;
+    sfsistat status = SMFIS_CONTINUE;
+
+    policy_plan(c->snapshot->policy, c->decisions, c->count, &plan);
+    if (plan.reply.code != 0) {
+        log_info("%s: refused (%d %s %s)", queue_id(ctx), plan.reply.code, plan.reply.enhanced,
+                 plan.reply.text);
+        status = refuse(ctx, &plan.reply);
+    } else if (apply(ctx, &plan) != 0) {
+        log_error("%s: the MTA did not accept the changes of the envelope", queue_id(ctx));
+        status = refuse(ctx, &cannot_change);
+    } else {
+        log_decisions(ctx, c);
+    }
+    policy_plan_clear(&plan);
+    conn_forget_message(c);
+    return status;
+}
+
+static sfsistat on_abort(SMFICTX *ctx)
+{
+    struct conn *c = smfi_getpriv(ctx);
+
+    if (c != NULL)
+        conn_forget_message(c);
+    return SMFIS_CONTINUE;
+}
+
+static sfsistat on_close(SMFICTX *ctx)
+{
+    struct conn *c = smfi_getpriv(ctx);
+
+    if (c != NULL) { /* NULL when the MTA negotiated and left */
+        conn_forget_message(c);
+        table_scratch_free(c->scratch);
+        snapshot_unref(c->snapshot);
+        free(c);
+        smfi_setpriv(ctx, NULL);
+    }
+    return SMFIS_CONTINUE;
+}
+
+static const unsigned long needed_actions = SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT;
+
+/*
+ * Only MAIL, RCPT and end of message are of interest, and MAIL needs no answer. Over inet sockets
+ * DATA is asked for and everything answered nevertheless: an MTA sends the macros of a stage even
+ * if it skips the stage, and a packet that nobody answers stays unacknowledged for 40 ms (delayed
+ * ACK), while Nagle's algorithm holds back what follows.
+ */
+static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
+                          unsigned long f3, unsigned long *pf0, unsigned long *pf1,
+                          unsigned long *pf2, unsigned long *pf3)
+{
+    unsigned long unwanted = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_NOHDRS |
+                             SMFIP_NOEOH | SMFIP_NOBODY;
+    (void)ctx;
+    (void)f2;
+    (void)f3;
+
+    if ((f0 & needed_actions) != needed_actions) {
+        log_error("the MTA does not let a milter add and delete recipients with ESMTP parameters");
+        return SMFIS_REJECT;
+    }
+    if (!is_inet)
+        unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL;
+    *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS);
+    *pf1 = f1 & unwanted;
+    *pf2 = *pf3 = 0;
+    return SMFIS_CONTINUE;
+}
+
+int callbacks_register(struct snapshot_slot *slot, struct err *err)
+{
+    struct smfiDesc filter = {
+        .xxfi_name = "splitmilter",
+        .xxfi_version = SMFI_VERSION,
+        .xxfi_flags = needed_actions | SMFIF_ADDHDRS,
+        .xxfi_envfrom = on_mail,
+        .xxfi_envrcpt = on_rcpt,
+        .xxfi_data = on_data,
+        .xxfi_eom = on_eom,
+        .xxfi_abort = on_abort,
+        .xxfi_close = on_close,
+        .xxfi_negotiate = negotiate,
+    };
+    struct snapshot *s = snapshot_slot_get(slot);
+
+    snapshots = slot;
+    is_inet = s->config->milter.socket.kind == ENDPOINT_INET;
+    snapshot_unref(s);
+    if (smfi_register(filter) != MI_SUCCESS) {
+        err_set(err, "libmilter refused the registration");
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: ISC */
+/* splitmilter: command line, socket, signals. The work is in callbacks.c and the core library. */
+#include "callbacks.h"
+#include "config_file.h"
+#include "log.h"
+#include "process.h"
+#include "snapshot.h"
+
+#include <libmilter/mfapi.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct options {
+    const char *config_path;
+    bool check_only;
+};
+
+static void usage(FILE *to)
+{
+    fputs("usage: splitmilter [-tVh] [-c FILE]\n"
+          "  -c FILE  configuration (default " CONFIG_FILE_DEFAULT ")\n"
+          "  -t       check configuration and tables, then exit\n"
+          "  -V       version\n"
+          "  -h       this help\n",
+          to);
+}
+
+/* -1: go on; otherwise the exit code. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+    int c;
+
+    while ((c = getopt(argc, argv, "c:tVh")) != -1) {
+        switch (c) {
+        case 'c':
+            o->config_path = optarg;
+            break;
+        case 't':
+            o->check_only = true;
+            break;
+        case 'V':
+            puts("splitmilter " PACKAGE_VERSION);
+            return EXIT_OK;
+        case 'h':
+            usage(stdout);
+            return EXIT_OK;
+        default:
+            usage(stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+static int open_log(const struct config *config, struct err *err)
+{
+    return log_open("splitmilter", config->log.target, config->log.facility, config->log.level,
+                    err);
+}
+
+struct reloader {
+    struct snapshot_slot *slot;
+    const char *config_path;
+};
+
+static void reload(struct reloader *r)
+{
+    struct err err;
+
+    process_notify_reloading();
+    struct snapshot *next = snapshot_load(r->config_path, SNAPSHOT_WITH_TABLES, &err);
+    if (next == NULL) {
+        log_error("configuration not reloaded, the old one stays: %s", err.text);
+    } else {
+        if (open_log(next->config, &err) != 0)
+            log_warning("%s", err.text);
+        snapshot_slot_swap(r->slot, next);
+        log_info("configuration reloaded");
+    }
+    process_notify_ready();
+}
+
+/* libmilter owns SIGHUP, SIGTERM and SIGINT; SIGUSR1 is blocked everywhere and waited for here. */
+static void *reload_thread(void *arg)
+{
+    sigset_t set;
+    int sig;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    for (;;) {
+        if (sigwait(&set, &sig) == 0)
+            reload(arg);
+    }
+    return NULL;
+}
+
+/* The thread takes no signal but the one it waits for: SIGTERM and the like belong to libmilter. */
+static int start_reloader(struct reloader *r, struct err *err)
+{
+    sigset_t all, usr1, former;
+    pthread_t thread;
+
+    sigfillset(&all);
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    int rc = pthread_sigmask(SIG_SETMASK, &all, &former);
+    if (rc == 0) {
+        rc = pthread_create(&thread, NULL, reload_thread, r);
+        pthread_sigmask(SIG_SETMASK, &former, NULL);
+    }
+    if (rc == 0)
+        rc = pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+    if (rc != 0) {
+        err_set(err, "cannot start a thread: %s", strerror(rc));
+        return -1;
+    }
+    pthread_detach(thread);
+    return 0;
+}
+
+static int set_socket_group(const struct config_milter *m, struct err *err)
+{
+    if (*m->socket_group == '\0')
+        return 0;
+    struct group *group = getgrnam(m->socket_group);
+    if (group == NULL) {
+        err_set(err, "milter.socket_group: there is no group \"%s\"", m->socket_group);
+        return -1;
+    }
+    if (chown(m->socket.path, (uid_t)-1, group->gr_gid) != 0) {
+        err_set_errno(err, "cannot give %s to group %s", m->socket.path, m->socket_group);
+        return -1;
+    }
+    return 0;
+}
+
+/* *lock_out: the descriptor of the pid file, -1 without one. */
+static int open_socket(const struct config_milter *m, int *lock_out, struct err *err)
+{
+    *lock_out = -1;
+    if (*m->pid_file != '\0' && (*lock_out = process_lock(m->pid_file, err)) < 0)
+        return -1;
+    mode_t former = umask(m->socket.kind == ENDPOINT_UNIX ? 0777 & ~m->socket_mode : 077);
+    int rc = smfi_setconn(m->socket_text);
+    if (rc == MI_SUCCESS)
+        rc = smfi_opensocket(1);
+    umask(former);
+    if (rc != MI_SUCCESS) {
+        err_set_errno(err, "cannot listen on milter.socket %s", m->socket_text);
+        return -1;
+    }
+    return m->socket.kind == ENDPOINT_UNIX ? set_socket_group(m, err) : 0;
+}
+
+static int serve(struct snapshot_slot *slot, struct reloader *reloader)
+{
+    struct snapshot *s = snapshot_slot_get(slot);
+    const struct config_milter *m = &s->config->milter;
+    struct err err;
+    int lock = -1;
+    int status = EXIT_UNAVAILABLE;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (callbacks_register(slot, &err) != 0 || open_socket(m, &lock, &err) != 0 ||
+        start_reloader(reloader, &err) != 0) {
+        log_error("%s", err.text);
+        goto out;
+    }
+    log_info("ready on %s", m->socket_text);
+    process_notify_ready();
+    status = smfi_main() == MI_SUCCESS ? EXIT_OK : EXIT_UNAVAILABLE;
+    process_notify_stopping();
+    log_info("stopped");
+    if (m->socket.kind == ENDPOINT_UNIX && unlink(m->socket.path) != 0 && errno != ENOENT)
+        log_warning("cannot remove %s: %s", m->socket.path, strerror(errno));
+out:
+    if (lock >= 0)
+        close(lock);
+    snapshot_unref(s);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.config_path = CONFIG_FILE_DEFAULT};
+    /* Static: the reload thread lives until the process ends. */
+    static struct snapshot_slot slot;
+    static struct reloader reloader;
+    struct err err;
+    int code = parse_options(argc, argv, &options);
+
+    if (code >= 0)
+        return code;
+    struct snapshot *first = snapshot_load(options.config_path, SNAPSHOT_WITH_TABLES, &err);
+    if (first == NULL || open_log(first->config, &err) != 0) {
+        fprintf(stderr, "splitmilter: %s\n", err.text);
+        snapshot_unref(first);
+        return EXIT_CONFIG;
+    }
+    snapshot_slot_init(&slot, first);
+    reloader.slot = &slot;
+    reloader.config_path = options.config_path;
+    code = options.check_only ? EXIT_OK : serve(&slot, &reloader);
+    if (options.check_only)
+        snapshot_slot_clear(&slot);
+    return code;
+}

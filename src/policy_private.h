@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: ISC */
+/* What policy.c and policy_plan.c share. */
+#ifndef SPLIT_POLICY_PRIVATE_H
+#define SPLIT_POLICY_PRIVATE_H
+
+#include "policy.h"
+
+struct policy {
+    const struct config *config;
+    struct lookup_list canonical, filters, copies;
+};
+
+/* Append the address that carries the decision: for this copy, or for the filter when copy is NULL.
+ */
+int policy_tagged(const struct policy *p, const struct policy_decision *d,
+                  const struct config_destination *copy, struct buf *out, struct err *err)
+    __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+#include "snapshot.h"
+#include "config_file.h"
+#include "mem.h"
+
+#include <stdlib.h>
+
+struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, struct err *err)
+{
+    struct snapshot *s = mem_zalloc(sizeof *s);
+
+    s->refs = 1;
+    s->config = config_file_load(path, err);
+    if (s->config != NULL && parts == SNAPSHOT_WITH_TABLES)
+        s->policy = policy_open(s->config, err);
+    if (s->config == NULL || (parts == SNAPSHOT_WITH_TABLES && s->policy == NULL)) {
+        snapshot_unref(s);
+        return NULL;
+    }
+    return s;
+}
+
+struct snapshot *snapshot_ref(struct snapshot *s)
+{
+    __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+    return s;
+}
+
+void snapshot_unref(struct snapshot *s)
+{
+    if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    policy_close(s->policy);
+    config_free(s->config);
+    free(s);
+}
+
+void snapshot_slot_init(struct snapshot_slot *slot, struct snapshot *first)
+{
+    pthread_mutex_init(&slot->lock, NULL);
+    slot->current = first;
+}
+
+void snapshot_slot_clear(struct snapshot_slot *slot)
+{
+    snapshot_unref(slot->current);
+    slot->current = NULL;
+    pthread_mutex_destroy(&slot->lock);
+}
+
+struct snapshot *snapshot_slot_get(struct snapshot_slot *slot)
+{
+    pthread_mutex_lock(&slot->lock);
+    struct snapshot *s = snapshot_ref(slot->current);
+    pthread_mutex_unlock(&slot->lock);
+    return s;
+}
+
+void snapshot_slot_swap(struct snapshot_slot *slot, struct snapshot *next)
+{
+    pthread_mutex_lock(&slot->lock);
+    struct snapshot *former = slot->current;
+    slot->current = next;
+    pthread_mutex_unlock(&slot->lock);
+    snapshot_unref(former);
+}

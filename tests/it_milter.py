@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""splitmilter over its own socket: negotiation, answers, changes and their order, reload, signals."""
+
+import os
+import signal
+import stat
+import subprocess
+
+import rig
+from rig.milter import (
+    ALL_ACTIONS,
+    SMFIF_ADDRCPT_PAR,
+    SMFIP_NOBODY,
+    SMFIP_NOCONNECT,
+    SMFIP_NODATA,
+    SMFIP_NOEOH,
+    SMFIP_NOHDRS,
+    SMFIP_NOHELO,
+    SMFIP_NR_DATA,
+    SMFIP_NR_MAIL,
+    SMFIP_NR_RCPT,
+    Milter,
+)
+
+CONFIGURATION = """
+log {{ target = "stderr" }}
+milter {{
+    socket = "{socket}"
+    filter_maps = {{ "texthash:{table}" }}
+    copy_maps = {{ "inline:{{ copied@a.test=archive }}" }}
+    {more}
+}}
+filter one {{ nexthop = "smtp:[127.0.0.1]:10024" }}
+filter two {{ nexthop = "smtp:[127.0.0.1]:10025" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
+"""
+
+
+def start(r, kind="unix", more="", table="one@a.test one\ntwo@a.test two\n"):
+    path = r.write("filters", table)
+    if kind == "unix":
+        address = r.path("m.sock")
+        text = f"unix:{address}"
+    else:
+        address = ("127.0.0.1", r.session.free_port())
+        text = f"inet:{address[1]}@127.0.0.1"
+    daemon = rig.start_splitmilter(r, CONFIGURATION.format(socket=text, table=path, more=more), address)
+    daemon.table = path
+    return daemon, address
+
+
+def message(m, *rcpts):
+    m.mail("<s@x.test>")
+    answers = [m.rcpt(*([x] if isinstance(x, str) else x)) for x in rcpts]
+    m.data()
+    m.macros(b"E", i="QUEUEID")
+    return answers, *m.eom()
+
+
+def test_negotiates_away(r):
+    """Headers and bodies are never asked for; over inet every stage that is wanted is answered."""
+    unwanted = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY
+    for kind in ("unix", "inet"):
+        daemon, address = start(r, kind)
+        m = Milter(address)
+        assert m.steps & unwanted == unwanted, hex(m.steps)
+        assert not m.steps & SMFIP_NR_RCPT
+        answered = SMFIP_NODATA | SMFIP_NR_DATA | SMFIP_NR_MAIL
+        assert (kind == "inet") == (m.steps & answered == 0), hex(m.steps)
+        m.close()
+        daemon.stop()
+
+
+def test_mta_without_parameters_is_refused(r):
+    """An MTA that would drop NOTIFY=NEVER from a copy is no MTA for us."""
+    daemon, address = start(r)
+    try:
+        Milter(address, ALL_ACTIONS & ~SMFIF_ADDRCPT_PAR)
+    except (EOFError, AssertionError, ConnectionResetError):
+        pass
+    else:
+        raise AssertionError("negotiated")
+    daemon.wait_log("does not let a milter add and delete recipients")
+
+
+def test_changes_and_their_order(r):
+    """All additions come before all deletions; deletions repeat the client's own text; words are NOTIFY and ORCPT."""
+    daemon, address = start(r)
+    m = Milter(address)
+    answers, changes, end = message(m, "<One@a.test>", ["<copied@a.test>", "NOTIFY=FAILURE"], "<plain@a.test>", "<two@a.test>")
+    assert answers == ["c"] * 4 and end == "c", (answers, end)
+    assert changes == [
+        ("+", "<One@a.test.one.filter.split.invalid>", "ORCPT=rfc822;One@a.test"),
+        ("+", "<copied@a.test.archive.copy.split.invalid>", "NOTIFY=NEVER ORCPT=rfc822;copied@a.test"),
+        ("+", "<two@a.test.two.filter.split.invalid>", "ORCPT=rfc822;two@a.test"),
+        ("-", "<One@a.test>"),
+        ("-", "<two@a.test>"),
+    ], changes
+    daemon.wait_log(r"splitmilter\[\d+\]: QUEUEID: to=<One@a.test>, filter=one$")
+    daemon.wait_log(r"splitmilter\[\d+\]: QUEUEID: to=<copied@a.test>, copy=archive$")
+    assert not daemon.log_lines("plain@a.test")
+    m.close()
+
+
+def test_messages_do_not_mix(r):
+    """ABORT, a second MAIL, and ABORT after end of message: each message has its own recipients only."""
+    _, address = start(r)
+    m = Milter(address)
+    m.mail("<s@x.test>")
+    assert m.rcpt("<one@a.test>") == "c"
+    m.abort()
+    _, changes, _ = message(m, "<two@a.test>")
+    assert [c[0] for c in changes] == ["+", "-"] and changes[1][1] == "<two@a.test>", changes
+    m.abort()
+    m.abort()
+    m.mail("<s@x.test>")
+    assert m.rcpt("<one@a.test>") == "c"
+    _, changes, _ = message(m, "<plain@a.test>")
+    assert changes == [], changes
+    m.close(quit_first=False)
+
+
+def test_refusals(r):
+    _, address = start(r, more='filter_method = "header" mixed_filters = "defer"')
+    m = Milter(address)
+    answers, changes, end = message(
+        m, "<x@a.test.one.filter.split.invalid>", "<one@a.test>", "<two@a.test>", '<"open@a.test>', "<one@a.test>"
+    )
+    assert answers[0].startswith("550 5.7.1 "), answers
+    assert answers[2].startswith("451 4.5.3 "), answers
+    assert answers[3].startswith("550 5.1.3 "), answers
+    assert answers[1] == answers[4] == "c", answers
+    assert changes == [("h", "X-Split-Filter", "smtp:[127.0.0.1]:10024")] and end == "c", changes
+
+
+def test_reload(r):
+    """SIGUSR1: a new table counts for new connections; a broken one is reported by line and changes nothing."""
+    daemon, address = start(r)
+    old = Milter(address)
+    assert message(old, "<three@a.test>")[1] == []
+    r.write("filters", "three@a.test one\n")
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log("configuration reloaded")
+    new = Milter(address)
+    assert message(old, "<three@a.test>")[1] == [], "a connection keeps its snapshot"
+    assert len(message(new, "<three@a.test>")[1]) == 2
+    r.write("filters", "three@a.test nonsense\n")
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log(r"not reloaded.*filters:1: .*nonsense")
+    assert len(message(Milter(address), "<three@a.test>")[1]) == 2
+
+
+def test_socket_and_second_instance(r):
+    """The socket has its mode; a second splitmilter on it is refused; SIGTERM ends with 0 and removes the socket."""
+    daemon, address = start(r, more='socket_mode = "0600"')
+    assert stat.S_IMODE(os.stat(address).st_mode) == 0o600
+    second = subprocess.run(
+        daemon.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+    )
+    assert second.returncode == 69, (second.returncode, second.stdout)
+    assert str(daemon.pid).encode() in second.stdout, second.stdout
+    message(Milter(address), "<one@a.test>")
+    daemon.stop()
+    assert not os.path.exists(address)
+
+
+def test_startup_errors(r):
+    """Exit codes: 78 with FILE:LINE for a broken configuration, 64 for usage, 0 for -t, 69 without a socket."""
+    program = rig.program("splitmilter")
+    table = r.write("filters", "a@a.test one\n")
+
+    def run(*args):
+        done = subprocess.run(
+            [program, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+        )
+        return done.returncode, done.stdout.decode()
+
+    def configuration(socket, more=""):
+        return r.write("s.conf", CONFIGURATION.format(socket=socket, table=table, more=more))
+
+    good = configuration(f"unix:{r.path('m.sock')}")
+    assert run("-t", "-c", good) == (0, ""), run("-t", "-c", good)
+    code, out = run("-c", configuration("unix:/m.sock", "\n    no_such_key = 1"))
+    assert code == 78 and "s.conf:8: " in out and "no_such_key" in out, (code, out)
+    code, out = run("-c", r.path("missing.conf"))
+    assert code == 78 and "missing.conf" in out, (code, out)
+    code, out = run("-c", configuration("unix:/nonexistent/m.sock"))
+    assert code == 69, (code, out)
+    assert run("-x")[0] == 64
+    assert run("extra")[0] == 64
+    assert run("-V")[0] == 0 and run("-h")[0] == 0
+
+
+if __name__ == "__main__":
+    rig.main()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: ISC
+"""The MTA's side of the milter protocol (version 6), as far as an envelope-only milter needs it."""
+
+import socket
+import struct
+
+SMFIF_ADDHDRS, SMFIF_ADDRCPT, SMFIF_DELRCPT, SMFIF_ADDRCPT_PAR = 0x01, 0x04, 0x08, 0x80
+ALL_ACTIONS, ALL_STEPS = 0x1FF, 0x1FFFFF
+SMFIP_NOCONNECT, SMFIP_NOHELO, SMFIP_NOMAIL, SMFIP_NORCPT, SMFIP_NOBODY, SMFIP_NOHDRS, SMFIP_NOEOH = (1 << i for i in range(7))
+SMFIP_NODATA, SMFIP_NR_MAIL, SMFIP_NR_RCPT, SMFIP_NR_DATA = 1 << 9, 1 << 14, 1 << 15, 1 << 16
+
+
+class Milter:
+    """One connection. `actions` and `steps` are what the milter asked for."""
+
+    def __init__(self, address, actions=ALL_ACTIONS, seconds=20):
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.settimeout(seconds)
+        self.sock.connect(address)
+        self.send(b"O", struct.pack("!III", 6, actions, ALL_STEPS))
+        command, data = self.receive()
+        assert command == b"O", (command, data)
+        self.version, self.actions, self.steps = struct.unpack("!III", data[:12])
+
+    def send(self, command, data=b""):
+        self.sock.sendall(struct.pack("!I", len(data) + 1) + command + data)
+
+    def _exactly(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.sock.recv(count - len(data))
+            if not more:
+                raise EOFError("the milter closed the connection")
+            data += more
+        return data
+
+    def receive(self):
+        (length,) = struct.unpack("!I", self._exactly(4))
+        data = self._exactly(length)
+        return data[:1], data[1:]
+
+    def macros(self, stage, **values):
+        self.send(b"D", stage + b"".join(f"{k}\0{v}\0".encode() for k, v in values.items()))
+
+    def mail(self, *argv):
+        self.send(b"M", b"".join(a.encode() + b"\0" for a in argv))
+        return None if self.steps & SMFIP_NR_MAIL else self.receive()
+
+    def rcpt(self, *argv):
+        """b"c", or the text of the reply."""
+        self.send(b"R", b"".join(a.encode() + b"\0" for a in argv))
+        command, data = self.receive()
+        return data.rstrip(b"\0").decode() if command == b"y" else command.decode()
+
+    def data(self):
+        if self.steps & SMFIP_NODATA:
+            return
+        self.send(b"T")
+        if not self.steps & SMFIP_NR_DATA:
+            assert self.receive()[0] == b"c"
+
+    def eom(self):
+        """(the changes in order, as ("+", address, words), ("-", address), ("h", name, value); final answer)."""
+        self.send(b"E")
+        changes = []
+        while True:
+            command, data = self.receive()
+            parts = [p.decode() for p in data.split(b"\0")[:-1]]
+            if command == b"2":
+                changes.append(("+", parts[0], parts[1]))
+            elif command == b"+":
+                changes.append(("+", parts[0], ""))
+            elif command == b"-":
+                changes.append(("-", parts[0]))
+            elif command == b"h":
+                changes.append(("h", parts[0], parts[1]))
+            elif command == b"y":
+                return changes, parts[0]
+            else:
+                return changes, command.decode()
+
+    def abort(self):
+        self.send(b"A")
+
+    def close(self, quit_first=True):
+        if quit_first:
+            self.send(b"Q")
+        self.sock.close()

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: ISC */
+/* Recipients and a configuration in, envelope changes out, as text. */
+#include "policy.h"
+#include "snapshot.h"
+#include "unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILTERS                                                                                    \
+    "filter secondary { nexthop = \"smtp:[secondaryfilter.domain.com]:25\" }\n"                    \
+    "filter primary { nexthop = \"smtp:[primaryfilter.domain.com]:10024\" }\n"
+#define DESTINATIONS                                                                               \
+    "destination archive { relay_to = { \"[127.0.0.1]:2601\" } }\n"                                \
+    "destination newmail { relay_to = { \"[127.0.0.1]:2602\" } recipient = \"canonical\" }\n"      \
+    "relay { hostname = \"relay.test\" }\n"
+
+static struct snapshot *load(const char *milter, struct err *err)
+{
+    char path[] = "/tmp/test_policy.XXXXXX";
+    int fd = mkstemp(path);
+
+    ck_assert_int_ge(fd, 0);
+    dprintf(fd, "milter {\n%s\n}\n%s%s", milter, FILTERS, DESTINATIONS);
+    close(fd);
+    struct snapshot *s = snapshot_load(path, SNAPSHOT_WITH_TABLES, err);
+    unlink(path);
+    return s;
+}
+
+static void print_plan(const struct policy_plan *plan, struct buf *out)
+{
+    for (size_t i = 0; i < plan->add_count; i++)
+        buf_addf(out, "+%s %s\n", plan->adds[i].address, plan->adds[i].words);
+    if (plan->header_name != NULL)
+        buf_addf(out, "%s: %s\n", plan->header_name, plan->header_value);
+    for (size_t i = 0; i < plan->delete_count; i++)
+        buf_addf(out, "-%s\n", plan->deletes[i]);
+    if (plan->reply.code != 0)
+        buf_addf(out, "reply %d %s\n", plan->reply.code, plan->reply.enhanced);
+}
+
+/* rcpts: one a line, "PATH [WORD...]" */
+static void run(const char *milter, const char *rcpts, struct buf *out)
+{
+    struct err err = {""};
+    struct snapshot *s = load(milter, &err);
+    struct policy_decision decisions[16];
+    size_t count = 0;
+    char copy[2048];
+
+    ck_assert_msg(s != NULL, "%s", err.text);
+    struct table_scratch *scratch = table_scratch_new();
+    snprintf(copy, sizeof copy, "%s", rcpts);
+    char *line_state = NULL;
+    for (char *line = strtok_r(copy, "\n", &line_state); line != NULL;
+         line = strtok_r(NULL, "\n", &line_state)) {
+        char *words[8] = {NULL};
+        char *word_state = NULL;
+        char *path = strtok_r(line, " ", &word_state);
+        for (size_t i = 0; i < 7 && (words[i] = strtok_r(NULL, " ", &word_state)) != NULL; i++)
+            ;
+        policy_decide(s->policy, scratch, path, words, &decisions[count]);
+        struct policy_reply reply = decisions[count].reply;
+        if (reply.code == 0)
+            reply = policy_admit(s->policy, decisions, count, &decisions[count]);
+        if (reply.code == 0) {
+            count++;
+            continue;
+        }
+        buf_addf(out, "%s %d %s\n", path, reply.code, reply.enhanced);
+        policy_decision_clear(&decisions[count]);
+    }
+    struct policy_plan plan;
+    policy_plan(s->policy, decisions, count, &plan);
+    print_plan(&plan, out);
+    policy_plan_clear(&plan);
+    for (size_t i = 0; i < count; i++)
+        policy_decision_clear(&decisions[i]);
+    table_scratch_free(scratch);
+    snapshot_unref(s);
+}
+
+#define ARTICLE                                                                                    \
+    "filter_maps = { \"inline:{ firstmailaddress@domain.com=smtp:secondaryfilter.domain.com:25, "  \
+    "secondmailaddress@otherdomain.com=smtp:secondaryfilter.domain.com:25, "                       \
+    "*=smtp:primaryfilter.domain.com:10024 }\" }\n"                                                \
+    "canonical_maps = { \"inline:{ firstmailaddress@domain.com=alias123@application.com }\" }\n"
+#define HEADER "filter_method = \"header\"\n"
+
+static const struct {
+    const char *name, *milter, *rcpts, *expected;
+} cases[] = {
+    {"nothing configured", "", "<a@x.test>\n<B@y.test>", ""},
+    {"the article", ARTICLE,
+     "<firstmailaddress@domain.com>\n<secondmailaddress@otherdomain.com>\n<third@domain.com>",
+     "+alias123@application.com.secondary.filter.split.invalid "
+     "ORCPT=rfc822;firstmailaddress@domain.com\n"
+     "+secondmailaddress@otherdomain.com.secondary.filter.split.invalid "
+     "ORCPT=rfc822;secondmailaddress@otherdomain.com\n"
+     "+third@domain.com.primary.filter.split.invalid ORCPT=rfc822;third@domain.com\n"
+     "-<firstmailaddress@domain.com>\n-<secondmailaddress@otherdomain.com>\n-<third@domain.com>\n"},
+    {"DSN wishes", "filter_maps = { \"static:primary\" }\ncopy_maps = { \"static:archive\" }",
+     "<U+x@Domain.com> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;other@z.test",
+     "+U+x@Domain.com.primary.filter.split.invalid NOTIFY=SUCCESS,FAILURE "
+     "ORCPT=rfc822;other@z.test\n"
+     "+U+x@Domain.com.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;other@z.test\n"
+     "-<U+x@Domain.com>\n"},
+    {"copies only: the recipient stays", "copy_maps = { \"static:archive, newmail\" }",
+     "<a@x.test>",
+     "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"
+     "+a@x.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"},
+    {"copies of the original and the canonical address",
+     "copy_maps = { \"static:archive newmail\" }\ncanonical_maps = { \"static:c@z.test\" }",
+     "<a@x.test>",
+     "+c@z.test ORCPT=rfc822;a@x.test\n"
+     "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"
+     "+c@z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"
+     "-<a@x.test>\n"},
+    {"two that end at the same address are one", "canonical_maps = { \"static:C@z.test\" }",
+     "<a@x.test>\n<b@x.test> NOTIFY=NEVER",
+     "+C@z.test ORCPT=rfc822;a@x.test\n-<a@x.test>\n-<b@x.test>\n"},
+    {"one ends where another is", "canonical_maps = { \"inline:{ a@x.test=b@x.test }\" }",
+     "<a@x.test>\n<B@x.test>", "-<a@x.test>\n"},
+    {"a chain: who is ended at stays",
+     "canonical_maps = { \"inline:{ a@x.test=b@x.test, b@x.test=b@x.test }\" }",
+     "<b@x.test>\n<a@x.test>", "-<a@x.test>\n"},
+    {"the same recipient twice", "filter_maps = { \"static:primary\" }", "<a@x.test>\n<a@x.test>",
+     "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n-<a@x.test>\n"},
+    {"the same but for the case", "filter_maps = { \"static:primary\" }", "<a@x.test>\n<A@X.test>",
+     "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n-<A@X.test>\n-<a@x.test>\n"},
+    {"tag domain is closed", "", "<a@x.test.primary.filter.split.invalid>\n<a@Split.Invalid>",
+     "<a@x.test.primary.filter.split.invalid> 550 5.7.1\n<a@Split.Invalid> 550 5.7.1\n"},
+    {"cannot carry a tag", "filter_maps = { \"static:primary\" }",
+     "<postmaster>\n<a@[192.0.2.1]>\n<\"open@x.test>",
+     "<postmaster> 550 5.1.3\n<a@[192.0.2.1]> 550 5.1.3\n<\"open@x.test> 550 5.1.3\n"},
+    {"needs no tag", "filter_maps = { \"inline:{ x.test=primary }\" }",
+     "<postmaster>\n<a@[192.0.2.1]>", ""},
+    {"header: one filter for all", HEADER ARTICLE, "<third@domain.com>\n<fourth@domain.com>",
+     "X-Split-Filter: smtp:[primaryfilter.domain.com]:10024\n"},
+    {"header: rewritten recipients go without tag", HEADER ARTICLE, "<firstmailaddress@domain.com>",
+     "+alias123@application.com ORCPT=rfc822;firstmailaddress@domain.com\n"
+     "X-Split-Filter: smtp:[secondaryfilter.domain.com]:25\n-<firstmailaddress@domain.com>\n"},
+    {"header: mixed filters are tagged", HEADER ARTICLE,
+     "<third@domain.com>\n<secondmailaddress@otherdomain.com>",
+     "+third@domain.com.primary.filter.split.invalid ORCPT=rfc822;third@domain.com\n"
+     "+secondmailaddress@otherdomain.com.secondary.filter.split.invalid "
+     "ORCPT=rfc822;secondmailaddress@otherdomain.com\n"
+     "-<secondmailaddress@otherdomain.com>\n-<third@domain.com>\n"},
+    {"header: mixed filters are deferred", HEADER "mixed_filters = \"defer\"\n" ARTICLE,
+     "<third@domain.com>\n<secondmailaddress@otherdomain.com>\n<fourth@domain.com>",
+     "<secondmailaddress@otherdomain.com> 451 4.5.3\n"
+     "X-Split-Filter: smtp:[primaryfilter.domain.com]:10024\n"},
+    {"header: a copy needs tags",
+     HEADER "copy_maps = { \"inline:{ third@domain.com=archive }\" }\n" ARTICLE,
+     "<third@domain.com>\n<fourth@domain.com>",
+     "+third@domain.com.primary.filter.split.invalid ORCPT=rfc822;third@domain.com\n"
+     "+third@domain.com.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;third@domain.com\n"
+     "+fourth@domain.com.primary.filter.split.invalid ORCPT=rfc822;fourth@domain.com\n"
+     "-<fourth@domain.com>\n-<third@domain.com>\n"},
+    {"header: a recipient without filter needs tags for the others",
+     HEADER "filter_maps = { \"inline:{ x.test=primary }\" }", "<a@x.test>\n<b@y.test>",
+     "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n-<a@x.test>\n"},
+    {"header: cannot carry the tag that the others make necessary",
+     HEADER "filter_maps = { \"static:primary\" }\ncopy_maps = { \"inline:{ x.test=archive }\" }",
+     "<postmaster>\n<a@x.test>",
+     "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\nreply 550 5.1.3\n"},
+    {"none in any table", "filter_maps = { \"static:none\" }\ncopy_maps = { \"static:none\" }",
+     "<a@x.test>", ""},
+    {"100% and 0%",
+     "filter_maps = { \"static:secondary 0%, primary\" }\n"
+     "copy_maps = { \"static:archive 100%, newmail 0%\" }",
+     "<a@x.test>",
+     "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n"
+     "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n-<a@x.test>\n"},
+};
+
+START_TEST(plans)
+{
+    struct buf out = {0};
+
+    run(cases[_i].milter, cases[_i].rcpts, &out);
+    const char *expected = cases[_i].expected;
+    /* A refused message is not changed: what was planned before does not count. */
+    if (strstr(expected, "reply ") != NULL)
+        ck_assert_msg(strstr(buf_str(&out), "reply 550 5.1.3\n") != NULL, "%s: %s", cases[_i].name,
+                      buf_str(&out));
+    else
+        ck_assert_msg(strcmp(buf_str(&out), expected) == 0, "%s: got\n%s", cases[_i].name,
+                      buf_str(&out));
+    buf_clear(&out);
+}
+END_TEST
+
+static const struct {
+    const char *milter, *error;
+} bad_cases[] = {
+    {"filter_maps = { \"static:tertiary\" }", "\"tertiary\" is neither a declared filter"},
+    {"filter_maps = { \"inline:{ a@x.test=primary, b@x.test=smtp:elsewhere:25 }\" }",
+     "\"smtp:elsewhere:25\" is neither"},
+    {"filter_maps = { \"static:primary 120%\" }", "is no percentage"},
+    {"copy_maps = { \"static:archive, newmial\" }", "\"newmial\" is not a declared destination"},
+    {"canonical_maps = { \"static:nodomain\" }", "\"nodomain\" has no domain"},
+    {"canonical_maps = { \"static:a@b..c\" }", "domain is neither"},
+    {"filter_maps = { \"texthash:/nonexistent\" }", "/nonexistent"},
+};
+
+START_TEST(refused_at_start)
+{
+    struct err err = {""};
+    struct snapshot *s = load(bad_cases[_i].milter, &err);
+
+    ck_assert_msg(s == NULL, "%s was accepted", bad_cases[_i].milter);
+    ck_assert_msg(strstr(err.text, bad_cases[_i].error) != NULL, "%s", err.text);
+}
+END_TEST
+
+/* A result that is made by a substitution is only seen when it is looked up. */
+static const char late[] = "filter_maps = { \"pcre:%s\" }\n%s";
+
+START_TEST(failure_while_running)
+{
+    char table[] = "/tmp/test_policy_pcre.XXXXXX";
+    char milter[512];
+    struct buf out = {0};
+    int fd = mkstemp(table);
+
+    dprintf(fd, "/^(.*)@x\\.test$/ $1\n");
+    close(fd);
+    snprintf(milter, sizeof milter, late, table, "");
+    run(milter, "<primary@x.test>\n<bogus@x.test>\n<b@y.test>", &out);
+    ck_assert_str_eq(buf_str(&out), "<bogus@x.test> 451 4.3.0\n"
+                                    "+primary@x.test.primary.filter.split.invalid "
+                                    "ORCPT=rfc822;primary@x.test\n-<primary@x.test>\n");
+    buf_reset(&out);
+    snprintf(milter, sizeof milter, late, table, "on_failure = \"accept\"");
+    run(milter, "<primary@x.test>\n<bogus@x.test>", &out);
+    ck_assert_str_eq(buf_str(&out), "+primary@x.test.primary.filter.split.invalid "
+                                    "ORCPT=rfc822;primary@x.test\n-<primary@x.test>\n");
+    unlink(table);
+    buf_clear(&out);
+}
+END_TEST
+
+START_TEST(log_line_and_reasons)
+{
+    struct err err;
+    struct snapshot *s = load("copy_maps = { \"static:archive, newmail\" }\n" ARTICLE, &err);
+    struct table_scratch *scratch = table_scratch_new();
+    struct policy_decision d;
+    struct buf line = {0};
+
+    policy_decide(s->policy, scratch, "<FirstMailAddress@domain.com>", NULL, &d);
+    policy_log_line(&d, &line);
+    ck_assert_str_eq(buf_str(&line), "to=<FirstMailAddress@domain.com>, "
+                                     "canonical=<alias123@application.com>, filter=secondary, "
+                                     "copy=archive,newmail");
+    ck_assert_str_eq(d.filter_reason.key, "firstmailaddress@domain.com");
+    ck_assert_str_eq(d.filter_reason.value, "smtp:secondaryfilter.domain.com:25");
+    ck_assert_str_eq(d.canonical_reason.value, "alias123@application.com");
+    ck_assert_str_eq(d.copy_reason.table, "static:archive, newmail");
+    policy_decision_clear(&d);
+    table_scratch_free(scratch);
+    snapshot_unref(s);
+    buf_clear(&line);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tests = tcase_create("policy");
+
+    tcase_add_loop_test(tests, plans, 0, UNIT_COUNT(cases));
+    tcase_add_loop_test(tests, refused_at_start, 0, UNIT_COUNT(bad_cases));
+    tcase_add_test(tests, failure_while_running);
+    tcase_add_test(tests, log_line_and_reasons);
+    return unit_run("policy", tests);
+}
