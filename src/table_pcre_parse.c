@@ -192,9 +192,14 @@ static bool parse_pattern(struct reader *rd, struct pcre_rule *r, char **p)
         return false;
     }
     regex = end = ++*p;
-    for (; *end != '\0' && *end != delimiter; end++)
-        if (*end == '\\' && *++end == '\0')
+    for (; *end != '\0'; end++) {
+        if (*end == '\\') {
+            if (*++end == '\0')
+                break;
+        } else if (*end == delimiter) {
             break;
+        }
+    }
     if (*end == '\0') {
         table_lines_warn(&rd->lines, r->line,
                          "no closing regexp delimiter \"%c\": skipping this rule", delimiter);

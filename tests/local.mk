@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
 	%D%/.clang-tidy \
 	%D%/bench/bench.py \
+	%D%/corpus \
 	%D%/demo.py \
 	%D%/rig/__init__.py \
 	%D%/rig/base.py \
@@ -76,6 +77,11 @@ FUZZERS += %D%/fuzz_smtp_reply
 %C%_fuzz_smtp_reply_SOURCES = %D%/fuzz_smtp_reply.c $(FUZZ_MAIN)
 %C%_fuzz_smtp_reply_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_smtp_reply_LDADD = $(FUZZ_LIBS)
+
+FUZZERS += %D%/fuzz_table
+%C%_fuzz_table_SOURCES = %D%/fuzz_table.c $(FUZZ_MAIN)
+%C%_fuzz_table_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_table_LDADD = $(FUZZ_LIBS)
 
 check_PROGRAMS += $(FUZZERS)
 TESTS += $(FUZZERS)

@@ -366,6 +366,7 @@ static const struct {
     {"/a\n", "a", NULL, 0, "FILE:1: no closing regexp delimiter \"/\""},
     {"/a\\/\n", "a", NULL, 0, "no closing regexp delimiter"},
     {"/a\\\n", "a", NULL, 0, "no closing regexp delimiter"},
+    {"\\a\\ b\n", "a", NULL, 0, "no closing regexp delimiter"},
     {"!\n", "a", NULL, 0, "FILE:1: no regexp: skipping this rule"},
     {"/a/\n", "a", "", 1, "FILE:1: no replacement text: using empty string"},
     {"/a(/ x\n", "a", NULL, 0, "FILE:1: error in regexp at offset 2: missing closing parenthesis"},
