@@ -10,6 +10,7 @@ PY_LOG_COMPILER = python3
 # Integration tests, the longest first.
 INTEGRATION_TESTS = \
 	%D%/it_milter.py \
+	%D%/it_postmap.py \
 	%D%/it_rig.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
