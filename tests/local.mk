@@ -118,6 +118,10 @@ UNIT_TESTS += %D%/test_delivery
 %C%_test_delivery_SOURCES = %D%/test_delivery.c
 %C%_test_delivery_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/test_destination
+%C%_test_destination_SOURCES = %D%/test_destination.c %D%/smtp_peer.c %D%/smtp_peer.h
+%C%_test_destination_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_dsn
 %C%_test_dsn_SOURCES = %D%/test_dsn.c
 %C%_test_dsn_LDADD = $(UNIT_LIBS)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SECONDS_SIZE 48 /* of a number of seconds as text */
+
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random)
 {
@@ -32,7 +34,7 @@ bool delivery_is_too_old(const struct queue_copy *c, const struct config_destina
  * Seconds as Postfix logs them (format_tv(3): two significant digits, at most two decimals, no
  * trailing zeros): 0, 0.01, 0.4, 1.2, 12, 345.
  */
-static const char *format_seconds(int64_t ms, char out[24])
+static const char *format_seconds(int64_t ms, char out[SECONDS_SIZE])
 {
     int decimals = 0;
     int64_t unit_ms = 1000;
@@ -54,9 +56,9 @@ static const char *format_seconds(int64_t ms, char out[24])
         decimals--;
     }
     if (decimals == 0)
-        snprintf(out, 24, "%lld", (long long)units);
+        snprintf(out, SECONDS_SIZE, "%lld", (long long)units);
     else
-        snprintf(out, 24, "%lld.%0*lld", (long long)(units / per_second), decimals,
+        snprintf(out, SECONDS_SIZE, "%lld.%0*lld", (long long)(units / per_second), decimals,
                  (long long)(units % per_second));
     return out;
 }
@@ -70,7 +72,7 @@ static void format_delays(const struct queue_copy *c, const struct delivery_repo
     int64_t total_ms = ((int64_t)now->tv_sec - (int64_t)arrival->tv_sec) * 1000 +
                        (now->tv_nsec - arrival->tv_nsec) / 1000000;
     int64_t queued_ms = total_ms - report->wait_ms - report->setup_ms - report->transmit_ms;
-    char t[5][24];
+    char t[5][SECONDS_SIZE];
 
     snprintf(out, size, "delay=%s, delays=%s/%s/%s/%s", format_seconds(total_ms, t[0]),
              format_seconds(queued_ms, t[1]), format_seconds(report->wait_ms, t[2]),
@@ -124,7 +126,7 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
     bool is_too_old = delivery_is_too_old(c, d, now->tv_sec);
     bool was_accepted = false;
     bool is_pending = false;
-    char delays[160];
+    char delays[5 * SECONDS_SIZE];
 
     format_delays(c, report, now, delays, sizeof delays);
     for (size_t i = 0; i < c->recipient_count; i++) {
