@@ -161,6 +161,10 @@ UNIT_TESTS += %D%/test_process
 %C%_test_process_SOURCES = %D%/test_process.c
 %C%_test_process_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_server
+%C%_test_server_SOURCES = %D%/test_server.c %D%/fake_queue.c %D%/fake_queue.h
+%C%_test_server_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_session
 %C%_test_session_SOURCES = %D%/test_session.c %D%/fake_queue.c %D%/fake_queue.h
 %C%_test_session_LDADD = $(UNIT_RELAY_LIBS)

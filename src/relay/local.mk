@@ -10,6 +10,8 @@ librelay_a_SOURCES += %D%/control.c %D%/control.h
 librelay_a_SOURCES += %D%/delivery.c %D%/delivery.h
 librelay_a_SOURCES += %D%/destination.c %D%/destination.h
 librelay_a_SOURCES += %D%/queue.h
+librelay_a_SOURCES += %D%/relay.c %D%/relay.h
+librelay_a_SOURCES += %D%/server.c %D%/server.h
 librelay_a_SOURCES += %D%/session.c %D%/session.h
 librelay_a_SOURCES += %D%/spool.c %D%/spool.h %D%/spool_private.h
 librelay_a_SOURCES += %D%/spool_copy.c
@@ -27,3 +29,7 @@ librelay_a_SOURCES += %D%/spool_window.c %D%/spool_window.h
 librelay_a_SOURCES += %D%/trace.c %D%/trace.h
 librelay_a_SOURCES += %D%/transaction.c %D%/transaction.h
 librelay_a_SOURCES += %D%/xforward.c %D%/xforward.h
+
+sbin_PROGRAMS += splitrelay
+splitrelay_SOURCES = %D%/main.c
+splitrelay_LDADD = librelay.a libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: ISC */
+#include "relay.h"
+#include "../log.h"
+#include "../mem.h"
+#include "control.h"
+#include "destination.h"
+#include "server.h"
+#include "spool_queue.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REMOVE_GRACE_MS 5000 /* for the copies in flight to a destination that was taken out */
+
+struct relay {
+    struct snapshot_slot slot;
+    struct snapshot *first; /* what can change only by a restart is as it says */
+    struct queue *queue;
+    struct server *server;
+    struct control *control;
+
+    pthread_mutex_t lock; /* guards the list: the control thread reads it */
+    struct destination **destinations;
+    size_t destination_count;
+};
+
+/* queue_ops.retry for the control thread: whoever asks for it wants an attempt now. */
+static long retry(void *ctx, const char *name, const char *id, struct err *err)
+{
+    struct relay *r = ctx;
+    bool is_known = name == NULL;
+
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->destination_count; i++)
+        is_known = is_known || strcmp(destination_name(r->destinations[i]), name) == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (!is_known) {
+        err_set(err, "destination %s is not configured", name);
+        return -1;
+    }
+    long count = r->queue->ops->retry(r->queue, name, id, err);
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->destination_count && count >= 0; i++) {
+        if (name == NULL || strcmp(destination_name(r->destinations[i]), name) == 0)
+            destination_resume(r->destinations[i]);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return count;
+}
+
+static void add_destination(struct relay *r, struct snapshot *snapshot,
+                            const struct config_destination *d)
+{
+    struct destination *dest = destination_start(r->queue, snapshot, d);
+
+    pthread_mutex_lock(&r->lock);
+    r->destinations = mem_grow(r->destinations, r->destination_count + 1, sizeof *r->destinations);
+    r->destinations[r->destination_count++] = dest;
+    pthread_mutex_unlock(&r->lock);
+}
+
+static struct destination *take_destination(struct relay *r, size_t i)
+{
+    pthread_mutex_lock(&r->lock);
+    struct destination *dest = r->destinations[i];
+    r->destinations[i] = r->destinations[--r->destination_count];
+    pthread_mutex_unlock(&r->lock);
+    return dest;
+}
+
+/* Only the calling thread changes the list, so it may read it without the lock. */
+static struct destination *find_destination(const struct relay *r, const char *name)
+{
+    for (size_t i = 0; i < r->destination_count; i++) {
+        if (strcmp(destination_name(r->destinations[i]), name) == 0)
+            return r->destinations[i];
+    }
+    return NULL;
+}
+
+static void stop_destinations(struct relay *r, unsigned grace_ms)
+{
+    struct timespec begin, now;
+
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (size_t i = 0; i < r->destination_count; i++)
+        destination_stop(r->destinations[i]);
+    /* One grace time for all of them. */
+    while (r->destination_count > 0) {
+        struct destination *dest = take_destination(r, 0);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        int64_t spent_ms =
+            (int64_t)(now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000;
+        destination_join(dest, spent_ms >= grace_ms ? 0 : grace_ms - (unsigned)spent_ms);
+    }
+    free(r->destinations);
+}
+
+void relay_stop(struct relay *r, unsigned grace_ms)
+{
+    if (r->control != NULL)
+        control_stop(r->control);
+    if (r->server != NULL)
+        server_stop(r->server, grace_ms);
+    stop_destinations(r, grace_ms);
+    if (r->queue != NULL)
+        r->queue->ops->close(r->queue);
+    snapshot_unref(r->first);
+    snapshot_slot_clear(&r->slot);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+struct relay *relay_start(struct snapshot *first, struct err *err)
+{
+    const struct config *config = first->config;
+    struct relay *r = mem_zalloc(sizeof *r);
+    struct control_actions actions = {.retry = retry, .ctx = r};
+    struct spool_queue_options spool = {
+        .directory = config->relay.spool_directory,
+        .min_free_space_bytes = config->relay.min_free_space_bytes,
+    };
+
+    snapshot_slot_init(&r->slot, first);
+    r->first = snapshot_slot_get(&r->slot);
+    pthread_mutex_init(&r->lock, NULL);
+    r->queue = spool_queue_open(&spool, err);
+    if (r->queue == NULL)
+        goto fail;
+    for (size_t i = 0; i < config->destination_count; i++)
+        add_destination(r, first, &config->destinations[i]);
+    r->control = control_start(config->relay.spool_directory, &actions, err);
+    if (r->control == NULL)
+        goto fail;
+    r->server = server_start(&r->slot, r->queue, err);
+    if (r->server == NULL)
+        goto fail;
+    return r;
+fail:
+    relay_stop(r, 0);
+    return NULL;
+}
+
+static bool same_listeners(const struct config_relay *a, const struct config_relay *b)
+{
+    bool is_same = a->listen_count == b->listen_count;
+
+    for (size_t i = 0; is_same && i < a->listen_count; i++) {
+        const struct endpoint *x = &a->listen[i], *y = &b->listen[i];
+        is_same = x->kind == y->kind && x->port == y->port && strcmp(x->host, y->host) == 0 &&
+                  strcmp(x->path, y->path) == 0;
+    }
+    return is_same;
+}
+
+static void warn_of_restart(const struct config_relay *now, const struct config_relay *wanted)
+{
+    static const char text[] = "relay.%s has changed: that needs a restart";
+
+    if (!same_listeners(now, wanted))
+        log_warning(text, "listen");
+    if (strcmp(now->spool_directory, wanted->spool_directory) != 0)
+        log_warning(text, "spool_directory");
+    if (now->min_free_space_bytes != wanted->min_free_space_bytes)
+        log_warning(text, "min_free_space");
+}
+
+void relay_reload(struct relay *r, struct snapshot *next)
+{
+    const struct config *config = next->config;
+
+    warn_of_restart(&r->first->config->relay, &config->relay);
+    snapshot_slot_swap(&r->slot, snapshot_ref(next));
+    for (size_t i = r->destination_count; i-- > 0;) {
+        const char *name = destination_name(r->destinations[i]);
+        const struct config_destination *d = config_find_destination(config, name);
+        if (d != NULL) {
+            destination_reconfigure(r->destinations[i], next, d);
+            continue;
+        }
+        log_warning("dest=%s: no longer configured: its copies stay in the spool", name);
+        struct destination *dest = take_destination(r, i);
+        destination_stop(dest);
+        destination_join(dest, REMOVE_GRACE_MS);
+    }
+    for (size_t i = 0; i < config->destination_count; i++) {
+        if (find_destination(r, config->destinations[i].name) == NULL)
+            add_destination(r, next, &config->destinations[i]);
+    }
+    snapshot_unref(next);
+}

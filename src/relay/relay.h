@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * relay: splitrelay as a whole: spool, server, destinations, control socket, and how they start,
+ * follow a new configuration, and stop. One thread (main's) calls these functions.
+ */
+#ifndef SPLIT_RELAY_H
+#define SPLIT_RELAY_H
+
+#include "../err.h"
+#include "../snapshot.h"
+
+struct relay;
+
+/*
+ * Open and lock the spool, start to deliver and to serve. The reference to `first` is taken over.
+ * Call it with the signals of main() blocked: threads inherit that. NULL with `err`; everything is
+ * released then.
+ */
+struct relay *relay_start(struct snapshot *first, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Go on with `next` (its reference is taken over): sessions that begin from now on follow it,
+ * destinations are started, stopped and reconfigured. What needs a restart (listen,
+ * spool_directory, min_free_space) stays, and the log says so. Copies for a destination that is
+ * gone stay in the spool.
+ */
+void relay_reload(struct relay *r, struct snapshot *next) __attribute__((nonnull));
+
+/* Stop in order: finish what is in flight, within grace_ms twice (what comes in, what goes out);
+ * the rest stays in the spool, or with the MTA. Releases everything. */
+void relay_stop(struct relay *r, unsigned grace_ms) __attribute__((nonnull));
+
+#endif
