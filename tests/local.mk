@@ -11,7 +11,8 @@ PY_LOG_COMPILER = python3
 INTEGRATION_TESTS = \
 	%D%/it_milter.py \
 	%D%/it_postmap.py \
-	%D%/it_rig.py
+	%D%/it_rig.py \
+	%D%/it_splitctl.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: ISC */
+#include "../config_file.h"
+#include "../config_units.h"
+#include "../policy.h"
+#include "../process.h"
+#include "ctl.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum level { LEVEL_OK, LEVEL_WARNING, LEVEL_ERROR };
+
+struct findings {
+    unsigned warnings, errors;
+};
+
+static void find(struct findings *f, enum level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void find(struct findings *f, enum level level, const char *fmt, ...)
+{
+    static const char *const names[] = {"ok", "warning", "error"};
+    struct err text;
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text.text, sizeof text.text, fmt, ap);
+    va_end(ap);
+    f->warnings += level == LEVEL_WARNING;
+    f->errors += level == LEVEL_ERROR;
+    printf("%-7s  ", names[level]);
+    ctl_print(text.text);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void check_tables(struct findings *f, const struct config *config)
+{
+    const struct config_milter *m = &config->milter;
+    struct err err;
+    struct policy *policy = policy_open(config, &err);
+
+    if (policy == NULL) {
+        find(f, LEVEL_ERROR, "tables: %s", err.text);
+        return;
+    }
+    policy_close(policy);
+    find(f, LEVEL_OK, "tables: %zu canonical, %zu filter, %zu copy", m->canonical_maps.count,
+         m->filter_maps.count, m->copy_maps.count);
+}
+
+static void check_milter(struct findings *f, const struct config_milter *m)
+{
+    struct err err;
+
+    if (m->socket_group[0] != '\0' && getgrnam(m->socket_group) == NULL)
+        find(f, LEVEL_ERROR, "milter: socket_group: there is no group '%s'", m->socket_group);
+    if (ctl_probe(&m->socket, CTL_CONNECT_TIMEOUT_MS, &err) < 0)
+        find(f, LEVEL_WARNING, "milter: %s: nobody answers: %s", m->socket_text, err.text);
+    else
+        find(f, LEVEL_OK, "milter: %s answers", m->socket_text);
+}
+
+static const char *user_name(uid_t uid)
+{
+    const struct passwd *pw = getpwuid(uid);
+
+    return pw == NULL ? "?" : pw->pw_name;
+}
+
+static void check_lock(struct findings *f, const struct config *config)
+{
+    struct err err;
+    char *path = ctl_relay_lock(config);
+
+    errno = 0;
+    pid_t pid = process_lock_owner(path, &err);
+    if (pid > 0)
+        find(f, LEVEL_OK, "spool: splitrelay runs (process %ld)", (long)pid);
+    else if (pid == 0 || errno == ENOENT)
+        find(f, LEVEL_WARNING, "spool: splitrelay does not run");
+    else
+        find(f, LEVEL_ERROR, "spool: %s", err.text);
+    free(path);
+}
+
+static void check_space(struct findings *f, const struct config_relay *r)
+{
+    struct statvfs fs;
+    char limit[24];
+
+    if (statvfs(r->spool_directory, &fs) < 0) {
+        find(f, LEVEL_ERROR, "spool: %s: %s", r->spool_directory, strerror(errno));
+        return;
+    }
+    uint64_t available = (uint64_t)fs.f_bavail * fs.f_frsize;
+    config_units_format_size(r->min_free_space_bytes, limit, sizeof limit);
+    if (available < r->min_free_space_bytes)
+        find(f, LEVEL_WARNING,
+             "spool: %llu MB free, less than min_free_space = %s: no copies are "
+             "taken",
+             (unsigned long long)(available >> 20), limit);
+    if (fs.f_files > 0 && fs.f_favail == 0)
+        find(f, LEVEL_WARNING, "spool: the file system has no inodes left");
+}
+
+static void check_spool(struct findings *f, const struct config *config)
+{
+    const char *path = config->relay.spool_directory;
+    struct stat st;
+    unsigned errors = f->errors;
+
+    if (stat(path, &st) < 0) {
+        find(f, LEVEL_ERROR, "spool: %s: %s", path, strerror(errno));
+        return;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        find(f, LEVEL_ERROR, "spool: %s is no directory", path);
+        return;
+    }
+    if ((st.st_mode & 022) != 0)
+        find(f, LEVEL_ERROR, "spool: %s: others than its owner may write (mode %04o)", path,
+             (unsigned)st.st_mode & 07777);
+    if (geteuid() != 0 && st.st_uid != geteuid())
+        find(f, LEVEL_ERROR,
+             "spool: %s belongs to %s, and you are user %lu: check as that user, or "
+             "as root",
+             path, user_name(st.st_uid), (unsigned long)geteuid());
+    if (access(path, R_OK | W_OK | X_OK) < 0)
+        find(f, LEVEL_ERROR, "spool: %s: %s", path, strerror(errno));
+    if (f->errors == errors)
+        find(f, LEVEL_OK, "spool: %s, owner %s", path, user_name(st.st_uid));
+    check_space(f, &config->relay);
+    check_lock(f, config);
+}
+
+static void check_destination(struct findings *f, const struct config_destination *d)
+{
+    char name[sizeof d->relay_to->host + 16];
+    struct err err;
+
+    for (size_t i = 0; i < d->relay_to_count; i++) {
+        endpoint_format(&d->relay_to[i], name, sizeof name);
+        if (ctl_probe(&d->relay_to[i], CTL_CONNECT_TIMEOUT_MS, &err) < 0)
+            find(f, LEVEL_WARNING, "destination %s: %s does not answer: %s", d->name, name,
+                 err.text);
+        else
+            find(f, LEVEL_OK, "destination %s: %s answers", d->name, name);
+    }
+}
+
+int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    struct findings f = {0};
+
+    (void)argv;
+    if (argc != 1)
+        return ctl_usage(self);
+    struct err err;
+    struct config *config = config_file_load(config_path, &err);
+    if (config == NULL) {
+        find(&f, LEVEL_ERROR, "configuration: %s", err.text);
+        return EXIT_CHECK_FAILED;
+    }
+    find(&f, LEVEL_OK, "configuration: %s: %zu filters, %zu destinations", config_path,
+         config->filter_count, config->destination_count);
+    check_tables(&f, config);
+    check_milter(&f, &config->milter);
+    check_spool(&f, config);
+    for (size_t i = 0; i < config->destination_count; i++)
+        check_destination(&f, &config->destinations[i]);
+    config_free(config);
+    printf("%u error%s, %u warning%s\n", f.errors, f.errors == 1 ? "" : "s", f.warnings,
+           f.warnings == 1 ? "" : "s");
+    return f.errors == 0 ? EXIT_OK : EXIT_CHECK_FAILED;
+}

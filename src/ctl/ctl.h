@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * ctl: the commands of splitctl. Each takes its arguments (argv[0] is the command's name), writes
+ * what was asked for to stdout and faults to stderr as "splitctl: ...", and returns the exit code.
+ * One thread.
+ */
+#ifndef SPLIT_CTL_H
+#define SPLIT_CTL_H
+
+#include "../config.h"
+#include "../endpoint.h"
+#include "../err.h"
+
+#include <stdbool.h>
+
+#define CTL_CONNECT_TIMEOUT_MS 5000
+#define CTL_REPLY_TIMEOUT_MS 30000
+
+struct ctl_command {
+    const char *name;
+    const char *usage; /* its arguments */
+    int (*run)(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+};
+
+int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_retry(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+
+/* --- what they share (ctl.c) --- */
+
+/* "splitctl: ..." to stderr; control characters and the like become '?'. */
+void ctl_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
+
+/* Say how the command is called. Returns EXIT_USAGE. */
+int ctl_usage(const struct ctl_command *self) __attribute__((nonnull));
+
+/* Load the configuration for the caller to config_free(). NULL: complained, the exit code is
+ * EXIT_CONFIG. */
+struct config *ctl_load(const char *config_path) __attribute__((nonnull, warn_unused_result));
+
+/* Where splitrelay holds its lock: for the caller to free(). */
+char *ctl_relay_lock(const struct config *config)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* Write text from outside to stdout, made printable. */
+void ctl_print(const char *text) __attribute__((nonnull));
+
+/* Is text an id of a copy, as it may stand in a control request? */
+bool ctl_is_id(const char *text) __attribute__((nonnull));
+
+/* Can a connection be opened within timeout_ms? All addresses of a name are tried. -1: `err`. */
+int ctl_probe(const struct endpoint *e, unsigned timeout_ms, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+/* explain: what would become of a message, and the two ways to print it. Private to explain*.c. */
+#ifndef SPLIT_CTL_EXPLAIN_H
+#define SPLIT_CTL_EXPLAIN_H
+
+#include "../policy.h"
+
+#include <stddef.h>
+
+struct explanation {
+    const struct config *config;
+    const char *sender;
+    struct policy_decision *decisions; /* one for each recipient asked for */
+    size_t count;
+    struct policy_decision *accepted; /* those that were not refused; shallow copies */
+    size_t accepted_count;
+    struct policy_plan plan; /* for the accepted ones */
+};
+
+/* A recipient of the envelope that would result. */
+struct explained_recipient {
+    const char *address;
+    const char *words; /* "" for none */
+};
+
+/* The envelope's recipients, in the MTA's order: what stays, then what is added. *out is to be
+ * freed; its strings are borrowed. */
+size_t explain_recipients(const struct explanation *x, struct explained_recipient **out)
+    __attribute__((nonnull));
+
+void explain_print_human(const struct explanation *x) __attribute__((nonnull));
+void explain_print_json(const struct explanation *x) __attribute__((nonnull));
+
+#endif

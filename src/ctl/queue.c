@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "../process.h"
+#include "../relay/spool.h"
+#include "ctl.h"
+#include "json.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct totals {
+    uint64_t copies, bytes, problems;
+};
+
+static bool is_dead(const struct spool_entry *e)
+{
+    return strcmp(e->queue, "dead") == 0;
+}
+
+/* As postqueue -p has them. */
+static const char *queue_name(const struct spool_entry *e, time_t now)
+{
+    if (is_dead(e))
+        return "dead";
+    return e->due <= now ? "active" : "deferred";
+}
+
+static const char *status_name(enum queue_recipient_state state)
+{
+    switch (state) {
+    case QUEUE_PENDING:
+        return "queued";
+    case QUEUE_SENT:
+        return "sent";
+    case QUEUE_DEAD:
+        return "dead";
+    }
+    return "unknown";
+}
+
+static void print_json(const struct spool_entry *e, time_t now)
+{
+    const struct queue_message *m = e->message;
+    json_t *o = json_object(), *recipients = json_array();
+
+    ctl_json_set(o, "queue_name", ctl_json_text(queue_name(e, now)));
+    ctl_json_set(o, "queue_id", ctl_json_text(e->id));
+    ctl_json_set(o, "destination", ctl_json_text(e->destination));
+    if (m == NULL) {
+        ctl_json_set(o, "problem", ctl_json_text(e->problem));
+        json_decref(recipients);
+        ctl_json_line(o);
+        return;
+    }
+    ctl_json_set(o, "arrival_time", json_integer(m->arrival.tv_sec));
+    ctl_json_set(o, "message_size", json_integer((json_int_t)m->size_bytes));
+    ctl_json_set(o, "sender", ctl_json_text(m->sender));
+    ctl_json_set(o, "mta_queue_id", ctl_json_text(m->mta_queue_id));
+    ctl_json_set(o, "attempts", json_integer(e->attempts));
+    ctl_json_set(o, "next_attempt", is_dead(e) ? json_null() : json_integer(e->due));
+    for (size_t i = 0; i < e->recipient_count; i++) {
+        json_t *r = json_object();
+        ctl_json_set(r, "address", ctl_json_text(e->recipients[i].address));
+        ctl_json_set(r, "status", ctl_json_text(status_name(e->recipients[i].state)));
+        ctl_json_set(r, "delay_reason", ctl_json_text(e->recipients[i].reason));
+        if (json_array_append_new(recipients, r) < 0)
+            abort();
+    }
+    ctl_json_set(o, "recipients", recipients);
+    ctl_json_line(o);
+}
+
+static void format_time(time_t t, char *out, size_t size)
+{
+    struct tm tm;
+
+    if (localtime_r(&t, &tm) == NULL || strftime(out, size, "%a %b %e %H:%M:%S", &tm) == 0)
+        snprintf(out, size, "%lld", (long long)t);
+}
+
+/* Recipients that share a reason stand below it. */
+static void print_recipients(const struct spool_entry *e)
+{
+    const char *last = "";
+
+    for (size_t i = 0; i < e->recipient_count; i++) {
+        const struct queue_recipient *r = &e->recipients[i];
+        if (strcmp(r->reason, last) != 0 && r->reason[0] != '\0') {
+            printf("    (");
+            ctl_print(r->reason);
+            puts(")");
+        }
+        last = r->reason;
+        printf("%50s", "");
+        ctl_print(r->address);
+        puts(r->state == QUEUE_PENDING ? "" : r->state == QUEUE_SENT ? "  sent" : "  dead");
+    }
+}
+
+static void print_human(const struct spool_entry *e, time_t now, bool is_first)
+{
+    char id[QUEUE_ID_SIZE + 8], when[32];
+
+    if (is_first)
+        printf("%-21s %10s %-20s %s\n", "----Copy ID----", "--Size--", "---Arrival Time---",
+               "-Sender/Recipient-------");
+    snprintf(id, sizeof id, "%.*s%s", QUEUE_ID_SIZE, e->id,
+             is_dead(e) ? "!" : (e->due <= now ? "*" : ""));
+    if (e->message == NULL) {
+        printf("%-21s dest=", id);
+        ctl_print(e->destination);
+        printf(": cannot be read: ");
+        ctl_print(e->problem);
+        puts("\n");
+        return;
+    }
+    format_time(e->message->arrival.tv_sec, when, sizeof when);
+    printf("%-21s %10" PRIu64 " %-18s  ", id, e->message->size_bytes, when);
+    ctl_print(e->message->sender[0] == '\0' ? "<>" : e->message->sender);
+    printf("\n    dest=%s, attempts=%u", e->destination, e->attempts);
+    if (e->message->mta_queue_id[0] != '\0') {
+        printf(", queue_id=");
+        ctl_print(e->message->mta_queue_id);
+    }
+    if (!is_dead(e) && e->due > now) {
+        format_time(e->due, when, sizeof when);
+        printf(", next %s", when);
+    }
+    putchar('\n');
+    print_recipients(e);
+    putchar('\n');
+}
+
+static int walk(struct spool_walk *w, bool is_json, struct totals *totals)
+{
+    struct spool_entry e;
+    struct err err;
+    time_t now = time(NULL);
+    int rc;
+
+    while ((rc = spool_walk_next(w, &e, &err)) == 1) {
+        if (is_json)
+            print_json(&e, now);
+        else
+            print_human(&e, now, totals->copies == 0);
+        totals->copies++;
+        totals->bytes += e.message == NULL ? 0 : e.message->size_bytes;
+        totals->problems += e.message == NULL;
+    }
+    if (rc < 0)
+        ctl_complain("%s", err.text);
+    return rc;
+}
+
+static int list(const struct config *config, const char *destination, bool is_json)
+{
+    struct totals totals = {0};
+    struct err err;
+    struct spool_walk *w = spool_walk_open(config->relay.spool_directory, destination, &err);
+
+    if (w == NULL) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    int rc = walk(w, is_json, &totals);
+    spool_walk_close(w);
+    if (rc < 0)
+        return EXIT_UNAVAILABLE;
+    if (totals.copies == 0 && destination != NULL &&
+        config_find_destination(config, destination) == NULL) {
+        ctl_complain("there is no destination '%s'", destination);
+        return EXIT_CHECK_FAILED;
+    }
+    if (!is_json && totals.copies == 0)
+        puts("The queue is empty");
+    else if (!is_json)
+        printf("-- %" PRIu64 " kB in %" PRIu64 " cop%s.\n", (totals.bytes + 1023) / 1024,
+               totals.copies, totals.copies == 1 ? "y" : "ies");
+    return totals.problems > 0 ? EXIT_CHECK_FAILED : EXIT_OK;
+}
+
+int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    bool is_json = false;
+    int c;
+
+    optind = 0;
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (c != 'j')
+            return ctl_usage(self);
+        is_json = true;
+    }
+    if (argc - optind > 1)
+        return ctl_usage(self);
+    struct config *config = ctl_load(config_path);
+    if (config == NULL)
+        return EXIT_CONFIG;
+    int code = list(config, argv[optind], is_json);
+    config_free(config);
+    return code;
+}
