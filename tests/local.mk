@@ -35,11 +35,13 @@ EXTRA_DIST += \
 	%D%/tsan.supp
 
 # No-op milters to compare with; `./dev bench' builds them.
-EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope
+EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/spool_bench
 %C%_bench_noop_all_SOURCES = %D%/bench/noop_all.c
 %C%_bench_noop_all_LDADD = $(MILTER_LIBS)
 %C%_bench_noop_envelope_SOURCES = %D%/bench/noop_envelope.c
 %C%_bench_noop_envelope_LDADD = $(MILTER_LIBS)
+%C%_bench_spool_bench_SOURCES = %D%/bench/spool_bench.c
+%C%_bench_spool_bench_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 bench-programs: $(EXTRA_PROGRAMS)
 .PHONY: bench-programs
 CLEANFILES += $(EXTRA_PROGRAMS)
@@ -84,6 +86,10 @@ FUZZERS += %D%/fuzz_table
 %C%_fuzz_table_SOURCES = %D%/fuzz_table.c $(FUZZ_MAIN)
 %C%_fuzz_table_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_table_LDADD = $(FUZZ_LIBS)
+FUZZERS += %D%/fuzz_spool_envelope
+%C%_fuzz_spool_envelope_SOURCES = %D%/fuzz_spool_envelope.c $(FUZZ_MAIN)
+%C%_fuzz_spool_envelope_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_spool_envelope_LDADD = $(FUZZ_RELAY_LIBS)
 
 check_PROGRAMS += $(FUZZERS)
 TESTS += $(FUZZERS)
@@ -178,9 +184,21 @@ UNIT_TESTS += %D%/test_smtp_reply
 %C%_test_smtp_reply_SOURCES = %D%/test_smtp_reply.c
 %C%_test_smtp_reply_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_spool
+%C%_test_spool_SOURCES = %D%/test_spool.c %D%/spool_unit.h
+%C%_test_spool_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/test_spool_envelope
+%C%_test_spool_envelope_SOURCES = %D%/test_spool_envelope.c %D%/spool_unit.h
+%C%_test_spool_envelope_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_spool_queue
 %C%_test_spool_queue_SOURCES = %D%/test_spool_queue.c %D%/spool_unit.h
 %C%_test_spool_queue_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/test_spool_window
+%C%_test_spool_window_SOURCES = %D%/test_spool_window.c
+%C%_test_spool_window_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_stream
 %C%_test_stream_SOURCES = %D%/test_stream.c

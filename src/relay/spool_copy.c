@@ -299,7 +299,8 @@ static int move_file(struct spool *s, const char *from, int base_fd, const char 
             return made;
     }
     errno = error;
-    err_set_errno(err, "cannot move queue/%s to %s", from, to);
+    err_set_errno(err, "cannot move queue/%s to %s/%s", from,
+                  base_fd == s->queue_fd ? "queue" : "dead", to);
     return error;
 }
 

@@ -150,6 +150,18 @@ void spool_dir_forget(struct spool *s, struct spool_dir *d)
     pthread_mutex_unlock(&s->dir_lock);
 }
 
+void spool_dir_drop(struct spool *s, int base_fd, const char *destination)
+{
+    pthread_mutex_lock(&s->dir_lock);
+    struct spool_dir **at = find(s, base_fd, destination);
+    struct spool_dir *d = *at;
+    if (d != NULL) {
+        *at = d->next;
+        unref(d);
+    }
+    pthread_mutex_unlock(&s->dir_lock);
+}
+
 void spool_dirs_clear(struct spool *s)
 {
     while (s->dirs != NULL) {

@@ -295,7 +295,7 @@ static int parse_recipients(struct parser *p, struct spool_envelope_copy *c)
 
     while (next_is(p, "rcpt ")) {
         struct field line;
-        const char *state, *reason;
+        const char *state = NULL, *reason = NULL;
 
         if (next_line(p, &line) < 0)
             return -1;

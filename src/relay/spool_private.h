@@ -65,6 +65,8 @@ int spool_dir_get(struct spool *s, int base_fd, const char *destination,
 void spool_dir_release(struct spool *s, struct spool_dir *d);
 /* It turned out to be removed: not to be found in the cache any more. */
 void spool_dir_forget(struct spool *s, struct spool_dir *d);
+/* The same for whatever directory is in the cache: before one is renamed. */
+void spool_dir_drop(struct spool *s, int base_fd, const char *destination);
 void spool_dirs_clear(struct spool *s);
 
 /* Create DEST and DEST/DUE (due: "" for none) if they are missing, and sync what holds them. 0, or

@@ -231,6 +231,7 @@ enum spool_result spool_rename_due(struct spool *s, const char *destination,
 
     spool_due_name(from, name);
     spool_path(old_path, destination, name, NULL);
+    spool_dir_drop(s, s->queue_fd, destination); /* in case that it is this one */
     for (; to->number < SPOOL_NAMES_MAX; to->number++) {
         spool_due_name(to, name);
         spool_path(new_path, destination, name, NULL);
