@@ -13,6 +13,8 @@ INTEGRATION_TESTS = \
 	%D%/it_postmap.py \
 	%D%/it_rig.py \
 	%D%/it_splitctl.py
+	%D%/it_relay_in.py \
+	%D%/it_rig.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \

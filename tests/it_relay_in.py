@@ -1,0 +1,430 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""splitrelay as a server and as a process: sockets, limits, refusals, reload, stop. Clients are real ones: Postfix, smtp-source."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+import rig
+from rig.daemons import accepts, program, sanitizer_environment
+
+COPY = "archive.copy.split.invalid"
+
+
+class Relay:
+    """splitrelay with one destination, a sink; it is started with start()."""
+
+    def __init__(self, r, relay="", hook=None, listen=None):
+        self.rig = r
+        self.sink = rig.Sink(r, "archive", hook=hook)
+        self.sinks = {"archive": self.sink}
+        self.address = ("127.0.0.1", r.free_port())
+        self.unix = r.path("relay.sock")
+        self.listen = listen or [f"inet:{self.address[1]}@127.0.0.1", f"unix:{self.unix}"]
+        self.relay = relay
+        self.spool = r.path("spool")
+        os.mkdir(self.spool, 0o700)
+        self.daemon = None
+
+    def text(self):
+        listen = ", ".join(f'"{x}"' for x in self.listen)
+        destinations = "".join(
+            f'destination {name} {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retry_max = "1s" concurrency = 3 }}\n'
+            for name, sink in self.sinks.items()
+        )
+        return (
+            'log { target = "stderr" }\n'
+            f'relay {{ listen = {{ {listen} }} hostname = "relay.test" spool_directory = "{self.spool}"\n{self.relay}\n}}\n'
+            + destinations
+        )
+
+    def start(self):
+        self.daemon = rig.start_splitrelay(self.rig, self.text(), self.address)
+        return self
+
+    def reload(self, text=None):
+        """Write the configuration (or this text) and have it read; returns when the log says that it was, or was not."""
+        with open(self.daemon.configuration_path, "w", encoding="utf-8") as f:
+            f.write(text or self.text())
+        before = len(self.daemon.log_lines("configuration (not )?reloaded"))
+        self.daemon.signal(signal.SIGUSR1)
+        return self.daemon.wait_log("configuration (not )?reloaded", count=before + 1)[-1]
+
+    def client(self, **options):
+        return rig.SmtpClient(self.address, **options)
+
+    def send(self, subject, rcpts=(f"a@x.test.{COPY}",), address=None, **options):
+        return rig.send(address or self.address, "s@x.test", rcpts, f"Subject: {subject}\r\n\r\nx\r\n".encode(), **options)
+
+    def queued(self):
+        return [os.path.join(d, f) for d, _, files in os.walk(os.path.join(self.spool, "queue")) for f in files]
+
+
+def subjects(sink):
+    return sorted(s for t in sink.accepted for s in t.headers("Subject"))
+
+
+def run(r, *argv):
+    done = subprocess.run(
+        [program("splitrelay"), *argv],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=sanitizer_environment(r, "splitrelay-run"),
+        timeout=30 * rig.TIME_FACTOR,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_every_socket_and_both_protocols(r):
+    port6 = r.free_port()
+    t = Relay(r)
+    t.listen.append(f"inet6:{port6}@[::1]")
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        t.listen.pop()
+        port6 = None
+    t.start()
+    for name, address in (("inet", t.address), ("unix", t.unix)):
+        t.send(f"{name} smtp", address=address)
+        t.send(f"{name} lmtp", address=address, lmtp=True)
+    wanted = ["inet lmtp", "inet smtp", "unix lmtp", "unix smtp"]
+    if port6:
+        with socket.create_connection(("::1", port6), timeout=20) as s:
+            s.sendall(
+                f"EHLO x\r\nMAIL FROM:<s@x.test>\r\nRCPT TO:<a@x.test.{COPY}>\r\nDATA\r\n"
+                "Subject: inet6\r\n\r\nx\r\n.\r\nQUIT\r\n".encode()
+            )
+            said = b""
+            while b"221 2.0.0" not in said:
+                part = s.recv(4096)
+                assert part, said
+                said += part
+        wanted = ["inet lmtp", "inet smtp", "inet6", "unix lmtp", "unix smtp"]
+    t.sink.wait(len(wanted))
+    assert subjects(t.sink) == wanted
+    received = {x.headers("Subject")[0]: x.headers("Received")[0] for x in t.sink.accepted}
+    assert "with LMTP" in received["inet lmtp"] and "127.0.0.1" in received["inet lmtp"], received
+    t.daemon.stop()
+    assert not os.path.exists(t.unix)
+
+
+def test_real_clients(r):
+    """smtp-source with and without kept connections, by SMTP and LMTP; Postfix's smtp(8) and lmtp(8)."""
+    t = Relay(r).start()
+    rcpt = f"a@x.test.{COPY}"
+    rig.smtp_source(t.address, 60, sessions=5, recipient=rcpt)
+    rig.smtp_source(t.address, 60, sessions=5, recipient=rcpt, flags=["-d"])
+    rig.smtp_source(t.address, 60, sessions=5, recipient=rcpt, flags=["-L"])
+    rig.smtp_source(t.address, 10, sessions=2, recipient=rcpt, flags=["-r", "30"])
+    t.sink.wait(190, 60)
+    assert sum(len(x.rcpts) for x in t.sink.accepted) == 180 + 300
+    front = rig.Postfix(
+        r,
+        "front",
+        {
+            "transport_maps": f"inline:{{l.{COPY}=lmtp:unix:{t.unix},s.{COPY}=copy:[127.0.0.1]:{t.address[1]}}}",
+            "smtp_send_xforward_command": "yes",
+            "lmtp_send_xforward_command": "yes",
+        },
+        services="copy unix - - n - - smtp\n",
+    )
+    front.start()
+    for i in range(5):
+        rig.send(front.address, "s@x.test", [f"a{i}@s.{COPY}", f"b{i}@l.{COPY}", f"c{i}@l.{COPY}"], b"Subject: x\r\n\r\nx\r\n")
+    front.wait_empty()
+    t.sink.wait(200, 30)
+    assert len(front.log_lines(r"status=sent \(250 2\.0\.0 Ok: queued as ")) == 15
+    queue_ids = {re.search(r"queue_id=(\w+)", ln).group(1) for ln in t.daemon.log_lines(r"queue_id=\w")}
+    assert len(queue_ids) == 5, queue_ids
+    last = t.sink.accepted[-1]
+    assert "client.test" in last.headers("Received")[0], last.headers("Received")
+
+
+def test_postfix_keeps_what_is_refused_for_now(r):
+    """A destination that is not configured: the copy waits in the MTA's queue until it is; nobody else suffers."""
+    t = Relay(r).start()
+    front = rig.Postfix(r, "front", {"relayhost": f"[127.0.0.1]:{t.address[1]}"})
+    front.start()
+    rig.send(front.address, "s@x.test", [f"a@x.test.{COPY}", "b@x.test.newmail.copy.split.invalid"], b"Subject: x\r\n\r\n")
+    front.wait_log(r"to=<b@x\.test\.newmail.*status=deferred .*451 4\.3\.5 Destination newmail is not configured")
+    t.sink.wait(1)
+    t.daemon.wait_log(r"reject: RCPT from \[127\.0\.0\.1\]: 451 4\.3\.5 .* to=<b@x\.test\.newmail\.copy\.split\.invalid>")
+    newmail = rig.Sink(r, "newmail")
+    t.sinks["newmail"] = newmail
+    assert "not" not in t.reload()
+    assert newmail.wait(1, 20)[0].addrs == ["b@x.test"]
+    front.wait_empty()
+    assert len(t.sink.accepted) == 1
+
+
+def test_full_spool(r):
+    """452 while there is no room, and Postfix keeps the copy; no half message is left."""
+    t = Relay(r, 'min_free_space = "2M" message_size_limit = "50M"')
+    t.spool = r.mount_tmpfs("small", "8M")
+    t.start()
+    ballast = os.path.join(t.spool, "ballast")
+    with open(ballast, "wb") as f:
+        f.write(bytes(7 * 1024 * 1024))
+    with t.client() as c:
+        reply = c.mail("s@x.test")
+        assert str(reply).startswith("452 4.3.1"), reply
+    front = rig.Postfix(r, "front", {"relayhost": f"[127.0.0.1]:{t.address[1]}"})
+    front.start()
+    rig.send(front.address, "s@x.test", [f"a@x.test.{COPY}"], b"Subject: small\r\n\r\n")
+    front.wait_log("status=deferred .*452 4.3.1")
+    os.unlink(ballast)
+    t.sink.wait(1, 20)
+    front.wait_empty()
+    # Room for the announced size is looked for at MAIL; without SIZE the disk fills while it comes in.
+    with t.client() as c:
+        assert str(c.mail("s@x.test", "SIZE=7000000")).startswith("452 4.3.1")
+        assert c.mail("s@x.test").code == 250
+        assert c.rcpt(f"a@x.test.{COPY}").code == 250
+        reply = c.data(b"x" * 70 + b"\r\n" + (b"y" * 998 + b"\r\n") * 9000)
+        assert str(reply).startswith("452 4.3.1"), reply
+        assert c.mail("s@x.test").code == 250
+    rig.wait_for(lambda: not os.listdir(os.path.join(t.spool, "tmp")), 10, "an empty tmp/")
+    assert not t.queued() and len(t.sink.transactions) == 1
+
+
+def test_limits(r):
+    t = Relay(r, 'max_connections = 3 message_size_limit = "1M" trusted_networks = { "127.0.0.1/32" }').start()
+    clients = [t.client() for _ in range(3)]
+    refused = t.client()
+    assert str(refused.greeting) == "421 4.3.2 relay.test Too many connections", refused.greeting
+    for c in clients:
+        assert c.cmd("NOOP").code == 250
+        c.quit()
+
+    def served():
+        with t.client() as c:
+            return c.greeting.code == 220
+
+    rig.wait_for(served, 10, "a free place")
+    with socket.socket() as s:
+        s.bind(("127.0.0.2", 0))
+        s.settimeout(20)
+        s.connect(t.address)
+        assert s.recv(200).startswith(b"554 5.7.1 "), "untrusted client"
+        assert s.recv(200) == b""
+    t.daemon.wait_log(r"reject: CONNECT from \[127\.0\.0\.2\]: 554 5\.7\.1")
+    with t.client() as c:
+        assert "SIZE 1048576" in c.extensions
+        assert str(c.mail("s@x.test", "SIZE=1048577")).startswith("552 5.3.4")
+        assert c.mail("s@x.test").code == 250
+        assert str(c.rcpt("a@x.test")).startswith("550 5.7.1")
+        assert c.rcpt(f"a@x.test.{COPY}").code == 250
+        assert str(c.data(b"x" * 1048577 + b"\r\n")).startswith("552 5.3.4")
+        assert c.mail("s@x.test").code == 250
+        assert c.rcpt(f"a@x.test.{COPY}").code == 250
+        assert c.data(b"Subject: fits\r\n\r\n").code == 250
+    t.sink.wait(1)
+
+
+def test_loop(r):
+    """A copy that comes back ends; the other destination of the message still gets its copy."""
+    t = Relay(r)
+    t.sinks["newmail"] = rig.Sink(r, "newmail")
+    t.start()
+    t.send("first")
+    data = t.sink.wait(1)[0].data
+    with t.client() as c:
+        c.mail("s@x.test")
+        c.rcpt(f"a@x.test.{COPY}")
+        assert str(c.data(data)).startswith("554 5.4.6"), "loop"
+        c.mail("s@x.test")
+        c.rcpt(f"a@x.test.{COPY}")
+        c.rcpt("b@x.test.newmail.copy.split.invalid")
+        assert c.data(data).code == 250
+        c.mail("s@x.test")
+        c.rcpt(f"a@x.test.{COPY}")
+        assert str(c.data(b"Received: x\r\n" * 51 + b"\r\n")).startswith("554 5.4.6"), "hops"
+    assert t.sinks["newmail"].wait(1)[0].addrs == ["b@x.test"]
+    t.daemon.wait_log(r"to=<a@x\.test>, dest=archive, relay=none, .*status=dead \(554 5\.4\.6")
+    dead = [f for _, _, files in os.walk(os.path.join(t.spool, "dead", "archive")) for f in files]
+    assert len(dead) == 1 and len(t.sink.transactions) == 1
+
+
+def test_hostile_dialogues(r):
+    """Whatever is said, the next client is served, and only whole messages are taken."""
+    t = Relay(r).start()
+    begin = f"EHLO x\r\nMAIL FROM:<s@x.test>\r\nRCPT TO:<a@x.test.{COPY}>\r\nDATA\r\n".encode()
+    for text in (
+        b"",
+        b"\r\n" * 50,
+        b"\0" * 5000,
+        b"A" * 200000,
+        b"EHLO " + b"x" * 4000 + b"\r\n",
+        b"EHLO x\nMAIL FROM:<s@x.test>\n",
+        b"POST / HTTP/1.1\r\n\r\n" + begin + b".\r\n",
+        begin,
+        begin + b"half\r\n.\r",
+        begin + b"x\n.\r\nQUIT\r\n",
+        begin + b"x\r\n.\nQUIT\r\n\r\n.\r\n",
+        b"EHLO x\r\nMAIL FROM:<s@x.test>\r\n" + b"RCPT TO:<a@b>\r\n" * 5000,
+    ):
+        with socket.create_connection(t.address, timeout=20) as s:
+            try:
+                s.sendall(text)
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536):
+                    pass
+            except OSError:  # cut in the middle: allowed
+                pass
+    t.send("after")
+    t.sink.wait(1)
+    assert subjects(t.sink) == ["after"] and not t.queued()
+
+
+def test_reload(r):
+    t = Relay(r).start()
+    t.send("before")
+    t.sink.wait(1)
+    # another address for the destination, and one more destination
+    old, new = t.sink, rig.Sink(r, "moved")
+    t.sinks = {"archive": new, "extra": rig.Sink(r, "extra")}
+    assert "not" not in t.reload()
+    t.send("moved")
+    t.send("extra", ["a@x.test.extra.copy.split.invalid"])
+    new.wait(1)
+    t.sinks["extra"].wait(1)
+    assert subjects(old) == ["before"] and subjects(new) == ["moved"]
+    # a mistake changes nothing
+    line = t.reload(t.text().replace("relay {", "relay { nonsense = 1"))
+    assert "not reloaded" in line and re.search(r"splitrelay\.conf:\d+: ", line), line
+    t.send("still")
+    new.wait(2)
+    # gone, with a copy still waiting; and back again
+    new.stop()
+    t.send("waits")
+    t.daemon.wait_log("dest=archive.*status=deferred|dest=archive: suspended")
+    kept = t.sinks
+    t.sinks = {"extra": kept["extra"]}
+    assert "not" not in t.reload()
+    t.daemon.wait_log("dest=archive: no longer configured")
+    with t.client() as c:
+        c.mail("s@x.test")
+        assert str(c.rcpt(f"a@x.test.{COPY}")).startswith("451 4.3.5")
+    assert len(t.queued()) == 1
+    new.start()
+    t.sinks = kept
+    assert "not" not in t.reload()
+    new.wait(3, 20)
+    assert subjects(new) == ["moved", "still", "waits"]
+    # what cannot change while it runs is said
+    t.listen = t.listen[:1]
+    t.reload()
+    t.daemon.wait_log(r"relay\.listen has changed: that needs a restart")
+    t.send("unix still", address=t.unix)
+    new.wait(4)
+
+
+def test_reload_of_limits_is_for_new_sessions(r):
+    t = Relay(r, 'message_size_limit = "1M"').start()
+    with t.client() as c:
+        t.relay = 'message_size_limit = "2M"'
+        t.reload()
+        assert str(c.mail("s@x.test", "SIZE=1500000")).startswith("552")
+        with t.client() as later:
+            assert later.mail("s@x.test", "SIZE=1500000").code == 250
+
+
+def test_stop_while_busy(r):
+    """SIGTERM under load: exit 0 within seconds; what was answered with 250 arrives, now or after the next start."""
+    t = Relay(r).start()
+    accepted = []
+    stop = threading.Event()
+
+    def work(number):
+        count = 0
+        while not stop.is_set():
+            try:
+                t.send(f"{number}-{count}")
+                accepted.append(f"{number}-{count}")
+                count += 1
+            except (OSError, rig.SmtpError):
+                stop.wait(0.02)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for x in threads:
+        x.start()
+    try:
+        for _ in range(3):
+            want = len(accepted) + 30
+            rig.wait_for(lambda: len(accepted) > want, 30, "traffic")
+            with t.client() as idle:
+                t.daemon.stop(seconds=8)
+                assert idle.read().code == 421
+            t.daemon.start(lambda: accepts(t.address))
+        want = len(accepted) + 30
+        rig.wait_for(lambda: len(accepted) > want, 30, "traffic")
+    finally:
+        stop.set()
+        for x in threads:
+            x.join()
+    rig.wait_for(lambda: not t.queued(), 30, "an empty queue")
+    arrived = subjects(t.sink)
+    missing = set(accepted) - set(arrived)
+    assert not missing, missing
+    # A clean stop cuts no delivery that would have ended: nothing comes twice.
+    assert len(arrived) == len(set(arrived)), "came twice"
+
+
+def test_stop_with_a_message_under_way(r):
+    t = Relay(r).start()
+    with t.client() as c:
+        c.mail("s@x.test")
+        c.rcpt(f"a@x.test.{COPY}")
+        assert c.cmd("DATA").code == 354
+        t.daemon.signal(signal.SIGTERM)
+        t.daemon.wait_log("stopping")
+        rig.wait_for(lambda: not accepts(t.address), 10, "the end of listening")
+        c.write(b"Subject: late\r\n\r\n.\r\n")
+        assert c.read().code == 250
+        assert c.read().code == 421
+    assert t.daemon.popen.wait(timeout=15) == 0
+    t.start()
+    t.sink.wait(1)
+    assert subjects(t.sink) == ["late"]
+
+
+def test_exit_codes_and_options(r):
+    t = Relay(r).start()
+    conf = t.daemon.configuration_path
+    code, out, _ = run(r, "-V")
+    assert code == 0 and re.fullmatch(r"splitrelay \d+\.\d+\.\d+\n", out), out
+    code, out, _ = run(r, "-h")
+    assert code == 0 and out.startswith("usage: splitrelay")
+    assert run(r, "-x")[0] == 64 and run(r, "more")[0] == 64
+    assert run(r, "-t", "-c", conf)[0] == 0
+    broken = r.write("broken.conf", t.text().replace("relay {", "relay { nonsense = 1"))
+    for more in ([], ["-t"]):
+        code, _, err = run(r, *more, "-c", broken)
+        assert code == 78 and re.search(r"broken\.conf:\d+: ", err), (code, err)
+    assert run(r, "-c", r.path("missing.conf"))[0] == 78
+    # the spool belongs to the one that runs
+    code, _, err = run(r, "-c", conf)
+    assert code == 69 and str(t.daemon.pid) in err, (code, err)
+    # a port that is taken
+    taken = Relay.__new__(Relay)
+    taken.__dict__.update(t.__dict__, spool=r.path("spool2"), listen=t.listen[:1])
+    os.mkdir(taken.spool, 0o700)
+    code, _, err = run(r, "-c", r.write("taken.conf", taken.text()))
+    assert code == 69 and "Address already in use" in err, (code, err)
+    t.send("unharmed")
+    t.sink.wait(1)
+    for sig in (signal.SIGINT, signal.SIGHUP):
+        t.daemon.signal(sig)
+        assert t.daemon.popen.wait(timeout=15) == 0
+        t.start()
+
+
+if __name__ == "__main__":
+    rig.main()
