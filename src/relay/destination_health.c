@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: ISC */
+#include "destination_private.h"
+
+#include "../log.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#define CONNECTION_FAULTS_MAX 3 /* in a row, before the destination is taken for down */
+
+int64_t destination_now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+uint32_t destination_random(struct destination_worker *w)
+{
+    if (w->random == 0 && getentropy(&w->random, sizeof w->random) != 0)
+        w->random = (uint32_t)destination_now_ms();
+    /* xorshift32 (Marsaglia 2003): never 0 from anything but 0 */
+    w->random |= w->random == 0;
+    w->random ^= w->random << 13;
+    w->random ^= w->random >> 17;
+    w->random ^= w->random << 5;
+    return w->random;
+}
+
+void destination_wait(struct destination *dest, int64_t until_ms)
+{
+    struct timespec ts = {.tv_sec = (time_t)(until_ms / 1000),
+                          .tv_nsec = (long)(until_ms % 1000) * 1000000};
+
+    pthread_cond_timedwait(&dest->changed, &dest->lock, &ts);
+}
+
+void destination_set_ready(struct destination_worker *w, bool is_ready)
+{
+    if (is_ready && !w->is_ready)
+        w->dest->ready_count++;
+    if (!is_ready && w->is_ready)
+        w->dest->ready_count--;
+    w->is_ready = is_ready;
+}
+
+void destination_leave(struct destination_worker *w)
+{
+    destination_set_ready(w, false);
+    w->dest->worker_count--;
+}
+
+bool destination_may_work(struct destination_worker *w)
+{
+    struct destination *dest = w->dest;
+
+    while (!dest->is_stopping) {
+        int64_t now = destination_now_ms();
+        if (dest->health != DESTINATION_HEALTHY && dest->worker_count > 1)
+            return false;
+        if (dest->health == DESTINATION_SUSPENDED && now >= dest->suspended_until_ms)
+            dest->health = DESTINATION_PROBING;
+        bool is_paused = dest->health == DESTINATION_HEALTHY && w->has_no_connection &&
+                         now < dest->paused_until_ms;
+        if (is_paused && dest->ready_count > 0)
+            return false;
+        if (dest->health != DESTINATION_SUSPENDED && !is_paused) {
+            w->has_no_connection = false;
+            destination_set_ready(w, true);
+            return true;
+        }
+        destination_wait(dest, is_paused ? dest->paused_until_ms : dest->suspended_until_ms);
+    }
+    return false;
+}
+
+/* Locked. Returns the seconds. */
+static unsigned suspend(struct destination_worker *w)
+{
+    struct destination *dest = w->dest;
+    unsigned delay_s =
+        delivery_retry_delay_s(w->config, ++dest->suspensions, destination_random(w));
+
+    dest->health = DESTINATION_SUSPENDED;
+    dest->suspended_until_ms = destination_now_ms() + (int64_t)delay_s * 1000;
+    dest->connection_faults = 0;
+    pthread_cond_broadcast(&dest->changed);
+    return delay_s;
+}
+
+void destination_set_healthy(struct destination *dest)
+{
+    dest->health = DESTINATION_HEALTHY;
+    dest->suspensions = 0;
+    dest->connection_faults = 0;
+    dest->paused_until_ms = 0;
+    pthread_cond_broadcast(&dest->changed);
+}
+
+/* Locked. Does a fault mean that the destination is down? */
+static bool is_down(struct destination_worker *w, const struct delivery_report *report)
+{
+    struct destination *dest = w->dest;
+
+    if (report->is_host_fault) {
+        unsigned pause_s = w->config->retry_min_s < DESTINATION_PAUSE_S ? w->config->retry_min_s
+                                                                        : DESTINATION_PAUSE_S;
+        w->has_no_connection = true;
+        dest->paused_until_ms = destination_now_ms() + (int64_t)pause_s * 1000;
+        return dest->busy_count == 1; /* nobody else has a connection that may work */
+    }
+    return dest->health == DESTINATION_PROBING ||
+           ++dest->connection_faults >= CONNECTION_FAULTS_MAX;
+}
+
+void destination_judge(struct destination_worker *w, const struct delivery_report *report,
+                       const char *reason)
+{
+    struct destination *dest = w->dest;
+    bool is_fault = report->is_host_fault || report->is_connection_fault;
+    bool works_again = false;
+    unsigned suspended_s = 0;
+
+    pthread_mutex_lock(&dest->lock);
+    if (!is_fault) {
+        works_again = dest->health != DESTINATION_HEALTHY;
+        dest->connection_faults = 0;
+        if (works_again)
+            destination_set_healthy(dest);
+    } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED) {
+        /* Connections that we cut ourselves, or that began before a suspension, teach nothing. */
+        if (is_down(w, report))
+            suspended_s = suspend(w);
+    }
+    pthread_mutex_unlock(&dest->lock);
+    if (works_again)
+        log_info("dest=%s: works again", dest->name);
+    if (suspended_s > 0)
+        log_warning("dest=%s: suspended for %u s: %s", dest->name, suspended_s, reason);
+}
+
+bool destination_is_suspended(struct destination *dest)
+{
+    pthread_mutex_lock(&dest->lock);
+    bool suspended = dest->health == DESTINATION_SUSPENDED && !dest->is_stopping;
+    pthread_mutex_unlock(&dest->lock);
+    return suspended;
+}
