@@ -12,6 +12,7 @@ INTEGRATION_TESTS = \
 	%D%/it_milter.py \
 	%D%/it_postmap.py \
 	%D%/it_rig.py \
+	%D%/it_samples.py \
 	%D%/it_splitctl.py
 	%D%/it_relay_in.py \
 	%D%/it_rig.py
