@@ -18,10 +18,9 @@ static int request(const struct config *config, const char *line)
         ctl_complain("%s: %s", line, err.text);
         return EXIT_CHECK_FAILED;
     }
-    printf("%s: ", line);
-    ctl_print(text);
-    putchar('\n');
+    /* The text is a number of what was moved; what was due already is not in it. */
     free(text);
+    printf("%s: will be tried now\n", line);
     return EXIT_OK;
 }
 
