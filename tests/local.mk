@@ -9,10 +9,18 @@ PY_LOG_COMPILER = python3
 
 # Integration tests, the longest first.
 INTEGRATION_TESTS = \
+	%D%/it_backup_faults.py \
+	%D%/it_kill.py \
+	%D%/it_header_method.py \
+	%D%/it_large.py \
+	%D%/it_article.py \
+	%D%/it_content.py \
 	%D%/it_milter.py \
 	%D%/it_postmap.py \
+	%D%/it_reload.py \
 	%D%/it_rig.py \
 	%D%/it_samples.py \
+	%D%/it_split.py \
 	%D%/it_splitctl.py
 	%D%/it_relay_in.py \
 	%D%/it_rig.py
