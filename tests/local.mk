@@ -20,6 +20,8 @@ INTEGRATION_TESTS = \
 	%D%/it_reload.py \
 	%D%/it_rig.py \
 	%D%/it_samples.py \
+	%D%/it_spool_crash.py \
+	%D%/it_spool_full.py \
 	%D%/it_split.py \
 	%D%/it_splitctl.py
 	%D%/it_relay_in.py \
@@ -234,6 +236,10 @@ UNIT_TESTS += %D%/test_xtext
 check_PROGRAMS += %D%/table_query
 %C%_table_query_SOURCES = %D%/table_query.c
 %C%_table_query_LDADD = libsplit.a $(PCRE2_LIBS)
+
+check_PROGRAMS += %D%/spool_driver
+%C%_spool_driver_SOURCES = %D%/spool_driver.c %D%/spool_unit.h
+%C%_spool_driver_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 
 if HAVE_CHECK
 check_PROGRAMS += $(UNIT_TESTS)

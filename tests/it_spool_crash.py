@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""SIGKILL at every single system call with which the spool changes something (strace injects it; nothing in the code knows).
+
+After each: what docs/INTERNALS.md says in "Who moves what, and what a crash leaves".
+"""
+
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+DRIVER = os.path.join(os.environ.get("SPLIT_BUILD_DIR", "."), "tests", "spool_driver")
+TIME_FACTOR = float(os.environ.get("SPLIT_TIME_FACTOR", "1"))
+CALLS = "openat write pwrite64 fdatasync fsync close link linkat rename renameat renameat2 unlink unlinkat mkdir mkdirat rmdir ftruncate".split()
+LOAD_KILLS = [(call, n) for call in ("fdatasync", "fsync", "renameat2", "unlinkat", "pwrite64") for n in (1, 7, 40)]
+
+
+def skip(why):
+    print(f"SKIP: {why}")
+    sys.exit(77)
+
+
+def environment():
+    """LeakSanitizer cannot work in a process that is traced."""
+    env = dict(os.environ)
+    env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+    return env
+
+
+def run(*argv, expect=0):
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), timeout=60 * TIME_FACTOR, check=False)
+    text = done.stdout.decode()
+    if done.returncode != expect:
+        raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}, not {expect}\n{text}{done.stderr.decode()}")
+    return text
+
+
+def files(*path):
+    return [name for _, _, names in os.walk(os.path.join(*path)) for name in names]
+
+
+class Told:
+    """What the driver said before it died."""
+
+    def __init__(self, text):
+        self.put, self.put_dead, self.begun, self.ended = set(), set(), {}, {}
+        lines = text.split("\n")
+        for line in lines[:-1]:
+            words = line.split()
+            if words[0] == "put":
+                self.put.add(words[2])
+            elif words[0] == "put-dead":
+                self.put_dead.add(words[2])
+            elif words[0] in ("removing", "burying", "deferring"):
+                self.begun[words[1]] = words[0]
+                self.ended.pop(words[1], None)
+            else:
+                self.ended[words[1]] = words[0]
+
+
+def check(spool, told, where):
+    """What is in the spool now, against what was said."""
+    lines = [line.split(" ", 3) for line in run(DRIVER, spool, "list").splitlines()]
+    for queue, _, copy_id, problem in lines:
+        assert not problem, f"{where}: {queue} {copy_id}: {problem}"
+    dead = {copy_id for queue, _, copy_id, _ in lines if queue == "dead"}
+    drained = {}
+    for line in run(DRIVER, spool, "drain").splitlines():
+        _, _, copy_id, attempts, states, content = line.split()
+        assert copy_id not in drained, f"{where}: {copy_id} came twice"
+        assert content == "intact", f"{where}: {copy_id} is damaged"
+        drained[copy_id] = (int(attempts), states)
+    assert not files(spool, "tmp"), f"{where}: files in tmp"
+    assert not files(spool, "quarantine"), f"{where}: files in quarantine"
+    assert not files(spool, "queue"), f"{where}: files in queue"
+    dead_now = set(files(spool, "dead"))
+    assert dead <= dead_now, f"{where}: a dead copy vanished"
+    assert not drained.keys() & dead_now, f"{where}: a copy is queued and dead"
+
+    assert told.put_dead <= dead_now, f"{where}: a dead copy that was committed is not there"
+    for copy_id in told.put:
+        begun, ended = told.begun.get(copy_id), told.ended.get(copy_id)
+        what = f"{where}: {copy_id} ({begun}, {ended})"
+        if begun == "removing":
+            assert not (ended and copy_id in drained), f"{what} is there again"
+            assert copy_id not in dead_now, f"{what} is dead"
+        elif begun == "burying":
+            assert (copy_id in drained) != (copy_id in dead_now), f"{what} is in neither or both"
+            assert not (ended and copy_id in drained), f"{what} is not dead"
+        else:
+            assert copy_id in drained, f"{what} is lost"
+            assert not (ended and drained[copy_id][1] != "sqq"), f"{what}: a recipient gets it again"
+            assert not (ended and drained[copy_id][0] == 0), f"{what}: the attempt was not counted"
+            assert begun or drained[copy_id] == (0, "qqq"), f"{what} was changed"
+
+
+class Order:
+    """The contract of a 250, read from a trace: file synced, then linked, then each directory synced, then answered."""
+
+    def __init__(self):
+        self.unsynced_files, self.unsynced_names, self.answers = set(), {}, 0
+
+    def see(self, call, line):
+        fds = re.findall(r"[(, ]\d+<([^>]*)>", line)
+        names = re.findall(r'"([^"]*)"', line)
+        if call in ("write", "pwrite64") and "/tmp/" in fds[0]:
+            self.unsynced_files.add(fds[0])
+        elif call in ("fdatasync", "fsync") and line.rstrip().endswith("= 0"):
+            self.unsynced_files.discard(fds[0])
+            self.unsynced_names = {path: at for path, at in self.unsynced_names.items() if at != fds[0]}
+        elif call == "mkdirat" and line.rstrip().endswith("= 0"):
+            path = os.path.join(fds[0], names[0])
+            self.unsynced_names[path] = os.path.dirname(path)
+        elif call in ("linkat", "renameat2") and fds[0].endswith("/tmp"):
+            assert os.path.join(fds[0], names[0]) not in self.unsynced_files, f"linked before it was synced: {line}"
+            self.unsynced_names[os.path.join(fds[1], names[1])] = fds[1]
+        elif call == "write" and names and names[0].startswith("put"):
+            self.answers += 1
+            assert not self.unsynced_names, f"answered before a directory was synced: {self.unsynced_names}"
+        assert call not in ("link", "rename"), f"not by descriptor: {line}"
+
+
+def traced_calls(directory):
+    """How often the driver makes each call: before it comes to the spool, and in all."""
+    order = Order()
+    trace = os.path.join(directory, "trace")
+    spool = os.path.join(directory, "spool-0")
+    told = Told(run("strace", "-f", "-y", "-o", trace, "-e", "trace=" + ",".join("?" + c for c in CALLS), DRIVER, spool, "scenario"))
+    check(spool, told, "no crash")
+    before, total, is_before = collections.Counter(), collections.Counter(), True
+    with open(trace, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            match = re.match(r"\d+ +(\w+)\(", line)
+            if not match:
+                continue
+            is_before = is_before and spool not in line
+            total[match[1]] += 1
+            before[match[1]] += is_before
+            if not is_before:
+                order.see(match[1], line)
+    assert order.answers == 8, f"{order.answers} copies were committed"
+    return before, total
+
+
+def kill_at(directory, call, number, *arguments):
+    """False if the driver came to its end before that call."""
+    spool = tempfile.mkdtemp(prefix="spool-", dir=directory)
+    argv = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}", DRIVER, spool, *arguments]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), timeout=60 * TIME_FACTOR, check=False)
+    was_killed = done.returncode in (-9, 137)
+    if not was_killed and done.returncode != 0:
+        raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stderr.decode()}")
+    check(spool, Told(done.stdout.decode()), f"{arguments[0]}, killed at {call} {number}")
+    shutil.rmtree(spool)
+    return was_killed
+
+
+def main():
+    if shutil.which("strace") is None:
+        skip("strace is not installed")
+    if not os.path.exists(DRIVER):
+        skip(f"{DRIVER} is not built")
+    probe = subprocess.run(["strace", "-o", "/dev/null", "-e", "inject=close:signal=KILL:when=1", "true"], stderr=subprocess.PIPE, check=False)
+    if probe.returncode not in (-9, 137):
+        skip(f"strace cannot inject signals here: {probe.stderr.decode().strip()}")
+    with tempfile.TemporaryDirectory(prefix="split-crash-") as directory:
+        before, total = traced_calls(directory)
+        kills = 0
+        for call in sorted(total):
+            for number in range(before[call] + 1, total[call] + 1):
+                assert kill_at(directory, call, number, "scenario"), f"not killed at {call} {number}"
+                kills += 1
+        assert {"fdatasync", "fsync", "linkat", "renameat2", "unlinkat", "mkdirat", "pwrite64"} <= total.keys(), f"calls not seen: {total}"
+        print(f"killed at each of {kills} system calls, nothing lost: {dict(total - before)}")
+        kills = sum(kill_at(directory, call, number, "load", "20") for call, number in LOAD_KILLS)
+        assert kills > len(LOAD_KILLS) // 2, f"only {kills} kills under load"
+        print(f"killed {kills} times while threads put and take, nothing lost")
+
+
+if __name__ == "__main__":
+    main()
