@@ -23,9 +23,8 @@ INTEGRATION_TESTS = \
 	%D%/it_spool_crash.py \
 	%D%/it_spool_full.py \
 	%D%/it_split.py \
-	%D%/it_splitctl.py
-	%D%/it_relay_in.py \
-	%D%/it_rig.py
+	%D%/it_splitctl.py \
+	%D%/it_relay_in.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
