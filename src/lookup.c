@@ -32,7 +32,7 @@ struct search {
 
 int lookup_open(struct lookup_list *list, char *const *specs, size_t count, struct err *err)
 {
-    list->tables = mem_zalloc(count * sizeof list->tables[0]);
+    list->tables = mem_grow(NULL, count, sizeof(struct table *));
     list->count = 0;
     for (size_t i = 0; i < count; i++) {
         struct table *t = table_open(specs[i], err);
