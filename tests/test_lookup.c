@@ -133,7 +133,7 @@ START_TEST(keys_are_tried_in_postfix_order)
     struct table_scratch *s = table_scratch_new();
     struct address a = parse(keys[_i].address), out;
     struct table_match m;
-    struct err err;
+    struct err err = {""};
 
     table_match_init(&m);
     ck_assert_int_eq(lookup_transport(&list, s, &a, keys[_i].delimiter, &m, &err), TABLE_NOT_FOUND);
