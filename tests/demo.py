@@ -200,6 +200,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C, and say how to use it")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs us in the background ignores it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _f: sys.exit(128 + n))
     try:

@@ -303,7 +303,7 @@ def main(timeout=None):
         tests = [f for f in tests if f.__name__ in sys.argv[1:]]
         if not tests:
             sys.exit(f"no such test: {' '.join(sys.argv[1:])}")
-    for sig in (signal.SIGTERM, signal.SIGHUP):
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, _interrupted)
     signal.signal(signal.SIGALRM, _too_long)
     sys.stdout.reconfigure(line_buffering=True)
