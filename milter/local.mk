@@ -3,6 +3,5 @@
 sbin_PROGRAMS += splitmilter
 splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \
-	%D%/main.c \
-	%D%/mta.c %D%/mta.h
+	%D%/main.c
 splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SYSTEMD_LIBS)

@@ -115,22 +115,23 @@ static char *read_file(const char *path, size_t *len_out, struct err *err)
     struct buf text = {0};
     struct stat st;
     ssize_t n = 0;
-    /* O_NONBLOCK: a FIFO that nobody writes to must not hold up a reload for ever. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0 || fstat(fd, &st) < 0) {
         err_set_errno(err, "%s", path);
         goto out;
     }
-    if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode)) {
-        err_set(err, "%s: is %s", path, S_ISDIR(st.st_mode) ? "a directory" : "no regular file");
+    if (S_ISDIR(st.st_mode)) {
+        err_set(err, "%s: is a directory", path);
         goto out;
     }
     do {
         n = read(fd, buf_reserve(&text, 16384), 16384);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n > 0)
             text.len += (size_t)n;
-    } while ((n > 0 && text.len <= FILE_SIZE_MAX) || (n < 0 && errno == EINTR));
+    } while (n > 0 && text.len <= FILE_SIZE_MAX);
     if (n < 0)
         err_set_errno(err, "%s: read", path);
     else if (text.len > FILE_SIZE_MAX)

@@ -22,7 +22,6 @@ INTEGRATION_TESTS = \
 	%D%/it_samples.py \
 	%D%/it_spool_crash.py \
 	%D%/it_spool_full.py \
-	%D%/it_sendmail.py \
 	%D%/it_split.py \
 	%D%/it_splitctl.py \
 	%D%/it_relay_in.py
@@ -41,21 +40,20 @@ EXTRA_DIST += \
 	%D%/rig/milter.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postmulti.py \
-	%D%/rig/sendmail.py \
-	%D%/rig/sendmail_tower.py \
 	%D%/rig/sink.py \
-	%D%/split_scenarios.py \
 	%D%/rig/tap.py \
 	%D%/rig/tools.py \
 	%D%/rig/tower.py \
 	%D%/tsan.supp
 
 # No-op milters to compare with; `./dev bench' builds them.
-EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/spool_bench
+EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/spool_bench %D%/bench/queue_bench
 %C%_bench_noop_all_SOURCES = %D%/bench/noop_all.c
 %C%_bench_noop_all_LDADD = $(MILTER_LIBS)
 %C%_bench_noop_envelope_SOURCES = %D%/bench/noop_envelope.c
 %C%_bench_noop_envelope_LDADD = $(MILTER_LIBS)
+%C%_bench_queue_bench_SOURCES = %D%/bench/queue_bench.c
+%C%_bench_queue_bench_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 %C%_bench_spool_bench_SOURCES = %D%/bench/spool_bench.c
 %C%_bench_spool_bench_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 bench-programs: $(EXTRA_PROGRAMS)

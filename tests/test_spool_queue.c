@@ -562,6 +562,24 @@ START_TEST(a_copy_moved_in_by_hand_is_found)
 }
 END_TEST
 
+/* While it is in hand it is not handed out again; afterwards it is found where it went. */
+START_TEST(a_copy_that_moves_while_it_is_in_hand_is_found)
+{
+    char id[QUEUE_ID_SIZE];
+    const char *archive[] = {"archive"};
+
+    put_to(archive, 1, "0", &id);
+    struct queue_copy *c = must_take("archive");
+    ck_assert_int_eq(mkdir(path_of("queue/archive/", "1700000039"), 0700), 0);
+    ck_assert_int_eq(rename(path_of(MINUTE, id), path_of("queue/archive/1700000039/", id)), 0);
+    fake_now += SPOOL_QUEUE_PASS_S;
+    ck_assert_ptr_null(take("archive"));
+    finish(c);
+    finish(must_take("archive"));
+    ck_assert_ptr_null(take("archive"));
+}
+END_TEST
+
 START_TEST(a_dead_copy_is_never_handed_out)
 {
     struct queue_message m = spool_unit_message();
@@ -743,6 +761,7 @@ int main(void)
     tcase_add_test(tests, a_copy_that_cannot_be_opened_comes_later);
     tcase_add_test(tests, done_with_pending_recipients_is_no_loss);
     tcase_add_test(tests, a_copy_moved_in_by_hand_is_found);
+    tcase_add_test(tests, a_copy_that_moves_while_it_is_in_hand_is_found);
     tcase_add_test(tests, a_dead_copy_is_never_handed_out);
     tcase_add_loop_test(tests, threads_get_each_copy_once, 0, 2);
     tcase_add_test(tests, who_waits_gets_a_new_copy_or_is_woken);

@@ -3,8 +3,8 @@
  * Why no copy is forgotten: has_more is cleared when a pass begins, before it lists the
  * directories. A copy committed before that is either in the window or will be listed; one
  * committed later that finds no room sets has_more again, so another pass follows. A deferred copy
- * sets pass_at. A copy that is known, but elsewhere than it was found, moved meanwhile: another
- * pass in a second.
+ * sets pass_at. A copy that is known, but elsewhere than it was found, is being moved:
+ * another pass follows when it is forgotten.
  */
 #include "spool_queue_private.h"
 
@@ -101,18 +101,15 @@ static size_t read_batch(struct spool_queue *q, struct spool_destination *d,
     return count;
 }
 
-static void add_batch(struct spool_queue *q, struct spool_destination *d,
-                      char (*ids)[QUEUE_ID_SIZE], size_t count, const struct spool_due *due)
+static void add_batch(struct spool_destination *d, char (*ids)[QUEUE_ID_SIZE], size_t count,
+                      const struct spool_due *due)
 {
     for (size_t i = 0; i < count; i++) {
-        const struct spool_node *known = spool_window_find(&d->window, ids[i]);
-        if (known == NULL) {
+        struct spool_node *known = spool_window_find(&d->window, ids[i]);
+        if (known == NULL)
             spool_window_add(&d->window, ids[i], due, SPOOL_FOUND, false);
-        } else if (spool_due_compare(&known->due, due) != 0) {
-            time_t soon = spool_queue_now(q) + 1;
-            if (d->pass_at > soon)
-                d->pass_at = soon;
-        }
+        else if (spool_due_compare(&known->due, due) != 0)
+            known->was_elsewhere = true;
     }
     if (count > 0)
         pthread_cond_broadcast(&d->changed);
@@ -132,7 +129,7 @@ void spool_pass_step(struct spool_queue *q, struct spool_destination *d)
         pthread_mutex_unlock(&d->lock);
         size_t count = read_batch(q, d, ids, room < BATCH ? room : BATCH);
         pthread_mutex_lock(&d->lock);
-        add_batch(q, d, ids, count, &due);
+        add_batch(d, ids, count, &due);
     }
     if (p->at == p->count)
         spool_pass_clear(p);

@@ -66,6 +66,15 @@ struct spool_destination *spool_queue_destination(struct spool_queue *q, const c
     return d;
 }
 
+void spool_queue_forget(struct spool_destination *d, struct spool_node *node)
+{
+    if (node->was_elsewhere) {
+        d->has_more = true;
+        pthread_cond_signal(&d->changed);
+    }
+    spool_window_forget(&d->window, node);
+}
+
 /* --- putting --- */
 
 static enum queue_put_status has_room(struct queue *base, uint64_t size_bytes, struct err *err)
@@ -172,7 +181,7 @@ static struct queue_copy *open_node(struct spool_queue *q, struct spool_destinat
         return NULL;
     }
     pthread_mutex_lock(&d->lock);
-    spool_window_forget(&d->window, node);
+    spool_queue_forget(d, node);
     pthread_mutex_unlock(&d->lock);
     return NULL;
 }

@@ -54,6 +54,10 @@ struct spool_due spool_queue_minute(const struct spool_queue *q);
 /* Made when it is not there. */
 struct spool_destination *spool_queue_destination(struct spool_queue *q, const char *name);
 
+/* Forget a node; if a pass saw the copy elsewhere, another pass is to find it there. With the lock.
+ */
+void spool_queue_forget(struct spool_destination *d, struct spool_node *node);
+
 /* --- spool_pass.c --- */
 
 /* Is it worth the while to read on? With the lock. */

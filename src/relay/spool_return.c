@@ -31,7 +31,7 @@ static void forget(struct spool_destination *d, struct spool_copy *c)
     pthread_mutex_lock(&d->lock);
     struct spool_node *node = spool_window_find(&d->window, c->copy.id);
     assert(node != NULL && node->state == SPOOL_TAKEN);
-    spool_window_forget(&d->window, node);
+    spool_queue_forget(d, node);
     pthread_mutex_unlock(&d->lock);
     spool_copy_close(c);
 }

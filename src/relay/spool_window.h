@@ -25,6 +25,7 @@ struct spool_node {
     struct spool_due due;
     struct spool_copy *parked; /* what is remembered of a copy put aside, or NULL; owned */
     time_t aside_until;
+    bool was_elsewhere; /* a pass found the copy in another directory */
     enum { SPOOL_READY, SPOOL_TAKEN, SPOOL_ASIDE } state;
     enum spool_source source;
     struct spool_node *hash_next, *prev, *next;
