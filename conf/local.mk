@@ -7,6 +7,7 @@ tmpfilesdir = $(prefix)/lib/tmpfiles.d
 examplesdir = $(docdir)/examples
 mapsdir = $(examplesdir)/maps
 postfixdir = $(examplesdir)/postfix
+sendmaildir = $(pkgdatadir)/sendmail
 
 dist_sysusers_DATA = %D%/sysusers.d/splitmilter.conf
 dist_tmpfiles_DATA = %D%/tmpfiles.d/splitmilter.conf
@@ -17,6 +18,8 @@ dist_postfix_DATA = \
 	%D%/postfix/split_closed \
 	%D%/postfix/split_transport \
 	%D%/postfix/untag
+
+dist_sendmail_DATA = %D%/sendmail/splitmilter.m4
 
 systemdsystemunit_DATA = %D%/systemd/splitmilter.service %D%/systemd/splitrelay.service
 CLEANFILES += $(systemdsystemunit_DATA)

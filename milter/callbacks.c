@@ -2,6 +2,7 @@
 #include "callbacks.h"
 #include "log.h"
 #include "mem.h"
+#include "mta.h"
 #include "policy.h"
 
 #include <libmilter/mfapi.h>
@@ -14,7 +15,10 @@ struct conn {
     struct snapshot *snapshot;
     struct table_scratch *scratch;
     struct policy_decision *decisions; /* of the recipients that were accepted */
+    uint64_t *resolved;                /* what a Sendmail made of each of them, see mta.h */
     size_t count, size;
+    bool is_sendmail;
+    bool has_complained;
 };
 
 static struct snapshot_slot *snapshots;
@@ -25,7 +29,9 @@ static void conn_forget_message(struct conn *c)
     for (size_t i = 0; i < c->count; i++)
         policy_decision_clear(&c->decisions[i]);
     free(c->decisions);
+    free(c->resolved);
     c->decisions = NULL;
+    c->resolved = NULL;
     c->count = c->size = 0;
 }
 
@@ -65,8 +71,11 @@ static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
 
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
+    struct conn *c = conn_of(ctx);
+
     (void)argv;
-    conn_forget_message(conn_of(ctx));
+    conn_forget_message(c);
+    c->is_sendmail = mta_is_sendmail(ctx);
     return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
 }
 
@@ -81,29 +90,78 @@ static void log_refused(SMFICTX *ctx, const struct policy_decision *d,
                  reply->enhanced, reply->text);
 }
 
+/* Nothing in Sendmail reads a header that a milter adds: mail would pass unfiltered. */
+static bool can_filter(SMFICTX *ctx, struct conn *c)
+{
+    if (!c->is_sendmail || c->snapshot->config->milter.filter_method != CONFIG_METHOD_HEADER)
+        return true;
+    if (!c->has_complained)
+        log_error("%s: filter_method = \"header\" works with Postfix only, and this MTA is a "
+                  "Sendmail: mail is refused until it is \"tag\"",
+                  queue_id(ctx));
+    c->has_complained = true;
+    return false;
+}
+
+static bool is_deleted(const struct policy_decision *d)
+{
+    return d->failure.text[0] == '\0' && (d->filter != NULL || d->is_rewritten);
+}
+
+/*
+ * Would Sendmail delete another recipient in place of this one, or this one in place of another?
+ * Two addresses may be the same to it (local domains, virtual users, quoting) but not to our
+ * tables. If only one of them stays in the envelope the client has to send the second one
+ * separately.
+ */
+static bool is_entangled(const struct conn *c, const struct policy_decision *d, uint64_t resolved)
+{
+    for (size_t i = 0; resolved != 0 && i < c->count; i++) {
+        if (c->resolved[i] == resolved && is_deleted(&c->decisions[i]) != is_deleted(d))
+            return true;
+    }
+    return false;
+}
+
+static void keep(struct conn *c, const struct policy_decision *d, uint64_t resolved)
+{
+    if (c->count == c->size) {
+        c->size = c->size == 0 ? 4 : c->size * 2;
+        c->decisions = mem_grow(c->decisions, c->size, sizeof *c->decisions);
+        c->resolved = mem_grow(c->resolved, c->size, sizeof *c->resolved);
+    }
+    c->decisions[c->count] = *d;
+    c->resolved[c->count++] = resolved;
+}
+
 static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 {
     static const struct policy_reply too_many = {452, "4.5.3", "Too many recipients"};
+    static const struct policy_reply separately = {
+        452, "4.5.3", "Same mailbox as another recipient but routed differently, send separately"};
+    static const struct policy_reply bad_setup = {451, "4.3.5",
+                                                  "Content filtering is set up wrong"};
     struct conn *c = conn_of(ctx);
     struct policy_decision d;
 
     if (c->count == POLICY_RECIPIENTS_MAX)
         return refuse(ctx, &too_many);
+    if (!can_filter(ctx, c))
+        return refuse(ctx, &bad_setup);
+    uint64_t resolved = c->is_sendmail ? mta_resolved(ctx) : 0;
     policy_decide(c->snapshot->policy, c->scratch, argv[0], argv + 1, &d);
     struct policy_reply reply = d.reply;
     if (reply.code == 0)
         reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
+    if (reply.code == 0 && is_entangled(c, &d, resolved))
+        reply = separately;
     if (reply.code != 0 || d.failure.text[0] != '\0')
         log_refused(ctx, &d, &reply);
     if (reply.code != 0) {
         policy_decision_clear(&d);
         return refuse(ctx, &reply);
     }
-    if (c->count == c->size) {
-        c->size = c->size == 0 ? 4 : c->size * 2;
-        c->decisions = mem_grow(c->decisions, c->size, sizeof *c->decisions);
-    }
-    c->decisions[c->count++] = d;
+    keep(c, &d, resolved);
     return SMFIS_CONTINUE;
 }
 
@@ -113,18 +171,23 @@ static sfsistat on_data(SMFICTX *ctx)
     return SMFIS_CONTINUE;
 }
 
-static char *in_brackets(const char *address)
-{
-    return mem_printf("<%s>", address);
-}
-
 static int add_recipient(SMFICTX *ctx, const struct policy_add *a)
 {
-    char *address = in_brackets(a->address);
+    char *address = mem_printf("<%s>", a->address);
     int rc =
         *a->words == '\0' ? smfi_addrcpt(ctx, address) : smfi_addrcpt_par(ctx, address, a->words);
 
     free(address);
+    return rc;
+}
+
+/* MTAs accept a path without brackets, but Sendmail would split some of them at commas here. */
+static int delete_recipient(SMFICTX *ctx, const char *path)
+{
+    char *bracketed = *path == '<' ? mem_strdup(path) : mem_printf("<%s>", path);
+    int rc = smfi_delrcpt(ctx, bracketed);
+
+    free(bracketed);
     return rc;
 }
 
@@ -139,7 +202,7 @@ static int apply(SMFICTX *ctx, const struct policy_plan *plan)
         smfi_addheader(ctx, (char *)plan->header_name, (char *)plan->header_value) != MI_SUCCESS)
         return -1;
     for (size_t i = 0; i < plan->delete_count; i++) {
-        if (smfi_delrcpt(ctx, (char *)plan->deletes[i]) != MI_SUCCESS)
+        if (delete_recipient(ctx, plan->deletes[i]) != MI_SUCCESS)
             return -1;
     }
     return 0;
@@ -219,7 +282,6 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
 {
     unsigned long unwanted = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_NOHDRS |
                              SMFIP_NOEOH | SMFIP_NOBODY;
-    (void)ctx;
     (void)f2;
     (void)f3;
 
@@ -229,6 +291,7 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
     }
     if (!is_inet)
         unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL;
+    mta_ask(ctx, f0);
     *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS);
     *pf1 = f1 & unwanted;
     *pf2 = *pf3 = 0;

@@ -3,5 +3,6 @@
 sbin_PROGRAMS += splitmilter
 splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \
-	%D%/main.c
+	%D%/main.c \
+	%D%/mta.c %D%/mta.h
 splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SYSTEMD_LIBS)

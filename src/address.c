@@ -304,6 +304,36 @@ bool address_untag(const struct address *a, const char *kind, const char *tag_do
 }
 
 /*
+ * The letters outside ASCII that full case folding (Unicode CaseFolding.txt, C and F) turns into
+ * ASCII alone. Postfix folds with ICU before it searches a table: it finds split.invalid for
+ * "\u017fplit.invalid".
+ */
+static const struct folding {
+    uint32_t from;
+    const char *to;
+} foldings[] = {
+    {0x00df, "ss"},  {0x017f, "s"},  {0x1e9e, "ss"}, {0x212a, "k"},
+    {0xfb00, "ff"},  {0xfb01, "fi"}, {0xfb02, "fl"}, {0xfb03, "ffi"},
+    {0xfb04, "ffl"}, {0xfb05, "st"}, {0xfb06, "st"},
+};
+
+/* The path with those letters as ASCII; whatever else it holds stays. */
+static void fold_letters(const char *path, size_t len, struct buf *out)
+{
+    for (size_t at = 0; at < len;) {
+        uint32_t code = 0;
+        size_t n = utf8_decode(path + at, len - at, &code), i = 0;
+        while (n > 1 && i < sizeof foldings / sizeof *foldings && foldings[i].from != code)
+            i++;
+        if (n > 1 && i < sizeof foldings / sizeof *foldings)
+            buf_adds(out, foldings[i].to);
+        else
+            buf_add(out, path + at, n == 0 ? 1 : n);
+        at += n == 0 ? 1 : n;
+    }
+}
+
+/*
  * What is left of a path for MTAs that read it by the rules of RFC 822: no comments, no white
  * space, no quotes and backslashes; lower case.
  */
@@ -338,9 +368,13 @@ static bool holds_domain(const char *text, const char *domain)
 
 bool address_leads_into(const char *path, size_t len, const char *tag_domain)
 {
+    struct buf folded = {0};
     struct buf squeezed = {0};
     struct buf plain = {0};
 
+    fold_letters(path, len, &folded);
+    path = buf_str(&folded);
+    len = folded.len;
     /* With and without the comments: a parenthesis that is no comment must not hide a domain. */
     squeeze(path, len, &squeezed);
     for (size_t i = 0; i < len; i++) {
@@ -349,6 +383,7 @@ bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     }
     bool found =
         holds_domain(buf_str(&squeezed), tag_domain) || holds_domain(buf_str(&plain), tag_domain);
+    buf_clear(&folded);
     buf_clear(&squeezed);
     buf_clear(&plain);
     return found;

@@ -71,7 +71,7 @@ bool address_untag(const struct address *a, const char *kind, const char *tag_do
  * Does the address lead into the tag domain, in any reading that an MTA might have of it? True for
  * the domain itself and everything below it, and for routing forms in the local part:
  * user%host.TAG, host.TAG!user, quoted local parts with '@', source routes (so this takes the path
- * as it was written). Case is ignored.
+ * as it was written). Case is ignored, also that of letters outside ASCII which fold to ASCII.
  */
 bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     __attribute__((nonnull));

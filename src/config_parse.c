@@ -115,23 +115,22 @@ static char *read_file(const char *path, size_t *len_out, struct err *err)
     struct buf text = {0};
     struct stat st;
     ssize_t n = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    /* O_NONBLOCK: a FIFO that nobody writes to must not hold up a reload for ever. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
     if (fd < 0 || fstat(fd, &st) < 0) {
         err_set_errno(err, "%s", path);
         goto out;
     }
-    if (S_ISDIR(st.st_mode)) {
-        err_set(err, "%s: is a directory", path);
+    if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode)) {
+        err_set(err, "%s: is %s", path, S_ISDIR(st.st_mode) ? "a directory" : "no regular file");
         goto out;
     }
     do {
         n = read(fd, buf_reserve(&text, 16384), 16384);
-        if (n < 0 && errno == EINTR)
-            continue;
         if (n > 0)
             text.len += (size_t)n;
-    } while (n > 0 && text.len <= FILE_SIZE_MAX);
+    } while ((n > 0 && text.len <= FILE_SIZE_MAX) || (n < 0 && errno == EINTR));
     if (n < 0)
         err_set_errno(err, "%s: read", path);
     else if (text.len > FILE_SIZE_MAX)

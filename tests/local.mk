@@ -22,6 +22,7 @@ INTEGRATION_TESTS = \
 	%D%/it_samples.py \
 	%D%/it_spool_crash.py \
 	%D%/it_spool_full.py \
+	%D%/it_sendmail.py \
 	%D%/it_split.py \
 	%D%/it_splitctl.py \
 	%D%/it_relay_in.py
@@ -40,7 +41,10 @@ EXTRA_DIST += \
 	%D%/rig/milter.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postmulti.py \
+	%D%/rig/sendmail.py \
+	%D%/rig/sendmail_tower.py \
 	%D%/rig/sink.py \
+	%D%/split_scenarios.py \
 	%D%/rig/tap.py \
 	%D%/rig/tools.py \
 	%D%/rig/tower.py \

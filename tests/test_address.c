@@ -233,6 +233,12 @@ static const struct {
     {"<user@split.invalidx>", false},
     {"<split.invalid-list@example.com>", false},
     {"<news.split.invalid@example.com>", true},
+    /* U+017F and U+212A fold to "s" and "k", as Postfix folds before it searches a table. */
+    {"<user@x.copy.\xc5\xbfplit.invalid>", true},
+    {"<x.copy.\xc5\xbfplit.invalid!user@[192.0.2.1]>", true},
+    {"<user@\xe2\x84\xaa.split.invalid>", true},
+    {"<user@\xc3\xa9plit.invalid>", false},
+    {"<user@\xc5.split\xbf.invalid>", false},
 };
 
 START_TEST(leads_into)
@@ -241,6 +247,15 @@ START_TEST(leads_into)
 
     ck_assert_msg(address_leads_into(path, strlen(path), "split.invalid") == leads_cases[_i].leads,
                   "%s", path);
+}
+END_TEST
+
+START_TEST(leads_into_ligatures)
+{
+    static const char path[] = "<user@x.copy.o\xef\xac\x83"
+                               "ce.te\xef\xac\x85.gro\xc3\x9f>";
+
+    ck_assert(address_leads_into(path, strlen(path), "office.test.gross"));
 }
 END_TEST
 
@@ -272,6 +287,7 @@ int main(void)
     tcase_add_test(tests, cannot_tag);
     tcase_add_loop_test(tests, untag_refuses, 0, 8);
     tcase_add_loop_test(tests, leads_into, 0, UNIT_COUNT(leads_cases));
+    tcase_add_test(tests, leads_into_ligatures);
     tcase_add_test(tests, tag_names);
     return unit_run("address", tests);
 }

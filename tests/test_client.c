@@ -263,6 +263,8 @@ START_TEST(matrix)
     setup_clear(&s);
     peer_stop(p);
     ck_assert_str_eq(buf_str(peer_content(p)), TRACE "Subject: x\r\n\r\nbody\r\n");
+    bool wants_helo = steps[at].step == PEER_HELLO && kind == F_5XX && !is_lmtp;
+    ck_assert_int_eq(strstr(peer_commands(p), "\nHELO ") != NULL, wants_helo);
     peer_free(p);
 }
 END_TEST

@@ -360,6 +360,11 @@ START_TEST(files_that_cannot_be_read_are_named)
     ck_assert_ptr_nonnull(strstr(err.text, "/missing: No such file or directory"));
     ck_assert_ptr_null(config_file_load(dir, &err));
     ck_assert_ptr_nonnull(strstr(err.text, "is a directory"));
+    snprintf(path, sizeof path, "%s/fifo", dir);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_ptr_null(config_file_load(path, &err)); /* at once: nobody ever writes to it */
+    ck_assert_ptr_nonnull(strstr(err.text, "/fifo: is no regular file"));
+    unlink(path);
 }
 END_TEST
 

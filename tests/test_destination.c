@@ -199,6 +199,16 @@ static void start(struct setup *s, uint16_t port, unsigned concurrency)
         destination_start(&s->queue.queue, s->snapshot, &s->snapshot->config->destinations[0]);
 }
 
+/* A suspension would last longer than any test. */
+static void start_patient(struct setup *s, uint16_t port, unsigned concurrency)
+{
+    s->snapshot = snapshot_of(port, concurrency);
+    s->snapshot->config->destinations[0].retry_min_s = 3600;
+    s->snapshot->config->destinations[0].retry_max_s = 3600;
+    s->destination =
+        destination_start(&s->queue.queue, s->snapshot, &s->snapshot->config->destinations[0]);
+}
+
 static void stop(struct setup *s, unsigned grace_ms)
 {
     destination_stop(s->destination);
@@ -346,11 +356,7 @@ START_TEST(resume_ends_a_suspension_at_once)
     uint16_t port = closed_port();
 
     setup_init(&s, 1);
-    s.snapshot = snapshot_of(port, 1);
-    s.snapshot->config->destinations[0].retry_min_s = 3600;
-    s.snapshot->config->destinations[0].retry_max_s = 3600;
-    s.destination =
-        destination_start(&s.queue.queue, s.snapshot, &s.snapshot->config->destinations[0]);
+    start_patient(&s, port, 1);
     ck_assert(wait_released(&s, 1));
     struct peer_script script = {.port = port};
     struct peer *p = peer_start(&script);
@@ -363,26 +369,53 @@ START_TEST(resume_ends_a_suspension_at_once)
 }
 END_TEST
 
-/* A server that takes only one connection is not down. */
-START_TEST(limit_of_connections)
+/* What was logged while `run` ran, in a static buffer. */
+static const char *logged(void (*run)(void))
+{
+    static char text[65536];
+    FILE *file = tmpfile();
+    int saved = dup(STDERR_FILENO);
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ne(dup2(fileno(file), STDERR_FILENO), -1);
+    run();
+    ck_assert_int_ne(dup2(saved, STDERR_FILENO), -1);
+    close(saved);
+    rewind(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    return text;
+}
+
+static void deliver_to_limited_server(void)
 {
     const struct peer_fault faults[] = {
         {PEER_GREETING, 1, PEER_REPLY_BYE, "421 4.7.0 too many connections\r\n"},
         {PEER_GREETING, 2, PEER_REPLY_BYE, "421 4.7.0 too many connections\r\n"},
         {PEER_GREETING, 3, PEER_REPLY_BYE, "421 4.7.0 too many connections\r\n"},
+        {PEER_DOT, 0, PEER_SLOW, NULL}, /* the first is at work when the others are refused */
     };
-    struct peer_script script = {.faults = faults, .fault_count = 3};
+    struct peer_script script = {.faults = faults, .fault_count = 4};
     struct peer *p = peer_start(&script);
     struct setup s;
 
-    setup_init(&s, 300);
-    start(&s, peer_port(p), 4);
-    ck_assert(wait_place(&s, DONE, 300));
+    setup_init(&s, 100);
+    start_patient(&s, peer_port(p), 4);
+    ck_assert(wait_place(&s, DONE, 100));
     stop(&s, 5000);
     setup_clear(&s);
     peer_stop(p);
-    ck_assert_uint_eq(peer_messages(p), 300);
+    ck_assert_uint_eq(peer_messages(p), 100);
     peer_free(p);
+}
+
+/* A server that takes only one connection is not down. */
+START_TEST(limit_of_connections)
+{
+    const char *text = logged(deliver_to_limited_server);
+
+    ck_assert_ptr_nonnull(strstr(text, "421 4.7.0 too many connections"));
+    ck_assert_ptr_null(strstr(text, "suspended"));
 }
 END_TEST
 
@@ -416,11 +449,7 @@ START_TEST(connections_that_always_break_suspend)
     struct setup s;
 
     setup_init(&s, 40);
-    s.snapshot = snapshot_of(peer_port(p), 1);
-    s.snapshot->config->destinations[0].retry_min_s = 3600;
-    s.snapshot->config->destinations[0].retry_max_s = 3600;
-    s.destination =
-        destination_start(&s.queue.queue, s.snapshot, &s.snapshot->config->destinations[0]);
+    start_patient(&s, peer_port(p), 1);
     ck_assert(wait_place(&s, LATER, 3));
     stop(&s, 5000);
     ck_assert_uint_eq(count_place(&s, LATER), 3);
@@ -438,11 +467,7 @@ START_TEST(old_copies_do_not_wait_for_a_probe_each)
     setup_init(&s, 5);
     for (size_t i = 0; i < 4; i++)
         s.queue.copies[i].copy.message.arrival.tv_sec -= 1001;
-    s.snapshot = snapshot_of(closed_port(), 1);
-    s.snapshot->config->destinations[0].retry_min_s = 3600;
-    s.snapshot->config->destinations[0].retry_max_s = 3600;
-    s.destination =
-        destination_start(&s.queue.queue, s.snapshot, &s.snapshot->config->destinations[0]);
+    start_patient(&s, closed_port(), 1);
     ck_assert(wait_place(&s, DONE, 4));
     stop(&s, 5000);
     for (size_t i = 0; i < 4; i++) {

@@ -10,6 +10,8 @@ splitctl_SOURCES = \
 	%D%/main.c \
 	%D%/queue.c \
 	%D%/reload.c \
-	%D%/retry.c
+	%D%/retry.c \
+	%D%/setup_sendmail.c
+splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 splitctl_LDADD = librelay.a libsplit.a $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)

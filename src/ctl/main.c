@@ -16,6 +16,7 @@ static const struct ctl_command commands[] = {
     {"queue", "[--json] [DESTINATION]", ctl_queue},
     {"retry", "ID... | --all [DESTINATION]", ctl_retry},
     {"reload", "", ctl_reload},
+    {"setup-sendmail", "[-r PORT] [mc | mailertable]", ctl_setup_sendmail},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

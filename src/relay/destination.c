@@ -251,7 +251,8 @@ struct destination *destination_start(struct queue *q, struct snapshot *snapshot
     dest->name = mem_strdup(d->name);
     dest->snapshot = snapshot_ref(snapshot);
     dest->config = d;
-    dest->generation = 1; /* 0: a worker that has none yet */
+    dest->last_success_ms = INT64_MIN / 2; /* never */
+    dest->generation = 1;                  /* 0: a worker that has none yet */
     pthread_mutex_init(&dest->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

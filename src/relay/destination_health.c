@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #define CONNECTION_FAULTS_MAX 3 /* in a row, before the destination is taken for down */
+#define LAST_SUCCESS_MS 1000 /* between two copies a worker is not busy, but its connection works  \
+                              */
 
 int64_t destination_now_ms(void)
 {
@@ -108,7 +110,9 @@ static bool is_down(struct destination_worker *w, const struct delivery_report *
                                                                         : DESTINATION_PAUSE_S;
         w->has_no_connection = true;
         dest->paused_until_ms = destination_now_ms() + (int64_t)pause_s * 1000;
-        return dest->busy_count == 1; /* nobody else has a connection that may work */
+        /* Nobody else has a connection that may work, or had one a moment ago. */
+        return dest->busy_count == 1 &&
+               destination_now_ms() - dest->last_success_ms > LAST_SUCCESS_MS;
     }
     return dest->health == DESTINATION_PROBING ||
            ++dest->connection_faults >= CONNECTION_FAULTS_MAX;
@@ -126,6 +130,7 @@ void destination_judge(struct destination_worker *w, const struct delivery_repor
     if (!is_fault) {
         works_again = dest->health != DESTINATION_HEALTHY;
         dest->connection_faults = 0;
+        dest->last_success_ms = destination_now_ms();
         if (works_again)
             destination_set_healthy(dest);
     } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED) {

@@ -58,8 +58,9 @@ struct destination {
     bool is_stopping;
 
     enum destination_health health;
-    int64_t suspended_until_ms; /* CLOCK_MONOTONIC */
+    int64_t suspended_until_ms; /* CLOCK_MONOTONIC, like the next two */
     int64_t paused_until_ms;
+    int64_t last_success_ms;
     unsigned suspensions;       /* in a row */
     unsigned connection_faults; /* in a row */
 };

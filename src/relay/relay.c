@@ -55,7 +55,8 @@ static void add_destination(struct relay *r, struct snapshot *snapshot,
     struct destination *dest = destination_start(r->queue, snapshot, d);
 
     pthread_mutex_lock(&r->lock);
-    r->destinations = mem_grow(r->destinations, r->destination_count + 1, sizeof *r->destinations);
+    r->destinations =
+        mem_grow(r->destinations, r->destination_count + 1, sizeof(struct destination *));
     r->destinations[r->destination_count++] = dest;
     pthread_mutex_unlock(&r->lock);
 }

@@ -37,6 +37,8 @@ from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F
 from .daemons import Daemon, instrumented, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
 from .postfix import Postfix  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401
+from .sendmail import Sendmail, sendmail_root  # noqa: F401
+from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401
 from .sink import CLOSE, HANG, Rcpt, Sink, Transaction, split_trace  # noqa: F401
 from .tap import Tap  # noqa: F401
 from .tools import SmtpSink, smtp_source  # noqa: F401

@@ -43,6 +43,8 @@ class Tower:
     make_sink: Sink, or something like it (the demo uses smtp-sink). make_postfix: Postfix, or something like it.
     """
 
+    makes_orcpt = True  # Postfix gives every recipient an ORCPT
+
     def __init__(
         self,
         rig,
@@ -98,24 +100,29 @@ class Tower:
 
     @property
     def instances(self):
-        return [self.out, *self.filters.values(), self.front]
+        return [i for i in (self.out, *self.filters.values(), self.front) if i]
 
-    def _make_instances(self, front_main, front_transport):
+    def _make_filters(self, relayhost):
+        """Each prepends a header; in front of each is a tap."""
         rig = self.rig
-        self.out = self.make_postfix(rig, "out", {"transport_maps": "texthash:$config_directory/transport"})
-        self.out.write("transport", f"* smtp:{self.mailbox.bracketed}\n")
         self.filters = {}
         for name in FILTERS:
             self.filters[name] = self.make_postfix(
                 rig,
                 name,
                 {
-                    "relayhost": self.out.bracketed,
+                    "relayhost": relayhost,
                     "smtpd_data_restrictions": f"check_client_access static:{{PREPEND X-Filtered-By: {name}}}",
                     "receive_override_options": "no_address_mappings",
                 },
             )
             self.taps[name] = Tap(rig, name, self.filters[name].address)
+
+    def _make_instances(self, front_main, front_transport):
+        rig = self.rig
+        self.out = self.make_postfix(rig, "out", {"transport_maps": "texthash:$config_directory/transport"})
+        self.out.write("transport", f"* smtp:{self.mailbox.bracketed}\n")
+        self._make_filters(self.out.bracketed)
         self.taps["relay"] = Tap(rig, "relay", self.relay_address)
         main = {
             "relay_domains": " ".join(DOMAINS),
@@ -182,6 +189,10 @@ relay {{
     def configuration_path(self):
         return self.milter.configuration_path
 
+    def queue_id(self):
+        """The front's id of its last message, as splitrelay logs it."""
+        return self.front.wait_log(r"cleanup.*: message-id=")[-1].split(": ")[1]
+
     def rcpt_reply(self, recipient, params="", sender="s@sender.test"):
         """The front's reply to one RCPT TO."""
         with SmtpClient(self.front.address) as c:
@@ -198,8 +209,8 @@ relay {{
         return send(self.front.address, sender, recipients, content, **options)
 
     def settle(self, seconds=30):
-        """Wait until no Postfix instance has anything in its queue."""
-        for instance in (self.front, *self.filters.values(), self.out):
+        """Wait until no instance has anything in its queue, following the mail."""
+        for instance in filter(None, (self.front, *self.filters.values(), self.out)):
             instance.wait_empty(seconds)
 
     def spooled(self, kind="queue"):
