@@ -169,7 +169,6 @@ struct spool *spool_open(const char *directory, struct err *err)
     pthread_mutex_init(&s->id_lock, NULL);
     pthread_mutex_init(&s->dir_lock, NULL);
     pthread_mutex_init(&s->sync_lock, NULL);
-    pthread_cond_init(&s->sync_done, NULL);
     if (choose_random(s->id_random, err) < 0 || open_all(s, err) < 0) {
         spool_close(s);
         return NULL;
@@ -190,7 +189,6 @@ void spool_close(struct spool *s)
     pthread_mutex_destroy(&s->id_lock);
     pthread_mutex_destroy(&s->dir_lock);
     pthread_mutex_destroy(&s->sync_lock);
-    pthread_cond_destroy(&s->sync_done);
     free(s->directory);
     free(s);
 }

@@ -175,6 +175,8 @@ void spool_dirs_clear(struct spool *s)
 
 struct spool_sync {
     struct spool_sync *next;
+    pthread_cond_t
+        changed; /* it is done, or it is its turn to lead; one each, so that nobody wakes in vain */
     struct spool_dir **dirs;
     size_t count;
     int error;
@@ -208,27 +210,30 @@ static void lead(struct spool *s)
     pthread_mutex_lock(&s->sync_lock);
     s->has_sync_leader = false;
     while (list != NULL) {
-        /* the request lies on a stack that goes away when is_done is seen: after the unlock */
         struct spool_sync *r = list;
         list = r->next;
         r->is_done = true;
+        pthread_cond_signal(&r->changed);
     }
-    pthread_cond_broadcast(&s->sync_done);
+    if (s->sync_waiting != NULL)
+        pthread_cond_signal(&s->sync_waiting->changed);
 }
 
 int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count)
 {
     struct spool_sync request = {.dirs = dirs, .count = count};
 
+    pthread_cond_init(&request.changed, NULL);
     pthread_mutex_lock(&s->sync_lock);
     request.next = s->sync_waiting;
     s->sync_waiting = &request;
     while (!request.is_done) {
         if (s->has_sync_leader)
-            pthread_cond_wait(&s->sync_done, &s->sync_lock);
+            pthread_cond_wait(&request.changed, &s->sync_lock);
         else
             lead(s);
     }
     pthread_mutex_unlock(&s->sync_lock);
+    pthread_cond_destroy(&request.changed);
     return request.error;
 }

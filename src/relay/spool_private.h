@@ -28,7 +28,6 @@ struct spool {
     struct spool_dir *dirs; /* cache: the latest directory of each destination */
 
     pthread_mutex_t sync_lock;
-    pthread_cond_t sync_done;
     struct spool_sync *sync_waiting; /* requests that no leader has taken yet */
     bool has_sync_leader;
     uint64_t sync_round;
