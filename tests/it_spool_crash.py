@@ -101,13 +101,14 @@ def check(spool, told, where):
 class Order:
     """The contract of a 250, read from a trace: file synced, then linked, then each directory synced, then answered."""
 
-    def __init__(self):
+    def __init__(self, spool):
+        self.spool = spool
         self.unsynced_files, self.unsynced_names, self.answers = set(), {}, 0
 
     def see(self, call, line):
         fds = re.findall(r"[(, ]\d+<([^>]*)>", line)
         names = re.findall(r'"([^"]*)"', line)
-        if call in ("write", "pwrite64") and "/tmp/" in fds[0]:
+        if call in ("write", "pwrite64", "ftruncate") and re.search("/(tmp|free)/", fds[0][len(self.spool) :]):
             self.unsynced_files.add(fds[0])
         elif call in ("fdatasync", "fsync") and line.rstrip().endswith("= 0"):
             self.unsynced_files.discard(fds[0])
@@ -115,7 +116,7 @@ class Order:
         elif call == "mkdirat" and line.rstrip().endswith("= 0"):
             path = os.path.join(fds[0], names[0])
             self.unsynced_names[path] = os.path.dirname(path)
-        elif call in ("linkat", "renameat2") and fds[0].endswith("/tmp"):
+        elif call in ("linkat", "renameat2") and fds[0] in (f"{self.spool}/tmp", f"{self.spool}/free"):
             assert os.path.join(fds[0], names[0]) not in self.unsynced_files, f"linked before it was synced: {line}"
             self.unsynced_names[os.path.join(fds[1], names[1])] = fds[1]
         elif call == "write" and names and names[0].startswith("put"):
@@ -126,9 +127,9 @@ class Order:
 
 def traced_calls(directory):
     """How often the driver makes each call: before it comes to the spool, and in all."""
-    order = Order()
     trace = os.path.join(directory, "trace")
     spool = os.path.join(directory, "spool-0")
+    order = Order(spool)
     told = Told(run("strace", "-f", "-y", "-o", trace, "-e", "trace=" + ",".join("?" + c for c in CALLS), DRIVER, spool, "scenario"))
     check(spool, told, "no crash")
     before, total, is_before = collections.Counter(), collections.Counter(), True

@@ -738,6 +738,43 @@ START_TEST(who_waits_gets_what_becomes_due)
 }
 END_TEST
 
+/* The file of a finished message serves the next one, of whatever length; not while another copy
+ * needs it, and not when it is large. */
+START_TEST(files_are_used_again)
+{
+    static char large[100000];
+    static const struct {
+        const char *content;
+        size_t kept; /* files in free/ when its copies are done with */
+    } messages[] = {{"a long first message\r\n", 1},
+                    {"short\r\n", 1},
+                    {large, 0},
+                    {"", 1},
+                    {"longer than empty\r\n", 1}};
+    const char *destinations[] = {"archive", "new-mail"};
+    static char text[sizeof large];
+
+    memset(large, 'x', sizeof large - 1);
+    for (size_t i = 0; i < UNIT_COUNT(messages); i++) {
+        put_to(destinations, 2, messages[i].content, NULL);
+        ck_assert_uint_eq(spool_unit_count(dir, "free"), 0);
+        for (size_t k = 0; k < 2; k++) {
+            struct queue_copy *c = must_take(destinations[k]);
+            memset(text, 0, sizeof text);
+            ck_assert_uint_eq(c->message.size_bytes, strlen(messages[i].content));
+            ck_assert_int_eq(pread(c->content_fd, text, sizeof text, (off_t)c->content_offset),
+                             (ssize_t)strlen(messages[i].content));
+            ck_assert_int_eq(strcmp(text, messages[i].content), 0);
+            finish(c);
+            ck_assert_uint_eq(spool_unit_count(dir, "free"), k == 0 ? 0 : messages[i].kept);
+        }
+    }
+    reopen();
+    ck_assert_uint_eq(spool_unit_count(dir, "free"), 0);
+    ck_assert_uint_eq(spool_unit_count(dir, "quarantine"), 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("spool_queue");
@@ -766,5 +803,6 @@ int main(void)
     tcase_add_loop_test(tests, threads_get_each_copy_once, 0, 2);
     tcase_add_test(tests, who_waits_gets_a_new_copy_or_is_woken);
     tcase_add_test(tests, who_waits_gets_what_becomes_due);
+    tcase_add_test(tests, files_are_used_again);
     return unit_run("spool_queue", tests);
 }

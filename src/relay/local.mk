@@ -20,6 +20,7 @@ librelay_a_SOURCES += %D%/spool_dir.c
 librelay_a_SOURCES += %D%/spool_envelope.c %D%/spool_envelope.h
 librelay_a_SOURCES += %D%/spool_envelope_format.c
 librelay_a_SOURCES += %D%/spool_pass.c
+librelay_a_SOURCES += %D%/spool_pool.c
 librelay_a_SOURCES += %D%/spool_put.c
 librelay_a_SOURCES += %D%/spool_queue.c %D%/spool_queue.h %D%/spool_queue_private.h
 librelay_a_SOURCES += %D%/spool_retry.c

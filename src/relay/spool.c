@@ -108,19 +108,19 @@ static int open_directory(struct spool *s, const char *name, int *fd_out, struct
     return 0;
 }
 
-/* What is in tmp/ was never answered with 250. */
-static int empty_tmp(struct spool *s, struct err *err)
+/* What is in tmp/ was never answered with 250, what is in free/ is done with. */
+static int empty(struct spool *s, int fd, const char *name, struct err *err)
 {
     char **names;
     size_t count;
     int rc = 0;
 
     do {
-        if (spool_names_read(s->tmp_fd, ".", &names, &count, err) < 0)
+        if (spool_names_read(fd, ".", &names, &count, err) < 0)
             return -1;
         for (size_t i = 0; i < count && rc == 0; i++)
-            if (unlinkat(s->tmp_fd, names[i], 0) < 0 && errno != ENOENT) {
-                err_set_errno(err, "cannot remove %s/tmp/%s", s->directory, names[i]);
+            if (unlinkat(fd, names[i], 0) < 0 && errno != ENOENT) {
+                err_set_errno(err, "cannot remove %s/%s/%s", s->directory, name, names[i]);
                 rc = -1;
             }
         spool_names_free(names, count);
@@ -149,6 +149,7 @@ static int open_all(struct spool *s, struct err *err)
     if (s->lock_fd < 0)
         return -1;
     if (open_directory(s, "tmp", &s->tmp_fd, err) < 0 ||
+        open_directory(s, "free", &s->free_fd, err) < 0 ||
         open_directory(s, "queue", &s->queue_fd, err) < 0 ||
         open_directory(s, "dead", &s->dead_fd, err) < 0 ||
         open_directory(s, "quarantine", &s->quarantine_fd, err) < 0)
@@ -157,17 +158,21 @@ static int open_all(struct spool *s, struct err *err)
         err_set_errno(err, "cannot sync %s", s->directory);
         return -1;
     }
-    return empty_tmp(s, err);
+    if (empty(s, s->tmp_fd, "tmp", err) < 0)
+        return -1;
+    return empty(s, s->free_fd, "free", err);
 }
 
 struct spool *spool_open(const char *directory, struct err *err)
 {
     struct spool *s = mem_zalloc(sizeof *s);
 
-    s->root_fd = s->tmp_fd = s->queue_fd = s->dead_fd = s->quarantine_fd = s->lock_fd = -1;
+    s->root_fd = s->tmp_fd = s->free_fd = s->queue_fd = s->dead_fd = s->quarantine_fd = s->lock_fd =
+        -1;
     s->directory = mem_strdup(directory);
     pthread_mutex_init(&s->id_lock, NULL);
     pthread_mutex_init(&s->dir_lock, NULL);
+    pthread_mutex_init(&s->pool_lock, NULL);
     pthread_mutex_init(&s->sync_lock, NULL);
     if (choose_random(s->id_random, err) < 0 || open_all(s, err) < 0) {
         spool_close(s);
@@ -181,13 +186,14 @@ void spool_close(struct spool *s)
     if (s == NULL)
         return;
     spool_dirs_clear(s);
-    const int fds[] = {s->tmp_fd,        s->queue_fd, s->dead_fd,
-                       s->quarantine_fd, s->root_fd,  s->lock_fd};
+    const int fds[] = {s->tmp_fd,        s->free_fd, s->queue_fd, s->dead_fd,
+                       s->quarantine_fd, s->root_fd, s->lock_fd};
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);
     pthread_mutex_destroy(&s->id_lock);
     pthread_mutex_destroy(&s->dir_lock);
+    pthread_mutex_destroy(&s->pool_lock);
     pthread_mutex_destroy(&s->sync_lock);
     free(s->directory);
     free(s);

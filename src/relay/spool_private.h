@@ -13,12 +13,15 @@
 #define SPOOL_PATH_SIZE 192 /* DEST/DUE/ID, each within its limits */
 #define SPOOL_ID_RANDOM 5   /* random characters of an id */
 
+#define SPOOL_POOL_MAX 256              /* files kept for reuse */
+#define SPOOL_POOL_FILE_MAX (64 * 1024) /* bytes of each at most */
+
 struct spool_dir;
 struct spool_sync;
 
 struct spool {
     char *directory;
-    int root_fd, tmp_fd, queue_fd, dead_fd, quarantine_fd, lock_fd;
+    int root_fd, tmp_fd, free_fd, queue_fd, dead_fd, quarantine_fd, lock_fd;
 
     pthread_mutex_t id_lock;
     uint64_t last_us; /* time in the last id */
@@ -31,6 +34,10 @@ struct spool {
     struct spool_sync *sync_waiting; /* requests that no leader has taken yet */
     bool has_sync_leader;
     uint64_t sync_round;
+
+    pthread_mutex_t pool_lock;
+    unsigned pool_count, pool_coming; /* coming: places given to files that are being moved */
+    char pool[SPOOL_POOL_MAX][QUEUE_ID_SIZE]; /* names in free/ */
 };
 
 /* A new id: time in microseconds, larger than that of any id before it in this process, and the
@@ -75,6 +82,16 @@ int spool_dir_make(int base_fd, const char *destination, const char *due, struct
 /* fsync each of these directories once, together with those of all threads that wait here at the
  * same time. 0 or an errno. */
 int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count);
+
+/* --- files for reuse (spool_pool.c) --- */
+
+/* Remove the name of a copy that is done with. The file is kept in free/ if that was its last name
+ * and there is room. As unlinkat(2). */
+int spool_pool_put(struct spool *s, int base_fd, const char *path);
+
+/* A kept file, open for writing, with its old length and content; its name in free/ in name_out.
+ * -1: there is none. */
+int spool_pool_take(struct spool *s, char name_out[QUEUE_ID_SIZE]);
 
 /* --- reading (spool_copy.c, spool_scan.c) --- */
 

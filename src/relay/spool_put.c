@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MEMORY_MAX (64 * 1024)       /* of head and content, before there is a file */
@@ -22,6 +23,7 @@ struct spool_put {
     uint64_t min_free_bytes;
     struct buf buf; /* what is not in the file yet, from the head's first byte on */
     int fd;         /* tmp/NAME, or -1 as long as everything is in buf */
+    int tmp_fd;     /* the directory of tmp_name: tmp/, or free/ for a file that is used again */
     char tmp_name[QUEUE_ID_SIZE];
     uint64_t size_bytes; /* of the content */
     uint64_t room_at;    /* size at which to look at the free space again */
@@ -60,6 +62,7 @@ enum queue_put_status spool_put_begin(struct spool *s, const struct queue_messag
     p->id_at = mem_zalloc(copy_count * sizeof *p->id_at);
     p->dirs = mem_zalloc(copy_count * sizeof(struct spool_dir *));
     p->fd = -1;
+    p->tmp_fd = s->tmp_fd;
     p->min_free_bytes = min_free_bytes;
     p->room_at = ROOM_EVERY;
     for (size_t i = 0; i < copy_count; i++)
@@ -84,10 +87,16 @@ static enum queue_put_status fault(struct spool_put *p, const char *what, int er
 
 static enum queue_put_status create(struct spool_put *p, struct err *err)
 {
+    p->fd = spool_pool_take(p->spool, p->tmp_name);
+    if (p->fd >= 0) {
+        p->tmp_fd = p->spool->free_fd;
+        p->has_tmp = true;
+        return QUEUE_PUT_OK;
+    }
     for (int i = 0; i < NAME_TRIES; i++) {
         spool_new_id(p->spool, p->tmp_name);
-        p->fd = openat(p->spool->tmp_fd, p->tmp_name,
-                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        p->fd = openat(p->tmp_fd, p->tmp_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                       0600);
         if (p->fd >= 0) {
             p->has_tmp = true;
             return QUEUE_PUT_OK;
@@ -159,6 +168,17 @@ enum queue_put_status spool_put_data(struct spool_put *p, const void *data, size
     return QUEUE_PUT_OK;
 }
 
+/* Remove what is left of an older, longer content behind the end of what was written. */
+static int cut_off(struct spool_put *p)
+{
+    off_t end = lseek(p->fd, 0, SEEK_CUR);
+    struct stat st;
+
+    if (end < 0 || fstat(p->fd, &st) < 0)
+        return -1;
+    return st.st_size > end ? ftruncate(p->fd, end) : 0;
+}
+
 /* Everything on stable storage under tmp/. */
 static enum queue_put_status sync_file(struct spool_put *p, struct err *err)
 {
@@ -174,6 +194,8 @@ static enum queue_put_status sync_file(struct spool_put *p, struct err *err)
         status = overwrite(p, p->fd, size, SPOOL_SIZE_DIGITS, SPOOL_SIZE_AT, err);
     if (status != QUEUE_PUT_OK)
         return status;
+    if (p->tmp_fd == p->spool->free_fd && cut_off(p) < 0)
+        return fault(p, "cannot cut", errno, err);
     if (fdatasync(p->fd) < 0)
         return fault(p, "cannot sync", errno, err);
     int fd = p->fd;
@@ -187,7 +209,7 @@ static enum queue_put_status sync_file(struct spool_put *p, struct err *err)
 static enum queue_put_status change_id(struct spool_put *p, size_t i, struct err *err)
 {
     char id[QUEUE_ID_SIZE];
-    int fd = openat(p->spool->tmp_fd, p->tmp_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(p->tmp_fd, p->tmp_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 
     if (fd < 0)
         return fault(p, "cannot open", errno, err);
@@ -205,7 +227,7 @@ static enum queue_put_status change_id(struct spool_put *p, size_t i, struct err
 /* Never over an existing file. 0 or an errno. */
 static int link_one(struct spool_put *p, const struct spool_dir *dir, const char *id, bool is_last)
 {
-    int tmp_fd = p->spool->tmp_fd;
+    int tmp_fd = p->tmp_fd;
 
     if (is_last) {
         if (renameat2(tmp_fd, p->tmp_name, dir->fd, id, RENAME_NOREPLACE) == 0) {
@@ -265,7 +287,7 @@ static void undo(struct spool_put *p)
     for (size_t i = 0; i < p->linked; i++)
         (void)unlinkat(p->dirs[i]->fd, p->copies[i].id, 0);
     if (p->has_tmp)
-        (void)unlinkat(p->spool->tmp_fd, p->tmp_name, 0);
+        (void)unlinkat(p->tmp_fd, p->tmp_name, 0);
 }
 
 enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_due *due,
