@@ -32,11 +32,12 @@ def sanitizer_environment(rig, name):
     """Sanitizers write to files of the rig, which fail the test; harmless without sanitizers."""
     env = dict(os.environ)
     log = os.path.join(rig.sanitizer_directory, name)
+    suppressions = f"suppressions={TOP}/tests/tsan.supp" if name.startswith("splitmilter") else ""
     for variable, options in (
         ("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1:exitcode=99"),
         ("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1:exitcode=99"),
         ("LSAN_OPTIONS", "exitcode=99"),
-        ("TSAN_OPTIONS", "halt_on_error=0:exitcode=99:second_deadlock_stack=1"),
+        ("TSAN_OPTIONS", f"halt_on_error=0:exitcode=99:second_deadlock_stack=1:{suppressions}".rstrip(":")),
     ):
         given = env.get(variable)
         env[variable] = ":".join(filter(None, [options, given, f"log_path={log}"]))
