@@ -64,10 +64,11 @@ MAIN = {
     "message_size_limit": "104857600",
     "mailbox_size_limit": "0",
     "in_flow_delay": "0",
-    # Tests do not wait for minutes.
+    # Tests do not wait for minutes. With less than 2 s qmgr(8) may meet a message whose delivery agent has not let go of it
+    # ("skipped, still being delivered"), and then leaves it for minutes.
     "queue_run_delay": "1s",
-    "minimal_backoff_time": "1s",
-    "maximal_backoff_time": "2s",
+    "minimal_backoff_time": "2s",
+    "maximal_backoff_time": "3s",
     "transport_retry_time": "1s",
     "delay_warning_time": "0h",
     "smtp_connect_timeout": "5s",
