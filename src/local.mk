@@ -6,6 +6,7 @@ libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
 libsplit_a_SOURCES += %D%/config.c %D%/config.h
 libsplit_a_SOURCES += %D%/config_file.c %D%/config_file.h
 libsplit_a_SOURCES += %D%/config_option.c %D%/config_option.h
+libsplit_a_SOURCES += %D%/config_option_table.c
 libsplit_a_SOURCES += %D%/config_parse.c %D%/config_parse.h
 libsplit_a_SOURCES += %D%/config_scan.c %D%/config_scan.h
 libsplit_a_SOURCES += %D%/config_units.c %D%/config_units.h

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: ISC */
+#include "config_option.h"
+
+/* The order is that of the enums in config.h. */
+static const char *const method_words[] = {"tag", "header", NULL};
+static const char *const mixed_words[] = {"tag", "defer", NULL};
+static const char *const failure_words[] = {"tempfail", "accept", NULL};
+static const char *const protocol_words[] = {"smtp", "lmtp", NULL};
+
+static const char *const target_words[] = {"syslog", "stderr", NULL};
+static const char *const facility_words[] = {"mail",   "daemon", "user",   "local0",
+                                             "local1", "local2", "local3", "local4",
+                                             "local5", "local6", "local7", NULL};
+static const char *const level_words[] = {"error", "warning", "info", "debug", NULL};
+static const char *const class_words[] = {"envelope_recipient", NULL};
+static const char *const recipient_words[] = {"original", "canonical", NULL};
+static const char *const sender_words[] = {"original", "null", NULL};
+
+#define YEAR_S (366u * 86400)
+
+#define AT(section, field) offsetof(struct SECTION_##section, field)
+#define OPTION(section, name, type, field)                                                         \
+    CONFIG_SECTION_##section, name, CONFIG_OPT_##type, AT(section, field)
+
+#define SECTION_TOP config
+#define SECTION_LOG config_log
+#define SECTION_MILTER config_milter
+#define SECTION_FILTER config_filter
+#define SECTION_RELAY config_relay
+#define SECTION_DESTINATION config_destination
+
+/* (section, name, type, field), companion, default, min, max, words */
+// clang-format off
+const struct config_option config_options[] = {
+    {OPTION(TOP, "tag_domain", DOMAIN, tag_domain), 0, "split.invalid", 0, 0, NULL},
+    {OPTION(TOP, "recipient_delimiter", DELIMITER, recipient_delimiter), 0, "", 0, 0, NULL},
+    {OPTION(LOG, "target", WORD_TEXT, target), 0, "syslog", 0, 0, target_words},
+    {OPTION(LOG, "facility", WORD_TEXT, facility), 0, "mail", 0, 0, facility_words},
+    {OPTION(LOG, "level", WORD_TEXT, level), 0, "info", 0, 0, level_words},
+    {OPTION(MILTER, "socket", SOCKET, socket), AT(MILTER, socket_text), "unix:/run/splitmilter/milter.sock", 0, 0, NULL},
+    {OPTION(MILTER, "socket_mode", MODE, socket_mode), 0, "0660", 0, 0777, NULL},
+    {OPTION(MILTER, "socket_group", GROUP, socket_group), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "pid_file", PATH_OR_NONE, pid_file), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "canonical_maps", TABLES, canonical_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "canonical_classes", WORDS, canonical_classes), 0, "envelope_recipient", 1, 8, class_words},
+    {OPTION(MILTER, "filter_maps", TABLES, filter_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "filter_method", WORD, filter_method), 0, "tag", 0, 0, method_words},
+    {OPTION(MILTER, "mixed_filters", WORD, mixed_filters), 0, "tag", 0, 0, mixed_words},
+    {OPTION(MILTER, "filter_header", HEADER, filter_header), 0, "X-Split-Filter", 0, 0, NULL},
+    {OPTION(MILTER, "on_failure", WORD, on_failure), 0, "tempfail", 0, 0, failure_words},
+    {OPTION(FILTER, "nexthop", TRANSPORT, nexthop), 0, NULL, 0, 0, NULL},
+    {OPTION(RELAY, "listen", SOCKETS, listen), AT(RELAY, listen_count), "inet:10030@127.0.0.1", 1, 16, NULL},
+    {OPTION(RELAY, "hostname", HOSTNAME, hostname), 0, "", 0, 0, NULL},
+    {OPTION(RELAY, "spool_directory", PATH, spool_directory), 0, "/var/spool/splitmilter", 0, 0, NULL},
+    {OPTION(RELAY, "trusted_networks", NETWORKS, trusted_networks), AT(RELAY, trusted_network_count), "127.0.0.0/8, ::1/128", 0, 0, NULL},
+    {OPTION(RELAY, "message_size_limit", SIZE, message_size_limit_bytes), 0, "50M", 1024, 1ULL << 40, NULL},
+    {OPTION(RELAY, "max_connections", NUMBER, max_connections), 0, "200", 1, 100000, NULL},
+    {OPTION(RELAY, "min_free_space", SIZE, min_free_space_bytes), 0, "256M", 0, 1ULL << 50, NULL},
+    {OPTION(DESTINATION, "relay_to", NEXTHOPS, relay_to), AT(DESTINATION, relay_to_count), NULL, 1, 32, NULL},
+    {OPTION(DESTINATION, "protocol", WORD, protocol), 0, "smtp", 0, 0, protocol_words},
+    {OPTION(DESTINATION, "concurrency", NUMBER, concurrency), 0, "20", 1, 1000, NULL},
+    {OPTION(DESTINATION, "recipient", ADDRESS, recipient), AT(DESTINATION, recipient_address), "original", 0, 0, recipient_words},
+    {OPTION(DESTINATION, "sender", ADDRESS, sender), AT(DESTINATION, sender_address), "original", 0, 0, sender_words},
+    {OPTION(DESTINATION, "retry_min", SECONDS, retry_min_s), 0, "1m", 1, YEAR_S, NULL},
+    {OPTION(DESTINATION, "retry_max", SECONDS, retry_max_s), 0, "1h", 1, YEAR_S, NULL},
+    {OPTION(DESTINATION, "max_age", SECONDS, max_age_s), 0, "5d", 1, YEAR_S, NULL},
+    {OPTION(DESTINATION, "connect_timeout", MILLISECONDS, connect_timeout_ms), 0, "30s", 1, 86400, NULL},
+    {OPTION(DESTINATION, "command_timeout", MILLISECONDS, command_timeout_ms), 0, "5m", 1, 86400, NULL},
+    {CONFIG_SECTION_COUNT, NULL, CONFIG_OPT_NUMBER, 0, 0, NULL, 0, 0, NULL},
+};
+// clang-format on
+
+const char *config_section_name(enum config_section section)
+{
+    static const char *const names[CONFIG_SECTION_COUNT] = {"",       "log",   "milter",
+                                                            "filter", "relay", "destination"};
+
+    return names[section];
+}
+
+bool config_section_has_title(enum config_section section)
+{
+    return section == CONFIG_SECTION_FILTER || section == CONFIG_SECTION_DESTINATION;
+}
