@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* splitmilter: command line, socket, signals. The work is in callbacks.c and the core library. */
 #include "callbacks.h"
-#include "config_file.h"
+#include "daemon.h"
 #include "log.h"
 #include "process.h"
 #include "snapshot.h"
@@ -23,58 +23,6 @@
 
 #define LISTENER_FD_MAX 64 /* it is opened at start, when few descriptors are in use */
 
-struct options {
-    const char *config_path;
-    bool check_only;
-};
-
-static void usage(FILE *to)
-{
-    fputs("usage: splitmilter [-tVh] [-c FILE]\n"
-          "  -c FILE  configuration (default " CONFIG_FILE_DEFAULT ")\n"
-          "  -t       check configuration and tables, then exit\n"
-          "  -V       version\n"
-          "  -h       this help\n",
-          to);
-}
-
-/* -1: go on; otherwise the exit code. */
-static int parse_options(int argc, char **argv, struct options *o)
-{
-    int c;
-
-    while ((c = getopt(argc, argv, "c:tVh")) != -1) {
-        switch (c) {
-        case 'c':
-            o->config_path = optarg;
-            break;
-        case 't':
-            o->check_only = true;
-            break;
-        case 'V':
-            puts("splitmilter " PACKAGE_VERSION);
-            return EXIT_OK;
-        case 'h':
-            usage(stdout);
-            return EXIT_OK;
-        default:
-            usage(stderr);
-            return EXIT_USAGE;
-        }
-    }
-    if (optind < argc) {
-        usage(stderr);
-        return EXIT_USAGE;
-    }
-    return -1;
-}
-
-static int open_log(const struct config *config, struct err *err)
-{
-    return log_open("splitmilter", config->log.target, config->log.facility, config->log.level,
-                    err);
-}
-
 struct reloader {
     struct snapshot_slot *slot;
     const char *config_path;
@@ -85,12 +33,10 @@ static void reload(struct reloader *r)
     struct err err;
 
     process_notify_reloading();
-    struct snapshot *next = snapshot_load(r->config_path, SNAPSHOT_WITH_TABLES, &err);
+    struct snapshot *next = daemon_load("splitmilter", r->config_path, SNAPSHOT_WITH_TABLES, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
     } else {
-        if (open_log(next->config, &err) != 0)
-            log_warning("%s", err.text);
         snapshot_slot_swap(r->slot, next);
         log_info("configuration reloaded");
     }
@@ -225,19 +171,19 @@ out:
 
 int main(int argc, char **argv)
 {
-    struct options options = {.config_path = CONFIG_FILE_DEFAULT};
+    struct daemon_options options;
     /* Static: the reload thread lives until the process ends. */
     static struct snapshot_slot slot;
     static struct reloader reloader;
     struct err err;
-    int code = parse_options(argc, argv, &options);
+    int code = daemon_parse_options(argc, argv, "splitmilter", &options);
 
     if (code >= 0)
         return code;
-    struct snapshot *first = snapshot_load(options.config_path, SNAPSHOT_WITH_TABLES, &err);
-    if (first == NULL || open_log(first->config, &err) != 0) {
+    struct snapshot *first =
+        daemon_load("splitmilter", options.config_path, SNAPSHOT_WITH_TABLES, &err);
+    if (first == NULL) {
         fprintf(stderr, "splitmilter: %s\n", err.text);
-        snapshot_unref(first);
         return EXIT_CONFIG;
     }
     snapshot_slot_init(&slot, first);

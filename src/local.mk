@@ -10,6 +10,7 @@ libsplit_a_SOURCES += %D%/config_option_table.c
 libsplit_a_SOURCES += %D%/config_parse.c %D%/config_parse.h
 libsplit_a_SOURCES += %D%/config_scan.c %D%/config_scan.h
 libsplit_a_SOURCES += %D%/config_units.c %D%/config_units.h
+libsplit_a_SOURCES += %D%/daemon.c %D%/daemon.h
 libsplit_a_SOURCES += %D%/dsn.c %D%/dsn.h
 libsplit_a_SOURCES += %D%/endpoint.c %D%/endpoint.h
 libsplit_a_SOURCES += %D%/err.c %D%/err.h

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* splitrelay: command line and signals. The work is in relay.c and below. */
-#include "../config_file.h"
+#include "../daemon.h"
 #include "../log.h"
 #include "../process.h"
 #include "../snapshot.h"
@@ -9,76 +9,15 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #define STOP_GRACE_MS 5000 /* for what comes in, and again for what goes out */
-
-struct options {
-    const char *config_path;
-    bool check_only;
-};
-
-static void usage(FILE *to)
-{
-    fputs("usage: splitrelay [-tVh] [-c FILE]\n"
-          "  -c FILE  configuration (default " CONFIG_FILE_DEFAULT ")\n"
-          "  -t       check the configuration, then exit\n"
-          "  -V       version\n"
-          "  -h       this help\n",
-          to);
-}
-
-/* -1: go on; otherwise the exit code. */
-static int parse_options(int argc, char **argv, struct options *o)
-{
-    int c;
-
-    while ((c = getopt(argc, argv, "c:tVh")) != -1) {
-        switch (c) {
-        case 'c':
-            o->config_path = optarg;
-            break;
-        case 't':
-            o->check_only = true;
-            break;
-        case 'V':
-            puts("splitrelay " PACKAGE_VERSION);
-            return EXIT_OK;
-        case 'h':
-            usage(stdout);
-            return EXIT_OK;
-        default:
-            usage(stderr);
-            return EXIT_USAGE;
-        }
-    }
-    if (optind < argc) {
-        usage(stderr);
-        return EXIT_USAGE;
-    }
-    return -1;
-}
-
-static struct snapshot *load(const char *path, struct err *err)
-{
-    struct snapshot *s = snapshot_load(path, SNAPSHOT_CONFIG_ONLY, err);
-
-    if (s == NULL)
-        return NULL;
-    const struct config_log *log = &s->config->log;
-    if (log_open("splitrelay", log->target, log->facility, log->level, err) != 0) {
-        snapshot_unref(s);
-        return NULL;
-    }
-    return s;
-}
 
 static void reload(struct relay *r, const char *config_path)
 {
     struct err err;
 
     process_notify_reloading();
-    struct snapshot *next = load(config_path, &err);
+    struct snapshot *next = daemon_load("splitrelay", config_path, SNAPSHOT_CONFIG_ONLY, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
     } else {
@@ -102,16 +41,17 @@ static void block_signals(sigset_t *set)
 
 int main(int argc, char **argv)
 {
-    struct options options = {.config_path = CONFIG_FILE_DEFAULT};
+    struct daemon_options options;
     sigset_t signals;
     struct err err;
     int number = 0;
-    int code = parse_options(argc, argv, &options);
+    int code = daemon_parse_options(argc, argv, "splitrelay", &options);
 
     if (code >= 0)
         return code;
     block_signals(&signals);
-    struct snapshot *first = load(options.config_path, &err);
+    struct snapshot *first =
+        daemon_load("splitrelay", options.config_path, SNAPSHOT_CONFIG_ONLY, &err);
     if (first == NULL) {
         fprintf(stderr, "splitrelay: %s\n", err.text);
         return EXIT_CONFIG;

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon.h"
+#include "config_file.h"
+#include "log.h"
+#include "process.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static void usage(FILE *to, const char *name)
+{
+    fprintf(to,
+            "usage: %s [-tVh] [-c FILE]\n"
+            "  -c FILE  configuration (default %s)\n"
+            "  -t       check the configuration and its tables, then exit\n"
+            "  -V       version\n"
+            "  -h       this help\n",
+            name, CONFIG_FILE_DEFAULT);
+}
+
+int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
+{
+    int c;
+
+    *out = (struct daemon_options){.config_path = CONFIG_FILE_DEFAULT};
+    while ((c = getopt(argc, argv, "c:tVh")) != -1) {
+        switch (c) {
+        case 'c':
+            out->config_path = optarg;
+            break;
+        case 't':
+            out->check_only = true;
+            break;
+        case 'V':
+            printf("%s %s\n", name, PACKAGE_VERSION);
+            return EXIT_OK;
+        case 'h':
+            usage(stdout, name);
+            return EXIT_OK;
+        default:
+            usage(stderr, name);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "%s: unexpected argument \"%s\"\n", name, argv[optind]);
+        usage(stderr, name);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
+                             struct err *err)
+{
+    struct snapshot *s = snapshot_load(config_path, parts, err);
+
+    if (s == NULL)
+        return NULL;
+    const struct config_log *log = &s->config->log;
+    if (log_open(name, log->target, log->facility, log->level, err) != 0) {
+        snapshot_unref(s);
+        return NULL;
+    }
+    return s;
+}
