@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * endpoint: where to listen and where to connect, as written in the configuration. Pure functions
- * but for endpoint_listen(); any thread.
+ * but for endpoint_listen() and endpoint_connect(); any thread.
  */
 #ifndef SPLIT_ENDPOINT_H
 #define SPLIT_ENDPOINT_H
@@ -57,5 +57,13 @@ bool endpoint_network_has(const struct endpoint_network *net, const struct socka
  */
 int endpoint_listen(const struct endpoint *e, int backlog, unsigned mode, int *fds_out, size_t max,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Connect within timeout_ms; all addresses of a name are tried. Returns the descriptor
+ * (close-on-exec, non-blocking), or -1 with `err` (without the endpoint's name). Resolving a name
+ * is not bounded by timeout_ms. In endpoint_connect.c.
+ */
+int endpoint_connect(const struct endpoint *e, unsigned timeout_ms, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -12,7 +12,7 @@ libsplit_a_SOURCES += %D%/config_scan.c %D%/config_scan.h
 libsplit_a_SOURCES += %D%/config_units.c %D%/config_units.h
 libsplit_a_SOURCES += %D%/daemon.c %D%/daemon.h
 libsplit_a_SOURCES += %D%/dsn.c %D%/dsn.h
-libsplit_a_SOURCES += %D%/endpoint.c %D%/endpoint.h
+libsplit_a_SOURCES += %D%/endpoint.c %D%/endpoint.h %D%/endpoint_connect.c
 libsplit_a_SOURCES += %D%/err.c %D%/err.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
 libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
@@ -26,11 +26,23 @@ libsplit_a_SOURCES += %D%/smtp_reply.c %D%/smtp_reply.h
 libsplit_a_SOURCES += %D%/snapshot.c %D%/snapshot.h
 libsplit_a_SOURCES += %D%/stream.c %D%/stream.h
 libsplit_a_SOURCES += %D%/table.c %D%/table.h %D%/table_private.h
+libsplit_a_SOURCES += %D%/table_compiled.c
+libsplit_a_SOURCES += %D%/table_file.c
 libsplit_a_SOURCES += %D%/table_index.c
 libsplit_a_SOURCES += %D%/table_inline.c
 libsplit_a_SOURCES += %D%/table_lines.c
-libsplit_a_SOURCES += %D%/table_pcre.c %D%/table_pcre.h %D%/table_pcre_parse.c
+libsplit_a_SOURCES += %D%/table_pcre.c
+libsplit_a_SOURCES += %D%/table_regexp.c
+libsplit_a_SOURCES += %D%/table_rules.c %D%/table_rules.h
+libsplit_a_SOURCES += %D%/table_socketmap.c
 libsplit_a_SOURCES += %D%/table_static.c
 libsplit_a_SOURCES += %D%/table_texthash.c
 libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
 libsplit_a_SOURCES += %D%/xtext.c %D%/xtext.h
+
+if HAVE_CDB
+libsplit_a_SOURCES += %D%/table_cdb.c
+endif
+if HAVE_LMDB
+libsplit_a_SOURCES += %D%/table_lmdb.c
+endif

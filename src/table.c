@@ -5,8 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct table_type *const types[] = {&table_inline, &table_pcre, &table_static,
-                                                 &table_texthash};
+static const struct table_type *const types[] = {
+#ifdef HAVE_CDB
+    &table_cdb,
+#endif
+    &table_inline,
+#ifdef HAVE_LMDB
+    &table_lmdb,
+#endif
+    &table_pcre,   &table_regexp, &table_socketmap, &table_static, &table_texthash};
 
 enum { TYPE_COUNT = sizeof types / sizeof types[0] };
 
@@ -32,6 +39,7 @@ void table_scratch_free(struct table_scratch *s)
     if (s == NULL)
         return;
     table_pcre_scratch_free(s->pcre);
+    buf_clear(&s->groups);
     free(s);
 }
 
@@ -62,18 +70,37 @@ static void set_unknown_type(const char *spec, size_t name_len, struct err *err)
     buf_clear(&known);
 }
 
-static struct table *adopt(struct table *t, const struct table_type *type, const char *argument)
+/* path: NULL where there is no file. */
+static struct table *adopt(struct table *t, const struct table_type *type, const char *argument,
+                           const char *path, const struct table_stamp *stamp)
 {
     if (t == NULL)
         return NULL;
     t->type = type;
+    t->refs = 1;
     t->spec = mem_printf("%s:%s", type->name, argument);
-    t->path = type->parse == NULL ? NULL : mem_strdup(argument);
+    t->path = path == NULL ? NULL : mem_strdup(path);
+    t->stamp = *stamp;
+    return t;
+}
+
+static struct table *load(const struct table_type *type, const char *argument, struct err *err)
+{
+    char *path = mem_printf("%s%s", argument, type->suffix);
+    struct table_stamp stamp;
+    struct table *t = NULL;
+    size_t size;
+    int fd = table_copy_file(path, type->file_max, &size, &stamp, err);
+
+    if (fd >= 0)
+        t = adopt(type->load(path, fd, size, err), type, argument, path, &stamp);
+    free(path);
     return t;
 }
 
 struct table *table_open(const char *spec, struct err *err)
 {
+    struct table_stamp stamp = {0};
     const char *colon = strchr(spec, ':');
 
     if (colon == NULL || colon == spec || colon[1] == '\0') {
@@ -86,31 +113,50 @@ struct table *table_open(const char *spec, struct err *err)
         return NULL;
     }
     const char *argument = colon + 1;
-    if (type->parse == NULL)
-        return adopt(type->open(argument, err), type, argument);
+    if (type->open != NULL)
+        return adopt(type->open(argument, err), type, argument, NULL, &stamp);
+    if (type->load != NULL)
+        return load(type, argument, err);
     size_t size;
-    char *text = table_read_file(argument, type->file_max, &size, err);
+    char *text = table_read_file(argument, type->file_max, &size, &stamp, err);
     if (text == NULL)
         return NULL;
-    return adopt(type->parse(argument, text, size, err), type, argument);
+    return adopt(type->parse(argument, text, size, err), type, argument, argument, &stamp);
 }
 
 struct table *table_open_text(const struct table_type *type, const char *path, const char *text,
                               size_t size, struct err *err)
 {
+    struct table_stamp stamp = {0};
     char *copy = mem_zalloc(size + 1);
 
     memcpy(copy, text, size);
-    return adopt(type->parse(path, copy, size, err), type, path);
+    return adopt(type->parse(path, copy, size, err), type, path, path, &stamp);
+}
+
+struct table *table_ref(struct table *t)
+{
+    __atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED);
+    return t;
 }
 
 void table_close(struct table *t)
 {
-    if (t == NULL)
+    if (t == NULL || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     free(t->spec);
     free(t->path);
     t->type->close(t);
+}
+
+bool table_is_current(const struct table *t, const struct table_stamp *now)
+{
+    return t->path == NULL || table_stamp_equal(&t->stamp, now);
+}
+
+char *table_source_path(const struct table *t)
+{
+    return t->type->load == NULL ? NULL : mem_strdup(strchr(t->spec, ':') + 1);
 }
 
 const char *table_spec(const struct table *t)

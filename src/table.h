@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * table: one lookup table, of any type of splitmilter.conf(5), behind one interface. A table is
- * immutable once open and may be searched by any number of threads at a time; whatever a look-up
- * needs to write lives in the caller's table_scratch. Which keys are tried for an address is the
- * business of lookup.h.
+ * immutable once open, has a reference count, and may be searched by any number of threads at a
+ * time; whatever a look-up needs to write lives in the caller's table_scratch. Which keys are tried
+ * for an address is the business of lookup.h.
  */
 #ifndef SPLIT_TABLE_H
 #define SPLIT_TABLE_H
@@ -12,6 +12,8 @@
 #include "err.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
 
 struct table;
 
@@ -41,7 +43,10 @@ void table_scratch_free(struct table_scratch *s);
 
 /*
  * Open "type:argument": inline:{ key=value, { key = text } }, static:value, texthash:/path,
- * pcre:/path. Files are read here and now, whole. NULL with `err`: an unknown type (with the list
+ * pcre:/path, regexp:/path, lmdb:/path, cdb:/path (the last two as far as they were built in),
+ * socketmap:inet:host:port:name, socketmap:unix:/path:name. Files are read here and now, whole, so
+ * that nothing that happens to them afterwards can disturb a look-up; a socketmap is not connected
+ * before it is asked. The caller has one reference. NULL with `err`: an unknown type (with the list
  * of known ones; hash: and btree: with the advice to use texthash: on the same source, or lmdb:),
  * or a fault in a file as "PATH:LINE: what is wrong". Faults that Postfix only warns about and
  * skips (a line without value, a duplicate key) are logged as warnings with PATH:LINE and skipped
@@ -49,13 +54,42 @@ void table_scratch_free(struct table_scratch *s);
  */
 struct table *table_open(const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* One more reference, to be given back with table_close(). Returns t. */
+struct table *table_ref(struct table *t)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* Give a reference back; the last one closes the table. NULL is fine. */
 void table_close(struct table *t);
 
 /* The specification it was opened with. */
 const char *table_spec(const struct table *t) __attribute__((nonnull));
 
-/* The file that the lines of table_match count in, or NULL. */
+/* The file that was read (for lmdb: and cdb: with their suffix), or NULL. Lines of table_match
+ * count in it. */
 const char *table_path(const struct table *t) __attribute__((nonnull));
+
+/* What a compiled table (lmdb, cdb) is made of by postmap(1), for the caller to free(); NULL for
+ * other types. */
+char *table_source_path(const struct table *t) __attribute__((nonnull, warn_unused_result));
+
+/* The state of a file by which a change of its content is noticed. */
+struct table_stamp {
+    bool exists;
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec mtime, ctime;
+};
+
+struct table_stamp table_stamp_of(const char *path) __attribute__((nonnull));
+bool table_stamp_equal(const struct table_stamp *a, const struct table_stamp *b)
+    __attribute__((nonnull));
+
+/* Was the table read from a file in this state? Also false for a file that was written so shortly
+ * before it was read that a later write might not show. Always true for tables without file. */
+bool table_is_current(const struct table *t, const struct table_stamp *now)
+    __attribute__((nonnull));
 
 /* True for types that get the whole address, once (pcre, regexp, socketmap), not its parts. */
 bool table_takes_whole_address(const struct table *t) __attribute__((nonnull));
@@ -70,8 +104,8 @@ enum table_result table_find(const struct table *t, struct table_scratch *s, con
 
 /*
  * Call fn for every result that can be seen without a look-up (all values of inline, static,
- * texthash; values of pcre that have no substitutions), until it returns non-zero. line is 0 where
- * there are no lines. Returns what fn returned last, 0 otherwise.
+ * texthash, lmdb, cdb; those of pcre and regexp that have no substitutions), until it returns
+ * non-zero. line is 0 where there are no lines. Returns what fn returned last, 0 otherwise.
  */
 int table_each_value(const struct table *t,
                      int (*fn)(const char *key, const char *value, unsigned line, void *ctx),

@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-#include "table_pcre.h"
+/*
+ * pcre: Perl-compatible regular expressions, as in pcre_table(5).
+ *
+ *   flag = "i" / "m" / "s" / "x" / "A" / "E" / "U" / "X"   ; i and s are on
+ */
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "mem.h"
-#include "table_private.h"
-#include "utf8.h"
+#include "table_rules.h"
+
+#include <pcre2.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +20,7 @@ enum { JIT_STACK_MIN = 32 * 1024, JIT_STACK_MAX = 512 * 1024 };
 
 struct pcre_table {
     struct table table;
-    struct pcre_rules rules;
+    struct rules rules;
     char *path; /* for messages of look-ups */
 };
 
@@ -23,21 +29,72 @@ struct pcre_scratch {
     uint32_t pairs;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
+    size_t key_len;     /* of the look-up in progress */
+    uint32_t set_pairs; /* of its last match */
+};
+
+static const struct rule_flag pcre_flags[] = {{'i', PCRE2_CASELESS, false},
+                                              {'m', PCRE2_MULTILINE, false},
+                                              {'s', PCRE2_DOTALL, false},
+                                              {'x', PCRE2_EXTENDED, false},
+                                              {'A', (int)PCRE2_ANCHORED, false},
+                                              {'E', PCRE2_DOLLAR_ENDONLY, false},
+                                              {'U', PCRE2_UNGREEDY, false},
+                                              {'X', 0, true},
+                                              {'\0', 0, false}};
+
+static void *pcre_compile(const char *regex, int options, bool needs_groups, struct err *why)
+{
+    int code;
+    PCRE2_SIZE offset;
+    PCRE2_UCHAR text[256];
+
+    (void)needs_groups;
+    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED,
+                                         (uint32_t)options, &code, &offset, NULL);
+    if (compiled == NULL) {
+        pcre2_get_error_message(code, text, sizeof text);
+        err_set(why, "%s at offset %zu", (const char *)text, (size_t)offset);
+        return NULL;
+    }
+    /* Without JIT (not supported here, or not for this pattern) it is interpreted. */
+    pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
+    return compiled;
+}
+
+static unsigned pcre_groups(const void *code)
+{
+    uint32_t groups = 0;
+
+    return pcre2_pattern_info(code, PCRE2_INFO_CAPTURECOUNT, &groups) == 0 ? groups : 0;
+}
+
+static void pcre_release(void *code)
+{
+    pcre2_code_free(code);
+}
+
+static const struct rule_engine engine = {
+    .flags = pcre_flags,
+    .default_options = PCRE2_CASELESS | PCRE2_DOTALL,
+    .compile = pcre_compile,
+    .groups = pcre_groups,
+    .release = pcre_release,
 };
 
 static void pcre_close(struct table *t)
 {
     struct pcre_table *pt = (struct pcre_table *)t;
 
-    pcre_rules_clear(&pt->rules);
+    rules_clear(&pt->rules);
     free(pt->path);
     free(pt);
 }
 
 static struct table *pcre_parse(const char *path, char *text, size_t size, struct err *err)
 {
-    struct pcre_rules rules;
-    int rc = pcre_rules_parse(path, text, size, &rules, err);
+    struct rules rules;
+    int rc = rules_parse(&engine, path, text, size, &rules, err);
 
     free(text);
     if (rc < 0)
@@ -86,88 +143,54 @@ static struct pcre_scratch *scratch_for(struct table_scratch *s, uint32_t pairs)
     return p;
 }
 
-static void substitute(const struct pcre_rule *r, const struct pcre_scratch *p, const char *key,
-                       uint32_t set_pairs, struct buf *out)
+static enum rule_outcome pcre_match_one(void *ctx, const char *key, const struct rule *r,
+                                        const struct rule_pattern *pattern, struct err *err)
 {
+    struct pcre_scratch *p = ctx;
+    PCRE2_UCHAR text[256];
+    int rc = pcre2_match(pattern->code, (PCRE2_SPTR)key, p->key_len, 0, 0, p->data, p->context);
+
+    (void)r;
+    if (rc == PCRE2_ERROR_NOMATCH)
+        return RULE_MATCHES_NOT;
+    if (rc < 0) {
+        pcre2_get_error_message(rc, text, sizeof text);
+        err_set(err, "%s, with \"%s\"", (const char *)text, key);
+        return RULE_FAILS;
+    }
+    p->set_pairs = rc > 0 ? (uint32_t)rc : p->pairs;
+    return RULE_MATCHES;
+}
+
+static size_t pcre_group(void *ctx, const char *key, unsigned group, const char **text_out)
+{
+    const struct pcre_scratch *p = ctx;
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(p->data);
 
-    for (size_t i = 0; i < r->part_count; i++) {
-        const struct pcre_part *part = &r->parts[i];
-        if (part->group == 0) {
-            buf_add(out, r->literal + part->at, part->len);
-        } else if (part->group < set_pairs) {
-            PCRE2_SIZE start = ends[2 * part->group], end = ends[2 * part->group + 1];
-            if (start != PCRE2_UNSET && start < end)
-                buf_add(out, key + start, end - start);
-        }
-    }
-}
-
-static enum table_result fill_match(const struct pcre_table *t, const struct pcre_rule *r,
-                                    const struct pcre_scratch *p, const char *key, int rc,
-                                    struct table_match *m, struct err *err)
-{
-    buf_reset(&m->value);
-    substitute(r, p, key, rc > 0 ? (uint32_t)rc : p->pairs, &m->value);
-    if (!utf8_is_valid(buf_str(&m->value), m->value.len)) {
-        err_set(err, "%s:%u: the result for \"%s\" is not UTF-8", t->path, r->line, key);
-        return TABLE_FAILED;
-    }
-    buf_reset(&m->key);
-    buf_adds(&m->key, r->pattern);
-    m->line = r->line;
-    return TABLE_FOUND;
-}
-
-static enum table_result match_failed(const struct pcre_table *t, const struct pcre_rule *r,
-                                      const char *key, int rc, struct err *err)
-{
-    PCRE2_UCHAR text[256];
-
-    pcre2_get_error_message(rc, text, sizeof text);
-    err_set(err, "%s:%u: %s, with \"%s\"", t->path, r->line, (const char *)text, key);
-    return TABLE_FAILED;
+    if (group >= p->set_pairs || ends[2 * group] == PCRE2_UNSET ||
+        ends[2 * group] >= ends[2 * group + 1])
+        return 0;
+    *text_out = key + ends[2 * group];
+    return ends[2 * group + 1] - ends[2 * group];
 }
 
 static enum table_result pcre_find(const struct table *table, struct table_scratch *s,
                                    const char *key, struct table_match *m, struct err *err)
 {
     const struct pcre_table *t = (const struct pcre_table *)table;
-    const struct pcre_scratch *p = scratch_for(s, t->rules.max_group + 1);
-    size_t len = strlen(key);
+    struct pcre_scratch *p = scratch_for(s, t->rules.max_group + 1);
+    struct rules_search search = {
+        .path = t->path, .key = key, .ctx = p, .match = pcre_match_one, .group = pcre_group};
 
-    for (size_t i = 0; i < t->rules.count; i++) {
-        const struct pcre_rule *r = &t->rules.items[i];
-        if (r->op == PCRE_RULE_ENDIF)
-            continue;
-        int rc = pcre2_match(r->code, (PCRE2_SPTR)key, len, 0, 0, p->data, p->context);
-        if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
-            return match_failed(t, r, key, rc, err);
-        bool is_match = (rc >= 0) != r->is_negated;
-        if (is_match && r->op == PCRE_RULE_MATCH)
-            return fill_match(t, r, p, key, rc, m, err);
-        if (!is_match && r->op == PCRE_RULE_IF) {
-            if (r->endif == PCRE_NO_ENDIF)
-                return TABLE_NOT_FOUND;
-            i = (size_t)r->endif;
-        }
-    }
-    return TABLE_NOT_FOUND;
+    p->key_len = strlen(key);
+    return rules_find(&t->rules, &search, m, err);
 }
 
 static int pcre_each_value(const struct table *table,
                            int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
                            void *ctx)
 {
-    const struct pcre_table *t = (const struct pcre_table *)table;
-    int rc = 0;
-
-    for (size_t i = 0; i < t->rules.count && rc == 0; i++) {
-        const struct pcre_rule *r = &t->rules.items[i];
-        if (r->op == PCRE_RULE_MATCH && r->max_group == 0)
-            rc = fn(r->pattern, r->literal, r->line, ctx);
-    }
-    return rc;
+    return rules_each(&((const struct pcre_table *)table)->rules, fn, ctx);
 }
 
 const struct table_type table_pcre = {

@@ -19,7 +19,7 @@ static inline bool table_is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* A type has either open (its argument is the table) or parse (its argument names a file). */
+/* A type has one of open (its argument is the table), parse and load (it names a file). */
 struct table_type {
     const char *name; /* "texthash" */
     bool takes_whole_address;
@@ -29,7 +29,11 @@ struct table_type {
     /* text: the file, size bytes and a NUL behind them, free()d by the callee in any case (or
      * kept). path is for messages. */
     struct table *(*parse)(const char *path, char *text, size_t size, struct err *err);
-    uint64_t file_max;              /* bytes, with parse */
+    /* The argument with `suffix` behind it names a file: a copy of it, size bytes in an anonymous
+     * file without name, whose descriptor the callee keeps or closes in any case. */
+    struct table *(*load)(const char *path, int fd, size_t size, struct err *err);
+    const char *suffix;             /* with load */
+    uint64_t file_max;              /* bytes, with parse and load */
     void (*close)(struct table *t); /* releases the whole state, struct table included */
     enum table_result (*find)(const struct table *t, struct table_scratch *s, const char *key,
                               struct table_match *m, struct err *err);
@@ -40,11 +44,20 @@ struct table_type {
 
 struct table {
     const struct table_type *type;
-    char *spec; /* owned by table.c */
-    char *path; /* owned by table.c; NULL where there is no file */
+    char *spec;               /* owned by table.c */
+    char *path;               /* owned by table.c; NULL where there is no file */
+    struct table_stamp stamp; /* of the file when it was read */
+    unsigned refs;            /* atomic */
 };
 
-extern const struct table_type table_inline, table_static, table_texthash, table_pcre;
+extern const struct table_type table_inline, table_static, table_texthash, table_pcre, table_regexp,
+    table_socketmap;
+#ifdef HAVE_LMDB
+extern const struct table_type table_lmdb;
+#endif
+#ifdef HAVE_CDB
+extern const struct table_type table_cdb;
+#endif
 
 /* A table of a type with parse, from memory: as table_open("TYPE:PATH"), with `size` bytes of
  * `text` as the file's content. */
@@ -54,6 +67,7 @@ struct table *table_open_text(const struct table_type *type, const char *path, c
 
 struct table_scratch {
     struct pcre_scratch *pcre; /* NULL until the first look-up in a pcre table */
+    struct buf groups;         /* room for what regexec(3) tells */
 };
 void table_pcre_scratch_free(struct pcre_scratch *p);
 
@@ -64,12 +78,33 @@ void table_pcre_scratch_free(struct pcre_scratch *p);
 int table_strip_braces(const char *text, size_t len, const char **inner_out, size_t *inner_len_out)
     __attribute__((nonnull, warn_unused_result));
 
-/* --- table files: table_lines.c ------------------------------------------------------------ */
+/* --- table files: table_file.c, table_lines.c
+ * ------------------------------------------------------------ */
 
 /* Read a regular file whole, with a NUL behind it. NULL with `err`: cannot be read, longer than
- * max, or keeps changing while it is read. The caller frees. */
-char *table_read_file(const char *path, uint64_t max, size_t *size_out, struct err *err)
+ * max, or keeps changing while it is read. *stamp_out: the state that was read. The caller frees.
+ */
+char *table_read_file(const char *path, uint64_t max, size_t *size_out,
+                      struct table_stamp *stamp_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* The same into an anonymous file (memfd_create(2)), under a shared lock such as postmap(1)
+ * respects. Returns its descriptor, or -1. */
+int table_copy_file(const char *path, uint64_t max, size_t *size_out, struct table_stamp *stamp_out,
+                    struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* --- compiled tables: table_compiled.c ----------------------------------------------------- */
+
+/* Put a record's value (len bytes, which may end in a NUL that postmap(1) appended) into the match.
+ * TABLE_FAILED: it is not UTF-8. */
+enum table_result table_compiled_match(const char *path, const char *key, const void *value,
+                                       size_t len, struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Call fn for one record, for table_type.each_value. Bytes behind a NUL do not count. */
+int table_compiled_visit(const void *key, size_t key_len, const void *value, size_t value_len,
+                         int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                         void *ctx) __attribute__((nonnull(1, 3, 5)));
 
 /*
  * Iterator over the logical lines of a Postfix table file: a logical line begins with a byte that

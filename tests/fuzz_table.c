@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Table files: the first line of the input is a key, the rest is the text of a texthash and of a
- * pcre table. Whatever both make of it: every value is valid UTF-8 and every key of a texthash is
- * found again.
+ * Table files: the first line of the input is a key, the rest is the text of a texthash, a pcre and
+ * a regexp table. Whatever they make of it: every value is valid UTF-8 and every key of a texthash
+ * is found again.
  */
 #include "log.h"
 #include "table_private.h"
@@ -84,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_add(&key, data, key_len);
     try_table(&table_texthash, buf_str(&key), text, text_len);
     try_table(&table_pcre, buf_str(&key), text, text_len);
+    try_table(&table_regexp, buf_str(&key), text, text_len);
     buf_clear(&key);
     return 0;
 }

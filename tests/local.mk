@@ -77,7 +77,7 @@ else
 FUZZ_MAIN = %D%/fuzz_replay.c
 FUZZ_LINK =
 endif
-FUZZ_LIBS = libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
+FUZZ_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
 FUZZ_RELAY_LIBS = librelay.a $(FUZZ_LIBS)
 FUZZERS =
 FUZZERS += %D%/fuzz_address
@@ -115,7 +115,7 @@ TESTS += $(FUZZERS)
 AM_CFLAGS += $(CHECK_CFLAGS)
 EXTRA_DIST += %D%/unit.h
 UNIT_TESTS =
-UNIT_LIBS = libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
+UNIT_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
 UNIT_RELAY_LIBS = librelay.a $(UNIT_LIBS)
 
 # Unit tests, in alphabetical order.
@@ -229,6 +229,10 @@ UNIT_TESTS += %D%/test_table
 %C%_test_table_SOURCES = %D%/test_table.c
 %C%_test_table_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_table_files
+%C%_test_table_files_SOURCES = %D%/test_table_files.c
+%C%_test_table_files_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_utf8
 %C%_test_utf8_SOURCES = %D%/test_utf8.c
 %C%_test_utf8_LDADD = $(UNIT_LIBS)
@@ -240,7 +244,7 @@ UNIT_TESTS += %D%/test_xtext
 # Helpers of the integration tests.
 check_PROGRAMS += %D%/table_query
 %C%_table_query_SOURCES = %D%/table_query.c
-%C%_table_query_LDADD = libsplit.a $(PCRE2_LIBS)
+%C%_table_query_LDADD = libsplit.a $(TABLE_LIBS)
 
 check_PROGRAMS += %D%/spool_driver
 %C%_spool_driver_SOURCES = %D%/spool_driver.c %D%/spool_unit.h

@@ -125,9 +125,9 @@ static void expect_order(const char *expect, const struct buf *asked)
 START_TEST(keys_are_tried_in_postfix_order)
 {
     struct buf asked = {0};
-    struct spy spies[] = {{{&keyed_spy, NULL, NULL}, '1', &asked},
-                          {{&keyed_spy, NULL, NULL}, '2', &asked},
-                          {{&whole_spy, NULL, NULL}, 'W', &asked}};
+    struct spy spies[] = {{{.type = &keyed_spy}, '1', &asked},
+                          {{.type = &keyed_spy}, '2', &asked},
+                          {{.type = &whole_spy}, 'W', &asked}};
     struct table *tables[] = {&spies[0].table, &spies[1].table, &spies[2].table};
     struct lookup_list list = {tables, 3};
     struct table_scratch *s = table_scratch_new();

@@ -74,6 +74,20 @@ static unsigned expect_value(const struct table *t, const char *key, const char 
 
 /* --- specifications ------------------------------------------------------------------------- */
 
+#ifdef HAVE_CDB
+#define KNOWN_CDB "cdb, "
+#else
+#define KNOWN_CDB ""
+#endif
+#ifdef HAVE_LMDB
+#define KNOWN_LMDB "lmdb, "
+#define OR_LMDB ", or lmdb:/x"
+#else
+#define KNOWN_LMDB ""
+#define OR_LMDB ""
+#endif
+#define KNOWN KNOWN_CDB "inline, " KNOWN_LMDB "pcre, regexp, socketmap, static, texthash"
+
 static const struct {
     const char *spec, *expect;
 } bad_specs[] = {
@@ -81,11 +95,12 @@ static const struct {
     {"/etc/map", "\"/etc/map\" is no table: expected type:argument, e.g. texthash:/path"},
     {"static:", "\"static:\" is no table: expected type:argument, e.g. texthash:/path"},
     {":x", "\":x\" is no table: expected type:argument, e.g. texthash:/path"},
-    {"nis:x", "nis:x: unknown table type \"nis\", known are: inline, pcre, static, texthash"},
-    {"TEXTHASH:/x",
-     "TEXTHASH:/x: unknown table type \"TEXTHASH\", known are: inline, pcre, static, texthash"},
-    {"hash:/x", "hash:/x: Berkeley DB tables are not read: use texthash:/x (the source text)"},
-    {"btree:/x", "btree:/x: Berkeley DB tables are not read: use texthash:/x (the source text)"},
+    {"nis:x", "nis:x: unknown table type \"nis\", known are: " KNOWN},
+    {"TEXTHASH:/x", "TEXTHASH:/x: unknown table type \"TEXTHASH\", known are: " KNOWN},
+    {"hash:/x",
+     "hash:/x: Berkeley DB tables are not read: use texthash:/x (the source text)" OR_LMDB},
+    {"btree:/x",
+     "btree:/x: Berkeley DB tables are not read: use texthash:/x (the source text)" OR_LMDB},
     {"texthash:/nonexistent/map", "cannot open /nonexistent/map: No such file or directory"},
     {"pcre:/nonexistent/map", "cannot open /nonexistent/map: No such file or directory"},
     {"texthash:/tmp", "/tmp is not a regular file"},
@@ -369,7 +384,7 @@ static const struct {
     {"\\a\\ b\n", "a", NULL, 0, "no closing regexp delimiter"},
     {"!\n", "a", NULL, 0, "FILE:1: no regexp: skipping this rule"},
     {"/a/\n", "a", "", 1, "FILE:1: no replacement text: using empty string"},
-    {"/a(/ x\n", "a", NULL, 0, "FILE:1: error in regexp at offset 2: missing closing parenthesis"},
+    {"/a(/ x\n", "a", NULL, 0, "FILE:1: error in regexp: missing closing parenthesis at offset 2"},
     {"junk\n/a/ x\n", "a", "x", 2, "FILE:1: ignoring unrecognized request"},
     {"/^(.*)@(.*)$/ $2:$1\n", "u@d", "d:u", 1, NULL},
     {"/^(.*)@(.*)$/ ${2}x$(1)y\n", "u@d", "dxuy", 1, NULL},

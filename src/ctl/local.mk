@@ -14,4 +14,4 @@ splitctl_SOURCES = \
 	%D%/setup_sendmail.c
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-splitctl_LDADD = librelay.a libsplit.a $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)
+splitctl_LDADD = librelay.a libsplit.a $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)

@@ -34,4 +34,4 @@ librelay_a_SOURCES += %D%/xforward.c %D%/xforward.h
 
 sbin_PROGRAMS += splitrelay
 splitrelay_SOURCES = %D%/main.c
-splitrelay_LDADD = librelay.a libsplit.a $(PCRE2_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
+splitrelay_LDADD = librelay.a libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
