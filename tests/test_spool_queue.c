@@ -738,40 +738,77 @@ START_TEST(who_waits_gets_what_becomes_due)
 }
 END_TEST
 
-/* The file of a finished message serves the next one, of whatever length; not while another copy
- * needs it, and not when it is large. */
+/* Put a message, take its copies, and see that they hold this content and nothing else. Returns how
+ * many files wait in free/ while it is queued. */
+static size_t pass_through(const char *const *destinations, size_t count, const char *content)
+{
+    static char text[200000];
+    size_t len = strlen(content);
+
+    put_to(destinations, count, content, NULL);
+    size_t waiting = spool_unit_count(dir, "free");
+    for (size_t i = 0; i < count; i++) {
+        struct queue_copy *c = must_take(destinations[i]);
+        ck_assert_uint_eq(c->message.size_bytes, len);
+        ck_assert_int_eq(pread(c->content_fd, text, sizeof text, (off_t)c->content_offset),
+                         (ssize_t)len);
+        ck_assert_int_eq(memcmp(text, content, len), 0);
+        finish(c);
+    }
+    return waiting;
+}
+
+/* The file of a finished message serves a later one, of whatever length. */
 START_TEST(files_are_used_again)
 {
     static char large[100000];
-    static const struct {
-        const char *content;
-        size_t kept; /* files in free/ when its copies are done with */
-    } messages[] = {{"a long first message\r\n", 1},
-                    {"short\r\n", 1},
-                    {large, 0},
-                    {"", 1},
-                    {"longer than empty\r\n", 1}};
-    const char *destinations[] = {"archive", "new-mail"};
-    static char text[sizeof large];
+    static const char *const contents[] = {"a long second message\r\n", "short\r\n", "",
+                                           "longer than empty\r\n", large};
+    static const char *const archive[] = {"archive"};
 
     memset(large, 'x', sizeof large - 1);
-    for (size_t i = 0; i < UNIT_COUNT(messages); i++) {
-        put_to(destinations, 2, messages[i].content, NULL);
-        ck_assert_uint_eq(spool_unit_count(dir, "free"), 0);
-        for (size_t k = 0; k < 2; k++) {
-            struct queue_copy *c = must_take(destinations[k]);
-            memset(text, 0, sizeof text);
-            ck_assert_uint_eq(c->message.size_bytes, strlen(messages[i].content));
-            ck_assert_int_eq(pread(c->content_fd, text, sizeof text, (off_t)c->content_offset),
-                             (ssize_t)strlen(messages[i].content));
-            ck_assert_int_eq(strcmp(text, messages[i].content), 0);
-            finish(c);
-            ck_assert_uint_eq(spool_unit_count(dir, "free"), k == 0 ? 0 : messages[i].kept);
-        }
+    ck_assert_uint_eq(pass_through(archive, 1, "the first\r\n"), 0);
+    /* Its directory was not synced since it left: it waits for the next commit. */
+    ck_assert_uint_eq(pass_through(archive, 1, "the second\r\n"), 1);
+    ck_assert_uint_eq(spool_unit_count(dir, "free"), 2);
+    for (size_t i = 0; i < UNIT_COUNT(contents); i++) {
+        ck_assert_uint_eq(pass_through(archive, 1, contents[i]), 1);
+        ck_assert_uint_eq(spool_unit_count(dir, "free"), contents[i] == large ? 1 : 2);
     }
     reopen();
     ck_assert_uint_eq(spool_unit_count(dir, "free"), 0);
     ck_assert_uint_eq(spool_unit_count(dir, "quarantine"), 0);
+}
+END_TEST
+
+/* A file that has had another name, which may be back after a power failure, is not kept. */
+START_TEST(files_with_several_names_are_not_used_again)
+{
+    static const char *const both[] = {"archive", "new-mail"};
+    static const char *const archive[] = {"archive"};
+
+    ck_assert_uint_eq(pass_through(both, 2, "two copies\r\n"), 0);
+    ck_assert_uint_eq(spool_unit_count(dir, "free"), 0);
+    put_to(archive, 1, "deferred\r\n", NULL);
+    q->ops->later(q, must_take("archive"), fake_now + 10);
+    fake_now += 20;
+    finish(must_take("archive"));
+    ck_assert_uint_eq(spool_unit_count(dir, "free"), 0);
+}
+END_TEST
+
+/* When messages go to another directory nobody syncs the old one any more. */
+START_TEST(files_from_old_directories_are_removed)
+{
+    static const char *const archive[] = {"archive"};
+
+    for (int i = 0; i < 3; i++)
+        pass_through(archive, 1, "x\r\n");
+    ck_assert_uint_eq(spool_unit_count(dir, "free"), 2);
+    fake_now += 60;
+    pass_through(archive, 1, "the next minute\r\n");
+    pass_through(archive, 1, "and after\r\n");
+    ck_assert_uint_eq(spool_unit_count(dir, "free"), 2);
 }
 END_TEST
 
@@ -804,5 +841,7 @@ int main(void)
     tcase_add_test(tests, who_waits_gets_a_new_copy_or_is_woken);
     tcase_add_test(tests, who_waits_gets_what_becomes_due);
     tcase_add_test(tests, files_are_used_again);
+    tcase_add_test(tests, files_with_several_names_are_not_used_again);
+    tcase_add_test(tests, files_from_old_directories_are_removed);
     return unit_run("spool_queue", tests);
 }

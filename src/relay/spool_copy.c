@@ -248,10 +248,7 @@ int spool_copy_mark(struct spool_copy *c, struct err *err)
 
 int spool_copy_remove(struct spool *s, struct spool_copy *c, struct err *err)
 {
-    char path[SPOOL_PATH_SIZE];
-
-    copy_path(c, path);
-    if (spool_pool_put(s, s->queue_fd, path) < 0 && errno != ENOENT)
+    if (spool_pool_put(s, c) < 0 && errno != ENOENT)
         return copy_fault(c, "cannot remove", err);
     return 0;
 }

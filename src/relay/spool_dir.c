@@ -127,6 +127,9 @@ int spool_dir_get(struct spool *s, int base_fd, const char *destination,
     strcpy(d->destination, destination);
     strcpy(d->due, name);
     d->fd = fd;
+    pthread_mutex_lock(&s->dir_lock);
+    d->serial = ++s->dir_serial;
+    pthread_mutex_unlock(&s->dir_lock);
     into_cache(s, d);
     *out = d;
     return 0;
@@ -162,6 +165,30 @@ void spool_dir_drop(struct spool *s, int base_fd, const char *destination)
     pthread_mutex_unlock(&s->dir_lock);
 }
 
+uint64_t spool_dir_serial(struct spool *s, const char *destination, const struct spool_due *due)
+{
+    char name[SPOOL_DUE_NAME_SIZE];
+
+    spool_due_name(due, name);
+    pthread_mutex_lock(&s->dir_lock);
+    const struct spool_dir *d = *find(s, s->queue_fd, destination);
+    uint64_t serial = d == NULL || strcmp(d->due, name) != 0 ? 0 : d->serial;
+    pthread_mutex_unlock(&s->dir_lock);
+    return serial;
+}
+
+enum spool_dir_state spool_dir_state(struct spool *s, const struct spool_pool_file *f)
+{
+    enum spool_dir_state state = SPOOL_DIR_GONE;
+
+    pthread_mutex_lock(&s->dir_lock);
+    struct spool_dir *d = *find(s, s->queue_fd, f->destination);
+    if (d != NULL && d->serial == f->dir_serial)
+        state = atomic_load(&d->synced_to) >= f->came ? SPOOL_DIR_SYNCED : SPOOL_DIR_UNSYNCED;
+    pthread_mutex_unlock(&s->dir_lock);
+    return state;
+}
+
 void spool_dirs_clear(struct spool *s)
 {
     while (s->dirs != NULL) {
@@ -183,14 +210,17 @@ struct spool_sync {
     bool is_done;
 };
 
-static void sync_all(struct spool_sync *list, uint64_t round)
+static void sync_all(struct spool *s, struct spool_sync *list, uint64_t round)
 {
     for (struct spool_sync *r = list; r != NULL; r = r->next)
         for (size_t i = 0; i < r->count; i++) {
             struct spool_dir *d = r->dirs[i];
             if (d->sync_round != round) {
+                uint64_t came = atomic_load(&s->pool_clock);
                 d->sync_round = round;
                 d->sync_error = fsync(d->fd) < 0 ? errno : 0;
+                if (d->sync_error == 0)
+                    atomic_store(&d->synced_to, came);
             }
             if (r->error == 0)
                 r->error = d->sync_error;
@@ -206,7 +236,7 @@ static void lead(struct spool *s)
     s->sync_waiting = NULL;
     s->has_sync_leader = true;
     pthread_mutex_unlock(&s->sync_lock);
-    sync_all(list, round);
+    sync_all(s, list, round);
     pthread_mutex_lock(&s->sync_lock);
     s->has_sync_leader = false;
     while (list != NULL) {

@@ -353,6 +353,7 @@ static int parse_copies(struct parser *p, const char *id, struct spool_envelope 
             clear_copy(&c);
             return -1;
         }
+        out->section_count++;
         if (id != NULL && (strcmp(c.id, id) != 0 || out->copy_count > 0)) {
             clear_copy(&c);
             continue;

@@ -45,7 +45,8 @@ struct spool_envelope {
     struct queue_message message; /* size_bytes is what the head says */
     struct spool_envelope_copy *copies;
     size_t copy_count;
-    size_t head_len; /* where the content begins */
+    size_t section_count; /* copies in the head, also those that were not wanted */
+    size_t head_len;      /* where the content begins */
 };
 
 /* [0-9A-Za-z], 1 to QUEUE_ID_SIZE - 1 of them. */

@@ -9,6 +9,7 @@
 #include "spool.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define SPOOL_PATH_SIZE 192 /* DEST/DUE/ID, each within its limits */
 #define SPOOL_ID_RANDOM 5   /* random characters of an id */
@@ -18,6 +19,14 @@
 
 struct spool_dir;
 struct spool_sync;
+
+/* A file in free/, and what must be on disk before it may be overwritten: see spool_pool.c. */
+struct spool_pool_file {
+    char name[QUEUE_ID_SIZE];
+    char destination[SPOOL_DESTINATION_MAX + 1];
+    uint64_t dir_serial; /* of the directory that it came from */
+    uint64_t came;       /* pool_clock */
+};
 
 struct spool {
     char *directory;
@@ -37,7 +46,9 @@ struct spool {
 
     pthread_mutex_t pool_lock;
     unsigned pool_count, pool_coming; /* coming: places given to files that are being moved */
-    char pool[SPOOL_POOL_MAX][QUEUE_ID_SIZE]; /* names in free/ */
+    struct spool_pool_file pool[SPOOL_POOL_MAX];
+    atomic_uint_fast64_t pool_clock; /* counts the files that came */
+    uint64_t dir_serial;             /* of the youngest spool_dir; dir_lock */
 };
 
 /* A new id: time in microseconds, larger than that of any id before it in this process, and the
@@ -61,7 +72,9 @@ struct spool_dir {
     char destination[SPOOL_DESTINATION_MAX + 1];
     char due[SPOOL_DUE_NAME_SIZE]; /* "" in dead/ */
     int fd;
-    uint64_t sync_round; /* of the last sync, and what came of it; the leader's */
+    uint64_t serial;                /* never used twice */
+    atomic_uint_fast64_t synced_to; /* pool_clock before the last sync that succeeded */
+    uint64_t sync_round;            /* of the last sync, and what came of it; the leader's */
     int sync_error;
 };
 
@@ -73,6 +86,12 @@ void spool_dir_release(struct spool *s, struct spool_dir *d);
 void spool_dir_forget(struct spool *s, struct spool_dir *d);
 /* The same for whatever directory is in the cache: before one is renamed. */
 void spool_dir_drop(struct spool *s, int base_fd, const char *destination);
+/* The serial of queue/DESTINATION/DUE if it is in the cache, else 0. */
+uint64_t spool_dir_serial(struct spool *s, const char *destination, const struct spool_due *due);
+/* Whether the directory that the file came from was synced since. GONE: it is not in the cache any
+ * more, and will not be. */
+enum spool_dir_state { SPOOL_DIR_GONE, SPOOL_DIR_UNSYNCED, SPOOL_DIR_SYNCED };
+enum spool_dir_state spool_dir_state(struct spool *s, const struct spool_pool_file *f);
 void spool_dirs_clear(struct spool *s);
 
 /* Create DEST and DEST/DUE (due: "" for none) if they are missing, and sync what holds them. 0, or
@@ -85,12 +104,12 @@ int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count);
 
 /* --- files for reuse (spool_pool.c) --- */
 
-/* Remove the name of a copy that is done with. The file is kept in free/ if that was its last name
- * and there is room. As unlinkat(2). */
-int spool_pool_put(struct spool *s, int base_fd, const char *path);
+/* Remove the name of a copy that is done with. The file is kept in free/ if that was the only name
+ * it ever had and there is room. As unlinkat(2). */
+int spool_pool_put(struct spool *s, const struct spool_copy *c);
 
-/* A kept file, open for writing, with its old length and content; its name in free/ in name_out.
- * -1: there is none. */
+/* A kept file, open for writing, with its old length and content, of which not even a power failure
+ * will bring back the former name; its name in free/ in name_out. -1: there is none. */
 int spool_pool_take(struct spool *s, char name_out[QUEUE_ID_SIZE]);
 
 /* --- reading (spool_copy.c, spool_scan.c) --- */
