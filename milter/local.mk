@@ -5,6 +5,4 @@ splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \
 	%D%/main.c \
 	%D%/mta.c %D%/mta.h
-splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(PCRE2_LIBS) $(SYSTEMD_LIBS)
-	%D%/main.c
 splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
