@@ -5,6 +5,7 @@
 #include "policy_choice.h"
 #include "policy_private.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -258,7 +259,7 @@ static void add_copy(struct policy_decision *out, const struct config_destinatio
         if (out->copies[i] == dest)
             return;
     }
-    out->copies = mem_grow(out->copies, out->copy_count + 1, sizeof *out->copies);
+    out->copies = mem_grow(out->copies, out->copy_count + 1, sizeof(struct config_destination *));
     out->copies[out->copy_count++] = dest;
 }
 
@@ -305,6 +306,7 @@ int policy_tagged(const struct policy *p, const struct policy_decision *d,
         return -1;
     if (copy != NULL)
         return address_tag(&a, copy->name, "copy", p->config->tag_domain, out, err);
+    assert(d->filter != NULL);
     return address_tag(&a, d->filter->name, "filter", p->config->tag_domain, out, err);
 }
 

@@ -7,8 +7,9 @@
 #include <unistd.h>
 
 #define CONNECTION_FAULTS_MAX 3 /* in a row, before the destination is taken for down */
-#define LAST_SUCCESS_MS 1000 /* between two copies a worker is not busy, but its connection works  \
-                              */
+#define LAST_SUCCESS_MS                                                                            \
+    1000 /* between two copies a worker is not busy, but its connection works                      \
+          */
 
 int64_t destination_now_ms(void)
 {
