@@ -461,6 +461,38 @@ START_TEST(a_head_of_many_recipients)
 }
 END_TEST
 
+/* What is no directory cannot take copies; behind a symbolic link nobody would look for them. And
+ * whatever is left in tmp/ must not keep splitrelay from starting. */
+START_TEST(rubbish_above_the_copies_goes_to_quarantine)
+{
+    char **names;
+    size_t count;
+
+    put("x");
+    write_file(in_spool("queue/file", ""), "x", 1);
+    ck_assert_int_eq(symlink("/tmp", in_spool("queue/link", "")), 0);
+    ck_assert_int_eq(symlink("/tmp", in_spool("dead/archive", "")), 0);
+    ck_assert_int_eq(spool_list_destinations(s, &names, &count, &err), 0);
+    ck_assert_uint_eq(count, 1);
+    ck_assert_str_eq(names[0], "archive");
+    free(names[0]);
+    free(names);
+    ck_assert(!is_there(in_spool("queue/file", "")));
+    ck_assert(!is_there(in_spool("queue/link", "")));
+    ck_assert(!is_there(in_spool("dead/archive", "")));
+
+    spool_close(s);
+    ck_assert_int_eq(mkdir(in_spool("tmp/directory", ""), 0700), 0);
+    write_file(in_spool("tmp/directory/file", ""), "x", 1);
+    ck_assert_int_eq(symlink("/tmp", in_spool("tmp/link", "")), 0);
+    s = spool_open(dir, &err);
+    ck_assert_msg(s != NULL, "%s", err.text);
+    ck_assert(!is_there(in_spool("tmp/directory", "")));
+    ck_assert(!is_there(in_spool("tmp/link", "")));
+    ck_assert(is_there("/tmp"));
+}
+END_TEST
+
 START_TEST(rubbish_goes_to_quarantine)
 {
     struct spool_due *list;
@@ -624,6 +656,7 @@ int main(void)
     tcase_add_test(tests, a_copy_that_is_gone_is_no_fault);
     tcase_add_test(tests, what_is_no_copy_is_invalid);
     tcase_add_test(tests, a_head_of_many_recipients);
+    tcase_add_test(tests, rubbish_above_the_copies_goes_to_quarantine);
     tcase_add_test(tests, rubbish_goes_to_quarantine);
     tcase_add_test(tests, a_directory_of_deferred_copies_is_renamed);
     tcase_add_test(tests, a_walk_sees_all_and_changes_nothing);

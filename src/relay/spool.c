@@ -118,11 +118,14 @@ static int empty(struct spool *s, int fd, const char *name, struct err *err)
     do {
         if (spool_names_read(fd, ".", &names, &count, err) < 0)
             return -1;
-        for (size_t i = 0; i < count && rc == 0; i++)
-            if (unlinkat(fd, names[i], 0) < 0 && errno != ENOENT) {
-                err_set_errno(err, "cannot remove %s/%s/%s", s->directory, name, names[i]);
+        for (size_t i = 0; i < count && rc == 0; i++) {
+            if (unlinkat(fd, names[i], 0) == 0 || errno == ENOENT)
+                continue;
+            bool is_directory = errno == EISDIR;
+            err_set_errno(err, "cannot remove %s/%s/%s", s->directory, name, names[i]);
+            if (!is_directory || spool_quarantine_file(s, fd, name, names[i], "a directory") < 0)
                 rc = -1;
-            }
+        }
         spool_names_free(names, count);
     } while (rc == 0 && count == SPOOL_NAMES_MAX);
     return rc;

@@ -128,7 +128,7 @@ void spool_quarantine(struct spool *s, const char *destination, const char *due,
 /* --- looking around (spool_scan.c) --- */
 
 /* Names of the destinations that have a queue directory: *names_out (count_out strings) to free().
- * What is no destination goes to quarantine. -1 with `err`. */
+ * What is no destination, there and in dead/, goes to quarantine. -1 with `err`. */
 int spool_list_destinations(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

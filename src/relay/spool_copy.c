@@ -353,24 +353,34 @@ bool spool_has_copy(struct spool *s, const char *destination, const struct spool
 
 /* --- quarantine --- */
 
+int spool_quarantine_file(struct spool *s, int base_fd, const char *base, const char *path,
+                          const char *reason)
+{
+    const char *slash = strrchr(path, '/');
+    char id[QUEUE_ID_SIZE], target[QUEUE_ID_SIZE + 202];
+    struct err err;
+
+    spool_new_id(s, id);
+    snprintf(target, sizeof target, "%s-%.200s", id, slash == NULL ? path : slash + 1);
+    if (renameat(base_fd, path, s->quarantine_fd, target) == 0) {
+        log_error("spool: %s/%s is no valid copy (%s): moved to quarantine/%s", base, path, reason,
+                  target);
+        return 0;
+    }
+    if (errno == ENOENT)
+        return 0;
+    err_set_errno(&err, "cannot be moved to quarantine");
+    log_error("spool: %s/%s is no valid copy (%s), and %s", base, path, reason, err.text);
+    return -1;
+}
+
 void spool_quarantine(struct spool *s, const char *destination, const char *due, const char *name,
                       const char *reason)
 {
-    const char *last = name != NULL ? name : due != NULL ? due : destination;
-    char id[QUEUE_ID_SIZE], target[QUEUE_ID_SIZE + 202];
     char *path =
         mem_printf("%s%s%s%s%s", destination, due == NULL ? "" : "/", due == NULL ? "" : due,
                    name == NULL ? "" : "/", name == NULL ? "" : name);
 
-    spool_new_id(s, id);
-    snprintf(target, sizeof target, "%s-%.200s", id, last);
-    if (renameat(s->queue_fd, path, s->quarantine_fd, target) == 0) {
-        log_error("spool: queue/%s is no valid copy (%s): moved to quarantine/%s", path, reason,
-                  target);
-    } else if (errno != ENOENT) {
-        struct err err;
-        err_set_errno(&err, "cannot be moved to quarantine");
-        log_error("spool: queue/%s is no valid copy (%s), and %s", path, reason, err.text);
-    }
+    (void)spool_quarantine_file(s, s->queue_fd, "queue", path, reason); /* a failure is logged */
     free(path);
 }

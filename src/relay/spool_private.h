@@ -114,6 +114,10 @@ int spool_pool_take(struct spool *s, char name_out[QUEUE_ID_SIZE]);
 
 /* --- reading (spool_copy.c, spool_scan.c) --- */
 
+/* As spool_quarantine(), for base/path anywhere in the spool. -1: it is still there. */
+int spool_quarantine_file(struct spool *s, int base_fd, const char *base, const char *path,
+                          const char *reason);
+
 /* Open base_fd/path for reading (flags: O_RDONLY, O_RDWR) and parse the head for `id`. *fd_out is
  * open on OK only. */
 enum spool_result spool_head_open(int base_fd, const char *path, int flags, const char *id,

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- whole directories (of directories) --- */
@@ -92,24 +93,50 @@ int spool_names_read(int base_fd, const char *path, char ***out, size_t *count_o
     return 0;
 }
 
-int spool_list_destinations(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
+/* NULL, or why this cannot be the directory of a destination. A symbolic link is none: copies would
+ * go where nobody looks for them. */
+static const char *not_a_destination(int base_fd, const char *name)
+{
+    struct stat st;
+
+    if (!spool_destination_is_valid(name))
+        return "not the name of a destination";
+    if (fstatat(base_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+        return "not a directory";
+    return NULL;
+}
+
+static int list_destinations(struct spool *s, int base_fd, const char *base, char ***names_out,
+                             size_t *count_out, struct err *err)
 {
     char **names;
     size_t count, kept = 0;
 
-    if (spool_names_read(s->queue_fd, ".", &names, &count, err) < 0)
+    if (spool_names_read(base_fd, ".", &names, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {
-        if (spool_destination_is_valid(names[i])) {
+        const char *reason = not_a_destination(base_fd, names[i]);
+        if (reason == NULL) {
             names[kept++] = names[i];
         } else {
-            spool_quarantine(s, names[i], NULL, NULL, "not the name of a destination");
+            (void)spool_quarantine_file(s, base_fd, base, names[i], reason);
             free(names[i]);
         }
     }
     *names_out = names;
     *count_out = kept;
     return 0;
+}
+
+int spool_list_destinations(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
+{
+    char **dead;
+    size_t dead_count;
+
+    if (list_destinations(s, s->dead_fd, "dead", &dead, &dead_count, err) < 0)
+        return -1;
+    spool_names_free(dead, dead_count);
+    return list_destinations(s, s->queue_fd, "queue", names_out, count_out, err);
 }
 
 static int by_due(const void *a, const void *b)
