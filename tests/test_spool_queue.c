@@ -14,6 +14,8 @@ static struct queue *q;
 static size_t window;
 static atomic_long fake_now;
 
+#define DELAY_MAX_S (30 * 86400)
+
 static time_t fake_clock(void *ctx)
 {
     return (time_t)atomic_load((atomic_long *)ctx);
@@ -21,8 +23,11 @@ static time_t fake_clock(void *ctx)
 
 static void open_queue(void)
 {
-    struct spool_queue_options options = {
-        .directory = dir, .window = window, .clock = fake_clock, .clock_ctx = &fake_now};
+    struct spool_queue_options options = {.directory = dir,
+                                          .window = window,
+                                          .clock = fake_clock,
+                                          .delay_max_s = DELAY_MAX_S,
+                                          .clock_ctx = &fake_now};
     struct err err = {""};
 
     q = spool_queue_open(&options, &err);
@@ -813,6 +818,22 @@ START_TEST(files_from_old_directories_are_removed)
 }
 END_TEST
 
+/* A copy that is due later than it can have been deferred to: it is tried now. */
+START_TEST(the_clock_may_be_set_back)
+{
+    put_number(0);
+    q->ops->later(q, must_take("archive"), fake_now + 100);
+    fake_now -= DELAY_MAX_S + 3600;
+    finish(must_take("archive"));
+    ck_assert_uint_eq(spool_unit_count(dir, "queue/archive"), 0);
+
+    put_number(1);
+    q->ops->later(q, must_take("archive"), fake_now + 100);
+    fake_now -= DELAY_MAX_S - 3600;
+    ck_assert_ptr_null(take("archive"));
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("spool_queue");
@@ -841,6 +862,7 @@ int main(void)
     tcase_add_loop_test(tests, threads_get_each_copy_once, 0, 2);
     tcase_add_test(tests, who_waits_gets_a_new_copy_or_is_woken);
     tcase_add_test(tests, who_waits_gets_what_becomes_due);
+    tcase_add_test(tests, the_clock_may_be_set_back);
     tcase_add_test(tests, files_are_used_again);
     tcase_add_test(tests, files_with_several_names_are_not_used_again);
     tcase_add_test(tests, files_from_old_directories_are_removed);

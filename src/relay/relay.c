@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DELAY_MAX_LEAST_S 86400
 #define REMOVE_GRACE_MS 5000 /* for the copies in flight to a destination that was taken out */
 
 struct relay {
@@ -113,6 +114,20 @@ void relay_stop(struct relay *r, unsigned grace_ms)
     free(r);
 }
 
+/* Longer than any copy is deferred for (delivery_retry_delay_s() adds up to a fifth, the spool a
+ * sixteenth), also when a reload makes retry_max larger, within reason. */
+static int64_t delay_max_s(const struct config *config)
+{
+    int64_t max_s = DELAY_MAX_LEAST_S;
+
+    for (size_t i = 0; i < config->destination_count; i++) {
+        int64_t retry_max_s = config->destinations[i].retry_max_s;
+        if (2 * retry_max_s > max_s)
+            max_s = 2 * retry_max_s;
+    }
+    return max_s;
+}
+
 struct relay *relay_start(struct snapshot *first, struct err *err)
 {
     const struct config *config = first->config;
@@ -121,6 +136,7 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
     struct spool_queue_options spool = {
         .directory = config->relay.spool_directory,
         .min_free_space_bytes = config->relay.min_free_space_bytes,
+        .delay_max_s = delay_max_s(config),
     };
 
     snapshot_slot_init(&r->slot, first);

@@ -25,9 +25,11 @@ void spool_pass_clear(struct spool_pass *p)
 bool spool_pass_is_wanted(const struct spool_queue *q, const struct spool_destination *d)
 {
     size_t half = d->window.limit / 2;
+    time_t now = spool_queue_now(q);
 
     return !d->is_scanning && d->window.ready[SPOOL_FOUND].count <= half / 2 &&
-           (d->pass.is_active || d->has_more || spool_queue_now(q) >= d->pass_at);
+           (d->pass.is_active || d->has_more || now >= d->pass_at ||
+            d->pass_at > now + SPOOL_QUEUE_PASS_S); /* the clock was set back */
 }
 
 static void fault(struct spool_queue *q, struct spool_destination *d, const struct err *err)
@@ -45,6 +47,25 @@ static void fault(struct spool_queue *q, struct spool_destination *d, const stru
         log_error("spool: %s: %s", d->name, err->text);
 }
 
+/* Keep the directories that are due, or due so late that the clock must have been set back. Returns
+ * when the first of the others is due, or never. */
+static time_t keep_due(struct spool_pass *p, time_t now, int64_t delay_max_s, time_t never)
+{
+    time_t next = never;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < p->count; i++) {
+        int64_t seconds = p->due[i].seconds;
+        bool is_astray = delay_max_s > 0 && seconds - now > delay_max_s;
+        if (seconds <= now || is_astray)
+            p->due[kept++] = p->due[i];
+        else if (seconds < next)
+            next = (time_t)seconds;
+    }
+    p->count = kept;
+    return next;
+}
+
 /* List the directories, keep those that are due. */
 static void begin(struct spool_queue *q, struct spool_destination *d)
 {
@@ -58,13 +79,8 @@ static void begin(struct spool_queue *q, struct spool_destination *d)
     pthread_mutex_unlock(&d->lock);
     if (spool_list_due(q->spool, d->name, &p->due, &p->count, &err) < 0)
         fault(q, d, &err);
-    size_t due = 0;
-    while (due < p->count && p->due[due].seconds <= now)
-        due++;
     pthread_mutex_lock(&d->lock);
-    if (due < p->count && p->due[due].seconds < d->pass_at)
-        d->pass_at = (time_t)p->due[due].seconds;
-    p->count = due;
+    d->pass_at = keep_due(p, now, q->options.delay_max_s, d->pass_at);
 }
 
 /* Up to max ids from the directory at hand; goes on to the next directory at its end. Without the

@@ -7,6 +7,8 @@
  * copies queued, opening does not look at them, and what an administrator moves into a queue by
  * hand is found within SPOOL_QUEUE_PASS_S seconds. No lock is held during I/O.
  *
+ * The clock may be set: a copy that is due later than it can have been deferred to is due.
+ *
  * Local faults: a copy that cannot be read, marked or moved stays where it is, is put aside in
  * memory together with what is known of its recipients, and tried again. It is logged once per
  * fault. With very many of them the destination stops, rather than sending what it cannot remove.
@@ -27,6 +29,7 @@
 struct spool_queue_options {
     const char *directory; /* borrowed for the call */
     uint64_t min_free_space_bytes;
+    int64_t delay_max_s;        /* no copy is deferred for longer; 0: unknown */
     size_t window;              /* ready copies in memory per destination; 0: the default */
     time_t (*clock)(void *ctx); /* CLOCK_REALTIME seconds; NULL: the system's */
     void *clock_ctx;
