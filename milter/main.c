@@ -5,6 +5,7 @@
 #include "log.h"
 #include "process.h"
 #include "snapshot.h"
+#include "watch.h"
 
 #include <libmilter/mfapi.h>
 
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -43,17 +45,42 @@ static void reload(struct reloader *r)
     process_notify_ready();
 }
 
-/* libmilter owns SIGHUP, SIGTERM and SIGINT; SIGUSR1 is blocked everywhere and waited for here. */
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Take in what has changed in the files of tables. */
+static void refresh(struct reloader *r, struct watch *watch)
+{
+    struct snapshot *current = snapshot_slot_get(r->slot);
+    struct snapshot *next = watch_poll(watch, current, now_ms());
+
+    snapshot_unref(current);
+    if (next != NULL)
+        snapshot_slot_swap(r->slot, next);
+}
+
+/*
+ * libmilter owns SIGHUP, SIGTERM and SIGINT; SIGUSR1 is blocked everywhere and waited for here.
+ * Between two signals the same thread watches the tables, so reloads never overlap.
+ */
 static void *reload_thread(void *arg)
 {
+    static const struct timespec interval = {.tv_nsec = WATCH_INTERVAL_MS * 1000000L};
+    struct watch *watch = watch_new();
     sigset_t set;
-    int sig;
 
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     for (;;) {
-        if (sigwait(&set, &sig) == 0)
+        if (sigtimedwait(&set, NULL, &interval) == SIGUSR1)
             reload(arg);
+        else
+            refresh(arg, watch);
     }
     return NULL;
 }

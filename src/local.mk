@@ -38,6 +38,7 @@ libsplit_a_SOURCES += %D%/table_socketmap.c
 libsplit_a_SOURCES += %D%/table_static.c
 libsplit_a_SOURCES += %D%/table_texthash.c
 libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
+libsplit_a_SOURCES += %D%/watch.c %D%/watch.h
 libsplit_a_SOURCES += %D%/xtext.c %D%/xtext.h
 
 if HAVE_CDB

@@ -6,6 +6,7 @@
 #include "policy_private.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -130,36 +131,51 @@ static int check_canonical(const char *key, const char *value, unsigned line, vo
     return rc == 0 ? 0 : bad_value(ctx, key, line);
 }
 
-typedef int check_function(const char *key, const char *value, unsigned line, void *arg);
+static const struct {
+    const char *option;
+    size_t specs; /* offset of the struct config_strings in struct config_milter */
+    int (*check)(const char *key, const char *value, unsigned line, void *arg);
+} maps[POLICY_MAP_COUNT] = {
+    [POLICY_CANONICAL] = {"canonical_maps", offsetof(struct config_milter, canonical_maps),
+                          check_canonical},
+    [POLICY_FILTERS] = {"filter_maps", offsetof(struct config_milter, filter_maps), check_filter},
+    [POLICY_COPIES] = {"copy_maps", offsetof(struct config_milter, copy_maps), check_copies},
+};
 
-static int open_maps(const struct policy *p, struct lookup_list *list,
-                     const struct config_strings *specs, const char *option, check_function *check,
-                     struct err *err)
+static int check_table(const struct policy *p, enum policy_map map, const struct table *t,
+                       struct err *err)
 {
+    struct check_context ctx = {p, t, err};
+
+    return table_each_value(t, maps[map].check, &ctx) == 0 ? 0 : -1;
+}
+
+static int open_map(const struct policy *p, enum policy_map map, struct lookup_list *list,
+                    struct err *err)
+{
+    const struct config_strings *specs =
+        (const void *)((const char *)&p->config->milter + maps[map].specs);
+
     if (lookup_open(list, specs->items, specs->count, err) != 0) {
-        err_wrap(err, "%s", option);
+        err_wrap(err, "%s", maps[map].option);
         return -1;
     }
-    for (size_t i = 0; i < list->count; i++) {
-        struct check_context ctx = {p, list->tables[i], err};
-        if (table_each_value(list->tables[i], check, &ctx) != 0)
+    for (size_t i = 0; i < list->count; i++)
+        if (check_table(p, map, list->tables[i], err) != 0)
             return -1;
-    }
     return 0;
 }
 
 struct policy *policy_open(const struct config *config, struct err *err)
 {
     struct policy *p = mem_zalloc(sizeof *p);
-    const struct config_milter *m = &config->milter;
 
     p->config = config;
-    if (open_maps(p, &p->canonical, &m->canonical_maps, "canonical_maps", check_canonical, err) !=
-            0 ||
-        open_maps(p, &p->filters, &m->filter_maps, "filter_maps", check_filter, err) != 0 ||
-        open_maps(p, &p->copies, &m->copy_maps, "copy_maps", check_copies, err) != 0) {
-        policy_close(p);
-        return NULL;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        if (open_map(p, map, &p->maps[map], err) != 0) {
+            policy_close(p);
+            return NULL;
+        }
     }
     return p;
 }
@@ -168,10 +184,56 @@ void policy_close(struct policy *p)
 {
     if (p == NULL)
         return;
-    lookup_close(&p->canonical);
-    lookup_close(&p->filters);
-    lookup_close(&p->copies);
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++)
+        lookup_close(&p->maps[map]);
     free(p);
+}
+
+/* One table of the new policy: opened anew and checked if it comes from this file. */
+static struct table *replace_table(const struct policy *p, enum policy_map map, struct table *t,
+                                   const char *path, struct err *err)
+{
+    const char *own_path = table_path(t);
+
+    if (own_path == NULL || strcmp(own_path, path) != 0)
+        return table_ref(t);
+    struct table *fresh = table_open(table_spec(t), err);
+    if (fresh != NULL && check_table(p, map, fresh, err) != 0) {
+        table_close(fresh);
+        fresh = NULL;
+    }
+    return fresh;
+}
+
+struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
+{
+    struct policy *next = mem_zalloc(sizeof *next);
+
+    next->config = p->config;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        const struct lookup_list *from = &p->maps[map];
+        struct lookup_list *to = &next->maps[map];
+        to->tables = mem_zalloc(from->count * sizeof(struct table *));
+        for (; to->count < from->count; to->count++) {
+            struct table *t = replace_table(p, map, from->tables[to->count], path, err);
+            if (t == NULL) {
+                policy_close(next);
+                return NULL;
+            }
+            to->tables[to->count] = t;
+        }
+    }
+    return next;
+}
+
+const struct table *policy_table(const struct policy *p, size_t index)
+{
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        if (index < p->maps[map].count)
+            return p->maps[map].tables[index];
+        index -= p->maps[map].count;
+    }
+    return NULL;
 }
 
 static void set_reason(struct policy_reason *r, const struct table_match *m)
@@ -210,7 +272,7 @@ static enum table_result decide_canonical(struct deciding *d)
 {
     struct address end;
     enum table_result r =
-        lookup_canonical(&d->p->canonical, d->scratch, &d->address,
+        lookup_canonical(&d->p->maps[POLICY_CANONICAL], d->scratch, &d->address,
                          d->p->config->recipient_delimiter, &end, &d->match, &d->out->failure);
 
     if (r == TABLE_FOUND) {
@@ -237,8 +299,8 @@ static enum table_result decide_filter(struct deciding *d)
     const struct config *config = d->p->config;
     struct policy_choices choices;
     enum table_result r =
-        lookup_transport(&d->p->filters, d->scratch, &d->address, config->recipient_delimiter,
-                         &d->match, &d->out->failure);
+        lookup_transport(&d->p->maps[POLICY_FILTERS], d->scratch, &d->address,
+                         config->recipient_delimiter, &d->match, &d->out->failure);
 
     if (r != TABLE_FOUND)
         return r;
@@ -268,8 +330,8 @@ static enum table_result decide_copies(struct deciding *d)
     const struct config *config = d->p->config;
     struct policy_choices choices;
     enum table_result r =
-        lookup_transport(&d->p->copies, d->scratch, &d->address, config->recipient_delimiter,
-                         &d->match, &d->out->failure);
+        lookup_transport(&d->p->maps[POLICY_COPIES], d->scratch, &d->address,
+                         config->recipient_delimiter, &d->match, &d->out->failure);
 
     if (r != TABLE_FOUND)
         return r;

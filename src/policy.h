@@ -26,6 +26,16 @@ struct policy *policy_open(const struct config *config, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void policy_close(struct policy *p);
 
+/*
+ * The same policy, except that every table which was read from `path` (table_path()) is opened
+ * anew. Tables are shared between the two. NULL with `err`: as policy_open().
+ */
+struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Its tables, one after the other; NULL behind the last one. Borrowed. */
+const struct table *policy_table(const struct policy *p, size_t index) __attribute__((nonnull));
+
 /* An SMTP answer. code 0: go on. */
 struct policy_reply {
     int code;             /* 250.., 450.., 550.. */

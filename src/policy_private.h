@@ -5,9 +5,11 @@
 
 #include "policy.h"
 
+enum policy_map { POLICY_CANONICAL, POLICY_FILTERS, POLICY_COPIES, POLICY_MAP_COUNT };
+
 struct policy {
     const struct config *config;
-    struct lookup_list canonical, filters, copies;
+    struct lookup_list maps[POLICY_MAP_COUNT];
 };
 
 /* Append the address that carries the decision: for this copy, or for the filter when copy is NULL.

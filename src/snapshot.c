@@ -10,6 +10,8 @@ struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, stru
     struct snapshot *s = mem_zalloc(sizeof *s);
 
     s->refs = 1;
+    s->config_refs = mem_zalloc(sizeof *s->config_refs);
+    *s->config_refs = 1;
     s->config = config_file_load(path, err);
     if (s->config != NULL && parts == SNAPSHOT_WITH_TABLES)
         s->policy = policy_open(s->config, err);
@@ -31,8 +33,24 @@ void snapshot_unref(struct snapshot *s)
     if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     policy_close(s->policy);
-    config_free(s->config);
+    if (__atomic_sub_fetch(s->config_refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        config_free(s->config);
+        free(s->config_refs);
+    }
     free(s);
+}
+
+struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
+{
+    struct policy *policy = policy_replace(s->policy, path, err);
+
+    if (policy == NULL)
+        return NULL;
+    struct snapshot *next = mem_zalloc(sizeof *next);
+    *next = (struct snapshot){
+        .config = s->config, .policy = policy, .refs = 1, .config_refs = s->config_refs};
+    __atomic_add_fetch(s->config_refs, 1, __ATOMIC_RELAXED);
+    return next;
 }
 
 void snapshot_slot_init(struct snapshot_slot *slot, struct snapshot *first)

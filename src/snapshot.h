@@ -17,6 +17,7 @@ struct snapshot {
     struct config *config;
     struct policy *policy; /* NULL when loaded without tables */
     unsigned refs;         /* atomic, private */
+    unsigned *config_refs; /* atomic, private: snapshots that share the configuration */
 };
 
 enum snapshot_parts { SNAPSHOT_CONFIG_ONLY, SNAPSHOT_WITH_TABLES };
@@ -25,6 +26,11 @@ enum snapshot_parts { SNAPSHOT_CONFIG_ONLY, SNAPSHOT_WITH_TABLES };
 struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void snapshot_unref(struct snapshot *s);
+
+/* The same with the tables of one file opened anew, see policy_replace(); configuration and other
+ * tables are shared. Only for a snapshot with tables. The caller has one reference. */
+struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 /* One more reference, for the caller to give back. Returns s. */
 struct snapshot *snapshot_ref(struct snapshot *s)

@@ -13,6 +13,7 @@ INTEGRATION_TESTS = \
 	%D%/it_kill.py \
 	%D%/it_header_method.py \
 	%D%/it_large.py \
+	%D%/it_live_reload.py \
 	%D%/it_article.py \
 	%D%/it_content.py \
 	%D%/it_milter.py \
