@@ -640,6 +640,7 @@ int main(void)
     TCase *tests = tcase_create("spool");
 
     tcase_add_checked_fixture(tests, set_up, tear_down);
+    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, names_of_times);
     tcase_add_test(tests, directories_are_private_and_tmp_is_emptied);
     tcase_add_test(tests, a_second_process_is_kept_out);

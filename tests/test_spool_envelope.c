@@ -354,6 +354,7 @@ int main(void)
     TCase *tests = tcase_create("spool_envelope");
 
     tcase_add_checked_fixture(tests, set_up, tear_down);
+    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, the_text_is_as_documented);
     tcase_add_test(tests, parsing_gives_back_what_was_formatted);
     tcase_add_loop_test(tests, flags_go_round, 0, 4);

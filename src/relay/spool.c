@@ -131,11 +131,11 @@ static int empty(struct spool *s, int fd, const char *name, struct err *err)
     return rc;
 }
 
-static int open_all(struct spool *s, struct err *err)
+static int open_root(struct spool *s, struct err *err)
 {
-    char lock[4096];
+    bool is_new = mkdir(s->directory, 0700) == 0;
 
-    if (mkdir(s->directory, 0700) < 0 && errno != EEXIST) {
+    if (!is_new && errno != EEXIST) {
         err_set_errno(err, "cannot create %s", s->directory);
         return -1;
     }
@@ -144,6 +144,23 @@ static int open_all(struct spool *s, struct err *err)
         err_set_errno(err, "cannot open %s", s->directory);
         return -1;
     }
+    if (!is_new)
+        return 0;
+    int parent_fd = openat(s->root_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = parent_fd < 0 ? -1 : fsync(parent_fd);
+    if (rc < 0)
+        err_set_errno(err, "cannot sync the directory above %s", s->directory);
+    if (parent_fd >= 0)
+        close(parent_fd);
+    return rc;
+}
+
+static int open_all(struct spool *s, struct err *err)
+{
+    char lock[4096];
+
+    if (open_root(s, err) < 0)
+        return -1;
     if (snprintf(lock, sizeof lock, "%s/lock", s->directory) >= (int)sizeof lock) {
         err_set(err, "spool directory: name is too long");
         return -1;

@@ -104,7 +104,8 @@ int spool_copy_mark(struct spool_copy *c, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* Unlink it, move it to another DUE (made if need be; c->due is changed), to dead/DEST. A file that
- * is gone is no fault. Not synced but for new directories. */
+ * is gone is no fault. A move syncs the marks first, and at each moment of it a name of the copy is
+ * on stable storage; the file must be open. */
 int spool_copy_remove(struct spool *s, struct spool_copy *c, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 int spool_copy_move(struct spool *s, struct spool_copy *c, const struct spool_due *due,
@@ -157,6 +158,10 @@ void spool_remove_due(struct spool *s, const char *destination, const struct spo
 enum spool_result spool_rename_due(struct spool *s, const char *destination,
                                    const struct spool_due *from, struct spool_due *to,
                                    struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Sync queue/DEST, after renames in it. */
+int spool_sync_due(struct spool *s, const char *destination, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 /* Is there a copy with that id in that directory? */
 bool spool_has_copy(struct spool *s, const char *destination, const struct spool_due *due,

@@ -253,64 +253,93 @@ int spool_copy_remove(struct spool *s, struct spool_copy *c, struct err *err)
     return 0;
 }
 
-/* For file systems without RENAME_NOREPLACE. */
-static int move_by_link(int from_fd, const char *from, int to_fd, const char *to)
+/* A second name for a file; it is fine if it is there already (a crash came before the first was
+ * removed). 0 or an errno. */
+static int link_again(struct spool *s, const char *from, const struct spool_dir *dir,
+                      const char *id)
 {
     struct stat a, b;
 
-    if (linkat(from_fd, from, to_fd, to, 0) < 0) {
-        if (errno != EEXIST)
-            return -1;
-        /* perhaps a crash came between link and unlink */
-        if (fstatat(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0 ||
-            fstatat(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) < 0)
-            return -1;
-        if (a.st_ino != b.st_ino || a.st_dev != b.st_dev) {
-            errno = EEXIST;
-            return -1;
-        }
-    }
-    return unlinkat(from_fd, from, 0);
+    if (linkat(s->queue_fd, from, dir->fd, id, 0) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return errno;
+    if (fstatat(s->queue_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fstatat(dir->fd, id, &b, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno;
+    return a.st_ino == b.st_ino && a.st_dev == b.st_dev ? 0 : EEXIST;
 }
 
-/* Rename within the spool, never over a file, with the directory above `to` made when it is
- * missing. due: "" in dead/. 0 or an errno; ENOENT: `from` is gone. */
-static int move_file(struct spool *s, const char *from, int base_fd, const char *destination,
-                     const char *due, const char *id, struct err *err)
+/* *dir_out is to be released if it is not NULL. */
+static int link_into(struct spool *s, const char *from, int base_fd, const char *destination,
+                     const struct spool_due *due, const char *id, struct spool_dir **dir_out,
+                     struct err *err)
 {
-    char to[SPOOL_PATH_SIZE];
     int error = 0;
 
-    spool_path(to, destination, due[0] == '\0' ? NULL : due, id);
     for (int tries = 0; tries < NAME_TRIES; tries++) {
-        if (renameat2(s->queue_fd, from, base_fd, to, RENAME_NOREPLACE) == 0)
-            return 0;
-        if ((errno == EINVAL || errno == ENOSYS) &&
-            move_by_link(s->queue_fd, from, base_fd, to) == 0)
-            return 0;
-        error = errno;
+        if (*dir_out == NULL)
+            error = spool_dir_get(s, base_fd, destination, due, SPOOL_DIR_MOVE, dir_out, err);
+        if (*dir_out == NULL && error == ENOENT)
+            continue;
+        if (*dir_out == NULL)
+            return error;
+        error = link_again(s, from, *dir_out, id);
         if (error != ENOENT || faccessat(s->queue_fd, from, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
             break;
-        int made = spool_dir_make(base_fd, destination, due, err);
-        if (made != 0 && made != ENOENT) /* removed again meanwhile */
-            return made;
+        spool_dir_forget(s, *dir_out); /* it was empty, and removed */
+        spool_dir_release(s, *dir_out);
+        *dir_out = NULL;
     }
-    errno = error;
-    err_set_errno(err, "cannot move queue/%s to %s/%s", from,
-                  base_fd == s->queue_fd ? "queue" : "dead", to);
     return error;
+}
+
+/*
+ * Move a copy, never over another. The new name is on stable storage before the old one goes: a
+ * rename alone may lose both on a file system without journal. due: NULL in dead/. 0 or an errno
+ * with `err`; ENOENT: `from` is gone.
+ */
+static int move_file(struct spool *s, const char *from, int base_fd, const char *destination,
+                     const struct spool_due *due, const char *id, struct err *err)
+{
+    struct spool_dir *dir = NULL;
+    int error = link_into(s, from, base_fd, destination, due, id, &dir, err);
+
+    if (error == 0) {
+        error = spool_dirs_sync(s, &dir, 1);
+        if (error != 0)
+            (void)unlinkat(dir->fd, id, 0); /* the old name is there for sure */
+        else if (unlinkat(s->queue_fd, from, 0) < 0 && errno != ENOENT)
+            error = errno;
+    }
+    if (dir != NULL)
+        spool_dir_release(s, dir);
+    if (error != 0) {
+        errno = error;
+        err_set_errno(err, "cannot move queue/%s to %s/%s", from,
+                      base_fd == s->queue_fd ? "queue" : "dead", destination);
+    }
+    return error;
+}
+
+/* Before a copy gets a second name its marks are on stable storage: that it was deferred, for one,
+ * keeps its file out of spool_pool.c's hands. */
+static int sync_marks(const struct spool_copy *c, struct err *err)
+{
+    return fdatasync(c->copy.content_fd) < 0 ? copy_fault(c, "cannot sync", err) : 0;
 }
 
 int spool_copy_move(struct spool *s, struct spool_copy *c, const struct spool_due *due,
                     struct err *err)
 {
-    char from[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
+    char from[SPOOL_PATH_SIZE];
 
     if (spool_due_compare(&c->due, due) == 0)
         return 0;
+    if (sync_marks(c, err) < 0)
+        return -1;
     copy_path(c, from);
-    spool_due_name(due, name);
-    int error = move_file(s, from, s->queue_fd, c->destination, name, c->copy.id, err);
+    int error = move_file(s, from, s->queue_fd, c->destination, due, c->copy.id, err);
     if (error != 0 && error != ENOENT)
         return -1;
     c->due = *due;
@@ -321,8 +350,10 @@ int spool_copy_bury(struct spool *s, struct spool_copy *c, struct err *err)
 {
     char from[SPOOL_PATH_SIZE];
 
+    if (sync_marks(c, err) < 0)
+        return -1;
     copy_path(c, from);
-    int error = move_file(s, from, s->dead_fd, c->destination, "", c->copy.id, err);
+    int error = move_file(s, from, s->dead_fd, c->destination, NULL, c->copy.id, err);
     return error == 0 || error == ENOENT ? 0 : -1;
 }
 
@@ -334,8 +365,7 @@ enum spool_result spool_move_id(struct spool *s, const char *destination,
 
     spool_due_name(from, name);
     spool_path(path, destination, name, id);
-    spool_due_name(to, name);
-    int error = move_file(s, path, s->queue_fd, destination, name, id, err);
+    int error = move_file(s, path, s->queue_fd, destination, to, id, err);
     if (error == ENOENT)
         return SPOOL_GONE;
     return error == 0 ? SPOOL_OK : SPOOL_FAULT;

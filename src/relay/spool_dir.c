@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Directories that copies are linked into. What a session waits for at its commit is journal
- * commits: one for its file, one for the directory. Measured (tests/bench/spool_bench.c,
- * docs/INTERNALS.md): it is fastest when each session syncs its own file, which lets the file
- * system share one journal commit between all that wait, and one of them syncs the directories for
- * all.
+ * Directories that copies are linked into. What a session waits for at its commit is the disk: once
+ * for its file, once for the directory. Measured (docs/INTERNALS.md): it is fastest when each
+ * session syncs its own file, side by side with all others, and one of them syncs the directories
+ * for all.
  */
 #include "spool_private.h"
 
@@ -35,7 +34,9 @@ static int make_one(int base_fd, const char *path, int parent_fd, struct err *er
     return 0;
 }
 
-int spool_dir_make(int base_fd, const char *destination, const char *due, struct err *err)
+/* Create DEST and DEST/DUE (due: "" for none) if they are missing, and sync what holds them. 0, or
+ * an errno with `err`. */
+static int make_dir(int base_fd, const char *destination, const char *due, struct err *err)
 {
     char path[SPOOL_PATH_SIZE];
     int error = make_one(base_fd, destination, base_fd, err);
@@ -56,12 +57,13 @@ int spool_dir_make(int base_fd, const char *destination, const char *due, struct
 
 /* --- cache --- */
 
-static struct spool_dir **find(struct spool *s, int base_fd, const char *destination)
+static struct spool_dir **find(struct spool *s, int base_fd, const char *destination,
+                               enum spool_dir_use use)
 {
     struct spool_dir **at = &s->dirs;
 
-    while (*at != NULL &&
-           ((*at)->base_fd != base_fd || strcmp((*at)->destination, destination) != 0))
+    while (*at != NULL && ((*at)->base_fd != base_fd || (*at)->use != use ||
+                           strcmp((*at)->destination, destination) != 0))
         at = &(*at)->next;
     return at;
 }
@@ -75,10 +77,10 @@ static void unref(struct spool_dir *d)
 }
 
 static struct spool_dir *from_cache(struct spool *s, int base_fd, const char *destination,
-                                    const char *due)
+                                    const char *due, enum spool_dir_use use)
 {
     pthread_mutex_lock(&s->dir_lock);
-    struct spool_dir *d = *find(s, base_fd, destination);
+    struct spool_dir *d = *find(s, base_fd, destination, use);
     if (d != NULL && strcmp(d->due, due) != 0)
         d = NULL;
     if (d != NULL)
@@ -91,7 +93,7 @@ static struct spool_dir *from_cache(struct spool *s, int base_fd, const char *de
 static void into_cache(struct spool *s, struct spool_dir *d)
 {
     pthread_mutex_lock(&s->dir_lock);
-    struct spool_dir **at = find(s, d->base_fd, d->destination);
+    struct spool_dir **at = find(s, d->base_fd, d->destination, d->use);
     struct spool_dir *old = *at;
     d->next = old == NULL ? NULL : old->next;
     *at = d;
@@ -102,16 +104,17 @@ static void into_cache(struct spool *s, struct spool_dir *d)
 }
 
 int spool_dir_get(struct spool *s, int base_fd, const char *destination,
-                  const struct spool_due *due, struct spool_dir **out, struct err *err)
+                  const struct spool_due *due, enum spool_dir_use use, struct spool_dir **out,
+                  struct err *err)
 {
     char name[SPOOL_DUE_NAME_SIZE] = "", path[SPOOL_PATH_SIZE];
 
     if (due != NULL)
         spool_due_name(due, name);
-    *out = from_cache(s, base_fd, destination, name);
+    *out = from_cache(s, base_fd, destination, name, use);
     if (*out != NULL)
         return 0;
-    int error = spool_dir_make(base_fd, destination, name, err);
+    int error = make_dir(base_fd, destination, name, err);
     if (error != 0)
         return error;
     spool_path(path, destination, due == NULL ? NULL : name, NULL);
@@ -123,6 +126,7 @@ int spool_dir_get(struct spool *s, int base_fd, const char *destination,
     }
     struct spool_dir *d = mem_zalloc(sizeof *d);
     d->refs = 1;
+    d->use = use;
     d->base_fd = base_fd;
     strcpy(d->destination, destination);
     strcpy(d->due, name);
@@ -145,7 +149,7 @@ void spool_dir_release(struct spool *s, struct spool_dir *d)
 void spool_dir_forget(struct spool *s, struct spool_dir *d)
 {
     pthread_mutex_lock(&s->dir_lock);
-    struct spool_dir **at = find(s, d->base_fd, d->destination);
+    struct spool_dir **at = find(s, d->base_fd, d->destination, d->use);
     if (*at == d) {
         *at = d->next;
         unref(d);
@@ -155,12 +159,16 @@ void spool_dir_forget(struct spool *s, struct spool_dir *d)
 
 void spool_dir_drop(struct spool *s, int base_fd, const char *destination)
 {
+    static const enum spool_dir_use uses[] = {SPOOL_DIR_COMMIT, SPOOL_DIR_MOVE};
+
     pthread_mutex_lock(&s->dir_lock);
-    struct spool_dir **at = find(s, base_fd, destination);
-    struct spool_dir *d = *at;
-    if (d != NULL) {
-        *at = d->next;
-        unref(d);
+    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+        struct spool_dir **at = find(s, base_fd, destination, uses[i]);
+        struct spool_dir *d = *at;
+        if (d != NULL) {
+            *at = d->next;
+            unref(d);
+        }
     }
     pthread_mutex_unlock(&s->dir_lock);
 }
@@ -171,7 +179,7 @@ uint64_t spool_dir_serial(struct spool *s, const char *destination, const struct
 
     spool_due_name(due, name);
     pthread_mutex_lock(&s->dir_lock);
-    const struct spool_dir *d = *find(s, s->queue_fd, destination);
+    const struct spool_dir *d = *find(s, s->queue_fd, destination, SPOOL_DIR_COMMIT);
     uint64_t serial = d == NULL || strcmp(d->due, name) != 0 ? 0 : d->serial;
     pthread_mutex_unlock(&s->dir_lock);
     return serial;
@@ -182,7 +190,7 @@ enum spool_dir_state spool_dir_state(struct spool *s, const struct spool_pool_fi
     enum spool_dir_state state = SPOOL_DIR_GONE;
 
     pthread_mutex_lock(&s->dir_lock);
-    struct spool_dir *d = *find(s, s->queue_fd, f->destination);
+    struct spool_dir *d = *find(s, s->queue_fd, f->destination, SPOOL_DIR_COMMIT);
     if (d != NULL && d->serial == f->dir_serial)
         state = atomic_load(&d->synced_to) >= f->came ? SPOOL_DIR_SYNCED : SPOOL_DIR_UNSYNCED;
     pthread_mutex_unlock(&s->dir_lock);

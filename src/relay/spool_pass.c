@@ -123,7 +123,7 @@ static void add_batch(struct spool_destination *d, char (*ids)[QUEUE_ID_SIZE], s
     for (size_t i = 0; i < count; i++) {
         struct spool_node *known = spool_window_find(&d->window, ids[i]);
         if (known == NULL)
-            spool_window_add(&d->window, ids[i], due, SPOOL_FOUND, false);
+            spool_window_add(&d->window, ids[i], due, SPOOL_FOUND);
         else if (spool_due_compare(&known->due, due) != 0)
             known->was_elsewhere = true;
     }

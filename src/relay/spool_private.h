@@ -64,10 +64,14 @@ enum queue_put_status spool_put_status(int error);
 
 /* --- directories that are synced (spool_dir.c) --- */
 
+/* Commits and moves go to different times; each keep their latest directory of a destination. */
+enum spool_dir_use { SPOOL_DIR_COMMIT, SPOOL_DIR_MOVE };
+
 /* A directory below queue/ or dead/ that exists durably. Reference counted. */
 struct spool_dir {
     struct spool_dir *next; /* in the cache */
     unsigned refs;
+    enum spool_dir_use use;
     int base_fd; /* queue_fd or dead_fd */
     char destination[SPOOL_DESTINATION_MAX + 1];
     char due[SPOOL_DUE_NAME_SIZE]; /* "" in dead/ */
@@ -80,11 +84,12 @@ struct spool_dir {
 
 /* The directory, made durably if need be. due: NULL in dead/. 0, or an errno with `err`. */
 int spool_dir_get(struct spool *s, int base_fd, const char *destination,
-                  const struct spool_due *due, struct spool_dir **out, struct err *err);
+                  const struct spool_due *due, enum spool_dir_use use, struct spool_dir **out,
+                  struct err *err);
 void spool_dir_release(struct spool *s, struct spool_dir *d);
 /* It turned out to be removed: not to be found in the cache any more. */
 void spool_dir_forget(struct spool *s, struct spool_dir *d);
-/* The same for whatever directory is in the cache: before one is renamed. */
+/* The same for all directories of a destination: after one was renamed. */
 void spool_dir_drop(struct spool *s, int base_fd, const char *destination);
 /* The serial of queue/DESTINATION/DUE if it is in the cache, else 0. */
 uint64_t spool_dir_serial(struct spool *s, const char *destination, const struct spool_due *due);
@@ -93,10 +98,6 @@ uint64_t spool_dir_serial(struct spool *s, const char *destination, const struct
 enum spool_dir_state { SPOOL_DIR_GONE, SPOOL_DIR_UNSYNCED, SPOOL_DIR_SYNCED };
 enum spool_dir_state spool_dir_state(struct spool *s, const struct spool_pool_file *f);
 void spool_dirs_clear(struct spool *s);
-
-/* Create DEST and DEST/DUE (due: "" for none) if they are missing, and sync what holds them. 0, or
- * an errno with `err`. */
-int spool_dir_make(int base_fd, const char *destination, const char *due, struct err *err);
 
 /* fsync each of these directories once, together with those of all threads that wait here at the
  * same time. 0 or an errno. */

@@ -254,7 +254,7 @@ static enum queue_put_status place(struct spool_put *p, size_t i, const struct s
     for (int tries = 0; tries < NAME_TRIES; tries++) {
         if (p->dirs[i] == NULL) {
             error = spool_dir_get(p->spool, base_fd, c->destination, c->is_dead ? NULL : due,
-                                  &p->dirs[i], err);
+                                  SPOOL_DIR_COMMIT, &p->dirs[i], err);
             if (error == ENOENT)
                 continue;
             if (error != 0)

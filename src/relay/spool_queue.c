@@ -107,19 +107,23 @@ static enum queue_put_status put_data(struct queue_put *p, const void *data, siz
     return spool_put_data(p->file, data, len, err);
 }
 
-/* A pass may have found it already, and a worker may even have it. */
+/* A pass may have found it already, and a worker may even have it. (If not a worker, but a retry of
+ * that id: it is found by the next pass.) */
 static void make_known(struct spool_queue *q, const struct queue_new_copy *c,
                        const struct spool_due *due)
 {
     struct spool_destination *d = spool_queue_destination(q, c->destination);
 
     pthread_mutex_lock(&d->lock);
-    if (spool_window_find(&d->window, c->id) == NULL) {
+    struct spool_node *known = spool_window_find(&d->window, c->id);
+    if (known == NULL) {
         if (spool_window_room(&d->window, SPOOL_FRESH) > 0)
-            spool_window_add(&d->window, c->id, due, SPOOL_FRESH, false);
+            spool_window_add(&d->window, c->id, due, SPOOL_FRESH);
         else
             d->has_more = true;
         pthread_cond_signal(&d->changed);
+    } else if (known->state == SPOOL_TAKEN) {
+        known->was_elsewhere = true;
     }
     pthread_mutex_unlock(&d->lock);
 }
@@ -303,6 +307,7 @@ static void close_queue(struct queue *base)
         free(d);
     }
     pthread_mutex_destroy(&q->lock);
+    pthread_mutex_destroy(&q->retry_lock);
     spool_close(q->spool);
     free(q);
 }
@@ -345,6 +350,7 @@ struct queue *spool_queue_open(const struct spool_queue_options *options, struct
     if (q->options.window < 4)
         q->options.window = 4;
     pthread_mutex_init(&q->lock, NULL);
+    pthread_mutex_init(&q->retry_lock, NULL);
     for (size_t i = 0; i < count; i++) {
         (void)spool_queue_destination(q, names[i]);
         free(names[i]);

@@ -44,6 +44,7 @@ struct spool_queue {
     struct spool_queue_options options;
     pthread_mutex_t lock; /* the list; destinations are never removed before close */
     struct spool_destination *destinations;
+    pthread_mutex_t retry_lock; /* retries do not move what another retry is moving */
 };
 
 time_t spool_queue_now(const struct spool_queue *q);

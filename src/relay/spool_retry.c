@@ -45,30 +45,34 @@ static long retry_all(struct spool_queue *q, struct spool_destination *d, struct
             moved++;
     }
     free(due);
+    if (moved > 0 && spool_sync_due(q->spool, d->name, err) < 0)
+        moved = -1;
     want_pass(d);
     return moved;
 }
 
-static bool is_known(struct spool_destination *d, const char *id)
+/* Make the id known, so that nobody else takes the copy or moves it meanwhile. NULL if it is. */
+static struct spool_node *reserve(struct spool_destination *d, const char *id)
 {
+    static const struct spool_due nowhere;
+    struct spool_node *node = NULL;
+
     pthread_mutex_lock(&d->lock);
-    bool known = spool_window_find(&d->window, id) != NULL;
+    if (spool_window_find(&d->window, id) == NULL)
+        node = spool_window_reserve(&d->window, id, &nowhere);
     pthread_mutex_unlock(&d->lock);
-    return known;
+    return node;
 }
 
-/* 1: moved; 0: it is there, but due; -1: it is not there; -2 with `err`. */
-static int retry_one(struct spool_queue *q, struct spool_destination *d, const char *id,
-                     struct err *err)
+/* 1: moved to `to`; 0: it is there, but due; -1: it is not there; -2 with `err`. */
+static int find_and_move(struct spool_queue *q, struct spool_destination *d, const char *id,
+                         const struct spool_due *to, struct err *err)
 {
     int64_t now = spool_queue_now(q);
-    struct spool_due to = spool_queue_minute(q);
     struct spool_due *due;
     size_t count;
     int rc = -1;
 
-    if (is_known(d, id))
-        return (int)hurry_aside(d, id);
     if (spool_list_due(q->spool, d->name, &due, &count, err) < 0)
         return -2;
     for (size_t i = 0; i < count && rc == -1; i++) {
@@ -76,19 +80,34 @@ static int retry_one(struct spool_queue *q, struct spool_destination *d, const c
             continue;
         enum spool_result result = due[i].seconds <= now
                                        ? SPOOL_OK
-                                       : spool_move_id(q->spool, d->name, &due[i], &to, id, err);
+                                       : spool_move_id(q->spool, d->name, &due[i], to, id, err);
         if (result == SPOOL_OK)
             rc = due[i].seconds > now;
         else if (result != SPOOL_GONE)
             rc = -2;
     }
     free(due);
-    if (rc != 1)
-        return rc;
+    return rc;
+}
+
+/* As find_and_move(). */
+static int retry_one(struct spool_queue *q, struct spool_destination *d, const char *id,
+                     struct err *err)
+{
+    struct spool_due to = spool_queue_minute(q);
+    struct spool_node *node = reserve(d, id);
+
+    if (node == NULL)
+        return (int)hurry_aside(d, id);
+    int rc = find_and_move(q, d, id, &to, err);
     pthread_mutex_lock(&d->lock);
-    if (spool_window_find(&d->window, id) == NULL)
-        spool_window_add(&d->window, id, &to, SPOOL_FOUND, true);
-    pthread_cond_signal(&d->changed);
+    if (rc == 1) {
+        node->due = to;
+        spool_window_return(&d->window, node);
+        pthread_cond_signal(&d->changed);
+    } else {
+        spool_queue_forget(d, node);
+    }
     pthread_mutex_unlock(&d->lock);
     return rc;
 }
@@ -109,17 +128,12 @@ static long retry_id(struct spool_queue *q, struct spool_destination *first, boo
     return -1;
 }
 
-long spool_retry(struct queue *base, const char *destination, const char *id, struct err *err)
+static long retry(struct spool_queue *q, const char *destination, const char *id, struct err *err)
 {
-    struct spool_queue *q = (struct spool_queue *)base;
-    long total = 0;
-
-    if (destination != NULL && !spool_destination_is_valid(destination)) {
-        err_set(err, "that is not the name of a destination");
-        return -1;
-    }
     struct spool_destination *only =
         destination == NULL ? NULL : spool_queue_destination(q, destination);
+    long total = 0;
+
     pthread_mutex_lock(&q->lock);
     struct spool_destination *first = only != NULL ? only : q->destinations;
     pthread_mutex_unlock(&q->lock);
@@ -132,4 +146,18 @@ long spool_retry(struct queue *base, const char *destination, const char *id, st
         total += moved;
     }
     return total;
+}
+
+long spool_retry(struct queue *base, const char *destination, const char *id, struct err *err)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+
+    if (destination != NULL && !spool_destination_is_valid(destination)) {
+        err_set(err, "that is not the name of a destination");
+        return -1;
+    }
+    pthread_mutex_lock(&q->retry_lock);
+    long moved = retry(q, destination, id, err);
+    pthread_mutex_unlock(&q->retry_lock);
+    return moved;
 }

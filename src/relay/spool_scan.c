@@ -250,6 +250,20 @@ void spool_remove_due(struct spool *s, const char *destination, const struct spo
     }
 }
 
+int spool_sync_due(struct spool *s, const char *destination, struct err *err)
+{
+    int fd = openat(s->queue_fd, destination, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0 && errno == ENOENT)
+        return 0;
+    int rc = fd < 0 ? -1 : fsync(fd);
+    if (rc < 0)
+        err_set_errno(err, "cannot sync queue/%s", destination);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 enum spool_result spool_rename_due(struct spool *s, const char *destination,
                                    const struct spool_due *from, struct spool_due *to,
                                    struct err *err)
@@ -258,13 +272,14 @@ enum spool_result spool_rename_due(struct spool *s, const char *destination,
 
     spool_due_name(from, name);
     spool_path(old_path, destination, name, NULL);
-    spool_dir_drop(s, s->queue_fd, destination); /* in case that it is this one */
     for (; to->number < SPOOL_NAMES_MAX; to->number++) {
         spool_due_name(to, name);
         spool_path(new_path, destination, name, NULL);
         /* over an empty directory it succeeds, which does no harm */
-        if (renameat(s->queue_fd, old_path, s->queue_fd, new_path) == 0)
+        if (renameat(s->queue_fd, old_path, s->queue_fd, new_path) == 0) {
+            spool_dir_drop(s, s->queue_fd, destination); /* in case that it was one of these */
             return SPOOL_OK;
+        }
         if (errno == ENOENT)
             return SPOOL_GONE;
         if (errno != ENOTEMPTY && errno != EEXIST)

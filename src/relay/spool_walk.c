@@ -205,11 +205,13 @@ static bool fill_entry(struct spool_walk *w, struct spool_entry *out)
         result = spool_head_open(w->dir_fd, w->name, O_RDONLY, w->name, &fd, &w->head, &w->problem);
     else
         err_set(&w->problem, "not the name of a copy");
-    if (result == SPOOL_GONE)
+    if (result == SPOOL_OK)
+        close(fd);
+    /* a file that went while it was read may hold another message already (spool_pool.c) */
+    if (result == SPOOL_GONE || faccessat(w->dir_fd, w->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
         return false;
     if (result != SPOOL_OK)
         return true;
-    close(fd);
     out->message = &w->head.message;
     out->recipients = w->head.copies[0].recipients;
     out->recipient_count = w->head.copies[0].recipient_count;

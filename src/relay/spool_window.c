@@ -94,19 +94,29 @@ size_t spool_window_ready(const struct spool_window *w)
     return w->ready[SPOOL_FRESH].count + w->ready[SPOOL_FOUND].count;
 }
 
-void spool_window_add(struct spool_window *w, const char *id, const struct spool_due *due,
-                      enum spool_source source, bool first)
+struct spool_node *spool_window_reserve(struct spool_window *w, const char *id,
+                                        const struct spool_due *due)
 {
     struct spool_node *node = mem_zalloc(sizeof *node);
     struct spool_node **head = bucket(w, id);
 
     strcpy(node->id, id);
     node->due = *due;
-    node->source = source;
-    node->state = SPOOL_READY;
+    node->source = SPOOL_FOUND;
+    node->state = SPOOL_TAKEN;
     node->hash_next = *head;
     *head = node;
-    list_add(&w->ready[source], node, first);
+    return node;
+}
+
+void spool_window_add(struct spool_window *w, const char *id, const struct spool_due *due,
+                      enum spool_source source)
+{
+    struct spool_node *node = spool_window_reserve(w, id, due);
+
+    node->source = source;
+    node->state = SPOOL_READY;
+    list_add(&w->ready[source], node, false);
 }
 
 struct spool_node *spool_window_take(struct spool_window *w)

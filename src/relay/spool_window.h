@@ -54,14 +54,19 @@ size_t spool_window_room(const struct spool_window *w, enum spool_source source)
     __attribute__((nonnull));
 size_t spool_window_ready(const struct spool_window *w) __attribute__((nonnull));
 
-/* The id is not known yet. Behind the others; first: before them (may go over the limit). */
+/* The id is not known yet. Behind the others. */
 void spool_window_add(struct spool_window *w, const char *id, const struct spool_due *due,
-                      enum spool_source source, bool first) __attribute__((nonnull));
+                      enum spool_source source) __attribute__((nonnull));
+
+/* The id is not known yet. As if it had been taken right away. */
+struct spool_node *spool_window_reserve(struct spool_window *w, const char *id,
+                                        const struct spool_due *due) __attribute__((nonnull));
 
 /* The next ready one, or NULL. It stays known. */
 struct spool_node *spool_window_take(struct spool_window *w) __attribute__((nonnull));
 
-/* A taken or put-aside one is ready again, before all others of its source. */
+/* A taken or put-aside one is ready again, before all others of its source (may go over the limit).
+ */
 void spool_window_return(struct spool_window *w, struct spool_node *node) __attribute__((nonnull));
 
 /* A taken one is not to be handed out before `until`. */
