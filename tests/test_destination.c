@@ -143,6 +143,8 @@ static struct snapshot *snapshot_of(uint16_t port, unsigned concurrency)
 
     s->config = c;
     s->refs = 1;
+    s->config_refs = mem_zalloc(sizeof *s->config_refs);
+    *s->config_refs = 1;
     c->relay.hostname = mem_strdup("relay.test");
     c->destinations = d;
     c->destination_count = 1;
