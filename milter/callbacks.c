@@ -10,12 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What else is to be known about a recipient of a Sendmail. */
+struct mark {
+    uint64_t resolved; /* mta_resolved() */
+    bool is_lost;      /* Sendmail removed it when a later one, the same to it, was refused */
+};
+
 /* One connection of the MTA; the recipients are those of the message in progress. */
 struct conn {
     struct snapshot *snapshot;
     struct table_scratch *scratch;
     struct policy_decision *decisions; /* of the recipients that were accepted */
-    uint64_t *resolved;                /* what a Sendmail made of each of them, see mta.h */
+    struct mark *marks;                /* one for each decision */
     size_t count, size;
     bool is_sendmail;
     bool has_complained;
@@ -29,9 +35,9 @@ static void conn_forget_message(struct conn *c)
     for (size_t i = 0; i < c->count; i++)
         policy_decision_clear(&c->decisions[i]);
     free(c->decisions);
-    free(c->resolved);
+    free(c->marks);
     c->decisions = NULL;
-    c->resolved = NULL;
+    c->marks = NULL;
     c->count = c->size = 0;
 }
 
@@ -103,24 +109,16 @@ static bool can_filter(SMFICTX *ctx, struct conn *c)
     return false;
 }
 
-static bool is_deleted(const struct policy_decision *d)
-{
-    return d->failure.text[0] == '\0' && (d->filter != NULL || d->is_rewritten);
-}
-
 /*
- * Would Sendmail delete another recipient in place of this one, or this one in place of another?
- * Two addresses may be the same to it (local domains, virtual users, quoting) but not to our
- * tables. If only one of them stays in the envelope the client has to send the second one
- * separately.
+ * Refuse a recipient. When a milter does that, Sendmail removes from its list what is the same as
+ * this recipient to it: maybe another one, which was accepted. That one has to be added again.
  */
-static bool is_entangled(const struct conn *c, const struct policy_decision *d, uint64_t resolved)
+static sfsistat refuse_recipient(SMFICTX *ctx, struct conn *c, uint64_t resolved,
+                                 const struct policy_reply *reply)
 {
-    for (size_t i = 0; resolved != 0 && i < c->count; i++) {
-        if (c->resolved[i] == resolved && is_deleted(&c->decisions[i]) != is_deleted(d))
-            return true;
-    }
-    return false;
+    for (size_t i = 0; resolved != 0 && i < c->count; i++)
+        c->marks[i].is_lost = c->marks[i].is_lost || c->marks[i].resolved == resolved;
+    return refuse(ctx, reply);
 }
 
 static void keep(struct conn *c, const struct policy_decision *d, uint64_t resolved)
@@ -128,38 +126,36 @@ static void keep(struct conn *c, const struct policy_decision *d, uint64_t resol
     if (c->count == c->size) {
         c->size = c->size == 0 ? 4 : c->size * 2;
         c->decisions = mem_grow(c->decisions, c->size, sizeof *c->decisions);
-        c->resolved = mem_grow(c->resolved, c->size, sizeof *c->resolved);
+        c->marks = mem_grow(c->marks, c->size, sizeof *c->marks);
     }
     c->decisions[c->count] = *d;
-    c->resolved[c->count++] = resolved;
+    c->marks[c->count++] = (struct mark){.resolved = resolved};
 }
 
 static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 {
     static const struct policy_reply too_many = {452, "4.5.3", "Too many recipients"};
-    static const struct policy_reply separately = {
-        452, "4.5.3", "Same mailbox as another recipient but routed differently, send separately"};
     static const struct policy_reply bad_setup = {451, "4.3.5",
                                                   "Content filtering is set up wrong"};
     struct conn *c = conn_of(ctx);
     struct policy_decision d;
 
-    if (c->count == POLICY_RECIPIENTS_MAX)
-        return refuse(ctx, &too_many);
-    if (!can_filter(ctx, c))
-        return refuse(ctx, &bad_setup);
     uint64_t resolved = c->is_sendmail ? mta_resolved(ctx) : 0;
+    if (c->count == POLICY_RECIPIENTS_MAX)
+        return refuse_recipient(ctx, c, resolved, &too_many);
+    if (!can_filter(ctx, c))
+        return refuse_recipient(ctx, c, resolved, &bad_setup);
     policy_decide(c->snapshot->policy, c->scratch, argv[0], argv + 1, &d);
     struct policy_reply reply = d.reply;
     if (reply.code == 0)
         reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
-    if (reply.code == 0 && is_entangled(c, &d, resolved))
-        reply = separately;
+    if (reply.code == 0 && c->is_sendmail)
+        reply = policy_admit_back(c->snapshot->policy, &d);
     if (reply.code != 0 || d.failure.text[0] != '\0')
         log_refused(ctx, &d, &reply);
     if (reply.code != 0) {
         policy_decision_clear(&d);
-        return refuse(ctx, &reply);
+        return refuse_recipient(ctx, c, resolved, &reply);
     }
     keep(c, &d, resolved);
     return SMFIS_CONTINUE;
@@ -208,6 +204,71 @@ static int apply(SMFICTX *ctx, const struct policy_plan *plan)
     return 0;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static int compare_strings(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool is_deleted(const struct policy_plan *plan, const struct policy_decision *d)
+{
+    const char *rcpt = d->rcpt;
+
+    return plan->delete_count > 0 && bsearch(&rcpt, plan->deletes, plan->delete_count,
+                                             sizeof *plan->deletes, compare_strings) != NULL;
+}
+
+/* The same recipient once more, with the wishes of the client. */
+static int add_again(SMFICTX *ctx, const struct policy_decision *d)
+{
+    struct policy_add again = {.address = d->original};
+    struct address original;
+    struct err ignored;
+    struct buf words = {0};
+
+    if ((*d->dsn.notify != '\0' || *d->dsn.orcpt != '\0') &&
+        address_parse(d->original, strlen(d->original), ADDRESS_LENIENT, &original, &ignored) == 0)
+        dsn_words(&d->dsn, d->dsn.notify, &original, &words);
+    again.words = buf_take(&words);
+    int rc = add_recipient(ctx, &again);
+    free(again.words);
+    return rc;
+}
+
+/*
+ * Sendmail deletes by what an address resolves to, so recipients that stay may be gone with one
+ * that does not: local domains share their users, virtual users end at one address. Add these
+ * again.
+ */
+static int restore(SMFICTX *ctx, const struct conn *c, const struct policy_plan *plan)
+{
+    uint64_t *gone = mem_zalloc((c->count + 1) * sizeof *gone);
+    size_t gone_count = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < c->count; i++) {
+        if (is_deleted(plan, &c->decisions[i]))
+            gone[gone_count++] = c->marks[i].resolved;
+    }
+    qsort(gone, gone_count, sizeof *gone, compare_numbers);
+    for (size_t i = 0; i < c->count && rc == 0; i++) {
+        const struct mark *m = &c->marks[i];
+        if (m->resolved == 0 || is_deleted(plan, &c->decisions[i]))
+            continue;
+        if (m->is_lost ||
+            bsearch(&m->resolved, gone, gone_count, sizeof *gone, compare_numbers) != NULL)
+            rc = add_again(ctx, &c->decisions[i]) == MI_SUCCESS ? 0 : -1;
+    }
+    free(gone);
+    return rc;
+}
+
 static void log_decisions(SMFICTX *ctx, const struct conn *c)
 {
     struct buf line = {0};
@@ -229,12 +290,13 @@ static sfsistat on_eom(SMFICTX *ctx)
     struct policy_plan plan;
     sfsistat status = SMFIS_CONTINUE;
 
-    policy_plan(c->snapshot->policy, c->decisions, c->count, &plan);
+    policy_plan(c->snapshot->policy, c->decisions, c->count,
+                c->is_sendmail ? POLICY_REWRITTEN_BACK : POLICY_REWRITTEN_PLAIN, &plan);
     if (plan.reply.code != 0) {
         log_info("%s: refused (%d %s %s)", queue_id(ctx), plan.reply.code, plan.reply.enhanced,
                  plan.reply.text);
         status = refuse(ctx, &plan.reply);
-    } else if (apply(ctx, &plan) != 0) {
+    } else if (apply(ctx, &plan) != 0 || (c->is_sendmail && restore(ctx, c, &plan) != 0)) {
         log_error("%s: the MTA did not accept the changes of the envelope", queue_id(ctx));
         status = refuse(ctx, &cannot_change);
     } else {

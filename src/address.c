@@ -199,6 +199,21 @@ int address_parse(const char *path, size_t len, unsigned flags, struct address *
     return check_parts(out, flags, err);
 }
 
+bool address_is_ambiguous(const struct address *a)
+{
+    bool in_quotes = false;
+
+    for (size_t i = 0; i < a->local_len; i++) {
+        if (a->text[i] == '"')
+            in_quotes = !in_quotes;
+        else if (in_quotes && a->text[i] == '\\')
+            i++;
+        else if (!in_quotes && strchr("()<>[]:;,\\ \t", a->text[i]) != NULL)
+            return true;
+    }
+    return false;
+}
+
 static void add_lower(struct buf *out, const char *s, size_t len)
 {
     size_t from = out->len;

@@ -14,8 +14,9 @@
 #include <stddef.h>
 
 #define ADDRESS_MAX 1024 /* bytes of a parsed address; anything longer is a parse error */
-#define ADDRESS_TAGGED_MAX                                                                         \
-    254 /* bytes of an address with suffix (RFC 5321 4.5.3.1.3, without <>) */
+/* Bytes of an address with suffix. RFC 5321 4.5.3.1.3 would allow 254, but Sendmail counts the <>,
+ * and drops a longer one that a milter adds. */
+#define ADDRESS_TAGGED_MAX 253
 #define ADDRESS_DOMAIN_MAX 255 /* bytes of its domain (RFC 5321 4.5.3.1.2) */
 
 struct address {
@@ -43,6 +44,13 @@ enum address_flags {
  */
 int address_parse(const char *path, size_t len, unsigned flags, struct address *out,
                   struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Does the local part hold, outside quotes, what belongs inside ( ()<>[]:;,\ and blanks)? MTAs read
+ * such addresses in different ways (comments, lists), so that it is not certain which recipient of
+ * theirs it is.
+ */
+bool address_is_ambiguous(const struct address *a) __attribute__((nonnull));
 
 /*
  * Append the form in which tables are searched: ASCII letters in lower case, and quotes removed

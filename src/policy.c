@@ -372,6 +372,16 @@ int policy_tagged(const struct policy *p, const struct policy_decision *d,
     return address_tag(&a, d->filter->name, "filter", p->config->tag_domain, out, err);
 }
 
+int policy_tagged_back(const struct policy *p, const struct policy_decision *d, struct buf *out)
+{
+    struct address a;
+    struct err ignored;
+
+    if (address_parse(d->final, strlen(d->final), ADDRESS_LENIENT, &a, &ignored) != 0)
+        return -1;
+    return address_tag(&a, "rewritten", "back", p->config->tag_domain, out, &ignored);
+}
+
 /*
  * Can the address carry the tags that it needs? With filter_method = "header" a filter needs no tag
  * as long as all recipients agree, which is not known yet: policy_plan() refuses the message in the
@@ -405,7 +415,8 @@ static void decide_by_tables(struct deciding *d)
             out->reply = reply_tempfail;
         return;
     }
-    if (!can_carry_tags(d->p, out))
+    bool changes = out->is_rewritten || out->filter != NULL || out->copy_count > 0;
+    if (changes && (address_is_ambiguous(&d->address) || !can_carry_tags(d->p, out)))
         out->reply = reply_cannot_tag;
 }
 
@@ -465,4 +476,14 @@ struct policy_reply policy_admit(const struct policy *p, const struct policy_dec
         count > 0 && accepted[0].filter != next->filter)
         return reply_mixed;
     return (struct policy_reply){0, "", ""};
+}
+
+struct policy_reply policy_admit_back(const struct policy *p, const struct policy_decision *next)
+{
+    struct buf tagged = {0};
+    bool ok =
+        !next->is_rewritten || next->filter != NULL || policy_tagged_back(p, next, &tagged) == 0;
+
+    buf_clear(&tagged);
+    return ok ? (struct policy_reply){0, "", ""} : reply_cannot_tag;
 }

@@ -95,16 +95,34 @@ struct policy_add {
 struct policy_plan {
     struct policy_add *adds;
     size_t add_count;
-    const char **deletes; /* exact strings of RCPT TO, borrowed from the decisions */
+    const char **deletes; /* sorted: exact strings of RCPT TO, and addresses where these differ;
+                             borrowed from the decisions */
     size_t delete_count;
     const char *header_name; /* NULL: no header is added; borrowed from the configuration */
     const char *header_value;
     struct policy_reply reply; /* code != 0: refuse the message with it, change nothing */
 };
 
+/* How a recipient enters the envelope that is rewritten, but goes through no filter. */
+enum policy_rewritten {
+    POLICY_REWRITTEN_PLAIN, /* by its new address */
+    /*
+     * With the suffix ".rewritten.back.TAG_DOMAIN", by which the MTA sends it to itself. For
+     * Sendmail: it drops an added recipient for which it has an error without a word; but what is
+     * below the tag domain always has a route, and then the error comes as an answer to RCPT.
+     */
+    POLICY_REWRITTEN_BACK,
+};
+
+/* With POLICY_REWRITTEN_BACK: may `next` join the recipients? 550 5.1.3 if its new address cannot
+ * carry the suffix. */
+struct policy_reply policy_admit_back(const struct policy *p, const struct policy_decision *next)
+    __attribute__((nonnull));
+
 /* Compute the changes for the accepted recipients. Decisions with a failure are left alone. */
 void policy_plan(const struct policy *p, const struct policy_decision *decisions, size_t count,
-                 struct policy_plan *out) __attribute__((nonnull(1, 4)));
+                 enum policy_rewritten rewritten, struct policy_plan *out)
+    __attribute__((nonnull(1, 5)));
 void policy_plan_clear(struct policy_plan *plan) __attribute__((nonnull));
 
 /* Append the log line of one recipient behind its queue id: "to=<a@b>, canonical=<c@d>,

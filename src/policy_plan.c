@@ -95,6 +95,7 @@ static void set_clear(struct address_set *set)
 struct planning {
     const struct policy *p;
     bool use_tags;
+    enum policy_rewritten rewritten;
     struct policy_plan *plan;
     struct address_set originals; /* recipients that the client gave */
     struct address_set ends;      /* addresses without tag at which a recipient ends */
@@ -133,7 +134,7 @@ static void add(struct planning *g, const char *address, const struct policy_dec
     struct err ignored;
     struct buf words = {0};
 
-    if (set_has(&g->originals, address) || !set_add(&g->added, address))
+    if (!set_add(&g->added, address))
         return;
     if (address_parse(d->original, strlen(d->original), ADDRESS_LENIENT, &original, &ignored) == 0)
         dsn_words(&d->dsn, notify, &original, &words);
@@ -157,19 +158,46 @@ static int add_tagged(struct planning *g, const struct policy_decision *d,
     return rc;
 }
 
+static int add_rewritten(struct planning *g, const struct policy_decision *d)
+{
+    struct buf tagged = {0};
+    int rc = 0;
+
+    if (set_has(&g->originals, d->final))
+        return 0;
+    if (g->rewritten == POLICY_REWRITTEN_PLAIN)
+        add(g, d->final, d, d->dsn.notify);
+    else if ((rc = policy_tagged_back(g->p, d, &tagged)) == 0)
+        add(g, buf_str(&tagged), d, d->dsn.notify);
+    else
+        g->plan->reply = reply_cannot_tag;
+    buf_clear(&tagged);
+    return rc;
+}
+
 static int plan_recipient(struct planning *g, const struct policy_decision *d)
 {
     if (is_tagged(g, d)) {
         if (add_tagged(g, d, NULL, d->dsn.notify) != 0)
             return -1;
-    } else if (d->is_rewritten) {
-        add(g, d->final, d, d->dsn.notify);
+    } else if (d->is_rewritten && add_rewritten(g, d) != 0) {
+        return -1;
     }
     for (size_t i = 0; i < d->copy_count; i++) {
         if (add_tagged(g, d, d->copies[i], "NEVER") != 0)
             return -1;
     }
     return 0;
+}
+
+/* Is the path just the address? Postfix drops source routes from what it queues, so that a path
+ * with a route deletes nothing there, and the recipient would get the mail unfiltered as well. */
+static bool is_plain_path(const struct policy_decision *d)
+{
+    size_t len = strlen(d->original);
+
+    return *d->rcpt == '<' ? strncmp(d->rcpt + 1, d->original, len) == 0 && d->rcpt[len + 1] == '>'
+                           : strcmp(d->rcpt, d->original) == 0;
 }
 
 /*
@@ -180,12 +208,15 @@ static void plan_deletes(struct planning *g, const struct policy_decision *decis
 {
     struct policy_plan *plan = g->plan;
 
-    plan->deletes = mem_zalloc(count * sizeof *plan->deletes);
+    plan->deletes = mem_zalloc(2 * count * sizeof *plan->deletes);
     for (size_t i = 0; i < count; i++) {
         const struct policy_decision *d = &decisions[i];
         if (takes_part(d) && (is_tagged(g, d) || d->is_rewritten) &&
-            !set_has(&g->ends, d->original))
+            !set_has(&g->ends, d->original)) {
             plan->deletes[plan->delete_count++] = d->rcpt;
+            if (!is_plain_path(d))
+                plan->deletes[plan->delete_count++] = d->original;
+        }
     }
 }
 
@@ -208,9 +239,9 @@ static void drop_double_deletes(struct policy_plan *plan)
 }
 
 void policy_plan(const struct policy *p, const struct policy_decision *decisions, size_t count,
-                 struct policy_plan *out)
+                 enum policy_rewritten rewritten, struct policy_plan *out)
 {
-    struct planning g = {.p = p, .plan = out, .use_tags = true};
+    struct planning g = {.p = p, .plan = out, .use_tags = true, .rewritten = rewritten};
     const struct config_milter *m = &p->config->milter;
 
     memset(out, 0, sizeof *out);

@@ -18,4 +18,8 @@ int policy_tagged(const struct policy *p, const struct policy_decision *d,
                   const struct config_destination *copy, struct buf *out, struct err *err)
     __attribute__((warn_unused_result));
 
+/* Append the address by which a rewritten recipient goes back to the MTA. */
+int policy_tagged_back(const struct policy *p, const struct policy_decision *d, struct buf *out)
+    __attribute__((warn_unused_result));
+
 #endif

@@ -43,7 +43,8 @@ static void print_plan(const struct policy_plan *plan, struct buf *out)
 }
 
 /* rcpts: one a line, "PATH [WORD...]" */
-static void run(const char *milter, const char *rcpts, struct buf *out)
+static void run_as(enum policy_rewritten rewritten, const char *milter, const char *rcpts,
+                   struct buf *out)
 {
     struct err err = {""};
     struct snapshot *s = load(milter, &err);
@@ -66,6 +67,8 @@ static void run(const char *milter, const char *rcpts, struct buf *out)
         struct policy_reply reply = decisions[count].reply;
         if (reply.code == 0)
             reply = policy_admit(s->policy, decisions, count, &decisions[count]);
+        if (reply.code == 0 && rewritten == POLICY_REWRITTEN_BACK)
+            reply = policy_admit_back(s->policy, &decisions[count]);
         if (reply.code == 0) {
             count++;
             continue;
@@ -74,13 +77,18 @@ static void run(const char *milter, const char *rcpts, struct buf *out)
         policy_decision_clear(&decisions[count]);
     }
     struct policy_plan plan;
-    policy_plan(s->policy, decisions, count, &plan);
+    policy_plan(s->policy, decisions, count, rewritten, &plan);
     print_plan(&plan, out);
     policy_plan_clear(&plan);
     for (size_t i = 0; i < count; i++)
         policy_decision_clear(&decisions[i]);
     table_scratch_free(scratch);
     snapshot_unref(s);
+}
+
+static void run(const char *milter, const char *rcpts, struct buf *out)
+{
+    run_as(POLICY_REWRITTEN_PLAIN, milter, rcpts, out);
 }
 
 #define ARTICLE                                                                                    \
@@ -131,6 +139,19 @@ static const struct {
      "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n-<a@x.test>\n"},
     {"the same but for the case", "filter_maps = { \"static:primary\" }", "<a@x.test>\n<A@X.test>",
      "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n-<A@X.test>\n-<a@x.test>\n"},
+    {"a source route: deleted as it came, and without", "filter_maps = { \"static:primary\" }",
+     "<@r.test,@s.test:a@x.test>\nb@x.test\n<c@x.test.>",
+     "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n"
+     "+b@x.test.primary.filter.split.invalid ORCPT=rfc822;b@x.test\n"
+     "+c@x.test.primary.filter.split.invalid ORCPT=rfc822;c@x.test\n"
+     "-<@r.test,@s.test:a@x.test>\n-<c@x.test.>\n-a@x.test\n-b@x.test\n-c@x.test\n"},
+    {"what MTAs read in different ways", ARTICLE "copy_maps = { \"inline:{ c.test=archive }\" }",
+     "<a(b)@x.test>\n<a:b@x.test>\n<a,b@c.test>\n<a\\b@x.test>\n<\"a,b\"@x.test>",
+     "<a(b)@x.test> 550 5.1.3\n<a:b@x.test> 550 5.1.3\n<a,b@c.test> 550 5.1.3\n"
+     "<a\\b@x.test> 550 5.1.3\n"
+     "+\"a,b\"@x.test.primary.filter.split.invalid ORCPT=rfc822;\"a,b\"@x.test\n"
+     "-<\"a,b\"@x.test>\n"},
+    {"and what nobody touches", "", "<a(b)@x.test>\n<a,b@c.test>", ""},
     {"tag domain is closed", "", "<a@x.test.primary.filter.split.invalid>\n<a@Split.Invalid>",
      "<a@x.test.primary.filter.split.invalid> 550 5.7.1\n<a@Split.Invalid> 550 5.7.1\n"},
     {"cannot carry a tag", "filter_maps = { \"static:primary\" }",
@@ -190,6 +211,26 @@ START_TEST(plans)
     else
         ck_assert_msg(strcmp(buf_str(&out), expected) == 0, "%s: got\n%s", cases[_i].name,
                       buf_str(&out));
+    buf_clear(&out);
+}
+END_TEST
+
+/* For Sendmail: nothing is added but below the tag domain. */
+START_TEST(rewritten_goes_back)
+{
+    struct buf out = {0};
+
+    run_as(POLICY_REWRITTEN_BACK,
+           "canonical_maps = { \"inline:{ a@x.test=c@z.test, b@x.test=c@[192.0.2.1], "
+           "e@x.test=f@x.test, "
+           "g@x.test=h@z.test }\" }\nfilter_maps = { \"inline:{ g@x.test=primary }\" }",
+           "<a@x.test> NOTIFY=NEVER\n<b@x.test>\n<d@x.test>\n<e@x.test>\n<f@x.test>\n<g@x.test>",
+           &out);
+    ck_assert_str_eq(buf_str(&out),
+                     "<b@x.test> 550 5.1.3\n"
+                     "+c@z.test.rewritten.back.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"
+                     "+h@z.test.primary.filter.split.invalid ORCPT=rfc822;g@x.test\n"
+                     "-<a@x.test>\n-<e@x.test>\n-<g@x.test>\n");
     buf_clear(&out);
 }
 END_TEST
@@ -273,6 +314,7 @@ int main(void)
     TCase *tests = tcase_create("policy");
 
     tcase_add_loop_test(tests, plans, 0, UNIT_COUNT(cases));
+    tcase_add_test(tests, rewritten_goes_back);
     tcase_add_loop_test(tests, refused_at_start, 0, UNIT_COUNT(bad_cases));
     tcase_add_test(tests, failure_while_running);
     tcase_add_test(tests, log_line_and_reasons);

@@ -34,9 +34,14 @@ dnl pass unfiltered. The tables are local and fast: what takes longer than these
 define(`SPLIT_MILTER',
 `INPUT_MAIL_FILTER(`splitmilter', `S=$1, F=T, ifelse(`$2', `', `T=C:10s;S:10s;R:30s;E:2m', `$2')')')
 
-dnl SPLIT_REINJECT(port [, address]): a listener that asks no milter.
+dnl SPLIT_REINJECT(port [, address]): a listener that asks no milter. The filters give mail back there, and so does Sendmail itself:
+dnl splitmilter has a recipient that it only rewrites sent there (.rewritten.back), because Sendmail would drop the new address without
+dnl a word if it had an error for it. So it gets a proper answer.
 define(`SPLIT_REINJECT',
-`DAEMON_OPTIONS(`Name=split-in, Family=inet, Addr=ifelse(`$2', `', `127.0.0.1', `$2'), Port=$1, InputMailFilters=')')
+`define(`_SPLIT_BACK', ifelse(`$2', `', `127.0.0.1', `$2'))dnl
+DAEMON_OPTIONS(`Name=split-in, Family=inet, Addr='_SPLIT_BACK`, Port=$1, InputMailFilters=')dnl
+PUSHDIVERT(6)D{SplitBack}[_SPLIT_BACK]
+POPDIVERT`'_SPLIT_MAILER(`splitback', `muXa8k', `SplitFilter', _SPLIT_WHERE(`$1'))')
 
 dnl _SPLIT_MAILER(name, flags, recipient rewriting, A= text, more). Neither headers nor senders are masqueraded, and nothing is added
 dnl to the message: filters and backups see what came in. k: a filter on this host may greet with this host's name. L=0: long lines stay.
@@ -66,7 +71,8 @@ divert(-1)
 dnl Suffixes that are not in the mailertable wait in the queue until they are, instead of bouncing: nothing listens there.
 define(`_LOCAL_RULES_', 1)
 divert(1)
-# splitmilter: no route in the mailertable
+# splitmilter: rewritten recipients; then what has no route in the mailertable
+R$* < @ $+ . rewritten . back . SPLIT_TAG_DOMAIN . > $*	$#splitback $@ ${SplitBack} $: $1 < @ $2 . rewritten . back . SPLIT_TAG_DOMAIN . > $3
 R$* < @ $+ . SPLIT_TAG_DOMAIN . > $*	$#splitnoroute $@ [127.0.0.2] $: $1 < @ $2 . SPLIT_TAG_DOMAIN . > $3
 divert(-1)
 _SPLIT_MAILER(`splitnoroute', `muXa8k', `MasqSMTP', `TCP DOL(h) 1')
@@ -78,6 +84,7 @@ divert(9)
 SSplitFilter
 R$+			$: $>MasqSMTP $1
 R$* < @ $+ . $- . filter . SPLIT_TAG_DOMAIN . > $*	$@ $1 < @ $2 . > $4
+R$* < @ $+ . rewritten . back . SPLIT_TAG_DOMAIN . > $*	$@ $1 < @ $2 . > $3
 
 #
 #  splitmilter: no client may address the tag domain, on any port. What splitmilter adds does not pass here.

@@ -50,7 +50,7 @@ static void decide(struct explanation *x, const struct policy *policy, char **re
         if (d->reply.code == 0)
             x->accepted[x->accepted_count++] = *d;
     }
-    policy_plan(policy, x->accepted, x->accepted_count, &x->plan);
+    policy_plan(policy, x->accepted, x->accepted_count, POLICY_REWRITTEN_PLAIN, &x->plan);
     table_scratch_free(scratch);
 }
 
