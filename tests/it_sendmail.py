@@ -209,18 +209,29 @@ def test_header_method_is_refused(t):
 
 
 def test_one_mailbox_in_two_domains(t):
-    """Local domains share their users: to Sendmail these two are one. Deleting one would lose the other."""
+    """Local domains share their users: to Sendmail these two are one. Deleting one must not lose the other."""
+    for number, recipients in enumerate((["team@one.test", "team@two.test"], ["team@two.test", "team@one.test"])):
+        t.send(recipients, message(f"team {number}"))
+        t.settle()
+        found = by_subject(t.mailbox.accepted, f"team {number}")
+        assert all(txn.addrs == ["team@example.net"] for txn in found), found
+        assert sorted(txn.headers("X-Filtered-By") for txn in found) == [[], ["secondary"]], found
+
+
+def test_refused_recipient_takes_none_with_it(t):
+    """Sendmail removes an accepted recipient when a milter refuses another one that is the same to it."""
     with rig.SmtpClient(t.front.address) as c:
-        for first, second in (("team@one.test", "team@two.test"), ("team@two.test", "team@one.test")):
+        for first, second in (("emil@example.com", "emil@example.com.."), ("team@two.test", "te(am@x.test)am@two.test")):
             assert c.mail("s@sender.test").code == 250
-            assert c.rcpt(first).code == 250
+            assert c.rcpt(first, "NOTIFY=FAILURE").code == 250
             reply = c.rcpt(second)
-            assert reply.code == 452 and reply.lines[0].startswith("4.5.3"), reply
-            assert c.rcpt(first).code == 250
-            assert c.data(message(f"first {first}")).code == 250
+            assert reply.code == 550, reply
+            assert c.data(message(f"kept {first}")).code == 250
     t.settle()
-    assert delivered(t, "first team@one.test") == {"team@example.net": ["secondary"]}
-    assert delivered(t, "first team@two.test") == {"team@example.net": []}
+    assert delivered(t, "kept emil@example.com") == {"emil@example.com": []}
+    assert delivered(t, "kept team@two.test") == {"team@example.net": []}
+    (rcpt,) = [x for txn in by_subject(t.mailbox.accepted, "kept emil@example.com") for x in txn.rcpts]
+    assert "NOTIFY=FAILURE" in rcpt.params, rcpt
 
 
 def test_many_recipients(t):

@@ -23,6 +23,7 @@ INTEGRATION_TESTS = \
 	%D%/it_samples.py \
 	%D%/it_spool_crash.py \
 	%D%/it_spool_full.py \
+	%D%/it_recipients.py \
 	%D%/it_sendmail.py \
 	%D%/it_split.py \
 	%D%/it_splitctl.py \
@@ -38,6 +39,7 @@ EXTRA_DIST += \
 	%D%/rig/base.py \
 	%D%/rig/client.py \
 	%D%/rig/daemons.py \
+	%D%/rig/envelopes.py \
 	%D%/rig/guardian.py \
 	%D%/rig/milter.py \
 	%D%/rig/postfix.py \
