@@ -8,7 +8,8 @@
  *     word     = keyword [ "=" *( any but SP ) ]
  *     keyword  = ( ALPHA / DIGIT ) *( ALPHA / DIGIT / "-" )
  *
- * Every other verb takes the rest as it is. No control characters anywhere.
+ * Every other verb takes the rest as it is. No control characters anywhere; in MAIL they become
+ * "?", since MTAs accept a sender that has some, and its messages must not be refused for that.
  */
 #include "smtp_command.h"
 
@@ -141,6 +142,20 @@ static int parse_rest(const struct verb *v, char *rest, struct smtp_command *out
     return -1;
 }
 
+/* False if there are none. */
+static bool replace_controls(char *text, size_t len)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < ' ' || text[i] == '\x7f') {
+            text[i] = '?';
+            found = true;
+        }
+    }
+    return found;
+}
+
 int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, struct err *err)
 {
     out->verb = SMTP_UNKNOWN;
@@ -154,15 +169,14 @@ int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, s
     }
     while (len > 0 && line[len - 1] == ' ')
         len--;
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)line[i] < ' ' || line[i] == '\x7f') {
-            err_set(err, "control character in a command");
-            return -1;
-        }
-    }
     /* The empty strings above stay empty: they get a place of their own behind the line. */
     memcpy(out->text, line, len);
     out->text[len] = '\0';
+    if (replace_controls(out->text, len) && strncasecmp(out->text, "MAIL ", 5) != 0) {
+        out->text[0] = '\0';
+        err_set(err, "control character in a command");
+        return -1;
+    }
     out->argument = out->path = out->text + len;
 
     char *rest = out->text + strcspn(out->text, " ");

@@ -26,6 +26,7 @@ INTEGRATION_TESTS = \
 	%D%/it_recipients.py \
 	%D%/it_sendmail.py \
 	%D%/it_split.py \
+	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
 	%D%/it_relay_in.py
 TESTS += $(INTEGRATION_TESTS)

@@ -67,6 +67,7 @@ static const struct {
     {"XFORWARD", SMTP_XFORWARD, "!syntax: XFORWARD attribute=value..."},
     {"NOOP a\tb", SMTP_UNKNOWN, "!control character in a command"},
     {"NOOP a\rb", SMTP_UNKNOWN, "!control character in a command"},
+    {"MAIL FROM:<\"a\x01\x7f\"@b> X=\t", SMTP_MAIL, "|<\"a??\"@b>|X=?"},
     {"NOOP \x7f", SMTP_UNKNOWN, "!control character in a command"},
 };
 

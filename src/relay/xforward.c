@@ -4,6 +4,7 @@
 #include "../smtp_command.h"
 #include "../xtext.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -12,6 +13,7 @@
 /* Decode into out; unknown values become "". */
 static int decode(const char *value, char *out, size_t size, struct err *err)
 {
+    struct buf quoted = {0};
     struct buf decoded = {0};
     int status = -1;
 
@@ -19,16 +21,23 @@ static int decode(const char *value, char *out, size_t size, struct err *err)
         out[0] = '\0';
         return 0;
     }
-    if (xtext_decode(value, strlen(value), &decoded) != 0 ||
+    for (const char *p = value; *p != '\0'; p++) {
+        if (*p == '=') /* no xtext, but Postfix sends it as it is */
+            buf_adds(&quoted, "+3D");
+        else
+            buf_addc(&quoted, *p);
+    }
+    if (xtext_decode(buf_str(&quoted), quoted.len, &decoded) != 0 ||
         memchr(buf_str(&decoded), '\0', decoded.len) != NULL) {
         err_set(err, "malformed attribute value");
-    } else if (decoded.len >= size) {
-        err_set(err, "attribute value is too long");
     } else {
-        memcpy(out, buf_str(&decoded), decoded.len + 1);
+        /* HELO may be longer, for the MTA's client chose it. A 501 would take the queue id away,
+         * which comes in the same command. */
+        snprintf(out, size, "%s", buf_str(&decoded));
         log_sanitize(out);
         status = 0;
     }
+    buf_clear(&quoted);
     buf_clear(&decoded);
     return status;
 }
