@@ -7,8 +7,10 @@
 
 #include <libmilter/mfapi.h>
 
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* What else is to be known about a recipient of a Sendmail. */
 struct mark {
@@ -20,6 +22,8 @@ struct mark {
 struct conn {
     struct snapshot *snapshot;
     struct table_scratch *scratch;
+    struct sockaddr_storage client; /* family 0: not known */
+    struct policy_message message;
     struct policy_decision *decisions; /* of the recipients that were accepted */
     struct mark *marks;                /* one for each decision */
     size_t count, size;
@@ -34,6 +38,7 @@ static void conn_forget_message(struct conn *c)
 {
     for (size_t i = 0; i < c->count; i++)
         policy_decision_clear(&c->decisions[i]);
+    policy_message_clear(&c->message);
     free(c->decisions);
     free(c->marks);
     c->decisions = NULL;
@@ -75,12 +80,28 @@ static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
     return reply->code >= 500 ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 }
 
+/* Asked for only with bypass_clients. */
+static sfsistat on_connect(SMFICTX *ctx, char *name, _SOCK_ADDR *address)
+{
+    struct conn *c = conn_of(ctx);
+    const struct sockaddr *sa = (const struct sockaddr *)address;
+
+    (void)name;
+    if (sa != NULL && sa->sa_family == AF_INET)
+        memcpy(&c->client, sa, sizeof(struct sockaddr_in));
+    else if (sa != NULL && sa->sa_family == AF_INET6)
+        memcpy(&c->client, sa, sizeof(struct sockaddr_in6));
+    return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
+}
+
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
     struct conn *c = conn_of(ctx);
 
-    (void)argv;
     conn_forget_message(c);
+    policy_begin(c->snapshot->policy, c->scratch, argv[0],
+                 c->client.ss_family == 0 ? NULL : (const struct sockaddr *)&c->client,
+                 &c->message);
     c->is_sendmail = mta_is_sendmail(ctx);
     return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
 }
@@ -145,7 +166,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
         return refuse_recipient(ctx, c, resolved, &too_many);
     if (!can_filter(ctx, c))
         return refuse_recipient(ctx, c, resolved, &bad_setup);
-    policy_decide(c->snapshot->policy, c->scratch, argv[0], argv + 1, &d);
+    policy_decide(c->snapshot->policy, c->scratch, &c->message, argv[0], argv + 1, &d);
     struct policy_reply reply = d.reply;
     if (reply.code == 0)
         reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
@@ -351,8 +372,12 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
         log_error("the MTA does not let a milter add and delete recipients with ESMTP parameters");
         return SMFIS_REJECT;
     }
+    struct snapshot *s = snapshot_slot_get(snapshots);
+    if (s->config->milter.bypass_client_count > 0)
+        unwanted &= ~(unsigned long)SMFIP_NOCONNECT;
+    snapshot_unref(s);
     if (!is_inet)
-        unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL;
+        unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL | SMFIP_NR_CONN;
     mta_ask(ctx, f0);
     *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS);
     *pf1 = f1 & unwanted;
@@ -366,6 +391,7 @@ int callbacks_register(struct snapshot_slot *slot, struct err *err)
         .xxfi_name = "splitmilter",
         .xxfi_version = SMFI_VERSION,
         .xxfi_flags = needed_actions | SMFIF_ADDHDRS,
+        .xxfi_connect = on_connect,
         .xxfi_envfrom = on_mail,
         .xxfi_envrcpt = on_rcpt,
         .xxfi_data = on_data,

@@ -20,6 +20,9 @@ static void milter_clear(struct config_milter *m)
     strings_clear(&m->canonical_maps);
     strings_clear(&m->filter_maps);
     strings_clear(&m->copy_maps);
+    strings_clear(&m->sender_filter_maps);
+    strings_clear(&m->sender_copy_maps);
+    free(m->bypass_clients);
     strings_clear(&m->canonical_classes);
     free(m->filter_header);
 }

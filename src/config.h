@@ -41,6 +41,9 @@ struct config_milter {
     char *pid_file; /* locked while splitmilter runs; default: the unix socket's path + ".pid", ""
                        with inet */
     struct config_strings canonical_maps, filter_maps, copy_maps; /* table specifications */
+    struct config_strings sender_filter_maps, sender_copy_maps;
+    struct endpoint_network *bypass_clients;
+    size_t bypass_client_count;
     struct config_strings canonical_classes;
     enum config_filter_method filter_method;
     enum config_mixed_filters mixed_filters;

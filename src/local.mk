@@ -19,6 +19,7 @@ libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
 libsplit_a_SOURCES += %D%/mem.c %D%/mem.h
 libsplit_a_SOURCES += %D%/policy.c %D%/policy.h
 libsplit_a_SOURCES += %D%/policy_choice.c %D%/policy_choice.h
+libsplit_a_SOURCES += %D%/policy_open.c
 libsplit_a_SOURCES += %D%/policy_plan.c %D%/policy_private.h
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
 libsplit_a_SOURCES += %D%/smtp_command.c %D%/smtp_command.h

@@ -206,6 +206,18 @@ enum table_result lookup_transport(const struct lookup_list *list, struct table_
     return r;
 }
 
+enum table_result lookup_sender(const struct lookup_list *list, struct table_scratch *s,
+                                const struct address *a, const char *delimiter,
+                                struct table_match *m, struct err *err)
+{
+    struct search q = {list, s, true, m, err};
+
+    if (a->text[0] != '\0')
+        return lookup_transport(list, s, a, delimiter, m, err);
+    enum table_result r = ask(&q, "<>");
+    return r == TABLE_NOT_FOUND ? ask(&q, "*") : r;
+}
+
 /* How a canonical result came about: which key was found. */
 enum canonical_key { KEY_FULL, KEY_BARE, KEY_DOMAIN };
 

@@ -33,6 +33,12 @@ enum table_result lookup_transport(const struct lookup_list *list, struct table_
                                    struct table_match *m, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The same for the sender of a message; the null sender is searched as "<>", then "*". */
+enum table_result lookup_sender(const struct lookup_list *list, struct table_scratch *s,
+                                const struct address *a, const char *delimiter,
+                                struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /*
  * As canonical(5): user+ext@domain, user@domain (the extension is carried over), @domain (a result
  * "@other" keeps the local part as the client sent it). The result is looked up again, until

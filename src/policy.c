@@ -6,7 +6,6 @@
 #include "policy_private.h"
 
 #include <assert.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -23,219 +22,6 @@ static const struct policy_reply reply_tempfail = {
 static const struct policy_reply reply_mixed = {
     451, "4.5.3", "Recipient goes through another content filter, send it separately"};
 
-/* One declared filter or destination of a look-up result; which of them is up to the kind of map.
- */
-static const struct config_filter *find_filter(const struct config *c, const char *name)
-{
-    const struct config_filter *f = config_find_filter(c, name);
-
-    return f != NULL ? f : config_find_nexthop(c, name);
-}
-
-/*
- * Take a filter_maps result apart. A nexthop may itself hold commas or spaces, so the whole text is
- * tried first. *whole_out: then the filter, and `choices` is empty; NULL otherwise.
- */
-static int parse_filters(const struct config *config, const char *value,
-                         const struct config_filter **whole_out, struct policy_choices *choices,
-                         struct err *err)
-{
-    choices->count = 0;
-    *whole_out = find_filter(config, value);
-    if (*whole_out != NULL)
-        return 0;
-    if (policy_choices_parse(value, choices, err) != 0)
-        return -1;
-    for (size_t i = 0; i < choices->count; i++) {
-        const char *name = choices->items[i].name;
-        if (strcasecmp(name, "none") != 0 && find_filter(config, name) == NULL) {
-            err_set(err, "\"%s\" is neither a declared filter, nor the nexthop of one, nor none",
-                    name);
-            policy_choices_clear(choices);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-static int parse_copies(const struct config *config, const char *value,
-                        struct policy_choices *choices, struct err *err)
-{
-    if (policy_choices_parse(value, choices, err) != 0)
-        return -1;
-    for (size_t i = 0; i < choices->count; i++) {
-        const char *name = choices->items[i].name;
-        if (config_find_destination(config, name) == NULL) {
-            err_set(err, "\"%s\" is not a declared destination", name);
-            policy_choices_clear(choices);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-struct check_context {
-    const struct policy *policy;
-    const struct table *table;
-    struct err *err;
-};
-
-/* `reason` is in ctx->err: put the place in the table before it. */
-static int bad_value(const struct check_context *ctx, const char *key, unsigned line)
-{
-    const char *path = table_path(ctx->table);
-
-    if (path != NULL && line > 0)
-        err_wrap(ctx->err, "%s:%u: result of \"%s\"", path, line, key);
-    else
-        err_wrap(ctx->err, "%s: %s: result of \"%s\"", ctx->policy->config->path,
-                 table_spec(ctx->table), key);
-    return -1;
-}
-
-static int check_filter(const char *key, const char *value, unsigned line, void *arg)
-{
-    struct check_context *ctx = arg;
-    const struct config_filter *whole;
-    struct policy_choices choices;
-
-    if (parse_filters(ctx->policy->config, value, &whole, &choices, ctx->err) != 0)
-        return bad_value(ctx, key, line);
-    policy_choices_clear(&choices);
-    return 0;
-}
-
-static int check_copies(const char *key, const char *value, unsigned line, void *arg)
-{
-    struct check_context *ctx = arg;
-    struct policy_choices choices;
-
-    if (parse_copies(ctx->policy->config, value, &choices, ctx->err) != 0)
-        return bad_value(ctx, key, line);
-    policy_choices_clear(&choices);
-    return 0;
-}
-
-static int check_canonical(const char *key, const char *value, unsigned line, void *arg)
-{
-    struct check_context *ctx = arg;
-    struct address parsed;
-    char *with_local = *value == '@' ? mem_printf("user%s", value) : mem_strdup(value);
-    int rc = address_parse(with_local, strlen(with_local), ADDRESS_LENIENT, &parsed, ctx->err);
-
-    free(with_local);
-    if (rc == 0 && parsed.text[parsed.domain_at] == '\0') {
-        err_set(ctx->err, "\"%s\" has no domain", value);
-        rc = -1;
-    }
-    return rc == 0 ? 0 : bad_value(ctx, key, line);
-}
-
-static const struct {
-    const char *option;
-    size_t specs; /* offset of the struct config_strings in struct config_milter */
-    int (*check)(const char *key, const char *value, unsigned line, void *arg);
-} maps[POLICY_MAP_COUNT] = {
-    [POLICY_CANONICAL] = {"canonical_maps", offsetof(struct config_milter, canonical_maps),
-                          check_canonical},
-    [POLICY_FILTERS] = {"filter_maps", offsetof(struct config_milter, filter_maps), check_filter},
-    [POLICY_COPIES] = {"copy_maps", offsetof(struct config_milter, copy_maps), check_copies},
-};
-
-static int check_table(const struct policy *p, enum policy_map map, const struct table *t,
-                       struct err *err)
-{
-    struct check_context ctx = {p, t, err};
-
-    return table_each_value(t, maps[map].check, &ctx) == 0 ? 0 : -1;
-}
-
-static int open_map(const struct policy *p, enum policy_map map, struct lookup_list *list,
-                    struct err *err)
-{
-    const struct config_strings *specs =
-        (const void *)((const char *)&p->config->milter + maps[map].specs);
-
-    if (lookup_open(list, specs->items, specs->count, err) != 0) {
-        err_wrap(err, "%s", maps[map].option);
-        return -1;
-    }
-    for (size_t i = 0; i < list->count; i++)
-        if (check_table(p, map, list->tables[i], err) != 0)
-            return -1;
-    return 0;
-}
-
-struct policy *policy_open(const struct config *config, struct err *err)
-{
-    struct policy *p = mem_zalloc(sizeof *p);
-
-    p->config = config;
-    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
-        if (open_map(p, map, &p->maps[map], err) != 0) {
-            policy_close(p);
-            return NULL;
-        }
-    }
-    return p;
-}
-
-void policy_close(struct policy *p)
-{
-    if (p == NULL)
-        return;
-    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++)
-        lookup_close(&p->maps[map]);
-    free(p);
-}
-
-/* One table of the new policy: opened anew and checked if it comes from this file. */
-static struct table *replace_table(const struct policy *p, enum policy_map map, struct table *t,
-                                   const char *path, struct err *err)
-{
-    const char *own_path = table_path(t);
-
-    if (own_path == NULL || strcmp(own_path, path) != 0)
-        return table_ref(t);
-    struct table *fresh = table_open(table_spec(t), err);
-    if (fresh != NULL && check_table(p, map, fresh, err) != 0) {
-        table_close(fresh);
-        fresh = NULL;
-    }
-    return fresh;
-}
-
-struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
-{
-    struct policy *next = mem_zalloc(sizeof *next);
-
-    next->config = p->config;
-    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
-        const struct lookup_list *from = &p->maps[map];
-        struct lookup_list *to = &next->maps[map];
-        to->tables = mem_zalloc(from->count * sizeof(struct table *));
-        for (; to->count < from->count; to->count++) {
-            struct table *t = replace_table(p, map, from->tables[to->count], path, err);
-            if (t == NULL) {
-                policy_close(next);
-                return NULL;
-            }
-            to->tables[to->count] = t;
-        }
-    }
-    return next;
-}
-
-const struct table *policy_table(const struct policy *p, size_t index)
-{
-    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
-        if (index < p->maps[map].count)
-            return p->maps[map].tables[index];
-        index -= p->maps[map].count;
-    }
-    return NULL;
-}
-
 static void set_reason(struct policy_reason *r, const struct table_match *m)
 {
     const char *path = table_path(m->table);
@@ -245,6 +31,23 @@ static void set_reason(struct policy_reason *r, const struct table_match *m)
     r->value = mem_strdup(buf_str(&m->value));
     r->path = mem_strdup(path == NULL ? "" : path);
     r->line = m->line;
+}
+
+static void copy_reason(struct policy_reason *r, const struct policy_reason *from)
+{
+    r->table = mem_strdup(from->table);
+    r->key = mem_strdup(from->key);
+    r->value = mem_strdup(from->value);
+    r->path = mem_strdup(from->path);
+    r->line = from->line;
+}
+
+static void reason_clear(struct policy_reason *r)
+{
+    free(r->table);
+    free(r->key);
+    free(r->value);
+    free(r->path);
 }
 
 /* An answer that is no answer: say which table gave it, and count it as a failed look-up. */
@@ -263,6 +66,7 @@ static enum table_result bad_answer(const struct table_match *m, struct err *err
 struct deciding {
     const struct policy *p;
     struct table_scratch *scratch;
+    const struct policy_message *message;
     struct address address; /* as the client sent it */
     struct table_match match;
     struct policy_decision *out;
@@ -294,24 +98,35 @@ static unsigned share_of(const struct address *a)
     return share;
 }
 
-static enum table_result decide_filter(struct deciding *d)
+/* What a result of filter_maps or sender_filter_maps says about this recipient. */
+static int apply_filters(struct deciding *d, const char *value)
 {
     const struct config *config = d->p->config;
     struct policy_choices choices;
-    enum table_result r =
-        lookup_transport(&d->p->maps[POLICY_FILTERS], d->scratch, &d->address,
-                         config->recipient_delimiter, &d->match, &d->out->failure);
 
-    if (r != TABLE_FOUND)
-        return r;
-    if (parse_filters(config, buf_str(&d->match.value), &d->out->filter, &choices,
-                      &d->out->failure) != 0)
-        return bad_answer(&d->match, &d->out->failure);
-    set_reason(&d->out->filter_reason, &d->match);
+    if (policy_parse_filters(config, value, &d->out->filter, &choices, &d->out->failure) != 0)
+        return -1;
     int i = policy_choose_one(&choices, choices.count > 0 ? share_of(&d->address) : 0);
     if (i >= 0)
-        d->out->filter = find_filter(config, choices.items[i].name); /* NULL for none */
+        d->out->filter = policy_find_filter(config, choices.items[i].name); /* NULL for none */
     policy_choices_clear(&choices);
+    return 0;
+}
+
+static enum table_result decide_filter(struct deciding *d)
+{
+    if (d->message->filter_value != NULL) { /* it was checked by policy_begin() */
+        copy_reason(&d->out->filter_reason, &d->message->filter_reason);
+        return apply_filters(d, d->message->filter_value) == 0 ? TABLE_FOUND : TABLE_FAILED;
+    }
+    enum table_result r =
+        lookup_transport(&d->p->maps[POLICY_FILTERS], d->scratch, &d->address,
+                         d->p->config->recipient_delimiter, &d->match, &d->out->failure);
+    if (r != TABLE_FOUND)
+        return r;
+    if (apply_filters(d, buf_str(&d->match.value)) != 0)
+        return bad_answer(&d->match, &d->out->failure);
+    set_reason(&d->out->filter_reason, &d->match);
     return TABLE_FOUND;
 }
 
@@ -325,25 +140,38 @@ static void add_copy(struct policy_decision *out, const struct config_destinatio
     out->copies[out->copy_count++] = dest;
 }
 
-static enum table_result decide_copies(struct deciding *d)
+/* What a result of copy_maps or sender_copy_maps says about this recipient. */
+static int apply_copies(struct deciding *d, const char *value)
 {
     const struct config *config = d->p->config;
     struct policy_choices choices;
-    enum table_result r =
-        lookup_transport(&d->p->maps[POLICY_COPIES], d->scratch, &d->address,
-                         config->recipient_delimiter, &d->match, &d->out->failure);
 
-    if (r != TABLE_FOUND)
-        return r;
-    if (parse_copies(config, buf_str(&d->match.value), &choices, &d->out->failure) != 0)
-        return bad_answer(&d->match, &d->out->failure);
-    set_reason(&d->out->copy_reason, &d->match);
+    if (policy_parse_copies(config, value, &choices, &d->out->failure) != 0)
+        return -1;
     unsigned share = choices.count > 0 ? share_of(&d->address) : 0;
     for (size_t i = 0; i < choices.count; i++) {
         if (share < choices.items[i].share)
             add_copy(d->out, config_find_destination(config, choices.items[i].name));
     }
     policy_choices_clear(&choices);
+    return 0;
+}
+
+static enum table_result decide_copies(struct deciding *d)
+{
+    if (d->message->copy_value != NULL) { /* it was checked by policy_begin() */
+        copy_reason(&d->out->sender_copy_reason, &d->message->copy_reason);
+        if (apply_copies(d, d->message->copy_value) != 0)
+            return TABLE_FAILED;
+    }
+    enum table_result r =
+        lookup_transport(&d->p->maps[POLICY_COPIES], d->scratch, &d->address,
+                         d->p->config->recipient_delimiter, &d->match, &d->out->failure);
+    if (r != TABLE_FOUND)
+        return r;
+    if (apply_copies(d, buf_str(&d->match.value)) != 0)
+        return bad_answer(&d->match, &d->out->failure);
+    set_reason(&d->out->copy_reason, &d->match);
     return TABLE_FOUND;
 }
 
@@ -406,8 +234,9 @@ static void decide_by_tables(struct deciding *d)
     struct policy_decision *out = d->out;
 
     table_match_init(&d->match);
-    bool failed = decide_canonical(d) == TABLE_FAILED || decide_filter(d) == TABLE_FAILED ||
-                  decide_copies(d) == TABLE_FAILED;
+    out->failure = d->message->failure;
+    bool failed = out->failure.text[0] != '\0' || decide_canonical(d) == TABLE_FAILED ||
+                  decide_filter(d) == TABLE_FAILED || decide_copies(d) == TABLE_FAILED;
     table_match_clear(&d->match);
     if (failed) {
         undecide(out);
@@ -420,10 +249,11 @@ static void decide_by_tables(struct deciding *d)
         out->reply = reply_cannot_tag;
 }
 
-void policy_decide(const struct policy *p, struct table_scratch *s, const char *rcpt,
-                   char *const *words, struct policy_decision *out)
+void policy_decide(const struct policy *p, struct table_scratch *s,
+                   const struct policy_message *message, const char *rcpt, char *const *words,
+                   struct policy_decision *out)
 {
-    struct deciding d = {.p = p, .scratch = s, .out = out};
+    struct deciding d = {.p = p, .scratch = s, .message = message, .out = out};
     struct err ignored;
     size_t len = strlen(rcpt);
 
@@ -440,18 +270,12 @@ void policy_decide(const struct policy *p, struct table_scratch *s, const char *
     out->final = mem_strdup(out->original);
     if (address_leads_into(rcpt, len, p->config->tag_domain))
         out->reply = reply_tag_domain;
+    else if (message->is_bypassed)
+        return;
     else if (parsed != 0)
         out->reply = reply_bad_address;
     else
         decide_by_tables(&d);
-}
-
-static void reason_clear(struct policy_reason *r)
-{
-    free(r->table);
-    free(r->key);
-    free(r->value);
-    free(r->path);
 }
 
 void policy_decision_clear(struct policy_decision *d)
@@ -464,7 +288,76 @@ void policy_decision_clear(struct policy_decision *d)
     reason_clear(&d->canonical_reason);
     reason_clear(&d->filter_reason);
     reason_clear(&d->copy_reason);
+    reason_clear(&d->sender_copy_reason);
     memset(d, 0, sizeof *d);
+}
+
+/* --- the message ---------------------------------------------------------------------------- */
+
+static bool is_bypassed(const struct config_milter *m, const struct sockaddr *client)
+{
+    for (size_t i = 0; client != NULL && i < m->bypass_client_count; i++)
+        if (endpoint_network_has(&m->bypass_clients[i], client))
+            return true;
+    return false;
+}
+
+/* Ask one of the sender's lists. *value_out: what it found. */
+static enum table_result ask_sender(const struct policy *p, struct table_scratch *s,
+                                    enum policy_map map, const struct address *sender,
+                                    char **value_out, struct policy_reason *reason, struct err *err)
+{
+    const struct config_filter *whole;
+    struct policy_choices choices;
+    struct table_match match;
+
+    table_match_init(&match);
+    enum table_result r =
+        lookup_sender(&p->maps[map], s, sender, p->config->recipient_delimiter, &match, err);
+    if (r == TABLE_FOUND) {
+        const char *value = buf_str(&match.value);
+        int rc = map == POLICY_SENDER_FILTERS
+                     ? policy_parse_filters(p->config, value, &whole, &choices, err)
+                     : policy_parse_copies(p->config, value, &choices, err);
+        if (rc == 0) {
+            policy_choices_clear(&choices);
+            *value_out = mem_strdup(value);
+            set_reason(reason, &match);
+        } else {
+            r = bad_answer(&match, err);
+        }
+    }
+    table_match_clear(&match);
+    return r;
+}
+
+void policy_begin(const struct policy *p, struct table_scratch *s, const char *sender,
+                  const struct sockaddr *client, struct policy_message *out)
+{
+    struct address a;
+    struct err ignored;
+
+    memset(out, 0, sizeof *out);
+    out->is_bypassed = is_bypassed(&p->config->milter, client);
+    if (out->is_bypassed ||
+        p->maps[POLICY_SENDER_FILTERS].count + p->maps[POLICY_SENDER_COPIES].count == 0)
+        return;
+    /* What is no address is in no table. */
+    if (address_parse(sender, strlen(sender), ADDRESS_NULL_OK | ADDRESS_LENIENT, &a, &ignored) != 0)
+        return;
+    if (ask_sender(p, s, POLICY_SENDER_FILTERS, &a, &out->filter_value, &out->filter_reason,
+                   &out->failure) != TABLE_FAILED)
+        (void)ask_sender(p, s, POLICY_SENDER_COPIES, &a, &out->copy_value, &out->copy_reason,
+                         &out->failure);
+}
+
+void policy_message_clear(struct policy_message *m)
+{
+    free(m->filter_value);
+    free(m->copy_value);
+    reason_clear(&m->filter_reason);
+    reason_clear(&m->copy_reason);
+    memset(m, 0, sizeof *m);
 }
 
 struct policy_reply policy_admit(const struct policy *p, const struct policy_decision *accepted,

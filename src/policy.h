@@ -13,6 +13,7 @@
 #include "lookup.h"
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 #define POLICY_RECIPIENTS_MAX 50000 /* per message; further ones get 452 4.5.3 */
 
@@ -50,6 +51,22 @@ struct policy_reason {
     unsigned line;
 };
 
+/* What is decided for all recipients of a message at once. Owned by the caller:
+ * policy_message_clear(); all zero is a message of which nothing is known. */
+struct policy_message {
+    bool is_bypassed;                /* its client is one of bypass_clients */
+    char *filter_value, *copy_value; /* results of the sender's tables, NULL for none; owned */
+    struct policy_reason filter_reason, copy_reason;
+    struct err failure; /* "" or why a table of the sender failed: then so does each recipient */
+};
+
+/* sender: the path of MAIL FROM. client: its address, NULL if that is not known. Always fills *out.
+ */
+void policy_begin(const struct policy *p, struct table_scratch *s, const char *sender,
+                  const struct sockaddr *client, struct policy_message *out)
+    __attribute__((nonnull(1, 2, 3, 5)));
+void policy_message_clear(struct policy_message *m) __attribute__((nonnull));
+
 /* The decision about one recipient. Owned by the caller: policy_decision_clear(). */
 struct policy_decision {
     char *rcpt;     /* RCPT TO exactly as the client sent it, <> included: the string to delete */
@@ -65,16 +82,18 @@ struct policy_decision {
     struct err failure; /* "" or why a table failed (then reply is 451 4.3.0, or the recipient stays
                            unchanged) */
     struct policy_reason canonical_reason, filter_reason, copy_reason;
+    struct policy_reason sender_copy_reason; /* copies that the sender's tables add */
 };
 
 /*
  * Decide about one recipient. rcpt: the path of RCPT TO; words: its ESMTP words (NULL-terminated
- * list, or NULL). Always fills *out. reply is 550 5.7.1  inside the tag domain 550 5.1.3  needs a
- * tag and cannot carry one 451 4.3.0  a table failed and on_failure is tempfail
+ * list, or NULL). message: of policy_begin(), borrowed for the call. Always fills *out. reply is
+ * 550 5.7.1  inside the tag domain 550 5.1.3  needs a tag and cannot carry one 451 4.3.0  a table
+ * failed and on_failure is tempfail
  */
-void policy_decide(const struct policy *p, struct table_scratch *s, const char *rcpt,
-                   char *const *words, struct policy_decision *out)
-    __attribute__((nonnull(1, 2, 3, 5)));
+void policy_decide(const struct policy *p, struct table_scratch *s,
+                   const struct policy_message *message, const char *rcpt, char *const *words,
+                   struct policy_decision *out) __attribute__((nonnull(1, 2, 3, 4, 6)));
 void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));
 
 /*

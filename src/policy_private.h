@@ -4,13 +4,38 @@
 #define SPLIT_POLICY_PRIVATE_H
 
 #include "policy.h"
+#include "policy_choice.h"
 
-enum policy_map { POLICY_CANONICAL, POLICY_FILTERS, POLICY_COPIES, POLICY_MAP_COUNT };
+enum policy_map {
+    POLICY_CANONICAL,
+    POLICY_FILTERS,
+    POLICY_COPIES,
+    POLICY_SENDER_FILTERS,
+    POLICY_SENDER_COPIES,
+    POLICY_MAP_COUNT
+};
 
 struct policy {
     const struct config *config;
     struct lookup_list maps[POLICY_MAP_COUNT];
 };
+
+/* The filter of this name, or with this nexthop, or NULL. */
+const struct config_filter *policy_find_filter(const struct config *c, const char *name);
+
+/*
+ * Take a filter_maps result apart. A nexthop may itself hold commas or spaces, so the whole text is
+ * tried first. *whole_out: then the filter, and `choices` is empty; NULL otherwise. -1: nothing is
+ * to be cleared.
+ */
+int policy_parse_filters(const struct config *config, const char *value,
+                         const struct config_filter **whole_out, struct policy_choices *choices,
+                         struct err *err) __attribute__((warn_unused_result));
+
+/* The same with a copy_maps result. */
+int policy_parse_copies(const struct config *config, const char *value,
+                        struct policy_choices *choices, struct err *err)
+    __attribute__((warn_unused_result));
 
 /* Append the address that carries the decision: for this copy, or for the filter when copy is NULL.
  */

@@ -17,6 +17,7 @@ INTEGRATION_TESTS = \
 	%D%/it_article.py \
 	%D%/it_content.py \
 	%D%/it_milter.py \
+	%D%/it_policy.py \
 	%D%/it_postmap.py \
 	%D%/it_reload.py \
 	%D%/it_rig.py \

@@ -4,7 +4,10 @@
 #include "snapshot.h"
 #include "unit.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,7 +26,8 @@ static struct snapshot *load(const char *milter, struct err *err)
     int fd = mkstemp(path);
 
     ck_assert_int_ge(fd, 0);
-    dprintf(fd, "milter {\n%s\n}\n%s%s", milter, FILTERS, DESTINATIONS);
+    dprintf(fd, "recipient_delimiter = \"+\"\nmilter {\n%s\n}\n%s%s", milter, FILTERS,
+            DESTINATIONS);
     close(fd);
     struct snapshot *s = snapshot_load(path, SNAPSHOT_WITH_TABLES, err);
     unlink(path);
@@ -42,13 +46,32 @@ static void print_plan(const struct policy_plan *plan, struct buf *out)
         buf_addf(out, "reply %d %s\n", plan->reply.code, plan->reply.enhanced);
 }
 
-/* rcpts: one a line, "PATH [WORD...]" */
+static struct sockaddr_in client;
+
+/* "CLIENT ADDRESS" or "MAIL PATH". False: it is a recipient. */
+static bool begin(const struct snapshot *s, struct table_scratch *scratch, char *line,
+                  struct policy_message *message)
+{
+    if (strncmp(line, "CLIENT ", 7) == 0) {
+        client.sin_family = AF_INET;
+        ck_assert_int_eq(inet_pton(AF_INET, line + 7, &client.sin_addr), 1);
+        return true;
+    }
+    if (strncmp(line, "MAIL ", 5) != 0)
+        return false;
+    policy_begin(s->policy, scratch, line + 5,
+                 client.sin_family == 0 ? NULL : (const struct sockaddr *)&client, message);
+    return true;
+}
+
+/* rcpts: one a line, "PATH [WORD...]", behind lines for begin() */
 static void run_as(enum policy_rewritten rewritten, const char *milter, const char *rcpts,
                    struct buf *out)
 {
     struct err err = {""};
     struct snapshot *s = load(milter, &err);
     struct policy_decision decisions[16];
+    struct policy_message message = {0};
     size_t count = 0;
     char copy[2048];
 
@@ -58,12 +81,14 @@ static void run_as(enum policy_rewritten rewritten, const char *milter, const ch
     char *line_state = NULL;
     for (char *line = strtok_r(copy, "\n", &line_state); line != NULL;
          line = strtok_r(NULL, "\n", &line_state)) {
+        if (begin(s, scratch, line, &message))
+            continue;
         char *words[8] = {NULL};
         char *word_state = NULL;
         char *path = strtok_r(line, " ", &word_state);
         for (size_t i = 0; i < 7 && (words[i] = strtok_r(NULL, " ", &word_state)) != NULL; i++)
             ;
-        policy_decide(s->policy, scratch, path, words, &decisions[count]);
+        policy_decide(s->policy, scratch, &message, path, words, &decisions[count]);
         struct policy_reply reply = decisions[count].reply;
         if (reply.code == 0)
             reply = policy_admit(s->policy, decisions, count, &decisions[count]);
@@ -82,6 +107,8 @@ static void run_as(enum policy_rewritten rewritten, const char *milter, const ch
     policy_plan_clear(&plan);
     for (size_t i = 0; i < count; i++)
         policy_decision_clear(&decisions[i]);
+    policy_message_clear(&message);
+    client.sin_family = 0;
     table_scratch_free(scratch);
     snapshot_unref(s);
 }
@@ -96,6 +123,11 @@ static void run(const char *milter, const char *rcpts, struct buf *out)
     "secondmailaddress@otherdomain.com=smtp:secondaryfilter.domain.com:25, "                       \
     "*=smtp:primaryfilter.domain.com:10024 }\" }\n"                                                \
     "canonical_maps = { \"inline:{ firstmailaddress@domain.com=alias123@application.com }\" }\n"
+#define SENDERS                                                                                    \
+    "sender_filter_maps = { \"inline:{ sender.test=secondary, <>=none }\" }\n"                     \
+    "sender_copy_maps = { 'inline:{ boss@sender.test=newmail }', 'inline:{ a@b=archive }' }\n"     \
+    "filter_maps = { \"static:primary\" }\ncopy_maps = { \"inline:{ x.test=archive }\" }\n"
+#define BYPASS "bypass_clients = { \"192.0.2.0/24\" }\n"
 #define HEADER "filter_method = \"header\"\n"
 
 static const struct {
@@ -190,6 +222,27 @@ static const struct {
      "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\nreply 550 5.1.3\n"},
     {"none in any table", "filter_maps = { \"static:none\" }\ncopy_maps = { \"static:none\" }",
      "<a@x.test>", ""},
+    {"the sender's filter comes first, its copies are added", SENDERS,
+     "MAIL <Boss+x@Sender.test>\n<a@x.test>\n<b@y.test>",
+     "+a@x.test.secondary.filter.split.invalid ORCPT=rfc822;a@x.test\n"
+     "+a@x.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"
+     "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"
+     "+b@y.test.secondary.filter.split.invalid ORCPT=rfc822;b@y.test\n"
+     "+b@y.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;b@y.test\n"
+     "-<a@x.test>\n-<b@y.test>\n"},
+    {"another sender", SENDERS, "MAIL <x@other.test>\n<b@y.test>",
+     "+b@y.test.primary.filter.split.invalid ORCPT=rfc822;b@y.test\n-<b@y.test>\n"},
+    {"the null sender, for which there is none", SENDERS, "MAIL <>\n<a@x.test>",
+     "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"},
+    {"a client that is bypassed", SENDERS BYPASS,
+     "CLIENT 192.0.2.7\nMAIL "
+     "<boss@sender.test>\n<a@x.test>\n<a@x.test.primary.filter.split.invalid>"
+     "\n<\"open@x.test>",
+     "<a@x.test.primary.filter.split.invalid> 550 5.7.1\n"},
+    {"a client that is not", SENDERS BYPASS, "CLIENT 192.0.3.7\nMAIL <>\n<a@x.test>",
+     "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"},
+    {"the sender's table fails", "sender_copy_maps = { \"socketmap:unix:/nonexistent/socket:x\" }",
+     "MAIL <x@y.test>\n<a@x.test>", "<a@x.test> 451 4.3.0\n"},
     {"100% and 0%",
      "filter_maps = { \"static:secondary 0%, primary\" }\n"
      "copy_maps = { \"static:archive 100%, newmail 0%\" }",
@@ -290,10 +343,11 @@ START_TEST(log_line_and_reasons)
     struct err err;
     struct snapshot *s = load("copy_maps = { \"static:archive, newmail\" }\n" ARTICLE, &err);
     struct table_scratch *scratch = table_scratch_new();
+    struct policy_message message = {0};
     struct policy_decision d;
     struct buf line = {0};
 
-    policy_decide(s->policy, scratch, "<FirstMailAddress@domain.com>", NULL, &d);
+    policy_decide(s->policy, scratch, &message, "<FirstMailAddress@domain.com>", NULL, &d);
     policy_log_line(&d, &line);
     ck_assert_str_eq(buf_str(&line), "to=<FirstMailAddress@domain.com>, "
                                      "canonical=<alias123@application.com>, filter=secondary, "

@@ -4,7 +4,9 @@
 #include "../process.h"
 #include "ctl.h"
 
+#include <arpa/inet.h>
 #include <getopt.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,13 +39,16 @@ static void decide(struct explanation *x, const struct policy *policy, char **re
 {
     struct table_scratch *scratch = table_scratch_new();
 
+    char *sender = x->sender[0] == '<' ? mem_strdup(x->sender) : mem_printf("<%s>", x->sender);
+    policy_begin(policy, scratch, sender, x->client, &x->message);
+    free(sender);
     x->decisions = mem_zalloc(x->count * sizeof *x->decisions);
     x->accepted = mem_zalloc(x->count * sizeof *x->accepted);
     for (size_t i = 0; i < x->count; i++) {
         struct policy_decision *d = &x->decisions[i];
         char *path =
             recipients[i][0] == '<' ? mem_strdup(recipients[i]) : mem_printf("<%s>", recipients[i]);
-        policy_decide(policy, scratch, path, NULL, d);
+        policy_decide(policy, scratch, &x->message, path, NULL, d);
         free(path);
         if (d->reply.code == 0)
             d->reply = policy_admit(policy, x->accepted, x->accepted_count, d);
@@ -62,10 +67,10 @@ static bool is_clean(const struct explanation *x)
     return x->plan.reply.code == 0;
 }
 
-static int explain(const struct config *config, const char *sender, char **recipients, size_t count,
-                   bool is_json)
+static int explain(const struct config *config, const char *sender, const struct sockaddr *client,
+                   char **recipients, size_t count, bool is_json)
 {
-    struct explanation x = {.config = config, .sender = sender, .count = count};
+    struct explanation x = {.config = config, .sender = sender, .client = client, .count = count};
     struct err err;
     struct policy *policy = policy_open(config, &err);
 
@@ -80,6 +85,7 @@ static int explain(const struct config *config, const char *sender, char **recip
         explain_print_human(&x);
     int code = is_clean(&x) ? EXIT_OK : EXIT_CHECK_FAILED;
     policy_plan_clear(&x.plan);
+    policy_message_clear(&x.message);
     for (size_t i = 0; i < x.count; i++)
         policy_decision_clear(&x.decisions[i]);
     free(x.decisions);
@@ -88,9 +94,23 @@ static int explain(const struct config *config, const char *sender, char **recip
     return code;
 }
 
+static bool parse_client(const char *text, struct sockaddr_storage *out)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+
+    memset(out, 0, sizeof *out);
+    out->ss_family = strchr(text, ':') == NULL ? AF_INET : AF_INET6;
+    return inet_pton(out->ss_family, text,
+                     out->ss_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr) ==
+           1;
+}
+
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"client", required_argument, NULL, 'a'}, {0}};
+    struct sockaddr_storage client = {0};
     const char *sender = "";
     bool is_json = false;
     int c;
@@ -99,6 +119,8 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
     while ((c = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
         if (c == 'j')
             is_json = true;
+        else if (c == 'a' && parse_client(optarg, &client))
+            continue;
         else if (c == 'f')
             sender = optarg;
         else
@@ -109,7 +131,9 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
-    int code = explain(config, sender, argv + optind, (size_t)(argc - optind), is_json);
+    int code =
+        explain(config, sender, client.ss_family == 0 ? NULL : (const struct sockaddr *)&client,
+                argv + optind, (size_t)(argc - optind), is_json);
     config_free(config);
     return code;
 }

@@ -10,6 +10,8 @@
 struct explanation {
     const struct config *config;
     const char *sender;
+    const struct sockaddr *client; /* NULL: not known */
+    struct policy_message message;
     struct policy_decision *decisions; /* one for each recipient asked for */
     size_t count;
     struct policy_decision *accepted; /* those that were not refused; shallow copies */

@@ -63,12 +63,15 @@ static void print_decision(const struct policy_decision *d)
         buf_addf(&line, "  failure    %s", d->failure.text);
         print_line(&line);
     } else if (d->reply.code == 0 || has_reason(&d->canonical_reason) ||
-               has_reason(&d->filter_reason) || has_reason(&d->copy_reason)) {
+               has_reason(&d->filter_reason) || has_reason(&d->copy_reason) ||
+               has_reason(&d->sender_copy_reason)) {
         print_part("canonical", d->is_rewritten ? d->final : "unchanged", &d->canonical_reason);
         print_part("filter", d->filter == NULL ? "none" : d->filter->name, &d->filter_reason);
         buf_reset(&line);
         add_copies(&line, d);
         print_part("copies", buf_str(&line), &d->copy_reason);
+        if (has_reason(&d->sender_copy_reason))
+            print_part("", "and by the sender", &d->sender_copy_reason);
     }
     buf_clear(&line);
 }
@@ -105,6 +108,8 @@ static void print_envelope(const struct explanation *x)
 
 void explain_print_human(const struct explanation *x)
 {
+    if (x->message.is_bypassed)
+        puts("The client is one of bypass_clients: its mail is left alone.");
     for (size_t i = 0; i < x->count; i++)
         print_decision(&x->decisions[i]);
     print_envelope(x);
@@ -156,6 +161,7 @@ static void print_decision_json(const struct policy_decision *d)
     ctl_json_set(o, "canonical_reason", reason_json(&d->canonical_reason));
     ctl_json_set(o, "filter_reason", reason_json(&d->filter_reason));
     ctl_json_set(o, "copy_reason", reason_json(&d->copy_reason));
+    ctl_json_set(o, "sender_copy_reason", reason_json(&d->sender_copy_reason));
     ctl_json_line(o);
 }
 
@@ -175,6 +181,7 @@ void explain_print_json(const struct explanation *x)
     }
     free(recipients);
     ctl_json_set(envelope, "sender", ctl_json_text(x->sender));
+    ctl_json_set(envelope, "bypassed", json_boolean(x->message.is_bypassed));
     ctl_json_set(envelope, "recipients", list);
     json_t *header = json_null();
     if (x->plan.reply.code == 0 && x->plan.header_name != NULL) {

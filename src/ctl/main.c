@@ -12,7 +12,7 @@
 
 static const struct ctl_command commands[] = {
     {"check", "", ctl_check},
-    {"explain", "[--json] [-f SENDER] RECIPIENT...", ctl_explain},
+    {"explain", "[--json] [-f SENDER] [--client ADDRESS] RECIPIENT...", ctl_explain},
     {"queue", "[--json] [DESTINATION]", ctl_queue},
     {"retry", "ID... | --all [DESTINATION]", ctl_retry},
     {"reload", "", ctl_reload},

@@ -7,6 +7,7 @@ import struct
 SMFIF_ADDHDRS, SMFIF_ADDRCPT, SMFIF_DELRCPT, SMFIF_ADDRCPT_PAR = 0x01, 0x04, 0x08, 0x80
 ALL_ACTIONS, ALL_STEPS = 0x1FF, 0x1FFFFF
 SMFIP_NOCONNECT, SMFIP_NOHELO, SMFIP_NOMAIL, SMFIP_NORCPT, SMFIP_NOBODY, SMFIP_NOHDRS, SMFIP_NOEOH = (1 << i for i in range(7))
+SMFIP_NR_CONN = 1 << 12
 SMFIP_NODATA, SMFIP_NR_MAIL, SMFIP_NR_RCPT, SMFIP_NR_DATA = 1 << 9, 1 << 14, 1 << 15, 1 << 16
 
 
@@ -42,6 +43,11 @@ class Milter:
 
     def macros(self, stage, **values):
         self.send(b"D", stage + b"".join(f"{k}\0{v}\0".encode() for k, v in values.items()))
+
+    def connect(self, client):
+        """Tell the client's IPv4 address; only for a milter that has not asked to skip it."""
+        self.send(b"C", b"client.test\0" + b"4" + struct.pack("!H", 25) + client.encode() + b"\0")
+        return None if self.steps & SMFIP_NR_CONN else self.receive()
 
     def mail(self, *argv):
         self.send(b"M", b"".join(a.encode() + b"\0" for a in argv))

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: ISC */
+/* The tables of a policy: opened, checked as far as their results can be seen, replaced. */
+#include "mem.h"
+#include "policy_choice.h"
+#include "policy_private.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+const struct config_filter *policy_find_filter(const struct config *c, const char *name)
+{
+    const struct config_filter *f = config_find_filter(c, name);
+
+    return f != NULL ? f : config_find_nexthop(c, name);
+}
+
+int policy_parse_filters(const struct config *config, const char *value,
+                         const struct config_filter **whole_out, struct policy_choices *choices,
+                         struct err *err)
+{
+    choices->count = 0;
+    *whole_out = policy_find_filter(config, value);
+    if (*whole_out != NULL)
+        return 0;
+    if (policy_choices_parse(value, choices, err) != 0)
+        return -1;
+    for (size_t i = 0; i < choices->count; i++) {
+        const char *name = choices->items[i].name;
+        if (strcasecmp(name, "none") != 0 && policy_find_filter(config, name) == NULL) {
+            err_set(err, "\"%s\" is neither a declared filter, nor the nexthop of one, nor none",
+                    name);
+            policy_choices_clear(choices);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int policy_parse_copies(const struct config *config, const char *value,
+                        struct policy_choices *choices, struct err *err)
+{
+    if (policy_choices_parse(value, choices, err) != 0)
+        return -1;
+    for (size_t i = 0; i < choices->count; i++) {
+        const char *name = choices->items[i].name;
+        if (config_find_destination(config, name) == NULL) {
+            err_set(err, "\"%s\" is not a declared destination", name);
+            policy_choices_clear(choices);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+struct check_context {
+    const struct policy *policy;
+    const struct table *table;
+    struct err *err;
+};
+
+/* `reason` is in ctx->err: put the place in the table before it. */
+static int bad_value(const struct check_context *ctx, const char *key, unsigned line)
+{
+    const char *path = table_path(ctx->table);
+
+    if (path != NULL && line > 0)
+        err_wrap(ctx->err, "%s:%u: result of \"%s\"", path, line, key);
+    else
+        err_wrap(ctx->err, "%s: %s: result of \"%s\"", ctx->policy->config->path,
+                 table_spec(ctx->table), key);
+    return -1;
+}
+
+static int check_filter(const char *key, const char *value, unsigned line, void *arg)
+{
+    struct check_context *ctx = arg;
+    const struct config_filter *whole;
+    struct policy_choices choices;
+
+    if (policy_parse_filters(ctx->policy->config, value, &whole, &choices, ctx->err) != 0)
+        return bad_value(ctx, key, line);
+    policy_choices_clear(&choices);
+    return 0;
+}
+
+static int check_copies(const char *key, const char *value, unsigned line, void *arg)
+{
+    struct check_context *ctx = arg;
+    struct policy_choices choices;
+
+    if (policy_parse_copies(ctx->policy->config, value, &choices, ctx->err) != 0)
+        return bad_value(ctx, key, line);
+    policy_choices_clear(&choices);
+    return 0;
+}
+
+static int check_canonical(const char *key, const char *value, unsigned line, void *arg)
+{
+    struct check_context *ctx = arg;
+    struct address parsed;
+    char *with_local = *value == '@' ? mem_printf("user%s", value) : mem_strdup(value);
+    int rc = address_parse(with_local, strlen(with_local), ADDRESS_LENIENT, &parsed, ctx->err);
+
+    free(with_local);
+    if (rc == 0 && parsed.text[parsed.domain_at] == '\0') {
+        err_set(ctx->err, "\"%s\" has no domain", value);
+        rc = -1;
+    }
+    return rc == 0 ? 0 : bad_value(ctx, key, line);
+}
+
+static const struct {
+    const char *option;
+    size_t specs; /* offset of the struct config_strings in struct config_milter */
+    int (*check)(const char *key, const char *value, unsigned line, void *arg);
+} maps[POLICY_MAP_COUNT] = {
+    [POLICY_CANONICAL] = {"canonical_maps", offsetof(struct config_milter, canonical_maps),
+                          check_canonical},
+    [POLICY_FILTERS] = {"filter_maps", offsetof(struct config_milter, filter_maps), check_filter},
+    [POLICY_COPIES] = {"copy_maps", offsetof(struct config_milter, copy_maps), check_copies},
+    [POLICY_SENDER_FILTERS] = {"sender_filter_maps",
+                               offsetof(struct config_milter, sender_filter_maps), check_filter},
+    [POLICY_SENDER_COPIES] = {"sender_copy_maps", offsetof(struct config_milter, sender_copy_maps),
+                              check_copies},
+};
+
+static int check_table(const struct policy *p, enum policy_map map, const struct table *t,
+                       struct err *err)
+{
+    struct check_context ctx = {p, t, err};
+
+    return table_each_value(t, maps[map].check, &ctx) == 0 ? 0 : -1;
+}
+
+static int open_map(const struct policy *p, enum policy_map map, struct lookup_list *list,
+                    struct err *err)
+{
+    const struct config_strings *specs =
+        (const void *)((const char *)&p->config->milter + maps[map].specs);
+
+    if (lookup_open(list, specs->items, specs->count, err) != 0) {
+        err_wrap(err, "%s", maps[map].option);
+        return -1;
+    }
+    for (size_t i = 0; i < list->count; i++)
+        if (check_table(p, map, list->tables[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+struct policy *policy_open(const struct config *config, struct err *err)
+{
+    struct policy *p = mem_zalloc(sizeof *p);
+
+    p->config = config;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        if (open_map(p, map, &p->maps[map], err) != 0) {
+            policy_close(p);
+            return NULL;
+        }
+    }
+    return p;
+}
+
+void policy_close(struct policy *p)
+{
+    if (p == NULL)
+        return;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++)
+        lookup_close(&p->maps[map]);
+    free(p);
+}
+
+/* One table of the new policy: opened anew and checked if it comes from this file. */
+static struct table *replace_table(const struct policy *p, enum policy_map map, struct table *t,
+                                   const char *path, struct err *err)
+{
+    const char *own_path = table_path(t);
+
+    if (own_path == NULL || strcmp(own_path, path) != 0)
+        return table_ref(t);
+    struct table *fresh = table_open(table_spec(t), err);
+    if (fresh != NULL && check_table(p, map, fresh, err) != 0) {
+        table_close(fresh);
+        fresh = NULL;
+    }
+    return fresh;
+}
+
+struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
+{
+    struct policy *next = mem_zalloc(sizeof *next);
+
+    next->config = p->config;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        const struct lookup_list *from = &p->maps[map];
+        struct lookup_list *to = &next->maps[map];
+        to->tables = mem_zalloc(from->count * sizeof(struct table *));
+        for (; to->count < from->count; to->count++) {
+            struct table *t = replace_table(p, map, from->tables[to->count], path, err);
+            if (t == NULL) {
+                policy_close(next);
+                return NULL;
+            }
+            to->tables[to->count] = t;
+        }
+    }
+    return next;
+}
+
+const struct table *policy_table(const struct policy *p, size_t index)
+{
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        if (index < p->maps[map].count)
+            return p->maps[map].tables[index];
+        index -= p->maps[map].count;
+    }
+    return NULL;
+}

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""What splitctl explain says is what splitmilter then does, on random policies; shares, senders and clients over the socket."""
+
+import json
+import random
+
+import rig
+from rig.milter import SMFIP_NOCONNECT, Milter
+
+POLICIES = 12
+MESSAGES = 20
+DOMAINS = ["a.test", "b.a.test", "c.test", "d.example"]
+LOCALS = ["x", "y", "x+ext", "long.name", '"q q"', "postmaster"]
+FILTERS = ["one", "two", "none", "one 30%, two", "two 10%", "smtp:[127.0.0.1]:10024"]
+COPIES = ["archive", "newmail", "archive newmail 50%", "archive 25%", "none"]
+
+
+def configuration(r, number, rnd):
+    """A random policy: its text, and the address of its socket."""
+    socket = r.path(f"{number}.sock")
+
+    def table(name, values, key):
+        lines = {key(): rnd.choice(values) for _ in range(rnd.randrange(6))}
+        if rnd.random() < 0.3:
+            return f'"static:{rnd.choice(values)}"'
+        return f'"texthash:{r.write(f"{name}{number}", "".join(f"{k} {v}" + chr(10) for k, v in lines.items()))}"'
+
+    def key():
+        return rnd.choice([address(rnd), rnd.choice(DOMAINS), f".{rnd.choice(DOMAINS)}", "*"])
+
+    def canonical_key():
+        return rnd.choice([address(rnd), f"@{rnd.choice(DOMAINS)}"])
+
+    def maps(option, values, key_):
+        if rnd.random() < 0.35:
+            return ""
+        return f"    {option} = {{ {', '.join(table(f'{option}{i}-', values, key_) for i in range(rnd.randrange(1, 3)))} }}\n"
+
+    canonical = "".join(["    canonical_maps = { 'inline:{ ", ", ".join(f"{canonical_key()}=new@z{i}.test" for i in range(3)).replace('"q q"', "qq"), " }' }\n"])
+    return socket, f"""
+log {{ target = "stderr" }}
+recipient_delimiter = "{rnd.choice(['', '+'])}"
+milter {{
+    socket = "unix:{socket}"
+    {"filter_method = header" if rnd.random() < 0.3 else ""}
+    {'bypass_clients = { "192.0.2.0/24" }' if rnd.random() < 0.5 else ""}
+{canonical if rnd.random() < 0.6 else ""}\
+{maps("filter_maps", FILTERS, key)}{maps("copy_maps", COPIES, key)}\
+{maps("sender_filter_maps", FILTERS, key)}{maps("sender_copy_maps", COPIES, key)}}}
+filter one {{ nexthop = "smtp:[127.0.0.1]:10024" }}
+filter two {{ nexthop = "smtp:[127.0.0.1]:10025" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
+destination newmail {{ relay_to = {{ "[127.0.0.1]:2602" }} recipient = "canonical" }}
+"""
+
+
+def address(rnd):
+    return f"{rnd.choice(LOCALS)}@{rnd.choice(DOMAINS)}"
+
+
+def by_milter(socket, sender, client, rcpts):
+    """(replies that refuse, the envelope's recipients with their words, header, answer at the end)"""
+    m = Milter(socket)
+    if not m.steps & SMFIP_NOCONNECT:
+        m.connect(client)
+    m.mail(f"<{sender}>")
+    refused, kept = {}, []
+    for rcpt in rcpts:
+        answer = m.rcpt(f"<{rcpt}>")
+        if answer == "c":
+            kept.append(rcpt)
+        else:
+            refused[rcpt] = answer
+    m.data()
+    changes, end = m.eom()
+    m.close()
+    envelope = [(rcpt, "") for rcpt in kept if ("-", f"<{rcpt}>") not in changes]
+    envelope += [(c[1][1:-1], c[2]) for c in changes if c[0] == "+"]
+    headers = [c[1:] for c in changes if c[0] == "h"]
+    return refused, sorted(envelope), headers, end
+
+
+def by_explain(r, path, sender, client, rcpts):
+    _, out, _ = rig.run_splitctl(r, path, "explain", "--json", "-f", sender, "--client", client, *rcpts, check=False)
+    objects = [json.loads(line) for line in out.splitlines()]
+    refused = {o["recipient"]: o["reply"] for o in objects[:-1] if o["reply"]}
+    envelope = objects[-1]["envelope"]
+    header = envelope["header"]
+    return (
+        refused,
+        sorted((x["address"], x["words"]) for x in envelope["recipients"]),
+        [(header["name"], header["value"])] if header else [],
+        envelope["reply"] or "c",
+    )
+
+
+def test_explain_agrees_with_the_daemon(r):
+    rnd = random.Random(20261120)
+    changed = 0
+    for number in range(POLICIES):
+        socket, text = configuration(r, number, rnd)
+        daemon = rig.start_splitmilter(r, text, socket, name=f"m{number}")
+        for _ in range(MESSAGES):
+            sender = rnd.choice(["", address(rnd).replace('"q q"', "qq")])
+            client = rnd.choice(["192.0.2.1", "198.51.100.1"])
+            rcpts = list(dict.fromkeys(address(rnd) for _ in range(rnd.randrange(1, 5))))
+            done = by_milter(socket, sender, client, rcpts)
+            said = by_explain(r, daemon.configuration_path, sender, client, rcpts)
+            assert done == said, f"{text}\n{sender} {client} {rcpts}\nmilter:  {done}\nexplain: {said}"
+            changed += done[1] != sorted((rcpt, "") for rcpt in rcpts)
+        daemon.kill()
+    print(f"{POLICIES} policies, {POLICIES * MESSAGES} messages, {changed} changed")
+    assert changed > POLICIES * MESSAGES / 4
+
+
+SHARES = """
+log {{ target = "stderr" }}
+milter {{
+    socket = "unix:{socket}"
+    filter_maps = {{ "texthash:{table}" }}
+    copy_maps = {{ "static:archive 25%" }}
+}}
+filter one {{ nexthop = "smtp:[127.0.0.1]:10024" }}
+filter two {{ nexthop = "smtp:[127.0.0.1]:10025" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
+"""
+
+
+def fnv_share(text):
+    """splitmilter.conf(5): the share that an address falls into."""
+    h = 14695981039346656037
+    for byte in text.encode():
+        h = ((h ^ byte) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
+    return ((h ^ (h >> 32)) & 0xFFFFFFFF) % 10000
+
+
+def test_shares(r):
+    """A tenth, then a fifth of the recipients: the same ones as documented, and none that goes back."""
+    socket = r.path("m.sock")
+    rcpts = [f"User{i}@Roll.test" for i in range(600)]
+
+    def routes(percent):
+        table = r.write("table", f"roll.test two {percent}%, one\n")
+        daemon = rig.start_splitmilter(r, SHARES.format(socket=socket, table=table), socket, name=f"m{percent}")
+        _, envelope, _, _ = by_milter(socket, "s@x.test", "", rcpts)
+        daemon.kill()
+        addresses = [a for a, _ in envelope]
+        return ({x.split(".two.filter.")[0] for x in addresses if ".two.filter." in x}, {x.split(".archive.")[0] for x in addresses if ".archive.copy." in x})
+
+    ten, copies = routes(10)
+    twenty, _ = routes(20)
+    shares = {rcpt: fnv_share(rcpt.lower()) for rcpt in rcpts}
+    assert ten == {x for x in rcpts if shares[x] < 1000}, "10 %"
+    assert twenty == {x for x in rcpts if shares[x] < 2000}, "20 %"
+    assert copies == {x for x in rcpts if shares[x] < 2500}, "25 % of the copies"
+    assert ten < twenty and 40 < len(ten) < 85 and 85 < len(twenty) < 160, (len(ten), len(twenty))
+
+
+if __name__ == "__main__":
+    rig.main()
