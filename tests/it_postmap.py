@@ -208,11 +208,12 @@ def main():
     if shutil.which("postmap") is None:
         print("SKIP: postmap is not installed")
         return 77
-    types = subprocess.run(["postconf", "-m"], stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode().split()
     skipped = False
     with tempfile.TemporaryDirectory(prefix="split-postmap-") as directory:
         with open(os.path.join(directory, "main.cf"), "w", encoding="ascii") as f:
             f.write("compatibility_level = 3.6\nsmtputf8_enable = yes\nmyhostname = host.invalid\n")
+        # With a main.cf of our own: the system may have none.
+        types = subprocess.run(["postconf", "-c", directory, "-m"], stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode().split()
         check_kind("texthash", texthash_text, True, directory, driver)
         check_kind("inline", inline_argument, False, directory, driver)
         check_kind("static", static_argument, False, directory, driver)
