@@ -21,6 +21,7 @@ libsplit_a_SOURCES += %D%/policy.c %D%/policy.h
 libsplit_a_SOURCES += %D%/policy_choice.c %D%/policy_choice.h
 libsplit_a_SOURCES += %D%/policy_open.c
 libsplit_a_SOURCES += %D%/policy_plan.c %D%/policy_private.h
+libsplit_a_SOURCES += %D%/policy_review.c
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
 libsplit_a_SOURCES += %D%/smtp_command.c %D%/smtp_command.h
 libsplit_a_SOURCES += %D%/smtp_reply.c %D%/smtp_reply.h

@@ -34,6 +34,22 @@ void policy_close(struct policy *p);
 struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* What policy_review() has seen besides faults. */
+struct policy_review {
+    size_t tables;                              /* that could be opened */
+    bool *filter_is_used, *destination_is_used; /* by a result that can be seen; owned */
+    bool sees_all; /* false: a table may have results that are only seen in a look-up */
+};
+
+/*
+ * For `splitctl check`: open all tables of a configuration and look at all results, and go on
+ * behind a fault. fault: called for each, with its place (at most 100 in one table).
+ */
+void policy_review(const struct config *config,
+                   void (*fault)(bool is_warning, const char *text, void *ctx), void *ctx,
+                   struct policy_review *out) __attribute__((nonnull(1, 2, 4)));
+void policy_review_clear(struct policy_review *r) __attribute__((nonnull));
+
 /* Its tables, one after the other; NULL behind the last one. Borrowed. */
 const struct table *policy_table(const struct policy *p, size_t index) __attribute__((nonnull));
 

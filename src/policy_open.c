@@ -126,6 +126,24 @@ static const struct {
                               check_copies},
 };
 
+const char *policy_map_option(enum policy_map map)
+{
+    return maps[map].option;
+}
+
+const struct config_strings *policy_map_specs(const struct config *config, enum policy_map map)
+{
+    return (const void *)((const char *)&config->milter + maps[map].specs);
+}
+
+int policy_check_value(const struct policy *p, enum policy_map map, const struct table *t,
+                       const char *key, const char *value, unsigned line, struct err *err)
+{
+    struct check_context ctx = {p, t, err};
+
+    return maps[map].check(key, value, line, &ctx);
+}
+
 static int check_table(const struct policy *p, enum policy_map map, const struct table *t,
                        struct err *err)
 {
@@ -137,8 +155,7 @@ static int check_table(const struct policy *p, enum policy_map map, const struct
 static int open_map(const struct policy *p, enum policy_map map, struct lookup_list *list,
                     struct err *err)
 {
-    const struct config_strings *specs =
-        (const void *)((const char *)&p->config->milter + maps[map].specs);
+    const struct config_strings *specs = policy_map_specs(p->config, map);
 
     if (lookup_open(list, specs->items, specs->count, err) != 0) {
         err_wrap(err, "%s", maps[map].option);

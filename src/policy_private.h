@@ -20,6 +20,15 @@ struct policy {
     struct lookup_list maps[POLICY_MAP_COUNT];
 };
 
+/* "filter_maps" and what the configuration has there. */
+const char *policy_map_option(enum policy_map map);
+const struct config_strings *policy_map_specs(const struct config *config, enum policy_map map);
+
+/* Is this a good result? `err` begins with its place in the table. */
+int policy_check_value(const struct policy *p, enum policy_map map, const struct table *t,
+                       const char *key, const char *value, unsigned line, struct err *err)
+    __attribute__((warn_unused_result));
+
 /* The filter of this name, or with this nexthop, or NULL. */
 const struct config_filter *policy_find_filter(const struct config *c, const char *name);
 

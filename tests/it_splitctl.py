@@ -99,6 +99,7 @@ class Usage(Case):
             ("bogus",),
             ("-x",),
             ("check", "more"),
+            ("check", "--json", "more"),
             ("explain",),
             ("explain", "--bogus", "a@b"),
             ("explain", "-f"),
@@ -182,6 +183,47 @@ class Check(Case):
         expect(r"configuration: .*/conf:\d+: filter a: nexthop is missing")
         os.unlink(self.path("conf"))
         expect("configuration: .*No such file")
+
+    def test_all_that_is_wrong_with_tables(self):
+        """Not only the first fault; each with its file and line; and what nobody uses."""
+        self.write("filter", "a@b tertiary\nb@b primary\n\nc@b secondary 10%, quaternary\n")
+        self.write("copy", "a@b nobody\n")
+        out, _ = self.run_ctl("check", status=1)
+        for expected in (r'/filter:1: result of "a@b": "tertiary"', r'/filter:4: result of "c@b": "quaternary"', r'/copy:1: result of "a@b": "nobody"'):
+            self.assertRegex(out, f"(?m)^error +tables: .*{expected}")
+        self.assertRegex(out, r"(?m)^note +.*conf:\d+: filter secondary: no table names it$")
+        self.assertRegex(out, r"(?m)^note +.*conf:\d+: destination archive: no table names it$")
+        self.assertNotIn("filter primary", out)
+        self.assertIn("3 errors", out)
+
+    def test_json(self):
+        self.write("copy", "a@b nobody\n")
+        out, _ = self.run_ctl("check", "--json", status=1)
+        findings = [json.loads(line) for line in out.splitlines()]
+        self.assertTrue(all(set(f) == {"level", "text"} for f in findings))
+        self.assertTrue({"ok", "note", "warning", "error"} >= {f["level"] for f in findings})
+        errors = [f["text"] for f in findings if f["level"] == "error"]
+        self.assertEqual(len(errors), 1, out)
+        self.assertIn("/copy:1: ", errors[0])
+
+    @unittest.skipIf(shutil.which("postmap") is None, "needs postmap")
+    def test_a_compiled_table_that_is_older_than_its_source(self):
+        self.write("main.cf", "compatibility_level = 3.6\n")
+        self.write("filter", "*  primary\n")
+        done = subprocess.run(["postmap", "-c", self.d, f"cdb:{self.d}/filter"], stderr=subprocess.PIPE, check=False)
+        if done.returncode != 0:
+            self.skipTest("postmap does not make cdb")
+        self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace(f"texthash:{self.d}/filter", f"cdb:{self.d}/filter"))
+        self.assertNotIn("older", self.run_ctl("check")[0])
+        later = time.time() + 10
+        os.utime(self.path("filter"), (later, later))
+        self.assertRegex(self.run_ctl("check")[0], r"(?m)^warning +tables: .*/filter\.cdb is older than its source .*: run postmap cdb:")
+
+    def test_a_socketmap_that_does_not_answer(self):
+        self.configure(milter=f'sender_filter_maps = {{ "socketmap:unix:{self.d}/nobody:map" }}')
+        out, _ = self.run_ctl("check")
+        self.assertRegex(out, r"(?m)^warning +tables: socketmap:unix:.*/nobody:map: cannot connect")
+        self.assertRegex(out, r"(?m)^ok +tables: 4$")
 
     @unittest.skipIf(os.geteuid() != 0, "needs root")
     def test_another_users_spool(self):

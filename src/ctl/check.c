@@ -4,6 +4,7 @@
 #include "../policy.h"
 #include "../process.h"
 #include "ctl.h"
+#include "json.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -16,10 +17,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum level { LEVEL_OK, LEVEL_WARNING, LEVEL_ERROR };
+enum level { LEVEL_OK, LEVEL_NOTE, LEVEL_WARNING, LEVEL_ERROR };
 
 struct findings {
-    unsigned warnings, errors;
+    bool is_json;
+    unsigned notes, warnings, errors;
 };
 
 static void find(struct findings *f, enum level level, const char *fmt, ...)
@@ -27,34 +29,60 @@ static void find(struct findings *f, enum level level, const char *fmt, ...)
 
 static void find(struct findings *f, enum level level, const char *fmt, ...)
 {
-    static const char *const names[] = {"ok", "warning", "error"};
+    static const char *const names[] = {"ok", "note", "warning", "error"};
     struct err text;
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(text.text, sizeof text.text, fmt, ap);
     va_end(ap);
+    f->notes += level == LEVEL_NOTE;
     f->warnings += level == LEVEL_WARNING;
     f->errors += level == LEVEL_ERROR;
-    printf("%-7s  ", names[level]);
-    ctl_print(text.text);
-    putchar('\n');
+    if (f->is_json) {
+        json_t *o = json_object();
+        ctl_json_set(o, "level", ctl_json_text(names[level]));
+        ctl_json_set(o, "text", ctl_json_text(text.text));
+        ctl_json_line(o);
+    } else {
+        printf("%-7s  ", names[level]);
+        ctl_print(text.text);
+        putchar('\n');
+    }
     fflush(stdout);
+}
+
+static void table_fault(bool is_warning, const char *text, void *ctx)
+{
+    find(ctx, is_warning ? LEVEL_WARNING : LEVEL_ERROR, "tables: %s", text);
+}
+
+/* Notes on what no table names. */
+static void check_use(struct findings *f, const struct config *config,
+                      const struct policy_review *review)
+{
+    const char *more = review->sees_all ? "" : ", as far as can be seen without look-ups";
+
+    for (size_t i = 0; i < config->filter_count; i++)
+        if (!review->filter_is_used[i])
+            find(f, LEVEL_NOTE, "%s:%u: filter %s: no table names it%s", config->path,
+                 config->filters[i].line, config->filters[i].name, more);
+    for (size_t i = 0; i < config->destination_count; i++)
+        if (!review->destination_is_used[i])
+            find(f, LEVEL_NOTE, "%s:%u: destination %s: no table names it%s", config->path,
+                 config->destinations[i].line, config->destinations[i].name, more);
 }
 
 static void check_tables(struct findings *f, const struct config *config)
 {
-    const struct config_milter *m = &config->milter;
-    struct err err;
-    struct policy *policy = policy_open(config, &err);
+    unsigned errors = f->errors;
+    struct policy_review review;
 
-    if (policy == NULL) {
-        find(f, LEVEL_ERROR, "tables: %s", err.text);
-        return;
-    }
-    policy_close(policy);
-    find(f, LEVEL_OK, "tables: %zu canonical, %zu filter, %zu copy", m->canonical_maps.count,
-         m->filter_maps.count, m->copy_maps.count);
+    policy_review(config, table_fault, f, &review);
+    if (f->errors == errors)
+        find(f, LEVEL_OK, "tables: %zu", review.tables);
+    check_use(f, config, &review);
+    policy_review_clear(&review);
 }
 
 static void check_milter(struct findings *f, const struct config_milter *m)
@@ -161,8 +189,9 @@ int ctl_check(const struct ctl_command *self, const char *config_path, int argc,
 {
     struct findings f = {0};
 
-    (void)argv;
-    if (argc != 1)
+    if (argc == 2 && strcmp(argv[1], "--json") == 0)
+        f.is_json = true;
+    else if (argc != 1)
         return ctl_usage(self);
     struct err err;
     struct config *config = config_file_load(config_path, &err);
@@ -178,7 +207,8 @@ int ctl_check(const struct ctl_command *self, const char *config_path, int argc,
     for (size_t i = 0; i < config->destination_count; i++)
         check_destination(&f, &config->destinations[i]);
     config_free(config);
-    printf("%u error%s, %u warning%s\n", f.errors, f.errors == 1 ? "" : "s", f.warnings,
-           f.warnings == 1 ? "" : "s");
+    if (!f.is_json)
+        printf("%u error%s, %u warning%s, %u note%s\n", f.errors, f.errors == 1 ? "" : "s",
+               f.warnings, f.warnings == 1 ? "" : "s", f.notes, f.notes == 1 ? "" : "s");
     return f.errors == 0 ? EXIT_OK : EXIT_CHECK_FAILED;
 }

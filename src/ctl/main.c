@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static const struct ctl_command commands[] = {
-    {"check", "", ctl_check},
+    {"check", "[--json]", ctl_check},
     {"explain", "[--json] [-f SENDER] [--client ADDRESS] RECIPIENT...", ctl_explain},
     {"queue", "[--json] [DESTINATION]", ctl_queue},
     {"retry", "ID... | --all [DESTINATION]", ctl_retry},
