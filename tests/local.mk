@@ -26,6 +26,7 @@ INTEGRATION_TESTS = \
 	%D%/it_spool_full.py \
 	%D%/it_recipients.py \
 	%D%/it_sendmail.py \
+	%D%/it_sendmail_setup.py \
 	%D%/it_split.py \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \

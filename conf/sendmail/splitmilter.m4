@@ -2,14 +2,14 @@ divert(-1)
 dnl
 dnl SPDX-License-Identifier: ISC
 dnl
-dnl splitmilter for Sendmail 8.13 and later: what sendmail.mc needs so that recipients with the suffixes of splitmilter go where they
+dnl splitmilter for Sendmail 8.14 and later: what sendmail.mc needs so that recipients with the suffixes of splitmilter go where they
 dnl belong. Include it above the MAILER() lines and below all define()s, with its settings before and its macros behind it; `splitctl
 dnl setup-sendmail' prints these lines for the present configuration:
 dnl
 dnl   define(`SPLIT_TAG_DOMAIN', `split.invalid')dnl          tag_domain of splitmilter.conf; this is the default
 dnl   include(`/usr/share/splitmilter/sendmail/splitmilter.m4')dnl
 dnl   SPLIT_MILTER(`unix:/run/splitmilter/milter.sock')dnl    every message is shown to splitmilter
-dnl   SPLIT_REINJECT(`10025')dnl                              the filters give mail back here, on 127.0.0.1
+dnl   SPLIT_REINJECT(`10025')dnl                              mail comes back from the filters here, on 127.0.0.1
 dnl   SPLIT_FILTER_SMTP(`25')dnl                              mailer splitsmtp25:   filters that listen on port 25
 dnl   SPLIT_FILTER_LMTP(`10024')dnl                           mailer splitlmtp10024: the same, by LMTP
 dnl   SPLIT_COPY_SMTP(`10030')dnl                             mailer splitcopy: splitrelay
