@@ -60,6 +60,12 @@ static enum queue_put_status put_data(struct queue_put *p, const void *data, siz
     return QUEUE_PUT_OK;
 }
 
+static enum queue_put_status put_prepare(struct queue_put *p, struct err *err)
+{
+    p->f->prepared++;
+    return answer(p->f->prepare_status, err);
+}
+
 static void release(struct queue_put *p)
 {
     buf_clear(&p->content);
@@ -84,7 +90,8 @@ static void describe(struct queue_put *p)
         const struct queue_new_copy *c = &p->copies[i];
         buf_addf(text, "%s %s%s", c->id, c->destination, c->is_dead ? "!" : "");
         for (size_t k = 0; k < c->recipient_count; k++)
-            buf_addf(text, " %s(%s)", c->recipients[k].address, c->recipients[k].orcpt);
+            if (c->recipients[k].state != QUEUE_SENT)
+                buf_addf(text, " %s(%s)", c->recipients[k].address, c->recipients[k].orcpt);
         buf_addc(text, '\n');
     }
     buf_adds(text, "content:");
@@ -109,6 +116,7 @@ void fake_queue_init(struct fake_queue *f)
         .has_room = has_room,
         .put_begin = put_begin,
         .put_data = put_data,
+        .put_prepare = put_prepare,
         .put_commit = put_commit,
         .put_abort = put_abort,
     };

@@ -334,6 +334,60 @@ START_TEST(a_failed_commit_leaves_nothing)
 }
 END_TEST
 
+/* Between prepare and commit a recipient, or all of a copy, may turn out to be done with. */
+START_TEST(who_is_sent_at_commit_gets_nothing)
+{
+    struct queue_message m = spool_unit_message();
+    struct queue_recipient both[2] = {spool_unit_recipient("a@b.test"),
+                                      spool_unit_recipient("c@b.test")};
+    struct queue_recipient alone = spool_unit_recipient("c@b.test");
+    struct queue_new_copy three[3] = {
+        {.destination = "archive", .recipients = both, .recipient_count = 2},
+        {.destination = "backup", .recipients = &alone, .recipient_count = 1},
+        {.destination = "newmail", .recipients = &alone, .recipient_count = 1}};
+    static const char content[] = "0123456789";
+    struct spool_copy *c;
+    struct spool_put *p;
+    char text[16] = "";
+
+    ck_assert_int_eq(spool_put_begin(s, &m, three, 3, 0, &p, &err), QUEUE_PUT_OK);
+    data(p, content, sizeof content);
+    ck_assert_int_eq(spool_put_prepare(p, &err), QUEUE_PUT_OK);
+    ck_assert_uint_eq(spool_unit_count(dir, "queue"), 0);
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 1);
+    both[1].state = alone.state = QUEUE_SENT;
+    ck_assert(!spool_put_is_left_out(&three[0]) && spool_put_is_left_out(&three[1]));
+    commit(p);
+    ck_assert_msg(open_copy(three[0].id, &c) == SPOOL_OK, "%s", err.text);
+    ck_assert_int_eq(c->copy.recipients[0].state, QUEUE_PENDING);
+    ck_assert_int_eq(c->copy.recipients[1].state, QUEUE_SENT);
+    ck_assert_uint_eq(c->copy.message.size_bytes, sizeof content);
+    ck_assert_int_eq(pread(c->copy.content_fd, text, sizeof text, (off_t)c->copy.content_offset),
+                     sizeof content);
+    ck_assert_str_eq(text, content);
+    spool_copy_close(c);
+    ck_assert(!is_there(in_spool("queue/backup", "")) && !is_there(in_spool("queue/newmail", "")));
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 0);
+}
+END_TEST
+
+START_TEST(a_message_without_any_copy_left_is_nothing)
+{
+    struct spool_put *p = begin(2);
+
+    data(p, "x", 1);
+    ck_assert_int_eq(spool_put_prepare(p, &err), QUEUE_PUT_OK);
+    recipient.state = QUEUE_SENT;
+    copies[0].recipients = copies[1].recipients = &recipient;
+    struct queue_message m = spool_unit_message();
+    spool_put_abort(p);
+    ck_assert_int_eq(spool_put_begin(s, &m, copies, 2, 0, &p, &err), QUEUE_PUT_OK);
+    commit(p);
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 0);
+    ck_assert_uint_eq(spool_unit_count(dir, "queue/archive"), 0);
+}
+END_TEST
+
 START_TEST(room_is_what_is_free)
 {
     ck_assert_int_eq(spool_has_room(s, 0, 0, &err), QUEUE_PUT_OK);
@@ -652,6 +706,8 @@ int main(void)
     tcase_add_test(tests, a_taken_name_is_never_overwritten);
     tcase_add_test(tests, a_removed_directory_is_made_again);
     tcase_add_test(tests, a_failed_commit_leaves_nothing);
+    tcase_add_test(tests, who_is_sent_at_commit_gets_nothing);
+    tcase_add_test(tests, a_message_without_any_copy_left_is_nothing);
     tcase_add_test(tests, room_is_what_is_free);
     tcase_add_test(tests, marks_and_moves);
     tcase_add_test(tests, a_copy_that_is_gone_is_no_fault);

@@ -92,8 +92,14 @@ struct queue_ops {
                                        struct queue_put **out, struct err *err);
     enum queue_put_status (*put_data)(struct queue_put *p, const void *data, size_t len,
                                       struct err *err);
-    /* On QUEUE_PUT_OK every copy is on stable storage and will be handed out by next. In each case
-     * p is released. Blocks for the sync. */
+    /* Once, after the last put_data: the content is on stable storage, and commit has no more than
+     * names to make, so that it hardly can fail. Nothing is handed out yet; after a crash nothing
+     * is left. May be left out: commit does it then. Blocks for the sync. p stays, whatever comes
+     * of it. */
+    enum queue_put_status (*put_prepare)(struct queue_put *p, struct err *err);
+    /* On QUEUE_PUT_OK every copy is on stable storage and will be handed out by next. Recipients
+     * that are QUEUE_SENT by now get nothing, nor do copies that have no others. In each case p is
+     * released. Blocks for the sync. */
     enum queue_put_status (*put_commit)(struct queue_put *p, struct err *err);
     void (*put_abort)(struct queue_put *p);
 

@@ -65,14 +65,20 @@ enum queue_put_status spool_put_begin(struct spool *s, const struct queue_messag
 enum queue_put_status spool_put_data(struct spool_put *p, const void *data, size_t len,
                                      struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* As queue_ops.put_prepare. */
+enum queue_put_status spool_put_prepare(struct spool_put *p, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /*
- * Sync, link every copy below `due` (or dead/), sync the directories. The copies' ids may change
- * when a name is taken already. On any other result than QUEUE_PUT_OK nothing of the message is
- * left. p is released in each case.
+ * Prepare if that was not done, link every copy with a recipient that is not QUEUE_SENT below `due`
+ * (or dead/), sync the directories. The copies' ids may change when a name is taken already. On any
+ * other result than QUEUE_PUT_OK nothing of the message is left. p is released in each case.
  */
 enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_due *due,
                                        struct err *err)
     __attribute__((nonnull, warn_unused_result));
+/* Are all its recipients QUEUE_SENT, so that commit makes nothing of this copy? */
+bool spool_put_is_left_out(const struct queue_new_copy *copy) __attribute__((nonnull));
 void spool_put_abort(struct spool_put *p) __attribute__((nonnull));
 
 /* --- a copy (spool_copy.c) --- */

@@ -17,7 +17,8 @@
 
 struct spool_put {
     struct spool *spool;
-    struct queue_new_copy *copies; /* borrowed */
+    const struct queue_message *message; /* borrowed */
+    struct queue_new_copy *copies;       /* borrowed */
     size_t copy_count;
     size_t *id_at; /* offset of each copy's id in the head */
     uint64_t min_free_bytes;
@@ -28,7 +29,8 @@ struct spool_put {
     uint64_t size_bytes; /* of the content */
     uint64_t room_at;    /* size at which to look at the free space again */
     bool has_tmp;
-    size_t linked; /* copies[0 .. linked - 1] are below dirs[] */
+    bool is_prepared;
+    size_t linked; /* copies[0 .. linked - 1] are below dirs[], but for those left out */
     struct spool_dir **dirs;
 };
 
@@ -57,6 +59,7 @@ enum queue_put_status spool_put_begin(struct spool *s, const struct queue_messag
     }
     struct spool_put *p = mem_zalloc(sizeof *p);
     p->spool = s;
+    p->message = message;
     p->copies = copies;
     p->copy_count = copy_count;
     p->id_at = mem_zalloc(copy_count * sizeof *p->id_at);
@@ -203,22 +206,69 @@ static enum queue_put_status sync_file(struct spool_put *p, struct err *err)
     return close(fd) < 0 ? fault(p, "cannot close", errno, err) : QUEUE_PUT_OK;
 }
 
+enum queue_put_status spool_put_prepare(struct spool_put *p, struct err *err)
+{
+    enum queue_put_status status = sync_file(p, err);
+
+    p->is_prepared = status == QUEUE_PUT_OK;
+    return status;
+}
+
 /* --- the copies --- */
+
+bool spool_put_is_left_out(const struct queue_new_copy *copy)
+{
+    size_t sent = 0;
+
+    while (sent < copy->recipient_count && copy->recipients[sent].state == QUEUE_SENT)
+        sent++;
+    return sent == copy->recipient_count;
+}
+
+static enum queue_put_status rewrite(struct spool_put *p, const char *data, size_t len, size_t at,
+                                     struct err *err)
+{
+    int fd = openat(p->tmp_fd, p->tmp_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return fault(p, "cannot open", errno, err);
+    enum queue_put_status status = overwrite(p, fd, data, len, at, err);
+    if (status == QUEUE_PUT_OK && fdatasync(fd) < 0)
+        status = fault(p, "cannot sync", errno, err);
+    if (close(fd) < 0 && status == QUEUE_PUT_OK)
+        status = fault(p, "cannot close", errno, err);
+    return status;
+}
+
+/* States that changed after begin go into the file: the head of the same length, once more. */
+static enum queue_put_status rewrite_states(struct spool_put *p, struct err *err)
+{
+    char size[SPOOL_SIZE_DIGITS + 1];
+    struct buf head = {0};
+    bool has_sent = false;
+    enum queue_put_status status = QUEUE_PUT_OK;
+
+    for (size_t i = 0; i < p->copy_count; i++)
+        for (size_t k = 0; k < p->copies[i].recipient_count; k++)
+            has_sent = has_sent || p->copies[i].recipients[k].state == QUEUE_SENT;
+    if (!has_sent)
+        return QUEUE_PUT_OK;
+    if (spool_envelope_format(p->message, p->copies, p->copy_count, &head, p->id_at, err) < 0)
+        return QUEUE_PUT_FAULT;
+    spool_envelope_size_text(p->size_bytes, size);
+    memcpy(head.data + SPOOL_SIZE_AT, size, SPOOL_SIZE_DIGITS);
+    status = rewrite(p, head.data, head.len, 0, err);
+    buf_clear(&head);
+    return status;
+}
 
 /* Give copy i a new id, in the file as well. */
 static enum queue_put_status change_id(struct spool_put *p, size_t i, struct err *err)
 {
     char id[QUEUE_ID_SIZE];
-    int fd = openat(p->tmp_fd, p->tmp_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 
-    if (fd < 0)
-        return fault(p, "cannot open", errno, err);
     spool_new_id(p->spool, id); /* all ids of a process have the same length */
-    enum queue_put_status status = overwrite(p, fd, id, strlen(id), p->id_at[i], err);
-    if (status == QUEUE_PUT_OK && fdatasync(fd) < 0)
-        status = fault(p, "cannot sync", errno, err);
-    if (close(fd) < 0 && status == QUEUE_PUT_OK)
-        status = fault(p, "cannot close", errno, err);
+    enum queue_put_status status = rewrite(p, id, strlen(id), p->id_at[i], err);
     if (status == QUEUE_PUT_OK)
         strcpy(p->copies[i].id, id);
     return status;
@@ -244,8 +294,8 @@ static int link_one(struct spool_put *p, const struct spool_dir *dir, const char
     return 0;
 }
 
-static enum queue_put_status place(struct spool_put *p, size_t i, const struct spool_due *due,
-                                   struct err *err)
+static enum queue_put_status place(struct spool_put *p, size_t i, bool is_last,
+                                   const struct spool_due *due, struct err *err)
 {
     struct queue_new_copy *c = &p->copies[i];
     int base_fd = c->is_dead ? p->spool->dead_fd : p->spool->queue_fd;
@@ -260,7 +310,7 @@ static enum queue_put_status place(struct spool_put *p, size_t i, const struct s
             if (error != 0)
                 return spool_put_status(error);
         }
-        error = link_one(p, p->dirs[i], c->id, i + 1 == p->copy_count);
+        error = link_one(p, p->dirs[i], c->id, is_last);
         if (error == 0) {
             p->linked = i + 1;
             return QUEUE_PUT_OK;
@@ -285,27 +335,50 @@ static enum queue_put_status place(struct spool_put *p, size_t i, const struct s
 static void undo(struct spool_put *p)
 {
     for (size_t i = 0; i < p->linked; i++)
-        (void)unlinkat(p->dirs[i]->fd, p->copies[i].id, 0);
+        if (p->dirs[i] != NULL)
+            (void)unlinkat(p->dirs[i]->fd, p->copies[i].id, 0);
     if (p->has_tmp)
         (void)unlinkat(p->tmp_fd, p->tmp_name, 0);
 }
 
-enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_due *due,
+/* Link all that are wanted, and sync. */
+static enum queue_put_status place_all(struct spool_put *p, const struct spool_due *due,
                                        struct err *err)
 {
-    enum queue_put_status status = sync_file(p, err);
+    struct spool_dir **dirs = mem_zalloc(p->copy_count * sizeof(struct spool_dir *));
+    enum queue_put_status status = QUEUE_PUT_OK;
+    size_t last = p->copy_count, count = 0;
 
-    for (size_t i = 0; i < p->copy_count && status == QUEUE_PUT_OK; i++)
-        status = place(p, i, due, err);
-    if (status == QUEUE_PUT_OK) {
-        int error = spool_dirs_sync(p->spool, p->dirs, p->copy_count);
+    while (last > 0 && spool_put_is_left_out(&p->copies[last - 1]))
+        last--;
+    for (size_t i = 0; i < last && status == QUEUE_PUT_OK; i++) {
+        if (spool_put_is_left_out(&p->copies[i]))
+            continue;
+        status = place(p, i, i + 1 == last, due, err);
+        dirs[count++] = p->dirs[i];
+    }
+    if (status == QUEUE_PUT_OK && count > 0) {
+        int error = spool_dirs_sync(p->spool, dirs, count);
         if (error != 0) {
             errno = error;
             err_set_errno(err, "cannot sync the directory of %s", p->copies[0].id);
             status = spool_put_status(error);
         }
     }
-    if (status != QUEUE_PUT_OK)
+    free(dirs);
+    return status;
+}
+
+enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_due *due,
+                                       struct err *err)
+{
+    enum queue_put_status status = p->is_prepared ? QUEUE_PUT_OK : sync_file(p, err);
+
+    if (status == QUEUE_PUT_OK)
+        status = rewrite_states(p, err);
+    if (status == QUEUE_PUT_OK)
+        status = place_all(p, due, err);
+    if (status != QUEUE_PUT_OK || p->linked == 0)
         undo(p);
     put_free(p);
     return status;

@@ -107,6 +107,11 @@ static enum queue_put_status put_data(struct queue_put *p, const void *data, siz
     return spool_put_data(p->file, data, len, err);
 }
 
+static enum queue_put_status put_prepare(struct queue_put *p, struct err *err)
+{
+    return spool_put_prepare(p->file, err);
+}
+
 /* A pass may have found it already, and a worker may even have it. (If not a worker, but a retry of
  * that id: it is found by the next pass.) */
 static void make_known(struct spool_queue *q, const struct queue_new_copy *c,
@@ -134,7 +139,7 @@ static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
     enum queue_put_status status = spool_put_commit(p->file, &due, err);
 
     for (size_t i = 0; i < p->copy_count && status == QUEUE_PUT_OK; i++)
-        if (!p->copies[i].is_dead)
+        if (!p->copies[i].is_dead && !spool_put_is_left_out(&p->copies[i]))
             make_known(p->queue, &p->copies[i], &due);
     free(p);
     return status;
@@ -316,6 +321,7 @@ static const struct queue_ops ops = {
     .has_room = has_room,
     .put_begin = put_begin,
     .put_data = put_data,
+    .put_prepare = put_prepare,
     .put_commit = put_commit,
     .put_abort = put_abort,
     .next = next,
