@@ -43,6 +43,15 @@ static void destination_clear(struct config_destination *d)
     free(d->sender_address);
 }
 
+static void listener_clear(struct config_listener *l)
+{
+    free(l->name);
+    free(l->listen);
+    free(l->primary.relay_to);
+    strings_clear(&l->copies);
+    strings_clear(&l->copy_maps);
+}
+
 void config_free(struct config *c)
 {
     if (c == NULL)
@@ -63,6 +72,9 @@ void config_free(struct config *c)
     for (size_t i = 0; i < c->destination_count; i++)
         destination_clear(&c->destinations[i]);
     free(c->destinations);
+    for (size_t i = 0; i < c->listener_count; i++)
+        listener_clear(&c->listeners[i]);
+    free(c->listeners);
     free(c);
 }
 
@@ -79,6 +91,14 @@ const struct config_destination *config_find_destination(const struct config *c,
     for (size_t i = 0; i < c->destination_count; i++)
         if (strcasecmp(c->destinations[i].name, name) == 0)
             return &c->destinations[i];
+    return NULL;
+}
+
+const struct config_listener *config_find_listener(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->listener_count; i++)
+        if (strcasecmp(c->listeners[i].name, name) == 0)
+            return &c->listeners[i];
     return NULL;
 }
 

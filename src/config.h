@@ -84,6 +84,20 @@ struct config_destination {
     unsigned line;
 };
 
+/* Where splitrelay duplicates: each message goes to the primary, which answers for it, and copies
+ * of it to destinations. */
+struct config_listener {
+    char *name; /* address_is_tag_name(); also that of `primary` */
+    struct endpoint *listen;
+    size_t listen_count;
+    struct config_destination primary; /* relay_to, protocol and timeouts; the rest is not used */
+    struct config_strings copies;    /* destinations, for recipients that copy_maps does not know */
+    struct config_strings copy_maps; /* table specifications */
+    unsigned require_copies;         /* 1: no mail without its copies */
+    unsigned xforward;               /* 1: tell the primary who the client is, if it offers that */
+    unsigned line;
+};
+
 struct config {
     char *path;
     char *tag_domain; /* lower case */
@@ -95,6 +109,8 @@ struct config {
     struct config_relay relay;
     struct config_destination *destinations;
     size_t destination_count;
+    struct config_listener *listeners;
+    size_t listener_count;
 };
 
 void config_free(struct config *c);
@@ -103,6 +119,9 @@ void config_free(struct config *c);
 const struct config_filter *config_find_filter(const struct config *c, const char *name)
     __attribute__((nonnull));
 const struct config_destination *config_find_destination(const struct config *c, const char *name)
+    __attribute__((nonnull));
+
+const struct config_listener *config_find_listener(const struct config *c, const char *name)
     __attribute__((nonnull));
 
 /*

@@ -91,8 +91,8 @@ static int store_section(const struct config_parse *p, cfg_t *sec, enum config_s
     return 0;
 }
 
-/* The name of a filter or destination: it becomes part of addresses and of paths in the spool, and
- * tables say "none" for nothing. */
+/* The name of a filter, destination or listener: it becomes part of addresses and of paths in the
+ * spool, and tables say "none" for nothing. */
 static int store_name(const struct config_parse *p, cfg_t *sec, char **name, unsigned *line,
                       struct err *err)
 {
@@ -167,6 +167,41 @@ static int store_destinations(const struct config_parse *p, struct config *c, st
     return 0;
 }
 
+static int check_listener(cfg_t *sec, const struct config *c, struct config_listener *l,
+                          struct err *err)
+{
+    for (size_t i = 0; i < l->copies.count; i++)
+        if (config_find_destination(c, l->copies.items[i]) == NULL) {
+            err_set(err, "listener %s: copies: '%s' is not a declared destination", l->name,
+                    l->copies.items[i]);
+            return fail_value(sec, "copies", (unsigned)i, err);
+        }
+    for (size_t i = 0; i < l->primary.relay_to_count; i++)
+        if (l->primary.relay_to[i].kind == ENDPOINT_UNIX && l->primary.protocol == CONFIG_SMTP) {
+            err_set(err, "listener %s: primary: a unix socket needs protocol = \"lmtp\"", l->name);
+            return fail_value(sec, "primary", (unsigned)i, err);
+        }
+    l->primary.name = l->name;
+    l->primary.line = l->line;
+    return 0;
+}
+
+static int store_listeners(const struct config_parse *p, struct config *c, struct err *err)
+{
+    unsigned count = cfg_size(p->cfg, "listener");
+
+    c->listeners = mem_zalloc(count * sizeof *c->listeners);
+    for (unsigned i = 0; i < count; i++) {
+        cfg_t *sec = cfg_getnsec(p->cfg, "listener", i);
+        struct config_listener *l = &c->listeners[c->listener_count++];
+        if (store_name(p, sec, &l->name, &l->line, err) < 0 ||
+            store_section(p, sec, CONFIG_SECTION_LISTENER, l, err) < 0 ||
+            check_listener(sec, c, l, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* Defaults that depend on other values or on the machine. */
 static int derive(const struct config_parse *p, struct config *c, struct err *err)
 {
@@ -196,7 +231,8 @@ static int store_all(const struct config_parse *p, struct config *c, struct err 
         store_section(p, cfg_getsec(p->cfg, "milter"), CONFIG_SECTION_MILTER, &c->milter, err) <
             0 ||
         store_section(p, cfg_getsec(p->cfg, "relay"), CONFIG_SECTION_RELAY, &c->relay, err) < 0 ||
-        store_filters(p, c, err) < 0 || store_destinations(p, c, err) < 0)
+        store_filters(p, c, err) < 0 || store_destinations(p, c, err) < 0 ||
+        store_listeners(p, c, err) < 0)
         return -1;
     return derive(p, c, err);
 }

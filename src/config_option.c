@@ -299,6 +299,10 @@ static int append_string(const struct config_option *o, struct config_strings *l
         return fail_words(text, o->words, "", err);
     if (o->type == CONFIG_OPT_TABLES && check_table(text, err) < 0)
         return -1;
+    if (o->type == CONFIG_OPT_NAMES && !address_is_tag_name(text)) {
+        err_set(err, "'%s' is not allowed; allowed: the name of a destination", text);
+        return -1;
+    }
     list->items = mem_grow(list->items, list->count + 1, sizeof *list->items);
     list->items[list->count++] = mem_strdup(text);
     return 0;
@@ -335,11 +339,17 @@ bool config_option_is_list(const struct config_option *o)
     return o->type >= CONFIG_OPT_WORDS;
 }
 
+static bool is_list_of_strings(const struct config_option *o)
+{
+    return o->type == CONFIG_OPT_WORDS || o->type == CONFIG_OPT_TABLES ||
+           o->type == CONFIG_OPT_NAMES;
+}
+
 size_t config_option_count(const struct config_option *o, const void *base)
 {
     const char *p = base;
 
-    if (o->type == CONFIG_OPT_WORDS || o->type == CONFIG_OPT_TABLES)
+    if (is_list_of_strings(o))
         return ((const struct config_strings *)(const void *)(p + o->offset))->count;
     return *(const size_t *)(const void *)(p + o->companion);
 }
@@ -352,7 +362,7 @@ static int append(const struct config_option *o, void *base, const char *text, s
         err_set(err, "too many values; allowed: %" PRIu64, o->max);
         return -1;
     }
-    if (o->type == CONFIG_OPT_WORDS || o->type == CONFIG_OPT_TABLES)
+    if (is_list_of_strings(o))
         return append_string(o, field, text, err);
     if (o->type == CONFIG_OPT_NETWORKS)
         return append_network(field, count, text, err);
@@ -423,6 +433,7 @@ int config_option_store(const struct config_option *o, void *base, const char *t
         return store_socket(field, companion, text, err);
     case CONFIG_OPT_WORDS:
     case CONFIG_OPT_TABLES:
+    case CONFIG_OPT_NAMES:
     case CONFIG_OPT_SOCKETS:
     case CONFIG_OPT_NEXTHOPS:
     case CONFIG_OPT_NETWORKS:

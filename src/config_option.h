@@ -36,6 +36,7 @@ enum config_option_type {
     /* lists: each value is appended; a size_t at `companion` counts */
     CONFIG_OPT_WORDS,    /* struct config_strings, each one of `words` */
     CONFIG_OPT_TABLES,   /* struct config_strings, "type:argument" */
+    CONFIG_OPT_NAMES,    /* struct config_strings, names as of sections with a title */
     CONFIG_OPT_SOCKETS,  /* struct endpoint * */
     CONFIG_OPT_NEXTHOPS, /* struct endpoint * */
     CONFIG_OPT_NETWORKS, /* struct endpoint_network * */
@@ -49,6 +50,7 @@ enum config_section {
     CONFIG_SECTION_FILTER,
     CONFIG_SECTION_RELAY,
     CONFIG_SECTION_DESTINATION,
+    CONFIG_SECTION_LISTENER,
     CONFIG_SECTION_COUNT
 };
 
@@ -70,7 +72,7 @@ extern const struct config_option config_options[];
 /* "milter"; "" for TOP. */
 const char *config_section_name(enum config_section section) __attribute__((returns_nonnull));
 
-/* Sections with a title, of which there may be many: filter NAME, destination NAME. */
+/* Sections with a title, of which there may be many: filter, destination, listener NAME. */
 bool config_section_has_title(enum config_section section);
 
 bool config_option_is_list(const struct config_option *o) __attribute__((nonnull));

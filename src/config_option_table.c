@@ -6,6 +6,7 @@ static const char *const method_words[] = {"tag", "header", NULL};
 static const char *const mixed_words[] = {"tag", "defer", NULL};
 static const char *const failure_words[] = {"tempfail", "accept", NULL};
 static const char *const protocol_words[] = {"smtp", "lmtp", NULL};
+static const char *const switch_words[] = {"no", "yes", NULL};
 
 static const char *const target_words[] = {"syslog", "stderr", NULL};
 static const char *const facility_words[] = {"mail",   "daemon", "user",   "local0",
@@ -28,6 +29,7 @@ static const char *const sender_words[] = {"original", "null", NULL};
 #define SECTION_FILTER config_filter
 #define SECTION_RELAY config_relay
 #define SECTION_DESTINATION config_destination
+#define SECTION_LISTENER config_listener
 
 /* (section, name, type, field), companion, default, min, max, words */
 // clang-format off
@@ -70,19 +72,29 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "max_age", SECONDS, max_age_s), 0, "5d", 1, YEAR_S, NULL},
     {OPTION(DESTINATION, "connect_timeout", MILLISECONDS, connect_timeout_ms), 0, "30s", 1, 86400, NULL},
     {OPTION(DESTINATION, "command_timeout", MILLISECONDS, command_timeout_ms), 0, "5m", 1, 86400, NULL},
+    {OPTION(LISTENER, "listen", SOCKETS, listen), AT(LISTENER, listen_count), NULL, 1, 16, NULL},
+    {OPTION(LISTENER, "primary", NEXTHOPS, primary.relay_to), AT(LISTENER, primary.relay_to_count), NULL, 1, 16, NULL},
+    {OPTION(LISTENER, "protocol", WORD, primary.protocol), 0, "smtp", 0, 0, protocol_words},
+    {OPTION(LISTENER, "copies", NAMES, copies), 0, "", 0, 64, NULL},
+    {OPTION(LISTENER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "require_copies", WORD, require_copies), 0, "yes", 0, 0, switch_words},
+    {OPTION(LISTENER, "xforward", WORD, xforward), 0, "no", 0, 0, switch_words},
+    {OPTION(LISTENER, "connect_timeout", MILLISECONDS, primary.connect_timeout_ms), 0, "30s", 1, 86400, NULL},
+    {OPTION(LISTENER, "command_timeout", MILLISECONDS, primary.command_timeout_ms), 0, "5m", 1, 86400, NULL},
     {CONFIG_SECTION_COUNT, NULL, CONFIG_OPT_NUMBER, 0, 0, NULL, 0, 0, NULL},
 };
 // clang-format on
 
 const char *config_section_name(enum config_section section)
 {
-    static const char *const names[CONFIG_SECTION_COUNT] = {"",       "log",   "milter",
-                                                            "filter", "relay", "destination"};
+    static const char *const names[CONFIG_SECTION_COUNT] = {
+        "", "log", "milter", "filter", "relay", "destination", "listener"};
 
     return names[section];
 }
 
 bool config_section_has_title(enum config_section section)
 {
-    return section == CONFIG_SECTION_FILTER || section == CONFIG_SECTION_DESTINATION;
+    return section == CONFIG_SECTION_FILTER || section == CONFIG_SECTION_DESTINATION ||
+           section == CONFIG_SECTION_LISTENER;
 }

@@ -28,7 +28,8 @@ static struct config_parse *loading;
 /*
  * What libconfuse is told as default of a required option. It parses defaults when it sees the
  * section's "{": the one moment at which the section's line can be learnt, for its line counter
- * then goes on to the "}". So each section with a title needs one required option, its first.
+ * then goes on to the "}". So each section with a title needs one required option at least, its
+ * first.
  */
 static char required_mark[] = "-";
 
@@ -53,6 +54,20 @@ static void add_section(const cfg_t *sec)
         (struct config_section_start){.sec = sec, .file = l->file, .line = (unsigned)sec->line};
 }
 
+/* Of each required option a mark comes before any value. */
+static bool is_mark(cfg_t *cfg)
+{
+    struct config_section_start *start = &loading->sections[loading->section_count - 1];
+    unsigned required = 0;
+
+    for (unsigned i = 0; i < cfg_num(cfg); i++)
+        required += cfg_getnopt(cfg, i)->def.parsed != NULL;
+    if (start->marks == required)
+        return false;
+    start->marks++;
+    return true;
+}
+
 static int keep_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 {
     size_t len = strlen(text);
@@ -67,9 +82,10 @@ static int keep_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result
     v->file = loading->file;
     v->line = line;
     *(void **)result = v;
-    if (opt->def.parsed != NULL && !knows_section(cfg)) {
-        add_section(cfg);
-        v->is_mark = true;
+    if (opt->def.parsed != NULL) {
+        if (!knows_section(cfg))
+            add_section(cfg);
+        v->is_mark = is_mark(cfg);
     }
     return 0;
 }

@@ -26,6 +26,7 @@ struct config_section_start {
     const cfg_t *sec;
     const char *file;
     unsigned line;
+    unsigned marks; /* that were set so far */
 };
 
 struct config_parse {

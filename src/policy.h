@@ -25,6 +25,11 @@ struct policy;
  */
 struct policy *policy_open(const struct config *config, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+/* The same with these copy_maps alone, of a listener: only copies, copy_reason and failure of its
+ * decisions mean anything (a copy of a listener needs no tag). */
+struct policy *policy_open_copies(const struct config *config,
+                                  const struct config_strings *copy_maps, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 void policy_close(struct policy *p);
 
 /*

@@ -152,10 +152,10 @@ static int check_table(const struct policy *p, enum policy_map map, const struct
     return table_each_value(t, maps[map].check, &ctx) == 0 ? 0 : -1;
 }
 
-static int open_map(const struct policy *p, enum policy_map map, struct lookup_list *list,
+static int open_map(struct policy *p, enum policy_map map, const struct config_strings *specs,
                     struct err *err)
 {
-    const struct config_strings *specs = policy_map_specs(p->config, map);
+    struct lookup_list *list = &p->maps[map];
 
     if (lookup_open(list, specs->items, specs->count, err) != 0) {
         err_wrap(err, "%s", maps[map].option);
@@ -173,12 +173,24 @@ struct policy *policy_open(const struct config *config, struct err *err)
 
     p->config = config;
     for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
-        if (open_map(p, map, &p->maps[map], err) != 0) {
+        if (open_map(p, map, policy_map_specs(config, map), err) != 0) {
             policy_close(p);
             return NULL;
         }
     }
     return p;
+}
+
+struct policy *policy_open_copies(const struct config *config,
+                                  const struct config_strings *copy_maps, struct err *err)
+{
+    struct policy *p = mem_zalloc(sizeof *p);
+
+    p->config = config;
+    if (open_map(p, POLICY_COPIES, copy_maps, err) == 0)
+        return p;
+    policy_close(p);
+    return NULL;
 }
 
 void policy_close(struct policy *p)

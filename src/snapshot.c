@@ -5,6 +5,33 @@
 
 #include <stdlib.h>
 
+static int open_listener_tables(struct snapshot *s, struct err *err)
+{
+    const struct config *c = s->config;
+
+    s->listener_copies = mem_zalloc(c->listener_count * sizeof(struct policy *));
+    for (size_t i = 0; i < c->listener_count; i++) {
+        s->listener_copies[i] = policy_open_copies(c, &c->listeners[i].copy_maps, err);
+        if (s->listener_copies[i] == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+static int open_tables(struct snapshot *s, enum snapshot_parts parts, struct err *err)
+{
+    switch (parts) {
+    case SNAPSHOT_CONFIG_ONLY:
+        return 0;
+    case SNAPSHOT_WITH_TABLES:
+        s->policy = policy_open(s->config, err);
+        return s->policy == NULL ? -1 : 0;
+    case SNAPSHOT_WITH_LISTENER_TABLES:
+        return open_listener_tables(s, err);
+    }
+    abort();
+}
+
 struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, struct err *err)
 {
     struct snapshot *s = mem_zalloc(sizeof *s);
@@ -13,9 +40,7 @@ struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, stru
     s->config_refs = mem_zalloc(sizeof *s->config_refs);
     *s->config_refs = 1;
     s->config = config_file_load(path, err);
-    if (s->config != NULL && parts == SNAPSHOT_WITH_TABLES)
-        s->policy = policy_open(s->config, err);
-    if (s->config == NULL || (parts == SNAPSHOT_WITH_TABLES && s->policy == NULL)) {
+    if (s->config == NULL || open_tables(s, parts, err) != 0) {
         snapshot_unref(s);
         return NULL;
     }
@@ -33,6 +58,9 @@ void snapshot_unref(struct snapshot *s)
     if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     policy_close(s->policy);
+    for (size_t i = 0; s->listener_copies != NULL && i < s->config->listener_count; i++)
+        policy_close(s->listener_copies[i]);
+    free(s->listener_copies);
     if (__atomic_sub_fetch(s->config_refs, 1, __ATOMIC_ACQ_REL) == 0) {
         config_free(s->config);
         free(s->config_refs);

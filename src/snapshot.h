@@ -15,20 +15,27 @@
 
 struct snapshot {
     struct config *config;
-    struct policy *policy; /* NULL when loaded without tables */
-    unsigned refs;         /* atomic, private */
-    unsigned *config_refs; /* atomic, private: snapshots that share the configuration */
+    struct policy *policy;           /* the milter's; NULL when loaded without */
+    struct policy **listener_copies; /* of each listener of the configuration, by the same index;
+                                        NULL when loaded without */
+    unsigned refs;                   /* atomic, private */
+    unsigned *config_refs;           /* atomic, private: snapshots that share the configuration */
 };
 
-enum snapshot_parts { SNAPSHOT_CONFIG_ONLY, SNAPSHOT_WITH_TABLES };
+enum snapshot_parts {
+    SNAPSHOT_CONFIG_ONLY,
+    SNAPSHOT_WITH_TABLES,         /* of the milter */
+    SNAPSHOT_WITH_LISTENER_TABLES /* copy_maps of all listeners */
+};
 
-/* Load the file and, if asked for, its tables; the caller has one reference. NULL with `err`. */
+/* Load the file and, if asked for, tables; the caller has one reference. NULL with `err`. */
 struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void snapshot_unref(struct snapshot *s);
 
 /* The same with the tables of one file opened anew, see policy_replace(); configuration and other
- * tables are shared. Only for a snapshot with tables. The caller has one reference. */
+ * tables are shared. Only for a snapshot with the tables of the milter. The caller has one
+ * reference. */
 struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -16,6 +16,7 @@ INTEGRATION_TESTS = \
 	%D%/it_live_reload.py \
 	%D%/it_article.py \
 	%D%/it_content.py \
+	%D%/it_duplicate.py \
 	%D%/it_milter.py \
 	%D%/it_policy.py \
 	%D%/it_postmap.py \
@@ -43,6 +44,7 @@ EXTRA_DIST += \
 	%D%/rig/client.py \
 	%D%/rig/daemons.py \
 	%D%/rig/envelopes.py \
+	%D%/rig/duplicator.py \
 	%D%/rig/guardian.py \
 	%D%/rig/milter.py \
 	%D%/rig/postfix.py \

@@ -113,6 +113,8 @@ static void parse_features(struct client *c)
             f->smtputf8 = true;
         } else if (word_is(line, word, "DSN")) {
             f->dsn = true;
+        } else if (word_is(line, word, "XFORWARD")) {
+            f->xforward = true;
         } else if (word_is(line, word, "SIZE")) {
             f->size = true;
             if (word < len)

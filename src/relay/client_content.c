@@ -7,28 +7,22 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The last two bytes sent, as far as they matter for CRLF "." and for the final CRLF. */
-enum line_state { IN_LINE, AFTER_CR, AT_LINE_START };
-
-static enum line_state state_after(const char *data, size_t len, enum line_state before)
+static enum client_line_state state_after(const char *data, size_t len,
+                                          enum client_line_state before)
 {
     if (len == 0)
         return before;
     if (data[len - 1] == '\r')
-        return AFTER_CR;
+        return CLIENT_AFTER_CR;
     if (data[len - 1] != '\n')
-        return IN_LINE;
-    bool has_cr = len > 1 ? data[len - 2] == '\r' : before == AFTER_CR;
-    return has_cr ? AT_LINE_START : IN_LINE;
+        return CLIENT_IN_LINE;
+    bool has_cr = len > 1 ? data[len - 2] == '\r' : before == CLIENT_AFTER_CR;
+    return has_cr ? CLIENT_AT_LINE_START : CLIENT_IN_LINE;
 }
 
-/*
- * Write a part of the content with the dots at line starts doubled (RFC 5321 4.5.2). A line ends in
- * CRLF and in nothing else: a dot behind a bare LF or CR is content, and stays as it is. Jumps from
- * dot to dot; most content has few.
- */
-static enum stream_status write_stuffed(struct stream *s, const char *data, size_t len,
-                                        enum line_state *state)
+/* Jumps from dot to dot; most content has few. */
+enum stream_status client_write_stuffed(struct stream *s, const char *data, size_t len,
+                                        enum client_line_state *state)
 {
     size_t done = 0; /* written */
     size_t seen = 0; /* searched */
@@ -38,7 +32,7 @@ static enum stream_status write_stuffed(struct stream *s, const char *data, size
         if (dot == NULL)
             break;
         size_t at = (size_t)(dot - data);
-        if (state_after(data, at, *state) == AT_LINE_START) {
+        if (state_after(data, at, *state) == CLIENT_AT_LINE_START) {
             enum stream_status status = stream_write(s, data + done, at - done);
             if (status == STREAM_OK)
                 status = stream_write(s, ".", 1);
@@ -79,7 +73,8 @@ enum client_content_status client_send_content(struct client *c, const struct qu
                                                const char *trace)
 {
     uint64_t size = copy->message.size_bytes;
-    enum line_state state = AT_LINE_START; /* after the trace fields, or at the very start */
+    enum client_line_state state =
+        CLIENT_AT_LINE_START; /* after the trace fields, or at the very start */
     enum client_step step = CLIENT_BODY;
 
     if (c->block == NULL)
@@ -92,11 +87,11 @@ enum client_content_status client_send_content(struct client *c, const struct qu
         if (read_block(c, copy, offset, len) != 0)
             return CLIENT_CONTENT_UNREAD;
         client_begin_wait(c);
-        status = write_stuffed(c->stream, c->block, len, &state);
+        status = client_write_stuffed(c->stream, c->block, len, &state);
         offset += len;
     }
     if (status == STREAM_OK) {
-        const char *end = state == AT_LINE_START ? ".\r\n" : "\r\n.\r\n";
+        const char *end = state == CLIENT_AT_LINE_START ? ".\r\n" : "\r\n.\r\n";
         step = CLIENT_DOT;
         client_begin_wait(c);
         status = stream_write(c->stream, end, strlen(end));

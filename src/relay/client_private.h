@@ -2,7 +2,8 @@
 /*
  * client_private: what the files of the client share. client.c owns the object and the policy of
  * reuse, client_connect.c brings a connection to the point where mail can be sent,
- * client_transaction.c sends one message, client_content.c its content. Not for anybody else.
+ * client_transaction.c sends one message, client_content.c its content; primary.c converses by
+ * hand. Not for anybody else.
  *
  * Whatever goes wrong with the connection itself is put into `fault`, a DELIVERY_RETRY outcome in
  * Postfix's words, and the connection is closed: whoever called applies it to all recipients that
@@ -26,6 +27,7 @@ enum client_step {
     CLIENT_EHLO,
     CLIENT_HELO,
     CLIENT_LHLO,
+    CLIENT_XFORWARD,
     CLIENT_RSET,
     CLIENT_MAIL,
     CLIENT_RCPT,
@@ -36,7 +38,7 @@ enum client_step {
 
 /* Extensions that the server offers. */
 struct client_features {
-    bool pipelining, eight_bit, smtputf8, dsn, size;
+    bool pipelining, eight_bit, smtputf8, dsn, size, xforward;
     uint64_t size_limit_bytes; /* 0: none announced */
 };
 
@@ -111,6 +113,18 @@ enum client_sent {
 };
 enum client_sent client_transaction(struct client *c, const struct queue_copy *copy,
                                     const char *trace, struct delivery_report *report)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The last two bytes sent, as far as they matter for CRLF "." and for the final CRLF. */
+enum client_line_state { CLIENT_IN_LINE, CLIENT_AFTER_CR, CLIENT_AT_LINE_START };
+
+/*
+ * Write a part of the content with the dots at line starts doubled (RFC 5321 4.5.2). A line ends in
+ * CRLF and in nothing else: a dot behind a bare LF or CR is content, and stays as it is. state is
+ * CLIENT_AT_LINE_START before the first part.
+ */
+enum stream_status client_write_stuffed(struct stream *s, const char *data, size_t len,
+                                        enum client_line_state *state)
     __attribute__((nonnull, warn_unused_result));
 
 /* After 354: trace, content with dots stuffed, and the final dot; flushed. */

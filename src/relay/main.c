@@ -17,7 +17,8 @@ static void reload(struct relay *r, const char *config_path)
     struct err err;
 
     process_notify_reloading();
-    struct snapshot *next = daemon_load("splitrelay", config_path, SNAPSHOT_CONFIG_ONLY, &err);
+    struct snapshot *next =
+        daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
     } else {
@@ -51,7 +52,7 @@ int main(int argc, char **argv)
         return code;
     block_signals(&signals);
     struct snapshot *first =
-        daemon_load("splitrelay", options.config_path, SNAPSHOT_CONFIG_ONLY, &err);
+        daemon_load("splitrelay", options.config_path, SNAPSHOT_WITH_LISTENER_TABLES, &err);
     if (first == NULL) {
         fprintf(stderr, "splitrelay: %s\n", err.text);
         return EXIT_CONFIG;

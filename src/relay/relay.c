@@ -159,23 +159,41 @@ fail:
     return NULL;
 }
 
-static bool same_listeners(const struct config_relay *a, const struct config_relay *b)
+static bool same_endpoints(const struct endpoint *a, size_t a_count, const struct endpoint *b,
+                           size_t b_count)
 {
-    bool is_same = a->listen_count == b->listen_count;
+    bool is_same = a_count == b_count;
 
-    for (size_t i = 0; is_same && i < a->listen_count; i++) {
-        const struct endpoint *x = &a->listen[i], *y = &b->listen[i];
+    for (size_t i = 0; is_same && i < a_count; i++) {
+        const struct endpoint *x = &a[i], *y = &b[i];
         is_same = x->kind == y->kind && x->port == y->port && strcmp(x->host, y->host) == 0 &&
                   strcmp(x->path, y->path) == 0;
     }
     return is_same;
 }
 
-static void warn_of_restart(const struct config_relay *now, const struct config_relay *wanted)
+static bool same_listeners(const struct config *a, const struct config *b)
+{
+    bool is_same = a->listener_count == b->listener_count;
+
+    for (size_t i = 0; is_same && i < a->listener_count; i++) {
+        const struct config_listener *x = &a->listeners[i];
+        const struct config_listener *y = config_find_listener(b, x->name);
+        is_same =
+            y != NULL && same_endpoints(x->listen, x->listen_count, y->listen, y->listen_count);
+    }
+    return is_same;
+}
+
+static void warn_of_restart(const struct config *now_all, const struct config *wanted_all)
 {
     static const char text[] = "relay.%s has changed: that needs a restart";
+    const struct config_relay *now = &now_all->relay, *wanted = &wanted_all->relay;
 
-    if (!same_listeners(now, wanted))
+    if (!same_listeners(now_all, wanted_all))
+        log_warning("the sections listener, or listen in one of them, have changed: that needs a "
+                    "restart");
+    if (!same_endpoints(now->listen, now->listen_count, wanted->listen, wanted->listen_count))
         log_warning(text, "listen");
     if (strcmp(now->spool_directory, wanted->spool_directory) != 0)
         log_warning(text, "spool_directory");
@@ -187,7 +205,7 @@ void relay_reload(struct relay *r, struct snapshot *next)
 {
     const struct config *config = next->config;
 
-    warn_of_restart(&r->first->config->relay, &config->relay);
+    warn_of_restart(r->first->config, config);
     snapshot_slot_swap(&r->slot, snapshot_ref(next));
     for (size_t i = r->destination_count; i-- > 0;) {
         const char *name = destination_name(r->destinations[i]);

@@ -27,6 +27,7 @@
 struct listener {
     struct server *server;
     int fd;
+    char *name;          /* of the section listener; NULL: relay.listen */
     unsigned idle;       /* threads in accept(2) */
     char unix_path[108]; /* "" for inet */
 };
@@ -34,6 +35,7 @@ struct listener {
 /* One client, in the stack of the thread that serves it. */
 struct connection {
     struct stream *stream;
+    struct primary *primary; /* NULL without section listener */
     atomic_bool is_in_message;
     struct connection *next, **link; /* link: what points to this one */
 };
@@ -110,16 +112,31 @@ static void leave(struct server *s, struct connection *c)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void refuse(struct stream *stream, const char *hostname, const char *client, unsigned max)
+static void refuse(struct stream *stream, const char *hostname, const char *why)
 {
-    log_warning("refused connection from [%s]: more than max_connections (%u)", client, max);
     stream_set_deadline(stream, REFUSE_TIMEOUT_MS);
-    if (stream_printf(stream, "421 4.3.2 %s Too many connections\r\n", hostname) == STREAM_OK)
+    if (stream_printf(stream, "421 4.3.2 %s %s\r\n", hostname, why) == STREAM_OK)
         (void)!stream_flush(stream); /* whether it hears it or not, it goes */
 }
 
-static void serve(struct server *s, int fd, const struct sockaddr_storage *sa)
+/* What the section says now. False: it is gone. */
+static bool find_listener(const struct snapshot *snapshot, const char *name,
+                          struct session_options *o, struct connection *c)
 {
+    if (name == NULL)
+        return true;
+    o->listener = config_find_listener(snapshot->config, name);
+    if (o->listener == NULL)
+        return false;
+    o->copies = snapshot->listener_copies[o->listener - snapshot->config->listeners];
+    o->primary = primary_new(o->listener, snapshot->config->relay.hostname);
+    c->primary = o->primary;
+    return true;
+}
+
+static void serve(struct listener *l, int fd, const struct sockaddr_storage *sa)
+{
+    struct server *s = l->server;
     struct snapshot *snapshot = snapshot_slot_get(s->slot);
     const struct config_relay *config = &snapshot->config->relay;
     struct connection c = {.stream = stream_new(fd)};
@@ -136,12 +153,21 @@ static void serve(struct server *s, int fd, const struct sockaddr_storage *sa)
         .command_timeout_ms = COMMAND_TIMEOUT_MS,
     };
 
-    if (enter(s, &c) > config->max_connections)
-        refuse(c.stream, config->hostname, client, config->max_connections);
-    else
+    bool is_known = find_listener(snapshot, l->name, &options, &c);
+    if (enter(s, &c) > config->max_connections) {
+        log_warning("refused connection from [%s]: more than max_connections (%u)", client,
+                    config->max_connections);
+        refuse(c.stream, config->hostname, "Too many connections");
+    } else if (!is_known) {
+        log_warning("refused connection from [%s]: listener %s is no longer configured", client,
+                    l->name);
+        refuse(c.stream, config->hostname, "Not configured");
+    } else {
         session_run(c.stream, &options);
+    }
     leave(s, &c);
     stream_free(c.stream);
+    primary_free(c.primary);
     snapshot_unref(snapshot);
 }
 
@@ -219,7 +245,7 @@ static void *worker(void *arg)
     /* idle counts this thread already. */
     while (is_needed && (fd = next_client(l, &sa)) != -1) {
         replace_worker(l);
-        serve(s, fd, &sa);
+        serve(l, fd, &sa);
         pthread_mutex_lock(&s->lock);
         is_needed = l->idle < IDLE_MAX;
         l->idle++;
@@ -239,14 +265,16 @@ static void close_listeners(struct server *s)
         close(s->listeners[i].fd);
         if (s->listeners[i].unix_path[0] != '\0')
             unlink(s->listeners[i].unix_path);
+        free(s->listeners[i].name);
     }
     free(s->listeners);
 }
 
-static int open_listeners(struct server *s, const struct config_relay *config, struct err *err)
+static int open_endpoints(struct server *s, const struct endpoint *list, size_t count,
+                          const char *name, struct err *err)
 {
-    for (size_t i = 0; i < config->listen_count; i++) {
-        const struct endpoint *e = &config->listen[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct endpoint *e = &list[i];
         int fds[SOCKETS_PER_ENDPOINT];
         int n = endpoint_listen(e, BACKLOG, UNIX_MODE, fds, SOCKETS_PER_ENDPOINT, err);
         if (n == -1)
@@ -254,10 +282,23 @@ static int open_listeners(struct server *s, const struct config_relay *config, s
         s->listeners = mem_grow(s->listeners, s->listener_count + (size_t)n, sizeof *s->listeners);
         for (int k = 0; k < n; k++) {
             struct listener *l = &s->listeners[s->listener_count++];
-            *l = (struct listener){.server = s, .fd = fds[k]};
+            *l = (struct listener){
+                .server = s, .fd = fds[k], .name = name == NULL ? NULL : mem_strdup(name)};
             if (e->kind == ENDPOINT_UNIX)
                 memcpy(l->unix_path, e->path, sizeof l->unix_path);
         }
+    }
+    return 0;
+}
+
+static int open_listeners(struct server *s, const struct config *config, struct err *err)
+{
+    if (open_endpoints(s, config->relay.listen, config->relay.listen_count, NULL, err) != 0)
+        return -1;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *l = &config->listeners[i];
+        if (open_endpoints(s, l->listen, l->listen_count, l->name, err) != 0)
+            return -1;
     }
     return 0;
 }
@@ -285,7 +326,7 @@ struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct 
     s->slot = slot;
     s->queue = q;
     server_init(s);
-    int status = open_listeners(s, &snapshot->config->relay, err);
+    int status = open_listeners(s, snapshot->config, err);
     snapshot_unref(snapshot);
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->listener_count && status == 0; i++) {
@@ -308,6 +349,8 @@ static void cut(struct server *s, bool is_all)
     for (struct connection *c = s->connections; c != NULL; c = c->next) {
         if (is_all || !atomic_load(&c->is_in_message))
             stream_shutdown_read(c->stream);
+        if (is_all && c->primary != NULL)
+            primary_interrupt(c->primary);
     }
 }
 

@@ -3,6 +3,8 @@
 #include "../log.h"
 #include "../mem.h"
 #include "../smtp_command.h"
+#include "client_private.h"
+#include "duplicate.h"
 #include "transaction.h"
 #include "xforward.h"
 
@@ -21,6 +23,7 @@ struct session {
     const struct session_options *o;
     const struct config *config;
     struct transaction transaction;
+    struct duplicate *duplicate; /* with a listener, else NULL */
     struct xforward xforward;
     struct smtp_command command;
     struct buf line;
@@ -30,6 +33,14 @@ struct session {
     unsigned errors;
     bool is_over;
 };
+
+static void send_text(struct session *s, const char *text, size_t len)
+{
+    if (stream_write(s->stream, text, len) != STREAM_OK)
+        s->is_over = true;
+}
+
+static void settle(struct session *s);
 
 /* Replies gather in the stream's buffer until the client waits for them. */
 static void reply(struct session *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -44,8 +55,8 @@ static void reply(struct session *s, const char *fmt, ...)
     size_t len = n < (int)sizeof text - 2 ? (size_t)n : sizeof text - 3;
     text[len++] = '\r';
     text[len++] = '\n';
-    if (stream_write(s->stream, text, len) != STREAM_OK)
-        s->is_over = true;
+    settle(s); /* what came before is answered before */
+    send_text(s, text, len);
 }
 
 /* The client broke the protocol. */
@@ -70,7 +81,7 @@ static void protocol_error(struct session *s, const char *fmt, ...)
 }
 
 /* A refusal that policy or state demands, logged in Postfix's shape. to: a path with <>, or "". */
-static void reject(struct session *s, const char *to, const char *text)
+static void log_reject(struct session *s, const char *to, const char *text)
 {
     struct transaction *t = &s->transaction;
     const char *detail = t->detail.text;
@@ -80,6 +91,12 @@ static void reject(struct session *s, const char *to, const char *text)
                 detail[0] != '\0' ? ")" : "", t->is_open ? t->message.sender : "",
                 to[0] != '\0' ? " to=" : "", to, s->protocol, s->helo);
     t->detail.text[0] = '\0';
+}
+
+static void reject(struct session *s, const char *to, const char *text)
+{
+    settle(s);
+    log_reject(s, to, text);
     reply(s, "%s", text);
 }
 
@@ -94,10 +111,44 @@ static void refuse(struct session *s, const char *to, const struct err *text)
 
 static void end_transaction(struct session *s)
 {
+    if (s->duplicate != NULL)
+        duplicate_reset(s->duplicate);
     if (s->transaction.is_open)
         memset(&s->xforward, 0, sizeof s->xforward); /* it was about this message */
     transaction_reset(&s->transaction);
     atomic_store(s->o->is_in_message, false);
+}
+
+/* A reply that the primary gave, or that is made up for it: with CRLF, maybe of several lines. */
+static void hand_on(struct session *s, const char *to, const char *text)
+{
+    struct err line;
+
+    if (text[0] >= '4') {
+        err_set(&line, "%.*s", (int)strcspn(text, "\r"), text);
+        log_reject(s, to, line.text);
+    }
+    send_text(s, text, strlen(text));
+}
+
+/* Everything that the primary was asked is answered, and the client gets it. */
+static void settle(struct session *s)
+{
+    struct duplicate_answer a;
+    bool is_refused = false;
+
+    if (s->duplicate == NULL || duplicate_due(s->duplicate) == 0)
+        return;
+    while (duplicate_settle(s->duplicate, &a)) {
+        if (a.is_mail)
+            s->stage = "MAIL";
+        else
+            s->stage = "RCPT";
+        is_refused = is_refused || (a.is_mail && !a.is_yes);
+        hand_on(s, a.is_mail ? "" : a.to, a.reply);
+    }
+    if (is_refused)
+        end_transaction(s);
 }
 
 static void do_helo(struct session *s, const char *protocol)
@@ -111,20 +162,26 @@ static void do_helo(struct session *s, const char *protocol)
     snprintf(s->helo, sizeof s->helo, "%s", s->command.argument);
     log_sanitize(s->helo);
     s->protocol = protocol;
+    /* With a primary only what that can keep is promised. */
+    const struct client_features *f =
+        s->duplicate != NULL ? duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO) : NULL;
     if (s->command.verb == SMTP_HELO) {
         reply(s, "250 %s", s->config->relay.hostname);
         return;
     }
+    unsigned long long size = s->config->relay.message_size_limit_bytes;
+    if (f != NULL && f->size_limit_bytes > 0 && f->size_limit_bytes < size)
+        size = f->size_limit_bytes;
     reply(s,
           "250-%s\r\n"
           "250-PIPELINING\r\n"
           "250-SIZE %llu\r\n"
-          "250-8BITMIME\r\n"
-          "250-SMTPUTF8\r\n"
-          "250-DSN\r\n"
+          "%s%s%s"
           "250-ENHANCEDSTATUSCODES\r\n"
           "250 XFORWARD " XFORWARD_ATTRIBUTES,
-          s->config->relay.hostname, (unsigned long long)s->config->relay.message_size_limit_bytes);
+          s->config->relay.hostname, size, f == NULL || f->eight_bit ? "250-8BITMIME\r\n" : "",
+          f == NULL || f->smtputf8 ? "250-SMTPUTF8\r\n" : "",
+          f == NULL || f->dsn ? "250-DSN\r\n" : "");
 }
 
 /* Who gave us the message: the MTA's client where XFORWARD told, else the MTA. Borrowed. */
@@ -152,6 +209,19 @@ static void say_stopping(struct session *s)
     s->is_over = true;
 }
 
+/* MAIL to the primary, with what we know of the client, if only what we see. */
+static int begin_duplicate(struct session *s, struct err *text)
+{
+    struct xforward x = s->xforward;
+
+    if (!x.is_set) {
+        snprintf(x.addr, sizeof x.addr, "%s", s->o->client_addr);
+        snprintf(x.helo, sizeof x.helo, "%s", s->helo);
+        snprintf(x.proto, sizeof x.proto, "%s", s->protocol);
+    }
+    return duplicate_mail(s->duplicate, &s->command, &x, text);
+}
+
 static void do_mail(struct session *s)
 {
     struct err text;
@@ -168,7 +238,10 @@ static void do_mail(struct session *s)
     atomic_store(s->o->is_in_message, true);
     if (atomic_load(s->o->is_stopping)) {
         say_stopping(s);
-    } else if (transaction_mail(&s->transaction, &s->command, &text) == 0) {
+    } else if (s->duplicate != NULL && begin_duplicate(s, &text) == 0) {
+        set_origin(s, &s->transaction.message);
+        return;
+    } else if (s->duplicate == NULL && transaction_mail(&s->transaction, &s->command, &text) == 0) {
         set_origin(s, &s->transaction.message);
         reply(s, "%s", text.text);
         return;
@@ -178,13 +251,21 @@ static void do_mail(struct session *s)
     atomic_store(s->o->is_in_message, false);
 }
 
+static void settle_if_many(struct session *s)
+{
+    if (duplicate_due(s->duplicate) >= PRIMARY_WINDOW)
+        settle(s);
+}
+
 static void do_rcpt(struct session *s)
 {
     struct err text;
 
     if (!s->transaction.is_open)
         protocol_error(s, "503 5.5.1 Need MAIL command");
-    else if (transaction_rcpt(&s->transaction, &s->command, &text) == 0)
+    else if (s->duplicate != NULL && duplicate_rcpt(s->duplicate, &s->command, &text) == 0)
+        settle_if_many(s);
+    else if (s->duplicate == NULL && transaction_rcpt(&s->transaction, &s->command, &text) == 0)
         reply(s, "%s", text.text);
     else
         refuse(s, s->command.path, &text);
@@ -202,6 +283,48 @@ static void lost(struct session *s, enum stream_status status)
     s->is_over = true;
 }
 
+/* DATA. True: 354 was said. */
+static bool begin_content(struct session *s)
+{
+    struct err text;
+
+    if (s->duplicate != NULL) {
+        struct buf answer = {0};
+        bool is_yes = duplicate_data(s->duplicate, &answer);
+        hand_on(s, "", buf_str(&answer));
+        buf_clear(&answer);
+        return is_yes;
+    }
+    if (transaction_data(&s->transaction, &text) != 0) {
+        reject(s, "", text.text);
+        return false;
+    }
+    reply(s, "%s", text.text);
+    return true;
+}
+
+static void answer_content(struct session *s, enum transaction_result result,
+                           const struct err *text)
+{
+    size_t replies = strcmp(s->protocol, "LMTP") == 0 ? s->transaction.accepted_count : 1;
+
+    switch (result) {
+    case TRANSACTION_COMMITTED:
+        s->errors = 0;
+        reply(s, "%s", text->text);
+        break;
+    case TRANSACTION_REFUSED:
+        reject(s, "", text->text);
+        break;
+    case TRANSACTION_FINISHED:
+        s->errors = 0;
+        hand_on(s, "", duplicate_replies(s->duplicate));
+        return;
+    }
+    while (--replies > 0) /* RFC 2033 4.2: one for each recipient that was accepted */
+        reply(s, "%s", text->text);
+}
+
 static void do_data(struct session *s)
 {
     struct transaction *t = &s->transaction;
@@ -217,28 +340,20 @@ static void do_data(struct session *s)
                                                            : "554 5.5.1 No valid recipients");
         return;
     }
-    if (transaction_data(t, &text) != 0) {
-        reject(s, "", text.text);
+    if (!begin_content(s))
         return;
-    }
-    reply(s, "%s", text.text);
     enum stream_status status = stream_flush(s->stream);
-    if (status == STREAM_OK)
-        status = transaction_receive(t, s->stream, s->o->command_timeout_ms, &result, &text);
+    if (status == STREAM_OK && s->duplicate != NULL)
+        status =
+            duplicate_receive(s->duplicate, s->stream, s->o->command_timeout_ms, &result, &text);
+    else if (status == STREAM_OK)
+        status = transaction_receive(t, s->stream, s->o->command_timeout_ms, NULL, &result, &text);
     if (status != STREAM_OK) {
         lost(s, status);
         return;
     }
     s->stage = "END-OF-MESSAGE";
-    size_t replies = strcmp(s->protocol, "LMTP") == 0 ? t->accepted_count : 1;
-    if (result == TRANSACTION_COMMITTED) {
-        s->errors = 0;
-        reply(s, "%s", text.text);
-    } else {
-        reject(s, "", text.text);
-    }
-    while (--replies > 0) /* RFC 2033 4.2: one for each recipient that was accepted */
-        reply(s, "%s", text.text);
+    answer_content(s, result, &text);
     end_transaction(s);
 }
 
@@ -274,6 +389,8 @@ static void do_unknown(struct session *s)
 
 static void dispatch(struct session *s)
 {
+    if (s->command.verb != SMTP_RCPT)
+        settle(s);
     switch (s->command.verb) {
     case SMTP_UNKNOWN:
         do_unknown(s);
@@ -343,9 +460,12 @@ static void one_command(struct session *s)
 {
     struct err err;
 
-    if (!has_line(s) && stream_flush(s->stream) != STREAM_OK) {
-        s->is_over = true;
-        return;
+    if (!has_line(s)) {
+        settle(s);
+        if (stream_flush(s->stream) != STREAM_OK)
+            s->is_over = true;
+        if (s->is_over)
+            return;
     }
     stream_set_deadline(s->stream, s->o->command_timeout_ms);
     enum stream_status status = stream_read_line(s->stream, &s->line, SMTP_COMMAND_LINE_MAX + 1);
@@ -379,6 +499,11 @@ void session_run(struct stream *stream, const struct session_options *options)
     s->protocol = "SMTP";
     s->stage = "CONNECT";
     transaction_init(&s->transaction, s->config, options->queue);
+    if (options->listener != NULL) {
+        struct duplicate_options d = {options->listener, options->copies, options->primary,
+                                      &s->transaction};
+        s->duplicate = duplicate_new(&d);
+    }
     stream_set_deadline(stream, options->command_timeout_ms);
     if (options->is_trusted) {
         reply(s, "220 %s ESMTP splitrelay", s->config->relay.hostname);
@@ -395,6 +520,7 @@ void session_run(struct stream *stream, const struct session_options *options)
     /* Replies that could not be sent have no other reader. */
     (void)!stream_flush(stream);
     atomic_store(options->is_in_message, false);
+    duplicate_free(s->duplicate);
     transaction_clear(&s->transaction);
     buf_clear(&s->line);
     free(s);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * session: one SMTP or LMTP conversation as a server (RFC 5321, 2033): copies in, queue_put out.
- * Knows nothing of sockets but its stream. Extensions: PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN,
- * ENHANCEDSTATUSCODES, XFORWARD.
+ * With a listener it duplicates (duplicate.h). Knows nothing of sockets but its stream. Extensions:
+ * PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES, XFORWARD.
  */
 #ifndef SPLIT_SESSION_H
 #define SPLIT_SESSION_H
 
 #include "../snapshot.h"
 #include "../stream.h"
+#include "primary.h"
 #include "queue.h"
 
 #include <stdatomic.h>
@@ -17,7 +18,10 @@
 struct session_options {
     struct snapshot *snapshot; /* borrowed for the session */
     struct queue *queue;
-    const char *client_addr; /* of the MTA, "127.0.0.1", "unix" */
+    const struct config_listener *listener; /* NULL: copies only, by their suffix */
+    const struct policy *copies;            /* with a listener: its copy_maps */
+    struct primary *primary;                /* with a listener */
+    const char *client_addr;                /* of the MTA, "127.0.0.1", "unix" */
     unsigned client_port;
     bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting
                       */

@@ -101,9 +101,9 @@ static void add_date(struct folder *f, time_t when)
     add_word(f, date);
 }
 
-void trace_header(const struct queue_copy *c, const char *hostname, struct buf *out)
+void trace_received(const struct queue_message *m, const char *id, const char *hostname,
+                    struct buf *out)
 {
-    const struct queue_message *m = &c->message;
     struct folder f = {.out = out};
     char text[OUTSIDE_MAX + 1];
     char word[OUTSIDE_MAX + 20];
@@ -118,9 +118,9 @@ void trace_header(const struct queue_copy *c, const char *hostname, struct buf *
     add_word(&f, "(splitrelay)");
     add_word(&f, "with");
     add_word(&f, m->protocol[0] == '\0' ? "SMTP" : reduce(m->protocol, "-", 16, text, sizeof text));
-    add_word(&f, "id");
     bool has_mta_id = m->mta_queue_id[0] != '\0';
-    snprintf(word, sizeof word, "%s%s", c->id, has_mta_id ? "" : ";");
+    add_word(&f, id[0] != '\0' ? "id" : "");
+    snprintf(word, sizeof word, "%s%s", id, has_mta_id ? "" : ";");
     add_word(&f, word);
     if (has_mta_id) {
         snprintf(word, sizeof word, "(MTA queue id %s);",
@@ -130,6 +130,14 @@ void trace_header(const struct queue_copy *c, const char *hostname, struct buf *
     fold(&f);
     add_date(&f, m->arrival.tv_sec);
     buf_adds(out, "\r\n");
+}
+
+void trace_header(const struct queue_copy *c, const char *hostname, struct buf *out)
+{
+    char host[HOSTNAME_MAX + 1];
+
+    reduce(hostname, "-._:[]", HOSTNAME_MAX, host, sizeof host);
+    trace_received(&c->message, c->id, hostname, out);
     /* On one line, whatever its length: others look for it with simpler tools than a parser. */
     buf_addf(out, "X-Split-Copy: destination=%s; id=%s; host=%s\r\n", c->destination, c->id, host);
 }

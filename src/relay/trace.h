@@ -9,6 +9,10 @@
 #include "../buf.h"
 #include "queue.h"
 
+/* Only "Received: ...". id: "" for none. */
+void trace_received(const struct queue_message *m, const char *id, const char *hostname,
+                    struct buf *out) __attribute__((nonnull));
+
 /* Append "Received: ...CRLF" (RFC 5321 4.4, folded, with the MTA's queue id in a comment) and
  * "X-Split-Copy: destination=NAME; id=COPYID; host=HOSTNAME CRLF". Text from outside is reduced to
  * what a header may hold. */

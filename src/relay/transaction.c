@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 #include "transaction.h"
-#include "../dsn.h"
 #include "../log.h"
 #include "../mem.h"
 #include "content.h"
@@ -21,7 +20,7 @@ void transaction_init(struct transaction *t, const struct config *config, struct
     t->queue = queue;
 }
 
-static void drop_put(struct transaction *t)
+void transaction_drop_put(struct transaction *t)
 {
     if (t->put != NULL)
         t->queue->ops->put_abort(t->put);
@@ -30,7 +29,7 @@ static void drop_put(struct transaction *t)
 
 void transaction_reset(struct transaction *t)
 {
-    drop_put(t);
+    transaction_drop_put(t);
     for (size_t i = 0; i < t->copy_count; i++) {
         for (size_t k = 0; k < t->copies[i].recipient_count; k++) {
             free(t->copies[i].recipients[k].address);
@@ -118,7 +117,7 @@ static int mail_word(struct mail_words *w, const char *word, struct err *reply)
     return refuse(reply, "555 5.5.4 Unsupported parameter");
 }
 
-static int refuse_fault(struct transaction *t, enum queue_put_status status, struct err *reply)
+int transaction_refuse_fault(struct transaction *t, enum queue_put_status status, struct err *reply)
 {
     switch (status) {
     case QUEUE_PUT_OK:
@@ -165,9 +164,9 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
     if (words.size > t->config->relay.message_size_limit_bytes)
         return refuse(reply, "552 5.3.4 Message size exceeds the limit");
     t->detail.text[0] = '\0';
-    enum queue_put_status status = t->queue->ops->has_room(t->queue, words.size, &t->detail);
-    if (status != QUEUE_PUT_OK)
-        return refuse_fault(t, status, reply);
+    t->room = t->queue->ops->has_room(t->queue, words.size, &t->detail);
+    if (t->room != QUEUE_PUT_OK && !t->is_room_optional)
+        return transaction_refuse_fault(t, t->room, reply);
 
     t->is_open = true;
     t->message = (struct queue_message){
@@ -226,23 +225,31 @@ static void append(struct queue_new_copy *copy, const char *address, const char 
     r->reason[0] = '\0';
 }
 
+void transaction_add_copy(struct transaction *t, const char *destination, const struct address *a,
+                          const char *orcpt)
+{
+    struct queue_new_copy *copy = find_copy(t, destination);
+
+    if (copy != NULL && has_recipient(copy, a))
+        return;
+    append(copy != NULL ? copy : new_copy(t, destination), a->text, orcpt);
+    t->recipient_count++;
+}
+
 static int add_recipient(struct transaction *t, const char *destination, const struct address *a,
                          const char *orcpt, struct err *reply)
 {
     struct queue_new_copy *copy = find_copy(t, destination);
 
-    if (copy == NULL || !has_recipient(copy, a)) {
-        if (t->recipient_count >= QUEUE_RECIPIENTS_MAX)
-            return refuse(reply, "452 4.5.3 Too many recipients");
-        append(copy != NULL ? copy : new_copy(t, destination), a->text, orcpt);
-        t->recipient_count++;
-    }
+    if ((copy == NULL || !has_recipient(copy, a)) && t->recipient_count >= QUEUE_RECIPIENTS_MAX)
+        return refuse(reply, "452 4.5.3 Too many recipients");
+    transaction_add_copy(t, destination, a, orcpt);
     t->accepted_count++;
     err_set(reply, "250 2.1.5 Ok");
     return 0;
 }
 
-static int rcpt_words(const struct smtp_command *c, struct dsn *dsn, struct err *reply)
+int transaction_rcpt_words(const struct smtp_command *c, struct dsn *dsn, struct err *reply)
 {
     struct err err;
 
@@ -255,8 +262,8 @@ static int rcpt_words(const struct smtp_command *c, struct dsn *dsn, struct err 
 }
 
 /* The destination that this address names and the address below it, or the reply. */
-static int route(const struct transaction *t, const struct address *tagged, struct address *plain,
-                 const char **destination_out, struct err *reply)
+int transaction_route(const struct transaction *t, const struct address *tagged,
+                      struct address *plain, const char **destination_out, struct err *reply)
 {
     const char *tag_domain = t->config->tag_domain;
     struct buf name = {0};
@@ -291,10 +298,10 @@ int transaction_rcpt(struct transaction *t, const struct smtp_command *c, struct
         err_set(reply, "501 5.1.3 Bad recipient: %s", err.text);
         return -1;
     }
-    if (route(t, &tagged, &plain, &destination, reply) != 0)
+    if (transaction_route(t, &tagged, &plain, &destination, reply) != 0)
         return -1;
     dsn_init(&dsn);
-    int status = rcpt_words(c, &dsn, reply);
+    int status = transaction_rcpt_words(c, &dsn, reply);
     if (status == 0)
         status = add_recipient(t, destination, &plain, dsn.orcpt, reply);
     dsn_clear(&dsn);
@@ -310,7 +317,7 @@ int transaction_data(struct transaction *t, struct err *reply)
                                                             t->copy_count, &t->put, &t->detail);
     if (status != QUEUE_PUT_OK) {
         t->put = NULL;
-        return refuse_fault(t, status, reply);
+        return transaction_refuse_fault(t, status, reply);
     }
     err_set(reply, "354 End data with <CR><LF>.<CR><LF>");
     return 0;
@@ -336,16 +343,21 @@ static size_t mark_loops(struct transaction *t, const struct content *content)
     return loops;
 }
 
-static void log_copies(const struct transaction *t, uint64_t size)
+void transaction_log_copies(const struct transaction *t, uint64_t size)
 {
     const struct queue_message *m = &t->message;
     const char *queue_id = m->mta_queue_id[0] != '\0' ? m->mta_queue_id : "-";
 
     for (size_t i = 0; i < t->copy_count; i++) {
         const struct queue_new_copy *copy = &t->copies[i];
+        size_t count = 0;
+        for (size_t k = 0; k < copy->recipient_count; k++)
+            count += copy->recipients[k].state != QUEUE_SENT;
+        if (count == 0)
+            continue;
         log_info("%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s (%s)", copy->id,
-                 m->sender, (unsigned long long)size, copy->recipient_count, copy->destination,
-                 queue_id, copy->is_dead ? "dead" : "queued");
+                 m->sender, (unsigned long long)size, count, copy->destination, queue_id,
+                 copy->is_dead ? "dead" : "queued");
         if (!copy->is_dead)
             continue;
         for (size_t k = 0; k < copy->recipient_count; k++)
@@ -370,35 +382,38 @@ static void accepted_reply(const struct transaction *t, struct err *reply)
 /* The whole content is there: commit it, or say why not. */
 static enum transaction_result finish(struct transaction *t, const struct content *content,
                                       uint64_t size, enum queue_put_status status,
-                                      struct err *reply)
+                                      const struct transaction_tee *tee, struct err *reply)
 {
     if (content_has_bare_lf(content)) {
         refuse(reply, "550 5.5.2 Bare <LF> received");
     } else if (size > t->config->relay.message_size_limit_bytes) {
         refuse(reply, "552 5.3.4 Message size exceeds the limit");
-    } else if (status != QUEUE_PUT_OK) {
-        refuse_fault(t, status, reply);
+    } else if (status != QUEUE_PUT_OK && tee == NULL) {
+        transaction_refuse_fault(t, status, reply);
     } else if (content_has_too_many_hops(content)) {
         refuse(reply, "554 5.4.6 Too many hops");
-    } else if (mark_loops(t, content) == t->copy_count) {
+    } else if (t->copy_count > 0 && mark_loops(t, content) == t->copy_count) {
         refuse(reply, "554 5.4.6 Mail loops back to this host");
+    } else if (tee != NULL) {
+        tee->finish(tee->ctx, status, size);
+        return TRANSACTION_FINISHED;
     } else {
         status = t->queue->ops->put_commit(t->put, &t->detail);
         t->put = NULL;
         if (status == QUEUE_PUT_OK) {
-            log_copies(t, size);
+            transaction_log_copies(t, size);
             accepted_reply(t, reply);
             return TRANSACTION_COMMITTED;
         }
-        refuse_fault(t, status, reply);
+        transaction_refuse_fault(t, status, reply);
     }
-    drop_put(t);
+    transaction_drop_put(t);
     return TRANSACTION_REFUSED;
 }
 
 enum stream_status transaction_receive(struct transaction *t, struct stream *stream,
-                                       unsigned timeout_ms, enum transaction_result *result_out,
-                                       struct err *reply)
+                                       unsigned timeout_ms, const struct transaction_tee *tee,
+                                       enum transaction_result *result_out, struct err *reply)
 {
     const uint64_t limit = t->config->relay.message_size_limit_bytes;
     struct content *content = content_new(t->config->relay.hostname);
@@ -417,18 +432,25 @@ enum stream_status transaction_receive(struct transaction *t, struct stream *str
         stream_consume(stream, content_feed(content, data, len, &t->block));
         size += t->block.len;
         /* What cannot be kept is still read to its end: the reply belongs there. */
-        if (size > limit)
-            drop_put(t);
+        bool is_unfit = size > limit || content_has_bare_lf(content);
+        if (is_unfit)
+            transaction_drop_put(t);
+        if (tee != NULL && is_unfit)
+            tee->abandon(tee->ctx);
+        else if (tee != NULL)
+            tee->write(tee->ctx, t->block.data, t->block.len);
         if (t->put == NULL || t->block.len == 0)
             continue;
         put_status = t->queue->ops->put_data(t->put, t->block.data, t->block.len, &t->detail);
         if (put_status != QUEUE_PUT_OK)
-            drop_put(t);
+            transaction_drop_put(t);
     }
     if (status == STREAM_OK)
-        *result_out = finish(t, content, size, put_status, reply);
+        *result_out = finish(t, content, size, put_status, tee, reply);
     else
-        drop_put(t);
+        transaction_drop_put(t);
+    if (tee != NULL && (status != STREAM_OK || *result_out == TRANSACTION_REFUSED))
+        tee->abandon(tee->ctx);
     content_free(content);
     return status;
 }

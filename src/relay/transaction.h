@@ -10,6 +10,7 @@
 
 #include "../buf.h"
 #include "../config.h"
+#include "../dsn.h"
 #include "../smtp_command.h"
 #include "../stream.h"
 #include "queue.h"
@@ -20,7 +21,9 @@
 struct transaction {
     const struct config *config;
     struct queue *queue;
-    bool is_open; /* MAIL was accepted */
+    bool is_open;               /* MAIL was accepted */
+    bool is_room_optional;      /* set by the caller: MAIL does not fail for lack of it */
+    enum queue_put_status room; /* what MAIL found */
 
     /* sender is owned; the strings about the client are for the caller to set when MAIL was
        accepted, and borrowed until the transaction ends. */
@@ -54,20 +57,64 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
 int transaction_rcpt(struct transaction *t, const struct smtp_command *c, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
+/* --- the parts of it, for who decides otherwise about recipients (duplicate.h) --- */
+
+/* The destination that the suffix of this address names (the configuration's own string) and the
+ * address below it. -1: refused. */
+int transaction_route(const struct transaction *t, const struct address *tagged,
+                      struct address *plain_out, const char **destination_out, struct err *reply)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The words of RCPT; dsn was initialised. -1: refused. */
+int transaction_rcpt_words(const struct smtp_command *c, struct dsn *dsn, struct err *reply)
+    __attribute__((nonnull, warn_unused_result));
+
+/* One more recipient of the copy for this destination (the configuration's own string), unless it
+ * is there already. Not counted as accepted. */
+void transaction_add_copy(struct transaction *t, const char *destination, const struct address *a,
+                          const char *orcpt) __attribute__((nonnull));
+
+/* Give up what is being put, if there is anything. */
+void transaction_drop_put(struct transaction *t) __attribute__((nonnull));
+
+/* "452 ...", "451 ..." for a status that is not QUEUE_PUT_OK; always -1. */
+int transaction_refuse_fault(struct transaction *t, enum queue_put_status status, struct err *reply)
+    __attribute__((nonnull));
+
+/* One log line for each copy that was committed. */
+void transaction_log_copies(const struct transaction *t, uint64_t size) __attribute__((nonnull));
+
 /* DATA: find room. 0: reply is the 354; -1: refused, the transaction is still open. */
 int transaction_data(struct transaction *t, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
-enum transaction_result { TRANSACTION_COMMITTED, TRANSACTION_REFUSED };
+/* Who gets the content besides the queue, and then decides over it. */
+struct transaction_tee {
+    /* Content as it comes, as long as nothing speaks against the message. */
+    void (*write)(void *ctx, const char *data, size_t len);
+    /* The message is not to be delivered: its connection failed, or it was refused. */
+    void (*abandon)(void *ctx);
+    /* The content is complete and fit to be delivered; size bytes. put_status: of what t->put got,
+       which is NULL if that is not QUEUE_PUT_OK. Commits or drops t->put. */
+    void (*finish)(void *ctx, enum queue_put_status put_status, uint64_t size);
+    void *ctx;
+};
+
+enum transaction_result {
+    TRANSACTION_COMMITTED,
+    TRANSACTION_REFUSED,
+    TRANSACTION_FINISHED, /* by the tee, which knows the replies */
+};
 
 /*
- * Read the content up to its end and commit it; timeout_ms is for each block. STREAM_OK:
- * *result_out and reply say what became of the message (committed copies are logged). Anything
- * else: the connection failed, nothing was queued. Either way the caller resets the transaction.
+ * Read the content up to its end and commit it, or let the tee (NULL: none) do so; timeout_ms is
+ * for each block. STREAM_OK: *result_out and reply say what became of the message (committed copies
+ * are logged). Anything else: the connection failed, nothing was queued. Either way the caller
+ * resets the transaction.
  */
 enum stream_status transaction_receive(struct transaction *t, struct stream *stream,
-                                       unsigned timeout_ms, enum transaction_result *result_out,
-                                       struct err *reply)
-    __attribute__((nonnull, warn_unused_result));
+                                       unsigned timeout_ms, const struct transaction_tee *tee,
+                                       enum transaction_result *result_out, struct err *reply)
+    __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
 
 #endif

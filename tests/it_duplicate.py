@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""A listener that duplicates: the client gets the primary's answers, the backups get what the primary took, and nothing else."""
+
+import os
+import re
+import threading
+import time
+
+import rig
+from rig.duplicator import subjects
+
+SHORT = 'command_timeout = "2s" connect_timeout = "2s"'
+
+
+def message(subject, body="x"):
+    return f"Subject: {subject}\r\n\r\n{body}\r\n".encode()
+
+
+class Script:
+    """A hook that gives certain answers at certain stages: always the same, or one after the other from a list."""
+
+    def __init__(self, **answers):
+        self.answers = {stage: list(said) if isinstance(said, list) else said for stage, said in answers.items()}
+        self.lock = threading.Lock()
+
+    def __call__(self, stage, _conn, _arg):
+        with self.lock:
+            said = self.answers.get(stage)
+            if isinstance(said, list):
+                return said.pop(0) if said else None
+            return said
+
+
+def talk(d, subject, rcpts=("a@x.test", "b@x.test"), lmtp=False):
+    """One message, command by command: the replies to MAIL, RCPT ..., DATA and the content as far as it came."""
+    said = []
+    with d.client(lmtp=lmtp) as c:
+        said.append(str(c.mail("s@x.test")))
+        if said[0][0] != "2":
+            return said
+        replies = [str(c.rcpt(a)) for a in rcpts]
+        said += replies
+        if not any(x[0] == "2" for x in replies):
+            return said
+        reply = c.cmd("DATA")
+        said.append(str(reply))
+        if reply.code == 354:
+            c.write(rig.quote_message(message(subject)))
+            said += [str(c.read()) for _ in range(sum(x[0] == "2" for x in replies) if lmtp else 1)]
+    return said
+
+
+# what the primary answers; what the client hears last; how many of the two recipients are copied
+OK = "250 2.0.0 Ok"
+TABLE = (
+    ("all well", {}, OK, 2),
+    ("421 as greeting", {"connect": "421 4.3.2 busy"}, "451 4.3.2 host .* refused to talk to me: 421 4.3.2 busy", 0),
+    ("554 as greeting", {"connect": "554 5.3.2 no"}, "451 4.3.2 host .* refused to talk to me: 554", 0),
+    ("closed on connect", {"connect": rig.CLOSE}, "451 4.4.2 lost connection", 0),
+    ("hung on connect", {"connect": rig.HANG}, "451 4.4.2 conversation .* timed out", 0),
+    ("4xx to EHLO", {"helo": "451 4.3.0 later"}, "451 4.3.0 host", 0),
+    ("4xx to MAIL", {"mail": "451 4.7.1 grey"}, "451 4.7.1 grey$", 0),
+    ("5xx to MAIL", {"mail": "550 5.1.8 who?"}, r"550 5\.1\.8 who\?$", 0),
+    ("421 to MAIL", {"mail": "421 4.3.2 going down"}, "451 4.3.2 host .* said: 421 4.3.2 going down", 0),
+    ("closed at MAIL", {"mail": rig.CLOSE}, "451 4.4.2 lost connection", 0),
+    ("hung at MAIL", {"mail": rig.HANG}, "451 4.4.2 conversation .* timed out", 0),
+    ("4xx to RCPT", {"rcpt": "450 4.2.1 later"}, "450 4.2.1 later$", 0),
+    ("5xx to RCPT", {"rcpt": "550-5.1.1 no such user\r\n550 5.1.1 here"}, "550 5.1.1 no such user / 5.1.1 here$", 0),
+    ("one recipient refused", {"rcpt": ["550 5.1.1 no", None]}, OK, 1),
+    ("the other deferred", {"rcpt": [None, "450 4.2.2 full"]}, OK, 1),
+    ("closed at RCPT", {"rcpt": rig.CLOSE}, "451 4.4.2 lost connection", 0),
+    ("closed at the second RCPT", {"rcpt": [None, rig.CLOSE]}, "451 4.4.2 lost connection", 0),
+    ("4xx to DATA", {"data": "451 4.3.0 later"}, "451 4.3.0 later$", 0),
+    ("5xx to DATA", {"data": "554 5.7.1 never"}, "554 5.7.1 never$", 0),
+    ("2xx to DATA", {"data": "250 2.0.0 what"}, "451 ", 0),
+    ("closed at DATA", {"data": rig.CLOSE}, "451 4.4.2 lost connection", 0),
+    ("hung at DATA", {"data": rig.HANG}, "451 4.4.2 conversation .* timed out", 0),
+    ("closed before the dot", {"body": rig.CLOSE}, "451 4.4.2 lost connection", 0),
+    ("4xx to the dot", {"dot": "452 4.2.2 full"}, "452 4.2.2 full$", 0),
+    ("5xx to the dot", {"dot": "554 5.7.1 spam"}, "554 5.7.1 spam$", 0),
+    ("several lines to the dot", {"dot": "250-2.0.0 one\r\n250 2.0.0 two"}, "250 2.0.0 one / 2.0.0 two$", 2),
+    ("closed after the dot", {"dot": rig.CLOSE}, "451 4.4.2 lost connection", 0),
+    ("hung after the dot", {"dot": rig.HANG}, "451 4.4.2 conversation .* timed out", 0),
+    ("garbage after the dot", {"dot": "lovely"}, "451 4.5.0 host .* malformed", 0),
+    ("354 to the dot", {"dot": "354 more"}, "451 ", 0),
+)
+
+
+def test_what_the_primary_answers(r):
+    """Each fault at each step: the client hears of it, and nothing is copied that the primary did not take."""
+    for extensions in (("PIPELINING", "DSN", "8BITMIME"), ()):
+        primary = rig.Sink(r, f"primary{len(extensions)}", extensions=extensions)
+        d = rig.Duplicator(r, listener=SHORT, primary=primary, backups=("newmail",) if extensions else ("archive",))
+        backup = list(d.backups.values())[0]
+        copied = 0
+        for name, answers, last, count in TABLE:
+            primary.hook = Script(**answers)
+            said = talk(d, name)
+            assert re.match(last, said[-1]), (name, said)
+            copied += count > 0
+            if count:
+                txn = backup.wait(copied)[-1]
+                assert txn.headers("Subject") == [name] and len(txn.rcpts) == count, (name, txn)
+        primary.hook = None
+        assert talk(d, "end")[-1] == OK
+        backup.wait(copied + 1)
+        rig.wait_for(lambda: not d.spooled(), 10, "an empty spool")
+        assert len(backup.transactions) == copied + 1
+        d.daemon.stop()
+
+
+def test_primary_down_and_up(r):
+    d = rig.Duplicator(r, listener=SHORT)
+    d.primary.stop()
+    with d.client() as c:
+        assert "DSN" in c.extensions
+        reply = c.mail("s@x.test")
+        assert re.match("451 4.4.1 connect to .*: Connection refused", str(reply)), reply
+        d.primary.start()
+        assert c.mail("s@x.test").code == 250
+        assert c.rcpt("a@x.test").code == 250
+        assert c.data(message("up")).code == 250
+        d.primary.stop()  # a kept connection that is gone is nobody's fault ...
+        d.primary.start()
+        assert c.mail("s@x.test").code == 250
+        assert c.rcpt("a@x.test").code == 250
+        assert c.data(message("again")).code == 250
+    assert subjects(d.primary) == ["again", "up"]
+    d.backups["newmail"].wait(2)
+
+
+def test_session(r):
+    """Two messages, RSET and EHLO in between, over one connection; DSN words and XFORWARD; a pipelining client."""
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "DSN", "8BITMIME", "SIZE 5000000", "XFORWARD NAME ADDR"))
+    d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
+    with d.client() as c:
+        assert "SMTPUTF8" not in c.extensions and "SIZE 5000000" in c.extensions, c.extensions
+        c.cmd("XFORWARD NAME=client.test ADDR=192.0.2.7 PROTO=ESMTP HELO=h.test IDENT=QUEUEID1")
+        assert c.mail("s@x.test", "SIZE=100 RET=HDRS ENVID=e1 BODY=8BITMIME").code == 250
+        assert c.rcpt("a@x.test", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;o@x.test").code == 250
+        assert c.cmd("RSET").code == 250
+        c.cmd("XFORWARD NAME=client.test ADDR=192.0.2.7 PROTO=ESMTP HELO=h.test IDENT=QUEUEID1")
+        assert c.mail("s@x.test", "SIZE=100 RET=HDRS ENVID=e1 BODY=8BITMIME").code == 250
+        assert c.rcpt("a@x.test", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;o@x.test").code == 250
+        assert c.data(message("one")).code == 250
+        assert c.cmd("EHLO again.test").code == 250
+        c.write(
+            "MAIL FROM:<s@x.test>\r\n" + "".join(f"RCPT TO:<u{i}@x.test>\r\n" for i in range(100)) + "NOOP\r\nDATA\r\n"
+        )
+        assert [c.read().code for _ in range(103)] == [250] * 102 + [354]
+        c.write(rig.quote_message(message("two")))
+        assert c.read().code == 250
+        assert c.cmd("RCPT TO:<a@x.test>").code == 503
+        c.quit()
+    assert primary.connections == 1
+    one, two = primary.accepted
+    assert one.mail_params == ["SIZE=100", "RET=HDRS", "ENVID=e1", "BODY=8BITMIME"], one
+    assert one.rcpts[0].params == ["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;o@x.test"], one
+    assert len(two.rcpts) == 100 and two.headers("Subject") == ["two"]
+    said = [line for _, line in primary.commands]
+    assert "XFORWARD NAME=client.test ADDR=192.0.2.7 PROTO=ESMTP" in said and "XFORWARD HELO=h.test IDENT=QUEUEID1" in said, said
+    assert "ADDR=127.0.0.1" in [x for x in said if x.startswith("XFORWARD")][-2], said
+    copies = sorted(d.backups["newmail"].wait(2), key=lambda t: t.headers("Subject"))
+    assert copies[0].addrs == ["a@x.test"] and copies[0].rcpts[0].params == ["NOTIFY=NEVER", "ORCPT=rfc822;o@x.test"]
+    assert len(copies[1].rcpts) == 100
+    assert all("NOTIFY=NEVER" in x.params for x in copies[1].rcpts)
+    assert rig.split_trace(copies[0].data)[1] == message("one")
+    assert one.data.endswith(message("one")) and len(one.headers("Received")) == 1
+    assert "QUEUEID1" in one.headers("Received")[0] and not one.headers("X-Split-Copy")
+
+
+def test_disconnect_within_content(r):
+    """A client that goes away has sent nothing, to anybody."""
+    d = rig.Duplicator(r)
+    for text in (b"", b"Subject: half\r\n", b"Subject: half\r\n\r\n.", message("half") + b"y" * 300000):
+        c = d.client()
+        c.mail("s@x.test")
+        c.rcpt("a@x.test")
+        assert c.cmd("DATA").code == 354
+        c.write(text)
+        c.close()
+    assert talk(d, "whole")[-1] == OK
+    d.backups["newmail"].wait(1)
+    rig.wait_for(lambda: not d.spooled(), 10, "an empty spool")
+    assert subjects(d.primary) == subjects(d.backups["newmail"]) == ["whole"]
+    assert len(d.primary.transactions) == 1
+
+
+def test_smuggling(r):
+    """Whatever looks like an end of data but is none: one message or none, at the primary and at the backup."""
+    d = rig.Duplicator(r, relay='message_size_limit = "1M"')
+    second = b"MAIL FROM:<evil@x.test>\r\nRCPT TO:<v@x.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\n"
+    taken = 0
+    for end in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\n\n.\r\n", b"\r\n\x00.\r\n"):
+        with d.client() as c:
+            c.mail("s@x.test")
+            c.rcpt("a@x.test")
+            assert c.cmd("DATA").code == 354
+            c.write(b"Subject: first\r\n\r\nx" + end + second.replace(b"\r\n.\r\n", b"\r\n") + b"\r\n.\r\n")
+            reply = c.read()
+            assert reply.code == 250 or str(reply).startswith("550 5.5.2"), (end, reply)
+            assert (reply.code == 250) == (b"\n" not in end.replace(b"\r\n", b"")), (end, reply)
+            taken += reply.code == 250
+            assert c.cmd("NOOP").code == 250
+    with d.client() as c:
+        c.mail("s@x.test")
+        c.rcpt("a@x.test")
+        assert str(c.data(b"Subject: big\r\n\r\n" + b"y" * 70 + b"\r\n" + b"z" * 1100000)).startswith("552 5.3.4")
+    d.backups["newmail"].wait(taken)
+    for sink in (d.primary, d.backups["newmail"]):
+        assert subjects(sink) == ["first"] * taken, subjects(sink)
+        assert len(sink.transactions) == taken
+        assert all(t.sender == "s@x.test" for t in sink.transactions)
+
+
+def test_backups_do_not_matter(r):
+    """A backup that is down, hangs or refuses: the mail and the other backup do not notice."""
+    hung = rig.Sink(r, "hung", hook=lambda stage, _c, _a: rig.HANG if stage == "mail" else None)
+    refusing = rig.Sink(r, "refusing", hook=lambda stage, _c, _a: "554 5.7.1 never" if stage == "dot" else None)
+    down = rig.Sink(r, "down", start=False)
+    d = rig.Duplicator(r, backups=(hung, refusing, down, "newmail"), destination='command_timeout = "3s"')
+    start = time.monotonic()
+    for i in range(20):
+        assert talk(d, f"m{i:02d}")[-1] == OK
+    assert time.monotonic() - start < 10 * rig.TIME_FACTOR
+    d.backups["newmail"].wait(20)
+    assert len(d.primary.accepted) == 20
+    down.start()
+    hung.hook = None
+    down.wait(20, 30)
+    hung.wait(20, 30)
+    rig.wait_for(lambda: len([x for x in d.spooled() if "/dead/refusing/" in x]) == 20, 20, "20 dead copies")
+
+
+def test_copies_that_cannot_be_stored(r):
+    """require_copies: 452, and the primary does not get it. Without: it does, and the log says what is missing."""
+    d = rig.Duplicator(r, relay='min_free_space = "2M" message_size_limit = "50M"', start=False)
+    d.spool = r.mount_tmpfs("small", "8M")
+    d.start()
+    ballast = os.path.join(d.spool, "ballast")
+    with open(ballast, "wb") as f:
+        f.write(bytes(7 * 1024 * 1024))
+    assert talk(d, "no room")[-1].startswith("452 4.3.1")
+    os.unlink(ballast)
+    large = b"Subject: large\r\n\r\n" + (b"y" * 998 + b"\r\n") * 9000
+    for _ in range(2):
+        with d.client() as c:
+            c.mail("s@x.test")
+            c.rcpt("a@x.test")
+            assert str(c.data(large)).startswith("452 4.3.1")
+    assert talk(d, "room")[-1] == OK
+    assert subjects(d.primary) == ["room"]
+    d.backups["newmail"].wait(1)
+    d.listener = 'require_copies = "no"'
+    assert "not" not in d.reload()
+    with d.client() as c:
+        c.mail("s@x.test")
+        c.rcpt("a@x.test")
+        assert c.data(large).code == 250
+    d.daemon.wait_log("error: listener=migration: from=<s@x.test>: delivered without its copies: .")
+    with open(ballast, "wb") as f:
+        f.write(bytes(7 * 1024 * 1024))
+    assert talk(d, "without")[-1] == OK
+    assert subjects(d.primary) == ["large", "room", "without"]
+    os.unlink(ballast)
+    rig.wait_for(lambda: not os.listdir(os.path.join(d.spool, "tmp")), 10, "an empty tmp/")
+    assert subjects(d.backups["newmail"]) == ["room"]
+
+
+def test_lmtp(r):
+    """LMTP on both sides: each recipient has its own answer, and its own fate; on one side only."""
+    answers = {"a@x.test": None, "b@x.test": "550 5.2.2 full", "c@x.test": "451 4.2.0 later", "d@x.test": None}
+
+    def hook(stage, conn, arg):
+        return answers.get(arg.rcpts[conn.dot_index].addr) if stage == "dot" and conn.lmtp else None
+
+    d = rig.Duplicator(r, listener='protocol = "lmtp"', primary=rig.Sink(r, "primary", unix=True, hook=hook))
+    backup = d.backups["newmail"]
+    said = talk(d, "both", tuple(answers), lmtp=True)[-4:]
+    assert said == ["250 2.0.0 <a@x.test> Ok", "550 5.2.2 full", "451 4.2.0 later", "250 2.0.0 <d@x.test> Ok"], said
+    assert backup.wait(1)[0].addrs == ["a@x.test", "d@x.test"]
+    said = talk(d, "none", ("b@x.test", "c@x.test"), lmtp=True)[-2:]
+    assert said == ["550 5.2.2 full", "451 4.2.0 later"], said
+    said = talk(d, "one", ("a@x.test", "d@x.test"))
+    assert said[1] == "250 2.1.5 Ok" and said[2].startswith("452 4.5.3") and said[-1] == "250 2.0.0 <a@x.test> Ok", said
+    assert backup.wait(2)[1].addrs == ["a@x.test"]
+    rig.wait_for(lambda: not d.spooled(), 10, "an empty spool")
+    other = rig.Sink(r, "other")
+    d.primary, d.listener = other, ""
+    d.reload()
+    said = talk(d, "smtp", ("a@x.test", "b@x.test"), lmtp=True)
+    assert said[-2:] == [OK, OK], said
+    assert backup.wait(3)[2].addrs == ["a@x.test", "b@x.test"]
+
+
+def test_who_gets_copies(r):
+    """copy_maps, with `copies' for those it does not know; the suffix; two copies of a message, one file."""
+    maps = 'copy_maps = { "inline:{ a@x.test=archive, { x.test = newmail, archive }, none.test=none }" }'
+    d = rig.Duplicator(r, listener=maps, backups=("newmail", "archive"))
+    with d.client() as c:
+        c.mail("s@x.test")
+        for rcpt in ("a@x.test", "b@X.test", "c@none.test", "d@y.test", "e@none.test.archive.copy.split.invalid"):
+            assert c.rcpt(rcpt).code == 250, rcpt
+        assert str(c.rcpt("e@none.test.nowhere.copy.split.invalid")).startswith("451 4.3.5")
+        assert str(c.rcpt("e@none.test.primary.filter.split.invalid")).startswith("550 5.7.1")
+        assert c.data(message("m")).code == 250
+    assert d.primary.accepted[0].addrs == ["a@x.test", "b@X.test", "c@none.test", "d@y.test", "e@none.test"]
+    assert d.backups["newmail"].wait(1)[0].addrs == ["b@X.test", "d@y.test"]
+    assert d.backups["archive"].wait(1)[0].addrs == ["a@x.test", "b@X.test", "d@y.test", "e@none.test"]
+    with d.client() as c:
+        c.mail("s@x.test")
+        c.rcpt("c@none.test")
+        assert c.data(message("nobody")).code == 250
+    assert len(d.primary.accepted) == 2
+    d.daemon.wait_log(r"NOQUEUE: to=<c@none\.test>, listener=migration, relay=127\.0\.0\.1.*status=sent \(250 2\.0\.0 Ok\)")
+
+
+def test_reload_under_load(r):
+    """Primary and backup change places while mail flows: no client sees an error, every message is at both."""
+    d = rig.Duplicator(r)
+    old, new = d.primary, d.backups["newmail"]
+    failures, sent = [], []
+    stop = threading.Event()
+
+    def client(number):
+        for i in range(10000):
+            if stop.is_set():
+                return
+            try:
+                rig.send(d.address, "s@x.test", ["a@x.test"], message(f"{number}-{i}"))
+                sent.append(f"{number}-{i}")
+            except (OSError, AssertionError) as e:
+                failures.append(str(e))
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    for turn in range(6):
+        before = len(sent)
+        rig.wait_for(lambda before=before: len(sent) > before + 50 or failures, 30, "50 messages")
+        d.primary, d.backups = (new, {"oldmail": old}) if turn % 2 == 0 else (old, {"newmail": new})
+        assert "not" not in d.reload()
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not failures, failures[:3]
+    # Copies for a destination that went away wait in the spool until it is back.
+    text = d.text().replace("listener migration", f'destination oldmail {{ relay_to = {{ "{old.bracketed}" }} }}\nlistener migration')
+    assert "not" not in d.reload(text)
+    for sink in (old, new):
+        rig.wait_for(lambda sink=sink: set(subjects(sink)) >= set(sent), 30, f"{len(sent)} messages at {sink.name}")
+
+
+def test_stop_while_the_primary_hangs(r):
+    """SIGTERM does not wait for a primary that never answers; the client was not answered, so it sends again."""
+    d = rig.Duplicator(r)
+    d.primary.hook = Script(dot=rig.HANG)
+    c = d.client()
+    c.mail("s@x.test")
+    c.rcpt("a@x.test")
+    c.cmd("DATA")
+    c.write(rig.quote_message(message("hung")))
+    d.primary.wait(1, accepted=False)
+    d.daemon.stop()
+    assert not [x for x in d.spooled() if "/queue/" in x]
+
+
+if __name__ == "__main__":
+    rig.main()

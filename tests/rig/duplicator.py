@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: ISC
+"""splitrelay with one listener that duplicates, its primary and its backups: sinks, unless others are given."""
+
+import os
+import signal
+
+from .client import SmtpClient
+from .daemons import start_splitrelay
+from .sink import Sink
+
+
+class Duplicator:
+    """Started at once. listener, relay, destination: more lines of their sections; primary, backups: sinks."""
+
+    def __init__(self, r, listener="", relay="", destination="", backups=("newmail",), primary=None, start=True, top="", env=None):
+        self.rig = r
+        self.primary = primary or Sink(r, "primary")
+        self.backups = {b if isinstance(b, str) else b.name: Sink(r, b) if isinstance(b, str) else b for b in backups}
+        self.address = ("127.0.0.1", r.free_port())
+        self.spool = r.path("spool")
+        os.makedirs(self.spool, 0o700, exist_ok=True)
+        self.listener, self.relay, self.destination, self.top, self.env = listener, relay, destination, top, env
+        self.own_relay = f'listen = {{ "unix:{r.path("relay.sock")}" }}'
+        self.daemon = None
+        if start:
+            self.start()
+
+    def text(self):
+        destinations = "".join(
+            f'destination {name} {{ relay_to = {{ "{b.bracketed}" }} retry_min = "1s" retry_max = "1s" {self.destination} }}\n'
+            for name, b in self.backups.items()
+        )
+        copies = ", ".join(f'"{name}"' for name in self.backups)
+        return (
+            f'log {{ target = "stderr" }}\n{self.top}'
+            f'relay {{ {self.own_relay} hostname = "relay.test" spool_directory = "{self.spool}" {self.relay} }}\n{destinations}'
+            f'listener migration {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} primary = {{ "{self.primary.bracketed}" }}\n'
+            f"copies = {{ {copies} }}\n{self.listener} }}\n"
+        )
+
+    def start(self, wrapper=()):
+        self.daemon = start_splitrelay(self.rig, self.text(), self.address, env=self.env, wrapper=wrapper)
+        return self
+
+    def restart(self):
+        """After kill() or stop(): the same spool again."""
+        self.daemon.start(lambda: self._serves())
+
+    def _serves(self):
+        try:
+            with self.client(helo=None) as c:
+                return c.greeting.code == 220
+        except OSError:
+            return False
+
+    def reload(self, text=None):
+        """Have this configuration read; returns the line of the log about it."""
+        with open(self.daemon.configuration_path, "w", encoding="utf-8") as f:
+            f.write(text or self.text())
+        before = len(self.daemon.log_lines("configuration (not )?reloaded"))
+        self.daemon.signal(signal.SIGUSR1)
+        return self.daemon.wait_log("configuration (not )?reloaded", count=before + 1)[-1]
+
+    def client(self, **options):
+        return SmtpClient(self.address, **options)
+
+    def spooled(self):
+        """Files of copies and of what is being received."""
+        return [
+            os.path.join(d, f)
+            for part in ("queue", "tmp", "dead", "quarantine")
+            for d, _, files in os.walk(os.path.join(self.spool, part))
+            for f in files
+        ]
+
+
+def subjects(sink):
+    """Of all that a sink accepted, sorted."""
+    return sorted(s for t in sink.accepted for s in t.headers("Subject"))
