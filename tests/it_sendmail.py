@@ -234,6 +234,25 @@ def test_refused_recipient_takes_none_with_it(t):
     assert "NOTIFY=FAILURE" in rcpt.params, rcpt
 
 
+def test_comma_in_local_part(t):
+    """Sendmail delivers to such a recipient even if a milter has refused it: so it has to refuse it itself, before."""
+    with rig.SmtpClient(t.front.address) as c:
+        assert c.mail("s@sender.test").code == 250
+        assert c.rcpt("emil@example.com").code == 250
+        for address in ("a,%b@example.com", "x@y,%example.com", "a,+b@example.com"):
+            reply = c.rcpt(address)
+            assert reply.code == 553 and reply.lines[0].startswith("5.1.3"), reply
+        assert c.rcpt('"a,%b"@example.com').code == 250
+        assert c.rcpt("@a.test,@b.test:ben@example.com").code == 250
+        assert c.data(message("comma")).code == 250
+    t.settle()
+    assert delivered(t, "comma") == {
+        "emil@example.com": [],
+        '"a,%b"@example.com': ["primary"],
+        "ben@example.com": ["secondary"],
+    }, delivered(t, "comma")
+
+
 def test_many_recipients(t):
     """splitrelay gets them all in one transaction, and each backup in its own."""
     recipients = [f"user{n}@example.net" for n in range(300)]

@@ -89,9 +89,13 @@ R$* < @ $+ . rewritten . back . SPLIT_TAG_DOMAIN . > $*	$@ $1 < @ $2 . > $3
 #
 #  splitmilter: no client may address the tag domain, on any port. What splitmilter adds does not pass here.
 #
+#  A comma outside quotes gets through elsewhere (Parse0), but Sendmail cannot take such a recipient from its list again: it would
+#  get the mail even when splitmilter has refused it. (Routes with commas are gone by now.)
+#
 SLocal_check_rcpt
 R$*			$: $1 $| $>SplitClosed $1
 R$* $| $#$*		$#$2
+R$* $| $* , $*		$#error $@ 5.1.3 $: "553 5.1.3 Comma in address"
 R$* $| $*		$: $1
 
 SLocal_check_mail

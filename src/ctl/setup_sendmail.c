@@ -221,8 +221,10 @@ static int check_config(struct setup *s, struct err *err)
 
 static bool is_port(const char *text)
 {
-    return *text != '\0' && strlen(text) <= 5 && text[strspn(text, "0123456789")] == '\0' &&
-           atoi(text) > 0 && atoi(text) <= 65535;
+    char *end;
+    unsigned long port = strtoul(text, &end, 10);
+
+    return *text >= '0' && *text <= '9' && *end == '\0' && port > 0 && port <= 65535;
 }
 
 int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, int argc,
