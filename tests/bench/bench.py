@@ -55,6 +55,8 @@ def working_directory():
     print(f"spools on {kind} in {directory}, {os.cpu_count()} processors")
     if kind == "tmpfs":
         print("WARNING: a tmpfs is no disk: syncs cost nothing here")
+    if os.getloadavg()[0] > os.cpu_count() / 2:
+        print(f"WARNING: load average {os.getloadavg()[0]:.1f} at the start: others work here, the ratios will scatter")
     return directory
 
 
