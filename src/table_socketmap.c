@@ -174,7 +174,7 @@ static enum exchange read_length(struct stream *s, size_t *len_out, struct err *
 
 static enum exchange read_reply(struct stream *s, struct buf *reply, struct err *err)
 {
-    size_t len, got;
+    size_t len = 0, got;
     char end = '\0';
     enum exchange x = read_length(s, &len, err);
 
@@ -256,7 +256,7 @@ static enum table_result understand(const char *reply, const char *key, struct t
 
     if (has_word(reply, "NOTFOUND", &rest) || (has_word(reply, "OK", &rest) && rest == NULL))
         return TABLE_NOT_FOUND;
-    if (!has_word(reply, "OK", &rest)) {
+    if (!has_word(reply, "OK", &rest) || rest == NULL) {
         err_set(err, "the server answered \"%.200s\"", reply);
         return TABLE_FAILED;
     }

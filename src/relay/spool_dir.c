@@ -264,6 +264,7 @@ int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count)
     pthread_cond_init(&request.changed, NULL);
     pthread_mutex_lock(&s->sync_lock);
     request.next = s->sync_waiting;
+    // cppcheck-suppress autoVariables ; it is out of the list before we return
     s->sync_waiting = &request;
     while (!request.is_done) {
         if (s->has_sync_leader)

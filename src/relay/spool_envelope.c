@@ -367,7 +367,7 @@ static int parse_copies(struct parser *p, const char *id, struct spool_envelope 
         return fault(p, "text behind END");
     if (p->recipients == 0)
         return fault(p, "no copy");
-    if (out->copy_count == 0) {
+    if (id != NULL && out->copy_count == 0) {
         err_set(p->err, "no copy %s in it", id);
         return -1;
     }

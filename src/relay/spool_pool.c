@@ -72,6 +72,7 @@ int spool_pool_take(struct spool *s, char name_out[QUEUE_ID_SIZE])
         if (state == SPOOL_DIR_UNSYNCED)
             continue;
         is_there = state == SPOOL_DIR_SYNCED;
+        // cppcheck-suppress legacyUninitvar ; it is what strcpy() writes
         strcpy(is_there ? name_out : removed[removed_count++], s->pool[i].name);
         s->pool[i] = s->pool[--s->pool_count];
     }
