@@ -23,6 +23,7 @@ INTEGRATION_TESTS = \
 	%D%/it_reload.py \
 	%D%/it_rig.py \
 	%D%/it_samples.py \
+	%D%/it_setup_postfix.py \
 	%D%/it_spool_crash.py \
 	%D%/it_spool_full.py \
 	%D%/it_recipients.py \
@@ -45,8 +46,11 @@ EXTRA_DIST += \
 	%D%/rig/daemons.py \
 	%D%/rig/envelopes.py \
 	%D%/rig/duplicator.py \
+	%D%/rig/filter.py \
 	%D%/rig/guardian.py \
+	%D%/rig/jail.py \
 	%D%/rig/milter.py \
+	%D%/rig/own_milter.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postmulti.py \
 	%D%/rig/sendmail.py \
@@ -182,6 +186,10 @@ UNIT_TESTS += %D%/test_log
 UNIT_TESTS += %D%/test_lookup
 %C%_test_lookup_SOURCES = %D%/test_lookup.c
 %C%_test_lookup_LDADD = $(UNIT_LIBS)
+UNIT_TESTS += %D%/test_marked_text
+%C%_test_marked_text_SOURCES = %D%/test_marked_text.c
+%C%_test_marked_text_LDADD = libctl.a $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_policy
 %C%_test_policy_SOURCES = %D%/test_policy.c
 %C%_test_policy_LDADD = $(UNIT_LIBS)

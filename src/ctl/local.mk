@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: ISC
-# splitctl
+# splitctl. What can be tested without the commands is in a library.
+noinst_LIBRARIES += libctl.a
+libctl_a_SOURCES = \
+	%D%/command.c %D%/command.h \
+	%D%/diff.c %D%/diff.h \
+	%D%/files.c %D%/files.h \
+	%D%/marked_text.c %D%/marked_text.h \
+	%D%/postfix.c %D%/postfix.h
+
 sbin_PROGRAMS += splitctl
 splitctl_SOURCES = \
 	%D%/check.c \
@@ -11,7 +19,16 @@ splitctl_SOURCES = \
 	%D%/queue.c \
 	%D%/reload.c \
 	%D%/retry.c \
-	%D%/setup_sendmail.c
+	%D%/setup_postfix.c %D%/setup_postfix.h \
+	%D%/setup_postfix_check.c \
+	%D%/setup_postfix_edit.c \
+	%D%/setup_postfix_multi.c \
+	%D%/setup_postfix_remove.c \
+	%D%/setup_postfix_role.c \
+	%D%/setup_postfix_services.c \
+	%D%/setup_postfix_single.c \
+	%D%/setup_sendmail.c \
+	%D%/steps.c %D%/steps.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-splitctl_LDADD = librelay.a libsplit.a $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)
+splitctl_LDADD = libctl.a librelay.a libsplit.a $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)

@@ -36,7 +36,10 @@ from .base import (  # noqa: F401
 from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F401
 from .daemons import Daemon, instrumented, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
 from .duplicator import Duplicator  # noqa: F401
-from .postfix import Postfix  # noqa: F401
+from .filter import Filter  # noqa: F401
+from .jail import Jail  # noqa: F401
+from .own_milter import OwnMilter  # noqa: F401
+from .postfix import Postfix, date_back, environment  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401
 from .sendmail import Sendmail, sendmail_root  # noqa: F401
 from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401

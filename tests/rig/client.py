@@ -33,12 +33,15 @@ def quote_message(content):
 
 
 class SmtpClient:
-    """address: (host, port) or the path of a unix socket. Every command method returns the Reply, whatever it is."""
+    """address: (host, port) or the path of a unix socket; source: the address to come from. Every command method returns the Reply,
+    whatever it is."""
 
-    def __init__(self, address, helo="client.test", timeout=60, lmtp=False):
+    def __init__(self, address, helo="client.test", timeout=60, lmtp=False, source=None):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(timeout * TIME_FACTOR)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(address)
         self.file = self.sock.makefile("rb")
         self.greeting = self.read()

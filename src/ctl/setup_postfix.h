@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * setup_postfix: what Postfix needs to know to work with splitmilter, computed from this
+ * configuration and from what Postfix has now. Private to setup_postfix*.c. Everything is first
+ * computed from the instance as it would be without us (postfix.h), so doing it again gives the
+ * same.
+ */
+#ifndef SPLIT_CTL_SETUP_POSTFIX_H
+#define SPLIT_CTL_SETUP_POSTFIX_H
+
+#include "../buf.h"
+#include "../config.h"
+#include "../err.h"
+#include "postfix.h"
+#include "steps.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define SETUP_GROUP "split"
+#define SETUP_WHO_SINGLE "splitctl setup-postfix --single"
+#define SETUP_WHO_MULTI "splitctl setup-postfix --multi"
+#define SETUP_FILE_HEAD "# Made by splitctl setup-postfix, which writes it anew: do not edit.\n"
+
+enum setup_role {
+    SETUP_SINGLE, /* the one instance that does everything */
+    SETUP_CLIENT, /* the default instance: local submission only, all goes to IN */
+    SETUP_IN,     /* takes mail, asks splitmilter, sends to filters, splitrelay and OUT */
+    SETUP_OUT     /* takes mail from filters and IN, delivers it */
+};
+
+struct setup_options {
+    char *directory;          /* configuration directory of the default instance */
+    struct endpoint reinject; /* where filters give mail back */
+    char *networks;           /* further networks that may do so: ", NET..." or "" */
+    struct endpoint local; /* where IN takes mail from the default instance: not port 25, at which
+                              Postfix sees loops */
+    struct endpoint submission;       /* port 0: none */
+    char *in_hostname, *out_hostname; /* "": made of the present name */
+    char *user;                       /* of splitmilter: owner of the socket's directory */
+    bool is_forced;                   /* overwrite what was edited in our part */
+};
+
+struct setup {
+    const struct config *config;
+    const struct setup_options *options;
+    struct steps *steps;
+    bool is_multi;
+};
+
+/* What was set up, as the mark in the default instance says. */
+enum setup_found { SETUP_FOUND_NONE, SETUP_FOUND_SINGLE, SETUP_FOUND_MULTI };
+
+/* What one instance gets. */
+struct setup_edit {
+    struct buf main_part, master_part;
+    char **parameters; /* names that main_part sets */
+    size_t parameter_count;
+    char **services; /* "name/type" of entries that are switched off */
+    size_t service_count;
+    struct setup_file {
+        const char *name;
+        char *content;
+    } files[8];
+    size_t file_count;
+};
+
+/* --- setup_postfix_edit.c --- */
+
+void setup_set(struct setup_edit *e, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull));
+/* Set a parameter to `first`, and behind it what it is now. */
+void setup_join(struct setup_edit *e, const struct postfix *p, const char *name, const char *first)
+    __attribute__((nonnull));
+void setup_switch_off(struct setup_edit *e, const struct postfix_service *s)
+    __attribute__((nonnull));
+/* Takes over content; the common head is put before it. name: static. */
+void setup_file(struct setup_edit *e, const char *name, char *content) __attribute__((nonnull));
+void setup_edit_clear(struct setup_edit *e) __attribute__((nonnull));
+
+/* The texts of main.cf and master.cf that the instance is to have, for the caller to free. */
+char *setup_main_cf(const struct setup *s, const struct postfix *p, const struct setup_edit *e)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+char *setup_master_cf(const struct setup *s, const struct postfix *p, const struct setup_edit *e)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* Steps that write the tables of the instance and remove those that are needed no more. */
+void setup_write_files(const struct setup *s, const char *directory, const struct setup_edit *e)
+    __attribute__((nonnull));
+/* Steps that remove all tables of ours. -1: one is not ours. */
+int setup_check_files(const char *directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* --- setup_postfix_check.c: what we do not understand is refused --- */
+
+/* -1: `err` says why not, and what to do. */
+int setup_check(const struct setup *s, enum setup_role role, const struct postfix *p,
+                struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Notes about settings that nobody but the administrator can judge. */
+void setup_remarks(const struct setup *s, enum setup_role role, const struct postfix *p)
+    __attribute__((nonnull));
+
+/* --- setup_postfix_services.c: lines of master.cf --- */
+
+/* -1: a filter's nexthop cannot be used. */
+int setup_filter_services(const struct setup *s, const struct postfix *p, struct setup_edit *e,
+                          struct err *err) __attribute__((nonnull, warn_unused_result));
+void setup_copy_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
+void setup_next_service(struct setup_edit *e) __attribute__((nonnull));
+void setup_reinject_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
+void setup_local_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
+void setup_submission_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
+
+/* How to connect to somebody who listens there: "[host]:port" or "unix:/path", as a nexthop, and
+ * "inet:host:port" (inet only), as a milter. */
+void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
+    __attribute__((nonnull));
+void setup_format_milter(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
+
+/* --- setup_postfix_role.c --- */
+
+/*
+ * Fill in what the instance gets. queue_directory: where it will be. next: the nexthop of all mail
+ * that is not ours (SETUP_CLIENT, SETUP_IN), else "".
+ */
+int setup_role(const struct setup *s, enum setup_role role, const struct postfix *p,
+               const char *queue_directory, const char *next, struct setup_edit *e, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The directory of splitmilter's socket, when it lies below this queue directory: a step that makes
+ * it. */
+int setup_socket_directory(const struct setup *s, const char *queue_directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Text of `s` with all characters that mean something in a regular expression escaped, appended. */
+void setup_escape(const char *s, struct buf *out) __attribute__((nonnull));
+
+/* --- the three things that can be done: they add the steps --- */
+
+int setup_plan_single(struct setup *s, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+int setup_plan_multi(struct setup *s, struct err *err) __attribute__((nonnull, warn_unused_result));
+/* The way back from either. */
+int setup_plan_remove(struct setup *s, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+enum setup_found setup_find(const struct postfix *p) __attribute__((nonnull));
+
+/* Before the removal of what --multi made: stop the secondary instances and see that their queues
+ * are empty. -1: they are not, and the instances run again. */
+int setup_drain(const struct setup_options *options, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Steps that set the default instance's files back, and remove its tables and the backup. */
+void setup_restore(const struct setup *s, const struct postfix *p) __attribute__((nonnull));
+
+/* Steps that write main.cf, master.cf, their first backup and the tables of an instance. */
+void setup_write_instance(const struct setup *s, const struct postfix *p,
+                          const struct setup_edit *e) __attribute__((nonnull));
+
+/* A step "postfix -c DIRECTORY VERB". */
+void setup_postfix_command(const struct setup *s, const char *directory, const char *verb)
+    __attribute__((nonnull));
+
+/* Names of an instance: /etc/postfix -> /etc/postfix-in; for the caller to free. */
+char *setup_sibling(const char *directory, const char *suffix)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+#endif

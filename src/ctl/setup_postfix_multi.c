@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "setup_postfix.h"
+
+#include <ctype.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHROOT_SCRIPT "/usr/lib/postfix/configure-instance.sh"
+
+/* A secondary instance, and what is needed to make it. */
+struct instance {
+    enum setup_role role;
+    const char *suffix; /* "-in" */
+    char *directory, *queue_directory, *data_directory;
+    const char *name;  /* last part of the directory; borrowed from it */
+    struct postfix *p; /* as it is, or as a copy of the default instance would be */
+    bool is_new;
+    struct setup_edit edit;
+};
+
+char *setup_sibling(const char *directory, const char *suffix)
+{
+    size_t len = strlen(directory);
+
+    while (len > 1 && directory[len - 1] == '/')
+        len--;
+    return mem_printf("%.*s%s", (int)len, directory, suffix);
+}
+
+/* Does `name` stand here as "$name", "${name}" or "$(name)"? Its length, or 0. */
+static size_t reference_len(const char *at, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (at[0] != '$')
+        return 0;
+    if ((at[1] == '{' || at[1] == '(') && strncmp(at + 2, name, len) == 0 &&
+        at[2 + len] == (at[1] == '{' ? '}' : ')'))
+        return len + 3;
+    if (strncmp(at + 1, name, len) == 0 && !isalnum((unsigned char)at[1 + len]) &&
+        at[1 + len] != '_')
+        return len + 1;
+    return 0;
+}
+
+/* Names of the default instance mean the same in the copy. */
+static char *copy_text(const char *text, const struct postfix *p)
+{
+    const char *hostname = postfix_get_expanded(p, "myhostname");
+    struct buf out = {0};
+
+    while (*text != '\0') {
+        size_t directory = reference_len(text, "config_directory");
+        size_t host = reference_len(text, "myhostname");
+        if (directory > 0)
+            buf_adds(&out, p->directory);
+        else if (host > 0)
+            buf_adds(&out, hostname);
+        else
+            buf_addc(&out, *text);
+        text += directory + host > 0 ? directory + host : 1;
+    }
+    return buf_take(&out);
+}
+
+static int open_instance(struct instance *i, const struct postfix *from, struct err *err)
+{
+    char *main_path = mem_printf("%s/main.cf", i->directory);
+
+    i->is_new = access(main_path, F_OK) < 0;
+    free(main_path);
+    if (!i->is_new) {
+        i->p = postfix_open(i->directory, err);
+        if (i->p != NULL && i->p->main_state == MARKED_NONE) {
+            err_set(err, "%s: there is such an instance, and it is not ours", i->directory);
+            return -1;
+        }
+        return i->p == NULL ? -1 : 0;
+    }
+    char *main_cf = copy_text(from->main_cf, from), *master_cf = copy_text(from->master_cf, from);
+    i->p = postfix_from_text(i->directory, main_cf, master_cf, err);
+    free(main_cf);
+    free(master_cf);
+    return i->p == NULL ? -1 : 0;
+}
+
+static int find_instance(const struct postfix *from, enum setup_role role, const char *suffix,
+                         struct instance *i, struct err *err)
+{
+    i->role = role;
+    i->suffix = suffix;
+    i->directory = setup_sibling(from->directory, suffix);
+    i->queue_directory = setup_sibling(postfix_get_expanded(from, "queue_directory"), suffix);
+    i->data_directory = setup_sibling(postfix_get_expanded(from, "data_directory"), suffix);
+    i->name = strrchr(i->directory, '/') + 1;
+    return open_instance(i, from, err);
+}
+
+static void clear_instance(struct instance *i)
+{
+    free(i->directory);
+    free(i->queue_directory);
+    free(i->data_directory);
+    postfix_free(i->p);
+    setup_edit_clear(&i->edit);
+}
+
+/* Who the instance is; in what concerns mail it goes by the names of the default one. */
+static void set_identity(const struct setup *s, const struct postfix *from, struct instance *i)
+{
+    static const char *const same[] = {"mydomain", "myorigin", "mydestination"};
+    const char *given = i->role == SETUP_IN ? s->options->in_hostname : s->options->out_hostname;
+    struct setup_edit *e = &i->edit;
+
+    setup_set(e, "queue_directory", "%s", i->queue_directory);
+    setup_set(e, "data_directory", "%s", i->data_directory);
+    setup_set(e, "multi_instance_name", "%s", i->name);
+    setup_set(e, "multi_instance_group", SETUP_GROUP);
+    setup_set(e, "multi_instance_enable", "yes");
+    setup_set(e, "multi_instance_wrapper", "%s", "");
+    setup_set(e, "multi_instance_directories", "%s", "");
+    setup_set(e, "authorized_submit_users", "%s", "");
+    if (given[0] != '\0')
+        setup_set(e, "myhostname", "%s", given);
+    else
+        setup_set(e, "myhostname", "%s.%s", i->suffix + 1,
+                  postfix_get_expanded(from, "myhostname"));
+    for (size_t k = 0; k < sizeof same / sizeof same[0]; k++)
+        setup_set(e, same[k], "%s", postfix_get_expanded(from, same[k]));
+    /* In a greeting the name of another instance would look like a loop. */
+    setup_set(e, "smtpd_banner", "%s", postfix_get(from, "smtpd_banner"));
+    if (postfix_get(i->p, "master_service_disable")[0] != '\0')
+        setup_set(e, "master_service_disable", "%s", "");
+}
+
+static int fill(const struct setup *s, const struct postfix *from, struct instance *i,
+                struct err *err)
+{
+    char next[300] = "";
+
+    if (i->role == SETUP_IN)
+        setup_format_nexthop(&s->options->reinject, next, sizeof next);
+    set_identity(s, from, i);
+    return setup_role(s, i->role, i->p, i->queue_directory, next, &i->edit, err);
+}
+
+static void write_new(const struct setup *s, const struct instance *i, const struct postfix *from)
+{
+    const struct passwd *user = getpwnam(postfix_get_expanded(from, "mail_owner"));
+    static const char *const names[] = {"main.cf", "master.cf"};
+    const char *const likes[] = {from->main_cf, from->master_cf};
+    char *texts[] = {setup_main_cf(s, i->p, &i->edit), setup_master_cf(s, i->p, &i->edit)};
+
+    steps_mkdir(s->steps, i->directory, 0755, 0, 0);
+    steps_mkdir(s->steps, i->queue_directory, 0755, 0, 0);
+    steps_mkdir(s->steps, i->data_directory, 0700, user == NULL ? 0 : user->pw_uid,
+                user == NULL ? 0 : user->pw_gid);
+    setup_write_files(s, i->directory, &i->edit);
+    for (int k = 0; k < 2; k++) {
+        const char *base = k == 0 ? i->p->main_cf : i->p->master_cf;
+        char *path = mem_printf("%s/%s", i->directory, names[k]);
+        char *backup = mem_printf("%s.before-split", path);
+        steps_write(s->steps, backup, base, base, names[k]);
+        free(backup);
+        char *like_name = mem_printf("%s/%s", from->directory, names[k]);
+        steps_write(s->steps, path, texts[k], likes[k], like_name);
+        free(path);
+        free(like_name);
+        free(texts[k]);
+    }
+    const char *create[] = {"postmulti", "-I", i->name, "-G", SETUP_GROUP, "-e", "create", NULL};
+    steps_run(s->steps, create);
+}
+
+static void write_instance(const struct setup *s, const struct instance *i,
+                           const struct postfix *from)
+{
+    if (i->is_new)
+        write_new(s, i, from);
+    else
+        setup_write_instance(s, i->p, &i->edit);
+}
+
+/* Debian's script for the files that chrooted services need. systemd calls it by itself. */
+static void fill_chroot(const struct setup *s, const struct instance *i)
+{
+    const char *argv[] = {CHROOT_SCRIPT, i->name, NULL};
+
+    if (i->is_new && access(CHROOT_SCRIPT, X_OK) == 0)
+        steps_run(s->steps, argv);
+}
+
+/* The default instance; multi_instance_directories is set by postmulti(1), instance by instance. */
+static void write_client(const struct setup *s, const struct postfix *p,
+                         const struct instance *instances, bool is_last)
+{
+    struct setup_edit e = {0};
+    struct err err;
+    char next[300];
+    const char *directories = postfix_get(p, "multi_instance_directories");
+    const char *group = postfix_get(p, "multi_instance_group");
+
+    setup_format_nexthop(&s->options->local, next, sizeof next);
+    if (setup_role(s, SETUP_CLIENT, p, "", next, &e, &err) < 0)
+        abort(); /* this role has nothing to refuse */
+    setup_set(&e, "multi_instance_group", "%s", group[0] == '\0' ? SETUP_GROUP : group);
+    if (is_last)
+        setup_set(&e, "multi_instance_directories", "%s%s%s %s", directories,
+                  directories[0] == '\0' ? "" : " ", instances[0].directory,
+                  instances[1].directory);
+    else
+        setup_set(&e, "multi_instance_directories", "%s", directories);
+    setup_write_instance(s, p, &e);
+    setup_edit_clear(&e);
+}
+
+static void start_all(const struct setup *s, const struct postfix *p,
+                      const struct instance *instances)
+{
+    struct stat st;
+    const char *const reload[] = {"systemctl", "daemon-reload", NULL};
+    const char *const restart[] = {"systemctl", "restart", "postfix", NULL};
+
+    setup_postfix_command(s, p->directory, "check");
+    for (int i = 0; i < 2; i++)
+        setup_postfix_command(s, instances[i].directory, "check");
+    if (!postfix_is_running(p->directory))
+        return;
+    if (stat("/run/systemd/system", &st) == 0) {
+        steps_run(s->steps, reload);
+        steps_run(s->steps, restart);
+        return;
+    }
+    setup_postfix_command(s, p->directory, "reload");
+    for (int i = 0; i < 2; i++) {
+        bool is_running = !instances[i].is_new && postfix_is_running(instances[i].directory);
+        setup_postfix_command(s, instances[i].directory, is_running ? "reload" : "start");
+    }
+}
+
+static int check_default(const struct setup *s, struct err *err)
+{
+    char *directory = postfix_default_directory(err);
+    bool is_default = directory != NULL && strcmp(directory, s->options->directory) == 0;
+
+    if (directory != NULL && !is_default)
+        err_set(err, "postmulti(1) works with the default instance, %s, only", directory);
+    free(directory);
+    return is_default ? 0 : -1;
+}
+
+static int plan(const struct setup *s, const struct postfix *p, struct instance *instances,
+                struct err *err)
+{
+    if (find_instance(p, SETUP_OUT, "-out", &instances[0], err) < 0 ||
+        find_instance(p, SETUP_IN, "-in", &instances[1], err) < 0 ||
+        setup_check(s, SETUP_CLIENT, p, err) < 0)
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (setup_check(s, instances[i].role, instances[i].p, err) < 0 ||
+            fill(s, p, &instances[i], err) < 0)
+            return -1;
+    bool is_new = instances[0].is_new || instances[1].is_new;
+    if (is_new)
+        write_client(s, p, instances, false);
+    for (int i = 0; i < 2; i++)
+        write_instance(s, &instances[i], p);
+    for (int i = 0; i < 2; i++)
+        fill_chroot(s, &instances[i]);
+    if (setup_socket_directory(s, instances[1].queue_directory, err) < 0)
+        return -1;
+    write_client(s, p, instances, true);
+    if (steps_has_changes(s->steps))
+        start_all(s, p, instances);
+    setup_remarks(s, SETUP_IN, instances[1].p);
+    return 0;
+}
+
+int setup_plan_multi(struct setup *s, struct err *err)
+{
+    struct instance instances[2] = {0};
+
+    if (check_default(s, err) < 0)
+        return -1;
+    struct postfix *p = postfix_open(s->options->directory, err);
+    if (p == NULL)
+        return -1;
+    int rc = plan(s, p, instances, err);
+    for (int i = 0; i < 2; i++)
+        clear_instance(&instances[i]);
+    postfix_free(p);
+    return rc;
+}

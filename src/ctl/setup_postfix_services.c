@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "setup_postfix.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOPBACK "127.0.0.0/8, [::1]/128"
+/* What a client of ours must not inherit from main.cf, whatever it is there for. PROTOCOL_... */
+static const char *const client_options[] = {
+    "fallback_relay=", "header_checks=", "mime_header_checks=", "nested_header_checks=",
+    "body_checks=",    "bind_address=",  "bind_address6=",      "send_xforward_command=yes"};
+
+/* Likewise for smtpd(8) on the ports that only our own machines may use. */
+static const char *const server_options[] = {
+    "content_filter=",
+    "smtpd_proxy_filter=",
+    "smtpd_upstream_proxy_protocol=",
+    "smtpd_tls_security_level=none",
+    "smtpd_tls_wrappermode=no",
+    "smtpd_sasl_auth_enable=no",
+    "smtpd_authorized_xclient_hosts=",
+    "smtpd_helo_required=no",
+    "smtpd_client_restrictions=permit_mynetworks,reject",
+    "smtpd_helo_restrictions=",
+    "smtpd_sender_restrictions=",
+    "smtpd_relay_restrictions=",
+    "smtpd_recipient_restrictions=check_recipient_access,regexp:$config_directory/split_closed,"
+    "permit_mynetworks,reject",
+    "smtpd_data_restrictions=",
+    "smtpd_end_of_data_restrictions=",
+    "smtpd_etrn_restrictions=reject",
+    "smtpd_restriction_classes=",
+    "smtpd_command_filter=",
+    "smtpd_soft_error_limit=1001",
+    "smtpd_hard_error_limit=1000",
+    "smtpd_client_connection_count_limit=0",
+    "smtpd_client_connection_rate_limit=0"};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+/* Where to connect to reach somebody who listens there. */
+static const char *connectable(const char *host)
+{
+    if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)
+        return "127.0.0.1";
+    return strcmp(host, "::") == 0 ? "::1" : host;
+}
+
+void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
+{
+    if (e->kind == ENDPOINT_UNIX)
+        snprintf(out, size, "unix:%s", e->path);
+    else
+        snprintf(out, size, "[%s]:%u", connectable(e->host), (unsigned)e->port);
+}
+
+void setup_format_milter(const struct endpoint *e, char *out, size_t size)
+{
+    const char *host = connectable(e->host);
+
+    snprintf(out, size, strchr(host, ':') != NULL ? "inet:[%s]:%u" : "inet:%s:%u", host,
+             (unsigned)e->port);
+}
+
+static void format_listener(const struct endpoint *e, char *out, size_t size)
+{
+    if (e->host[0] == '\0')
+        snprintf(out, size, "%u", (unsigned)e->port);
+    else
+        snprintf(out, size, strchr(e->host, ':') != NULL ? "[%s]:%u" : "%s:%u", e->host,
+                 (unsigned)e->port);
+}
+
+static void add_option(struct setup_edit *e, const char *option)
+{
+    buf_addf(&e->master_part, "    -o %s\n", option);
+}
+
+/* Options of smtp(8) or lmtp(8). */
+static void add_client_options(struct setup_edit *e, const char *protocol, const char *generic,
+                               bool is_near)
+{
+    for (size_t i = 0; i < COUNT(client_options); i++)
+        buf_addf(&e->master_part, "    -o %s_%s\n", protocol, client_options[i]);
+    buf_addf(&e->master_part, "    -o %s_generic_maps=%s\n", protocol, generic);
+    if (is_near)
+        buf_addf(&e->master_part, "    -o %s_tls_security_level=none\n", protocol);
+}
+
+/* The nexthop goes into a table and into a line of master.cf. */
+static bool is_harmless(const char *text)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                  ".:[]_-/";
+    return text[0] != '\0' && text[strspn(text, allowed)] == '\0';
+}
+
+/* The host of "[host]:port", "host:port", "host". */
+static bool is_near(const char *nexthop)
+{
+    const char *from = nexthop + (nexthop[0] == '[');
+    size_t len = strcspn(from, nexthop[0] == '[' ? "]" : ":");
+    char *host = mem_strndup(from, len);
+    bool is = is_loopback(host) || strncmp(nexthop, "unix:", 5) == 0 ||
+              strncmp(nexthop, "inet:127.", 9) == 0;
+
+    free(host);
+    return is;
+}
+
+/* The service that the filter's nexthop names is what ours is made from. */
+static int filter_service(const struct postfix *p, const struct config_filter *f,
+                          struct setup_edit *e, struct err *err)
+{
+    const char *colon = strchr(f->nexthop, ':');
+    size_t len = colon == NULL ? 0 : (size_t)(colon - f->nexthop);
+
+    if (len == 0 || !is_harmless(f->nexthop)) {
+        err_set(err, "filter %s: cannot use the nexthop \"%s\"", f->name, f->nexthop);
+        return -1;
+    }
+    char *transport = mem_strndup(f->nexthop, len);
+    const struct postfix_service *base = postfix_service(p, transport, "unix");
+    if (base == NULL)
+        err_set(err, "filter %s: %s/master.cf has no service \"%s unix\"", f->name, p->directory,
+                transport);
+    else if (strcmp(base->command, "smtp") != 0 && strcmp(base->command, "lmtp") != 0)
+        err_set(err, "filter %s: \"%s\" is %s(8); only smtp(8) and lmtp(8) can take the suffix off",
+                f->name, transport, base->command);
+    free(transport);
+    if (base == NULL || (strcmp(base->command, "smtp") != 0 && strcmp(base->command, "lmtp") != 0))
+        return -1;
+    buf_addf(&e->master_part, "split-%s unix - - n - %s %s%s%s\n", f->name, base->maxproc,
+             base->command, base->arguments[0] == '\0' ? "" : " ", base->arguments);
+    add_client_options(e, base->command, "regexp:$config_directory/split_untag",
+                       is_near(colon + 1));
+    return 0;
+}
+
+int setup_filter_services(const struct setup *s, const struct postfix *p, struct setup_edit *e,
+                          struct err *err)
+{
+    for (size_t i = 0; i < s->config->filter_count; i++)
+        if (filter_service(p, &s->config->filters[i], e, err) < 0)
+            return -1;
+    return 0;
+}
+
+void setup_copy_service(const struct setup *s, struct setup_edit *e)
+{
+    const struct endpoint *to = &s->config->relay.listen[0];
+    const char *protocol = to->kind == ENDPOINT_UNIX ? "lmtp" : "smtp";
+    bool is_close = to->kind == ENDPOINT_UNIX || to->host[0] == '\0' || is_loopback(to->host);
+
+    buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
+    add_client_options(e, protocol, "", is_close);
+    /* Byte for byte. */
+    buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
+    add_option(e, "disable_mime_output_conversion=yes");
+}
+
+void setup_next_service(struct setup_edit *e)
+{
+    buf_adds(&e->master_part, "splitnext unix - - n - - smtp\n");
+    add_client_options(e, "smtp", "", true);
+}
+
+static void add_server(struct setup_edit *e, const struct endpoint *at, const char *label,
+                       const char *networks)
+{
+    char listener[300];
+
+    format_listener(at, listener, sizeof listener);
+    buf_addf(&e->master_part, "%s inet n - n - - smtpd\n", listener);
+    buf_addf(&e->master_part,
+             "    -o syslog_name=${multi_instance_name?{$multi_instance_name}:{postfix}}/%s\n",
+             label);
+    for (size_t i = 0; i < COUNT(server_options); i++)
+        add_option(e, server_options[i]);
+    buf_addf(&e->master_part, "    -o { mynetworks = %s%s }\n", LOOPBACK, networks);
+}
+
+void setup_reinject_service(const struct setup *s, struct setup_edit *e)
+{
+    const char *networks = s->options->networks;
+
+    add_server(e, &s->options->reinject, "reinject", networks);
+    add_option(e, "smtpd_milters=");
+    buf_addf(&e->master_part, "    -o { smtpd_authorized_xforward_hosts = %s%s }\n", LOOPBACK,
+             networks);
+    add_option(e, "local_header_rewrite_clients=");
+    add_option(e, "receive_override_options=no_header_body_checks,no_unknown_recipient_checks,"
+                  "no_milters");
+}
+
+void setup_submission_service(const struct setup *s, struct setup_edit *e)
+{
+    add_server(e, &s->options->submission, "submission", "");
+    add_option(e, "smtpd_milters=");
+}
+
+void setup_local_service(const struct setup *s, struct setup_edit *e)
+{
+    add_server(e, &s->options->local, "local", "");
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: ISC */
+#include "steps.h"
+#include "../buf.h"
+#include "../mem.h"
+#include "command.h"
+#include "ctl.h"
+#include "diff.h"
+#include "files.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum step_kind {
+    STEP_WRITE,
+    STEP_MKDIR,
+    STEP_UNLINK,
+    STEP_RMDIR,
+    STEP_REMOVE_TREE,
+    STEP_RUN,
+    STEP_SAY
+};
+
+struct step {
+    enum step_kind kind;
+    char *path;      /* "" with STEP_RUN and STEP_SAY */
+    char *content;   /* STEP_WRITE: the new content; STEP_SAY: the text */
+    char *before;    /* STEP_WRITE, STEP_UNLINK: the former content; NULL if it could not be read */
+    bool is_new;     /* STEP_WRITE: there was no such file */
+    char *like;      /* STEP_WRITE: what it is shown against, or NULL */
+    char *like_name; /* NULL when that is the file itself */
+    char **argv;     /* STEP_RUN */
+    mode_t mode;     /* STEP_MKDIR, as the rest */
+    uid_t uid;
+    gid_t gid;
+};
+
+static struct step *add(struct steps *s, enum step_kind kind, const char *path)
+{
+    s->items = mem_grow(s->items, s->count + 1, sizeof *s->items);
+    struct step *step = &s->items[s->count++];
+    memset(step, 0, sizeof *step);
+    step->kind = kind;
+    step->path = mem_strdup(path);
+    step->content = mem_strdup("");
+    return step;
+}
+
+/* NULL if it cannot be read: then the step itself will say why. */
+static char *read_now(const char *path)
+{
+    struct buf now = {0};
+    struct err err;
+
+    if (files_read(path, &now, &err) == FILES_OK)
+        return buf_take(&now);
+    buf_clear(&now);
+    return NULL;
+}
+
+static bool is_there(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+/* What the file will hold when the steps before have been carried out; NULL: there is none. */
+static char *content_by_then(const struct steps *s, const char *path)
+{
+    for (size_t i = s->count; i-- > 0;)
+        if (s->items[i].kind == STEP_WRITE && strcmp(s->items[i].path, path) == 0)
+            return mem_strdup(s->items[i].content);
+    return read_now(path);
+}
+
+void steps_write(struct steps *s, const char *path, const char *content, const char *like,
+                 const char *like_name)
+{
+    char *now = content_by_then(s, path);
+
+    if (now != NULL && strcmp(now, content) == 0) {
+        free(now);
+        return;
+    }
+    struct step *step = add(s, STEP_WRITE, path);
+    free(step->content);
+    step->content = mem_strdup(content);
+    step->before = now;
+    step->is_new = now == NULL && !is_there(path);
+    step->like = like == NULL ? NULL : mem_strdup(like);
+    step->like_name = like_name == NULL ? NULL : mem_strdup(like_name);
+}
+
+void steps_mkdir(struct steps *s, const char *path, mode_t mode, uid_t uid, gid_t gid)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        return;
+    struct step *step = add(s, STEP_MKDIR, path);
+    step->mode = mode;
+    step->uid = uid;
+    step->gid = gid;
+}
+
+void steps_unlink(struct steps *s, const char *path)
+{
+    if (is_there(path))
+        add(s, STEP_UNLINK, path)->before = read_now(path);
+}
+
+void steps_rmdir(struct steps *s, const char *path)
+{
+    if (is_there(path))
+        add(s, STEP_RMDIR, path);
+}
+
+void steps_remove_tree(struct steps *s, const char *path)
+{
+    if (is_there(path))
+        add(s, STEP_REMOVE_TREE, path);
+}
+
+void steps_run(struct steps *s, const char *const *argv)
+{
+    size_t count = 0;
+
+    while (argv[count] != NULL)
+        count++;
+    struct step *step = add(s, STEP_RUN, "");
+    step->argv = mem_zalloc((count + 1) * sizeof *step->argv);
+    for (size_t i = 0; i < count; i++)
+        step->argv[i] = mem_strdup(argv[i]);
+}
+
+void steps_say(struct steps *s, const char *fmt, ...)
+{
+    char text[1500];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    struct step *step = add(s, STEP_SAY, "");
+    free(step->content);
+    step->content = mem_strdup(text);
+}
+
+bool steps_has_changes(const struct steps *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->items[i].kind != STEP_SAY)
+            return true;
+    return false;
+}
+
+static void show_write(const struct step *step)
+{
+    const char *like = step->like != NULL ? step->like : step->before;
+    struct buf lines = {0};
+
+    diff_lines(like == NULL ? "" : like, step->content, &lines);
+    ctl_print(step->path);
+    if (step->like_name != NULL)
+        printf(": a copy of %s%s\n", step->like_name, lines.len == 0 ? "" : ", changed");
+    else
+        puts(step->is_new ? ": new file" : ": change");
+    fputs(buf_str(&lines), stdout);
+    buf_clear(&lines);
+}
+
+static void show(const struct step *step)
+{
+    struct buf line = {0};
+
+    switch (step->kind) {
+    case STEP_WRITE:
+        show_write(step);
+        break;
+    case STEP_MKDIR:
+        printf("%s: make directory, mode %04o, owner %lu:%lu\n", step->path, (unsigned)step->mode,
+               (unsigned long)step->uid, (unsigned long)step->gid);
+        break;
+    case STEP_UNLINK:
+        printf("%s: remove\n", step->path);
+        break;
+    case STEP_RMDIR:
+        printf("%s: remove the directory if it is empty\n", step->path);
+        break;
+    case STEP_REMOVE_TREE:
+        printf("%s: remove with everything in it\n", step->path);
+        break;
+    case STEP_RUN:
+        command_format((const char *const *)step->argv, &line);
+        printf("run: %s\n", buf_str(&line));
+        break;
+    case STEP_SAY:
+        printf("note: %s\n", step->content);
+        break;
+    }
+    buf_clear(&line);
+    fflush(stdout);
+}
+
+void steps_show(const struct steps *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        show(&s->items[i]);
+}
+
+static int run(const struct step *step, struct err *err)
+{
+    const char *const *argv = (const char *const *)step->argv;
+    struct buf said = {0};
+    int status = command_run(argv, &said, &said, err);
+
+    for (char *line = said.data, *next; line != NULL && *line != '\0'; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next == '\n')
+            *next++ = '\0';
+        printf("  ");
+        ctl_print(line);
+        putchar('\n');
+    }
+    if (status > 0)
+        err_set(err, "%s: exit status %d", argv[0], status);
+    buf_clear(&said);
+    return status == 0 ? 0 : -1;
+}
+
+static int make_directory(const struct step *step, struct err *err)
+{
+    /* chmod() because of the umask; after chown(), which clears set-id bits. */
+    if (mkdir(step->path, 0700) == 0 && chown(step->path, step->uid, step->gid) == 0 &&
+        chmod(step->path, step->mode) == 0)
+        return 0;
+    err_set_errno(err, "%s", step->path);
+    return -1;
+}
+
+static int apply(const struct step *step, struct err *err)
+{
+    switch (step->kind) {
+    case STEP_WRITE:
+        return files_write(step->path, step->content, err);
+    case STEP_MKDIR:
+        return make_directory(step, err);
+    case STEP_UNLINK:
+        if (unlink(step->path) == 0 || errno == ENOENT)
+            return 0;
+        err_set_errno(err, "%s", step->path);
+        return -1;
+    case STEP_RMDIR:
+        if (rmdir(step->path) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST)
+            return 0;
+        err_set_errno(err, "%s", step->path);
+        return -1;
+    case STEP_REMOVE_TREE:
+        return files_remove_tree(step->path, err);
+    case STEP_RUN:
+        return run(step, err);
+    case STEP_SAY:
+        return 0;
+    }
+    abort();
+}
+
+/* Best effort, last change first. */
+static void undo(const struct steps *s, size_t done)
+{
+    struct err err;
+
+    for (size_t i = done; i-- > 0;) {
+        const struct step *step = &s->items[i];
+        bool is_file = step->kind == STEP_WRITE || step->kind == STEP_UNLINK;
+        int rc = 0;
+        if (is_file && step->before != NULL) {
+            rc = files_write(step->path, step->before, &err);
+        } else if (step->is_new && unlink(step->path) < 0) {
+            err_set_errno(&err, "%s", step->path);
+            rc = -1;
+        }
+        if (rc < 0)
+            ctl_complain("not undone: %s", err.text);
+        else if (is_file)
+            printf("undone: %s\n", step->path);
+    }
+}
+
+int steps_apply(const struct steps *s, struct err *err)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        show(&s->items[i]);
+        if (apply(&s->items[i], err) < 0) {
+            undo(s, i);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+void steps_clear(struct steps *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        struct step *step = &s->items[i];
+        for (size_t k = 0; step->argv != NULL && step->argv[k] != NULL; k++)
+            free(step->argv[k]);
+        free(step->argv);
+        free(step->path);
+        free(step->content);
+        free(step->before);
+        free(step->like);
+        free(step->like_name);
+    }
+    free(s->items);
+    memset(s, 0, sizeof *s);
+}

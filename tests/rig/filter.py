@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: ISC
+"""A content filter in a few lines: takes a message, puts a header before it, gives it back elsewhere, and then says 250."""
+
+from .client import send
+from .sink import Sink
+
+
+class Filter(Sink):
+    """give_back: (host, port) of the MTA's re-injection port. Records what passed, as a Sink does."""
+
+    def __init__(self, rig, name, give_back):
+        self.give_back = give_back
+        super().__init__(rig, name, hook=self._pass_on)
+
+    def _pass_on(self, stage, _connection, txn):
+        if stage != "dot":
+            return None
+        content = f"X-Filtered-By: {self.name}\r\n".encode() + txn.data
+        try:
+            send(self.give_back, txn.sender, [(r.addr, " ".join(r.params)) for r in txn.rcpts], content, helo="filter.test")
+        except (OSError, AssertionError) as e:
+            return f"451 4.3.0 cannot give it back: {e}".replace("\n", " ")
+        return None

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: ISC
+"""A system of its own for tests that configure the system's Postfix: /etc and what else Postfix writes to are covered by
+overlays that only this process and its children see, and the network is a loopback of its own, with port 25 free."""
+
+import ctypes
+import os
+import signal
+import subprocess
+
+from .base import Skip
+from .guardian import start_time
+from .postfix import environment, postfix_user
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+MS_REC, MS_PRIVATE = 0x4000, 0x40000
+COVERED = ("/etc", "/var/spool", "/var/lib", "/var/log", "/var/mail", "/run")
+
+
+class Jail:
+    """The whole process moves in, for good. fresh() gives the system back as it was."""
+
+    def __init__(self, rig, addresses=()):
+        postfix_user()
+        self.directory = rig.path("jail")
+        self._mounts = 0
+        self._rig = rig
+        os.mkdir(self.directory, 0o755)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._check(self._libc.unshare(CLONE_NEWNS | CLONE_NEWNET), "a namespace for mounts and network")
+        self._check(self._libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "a private mount")
+        self._check(self._libc.mount(b"none", self.directory.encode(), b"tmpfs", 0, None), "a tmpfs")
+        self._ip("link", "set", "lo", "up")
+        for address in addresses:
+            self._ip("address", "add", address, "dev", "lo")
+        rig.on_close(lambda: subprocess.run(["umount", "-l", self.directory], check=False))
+
+    @staticmethod
+    def _ip(*arguments):
+        try:
+            done = subprocess.run(["ip", *arguments], stderr=subprocess.PIPE, env=environment(), check=False)
+        except FileNotFoundError:
+            raise Skip("ip(8) is not installed") from None
+        if done.returncode != 0:
+            raise Skip(f"ip {' '.join(arguments)}: {done.stderr.decode().strip()}")
+
+    @staticmethod
+    def _check(result, what):
+        if result != 0:
+            raise Skip(f"{what} is not allowed here: {os.strerror(ctypes.get_errno())}")
+
+    def fresh(self):
+        """Undo all changes below the covered directories."""
+        self._mounts += 1
+        for path in COVERED:
+            name = f"{self.directory}/{self._mounts}{path.replace('/', '-')}"
+            os.makedirs(f"{name}/up")
+            os.makedirs(f"{name}/work")
+            if self._mounts > 1:
+                subprocess.run(["umount", "-l", path], check=True)
+            options = f"lowerdir={path},upperdir={name}/up,workdir={name}/work"
+            self._check(self._libc.mount(b"overlay", path.encode(), b"overlay", 0, options.encode()), f"an overlay on {path}")
+
+    def stop_postfix(self):
+        """Kill every master(8) that was started in here: their pid files are below the covered directories."""
+        for name in os.listdir("/var/spool"):
+            try:
+                with open(f"/var/spool/{name}/pid/master.pid", encoding="ascii") as f:
+                    pid = int(f.read().split()[0])
+                with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+                    is_master = f.read() == "master\n"
+            except (OSError, ValueError, IndexError):
+                continue
+            # A number in a stale file may be somebody else's by now.
+            if is_master and self.is_inside(pid) and start_time(pid) is not None:
+                os.killpg(pid, signal.SIGKILL)
+
+    @staticmethod
+    def is_inside(pid):
+        return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+
+    def record_postfix(self):
+        """Have the guardian look after every master(8) that runs in here now."""
+        for name in os.listdir("/var/spool"):
+            try:
+                with open(f"/var/spool/{name}/pid/master.pid", encoding="ascii") as f:
+                    self._rig.session.record_process(int(f.read().split()[0]), f"master-{name}")
+            except (OSError, ValueError, IndexError):
+                continue
