@@ -5,5 +5,5 @@ dist_man_MANS += \
 	%D%/splitmilter.8 \
 	%D%/splitmilter.conf.5 \
 	%D%/splitrelay.8
-dist_doc_DATA = %D%/sendmail.md
+dist_doc_DATA = %D%/from-gosmtp-dup.md %D%/migration.md %D%/sendmail.md
 EXTRA_DIST += %D%/INTERNALS.md

@@ -17,6 +17,8 @@ INTEGRATION_TESTS = \
 	%D%/it_article.py \
 	%D%/it_content.py \
 	%D%/it_duplicate.py \
+	%D%/it_duplicate_kill.py \
+	%D%/it_migration.py \
 	%D%/it_milter.py \
 	%D%/it_policy.py \
 	%D%/it_postmap.py \

@@ -20,8 +20,8 @@ struct xforward {
 
 /*
  * Take one word, "ATTRIBUTE=xtext". "[UNAVAILABLE]" and "[TEMPUNAVAIL]" give "". PORT and SOURCE
- * are checked for form and not kept. What is too long is cut. -1 with `err` as text for a 501 reply:
- * unknown attribute, value that is no xtext.
+ * are checked for form and not kept. What is too long is cut. -1 with `err` as text for a 501
+ * reply: unknown attribute, value that is no xtext.
  */
 int xforward_set(struct xforward *x, const char *word, struct err *err)
     __attribute__((nonnull, warn_unused_result));

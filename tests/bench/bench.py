@@ -258,6 +258,81 @@ def bench_relay(r, options):
     return tables
 
 
+def bench_duplicator(r, options):
+    """smtp-source to smtp-sink, directly and through a listener with one backup: until both sinks have everything. And what the
+    client waits for its last reply, against the primary alone."""
+    primary, backup = rig.SmtpSink(r, "primary"), rig.SmtpSink(r, "backup")
+    address, spare = ("127.0.0.1", r.free_port()), ("127.0.0.1", r.free_port())
+    os.mkdir(r.path("spool"), 0o700)
+    text = relay_configuration(r, spare, backup.address) + (
+        f'listener bench {{ listen = {{ "inet:{address[1]}@127.0.0.1" }} primary = {{ "{primary.bracketed}" }} copies = {{ "archive" }} }}\n'
+    )
+    try:
+        relay = rig.start_splitrelay(r, text, address)
+    except rig.Skip as e:
+        print(f"SKIP splitrelay: {e}")
+        return []
+    tables = []
+    with open(relay.log_path, "rb") as log:
+        for title, flags in (("a new connection per message", ()), ("connections kept", ("-d",))):
+            table = Table(f"Duplicator, smtp-source to smtp-sink, {title}", "directly")
+            for number in range(options.rounds + 1):
+                count = options.copies if number else options.copies // 10
+                direct = rig.smtp_source(primary.address, count, options.relay_sessions, options.size, flags=flags)
+                log.seek(0, os.SEEK_END)
+                start = time.monotonic()
+                rig.smtp_source(address, count, options.relay_sessions, options.size, flags=flags)
+                wait_sent(log, 2 * count)  # a line for the primary, a line for the copy
+                duplicated = time.monotonic() - start
+                if number:  # round 0 warms up
+                    table.add("directly", count / direct)
+                    table.add(DUPLICATED, count / duplicated)
+            table.show()
+            tables.append(table)
+    show_latency(r, primary.address, address)
+    return tables
+
+
+DUPLICATED = "to primary and backup, until the last is there"
+
+
+def median_wait(address, count):
+    """Milliseconds from the final dot to its reply, one message at a time."""
+    waits = []
+    with rig.SmtpClient(address) as c:
+        for _ in range(count):
+            c.mail("s@sender.test")
+            c.rcpt("r@example.com")
+            c.cmd("DATA")
+            c.write(b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n")
+            time.sleep(0.001)
+            start = time.monotonic()
+            c.write(b".\r\n")
+            c.read()
+            waits.append((time.monotonic() - start) * 1000)
+    return statistics.median(waits)
+
+
+def median_sync(r, count):
+    """Milliseconds that a new file of 4 kB and its sync need here."""
+    waits = []
+    for number in range(count):
+        start = time.monotonic()
+        fd = os.open(r.path(f"sync{number}"), os.O_CREAT | os.O_WRONLY, 0o600)
+        os.write(fd, bytes(4096))
+        os.fdatasync(fd)
+        os.close(fd)
+        waits.append((time.monotonic() - start) * 1000)
+    return statistics.median(waits)
+
+
+def show_latency(r, primary, listener):
+    """The primary's own time, a sync, and what the listener makes of both."""
+    alone, sync, through = median_wait(primary, 300), median_sync(r, 300), median_wait(listener, 300)
+    print(f"  final reply after: primary alone {alone:.2f} ms, through the listener {through:.2f} ms; one sync {sync:.2f} ms")
+    print(f"  added: {(through - alone) / sync:.2f} syncs (the target is below 2)")
+
+
 def bench_memory(r, options):
     """Resident memory of splitrelay: at start, with many copies queued, after a message of 50 MB."""
     address = ("127.0.0.1", r.free_port())
@@ -288,7 +363,7 @@ def judge(name, value, bound, strictly=False):
     return met
 
 
-def judge_all(front, relay):
+def judge_all(front, relay, duplicator):
     """The targets; True when all are met."""
     print("\nTargets")
     met = True
@@ -308,6 +383,9 @@ def judge_all(front, relay):
         how = table.title.rsplit(", ", 1)[1]
         value = table.ratio("through splitrelay, until the last is sent", "directly")
         met &= judge(f"splitrelay / directly, {how}", value, 0.30)
+    for table in duplicator:
+        how = table.title.rsplit(", ", 1)[1]
+        met &= judge(f"duplicator / directly, {how}", table.ratio(DUPLICATED, "directly"), 0.25)
     return met
 
 
@@ -321,7 +399,7 @@ def main():
     parser.add_argument("--relay-sessions", type=int, default=20, help="connections to splitrelay at once (20)")
     parser.add_argument("--lines", type=int, default=100000, help="lines of each table (100000)")
     parser.add_argument("--queued", type=int, default=100000, help="copies queued for the memory figures (100000)")
-    parser.add_argument("--only", choices=("front", "relay", "memory"), help="one part alone")
+    parser.add_argument("--only", choices=("front", "relay", "duplicator", "memory"), help="one part alone")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
@@ -330,7 +408,7 @@ def main():
         rig.need_tools("postfix", "smtp-source", "smtp-sink")
     except rig.Skip as e:
         sys.exit(f"cannot run: {e}")
-    parts = {"front": bench_front, "relay": bench_relay, "memory": bench_memory}
+    parts = {"front": bench_front, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
     session = rig.Session("bench", working_directory())
     results = {}
     status = 0
@@ -344,7 +422,7 @@ def main():
                     for text in r.close():
                         print(text)
                         status = 1
-        if not judge_all(results.get("front", []), results.get("relay", [])) and options.check:
+        if not judge_all(results.get("front", []), results.get("relay", []), results.get("duplicator", [])) and options.check:
             status = 1
     finally:
         session.close()

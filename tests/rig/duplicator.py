@@ -5,7 +5,7 @@ import os
 import signal
 
 from .client import SmtpClient
-from .daemons import start_splitrelay
+from .daemons import accepts, start_splitrelay
 from .sink import Sink
 
 
@@ -43,15 +43,8 @@ class Duplicator:
         return self
 
     def restart(self):
-        """After kill() or stop(): the same spool again."""
-        self.daemon.start(lambda: self._serves())
-
-    def _serves(self):
-        try:
-            with self.client(helo=None) as c:
-                return c.greeting.code == 220
-        except OSError:
-            return False
+        """After a kill: the same spool again."""
+        self.daemon.start(lambda: accepts(self.address))
 
     def reload(self, text=None):
         """Have this configuration read; returns the line of the log about it."""
