@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "callbacks.h"
+#include "headers.h"
 #include "log.h"
 #include "mem.h"
 #include "mta.h"
@@ -24,6 +25,7 @@ struct conn {
     struct table_scratch *scratch;
     struct sockaddr_storage client; /* family 0: not known */
     struct policy_message message;
+    struct headers headers;
     struct policy_decision *decisions; /* of the recipients that were accepted */
     struct mark *marks;                /* one for each decision */
     size_t count, size;
@@ -39,6 +41,7 @@ static void conn_forget_message(struct conn *c)
     for (size_t i = 0; i < c->count; i++)
         policy_decision_clear(&c->decisions[i]);
     policy_message_clear(&c->message);
+    headers_clear(&c->headers);
     free(c->decisions);
     free(c->marks);
     c->decisions = NULL;
@@ -208,6 +211,29 @@ static int delete_recipient(SMFICTX *ctx, const char *path)
     return rc;
 }
 
+/* Asked for only with class header_recipient. */
+static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
+{
+    struct conn *c = conn_of(ctx);
+
+    if (!c->message.is_bypassed &&
+        config_has_canonical_class(c->snapshot->config, "header_recipient"))
+        headers_see(&c->headers, c->snapshot->policy, c->scratch, name, body);
+    return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
+}
+
+/* A table that failed with a header: refuse the message, or leave its headers alone. */
+static bool headers_fail(SMFICTX *ctx, struct conn *c)
+{
+    if (c->headers.failure.text[0] == '\0')
+        return false;
+    bool refuses = c->snapshot->config->milter.on_failure == CONFIG_FAIL_TEMPFAIL;
+    log_warning("%s: headers, status=%s (%s)", queue_id(ctx), refuses ? "tempfail" : "unchanged",
+                c->headers.failure.text);
+    headers_clear(&c->headers);
+    return refuses;
+}
+
 /* Additions first, deletions last: whatever fails in between, no recipient is lost. */
 static int apply(SMFICTX *ctx, const struct policy_plan *plan)
 {
@@ -308,17 +334,25 @@ static sfsistat on_eom(SMFICTX *ctx)
     static const struct policy_reply cannot_change = {451, "4.3.0",
                                                       "Cannot change the recipients now"};
     struct conn *c = conn_of(ctx);
+    static const struct policy_reply bad_headers = {
+        451, "4.3.0", "Header rewriting is not available, try again later"};
     struct policy_plan plan;
     sfsistat status = SMFIS_CONTINUE;
 
+    if (headers_fail(ctx, c)) {
+        status = refuse(ctx, &bad_headers);
+        conn_forget_message(c);
+        return status;
+    }
     policy_plan(c->snapshot->policy, c->decisions, c->count,
                 c->is_sendmail ? POLICY_REWRITTEN_BACK : POLICY_REWRITTEN_PLAIN, &plan);
     if (plan.reply.code != 0) {
         log_info("%s: refused (%d %s %s)", queue_id(ctx), plan.reply.code, plan.reply.enhanced,
                  plan.reply.text);
         status = refuse(ctx, &plan.reply);
-    } else if (apply(ctx, &plan) != 0 || (c->is_sendmail && restore(ctx, c, &plan) != 0)) {
-        log_error("%s: the MTA did not accept the changes of the envelope", queue_id(ctx));
+    } else if (headers_apply(&c->headers, ctx) != 0 || apply(ctx, &plan) != 0 ||
+               (c->is_sendmail && restore(ctx, c, &plan) != 0)) {
+        log_error("%s: the MTA did not accept the changes of the message", queue_id(ctx));
         status = refuse(ctx, &cannot_change);
     } else {
         log_decisions(ctx, c);
@@ -375,11 +409,18 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
     struct snapshot *s = snapshot_slot_get(snapshots);
     if (s->config->milter.bypass_client_count > 0)
         unwanted &= ~(unsigned long)SMFIP_NOCONNECT;
+    bool wants_headers = config_has_canonical_class(s->config, "header_recipient");
     snapshot_unref(s);
+    if (wants_headers)
+        unwanted &= ~(unsigned long)SMFIP_NOHDRS;
+    if (wants_headers && !(f0 & SMFIF_CHGHDRS)) {
+        log_error("the MTA does not let a milter change headers (canonical_classes)");
+        return SMFIS_REJECT;
+    }
     if (!is_inet)
-        unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL | SMFIP_NR_CONN;
+        unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL | SMFIP_NR_CONN | SMFIP_NR_HDR;
     mta_ask(ctx, f0);
-    *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS);
+    *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS) | (wants_headers ? SMFIF_CHGHDRS : 0);
     *pf1 = f1 & unwanted;
     *pf2 = *pf3 = 0;
     return SMFIS_CONTINUE;
@@ -390,11 +431,12 @@ int callbacks_register(struct snapshot_slot *slot, struct err *err)
     struct smfiDesc filter = {
         .xxfi_name = "splitmilter",
         .xxfi_version = SMFI_VERSION,
-        .xxfi_flags = needed_actions | SMFIF_ADDHDRS,
+        .xxfi_flags = needed_actions | SMFIF_ADDHDRS | SMFIF_CHGHDRS,
         .xxfi_connect = on_connect,
         .xxfi_envfrom = on_mail,
         .xxfi_envrcpt = on_rcpt,
         .xxfi_data = on_data,
+        .xxfi_header = on_header,
         .xxfi_eom = on_eom,
         .xxfi_abort = on_abort,
         .xxfi_close = on_close,

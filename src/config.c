@@ -102,6 +102,16 @@ const struct config_listener *config_find_listener(const struct config *c, const
     return NULL;
 }
 
+bool config_has_canonical_class(const struct config *c, const char *name)
+{
+    const struct config_strings *classes = &c->milter.canonical_classes;
+
+    for (size_t i = 0; i < classes->count; i++)
+        if (strcmp(classes->items[i], name) == 0)
+            return true;
+    return false;
+}
+
 /* "transport:nexthop" as it is written; the case of a path matters. */
 static bool is_same_text(const char *a, const char *b)
 {

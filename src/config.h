@@ -124,6 +124,9 @@ const struct config_destination *config_find_destination(const struct config *c,
 const struct config_listener *config_find_listener(const struct config *c, const char *name)
     __attribute__((nonnull));
 
+/* Is canonical_maps to be applied to this class ("envelope_recipient", "header_recipient")? */
+bool config_has_canonical_class(const struct config *c, const char *name) __attribute__((nonnull));
+
 /*
  * The filter with this nexthop, written as in a transport map ("smtp:host:25"). An exact match wins
  * (case of transport and host is ignored); else brackets around the host and a missing port (25)

@@ -75,6 +75,9 @@ struct deciding {
 static enum table_result decide_canonical(struct deciding *d)
 {
     struct address end;
+
+    if (!config_has_canonical_class(d->p->config, "envelope_recipient"))
+        return TABLE_NOT_FOUND;
     enum table_result r =
         lookup_canonical(&d->p->maps[POLICY_CANONICAL], d->scratch, &d->address,
                          d->p->config->recipient_delimiter, &end, &d->match, &d->out->failure);

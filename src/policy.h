@@ -125,6 +125,15 @@ struct policy_reply policy_admit(const struct policy *p, const struct policy_dec
                                  size_t count, const struct policy_decision *next)
     __attribute__((nonnull(1, 4)));
 
+/*
+ * Append the body of a To or Cc header with every address that has a canonical one replaced by it.
+ * Returns how many were replaced; -1 with `err`: a table failed. Only for configurations with class
+ * header_recipient.
+ */
+int policy_rewrite_header(const struct policy *p, struct table_scratch *s, const char *body,
+                          struct buf *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 struct policy_add {
     char *address; /* without <> */
     char *words;   /* ESMTP words, "" for none; only NOTIFY and ORCPT */

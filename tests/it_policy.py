@@ -6,7 +6,7 @@ import json
 import random
 
 import rig
-from rig.milter import SMFIP_NOCONNECT, Milter
+from rig.milter import SMFIP_NOCONNECT, SMFIP_NOHDRS, Milter
 
 POLICIES = 12
 MESSAGES = 20
@@ -155,6 +155,59 @@ def test_shares(r):
     assert twenty == {x for x in rcpts if shares[x] < 2000}, "20 %"
     assert copies == {x for x in rcpts if shares[x] < 2500}, "25 % of the copies"
     assert ten < twenty and 40 < len(ten) < 85 and 85 < len(twenty) < 160, (len(ten), len(twenty))
+
+
+HEADERS = """
+log {{ target = "stderr" }}
+milter {{
+    socket = "{socket}"
+    canonical_maps = {{ 'inline:{{ old@a.test=new@b.test }}'{more} }}
+    canonical_classes = {{ {classes} }}
+    bypass_clients = {{ "192.0.2.0/24" }}
+}}
+"""
+
+
+def send_headers(socket, client="198.51.100.1"):
+    m = Milter(socket)
+    m.connect(client)
+    m.mail("<s@x.test>")
+    assert m.rcpt("<old@a.test>") == "c"
+    m.data()
+    if not m.steps & SMFIP_NOHDRS:
+        for name, body in (("From", "old@a.test"), ("to", '"Old, O." <old@a.test>,\n\tother@a.test'), ("TO", "x@a.test"), ("To", "old@a.test (c)"), ("Cc", "g: Old@A.test;"), ("Reply-To", "old@a.test")):
+            m.header(name, body)
+    changes, end = m.eom()
+    m.close()
+    return [c for c in changes if c[0] == "m"], [c for c in changes if c[0] in "+-"], end
+
+
+def test_headers(r):
+    """To and Cc are rewritten when asked for, the envelope when asked for; otherwise headers are not even sent."""
+    path = r.path("m.sock")
+    port = r.free_port()
+    changed = [("m", "To", 1, '"Old, O." <new@b.test>,\n\tother@a.test'), ("m", "To", 3, "new@b.test (c)"), ("m", "Cc", 1, "g: new@b.test;")]
+    envelope = [("+", "<new@b.test>", "ORCPT=rfc822;old@a.test"), ("-", "<old@a.test>")]
+    for number, (name, address, classes, headers, rcpts) in enumerate(
+        (
+            (f"unix:{path}", path, '"envelope_recipient", "header_recipient"', changed, envelope),
+            (f"inet:{port}@127.0.0.1", ("127.0.0.1", port), '"header_recipient"', changed, []),
+            (f"unix:{path}", path, '"envelope_recipient"', [], envelope),
+        )
+    ):
+        daemon = rig.start_splitmilter(r, HEADERS.format(socket=name, classes=classes, more=""), address, name=f"m{number}")
+        assert send_headers(address) == (headers, rcpts, "c"), (number, send_headers(address))
+        assert send_headers(address, "192.0.2.1") == ([], [], "c"), "bypassed"
+        daemon.kill()
+
+
+def test_headers_when_a_table_fails(r):
+    path = r.path("m.sock")
+    more = f', "socketmap:unix:{r.path("nobody")}:x"'
+    daemon = rig.start_splitmilter(r, HEADERS.format(socket=f"unix:{path}", classes='"header_recipient"', more=more), path)
+    headers, rcpts, end = send_headers(path)
+    assert headers == [] and rcpts == [] and end.startswith("451 4.3.0 "), (headers, rcpts, end)
+    daemon.wait_log(r"headers, status=tempfail \(socketmap:unix:.*nobody:x: cannot connect")
 
 
 if __name__ == "__main__":

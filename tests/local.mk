@@ -99,6 +99,11 @@ FUZZERS += %D%/fuzz_address
 %C%_fuzz_address_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_address_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz_hdr_address
+%C%_fuzz_hdr_address_SOURCES = %D%/fuzz_hdr_address.c $(FUZZ_MAIN)
+%C%_fuzz_hdr_address_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_hdr_address_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz_content
 %C%_fuzz_content_SOURCES = %D%/fuzz_content.c $(FUZZ_MAIN)
 %C%_fuzz_content_LDFLAGS = $(FUZZ_LINK)
@@ -184,6 +189,10 @@ UNIT_TESTS += %D%/test_err
 UNIT_TESTS += %D%/test_log
 %C%_test_log_SOURCES = %D%/test_log.c
 %C%_test_log_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_hdr_address
+%C%_test_hdr_address_SOURCES = %D%/test_hdr_address.c
+%C%_test_hdr_address_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_lookup
 %C%_test_lookup_SOURCES = %D%/test_lookup.c

@@ -7,7 +7,7 @@ import struct
 SMFIF_ADDHDRS, SMFIF_ADDRCPT, SMFIF_DELRCPT, SMFIF_ADDRCPT_PAR = 0x01, 0x04, 0x08, 0x80
 ALL_ACTIONS, ALL_STEPS = 0x1FF, 0x1FFFFF
 SMFIP_NOCONNECT, SMFIP_NOHELO, SMFIP_NOMAIL, SMFIP_NORCPT, SMFIP_NOBODY, SMFIP_NOHDRS, SMFIP_NOEOH = (1 << i for i in range(7))
-SMFIP_NR_CONN = 1 << 12
+SMFIP_NR_HDR, SMFIP_NR_CONN = 1 << 7, 1 << 12
 SMFIP_NODATA, SMFIP_NR_MAIL, SMFIP_NR_RCPT, SMFIP_NR_DATA = 1 << 9, 1 << 14, 1 << 15, 1 << 16
 
 
@@ -59,6 +59,11 @@ class Milter:
         command, data = self.receive()
         return data.rstrip(b"\0").decode() if command == b"y" else command.decode()
 
+    def header(self, name, body):
+        """One header; only for a milter that has not asked to skip them."""
+        self.send(b"L", name.encode() + b"\0" + body.encode() + b"\0")
+        return None if self.steps & SMFIP_NR_HDR else self.receive()
+
     def data(self):
         if self.steps & SMFIP_NODATA:
             return
@@ -67,18 +72,22 @@ class Milter:
             assert self.receive()[0] == b"c"
 
     def eom(self):
-        """(the changes in order, as ("+", address, words), ("-", address), ("h", name, value); final answer)."""
+        """(the changes in order, as ("+", address, words), ("-", address), ("h", name, value), ("m", name, index, value); final answer)."""
         self.send(b"E")
         changes = []
         while True:
             command, data = self.receive()
-            parts = [p.decode() for p in data.split(b"\0")[:-1]]
+            parts = [p.decode("utf-8", "replace") for p in data.split(b"\0")[:-1]]
             if command == b"2":
                 changes.append(("+", parts[0], parts[1]))
             elif command == b"+":
                 changes.append(("+", parts[0], ""))
             elif command == b"-":
                 changes.append(("-", parts[0]))
+            elif command == b"m":
+                index = struct.unpack("!I", data[:4])[0]
+                parts = [p.decode() for p in data[4:].split(b"\0")[:-1]]
+                changes.append(("m", parts[0], index, parts[1]))
             elif command == b"h":
                 changes.append(("h", parts[0], parts[1]))
             elif command == b"y":

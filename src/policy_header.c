@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+#include "hdr_address.h"
+#include "policy_private.h"
+
+#include <string.h>
+
+struct header {
+    const struct policy *policy;
+    struct table_scratch *scratch;
+    struct table_match match;
+    struct err *err;
+};
+
+static int map_address(const char *address, struct buf *out, void *ctx)
+{
+    struct header *h = ctx;
+    struct address from, to;
+    struct err ignored;
+
+    if (address_parse(address, strlen(address), ADDRESS_LENIENT, &from, &ignored) != 0)
+        return 0;
+    switch (lookup_canonical(&h->policy->maps[POLICY_CANONICAL], h->scratch, &from,
+                             h->policy->config->recipient_delimiter, &to, &h->match, h->err)) {
+    case TABLE_FOUND:
+        break;
+    case TABLE_NOT_FOUND:
+        return 0;
+    case TABLE_FAILED:
+        return -1;
+    }
+    if (strcmp(from.text, to.text) == 0)
+        return 0;
+    buf_adds(out, to.text);
+    return 1;
+}
+
+int policy_rewrite_header(const struct policy *p, struct table_scratch *s, const char *body,
+                          struct buf *out, struct err *err)
+{
+    struct header h = {.policy = p, .scratch = s, .err = err};
+
+    table_match_init(&h.match);
+    int rc = hdr_address_rewrite(body, map_address, &h, out);
+    table_match_clear(&h.match);
+    return rc;
+}
