@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: ISC
 """splitrelay as a server and as a process: sockets, limits, refusals, reload, stop. Clients are real ones: Postfix, smtp-source."""
 
+import json
 import os
 import re
 import signal
@@ -249,7 +250,12 @@ def test_loop(r):
     assert t.sinks["newmail"].wait(1)[0].addrs == ["b@x.test"]
     t.daemon.wait_log(r"to=<a@x\.test>, dest=archive, relay=none, .*status=dead \(554 5\.4\.6")
     dead = [f for _, _, files in os.walk(os.path.join(t.spool, "dead", "archive")) for f in files]
-    assert len(dead) == 1 and len(t.sink.transactions) == 1
+    assert len(dead) == 3 and len(t.sink.transactions) == 1, dead
+    lines = [json.loads(x) for x in rig.run_splitctl(r, t.daemon.configuration_path, "queue", "--json", "archive")[1].split("\n") if x]
+    assert [x["queue_name"] for x in lines] == ["dead"] * 3, lines
+    reasons = sorted(x["recipients"][0]["delay_reason"] for x in lines)
+    assert reasons[0] == reasons[1] == "554 5.4.6 mail loops: it carries X-Split-Copy of this host", reasons
+    assert reasons[2] == "554 5.4.6 too many hops", reasons
 
 
 def test_hostile_dialogues(r):

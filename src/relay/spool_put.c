@@ -245,13 +245,13 @@ static enum queue_put_status rewrite_states(struct spool_put *p, struct err *err
 {
     char size[SPOOL_SIZE_DIGITS + 1];
     struct buf head = {0};
-    bool has_sent = false;
+    bool has_changed = false;
     enum queue_put_status status = QUEUE_PUT_OK;
 
     for (size_t i = 0; i < p->copy_count; i++)
         for (size_t k = 0; k < p->copies[i].recipient_count; k++)
-            has_sent = has_sent || p->copies[i].recipients[k].state == QUEUE_SENT;
-    if (!has_sent)
+            has_changed = has_changed || p->copies[i].recipients[k].state != QUEUE_PENDING;
+    if (!has_changed)
         return QUEUE_PUT_OK;
     if (spool_envelope_format(p->message, p->copies, p->copy_count, &head, p->id_at, err) < 0)
         return QUEUE_PUT_FAULT;

@@ -323,24 +323,37 @@ int transaction_data(struct transaction *t, struct err *reply)
     return 0;
 }
 
-/* Copies that have been here before: dead on arrival. Returns how many. */
-static size_t mark_loops(struct transaction *t, const struct content *content)
+static void mark_dead(struct queue_new_copy *copy, const char *reason)
 {
+    copy->is_dead = true;
+    for (size_t k = 0; k < copy->recipient_count; k++) {
+        copy->recipients[k].state = QUEUE_DEAD;
+        snprintf(copy->recipients[k].reason, QUEUE_REASON_SIZE, "%s", reason);
+    }
+}
+
+/*
+ * Copies that loop, by what the header says: dead on arrival. Returns the reply if that is true of
+ * all of them, NULL otherwise. A header is the sender's: he could forge one to keep his mail out of
+ * an archive. So they are kept as dead letters even if the reply is a refusal, after which the MTA
+ * forgets them (NOTIFY=NEVER).
+ */
+static const char *mark_loops(struct transaction *t, const struct content *content)
+{
+    bool has_hops = content_has_too_many_hops(content);
     size_t loops = 0;
 
     for (size_t i = 0; i < t->copy_count; i++) {
         struct queue_new_copy *copy = &t->copies[i];
-        if (!content_has_copy_for(content, copy->destination))
-            continue;
-        loops++;
-        copy->is_dead = true;
-        for (size_t k = 0; k < copy->recipient_count; k++) {
-            copy->recipients[k].state = QUEUE_DEAD;
-            snprintf(copy->recipients[k].reason, QUEUE_REASON_SIZE, "%s",
-                     "554 5.4.6 mail loops: it carries X-Split-Copy of this host");
-        }
+        if (has_hops)
+            mark_dead(copy, "554 5.4.6 too many hops");
+        else if (content_has_copy_for(content, copy->destination))
+            mark_dead(copy, "554 5.4.6 mail loops: it carries X-Split-Copy of this host");
+        loops += copy->is_dead;
     }
-    return loops;
+    if (has_hops)
+        return "554 5.4.6 Too many hops";
+    return loops > 0 && loops == t->copy_count ? "554 5.4.6 Mail loops back to this host" : NULL;
 }
 
 void transaction_log_copies(const struct transaction *t, uint64_t size)
@@ -379,6 +392,37 @@ static void accepted_reply(const struct transaction *t, struct err *reply)
     buf_clear(&text);
 }
 
+/* The content can be kept. */
+static enum transaction_result finish_whole(struct transaction *t, const struct content *content,
+                                            uint64_t size, enum queue_put_status status,
+                                            const struct transaction_tee *tee, struct err *reply)
+{
+    const char *loop = mark_loops(t, content);
+
+    if (tee != NULL && loop == NULL) {
+        tee->finish(tee->ctx, status, size);
+        return TRANSACTION_FINISHED;
+    }
+    if (tee != NULL) { /* the client is told, and tells the sender */
+        refuse(reply, loop);
+        transaction_drop_put(t);
+        return TRANSACTION_REFUSED;
+    }
+    status = t->queue->ops->put_commit(t->put, &t->detail);
+    t->put = NULL;
+    if (status != QUEUE_PUT_OK) {
+        transaction_refuse_fault(t, status, reply);
+        return TRANSACTION_REFUSED;
+    }
+    transaction_log_copies(t, size);
+    if (loop != NULL) {
+        refuse(reply, loop);
+        return TRANSACTION_REFUSED;
+    }
+    accepted_reply(t, reply);
+    return TRANSACTION_COMMITTED;
+}
+
 /* The whole content is there: commit it, or say why not. */
 static enum transaction_result finish(struct transaction *t, const struct content *content,
                                       uint64_t size, enum queue_put_status status,
@@ -390,22 +434,8 @@ static enum transaction_result finish(struct transaction *t, const struct conten
         refuse(reply, "552 5.3.4 Message size exceeds the limit");
     } else if (status != QUEUE_PUT_OK && tee == NULL) {
         transaction_refuse_fault(t, status, reply);
-    } else if (content_has_too_many_hops(content)) {
-        refuse(reply, "554 5.4.6 Too many hops");
-    } else if (t->copy_count > 0 && mark_loops(t, content) == t->copy_count) {
-        refuse(reply, "554 5.4.6 Mail loops back to this host");
-    } else if (tee != NULL) {
-        tee->finish(tee->ctx, status, size);
-        return TRANSACTION_FINISHED;
     } else {
-        status = t->queue->ops->put_commit(t->put, &t->detail);
-        t->put = NULL;
-        if (status == QUEUE_PUT_OK) {
-            transaction_log_copies(t, size);
-            accepted_reply(t, reply);
-            return TRANSACTION_COMMITTED;
-        }
-        transaction_refuse_fault(t, status, reply);
+        return finish_whole(t, content, size, status, tee, reply);
     }
     transaction_drop_put(t);
     return TRANSACTION_REFUSED;
