@@ -301,6 +301,8 @@ static const struct {
      "host @ sent a malformed reply: line too long (in reply to RCPT TO command)"},
     {PEER_DATA, PEER_REPLY, "250 no 354\r\n", "4.0.0",
      "host @ said: 250 no 354 (in reply to DATA command)"},
+    {PEER_DATA, PEER_REPLY, "354 go\r\n250 thanks already\r\n", "4.5.0",
+     "host @ said more than its reply to DATA"},
     {PEER_DATA, PEER_CLOSE, NULL, "4.4.2", "lost connection with @ while sending DATA command"},
     {PEER_DOT, PEER_CLOSE, NULL, "4.4.2",
      "lost connection with @ while sending end of data -- message may be sent more than once"},

@@ -353,6 +353,13 @@ static enum client_sent run(struct transaction *t)
             client_close(c);
         return CLIENT_SENT;
     }
+    if (stream_has_input(c->stream)) {
+        /* Taken for the reply to the content, this would lose the copy. */
+        client_outcome(&c->fault, DELIVERY_RETRY, "4.5.0",
+                       "host %s said more than its reply to DATA", c->peer);
+        client_close(c);
+        return CLIENT_LOST_EARLY;
+    }
     switch (client_send_content(c, t->copy, t->trace)) {
     case CLIENT_CONTENT_SENT:
         break;
