@@ -4,6 +4,7 @@
 
 import contextlib
 import glob
+import json
 import os
 import re
 import subprocess
@@ -143,6 +144,14 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
         text = done.stdout.decode()
         assert done.returncode == status, f"{argv}: exit {done.returncode}: {text}"
         return text
+
+    def status(self, code=0):
+        """splitctl status, in both forms: (the text, the object)."""
+        found, text, err = rig.run_splitctl(self.r, self.conf, "status", check=False)
+        assert (found, err) == (code, ""), (found, text, err)
+        found, out, _ = rig.run_splitctl(self.r, self.conf, "status", "--json", check=False)
+        assert found == code
+        return text, json.loads(out)
 
     def start(self):
         """splitrelay, splitmilter, and Postfix with all its instances."""
@@ -285,6 +294,12 @@ def test_a_suffix_without_way_waits(s):
         filter_.stop()
     rig.send((HERE, 25), "s@sender.test", ["ben@example.com"], b"Subject: waits\r\n\r\n")
     rig.wait_for(lambda: "status=deferred" in s.log(), 20, "the message to wait", s.log)
+    text, status = s.status()
+    assert re.search(r"filter secondary: 1 recipient deferred, oldest \d+s\n +\(connect to .* refused\)", text), text
+    (postfix,) = status["postfix"]
+    assert postfix["queues"]["deferred"] + postfix["queues"]["active"] == 1, postfix
+    (way,) = postfix["deferred"]
+    assert (way["name"], way["deferred"]) == ("filter secondary", 1) and "refused" in way["last_error"], way
     with open(s.conf, encoding="utf-8") as f:
         less = re.sub(r"filter secondary .*\n", "", f.read())
     s.conf = s.r.write("less.conf", less)
@@ -334,6 +349,8 @@ def test_header_method(s):
 def test_multi(s):
     s.fresh("/var/spool/postfix-in")
     before = sorted(os.listdir("/etc/postfix"))
+    text, status = s.status(code=1)
+    assert "STOPPED" in text and status["postfix"][0]["running"] is False, (text, status)
     s.ctl("--multi")
     assert s.texts() == s.before and not os.path.exists("/etc/postfix-in")
     options = ("--multi", "--apply", f"--reinject=0.0.0.0:{REINJECT}", "--submission=2525")
@@ -351,6 +368,12 @@ def test_multi(s):
     s.send_and_see()
     s.is_closed((HERE, REINJECT))
     assert s.run("postmulti", "-x", "mailq").count("Mail queue is empty") == 3
+    text, status = s.status()
+    assert [(i["name"], i["running"], sum(i["queues"].values())) for i in status["postfix"]] == [
+        ("postfix", True, 0), ("postfix-out", True, 0), ("postfix-in", True, 0),
+    ], status
+    assert status["splitmilter"]["pid"] == s.daemons[1].pid and status["splitrelay"]["pid"] == s.daemons[0].pid
+    assert re.search(r"(?m)^postfix-in +runs +/etc/postfix-in: empty$", text), text
     # Mail of this machine goes the same way: by sendmail(1), and by the submission port.
     done = subprocess.run(["sendmail", "-i", "-f", "cron@example.com", "ben@example.com"], input=b"Subject: cron\n\n",
                           env=rig.environment(), check=True, timeout=30)
@@ -364,11 +387,19 @@ def test_multi(s):
     assert {"postfix-in", "postfix-out/reinject", "postfix/submission"} <= names, names
     # Mail in a queue is not thrown away.
     s.mailbox.stop()
+    s.archive.stop()
     rig.send((HERE, 25), "s@sender.test", ["carl@example.com"], b"Subject: queued\r\n\r\n")
     rig.wait_for(lambda: "status=deferred" in s.log(), 20, "a deferred message", s.log)
+    rig.wait_for(lambda: s.daemons[0].log_lines("status=deferred"), 20, "a deferred copy", s.daemons[0].log)
+    _, status = s.status()
+    (archive,) = status["splitrelay"]["destinations"]
+    assert archive["active"] + archive["deferred"] == 1 and "refused" in archive["last_error"], archive
+    out = status["postfix"][1]
+    assert out["deferred"][0]["name"] == "example.com" and out["oldest"], out
     assert "1 messages in its queue would be lost" in s.ctl("--remove", status=1)
     assert s.texts() == after
     s.mailbox.start()
+    s.archive.start()
     rig.wait_for(lambda: [t for t in s.mailbox.accepted if "queued" in t.headers("Subject")], 30, "the queued one", s.log)
     rig.wait_for(lambda: s.run("postmulti", "-x", "mailq").count("Mail queue is empty") == 3, 10, "empty queues", s.log)
     s.ctl("--remove")

@@ -69,11 +69,47 @@ static bool take(int fd, struct buf *to)
     return n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN);
 }
 
+/* What is done with standard output while it comes. */
+struct sink {
+    struct buf *out;
+    void (*each_line)(void *ctx, const char *line); /* NULL: it is collected */
+    void *ctx;
+};
+
+/* Hand out the complete lines, at the end also one without line end. */
+static void hand_out(struct sink *sink, bool is_end)
+{
+    struct buf *b = sink->out;
+    size_t from = 0;
+    char *end;
+
+    while (b->len > from && (end = memchr(b->data + from, '\n', b->len - from)) != NULL) {
+        *end = '\0';
+        sink->each_line(sink->ctx, b->data + from);
+        from = (size_t)(end - b->data) + 1;
+    }
+    if (is_end && b->len > from) {
+        sink->each_line(sink->ctx, b->data + from);
+        from = b->len;
+    }
+    buf_consume(b, from);
+}
+
+static const char *check_sizes(const struct sink *sink, const struct buf *said)
+{
+    if (said->len > COMMAND_OUTPUT_MAX || sink->out->len > COMMAND_OUTPUT_MAX)
+        return "it writes too much";
+    if (sink->each_line != NULL && sink->out->len > COMMAND_LINE_MAX)
+        return "it writes too long a line";
+    return NULL;
+}
+
 /* Read both pipes to their ends. NULL, or what is wrong. */
-static const char *collect(const int fds[2], struct buf *const to[2])
+static const char *collect(const int fds[2], struct sink *sink, struct buf *said)
 {
     int64_t deadline = now_ms() + COMMAND_TIMEOUT_MS;
     struct pollfd p[2] = {{.fd = fds[0], .events = POLLIN}, {.fd = fds[1], .events = POLLIN}};
+    struct buf *const to[2] = {sink->out, said};
 
     while (p[0].fd >= 0 || p[1].fd >= 0) {
         int64_t left = deadline - now_ms();
@@ -83,8 +119,11 @@ static const char *collect(const int fds[2], struct buf *const to[2])
         for (int i = 0; n > 0 && i < 2; i++)
             if (p[i].fd >= 0 && p[i].revents != 0 && take(p[i].fd, to[i]))
                 p[i].fd = -1;
-        if (to[0]->len > COMMAND_OUTPUT_MAX || to[1]->len > COMMAND_OUTPUT_MAX)
-            return "it writes too much";
+        if (sink->each_line != NULL)
+            hand_out(sink, p[0].fd < 0);
+        const char *wrong = check_sizes(sink, said);
+        if (wrong != NULL)
+            return wrong;
     }
     return NULL;
 }
@@ -104,10 +143,9 @@ static int wait_for(pid_t pid, const char *name, struct err *err)
     return -1;
 }
 
-int command_run(const char *const *argv, struct buf *out, struct buf *said, struct err *err)
+static int run(const char *const *argv, struct sink *sink, struct buf *said, struct err *err)
 {
     int pipes[2][2] = {{-1, -1}, {-1, -1}}, result = -1;
-    struct buf *const to[2] = {out, said};
     pid_t pid = 0;
 
     if (pipe2(pipes[0], O_CLOEXEC) < 0 || pipe2(pipes[1], O_CLOEXEC) < 0) {
@@ -124,7 +162,7 @@ int command_run(const char *const *argv, struct buf *out, struct buf *said, stru
         pipes[i][1] = -1;
     }
     const int fds[2] = {pipes[0][0], pipes[1][0]};
-    const char *wrong = collect(fds, to);
+    const char *wrong = collect(fds, sink, said);
     if (wrong != NULL)
         kill(pid, SIGKILL);
     result = wait_for(pid, argv[0], err);
@@ -139,10 +177,18 @@ out:
     return result;
 }
 
-int command_need(const char *const *argv, struct buf *out, struct err *err)
+int command_run(const char *const *argv, struct buf *out, struct buf *said, struct err *err)
+{
+    struct sink sink = {.out = out};
+
+    return run(argv, &sink, said, err);
+}
+
+/* 0, or -1 with what it said. */
+static int need(const char *const *argv, struct sink *sink, struct err *err)
 {
     struct buf said = {0}, line = {0};
-    int status = command_run(argv, out, &said, err);
+    int status = run(argv, sink, &said, err);
 
     if (status > 0) {
         while (said.len > 0 && said.data[said.len - 1] == '\n')
@@ -154,6 +200,24 @@ int command_need(const char *const *argv, struct buf *out, struct err *err)
     buf_clear(&said);
     buf_clear(&line);
     return status == 0 ? 0 : -1;
+}
+
+int command_need(const char *const *argv, struct buf *out, struct err *err)
+{
+    struct sink sink = {.out = out};
+
+    return need(argv, &sink, err);
+}
+
+int command_each_line(const char *const *argv, void (*each_line)(void *ctx, const char *line),
+                      void *ctx, struct err *err)
+{
+    struct buf out = {0};
+    struct sink sink = {.out = &out, .each_line = each_line, .ctx = ctx};
+    int rc = need(argv, &sink, err);
+
+    buf_clear(&out);
+    return rc;
 }
 
 static bool is_plain(const char *word)

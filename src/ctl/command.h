@@ -24,6 +24,17 @@ int command_run(const char *const *argv, struct buf *out, struct buf *said, stru
 int command_need(const char *const *argv, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+#define COMMAND_LINE_MAX (16U << 20) /* bytes */
+
+/*
+ * Run it and hand each line of its standard output, without line end, to each_line(), as they
+ * come; memory does not grow with their number. -1 with `err`: as command_need(), or a line is too
+ * long.
+ */
+int command_each_line(const char *const *argv, void (*each_line)(void *ctx, const char *line),
+                      void *ctx, struct err *err)
+    __attribute__((nonnull(1, 2, 4), warn_unused_result));
+
 /* The command line as a shell would take it, for messages. */
 void command_format(const char *const *argv, struct buf *out) __attribute__((nonnull));
 

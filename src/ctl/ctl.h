@@ -27,6 +27,7 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
 int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_retry(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_status(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_setup_postfix(const struct ctl_command *self, const char *config_path, int argc,
                       char **argv);
 int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, int argc,

@@ -28,6 +28,9 @@ splitctl_SOURCES = \
 	%D%/setup_postfix_services.c \
 	%D%/setup_postfix_single.c \
 	%D%/setup_sendmail.c \
+	%D%/status.c %D%/status.h \
+	%D%/status_postfix.c \
+	%D%/status_print.c \
 	%D%/steps.c %D%/steps.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

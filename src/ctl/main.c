@@ -16,6 +16,7 @@ static const struct ctl_command commands[] = {
     {"queue", "[--json] [DESTINATION]", ctl_queue},
     {"retry", "ID... | --all [DESTINATION]", ctl_retry},
     {"reload", "", ctl_reload},
+    {"status", "[--json] [--postfix DIRECTORY]", ctl_status},
     {"setup-postfix", "--single | --multi [--apply] [OPTION...] | --remove [--force]",
      ctl_setup_postfix},
     {"setup-sendmail", "[-r PORT] [mc | mailertable]", ctl_setup_sendmail},

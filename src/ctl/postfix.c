@@ -5,6 +5,7 @@
 #include "files.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -340,4 +341,25 @@ bool postfix_is_running(const char *directory)
 
     buf_clear(&ignored);
     return status == 0;
+}
+
+/* nftw() has no argument for its function. */
+static unsigned long found_files;
+
+static int count_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)path;
+    (void)ftw;
+    found_files += type == FTW_F && S_ISREG(st->st_mode);
+    return 0;
+}
+
+unsigned long postfix_count_messages(const char *queue_directory, const char *queue)
+{
+    char *path = mem_printf("%s/%s", queue_directory, queue);
+
+    found_files = 0;
+    (void)nftw(path, count_file, 16, FTW_PHYS);
+    free(path);
+    return found_files;
 }

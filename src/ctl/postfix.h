@@ -69,6 +69,11 @@ bool postfix_takes_mail(const struct postfix_service *s) __attribute__((nonnull)
 /* Default configuration directory of postconf(1), for the caller to free. NULL with `err`. */
 char *postfix_default_directory(struct err *err) __attribute__((warn_unused_result));
 
+/* Messages in one queue ("deferred") below this queue directory, counted as files: for when nobody
+ * runs who could be asked. */
+unsigned long postfix_count_messages(const char *queue_directory, const char *queue)
+    __attribute__((nonnull, warn_unused_result));
+
 /* Does master(8) run for this configuration directory? */
 bool postfix_is_running(const char *directory) __attribute__((nonnull, warn_unused_result));
 

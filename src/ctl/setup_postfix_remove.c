@@ -5,8 +5,6 @@
 #include "files.h"
 #include "setup_postfix.h"
 
-#include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,30 +22,16 @@ enum setup_found setup_find(const struct postfix *p)
     return SETUP_FOUND_NONE;
 }
 
-/* nftw() has no argument for its function. */
-static unsigned long found_files;
-
-static int count_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)path;
-    (void)ftw;
-    found_files += type == FTW_F && S_ISREG(st->st_mode);
-    return 0;
-}
-
 /* Messages in the queue, whatever their state. */
 static unsigned long count_messages(const char *queue_directory)
 {
     static const char *const queues[] = {"maildrop", "incoming", "active",
                                          "deferred", "hold",     "corrupt"};
+    unsigned long count = 0;
 
-    found_files = 0;
-    for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++) {
-        char *path = mem_printf("%s/%s", queue_directory, queues[i]);
-        (void)nftw(path, count_file, 16, FTW_PHYS);
-        free(path);
-    }
-    return found_files;
+    for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++)
+        count += postfix_count_messages(queue_directory, queues[i]);
+    return count;
 }
 
 static int command(const char *directory, const char *verb, struct err *err)

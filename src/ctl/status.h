@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: ISC */
+/* status: the state of everything that handles the mail, and the two ways to print it. Private to
+ * status*.c. */
+#ifndef SPLIT_CTL_STATUS_H
+#define SPLIT_CTL_STATUS_H
+
+#include "../config.h"
+#include "../err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define STATUS_GROUPS_MAX 200 /* ways of an instance that are told apart; the rest is one */
+
+enum status_run { STATUS_STOPPED, STATUS_RUNS, STATUS_UNKNOWN };
+
+/* What waits for one destination of splitrelay, or on one way out of a Postfix instance. */
+struct status_group {
+    char *name;
+    uint64_t active, deferred, dead; /* copies; recipients that are deferred */
+    time_t oldest;                   /* arrival; 0: nothing there */
+    char *error;                     /* of the youngest one that has any */
+    time_t error_arrival;
+};
+
+struct status_groups {
+    struct status_group *items;
+    size_t count;
+};
+
+enum {
+    STATUS_MAILDROP,
+    STATUS_INCOMING,
+    STATUS_ACTIVE,
+    STATUS_DEFERRED,
+    STATUS_HOLD,
+    STATUS_QUEUES
+};
+extern const char *const status_queue_names[STATUS_QUEUES];
+
+struct status_instance {
+    char *name, *directory;
+    enum status_run run;
+    uint64_t messages[STATUS_QUEUES];
+    time_t oldest;
+    struct status_groups ways; /* with deferred recipients */
+    struct err problem;        /* "" or why the queue cannot be read */
+};
+
+struct status {
+    const struct config *config;
+    enum status_run milter, relay;
+    pid_t milter_pid, relay_pid; /* 0: not known */
+    struct status_groups destinations;
+    struct err spool_problem;
+    struct status_instance *instances;
+    size_t instance_count;
+    struct err postfix_problem; /* "" or why there are no instances */
+};
+
+/* The group of that name, made if need be. */
+struct status_group *status_group(struct status_groups *groups, const char *name)
+    __attribute__((nonnull, returns_nonnull));
+/* Note that something that arrived then waits in the group, for this reason ("" for none). */
+void status_note(struct status_group *g, time_t arrival, const char *error)
+    __attribute__((nonnull));
+void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));
+
+/* status_postfix.c: all instances, the default one (or that in `directory`, if not "") first. */
+void status_read_postfix(struct status *s, const char *directory) __attribute__((nonnull));
+
+/* status_print.c */
+void status_print_human(const struct status *s) __attribute__((nonnull));
+void status_print_json(const struct status *s) __attribute__((nonnull));
+
+#endif

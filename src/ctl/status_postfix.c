@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: ISC */
+#include "../address.h"
+#include "../mem.h"
+#include "command.h"
+#include "postfix.h"
+#include "status.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const status_queue_names[STATUS_QUEUES] = {"maildrop", "incoming", "active", "deferred",
+                                                       "hold"};
+
+/* A parameter of the instance, without line end. NULL with `err`. */
+static char *ask(const char *directory, const char *name, struct err *err)
+{
+    const char *argv[] = {"postconf", "-c", directory, "-hx", name, NULL};
+    struct buf out = {0};
+    int rc = command_need(argv, &out, err);
+
+    while (out.len > 0 && out.data[out.len - 1] == '\n')
+        buf_truncate(&out, out.len - 1);
+    if (rc == 0)
+        return buf_take(&out);
+    buf_clear(&out);
+    return NULL;
+}
+
+/* "filter primary", "copy archive", or the domain. */
+static void name_way(const struct config *config, const char *recipient, struct buf *out)
+{
+    static const char *const kinds[] = {"filter", "copy"};
+    struct address a, plain;
+    struct err err;
+
+    if (address_parse(recipient, strlen(recipient), ADDRESS_LENIENT, &a, &err) < 0) {
+        buf_adds(out, "others");
+        return;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct buf name = {0};
+        bool is = address_untag(&a, kinds[i], config->tag_domain, &plain, &name);
+        if (is)
+            buf_addf(out, "%s %s", kinds[i], buf_str(&name));
+        buf_clear(&name);
+        if (is)
+            return;
+    }
+    buf_adds(out, a.text[a.domain_at] == '\0' ? "others" : a.text + a.domain_at);
+}
+
+struct reading {
+    const struct config *config;
+    struct status_instance *instance;
+};
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text == NULL ? "" : text;
+}
+
+static void read_recipients(const struct reading *r, const json_t *message, time_t arrival)
+{
+    const json_t *recipients = json_object_get(message, "recipients"), *recipient;
+    size_t i;
+
+    json_array_foreach(recipients, i, recipient)
+    {
+        struct buf way = {0};
+        const char *reason = text_of(recipient, "delay_reason");
+        if (reason[0] == '\0')
+            continue; /* sent, or never tried */
+        name_way(r->config, text_of(recipient, "address"), &way);
+        struct status_group *g = status_group(&r->instance->ways, buf_str(&way));
+        g->deferred++;
+        status_note(g, arrival, reason);
+        buf_clear(&way);
+    }
+}
+
+/* One line of postqueue -j. */
+static void read_message(void *ctx, const char *line)
+{
+    const struct reading *r = ctx;
+    struct status_instance *instance = r->instance;
+    json_t *message = json_loads(line, 0, NULL);
+    time_t arrival = json_integer_value(json_object_get(message, "arrival_time"));
+
+    for (int i = 0; i < STATUS_QUEUES; i++)
+        if (strcmp(text_of(message, "queue_name"), status_queue_names[i]) == 0)
+            instance->messages[i]++;
+    if (arrival > 0 && (instance->oldest == 0 || arrival < instance->oldest))
+        instance->oldest = arrival;
+    read_recipients(r, message, arrival);
+    json_decref(message);
+}
+
+/* postqueue(1) wants somebody to ask. */
+static void count_files(struct status_instance *i)
+{
+    char *queue_directory = ask(i->directory, "queue_directory", &i->problem);
+
+    for (int q = 0; queue_directory != NULL && q < STATUS_QUEUES; q++)
+        i->messages[q] = postfix_count_messages(queue_directory, status_queue_names[q]);
+    if (queue_directory != NULL)
+        i->problem.text[0] = '\0';
+    free(queue_directory);
+}
+
+static void read_instance(struct status *s, const char *directory, const char *usual_name)
+{
+    s->instances = mem_grow(s->instances, s->instance_count + 1, sizeof *s->instances);
+    struct status_instance *i = &s->instances[s->instance_count++];
+    struct reading reading = {.config = s->config, .instance = i};
+    const char *argv[] = {"postqueue", "-c", directory, "-j", NULL};
+
+    memset(i, 0, sizeof *i);
+    i->directory = mem_strdup(directory);
+    i->name = ask(directory, "multi_instance_name", &i->problem);
+    if (i->name == NULL || i->name[0] == '\0') {
+        free(i->name);
+        i->name = mem_strdup(usual_name);
+    }
+    if (geteuid() != 0)
+        i->run = STATUS_UNKNOWN; /* postfix(1) tells root only */
+    else
+        i->run = postfix_is_running(directory) ? STATUS_RUNS : STATUS_STOPPED;
+    if (i->run == STATUS_STOPPED)
+        count_files(i);
+    else if (command_each_line(argv, read_message, &reading, &i->problem) == 0)
+        i->problem.text[0] = '\0';
+}
+
+void status_read_postfix(struct status *s, const char *directory)
+{
+    char *first = directory[0] != '\0' ? mem_strdup(directory)
+                                       : postfix_default_directory(&s->postfix_problem);
+    char *others = NULL, *at, *saved = NULL;
+
+    if (first == NULL)
+        return;
+    others = ask(first, "multi_instance_directories", &s->postfix_problem);
+    if (others != NULL) {
+        s->postfix_problem.text[0] = '\0';
+        read_instance(s, first, "postfix");
+        for (at = strtok_r(others, ", \t", &saved); at != NULL; at = strtok_r(NULL, ", \t", &saved))
+            read_instance(s, at, at);
+    }
+    free(first);
+    free(others);
+}

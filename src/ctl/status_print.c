@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: ISC */
+#include "ctl.h"
+#include "json.h"
+#include "status.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const run_words[] = {"STOPPED", "runs", "?"};
+
+/* How long ago, in the largest unit that gives two. */
+static void print_age(time_t since)
+{
+    long long age = (long long)(time(NULL) - since);
+
+    if (since == 0)
+        return;
+    if (age >= 2LL * 86400)
+        printf(", oldest %lldd", age / 86400);
+    else if (age >= 2LL * 3600)
+        printf(", oldest %lldh", age / 3600);
+    else if (age >= 2LL * 60)
+        printf(", oldest %lldm", age / 60);
+    else
+        printf(", oldest %llds", age < 0 ? 0 : age);
+}
+
+static void print_error(const char *error)
+{
+    if (error[0] == '\0')
+        return;
+    printf("\n%24s(", "");
+    ctl_print(error);
+    putchar(')');
+}
+
+static void print_daemon(const char *name, enum status_run run, pid_t pid, const char *where)
+{
+    printf("%-14s  %-7s  ", name, run_words[run]);
+    if (pid > 0)
+        printf("process %ld, ", (long)pid);
+    ctl_print(where);
+    putchar('\n');
+}
+
+static void print_destination(const struct status_group *g)
+{
+    printf("  copy %-15s  ", g->name);
+    if (g->active + g->deferred + g->dead == 0)
+        printf("empty");
+    else
+        printf("%" PRIu64 " active, %" PRIu64 " deferred, %" PRIu64 " dead", g->active, g->deferred,
+               g->dead);
+    print_age(g->oldest);
+    print_error(g->error);
+    putchar('\n');
+}
+
+static void print_way(const struct status_group *g)
+{
+    printf("  ");
+    ctl_print(g->name);
+    printf(": %" PRIu64 " recipient%s deferred", g->deferred, g->deferred == 1 ? "" : "s");
+    print_age(g->oldest);
+    print_error(g->error);
+    putchar('\n');
+}
+
+static void print_instance(const struct status_instance *i)
+{
+    uint64_t all = 0;
+
+    printf("%-14s  %-7s  ", i->name, run_words[i->run]);
+    ctl_print(i->directory);
+    for (int q = 0; q < STATUS_QUEUES; q++)
+        all += i->messages[q];
+    printf(all == 0 ? ": empty" : ":");
+    for (int q = 0, n = 0; q < STATUS_QUEUES; q++)
+        if (i->messages[q] > 0)
+            printf("%s %" PRIu64 " %s", n++ == 0 ? "" : ",", i->messages[q], status_queue_names[q]);
+    print_age(i->oldest);
+    print_error(i->problem.text);
+    putchar('\n');
+    for (size_t k = 0; k < i->ways.count; k++)
+        print_way(&i->ways.items[k]);
+}
+
+void status_print_human(const struct status *s)
+{
+    print_daemon("splitmilter", s->milter, s->milter_pid, s->config->milter.socket_text);
+    print_daemon("splitrelay", s->relay, s->relay_pid, s->config->relay.spool_directory);
+    if (s->spool_problem.text[0] != '\0') {
+        printf("  copies: ");
+        ctl_print(s->spool_problem.text);
+        putchar('\n');
+    }
+    for (size_t i = 0; i < s->destinations.count; i++)
+        print_destination(&s->destinations.items[i]);
+    for (size_t i = 0; i < s->instance_count; i++)
+        print_instance(&s->instances[i]);
+    if (s->postfix_problem.text[0] != '\0') {
+        printf("%-14s  none     ", "postfix");
+        ctl_print(s->postfix_problem.text);
+        putchar('\n');
+    }
+}
+
+static json_t *json_run(enum status_run run)
+{
+    return run == STATUS_UNKNOWN ? json_null() : json_boolean(run == STATUS_RUNS);
+}
+
+static json_t *json_time(time_t t)
+{
+    return t == 0 ? json_null() : json_integer(t);
+}
+
+static json_t *json_daemon(enum status_run run, pid_t pid)
+{
+    json_t *o = json_object();
+
+    ctl_json_set(o, "running", json_run(run));
+    ctl_json_set(o, "pid", pid > 0 ? json_integer(pid) : json_null());
+    return o;
+}
+
+static void append(json_t *array, json_t *value)
+{
+    if (json_array_append_new(array, value) < 0)
+        abort();
+}
+
+static json_t *json_groups(const struct status_groups *groups, bool are_destinations)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < groups->count; i++) {
+        const struct status_group *g = &groups->items[i];
+        json_t *o = json_object();
+        ctl_json_set(o, "name", ctl_json_text(g->name));
+        if (are_destinations)
+            ctl_json_set(o, "active", json_integer((json_int_t)g->active));
+        ctl_json_set(o, "deferred", json_integer((json_int_t)g->deferred));
+        if (are_destinations)
+            ctl_json_set(o, "dead", json_integer((json_int_t)g->dead));
+        ctl_json_set(o, "oldest", json_time(g->oldest));
+        ctl_json_set(o, "last_error", ctl_json_text(g->error));
+        append(array, o);
+    }
+    return array;
+}
+
+static json_t *json_instance(const struct status_instance *i)
+{
+    json_t *o = json_object(), *queues = json_object();
+
+    for (int q = 0; q < STATUS_QUEUES; q++)
+        ctl_json_set(queues, status_queue_names[q], json_integer((json_int_t)i->messages[q]));
+    ctl_json_set(o, "name", ctl_json_text(i->name));
+    ctl_json_set(o, "directory", ctl_json_text(i->directory));
+    ctl_json_set(o, "running", json_run(i->run));
+    ctl_json_set(o, "queues", queues);
+    ctl_json_set(o, "oldest", json_time(i->oldest));
+    ctl_json_set(o, "deferred", json_groups(&i->ways, false));
+    ctl_json_set(o, "problem", ctl_json_text(i->problem.text));
+    return o;
+}
+
+void status_print_json(const struct status *s)
+{
+    json_t *o = json_object(), *relay = json_daemon(s->relay, s->relay_pid), *list = json_array();
+
+    ctl_json_set(relay, "destinations", json_groups(&s->destinations, true));
+    ctl_json_set(relay, "problem", ctl_json_text(s->spool_problem.text));
+    for (size_t i = 0; i < s->instance_count; i++)
+        append(list, json_instance(&s->instances[i]));
+    ctl_json_set(o, "splitmilter", json_daemon(s->milter, s->milter_pid));
+    ctl_json_set(o, "splitrelay", relay);
+    ctl_json_set(o, "postfix", list);
+    ctl_json_line(o);
+}
