@@ -15,6 +15,7 @@ libsplit_a_SOURCES += %D%/dsn.c %D%/dsn.h
 libsplit_a_SOURCES += %D%/endpoint.c %D%/endpoint.h %D%/endpoint_connect.c
 libsplit_a_SOURCES += %D%/err.c %D%/err.h
 libsplit_a_SOURCES += %D%/hdr_address.c %D%/hdr_address.h
+libsplit_a_SOURCES += %D%/inherited.c %D%/inherited.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
 libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
 libsplit_a_SOURCES += %D%/mem.c %D%/mem.h

@@ -4,6 +4,7 @@
 
 import os
 import re
+import shutil
 import threading
 import time
 
@@ -364,6 +365,30 @@ def test_stop_while_the_primary_hangs(r):
     d.primary.wait(1, accepted=False)
     d.daemon.stop()
     assert not [x for x in d.spooled() if "/queue/" in x]
+
+
+def test_sockets_of_the_service_manager(r):
+    """systemd's socket activation: clients may connect before splitrelay runs; a restart refuses nobody."""
+    if not shutil.which("systemd-socket-activate"):
+        raise rig.Skip("systemd-socket-activate is not installed")
+    d = rig.Duplicator(r, start=False)
+    with open(r.path("activated.conf"), "w", encoding="utf-8") as f:
+        f.write(d.text())
+    command = ["systemd-socket-activate", "-l", f"127.0.0.1:{d.address[1]}", rig.program("splitrelay"), "-c", r.path("activated.conf")]
+    d.daemon = rig.Daemon(r, "activated", command)
+    d.daemon.start()
+
+    def sent():
+        try:
+            return rig.send(d.address, "s@x.test", ["a@x.test"], message("first")).code == 250
+        except ConnectionRefusedError:  # systemd-socket-activate does not listen yet
+            return False
+
+    rig.wait_for(sent, 20, "the first message")
+    assert subjects(d.primary) == ["first"]
+    d.backups["newmail"].wait(1)
+    assert talk(d, "second")[-1] == OK
+    d.daemon.stop()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "server.h"
+#include "../inherited.h"
 #include "../log.h"
 #include "../mem.h"
 #include "../stream.h"
@@ -276,7 +277,10 @@ static int open_endpoints(struct server *s, const struct endpoint *list, size_t 
     for (size_t i = 0; i < count; i++) {
         const struct endpoint *e = &list[i];
         int fds[SOCKETS_PER_ENDPOINT];
-        int n = endpoint_listen(e, BACKLOG, UNIX_MODE, fds, SOCKETS_PER_ENDPOINT, err);
+        int n = inherited_take(e, fds, SOCKETS_PER_ENDPOINT);
+        bool is_inherited = n > 0; /* its file belongs to who opened it */
+        if (!is_inherited)
+            n = endpoint_listen(e, BACKLOG, UNIX_MODE, fds, SOCKETS_PER_ENDPOINT, err);
         if (n == -1)
             return -1;
         s->listeners = mem_grow(s->listeners, s->listener_count + (size_t)n, sizeof *s->listeners);
@@ -284,7 +288,7 @@ static int open_endpoints(struct server *s, const struct endpoint *list, size_t 
             struct listener *l = &s->listeners[s->listener_count++];
             *l = (struct listener){
                 .server = s, .fd = fds[k], .name = name == NULL ? NULL : mem_strdup(name)};
-            if (e->kind == ENDPOINT_UNIX)
+            if (e->kind == ENDPOINT_UNIX && !is_inherited)
                 memcpy(l->unix_path, e->path, sizeof l->unix_path);
         }
     }

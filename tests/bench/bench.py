@@ -8,6 +8,7 @@ once; a ratio is the median over the rounds of (candidate / baseline of the same
 
 import argparse
 import os
+import socket
 import statistics
 import sys
 import time
@@ -300,6 +301,7 @@ def median_wait(address, count):
     """Milliseconds from the final dot to its reply, one message at a time."""
     waits = []
     with rig.SmtpClient(address) as c:
+        c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(count):
             c.mail("s@sender.test")
             c.rcpt("r@example.com")
