@@ -13,12 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* What else is to be known about a recipient of a Sendmail. */
-struct mark {
-    uint64_t resolved; /* mta_resolved() */
-    bool is_lost;      /* Sendmail removed it when a later one, the same to it, was refused */
-};
-
 /* One connection of the MTA; the recipients are those of the message in progress. */
 struct conn {
     struct snapshot *snapshot;
@@ -27,9 +21,9 @@ struct conn {
     struct policy_message message;
     struct headers headers;
     struct policy_decision *decisions; /* of the recipients that were accepted */
-    struct mark *marks;                /* one for each decision */
     size_t count, size;
     bool is_sendmail;
+    bool has_refused; /* a recipient of this message */
     bool has_complained;
 };
 
@@ -43,9 +37,8 @@ static void conn_forget_message(struct conn *c)
     policy_message_clear(&c->message);
     headers_clear(&c->headers);
     free(c->decisions);
-    free(c->marks);
     c->decisions = NULL;
-    c->marks = NULL;
+    c->has_refused = false;
     c->count = c->size = 0;
 }
 
@@ -133,27 +126,19 @@ static bool can_filter(SMFICTX *ctx, struct conn *c)
     return false;
 }
 
-/*
- * Refuse a recipient. When a milter does that, Sendmail removes from its list what is the same as
- * this recipient to it: maybe another one, which was accepted. That one has to be added again.
- */
-static sfsistat refuse_recipient(SMFICTX *ctx, struct conn *c, uint64_t resolved,
-                                 const struct policy_reply *reply)
+static sfsistat refuse_recipient(SMFICTX *ctx, struct conn *c, const struct policy_reply *reply)
 {
-    for (size_t i = 0; resolved != 0 && i < c->count; i++)
-        c->marks[i].is_lost = c->marks[i].is_lost || c->marks[i].resolved == resolved;
+    c->has_refused = true;
     return refuse(ctx, reply);
 }
 
-static void keep(struct conn *c, const struct policy_decision *d, uint64_t resolved)
+static void keep(struct conn *c, const struct policy_decision *d)
 {
     if (c->count == c->size) {
         c->size = c->size == 0 ? 4 : c->size * 2;
         c->decisions = mem_grow(c->decisions, c->size, sizeof *c->decisions);
-        c->marks = mem_grow(c->marks, c->size, sizeof *c->marks);
     }
-    c->decisions[c->count] = *d;
-    c->marks[c->count++] = (struct mark){.resolved = resolved};
+    c->decisions[c->count++] = *d;
 }
 
 static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
@@ -164,11 +149,10 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     struct conn *c = conn_of(ctx);
     struct policy_decision d;
 
-    uint64_t resolved = c->is_sendmail ? mta_resolved(ctx) : 0;
     if (c->count == POLICY_RECIPIENTS_MAX)
-        return refuse_recipient(ctx, c, resolved, &too_many);
+        return refuse_recipient(ctx, c, &too_many);
     if (!can_filter(ctx, c))
-        return refuse_recipient(ctx, c, resolved, &bad_setup);
+        return refuse_recipient(ctx, c, &bad_setup);
     policy_decide(c->snapshot->policy, c->scratch, &c->message, argv[0], argv + 1, &d);
     struct policy_reply reply = d.reply;
     if (reply.code == 0)
@@ -179,9 +163,9 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
         log_refused(ctx, &d, &reply);
     if (reply.code != 0) {
         policy_decision_clear(&d);
-        return refuse_recipient(ctx, c, resolved, &reply);
+        return refuse_recipient(ctx, c, &reply);
     }
-    keep(c, &d, resolved);
+    keep(c, &d);
     return SMFIS_CONTINUE;
 }
 
@@ -251,13 +235,6 @@ static int apply(SMFICTX *ctx, const struct policy_plan *plan)
     return 0;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 static int compare_strings(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -289,31 +266,20 @@ static int add_again(SMFICTX *ctx, const struct policy_decision *d)
 }
 
 /*
- * Sendmail deletes by what an address resolves to, so recipients that stay may be gone with one
- * that does not: local domains share their users, virtual users end at one address. Add these
- * again.
+ * Sendmail goes by what an address resolves to when a recipient is deleted, and also when one is
+ * refused by a milter: it then takes another one from its list that is the same to it. Local
+ * domains share their users, virtual users end at one address, "a@b.." is a@b. So whoever is to
+ * stay is added once more; that changes nothing if he is still there.
  */
 static int restore(SMFICTX *ctx, const struct conn *c, const struct policy_plan *plan)
 {
-    uint64_t *gone = mem_zalloc((c->count + 1) * sizeof *gone);
-    size_t gone_count = 0;
-    int rc = 0;
-
+    if (plan->delete_count == 0 && !c->has_refused)
+        return 0;
     for (size_t i = 0; i < c->count; i++) {
-        if (is_deleted(plan, &c->decisions[i]))
-            gone[gone_count++] = c->marks[i].resolved;
+        if (!is_deleted(plan, &c->decisions[i]) && add_again(ctx, &c->decisions[i]) != MI_SUCCESS)
+            return -1;
     }
-    qsort(gone, gone_count, sizeof *gone, compare_numbers);
-    for (size_t i = 0; i < c->count && rc == 0; i++) {
-        const struct mark *m = &c->marks[i];
-        if (m->resolved == 0 || is_deleted(plan, &c->decisions[i]))
-            continue;
-        if (m->is_lost ||
-            bsearch(&m->resolved, gone, gone_count, sizeof *gone, compare_numbers) != NULL)
-            rc = add_again(ctx, &c->decisions[i]) == MI_SUCCESS ? 0 : -1;
-    }
-    free(gone);
-    return rc;
+    return 0;
 }
 
 static void log_decisions(SMFICTX *ctx, const struct conn *c)
@@ -419,7 +385,7 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
     }
     if (!is_inet)
         unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL | SMFIP_NR_CONN | SMFIP_NR_HDR;
-    mta_ask(ctx, f0);
+    mta_ask(ctx, f0, is_inet);
     *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS) | (wants_headers ? SMFIF_CHGHDRS : 0);
     *pf1 = f1 & unwanted;
     *pf2 = *pf3 = 0;

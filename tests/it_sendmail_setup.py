@@ -193,6 +193,27 @@ def test_new_address_is_refused(r):
     assert b"Final-Recipient: RFC822; nobody@error.test" in report, report
 
 
+def test_milter_over_inet(r):
+    """With either MTA, over TCP: the split, and the queue id in the log."""
+    for name, tower in (("sendmail", rig.SendmailTower), ("postfix", rig.Tower)):
+        part = rig.Rig(r.session, name)
+        r.on_close(part.close)
+        t = tower(part, "", "* primary\n", "ida@example.com archive\n", milter_socket="inet", short=True)
+        with rig.SmtpClient(t.front.address) as c:
+            assert c.mail("s@sender.test").code == 250
+            assert c.rcpt("ida@example.com").code == 250
+            assert c.rcpt("user@[192.0.2.1]").code == 550
+            reply = c.data(message(name))
+            assert reply.code == 250, reply
+        t.settle()
+        assert [x.addrs for x in t.taps["primary"].wait(1)] == [["ida@example.com"]]
+        assert [x.addrs for x in t.backups["archive"].wait(1)] == [["ida@example.com"]]
+        logged = t.milter.wait_log(r"splitmilter\[\d+\]: [0-9A-Za-z]+: to=<ida@example\.com>, filter=primary, copy=archive$")[0]
+        queue_id = logged.split(": ")[1]
+        assert queue_id in reply.lines[0], f"{logged}; {reply}"
+        assert not part.close(), "the tower did not stop cleanly"
+
+
 def blocks(text):
     """[(language, text)] of the guide's fenced blocks."""
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
