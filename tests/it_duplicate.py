@@ -367,6 +367,19 @@ def test_stop_while_the_primary_hangs(r):
     assert not [x for x in d.spooled() if "/queue/" in x]
 
 
+def test_check(r):
+    """splitctl check: the primary, the listener's own tables, and which destinations it uses."""
+    d = rig.Duplicator(r)
+    _, out, _ = rig.run_splitctl(r, d.daemon.configuration_path, "check", check=False)
+    assert f"primary of listener migration: {d.primary.bracketed} answers" in out and "no table names it" not in out, out
+    d.primary.stop()
+    d.listener = 'copy_maps = { "inline:{ a@x.test=nowhere }" }'
+    assert "configuration not reloaded" in d.reload()
+    status, out, _ = rig.run_splitctl(r, d.daemon.configuration_path, "check", check=False)
+    assert status == 1 and f"primary of listener migration: {d.primary.bracketed} does not answer" in out, out
+    assert re.search('error +listener migration: .*result of "a@x.test": "nowhere" is not a declared destination', out), out
+
+
 def test_sockets_of_the_service_manager(r):
     """systemd's socket activation: clients may connect before splitrelay runs; a restart refuses nobody."""
     if not shutil.which("systemd-socket-activate"):

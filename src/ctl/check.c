@@ -57,6 +57,20 @@ static void table_fault(bool is_warning, const char *text, void *ctx)
     find(ctx, is_warning ? LEVEL_WARNING : LEVEL_ERROR, "tables: %s", text);
 }
 
+/* Does a listener copy to it, or may it, by its own tables? */
+static bool listener_uses(const struct config *config, const char *destination)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *l = &config->listeners[i];
+        if (l->copy_maps.count > 0)
+            return true;
+        for (size_t k = 0; k < l->copies.count; k++)
+            if (strcmp(l->copies.items[k], destination) == 0)
+                return true;
+    }
+    return false;
+}
+
 /* Notes on what no table names. */
 static void check_use(struct findings *f, const struct config *config,
                       const struct policy_review *review)
@@ -68,7 +82,7 @@ static void check_use(struct findings *f, const struct config *config,
             find(f, LEVEL_NOTE, "%s:%u: filter %s: no table names it%s", config->path,
                  config->filters[i].line, config->filters[i].name, more);
     for (size_t i = 0; i < config->destination_count; i++)
-        if (!review->destination_is_used[i])
+        if (!review->destination_is_used[i] && !listener_uses(config, config->destinations[i].name))
             find(f, LEVEL_NOTE, "%s:%u: destination %s: no table names it%s", config->path,
                  config->destinations[i].line, config->destinations[i].name, more);
 }
@@ -170,7 +184,9 @@ static void check_spool(struct findings *f, const struct config *config)
     check_lock(f, config);
 }
 
-static void check_destination(struct findings *f, const struct config_destination *d)
+/* kind: what it is, a destination or the primary of a listener */
+static void check_destination(struct findings *f, const char *kind,
+                              const struct config_destination *d)
 {
     char name[sizeof d->relay_to->host + 16];
     struct err err;
@@ -178,11 +194,22 @@ static void check_destination(struct findings *f, const struct config_destinatio
     for (size_t i = 0; i < d->relay_to_count; i++) {
         endpoint_format(&d->relay_to[i], name, sizeof name);
         if (ctl_probe(&d->relay_to[i], CTL_CONNECT_TIMEOUT_MS, &err) < 0)
-            find(f, LEVEL_WARNING, "destination %s: %s does not answer: %s", d->name, name,
-                 err.text);
+            find(f, LEVEL_WARNING, "%s %s: %s does not answer: %s", kind, d->name, name, err.text);
         else
-            find(f, LEVEL_OK, "destination %s: %s answers", d->name, name);
+            find(f, LEVEL_OK, "%s %s: %s answers", kind, d->name, name);
     }
+}
+
+static void check_listener(struct findings *f, const struct config *config,
+                           const struct config_listener *l)
+{
+    struct err err;
+    struct policy *copies = policy_open_copies(config, &l->copy_maps, &err);
+
+    if (copies == NULL)
+        find(f, LEVEL_ERROR, "listener %s: %s", l->name, err.text);
+    policy_close(copies);
+    check_destination(f, "primary of listener", &l->primary);
 }
 
 int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv)
@@ -205,7 +232,9 @@ int ctl_check(const struct ctl_command *self, const char *config_path, int argc,
     check_milter(&f, &config->milter);
     check_spool(&f, config);
     for (size_t i = 0; i < config->destination_count; i++)
-        check_destination(&f, &config->destinations[i]);
+        check_destination(&f, "destination", &config->destinations[i]);
+    for (size_t i = 0; i < config->listener_count; i++)
+        check_listener(&f, config, &config->listeners[i]);
     config_free(config);
     if (!f.is_json)
         printf("%u error%s, %u warning%s, %u note%s\n", f.errors, f.errors == 1 ? "" : "s",
