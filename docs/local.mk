@@ -6,4 +6,4 @@ dist_man_MANS += \
 	%D%/splitmilter.conf.5 \
 	%D%/splitrelay.8
 dist_doc_DATA = %D%/from-gosmtp-dup.md %D%/migration.md %D%/sendmail.md
-EXTRA_DIST += %D%/INTERNALS.md
+EXTRA_DIST += %D%/INTERNALS.md %D%/tables.md

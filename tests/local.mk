@@ -21,6 +21,7 @@ INTEGRATION_TESTS = \
 	%D%/it_migration.py \
 	%D%/it_milter.py \
 	%D%/it_policy.py \
+	%D%/it_policy_failures.py \
 	%D%/it_postmap.py \
 	%D%/it_reload.py \
 	%D%/it_rig.py \

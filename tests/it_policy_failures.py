@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""Through a real Postfix: what happens when a table fails, recovers, or is gone; headers and bypassed clients."""
+
+import os
+import socketserver
+import threading
+
+import rig
+
+SLOW_SECONDS = 60  # longer than splitmilter waits for a server
+
+
+class Map(socketserver.ThreadingUnixStreamServer):
+    """A socketmap server whose answer the test sets: bytes, or None to keep silent."""
+
+    daemon_threads = True
+    answer = b"NOTFOUND "
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while True:
+                digits = b""
+                while not digits.endswith(b":"):
+                    digit = self.rfile.read(1)
+                    if not digit:
+                        return
+                    digits += digit
+                self.rfile.read(int(digits[:-1]) + 1)
+                answer = self.server.answer
+                if answer is None:
+                    self.server.released.wait(SLOW_SECONDS)
+                    return
+                self.wfile.write(answer if answer.startswith(b"!") else b"%d:%s," % (len(answer), answer))
+                if answer.startswith(b"!"):
+                    return
+
+    def __init__(self, path):
+        self.released = threading.Event()
+        super().__init__(path, self.Handler)
+        os.chmod(path, 0o666)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+
+def tower(r, on_failure, **more):
+    path = r.path("map.sock")
+    lines = f'    filter_maps += {{ "socketmap:unix:{path}:filters" }}\n    on_failure = "{on_failure}"\n'
+    return rig.Tower(r, milter=lines, **more), path
+
+
+def test_socketmap_failures_are_temporary(r):
+    """Down, garbage, TEMP, PERM, hung: 451 4.3.0 and one line each; recovery without restart."""
+    t, path = tower(r, "tempfail")
+
+    def refused(reason):
+        before = len(t.milter.log_lines("status=tempfail"))
+        reply = t.rcpt_reply("anna@example.com")
+        assert reply.code == 451 and "4.3.0" in str(reply), reply
+        lines = t.milter.wait_log(f"warning: .*to=<anna@example.com>, status=tempfail .socketmap:unix:.*{reason}")
+        assert lines and len(t.milter.log_lines("status=tempfail")) == before + 1, t.milter.log()
+
+    refused("cannot connect: No such file")
+    server = Map(path)
+    r.on_close(server.stop)
+    assert t.rcpt_reply("anna@example.com").code == 250
+    for answer, reason in ((b"!garbage", "no netstring"), (b"TEMP busy", "TEMP busy"), (b"PERM no", "PERM no"), (b"TIMEOUT ", "TIMEOUT"), (b"OK nosuchfilter", "nosuchfilter"), (None, "timed out")):
+        server.answer = answer
+        refused(reason)
+    server.answer = b"OK primary"
+    t.send(["anna@example.com"], b"Subject: x\r\n\r\nx\r\n")
+    message = t.mailbox.wait(1, 30)[0]
+    assert message.headers("X-Filtered-By") == ["primary"]
+
+
+def test_socketmap_failures_are_accepted(r):
+    """on_failure = accept: delivered unchanged, unfiltered, with a line in the log."""
+    t, _ = tower(r, "accept", copies="* archive\n")
+    t.send(["anna@example.com"], b"Subject: x\r\n\r\nx\r\n")
+    message = t.mailbox.wait(1, 30)[0]
+    assert not message.headers("X-Filtered-By")
+    assert len(t.milter.wait_log(r"to=<anna@example.com>, status=unchanged \(socketmap:")) == 1
+    t.settle()
+    assert not t.backups["archive"].accepted
+
+
+def test_a_table_that_is_deleted(r):
+    """Mail goes on by what was read before; one line; the table that comes back is used."""
+    t = rig.Tower(r, filters_table="* primary\n")
+    os.unlink(t.tables["filter"])
+    t.milter.wait_log("table not reloaded.*tables/filter: No such file")
+    t.send(["anna@example.com"], b"Subject: gone\r\n\r\nx\r\n")
+    assert t.mailbox.wait(1, 30)[0].headers("X-Filtered-By") == ["primary"]
+    t.set_table("filter", "* secondary\n")
+    t.milter.wait_log("table reloaded: .*tables/filter")
+    t.send(["anna@example.com"], b"Subject: back\r\n\r\nx\r\n")
+    assert t.mailbox.wait(2, 30)[1].headers("X-Filtered-By") == ["secondary"]
+    assert len(t.milter.log_lines("table not reloaded")) == 1
+
+
+def test_headers_and_bypass(r):
+    """To and Cc as Postfix queues them; nothing else changes. Then with this client bypassed: nothing at all."""
+    text = b'From: old@example.com\r\nTo: "Old, O." <Old@example.com>,\r\n\tbob@example.com (Bob)\r\nCc: g: old@example.com;\r\nSubject: old@example.com\r\n\r\nold@example.com\r\n'
+    classes = '    canonical_classes = { "envelope_recipient", "header_recipient" }\n'
+    t = rig.Tower(r, canonical="old@example.com new@example.net\n", filters_table="* primary\n", milter=classes)
+    t.send(["old@example.com"], text)
+    message = t.mailbox.wait(1, 30)[0]
+    assert [x.addr for x in message.rcpts] == ["new@example.net"], message.rcpts
+    assert b'\nTo: "Old, O." <new@example.net>,\r\n\tbob@example.com (Bob)\r\n' in message.data, message.data
+    assert b"\nCc: g: new@example.net;\r\n" in message.data, message.data
+    assert b"\nFrom: old@example.com\r\n" in message.data and message.data.endswith(b"Subject: old@example.com\r\n\r\nold@example.com\r\n")
+    path = t.configuration_path
+    with open(path, encoding="utf-8") as f:
+        configuration = f.read()
+    r.write("splitmilter.conf", configuration.replace(classes, classes + '    bypass_clients = { "127.0.0.0/8" }\n'))
+    rig.run_splitctl(r, path, "reload", check=False)
+    t.milter.wait_log("configuration reloaded")
+    t.send(["old@example.com"], text)
+    message = t.mailbox.wait(2, 30)[1]
+    assert [x.addr for x in message.rcpts] == ["old@example.com"], message.rcpts
+    assert message.data.endswith(text) and not message.headers("X-Filtered-By")
+
+
+if __name__ == "__main__":
+    rig.main()
