@@ -66,7 +66,7 @@ def rules_text(rnd, atoms, odd, flag_letters, has_second):
 
     def one_pattern():
         delimiter = rnd.choice(["/", "/", "/", "|", "%", "'"])
-        body = "".join(rnd.choice(atoms) for _ in range(rnd.randrange(1, 5)))
+        body = rnd.choice(["", "", "^"]) + "".join(rnd.choice(atoms) for _ in range(rnd.randrange(1, 5)))
         flags = "".join(rnd.choice(flag_letters) for _ in range(rnd.choice([0, 0, 0, 1, 2])))
         return rnd.choice(["", "", "", "!", "!!", "! "]) + delimiter + body + delimiter + flags
 
