@@ -35,6 +35,17 @@ char *mem_strndup(const char *s, size_t len)
     return or_abort(strndup(s, len));
 }
 
+void mem_copy_string(char *out, size_t size, const char *s)
+{
+    size_t len = strlen(s);
+
+    if (len >= size) {
+        fprintf(stderr, "a string of %zu bytes does not fit into %zu\n", len, size);
+        abort();
+    }
+    memcpy(out, s, len + 1);
+}
+
 char *mem_printf(const char *fmt, ...)
 {
     char *out = NULL;

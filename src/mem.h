@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * mem: allocation that cannot fail. Out of memory ends the process with a message (abort): every
- * size that a remote party controls is capped before it comes here, so running out is a fault of
- * the machine, and a copy that was not answered with 250 is still in the MTA's queue. Any thread.
- * Everything returned is released with free().
+ * mem: allocation that cannot fail, and strings that must fit. Out of memory ends the process with
+ * a message (abort): every size that a remote party controls is capped before it comes here, so
+ * running out is a fault of the machine, and a copy that was not answered with 250 is still in the
+ * MTA's queue. Any thread. Everything returned is released with free().
  */
 #ifndef SPLIT_MEM_H
 #define SPLIT_MEM_H
@@ -22,6 +22,10 @@ char *mem_strdup(const char *s) __attribute__((warn_unused_result, returns_nonnu
 /* The first len bytes of s as a string. */
 char *mem_strndup(const char *s, size_t len)
     __attribute__((warn_unused_result, returns_nonnull, nonnull));
+
+/* Copy s to out, an array of `size` bytes. A string that may be too long is checked before: one
+ * that does not fit is a bug, and ends the process with a message (abort). */
+void mem_copy_string(char *out, size_t size, const char *s) __attribute__((nonnull));
 
 char *mem_printf(const char *fmt, ...)
     __attribute__((format(printf, 1, 2), warn_unused_result, returns_nonnull, nonnull));

@@ -202,6 +202,10 @@ UNIT_TESTS += %D%/test_marked_text
 %C%_test_marked_text_SOURCES = %D%/test_marked_text.c
 %C%_test_marked_text_LDADD = libctl.a $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_mem
+%C%_test_mem_SOURCES = %D%/test_mem.c
+%C%_test_mem_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_policy
 %C%_test_policy_SOURCES = %D%/test_policy.c
 %C%_test_policy_LDADD = $(UNIT_LIBS)

@@ -122,9 +122,9 @@ static void fill_copy(struct spool_copy *c, const char *destination, const struc
 {
     struct spool_envelope_copy *section = &c->head.copies[0];
 
-    strcpy(c->destination, destination);
+    mem_copy_string(c->destination, sizeof c->destination, destination);
     c->due = *due;
-    strcpy(c->copy.id, section->id);
+    mem_copy_string(c->copy.id, sizeof c->copy.id, section->id);
     c->copy.destination = c->destination;
     c->copy.message = c->head.message;
     c->copy.recipients = section->recipients;

@@ -128,8 +128,8 @@ int spool_dir_get(struct spool *s, int base_fd, const char *destination,
     d->refs = 1;
     d->use = use;
     d->base_fd = base_fd;
-    strcpy(d->destination, destination);
-    strcpy(d->due, name);
+    mem_copy_string(d->destination, sizeof d->destination, destination);
+    mem_copy_string(d->due, sizeof d->due, name);
     d->fd = fd;
     pthread_mutex_lock(&s->dir_lock);
     d->serial = ++s->dir_serial;

@@ -14,6 +14,8 @@
  */
 #include "spool_private.h"
 
+#include "../mem.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -49,7 +51,7 @@ int spool_pool_put(struct spool *s, const struct spool_copy *c)
         return unlinkat(s->queue_fd, path, 0);
 
     spool_new_id(s, f.name);
-    strcpy(f.destination, c->destination);
+    mem_copy_string(f.destination, sizeof f.destination, c->destination);
     int rc = renameat(s->queue_fd, path, s->free_fd, f.name);
     f.came = atomic_fetch_add(&s->pool_clock, 1) + 1; /* after the rename: see sync_all() */
     pthread_mutex_lock(&s->pool_lock);
@@ -72,8 +74,10 @@ int spool_pool_take(struct spool *s, char name_out[QUEUE_ID_SIZE])
         if (state == SPOOL_DIR_UNSYNCED)
             continue;
         is_there = state == SPOOL_DIR_SYNCED;
-        // cppcheck-suppress legacyUninitvar ; it is what strcpy() writes
-        strcpy(is_there ? name_out : removed[removed_count++], s->pool[i].name);
+        if (is_there)
+            mem_copy_string(name_out, QUEUE_ID_SIZE, s->pool[i].name);
+        else
+            mem_copy_string(removed[removed_count++], QUEUE_ID_SIZE, s->pool[i].name);
         s->pool[i] = s->pool[--s->pool_count];
     }
     pthread_mutex_unlock(&s->pool_lock);

@@ -270,7 +270,7 @@ static enum queue_put_status change_id(struct spool_put *p, size_t i, struct err
     spool_new_id(p->spool, id); /* all ids of a process have the same length */
     enum queue_put_status status = rewrite(p, id, strlen(id), p->id_at[i], err);
     if (status == QUEUE_PUT_OK)
-        strcpy(p->copies[i].id, id);
+        mem_copy_string(p->copies[i].id, sizeof p->copies[i].id, id);
     return status;
 }
 

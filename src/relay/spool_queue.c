@@ -40,7 +40,7 @@ static struct spool_destination *destination_new(const struct spool_queue *q, co
     pthread_condattr_t attr;
 
     assert(spool_destination_is_valid(name));
-    strcpy(d->name, name);
+    mem_copy_string(d->name, sizeof d->name, name);
     pthread_mutex_init(&d->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -205,8 +205,8 @@ enum spool_result spool_scan_open(struct spool *s, const char *destination,
     struct spool_scan *scan = mem_zalloc(sizeof *scan);
     scan->spool = s;
     scan->dir = dir;
-    strcpy(scan->destination, destination);
-    strcpy(scan->due, name);
+    mem_copy_string(scan->destination, sizeof scan->destination, destination);
+    mem_copy_string(scan->due, sizeof scan->due, name);
     *out = scan;
     return SPOOL_OK;
 }
@@ -217,7 +217,7 @@ int spool_scan_next(struct spool_scan *scan, char id_out[QUEUE_ID_SIZE], struct 
 
     while ((name = next_name(scan->dir)) != NULL) {
         if (spool_id_is_valid(name)) {
-            strcpy(id_out, name);
+            mem_copy_string(id_out, QUEUE_ID_SIZE, name);
             return 1;
         }
         spool_quarantine(scan->spool, scan->destination, scan->due, name, "not the name of a copy");

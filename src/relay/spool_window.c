@@ -57,6 +57,12 @@ static void unlist(struct spool_window *w, struct spool_node *node)
     node->state = SPOOL_TAKEN;
 }
 
+static void free_node(struct spool_node *node)
+{
+    spool_copy_close(node->parked);
+    free(node);
+}
+
 void spool_window_init(struct spool_window *w, size_t limit)
 {
     memset(w, 0, sizeof *w);
@@ -66,10 +72,14 @@ void spool_window_init(struct spool_window *w, size_t limit)
 
 void spool_window_clear(struct spool_window *w)
 {
-    for (size_t i = 0; i < BUCKETS; i++)
-        while (w->buckets[i] != NULL)
-            // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it leaves the bucket before it is freed
-            spool_window_forget(w, w->buckets[i]);
+    for (size_t i = 0; i < BUCKETS; i++) {
+        struct spool_node *node = w->buckets[i];
+        while (node != NULL) {
+            struct spool_node *next = node->hash_next;
+            free_node(node);
+            node = next;
+        }
+    }
     free(w->buckets);
     memset(w, 0, sizeof *w);
 }
@@ -101,7 +111,7 @@ struct spool_node *spool_window_reserve(struct spool_window *w, const char *id,
     struct spool_node *node = mem_zalloc(sizeof *node);
     struct spool_node **head = bucket(w, id);
 
-    strcpy(node->id, id);
+    mem_copy_string(node->id, sizeof node->id, id);
     node->due = *due;
     node->source = SPOOL_FOUND;
     node->state = SPOOL_TAKEN;
@@ -187,6 +197,5 @@ void spool_window_forget(struct spool_window *w, struct spool_node *node)
     while (*at != node)
         at = &(*at)->hash_next;
     *at = node->hash_next;
-    spool_copy_close(node->parked);
-    free(node);
+    free_node(node);
 }
