@@ -101,7 +101,7 @@ static struct table *lmdb_load(const char *path, int fd, size_t size, struct err
 static int get(const struct lmdb_table *t, MDB_txn *txn, const char *key, size_t len,
                MDB_val *value_out)
 {
-    MDB_val k = {.mv_data = (void *)(uintptr_t)key, .mv_size = len};
+    MDB_val k = {.mv_data = (void *)key, .mv_size = len};
 
     if (len == 0 || len > (size_t)mdb_env_get_maxkeysize(t->env))
         return MDB_NOTFOUND;

@@ -254,12 +254,14 @@ static enum table_result understand(const char *reply, const char *key, struct t
 {
     const char *rest;
 
-    if (has_word(reply, "NOTFOUND", &rest) || (has_word(reply, "OK", &rest) && rest == NULL))
+    if (has_word(reply, "NOTFOUND", &rest))
         return TABLE_NOT_FOUND;
     if (!has_word(reply, "OK", &rest) || rest == NULL) {
         err_set(err, "the server answered \"%.200s\"", reply);
         return TABLE_FAILED;
     }
+    if (rest == NULL)
+        return TABLE_NOT_FOUND;
     if (!utf8_is_valid(rest, strlen(rest))) {
         err_set(err, "the result for \"%s\" is not UTF-8", key);
         return TABLE_FAILED;
@@ -276,7 +278,7 @@ static enum table_result socketmap_find(const struct table *t, struct table_scra
                                         const char *key, struct table_match *m, struct err *err)
 {
     /* The idle connections are no part of what a table says. */
-    struct socketmap *sm = (struct socketmap *)(uintptr_t)t;
+    struct socketmap *sm = (struct socketmap *)t;
     enum table_result result = TABLE_FAILED;
     struct buf reply = {0};
 

@@ -146,7 +146,7 @@ int spool_list_due(struct spool *s, const char *destination, struct spool_due **
 
 /* Ids in one DUE directory, read little by little, in no order. */
 struct spool_scan;
-/* GONE if there is no such directory. */
+/* GONE if there is no such directory. *out is set if, and only if, it returns OK. */
 enum spool_result spool_scan_open(struct spool *s, const char *destination,
                                   const struct spool_due *due, struct spool_scan **out,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));

@@ -95,10 +95,9 @@ static size_t read_batch(struct spool_queue *q, struct spool_destination *d,
     int rc = 1;
 
     if (p->scan == NULL) {
-        enum spool_result result = spool_scan_open(q->spool, d->name, due, &p->scan, &err);
-        if (result == SPOOL_FAULT)
+        if (spool_scan_open(q->spool, d->name, due, &p->scan, &err) == SPOOL_FAULT)
             fault(q, d, &err);
-        if (result != SPOOL_OK) {
+        if (p->scan == NULL) {
             p->at++;
             return 0;
         }
