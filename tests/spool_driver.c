@@ -135,7 +135,8 @@ static struct queue_copy *take(const char *destination)
 {
     bool backlog;
 
-    return q->ops->next(q, destination, 0, &backlog);
+    struct queue_copy *c = q->ops->next(q, destination, 0, &backlog);
+    return c;
 }
 
 static void set_all(struct queue_copy *c, enum queue_recipient_state state)
@@ -246,7 +247,7 @@ static void load(long count)
     putters = 4;
     for (int i = 0; i < 6; i++)
         if (pthread_create(&threads[i], NULL, i < 4 ? load_put : load_take,
-                           (void *)(uintptr_t)destinations[i % 2]) != 0)
+                           (void *)destinations[i % 2]) != 0)
             exit(EXIT_FAILURE);
     for (int i = 0; i < 6; i++)
         pthread_join(threads[i], NULL);

@@ -86,8 +86,9 @@ static void put(const char *destination, const char *content)
 static struct queue_copy *take(const char *destination)
 {
     bool backlog;
+    struct queue_copy *c = q->ops->next(q, destination, 0, &backlog);
 
-    return q->ops->next(q, destination, 0, &backlog);
+    return c;
 }
 
 static struct queue_copy *must_take(const char *destination)
@@ -211,10 +212,13 @@ static int content_number(const struct queue_copy *c)
     char text[32] = "";
 
     ck_assert_int_gt(pread(c->content_fd, text, sizeof text - 1, (off_t)c->content_offset), 0);
-    int number = atoi(text);
+    char *end;
+    long number = strtol(text, &end, 10);
+
+    ck_assert_str_eq(end, "\r\n");
     ck_assert_int_ge(number, 0);
     ck_assert_int_lt(number, MANY);
-    return number;
+    return (int)number;
 }
 
 static void put_number(int number)
@@ -617,7 +621,7 @@ static atomic_int finished;
 
 static void *putter(void *ctx)
 {
-    int first = (int)(intptr_t)ctx * PER_PUTTER;
+    int first = *(const int *)ctx * PER_PUTTER;
 
     for (int i = 0; i < PER_PUTTER; i++)
         put_number(first + i);
@@ -676,14 +680,16 @@ static void *taker(void *ctx)
 START_TEST(threads_get_each_copy_once)
 {
     pthread_t threads[PUTTERS + TAKERS];
+    int numbers[PUTTERS + TAKERS];
 
     q->ops->close(q);
     window = _i == 0 ? 8 : 0;
     open_queue();
-    for (int i = 0; i < PUTTERS + TAKERS; i++)
+    for (int i = 0; i < PUTTERS + TAKERS; i++) {
+        numbers[i] = i;
         ck_assert_int_eq(
-            pthread_create(&threads[i], NULL, i < PUTTERS ? putter : taker, (void *)(intptr_t)i),
-            0);
+            pthread_create(&threads[i], NULL, i < PUTTERS ? putter : taker, &numbers[i]), 0);
+    }
     for (int i = 0; i < PUTTERS + TAKERS; i++)
         pthread_join(threads[i], NULL);
     for (int i = 0; i < MANY; i++)
@@ -697,8 +703,9 @@ END_TEST
 static void *wait_long(void *ctx)
 {
     bool backlog;
+    struct queue_copy *c = q->ops->next(q, ctx, 60000, &backlog);
 
-    return q->ops->next(q, ctx, 60000, &backlog);
+    return c;
 }
 
 START_TEST(who_waits_gets_a_new_copy_or_is_woken)

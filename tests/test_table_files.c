@@ -206,9 +206,8 @@ static void make_lmdb(void)
     ck_assert_int_eq(mdb_txn_begin(env, NULL, 0, &txn), 0);
     ck_assert_int_eq(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
     for (size_t i = 0; i < UNIT_COUNT(records); i++) {
-        MDB_val k = {.mv_data = (void *)(uintptr_t)records[i].key, .mv_size = records[i].key_len};
-        MDB_val v = {.mv_data = (void *)(uintptr_t)records[i].value,
-                     .mv_size = records[i].value_len};
+        MDB_val k = {.mv_data = (void *)records[i].key, .mv_size = records[i].key_len};
+        MDB_val v = {.mv_data = (void *)records[i].value, .mv_size = records[i].value_len};
         ck_assert_int_eq(mdb_put(txn, dbi, &k, &v, 0), 0);
     }
     ck_assert_int_eq(mdb_txn_commit(txn), 0);

@@ -98,21 +98,21 @@ static void *take_all(void *ctx)
     return NULL;
 }
 
-static void run(int threads, void *(*what)(void *))
+static void run(long threads, void *(*what)(void *))
 {
     pthread_t ids[THREADS_MAX];
 
-    for (int i = 0; i < threads; i++)
+    for (long i = 0; i < threads; i++)
         if (pthread_create(&ids[i], NULL, what, NULL) != 0)
             exit(EXIT_FAILURE);
-    for (int i = 0; i < threads; i++)
+    for (long i = 0; i < threads; i++)
         pthread_join(ids[i], NULL);
 }
 
 int main(int argc, char **argv)
 {
     long count = argc > 2 ? strtol(argv[2], NULL, 10) : 100000;
-    int threads = argc > 3 ? atoi(argv[3]) : 20;
+    long threads = argc > 3 ? strtol(argv[3], NULL, 10) : 20;
 
     if (argc < 2 || count < 1 || threads < 1 || threads > THREADS_MAX) {
         fprintf(stderr, "usage: queue_bench DIRECTORY [COUNT [THREADS]]\n");

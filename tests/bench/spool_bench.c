@@ -166,7 +166,7 @@ static void commit_spool(size_t copy_count)
 
 static void *run(void *ctx)
 {
-    long thread = (long)(intptr_t)ctx;
+    long thread = *(const long *)ctx;
 
     for (long number = 0; !is_over; number++) {
         if (variant == SPOOL || variant == SPOOL2)
@@ -186,26 +186,29 @@ static double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static double measure(int threads, double seconds)
+static double measure(long threads, double seconds)
 {
     pthread_t ids[THREADS_MAX];
+    long numbers[THREADS_MAX];
     struct timespec pause = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
 
     is_over = false;
     committed = 0;
     double begin = now_s();
-    for (int i = 0; i < threads; i++)
-        check(-pthread_create(&ids[i], NULL, run, (void *)(intptr_t)i), "pthread_create");
+    for (long i = 0; i < threads; i++) {
+        numbers[i] = i;
+        check(-pthread_create(&ids[i], NULL, run, &numbers[i]), "pthread_create");
+    }
     nanosleep(&pause, NULL);
     is_over = true;
-    for (int i = 0; i < threads; i++)
+    for (long i = 0; i < threads; i++)
         pthread_join(ids[i], NULL);
     return (double)committed / (now_s() - begin);
 }
 
 int main(int argc, char **argv)
 {
-    static const int standard[] = {1, 4, 16, 20, 64};
+    static const long standard[] = {1, 4, 16, 20, 64};
     struct err err;
 
     if (argc < 2) {
@@ -224,10 +227,10 @@ int main(int argc, char **argv)
     dir_fd = check(open("plain", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "plain");
     int count = argc > 3 ? argc - 3 : (int)(sizeof standard / sizeof standard[0]);
     for (int i = 0; i < count; i++) {
-        int threads = argc > 3 ? atoi(argv[3 + i]) : standard[i];
+        long threads = argc > 3 ? strtol(argv[3 + i], NULL, 10) : standard[i];
         if (threads < 1 || threads > THREADS_MAX)
             return 64;
-        printf("%3d threads:", threads);
+        printf("%3ld threads:", threads);
         for (variant = 0; variant < VARIANTS; variant++) {
             printf("  %s %.0f/s", names[variant], measure(threads, seconds));
             fflush(stdout);
