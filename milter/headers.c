@@ -44,7 +44,7 @@ int headers_apply(const struct headers *h, SMFICTX *ctx)
 {
     for (size_t i = 0; i < h->count; i++) {
         const struct header_change *c = &h->changes[i];
-        if (smfi_chgheader(ctx, (char *)(uintptr_t)c->name, c->index, c->body) != MI_SUCCESS)
+        if (smfi_chgheader(ctx, (char *)c->name, c->index, c->body) != MI_SUCCESS)
             return -1;
     }
     return 0;

@@ -256,7 +256,7 @@ static enum table_result understand(const char *reply, const char *key, struct t
 
     if (has_word(reply, "NOTFOUND", &rest))
         return TABLE_NOT_FOUND;
-    if (!has_word(reply, "OK", &rest) || rest == NULL) {
+    if (!has_word(reply, "OK", &rest)) {
         err_set(err, "the server answered \"%.200s\"", reply);
         return TABLE_FAILED;
     }

@@ -135,8 +135,8 @@ static struct queue_copy *take(const char *destination)
 {
     bool backlog;
 
-    struct queue_copy *c = q->ops->next(q, destination, 0, &backlog);
-    return c;
+    // cppcheck-suppress returnDanglingLifetime ; nothing of a copy points to its out-parameter
+    return q->ops->next(q, destination, 0, &backlog);
 }
 
 static void set_all(struct queue_copy *c, enum queue_recipient_state state)

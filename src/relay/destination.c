@@ -187,6 +187,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
     }
     if (is_idle && !*has_left_out && client_is_connected(w->client))
         renew_client(w);
+    // cppcheck-suppress returnDanglingLifetime ; nothing of a copy points to its out-parameter
     return c;
 }
 

@@ -219,6 +219,13 @@ static int ask(struct primary *p, enum client_step step)
     return send_unsent(p, step) != 0 ? -1 : client_read_reply(p->client, step);
 }
 
+static bool offers_same(const struct client_features *a, const struct client_features *b)
+{
+    return a->pipelining == b->pipelining && a->eight_bit == b->eight_bit &&
+           a->smtputf8 == b->smtputf8 && a->dsn == b->dsn && a->size == b->size &&
+           a->xforward == b->xforward && a->size_limit_bytes == b->size_limit_bytes;
+}
+
 /* The kept connection turned out to be closed: the same commands over a new one, which must offer
  * the same, for the words were chosen by that. */
 static int begin_again(struct primary *p, enum client_step step)
@@ -229,7 +236,7 @@ static int begin_again(struct primary *p, enum client_step step)
     p->may_begin_again = p->awaits_rset = false;
     if (client_connect(c) != 0)
         return -1;
-    if (memcmp(&before, &c->features, sizeof before) != 0) {
+    if (!offers_same(&before, &c->features)) {
         client_outcome(&c->fault, DELIVERY_RETRY, "4.4.2",
                        "host %s offers other extensions than before", c->peer);
         client_close(c);

@@ -102,7 +102,6 @@ static size_t read_batch(struct spool_queue *q, struct spool_destination *d,
             return 0;
         }
     }
-    // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): SPOOL_OK means that there is a scan
     while (count < max && (rc = spool_scan_next(p->scan, ids[count], &err)) > 0)
         count++;
     if (rc < 0)
