@@ -3,7 +3,7 @@
 
 #include <inttypes.h>
 #include <stdint.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COMMENT "#split# "
@@ -62,7 +62,12 @@ static int skip_part(const char **at, struct buf *out, enum marked_state *state,
     }
     if (find_end(body, &rest, &body_len, err) < 0)
         return -1;
-    bool is_read = sscanf(*at + strlen(BEGIN), "%8" SCNx32 " %c:", &sum, &flag) == 2;
+    const char *head = *at + strlen(BEGIN);
+    bool is_read = strspn(head, "0123456789abcdef") == 8 && head[8] == ' ' && head[9] != '\0';
+    if (is_read) {
+        sum = (uint32_t)strtoul(head, NULL, 16);
+        flag = head[9];
+    }
     *state = is_read && sum == checksum(body, body_len) ? MARKED_OURS : MARKED_EDITED;
     if (flag == 'n' && *rest == '\0' && out->len > 0 && out->data[out->len - 1] == '\n')
         buf_truncate(out, out->len - 1);

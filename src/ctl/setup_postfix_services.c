@@ -26,8 +26,8 @@ static const char *const server_options[] = {
     "smtpd_helo_restrictions=",
     "smtpd_sender_restrictions=",
     "smtpd_relay_restrictions=",
-    "smtpd_recipient_restrictions=check_recipient_access,regexp:$config_directory/split_closed,"
-    "permit_mynetworks,reject",
+    ("smtpd_recipient_restrictions=check_recipient_access,regexp:$config_directory/split_closed,"
+     "permit_mynetworks,reject"),
     "smtpd_data_restrictions=",
     "smtpd_end_of_data_restrictions=",
     "smtpd_etrn_restrictions=reject",
