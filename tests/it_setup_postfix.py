@@ -68,7 +68,11 @@ class System:
         rig.need_tools("postmulti", "postmap")
         if not os.path.exists("/etc/postfix/master.cf"):
             raise rig.Skip("/etc/postfix/master.cf is not there to work on")
-        with open("/etc/postfix/main.cf", "rb") as f:
+        # A Postfix that was installed without configuration has no main.cf; Debian's is made from this text then.
+        debians = [p for p in ("/etc/postfix/main.cf", "/usr/share/postfix/main.cf.debian") if os.path.exists(p)]
+        if not debians:
+            raise rig.Skip("there is neither /etc/postfix/main.cf nor the text that Debian makes it from")
+        with open(debians[0], "rb") as f:
             self.systems_own = f.read()
         self.r = r
         self.jail = rig.Jail(r, addresses=(f"{OUTSIDE}/32", f"{HERE}/32"))
