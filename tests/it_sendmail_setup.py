@@ -214,6 +214,19 @@ def test_milter_over_inet(r):
         assert not part.close(), "the tower did not stop cleanly"
 
 
+def test_headers_are_rewritten(r):
+    """canonical_classes with header_recipient: Sendmail lets To and Cc be changed, too."""
+    classes = '    canonical_classes = { "envelope_recipient", "header_recipient" }\n'
+    t = rig.SendmailTower(r, "frida@example.com alias123@application.com\n", "* none\n", "frida@example.com archive\n", short=True, milter=classes)
+    to = '"O, x" <other@example.com>, Frida <frida@example.com>'
+    t.send(["frida@example.com"], f"From: a@sender.test\r\nTo: {to}\r\nCc: frida@example.com\r\n\r\nText.\r\n".encode())
+    for sink, address in ((t.mailbox, "alias123@application.com"), (t.backups["archive"], "frida@example.com")):
+        (txn,) = sink.wait(1)
+        assert txn.addrs == [address], txn
+        assert txn.headers("To") == [to.replace("frida@example.com", "alias123@application.com")], txn
+        assert txn.headers("Cc") == ["alias123@application.com"], txn
+
+
 def blocks(text):
     """[(language, text)] of the guide's fenced blocks."""
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
