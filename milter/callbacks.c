@@ -24,6 +24,8 @@ struct conn {
     size_t count, size;
     bool is_sendmail;
     bool has_refused; /* a recipient of this message */
+    struct policy_reply
+        sticky; /* code != 0: the answer to one that Sendmail delivers to all the same */
     bool has_complained;
 };
 
@@ -39,6 +41,7 @@ static void conn_forget_message(struct conn *c)
     free(c->decisions);
     c->decisions = NULL;
     c->has_refused = false;
+    c->sticky.code = 0;
     c->count = c->size = 0;
 }
 
@@ -126,9 +129,34 @@ static bool can_filter(SMFICTX *ctx, struct conn *c)
     return false;
 }
 
-static sfsistat refuse_recipient(SMFICTX *ctx, struct conn *c, const struct policy_reply *reply)
+/*
+ * Sendmail puts a recipient on its list before it asks milters. If they refuse it, it takes it off
+ * again, but not if there is a comma in its path, escaped or not, other than in quotes or in a
+ * source route in brackets: it cannot parse that then, and would deliver to it.
+ */
+static bool is_sticky(const char *path)
+{
+    bool in_quotes = false;
+
+    if (path[0] == '<' && path[1] == '@')
+        path += strcspn(path, ":");
+    for (const char *p = path; *p != '\0'; p++) {
+        if (*p == '\\' && p[1] != '\0')
+            p++;
+        else if (*p == '"')
+            in_quotes = !in_quotes;
+        if (*p == ',' && !in_quotes)
+            return true;
+    }
+    return false;
+}
+
+static sfsistat refuse_recipient(SMFICTX *ctx, struct conn *c, const char *path,
+                                 const struct policy_reply *reply)
 {
     c->has_refused = true;
+    if (c->is_sendmail && is_sticky(path))
+        c->sticky = *reply;
     return refuse(ctx, reply);
 }
 
@@ -150,9 +178,9 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     struct policy_decision d;
 
     if (c->count == POLICY_RECIPIENTS_MAX)
-        return refuse_recipient(ctx, c, &too_many);
+        return refuse_recipient(ctx, c, argv[0], &too_many);
     if (!can_filter(ctx, c))
-        return refuse_recipient(ctx, c, &bad_setup);
+        return refuse_recipient(ctx, c, argv[0], &bad_setup);
     policy_decide(c->snapshot->policy, c->scratch, &c->message, argv[0], argv + 1, &d);
     struct policy_reply reply = d.reply;
     if (reply.code == 0)
@@ -163,7 +191,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
         log_refused(ctx, &d, &reply);
     if (reply.code != 0) {
         policy_decision_clear(&d);
-        return refuse_recipient(ctx, c, &reply);
+        return refuse_recipient(ctx, c, argv[0], &reply);
     }
     keep(c, &d);
     return SMFIS_CONTINUE;
@@ -312,6 +340,8 @@ static sfsistat on_eom(SMFICTX *ctx)
     }
     policy_plan(c->snapshot->policy, c->decisions, c->count,
                 c->is_sendmail ? POLICY_REWRITTEN_BACK : POLICY_REWRITTEN_PLAIN, &plan);
+    if (plan.reply.code == 0)
+        plan.reply = c->sticky;
     if (plan.reply.code != 0) {
         log_info("%s: refused (%d %s %s)", queue_id(ctx), plan.reply.code, plan.reply.enhanced,
                  plan.reply.text);

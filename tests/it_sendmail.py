@@ -253,6 +253,24 @@ def test_comma_in_local_part(t):
     }, delivered(t, "comma")
 
 
+def test_recipient_that_sticks(t):
+    """Some that are refused by a milter Sendmail cannot take from its list any more: the message is refused then."""
+    for path in ("<a\\,b@example.com>", "@a.test,@b.test:user@[192.0.2.1]"):
+        with rig.SmtpClient(t.front.address) as c:
+            assert c.mail("s@sender.test").code == 250
+            assert c.rcpt("emil@example.com").code == 250
+            reply = c.cmd(f"RCPT TO:{path}")
+            assert reply.code == 550 and reply.lines[0].startswith("5.1.3"), reply
+            reply = c.data(message("sticky"))
+            assert reply.code == 550 and reply.lines[0].startswith("5.1.3"), reply
+            assert c.mail("s@sender.test").code == 250
+            assert c.rcpt("emil@example.com").code == 250
+            assert c.data(message(f"next {path[-3]}")).code == 250
+    t.settle()
+    assert not delivered(t, "sticky"), t.mailbox.describe()
+    assert delivered(t, "next o") == delivered(t, "next .") == {"emil@example.com": []}
+
+
 def test_many_recipients(t):
     """splitrelay gets them all in one transaction, and each backup in its own."""
     recipients = [f"user{n}@example.net" for n in range(300)]
