@@ -15,6 +15,7 @@ INTEGRATION_TESTS = \
 	%D%/it_large.py \
 	%D%/it_live_reload.py \
 	%D%/it_article.py \
+	%D%/it_clean_root.py \
 	%D%/it_content.py \
 	%D%/it_duplicate.py \
 	%D%/it_duplicate_kill.py \
@@ -286,3 +287,8 @@ if HAVE_CHECK
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)
 endif
+
+# Without root and Postfix: what packages run while they are built.
+check-unit:
+	$(MAKE) check TESTS='$(UNIT_TESTS) $(FUZZERS)'
+.PHONY: check-unit

@@ -12,7 +12,7 @@ from .guardian import start_time
 from .postfix import environment, postfix_user
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 COVERED = ("/etc", "/var/spool", "/var/lib", "/var/log", "/var/mail", "/run")
 
 
@@ -47,6 +47,19 @@ class Jail:
     def _check(result, what):
         if result != 0:
             raise Skip(f"{what} is not allowed here: {os.strerror(ctypes.get_errno())}")
+
+    def overlay(self, lower, name):
+        """A writable view of a directory; its path."""
+        top = f"{self.directory}/{name}"
+        for part in ("up", "work", "view"):
+            os.makedirs(f"{top}/{part}")
+        options = f"lowerdir={lower},upperdir={top}/up,workdir={top}/work"
+        view = f"{top}/view"
+        self._check(self._libc.mount(b"overlay", view.encode(), b"overlay", 0, options.encode()), f"an overlay on {lower}")
+        return view
+
+    def bind(self, source, target):
+        self._check(self._libc.mount(source.encode(), target.encode(), None, MS_BIND, None), f"a bind mount of {source}")
 
     def fresh(self):
         """Undo all changes below the covered directories."""
