@@ -163,7 +163,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
         spool = self.r.path(f"spool{self.number - 1}")
         os.makedirs(spool, mode=0o700, exist_ok=True)
         relay = rig.start_splitrelay(self.r, self.configuration, ("127.0.0.1", RELAY), name=f"relay{self.number}")
-        milter = rig.start_splitmilter(self.r, self.configuration, self.socket, name=f"milter{self.number}")
+        milter = rig.start_splitmilter(self.r, self.configuration, self.socket, name=f"splitmilter{self.number}")
         self.daemons += [relay, milter]
         self.run("postfix", "start")
         self.jail.record_postfix()
