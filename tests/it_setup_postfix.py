@@ -66,14 +66,8 @@ class System:
 
     def __init__(self, r):
         rig.need_tools("postmulti", "postmap")
-        if not os.path.exists("/etc/postfix/master.cf"):
-            raise rig.Skip("/etc/postfix/master.cf is not there to work on")
-        # A Postfix that was installed without configuration has no main.cf; Debian's is made from this text then.
-        debians = [p for p in ("/etc/postfix/main.cf", "/usr/share/postfix/main.cf.debian") if os.path.exists(p)]
-        if not debians:
-            raise rig.Skip("there is neither /etc/postfix/main.cf nor the text that Debian makes it from")
-        with open(debians[0], "rb") as f:
-            self.systems_own = f.read()
+        # A Postfix that was installed without configuration has neither.
+        self.systems_own = {name: self.find(name) for name in ("main.cf", "master.cf")}
         self.r = r
         self.jail = rig.Jail(r, addresses=(f"{OUTSIDE}/32", f"{HERE}/32"))
         self.mailbox = rig.Sink(r, "mailbox")
@@ -84,6 +78,15 @@ class System:
         self.daemons = []
         self.number = 0
         r.on_close(self.end)
+
+    @staticmethod
+    def find(name):
+        """The system's own file, or what the package would make it of."""
+        for path in (f"/etc/postfix/{name}", f"/usr/share/postfix/{name}.debian", f"/usr/share/postfix/{name}.dist"):
+            if os.path.exists(path):
+                with open(path, encoding="utf-8") as f:
+                    return f.read()
+        raise rig.Skip(f"there is no {name} to work on")
 
     def end(self):
         self.jail.stop_postfix()
@@ -101,6 +104,7 @@ class System:
         self.write("/etc/postfix/own_routes", ROUTES.format(mailbox=self.mailbox.address[1]))
         text = base.format(special=self.special.address[1], milter=self.own.address[1])
         self.write("/etc/postfix/main.cf", text + (f"\n{main}\n" if main else ""))
+        self.write("/etc/postfix/master.cf", self.systems_own["master.cf"])
         self.before = self.texts()
         self.configuration = f"""\
 log {{ target = "stderr" }}
@@ -417,7 +421,7 @@ def test_multi(s):
 
 def test_multi_on_the_systems_own_files(s):
     """Debian's main.cf as it is here, and what an administrator changes in the new instances is kept."""
-    s.fresh("/var/spool/postfix-in", base=s.systems_own.decode().replace("{", "{{").replace("}", "}}"))
+    s.fresh("/var/spool/postfix-in", base=s.systems_own["main.cf"].replace("{", "{{").replace("}", "}}"))
     s.ctl("--multi", "--apply")
     for name in ("postfix", "postfix-in", "postfix-out"):
         assert s.run("postfix", "-c", f"/etc/{name}", "check") == ""
