@@ -5,5 +5,13 @@ dist_man_MANS += \
 	%D%/splitmilter.8 \
 	%D%/splitmilter.conf.5 \
 	%D%/splitrelay.8
-dist_doc_DATA = %D%/from-gosmtp-dup.md %D%/migration.md %D%/sendmail.md
+dist_doc_DATA = \
+	%D%/filters.md \
+	%D%/from-gosmtp-dup.md \
+	%D%/migration.md \
+	%D%/operations.md \
+	%D%/postfix.md \
+	%D%/quickstart.md \
+	%D%/scaling.md \
+	%D%/sendmail.md
 EXTRA_DIST += %D%/INTERNALS.md %D%/tables.md

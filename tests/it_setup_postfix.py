@@ -2,13 +2,10 @@
 # SPDX-License-Identifier: ISC
 """splitctl setup-postfix on whole systems: the system's own /etc/postfix, covered by overlays that only this test sees."""
 
-import contextlib
-import glob
 import json
 import os
 import re
 import subprocess
-import threading
 
 import rig
 
@@ -137,7 +134,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
         return found
 
     def ctl(self, *arguments, status=0):
-        with dated_back():
+        with rig.dated_back():
             return self.ctl_as_it_is(*arguments, status=status)
 
     def ctl_as_it_is(self, *arguments, status=0):
@@ -241,26 +238,6 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
             c.mail("s@sender.test")
             assert c.rcpt("anna@example.com.primary.filter.split.invalid").code == 554
             assert c.rcpt("anna@example.com").code == 250
-
-
-@contextlib.contextmanager
-def dated_back():
-    """Postfix waits for a second before each reading of a file that has just changed: date them back all the while."""
-    done = threading.Event()
-
-    def work():
-        while not done.wait(0.02):
-            for path in glob.glob("/etc/postfix*/ma*.cf"):
-                with contextlib.suppress(OSError):
-                    rig.date_back(path)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def stranger(address):

@@ -12,6 +12,7 @@ INTEGRATION_TESTS = \
 	%D%/it_backup_faults.py \
 	%D%/it_kill.py \
 	%D%/it_header_method.py \
+	%D%/it_guides.py \
 	%D%/it_large.py \
 	%D%/it_live_reload.py \
 	%D%/it_article.py \
@@ -36,6 +37,7 @@ INTEGRATION_TESTS = \
 	%D%/it_split.py \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
+	%D%/it_real_filters.py \
 	%D%/it_relay_in.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
@@ -52,6 +54,7 @@ EXTRA_DIST += \
 	%D%/rig/duplicator.py \
 	%D%/rig/filter.py \
 	%D%/rig/guardian.py \
+	%D%/rig/guide.py \
 	%D%/rig/jail.py \
 	%D%/rig/milter.py \
 	%D%/rig/own_milter.py \

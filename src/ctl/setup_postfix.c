@@ -25,6 +25,7 @@ enum {
     OPTION_REMOVE,
     OPTION_POSTFIX,
     OPTION_REINJECT,
+    OPTION_RELAY,
     OPTION_NETWORKS,
     OPTION_LOCAL,
     OPTION_SUBMISSION,
@@ -41,6 +42,7 @@ static const struct option long_options[] = {
     {"remove", no_argument, NULL, OPTION_REMOVE},
     {"postfix", required_argument, NULL, OPTION_POSTFIX},
     {"reinject", required_argument, NULL, OPTION_REINJECT},
+    {"relay", required_argument, NULL, OPTION_RELAY},
     {"filter-networks", required_argument, NULL, OPTION_NETWORKS},
     {"local", required_argument, NULL, OPTION_LOCAL},
     {"submission", required_argument, NULL, OPTION_SUBMISSION},
@@ -95,7 +97,7 @@ static int parse_networks(const char *text, char **out)
 static int set_text(char **where, const char *text)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                  "-._/";
+                                  "-._/:[]";
 
     if (text[0] == '\0' || text[strspn(text, allowed)] != '\0') {
         ctl_complain("'%s': not a name", text);
@@ -125,6 +127,8 @@ static int take_option(struct request *r, int option)
         return set_text(&o->directory, optarg);
     case OPTION_REINJECT:
         return parse_listener(optarg, &o->reinject);
+    case OPTION_RELAY:
+        return set_text(&o->relay, optarg);
     case OPTION_NETWORKS:
         return parse_networks(optarg, &o->networks);
     case OPTION_LOCAL:
@@ -151,6 +155,7 @@ static int parse(struct request *r, int argc, char **argv)
 
     r->options = (struct setup_options){
         .directory = mem_strdup(""),
+        .relay = mem_strdup(""),
         .networks = mem_strdup(""),
         .in_hostname = mem_strdup(""),
         .out_hostname = mem_strdup(""),
@@ -171,6 +176,7 @@ static int parse(struct request *r, int argc, char **argv)
 static void clear(struct setup_options *o)
 {
     free(o->directory);
+    free(o->relay);
     free(o->networks);
     free(o->in_hostname);
     free(o->out_hostname);

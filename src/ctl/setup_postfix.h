@@ -32,6 +32,7 @@ enum setup_role {
 struct setup_options {
     char *directory;          /* configuration directory of the default instance */
     struct endpoint reinject; /* where filters give mail back */
+    char *relay;              /* nexthop of splitrelay; "": where the configuration listens */
     char *networks;           /* further networks that may do so: ", NET..." or "" */
     struct endpoint local; /* where IN takes mail from the default instance: not port 25, at which
                               Postfix sees loops */
@@ -115,6 +116,8 @@ void setup_submission_service(const struct setup *s, struct setup_edit *e) __att
  * "inet:host:port" (inet only), as a milter. */
 void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
     __attribute__((nonnull));
+/* The nexthop of splitrelay. */
+void setup_format_relay(const struct setup *s, char *out, size_t size) __attribute__((nonnull));
 void setup_format_milter(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
 /* --- setup_postfix_role.c --- */

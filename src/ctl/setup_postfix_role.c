@@ -72,7 +72,7 @@ static void write_routes(const struct setup *s, const char *next, struct setup_e
         buf_addf(&t, "/\\.%s\\.filter\\.%s$/    split-%s%s\n", f->name, tag, f->name,
                  strchr(f->nexthop, ':'));
     }
-    setup_format_nexthop(&s->config->relay.listen[0], copies, sizeof copies);
+    setup_format_relay(s, copies, sizeof copies);
     if (s->config->destination_count > 0)
         buf_addf(&t, "/\\.copy\\.%s$/    splitcopy:%s\n", tag, copies);
     buf_addf(&t, "/[@.]%s$/    retry:4.3.5 no such filter or copy in splitmilter.conf\n", tag);

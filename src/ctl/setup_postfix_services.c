@@ -154,14 +154,22 @@ int setup_filter_services(const struct setup *s, const struct postfix *p, struct
     return 0;
 }
 
+void setup_format_relay(const struct setup *s, char *out, size_t size)
+{
+    if (s->options->relay[0] != '\0')
+        snprintf(out, size, "%s", s->options->relay);
+    else
+        setup_format_nexthop(&s->config->relay.listen[0], out, size);
+}
+
 void setup_copy_service(const struct setup *s, struct setup_edit *e)
 {
-    const struct endpoint *to = &s->config->relay.listen[0];
-    const char *protocol = to->kind == ENDPOINT_UNIX ? "lmtp" : "smtp";
-    bool is_close = to->kind == ENDPOINT_UNIX || to->host[0] == '\0' || is_loopback(to->host);
+    char to[300];
 
+    setup_format_relay(s, to, sizeof to);
+    const char *protocol = strncmp(to, "unix:", 5) == 0 ? "lmtp" : "smtp";
     buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
-    add_client_options(e, protocol, "", is_close);
+    add_client_options(e, protocol, "", is_near(to));
     /* Byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
     add_option(e, "disable_mime_output_conversion=yes");

@@ -37,7 +37,8 @@ from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F
 from .daemons import Daemon, instrumented, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
 from .duplicator import Duplicator  # noqa: F401
 from .filter import Filter  # noqa: F401
-from .jail import Jail  # noqa: F401
+from .guide import Guide  # noqa: F401
+from .jail import Jail, dated_back  # noqa: F401
 from .own_milter import OwnMilter  # noqa: F401
 from .postfix import Postfix, date_back, environment  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401

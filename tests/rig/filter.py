@@ -6,11 +6,14 @@ from .sink import Sink
 
 
 class Filter(Sink):
-    """give_back: (host, port) of the MTA's re-injection port. Records what passed, as a Sink does."""
+    """give_back: (host, port) of the MTA's re-injection port; port: where it listens itself. Records what passed, as a Sink does."""
 
-    def __init__(self, rig, name, give_back):
+    def __init__(self, rig, name, give_back, port=None):
         self.give_back = give_back
-        super().__init__(rig, name, hook=self._pass_on)
+        super().__init__(rig, name, hook=self._pass_on, start=False)
+        if port:
+            self.address = ("127.0.0.1", port)
+        self.start()
 
     def _pass_on(self, stage, _connection, txn):
         if stage != "dot":

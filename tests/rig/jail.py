@@ -2,18 +2,41 @@
 """A system of its own for tests that configure the system's Postfix: /etc and what else Postfix writes to are covered by
 overlays that only this process and its children see, and the network is a loopback of its own, with port 25 free."""
 
+import contextlib
 import ctypes
+import glob
 import os
 import signal
 import subprocess
+import threading
 
 from .base import Skip
 from .guardian import start_time
-from .postfix import environment, postfix_user
+from .postfix import date_back, environment, postfix_user
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
-COVERED = ("/etc", "/var/spool", "/var/lib", "/var/log", "/var/mail", "/run")
+COVERED = ("/etc", "/var/spool", "/var/lib", "/var/log", "/var/mail", "/var/backups", "/run")
+
+
+@contextlib.contextmanager
+def dated_back():
+    """Postfix waits for a second before each reading of a file that has just changed: date them back all the while."""
+    done = threading.Event()
+
+    def work():
+        while not done.wait(0.02):
+            for path in glob.glob("/etc/postfix*/ma*.cf"):
+                with contextlib.suppress(OSError):
+                    date_back(path)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class Jail:

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The guides in docs/, followed to the letter: every file that they show is written, every command is run."""
+
+import rig
+
+
+class Surroundings:
+    """A guide's system, with everything that the guides take for granted."""
+
+    def __init__(self, r):
+        rig.need_tools("postmulti", "swaks")
+        self.guide = rig.Guide(r)
+        self.mailbox, self.archive = rig.Sink(r, "mailbox"), rig.Sink(r, "archive")
+        for name, port in (("primary", 10024), ("secondary", 10027)):
+            rig.Filter(r, name, ("127.0.0.1", 10025), port=port)
+
+    def fresh(self):
+        for sink in (self.mailbox, self.archive):
+            sink.transactions.clear()
+        self.guide.fresh(self.mailbox, {"[archive.example.com]:25": self.archive.bracketed})
+        return self.guide
+
+
+def setup(r):
+    return Surroundings(r)
+
+
+def begin(guide, form="--multi"):
+    """What the quickstart leads to."""
+    guide.follow("quickstart.md", only=("conf",))
+    guide.run(f"splitctl setup-postfix {form} --apply")
+    for name in ("splitmilter", "splitrelay", "postfix"):
+        guide.service("restart", name)
+
+
+def test_quickstart(s):
+    guide = s.fresh()
+    with open("/etc/postfix/main.cf", "rb") as f:
+        before = f.read()
+    assert guide.follow("quickstart.md") > 10
+    s.mailbox.wait_recipients(2)
+    passed = sorted((a, t.headers("X-Filtered-By")) for t in s.mailbox.accepted for a in t.addrs)
+    assert passed == [("anna@example.com", ["secondary"]), ("ben@example.com", ["primary"])], passed
+    s.archive.wait_recipients(2)
+    with open("/etc/postfix/main.cf", "rb") as f:
+        assert f.read() == before
+
+
+def test_postfix(s):
+    guide = s.fresh()
+    guide.replaced["/var/spool/postfix-in/"] = "/var/spool/postfix/"
+    begin(guide, "--single")
+    guide.run("splitctl setup-postfix --remove")
+    assert guide.follow("postfix.md") > 2
+
+
+def test_operations(s):
+    guide = s.fresh()
+    begin(guide)
+    assert guide.follow("operations.md") > 2
+
+
+def test_scaling(s):
+    guide = s.fresh()
+    begin(guide)
+    assert guide.follow("scaling.md") > 2
+    guide.run("splitctl -c /etc/splitmilter/relay.conf check")
+
+
+if __name__ == "__main__":
+    rig.main(timeout=150)

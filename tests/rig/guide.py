@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: ISC
+"""Runs the guides in docs/: what stands in their fenced blocks, block by block, on the system of a Jail.
+
+```sh     commands, one a line, run by bash and expected to succeed
+```conf   a file; its path is the comment in the first line
+others    output, or what only a reader can do
+"""
+
+import os
+import re
+import subprocess
+
+from .base import Failure
+from .daemons import Daemon, TOP, accepts, program
+from .jail import Jail, dated_back
+from .postfix import date_back, environment
+
+CONFIGURATION = "/etc/splitmilter/splitmilter.conf"
+MAIN = """\
+compatibility_level = 3.6
+myhostname = mail.example.com
+mydestination = localhost
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+relay_domains = example.com
+transport_maps = inline:{{ {{ * = smtp:{mailbox} }} }}
+smtpd_peername_lookup = no
+smtp_dns_support_level = disabled
+smtp_host_lookup = native
+maillog_file = /var/log/mail.log
+"""
+
+
+def blocks(name):
+    """(kind, text) of every fenced block of docs/NAME."""
+    with open(os.path.join(TOP, "docs", name), encoding="utf-8") as f:
+        found = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", f.read())
+    if not found:
+        raise Failure(f"no blocks in {name}")
+    return found
+
+
+class Guide:
+    """A system with Postfix, on which guides are followed; fresh() begins anew. mailbox: where mail for everybody ends.
+    replaced: texts of the guides' files -> what this test has in their places."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.jail = Jail(rig)
+        self.daemons = {}
+        self.bin = rig.path("bin")
+        rig.write("bin/splitctl", f"#!/bin/sh\nexec {program('splitctl')} -c {CONFIGURATION} \"$@\"\n", mode=0o755)
+        rig.on_close(self.stop)
+        rig.show_on_failure("mail.log", "/var/log/mail.log")
+
+    def fresh(self, mailbox, replaced):
+        self.stop()
+        self.replaced = dict(replaced)
+        self.ran = 0
+        self.jail.fresh()
+        for directory in ("/etc/splitmilter", "/var/spool/splitmilter"):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        subprocess.run(["useradd", "--system", "splitmilter"], check=False, stderr=subprocess.DEVNULL)
+        self.write("/etc/postfix/main.cf", MAIN.format(mailbox=mailbox.bracketed))
+        if not os.path.exists("/etc/postfix/master.cf"):
+            with open("/usr/share/postfix/master.cf.dist", encoding="utf-8") as f:
+                self.write("/etc/postfix/master.cf", f.read())
+
+    def stop(self):
+        for name in list(self.daemons):
+            self.daemons.pop(name).stop()
+        self.jail.stop_postfix()
+
+    def write(self, path, text):
+        for old, new in self.replaced.items():
+            text = text.replace(old, new)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        date_back(path)
+
+    def follow(self, name, only=("sh", "conf")):
+        """Do what the guide says; the number of commands that were run."""
+        before = self.ran
+        for kind, text in blocks(name):
+            if kind == "conf" and kind in only:
+                self.write(re.match(r"# (/\S+)\n", text).group(1), text)
+            elif kind == "sh" and kind in only:
+                for line in text.splitlines():
+                    self.command(line)
+                    self.ran += 1
+        return self.ran - before
+
+    def command(self, line):
+        """One command of a guide. What speaks to systemd or apt is done here."""
+        words = line.split()
+        if words[0] == "systemctl":
+            for name in words[2:]:
+                self.service(words[1], name)
+        elif words[0] == "journalctl":
+            units = [words[i + 1] for i, word in enumerate(words) if word == "-u"]
+            missing = [u for u in units if not os.path.exists(os.path.join(TOP, "conf", "systemd", f"{u}.service.in"))]
+            if missing or not units:
+                raise Failure(f"{line}: no unit {missing}")
+        elif words[0] == "apt":
+            with open(os.path.join(TOP, "debian", "changelog"), encoding="utf-8") as f:
+                version = re.match(r"splitmilter \((.*?)\)", f.read()).group(1)
+            if words[1:] != ["install", f"./splitmilter_{version}_amd64.deb"]:
+                raise Failure(f"{line}: the package is splitmilter_{version}_amd64.deb")
+        else:
+            self.run(line)
+
+    def run(self, line):
+        env = environment()
+        env["PATH"] = f"{self.bin}:{env['PATH']}"
+        with dated_back():
+            done = subprocess.run(["bash", "-c", line], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, timeout=120, check=False)
+        said = done.stdout.decode("utf-8", "replace")
+        if done.returncode != 0:
+            raise Failure(f"{line}: exit {done.returncode}\n{said}")
+        self.jail.record_postfix()
+        return said
+
+    def service(self, verb, name):
+        if name == "postfix":
+            self.run("postfix start" if verb == "start" else "postfix stop; postfix start")
+            return
+        if verb in ("stop", "restart") and name in self.daemons:
+            self.daemons.pop(name).stop()
+        if verb in ("start", "restart"):
+            number = len([n for n in os.listdir(self.rig.directory) if n.startswith(name)])
+            self.daemons[name] = Daemon(self.rig, f"{name}{number}", [program(name), "-c", CONFIGURATION])
+            address = ("127.0.0.1", 10030)
+            if name == "splitmilter":
+                with open(CONFIGURATION, encoding="utf-8") as f:
+                    address = re.search(r'socket\s*=\s*"unix:(.*?)"', f.read()).group(1)
+            self.daemons[name].start(lambda: accepts(address))
