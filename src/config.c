@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "config.h"
+#include "config_destination.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,19 +36,12 @@ static void relay_clear(struct config_relay *r)
     free(r->trusted_networks);
 }
 
-static void destination_clear(struct config_destination *d)
-{
-    free(d->name);
-    free(d->relay_to);
-    free(d->recipient_address);
-    free(d->sender_address);
-}
-
 static void listener_clear(struct config_listener *l)
 {
     free(l->name);
     free(l->listen);
-    free(l->primary.relay_to);
+    l->primary.name = NULL; /* it is the listener's */
+    config_destination_clear(&l->primary);
     strings_clear(&l->copies);
     strings_clear(&l->copy_maps);
 }
@@ -70,7 +64,7 @@ void config_free(struct config *c)
     free(c->filters);
     relay_clear(&c->relay);
     for (size_t i = 0; i < c->destination_count; i++)
-        destination_clear(&c->destinations[i]);
+        config_destination_clear(&c->destinations[i]);
     free(c->destinations);
     for (size_t i = 0; i < c->listener_count; i++)
         listener_clear(&c->listeners[i]);

@@ -6,6 +6,7 @@
  */
 #include "config_file.h"
 #include "address.h"
+#include "config_destination.h"
 #include "config_option.h"
 #include "config_parse.h"
 #include "mem.h"
@@ -125,30 +126,24 @@ static int store_filters(const struct config_parse *p, struct config *c, struct 
     return 0;
 }
 
-static int fail_value(cfg_t *sec, const char *name, unsigned index, struct err *err)
+static int fail_value(const struct config_parse *p, cfg_t *sec, const char *name, unsigned index,
+                      struct err *err)
 {
     const struct config_value *v = value_at(sec, name, index);
 
-    return config_parse_fail(v->file, v->line, err);
+    return v == NULL ? fail_section(p, sec, err) : config_parse_fail(v->file, v->line, err);
 }
 
-static int check_destination(cfg_t *sec, const struct config_destination *d, struct err *err)
+static int check_destination(const struct config_parse *p, cfg_t *sec,
+                             const struct config_destination *d, struct err *err)
 {
-    if (d->retry_min_s > d->retry_max_s) {
-        const char *blamed = is_given(sec, "retry_min") ? "retry_min" : "retry_max";
-        err_set(err,
-                "destination %s: retry_min is %us and retry_max %us; allowed: retry_min up to "
-                "retry_max",
-                d->name, d->retry_min_s, d->retry_max_s);
-        return fail_value(sec, blamed, 0, err);
-    }
-    for (size_t i = 0; i < d->relay_to_count; i++)
-        if (d->relay_to[i].kind == ENDPOINT_UNIX && d->protocol == CONFIG_SMTP) {
-            err_set(err, "destination %s: relay_to: a unix socket needs protocol = \"lmtp\"",
-                    d->name);
-            return fail_value(sec, "relay_to", (unsigned)i, err);
-        }
-    return 0;
+    struct config_blame blame = {0};
+
+    if (config_destination_check(d, &blame, err) == 0)
+        return 0;
+    const char *name =
+        blame.otherwise == NULL || is_given(sec, blame.option) ? blame.option : blame.otherwise;
+    return fail_value(p, sec, name, blame.index, err);
 }
 
 static int store_destinations(const struct config_parse *p, struct config *c, struct err *err)
@@ -161,26 +156,25 @@ static int store_destinations(const struct config_parse *p, struct config *c, st
         struct config_destination *d = &c->destinations[c->destination_count++];
         if (store_name(p, sec, &d->name, &d->line, err) < 0 ||
             store_section(p, sec, CONFIG_SECTION_DESTINATION, d, err) < 0 ||
-            check_destination(sec, d, err) < 0)
+            check_destination(p, sec, d, err) < 0)
             return -1;
     }
     return 0;
 }
 
-static int check_listener(cfg_t *sec, const struct config *c, struct config_listener *l,
-                          struct err *err)
+static int check_listener(const struct config_parse *p, cfg_t *sec, const struct config *c,
+                          struct config_listener *l, struct err *err)
 {
+    struct config_blame blame = {0};
+
     for (size_t i = 0; i < l->copies.count; i++)
         if (config_find_destination(c, l->copies.items[i]) == NULL) {
             err_set(err, "listener %s: copies: '%s' is not a declared destination", l->name,
                     l->copies.items[i]);
-            return fail_value(sec, "copies", (unsigned)i, err);
+            return fail_value(p, sec, "copies", (unsigned)i, err);
         }
-    for (size_t i = 0; i < l->primary.relay_to_count; i++)
-        if (l->primary.relay_to[i].kind == ENDPOINT_UNIX && l->primary.protocol == CONFIG_SMTP) {
-            err_set(err, "listener %s: primary: a unix socket needs protocol = \"lmtp\"", l->name);
-            return fail_value(sec, "primary", (unsigned)i, err);
-        }
+    if (config_primary_check(l, &blame, err) < 0)
+        return fail_value(p, sec, blame.option, blame.index, err);
     l->primary.name = l->name;
     l->primary.line = l->line;
     return 0;
@@ -196,7 +190,7 @@ static int store_listeners(const struct config_parse *p, struct config *c, struc
         struct config_listener *l = &c->listeners[c->listener_count++];
         if (store_name(p, sec, &l->name, &l->line, err) < 0 ||
             store_section(p, sec, CONFIG_SECTION_LISTENER, l, err) < 0 ||
-            check_listener(sec, c, l, err) < 0)
+            check_listener(p, sec, c, l, err) < 0)
             return -1;
     }
     return 0;

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: ISC */
+#include "config_destination.h"
+
+#include <stdlib.h>
+
+static int check_delays(const struct config_destination *d, struct config_blame *blame,
+                        struct err *err)
+{
+    if (d->retry_min_s <= d->retry_max_s)
+        return 0;
+    err_set(err,
+            "destination %s: retry_min is %us and retry_max %us; allowed: retry_min up to "
+            "retry_max",
+            d->name, d->retry_min_s, d->retry_max_s);
+    *blame = (struct config_blame){.option = "retry_min", .otherwise = "retry_max"};
+    return -1;
+}
+
+/* kind: "destination" or "listener"; option: where its hosts are given */
+static int check_hosts(const char *kind, const char *name, const char *option,
+                       const struct config_destination *d, struct config_blame *blame,
+                       struct err *err)
+{
+    for (size_t i = 0; i < d->relay_to_count; i++)
+        if (d->relay_to[i].kind == ENDPOINT_UNIX && d->protocol == CONFIG_SMTP) {
+            err_set(err, "%s %s: %s: a unix socket needs protocol = \"lmtp\"", kind, name, option);
+            *blame = (struct config_blame){.option = option, .index = (unsigned)i};
+            return -1;
+        }
+    return 0;
+}
+
+int config_destination_check(const struct config_destination *d, struct config_blame *blame,
+                             struct err *err)
+{
+    if (check_delays(d, blame, err) < 0)
+        return -1;
+    return check_hosts("destination", d->name, "relay_to", d, blame, err);
+}
+
+int config_primary_check(const struct config_listener *l, struct config_blame *blame,
+                         struct err *err)
+{
+    return check_hosts("listener", l->name, "primary", &l->primary, blame, err);
+}
+
+void config_destination_clear(struct config_destination *d)
+{
+    free(d->name);
+    free(d->relay_to);
+    free(d->recipient_address);
+    free(d->sender_address);
+}
