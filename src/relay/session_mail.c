@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: ISC */
+/* MAIL, RCPT and DATA: the dialogue around a transaction, with a primary or without. */
+#include "../log.h"
+#include "session_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A refusal that policy or state demands, logged in Postfix's shape. to: a path with <>, or "". */
+static void log_reject(struct session *s, const char *to, const char *text)
+{
+    struct transaction *t = &s->transaction;
+    const char *detail = t->detail.text;
+
+    log_warning("NOQUEUE: reject: %s from [%s]: %s%s%s%s; from=<%s>%s%s proto=%s helo=<%s>",
+                s->stage, s->o->client_addr, text, detail[0] != '\0' ? " (" : "", detail,
+                detail[0] != '\0' ? ")" : "", t->is_open ? t->message.sender : "",
+                to[0] != '\0' ? " to=" : "", to, s->protocol, s->helo);
+    t->detail.text[0] = '\0';
+}
+
+void session_reject(struct session *s, const char *to, const char *text)
+{
+    session_settle(s);
+    log_reject(s, to, text);
+    session_reply(s, "%s", text);
+}
+
+/* A reply of transaction.h with a 50x or 555 code is about syntax. */
+static void refuse(struct session *s, const char *to, const struct err *text)
+{
+    if (strncmp(text->text, "501", 3) == 0 || strncmp(text->text, "555", 3) == 0)
+        session_protocol_error(s, "%s", text->text);
+    else
+        session_reject(s, to, text->text);
+}
+
+void session_end_transaction(struct session *s)
+{
+    if (s->duplicate != NULL)
+        duplicate_reset(s->duplicate);
+    if (s->transaction.is_open)
+        memset(&s->xforward, 0, sizeof s->xforward); /* it was about this message */
+    transaction_reset(&s->transaction);
+    atomic_store(s->o->is_in_message, false);
+}
+
+/* A reply that the primary gave, or that is made up for it: with CRLF, maybe of several lines. */
+static void hand_on(struct session *s, const char *to, const char *text)
+{
+    struct err line;
+
+    if (text[0] >= '4') {
+        err_set(&line, "%.*s", (int)strcspn(text, "\r"), text);
+        log_reject(s, to, line.text);
+    }
+    session_send(s, text, strlen(text));
+}
+
+/* Everything that the primary was asked is answered, and the client gets it. */
+void session_settle(struct session *s)
+{
+    struct duplicate_answer a;
+    bool is_refused = false;
+
+    if (s->duplicate == NULL || duplicate_due(s->duplicate) == 0)
+        return;
+    while (duplicate_settle(s->duplicate, &a)) {
+        if (a.is_mail)
+            s->stage = "MAIL";
+        else
+            s->stage = "RCPT";
+        is_refused = is_refused || (a.is_mail && !a.is_yes);
+        hand_on(s, a.is_mail ? "" : a.to, a.reply);
+    }
+    if (is_refused)
+        session_end_transaction(s);
+}
+
+/* Who gave us the message: the MTA's client where XFORWARD told, else the MTA. Borrowed. */
+static void set_origin(struct session *s, struct queue_message *m)
+{
+    static char none[] = "";
+
+    if (s->xforward.is_set) {
+        m->client_name = s->xforward.name;
+        m->client_addr = s->xforward.addr;
+        m->helo = s->xforward.helo;
+        m->mta_queue_id = s->xforward.ident;
+    } else {
+        m->client_name = none;
+        m->client_addr = (char *)s->o->client_addr;
+        m->helo = s->helo;
+        m->mta_queue_id = none;
+    }
+    m->protocol = s->xforward.proto[0] != '\0' ? s->xforward.proto : (char *)s->protocol;
+}
+
+/* MAIL to the primary, with what we know of the client, if only what we see. */
+static int begin_duplicate(struct session *s, struct err *text)
+{
+    struct xforward x = s->xforward;
+
+    if (!x.is_set) {
+        snprintf(x.addr, sizeof x.addr, "%s", s->o->client_addr);
+        snprintf(x.helo, sizeof x.helo, "%s", s->helo);
+        snprintf(x.proto, sizeof x.proto, "%s", s->protocol);
+    }
+    return duplicate_mail(s->duplicate, &s->command, &x, text);
+}
+
+void session_mail(struct session *s)
+{
+    struct err text;
+
+    if (s->helo[0] == '\0') {
+        session_protocol_error(s, "503 5.5.1 Send EHLO or LHLO first");
+        return;
+    }
+    if (s->transaction.is_open) {
+        session_protocol_error(s, "503 5.5.1 Nested MAIL command");
+        return;
+    }
+    /* In this order: whoever stops us sets is_stopping and then looks at is_in_message. */
+    atomic_store(s->o->is_in_message, true);
+    if (atomic_load(s->o->is_stopping)) {
+        session_say_stopping(s);
+    } else if (s->duplicate != NULL && begin_duplicate(s, &text) == 0) {
+        set_origin(s, &s->transaction.message);
+        return;
+    } else if (s->duplicate == NULL && transaction_mail(&s->transaction, &s->command, &text) == 0) {
+        set_origin(s, &s->transaction.message);
+        session_reply(s, "%s", text.text);
+        return;
+    } else {
+        refuse(s, "", &text);
+    }
+    atomic_store(s->o->is_in_message, false);
+}
+
+static void settle_if_many(struct session *s)
+{
+    if (duplicate_due(s->duplicate) >= PRIMARY_WINDOW)
+        session_settle(s);
+}
+
+void session_rcpt(struct session *s)
+{
+    struct err text;
+
+    if (!s->transaction.is_open)
+        session_protocol_error(s, "503 5.5.1 Need MAIL command");
+    else if (s->duplicate != NULL && duplicate_rcpt(s->duplicate, &s->command, &text) == 0)
+        settle_if_many(s);
+    else if (s->duplicate == NULL && transaction_rcpt(&s->transaction, &s->command, &text) == 0)
+        session_reply(s, "%s", text.text);
+    else
+        refuse(s, s->command.path, &text);
+}
+
+/* DATA. True: 354 was said. */
+static bool begin_content(struct session *s)
+{
+    struct err text;
+
+    if (s->duplicate != NULL) {
+        struct buf answer = {0};
+        bool is_yes = duplicate_data(s->duplicate, &answer);
+        hand_on(s, "", buf_str(&answer));
+        buf_clear(&answer);
+        return is_yes;
+    }
+    if (transaction_data(&s->transaction, &text) != 0) {
+        session_reject(s, "", text.text);
+        return false;
+    }
+    session_reply(s, "%s", text.text);
+    return true;
+}
+
+static void answer_content(struct session *s, enum transaction_result result,
+                           const struct err *text)
+{
+    size_t replies = strcmp(s->protocol, "LMTP") == 0 ? s->transaction.accepted_count : 1;
+
+    switch (result) {
+    case TRANSACTION_COMMITTED:
+        s->errors = 0;
+        session_reply(s, "%s", text->text);
+        break;
+    case TRANSACTION_REFUSED:
+        session_reject(s, "", text->text);
+        break;
+    case TRANSACTION_FINISHED:
+        s->errors = 0;
+        hand_on(s, "", duplicate_replies(s->duplicate));
+        return;
+    }
+    while (--replies > 0) /* RFC 2033 4.2: one for each recipient that was accepted */
+        session_reply(s, "%s", text->text);
+}
+
+void session_data(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    enum transaction_result result;
+    struct err text;
+
+    if (!t->is_open) {
+        session_protocol_error(s, "503 5.5.1 Need MAIL command");
+        return;
+    }
+    if (t->accepted_count == 0) {
+        session_protocol_error(s, strcmp(s->protocol, "LMTP") == 0
+                                      ? "503 5.5.1 No valid recipients"
+                                      : "554 5.5.1 No valid recipients");
+        return;
+    }
+    if (!begin_content(s))
+        return;
+    enum stream_status status = stream_flush(s->stream);
+    if (status == STREAM_OK && s->duplicate != NULL)
+        status =
+            duplicate_receive(s->duplicate, s->stream, s->o->command_timeout_ms, &result, &text);
+    else if (status == STREAM_OK)
+        status = transaction_receive(t, s->stream, s->o->command_timeout_ms, NULL, &result, &text);
+    if (status != STREAM_OK) {
+        session_lost(s, status);
+        return;
+    }
+    s->stage = "END-OF-MESSAGE";
+    answer_content(s, result, &text);
+    session_end_transaction(s);
+}
