@@ -2,6 +2,7 @@
 #include "relay/control.h"
 #include "unit.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -121,9 +122,13 @@ START_TEST(rubbish_is_dropped)
     struct err err;
     int fd = connect_raw();
 
-    for (size_t i = 0; i < rubbish[_i].repeat; i++)
-        ck_assert_int_eq(send(fd, rubbish[_i].data, rubbish[_i].len, MSG_NOSIGNAL),
-                         (ssize_t)rubbish[_i].len);
+    for (size_t i = 0; i < rubbish[_i].repeat; i++) {
+        ssize_t sent = send(fd, rubbish[_i].data, rubbish[_i].len, MSG_NOSIGNAL);
+        /* What is too long may have been cut off by now. */
+        if (sent < 0 && i > 0 && (errno == EPIPE || errno == ECONNRESET))
+            break;
+        ck_assert_int_eq(sent, (ssize_t)rubbish[_i].len);
+    }
     close(fd);
     ck_assert_int_eq(control_request(dir, "ping", 9000, &text, &err), 0);
     free(text);
