@@ -821,32 +821,45 @@ START_TEST(next_address_is_tried)
 }
 END_TEST
 
-static int resolve_nothing(const char *host, const char *port, const struct addrinfo *hints,
-                           struct addrinfo **out)
+static enum resolver_status find_no_mx(const struct resolver_query *q,
+                                       struct resolver_mx **list_out, size_t *count_out,
+                                       struct err *err)
 {
-    (void)host, (void)port, (void)hints;
-    *out = NULL;
-    return EAI_AGAIN;
+    (void)q;
+    *list_out = NULL;
+    *count_out = 0;
+    err_set(err, "no MX");
+    return RESOLVER_NOT_FOUND;
+}
+
+static enum resolver_status find_nothing(const struct resolver_query *q,
+                                         struct resolver_addresses *out, struct err *err)
+{
+    (void)q;
+    out->count = 0;
+    err_set(err, "Host not found, try again");
+    return RESOLVER_TRY_AGAIN;
 }
 
 /* Two addresses, of which the first refuses connections. */
-static int resolve_two(const char *host, const char *port, const struct addrinfo *hints,
-                       struct addrinfo **out)
+static enum resolver_status find_two(const struct resolver_query *q, struct resolver_addresses *out,
+                                     struct err *err)
 {
-    struct addrinfo *rest;
-
-    ck_assert_str_eq(host, "mx.test");
-    if (getaddrinfo("127.0.0.2", port, hints, out) != 0)
-        return EAI_FAIL;
-    if (getaddrinfo("127.0.0.1", port, hints, &rest) != 0)
-        return EAI_FAIL;
-    (*out)->ai_next = rest;
-    return 0;
+    (void)err;
+    ck_assert_str_eq(q->name, "mx.test");
+    ck_assert_int_ge(q->wake_fd, 0);
+    for (out->count = 0; out->count < 2; out->count++) {
+        struct sockaddr_in sa = {.sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(0x7f000002 - (uint32_t)out->count)};
+        memcpy(&out->items[out->count].sa, &sa, sizeof sa);
+        out->items[out->count].len = sizeof sa;
+    }
+    return RESOLVER_FOUND;
 }
 
 START_TEST(host_has_several_addresses)
 {
-    static const struct client_resolver resolver = {resolve_two, freeaddrinfo};
+    static const struct resolver resolver = {find_two, find_no_mx};
     struct peer_script script = {.extensions = ""};
     struct peer *p = peer_start(&script);
     struct setup s;
@@ -868,11 +881,12 @@ END_TEST
 
 START_TEST(host_is_not_found)
 {
-    static const struct client_resolver resolver = {resolve_nothing, freeaddrinfo};
+    static const struct resolver resolver = {find_nothing, find_no_mx};
     struct setup s;
 
     setup_init(&s, 25, 1);
     client_free(s.client);
+    snprintf(s.endpoints[0].host, sizeof s.endpoints[0].host, "mx.test");
     s.client = client_new(&s.destination, "me.test", &resolver);
     deliver(&s);
     assert_outcomes(&s, "r");

@@ -41,14 +41,13 @@ int64_t client_now_ms(void)
 }
 
 struct client *client_new(const struct config_destination *d, const char *hostname,
-                          const struct client_resolver *resolver)
+                          const struct resolver *resolver)
 {
-    static const struct client_resolver system_resolver = {getaddrinfo, freeaddrinfo};
     struct client *c = mem_zalloc(sizeof *c);
 
     c->destination = d;
     c->hostname = hostname;
-    c->resolver = resolver != NULL ? *resolver : system_resolver;
+    c->resolver = resolver;
     pthread_mutex_init(&c->lock, NULL);
     c->live_fd = -1;
     smtp_reply_init(&c->reply);

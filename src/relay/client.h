@@ -10,23 +10,16 @@
 #include "../config.h"
 #include "delivery.h"
 #include "queue.h"
+#include "resolver.h"
 
-#include <netdb.h>
 #include <stdbool.h>
 
 struct client;
 
-/* The seam for tests and for other ways to find hosts: as getaddrinfo(3) / freeaddrinfo(3). */
-struct client_resolver {
-    int (*resolve)(const char *host, const char *port, const struct addrinfo *hints,
-                   struct addrinfo **out);
-    void (*release)(struct addrinfo *list);
-};
-
-/* d and hostname (our name for EHLO) are borrowed for the client's life; resolver NULL: the
- * system's. No I/O yet. */
+/* d and hostname (our name for EHLO) are borrowed for the client's life; resolver (borrowed,
+ * too) NULL: the system's. No I/O yet. */
 struct client *client_new(const struct config_destination *d, const char *hostname,
-                          const struct client_resolver *resolver)
+                          const struct resolver *resolver)
     __attribute__((nonnull(1, 2), returns_nonnull, warn_unused_result));
 
 /* QUIT if there is a working connection (a reply is waited for briefly), then close. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "client_private.h"
+#include "route.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -8,10 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-#define ADDRESSES_MAX 8 /* of one host; Postfix's smtp_mx_address_limit is 5 */
 
 /* 0: connected; else errno. */
 static int wait_connected(int fd, unsigned timeout_ms)
@@ -162,61 +160,55 @@ static int handshake(struct client *c)
     return 0;
 }
 
-static int connect_unix(struct client *c, const struct endpoint *e)
+/* -1 with `fault`. */
+static int try_hop(struct client *c, const struct route_hop *hop)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    char target[sizeof c->peer];
-
-    memcpy(sa.sun_path, e->path, sizeof sa.sun_path);
-    snprintf(target, sizeof target, "%s[%s]", c->hostname, e->path);
-    if (open_connection(c, (const struct sockaddr *)&sa, sizeof sa, target) != 0)
-        return -1;
-    return handshake(c);
+    smtp_reply_reset(&c->reply);
+    if (open_connection(c, (const struct sockaddr *)&hop->sa, hop->sa_len, hop->text) == 0 &&
+        handshake(c) == 0) {
+        route_worked(hop);
+        return 0;
+    }
+    /* One that says why it does not want us is alive, and an interrupted try teaches nothing. */
+    if (!c->reply.is_complete && !atomic_load(&c->is_interrupted))
+        route_failed(hop);
+    return -1;
 }
 
-static int connect_inet(struct client *c, const struct endpoint *e)
+/* The next address, with look-ups that client_interrupt() can end: it shuts wake_fd down. */
+static const struct route_hop *next_hop(struct client *c, struct route *route, int wake_fd)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *list = NULL;
-    char port[8];
-    int result = -1;
-
-    snprintf(port, sizeof port, "%u", (unsigned)e->port);
-    int error = c->resolver.resolve(e->host, port, &hints, &list);
-    if (error != 0) {
-        client_outcome(&c->fault, DELIVERY_RETRY, "4.4.3", "Host or domain name not found: %s: %s",
-                       e->host, gai_strerror(error));
-        return -1;
+    if (wake_fd != -1 && client_set_live(c, wake_fd) != 0) {
+        client_close(c);
+        return NULL;
     }
-    int tried = 0;
-    for (const struct addrinfo *a = list; a != NULL && tried < ADDRESSES_MAX; a = a->ai_next) {
-        char ip[64] = "unknown";
-        char target[sizeof c->peer];
-        tried++;
-        getnameinfo(a->ai_addr, a->ai_addrlen, ip, sizeof ip, NULL, 0, NI_NUMERICHOST);
-        snprintf(target, sizeof target, "%s[%s]:%s", e->host, ip, port);
-        result = open_connection(c, a->ai_addr, a->ai_addrlen, target);
-        if (result == 0)
-            result = handshake(c);
-        if (result == 0 || atomic_load(&c->is_interrupted))
-            break;
+    const struct route_hop *hop = route_next(route, &c->fault);
+    client_close(c);
+    if (atomic_load(&c->is_interrupted)) {
+        client_outcome(&c->fault, DELIVERY_RETRY, "4.3.2", "delivery interrupted: shutting down");
+        return NULL;
     }
-    c->resolver.release(list);
-    return result;
+    return hop;
 }
 
 int client_connect(struct client *c)
 {
     const struct config_destination *d = c->destination;
+    int wake[2] = {-1, -1};
+    const struct route_hop *hop;
+    int result = -1;
 
     c->peer[0] = '\0';
     client_outcome(&c->fault, DELIVERY_RETRY, "4.4.4", "no address to connect to");
-    for (size_t i = 0; i < d->relay_to_count; i++) {
-        const struct endpoint *e = &d->relay_to[i];
-        if ((e->kind == ENDPOINT_UNIX ? connect_unix(c, e) : connect_inet(c, e)) == 0)
-            return 0;
-        if (atomic_load(&c->is_interrupted))
-            break;
+    if (route_has_names(d) && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wake) != 0)
+        wake[0] = wake[1] = -1; /* out of descriptors: connecting will tell */
+    struct route *route = route_new(d, c->hostname, c->resolver, wake[0]);
+    while (result != 0 && (hop = next_hop(c, route, wake[0])) != NULL)
+        result = try_hop(c, hop);
+    route_free(route);
+    if (wake[0] != -1) {
+        close(wake[0]);
+        close(wake[1]);
     }
-    return -1;
+    return result;
 }

@@ -45,7 +45,7 @@ struct client_features {
 struct client {
     const struct config_destination *destination;
     const char *hostname;
-    struct client_resolver resolver;
+    const struct resolver *resolver; /* NULL: the system's */
 
     pthread_mutex_t lock; /* guards live_fd */
     int live_fd;          /* what client_interrupt() shuts down, -1 if there is none */
