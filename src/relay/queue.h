@@ -22,6 +22,7 @@
 #define QUEUE_ID_SIZE 24      /* bytes of a copy id with NUL; [0-9A-Za-z]+, increasing in time */
 #define QUEUE_REASON_SIZE 240 /* bytes of a recipient's last reason with NUL */
 #define QUEUE_RECIPIENTS_MAX 2000 /* per message */
+#define QUEUE_DESTINATION_SIZE 64 /* bytes of a destination name with NUL */
 
 enum queue_recipient_state {
     QUEUE_PENDING = 'q',
@@ -79,6 +80,24 @@ enum queue_put_status {
     QUEUE_PUT_FAULT, /* any other local fault: 451 4.3.0 */
 };
 
+/* How much waits in one place. */
+struct queue_amount {
+    uint64_t copies;
+    uint64_t bytes; /* of their files, head and content; a message counts for each destination */
+    time_t oldest;  /* arrival of the oldest; 0 if there is none */
+};
+
+struct queue_depth {
+    char destination[QUEUE_DESTINATION_SIZE];
+    struct queue_amount due, deferred, held, dead; /* due: also those being delivered */
+};
+
+struct queue_depths {
+    struct queue_depth *items; /* by name; destinations that ever had copies, configured or not */
+    size_t count;
+    struct queue_amount quarantine; /* files that are no copies, of no destination */
+};
+
 struct queue;
 struct queue_put; /* a message being received */
 
@@ -125,6 +144,15 @@ struct queue_ops {
        a destination (NULL: of all). Returns how many copies (or, for whole queues, how many groups)
        it moved; -1 with err. */
     long (*retry)(struct queue *q, const char *destination, const char *id, struct err *err);
+
+    /*
+     * How much waits for each destination: *out (items to free()). Cheap to ask for: it was counted
+     * by a thread in the background, which works only when somebody asks, not more often than once
+     * in a second, and never more than a fiftieth of the time; what nobody has touched is not
+     * counted again. So it may be that old. Waits up to 2 seconds for the first count; -1 with
+     * `err` when that is not done then, or failed: ask again later.
+     */
+    int (*depths)(struct queue *q, struct queue_depths *out, struct err *err);
 
     /* Wake every next() of this destination (NULL: of all); they return NULL. */
     void (*wake)(struct queue *q, const char *destination);

@@ -78,6 +78,22 @@ void spool_new_id(struct spool *s, char out[QUEUE_ID_SIZE])
     memcpy(out + ID_TIME_DIGITS, s->id_random, SPOOL_ID_RANDOM + 1);
 }
 
+bool spool_id_time(const char *id, time_t *out)
+{
+    uint64_t us = 0;
+
+    if (strlen(id) != ID_TIME_DIGITS + SPOOL_ID_RANDOM)
+        return false;
+    for (int i = 0; i < ID_TIME_DIGITS; i++) {
+        const char *digit = strchr(id_digits, id[i]);
+        if (digit == NULL)
+            return false;
+        us = us * 62 + (uint64_t)(digit - id_digits);
+    }
+    *out = (time_t)(us / 1000000);
+    return true;
+}
+
 static int choose_random(char out[SPOOL_ID_RANDOM + 1], struct err *err)
 {
     unsigned char bytes[SPOOL_ID_RANDOM];
@@ -171,6 +187,7 @@ static int open_all(struct spool *s, struct err *err)
     if (open_directory(s, "tmp", &s->tmp_fd, err) < 0 ||
         open_directory(s, "free", &s->free_fd, err) < 0 ||
         open_directory(s, "queue", &s->queue_fd, err) < 0 ||
+        open_directory(s, "hold", &s->hold_fd, err) < 0 ||
         open_directory(s, "dead", &s->dead_fd, err) < 0 ||
         open_directory(s, "quarantine", &s->quarantine_fd, err) < 0)
         return -1;
@@ -187,8 +204,8 @@ struct spool *spool_open(const char *directory, struct err *err)
 {
     struct spool *s = mem_zalloc(sizeof *s);
 
-    s->root_fd = s->tmp_fd = s->free_fd = s->queue_fd = s->dead_fd = s->quarantine_fd = s->lock_fd =
-        -1;
+    s->root_fd = s->tmp_fd = s->free_fd = s->queue_fd = s->hold_fd = s->dead_fd = s->quarantine_fd =
+        s->lock_fd = -1;
     s->directory = mem_strdup(directory);
     pthread_mutex_init(&s->id_lock, NULL);
     pthread_mutex_init(&s->dir_lock, NULL);
@@ -206,8 +223,8 @@ void spool_close(struct spool *s)
     if (s == NULL)
         return;
     spool_dirs_clear(s);
-    const int fds[] = {s->tmp_fd,        s->free_fd, s->queue_fd, s->dead_fd,
-                       s->quarantine_fd, s->root_fd, s->lock_fd};
+    const int fds[] = {s->tmp_fd,  s->free_fd,       s->queue_fd, s->hold_fd,
+                       s->dead_fd, s->quarantine_fd, s->root_fd,  s->lock_fd};
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -217,6 +234,11 @@ void spool_close(struct spool *s)
     pthread_mutex_destroy(&s->sync_lock);
     free(s->directory);
     free(s);
+}
+
+int spool_root_fd(const struct spool *s)
+{
+    return s->root_fd;
 }
 
 /* --- space --- */

@@ -38,6 +38,9 @@ bool spool_due_parse(const char *name, struct spool_due *out) __attribute__((non
 int spool_due_compare(const struct spool_due *a, const struct spool_due *b)
     __attribute__((nonnull));
 
+/* When an id that spool_new_id() made was made. False if it is none. */
+bool spool_id_time(const char *id, time_t *out) __attribute__((nonnull));
+
 /*
  * Create what is missing (directories of mode 0700), take the lock, empty tmp/. NULL with `err`,
  * also when another process has the spool. One spool_open() per directory and process: POSIX locks
@@ -47,6 +50,8 @@ struct spool *spool_open(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 /* All that was handed out is given back before. The lock goes with it. */
 void spool_close(struct spool *s);
+/* The spool directory. */
+int spool_root_fd(const struct spool *s) __attribute__((nonnull));
 
 /* Is there room for size_bytes and min_free_bytes besides? FULL or FAULT with `err`. */
 enum queue_put_status spool_has_room(struct spool *s, uint64_t size_bytes, uint64_t min_free_bytes,
@@ -135,7 +140,7 @@ void spool_quarantine(struct spool *s, const char *destination, const char *due,
 /* --- looking around (spool_scan.c) --- */
 
 /* Names of the destinations that have a queue directory: *names_out (count_out strings) to free().
- * What is no destination, there and in dead/, goes to quarantine. -1 with `err`. */
+ * What is no destination, there, in hold/ and in dead/, goes to quarantine. -1 with `err`. */
 int spool_list_destinations(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -24,7 +24,7 @@
 #define SPOOL_ATTEMPTS_MAX 9999          /* stays there */
 #define SPOOL_SIZE_AT 24                 /* offset of the content size in a head ... */
 #define SPOOL_SIZE_DIGITS 20             /* ... and its width */
-#define SPOOL_DESTINATION_MAX 63         /* bytes of a destination name */
+#define SPOOL_DESTINATION_MAX (QUEUE_DESTINATION_SIZE - 1) /* bytes of a destination name */
 
 /* The section of one copy. Offsets count from the begin of the section. */
 struct spool_envelope_copy {

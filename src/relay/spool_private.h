@@ -30,7 +30,7 @@ struct spool_pool_file {
 
 struct spool {
     char *directory;
-    int root_fd, tmp_fd, free_fd, queue_fd, dead_fd, quarantine_fd, lock_fd;
+    int root_fd, tmp_fd, free_fd, queue_fd, hold_fd, dead_fd, quarantine_fd, lock_fd;
 
     pthread_mutex_t id_lock;
     uint64_t last_us; /* time in the last id */

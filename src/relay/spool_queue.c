@@ -302,6 +302,7 @@ static void close_queue(struct queue *base)
 {
     struct spool_queue *q = (struct spool_queue *)base;
 
+    spool_sampler_clear(&q->sampler);
     while (q->destinations != NULL) {
         struct spool_destination *d = q->destinations;
         q->destinations = d->next;
@@ -330,6 +331,7 @@ static const struct queue_ops ops = {
     .dead = spool_return_dead,
     .release = spool_return_release,
     .retry = spool_retry,
+    .depths = spool_sample_depths,
     .wake = wake,
     .close = close_queue,
 };
@@ -357,6 +359,7 @@ struct queue *spool_queue_open(const struct spool_queue_options *options, struct
         q->options.window = 4;
     pthread_mutex_init(&q->lock, NULL);
     pthread_mutex_init(&q->retry_lock, NULL);
+    spool_sampler_init(&q->sampler);
     for (size_t i = 0; i < count; i++) {
         (void)spool_queue_destination(q, names[i]);
         free(names[i]);

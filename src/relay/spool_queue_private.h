@@ -4,10 +4,12 @@
 #ifndef SPLIT_SPOOL_QUEUE_PRIVATE_H
 #define SPLIT_SPOOL_QUEUE_PRIVATE_H
 
+#include "spool_depth.h"
 #include "spool_queue.h"
 #include "spool_window.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define ASIDE_S 60     /* until a copy is looked at again after a local fault */
 #define ASIDE_MAX 1000 /* then the destination stops */
@@ -38,6 +40,19 @@ struct spool_destination {
     unsigned wakes;
 };
 
+/* Who counts the copies, and what came of it last: spool_sample.c. */
+struct spool_sampler {
+    pthread_mutex_t lock; /* all below */
+    pthread_cond_t changed;
+    pthread_t thread;
+    bool has_thread, is_wanted, has_last;
+    atomic_bool is_stopping;
+    struct queue_depths last;
+    struct err fault; /* "" or why the last attempt failed */
+    uint64_t serial;  /* attempts that ended */
+    int64_t made_ms, cost_ms;
+};
+
 struct spool_queue {
     struct queue base; /* first */
     struct spool *spool;
@@ -45,6 +60,7 @@ struct spool_queue {
     pthread_mutex_t lock; /* the list; destinations are never removed before close */
     struct spool_destination *destinations;
     pthread_mutex_t retry_lock; /* retries do not move what another retry is moving */
+    struct spool_sampler sampler;
 };
 
 time_t spool_queue_now(const struct spool_queue *q);
@@ -77,6 +93,12 @@ void spool_return_dead(struct queue *base, struct queue_copy *c);
 void spool_return_release(struct queue *base, struct queue_copy *c);
 
 bool spool_return_has_pending(const struct queue_copy *c);
+
+/* --- spool_sample.c: the op depths --- */
+
+void spool_sampler_init(struct spool_sampler *s);
+void spool_sampler_clear(struct spool_sampler *s);
+int spool_sample_depths(struct queue *base, struct queue_depths *out, struct err *err);
 
 /* --- spool_retry.c --- */
 

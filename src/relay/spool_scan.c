@@ -130,12 +130,15 @@ static int list_destinations(struct spool *s, int base_fd, const char *base, cha
 
 int spool_list_destinations(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
 {
-    char **dead;
-    size_t dead_count;
+    char **others;
+    size_t other_count;
 
-    if (list_destinations(s, s->dead_fd, "dead", &dead, &dead_count, err) < 0)
+    if (list_destinations(s, s->dead_fd, "dead", &others, &other_count, err) < 0)
         return -1;
-    spool_names_free(dead, dead_count);
+    spool_names_free(others, other_count);
+    if (list_destinations(s, s->hold_fd, "hold", &others, &other_count, err) < 0)
+        return -1;
+    spool_names_free(others, other_count);
     return list_destinations(s, s->queue_fd, "queue", names_out, count_out, err);
 }
 
