@@ -95,6 +95,8 @@ struct config_listener {
     struct config_strings copy_maps; /* table specifications */
     unsigned require_copies;         /* 1: no mail without its copies */
     unsigned xforward;               /* 1: tell the primary who the client is, if it offers that */
+    unsigned pool_connections;       /* to the primary, kept for other sessions; 0: none */
+    unsigned pool_idle_time_ms;
     unsigned line;
 };
 

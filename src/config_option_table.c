@@ -79,6 +79,8 @@ const struct config_option config_options[] = {
     {OPTION(LISTENER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
     {OPTION(LISTENER, "require_copies", WORD, require_copies), 0, "yes", 0, 0, switch_words},
     {OPTION(LISTENER, "xforward", WORD, xforward), 0, "no", 0, 0, switch_words},
+    {OPTION(LISTENER, "pool_connections", NUMBER, pool_connections), 0, "20", 0, 1000, NULL},
+    {OPTION(LISTENER, "pool_idle_time", MILLISECONDS, pool_idle_time_ms), 0, "10s", 1, 3600, NULL},
     {OPTION(LISTENER, "connect_timeout", MILLISECONDS, primary.connect_timeout_ms), 0, "30s", 1, 86400, NULL},
     {OPTION(LISTENER, "command_timeout", MILLISECONDS, primary.command_timeout_ms), 0, "5m", 1, 86400, NULL},
     {CONFIG_SECTION_COUNT, NULL, CONFIG_OPT_NUMBER, 0, 0, NULL, 0, 0, NULL},

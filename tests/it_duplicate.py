@@ -88,14 +88,14 @@ TABLE = (
 )
 
 
-def test_what_the_primary_answers(r):
+def faults(r, listener, table):
     """Each fault at each step: the client hears of it, and nothing is copied that the primary did not take."""
     for extensions in (("PIPELINING", "DSN", "8BITMIME"), ()):
         primary = rig.Sink(r, f"primary{len(extensions)}", extensions=extensions)
-        d = rig.Duplicator(r, listener=SHORT, primary=primary, backups=("newmail",) if extensions else ("archive",))
+        d = rig.Duplicator(r, listener=listener, primary=primary, backups=("newmail",) if extensions else ("archive",))
         backup = list(d.backups.values())[0]
         copied = 0
-        for name, answers, last, count in TABLE:
+        for name, answers, last, count in table:
             primary.hook = Script(**answers)
             said = talk(d, name)
             assert re.match(last, said[-1]), (name, said)
@@ -109,6 +109,16 @@ def test_what_the_primary_answers(r):
         rig.wait_for(lambda: not d.spooled(), 10, "an empty spool")
         assert len(backup.transactions) == copied + 1
         d.daemon.stop()
+
+
+def test_what_the_primary_answers(r):
+    """A connection for each client."""
+    faults(r, SHORT + " pool_connections = 0", TABLE)
+
+
+def test_what_the_primary_answers_over_shared_connections(r):
+    """The same over connections that other clients have used. Those are past the greeting."""
+    faults(r, SHORT, [row for row in TABLE if not {"connect", "helo"} & row[1].keys()])
 
 
 def test_primary_down_and_up(r):

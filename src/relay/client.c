@@ -54,17 +54,21 @@ struct client *client_new(const struct config_destination *d, const char *hostna
     return c;
 }
 
+/* line: for the reply, NULL: not to be waited for. */
+static void quit(struct stream *stream, struct buf *line, const char *peer)
+{
+    stream_set_deadline(stream, QUIT_WAIT_MS);
+    if (stream_write(stream, "QUIT\r\n", 6) == STREAM_OK && stream_flush(stream) == STREAM_OK &&
+        line != NULL && stream_read_line(stream, line, SMTP_REPLY_LINE_MAX) != STREAM_OK)
+        log_debug("%s: no reply to QUIT", peer);
+}
+
 void client_free(struct client *c)
 {
     if (c == NULL)
         return;
-    if (c->stream != NULL && !atomic_load(&c->is_interrupted)) {
-        stream_set_deadline(c->stream, QUIT_WAIT_MS);
-        if (stream_write(c->stream, "QUIT\r\n", 6) == STREAM_OK &&
-            stream_flush(c->stream) == STREAM_OK &&
-            stream_read_line(c->stream, &c->line, SMTP_REPLY_LINE_MAX) != STREAM_OK)
-            log_debug("%s: no reply to QUIT", c->peer);
-    }
+    if (c->stream != NULL && !atomic_load(&c->is_interrupted))
+        quit(c->stream, &c->line, c->peer);
     client_close(c);
     smtp_reply_clear(&c->reply);
     buf_clear(&c->line);
@@ -108,6 +112,46 @@ void client_close(struct client *c)
     pthread_mutex_unlock(&c->lock);
     stream_free(c->stream);
     c->stream = NULL;
+}
+
+struct client_connection *client_detach(struct client *c)
+{
+    struct client_connection *k = mem_zalloc(sizeof *k);
+
+    k->stream = c->stream;
+    mem_copy_string(k->peer, sizeof k->peer, c->peer);
+    k->uses = c->uses;
+    k->opened_ms = c->opened_ms;
+    k->needs_rset = c->needs_rset;
+    k->features = c->features;
+    c->stream = NULL;
+    client_close(c);
+    return k;
+}
+
+int client_attach(struct client *c, struct client_connection *k)
+{
+    c->stream = k->stream;
+    mem_copy_string(c->peer, sizeof c->peer, k->peer);
+    c->uses = k->uses;
+    c->opened_ms = k->opened_ms;
+    c->needs_rset = k->needs_rset;
+    c->features = k->features;
+    free(k);
+    if (client_set_live(c, stream_fd(c->stream)) == 0)
+        return 0;
+    client_close(c);
+    return -1;
+}
+
+void client_connection_close(struct client_connection *k, bool is_hurried)
+{
+    struct buf line = {0};
+
+    quit(k->stream, is_hurried ? NULL : &line, k->peer);
+    stream_free(k->stream);
+    buf_clear(&line);
+    free(k);
 }
 
 void client_outcome(struct delivery_outcome *o, enum delivery_result result, const char *dsn,

@@ -64,6 +64,7 @@ static int open_connection(struct client *c, const struct sockaddr *sa, socklen_
             snprintf(c->peer, sizeof c->peer, "%s", target);
             c->stream = stream_new(fd);
             c->uses = 0;
+            c->opened_ms = client_now_ms();
             c->needs_rset = false;
             return 0;
         }

@@ -54,6 +54,7 @@ struct client {
     struct stream *stream; /* NULL: not connected */
     char peer[512];        /* "host[ip]:port" of the present or last connection, "" if none */
     unsigned uses;         /* messages begun on this connection */
+    int64_t opened_ms;     /* client_now_ms() */
     bool needs_rset;       /* a transaction may be open on the server's side */
     struct client_features features;
 
@@ -64,6 +65,29 @@ struct client {
 };
 
 int64_t client_now_ms(void);
+
+/* What makes a connection, apart from its client. */
+struct client_connection {
+    struct stream *stream;
+    char peer[512];
+    unsigned uses;
+    int64_t opened_ms;
+    bool needs_rset;
+    struct client_features features;
+};
+
+/* Take the connection out of the client, which must have one; the caller owns it. */
+struct client_connection *client_detach(struct client *c)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* Take a connection over, which is released; the client must have none. -1 with `fault`: we were
+ * interrupted, it is closed. */
+int client_attach(struct client *c, struct client_connection *connection)
+    __attribute__((nonnull, warn_unused_result));
+
+/* QUIT and close. is_hurried: do not wait for the reply. */
+void client_connection_close(struct client_connection *connection, bool is_hurried)
+    __attribute__((nonnull));
 
 /* Close the connection without a word. */
 void client_close(struct client *c) __attribute__((nonnull));

@@ -12,6 +12,7 @@ librelay_a_SOURCES += %D%/destination.c %D%/destination.h %D%/destination_privat
 librelay_a_SOURCES += %D%/destination_health.c
 librelay_a_SOURCES += %D%/duplicate.c %D%/duplicate.h
 librelay_a_SOURCES += %D%/primary.c %D%/primary.h
+librelay_a_SOURCES += %D%/primary_pool.c %D%/primary_pool.h
 librelay_a_SOURCES += %D%/queue.h
 librelay_a_SOURCES += %D%/relay.c %D%/relay.h
 librelay_a_SOURCES += %D%/resolver.h

@@ -17,31 +17,53 @@
 
 struct primary {
     const struct config_listener *listener;
+    struct snapshot *snapshot;
+    struct primary_pool *pool;
     struct client *client;
     struct buf unsent;    /* commands */
     struct buf message;   /* all commands of this message, as long as none was answered */
     bool may_begin_again; /* a kept connection, and no answer yet */
     bool needs_rset;      /* before the next MAIL */
     bool awaits_rset;     /* its reply comes before all others */
+    size_t unanswered;    /* commands sent; a content until its replies are read */
+    size_t taken;         /* recipients of this message that were accepted */
     enum client_step first_step;
     enum client_line_state line_state;
     char dsn[16];
     struct buf text;
 };
 
-struct primary *primary_new(const struct config_listener *listener, const char *hostname)
+struct primary *primary_new(struct snapshot *snapshot, const struct config_listener *listener,
+                            struct primary_pool *pool)
 {
     struct primary *p = mem_zalloc(sizeof *p);
 
     p->listener = listener;
-    p->client = client_new(&listener->primary, hostname, NULL);
+    p->snapshot = snapshot;
+    p->pool = pool;
+    p->client = client_new(&listener->primary, snapshot->config->relay.hostname, NULL);
     return p;
+}
+
+/* Nothing is under way on it: the next session may go on where this one ends. */
+static void leave_to_pool(struct primary *p)
+{
+    struct client *c = p->client;
+
+    if (c->stream == NULL || p->unanswered > 0 || atomic_load(&c->is_interrupted) ||
+        stream_is_stale(c->stream))
+        return;
+    c->needs_rset = p->needs_rset;
+    struct client_connection *k = client_detach(c);
+    if (!primary_pool_give(p->pool, p->snapshot, p->listener, k) && client_attach(c, k) != 0)
+        log_debug("%s: interrupted", c->peer);
 }
 
 void primary_free(struct primary *p)
 {
     if (p == NULL)
         return;
+    leave_to_pool(p);
     client_free(p->client);
     buf_clear(&p->unsent);
     buf_clear(&p->message);
@@ -61,17 +83,34 @@ static void forget(struct primary *p)
     p->may_begin_again = p->awaits_rset = false;
 }
 
+/* A new connection. */
+static int connect_anew(struct primary *p)
+{
+    p->needs_rset = false;
+    p->unanswered = 0;
+    return client_connect(p->client);
+}
+
 bool primary_open(struct primary *p)
 {
     struct client *c = p->client;
+    struct client_connection *k;
 
     if (c->stream != NULL && stream_is_stale(c->stream))
         client_close(c);
     if (c->stream != NULL)
         return true;
     forget(p);
-    p->needs_rset = false;
-    return client_connect(c) == 0;
+    while ((k = primary_pool_take(p->pool, p->listener)) != NULL) {
+        if (client_attach(c, k) != 0)
+            return false;
+        p->needs_rset = c->needs_rset;
+        p->unanswered = 0;
+        if (!stream_is_stale(c->stream))
+            return true;
+        client_close(c);
+    }
+    return connect_anew(p) == 0;
 }
 
 const struct client_features *primary_features(const struct primary *p)
@@ -169,7 +208,7 @@ void primary_mail(struct primary *p, const char *path, const char *const *words,
     if (x != NULL && p->listener->xforward == 1 && c->features.xforward) {
         /* A server that has gone shows here, before the message depends on it. */
         send_xforward(p, x);
-        if (c->stream == NULL && is_kept && primary_open(p) && c->features.xforward)
+        if (c->stream == NULL && is_kept && connect_anew(p) == 0 && c->features.xforward)
             send_xforward(p, x);
         is_kept = false;
     } else if (p->needs_rset) {
@@ -177,6 +216,7 @@ void primary_mail(struct primary *p, const char *path, const char *const *words,
         p->awaits_rset = true;
     }
     c->uses++;
+    p->taken = 0;
     p->may_begin_again = is_kept;
     p->first_step = CLIENT_MAIL;
     add_path(p, "MAIL FROM", path, words);
@@ -202,21 +242,31 @@ static int send_unsent(struct primary *p, enum client_step step)
     status = stream_write(c->stream, p->unsent.data, len);
     if (status == STREAM_OK)
         status = stream_flush(c->stream);
+    for (size_t i = 0; i < len; i++)
+        p->unanswered += p->unsent.data[i] == '\n';
     buf_consume(&p->unsent, len);
     return status == STREAM_OK ? 0 : client_fail_io(c, step, status);
+}
+
+static int read_reply(struct primary *p, enum client_step step)
+{
+    if (client_read_reply(p->client, step) != 0)
+        return -1;
+    p->unanswered--;
+    return 0;
 }
 
 /* Send what is unsent, read one reply. */
 static int ask(struct primary *p, enum client_step step)
 {
     if (p->awaits_rset) {
-        if (send_unsent(p, CLIENT_RSET) != 0 || client_read_reply(p->client, CLIENT_RSET) != 0)
+        if (send_unsent(p, CLIENT_RSET) != 0 || read_reply(p, CLIENT_RSET) != 0)
             return -1;
         p->awaits_rset = false;
         if (p->client->reply.code / 100 != 2)
             return client_fail_reply(p->client, CLIENT_RSET);
     }
-    return send_unsent(p, step) != 0 ? -1 : client_read_reply(p->client, step);
+    return send_unsent(p, step) != 0 ? -1 : read_reply(p, step);
 }
 
 static bool offers_same(const struct client_features *a, const struct client_features *b)
@@ -234,7 +284,7 @@ static int begin_again(struct primary *p, enum client_step step)
     struct client_features before = c->features;
 
     p->may_begin_again = p->awaits_rset = false;
-    if (client_connect(c) != 0)
+    if (connect_anew(p) != 0)
         return -1;
     if (!offers_same(&before, &c->features)) {
         client_outcome(&c->fault, DELIVERY_RETRY, "4.4.2",
@@ -243,6 +293,7 @@ static int begin_again(struct primary *p, enum client_step step)
         return -1;
     }
     c->uses = 1;
+    p->needs_rset = true;
     buf_reset(&p->unsent);
     buf_add(&p->unsent, p->message.data, p->message.len);
     return ask(p, step);
@@ -319,7 +370,10 @@ enum primary_answer primary_answer(struct primary *p, struct buf *reply)
 
     if (step == CLIENT_MAIL)
         p->first_step = CLIENT_RCPT;
-    return answer(p, step, reply);
+    enum primary_answer said = answer(p, step, reply);
+    if (step == CLIENT_RCPT && said == PRIMARY_YES)
+        p->taken++;
+    return said;
 }
 
 enum primary_answer primary_data(struct primary *p, struct buf *reply)
@@ -327,7 +381,10 @@ enum primary_answer primary_data(struct primary *p, struct buf *reply)
     if (p->client->stream != NULL)
         add_command(p, "DATA\r\n", 6);
     p->line_state = CLIENT_AT_LINE_START;
-    return answer(p, CLIENT_DATA, reply);
+    enum primary_answer said = answer(p, CLIENT_DATA, reply);
+    if (said == PRIMARY_YES)
+        p->unanswered = p->listener->primary.protocol == CONFIG_LMTP ? p->taken : 1;
+    return said;
 }
 
 void primary_write(struct primary *p, const char *data, size_t len)

@@ -2,8 +2,8 @@
 /*
  * primary: the conversation with the server that a listener duplicates for, command by command, so
  * that its replies can be handed on as they come. Commands gather until an answer is waited for
- * (PIPELINING, where it is offered). One connection, kept from message to message; one thread at a
- * time, but for primary_interrupt().
+ * (PIPELINING, where it is offered). One connection at a time, kept from message to message, and
+ * then for others (primary_pool.h); one thread at a time, but for primary_interrupt().
  *
  * The order for one message: primary_mail, primary_rcpt ..., an answer for each of them,
  * primary_data, primary_write ..., primary_dot, one answer (LMTP: one for each recipient that was
@@ -15,6 +15,7 @@
 #include "../buf.h"
 #include "../config.h"
 #include "client.h"
+#include "primary_pool.h"
 #include "xforward.h"
 
 #include <stdbool.h>
@@ -31,15 +32,18 @@ enum primary_answer {
                      primary_open() */
 };
 
-/* The listener and hostname (our name for EHLO) are borrowed for its life. No I/O yet. */
-struct primary *primary_new(const struct config_listener *listener, const char *hostname)
+/* listener: one of the snapshot's; all are borrowed for its life. No I/O yet. */
+struct primary *primary_new(struct snapshot *snapshot, const struct config_listener *listener,
+                            struct primary_pool *pool)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
-/* As client_free(). */
+/* Leaves the connection to the pool, if it can be used again and there is room; else as
+ * client_free(). */
 void primary_free(struct primary *p);
 /* As client_interrupt(). */
 void primary_interrupt(struct primary *p) __attribute__((nonnull));
 
-/* Be connected: a connection that was kept is used if it still works. False: it is PRIMARY_LOST. */
+/* Be connected: a connection that was kept, here or in the pool, is used if it still works. False:
+ * it is PRIMARY_LOST. */
 bool primary_open(struct primary *p) __attribute__((nonnull));
 
 /* What it offers; NULL when there is no connection. */

@@ -207,6 +207,7 @@ void relay_reload(struct relay *r, struct snapshot *next)
 
     warn_of_restart(r->first->config, config);
     snapshot_slot_swap(&r->slot, snapshot_ref(next));
+    server_reloaded(r->server);
     for (size_t i = r->destination_count; i-- > 0;) {
         const char *name = destination_name(r->destinations[i]);
         const struct config_destination *d = config_find_destination(config, name);

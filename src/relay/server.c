@@ -44,6 +44,7 @@ struct connection {
 struct server {
     struct snapshot_slot *slot;
     struct queue *queue;
+    struct primary_pool *pool;
     struct listener *listeners;
     size_t listener_count;
     atomic_bool is_stopping;
@@ -121,7 +122,7 @@ static void refuse(struct stream *stream, const char *hostname, const char *why)
 }
 
 /* What the section says now. False: it is gone. */
-static bool find_listener(const struct snapshot *snapshot, const char *name,
+static bool find_listener(struct snapshot *snapshot, const char *name, struct primary_pool *pool,
                           struct session_options *o, struct connection *c)
 {
     if (name == NULL)
@@ -130,7 +131,7 @@ static bool find_listener(const struct snapshot *snapshot, const char *name,
     if (o->listener == NULL)
         return false;
     o->copies = snapshot->listener_copies[o->listener - snapshot->config->listeners];
-    o->primary = primary_new(o->listener, snapshot->config->relay.hostname);
+    o->primary = primary_new(snapshot, o->listener, pool);
     c->primary = o->primary;
     return true;
 }
@@ -154,7 +155,7 @@ static void serve(struct listener *l, int fd, const struct sockaddr_storage *sa)
         .command_timeout_ms = COMMAND_TIMEOUT_MS,
     };
 
-    bool is_known = find_listener(snapshot, l->name, &options, &c);
+    bool is_known = find_listener(snapshot, l->name, s->pool, &options, &c);
     if (enter(s, &c) > config->max_connections) {
         log_warning("refused connection from [%s]: more than max_connections (%u)", client,
                     config->max_connections);
@@ -167,8 +168,8 @@ static void serve(struct listener *l, int fd, const struct sockaddr_storage *sa)
         session_run(c.stream, &options);
     }
     leave(s, &c);
+    primary_free(c.primary); /* before the client sees the end: the next one may need it */
     stream_free(c.stream);
-    primary_free(c.primary);
     snapshot_unref(snapshot);
 }
 
@@ -330,7 +331,8 @@ struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct 
     s->slot = slot;
     s->queue = q;
     server_init(s);
-    int status = open_listeners(s, snapshot->config, err);
+    s->pool = primary_pool_new(err);
+    int status = s->pool == NULL ? -1 : open_listeners(s, snapshot->config, err);
     snapshot_unref(snapshot);
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->listener_count && status == 0; i++) {
@@ -345,6 +347,11 @@ struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct 
         return s;
     server_stop(s, 0);
     return NULL;
+}
+
+void server_reloaded(struct server *s)
+{
+    primary_pool_empty(s->pool);
 }
 
 /* Wake up the sessions that only wait, or all. */
@@ -388,6 +395,7 @@ void server_stop(struct server *s, unsigned grace_ms)
     pthread_mutex_unlock(&s->lock);
 
     close_listeners(s);
+    primary_pool_free(s->pool);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     pthread_attr_destroy(&s->thread_attr);

@@ -18,6 +18,9 @@ struct server;
 struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* There is another configuration in the slot: drop what was kept for the former. */
+void server_reloaded(struct server *s) __attribute__((nonnull));
+
 /* Stop accepting; sessions that wait for a command get 421 and end, those within a message may
  * finish within grace_ms; then all are cut. Releases everything. */
 void server_stop(struct server *s, unsigned grace_ms) __attribute__((nonnull));

@@ -249,6 +249,11 @@ class Sink:
         with self._lock:
             return [t for t in self.transactions if t.answered]
 
+    @property
+    def open_connections(self):
+        with self._lock:
+            return len(self._open)
+
     def record(self, txn):
         txn.when = time.monotonic()
         with self._lock:

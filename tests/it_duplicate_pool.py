@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""Connections to the primary that outlive their client: who gets them, when they are closed, and that no client notices."""
+
+import threading
+
+import rig
+from it_duplicate import OK, SHORT, Script, message
+from rig.duplicator import subjects
+
+
+def said_by(sink, number):
+    """What came over this connection, without the arguments."""
+    return [line.split(":")[0].split(" ")[0] for n, line in sink.commands if n == number]
+
+
+def leave(c):
+    """QUIT, and wait until the session is over: what it had is in the pool by then."""
+    assert c.cmd("QUIT").code == 221
+    assert c.file.read() == b""
+
+
+def talk(d, subject):
+    """One message by a client of its own; the last reply."""
+    with d.client() as c:
+        replies = [c.mail("s@x.test"), c.rcpt("a@x.test")]
+        reply = c.data(message(subject)) if all(x.code == 250 for x in replies) else replies[0]
+        leave(c)
+    return str(reply)
+
+
+def test_one_connection_for_many_clients(r):
+    """Each client comes, sends a message and goes; the primary sees one of them. The greeting is said once."""
+    d = rig.Duplicator(r)
+    for i in range(20):
+        assert talk(d, f"m{i:02d}") == OK
+    assert d.primary.connections == d.primary.open_connections == 1
+    assert subjects(d.primary) == [f"m{i:02d}" for i in range(20)]
+    assert "RSET" not in said_by(d.primary, 1) and said_by(d.primary, 1).count("EHLO") == 1
+    d.daemon.wait_log("conn_use=20, ")
+    d.backups["newmail"].wait(20)
+
+
+def test_what_a_client_left_undone(r):
+    """RSET goes before the next client's message; content that was cut off takes its connection along."""
+    d = rig.Duplicator(r)
+    with d.client() as c:
+        c.mail("first@x.test")
+        c.rcpt("a@x.test")
+        leave(c)
+    assert talk(d, "next") == OK
+    assert d.primary.accepted[0].sender == "s@x.test"
+    c = d.client()
+    c.mail("half@x.test")
+    c.rcpt("a@x.test")
+    assert c.cmd("DATA").code == 354
+    c.write(b"Subject: half\r\n")
+    c.close()
+    assert talk(d, "last") == OK
+    d.backups["newmail"].wait(2)
+    assert subjects(d.primary) == subjects(d.backups["newmail"]) == ["last", "next"]
+
+
+def use_after(r, listener, break_it):
+    """A message over a connection that was kept and is useless by now: it goes through, the client notices nothing."""
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR"))
+    d = rig.Duplicator(r, listener=listener, primary=primary)
+    assert talk(d, "one") == OK
+    break_it(d.primary)
+    assert talk(d, "two") == OK
+    assert subjects(d.primary) == ["one", "two"]
+    assert d.primary.connections == 2, d.primary.connections
+    d.backups["newmail"].wait(2)
+    d.daemon.stop()
+
+
+def restart(sink):
+    sink.stop()
+    sink.start()
+
+
+def answer_once(**answers):
+    def set_hook(sink):
+        sink.hook = Script(**{stage: [said] for stage, said in answers.items()})
+
+    return set_hook
+
+
+def test_restarted_primary(r):
+    use_after(r, "", restart)
+
+
+def test_closed_at_mail(r):
+    use_after(r, "", answer_once(mail=rig.CLOSE))
+
+
+def test_421_at_mail(r):
+    use_after(r, "", answer_once(mail="421 4.3.2 too many messages over this connection"))
+
+
+def test_hung_at_mail(r):
+    use_after(r, SHORT, answer_once(mail=rig.HANG))
+
+
+def test_421_to_xforward(r):
+    use_after(r, 'xforward = "yes"', answer_once(xfor="421 4.4.2 idle for too long"))
+
+
+def test_421_to_rset(r):
+    """The client before left a message undone, and the primary has enough."""
+    d = rig.Duplicator(r)
+    with d.client() as c:
+        c.mail("first@x.test")
+        leave(c)
+    d.primary.hook = Script(rset=["421 4.7.0 too many errors"])
+    assert talk(d, "m") == OK
+    assert subjects(d.primary) == ["m"]
+
+
+def test_who_the_client_is(r):
+    """XFORWARD is said anew for each message: nothing that is known of one client is said of another."""
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR"))
+    d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
+    for helo in ("one.test", "two.test"):
+        with d.client(helo=helo) as c:
+            if helo == "one.test":
+                c.cmd("XFORWARD NAME=known.test ADDR=192.0.2.7 IDENT=ID1 PROTO=SMTP HELO=h.test")
+            c.mail("s@x.test")
+            c.rcpt("a@x.test")
+            assert c.data(message(helo)).code == 250
+            leave(c)
+    said = [line for _, line in primary.commands if line.startswith("XFORWARD")]
+    assert said == [
+        "XFORWARD NAME=known.test ADDR=192.0.2.7 PROTO=SMTP",
+        "XFORWARD HELO=h.test IDENT=ID1",
+        "XFORWARD NAME=[UNAVAILABLE] ADDR=127.0.0.1 PROTO=ESMTP",
+        "XFORWARD HELO=two.test IDENT=[UNAVAILABLE]",
+    ], said
+    assert primary.connections == 1
+
+
+def test_bound_and_idle_time(r):
+    """No more than pool_connections are kept; what is not used goes with QUIT after pool_idle_time."""
+    d = rig.Duplicator(r, listener='pool_connections = 2 pool_idle_time = "1s"')
+    clients = [d.client() for _ in range(6)]
+    for i, c in enumerate(clients):
+        c.mail("s@x.test")
+        c.rcpt("a@x.test")
+        assert c.data(message(str(i))).code == 250
+    assert d.primary.connections == 6
+    for c in clients:
+        leave(c)
+    rig.wait_for(lambda: d.primary.open_connections <= 2, 10, "two idle connections")
+    rig.wait_for(lambda: d.primary.open_connections == 0, 10, "no connection")
+    assert len([line for _, line in d.primary.commands if line == "QUIT"]) == 6
+
+
+def test_reload_and_stop(r):
+    """Another configuration, another connection; what is kept does not delay the end."""
+    d = rig.Duplicator(r, listener='pool_idle_time = "1h"')
+    assert talk(d, "one") == OK
+    assert "not" not in d.reload()
+    rig.wait_for(lambda: d.primary.open_connections == 0, 5, "no connection")
+    assert talk(d, "two") == OK
+    assert d.primary.connections == 2
+    d.daemon.stop()
+    rig.wait_for(lambda: d.primary.open_connections == 0, 5, "no connection")
+    assert [line for _, line in d.primary.commands].count("QUIT") == 2
+
+
+def test_many_clients_at_once(r):
+    """Sixteen at a time, the primary cut again and again: each message that was answered is at both ends, none is mixed up."""
+    d = rig.Duplicator(r, listener="pool_connections = 4")
+    failures, sent = [], []
+    stop = threading.Event()
+
+    def client(number):
+        for i in range(60):
+            try:
+                rig.send(d.address, f"{number}-{i}@x.test", [f"r{number}@x.test"], message(f"{number}-{i}"))
+                sent.append(f"{number}-{i}")
+            except (OSError, AssertionError) as e:
+                failures.append(str(e))
+
+    def cutter():
+        while not stop.wait(0.1):
+            d.primary.cut()
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(16)]
+    cutting = threading.Thread(target=cutter)
+    for t in [*threads, cutting]:
+        t.start()
+    for t in threads:
+        t.join()
+    stop.set()
+    cutting.join()
+    assert len(sent) > 300 and all(" 451 4.4.2 " in f for f in failures), (len(sent), failures[:3])
+    for sink in (d.primary, d.backups["newmail"]):
+        rig.wait_for(lambda sink=sink: set(subjects(sink)) >= set(sent), 30, f"{len(sent)} messages at {sink.name}")
+        for t in sink.accepted:
+            subject = t.headers("Subject")[0]
+            assert t.sender == f"{subject}@x.test" and t.addrs == [f"r{subject.split('-')[0]}@x.test"], t
+
+
+if __name__ == "__main__":
+    rig.main()
