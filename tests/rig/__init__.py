@@ -44,7 +44,7 @@ from .postfix import Postfix, date_back, environment  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401
 from .sendmail import Sendmail, sendmail_root  # noqa: F401
 from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401
-from .sink import CLOSE, HANG, Rcpt, Sink, Transaction, split_trace  # noqa: F401
+from .sink import CLOSE, HANG, RESET, Raw, Rcpt, Sink, Transaction, split_trace  # noqa: F401
 from .tap import Tap  # noqa: F401
 from .tools import SmtpSink, smtp_source  # noqa: F401
 from .tower import Tower  # noqa: F401

@@ -2,8 +2,9 @@
 """An SMTP or LMTP server that records each transaction exactly, and misbehaves when told to.
 
 A hook decides about misbehaviour: hook(stage, conn, arg) is called before each reply and returns None (go on as usual), a
-reply text ("451 4.3.0 later"), CLOSE (drop the connection without a reply) or HANG (never answer). Stages: connect, helo (arg:
-the line), mail, rcpt (arg: the line), data, body (arg: the first bytes of content), dot (arg: the Transaction; it is in
+reply text ("451 4.3.0 later"), CLOSE (drop the connection without a reply), RESET (the same, with a TCP reset), HANG (never answer) or
+Raw (these bytes, and no more answer). Stages: connect, helo (arg: the line), mail, rcpt (arg: the line), data, body (arg: the
+first bytes of content; a reply text is sent at once, and none to the dot), dot (arg: the Transaction; it is in
 sink.transactions already, with answered False), rset, quit. For LMTP the hook of dot is called once per recipient: its stage
 is dot, and its arg the Transaction, conn.dot_index the number of the recipient.
 """
@@ -12,6 +13,7 @@ import hashlib
 import os
 import re
 import socket
+import struct
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,6 +22,16 @@ from .base import wait_for
 
 CLOSE = object()
 HANG = object()
+RESET = object()
+
+
+@dataclass
+class Raw:
+    """Sent as it is, line end or not; then HANG."""
+
+    data: bytes
+
+
 EXTENSIONS = ("PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
 _PATH = re.compile(r"^(?:MAIL FROM|RCPT TO):\s*<((?:\"(?:[^\"\\]|\\.)*\"|[^>\"])*)>(?: (.*))?$", re.IGNORECASE)
 
@@ -110,17 +122,27 @@ class _Connection:
         """Ask the hook, send its reply or the usual one. True when the reply was positive."""
         hook = self.sink.hook
         said = hook(stage, self, arg) if hook else None
-        if said is CLOSE:
-            raise _Gone
-        if said is HANG:
-            while self.sock.recv(65536):
-                pass
-            raise _Gone
+        self.misbehave(said)
         text = said if said is not None else usual
         if stage == "dot" and text[0] == "2":
             arg.answered = True
         self.sock.sendall(text.encode() + b"\r\n")
+        if text.startswith("421"):
+            raise _Gone
         return text[0] in "23"
+
+    def misbehave(self, said):
+        """Returns if that is a reply, or nothing."""
+        if said is None or isinstance(said, str):
+            return
+        if said is RESET:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if isinstance(said, Raw):
+            self.sock.sendall(said.data)
+        if said is HANG or isinstance(said, Raw):
+            while self.sock.recv(65536):
+                pass
+        raise _Gone
 
     def run(self):
         try:
@@ -179,8 +201,10 @@ class _Connection:
         ok = txn is not None and bool(txn.rcpts)
         if not self.reply("data", "354 Go on" if ok else "503 5.5.1 No recipients") or not ok:
             return
-        self.read_content(txn)
+        said = self.read_content(txn)
         self.txn = None
+        if said is not None:
+            return
         self.sink.record(txn)
         if not self.lmtp:
             self.reply("dot", "250 2.0.0 Ok", txn)
@@ -189,12 +213,13 @@ class _Connection:
             self.reply("dot", f"250 2.0.0 <{rcpt.addr}> Ok", txn)
 
     def read_content(self, txn):
-        """Up to the line that holds only a dot. CRLF.CRLF and nothing else ends it."""
+        """Up to the line that holds only a dot. CRLF.CRLF and nothing else ends it. Returns what was said before that, if anything."""
         while len(self.buffer) < 3:
             self.fill()
-        hook = self.sink.hook
-        if hook and hook("body", self, bytes(self.buffer)) is CLOSE:
-            raise _Gone
+        said = self.sink.hook("body", self, bytes(self.buffer)) if self.sink.hook else None
+        self.misbehave(said)
+        if said is not None:
+            self.sock.sendall(said.encode() + b"\r\n")
         seen = 0
         while True:
             if self.buffer.startswith(b".\r\n"):
@@ -214,6 +239,7 @@ class _Connection:
         txn.sha256 = hashlib.sha256(data).hexdigest()
         if self.sink.keep_data:
             txn.data = data
+        return said
 
 
 class Sink:
