@@ -22,6 +22,7 @@ enum config_filter_method { CONFIG_METHOD_TAG, CONFIG_METHOD_HEADER };
 enum config_mixed_filters { CONFIG_MIXED_TAG, CONFIG_MIXED_DEFER };
 enum config_on_failure { CONFIG_FAIL_TEMPFAIL, CONFIG_FAIL_ACCEPT };
 enum config_protocol { CONFIG_SMTP, CONFIG_LMTP };
+enum config_format { CONFIG_FORMAT_RAW, CONFIG_FORMAT_ENVELOPE, CONFIG_FORMAT_JOURNAL };
 enum config_address {
     CONFIG_ADDRESS_ORIGINAL,
     CONFIG_ADDRESS_CANONICAL,
@@ -79,6 +80,8 @@ struct config_destination {
     char *recipient_address;       /* with FIXED */
     enum config_address sender;    /* ORIGINAL, NULL or FIXED */
     char *sender_address;          /* with FIXED */
+    enum config_format format;
+    char *journal_from; /* author of journal reports, "" for postmaster at our name */
     unsigned retry_min_s, retry_max_s, max_age_s;
     unsigned connect_timeout_ms, command_timeout_ms;
     unsigned line;

@@ -50,4 +50,5 @@ void config_destination_clear(struct config_destination *d)
     free(d->relay_to);
     free(d->recipient_address);
     free(d->sender_address);
+    free(d->journal_from);
 }

@@ -221,6 +221,7 @@ int config_option_store(const struct config_option *o, void *base, const char *t
     case CONFIG_OPT_GROUP:
     case CONFIG_OPT_HEADER:
     case CONFIG_OPT_TRANSPORT:
+    case CONFIG_OPT_MAILBOX:
         return config_option_store_text(o, field, text, err);
     case CONFIG_OPT_ADDRESS:
         return config_option_store_address(o, field, companion, text, err);

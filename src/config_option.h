@@ -31,6 +31,7 @@ enum config_option_type {
     CONFIG_OPT_GROUP,        /* char *, a group's name or "" */
     CONFIG_OPT_HEADER,       /* char *, a header field's name */
     CONFIG_OPT_TRANSPORT,    /* char *, "transport:nexthop" */
+    CONFIG_OPT_MAILBOX,      /* char *, an ASCII address with a domain, or "" */
     CONFIG_OPT_ADDRESS,      /* enum config_address; with FIXED the char * at `companion` */
     CONFIG_OPT_SOCKET, /* struct endpoint; its text for libmilter in the char * at `companion` */
     /* lists: each value is appended; a size_t at `companion` counts */

@@ -188,6 +188,22 @@ int config_option_store_address(const struct config_option *o, enum config_addre
     return 0;
 }
 
+static int store_mailbox(char **field, const char *text, struct err *err)
+{
+    struct address address;
+    struct err why;
+
+    if (text[0] != '\0' && (address_parse(text, strlen(text), 0, &address, &why) < 0 ||
+                            address.text[address.domain_at] == '\0' || address.is_utf8)) {
+        err_set(err,
+                "'%s' is not allowed; allowed: an address like \"archive@example.com\", or \"\"",
+                text);
+        return -1;
+    }
+    config_option_set_text(field, text[0] == '\0' ? "" : address.text);
+    return 0;
+}
+
 int config_option_store_text(const struct config_option *o, char **field, const char *text,
                              struct err *err)
 {
@@ -209,6 +225,8 @@ int config_option_store_text(const struct config_option *o, char **field, const 
         return store_header(field, text, err);
     case CONFIG_OPT_TRANSPORT:
         return store_transport(field, text, err);
+    case CONFIG_OPT_MAILBOX:
+        return store_mailbox(field, text, err);
     default:
         return store_path(field, o->type == CONFIG_OPT_PATH_OR_NONE, text, err);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay/client.h"
+#include "relay/trace.h"
 #include "mem.h"
 #include "smtp_peer.h"
 #include "unit.h"
@@ -20,7 +21,26 @@
 #define LONG_MS 8000 /* a timeout that no test waits for */
 #define SHORT_MS 250 /* one that is waited for */
 
-#define TRACE "X-Trace: 1\r\n"
+static char nothing[] = "";
+
+/* What is known of each copy here. */
+static const struct queue_message message = {.client_name = nothing,
+                                             .client_addr = nothing,
+                                             .helo = nothing,
+                                             .protocol = nothing,
+                                             .mta_queue_id = nothing,
+                                             .arrival = {.tv_sec = 1700000000}};
+
+/* The header fields above each content. */
+static const char *trace(void)
+{
+    static struct buf text;
+    const struct queue_copy copy = {.id = "ID1", .destination = "archive", .message = message};
+
+    buf_reset(&text);
+    trace_header(&copy, "me.test", &text);
+    return buf_str(&text);
+}
 
 /* A destination, a copy with recipients a@x, b@x, ..., and the report of an attempt. */
 struct setup {
@@ -90,6 +110,7 @@ static void setup_init(struct setup *s, uint16_t port, size_t recipients)
                                                  .sender_address = mem_strdup("bounce@y.test"),
                                                  .connect_timeout_ms = LONG_MS,
                                                  .command_timeout_ms = LONG_MS};
+    s->copy.message = message;
     s->copy.message.sender = mem_strdup("sender@s.test");
     snprintf(s->copy.id, sizeof s->copy.id, "ID1");
     s->copy.destination = s->destination.name;
@@ -122,7 +143,7 @@ static void setup_clear(struct setup *s)
 static void deliver(struct setup *s)
 {
     memset(s->report.outcomes, 0xff, s->copy.recipient_count * sizeof *s->report.outcomes);
-    client_deliver(s->client, &s->copy, TRACE, &s->report);
+    client_deliver(s->client, &s->copy, &s->report);
 }
 
 static char letter_of(enum delivery_result r)
@@ -262,7 +283,10 @@ START_TEST(matrix)
     ck_assert_uint_eq(peer_connections(p), is_fault || is_host_fault ? 2 : 1);
     setup_clear(&s);
     peer_stop(p);
-    ck_assert_str_eq(buf_str(peer_content(p)), TRACE "Subject: x\r\n\r\nbody\r\n");
+    const char *content = buf_str(peer_content(p));
+    ck_assert_uint_gt(strlen(content), strlen(trace()));
+    ck_assert_int_eq(strncmp(content, trace(), strlen(trace())), 0);
+    ck_assert_str_eq(content + strlen(trace()), "Subject: x\r\n\r\nbody\r\n");
     bool wants_helo = steps[at].step == PEER_HELLO && kind == F_5XX && !is_lmtp;
     ck_assert_int_eq(strstr(peer_commands(p), "\nHELO ") != NULL, wants_helo);
     peer_free(p);
@@ -373,14 +397,14 @@ static const struct {
 } dialogues[] = {
     {"PIPELINING\r\nSIZE 1000\r\n8BITMIME\r\nSMTPUTF8\r\nDSN\r\n", 0, 0, true, false, false,
      "s@s.test", "a@x.test", "b@x.test", "oo",
-     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=32 BODY=8BITMIME\n"
+     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=189 BODY=8BITMIME\n"
      "RCPT TO:<a@x.test> NOTIFY=NEVER ORCPT=rfc822;o+2Bo@x.test\n"
      "RCPT TO:<b@x.test> NOTIFY=NEVER ORCPT=rfc822;o+2Bo@x.test\nDATA\n"},
     /* nothing offered, nothing said; 8-bit content goes as it is */
     {"", 0, 0, true, true, false, "s@s.test", "a@x.test", "b@x.test", "oo",
      "EHLO me.test\nMAIL FROM:<s@s.test>\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
     {"size\r\n8bitmime\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test", "b@x.test", "oo",
-     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=32\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
+     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=189\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
     /* the same address twice */
     {"PIPELINING\r\nDSN\r\n", 0, 0, false, false, false, "", "a@x.test", "a@x.test", "oo",
      "EHLO me.test\nMAIL FROM:<>\nRCPT TO:<a@x.test> NOTIFY=NEVER ORCPT=rfc822;o+2Bo@x.test\n"
@@ -405,15 +429,15 @@ static const struct {
     {"PIPELINING\r\n", 0, 0, false, true, false, "\xc3\xa4@s.test", "a@x.test", "b@x.test", "rr",
      "EHLO me.test\n"},
     /* larger than announced */
-    {"SIZE 31\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test", "b@x.test", "xx",
+    {"SIZE 188\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test", "b@x.test", "xx",
      "EHLO me.test\n"},
-    {"SIZE 32\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test", "b@x.test", "oo",
-     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=32\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
+    {"SIZE 189\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test", "b@x.test", "oo",
+     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=189\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
     {"SIZE 0\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test", "b@x.test", "oo",
-     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=32\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
+     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=189\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
     {"SIZE 99999999999999999999999\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test",
      "b@x.test", "oo",
-     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=32\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
+     "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=189\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
     /* an edited spool file must not become commands */
     {"PIPELINING\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test>\r\nRCPT TO:<c@x.test",
      "b@x.test", "ro", "EHLO me.test\nMAIL FROM:<s@s.test>\nRCPT TO:<b@x.test>\nDATA\n"},
@@ -465,7 +489,7 @@ START_TEST(orcpt_is_made_when_there_is_none)
     replace(&s.copy.recipients[0].address, "a+b@x.test");
     replace(&s.copy.recipients[0].orcpt, "");
     s.copy.recipients[1].state = QUEUE_SENT;
-    client_deliver(s.client, &s.copy, TRACE, &s.report);
+    client_deliver(s.client, &s.copy, &s.report);
     ck_assert_int_eq(s.report.outcomes[0].result, DELIVERY_OK);
     ck_assert_str_eq(s.report.outcomes[1].dsn, ""); /* not touched */
     setup_clear(&s);
@@ -517,11 +541,65 @@ START_TEST(content_arrives_as_it_is)
     setup_clear(&s);
     peer_stop(p);
     char *expected =
-        mem_printf(TRACE "%s", contents[_i].arrives == NULL ? content : contents[_i].arrives);
+        mem_printf("%s%s", trace(), contents[_i].arrives == NULL ? content : contents[_i].arrives);
     ck_assert_str_eq(buf_str(peer_content(p)), expected);
     ck_assert_uint_eq(peer_content(p)->len, strlen(expected));
     ck_assert_uint_eq(peer_messages(p), 2);
     free(expected);
+    peer_free(p);
+}
+END_TEST
+
+/* Recipients that are refused are not in the header; SIZE= is at least what then comes. */
+START_TEST(envelope_headers_name_who_was_accepted)
+{
+    struct peer_fault fault = {PEER_RCPT, 1, PEER_REPLY, "550 5.1.1 no\r\n"};
+    struct peer_script script = {.extensions = "SIZE\r\n", .faults = &fault, .fault_count = 1};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), 3);
+    s.destination.format = CONFIG_FORMAT_ENVELOPE;
+    s.destination.sender = CONFIG_ADDRESS_NULL;
+    deliver(&s);
+    assert_outcomes(&s, "oxo");
+    setup_clear(&s);
+    peer_stop(p);
+    char *expected = mem_printf("X-Envelope-From: <sender@s.test>\r\n"
+                                "X-Envelope-To: <a@x.test>,\r\n\t<c@x.test>\r\n"
+                                "%sSubject: x\r\n\r\nbody\r\n",
+                                trace());
+    ck_assert_str_eq(buf_str(peer_content(p)), expected);
+    char *mail =
+        mem_printf("MAIL FROM:<> SIZE=%zu\n", strlen(expected) + strlen(",\r\n\t<b@x.test>"));
+    ck_assert_ptr_nonnull(strstr(peer_commands(p), mail));
+    free(mail);
+    free(expected);
+    peer_free(p);
+}
+END_TEST
+
+/* With one address for all it names those that the copy is of. */
+START_TEST(envelope_headers_with_a_fixed_recipient)
+{
+    struct peer_script script = {.extensions = "PIPELINING\r\nSMTPUTF8\r\n8BITMIME\r\n"};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), 2);
+    s.destination.format = CONFIG_FORMAT_ENVELOPE;
+    s.destination.recipient = CONFIG_ADDRESS_FIXED;
+    replace(&s.copy.recipients[0].address, "\xc3\xa4@x.test");
+    replace(&s.copy.message.sender, "");
+    deliver(&s);
+    assert_outcomes(&s, "oo");
+    setup_clear(&s);
+    peer_stop(p);
+    ck_assert_ptr_nonnull(strstr(peer_commands(p), "MAIL FROM:<> BODY=8BITMIME SMTPUTF8\n"));
+    ck_assert_ptr_nonnull(strstr(peer_commands(p), "RCPT TO:<fixed@y.test>\nDATA\n"));
+    static const char head[] = "X-Envelope-From: <>\r\n"
+                               "X-Envelope-To: <\xc3\xa4@x.test>,\r\n\t<b@x.test>\r\nReceived: ";
+    ck_assert_int_eq(strncmp(buf_str(peer_content(p)), head, sizeof head - 1), 0);
     peer_free(p);
 }
 END_TEST
@@ -550,8 +628,8 @@ START_TEST(large_content_arrives_as_it_is)
     assert_outcomes(&s, "o");
     setup_clear(&s);
     peer_stop(p);
-    ck_assert_uint_eq(peer_content(p)->len, strlen(TRACE) + content.len);
-    ck_assert_int_eq(memcmp(peer_content(p)->data + strlen(TRACE), content.data, content.len), 0);
+    ck_assert_uint_eq(peer_content(p)->len, strlen(trace()) + content.len);
+    ck_assert_int_eq(memcmp(peer_content(p)->data + strlen(trace()), content.data, content.len), 0);
     buf_clear(&content);
     peer_free(p);
 }
@@ -1017,6 +1095,8 @@ int main(void)
     tcase_add_test(t, orcpt_is_made_when_there_is_none);
     tcase_add_loop_test(t, content_arrives_as_it_is, 0, UNIT_COUNT(contents));
     tcase_add_test(t, large_content_arrives_as_it_is);
+    tcase_add_test(t, envelope_headers_name_who_was_accepted);
+    tcase_add_test(t, envelope_headers_with_a_fixed_recipient);
     tcase_add_loop_test(t, connection_lost_within_the_content, 0, UNIT_COUNT(body_faults));
     tcase_add_test(t, unreadable_content_is_no_message);
     tcase_add_loop_test(t, no_recipient_accepted, 0, 3);

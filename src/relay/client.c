@@ -40,11 +40,39 @@ int64_t client_now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+static void deliver_op(struct transport *t, const struct queue_copy *copy,
+                       struct delivery_report *report)
+{
+    client_deliver((struct client *)t, copy, report);
+}
+
+static bool is_connected_op(const struct transport *t)
+{
+    return client_is_connected((const struct client *)t);
+}
+
+static void interrupt_op(struct transport *t)
+{
+    client_interrupt((struct client *)t);
+}
+
+static void free_op(struct transport *t)
+{
+    client_free((struct client *)t);
+}
+
+struct transport *client_transport(struct client *c)
+{
+    return &c->transport;
+}
+
 struct client *client_new(const struct config_destination *d, const char *hostname,
                           const struct resolver *resolver)
 {
+    static const struct transport_ops ops = {deliver_op, is_connected_op, interrupt_op, free_op};
     struct client *c = mem_zalloc(sizeof *c);
 
+    c->transport.ops = &ops;
     c->destination = d;
     c->hostname = hostname;
     c->resolver = resolver;
@@ -73,6 +101,7 @@ void client_free(struct client *c)
     smtp_reply_clear(&c->reply);
     buf_clear(&c->line);
     buf_clear(&c->command);
+    format_clear(&c->format);
     free(c->block);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -315,10 +344,21 @@ static void drop_if_stale(struct client *c)
         client_close(c);
 }
 
-void client_deliver(struct client *c, const struct queue_copy *copy, const char *trace,
-                    struct delivery_report *report)
+/* -1 with `fault` when the copy cannot be read. */
+static int begin_format(struct client *c, const struct queue_copy *copy)
+{
+    struct err err;
+
+    if (format_begin(&c->format, copy, c->destination, c->hostname, &err) == 0)
+        return 0;
+    client_outcome(&c->fault, DELIVERY_RETRY, "4.3.0", "%s", err.text);
+    return -1;
+}
+
+void client_deliver(struct client *c, const struct queue_copy *copy, struct delivery_report *report)
 {
     int64_t begin_ms = client_now_ms();
+    bool has_format = false;
     enum client_sent sent;
     bool is_reused;
 
@@ -339,7 +379,13 @@ void client_deliver(struct client *c, const struct queue_copy *copy, const char 
         int64_t ready_ms = client_now_ms();
         report->setup_ms = is_reused ? 0 : ready_ms - begin_ms;
         report->conn_use = ++c->uses;
-        sent = client_transaction(c, copy, trace, report);
+        if (!has_format && begin_format(c, copy) != 0) {
+            sent = CLIENT_LOCAL_FAULT;
+            all_share_fault(c, copy, report);
+            break;
+        }
+        has_format = true;
+        sent = client_transaction(c, copy, report);
         report->transmit_ms = client_now_ms() - ready_ms;
         /* A server may close a kept connection at any time: that is no fault of its. */
     } while (sent == CLIENT_LOST_EARLY && is_reused && !atomic_load(&c->is_interrupted));

@@ -11,6 +11,7 @@
 #include "delivery.h"
 #include "queue.h"
 #include "resolver.h"
+#include "transport.h"
 
 #include <stdbool.h>
 
@@ -28,12 +29,15 @@ void client_free(struct client *c);
 /*
  * Deliver the pending recipients of a copy: connect if need be (relay_to in order, every address of
  * each), reuse the connection otherwise; if a reused connection turns out to be closed or says 421
- * before the content was sent, connect anew and try once more. trace: header lines to put before
- * the content (CRLF). Fills report->outcomes (array of copy->recipient_count given by the caller)
- * and the rest of the report.
+ * before the content was sent, connect anew and try once more. What is sent is said in format.h.
+ * Fills report->outcomes (array of copy->recipient_count given by the caller) and the rest of the
+ * report.
  */
-void client_deliver(struct client *c, const struct queue_copy *copy, const char *trace,
-                    struct delivery_report *report) __attribute__((nonnull));
+void client_deliver(struct client *c, const struct queue_copy *copy, struct delivery_report *report)
+    __attribute__((nonnull));
+
+/* The client as a transport, which then owns it. */
+struct transport *client_transport(struct client *c) __attribute__((nonnull, returns_nonnull));
 
 /* True while a connection is open that can take another message. */
 bool client_is_connected(const struct client *c) __attribute__((nonnull));

@@ -48,8 +48,9 @@ enum stream_status client_write_stuffed(struct stream *s, const char *data, size
 
 /* Read a block at offset. -1 with `fault`, connection closed: without the final dot the server
  * drops what it got so far. */
-static int read_block(struct client *c, const struct queue_copy *copy, uint64_t offset, size_t len)
+static int read_block(struct client *c, uint64_t offset, size_t len)
 {
+    const struct queue_copy *copy = c->format.copy;
     size_t have = 0;
 
     while (have < len) {
@@ -69,27 +70,39 @@ static int read_block(struct client *c, const struct queue_copy *copy, uint64_t 
     return 0;
 }
 
-enum client_content_status client_send_content(struct client *c, const struct queue_copy *copy,
-                                               const char *trace)
+/* The content from the spool. */
+static enum client_content_status send_spooled(struct client *c, enum client_line_state *state,
+                                               enum stream_status *status)
 {
-    uint64_t size = copy->message.size_bytes;
-    enum client_line_state state =
-        CLIENT_AT_LINE_START; /* after the trace fields, or at the very start */
-    enum client_step step = CLIENT_BODY;
+    uint64_t size = c->format.copy->message.size_bytes;
 
     if (c->block == NULL)
         c->block = mem_grow(NULL, CLIENT_BLOCK_SIZE, 1);
-    client_begin_wait(c);
-    enum stream_status status = stream_write(c->stream, trace, strlen(trace));
-    for (uint64_t offset = 0; status == STREAM_OK && offset < size;) {
+    for (uint64_t offset = 0; *status == STREAM_OK && offset < size;) {
         size_t len =
             size - offset < CLIENT_BLOCK_SIZE ? (size_t)(size - offset) : CLIENT_BLOCK_SIZE;
-        if (read_block(c, copy, offset, len) != 0)
+        if (read_block(c, offset, len) != 0)
             return CLIENT_CONTENT_UNREAD;
         client_begin_wait(c);
-        status = client_write_stuffed(c->stream, c->block, len, &state);
+        *status = client_write_stuffed(c->stream, c->block, len, state);
         offset += len;
     }
+    return CLIENT_CONTENT_SENT;
+}
+
+enum client_content_status client_send_content(struct client *c)
+{
+    const struct format *f = &c->format;
+    enum client_line_state state = CLIENT_AT_LINE_START;
+    enum client_step step = CLIENT_BODY;
+
+    client_begin_wait(c);
+    enum stream_status status =
+        client_write_stuffed(c->stream, buf_str(&f->head), f->head.len, &state);
+    if (send_spooled(c, &state, &status) != CLIENT_CONTENT_SENT)
+        return CLIENT_CONTENT_UNREAD;
+    if (status == STREAM_OK)
+        status = client_write_stuffed(c->stream, buf_str(&f->tail), f->tail.len, &state);
     if (status == STREAM_OK) {
         const char *end = state == CLIENT_AT_LINE_START ? ".\r\n" : "\r\n.\r\n";
         step = CLIENT_DOT;

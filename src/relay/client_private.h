@@ -15,6 +15,7 @@
 #include "../smtp_reply.h"
 #include "../stream.h"
 #include "client.h"
+#include "format.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -43,6 +44,7 @@ struct client_features {
 };
 
 struct client {
+    struct transport transport; /* first */
     const struct config_destination *destination;
     const char *hostname;
     const struct resolver *resolver; /* NULL: the system's */
@@ -60,7 +62,8 @@ struct client {
 
     struct smtp_reply reply; /* the last one */
     struct buf line, command;
-    char *block; /* CLIENT_BLOCK_SIZE bytes, from the first content on */
+    char *block;          /* CLIENT_BLOCK_SIZE bytes, from the first content on */
+    struct format format; /* of the present copy */
     struct delivery_outcome fault;
 };
 
@@ -128,7 +131,7 @@ int client_ask(struct client *c, enum client_step step)
  */
 int client_connect(struct client *c) __attribute__((nonnull, warn_unused_result));
 
-/* Send one message over the connection. Fills report->outcomes. */
+/* Send one message over the connection; c->format has begun. Fills report->outcomes. */
 enum client_sent {
     CLIENT_SENT,        /* every recipient has an outcome; the connection is usable */
     CLIENT_LOST_EARLY,  /* the connection went away before content was sent */
@@ -136,7 +139,7 @@ enum client_sent {
     CLIENT_LOCAL_FAULT, /* the content could not be read; the connection is closed */
 };
 enum client_sent client_transaction(struct client *c, const struct queue_copy *copy,
-                                    const char *trace, struct delivery_report *report)
+                                    struct delivery_report *report)
     __attribute__((nonnull, warn_unused_result));
 
 /* The last two bytes sent, as far as they matter for CRLF "." and for the final CRLF. */
@@ -151,14 +154,14 @@ enum stream_status client_write_stuffed(struct stream *s, const char *data, size
                                         enum client_line_state *state)
     __attribute__((nonnull, warn_unused_result));
 
-/* After 354: trace, content with dots stuffed, and the final dot; flushed. */
+/* After 354: c->format's head, the content and the tail with dots stuffed, and the final dot;
+ * flushed. */
 enum client_content_status {
     CLIENT_CONTENT_SENT,
     CLIENT_CONTENT_LOST,   /* `fault` is set */
     CLIENT_CONTENT_UNREAD, /* a local fault; `fault` is set, the connection closed */
 };
-enum client_content_status client_send_content(struct client *c, const struct queue_copy *copy,
-                                               const char *trace)
+enum client_content_status client_send_content(struct client *c)
     __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -30,14 +30,14 @@ struct rcpt {
 struct transaction {
     struct client *client;
     const struct queue_copy *copy;
-    const char *trace;
     struct delivery_report *report;
     const char *sender;
     bool needs_utf8;
 
     struct rcpt *rcpts;
     size_t rcpt_count;
-    size_t *same_as; /* for each recipient of the copy: the one whose outcome it shares */
+    size_t *same_as;   /* for each recipient of the copy: the one whose outcome it shares */
+    bool *is_included; /* for each recipient of the copy: format_make() */
     size_t accepted_count;
 
     /* command numbers: [first_rcpt - 1] is MAIL, [first_rcpt + rcpt_count] is DATA */
@@ -85,6 +85,7 @@ static void collect_rcpts(struct transaction *t)
 
     t->rcpts = mem_grow(NULL, n, sizeof *t->rcpts);
     t->same_as = mem_grow(NULL, n, sizeof *t->same_as);
+    t->is_included = mem_grow(NULL, n, sizeof *t->is_included);
     for (size_t i = 0; i < n; i++) {
         const struct queue_recipient *r = &recipients[i];
         if (r->state != QUEUE_PENDING)
@@ -143,9 +144,21 @@ static void sort_out(struct transaction *t)
     t->rcpt_count = kept;
 }
 
-static uint64_t total_size(const struct transaction *t)
+/* Make what is to be sent, for all recipients that may get it, or those that were accepted. */
+static void make_format(struct transaction *t, enum rcpt_state state)
 {
-    return strlen(t->trace) + t->copy->message.size_bytes;
+    size_t n = t->copy->recipient_count;
+
+    memset(t->is_included, 0, n * sizeof *t->is_included);
+    for (size_t i = 0; i < t->rcpt_count; i++)
+        if (t->rcpts[i].state == state)
+            t->is_included[t->rcpts[i].recipient - t->copy->recipients] = true;
+    for (size_t i = 0; i < n; i++) /* the first one of each comes before the others */
+        if (t->copy->recipients[i].state == QUEUE_PENDING)
+            t->is_included[i] = t->is_included[t->same_as[i]];
+    format_make(&t->client->format, t->is_included);
+    if (t->client->features.smtputf8 && t->client->format.has_utf8_header)
+        t->needs_utf8 = true;
 }
 
 static void format_mail(const struct transaction *t, struct buf *out)
@@ -154,8 +167,8 @@ static void format_mail(const struct transaction *t, struct buf *out)
 
     buf_addf(out, "MAIL FROM:<%s>", t->sender);
     if (f->size)
-        buf_addf(out, " SIZE=%" PRIu64, total_size(t));
-    if (f->eight_bit && t->copy->message.is_8bit)
+        buf_addf(out, " SIZE=%" PRIu64, format_size(&t->client->format));
+    if (f->eight_bit && t->client->format.is_8bit)
         buf_adds(out, " BODY=8BITMIME");
     if (t->needs_utf8)
         buf_adds(out, " SMTPUTF8");
@@ -360,7 +373,9 @@ static enum client_sent run(struct transaction *t)
         client_close(c);
         return CLIENT_LOST_EARLY;
     }
-    switch (client_send_content(c, t->copy, t->trace)) {
+    if (t->accepted_count < t->rcpt_count)
+        make_format(t, RCPT_ACCEPTED);
+    switch (client_send_content(c)) {
     case CLIENT_CONTENT_SENT:
         break;
     case CLIENT_CONTENT_LOST:
@@ -380,11 +395,13 @@ static bool exceeds_size(struct transaction *t)
     const struct client *c = t->client;
     struct delivery_outcome o;
 
-    if (c->features.size_limit_bytes == 0 || total_size(t) <= c->features.size_limit_bytes)
+    uint64_t size_bytes = format_size(&c->format);
+
+    if (c->features.size_limit_bytes == 0 || size_bytes <= c->features.size_limit_bytes)
         return false;
     client_outcome(&o, DELIVERY_REFUSED, "5.3.4",
                    "552 5.3.4 message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s",
-                   total_size(t), c->features.size_limit_bytes, c->peer);
+                   size_bytes, c->features.size_limit_bytes, c->peer);
     decide_rest(t, &o);
     return true;
 }
@@ -404,15 +421,16 @@ static const char *sender_of(const struct client *c, const struct queue_copy *co
 }
 
 enum client_sent client_transaction(struct client *c, const struct queue_copy *copy,
-                                    const char *trace, struct delivery_report *report)
+                                    struct delivery_report *report)
 {
-    struct transaction t = {.client = c, .copy = copy, .trace = trace, .report = report};
+    struct transaction t = {.client = c, .copy = copy, .report = report};
     enum client_sent sent = CLIENT_SENT;
 
     t.sender = sender_of(c, copy);
     t.first_rcpt = c->needs_rset ? 2 : 1;
     collect_rcpts(&t);
     sort_out(&t);
+    make_format(&t, RCPT_UNDECIDED);
     if (!exceeds_size(&t) && t.rcpt_count > 0)
         sent = run(&t);
     if (sent != CLIENT_SENT)
@@ -423,5 +441,6 @@ enum client_sent client_transaction(struct client *c, const struct queue_copy *c
     }
     free(t.rcpts);
     free(t.same_as);
+    free(t.is_included);
     return sent;
 }

@@ -3,7 +3,6 @@
 
 #include "../log.h"
 #include "../mem.h"
-#include "trace.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -60,12 +59,12 @@ static int grow(struct destination *dest)
 
 static void close_connection(struct destination_worker *w)
 {
-    struct client *client = w->client;
+    struct transport *transport = w->transport;
 
     pthread_mutex_lock(&w->dest->lock);
-    w->client = NULL;
+    w->transport = NULL;
     pthread_mutex_unlock(&w->dest->lock);
-    client_free(client);
+    transport_free(transport);
 }
 
 /* Say QUIT, and use the present configuration from now on. */
@@ -80,7 +79,7 @@ static void renew_client(struct destination_worker *w)
     w->snapshot = snapshot_ref(dest->snapshot);
     w->config = dest->config;
     w->generation = dest->generation;
-    w->client = client_new(w->config, w->snapshot->config->relay.hostname, NULL);
+    w->transport = transport_new(w->config, w->snapshot->config->relay.hostname);
     pthread_mutex_unlock(&dest->lock);
 }
 
@@ -141,10 +140,8 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
 
     reserve_outcomes(w, c->recipient_count);
     report.outcomes = w->outcomes;
-    buf_reset(&w->trace);
-    trace_header(c, w->snapshot->config->relay.hostname, &w->trace);
     report.wait_ms = destination_now_ms() - taken_ms;
-    client_deliver(w->client, c, buf_str(&w->trace), &report);
+    transport_deliver(w->transport, c, &report);
     struct delivery_outcome outcome = first_outcome(c, w->outcomes);
     /* First the destination, then the copy: what is released must not be taken at once by one who
      * does not know yet. */
@@ -185,7 +182,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
         q->ops->release(q, c);
         return NULL;
     }
-    if (is_idle && !*has_left_out && client_is_connected(w->client))
+    if (is_idle && !*has_left_out && transport_is_connected(w->transport))
         renew_client(w);
     // cppcheck-suppress returnDanglingLifetime ; nothing of a copy points to its out-parameter
     return c;
@@ -230,7 +227,6 @@ static void *worker_main(void *arg)
     if (w->snapshot != NULL)
         snapshot_unref(w->snapshot);
     free(w->outcomes);
-    buf_clear(&w->trace);
     pthread_mutex_lock(&dest->lock);
     struct destination_worker **at = &dest->workers;
     while (*at != w)
@@ -314,8 +310,8 @@ void destination_join(struct destination *dest, unsigned grace_ms)
     while (dest->workers != NULL) {
         for (struct destination_worker *w = dest->workers;
              w != NULL && destination_now_ms() >= cut_ms; w = w->next) {
-            if (w->client != NULL)
-                client_interrupt(w->client);
+            if (w->transport != NULL)
+                transport_interrupt(w->transport);
         }
         destination_wait(dest, destination_now_ms() + JOIN_POLL_MS);
         pthread_mutex_unlock(&dest->lock);

@@ -14,9 +14,9 @@
 #ifndef SPLIT_DESTINATION_PRIVATE_H
 #define SPLIT_DESTINATION_PRIVATE_H
 
-#include "client.h"
 #include "delivery.h"
 #include "destination.h"
+#include "transport.h"
 
 #include <pthread.h>
 
@@ -27,10 +27,10 @@ enum destination_health { DESTINATION_HEALTHY, DESTINATION_SUSPENDED, DESTINATIO
 struct destination_worker {
     struct destination *dest;
     struct destination_worker *next; /* guarded by dest->lock */
-    struct client *client;  /* changed under dest->lock, used outside of it by the worker */
-    bool is_ready;          /* waits for a copy, or is about to */
-    bool is_busy;           /* has a copy */
-    bool has_no_connection; /* got none last time */
+    struct transport *transport; /* changed under dest->lock, used outside of it by the worker */
+    bool is_ready;               /* waits for a copy, or is about to */
+    bool is_busy;                /* has a copy */
+    bool has_no_connection;      /* got none last time */
 
     struct snapshot *snapshot;
     const struct config_destination *config; /* in that snapshot */
@@ -39,7 +39,6 @@ struct destination_worker {
     uint32_t random; /* state of destination_random() */
     struct delivery_outcome *outcomes;
     size_t outcome_cap;
-    struct buf trace;
 };
 
 struct destination {

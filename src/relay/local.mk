@@ -11,6 +11,7 @@ librelay_a_SOURCES += %D%/delivery.c %D%/delivery.h
 librelay_a_SOURCES += %D%/destination.c %D%/destination.h %D%/destination_private.h
 librelay_a_SOURCES += %D%/destination_health.c
 librelay_a_SOURCES += %D%/duplicate.c %D%/duplicate.h
+librelay_a_SOURCES += %D%/format.c %D%/format.h
 librelay_a_SOURCES += %D%/primary.c %D%/primary.h
 librelay_a_SOURCES += %D%/primary_pool.c %D%/primary_pool.h
 librelay_a_SOURCES += %D%/queue.h
@@ -40,6 +41,7 @@ librelay_a_SOURCES += %D%/spool_walk.c
 librelay_a_SOURCES += %D%/spool_window.c %D%/spool_window.h
 librelay_a_SOURCES += %D%/trace.c %D%/trace.h
 librelay_a_SOURCES += %D%/transaction.c %D%/transaction.h
+librelay_a_SOURCES += %D%/transport.c %D%/transport.h
 librelay_a_SOURCES += %D%/xforward.c %D%/xforward.h
 
 sbin_PROGRAMS += splitrelay

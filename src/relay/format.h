@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * format: what goes to a destination: the content as it is in the spool, with text before and
+ * behind it that depends on the destination's `format` and on the recipients of the transaction.
+ * The content itself is never changed and never in memory: who sends it reads it from the spool
+ * between the two texts. One thread at a time; the buffers are reused from copy to copy.
+ *
+ *     raw               Received, X-Split-Copy (trace.h); the content
+ *     envelope-headers  X-Envelope-From, X-Envelope-To; the two above; the content
+ *     journal           a message of our own that holds the content, see format_journal.h
+ */
+#ifndef SPLIT_FORMAT_H
+#define SPLIT_FORMAT_H
+
+#include "../buf.h"
+#include "../config.h"
+#include "../err.h"
+#include "queue.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Plain data; all zero is the state before the first copy. */
+struct format {
+    const struct queue_copy *copy;                /* borrowed */
+    const struct config_destination *destination; /* borrowed */
+    struct buf trace;                             /* header fields of each format */
+    struct buf head, tail; /* CRLF; the text before the content and behind it */
+    bool is_8bit;          /* there are bytes above 127 in head or content */
+    bool has_utf8_header;  /* in a header field of head */
+};
+
+void format_clear(struct format *f) __attribute__((nonnull));
+
+/* Begin a copy. hostname: ours. -1 with `err`: its content cannot be read. */
+int format_begin(struct format *f, const struct queue_copy *copy,
+                 const struct config_destination *d, const char *hostname, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Make head, tail and the two flags for a transaction. is_included: for each recipient of the copy,
+ * whether it is in this transaction. With fewer recipients the text gets shorter, never longer.
+ * Addresses are text from outside: what could end a line becomes '?'.
+ */
+void format_make(struct format *f, const bool *is_included) __attribute__((nonnull));
+
+/* Bytes of head, content and tail. */
+uint64_t format_size(const struct format *f) __attribute__((nonnull));
+
+#endif
