@@ -12,6 +12,8 @@
 
 static const struct policy_reply reply_tag_domain = {
     550, "5.7.1", "Recipient address rejected: internal routing domain"};
+static const struct policy_reply reply_sender = {
+    550, "5.7.1", "Sender address rejected: internal routing domain"};
 static const struct policy_reply reply_bad_address = {
     550, "5.1.3", "Recipient address rejected: bad address syntax"};
 static const struct policy_reply reply_cannot_tag = {
@@ -273,6 +275,8 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     out->final = mem_strdup(out->original);
     if (address_leads_into(rcpt, len, p->config->tag_domain))
         out->reply = reply_tag_domain;
+    else if (message->is_from_tag_domain)
+        out->reply = reply_sender;
     else if (message->is_bypassed)
         return;
     else if (parsed != 0)
@@ -342,6 +346,7 @@ void policy_begin(const struct policy *p, struct table_scratch *s, const char *s
 
     memset(out, 0, sizeof *out);
     out->is_bypassed = is_bypassed(&p->config->milter, client);
+    out->is_from_tag_domain = address_leads_into(sender, strlen(sender), p->config->tag_domain);
     if (out->is_bypassed ||
         p->maps[POLICY_SENDER_FILTERS].count + p->maps[POLICY_SENDER_COPIES].count == 0)
         return;

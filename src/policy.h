@@ -76,6 +76,7 @@ struct policy_reason {
  * policy_message_clear(); all zero is a message of which nothing is known. */
 struct policy_message {
     bool is_bypassed;                /* its client is one of bypass_clients */
+    bool is_from_tag_domain;         /* its bounce would go where only we send mail */
     char *filter_value, *copy_value; /* results of the sender's tables, NULL for none; owned */
     struct policy_reason filter_reason, copy_reason;
     struct err failure; /* "" or why a table of the sender failed: then so does each recipient */
@@ -109,8 +110,8 @@ struct policy_decision {
 /*
  * Decide about one recipient. rcpt: the path of RCPT TO; words: its ESMTP words (NULL-terminated
  * list, or NULL). message: of policy_begin(), borrowed for the call. Always fills *out. reply is
- * 550 5.7.1  inside the tag domain 550 5.1.3  needs a tag and cannot carry one 451 4.3.0  a table
- * failed and on_failure is tempfail
+ * 550 5.7.1  it or the sender is inside the tag domain 550 5.1.3  needs a tag and cannot carry one
+ * 451 4.3.0  a table failed and on_failure is tempfail
  */
 void policy_decide(const struct policy *p, struct table_scratch *s,
                    const struct policy_message *message, const char *rcpt, char *const *words,

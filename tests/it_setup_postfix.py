@@ -37,10 +37,12 @@ relayhost = [127.0.0.1]:1
 transport_maps = inline:{{ special@example.net=smtp:[127.0.0.1]:{special} }},
     regexp:$config_directory/own_routes
 virtual_alias_maps = regexp:$config_directory/own_aliases
-smtpd_milters = inet:127.0.0.1:{milter}
+smtpd_milters = {{ inet:127.0.0.1:{milter}, protocol=6 }}
 milter_default_action = accept
 smtpd_recipient_restrictions = check_recipient_access inline:{{ bad@example.com=REJECT }}
 smtp_fallback_relay = [127.0.0.1]:2
+smtpd_sender_restrictions = check_sender_access inline:{{ bad@sender.test=REJECT }}
+milter_protocol = 2
 recipient_delimiter =
 maillog_file = /var/log/mail.log
 smtpd_peername_lookup = no
@@ -225,11 +227,25 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
                 ("x%example.com.primary.filter.split.invalid@example.com", (454, 550, 554)),
                 ("@example.com:x@y.primary.filter.split.invalid", (454, 550, 554)),
                 ('"x@y.primary.filter.split.invalid"@example.com', (454, 550, 554)),
+                ("x%y.archive.copy.split.invalid@mail.example.com", (454, 550, 554)),
+                ('"x@y.archive.copy.split.invalid"@mail.example.com', (454, 550, 554)),
                 ("stranger@elsewhere.test", (454,)),
             ):
                 reply = c.rcpt(rcpt)
                 assert reply.code in codes, (rcpt, reply)
             assert c.rcpt("anna@example.com").code == 250
+        # Nor by way of the bounce for a sender who is not there. Postfix alone refuses it, too.
+        for path in ((HERE, 25), ("127.0.0.1", reinject[1])):
+            for sender in ("x@example.com.archive.copy.split.invalid", "x@Split.Invalid", "x@split.invalid.",
+                           "x%y.archive.copy.split.invalid@mail.example.com", '"x@y.copy.split.invalid"@mail.example.com'):
+                with (stranger(path) if path[0] == HERE else rig.SmtpClient(path)) as c:
+                    reply = c.mail(sender)
+                    if reply.code == 250:
+                        reply = c.rcpt("anna@example.com")
+                assert reply.code in (550, 554), (path, sender, reply)
+        with stranger((HERE, 25)) as c:
+            c.mail("bad@sender.test")
+            assert c.rcpt("anna@example.com").code == 554, "the administrator's own restriction"
         with stranger(reinject) as c:
             for reply in (c.mail("s@sender.test"), c.rcpt("anna@example.com")):
                 pass

@@ -186,6 +186,13 @@ static const struct {
     {"and what nobody touches", "", "<a(b)@x.test>\n<a,b@c.test>", ""},
     {"tag domain is closed", "", "<a@x.test.primary.filter.split.invalid>\n<a@Split.Invalid>",
      "<a@x.test.primary.filter.split.invalid> 550 5.7.1\n<a@Split.Invalid> 550 5.7.1\n"},
+    {"for senders, too: their bounces would go there", ARTICLE BYPASS,
+     "MAIL <x@Archive.copy.Split.Invalid>\n<third@domain.com>\n"
+     "<third@domain.com.primary.filter.split.invalid>",
+     "<third@domain.com> 550 5.7.1\n<third@domain.com.primary.filter.split.invalid> 550 5.7.1\n"},
+    {"even of clients that are bypassed", ARTICLE BYPASS,
+     "CLIENT 192.0.2.7\nMAIL <x%archive.copy.split.invalid@x.test>\n<third@domain.com>",
+     "<third@domain.com> 550 5.7.1\n"},
     {"cannot carry a tag", "filter_maps = { \"static:primary\" }",
      "<postmaster>\n<a@[192.0.2.1]>\n<\"open@x.test>",
      "<postmaster> 550 5.1.3\n<a@[192.0.2.1]> 550 5.1.3\n<\"open@x.test> 550 5.1.3\n"},

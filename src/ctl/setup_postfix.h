@@ -120,6 +120,9 @@ void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
 void setup_format_relay(const struct setup *s, char *out, size_t size) __attribute__((nonnull));
 void setup_format_milter(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
+/* May the text stand in main.cf, in master.cf and in a table as it is? */
+bool setup_is_harmless(const char *text) __attribute__((nonnull, warn_unused_result));
+
 /* --- setup_postfix_role.c --- */
 
 /*

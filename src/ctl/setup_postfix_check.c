@@ -153,11 +153,33 @@ static int check_state(const struct setup *s, const struct postfix *p, struct er
     return -1;
 }
 
+/* What the configuration allows, and Postfix's files would read as something else. */
+static int check_values(const struct setup *s, struct err *err)
+{
+    const struct {
+        const char *key;
+        const struct endpoint *at;
+    } listeners[] = {{"milter.socket", &s->config->milter.socket},
+                     {"relay.listen", &s->config->relay.listen[0]}};
+
+    for (size_t i = 0; i < sizeof listeners / sizeof listeners[0]; i++) {
+        const struct endpoint *e = listeners[i].at;
+        const char *text = e->kind == ENDPOINT_UNIX ? e->path : e->host;
+        if (text[0] != '\0' && !setup_is_harmless(text)) {
+            err_set(err, "%s: '%s' cannot be written into Postfix's files: choose another name",
+                    listeners[i].key, text);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 int setup_check(const struct setup *s, enum setup_role role, const struct postfix *p,
                 struct err *err)
 {
-    if (check_version(p, err) < 0 || check_state(s, p, err) < 0 || check_rivals(p, err) < 0 ||
-        check_services(s, role, p, err) < 0 || setup_check_files(p->directory, err) < 0)
+    if (check_values(s, err) < 0 || check_version(p, err) < 0 || check_state(s, p, err) < 0 ||
+        check_rivals(p, err) < 0 || check_services(s, role, p, err) < 0 ||
+        setup_check_files(p->directory, err) < 0)
         return -1;
     if (role == SETUP_SINGLE || role == SETUP_IN) {
         char *queue_directory =
@@ -186,10 +208,11 @@ static void remark_services(const struct setup *s, const struct postfix *p)
             steps_say(s->steps,
                       "service %s/%s has its own smtpd_milters: splitmilter is not asked there",
                       v->name, v->type);
-        if (postfix_service_option(v, "smtpd_recipient_restrictions", NULL))
+        if (postfix_service_option(v, "smtpd_recipient_restrictions", NULL) ||
+            postfix_service_option(v, "smtpd_sender_restrictions", NULL))
             steps_say(s->steps,
-                      "service %s/%s has its own smtpd_recipient_restrictions: splitmilter alone "
-                      "keeps the tag domain closed there",
+                      "service %s/%s has its own recipient or sender restrictions: splitmilter "
+                      "alone keeps the tag domain closed there",
                       v->name, v->type);
     }
 }
@@ -212,6 +235,19 @@ static void remark_sockets(const struct setup *s, const struct postfix *p, const
               name, value);
 }
 
+/* Postfix makes these copies when mail comes in, and again when a filter gives it back. */
+static void remark_bcc(const struct setup *s, const struct postfix *p)
+{
+    static const char *const names[] = {"always_bcc", "sender_bcc_maps", "recipient_bcc_maps"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (postfix_get_expanded(p, names[i])[0] != '\0')
+            steps_say(s->steps,
+                      "%s = %s: mail that comes back from a filter is copied once more; a "
+                      "destination and copy_maps in %s make each copy once",
+                      names[i], postfix_get(p, names[i]), s->config->path);
+}
+
 void setup_remarks(const struct setup *s, enum setup_role role, const struct postfix *p)
 {
     static const char *const with_sockets[] = {
@@ -222,6 +258,11 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
     if (role != SETUP_SINGLE && role != SETUP_IN)
         return;
     remark_services(s, p);
+    if (postfix_get_expanded(p, "smtpd_milter_maps")[0] != '\0')
+        steps_say(s->steps, "smtpd_milter_maps = %s: splitmilter is not asked for these clients",
+                  postfix_get(p, "smtpd_milter_maps"));
+    if (role == SETUP_SINGLE)
+        remark_bcc(s, p);
     if (strcmp(postfix_get_expanded(p, "recipient_delimiter"), s->config->recipient_delimiter) != 0)
         steps_say(s->steps, "recipient_delimiter is \"%s\" in Postfix, and \"%s\" in %s",
                   postfix_get_expanded(p, "recipient_delimiter"), s->config->recipient_delimiter,

@@ -52,10 +52,11 @@ static void set_milter(const struct setup *s, const struct postfix *p, const cha
     char *name = milter_name(s, queue_directory);
     const char *now = postfix_get(p, "smtpd_milters");
 
-    setup_set(e, "smtpd_milters",
-              "%s%s{ %s, connect_timeout=10s, command_timeout=30s, content_timeout=300s, "
-              "default_action=tempfail }",
-              now, now[0] == '\0' ? "" : ", ", name);
+    setup_set(
+        e, "smtpd_milters",
+        "%s%s{ %s, protocol=6, connect_timeout=10s, command_timeout=30s, content_timeout=300s, "
+        "default_action=tempfail }",
+        now, now[0] == '\0' ? "" : ", ", name);
     free(name);
     if (s->config->milter.filter_method == CONFIG_METHOD_HEADER)
         setup_join(e, p, "milter_header_checks", "regexp:$config_directory/split_filter");
@@ -138,7 +139,8 @@ static void keep_from_domains(const struct setup *s, const struct postfix *p, st
     free(tag);
 }
 
-/* Relay restrictions come first, and may only defer; services may have their own of either. */
+/* Relay restrictions come first, and may only defer; services may have their own of either. The
+ * bounce for a sender in the tag domain would go where only we send mail. */
 static void close_tag_domain(const struct postfix *p, struct setup_edit *e)
 {
     static const char closed[] = "check_recipient_access regexp:$config_directory/split_closed";
@@ -146,37 +148,44 @@ static void close_tag_domain(const struct postfix *p, struct setup_edit *e)
     if (postfix_get_expanded(p, "smtpd_relay_restrictions")[0] != '\0')
         setup_join(e, p, "smtpd_relay_restrictions", closed);
     setup_join(e, p, "smtpd_recipient_restrictions", closed);
+    setup_join(e, p, "smtpd_sender_restrictions",
+               "check_sender_access regexp:$config_directory/split_closed");
 }
 
 /* What the input instance and the single one have in common. */
+static void set_transports(const struct postfix *p, const char *next, struct setup_edit *e)
+{
+    static const char ours[] = "regexp:$config_directory/split_transport";
+
+    if (next[0] == '\0') {
+        setup_join(e, p, "transport_maps", ours);
+        return;
+    }
+    setup_set(e, "transport_maps", "%s", ours);
+    /* reject_unverified_recipient must ask where mail is delivered: the next instance takes all. */
+    if (strcmp(postfix_get(p, "address_verify_transport_maps"), "$transport_maps") == 0)
+        setup_set(e, "address_verify_transport_maps", "%s", postfix_get(p, "transport_maps"));
+}
+
 static int ask_and_split(const struct setup *s, const struct postfix *p,
                          const char *queue_directory, const char *next, struct setup_edit *e,
                          struct err *err)
 {
     set_milter(s, p, queue_directory, e);
     close_tag_domain(p, e);
-    if (next[0] == '\0')
-        setup_join(e, p, "transport_maps", "regexp:$config_directory/split_transport");
-    else
-        setup_set(e, "transport_maps", "regexp:$config_directory/split_transport");
+    set_transports(p, next, e);
     keep_from_domains(s, p, e);
+    if (setup_filter_services(s, p, e, err) < 0)
+        return -1;
     write_routes(s, next, e);
     write_tables(s, e);
     write_closed(s, e);
-    if (setup_filter_services(s, p, e, err) < 0)
-        return -1;
     if (s->config->destination_count > 0) {
         setup_copy_service(s, e);
         /* A message with many copies reaches splitrelay in one transaction. */
         setup_set(e, "splitcopy_destination_recipient_limit", "1000");
     }
     return 0;
-}
-
-/* No maps on the way in: they are for the instance that delivers. */
-static void leave_addresses_alone(const struct postfix *p, struct setup_edit *e)
-{
-    setup_join(e, p, "receive_override_options", "no_address_mappings");
 }
 
 static int client_role(const struct setup *s, const struct postfix *p, const char *next,
@@ -188,7 +197,8 @@ static int client_role(const struct setup *s, const struct postfix *p, const cha
     setup_set(e, "multi_instance_enable", "yes");
     setup_set(e, "multi_instance_wrapper", "${command_directory}/postmulti -p --");
     setup_set(e, "transport_maps", "regexp:$config_directory/split_transport");
-    leave_addresses_alone(p, e);
+    /* Maps are for the instance that delivers; header and body checks are done by the next one. */
+    setup_join(e, p, "receive_override_options", "no_address_mappings, no_header_body_checks");
     if (postfix_get(p, "non_smtpd_milters")[0] != '\0')
         setup_set(e, "non_smtpd_milters", "%s", "");
     setup_file(e, "split_transport", mem_printf("/^/    splitnext:%s\n", next));
@@ -207,7 +217,7 @@ static int in_role(const struct setup *s, const struct postfix *p, const char *q
 
     if (ask_and_split(s, p, queue_directory, next, e, err) < 0)
         return -1;
-    leave_addresses_alone(p, e);
+    setup_join(e, p, "receive_override_options", "no_address_mappings");
     setup_next_service(e);
     setup_local_service(s, e);
     for (size_t i = 0; i < p->service_count; i++)
@@ -224,6 +234,10 @@ static int out_role(const struct setup *s, const struct postfix *p, struct setup
         if (strcmp(p->services[i].type, "inet") == 0)
             setup_switch_off(e, &p->services[i]);
     write_closed(s, e);
+    /* To the outside this instance has the name that it had. */
+    if (s->options->out_hostname[0] == '\0' &&
+        strcmp(postfix_get(p, "smtp_helo_name"), "$myhostname") == 0)
+        setup_set(e, "smtp_helo_name", "%s", postfix_get_expanded(p, "myhostname"));
     setup_reinject_service(s, e);
     return 0;
 }

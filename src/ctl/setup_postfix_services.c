@@ -24,7 +24,7 @@ static const char *const server_options[] = {
     "smtpd_helo_required=no",
     "smtpd_client_restrictions=permit_mynetworks,reject",
     "smtpd_helo_restrictions=",
-    "smtpd_sender_restrictions=",
+    "smtpd_sender_restrictions=check_sender_access,regexp:$config_directory/split_closed",
     "smtpd_relay_restrictions=",
     ("smtpd_recipient_restrictions=check_recipient_access,regexp:$config_directory/split_closed,"
      "permit_mynetworks,reject"),
@@ -36,7 +36,9 @@ static const char *const server_options[] = {
     "smtpd_soft_error_limit=1001",
     "smtpd_hard_error_limit=1000",
     "smtpd_client_connection_count_limit=0",
-    "smtpd_client_connection_rate_limit=0"};
+    "smtpd_client_connection_rate_limit=0",
+    "smtpd_client_message_rate_limit=0",
+    "smtpd_client_recipient_rate_limit=0"};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -84,23 +86,66 @@ static void add_option(struct setup_edit *e, const char *option)
     buf_addf(&e->master_part, "    -o %s\n", option);
 }
 
-/* Options of smtp(8) or lmtp(8). */
-static void add_client_options(struct setup_edit *e, const char *protocol, const char *generic,
-                               bool is_near)
+/* "-o PROTOCOL_NAME=VALUE", unless the service that ours is made from (or NULL) says so itself. */
+static void add_default(struct setup_edit *e, const struct postfix_service *base,
+                        const char *protocol, const char *name, const char *value)
+{
+    char *full = mem_printf("%s_%s", protocol, name);
+
+    if (base == NULL || !postfix_service_option(base, full, NULL))
+        buf_addf(&e->master_part, "    -o %s=%s\n", full, value);
+    free(full);
+}
+
+/* Options of smtp(8) or lmtp(8). main.cf may wrap TLS around all that goes to a relay host, and log
+ * in there: that is not for us. */
+static void add_client_options(struct setup_edit *e, const struct postfix_service *base,
+                               const char *protocol, const char *generic, bool is_near)
 {
     for (size_t i = 0; i < COUNT(client_options); i++)
         buf_addf(&e->master_part, "    -o %s_%s\n", protocol, client_options[i]);
     buf_addf(&e->master_part, "    -o %s_generic_maps=%s\n", protocol, generic);
+    add_default(e, base, protocol, "tls_wrappermode", "no");
+    add_default(e, base, protocol, "sasl_auth_enable", "no");
     if (is_near)
-        buf_addf(&e->master_part, "    -o %s_tls_security_level=none\n", protocol);
+        add_default(e, base, protocol, "tls_security_level", "none");
 }
 
-/* The nexthop goes into a table and into a line of master.cf. */
-static bool is_harmless(const char *text)
+bool setup_is_harmless(const char *text)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-                                  ".:[]_-/";
+                                  ".:[]_-/+@";
     return text[0] != '\0' && text[strspn(text, allowed)] == '\0';
+}
+
+/* Is the parameter set by the administrator? postconf(1) knows it only for services that it has. */
+static bool is_in_main_cf(const struct postfix *p, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const char *at = p->main_cf; (at = strstr(at, name)) != NULL; at += len)
+        if ((at == p->main_cf || at[-1] == '\n') && strchr(" \t=", at[len]) != NULL)
+            return true;
+    return false;
+}
+
+/* Limits of the queue manager for the service that ours is made from hold for ours, too. */
+static void take_limits(const struct postfix *p, const char *from, const char *to,
+                        struct setup_edit *e)
+{
+    static const char *const limits[] = {
+        "_destination_concurrency_limit", "_destination_recipient_limit",
+        "_initial_destination_concurrency", "_destination_rate_delay", "_transport_rate_delay"};
+
+    for (size_t i = 0; i < COUNT(limits); i++) {
+        char *old_name = mem_printf("%s%s", from, limits[i]);
+        char *new_name = mem_printf("%s%s", to, limits[i]);
+        const char *value = postfix_get(p, old_name);
+        if (value[0] != '\0' && value[0] != '$' && !is_in_main_cf(p, new_name))
+            setup_set(e, new_name, "%s", value);
+        free(old_name);
+        free(new_name);
+    }
 }
 
 /* The host of "[host]:port", "host:port", "host". */
@@ -123,7 +168,7 @@ static int filter_service(const struct postfix *p, const struct config_filter *f
     const char *colon = strchr(f->nexthop, ':');
     size_t len = colon == NULL ? 0 : (size_t)(colon - f->nexthop);
 
-    if (len == 0 || !is_harmless(f->nexthop)) {
+    if (len == 0 || !setup_is_harmless(f->nexthop)) {
         err_set(err, "filter %s: cannot use the nexthop \"%s\"", f->name, f->nexthop);
         return -1;
     }
@@ -135,14 +180,19 @@ static int filter_service(const struct postfix *p, const struct config_filter *f
     else if (strcmp(base->command, "smtp") != 0 && strcmp(base->command, "lmtp") != 0)
         err_set(err, "filter %s: \"%s\" is %s(8); only smtp(8) and lmtp(8) can take the suffix off",
                 f->name, transport, base->command);
+    bool is_usable =
+        base != NULL && (strcmp(base->command, "smtp") == 0 || strcmp(base->command, "lmtp") == 0);
+    if (is_usable) {
+        char *name = mem_printf("split-%s", f->name);
+        buf_addf(&e->master_part, "%s unix - - n - %s %s%s%s\n", name, base->maxproc, base->command,
+                 base->arguments[0] == '\0' ? "" : " ", base->arguments);
+        add_client_options(e, base, base->command, "regexp:$config_directory/split_untag",
+                           is_near(colon + 1));
+        take_limits(p, transport, name, e);
+        free(name);
+    }
     free(transport);
-    if (base == NULL || (strcmp(base->command, "smtp") != 0 && strcmp(base->command, "lmtp") != 0))
-        return -1;
-    buf_addf(&e->master_part, "split-%s unix - - n - %s %s%s%s\n", f->name, base->maxproc,
-             base->command, base->arguments[0] == '\0' ? "" : " ", base->arguments);
-    add_client_options(e, base->command, "regexp:$config_directory/split_untag",
-                       is_near(colon + 1));
-    return 0;
+    return is_usable ? 0 : -1;
 }
 
 int setup_filter_services(const struct setup *s, const struct postfix *p, struct setup_edit *e,
@@ -169,7 +219,7 @@ void setup_copy_service(const struct setup *s, struct setup_edit *e)
     setup_format_relay(s, to, sizeof to);
     const char *protocol = strncmp(to, "unix:", 5) == 0 ? "lmtp" : "smtp";
     buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
-    add_client_options(e, protocol, "", is_near(to));
+    add_client_options(e, NULL, protocol, "", is_near(to));
     /* Byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
     add_option(e, "disable_mime_output_conversion=yes");
@@ -178,7 +228,7 @@ void setup_copy_service(const struct setup *s, struct setup_edit *e)
 void setup_next_service(struct setup_edit *e)
 {
     buf_adds(&e->master_part, "splitnext unix - - n - - smtp\n");
-    add_client_options(e, "smtp", "", true);
+    add_client_options(e, NULL, "smtp", "", true);
 }
 
 static void add_server(struct setup_edit *e, const struct endpoint *at, const char *label,
