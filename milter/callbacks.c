@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "callbacks.h"
+#include "counters.h"
 #include "headers.h"
 #include "log.h"
 #include "mem.h"
@@ -55,6 +56,7 @@ static struct conn *conn_of(SMFICTX *ctx)
         c->snapshot = snapshot_slot_get(snapshots);
         c->scratch = table_scratch_new();
         smfi_setpriv(ctx, c);
+        counters_mta_entered();
     }
     return c;
 }
@@ -155,6 +157,7 @@ static sfsistat refuse_recipient(SMFICTX *ctx, struct conn *c, const char *path,
                                  const struct policy_reply *reply)
 {
     c->has_refused = true;
+    counters_refused();
     if (c->is_sendmail && is_sticky(path))
         c->sticky = *reply;
     return refuse(ctx, reply);
@@ -181,12 +184,14 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
         return refuse_recipient(ctx, c, argv[0], &too_many);
     if (!can_filter(ctx, c))
         return refuse_recipient(ctx, c, argv[0], &bad_setup);
+    int64_t begin_us = metrics_now_us();
     policy_decide(c->snapshot->policy, c->scratch, &c->message, argv[0], argv + 1, &d);
     struct policy_reply reply = d.reply;
     if (reply.code == 0)
         reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
     if (reply.code == 0 && c->is_sendmail)
         reply = policy_admit_back(c->snapshot->policy, &d);
+    counters_decision(&d, &reply, begin_us);
     if (reply.code != 0 || d.failure.text[0] != '\0')
         log_refused(ctx, &d, &reply);
     if (reply.code != 0) {
@@ -240,6 +245,7 @@ static bool headers_fail(SMFICTX *ctx, struct conn *c)
     if (c->headers.failure.text[0] == '\0')
         return false;
     bool refuses = c->snapshot->config->milter.on_failure == CONFIG_FAIL_TEMPFAIL;
+    counters_failure(COUNTERS_HEADERS);
     log_warning("%s: headers, status=%s (%s)", queue_id(ctx), refuses ? "tempfail" : "unchanged",
                 c->headers.failure.text);
     headers_clear(&c->headers);
@@ -335,6 +341,7 @@ static sfsistat on_eom(SMFICTX *ctx)
 
     if (headers_fail(ctx, c)) {
         status = refuse(ctx, &bad_headers);
+        counters_message(false);
         conn_forget_message(c);
         return status;
     }
@@ -350,9 +357,11 @@ static sfsistat on_eom(SMFICTX *ctx)
                (c->is_sendmail && restore(ctx, c, &plan) != 0)) {
         log_error("%s: the MTA did not accept the changes of the message", queue_id(ctx));
         status = refuse(ctx, &cannot_change);
+        counters_failure(COUNTERS_CHANGES);
     } else {
         log_decisions(ctx, c);
     }
+    counters_message(status == SMFIS_CONTINUE);
     policy_plan_clear(&plan);
     conn_forget_message(c);
     return status;
@@ -377,6 +386,7 @@ static sfsistat on_close(SMFICTX *ctx)
         snapshot_unref(c->snapshot);
         free(c);
         smfi_setpriv(ctx, NULL);
+        counters_mta_left();
     }
     return SMFIS_CONTINUE;
 }

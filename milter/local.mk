@@ -3,7 +3,8 @@
 sbin_PROGRAMS += splitmilter
 splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \
+	%D%/counters.c %D%/counters.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/main.c \
 	%D%/mta.c %D%/mta.h
-splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
+splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)

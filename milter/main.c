@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* splitmilter: command line, socket, signals. The work is in callbacks.c and the core library. */
 #include "callbacks.h"
+#include "counters.h"
 #include "daemon.h"
 #include "log.h"
+#include "metrics_http.h"
 #include "process.h"
 #include "snapshot.h"
 #include "watch.h"
@@ -38,9 +40,12 @@ static void reload(struct reloader *r)
     struct snapshot *next = daemon_load("splitmilter", r->config_path, SNAPSHOT_WITH_TABLES, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
+        counters_reloaded(false);
     } else {
+        counters_declare(next->config);
         snapshot_slot_swap(r->slot, next);
         log_info("configuration reloaded");
+        counters_reloaded(true);
     }
     process_notify_ready();
 }
@@ -58,7 +63,10 @@ static void refresh(struct reloader *r, struct watch *watch)
 {
     struct snapshot *current = snapshot_slot_get(r->slot);
     struct snapshot *next = watch_poll(watch, current, now_ms());
+    unsigned ok, failed;
 
+    watch_tried(watch, &ok, &failed);
+    counters_tables_reloaded(ok, failed);
     snapshot_unref(current);
     if (next != NULL)
         snapshot_slot_swap(r->slot, next);
@@ -168,28 +176,53 @@ static int open_socket(const struct config_milter *m, int *lock_out, struct err 
     return 0;
 }
 
+/* *out: NULL unless option metrics is set. Before any thread: from here on it is counted. */
+static int start_metrics(struct snapshot_slot *slot, const struct config *config,
+                         struct metrics_http **out, struct err *err)
+{
+    struct metrics_http_options options = {
+        .listen = config->milter.metrics,
+        .listen_count = config->milter.metrics_count,
+        .page = counters_page,
+        .is_ready = counters_is_ready,
+        .ctx = slot,
+    };
+
+    *out = NULL;
+    if (options.listen_count == 0)
+        return 0;
+    metrics_enable();
+    counters_declare(config);
+    *out = metrics_http_start(&options, err);
+    return *out == NULL ? -1 : 0;
+}
+
 static int serve(struct snapshot_slot *slot, struct reloader *reloader)
 {
     struct snapshot *s = snapshot_slot_get(slot);
     const struct config_milter *m = &s->config->milter;
+    struct metrics_http *http = NULL;
     struct err err;
     int lock = -1;
     int status = EXIT_UNAVAILABLE;
 
     signal(SIGPIPE, SIG_IGN);
     if (callbacks_register(slot, &err) != 0 || open_socket(m, &lock, &err) != 0 ||
-        start_reloader(reloader, &err) != 0) {
+        start_metrics(slot, s->config, &http, &err) != 0 || start_reloader(reloader, &err) != 0) {
         log_error("%s", err.text);
         goto out;
     }
     log_info("ready on %s", m->socket_text);
     process_notify_ready();
+    counters_set_listening(true);
     status = smfi_main() == MI_SUCCESS ? EXIT_OK : EXIT_UNAVAILABLE;
+    counters_set_listening(false);
     process_notify_stopping();
     log_info("stopped");
     if (m->socket.kind == ENDPOINT_UNIX && unlink(m->socket.path) != 0 && errno != ENOENT)
         log_warning("cannot remove %s: %s", m->socket.path, strerror(errno));
 out:
+    metrics_http_stop(http);
     if (lock >= 0)
         close(lock);
     snapshot_unref(s);

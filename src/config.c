@@ -26,6 +26,7 @@ static void milter_clear(struct config_milter *m)
     free(m->bypass_clients);
     strings_clear(&m->canonical_classes);
     free(m->filter_header);
+    free(m->metrics);
 }
 
 static void relay_clear(struct config_relay *r)
@@ -34,6 +35,7 @@ static void relay_clear(struct config_relay *r)
     free(r->hostname);
     free(r->spool_directory);
     free(r->trusted_networks);
+    free(r->metrics);
 }
 
 static void listener_clear(struct config_listener *l)

@@ -50,6 +50,8 @@ struct config_milter {
     enum config_mixed_filters mixed_filters;
     char *filter_header;
     enum config_on_failure on_failure;
+    struct endpoint *metrics; /* where splitmilter shows them; none: it does not */
+    size_t metrics_count;
 };
 
 struct config_filter {
@@ -68,6 +70,8 @@ struct config_relay {
     uint64_t message_size_limit_bytes;
     unsigned max_connections;
     uint64_t min_free_space_bytes;
+    struct endpoint *metrics; /* where splitrelay shows them; none: it does not */
+    size_t metrics_count;
 };
 
 struct config_destination {

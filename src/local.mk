@@ -21,6 +21,9 @@ libsplit_a_SOURCES += %D%/inherited.c %D%/inherited.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
 libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
 libsplit_a_SOURCES += %D%/mem.c %D%/mem.h
+libsplit_a_SOURCES += %D%/metrics.c %D%/metrics.h
+libsplit_a_SOURCES += %D%/metrics_http.h
+libsplit_a_SOURCES += %D%/metrics_process.c
 libsplit_a_SOURCES += %D%/policy.c %D%/policy.h
 libsplit_a_SOURCES += %D%/policy_choice.c %D%/policy_choice.h
 libsplit_a_SOURCES += %D%/policy_header.c
@@ -53,4 +56,9 @@ libsplit_a_SOURCES += %D%/table_cdb.c
 endif
 if HAVE_LMDB
 libsplit_a_SOURCES += %D%/table_lmdb.c
+endif
+if HAVE_MICROHTTPD
+libsplit_a_SOURCES += %D%/metrics_http.c
+else
+libsplit_a_SOURCES += %D%/metrics_http_none.c
 endif

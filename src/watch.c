@@ -19,6 +19,7 @@ struct change {
 struct watch {
     struct change *changes;
     size_t count;
+    unsigned ok, failed; /* in the last poll */
 };
 
 struct watch *watch_new(void)
@@ -88,6 +89,7 @@ struct snapshot *watch_poll(struct watch *w, struct snapshot *current, int64_t n
     struct snapshot *latest = NULL;
     struct err err;
 
+    w->ok = w->failed = 0;
     look(w, current->policy, now_ms);
     for (size_t i = 0; i < w->count; i++) {
         struct change *c = &w->changes[i];
@@ -97,11 +99,19 @@ struct snapshot *watch_poll(struct watch *w, struct snapshot *current, int64_t n
         struct snapshot *next = snapshot_replace(latest == NULL ? current : latest, c->path, &err);
         if (next == NULL) {
             log_error("table not reloaded, what was read before stays: %s", err.text);
+            w->failed++;
             continue;
         }
         log_info("table reloaded: %s", c->path);
+        w->ok++;
         snapshot_unref(latest);
         latest = next;
     }
     return latest;
+}
+
+void watch_tried(const struct watch *w, unsigned *ok_out, unsigned *failed_out)
+{
+    *ok_out = w->ok;
+    *failed_out = w->failed;
 }

@@ -28,4 +28,8 @@ void watch_free(struct watch *w);
 struct snapshot *watch_poll(struct watch *w, struct snapshot *current, int64_t now_ms)
     __attribute__((nonnull, warn_unused_result));
 
+/* What the last poll has tried: files that were read anew, and those that cannot be used. */
+void watch_tried(const struct watch *w, unsigned *ok_out, unsigned *failed_out)
+    __attribute__((nonnull));
+
 #endif

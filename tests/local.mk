@@ -212,6 +212,10 @@ UNIT_TESTS += %D%/test_mem
 %C%_test_mem_SOURCES = %D%/test_mem.c
 %C%_test_mem_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_metrics
+%C%_test_metrics_SOURCES = %D%/test_metrics.c
+%C%_test_metrics_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_policy
 %C%_test_policy_SOURCES = %D%/test_policy.c
 %C%_test_policy_LDADD = $(UNIT_LIBS)

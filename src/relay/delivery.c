@@ -2,6 +2,7 @@
 #include "delivery.h"
 
 #include "../log.h"
+#include "counters.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -63,14 +64,20 @@ static const char *format_seconds(int64_t ms, char out[SECONDS_SIZE])
     return out;
 }
 
+static int64_t age_ms(const struct queue_copy *c, const struct timespec *now)
+{
+    const struct timespec *arrival = &c->message.arrival;
+
+    return ((int64_t)now->tv_sec - (int64_t)arrival->tv_sec) * 1000 +
+           (now->tv_nsec - arrival->tv_nsec) / 1000000;
+}
+
 /* "delay=0.4, delays=a/b/c/d": before it was taken from the queue / in the worker / connection
  * set-up / transmission. */
 static void format_delays(const struct queue_copy *c, const struct delivery_report *report,
                           const struct timespec *now, char *out, size_t size)
 {
-    const struct timespec *arrival = &c->message.arrival;
-    int64_t total_ms = ((int64_t)now->tv_sec - (int64_t)arrival->tv_sec) * 1000 +
-                       (now->tv_nsec - arrival->tv_nsec) / 1000000;
+    int64_t total_ms = age_ms(c, now);
     int64_t queued_ms = total_ms - report->wait_ms - report->setup_ms - report->transmit_ms;
     char t[5][SECONDS_SIZE];
 
@@ -135,6 +142,7 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
             continue;
         const char *status = apply(r, &report->outcomes[i], is_too_old);
         log_outcome(c, i, d, report, delays, status);
+        counters_outcome(c->destination, r->state, age_ms(c, now));
         was_accepted = was_accepted || r->state == QUEUE_SENT;
         is_pending = is_pending || r->state == QUEUE_PENDING;
     }

@@ -3,6 +3,7 @@
 
 #include "../log.h"
 #include "../mem.h"
+#include "counters.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -57,6 +58,13 @@ static int grow(struct destination *dest)
     return -1;
 }
 
+static void count_connection(struct destination_worker *w, bool is_open)
+{
+    if (is_open != w->is_counted)
+        counters_connections(w->dest->name, is_open ? 1 : -1);
+    w->is_counted = is_open;
+}
+
 static void close_connection(struct destination_worker *w)
 {
     struct transport *transport = w->transport;
@@ -65,6 +73,7 @@ static void close_connection(struct destination_worker *w)
     w->transport = NULL;
     pthread_mutex_unlock(&w->dest->lock);
     transport_free(transport);
+    count_connection(w, false);
 }
 
 /* Say QUIT, and use the present configuration from now on. */
@@ -134,7 +143,8 @@ static void bury_old_copies(struct destination_worker *w, struct delivery_report
 
 static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t taken_ms)
 {
-    struct queue *q = w->dest->queue;
+    struct destination *dest = w->dest;
+    struct queue *q = dest->queue;
     struct delivery_report report = {0};
     struct timespec now;
 
@@ -142,6 +152,9 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     report.outcomes = w->outcomes;
     report.wait_ms = destination_now_ms() - taken_ms;
     transport_deliver(w->transport, c, &report);
+    count_connection(w, transport_is_connected(w->transport));
+    if (report.conn_use == 1)
+        counters_connected(dest->name);
     struct delivery_outcome outcome = first_outcome(c, w->outcomes);
     /* First the destination, then the copy: what is released must not be taken at once by one who
      * does not know yet. */
@@ -169,6 +182,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
     if (c != NULL && !is_stopping) {
         w->is_busy = true;
         dest->busy_count++;
+        counters_in_progress(dest->name, 1);
         error = grow(dest) == 0 ? 0 : errno;
     }
     bool is_idle = c == NULL && destination_now_ms() - idle_since_ms >= IDLE_MS;
@@ -196,8 +210,10 @@ static void work(struct destination_worker *w)
 
     while (!has_left) {
         pthread_mutex_lock(&dest->lock);
-        if (w->is_busy)
+        if (w->is_busy) {
             dest->busy_count--;
+            counters_in_progress(dest->name, -1);
+        }
         w->is_busy = false;
         bool goes_on = destination_may_work(w);
         if (!goes_on)
@@ -320,6 +336,7 @@ void destination_join(struct destination *dest, unsigned grace_ms)
         pthread_mutex_lock(&dest->lock);
     }
     pthread_mutex_unlock(&dest->lock);
+    counters_suspended(dest->name, false);
     snapshot_unref(dest->snapshot);
     pthread_cond_destroy(&dest->changed);
     pthread_mutex_destroy(&dest->lock);

@@ -2,6 +2,7 @@
 #include "destination_private.h"
 
 #include "../log.h"
+#include "counters.h"
 
 #include <time.h>
 #include <unistd.h>
@@ -86,6 +87,7 @@ static unsigned suspend(struct destination_worker *w)
         delivery_retry_delay_s(w->config, ++dest->suspensions, destination_random(w));
 
     dest->health = DESTINATION_SUSPENDED;
+    counters_suspended(dest->name, true);
     dest->suspended_until_ms = destination_now_ms() + (int64_t)delay_s * 1000;
     dest->connection_faults = 0;
     pthread_cond_broadcast(&dest->changed);
@@ -95,6 +97,7 @@ static unsigned suspend(struct destination_worker *w)
 void destination_set_healthy(struct destination *dest)
 {
     dest->health = DESTINATION_HEALTHY;
+    counters_suspended(dest->name, false);
     dest->suspensions = 0;
     dest->connection_faults = 0;
     dest->paused_until_ms = 0;

@@ -31,6 +31,7 @@ struct destination_worker {
     bool is_ready;               /* waits for a copy, or is about to */
     bool is_busy;                /* has a copy */
     bool has_no_connection;      /* got none last time */
+    bool is_counted;             /* its connection is, as open */
 
     struct snapshot *snapshot;
     const struct config_destination *config; /* in that snapshot */

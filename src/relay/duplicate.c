@@ -4,6 +4,7 @@
 
 #include "../log.h"
 #include "../mem.h"
+#include "counters.h"
 #include "trace.h"
 
 #include <stdlib.h>
@@ -402,9 +403,11 @@ static void commit(struct duplicate *d, struct verdict *verdicts, uint64_t size)
                     verdicts[i].reply = mem_strdup(buf_str(&d->reply));
                 }
     }
-    if (d->copies_missing)
+    if (d->copies_missing) {
+        counters_copies_missing();
         log_error("listener=%s: from=<%s>: delivered without its copies: %s", d->o.listener->name,
                   t->message.sender, t->detail.text);
+    }
 }
 
 static void tee_finish(void *ctx, enum queue_put_status put_status, uint64_t size)

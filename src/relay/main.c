@@ -4,6 +4,7 @@
 #include "../log.h"
 #include "../process.h"
 #include "../snapshot.h"
+#include "counters.h"
 #include "relay.h"
 
 #include <pthread.h>
@@ -21,9 +22,11 @@ static void reload(struct relay *r, const char *config_path)
         daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
+        counters_reloaded(false);
     } else {
         relay_reload(r, next);
         log_info("configuration reloaded");
+        counters_reloaded(true);
     }
     process_notify_ready();
 }

@@ -3,7 +3,9 @@
 #include "../log.h"
 #include "../mem.h"
 #include "control.h"
+#include "counters.h"
 #include "destination.h"
+#include "relay_page.h"
 #include "server.h"
 #include "spool_queue.h"
 
@@ -20,6 +22,7 @@ struct relay {
     struct queue *queue;
     struct server *server;
     struct control *control;
+    struct relay_page *page;
 
     pthread_mutex_t lock; /* guards the list: the control thread reads it */
     struct destination **destinations;
@@ -101,11 +104,13 @@ static void stop_destinations(struct relay *r, unsigned grace_ms)
 
 void relay_stop(struct relay *r, unsigned grace_ms)
 {
+    relay_page_set_serving(r->page, false);
     if (r->control != NULL)
         control_stop(r->control);
     if (r->server != NULL)
         server_stop(r->server, grace_ms);
     stop_destinations(r, grace_ms);
+    relay_page_stop(r->page);
     if (r->queue != NULL)
         r->queue->ops->close(r->queue);
     snapshot_unref(r->first);
@@ -143,7 +148,7 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
     r->first = snapshot_slot_get(&r->slot);
     pthread_mutex_init(&r->lock, NULL);
     r->queue = spool_queue_open(&spool, err);
-    if (r->queue == NULL)
+    if (r->queue == NULL || relay_page_start(config, r->queue, &r->page, err) != 0)
         goto fail;
     for (size_t i = 0; i < config->destination_count; i++)
         add_destination(r, first, &config->destinations[i]);
@@ -153,6 +158,7 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
     r->server = server_start(&r->slot, r->queue, err);
     if (r->server == NULL)
         goto fail;
+    relay_page_set_serving(r->page, true);
     return r;
 fail:
     relay_stop(r, 0);
@@ -197,6 +203,8 @@ static void warn_of_restart(const struct config *now_all, const struct config *w
         log_warning(text, "listen");
     if (strcmp(now->spool_directory, wanted->spool_directory) != 0)
         log_warning(text, "spool_directory");
+    if (!same_endpoints(now->metrics, now->metrics_count, wanted->metrics, wanted->metrics_count))
+        log_warning(text, "metrics");
     if (now->min_free_space_bytes != wanted->min_free_space_bytes)
         log_warning(text, "min_free_space");
 }
@@ -206,6 +214,7 @@ void relay_reload(struct relay *r, struct snapshot *next)
     const struct config *config = next->config;
 
     warn_of_restart(r->first->config, config);
+    counters_declare(config);
     snapshot_slot_swap(&r->slot, snapshot_ref(next));
     server_reloaded(r->server);
     for (size_t i = r->destination_count; i-- > 0;) {

@@ -4,6 +4,7 @@
 #include "../log.h"
 #include "../mem.h"
 #include "../stream.h"
+#include "counters.h"
 #include "session.h"
 
 #include <arpa/inet.h>
@@ -99,11 +100,13 @@ static unsigned enter(struct server *s, struct connection *c)
     s->connections = c;
     unsigned count = ++s->connection_count;
     pthread_mutex_unlock(&s->lock);
+    counters_client_entered();
     return count;
 }
 
 static void leave(struct server *s, struct connection *c)
 {
+    counters_client_left();
     pthread_mutex_lock(&s->lock);
     *c->link = c->next;
     if (c->next != NULL)
@@ -116,6 +119,7 @@ static void leave(struct server *s, struct connection *c)
 
 static void refuse(struct stream *stream, const char *hostname, const char *why)
 {
+    counters_refused("421 4.3.2");
     stream_set_deadline(stream, REFUSE_TIMEOUT_MS);
     if (stream_printf(stream, "421 4.3.2 %s %s\r\n", hostname, why) == STREAM_OK)
         (void)!stream_flush(stream); /* whether it hears it or not, it goes */

@@ -2,6 +2,7 @@
 #include "session.h"
 #include "../log.h"
 #include "../mem.h"
+#include "counters.h"
 #include "session_private.h"
 
 #include <stdarg.h>
@@ -42,6 +43,7 @@ void session_protocol_error(struct session *s, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    counters_refused(text);
     if (++s->errors < ERRORS_MAX) {
         session_reply(s, "%s", text);
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* MAIL, RCPT and DATA: the dialogue around a transaction, with a primary or without. */
 #include "../log.h"
+#include "counters.h"
 #include "session_private.h"
 
 #include <stdio.h>
@@ -22,6 +23,7 @@ static void log_reject(struct session *s, const char *to, const char *text)
 void session_reject(struct session *s, const char *to, const char *text)
 {
     session_settle(s);
+    counters_refused(text);
     log_reject(s, to, text);
     session_reply(s, "%s", text);
 }
@@ -52,6 +54,7 @@ static void hand_on(struct session *s, const char *to, const char *text)
 
     if (text[0] >= '4') {
         err_set(&line, "%.*s", (int)strcspn(text, "\r"), text);
+        counters_refused_by_primary();
         log_reject(s, to, line.text);
     }
     session_send(s, text, strlen(text));

@@ -3,6 +3,8 @@
 
 #include "../log.h"
 #include "../mem.h"
+#include "../metrics.h"
+#include "counters.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -13,6 +15,7 @@ struct queue_put {
     struct spool_put *file;
     struct queue_new_copy *copies; /* borrowed */
     size_t copy_count;
+    int64_t sync_us; /* spent on bringing it to the disk */
 };
 
 time_t spool_queue_now(const struct spool_queue *q)
@@ -96,7 +99,7 @@ static enum queue_put_status put_begin(struct queue *base, const struct queue_me
     if (status != QUEUE_PUT_OK)
         return status;
     struct queue_put *p = mem_zalloc(sizeof *p);
-    *p = (struct queue_put){q, file, copies, copy_count};
+    *p = (struct queue_put){q, file, copies, copy_count, 0};
     *out = p;
     return QUEUE_PUT_OK;
 }
@@ -109,7 +112,11 @@ static enum queue_put_status put_data(struct queue_put *p, const void *data, siz
 
 static enum queue_put_status put_prepare(struct queue_put *p, struct err *err)
 {
-    return spool_put_prepare(p->file, err);
+    int64_t begin_us = metrics_now_us();
+    enum queue_put_status status = spool_put_prepare(p->file, err);
+
+    p->sync_us += metrics_now_us() - begin_us;
+    return status;
 }
 
 /* A pass may have found it already, and a worker may even have it. (If not a worker, but a retry of
@@ -136,11 +143,17 @@ static void make_known(struct spool_queue *q, const struct queue_new_copy *c,
 static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
 {
     struct spool_due due = spool_queue_minute(p->queue);
+    int64_t begin_us = metrics_now_us();
     enum queue_put_status status = spool_put_commit(p->file, &due, err);
 
-    for (size_t i = 0; i < p->copy_count && status == QUEUE_PUT_OK; i++)
-        if (!p->copies[i].is_dead && !spool_put_is_left_out(&p->copies[i]))
+    p->sync_us += metrics_now_us() - begin_us;
+    for (size_t i = 0; i < p->copy_count && status == QUEUE_PUT_OK; i++) {
+        if (spool_put_is_left_out(&p->copies[i]))
+            continue;
+        counters_to_disk(p->copies[i].destination, p->sync_us);
+        if (!p->copies[i].is_dead)
             make_known(p->queue, &p->copies[i], &due);
+    }
     free(p);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "../log.h"
 #include "../mem.h"
 #include "content.h"
+#include "counters.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -361,6 +362,7 @@ void transaction_log_copies(const struct transaction *t, uint64_t size)
     const struct queue_message *m = &t->message;
     const char *queue_id = m->mta_queue_id[0] != '\0' ? m->mta_queue_id : "-";
 
+    counters_message(size);
     for (size_t i = 0; i < t->copy_count; i++) {
         const struct queue_new_copy *copy = &t->copies[i];
         size_t count = 0;
@@ -371,13 +373,16 @@ void transaction_log_copies(const struct transaction *t, uint64_t size)
         log_info("%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s (%s)", copy->id,
                  m->sender, (unsigned long long)size, count, copy->destination, queue_id,
                  copy->is_dead ? "dead" : "queued");
+        counters_copy(copy->destination, size);
         if (!copy->is_dead)
             continue;
-        for (size_t k = 0; k < copy->recipient_count; k++)
+        for (size_t k = 0; k < copy->recipient_count; k++) {
             log_warning("%s: to=<%s>, dest=%s, relay=none, delay=0, delays=0/0/0/0, dsn=5.4.6, "
                         "status=dead (%s)",
                         copy->id, copy->recipients[k].address, copy->destination,
                         copy->recipients[k].reason);
+            counters_outcome(copy->destination, QUEUE_DEAD, 0);
+        }
     }
 }
 

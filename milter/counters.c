@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: ISC */
+#include "counters.h"
+#include "table.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+enum decision {
+    DECIDED_CANONICAL,
+    DECIDED_FILTER,
+    DECIDED_COPY,
+    DECIDED_NONE,
+    DECIDED_UNCHANGED, /* a table failed, and on_failure is "accept" */
+    DECIDED_REFUSED,
+};
+
+static const char *const decision_words[] = {"canonical", "filter",  "copy", "none",
+                                             "unchanged", "refused", NULL};
+static const char *const fault_words[] = {"lookup", "headers", "changes", NULL};
+static const char *const message_words[] = {"accepted", "refused", NULL};
+static const char *const reload_words[] = {"ok", "failed", NULL};
+
+static struct metrics_family build = {
+    .name = "splitmilter_build_info",
+    .help = "1; the version is the label.",
+    .type = METRICS_GAUGE,
+    .label = "version",
+};
+static struct metrics_family mtas = {
+    .name = "splitmilter_connections",
+    .help = "Connections of the MTA that bring mail.",
+    .type = METRICS_GAUGE,
+};
+static struct metrics_family mtas_total = {
+    .name = "splitmilter_connections_total",
+    .help = "Connections of the MTA that brought mail.",
+    .type = METRICS_COUNTER,
+};
+static struct metrics_family messages = {
+    .name = "splitmilter_messages_total",
+    .help = "Messages that came to their end, and what the MTA was told.",
+    .type = METRICS_COUNTER,
+    .kind_label = "result",
+    .kinds = message_words,
+};
+static struct metrics_family recipients = {
+    .name = "splitmilter_recipients_total",
+    .help = "Recipients that were asked about.",
+    .type = METRICS_COUNTER,
+};
+static struct metrics_family decisions = {
+    .name = "splitmilter_decisions_total",
+    .help = "Recipients by what was decided; canonical, filter and copy may come together.",
+    .type = METRICS_COUNTER,
+    .kind_label = "kind",
+    .kinds = decision_words,
+};
+static struct metrics_family filters = {
+    .name = "splitmilter_filter_recipients_total",
+    .help = "Recipients that go through this filter.",
+    .type = METRICS_COUNTER,
+    .label = "filter",
+};
+static struct metrics_family copies = {
+    .name = "splitmilter_copy_recipients_total",
+    .help = "Recipients of which this destination gets a copy.",
+    .type = METRICS_COUNTER,
+    .label = "destination",
+};
+static struct metrics_family failures = {
+    .name = "splitmilter_failures_total",
+    .help = "Tables that failed, for a recipient or a header, and changes that the MTA refused.",
+    .type = METRICS_COUNTER,
+    .kind_label = "kind",
+    .kinds = fault_words,
+};
+static struct metrics_family lookup_time = {
+    .name = "splitmilter_lookup_seconds",
+    .help = "Time to decide about a recipient: all look-ups.",
+    .type = METRICS_HISTOGRAM,
+    .bounds_us = metrics_short_us,
+};
+static struct metrics_family reloads = {
+    .name = "splitmilter_reloads_total",
+    .help = "Reloads of the configuration.",
+    .type = METRICS_COUNTER,
+    .kind_label = "result",
+    .kinds = reload_words,
+};
+static struct metrics_family reload_ok = {
+    .name = "splitmilter_config_last_reload_successful",
+    .help = "1 unless the last reload failed, and an older configuration is in use.",
+    .type = METRICS_GAUGE,
+};
+static struct metrics_family loaded = {
+    .name = "splitmilter_config_loaded_timestamp_seconds",
+    .help = "When the configuration in use was loaded, in seconds since 1970.",
+    .type = METRICS_GAUGE,
+    .is_micro = true,
+};
+static struct metrics_family table_reloads = {
+    .name = "splitmilter_table_reloads_total",
+    .help = "Tables that were read again because their file had changed.",
+    .type = METRICS_COUNTER,
+    .kind_label = "result",
+    .kinds = reload_words,
+};
+static struct metrics_family table_sizes = {
+    .name = "splitmilter_table_file_bytes",
+    .help = "Size of a table's file now.",
+    .type = METRICS_GAUGE,
+    .label = "table",
+};
+static struct metrics_family table_times = {
+    .name = "splitmilter_table_file_modified_timestamp_seconds",
+    .help = "Last change of a table's file, in seconds since 1970.",
+    .type = METRICS_GAUGE,
+    .is_micro = true,
+    .label = "table",
+};
+
+static struct metrics_family *const families[] = {
+    &build,       &mtas,          &mtas_total,  &messages,    &recipients, &decisions,
+    &filters,     &copies,        &failures,    &reloads,     &reload_ok,  &loaded,
+    &lookup_time, &table_reloads, &table_sizes, &table_times, NULL};
+
+static atomic_bool is_listening;
+
+static int64_t micro(const struct timespec *t)
+{
+    return (int64_t)t->tv_sec * 1000000 + t->tv_nsec / 1000;
+}
+
+static void note_loaded(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    metrics_set(&loaded, "", 0, micro(&now));
+    metrics_set(&reload_ok, "", 0, 1);
+}
+
+void counters_declare(const struct config *config)
+{
+    metrics_set(&build, PACKAGE_VERSION, 0, 1);
+    note_loaded();
+    for (size_t i = 0; i < config->filter_count; i++)
+        metrics_declare(&filters, config->filters[i].name);
+    for (size_t i = 0; i < config->destination_count; i++)
+        metrics_declare(&copies, config->destinations[i].name);
+}
+
+void counters_mta_entered(void)
+{
+    metrics_add(&mtas, "", 0, 1);
+    metrics_add(&mtas_total, "", 0, 1);
+}
+
+void counters_mta_left(void)
+{
+    metrics_add(&mtas, "", 0, -1);
+}
+
+static void count_parts(const struct policy_decision *d)
+{
+    if (d->is_rewritten)
+        metrics_add(&decisions, "", DECIDED_CANONICAL, 1);
+    if (d->filter != NULL) {
+        metrics_add(&decisions, "", DECIDED_FILTER, 1);
+        metrics_add(&filters, d->filter->name, 0, 1);
+    }
+    if (d->copy_count > 0)
+        metrics_add(&decisions, "", DECIDED_COPY, 1);
+    for (size_t i = 0; i < d->copy_count; i++)
+        metrics_add(&copies, d->copies[i]->name, 0, 1);
+    if (!d->is_rewritten && d->filter == NULL && d->copy_count == 0)
+        metrics_add(&decisions, "", DECIDED_NONE, 1);
+}
+
+void counters_decision(const struct policy_decision *d, const struct policy_reply *reply,
+                       int64_t begin_us)
+{
+    if (!metrics_is_on())
+        return;
+    metrics_observe(&lookup_time, "", metrics_now_us() - begin_us);
+    if (d->failure.text[0] != '\0')
+        counters_failure(COUNTERS_LOOKUP);
+    if (reply->code != 0)
+        return;
+    metrics_add(&recipients, "", 0, 1);
+    if (d->failure.text[0] != '\0')
+        metrics_add(&decisions, "", DECIDED_UNCHANGED, 1);
+    else
+        count_parts(d);
+}
+
+void counters_refused(void)
+{
+    metrics_add(&recipients, "", 0, 1);
+    metrics_add(&decisions, "", DECIDED_REFUSED, 1);
+}
+
+void counters_message(bool is_accepted)
+{
+    metrics_add(&messages, "", is_accepted ? 0 : 1, 1);
+}
+
+void counters_failure(enum counters_fault fault)
+{
+    metrics_add(&failures, "", fault, 1);
+}
+
+void counters_reloaded(bool is_ok)
+{
+    metrics_add(&reloads, "", is_ok ? 0 : 1, 1);
+    if (is_ok)
+        note_loaded();
+    else
+        metrics_set(&reload_ok, "", 0, 0);
+}
+
+void counters_tables_reloaded(unsigned ok, unsigned failed)
+{
+    metrics_add(&table_reloads, "", 0, ok);
+    metrics_add(&table_reloads, "", 1, failed);
+}
+
+/* Tables come and go with the configuration: those that were there and are not any more are left
+ * out. */
+static void look_at_tables(const struct policy *policy)
+{
+    const struct table *t;
+
+    metrics_hide(&table_sizes);
+    metrics_hide(&table_times);
+    for (size_t i = 0; (t = policy_table(policy, i)) != NULL; i++) {
+        if (table_path(t) == NULL)
+            continue;
+        struct table_stamp stamp = table_stamp_of(table_path(t));
+        if (!stamp.exists)
+            continue;
+        metrics_set(&table_sizes, table_spec(t), 0, stamp.size);
+        metrics_set(&table_times, table_spec(t), 0, micro(&stamp.mtime));
+    }
+}
+
+void counters_page(void *ctx, struct buf *out)
+{
+    struct snapshot *s = snapshot_slot_get(ctx);
+
+    look_at_tables(s->policy);
+    snapshot_unref(s);
+    metrics_render(families, out);
+    metrics_render_process(out);
+}
+
+bool counters_is_ready(void *ctx, struct err *why)
+{
+    (void)ctx; /* there is always a configuration that was loaded: no daemon starts without */
+    if (!atomic_load(&is_listening))
+        err_set(why, "splitmilter does not listen: it is starting or stopping");
+    return why->text[0] == '\0';
+}
+
+void counters_set_listening(bool is)
+{
+    atomic_store(&is_listening, is);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * relay_page: what those who watch splitrelay get by HTTP (metrics_http.h): the page, with what is
+ * looked up for it (spool, queues), and whether splitrelay can take copies now.
+ */
+#ifndef SPLIT_RELAY_PAGE_H
+#define SPLIT_RELAY_PAGE_H
+
+#include "../config.h"
+#include "../err.h"
+#include "queue.h"
+
+struct relay_page;
+
+/* Serve relay.metrics of this configuration; the queue is borrowed until relay_page_stop(). *out is
+ * NULL if the option is not set. Counting begins here: call it before the threads. -1 with `err`.
+ */
+int relay_page_start(const struct config *config, struct queue *q, struct relay_page **out,
+                     struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Everything serves, or is about to stop. NULL is fine. */
+void relay_page_set_serving(struct relay_page *p, bool is_serving);
+
+void relay_page_stop(struct relay_page *p);
+
+#endif
