@@ -36,6 +36,7 @@ static void relay_clear(struct config_relay *r)
     free(r->spool_directory);
     free(r->trusted_networks);
     free(r->metrics);
+    free(r->dns.servers);
 }
 
 static void listener_clear(struct config_listener *l)

@@ -23,6 +23,8 @@ enum config_mixed_filters { CONFIG_MIXED_TAG, CONFIG_MIXED_DEFER };
 enum config_on_failure { CONFIG_FAIL_TEMPFAIL, CONFIG_FAIL_ACCEPT };
 enum config_protocol { CONFIG_SMTP, CONFIG_LMTP };
 enum config_format { CONFIG_FORMAT_RAW, CONFIG_FORMAT_ENVELOPE, CONFIG_FORMAT_JOURNAL };
+/* Which addresses of a host are used. */
+enum config_inet_protocols { CONFIG_INET_ALL, CONFIG_INET_IPV4, CONFIG_INET_IPV6 };
 enum config_address {
     CONFIG_ADDRESS_ORIGINAL,
     CONFIG_ADDRESS_CANONICAL,
@@ -60,6 +62,12 @@ struct config_filter {
     unsigned line; /* in the configuration file */
 };
 
+/* Whom to ask for names. */
+struct config_dns {
+    struct endpoint *servers; /* addresses; none: the system's */
+    size_t server_count;
+};
+
 struct config_relay {
     struct endpoint *listen;
     size_t listen_count;
@@ -72,6 +80,7 @@ struct config_relay {
     uint64_t min_free_space_bytes;
     struct endpoint *metrics; /* where splitrelay shows them; none: it does not */
     size_t metrics_count;
+    struct config_dns dns;
 };
 
 struct config_destination {
@@ -79,6 +88,8 @@ struct config_destination {
     struct endpoint *relay_to; /* tried in order, at least one */
     size_t relay_to_count;
     enum config_protocol protocol;
+    enum config_inet_protocols inet_protocols;
+    const struct config_dns *dns;  /* that of the relay; NULL: the system's */
     unsigned concurrency;          /* connections at once, >= 1 */
     enum config_address recipient; /* ORIGINAL, CANONICAL or FIXED */
     char *recipient_address;       /* with FIXED */

@@ -201,6 +201,10 @@ static int derive(const struct config_parse *p, struct config *c, struct err *er
 {
     char name[256];
 
+    for (size_t i = 0; i < c->destination_count; i++)
+        c->destinations[i].dns = &c->relay.dns;
+    for (size_t i = 0; i < c->listener_count; i++)
+        c->listeners[i].primary.dns = &c->relay.dns;
     if (!is_given(cfg_getsec(p->cfg, "milter"), "pid_file") &&
         c->milter.socket.kind == ENDPOINT_UNIX) {
         free(c->milter.pid_file);

@@ -133,8 +133,9 @@ static int append_endpoint(const struct config_option *o, struct endpoint **list
                            const char *text, struct err *err)
 {
     struct endpoint e;
-    int rc = o->type == CONFIG_OPT_SOCKETS ? endpoint_parse_socket(text, &e, err)
-                                           : endpoint_parse_nexthop(text, &e, err);
+    int rc = o->type == CONFIG_OPT_SOCKETS    ? endpoint_parse_socket(text, &e, err)
+             : o->type == CONFIG_OPT_NEXTHOPS ? endpoint_parse_nexthop(text, &e, err)
+                                              : endpoint_parse_dns_server(text, &e, err);
 
     if (rc < 0)
         return -1;
@@ -232,6 +233,7 @@ int config_option_store(const struct config_option *o, void *base, const char *t
     case CONFIG_OPT_NAMES:
     case CONFIG_OPT_SOCKETS:
     case CONFIG_OPT_NEXTHOPS:
+    case CONFIG_OPT_DNS_SERVERS:
     case CONFIG_OPT_NETWORKS:
         return append(o, base, text, err);
     }

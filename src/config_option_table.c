@@ -7,6 +7,7 @@ static const char *const mixed_words[] = {"tag", "defer", NULL};
 static const char *const failure_words[] = {"tempfail", "accept", NULL};
 static const char *const protocol_words[] = {"smtp", "lmtp", NULL};
 static const char *const format_words[] = {"raw", "envelope-headers", NULL};
+static const char *const inet_words[] = {"all", "ipv4", "ipv6", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
 
 static const char *const target_words[] = {"syslog", "stderr", NULL};
@@ -65,8 +66,10 @@ const struct config_option config_options[] = {
     {OPTION(RELAY, "max_connections", NUMBER, max_connections), 0, "200", 1, 100000, NULL},
     {OPTION(RELAY, "min_free_space", SIZE, min_free_space_bytes), 0, "256M", 0, 1ULL << 50, NULL},
     {OPTION(RELAY, "metrics", SOCKETS, metrics), AT(RELAY, metrics_count), "", 0, 4, NULL},
+    {OPTION(RELAY, "dns_servers", DNS_SERVERS, dns.servers), AT(RELAY, dns.server_count), "", 0, 16, NULL},
     {OPTION(DESTINATION, "relay_to", NEXTHOPS, relay_to), AT(DESTINATION, relay_to_count), NULL, 1, 32, NULL},
     {OPTION(DESTINATION, "protocol", WORD, protocol), 0, "smtp", 0, 0, protocol_words},
+    {OPTION(DESTINATION, "inet_protocols", WORD, inet_protocols), 0, "all", 0, 0, inet_words},
     {OPTION(DESTINATION, "concurrency", NUMBER, concurrency), 0, "20", 1, 1000, NULL},
     {OPTION(DESTINATION, "recipient", ADDRESS, recipient), AT(DESTINATION, recipient_address), "original", 0, 0, recipient_words},
     {OPTION(DESTINATION, "sender", ADDRESS, sender), AT(DESTINATION, sender_address), "original", 0, 0, sender_words},
@@ -79,6 +82,7 @@ const struct config_option config_options[] = {
     {OPTION(LISTENER, "listen", SOCKETS, listen), AT(LISTENER, listen_count), NULL, 1, 16, NULL},
     {OPTION(LISTENER, "primary", NEXTHOPS, primary.relay_to), AT(LISTENER, primary.relay_to_count), NULL, 1, 16, NULL},
     {OPTION(LISTENER, "protocol", WORD, primary.protocol), 0, "smtp", 0, 0, protocol_words},
+    {OPTION(LISTENER, "inet_protocols", WORD, primary.inet_protocols), 0, "all", 0, 0, inet_words},
     {OPTION(LISTENER, "copies", NAMES, copies), 0, "", 0, 64, NULL},
     {OPTION(LISTENER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
     {OPTION(LISTENER, "require_copies", WORD, require_copies), 0, "yes", 0, 0, switch_words},

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define SOCKET_FORMS "\"inet:PORT@HOST\", \"inet:PORT\", \"inet6:PORT@HOST\" or \"unix:/path\""
-#define NEXTHOP_FORMS "\"[host]:port\", \"host:port\", \"[host]\", \"host\" or \"unix:/path\""
+#define NEXTHOP_FORMS "\"[host]:port\", \"[host]\", \"domain:port\", \"domain\" or \"unix:/path\""
 
 static int parse_port(const char *text, size_t len, uint16_t *out)
 {
@@ -90,6 +90,7 @@ int endpoint_parse_socket(const char *text, struct endpoint *out, struct err *er
         port = text + 5;
     else if (strncmp(text, "inet6:", 6) == 0)
         port = text + 6;
+    out->is_literal = true;
     if (port == NULL) {
         err_set(err, "'%s' is no socket; allowed: " SOCKET_FORMS, text);
         return -1;
@@ -146,6 +147,40 @@ int endpoint_parse_nexthop(const char *text, struct endpoint *out, struct err *e
     return 0;
 }
 
+static bool is_address(const char *host)
+{
+    unsigned char address[16];
+
+    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
+bool endpoint_is_domain(const struct endpoint *e)
+{
+    return e->kind == ENDPOINT_INET && !e->is_literal && !is_address(e->host);
+}
+
+int endpoint_parse_dns_server(const char *text, struct endpoint *out, struct err *err)
+{
+    size_t len = strlen(text);
+    bool has_end = len > 0 && text[len - 1] == ']';
+    char full[300];
+    struct err why;
+
+    if (is_address(text))
+        snprintf(full, sizeof full, "[%s]:53", text);
+    else
+        snprintf(full, sizeof full, "%s%s", text, has_end ? ":53" : "");
+    if (len < 280 && (is_address(text) || has_end || strchr(text, ':') != NULL) &&
+        endpoint_parse_nexthop(full, out, &why) == 0 && out->kind == ENDPOINT_INET &&
+        is_address(out->host))
+        return 0;
+    err_set(err,
+            "'%s' is no name server; allowed: an address, like \"192.0.2.1\", \"192.0.2.1:5353\", "
+            "\"2001:db8::1\" or \"[2001:db8::1]:5353\"",
+            text);
+    return -1;
+}
+
 void endpoint_format(const struct endpoint *e, char *out, size_t size)
 {
     switch (e->kind) {
@@ -153,7 +188,7 @@ void endpoint_format(const struct endpoint *e, char *out, size_t size)
         snprintf(out, size, "unix:%s", e->path);
         break;
     case ENDPOINT_INET:
-        snprintf(out, size, "[%s]:%u", e->host, e->port);
+        snprintf(out, size, endpoint_is_domain(e) ? "%s:%u" : "[%s]:%u", e->host, e->port);
         break;
     }
 }

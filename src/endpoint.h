@@ -19,7 +19,7 @@ struct endpoint {
     enum endpoint_kind kind;
     char host[256];  /* inet: name or address, no brackets; "" listens on every address */
     uint16_t port;   /* inet */
-    bool is_literal; /* inet: written in brackets: no MX look-up */
+    bool is_literal; /* inet: written in brackets, or a listener: no MX look-up */
     char path[108];  /* unix */
 };
 
@@ -32,7 +32,15 @@ int endpoint_parse_socket(const char *text, struct endpoint *out, struct err *er
 int endpoint_parse_nexthop(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* For log lines and messages: "[host]:port" or "unix:/path". */
+/* Does it stand for the MX hosts of a domain: a nexthop without brackets that is no address? */
+bool endpoint_is_domain(const struct endpoint *e) __attribute__((nonnull));
+
+/* A name server: an address with or without port (53): "192.0.2.1", "192.0.2.1:5353",
+ * "2001:db8::1", "[2001:db8::1]:5353". */
+int endpoint_parse_dns_server(const char *text, struct endpoint *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* For log lines and messages: "[host]:port", "domain:port" or "unix:/path". */
 void endpoint_format(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
 /* A network in trusted_networks: "192.0.2.0/24", "2001:db8::/32", "[::1]/128", or one address. */
@@ -57,6 +65,10 @@ bool endpoint_network_has(const struct endpoint_network *net, const struct socka
  */
 int endpoint_listen(const struct endpoint *e, int backlog, unsigned mode, int *fds_out, size_t max,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Connect to one address within timeout_ms, as endpoint_connect(). */
+int endpoint_connect_address(const struct sockaddr *sa, socklen_t len, unsigned timeout_ms,
+                             struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
  * Connect within timeout_ms; all addresses of a name are tried. Returns the descriptor

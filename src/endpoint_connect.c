@@ -73,6 +73,17 @@ static int connect_inet(const struct endpoint *e, int64_t deadline_ms, struct er
     return fd;
 }
 
+int endpoint_connect_address(const struct sockaddr *sa, socklen_t len, unsigned timeout_ms,
+                             struct err *err)
+{
+    int error;
+    int fd = try_connect(sa, len, now_ms() + timeout_ms, &error);
+
+    if (fd < 0)
+        err_set(err, "%s", strerror(error));
+    return fd;
+}
+
 int endpoint_connect(const struct endpoint *e, unsigned timeout_ms, struct err *err)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};

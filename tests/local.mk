@@ -40,7 +40,8 @@ INTEGRATION_TESTS = \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
 	%D%/it_real_filters.py \
-	%D%/it_relay_in.py
+	%D%/it_relay_in.py \
+	%D%/it_route.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
@@ -52,6 +53,7 @@ EXTRA_DIST += \
 	%D%/rig/base.py \
 	%D%/rig/client.py \
 	%D%/rig/daemons.py \
+	%D%/rig/dns.py \
 	%D%/rig/envelopes.py \
 	%D%/rig/duplicator.py \
 	%D%/rig/filter.py \
@@ -99,7 +101,7 @@ FUZZ_MAIN = %D%/fuzz_replay.c
 FUZZ_LINK =
 endif
 FUZZ_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
-FUZZ_RELAY_LIBS = librelay.a $(FUZZ_LIBS)
+FUZZ_RELAY_LIBS = librelay.a $(RELAY_LIBS) $(FUZZ_LIBS)
 FUZZERS =
 FUZZERS += %D%/fuzz_address
 %C%_fuzz_address_SOURCES = %D%/fuzz_address.c $(FUZZ_MAIN)
@@ -142,7 +144,7 @@ AM_CFLAGS += $(CHECK_CFLAGS)
 EXTRA_DIST += %D%/unit.h
 UNIT_TESTS =
 UNIT_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
-UNIT_RELAY_LIBS = librelay.a $(UNIT_LIBS)
+UNIT_RELAY_LIBS = librelay.a $(RELAY_LIBS) $(UNIT_LIBS)
 
 # Unit tests, in alphabetical order.
 UNIT_TESTS += %D%/test_address
@@ -227,6 +229,10 @@ UNIT_TESTS += %D%/test_policy_choice
 UNIT_TESTS += %D%/test_process
 %C%_test_process_SOURCES = %D%/test_process.c
 %C%_test_process_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_route
+%C%_test_route_SOURCES = %D%/test_route.c
+%C%_test_route_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_server
 %C%_test_server_SOURCES = %D%/test_server.c %D%/fake_queue.c %D%/fake_queue.h

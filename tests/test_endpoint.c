@@ -75,8 +75,8 @@ static const struct {
 } nexthops[] = {
     {"[archive.example.com]:2525", "[archive.example.com]:2525", true},
     {"[archive.example.com]", "[archive.example.com]:25", true},
-    {"archive.example.com:2525", "[archive.example.com]:2525", false},
-    {"archive", "[archive]:25", false},
+    {"archive.example.com:2525", "archive.example.com:2525", false},
+    {"archive", "archive:25", false},
     {"[192.0.2.1]:24", "[192.0.2.1]:24", true},
     {"[2001:db8::1]:24", "[2001:db8::1]:24", true},
     {"[IPv6:2001:db8::1]", "[2001:db8::1]:25", true},

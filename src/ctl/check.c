@@ -3,6 +3,7 @@
 #include "../config_units.h"
 #include "../policy.h"
 #include "../process.h"
+#include "../relay/route.h"
 #include "ctl.h"
 #include "json.h"
 
@@ -24,32 +25,42 @@ struct findings {
     unsigned notes, warnings, errors;
 };
 
-static void find(struct findings *f, enum level level, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void find(struct findings *f, enum level level, const char *fmt, ...)
+/* more: members for the JSON object besides level and text, or NULL; taken over */
+static void report(struct findings *f, enum level level, const char *text, json_t *more)
 {
     static const char *const names[] = {"ok", "note", "warning", "error"};
-    struct err text;
-    va_list ap;
 
-    va_start(ap, fmt);
-    vsnprintf(text.text, sizeof text.text, fmt, ap);
-    va_end(ap);
     f->notes += level == LEVEL_NOTE;
     f->warnings += level == LEVEL_WARNING;
     f->errors += level == LEVEL_ERROR;
     if (f->is_json) {
         json_t *o = json_object();
         ctl_json_set(o, "level", ctl_json_text(names[level]));
-        ctl_json_set(o, "text", ctl_json_text(text.text));
+        ctl_json_set(o, "text", ctl_json_text(text));
+        if (more != NULL && json_object_update(o, more) != 0)
+            abort(); /* out of memory */
         ctl_json_line(o);
     } else {
         printf("%-7s  ", names[level]);
-        ctl_print(text.text);
+        ctl_print(text);
         putchar('\n');
     }
+    json_decref(more);
     fflush(stdout);
+}
+
+static void find(struct findings *f, enum level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void find(struct findings *f, enum level level, const char *fmt, ...)
+{
+    struct err text;
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text.text, sizeof text.text, fmt, ap);
+    va_end(ap);
+    report(f, level, text.text, NULL);
 }
 
 static void table_fault(bool is_warning, const char *text, void *ctx)
@@ -184,19 +195,60 @@ static void check_spool(struct findings *f, const struct config *config)
     check_lock(f, config);
 }
 
-/* kind: what it is, a destination or the primary of a listener */
-static void check_destination(struct findings *f, const char *kind,
-                              const struct config_destination *d)
+/* relay: where; why: NULL if it answers */
+static void report_relay(struct findings *f, const char *kind, const char *name, const char *relay,
+                         const char *why)
 {
-    char name[sizeof d->relay_to->host + 16];
+    struct err text;
+    json_t *more = json_object();
+
+    err_set(&text, "%s %s: %s%s%s", kind, name, relay, why == NULL ? " answers" : "",
+            why == NULL ? "" : why);
+    ctl_json_set(more, strcmp(kind, "destination") == 0 ? "destination" : "listener",
+                 ctl_json_text(name));
+    ctl_json_set(more, "relay", ctl_json_text(relay));
+    ctl_json_set(more, "answers", json_boolean(why == NULL));
+    report(f, why == NULL ? LEVEL_OK : LEVEL_WARNING, text.text, more);
+}
+
+/* One entry of relay_to: every address that splitrelay would try. kind: what it is, a destination
+ * or the primary of a listener. */
+static void check_entry(struct findings *f, const char *kind, const struct config_destination *d,
+                        const char *hostname)
+{
+    struct route *route = route_new(d, hostname, NULL, -1);
+    struct delivery_outcome fault = {0};
+    const struct route_hop *hop;
+    char entry[sizeof d->relay_to->host + 16];
     struct err err;
 
-    for (size_t i = 0; i < d->relay_to_count; i++) {
-        endpoint_format(&d->relay_to[i], name, sizeof name);
-        if (ctl_probe(&d->relay_to[i], CTL_CONNECT_TIMEOUT_MS, &err) < 0)
-            find(f, LEVEL_WARNING, "%s %s: %s does not answer: %s", kind, d->name, name, err.text);
+    endpoint_format(d->relay_to, entry, sizeof entry);
+    while ((hop = route_next(route, &fault)) != NULL) {
+        const char *name = endpoint_is_domain(d->relay_to) ? hop->text : entry;
+        int fd = endpoint_connect_address((const struct sockaddr *)&hop->sa, hop->sa_len,
+                                          CTL_CONNECT_TIMEOUT_MS, &err);
+        if (fd < 0)
+            err_wrap(&err, " does not answer");
         else
-            find(f, LEVEL_OK, "%s %s: %s answers", kind, d->name, name);
+            close(fd);
+        report_relay(f, kind, d->name, name, fd < 0 ? err.text : NULL);
+    }
+    if (fault.reason[0] != '\0') {
+        err_set(&err, ": %s", fault.reason);
+        report_relay(f, kind, d->name, entry, err.text);
+    }
+    route_free(route);
+}
+
+static void check_destination(struct findings *f, const char *kind,
+                              const struct config_destination *d, const char *hostname)
+{
+    for (size_t i = 0; i < d->relay_to_count; i++) {
+        struct config_destination one = *d;
+        one.relay_to += i;
+        one.relay_to_count = 1;
+        one.connect_timeout_ms = CTL_CONNECT_TIMEOUT_MS;
+        check_entry(f, kind, &one, hostname);
     }
 }
 
@@ -209,7 +261,7 @@ static void check_listener(struct findings *f, const struct config *config,
     if (copies == NULL)
         find(f, LEVEL_ERROR, "listener %s: %s", l->name, err.text);
     policy_close(copies);
-    check_destination(f, "primary of listener", &l->primary);
+    check_destination(f, "primary of listener", &l->primary, config->relay.hostname);
 }
 
 int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv)
@@ -232,7 +284,7 @@ int ctl_check(const struct ctl_command *self, const char *config_path, int argc,
     check_milter(&f, &config->milter);
     check_spool(&f, config);
     for (size_t i = 0; i < config->destination_count; i++)
-        check_destination(&f, "destination", &config->destinations[i]);
+        check_destination(&f, "destination", &config->destinations[i], config->relay.hostname);
     for (size_t i = 0; i < config->listener_count; i++)
         check_listener(&f, config, &config->listeners[i]);
     config_free(config);

@@ -34,4 +34,4 @@ splitctl_SOURCES = \
 	%D%/steps.c %D%/steps.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-splitctl_LDADD = libctl.a librelay.a libsplit.a $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)
+splitctl_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)

@@ -100,6 +100,8 @@ static void parse_features(struct client *c)
     const char *line = strchr(buf_str(&c->reply.text), '\n');
 
     memset(f, 0, sizeof *f);
+    f->has_our_name =
+        word_is(buf_str(&c->reply.text), strcspn(buf_str(&c->reply.text), " \n"), c->hostname);
     while (line != NULL) {
         line++;
         size_t len = strcspn(line, "\n");
@@ -168,7 +170,12 @@ static int try_hop(struct client *c, const struct route_hop *hop)
     if (open_connection(c, (const struct sockaddr *)&hop->sa, hop->sa_len, hop->text) == 0 &&
         handshake(c) == 0) {
         route_worked(hop);
-        return 0;
+        if (!hop->is_foreign || !c->features.has_our_name)
+            return 0;
+        client_outcome(&c->fault, DELIVERY_RETRY, "4.4.6",
+                       "mail loops back to myself: host %s has my own name", c->peer);
+        client_close(c);
+        return -1;
     }
     /* One that says why it does not want us is alive, and an interrupted try teaches nothing. */
     if (!c->reply.is_complete && !atomic_load(&c->is_interrupted))

@@ -41,6 +41,7 @@ enum client_step {
 struct client_features {
     bool pipelining, eight_bit, smtputf8, dsn, size, xforward;
     uint64_t size_limit_bytes; /* 0: none announced */
+    bool has_our_name;         /* as it calls itself */
 };
 
 struct client {

@@ -33,8 +33,8 @@ const char *destination_name(const struct destination *dest) __attribute__((nonn
 /* Begin to stop: no new copies are taken. */
 void destination_stop(struct destination *dest) __attribute__((nonnull));
 
-/* Wait for the copies in flight, at most grace_ms, then cut the connections; release everything.
- * After the cut only a resolver that does not answer can hold it up. */
+/* Wait for the copies in flight, at most grace_ms, then cut the connections; release
+ * everything. (Built without c-ares: a resolver that does not answer can hold it up after that.) */
 void destination_join(struct destination *dest, unsigned grace_ms) __attribute__((nonnull));
 
 #endif

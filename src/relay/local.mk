@@ -18,7 +18,6 @@ librelay_a_SOURCES += %D%/primary_pool.c %D%/primary_pool.h
 librelay_a_SOURCES += %D%/queue.h
 librelay_a_SOURCES += %D%/relay.c %D%/relay.h
 librelay_a_SOURCES += %D%/resolver.h
-librelay_a_SOURCES += %D%/resolver_libc.c
 librelay_a_SOURCES += %D%/route.c %D%/route.h
 librelay_a_SOURCES += %D%/route_down.c %D%/route_down.h
 librelay_a_SOURCES += %D%/relay_page.c %D%/relay_page.h
@@ -46,6 +45,13 @@ librelay_a_SOURCES += %D%/transaction.c %D%/transaction.h
 librelay_a_SOURCES += %D%/transport.c %D%/transport.h
 librelay_a_SOURCES += %D%/xforward.c %D%/xforward.h
 
+if HAVE_CARES
+librelay_a_SOURCES += %D%/resolver_cares.c
+else
+librelay_a_SOURCES += %D%/resolver_libc.c
+endif
+
 sbin_PROGRAMS += splitrelay
 splitrelay_SOURCES = %D%/main.c
 splitrelay_LDADD = librelay.a libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)
+splitrelay_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)

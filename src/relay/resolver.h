@@ -23,9 +23,10 @@ enum resolver_status {
 
 struct resolver_query {
     const char *name;
-    int family;          /* of addresses: AF_UNSPEC, AF_INET, AF_INET6 */
-    unsigned timeout_ms; /* for the whole look-up */
-    int wake_fd;         /* poll(2) on it reports POLLIN or POLLHUP: give up; -1: none */
+    int family;                   /* of addresses: AF_UNSPEC, AF_INET, AF_INET6 */
+    unsigned timeout_ms;          /* for the whole look-up */
+    const struct config_dns *dns; /* NULL: as the system does it */
+    int wake_fd;                  /* poll(2) on it reports POLLIN or POLLHUP: give up; -1: none */
 };
 
 struct resolver_addresses {
@@ -51,7 +52,8 @@ struct resolver {
                                size_t *count_out, struct err *err);
 };
 
-/* As the system does it: /etc/hosts, and the servers of /etc/resolv.conf. */
+/* /etc/hosts, and the servers of the configuration or of /etc/resolv.conf. In resolver_cares.c, or
+ * without c-ares in resolver_libc.c. */
 extern const struct resolver resolver_system;
 
 #endif

@@ -5,18 +5,24 @@
 #include "route_down.h"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
+
+#define SMTP_PORT 25
 
 struct hop {
     struct route_hop pub;
     char host[256];
+    unsigned preference; /* of its MX record */
 };
 
 struct hops {
@@ -29,17 +35,18 @@ struct route {
     const char *hostname;
     const struct resolver *resolver;
     int wake_fd;
-    size_t entry;       /* of relay_to, the next to be looked up */
-    struct hops fresh;  /* of the present entry */
-    struct hops parked; /* of all entries so far: took no connection lately */
+    int64_t deadline_ms; /* for the look-ups of the present entry */
+    size_t entry;        /* of relay_to, the next to be looked up */
+    struct hops fresh;   /* of the present entry */
+    struct hops parked;  /* of all entries so far: took no connection lately */
 };
 
-static int64_t now_s(void)
+static int64_t now_ms(void)
 {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec;
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 struct route *route_new(const struct config_destination *d, const char *hostname,
@@ -112,7 +119,7 @@ static void add_unix(struct route *r, const struct endpoint *e)
     snprintf(h->pub.text, sizeof h->pub.text, "%.250s[%s]", r->hostname, e->path);
 }
 
-static void add_inet(struct route *r, const char *host, uint16_t port, bool is_mx,
+static void add_inet(struct route *r, const char *host, uint16_t port,
                      const struct sockaddr_storage *sa, socklen_t len)
 {
     struct hop *h = add_hop(&r->fresh);
@@ -120,7 +127,6 @@ static void add_inet(struct route *r, const char *host, uint16_t port, bool is_m
 
     memcpy(&h->pub.sa, sa, len);
     h->pub.sa_len = len;
-    h->pub.is_mx = is_mx;
     if (sa->ss_family == AF_INET)
         ((struct sockaddr_in *)&h->pub.sa)->sin_port = htons(port);
     else
@@ -144,23 +150,179 @@ static void set_fault(struct delivery_outcome *fault, const char *dsn, const cha
     va_end(ap);
 }
 
-/* The addresses of one host. */
-static void add_host(struct route *r, const struct endpoint *e, struct delivery_outcome *fault)
+static struct resolver_query query_for(const struct route *r, const char *name)
 {
-    struct resolver_query q = {.name = e->host,
-                               .family = AF_UNSPEC,
-                               .timeout_ms = r->destination->connect_timeout_ms,
-                               .wake_fd = r->wake_fd};
+    static const int families[] = {
+        [CONFIG_INET_ALL] = AF_UNSPEC, [CONFIG_INET_IPV4] = AF_INET, [CONFIG_INET_IPV6] = AF_INET6};
+    int64_t left_ms = r->deadline_ms - now_ms();
+
+    return (struct resolver_query){.name = name,
+                                   .family = families[r->destination->inet_protocols],
+                                   .timeout_ms = left_ms > 1 ? (unsigned)left_ms : 1,
+                                   .dns = r->destination->dns,
+                                   .wake_fd = r->wake_fd};
+}
+
+/* Cut the list to `room`, but leave both families in it: one of them may not work here. */
+static void cut_addresses(struct resolver_addresses *found, size_t room)
+{
+    sa_family_t first = found->items[0].sa.ss_family;
+    size_t other = 0;
+
+    if (found->count <= room)
+        return;
+    while (other < found->count && found->items[other].sa.ss_family == first)
+        other++;
+    if (room > 1 && other >= room && other < found->count)
+        found->items[room - 1] = found->items[other];
+    found->count = room;
+}
+
+/* The addresses of one host, as many as there is room for. -1 with *fault: none was found. */
+static int add_host(struct route *r, const char *host, uint16_t port,
+                    struct delivery_outcome *fault)
+{
+    struct resolver_query q = query_for(r, host);
     struct resolver_addresses found;
     struct err why;
 
-    if (!parse_address(e->host, &found) &&
-        r->resolver->addresses(&q, &found, &why) != RESOLVER_FOUND) {
-        set_fault(fault, "4.4.3", "Host or domain name not found: %s: %s", e->host, why.text);
+    if (!parse_address(host, &found)) {
+        enum resolver_status status = r->resolver->addresses(&q, &found, &why);
+        if (status != RESOLVER_FOUND) {
+            set_fault(fault, status == RESOLVER_NOT_FOUND ? "4.4.4" : "4.4.3",
+                      "Host or domain name not found. Name service error for name=%s type=%s: %s",
+                      host, q.family == AF_INET6 ? "AAAA" : "A", why.text);
+            return -1;
+        }
+    }
+    cut_addresses(&found, ROUTE_ADDRESSES_MAX - r->fresh.count);
+    for (size_t i = 0; i < found.count; i++)
+        add_inet(r, host, port, &found.items[i].sa, found.items[i].len);
+    return 0;
+}
+
+static int by_preference(const void *a, const void *b)
+{
+    const struct resolver_mx *x = a, *y = b;
+
+    return (x->preference > y->preference) - (x->preference < y->preference);
+}
+
+/* By preference, equal ones at random. */
+static void sort_mx(struct resolver_mx *list, size_t count)
+{
+    for (size_t i = count; i > 1; i--) {
+        uint32_t random = 0;
+        if (getentropy(&random, sizeof random) != 0)
+            break; /* as the name server gave them */
+        struct resolver_mx one = list[i - 1];
+        list[i - 1] = list[random % i];
+        list[random % i] = one;
+    }
+    qsort(list, count, sizeof *list, by_preference);
+}
+
+static bool is_own_address(const struct sockaddr_storage *sa, const struct ifaddrs *own)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+
+    for (; own != NULL; own = own->ifa_next) {
+        if (own->ifa_addr == NULL || own->ifa_addr->sa_family != sa->ss_family)
+            continue;
+        if (sa->ss_family == AF_INET &&
+            ((const struct sockaddr_in *)(const void *)own->ifa_addr)->sin_addr.s_addr ==
+                v4->sin_addr.s_addr)
+            return true;
+        if (sa->ss_family == AF_INET6 &&
+            memcmp(&((const struct sockaddr_in6 *)(const void *)own->ifa_addr)->sin6_addr,
+                   &v6->sin6_addr, sizeof v6->sin6_addr) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Does a hop from index `first` on lead to this host? */
+static bool leads_here(const struct route *r, size_t first)
+{
+    struct ifaddrs *own = NULL;
+    bool is_own = false;
+
+    if (getifaddrs(&own) != 0)
+        return false; /* the greeting will tell */
+    for (size_t i = first; i < r->fresh.count; i++)
+        is_own = is_own || is_own_address(&r->fresh.items[i].pub.sa, own);
+    freeifaddrs(own);
+    return is_own;
+}
+
+/* Leave out what was added of this preference: it is ours, or not preferred to ours. */
+static void cut_hops(struct route *r, unsigned preference)
+{
+    while (r->fresh.count > 0 && r->fresh.items[r->fresh.count - 1].preference >= preference)
+        r->fresh.count--;
+}
+
+/* The hosts of a sorted list. */
+static void add_mx_hosts(struct route *r, const struct endpoint *e, const struct resolver_mx *list,
+                         size_t count, struct delivery_outcome *fault)
+{
+    bool checks_loops = e->port == SMTP_PORT;
+
+    for (size_t i = 0; i < count && r->fresh.count < ROUTE_ADDRESSES_MAX; i++) {
+        size_t first = r->fresh.count;
+        bool is_here = checks_loops && strcasecmp(list[i].host, r->hostname) == 0;
+        if (!is_here && (list[i].host[0] == '\0' || add_host(r, list[i].host, e->port, fault) < 0))
+            continue;
+        for (size_t k = first; k < r->fresh.count; k++) {
+            r->fresh.items[k].preference = list[i].preference;
+            r->fresh.items[k].pub.is_foreign = checks_loops;
+        }
+        if (!is_here && !(checks_loops && leads_here(r, first)))
+            continue;
+        cut_hops(r, list[i].preference);
+        if (r->fresh.count == 0)
+            set_fault(fault, "4.4.6", "mail for %s loops back to myself", e->host);
         return;
     }
-    for (size_t i = 0; i < found.count && i < ROUTE_ADDRESSES_MAX; i++)
-        add_inet(r, e->host, e->port, false, &found.items[i].sa, found.items[i].len);
+}
+
+/* RFC 6761 6.3: asked of nobody. */
+static bool is_localhost(const char *name)
+{
+    size_t len = strlen(name);
+
+    return strcasecmp(name, "localhost") == 0 ||
+           (len > 10 && strcasecmp(name + len - 10, ".localhost") == 0);
+}
+
+static void add_domain(struct route *r, const struct endpoint *e, struct delivery_outcome *fault)
+{
+    struct resolver_query q = query_for(r, e->host);
+    struct resolver_mx *list = NULL;
+    size_t count = 0;
+    struct err why;
+
+    enum resolver_status status =
+        is_localhost(e->host) ? RESOLVER_NOT_FOUND : r->resolver->mx(&q, &list, &count, &why);
+    switch (status) {
+    case RESOLVER_FOUND:
+        sort_mx(list, count);
+        if (count == 1 && list[0].host[0] == '\0')
+            set_fault(fault, "4.1.0", "Domain %s does not accept mail (nullMX)", e->host);
+        else
+            add_mx_hosts(r, e, list, count, fault);
+        break;
+    case RESOLVER_NOT_FOUND: /* RFC 5321 5.1: the implicit MX; without a host either, it says so */
+        (void)add_host(r, e->host, e->port, fault);
+        break;
+    case RESOLVER_TRY_AGAIN:
+        set_fault(fault, "4.4.3",
+                  "Host or domain name not found. Name service error for name=%s type=MX: %s",
+                  e->host, why.text);
+        break;
+    }
+    free(list);
 }
 
 /* Look the next entry up. */
@@ -169,14 +331,13 @@ static void add_entry(struct route *r, struct delivery_outcome *fault)
     const struct endpoint *e = &r->destination->relay_to[r->entry++];
 
     r->fresh.count = r->fresh.next = 0;
-    switch (e->kind) {
-    case ENDPOINT_UNIX:
+    r->deadline_ms = now_ms() + r->destination->connect_timeout_ms;
+    if (e->kind == ENDPOINT_UNIX)
         add_unix(r, e);
-        break;
-    case ENDPOINT_INET:
-        add_host(r, e, fault);
-        break;
-    }
+    else if (endpoint_is_domain(e))
+        add_domain(r, e, fault);
+    else
+        (void)add_host(r, e->host, e->port, fault);
 }
 
 static const struct route_hop *publish(struct hop *h)
@@ -190,7 +351,7 @@ const struct route_hop *route_next(struct route *r, struct delivery_outcome *fau
     for (;;) {
         while (r->fresh.next < r->fresh.count) {
             struct hop *h = &r->fresh.items[r->fresh.next++];
-            if (!route_down_is(&h->pub.sa, h->pub.sa_len, now_s()))
+            if (!route_down_is(&h->pub.sa, h->pub.sa_len, now_ms() / 1000))
                 return publish(h);
             *add_hop(&r->parked) = *h;
         }
@@ -205,7 +366,7 @@ const struct route_hop *route_next(struct route *r, struct delivery_outcome *fau
 
 void route_failed(const struct route_hop *hop)
 {
-    route_down_add(&hop->sa, hop->sa_len, now_s());
+    route_down_add(&hop->sa, hop->sa_len, now_ms() / 1000);
 }
 
 void route_worked(const struct route_hop *hop)

@@ -2,8 +2,12 @@
 /*
  * route: which addresses a connection to a destination tries, one after the other. Each entry of
  * relay_to stands for a unix socket, for a host, or for a domain whose MX hosts are looked up (RFC
- * 5321 5.1), in order of preference, equal ones in random order. An entry gives at most
- * ROUTE_ADDRESSES_MAX addresses, and is looked up only when all before it have failed.
+ * 5321 5.1), in order of preference, equal ones in random order; without MX records the domain is
+ * the host. An entry gives at most ROUTE_ADDRESSES_MAX addresses, within connect_timeout for all
+ * its look-ups, and is looked up only when all before it have failed.
+ *
+ * As Postfix's smtp(8) does with port 25: when this very host is among the MX hosts, by its name or
+ * by an address, it and all that are not preferred to it are left out.
  *
  * The process remembers for ROUTE_DOWN_S seconds which addresses took no connection; they are tried
  * last. When that time is over, one connection tries such an address again, while the others still
@@ -32,7 +36,7 @@ struct route_hop {
     const char *host; /* its name as relay_to or the MX record has it, for TLS; "" with a unix
                          socket; valid until the next step */
     char text[400];   /* for messages: "host[ip]:port", "HOSTNAME[/path]" */
-    bool is_mx;       /* found by way of a domain: the server must not be this very host */
+    bool is_foreign;  /* found by an MX look-up, port 25: a server with our own name is a loop */
 };
 
 /* d, hostname (our own) and resolver (NULL: the system's) are borrowed for its life. wake_fd: see

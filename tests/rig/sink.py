@@ -249,7 +249,7 @@ class Sink:
     commands: (connection number, line) of everything that was said. Stopped and started again it keeps its address.
     """
 
-    def __init__(self, rig, name, unix=False, extensions=EXTENSIONS, hook=None, keep_data=True, start=True):
+    def __init__(self, rig, name, unix=False, extensions=EXTENSIONS, hook=None, keep_data=True, start=True, address=None):
         self.name = name
         self.extensions = tuple(extensions)
         self.hook = hook
@@ -260,7 +260,7 @@ class Sink:
         self._listener = None
         self._open = set()
         self._lock = threading.Lock()
-        self.address = rig.path(f"{name}.sock") if unix else ("127.0.0.1", rig.free_port())
+        self.address = address or (rig.path(f"{name}.sock") if unix else ("127.0.0.1", rig.free_port()))
         if start:
             self.start()
         rig.on_close(self.stop)
@@ -268,7 +268,7 @@ class Sink:
     @property
     def bracketed(self):
         """As Postfix and splitmilter.conf write it."""
-        return f"unix:{self.address}" if isinstance(self.address, str) else f"[127.0.0.1]:{self.address[1]}"
+        return f"unix:{self.address}" if isinstance(self.address, str) else f"[{self.address[0]}]:{self.address[1]}"
 
     @property
     def accepted(self):
