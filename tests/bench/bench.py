@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import rig  # noqa: E402
 from rig.daemons import accepts, build_directory  # noqa: E402
 
+TURNS = 3  # of the front in each round
 KNOWN, UNKNOWN, COPIED = "u99999@example.com", "nobody@example.net", "c99999@example.com"
 
 
@@ -104,19 +105,22 @@ class Front:
         for suffix, recipient in recipients:
             self.candidates.append((name + suffix, port, recipient))
 
-    def add_noop(self, program, kind):
-        daemon_name = f"{program}-{kind}"
+    def add_noop(self, program, kind, suffix=None):
+        daemon_name = f"{program}-{kind}" + ("-change" if suffix else "")
         if kind == "unix":
             address = self.r.path(f"{daemon_name}.sock")
             text, setting = f"unix:{address}", f"unix:{address}"
         else:
             address = ("127.0.0.1", self.r.free_port())
             text, setting = f"inet:{address[1]}@127.0.0.1", f"inet:127.0.0.1:{address[1]}"
-        daemon = rig.Daemon(self.r, daemon_name, [rig.program(program), text])
+        daemon = rig.Daemon(self.r, daemon_name, [rig.program(program), text] + ([suffix] if suffix else []))
         daemon.start(lambda: accepts(address))
         if kind == "unix":
             os.chmod(address, 0o666)
-        self.add(f"{'ordinary' if program == 'noop_all' else 'envelope-only'} no-op milter, {kind}", setting, [("", UNKNOWN)])
+        if suffix:
+            self.add(f"changing a recipient without deciding, {kind}", setting, [("", KNOWN)])
+        else:
+            self.add(f"{'ordinary' if program == 'noop_all' else 'envelope-only'} no-op milter, {kind}", setting, [("", UNKNOWN)])
 
     def add_splitmilter(self, kind, configuration):
         if kind == "unix":
@@ -144,10 +148,13 @@ class Front:
         self.instance.start()
 
     def measure(self, title, flags):
+        """Many short turns, each in another order: what else goes on here then meets all alike."""
         table = Table(title, self.candidates[0][0])
-        for number in range(self.options.rounds + 1):
-            for name, port, recipient in self.candidates:
-                count = self.options.messages if number else max(50, self.options.messages // 20)
+        table.rates = {name: [] for name, _, _ in self.candidates}
+        for number in range(self.options.rounds * TURNS + 1):
+            turn = number % len(self.candidates)
+            for name, port, recipient in self.candidates[turn:] + self.candidates[:turn]:
+                count = max(50, self.options.messages // (TURNS if number else 20))
                 seconds = rig.smtp_source(
                     ("127.0.0.1", port), count, self.options.sessions, self.options.size, recipient=recipient, flags=flags
                 )
@@ -182,6 +189,7 @@ def bench_front(r, options):
     front.add_noop("noop_all", "unix")
     front.add_noop("noop_envelope", "unix")
     front.add_noop("noop_envelope", "inet")
+    front.add_noop("noop_envelope", "unix", suffix=".secondary.filter.split.invalid")
     try:
         configuration = split_configuration(r, options.lines)
         for kind in ("unix", "inet"):
@@ -393,8 +401,8 @@ def judge_all(front, relay, duplicator):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=5, help="measured rounds (5)")
-    parser.add_argument("--messages", type=int, default=1500, help="messages per round and candidate at the front (1500)")
+    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (7)")
+    parser.add_argument("--messages", type=int, default=1500, help="messages per round and candidate at the front, in three turns (1500)")
     parser.add_argument("--copies", type=int, default=10000, help="messages per round through splitrelay (10000)")
     parser.add_argument("--size", type=int, default=4096, help="bytes of a message (4096)")
     parser.add_argument("--sessions", type=int, default=10, help="connections to the front at once (10)")
