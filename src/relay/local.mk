@@ -53,5 +53,4 @@ endif
 
 sbin_PROGRAMS += splitrelay
 splitrelay_SOURCES = %D%/main.c
-splitrelay_LDADD = librelay.a libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)
-splitrelay_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
+splitrelay_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)
