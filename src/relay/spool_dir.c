@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -210,12 +211,13 @@ void spool_dirs_clear(struct spool *s)
 
 struct spool_sync {
     struct spool_sync *next;
-    pthread_cond_t
-        changed; /* it is done, or it is its turn to lead; one each, so that nobody wakes in vain */
+    /* It is done, or it is its turn to lead. A semaphore each: nobody wakes in vain, nor to wait for
+     * the lock at once. */
+    sem_t woken;
     struct spool_dir **dirs;
     size_t count;
     int error;
-    bool is_done;
+    bool is_leader;
 };
 
 static void sync_all(struct spool *s, struct spool_sync *list, uint64_t round)
@@ -235,8 +237,9 @@ static void sync_all(struct spool *s, struct spool_sync *list, uint64_t round)
         }
 }
 
-/* Called and returns with the lock held; works without it. */
-static void lead(struct spool *s)
+/* Sync for all that wait now, then hand the lead to one of those who came meanwhile. Called with
+ * the lock held, returns without. */
+static void lead(struct spool *s, const struct spool_sync *own)
 {
     struct spool_sync *list = s->sync_waiting;
     uint64_t round = ++s->sync_round;
@@ -246,33 +249,41 @@ static void lead(struct spool *s)
     pthread_mutex_unlock(&s->sync_lock);
     sync_all(s, list, round);
     pthread_mutex_lock(&s->sync_lock);
-    s->has_sync_leader = false;
+    struct spool_sync *next = s->sync_waiting;
+    s->has_sync_leader = next != NULL;
+    if (next != NULL)
+        next->is_leader = true;
+    pthread_mutex_unlock(&s->sync_lock);
+    if (next != NULL)
+        sem_post(&next->woken); /* first: the disk has nothing to do */
     while (list != NULL) {
         struct spool_sync *r = list;
         list = r->next;
-        r->is_done = true;
-        pthread_cond_signal(&r->changed);
+        if (r != own)
+            sem_post(&r->woken); /* r is gone from here on */
     }
-    if (s->sync_waiting != NULL)
-        pthread_cond_signal(&s->sync_waiting->changed);
 }
 
 int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count)
 {
     struct spool_sync request = {.dirs = dirs, .count = count};
 
-    pthread_cond_init(&request.changed, NULL);
+    sem_init(&request.woken, 0, 0);
     pthread_mutex_lock(&s->sync_lock);
     request.next = s->sync_waiting;
     // cppcheck-suppress autoVariables ; it is out of the list before we return
     s->sync_waiting = &request;
-    while (!request.is_done) {
-        if (s->has_sync_leader)
-            pthread_cond_wait(&request.changed, &s->sync_lock);
-        else
-            lead(s);
+    if (!s->has_sync_leader) {
+        lead(s, &request);
+    } else {
+        pthread_mutex_unlock(&s->sync_lock);
+        while (sem_wait(&request.woken) != 0) /* EINTR */
+            continue;
+        if (request.is_leader) {
+            pthread_mutex_lock(&s->sync_lock);
+            lead(s, &request);
+        }
     }
-    pthread_mutex_unlock(&s->sync_lock);
-    pthread_cond_destroy(&request.changed);
+    sem_destroy(&request.woken);
     return request.error;
 }

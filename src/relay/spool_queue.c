@@ -125,6 +125,7 @@ static void make_known(struct spool_queue *q, const struct queue_new_copy *c,
                        const struct spool_due *due)
 {
     struct spool_destination *d = spool_queue_destination(q, c->destination);
+    bool is_new = false;
 
     pthread_mutex_lock(&d->lock);
     struct spool_node *known = spool_window_find(&d->window, c->id);
@@ -133,11 +134,13 @@ static void make_known(struct spool_queue *q, const struct queue_new_copy *c,
             spool_window_add(&d->window, c->id, due, SPOOL_FRESH);
         else
             d->has_more = true;
-        pthread_cond_signal(&d->changed);
+        is_new = true;
     } else if (known->state == SPOOL_TAKEN) {
         known->was_elsewhere = true;
     }
     pthread_mutex_unlock(&d->lock);
+    if (is_new) /* without the lock, which is what the worker needs first */
+        pthread_cond_signal(&d->changed);
 }
 
 static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
