@@ -13,6 +13,7 @@ INTEGRATION_TESTS = \
 	%D%/it_kill.py \
 	%D%/it_header_method.py \
 	%D%/it_fault_matrix.py \
+	%D%/it_restart_matrix.py \
 	%D%/it_guides.py \
 	%D%/it_large.py \
 	%D%/it_live_reload.py \

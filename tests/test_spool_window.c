@@ -88,19 +88,30 @@ START_TEST(what_is_aside_waits)
     ck_assert_ptr_null(spool_window_take(&w));
     ck_assert_int_eq(spool_window_aside_until(&w, 500), 100);
     ck_assert_int_eq(spool_window_aside_until(&w, 50), 50);
-    ck_assert_ptr_null(spool_window_take_aside(&w, 99));
-    struct spool_node *node = spool_window_take_aside(&w, 100);
+    ck_assert_ptr_null(spool_window_take_aside(&w, 99, 200));
+    struct spool_node *node = spool_window_take_aside(&w, 100, 200);
     ck_assert_str_eq(node->id, "f0");
     ck_assert_int_eq(node->state, SPOOL_TAKEN);
-    ck_assert_ptr_null(spool_window_take_aside(&w, 100));
+    ck_assert_ptr_null(spool_window_take_aside(&w, 100, 200));
+    ck_assert_ptr_null(spool_window_take_aside(&w, 1, 102));
     spool_window_return(&w, node);
     ck_assert_ptr_eq(spool_window_take(&w), node);
 
     ck_assert_uint_eq(spool_window_hurry(&w, "f0"), 0);
     ck_assert_uint_eq(spool_window_hurry(&w, "f2"), 1);
-    ck_assert_str_eq(spool_window_take_aside(&w, 1)->id, "f2");
+    ck_assert_str_eq(spool_window_take_aside(&w, 1, 200)->id, "f2");
     ck_assert_uint_eq(spool_window_hurry(&w, NULL), 1);
-    ck_assert_str_eq(spool_window_take_aside(&w, 1)->id, "f1");
+    ck_assert_str_eq(spool_window_take_aside(&w, 1, 200)->id, "f1");
+}
+END_TEST
+
+START_TEST(what_is_aside_for_too_long_waits_no_more)
+{
+    add("f", 0, SPOOL_FOUND);
+    spool_window_put_aside(&w, spool_window_take(&w), 90000);
+    ck_assert_ptr_null(spool_window_take_aside(&w, 3600, 90000));
+    ck_assert_str_eq(spool_window_take_aside(&w, 3599, 89999)->id,
+                     "f0"); /* the clock was set back */
 }
 END_TEST
 
@@ -130,6 +141,7 @@ int main(void)
     tcase_add_test(tests, neither_source_starves);
     tcase_add_test(tests, a_returned_one_comes_first);
     tcase_add_test(tests, what_is_aside_waits);
+    tcase_add_test(tests, what_is_aside_for_too_long_waits_no_more);
     tcase_add_test(tests, many_are_found_again);
     return unit_run("spool_window", tests);
 }

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DELAY_MAX_LEAST_S 86400
+#define DELAY_MAX_LEAST_S 3600
 #define REMOVE_GRACE_MS 5000 /* for the copies in flight to a destination that was taken out */
 
 struct relay {
@@ -119,8 +119,8 @@ void relay_stop(struct relay *r, unsigned grace_ms)
     free(r);
 }
 
-/* Longer than any copy is deferred for (delivery_retry_delay_s() adds up to a fifth, the spool a
- * sixteenth), also when a reload makes retry_max larger, within reason. */
+/* Longer than any copy is deferred for: delivery_retry_delay_s() adds up to a fifth, the spool a
+ * sixteenth. But not by much, or a clock that was set back would leave copies waiting. */
 static int64_t delay_max_s(const struct config *config)
 {
     int64_t max_s = DELAY_MAX_LEAST_S;
@@ -216,6 +216,7 @@ void relay_reload(struct relay *r, struct snapshot *next)
     warn_of_restart(r->first->config, config);
     counters_declare(config);
     snapshot_slot_swap(&r->slot, snapshot_ref(next));
+    spool_queue_set_delay_max(r->queue, delay_max_s(config));
     server_reloaded(r->server);
     for (size_t i = r->destination_count; i-- > 0;) {
         const char *name = destination_name(r->destinations[i]);

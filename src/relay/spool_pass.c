@@ -80,7 +80,7 @@ static void begin(struct spool_queue *q, struct spool_destination *d)
     if (spool_list_due(q->spool, d->name, &p->due, &p->count, &err) < 0)
         fault(q, d, &err);
     pthread_mutex_lock(&d->lock);
-    d->pass_at = keep_due(p, now, q->options.delay_max_s, d->pass_at);
+    d->pass_at = keep_due(p, now, atomic_load(&q->delay_max_s), d->pass_at);
 }
 
 /* Up to max ids from the directory at hand; goes on to the next directory at its end. Without the

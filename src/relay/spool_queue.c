@@ -234,7 +234,11 @@ static bool wait_for_change(struct spool_queue *q, struct spool_destination *d,
 static struct spool_node *take_node(struct spool_queue *q, struct spool_destination *d)
 {
     if (d->window.aside.count > 0) {
-        struct spool_node *node = spool_window_take_aside(&d->window, spool_queue_now(q));
+        time_t now = spool_queue_now(q);
+        int64_t delay_max_s = atomic_load(&q->delay_max_s);
+        int64_t ahead_s = delay_max_s > ASIDE_S ? delay_max_s : ASIDE_S;
+        time_t horizon = delay_max_s == 0 ? INT64_MAX : (time_t)(now + ahead_s);
+        struct spool_node *node = spool_window_take_aside(&d->window, now, horizon);
         if (node != NULL || d->window.aside.count >= ASIDE_MAX)
             return node;
     }
@@ -369,6 +373,7 @@ struct queue *spool_queue_open(const struct spool_queue_options *options, struct
     q->spool = spool;
     q->options = *options;
     q->options.directory = NULL;
+    atomic_init(&q->delay_max_s, options->delay_max_s);
     if (q->options.window == 0)
         q->options.window = SPOOL_QUEUE_WINDOW;
     if (q->options.window < 4)
@@ -382,4 +387,11 @@ struct queue *spool_queue_open(const struct spool_queue_options *options, struct
     }
     free(names);
     return &q->base;
+}
+
+void spool_queue_set_delay_max(struct queue *base, int64_t delay_max_s)
+{
+    struct spool_queue *q = (struct spool_queue *)base;
+
+    atomic_store(&q->delay_max_s, delay_max_s);
 }

@@ -29,7 +29,8 @@
 struct spool_queue_options {
     const char *directory; /* borrowed for the call */
     uint64_t min_free_space_bytes;
-    int64_t delay_max_s;        /* no copy is deferred for longer; 0: unknown */
+    int64_t delay_max_s;        /* no copy is deferred for longer; 0: unknown. What is due later was
+                                   deferred before the clock was set back */
     size_t window;              /* ready copies in memory per destination; 0: the default */
     time_t (*clock)(void *ctx); /* CLOCK_REALTIME seconds; NULL: the system's */
     void *clock_ctx;
@@ -39,5 +40,8 @@ struct spool_queue_options {
  * other function is running any more and every copy and message was given back. */
 struct queue *spool_queue_open(const struct spool_queue_options *options, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* Another delay_max_s from now on. q is one that spool_queue_open() made. */
+void spool_queue_set_delay_max(struct queue *q, int64_t delay_max_s) __attribute__((nonnull));
 
 #endif

@@ -57,7 +57,8 @@ struct spool_queue {
     struct queue base; /* first */
     struct spool *spool;
     struct spool_queue_options options;
-    pthread_mutex_t lock; /* the list; destinations are never removed before close */
+    _Atomic int64_t delay_max_s; /* in place of the one in options */
+    pthread_mutex_t lock;        /* the list; destinations are never removed before close */
     struct spool_destination *destinations;
     pthread_mutex_t retry_lock; /* retries do not move what another retry is moving */
     struct spool_sampler sampler;

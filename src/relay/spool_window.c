@@ -159,10 +159,10 @@ void spool_window_put_aside(struct spool_window *w, struct spool_node *node, tim
     list_add(&w->aside, node, false);
 }
 
-struct spool_node *spool_window_take_aside(struct spool_window *w, time_t now)
+struct spool_node *spool_window_take_aside(struct spool_window *w, time_t now, time_t horizon)
 {
     for (struct spool_node *node = w->aside.first; node != NULL; node = node->next)
-        if (node->aside_until <= now) {
+        if (node->aside_until <= now || node->aside_until > horizon) {
             unlist(w, node);
             return node;
         }

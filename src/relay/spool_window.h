@@ -73,8 +73,9 @@ void spool_window_return(struct spool_window *w, struct spool_node *node) __attr
 void spool_window_put_aside(struct spool_window *w, struct spool_node *node, time_t until)
     __attribute__((nonnull));
 
-/* One whose time has come, state TAKEN; NULL if there is none. */
-struct spool_node *spool_window_take_aside(struct spool_window *w, time_t now)
+/* One whose time has come, or lies beyond `horizon` (the clock was set back), state TAKEN; NULL if
+ * there is none. */
+struct spool_node *spool_window_take_aside(struct spool_window *w, time_t now, time_t horizon)
     __attribute__((nonnull));
 
 /* When the first of them is due; fallback if there is none. */
