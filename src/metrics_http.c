@@ -23,7 +23,7 @@
 
 /* One listening socket and its thread. */
 struct site {
-    const struct metrics_http *http;
+    struct metrics_http *http;
     struct MHD_Daemon *daemon;
     char unix_path[108]; /* "" for inet */
     /* Of the connections, oldest first; only the site's own thread looks at it. */
@@ -34,6 +34,7 @@ struct site {
 
 struct metrics_http {
     struct metrics_http_options o;
+    pthread_mutex_t page_lock;
     struct site sites[SOCKETS_MAX];
     size_t site_count;
 };
@@ -81,7 +82,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
                                   size_t *upload_size, void **state)
 {
     const struct site *site = cls;
-    const struct metrics_http *h = site->http;
+    struct metrics_http *h = site->http;
     struct buf body = {0};
 
     (void)version;
@@ -96,7 +97,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
         return answer_ready(h, c);
     if (strcmp(url, "/metrics") != 0)
         return answer_text(c, MHD_HTTP_NOT_FOUND, "/metrics, /healthz and /readyz are here");
+    pthread_mutex_lock(&h->page_lock);
     h->o.page(h->o.ctx, &body);
+    pthread_mutex_unlock(&h->page_lock);
     return answer(c, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
@@ -206,6 +209,7 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
     int status = 0;
 
     h->o = *o;
+    pthread_mutex_init(&h->page_lock, NULL);
     /* Threads inherit the mask. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &former);
@@ -227,5 +231,6 @@ void metrics_http_stop(struct metrics_http *h)
         if (h->sites[i].unix_path[0] != '\0')
             unlink(h->sites[i].unix_path);
     }
+    pthread_mutex_destroy(&h->page_lock);
     free(h);
 }

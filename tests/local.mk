@@ -23,6 +23,7 @@ INTEGRATION_TESTS = \
 	%D%/it_duplicate.py \
 	%D%/it_duplicate_kill.py \
 	%D%/it_duplicate_pool.py \
+	%D%/it_metrics.py \
 	%D%/it_migration.py \
 	%D%/it_milter.py \
 	%D%/it_policy.py \

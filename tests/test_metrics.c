@@ -231,15 +231,16 @@ END_TEST
 /* The parser of Prometheus' client for Python; exits with 77 if it is not installed. */
 static const char parse[] =
     "import sys\n"
+    "sys.path.append('/usr/lib/python3/dist-packages')\n" /* for a Python that is not Debian's */
     "try:\n"
     "    from prometheus_client.parser import text_string_to_metric_families as parse\n"
     "except ImportError:\n"
     "    sys.exit(77)\n"
     "seen = {(s.name, tuple(sorted(s.labels.items()))): s.value\n"
     "        for f in parse(sys.stdin.read()) for s in f.samples}\n"
-    "def check(value, name, **labels):\n"
-    "    got = seen[name, tuple(sorted(labels.items()))]\n"
-    "    assert got == value, (name, labels, got)\n"
+    "def check(value, sample, **labels):\n"
+    "    got = seen[sample, tuple(sorted(labels.items()))]\n"
+    "    assert got == value, (sample, labels, got)\n"
     "check(2, 't_plain_total')\n"
     "check(-7, 't_names', name='a\\\\b\"c\\nd')\n"
     "check(8, 't_names', name='}, {\\u00fc=\"')\n"

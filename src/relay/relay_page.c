@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay_page.h"
+#include "../log.h"
 #include "../mem.h"
 #include "../metrics.h"
 #include "../metrics_http.h"
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct metrics_family free_bytes = {
@@ -28,7 +30,35 @@ static struct metrics_family free_files = {
     .type = METRICS_GAUGE,
 };
 
-static struct metrics_family *const families[] = {&free_bytes, &min_free_bytes, &free_files, NULL};
+static const char *const states[] = {"queued", "deferred", "held", "dead", NULL};
+
+#define QUEUE_FAMILY(variable, family_name, family_help)                                           \
+    static struct metrics_family variable = {.name = family_name,                                  \
+                                             .help = family_help,                                  \
+                                             .type = METRICS_GAUGE,                                \
+                                             .label = "destination",                               \
+                                             .kind_label = "state",                                \
+                                             .kinds = states}
+
+QUEUE_FAMILY(queue_copies, "splitrelay_queue_copies", "Copies in the spool.");
+QUEUE_FAMILY(queue_bytes, "splitrelay_queue_bytes",
+             "Size of these copies; a message counts for each of its destinations.");
+QUEUE_FAMILY(queue_age, "splitrelay_queue_oldest_age_seconds",
+             "Age of the oldest of these copies, 0 if there is none.");
+static struct metrics_family quarantine_files = {
+    .name = "splitrelay_quarantine_files",
+    .help = "Files found in the spool that are no copies.",
+    .type = METRICS_GAUGE,
+};
+static struct metrics_family quarantine_bytes = {
+    .name = "splitrelay_quarantine_bytes",
+    .help = "Size of these files.",
+    .type = METRICS_GAUGE,
+};
+
+static struct metrics_family *const families[] = {&queue_copies,     &queue_bytes,      &queue_age,
+                                                  &quarantine_files, &quarantine_bytes, &free_bytes,
+                                                  &min_free_bytes,   &free_files,       NULL};
 
 struct relay_page {
     struct queue *queue;
@@ -50,9 +80,51 @@ static void look_at_space(const struct relay_page *p)
     metrics_set(&free_files, "", 0, (int64_t)fs.f_favail);
 }
 
+static void show_amount(const char *destination, unsigned state, const struct queue_amount *a)
+{
+    int64_t age_s = a->copies == 0 ? 0 : (int64_t)(time(NULL) - a->oldest);
+
+    metrics_set(&queue_copies, destination, state, (int64_t)a->copies);
+    metrics_set(&queue_bytes, destination, state, (int64_t)a->bytes);
+    metrics_set(&queue_age, destination, state, age_s > 0 ? age_s : 0);
+}
+
+static void show_depth(const struct queue_depth *d)
+{
+    show_amount(d->destination, 0, &d->due);
+    show_amount(d->destination, 1, &d->deferred);
+    show_amount(d->destination, 2, &d->held);
+    show_amount(d->destination, 3, &d->dead);
+}
+
+/* What is not known is not shown: neither queues that could not be counted, nor those of
+ * destinations that are gone. */
+static void look_at_queues(struct queue *q)
+{
+    static struct metrics_family *const gauges[] = {&queue_copies, &queue_bytes, &queue_age,
+                                                    &quarantine_files, &quarantine_bytes};
+    struct queue_depths depths;
+    struct err err;
+
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++)
+        metrics_hide(gauges[i]);
+    if (q->ops->depths(q, &depths, &err) != 0) {
+        log_debug("metrics: %s", err.text);
+        return;
+    }
+    for (size_t i = 0; i < depths.count; i++)
+        show_depth(&depths.items[i]);
+    free(depths.items);
+    metrics_set(&quarantine_files, "", 0, (int64_t)depths.quarantine.copies);
+    metrics_set(&quarantine_bytes, "", 0, (int64_t)depths.quarantine.bytes);
+}
+
 static void page(void *ctx, struct buf *out)
 {
-    look_at_space(ctx);
+    const struct relay_page *p = ctx;
+
+    look_at_queues(p->queue);
+    look_at_space(p);
     counters_render(out);
     metrics_render(families, out);
     metrics_render_process(out);
