@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 #include "config.h"
 #include "config_destination.h"
+#include "config_tls.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static void strings_clear(struct config_strings *s)
+void config_strings_clear(struct config_strings *s)
 {
     for (size_t i = 0; i < s->count; i++)
         free(s->items[i]);
@@ -18,13 +19,13 @@ static void milter_clear(struct config_milter *m)
     free(m->socket_text);
     free(m->socket_group);
     free(m->pid_file);
-    strings_clear(&m->canonical_maps);
-    strings_clear(&m->filter_maps);
-    strings_clear(&m->copy_maps);
-    strings_clear(&m->sender_filter_maps);
-    strings_clear(&m->sender_copy_maps);
+    config_strings_clear(&m->canonical_maps);
+    config_strings_clear(&m->filter_maps);
+    config_strings_clear(&m->copy_maps);
+    config_strings_clear(&m->sender_filter_maps);
+    config_strings_clear(&m->sender_copy_maps);
     free(m->bypass_clients);
-    strings_clear(&m->canonical_classes);
+    config_strings_clear(&m->canonical_classes);
     free(m->filter_header);
     free(m->metrics);
 }
@@ -37,6 +38,7 @@ static void relay_clear(struct config_relay *r)
     free(r->trusted_networks);
     free(r->metrics);
     free(r->dns.servers);
+    config_server_tls_clear(&r->tls);
 }
 
 static void listener_clear(struct config_listener *l)
@@ -45,14 +47,17 @@ static void listener_clear(struct config_listener *l)
     free(l->listen);
     l->primary.name = NULL; /* it is the listener's */
     config_destination_clear(&l->primary);
-    strings_clear(&l->copies);
-    strings_clear(&l->copy_maps);
+    config_strings_clear(&l->copies);
+    config_strings_clear(&l->copy_maps);
+    config_server_tls_clear(&l->tls);
 }
 
 void config_free(struct config *c)
 {
     if (c == NULL)
         return;
+    if (c->release != NULL)
+        c->release(c);
     free(c->path);
     free(c->tag_domain);
     free(c->recipient_delimiter);

@@ -32,6 +32,42 @@ enum config_address {
     CONFIG_ADDRESS_FIXED
 };
 
+/* AUTO: MAY to other hosts, NONE to loopback addresses and unix sockets. A server knows NONE, MAY
+ * and ENCRYPT. */
+enum config_tls_level {
+    CONFIG_TLS_NONE,
+    CONFIG_TLS_MAY,
+    CONFIG_TLS_ENCRYPT,
+    CONFIG_TLS_VERIFY,
+    CONFIG_TLS_AUTO
+};
+enum config_tls_client { CONFIG_TLS_CLIENT_NONE, CONFIG_TLS_CLIENT_ASK, CONFIG_TLS_CLIENT_REQUIRE };
+
+/* TLS to a server. */
+struct config_tls {
+    enum config_tls_level level;
+    unsigned wrap;                        /* 1: from the first byte on, without STARTTLS */
+    char *ca_file, *cert_file, *key_file; /* "": none */
+    struct config_strings names;          /* host names, or ".domain" */
+    struct config_strings fingerprints;   /* "AB:CD:..." */
+};
+
+struct config_auth {
+    char *user; /* "": no authentication */
+    char *password_file;
+    struct config_strings mechanisms; /* the best one first */
+    unsigned plaintext;               /* 1: even without TLS */
+};
+
+/* TLS from clients. */
+struct config_server_tls {
+    enum config_tls_level level;
+    enum config_tls_client client; /* their certificates */
+    char *cert_file, *key_file, *client_ca_file;
+    struct config_strings client_fingerprints;
+    struct tls_context *context; /* opened by relay/security.h; NULL: not, or no certificate */
+};
+
 struct config_log {
     char *target, *facility, *level;
 };
@@ -81,6 +117,7 @@ struct config_relay {
     struct endpoint *metrics; /* where splitrelay shows them; none: it does not */
     size_t metrics_count;
     struct config_dns dns;
+    struct config_server_tls tls;
 };
 
 struct config_destination {
@@ -99,6 +136,9 @@ struct config_destination {
     char *journal_from; /* author of journal reports, "" for postmaster at our name */
     unsigned retry_min_s, retry_max_s, max_age_s;
     unsigned connect_timeout_ms, command_timeout_ms;
+    struct config_tls tls;
+    struct config_auth auth;
+    struct security *security; /* opened by relay/security.h; NULL: not, or nothing to open */
     unsigned line;
 };
 
@@ -115,6 +155,7 @@ struct config_listener {
     unsigned xforward;               /* 1: tell the primary who the client is, if it offers that */
     unsigned pool_connections;       /* to the primary, kept for other sessions; 0: none */
     unsigned pool_idle_time_ms;
+    struct config_server_tls tls;
     unsigned line;
 };
 
@@ -131,8 +172,13 @@ struct config {
     size_t destination_count;
     struct config_listener *listeners;
     size_t listener_count;
+    void (*release)(struct config *c); /* NULL, or closes what was opened for this configuration */
 };
 
+/* Free the strings and the list. */
+void config_strings_clear(struct config_strings *s) __attribute__((nonnull));
+
+/* Calls c->release first. */
 void config_free(struct config *c);
 
 /* NULL if there is none. Names are compared without case. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "config_destination.h"
+#include "config_tls.h"
 
 #include <stdlib.h>
 
@@ -46,13 +47,18 @@ int config_destination_check(const struct config_destination *d, struct config_b
 {
     if (check_delays(d, blame, err) < 0)
         return -1;
-    return check_hosts("destination", d->name, "relay_to", d, blame, err);
+    if (check_hosts("destination", d->name, "relay_to", d, blame, err) < 0)
+        return -1;
+    return config_tls_check("destination", d, blame, err);
 }
 
 int config_primary_check(const struct config_listener *l, struct config_blame *blame,
                          struct err *err)
 {
-    return check_hosts("listener", l->name, "primary", &l->primary, blame, err);
+    if (check_hosts("listener", l->name, "primary", &l->primary, blame, err) < 0 ||
+        config_tls_check("listener", &l->primary, blame, err) < 0)
+        return -1;
+    return config_server_tls_check("listener", &l->tls, blame, err);
 }
 
 void config_destination_clear(struct config_destination *d)
@@ -62,4 +68,6 @@ void config_destination_clear(struct config_destination *d)
     free(d->recipient_address);
     free(d->sender_address);
     free(d->journal_from);
+    config_tls_clear(&d->tls);
+    config_auth_clear(&d->auth);
 }

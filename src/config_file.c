@@ -9,6 +9,7 @@
 #include "config_destination.h"
 #include "config_option.h"
 #include "config_parse.h"
+#include "config_tls.h"
 #include "mem.h"
 
 #include <stdbool.h>
@@ -222,15 +223,26 @@ static int derive(const struct config_parse *p, struct config *c, struct err *er
     return 0;
 }
 
+static int store_relay(const struct config_parse *p, struct config *c, struct err *err)
+{
+    cfg_t *sec = cfg_getsec(p->cfg, "relay");
+    struct config_blame blame = {0};
+
+    if (store_section(p, sec, CONFIG_SECTION_RELAY, &c->relay, err) < 0)
+        return -1;
+    if (config_server_tls_check("relay", &c->relay.tls, &blame, err) < 0)
+        return fail_value(p, sec, blame.option, blame.index, err);
+    return 0;
+}
+
 static int store_all(const struct config_parse *p, struct config *c, struct err *err)
 {
     if (store_section(p, p->cfg, CONFIG_SECTION_TOP, c, err) < 0 ||
         store_section(p, cfg_getsec(p->cfg, "log"), CONFIG_SECTION_LOG, &c->log, err) < 0 ||
         store_section(p, cfg_getsec(p->cfg, "milter"), CONFIG_SECTION_MILTER, &c->milter, err) <
             0 ||
-        store_section(p, cfg_getsec(p->cfg, "relay"), CONFIG_SECTION_RELAY, &c->relay, err) < 0 ||
-        store_filters(p, c, err) < 0 || store_destinations(p, c, err) < 0 ||
-        store_listeners(p, c, err) < 0)
+        store_relay(p, c, err) < 0 || store_filters(p, c, err) < 0 ||
+        store_destinations(p, c, err) < 0 || store_listeners(p, c, err) < 0)
         return -1;
     return derive(p, c, err);
 }

@@ -124,8 +124,12 @@ static int append_string(const struct config_option *o, struct config_strings *l
         err_set(err, "'%s' is not allowed; allowed: the name of a destination", text);
         return -1;
     }
+    char *item =
+        o->type >= CONFIG_OPT_HOSTNAMES ? config_option_list_text(o, text, err) : mem_strdup(text);
+    if (item == NULL)
+        return -1;
     list->items = mem_grow(list->items, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = mem_strdup(text);
+    list->items[list->count++] = item;
     return 0;
 }
 
@@ -163,8 +167,7 @@ bool config_option_is_list(const struct config_option *o)
 
 static bool is_list_of_strings(const struct config_option *o)
 {
-    return o->type == CONFIG_OPT_WORDS || o->type == CONFIG_OPT_TABLES ||
-           o->type == CONFIG_OPT_NAMES;
+    return o->type >= CONFIG_OPT_WORDS && o->type <= CONFIG_OPT_FINGERPRINTS;
 }
 
 size_t config_option_count(const struct config_option *o, const void *base)
@@ -223,6 +226,7 @@ int config_option_store(const struct config_option *o, void *base, const char *t
     case CONFIG_OPT_HEADER:
     case CONFIG_OPT_TRANSPORT:
     case CONFIG_OPT_MAILBOX:
+    case CONFIG_OPT_USER:
         return config_option_store_text(o, field, text, err);
     case CONFIG_OPT_ADDRESS:
         return config_option_store_address(o, field, companion, text, err);
@@ -231,6 +235,8 @@ int config_option_store(const struct config_option *o, void *base, const char *t
     case CONFIG_OPT_WORDS:
     case CONFIG_OPT_TABLES:
     case CONFIG_OPT_NAMES:
+    case CONFIG_OPT_HOSTNAMES:
+    case CONFIG_OPT_FINGERPRINTS:
     case CONFIG_OPT_SOCKETS:
     case CONFIG_OPT_NEXTHOPS:
     case CONFIG_OPT_DNS_SERVERS:

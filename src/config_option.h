@@ -32,16 +32,19 @@ enum config_option_type {
     CONFIG_OPT_HEADER,       /* char *, a header field's name */
     CONFIG_OPT_TRANSPORT,    /* char *, "transport:nexthop" */
     CONFIG_OPT_MAILBOX,      /* char *, an ASCII address with a domain, or "" */
+    CONFIG_OPT_USER,         /* char *, a name for authentication, or "" */
     CONFIG_OPT_ADDRESS,      /* enum config_address; with FIXED the char * at `companion` */
     CONFIG_OPT_SOCKET, /* struct endpoint; its text for libmilter in the char * at `companion` */
     /* lists: each value is appended; a size_t at `companion` counts */
-    CONFIG_OPT_WORDS,       /* struct config_strings, each one of `words` */
-    CONFIG_OPT_TABLES,      /* struct config_strings, "type:argument" */
-    CONFIG_OPT_NAMES,       /* struct config_strings, names as of sections with a title */
-    CONFIG_OPT_SOCKETS,     /* struct endpoint * */
-    CONFIG_OPT_NEXTHOPS,    /* struct endpoint * */
-    CONFIG_OPT_DNS_SERVERS, /* struct endpoint * */
-    CONFIG_OPT_NETWORKS,    /* struct endpoint_network * */
+    CONFIG_OPT_WORDS,        /* struct config_strings, each one of `words` */
+    CONFIG_OPT_TABLES,       /* struct config_strings, "type:argument" */
+    CONFIG_OPT_NAMES,        /* struct config_strings, names as of sections with a title */
+    CONFIG_OPT_HOSTNAMES,    /* struct config_strings, host names, or ".domain" */
+    CONFIG_OPT_FINGERPRINTS, /* struct config_strings, "AB:CD:...": SHA-256 */
+    CONFIG_OPT_SOCKETS,      /* struct endpoint * */
+    CONFIG_OPT_NEXTHOPS,     /* struct endpoint * */
+    CONFIG_OPT_DNS_SERVERS,  /* struct endpoint * */
+    CONFIG_OPT_NETWORKS,     /* struct endpoint_network * */
 };
 
 /* The sections; CONFIG_SECTION_TOP is the file itself, outside of all sections. */

@@ -19,6 +19,11 @@ static const char *const class_words[] = {"envelope_recipient", "header_recipien
 static const char *const recipient_words[] = {"original", "canonical", NULL};
 static const char *const sender_words[] = {"original", "null", NULL};
 
+static const char *const tls_words[] = {"none", "may", "encrypt", "verify", "auto", NULL};
+static const char *const server_tls_words[] = {"none", "may", "encrypt", NULL};
+static const char *const tls_client_words[] = {"none", "ask", "require", NULL};
+static const char *const mechanism_words[] = {"SCRAM-SHA-256", "PLAIN", "LOGIN", NULL};
+
 #define YEAR_S (366u * 86400)
 
 #define AT(section, field) offsetof(struct SECTION_##section, field)
@@ -67,6 +72,12 @@ const struct config_option config_options[] = {
     {OPTION(RELAY, "min_free_space", SIZE, min_free_space_bytes), 0, "256M", 0, 1ULL << 50, NULL},
     {OPTION(RELAY, "metrics", SOCKETS, metrics), AT(RELAY, metrics_count), "", 0, 4, NULL},
     {OPTION(RELAY, "dns_servers", DNS_SERVERS, dns.servers), AT(RELAY, dns.server_count), "", 0, 16, NULL},
+    {OPTION(RELAY, "tls", WORD, tls.level), 0, "may", 0, 0, server_tls_words},
+    {OPTION(RELAY, "tls_cert_file", PATH_OR_NONE, tls.cert_file), 0, "", 0, 0, NULL},
+    {OPTION(RELAY, "tls_key_file", PATH_OR_NONE, tls.key_file), 0, "", 0, 0, NULL},
+    {OPTION(RELAY, "tls_client", WORD, tls.client), 0, "none", 0, 0, tls_client_words},
+    {OPTION(RELAY, "tls_client_ca_file", PATH_OR_NONE, tls.client_ca_file), 0, "", 0, 0, NULL},
+    {OPTION(RELAY, "tls_client_fingerprint", FINGERPRINTS, tls.client_fingerprints), 0, "", 0, 1000, NULL},
     {OPTION(DESTINATION, "relay_to", NEXTHOPS, relay_to), AT(DESTINATION, relay_to_count), NULL, 1, 32, NULL},
     {OPTION(DESTINATION, "protocol", WORD, protocol), 0, "smtp", 0, 0, protocol_words},
     {OPTION(DESTINATION, "inet_protocols", WORD, inet_protocols), 0, "all", 0, 0, inet_words},
@@ -79,6 +90,17 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "max_age", SECONDS, max_age_s), 0, "5d", 1, YEAR_S, NULL},
     {OPTION(DESTINATION, "connect_timeout", MILLISECONDS, connect_timeout_ms), 0, "30s", 1, 86400, NULL},
     {OPTION(DESTINATION, "command_timeout", MILLISECONDS, command_timeout_ms), 0, "5m", 1, 86400, NULL},
+    {OPTION(DESTINATION, "tls", WORD, tls.level), 0, "auto", 0, 0, tls_words},
+    {OPTION(DESTINATION, "tls_wrap", WORD, tls.wrap), 0, "no", 0, 0, switch_words},
+    {OPTION(DESTINATION, "tls_ca_file", PATH_OR_NONE, tls.ca_file), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "tls_name", HOSTNAMES, tls.names), 0, "", 0, 32, NULL},
+    {OPTION(DESTINATION, "tls_fingerprint", FINGERPRINTS, tls.fingerprints), 0, "", 0, 32, NULL},
+    {OPTION(DESTINATION, "tls_cert_file", PATH_OR_NONE, tls.cert_file), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "tls_key_file", PATH_OR_NONE, tls.key_file), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "auth_user", USER, auth.user), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "auth_password_file", PATH_OR_NONE, auth.password_file), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "auth_mechanisms", WORDS, auth.mechanisms), 0, "SCRAM-SHA-256, PLAIN, LOGIN", 1, 3, mechanism_words},
+    {OPTION(DESTINATION, "auth_plaintext", WORD, auth.plaintext), 0, "no", 0, 0, switch_words},
     {OPTION(LISTENER, "listen", SOCKETS, listen), AT(LISTENER, listen_count), NULL, 1, 16, NULL},
     {OPTION(LISTENER, "primary", NEXTHOPS, primary.relay_to), AT(LISTENER, primary.relay_to_count), NULL, 1, 16, NULL},
     {OPTION(LISTENER, "protocol", WORD, primary.protocol), 0, "smtp", 0, 0, protocol_words},
@@ -91,6 +113,23 @@ const struct config_option config_options[] = {
     {OPTION(LISTENER, "pool_idle_time", MILLISECONDS, pool_idle_time_ms), 0, "10s", 1, 3600, NULL},
     {OPTION(LISTENER, "connect_timeout", MILLISECONDS, primary.connect_timeout_ms), 0, "30s", 1, 86400, NULL},
     {OPTION(LISTENER, "command_timeout", MILLISECONDS, primary.command_timeout_ms), 0, "5m", 1, 86400, NULL},
+    {OPTION(LISTENER, "primary_tls", WORD, primary.tls.level), 0, "auto", 0, 0, tls_words},
+    {OPTION(LISTENER, "primary_tls_wrap", WORD, primary.tls.wrap), 0, "no", 0, 0, switch_words},
+    {OPTION(LISTENER, "primary_tls_ca_file", PATH_OR_NONE, primary.tls.ca_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "primary_tls_name", HOSTNAMES, primary.tls.names), 0, "", 0, 32, NULL},
+    {OPTION(LISTENER, "primary_tls_fingerprint", FINGERPRINTS, primary.tls.fingerprints), 0, "", 0, 32, NULL},
+    {OPTION(LISTENER, "primary_tls_cert_file", PATH_OR_NONE, primary.tls.cert_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "primary_tls_key_file", PATH_OR_NONE, primary.tls.key_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "primary_auth_user", USER, primary.auth.user), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "primary_auth_password_file", PATH_OR_NONE, primary.auth.password_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "primary_auth_mechanisms", WORDS, primary.auth.mechanisms), 0, "SCRAM-SHA-256, PLAIN, LOGIN", 1, 3, mechanism_words},
+    {OPTION(LISTENER, "primary_auth_plaintext", WORD, primary.auth.plaintext), 0, "no", 0, 0, switch_words},
+    {OPTION(LISTENER, "tls", WORD, tls.level), 0, "may", 0, 0, server_tls_words},
+    {OPTION(LISTENER, "tls_cert_file", PATH_OR_NONE, tls.cert_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "tls_key_file", PATH_OR_NONE, tls.key_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "tls_client", WORD, tls.client), 0, "none", 0, 0, tls_client_words},
+    {OPTION(LISTENER, "tls_client_ca_file", PATH_OR_NONE, tls.client_ca_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "tls_client_fingerprint", FINGERPRINTS, tls.client_fingerprints), 0, "", 0, 1000, NULL},
     {CONFIG_SECTION_COUNT, NULL, CONFIG_OPT_NUMBER, 0, 0, NULL, 0, 0, NULL},
 };
 // clang-format on

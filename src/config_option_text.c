@@ -3,6 +3,7 @@
 #include "address.h"
 #include "buf.h"
 #include "mem.h"
+#include "utf8.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 #define HEADER_NAME_MAX 64
 #define TAG_DOMAIN_MAX 128 /* leaves room for user, domain and name in ADDRESS_TAGGED_MAX */
 #define GROUP_NAME_MAX 32
+#define USER_NAME_MAX 255
+#define SHA256_BYTES 32
 
 int config_option_fail_words(const char *text, const char *const *words, const char *more,
                              struct err *err)
@@ -160,6 +163,54 @@ static int store_transport(char **field, const char *text, struct err *err)
     return 0;
 }
 
+/* RFC 4616: UTF-8 without NUL; no control characters at all, since the name is logged. */
+static int store_user(char **field, const char *text, struct err *err)
+{
+    bool is_printable = utf8_is_valid(text, strlen(text)) && strlen(text) <= USER_NAME_MAX;
+
+    for (const char *p = text; *p != '\0'; p++)
+        is_printable = is_printable && (unsigned char)*p >= ' ' && *p != 0x7f;
+    if (!is_printable) {
+        err_set(err, "'%s' is not allowed; allowed: a name of at most %d printable characters",
+                text, USER_NAME_MAX);
+        return -1;
+    }
+    config_option_set_text(field, text);
+    return 0;
+}
+
+/* "AB:CD:...", as openssl x509 -fingerprint prints it; colons may be left out. */
+static char *fingerprint_text(const char *text, struct err *err)
+{
+    struct buf out = {0};
+    const char *p = text;
+
+    while (isxdigit((unsigned char)p[0]) && isxdigit((unsigned char)p[1])) {
+        buf_addf(&out, "%s%c%c", out.len > 0 ? ":" : "", toupper((unsigned char)p[0]),
+                 toupper((unsigned char)p[1]));
+        p += p[2] == ':' ? 3 : 2;
+    }
+    if (*p == '\0' && p > text && p[-1] != ':' && out.len == 3 * SHA256_BYTES - 1)
+        return buf_take(&out);
+    buf_clear(&out);
+    err_set(err,
+            "'%s' is not allowed; allowed: a SHA-256 fingerprint, %d pairs of hexadecimal digits, "
+            "as \"openssl x509 -noout -fingerprint -sha256\" prints it",
+            text, SHA256_BYTES);
+    return NULL;
+}
+
+char *config_option_list_text(const struct config_option *o, const char *text, struct err *err)
+{
+    if (o->type == CONFIG_OPT_FINGERPRINTS)
+        return fingerprint_text(text, err);
+    if (is_host_name(text[0] == '.' ? text + 1 : text, ADDRESS_DOMAIN_MAX))
+        return mem_strdup(text);
+    err_set(err, "'%s' is not allowed; allowed: a host name, or \".domain\" for all below it",
+            text);
+    return NULL;
+}
+
 int config_option_store_address(const struct config_option *o, enum config_address *field,
                                 char **fixed, const char *text, struct err *err)
 {
@@ -227,6 +278,8 @@ int config_option_store_text(const struct config_option *o, char **field, const 
         return store_transport(field, text, err);
     case CONFIG_OPT_MAILBOX:
         return store_mailbox(field, text, err);
+    case CONFIG_OPT_USER:
+        return store_user(field, text, err);
     default:
         return store_path(field, o->type == CONFIG_OPT_PATH_OR_NONE, text, err);
     }

@@ -11,6 +11,7 @@ libsplit_a_SOURCES += %D%/config_option_table.c
 libsplit_a_SOURCES += %D%/config_option_text.c %D%/config_option_text.h
 libsplit_a_SOURCES += %D%/config_parse.c %D%/config_parse.h
 libsplit_a_SOURCES += %D%/config_scan.c %D%/config_scan.h
+libsplit_a_SOURCES += %D%/config_tls.c %D%/config_tls.h
 libsplit_a_SOURCES += %D%/config_units.c %D%/config_units.h
 libsplit_a_SOURCES += %D%/daemon.c %D%/daemon.h
 libsplit_a_SOURCES += %D%/dsn.c %D%/dsn.h
@@ -47,10 +48,16 @@ libsplit_a_SOURCES += %D%/table_rules.c %D%/table_rules.h
 libsplit_a_SOURCES += %D%/table_socketmap.c
 libsplit_a_SOURCES += %D%/table_static.c
 libsplit_a_SOURCES += %D%/table_texthash.c
+libsplit_a_SOURCES += %D%/tls.c %D%/tls.h %D%/tls_private.h
 libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
 libsplit_a_SOURCES += %D%/watch.c %D%/watch.h
 libsplit_a_SOURCES += %D%/xtext.c %D%/xtext.h
 
+if HAVE_OPENSSL
+libsplit_a_SOURCES += %D%/tls_context.c %D%/tls_stream.c
+else
+libsplit_a_SOURCES += %D%/tls_none.c
+endif
 if HAVE_CDB
 libsplit_a_SOURCES += %D%/table_cdb.c
 endif

@@ -102,8 +102,7 @@ void stream_set_deadline(struct stream *s, unsigned timeout_ms)
     s->deadline_ms = now_ms() + timeout_ms;
 }
 
-/* Wait until the descriptor is ready for `events`; STREAM_EOF after stream_shutdown_read(). */
-static enum stream_status wait_for(struct stream *s, short events)
+enum stream_status stream_wait(struct stream *s, short events)
 {
     short also = POLLRDHUP;
 
@@ -127,6 +126,12 @@ static enum stream_status wait_for(struct stream *s, short events)
             return STREAM_OK;
         also = 0;
     }
+}
+
+/* After EAGAIN from the transport. */
+static enum stream_status wait_for(struct stream *s, short events)
+{
+    return stream_wait(s, s->transport != NULL ? s->transport->wants(s->transport_state) : events);
 }
 
 static ssize_t transport_read(struct stream *s, void *data, size_t len)
@@ -314,8 +319,16 @@ enum stream_status stream_flush(struct stream *s)
 bool stream_is_stale(struct stream *s)
 {
     struct pollfd p = {.fd = s->fd, .events = POLLIN | POLLRDHUP};
+    char byte;
 
-    return stream_has_input(s) || poll(&p, 1, 0) != 0;
+    if (stream_has_input(s) || poll(&p, 1, 0) < 0)
+        return true;
+    if (p.revents == 0)
+        return false;
+    if (s->transport == NULL || (p.revents & ~POLLIN) != 0)
+        return true;
+    /* It may be something of the transport's own, like a session ticket of TLS 1.3. */
+    return transport_read(s, &byte, 1) != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 void stream_shutdown_read(struct stream *s)

@@ -29,7 +29,8 @@ enum stream_status {
 struct stream_transport {
     ssize_t (*read)(void *state, void *data, size_t len);
     ssize_t (*write)(void *state, const void *data, size_t len);
-    void (*close)(void *state); /* releases the state; the descriptor is closed by the stream */
+    short (*wants)(void *state); /* after EAGAIN: POLLIN or POLLOUT, what to wait for */
+    void (*close)(void *state);  /* releases the state; the descriptor is closed by the stream */
 };
 
 struct stream;
@@ -45,8 +46,13 @@ void stream_free(struct stream *s);
 void stream_set_transport(struct stream *s, const struct stream_transport *t, void *state)
     __attribute__((nonnull(1, 2)));
 
-/* Every call below fails with STREAM_TIMEOUT when this many milliseconds have passed since this
- * call. Call it once for each line, reply or block that is waited for: slow bytes do not extend it.
+/* Wait until the descriptor is ready for POLLIN or POLLOUT, for a handshake below the stream. */
+enum stream_status stream_wait(struct stream *s, short events)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Every call that waits fails with STREAM_TIMEOUT when this many milliseconds have passed since
+ * this call. Call it once for each line, reply or block that is waited for: slow bytes do not
+ * extend it.
  */
 void stream_set_deadline(struct stream *s, unsigned timeout_ms) __attribute__((nonnull));
 

@@ -53,6 +53,7 @@ EXTRA_DIST += \
 	%D%/demo.py \
 	%D%/rig/__init__.py \
 	%D%/rig/base.py \
+	%D%/rig/certificates.py \
 	%D%/rig/client.py \
 	%D%/rig/daemons.py \
 	%D%/rig/dns.py \
@@ -103,7 +104,7 @@ FUZZ_MAIN = %D%/fuzz_replay.c
 FUZZ_LINK =
 endif
 FUZZ_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
-FUZZ_RELAY_LIBS = librelay.a $(RELAY_LIBS) $(FUZZ_LIBS)
+FUZZ_RELAY_LIBS = librelay.a $(FUZZ_LIBS) $(RELAY_LIBS)
 FUZZERS =
 FUZZERS += %D%/fuzz_address
 %C%_fuzz_address_SOURCES = %D%/fuzz_address.c $(FUZZ_MAIN)
@@ -146,7 +147,7 @@ AM_CFLAGS += $(CHECK_CFLAGS)
 EXTRA_DIST += %D%/unit.h
 UNIT_TESTS =
 UNIT_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
-UNIT_RELAY_LIBS = librelay.a $(RELAY_LIBS) $(UNIT_LIBS)
+UNIT_RELAY_LIBS = librelay.a $(UNIT_LIBS) $(RELAY_LIBS)
 
 # Unit tests, in alphabetical order.
 UNIT_TESTS += %D%/test_address

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -56,12 +57,18 @@ static ssize_t wire_write(void *state, const void *data, size_t len)
     return (ssize_t)len;
 }
 
+static short wire_wants(void *state)
+{
+    (void)state;
+    return POLLIN;
+}
+
 static void wire_close(void *state)
 {
     (void)state;
 }
 
-static const struct stream_transport transport = {wire_read, wire_write, wire_close};
+static const struct stream_transport transport = {wire_read, wire_write, wire_wants, wire_close};
 
 static void talk(struct wire *w, struct fake_queue *f, bool is_trusted, bool is_stopping)
 {

@@ -4,6 +4,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,6 +317,8 @@ END_TEST
 struct upper {
     int fd;
     int closed;
+    short wants;
+    int held_up; /* how many writes are to wait for something to be read first */
 };
 
 static ssize_t upper_read(void *state, void *data, size_t len)
@@ -323,6 +326,10 @@ static ssize_t upper_read(void *state, void *data, size_t len)
     struct upper *u = state;
     ssize_t n = recv(u->fd, data, len, MSG_DONTWAIT);
 
+    if (n == 1 && *(char *)data == '!') { /* for us alone */
+        errno = EAGAIN;
+        return -1;
+    }
     for (ssize_t i = 0; i < n; i++)
         ((char *)data)[i] ^= 0x20;
     return n;
@@ -333,7 +340,17 @@ static ssize_t upper_write(void *state, const void *data, size_t len)
     struct upper *u = state;
     (void)len;
     char c = (char)(*(const char *)data ^ 0x20); /* one byte at a time: partial writes */
+    u->wants = POLLIN;
+    if (u->held_up-- > 0) {
+        errno = EAGAIN;
+        return -1;
+    }
     return send(u->fd, &c, 1, MSG_DONTWAIT);
+}
+
+static short upper_wants(void *state)
+{
+    return ((struct upper *)state)->wants;
 }
 
 static void upper_close(void *state)
@@ -343,8 +360,9 @@ static void upper_close(void *state)
 
 START_TEST(test_transport)
 {
-    static const struct stream_transport upper = {upper_read, upper_write, upper_close};
-    struct upper state = {stream_fd(stream), 0};
+    static const struct stream_transport upper = {upper_read, upper_write, upper_wants,
+                                                  upper_close};
+    struct upper state = {stream_fd(stream), 0, POLLIN, 1};
     struct buf line = {0};
     const char *data;
     size_t len;
@@ -358,9 +376,18 @@ START_TEST(test_transport)
     ck_assert_int_eq(stream_read_line(stream, &line, 100), STREAM_OK);
     ck_assert_str_eq(buf_str(&line), "abc\n");
     ck_assert_int_eq(stream_write(stream, "xyz", 3), STREAM_OK);
+    stream_set_deadline(stream, 50);
+    ck_assert_int_eq(stream_flush(stream), STREAM_TIMEOUT); /* it waits for input, as it said */
+    stream_set_deadline(stream, 5000);
+    ck_assert_int_eq(stream_write(stream, "xyz", 3), STREAM_OK);
     ck_assert_int_eq(stream_flush(stream), STREAM_OK);
     ck_assert_int_eq(recv(peer, got, 3, MSG_WAITALL), 3);
     ck_assert_mem_eq(got, "XYZ", 3);
+    ck_assert(!stream_is_stale(stream));
+    say("!", 1);
+    ck_assert(!stream_is_stale(stream));
+    say("A", 1);
+    ck_assert(stream_is_stale(stream));
     buf_clear(&line);
     stream_free(stream);
     ck_assert_int_eq(state.closed, 1);

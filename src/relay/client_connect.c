@@ -116,6 +116,8 @@ static void parse_features(struct client *c)
             f->dsn = true;
         } else if (word_is(line, word, "XFORWARD")) {
             f->xforward = true;
+        } else if (word_is(line, word, "STARTTLS")) {
+            f->starttls = true;
         } else if (word_is(line, word, "SIZE")) {
             f->size = true;
             if (word < len)
@@ -137,16 +139,12 @@ static int say_hello(struct client *c, enum client_step step, const char *verb)
     return c->reply.code / 100 == 2 ? 0 : 1;
 }
 
-/* From the connection to the end of EHLO. */
-static int handshake(struct client *c)
+/* EHLO, HELO or LHLO, and what the server offers. */
+static int introduce(struct client *c)
 {
     bool is_lmtp = c->destination->protocol == CONFIG_LMTP;
     enum client_step step = is_lmtp ? CLIENT_LHLO : CLIENT_EHLO;
 
-    if (client_read_reply(c, CLIENT_GREETING) != 0)
-        return -1;
-    if (c->reply.code / 100 != 2)
-        return client_fail_reply(c, CLIENT_GREETING);
     int said = say_hello(c, step, is_lmtp ? "LHLO" : "EHLO");
     if (said == 1 && !is_lmtp && c->reply.code / 100 == 5) {
         step = CLIENT_HELO; /* RFC 5321 3.2 */
@@ -163,12 +161,35 @@ static int handshake(struct client *c)
     return 0;
 }
 
+/* From the connection to the point where mail can be sent. */
+static int handshake(struct client *c)
+{
+    if (client_tls_wrap(c) != 0 || client_read_reply(c, CLIENT_GREETING) != 0)
+        return -1;
+    if (c->reply.code / 100 != 2)
+        return client_fail_reply(c, CLIENT_GREETING);
+    if (introduce(c) != 0 || client_tls_start(c) != 0)
+        return -1;
+    /* RFC 3207 4.2: what was said before is forgotten. */
+    return c->tls.is_on && c->destination->tls.wrap == 0 ? introduce(c) : 0;
+}
+
+static int open_and_greet(struct client *c, const struct route_hop *hop)
+{
+    if (open_connection(c, (const struct sockaddr *)&hop->sa, hop->sa_len, hop->text) != 0)
+        return -1;
+    return handshake(c);
+}
+
 /* -1 with `fault`. */
 static int try_hop(struct client *c, const struct route_hop *hop)
 {
     smtp_reply_reset(&c->reply);
-    if (open_connection(c, (const struct sockaddr *)&hop->sa, hop->sa_len, hop->text) == 0 &&
-        handshake(c) == 0) {
+    client_tls_reset(c, hop->nexthop, (const struct sockaddr *)&hop->sa);
+    int result = open_and_greet(c, hop);
+    if (result != 0 && client_tls_gives_up(c))
+        result = open_and_greet(c, hop);
+    if (result == 0) {
         route_worked(hop);
         if (!hop->is_foreign || !c->features.has_our_name)
             return 0;

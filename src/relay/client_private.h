@@ -16,6 +16,7 @@
 #include "../stream.h"
 #include "client.h"
 #include "format.h"
+#include "client_tls.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,6 +29,7 @@ enum client_step {
     CLIENT_EHLO,
     CLIENT_HELO,
     CLIENT_LHLO,
+    CLIENT_STARTTLS,
     CLIENT_XFORWARD,
     CLIENT_RSET,
     CLIENT_MAIL,
@@ -39,7 +41,7 @@ enum client_step {
 
 /* Extensions that the server offers. */
 struct client_features {
-    bool pipelining, eight_bit, smtputf8, dsn, size, xforward;
+    bool pipelining, eight_bit, smtputf8, dsn, size, xforward, starttls;
     uint64_t size_limit_bytes; /* 0: none announced */
     bool has_our_name;         /* as it calls itself */
 };
@@ -60,6 +62,7 @@ struct client {
     int64_t opened_ms;     /* client_now_ms() */
     bool needs_rset;       /* a transaction may be open on the server's side */
     struct client_features features;
+    struct client_tls tls;
 
     struct smtp_reply reply; /* the last one */
     struct buf line, command;

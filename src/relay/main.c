@@ -6,6 +6,7 @@
 #include "../snapshot.h"
 #include "counters.h"
 #include "relay.h"
+#include "security.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -13,13 +14,23 @@
 
 #define STOP_GRACE_MS 5000 /* for what comes in, and again for what goes out */
 
+/* The configuration, tables, and what it takes to encrypt. NULL with `err`. */
+static struct snapshot *load(const char *config_path, struct err *err)
+{
+    struct snapshot *s = daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, err);
+
+    if (s == NULL || security_open(s->config, err) == 0)
+        return s;
+    snapshot_unref(s);
+    return NULL;
+}
+
 static void reload(struct relay *r, const char *config_path)
 {
     struct err err;
 
     process_notify_reloading();
-    struct snapshot *next =
-        daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, &err);
+    struct snapshot *next = load(config_path, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
         counters_reloaded(false);
@@ -54,8 +65,7 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     block_signals(&signals);
-    struct snapshot *first =
-        daemon_load("splitrelay", options.config_path, SNAPSHOT_WITH_LISTENER_TABLES, &err);
+    struct snapshot *first = load(options.config_path, &err);
     if (first == NULL) {
         fprintf(stderr, "splitrelay: %s\n", err.text);
         return EXIT_CONFIG;

@@ -116,6 +116,7 @@ static void add_unix(struct route *r, const struct endpoint *e)
     memcpy(sa.sun_path, e->path, sizeof sa.sun_path);
     memcpy(&h->pub.sa, &sa, sizeof sa);
     h->pub.sa_len = sizeof sa;
+    h->pub.nexthop = "";
     snprintf(h->pub.text, sizeof h->pub.text, "%.250s[%s]", r->hostname, e->path);
 }
 
@@ -127,6 +128,7 @@ static void add_inet(struct route *r, const char *host, uint16_t port,
 
     memcpy(&h->pub.sa, sa, len);
     h->pub.sa_len = len;
+    h->pub.nexthop = r->destination->relay_to[r->entry - 1].host;
     if (sa->ss_family == AF_INET)
         ((struct sockaddr_in *)&h->pub.sa)->sin_port = htons(port);
     else

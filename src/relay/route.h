@@ -33,10 +33,12 @@ struct route;
 struct route_hop {
     struct sockaddr_storage sa;
     socklen_t sa_len;
-    const char *host; /* its name as relay_to or the MX record has it, for TLS; "" with a unix
-                         socket; valid until the next step */
-    char text[400];   /* for messages: "host[ip]:port", "HOSTNAME[/path]" */
-    bool is_foreign;  /* found by an MX look-up, port 25: a server with our own name is a loop */
+    const char *host; /* its name as relay_to or the MX record has it; "" with a unix socket; valid
+                         until the next step */
+    const char *nexthop; /* its name as relay_to has it, which no DNS server can change: for TLS; ""
+                            with a unix socket */
+    char text[400];      /* for messages: "host[ip]:port", "HOSTNAME[/path]" */
+    bool is_foreign;     /* found by an MX look-up, port 25: a server with our own name is a loop */
 };
 
 /* d, hostname (our own) and resolver (NULL: the system's) are borrowed for its life. wake_fd: see

@@ -33,6 +33,7 @@ from .base import (  # noqa: F401
     need_tools,
     wait_for,
 )
+from .certificates import Authority, Certificate  # noqa: F401
 from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F401
 from .daemons import Daemon, instrumented, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
 from .dns import Dns  # noqa: F401

@@ -3,10 +3,12 @@
 
 A hook decides about misbehaviour: hook(stage, conn, arg) is called before each reply and returns None (go on as usual), a
 reply text ("451 4.3.0 later"), CLOSE (drop the connection without a reply), RESET (the same, with a TCP reset), HANG (never answer) or
-Raw (these bytes, and no more answer). Stages: connect, helo (arg: the line), mail, rcpt (arg: the line), data, body (arg: the
+Raw (these bytes, and no more answer). Stages: connect, helo (arg: the line), starttls, mail, rcpt (arg: the line), data, body (arg: the
 first bytes of content; a reply text is sent at once, and none to the dot), dot (arg: the Transaction; it is in
 sink.transactions already, with answered False), rset, quit. For LMTP the hook of dot is called once per recipient: its stage
 is dot, and its arg the Transaction, conn.dot_index the number of the recipient.
+
+With tls (an ssl.SSLContext) it offers STARTTLS; with wrap, too, it speaks nothing else. conn.tls is the version, or "".
 """
 
 import hashlib
@@ -59,6 +61,7 @@ class Transaction:
     size: int = 0
     sha256: str = ""
     answered: bool = False
+    tls: str = ""
     when: float = 0.0
 
     @property
@@ -97,6 +100,8 @@ class _Connection:
         self.peer = str(sock.getpeername())
         self.buffer = bytearray()
         self.helo = ""
+        self.tls = ""
+        self.resumed = False
         self.lmtp = False
         self.txn = None
         self.dot_index = 0
@@ -146,6 +151,8 @@ class _Connection:
 
     def run(self):
         try:
+            if self.sink.wrap:
+                self.start_tls()
             self.reply("connect", f"220 {self.sink.name}.test ESMTP sink")
             while self.command(self.line()):
                 pass
@@ -159,6 +166,9 @@ class _Connection:
         verb = line[:4].upper()
         if verb in ("EHLO", "LHLO", "HELO"):
             self.greet(verb, line)
+        elif verb == "STAR" and self.sink.tls and not self.tls:
+            if self.reply("starttls", "220 2.0.0 Go on") and self.buffer == b"":
+                self.start_tls()
         elif verb == "MAIL":
             self.mail(line)
         elif verb == "RCPT":
@@ -175,10 +185,17 @@ class _Connection:
             self.sock.sendall(b"500 5.5.2 What?\r\n")
         return True
 
+    def start_tls(self):
+        self.sock = self.sink.tls.wrap_socket(self.sock, server_side=True)
+        self.tls = self.sock.version()
+        self.resumed = self.sock.session_reused
+        self.buffer.clear()
+
     def greet(self, verb, line):
         self.lmtp = verb == "LHLO"
         self.helo = line[5:]
         words = [f"{self.sink.name}.test", *(self.sink.extensions if verb != "HELO" else ())]
+        words += ["STARTTLS"] if self.sink.tls and not self.tls and verb != "HELO" else []
         lines = [f"250-{w}" for w in words[:-1]] + [f"250 {words[-1]}"]
         self.reply("helo", "\r\n".join(lines), line)
 
@@ -187,6 +204,7 @@ class _Connection:
         usual = "250 2.1.0 Ok" if found and not self.txn else "503 5.5.1 Nested MAIL" if found else "501 5.5.4 Syntax"
         if self.reply("mail", usual, line) and found and not self.txn:
             self.txn = Transaction(self.number, self.peer, self.helo, found.group(1), (found.group(2) or "").split())
+            self.txn.tls = self.tls
 
     def rcpt(self, line):
         found = _PATH.match(line)
@@ -249,9 +267,13 @@ class Sink:
     commands: (connection number, line) of everything that was said. Stopped and started again it keeps its address.
     """
 
-    def __init__(self, rig, name, unix=False, extensions=EXTENSIONS, hook=None, keep_data=True, start=True, address=None):
+    def __init__(
+        self, rig, name, unix=False, extensions=EXTENSIONS, hook=None, keep_data=True, start=True, address=None, tls=None, wrap=False
+    ):
         self.name = name
         self.extensions = tuple(extensions)
+        self.tls = tls
+        self.wrap = wrap
         self.hook = hook
         self.keep_data = keep_data
         self.transactions = []

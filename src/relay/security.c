@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: ISC */
+#include "security.h"
+
+#include "../log.h"
+#include "../mem.h"
+#include "../tls.h"
+
+#include <stdlib.h>
+
+struct security {
+    struct tls_context *tls;
+};
+
+struct tls_context *security_tls(const struct config_destination *d)
+{
+    return d->security == NULL ? NULL : d->security->tls;
+}
+
+bool security_hides_password(const struct config_destination *d)
+{
+    return d->auth.user != NULL && d->auth.user[0] != '\0' && d->auth.plaintext == 0;
+}
+
+static void destination_close(struct config_destination *d)
+{
+    if (d->security == NULL)
+        return;
+    tls_context_free(d->security->tls);
+    free(d->security);
+    d->security = NULL;
+}
+
+static void release(struct config *c)
+{
+    for (size_t i = 0; i < c->destination_count; i++)
+        destination_close(&c->destinations[i]);
+    for (size_t i = 0; i < c->listener_count; i++) {
+        destination_close(&c->listeners[i].primary);
+        tls_context_free(c->listeners[i].tls.context);
+    }
+    tls_context_free(c->relay.tls.context);
+}
+
+static int open_client_tls(struct config_destination *d, struct err *err)
+{
+    const struct config_tls *t = &d->tls;
+    struct tls_options o = {.cert_file = t->cert_file,
+                            .key_file = t->key_file,
+                            .ca_file = t->ca_file,
+                            .system_ca =
+                                t->level == CONFIG_TLS_VERIFY && t->fingerprints.count == 0,
+                            .fingerprints = &t->fingerprints};
+    bool may_lack =
+        (t->level == CONFIG_TLS_AUTO || t->level == CONFIG_TLS_MAY) && !security_hides_password(d);
+
+#ifndef HAVE_OPENSSL
+    if (may_lack)
+        return 0;
+#else
+    (void)may_lack;
+#endif
+    d->security->tls = tls_client_new(&o, err);
+    return d->security->tls == NULL ? -1 : 0;
+}
+
+static int open_destination(const char *kind, struct config_destination *d, struct err *err)
+{
+    int result = 0;
+
+    d->security = mem_zalloc(sizeof *d->security);
+    if (d->tls.level != CONFIG_TLS_NONE)
+        result = open_client_tls(d, err);
+    if (result != 0)
+        err_wrap(err, "%s %s", kind, d->name);
+    return result;
+}
+
+static int open_server(const char *kind, const char *name, struct config_server_tls *t,
+                       struct err *err)
+{
+    struct tls_options o = {.cert_file = t->cert_file,
+                            .key_file = t->key_file,
+                            .ca_file = t->client_ca_file,
+                            .asks = t->client != CONFIG_TLS_CLIENT_NONE,
+                            .fingerprints = &t->client_fingerprints};
+
+    if (t->cert_file[0] == '\0' || t->level == CONFIG_TLS_NONE)
+        return 0;
+    t->context = tls_server_new(&o, err);
+    if (t->context != NULL)
+        return 0;
+    err_wrap(err, "%s%s%s", kind, name[0] != '\0' ? " " : "", name);
+    return -1;
+}
+
+int security_open(struct config *c, struct err *err)
+{
+    c->release = release;
+    for (size_t i = 0; i < c->destination_count; i++)
+        if (open_destination("destination", &c->destinations[i], err) != 0)
+            return -1;
+    for (size_t i = 0; i < c->listener_count; i++) {
+        struct config_listener *l = &c->listeners[i];
+        if (open_destination("listener", &l->primary, err) != 0 ||
+            open_server("listener", l->name, &l->tls, err) != 0)
+            return -1;
+    }
+    return open_server("relay", "", &c->relay.tls, err);
+}
