@@ -257,6 +257,10 @@ UNIT_TESTS += %D%/test_spool
 %C%_test_spool_SOURCES = %D%/test_spool.c %D%/spool_unit.h
 %C%_test_spool_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/test_spool_change
+%C%_test_spool_change_SOURCES = %D%/test_spool_change.c %D%/spool_unit.h
+%C%_test_spool_change_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_spool_depth
 %C%_test_spool_depth_SOURCES = %D%/test_spool_depth.c %D%/spool_unit.h
 %C%_test_spool_depth_LDADD = $(UNIT_RELAY_LIBS)

@@ -7,7 +7,7 @@
  *   spool_driver SPOOL scenario     each way in and out of the spool once, one after the other
  *   spool_driver SPOOL load COUNT   COUNT messages from each of four threads, two threads deliver
  *   spool_driver SPOOL fill SIZE    messages with SIZE bytes until the spool is full
- *   spool_driver SPOOL list         all copies, without a lock: "queue|dead DEST ID [PROBLEM]"
+ *   spool_driver SPOOL list         all copies, without a lock: "queue|hold|dead DEST ID [PROBLEM]"
  *   spool_driver SPOOL drain        take all copies: "copy DEST ID ATTEMPTS STATES intact|damaged"
  *
  *   "put DEST ID", "put-dead DEST ID": committed. "removing|burying|deferring ID": about to be
@@ -277,7 +277,7 @@ static int list(const char *spool)
     if (w == NULL)
         die("list", &err);
     while ((rc = spool_walk_next(w, &e, &err)) == 1)
-        say("%s %s %s %s\n", e.queue, e.destination, e.id, e.problem);
+        say("%s %s %s %s\n", spool_base_name(e.base), e.destination, e.id, e.problem);
     if (rc < 0)
         die("list", &err);
     spool_walk_close(w);

@@ -18,14 +18,14 @@ struct totals {
 
 static bool is_dead(const struct spool_entry *e)
 {
-    return strcmp(e->queue, "dead") == 0;
+    return e->base == SPOOL_DEAD;
 }
 
 /* As postqueue -p has them. */
 static const char *queue_name(const struct spool_entry *e, time_t now)
 {
-    if (is_dead(e))
-        return "dead";
+    if (e->base != SPOOL_QUEUE)
+        return spool_base_name(e->base);
     return e->due <= now ? "active" : "deferred";
 }
 

@@ -80,7 +80,7 @@ static void count_copy(struct status *s, const struct spool_entry *e, time_t now
     struct status_group *g = status_group(&s->destinations, e->destination);
     const char *error = e->problem;
 
-    if (strcmp(e->queue, "dead") == 0)
+    if (e->base == SPOOL_DEAD)
         g->dead++;
     else if (e->due > now)
         g->deferred++;

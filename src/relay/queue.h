@@ -98,6 +98,39 @@ struct queue_depths {
     struct queue_amount quarantine; /* files that are no copies, of no destination */
 };
 
+/* What an administrator may want done with copies. */
+enum queue_action {
+    QUEUE_HOLD,    /* queue -> hold: not delivered until it is released */
+    QUEUE_RELEASE, /* hold -> queue, due now */
+    QUEUE_DELETE,
+    QUEUE_REQUEUE, /* dead -> queue, or anywhere -> the queue of another destination; due now, with
+                      the attempts forgotten, to all recipients that have not got it */
+};
+
+/* Where copies are: a set of bits. */
+enum { QUEUE_IN_QUEUE = 1, QUEUE_IN_HOLD = 2, QUEUE_IN_DEAD = 4 };
+
+/* How far a change has come. Copies that are being delivered get an order (`ordered`): it is
+ * carried out when they are given back, unless they were accepted; it does not outlast the process.
+ */
+struct queue_changed {
+    uint64_t changed, ordered, failed;
+    bool is_stopped;
+};
+
+struct queue_change {
+    enum queue_action action;
+    const char *id;          /* one copy, wherever it is; NULL: all of `destination` in `places` */
+    const char *destination; /* NULL: of all */
+    unsigned places;         /* 0: hold: queue; release: hold; delete: all; requeue: dead, with `to`
+                                queue and dead, with `id` and `to` all */
+    const char *to;          /* requeue: the other destination; NULL: its own */
+    /* Called now and then, without a lock; false: stop at once, which leaves each copy in one place
+       or the other. NULL: not called. */
+    bool (*go_on)(void *ctx, const struct queue_changed *so_far);
+    void *ctx;
+};
+
 struct queue;
 struct queue_put; /* a message being received */
 
@@ -144,6 +177,16 @@ struct queue_ops {
        a destination (NULL: of all). Returns how many copies (or, for whole queues, how many groups)
        it moved; -1 with err. */
     long (*retry)(struct queue *q, const char *destination, const char *id, struct err *err);
+
+    /*
+     * Hold, release, delete, requeue. What is reported as changed is on stable storage; each copy
+     * is logged. Copies that come while it works may or may not be among `all`. 0: *out says what
+     * came of it, and `err` why the last of those that failed did. -1 with `err`: nothing was done:
+     * no such copy, or it is in a place where that makes no sense; a name that is none; another
+     * change of all is going on; directories that cannot be read.
+     */
+    int (*change)(struct queue *q, const struct queue_change *change, struct queue_changed *out,
+                  struct err *err);
 
     /*
      * How much waits for each destination: *out (items to free()). Cheap to ask for: it was counted

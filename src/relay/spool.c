@@ -62,6 +62,48 @@ void spool_path(char out[SPOOL_PATH_SIZE], const char *destination, const char *
              due == NULL ? "" : due, name == NULL ? "" : "/", name == NULL ? "" : name);
 }
 
+struct spool_place spool_place_queue(const char *destination, const struct spool_due *due)
+{
+    struct spool_place place = {.base = SPOOL_QUEUE, .due = *due};
+
+    mem_copy_string(place.destination, sizeof place.destination, destination);
+    return place;
+}
+
+struct spool_place spool_place_other(enum spool_base base, const char *destination)
+{
+    struct spool_place place = {.base = base};
+
+    mem_copy_string(place.destination, sizeof place.destination, destination);
+    return place;
+}
+
+void spool_place_path(const struct spool_place *place, const char *name, char out[SPOOL_PATH_SIZE])
+{
+    char due[SPOOL_DUE_NAME_SIZE];
+
+    if (place->base == SPOOL_QUEUE) {
+        spool_due_name(&place->due, due);
+        spool_path(out, place->destination, due, name);
+    } else {
+        spool_path(out, place->destination, name, NULL);
+    }
+}
+
+const char *spool_base_name(enum spool_base base)
+{
+    static const char *const names[SPOOL_BASES] = {"queue", "hold", "dead"};
+
+    return names[base];
+}
+
+int spool_base_fd(const struct spool *s, enum spool_base base)
+{
+    const int fds[SPOOL_BASES] = {s->queue_fd, s->hold_fd, s->dead_fd};
+
+    return fds[base];
+}
+
 void spool_new_id(struct spool *s, char out[QUEUE_ID_SIZE])
 {
     struct timespec now;
@@ -76,6 +118,12 @@ void spool_new_id(struct spool *s, char out[QUEUE_ID_SIZE])
     for (int i = ID_TIME_DIGITS - 1; i >= 0; i--, us /= 62)
         out[i] = id_digits[us % 62];
     memcpy(out + ID_TIME_DIGITS, s->id_random, SPOOL_ID_RANDOM + 1);
+}
+
+bool spool_id_is_own(const struct spool *s, const char *id)
+{
+    return strlen(id) == ID_TIME_DIGITS + SPOOL_ID_RANDOM &&
+           strcmp(id + ID_TIME_DIGITS, s->id_random) == 0;
 }
 
 bool spool_id_time(const char *id, time_t *out)

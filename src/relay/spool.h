@@ -38,6 +38,21 @@ bool spool_due_parse(const char *name, struct spool_due *out) __attribute__((non
 int spool_due_compare(const struct spool_due *a, const struct spool_due *b)
     __attribute__((nonnull));
 
+/* A directory of copies: queue/DEST/DUE, hold/DEST or dead/DEST. */
+enum spool_base { SPOOL_QUEUE, SPOOL_HOLD, SPOOL_DEAD, SPOOL_BASES };
+struct spool_place {
+    enum spool_base base;
+    char destination[SPOOL_DESTINATION_MAX + 1];
+    struct spool_due due; /* with SPOOL_QUEUE */
+};
+struct spool_place spool_place_queue(const char *destination, const struct spool_due *due)
+    __attribute__((nonnull));
+/* hold or dead */
+struct spool_place spool_place_other(enum spool_base base, const char *destination)
+    __attribute__((nonnull));
+/* "queue", "hold", "dead" */
+const char *spool_base_name(enum spool_base base) __attribute__((returns_nonnull));
+
 /* When an id that spool_new_id() made was made. False if it is none. */
 bool spool_id_time(const char *id, time_t *out) __attribute__((nonnull));
 
@@ -86,6 +101,14 @@ enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_d
 bool spool_put_is_left_out(const struct queue_new_copy *copy) __attribute__((nonnull));
 void spool_put_abort(struct spool_put *p) __attribute__((nonnull));
 
+/* As spool_put_begin(), but the copies keep the ids that they have; if a name is taken, commit
+ * fails. */
+enum queue_put_status spool_put_begin_again(struct spool *s, const struct queue_message *message,
+                                            struct queue_new_copy *copies, size_t copy_count,
+                                            uint64_t min_free_bytes, struct spool_put **out,
+                                            struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /* --- a copy (spool_copy.c) --- */
 
 enum spool_result {
@@ -96,9 +119,8 @@ enum spool_result {
 };
 
 struct spool_copy {
-    struct queue_copy copy; /* what workers see; content_fd is open for reading and marking */
-    struct spool_due due;   /* where it lies */
-    char destination[SPOOL_DESTINATION_MAX + 1];
+    struct queue_copy copy;     /* what workers see; content_fd is open for reading and marking */
+    struct spool_place place;   /* where it lies */
     struct spool_envelope head; /* owns the strings of `copy`; holds this copy only */
 };
 
@@ -110,13 +132,17 @@ enum spool_result spool_copy_open(struct spool *s, const char *destination,
                                   struct spool_copy **out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+enum spool_result spool_copy_open_at(struct spool *s, const struct spool_place *place,
+                                     const char *id, struct spool_copy **out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /* Write attempts, states and reasons of the copy into the file. Not synced. */
 int spool_copy_mark(struct spool_copy *c, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Unlink it, move it to another DUE (made if need be; c->due is changed), to dead/DEST. A file that
- * is gone is no fault. A move syncs the marks first, and at each moment of it a name of the copy is
- * on stable storage; the file must be open. */
+/* Unlink it, move it to another DUE (made if need be; c->place is changed), to dead/DEST. A file
+ * that is gone is no fault. A move syncs the marks first, and at each moment of it a name of the
+ * copy is on stable storage; the file must be open. */
 int spool_copy_remove(struct spool *s, struct spool_copy *c, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 int spool_copy_move(struct spool *s, struct spool_copy *c, const struct spool_due *due,
@@ -144,13 +170,20 @@ void spool_quarantine(struct spool *s, const char *destination, const char *due,
 int spool_list_destinations(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The same of those that have a directory in queue/, hold/ or dead/, sorted, each once. */
+int spool_list_everywhere(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /* DUE directories of a destination, sorted; *out to free(). A destination without directory has
  * none. Other files go to quarantine. -1 with `err`. */
 int spool_list_due(struct spool *s, const char *destination, struct spool_due **out,
                    size_t *count_out, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Ids in one DUE directory, read little by little, in no order. */
+/* Ids in one directory of copies, read little by little, in no order. */
 struct spool_scan;
+enum spool_result spool_scan_open_at(struct spool *s, const struct spool_place *place,
+                                     struct spool_scan **out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 /* GONE if there is no such directory. *out is set if, and only if, it returns OK. */
 enum spool_result spool_scan_open(struct spool *s, const char *destination,
                                   const struct spool_due *due, struct spool_scan **out,
@@ -174,14 +207,42 @@ enum spool_result spool_rename_due(struct spool *s, const char *destination,
 int spool_sync_due(struct spool *s, const char *destination, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Is there a copy with that id in that directory? */
-bool spool_has_copy(struct spool *s, const char *destination, const struct spool_due *due,
-                    const char *id) __attribute__((nonnull));
+/* --- moving without reading (spool_move.c) --- */
 
 /* Move one copy from one DUE directory to another. GONE if it is not there. */
 enum spool_result spool_move_id(struct spool *s, const char *destination,
                                 const struct spool_due *from, const struct spool_due *to,
                                 const char *id, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+bool spool_place_has(struct spool *s, const struct spool_place *place, const char *id)
+    __attribute__((nonnull));
+
+/* What an administrator does to several copies of one place, by their ids; result is set for each
+ * that has SPOOL_OK before (others are left alone). `err`: of the last that is not SPOOL_OK or
+ * SPOOL_GONE. What was done is on stable storage. */
+struct spool_item {
+    char id[QUEUE_ID_SIZE];
+    enum spool_result result;
+};
+void spool_items_move(struct spool *s, const struct spool_place *from, const struct spool_place *to,
+                      struct spool_item *items, size_t count, struct err *err)
+    __attribute__((nonnull));
+void spool_items_remove(struct spool *s, const struct spool_place *from, struct spool_item *items,
+                        size_t count, struct err *err) __attribute__((nonnull));
+
+/* --- requeueing (spool_requeue.c) --- */
+
+/* Recipients that were refused are pending again, no attempt was made; synced. The copy stays where
+ * it is. */
+enum spool_result spool_revive(struct spool *s, const struct spool_place *place, const char *id,
+                               struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Commit the copy anew, under its id, for another destination: for all recipients that have not got
+ * it. The old one stays. */
+enum spool_result spool_duplicate(struct spool *s, const struct spool_place *place, const char *id,
+                                  const char *destination, const struct spool_due *due,
+                                  uint64_t min_free_bytes, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* --- walking, read-only, for splitctl (spool_walk.c): needs no lock, changes nothing --- */
@@ -190,10 +251,10 @@ struct spool_walk;
 
 /* Valid until the next call with the same walk. */
 struct spool_entry {
-    const char *queue; /* "queue", "dead" */
+    enum spool_base base;
     const char *destination;
     const char *id;                      /* the file's name */
-    time_t due;                          /* 0 with "dead" */
+    time_t due;                          /* 0 but with SPOOL_QUEUE */
     const struct queue_message *message; /* NULL when the file is not valid */
     const struct queue_recipient *recipients;
     size_t recipient_count;

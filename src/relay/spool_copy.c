@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define FIRST_READ (16 * 1024)
-#define NAME_TRIES 20
 
 /* --- reading --- */
 
@@ -117,15 +116,12 @@ enum spool_result spool_head_open(int base_fd, const char *path, int flags, cons
 
 /* --- a copy --- */
 
-static void fill_copy(struct spool_copy *c, const char *destination, const struct spool_due *due,
-                      int fd)
+static void fill_copy(struct spool_copy *c, int fd)
 {
     struct spool_envelope_copy *section = &c->head.copies[0];
 
-    mem_copy_string(c->destination, sizeof c->destination, destination);
-    c->due = *due;
     mem_copy_string(c->copy.id, sizeof c->copy.id, section->id);
-    c->copy.destination = c->destination;
+    c->copy.destination = c->place.destination;
     c->copy.message = c->head.message;
     c->copy.recipients = section->recipients;
     c->copy.recipient_count = section->recipient_count;
@@ -134,32 +130,33 @@ static void fill_copy(struct spool_copy *c, const char *destination, const struc
     c->copy.content_offset = c->head.head_len;
 }
 
-static void copy_path(const struct spool_copy *c, char out[SPOOL_PATH_SIZE])
+enum spool_result spool_copy_open_at(struct spool *s, const struct spool_place *place,
+                                     const char *id, struct spool_copy **out, struct err *err)
 {
-    char due[SPOOL_DUE_NAME_SIZE];
+    char path[SPOOL_PATH_SIZE];
+    struct spool_copy *c = mem_zalloc(sizeof *c);
+    int fd;
 
-    spool_due_name(&c->due, due);
-    spool_path(out, c->destination, due, c->copy.id);
+    spool_place_path(place, id, path);
+    enum spool_result result =
+        spool_head_open(spool_base_fd(s, place->base), path, O_RDWR, id, &fd, &c->head, err);
+    if (result != SPOOL_OK) {
+        free(c);
+        return result;
+    }
+    c->place = *place;
+    fill_copy(c, fd);
+    *out = c;
+    return SPOOL_OK;
 }
 
 enum spool_result spool_copy_open(struct spool *s, const char *destination,
                                   const struct spool_due *due, const char *id,
                                   struct spool_copy **out, struct err *err)
 {
-    char path[SPOOL_PATH_SIZE], due_name[SPOOL_DUE_NAME_SIZE];
-    struct spool_copy *c = mem_zalloc(sizeof *c);
-    int fd;
+    struct spool_place place = spool_place_queue(destination, due);
 
-    spool_due_name(due, due_name);
-    spool_path(path, destination, due_name, id);
-    enum spool_result result = spool_head_open(s->queue_fd, path, O_RDWR, id, &fd, &c->head, err);
-    if (result != SPOOL_OK) {
-        free(c);
-        return result;
-    }
-    fill_copy(c, destination, due, fd);
-    *out = c;
-    return SPOOL_OK;
+    return spool_copy_open_at(s, &place, id, out, err);
 }
 
 void spool_copy_park(struct spool_copy *c)
@@ -184,8 +181,8 @@ static int copy_fault(const struct spool_copy *c, const char *what, struct err *
 {
     char path[SPOOL_PATH_SIZE];
 
-    copy_path(c, path);
-    err_set_errno(err, "queue/%s: %s", path, what);
+    spool_place_path(&c->place, c->copy.id, path);
+    err_set_errno(err, "%s/%s: %s", spool_base_name(c->place.base), path, what);
     return -1;
 }
 
@@ -195,8 +192,9 @@ enum spool_result spool_copy_unpark(struct spool *s, struct spool_copy *c, struc
 
     if (c->copy.content_fd >= 0)
         return SPOOL_OK;
-    copy_path(c, path);
-    c->copy.content_fd = openat(s->queue_fd, path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    spool_place_path(&c->place, c->copy.id, path);
+    c->copy.content_fd =
+        openat(spool_base_fd(s, c->place.base), path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (c->copy.content_fd >= 0)
         return SPOOL_OK;
     if (errno == ENOENT)
@@ -251,134 +249,6 @@ int spool_copy_remove(struct spool *s, struct spool_copy *c, struct err *err)
     if (spool_pool_put(s, c) < 0 && errno != ENOENT)
         return copy_fault(c, "cannot remove", err);
     return 0;
-}
-
-/* A second name for a file; it is fine if it is there already (a crash came before the first was
- * removed). 0 or an errno. */
-static int link_again(struct spool *s, const char *from, const struct spool_dir *dir,
-                      const char *id)
-{
-    struct stat a, b;
-
-    if (linkat(s->queue_fd, from, dir->fd, id, 0) == 0)
-        return 0;
-    if (errno != EEXIST)
-        return errno;
-    if (fstatat(s->queue_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0 ||
-        fstatat(dir->fd, id, &b, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno;
-    return a.st_ino == b.st_ino && a.st_dev == b.st_dev ? 0 : EEXIST;
-}
-
-/* *dir_out is to be released if it is not NULL. */
-static int link_into(struct spool *s, const char *from, int base_fd, const char *destination,
-                     const struct spool_due *due, const char *id, struct spool_dir **dir_out,
-                     struct err *err)
-{
-    int error = 0;
-
-    for (int tries = 0; tries < NAME_TRIES; tries++) {
-        if (*dir_out == NULL)
-            error = spool_dir_get(s, base_fd, destination, due, SPOOL_DIR_MOVE, dir_out, err);
-        if (*dir_out == NULL && error == ENOENT)
-            continue;
-        if (*dir_out == NULL)
-            return error;
-        error = link_again(s, from, *dir_out, id);
-        if (error != ENOENT || faccessat(s->queue_fd, from, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-            break;
-        spool_dir_forget(s, *dir_out); /* it was empty, and removed */
-        spool_dir_release(s, *dir_out);
-        *dir_out = NULL;
-    }
-    return error;
-}
-
-/*
- * Move a copy, never over another. The new name is on stable storage before the old one goes: a
- * rename alone may lose both on a file system without journal. due: NULL in dead/. 0 or an errno
- * with `err`; ENOENT: `from` is gone.
- */
-static int move_file(struct spool *s, const char *from, int base_fd, const char *destination,
-                     const struct spool_due *due, const char *id, struct err *err)
-{
-    struct spool_dir *dir = NULL;
-    int error = link_into(s, from, base_fd, destination, due, id, &dir, err);
-
-    if (error == 0) {
-        error = spool_dirs_sync(s, &dir, 1);
-        if (error != 0)
-            (void)unlinkat(dir->fd, id, 0); /* the old name is there for sure */
-        else if (unlinkat(s->queue_fd, from, 0) < 0 && errno != ENOENT)
-            error = errno;
-    }
-    if (dir != NULL)
-        spool_dir_release(s, dir);
-    if (error != 0) {
-        errno = error;
-        err_set_errno(err, "cannot move queue/%s to %s/%s", from,
-                      base_fd == s->queue_fd ? "queue" : "dead", destination);
-    }
-    return error;
-}
-
-/* Before a copy gets a second name its marks are on stable storage: that it was deferred, for one,
- * keeps its file out of spool_pool.c's hands. */
-static int sync_marks(const struct spool_copy *c, struct err *err)
-{
-    return fdatasync(c->copy.content_fd) < 0 ? copy_fault(c, "cannot sync", err) : 0;
-}
-
-int spool_copy_move(struct spool *s, struct spool_copy *c, const struct spool_due *due,
-                    struct err *err)
-{
-    char from[SPOOL_PATH_SIZE];
-
-    if (spool_due_compare(&c->due, due) == 0)
-        return 0;
-    if (sync_marks(c, err) < 0)
-        return -1;
-    copy_path(c, from);
-    int error = move_file(s, from, s->queue_fd, c->destination, due, c->copy.id, err);
-    if (error != 0 && error != ENOENT)
-        return -1;
-    c->due = *due;
-    return 0;
-}
-
-int spool_copy_bury(struct spool *s, struct spool_copy *c, struct err *err)
-{
-    char from[SPOOL_PATH_SIZE];
-
-    if (sync_marks(c, err) < 0)
-        return -1;
-    copy_path(c, from);
-    int error = move_file(s, from, s->dead_fd, c->destination, NULL, c->copy.id, err);
-    return error == 0 || error == ENOENT ? 0 : -1;
-}
-
-enum spool_result spool_move_id(struct spool *s, const char *destination,
-                                const struct spool_due *from, const struct spool_due *to,
-                                const char *id, struct err *err)
-{
-    char path[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
-
-    spool_due_name(from, name);
-    spool_path(path, destination, name, id);
-    int error = move_file(s, path, s->queue_fd, destination, to, id, err);
-    if (error == ENOENT)
-        return SPOOL_GONE;
-    return error == 0 ? SPOOL_OK : SPOOL_FAULT;
-}
-
-bool spool_has_copy(struct spool *s, const char *destination, const struct spool_due *due,
-                    const char *id)
-{
-    char path[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
-
-    spool_due_name(due, name);
-    spool_path(path, destination, name, id);
-    return faccessat(s->queue_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* --- quarantine --- */

@@ -8,9 +8,11 @@
  * What is overwritten must not be found under its old name again. After a power failure it could
  * be, with the old head and a part of the new content: that would send some message to the
  * recipients of another. So only a file that never had a second name is kept (one copy, never
- * deferred), and it is used only when the directory that it came from was synced since, which each
- * message does that arrives for that destination. If no such sync will come, since messages go into
- * another directory by now, it is removed.
+ * deferred), or whose other names are gone from the disk for good: what an administrator moved
+ * (spool_move.c). An earlier process may have died in between, so the file must be of this one. And
+ * it is used only when the directory that it came from was synced since, which each message does
+ * that arrives for that destination. If no such sync will come, since messages go into another
+ * directory by now, it is removed.
  */
 #include "spool_private.h"
 
@@ -29,18 +31,19 @@ static bool is_wanted(struct spool *s, const struct spool_copy *c, const char *p
 {
     struct stat st;
 
-    return c->head.section_count == 1 && c->copy.attempts == 0 &&
+    return c->head.section_count == 1 && c->copy.attempts == 0 && spool_id_is_own(s, c->copy.id) &&
+           c->place.base == SPOOL_QUEUE && !atomic_load(&s->is_pool_closed) &&
            fstatat(s->queue_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
            st.st_nlink == 1 && st.st_size <= SPOOL_POOL_FILE_MAX;
 }
 
 int spool_pool_put(struct spool *s, const struct spool_copy *c)
 {
-    char path[SPOOL_PATH_SIZE], due[SPOOL_DUE_NAME_SIZE];
-    struct spool_pool_file f = {.dir_serial = spool_dir_serial(s, c->destination, &c->due)};
+    char path[SPOOL_PATH_SIZE];
+    struct spool_pool_file f = {.dir_serial =
+                                    spool_dir_serial(s, c->place.destination, &c->place.due)};
 
-    spool_due_name(&c->due, due);
-    spool_path(path, c->destination, due, c->copy.id);
+    spool_place_path(&c->place, c->copy.id, path);
     bool is_kept = f.dir_serial != 0 && is_wanted(s, c, path);
     pthread_mutex_lock(&s->pool_lock);
     is_kept = is_kept && s->pool_count + s->pool_coming < SPOOL_POOL_MAX;
@@ -51,7 +54,7 @@ int spool_pool_put(struct spool *s, const struct spool_copy *c)
         return unlinkat(s->queue_fd, path, 0);
 
     spool_new_id(s, f.name);
-    mem_copy_string(f.destination, sizeof f.destination, c->destination);
+    mem_copy_string(f.destination, sizeof f.destination, c->place.destination);
     int rc = renameat(s->queue_fd, path, s->free_fd, f.name);
     f.came = atomic_fetch_add(&s->pool_clock, 1) + 1; /* after the rename: see sync_all() */
     pthread_mutex_lock(&s->pool_lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * spool_private: what the files of the module spool share (spool.c, spool_dir.c, spool_put.c,
- * spool_copy.c, spool_scan.c, spool_walk.c). Nobody else includes it.
+ * spool_copy.c, spool_move.c, spool_scan.c, spool_walk.c). Nobody else includes it.
  */
 #ifndef SPLIT_SPOOL_PRIVATE_H
 #define SPLIT_SPOOL_PRIVATE_H
@@ -48,12 +48,22 @@ struct spool {
     unsigned pool_count, pool_coming; /* coming: places given to files that are being moved */
     struct spool_pool_file pool[SPOOL_POOL_MAX];
     atomic_uint_fast64_t pool_clock; /* counts the files that came */
+    atomic_bool is_pool_closed;      /* a name may come back: spool_move.c */
     uint64_t dir_serial;             /* of the youngest spool_dir; dir_lock */
 };
 
 /* A new id: time in microseconds, larger than that of any id before it in this process, and the
  * random characters of the process. */
 void spool_new_id(struct spool *s, char out[QUEUE_ID_SIZE]);
+
+/* Was it made by this process? */
+bool spool_id_is_own(const struct spool *s, const char *id);
+
+/* Of queue/, hold/, dead/. */
+int spool_base_fd(const struct spool *s, enum spool_base base);
+
+/* Below the base: "DEST/DUE/NAME" or "DEST/NAME"; name NULL: the directory. */
+void spool_place_path(const struct spool_place *place, const char *name, char out[SPOOL_PATH_SIZE]);
 
 /* "DEST/DUE/NAME"; due and name may be NULL from the right. */
 void spool_path(char out[SPOOL_PATH_SIZE], const char *destination, const char *due,

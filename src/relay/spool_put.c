@@ -29,6 +29,7 @@ struct spool_put {
     uint64_t size_bytes; /* of the content */
     uint64_t room_at;    /* size at which to look at the free space again */
     bool has_tmp;
+    bool keeps_ids; /* they are known elsewhere already */
     bool is_prepared;
     size_t linked; /* copies[0 .. linked - 1] are below dirs[], but for those left out */
     struct spool_dir **dirs;
@@ -48,10 +49,10 @@ static void put_free(struct spool_put *p)
     free(p);
 }
 
-enum queue_put_status spool_put_begin(struct spool *s, const struct queue_message *message,
-                                      struct queue_new_copy *copies, size_t copy_count,
-                                      uint64_t min_free_bytes, struct spool_put **out,
-                                      struct err *err)
+static enum queue_put_status begin(struct spool *s, const struct queue_message *message,
+                                   struct queue_new_copy *copies, size_t copy_count,
+                                   uint64_t min_free_bytes, bool keeps_ids, struct spool_put **out,
+                                   struct err *err)
 {
     if (copy_count == 0 || copy_count > QUEUE_RECIPIENTS_MAX) {
         err_set(err, "message has no copies, or too many");
@@ -68,7 +69,8 @@ enum queue_put_status spool_put_begin(struct spool *s, const struct queue_messag
     p->tmp_fd = s->tmp_fd;
     p->min_free_bytes = min_free_bytes;
     p->room_at = ROOM_EVERY;
-    for (size_t i = 0; i < copy_count; i++)
+    p->keeps_ids = keeps_ids;
+    for (size_t i = 0; i < copy_count && !keeps_ids; i++)
         spool_new_id(s, copies[i].id);
     if (spool_envelope_format(message, copies, copy_count, &p->buf, p->id_at, err) < 0) {
         put_free(p);
@@ -76,6 +78,22 @@ enum queue_put_status spool_put_begin(struct spool *s, const struct queue_messag
     }
     *out = p;
     return QUEUE_PUT_OK;
+}
+
+enum queue_put_status spool_put_begin(struct spool *s, const struct queue_message *message,
+                                      struct queue_new_copy *copies, size_t copy_count,
+                                      uint64_t min_free_bytes, struct spool_put **out,
+                                      struct err *err)
+{
+    return begin(s, message, copies, copy_count, min_free_bytes, false, out, err);
+}
+
+enum queue_put_status spool_put_begin_again(struct spool *s, const struct queue_message *message,
+                                            struct queue_new_copy *copies, size_t copy_count,
+                                            uint64_t min_free_bytes, struct spool_put **out,
+                                            struct err *err)
+{
+    return begin(s, message, copies, copy_count, min_free_bytes, true, out, err);
 }
 
 /* --- the file --- */
@@ -315,6 +333,8 @@ static enum queue_put_status place(struct spool_put *p, size_t i, bool is_last,
             p->linked = i + 1;
             return QUEUE_PUT_OK;
         }
+        if (error == EEXIST && p->keeps_ids)
+            break;
         if (error == EEXIST) {
             enum queue_put_status status = change_id(p, i, err);
             if (status != QUEUE_PUT_OK)

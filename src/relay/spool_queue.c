@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOCK_ALL_S 5
+
 struct queue_put {
     struct spool_queue *queue;
     struct spool_put *file;
@@ -78,6 +80,18 @@ void spool_queue_forget(struct spool_destination *d, struct spool_node *node)
     spool_window_forget(&d->window, node);
 }
 
+int spool_queue_lock_all(struct spool_queue *q, struct err *err)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += LOCK_ALL_S;
+    if (pthread_mutex_timedlock(&q->all_lock, &until) == 0)
+        return 0;
+    err_set(err, "another operation on all copies is going on");
+    return -1;
+}
+
 /* --- putting --- */
 
 static enum queue_put_status has_room(struct queue *base, uint64_t size_bytes, struct err *err)
@@ -121,17 +135,17 @@ static enum queue_put_status put_prepare(struct queue_put *p, struct err *err)
 
 /* A pass may have found it already, and a worker may even have it. (If not a worker, but a retry of
  * that id: it is found by the next pass.) */
-static void make_known(struct spool_queue *q, const struct queue_new_copy *c,
-                       const struct spool_due *due)
+void spool_queue_make_known(struct spool_queue *q, const char *destination, const char *id,
+                            const struct spool_due *due)
 {
-    struct spool_destination *d = spool_queue_destination(q, c->destination);
+    struct spool_destination *d = spool_queue_destination(q, destination);
     bool is_new = false;
 
     pthread_mutex_lock(&d->lock);
-    struct spool_node *known = spool_window_find(&d->window, c->id);
+    struct spool_node *known = spool_window_find(&d->window, id);
     if (known == NULL) {
         if (spool_window_room(&d->window, SPOOL_FRESH) > 0)
-            spool_window_add(&d->window, c->id, due, SPOOL_FRESH);
+            spool_window_add(&d->window, id, due, SPOOL_FRESH);
         else
             d->has_more = true;
         is_new = true;
@@ -155,7 +169,7 @@ static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
             continue;
         counters_to_disk(p->copies[i].destination, p->sync_us);
         if (!p->copies[i].is_dead)
-            make_known(p->queue, &p->copies[i], &due);
+            spool_queue_make_known(p->queue, p->copies[i].destination, p->copies[i].id, &due);
     }
     free(p);
     return status;
@@ -280,6 +294,8 @@ static struct queue_copy *next(struct queue *base, const char *destination, unsi
         if (spool_pass_is_wanted(q, d))
             spool_pass_step(q, d);
         struct spool_node *node = take_node(q, d);
+        if (node != NULL && d->order != NULL && spool_node_order(node, d->order))
+            d->ordered++;
         if (node != NULL) {
             pthread_mutex_unlock(&d->lock);
             copy = open_node(q, d, node);
@@ -333,7 +349,8 @@ static void close_queue(struct queue *base)
         free(d);
     }
     pthread_mutex_destroy(&q->lock);
-    pthread_mutex_destroy(&q->retry_lock);
+    pthread_mutex_destroy(&q->all_lock);
+    pthread_mutex_destroy(&q->move_lock);
     spool_close(q->spool);
     free(q);
 }
@@ -351,6 +368,7 @@ static const struct queue_ops ops = {
     .dead = spool_return_dead,
     .release = spool_return_release,
     .retry = spool_retry,
+    .change = spool_change,
     .depths = spool_sample_depths,
     .wake = wake,
     .close = close_queue,
@@ -379,7 +397,8 @@ struct queue *spool_queue_open(const struct spool_queue_options *options, struct
     if (q->options.window < 4)
         q->options.window = 4;
     pthread_mutex_init(&q->lock, NULL);
-    pthread_mutex_init(&q->retry_lock, NULL);
+    pthread_mutex_init(&q->all_lock, NULL);
+    pthread_mutex_init(&q->move_lock, NULL);
     spool_sampler_init(&q->sampler);
     for (size_t i = 0; i < count; i++) {
         (void)spool_queue_destination(q, names[i]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* spool_queue_private: shared by spool_queue.c (putting, taking), spool_return.c (giving back) and
- * spool_pass.c (what is on disk). Nobody else includes it. */
+/* spool_queue_private: shared by spool_queue.c (putting, taking), spool_return.c (giving back),
+ * spool_pass.c (what is on disk), spool_change.c and spool_retry.c (what administrators want).
+ * Nobody else includes it. */
 #ifndef SPLIT_SPOOL_QUEUE_PRIVATE_H
 #define SPLIT_SPOOL_QUEUE_PRIVATE_H
 
@@ -37,6 +38,8 @@ struct spool_destination {
     time_t pass_at;      /* time for another pass in any case: the first deferred copies become due,
                             or SPOOL_QUEUE_PASS_S is over */
     time_t fault_log_at; /* no log line about faults of a pass before this */
+    const struct spool_order *order; /* for all that are taken while a change of all goes on */
+    uint64_t ordered;                /* how many got it */
     unsigned wakes;
 };
 
@@ -60,7 +63,8 @@ struct spool_queue {
     _Atomic int64_t delay_max_s; /* in place of the one in options */
     pthread_mutex_t lock;        /* the list; destinations are never removed before close */
     struct spool_destination *destinations;
-    pthread_mutex_t retry_lock; /* retries do not move what another retry is moving */
+    pthread_mutex_t all_lock;  /* one change or retry of all at a time; before the next */
+    pthread_mutex_t move_lock; /* changes and retries do not move what another one is moving */
     struct spool_sampler sampler;
 };
 
@@ -71,6 +75,13 @@ struct spool_due spool_queue_minute(const struct spool_queue *q);
 
 /* Made when it is not there. */
 struct spool_destination *spool_queue_destination(struct spool_queue *q, const char *name);
+
+/* Committed, or moved there: have it handed out. */
+void spool_queue_make_known(struct spool_queue *q, const char *destination, const char *id,
+                            const struct spool_due *due);
+
+/* Take all_lock; waits a few seconds for it. -1 with `err`. */
+int spool_queue_lock_all(struct spool_queue *q, struct err *err);
 
 /* Forget a node; if a pass saw the copy elsewhere, another pass is to find it there. With the lock.
  */
@@ -100,6 +111,16 @@ bool spool_return_has_pending(const struct queue_copy *c);
 void spool_sampler_init(struct spool_sampler *s);
 void spool_sampler_clear(struct spool_sampler *s);
 int spool_sample_depths(struct queue *base, struct queue_depths *out, struct err *err);
+
+/* --- spool_change.c: the op change --- */
+
+int spool_change(struct queue *base, const struct queue_change *change, struct queue_changed *out,
+                 struct err *err);
+
+/* Carry out an order for a copy that is the caller's, where it lies now. False: it still lies there
+ * (logged). */
+bool spool_change_carry_out(struct spool_queue *q, const struct spool_place *place, const char *id,
+                            const struct spool_order *order);
 
 /* --- spool_retry.c --- */
 

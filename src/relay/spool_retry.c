@@ -76,7 +76,8 @@ static int find_and_move(struct spool_queue *q, struct spool_destination *d, con
     if (spool_list_due(q->spool, d->name, &due, &count, err) < 0)
         return -2;
     for (size_t i = 0; i < count && rc == -1; i++) {
-        if (!spool_has_copy(q->spool, d->name, &due[i], id))
+        struct spool_place place = spool_place_queue(d->name, &due[i]);
+        if (!spool_place_has(q->spool, &place, id))
             continue;
         enum spool_result result = due[i].seconds <= now
                                        ? SPOOL_OK
@@ -156,8 +157,12 @@ long spool_retry(struct queue *base, const char *destination, const char *id, st
         err_set(err, "that is not the name of a destination");
         return -1;
     }
-    pthread_mutex_lock(&q->retry_lock);
+    if (id == NULL && spool_queue_lock_all(q, err) < 0)
+        return -1;
+    pthread_mutex_lock(&q->move_lock);
     long moved = retry(q, destination, id, err);
-    pthread_mutex_unlock(&q->retry_lock);
+    pthread_mutex_unlock(&q->move_lock);
+    if (id == NULL)
+        pthread_mutex_unlock(&q->all_lock);
     return moved;
 }

@@ -9,6 +9,7 @@
 #include "../log.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 bool spool_return_has_pending(const struct queue_copy *c)
 {
@@ -26,13 +27,46 @@ static bool has_dead(const struct queue_copy *c)
     return false;
 }
 
+/* With the lock. */
+static struct spool_node *node_of(const struct spool_destination *d, const struct spool_copy *c)
+{
+    struct spool_node *node = spool_window_find(&d->window, c->copy.id);
+
+    assert(node != NULL && node->state == SPOOL_TAKEN);
+    return node;
+}
+
 static void forget(struct spool_destination *d, struct spool_copy *c)
 {
     pthread_mutex_lock(&d->lock);
-    struct spool_node *node = spool_window_find(&d->window, c->copy.id);
-    assert(node != NULL && node->state == SPOOL_TAKEN);
-    spool_queue_forget(d, node);
+    spool_queue_forget(d, node_of(d, c));
     pthread_mutex_unlock(&d->lock);
+    spool_copy_close(c);
+}
+
+/* The copy lies where it is to be: carry out what an administrator ordered meanwhile, and forget it
+ * here, or have it handed out again (is_ready) if it still lies there. */
+static void settle(struct spool_queue *q, struct spool_destination *d, struct spool_copy *c,
+                   bool is_ready)
+{
+    struct spool_order *order;
+
+    do {
+        pthread_mutex_lock(&d->lock);
+        struct spool_node *node = node_of(d, c);
+        order = node->order;
+        node->order = NULL;
+        if (order == NULL && is_ready) {
+            spool_window_return(&d->window, node);
+            pthread_cond_signal(&d->changed);
+        } else if (order == NULL) {
+            spool_queue_forget(d, node);
+        }
+        pthread_mutex_unlock(&d->lock);
+        if (order != NULL && spool_change_carry_out(q, &c->place, c->copy.id, order))
+            is_ready = false;
+        free(order);
+    } while (order != NULL);
     spool_copy_close(c);
 }
 
@@ -40,8 +74,7 @@ static void put_aside(struct spool_destination *d, struct spool_copy *c, time_t 
 {
     spool_copy_park(c);
     pthread_mutex_lock(&d->lock);
-    struct spool_node *node = spool_window_find(&d->window, c->copy.id);
-    assert(node != NULL && node->state == SPOOL_TAKEN);
+    struct spool_node *node = node_of(d, c);
     node->parked = c;
     spool_window_put_aside(&d->window, node, until);
     pthread_cond_broadcast(&d->changed); /* some may have to wake earlier now */
@@ -58,13 +91,18 @@ static void aside_after(struct spool_queue *q, struct spool_destination *d, stru
 /* No recipient is pending. */
 static void finish(struct spool_queue *q, struct spool_destination *d, struct spool_copy *c)
 {
+    bool is_dead = has_dead(&c->copy);
     struct err err;
     int rc;
 
-    if (has_dead(&c->copy))
+    if (is_dead)
         rc = spool_copy_mark(c, &err) < 0 ? -1 : spool_copy_bury(q->spool, c, &err);
     else
         rc = spool_copy_remove(q->spool, c, &err);
+    if (rc == 0 && is_dead) {
+        settle(q, d, c, false);
+        return;
+    }
     if (rc == 0) {
         forget(d, c);
         return;
@@ -129,7 +167,7 @@ void spool_return_later(struct queue *base, struct queue_copy *copy, time_t when
         pthread_cond_broadcast(&d->changed);
     }
     pthread_mutex_unlock(&d->lock);
-    forget(d, c);
+    settle(q, d, c, false);
 }
 
 void spool_return_release(struct queue *base, struct queue_copy *copy)
@@ -147,11 +185,5 @@ void spool_return_release(struct queue *base, struct queue_copy *copy)
         aside_after(q, d, c, 0, &err);
         return;
     }
-    pthread_mutex_lock(&d->lock);
-    struct spool_node *node = spool_window_find(&d->window, copy->id);
-    assert(node != NULL && node->state == SPOOL_TAKEN);
-    spool_window_return(&d->window, node);
-    pthread_cond_signal(&d->changed);
-    pthread_mutex_unlock(&d->lock);
-    spool_copy_close(c);
+    settle(q, d, c, true);
 }

@@ -142,6 +142,38 @@ int spool_list_destinations(struct spool *s, char ***names_out, size_t *count_ou
     return list_destinations(s, s->queue_fd, "queue", names_out, count_out, err);
 }
 
+int spool_list_everywhere(struct spool *s, char ***names_out, size_t *count_out, struct err *err)
+{
+    char **all = NULL;
+    size_t total = 0, kept = 0;
+
+    for (enum spool_base base = SPOOL_QUEUE; base < SPOOL_BASES; base++) {
+        char **names;
+        size_t count;
+        if (list_destinations(s, spool_base_fd(s, base), spool_base_name(base), &names, &count,
+                              err) < 0) {
+            spool_names_free(all, total);
+            return -1;
+        }
+        all = mem_grow(all, total + count + 1, sizeof *all);
+        if (count > 0)
+            memcpy(all + total, names, count * sizeof *all);
+        total += count;
+        free(names);
+    }
+    if (total > 1)
+        qsort(all, total, sizeof *all, by_name);
+    for (size_t i = 0; i < total; i++) {
+        if (kept > 0 && strcmp(all[kept - 1], all[i]) == 0)
+            free(all[i]);
+        else
+            all[kept++] = all[i];
+    }
+    *names_out = all;
+    *count_out = kept;
+    return 0;
+}
+
 static int by_due(const void *a, const void *b)
 {
     return spool_due_compare(a, b);
@@ -177,41 +209,59 @@ int spool_list_due(struct spool *s, const char *destination, struct spool_due **
     return 0;
 }
 
-/* --- one DUE directory, little by little --- */
+/* --- one directory of copies, little by little --- */
 
 struct spool_scan {
     struct spool *spool;
     DIR *dir;
-    char destination[SPOOL_DESTINATION_MAX + 1];
-    char due[SPOOL_DUE_NAME_SIZE];
+    enum spool_base base;
+    char path[SPOOL_PATH_SIZE]; /* below it */
 };
 
-enum spool_result spool_scan_open(struct spool *s, const char *destination,
-                                  const struct spool_due *due, struct spool_scan **out,
-                                  struct err *err)
+enum spool_result spool_scan_open_at(struct spool *s, const struct spool_place *place,
+                                     struct spool_scan **out, struct err *err)
 {
-    char path[SPOOL_PATH_SIZE], name[SPOOL_DUE_NAME_SIZE];
+    char path[SPOOL_PATH_SIZE];
+    const char *base = spool_base_name(place->base);
 
-    spool_due_name(due, name);
-    spool_path(path, destination, name, NULL);
-    DIR *dir = open_dir(s->queue_fd, path);
+    spool_place_path(place, NULL, path);
+    DIR *dir = open_dir(spool_base_fd(s, place->base), path);
     if (dir == NULL && errno == ENOENT)
         return SPOOL_GONE;
     if (dir == NULL) {
         bool is_odd = errno == ENOTDIR || errno == ELOOP;
-        err_set_errno(err, "cannot open directory queue/%s", path);
+        err_set_errno(err, "cannot open directory %s/%s", base, path);
         if (!is_odd)
             return SPOOL_FAULT;
-        spool_quarantine(s, destination, name, NULL, "not a directory");
+        (void)spool_quarantine_file(s, spool_base_fd(s, place->base), base, path,
+                                    "not a directory");
         return SPOOL_INVALID;
     }
     struct spool_scan *scan = mem_zalloc(sizeof *scan);
     scan->spool = s;
     scan->dir = dir;
-    mem_copy_string(scan->destination, sizeof scan->destination, destination);
-    mem_copy_string(scan->due, sizeof scan->due, name);
+    scan->base = place->base;
+    mem_copy_string(scan->path, sizeof scan->path, path);
     *out = scan;
     return SPOOL_OK;
+}
+
+enum spool_result spool_scan_open(struct spool *s, const char *destination,
+                                  const struct spool_due *due, struct spool_scan **out,
+                                  struct err *err)
+{
+    struct spool_place place = spool_place_queue(destination, due);
+
+    return spool_scan_open_at(s, &place, out, err);
+}
+
+static void quarantine(const struct spool_scan *scan, const char *name)
+{
+    char *path = mem_printf("%s/%s", scan->path, name);
+
+    (void)spool_quarantine_file(scan->spool, spool_base_fd(scan->spool, scan->base),
+                                spool_base_name(scan->base), path, "not the name of a copy");
+    free(path);
 }
 
 int spool_scan_next(struct spool_scan *scan, char id_out[QUEUE_ID_SIZE], struct err *err)
@@ -223,11 +273,11 @@ int spool_scan_next(struct spool_scan *scan, char id_out[QUEUE_ID_SIZE], struct 
             mem_copy_string(id_out, QUEUE_ID_SIZE, name);
             return 1;
         }
-        spool_quarantine(scan->spool, scan->destination, scan->due, name, "not the name of a copy");
+        quarantine(scan, name);
     }
     if (errno == 0)
         return 0;
-    err_set_errno(err, "cannot read directory queue/%s/%s", scan->destination, scan->due);
+    err_set_errno(err, "cannot read directory %s/%s", spool_base_name(scan->base), scan->path);
     return -1;
 }
 

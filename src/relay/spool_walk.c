@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Three nested lists: queue and dead, destinations, DUE directories; below them one directory that
- * is read entry by entry.
+ * Three nested lists: queue, hold and dead, destinations, DUE directories; below them one directory
+ * that is read entry by entry.
  */
 #include "spool_private.h"
 
@@ -15,15 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { QUEUE, DEAD, BASES };
-
-static const char *const base_names[BASES] = {"queue", "dead"};
-
 struct spool_walk {
-    int base_fds[BASES]; /* -1 when there is none */
-    char *only;          /* destination, or NULL for all */
-    int base;            /* the one at hand */
-    char **destinations; /* of it */
+    int base_fds[SPOOL_BASES]; /* -1 when there is none */
+    char *only;                /* destination, or NULL for all */
+    enum spool_base base;      /* the one at hand */
+    char **destinations;       /* of it */
     size_t destination_count, destination_at;
     struct spool_due *due; /* of the destination at hand, in queue/ */
     size_t due_count, due_at;
@@ -48,7 +44,7 @@ static int open_base(int root_fd, const char *name, int *fd_out, struct err *err
 static int list_destinations(struct spool_walk *w, struct err *err)
 {
     w->destination_at = 0;
-    if (w->base == BASES || w->base_fds[w->base] < 0)
+    if (w->base == SPOOL_BASES || w->base_fds[w->base] < 0)
         return 0;
     if (w->only != NULL) {
         w->destinations = mem_zalloc(sizeof *w->destinations);
@@ -72,11 +68,12 @@ struct spool_walk *spool_walk_open(const char *directory, const char *destinatio
         return NULL;
     }
     struct spool_walk *w = mem_zalloc(sizeof *w);
-    w->base_fds[QUEUE] = w->base_fds[DEAD] = -1;
+    for (enum spool_base i = SPOOL_QUEUE; i < SPOOL_BASES; i++)
+        w->base_fds[i] = -1;
     w->only = destination == NULL ? NULL : mem_strdup(destination);
     int rc = 0;
-    for (int i = 0; i < BASES && rc == 0; i++)
-        rc = open_base(root_fd, base_names[i], &w->base_fds[i], err);
+    for (enum spool_base i = SPOOL_QUEUE; i < SPOOL_BASES && rc == 0; i++)
+        rc = open_base(root_fd, spool_base_name(i), &w->base_fds[i], err);
     close(root_fd);
     if (rc < 0 || list_destinations(w, err) < 0) {
         spool_walk_close(w);
@@ -94,7 +91,7 @@ void spool_walk_close(struct spool_walk *w)
         closedir(w->dir);
     free(w->due);
     spool_names_free(w->destinations, w->destination_count);
-    for (int i = 0; i < BASES; i++)
+    for (enum spool_base i = SPOOL_QUEUE; i < SPOOL_BASES; i++)
         if (w->base_fds[i] >= 0)
             close(w->base_fds[i]);
     free(w->only);
@@ -112,7 +109,7 @@ static int enter(struct spool_walk *w, const char *path, struct err *err)
         w->dir_fd = fd;
         return 1;
     }
-    err_set_errno(err, "cannot read %s/%s", base_names[w->base], path);
+    err_set_errno(err, "cannot read %s/%s", spool_base_name(w->base), path);
     if (fd >= 0)
         close(fd);
     return -1;
@@ -123,8 +120,8 @@ static int list_due(struct spool_walk *w, struct err *err)
     char **names;
     size_t count;
 
-    if (spool_names_read(w->base_fds[QUEUE], w->destinations[w->destination_at], &names, &count,
-                         err) < 0)
+    if (spool_names_read(w->base_fds[SPOOL_QUEUE], w->destinations[w->destination_at], &names,
+                         &count, err) < 0)
         return errno == ENOTDIR || errno == ELOOP ? 0 : -1;
     free(w->due);
     spool_names_due(names, count, &w->due, &w->due_count);
@@ -149,7 +146,7 @@ static int advance(struct spool_walk *w, struct err *err)
         spool_names_free(w->destinations, w->destination_count);
         w->destinations = NULL;
         w->destination_count = 0;
-        if (w->base == BASES || ++w->base == BASES)
+        if (w->base == SPOOL_BASES || ++w->base == SPOOL_BASES)
             return 0;
         if (list_destinations(w, err) < 0)
             return -1;
@@ -159,7 +156,7 @@ static int advance(struct spool_walk *w, struct err *err)
     w->due_count = w->due_at = 0;
     if (!spool_destination_is_valid(destination))
         rc = 0;
-    else if (w->base == DEAD)
+    else if (w->base != SPOOL_QUEUE)
         rc = enter(w, destination, err);
     else
         rc = list_due(w, err);
@@ -183,7 +180,7 @@ static int next_name(struct spool_walk *w, struct err *err)
     w->dir = NULL;
     errno = error;
     if (error != 0)
-        err_set_errno(err, "cannot read %s/%s", base_names[w->base],
+        err_set_errno(err, "cannot read %s/%s", spool_base_name(w->base),
                       w->destinations[w->destination_at - 1]);
     return error != 0 ? -1 : 0;
 }
@@ -194,10 +191,10 @@ static bool fill_entry(struct spool_walk *w, struct spool_entry *out)
     int fd;
 
     memset(out, 0, sizeof *out);
-    out->queue = base_names[w->base];
+    out->base = w->base;
     out->destination = w->destinations[w->destination_at - 1];
     out->id = w->name;
-    out->due = w->base == QUEUE ? (time_t)w->due[w->due_at - 1].seconds : 0;
+    out->due = w->base == SPOOL_QUEUE ? (time_t)w->due[w->due_at - 1].seconds : 0;
     out->problem = w->problem.text;
     w->problem.text[0] = '\0';
     enum spool_result result = SPOOL_INVALID;
@@ -224,7 +221,7 @@ int spool_walk_next(struct spool_walk *w, struct spool_entry *out, struct err *e
     spool_envelope_clear(&w->head);
     for (;;) {
         int rc = w->dir == NULL ? advance(w, err) : next_name(w, err);
-        if (rc < 0 || w->base == BASES)
+        if (rc < 0 || w->base == SPOOL_BASES)
             return rc;
         if (rc == 1 && w->has_name && fill_entry(w, out))
             return 1;

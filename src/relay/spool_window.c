@@ -60,6 +60,7 @@ static void unlist(struct spool_window *w, struct spool_node *node)
 static void free_node(struct spool_node *node)
 {
     spool_copy_close(node->parked);
+    free(node->order);
     free(node);
 }
 
@@ -142,6 +143,31 @@ struct spool_node *spool_window_take(struct spool_window *w)
     w->turn++;
     unlist(w, node);
     return node;
+}
+
+void spool_window_claim(struct spool_window *w, struct spool_node *node)
+{
+    unlist(w, node);
+}
+
+bool spool_node_order(struct spool_node *node, const struct spool_order *order)
+{
+    if (node->order != NULL)
+        return false;
+    node->order = mem_zalloc(sizeof *node->order);
+    *node->order = *order;
+    return true;
+}
+
+size_t spool_window_order(struct spool_window *w, const struct spool_order *order)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct spool_node *node = w->buckets[i]; node != NULL; node = node->hash_next)
+            if (node->state == SPOOL_TAKEN && spool_node_order(node, order))
+                count++;
+    return count;
 }
 
 void spool_window_return(struct spool_window *w, struct spool_node *node)

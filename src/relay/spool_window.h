@@ -19,11 +19,18 @@
 
 enum spool_source { SPOOL_FRESH, SPOOL_FOUND, SPOOL_SOURCES };
 
+/* What is to be done with a copy when its worker gives it back: see queue_ops.change. */
+struct spool_order {
+    enum queue_action action;
+    char to[QUEUE_DESTINATION_SIZE]; /* "" for none */
+};
+
 /* A copy that is known to be on disk. Owned by the window until it is forgotten. */
 struct spool_node {
     char id[QUEUE_ID_SIZE];
     struct spool_due due;
     struct spool_copy *parked; /* what is remembered of a copy put aside, or NULL; owned */
+    struct spool_order *order; /* or NULL; owned */
     time_t aside_until;
     bool was_elsewhere; /* a pass found the copy in another directory */
     enum { SPOOL_READY, SPOOL_TAKEN, SPOOL_ASIDE } state;
@@ -64,6 +71,17 @@ struct spool_node *spool_window_reserve(struct spool_window *w, const char *id,
 
 /* The next ready one, or NULL. It stays known. */
 struct spool_node *spool_window_take(struct spool_window *w) __attribute__((nonnull));
+
+/* Take this one, that is ready or put aside. */
+void spool_window_claim(struct spool_window *w, struct spool_node *node) __attribute__((nonnull));
+
+/* A taken one gets this order, unless it has one. False if it has. */
+bool spool_node_order(struct spool_node *node, const struct spool_order *order)
+    __attribute__((nonnull));
+
+/* The same for all that are taken. How many got it. */
+size_t spool_window_order(struct spool_window *w, const struct spool_order *order)
+    __attribute__((nonnull));
 
 /* A taken or put-aside one is ready again, before all others of its source (may go over the limit).
  */
