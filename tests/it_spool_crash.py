@@ -103,12 +103,57 @@ def check(spool, told, where):
             assert begun or drained[copy_id] == (0, "qqq"), f"{what} was changed"
 
 
+class Tools:
+    """What administrators did before the driver died: for each copy, where it was and where it was to go."""
+
+    TARGET = {"hold": "hold", "release": "queue", "requeue": "queue", "delete": None}
+
+    def __init__(self, text):
+        self.places, self.on_the_way = {}, {}
+        for line in text.split("\n")[:-1]:
+            words = line.split()
+            if words[0] in ("put", "put-dead"):
+                self.places[words[2]] = ("dead" if words[0] == "put-dead" else "queue", words[1])
+            elif words[0] == "begin":
+                self.on_the_way[words[2]] = words[1]
+            else:
+                del self.on_the_way[words[2]]
+                base = self.TARGET[words[1]]
+                self.places[words[2]] = (base, words[3]) if base else None
+
+
+def check_tools(spool, text, where):
+    """Each copy is where the last that was reported left it; the one at hand is there, where it was to go, or at both."""
+    told, found = Tools(text), collections.defaultdict(set)
+    for line in run(DRIVER, spool, "list").splitlines():
+        base, destination, copy_id, *problem = line.split(" ", 3)
+        assert not problem or not problem[0], f"{where}: {line}"
+        found[copy_id].add((base, destination))
+    for copy_id, place in told.places.items():
+        action, what = told.on_the_way.get(copy_id), f"{where}: {copy_id} ({told.on_the_way.get(copy_id)}) was {place}, is {found[copy_id]}"
+        if action is None:
+            assert found[copy_id] == ({place} if place else set()), what
+            continue
+        others = found[copy_id] - {place}
+        assert len(others) <= 1, what
+        assert all(base == Tools.TARGET[action] for base, _ in others), what
+        assert action == "delete" or found[copy_id], f"{what}: lost"
+    for line in run(DRIVER, spool, "drain").splitlines():
+        assert line.endswith(" intact"), f"{where}: {line}"
+    assert not files(spool, "tmp") and not files(spool, "quarantine") and not files(spool, "queue"), where
+    return len(told.places)
+
+
 class Order:
-    """The contract of a 250, read from a trace: file synced, then linked, then each directory synced, then answered."""
+    """The contract of a 250, read from a trace: file synced, then linked, then each directory synced, then answered. Of an administrator's
+    changes: nothing is said before the directories that lost a name are synced, too."""
 
     def __init__(self, spool):
         self.spool = spool
-        self.unsynced_files, self.unsynced_names, self.answers = set(), {}, 0
+        self.unsynced_files, self.unsynced_names, self.unsynced_removals, self.answers = set(), {}, set(), 0
+
+    def is_place(self, path):
+        return path.startswith(tuple(f"{self.spool}/{base}" for base in ("queue", "hold", "dead")))
 
     def see(self, call, line):
         fds = re.findall(r"[(, ]\d+<([^>]*)>", line)
@@ -118,31 +163,44 @@ class Order:
         elif call in ("fdatasync", "fsync") and line.rstrip().endswith("= 0"):
             self.unsynced_files.discard(fds[0])
             self.unsynced_names = {path: at for path, at in self.unsynced_names.items() if at != fds[0]}
+            self.unsynced_removals.discard(fds[0])
         elif call == "mkdirat" and line.rstrip().endswith("= 0"):
             path = os.path.join(fds[0], names[0])
             self.unsynced_names[path] = os.path.dirname(path)
         elif call in ("linkat", "renameat2") and fds[0] in (f"{self.spool}/tmp", f"{self.spool}/free"):
             assert os.path.join(fds[0], names[0]) not in self.unsynced_files, f"linked before it was synced: {line}"
             self.unsynced_names[os.path.join(fds[1], names[1])] = fds[1]
-        elif call == "linkat" and fds[0] == f"{self.spool}/queue":
+        elif call == "linkat" and self.is_place(fds[0]):
             self.unsynced_names[os.path.join(fds[1], names[1])] = fds[1]
-        elif call == "unlinkat" and fds[0] == f"{self.spool}/queue":
+        elif call == "unlinkat" and self.is_place(fds[0]):
             copy_id = os.path.basename(names[0])
             moved = [path for path in self.unsynced_names if os.path.basename(path) == copy_id]
             assert not moved, f"removed before the new name was synced: {moved}"
+            if "/" not in names[0]:
+                self.unsynced_removals.add(fds[0])
         elif call == "write" and names and names[0].startswith("put"):
             self.answers += 1
             assert not self.unsynced_names, f"answered before a directory was synced: {self.unsynced_names}"
+        elif call == "write" and names and names[0].startswith("end"):
+            self.answers += 1
+            assert not self.unsynced_names and not self.unsynced_removals, f"said before it was synced: {self.unsynced_names} {self.unsynced_removals}"
         assert call not in ("link", "rename"), f"not by descriptor: {line}"
 
 
-def traced_calls(directory):
+def check_scenario(scenario, spool, text, where):
+    if scenario == "tools":
+        check_tools(spool, text, where)
+    else:
+        check(spool, Told(text), where)
+
+
+def traced_calls(directory, scenario, answers):
     """How often the driver makes each call: before it comes to the spool, and in all."""
     trace = os.path.join(directory, "trace")
-    spool = os.path.join(directory, "spool-0")
+    spool = os.path.join(directory, f"spool-{scenario}")
     order = Order(spool)
-    told = Told(run("strace", "-f", "-y", "-o", trace, "-e", "trace=" + ",".join("?" + c for c in CALLS), DRIVER, spool, "scenario"))
-    check(spool, told, "no crash")
+    text = run("strace", "-f", "-y", "-o", trace, "-e", "trace=" + ",".join("?" + c for c in CALLS), DRIVER, spool, scenario)
+    check_scenario(scenario, spool, text, "no crash")
     before, total, is_before = collections.Counter(), collections.Counter(), True
     with open(trace, encoding="utf-8", errors="replace") as file:
         for line in file:
@@ -154,7 +212,7 @@ def traced_calls(directory):
             before[match[1]] += is_before
             if not is_before:
                 order.see(match[1], line)
-    assert order.answers == 8, f"{order.answers} copies were committed"
+    assert order.answers == answers, f"{order.answers} answers, not {answers}"
     return before, total
 
 
@@ -167,7 +225,7 @@ def kill_at(directory, call, number, *arguments):
     if not was_killed and done.returncode != 0:
         raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stderr.decode()}")
     if os.path.isdir(os.path.join(spool, "queue")):
-        check(spool, Told(done.stdout.decode()), f"{arguments[0]}, killed at {call} {number}")
+        check_scenario(arguments[0], spool, done.stdout.decode(), f"{arguments[0]}, killed at {call} {number}")
     else:
         assert not done.stdout, f"killed at {call} {number}: answered without a spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -183,14 +241,15 @@ def main():
     if probe.returncode not in (-9, 137):
         skip(f"strace cannot inject signals here: {probe.stderr.decode().strip()}")
     with tempfile.TemporaryDirectory(prefix="split-crash-") as directory:
-        before, total = traced_calls(directory)
-        kills = 0
-        for call in sorted(total):
-            for number in range(before[call] + 1, total[call] + 1):
-                assert kill_at(directory, call, number, "scenario"), f"not killed at {call} {number}"
-                kills += 1
-        assert {"fdatasync", "fsync", "linkat", "renameat2", "unlinkat", "mkdirat", "pwrite64"} <= total.keys(), f"calls not seen: {total}"
-        print(f"killed at each of {kills} system calls, nothing lost: {dict(total - before)}")
+        for scenario, answers in (("scenario", 8), ("tools", 18)):
+            before, total = traced_calls(directory, scenario, answers)
+            kills = 0
+            for call in sorted(total):
+                for number in range(before[call] + 1, total[call] + 1):
+                    assert kill_at(directory, call, number, scenario), f"not killed at {call} {number}"
+                    kills += 1
+            assert {"fdatasync", "fsync", "linkat", "renameat2", "unlinkat", "mkdirat", "pwrite64"} <= total.keys(), f"calls not seen: {total}"
+            print(f"{scenario}: killed at each of {kills} system calls, nothing lost: {dict(total - before)}")
         kills = sum(kill_at(directory, call, number, "load", "20") for call, number in LOAD_KILLS)
         assert kills > len(LOAD_KILLS) // 2, f"only {kills} kills under load"
         print(f"killed {kills} times while threads put and take, nothing lost")

@@ -5,13 +5,15 @@
  * made at the moment that it tells of.
  *
  *   spool_driver SPOOL scenario     each way in and out of the spool once, one after the other
+ *   spool_driver SPOOL tools        what administrators do with copies
  *   spool_driver SPOOL load COUNT   COUNT messages from each of four threads, two threads deliver
  *   spool_driver SPOOL fill SIZE    messages with SIZE bytes until the spool is full
  *   spool_driver SPOOL list         all copies, without a lock: "queue|hold|dead DEST ID [PROBLEM]"
  *   spool_driver SPOOL drain        take all copies: "copy DEST ID ATTEMPTS STATES intact|damaged"
  *
  *   "put DEST ID", "put-dead DEST ID": committed. "removing|burying|deferring ID": about to be
- * given back; "removed|buried|deferred ID": was given back. "full": as it says.
+ * given back; "removed|buried|deferred ID": was given back. "full": as it says. With tools, "begin
+ * ACTION ID DEST" and "end ACTION ID DEST", the latter where it is to be afterwards.
  */
 #include "relay/spool.h"
 #include "relay/spool_queue.h"
@@ -24,6 +26,7 @@
 
 static const char *const destinations[] = {"archive", "backup"};
 static struct queue *q;
+static char last_ids[2][QUEUE_ID_SIZE]; /* of the copies put last */
 static bool is_clock_stopped; /* for a scenario that makes the same system calls each time */
 static time_t clock_offset;
 
@@ -115,6 +118,8 @@ static enum queue_put_status put(size_t copy_count, bool is_first_dead, size_t s
         return status;
     }
     status = q->ops->put_commit(p, err);
+    for (size_t i = 0; i < copy_count && is_clock_stopped; i++)
+        strcpy(last_ids[i], copies[i].id);
     for (size_t i = 0; i < copy_count && status == QUEUE_PUT_OK; i++)
         say("%s %s %s\n", copies[i].is_dead ? "put-dead" : "put", copies[i].destination,
             copies[i].id);
@@ -200,6 +205,63 @@ static void scenario(void)
         die("retry", &err);
     clock_offset += 1000; /* the pass removes directories */
     defer_copy(take("archive"));
+}
+
+/* --- tools --- */
+
+/* id NULL: all of the destination, of which said_id is one. */
+static void change(enum queue_action action, const char *id, const char *said_id, const char *from,
+                   const char *to)
+{
+    static const char *const names[] = {[QUEUE_HOLD] = "hold",
+                                        [QUEUE_RELEASE] = "release",
+                                        [QUEUE_DELETE] = "delete",
+                                        [QUEUE_REQUEUE] = "requeue"};
+    struct queue_change what = {.action = action, .id = id, .to = to};
+    struct queue_changed done;
+    struct err err = {""};
+
+    if (id == NULL)
+        what.destination = from;
+    say("begin %s %s %s\n", names[action], said_id, from);
+    if (q->ops->change(q, &what, &done, &err) < 0 || done.failed > 0 ||
+        done.changed + done.ordered != 1)
+        die("change", &err);
+    if (done.changed > 0)
+        say("end %s %s %s\n", names[action], said_id, to == NULL ? from : to);
+}
+
+static void tools(void)
+{
+    char a[QUEUE_ID_SIZE], b[QUEUE_ID_SIZE];
+
+    is_clock_stopped = true;
+    must_put(1, false, 50);
+    struct queue_copy *c = take("archive");
+    strcpy(a, c->id);
+    change(QUEUE_HOLD, a, a, "archive", NULL);
+    strcpy(c->recipients[1].reason, "450 4.2.0 busy");
+    q->ops->later(q, c, driver_clock(NULL) + 1000); /* now it is carried out */
+    say("end hold %s archive\n", a);
+    must_put(2, false, 3000);
+    strcpy(a, last_ids[0]);
+    strcpy(b, last_ids[1]);
+    change(QUEUE_HOLD, a, a, "archive", NULL);
+    change(QUEUE_RELEASE, a, a, "archive", NULL);
+    change(QUEUE_HOLD, NULL, a, "archive", NULL);
+    change(QUEUE_DELETE, b, b, "backup", NULL);
+    must_put(2, true, 10);
+    strcpy(a, last_ids[0]);
+    strcpy(b, last_ids[1]);
+    change(QUEUE_REQUEUE, a, a, "archive", NULL);
+    change(QUEUE_REQUEUE, b, b, "backup", "archive");
+    must_put(1, false, 150000);
+    strcpy(a, last_ids[0]);
+    change(QUEUE_REQUEUE, a, a, "archive", "backup");
+    change(QUEUE_HOLD, a, a, "backup", NULL);
+    change(QUEUE_REQUEUE, a, a, "backup", "archive");
+    must_put(1, true, 500);
+    change(QUEUE_DELETE, last_ids[0], last_ids[0], "archive", NULL);
 }
 
 /* --- load --- */
@@ -316,6 +378,8 @@ int main(int argc, char **argv)
         die("open", &err);
     if (strcmp(argv[2], "scenario") == 0)
         scenario();
+    else if (strcmp(argv[2], "tools") == 0)
+        tools();
     else if (strcmp(argv[2], "load") == 0 && argc > 3)
         load(strtol(argv[3], NULL, 10));
     else if (strcmp(argv[2], "fill") == 0 && argc > 3)
