@@ -133,7 +133,9 @@ struct config_destination {
     enum config_address sender;    /* ORIGINAL, NULL or FIXED */
     char *sender_address;          /* with FIXED */
     enum config_format format;
-    char *journal_from; /* author of journal reports, "" for postmaster at our name */
+    char *journal_from;       /* author of journal reports, "" for postmaster at our name */
+    unsigned recipient_limit; /* in a transaction; 0: any number */
+    unsigned max_messages_per_connection; /* 0: any number */
     unsigned retry_min_s, retry_max_s, max_age_s;
     unsigned connect_timeout_ms, command_timeout_ms;
     struct config_tls tls;

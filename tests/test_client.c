@@ -734,15 +734,13 @@ START_TEST(two_thousand_recipients)
     setup_init(&s, peer_port(p), 2000);
     deliver(&s);
     for (size_t i = 0; i < 2000; i++) {
-        enum delivery_result expected = i == 777    ? DELIVERY_REFUSED
-                                        : i == 1999 ? DELIVERY_RETRY
-                                                    : DELIVERY_OK;
+        enum delivery_result expected = i == 777 ? DELIVERY_REFUSED : DELIVERY_OK;
         ck_assert_int_eq(s.report.outcomes[i].result, expected);
     }
     setup_clear(&s);
     peer_stop(p);
-    ck_assert_uint_eq(peer_count(p, PEER_RCPT), 2000);
-    ck_assert_uint_eq(peer_messages(p), 1);
+    ck_assert_uint_eq(peer_count(p, PEER_RCPT), 2001); /* the last one twice */
+    ck_assert_uint_eq(peer_messages(p), 2);
     peer_free(p);
 }
 END_TEST
@@ -1092,6 +1090,148 @@ static void add_connection_tests(TCase *t)
     tcase_add_loop_test(t, interrupt_ends_a_delivery, 0, UNIT_COUNT(silent_steps));
 }
 
+/* --- recipients in several transactions --- */
+
+static const struct {
+    unsigned limit, recipients;
+    struct peer_fault faults[3];
+    const char *outcomes;
+    unsigned messages, connections;
+    const char *rcpts; /* letters of RCPT in order, '|' at each MAIL */
+    bool is_connection_fault;
+} batches[] = {
+    {2, 5, {{0}}, "ooooo", 3, 1, "|ab|cd|e", false},
+    {2, 4, {{0}}, "oooo", 2, 1, "|ab|cd", false},
+    {5, 5, {{0}}, "ooooo", 1, 1, "|abcde", false},
+    /* enough after two, then after one more */
+    {0,
+     4,
+     {{PEER_RCPT, 2, PEER_REPLY, "452 4.5.3 Too many\r\n"},
+      {PEER_RCPT, 3, PEER_REPLY, "452 4.5.3 Too many\r\n"},
+      {PEER_RCPT, 5, PEER_REPLY, "452 no more\r\n"}},
+     "oooo",
+     3,
+     1,
+     "|abcd|cd|d",
+     false},
+    /* before any other was accepted it is this recipient that is not wanted now */
+    {0, 2, {{PEER_RCPT, 0, PEER_REPLY, "452 4.5.3 Too many\r\n"}}, "ro", 1, 1, "|ab", false},
+    {0,
+     3,
+     {{PEER_RCPT, 1, PEER_REPLY, "452 4.2.2 full\r\n"},
+      {PEER_RCPT, 3, PEER_REPLY, "452 4.2.2 full\r\n"}},
+     "oro",
+     1,
+     1,
+     "|abc|b",
+     false},
+    /* other refusals are final for this attempt */
+    {2, 3, {{PEER_RCPT, 1, PEER_REPLY, "450 4.2.0 later\r\n"}}, "oro", 2, 1, "|ab|c", false},
+    {2, 3, {{PEER_MAIL, 0, PEER_REPLY, "550 5.7.1 no\r\n"}}, "xxx", 0, 1, "|ab", false},
+    {2, 3, {{PEER_DATA, 0, PEER_REPLY, "451 4.3.0 no\r\n"}}, "rro", 1, 1, "|ab|c", false},
+    {2, 3, {{PEER_DOT, 0, PEER_REPLY, "554 5.6.0 no\r\n"}}, "xxo", 1, 1, "|ab|c", false},
+    /* one message a connection: the rest goes over another */
+    {2,
+     4,
+     {{PEER_MAIL, 1, PEER_REPLY_BYE, "421 4.7.0 enough\r\n"}},
+     "oooo",
+     2,
+     2,
+     "|ab|cd|cd",
+     false},
+    {2, 4, {{PEER_MAIL, 1, PEER_CLOSE, NULL}}, "oooo", 2, 2, "|ab|cd|cd", false},
+    /* a fault that is not the connection's age */
+    {2, 4, {{PEER_DOT, 1, PEER_CLOSE, NULL}}, "oorr", 1, 1, "|ab|cd", true},
+};
+
+/* "|ab|c" from the commands that the peer got. */
+static void summarize(const char *commands, char *out, size_t size)
+{
+    size_t len = 0;
+
+    for (const char *line = commands; *line != '\0' && len + 2 < size; line++) {
+        if (strncmp(line, "MAIL", 4) == 0)
+            out[len++] = '|';
+        if (strncmp(line, "RCPT TO:<", 9) == 0)
+            out[len++] = line[9];
+        line += strcspn(line, "\n");
+        if (*line == '\0')
+            break;
+    }
+    out[len] = '\0';
+}
+
+START_TEST(recipients_in_several_transactions)
+{
+    struct peer_script script = {.faults = batches[_i].faults};
+    struct setup s;
+    char rcpts[64];
+
+    for (size_t i = 0; i < 3; i++)
+        if (batches[_i].faults[i].reply != NULL || batches[_i].faults[i].action != PEER_REPLY)
+            script.fault_count = i + 1;
+    struct peer *p = peer_start(&script);
+    setup_init(&s, peer_port(p), batches[_i].recipients);
+    s.destination.recipient_limit = batches[_i].limit;
+    deliver(&s);
+    assert_outcomes(&s, batches[_i].outcomes);
+    ck_assert(s.report.is_connection_fault == batches[_i].is_connection_fault);
+    ck_assert(!s.report.is_host_fault);
+    setup_clear(&s);
+    peer_stop(p);
+    ck_assert_uint_eq(peer_messages(p), batches[_i].messages);
+    ck_assert_uint_eq(peer_connections(p), batches[_i].connections);
+    summarize(peer_commands(p), rcpts, sizeof rcpts);
+    if (batches[_i].connections == 1)
+        ck_assert_str_eq(rcpts, batches[_i].rcpts);
+    peer_free(p);
+}
+END_TEST
+
+/* Without PIPELINING, and with LMTP: the same. */
+START_TEST(enough_recipients_in_other_dialogues)
+{
+    struct peer_fault faults[] = {{PEER_RCPT, 2, PEER_REPLY, "452 4.5.3 Too many\r\n"},
+                                  {PEER_RCPT, 3, PEER_REPLY, "452 4.5.3 Too many\r\n"}};
+    struct peer_script script = {
+        .is_lmtp = _i == 1, .extensions = "", .faults = faults, .fault_count = 2};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), 4);
+    s.destination.protocol = _i == 1 ? CONFIG_LMTP : CONFIG_SMTP;
+    deliver(&s);
+    assert_outcomes(&s, "oooo");
+    ck_assert_uint_eq(s.report.conn_use, 2);
+    setup_clear(&s);
+    peer_stop(p);
+    ck_assert_uint_eq(peer_messages(p), 2);
+    ck_assert_uint_eq(peer_connections(p), 1);
+    peer_free(p);
+}
+END_TEST
+
+START_TEST(connection_carries_so_many_messages)
+{
+    struct peer_script script = {0};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), 1);
+    s.destination.max_messages_per_connection = 2;
+    for (unsigned i = 0; i < 5; i++) {
+        deliver(&s);
+        assert_outcomes(&s, "o");
+        ck_assert_uint_eq(s.report.conn_use, i % 2 + 1);
+    }
+    setup_clear(&s);
+    peer_stop(p);
+    ck_assert_uint_eq(peer_connections(p), 3);
+    ck_assert_uint_eq(peer_count(p, PEER_QUIT), 3);
+    peer_free(p);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("client");
@@ -1111,6 +1251,9 @@ int main(void)
     tcase_add_loop_test(t, no_recipient_accepted, 0, 3);
     tcase_add_loop_test(t, two_thousand_recipients, 0, 2);
     tcase_add_test(t, fixed_recipient_refused_is_refused_for_all);
+    tcase_add_loop_test(t, recipients_in_several_transactions, 0, UNIT_COUNT(batches));
+    tcase_add_loop_test(t, enough_recipients_in_other_dialogues, 0, 2);
+    tcase_add_test(t, connection_carries_so_many_messages);
     add_connection_tests(t);
     return unit_run("client", t);
 }

@@ -329,20 +329,20 @@ int client_ask(struct client *c, enum client_step step)
     return client_read_reply(c, step);
 }
 
-/* Every recipient that is pending fares as the connection. */
-static void all_share_fault(struct client *c, const struct queue_copy *copy,
-                            struct delivery_report *report)
+/* Before a message: a connection that the server has closed meanwhile, or that has carried enough
+ * messages, is not used any more. */
+static void drop_if_unfit(struct client *c)
 {
-    for (size_t i = 0; i < copy->recipient_count; i++) {
-        if (copy->recipients[i].state == QUEUE_PENDING)
-            report->outcomes[i] = c->fault;
-    }
-}
+    unsigned max = c->destination->max_messages_per_connection;
 
-static void drop_if_stale(struct client *c)
-{
-    if (c->stream != NULL && stream_is_stale(c->stream))
+    if (c->stream == NULL)
+        return;
+    if (stream_is_stale(c->stream)) {
         client_close(c);
+    } else if (max > 0 && c->uses >= max) {
+        quit(c->stream, &c->line, c->peer);
+        client_close(c);
+    }
 }
 
 /* -1 with `fault` when the copy cannot be read. */
@@ -356,41 +356,59 @@ static int begin_format(struct client *c, const struct queue_copy *copy)
     return -1;
 }
 
-void client_deliver(struct client *c, const struct queue_copy *copy, struct delivery_report *report)
+/* Connect, unless there is a connection. Adds to report->setup_ms. -1 with `fault`. */
+static int be_connected(struct client *c, struct delivery_report *report)
 {
     int64_t begin_ms = client_now_ms();
-    bool has_format = false;
-    enum client_sent sent;
-    bool is_reused;
+
+    if (c->stream != NULL)
+        return 0;
+    int result = client_connect(c);
+    report->setup_ms += client_now_ms() - begin_ms;
+    return result;
+}
+
+/* One transaction after the other, until all are decided or something is lost. */
+static enum client_sent send_all(struct client *c, struct client_mail *m,
+                                 struct delivery_report *report)
+{
+    enum client_sent sent = CLIENT_SENT;
+    bool is_reused = false;
+
+    do {
+        drop_if_unfit(c);
+        is_reused = c->stream != NULL;
+        if (be_connected(c, report) != 0) {
+            report->is_host_fault = true;
+            return CLIENT_LOST_EARLY;
+        }
+        int64_t ready_ms = client_now_ms();
+        report->conn_use = ++c->uses;
+        sent = client_transaction(c, m);
+        report->transmit_ms += client_now_ms() - ready_ms;
+        /* A server may close a kept connection at any time: that is no fault of its. */
+        if (sent == CLIENT_LOST_EARLY && is_reused && !atomic_load(&c->is_interrupted))
+            sent = CLIENT_SENT;
+    } while (sent == CLIENT_SENT && m->first < m->count);
+    return sent;
+}
+
+void client_deliver(struct client *c, const struct queue_copy *copy, struct delivery_report *report)
+{
+    struct client_mail m;
 
     report->is_host_fault = report->is_connection_fault = false;
     report->conn_use = 0;
     report->setup_ms = report->transmit_ms = 0;
-    drop_if_stale(c);
-    do {
-        is_reused = c->stream != NULL;
-        if (!is_reused && client_connect(c) != 0) {
-            snprintf(report->relay, sizeof report->relay, "%s",
-                     c->peer[0] == '\0' ? "none" : c->peer);
-            report->setup_ms = client_now_ms() - begin_ms;
-            report->is_host_fault = true;
-            all_share_fault(c, copy, report);
-            return;
-        }
-        int64_t ready_ms = client_now_ms();
-        report->setup_ms = is_reused ? 0 : ready_ms - begin_ms;
-        report->conn_use = ++c->uses;
-        if (!has_format && begin_format(c, copy) != 0) {
-            sent = CLIENT_LOCAL_FAULT;
-            all_share_fault(c, copy, report);
-            break;
-        }
-        has_format = true;
-        sent = client_transaction(c, copy, report);
-        report->transmit_ms = client_now_ms() - ready_ms;
-        /* A server may close a kept connection at any time: that is no fault of its. */
-    } while (sent == CLIENT_LOST_EARLY && is_reused && !atomic_load(&c->is_interrupted));
-    snprintf(report->relay, sizeof report->relay, "%s", c->peer);
-    report->is_host_fault = atomic_load(&c->is_interrupted) && sent != CLIENT_SENT;
-    report->is_connection_fault = sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE;
+    client_mail_init(&m, c, copy, report);
+    enum client_sent sent =
+        begin_format(c, copy) == 0 ? send_all(c, &m, report) : CLIENT_LOCAL_FAULT;
+    if (sent != CLIENT_SENT)
+        client_mail_decide_rest(&m, &c->fault);
+    client_mail_finish(&m);
+    snprintf(report->relay, sizeof report->relay, "%s", c->peer[0] == '\0' ? "none" : c->peer);
+    if (!report->is_host_fault) {
+        report->is_host_fault = atomic_load(&c->is_interrupted) && sent != CLIENT_SENT;
+        report->is_connection_fault = sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE;
+    }
 }

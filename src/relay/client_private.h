@@ -15,6 +15,7 @@
 #include "../smtp_reply.h"
 #include "../stream.h"
 #include "client.h"
+#include "client_mail.h"
 #include "format.h"
 #include "client_tls.h"
 
@@ -135,15 +136,15 @@ int client_ask(struct client *c, enum client_step step)
  */
 int client_connect(struct client *c) __attribute__((nonnull, warn_unused_result));
 
-/* Send one message over the connection; c->format has begun. Fills report->outcomes. */
+/* Send one message over the connection to the next recipients, at most recipient_limit; c->format
+ * has begun. Decides each of them, or more, unless the connection or the content is lost. */
 enum client_sent {
-    CLIENT_SENT,        /* every recipient has an outcome; the connection is usable */
+    CLIENT_SENT,        /* they are decided, or postponed; the connection is usable */
     CLIENT_LOST_EARLY,  /* the connection went away before content was sent */
     CLIENT_LOST_LATE,   /* while it was being sent, or before all replies to it were there */
     CLIENT_LOCAL_FAULT, /* the content could not be read; the connection is closed */
 };
-enum client_sent client_transaction(struct client *c, const struct queue_copy *copy,
-                                    struct delivery_report *report)
+enum client_sent client_transaction(struct client *c, struct client_mail *m)
     __attribute__((nonnull, warn_unused_result));
 
 /* The last two bytes sent, as far as they matter for CRLF "." and for the final CRLF. */

@@ -7,37 +7,22 @@
  */
 #include "client_private.h"
 
-#include "../mem.h"
 #include "../xtext.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
+#include <stdint.h>
 #include <string.h>
 
 #define WINDOW_COMMANDS 60
 #define WINDOW_BYTES 16384
 
-enum rcpt_state { RCPT_UNDECIDED, RCPT_ACCEPTED, RCPT_DECIDED };
-
-struct rcpt {
-    const char *address;
-    const struct queue_recipient *recipient; /* the first one with this address */
-    bool is_shared;                          /* by recipients with different ORCPTs */
-    struct delivery_outcome *outcome;        /* in the report, of that first recipient */
-    enum rcpt_state state;                   /* decided: the outcome is set */
-};
-
 struct transaction {
     struct client *client;
-    const struct queue_copy *copy;
-    struct delivery_report *report;
-    const char *sender;
+    struct client_mail *mail;
     bool needs_utf8;
 
-    struct rcpt *rcpts;
+    struct client_rcpt *rcpts; /* of this transaction */
     size_t rcpt_count;
-    size_t *same_as;   /* for each recipient of the copy: the one whose outcome it shares */
-    bool *is_included; /* for each recipient of the copy: format_make() */
     size_t accepted_count;
 
     /* command numbers: [first_rcpt - 1] is MAIL, [first_rcpt + rcpt_count] is DATA */
@@ -46,117 +31,20 @@ struct transaction {
     bool data_ready; /* 354 */
 };
 
-static bool is_ascii(const char *s)
-{
-    for (; *s != '\0'; s++) {
-        if ((unsigned char)*s >= 0x80)
-            return false;
-    }
-    return true;
-}
-
-/* A command must stay one line. Addresses were parsed when they came in; a spool file may have been
- * edited since. */
-static bool is_sendable(const char *s)
-{
-    for (; *s != '\0'; s++) {
-        if ((unsigned char)*s < ' ' || *s == 0x7f)
-            return false;
-    }
-    return true;
-}
-
-static size_t find_rcpt(const struct transaction *t, const char *address)
-{
-    size_t i = 0;
-
-    while (i < t->rcpt_count && strcmp(t->rcpts[i].address, address) != 0)
-        i++;
-    return i;
-}
-
-/* Recipients of the copy -> RCPT commands: each address once. */
-static void collect_rcpts(struct transaction *t)
-{
-    const struct config_destination *d = t->client->destination;
-    bool is_fixed = d->recipient == CONFIG_ADDRESS_FIXED;
-    const struct queue_recipient *recipients = t->copy->recipients;
-    size_t n = t->copy->recipient_count;
-
-    t->rcpts = mem_grow(NULL, n, sizeof *t->rcpts);
-    t->same_as = mem_grow(NULL, n, sizeof *t->same_as);
-    t->is_included = mem_grow(NULL, n, sizeof *t->is_included);
-    for (size_t i = 0; i < n; i++) {
-        const struct queue_recipient *r = &recipients[i];
-        if (r->state != QUEUE_PENDING)
-            continue;
-        const char *address = is_fixed ? d->recipient_address : r->address;
-        struct rcpt *rcpt = &t->rcpts[find_rcpt(t, address)];
-        if (rcpt < t->rcpts + t->rcpt_count) {
-            if (strcmp(rcpt->recipient->orcpt, r->orcpt) != 0 ||
-                strcmp(rcpt->recipient->address, r->address) != 0)
-                rcpt->is_shared = true;
-        } else {
-            *rcpt = (struct rcpt){address, r, false, &t->report->outcomes[i], RCPT_UNDECIDED};
-            t->rcpt_count++;
-        }
-        t->same_as[i] = (size_t)(rcpt->recipient - recipients);
-    }
-}
-
-static void decide(struct rcpt *r, const struct delivery_outcome *o)
-{
-    *r->outcome = *o;
-    r->state = RCPT_DECIDED;
-}
-
-static void decide_rest(struct transaction *t, const struct delivery_outcome *o)
+/* Those that were accepted so far. */
+static void decide_accepted(struct transaction *t, const struct delivery_outcome *o)
 {
     for (size_t i = 0; i < t->rcpt_count; i++) {
-        if (t->rcpts[i].state != RCPT_DECIDED)
-            decide(&t->rcpts[i], o);
+        if (t->rcpts[i].state == CLIENT_RCPT_ACCEPTED)
+            client_mail_decide(&t->rcpts[i], o);
     }
-}
-
-/* Decide those that cannot be sent over this connection, and take them off the list. */
-static void sort_out(struct transaction *t)
-{
-    const struct client *c = t->client;
-    bool has_utf8 = c->features.smtputf8;
-    bool sender_utf8 = !is_ascii(t->sender);
-    size_t kept = 0;
-
-    t->needs_utf8 = has_utf8 && (t->copy->message.is_utf8 || sender_utf8);
-    for (size_t i = 0; i < t->rcpt_count; i++) {
-        struct rcpt *r = &t->rcpts[i];
-        bool rcpt_utf8 = !is_ascii(r->address);
-        if (!is_sendable(t->sender) || !is_sendable(r->address) ||
-            !is_sendable(r->recipient->orcpt)) {
-            client_outcome(r->outcome, DELIVERY_RETRY, "4.3.0", "control character in an address");
-        } else if ((sender_utf8 || rcpt_utf8) && !has_utf8) {
-            client_outcome(r->outcome, DELIVERY_RETRY, "4.6.7",
-                           "SMTPUTF8 is required, but was not offered by host %s", c->peer);
-        } else {
-            t->needs_utf8 = t->needs_utf8 || rcpt_utf8;
-            t->rcpts[kept++] = *r;
-        }
-    }
-    t->rcpt_count = kept;
 }
 
 /* Make what is to be sent, for all recipients that may get it, or those that were accepted. */
-static void make_format(struct transaction *t, enum rcpt_state state)
+static void make_format(struct transaction *t, enum client_rcpt_state state)
 {
-    size_t n = t->copy->recipient_count;
-
-    memset(t->is_included, 0, n * sizeof *t->is_included);
-    for (size_t i = 0; i < t->rcpt_count; i++)
-        if (t->rcpts[i].state == state)
-            t->is_included[t->rcpts[i].recipient - t->copy->recipients] = true;
-    for (size_t i = 0; i < n; i++) /* the first one of each comes before the others */
-        if (t->copy->recipients[i].state == QUEUE_PENDING)
-            t->is_included[i] = t->is_included[t->same_as[i]];
-    format_make(&t->client->format, t->is_included);
+    client_mail_include(t->mail, t->rcpt_count, state);
+    format_make(&t->client->format, t->mail->is_included);
     if (t->client->features.smtputf8 && t->client->format.has_utf8_header)
         t->needs_utf8 = true;
 }
@@ -165,7 +53,7 @@ static void format_mail(const struct transaction *t, struct buf *out)
 {
     const struct client_features *f = &t->client->features;
 
-    buf_addf(out, "MAIL FROM:<%s>", t->sender);
+    buf_addf(out, "MAIL FROM:<%s>", t->mail->sender);
     if (f->size)
         buf_addf(out, " SIZE=%" PRIu64, format_size(&t->client->format));
     if (f->eight_bit && t->client->format.is_8bit)
@@ -175,7 +63,7 @@ static void format_mail(const struct transaction *t, struct buf *out)
     buf_adds(out, "\r\n");
 }
 
-static void format_rcpt(const struct transaction *t, const struct rcpt *r, struct buf *out)
+static void format_rcpt(const struct transaction *t, const struct client_rcpt *r, struct buf *out)
 {
     buf_addf(out, "RCPT TO:<%s>", r->address);
     if (t->client->features.dsn) {
@@ -200,7 +88,7 @@ static enum client_step step_of(const struct transaction *t, size_t command)
     return command < t->first_rcpt + t->rcpt_count ? CLIENT_RCPT : CLIENT_DATA;
 }
 
-static struct rcpt *rcpt_of_command(const struct transaction *t, size_t command)
+static struct client_rcpt *rcpt_of_command(const struct transaction *t, size_t command)
 {
     return &t->rcpts[command - t->first_rcpt];
 }
@@ -232,8 +120,15 @@ static void format_command(struct transaction *t, size_t command, struct buf *ou
     }
 }
 
+/* A server that has taken some recipients and then says 452 wants no more of them in this
+ * transaction (RFC 5321 4.5.3.1.10). Each transaction has one at least, so there is an end. */
+static bool is_enough(const struct transaction *t)
+{
+    return t->client->reply.code == 452 && t->accepted_count > 0;
+}
+
 /* -1: a code that this command cannot have; what else is meant by the peer is not known. */
-static int take_reply(struct transaction *t, enum client_step step, struct rcpt *r)
+static int take_reply(struct transaction *t, enum client_step step, struct client_rcpt *r)
 {
     struct client *c = t->client;
     int class = c->reply.code / 100;
@@ -245,7 +140,7 @@ static int take_reply(struct transaction *t, enum client_step step, struct rcpt 
         return class == 2 ? 0 : client_fail_reply(c, step);
     if (class <= 3) {
         if (step == CLIENT_RCPT && !t->mail_refused) {
-            r->state = RCPT_ACCEPTED;
+            r->state = CLIENT_RCPT_ACCEPTED;
             t->accepted_count++;
         }
         if (step == CLIENT_DATA)
@@ -256,12 +151,13 @@ static int take_reply(struct transaction *t, enum client_step step, struct rcpt 
     if (step == CLIENT_MAIL) {
         /* The sender, or the message by its announced size: nothing of it can be sent. */
         t->mail_refused = true;
-        decide_rest(t, &o);
-    } else if (step == CLIENT_RCPT) {
-        if (!t->mail_refused)
-            decide(r, &o);
-    } else {
-        decide_rest(t, &o);
+        client_mail_decide_rest(t->mail, &o);
+    } else if (step == CLIENT_DATA) {
+        decide_accepted(t, &o);
+    } else if (!t->mail_refused && is_enough(t)) {
+        r->state = CLIENT_RCPT_POSTPONED;
+    } else if (!t->mail_refused) {
+        client_mail_decide(r, &o);
     }
     return 0;
 }
@@ -325,7 +221,7 @@ static int read_results(struct transaction *t)
     struct delivery_outcome o = {0};
 
     for (size_t i = 0; i < t->rcpt_count; i++) {
-        if (t->rcpts[i].state != RCPT_ACCEPTED)
+        if (t->rcpts[i].state != CLIENT_RCPT_ACCEPTED)
             continue;
         if (client_read_reply(c, CLIENT_DOT) != 0)
             return -1;
@@ -333,12 +229,12 @@ static int read_results(struct transaction *t)
             return client_fail_reply(c, CLIENT_DOT);
         client_outcome_of_reply(c, CLIENT_DOT, &o);
         if (is_lmtp)
-            decide(&t->rcpts[i], &o);
+            client_mail_decide(&t->rcpts[i], &o);
         else
             break;
     }
     if (!is_lmtp)
-        decide_rest(t, &o);
+        decide_accepted(t, &o);
     return 0;
 }
 
@@ -375,7 +271,7 @@ static enum client_sent run(struct transaction *t)
         return CLIENT_LOST_EARLY;
     }
     if (t->accepted_count < t->rcpt_count)
-        make_format(t, RCPT_ACCEPTED);
+        make_format(t, CLIENT_RCPT_ACCEPTED);
     switch (client_send_content(c)) {
     case CLIENT_CONTENT_SENT:
         break;
@@ -403,45 +299,24 @@ static bool exceeds_size(struct transaction *t)
     client_outcome(&o, DELIVERY_REFUSED, "5.3.4",
                    "552 5.3.4 message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s",
                    size_bytes, c->features.size_limit_bytes, c->peer);
-    decide_rest(t, &o);
+    client_mail_decide_rest(t->mail, &o);
     return true;
 }
 
-static const char *sender_of(const struct client *c, const struct queue_copy *copy)
+enum client_sent client_transaction(struct client *c, struct client_mail *m)
 {
-    switch (c->destination->sender) {
-    case CONFIG_ADDRESS_NULL:
-        return "";
-    case CONFIG_ADDRESS_FIXED:
-        return c->destination->sender_address;
-    case CONFIG_ADDRESS_ORIGINAL:
-    case CONFIG_ADDRESS_CANONICAL:
-        break;
-    }
-    return copy->message.sender;
-}
-
-enum client_sent client_transaction(struct client *c, const struct queue_copy *copy,
-                                    struct delivery_report *report)
-{
-    struct transaction t = {.client = c, .copy = copy, .report = report};
+    struct transaction t = {.client = c, .mail = m, .first_rcpt = c->needs_rset ? 2 : 1};
     enum client_sent sent = CLIENT_SENT;
+    size_t limit = c->destination->recipient_limit;
 
-    t.sender = sender_of(c, copy);
-    t.first_rcpt = c->needs_rset ? 2 : 1;
-    collect_rcpts(&t);
-    sort_out(&t);
-    make_format(&t, RCPT_UNDECIDED);
+    if (limit == 0)
+        limit = SIZE_MAX;
+    t.needs_utf8 = client_mail_sort_out(m, c, limit);
+    t.rcpts = m->rcpts + m->first;
+    t.rcpt_count = m->count - m->first < limit ? m->count - m->first : limit;
+    make_format(&t, CLIENT_RCPT_UNDECIDED);
     if (!exceeds_size(&t) && t.rcpt_count > 0)
         sent = run(&t);
-    if (sent != CLIENT_SENT)
-        decide_rest(&t, &c->fault);
-    for (size_t i = 0; i < copy->recipient_count; i++) {
-        if (copy->recipients[i].state == QUEUE_PENDING)
-            report->outcomes[i] = report->outcomes[t.same_as[i]];
-    }
-    free(t.rcpts);
-    free(t.same_as);
-    free(t.is_included);
+    client_mail_settle(m);
     return sent;
 }
