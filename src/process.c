@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -93,6 +94,15 @@ pid_t process_lock_owner(const char *path, struct err *err)
     pid_t owner = lock_holder(fd, path, err);
     close(fd);
     return owner;
+}
+
+void process_prefer_batch(void)
+{
+    static const struct sched_param none;
+
+    /* A seccomp filter may kill whoever changes it: systemd's unit sets it before. */
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)!sched_setscheduler(0, SCHED_BATCH, &none);
 }
 
 #ifdef HAVE_SYSTEMD

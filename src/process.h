@@ -30,6 +30,11 @@ int process_lock(const char *path, struct err *err) __attribute__((nonnull, warn
 pid_t process_lock_owner(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Work as a batch process (sched(7)): a thread that wakes up does not interrupt another. Before
+ * threads are started. No effect where it is not allowed, or where whoever started us has chosen
+ * for us. */
+void process_prefer_batch(void);
+
 /* Tell the service manager; no effect without libsystemd or outside of a Type=notify unit. */
 void process_notify_ready(void);
 void process_notify_reloading(void);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,11 +141,25 @@ START_TEST(readiness_reaches_the_service_manager)
 }
 END_TEST
 
+START_TEST(batch_where_nothing_else_was_chosen)
+{
+    static const struct sched_param none;
+
+    ck_assert_int_eq(sched_setscheduler(0, SCHED_OTHER, &none), 0);
+    process_prefer_batch();
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_BATCH);
+    ck_assert_int_eq(sched_setscheduler(0, SCHED_IDLE, &none), 0);
+    process_prefer_batch();
+    ck_assert_int_eq(sched_getscheduler(0), SCHED_IDLE);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("process");
 
     tcase_add_checked_fixture(tests, make_dir, remove_dir);
+    tcase_add_test(tests, batch_where_nothing_else_was_chosen);
     tcase_add_test(tests, a_lock_shows_its_owner_and_dies_with_the_descriptor);
     tcase_add_test(tests, a_second_process_is_told_who_has_it);
     tcase_add_test(tests, an_old_file_is_taken_over);

@@ -65,6 +65,7 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     block_signals(&signals);
+    process_prefer_batch();
     struct snapshot *first = load(options.config_path, &err);
     if (first == NULL) {
         fprintf(stderr, "splitrelay: %s\n", err.text);

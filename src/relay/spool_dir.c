@@ -211,8 +211,8 @@ void spool_dirs_clear(struct spool *s)
 
 struct spool_sync {
     struct spool_sync *next;
-    /* It is done, or it is its turn to lead. A semaphore each: nobody wakes in vain, nor to wait for
-     * the lock at once. */
+    /* It is done, or it is its turn to lead. A semaphore each: nobody wakes in vain, nor to wait
+     * for the lock at once. */
     sem_t woken;
     struct spool_dir **dirs;
     size_t count;
