@@ -13,8 +13,8 @@ static int request(const struct config *config, const char *line)
     struct err err;
     char *text = NULL;
 
-    if (control_request(config->relay.spool_directory, line, CTL_REPLY_TIMEOUT_MS, &text, &err) <
-        0) {
+    if (control_request(config->relay.spool_directory, line, CTL_REPLY_TIMEOUT_MS, NULL, NULL,
+                        &text, &err) < 0) {
         ctl_complain("%s: %s", line, err.text);
         return EXIT_CHECK_FAILED;
     }
@@ -30,8 +30,8 @@ static int ping(const struct config *config)
     struct err err;
     char *text = NULL;
 
-    if (control_request(config->relay.spool_directory, "ping", CTL_REPLY_TIMEOUT_MS, &text, &err) <
-        0) {
+    if (control_request(config->relay.spool_directory, "ping", CTL_REPLY_TIMEOUT_MS, NULL, NULL,
+                        &text, &err) < 0) {
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }

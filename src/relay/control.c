@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: ISC */
 #include "control.h"
 
-#include "../address.h"
 #include "../log.h"
 #include "../mem.h"
 #include "../stream.h"
+#include "control_line.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 1200    /* of a request or reply; an err fits */
 #define CLIENT_TIMEOUT_MS 5000 /* for a request, and for taking the reply */
 #define STACK_SIZE (256 * 1024)
 #define BACKLOG 16
+#define PROGRESS_MS 500
 
 struct control {
     struct control_actions actions;
@@ -29,6 +33,19 @@ struct control {
     int listen_fd;
     int stop_fds[2]; /* a pipe: readable when the thread is to end */
     pthread_t thread;
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    struct stream *clients[CONTROL_CLIENTS_MAX]; /* NULL: free */
+    atomic_bool is_stopping;
+};
+
+/* A connection, for its thread. */
+struct client {
+    struct control *control;
+    struct stream *stream;
+    size_t at; /* in clients[] */
+    int64_t progress_at_ms;
 };
 
 static int socket_address(const char *spool_directory, struct sockaddr_un *sa, struct err *err)
@@ -43,43 +60,78 @@ static int socket_address(const char *spool_directory, struct sockaddr_un *sa, s
     return 0;
 }
 
-static bool is_copy_id(const char *id)
+static int64_t now_ms(void)
 {
-    size_t len = strspn(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    struct timespec t;
 
-    return len > 0 && len < QUEUE_ID_SIZE && id[len] == '\0';
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Act on "retry ARGUMENT". */
-static long do_retry(const struct control *c, const char *argument, struct err *err)
+/* queue_change.go_on: does anybody still want it? */
+static bool go_on(void *ctx, const struct queue_changed *so_far)
 {
-    if (strcmp(argument, "--all") == 0)
-        return c->actions.retry(c->actions.ctx, NULL, NULL, err);
-    if (strncmp(argument, "--all ", 6) == 0) {
-        if (address_is_tag_name(argument + 6))
-            return c->actions.retry(c->actions.ctx, argument + 6, NULL, err);
-        err_set(err, "no name of a destination");
-        return -1;
+    struct client *client = ctx;
+
+    if (atomic_load(&client->control->is_stopping) || stream_is_stale(client->stream))
+        return false;
+    if (now_ms() < client->progress_at_ms)
+        return true;
+    client->progress_at_ms = now_ms() + PROGRESS_MS;
+    stream_set_deadline(client->stream, CLIENT_TIMEOUT_MS);
+    return stream_printf(client->stream, "progress %" PRIu64 "\n", so_far->changed) == STREAM_OK &&
+           stream_flush(client->stream) == STREAM_OK;
+}
+
+static void do_retry(const struct control *c, const struct control_line *line, struct buf *reply,
+                     struct err *err)
+{
+    struct queue_change what = control_line_change(line);
+    long n = c->actions.retry(c->actions.ctx, what.destination, what.id, err);
+
+    if (n >= 0)
+        buf_addf(reply, "ok %ld\n", n);
+}
+
+static void do_change(struct client *client, const struct control_line *line, struct buf *reply,
+                      struct err *err)
+{
+    const struct control *c = client->control;
+    struct queue_change what = control_line_change(line);
+    struct queue_changed changed = {0};
+
+    what.go_on = go_on;
+    what.ctx = client;
+    client->progress_at_ms = now_ms() + PROGRESS_MS;
+    if (c->actions.change(c->actions.ctx, &what, &changed, err) < 0)
+        return;
+    if (changed.is_stopped) {
+        err_set(err, "stopped after %" PRIu64 " copies", changed.changed);
+        return;
     }
-    if (is_copy_id(argument))
-        return c->actions.retry(c->actions.ctx, NULL, argument, err);
-    err_set(err, "no id of a copy");
-    return -1;
+    buf_adds(reply, "ok ");
+    control_line_changed(&changed, err->text, reply);
+    buf_addc(reply, '\n');
 }
 
-static void handle(const struct control *c, const char *request, struct buf *reply)
+static void handle(struct client *client, const char *request, struct buf *reply)
 {
+    struct control_line line;
     struct err err = {""};
 
     buf_reset(reply);
-    if (strcmp(request, "ping") == 0) {
-        buf_adds(reply, "ok\n");
-    } else if (strncmp(request, "retry ", 6) == 0) {
-        long n = do_retry(c, request + 6, &err);
-        if (n >= 0)
-            buf_addf(reply, "ok %ld\n", n);
-    } else {
-        err_set(&err, "unknown request");
+    if (control_line_parse(request, &line, &err) == 0) {
+        switch (line.verb) {
+        case CONTROL_PING:
+            buf_adds(reply, "ok\n");
+            break;
+        case CONTROL_RETRY:
+            do_retry(client->control, &line, reply, &err);
+            break;
+        case CONTROL_CHANGE:
+            do_change(client, &line, reply, &err);
+            break;
+        }
     }
     if (reply->len == 0) {
         log_sanitize(err.text);
@@ -97,16 +149,16 @@ static bool read_line(struct stream *s, struct buf *line, enum stream_status *st
     return true;
 }
 
-static void serve(const struct control *c, int fd)
+static void converse(struct client *client)
 {
-    struct stream *s = stream_new(fd);
+    struct stream *s = client->stream;
     struct buf line = {0};
     struct buf reply = {0};
     enum stream_status status;
 
     stream_set_deadline(s, CLIENT_TIMEOUT_MS);
     if (read_line(s, &line, &status)) {
-        handle(c, buf_str(&line), &reply);
+        handle(client, buf_str(&line), &reply);
         stream_set_deadline(s, CLIENT_TIMEOUT_MS);
         status = stream_write(s, reply.data, reply.len);
         if (status == STREAM_OK)
@@ -116,12 +168,60 @@ static void serve(const struct control *c, int fd)
         log_debug("control: %s", stream_status_text(s, status));
     buf_clear(&line);
     buf_clear(&reply);
-    stream_free(s);
+}
+
+static void *client_main(void *arg)
+{
+    struct client *client = arg;
+    struct control *c = client->control;
+
+    converse(client);
+    pthread_mutex_lock(&c->lock);
+    c->clients[client->at] = NULL;
+    stream_free(client->stream);
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    free(client);
+    return NULL;
+}
+
+/* Wait for a free place. With the lock. */
+static size_t find_place(struct control *c)
+{
+    for (;;) {
+        for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+            if (c->clients[i] == NULL)
+                return i;
+        pthread_cond_wait(&c->changed, &c->lock);
+    }
+}
+
+static void serve(struct control *c, int fd)
+{
+    struct client *client = mem_zalloc(sizeof *client);
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    client->control = c;
+    client->stream = stream_new(fd);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    pthread_mutex_lock(&c->lock);
+    client->at = find_place(c);
+    c->clients[client->at] = client->stream;
+    pthread_mutex_unlock(&c->lock);
+    int error = pthread_create(&thread, &attr, client_main, client);
+    pthread_attr_destroy(&attr);
+    if (error != 0) {
+        log_error("control: cannot start a thread: %s", strerror(error));
+        client_main(client);
+    }
 }
 
 static void *control_main(void *arg)
 {
-    const struct control *c = arg;
+    struct control *c = arg;
 
     for (;;) {
         struct pollfd p[] = {{.fd = c->listen_fd, .events = POLLIN},
@@ -179,6 +279,8 @@ static void close_all(struct control *c)
         if (fds[i] != -1)
             close(fds[i]);
     }
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
     free(c);
 }
 
@@ -203,6 +305,8 @@ struct control *control_start(const char *spool_directory, const struct control_
 
     c->actions = *actions;
     c->listen_fd = c->stop_fds[0] = c->stop_fds[1] = -1;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->changed, NULL);
     if (socket_address(spool_directory, &c->address, err) != 0 || open_socket(c, err) != 0)
         goto fail;
     if (pipe2(c->stop_fds, O_CLOEXEC) != 0) {
@@ -217,14 +321,35 @@ fail:
     return NULL;
 }
 
+/* Nobody waits for a client any more, and long operations end. With the lock. */
+static bool hurry_clients(struct control *c)
+{
+    bool is_any = false;
+
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
+        if (c->clients[i] != NULL) {
+            stream_shutdown_read(c->clients[i]);
+            is_any = true;
+        }
+    return is_any;
+}
+
 void control_stop(struct control *c)
 {
     ssize_t n;
 
+    atomic_store(&c->is_stopping, true);
     do
         n = write(c->stop_fds[1], "", 1);
     while (n == -1 && errno == EINTR);
+    pthread_mutex_lock(&c->lock);
+    (void)hurry_clients(c); /* the thread may wait for a place */
+    pthread_mutex_unlock(&c->lock);
     pthread_join(c->thread, NULL);
+    pthread_mutex_lock(&c->lock);
+    while (hurry_clients(c))
+        pthread_cond_wait(&c->changed, &c->lock);
+    pthread_mutex_unlock(&c->lock);
     unlink(c->address.sun_path);
     close_all(c);
 }
@@ -266,10 +391,12 @@ static struct stream *connect_to(const char *spool_directory, struct err *err)
 }
 
 int control_request(const char *spool_directory, const char *request, unsigned timeout_ms,
-                    char **text_out, struct err *err)
+                    void (*on_progress)(void *ctx, uint64_t changed), void *ctx, char **text_out,
+                    struct err *err)
 {
     struct buf line = {0};
     enum stream_status status;
+    bool is_progress = true;
     int result = -1;
 
     struct stream *s = connect_to(spool_directory, err);
@@ -279,9 +406,15 @@ int control_request(const char *spool_directory, const char *request, unsigned t
     status = stream_printf(s, "%s\n", request);
     if (status == STREAM_OK)
         status = stream_flush(s);
-    if (status == STREAM_OK && read_line(s, &line, &status))
-        result = take_reply(buf_str(&line), text_out, err);
-    else
+    while (status == STREAM_OK && is_progress && read_line(s, &line, &status)) {
+        is_progress = strncmp(buf_str(&line), "progress ", 9) == 0;
+        if (is_progress && on_progress != NULL)
+            on_progress(ctx, strtoull(buf_str(&line) + 9, NULL, 10));
+        if (!is_progress)
+            result = take_reply(buf_str(&line), text_out, err);
+        stream_set_deadline(s, timeout_ms);
+    }
+    if (is_progress)
         err_set(err, "no reply from splitrelay: %s", stream_status_text(s, status));
     buf_clear(&line);
     stream_free(s);

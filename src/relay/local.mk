@@ -9,6 +9,7 @@ librelay_a_SOURCES += %D%/client_mail.c %D%/client_mail.h
 librelay_a_SOURCES += %D%/client_transaction.c
 librelay_a_SOURCES += %D%/content.c %D%/content.h
 librelay_a_SOURCES += %D%/control.c %D%/control.h
+librelay_a_SOURCES += %D%/control_line.c %D%/control_line.h
 librelay_a_SOURCES += %D%/counters.c %D%/counters.h
 librelay_a_SOURCES += %D%/delivery.c %D%/delivery.h
 librelay_a_SOURCES += %D%/destination.c %D%/destination.h %D%/destination_private.h

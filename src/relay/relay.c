@@ -29,28 +29,58 @@ struct relay {
     size_t destination_count;
 };
 
-/* queue_ops.retry for the control thread: whoever asks for it wants an attempt now. */
-static long retry(void *ctx, const char *name, const char *id, struct err *err)
+/* NULL is. */
+static int check_known(struct relay *r, const char *name, struct err *err)
 {
-    struct relay *r = ctx;
     bool is_known = name == NULL;
 
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < r->destination_count; i++)
         is_known = is_known || strcmp(destination_name(r->destinations[i]), name) == 0;
     pthread_mutex_unlock(&r->lock);
-    if (!is_known) {
-        err_set(err, "destination %s is not configured", name);
-        return -1;
-    }
-    long count = r->queue->ops->retry(r->queue, name, id, err);
+    if (is_known)
+        return 0;
+    err_set(err, "destination %s is not configured", name);
+    return -1;
+}
+
+/* One, or all (NULL). */
+static void resume(struct relay *r, const char *name)
+{
     pthread_mutex_lock(&r->lock);
-    for (size_t i = 0; i < r->destination_count && count >= 0; i++) {
+    for (size_t i = 0; i < r->destination_count; i++) {
         if (name == NULL || strcmp(destination_name(r->destinations[i]), name) == 0)
             destination_resume(r->destinations[i]);
     }
     pthread_mutex_unlock(&r->lock);
+}
+
+/* queue_ops.retry for the control threads: whoever asks for it wants an attempt now. */
+static long retry(void *ctx, const char *name, const char *id, struct err *err)
+{
+    struct relay *r = ctx;
+
+    if (check_known(r, name, err) < 0)
+        return -1;
+    long count = r->queue->ops->retry(r->queue, name, id, err);
+    if (count >= 0)
+        resume(r, name);
     return count;
+}
+
+/* queue_ops.change for the control threads. Copies of a destination that is gone can be held,
+ * deleted and sent elsewhere, but only to one that is there. */
+static int change(void *ctx, const struct queue_change *what, struct queue_changed *out,
+                  struct err *err)
+{
+    struct relay *r = ctx;
+
+    if (check_known(r, what->to, err) < 0)
+        return -1;
+    int rc = r->queue->ops->change(r->queue, what, out, err);
+    if (rc == 0 && (what->action == QUEUE_REQUEUE || what->action == QUEUE_RELEASE))
+        resume(r, what->to != NULL ? what->to : what->destination);
+    return rc;
 }
 
 static void add_destination(struct relay *r, struct snapshot *snapshot,
@@ -137,7 +167,7 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
 {
     const struct config *config = first->config;
     struct relay *r = mem_zalloc(sizeof *r);
-    struct control_actions actions = {.retry = retry, .ctx = r};
+    struct control_actions actions = {.retry = retry, .change = change, .ctx = r};
     struct spool_queue_options spool = {
         .directory = config->relay.spool_directory,
         .min_free_space_bytes = config->relay.min_free_space_bytes,
