@@ -6,7 +6,7 @@ static const char *const method_words[] = {"tag", "header", NULL};
 static const char *const mixed_words[] = {"tag", "defer", NULL};
 static const char *const failure_words[] = {"tempfail", "accept", NULL};
 static const char *const protocol_words[] = {"smtp", "lmtp", NULL};
-static const char *const format_words[] = {"raw", "envelope-headers", NULL};
+static const char *const format_words[] = {"raw", "envelope-headers", "journal", NULL};
 static const char *const inet_words[] = {"all", "ipv4", "ipv6", NULL};
 static const char *const switch_words[] = {"no", "yes", NULL};
 
@@ -87,6 +87,7 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "recipient", ADDRESS, recipient), AT(DESTINATION, recipient_address), "original", 0, 0, recipient_words},
     {OPTION(DESTINATION, "sender", ADDRESS, sender), AT(DESTINATION, sender_address), "original", 0, 0, sender_words},
     {OPTION(DESTINATION, "format", WORD, format), 0, "raw", 0, 0, format_words},
+    {OPTION(DESTINATION, "journal_from", MAILBOX, journal_from), 0, "", 0, 0, NULL},
     {OPTION(DESTINATION, "retry_min", SECONDS, retry_min_s), 0, "1m", 1, YEAR_S, NULL},
     {OPTION(DESTINATION, "retry_max", SECONDS, retry_max_s), 0, "1h", 1, YEAR_S, NULL},
     {OPTION(DESTINATION, "max_age", SECONDS, max_age_s), 0, "5d", 1, YEAR_S, NULL},

@@ -11,6 +11,7 @@ PY_LOG_COMPILER = python3
 INTEGRATION_TESTS = \
 	%D%/it_backup_faults.py \
 	%D%/it_kill.py \
+	%D%/it_format.py \
 	%D%/it_header_method.py \
 	%D%/it_fault_matrix.py \
 	%D%/it_restart_matrix.py \
@@ -121,6 +122,11 @@ FUZZERS += %D%/fuzz_content
 %C%_fuzz_content_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_content_LDADD = $(FUZZ_RELAY_LIBS)
 
+FUZZERS += %D%/fuzz_format
+%C%_fuzz_format_SOURCES = %D%/fuzz_format.c $(FUZZ_MAIN)
+%C%_fuzz_format_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_format_LDADD = $(FUZZ_RELAY_LIBS)
+
 FUZZERS += %D%/fuzz_smtp_command
 %C%_fuzz_smtp_command_SOURCES = %D%/fuzz_smtp_command.c $(FUZZ_MAIN)
 %C%_fuzz_smtp_command_LDFLAGS = $(FUZZ_LINK)
@@ -197,6 +203,10 @@ UNIT_TESTS += %D%/test_endpoint
 UNIT_TESTS += %D%/test_err
 %C%_test_err_SOURCES = %D%/test_err.c
 %C%_test_err_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_format
+%C%_test_format_SOURCES = %D%/test_format.c
+%C%_test_format_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_log
 %C%_test_log_SOURCES = %D%/test_log.c

@@ -3,9 +3,7 @@
 
 #include "../mem.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 static enum client_line_state state_after(const char *data, size_t len,
                                           enum client_line_state before)
@@ -46,28 +44,16 @@ enum stream_status client_write_stuffed(struct stream *s, const char *data, size
     return stream_write(s, data + done, len - done);
 }
 
-/* Read a block at offset. -1 with `fault`, connection closed: without the final dot the server
- * drops what it got so far. */
+/* -1 with `fault`, connection closed: without the final dot the server drops what it got so far. */
 static int read_block(struct client *c, uint64_t offset, size_t len)
 {
-    const struct queue_copy *copy = c->format.copy;
-    size_t have = 0;
+    struct err err;
 
-    while (have < len) {
-        ssize_t n = pread(copy->content_fd, c->block + have, len - have,
-                          (off_t)(copy->content_offset + offset + have));
-        if (n == -1 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            char text[128];
-            client_outcome(&c->fault, DELIVERY_RETRY, "4.3.0", "cannot read the spool: %s",
-                           n == 0 ? "file too short" : strerror_r(errno, text, sizeof text));
-            client_close(c);
-            return -1;
-        }
-        have += (size_t)n;
-    }
-    return 0;
+    if (format_read(c->format.copy, c->block, offset, len, &err) == 0)
+        return 0;
+    client_outcome(&c->fault, DELIVERY_RETRY, "4.3.0", "%s", err.text);
+    client_close(c);
+    return -1;
 }
 
 /* The content from the spool. */

@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 #include "format.h"
 
+#include "../mem.h"
+#include "format_journal.h"
+#include "format_scan.h"
 #include "trace.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define BLOCK_SIZE 65536
 
 /* MTAs cut off what is longer (Postfix: header_size_limit, 102400); further recipients go into
  * another field of the same name. */
@@ -14,17 +22,71 @@ void format_clear(struct format *f)
     buf_clear(&f->trace);
     buf_clear(&f->head);
     buf_clear(&f->tail);
+    format_journal_free(f->journal);
+    f->journal = NULL;
+}
+
+int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size_t len,
+                struct err *err)
+{
+    size_t have = 0;
+
+    while (have < len) {
+        ssize_t n = pread(copy->content_fd, data + have, len - have,
+                          (off_t)(copy->content_offset + offset + have));
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1) {
+            err_set_errno(err, "cannot read the spool");
+            return -1;
+        }
+        if (n == 0) {
+            err_set(err, "cannot read the spool: file too short");
+            return -1;
+        }
+        have += (size_t)n;
+    }
+    return 0;
+}
+
+/* The whole content, once: how it is to be labelled must be said before it. */
+static int scan_content(const struct queue_copy *copy, struct format_scan *scan, struct err *err)
+{
+    uint64_t size = copy->message.size_bytes;
+    char *block = mem_grow(NULL, BLOCK_SIZE, 1);
+    int rc = 0;
+
+    for (uint64_t offset = 0; rc == 0 && offset < size; offset += BLOCK_SIZE) {
+        size_t len = size - offset < BLOCK_SIZE ? (size_t)(size - offset) : BLOCK_SIZE;
+        rc = format_read(copy, block, offset, len, err);
+        if (rc == 0)
+            format_scan_feed(scan, block, len);
+    }
+    format_scan_end(scan);
+    free(block);
+    return rc;
+}
+
+static int begin_journal(struct format *f, const char *hostname, struct err *err)
+{
+    struct format_scan scan = {0};
+
+    if (scan_content(f->copy, &scan, err) == 0)
+        f->journal = format_journal_new(&scan, f->copy, f->destination, hostname, err);
+    format_scan_clear(&scan);
+    return f->journal != NULL ? 0 : -1;
 }
 
 int format_begin(struct format *f, const struct queue_copy *copy,
                  const struct config_destination *d, const char *hostname, struct err *err)
 {
-    (void)err;
+    format_journal_free(f->journal);
+    f->journal = NULL;
     f->copy = copy;
     f->destination = d;
     buf_reset(&f->trace);
     trace_header(copy, hostname, &f->trace);
-    return 0;
+    return d->format == CONFIG_FORMAT_JOURNAL ? begin_journal(f, hostname, err) : 0;
 }
 
 static void add_address(const char *address, struct buf *out)
@@ -66,24 +128,35 @@ static bool has_8bit(const struct buf *b)
     return false;
 }
 
+static void add_sender(const struct format *f, struct buf *out)
+{
+    buf_adds(out, "X-Envelope-From: ");
+    add_address(f->copy->message.sender, out);
+    buf_adds(out, "\r\n");
+}
+
 void format_make(struct format *f, const bool *is_included)
 {
     buf_reset(&f->head);
     buf_reset(&f->tail);
+    f->is_8bit = f->copy->message.is_8bit;
     switch (f->destination->format) {
     case CONFIG_FORMAT_RAW:
         break;
-    case CONFIG_FORMAT_JOURNAL:
     case CONFIG_FORMAT_ENVELOPE:
-        buf_adds(&f->head, "X-Envelope-From: ");
-        add_address(f->copy->message.sender, &f->head);
-        buf_adds(&f->head, "\r\n");
+        add_sender(f, &f->head);
         add_recipients(f, is_included, &f->head);
+        break;
+    case CONFIG_FORMAT_JOURNAL:
+        add_sender(f, &f->head);
         break;
     }
     f->has_utf8_header = has_8bit(&f->head);
-    f->is_8bit = f->copy->message.is_8bit || f->has_utf8_header;
-    buf_add(&f->head, buf_str(&f->trace), f->trace.len);
+    if (f->journal != NULL)
+        f->is_8bit = format_journal_make(f->journal, &f->trace, is_included, &f->head, &f->tail);
+    else
+        buf_add(&f->head, buf_str(&f->trace), f->trace.len);
+    f->is_8bit = f->is_8bit || f->has_utf8_header;
 }
 
 uint64_t format_size(const struct format *f)

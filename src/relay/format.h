@@ -7,7 +7,8 @@
  *
  *     raw               Received, X-Split-Copy (trace.h); the content
  *     envelope-headers  X-Envelope-From, X-Envelope-To; the two above; the content
- *     journal           a message of our own that holds the content, see format_journal.h
+ *     journal           X-Envelope-From; the two of raw; a message of our own around the content,
+ *                       see format_journal.h
  */
 #ifndef SPLIT_FORMAT_H
 #define SPLIT_FORMAT_H
@@ -18,13 +19,17 @@
 #include "queue.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+struct format_journal;
 
 /* Plain data; all zero is the state before the first copy. */
 struct format {
     const struct queue_copy *copy;                /* borrowed */
     const struct config_destination *destination; /* borrowed */
     struct buf trace;                             /* header fields of each format */
+    struct format_journal *journal;               /* NULL: another format */
     struct buf head, tail; /* CRLF; the text before the content and behind it */
     bool is_8bit;          /* there are bytes above 127 in head or content */
     bool has_utf8_header;  /* in a header field of head */
@@ -43,6 +48,10 @@ int format_begin(struct format *f, const struct queue_copy *copy,
  * Addresses are text from outside: what could end a line becomes '?'.
  */
 void format_make(struct format *f, const bool *is_included) __attribute__((nonnull));
+
+/* Read len bytes of a copy's content from `offset` on, all of them. -1 with `err`. */
+int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size_t len,
+                struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Bytes of head, content and tail. */
 uint64_t format_size(const struct format *f) __attribute__((nonnull));

@@ -10,7 +10,6 @@
 #define TAB_COLUMNS 8
 #define OUTSIDE_MAX 60  /* bytes kept of a text from outside, so that each fits on a line */
 #define QUEUE_ID_MAX 48 /* of the MTA */
-#define HOSTNAME_MAX 255
 
 /* Writes words, breaking the line before one that would go over COLUMNS_MAX. */
 struct folder {
@@ -60,6 +59,11 @@ static const char *reduce(const char *text, const char *more, size_t max, char *
     return out;
 }
 
+void trace_hostname(const char *hostname, char out[TRACE_HOSTNAME_SIZE])
+{
+    reduce(hostname, "-._:[]", TRACE_HOSTNAME_SIZE - 1, out, TRACE_HOSTNAME_SIZE);
+}
+
 /* "HELO (NAME [ADDR])" */
 static void add_client(struct folder *f, const struct queue_message *m)
 {
@@ -83,21 +87,27 @@ static void add_client(struct folder *f, const struct queue_message *m)
     }
 }
 
-/* RFC 5322 3.3, in local time. English names whatever the locale is. */
-static void add_date(struct folder *f, time_t when)
+/* English names whatever the locale is. */
+void trace_date(time_t when, char out[TRACE_DATE_SIZE])
 {
     static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     struct tm tm;
     char rest[32];
-    char date[64];
 
     if (localtime_r(&when, &tm) == NULL)
         memset(&tm, 0, sizeof tm);
     strftime(rest, sizeof rest, "%Y %H:%M:%S %z", &tm);
-    snprintf(date, sizeof date, "%s, %d %s %s", days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon],
+    snprintf(out, TRACE_DATE_SIZE, "%s, %d %s %s", days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon],
              rest);
+}
+
+static void add_date(struct folder *f, time_t when)
+{
+    char date[TRACE_DATE_SIZE];
+
+    trace_date(when, date);
     add_word(f, date);
 }
 
@@ -107,9 +117,9 @@ void trace_received(const struct queue_message *m, const char *id, const char *h
     struct folder f = {.out = out};
     char text[OUTSIDE_MAX + 1];
     char word[OUTSIDE_MAX + 20];
-    char host[HOSTNAME_MAX + 1];
+    char host[TRACE_HOSTNAME_SIZE];
 
-    reduce(hostname, "-._:[]", HOSTNAME_MAX, host, sizeof host);
+    trace_hostname(hostname, host);
     add_word(&f, "Received: from");
     add_client(&f, m);
     fold(&f);
@@ -134,9 +144,9 @@ void trace_received(const struct queue_message *m, const char *id, const char *h
 
 void trace_header(const struct queue_copy *c, const char *hostname, struct buf *out)
 {
-    char host[HOSTNAME_MAX + 1];
+    char host[TRACE_HOSTNAME_SIZE];
 
-    reduce(hostname, "-._:[]", HOSTNAME_MAX, host, sizeof host);
+    trace_hostname(hostname, host);
     trace_received(&c->message, c->id, hostname, out);
     /* On one line, whatever its length: others look for it with simpler tools than a parser. */
     buf_addf(out, "X-Split-Copy: destination=%s; id=%s; host=%s\r\n", c->destination, c->id, host);

@@ -9,6 +9,16 @@
 #include "../buf.h"
 #include "queue.h"
 
+#define TRACE_DATE_SIZE 64
+
+/* RFC 5322 3.3, in local time. */
+void trace_date(time_t when, char out[TRACE_DATE_SIZE]) __attribute__((nonnull));
+
+#define TRACE_HOSTNAME_SIZE 256
+
+/* A host name, reduced to what a header field may hold. */
+void trace_hostname(const char *hostname, char out[TRACE_HOSTNAME_SIZE]) __attribute__((nonnull));
+
 /* Only "Received: ...". id: "" for none. */
 void trace_received(const struct queue_message *m, const char *id, const char *hostname,
                     struct buf *out) __attribute__((nonnull));
