@@ -27,13 +27,32 @@ static void cdb_table_close(struct table *t)
     free(ct);
 }
 
+#define HEAD_ENTRIES 256
+#define HEAD_SIZE (HEAD_ENTRIES * 8) /* of each hash table: where it is, its slots of 8 bytes */
+
+/* The hash tables are the end of the file, and the head says where they are. tinycdb looks only when
+ * it needs one. */
+static bool is_whole(const struct cdb *cdb, size_t size)
+{
+    for (unsigned i = 0; i < HEAD_ENTRIES; i++) {
+        const unsigned char *entry = cdb->cdb_mem + (size_t)i * 8;
+        uint64_t at = cdb_unpack(entry), slots = cdb_unpack(entry + 4);
+        if (slots > 0 && (at < HEAD_SIZE || at + slots * 8 > size))
+            return false;
+    }
+    return true;
+}
+
 static struct table *cdb_load(const char *path, int fd, size_t size, struct err *err)
 {
     struct cdb cdb;
 
-    (void)size;
-    if (cdb_init(&cdb, fd) < 0) {
+    int rc = cdb_init(&cdb, fd);
+    bool is_fit = rc == 0 && is_whole(&cdb, size);
+    if (!is_fit) {
         err_set(err, "%s is no constant database, or cut off", path);
+        if (rc == 0)
+            cdb_free(&cdb);
         close(fd);
         return NULL;
     }

@@ -208,10 +208,11 @@ def test_reloads_under_load(r):
     for t in threads:
         t.join()
     assert not faults, faults[:5]
-    settled = sizes[len(sizes) // 4 :]
-    print(f"{RELOADS} reloads, {sum(messages)} messages; {settled[0]} kB at first, {settled[-1]} kB at the end")
+    curve = [max(sizes[i * RELOADS // 10 : (i + 1) * RELOADS // 10]) for i in range(10)]
+    print(f"{RELOADS} reloads, {sum(messages)} messages; largest resident size in each tenth: {curve} kB")
     if not rig.instrumented():
-        assert settled[-1] < settled[0] * 1.5 + 4000, sizes
+        # It levels off: what the second half adds is noise of the allocator.
+        assert max(curve[5:]) <= max(curve[:5]) * 1.05 + 1000, curve
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 import os
 import socketserver
+import subprocess
 import threading
 
 import rig
@@ -102,6 +103,54 @@ def test_a_table_that_is_deleted(r):
     t.send(["anna@example.com"], b"Subject: back\r\n\r\nx\r\n")
     assert t.mailbox.wait(2, 30)[1].headers("X-Filtered-By") == ["secondary"]
     assert len(t.milter.log_lines("table not reloaded")) == 1
+
+
+def compiled_table_is_truncated(r, kind):
+    """postmap's file cut off while it is in use, mail goes on by what was read before; one line; the file that is whole again is
+    used without a restart. `splitctl check' finds one that is cut off."""
+    directory = os.path.dirname(r.write("compiled/main.cf", "compatibility_level = 3.6\n"))
+    path = os.path.join(directory, "filters")
+    done = subprocess.run(["postconf", "-c", directory, "-m"], stdout=subprocess.PIPE, check=True, timeout=60)
+    if kind not in done.stdout.decode().split():
+        raise rig.Skip(f"postmap does not make {kind} (postfix-{kind})")
+
+    def compile_with(name):
+        rows = "".join(f"user{i}@example.com {name}\n" for i in range(2000))
+        r.write("compiled/filters", rows)
+        if os.path.exists(f"{path}.{kind}"):
+            os.unlink(f"{path}.{kind}")
+        subprocess.run(["postmap", "-c", directory, f"{kind}:{path}"], check=True, timeout=60)
+
+    def goes_through(name, subject):
+        """Recipients from all over the table, one message."""
+        before = len(t.mailbox.accepted)
+        t.send([f"user{i}@example.com" for i in (0, 777, 1999)], f"Subject: {subject}\r\n\r\nx\r\n".encode())
+        assert t.mailbox.wait(before + 1, 30)[-1].headers("X-Filtered-By") == [name]
+
+    compile_with("primary")
+    t = rig.Tower(r, milter=f'    filter_maps += {{ "{kind}:{path}" }}\n')
+    goes_through("primary", "whole")
+    reloads = len(t.milter.log_lines("table reloaded: "))
+    size = os.path.getsize(f"{path}.{kind}")
+    os.truncate(f"{path}.{kind}", size // 3)
+    t.milter.wait_log(f"error: table not reloaded, what was read before stays: .*filters.{kind} .*cut off")
+    goes_through("primary", "cut off")
+    compile_with("secondary")
+    t.milter.wait_log("table reloaded: ", count=reloads + 1)
+    goes_through("secondary", "whole again")
+    assert len(t.milter.log_lines("table not reloaded")) == 1, t.milter.log()
+    assert not t.milter.log_lines("status="), t.milter.log()
+    os.truncate(f"{path}.{kind}", size // 3)
+    status, out, _ = rig.run_splitctl(r, t.configuration_path, "check", check=False)
+    assert status == 1 and "cut off" in out, out
+
+
+def test_truncated_lmdb(r):
+    compiled_table_is_truncated(r, "lmdb")
+
+
+def test_truncated_cdb(r):
+    compiled_table_is_truncated(r, "cdb")
 
 
 def test_headers_and_bypass(r):
