@@ -6,7 +6,9 @@ sysusersdir = $(prefix)/lib/sysusers.d
 tmpfilesdir = $(prefix)/lib/tmpfiles.d
 examplesdir = $(docdir)/examples
 mapsdir = $(examplesdir)/maps
+grafanadir = $(examplesdir)/grafana
 postfixdir = $(examplesdir)/postfix
+prometheusdir = $(examplesdir)/prometheus
 sendmaildir = $(pkgdatadir)/sendmail
 
 dist_sysusers_DATA = %D%/sysusers.d/splitmilter.conf
@@ -18,6 +20,10 @@ dist_postfix_DATA = \
 	%D%/postfix/split_closed \
 	%D%/postfix/split_transport \
 	%D%/postfix/untag
+
+dist_examples_DATA = %D%/pflogsumm.sed
+dist_grafana_DATA = %D%/grafana/splitmilter.json
+dist_prometheus_DATA = %D%/prometheus/prometheus.yml %D%/prometheus/splitmilter.rules.yml
 
 dist_sendmail_DATA = %D%/sendmail/splitmilter.m4
 

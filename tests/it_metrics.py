@@ -2,79 +2,16 @@
 # SPDX-License-Identifier: ISC
 """Metrics over HTTP: every one of them moves and counts right, as Prometheus' own parser reads them; /healthz, /readyz, abuse."""
 
-import http.client
-import json
 import os
 import re
 import signal
 import socket
-import sys
 from string import Template
 
 import rig
 from rig.daemons import TOP, accepts
+from rig.metrics import Page, get, need_parser
 from rig.milter import ALL_ACTIONS, SMFIF_ADDHDRS, Milter
-
-sys.path.append("/usr/lib/python3/dist-packages")  # Debian's, for a Python that is not Debian's
-try:
-    from prometheus_client.parser import text_string_to_metric_families as parse_page
-except ImportError:
-    parse_page = None
-
-# What cannot change while a daemon runs, and the one kind for what has none.
-CONSTANT = re.compile(r"build_info|process_start_time_seconds|process_max_fds|splitrelay_spool_min_free_bytes|kind=other")
-PROGRAMS = ("splitmilter", "splitrelay")
-
-
-def get(port, path, method="GET"):
-    """(status, headers, body) of one request."""
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=20 * rig.TIME_FACTOR)
-    try:
-        c.request(method, path)
-        r = c.getresponse()
-        return r.status, dict(r.getheaders()), r.read().decode()
-    finally:
-        c.close()
-
-
-class Page:
-    """The metrics of one daemon, and all values that each sample was seen with."""
-
-    def __init__(self, port):
-        self.port = port
-        self.seen = {}
-        self.now = {}
-        self.types = {}
-
-    def look(self):
-        status, headers, text = get(self.port, "/metrics")
-        assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4"), (status, headers)
-        self.now = {}
-        for family in parse_page(text):
-            assert family.documentation, family.name
-            self.types[family.name] = family.type
-            for s in family.samples:
-                labels = ",".join(f"{k}={v}" for k, v in sorted(s.labels.items()))
-                key = f"{s.name}{{{labels}}}" if labels else s.name
-                assert key not in self.now, key
-                self.now[key] = s.value
-                if not s.name.endswith("_bucket"):
-                    self.seen.setdefault(key, set()).add(s.value)
-        return self.now
-
-    def value(self, key):
-        return self.look().get(key)
-
-    def wait(self, key, is_right, what):
-        rig.wait_for(lambda: is_right(self.value(key)), 20, f"{key} {what}", lambda: json.dumps(self.now, indent=1))
-
-    def wait_value(self, **wanted):
-        for key, value in wanted.items():
-            self.wait(key, lambda v, value=value: v == value, f"to be {value}")
-
-    def unmoved(self):
-        return sorted(k for k, values in self.seen.items() if len(values) == 1 and not CONSTANT.search(k))
-
 
 MILTER = """\
 log { target = "stderr" }
@@ -152,11 +89,6 @@ def change_tables(page, values):
         with open(values["table"], "w", encoding="ascii") as f:
             f.write(text)
         page.wait(key, lambda v, before=before: v > before, "to rise")
-
-
-def need_parser():
-    if parse_page is None:
-        raise rig.Skip("python3-prometheus-client is not installed")
 
 
 def test_every_metric_of_splitmilter_moves(r):

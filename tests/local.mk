@@ -27,6 +27,8 @@ INTEGRATION_TESTS = \
 	%D%/it_metrics.py \
 	%D%/it_migration.py \
 	%D%/it_milter.py \
+	%D%/it_monitoring.py \
+	%D%/it_pflogsumm.py \
 	%D%/it_policy.py \
 	%D%/it_policy_failures.py \
 	%D%/it_postmap.py \
@@ -64,6 +66,7 @@ EXTRA_DIST += \
 	%D%/rig/guardian.py \
 	%D%/rig/guide.py \
 	%D%/rig/jail.py \
+	%D%/rig/metrics.py \
 	%D%/rig/milter.py \
 	%D%/rig/own_milter.py \
 	%D%/rig/postfix.py \
