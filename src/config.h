@@ -120,6 +120,11 @@ struct config_relay {
     struct config_server_tls tls;
 };
 
+/* "10/1s"; count 0: no limit. */
+struct config_rate {
+    unsigned count, period_s;
+};
+
 struct config_destination {
     char *name;                /* address_is_tag_name() */
     struct endpoint *relay_to; /* tried in order, at least one */
@@ -133,8 +138,10 @@ struct config_destination {
     enum config_address sender;    /* ORIGINAL, NULL or FIXED */
     char *sender_address;          /* with FIXED */
     enum config_format format;
-    char *journal_from;       /* author of journal reports, "" for postmaster at our name */
-    unsigned recipient_limit; /* in a transaction; 0: any number */
+    char *journal_from;            /* author of journal reports, "" for postmaster at our name */
+    unsigned initial_concurrency;  /* 0: as concurrency */
+    struct config_rate rate_limit; /* of messages */
+    unsigned recipient_limit;      /* in a transaction; 0: any number */
     unsigned max_messages_per_connection; /* 0: any number */
     unsigned retry_min_s, retry_max_s, max_age_s;
     unsigned connect_timeout_ms, command_timeout_ms;

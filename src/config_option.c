@@ -79,6 +79,28 @@ static int store_size(const struct config_option *o, uint64_t *field, const char
     return 0;
 }
 
+static int store_rate(struct config_rate *field, const char *text, struct err *err)
+{
+    char *end = NULL;
+    unsigned long count = strtoul(text, &end, 10);
+    unsigned period_s = 0;
+
+    if (text[0] == '\0') {
+        *field = (struct config_rate){0};
+        return 0;
+    }
+    if (!isdigit((unsigned char)text[0]) || end - text > 6 || *end != '/' || count == 0 ||
+        config_units_parse_time(end + 1, &period_s) < 0 || period_s == 0 || period_s > 86400) {
+        err_set(err,
+                "'%s' is not allowed; allowed: messages per time, from 1 to 999999 in 1s to 1d, "
+                "like \"10/1s\", \"100/1m\", or \"\" for no limit",
+                text);
+        return -1;
+    }
+    *field = (struct config_rate){(unsigned)count, period_s};
+    return 0;
+}
+
 /* libmilter wants to be told that an address is IPv6, and knows no socket without a host in front
  * of which stands '@'. */
 static int store_socket(struct endpoint *field, char **libmilter_text, const char *text,
@@ -211,6 +233,8 @@ int config_option_store(const struct config_option *o, void *base, const char *t
         return store_time(o, field, 1000, text, err);
     case CONFIG_OPT_SIZE:
         return store_size(o, field, text, err);
+    case CONFIG_OPT_RATE:
+        return store_rate(field, text, err);
     case CONFIG_OPT_WORD:
         if ((word = config_option_find_word(o->words, text)) < 0)
             return config_option_fail_words(text, o->words, "", err);

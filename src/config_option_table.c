@@ -82,6 +82,8 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "protocol", WORD, protocol), 0, "smtp", 0, 0, protocol_words},
     {OPTION(DESTINATION, "inet_protocols", WORD, inet_protocols), 0, "all", 0, 0, inet_words},
     {OPTION(DESTINATION, "concurrency", NUMBER, concurrency), 0, "20", 1, 1000, NULL},
+    {OPTION(DESTINATION, "initial_concurrency", NUMBER, initial_concurrency), 0, "5", 1, 1000, NULL},
+    {OPTION(DESTINATION, "rate_limit", RATE, rate_limit), 0, "", 0, 0, NULL},
     {OPTION(DESTINATION, "max_messages_per_connection", NUMBER, max_messages_per_connection), 0, "100", 0, 1000000, NULL},
     {OPTION(DESTINATION, "recipient_limit", NUMBER, recipient_limit), 0, "50", 1, 2000, NULL},
     {OPTION(DESTINATION, "recipient", ADDRESS, recipient), AT(DESTINATION, recipient_address), "original", 0, 0, recipient_words},

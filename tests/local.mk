@@ -46,7 +46,8 @@ INTEGRATION_TESTS = \
 	%D%/it_splitctl.py \
 	%D%/it_real_filters.py \
 	%D%/it_relay_in.py \
-	%D%/it_route.py
+	%D%/it_route.py \
+	%D%/it_flow.py
 TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
@@ -213,6 +214,10 @@ UNIT_TESTS += %D%/test_err
 UNIT_TESTS += %D%/test_format
 %C%_test_format_SOURCES = %D%/test_format.c
 %C%_test_format_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/test_flow
+%C%_test_flow_SOURCES = %D%/test_flow.c
+%C%_test_flow_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_log
 %C%_test_log_SOURCES = %D%/test_log.c

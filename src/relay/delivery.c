@@ -19,10 +19,10 @@ unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned att
         delay_s *= 2;
     if (delay_s > d->retry_max_s)
         delay_s = d->retry_max_s;
-    /* 80 % .. 120 %, in thousandths */
-    delay_s = delay_s * (800 + (uint64_t)random * 400 / UINT32_MAX) / 1000;
-    if (delay_s > UINT_MAX)
-        return UINT_MAX;
+    uint64_t low_s = delay_s * 4 / 5, high_s = delay_s * 6 / 5;
+    if (high_s > d->retry_max_s)
+        high_s = d->retry_max_s;
+    delay_s = low_s + (high_s - low_s) * random / UINT32_MAX;
     return delay_s < 1 ? 1 : (unsigned)delay_s;
 }
 

@@ -47,8 +47,7 @@ struct delivery_report {
 
 /*
  * Seconds until the next attempt: retry_min doubled with each attempt that failed (attempts >= 1),
- * not above retry_max, with a jitter of
- * +/- 20 % (random: 0..UINT32_MAX), never below 1.
+ * with a jitter of +/- 20 % (random: 0..UINT32_MAX), never above retry_max or below 1.
  */
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random) __attribute__((nonnull));

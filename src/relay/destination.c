@@ -49,7 +49,7 @@ static int start_worker(struct destination *dest)
 static int grow(struct destination *dest)
 {
     if (dest->health != DESTINATION_HEALTHY || dest->is_stopping || dest->ready_count > 0 ||
-        dest->worker_count >= dest->config->concurrency ||
+        dest->worker_count >= dest->flow.window || dest->limited_count > 0 ||
         destination_now_ms() < dest->paused_until_ms)
         return 0;
     if (start_worker(dest) == 0)
@@ -177,22 +177,25 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
 
     struct queue_copy *c = q->ops->next(q, dest->name, IDLE_MS, &backlog);
     pthread_mutex_lock(&dest->lock);
-    bool is_stopping = dest->is_stopping;
     destination_set_ready(w, false);
-    if (c != NULL && !is_stopping) {
+    bool has_waited = false;
+    bool is_on = c == NULL || destination_await_turn(dest, &has_waited);
+    if (c != NULL && is_on) {
         w->is_busy = true;
         dest->busy_count++;
         counters_in_progress(dest->name, 1);
-        error = grow(dest) == 0 ? 0 : errno;
+        error = has_waited || grow(dest) == 0 ? 0 : errno;
     }
     bool is_idle = c == NULL && destination_now_ms() - idle_since_ms >= IDLE_MS;
     *has_left_out = is_idle && dest->ready_count > 0;
     if (*has_left_out)
         destination_leave(w);
+    if (*has_left_out && dest->worker_count == 1)
+        flow_reset(&dest->flow);
     pthread_mutex_unlock(&dest->lock);
     if (error != 0)
         log_warning("dest=%s: cannot start another thread: %s", dest->name, strerror(error));
-    if (c != NULL && is_stopping) {
+    if (c != NULL && !is_on) {
         q->ops->release(q, c);
         return NULL;
     }
@@ -215,6 +218,11 @@ static void work(struct destination_worker *w)
             counters_in_progress(dest->name, -1);
         }
         w->is_busy = false;
+        bool is_far_off = destination_turn_in_ms(dest) > IDLE_MS;
+        pthread_mutex_unlock(&dest->lock);
+        if (is_far_off && w->transport != NULL && transport_is_connected(w->transport))
+            renew_client(w);
+        pthread_mutex_lock(&dest->lock);
         bool goes_on = destination_may_work(w);
         if (!goes_on)
             destination_leave(w);
@@ -265,7 +273,8 @@ struct destination *destination_start(struct queue *q, struct snapshot *snapshot
     dest->snapshot = snapshot_ref(snapshot);
     dest->config = d;
     dest->last_success_ms = INT64_MIN / 2; /* never */
-    dest->generation = 1;                  /* 0: a worker that has none yet */
+    flow_configure(&dest->flow, d);
+    dest->generation = 1; /* 0: a worker that has none yet */
     pthread_mutex_init(&dest->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -291,6 +300,7 @@ void destination_reconfigure(struct destination *dest, struct snapshot *snapshot
     dest->snapshot = next;
     dest->config = d;
     dest->generation++;
+    flow_configure(&dest->flow, d);
     destination_set_healthy(dest);
     pthread_mutex_unlock(&dest->lock);
     snapshot_unref(former);

@@ -12,12 +12,17 @@
     1000 /* between two copies a worker is not busy, but its connection works                      \
           */
 
-int64_t destination_now_ms(void)
+int64_t destination_now_us(void)
 {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t destination_now_ms(void)
+{
+    return destination_now_us() / 1000;
 }
 
 uint32_t destination_random(struct destination_worker *w)
@@ -55,13 +60,40 @@ void destination_leave(struct destination_worker *w)
     w->dest->worker_count--;
 }
 
+int64_t destination_turn_in_ms(const struct destination *dest)
+{
+    int64_t now_us = destination_now_us();
+
+    return (flow_next_us(&dest->flow, now_us) - now_us + 999) / 1000;
+}
+
+/* Locked. */
+static void wait_for_turn(struct destination *dest, int64_t until_ms)
+{
+    dest->limited_count++;
+    destination_wait(dest, until_ms);
+    dest->limited_count--;
+}
+
+bool destination_await_turn(struct destination *dest, bool *has_waited_out)
+{
+    int64_t now_us = destination_now_us();
+    int64_t at_ms = (flow_reserve_us(&dest->flow, now_us) + 999) / 1000;
+
+    *has_waited_out = at_ms > now_us / 1000 + 1;
+    while (*has_waited_out && !dest->is_stopping && dest->health != DESTINATION_SUSPENDED &&
+           destination_now_ms() < at_ms)
+        wait_for_turn(dest, at_ms);
+    return !dest->is_stopping && !(*has_waited_out && dest->health == DESTINATION_SUSPENDED);
+}
+
 bool destination_may_work(struct destination_worker *w)
 {
     struct destination *dest = w->dest;
 
     while (!dest->is_stopping) {
         int64_t now = destination_now_ms();
-        if (dest->health != DESTINATION_HEALTHY && dest->worker_count > 1)
+        if (dest->worker_count > (dest->health == DESTINATION_HEALTHY ? dest->flow.window : 1))
             return false;
         if (dest->health == DESTINATION_SUSPENDED && now >= dest->suspended_until_ms)
             dest->health = DESTINATION_PROBING;
@@ -69,12 +101,17 @@ bool destination_may_work(struct destination_worker *w)
                          now < dest->paused_until_ms;
         if (is_paused && dest->ready_count > 0)
             return false;
-        if (dest->health != DESTINATION_SUSPENDED && !is_paused) {
+        bool is_suspended = dest->health == DESTINATION_SUSPENDED;
+        int64_t turn_in_ms = destination_turn_in_ms(dest);
+        if (!is_suspended && !is_paused && turn_in_ms <= 1) {
             w->has_no_connection = false;
             destination_set_ready(w, true);
             return true;
         }
-        destination_wait(dest, is_paused ? dest->paused_until_ms : dest->suspended_until_ms);
+        if (is_suspended || is_paused)
+            destination_wait(dest, is_paused ? dest->paused_until_ms : dest->suspended_until_ms);
+        else
+            wait_for_turn(dest, now + turn_in_ms);
     }
     return false;
 }
@@ -101,6 +138,7 @@ void destination_set_healthy(struct destination *dest)
     dest->suspensions = 0;
     dest->connection_faults = 0;
     dest->paused_until_ms = 0;
+    flow_reset(&dest->flow);
     pthread_cond_broadcast(&dest->changed);
 }
 
@@ -137,8 +175,10 @@ void destination_judge(struct destination_worker *w, const struct delivery_repor
         dest->last_success_ms = destination_now_ms();
         if (works_again)
             destination_set_healthy(dest);
+        flow_succeeded(&dest->flow, dest->busy_count);
     } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED) {
         /* Connections that we cut ourselves, or that began before a suspension, teach nothing. */
+        flow_failed(&dest->flow);
         if (is_down(w, report))
             suspended_s = suspend(w);
     }

@@ -16,6 +16,7 @@
 
 #include "delivery.h"
 #include "destination.h"
+#include "flow.h"
 #include "transport.h"
 
 #include <pthread.h>
@@ -55,8 +56,10 @@ struct destination {
     unsigned worker_count;              /* those that have not decided to end */
     unsigned ready_count;               /* workers that wait for a copy, or are about to */
     unsigned busy_count;                /* workers with a copy */
+    unsigned limited_count;             /* workers that wait for their turn by rate_limit */
     bool is_stopping;
 
+    struct flow flow;
     enum destination_health health;
     int64_t suspended_until_ms; /* CLOCK_MONOTONIC, like the next two */
     int64_t paused_until_ms;
@@ -66,6 +69,7 @@ struct destination {
 };
 
 /* CLOCK_MONOTONIC */
+int64_t destination_now_us(void);
 int64_t destination_now_ms(void);
 
 /* For jitter: that destinations and copies do not march in step. Nobody gains by guessing it. */
@@ -74,12 +78,23 @@ uint32_t destination_random(struct destination_worker *w) __attribute__((nonnull
 /* With the lock held: wait on `changed`, at most until then. */
 void destination_wait(struct destination *dest, int64_t until_ms) __attribute__((nonnull));
 
+/* With the lock held: how long rate_limit lets nobody begin. */
+int64_t destination_turn_in_ms(const struct destination *dest) __attribute__((nonnull));
+
 /* With the lock held: this worker waits for a copy, or is about to; or does so no more. */
 void destination_set_ready(struct destination_worker *w, bool is_ready) __attribute__((nonnull));
 
 /* With the lock held: this worker ends. Whoever decides to says so at once, or two would leave it
  * to each other to stay. */
 void destination_leave(struct destination_worker *w) __attribute__((nonnull));
+
+/*
+ * With the lock held: a copy is in hand, wait until rate_limit lets it go. *has_waited_out: the
+ * limit is what holds us up, another worker would not help. False: it is to be given back, for the
+ * destination stops, or is suspended by now.
+ */
+bool destination_await_turn(struct destination *dest, bool *has_waited_out)
+    __attribute__((nonnull, warn_unused_result));
 
 /* With the lock held: wait for work to make sense. True: take a copy (the worker is ready); false:
  * this worker is to end. */

@@ -15,6 +15,7 @@ librelay_a_SOURCES += %D%/delivery.c %D%/delivery.h
 librelay_a_SOURCES += %D%/destination.c %D%/destination.h %D%/destination_private.h
 librelay_a_SOURCES += %D%/destination_health.c
 librelay_a_SOURCES += %D%/duplicate.c %D%/duplicate.h
+librelay_a_SOURCES += %D%/flow.c %D%/flow.h
 librelay_a_SOURCES += %D%/format.c %D%/format.h
 librelay_a_SOURCES += %D%/format_class.c %D%/format_class.h
 librelay_a_SOURCES += %D%/format_journal.c %D%/format_journal.h
