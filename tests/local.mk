@@ -35,6 +35,7 @@ INTEGRATION_TESTS = \
 	%D%/it_reload.py \
 	%D%/it_rig.py \
 	%D%/it_samples.py \
+	%D%/it_setup_faults.py \
 	%D%/it_setup_postfix.py \
 	%D%/it_spool_crash.py \
 	%D%/it_spool_full.py \
@@ -75,6 +76,7 @@ EXTRA_DIST += \
 	%D%/rig/sendmail.py \
 	%D%/rig/sendmail_tower.py \
 	%D%/rig/sink.py \
+	%D%/setup_system.py \
 	%D%/split_scenarios.py \
 	%D%/rig/tap.py \
 	%D%/rig/tools.py \

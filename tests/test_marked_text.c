@@ -73,10 +73,16 @@ START_TEST(edits_outside_stay_and_edits_inside_are_seen)
     enum marked_state state;
     struct err err;
 
-    marked_add("a = 1", MARKED_MAIN_CF, NULL, 0, "x = 1\n", "me", &text);
+    marked_add("a = 1", MARKED_MAIN_CF, NULL, 0, "x = 1\nmulti_instance_directories = /a\n", "me",
+               &text);
     buf_adds(&text, "later = 2\n");
     ck_assert_int_eq(marked_strip(buf_str(&text), &out, &state, &err), 0);
     ck_assert_str_eq(buf_str(&out), "a = 1\nlater = 2\n");
+    ck_assert_int_eq(state, MARKED_OURS);
+
+    buf_reset(&out);
+    *strstr(text.data, "/a") = 'b'; /* by postmulti(1) */
+    ck_assert_int_eq(marked_strip(buf_str(&text), &out, &state, &err), 0);
     ck_assert_int_eq(state, MARKED_OURS);
 
     buf_reset(&out);

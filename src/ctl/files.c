@@ -42,6 +42,16 @@ enum files_result files_read(const char *path, struct buf *out, struct err *err)
     return err->text[0] == '\0' ? FILES_OK : FILES_FAULT;
 }
 
+bool files_is_there(const char *directory, const char *name)
+{
+    char *path = mem_printf("%s/%s", directory, name);
+    struct stat st;
+    bool is_there = lstat(path, &st) == 0;
+
+    free(path);
+    return is_there;
+}
+
 static int write_all(int fd, const char *data, size_t len)
 {
     while (len > 0) {
@@ -101,8 +111,10 @@ int files_write(const char *path, const char *content, struct err *err)
         }
         snprintf(real, sizeof real, "%s", path);
     }
-    char *temporary = mem_printf("%s.split-XXXXXX", real);
-    int fd = mkostemp(temporary, O_CLOEXEC);
+    /* Always the same name: what a crash left is taken away. */
+    char *temporary = mem_printf("%s" FILES_TEMPORARY, real);
+    unlink(temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         err_set_errno(err, "%s", temporary);
         goto out;

@@ -22,6 +22,7 @@ splitctl_SOURCES = \
 	%D%/setup_postfix.c %D%/setup_postfix.h \
 	%D%/setup_postfix_check.c \
 	%D%/setup_postfix_edit.c \
+	%D%/setup_postfix_instances.c \
 	%D%/setup_postfix_multi.c \
 	%D%/setup_postfix_remove.c \
 	%D%/setup_postfix_role.c \

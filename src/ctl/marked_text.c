@@ -9,16 +9,7 @@
 #define COMMENT "#split# "
 #define BEGIN "# BEGIN splitmilter "
 #define END "# END splitmilter\n"
-
-/* FNV-1a: against accidents, not against malice. */
-static uint32_t checksum(const char *data, size_t len)
-{
-    uint32_t h = 2166136261U;
-
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)data[i]) * 16777619U;
-    return h;
-}
+#define SHARED MARKED_SHARED " ="
 
 /* Bytes of the line that begins here, line end included. */
 static size_t line_len(const char *line)
@@ -31,6 +22,17 @@ static size_t line_len(const char *line)
 static bool starts_with(const char *text, const char *prefix)
 {
     return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* FNV-1a: against accidents, not against malice. */
+static uint32_t checksum(const char *body, size_t body_len)
+{
+    uint32_t h = 2166136261U;
+
+    for (const char *line = body; line < body + body_len; line += line_len(line))
+        for (size_t i = 0; !starts_with(line, SHARED) && i < line_len(line); i++)
+            h = (h ^ (unsigned char)line[i]) * 16777619U;
+    return h;
 }
 
 /* What stands between the marks: its start and, behind the end mark, the rest of the text. */

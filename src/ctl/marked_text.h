@@ -9,7 +9,9 @@
  *
  * and what it overrides is commented out in place, line by line, with "#split# " (Postfix warns of
  * parameters that are set twice). marked_strip() undoes both, byte for byte, whatever was edited
- * elsewhere in the meantime. FLAGS is "-", or "n" when the text before had no last line end.
+ * elsewhere in the meantime. FLAGS is "-", or "n" when the text before had no last line end. The
+ * CHECKSUM tells whether somebody changed our part; a line that sets MARKED_SHARED does not count,
+ * since postmulti(1) changes it whenever instances come and go.
  */
 #ifndef SPLIT_CTL_MARKED_TEXT_H
 #define SPLIT_CTL_MARKED_TEXT_H
@@ -19,6 +21,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#define MARKED_SHARED "multi_instance_directories"
 
 enum marked_format {
     MARKED_MAIN_CF,  /* keys are names of parameters: "smtpd_milters" */

@@ -218,6 +218,19 @@ static void say_what_is_left(const struct request *r)
         puts("All queues: postmulti -x mailq. mailq alone shows the default instance only.");
 }
 
+/* After a failure. Instances that run by now have perhaps taken mail: then everything stays. */
+static void go_back(const struct setup *s, enum action action)
+{
+    struct err why;
+
+    if (action == ACTION_REMOVE)
+        ctl_complain("what is removed stays removed: say --remove again for the rest");
+    else if (s->makes_instances && setup_drain(s->options, &why) < 0)
+        ctl_complain("nothing is undone (%s): say --apply again, or --remove", why.text);
+    else
+        steps_undo(s->steps);
+}
+
 static int work(struct setup *s, struct request *r, struct err *err)
 {
     if (find_directory(&r->options, err) < 0)
@@ -237,8 +250,10 @@ static int work(struct setup *s, struct request *r, struct err *err)
     }
     if (r->action == ACTION_PRINT)
         steps_show(s->steps);
-    else if (steps_apply(s->steps, err) < 0)
+    else if (steps_apply(s->steps, err) < 0) {
+        go_back(s, r->action);
         return -1;
+    }
     say_what_is_left(r);
     return 0;
 }

@@ -47,6 +47,7 @@ struct setup {
     const struct setup_options *options;
     struct steps *steps;
     bool is_multi;
+    bool makes_instances; /* the steps make instances, and start them */
 };
 
 /* What was set up, as the mark in the default instance says. */
@@ -152,8 +153,15 @@ int setup_plan_remove(struct setup *s, struct err *err)
 
 enum setup_found setup_find(const struct postfix *p) __attribute__((nonnull));
 
-/* Before the removal of what --multi made: stop the secondary instances and see that their queues
- * are empty. -1: they are not, and the instances run again. */
+/* Whose is the configuration directory of a secondary instance? NONE: it is not there, or empty.
+ * WE: its main.cf has our part. UNFINISHED: nothing but the default instance `p`, which has our
+ * part, speaks for us. -1 with `err`: it cannot be read. */
+enum setup_owner { SETUP_OWNER_NONE, SETUP_OWNER_WE, SETUP_OWNER_UNFINISHED, SETUP_OWNER_OTHER };
+int setup_find_owner(const struct postfix *p, const char *directory, enum setup_owner *out,
+                     struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Before what --multi made is removed, or undone: stop the secondary instances and see that their
+ * queues are empty. -1: they are not, and the instances run again. */
 int setup_drain(const struct setup_options *options, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
@@ -167,6 +175,17 @@ void setup_write_instance(const struct setup *s, const struct postfix *p,
 /* A step "postfix -c DIRECTORY VERB". */
 void setup_postfix_command(const struct setup *s, const char *directory, const char *verb)
     __attribute__((nonnull));
+
+/* Steps by which systemd, where it runs, restarts all instances. False: it does not run. */
+bool setup_restart_all(const struct setup *s) __attribute__((nonnull, warn_unused_result));
+
+/* The instances that postmulti(1) knows beside the default one, as its main.cf on disk has them,
+ * for the caller to free. NULL with `err`. */
+char *setup_known_instances(const char *directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* Is the directory in such a list (separated by white space or commas)? */
+bool setup_is_known(const char *known, const char *directory)
+    __attribute__((nonnull, warn_unused_result));
 
 /* Names of an instance: /etc/postfix -> /etc/postfix-in; for the caller to free. */
 char *setup_sibling(const char *directory, const char *suffix)

@@ -111,6 +111,7 @@ void setup_write_files(const struct setup *s, const char *directory, const struc
             steps_write(s->steps, path, content, NULL, NULL);
         else
             steps_unlink(s->steps, path);
+        steps_unlink_temporary(s->steps, path);
         free(path);
     }
 }

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHROOT_SCRIPT "/usr/lib/postfix/configure-instance.sh"
@@ -20,17 +19,9 @@ struct instance {
     const char *name;  /* last part of the directory; borrowed from it */
     struct postfix *p; /* as it is, or as a copy of the default instance would be */
     bool is_new;
+    bool is_known; /* to postmulti(1) */
     struct setup_edit edit;
 };
-
-char *setup_sibling(const char *directory, const char *suffix)
-{
-    size_t len = strlen(directory);
-
-    while (len > 1 && directory[len - 1] == '/')
-        len--;
-    return mem_printf("%.*s%s", (int)len, directory, suffix);
-}
 
 /* Does `name` stand here as "$name", "${name}" or "$(name)"? Its length, or 0. */
 static size_t reference_len(const char *at, const char *name)
@@ -68,18 +59,25 @@ static char *copy_text(const char *text, const struct postfix *p)
     return buf_take(&out);
 }
 
+/* An instance that was made in part is made anew: it becomes known at the end. */
 static int open_instance(struct instance *i, const struct postfix *from, struct err *err)
 {
-    char *main_path = mem_printf("%s/main.cf", i->directory);
+    char *known = setup_known_instances(from->directory, err);
+    enum setup_owner owner = SETUP_OWNER_NONE;
 
-    i->is_new = access(main_path, F_OK) < 0;
-    free(main_path);
+    if (known == NULL || setup_find_owner(from, i->directory, &owner, err) < 0) {
+        free(known);
+        return -1;
+    }
+    i->is_known = setup_is_known(known, i->directory);
+    i->is_new = owner != SETUP_OWNER_WE || !i->is_known;
+    free(known);
+    if (owner == SETUP_OWNER_OTHER) {
+        err_set(err, "%s: there is such a directory, and it is not ours", i->directory);
+        return -1;
+    }
     if (!i->is_new) {
         i->p = postfix_open(i->directory, err);
-        if (i->p != NULL && i->p->main_state == MARKED_NONE) {
-            err_set(err, "%s: there is such an instance, and it is not ours", i->directory);
-            return -1;
-        }
         return i->p == NULL ? -1 : 0;
     }
     char *main_cf = copy_text(from->main_cf, from), *master_cf = copy_text(from->master_cf, from);
@@ -156,25 +154,27 @@ static void write_new(const struct setup *s, const struct instance *i, const str
     const char *const likes[] = {from->main_cf, from->master_cf};
     char *texts[] = {setup_main_cf(s, i->p, &i->edit), setup_master_cf(s, i->p, &i->edit)};
 
+    /* main.cf comes first: by it the directory is known as ours. */
     steps_mkdir(s->steps, i->directory, 0755, 0, 0);
-    steps_mkdir(s->steps, i->queue_directory, 0755, 0, 0);
-    steps_mkdir(s->steps, i->data_directory, 0700, user == NULL ? 0 : user->pw_uid,
-                user == NULL ? 0 : user->pw_gid);
-    setup_write_files(s, i->directory, &i->edit);
     for (int k = 0; k < 2; k++) {
         const char *base = k == 0 ? i->p->main_cf : i->p->master_cf;
         char *path = mem_printf("%s/%s", i->directory, names[k]);
+        char *like_name = mem_printf("%s/%s", from->directory, names[k]);
+        steps_write(s->steps, path, texts[k], likes[k], like_name);
+        free(like_name);
         char *backup = mem_printf("%s.before-split", path);
         steps_write(s->steps, backup, base, base, names[k]);
         free(backup);
-        char *like_name = mem_printf("%s/%s", from->directory, names[k]);
-        steps_write(s->steps, path, texts[k], likes[k], like_name);
         free(path);
-        free(like_name);
         free(texts[k]);
     }
+    setup_write_files(s, i->directory, &i->edit);
+    steps_mkdir(s->steps, i->queue_directory, 0755, 0, 0);
+    steps_mkdir(s->steps, i->data_directory, 0700, user == NULL ? 0 : user->pw_uid,
+                user == NULL ? 0 : user->pw_gid);
     const char *create[] = {"postmulti", "-I", i->name, "-G", SETUP_GROUP, "-e", "create", NULL};
-    steps_run(s->steps, create);
+    if (!i->is_known)
+        steps_run(s->steps, create);
 }
 
 static void write_instance(const struct setup *s, const struct instance *i,
@@ -195,26 +195,19 @@ static void fill_chroot(const struct setup *s, const struct instance *i)
         steps_run(s->steps, argv);
 }
 
-/* The default instance; multi_instance_directories is set by postmulti(1), instance by instance. */
-static void write_client(const struct setup *s, const struct postfix *p,
-                         const struct instance *instances, bool is_last)
+/* The default instance. known: the instances that postmulti(1) knows; it adds ours. */
+static void write_client(const struct setup *s, const struct postfix *p, const char *known)
 {
     struct setup_edit e = {0};
     struct err err;
     char next[300];
-    const char *directories = postfix_get(p, "multi_instance_directories");
     const char *group = postfix_get(p, "multi_instance_group");
 
     setup_format_nexthop(&s->options->local, next, sizeof next);
     if (setup_role(s, SETUP_CLIENT, p, "", next, &e, &err) < 0)
         abort(); /* this role has nothing to refuse */
     setup_set(&e, "multi_instance_group", "%s", group[0] == '\0' ? SETUP_GROUP : group);
-    if (is_last)
-        setup_set(&e, "multi_instance_directories", "%s%s%s %s", directories,
-                  directories[0] == '\0' ? "" : " ", instances[0].directory,
-                  instances[1].directory);
-    else
-        setup_set(&e, "multi_instance_directories", "%s", directories);
+    setup_set(&e, MARKED_SHARED, "%s", known);
     setup_write_instance(s, p, &e);
     setup_edit_clear(&e);
 }
@@ -222,20 +215,11 @@ static void write_client(const struct setup *s, const struct postfix *p,
 static void start_all(const struct setup *s, const struct postfix *p,
                       const struct instance *instances)
 {
-    struct stat st;
-    const char *const reload[] = {"systemctl", "daemon-reload", NULL};
-    const char *const restart[] = {"systemctl", "restart", "postfix", NULL};
-
     setup_postfix_command(s, p->directory, "check");
     for (int i = 0; i < 2; i++)
         setup_postfix_command(s, instances[i].directory, "check");
-    if (!postfix_is_running(p->directory))
+    if (!postfix_is_running(p->directory) || setup_restart_all(s))
         return;
-    if (stat("/run/systemd/system", &st) == 0) {
-        steps_run(s->steps, reload);
-        steps_run(s->steps, restart);
-        return;
-    }
     setup_postfix_command(s, p->directory, "reload");
     for (int i = 0; i < 2; i++) {
         bool is_running = !instances[i].is_new && postfix_is_running(instances[i].directory);
@@ -254,7 +238,24 @@ static int check_default(const struct setup *s, struct err *err)
     return is_default ? 0 : -1;
 }
 
-static int plan(const struct setup *s, const struct postfix *p, struct instance *instances,
+/* What was interrupted between writing and starting. */
+static void start_stopped(const struct setup *s, const struct postfix *p,
+                          const struct instance *instances)
+{
+    bool is_running[2];
+
+    if (!postfix_is_running(p->directory))
+        return;
+    for (int i = 0; i < 2; i++)
+        is_running[i] = postfix_is_running(instances[i].directory);
+    if ((is_running[0] && is_running[1]) || setup_restart_all(s))
+        return;
+    for (int i = 0; i < 2; i++)
+        if (!is_running[i])
+            setup_postfix_command(s, instances[i].directory, "start");
+}
+
+static int plan(struct setup *s, const struct postfix *p, struct instance *instances,
                 struct err *err)
 {
     if (find_instance(p, SETUP_OUT, "-out", &instances[0], err) < 0 ||
@@ -265,18 +266,22 @@ static int plan(const struct setup *s, const struct postfix *p, struct instance 
         if (setup_check(s, instances[i].role, instances[i].p, err) < 0 ||
             fill(s, p, &instances[i], err) < 0)
             return -1;
-    bool is_new = instances[0].is_new || instances[1].is_new;
-    if (is_new)
-        write_client(s, p, instances, false);
+    s->makes_instances = instances[0].is_new || instances[1].is_new;
+    char *known = setup_known_instances(p->directory, err);
+    if (known == NULL)
+        return -1;
+    write_client(s, p, known);
+    free(known);
     for (int i = 0; i < 2; i++)
         write_instance(s, &instances[i], p);
     for (int i = 0; i < 2; i++)
         fill_chroot(s, &instances[i]);
     if (setup_socket_directory(s, instances[1].queue_directory, err) < 0)
         return -1;
-    write_client(s, p, instances, true);
     if (steps_has_changes(s->steps))
         start_all(s, p, instances);
+    else
+        start_stopped(s, p, instances);
     setup_remarks(s, SETUP_IN, instances[1].p);
     return 0;
 }

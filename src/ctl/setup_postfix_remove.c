@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char *const suffixes[] = {"-in", "-out"}; /* in this order they are stopped */
 
@@ -46,66 +44,60 @@ static int command(const char *directory, const char *verb, struct err *err)
     return rc;
 }
 
-/* Is the directory there, and is the instance in it ours? */
-static int open_ours(const char *directory, struct postfix **out, struct err *err)
-{
-    char *path = mem_printf("%s/main.cf", directory);
-    bool is_there = access(path, F_OK) == 0;
-
-    free(path);
-    *out = NULL;
-    if (!is_there)
-        return 0;
-    struct postfix *p = postfix_open(directory, err);
-    if (p == NULL)
-        return -1;
-    if (p->main_state == MARKED_NONE) {
-        err_set(err, "%s: this instance is not ours", directory);
-        postfix_free(p);
-        return -1;
-    }
-    *out = p;
-    return 0;
-}
-
 /* Directories of the secondary instance; "" where there is none. */
 static char *queue_of(const struct postfix *p, const char *suffix)
 {
     return setup_sibling(postfix_get_expanded(p, "queue_directory"), suffix);
 }
 
+/* Without our part in the default instance only what says so itself is ours. */
+static bool is_for_us(const struct postfix *p, enum setup_owner owner)
+{
+    return owner == SETUP_OWNER_WE || setup_find(p) == SETUP_FOUND_MULTI;
+}
+
+/* Stop the instance if it is ours and runs. -1: it has mail in its queue, or is somebody else's. */
+static int stop_instance(const struct postfix *p, const char *suffix, bool *was_running,
+                         struct err *err)
+{
+    char *directory = setup_sibling(p->directory, suffix), *queue = queue_of(p, suffix);
+    enum setup_owner owner;
+    int rc = setup_find_owner(p, directory, &owner, err);
+
+    if (rc == 0 && owner == SETUP_OWNER_OTHER && setup_find(p) == SETUP_FOUND_MULTI) {
+        err_set(err, "%s: this instance is not ours", directory);
+        rc = -1;
+    }
+    *was_running = rc == 0 && owner == SETUP_OWNER_WE && postfix_is_running(directory);
+    if (*was_running)
+        rc = command(directory, "stop", err);
+    unsigned long count = rc == 0 && is_for_us(p, owner) ? count_messages(queue) : 0;
+    if (count > 0) {
+        err_set(err,
+                "%s: %lu messages in its queue would be lost: have them delivered first "
+                "(postqueue -c %s -f), or delete them",
+                directory, count, directory);
+        rc = -1;
+    }
+    free(directory);
+    free(queue);
+    return rc;
+}
+
 int setup_drain(const struct setup_options *options, struct err *err)
 {
-    struct postfix *p = postfix_open(options->directory, err), *ours;
+    struct postfix *p = postfix_open(options->directory, err);
     bool was_running[2] = {false, false};
     int rc = p == NULL ? -1 : 0;
-    bool is_multi = p != NULL && setup_find(p) == SETUP_FOUND_MULTI;
+    bool is_single = p != NULL && setup_find(p) == SETUP_FOUND_SINGLE;
 
-    for (int i = 0; rc == 0 && is_multi && i < 2; i++) {
-        char *directory = setup_sibling(options->directory, suffixes[i]);
-        char *queue = queue_of(p, suffixes[i]);
-        rc = open_ours(directory, &ours, err);
-        if (ours != NULL && postfix_is_running(directory)) {
-            was_running[i] = true;
-            rc = command(directory, "stop", err);
-        }
-        unsigned long count = rc == 0 ? count_messages(queue) : 0;
-        if (count > 0) {
-            err_set(err,
-                    "%s: %lu messages in its queue would be lost: have them delivered first "
-                    "(postqueue -c %s -f), or delete them",
-                    directory, count, directory);
-            rc = -1;
-        }
-        postfix_free(ours);
-        free(directory);
-        free(queue);
-    }
+    for (int i = 0; rc == 0 && !is_single && i < 2; i++)
+        rc = stop_instance(p, suffixes[i], &was_running[i], err);
     for (int i = 1; rc < 0 && i >= 0; i--) {
         char *directory = setup_sibling(options->directory, suffixes[i]);
-        struct err ignored;
-        if (was_running[i] && command(directory, "start", &ignored) < 0)
-            ctl_complain("%s", ignored.text);
+        struct err why;
+        if (was_running[i] && command(directory, "start", &why) < 0)
+            ctl_complain("%s", why.text);
         free(directory);
     }
     postfix_free(p);
@@ -134,25 +126,58 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
     }
 }
 
+/* Its configuration goes last: it says that the rest is ours. */
 static int remove_instance(const struct setup *s, const struct postfix *p, const char *suffix,
                            struct err *err)
 {
     char *directory = setup_sibling(s->options->directory, suffix);
-    char *queue = queue_of(p, suffix);
     char *data = setup_sibling(postfix_get_expanded(p, "data_directory"), suffix);
-    struct postfix *ours;
-    int rc = open_ours(directory, &ours, err);
+    char *queue = queue_of(p, suffix);
+    struct postfix *ours = NULL;
+    enum setup_owner owner;
+    int rc = setup_find_owner(p, directory, &owner, err);
 
-    if (rc == 0 && ours != NULL) {
+    if (rc == 0 && owner == SETUP_OWNER_WE && files_is_there(directory, "master.cf")) {
+        ours = postfix_open(directory, err);
+        rc = ours == NULL ? -1 : 0;
+    }
+    if (ours != NULL)
         keep_edits(s, ours, suffix);
-        steps_remove_tree(s->steps, directory);
+    if (rc == 0 && is_for_us(p, owner)) {
         steps_remove_tree(s->steps, queue);
         steps_remove_tree(s->steps, data);
+        steps_remove_tree(s->steps, directory);
     }
     postfix_free(ours);
     free(directory);
     free(queue);
     free(data);
+    return rc;
+}
+
+/* Instances that came after ours would be forgotten with our part of main.cf. */
+static int check_others(const struct postfix *p, struct err *err)
+{
+    char *known = setup_known_instances(p->directory, err), *rest = known;
+    int rc = known == NULL ? -1 : 0;
+
+    for (char *word; rc == 0 && (word = strsep(&rest, " \t,")) != NULL;) {
+        bool is_ours = word[0] == '\0' || setup_is_known(postfix_get(p, MARKED_SHARED), word);
+        for (int i = 0; i < 2; i++) {
+            char *directory = setup_sibling(p->directory, suffixes[i]);
+            is_ours = is_ours || strcmp(word, directory) == 0;
+            free(directory);
+        }
+        if (!is_ours) {
+            err_set(
+                err,
+                "the instance %s was made since: have postmulti(1) forget it first (-e deport), "
+                "and know it again (-e import) afterwards",
+                word);
+            rc = -1;
+        }
+    }
+    free(known);
     return rc;
 }
 
@@ -167,45 +192,46 @@ static void remove_socket_directory(const struct setup *s, const struct postfix 
 
 static void restart(const struct setup *s, enum setup_found found)
 {
-    struct stat st;
-    const char *const reload[] = {"systemctl", "daemon-reload", NULL};
-    const char *const again[] = {"systemctl", "restart", "postfix", NULL};
-
     setup_postfix_command(s, s->options->directory, "check");
     if (!postfix_is_running(s->options->directory))
         return;
-    if (found == SETUP_FOUND_MULTI && stat("/run/systemd/system", &st) == 0) {
-        steps_run(s->steps, reload);
-        steps_run(s->steps, again);
-    } else {
+    if (found != SETUP_FOUND_MULTI || !setup_restart_all(s))
         setup_postfix_command(s, s->options->directory, "reload");
+}
+
+/* The default instance's files go last: they say what there is to remove. */
+static int plan(const struct setup *s, const struct postfix *p, struct err *err)
+{
+    enum setup_found found = setup_find(p);
+    bool is_edited = p->main_state == MARKED_EDITED || p->master_state == MARKED_EDITED;
+
+    if (is_edited && !s->options->is_forced) {
+        err_set(err,
+                "%s: somebody changed our part of main.cf or master.cf: move the change outside of "
+                "it, or say --force to lose it",
+                p->directory);
+        return -1;
     }
+    if (found == SETUP_FOUND_MULTI && check_others(p, err) < 0)
+        return -1;
+    for (int i = 0; found != SETUP_FOUND_SINGLE && i < 2; i++)
+        if (remove_instance(s, p, suffixes[i], err) < 0)
+            return -1;
+    setup_restore(s, p);
+    if (found == SETUP_FOUND_SINGLE)
+        remove_socket_directory(s, p);
+    if (found != SETUP_FOUND_NONE)
+        restart(s, found);
+    return 0;
 }
 
 int setup_plan_remove(struct setup *s, struct err *err)
 {
     struct postfix *p = postfix_open(s->options->directory, err);
-    int rc = p == NULL ? -1 : setup_check_files(s->options->directory, err);
-    enum setup_found found = p == NULL ? SETUP_FOUND_NONE : setup_find(p);
+    int rc = -1;
 
-    if (rc == 0 && found != SETUP_FOUND_NONE) {
-        bool is_edited = p->main_state == MARKED_EDITED || p->master_state == MARKED_EDITED;
-        if (is_edited && !s->options->is_forced) {
-            err_set(err,
-                    "%s: somebody changed our part of main.cf or master.cf: move the change "
-                    "outside of it, or say --force to lose it",
-                    p->directory);
-            rc = -1;
-        } else {
-            setup_restore(s, p);
-        }
-        for (int i = 0; rc == 0 && found == SETUP_FOUND_MULTI && i < 2; i++)
-            rc = remove_instance(s, p, suffixes[i], err);
-        if (rc == 0 && found == SETUP_FOUND_SINGLE)
-            remove_socket_directory(s, p);
-        if (rc == 0)
-            restart(s, found);
-    }
+    if (p != NULL && setup_check_files(s->options->directory, err) == 0)
+        rc = plan(s, p, err);
     postfix_free(p);
     return rc;
 }

@@ -42,7 +42,10 @@ void setup_postfix_command(const struct setup *s, const char *directory, const c
 {
     const char *argv[] = {"postfix", "-c", directory, verb, NULL};
 
-    steps_run(s->steps, argv);
+    if (strcmp(verb, "reload") == 0)
+        steps_reload(s->steps, argv);
+    else
+        steps_run(s->steps, argv);
 }
 
 int setup_plan_single(struct setup *s, struct err *err)
@@ -81,6 +84,8 @@ static void restore_file(const struct setup *s, const struct postfix *p, const c
     struct err ignored;
 
     steps_write(s->steps, path, text, NULL, NULL);
+    steps_unlink_temporary(s->steps, path);
+    steps_unlink_temporary(s->steps, backup);
     if (files_read(backup, &before, &ignored) == FILES_OK) {
         if (strcmp(buf_str(&before), text) == 0)
             steps_unlink(s->steps, backup);

@@ -8,6 +8,7 @@
 #include "files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct step {
     char *content;   /* STEP_WRITE: the new content; STEP_SAY: the text */
     char *before;    /* STEP_WRITE, STEP_UNLINK: the former content; NULL if it could not be read */
     bool is_new;     /* STEP_WRITE: there was no such file */
+    bool is_reload;  /* STEP_RUN: run again after the way back */
     char *like;      /* STEP_WRITE: what it is shown against, or NULL */
     char *like_name; /* NULL when that is the file itself */
     char **argv;     /* STEP_RUN */
@@ -114,6 +116,14 @@ void steps_unlink(struct steps *s, const char *path)
         add(s, STEP_UNLINK, path)->before = read_now(path);
 }
 
+void steps_unlink_temporary(struct steps *s, const char *path)
+{
+    char *temporary = mem_printf("%s" FILES_TEMPORARY, path);
+
+    steps_unlink(s, temporary);
+    free(temporary);
+}
+
 void steps_rmdir(struct steps *s, const char *path)
 {
     if (is_there(path))
@@ -126,7 +136,7 @@ void steps_remove_tree(struct steps *s, const char *path)
         add(s, STEP_REMOVE_TREE, path);
 }
 
-void steps_run(struct steps *s, const char *const *argv)
+static struct step *add_command(struct steps *s, const char *const *argv)
 {
     size_t count = 0;
 
@@ -136,6 +146,17 @@ void steps_run(struct steps *s, const char *const *argv)
     step->argv = mem_zalloc((count + 1) * sizeof *step->argv);
     for (size_t i = 0; i < count; i++)
         step->argv[i] = mem_strdup(argv[i]);
+    return step;
+}
+
+void steps_run(struct steps *s, const char *const *argv)
+{
+    (void)add_command(s, argv);
+}
+
+void steps_reload(struct steps *s, const char *const *argv)
+{
+    add_command(s, argv)->is_reload = true;
 }
 
 void steps_say(struct steps *s, const char *fmt, ...)
@@ -235,12 +256,21 @@ static int run(const struct step *step, struct err *err)
 
 static int make_directory(const struct step *step, struct err *err)
 {
-    /* chmod() because of the umask; after chown(), which clears set-id bits. */
-    if (mkdir(step->path, 0700) == 0 && chown(step->path, step->uid, step->gid) == 0 &&
-        chmod(step->path, step->mode) == 0)
-        return 0;
-    err_set_errno(err, "%s", step->path);
-    return -1;
+    int fd = -1, rc = -1;
+
+    /* By descriptor, for the directory above may be somebody else's. fchmod() because of the umask;
+     * after fchown(), which clears set-id bits. */
+    if (mkdir(step->path, 0700) == 0)
+        fd = open(step->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && fchown(fd, step->uid, step->gid) == 0 && fchmod(fd, step->mode) == 0)
+        rc = 0;
+    else
+        err_set_errno(err, "%s", step->path);
+    if (fd >= 0)
+        close(fd);
+    if (fd >= 0 && rc < 0)
+        rmdir(step->path);
+    return rc;
 }
 
 static int apply(const struct step *step, struct err *err)
@@ -270,36 +300,51 @@ static int apply(const struct step *step, struct err *err)
     abort();
 }
 
-/* Best effort, last change first. */
-static void undo(const struct steps *s, size_t done)
+static int undo(const struct step *step, struct err *err)
 {
-    struct err err;
-
-    for (size_t i = done; i-- > 0;) {
-        const struct step *step = &s->items[i];
-        bool is_file = step->kind == STEP_WRITE || step->kind == STEP_UNLINK;
-        int rc = 0;
-        if (is_file && step->before != NULL) {
-            rc = files_write(step->path, step->before, &err);
-        } else if (step->is_new && unlink(step->path) < 0) {
-            err_set_errno(&err, "%s", step->path);
-            rc = -1;
-        }
-        if (rc < 0)
-            ctl_complain("not undone: %s", err.text);
-        else if (is_file)
-            printf("undone: %s\n", step->path);
-    }
+    if (step->kind == STEP_MKDIR)
+        return files_remove_tree(step->path, err);
+    if (step->before != NULL)
+        return files_write(step->path, step->before, err);
+    if (step->is_new && (unlink(step->path) == 0 || errno == ENOENT))
+        return 0;
+    if (step->is_new)
+        err_set_errno(err, "%s", step->path);
+    else
+        err_set(err, "%s: what was in it is not known", step->path);
+    return -1;
 }
 
-int steps_apply(const struct steps *s, struct err *err)
+/* The step that failed may have changed its file, and somebody may have read it. */
+void steps_undo(const struct steps *s)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        show(&s->items[i]);
-        if (apply(&s->items[i], err) < 0) {
-            undo(s, i);
-            return -1;
+    size_t end = s->begun < s->count ? s->begun + 1 : s->count;
+    struct err err;
+
+    for (size_t i = end; i-- > 0;) {
+        const struct step *step = &s->items[i];
+        bool is_file = step->kind == STEP_WRITE || step->kind == STEP_UNLINK;
+        if (!is_file && (step->kind != STEP_MKDIR || i == s->begun))
+            continue;
+        if (undo(step, &err) < 0)
+            ctl_complain("not undone: %s", err.text);
+        else
+            printf("undone: %s\n", step->path);
+    }
+    for (size_t i = 0; i < end; i++)
+        if (s->items[i].is_reload) {
+            show(&s->items[i]);
+            if (run(&s->items[i], &err) < 0)
+                ctl_complain("%s", err.text);
         }
+}
+
+int steps_apply(struct steps *s, struct err *err)
+{
+    for (; s->begun < s->count; s->begun++) {
+        show(&s->items[s->begun]);
+        if (apply(&s->items[s->begun], err) < 0)
+            return -1;
     }
     return 0;
 }

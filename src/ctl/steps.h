@@ -19,6 +19,7 @@ struct step;
 struct steps {
     struct step *items; /* private */
     size_t count;
+    size_t begun; /* by steps_apply() */
 };
 
 /* Write a file (mode 0644 when it is new). like: the text it is shown against, NULL for the one
@@ -26,17 +27,22 @@ struct steps {
 void steps_write(struct steps *s, const char *path, const char *content, const char *like,
                  const char *like_name) __attribute__((nonnull(1, 2, 3)));
 
-/* Make a directory. */
+/* Make a directory; nothing is done if it is there. */
 void steps_mkdir(struct steps *s, const char *path, mode_t mode, uid_t uid, gid_t gid)
     __attribute__((nonnull));
 
 /* Remove a file; a directory if it is empty; a directory with everything in it. */
 void steps_unlink(struct steps *s, const char *path) __attribute__((nonnull));
+/* What a crash left of a write to this file. */
+void steps_unlink_temporary(struct steps *s, const char *path) __attribute__((nonnull));
 void steps_rmdir(struct steps *s, const char *path) __attribute__((nonnull));
 void steps_remove_tree(struct steps *s, const char *path) __attribute__((nonnull));
 
 /* Run a command, which must exit with 0. argv: NULL-terminated, copied. */
 void steps_run(struct steps *s, const char *const *argv) __attribute__((nonnull));
+
+/* The same, for one by which somebody reads the files anew: steps_undo() runs it again. */
+void steps_reload(struct steps *s, const char *const *argv) __attribute__((nonnull));
 
 /* Something that is only said. */
 void steps_say(struct steps *s, const char *fmt, ...)
@@ -48,12 +54,16 @@ bool steps_has_changes(const struct steps *s) __attribute__((nonnull));
 /* Print all steps to stdout. */
 void steps_show(const struct steps *s) __attribute__((nonnull));
 
+/* Print each step and carry it out. -1 at the first failure: the rest is left. */
+int steps_apply(struct steps *s, struct err *err) __attribute__((nonnull, warn_unused_result));
+
 /*
- * Print each step and carry it out. At the first failure the files that were written, made or
- * replaced by this call get their former content back, and -1 is returned; commands are not undone.
+ * After a failure of steps_apply(), as far as it goes: files that were written or removed are what
+ * they were, directories that were made are removed with everything in them, then the commands of
+ * steps_reload() that were run are run again. What steps_rmdir() and steps_remove_tree() removed is
+ * gone, and what other commands did stays. Complains about what cannot be undone.
  */
-int steps_apply(const struct steps *s, struct err *err)
-    __attribute__((nonnull, warn_unused_result));
+void steps_undo(const struct steps *s) __attribute__((nonnull));
 
 void steps_clear(struct steps *s) __attribute__((nonnull));
 
