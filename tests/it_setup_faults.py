@@ -15,8 +15,8 @@ import rig
 from setup_system import HERE, System
 
 QUEUE = {"--single": "/var/spool/postfix", "--multi": "/var/spool/postfix-in"}
-FEW = {"--single": (1, 3, 6, 7), "--multi": (2, 5, 9, 14, 19)}
-COMMANDS = {"--single": (2,), "--multi": (2, 3, 5)}  # the first asks whether Postfix runs
+FEW = {"--single": (1, 6), "--multi": (5, 14)}
+COMMANDS = {"--single": (2,), "--multi": (2, 5)}  # the first asks whether Postfix runs
 WRAPPER = """\
 #!/bin/sh
 # The Nth of these commands fails, or the one with these arguments.
@@ -147,13 +147,16 @@ def test_instances_do_not_start(s):
 
 def test_removal(s):
     """Said again, it goes on where it was."""
-    for fault in (("unlink", "error=EIO", 12), ("unlink", "signal=KILL", 20), ("rename", "error=EIO", 4), ("rename", "signal=KILL", 5),
-                  ("rmdir", "error=EIO", 4), ("rmdir", "signal=KILL", 30), ("unlink", "signal=KILL", 45)):
+    faults = [("unlink", "error=EIO", 12), ("rmdir", "signal=KILL", 30), ("rename", "signal=KILL", 4)]
+    if os.environ.get("SPLIT_SETUP_FAULTS") == "all":
+        faults += [(call, "signal=KILL", n) for call, last in (("unlink", 40), ("rmdir", 40), ("rename", 5)) for n in range(4, last)]
+    for fault in faults:
         s.fresh(QUEUE["--multi"])
         before = listing()
         s.ctl("--multi", "--apply")
         code, said = interrupted(s, "", "--remove", fault)
-        assert code != 0, (fault, said)
+        if fault in faults[:3]:
+            assert code != 0, (fault, said)
         s.ctl("--remove")
         is_as_before(s, before, (fault, said))
         assert "Nothing to do" in s.ctl("--remove"), fault
@@ -204,4 +207,4 @@ def test_a_directory_of_somebody_else(s):
 
 
 if __name__ == "__main__":
-    rig.main(timeout=150)
+    rig.main(timeout=1200 if os.environ.get("SPLIT_SETUP_FAULTS") else 150)
