@@ -643,8 +643,9 @@ START_TEST(a_walk_sees_all_and_changes_nothing)
     ck_assert_ptr_nonnull(w);
     while (spool_walk_next(w, &e, &err) == 1) {
         ck_assert_uint_lt(count, UNIT_COUNT(seen));
-        snprintf(seen[count++], sizeof seen[0], "%s %s %lld %s %s", spool_base_name(e.base), e.destination,
-                 (long long)e.due, e.message == NULL ? "-" : e.recipients[0].address, e.problem);
+        snprintf(seen[count++], sizeof seen[0], "%s %s %lld %s %s", spool_base_name(e.base),
+                 e.destination, (long long)e.due, e.message == NULL ? "-" : e.recipients[0].address,
+                 e.problem);
         if (e.message != NULL)
             ck_assert_str_eq(e.problem, "");
     }
