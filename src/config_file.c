@@ -197,6 +197,22 @@ static int store_listeners(const struct config_parse *p, struct config *c, struc
     return 0;
 }
 
+/* Option metrics of a section, of which there are `count` values. */
+static int check_metrics(cfg_t *sec, size_t count, struct err *err)
+{
+#ifdef HAVE_MICROHTTPD
+    static const bool is_built = true;
+#else
+    static const bool is_built = false;
+#endif
+
+    if (is_built || count == 0)
+        return 0;
+    err_set(err, "metrics: built without libmicrohttpd; allowed: to leave it out");
+    const struct config_value *v = value_at(sec, "metrics", 0);
+    return config_parse_fail(v->file, v->line, err);
+}
+
 /* Defaults that depend on other values or on the machine. */
 static int derive(const struct config_parse *p, struct config *c, struct err *err)
 {
@@ -243,6 +259,9 @@ static int store_all(const struct config_parse *p, struct config *c, struct err 
             0 ||
         store_relay(p, c, err) < 0 || store_filters(p, c, err) < 0 ||
         store_destinations(p, c, err) < 0 || store_listeners(p, c, err) < 0)
+        return -1;
+    if (check_metrics(cfg_getsec(p->cfg, "milter"), c->milter.metrics_count, err) < 0 ||
+        check_metrics(cfg_getsec(p->cfg, "relay"), c->relay.metrics_count, err) < 0)
         return -1;
     return derive(p, c, err);
 }
