@@ -43,6 +43,7 @@ INTEGRATION_TESTS = \
 	%D%/it_sendmail.py \
 	%D%/it_sendmail_setup.py \
 	%D%/it_split.py \
+	%D%/it_tls.py \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
 	%D%/it_real_filters.py \

@@ -8,7 +8,7 @@ from .base import Failure, need_tools
 
 
 class Certificate:
-    """path: a PEM file with the certificate and its key; fingerprint: SHA-256, with colons."""
+    """path: a PEM file with the key and its certificate; fingerprint: SHA-256, with colons."""
 
     def __init__(self, path, fingerprint):
         self.path = path
@@ -41,7 +41,7 @@ class Authority:
     def _finish(self, name, cert, key):
         path = self.rig.path(f"{name}.cert.pem")
         with open(path, "w", encoding="ascii") as out:
-            for part in (cert, key):
+            for part in (key, cert):
                 with open(part, encoding="ascii") as f:
                     out.write(f.read())
         os.chmod(path, 0o600)

@@ -1,0 +1,349 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""TLS to destinations: every policy with every kind of server, delivered or held as splitmilter.conf(5) says; and odd servers."""
+
+import os
+import re
+import signal
+import ssl
+
+import rig
+
+POLICIES = {
+    "none": 'tls = "none"',
+    "auto": "",  # the default: none to loopback addresses
+    "may": 'tls = "may"',
+    "encrypt": 'tls = "encrypt"',
+    "verify": 'tls = "verify" tls_ca_file = "{ca}"',
+    "name": 'tls = "verify" tls_ca_file = "{ca}" tls_name = {{ "mail.right.test" }}',
+    "fingerprint": 'tls = "verify" tls_fingerprint = {{ "{fingerprint}" }}',
+}
+
+# What comes of a copy: "plain" and "TLS": delivered so; else held, with this in the log.
+NOT_OFFERED = r"dsn=4\.7\.4, status=deferred \(TLS is required, but was not offered by host "
+NO_START = r"dsn=4\.7\.5, status=deferred \(Cannot start TLS with "
+NOT_GOOD = r"dsn=4\.7\.5, status=deferred \(Server certificate not verified: .*: "
+SELF_SIGNED = NOT_GOOD + "self.signed certificate"
+OTHER_NAME = NOT_GOOD + "the certificate is for another name"
+OTHER_FINGERPRINT = NOT_GOOD + "its fingerprint is "
+EXPIRED = NOT_GOOD + "certificate has expired"
+EXPECTED = {
+    #               none     auto     may      encrypt      verify       name         fingerprint (of the right one)
+    "notls":       ("plain", "plain", "plain", NOT_OFFERED, NOT_OFFERED, NOT_OFFERED, NOT_OFFERED),
+    "selfsigned":  ("plain", "plain", "TLS",   "TLS",       SELF_SIGNED, SELF_SIGNED, OTHER_FINGERPRINT),
+    "wrongname":   ("plain", "plain", "TLS",   "TLS",       OTHER_NAME,  OTHER_NAME,  OTHER_FINGERPRINT),
+    "expired":     ("plain", "plain", "TLS",   "TLS",       EXPIRED,     EXPIRED,     OTHER_FINGERPRINT),
+    "right":       ("plain", "plain", "TLS",   "TLS",       "TLS",       "TLS",       "TLS"),
+    "oldtls":      ("plain", "plain", "plain", NO_START,    NO_START,    NO_START,    NO_START),
+}  # fmt: skip
+RIGHT = "IP:127.0.0.1,DNS:mail.right.test"
+
+
+class Certificates:
+    def __init__(self, r):
+        self.authority = rig.Authority(r)
+        self.right = self.authority.issue("right", RIGHT)
+        self.by_server = {
+            "selfsigned": self.authority.self_signed("selfsigned", RIGHT),
+            "wrongname": self.authority.issue("wrongname", "DNS:mail.wrong.test,IP:127.0.0.9"),
+            "expired": self.authority.issue("expired", RIGHT, expired=True),
+            "right": self.right,
+            "oldtls": self.right,
+        }
+
+
+def server_context(certificate, authority=None):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.path)
+    if authority:
+        context.load_verify_locations(authority.path)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+class Relay:
+    """splitrelay; destinations: name -> (relay_to, more of the section)."""
+
+    def __init__(self, r, destinations, relay=""):
+        self.rig = r
+        self.destinations = destinations
+        self.relay = relay
+        self.address = ("127.0.0.1", r.free_port())
+        self.spool = r.path("spool")
+        os.mkdir(self.spool, 0o700)
+        self.daemon = rig.start_splitrelay(r, self.text(), self.address)
+
+    def text(self):
+        sections = "".join(
+            f'destination {name} {{ relay_to = {{ {to} }} retry_min = "1s" retry_max = "1s" command_timeout = "3s" {more} }}\n'
+            for name, (to, more) in self.destinations.items()
+        )
+        return (
+            'log { target = "stderr" }\n'
+            f'relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" spool_directory = "{self.spool}"\n'
+            f"{self.relay} }}\n{sections}"
+        )
+
+    def send(self, *names, subject="x"):
+        rcpts = [f"{name}@x.test.{name}.copy.split.invalid" for name in names]
+        rig.send(self.address, "s@x.test", rcpts, f"Subject: {subject}\r\n\r\nx\r\n".encode())
+
+    def reload(self):
+        with open(self.daemon.configuration_path, "w", encoding="utf-8") as f:
+            f.write(self.text())
+        before = len(self.daemon.log_lines("configuration (not )?reloaded"))
+        self.daemon.signal(signal.SIGUSR1)
+        return self.daemon.wait_log("configuration (not )?reloaded", count=before + 1)[-1]
+
+    def queued(self, name):
+        top = os.path.join(self.spool, "queue", name)
+        return [f for _, _, files in os.walk(top) for f in files]
+
+
+def sections(certificates, servers):
+    """Every policy with every server: name -> (relay_to, more). servers: name -> port."""
+    found = {}
+    for server, port in servers.items():
+        for policy, text in POLICIES.items():
+            more = text.format(ca=certificates.authority.path, fingerprint=certificates.right.fingerprint)
+            found[f"{policy}-{server}"] = (f'"[127.0.0.1]:{port}"', more)
+    return found
+
+
+def check_matrix(r, certificates, servers, sink, tls_header):
+    """One copy for each cell of EXPECTED; tls_header: what the server says in Received when it came with TLS."""
+    relay = Relay(r, sections(certificates, servers))
+    relay.send(*relay.destinations)
+    expected = {f"{p}-{s}": EXPECTED[s][i] for s in servers for i, p in enumerate(POLICIES)}
+    held = {name: text for name, text in expected.items() if text not in ("plain", "TLS")}
+    delivered = {name: text for name, text in expected.items() if text in ("plain", "TLS")}
+    sink.wait(len(delivered), 60)
+    for name, text in held.items():
+        relay.daemon.wait_log(rf"to=<{name}@x\.test>, dest={name}, .*{text}", 20)
+    got = {}
+    for t in sink.accepted:
+        assert len(t.addrs) == 1, t
+        name = t.addrs[0].split("@")[0]
+        assert name not in got, f"{name} twice"
+        got[name] = "TLS" if re.search(tls_header, " ".join(t.headers("Received"))) else "plain"
+    assert got == delivered, {n: (got.get(n), delivered.get(n)) for n in got.keys() | delivered.keys() if got.get(n) != delivered.get(n)}
+    for name in held:
+        assert relay.queued(name), f"{name} is not in the queue"
+        assert not relay.daemon.log_lines(rf"dest={name}, .*status=(sent|dead)"), name
+    for name, text in delivered.items():
+        words = [ln.split(" TLS connection established to ")[0].split()[-1] for ln in relay.daemon.log_lines(rf"bits\), dest={name}$")]
+        policy = name.split("-")[0]
+        wanted = [] if text == "plain" else ["Verified"] if policy in ("verify", "name", "fingerprint") else ["Untrusted"]
+        assert words == wanted, (name, words, wanted)
+
+
+def test_postfix(r):
+    """Every policy with Postfix as the destination."""
+    certificates = Certificates(r)
+    sink = rig.Sink(r, "mailbox")
+    ports = {name: r.free_port() for name in EXPECTED}
+    services = ""
+    for name, port in ports.items():
+        options = [f"smtpd_tls_security_level={'none' if name == 'notls' else 'may'}"]
+        if name != "notls":
+            options.append(f"smtpd_tls_chain_files={certificates.by_server[name].path}")
+        if name == "oldtls":
+            options += ["smtpd_tls_protocols=TLSv1,TLSv1.1", "tls_medium_cipherlist=ALL:@SECLEVEL=0"]
+        services += f"127.0.0.1:{port} inet n - n - - smtpd" + "".join(f" -o {{{o}}}" for o in options) + "\n"
+    server = rig.Postfix(
+        r, "server", {"relayhost": sink.bracketed, "smtpd_tls_received_header": "yes", "tls_random_source": "dev:/dev/urandom"}, services
+    )
+    server.start()
+    check_matrix(r, certificates, ports, sink, r"using TLSv1\.3 with cipher")
+
+
+def test_wrapped(r):
+    """TLS from the first byte on, as at port 465; SNI; a name to look up."""
+    certificates = Certificates(r)
+    local = certificates.authority.issue("local", "DNS:localhost")
+    asked = []
+    context = server_context(local)
+    context.sni_callback = lambda sock, name, ctx: asked.append(name)
+    sink = rig.Sink(r, "wrapped", tls=context, wrap=True)
+    verify = f'tls = "verify" tls_ca_file = "{certificates.authority.path}" tls_wrap = "yes"'
+    relay = Relay(
+        r,
+        {
+            "host": (f'"[localhost]:{sink.address[1]}"', verify),
+            "address": (f'"[127.0.0.1]:{sink.address[1]}"', verify),
+            "below": (f'"[127.0.0.1]:{sink.address[1]}"', verify + ' tls_name = { ".test", "localhost" }'),
+        },
+    )
+    relay.send("host", "below", "address")
+    sink.wait(2)
+    relay.daemon.wait_log("dest=address, .*" + OTHER_NAME)
+    assert sorted(t.addrs[0] for t in sink.accepted) == ["below@x.test", "host@x.test"]
+    assert all(t.tls == "TLSv1.3" for t in sink.accepted)
+    assert "localhost" in asked and None in asked and len(set(asked)) == 2, asked
+
+
+def test_sessions_and_connections(r):
+    """A connection is reused with TLS on it; a new one resumes the session; all versions."""
+    certificates = Certificates(r)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = server_context(certificates.right)
+        context.minimum_version = context.maximum_version = version
+        name = version.name.lower().replace("_", "")
+        sink = rig.Sink(r, name, tls=context)
+        relay = Relay.__new__(Relay)
+        relay.rig, relay.relay, relay.address = r, "", ("127.0.0.1", r.free_port())
+        relay.spool = r.path(f"spool-{name}")
+        os.mkdir(relay.spool, 0o700)
+        more = f'tls = "verify" tls_ca_file = "{certificates.authority.path}" concurrency = 1'
+        relay.destinations = {"a": (f'"{sink.bracketed}"', more)}
+        relay.daemon = rig.start_splitrelay(r, relay.text(), relay.address)
+        for i in range(3):
+            relay.send("a")
+            sink.wait(i + 1)
+        relay.daemon.wait_log(r"conn_use=3, .*status=sent")
+        assert sink.connections == 1
+        sink.cut()
+        relay.send("a")
+        sink.wait(4)
+        relay.daemon.wait_log(rf"Verified TLS connection resumed to 127\.0\.0\.1\[127\.0\.0\.1\]:{sink.address[1]}: TLSv1\.")
+        relay.daemon.stop()
+
+
+def test_client_certificate(r):
+    """Postfix that takes mail only from who has a certificate."""
+    certificates = Certificates(r)
+    ours = certificates.authority.issue("ours", "DNS:relay.test")
+    sink = rig.Sink(r, "mailbox")
+    server = rig.Postfix(
+        r,
+        "server",
+        {
+            "relayhost": sink.bracketed,
+            "smtpd_tls_security_level": "encrypt",
+            "smtpd_tls_req_ccert": "yes",
+            "smtpd_tls_chain_files": certificates.right.path,
+            "smtpd_tls_CAfile": certificates.authority.path,
+            "smtpd_tls_received_header": "yes",
+            "tls_random_source": "dev:/dev/urandom",
+        },
+    )
+    server.start()
+    verify = f'tls = "verify" tls_ca_file = "{certificates.authority.path}"'
+    relay = Relay(
+        r,
+        {
+            "with": (f'"{server.bracketed}"', verify + f' tls_cert_file = "{ours.path}"'),
+            "without": (f'"{server.bracketed}"', verify),
+        },
+    )
+    relay.send("with", "without")
+    received = " ".join(sink.wait(1)[0].headers("Received"))
+    assert "(Client CN" in received and '"ours"' in received and "verified OK" in received, received
+    relay.daemon.wait_log(r"dest=without, .*status=deferred")
+    assert len(sink.accepted) == 1
+
+
+def test_odd_servers(r):
+    """A server that hangs, breaks off or talks nonsense in the handshake; one that refuses STARTTLS; one that is injected into."""
+    certificates = Certificates(r)
+    context = server_context(certificates.right)
+    encrypt, may = 'tls = "encrypt"', 'tls = "may"'
+
+    def answer(text):
+        return lambda stage, conn, arg: text if stage == "starttls" else None
+
+    injected = "220 2.0.0 Go on\r\n250-injected.test\r\n250 SIZE 10"
+    hooks = {
+        "garbage": answer(rig.Raw(b"220 2.0.0 Go on\r\nThis is no handshake, and it is long enough to be read as one.\r\n")),
+        "hang": answer(rig.Raw(b"220 2.0.0 Go on\r\n")),
+        "refuse": answer("454 4.7.0 TLS not available"),
+        "never": answer("554 5.7.0 No"),
+        "inject": answer(injected),
+    }
+    sinks = {name: rig.Sink(r, name, tls=context, hook=hook) for name, hook in hooks.items()}
+    destinations = {}
+    for name, sink in sinks.items():
+        destinations[f"{name}-may"] = (f'"{sink.bracketed}"', may)
+        destinations[f"{name}-encrypt"] = (f'"{sink.bracketed}"', encrypt)
+    relay = Relay(r, destinations)
+    relay.send(*destinations)
+    for name, sink in sinks.items():
+        count = 2 if name == "inject" else 1
+        found = sink.wait(count)
+        assert len(found) == count, name
+        versions = sorted(t.tls for t in found)
+        assert versions == (["TLSv1.3", "TLSv1.3"] if name == "inject" else [""]), (name, versions)
+    relay.daemon.wait_log(r"dest=garbage-encrypt, .*" + NO_START)
+    relay.daemon.wait_log(r"dest=hang-encrypt, .*" + NO_START + ".*timed out")
+    relay.daemon.wait_log(r"dest=refuse-encrypt, .*dsn=4\.7\.0, status=deferred \(host .* said: 454 4\.7\.0 TLS not available")
+    relay.daemon.wait_log(r"dest=never-encrypt, .*dsn=4\.7\.0, status=deferred \(host .* said: 554 5\.7\.0 No")
+    for name in ("garbage", "hang"):
+        assert len(relay.daemon.log_lines(rf"dest={name}-may: Cannot start TLS with .*: going on without TLS")) == 1
+    for name in ("garbage", "hang", "refuse", "never"):
+        assert relay.queued(f"{name}-encrypt"), name
+
+
+def test_held_until_mended(r):
+    """What was held goes when the certificate is right; a reload reads files anew, and is refused with broken ones."""
+    certificates = Certificates(r)
+    sink = rig.Sink(r, "server", tls=server_context(certificates.by_server["expired"]))
+    ca = r.path("trusted.pem")
+    with open(ca, "w", encoding="ascii") as out, open(certificates.authority.path, encoding="ascii") as f:
+        out.write(f.read())
+    relay = Relay(r, {"a": (f'"{sink.bracketed}"', f'tls = "verify" tls_ca_file = "{ca}"')})
+    relay.send("a")
+    relay.daemon.wait_log("dest=a, .*" + EXPIRED)
+    sink.tls = server_context(certificates.right)
+    sink.wait(1)
+    relay.daemon.wait_log("status=sent")
+    with open(ca, "w", encoding="ascii") as f:
+        f.write("nothing\n")
+    assert "not reloaded, the old one stays: destination a: " + ca in relay.reload()
+    relay.send("a")
+    sink.wait(2)
+    other = rig.Authority(r, "other")
+    os.replace(other.path, ca)
+    assert "not" not in relay.reload()
+    relay.send("a")
+    relay.daemon.wait_log("dest=a, .*Server certificate not verified: .*(unable to get|self.signed)")
+    assert len(sink.accepted) == 2
+
+
+def test_primary(r):
+    """A listener's primary: the mail of a client goes on with TLS, or is refused for now."""
+    certificates = Certificates(r)
+    sink = rig.Sink(r, "primary", tls=server_context(certificates.right))
+    wrong = rig.Sink(r, "wrong", tls=server_context(certificates.by_server["wrongname"]))
+    good, bad = (("127.0.0.1", r.free_port()) for _ in range(2))
+    relay = Relay.__new__(Relay)
+    relay.rig, relay.relay, relay.address, relay.destinations = r, "", ("127.0.0.1", r.free_port()), {}
+    relay.spool = r.path("spool")
+    os.mkdir(relay.spool, 0o700)
+    text = relay.text()
+    for name, address, server in (("good", good, sink), ("bad", bad, wrong)):
+        text += (
+            f'listener {name} {{ listen = {{ "inet:{address[1]}@127.0.0.1" }} primary = {{ "{server.bracketed}" }}\n'
+            f'primary_tls = "verify" primary_tls_ca_file = "{certificates.authority.path}" }}\n'
+        )
+    relay.daemon = rig.start_splitrelay(r, text, relay.address)
+    for _ in range(2):
+        rig.send(good, "s@x.test", ["a@x.test"], b"Subject: x\r\n\r\nx\r\n")
+    assert [t.tls for t in sink.wait(2)] == ["TLSv1.3", "TLSv1.3"]
+    with rig.SmtpClient(bad) as c:
+        reply = c.mail("s@x.test")
+        assert str(reply).startswith("451 4.7.5 Server certificate not verified"), reply
+    assert not wrong.transactions
+
+
+def test_plain_is_never_sent_where_tls_must_be(r):
+    """A listener for plain text sees nothing but EHLO and STARTTLS of a destination that must be encrypted."""
+    sink = rig.Sink(r, "plain")
+    relay = Relay(r, {"a": (f'"{sink.bracketed}"', 'tls = "encrypt"'), "v": (f'"{sink.bracketed}"', 'tls = "verify"')})
+    relay.send("a", "v")
+    relay.daemon.wait_log("dest=a, .*" + NOT_OFFERED, count=2)
+    relay.daemon.wait_log("dest=v, .*" + NOT_OFFERED, count=2)
+    assert {line.split()[0] for _, line in sink.commands} <= {"EHLO", "QUIT"}, sink.commands
+
+
+if __name__ == "__main__":
+    rig.main()
