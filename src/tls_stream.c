@@ -158,12 +158,12 @@ static void judge(const struct tls *t, X509 *cert, const struct tls_peer *peer,
         return;
     }
     info->trust = c->trusts && result == X509_V_OK ? TLS_TRUSTED : TLS_UNTRUSTED;
-    if (c->fingerprints->count > 0)
+    if (c->trusts && result != X509_V_OK)
+        snprintf(info->why, sizeof info->why, "%s", X509_verify_cert_error_string(result));
+    else if (c->fingerprints->count > 0)
         snprintf(info->why, sizeof info->why, "its fingerprint is %s", info->fingerprint);
     else if (!c->trusts)
         snprintf(info->why, sizeof info->why, "no authority is trusted");
-    else if (result != X509_V_OK)
-        snprintf(info->why, sizeof info->why, "%s", X509_verify_cert_error_string(result));
     else if (peer != NULL && is_for_peer(cert, peer))
         info->trust = TLS_VERIFIED;
     else if (peer != NULL)

@@ -5,6 +5,7 @@
 import os
 import re
 import signal
+import socket
 import ssl
 
 import rig
@@ -343,6 +344,118 @@ def test_plain_is_never_sent_where_tls_must_be(r):
     relay.daemon.wait_log("dest=a, .*" + NOT_OFFERED, count=2)
     relay.daemon.wait_log("dest=v, .*" + NOT_OFFERED, count=2)
     assert {line.split()[0] for _, line in sink.commands} <= {"EHLO", "QUIT"}, sink.commands
+
+
+def front(r, name, to, **settings):
+    """A Postfix that hands everything on to splitrelay."""
+    return rig.Postfix(r, name, {"relayhost": to, "tls_random_source": "dev:/dev/urandom", **settings})
+
+
+def test_incoming(r):
+    """STARTTLS from a real Postfix, with and without; tls = "encrypt"; what is said before TLS is forgotten."""
+    certificates = Certificates(r)
+    sink = rig.Sink(r, "archive")
+    relay = Relay(r, {"archive": (f'"{sink.bracketed}"', "")}, f'tls_cert_file = "{certificates.right.path}"')
+    to = f"[127.0.0.1]:{relay.address[1]}"
+    verify = {"smtp_tls_security_level": "verify", "smtp_tls_CAfile": certificates.authority.path, "smtp_tls_verify_cert_match": "mail.right.test"}
+    fronts = {"plain": front(r, "plain", to), "secure": front(r, "secure", to, smtp_tls_loglevel="1", **verify)}
+    for name, server in fronts.items():
+        server.start()
+        rig.send(server.address, "s@x.test", [f"{name}@x.test.archive.copy.split.invalid"], b"Subject: x\r\n\r\nx\r\n")
+        server.wait_log("status=sent")
+    fronts["secure"].wait_log("Verified TLS connection established to 127.0.0.1")
+    relay.daemon.wait_log(r"Anonymous TLS connection established from \[127\.0\.0\.1\]: TLSv1\.3 with cipher ")
+    with_ = {t.addrs[0].split("@")[0]: t.headers("Received")[0] for t in sink.wait(2)}
+    assert "with ESMTPS" in with_["secure"] and "with ESMTP;" in with_["plain"].replace("ESMTP id", "ESMTP;"), with_
+    relay.relay += ' tls = "encrypt"'
+    assert "not" not in relay.reload()
+    rig.send(fronts["plain"].address, "s@x.test", ["late@x.test.archive.copy.split.invalid"], b"Subject: x\r\n\r\nx\r\n")
+    fronts["plain"].wait_log("status=deferred .*421 4.7.0 Must issue a STARTTLS command first")
+    rig.send(fronts["secure"].address, "s@x.test", ["more@x.test.archive.copy.split.invalid"], b"Subject: x\r\n\r\nx\r\n")
+    sink.wait(3)
+    # Commands that somebody put behind STARTTLS must not be answered inside.
+    context = ssl.create_default_context(cafile=certificates.authority.path)
+    with socket.create_connection(relay.address, timeout=20) as s:
+        talk(s, b"", b"220 ")
+        talk(s, b"EHLO before.test\r\n", b"250 ")
+        talk(s, b"STARTTLS\r\nEHLO injected.test\r\nMAIL FROM:<evil@x.test>\r\n", b"220 ")
+        with context.wrap_socket(s, server_hostname="mail.right.test") as t:
+            said = talk(t, b"MAIL FROM:<s@x.test>\r\n", b"")
+            assert said.startswith(b"503 5.5.1 Send EHLO"), said
+            assert b"STARTTLS" not in talk(t, b"EHLO after.test\r\n", b"250 ")
+            assert talk(t, b"STARTTLS\r\n", b"").startswith(b"503 "), "STARTTLS inside of TLS"
+            assert talk(t, b"MAIL FROM:<s@x.test>\r\n", b"").startswith(b"250 ")
+    relay.daemon.wait_log("input after STARTTLS from .* is thrown away")
+    with socket.create_connection(relay.address, timeout=20) as s:
+        talk(s, b"", b"220 ")
+        talk(s, b"STARTTLS\r\n", b"220 ")
+        s.sendall(b"EHLO this.is.no.handshake\r\n")
+        try:
+            while s.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+    relay.daemon.wait_log("TLS handshake with .* failed: ")
+
+
+def talk(sock, line, until):
+    """Send, and read replies up to a line that begins like that (b"": one reply)."""
+    sock.sendall(line)
+    said = b""
+    while not said.endswith(b"\r\n") or not said.split(b"\r\n")[-2].startswith(until) or said.split(b"\r\n")[-2][3:4] == b"-":
+        part = sock.recv(4096)
+        assert part, said
+        said += part
+    return said
+
+
+def test_client_certificates(r):
+    """Who is not in trusted_networks may send with a trusted certificate; with "require" everybody needs one."""
+    certificates = Certificates(r)
+    foreign = rig.Authority(r, "foreign")
+    certs = {
+        "good": certificates.authority.issue("good", "DNS:front.test"),
+        "foreign": foreign.issue("stranger", "DNS:front.test"),
+        "known": foreign.issue("known", "DNS:known.test", expired=True),
+        "old": certificates.authority.issue("old", "DNS:front.test", expired=True),
+        "none": None,
+    }
+    sink = rig.Sink(r, "archive")
+    ca = f'tls_cert_file = "{certificates.right.path}" tls_client_ca_file = "{certificates.authority.path}" '
+    ca += f'tls_client_fingerprint = {{ "{certs["known"].fingerprint}" }} '
+    relay = Relay(r, {"archive": (f'"{sink.bracketed}"', "")}, ca)
+    to = f"[127.0.0.1]:{relay.address[1]}"
+    outside = 'trusted_networks = { "192.0.2.0/24" } '
+    fronts = {}
+    for name, cert in certs.items():
+        more = {"smtp_tls_chain_files": cert.path} if cert else {}
+        fronts[name] = front(r, name, to, smtp_tls_security_level="encrypt", **more)
+        fronts[name].start()
+    plain = fronts["plain"] = front(r, "plain", to)
+    plain.start()
+    for n, settings in enumerate((outside + 'tls_client = "ask"', 'tls_client = "require"', 'tls_client = "ask"', outside)):
+        relay.relay = ca + settings
+        assert "not" not in relay.reload()
+        for name, server in fronts.items():
+            rig.send(server.address, "s@x.test", [f"{name}{n}@x.test.archive.copy.split.invalid"], b"Subject: x\r\n\r\nx\r\n")
+        if n == 2:
+            for server in fronts.values():
+                server.flush()
+                server.wait_empty()
+        for name, server in fronts.items():
+            if n == 2 or (n < 2 and name in ("good", "known")):
+                wanted = "status=sent"
+            elif n == 3:
+                wanted = "554 5.7.1 Access denied: not in trusted_networks"
+            elif name == "plain":
+                wanted = "421 4.7.0 Must issue a STARTTLS command first"
+            else:
+                wanted = "421 4.7.1 Access denied: no trusted certificate"
+            server.wait_log(rf"to=<{name}{n}@.*{wanted}")
+    sink.wait(18)  # those that were kept came in when everybody was trusted
+    relay.daemon.wait_log(r"Trusted TLS connection established from \[127\.0\.0\.1\]: .*, client=good")
+    relay.daemon.wait_log(r"Verified TLS connection established from \[127\.0\.0\.1\]: .*, client=known")
+    relay.daemon.wait_log(r"Untrusted TLS connection established from \[127\.0\.0\.1\]: .*: certificate has expired")
 
 
 if __name__ == "__main__":

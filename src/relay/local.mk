@@ -33,6 +33,7 @@ librelay_a_SOURCES += %D%/security.c %D%/security.h
 librelay_a_SOURCES += %D%/server.c %D%/server.h
 librelay_a_SOURCES += %D%/session.c %D%/session.h %D%/session_private.h
 librelay_a_SOURCES += %D%/session_mail.c
+librelay_a_SOURCES += %D%/session_tls.c
 librelay_a_SOURCES += %D%/spool.c %D%/spool.h %D%/spool_private.h
 librelay_a_SOURCES += %D%/spool_change.c %D%/spool_change_private.h
 librelay_a_SOURCES += %D%/spool_change_batch.c

@@ -85,7 +85,9 @@ static void do_helo(struct session *s, const char *protocol)
     s->protocol = protocol;
     /* With a primary only what that can keep is promised. */
     const struct client_features *f =
-        s->duplicate != NULL ? duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO) : NULL;
+        s->duplicate != NULL && session_refusal(s) == NULL
+            ? duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO)
+            : NULL;
     if (s->command.verb == SMTP_HELO) {
         session_reply(s, "250 %s", s->config->relay.hostname);
         return;
@@ -97,10 +99,10 @@ static void do_helo(struct session *s, const char *protocol)
                   "250-%s\r\n"
                   "250-PIPELINING\r\n"
                   "250-SIZE %llu\r\n"
-                  "%s%s%s"
+                  "%s%s%s%s"
                   "250-ENHANCEDSTATUSCODES\r\n"
                   "250 XFORWARD " XFORWARD_ATTRIBUTES,
-                  s->config->relay.hostname, size,
+                  s->config->relay.hostname, size, session_offers_tls(s) ? "250-STARTTLS\r\n" : "",
                   f == NULL || f->eight_bit ? "250-8BITMIME\r\n" : "",
                   f == NULL || f->smtputf8 ? "250-SMTPUTF8\r\n" : "",
                   f == NULL || f->dsn ? "250-DSN\r\n" : "");
@@ -158,7 +160,8 @@ static void dispatch(struct session *s)
         return;
     case SMTP_MAIL:
         s->stage = "MAIL";
-        session_mail(s);
+        if (!session_is_refused(s))
+            session_mail(s);
         return;
     case SMTP_RCPT:
         s->stage = "RCPT";
@@ -186,11 +189,13 @@ static void dispatch(struct session *s)
         session_reply(s, "214 2.0.0 RFC 5321, RFC 2033");
         return;
     case SMTP_STARTTLS:
-        session_protocol_error(s, "502 5.5.1 Not offered");
+        s->stage = "STARTTLS";
+        session_starttls(s);
         return;
     case SMTP_XFORWARD:
         s->stage = "XFORWARD";
-        do_xforward(s);
+        if (!session_is_refused(s))
+            do_xforward(s);
         return;
     }
 }
@@ -254,7 +259,7 @@ void session_run(struct stream *stream, const struct session_options *options)
         s->duplicate = duplicate_new(&d);
     }
     stream_set_deadline(stream, options->command_timeout_ms);
-    if (options->is_trusted) {
+    if (session_is_welcome(s)) {
         session_reply(s, "220 %s ESMTP splitrelay", s->config->relay.hostname);
     } else {
         session_reject(s, "", "554 5.7.1 Access denied: not in trusted_networks");

@@ -2,7 +2,7 @@
 /*
  * session: one SMTP or LMTP conversation as a server (RFC 5321, 2033): copies in, queue_put out.
  * With a listener it duplicates (duplicate.h). Knows nothing of sockets but its stream. Extensions:
- * PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES, XFORWARD.
+ * PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES, XFORWARD, STARTTLS.
  */
 #ifndef SPLIT_SESSION_H
 #define SPLIT_SESSION_H
@@ -23,8 +23,8 @@ struct session_options {
     struct primary *primary;                /* with a listener */
     const char *client_addr;                /* of the MTA, "127.0.0.1", "unix" */
     unsigned client_port;
-    bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting
-                      */
+    bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting,
+                        unless a certificate may help */
     const atomic_bool *is_stopping; /* say 421 instead of waiting for the next command */
     /* Set while a message is under way, from MAIL to its last reply; the session looks at
        is_stopping after setting it. For those who stop sessions: the others only wait. */

@@ -96,7 +96,8 @@ static void set_origin(struct session *s, struct queue_message *m)
         m->helo = s->helo;
         m->mta_queue_id = none;
     }
-    m->protocol = s->xforward.proto[0] != '\0' ? s->xforward.proto : (char *)s->protocol;
+    m->protocol =
+        s->xforward.proto[0] != '\0' ? s->xforward.proto : (char *)session_protocol_name(s);
 }
 
 /* MAIL to the primary, with what we know of the client, if only what we see. */
@@ -107,7 +108,7 @@ static int begin_duplicate(struct session *s, struct err *text)
     if (!x.is_set) {
         snprintf(x.addr, sizeof x.addr, "%s", s->o->client_addr);
         snprintf(x.helo, sizeof x.helo, "%s", s->helo);
-        snprintf(x.proto, sizeof x.proto, "%s", s->protocol);
+        snprintf(x.proto, sizeof x.proto, "%s", session_protocol_name(s));
     }
     return duplicate_mail(s->duplicate, &s->command, &x, text);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * session_private: what the files of the session share: session.c reads commands and answers those
- * that are not about a message, session_mail.c has MAIL, RCPT and DATA. Not for anybody else.
+ * that are not about a message, session_tls.c has STARTTLS and who may send mail, session_mail.c
+ * has MAIL, RCPT and DATA. Not for anybody else.
  */
 #ifndef SPLIT_SESSION_PRIVATE_H
 #define SPLIT_SESSION_PRIVATE_H
@@ -26,6 +27,8 @@ struct session {
     const char *protocol; /* "SMTP", "ESMTP", "LMTP" */
     const char *stage;    /* for the log: what came last, "CONNECT", "MAIL", "DATA" */
     unsigned errors;
+    bool is_encrypted;
+    bool has_trusted_cert; /* the client */
     bool is_over;
 };
 
@@ -45,6 +48,27 @@ void session_lost(struct session *s, enum stream_status status) __attribute__((n
 
 /* 421 and the end. */
 void session_say_stopping(struct session *s) __attribute__((nonnull));
+
+/* --- session_tls.c --- */
+
+/* May this client have a greeting: can it come to be allowed to send mail? */
+bool session_is_welcome(const struct session *s) __attribute__((nonnull));
+
+/* NULL: it may send mail; else the refusal. */
+const char *session_refusal(const struct session *s) __attribute__((nonnull));
+
+/* Refuse it, as session_refusal() says. True: done so. */
+bool session_is_refused(struct session *s) __attribute__((nonnull));
+
+/* Is STARTTLS offered now? */
+bool session_offers_tls(const struct session *s) __attribute__((nonnull));
+
+/* The command. */
+void session_starttls(struct session *s) __attribute__((nonnull));
+
+/* How the message came, for Received: "ESMTPS" (RFC 3848). */
+const char *session_protocol_name(const struct session *s)
+    __attribute__((nonnull, returns_nonnull));
 
 /* --- session_mail.c --- */
 
