@@ -34,6 +34,7 @@ libsplit_a_SOURCES += %D%/policy_review.c
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
 libsplit_a_SOURCES += %D%/smtp_command.c %D%/smtp_command.h
 libsplit_a_SOURCES += %D%/smtp_reply.c %D%/smtp_reply.h
+libsplit_a_SOURCES += %D%/socketmap_reply.c %D%/socketmap_reply.h
 libsplit_a_SOURCES += %D%/snapshot.c %D%/snapshot.h
 libsplit_a_SOURCES += %D%/stream.c %D%/stream.h
 libsplit_a_SOURCES += %D%/table.c %D%/table.h %D%/table_private.h

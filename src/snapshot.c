@@ -68,17 +68,45 @@ void snapshot_unref(struct snapshot *s)
     free(s);
 }
 
+const struct policy *snapshot_policy(const struct snapshot *s, size_t index)
+{
+    if (s->policy != NULL && index-- == 0)
+        return s->policy;
+    return s->listener_copies != NULL && index < s->config->listener_count
+               ? s->listener_copies[index]
+               : NULL;
+}
+
+static int replace_policies(struct snapshot *next, const struct snapshot *s, const char *path,
+                            struct err *err)
+{
+    size_t count = s->listener_copies == NULL ? 0 : s->config->listener_count;
+
+    if (s->policy != NULL) {
+        next->policy = policy_replace(s->policy, path, err);
+        if (next->policy == NULL)
+            return -1;
+    }
+    if (count > 0)
+        next->listener_copies = mem_zalloc(count * sizeof(struct policy *));
+    for (size_t i = 0; i < count; i++) {
+        next->listener_copies[i] = policy_replace(s->listener_copies[i], path, err);
+        if (next->listener_copies[i] == NULL)
+            return -1;
+    }
+    return 0;
+}
+
 struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
 {
-    struct policy *policy = policy_replace(s->policy, path, err);
-
-    if (policy == NULL)
-        return NULL;
     struct snapshot *next = mem_zalloc(sizeof *next);
-    *next = (struct snapshot){
-        .config = s->config, .policy = policy, .refs = 1, .config_refs = s->config_refs};
+
+    *next = (struct snapshot){.config = s->config, .refs = 1, .config_refs = s->config_refs};
     __atomic_add_fetch(s->config_refs, 1, __ATOMIC_RELAXED);
-    return next;
+    if (replace_policies(next, s, path, err) == 0)
+        return next;
+    snapshot_unref(next);
+    return NULL;
 }
 
 void snapshot_slot_init(struct snapshot_slot *slot, struct snapshot *first)

@@ -33,9 +33,12 @@ struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, stru
     __attribute__((nonnull, warn_unused_result));
 void snapshot_unref(struct snapshot *s);
 
+/* The policies that it has, the milter's first; NULL: there are no more. */
+const struct policy *snapshot_policy(const struct snapshot *s, size_t index)
+    __attribute__((nonnull));
+
 /* The same with the tables of one file opened anew, see policy_replace(); configuration and other
- * tables are shared. Only for a snapshot with the tables of the milter. The caller has one
- * reference. */
+ * tables are shared. The caller has one reference. */
 struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

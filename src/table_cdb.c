@@ -30,8 +30,8 @@ static void cdb_table_close(struct table *t)
 #define HEAD_ENTRIES 256
 #define HEAD_SIZE (HEAD_ENTRIES * 8) /* of each hash table: where it is, its slots of 8 bytes */
 
-/* The hash tables are the end of the file, and the head says where they are. tinycdb looks only when
- * it needs one. */
+/* The hash tables are the end of the file, and the head says where they are. tinycdb looks only
+ * when it needs one. */
 static bool is_whole(const struct cdb *cdb, size_t size)
 {
     for (unsigned i = 0; i < HEAD_ENTRIES; i++) {

@@ -5,17 +5,15 @@
  *   argument  = server ":" map-name
  *   server    = "inet:" host ":" port / "unix:" path
  *   request   = netstring( map-name SP key )
- *   reply     = netstring( "OK" SP value / "NOTFOUND" SP /
- *                          ( "TEMP" / "TIMEOUT" / "PERM" ) SP reason )
- *   netstring = length ":" bytes ","
+ *   reply     : see socketmap_reply.h
  *
  * A few idle connections are kept for whoever asks next; nothing is locked while one is used.
  */
 #include "endpoint.h"
 #include "mem.h"
+#include "socketmap_reply.h"
 #include "stream.h"
 #include "table_private.h"
-#include "utf8.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,7 +21,6 @@
 #include <time.h>
 
 #define LOOKUP_TIMEOUT_MS 10000 /* for one look-up with all that belongs to it */
-#define REPLY_MAX 100000        /* bytes, as with Postfix */
 #define IDLE_MAX 16             /* connections */
 #define IDLE_MS 10000           /* older ones are not used again */
 
@@ -145,62 +142,29 @@ static enum exchange fail(const struct stream *s, enum stream_status status, str
     return status == STREAM_EOF || status == STREAM_ERROR ? EXCHANGE_BROKEN : EXCHANGE_FAILED;
 }
 
-static enum exchange garbage(const char *what, struct err *err)
+static enum exchange read_reply(struct stream *s, struct socketmap_reply *reply, struct err *err)
 {
-    err_set(err, "the reply is no netstring of at most %d bytes: %s", REPLY_MAX, what);
-    return EXCHANGE_FAILED;
-}
+    const char *data;
+    size_t len, used;
 
-static enum exchange read_length(struct stream *s, size_t *len_out, struct err *err)
-{
-    size_t len = 0, got;
-    char c = '\0';
-
-    for (unsigned digits = 0;; digits++) {
-        enum stream_status status = stream_read(s, &c, 1, &got);
+    while (!reply->is_complete) {
+        enum stream_status status = stream_peek(s, &data, &len);
         if (status != STREAM_OK)
             return fail(s, status, err);
-        if (c == ':' && digits > 0)
-            break;
-        if (c < '0' || c > '9')
-            return garbage("bad length", err);
-        len = len * 10 + (size_t)(c - '0');
-        if (len > REPLY_MAX || digits > 20)
-            return garbage("too long", err);
+        if (socketmap_reply_add(reply, data, len, &used, err) != 0)
+            return EXCHANGE_FAILED;
+        stream_consume(s, used);
     }
-    *len_out = len;
     return EXCHANGE_OK;
 }
 
-static enum exchange read_reply(struct stream *s, struct buf *reply, struct err *err)
-{
-    size_t len = 0, got;
-    char end = '\0';
-    enum exchange x = read_length(s, &len, err);
-
-    if (x != EXCHANGE_OK)
-        return x;
-    while (reply->len < len) {
-        enum stream_status status =
-            stream_read(s, buf_reserve(reply, len - reply->len), len - reply->len, &got);
-        if (status != STREAM_OK)
-            return fail(s, status, err);
-        reply->len += got;
-        reply->data[reply->len] = '\0';
-    }
-    enum stream_status status = stream_read(s, &end, 1, &got);
-    if (status != STREAM_OK)
-        return fail(s, status, err);
-    return end == ',' ? EXCHANGE_OK : garbage("no comma at its end", err);
-}
-
 static enum exchange exchange(const struct socketmap *sm, struct stream *s, const char *key,
-                              struct buf *reply, struct err *err)
+                              struct socketmap_reply *reply, struct err *err)
 {
     size_t len = strlen(sm->map_name) + 1 + strlen(key);
     enum stream_status status = stream_printf(s, "%zu:%s %s,", len, sm->map_name, key);
 
-    buf_reset(reply);
+    socketmap_reply_reset(reply);
     if (status == STREAM_OK)
         status = stream_flush(s);
     return status == STREAM_OK ? read_reply(s, reply, err) : fail(s, status, err);
@@ -208,7 +172,8 @@ static enum exchange exchange(const struct socketmap *sm, struct stream *s, cons
 
 /* Ask over an idle connection, or a new one. A connection that breaks is replaced once: the server
  * may have been restarted. */
-static int ask(struct socketmap *sm, const char *key, struct buf *reply, struct err *err)
+static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *reply,
+               struct err *err)
 {
     int64_t deadline_ms = now_ms() + LOOKUP_TIMEOUT_MS;
     enum exchange x = EXCHANGE_BROKEN;
@@ -238,36 +203,21 @@ static int ask(struct socketmap *sm, const char *key, struct buf *reply, struct 
     return x == EXCHANGE_OK ? 0 : -1;
 }
 
-/* Is this the first word of the reply? *rest_out: what is behind the space, NULL without one. */
-static bool has_word(const char *reply, const char *word, const char **rest_out)
+static enum table_result understand(const struct socketmap_reply *reply, const char *key,
+                                    struct table_match *m, struct err *err)
 {
-    size_t len = strlen(word);
+    const char *value;
 
-    if (strncmp(reply, word, len) != 0 || (reply[len] != ' ' && reply[len] != '\0'))
-        return false;
-    *rest_out = reply[len] == ' ' ? reply + len + 1 : NULL;
-    return true;
-}
-
-static enum table_result understand(const char *reply, const char *key, struct table_match *m,
-                                    struct err *err)
-{
-    const char *rest;
-
-    if (has_word(reply, "NOTFOUND", &rest))
+    switch (socketmap_reply_answer(reply, &value, err)) {
+    case SOCKETMAP_NOT_FOUND:
         return TABLE_NOT_FOUND;
-    if (!has_word(reply, "OK", &rest)) {
-        err_set(err, "the server answered \"%.200s\"", reply);
+    case SOCKETMAP_FAILED:
         return TABLE_FAILED;
-    }
-    if (rest == NULL)
-        return TABLE_NOT_FOUND;
-    if (!utf8_is_valid(rest, strlen(rest))) {
-        err_set(err, "the result for \"%s\" is not UTF-8", key);
-        return TABLE_FAILED;
+    case SOCKETMAP_FOUND:
+        break;
     }
     buf_reset(&m->value);
-    buf_adds(&m->value, rest);
+    buf_adds(&m->value, value);
     buf_reset(&m->key);
     buf_adds(&m->key, key);
     m->line = 0;
@@ -280,14 +230,14 @@ static enum table_result socketmap_find(const struct table *t, struct table_scra
     /* The idle connections are no part of what a table says. */
     struct socketmap *sm = (struct socketmap *)t;
     enum table_result result = TABLE_FAILED;
-    struct buf reply = {0};
+    struct socketmap_reply reply = {0};
 
     (void)s;
     if (ask(sm, key, &reply, err) == 0)
-        result = understand(buf_str(&reply), key, m, err);
+        result = understand(&reply, key, m, err);
     if (result == TABLE_FAILED)
         err_wrap(err, "socketmap:%s:%s", sm->server_name, sm->map_name);
-    buf_clear(&reply);
+    socketmap_reply_clear(&reply);
     return result;
 }
 

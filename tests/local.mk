@@ -147,6 +147,11 @@ FUZZERS += %D%/fuzz_smtp_reply
 %C%_fuzz_smtp_reply_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_smtp_reply_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz_socketmap_reply
+%C%_fuzz_socketmap_reply_SOURCES = %D%/fuzz_socketmap_reply.c $(FUZZ_MAIN)
+%C%_fuzz_socketmap_reply_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_socketmap_reply_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz_table
 %C%_fuzz_table_SOURCES = %D%/fuzz_table.c $(FUZZ_MAIN)
 %C%_fuzz_table_LDFLAGS = $(FUZZ_LINK)
@@ -277,6 +282,10 @@ UNIT_TESTS += %D%/test_smtp_reply
 %C%_test_smtp_reply_SOURCES = %D%/test_smtp_reply.c
 %C%_test_smtp_reply_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_socketmap_reply
+%C%_test_socketmap_reply_SOURCES = %D%/test_socketmap_reply.c
+%C%_test_socketmap_reply_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_spool
 %C%_test_spool_SOURCES = %D%/test_spool.c %D%/spool_unit.h
 %C%_test_spool_LDADD = $(UNIT_RELAY_LIBS)
@@ -319,6 +328,10 @@ UNIT_TESTS += %D%/test_table_files
 UNIT_TESTS += %D%/test_utf8
 %C%_test_utf8_SOURCES = %D%/test_utf8.c
 %C%_test_utf8_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_watch
+%C%_test_watch_SOURCES = %D%/test_watch.c
+%C%_test_watch_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_xtext
 %C%_test_xtext_SOURCES = %D%/test_xtext.c

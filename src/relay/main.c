@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #define STOP_GRACE_MS 5000 /* for what comes in, and again for what goes out */
 
@@ -54,12 +55,36 @@ static void block_signals(sigset_t *set)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Reload when told to, and between that watch the tables of listeners, until it is time to stop. */
+static void run(struct relay *r, const char *config_path, const sigset_t *signals)
+{
+    static const struct timespec interval = {.tv_nsec = WATCH_INTERVAL_MS * 1000000L};
+    struct watch *watch = watch_new();
+    int number;
+
+    do {
+        number = sigtimedwait(signals, NULL, &interval);
+        if (number == SIGUSR1)
+            reload(r, config_path);
+        else if (number == -1)
+            relay_refresh(r, watch, now_ms());
+    } while (number == -1 || number == SIGUSR1);
+    watch_free(watch);
+}
+
 int main(int argc, char **argv)
 {
     struct daemon_options options;
     sigset_t signals;
     struct err err;
-    int number = 0;
     int code = daemon_parse_options(argc, argv, "splitrelay", &options);
 
     if (code >= 0)
@@ -82,10 +107,7 @@ int main(int argc, char **argv)
     }
     log_info("ready");
     process_notify_ready();
-    while (sigwait(&signals, &number) != 0 || number == SIGUSR1) {
-        if (number == SIGUSR1)
-            reload(r, options.config_path);
-    }
+    run(r, options.config_path, &signals);
     process_notify_stopping();
     log_info("stopping");
     relay_stop(r, STOP_GRACE_MS);

@@ -266,3 +266,13 @@ void relay_reload(struct relay *r, struct snapshot *next)
     }
     snapshot_unref(next);
 }
+
+void relay_refresh(struct relay *r, struct watch *watch, int64_t now_ms)
+{
+    struct snapshot *current = snapshot_slot_get(&r->slot);
+    struct snapshot *next = watch_poll(watch, current, now_ms);
+
+    snapshot_unref(current);
+    if (next != NULL)
+        snapshot_slot_swap(&r->slot, next);
+}

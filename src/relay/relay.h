@@ -8,6 +8,7 @@
 
 #include "../err.h"
 #include "../snapshot.h"
+#include "../watch.h"
 
 struct relay;
 
@@ -26,6 +27,10 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
  * gone stay in the spool.
  */
 void relay_reload(struct relay *r, struct snapshot *next) __attribute__((nonnull));
+
+/* Look whether files of the listeners' tables have changed (watch_poll()): sessions that begin from
+ * now on use what is new. */
+void relay_refresh(struct relay *r, struct watch *watch, int64_t now_ms) __attribute__((nonnull));
 
 /* Stop in order: finish what is in flight, within grace_ms twice (what comes in, what goes out);
  * the rest stays in the spool, or with the MTA. Releases everything. */

@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import rig  # noqa: E402
 from rig.daemons import accepts, build_directory  # noqa: E402
+from size import bench_size  # noqa: E402
 
 TURNS = 3  # of the front in each round
 KNOWN, UNKNOWN, COPIED = "u99999@example.com", "nobody@example.net", "c99999@example.com"
@@ -204,6 +205,10 @@ def bench_front(r, options):
         tables.append(front.measure(f"Front Postfix, accept rate, {title}", flags))
         tables[-1].show()
     return tables
+
+
+def bench_table_size(r, options):
+    bench_size(r, options, Front(r, options), Table)
 
 
 def relay_configuration(r, address, sink, more=""):
@@ -526,10 +531,11 @@ def main():
     parser.add_argument("--sessions", type=int, default=10, help="connections to the front at once (10)")
     parser.add_argument("--relay-sessions", type=int, default=20, help="connections to splitrelay at once (20)")
     parser.add_argument("--lines", type=int, default=100000, help="lines of each table (100000)")
+    parser.add_argument("--size-lines", type=int, default=1000000, help="lines of the large table that is compared with a small one (1000000)")
     parser.add_argument("--queued", type=int, default=100000, help="copies queued for the memory figures (100000)")
     parser.add_argument("--backlog", type=int, default=1000000, help="copies queued at a start; 4 GB of disk (1000000)")
     parser.add_argument("--drain", type=int, default=100000, help="copies that splitrelay, and Postfix, have to drain (100000)")
-    parser.add_argument("--only", choices=("front", "relay", "duplicator", "memory", "backlog", "drain"), help="one part alone")
+    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "memory", "backlog", "drain"), help="one part alone")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
@@ -538,7 +544,7 @@ def main():
         rig.need_tools("postfix", "smtp-source", "smtp-sink")
     except rig.Skip as e:
         sys.exit(f"cannot run: {e}")
-    parts = {"front": bench_front, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
+    parts = {"front": bench_front, "size": bench_table_size, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
     parts.update(backlog=bench_backlog, drain=bench_drain)
     session = rig.Session("bench", working_directory())
     results = {}
