@@ -18,16 +18,13 @@ static void require(int condition)
         abort();
 }
 
-/* Take one line, without NULs. */
+/* Take one line, up to its first NUL. */
 static char *take_line(const char **data, size_t *size)
 {
     const char *lf = memchr(*data, '\n', *size);
     size_t len = lf != NULL ? (size_t)(lf - *data) : *size;
     char *line = mem_strndup(*data, len);
 
-    for (size_t i = 0; i < len; i++)
-        if (line[i] == '\0')
-            line[i] = ' ';
     *data += len + (lf != NULL);
     *size -= len + (lf != NULL);
     return line;
