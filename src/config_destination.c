@@ -42,10 +42,23 @@ static int check_hosts(const char *kind, const char *name, const char *option,
     return 0;
 }
 
+/* It needs no other host to go to, and no other host can stand in for it. */
+static int check_maildir(const struct config_destination *d, struct config_blame *blame,
+                         struct err *err)
+{
+    for (size_t i = 0; i < d->relay_to_count; i++)
+        if (d->relay_to[i].kind == ENDPOINT_MAILDIR && d->relay_to_count > 1) {
+            err_set(err, "destination %s: relay_to: a Maildir must be the only one", d->name);
+            *blame = (struct config_blame){.option = "relay_to", .index = (unsigned)i};
+            return -1;
+        }
+    return 0;
+}
+
 int config_destination_check(const struct config_destination *d, struct config_blame *blame,
                              struct err *err)
 {
-    if (check_delays(d, blame, err) < 0)
+    if (check_delays(d, blame, err) < 0 || check_maildir(d, blame, err) < 0)
         return -1;
     if (check_hosts("destination", d->name, "relay_to", d, blame, err) < 0)
         return -1;

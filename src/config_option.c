@@ -160,6 +160,7 @@ static int append_endpoint(const struct config_option *o, struct endpoint **list
 {
     struct endpoint e;
     int rc = o->type == CONFIG_OPT_SOCKETS    ? endpoint_parse_socket(text, &e, err)
+             : o->type == CONFIG_OPT_TARGETS  ? endpoint_parse_destination(text, &e, err)
              : o->type == CONFIG_OPT_NEXTHOPS ? endpoint_parse_nexthop(text, &e, err)
                                               : endpoint_parse_dns_server(text, &e, err);
 
@@ -263,6 +264,7 @@ int config_option_store(const struct config_option *o, void *base, const char *t
     case CONFIG_OPT_FINGERPRINTS:
     case CONFIG_OPT_SOCKETS:
     case CONFIG_OPT_NEXTHOPS:
+    case CONFIG_OPT_TARGETS:
     case CONFIG_OPT_DNS_SERVERS:
     case CONFIG_OPT_NETWORKS:
         return append(o, base, text, err);

@@ -44,6 +44,7 @@ enum config_option_type {
     CONFIG_OPT_FINGERPRINTS, /* struct config_strings, "AB:CD:...": SHA-256 */
     CONFIG_OPT_SOCKETS,      /* struct endpoint * */
     CONFIG_OPT_NEXTHOPS,     /* struct endpoint * */
+    CONFIG_OPT_TARGETS,      /* struct endpoint *, nexthops or Maildirs */
     CONFIG_OPT_DNS_SERVERS,  /* struct endpoint * */
     CONFIG_OPT_NETWORKS,     /* struct endpoint_network * */
 };

@@ -78,7 +78,7 @@ const struct config_option config_options[] = {
     {OPTION(RELAY, "tls_client", WORD, tls.client), 0, "none", 0, 0, tls_client_words},
     {OPTION(RELAY, "tls_client_ca_file", PATH_OR_NONE, tls.client_ca_file), 0, "", 0, 0, NULL},
     {OPTION(RELAY, "tls_client_fingerprint", FINGERPRINTS, tls.client_fingerprints), 0, "", 0, 1000, NULL},
-    {OPTION(DESTINATION, "relay_to", NEXTHOPS, relay_to), AT(DESTINATION, relay_to_count), NULL, 1, 32, NULL},
+    {OPTION(DESTINATION, "relay_to", TARGETS, relay_to), AT(DESTINATION, relay_to_count), NULL, 1, 32, NULL},
     {OPTION(DESTINATION, "protocol", WORD, protocol), 0, "smtp", 0, 0, protocol_words},
     {OPTION(DESTINATION, "inet_protocols", WORD, inet_protocols), 0, "all", 0, 0, inet_words},
     {OPTION(DESTINATION, "concurrency", NUMBER, concurrency), 0, "20", 1, 1000, NULL},

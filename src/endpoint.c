@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SOCKET_FORMS "\"inet:PORT@HOST\", \"inet:PORT\", \"inet6:PORT@HOST\" or \"unix:/path\""
+#define UNIX_PATH_SIZE (sizeof((struct sockaddr_un *)NULL)->sun_path)
 #define NEXTHOP_FORMS "\"[host]:port\", \"[host]\", \"domain:port\", \"domain\" or \"unix:/path\""
 
 static int parse_port(const char *text, size_t len, uint16_t *out)
@@ -68,9 +69,9 @@ static int parse_unix(const char *path, const char *text, struct endpoint *out, 
         err_set(err, "'%s': the path of a unix socket must begin with '/'", text);
         return -1;
     }
-    if (strlen(path) >= sizeof out->path) {
+    if (strlen(path) >= UNIX_PATH_SIZE) {
         err_set(err, "'%s': the path of a unix socket may have %zu characters", text,
-                sizeof out->path - 1);
+                UNIX_PATH_SIZE - 1);
         return -1;
     }
     memcpy(out->path, path, strlen(path) + 1);
@@ -147,6 +148,27 @@ int endpoint_parse_nexthop(const char *text, struct endpoint *out, struct err *e
     return 0;
 }
 
+int endpoint_parse_destination(const char *text, struct endpoint *out, struct err *err)
+{
+    static const char maildir[] = "maildir:";
+
+    if (strncmp(text, maildir, sizeof maildir - 1) != 0)
+        return endpoint_parse_nexthop(text, out, err);
+    const char *path = text + sizeof maildir - 1;
+    memset(out, 0, sizeof *out);
+    out->kind = ENDPOINT_MAILDIR;
+    if (path[0] != '/' || path[1] == '\0' || path[strlen(path) - 1] == '/' ||
+        strlen(path) >= sizeof out->path) {
+        err_set(err,
+                "'%s' is no Maildir; allowed: \"maildir:/path\", the path with at most %zu "
+                "characters, no '/' at its end",
+                text, sizeof out->path - 1);
+        return -1;
+    }
+    memcpy(out->path, path, strlen(path) + 1);
+    return 0;
+}
+
 static bool is_address(const char *host)
 {
     unsigned char address[16];
@@ -186,6 +208,9 @@ void endpoint_format(const struct endpoint *e, char *out, size_t size)
     switch (e->kind) {
     case ENDPOINT_UNIX:
         snprintf(out, size, "unix:%s", e->path);
+        break;
+    case ENDPOINT_MAILDIR:
+        snprintf(out, size, "maildir:%s", e->path);
         break;
     case ENDPOINT_INET:
         snprintf(out, size, endpoint_is_domain(e) ? "%s:%u" : "[%s]:%u", e->host, e->port);

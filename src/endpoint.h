@@ -13,14 +13,16 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-enum endpoint_kind { ENDPOINT_INET, ENDPOINT_UNIX };
+enum endpoint_kind { ENDPOINT_INET, ENDPOINT_UNIX, ENDPOINT_MAILDIR };
+
+#define ENDPOINT_PATH_SIZE 256
 
 struct endpoint {
     enum endpoint_kind kind;
     char host[256];  /* inet: name or address, no brackets; "" listens on every address */
     uint16_t port;   /* inet */
     bool is_literal; /* inet: written in brackets, or a listener: no MX look-up */
-    char path[108];  /* unix */
+    char path[ENDPOINT_PATH_SIZE]; /* unix, at most 107 bytes; maildir */
 };
 
 /* A milter or listener socket: "inet:PORT@HOST", "inet:PORT", "inet6:PORT@HOST" (HOST may be in
@@ -38,6 +40,10 @@ bool endpoint_is_domain(const struct endpoint *e) __attribute__((nonnull));
 /* A name server: an address with or without port (53): "192.0.2.1", "192.0.2.1:5353",
  * "2001:db8::1", "[2001:db8::1]:5353". */
 int endpoint_parse_dns_server(const char *text, struct endpoint *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* What a destination may have: a nexthop, or "maildir:/path". */
+int endpoint_parse_destination(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* For log lines and messages: "[host]:port", "domain:port" or "unix:/path". */

@@ -90,6 +90,13 @@ static void add_tokens(struct rewriter *r, const struct token *from, const struc
         buf_add(r->out, from->start, from->len);
 }
 
+/* What was read, as it is. */
+static void add_all(struct rewriter *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        buf_add(r->out, r->tokens[i].start, r->tokens[i].len);
+}
+
 static bool is_filler(const struct token *t)
 {
     return t->kind == KIND_SPACE || t->kind == KIND_COMMENT;
@@ -159,6 +166,8 @@ static const struct token *find_kind(const struct token *t, const struct token *
 /* Write out the element that was read. */
 static int flush(struct rewriter *r)
 {
+    if (r->count == 0)
+        return 0;
     const struct token *t = r->tokens, *end = t + r->count;
     const struct token *open = find_kind(t, end, '<'), *close = find_kind(open, end, '>');
 
@@ -206,7 +215,7 @@ int hdr_address_rewrite(const char *body, hdr_address_map *map, void *ctx, struc
             rc = flush(&r);
             add_tokens(&r, &t, &t + 1);
         } else if (!is_angle && t.kind == ':') { /* what was read is the name of a group */
-            add_tokens(&r, r.tokens, r.tokens + r.count);
+            add_all(&r);
             add_tokens(&r, &t, &t + 1);
             r.count = 0;
         } else {
@@ -216,7 +225,7 @@ int hdr_address_rewrite(const char *body, hdr_address_map *map, void *ctx, struc
     if (rc == 0 && *body == '\0')
         rc = flush(&r);
     else if (rc == 0)
-        add_tokens(&r, r.tokens, r.tokens + r.count);
+        add_all(&r);
     buf_adds(out, body);
     free(r.tokens);
     return rc < 0 ? -1 : r.replaced;

@@ -25,6 +25,7 @@ INTEGRATION_TESTS = \
 	%D%/it_duplicate_kill.py \
 	%D%/it_duplicate_pool.py \
 	%D%/it_metrics.py \
+	%D%/it_maildir.py \
 	%D%/it_migration.py \
 	%D%/it_milter.py \
 	%D%/it_monitoring.py \
@@ -241,6 +242,10 @@ UNIT_TESTS += %D%/test_lookup
 UNIT_TESTS += %D%/test_marked_text
 %C%_test_marked_text_SOURCES = %D%/test_marked_text.c
 %C%_test_marked_text_LDADD = libctl.a $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_maildir
+%C%_test_maildir_SOURCES = %D%/test_maildir.c
+%C%_test_maildir_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_mem
 %C%_test_mem_SOURCES = %D%/test_mem.c

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "../config_file.h"
 #include "../config_units.h"
+#include "../mem.h"
 #include "../policy.h"
 #include "../process.h"
 #include "../relay/route.h"
@@ -240,9 +241,31 @@ static void check_entry(struct findings *f, const char *kind, const struct confi
     route_free(route);
 }
 
+/* splitrelay makes what is missing in the directory, and the directory, but not the one it is in.
+ */
+static void check_maildir(struct findings *f, const struct config_destination *d)
+{
+    const char *path = d->relay_to[0].path;
+    char entry[ENDPOINT_PATH_SIZE + 16];
+    char *parent = mem_strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
+    struct err err;
+
+    endpoint_format(d->relay_to, entry, sizeof entry);
+    bool is_there = access(path, F_OK) == 0;
+    bool may_write = access(is_there ? path : parent, R_OK | W_OK | X_OK) == 0;
+    if (!may_write)
+        err_set_errno(&err, ": cannot be written to");
+    report_relay(f, "destination", d->name, entry, may_write ? NULL : err.text);
+    free(parent);
+}
+
 static void check_destination(struct findings *f, const char *kind,
                               const struct config_destination *d, const char *hostname)
 {
+    if (d->relay_to[0].kind == ENDPOINT_MAILDIR) {
+        check_maildir(f, d);
+        return;
+    }
     for (size_t i = 0; i < d->relay_to_count; i++) {
         struct config_destination one = *d;
         one.relay_to += i;

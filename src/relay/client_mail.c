@@ -27,20 +27,6 @@ static bool is_sendable(const char *s)
     return true;
 }
 
-static const char *sender_of(const struct client *c, const struct queue_copy *copy)
-{
-    switch (c->destination->sender) {
-    case CONFIG_ADDRESS_NULL:
-        return "";
-    case CONFIG_ADDRESS_FIXED:
-        return c->destination->sender_address;
-    case CONFIG_ADDRESS_ORIGINAL:
-    case CONFIG_ADDRESS_CANONICAL:
-        break;
-    }
-    return copy->message.sender;
-}
-
 static size_t find_rcpt(const struct client_mail *m, const char *address)
 {
     size_t i = 0;
@@ -57,7 +43,7 @@ void client_mail_init(struct client_mail *m, const struct client *c, const struc
     bool is_fixed = d->recipient == CONFIG_ADDRESS_FIXED;
     size_t n = copy->recipient_count;
 
-    *m = (struct client_mail){.copy = copy, .report = report, .sender = sender_of(c, copy)};
+    *m = (struct client_mail){.copy = copy, .report = report, .sender = format_sender(d, copy)};
     m->rcpts = mem_grow(NULL, n, sizeof *m->rcpts);
     m->same_as = mem_grow(NULL, n, sizeof *m->same_as);
     m->is_included = mem_grow(NULL, n, sizeof *m->is_included);

@@ -89,7 +89,7 @@ int format_begin(struct format *f, const struct queue_copy *copy,
     return d->format == CONFIG_FORMAT_JOURNAL ? begin_journal(f, hostname, err) : 0;
 }
 
-static void add_address(const char *address, struct buf *out)
+void format_address(const char *address, struct buf *out)
 {
     buf_addc(out, '<');
     for (const char *p = address; *p != '\0'; p++)
@@ -113,7 +113,7 @@ static void add_recipients(const struct format *f, const bool *is_included, stru
             is_first = true;
         }
         buf_adds(out, is_first ? name : ",\r\n\t");
-        add_address(f->copy->recipients[i].address, out);
+        format_address(f->copy->recipients[i].address, out);
         is_first = false;
     }
     if (!is_first)
@@ -131,7 +131,7 @@ static bool has_8bit(const struct buf *b)
 static void add_sender(const struct format *f, struct buf *out)
 {
     buf_adds(out, "X-Envelope-From: ");
-    add_address(f->copy->message.sender, out);
+    format_address(f->copy->message.sender, out);
     buf_adds(out, "\r\n");
 }
 
@@ -157,6 +157,20 @@ void format_make(struct format *f, const bool *is_included)
     else
         buf_add(&f->head, buf_str(&f->trace), f->trace.len);
     f->is_8bit = f->is_8bit || f->has_utf8_header;
+}
+
+const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)
+{
+    switch (d->sender) {
+    case CONFIG_ADDRESS_NULL:
+        return "";
+    case CONFIG_ADDRESS_FIXED:
+        return d->sender_address;
+    case CONFIG_ADDRESS_ORIGINAL:
+    case CONFIG_ADDRESS_CANONICAL:
+        break;
+    }
+    return copy->message.sender;
 }
 
 uint64_t format_size(const struct format *f)

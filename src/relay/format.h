@@ -53,6 +53,13 @@ void format_make(struct format *f, const bool *is_included) __attribute__((nonnu
 int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size_t len,
                 struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* The sender that a destination is to get for a copy. Valid as long as both are. */
+const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)
+    __attribute__((nonnull, returns_nonnull));
+
+/* Append "<address>"; what could end a line becomes '?'. */
+void format_address(const char *address, struct buf *out) __attribute__((nonnull));
+
 /* Bytes of head, content and tail. */
 uint64_t format_size(const struct format *f) __attribute__((nonnull));
 

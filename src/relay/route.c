@@ -117,7 +117,7 @@ static void add_unix(struct route *r, const struct endpoint *e)
     memcpy(&h->pub.sa, &sa, sizeof sa);
     h->pub.sa_len = sizeof sa;
     h->pub.nexthop = "";
-    snprintf(h->pub.text, sizeof h->pub.text, "%.250s[%s]", r->hostname, e->path);
+    snprintf(h->pub.text, sizeof h->pub.text, "%.250s[%.107s]", r->hostname, e->path);
 }
 
 static void add_inet(struct route *r, const char *host, uint16_t port,

@@ -2,9 +2,12 @@
 #include "transport.h"
 
 #include "client.h"
+#include "maildir.h"
 
 struct transport *transport_new(const struct config_destination *d, const char *hostname)
 {
+    if (d->relay_to[0].kind == ENDPOINT_MAILDIR)
+        return maildir_new(d, hostname);
     return client_transport(client_new(d, hostname, NULL));
 }
 
