@@ -34,6 +34,24 @@ def begin(guide, form="--multi"):
         guide.service("restart", name)
 
 
+def test_readme(s):
+    guide = s.fresh()
+    guide.run("postfix start")
+    assert guide.follow("README.md") == 5
+
+
+def test_filters(s):
+    """With other filters in their places; it_real_filters.py has the real ones."""
+    guide = s.fresh()
+    assert guide.follow("filters.md") > 2
+    for name in ("splitmilter", "splitrelay", "postfix"):
+        guide.service("restart", name)
+    rig.send(("127.0.0.1", 25), "s@example.net", ["anna@example.com", "ben@example.com"], b"Subject: both\r\n\r\n")
+    s.mailbox.wait_recipients(2)
+    passed = sorted((a, t.headers("X-Filtered-By")) for t in s.mailbox.accepted for a in t.addrs)
+    assert passed == [("anna@example.com", ["primary"]), ("ben@example.com", ["secondary"])], passed
+
+
 def test_quickstart(s):
     guide = s.fresh()
     with open("/etc/postfix/main.cf", "rb") as f:

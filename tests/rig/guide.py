@@ -32,8 +32,8 @@ maillog_file = /var/log/mail.log
 
 
 def blocks(name):
-    """(kind, text) of every fenced block of docs/NAME."""
-    with open(os.path.join(TOP, "docs", name), encoding="utf-8") as f:
+    """(kind, text) of every fenced block of NAME: README.md, or a file in docs/."""
+    with open(os.path.join(TOP, "" if name == "README.md" else "docs", name), encoding="utf-8") as f:
         found = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", f.read())
     if not found:
         raise Failure(f"no blocks in {name}")
