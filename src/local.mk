@@ -32,6 +32,7 @@ libsplit_a_SOURCES += %D%/policy_open.c
 libsplit_a_SOURCES += %D%/policy_plan.c %D%/policy_private.h
 libsplit_a_SOURCES += %D%/policy_review.c
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
+libsplit_a_SOURCES += %D%/sasl.h %D%/sasl_file.c
 libsplit_a_SOURCES += %D%/smtp_command.c %D%/smtp_command.h
 libsplit_a_SOURCES += %D%/smtp_reply.c %D%/smtp_reply.h
 libsplit_a_SOURCES += %D%/socketmap_reply.c %D%/socketmap_reply.h
@@ -54,6 +55,11 @@ libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
 libsplit_a_SOURCES += %D%/watch.c %D%/watch.h
 libsplit_a_SOURCES += %D%/xtext.c %D%/xtext.h
 
+if HAVE_GSASL
+libsplit_a_SOURCES += %D%/sasl_gsasl.c
+else
+libsplit_a_SOURCES += %D%/sasl_none.c
+endif
 if HAVE_OPENSSL
 libsplit_a_SOURCES += %D%/tls_context.c %D%/tls_stream.c
 else

@@ -19,6 +19,7 @@ INTEGRATION_TESTS = \
 	%D%/it_large.py \
 	%D%/it_live_reload.py \
 	%D%/it_article.py \
+	%D%/it_auth.py \
 	%D%/it_clean_root.py \
 	%D%/it_content.py \
 	%D%/it_duplicate.py \

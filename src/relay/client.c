@@ -23,6 +23,7 @@ static const struct {
     [CLIENT_HELO] = {"performing the HELO handshake", "HELO command"},
     [CLIENT_LHLO] = {"performing the LHLO handshake", "LHLO command"},
     [CLIENT_STARTTLS] = {"sending STARTTLS", "STARTTLS command"},
+    [CLIENT_AUTH] = {"authenticating", "AUTH command"},
     [CLIENT_XFORWARD] = {"sending XFORWARD", "XFORWARD command"},
     [CLIENT_RSET] = {"sending RSET", "RSET command"},
     [CLIENT_MAIL] = {"sending MAIL FROM", "MAIL FROM command"},

@@ -116,6 +116,8 @@ static void parse_features(struct client *c)
             f->dsn = true;
         } else if (word_is(line, word, "XFORWARD")) {
             f->xforward = true;
+        } else if (word_is(line, word, "AUTH") || strncasecmp(line, "AUTH=", 5) == 0) {
+            f->auth |= client_auth_parse(line + 4, len - 4);
         } else if (word_is(line, word, "STARTTLS")) {
             f->starttls = true;
         } else if (word_is(line, word, "SIZE")) {
@@ -171,7 +173,9 @@ static int handshake(struct client *c)
     if (introduce(c) != 0 || client_tls_start(c) != 0)
         return -1;
     /* RFC 3207 4.2: what was said before is forgotten. */
-    return c->tls.is_on && c->destination->tls.wrap == 0 ? introduce(c) : 0;
+    if (c->tls.is_on && c->destination->tls.wrap == 0 && introduce(c) != 0)
+        return -1;
+    return client_authenticate(c);
 }
 
 static int open_and_greet(struct client *c, const struct route_hop *hop)

@@ -15,6 +15,7 @@
 #include "../smtp_reply.h"
 #include "../stream.h"
 #include "client.h"
+#include "client_auth.h"
 #include "client_mail.h"
 #include "format.h"
 #include "client_tls.h"
@@ -31,6 +32,7 @@ enum client_step {
     CLIENT_HELO,
     CLIENT_LHLO,
     CLIENT_STARTTLS,
+    CLIENT_AUTH,
     CLIENT_XFORWARD,
     CLIENT_RSET,
     CLIENT_MAIL,
@@ -43,6 +45,7 @@ enum client_step {
 /* Extensions that the server offers. */
 struct client_features {
     bool pipelining, eight_bit, smtputf8, dsn, size, xforward, starttls;
+    unsigned auth;             /* a set of enum client_auth */
     uint64_t size_limit_bytes; /* 0: none announced */
     bool has_our_name;         /* as it calls itself */
 };

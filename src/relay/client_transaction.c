@@ -112,6 +112,7 @@ static void format_command(struct transaction *t, size_t command, struct buf *ou
     case CLIENT_HELO:
     case CLIENT_LHLO:
     case CLIENT_STARTTLS:
+    case CLIENT_AUTH:
     case CLIENT_XFORWARD:
     case CLIENT_BODY:
     case CLIENT_DOT:

@@ -2,6 +2,7 @@
 noinst_LIBRARIES += librelay.a
 librelay_a_SOURCES =
 librelay_a_SOURCES += %D%/client.c %D%/client.h %D%/client_private.h
+librelay_a_SOURCES += %D%/client_auth.c %D%/client_auth.h
 librelay_a_SOURCES += %D%/client_connect.c
 librelay_a_SOURCES += %D%/client_content.c
 librelay_a_SOURCES += %D%/client_tls.c %D%/client_tls.h

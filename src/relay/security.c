@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 #include "security.h"
 
-#include "../log.h"
 #include "../mem.h"
+#include "../sasl.h"
 #include "../tls.h"
 
 #include <stdlib.h>
 
 struct security {
     struct tls_context *tls;
+    struct sasl *sasl;
 };
 
 struct tls_context *security_tls(const struct config_destination *d)
@@ -16,9 +17,19 @@ struct tls_context *security_tls(const struct config_destination *d)
     return d->security == NULL ? NULL : d->security->tls;
 }
 
+const struct sasl *security_sasl(const struct config_destination *d)
+{
+    return d->security == NULL ? NULL : d->security->sasl;
+}
+
+bool security_authenticates(const struct config_destination *d)
+{
+    return d->auth.user != NULL && d->auth.user[0] != '\0';
+}
+
 bool security_hides_password(const struct config_destination *d)
 {
-    return d->auth.user != NULL && d->auth.user[0] != '\0' && d->auth.plaintext == 0;
+    return security_authenticates(d) && d->auth.plaintext == 0;
 }
 
 static void destination_close(struct config_destination *d)
@@ -26,6 +37,7 @@ static void destination_close(struct config_destination *d)
     if (d->security == NULL)
         return;
     tls_context_free(d->security->tls);
+    sasl_free(d->security->sasl);
     free(d->security);
     d->security = NULL;
 }
@@ -70,6 +82,10 @@ static int open_destination(const char *kind, struct config_destination *d, stru
     d->security = mem_zalloc(sizeof *d->security);
     if (d->tls.level != CONFIG_TLS_NONE)
         result = open_client_tls(d, err);
+    if (result == 0 && security_authenticates(d)) {
+        d->security->sasl = sasl_open(d->auth.user, d->auth.password_file, err);
+        result = d->security->sasl == NULL ? -1 : 0;
+    }
     if (result != 0)
         err_wrap(err, "%s %s", kind, d->name);
     return result;

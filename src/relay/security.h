@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 struct security;
+struct sasl;
 struct tls_context;
 
 /* For all sections. -1 with `err` ("destination archive: FILE: what is wrong"). Call it once. */
@@ -20,6 +21,12 @@ int security_open(struct config *c, struct err *err) __attribute__((nonnull, war
 
 /* NULL: TLS was not set up for this destination. */
 struct tls_context *security_tls(const struct config_destination *d) __attribute__((nonnull));
+
+/* NULL: authentication was not set up. */
+const struct sasl *security_sasl(const struct config_destination *d) __attribute__((nonnull));
+
+/* Is there to be authentication? */
+bool security_authenticates(const struct config_destination *d) __attribute__((nonnull));
 
 /* A password must not be sent to this destination without TLS. */
 bool security_hides_password(const struct config_destination *d) __attribute__((nonnull));

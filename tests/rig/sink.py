@@ -3,7 +3,7 @@
 
 A hook decides about misbehaviour: hook(stage, conn, arg) is called before each reply and returns None (go on as usual), a
 reply text ("451 4.3.0 later"), CLOSE (drop the connection without a reply), RESET (the same, with a TCP reset), HANG (never answer) or
-Raw (these bytes, and no more answer). Stages: connect, helo (arg: the line), starttls, mail, rcpt (arg: the line), data, body (arg: the
+Raw (these bytes, and no more answer). Stages: connect, helo (arg: the line), starttls, auth (arg: the line), mail, rcpt (arg: the line), data, body (arg: the
 first bytes of content; a reply text is sent at once, and none to the dot), dot (arg: the Transaction; it is in
 sink.transactions already, with answered False), rset, quit. For LMTP the hook of dot is called once per recipient: its stage
 is dot, and its arg the Transaction, conn.dot_index the number of the recipient.
@@ -169,6 +169,8 @@ class _Connection:
         elif verb == "STAR" and self.sink.tls and not self.tls:
             if self.reply("starttls", "220 2.0.0 Go on") and self.buffer == b"":
                 self.start_tls()
+        elif verb == "AUTH":
+            self.reply("auth", "502 5.5.1 Not offered", line)
         elif verb == "MAIL":
             self.mail(line)
         elif verb == "RCPT":
