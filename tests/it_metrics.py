@@ -83,10 +83,14 @@ def change_tables(page, values):
     """A table that changes well, and one that changes badly."""
     with open(values["known"], "a", encoding="ascii") as f:
         f.write("dora@example.com dora@example.com\n")
-    for text, result in (("* primary\n", "ok"), ("* nosuchfilter\n", "failed")):
-        key = f"splitmilter_table_reloads_total{{result={result}}}"
+    change_table(page, "splitmilter", values["table"], "* primary\n", "* nosuchfilter\n")
+
+
+def change_table(page, program, path, good, bad):
+    for text, result in ((good, "ok"), (bad, "failed")):
+        key = f"{program}_table_reloads_total{{result={result}}}"
         before = page.value(key)
-        with open(values["table"], "w", encoding="ascii") as f:
+        with open(path, "w", encoding="ascii") as f:
             f.write(text)
         page.wait(key, lambda v, before=before: v > before, "to rise")
 
@@ -162,6 +166,7 @@ listener front {
     listen = { "inet:$front@127.0.0.1" }
     primary = { "$primary" }
     copies = { "archive" }
+    copy_maps = { "texthash:$table" }
     require_copies = "no"
 }
 """
@@ -187,6 +192,7 @@ class Relay:
             spool=self.spool,
             archive=self.archive.bracketed,
             primary=self.primary.bracketed,
+            table=r.write("copies", "anna@example.com archive\n"),
         )
         os.mkdir(self.spool, 0o700)
         self.daemon = rig.start_splitrelay(r, self.text, self.address)
@@ -379,6 +385,7 @@ def test_every_metric_of_splitrelay_moves(r):
     assert page.value("splitrelay_config_last_reload_successful") == 0
     reload_with(relay.daemon, page, relay.text, "ok")
     assert page.value("splitrelay_config_last_reload_successful") == 1
+    change_table(page, "splitrelay", relay.rig.path("copies"), "ben@example.com archive\n", "ben@example.com nowhere\n")
     let_the_spool_break(relay)
     sent = page.value(label("splitrelay_deliveries_total", destination="archive", result="sent"))
     assert sent == sum(len(t.rcpts) for t in relay.archive.accepted)

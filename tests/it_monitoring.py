@@ -141,6 +141,7 @@ ALERTS = {
     "SplitmilterFailures": ('splitmilter_failures_total{kind="lookup",instance="i"}', "0+1x10", "5x10", "5m"),
     "SplitmilterReloadFailed": ('splitmilter_config_last_reload_successful{instance="i"}', "0x10", "1x10", "8m"),
     "SplitmilterTableReloadFailed": ('splitmilter_table_reloads_total{result="failed",instance="i"}', "0+1x10", "1x10", "5m"),
+    "SplitrelayTableReloadFailed": ('splitrelay_table_reloads_total{result="failed",instance="i"}', "0+1x10", "1x10", "5m"),
     "SplitrelayDown": ('up{job="splitrelay",instance="i"}', "0x10", "1x10", "8m"),
     "SplitrelayDeadLetters": ('splitrelay_queue_copies{state="dead",destination="d",instance="i"}', "1x10", "0x10", "8m"),
     "SplitrelayOldCopies": ('splitrelay_queue_oldest_age_seconds{state="deferred",destination="d",instance="i"}', "20000x10", "9000x10", "8m"),

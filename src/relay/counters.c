@@ -91,11 +91,20 @@ DESTINATION_FAMILY(in_progress, METRICS_GAUGE, "splitrelay_deliveries_in_progres
                    "Copies that are being delivered.");
 DESTINATION_FAMILY(connections, METRICS_GAUGE, "splitrelay_destination_connections",
                    "Connections that are kept open after a delivery, or used again.");
+DESTINATION_FAMILY(connection_limit, METRICS_GAUGE, "splitrelay_destination_connection_limit",
+                   "Connections at once that it is given at most now.");
 DESTINATION_FAMILY(connections_total, METRICS_COUNTER, "splitrelay_destination_connections_total",
                    "Connections over which a delivery was tried.");
 static struct metrics_family reloads = {
     .name = "splitrelay_reloads_total",
     .help = "Reloads of the configuration.",
+    .type = METRICS_COUNTER,
+    .kind_label = "result",
+    .kinds = reload_words,
+};
+static struct metrics_family table_reloads = {
+    .name = "splitrelay_table_reloads_total",
+    .help = "Tables of listeners that were read again because their file had changed.",
     .type = METRICS_COUNTER,
     .kind_label = "result",
     .kinds = reload_words,
@@ -112,12 +121,29 @@ static struct metrics_family loaded = {
     .is_micro = true,
 };
 
-static struct metrics_family *const families[] = {
-    &build,       &clients,           &clients_total, &messages,    &bytes,
-    &missing,     &refusals,          &copies,        &copy_bytes,  &to_disk,
-    &outcomes,    &to_delivery,       &suspended,     &suspensions, &in_progress,
-    &connections, &connections_total, &reloads,       &reload_ok,   &loaded,
-    NULL};
+static struct metrics_family *const families[] = {&build,
+                                                  &clients,
+                                                  &clients_total,
+                                                  &messages,
+                                                  &bytes,
+                                                  &missing,
+                                                  &refusals,
+                                                  &copies,
+                                                  &copy_bytes,
+                                                  &to_disk,
+                                                  &outcomes,
+                                                  &to_delivery,
+                                                  &suspended,
+                                                  &suspensions,
+                                                  &in_progress,
+                                                  &connections,
+                                                  &connections_total,
+                                                  &connection_limit,
+                                                  &reloads,
+                                                  &table_reloads,
+                                                  &reload_ok,
+                                                  &loaded,
+                                                  NULL};
 
 static void note_loaded(void)
 {
@@ -157,14 +183,15 @@ void counters_refused(const char *reply)
         const char *begin;
         enum refusal refusal;
     } kinds[] = {
-        {"554 5.7.1", REFUSED_ACCESS},     {"421 4.3.2", REFUSED_CONNECTIONS},
-        {"550 5.7.1", REFUSED_RELAY},      {"451 4.3.5", REFUSED_DESTINATION},
-        {"452 4.5.3", REFUSED_RECIPIENTS}, {"452 4.3.1", REFUSED_SPACE},
-        {"451 4.3.0", REFUSED_FAULT},      {"552 5.3.4", REFUSED_SIZE},
-        {"554 5.4.6", REFUSED_LOOP},       {"550 5.5.2", REFUSED_CONTENT},
-        {"500", REFUSED_COMMAND},          {"501", REFUSED_COMMAND},
-        {"502", REFUSED_COMMAND},          {"503", REFUSED_COMMAND},
-        {"554 5.5.1", REFUSED_COMMAND},    {"555", REFUSED_COMMAND},
+        {"554 5.7.1", REFUSED_ACCESS},      {"421 4.3.2", REFUSED_CONNECTIONS},
+        {"421 4.7.", REFUSED_ACCESS},       {"550 5.7.1", REFUSED_RELAY},
+        {"451 4.3.5", REFUSED_DESTINATION}, {"452 4.5.3", REFUSED_RECIPIENTS},
+        {"452 4.3.1", REFUSED_SPACE},       {"451 4.3.0", REFUSED_FAULT},
+        {"552 5.3.4", REFUSED_SIZE},        {"554 5.4.6", REFUSED_LOOP},
+        {"550 5.5.2", REFUSED_CONTENT},     {"500", REFUSED_COMMAND},
+        {"501", REFUSED_COMMAND},           {"502", REFUSED_COMMAND},
+        {"503", REFUSED_COMMAND},           {"554 5.5.1", REFUSED_COMMAND},
+        {"555", REFUSED_COMMAND},
     };
     enum refusal refusal = REFUSED_OTHER;
 
@@ -235,6 +262,11 @@ void counters_connections(const char *destination, int change)
     metrics_add(&connections, destination, 0, change);
 }
 
+void counters_connection_limit(const char *destination, unsigned limit)
+{
+    metrics_set(&connection_limit, destination, 0, limit);
+}
+
 void counters_connected(const char *destination)
 {
     metrics_add(&connections_total, destination, 0, 1);
@@ -247,6 +279,12 @@ void counters_reloaded(bool is_ok)
         note_loaded();
     else
         metrics_set(&reload_ok, "", 0, 0);
+}
+
+void counters_tables_reloaded(unsigned ok, unsigned failed)
+{
+    metrics_add(&table_reloads, "", 0, ok);
+    metrics_add(&table_reloads, "", 1, failed);
 }
 
 void counters_render(struct buf *out)

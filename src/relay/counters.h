@@ -43,11 +43,15 @@ void counters_suspended(const char *destination, bool is_suspended) __attribute_
 /* change: 1 or -1 */
 void counters_in_progress(const char *destination, int change) __attribute__((nonnull));
 void counters_connections(const char *destination, int change) __attribute__((nonnull));
+/* The connections that it is given at most now (flow.h). */
+void counters_connection_limit(const char *destination, unsigned limit) __attribute__((nonnull));
 void counters_connected(const char *destination) __attribute__((nonnull));
 
 /* --- all --- */
 
 void counters_reloaded(bool is_ok);
+/* Tables whose files had changed; failed: those that stay as they were. */
+void counters_tables_reloaded(unsigned ok, unsigned failed);
 
 /* The text of all these. */
 void counters_render(struct buf *out) __attribute__((nonnull));

@@ -192,6 +192,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
         destination_leave(w);
     if (*has_left_out && dest->worker_count == 1)
         flow_reset(&dest->flow);
+    counters_connection_limit(dest->name, dest->flow.window);
     pthread_mutex_unlock(&dest->lock);
     if (error != 0)
         log_warning("dest=%s: cannot start another thread: %s", dest->name, strerror(error));
@@ -274,6 +275,7 @@ struct destination *destination_start(struct queue *q, struct snapshot *snapshot
     dest->config = d;
     dest->last_success_ms = INT64_MIN / 2; /* never */
     flow_configure(&dest->flow, d);
+    counters_connection_limit(dest->name, dest->flow.window);
     dest->generation = 1; /* 0: a worker that has none yet */
     pthread_mutex_init(&dest->lock, NULL);
     pthread_condattr_init(&attr);
@@ -347,6 +349,7 @@ void destination_join(struct destination *dest, unsigned grace_ms)
     }
     pthread_mutex_unlock(&dest->lock);
     counters_suspended(dest->name, false);
+    counters_connection_limit(dest->name, 0);
     snapshot_unref(dest->snapshot);
     pthread_cond_destroy(&dest->changed);
     pthread_mutex_destroy(&dest->lock);

@@ -182,6 +182,7 @@ void destination_judge(struct destination_worker *w, const struct delivery_repor
         if (is_down(w, report))
             suspended_s = suspend(w);
     }
+    counters_connection_limit(dest->name, dest->flow.window);
     pthread_mutex_unlock(&dest->lock);
     if (works_again)
         log_info("dest=%s: works again", dest->name);

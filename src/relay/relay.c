@@ -271,7 +271,10 @@ void relay_refresh(struct relay *r, struct watch *watch, int64_t now_ms)
 {
     struct snapshot *current = snapshot_slot_get(&r->slot);
     struct snapshot *next = watch_poll(watch, current, now_ms);
+    unsigned ok, failed;
 
+    watch_tried(watch, &ok, &failed);
+    counters_tables_reloaded(ok, failed);
     snapshot_unref(current);
     if (next != NULL)
         snapshot_slot_swap(&r->slot, next);

@@ -131,6 +131,7 @@ static void do_unknown(struct session *s)
      * that hide in its form data. */
     if (strstr(s->command.argument, "HTTP/") != NULL) {
         log_warning("HTTP request from [%s]", s->o->client_addr);
+        counters_refused("500");
         session_reply(s, "421 4.7.0 %s This is no web server", s->config->relay.hostname);
         s->is_over = true;
         return;
@@ -233,6 +234,7 @@ static void one_command(struct session *s)
     } else if (s->line.len < 2 || s->line.data[s->line.len - 2] != '\r') {
         /* Where lines end differently for two hosts, messages can be smuggled between them. */
         log_warning("bare <LF> after %s from [%s]", s->stage, s->o->client_addr);
+        counters_refused("500");
         session_reply(s, "500 5.5.2 Bare <LF> received");
         s->is_over = true;
     } else if (smtp_command_parse(s->line.data, s->line.len - 2, &s->command, &err) != 0) {
