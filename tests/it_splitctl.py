@@ -377,7 +377,7 @@ class Queue(Case):
         out, _ = self.run_ctl("queue")
         self.assertRegex(out, r"(?m)^A1\* +17 .* s@sender\.test$")
         self.assertRegex(out, r"(?m)^B2 +17 .* <>$")
-        self.assertRegex(out, r"(?m)^C3! +17 .* e\?\[1m@sender\.test$")
+        self.assertRegex(out, r"(?m)^C3# +17 .* e\?\[1m@sender\.test$")
         self.assertIn("dest=newmail, attempts=3, queue_id=ABC123, next ", out)
         self.assertIn("    (450 4.2.0 later)\n", out)
         self.assertRegex(out, r"(?m)^ +done@example\.test  sent$")

@@ -25,7 +25,10 @@ struct ctl_command {
 int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv);
-int ctl_retry(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+/* hold, release, delete, requeue, retry */
+int ctl_change(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_show(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_stats(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_status(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_setup_postfix(const struct ctl_command *self, const char *config_path, int argc,

@@ -10,15 +10,18 @@ libctl_a_SOURCES = \
 
 sbin_PROGRAMS += splitctl
 splitctl_SOURCES = \
+	%D%/change.c \
 	%D%/check.c \
 	%D%/ctl.c %D%/ctl.h \
+	%D%/entry.c %D%/entry.h \
 	%D%/explain.c %D%/explain.h \
 	%D%/explain_print.c \
 	%D%/json.c %D%/json.h \
 	%D%/main.c \
+	%D%/offline.c %D%/offline.h \
+	%D%/progress.c %D%/progress.h \
 	%D%/queue.c \
 	%D%/reload.c \
-	%D%/retry.c \
 	%D%/setup_postfix.c %D%/setup_postfix.h \
 	%D%/setup_postfix_check.c \
 	%D%/setup_postfix_edit.c \
@@ -29,6 +32,8 @@ splitctl_SOURCES = \
 	%D%/setup_postfix_services.c \
 	%D%/setup_postfix_single.c \
 	%D%/setup_sendmail.c \
+	%D%/show.c \
+	%D%/stats.c \
 	%D%/status.c %D%/status.h \
 	%D%/status_postfix.c \
 	%D%/status_print.c \

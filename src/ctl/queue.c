@@ -3,6 +3,7 @@
 #include "../process.h"
 #include "../relay/spool.h"
 #include "ctl.h"
+#include "entry.h"
 #include "json.h"
 
 #include <getopt.h>
@@ -13,65 +14,17 @@
 #include <time.h>
 
 struct totals {
-    uint64_t copies, bytes, problems;
+    uint64_t copies, bytes, problems, quarantined;
 };
 
-static bool is_dead(const struct spool_entry *e)
-{
-    return e->base == SPOOL_DEAD;
-}
+struct output {
+    struct totals *totals;
+    bool is_json;
+};
 
-/* As postqueue -p has them. */
-static const char *queue_name(const struct spool_entry *e, time_t now)
+static bool is_queued(const struct spool_entry *e)
 {
-    if (e->base != SPOOL_QUEUE)
-        return spool_base_name(e->base);
-    return e->due <= now ? "active" : "deferred";
-}
-
-static const char *status_name(enum queue_recipient_state state)
-{
-    switch (state) {
-    case QUEUE_PENDING:
-        return "queued";
-    case QUEUE_SENT:
-        return "sent";
-    case QUEUE_DEAD:
-        return "dead";
-    }
-    return "unknown";
-}
-
-static void print_json(const struct spool_entry *e, time_t now)
-{
-    const struct queue_message *m = e->message;
-    json_t *o = json_object(), *recipients = json_array();
-
-    ctl_json_set(o, "queue_name", ctl_json_text(queue_name(e, now)));
-    ctl_json_set(o, "queue_id", ctl_json_text(e->id));
-    ctl_json_set(o, "destination", ctl_json_text(e->destination));
-    if (m == NULL) {
-        ctl_json_set(o, "problem", ctl_json_text(e->problem));
-        json_decref(recipients);
-        ctl_json_line(o);
-        return;
-    }
-    ctl_json_set(o, "arrival_time", json_integer(m->arrival.tv_sec));
-    ctl_json_set(o, "message_size", json_integer((json_int_t)m->size_bytes));
-    ctl_json_set(o, "sender", ctl_json_text(m->sender));
-    ctl_json_set(o, "mta_queue_id", ctl_json_text(m->mta_queue_id));
-    ctl_json_set(o, "attempts", json_integer(e->attempts));
-    ctl_json_set(o, "next_attempt", is_dead(e) ? json_null() : json_integer(e->due));
-    for (size_t i = 0; i < e->recipient_count; i++) {
-        json_t *r = json_object();
-        ctl_json_set(r, "address", ctl_json_text(e->recipients[i].address));
-        ctl_json_set(r, "status", ctl_json_text(status_name(e->recipients[i].state)));
-        ctl_json_set(r, "delay_reason", ctl_json_text(e->recipients[i].reason));
-        if (json_array_append_new(recipients, r) < 0)
-            abort();
-    }
-    ctl_json_set(o, "recipients", recipients);
-    ctl_json_line(o);
+    return e->base == SPOOL_QUEUE;
 }
 
 static void format_time(time_t t, char *out, size_t size)
@@ -109,7 +62,10 @@ static void print_human(const struct spool_entry *e, time_t now, bool is_first)
         printf("%-21s %10s %-20s %s\n", "----Copy ID----", "--Size--", "---Arrival Time---",
                "-Sender/Recipient-------");
     snprintf(id, sizeof id, "%.*s%s", QUEUE_ID_SIZE, e->id,
-             is_dead(e) ? "!" : (e->due <= now ? "*" : ""));
+             e->base == SPOOL_HOLD   ? "!"
+             : e->base == SPOOL_DEAD ? "#"
+             : e->due <= now         ? "*"
+                                     : "");
     if (e->message == NULL) {
         printf("%-21s dest=", id);
         ctl_print(e->destination);
@@ -126,7 +82,7 @@ static void print_human(const struct spool_entry *e, time_t now, bool is_first)
         printf(", queue_id=");
         ctl_print(e->message->mta_queue_id);
     }
-    if (!is_dead(e) && e->due > now) {
+    if (is_queued(e) && e->due > now) {
         format_time(e->due, when, sizeof when);
         printf(", next %s", when);
     }
@@ -144,7 +100,7 @@ static int walk(struct spool_walk *w, bool is_json, struct totals *totals)
 
     while ((rc = spool_walk_next(w, &e, &err)) == 1) {
         if (is_json)
-            print_json(&e, now);
+            ctl_json_line(ctl_entry_json(&e, now));
         else
             print_human(&e, now, totals->copies == 0);
         totals->copies++;
@@ -156,11 +112,36 @@ static int walk(struct spool_walk *w, bool is_json, struct totals *totals)
     return rc;
 }
 
+static void print_quarantined(void *ctx, const char *name, uint64_t size_bytes, time_t since)
+{
+    const struct output *out = ctx;
+    char when[32];
+
+    out->totals->quarantined++;
+    if (out->is_json) {
+        json_t *o = json_object();
+        ctl_json_set(o, "queue_name", ctl_json_text("quarantine"));
+        ctl_json_set(o, "file", ctl_json_text(name));
+        ctl_json_set(o, "size", json_integer((json_int_t)size_bytes));
+        ctl_json_set(o, "since", json_integer(since));
+        ctl_json_line(o);
+        return;
+    }
+    if (out->totals->quarantined == 1)
+        puts("In quarantine, since they are no copies (the log says why):");
+    format_time(since, when, sizeof when);
+    printf("%10" PRIu64 " %-18s  ", size_bytes, when);
+    ctl_print(name);
+    putchar('\n');
+}
+
 static int list(const struct config *config, const char *destination, bool is_json)
 {
     struct totals totals = {0};
+    struct output out = {&totals, is_json};
+    const char *directory = config->relay.spool_directory;
     struct err err;
-    struct spool_walk *w = spool_walk_open(config->relay.spool_directory, destination, &err);
+    struct spool_walk *w = spool_walk_open(directory, destination, &err);
 
     if (w == NULL) {
         ctl_complain("%s", err.text);
@@ -168,6 +149,9 @@ static int list(const struct config *config, const char *destination, bool is_js
     }
     int rc = walk(w, is_json, &totals);
     spool_walk_close(w);
+    if (rc == 0 && destination == NULL &&
+        (rc = spool_walk_quarantine(directory, print_quarantined, &out, &err)) < 0)
+        ctl_complain("%s", err.text);
     if (rc < 0)
         return EXIT_UNAVAILABLE;
     if (totals.copies == 0 && destination != NULL &&

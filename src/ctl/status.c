@@ -82,6 +82,8 @@ static void count_copy(struct status *s, const struct spool_entry *e, time_t now
 
     if (e->base == SPOOL_DEAD)
         g->dead++;
+    else if (e->base == SPOOL_HOLD)
+        g->held++;
     else if (e->due > now)
         g->deferred++;
     else

@@ -48,11 +48,14 @@ static void print_daemon(const char *name, enum status_run run, pid_t pid, const
 static void print_destination(const struct status_group *g)
 {
     printf("  copy %-15s  ", g->name);
-    if (g->active + g->deferred + g->dead == 0)
+    if (g->active + g->deferred + g->held + g->dead == 0)
         printf("empty");
     else
-        printf("%" PRIu64 " active, %" PRIu64 " deferred, %" PRIu64 " dead", g->active, g->deferred,
-               g->dead);
+        printf("%" PRIu64 " active, %" PRIu64 " deferred, ", g->active, g->deferred);
+    if (g->held > 0)
+        printf("%" PRIu64 " held, ", g->held);
+    if (g->active + g->deferred + g->held + g->dead > 0)
+        printf("%" PRIu64 " dead", g->dead);
     print_age(g->oldest);
     print_error(g->error);
     putchar('\n');
@@ -143,8 +146,10 @@ static json_t *json_groups(const struct status_groups *groups, bool are_destinat
         if (are_destinations)
             ctl_json_set(o, "active", json_integer((json_int_t)g->active));
         ctl_json_set(o, "deferred", json_integer((json_int_t)g->deferred));
-        if (are_destinations)
+        if (are_destinations) {
+            ctl_json_set(o, "held", json_integer((json_int_t)g->held));
             ctl_json_set(o, "dead", json_integer((json_int_t)g->dead));
+        }
         ctl_json_set(o, "oldest", json_time(g->oldest));
         ctl_json_set(o, "last_error", ctl_json_text(g->error));
         append(array, o);

@@ -131,6 +131,9 @@ struct queue_change {
     void *ctx;
 };
 
+/* The places that a change looks at: `places`, or the usual ones if that is 0. */
+unsigned queue_change_places(enum queue_action action, unsigned places, bool has_to, bool is_all);
+
 struct queue;
 struct queue_put; /* a message being received */
 

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 struct spool;
@@ -265,6 +266,24 @@ struct spool_entry {
 /* destination NULL: all. Memory does not depend on the number of copies. NULL with `err`. */
 struct spool_walk *spool_walk_open(const char *directory, const char *destination, struct err *err)
     __attribute__((nonnull(1, 3), warn_unused_result));
+
+/* Only the copies with this id (several after a crash), wherever they are: what does not have it is
+ * not read. */
+struct spool_walk *spool_walk_open_id(const char *directory, const char *id, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* With an id: read the content of the copy that was handed out last, from `at` on, into data; up to
+ * size bytes, 0 at the end. -1 with `err`, also when the copy is gone by now: its file may be used
+ * for another message, so nothing of that is ever returned. */
+ssize_t spool_walk_content(struct spool_walk *w, uint64_t at, void *data, size_t size,
+                           struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Tell of each file in quarantine/: its name, size, and since when it is there. -1 with `err`. */
+int spool_walk_quarantine(const char *directory,
+                          void (*each)(void *ctx, const char *name, uint64_t size_bytes,
+                                       time_t since),
+                          void *ctx, struct err *err)
+    __attribute__((nonnull(1, 2, 4), warn_unused_result));
 
 /* 1: *out is the next copy; by queue, destination and time, in no order within one DUE. 0: the end.
  * -1 with `err`: a directory cannot be read. A copy that moves meanwhile may be missed or be seen

@@ -187,6 +187,33 @@ static void explain_missing(struct spool_work *w, char **names, size_t count)
 
 /* --- the op --- */
 
+/* Where the action makes sense. */
+static unsigned sensible_places(enum queue_action action, bool has_to)
+{
+    const unsigned all = QUEUE_IN_QUEUE | QUEUE_IN_HOLD | QUEUE_IN_DEAD;
+
+    switch (action) {
+    case QUEUE_HOLD:
+        return QUEUE_IN_QUEUE;
+    case QUEUE_RELEASE:
+        return QUEUE_IN_HOLD;
+    case QUEUE_DELETE:
+        return all;
+    case QUEUE_REQUEUE:
+        return has_to ? all : QUEUE_IN_DEAD;
+    }
+    return all;
+}
+
+unsigned queue_change_places(enum queue_action action, unsigned places, bool has_to, bool is_all)
+{
+    if (places != 0)
+        return places;
+    if (action == QUEUE_REQUEUE && has_to && is_all)
+        return QUEUE_IN_QUEUE | QUEUE_IN_DEAD; /* what is held was held on purpose */
+    return sensible_places(action, has_to);
+}
+
 static int check(struct spool_work *w)
 {
     const struct queue_change *c = w->change;
@@ -204,38 +231,11 @@ static int check(struct spool_work *w)
         err_set(w->err, "the copies are for %s already", c->to);
         return -1;
     }
-    if ((c->places & ~w->places) != 0) {
+    if ((c->places & ~sensible_places(c->action, c->to != NULL)) != 0) {
         err_set(w->err, "that makes no sense for copies in this place");
         return -1;
     }
-    if (c->places != 0)
-        w->places = c->places;
     return 0;
-}
-
-/* Where the action makes sense; *usual_out: and is what is meant when nothing is said. */
-static unsigned sensible_places(const struct queue_change *c, unsigned *usual_out)
-{
-    const unsigned all = QUEUE_IN_QUEUE | QUEUE_IN_HOLD | QUEUE_IN_DEAD;
-    unsigned places = all;
-
-    switch (c->action) {
-    case QUEUE_HOLD:
-        places = QUEUE_IN_QUEUE;
-        break;
-    case QUEUE_RELEASE:
-        places = QUEUE_IN_HOLD;
-        break;
-    case QUEUE_DELETE:
-        break;
-    case QUEUE_REQUEUE:
-        places = c->to == NULL ? QUEUE_IN_DEAD : all;
-        break;
-    }
-    *usual_out = places;
-    if (c->action == QUEUE_REQUEUE && c->to != NULL && c->id == NULL)
-        *usual_out = QUEUE_IN_QUEUE | QUEUE_IN_DEAD; /* what is held was held on purpose */
-    return places;
 }
 
 static int change_names(struct spool_work *w, char **names, size_t count)
@@ -285,15 +285,13 @@ int spool_change(struct queue *base, const struct queue_change *change, struct q
 {
     struct spool_queue *q = (struct spool_queue *)base;
     struct spool_work w = {.q = q, .change = change, .sum = out, .err = err};
-    unsigned usual;
 
     memset(out, 0, sizeof *out);
     w.order.action = change->action;
-    w.places = sensible_places(change, &usual);
+    w.places =
+        queue_change_places(change->action, change->places, change->to != NULL, change->id == NULL);
     if (check(&w) < 0)
         return -1;
-    if (change->places == 0)
-        w.places = usual;
     mem_copy_string(w.order.to, sizeof w.order.to, change->to == NULL ? "" : change->to);
     if (change->id == NULL && spool_queue_lock_all(q, err) < 0)
         return -1;

@@ -13,13 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct spool_walk {
     int base_fds[SPOOL_BASES]; /* -1 when there is none */
     char *only;                /* destination, or NULL for all */
-    enum spool_base base;      /* the one at hand */
-    char **destinations;       /* of it */
+    char only_id[QUEUE_ID_SIZE];
+    enum spool_base base; /* the one at hand */
+    char **destinations;  /* of it */
     size_t destination_count, destination_at;
     struct spool_due *due; /* of the destination at hand, in queue/ */
     size_t due_count, due_at;
@@ -30,6 +32,7 @@ struct spool_walk {
     char name[256];
     bool has_name;
     struct err problem;
+    int content_fd; /* with only_id; or -1 */
 };
 
 static int open_base(int root_fd, const char *name, int *fd_out, struct err *err)
@@ -70,6 +73,7 @@ struct spool_walk *spool_walk_open(const char *directory, const char *destinatio
     struct spool_walk *w = mem_zalloc(sizeof *w);
     for (enum spool_base i = SPOOL_QUEUE; i < SPOOL_BASES; i++)
         w->base_fds[i] = -1;
+    w->content_fd = -1;
     w->only = destination == NULL ? NULL : mem_strdup(destination);
     int rc = 0;
     for (enum spool_base i = SPOOL_QUEUE; i < SPOOL_BASES && rc == 0; i++)
@@ -82,11 +86,32 @@ struct spool_walk *spool_walk_open(const char *directory, const char *destinatio
     return w;
 }
 
+struct spool_walk *spool_walk_open_id(const char *directory, const char *id, struct err *err)
+{
+    if (!spool_id_is_valid(id)) {
+        err_set(err, "that is not the id of a copy");
+        return NULL;
+    }
+    struct spool_walk *w = spool_walk_open(directory, NULL, err);
+    if (w != NULL)
+        mem_copy_string(w->only_id, sizeof w->only_id, id);
+    return w;
+}
+
+/* What was handed out. */
+static void forget_entry(struct spool_walk *w)
+{
+    spool_envelope_clear(&w->head);
+    if (w->content_fd >= 0)
+        close(w->content_fd);
+    w->content_fd = -1;
+}
+
 void spool_walk_close(struct spool_walk *w)
 {
     if (w == NULL)
         return;
-    spool_envelope_clear(&w->head);
+    forget_entry(w);
     if (w->dir != NULL)
         closedir(w->dir);
     free(w->due);
@@ -168,8 +193,15 @@ static int advance(struct spool_walk *w, struct err *err)
 /* 1: w->name may be set (has_name); 0: the directory is at its end; -1 with `err`. */
 static int next_name(struct spool_walk *w, struct err *err)
 {
+    bool is_one = w->only_id[0] != '\0';
+
+    if (is_one && !w->has_name) {
+        snprintf(w->name, sizeof w->name, "%s", w->only_id);
+        w->has_name = true;
+        return 1;
+    }
     errno = 0;
-    const struct dirent *entry = readdir(w->dir);
+    const struct dirent *entry = is_one ? NULL : readdir(w->dir);
     if (entry != NULL) {
         snprintf(w->name, sizeof w->name, "%s", entry->d_name);
         w->has_name = strcmp(w->name, ".") != 0 && strcmp(w->name, "..") != 0;
@@ -202,7 +234,9 @@ static bool fill_entry(struct spool_walk *w, struct spool_entry *out)
         result = spool_head_open(w->dir_fd, w->name, O_RDONLY, w->name, &fd, &w->head, &w->problem);
     else
         err_set(&w->problem, "not the name of a copy");
-    if (result == SPOOL_OK)
+    if (result == SPOOL_OK && w->only_id[0] != '\0')
+        w->content_fd = fd;
+    else if (result == SPOOL_OK)
         close(fd);
     /* a file that went while it was read may hold another message already (spool_pool.c) */
     if (result == SPOOL_GONE || faccessat(w->dir_fd, w->name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
@@ -216,9 +250,59 @@ static bool fill_entry(struct spool_walk *w, struct spool_entry *out)
     return true;
 }
 
+ssize_t spool_walk_content(struct spool_walk *w, uint64_t at, void *data, size_t size,
+                           struct err *err)
+{
+    uint64_t end = w->head.message.size_bytes;
+    struct stat file, name;
+    ssize_t n = 0;
+
+    if (at >= end)
+        return 0;
+    do
+        n = pread(w->content_fd, data, size < end - at ? size : (size_t)(end - at),
+                  (off_t)(w->head.head_len + at));
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        err_set_errno(err, "cannot read");
+        return -1;
+    }
+    if (fstat(w->content_fd, &file) < 0 ||
+        fstatat(w->dir_fd, w->name, &name, AT_SYMLINK_NOFOLLOW) < 0 || n == 0 ||
+        file.st_ino != name.st_ino || file.st_dev != name.st_dev) {
+        err_set(err, "the copy is gone meanwhile");
+        return -1;
+    }
+    return n;
+}
+
+int spool_walk_quarantine(const char *directory,
+                          void (*each)(void *ctx, const char *name, uint64_t size_bytes,
+                                       time_t since),
+                          void *ctx, struct err *err)
+{
+    char *path = mem_printf("%s/quarantine", directory);
+    const struct dirent *entry;
+    struct stat st;
+
+    DIR *dir = opendir(path);
+    int error = dir == NULL ? errno : 0;
+    if (dir == NULL && error != ENOENT)
+        err_set_errno(err, "cannot open %s", path);
+    free(path);
+    if (dir == NULL)
+        return error == ENOENT ? 0 : -1;
+    while ((entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.' &&
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            each(ctx, entry->d_name, (uint64_t)st.st_size, st.st_ctime);
+    closedir(dir);
+    return 0;
+}
+
 int spool_walk_next(struct spool_walk *w, struct spool_entry *out, struct err *err)
 {
-    spool_envelope_clear(&w->head);
+    forget_entry(w);
     for (;;) {
         int rc = w->dir == NULL ? advance(w, err) : next_name(w, err);
         if (rc < 0 || w->base == SPOOL_BASES)

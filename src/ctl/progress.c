@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: ISC */
+#include "progress.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WIDTH 40
+
+bool progress_is_wanted(void)
+{
+    const char *term = getenv("TERM");
+
+    return isatty(STDERR_FILENO) && (term == NULL || strcmp(term, "dumb") != 0);
+}
+
+void progress_begin(struct progress *p, const char *what, uint64_t total)
+{
+    *p = (struct progress){.what = what, .total = total, .is_shown = progress_is_wanted()};
+    progress_show(p, 0);
+}
+
+void progress_show(struct progress *p, uint64_t done)
+{
+    char bar[WIDTH + 1];
+
+    if (!p->is_shown)
+        return;
+    p->is_drawn = true;
+    if (p->total == 0) {
+        fprintf(stderr, "\r%s %" PRIu64, p->what, done);
+        return;
+    }
+    uint64_t part = done < p->total ? done : p->total; /* some came while it went on */
+    uint64_t filled = part * WIDTH / p->total;
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', filled);
+    bar[WIDTH] = '\0';
+    fprintf(stderr, "\r%s [%s] %3" PRIu64 "%% %" PRIu64 "/%" PRIu64, p->what, bar,
+            part * 100 / p->total, done, p->total);
+}
+
+void progress_end(struct progress *p)
+{
+    if (p->is_drawn)
+        fputs("\r\033[K", stderr);
+    p->is_drawn = false;
+}

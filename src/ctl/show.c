@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "../process.h"
+#include "ctl.h"
+#include "entry.h"
+#include "json.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK (64 * 1024)
+
+struct show {
+    const char *id;
+    bool is_json, has_content;
+};
+
+static void print_line(const char *name, const char *value)
+{
+    printf("%-14s ", name);
+    ctl_print(value);
+    putchar('\n');
+}
+
+static void print_time(const char *name, time_t t)
+{
+    char when[64];
+    struct tm tm;
+
+    if (localtime_r(&t, &tm) == NULL ||
+        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S %z", &tm) == 0)
+        snprintf(when, sizeof when, "%lld", (long long)t);
+    print_line(name, when);
+}
+
+static void print_place(const struct spool_entry *e, time_t now)
+{
+    char text[128];
+
+    if (e->base == SPOOL_QUEUE)
+        snprintf(text, sizeof text, "%s (queue/%s/%lld)", ctl_entry_queue(e, now), e->destination,
+                 (long long)e->due);
+    else
+        snprintf(text, sizeof text, "%s (%s/%s)", ctl_entry_queue(e, now), spool_base_name(e->base),
+                 e->destination);
+    print_line("place", text);
+}
+
+static void print_message(const struct queue_message *m)
+{
+    char text[64];
+
+    print_line("sender", m->sender[0] == '\0' ? "<>" : m->sender);
+    print_time("arrival", m->arrival.tv_sec);
+    snprintf(text, sizeof text, "%" PRIu64 " bytes%s%s", m->size_bytes, m->is_8bit ? ", 8bit" : "",
+             m->is_utf8 ? ", SMTPUTF8" : "");
+    print_line("size", text);
+    char *client = mem_printf("%s[%s]", m->client_name, m->client_addr);
+    print_line("client", client);
+    free(client);
+    print_line("helo", m->helo);
+    print_line("protocol", m->protocol);
+    print_line("mta_queue_id", m->mta_queue_id);
+}
+
+static void print_entry(const struct spool_entry *e, time_t now)
+{
+    char attempts[16];
+
+    print_line("copy", e->id);
+    print_line("destination", e->destination);
+    print_place(e, now);
+    if (e->message == NULL) {
+        print_line("problem", e->problem);
+        return;
+    }
+    print_message(e->message);
+    snprintf(attempts, sizeof attempts, "%u", e->attempts);
+    print_line("attempts", attempts);
+    if (e->base == SPOOL_QUEUE)
+        print_time("next_attempt", e->due);
+    for (size_t i = 0; i < e->recipient_count; i++) {
+        const struct queue_recipient *r = &e->recipients[i];
+        char *text = mem_printf("%s  %s%s%s%s%s%s", r->address, ctl_entry_status(r->state),
+                                r->reason[0] == '\0' ? "" : "  (", r->reason,
+                                r->reason[0] == '\0' ? "" : ")",
+                                r->orcpt[0] == '\0' ? "" : "  orcpt=", r->orcpt);
+        print_line("recipient", text);
+        free(text);
+    }
+}
+
+static void print_json(const struct spool_entry *e, time_t now)
+{
+    const struct queue_message *m = e->message;
+    json_t *o = ctl_entry_json(e, now);
+
+    if (m != NULL) {
+        ctl_json_set(o, "client_name", ctl_json_text(m->client_name));
+        ctl_json_set(o, "client_address", ctl_json_text(m->client_addr));
+        ctl_json_set(o, "helo", ctl_json_text(m->helo));
+        ctl_json_set(o, "protocol", ctl_json_text(m->protocol));
+        ctl_json_set(o, "is_8bit", json_boolean(m->is_8bit));
+        ctl_json_set(o, "is_utf8", json_boolean(m->is_utf8));
+        json_t *recipients = json_object_get(o, "recipients");
+        for (size_t i = 0; i < e->recipient_count; i++)
+            ctl_json_set(json_array_get(recipients, i), "orcpt",
+                         ctl_json_text(e->recipients[i].orcpt));
+    }
+    ctl_json_line(o);
+}
+
+/* A line for a terminal: the CR of its end goes, whatever else could steer the terminal becomes
+ * '?'. */
+static void print_safely(char *text, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len) {
+        char *end = memchr(text + at, '\n', len - at);
+        size_t line = end == NULL ? len - at : (size_t)(end - text) - at;
+        char *copy = mem_strndup(text + at, line);
+        for (size_t i = 0; i < line; i++) /* a NUL would end it */
+            copy[i] = text[at + i] == '\0' || text[at + i] == '\t' ? ' ' : text[at + i];
+        if (line > 0 && copy[line - 1] == '\r')
+            copy[line - 1] = '\0';
+        ctl_print(copy);
+        free(copy);
+        if (end != NULL)
+            putchar('\n');
+        at += line + (end != NULL);
+    }
+}
+
+/* As it is; only a terminal gets it printable. */
+static int print_content(struct spool_walk *w)
+{
+    bool is_terminal = isatty(STDOUT_FILENO);
+    char *chunk = mem_zalloc(CHUNK);
+    struct err err;
+    uint64_t at = 0;
+    ssize_t n;
+
+    while ((n = spool_walk_content(w, at, chunk, CHUNK, &err)) > 0) {
+        if (is_terminal)
+            print_safely(chunk, (size_t)n);
+        else
+            (void)fwrite(chunk, 1, (size_t)n, stdout);
+        at += (uint64_t)n;
+    }
+    free(chunk);
+    if (n < 0)
+        ctl_complain("%s", err.text);
+    return n < 0 ? EXIT_CHECK_FAILED : EXIT_OK;
+}
+
+static int show(const struct config *config, const struct show *s)
+{
+    struct spool_entry e;
+    struct err err;
+    unsigned found = 0;
+    int rc, code = EXIT_OK;
+
+    struct spool_walk *w = spool_walk_open_id(config->relay.spool_directory, s->id, &err);
+    if (w == NULL) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    while ((rc = spool_walk_next(w, &e, &err)) == 1 && (found == 0 || !s->has_content)) {
+        found++;
+        if (e.message == NULL)
+            code = EXIT_CHECK_FAILED;
+        if (s->has_content && e.message != NULL)
+            code = print_content(w);
+        else if (s->is_json)
+            print_json(&e, time(NULL));
+        else
+            print_entry(&e, time(NULL));
+    }
+    spool_walk_close(w);
+    if (rc < 0) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    if (found == 0) {
+        ctl_complain("no copy %s", s->id);
+        return EXIT_CHECK_FAILED;
+    }
+    return code;
+}
+
+int ctl_show(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"content", no_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {0}};
+    struct show s = {0};
+    bool is_wrong = false;
+    int c;
+
+    optind = 0;
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        s.has_content |= c == 'c';
+        s.is_json |= c == 'j';
+        is_wrong |= c == '?';
+    }
+    if (is_wrong || argc - optind != 1 || (s.has_content && s.is_json))
+        return ctl_usage(self);
+    s.id = argv[optind];
+    if (!ctl_is_id(s.id)) {
+        ctl_complain("'%s' is not the id of a copy", s.id);
+        return ctl_usage(self);
+    }
+    struct config *config = ctl_load(config_path);
+    if (config == NULL)
+        return EXIT_CONFIG;
+    int code = show(config, &s);
+    config_free(config);
+    return code;
+}

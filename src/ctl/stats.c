@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "../process.h"
+#include "../relay/spool_depth.h"
+#include "ctl.h"
+#include "json.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AGE_SIZE 24
+
+static struct queue_amount total_of(const struct queue_depth *d)
+{
+    struct queue_amount total = d->due;
+
+    spool_depth_add(&total, &d->deferred);
+    spool_depth_add(&total, &d->held);
+    spool_depth_add(&total, &d->dead);
+    return total;
+}
+
+/* Seconds, in the largest unit that gives two. */
+static const char *age_text(time_t oldest, time_t now, char out[AGE_SIZE])
+{
+    static const struct {
+        char unit;
+        long long seconds;
+    } units[] = {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
+    long long age = now > oldest ? (long long)(now - oldest) : 0;
+    size_t i = 0;
+
+    if (oldest == 0)
+        return "-";
+    while (i < 3 && age < 2 * units[i].seconds)
+        i++;
+    snprintf(out, AGE_SIZE, "%lld%c", age / units[i].seconds, units[i].unit);
+    return out;
+}
+
+static void print_human(const struct queue_depths *depths, const struct config *config, time_t now)
+{
+    char age[AGE_SIZE];
+
+    printf("%-24s %9s %9s %9s %9s %12s %8s\n", "destination", "due", "deferred", "held", "dead",
+           "kB", "oldest");
+    for (size_t i = 0; i < depths->count; i++) {
+        const struct queue_depth *d = &depths->items[i];
+        struct queue_amount total = total_of(d);
+        printf("%-24s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 " %8s%s\n",
+               d->destination, d->due.copies, d->deferred.copies, d->held.copies, d->dead.copies,
+               (total.bytes + 1023) / 1024, age_text(total.oldest, now, age),
+               config_find_destination(config, d->destination) == NULL ? "  not configured" : "");
+    }
+    if (depths->quarantine.copies > 0)
+        printf("in quarantine: %" PRIu64 " files, %" PRIu64 " kB, oldest %s\n",
+               depths->quarantine.copies, (depths->quarantine.bytes + 1023) / 1024,
+               age_text(depths->quarantine.oldest, now, age));
+}
+
+static json_t *amount_json(const struct queue_amount *a)
+{
+    json_t *o = json_object();
+
+    ctl_json_set(o, "copies", json_integer((json_int_t)a->copies));
+    ctl_json_set(o, "bytes", json_integer((json_int_t)a->bytes));
+    ctl_json_set(o, "oldest", a->oldest == 0 ? json_null() : json_integer(a->oldest));
+    return o;
+}
+
+static void print_json(const struct queue_depths *depths, const struct config *config)
+{
+    json_t *o;
+
+    for (size_t i = 0; i < depths->count; i++) {
+        const struct queue_depth *d = &depths->items[i];
+        struct queue_amount total = total_of(d);
+        o = json_object();
+        ctl_json_set(o, "destination", ctl_json_text(d->destination));
+        ctl_json_set(o, "configured",
+                     json_boolean(config_find_destination(config, d->destination) != NULL));
+        ctl_json_set(o, "due", amount_json(&d->due));
+        ctl_json_set(o, "deferred", amount_json(&d->deferred));
+        ctl_json_set(o, "held", amount_json(&d->held));
+        ctl_json_set(o, "dead", amount_json(&d->dead));
+        ctl_json_set(o, "total", amount_json(&total));
+        ctl_json_line(o);
+    }
+    o = json_object();
+    ctl_json_set(o, "quarantine", amount_json(&depths->quarantine));
+    ctl_json_line(o);
+}
+
+static bool is_listed(const struct queue_depths *depths, const char *name)
+{
+    for (size_t i = 0; i < depths->count; i++)
+        if (strcmp(depths->items[i].destination, name) == 0)
+            return true;
+    return false;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct queue_depth *)a)->destination,
+                  ((const struct queue_depth *)b)->destination);
+}
+
+/* Those that never had a copy, too. */
+static void add_configured(struct queue_depths *depths, const struct config *config)
+{
+    for (size_t i = 0; i < config->destination_count; i++) {
+        const char *name = config->destinations[i].name;
+        if (is_listed(depths, name))
+            continue;
+        depths->items = mem_grow(depths->items, depths->count + 1, sizeof *depths->items);
+        struct queue_depth *d = &depths->items[depths->count++];
+        memset(d, 0, sizeof *d);
+        mem_copy_string(d->destination, sizeof d->destination, name);
+    }
+    if (depths->count > 1)
+        qsort(depths->items, depths->count, sizeof *depths->items, by_name);
+}
+
+static int stats(const struct config *config, bool is_json)
+{
+    struct queue_depths depths;
+    struct err err;
+
+    int fd = open(config->relay.spool_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        err_set_errno(&err, "cannot open %s", config->relay.spool_directory);
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    time_t now = time(NULL);
+    struct spool_depth *depth = spool_depth_new();
+    int rc = spool_depth_read(depth, fd, now, NULL, &depths, &err);
+    spool_depth_free(depth);
+    close(fd);
+    if (rc < 0) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    add_configured(&depths, config);
+    if (is_json)
+        print_json(&depths, config);
+    else
+        print_human(&depths, config, now);
+    free(depths.items);
+    return EXIT_OK;
+}
+
+int ctl_stats(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    bool is_json = false;
+    int c;
+
+    optind = 0;
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (c != 'j')
+            return ctl_usage(self);
+        is_json = true;
+    }
+    if (optind < argc)
+        return ctl_usage(self);
+    struct config *config = ctl_load(config_path);
+    if (config == NULL)
+        return EXIT_CONFIG;
+    int code = stats(config, is_json);
+    config_free(config);
+    return code;
+}
