@@ -48,6 +48,7 @@ INTEGRATION_TESTS = \
 	%D%/it_tls.py \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
+	%D%/it_queue_tools.py \
 	%D%/it_real_filters.py \
 	%D%/it_relay_in.py \
 	%D%/it_route.py \

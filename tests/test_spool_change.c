@@ -388,6 +388,30 @@ START_TEST(an_order_is_carried_out_when_the_copy_is_given_back)
 }
 END_TEST
 
+/* A worker has linked the copy into dead/ and has not come to removing its old name: if the copy
+ * got that name again, it would be removed. */
+START_TEST(a_copy_that_is_just_moving_is_left_alone)
+{
+    char id[QUEUE_ID_SIZE], from[128], to[128];
+
+    put("archive", "x", true, id); /* makes the directory */
+    must_change(&(struct queue_change){.action = QUEUE_DELETE}, 1, 0);
+    put("archive", "x", false, id);
+    struct queue_copy *c = take("archive");
+    ck_assert_ptr_nonnull(c);
+    snprintf(from, sizeof from, "%s/queue/archive/1700000040/%s", dir, id);
+    snprintf(to, sizeof to, "%s/dead/archive/%s", dir, id);
+    ck_assert_int_eq(link(from, to), 0);
+    must_fail(&(struct queue_change){.action = QUEUE_REQUEUE, .id = id}, "try again");
+    must_change(&(struct queue_change){.action = QUEUE_REQUEUE}, 0, 0);
+    count(1, 0, 1);
+    q->ops->dead(q, c);
+    count(0, 0, 1);
+    must_change(&(struct queue_change){.action = QUEUE_REQUEUE, .id = id}, 1, 0);
+    ck_assert_uint_eq(deliver_all("archive"), 1);
+}
+END_TEST
+
 /* --- faults --- */
 
 START_TEST(what_cannot_be_moved_stays)
@@ -549,6 +573,7 @@ int main(void)
     tcase_add_test(tc, many);
     tcase_add_loop_test(tc, an_order_is_carried_out_when_the_copy_is_given_back, 0,
                         UNIT_COUNT(in_delivery));
+    tcase_add_test(tc, a_copy_that_is_just_moving_is_left_alone);
     tcase_add_test(tc, what_cannot_be_moved_stays);
     tcase_add_loop_test(tc, names_are_checked, 0, UNIT_COUNT(wrong));
     tcase_add_test(tc, it_can_be_stopped);

@@ -176,6 +176,7 @@ static int carry_out(struct change *c)
     struct err err = {""};
 
     int rc = c->offline == NULL ? change_online(c, &done, &err) : change_offline(c, &done, &err);
+    progress_show(&c->progress, done.changed);
     progress_end(&c->progress);
     if (rc == 0 && done.is_stopped)
         err_set(&err, "interrupted after %" PRIu64 " copies", done.changed);

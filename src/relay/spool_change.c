@@ -10,10 +10,13 @@
 
 #include "../mem.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 3 /* of searching for a copy that may be moving */
+#define ROUNDS 3          /* of searching for a copy that may be moving */
+#define ROUNDS_MOVING 200 /* when it is */
+#define ROUND_MS 10
 
 static bool goes_on(struct spool_work *w)
 {
@@ -247,13 +250,20 @@ static int change_names(struct spool_work *w, char **names, size_t count)
             rc = change_destination(w, names[i]);
         return rc;
     }
-    for (int round = 0; round < ROUNDS && rc == 0 && !is_done(w); round++)
+    for (int round = 0; rc == 0 && !is_done(w) && round < (w->is_moving ? ROUNDS_MOVING : ROUNDS);
+         round++) {
+        if (w->is_moving)
+            (void)poll(NULL, 0, ROUND_MS);
+        w->is_moving = false;
         for (size_t i = 0; i < count && rc == 0; i++)
             if (strcmp(names[i], w->order.to) != 0 &&
                 (w->order.action == QUEUE_DELETE || !is_done(w)))
                 rc = find_one(w, names[i]);
+    }
     if (rc == 0 && !is_done(w)) {
         explain_missing(w, names, count);
+        if (w->is_moving)
+            err_set(w->err, "copy %s is being delivered just now: try again", w->change->id);
         rc = -1;
     }
     return rc;

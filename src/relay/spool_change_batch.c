@@ -100,43 +100,44 @@ bool spool_change_carry_out(struct spool_queue *q, const struct spool_place *pla
 
 /* --- in the window --- */
 
-/* The copy is in the queue: nobody else is to have it. */
-static void claim_queued(struct spool_work *w, struct spool_batch *b, size_t i)
+/* A worker has a copy of that id. If it is the one in the queue, it gets an order. Otherwise the
+ * worker is just moving it to where we found it, and has not removed its old name: whoever gives it
+ * that very name again now would see it removed. */
+static void leave_alone(struct spool_work *w, const struct spool_batch *b, struct spool_item *item,
+                        struct spool_node *node)
 {
-    struct spool_item *item = &b->items[i];
-    struct spool_node *node = spool_window_find(&b->d->window, item->id);
-
-    if (node == NULL) {
-        b->nodes[i] = spool_window_reserve(&b->d->window, item->id, &b->from.due);
-    } else if (node->state == SPOOL_TAKEN) {
-        if (spool_node_order(node, &w->order))
-            w->sum->ordered++;
-        item->result = SPOOL_GONE;
-    } else {
-        spool_window_claim(&b->d->window, node);
-        if (spool_due_compare(&node->due, &b->from.due) != 0)
-            node->was_elsewhere = true;
-        b->nodes[i] = node;
-        b->parked[i] = node->parked;
-        node->parked = NULL;
-    }
+    item->result = SPOOL_GONE;
+    if (b->from.base != SPOOL_QUEUE)
+        w->is_moving = true;
+    else if (spool_node_order(node, &w->order))
+        w->sum->ordered++;
 }
 
+/* Nobody else is to have the copies, and none that is known by such an id. */
 static void claim(struct spool_work *w, struct spool_batch *b)
 {
     bool is_queued = b->from.base == SPOOL_QUEUE;
-    bool comes_back = b->to.base == SPOOL_QUEUE && w->order.action != QUEUE_DELETE &&
-                      !spool_change_is_anew(&w->order);
+    const struct spool_due *due = is_queued ? &b->from.due : &b->to.due;
 
     pthread_mutex_lock(&b->d->lock);
     for (size_t i = 0; i < b->count; i++) {
-        b->items[i].result = SPOOL_OK;
+        struct spool_item *item = &b->items[i];
+        struct spool_node *node = spool_window_find(&b->d->window, item->id);
+        item->result = SPOOL_OK;
         b->nodes[i] = NULL;
         b->parked[i] = NULL;
-        if (is_queued)
-            claim_queued(w, b, i);
-        else if (comes_back && spool_window_find(&b->d->window, b->items[i].id) == NULL)
-            b->nodes[i] = spool_window_reserve(&b->d->window, b->items[i].id, &b->to.due);
+        if (node == NULL) {
+            b->nodes[i] = spool_window_reserve(&b->d->window, item->id, due);
+        } else if (node->state == SPOOL_TAKEN || (!is_queued && node->parked != NULL)) {
+            leave_alone(w, b, item, node);
+        } else {
+            spool_window_claim(&b->d->window, node);
+            if (!is_queued || spool_due_compare(&node->due, due) != 0)
+                node->was_elsewhere = true;
+            b->nodes[i] = node;
+            b->parked[i] = node->parked;
+            node->parked = NULL;
+        }
     }
     pthread_mutex_unlock(&b->d->lock);
 }
@@ -175,14 +176,17 @@ static void hand_on(struct spool_work *w, struct spool_batch *b, struct spool_no
 static void give_back(struct spool_work *w, struct spool_batch *b)
 {
     bool was_queued = b->from.base == SPOOL_QUEUE;
+    bool comes_back = !was_queued && b->to.base == SPOOL_QUEUE && w->order.action != QUEUE_DELETE &&
+                      !spool_change_is_anew(&w->order);
 
     pthread_mutex_lock(&b->d->lock);
     for (size_t i = 0; i < b->count; i++) {
         struct spool_node *node = b->nodes[i];
         enum spool_result result = b->items[i].result;
         bool is_fault = result == SPOOL_FAULT || result == SPOOL_INVALID;
-        if (node != NULL && (was_queued ? is_fault : result == SPOOL_OK)) {
-            node->due = was_queued ? node->due : b->to.due;
+        if (node != NULL && ((was_queued && is_fault) || (comes_back && result == SPOOL_OK))) {
+            if (comes_back)
+                node->due = b->to.due;
             hand_on(w, b, node, b->parked[i]);
             b->parked[i] = NULL;
         } else if (node != NULL) {

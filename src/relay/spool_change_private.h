@@ -15,6 +15,7 @@ struct spool_work {
     const struct queue_change *change;
     struct spool_order order;
     unsigned places;
+    bool is_moving; /* a copy was left alone since a worker is just moving it */
     struct queue_changed *sum;
     struct err *err;
 };

@@ -149,7 +149,7 @@ void spool_queue_make_known(struct spool_queue *q, const char *destination, cons
         else
             d->has_more = true;
         is_new = true;
-    } else if (known->state == SPOOL_TAKEN) {
+    } else if (known->state == SPOOL_TAKEN || spool_due_compare(&known->due, due) != 0) {
         known->was_elsewhere = true;
     }
     pthread_mutex_unlock(&d->lock);
