@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 """splitctl queue, show, stats, hold, release, delete, requeue, retry: while mail flows, and when splitrelay is down.
 
-SPLIT_QUEUE_MESSAGES (1500): through each of two destinations while administrators work at random; SPLIT_SEED repeats a run.
+SPLIT_QUEUE_MESSAGES (500): through each of two destinations while administrators work at random; SPLIT_SEED repeats a run.
 """
 
 import collections
@@ -21,7 +21,7 @@ import time
 import rig
 from rig.daemons import program, sanitizer_environment
 
-MESSAGES = int(os.environ.get("SPLIT_QUEUE_MESSAGES", "1500"))
+MESSAGES = int(os.environ.get("SPLIT_QUEUE_MESSAGES", "500"))
 SEED = int(os.environ.get("SPLIT_SEED", str(time.time_ns() % 1000000)))
 NAMES = ("archive", "newmail")
 HIDDEN = b"Subject: \x1b]0;evil\x07 x\r\n\r\nbody \x1b[2J\r\n"

@@ -20,8 +20,8 @@ enum status_run { STATUS_STOPPED, STATUS_RUNS, STATUS_UNKNOWN };
 struct status_group {
     char *name;
     uint64_t active, deferred, held, dead; /* copies; recipients that are deferred */
-    time_t oldest;                   /* arrival; 0: nothing there */
-    char *error;                     /* of the youngest one that has any */
+    time_t oldest;                         /* arrival; 0: nothing there */
+    char *error;                           /* of the youngest one that has any */
     time_t error_arrival;
 };
 
