@@ -62,14 +62,14 @@ int config_destination_check(const struct config_destination *d, struct config_b
         return -1;
     if (check_hosts("destination", d->name, "relay_to", d, blame, err) < 0)
         return -1;
-    return config_tls_check("destination", d, blame, err);
+    return config_tls_check("destination", d->name, d, blame, err);
 }
 
 int config_primary_check(const struct config_listener *l, struct config_blame *blame,
                          struct err *err)
 {
     if (check_hosts("listener", l->name, "primary", &l->primary, blame, err) < 0 ||
-        config_tls_check("listener", &l->primary, blame, err) < 0)
+        config_tls_check("listener", l->name, &l->primary, blame, err) < 0)
         return -1;
     return config_server_tls_check("listener", &l->tls, blame, err);
 }

@@ -19,7 +19,7 @@ static bool is_given(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
-int config_tls_check(const char *kind, const struct config_destination *d,
+int config_tls_check(const char *kind, const char *name, const struct config_destination *d,
                      struct config_blame *blame, struct err *err)
 {
     const struct config_tls *t = &d->tls;
@@ -43,7 +43,7 @@ int config_tls_check(const char *kind, const struct config_destination *d,
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (rules[i].is_broken) {
             *blame = (struct config_blame){.option = rules[i].option + skip};
-            err_set(err, "%s %s: %s: %s", kind, d->name, blame->option, rules[i].text);
+            err_set(err, "%s %s: %s: %s", kind, name, blame->option, rules[i].text);
             return -1;
         }
     return 0;

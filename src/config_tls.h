@@ -12,7 +12,7 @@
 
 /* kind: "destination", or "listener" for its primary, whose options have "primary_" in front. -1
  * with `err` and who is to blame. */
-int config_tls_check(const char *kind, const struct config_destination *d,
+int config_tls_check(const char *kind, const char *name, const struct config_destination *d,
                      struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

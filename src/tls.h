@@ -4,7 +4,8 @@
  * A context holds what is the same for many connections (certificates, what is trusted, sessions to
  * resume); it is made when a configuration is loaded, does not change, and serves any number of
  * threads. Whether a peer is good enough is the caller's decision: a handshake reports what was
- * found out about it. Built without OpenSSL no context can be made.
+ * found out about it. Processes that use it ignore SIGPIPE, since OpenSSL writes with write(2).
+ * Built without OpenSSL no context can be made.
  */
 #ifndef SPLIT_TLS_H
 #define SPLIT_TLS_H

@@ -280,5 +280,28 @@ def test_password_never_in_plain_text(r):
     assert 'with tls = "none" it needs auth_plaintext = "yes"' in relay.reload()
 
 
+def test_check(r):
+    """splitctl check looks at who may read keys and passwords, and whether they can be used."""
+    sink = rig.Sink(r, "server")
+    path = password_file(r)
+    certificate = rig.Authority(r).issue("ours", "DNS:relay.test")
+    more = f' tls_cert_file = "{certificate.path}" '
+    relay = Relay(r, {"a": (sink.bracketed, more + auth(path))})
+
+    def check():
+        return rig.run_splitctl(r, relay.daemon.configuration_path, "check", check=False)[1]
+
+    said = check()
+    assert f"ok       destination a: {path}, owner " in said and f"ok       destination a: {certificate.path}, owner " in said, said
+    os.chmod(path, 0o644)
+    os.chmod(certificate.path, 0o620)
+    said = check()
+    for file, mode in ((path, "0644"), (certificate.path, "0620")):
+        assert f"error    destination a: {file}: others than its owner may read or write it (mode {mode})" in said, said
+    with open(path, "w", encoding="ascii") as f:
+        f.write("\n")
+    assert f"error    destination a: {path}: the first line is no password" in check()
+
+
 if __name__ == "__main__":
     rig.main()

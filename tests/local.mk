@@ -353,6 +353,18 @@ check_PROGRAMS += %D%/spool_driver
 %C%_spool_driver_SOURCES = %D%/spool_driver.c %D%/spool_unit.h
 %C%_spool_driver_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 
+if HAVE_OPENSSL
+UNIT_TESTS += %D%/test_tls
+%C%_test_tls_SOURCES = %D%/test_tls.c
+%C%_test_tls_LDADD = $(UNIT_LIBS) $(RELAY_LIBS)
+endif
+
+if HAVE_GSASL
+UNIT_TESTS += %D%/test_sasl
+%C%_test_sasl_SOURCES = %D%/test_sasl.c
+%C%_test_sasl_LDADD = $(UNIT_LIBS) $(RELAY_LIBS)
+endif
+
 if HAVE_CHECK
 check_PROGRAMS += $(UNIT_TESTS)
 TESTS += $(UNIT_TESTS)

@@ -5,6 +5,7 @@
 #include "../policy.h"
 #include "../process.h"
 #include "../relay/route.h"
+#include "../relay/security.h"
 #include "ctl.h"
 #include "json.h"
 
@@ -275,6 +276,32 @@ static void check_destination(struct findings *f, const char *kind,
     }
 }
 
+/* Group members may read it: that is how a file of root's becomes readable for splitrelay. */
+static void check_secret(const char *where, const char *path, void *ctx)
+{
+    struct findings *f = ctx;
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        find(f, LEVEL_ERROR, "%s: %s: %s", where, path, strerror(errno));
+    else if ((st.st_mode & 027) != 0)
+        find(f, LEVEL_ERROR,
+             "%s: %s: others than its owner may read or write it (mode %04o); allowed: 0600, 0640",
+             where, path, (unsigned)st.st_mode & 07777);
+    else
+        find(f, LEVEL_OK, "%s: %s, owner %s", where, path, user_name(st.st_uid));
+}
+
+/* Keys, certificates and passwords: can they be used, and by whom. */
+static void check_security(struct findings *f, struct config *config)
+{
+    struct err err;
+
+    if (security_open(config, &err) < 0)
+        find(f, LEVEL_ERROR, "%s", err.text);
+    security_secrets(config, check_secret, f);
+}
+
 static void check_listener(struct findings *f, const struct config *config,
                            const struct config_listener *l)
 {
@@ -306,6 +333,7 @@ int ctl_check(const struct ctl_command *self, const char *config_path, int argc,
     check_tables(&f, config);
     check_milter(&f, &config->milter);
     check_spool(&f, config);
+    check_security(&f, config);
     for (size_t i = 0; i < config->destination_count; i++)
         check_destination(&f, "destination", &config->destinations[i], config->relay.hostname);
     for (size_t i = 0; i < config->listener_count; i++)

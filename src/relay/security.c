@@ -123,3 +123,45 @@ int security_open(struct config *c, struct err *err)
     }
     return open_server("relay", "", &c->relay.tls, err);
 }
+
+struct secrets {
+    void (*fn)(const char *where, const char *path, void *ctx);
+    void *ctx;
+};
+
+static void secret(const struct secrets *s, const char *kind, const char *name, const char *path)
+{
+    struct err where;
+
+    if (path[0] == '\0')
+        return;
+    err_set(&where, "%s%s%s", kind, name[0] != '\0' ? " " : "", name);
+    s->fn(where.text, path, s->ctx);
+}
+
+/* The key is in a file of its own, or behind the certificate. */
+static void key_secret(const struct secrets *s, const char *kind, const char *name,
+                       const char *key_file, const char *cert_file)
+{
+    secret(s, kind, name, key_file[0] != '\0' ? key_file : cert_file);
+}
+
+void security_secrets(const struct config *c,
+                      void (*fn)(const char *where, const char *path, void *ctx), void *ctx)
+{
+    struct secrets s = {fn, ctx};
+    const struct config_server_tls *server = &c->relay.tls;
+
+    key_secret(&s, "relay", "", server->key_file, server->cert_file);
+    for (size_t i = 0; i < c->destination_count; i++) {
+        const struct config_destination *d = &c->destinations[i];
+        key_secret(&s, "destination", d->name, d->tls.key_file, d->tls.cert_file);
+        secret(&s, "destination", d->name, d->auth.password_file);
+    }
+    for (size_t i = 0; i < c->listener_count; i++) {
+        const struct config_listener *l = &c->listeners[i];
+        key_secret(&s, "listener", l->name, l->tls.key_file, l->tls.cert_file);
+        key_secret(&s, "listener", l->name, l->primary.tls.key_file, l->primary.tls.cert_file);
+        secret(&s, "listener", l->name, l->primary.auth.password_file);
+    }
+}

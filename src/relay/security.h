@@ -19,6 +19,11 @@ struct tls_context;
 /* For all sections. -1 with `err` ("destination archive: FILE: what is wrong"). Call it once. */
 int security_open(struct config *c, struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Call fn for each file with a secret in it, a key or a password. where: "destination archive". */
+void security_secrets(const struct config *c,
+                      void (*fn)(const char *where, const char *path, void *ctx), void *ctx)
+    __attribute__((nonnull(1, 2)));
+
 /* NULL: TLS was not set up for this destination. */
 struct tls_context *security_tls(const struct config_destination *d) __attribute__((nonnull));
 
