@@ -158,6 +158,20 @@ def test_postfix(r):
     check_matrix(r, certificates, ports, sink, r"using TLSv1\.3 with cipher")
 
 
+def test_exim(r):
+    """Every policy with Exim (and GnuTLS) as the destination."""
+    rig.exim_program()
+    certificates = Certificates(r)
+    sink = rig.Sink(r, "mailbox")
+    ports = {name: r.free_port() for name in EXPECTED}
+    tls = {
+        ports[name]: (certificate, ":-VERS-ALL:+VERS-TLS1.1" if name == "oldtls" else "")
+        for name, certificate in certificates.by_server.items()
+    }
+    rig.Exim(r, "server", sink, list(ports.values()), tls)
+    check_matrix(r, certificates, ports, sink, r"with esmtps")
+
+
 def test_wrapped(r):
     """TLS from the first byte on, as at port 465; SNI; a name to look up."""
     certificates = Certificates(r)

@@ -67,6 +67,7 @@ EXTRA_DIST += \
 	%D%/rig/daemons.py \
 	%D%/rig/dns.py \
 	%D%/rig/envelopes.py \
+	%D%/rig/exim.py \
 	%D%/rig/duplicator.py \
 	%D%/rig/filter.py \
 	%D%/rig/guardian.py \

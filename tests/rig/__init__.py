@@ -38,6 +38,7 @@ from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F
 from .daemons import Daemon, instrumented, program, run_splitctl, start_splitmilter, start_splitrelay  # noqa: F401
 from .dns import Dns  # noqa: F401
 from .duplicator import Duplicator  # noqa: F401
+from .exim import Exim, exim_program  # noqa: F401
 from .filter import Filter  # noqa: F401
 from .guide import Guide  # noqa: F401
 from .jail import Jail, dated_back  # noqa: F401
