@@ -28,7 +28,12 @@ class Relay:
             f'destination archive {{ relay_to = {{ {", ".join(json.dumps(e) for e in relay_to)} }} retry_min = "1s" retry_max = "1s"\n'
             f"concurrency = 1 {destination} }}\n{top}"
         )
-        self.daemon = rig.start_splitrelay(r, self.text, self.address)
+        try:
+            self.daemon = rig.start_splitrelay(r, self.text, self.address)
+        except rig.Failure as e:
+            if "built without c-ares" in str(e):
+                raise rig.Skip("built without c-ares") from None
+            raise
 
     def send(self, subject):
         rig.send(self.address, "s@sender.test", [f"anna@example.com.{COPY}"], f"Subject: {subject}\r\n\r\nx\r\n".encode())

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -983,6 +984,49 @@ START_TEST(host_is_not_found)
 }
 END_TEST
 
+static atomic_bool looks_up;
+
+/* A name server that never answers. */
+static enum resolver_status wait_for_ever(const struct resolver_query *q,
+                                          struct resolver_mx **list_out, size_t *count_out,
+                                          struct err *err)
+{
+    struct pollfd p = {.fd = q->wake_fd, .events = POLLIN};
+
+    (void)find_no_mx(q, list_out, count_out, err);
+    atomic_store(&looks_up, true);
+    ck_assert_int_eq(poll(&p, 1, LONG_MS), 1);
+    return RESOLVER_TRY_AGAIN;
+}
+
+static void *interrupt_lookup(void *arg)
+{
+    for (int i = 0; i < LONG_MS && !atomic_load(&looks_up); i++)
+        poll(NULL, 0, 1);
+    client_interrupt(arg);
+    return NULL;
+}
+
+START_TEST(lookup_is_interrupted)
+{
+    static const struct resolver resolver = {find_nothing, wait_for_ever};
+    struct setup s;
+    pthread_t thread;
+
+    setup_init(&s, 25, 1);
+    client_free(s.client);
+    snprintf(s.endpoints[0].host, sizeof s.endpoints[0].host, "mx.test");
+    s.client = client_new(&s.destination, "me.test", &resolver);
+    ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_lookup, s.client), 0);
+    deliver(&s);
+    pthread_join(thread, NULL);
+    assert_outcomes(&s, "r");
+    ck_assert_str_eq(s.report.outcomes[0].reason, "delivery interrupted: shutting down");
+    ck_assert(s.report.is_host_fault);
+    setup_clear(&s);
+}
+END_TEST
+
 /* The kernel takes the connection up to the backlog, nobody accepts; what is beyond hangs. */
 START_TEST(connect_times_out)
 {
@@ -1085,6 +1129,7 @@ static void add_connection_tests(TCase *t)
     tcase_add_loop_test(t, next_address_is_tried, 0, 2);
     tcase_add_test(t, host_has_several_addresses);
     tcase_add_test(t, host_is_not_found);
+    tcase_add_test(t, lookup_is_interrupted);
     tcase_add_test(t, connect_times_out);
     tcase_add_test(t, lmtp_over_a_unix_socket);
     tcase_add_loop_test(t, interrupt_ends_a_delivery, 0, UNIT_COUNT(silent_steps));

@@ -92,8 +92,9 @@ static bool wait_once(struct lookup *l, int64_t left_ms)
 
     unsigned bits = (unsigned)ares_getsock(l->channel, sockets, ARES_GETSOCK_MAXNUM);
     for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-        short events = (short)((ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0) |
-                               (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
+        /* As ARES_GETSOCK_READABLE and _WRITABLE, which shift into the sign. */
+        short events = (short)((bits >> i & 1U ? POLLIN : 0) |
+                               (bits >> (i + ARES_GETSOCK_MAXNUM) & 1U ? POLLOUT : 0));
         if (events != 0)
             polled[count++] = (struct pollfd){.fd = sockets[i], .events = events};
     }

@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -470,6 +471,70 @@ def bench_drain(r, options):
     return [Target("draining a backlog, splitrelay / Postfix", own / other, 3)]
 
 
+class Ten:
+    """splitrelay with ten destinations; the last one is well, or takes connections and never says a word."""
+
+    def __init__(self, r, name, sink, is_well):
+        self.silent = socket.create_server(("127.0.0.1", 0), backlog=500)
+        self.address = ("127.0.0.1", r.free_port())
+        os.mkdir(r.path(f"spool-{name}"), 0o700)
+        last = sink.address[1] if is_well else self.silent.getsockname()[1]
+        text = (
+            'log { target = "stderr" }\n'
+            f'relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" min_free_space = "1M"\n'
+            f'spool_directory = "{r.path(f"spool-{name}")}" }}\n'
+        ) + "".join(f'destination d{i} {{ relay_to = {{ "[127.0.0.1]:{last if i == 9 else sink.address[1]}" }} }}\n' for i in range(10))
+        relay = rig.start_splitrelay(r, text, self.address, name=f"splitrelay-{name}")
+        self.log = open(relay.log_path, "rb")  # noqa: SIM115
+        r.on_close(self.log.close)
+        r.on_close(self.silent.close)
+
+    def send(self, count):
+        with rig.SmtpClient(self.address) as c:
+            commands = "".join(f"RCPT TO:<a@example.com.d{i}.copy.split.invalid>\r\n" for i in range(10))
+            for _ in range(count):
+                c.write(f"MAIL FROM:<s@sender.test>\r\n{commands}DATA\r\n")
+                for _ in range(12):
+                    c.read()
+                c.write(b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n.\r\n")
+                c.read()
+
+    def rate(self, count):
+        """Copies per second to the other nine, over four connections."""
+        self.log.seek(0, os.SEEK_END)
+        start, seen, rest = time.monotonic(), 0, b""
+        senders = [threading.Thread(target=self.send, args=(count // 4,)) for _ in range(4)]
+        for sender in senders:
+            sender.start()
+        while seen < count // 4 * 4 * 9:
+            *lines, rest = (rest + self.log.read()).split(b"\n")
+            seen += sum(b"status=sent" in line and b"dest=d9," not in line for line in lines)
+            time.sleep(0.005)
+            if time.monotonic() > start + 300:
+                raise rig.Failure(f"only {seen} copies within 300 s")
+        for sender in senders:
+            sender.join()
+        return seen / (time.monotonic() - start)
+
+
+def bench_starvation(r, options):
+    """What a destination that hangs costs nine others."""
+    sink = rig.SmtpSink(r, "nine")
+    try:
+        ten = {"all ten are well": Ten(r, "well", sink, True), "the tenth hangs": Ten(r, "sick", sink, False)}
+    except rig.Skip as e:
+        print(f"SKIP splitrelay: {e}")
+        return []
+    table = Table("Nine destinations", "all ten are well")
+    for number in range(options.rounds + 1):
+        for name, relay in sorted(ten.items(), reverse=number % 2 == 1):
+            rate = relay.rate(1000 if number else 200)
+            if number:  # round 0 warms up
+                table.add(name, rate)
+    table.show()
+    return [Target("nine destinations while the tenth hangs / while it is well", table.ratio("the tenth hangs", table.baseline), 0.9)]
+
+
 @dataclasses.dataclass
 class Target:
     """One figure and its bound."""
@@ -535,7 +600,7 @@ def main():
     parser.add_argument("--queued", type=int, default=100000, help="copies queued for the memory figures (100000)")
     parser.add_argument("--backlog", type=int, default=1000000, help="copies queued at a start; 4 GB of disk (1000000)")
     parser.add_argument("--drain", type=int, default=100000, help="copies that splitrelay, and Postfix, have to drain (100000)")
-    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "memory", "backlog", "drain"), help="one part alone")
+    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "memory", "backlog", "drain", "starvation"), help="one part alone")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
@@ -545,7 +610,7 @@ def main():
     except rig.Skip as e:
         sys.exit(f"cannot run: {e}")
     parts = {"front": bench_front, "size": bench_table_size, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
-    parts.update(backlog=bench_backlog, drain=bench_drain)
+    parts.update(backlog=bench_backlog, drain=bench_drain, starvation=bench_starvation)
     session = rig.Session("bench", working_directory())
     results = {}
     status = 0
@@ -559,7 +624,7 @@ def main():
                     for text in r.close():
                         print(text)
                         status = 1
-        targets = results.get("backlog", []) + results.get("drain", [])
+        targets = results.get("backlog", []) + results.get("drain", []) + results.get("starvation", [])
         if not judge_all(results.get("front", []), results.get("relay", []), results.get("duplicator", []), targets) and options.check:
             status = 1
     finally:
