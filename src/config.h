@@ -138,6 +138,7 @@ struct config_destination {
     enum config_address sender;    /* ORIGINAL, NULL or FIXED */
     char *sender_address;          /* with FIXED */
     enum config_format format;
+    unsigned xforward, xclient;    /* 1: tell the server who the client was, if it offers that */
     char *journal_from;            /* author of journal reports, "" for postmaster at our name */
     unsigned initial_concurrency;  /* 0: as concurrency */
     struct config_rate rate_limit; /* of messages */

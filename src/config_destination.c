@@ -42,6 +42,17 @@ static int check_hosts(const char *kind, const char *name, const char *option,
     return 0;
 }
 
+/* The server forgets who we are. */
+static int check_xclient(const struct config_destination *d, struct config_blame *blame,
+                         struct err *err)
+{
+    if (d->xclient == 0 || d->auth.user[0] == '\0')
+        return 0;
+    err_set(err, "destination %s: xclient: XCLIENT ends the authentication (auth_user)", d->name);
+    *blame = (struct config_blame){.option = "xclient"};
+    return -1;
+}
+
 /* It needs no other host to go to, and no other host can stand in for it. */
 static int check_maildir(const struct config_destination *d, struct config_blame *blame,
                          struct err *err)
@@ -58,7 +69,8 @@ static int check_maildir(const struct config_destination *d, struct config_blame
 int config_destination_check(const struct config_destination *d, struct config_blame *blame,
                              struct err *err)
 {
-    if (check_delays(d, blame, err) < 0 || check_maildir(d, blame, err) < 0)
+    if (check_delays(d, blame, err) < 0 || check_maildir(d, blame, err) < 0 ||
+        check_xclient(d, blame, err) < 0)
         return -1;
     if (check_hosts("destination", d->name, "relay_to", d, blame, err) < 0)
         return -1;

@@ -90,6 +90,8 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "sender", ADDRESS, sender), AT(DESTINATION, sender_address), "original", 0, 0, sender_words},
     {OPTION(DESTINATION, "format", WORD, format), 0, "raw", 0, 0, format_words},
     {OPTION(DESTINATION, "journal_from", MAILBOX, journal_from), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "xforward", WORD, xforward), 0, "no", 0, 0, switch_words},
+    {OPTION(DESTINATION, "xclient", WORD, xclient), 0, "no", 0, 0, switch_words},
     {OPTION(DESTINATION, "retry_min", SECONDS, retry_min_s), 0, "1m", 1, YEAR_S, NULL},
     {OPTION(DESTINATION, "retry_max", SECONDS, retry_max_s), 0, "1h", 1, YEAR_S, NULL},
     {OPTION(DESTINATION, "max_age", SECONDS, max_age_s), 0, "5d", 1, YEAR_S, NULL},

@@ -143,7 +143,7 @@ def test_primary_down_and_up(r):
 
 def test_session(r):
     """Two messages, RSET and EHLO in between, over one connection; DSN words and XFORWARD; a pipelining client."""
-    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "DSN", "8BITMIME", "SIZE 5000000", "XFORWARD NAME ADDR"))
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "DSN", "8BITMIME", "SIZE 5000000", "XFORWARD NAME ADDR PROTO HELO IDENT"))
     d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
     with d.client() as c:
         assert "SMTPUTF8" not in c.extensions and "SIZE 5000000" in c.extensions, c.extensions

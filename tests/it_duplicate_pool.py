@@ -63,7 +63,7 @@ def test_what_a_client_left_undone(r):
 
 def use_after(r, listener, break_it):
     """A message over a connection that was kept and is useless by now: it goes through, the client notices nothing."""
-    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR"))
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO IDENT"))
     d = rig.Duplicator(r, listener=listener, primary=primary)
     assert talk(d, "one") == OK
     break_it(d.primary)
@@ -119,7 +119,7 @@ def test_421_to_rset(r):
 
 def test_who_the_client_is(r):
     """XFORWARD is said anew for each message: nothing that is known of one client is said of another."""
-    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR"))
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO IDENT"))
     d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
     for helo in ("one.test", "two.test"):
         with d.client(helo=helo) as c:

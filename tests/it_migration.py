@@ -25,7 +25,7 @@ class Site:
     def __init__(self, r):
         self.rig = r
         self.document = read_document()
-        self.sinks = {name: rig.Sink(r, name, extensions=(*rig.sink.EXTENSIONS, "XFORWARD NAME")) for name in HOSTS}
+        self.sinks = {name: rig.Sink(r, name, extensions=(*rig.sink.EXTENSIONS, "XFORWARD NAME ADDR PROTO HELO IDENT")) for name in HOSTS}
         self.address = ("127.0.0.1", r.free_port())
         self.front = rig.Postfix(r, "front", {"relay_domains": "example.com test.example.com"})
         self.front.write("transport", "")

@@ -33,6 +33,7 @@ INTEGRATION_TESTS = \
 	%D%/it_pflogsumm.py \
 	%D%/it_policy.py \
 	%D%/it_policy_failures.py \
+	%D%/it_origin.py \
 	%D%/it_postmap.py \
 	%D%/it_reload.py \
 	%D%/it_rig.py \

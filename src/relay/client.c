@@ -24,6 +24,7 @@ static const struct {
     [CLIENT_LHLO] = {"performing the LHLO handshake", "LHLO command"},
     [CLIENT_STARTTLS] = {"sending STARTTLS", "STARTTLS command"},
     [CLIENT_AUTH] = {"authenticating", "AUTH command"},
+    [CLIENT_XCLIENT] = {"sending XCLIENT", "XCLIENT command"},
     [CLIENT_XFORWARD] = {"sending XFORWARD", "XFORWARD command"},
     [CLIENT_RSET] = {"sending RSET", "RSET command"},
     [CLIENT_MAIL] = {"sending MAIL FROM", "MAIL FROM command"},
@@ -103,6 +104,7 @@ void client_free(struct client *c)
     smtp_reply_clear(&c->reply);
     buf_clear(&c->line);
     buf_clear(&c->command);
+    buf_clear(&c->xclient);
     format_clear(&c->format);
     free(c->block);
     pthread_mutex_destroy(&c->lock);
@@ -330,9 +332,9 @@ int client_ask(struct client *c, enum client_step step)
     return client_read_reply(c, step);
 }
 
-/* Before a message: a connection that the server has closed meanwhile, or that has carried enough
- * messages, is not used any more. */
-static void drop_if_unfit(struct client *c)
+/* Before a message: a connection that the server has closed meanwhile, that has carried enough
+ * messages, or that is another client's for the server, is not used any more. */
+static void drop_if_unfit(struct client *c, const struct queue_copy *copy)
 {
     unsigned max = c->destination->max_messages_per_connection;
 
@@ -340,7 +342,7 @@ static void drop_if_unfit(struct client *c)
         return;
     if (stream_is_stale(c->stream)) {
         client_close(c);
-    } else if (max > 0 && c->uses >= max) {
+    } else if ((max > 0 && c->uses >= max) || !client_origin_fits(c, copy)) {
         quit(c->stream, &c->line, c->peer);
         client_close(c);
     }
@@ -377,7 +379,7 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
     bool is_reused = false;
 
     do {
-        drop_if_unfit(c);
+        drop_if_unfit(c, m->copy);
         is_reused = c->stream != NULL;
         if (be_connected(c, report) != 0) {
             report->is_host_fault = true;

@@ -66,6 +66,7 @@ static int open_connection(struct client *c, const struct sockaddr *sa, socklen_
             c->uses = 0;
             c->opened_ms = client_now_ms();
             c->needs_rset = false;
+            buf_reset(&c->xclient);
             return 0;
         }
         fail_connect(c, target, error);
@@ -116,6 +117,9 @@ static void parse_features(struct client *c)
             f->dsn = true;
         } else if (word_is(line, word, "XFORWARD")) {
             f->xforward = true;
+            f->xforward_attributes = client_origin_attributes(line + word, len - word);
+        } else if (word_is(line, word, "XCLIENT")) {
+            f->xclient_attributes = client_origin_attributes(line + word, len - word);
         } else if (word_is(line, word, "AUTH") || strncasecmp(line, "AUTH=", 5) == 0) {
             f->auth |= client_auth_parse(line + 4, len - 4);
         } else if (word_is(line, word, "STARTTLS")) {
@@ -130,9 +134,9 @@ static void parse_features(struct client *c)
 }
 
 /* Send a greeting of ours. 0: answered with 2xx; 1: with another code; -1: `fault`. */
-static int say_hello(struct client *c, enum client_step step, const char *verb)
+static int say_hello(struct client *c, enum client_step step, const char *verb, const char *name)
 {
-    enum stream_status status = stream_printf(c->stream, "%s %s\r\n", verb, c->hostname);
+    enum stream_status status = stream_printf(c->stream, "%s %s\r\n", verb, name);
 
     if (status != STREAM_OK)
         return client_fail_io(c, step, status);
@@ -141,16 +145,15 @@ static int say_hello(struct client *c, enum client_step step, const char *verb)
     return c->reply.code / 100 == 2 ? 0 : 1;
 }
 
-/* EHLO, HELO or LHLO, and what the server offers. */
-static int introduce(struct client *c)
+int client_introduce(struct client *c, const char *name)
 {
     bool is_lmtp = c->destination->protocol == CONFIG_LMTP;
     enum client_step step = is_lmtp ? CLIENT_LHLO : CLIENT_EHLO;
 
-    int said = say_hello(c, step, is_lmtp ? "LHLO" : "EHLO");
+    int said = say_hello(c, step, is_lmtp ? "LHLO" : "EHLO", name);
     if (said == 1 && !is_lmtp && c->reply.code / 100 == 5) {
         step = CLIENT_HELO; /* RFC 5321 3.2 */
-        said = say_hello(c, step, "HELO");
+        said = say_hello(c, step, "HELO", name);
     }
     if (said == -1)
         return -1;
@@ -170,10 +173,10 @@ static int handshake(struct client *c)
         return -1;
     if (c->reply.code / 100 != 2)
         return client_fail_reply(c, CLIENT_GREETING);
-    if (introduce(c) != 0 || client_tls_start(c) != 0)
+    if (client_introduce(c, c->hostname) != 0 || client_tls_start(c) != 0)
         return -1;
     /* RFC 3207 4.2: what was said before is forgotten. */
-    if (c->tls.is_on && c->destination->tls.wrap == 0 && introduce(c) != 0)
+    if (c->tls.is_on && c->destination->tls.wrap == 0 && client_introduce(c, c->hostname) != 0)
         return -1;
     return client_authenticate(c);
 }

@@ -17,6 +17,7 @@
 #include "client.h"
 #include "client_auth.h"
 #include "client_mail.h"
+#include "client_origin.h"
 #include "format.h"
 #include "client_tls.h"
 
@@ -33,6 +34,7 @@ enum client_step {
     CLIENT_LHLO,
     CLIENT_STARTTLS,
     CLIENT_AUTH,
+    CLIENT_XCLIENT,
     CLIENT_XFORWARD,
     CLIENT_RSET,
     CLIENT_MAIL,
@@ -45,9 +47,10 @@ enum client_step {
 /* Extensions that the server offers. */
 struct client_features {
     bool pipelining, eight_bit, smtputf8, dsn, size, xforward, starttls;
-    unsigned auth;             /* a set of enum client_auth */
-    uint64_t size_limit_bytes; /* 0: none announced */
-    bool has_our_name;         /* as it calls itself */
+    unsigned auth;                                    /* a set of enum client_auth */
+    uint64_t size_limit_bytes;                        /* 0: none announced */
+    unsigned xforward_attributes, xclient_attributes; /* client_origin_attributes() */
+    bool has_our_name;                                /* as it calls itself */
 };
 
 struct client {
@@ -60,11 +63,13 @@ struct client {
     int live_fd;          /* what client_interrupt() shuts down, -1 if there is none */
     atomic_bool is_interrupted;
 
-    struct stream *stream; /* NULL: not connected */
-    char peer[512];        /* "host[ip]:port" of the present or last connection, "" if none */
-    unsigned uses;         /* messages begun on this connection */
-    int64_t opened_ms;     /* client_now_ms() */
-    bool needs_rset;       /* a transaction may be open on the server's side */
+    struct stream *stream;       /* NULL: not connected */
+    char peer[512];              /* "host[ip]:port" of the present or last connection, "" if none */
+    unsigned uses;               /* messages begun on this connection */
+    int64_t opened_ms;           /* client_now_ms() */
+    bool needs_rset;             /* a transaction may be open on the server's side */
+    struct buf xclient;          /* the command, when it was said in this connection */
+    unsigned xclient_attributes; /* that were offered before it */
     struct client_features features;
     struct client_tls tls;
 
@@ -138,6 +143,10 @@ int client_ask(struct client *c, enum client_step step)
  * with the last `fault`; `peer` is then the last host that took the connection, if any.
  */
 int client_connect(struct client *c) __attribute__((nonnull, warn_unused_result));
+
+/* EHLO (HELO, LHLO) with this name, and what the server then offers. -1 with `fault`. */
+int client_introduce(struct client *c, const char *name)
+    __attribute__((nonnull, warn_unused_result));
 
 /* Send one message over the connection to the next recipients, at most recipient_limit; c->format
  * has begun. Decides each of them, or more, unless the connection or the content is lost. */

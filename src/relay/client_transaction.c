@@ -113,6 +113,7 @@ static void format_command(struct transaction *t, size_t command, struct buf *ou
     case CLIENT_LHLO:
     case CLIENT_STARTTLS:
     case CLIENT_AUTH:
+    case CLIENT_XCLIENT:
     case CLIENT_XFORWARD:
     case CLIENT_BODY:
     case CLIENT_DOT:
@@ -306,9 +307,20 @@ static bool exceeds_size(struct transaction *t)
 
 enum client_sent client_transaction(struct client *c, struct client_mail *m)
 {
-    struct transaction t = {.client = c, .mail = m, .first_rcpt = c->needs_rset ? 2 : 1};
     enum client_sent sent = CLIENT_SENT;
     size_t limit = c->destination->recipient_limit;
+
+    switch (client_origin_tell(c, m->copy)) {
+    case CLIENT_ORIGIN_TOLD:
+        break;
+    case CLIENT_ORIGIN_LOST:
+        return CLIENT_LOST_EARLY;
+    case CLIENT_ORIGIN_REFUSED:
+        client_mail_decide_rest(m, &c->fault);
+        client_mail_settle(m);
+        return CLIENT_SENT;
+    }
+    struct transaction t = {.client = c, .mail = m, .first_rcpt = c->needs_rset ? 2 : 1};
 
     if (limit == 0)
         limit = SIZE_MAX;

@@ -5,6 +5,7 @@ librelay_a_SOURCES += %D%/client.c %D%/client.h %D%/client_private.h
 librelay_a_SOURCES += %D%/client_auth.c %D%/client_auth.h
 librelay_a_SOURCES += %D%/client_connect.c
 librelay_a_SOURCES += %D%/client_content.c
+librelay_a_SOURCES += %D%/client_origin.c %D%/client_origin.h
 librelay_a_SOURCES += %D%/client_tls.c %D%/client_tls.h
 librelay_a_SOURCES += %D%/client_mail.c %D%/client_mail.h
 librelay_a_SOURCES += %D%/client_transaction.c

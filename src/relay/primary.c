@@ -9,7 +9,6 @@
 #include "../log.h"
 #include "../mem.h"
 #include "../smtp_command.h"
-#include "../xtext.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,45 +154,17 @@ static void add_path(struct primary *p, const char *verb, const char *path,
     buf_clear(&line);
 }
 
-static void add_attribute(struct buf *out, const char *name, const char *value)
-{
-    buf_addf(out, " %s=", name);
-    if (value[0] == '\0')
-        buf_adds(out, "[UNAVAILABLE]");
-    else
-        xtext_encode(value, strlen(value), out);
-}
-
-/* XFORWARD_README; at once with its answer, for a primary that does not want to hear it from us
- * must not lose its mail for it. */
+/* At once with its answer, for a primary that does not want to hear it from us must not lose its
+ * mail for it. */
 static void send_xforward(struct primary *p, const struct xforward *x)
 {
-    struct client *c = p->client;
-    struct buf line = {0};
-    bool is_ipv6 = strchr(x->addr, ':') != NULL;
-    int first = p->needs_rset ? 0 : 1;
+    char who[80];
 
+    p->client->needs_rset = p->needs_rset;
     p->needs_rset = false;
-    buf_adds(&line, first == 0 ? "RSET\r\nXFORWARD" : "XFORWARD");
-    add_attribute(&line, "NAME", x->name);
-    if (is_ipv6)
-        buf_addf(&line, " ADDR=IPV6:%s", x->addr);
-    else
-        add_attribute(&line, "ADDR", x->addr);
-    add_attribute(&line, "PROTO", x->proto);
-    buf_adds(&line, "\r\nXFORWARD");
-    add_attribute(&line, "HELO", x->helo);
-    add_attribute(&line, "IDENT", x->ident);
-    buf_adds(&line, "\r\n");
-    client_begin_wait(c);
-    enum stream_status status = stream_write(c->stream, line.data, line.len);
-    buf_clear(&line);
-    if (status != STREAM_OK)
-        client_fail_io(c, CLIENT_XFORWARD, status);
-    for (int i = first; i < 3 && c->stream != NULL; i++)
-        if (client_ask(c, CLIENT_XFORWARD) == 0 && c->reply.code / 100 != 2)
-            log_warning("listener=%s: %s refuses XFORWARD with %d", p->listener->name, c->peer,
-                        c->reply.code);
+    snprintf(who, sizeof who, "listener=%s", p->listener->name);
+    if (client_origin_forward(p->client, x, who) != 0)
+        log_debug("%s: %s", who, p->client->fault.reason);
 }
 
 void primary_mail(struct primary *p, const char *path, const char *const *words,
@@ -273,7 +244,8 @@ static bool offers_same(const struct client_features *a, const struct client_fea
 {
     return a->pipelining == b->pipelining && a->eight_bit == b->eight_bit &&
            a->smtputf8 == b->smtputf8 && a->dsn == b->dsn && a->size == b->size &&
-           a->xforward == b->xforward && a->size_limit_bytes == b->size_limit_bytes;
+           a->xforward == b->xforward && a->xforward_attributes == b->xforward_attributes &&
+           a->size_limit_bytes == b->size_limit_bytes;
 }
 
 /* The kept connection turned out to be closed: the same commands over a new one, which must offer
