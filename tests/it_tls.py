@@ -197,6 +197,41 @@ def test_wrapped(r):
     assert "localhost" in asked and None in asked and len(set(asked)) == 2, asked
 
 
+def test_names_behind_mx(r):
+    """The name that counts is the domain's, or what tls_name says: not the one that an MX record gives, which anybody may forge."""
+    authority = rig.Authority(r)
+    asked = []
+    context = server_context(authority.issue("mx", "DNS:mx.example.test"))
+    context.sni_callback = lambda sock, name, ctx: asked.append(name)
+    sink = rig.Sink(r, "mx", tls=context)
+    own = rig.Sink(r, "own", tls=server_context(authority.issue("own", "DNS:own.test")))
+    dns = rig.Dns(
+        r,
+        {
+            ("example.test", "MX"): [(10, "mx.example.test")],
+            ("own.test", "MX"): [(10, "mx.example.test")],
+            ("mx.example.test", "A"): ["127.0.0.1"],
+        },
+    )
+    verify = f'tls = "verify" tls_ca_file = "{authority.path}" '
+    relay = Relay(
+        r,
+        {
+            "domain": (f'"example.test:{sink.address[1]}"', verify),
+            "named": (f'"example.test:{sink.address[1]}"', verify + 'tls_name = "mx.example.test"'),
+            "below": (f'"example.test:{sink.address[1]}"', verify + 'tls_name = { ".example.test" }'),
+            "own": (f'"own.test:{own.address[1]}"', verify),
+        },
+        f'dns_servers = {{ "127.0.0.1:{dns.address[1]}" }}',
+    )
+    relay.send("domain", "named", "below", "own")
+    sink.wait(2)
+    own.wait(1)
+    relay.daemon.wait_log("dest=domain, .*" + OTHER_NAME)
+    assert sorted(t.addrs[0] for t in sink.accepted) == ["below@x.test", "named@x.test"]
+    assert {"example.test", "mx.example.test"} == set(asked), asked
+
+
 def test_sessions_and_connections(r):
     """A connection is reused with TLS on it; a new one resumes the session; all versions."""
     certificates = Certificates(r)

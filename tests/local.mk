@@ -47,6 +47,7 @@ INTEGRATION_TESTS = \
 	%D%/it_sendmail_setup.py \
 	%D%/it_split.py \
 	%D%/it_tls.py \
+	%D%/it_tls_remote.py \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
 	%D%/it_queue_tools.py \

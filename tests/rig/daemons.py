@@ -167,7 +167,12 @@ def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, w
     daemon = Daemon(rig, name, [*wrapper, program("splitrelay"), "-c", path], env)
     daemon.configuration_path = path
     daemon.address = address
-    return daemon.start(lambda: accepts(address))
+    try:
+        return daemon.start(lambda: accepts(address))
+    except Failure as e:
+        if "splitrelay was built without" in str(e):
+            raise Skip(str(e).strip().rsplit("\n", 1)[-1]) from None
+        raise
 
 
 def run_splitctl(rig, configuration_path, *args, check=True):
