@@ -29,10 +29,11 @@ def test_default(r):
     for name, sink in sinks.items():
         lmtp = 'protocol = "lmtp"' if name == "unix" else ""
         text += f'destination {name} {{ relay_to = {{ "{sink.bracketed}" }} {lmtp} }}\n'
+    text += f'destination must {{ relay_to = {{ "{sinks["remote"].bracketed}" }} tls = "encrypt" }}\n'
     relay = rig.start_splitrelay(r, text, address)
-    rig.send(address, "s@x.test", [f"a@x.test.{name}.copy.split.invalid" for name in sinks], b"Subject: x\r\n\r\nx\r\n")
-    got = {name: [t.tls for t in sink.wait(1)] for name, sink in sinks.items()}
-    assert got == {"remote": ["TLSv1.3"], "plain": [""], "local": [""], "unix": [""]}, got
+    rig.send(address, "s@x.test", [f"a@x.test.{name}.copy.split.invalid" for name in (*sinks, "must")], b"Subject: x\r\n\r\nx\r\n")
+    got = {name: [t.tls for t in sink.wait(2 if name == "remote" else 1)] for name, sink in sinks.items()}
+    assert got == {"remote": ["TLSv1.3"] * 2, "plain": [""], "local": [""], "unix": [""]}, got
     relay.wait_log(rf"Untrusted TLS connection established to {REMOTE}\[{REMOTE}\]:25: TLSv1\.3 .*, dest=remote")
 
 
