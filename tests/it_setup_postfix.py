@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import rig
-from setup_system import HERE, REINJECT, System
+from setup_system import HERE, REINJECT, System, stranger
 
 
 def setup(r):
@@ -167,6 +167,19 @@ def test_multi(s):
     rig.wait_for(lambda: [t for t in s.mailbox.accepted if "after" in t.headers("Subject")], 20, "mail without us", s.log)
 
 
+def test_reinjection_at_an_address(s):
+    """For filters on other machines. Mail without filter comes from this address, too."""
+    s.fresh("/var/spool/postfix-in")
+    s.ctl("--multi", "--apply", f"--reinject={HERE}:{REINJECT}", "--filter-networks=198.51.100.0/24")
+    s.start()
+    rig.send((HERE, 25), "s@sender.test", ["carl@example.com"], b"Subject: plain\r\n\r\n")
+    s.mailbox.wait_recipients(1)
+    with stranger((HERE, REINJECT)) as c:
+        c.mail("s@sender.test")
+        assert c.rcpt("anna@example.com").code == 554
+    assert s.run("postfix", "-c", "/etc/postfix-out", "check") == ""
+
+
 def test_multi_on_the_systems_own_files(s):
     """Debian's main.cf as it is here, and what an administrator changes in the new instances is kept."""
     s.fresh("/var/spool/postfix-in", base=s.systems_own["main.cf"].replace("{", "{{").replace("}", "}}"))
@@ -248,7 +261,7 @@ def test_a_failure_is_undone(s):
 def test_usage(s):
     s.fresh()
     for arguments in ((), ("--apply",), ("--single", "--remove"), ("--single", "--apply", "--remove"), ("--single", "x"),
-                      ("--single", "--reinject=x:y:z"), ("--single", "--filter-networks=1.2.3.4/33"), ("--bogus",)):
+                      ("--single", "--reinject=x:y:z"), ("--single", "--filter-networks=1.2.3.4/33"), ("--single", "--reinject=mail.example.com:10025"), ("--bogus",)):
         s.ctl(*arguments, status=64)
 
 

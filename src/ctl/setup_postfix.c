@@ -4,6 +4,7 @@
 #include "../process.h"
 #include "ctl.h"
 
+#include <arpa/inet.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,15 +53,24 @@ static const struct option long_options[] = {
     {"force", no_argument, NULL, OPTION_FORCE},
     {0}};
 
-/* "PORT" (of 127.0.0.1) or "HOST:PORT", "[HOST]:PORT". */
+/* Can it stand in mynetworks? */
+static bool is_address(const char *host)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+
+    return strcmp(host, "localhost") == 0 || inet_pton(AF_INET, host, bytes) == 1 ||
+           inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+/* "PORT" (of 127.0.0.1) or "ADDRESS:PORT", "[ADDRESS]:PORT". */
 static int parse_listener(const char *text, struct endpoint *out)
 {
     char *full = strchr(text, ':') == NULL ? mem_printf("[127.0.0.1]:%s", text) : mem_strdup(text);
     struct err err;
     int rc = endpoint_parse_nexthop(full, out, &err);
 
-    if (rc == 0 && out->kind != ENDPOINT_INET) {
-        err_set(&err, "not HOST:PORT");
+    if (rc == 0 && (out->kind != ENDPOINT_INET || !is_address(out->host))) {
+        err_set(&err, "not ADDRESS:PORT");
         rc = -1;
     }
     if (rc < 0)

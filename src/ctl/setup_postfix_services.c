@@ -231,10 +231,22 @@ void setup_next_service(struct setup_edit *e)
     add_client_options(e, NULL, "smtp", "", true);
 }
 
+/* This machine as a client of this listener: who connects to an address of his own comes from it.
+ */
+static char *own_networks(const struct endpoint *at)
+{
+    const char *host = connectable(at->host);
+    bool is_ipv6 = strchr(host, ':') != NULL;
+
+    if (is_loopback(host))
+        return mem_strdup(LOOPBACK);
+    return mem_printf(is_ipv6 ? LOOPBACK ", [%s]/128" : LOOPBACK ", %s/32", host);
+}
+
 static void add_server(struct setup_edit *e, const struct endpoint *at, const char *label,
                        const char *networks)
 {
-    char listener[300];
+    char listener[300], *own = own_networks(at);
 
     format_listener(at, listener, sizeof listener);
     buf_addf(&e->master_part, "%s inet n - n - - smtpd\n", listener);
@@ -243,17 +255,15 @@ static void add_server(struct setup_edit *e, const struct endpoint *at, const ch
              label);
     for (size_t i = 0; i < COUNT(server_options); i++)
         add_option(e, server_options[i]);
-    buf_addf(&e->master_part, "    -o { mynetworks = %s%s }\n", LOOPBACK, networks);
+    buf_addf(&e->master_part, "    -o { mynetworks = %s%s }\n", own, networks);
+    free(own);
 }
 
 void setup_reinject_service(const struct setup *s, struct setup_edit *e)
 {
-    const char *networks = s->options->networks;
-
-    add_server(e, &s->options->reinject, "reinject", networks);
+    add_server(e, &s->options->reinject, "reinject", s->options->networks);
     add_option(e, "smtpd_milters=");
-    buf_addf(&e->master_part, "    -o { smtpd_authorized_xforward_hosts = %s%s }\n", LOOPBACK,
-             networks);
+    add_option(e, "smtpd_authorized_xforward_hosts=$mynetworks");
     add_option(e, "local_header_rewrite_clients=");
     add_option(e, "receive_override_options=no_header_body_checks,no_unknown_recipient_checks,"
                   "no_milters");

@@ -95,7 +95,7 @@ class Guide:
         """One command of a guide. What speaks to systemd or apt is done here."""
         words = line.split()
         if words[0] == "systemctl":
-            for name in words[2:]:
+            for name in (w for w in words[2:] if w != "--now"):
                 self.service(words[1], name)
         elif words[0] == "journalctl":
             units = [words[i + 1] for i, word in enumerate(words) if word == "-u"]
@@ -126,7 +126,7 @@ class Guide:
         if name == "postfix":
             self.run("postfix start" if verb == "start" else "postfix stop; postfix start")
             return
-        if verb in ("stop", "restart") and name in self.daemons:
+        if verb in ("stop", "restart", "disable") and name in self.daemons:
             self.daemons.pop(name).stop()
         if verb in ("start", "restart"):
             number = len([n for n in os.listdir(self.rig.directory) if n.startswith(name)])
