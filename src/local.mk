@@ -45,6 +45,7 @@ libsplit_a_SOURCES += %D%/table_index.c
 libsplit_a_SOURCES += %D%/table_inline.c
 libsplit_a_SOURCES += %D%/table_lines.c
 libsplit_a_SOURCES += %D%/table_pcre.c
+libsplit_a_SOURCES += %D%/table_pcre_needs.c %D%/table_pcre_needs.h
 libsplit_a_SOURCES += %D%/table_regexp.c
 libsplit_a_SOURCES += %D%/table_rules.c %D%/table_rules.h
 libsplit_a_SOURCES += %D%/table_socketmap.c

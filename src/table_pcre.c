@@ -6,6 +6,7 @@
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "mem.h"
+#include "table_pcre_needs.h"
 #include "table_rules.h"
 
 #include <pcre2.h>
@@ -43,55 +44,14 @@ static const struct rule_flag pcre_flags[] = {{'i', PCRE2_CASELESS, false},
                                               {'X', 0, true},
                                               {'\0', 0, false}};
 
-enum { PREFIX_MAX = 22 };
-
-/*
- * A compiled pattern, and the text that whatever it matches begins with: most patterns of a long
- * table are told apart by it, without a visit to their code, which is in no cache.
- */
 struct pcre_pattern {
     pcre2_code *code;
-    unsigned char prefix_len; /* 0: nothing is known */
-    bool is_caseless;         /* then the prefix is in lower case */
-    char prefix[PREFIX_MAX];
+    bool has_jit; /* that may be called right away */
 };
 
-static char lower(char c)
+static struct rule_needs pcre_needs(const char *regex, int options)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static bool is_literal(char c)
-{
-    return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("@-_=,:;%&~'\"<>!", c) != NULL);
-}
-
-/* Find the literal text behind a leading "^". Only what is beyond doubt: no alternatives, no flag
- * that changes what "^" or white space mean. */
-static void find_prefix(struct pcre_pattern *p, const char *regex, uint32_t options)
-{
-    size_t len = 0;
-
-    p->is_caseless = (options & PCRE2_CASELESS) != 0;
-    if (*regex++ != '^' || strchr(regex, '|') != NULL ||
-        (options & (PCRE2_MULTILINE | PCRE2_EXTENDED)) != 0)
-        return;
-    for (; len < PREFIX_MAX && is_literal(*regex); regex++)
-        p->prefix[len++] = p->is_caseless ? lower(*regex) : *regex;
-    if (len > 0 && *regex != '\0' && strchr("*+?{", *regex) != NULL)
-        len--;
-    p->prefix_len = (unsigned char)len;
-}
-
-static bool has_prefix(const struct pcre_pattern *p, const char *key, size_t key_len)
-{
-    if (key_len < p->prefix_len)
-        return false;
-    for (size_t i = 0; i < p->prefix_len; i++)
-        if ((p->is_caseless ? lower(key[i]) : key[i]) != p->prefix[i])
-            return false;
-    return true;
+    return table_pcre_needs(regex, ((uint32_t)options & PCRE2_EXTENDED) != 0);
 }
 
 static void *pcre_compile(const char *regex, int options, bool needs_groups, struct err *why)
@@ -108,11 +68,14 @@ static void *pcre_compile(const char *regex, int options, bool needs_groups, str
         err_set(why, "%s at offset %zu", (const char *)text, (size_t)offset);
         return NULL;
     }
-    /* Without JIT (not supported here, or not for this pattern) it is interpreted. */
-    pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
     struct pcre_pattern *p = mem_zalloc(sizeof *p);
     p->code = compiled;
-    find_prefix(p, regex, (uint32_t)options);
+    /* Without JIT (not supported here, or not for this pattern) it is interpreted. pcre2_match()
+     * has to look first whether a key is UTF-8, for a pattern with "(*UTF)". */
+    uint32_t all_options = PCRE2_UTF;
+    p->has_jit = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0 &&
+                 pcre2_pattern_info(compiled, PCRE2_INFO_ALLOPTIONS, &all_options) == 0 &&
+                 (all_options & PCRE2_UTF) == 0;
     return p;
 }
 
@@ -138,6 +101,7 @@ static const struct rule_engine engine = {
     .flags = pcre_flags,
     .default_options = PCRE2_CASELESS | PCRE2_DOTALL,
     .compile = pcre_compile,
+    .needs = pcre_needs,
     .groups = pcre_groups,
     .release = pcre_release,
 };
@@ -208,13 +172,15 @@ static enum rule_outcome pcre_match_one(void *ctx, const char *key, const struct
 {
     struct pcre_scratch *p = ctx;
     const struct pcre_pattern *compiled = pattern->code;
+    PCRE2_SPTR subject = (PCRE2_SPTR)key;
     PCRE2_UCHAR text[256];
-
-    if (!has_prefix(compiled, key, p->key_len))
-        return RULE_MATCHES_NOT;
-    int rc = pcre2_match(compiled->code, (PCRE2_SPTR)key, p->key_len, 0, 0, p->data, p->context);
+    int rc;
 
     (void)r;
+    if (compiled->has_jit) /* half of the time of a match went into finding that out */
+        rc = pcre2_jit_match(compiled->code, subject, p->key_len, 0, 0, p->data, p->context);
+    else
+        rc = pcre2_match(compiled->code, subject, p->key_len, 0, 0, p->data, p->context);
     if (rc == PCRE2_ERROR_NOMATCH)
         return RULE_MATCHES_NOT;
     if (rc < 0) {
@@ -247,6 +213,7 @@ static enum table_result pcre_find(const struct table *table, struct table_scrat
         .path = t->path, .key = key, .ctx = p, .match = pcre_match_one, .group = pcre_group};
 
     p->key_len = strlen(key);
+    search.has = table_pcre_has(key, p->key_len);
     return rules_find(&t->rules, &search, m, err);
 }
 

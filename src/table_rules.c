@@ -219,6 +219,8 @@ static bool compile(struct reader *rd, const struct rule *r, const struct source
         return true;
     out->is_negated = source->is_negated;
     out->code = rd->rules->engine->compile(source->regex, source->options, needs_groups, &why);
+    if (rd->rules->engine->needs != NULL)
+        out->needs = rd->rules->engine->needs(source->regex, source->options);
     if (out->code == NULL)
         table_lines_warn(&rd->lines, r->line, "error in regexp: %s: skipping this rule", why.text);
     return out->code != NULL;
@@ -385,7 +387,10 @@ static enum rule_outcome try_rule(const struct rules_search *s, const struct rul
     const struct rule_pattern *patterns[] = {&r->first, &r->second};
 
     for (size_t i = 0; i < 2 && patterns[i]->code != NULL; i++) {
-        enum rule_outcome o = s->match(s->ctx, s->key, r, patterns[i], err);
+        const struct rule_needs *needs = &patterns[i]->needs;
+        bool lacks = ((needs->pairs & ~s->has.pairs) | (needs->triples & ~s->has.triples)) != 0;
+        enum rule_outcome o =
+            lacks ? RULE_MATCHES_NOT : s->match(s->ctx, s->key, r, patterns[i], err);
         if (o == RULE_FAILS)
             return o;
         if ((o == RULE_MATCHES) == patterns[i]->is_negated)

@@ -18,9 +18,15 @@ struct rule_part {
     size_t at, len;
 };
 
+/* Two sets, by hash, in which a key must have what a pattern needs; empty: it needs nothing. */
+struct rule_needs {
+    uint64_t pairs, triples;
+};
+
 /* One compiled expression; code is NULL where there is none. */
 struct rule_pattern {
     void *code;
+    struct rule_needs needs;
     bool is_negated;
 };
 
@@ -48,6 +54,8 @@ struct rule_engine {
     bool has_second; /* a second pattern may follow a '!' */
     /* NULL with `why`. needs_groups: what parentheses matched will be asked for. */
     void *(*compile)(const char *regex, int options, bool needs_groups, struct err *why);
+    /* What a key must have for this pattern; may be missing. */
+    struct rule_needs (*needs)(const char *regex, int options);
     unsigned (*groups)(const void *code); /* in a pattern compiled with needs_groups */
     void (*release)(void *code);          /* NULL is fine */
 };
@@ -76,6 +84,7 @@ void rules_clear(struct rules *rules) __attribute__((nonnull));
  */
 struct rules_search {
     const char *path, *key;
+    struct rule_needs has; /* the key; not used by engines without needs */
     void *ctx;
     enum rule_outcome (*match)(void *ctx, const char *key, const struct rule *r,
                                const struct rule_pattern *p, struct err *err);

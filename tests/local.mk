@@ -331,6 +331,10 @@ UNIT_TESTS += %D%/test_table
 %C%_test_table_SOURCES = %D%/test_table.c
 %C%_test_table_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_table_pcre_needs
+%C%_test_table_pcre_needs_SOURCES = %D%/test_table_pcre_needs.c
+%C%_test_table_pcre_needs_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_table_files
 %C%_test_table_files_SOURCES = %D%/test_table_files.c
 %C%_test_table_files_LDADD = $(UNIT_LIBS)
