@@ -229,6 +229,24 @@ def test_envelope_headers_of_the_sender_stay_below(t):
     assert txn.data.endswith(b"host=relay.test\r\n" + content)
 
 
+def test_journals_pass_postfix(t):
+    """The report is a message as any: an MTA on its way neither complains nor changes what is in it."""
+    r = rig.Rig(t.rig.session, "postfix")
+    try:
+        mailbox = rig.Sink(r, "mailbox")
+        postfix = rig.Postfix(r, "archive", {"relay_domains": "archive.test", "relayhost": mailbox.bracketed, "strict_mime_encoding_domain": "yes"})
+        postfix.start()
+        for count, (name, content) in enumerate((n, c) for n, c in CONTENTS.items() if label_of(c) != "binary"):
+            data = t.copy("journal", content).data
+            rig.send(postfix.address, "", ["journal@archive.test"], data, mail_params="BODY=8BITMIME")
+            passed = mailbox.wait(count + 1)[count].data
+            assert passed.endswith(data), f"{name}: {passed[:2000]!r}"
+            assert_same(name, python_parts(passed)[3], content)
+    finally:
+        wrong = r.close()
+    assert not wrong, wrong
+
+
 def test_loops_end_in_every_format(t):
     """What came back to us is not sent there again, whatever is around it."""
     for name in t.sinks:
