@@ -124,7 +124,7 @@ static void leave(struct site *site, const struct MHD_Connection *c)
             continue;
         site->count--;
         memmove(&site->connections[i], &site->connections[i + 1],
-                (site->count - i) * sizeof site->connections[0]);
+                (site->count - i) * sizeof(const struct MHD_Connection *));
         memmove(&site->fds[i], &site->fds[i + 1], (site->count - i) * sizeof site->fds[0]);
         return;
     }
@@ -193,7 +193,7 @@ static int open_endpoint(struct metrics_http *h, const struct endpoint *wanted, 
         return -1;
     }
     if (e.kind == ENDPOINT_UNIX)
-        memcpy(h->sites[h->site_count - 1].unix_path, e.path, sizeof e.path);
+        memcpy(h->sites[h->site_count - 1].unix_path, e.path, strlen(e.path) + 1);
     endpoint_format(&e, text, sizeof text);
     if (e.kind == ENDPOINT_UNIX)
         log_info("metrics at %s", text);

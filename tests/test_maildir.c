@@ -141,7 +141,7 @@ START_TEST(a_file_as_readers_expect_it)
     char text[1000] = "";
     int fd = open(path, O_RDONLY);
     ssize_t len = read(fd, text, sizeof text - 1);
-    ck_assert_int_eq(atoi(name + sizeof begin - 1), (int)len);
+    ck_assert_int_eq(strtol(name + sizeof begin - 1, NULL, 10), len);
     ck_assert_int_eq(fstat(fd, &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0600);
     close(fd);

@@ -75,12 +75,12 @@ static void *serve(void *arg)
     if (s->status != STREAM_OK)
         return NULL;
     stream_set_deadline(s->stream, WAIT_MS);
-    while (stream_read(s->stream, data, sizeof data, &n) == STREAM_OK)
-        if (data[0] == '?' ? stream_write(s->stream, greeting, 7) != STREAM_OK
-                           : stream_write(s->stream, data, n) != STREAM_OK)
+    while (stream_read(s->stream, data, sizeof data, &n) == STREAM_OK) {
+        enum stream_status written = data[0] == '?' ? stream_write(s->stream, greeting, 7)
+                                                    : stream_write(s->stream, data, n);
+        if (written != STREAM_OK || stream_flush(s->stream) != STREAM_OK)
             break;
-        else if (stream_flush(s->stream) != STREAM_OK)
-            break;
+    }
     return NULL;
 }
 

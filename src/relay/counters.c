@@ -29,10 +29,12 @@ static const char *const reload_words[] = {"ok", "failed", NULL};
 
 #define COUNTER(variable, family_name, family_help)                                                \
     static struct metrics_family variable = {                                                      \
-        .name = family_name, .help = family_help, .type = METRICS_COUNTER}
+        .name = (family_name), .help = (family_help), .type = METRICS_COUNTER}
 #define DESTINATION_FAMILY(variable, family_type, family_name, family_help)                        \
-    static struct metrics_family variable = {                                                      \
-        .name = family_name, .help = family_help, .type = family_type, .label = "destination"}
+    static struct metrics_family variable = {.name = (family_name),                                \
+                                             .help = (family_help),                                \
+                                             .type = (family_type),                                \
+                                             .label = "destination"}
 
 static struct metrics_family build = {
     .name = "splitrelay_build_info",

@@ -31,7 +31,7 @@ static char *printable(struct buf *text)
 
     if (strlen(buf_str(text)) > VALUE_MAX) {
         size_t len = VALUE_MAX;
-        while (len > 0 && ((unsigned char)text->data[len] & 0xc0) == 0x80)
+        while (len > 0 && ((unsigned char)buf_str(text)[len] & 0xc0) == 0x80)
             len--;
         buf_truncate(text, len);
     }

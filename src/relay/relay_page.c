@@ -33,8 +33,8 @@ static struct metrics_family free_files = {
 static const char *const states[] = {"queued", "deferred", "held", "dead", NULL};
 
 #define QUEUE_FAMILY(variable, family_name, family_help)                                           \
-    static struct metrics_family variable = {.name = family_name,                                  \
-                                             .help = family_help,                                  \
+    static struct metrics_family variable = {.name = (family_name),                                \
+                                             .help = (family_help),                                \
                                              .type = METRICS_GAUGE,                                \
                                              .label = "destination",                               \
                                              .kind_label = "state",                                \
