@@ -154,6 +154,25 @@ class Check(Case):
         self.assertIn(f"splitrelay runs (process {os.getpid()})", out)
         self.assertIn(f"destination archive: [127.0.0.1]:{self.port} answers", out)
 
+    def test_a_size_limit_below_that_of_postfix(self):
+        """Postfix would bounce such copies, and NOTIFY=NEVER makes that silent."""
+        if not shutil.which("postconf"):
+            self.skipTest("postconf is not installed")
+        self.addCleanup(os.environ.pop, "MAIL_CONFIG", None)
+        os.environ["MAIL_CONFIG"] = self.path("postfix")
+        for directory, limit in (("postfix", 0), ("second", 60000000)):
+            os.mkdir(self.path(directory))
+            with open(self.path(directory, "main.cf"), "w", encoding="ascii") as f:
+                f.write(f"compatibility_level = 3.6\nmessage_size_limit = {limit}\n")
+                if directory == "postfix":
+                    f.write(f"multi_instance_directories = {self.path('second')}\n")
+        out, _ = self.run_ctl("check")
+        self.assertRegex(out, r"(?m)^warning +relay.message_size_limit is 52428800, Postfix in .*/postfix has none")
+        self.assertRegex(out, r"(?m)^warning +relay.message_size_limit is 52428800, that of Postfix in .*/second is 60000000")
+        with open(self.path("postfix", "main.cf"), "a", encoding="ascii") as f:
+            f.write("message_size_limit = 52428800\nmulti_instance_directories =\n")
+        self.assertNotIn("message_size_limit", self.run_ctl("check")[0])
+
     def test_what_does_not_run_is_a_warning(self):
         self.listener.close()
         out, _ = self.run_ctl("check")

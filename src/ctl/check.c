@@ -6,8 +6,10 @@
 #include "../process.h"
 #include "../relay/route.h"
 #include "../relay/security.h"
+#include "command.h"
 #include "ctl.h"
 #include "json.h"
+#include "postfix.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -314,6 +316,57 @@ static void check_listener(struct findings *f, const struct config *config,
     check_destination(f, "primary of listener", &l->primary, config->relay.hostname);
 }
 
+/* What postconf(1) says of a parameter in this directory; NULL: nothing. For the caller to free. */
+static char *postfix_value(const char *directory, const char *name)
+{
+    const char *argv[] = {"postconf", "-c", directory, "-h", name, NULL};
+    struct buf out = {0};
+    struct err ignored;
+    char *value = NULL;
+
+    if (command_need(argv, &out, &ignored) == 0)
+        value = mem_strndup(buf_str(&out), strcspn(buf_str(&out), "\n"));
+    buf_clear(&out);
+    return value;
+}
+
+/* A copy that is refused for its size is gone: its recipients have NOTIFY=NEVER. */
+static void check_size_limit(struct findings *f, const struct config_relay *r,
+                             const char *directory)
+{
+    char *value = postfix_value(directory, "message_size_limit");
+    unsigned long long limit = value == NULL ? 1 : strtoull(value, NULL, 10); /* 0: none */
+
+    if (limit == 0)
+        find(f, LEVEL_WARNING,
+             "relay.message_size_limit is %llu, Postfix in %s has none: copies of larger messages "
+             "are refused, and it tells nobody",
+             (unsigned long long)r->message_size_limit_bytes, directory);
+    else if (limit > r->message_size_limit_bytes)
+        find(f, LEVEL_WARNING,
+             "relay.message_size_limit is %llu, that of Postfix in %s is %llu: copies of larger "
+             "messages are refused, and it tells nobody",
+             (unsigned long long)r->message_size_limit_bytes, directory, limit);
+    free(value);
+}
+
+/* Of all instances that the default one knows. */
+static void check_size_limits(struct findings *f, const struct config *config)
+{
+    struct err ignored;
+    char *directory = config->destination_count > 0 ? postfix_default_directory(&ignored) : NULL;
+
+    if (directory == NULL)
+        return;
+    check_size_limit(f, &config->relay, directory);
+    char *others = postfix_value(directory, "multi_instance_directories");
+    for (char *rest = others, *name; rest != NULL && (name = strsep(&rest, " ,\t")) != NULL;)
+        if (name[0] == '/')
+            check_size_limit(f, &config->relay, name);
+    free(others);
+    free(directory);
+}
+
 int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
     struct findings f = {0};
@@ -334,6 +387,7 @@ int ctl_check(const struct ctl_command *self, const char *config_path, int argc,
     check_milter(&f, &config->milter);
     check_spool(&f, config);
     check_security(&f, config);
+    check_size_limits(&f, config);
     for (size_t i = 0; i < config->destination_count; i++)
         check_destination(&f, "destination", &config->destinations[i], config->relay.hostname);
     for (size_t i = 0; i < config->listener_count; i++)
