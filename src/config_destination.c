@@ -23,16 +23,6 @@ static int check_hosts(const char *kind, const char *name, const char *option,
                        struct err *err)
 {
     for (size_t i = 0; i < d->relay_to_count; i++) {
-#ifndef HAVE_CARES
-        if (endpoint_is_domain(&d->relay_to[i])) {
-            err_set(err,
-                    "%s %s: %s: the MX hosts of %s cannot be looked up, for this program was built "
-                    "without c-ares; allowed: \"[host]:port\" or \"unix:/path\"",
-                    kind, name, option, d->relay_to[i].host);
-            *blame = (struct config_blame){.option = option, .index = (unsigned)i};
-            return -1;
-        }
-#endif
         if (d->relay_to[i].kind == ENDPOINT_UNIX && d->protocol == CONFIG_SMTP) {
             err_set(err, "%s %s: %s: a unix socket needs protocol = \"lmtp\"", kind, name, option);
             *blame = (struct config_blame){.option = option, .index = (unsigned)i};

@@ -166,6 +166,13 @@ static int append_endpoint(const struct config_option *o, struct endpoint **list
 
     if (rc < 0)
         return -1;
+#ifndef HAVE_CARES
+    if (o->type == CONFIG_OPT_DNS_SERVERS) {
+        err_set(err, "'%s': this program was built without c-ares, and asks whom the system says",
+                text);
+        return -1;
+    }
+#endif
     *list = mem_grow(*list, *count + 1, sizeof **list);
     (*list)[(*count)++] = e;
     return 0;

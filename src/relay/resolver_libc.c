@@ -36,8 +36,8 @@ static enum resolver_status find_mx(const struct resolver_query *q, struct resol
     (void)q;
     *list_out = NULL;
     *count_out = 0;
-    err_set(err, "MX records are not looked up");
-    return RESOLVER_NOT_FOUND;
+    err_set(err, "built without c-ares, which looks them up; a host is written [host]");
+    return RESOLVER_TRY_AGAIN;
 }
 
 const struct resolver resolver_system = {find_addresses, find_mx};
