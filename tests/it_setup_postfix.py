@@ -230,6 +230,11 @@ def test_refusals(s):
     refused('"maildrop" is pipe(8)')
     s.conf = s.r.write("none.conf", s.configuration.replace("smtp:", "nothing:"))
     refused('has no service "nothing unix"')
+    for path in ("/var/spool/postfix/x, inet:h:1/sock", "/var/spool/postfix/$x/sock", "/var/spool/postfix/x }/sock"):
+        s.conf = s.r.write("hostile.conf", s.configuration.replace(s.socket, path))
+        refused("cannot be written into Postfix's files")
+    s.conf = s.r.write("hostile.conf", s.configuration.replace(s.filters["primary"].bracketed, "[$mail_name]:25"))
+    refused('cannot use the nexthop "smtp:[$mail_name]:25"')
     s.conf = s.r.write("user.conf", s.configuration)
     assert "there is no user 'nobody-here'" in s.ctl("--single", "--apply", "--user=nobody-here", status=1)
 
