@@ -280,6 +280,44 @@ def test_password_never_in_plain_text(r):
     assert 'with tls = "none" it needs auth_plaintext = "yes"' in relay.reload()
 
 
+def test_listener(r):
+    """A listener with TLS of its own, whose primary wants authentication: right, and with a wrong password."""
+    certificate = rig.Authority(r).issue("server", "IP:127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.path)
+    scram = Server()
+    sink = rig.Sink(r, "primary", extensions=["PIPELINING", "AUTH SCRAM-SHA-256"], hook=scram.hook, tls=context)
+    relay = Relay(r, {})
+    ports = {"good": r.free_port(), "bad": r.free_port()}
+    text = relay.text()
+    for name, port in ports.items():
+        path = password_file(r, name, PASSWORD if name == "good" else "another")
+        text += (
+            f'listener {name} {{ listen = {{ "inet:{port}@127.0.0.1" }} primary = {{ "{sink.bracketed}" }} tls = "encrypt"\n'
+            f'tls_cert_file = "{certificate.path}" primary_auth_user = "{USER}" primary_auth_password_file = "{path}" }}\n'
+        )
+    relay.daemon.stop()
+    relay.daemon = rig.start_splitrelay(r, text, relay.address, name="listeners")
+    fronts = {
+        name: rig.Postfix(
+            r, name, {"relayhost": f"[127.0.0.1]:{port}", "smtp_tls_security_level": level, "tls_random_source": "dev:/dev/urandom"}
+        )
+        for name, port, level in (
+            ("good", ports["good"], "encrypt"),
+            ("bad", ports["bad"], "encrypt"),
+            ("plain", ports["good"], "none"),
+        )
+    }
+    for name, front in fronts.items():
+        front.start()
+        rig.send(front.address, "s@x.test", [f"{name}@x.test"], b"Subject: x\r\n\r\nx\r\n")
+    t = sink.wait(1)[0]
+    assert t.addrs == ["good@x.test"] and t.tls == "TLSv1.3" and "with ESMTPS" in t.headers("Received")[0], t
+    fronts["bad"].wait_log("status=deferred .*451 4.7.8 SASL authentication failed; server .* said: 535 5.7.8 Wrong")
+    fronts["plain"].wait_log("status=deferred .*421 4.7.0 Must issue a STARTTLS command first")
+    assert scram.good == 1 and len(sink.transactions) == 1
+
+
 def test_check(r):
     """splitctl check looks at who may read keys and passwords, and whether they can be used."""
     sink = rig.Sink(r, "server")
