@@ -15,8 +15,8 @@ import tempfile
 
 DRIVER = os.path.join(os.environ.get("SPLIT_BUILD_DIR", "."), "tests", "spool_driver")
 TIME_FACTOR = float(os.environ.get("SPLIT_TIME_FACTOR", "1"))
-CALLS = "openat write pwrite64 fdatasync fsync close link linkat rename renameat renameat2 unlink unlinkat mkdir mkdirat rmdir ftruncate".split()
-LOAD_KILLS = [(call, n) for call in ("fdatasync", "fsync", "renameat2", "unlinkat", "pwrite64") for n in (1, 7, 40)]
+CALLS = "openat write writev pwrite64 fdatasync fsync close link linkat rename renameat renameat2 unlink unlinkat mkdir mkdirat rmdir ftruncate".split()
+LOAD_KILLS = [(call, n) for call in ("fdatasync", "fsync", "linkat", "renameat2", "unlinkat", "writev") for n in (1, 7, 40)]
 
 
 def skip(why):
@@ -158,7 +158,7 @@ class Order:
     def see(self, call, line):
         fds = re.findall(r"[(, ]\d+<([^>]*)>", line)
         names = re.findall(r'"([^"]*)"', line)
-        if call in ("write", "pwrite64", "ftruncate") and re.search("/(tmp|free)/", fds[0][len(self.spool) :]):
+        if call in ("write", "writev", "pwrite64", "ftruncate") and re.search("/(tmp|free)/", fds[0][len(self.spool) :]):
             self.unsynced_files.add(fds[0])
         elif call in ("fdatasync", "fsync") and line.rstrip().endswith("= 0"):
             self.unsynced_files.discard(fds[0])

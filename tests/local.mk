@@ -300,6 +300,9 @@ UNIT_TESTS += %D%/test_spool
 %C%_test_spool_SOURCES = %D%/test_spool.c %D%/spool_unit.h
 %C%_test_spool_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/test_spool_batch
+%C%_test_spool_batch_SOURCES = %D%/test_spool_batch.c %D%/spool_unit.h
+%C%_test_spool_batch_LDADD = $(UNIT_RELAY_LIBS)
 UNIT_TESTS += %D%/test_spool_change
 %C%_test_spool_change_SOURCES = %D%/test_spool_change.c %D%/spool_unit.h
 %C%_test_spool_change_LDADD = $(UNIT_RELAY_LIBS)

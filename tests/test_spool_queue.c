@@ -755,7 +755,7 @@ END_TEST
  * many files wait in free/ while it is queued. */
 static size_t pass_through(const char *const *destinations, size_t count, const char *content)
 {
-    static char text[200000];
+    static char text[400000];
     size_t len = strlen(content);
 
     put_to(destinations, count, content, NULL);
@@ -774,7 +774,7 @@ static size_t pass_through(const char *const *destinations, size_t count, const 
 /* The file of a finished message serves a later one, of whatever length. */
 START_TEST(files_are_used_again)
 {
-    static char large[100000];
+    static char large[300000];
     static const char *const contents[] = {"a long second message\r\n", "short\r\n", "",
                                            "longer than empty\r\n", large};
     static const char *const archive[] = {"archive"};

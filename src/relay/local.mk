@@ -43,6 +43,7 @@ librelay_a_SOURCES += %D%/spool_change.c %D%/spool_change_private.h
 librelay_a_SOURCES += %D%/spool_change_batch.c
 librelay_a_SOURCES += %D%/spool_copy.c
 librelay_a_SOURCES += %D%/spool_depth.c %D%/spool_depth.h
+librelay_a_SOURCES += %D%/spool_batch.c
 librelay_a_SOURCES += %D%/spool_dir.c
 librelay_a_SOURCES += %D%/spool_envelope.c %D%/spool_envelope.h
 librelay_a_SOURCES += %D%/spool_envelope_format.c

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 #define ID_TIME_DIGITS 9 /* 62^9 microseconds: until the year 2399 */
+#define ID_SIZE_OLD (ID_TIME_DIGITS + SPOOL_ID_RANDOM)
+#define ID_SIZE (ID_SIZE_OLD + 2) /* with the place in the file */
 
 static const char id_digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -117,20 +119,39 @@ void spool_new_id(struct spool *s, char out[QUEUE_ID_SIZE])
     pthread_mutex_unlock(&s->id_lock);
     for (int i = ID_TIME_DIGITS - 1; i >= 0; i--, us /= 62)
         out[i] = id_digits[us % 62];
-    memcpy(out + ID_TIME_DIGITS, s->id_random, SPOOL_ID_RANDOM + 1);
+    memcpy(out + ID_TIME_DIGITS, s->id_random, SPOOL_ID_RANDOM);
+    out[ID_SIZE_OLD] = out[ID_SIZE_OLD + 1] = id_digits[0];
+    out[ID_SIZE] = '\0';
+}
+
+unsigned spool_id_unit(const char *id)
+{
+    if (strlen(id) != ID_SIZE)
+        return 0;
+    const char *high = strchr(id_digits, id[ID_SIZE_OLD]);
+    const char *low = strchr(id_digits, id[ID_SIZE_OLD + 1]);
+    return high == NULL || low == NULL
+               ? 0
+               : (unsigned)(high - id_digits) * 62 + (unsigned)(low - id_digits);
+}
+
+void spool_id_set_unit(char *id, unsigned unit)
+{
+    id[ID_SIZE_OLD] = id_digits[unit / 62];
+    id[ID_SIZE_OLD + 1] = id_digits[unit % 62];
 }
 
 bool spool_id_is_own(const struct spool *s, const char *id)
 {
-    return strlen(id) == ID_TIME_DIGITS + SPOOL_ID_RANDOM &&
-           strcmp(id + ID_TIME_DIGITS, s->id_random) == 0;
+    return strlen(id) == ID_SIZE &&
+           strncmp(id + ID_TIME_DIGITS, s->id_random, SPOOL_ID_RANDOM) == 0;
 }
 
 bool spool_id_time(const char *id, time_t *out)
 {
     uint64_t us = 0;
 
-    if (strlen(id) != ID_TIME_DIGITS + SPOOL_ID_RANDOM)
+    if (strlen(id) != ID_SIZE && strlen(id) != ID_SIZE_OLD)
         return false;
     for (int i = 0; i < ID_TIME_DIGITS; i++) {
         const char *digit = strchr(id_digits, id[i]);
@@ -257,6 +278,7 @@ struct spool *spool_open(const char *directory, struct err *err)
     s->directory = mem_strdup(directory);
     pthread_mutex_init(&s->id_lock, NULL);
     pthread_mutex_init(&s->dir_lock, NULL);
+    pthread_mutex_init(&s->batch_lock, NULL);
     pthread_mutex_init(&s->pool_lock, NULL);
     pthread_mutex_init(&s->sync_lock, NULL);
     if (choose_random(s->id_random, err) < 0 || open_all(s, err) < 0) {
@@ -278,6 +300,7 @@ void spool_close(struct spool *s)
             close(fds[i]);
     pthread_mutex_destroy(&s->id_lock);
     pthread_mutex_destroy(&s->dir_lock);
+    pthread_mutex_destroy(&s->batch_lock);
     pthread_mutex_destroy(&s->pool_lock);
     pthread_mutex_destroy(&s->sync_lock);
     free(s->directory);

@@ -40,18 +40,19 @@ static enum spool_result read_fault(struct err *err)
     return SPOOL_FAULT;
 }
 
-/* Read until the head is complete; its length, or 0 with *result. */
-static size_t read_head(int fd, uint64_t file_size, struct buf *head, enum spool_result *result,
-                        struct err *err)
+/* Read `begin` and on until the head is complete; its length, or 0 with *result. size: what there
+ * is of the file from there on. */
+static size_t read_head(int fd, uint64_t begin, uint64_t size, struct buf *head,
+                        enum spool_result *result, struct err *err)
 {
-    uint64_t limit = file_size < SPOOL_HEAD_MAX ? file_size : SPOOL_HEAD_MAX;
+    uint64_t limit = size < SPOOL_HEAD_MAX ? size : SPOOL_HEAD_MAX;
     uint64_t want = FIRST_READ;
 
     while (head->len < limit) {
         if (want > limit)
             want = limit;
         size_t more = (size_t)want - head->len;
-        if (read_at(fd, buf_reserve(head, more), more, head->len) < 0) {
+        if (read_at(fd, buf_reserve(head, more), more, begin + head->len) < 0) {
             *result = read_fault(err);
             return 0;
         }
@@ -67,6 +68,21 @@ static size_t read_head(int fd, uint64_t file_size, struct buf *head, enum spool
     return 0;
 }
 
+/* Where the message of this copy is. What its id says holds in the file of a group only: a requeued
+ * copy has its old id, and a file of its own. -1 with errno. */
+static int find_begin(int fd, const char *id, uint64_t *begin_out)
+{
+    char line[sizeof SPOOL_GROUP_LINE - 1];
+
+    *begin_out = 0;
+    if (spool_id_unit(id) == 0)
+        return 0;
+    ssize_t n = pread(fd, line, sizeof line, 0);
+    if (n == (ssize_t)sizeof line && memcmp(line, SPOOL_GROUP_LINE, sizeof line) == 0)
+        *begin_out = (uint64_t)spool_id_unit(id) * SPOOL_GROUP_UNIT;
+    return n < 0 ? -1 : 0;
+}
+
 static enum spool_result parse_file(int fd, const char *id, struct spool_envelope *out,
                                     struct err *err)
 {
@@ -80,11 +96,19 @@ static enum spool_result parse_file(int fd, const char *id, struct spool_envelop
         err_set(err, "not a regular file");
         return SPOOL_INVALID;
     }
-    uint64_t file_size = (uint64_t)st.st_size;
-    size_t len = read_head(fd, file_size, &head, &result, err);
+    uint64_t begin;
+    if (find_begin(fd, id, &begin) < 0)
+        return read_fault(err);
+    /* A message in a group has others behind it. */
+    uint64_t size = begin < (uint64_t)st.st_size ? (uint64_t)st.st_size - begin : 0;
+    size_t len = read_head(fd, begin, size, &head, &result, err);
     if (len > 0 && spool_envelope_parse(head.data, len, id, out, err) == 0) {
-        if (out->message.size_bytes == file_size - len) {
+        if (out->message.size_bytes == size - len ||
+            (begin > 0 && out->message.size_bytes < size - len)) {
             result = SPOOL_OK;
+            out->head_len += begin;
+            for (size_t i = 0; i < out->copy_count; i++)
+                out->copies[i].section_at += begin;
         } else {
             err_set(err, "the file has not the length that its head says");
             spool_envelope_clear(out);

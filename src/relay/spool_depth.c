@@ -104,6 +104,8 @@ static void count_file(enum base base, int dir_fd, const char *name, struct queu
         fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
     one.bytes = (uint64_t)st.st_size;
+    if (spool_id_unit(name) > 0) /* the file of a group: its share */
+        one.bytes /= st.st_nlink;
     if (base == QUARANTINE || !spool_id_time(name, &one.oldest) || one.oldest > st.st_mtime)
         one.oldest = st.st_mtime;
     spool_depth_add(amount, &one);

@@ -67,6 +67,11 @@ static int move_file(struct spool *s, const struct spool_place *from, const stru
     char path[SPOOL_PATH_SIZE];
 
     spool_place_path(from, id, path);
+    if (spool_id_unit(id) > 0 && fchmodat(from_fd, path, 0600 | SPOOL_MOVED_MODE, 0) < 0) {
+        int fault = errno;
+        err_set_errno(err, "cannot mark %s/%s", spool_base_name(from->base), path);
+        return fault;
+    }
     int error = link_into(s, from_fd, path, to, id, &dir, err);
     if (error == 0) {
         error = spool_dirs_sync(s, &dir, 1);

@@ -34,7 +34,8 @@ static bool is_wanted(struct spool *s, const struct spool_copy *c, const char *p
     return c->head.section_count == 1 && c->copy.attempts == 0 && spool_id_is_own(s, c->copy.id) &&
            c->place.base == SPOOL_QUEUE && !atomic_load(&s->is_pool_closed) &&
            fstatat(s->queue_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-           st.st_nlink == 1 && st.st_size <= SPOOL_POOL_FILE_MAX;
+           st.st_nlink == 1 && (st.st_mode & SPOOL_MOVED_MODE) == 0 &&
+           st.st_size <= SPOOL_POOL_FILE_MAX;
 }
 
 int spool_pool_put(struct spool *s, const struct spool_copy *c)

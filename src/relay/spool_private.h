@@ -9,16 +9,22 @@
 #include "spool.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #define SPOOL_PATH_SIZE 192 /* DEST/DUE/ID, each within its limits */
 #define SPOOL_ID_RANDOM 5   /* random characters of an id */
 
-#define SPOOL_POOL_MAX 256              /* files kept for reuse */
-#define SPOOL_POOL_FILE_MAX (64 * 1024) /* bytes of each at most */
+#define SPOOL_GROUP_LINE "splitrelay-spool-group 1\n" /* a group's file begins with it */
+#define SPOOL_GROUP_UNIT 512          /* bytes; messages in a group begin at multiples of it ... */
+#define SPOOL_GROUP_MAX (1024 * 1024) /* ... up to here; two digits could say 1.9 MB */
+
+#define SPOOL_POOL_MAX 256               /* files kept for reuse */
+#define SPOOL_POOL_FILE_MAX (256 * 1024) /* bytes of each at most */
 
 struct spool_dir;
 struct spool_sync;
+struct spool_batch_member;
 
 /* A file in free/, and what must be on disk before it may be overwritten: see spool_pool.c. */
 struct spool_pool_file {
@@ -44,6 +50,10 @@ struct spool {
     bool has_sync_leader;
     uint64_t sync_round;
 
+    pthread_mutex_t batch_lock;
+    struct spool_batch_member *batch_waiting; /* in order; no group has them yet */
+    bool has_batch_leader;
+
     pthread_mutex_t pool_lock;
     unsigned pool_count, pool_coming; /* coming: places given to files that are being moved */
     struct spool_pool_file pool[SPOOL_POOL_MAX];
@@ -58,6 +68,11 @@ void spool_new_id(struct spool *s, char out[QUEUE_ID_SIZE]);
 
 /* Was it made by this process? */
 bool spool_id_is_own(const struct spool *s, const char *id);
+
+/* Where in the file the message of a copy begins, in units of SPOOL_GROUP_UNIT: as its id says,
+ * which must be one that spool_new_id() made (there it is 0). */
+unsigned spool_id_unit(const char *id);
+void spool_id_set_unit(char *id, unsigned unit);
 
 /* Of queue/, hold/, dead/. */
 int spool_base_fd(const struct spool *s, enum spool_base base);
@@ -113,7 +128,33 @@ void spool_dirs_clear(struct spool *s);
  * same time. 0 or an errno. */
 int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count);
 
+/* --- group commit (spool_batch.c) --- */
+
+/* A message with one copy, and what becomes of it. */
+struct spool_batch_member {
+    char *data; /* the whole file; the place of the message is put into its id */
+    size_t len;
+    size_t id_at;
+    char *id; /* of the copy: the same */
+    const char *destination;
+    struct spool_due due;
+
+    struct spool_batch_member *next; /* spool_batch.c's own, from here on */
+    struct spool_dir *dir;
+    sem_t woken;          /* it is done, or it is to lead */
+    unsigned group_count; /* 0: somebody else leads */
+    bool is_done;
+};
+
+/* Write and link it, together with what others bring meanwhile. True: it is on stable storage below
+ * queue/. False: nothing of it is left, try it alone. */
+bool spool_batch_commit(struct spool *s, struct spool_batch_member *m);
+
 /* --- files for reuse (spool_pool.c) --- */
+
+/* The file of a group has this mode when not all its names were in one directory all the time: it
+ * is not used again. */
+#define SPOOL_MOVED_MODE 0100
 
 /* Remove the name of a copy that is done with. The file is kept in free/ if that was the only name
  * it ever had and there is room. As unlinkat(2). */

@@ -389,9 +389,42 @@ static enum queue_put_status place_all(struct spool_put *p, const struct spool_d
     return status;
 }
 
+/* Small, one copy, and nothing of it known elsewhere: it can share a file with others. */
+static bool is_for_group(const struct spool_put *p)
+{
+    bool is_one = p->copy_count == 1 && !p->copies[0].is_dead && !p->keeps_ids;
+
+    for (size_t i = 0; is_one && i < p->copies[0].recipient_count; i++)
+        is_one = p->copies[0].recipients[i].state == QUEUE_PENDING;
+    return is_one && p->fd < 0 && !p->is_prepared;
+}
+
+static bool commit_in_group(struct spool_put *p, const struct spool_due *due)
+{
+    struct spool_batch_member m = {.data = p->buf.data,
+                                   .len = p->buf.len,
+                                   .id_at = p->id_at[0],
+                                   .id = p->copies[0].id,
+                                   .destination = p->copies[0].destination,
+                                   .due = *due};
+    char size[SPOOL_SIZE_DIGITS + 1];
+
+    spool_envelope_size_text(p->size_bytes, size);
+    memcpy(m.data + SPOOL_SIZE_AT, size, SPOOL_SIZE_DIGITS);
+    if (spool_batch_commit(p->spool, &m))
+        return true;
+    spool_id_set_unit(m.id, 0);
+    memcpy(m.data + m.id_at, m.id, strlen(m.id));
+    return false;
+}
+
 enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_due *due,
                                        struct err *err)
 {
+    if (is_for_group(p) && commit_in_group(p, due)) {
+        put_free(p);
+        return QUEUE_PUT_OK;
+    }
     enum queue_put_status status = p->is_prepared ? QUEUE_PUT_OK : sync_file(p, err);
 
     if (status == QUEUE_PUT_OK)
