@@ -138,6 +138,11 @@ FUZZERS += %D%/fuzz_content
 %C%_fuzz_content_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_content_LDADD = $(FUZZ_RELAY_LIBS)
 
+FUZZERS += %D%/fuzz_control_line
+%C%_fuzz_control_line_SOURCES = %D%/fuzz_control_line.c $(FUZZ_MAIN)
+%C%_fuzz_control_line_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_control_line_LDADD = $(FUZZ_RELAY_LIBS)
+
 FUZZERS += %D%/fuzz_format
 %C%_fuzz_format_SOURCES = %D%/fuzz_format.c $(FUZZ_MAIN)
 %C%_fuzz_format_LDFLAGS = $(FUZZ_LINK)
