@@ -199,13 +199,14 @@ static int start_metrics(struct snapshot_slot *slot, const struct config *config
 
 static int serve(struct snapshot_slot *slot, struct reloader *reloader)
 {
-    struct snapshot *s = snapshot_slot_get(slot);
+    struct snapshot *current = snapshot_slot_get(slot), *s = snapshot_configuration(current);
     const struct config_milter *m = &s->config->milter;
     struct metrics_http *http = NULL;
     struct err err;
     int lock = -1;
     int status = EXIT_UNAVAILABLE;
 
+    snapshot_unref(current);
     signal(SIGPIPE, SIG_IGN);
     if (callbacks_register(slot, &err) != 0 || open_socket(m, &lock, &err) != 0 ||
         start_metrics(slot, s->config, &http, &err) != 0 || start_reloader(reloader, &err) != 0) {
@@ -240,6 +241,7 @@ int main(int argc, char **argv)
 
     if (code >= 0)
         return code;
+    process_return_memory();
     struct snapshot *first =
         daemon_load("splitmilter", options.config_path, SNAPSHOT_WITH_TABLES, &err);
     if (first == NULL) {

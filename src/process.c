@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,6 +95,14 @@ pid_t process_lock_owner(const char *path, struct err *err)
     pid_t owner = lock_holder(fd, path, err);
     close(fd);
     return owner;
+}
+
+void process_return_memory(void)
+{
+#ifdef __GLIBC__
+    /* It would raise this bound with each such block that is freed, and then keep them. */
+    (void)!mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
 }
 
 void process_prefer_batch(void)

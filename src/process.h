@@ -35,6 +35,10 @@ pid_t process_lock_owner(const char *path, struct err *err)
  * for us. */
 void process_prefer_batch(void);
 
+/* Have large blocks of memory returned to the system as soon as they are freed: tables are replaced
+ * while mail flows. */
+void process_return_memory(void);
+
 /* Tell the service manager; no effect without libsystemd or outside of a Type=notify unit. */
 void process_notify_ready(void);
 void process_notify_reloading(void);

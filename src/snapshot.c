@@ -97,12 +97,19 @@ static int replace_policies(struct snapshot *next, const struct snapshot *s, con
     return 0;
 }
 
-struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
+struct snapshot *snapshot_configuration(const struct snapshot *s)
 {
     struct snapshot *next = mem_zalloc(sizeof *next);
 
     *next = (struct snapshot){.config = s->config, .refs = 1, .config_refs = s->config_refs};
     __atomic_add_fetch(s->config_refs, 1, __ATOMIC_RELAXED);
+    return next;
+}
+
+struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
+{
+    struct snapshot *next = snapshot_configuration(s);
+
     if (replace_policies(next, s, path, err) == 0)
         return next;
     snapshot_unref(next);

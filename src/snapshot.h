@@ -42,6 +42,11 @@ const struct policy *snapshot_policy(const struct snapshot *s, size_t index)
 struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The same configuration without tables, for who holds it for long: tables are large. The caller
+ * has one reference. */
+struct snapshot *snapshot_configuration(const struct snapshot *s)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
 /* One more reference, for the caller to give back. Returns s. */
 struct snapshot *snapshot_ref(struct snapshot *s)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));

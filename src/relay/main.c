@@ -91,6 +91,7 @@ int main(int argc, char **argv)
         return code;
     block_signals(&signals);
     process_prefer_batch();
+    process_return_memory();
     struct snapshot *first = load(options.config_path, &err);
     if (first == NULL) {
         fprintf(stderr, "splitrelay: %s\n", err.text);

@@ -175,13 +175,13 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
     };
 
     snapshot_slot_init(&r->slot, first);
-    r->first = snapshot_slot_get(&r->slot);
+    r->first = snapshot_configuration(first);
     pthread_mutex_init(&r->lock, NULL);
     r->queue = spool_queue_open(&spool, err);
     if (r->queue == NULL || relay_page_start(config, r->queue, &r->page, err) != 0)
         goto fail;
     for (size_t i = 0; i < config->destination_count; i++)
-        add_destination(r, first, &config->destinations[i]);
+        add_destination(r, r->first, &config->destinations[i]);
     r->control = control_start(config->relay.spool_directory, &actions, err);
     if (r->control == NULL)
         goto fail;
@@ -241,7 +241,8 @@ static void warn_of_restart(const struct config *now_all, const struct config *w
 
 void relay_reload(struct relay *r, struct snapshot *next)
 {
-    const struct config *config = next->config;
+    struct snapshot *bare = snapshot_configuration(next);
+    const struct config *config = bare->config;
 
     warn_of_restart(r->first->config, config);
     counters_declare(config);
@@ -252,7 +253,7 @@ void relay_reload(struct relay *r, struct snapshot *next)
         const char *name = destination_name(r->destinations[i]);
         const struct config_destination *d = config_find_destination(config, name);
         if (d != NULL) {
-            destination_reconfigure(r->destinations[i], next, d);
+            destination_reconfigure(r->destinations[i], bare, d);
             continue;
         }
         log_warning("dest=%s: no longer configured: its copies stay in the spool", name);
@@ -262,8 +263,9 @@ void relay_reload(struct relay *r, struct snapshot *next)
     }
     for (size_t i = 0; i < config->destination_count; i++) {
         if (find_destination(r, config->destinations[i].name) == NULL)
-            add_destination(r, next, &config->destinations[i]);
+            add_destination(r, bare, &config->destinations[i]);
     }
+    snapshot_unref(bare);
     snapshot_unref(next);
 }
 
