@@ -103,8 +103,7 @@ class Guide:
             if missing or not units:
                 raise Failure(f"{line}: no unit {missing}")
         elif words[0] == "apt":
-            with open(os.path.join(TOP, "debian", "changelog"), encoding="utf-8") as f:
-                version = re.match(r"splitmilter \((.*?)\)", f.read()).group(1)
+            version = self.run("splitctl -V").split()[1]
             if words[1:] != ["install", f"./splitmilter_{version}_amd64.deb"]:
                 raise Failure(f"{line}: the package is splitmilter_{version}_amd64.deb")
         else:
