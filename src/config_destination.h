@@ -24,6 +24,17 @@ int config_destination_check(const struct config_destination *d, struct config_b
 int config_primary_check(const struct config_listener *l, struct config_blame *blame,
                          struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Does it keep out of splitrelay's own files? */
+int config_places_check(const struct config *c, const struct config_destination *d,
+                        struct config_blame *blame, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Would a session at this listener open another one there, directly or through other listeners, and
+ * that one another? Addresses are compared as written; what names lead to is not looked up. */
+int config_loop_check(const struct config *c, const struct config_listener *l,
+                      struct config_blame *blame, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /* Free what it owns. */
 void config_destination_clear(struct config_destination *d) __attribute__((nonnull));
 

@@ -135,12 +135,13 @@ static int fail_value(const struct config_parse *p, cfg_t *sec, const char *name
     return v == NULL ? fail_section(p, sec, err) : config_parse_fail(v->file, v->line, err);
 }
 
-static int check_destination(const struct config_parse *p, cfg_t *sec,
+static int check_destination(const struct config_parse *p, cfg_t *sec, const struct config *c,
                              const struct config_destination *d, struct err *err)
 {
     struct config_blame blame = {0};
 
-    if (config_destination_check(d, &blame, err) == 0)
+    if (config_destination_check(d, &blame, err) == 0 &&
+        config_places_check(c, d, &blame, err) == 0)
         return 0;
     const char *name =
         blame.otherwise == NULL || is_given(sec, blame.option) ? blame.option : blame.otherwise;
@@ -157,7 +158,7 @@ static int store_destinations(const struct config_parse *p, struct config *c, st
         struct config_destination *d = &c->destinations[c->destination_count++];
         if (store_name(p, sec, &d->name, &d->line, err) < 0 ||
             store_section(p, sec, CONFIG_SECTION_DESTINATION, d, err) < 0 ||
-            check_destination(p, sec, d, err) < 0)
+            check_destination(p, sec, c, d, err) < 0)
             return -1;
     }
     return 0;
@@ -193,6 +194,12 @@ static int store_listeners(const struct config_parse *p, struct config *c, struc
             store_section(p, sec, CONFIG_SECTION_LISTENER, l, err) < 0 ||
             check_listener(p, sec, c, l, err) < 0)
             return -1;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        cfg_t *sec = cfg_getnsec(p->cfg, "listener", i);
+        struct config_blame blame;
+        if (config_loop_check(c, &c->listeners[i], &blame, err) < 0)
+            return fail_value(p, sec, blame.option, blame.index, err);
     }
     return 0;
 }

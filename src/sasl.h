@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #define SASL_PASSWORD_MAX 1024
+#define SASL_ITERATIONS_MAX 1000000 /* of SCRAM, about a second; usual are 4096 to 600000 */
 
 struct sasl;
 struct sasl_exchange;

@@ -72,6 +72,31 @@ bool sasl_begins(const char *mechanism)
     return strcmp(mechanism, "LOGIN") != 0;
 }
 
+/*
+ * server-first-message = nonce "," salt "," "i=" 1*DIGIT ... (RFC 5802 7): a server could have us
+ * compute for hours, and nothing could end that.
+ */
+static bool is_bearable(const char *challenge)
+{
+    char *text = NULL;
+    size_t len = 0;
+    bool is_good = true;
+
+    if (gsasl_base64_from(challenge, strlen(challenge), &text, &len) != GSASL_OK)
+        return true; /* the library says what is wrong with it */
+    for (size_t i = 0; i + 3 < len && is_good; i++)
+        if (memcmp(text + i, ",i=", 3) == 0) {
+            size_t digits = 0, from = i + 3;
+            unsigned long n = 0;
+            while (from + digits < len && digits < 9 && text[from + digits] >= '0' &&
+                   text[from + digits] <= '9')
+                n = n * 10 + (unsigned long)(text[from + digits++] - '0');
+            is_good = digits < 9 && n <= SASL_ITERATIONS_MAX;
+        }
+    gsasl_free(text);
+    return is_good;
+}
+
 int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, struct err *err)
 {
     char *answer = NULL;
@@ -79,6 +104,10 @@ int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, s
     buf_reset(out);
     if (x->is_complete) {
         err_set(err, "the server asks for more than the mechanism has");
+        return -1;
+    }
+    if (!is_bearable(challenge)) {
+        err_set(err, "the server asks for more than %d iterations", SASL_ITERATIONS_MAX);
         return -1;
     }
     int status = gsasl_step64(x->session, challenge, &answer);

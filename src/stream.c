@@ -323,11 +323,10 @@ bool stream_is_stale(struct stream *s)
 
     if (stream_has_input(s) || poll(&p, 1, 0) < 0)
         return true;
-    if (p.revents == 0)
-        return false;
     if (s->transport == NULL || (p.revents & ~POLLIN) != 0)
-        return true;
-    /* It may be something of the transport's own, like a session ticket of TLS 1.3. */
+        return p.revents != 0;
+    /* What came may be of the transport's own, like a session ticket of TLS 1.3; and the transport
+     * may hold back what is not on the socket any more: the rest of a record. */
     return transport_read(s, &byte, 1) != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 

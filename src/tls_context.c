@@ -13,9 +13,12 @@ void tls_error_text(char *out, size_t size)
 {
     unsigned long code = ERR_get_error();
     const char *reason = ERR_reason_error_string(code);
+    char system[128];
 
     if (code == 0)
         snprintf(out, size, "unknown error");
+    else if (ERR_SYSTEM_ERROR(code))
+        snprintf(out, size, "%s", strerror_r(ERR_GET_REASON(code), system, sizeof system));
     else if (reason != NULL)
         snprintf(out, size, "%s", reason);
     else

@@ -193,7 +193,7 @@ class Server:
             return "501 5.7.0 As you like" if conn.line() == "*" else "235 2.7.0 Fine"
         salt, count = b"salt of the earth", 4096
         server_nonce = nonce + "3rfcNHYJY1ZVvWVs7j"
-        server_first = f"{server_nonce if self.cheat != 'other' else 'r=other'},s={encode(salt)},i={count}"
+        server_first = f"{server_nonce if self.cheat != 'other' else 'r=other'},s={encode(salt)},i={count if self.cheat != 'burner' else 2000000000}"
         conn.sock.sendall(f"334 {encode(server_first.encode())}\r\n".encode())
         final = self.read(conn)
         if final is None:
@@ -233,6 +233,7 @@ def test_scram_and_cheats(r):
         "garbage": "",
         "other": "",
         "signature": "",
+        "burner": "the server asks for more than 1000000 iterations",
         "wrong": "said: 535 5.7.8 Wrong",
         "noauth": "none of our mechanisms is offered",
         "plainonly": "none of our mechanisms is offered",
@@ -316,6 +317,33 @@ def test_listener(r):
     fronts["bad"].wait_log("status=deferred .*451 4.7.8 SASL authentication failed; server .* said: 535 5.7.8 Wrong")
     fronts["plain"].wait_log("status=deferred .*421 4.7.0 Must issue a STARTTLS command first")
     assert scram.good == 1 and len(sink.transactions) == 1
+
+
+def test_password_never_in_the_log(r):
+    """A server that repeats what it is told, whole or in part, finally or with 421, does not get it into our log or queue."""
+    path = password_file(r)
+    echoes = {
+        "whole": lambda line: f"500 5.5.1 What is {line}",
+        "cut": lambda line: f"535-5.7.8 What is\r\n535 5.7.8 {line[12:22]}...",
+        "leaving": lambda line: f"421 4.7.0 Bye, and take {line} with you",
+    }
+
+    def hook(echo):
+        return lambda stage, conn, arg: echo(arg) if stage == "auth" else None
+
+    sinks = {name: rig.Sink(r, name, extensions=["AUTH PLAIN"], hook=hook(echo)) for name, echo in echoes.items()}
+    relay = Relay(r, {name: (s.bracketed, 'tls = "none" ' + auth(path, "PLAIN", plaintext=True)) for name, s in sinks.items()})
+    relay.send(*echoes)
+    for name, s in sinks.items():
+        relay.daemon.wait_log(rf"dest={name}, .*status=deferred .*\(left out, for it repeats what it was told\)")
+        line = next(text for _, text in s.commands if text.startswith("AUTH PLAIN "))
+        assert decode(line.split()[2]).decode() == f"\0{USER}\0{PASSWORD}"
+        places = [relay.daemon.log()]
+        for directory, _, names in os.walk(os.path.join(r.path("spool"), "queue")):
+            for n in names:
+                with open(os.path.join(directory, n), encoding="utf-8", errors="replace") as f:
+                    places.append(f.read())
+        assert all(line[12:20] not in text for text in places), name
 
 
 def test_check(r):

@@ -180,6 +180,26 @@ START_TEST(a_copy_that_is_there_is_not_delivered_twice)
 }
 END_TEST
 
+/* Whoever else may write there could hold us up with it for ever. */
+START_TEST(a_fifo_of_that_name)
+{
+    struct setup s;
+    char *name = NULL;
+
+    setup_init(&s, "mail");
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", &name), 1);
+    char *path = mem_printf("%s/new/%s", s.endpoint.path, name);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 2);
+    free(path);
+    free(name);
+    setup_clear(&s);
+}
+END_TEST
+
 static void assert_deferred(struct setup *s, bool is_host_fault, const char *dsn,
                             const char *reason)
 {
@@ -331,6 +351,7 @@ int main(void)
 
     tcase_add_test(t, a_file_as_readers_expect_it);
     tcase_add_test(t, a_copy_that_is_there_is_not_delivered_twice);
+    tcase_add_test(t, a_fifo_of_that_name);
     tcase_add_test(t, no_directory_to_be_in);
     tcase_add_test(t, a_file_in_the_way);
     tcase_add_test(t, no_room);

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define STEPS_MAX 8 /* no mechanism has as many */
+#define STEPS_MAX 8    /* no mechanism has as many */
+#define REPEATED_MIN 8 /* bytes of an answer, in base64, that a reply may not have */
 
 static const struct {
     const char *name;
@@ -78,6 +79,20 @@ static const char *choose(const struct client *c)
     return NULL;
 }
 
+/* Does the text hold a part of what we said? */
+static bool repeats(const char *text, const char *said)
+{
+    char word[REPEATED_MIN + 1];
+
+    for (; strlen(text) >= REPEATED_MIN; text++) {
+        memcpy(word, text, REPEATED_MIN);
+        word[REPEATED_MIN] = '\0';
+        if (strstr(said, word) != NULL)
+            return true;
+    }
+    return false;
+}
+
 static int say(struct client *c, const char *verb, const char *mechanism, const char *answer)
 {
     bool has_space = mechanism[0] != '\0' && answer[0] != '\0';
@@ -86,7 +101,13 @@ static int say(struct client *c, const char *verb, const char *mechanism, const 
 
     if (status != STREAM_OK)
         return client_fail_io(c, CLIENT_AUTH, status);
-    return client_ask(c, CLIENT_AUTH);
+    int result = client_ask(c, CLIENT_AUTH);
+    /* What a server says goes into the log and the queue: not our password, if it repeats that. */
+    if (c->reply.code == 334 || !repeats(buf_str(&c->reply.text), answer))
+        return result;
+    buf_reset(&c->reply.text);
+    buf_adds(&c->reply.text, "(left out, for it repeats what it was told)");
+    return result == 0 ? 0 : client_fail_reply(c, CLIENT_AUTH);
 }
 
 /* One answer for one challenge. */

@@ -176,7 +176,9 @@ static int write_all(struct maildir *m, struct maildir_file *f)
 static bool is_there(const struct maildir *m, const char *tmp, const char *name)
 {
     int a = openat(m->dirs[DIR_TMP], tmp, O_RDONLY | O_CLOEXEC);
-    int b = openat(m->dirs[DIR_NEW], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    /* O_NONBLOCK: others may write there, and a FIFO of that name must not hold us up for ever. */
+    int b =
+        openat(m->dirs[DIR_NEW], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     bool is_same = a != -1 && b != -1 && maildir_file_is_same(a, b);
 
     if (a != -1)
