@@ -85,7 +85,7 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "initial_concurrency", NUMBER, initial_concurrency), 0, "5", 1, 1000, NULL},
     {OPTION(DESTINATION, "rate_limit", RATE, rate_limit), 0, "", 0, 0, NULL},
     {OPTION(DESTINATION, "max_messages_per_connection", NUMBER, max_messages_per_connection), 0, "100", 0, 1000000, NULL},
-    {OPTION(DESTINATION, "recipient_limit", NUMBER, recipient_limit), 0, "50", 1, 2000, NULL},
+    {OPTION(DESTINATION, "recipient_limit", NUMBER, recipient_limit), 0, "1000", 1, 2000, NULL},
     {OPTION(DESTINATION, "recipient", ADDRESS, recipient), AT(DESTINATION, recipient_address), "original", 0, 0, recipient_words},
     {OPTION(DESTINATION, "sender", ADDRESS, sender), AT(DESTINATION, sender_address), "original", 0, 0, sender_words},
     {OPTION(DESTINATION, "format", WORD, format), 0, "raw", 0, 0, format_words},

@@ -1152,7 +1152,7 @@ static const struct {
     {0,
      4,
      {{PEER_RCPT, 2, PEER_REPLY, "452 4.5.3 Too many\r\n"},
-      {PEER_RCPT, 3, PEER_REPLY, "452 4.5.3 Too many\r\n"},
+      {PEER_RCPT, 3, PEER_REPLY, "552 Too many recipients\r\n"},
       {PEER_RCPT, 5, PEER_REPLY, "452 no more\r\n"}},
      "oooo",
      3,

@@ -122,11 +122,14 @@ static void format_command(struct transaction *t, size_t command, struct buf *ou
     }
 }
 
-/* A server that has taken some recipients and then says 452 wants no more of them in this
- * transaction (RFC 5321 4.5.3.1.10). Each transaction has one at least, so there is an end. */
+/* A server that has taken some recipients and then says 452, or 552 as older ones do, wants no more
+ * of them in this transaction (RFC 5321 4.5.3.1.10). Each transaction decides about one at least,
+ * so there is an end. */
 static bool is_enough(const struct transaction *t)
 {
-    return t->client->reply.code == 452 && t->accepted_count > 0;
+    int code = t->client->reply.code;
+
+    return (code == 452 || code == 552) && t->accepted_count > 0;
 }
 
 /* -1: a code that this command cannot have; what else is meant by the peer is not known. */
