@@ -104,7 +104,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
                  c->client.ss_family == 0 ? NULL : (const struct sockaddr *)&c->client,
                  &c->message);
     c->is_sendmail = mta_is_sendmail(ctx);
-    return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
+    return SMFIS_NOREPLY;
 }
 
 static void log_refused(SMFICTX *ctx, const struct policy_decision *d,
@@ -394,10 +394,10 @@ static sfsistat on_close(SMFICTX *ctx)
 static const unsigned long needed_actions = SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT;
 
 /*
- * Only MAIL, RCPT and end of message are of interest, and MAIL needs no answer. Over inet sockets
- * DATA is asked for and everything answered nevertheless: an MTA sends the macros of a stage even
- * if it skips the stage, and a packet that nobody answers stays unacknowledged for 40 ms (delayed
- * ACK), while Nagle's algorithm holds back what follows.
+ * Only MAIL, RCPT and end of message are of interest, and MAIL needs no answer: what follows has
+ * one. Over inet sockets DATA is asked for and answered nevertheless: an MTA sends the macros of a
+ * stage even if it skips the stage, and a packet that nobody answers stays unacknowledged for 40 ms
+ * (delayed ACK), while Nagle's algorithm holds back what follows.
  */
 static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
                           unsigned long f3, unsigned long *pf0, unsigned long *pf1,
@@ -423,8 +423,9 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
         log_error("the MTA does not let a milter change headers (canonical_classes)");
         return SMFIS_REJECT;
     }
+    unwanted |= SMFIP_NR_MAIL;
     if (!is_inet)
-        unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL | SMFIP_NR_CONN | SMFIP_NR_HDR;
+        unwanted |= SMFIP_NODATA | SMFIP_NR_CONN | SMFIP_NR_HDR;
     mta_ask(ctx, f0, is_inet);
     *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS) | (wants_headers ? SMFIF_CHGHDRS : 0);
     *pf1 = f1 & unwanted;
