@@ -87,4 +87,8 @@ enum stream_status tls_accept(struct stream *s, struct tls_context *c, unsigned 
                               struct tls_info *info, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The last thing that a detached thread does which used any of the above, before others learn that
+ * it is done: what the library keeps for it goes now, not while the process ends. */
+void tls_thread_end(void);
+
 #endif

@@ -2,6 +2,7 @@
 #include "mem.h"
 #include "tls_private.h"
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,4 +187,9 @@ void tls_context_free(struct tls_context *c)
     SSL_CTX_free(c->ctx);
     pthread_mutex_destroy(&c->lock);
     free(c);
+}
+
+void tls_thread_end(void)
+{
+    OPENSSL_thread_stop();
 }

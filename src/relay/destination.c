@@ -3,6 +3,7 @@
 
 #include "../log.h"
 #include "../mem.h"
+#include "../tls.h"
 #include "counters.h"
 
 #include <errno.h>
@@ -251,6 +252,7 @@ static void *worker_main(void *arg)
     close_connection(w);
     if (w->snapshot != NULL)
         snapshot_unref(w->snapshot);
+    tls_thread_end();
     free(w->outcomes);
     pthread_mutex_lock(&dest->lock);
     struct destination_worker **at = &dest->workers;

@@ -4,6 +4,7 @@
 #include "../log.h"
 #include "../mem.h"
 #include "../stream.h"
+#include "../tls.h"
 #include "counters.h"
 #include "session.h"
 
@@ -257,6 +258,7 @@ static void *worker(void *arg)
         l->idle++;
         pthread_mutex_unlock(&s->lock);
     }
+    tls_thread_end();
     pthread_mutex_lock(&s->lock);
     l->idle--;
     s->thread_count--;
