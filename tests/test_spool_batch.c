@@ -145,6 +145,34 @@ static void remove_copy(const struct member *m, const struct spool_due *where)
     spool_copy_close(c);
 }
 
+/* As long as padding can be: a message that ends one byte into a unit. */
+START_TEST(padding_is_empty)
+{
+    char between[SPOOL_GROUP_UNIT], empty[SPOOL_GROUP_UNIT] = {0};
+
+    put(&members[0]);
+    struct spool_copy *lone = open_copy(&members[0], &due);
+    uint64_t head = lone->copy.content_offset;
+    spool_copy_close(lone);
+    for (int i = 0; i < MEMBERS; i++) {
+        members[i].len = SPOOL_GROUP_UNIT + 1 - head % SPOOL_GROUP_UNIT;
+        memset(members[i].content, 'a' + i, members[i].len);
+    }
+    put_together();
+    for (int i = 0; i < MEMBERS - 1; i++) {
+        struct spool_copy *c = open_copy(&members[i], &due);
+        uint64_t end = c->copy.content_offset + members[i].len;
+        uint64_t next = (uint64_t)spool_id_unit(members[i + 1].id) * SPOOL_GROUP_UNIT;
+        check_copy(&members[i], c);
+        ck_assert_uint_eq(next - end, SPOOL_GROUP_UNIT - 1);
+        ck_assert_int_eq(pread(c->copy.content_fd, between, next - end, (off_t)end),
+                         SPOOL_GROUP_UNIT - 1);
+        ck_assert_int_eq(memcmp(between, empty, next - end), 0);
+        spool_copy_close(c);
+    }
+}
+END_TEST
+
 START_TEST(one_file_holds_all)
 {
     put_together();
@@ -304,6 +332,7 @@ int main(void)
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, one_file_holds_all);
+    tcase_add_test(tests, padding_is_empty);
     tcase_add_test(tests, a_lone_one_has_its_own_file);
     tcase_add_test(tests, a_mark_touches_no_other);
     tcase_add_test(tests, after_a_move_the_file_is_not_used_again);

@@ -27,7 +27,8 @@
 #define MEMBERS_MAX 32
 #define DIR_TRIES 3
 
-static const char padding[SPOOL_GROUP_UNIT] = SPOOL_GROUP_LINE;
+static const char first_unit[SPOOL_GROUP_UNIT] = SPOOL_GROUP_LINE;
+static const char padding[SPOOL_GROUP_UNIT];
 
 struct group {
     struct spool *spool;
@@ -96,7 +97,7 @@ static size_t lay_out(struct group *g, struct iovec *parts, int *part_count)
     int n = 0;
 
     if (g->count > 1) {
-        parts[n++] = (struct iovec){(void *)padding, SPOOL_GROUP_UNIT};
+        parts[n++] = (struct iovec){(void *)first_unit, SPOOL_GROUP_UNIT};
         at = SPOOL_GROUP_UNIT;
     }
     for (struct spool_batch_member *m = g->members; m != NULL; m = m->next) {
@@ -105,7 +106,7 @@ static size_t lay_out(struct group *g, struct iovec *parts, int *part_count)
         parts[n++] = (struct iovec){m->data, m->len};
         at += m->len;
         if (m->next != NULL && padded(m->len) > m->len) {
-            parts[n++] = (struct iovec){(void *)(padding + 32), padded(m->len) - m->len};
+            parts[n++] = (struct iovec){(void *)padding, padded(m->len) - m->len};
             at += padded(m->len) - m->len;
         }
     }
