@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "stream.h"
 #include "mem.h"
+#include "task.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The input buffer begins small and grows while reads fill it, so that many idle connections cost
@@ -28,30 +27,27 @@
  * stream_shutdown_read(), which poll(2) no longer reports then. */
 #define SHUTDOWN_POLL_MS 250
 
+/* Reads and writes in a row that did not have to wait; then other tasks get their turn. */
+#define BUSY_MAX 16
+
 struct stream {
-    int fd;
+    struct task_fd io;
     const struct stream_transport *transport; /* NULL: the socket itself */
     void *transport_state;
 
     char *in;
     size_t in_start, in_end, in_cap;
-    bool in_was_full; /* the last read filled the buffer */
+    bool in_was_full;   /* the last read filled the buffer */
+    bool in_is_drained; /* the last read got less than it asked for: there was no more */
 
     struct buf out;
 
-    int64_t deadline_ms; /* CLOCK_MONOTONIC */
+    unsigned busy;
+    int64_t deadline_ms; /* of task_now_ms() */
     atomic_bool is_shut;
     int error;
     char error_text[96];
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static enum stream_status fault(struct stream *s, int error)
 {
@@ -68,12 +64,12 @@ struct stream *stream_new(int fd)
     int flags = fcntl(fd, F_GETFL);
     int on = 1;
 
-    s->fd = fd;
+    task_fd_init(&s->io, fd);
     if (flags != -1 && (flags & O_NONBLOCK) == 0)
         fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     /* Replies and commands are gathered here; fails on unix sockets, which have no Nagle. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    s->deadline_ms = INT64_MAX;
+    s->deadline_ms = TASK_FOREVER;
     return s;
 }
 
@@ -83,7 +79,7 @@ void stream_free(struct stream *s)
         return;
     if (s->transport != NULL)
         s->transport->close(s->transport_state);
-    close(s->fd);
+    close(s->io.fd);
     free(s->in);
     buf_clear(&s->out);
     free(s);
@@ -99,30 +95,29 @@ void stream_set_transport(struct stream *s, const struct stream_transport *t, vo
 
 void stream_set_deadline(struct stream *s, unsigned timeout_ms)
 {
-    s->deadline_ms = now_ms() + timeout_ms;
+    s->deadline_ms = task_now_ms() + timeout_ms;
 }
 
 enum stream_status stream_wait(struct stream *s, short events)
 {
     short also = POLLRDHUP;
 
+    s->busy = 0;
     for (;;) {
-        int64_t left = s->deadline_ms - now_ms();
+        int64_t now_ms = also == 0 ? task_now_ms() : 0;
+        int64_t until_ms = s->deadline_ms;
         if (atomic_load(&s->is_shut))
             return STREAM_EOF;
-        if (left <= 0)
-            return STREAM_TIMEOUT;
-        if (left > INT_MAX)
-            left = INT_MAX;
-        if (also == 0 && left > SHUTDOWN_POLL_MS)
-            left = SHUTDOWN_POLL_MS;
-        struct pollfd p = {.fd = s->fd, .events = (short)(events | also)};
-        int n = poll(&p, 1, (int)left);
-        if (n == -1 && errno != EINTR)
+        if (also == 0 && until_ms - now_ms > SHUTDOWN_POLL_MS)
+            until_ms = now_ms + SHUTDOWN_POLL_MS;
+        int got = task_poll(&s->io, (short)(events | also), until_ms);
+        if (got == -1)
             return fault(s, errno);
-        if (n <= 0)
+        if (got == 0 && until_ms == s->deadline_ms)
+            return STREAM_TIMEOUT;
+        if (got == 0)
             continue;
-        if ((p.revents & ~POLLRDHUP) != 0 || (events & POLLIN) != 0)
+        if ((got & ~POLLRDHUP) != 0 || (events & POLLIN) != 0)
             return STREAM_OK;
         also = 0;
     }
@@ -138,22 +133,44 @@ static ssize_t transport_read(struct stream *s, void *data, size_t len)
 {
     if (s->transport != NULL)
         return s->transport->read(s->transport_state, data, len);
-    return recv(s->fd, data, len, 0);
+    ssize_t n = recv(s->io.fd, data, len, 0);
+    s->in_is_drained = n >= 0 && (size_t)n < len;
+    return n;
 }
 
 static ssize_t transport_write(struct stream *s, const void *data, size_t len)
 {
     if (s->transport != NULL)
         return s->transport->write(s->transport_state, data, len);
-    return send(s->fd, data, len, MSG_NOSIGNAL);
+    return send(s->io.fd, data, len, MSG_NOSIGNAL);
 }
 
-/* One read into data; tried before it is waited for: mostly there is something. */
+/* Whoever never has to wait lets others go on now and then. */
+static void take_turns(struct stream *s)
+{
+    if (++s->busy < BUSY_MAX)
+        return;
+    s->busy = 0;
+    task_yield();
+}
+
+/* One read into data. It is tried before it is waited for, unless we know better: for a task
+ * waiting costs less than trying. */
 static enum stream_status receive(struct stream *s, void *data, size_t size, size_t *len_out)
 {
+    bool has_to_wait = s->transport == NULL && s->in_is_drained && task_is_inside();
+
+    take_turns(s);
     for (;;) {
         if (atomic_load(&s->is_shut))
             return STREAM_EOF;
+        if (has_to_wait) {
+            enum stream_status status = wait_for(s, POLLIN);
+            if (status != STREAM_OK)
+                return status;
+            has_to_wait = false;
+            continue; /* it may have been for stream_shutdown_read() */
+        }
         ssize_t n = transport_read(s, data, size);
         if (n > 0) {
             *len_out = (size_t)n;
@@ -165,9 +182,7 @@ static enum stream_status receive(struct stream *s, void *data, size_t size, siz
             continue;
         if (errno != EAGAIN && errno != EWOULDBLOCK)
             return fault(s, errno);
-        enum stream_status status = wait_for(s, POLLIN);
-        if (status != STREAM_OK)
-            return status;
+        has_to_wait = true;
     }
 }
 
@@ -256,6 +271,7 @@ bool stream_has_input(const struct stream *s)
 static enum stream_status send_all(struct stream *s, const char *data, size_t len)
 {
     while (len > 0) {
+        take_turns(s);
         ssize_t n = transport_write(s, data, len);
         if (n >= 0) {
             data += n;
@@ -318,7 +334,7 @@ enum stream_status stream_flush(struct stream *s)
 
 bool stream_is_stale(struct stream *s)
 {
-    struct pollfd p = {.fd = s->fd, .events = POLLIN | POLLRDHUP};
+    struct pollfd p = {.fd = s->io.fd, .events = POLLIN | POLLRDHUP};
     char byte;
 
     if (stream_has_input(s) || poll(&p, 1, 0) < 0)
@@ -330,10 +346,15 @@ bool stream_is_stale(struct stream *s)
     return transport_read(s, &byte, 1) != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
+void stream_leave(struct stream *s)
+{
+    task_fd_leave(&s->io);
+}
+
 void stream_shutdown_read(struct stream *s)
 {
     atomic_store(&s->is_shut, true);
-    shutdown(s->fd, SHUT_RD);
+    shutdown(s->io.fd, SHUT_RD);
 }
 
 int stream_errno(const struct stream *s)
@@ -343,7 +364,7 @@ int stream_errno(const struct stream *s)
 
 int stream_fd(const struct stream *s)
 {
-    return s->fd;
+    return s->io.fd;
 }
 
 const char *stream_status_text(const struct stream *s, enum stream_status status)

@@ -2,8 +2,9 @@
 /*
  * stream: buffered reading and writing on a connected socket, with deadlines: what the SMTP server,
  * the SMTP client and the control socket share. Blocking for the caller, non-blocking on the
- * descriptor (poll). Belongs to one thread at a time; stream_shutdown() alone may be called from
- * another. The transport below the buffers is a small table of functions: the seam for TLS.
+ * descriptor (task_poll): in a task, others of its thread go on meanwhile. Belongs to one task or
+ * thread at a time; stream_shutdown_read() alone may be called from another. The transport below
+ * the buffers is a small table of functions: the seam for TLS.
  */
 #ifndef SPLIT_STREAM_H
 #define SPLIT_STREAM_H
@@ -91,6 +92,9 @@ enum stream_status stream_flush(struct stream *s) __attribute__((nonnull, warn_u
 /* True if the peer has closed or sent something while nothing was asked for: do not reuse this
  * connection. */
 bool stream_is_stale(struct stream *s) __attribute__((nonnull));
+
+/* The next one to use it may be another task or thread: a connection that is handed on. */
+void stream_leave(struct stream *s) __attribute__((nonnull));
 
 /* Wake up the owner: its reads end with STREAM_EOF once what is in the input buffer is used up, and
  * so do writes that would have to wait for the peer; others go on (a last reply). From any thread.

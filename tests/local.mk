@@ -369,6 +369,10 @@ check_PROGRAMS += %D%/spool_driver
 %C%_spool_driver_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 
 if HAVE_OPENSSL
+UNIT_TESTS += %D%/test_task
+%C%_test_task_SOURCES = %D%/test_task.c
+%C%_test_task_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_tls
 %C%_test_tls_SOURCES = %D%/test_tls.c
 %C%_test_tls_LDADD = $(UNIT_LIBS) $(RELAY_LIBS)
