@@ -254,6 +254,15 @@ static void decide_by_tables(struct deciding *d)
         out->reply = reply_cannot_tag;
 }
 
+bool policy_asks_servers(const struct policy *p)
+{
+    for (size_t map = 0; map < POLICY_MAP_COUNT; map++)
+        for (size_t i = 0; i < p->maps[map].count; i++)
+            if (table_asks_server(p->maps[map].tables[i]))
+                return true;
+    return false;
+}
+
 void policy_decide(const struct policy *p, struct table_scratch *s,
                    const struct policy_message *message, const char *rcpt, char *const *words,
                    struct policy_decision *out)

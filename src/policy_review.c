@@ -100,7 +100,7 @@ static void review_server(const struct reviewing *r, const struct table *t)
     struct table_match match;
     struct err err;
 
-    if (!table_takes_whole_address(t) || table_path(t) != NULL)
+    if (!table_asks_server(t))
         return;
     struct table_scratch *scratch = table_scratch_new();
     table_match_init(&match);

@@ -169,6 +169,11 @@ const char *table_path(const struct table *t)
     return t->path;
 }
 
+bool table_asks_server(const struct table *t)
+{
+    return table_takes_whole_address(t) && table_path(t) == NULL;
+}
+
 bool table_takes_whole_address(const struct table *t)
 {
     return t->type->takes_whole_address;

@@ -94,6 +94,9 @@ bool table_is_current(const struct table *t, const struct table_stamp *now)
 /* True for types that get the whole address, once (pcre, regexp, socketmap), not its parts. */
 bool table_takes_whole_address(const struct table *t) __attribute__((nonnull));
 
+/* True if a look-up asks a server, and may wait for it (socketmap). */
+bool table_asks_server(const struct table *t) __attribute__((nonnull));
+
 /*
  * Look up one key. The caller has folded it to lower case; pcre matches as its flags say. On
  * TABLE_FOUND `m` is filled (its buffers are overwritten), on TABLE_FAILED `err` is set.

@@ -78,17 +78,21 @@ static enum queue_put_status put_content(struct queue_put *p, size_t size, struc
 
 static bool is_intact(const struct queue_copy *c)
 {
+    uint64_t size = c->message.size_bytes, at = 0;
     unsigned char chunk[4096], seed = 0;
-    uint64_t at = 0;
-    ssize_t n;
 
-    while ((n = pread(c->content_fd, chunk, sizeof chunk, (off_t)(c->content_offset + at))) > 0)
+    while (at < size) { /* what follows it in the file is another message */
+        size_t want = size - at < sizeof chunk ? (size_t)(size - at) : sizeof chunk;
+        ssize_t n = pread(c->content_fd, chunk, want, (off_t)(c->content_offset + at));
+        if (n <= 0)
+            return false;
         for (ssize_t i = 0; i < n; i++, at++) {
             seed = at == 0 ? chunk[0] : seed;
             if (chunk[i] != content_byte(seed, at))
                 return false;
         }
-    return n == 0 && at == c->message.size_bytes;
+    }
+    return true;
 }
 
 /* --- putting --- */

@@ -28,7 +28,7 @@ struct fake_copy {
 struct fake_queue {
     struct queue queue;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    struct task_cond changed;
     unsigned wake_count;
     struct fake_copy *copies;
     size_t count;
@@ -43,33 +43,19 @@ static struct fake_copy *find_waiting(struct fake_queue *q)
     return NULL;
 }
 
-static struct timespec after_ms(unsigned ms)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    ts.tv_sec += ms / 1000;
-    ts.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (ts.tv_nsec >= 1000000000) {
-        ts.tv_nsec -= 1000000000;
-        ts.tv_sec++;
-    }
-    return ts;
-}
-
 static struct queue_copy *fake_next(struct queue *base, const char *destination, unsigned wait_ms,
                                     bool *backlog_out)
 {
     struct fake_queue *q = (struct fake_queue *)base;
-    struct timespec until = after_ms(wait_ms);
+    int64_t deadline_ms = task_now_ms() + wait_ms;
     struct fake_copy *found;
 
     ck_assert_str_eq(destination, "archive");
     pthread_mutex_lock(&q->lock);
     unsigned wakes = q->wake_count;
-    int error = 0;
-    while ((found = find_waiting(q)) == NULL && error == 0 && q->wake_count == wakes)
-        error = pthread_cond_timedwait(&q->changed, &q->lock, &until);
+    bool is_in_time = true;
+    while ((found = find_waiting(q)) == NULL && is_in_time && q->wake_count == wakes)
+        is_in_time = task_cond_wait(&q->changed, &q->lock, deadline_ms);
     if (found != NULL) {
         found->place = TAKEN;
         found->taken++;
@@ -89,7 +75,7 @@ static void give_back(struct queue *base, struct queue_copy *c, enum place place
     f->place = place;
     if (place == WAITING)
         f->released++;
-    pthread_cond_broadcast(&q->changed);
+    task_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -116,7 +102,7 @@ static void fake_wake(struct queue *base, const char *destination)
     ck_assert_str_eq(destination, "archive");
     pthread_mutex_lock(&q->lock);
     q->wake_count++;
-    pthread_cond_broadcast(&q->changed);
+    task_cond_broadcast(&q->changed);
     pthread_mutex_unlock(&q->lock);
 }
 
@@ -130,6 +116,7 @@ static const struct queue_ops fake_ops = {.next = fake_next,
 
 struct setup {
     struct fake_queue queue;
+    struct task_pool *tasks;
     struct snapshot *snapshot;
     struct destination *destination;
     int content_fd;
@@ -165,13 +152,16 @@ static void setup_init(struct setup *s, size_t copies)
 {
     static char empty[] = "", address[] = "a@x.test", destination[] = "archive";
     static const char content[] = "Subject: x\r\n\r\nbody\r\n";
+    struct err err;
 
     memset(s, 0, sizeof *s);
     s->content_fd = memfd_create("copy", MFD_CLOEXEC);
     ck_assert_int_eq(write(s->content_fd, content, sizeof content - 1), sizeof content - 1);
     s->queue.queue.ops = &fake_ops;
     pthread_mutex_init(&s->queue.lock, NULL);
-    pthread_cond_init(&s->queue.changed, NULL);
+    task_cond_init(&s->queue.changed);
+    s->tasks = task_pool_new(2, NULL, &err);
+    ck_assert_msg(s->tasks != NULL, "%s", err.text);
     s->queue.copies = mem_zalloc(copies * sizeof *s->queue.copies);
     s->queue.count = copies;
     for (size_t i = 0; i < copies; i++) {
@@ -197,8 +187,8 @@ static void setup_init(struct setup *s, size_t copies)
 static void start(struct setup *s, uint16_t port, unsigned concurrency)
 {
     s->snapshot = snapshot_of(port, concurrency);
-    s->destination =
-        destination_start(&s->queue.queue, s->snapshot, &s->snapshot->config->destinations[0]);
+    s->destination = destination_start(&s->queue.queue, s->tasks, s->snapshot,
+                                       &s->snapshot->config->destinations[0]);
 }
 
 /* A suspension would last longer than any test. */
@@ -207,8 +197,8 @@ static void start_patient(struct setup *s, uint16_t port, unsigned concurrency)
     s->snapshot = snapshot_of(port, concurrency);
     s->snapshot->config->destinations[0].retry_min_s = 3600;
     s->snapshot->config->destinations[0].retry_max_s = 3600;
-    s->destination =
-        destination_start(&s->queue.queue, s->snapshot, &s->snapshot->config->destinations[0]);
+    s->destination = destination_start(&s->queue.queue, s->tasks, s->snapshot,
+                                       &s->snapshot->config->destinations[0]);
 }
 
 static void stop(struct setup *s, unsigned grace_ms)
@@ -221,9 +211,10 @@ static void stop(struct setup *s, unsigned grace_ms)
 
 static void setup_clear(struct setup *s)
 {
+    task_pool_free(s->tasks);
     snapshot_unref(s->snapshot);
     pthread_mutex_destroy(&s->queue.lock);
-    pthread_cond_destroy(&s->queue.changed);
+    task_cond_clear(&s->queue.changed);
     free(s->queue.copies);
     close(s->content_fd);
 }
@@ -240,12 +231,12 @@ static size_t count_place(struct setup *s, enum place place)
 /* Wait until so many copies are at that place; false: it did not happen. */
 static bool wait_place(struct setup *s, enum place place, size_t n)
 {
-    struct timespec until = after_ms(WAIT_S * 1000);
-    int error = 0;
+    int64_t deadline_ms = task_now_ms() + WAIT_S * 1000;
+    bool is_in_time = true;
 
     pthread_mutex_lock(&s->queue.lock);
-    while (count_place(s, place) != n && error == 0)
-        error = pthread_cond_timedwait(&s->queue.changed, &s->queue.lock, &until);
+    while (count_place(s, place) != n && is_in_time)
+        is_in_time = task_cond_wait(&s->queue.changed, &s->queue.lock, deadline_ms);
     bool reached = count_place(s, place) == n;
     pthread_mutex_unlock(&s->queue.lock);
     return reached;

@@ -28,6 +28,7 @@ static struct snapshot snapshot;
 static struct snapshot_slot slot;
 static struct fake_queue queue;
 static struct server *server;
+static struct task_pool *tasks;
 static struct err err;
 
 /* A port that was free a moment ago. */
@@ -67,16 +68,19 @@ static void setup(void)
     snapshot = (struct snapshot){.config = &config, .refs = 1};
     snapshot_slot_init(&slot, snapshot_ref(&snapshot));
     fake_queue_init(&queue);
+    tasks = task_pool_new(2, NULL, &err);
+    ck_assert_msg(tasks != NULL, "%s", err.text);
 }
 
 static void start(void)
 {
-    server = server_start(&slot, &queue.queue, &err);
+    server = server_start(&slot, &queue.queue, tasks, &err);
     ck_assert_msg(server != NULL, "%s", err.text);
 }
 
 static void teardown(void)
 {
+    task_pool_free(tasks);
     ck_assert_uint_eq(snapshot.refs, 2); /* every session gave its reference back */
     snapshot_slot_clear(&slot);
     fake_queue_clear(&queue);
@@ -248,7 +252,7 @@ START_TEST(test_address_in_use)
 
     start();
     /* The inet socket of the second is the fault; the first and its unix socket stay. */
-    struct server *second = server_start(&slot, &queue.queue, &why);
+    struct server *second = server_start(&slot, &queue.queue, tasks, &why);
     ck_assert_ptr_null(second);
     ck_assert_ptr_nonnull(strstr(why.text, "Address already in use"));
     int fd = dial(1);

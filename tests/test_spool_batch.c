@@ -24,6 +24,10 @@ static struct member {
     enum queue_put_status status;
     char id[QUEUE_ID_SIZE];
     struct err err;
+    struct queue_message message;
+    struct queue_recipient recipients[2];
+    struct queue_new_copy copies[2];
+    struct spool_put *put; /* prepared only */
 } members[MEMBERS];
 
 static void set_up(void)
@@ -66,6 +70,27 @@ static void *put(void *ctx)
     return NULL;
 }
 
+/* Two copies, the second one for a destination of its own; up to the sync of the content. */
+static void *prepare(void *ctx)
+{
+    struct member *m = ctx;
+
+    m->message = spool_unit_message();
+    for (int i = 0; i < 2; i++) {
+        m->recipients[i] = spool_unit_recipient("a@b.test");
+        m->copies[i] = (struct queue_new_copy){.destination = i == 0 ? m->destination : "other",
+                                               .recipients = &m->recipients[i],
+                                               .recipient_count = 1};
+    }
+    m->status = spool_put_begin(s, &m->message, m->copies, 2, 0, &m->put, &m->err);
+    if (m->status == QUEUE_PUT_OK)
+        m->status = spool_put_data(m->put, m->content, m->len, &m->err);
+    if (m->status == QUEUE_PUT_OK)
+        m->status = spool_put_prepare(m->put, &m->err);
+    strcpy(m->id, m->copies[0].id);
+    return NULL;
+}
+
 static unsigned waiting(void)
 {
     unsigned count = 0;
@@ -85,21 +110,26 @@ static void set_leader(bool is_there)
 }
 
 /* All in one group, in this order: as if somebody was at work until the last came. */
-static void put_together(void)
+static void do_together(void *(*run)(void *))
 {
     set_leader(true);
     for (int i = 0; i + 1 < MEMBERS; i++) {
-        ck_assert_int_eq(pthread_create(&members[i].thread, NULL, put, &members[i]), 0);
+        ck_assert_int_eq(pthread_create(&members[i].thread, NULL, run, &members[i]), 0);
         for (int tries = 0; waiting() <= (unsigned)i && tries < 10000; tries++)
             nanosleep(&(struct timespec){0, 1000000}, NULL);
         ck_assert_uint_eq(waiting(), (unsigned)i + 1);
     }
     set_leader(false);
-    put(&members[MEMBERS - 1]);
+    run(&members[MEMBERS - 1]);
     for (int i = 0; i + 1 < MEMBERS; i++)
         pthread_join(members[i].thread, NULL);
     for (int i = 0; i < MEMBERS; i++)
         ck_assert_msg(members[i].status == QUEUE_PUT_OK, "%s", members[i].err.text);
+}
+
+static void put_together(void)
+{
+    do_together(put);
 }
 
 static struct spool_copy *open_copy(const struct member *m, const struct spool_due *where)
@@ -292,6 +322,94 @@ START_TEST(a_cut_file_spoils_only_what_is_cut)
 }
 END_TEST
 
+static void finish(struct member *m, const struct spool_due *where)
+{
+    ck_assert_msg(spool_put_commit(m->put, where, &m->err) == QUEUE_PUT_OK, "%s", m->err.text);
+}
+
+static struct member second_copy(const struct member *m)
+{
+    struct member second = *m;
+
+    second.destination = "other";
+    strcpy(second.id, m->copies[1].id);
+    return second;
+}
+
+/* What is written and waits for a word has no name in the queue; what becomes of one does not touch
+ * the others. */
+START_TEST(written_together_placed_one_by_one)
+{
+    static const struct spool_due later = {1700000100, 0};
+
+    do_together(prepare);
+    ck_assert_uint_eq(spool_unit_count(dir, "queue"), 0);
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 1);
+    finish(&members[4], &due);
+    finish(&members[0], &later);
+    members[2].recipients[0].state = QUEUE_SENT; /* as LMTP has it */
+    finish(&members[2], &due);
+    spool_put_abort(members[1].put);
+    spool_put_abort(members[5].put);
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 1);
+    members[3].recipients[0].state = members[3].recipients[1].state = QUEUE_SENT;
+    finish(&members[3], &due); /* nothing is left of it, and it is the last one */
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 0);
+    ck_assert_uint_eq(spool_unit_count(dir, "queue"), 5);
+    for (int i = 0; i <= 4; i += 2) {
+        const struct spool_due *where = i == 0 ? &later : &due;
+        struct member second = second_copy(&members[i]);
+        remove_copy(&second, where);
+        if (i != 2)
+            remove_copy(&members[i], where);
+    }
+    ck_assert_uint_eq(spool_unit_count(dir, "queue"), 0);
+    ck_assert_uint_eq(spool_unit_count(dir, "free"), 0); /* it had names in several directories */
+}
+END_TEST
+
+START_TEST(the_last_one_placed_takes_the_name)
+{
+    do_together(prepare);
+    for (int i = 0; i < MEMBERS; i++) {
+        ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 1);
+        finish(&members[i], &due);
+    }
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 0);
+    ck_assert_uint_eq(file_of(&members[0], &due).st_nlink, 2 * MEMBERS);
+    for (int i = 0; i < MEMBERS; i++) {
+        struct member second = second_copy(&members[i]);
+        remove_copy(&members[i], &due);
+        remove_copy(&second, &due);
+    }
+}
+END_TEST
+
+/* Its place is taken: it goes on alone, with what it had at first. */
+START_TEST(what_cannot_be_placed_goes_on_alone)
+{
+    char path[256];
+
+    do_together(prepare);
+    snprintf(path, sizeof path, "%s/queue/archive/1700000040", dir);
+    finish(&members[0], &due);
+    snprintf(path + strlen(path), sizeof path - strlen(path), "/%s", members[1].id);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    members[1].recipients[1].state = QUEUE_SENT;
+    finish(&members[1], &due);
+    ck_assert_str_ne(members[1].copies[0].id, members[1].id);
+    ck_assert_uint_eq(spool_id_unit(members[1].copies[0].id), 0);
+    strcpy(members[1].id, members[1].copies[0].id);
+    remove_copy(&members[1], &due);
+    for (int i = 2; i < MEMBERS; i++)
+        spool_put_abort(members[i].put);
+    remove_copy(&members[0], &due);
+    ck_assert_uint_eq(spool_unit_count(dir, "tmp"), 0);
+}
+END_TEST
+
 /* What makes a group fail is told by each message alone. */
 START_TEST(without_a_directory_each_says_why)
 {
@@ -339,6 +457,9 @@ int main(void)
     tcase_add_test(tests, nor_is_one_with_names_in_two_directories);
     tcase_add_test(tests, a_requeued_one_has_its_own_file);
     tcase_add_test(tests, a_cut_file_spoils_only_what_is_cut);
+    tcase_add_test(tests, written_together_placed_one_by_one);
+    tcase_add_test(tests, the_last_one_placed_takes_the_name);
+    tcase_add_test(tests, what_cannot_be_placed_goes_on_alone);
     tcase_add_test(tests, without_a_directory_each_says_why);
     tcase_add_test(tests, an_id_says_where);
     return unit_run("spool_batch", tests);

@@ -151,6 +151,7 @@ struct client_connection *client_detach(struct client *c)
 {
     struct client_connection *k = mem_zalloc(sizeof *k);
 
+    stream_leave(c->stream);
     k->stream = c->stream;
     mem_copy_string(k->peer, sizeof k->peer, c->peer);
     k->uses = c->uses;

@@ -2,6 +2,7 @@
 #include "client_private.h"
 
 #include "../sasl.h"
+#include "../task.h"
 #include "security.h"
 
 #include <stdio.h>
@@ -110,13 +111,38 @@ static int say(struct client *c, const char *verb, const char *mechanism, const 
     return result == 0 ? 0 : client_fail_reply(c, CLIENT_AUTH);
 }
 
+struct step {
+    struct sasl_exchange *exchange;
+    const char *challenge;
+    struct buf *answer;
+    struct err *err;
+    int status;
+};
+
+static void do_step(void *arg)
+{
+    struct step *s = arg;
+
+    s->status = sasl_step(s->exchange, s->challenge, s->answer, s->err);
+}
+
+/* The server may want a hash made a hundred thousand times: others are not to wait for that. */
+static int take_step(struct sasl_exchange *x, const char *challenge, struct buf *answer,
+                     struct err *err)
+{
+    struct step s = {.exchange = x, .challenge = challenge, .answer = answer, .err = err};
+
+    task_block(do_step, &s);
+    return s.status;
+}
+
 /* One answer for one challenge. */
 static int answer_challenge(struct client *c, struct sasl_exchange *x, struct buf *answer)
 {
     const char *challenge = buf_str(&c->reply.text);
     struct err err;
 
-    if (sasl_step(x, challenge, answer, &err) == 0)
+    if (take_step(x, challenge, answer, &err) == 0)
         return say(c, "", "", buf_str(answer));
     /* RFC 4954 4: "*" ends the exchange; what is said to that does not matter. */
     if (say(c, "*", "", "") != 0)
@@ -129,7 +155,7 @@ static int converse(struct client *c, struct sasl_exchange *x, const char *mecha
 {
     struct err err;
 
-    if (sasl_begins(mechanism) && sasl_step(x, "", answer, &err) != 0)
+    if (sasl_begins(mechanism) && take_step(x, "", answer, &err) != 0)
         return fail(c, "4.7.0", err.text);
     int result = say(c, "AUTH ", mechanism, buf_str(answer));
     for (int i = 0; result == 0 && c->reply.code == 334; i++) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "client_private.h"
+#include "../task.h"
 #include "route.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,25 +14,21 @@
 /* 0: connected; else errno. */
 static int wait_connected(int fd, unsigned timeout_ms)
 {
-    int64_t deadline_ms = client_now_ms() + timeout_ms;
+    struct task_fd io;
+    int error = 0;
+    socklen_t size = sizeof error;
 
-    for (;;) {
-        int64_t left = deadline_ms - client_now_ms();
-        if (left <= 0)
-            return ETIMEDOUT;
-        struct pollfd p = {.fd = fd, .events = POLLOUT};
-        int n = poll(&p, 1, left > INT_MAX ? INT_MAX : (int)left);
-        if (n == -1 && errno != EINTR)
-            return errno;
-        if (n <= 0)
-            continue;
-        int error = 0;
-        socklen_t size = sizeof error;
-        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
-            return errno;
-        /* shutdown(2) by client_interrupt() resets the error of a socket that was connecting */
-        return error != 0 ? error : ((p.revents & POLLHUP) != 0 ? ECONNABORTED : 0);
-    }
+    task_fd_init(&io, fd);
+    int got = task_poll(&io, POLLOUT, task_now_ms() + timeout_ms);
+    if (got == -1)
+        error = errno;
+    task_fd_leave(&io);
+    if (got == 0)
+        return ETIMEDOUT;
+    if (got > 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+        error = errno;
+    /* shutdown(2) by client_interrupt() resets the error of a socket that was connecting */
+    return error == 0 && (got & POLLHUP) != 0 ? ECONNABORTED : error;
 }
 
 static int fail_connect(struct client *c, const char *target, int error)

@@ -3,7 +3,6 @@
 
 #include "../log.h"
 #include "../mem.h"
-#include "../tls.h"
 #include "counters.h"
 
 #include <errno.h>
@@ -13,26 +12,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IDLE_MS 5000            /* an idle worker closes its connection, and ends */
-#define STACK_SIZE (256 * 1024) /* getaddrinfo(3) is what needs most */
-#define OUTCOMES_KEPT 64        /* room for outcomes that a worker keeps between copies */
+#define IDLE_MS 5000     /* an idle worker closes its connection, and ends */
+#define OUTCOMES_KEPT 64 /* room for outcomes that a worker keeps between copies */
 #define JOIN_POLL_MS 50
 
-static void *worker_main(void *arg);
+static void worker_main(void *arg);
 
-/* Locked. -1 if the system gives us no thread. */
+/* Locked. -1 with errno if there is no memory for its stack. */
 static int start_worker(struct destination *dest)
 {
     struct destination_worker *w = mem_zalloc(sizeof *w);
-    pthread_attr_t attr;
-    pthread_t thread;
 
     w->dest = dest;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    int error = pthread_create(&thread, &attr, worker_main, w);
-    pthread_attr_destroy(&attr);
+    int error = task_start(dest->tasks, worker_main, w);
     if (error != 0) {
         free(w);
         errno = error;
@@ -46,7 +38,7 @@ static int start_worker(struct destination *dest)
 }
 
 /* Locked. A worker has taken a copy: let there be another that waits, within the limits. -1 with
- * errno: the system gives us no thread; not tried again for a while. */
+ * errno: there is no memory for it; not tried again for a while. */
 static int grow(struct destination *dest)
 {
     if (dest->health != DESTINATION_HEALTHY || dest->is_stopping || dest->ready_count > 0 ||
@@ -196,7 +188,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
     counters_connection_limit(dest->name, dest->flow.window);
     pthread_mutex_unlock(&dest->lock);
     if (error != 0)
-        log_warning("dest=%s: cannot start another thread: %s", dest->name, strerror(error));
+        log_warning("dest=%s: cannot start another worker: %s", dest->name, strerror(error));
     if (c != NULL && !is_on) {
         q->ops->release(q, c);
         return NULL;
@@ -243,7 +235,7 @@ static void work(struct destination_worker *w)
     }
 }
 
-static void *worker_main(void *arg)
+static void worker_main(void *arg)
 {
     struct destination_worker *w = arg;
     struct destination *dest = w->dest;
@@ -252,26 +244,24 @@ static void *worker_main(void *arg)
     close_connection(w);
     if (w->snapshot != NULL)
         snapshot_unref(w->snapshot);
-    tls_thread_end();
     free(w->outcomes);
     pthread_mutex_lock(&dest->lock);
     struct destination_worker **at = &dest->workers;
     while (*at != w)
         at = &(*at)->next;
     *at = w->next;
-    pthread_cond_broadcast(&dest->changed);
+    task_cond_broadcast(&dest->changed);
     pthread_mutex_unlock(&dest->lock);
     free(w);
-    return NULL;
 }
 
-struct destination *destination_start(struct queue *q, struct snapshot *snapshot,
-                                      const struct config_destination *d)
+struct destination *destination_start(struct queue *q, struct task_pool *tasks,
+                                      struct snapshot *snapshot, const struct config_destination *d)
 {
     struct destination *dest = mem_zalloc(sizeof *dest);
-    pthread_condattr_t attr;
 
     dest->queue = q;
+    dest->tasks = tasks;
     dest->name = mem_strdup(d->name);
     dest->snapshot = snapshot_ref(snapshot);
     dest->config = d;
@@ -280,14 +270,11 @@ struct destination *destination_start(struct queue *q, struct snapshot *snapshot
     counters_connection_limit(dest->name, dest->flow.window);
     dest->generation = 1; /* 0: a worker that has none yet */
     pthread_mutex_init(&dest->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&dest->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    task_cond_init(&dest->changed);
     pthread_mutex_lock(&dest->lock);
     if (start_worker(dest) != 0) {
         /* Like out of memory: the copies are in the spool, and nobody would deliver them. */
-        log_error("dest=%s: cannot start a thread: %s", dest->name, strerror(errno));
+        log_error("dest=%s: cannot start a worker: %s", dest->name, strerror(errno));
         abort();
     }
     pthread_mutex_unlock(&dest->lock);
@@ -327,7 +314,7 @@ void destination_stop(struct destination *dest)
 {
     pthread_mutex_lock(&dest->lock);
     dest->is_stopping = true;
-    pthread_cond_broadcast(&dest->changed);
+    task_cond_broadcast(&dest->changed);
     pthread_mutex_unlock(&dest->lock);
     dest->queue->ops->wake(dest->queue, dest->name);
 }
@@ -353,7 +340,7 @@ void destination_join(struct destination *dest, unsigned grace_ms)
     counters_suspended(dest->name, false);
     counters_connection_limit(dest->name, 0);
     snapshot_unref(dest->snapshot);
-    pthread_cond_destroy(&dest->changed);
+    task_cond_clear(&dest->changed);
     pthread_mutex_destroy(&dest->lock);
     free(dest->name);
     free(dest);

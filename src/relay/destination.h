@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * destination: the worker threads of one destination and its health. Each worker takes copies from
- * the queue and delivers them over its own connection; there are as many workers as there is work,
- * up to `concurrency`, at least one that waits. A destination that does not answer is suspended as
- * a whole, with its own doubling delay (retry_min to retry_max), and probed by one connection at a
- * time; no other destination notices.
+ * destination: the workers of one destination, which are tasks, and its health. Each worker takes
+ * copies from the queue and delivers them over its own connection; there are as many workers as
+ * there is work, up to `concurrency`, at least one that waits. A destination that does not answer
+ * is suspended as a whole, with its own doubling delay (retry_min to retry_max), and probed by one
+ * connection at a time; no other destination notices.
  */
 #ifndef SPLIT_DESTINATION_H
 #define SPLIT_DESTINATION_H
 
 #include "../snapshot.h"
+#include "../task.h"
 #include "queue.h"
 
 struct destination;
 
 /* Start working on the queue of d (found in snapshot->config; a reference to the snapshot is
  * taken). */
-struct destination *destination_start(struct queue *q, struct snapshot *snapshot,
-                                      const struct config_destination *d)
+struct destination *destination_start(struct queue *q, struct task_pool *tasks,
+                                      struct snapshot *snapshot, const struct config_destination *d)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /* Use a new configuration for this destination (reload): connections opened from now on follow it.

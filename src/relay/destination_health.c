@@ -39,10 +39,7 @@ uint32_t destination_random(struct destination_worker *w)
 
 void destination_wait(struct destination *dest, int64_t until_ms)
 {
-    struct timespec ts = {.tv_sec = (time_t)(until_ms / 1000),
-                          .tv_nsec = (long)(until_ms % 1000) * 1000000};
-
-    pthread_cond_timedwait(&dest->changed, &dest->lock, &ts);
+    (void)task_cond_wait(&dest->changed, &dest->lock, until_ms);
 }
 
 void destination_set_ready(struct destination_worker *w, bool is_ready)
@@ -127,7 +124,7 @@ static unsigned suspend(struct destination_worker *w)
     counters_suspended(dest->name, true);
     dest->suspended_until_ms = destination_now_ms() + (int64_t)delay_s * 1000;
     dest->connection_faults = 0;
-    pthread_cond_broadcast(&dest->changed);
+    task_cond_broadcast(&dest->changed);
     return delay_s;
 }
 
@@ -139,7 +136,7 @@ void destination_set_healthy(struct destination *dest)
     dest->connection_faults = 0;
     dest->paused_until_ms = 0;
     flow_reset(&dest->flow);
-    pthread_cond_broadcast(&dest->changed);
+    task_cond_broadcast(&dest->changed);
 }
 
 /* Locked. Does a fault mean that the destination is down? */

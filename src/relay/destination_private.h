@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * destination_private: what destination.c (threads and copies) and destination_health.c (when work
+ * destination_private: what destination.c (workers and copies) and destination_health.c (when work
  * makes sense) share. Health of a destination:
  *
  *     HEALTHY --- a fault, and no other worker is at work to prove it wrong ---> SUSPENDED
@@ -45,14 +45,15 @@ struct destination_worker {
 
 struct destination {
     struct queue *queue;
+    struct task_pool *tasks;
     char *name;
 
     pthread_mutex_t lock; /* guards all below; never held across I/O or calls of the queue */
-    pthread_cond_t changed;
+    struct task_cond changed;
     struct snapshot *snapshot;
     const struct config_destination *config;
     unsigned generation;                /* of the configuration */
-    struct destination_worker *workers; /* all threads that are not over yet */
+    struct destination_worker *workers; /* all tasks that are not over yet */
     unsigned worker_count;              /* those that have not decided to end */
     unsigned ready_count;               /* workers that wait for a copy, or are about to */
     unsigned busy_count;                /* workers with a copy */

@@ -4,6 +4,7 @@
 
 #include "../log.h"
 #include "../mem.h"
+#include "../task.h"
 #include "counters.h"
 #include "trace.h"
 
@@ -136,16 +137,34 @@ static void add_destination(struct due *item, const char *name)
     item->copies[item->copy_count++] = name;
 }
 
+struct deciding {
+    const struct duplicate *duplicate;
+    const char *path;
+    struct policy_decision *out;
+};
+
+static void decide(void *arg)
+{
+    const struct deciding *d = arg;
+    static const struct policy_message nothing_known; /* of sender and client */
+
+    policy_decide(d->duplicate->o.copies, d->duplicate->scratch, &nothing_known, d->path, NULL,
+                  d->out);
+}
+
 /* Copies as copy_maps says, or as `copies` where that says nothing. */
 static int choose_copies(struct duplicate *d, const char *path, struct due *item, struct err *reply)
 {
     const struct config_listener *l = d->o.listener;
     struct transaction *t = d->o.transaction;
-    static const struct policy_message nothing_known; /* of sender and client */
     struct policy_decision decision;
+    struct deciding deciding = {d, path, &decision};
     int status = 0;
 
-    policy_decide(d->o.copies, d->scratch, &nothing_known, path, NULL, &decision);
+    if (policy_asks_servers(d->o.copies))
+        task_block(decide, &deciding);
+    else
+        decide(&deciding);
     if (decision.failure.text[0] != '\0') {
         if (l->require_copies == 1) {
             t->detail = decision.failure;

@@ -2,6 +2,7 @@
 #include "maildir.h"
 
 #include "../mem.h"
+#include "../task.h"
 #include "format.h"
 #include "maildir_file.h"
 #include "trace.h"
@@ -263,19 +264,34 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+struct delivery {
+    struct maildir *maildir;
+    const struct queue_copy *copy;
+};
+
+/* Each step is one of the disk. */
+static void write_durably(void *arg)
+{
+    const struct delivery *d = arg;
+    struct maildir *m = d->maildir;
+
+    if (open_dirs(m) == 0 && write_copy(m, d->copy) == 0)
+        m->outcome = (struct delivery_outcome){
+            .result = DELIVERY_OK, .dsn = "2.0.0", .reason = "delivered to maildir"};
+    close_dirs(m);
+}
+
 static void deliver(struct transport *t, const struct queue_copy *copy,
                     struct delivery_report *report)
 {
     struct maildir *m = (struct maildir *)t;
+    struct delivery d = {m, copy};
     int64_t begin_ms = now_ms();
 
     if (m->block == NULL)
         m->block = mem_grow(NULL, BLOCK_SIZE, 1);
     m->is_host_fault = false;
-    if (open_dirs(m) == 0 && write_copy(m, copy) == 0)
-        m->outcome = (struct delivery_outcome){
-            .result = DELIVERY_OK, .dsn = "2.0.0", .reason = "delivered to maildir"};
-    close_dirs(m);
+    task_block(write_durably, &d);
     for (size_t i = 0; i < copy->recipient_count; i++)
         if (copy->recipients[i].state == QUEUE_PENDING)
             report->outcomes[i] = m->outcome;

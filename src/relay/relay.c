@@ -2,6 +2,8 @@
 #include "relay.h"
 #include "../log.h"
 #include "../mem.h"
+#include "../task.h"
+#include "../tls.h"
 #include "control.h"
 #include "counters.h"
 #include "destination.h"
@@ -20,6 +22,7 @@ struct relay {
     struct snapshot_slot slot;
     struct snapshot *first; /* what can change only by a restart is as it says */
     struct queue *queue;
+    struct task_pool *tasks;
     struct server *server;
     struct control *control;
     struct relay_page *page;
@@ -86,7 +89,7 @@ static int change(void *ctx, const struct queue_change *what, struct queue_chang
 static void add_destination(struct relay *r, struct snapshot *snapshot,
                             const struct config_destination *d)
 {
-    struct destination *dest = destination_start(r->queue, snapshot, d);
+    struct destination *dest = destination_start(r->queue, r->tasks, snapshot, d);
 
     pthread_mutex_lock(&r->lock);
     r->destinations =
@@ -141,6 +144,7 @@ void relay_stop(struct relay *r, unsigned grace_ms)
         server_stop(r->server, grace_ms);
     stop_destinations(r, grace_ms);
     relay_page_stop(r->page);
+    task_pool_free(r->tasks);
     if (r->queue != NULL)
         r->queue->ops->close(r->queue);
     snapshot_unref(r->first);
@@ -180,12 +184,15 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
     r->queue = spool_queue_open(&spool, err);
     if (r->queue == NULL || relay_page_start(config, r->queue, &r->page, err) != 0)
         goto fail;
+    r->tasks = task_pool_new(0, tls_thread_end, err);
+    if (r->tasks == NULL)
+        goto fail;
     for (size_t i = 0; i < config->destination_count; i++)
         add_destination(r, r->first, &config->destinations[i]);
     r->control = control_start(config->relay.spool_directory, &actions, err);
     if (r->control == NULL)
         goto fail;
-    r->server = server_start(&r->slot, r->queue, err);
+    r->server = server_start(&r->slot, r->queue, r->tasks, err);
     if (r->server == NULL)
         goto fail;
     relay_page_set_serving(r->page, true);

@@ -2,6 +2,7 @@
 #include "route.h"
 
 #include "../mem.h"
+#include "../task.h"
 #include "route_down.h"
 
 #include <arpa/inet.h>
@@ -180,6 +181,49 @@ static void cut_addresses(struct resolver_addresses *found, size_t room)
     found->count = room;
 }
 
+/* --- look-ups, which block --- */
+
+struct look_up {
+    const struct resolver *resolver;
+    const struct resolver_query *query;
+    struct resolver_addresses *addresses;
+    struct resolver_mx **mx;
+    size_t *mx_count;
+    struct err *err;
+    enum resolver_status status;
+};
+
+static void do_look_up(void *arg)
+{
+    struct look_up *l = arg;
+
+    if (l->addresses != NULL)
+        l->status = l->resolver->addresses(l->query, l->addresses, l->err);
+    else
+        l->status = l->resolver->mx(l->query, l->mx, l->mx_count, l->err);
+}
+
+static enum resolver_status look_up_addresses(const struct resolver *resolver,
+                                              const struct resolver_query *q,
+                                              struct resolver_addresses *out, struct err *err)
+{
+    struct look_up l = {.resolver = resolver, .query = q, .addresses = out, .err = err};
+
+    task_block(do_look_up, &l);
+    return l.status;
+}
+
+static enum resolver_status look_up_mx(const struct resolver *resolver,
+                                       const struct resolver_query *q, struct resolver_mx **out,
+                                       size_t *count_out, struct err *err)
+{
+    struct look_up l = {
+        .resolver = resolver, .query = q, .mx = out, .mx_count = count_out, .err = err};
+
+    task_block(do_look_up, &l);
+    return l.status;
+}
+
 /* The addresses of one host, as many as there is room for. -1 with *fault: none was found. */
 static int add_host(struct route *r, const char *host, uint16_t port,
                     struct delivery_outcome *fault)
@@ -189,7 +233,7 @@ static int add_host(struct route *r, const char *host, uint16_t port,
     struct err why;
 
     if (!parse_address(host, &found)) {
-        enum resolver_status status = r->resolver->addresses(&q, &found, &why);
+        enum resolver_status status = look_up_addresses(r->resolver, &q, &found, &why);
         if (status != RESOLVER_FOUND) {
             set_fault(fault, status == RESOLVER_NOT_FOUND ? "4.4.4" : "4.4.3",
                       "Host or domain name not found. Name service error for name=%s type=%s: %s",
@@ -305,8 +349,9 @@ static void add_domain(struct route *r, const struct endpoint *e, struct deliver
     size_t count = 0;
     struct err why;
 
-    enum resolver_status status =
-        is_localhost(e->host) ? RESOLVER_NOT_FOUND : r->resolver->mx(&q, &list, &count, &why);
+    enum resolver_status status = is_localhost(e->host)
+                                      ? RESOLVER_NOT_FOUND
+                                      : look_up_mx(r->resolver, &q, &list, &count, &why);
     switch (status) {
     case RESOLVER_FOUND:
         sort_mx(list, count);

@@ -4,39 +4,41 @@
 #include "../log.h"
 #include "../mem.h"
 #include "../stream.h"
-#include "../tls.h"
+#include "../task.h"
 #include "counters.h"
 #include "session.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BACKLOG 1024
 #define SOCKETS_PER_ENDPOINT 16
 #define UNIX_MODE 0666 /* the directory decides who may connect, as with Postfix's sockets */
-#define STACK_SIZE (256 * 1024)
-#define IDLE_MAX 16               /* threads per socket that may wait for a client */
 #define COMMAND_TIMEOUT_MS 300000 /* RFC 5321 4.5.3.2.7: at least 5 minutes */
 #define REFUSE_TIMEOUT_MS 1000
-#define ACCEPT_PAUSE_S 1 /* when descriptors or memory have run out */
+#define ACCEPT_IN_A_ROW 16   /* before those that were accepted get their turn */
+#define ACCEPT_PAUSE_MS 1000 /* when descriptors or memory have run out */
 
 struct listener {
     struct server *server;
     int fd;
     char *name;          /* of the section listener; NULL: relay.listen */
-    unsigned idle;       /* threads in accept(2) */
     char unix_path[108]; /* "" for inet */
 };
 
-/* One client, in the stack of the thread that serves it. */
+/* One client. */
 struct connection {
+    struct listener *listener;
+    int fd;
+    struct sockaddr_storage sa;
     struct stream *stream;
     struct primary *primary; /* NULL without section listener */
     atomic_bool is_in_message;
@@ -46,16 +48,17 @@ struct connection {
 struct server {
     struct snapshot_slot *slot;
     struct queue *queue;
+    struct task_pool *tasks;
     struct primary_pool *pool;
     struct listener *listeners;
     size_t listener_count;
     atomic_bool is_stopping;
-    pthread_attr_t thread_attr;
 
-    pthread_mutex_t lock; /* guards what follows, and idle */
-    pthread_cond_t changed;
+    pthread_mutex_t lock; /* guards what follows */
+    struct task_cond changed;
     struct connection *connections;
-    unsigned connection_count, thread_count;
+    unsigned connection_count; /* in the list */
+    unsigned task_count;       /* those that accept, and those that serve */
 };
 
 /* A client's address as text; IPv4 in its own form also where it came through an IPv6 socket. */
@@ -114,7 +117,7 @@ static void leave(struct server *s, struct connection *c)
         c->next->link = c->link;
     s->connection_count--;
     if (s->is_stopping)
-        pthread_cond_broadcast(&s->changed);
+        task_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -141,130 +144,137 @@ static bool find_listener(struct snapshot *snapshot, const char *name, struct pr
     return true;
 }
 
-static void serve(struct listener *l, int fd, const struct sockaddr_storage *sa)
+static void serve(struct connection *c)
 {
+    struct listener *l = c->listener;
     struct server *s = l->server;
     struct snapshot *snapshot = snapshot_slot_get(s->slot);
     const struct config_relay *config = &snapshot->config->relay;
-    struct connection c = {.stream = stream_new(fd)};
     char client[INET6_ADDRSTRLEN];
-    unsigned port = describe_client(sa, client, sizeof client);
+    unsigned port = describe_client(&c->sa, client, sizeof client);
     struct session_options options = {
         .snapshot = snapshot,
         .queue = s->queue,
         .client_addr = client,
         .client_port = port,
-        .is_trusted = is_trusted(config, sa),
+        .is_trusted = is_trusted(config, &c->sa),
         .is_stopping = &s->is_stopping,
-        .is_in_message = &c.is_in_message,
+        .is_in_message = &c->is_in_message,
         .command_timeout_ms = COMMAND_TIMEOUT_MS,
     };
 
-    bool is_known = find_listener(snapshot, l->name, s->pool, &options, &c);
-    if (enter(s, &c) > config->max_connections) {
+    c->stream = stream_new(c->fd);
+    bool is_known = find_listener(snapshot, l->name, s->pool, &options, c);
+    if (enter(s, c) > config->max_connections) {
         log_warning("refused connection from [%s]: more than max_connections (%u)", client,
                     config->max_connections);
-        refuse(c.stream, config->hostname, "Too many connections");
+        refuse(c->stream, config->hostname, "Too many connections");
     } else if (!is_known) {
         log_warning("refused connection from [%s]: listener %s is no longer configured", client,
                     l->name);
-        refuse(c.stream, config->hostname, "Not configured");
+        refuse(c->stream, config->hostname, "Not configured");
     } else {
-        session_run(c.stream, &options);
+        session_run(c->stream, &options);
     }
-    leave(s, &c);
-    primary_free(c.primary); /* before the client sees the end: the next one may need it */
-    stream_free(c.stream);
+    leave(s, c);
+    primary_free(c->primary); /* before the client sees the end: the next one may need it */
+    stream_free(c->stream);
     snapshot_unref(snapshot);
 }
 
-static void pause_accepting(struct server *s)
-{
-    struct timespec end;
+/* --- tasks --- */
 
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += ACCEPT_PAUSE_S;
+static int start_task(struct server *s, void (*run)(void *), void *arg)
+{
     pthread_mutex_lock(&s->lock);
-    while (!s->is_stopping && pthread_cond_timedwait(&s->changed, &s->lock, &end) != ETIMEDOUT) {
+    s->task_count++;
+    pthread_mutex_unlock(&s->lock);
+    int error = task_start(s->tasks, run, arg);
+    if (error == 0)
+        return 0;
+    pthread_mutex_lock(&s->lock);
+    s->task_count--;
+    pthread_mutex_unlock(&s->lock);
+    return error;
+}
+
+static void end_task(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->task_count--;
+    task_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void serve_task(void *arg)
+{
+    struct connection *c = arg;
+    struct server *s = c->listener->server;
+
+    serve(c);
+    free(c);
+    end_task(s);
+}
+
+/* Descriptors or memory have run out: wait for better times, or the end. */
+static void pause_accepting(struct server *s, int error)
+{
+    int64_t until_ms = task_now_ms() + ACCEPT_PAUSE_MS;
+
+    log_warning("accept: %s", strerror(error));
+    pthread_mutex_lock(&s->lock);
+    while (!s->is_stopping && task_cond_wait(&s->changed, &s->lock, until_ms)) {
     }
     pthread_mutex_unlock(&s->lock);
 }
 
-/* The next client, or -1 to end. */
-static int next_client(struct listener *l, struct sockaddr_storage *sa)
+/* Hand the next client to a task of its own. 0, or an errno. */
+static int accept_one(struct listener *l)
 {
-    struct server *s = l->server;
+    struct sockaddr_storage sa = {0};
+    socklen_t len = sizeof sa;
+    int fd = accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-    while (!atomic_load(&s->is_stopping)) {
-        socklen_t len = sizeof *sa;
-        memset(sa, 0, sizeof *sa);
-        int fd = accept4(l->fd, (struct sockaddr *)sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd != -1)
-            return fd;
-        /* accept(2): faults of a connection that was about to be are reported here, too. */
-        bool is_ours = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ||
-                       errno == EINVAL;
-        if (is_ours && !atomic_load(&s->is_stopping)) {
-            log_warning("accept: %s", strerror(errno));
-            pause_accepting(s);
-        }
+    if (fd == -1)
+        return errno;
+    struct connection *c = mem_zalloc(sizeof *c);
+    c->listener = l;
+    c->fd = fd;
+    c->sa = sa;
+    int error = start_task(l->server, serve_task, c);
+    if (error != 0) {
+        close(fd);
+        free(c);
     }
-    return -1;
+    return error;
 }
 
-static void *worker(void *arg);
-
-/* With the lock held. */
-static int start_worker(struct listener *l)
+/* accept(2): faults of a connection that was about to be are reported there, too. */
+static bool is_our_fault(int error)
 {
-    pthread_t thread;
-    int error = pthread_create(&thread, &l->server->thread_attr, worker, l);
-
-    if (error != 0)
-        return error;
-    l->idle++;
-    l->server->thread_count++;
-    return 0;
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+           error == EINVAL;
 }
 
-/* This thread has a client: others must wait for the next one. */
-static void replace_worker(struct listener *l)
-{
-    struct server *s = l->server;
-    int error = 0;
-
-    pthread_mutex_lock(&s->lock);
-    if (--l->idle == 0 && !s->is_stopping)
-        error = start_worker(l);
-    pthread_mutex_unlock(&s->lock);
-    if (error != 0) /* nobody accepts until some thread is free again */
-        log_warning("cannot start a thread: %s", strerror(error));
-}
-
-static void *worker(void *arg)
+static void accept_task(void *arg)
 {
     struct listener *l = arg;
     struct server *s = l->server;
-    struct sockaddr_storage sa;
-    bool is_needed = true;
-    int fd;
+    unsigned in_a_row = 0;
+    struct task_fd io;
 
-    /* idle counts this thread already. */
-    while (is_needed && (fd = next_client(l, &sa)) != -1) {
-        replace_worker(l);
-        serve(l, fd, &sa);
-        pthread_mutex_lock(&s->lock);
-        is_needed = l->idle < IDLE_MAX;
-        l->idle++;
-        pthread_mutex_unlock(&s->lock);
+    task_fd_init(&io, l->fd);
+    while (!atomic_load(&s->is_stopping)) {
+        int error = accept_one(l);
+        if (error == EAGAIN || error == EWOULDBLOCK)
+            (void)!task_poll(&io, POLLIN, TASK_FOREVER); /* a fault shows at accept(2), too */
+        else if (is_our_fault(error) && !atomic_load(&s->is_stopping))
+            pause_accepting(s, error);
+        else if (++in_a_row % ACCEPT_IN_A_ROW == 0)
+            task_yield();
     }
-    tls_thread_end();
-    pthread_mutex_lock(&s->lock);
-    l->idle--;
-    s->thread_count--;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
-    return NULL;
+    task_fd_leave(&io);
+    end_task(s);
 }
 
 static void close_listeners(struct server *s)
@@ -290,6 +300,8 @@ static int open_endpoints(struct server *s, const struct endpoint *list, size_t 
             n = endpoint_listen(e, BACKLOG, UNIX_MODE, fds, SOCKETS_PER_ENDPOINT, err);
         if (n == -1)
             return -1;
+        for (int k = 0; k < n; k++)
+            fcntl(fds[k], F_SETFL, fcntl(fds[k], F_GETFL) | O_NONBLOCK);
         s->listeners = mem_grow(s->listeners, s->listener_count + (size_t)n, sizeof *s->listeners);
         for (int k = 0; k < n; k++) {
             struct listener *l = &s->listeners[s->listener_count++];
@@ -314,41 +326,27 @@ static int open_listeners(struct server *s, const struct config *config, struct 
     return 0;
 }
 
-static void server_init(struct server *s)
-{
-    pthread_condattr_t attr;
-
-    pthread_attr_init(&s->thread_attr);
-    pthread_attr_setstacksize(&s->thread_attr, STACK_SIZE);
-    pthread_attr_setdetachstate(&s->thread_attr, PTHREAD_CREATE_DETACHED);
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->changed, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct err *err)
+struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct task_pool *tasks,
+                            struct err *err)
 {
     struct server *s = mem_zalloc(sizeof *s);
     struct snapshot *snapshot = snapshot_slot_get(slot);
-    int error = 0;
 
     s->slot = slot;
     s->queue = q;
-    server_init(s);
+    s->tasks = tasks;
+    pthread_mutex_init(&s->lock, NULL);
+    task_cond_init(&s->changed);
     s->pool = primary_pool_new(err);
     int status = s->pool == NULL ? -1 : open_listeners(s, snapshot->config, err);
     snapshot_unref(snapshot);
-    pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < s->listener_count && status == 0; i++) {
-        error = start_worker(&s->listeners[i]);
+        int error = start_task(s, accept_task, &s->listeners[i]);
         if (error != 0) {
-            err_set(err, "cannot start a thread: %s", strerror(error));
+            err_set(err, "cannot accept connections: %s", strerror(error));
             status = -1;
         }
     }
-    pthread_mutex_unlock(&s->lock);
     if (status == 0)
         return s;
     server_stop(s, 0);
@@ -373,37 +371,28 @@ static void cut(struct server *s, bool is_all)
 
 void server_stop(struct server *s, unsigned grace_ms)
 {
-    struct timespec end;
+    int64_t end_ms = task_now_ms() + grace_ms;
 
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += grace_ms / 1000;
-    end.tv_nsec += (long)(grace_ms % 1000) * 1000000;
-    if (end.tv_nsec >= 1000000000) {
-        end.tv_sec++;
-        end.tv_nsec -= 1000000000;
-    }
     atomic_store(&s->is_stopping, true);
     for (size_t i = 0; i < s->listener_count; i++)
-        shutdown(s->listeners[i].fd, SHUT_RDWR); /* wakes accept(2) */
+        shutdown(s->listeners[i].fd, SHUT_RDWR); /* wakes who waits to accept */
 
     pthread_mutex_lock(&s->lock);
-    pthread_cond_broadcast(&s->changed);
+    task_cond_broadcast(&s->changed);
     cut(s, false);
-    while (s->connection_count > 0 &&
-           pthread_cond_timedwait(&s->changed, &s->lock, &end) != ETIMEDOUT) {
+    while (s->connection_count > 0 && task_cond_wait(&s->changed, &s->lock, end_ms)) {
     }
     if (s->connection_count > 0)
         log_warning("cutting %u connections that did not end in time", s->connection_count);
     /* A commit that has begun is still waited for: the disk ends it, and its 250 counts. */
     cut(s, true);
-    while (s->thread_count > 0)
-        pthread_cond_wait(&s->changed, &s->lock);
+    while (s->task_count > 0)
+        task_cond_wait(&s->changed, &s->lock, TASK_FOREVER);
     pthread_mutex_unlock(&s->lock);
 
     close_listeners(s);
     primary_pool_free(s->pool);
-    pthread_cond_destroy(&s->changed);
+    task_cond_clear(&s->changed);
     pthread_mutex_destroy(&s->lock);
-    pthread_attr_destroy(&s->thread_attr);
     free(s);
 }

@@ -9,16 +9,24 @@
  * hard link, and goes its own way; the last name that goes takes the file along. It is used again
  * only if all names were in one directory: whoever removes the last one knows that (spool_pool.c).
  *
- * One thread leads, and commits for all that wait; whoever comes meanwhile waits for the next
- * group. When anything fails, nothing of the group is left, and each of its messages is committed
- * alone, which tells what is wrong with it. Two groups at a time cost more and were not faster: the
- * more wait, the more share.
+ * A message is written, and placed: its names are made below queue/. Mostly both at once; what a
+ * primary has still to say its word about is written first, and placed, or dropped, later. Until
+ * the last message of a group is placed or dropped the file has its name in tmp/ or free/, too.
+ *
+ * One thread leads (a helper, where sessions are tasks), and works for all that wait, in rounds: it
+ * writes one group, makes the names of all that are to be placed, and syncs their directories once.
+ * Whoever comes meanwhile waits for the next round. What fails can be tried alone, which tells what
+ * is wrong with it. Two groups at a time cost more and were not faster: the more wait, the more
+ * share.
  */
 #include "spool_private.h"
+
+#include "../mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -30,13 +38,23 @@
 static const char first_unit[SPOOL_GROUP_UNIT] = SPOOL_GROUP_LINE;
 static const char padding[SPOOL_GROUP_UNIT];
 
-struct group {
+struct spool_batch_file {
+    struct spool *spool;
+    atomic_uint refs; /* messages in it that are neither placed nor dropped */
+    int base_fd;      /* of name: tmp/ or free/ */
+    char name[QUEUE_ID_SIZE];
+    bool has_name;       /* the leader's, from here on */
+    uint64_t dir_serial; /* of the directory of its first name; 0: has none */
+    bool was_moved;      /* not all its names are there */
+};
+
+/* What is done at once. */
+struct round {
     struct spool *spool;
     struct spool_batch_member *members;
-    unsigned count;
-    int base_fd; /* of name: tmp/ or free/ */
-    char name[QUEUE_ID_SIZE];
-    bool has_name;
+    struct spool_batch_file *file; /* of those that are to be written; NULL: there are none */
+    struct spool_dir **dirs;       /* of the names that were made */
+    size_t dir_count, dir_cap;
 };
 
 static size_t padded(size_t len)
@@ -45,67 +63,73 @@ static size_t padded(size_t len)
 }
 
 /* Off the waiting list, in order. With the lock. */
-static struct spool_batch_member *take_group(struct spool *s)
+static void take_round(struct round *r)
 {
-    struct spool_batch_member *first = s->batch_waiting, *last = first;
-    size_t bytes = SPOOL_GROUP_UNIT + padded(first->len);
-    unsigned count = 1;
+    struct spool_batch_member **at = &r->spool->batch_waiting;
+    size_t bytes = SPOOL_GROUP_UNIT;
+    unsigned count = 0;
 
-    while (last->next != NULL && count < MEMBERS_MAX &&
-           bytes + padded(last->next->len) <= SPOOL_GROUP_MAX) {
-        last = last->next;
-        bytes += padded(last->len);
-        count++;
+    r->members = *at;
+    for (; *at != NULL && count < MEMBERS_MAX; at = &(*at)->next, count++) {
+        const struct spool_batch_member *m = *at;
+        if (m->is_to_write && count > 0 && bytes + padded(m->len) > SPOOL_GROUP_MAX)
+            break;
+        if (m->is_to_write)
+            bytes += padded(m->len);
     }
-    s->batch_waiting = last->next;
-    last->next = NULL;
-    first->group_count = count;
-    return first;
-}
-
-static bool is_in_one_directory(const struct group *g)
-{
-    const struct spool_batch_member *first = g->members, *m = first->next;
-
-    while (m != NULL && spool_due_compare(&m->due, &first->due) == 0 &&
-           strcmp(m->destination, first->destination) == 0)
-        m = m->next;
-    return m == NULL;
+    r->spool->batch_waiting = *at;
+    *at = NULL;
 }
 
 /* --- the file --- */
 
-static int open_file(struct group *g)
+static int open_file(struct spool_batch_file *f)
 {
-    int fd = spool_pool_take(g->spool, g->name);
+    int fd = spool_pool_take(f->spool, f->name);
 
-    g->base_fd = g->spool->free_fd;
+    f->base_fd = f->spool->free_fd;
     if (fd < 0) {
-        g->base_fd = g->spool->tmp_fd;
-        spool_new_id(g->spool, g->name);
+        f->base_fd = f->spool->tmp_fd;
+        spool_new_id(f->spool, f->name);
         fd =
-            openat(g->base_fd, g->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+            openat(f->base_fd, f->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     }
-    g->has_name = fd >= 0;
+    f->has_name = fd >= 0;
     return fd;
 }
 
-/* Give each its place and its id; a lone one begins where the file does. Returns the length. */
-static size_t lay_out(struct group *g, struct iovec *parts, int *part_count)
+static void release(struct spool_batch_file *f)
+{
+    if (atomic_fetch_sub(&f->refs, 1) > 1)
+        return;
+    if (f->has_name)
+        (void)unlinkat(f->base_fd, f->name, 0);
+    free(f);
+}
+
+/* Give each its place and its ids; a lone one begins where the file does. Returns the length. */
+static size_t lay_out(struct spool_batch_member *members, unsigned count, struct iovec *parts,
+                      int *part_count)
 {
     size_t at = 0;
     int n = 0;
 
-    if (g->count > 1) {
+    if (count > 1) {
         parts[n++] = (struct iovec){(void *)first_unit, SPOOL_GROUP_UNIT};
         at = SPOOL_GROUP_UNIT;
     }
-    for (struct spool_batch_member *m = g->members; m != NULL; m = m->next) {
-        spool_id_set_unit(m->id, (unsigned)(at / SPOOL_GROUP_UNIT));
-        memcpy(m->data + m->id_at, m->id, strlen(m->id));
+    for (struct spool_batch_member *m = members; m != NULL; m = m->next) {
+        if (!m->is_to_write)
+            continue;
+        m->begin = at;
+        for (size_t i = 0; i < m->copy_count; i++) {
+            char *id = m->copies[i].id;
+            spool_id_set_unit(id, (unsigned)(at / SPOOL_GROUP_UNIT));
+            memcpy(m->data + m->id_at[i], id, strlen(id));
+        }
         parts[n++] = (struct iovec){m->data, m->len};
         at += m->len;
-        if (m->next != NULL && padded(m->len) > m->len) {
+        if (--count > 0 && padded(m->len) > m->len) {
             parts[n++] = (struct iovec){(void *)padding, padded(m->len) - m->len};
             at += padded(m->len) - m->len;
         }
@@ -115,22 +139,21 @@ static size_t lay_out(struct group *g, struct iovec *parts, int *part_count)
 }
 
 /* Written and on stable storage, or -1. */
-static int write_file(struct group *g)
+static int write_file(struct spool_batch_file *f, struct spool_batch_member *members,
+                      unsigned count)
 {
     struct iovec parts[1 + 2 * MEMBERS_MAX];
     struct stat st;
     int part_count;
-    size_t len = lay_out(g, parts, &part_count);
-    int fd = open_file(g);
+    size_t len = lay_out(members, count, parts, &part_count);
+    int fd = open_file(f);
 
     if (fd < 0)
         return -1;
     int rc = writev(fd, parts, part_count) == (ssize_t)len ? 0 : -1;
-    if (rc == 0 && g->base_fd == g->spool->free_fd &&
+    if (rc == 0 && f->base_fd == f->spool->free_fd &&
         (fstat(fd, &st) < 0 || (st.st_size > (off_t)len && ftruncate(fd, (off_t)len) < 0)))
         rc = -1;
-    if (rc == 0 && !is_in_one_directory(g))
-        rc = fchmod(fd, 0600 | SPOOL_MOVED_MODE);
     if (rc == 0)
         rc = fdatasync(fd);
     if (close(fd) < 0)
@@ -138,124 +161,242 @@ static int write_file(struct group *g)
     return rc;
 }
 
-/* --- the names --- */
-
-/* One name; the last one is that of the file so far, moved. 0 or an errno. */
-static int link_one(struct group *g, const struct spool_batch_member *m)
+/* Those that are to be written are, into one file, or m->file is NULL. */
+static void write_group(struct round *r)
 {
-    if (m->next == NULL &&
-        renameat2(g->base_fd, g->name, m->dir->fd, m->id, RENAME_NOREPLACE) == 0) {
-        g->has_name = false;
-        return 0;
+    unsigned count = 0;
+
+    for (const struct spool_batch_member *m = r->members; m != NULL; m = m->next)
+        count += m->is_to_write;
+    if (count == 0)
+        return;
+    struct spool_batch_file *f = mem_zalloc(sizeof *f);
+    f->spool = r->spool;
+    atomic_init(&f->refs, count);
+    if (write_file(f, r->members, count) != 0) {
+        atomic_store(&f->refs, 1);
+        release(f);
+        f = NULL;
     }
-    if (m->next == NULL && errno != EINVAL && errno != ENOSYS)
-        return errno;
-    return linkat(g->base_fd, g->name, m->dir->fd, m->id, 0) < 0 ? errno : 0;
+    for (struct spool_batch_member *m = r->members; m != NULL; m = m->next)
+        if (m->is_to_write)
+            m->file = f;
 }
 
-/* On success m->dir is set, and to be released. */
-static int place_one(struct group *g, struct spool_batch_member *m)
+/* --- the names --- */
+
+/* A name elsewhere than the first one: that is to be seen before it is made. 0 or an errno. */
+static int note_directory(struct spool_batch_file *f, const struct spool_dir *dir)
 {
-    struct spool *s = g->spool;
+    if (f->dir_serial == 0)
+        f->dir_serial = dir->serial;
+    if (f->dir_serial == dir->serial || f->was_moved)
+        return 0;
+    if (fchmodat(f->base_fd, f->name, 0600 | SPOOL_MOVED_MODE, 0) < 0)
+        return errno;
+    f->was_moved = true;
+    return 0;
+}
+
+/* One name; the last one of all is that of the file so far, moved. 0 or an errno. */
+static int link_one(struct spool_batch_file *f, const struct spool_dir *dir, const char *id,
+                    bool is_last)
+{
+    int error = note_directory(f, dir);
+
+    if (error != 0)
+        return error;
+    if (is_last && renameat2(f->base_fd, f->name, dir->fd, id, RENAME_NOREPLACE) == 0) {
+        f->has_name = false;
+        return 0;
+    }
+    if (is_last && errno != EINVAL && errno != ENOSYS) /* file systems without it */
+        return errno;
+    return linkat(f->base_fd, f->name, dir->fd, id, 0) < 0 ? errno : 0;
+}
+
+static void keep_dir(struct round *r, struct spool_dir *dir)
+{
+    if (r->dir_count == r->dir_cap) {
+        r->dir_cap = r->dir_cap == 0 ? MEMBERS_MAX : 2 * r->dir_cap;
+        r->dirs = mem_grow(r->dirs, r->dir_cap, sizeof(struct spool_dir *));
+    }
+    r->dirs[r->dir_count++] = dir;
+}
+
+/* On success its directory is the last one of r->dirs. 0 or an errno. */
+static int place_copy(struct round *r, const struct spool_batch_member *m,
+                      const struct queue_new_copy *copy, bool is_last)
+{
+    struct spool *s = r->spool;
+    struct spool_dir *dir;
     struct err err;
     int error = ENOENT;
 
     for (int tries = 0; tries < DIR_TRIES && error == ENOENT; tries++) {
         error =
-            spool_dir_get(s, s->queue_fd, m->destination, &m->due, SPOOL_DIR_COMMIT, &m->dir, &err);
+            spool_dir_get(s, s->queue_fd, copy->destination, &m->due, SPOOL_DIR_COMMIT, &dir, &err);
         if (error != 0)
             continue;
-        error = link_one(g, m);
-        if (error == 0)
+        error = link_one(m->file, dir, copy->id, is_last);
+        if (error == 0) {
+            keep_dir(r, dir);
             return 0;
+        }
         if (error == ENOENT) /* it was empty, and removed: spool_remove_due() */
-            spool_dir_forget(s, m->dir);
-        spool_dir_release(s, m->dir);
+            spool_dir_forget(s, dir);
+        spool_dir_release(s, dir);
     }
     return error;
 }
 
-/* -1: nothing is linked. */
-static int place(struct group *g)
+/* The names of its copies, which are all those of r->dirs from dirs_at on. */
+static void remove_names(const struct round *r, struct spool_batch_member *m)
 {
-    struct spool_dir *dirs[MEMBERS_MAX];
-    struct spool_batch_member *m = g->members;
-    size_t linked = 0;
-    int error = 0;
-
-    for (; m != NULL && error == 0; m = m->next) {
-        error = place_one(g, m);
-        if (error == 0)
-            dirs[linked++] = m->dir;
-    }
-    if (error == 0)
-        error = spool_dirs_sync(g->spool, dirs, linked);
-    m = g->members;
-    for (size_t i = 0; i < linked; i++, m = m->next) {
-        if (error != 0)
-            (void)unlinkat(dirs[i]->fd, m->id, 0);
-        spool_dir_release(g->spool, dirs[i]);
-    }
-    return error == 0 ? 0 : -1;
+    for (size_t i = 0; i < m->placed; i++)
+        (void)unlinkat(r->dirs[m->dirs_at + i]->fd, m->names[i], 0);
+    m->placed = 0;
 }
 
-static void commit_group(struct spool *s, struct spool_batch_member *members)
+/* All its copies, or none. */
+static void place_member(struct round *r, struct spool_batch_member *m)
 {
-    struct group g = {.spool = s, .members = members, .count = members->group_count};
-    bool is_done = write_file(&g) == 0 && place(&g) == 0;
+    size_t last = m->copy_count;
+    int error = 0;
 
-    if (g.has_name)
-        (void)unlinkat(g.base_fd, g.name, 0);
-    for (struct spool_batch_member *m = members; m != NULL; m = m->next)
-        m->is_done = is_done;
+    m->dirs_at = r->dir_count;
+    m->names = mem_grow(NULL, m->copy_count, sizeof *m->names);
+    while (last > 0 && spool_put_is_left_out(&m->copies[last - 1]))
+        last--;
+    for (size_t i = 0; i < last && error == 0; i++) {
+        const struct queue_new_copy *copy = &m->copies[i];
+        if (spool_put_is_left_out(copy))
+            continue;
+        error = place_copy(r, m, copy, i + 1 == last && atomic_load(&m->file->refs) == 1);
+        if (error == 0)
+            m->names[m->placed++] = copy->id;
+    }
+    m->is_done = error == 0;
+    if (error != 0)
+        remove_names(r, m);
+    release(m->file);
+    m->file = NULL;
+}
+
+static void place_all(struct round *r)
+{
+    for (struct spool_batch_member *m = r->members; m != NULL; m = m->next)
+        if (m->is_to_place && m->file != NULL)
+            place_member(r, m);
+    bool is_synced = r->dir_count == 0 || spool_dirs_sync(r->spool, r->dirs, r->dir_count) == 0;
+    for (struct spool_batch_member *m = r->members; m != NULL; m = m->next) {
+        if (!is_synced && m->is_to_place) {
+            remove_names(r, m);
+            m->is_done = false;
+        }
+        free(m->names);
+    }
+    for (size_t i = 0; i < r->dir_count; i++)
+        spool_dir_release(r->spool, r->dirs[i]);
+    free(r->dirs);
 }
 
 /* --- together --- */
 
-/* Let the next group begin, if there is one and none is at work. With the lock. */
-static void appoint(struct spool *s)
+/* Off the list as well, if it is not to be placed: who waits for that need not wait for others. */
+static void tell(struct round *r, bool is_to_place)
 {
-    if (s->batch_waiting == NULL || s->has_batch_leader)
-        return;
-    s->has_batch_leader = true;
-    sem_post(&take_group(s)->woken);
-}
+    struct spool_batch_member **at = &r->members;
 
-/* The members go on as soon as they are woken; the next group begins before. */
-static void lead(struct spool *s, struct spool_batch_member *own)
-{
-    struct spool_batch_member *m = own->next;
-
-    commit_group(s, own);
-    pthread_mutex_lock(&s->batch_lock);
-    s->has_batch_leader = false;
-    appoint(s);
-    pthread_mutex_unlock(&s->batch_lock);
-    while (m != NULL) {
-        struct spool_batch_member *next = m->next;
-        sem_post(&m->woken); /* m is gone from here on */
-        m = next;
+    while (*at != NULL) {
+        struct spool_batch_member *m = *at;
+        if (m->is_to_place != is_to_place) {
+            at = &m->next;
+            continue;
+        }
+        *at = m->next;
+        task_event_set(&m->ended); /* m is gone from here on */
     }
 }
 
-bool spool_batch_commit(struct spool *s, struct spool_batch_member *m)
+static void work(struct round *r)
+{
+    write_group(r);
+    for (struct spool_batch_member *m = r->members; m != NULL; m = m->next)
+        m->is_done = !m->is_to_place && m->file != NULL;
+    tell(r, false);
+    place_all(r);
+    tell(r, true);
+}
+
+/* One round after the other, until nobody waits. */
+static void lead(void *arg)
+{
+    struct spool *s = arg;
+
+    pthread_mutex_lock(&s->batch_lock);
+    while (s->batch_waiting != NULL) {
+        struct round r = {.spool = s};
+        take_round(&r);
+        pthread_mutex_unlock(&s->batch_lock);
+        work(&r);
+        pthread_mutex_lock(&s->batch_lock);
+    }
+    s->has_batch_leader = false;
+    pthread_mutex_unlock(&s->batch_lock);
+}
+
+static bool wait_for_round(struct spool *s, struct spool_batch_member *m)
 {
     struct spool_batch_member **at = &s->batch_waiting;
 
-    sem_init(&m->woken, 0, 0);
+    task_event_init(&m->ended);
     m->next = NULL;
-    m->group_count = 0;
+    m->names = NULL;
+    m->placed = 0;
     m->is_done = false;
     pthread_mutex_lock(&s->batch_lock);
     while (*at != NULL)
         at = &(*at)->next;
     *at = m;
-    appoint(s);
+    bool is_to_lead = !s->has_batch_leader;
+    s->has_batch_leader = true;
     pthread_mutex_unlock(&s->batch_lock);
-    while (sem_wait(&m->woken) != 0) /* EINTR */
-        continue;
-    if (m->group_count > 0)
-        lead(s, m);
-    sem_destroy(&m->woken);
+    if (is_to_lead && !task_block_start(lead, s))
+        lead(s);
+    task_event_wait(&m->ended, TASK_FOREVER);
+    task_event_clear(&m->ended);
     return m->is_done;
+}
+
+bool spool_batch_write(struct spool *s, struct spool_batch_member *m)
+{
+    m->is_to_write = true;
+    m->is_to_place = false;
+    return wait_for_round(s, m);
+}
+
+bool spool_batch_place(struct spool *s, struct spool_batch_member *m)
+{
+    m->is_to_write = false;
+    m->is_to_place = true;
+    return wait_for_round(s, m);
+}
+
+bool spool_batch_commit(struct spool *s, struct spool_batch_member *m)
+{
+    m->is_to_write = m->is_to_place = true;
+    return wait_for_round(s, m);
+}
+
+void spool_batch_drop(struct spool_batch_member *m)
+{
+    if (m->file != NULL)
+        release(m->file);
+    m->file = NULL;
+}
+
+int spool_batch_open(const struct spool_batch_member *m)
+{
+    return openat(m->file->base_fd, m->file->name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 }

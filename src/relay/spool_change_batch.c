@@ -193,7 +193,7 @@ static void give_back(struct spool_work *w, struct spool_batch *b)
             spool_queue_forget(b->d, node);
         }
     }
-    pthread_cond_broadcast(&b->d->changed);
+    task_cond_broadcast(&b->d->changed);
     pthread_mutex_unlock(&b->d->lock);
     for (size_t i = 0; i < b->count; i++)
         spool_copy_close(b->parked[i]);

@@ -66,19 +66,36 @@ static time_t keep_due(struct spool_pass *p, time_t now, int64_t delay_max_s, ti
     return next;
 }
 
+/* What reads the disk, for task_block(). */
+struct reading {
+    struct spool_queue *queue;
+    struct spool_destination *destination;
+    char (*ids)[QUEUE_ID_SIZE];
+    size_t max, count;
+};
+
+static void list_due(void *arg)
+{
+    const struct reading *r = arg;
+    struct spool_pass *p = &r->destination->pass;
+    struct err err;
+
+    if (spool_list_due(r->queue->spool, r->destination->name, &p->due, &p->count, &err) < 0)
+        fault(r->queue, r->destination, &err);
+}
+
 /* List the directories, keep those that are due. */
 static void begin(struct spool_queue *q, struct spool_destination *d)
 {
     struct spool_pass *p = &d->pass;
+    struct reading r = {.queue = q, .destination = d};
     time_t now = spool_queue_now(q);
-    struct err err;
 
     d->has_more = false;
     d->pass_at = now + SPOOL_QUEUE_PASS_S;
     p->is_active = true;
     pthread_mutex_unlock(&d->lock);
-    if (spool_list_due(q->spool, d->name, &p->due, &p->count, &err) < 0)
-        fault(q, d, &err);
+    task_block(list_due, &r);
     pthread_mutex_lock(&d->lock);
     d->pass_at = keep_due(p, now, atomic_load(&q->delay_max_s), d->pass_at);
 }
@@ -116,6 +133,13 @@ static size_t read_batch(struct spool_queue *q, struct spool_destination *d,
     return count;
 }
 
+static void read_some(void *arg)
+{
+    struct reading *r = arg;
+
+    r->count = read_batch(r->queue, r->destination, r->ids, r->max);
+}
+
 static void add_batch(struct spool_destination *d, char (*ids)[QUEUE_ID_SIZE], size_t count,
                       const struct spool_due *due)
 {
@@ -127,7 +151,7 @@ static void add_batch(struct spool_destination *d, char (*ids)[QUEUE_ID_SIZE], s
             known->was_elsewhere = true;
     }
     if (count > 0)
-        pthread_cond_broadcast(&d->changed);
+        task_cond_broadcast(&d->changed);
 }
 
 void spool_pass_step(struct spool_queue *q, struct spool_destination *d)
@@ -142,13 +166,15 @@ void spool_pass_step(struct spool_queue *q, struct spool_destination *d)
     if (p->at < p->count && room > 0) {
         struct spool_due due = p->due[p->at];
         pthread_mutex_unlock(&d->lock);
-        size_t count = read_batch(q, d, ids, room < BATCH ? room : BATCH);
+        struct reading r = {
+            .queue = q, .destination = d, .ids = ids, .max = room < BATCH ? room : BATCH};
+        task_block(read_some, &r);
         pthread_mutex_lock(&d->lock);
-        add_batch(d, ids, count, &due);
+        add_batch(d, ids, r.count, &due);
     }
     if (p->at == p->count)
         spool_pass_clear(p);
     d->is_scanning = false;
-    /* whoever waited for this thread's findings looks for itself now */
-    pthread_cond_broadcast(&d->changed);
+    /* whoever waited for these findings looks for itself now */
+    task_cond_broadcast(&d->changed);
 }

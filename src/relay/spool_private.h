@@ -6,10 +6,10 @@
 #ifndef SPLIT_SPOOL_PRIVATE_H
 #define SPLIT_SPOOL_PRIVATE_H
 
+#include "../task.h"
 #include "spool.h"
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 
 #define SPOOL_PATH_SIZE 192 /* DEST/DUE/ID, each within its limits */
@@ -24,6 +24,7 @@
 
 struct spool_dir;
 struct spool_sync;
+struct spool_batch_file;
 struct spool_batch_member;
 
 /* A file in free/, and what must be on disk before it may be overwritten: see spool_pool.c. */
@@ -52,7 +53,7 @@ struct spool {
 
     pthread_mutex_t batch_lock;
     struct spool_batch_member *batch_waiting; /* in order; no group has them yet */
-    bool has_batch_leader;
+    bool has_batch_leader;                    /* somebody takes whatever waits */
 
     pthread_mutex_t pool_lock;
     unsigned pool_count, pool_coming; /* coming: places given to files that are being moved */
@@ -130,25 +131,41 @@ int spool_dirs_sync(struct spool *s, struct spool_dir **dirs, size_t count);
 
 /* --- group commit (spool_batch.c) --- */
 
-/* A message with one copy, and what becomes of it. */
+/* A message, and what becomes of it. */
 struct spool_batch_member {
-    char *data; /* the whole file; the place of the message is put into its id */
+    char *data; /* the whole of it, head and content; its place is put into the ids in it */
     size_t len;
-    size_t id_at;
-    char *id; /* of the copy: the same */
-    const char *destination;
+    struct queue_new_copy *copies; /* none of them dead; their ids get it, too */
+    size_t copy_count;
+    const size_t *id_at; /* of each copy's id in data */
     struct spool_due due;
+    struct spool_batch_file *file; /* when it is written, and until it is placed or dropped */
+    uint64_t begin;                /* of the message in it, bytes */
 
     struct spool_batch_member *next; /* spool_batch.c's own, from here on */
-    struct spool_dir *dir;
-    sem_t woken;          /* it is done, or it is to lead */
-    unsigned group_count; /* 0: somebody else leads */
+    bool is_to_write, is_to_place;
+    size_t dirs_at, placed;
+    const char **names;
+    struct task_event ended; /* well or not, as is_done says */
     bool is_done;
 };
 
-/* Write and link it, together with what others bring meanwhile. True: it is on stable storage below
- * queue/. False: nothing of it is left, try it alone. */
+/* Write it, together with what others bring meanwhile. True: it is on stable storage, in m->file,
+ * without a name in the queue. False: nothing of it is left. */
+bool spool_batch_write(struct spool *s, struct spool_batch_member *m);
+
+/* Make the names below queue/DESTINATION/m->due of the copies that are not to be left out. True:
+ * they are on stable storage. False: there are none. Either way m->file is given up. */
+bool spool_batch_place(struct spool *s, struct spool_batch_member *m);
+
+/* Both at once. */
 bool spool_batch_commit(struct spool *s, struct spool_batch_member *m);
+
+/* Give m->file up, if there is one. */
+void spool_batch_drop(struct spool_batch_member *m);
+
+/* m->file, to be written; -1 with errno. */
+int spool_batch_open(const struct spool_batch_member *m);
 
 /* --- files for reuse (spool_pool.c) --- */
 

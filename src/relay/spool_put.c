@@ -31,6 +31,7 @@ struct spool_put {
     bool has_tmp;
     bool keeps_ids; /* they are known elsewhere already */
     bool is_prepared;
+    struct spool_batch_member group; /* with is_prepared and a file: it is there, and in buf */
     size_t linked; /* copies[0 .. linked - 1] are below dirs[], but for those left out */
     struct spool_dir **dirs;
 };
@@ -39,6 +40,7 @@ static void put_free(struct spool_put *p)
 {
     if (p->fd >= 0)
         close(p->fd);
+    spool_batch_drop(&p->group);
     if (p->dirs != NULL)
         for (size_t i = 0; i < p->copy_count; i++)
             if (p->dirs[i] != NULL)
@@ -169,9 +171,29 @@ static enum queue_put_status flush(struct spool_put *p, struct err *err)
     return status;
 }
 
+/* What is done with a message where it may block, for task_block(). */
+struct call {
+    struct spool_put *put;
+    const void *data;
+    size_t len;
+    const struct spool_due *due;
+    struct err *err;
+    enum queue_put_status status;
+};
+
+static void write_out(void *arg)
+{
+    struct call *c = arg;
+
+    c->status = flush(c->put, c->err);
+    if (c->status == QUEUE_PUT_OK)
+        c->status = write_all(c->put, c->data, c->len, c->err);
+}
+
 enum queue_put_status spool_put_data(struct spool_put *p, const void *data, size_t len,
                                      struct err *err)
 {
+    struct call c = {.put = p, .data = data, .len = len, .err = err};
     enum queue_put_status status = QUEUE_PUT_OK;
 
     p->size_bytes += len;
@@ -179,12 +201,12 @@ enum queue_put_status spool_put_data(struct spool_put *p, const void *data, size
         p->room_at = p->size_bytes + ROOM_EVERY;
         status = spool_has_room(p->spool, 0, p->min_free_bytes, err);
     }
-    if (status == QUEUE_PUT_OK && p->buf.len + len > MEMORY_MAX)
-        status = flush(p, err);
     if (status != QUEUE_PUT_OK)
         return status;
-    if (len > MEMORY_MAX)
-        return write_all(p, data, len, err);
+    if (p->buf.len + len > MEMORY_MAX) {
+        task_block(write_out, &c);
+        return c.status;
+    }
     buf_add(&p->buf, data, len);
     return QUEUE_PUT_OK;
 }
@@ -224,12 +246,65 @@ static enum queue_put_status sync_file(struct spool_put *p, struct err *err)
     return close(fd) < 0 ? fault(p, "cannot close", errno, err) : QUEUE_PUT_OK;
 }
 
+static void prepare_alone(void *arg)
+{
+    struct call *c = arg;
+
+    c->status = sync_file(c->put, c->err);
+}
+
+/* Small, to be delivered, and nothing of it known elsewhere: it can share a file with others. */
+static bool is_for_group(const struct spool_put *p)
+{
+    bool is_fit = p->fd < 0 && !p->keeps_ids && !p->is_prepared;
+
+    for (size_t i = 0; is_fit && i < p->copy_count; i++) {
+        const struct queue_new_copy *c = &p->copies[i];
+        is_fit = !c->is_dead;
+        for (size_t k = 0; is_fit && k < c->recipient_count; k++)
+            is_fit = c->recipients[k].state == QUEUE_PENDING;
+    }
+    return is_fit;
+}
+
+static void join_group(struct spool_put *p)
+{
+    char size[SPOOL_SIZE_DIGITS + 1];
+
+    p->group = (struct spool_batch_member){.data = p->buf.data,
+                                           .len = p->buf.len,
+                                           .copies = p->copies,
+                                           .copy_count = p->copy_count,
+                                           .id_at = p->id_at};
+    spool_envelope_size_text(p->size_bytes, size);
+    memcpy(p->buf.data + SPOOL_SIZE_AT, size, SPOOL_SIZE_DIGITS);
+}
+
+/* It goes on alone, with all that it has in buf. */
+static void leave_group(struct spool_put *p)
+{
+    spool_batch_drop(&p->group);
+    p->is_prepared = false;
+    for (size_t i = 0; i < p->copy_count; i++) {
+        spool_id_set_unit(p->copies[i].id, 0);
+        memcpy(p->buf.data + p->id_at[i], p->copies[i].id, strlen(p->copies[i].id));
+    }
+}
+
 enum queue_put_status spool_put_prepare(struct spool_put *p, struct err *err)
 {
-    enum queue_put_status status = sync_file(p, err);
+    struct call c = {.put = p, .err = err, .status = QUEUE_PUT_OK};
 
-    p->is_prepared = status == QUEUE_PUT_OK;
-    return status;
+    if (is_for_group(p)) {
+        join_group(p);
+        p->is_prepared = spool_batch_write(p->spool, &p->group);
+        if (p->is_prepared)
+            return QUEUE_PUT_OK;
+        leave_group(p);
+    }
+    task_block(prepare_alone, &c);
+    p->is_prepared = c.status == QUEUE_PUT_OK;
+    return c.status;
 }
 
 /* --- the copies --- */
@@ -246,10 +321,14 @@ bool spool_put_is_left_out(const struct queue_new_copy *copy)
 static enum queue_put_status rewrite(struct spool_put *p, const char *data, size_t len, size_t at,
                                      struct err *err)
 {
-    int fd = openat(p->tmp_fd, p->tmp_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    bool is_in_group = p->group.file != NULL;
+    int fd = is_in_group ? spool_batch_open(&p->group)
+                         : openat(p->tmp_fd, p->tmp_name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 
     if (fd < 0)
         return fault(p, "cannot open", errno, err);
+    if (is_in_group)
+        at += p->group.begin;
     enum queue_put_status status = overwrite(p, fd, data, len, at, err);
     if (status == QUEUE_PUT_OK && fdatasync(fd) < 0)
         status = fault(p, "cannot sync", errno, err);
@@ -258,18 +337,24 @@ static enum queue_put_status rewrite(struct spool_put *p, const char *data, size
     return status;
 }
 
+static bool has_changed_states(const struct spool_put *p)
+{
+    bool has_changed = false;
+
+    for (size_t i = 0; i < p->copy_count; i++)
+        for (size_t k = 0; k < p->copies[i].recipient_count; k++)
+            has_changed = has_changed || p->copies[i].recipients[k].state != QUEUE_PENDING;
+    return has_changed;
+}
+
 /* States that changed after begin go into the file: the head of the same length, once more. */
 static enum queue_put_status rewrite_states(struct spool_put *p, struct err *err)
 {
     char size[SPOOL_SIZE_DIGITS + 1];
     struct buf head = {0};
-    bool has_changed = false;
     enum queue_put_status status = QUEUE_PUT_OK;
 
-    for (size_t i = 0; i < p->copy_count; i++)
-        for (size_t k = 0; k < p->copies[i].recipient_count; k++)
-            has_changed = has_changed || p->copies[i].recipients[k].state != QUEUE_PENDING;
-    if (!has_changed)
+    if (!has_changed_states(p))
         return QUEUE_PUT_OK;
     if (spool_envelope_format(p->message, p->copies, p->copy_count, &head, p->id_at, err) < 0)
         return QUEUE_PUT_FAULT;
@@ -389,52 +474,72 @@ static enum queue_put_status place_all(struct spool_put *p, const struct spool_d
     return status;
 }
 
-/* Small, one copy, and nothing of it known elsewhere: it can share a file with others. */
-static bool is_for_group(const struct spool_put *p)
+static void commit_alone(void *arg)
 {
-    bool is_one = p->copy_count == 1 && !p->copies[0].is_dead && !p->keeps_ids;
+    struct call *c = arg;
+    struct spool_put *p = c->put;
 
-    for (size_t i = 0; is_one && i < p->copies[0].recipient_count; i++)
-        is_one = p->copies[0].recipients[i].state == QUEUE_PENDING;
-    return is_one && p->fd < 0 && !p->is_prepared;
+    c->status = p->is_prepared ? QUEUE_PUT_OK : sync_file(p, c->err);
+    if (c->status == QUEUE_PUT_OK)
+        c->status = rewrite_states(p, c->err);
+    if (c->status == QUEUE_PUT_OK)
+        c->status = place_all(p, c->due, c->err);
+    if (c->status != QUEUE_PUT_OK || p->linked == 0)
+        undo(p);
+}
+
+struct rewriting {
+    struct spool_put *put;
+    bool is_done;
+};
+
+static void rewrite_group_states(void *arg)
+{
+    struct rewriting *r = arg;
+    struct err err;
+
+    r->is_done = rewrite_states(r->put, &err) == QUEUE_PUT_OK;
+}
+
+/* What was prepared is placed now, unless nothing is left to be delivered. False: nothing of it is
+ * in the queue. */
+static bool place_prepared(struct spool_put *p)
+{
+    struct rewriting r = {.put = p, .is_done = true};
+
+    if (has_changed_states(p))
+        task_block(rewrite_group_states, &r);
+    return r.is_done && spool_batch_place(p->spool, &p->group);
 }
 
 static bool commit_in_group(struct spool_put *p, const struct spool_due *due)
 {
-    struct spool_batch_member m = {.data = p->buf.data,
-                                   .len = p->buf.len,
-                                   .id_at = p->id_at[0],
-                                   .id = p->copies[0].id,
-                                   .destination = p->copies[0].destination,
-                                   .due = *due};
-    char size[SPOOL_SIZE_DIGITS + 1];
+    bool is_done;
 
-    spool_envelope_size_text(p->size_bytes, size);
-    memcpy(m.data + SPOOL_SIZE_AT, size, SPOOL_SIZE_DIGITS);
-    if (spool_batch_commit(p->spool, &m))
-        return true;
-    spool_id_set_unit(m.id, 0);
-    memcpy(m.data + m.id_at, m.id, strlen(m.id));
-    return false;
+    if (p->group.file != NULL) {
+        p->group.due = *due;
+        is_done = place_prepared(p);
+    } else if (is_for_group(p)) {
+        join_group(p);
+        p->group.due = *due;
+        is_done = spool_batch_commit(p->spool, &p->group);
+    } else {
+        return false;
+    }
+    if (!is_done)
+        leave_group(p);
+    return is_done;
 }
 
 enum queue_put_status spool_put_commit(struct spool_put *p, const struct spool_due *due,
                                        struct err *err)
 {
-    if (is_for_group(p) && commit_in_group(p, due)) {
-        put_free(p);
-        return QUEUE_PUT_OK;
-    }
-    enum queue_put_status status = p->is_prepared ? QUEUE_PUT_OK : sync_file(p, err);
+    struct call c = {.put = p, .due = due, .err = err, .status = QUEUE_PUT_OK};
 
-    if (status == QUEUE_PUT_OK)
-        status = rewrite_states(p, err);
-    if (status == QUEUE_PUT_OK)
-        status = place_all(p, due, err);
-    if (status != QUEUE_PUT_OK || p->linked == 0)
-        undo(p);
+    if (!commit_in_group(p, due))
+        task_block(commit_alone, &c);
     put_free(p);
-    return status;
+    return c.status;
 }
 
 void spool_put_abort(struct spool_put *p)

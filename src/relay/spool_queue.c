@@ -42,15 +42,11 @@ struct spool_due spool_queue_minute(const struct spool_queue *q)
 static struct spool_destination *destination_new(const struct spool_queue *q, const char *name)
 {
     struct spool_destination *d = mem_zalloc(sizeof *d);
-    pthread_condattr_t attr;
 
     assert(spool_destination_is_valid(name));
     mem_copy_string(d->name, sizeof d->name, name);
     pthread_mutex_init(&d->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&d->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    task_cond_init(&d->changed);
     spool_window_init(&d->window, q->options.window);
     d->has_more = true; /* there may be something from before */
     return d;
@@ -75,7 +71,7 @@ void spool_queue_forget(struct spool_destination *d, struct spool_node *node)
 {
     if (node->was_elsewhere) {
         d->has_more = true;
-        pthread_cond_signal(&d->changed);
+        task_cond_signal(&d->changed);
     }
     spool_window_forget(&d->window, node);
 }
@@ -154,7 +150,7 @@ void spool_queue_make_known(struct spool_queue *q, const char *destination, cons
     }
     pthread_mutex_unlock(&d->lock);
     if (is_new) /* without the lock, which is what the worker needs first */
-        pthread_cond_signal(&d->changed);
+        task_cond_signal(&d->changed);
 }
 
 static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
@@ -227,21 +223,17 @@ static struct queue_copy *open_node(struct spool_queue *q, struct spool_destinat
 
 /* Wait for a change, but not beyond the deadline or the time for the next pass. False when the
  * deadline is over. With the lock. */
-static bool wait_for_change(struct spool_queue *q, struct spool_destination *d,
-                            const struct timespec *deadline)
+static bool wait_for_change(struct spool_queue *q, struct spool_destination *d, int64_t deadline_ms)
 {
-    struct timespec now, until = *deadline;
     time_t clock = spool_queue_now(q);
+    int64_t now_ms = task_now_ms();
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec > deadline->tv_sec ||
-        (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec))
+    if (now_ms >= deadline_ms)
         return false;
     time_t next = spool_window_aside_until(&d->window, d->pass_at);
-    time_t seconds = next > clock ? next - clock : 1;
-    if (now.tv_sec + seconds < until.tv_sec)
-        until = (struct timespec){now.tv_sec + seconds, now.tv_nsec};
-    (void)pthread_cond_timedwait(&d->changed, &d->lock, &until);
+    int64_t seconds = next > clock ? next - clock : 1;
+    bool is_sooner = seconds < (deadline_ms - now_ms) / 1000;
+    (void)task_cond_wait(&d->changed, &d->lock, is_sooner ? now_ms + seconds * 1000 : deadline_ms);
     return true;
 }
 
@@ -265,26 +257,12 @@ static bool has_backlog(const struct spool_destination *d)
            (!d->is_scanning && d->pass.is_active);
 }
 
-static struct timespec deadline_in(unsigned wait_ms)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += wait_ms / 1000;
-    t.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 static struct queue_copy *next(struct queue *base, const char *destination, unsigned wait_ms,
                                bool *backlog_out)
 {
     struct spool_queue *q = (struct spool_queue *)base;
     struct spool_destination *d = spool_queue_destination(q, destination);
-    struct timespec deadline = deadline_in(wait_ms);
+    int64_t deadline_ms = task_now_ms() + wait_ms;
     struct queue_copy *copy = NULL;
     bool is_waiting = true;
 
@@ -301,7 +279,7 @@ static struct queue_copy *next(struct queue *base, const char *destination, unsi
             copy = open_node(q, d, node);
             pthread_mutex_lock(&d->lock);
         } else if (!spool_pass_is_wanted(q, d)) {
-            is_waiting = wait_for_change(q, d, &deadline);
+            is_waiting = wait_for_change(q, d, deadline_ms);
         }
     }
     *backlog_out = has_backlog(d);
@@ -313,7 +291,7 @@ static void wake_one(struct spool_destination *d)
 {
     pthread_mutex_lock(&d->lock);
     d->wakes++;
-    pthread_cond_broadcast(&d->changed);
+    task_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -344,7 +322,7 @@ static void close_queue(struct queue *base)
         q->destinations = d->next;
         spool_pass_clear(&d->pass);
         spool_window_clear(&d->window);
-        pthread_cond_destroy(&d->changed);
+        task_cond_clear(&d->changed);
         pthread_mutex_destroy(&d->lock);
         free(d);
     }

@@ -5,6 +5,7 @@
 #ifndef SPLIT_SPOOL_QUEUE_PRIVATE_H
 #define SPLIT_SPOOL_QUEUE_PRIVATE_H
 
+#include "../task.h"
 #include "spool_depth.h"
 #include "spool_queue.h"
 #include "spool_window.h"
@@ -29,11 +30,11 @@ struct spool_destination {
     struct spool_destination *next;
     char name[SPOOL_DESTINATION_MAX + 1];
     pthread_mutex_t lock; /* all below */
-    pthread_cond_t changed;
+    struct task_cond changed;
     struct spool_window window;
     bool has_more; /* there may be due copies on disk that are not known and that the present pass
                       may miss */
-    bool is_scanning; /* a thread works on the pass, without the lock */
+    bool is_scanning; /* a worker is at the pass, without the lock */
     struct spool_pass pass;
     time_t pass_at;      /* time for another pass in any case: the first deferred copies become due,
                             or SPOOL_QUEUE_PASS_S is over */

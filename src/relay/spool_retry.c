@@ -11,7 +11,7 @@ static void want_pass(struct spool_destination *d)
 {
     pthread_mutex_lock(&d->lock);
     d->has_more = true;
-    pthread_cond_broadcast(&d->changed);
+    task_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -19,7 +19,7 @@ static long hurry_aside(struct spool_destination *d, const char *id)
 {
     pthread_mutex_lock(&d->lock);
     size_t count = spool_window_hurry(&d->window, id);
-    pthread_cond_broadcast(&d->changed);
+    task_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
     return (long)count;
 }
@@ -105,7 +105,7 @@ static int retry_one(struct spool_queue *q, struct spool_destination *d, const c
     if (rc == 1) {
         node->due = to;
         spool_window_return(&d->window, node);
-        pthread_cond_signal(&d->changed);
+        task_cond_signal(&d->changed);
     } else {
         spool_queue_forget(d, node);
     }

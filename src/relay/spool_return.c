@@ -58,7 +58,7 @@ static void settle(struct spool_queue *q, struct spool_destination *d, struct sp
         node->order = NULL;
         if (order == NULL && is_ready) {
             spool_window_return(&d->window, node);
-            pthread_cond_signal(&d->changed);
+            task_cond_signal(&d->changed);
         } else if (order == NULL) {
             spool_queue_forget(d, node);
         }
@@ -77,7 +77,7 @@ static void put_aside(struct spool_destination *d, struct spool_copy *c, time_t 
     struct spool_node *node = node_of(d, c);
     node->parked = c;
     spool_window_put_aside(&d->window, node, until);
-    pthread_cond_broadcast(&d->changed); /* some may have to wake earlier now */
+    task_cond_broadcast(&d->changed); /* some may have to wake earlier now */
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -114,16 +114,41 @@ static void finish(struct spool_queue *q, struct spool_destination *d, struct sp
     aside_after(q, d, c, 0, &err);
 }
 
-void spool_return_done(struct queue *base, struct queue_copy *copy)
+/* Giving back, where it waits for the disk: for task_block(). */
+struct giving_back {
+    struct spool_queue *queue;
+    struct spool_destination *destination;
+    struct spool_copy *copy;
+    time_t when;
+};
+
+static struct giving_back giving_back(struct queue *base, struct queue_copy *copy, time_t when)
 {
     struct spool_queue *q = (struct spool_queue *)base;
+
+    return (struct giving_back){q, spool_queue_destination(q, copy->destination),
+                                (struct spool_copy *)copy, when};
+}
+
+static void do_finish(void *arg)
+{
+    const struct giving_back *g = arg;
+
+    finish(g->queue, g->destination, g->copy);
+}
+
+void spool_return_done(struct queue *base, struct queue_copy *copy)
+{
+    struct giving_back g = giving_back(base, copy, 0);
 
     if (spool_return_has_pending(copy)) {
         log_error("%s: dest=%s: done, but recipients are pending", copy->id, copy->destination);
         spool_return_release(base, copy);
-        return;
+    } else if (has_dead(copy)) {
+        task_block(do_finish, &g);
+    } else { /* nothing is synced: it may be sent again after a crash */
+        do_finish(&g);
     }
-    finish(q, spool_queue_destination(q, copy->destination), (struct spool_copy *)copy);
 }
 
 void spool_return_dead(struct queue *base, struct queue_copy *copy)
@@ -143,20 +168,21 @@ static struct spool_due due_at(time_t now, time_t when)
     return (struct spool_due){((int64_t)now + delay + step - 1) / step * step, 0};
 }
 
-void spool_return_later(struct queue *base, struct queue_copy *copy, time_t when)
+static void do_later(void *arg)
 {
-    struct spool_queue *q = (struct spool_queue *)base;
-    struct spool_destination *d = spool_queue_destination(q, copy->destination);
-    struct spool_copy *c = (struct spool_copy *)copy;
+    const struct giving_back *g = arg;
+    struct spool_queue *q = g->queue;
+    struct spool_destination *d = g->destination;
+    struct spool_copy *c = g->copy;
     struct err err;
 
-    if (!spool_return_has_pending(copy)) {
+    if (!spool_return_has_pending(&c->copy)) {
         finish(q, d, c);
         return;
     }
-    if (copy->attempts < SPOOL_ATTEMPTS_MAX)
-        copy->attempts++;
-    struct spool_due due = due_at(spool_queue_now(q), when);
+    if (c->copy.attempts < SPOOL_ATTEMPTS_MAX)
+        c->copy.attempts++;
+    struct spool_due due = due_at(spool_queue_now(q), g->when);
     if (spool_copy_mark(c, &err) < 0 || spool_copy_move(q->spool, c, &due, &err) < 0) {
         aside_after(q, d, c, (time_t)due.seconds, &err);
         return;
@@ -164,20 +190,28 @@ void spool_return_later(struct queue *base, struct queue_copy *copy, time_t when
     pthread_mutex_lock(&d->lock);
     if (due.seconds < d->pass_at) {
         d->pass_at = (time_t)due.seconds;
-        pthread_cond_broadcast(&d->changed);
+        task_cond_broadcast(&d->changed);
     }
     pthread_mutex_unlock(&d->lock);
     settle(q, d, c, false);
 }
 
-void spool_return_release(struct queue *base, struct queue_copy *copy)
+void spool_return_later(struct queue *base, struct queue_copy *copy, time_t when)
 {
-    struct spool_queue *q = (struct spool_queue *)base;
-    struct spool_destination *d = spool_queue_destination(q, copy->destination);
-    struct spool_copy *c = (struct spool_copy *)copy;
+    struct giving_back g = giving_back(base, copy, when);
+
+    task_block(do_later, &g);
+}
+
+static void do_release(void *arg)
+{
+    const struct giving_back *g = arg;
+    struct spool_queue *q = g->queue;
+    struct spool_destination *d = g->destination;
+    struct spool_copy *c = g->copy;
     struct err err;
 
-    if (!spool_return_has_pending(copy)) {
+    if (!spool_return_has_pending(&c->copy)) {
         finish(q, d, c);
         return;
     }
@@ -186,4 +220,11 @@ void spool_return_release(struct queue *base, struct queue_copy *copy)
         return;
     }
     settle(q, d, c, true);
+}
+
+void spool_return_release(struct queue *base, struct queue_copy *copy)
+{
+    struct giving_back g = giving_back(base, copy, 0);
+
+    task_block(do_release, &g);
 }
