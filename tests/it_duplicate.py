@@ -225,6 +225,22 @@ def test_smuggling(r):
         assert all(t.sender == "s@x.test" for t in sink.transactions)
 
 
+def test_size_limit(r):
+    """It is announced, and what exceeds it is refused for good: the client tells the sender."""
+    d = rig.Duplicator(r, relay='message_size_limit = "1M"')
+    with d.client() as c:
+        assert "SIZE 1048576" in c.extensions, c.extensions
+        assert str(c.mail("s@x.test", "SIZE=1048577")).startswith("552 5.3.4")
+        assert c.mail("s@x.test").code == 250
+        c.rcpt("a@x.test")
+        assert str(c.data(b"Subject: big\r\n\r\n" + b"z" * 1048577)).startswith("552 5.3.4")
+        c.mail("s@x.test")
+        c.rcpt("a@x.test")
+        assert c.data(message("fits")).code == 250
+    d.backups["newmail"].wait(1)
+    assert subjects(d.primary) == subjects(d.backups["newmail"]) == ["fits"]
+
+
 def test_backups_do_not_matter(r):
     """A backup that is down, hangs or refuses: the mail and the other backup do not notice."""
     hung = rig.Sink(r, "hung", hook=lambda stage, _c, _a: rig.HANG if stage == "mail" else None)

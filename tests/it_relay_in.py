@@ -217,16 +217,53 @@ def test_limits(r):
         assert s.recv(200) == b""
     t.daemon.wait_log(r"reject: CONNECT from \[127\.0\.0\.2\]: 554 5\.7\.1")
     with t.client() as c:
-        assert "SIZE 1048576" in c.extensions
-        assert str(c.mail("s@x.test", "SIZE=1048577")).startswith("552 5.3.4")
+        assert "SIZE" in c.extensions  # a number would have Postfix give larger ones up without asking
+        assert str(c.mail("s@x.test", "SIZE=1048577")).startswith("452 4.3.4")
         assert c.mail("s@x.test").code == 250
         assert str(c.rcpt("a@x.test")).startswith("550 5.7.1")
         assert c.rcpt(f"a@x.test.{COPY}").code == 250
-        assert str(c.data(b"x" * 1048577 + b"\r\n")).startswith("552 5.3.4")
+        assert str(c.data(b"x" * 1048577 + b"\r\n")).startswith("452 4.3.4")
         assert c.mail("s@x.test").code == 250
         assert c.rcpt(f"a@x.test.{COPY}").code == 250
         assert c.data(b"Subject: fits\r\n\r\n").code == 250
     t.sink.wait(1)
+
+
+def test_too_large_copies_wait_for_a_higher_limit(r):
+    """With a real Postfix and its NOTIFY=NEVER: the mail goes, the copy stays, by SIZE= and by content, and arrives in the end."""
+    t = rig.Tower(r, "", "* none\n", "anna@example.com archive\n", relay='    message_size_limit = "1M"\n', short=True)
+    large = b"Subject: large\r\n\r\n" + (b"y" * 998 + b"\r\n") * 1500
+    t.send(["anna@example.com"], large)
+    t.send(["anna@example.com"], b"Subject: small\r\n\r\nx\r\n")
+    t.mailbox.wait(2)
+    t.backups["archive"].wait(1)
+    deferred = r"to=<anna@example\.com\.archive\.copy\.split\.invalid>, .*dsn=4\.3\.4, status=deferred \(host .* said: 452 4\.3\.4 "
+    t.front.wait_log(deferred + r"Message size exceeds message_size_limit of splitrelay \(in reply to MAIL FROM command\)")
+    t.relay.wait_log(r"reject: MAIL from \[127\.0\.0\.1\]: 452 4\.3\.4 .* \(15\d{5} bytes, the limit is 1048576; the MTA keeps the copy until it is raised\)")
+    t.front.set(smtp_discard_ehlo_keywords="size")
+    t.front.reload()
+    t.front.flush()
+    t.front.wait_log(deferred + r".*\(in reply to end of DATA command\)")
+    t.relay.wait_log(r"reject: END-OF-MESSAGE from \[127\.0\.0\.1\]: 452 4\.3\.4 .* the limit is 1048576; ")
+
+    def waiting():
+        found = t.front.queue()
+        return found if [m["queue_name"] for m in found] == ["deferred"] else None
+
+    kept = rig.wait_for(waiting, 10, "the copy to be deferred", lambda: t.front.run("postqueue", "-p"))
+    assert [x["address"] for x in kept[0]["recipients"]] == ["anna@example.com.archive.copy.split.invalid"], kept
+    assert subjects(t.backups["archive"]) == ["small"]
+    with open(t.relay.configuration_path, "w", encoding="utf-8") as f:
+        f.write(t.configuration.replace('message_size_limit = "1M"', 'message_size_limit = "2M"'))
+    t.relay.signal(signal.SIGUSR1)
+    t.relay.wait_log("configuration reloaded")
+    t.front.flush()
+    t.backups["archive"].wait(2)
+    assert subjects(t.backups["archive"]) == ["large", "small"]
+    copy = next(x for x in t.backups["archive"].accepted if x.headers("Subject") == ["large"])
+    assert copy.data.endswith(large.partition(b"\r\n")[2]), copy.size
+    t.front.wait_empty()
+    assert len(t.mailbox.transactions) == 2 and not t.bounces() and not t.front.log_lines("status=(bounced|expired)")
 
 
 def test_loop(r):
@@ -337,7 +374,7 @@ def test_reload_of_limits_is_for_new_sessions(r):
     with t.client() as c:
         t.relay = 'message_size_limit = "2M"'
         t.reload()
-        assert str(c.mail("s@x.test", "SIZE=1500000")).startswith("552")
+        assert str(c.mail("s@x.test", "SIZE=1500000")).startswith("452 4.3.4")
         with t.client() as later:
             assert later.mail("s@x.test", "SIZE=1500000").code == 250
 

@@ -155,7 +155,7 @@ class Check(Case):
         self.assertIn(f"destination archive: [127.0.0.1]:{self.port} answers", out)
 
     def test_a_size_limit_below_that_of_postfix(self):
-        """Postfix would bounce such copies, and NOTIFY=NEVER makes that silent."""
+        """Postfix would keep such copies, and in the end give them up; NOTIFY=NEVER makes that silent."""
         if not shutil.which("postconf"):
             self.skipTest("postconf is not installed")
         self.addCleanup(os.environ.pop, "MAIL_CONFIG", None)

@@ -95,7 +95,7 @@ static void talk(struct wire *w, struct fake_queue *f, bool is_trusted, bool is_
 
 #define GREETING "220 relay.test ESMTP splitrelay\r\n"
 #define EHLO_REPLY                                                                                 \
-    "250-relay.test\r\n250-PIPELINING\r\n250-SIZE 2000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"        \
+    "250-relay.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"             \
     "250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n"                                                       \
     "250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n"
 #define OK "250 2.0.0 Ok\r\n"
@@ -235,8 +235,8 @@ static const struct {
                 "501 5.5.4 Bad SMTPUTF8\r\n501 5.5.4 Bad RET\r\n501 5.5.4 Duplicate ENVID\r\n"
                 "555 5.5.4 Unsupported parameter\r\n"
                 "501 5.5.4 syntax: MAIL FROM:<address>\r\n"
-                "552 5.3.4 Message size exceeds the limit\r\n"
-                "552 5.3.4 Message size exceeds the limit\r\n" MAIL_OK
+                "452 4.3.4 Message size exceeds message_size_limit of splitrelay\r\n"
+                "452 4.3.4 Message size exceeds message_size_limit of splitrelay\r\n" MAIL_OK
                 "555 5.5.4 Unsupported parameter\r\n" BYE,
      "", 0},
     /* smuggling */
@@ -341,9 +341,10 @@ START_TEST(test_size_limit_of_the_content)
     static const struct {
         size_t size;
         const char *reply;
-    } sizes[] = {{LIMIT, SENT("C1a")},
-                 {LIMIT + 1, GO "552 5.3.4 Message size exceeds the limit\r\n"},
-                 {LIMIT * 200, GO "552 5.3.4 Message size exceeds the limit\r\n"}};
+    } sizes[] = {
+        {LIMIT, SENT("C1a")},
+        {LIMIT + 1, GO "452 4.3.4 Message size exceeds message_size_limit of splitrelay\r\n"},
+        {LIMIT * 200, GO "452 4.3.4 Message size exceeds message_size_limit of splitrelay\r\n"}};
     struct buf in = {0}, expect = {0};
     struct fake_queue f;
 

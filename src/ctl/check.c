@@ -330,7 +330,8 @@ static char *postfix_value(const char *directory, const char *name)
     return value;
 }
 
-/* A copy that is refused for its size is gone: its recipients have NOTIFY=NEVER. */
+/* What splitrelay does not take for its size stays in the MTA's queue, until it is too old there:
+ * nobody is told, since copies have NOTIFY=NEVER. */
 static void check_size_limit(struct findings *f, const struct config_relay *r,
                              const char *directory)
 {
@@ -340,12 +341,12 @@ static void check_size_limit(struct findings *f, const struct config_relay *r,
     if (limit == 0)
         find(f, LEVEL_WARNING,
              "relay.message_size_limit is %llu, Postfix in %s has none: copies of larger messages "
-             "are refused, and it tells nobody",
+             "wait in its queue until the limit is raised",
              (unsigned long long)r->message_size_limit_bytes, directory);
     else if (limit > r->message_size_limit_bytes)
         find(f, LEVEL_WARNING,
              "relay.message_size_limit is %llu, that of Postfix in %s is %llu: copies of larger "
-             "messages are refused, and it tells nobody",
+             "messages wait in its queue until the limit is raised",
              (unsigned long long)r->message_size_limit_bytes, directory, limit);
     free(value);
 }

@@ -271,7 +271,7 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
         (limit == 0 || limit > s->config->relay.message_size_limit_bytes))
         steps_say(s->steps,
                   "Postfix takes larger messages (message_size_limit = %s) than splitrelay: their "
-                  "copies are refused",
+                  "copies wait in its queue until relay.message_size_limit is raised",
                   postfix_get(p, "message_size_limit"));
     for (size_t i = 0; role == SETUP_IN && i < sizeof with_sockets / sizeof with_sockets[0]; i++)
         remark_sockets(s, p, with_sockets[i]);

@@ -189,11 +189,11 @@ void counters_refused(const char *reply)
         {"421 4.7.", REFUSED_ACCESS},       {"550 5.7.1", REFUSED_RELAY},
         {"451 4.3.5", REFUSED_DESTINATION}, {"452 4.5.3", REFUSED_RECIPIENTS},
         {"452 4.3.1", REFUSED_SPACE},       {"451 4.3.0", REFUSED_FAULT},
-        {"552 5.3.4", REFUSED_SIZE},        {"554 5.4.6", REFUSED_LOOP},
-        {"550 5.5.2", REFUSED_CONTENT},     {"500", REFUSED_COMMAND},
-        {"501", REFUSED_COMMAND},           {"502", REFUSED_COMMAND},
-        {"503", REFUSED_COMMAND},           {"554 5.5.1", REFUSED_COMMAND},
-        {"555", REFUSED_COMMAND},
+        {"452 4.3.4", REFUSED_SIZE},        {"552 5.3.4", REFUSED_SIZE},
+        {"554 5.4.6", REFUSED_LOOP},        {"550 5.5.2", REFUSED_CONTENT},
+        {"500", REFUSED_COMMAND},           {"501", REFUSED_COMMAND},
+        {"502", REFUSED_COMMAND},           {"503", REFUSED_COMMAND},
+        {"554 5.5.1", REFUSED_COMMAND},     {"555", REFUSED_COMMAND},
     };
     enum refusal refusal = REFUSED_OTHER;
 

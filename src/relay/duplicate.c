@@ -49,7 +49,7 @@ struct duplicate *duplicate_new(const struct duplicate_options *options)
     struct duplicate *d = mem_zalloc(sizeof *d);
 
     d->o = *options;
-    d->o.transaction->is_room_optional = true; /* there may be no copies at all */
+    d->o.transaction->is_original = true;
     d->scratch = table_scratch_new();
     return d;
 }

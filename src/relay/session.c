@@ -72,8 +72,29 @@ void session_say_stopping(struct session *s)
     s->is_over = true;
 }
 
+/*
+ * What follows SIZE: " NUMBER", or "". Postfix gives a message up for good, without a try, when it
+ * is larger than the number. That is right for the client's own mail; for a copy (no listener) it
+ * would be its end, and nobody told. RFC 1870 section 3: without a number SIZE= is welcome, and no
+ * maximum declared.
+ */
+static void announce_size(const struct session *s, const struct client_features *f, char *out,
+                          size_t out_size)
+{
+    unsigned long long limit = s->config->relay.message_size_limit_bytes;
+
+    out[0] = '\0';
+    if (s->duplicate == NULL)
+        return;
+    if (f != NULL && f->size_limit_bytes > 0 && f->size_limit_bytes < limit)
+        limit = f->size_limit_bytes;
+    snprintf(out, out_size, " %llu", limit);
+}
+
 static void do_helo(struct session *s, const char *protocol)
 {
+    char size[24];
+
     if (s->command.argument[0] == '\0') {
         session_protocol_error(s, "501 5.5.4 Host name expected");
         return;
@@ -92,13 +113,11 @@ static void do_helo(struct session *s, const char *protocol)
         session_reply(s, "250 %s", s->config->relay.hostname);
         return;
     }
-    unsigned long long size = s->config->relay.message_size_limit_bytes;
-    if (f != NULL && f->size_limit_bytes > 0 && f->size_limit_bytes < size)
-        size = f->size_limit_bytes;
+    announce_size(s, f, size, sizeof size);
     session_reply(s,
                   "250-%s\r\n"
                   "250-PIPELINING\r\n"
-                  "250-SIZE %llu\r\n"
+                  "250-SIZE%s\r\n"
                   "%s%s%s%s"
                   "250-ENHANCEDSTATUSCODES\r\n"
                   "250 XFORWARD " XFORWARD_ATTRIBUTES,

@@ -69,6 +69,16 @@ static int refuse(struct err *reply, const char *text)
     return -1;
 }
 
+static int refuse_size(struct transaction *t, uint64_t size, struct err *reply)
+{
+    if (t->is_original)
+        return refuse(reply, "552 5.3.4 Message size exceeds the limit");
+    err_set(&t->detail, "%llu bytes, the limit is %llu; the MTA keeps the copy until it is raised",
+            (unsigned long long)size,
+            (unsigned long long)t->config->relay.message_size_limit_bytes);
+    return refuse(reply, "452 4.3.4 Message size exceeds message_size_limit of splitrelay");
+}
+
 /* Once each; *seen is set. */
 static int check_once(bool *seen, bool is_valid, const char *what, struct err *reply)
 {
@@ -163,10 +173,10 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
             return -1;
     }
     if (words.size > t->config->relay.message_size_limit_bytes)
-        return refuse(reply, "552 5.3.4 Message size exceeds the limit");
+        return refuse_size(t, words.size, reply);
     t->detail.text[0] = '\0';
     t->room = t->queue->ops->has_room(t->queue, words.size, &t->detail);
-    if (t->room != QUEUE_PUT_OK && !t->is_room_optional)
+    if (t->room != QUEUE_PUT_OK && !t->is_original)
         return transaction_refuse_fault(t, t->room, reply);
 
     t->is_open = true;
@@ -436,7 +446,7 @@ static enum transaction_result finish(struct transaction *t, const struct conten
     if (content_has_bare_lf(content)) {
         refuse(reply, "550 5.5.2 Bare <LF> received");
     } else if (size > t->config->relay.message_size_limit_bytes) {
-        refuse(reply, "552 5.3.4 Message size exceeds the limit");
+        refuse_size(t, size, reply);
     } else if (status != QUEUE_PUT_OK && tee == NULL) {
         transaction_refuse_fault(t, status, reply);
     } else {

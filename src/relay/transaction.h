@@ -22,8 +22,13 @@ struct transaction {
     const struct config *config;
     struct queue *queue;
     bool is_open;               /* MAIL was accepted */
-    bool is_room_optional;      /* set by the caller: MAIL does not fail for lack of it */
     enum queue_put_status room; /* what MAIL found */
+
+    /* Set by the caller: the replies are about the client's own mail, of which there may be no
+       copies (duplicate.h). MAIL does not fail for lack of room, and a message that is too large is
+       refused for good. Without it the message is a copy, with NOTIFY=NEVER: nobody would hear of
+       such a refusal, so the MTA is made to keep it. */
+    bool is_original;
 
     /* sender is owned; the strings about the client are for the caller to set when MAIL was
        accepted, and borrowed until the transaction ends. */
