@@ -147,6 +147,7 @@ ALERTS = {
     "SplitrelayOldCopies": ('splitrelay_queue_oldest_age_seconds{state="deferred",destination="d",instance="i"}', "20000x10", "9000x10", "8m"),
     "SplitrelayDestinationSuspended": ('splitrelay_destination_suspended{destination="d",instance="i"}', "1x40", "0x40", "35m"),
     "SplitrelayFaults": ('splitrelay_refusals_total{kind="fault",instance="i"}', "0+1x10", "3x10", "5m"),
+    "SplitrelayCopiesTooLarge": ('splitrelay_refusals_total{kind="size",instance="i"}', "0+1x10", "3x10", "5m"),
     "SplitrelayCopiesMissing": ('splitrelay_messages_without_copies_total{instance="i"}', "0+1x10", "3x10", "5m"),
     "SplitrelayTooManyConnections": ('splitrelay_refusals_total{kind="connections",instance="i"}', "0+1x10", "3x10", "5m"),
     "SplitrelayQuarantine": ('splitrelay_quarantine_files{instance="i"}', "1x10", "0x10", "8m"),
