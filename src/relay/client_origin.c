@@ -114,13 +114,36 @@ static void format_command(struct buf *out, const char *verb, unsigned offered, 
     buf_clear(&one);
 }
 
-static int read_answers(struct client *c, size_t count, const char *who)
+static int take_answer(struct client *c, enum client_step step, const char *who)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (client_ask(c, CLIENT_XFORWARD) != 0)
+    if (client_ask(c, step) != 0)
+        return -1;
+    if (c->reply.code / 100 == 2)
+        return 0;
+    if (step == CLIENT_RSET) /* what was said before is still there */
+        return client_fail_reply(c, step);
+    log_warning("%s: %s refuses XFORWARD with %d", who, c->peer, c->reply.code);
+    return 0;
+}
+
+/* lines: the commands, RSET first if is_reset. All at once with PIPELINING, else one at a time. */
+static int say(struct client *c, const char *lines, bool is_reset, const char *who)
+{
+    const char *unsent = lines;
+
+    for (const char *end; (end = strchr(lines, '\n')) != NULL; lines = end + 1) {
+        enum client_step step = is_reset ? CLIENT_RSET : CLIENT_XFORWARD;
+        if (unsent == lines) {
+            size_t len = c->features.pipelining ? strlen(lines) : (size_t)(end + 1 - lines);
+            client_begin_wait(c);
+            enum stream_status status = stream_write(c->stream, unsent, len);
+            if (status != STREAM_OK)
+                return client_fail_io(c, step, status);
+            unsent += len;
+        }
+        if (take_answer(c, step, who) != 0)
             return -1;
-        if (c->reply.code / 100 != 2)
-            log_warning("%s: %s refuses XFORWARD with %d", who, c->peer, c->reply.code);
+        is_reset = false;
     }
     return 0;
 }
@@ -129,21 +152,16 @@ int client_origin_forward(struct client *c, const struct xforward *x, const char
 {
     unsigned offered = c->features.xforward_attributes;
     struct buf lines = {0};
-    size_t count = 0;
+    bool is_reset = c->needs_rset;
 
-    if (c->needs_rset)
+    if (is_reset)
         buf_adds(&lines, "RSET\r\n");
     format_command(&lines, "XFORWARD", offered, ATTR_NAME, ATTR_HELO, x);
     format_command(&lines, "XFORWARD", offered, ATTR_HELO, ATTR_COUNT, x);
-    for (const char *p = buf_str(&lines); (p = strchr(p, '\n')) != NULL; p++)
-        count++;
     c->needs_rset = false;
-    client_begin_wait(c);
-    enum stream_status status = stream_write(c->stream, buf_str(&lines), lines.len);
+    int result = say(c, buf_str(&lines), is_reset, who);
     buf_clear(&lines);
-    if (status != STREAM_OK)
-        return client_fail_io(c, CLIENT_XFORWARD, status);
-    return read_answers(c, count, who);
+    return result;
 }
 
 static void copy_text(char *out, size_t size, const char *text)

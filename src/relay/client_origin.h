@@ -22,8 +22,8 @@ unsigned client_origin_attributes(const char *text, size_t len) __attribute__((n
 
 /*
  * Tell the server by XFORWARD, and read its answers; RSET comes first if a transaction may be open.
- * A refusal is logged, with `who`, and no more: mail is not lost for it. -1 with the client's
- * `fault`: the connection is lost.
+ * A refusal of XFORWARD is logged, with `who`, and no more: mail is not lost for it. -1 with the
+ * client's `fault`: the connection is lost, or was closed because RSET was refused.
  */
 int client_origin_forward(struct client *c, const struct xforward *x, const char *who)
     __attribute__((nonnull, warn_unused_result));
