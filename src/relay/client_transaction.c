@@ -263,8 +263,9 @@ static enum client_sent run(struct transaction *t)
         return CLIENT_SENT;
     if (t->accepted_count == 0) {
         /* Whatever it says now: all recipients have their outcome. An LMTP server may not say 354
-         * here (RFC 2033 4.2), and would have no reply to give to the dot. */
-        if (c->destination->protocol == CONFIG_LMTP || send_lone_dot(c) != 0)
+         * here (RFC 2033 4.2), and would have no reply to give to the dot. One that refused MAIL
+         * may have another transaction open, and the dot would be an empty message in it. */
+        if (c->destination->protocol == CONFIG_LMTP || t->mail_refused || send_lone_dot(c) != 0)
             client_close(c);
         return CLIENT_SENT;
     }
