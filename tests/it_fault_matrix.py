@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: ISC
 """Each step of a delivery, each kind of fault, once: what becomes of each recipient is as the tables below say.
 
-Every cell is a destination with a server of its own, which misbehaves at that step one time, and is well afterwards. A copy for two
+A step is named by its place in the dialogue, with the kind of destination before it where that is special: "may-starttls". Every cell is a destination with a server of its own, which misbehaves at that step one time, and is well afterwards. A copy for two
 recipients goes to each, all of them in one message. At connect(2) nothing can be said, so that row has faults of its own.
-No content is cut, no copy lost or left, no descriptor, connection or thread left behind.
+No content is cut, no copy lost or left, no descriptor, connection or thread left behind, here or at the servers.
 """
 
+import base64
 import collections
 import os
 import re
 import signal
 import socket
+import ssl
 
 import rig
 
@@ -19,7 +21,8 @@ TIMEOUT = int(8 * rig.TIME_FACTOR)  # of what half a line is followed by; the se
 CONTENT = b"Subject: matrix\r\n\r\n" + b"".join(b"line %06d " % n + b"x" * 80 + b"\r\n.\r\n" for n in range(1500)) + b"end\r\n"
 FAULTS = "4xx 5xx 421 garbage long half reset close".split()
 
-# What the log says of the first and of the second recipient, in this order: S sent, D deferred, X dead.
+# What the log says of the first and of the second recipient, in this order: S sent, D deferred, X dead. Where it is about TLS, T is
+# sent with it, and P in plain text.
 #             4xx     5xx    421    garbage long   half   reset  close
 SMTP = """
 banner        DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
@@ -49,21 +52,84 @@ rset          DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 quit          S+S     S+S    S+S    S+S    S+S    S+S    S+S    S+S
 next          DS+DS   X+X    S+S    S+S    S+S    S+S    S+S    S+S
 """
+# With "may" a server that refuses STARTTLS gets the copy over the same connection, one with which the handshake fails over a new one.
+# Whatever else goes wrong, and with "encrypt" everything, has the copy wait for another attempt with TLS. handshake: what the server
+# sends in place of its first record. ehlo: the one after the handshake.
+TLS = """
+may-starttls       P+P    P+P    DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+may-handshake      P+P    P+P    P+P    P+P    P+P    P+P    P+P    P+P
+may-ehlo           DT+DT  T+T    DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+encrypt-starttls   DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+encrypt-handshake  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+encrypt-ehlo       DT+DT  T+T    DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+encrypt-dot1       DT+DT  X+X    DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+encrypt-next       DT+DT  X+X    T+T    T+T    T+T    T+T    T+T    T+T
+encrypt-quit       T+T    T+T    T+T    T+T    T+T    T+T    T+T    T+T
+wrap-handshake     DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+wrap-banner        DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
+"""
+# A server that knows no EHLO; one that refuses MAIL, and then takes recipients and DATA: a dot would be an empty message to them.
+# Authentication; the commands that say who the client was. xclient-ehlo: the one after XCLIENT. A refusal of XFORWARD changes
+# nothing, one of RSET before it must not cost a copy.
+MORE = """
+old-helo            DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+deaf-mail           DS+DS  X+X    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+plain-auth1         DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+login-auth1         DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+login-auth2         DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+login-auth3         DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+xforward-xforward1  S+S    S+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+xforward-xforward2  S+S    S+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+xforward-rset       DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+xforward-next       DS+DS  X+X    S+S    S+S    S+S    S+S    S+S    S+S
+xclient-xclient     DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+xclient-ehlo        DS+DS  S+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
+xclient-quit        S+S    S+S    S+S    S+S    S+S    S+S    S+S    S+S
+"""
 CONNECT = {"refused": "DS+DS", "unanswered": "DS+DS", "reset": "DS+DS", "close": "DS+DS"}
 # How often the server saw the whole content for a recipient, where that is not once for each S: it had it, but did not say so.
 SEEN = {
     ("smtp", "dot1"): "2+2     1+1    2+2    2+2    2+2    2+2    2+2    2+2",
+    ("smtp", "encrypt-dot1"): "2+2 1+1 2+2 2+2 2+2 2+2 2+2 2+2",
     ("lmtp", "dot1"): "2+1     1+1    2+2    2+2    2+2    2+2    2+2    2+2",
     ("lmtp", "dot2"): "1+2     1+1    1+2    1+2    1+2    1+2    1+2    1+2",
 }
-GOOD_CODE = {"banner": "220", "data": "354", "quit": "221"}
-STAGE = {"banner": "connect", "rcpt1": "rcpt", "rcpt2": "rcpt", "dot1": "dot", "dot2": "dot", "next": "mail"}
+GOOD_CODE = {"banner": "220", "data": "354", "quit": "221", "starttls": "220", "xclient": "220", "auth1": "334", "auth2": "334", "auth3": "235"}
+STAGE = {
+    "banner": "connect",
+    "rcpt1": "rcpt",
+    "rcpt2": "rcpt",
+    "dot1": "dot",
+    "dot2": "dot",
+    "next": "mail",
+    "handshake": "starttls",
+    "ehlo": "helo",
+    "xforward1": "xfor",
+    "xforward2": "xfor",
+    "xclient": "xcli",
+}
+STEP_BY_STEP = ("SIZE 0", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES")  # no PIPELINING
 LETTER = {"sent": "S", "deferred": "D", "dead": "X"}
+USER, PASSWORD = "relay", "pass word"
+AUTH = f'auth_user = "{USER}" auth_password_file = "{{password}}" auth_plaintext = "yes" auth_mechanisms'
+# Kind of destination: more lines of its section, more extensions of its server.
+KINDS = {
+    "": ("", ()),
+    "old": ("", ()),
+    "deaf": ("", ()),
+    "may": ('tls = "may"', ()),
+    "encrypt": ('tls = "encrypt"', ()),
+    "wrap": ('tls = "encrypt" tls_wrap = "yes"', ()),
+    "plain": (AUTH + ' = "PLAIN"', ("AUTH PLAIN",)),
+    "login": (AUTH + ' = "LOGIN"', ("AUTH LOGIN",)),
+    "xforward": ('xforward = "yes"', ("XFORWARD NAME ADDR PROTO HELO IDENT",)),
+    "xclient": ('xclient = "yes"', ("XCLIENT NAME ADDR PROTO HELO",)),
+}
 
 
 def answer(step, fault):
     """What the server does instead of its usual reply."""
-    code = GOOD_CODE.get(step, "250")
+    code = "235" if step == "plain-auth1" else GOOD_CODE.get(step.rpartition("-")[2], "250")
     return {
         "4xx": "451 4.3.0 later",
         "5xx": "554 5.6.0 never",
@@ -76,13 +142,34 @@ def answer(step, fault):
     }[fault]
 
 
+def spoil_handshake(conn, fault):
+    """What the server does when it has the client's first record."""
+    conn.fill()
+    if fault == "421":
+        conn.sock.sendall(b"421 4.3.2 going down\r\n")
+        return rig.CLOSE
+    return {
+        "4xx": rig.Raw(b"451 4.3.0 later\r\n"),
+        "5xx": rig.Raw(b"554 5.6.0 never\r\n"),
+        "garbage": rig.Raw(b"\x16\x03\x03\x00\x20" + b"what \xff\x00 is this" * 2),  # a whole record of it
+        "long": rig.Raw(b"\x16\x03\x03\xff\xff" + b"x" * 100000),
+        "half": rig.Raw(b"\x16\x03\x03\x00\x7a\x02\x00"),
+        "reset": rig.RESET,
+        "close": rig.CLOSE,
+    }[fault]
+
+
 class Cell:
     """One destination: its server, what it is to do, and what is to come of it."""
 
-    def __init__(self, r, flavour, step, fault, expected, extensions):
+    def __init__(self, r, flavour, step, fault, expected, extensions, tls=None):
         self.name = f"{step}-{fault}"
+        self.kind, _, self.place = step.rpartition("-")
         self.step, self.fault = step, fault
-        self.expected = expected.split("+")
+        self.lines, more = KINDS[self.kind]
+        letters = expected.split("+")
+        self.expected = [re.sub("[PT]", "S", e) for e in letters]
+        self.is_encrypted = [{"P": False, "T": True}.get(e[-1]) for e in letters]  # None: it does not matter
         seen = SEEN.get((flavour, step))
         wanted = seen.split()[FAULTS.index(fault)].split("+") if seen else [str(e.count("S")) for e in self.expected]
         self.seen = [int(n) for n in wanted]
@@ -90,7 +177,11 @@ class Cell:
         self.put_off = set()  # rset: recipients that were deferred so that a RSET comes
         self.taken = collections.Counter()  # per recipient: how often the server said 2xx to its content
         self.is_down = fault in ("refused", "unanswered")  # at first
-        self.sink = rig.Sink(r, self.name, extensions=extensions, hook=self.hook, start=not self.is_down)
+        self.asked = collections.Counter()  # per (number of the connection, stage)
+        self.authenticated = set()  # numbers of connections
+        self.refused = set()  # numbers of connections where the fault was
+        self.early = []  # (stage, bytes that came before the reply to it, without PIPELINING)
+        self.sink = rig.Sink(r, self.name, extensions=(*extensions, *more), hook=self.hook, start=not self.is_down, tls=tls)
         self.plug = Plug(self.sink.address) if fault == "unanswered" else None
 
     def recover(self):
@@ -100,19 +191,76 @@ class Cell:
         self.sink.start()
 
     def is_here(self, stage, conn, arg):
-        if self.has_fired or self.is_down or stage != STAGE.get(self.step, self.step):
+        if self.has_fired or self.is_down or stage != STAGE.get(self.place, self.place):
             return False
-        if self.step in ("rcpt1", "rcpt2"):
-            return ("first@" if self.step == "rcpt1" else "second@") in arg
-        if self.step in ("dot1", "dot2"):
-            return conn.dot_index == int(self.step[3]) - 1
-        return self.step != "next" or any(t.conn == conn.number for t in self.sink.transactions)
+        if self.place in ("rcpt1", "rcpt2"):
+            return ("first@" if self.place == "rcpt1" else "second@") in arg
+        if self.place in ("dot1", "dot2"):
+            return conn.dot_index == int(self.place[3]) - 1
+        if self.place in ("xforward1", "xforward2"):
+            return self.asked[conn.number, stage] == int(self.place[8])
+        if self.place == "ehlo":
+            return conn.tls != "" or self.asked[conn.number, "xcli"] > 0
+        return self.place != "next" or any(t.conn == conn.number for t in self.sink.transactions)
+
+    def fire(self, conn):
+        self.has_fired = True
+        if self.place != "handshake":
+            return answer(self.step, self.fault)
+        if self.kind != "wrap":
+            conn.sock.sendall(b"220 2.0.0 Go on\r\n")
+        return spoil_handshake(conn, self.fault)
+
+    def wrap(self, conn):
+        """TLS before anything is said."""
+        if self.place == "handshake" and not self.has_fired:
+            return self.fire(conn)
+        conn.start_tls()
+        return None
+
+    def authenticate(self, conn, line):
+        """AUTH with all that follows; returns the last reply."""
+        steps = [base64.b64encode(s.encode()).decode() for s in (USER, PASSWORD, f"\0{USER}\0{PASSWORD}")]
+        said = ["AUTH LOGIN", *steps[:2]] if self.kind == "login" else [f"AUTH PLAIN {steps[2]}"]
+        for n, wanted in enumerate(said, 1):
+            line = line if n == 1 else conn.line()
+            if line != wanted:
+                return "535 5.7.8 Wrong"
+            if self.place == f"auth{n}" and not self.has_fired:
+                return self.fire(conn)
+            if n < len(said):
+                conn.sock.sendall(b"334 VXNlcm5hbWU6\r\n")
+        self.authenticated.add(conn.number)
+        return "235 2.7.0 Ok"
+
+    def is_allowed(self, conn):
+        """To send mail."""
+        if self.kind in ("encrypt", "wrap"):
+            return conn.tls != ""
+        if self.kind in ("plain", "login"):
+            return conn.number in self.authenticated
+        return self.kind != "xclient" or self.asked[conn.number, "xcli"] > 0
 
     def hook(self, stage, conn, arg):
+        self.asked[conn.number, stage] += 1
+        if conn.buffer and stage not in ("body", "dot") and "PIPELINING" not in self.sink.extensions:
+            self.early.append((stage, bytes(conn.buffer)))
+        if self.kind == "wrap" and stage == "connect":
+            said = self.wrap(conn)
+            if said is not None:
+                return said
+        if self.kind == "old" and stage == "helo" and arg.startswith("EHLO"):
+            return "502 5.5.2 What?"
+        if stage == "auth":
+            return self.authenticate(conn, arg)
         if self.is_here(stage, conn, arg):
-            self.has_fired = True
-            return answer(self.step, self.fault)
-        if self.step == "rset" and stage == "rcpt" and arg not in self.put_off:
+            self.refused.add(conn.number)
+            return self.fire(conn)
+        if self.kind == "deaf" and conn.number in self.refused and stage in ("rcpt", "data"):
+            return "250 2.1.5 Ok" if stage == "rcpt" else "354 Go on"
+        if stage == "mail" and not self.is_allowed(conn):
+            return "530 5.7.0 Not so"
+        if self.place == "rset" and stage == "rcpt" and arg not in self.put_off:
             self.put_off.add(arg)
             return "450 4.2.1 put off"
         if stage == "dot":
@@ -122,15 +270,21 @@ class Cell:
     def check(self, log):
         """The texts of what is not as it must be."""
         wrong = []
-        for name, expected, seen in zip(("first", "second"), self.expected, self.seen):
+        for name, expected, seen, is_encrypted in zip(("first", "second"), self.expected, self.seen, self.is_encrypted):
             addr = f"{name}@x.test"
             found = [t for t in self.sink.transactions if addr in t.addrs]
             if log[self.name, name] != expected:
                 wrong.append(f"{self.name}: {name}: {log[self.name, name]}, not {expected}")
             if self.taken[addr] != expected.count("S") or len(found) != seen:
                 wrong.append(f"{self.name}: {name}: taken {self.taken[addr]} times, seen {len(found)} times, not {seen}")
-            if any(rig.split_trace(t.data)[1] != CONTENT for t in found):
+            if any(not t.data.endswith(b"\r\n" + CONTENT) or rig.split_trace(t.data)[1] != CONTENT for t in found):
                 wrong.append(f"{self.name}: {name}: the content is not what was sent")
+            if is_encrypted is not None and any(bool(t.tls) != is_encrypted for t in found):
+                wrong.append(f"{self.name}: {name}: by {[t.tls or 'plain text' for t in found]}")
+        if any(line == "." for _, line in self.sink.commands):
+            wrong.append(f"{self.name}: a dot without a message")
+        if self.early:
+            wrong.append(f"{self.name}: sent before the reply: {self.early}")
         if not self.has_fired and not self.is_down:
             wrong.append(f"{self.name}: the fault did not happen")
         return wrong
@@ -174,15 +328,16 @@ def descriptors(pid):
 class Matrix:
     """All cells of one flavour, and the splitrelay between."""
 
-    def __init__(self, r, flavour, table, extensions=rig.sink.EXTENSIONS):
+    def __init__(self, r, flavour, table, extensions=rig.sink.EXTENSIONS, connect=CONNECT, tls=None):
         self.r = r
-        self.cells = [Cell(r, flavour, "connect", fault, expected, extensions) for fault, expected in CONNECT.items()]
+        self.cells = [Cell(r, flavour, "connect", fault, expected, extensions) for fault, expected in connect.items()]
         for line in table.strip().split("\n"):
             step, *row = line.split()
             assert len(row) == len(FAULTS), line
-            self.cells += [Cell(r, flavour, step, fault, expected, extensions) for fault, expected in zip(FAULTS, row)]
+            self.cells += [Cell(r, flavour, step, fault, expected, extensions, tls) for fault, expected in zip(FAULTS, row)]
         self.address = ("127.0.0.1", r.free_port())
         self.spool = r.path("spool")
+        password = r.write("password", PASSWORD + "\n", 0o600)
         text = f"""\
 log {{ target = "stderr" }}
 relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" spool_directory = "{self.spool}" min_free_space = "1M" }}
@@ -190,7 +345,8 @@ relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.tes
         for cell in self.cells:
             text += f"""\
 destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "{flavour}" concurrency = 1
-    retry_min = "1s" retry_max = "1s" connect_timeout = "{TIMEOUT}s" command_timeout = "{TIMEOUT}s" }}
+    retry_min = "1s" retry_max = "1s" connect_timeout = "{TIMEOUT}s" command_timeout = "{TIMEOUT}s"
+    {cell.lines.format(password=password)} }}
 """
         self.relay = rig.start_splitrelay(r, text, self.address)
         self.before = descriptors(self.relay.pid)
@@ -199,8 +355,8 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
     def thread_count(self):
         return len(os.listdir(f"/proc/{self.relay.pid}/task"))
 
-    def at(self, *steps):
-        return [cell for cell in self.cells if cell.step in steps]
+    def at(self, *places):
+        return [cell for cell in self.cells if cell.place in places]
 
     def send(self, cells, *names):
         rcpts = [f"{name}@x.test.{cell.name}.copy.split.invalid" for cell in cells for name in names]
@@ -230,7 +386,7 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
         now = descriptors(self.relay.pid)
         queued = [f for top in ("queue", "tmp") for _, _, files in os.walk(os.path.join(self.spool, top)) for f in files]
         return (now["socket"] <= self.before["socket"] and now["spool file"] == 0 and now["other"] <= self.before["other"]
-                and self.thread_count() <= self.threads and not queued)
+                and self.thread_count() <= self.threads and not queued and not any(c.sink.open_connections for c in self.cells))
 
     def left(self):
         now = descriptors(self.relay.pid)
@@ -247,12 +403,12 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
         self.send(later, "warm")
         self.wait(later, ["warm"], lambda _c, _i: "S")
         self.threads = self.thread_count()  # those that wait for clients are there by now
-        self.send([c for c in self.cells if c.step != "quit"], "first", "second")
+        self.send([c for c in self.cells if c.place != "quit"], "first", "second")
         down = [c for c in self.cells if c.is_down]
         for cell in sorted(down, key=lambda c: c.fault):  # "refused" is found out at once
             self.wait([cell], ["first", "second"], lambda _c, _i: "D")
             cell.recover()
-        self.wait([c for c in self.cells if c.step != "quit"], ["first", "second"], lambda c, i: c.expected[i])
+        self.wait([c for c in self.cells if c.place != "quit"], ["first", "second"], lambda c, i: c.expected[i])
         self.settle()
         self.send(self.at("quit"), "first", "second")
         self.wait(self.cells, ["first", "second"], lambda c, i: c.expected[i])
@@ -265,6 +421,7 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
         assert not os.listdir(os.path.join(self.spool, "quarantine"))
         assert not self.relay.log_lines("error: "), self.relay.log_lines("error: ")
         print(f"{len(self.cells)} cells, as expected")
+        return self
 
 
 def test_smtp(r):
@@ -274,12 +431,37 @@ def test_smtp(r):
 
 def test_smtp_step_by_step(r):
     """One command at a time."""
-    Matrix(r, "smtp", SMTP, ("SIZE 0", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES")).run()
+    Matrix(r, "smtp", SMTP, STEP_BY_STEP).run()
 
 
 def test_lmtp(r):
     """A reply for each recipient."""
     Matrix(r, "lmtp", LMTP).run()
+
+
+def test_tls(r):
+    """No copy goes in plain text where it must not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(rig.Authority(r).issue("server", "IP:127.0.0.1").path)
+    matrix = Matrix(r, "smtp", TLS, connect={}, tls=context).run()
+    for cell in matrix.cells:
+        plain = len(matrix.relay.log_lines(f"dest={cell.name}: .*: going on without TLS"))
+        assert plain == (cell.step == "may-handshake"), (cell.name, plain)
+
+
+def check_more(matrix):
+    for cell in matrix.at("xforward1", "xforward2"):
+        refused = matrix.relay.log_lines(f"dest={cell.name}: .* refuses XFORWARD with (451|554)$")
+        assert len(refused) == (cell.fault in ("4xx", "5xx")), (cell.name, refused)
+
+
+def test_more_commands(r):
+    """HELO, AUTH, XFORWARD, XCLIENT."""
+    check_more(Matrix(r, "smtp", MORE, connect={}).run())
+
+
+def test_more_commands_step_by_step(r):
+    check_more(Matrix(r, "smtp", MORE, STEP_BY_STEP, connect={}).run())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ A hook decides about misbehaviour: hook(stage, conn, arg) is called before each 
 reply text ("451 4.3.0 later"), CLOSE (drop the connection without a reply), RESET (the same, with a TCP reset), HANG (never answer) or
 Raw (these bytes, and no more answer). Stages: connect, helo (arg: the line), starttls, auth (arg: the line), mail, rcpt (arg: the line), data, body (arg: the
 first bytes of content; a reply text is sent at once, and none to the dot), dot (arg: the Transaction; it is in
-sink.transactions already, with answered False), rset, quit. For LMTP the hook of dot is called once per recipient: its stage
+sink.transactions already, with answered False), rset, noop, xfor, xcli (arg: the line), quit. For LMTP the hook of dot is called once per recipient: its stage
 is dot, and its arg the Transaction, conn.dot_index the number of the recipient.
 
 With tls (an ssl.SSLContext) it offers STARTTLS; with wrap, too, it speaks nothing else. conn.tls is the version, or "".
@@ -171,6 +171,9 @@ class _Connection:
                 self.start_tls()
         elif verb == "AUTH":
             self.reply("auth", "502 5.5.1 Not offered", line)
+        elif verb == "XCLI":
+            self.txn = None
+            self.reply("xcli", f"220 {self.sink.name}.test ESMTP sink", line)
         elif verb == "MAIL":
             self.mail(line)
         elif verb == "RCPT":
@@ -181,8 +184,8 @@ class _Connection:
             self.reply("quit", "221 2.0.0 Bye")
             return False
         elif verb in ("RSET", "NOOP", "XFOR"):
-            self.txn = None if verb == "RSET" else self.txn
-            self.reply(verb.lower(), "250 2.0.0 Ok")
+            if self.reply(verb.lower(), "250 2.0.0 Ok") and verb == "RSET":
+                self.txn = None
         else:
             self.sock.sendall(b"500 5.5.2 What?\r\n")
         return True
