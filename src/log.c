@@ -3,6 +3,7 @@
 #include "utf8.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,8 +16,16 @@
 static struct {
     const char *_Atomic ident;
     atomic_bool to_syslog;
+    atomic_int facility;
     atomic_int level;
-} state = {NULL, false, LOG_LEVEL_INFO};
+} state = {NULL, false, LOG_MAIL, LOG_LEVEL_INFO};
+
+#define TAG_SIZE 128
+
+/* What syslog(3) puts before the pid belongs to the process: one thread at a time sets it and has
+ * its line sent. That holds nobody up who would not wait for syslog(3)'s own lock. */
+static pthread_mutex_t tag_lock = PTHREAD_MUTEX_INITIALIZER;
+static char tag[TAG_SIZE];
 
 struct word {
     const char *name;
@@ -63,9 +72,8 @@ int log_open(const char *ident, const char *target, const char *facility, const 
         find_word(levels, "level", level, &lev, err) < 0 ||
         (to_syslog && find_word(facilities, "facility", facility, &fac, err) < 0))
         return -1;
-    if (to_syslog)
-        openlog(ident, LOG_PID | LOG_NDELAY, fac);
     atomic_store(&state.ident, ident);
+    atomic_store(&state.facility, fac);
     atomic_store(&state.level, lev);
     atomic_store(&state.to_syslog, to_syslog != 0);
     return 0;
@@ -110,10 +118,20 @@ static size_t whole_characters(const char *text, size_t len)
     return len;
 }
 
-static void emit(enum log_level level, const char *fmt, va_list ap)
-    __attribute__((format(printf, 2, 0)));
+static void write_syslog(int priority, const char *ident, size_t ident_len, const char *text)
+{
+    pthread_mutex_lock(&tag_lock);
+    snprintf(tag, sizeof tag, "%.*s", (int)ident_len, ident);
+    openlog(tag, LOG_PID | LOG_NDELAY, atomic_load(&state.facility)); /* cheap when it is open */
+    syslog(priority, "%s", text);
+    pthread_mutex_unlock(&tag_lock);
+}
 
-static void emit(enum log_level level, const char *fmt, va_list ap)
+static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+
+/* service: NULL, or what log_as() got. */
+static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
 {
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};
     static const int priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
@@ -123,11 +141,14 @@ static void emit(enum log_level level, const char *fmt, va_list ap)
     if ((int)level > atomic_load_explicit(&state.level, memory_order_relaxed))
         return;
     int saved_errno = errno;
-    int head = snprintf(line, sizeof line,
-                        "%.100s[%ld]: ", ident == NULL ? program_invocation_short_name : ident,
-                        (long)getpid());
-    size_t text = (size_t)head, used = text;
-    used += (size_t)snprintf(line + used, sizeof line - used, "%s", prefix[level]);
+    int head = snprintf(line, TAG_SIZE, "%.40s%s%.80s",
+                        ident == NULL ? program_invocation_short_name : ident,
+                        service == NULL ? "" : "/", service == NULL ? "" : service);
+    size_t ident_len = (size_t)head, used = ident_len;
+    used += (size_t)snprintf(line + used, sizeof line - used, "[%ld]: ", (long)getpid());
+    size_t text = used;
+    used += (size_t)snprintf(line + used, sizeof line - used, "%s",
+                             service == NULL ? prefix[level] : "");
     int want = vsnprintf(line + used, sizeof line - used, fmt, ap);
     if (want < 0 || (size_t)want >= sizeof line - used)
         used = whole_characters(line, strlen(line));
@@ -136,7 +157,7 @@ static void emit(enum log_level level, const char *fmt, va_list ap)
     line[used] = '\0';
     log_sanitize(line);
     if (atomic_load_explicit(&state.to_syslog, memory_order_relaxed)) {
-        syslog(priority[level], "%s", line + text);
+        write_syslog(priority[level], line, ident_len, line + text);
     } else {
         line[used] = '\n';
         while (write(STDERR_FILENO, line, used + 1) < 0 && errno == EINTR)
@@ -150,7 +171,7 @@ void log_error(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_ERROR, fmt, ap);
+    emit(LOG_LEVEL_ERROR, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -159,7 +180,7 @@ void log_warning(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_WARNING, fmt, ap);
+    emit(LOG_LEVEL_WARNING, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -168,7 +189,7 @@ void log_info(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_INFO, fmt, ap);
+    emit(LOG_LEVEL_INFO, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -177,6 +198,15 @@ void log_debug(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_DEBUG, fmt, ap);
+    emit(LOG_LEVEL_DEBUG, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void log_as(enum log_level level, const char *service, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    emit(level, service, fmt, ap);
     va_end(ap);
 }

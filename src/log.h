@@ -31,6 +31,14 @@ void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonn
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 
+/*
+ * A line of another of our services, in the way of Postfix: "IDENT/SERVICE[PID]: ", on stderr as
+ * well as by syslog(3). The text begins at once: no "warning: ", whatever the level is. service: at
+ * most 80 bytes, as "archive/smtp".
+ */
+void log_as(enum log_level level, const char *service, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull));
+
 /* Make text from outside printable in place, by the rule above. */
 void log_sanitize(char *text) __attribute__((nonnull));
 

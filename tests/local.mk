@@ -239,7 +239,7 @@ UNIT_TESTS += %D%/test_flow
 %C%_test_flow_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/test_log
-%C%_test_log_SOURCES = %D%/test_log.c
+%C%_test_log_SOURCES = %D%/test_log.c %D%/fake_syslog.c %D%/fake_syslog.h
 %C%_test_log_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_hdr_address

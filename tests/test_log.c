@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "log.h"
+#include "fake_syslog.h"
 #include "unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -182,6 +184,76 @@ START_TEST(long_lines_are_cut_between_characters)
 }
 END_TEST
 
+START_TEST(a_service_is_part_of_the_tag)
+{
+    open_stderr("info");
+    log_as(LOG_LEVEL_INFO, "archive/smtp", "%s: to=<%s>", "4Q2", "a@b");
+    ck_assert_str_eq(captured_from("prog/archive/smtp"), "4Q2: to=<a@b>\n");
+    log_as(LOG_LEVEL_WARNING, "smtpd", "4Q2: reject: a\nb");
+    ck_assert_str_eq(captured_from("prog/smtpd"), "4Q2: reject: a?b\n");
+    log_as(LOG_LEVEL_DEBUG, "smtpd", "dropped");
+    ck_assert_str_eq(captured(), "");
+    log_info("after it");
+    ck_assert_str_eq(captured_from("prog"), "after it\n");
+}
+END_TEST
+
+/* --- syslog(3) --- */
+
+static void open_syslog(const char *facility)
+{
+    struct err err;
+
+    capture_stderr();
+    ck_assert_int_eq(log_open("prog", "syslog", facility, "info", &err), 0);
+}
+
+START_TEST(syslog_gets_the_tag_the_priority_and_the_facility)
+{
+    static char service[200];
+
+    open_syslog("local3");
+    log_info("100%% %s", "a\rb");
+    ck_assert_str_eq(fake_syslog_last(), "prog local3 info 100% a?b");
+    log_as(LOG_LEVEL_WARNING, "smtpd", "NOQUEUE: %s", "x");
+    ck_assert_str_eq(fake_syslog_last(), "prog/smtpd local3 warn NOQUEUE: x");
+    log_error("bad");
+    ck_assert_str_eq(fake_syslog_last(), "prog local3 err error: bad");
+    memset(service, 'x', sizeof service - 1);
+    log_as(LOG_LEVEL_INFO, service, "text");
+    service[80] = '\0';
+    ck_assert_int_eq(strncmp(fake_syslog_last() + 5, service, 80), 0);
+    ck_assert_str_eq(fake_syslog_last() + 85, " local3 info text");
+    ck_assert_str_eq(captured(), "");
+}
+END_TEST
+
+#define LINES_EACH 2000
+
+static void *log_lines(void *arg)
+{
+    for (int i = 0; i < LINES_EACH; i++)
+        log_as(LOG_LEVEL_INFO, arg, "of prog/%s", (char *)arg);
+    return NULL;
+}
+
+START_TEST(no_thread_gets_the_tag_of_another)
+{
+    static char services[][8] = {"smtpd", "a/smtp", "b/lmtp", "c/qmgr"};
+    pthread_t threads[UNIT_COUNT(services)];
+
+    open_syslog("mail");
+    for (size_t i = 0; i < UNIT_COUNT(services); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, log_lines, services[i]), 0);
+    for (int i = 0; i < LINES_EACH; i++)
+        log_info("of prog");
+    for (size_t i = 0; i < UNIT_COUNT(services); i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    ck_assert_uint_eq(fake_syslog_lines(), LINES_EACH * (UNIT_COUNT(services) + 1));
+    ck_assert_uint_eq(fake_syslog_mixed_up(), 0);
+}
+END_TEST
+
 START_TEST(errno_survives)
 {
     open_stderr("info");
@@ -203,6 +275,9 @@ int main(void)
                         (int)UNIT_COUNT(words));
     tcase_add_loop_test(tests, text_from_outside_is_made_printable, 0, (int)UNIT_COUNT(dirty));
     tcase_add_test(tests, long_lines_are_cut_between_characters);
+    tcase_add_test(tests, a_service_is_part_of_the_tag);
+    tcase_add_test(tests, syslog_gets_the_tag_the_priority_and_the_facility);
+    tcase_add_test(tests, no_thread_gets_the_tag_of_another);
     tcase_add_test(tests, errno_survives);
     return unit_run("log", tests);
 }
