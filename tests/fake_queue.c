@@ -98,13 +98,16 @@ static void describe(struct queue_put *p)
     buf_add(text, buf_str(&p->content), p->content.len);
 }
 
-static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
+static enum queue_put_status put_commit(struct queue_put *p, void (*stored)(void *ctx), void *ctx,
+                                        struct err *err)
 {
     struct fake_queue *f = p->f;
 
     if (f->commit_status == QUEUE_PUT_OK) {
         f->committed++;
         describe(p);
+        if (stored != NULL)
+            stored(ctx);
     }
     release(p);
     return answer(f->commit_status, err);

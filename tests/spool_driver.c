@@ -121,7 +121,7 @@ static enum queue_put_status put(size_t copy_count, bool is_first_dead, size_t s
         q->ops->put_abort(p);
         return status;
     }
-    status = q->ops->put_commit(p, err);
+    status = q->ops->put_commit(p, NULL, NULL, err);
     for (size_t i = 0; i < copy_count && is_clock_stopped; i++)
         strcpy(last_ids[i], copies[i].id);
     for (size_t i = 0; i < copy_count && status == QUEUE_PUT_OK; i++)

@@ -69,7 +69,7 @@ static void put(const char *destination, const char *content, bool is_dead, char
     }
     ck_assert_int_eq(q->ops->put_begin(q, &m, &copy, 1, &p, &err), QUEUE_PUT_OK);
     ck_assert_int_eq(q->ops->put_data(p, content, strlen(content), &err), QUEUE_PUT_OK);
-    ck_assert_msg(q->ops->put_commit(p, &err) == QUEUE_PUT_OK, "%s", err.text);
+    ck_assert_msg(q->ops->put_commit(p, NULL, NULL, &err) == QUEUE_PUT_OK, "%s", err.text);
     strcpy(id, copy.id);
 }
 

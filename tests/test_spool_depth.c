@@ -175,7 +175,7 @@ START_TEST(the_queue_counts_itself)
     ck_assert_msg(q != NULL, "%s", err.text);
     ck_assert_int_eq(q->ops->put_begin(q, &m, &copy, 1, &p, &err), QUEUE_PUT_OK);
     ck_assert_int_eq(q->ops->put_data(p, "xyz", 3, &err), QUEUE_PUT_OK);
-    ck_assert_int_eq(q->ops->put_commit(p, &err), QUEUE_PUT_OK);
+    ck_assert_int_eq(q->ops->put_commit(p, NULL, NULL, &err), QUEUE_PUT_OK);
     ck_assert_msg(q->ops->depths(q, &found, &err) == 0, "%s", err.text);
     q->ops->close(q);
     ck_assert_uint_eq(found.count, 1);

@@ -73,7 +73,7 @@ static void put_to(const char *const *destinations, size_t count, const char *co
     }
     ck_assert_int_eq(q->ops->put_begin(q, &m, copies, count, &p, &err), QUEUE_PUT_OK);
     ck_assert_int_eq(q->ops->put_data(p, content, strlen(content), &err), QUEUE_PUT_OK);
-    ck_assert_msg(q->ops->put_commit(p, &err) == QUEUE_PUT_OK, "%s", err.text);
+    ck_assert_msg(q->ops->put_commit(p, NULL, NULL, &err) == QUEUE_PUT_OK, "%s", err.text);
     for (size_t i = 0; i < count && ids != NULL; i++)
         strcpy(ids[i], copies[i].id);
 }
@@ -106,6 +106,36 @@ static void set_all(struct queue_copy *c, enum queue_recipient_state state, cons
         strcpy(c->recipients[i].reason, reason);
     }
 }
+
+static char stored_id[QUEUE_ID_SIZE];
+
+/* When a copy is stored its id is final, and nobody has got it. */
+static void note_stored(void *ctx)
+{
+    const struct queue_new_copy *copy = ctx;
+
+    ck_assert_ptr_null(take(copy->destination));
+    strcpy(stored_id, copy->id);
+}
+
+START_TEST(stored_is_told_before_it_is_handed_out)
+{
+    struct queue_message m = spool_unit_message();
+    struct queue_recipient r = spool_unit_recipient("a@b.test");
+    struct queue_new_copy copy = {.destination = "archive", .recipients = &r, .recipient_count = 1};
+    struct queue_put *p;
+    struct err err = {""};
+
+    ck_assert_ptr_null(take("archive"));
+    ck_assert_int_eq(q->ops->put_begin(q, &m, &copy, 1, &p, &err), QUEUE_PUT_OK);
+    ck_assert_int_eq(q->ops->put_data(p, "x", 1, &err), QUEUE_PUT_OK);
+    ck_assert_int_eq(q->ops->put_commit(p, note_stored, &copy, &err), QUEUE_PUT_OK);
+    struct queue_copy *c = must_take("archive");
+    ck_assert_str_eq(c->id, stored_id);
+    set_all(c, QUEUE_SENT, "250 Ok");
+    q->ops->done(q, c);
+}
+END_TEST
 
 static void finish(struct queue_copy *c)
 {
@@ -182,7 +212,7 @@ START_TEST(what_was_accepted_is_not_pending_after_a_restart)
     struct err err;
 
     ck_assert_int_eq(q->ops->put_begin(q, &m, &copy, 1, &p, &err), QUEUE_PUT_OK);
-    ck_assert_int_eq(q->ops->put_commit(p, &err), QUEUE_PUT_OK);
+    ck_assert_int_eq(q->ops->put_commit(p, NULL, NULL, &err), QUEUE_PUT_OK);
     struct queue_copy *c = must_take("archive");
     c->recipients[0].state = QUEUE_SENT;
     c->recipients[1].state = QUEUE_DEAD;
@@ -602,7 +632,7 @@ START_TEST(a_dead_copy_is_never_handed_out)
     r.state = QUEUE_DEAD;
     strcpy(r.reason, "552 too large");
     ck_assert_int_eq(q->ops->put_begin(q, &m, &copy, 1, &p, &err), QUEUE_PUT_OK);
-    ck_assert_int_eq(q->ops->put_commit(p, &err), QUEUE_PUT_OK);
+    ck_assert_int_eq(q->ops->put_commit(p, NULL, NULL, &err), QUEUE_PUT_OK);
     ck_assert_ptr_null(take("archive"));
     reopen();
     ck_assert_ptr_null(take("archive"));
@@ -848,6 +878,7 @@ int main(void)
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, a_copy_comes_out_as_it_went_in);
+    tcase_add_test(tests, stored_is_told_before_it_is_handed_out);
     tcase_add_test(tests, a_deferred_copy_waits_for_its_time);
     tcase_add_test(tests, what_was_accepted_is_not_pending_after_a_restart);
     tcase_add_loop_test(tests, what_does_not_fit_comes_from_disk, 0, 2);

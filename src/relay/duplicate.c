@@ -408,7 +408,7 @@ static void commit(struct duplicate *d, struct verdict *verdicts, uint64_t size)
         return;
     }
     if (t->put != NULL) {
-        enum queue_put_status status = t->queue->ops->put_commit(t->put, &t->detail);
+        enum queue_put_status status = t->queue->ops->put_commit(t->put, NULL, NULL, &t->detail);
         t->put = NULL;
         if (status == QUEUE_PUT_OK) {
             transaction_log_copies(t, size);

@@ -57,7 +57,7 @@ struct queue_new_copy {
     struct queue_recipient *recipients;
     size_t recipient_count;
     bool is_dead;           /* commit it to the dead-letter queue (recipients' reason says why) */
-    char id[QUEUE_ID_SIZE]; /* filled in by begin */
+    char id[QUEUE_ID_SIZE]; /* filled in by begin; final when it is stored, see put_commit */
 };
 
 /* A copy in a worker's hands. Owned by the queue; valid until it is given back by done, later or
@@ -154,8 +154,11 @@ struct queue_ops {
     enum queue_put_status (*put_prepare)(struct queue_put *p, struct err *err);
     /* On QUEUE_PUT_OK every copy is on stable storage and will be handed out by next. Recipients
      * that are QUEUE_SENT by now get nothing, nor do copies that have no others. In each case p is
-     * released. Blocks for the sync. */
-    enum queue_put_status (*put_commit)(struct queue_put *p, struct err *err);
+     * released. Blocks for the sync. stored (NULL: nobody) is called in between: the ids are final,
+     * and no copy has been handed out, so that what it logs comes before all that is logged of
+     * their delivery. */
+    enum queue_put_status (*put_commit)(struct queue_put *p, void (*stored)(void *ctx), void *ctx,
+                                        struct err *err);
     void (*put_abort)(struct queue_put *p);
 
     /*

@@ -153,13 +153,16 @@ void spool_queue_make_known(struct spool_queue *q, const char *destination, cons
         task_cond_signal(&d->changed);
 }
 
-static enum queue_put_status put_commit(struct queue_put *p, struct err *err)
+static enum queue_put_status put_commit(struct queue_put *p, void (*stored)(void *ctx), void *ctx,
+                                        struct err *err)
 {
     struct spool_due due = spool_queue_minute(p->queue);
     int64_t begin_us = metrics_now_us();
     enum queue_put_status status = spool_put_commit(p->file, &due, err);
 
     p->sync_us += metrics_now_us() - begin_us;
+    if (status == QUEUE_PUT_OK && stored != NULL)
+        stored(ctx);
     for (size_t i = 0; i < p->copy_count && status == QUEUE_PUT_OK; i++) {
         if (spool_put_is_left_out(&p->copies[i]))
             continue;

@@ -423,7 +423,7 @@ static enum transaction_result finish_whole(struct transaction *t, const struct 
         transaction_drop_put(t);
         return TRANSACTION_REFUSED;
     }
-    status = t->queue->ops->put_commit(t->put, &t->detail);
+    status = t->queue->ops->put_commit(t->put, NULL, NULL, &t->detail);
     t->put = NULL;
     if (status != QUEUE_PUT_OK) {
         transaction_refuse_fault(t, status, reply);

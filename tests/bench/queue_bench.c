@@ -79,7 +79,7 @@ static void *put_all(void *ctx)
         struct queue_put *p;
         must(q->ops->put_begin(q, &m, &copy, 1, &p, &err), &err);
         must(q->ops->put_data(p, content, sizeof content, &err), &err);
-        must(q->ops->put_commit(p, &err), &err);
+        must(q->ops->put_commit(p, NULL, NULL, &err), &err);
     }
     return NULL;
 }
