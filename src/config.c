@@ -64,6 +64,7 @@ void config_free(struct config *c)
     free(c->log.target);
     free(c->log.facility);
     free(c->log.level);
+    free(c->log.style);
     milter_clear(&c->milter);
     for (size_t i = 0; i < c->filter_count; i++) {
         free(c->filters[i].name);

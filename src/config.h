@@ -70,6 +70,7 @@ struct config_server_tls {
 
 struct config_log {
     char *target, *facility, *level;
+    char *style; /* of splitrelay's lines about mail: "splitmilter", "postfix" */
 };
 
 struct config_milter {

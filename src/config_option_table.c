@@ -15,6 +15,7 @@ static const char *const facility_words[] = {"mail",   "daemon", "user",   "loca
                                              "local1", "local2", "local3", "local4",
                                              "local5", "local6", "local7", NULL};
 static const char *const level_words[] = {"error", "warning", "info", "debug", NULL};
+static const char *const style_words[] = {"splitmilter", "postfix", NULL};
 static const char *const class_words[] = {"envelope_recipient", "header_recipient", NULL};
 static const char *const recipient_words[] = {"original", "canonical", NULL};
 static const char *const sender_words[] = {"original", "null", NULL};
@@ -46,6 +47,7 @@ const struct config_option config_options[] = {
     {OPTION(LOG, "target", WORD_TEXT, target), 0, "syslog", 0, 0, target_words},
     {OPTION(LOG, "facility", WORD_TEXT, facility), 0, "mail", 0, 0, facility_words},
     {OPTION(LOG, "level", WORD_TEXT, level), 0, "info", 0, 0, level_words},
+    {OPTION(LOG, "style", WORD_TEXT, style), 0, "splitmilter", 0, 0, style_words},
     {OPTION(MILTER, "socket", SOCKET, socket), AT(MILTER, socket_text), "unix:/run/splitmilter/milter.sock", 0, 0, NULL},
     {OPTION(MILTER, "socket_mode", MODE, socket_mode), 0, "0660", 0, 0777, NULL},
     {OPTION(MILTER, "socket_group", GROUP, socket_group), 0, "", 0, 0, NULL},

@@ -257,6 +257,10 @@ UNIT_TESTS += %D%/test_maildir
 %C%_test_maildir_SOURCES = %D%/test_maildir.c
 %C%_test_maildir_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/test_maillog
+%C%_test_maillog_SOURCES = %D%/test_maillog.c
+%C%_test_maillog_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/test_mem
 %C%_test_mem_SOURCES = %D%/test_mem.c
 %C%_test_mem_LDADD = $(UNIT_LIBS)

@@ -51,7 +51,7 @@ static const char full[] =
     "# a comment\n"
     "tag_domain = \"Split.Invalid\" # another\n"
     "recipient_delimiter = '+'\n"
-    "log { target = stderr  level = \"debug\" }\n"
+    "log { target = stderr  level = \"debug\" style = postfix }\n"
     "/* over\n   lines */\n"
     "milter {\n"
     "    socket = inet:8890@127.0.0.1\n"
@@ -91,6 +91,7 @@ START_TEST(all_options_are_read)
     ck_assert_str_eq(c->log.target, "stderr");
     ck_assert_str_eq(c->log.facility, "mail");
     ck_assert_str_eq(c->log.level, "debug");
+    ck_assert_str_eq(c->log.style, "postfix");
     ck_assert_uint_eq(c->milter.socket.port, 8890);
     ck_assert_str_eq(c->milter.socket_text, "inet:8890@127.0.0.1");
     ck_assert_uint_eq(c->milter.socket_mode, 0600);
@@ -299,6 +300,7 @@ static const struct {
      "require_copies: 'maybe'", "\"no\", \"yes\""},
     {"log {\n\n level = loud\n}", 3, "level: 'loud'",
      "\"error\", \"warning\", \"info\", \"debug\""},
+    {"log {\n style = syslog\n}", 2, "style: 'syslog'", "\"splitmilter\", \"postfix\""},
     {"milter {\n on_failure = ignore }", 2, "on_failure: 'ignore'", "\"tempfail\", \"accept\""},
     {"milter {\n canonical_classes = { envelope_recipient,\n header_sender } }", 3,
      "canonical_classes: 'header_sender'", "allowed: \"envelope_recipient\""},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay/delivery.h"
 #include "log.h"
+#include "relay/maillog.h"
 #include "unit.h"
 
 #include <stdint.h>
@@ -265,6 +266,33 @@ START_TEST(log_lines_of_a_fixed_recipient)
 END_TEST
 
 static const struct {
+    unsigned attempts;
+    int age_s;
+    bool is_said;
+} late_attempts[] = {{0, 0, false}, {1, 0, true}, {0, 59, false}, {0, 61, true}, {2, 500000, true}};
+
+/* In Postfix's grammar: what comes late says again what it is about. */
+START_TEST(a_late_attempt_begins_with_the_size)
+{
+    struct setup s;
+
+    setup_init(&s, "qs", "o-");
+    s.copy.attempts = late_attempts[_i].attempts;
+    s.copy.message.arrival.tv_sec = NOW - late_attempts[_i].age_s;
+    s.copy.message.sender = s.destination.name;
+    s.copy.message.size_bytes = 77;
+    maillog_set_style("postfix");
+    const char *text = logged(&s);
+    maillog_set_style("splitmilter");
+    const char *first = "ID1: from=<archive>, size=77, nrcpt=1 (queue active)";
+    if (late_attempts[_i].is_said)
+        assert_line(text, 0, first);
+    ck_assert_int_eq(strstr(text, "from=") != NULL, late_attempts[_i].is_said);
+    ck_assert_ptr_nonnull(strstr(text, ": ID1: to=<a@b>, relay=h[1.2.3.4]:25, delay="));
+}
+END_TEST
+
+static const struct {
     int64_t ms;
     const char *text;
 } seconds[] = {
@@ -295,6 +323,7 @@ int main(void)
     tcase_add_loop_test(t, outcomes_become_policy, 0, UNIT_COUNT(cases));
     tcase_add_test(t, log_lines);
     tcase_add_test(t, log_lines_of_a_fixed_recipient);
+    tcase_add_loop_test(t, a_late_attempt_begins_with_the_size, 0, UNIT_COUNT(late_attempts));
     tcase_add_loop_test(t, delays_have_two_significant_digits, 0, UNIT_COUNT(seconds));
     return unit_run("delivery", t);
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 #include "delivery.h"
 
-#include "../log.h"
 #include "counters.h"
+#include "maillog.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #define SECONDS_SIZE 48 /* of a number of seconds as text */
+#define LATE_MS 60000   /* of a first attempt: the line of the arrival may be in another log */
 
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random)
@@ -86,44 +87,25 @@ static void format_delays(const struct queue_copy *c, const struct delivery_repo
              format_seconds(report->setup_ms, t[3]), format_seconds(report->transmit_ms, t[4]));
 }
 
-static void log_outcome(const struct queue_copy *c, size_t i, const struct config_destination *d,
-                        const struct delivery_report *report, const char *delays,
-                        const char *status)
-{
-    bool is_fixed = d->recipient == CONFIG_ADDRESS_FIXED;
-    const char *original = c->recipients[i].address;
-    const struct delivery_outcome *o = &report->outcomes[i];
-    char conn_use[32] = "";
-
-    if (report->conn_use > 1)
-        snprintf(conn_use, sizeof conn_use, ", conn_use=%u", report->conn_use);
-    log_info("%s: to=<%s>%s%s%s, dest=%s, relay=%s%s, %s, dsn=%s, status=%s (%s)", c->id,
-             is_fixed ? d->recipient_address : original, is_fixed ? ", orig_to=<" : "",
-             is_fixed ? original : "", is_fixed ? ">" : "", c->destination, report->relay, conn_use,
-             delays, o->dsn, status, c->recipients[i].reason);
-}
-
-/* The policy for one recipient. Returns the word for the log. */
-static const char *apply(struct queue_recipient *r, const struct delivery_outcome *o,
-                         bool is_too_old)
+/* The policy for one recipient. */
+static void apply(struct queue_recipient *r, const struct delivery_outcome *o, bool is_too_old)
 {
     snprintf(r->reason, sizeof r->reason, "%s", o->reason);
     switch (o->result) {
     case DELIVERY_OK:
         r->state = QUEUE_SENT;
-        return "sent";
+        return;
     case DELIVERY_REFUSED:
         r->state = QUEUE_DEAD;
-        return "dead";
+        return;
     case DELIVERY_RETRY:
         break;
     }
     if (!is_too_old)
-        return "deferred";
+        return;
     r->state = QUEUE_DEAD;
     snprintf(r->reason, sizeof r->reason, "too old; last: %.*s",
              (int)(sizeof r->reason - sizeof "too old; last: "), o->reason);
-    return "dead";
 }
 
 void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_destination *d,
@@ -136,12 +118,18 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
     char delays[5 * SECONDS_SIZE];
 
     format_delays(c, report, now, delays, sizeof delays);
+    if (c->attempts > 0 || age_ms(c, now) > LATE_MS)
+        maillog_active(c);
     for (size_t i = 0; i < c->recipient_count; i++) {
         struct queue_recipient *r = &c->recipients[i];
         if (r->state != QUEUE_PENDING)
             continue;
-        const char *status = apply(r, &report->outcomes[i], is_too_old);
-        log_outcome(c, i, d, report, delays, status);
+        apply(r, &report->outcomes[i], is_too_old);
+        maillog_outcome(c, i, d,
+                        &(struct maillog_attempt){.relay = report->relay,
+                                                  .conn_use = report->conn_use,
+                                                  .delays = delays,
+                                                  .dsn = report->outcomes[i].dsn});
         counters_outcome(c->destination, r->state, age_ms(c, now));
         was_accepted = was_accepted || r->state == QUEUE_SENT;
         is_pending = is_pending || r->state == QUEUE_PENDING;

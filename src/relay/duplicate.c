@@ -408,12 +408,8 @@ static void commit(struct duplicate *d, struct verdict *verdicts, uint64_t size)
         return;
     }
     if (t->put != NULL) {
-        enum queue_put_status status = t->queue->ops->put_commit(t->put, NULL, NULL, &t->detail);
-        t->put = NULL;
-        if (status == QUEUE_PUT_OK) {
-            transaction_log_copies(t, size);
+        if (transaction_commit(t, size) == QUEUE_PUT_OK)
             return;
-        }
         buf_reset(&d->reply);
         if (!do_without_copies(d, &d->reply))
             for (size_t i = 0; i < d->accepted_count; i++)

@@ -25,6 +25,7 @@ librelay_a_SOURCES += %D%/format_scan.c %D%/format_scan.h
 librelay_a_SOURCES += %D%/format_word.c %D%/format_word.h
 librelay_a_SOURCES += %D%/maildir.c %D%/maildir.h
 librelay_a_SOURCES += %D%/maildir_file.c %D%/maildir_file.h
+librelay_a_SOURCES += %D%/maillog.c %D%/maillog.h
 librelay_a_SOURCES += %D%/primary.c %D%/primary.h
 librelay_a_SOURCES += %D%/primary_pool.c %D%/primary_pool.h
 librelay_a_SOURCES += %D%/queue.h

@@ -5,6 +5,7 @@
 #include "../process.h"
 #include "../snapshot.h"
 #include "counters.h"
+#include "maillog.h"
 #include "relay.h"
 #include "security.h"
 
@@ -20,10 +21,14 @@ static struct snapshot *load(const char *config_path, struct err *err)
 {
     struct snapshot *s = daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, err);
 
-    if (s == NULL || security_open(s->config, err) == 0)
-        return s;
-    snapshot_unref(s);
-    return NULL;
+    if (s == NULL)
+        return NULL;
+    if (security_open(s->config, err) != 0) {
+        snapshot_unref(s);
+        return NULL;
+    }
+    maillog_set_style(s->config->log.style);
+    return s;
 }
 
 static void reload(struct relay *r, const char *config_path)

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: ISC */
 /* MAIL, RCPT and DATA: the dialogue around a transaction, with a primary or without. */
-#include "../log.h"
 #include "counters.h"
+#include "maillog.h"
 #include "session_private.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* A refusal that policy or state demands, logged in Postfix's shape. to: a path with <>, or "". */
+/* A refusal that policy or state demands. to: a path with <>, or "". */
 static void log_reject(struct session *s, const char *to, const char *text)
 {
     struct transaction *t = &s->transaction;
-    const char *detail = t->detail.text;
 
-    log_warning("NOQUEUE: reject: %s from [%s]: %s%s%s%s; from=<%s>%s%s proto=%s helo=<%s>",
-                s->stage, s->o->client_addr, text, detail[0] != '\0' ? " (" : "", detail,
-                detail[0] != '\0' ? ")" : "", t->is_open ? t->message.sender : "",
-                to[0] != '\0' ? " to=" : "", to, s->protocol, s->helo);
+    maillog_reject(&(struct maillog_reject){
+        .stage = s->stage,
+        .client_addr = s->o->client_addr,
+        .text = text,
+        .detail = t->detail.text,
+        .sender = t->is_open ? t->message.sender : "",
+        .to = to,
+        .protocol = s->protocol,
+        .helo = s->helo,
+    });
     t->detail.text[0] = '\0';
 }
 

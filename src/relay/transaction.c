@@ -4,6 +4,7 @@
 #include "../mem.h"
 #include "content.h"
 #include "counters.h"
+#include "maillog.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -367,33 +368,48 @@ static const char *mark_loops(struct transaction *t, const struct content *conte
     return loops > 0 && loops == t->copy_count ? "554 5.4.6 Mail loops back to this host" : NULL;
 }
 
-void transaction_log_copies(const struct transaction *t, uint64_t size)
+/* How many recipients get it. */
+static size_t count_recipients(const struct queue_new_copy *copy)
 {
-    const struct queue_message *m = &t->message;
-    const char *queue_id = m->mta_queue_id[0] != '\0' ? m->mta_queue_id : "-";
+    size_t count = 0;
 
-    counters_message(size);
+    for (size_t k = 0; k < copy->recipient_count; k++)
+        count += copy->recipients[k].state != QUEUE_SENT;
+    return count;
+}
+
+struct stored {
+    const struct transaction *t;
+    uint64_t size;
+};
+
+/* Before any of them is delivered: whoever reads the log finds the size above the deliveries. */
+static void record_stored(void *ctx)
+{
+    const struct stored *stored = ctx;
+    const struct transaction *t = stored->t;
+
+    counters_message(stored->size);
     for (size_t i = 0; i < t->copy_count; i++) {
         const struct queue_new_copy *copy = &t->copies[i];
-        size_t count = 0;
-        for (size_t k = 0; k < copy->recipient_count; k++)
-            count += copy->recipients[k].state != QUEUE_SENT;
+        size_t count = count_recipients(copy);
         if (count == 0)
             continue;
-        log_info("%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s (%s)", copy->id,
-                 m->sender, (unsigned long long)size, count, copy->destination, queue_id,
-                 copy->is_dead ? "dead" : "queued");
-        counters_copy(copy->destination, size);
-        if (!copy->is_dead)
-            continue;
-        for (size_t k = 0; k < copy->recipient_count; k++) {
-            log_warning("%s: to=<%s>, dest=%s, relay=none, delay=0, delays=0/0/0/0, dsn=5.4.6, "
-                        "status=dead (%s)",
-                        copy->id, copy->recipients[k].address, copy->destination,
-                        copy->recipients[k].reason);
+        maillog_taken(&t->message, copy, count, stored->size);
+        counters_copy(copy->destination, stored->size);
+        for (size_t k = 0; k < copy->recipient_count && copy->is_dead; k++)
             counters_outcome(copy->destination, QUEUE_DEAD, 0);
-        }
     }
+}
+
+enum queue_put_status transaction_commit(struct transaction *t, uint64_t size)
+{
+    struct stored stored = {t, size};
+    enum queue_put_status status =
+        t->queue->ops->put_commit(t->put, record_stored, &stored, &t->detail);
+
+    t->put = NULL;
+    return status;
 }
 
 static void accepted_reply(const struct transaction *t, struct err *reply)
@@ -423,13 +439,11 @@ static enum transaction_result finish_whole(struct transaction *t, const struct 
         transaction_drop_put(t);
         return TRANSACTION_REFUSED;
     }
-    status = t->queue->ops->put_commit(t->put, NULL, NULL, &t->detail);
-    t->put = NULL;
+    status = transaction_commit(t, size);
     if (status != QUEUE_PUT_OK) {
         transaction_refuse_fault(t, status, reply);
         return TRANSACTION_REFUSED;
     }
-    transaction_log_copies(t, size);
     if (loop != NULL) {
         refuse(reply, loop);
         return TRANSACTION_REFUSED;

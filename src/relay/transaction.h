@@ -86,8 +86,10 @@ void transaction_drop_put(struct transaction *t) __attribute__((nonnull));
 int transaction_refuse_fault(struct transaction *t, enum queue_put_status status, struct err *reply)
     __attribute__((nonnull));
 
-/* One log line for each copy that was committed. */
-void transaction_log_copies(const struct transaction *t, uint64_t size) __attribute__((nonnull));
+/* Commit t->put, which is gone then; size bytes. Copies that were committed are logged and counted,
+ * of others t->detail says why not. */
+enum queue_put_status transaction_commit(struct transaction *t, uint64_t size)
+    __attribute__((nonnull, warn_unused_result));
 
 /* DATA: find room. 0: reply is the 354; -1: refused, the transaction is still open. */
 int transaction_data(struct transaction *t, struct err *reply)
