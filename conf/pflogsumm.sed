@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
-# Lines of splitrelay as pflogsumm(1) reads Postfix's:
+# Lines of splitrelay as pflogsumm(1) reads Postfix's. For `style = "splitmilter"' in section log, the default; with
+# `style = "postfix"' pflogsumm reads them as they are.
 #
 #     sed -n -f pflogsumm.sed /var/log/mail.log | pflogsumm
 #     journalctl -u splitrelay --since yesterday --until today | sed -n -f pflogsumm.sed | pflogsumm
@@ -22,6 +23,9 @@ s/\n\(\[[0-9]*\]: NOQUEUE: reject: [^ ]* from \)\[/postfix\/smtpd\1unknown[/p
     s/\n\(.*, nrcpt=[0-9]*\), dest=.*/postfix\/qmgr\1 (queue active)/p
 }
 
-# An attempt, for each recipient.
+# An attempt, for each recipient. What a server says is no field.
+:said
+s/\(, status=[a-z]* (.*\)=</\1?</
+t said
 s/, status=dead (/, status=bounced (/
 s/\n\(\[[0-9]*\]: [0-9A-Za-z]*: to=<[^>]*>\)\(, orig_to=<[^>]*>\)\{0,1\}, dest=\([a-z0-9-]*\), relay=/postfix\/to-\3\1\2, relay=/p

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""pflogsumm counts a log of splitrelay right: what was taken, sent, deferred, dead and refused, and how much of it."""
+"""pflogsumm counts a log of splitrelay right, in either style: what was taken, sent, deferred, dead and refused, and how much of it."""
 
 import os
 import re
+import signal
 import subprocess
+import threading
 
 import rig
 from rig.daemons import TOP
 
 CONFIGURATION = """\
-log {{ target = "stderr" }}
+log {{ target = "stderr" style = "{style}" }}
 relay {{
     listen = {{ "inet:{port}@127.0.0.1" }}
     hostname = "relay.test"
@@ -21,7 +23,11 @@ destination fixed-one {{ relay_to = {{ "{fixed}" }} recipient = "all@journal.tes
 """
 TIMES = 'retry_min = "1s" retry_max = "1s" max_age = "1h"'
 FILTER = os.path.join(TOP, "conf", "pflogsumm.sed")
-HOSTILE = "450 4.2.0 to=<x@y.test>, dest=archive, relay=z, delay=1, status=sent (250 Ok)"
+HOSTILE = (
+    "450 4.2.0 to=<x@y.test>, dest=archive, relay=z, delay=1, status=sent (250 Ok)",
+    "450 4.2.0 from=<x@y.test>, size=7, to=<x@y.test>, relay=z, delay=1, status=sent (250 Ok)",
+)
+OURS = r"^[^[]* splitrelay/"  # as docs/operations.md has it
 BODY = b"Subject: x\r\n\r\n" + b"x" * 984 + b"\r\n"  # 1000 bytes
 OTHERS = """\
 Nov 20 09:00:00 mx postfix/smtpd[11]: 4XxXxX1: client=unknown[192.0.2.1]
@@ -32,10 +38,13 @@ Nov 20 09:00:00 mx other[15]: fake splitrelay[16]: 1: to=<a@b.test>, dest=archiv
 """
 
 
-def report(log):
+def report(log, style="splitmilter", options=()):
     """(what pflogsumm says as text, its totals)."""
-    filtered = subprocess.run(["sed", "-n", "-f", FILTER], input=log.encode(), stdout=subprocess.PIPE, check=True).stdout
-    done = subprocess.run(["pflogsumm"], input=filtered, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+    if style == "splitmilter":
+        log = subprocess.run(["sed", "-n", "-f", FILTER], input=log.encode(), stdout=subprocess.PIPE, check=True).stdout.decode()
+    else:
+        options = ["--syslog-name=splitrelay", *options]
+    done = subprocess.run(["pflogsumm", *options], input=log.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
     assert not done.stderr, done.stderr
     text = done.stdout.decode()
     totals = {name: int(n) for n, name in re.findall(r"^ *(\d+)  +(received|delivered|deferred|bounced|rejected|recipients)\b", text, re.M)}
@@ -56,7 +65,7 @@ class Archive:
             return None
         if "later" in arg and arg not in self.asked:
             self.asked.add(arg)
-            return HOSTILE
+            return HOSTILE[len(self.asked) % 2]
         return "550 5.1.1 unknown" if "never" in arg else None
 
 
@@ -64,11 +73,11 @@ def tagged(user, destination="archive"):
     return f"{user}@example.com.{destination}.copy.split.invalid"
 
 
-def make_log(r):
+def make_log(r, style):
     archive, fixed = rig.Sink(r, "archive", hook=Archive()), rig.Sink(r, "fixed")
     address = ("127.0.0.1", r.free_port())
     os.mkdir(r.path("spool"), 0o700)
-    text = CONFIGURATION.format(port=address[1], spool=r.path("spool"), archive=archive.bracketed, fixed=fixed.bracketed, times=TIMES)
+    text = CONFIGURATION.format(style=style, port=address[1], spool=r.path("spool"), archive=archive.bracketed, fixed=fixed.bracketed, times=TIMES)
     daemon = rig.start_splitrelay(r, text, address)
     for _ in range(5):
         rig.send(address, "s@sender.test", [tagged("anna"), tagged("ben")], BODY)
@@ -84,32 +93,129 @@ def make_log(r):
         c.mail("s@sender.test")
         c.rcpt(tagged("loop"))
         assert c.data(b"X-Split-Copy: destination=archive; id=1; host=relay.test\r\n\r\n").code == 554
-    daemon.wait_log(r"status=sent \(250 2\.0\.0 Ok\)$", count=15)
-    daemon.wait_log(r"status=dead \(", count=3)
+    # Who wants to be read as something else.
+    if style == "postfix":
+        rig.send(address, '"x>, size=1, "@sender.test', [tagged('"y>, relay=z, delay=9, status=bounced "')], BODY)
+    daemon.wait_log(r"status=sent \(250 2\.0\.0 Ok\)$", count=15 + (style == "postfix"))
+    daemon.wait_log(r"status=(dead|bounced) \(", count=3)
     daemon.stop()
     return daemon.log()
 
 
-def test_counts(r):
+def day(log, host="mx "):
+    return "".join(f"Nov 20 10:{i // 60:02}:{i % 60:02} {host}{line}\n" for i, line in enumerate(log.splitlines()))
+
+
+EXPECTED = {
+    "received": 10,  # copies: 5 + 1 + 1 + 2, and the loop
+    "delivered": 15,  # 10 + 3 + 1, and the fixed one
+    "deferred": 1,  # copies; two recipients of one
+    "deferrals": 2,
+    "bounced": 3,
+    "rejected": 3,
+    "bytes delivered": "15000",
+    "bytes received": "9060",
+}
+
+
+def check(expected, text, totals):
+    assert {k: totals.get(k) for k in expected} == expected, (totals, text)
+    assert re.search(r"^ *1 .*all@journal\.test$", text, re.M), text
+    assert "Messages with no size data" not in text, text
+
+
+def test_our_style_through_the_filter(r):
     rig.need_tools("pflogsumm", "sed")
-    log = make_log(r)
-    lines = [f"Nov 20 10:{i // 60:02}:{i % 60:02} mx {line}\n" for i, line in enumerate(log.splitlines())]
+    lines = day(make_log(r, "splitmilter"))
     for more in ("", OTHERS):
-        text, totals = report("".join(lines) + more)
-        expected = {
-            "received": 10,  # copies: 5 + 1 + 1 + 2, and the loop
-            "delivered": 15,  # 10 + 3 + 1, and the fixed one
-            "deferred": 1,  # copies; two recipients of one
-            "deferrals": 2,
-            "bounced": 3,
-            "rejected": 3,
-            "bytes delivered": "15000",
-            "bytes received": "9060",
-        }
-        assert {k: totals.get(k) for k in expected} == expected, (totals, text)
+        text, totals = report(lines + more)
+        check(EXPECTED, text, totals)
         assert re.search(r"^ *to-archive \(total: 2\)", text, re.M), text
         assert re.search(r"^ *14 .*example\.com$", text, re.M), text
-        assert re.search(r"^ *1 .*all@journal\.test$", text, re.M), text
+
+
+def test_postfix_style_without_a_filter(r):
+    rig.need_tools("pflogsumm")
+    lines = day(make_log(r, "postfix"))
+    expected = dict(EXPECTED, received=11, delivered=16, recipients=8)
+    expected.update({"bytes delivered": "16000", "bytes received": "10060"})
+    # An instance of Postfix with a name of its own, and anything else in the same file.
+    for more in ("", OTHERS.replace("postfix/", "postfix-in/")):
+        text, totals = report(lines + more, "postfix")
+        check(expected, text, totals)
+        for pattern in (
+            r"^ *15 +15000 +2 .*example\.com$",
+            r"^ *9 +8060 +sender\.test$",
+            r"^ *archive/smtp \(total: 2\)$",
+            r"^ +1 +4\.2\.0 to\?<x@y\.test>",
+            r"^ +2 +5\.1\.1 unknown",
+            r"^ +1 +5\.4\.6 mail loops",
+            r"^ +Recipient address rejected: Relay access denied \(total: 1\)\n +1 +anna@example\.com$",
+            r"^ +Recipient address rejected: Destination nowhere is not configured \(total: 1\)$",
+            r"^ +Mail loops back to this host \(total: 1\)$",
+        ):
+            assert re.search(pattern, text, re.M), (pattern, text)
+    # pflogsumm counts what "postfix" says in any case, so a report of ours alone has to leave it out.
+    _, totals = report(lines + OTHERS, "postfix")
+    assert totals["received"] == 12 and totals["delivered"] == 17, totals
+    ours = subprocess.run(["grep", "-E", OURS], input=(lines + OTHERS).encode(), stdout=subprocess.PIPE, check=True).stdout
+    text, totals = report(ours.decode(), "postfix")
+    check(expected, text, totals)
+    # Without the name nothing is counted.
+    _, totals = report(lines, "postfix", ["--syslog-name=postfix"])
+    assert totals["received"] == totals["delivered"] == 0, totals
+
+
+def test_sizes_come_before_deliveries(r):
+    """Also when messages arrive together, and share a file in the spool."""
+    rig.need_tools("pflogsumm", "sed")
+    for style in ("splitmilter", "postfix"):
+        archive = rig.Sink(r, f"archive-{style}")
+        address = ("127.0.0.1", r.free_port())
+        spool = r.path(f"spool-{style}")
+        os.mkdir(spool, 0o700)
+        text = CONFIGURATION.format(style=style, port=address[1], spool=spool, archive=archive.bracketed, fixed=archive.bracketed, times=TIMES)
+        daemon = rig.start_splitrelay(r, text, address, name=f"splitrelay-{style}")
+
+        def send():
+            for _ in range(10):
+                rig.send(address, "s@sender.test", [tagged("anna")], BODY)
+
+        threads = [threading.Thread(target=send) for _ in range(10)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        daemon.wait_log(r"status=sent ", count=100)
+        daemon.stop()
+        text, totals = report(day(daemon.log()), style)
+        expected = {"received": 100, "delivered": 100, "bytes received": "100000", "bytes delivered": "100000"}
+        assert {k: totals.get(k) for k in expected} == expected, (style, totals, text)
+
+
+def test_a_reload_changes_the_style(r):
+    archive = rig.Sink(r, "archive")
+    address = ("127.0.0.1", r.free_port())
+    os.mkdir(r.path("spool"), 0o700)
+
+    def text(style):
+        return CONFIGURATION.format(style=style, port=address[1], spool=r.path("spool"), archive=archive.bracketed, fixed=archive.bracketed, times=TIMES)
+
+    daemon = rig.start_splitrelay(r, text("splitmilter"), address)
+    for i, (style, pattern) in enumerate((
+        ("splitmilter", r"^splitrelay\[\d+\]: \w+: to=<anna@example\.com>, dest=archive, relay=.* status=sent "),
+        ("postfix", r"^splitrelay/archive/smtp\[\d+\]: \w+: to=<anna@example\.com>, relay=.* status=sent "),
+        ("splitmilter", r"^splitrelay\[\d+\]: \w+: to=<anna@example\.com>, dest=archive, relay=.* status=sent "),
+    )):
+        if i > 0:
+            with open(daemon.configuration_path, "w", encoding="ascii") as f:
+                f.write(text(style))
+            daemon.signal(signal.SIGUSR1)
+            daemon.wait_log("configuration reloaded", count=i)
+        rig.send(address, "s@sender.test", [tagged("anna")], BODY)
+        daemon.wait_log(pattern, count=1 + i // 2)
+    assert len(daemon.log_lines(r"client=")) == 1
+    daemon.stop()
 
 
 def test_other_time_formats(r):
