@@ -18,7 +18,8 @@ static struct {
     atomic_bool to_syslog;
     atomic_int facility;
     atomic_int level;
-} state = {NULL, false, LOG_MAIL, LOG_LEVEL_INFO};
+    atomic_long pid; /* 0: not asked for yet; nobody logs both before and after a fork */
+} state = {NULL, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
 
 #define TAG_SIZE 128
 
@@ -127,6 +128,17 @@ static void write_syslog(int priority, const char *ident, size_t ident_len, cons
     pthread_mutex_unlock(&tag_lock);
 }
 
+static long own_pid(void)
+{
+    long pid = atomic_load_explicit(&state.pid, memory_order_relaxed);
+
+    if (pid == 0) {
+        pid = getpid();
+        atomic_store_explicit(&state.pid, pid, memory_order_relaxed);
+    }
+    return pid;
+}
+
 static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 
@@ -145,7 +157,7 @@ static void emit(enum log_level level, const char *service, const char *fmt, va_
                         ident == NULL ? program_invocation_short_name : ident,
                         service == NULL ? "" : "/", service == NULL ? "" : service);
     size_t ident_len = (size_t)head, used = ident_len;
-    used += (size_t)snprintf(line + used, sizeof line - used, "[%ld]: ", (long)getpid());
+    used += (size_t)snprintf(line + used, sizeof line - used, "[%ld]: ", own_pid());
     size_t text = used;
     used += (size_t)snprintf(line + used, sizeof line - used, "%s",
                              service == NULL ? prefix[level] : "");

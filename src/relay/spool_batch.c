@@ -107,14 +107,14 @@ static void release(struct spool_batch_file *f)
     free(f);
 }
 
-/* Give each its place and its ids; a lone one begins where the file does. Returns the length. */
-static size_t lay_out(struct spool_batch_member *members, unsigned count, struct iovec *parts,
-                      int *part_count)
+/* Give each its place and its ids. Returns the length. */
+static size_t lay_out(struct spool_batch_member *members, unsigned count, bool is_group,
+                      struct iovec *parts, int *part_count)
 {
     size_t at = 0;
     int n = 0;
 
-    if (count > 1) {
+    if (is_group) {
         parts[n++] = (struct iovec){(void *)first_unit, SPOOL_GROUP_UNIT};
         at = SPOOL_GROUP_UNIT;
     }
@@ -138,24 +138,23 @@ static size_t lay_out(struct spool_batch_member *members, unsigned count, struct
     return at;
 }
 
-/* Written and on stable storage, or -1. */
+/*
+ * Written and on stable storage, or -1. A lone message begins where a new file does; in one that is
+ * used again it is a group of one, since what follows in a group's file does not matter: a file
+ * whose length stays is synced with one wait for the disk less, or two.
+ */
 static int write_file(struct spool_batch_file *f, struct spool_batch_member *members,
                       unsigned count)
 {
     struct iovec parts[1 + 2 * MEMBERS_MAX];
-    struct stat st;
     int part_count;
-    size_t len = lay_out(members, count, parts, &part_count);
     int fd = open_file(f);
 
     if (fd < 0)
         return -1;
-    int rc = writev(fd, parts, part_count) == (ssize_t)len ? 0 : -1;
-    if (rc == 0 && f->base_fd == f->spool->free_fd &&
-        (fstat(fd, &st) < 0 || (st.st_size > (off_t)len && ftruncate(fd, (off_t)len) < 0)))
-        rc = -1;
-    if (rc == 0)
-        rc = fdatasync(fd);
+    bool is_group = count > 1 || f->base_fd == f->spool->free_fd;
+    size_t len = lay_out(members, count, is_group, parts, &part_count);
+    int rc = writev(fd, parts, part_count) == (ssize_t)len ? fdatasync(fd) : -1;
     if (close(fd) < 0)
         rc = -1;
     return rc;
