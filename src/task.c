@@ -448,7 +448,6 @@ static void close_thread(struct task_thread *th)
 
 static unsigned usual_thread_count(void)
 {
-    if (getenv("TT")) return (unsigned)atoi(getenv("TT"));
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
     return processors < 2                 ? 1

@@ -7,13 +7,16 @@
 
 #include "task.h"
 
+#include <setjmp.h>
 #include <stdatomic.h>
 #include <ucontext.h>
 
 /* --- task_switch.c: a stack, and where it was left --- */
 
 struct task_context {
-    ucontext_t machine;
+    ucontext_t machine; /* where it begins */
+    jmp_buf jump;       /* where it was left */
+    bool has_begun;
     char *stack; /* NULL: a thread's own */
     size_t stack_size;
     void *fake_stack; /* AddressSanitizer's */
