@@ -65,6 +65,10 @@ struct task_fd {
 
 void task_fd_init(struct task_fd *f, int fd) __attribute__((nonnull));
 
+/* Nothing was reported that was not taken, up to when the thread of this task looked last. False:
+ * it may be otherwise, or it is not known. */
+bool task_fd_is_quiet(const struct task_fd *f) __attribute__((nonnull));
+
 /* The next one to wait for it may be anywhere. Not needed before close(2). */
 void task_fd_leave(struct task_fd *f) __attribute__((nonnull));
 

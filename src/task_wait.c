@@ -38,6 +38,11 @@ void task_fd_leave(struct task_fd *f)
     task_fd_init(f, f->fd);
 }
 
+bool task_fd_is_quiet(const struct task_fd *f)
+{
+    return f->thread != NULL && f->thread == task_thread_self() && f->ready == 0;
+}
+
 static int watch(struct task_fd *f, struct task_thread *th, bool for_out)
 {
     struct epoll_event e = {.events = (unsigned)EPOLLIN | EPOLLRDHUP | (unsigned)EPOLLET,

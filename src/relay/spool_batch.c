@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@
 
 #define MEMBERS_MAX 32
 #define DIR_TRIES 3
+#define YIELDS 3 /* see give_way() */
 
 static const char first_unit[SPOOL_GROUP_UNIT] = SPOOL_GROUP_LINE;
 static const char padding[SPOOL_GROUP_UNIT];
@@ -328,21 +330,33 @@ static void work(struct round *r)
     tell(r, true);
 }
 
+/*
+ * Whoever has a message for the next round, and only waits for a processor, comes before it begins:
+ * the larger the groups, the fewer syncs. Where nobody waits this takes no time. Measured with a
+ * duplicating listener, 2 processors, 20 sessions: 4,600 messages/s become 5,000.
+ */
+static void give_way(void)
+{
+    for (int i = 0; i < YIELDS; i++)
+        sched_yield();
+}
+
 /* One round after the other, until nobody waits. */
 static void lead(void *arg)
 {
     struct spool *s = arg;
+    bool goes_on = true;
 
-    pthread_mutex_lock(&s->batch_lock);
-    while (s->batch_waiting != NULL) {
+    while (goes_on) {
         struct round r = {.spool = s};
-        take_round(&r);
-        pthread_mutex_unlock(&s->batch_lock);
-        work(&r);
+        give_way();
         pthread_mutex_lock(&s->batch_lock);
+        take_round(&r);
+        goes_on = s->has_batch_leader = r.members != NULL;
+        pthread_mutex_unlock(&s->batch_lock);
+        if (goes_on)
+            work(&r);
     }
-    s->has_batch_leader = false;
-    pthread_mutex_unlock(&s->batch_lock);
 }
 
 static bool wait_for_round(struct spool *s, struct spool_batch_member *m)

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FIRST_READ (16 * 1024)
+#define FIRST_READ 4096
 
 /* --- reading --- */
 
