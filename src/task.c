@@ -198,6 +198,7 @@ void task_wake(struct task *t)
 {
     struct task_thread *th = t->thread;
 
+    assert(th != NULL);
     if (th == self) {
         wake_here(t);
         return;
