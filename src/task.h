@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct task_pool;
 struct task;
@@ -124,5 +125,10 @@ void task_block(void (*fn)(void *), void *arg) __attribute__((nonnull(1)));
 /* The same without waiting for it. False: this is no task, nothing was done. */
 bool task_block_start(void (*fn)(void *), void *arg)
     __attribute__((nonnull(1), warn_unused_result));
+
+/* As pread(2). In a task, what is in memory is read at once, and for the rest the disk is waited
+ * for by task_block(). */
+ssize_t task_pread(int fd, void *data, size_t len, off_t offset)
+    __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #define IDLE_S 10
 #define HELPER_STACK_SIZE (256 * 1024) /* getaddrinfo(3) is what needs most */
@@ -153,6 +155,38 @@ bool task_block_start(void (*fn)(void *), void *arg)
         return true;
     free(job);
     return false;
+}
+
+struct reading {
+    int fd;
+    void *data;
+    size_t len;
+    off_t offset;
+    ssize_t result;
+    int error;
+};
+
+static void read_blocking(void *arg)
+{
+    struct reading *r = arg;
+
+    r->result = pread(r->fd, r->data, r->len, r->offset);
+    r->error = errno;
+}
+
+ssize_t task_pread(int fd, void *data, size_t len, off_t offset)
+{
+    struct reading r = {.fd = fd, .data = data, .len = len, .offset = offset};
+    struct iovec part = {data, len};
+
+    if (task_is_inside()) {
+        ssize_t n = preadv2(fd, &part, 1, offset, RWF_NOWAIT);
+        if (n >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS))
+            return n;
+    }
+    task_block(read_blocking, &r);
+    errno = r.error;
+    return r.result;
 }
 
 void task_helpers_stop(struct task_pool *pool)

@@ -667,6 +667,39 @@ START_TEST(test_block)
 }
 END_TEST
 
+/* What is in memory, what is not, the end, and a descriptor that is none. */
+static void read_file(void *arg)
+{
+    int fd = *(int *)arg;
+    char text[8] = "";
+
+    ck_assert_int_eq(task_pread(fd, text, 3, 2), 3);
+    ck_assert_str_eq(text, "cde");
+    ck_assert_int_eq(fsync(fd), 0);
+    ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    ck_assert_int_eq(task_pread(fd, text, sizeof text, 4), 2);
+    ck_assert_int_eq(memcmp(text, "ef", 2), 0);
+    ck_assert_int_eq(task_pread(fd, text, sizeof text, 6), 0);
+    ck_assert_int_eq(task_pread(-1, text, sizeof text, 0), -1);
+    ck_assert_int_eq(errno, EBADF);
+}
+
+START_TEST(test_pread)
+{
+    char name[] = "/var/tmp/split-task-XXXXXX";
+    int fd = mkstemp(name);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(unlink(name), 0);
+    ck_assert_int_eq(write(fd, "abcdef", 6), 6);
+    start_pool(1);
+    start_task(read_file, &fd);
+    task_pool_free(pool);
+    read_file(&fd);
+    close(fd);
+}
+END_TEST
+
 /* Nothing stays open. */
 START_TEST(test_leaves_nothing)
 {
@@ -705,6 +738,7 @@ int main(void)
     tcase_add_test(t, test_signal);
     tcase_add_test(t, test_event);
     tcase_add_test(t, test_block);
+    tcase_add_test(t, test_pread);
     tcase_add_test(t, test_leaves_nothing);
     return unit_run("task", t);
 }

@@ -2,6 +2,7 @@
 #include "format.h"
 
 #include "../mem.h"
+#include "../task.h"
 #include "format_journal.h"
 #include "format_scan.h"
 #include "trace.h"
@@ -32,8 +33,8 @@ int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size
     size_t have = 0;
 
     while (have < len) {
-        ssize_t n = pread(copy->content_fd, data + have, len - have,
-                          (off_t)(copy->content_offset + offset + have));
+        ssize_t n = task_pread(copy->content_fd, data + have, len - have,
+                               (off_t)(copy->content_offset + offset + have));
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1) {
@@ -61,6 +62,7 @@ static int scan_content(const struct queue_copy *copy, struct format_scan *scan,
         rc = format_read(copy, block, offset, len, err);
         if (rc == 0)
             format_scan_feed(scan, block, len);
+        task_yield(); /* a large one takes a while */
     }
     format_scan_end(scan);
     free(block);

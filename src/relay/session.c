@@ -2,6 +2,7 @@
 #include "session.h"
 #include "../log.h"
 #include "../mem.h"
+#include "../task.h"
 #include "counters.h"
 #include "session_private.h"
 
@@ -13,6 +14,7 @@
 /* Protocol errors since the last message; refused recipients do not count. */
 #define ERRORS_MAX 20
 #define REPLY_MAX 1024
+#define COMMANDS_IN_A_ROW 50 /* of those that came at once, before others get their turn */
 
 void session_send(struct session *s, const char *text, size_t len)
 {
@@ -267,6 +269,7 @@ static void one_command(struct session *s)
 void session_run(struct stream *stream, const struct session_options *options)
 {
     struct session *s = mem_zalloc(sizeof *s);
+    unsigned commands = 0;
 
     s->stream = stream;
     s->o = options;
@@ -291,6 +294,8 @@ void session_run(struct stream *stream, const struct session_options *options)
             session_say_stopping(s);
         else
             one_command(s);
+        if (++commands % COMMANDS_IN_A_ROW == 0)
+            task_yield();
     }
     /* Replies that could not be sent have no other reader. */
     (void)!stream_flush(stream);

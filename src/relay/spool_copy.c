@@ -20,7 +20,7 @@
 static int read_at(int fd, char *data, size_t len, uint64_t at)
 {
     while (len > 0) {
-        ssize_t n = pread(fd, data, len, (off_t)at);
+        ssize_t n = task_pread(fd, data, len, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n == 0)
@@ -77,7 +77,7 @@ static int find_begin(int fd, const char *id, uint64_t *begin_out)
     *begin_out = 0;
     if (spool_id_unit(id) == 0)
         return 0;
-    ssize_t n = pread(fd, line, sizeof line, 0);
+    ssize_t n = task_pread(fd, line, sizeof line, 0);
     if (n == (ssize_t)sizeof line && memcmp(line, SPOOL_GROUP_LINE, sizeof line) == 0)
         *begin_out = (uint64_t)spool_id_unit(id) * SPOOL_GROUP_UNIT;
     return n < 0 ? -1 : 0;
