@@ -125,6 +125,7 @@ static struct stream *take_idle(struct socketmap *sm)
 
 static void put_idle(struct socketmap *sm, struct stream *s)
 {
+    stream_leave(s); /* whoever asks next may be elsewhere */
     pthread_mutex_lock(&sm->lock);
     if (sm->idle_count < IDLE_MAX) {
         sm->idle[sm->idle_count++] = (struct idle){s, now_ms()};

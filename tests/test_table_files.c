@@ -3,6 +3,7 @@
  * whose server misbehaves. */
 #include "table_private.h"
 #include "mem.h"
+#include "task.h"
 #include "unit.h"
 
 #ifdef HAVE_CDB
@@ -484,6 +485,44 @@ START_TEST(socketmap_does_not_wait_for_ever)
 }
 END_TEST
 
+struct asking {
+    struct table *table;
+    const char *answer;
+};
+
+static void ask_in_task(void *arg)
+{
+    const struct asking *a = arg;
+
+    expect(a->table, "key@x", a->answer);
+}
+
+/* A look-up belongs into task_block(), which calls it in the task where there is no thread for it:
+ * then the next one is asked over the same connection, by a task of another thread. */
+START_TEST(socketmap_is_asked_by_all_threads)
+{
+    static const char *const scripts[] = {"\1"
+                                          "4:OK a,\1"
+                                          "4:OK b,\1"
+                                          "4:OK c,"};
+    struct err err = {""};
+    struct server s;
+
+    start(&s, scripts, UNIT_COUNT(scripts));
+    struct table *t = socketmap_on(s.port);
+    struct asking asking[] = {{t, "a"}, {t, "b"}};
+    for (size_t i = 0; i < UNIT_COUNT(asking); i++) {
+        struct task_pool *pool = task_pool_new(1, NULL, &err);
+        ck_assert_msg(pool != NULL, "%s", err.text);
+        ck_assert_int_eq(task_start(pool, ask_in_task, &asking[i]), 0);
+        task_pool_free(pool);
+    }
+    expect(t, "key@x", "c");
+    table_close(t);
+    stop(&s);
+}
+END_TEST
+
 static const char *const bad_socketmaps[] = {
     "socketmap:inet:host:25",     "socketmap:inet::25:name", "socketmap:unix:path:name",
     "socketmap:tcp:host:1:name",  "socketmap:name",          "socketmap:inet:[::1]:name",
@@ -514,6 +553,7 @@ int main(void)
     tcase_add_test(tests, changes_show);
     tcase_add_loop_test(tests, socketmap_understands, 0, (int)UNIT_COUNT(replies));
     tcase_add_test(tests, socketmap_reconnects_once);
+    tcase_add_test(tests, socketmap_is_asked_by_all_threads);
     tcase_add_test(tests, socketmap_does_not_wait_for_ever);
     tcase_add_loop_test(tests, socketmap_server_is_checked, 0, (int)UNIT_COUNT(bad_socketmaps));
     return unit_run("table_files", tests);
