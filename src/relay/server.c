@@ -266,9 +266,12 @@ static void accept_task(void *arg)
     task_fd_init(&io, l->fd);
     while (!atomic_load(&s->is_stopping)) {
         int error = accept_one(l);
-        if (error == EAGAIN || error == EWOULDBLOCK)
-            (void)!task_poll(&io, POLLIN, TASK_FOREVER); /* a fault shows at accept(2), too */
-        else if (is_our_fault(error) && !atomic_load(&s->is_stopping))
+        bool is_idle = error == EAGAIN || error == EWOULDBLOCK;
+        if (is_idle && task_poll(&io, POLLIN, TASK_FOREVER) != -1)
+            continue; /* a fault of the socket shows at accept(2), too */
+        if (is_idle)
+            error = errno; /* epoll(7) has no room: look now and then */
+        if ((is_idle || is_our_fault(error)) && !atomic_load(&s->is_stopping))
             pause_accepting(s, error);
         else if (++in_a_row % ACCEPT_IN_A_ROW == 0)
             task_yield();
