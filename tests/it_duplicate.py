@@ -181,6 +181,23 @@ def test_session(r):
     assert "QUEUEID1" in one.headers("Received")[0] and not one.headers("X-Split-Copy")
 
 
+def test_id_in_the_trace(r):
+    """What the primary's Received calls the message leads to its copy, in a group as well."""
+    d = rig.Duplicator(r)
+    threads = [threading.Thread(target=talk, args=(d, f"m{i}")) for i in range(40)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    copies = {t.headers("Subject")[0]: t.headers("X-Split-Copy")[0] for t in d.backups["newmail"].wait(40)}
+    ids = {subject: re.search(r"; id=(\w+);", header)[1] for subject, header in copies.items()}
+    assert any(x[-2:] != "00" for x in ids.values()), f"there was no group: {ids}"
+    for t in d.primary.accepted:
+        told = re.search(r"\bid (\w+);", t.headers("Received")[0])[1]
+        found = ids[t.headers("Subject")[0]]
+        assert told == found[:-2], f"told {told}, the copy has {found}"
+
+
 def test_disconnect_within_content(r):
     """A client that goes away has sent nothing, to anybody."""
     d = rig.Duplicator(r)

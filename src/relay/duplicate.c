@@ -8,6 +8,7 @@
 #include "counters.h"
 #include "trace.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -303,6 +304,17 @@ static bool do_without_copies(struct duplicate *d, struct buf *replies)
     return true;
 }
 
+/* The part of it that is final before the message is stored: enough to find it in the log. */
+static void add_trace(const struct transaction *t, struct buf *out)
+{
+    const char *id = message_id(t);
+    size_t len = strlen(id);
+    char text[QUEUE_ID_SIZE];
+
+    snprintf(text, sizeof text, "%.*s", (int)(len > QUEUE_ID_PLACE ? len - QUEUE_ID_PLACE : 0), id);
+    trace_received(&t->message, text, t->config->relay.hostname, out);
+}
+
 bool duplicate_data(struct duplicate *d, struct buf *reply)
 {
     struct transaction *t = d->o.transaction;
@@ -322,7 +334,7 @@ bool duplicate_data(struct duplicate *d, struct buf *reply)
     buf_reset(reply);
     buf_adds(reply, "354 End data with <CR><LF>.<CR><LF>\r\n");
     buf_reset(&d->reply);
-    trace_received(&t->message, message_id(t), t->config->relay.hostname, &d->reply);
+    add_trace(t, &d->reply);
     primary_write(d->o.primary, buf_str(&d->reply), d->reply.len);
     return true;
 }

@@ -20,6 +20,7 @@
 #include <time.h>
 
 #define QUEUE_ID_SIZE 24      /* bytes of a copy id with NUL; [0-9A-Za-z]+, increasing in time */
+#define QUEUE_ID_PLACE 2      /* characters at its end that are final only when it is stored */
 #define QUEUE_REASON_SIZE 240 /* bytes of a recipient's last reason with NUL */
 #define QUEUE_RECIPIENTS_MAX 2000 /* per message */
 #define QUEUE_DESTINATION_SIZE 64 /* bytes of a destination name with NUL */
