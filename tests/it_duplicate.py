@@ -5,6 +5,7 @@
 import os
 import re
 import shutil
+import subprocess
 import threading
 import time
 
@@ -275,6 +276,41 @@ def test_backups_do_not_matter(r):
     down.wait(20, 30)
     hung.wait(20, 30)
     rig.wait_for(lambda: len([x for x in d.spooled() if "/dead/refusing/" in x]) == 20, 20, "20 dead copies")
+
+
+def test_slow_disk(r):
+    """Sessions do not wait while old copies are read from a disk that takes 20 ms each time."""
+    rig.need_tools("strace")
+    if rig.daemons.instrumented():
+        raise rig.Skip("sanitizers and strace do not go together")
+    script = Script(mail="451 4.3.0 later")
+    d = rig.Duplicator(r, backups=[rig.Sink(r, "newmail", hook=script)])
+    with d.client() as c:
+        for i in range(200):
+            c.mail("s@x.test")
+            c.rcpt("a@x.test")
+            c.data(message(f"m{i}", "x" * 3000))
+    d.daemon.stop()
+    d.restart()
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=pread64", "-e", "inject=pread64:delay_enter=20000", "-p", str(d.daemon.pid)],
+        stdin=subprocess.DEVNULL, start_new_session=True,
+    )
+    r.session.record_process(tracer.pid, "strace")
+    r.on_close(lambda: (tracer.terminate(), tracer.wait()))
+    script.answers.clear()
+    newmail = d.backups["newmail"]
+    newmail.wait(5)
+    waits = []
+    with d.client() as c:
+        while len(newmail.accepted) < 150:
+            begin = time.monotonic()
+            assert c.cmd("NOOP").code == 250
+            waits.append(time.monotonic() - begin)
+            time.sleep(0.01)
+    newmail.wait(200)
+    print(f"median of {len(waits)} answers: {sorted(waits)[len(waits) // 2] * 1000:.1f} ms")
+    assert len(waits) >= 5 and sorted(waits)[len(waits) // 2] < 0.02 * rig.TIME_FACTOR, waits
 
 
 def test_copies_that_cannot_be_stored(r):

@@ -182,22 +182,43 @@ static void put_abort(struct queue_put *p)
 
 /* --- taking --- */
 
+struct opening {
+    struct spool *spool;
+    const char *destination;
+    const struct spool_node *node;
+    struct spool_copy *copy; /* what was remembered of it, or NULL */
+    struct err *err;
+    enum spool_result result;
+};
+
+static void open_copy(void *arg)
+{
+    struct opening *o = arg;
+
+    if (o->copy != NULL)
+        o->result = spool_copy_unpark(o->spool, o->copy, o->err);
+    else
+        o->result =
+            spool_copy_open(o->spool, o->destination, &o->node->due, o->node->id, &o->copy, o->err);
+}
+
 /* NULL: it is not there any more, not valid, finished, or put aside; look for another. Without the
  * lock. */
 static struct queue_copy *open_node(struct spool_queue *q, struct spool_destination *d,
                                     struct spool_node *node)
 {
     char due[SPOOL_DUE_NAME_SIZE];
-    struct spool_copy *c = node->parked;
-    enum spool_result result;
     struct err err;
+    struct opening o = {
+        .spool = q->spool, .destination = d->name, .node = node, .copy = node->parked, .err = &err};
 
     node->parked = NULL;
-    if (c != NULL)
-        result = spool_copy_unpark(q->spool, c, &err);
+    if (node->source == SPOOL_FRESH && o.copy == NULL)
+        open_copy(&o); /* it came a moment ago, and is in memory */
     else
-        result = spool_copy_open(q->spool, d->name, &node->due, node->id, &c, &err);
-    switch (result) {
+        task_block(open_copy, &o);
+    struct spool_copy *c = o.copy;
+    switch (o.result) {
     case SPOOL_OK:
         if (spool_return_has_pending(&c->copy))
             return &c->copy;
