@@ -254,11 +254,11 @@ static void decide_by_tables(struct deciding *d)
         out->reply = reply_cannot_tag;
 }
 
-bool policy_asks_servers(const struct policy *p)
+bool policy_may_take_long(const struct policy *p)
 {
     for (size_t map = 0; map < POLICY_MAP_COUNT; map++)
         for (size_t i = 0; i < p->maps[map].count; i++)
-            if (table_asks_server(p->maps[map].tables[i]))
+            if (table_may_take_long(p->maps[map].tables[i]))
                 return true;
     return false;
 }

@@ -116,8 +116,8 @@ struct policy_decision {
 void policy_decide(const struct policy *p, struct table_scratch *s,
                    const struct policy_message *message, const char *rcpt, char *const *words,
                    struct policy_decision *out) __attribute__((nonnull(1, 2, 3, 4, 6)));
-/* Does policy_decide() ask servers over a network (socketmap), and may wait for them? */
-bool policy_asks_servers(const struct policy *p) __attribute__((nonnull));
+/* May policy_decide() wait for a server (socketmap), or compute for long (regexp)? */
+bool policy_may_take_long(const struct policy *p) __attribute__((nonnull));
 
 void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));
 

@@ -337,7 +337,8 @@ bool stream_is_stale(struct stream *s)
     struct pollfd p = {.fd = s->io.fd, .events = POLLIN | POLLRDHUP};
     char byte;
 
-    if (s->transport == NULL && !stream_has_input(s) && task_fd_is_quiet(&s->io))
+    if (s->transport == NULL && !stream_has_input(s) && s->in_is_drained &&
+        task_fd_is_quiet(&s->io))
         return false;
     if (stream_has_input(s) || poll(&p, 1, 0) < 0)
         return true;

@@ -174,6 +174,11 @@ bool table_asks_server(const struct table *t)
     return table_takes_whole_address(t) && table_path(t) == NULL;
 }
 
+bool table_may_take_long(const struct table *t)
+{
+    return t->type->may_take_long;
+}
+
 bool table_takes_whole_address(const struct table *t)
 {
     return t->type->takes_whole_address;

@@ -97,6 +97,9 @@ bool table_takes_whole_address(const struct table *t) __attribute__((nonnull));
 /* True if a look-up asks a server, and may wait for it (socketmap). */
 bool table_asks_server(const struct table *t) __attribute__((nonnull));
 
+/* The same, or it may compute for long (regexp: regexec(3) has no limit, as pcre2 has). */
+bool table_may_take_long(const struct table *t) __attribute__((nonnull));
+
 /*
  * Look up one key. The caller has folded it to lower case; pcre matches as its flags say. On
  * TABLE_FOUND `m` is filled (its buffers are overwritten), on TABLE_FAILED `err` is set.

@@ -135,6 +135,7 @@ static int regexp_each_value(const struct table *table,
 
 const struct table_type table_regexp = {
     .name = "regexp",
+    .may_take_long = true,
     .takes_whole_address = true,
     .parse = regexp_parse,
     .file_max = 64 * 1024 * 1024,

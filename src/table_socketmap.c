@@ -244,6 +244,7 @@ static enum table_result socketmap_find(const struct table *t, struct table_scra
 
 const struct table_type table_socketmap = {
     .name = "socketmap",
+    .may_take_long = true,
     .takes_whole_address = true,
     .open = socketmap_open,
     .close = socketmap_close,

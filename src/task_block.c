@@ -97,15 +97,13 @@ static int start_helper(struct task_pool *pool)
     return error;
 }
 
-/* False: there is no thread for it, nor will there be one soon. */
+/* False: there is no thread for it. To wait for one of those that are at work is no choice: they
+ * may hang. */
 static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
-    bool is_taken = true;
-
     pthread_mutex_lock(&pool->lock);
     /* Those that were told of a job, but have not come for it yet, count as idle. */
-    if (pool->waiting_jobs >= pool->idle_helpers && start_helper(pool) != 0 && pool->helpers == 0)
-        is_taken = false;
+    bool is_taken = pool->waiting_jobs < pool->idle_helpers || start_helper(pool) == 0;
     if (is_taken) {
         *pool->jobs_end = job;
         pool->jobs_end = &job->next;

@@ -162,7 +162,7 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
     struct deciding deciding = {d, path, &decision};
     int status = 0;
 
-    if (policy_asks_servers(d->o.copies))
+    if (policy_may_take_long(d->o.copies))
         task_block(decide, &deciding);
     else
         decide(&deciding);

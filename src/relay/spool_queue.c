@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define LOCK_ALL_S 5
+#define YOUNG_S 120 /* since the minute in which it came; its file is in memory */
 
 struct queue_put {
     struct spool_queue *queue;
@@ -213,7 +214,8 @@ static struct queue_copy *open_node(struct spool_queue *q, struct spool_destinat
         .spool = q->spool, .destination = d->name, .node = node, .copy = node->parked, .err = &err};
 
     node->parked = NULL;
-    if (node->source == SPOOL_FRESH && o.copy == NULL)
+    bool is_young = node->source == SPOOL_FRESH && spool_queue_now(q) - node->due.seconds < YOUNG_S;
+    if (is_young && o.copy == NULL)
         open_copy(&o); /* it came a moment ago, and is in memory */
     else
         task_block(open_copy, &o);

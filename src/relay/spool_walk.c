@@ -302,8 +302,8 @@ int spool_walk_quarantine(const char *directory,
 
 int spool_walk_next(struct spool_walk *w, struct spool_entry *out, struct err *err)
 {
-    forget_entry(w);
     for (;;) {
+        forget_entry(w);
         int rc = w->dir == NULL ? advance(w, err) : next_name(w, err);
         if (rc < 0 || w->base == SPOOL_BASES)
             return rc;
