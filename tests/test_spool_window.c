@@ -23,7 +23,7 @@ static void add(const char *prefix, int number, enum spool_source source)
     char id[QUEUE_ID_SIZE];
 
     snprintf(id, sizeof id, "%s%d", prefix, number);
-    spool_window_add(&w, id, &due, source);
+    spool_window_add(&w, id, &due, source, 0);
 }
 
 START_TEST(each_source_has_half_of_the_room)
@@ -121,7 +121,7 @@ START_TEST(many_are_found_again)
 
     for (int i = 0; i < 10000; i++) {
         snprintf(id, sizeof id, "x%d", i);
-        spool_window_add(&w, id, &due, SPOOL_FOUND);
+        spool_window_add(&w, id, &due, SPOOL_FOUND, 0);
     }
     for (int i = 0; i < 10000; i++) {
         snprintf(id, sizeof id, "x%d", i);

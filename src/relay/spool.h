@@ -137,6 +137,10 @@ enum spool_result spool_copy_open_at(struct spool *s, const struct spool_place *
                                      const char *id, struct spool_copy **out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Have the beginning of this copy in memory soon, if the file is there. Blocks for a part of it. */
+void spool_warm(struct spool *s, const char *destination, const struct spool_due *due,
+                const char *id) __attribute__((nonnull));
+
 /* Write attempts, states and reasons of the copy into the file. Not synced. */
 int spool_copy_mark(struct spool_copy *c, struct err *err)
     __attribute__((nonnull, warn_unused_result));

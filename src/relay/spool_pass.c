@@ -72,6 +72,7 @@ struct reading {
     struct spool_destination *destination;
     char (*ids)[QUEUE_ID_SIZE];
     size_t max, count;
+    const struct spool_due *due; /* of these ids */
 };
 
 static void list_due(void *arg)
@@ -138,15 +139,17 @@ static void read_some(void *arg)
     struct reading *r = arg;
 
     r->count = read_batch(r->queue, r->destination, r->ids, r->max);
+    for (size_t i = 0; i < r->count; i++)
+        spool_warm(r->queue->spool, r->destination->name, r->due, r->ids[i]);
 }
 
 static void add_batch(struct spool_destination *d, char (*ids)[QUEUE_ID_SIZE], size_t count,
-                      const struct spool_due *due)
+                      const struct spool_due *due, time_t warm_until)
 {
     for (size_t i = 0; i < count; i++) {
         struct spool_node *known = spool_window_find(&d->window, ids[i]);
         if (known == NULL)
-            spool_window_add(&d->window, ids[i], due, SPOOL_FOUND);
+            spool_window_add(&d->window, ids[i], due, SPOOL_FOUND, warm_until);
         else if (spool_due_compare(&known->due, due) != 0)
             known->was_elsewhere = true;
     }
@@ -166,11 +169,14 @@ void spool_pass_step(struct spool_queue *q, struct spool_destination *d)
     if (p->at < p->count && room > 0) {
         struct spool_due due = p->due[p->at];
         pthread_mutex_unlock(&d->lock);
-        struct reading r = {
-            .queue = q, .destination = d, .ids = ids, .max = room < BATCH ? room : BATCH};
+        struct reading r = {.queue = q,
+                            .destination = d,
+                            .ids = ids,
+                            .max = room < BATCH ? room : BATCH,
+                            .due = &due};
         task_block(read_some, &r);
         pthread_mutex_lock(&d->lock);
-        add_batch(d, ids, r.count, &due);
+        add_batch(d, ids, r.count, &due, spool_queue_now(q) + SPOOL_WARM_S);
     }
     if (p->at == p->count)
         spool_pass_clear(p);

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define LOCK_ALL_S 5
-#define YOUNG_S 120 /* since the minute in which it came; its file is in memory */
 
 struct queue_put {
     struct spool_queue *queue;
@@ -142,7 +141,7 @@ void spool_queue_make_known(struct spool_queue *q, const char *destination, cons
     struct spool_node *known = spool_window_find(&d->window, id);
     if (known == NULL) {
         if (spool_window_room(&d->window, SPOOL_FRESH) > 0)
-            spool_window_add(&d->window, id, due, SPOOL_FRESH);
+            spool_window_add(&d->window, id, due, SPOOL_FRESH, spool_queue_now(q) + SPOOL_WARM_S);
         else
             d->has_more = true;
         is_new = true;
@@ -214,9 +213,8 @@ static struct queue_copy *open_node(struct spool_queue *q, struct spool_destinat
         .spool = q->spool, .destination = d->name, .node = node, .copy = node->parked, .err = &err};
 
     node->parked = NULL;
-    bool is_young = node->source == SPOOL_FRESH && spool_queue_now(q) - node->due.seconds < YOUNG_S;
-    if (is_young && o.copy == NULL)
-        open_copy(&o); /* it came a moment ago, and is in memory */
+    if (o.copy == NULL && spool_queue_now(q) < node->warm_until)
+        open_copy(&o);
     else
         task_block(open_copy, &o);
     struct spool_copy *c = o.copy;

@@ -13,9 +13,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define ASIDE_S 60     /* until a copy is looked at again after a local fault */
-#define ASIDE_MAX 1000 /* then the destination stops */
-#define FAULT_LOG_S 60 /* between two log lines about directories that cannot be read */
+#define ASIDE_S 60      /* until a copy is looked at again after a local fault */
+#define ASIDE_MAX 1000  /* then the destination stops */
+#define SPOOL_WARM_S 60 /* a file that was written or looked at stays in memory for so long */
+#define FAULT_LOG_S 60  /* between two log lines about directories that cannot be read */
 
 /* Reading the disk from the oldest directory on to what is due now. Its fields belong to whoever
  * set is_scanning. */

@@ -122,10 +122,11 @@ struct spool_node *spool_window_reserve(struct spool_window *w, const char *id,
 }
 
 void spool_window_add(struct spool_window *w, const char *id, const struct spool_due *due,
-                      enum spool_source source)
+                      enum spool_source source, time_t warm_until)
 {
     struct spool_node *node = spool_window_reserve(w, id, due);
 
+    node->warm_until = warm_until;
     node->source = source;
     node->state = SPOOL_READY;
     list_add(&w->ready[source], node, false);

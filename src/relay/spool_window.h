@@ -32,6 +32,7 @@ struct spool_node {
     struct spool_copy *parked; /* what is remembered of a copy put aside, or NULL; owned */
     struct spool_order *order; /* or NULL; owned */
     time_t aside_until;
+    time_t warm_until;  /* before that its file can be taken to be in memory */
     bool was_elsewhere; /* a pass found the copy in another directory */
     enum { SPOOL_READY, SPOOL_TAKEN, SPOOL_ASIDE } state;
     enum spool_source source;
@@ -61,9 +62,9 @@ size_t spool_window_room(const struct spool_window *w, enum spool_source source)
     __attribute__((nonnull));
 size_t spool_window_ready(const struct spool_window *w) __attribute__((nonnull));
 
-/* The id is not known yet. Behind the others. */
+/* The id is not known yet. Behind the others. warm_until: see spool_node. */
 void spool_window_add(struct spool_window *w, const char *id, const struct spool_due *due,
-                      enum spool_source source) __attribute__((nonnull));
+                      enum spool_source source, time_t warm_until) __attribute__((nonnull));
 
 /* The id is not known yet. As if it had been taken right away. */
 struct spool_node *spool_window_reserve(struct spool_window *w, const char *id,
