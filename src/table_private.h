@@ -21,7 +21,7 @@ static inline bool table_is_space(char c)
 
 /* A type has one of open (its argument is the table), parse and load (it names a file). */
 struct table_type {
-    const char *name; /* "texthash" */
+    const char *name;   /* "texthash" */
     bool may_take_long; /* table_may_take_long() */
     bool takes_whole_address;
     /* argument: the text behind "type:". Returns the state (type, spec and path are filled in by
