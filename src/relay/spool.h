@@ -137,6 +137,11 @@ enum spool_result spool_copy_open_at(struct spool *s, const struct spool_place *
                                      const char *id, struct spool_copy **out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* To remove it may take long: its file is given back to the file system, which closing it waits
+ * for, and not kept for reuse. (That of a copy from before the start; others mostly are.) */
+bool spool_copy_is_slow_to_remove(const struct spool *s, const struct spool_copy *c)
+    __attribute__((nonnull));
+
 /* Have the beginning of this copy in memory soon, if the file is there. Blocks for a part of it. */
 void spool_warm(struct spool *s, const char *destination, const struct spool_due *due,
                 const char *id) __attribute__((nonnull));

@@ -38,6 +38,11 @@ static bool is_wanted(struct spool *s, const struct spool_copy *c, const char *p
            st.st_size <= SPOOL_POOL_FILE_MAX;
 }
 
+bool spool_copy_is_slow_to_remove(const struct spool *s, const struct spool_copy *c)
+{
+    return !spool_id_is_own(s, c->copy.id);
+}
+
 int spool_pool_put(struct spool *s, const struct spool_copy *c)
 {
     char path[SPOOL_PATH_SIZE];

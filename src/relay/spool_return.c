@@ -144,7 +144,7 @@ void spool_return_done(struct queue *base, struct queue_copy *copy)
     if (spool_return_has_pending(copy)) {
         log_error("%s: dest=%s: done, but recipients are pending", copy->id, copy->destination);
         spool_return_release(base, copy);
-    } else if (has_dead(copy)) {
+    } else if (has_dead(copy) || spool_copy_is_slow_to_remove(g.queue->spool, g.copy)) {
         task_block(do_finish, &g);
     } else { /* nothing is synced: it may be sent again after a crash */
         do_finish(&g);
