@@ -3,6 +3,7 @@
 
 #include "../log.h"
 #include "../mem.h"
+#include "../task.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,10 +38,7 @@ static const struct {
 
 int64_t client_now_ms(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return task_now_ms();
 }
 
 static void deliver_op(struct transport *t, const struct queue_copy *copy,

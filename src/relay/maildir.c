@@ -256,14 +256,6 @@ static int write_copy(struct maildir *m, const struct queue_copy *copy)
     return rc;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 struct delivery {
     struct maildir *maildir;
     const struct queue_copy *copy;
@@ -286,7 +278,7 @@ static void deliver(struct transport *t, const struct queue_copy *copy,
 {
     struct maildir *m = (struct maildir *)t;
     struct delivery d = {m, copy};
-    int64_t begin_ms = now_ms();
+    int64_t begin_ms = task_now_ms();
 
     if (m->block == NULL)
         m->block = mem_grow(NULL, BLOCK_SIZE, 1);
@@ -300,7 +292,7 @@ static void deliver(struct transport *t, const struct queue_copy *copy,
     report->is_host_fault = m->is_host_fault;
     report->is_connection_fault = false;
     report->setup_ms = 0;
-    report->transmit_ms = now_ms() - begin_ms;
+    report->transmit_ms = task_now_ms() - begin_ms;
 }
 
 static bool is_connected(const struct transport *t)
