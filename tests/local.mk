@@ -48,6 +48,7 @@ INTEGRATION_TESTS = \
 	%D%/it_split.py \
 	%D%/it_tls.py \
 	%D%/it_tls_remote.py \
+	%D%/it_units.py \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
 	%D%/it_queue_tools.py \
@@ -80,6 +81,7 @@ EXTRA_DIST += \
 	%D%/rig/own_milter.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postmulti.py \
+	%D%/rig/sandbox.py \
 	%D%/rig/sendmail.py \
 	%D%/rig/sendmail_tower.py \
 	%D%/rig/sink.py \

@@ -45,6 +45,7 @@ from .jail import Jail, dated_back  # noqa: F401
 from .own_milter import OwnMilter  # noqa: F401
 from .postfix import Postfix, date_back, environment  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401
+from .sandbox import Sandbox  # noqa: F401
 from .sendmail import Sendmail, sendmail_root  # noqa: F401
 from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401
 from .sink import CLOSE, HANG, RESET, Raw, Rcpt, Sink, Transaction, split_trace  # noqa: F401

@@ -153,16 +153,17 @@ def instrumented():
         return b"__asan_init" in (text := f.read()) or b"__tsan_init" in text
 
 
-def start_splitmilter(rig, configuration, address, name="splitmilter", env=None):
-    """configuration: the text; address: where its milter socket will be ((host, port) or path), awaited."""
+def start_splitmilter(rig, configuration, address, name="splitmilter", env=None, wrapper=()):
+    """configuration: the text; address: where its milter socket will be ((host, port) or path), awaited; wrapper: a command
+    line to run it under, such as strace."""
     path = rig.write(f"{name}.conf", configuration)
-    daemon = Daemon(rig, name, [program("splitmilter"), "-c", path], env)
+    daemon = Daemon(rig, name, [*wrapper, program("splitmilter"), "-c", path], env)
     daemon.configuration_path = path
     return daemon.start(lambda: accepts(address))
 
 
 def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, wrapper=()):
-    """As start_splitmilter; wrapper: a command line to run it under, such as strace."""
+    """As start_splitmilter."""
     path = rig.write(f"{name}.conf", configuration)
     daemon = Daemon(rig, name, [*wrapper, program("splitrelay"), "-c", path], env)
     daemon.configuration_path = path
