@@ -63,11 +63,6 @@ int inherited_take(const struct endpoint *e, int *fds_out, size_t max)
         if (flags == -1 || (flags & FD_CLOEXEC) != 0 || (size_t)found == max || !is_at(fd, e) ||
             fcntl(fd, F_SETFD, flags | FD_CLOEXEC) == -1)
             continue;
-        /* accept(2) must wait. */
-        int status = fcntl(fd, F_GETFL);
-        if (status != -1 && (status & O_NONBLOCK) != 0 &&
-            fcntl(fd, F_SETFL, status & ~O_NONBLOCK) == -1)
-            continue;
         fds_out[found++] = fd;
     }
     return found;

@@ -81,6 +81,14 @@ void task_fd_leave(struct task_fd *f) __attribute__((nonnull));
 int task_poll(struct task_fd *f, short events, int64_t deadline_ms)
     __attribute__((nonnull, warn_unused_result));
 
+struct task_event;
+
+/* As task_poll() without a deadline, in a task only; returns 0 as well when the event is set. For a
+ * descriptor that another process shares, on which shutdown(2) must not be called to end the wait.
+ */
+int task_poll_or_event(struct task_fd *f, short events, struct task_event *e)
+    __attribute__((nonnull, warn_unused_result));
+
 /* --- waiting for each other --- */
 
 /* Something that happens once. Embedded; waited for by its owner alone. */

@@ -116,6 +116,33 @@ int task_poll(struct task_fd *f, short events, int64_t deadline_ms)
     return got;
 }
 
+/* The task to be woken when the event is set, or NULL. Returns whether it is set. */
+static bool attend(struct task_event *e, struct task *task)
+{
+    pthread_mutex_lock(&e->lock);
+    e->task = task;
+    bool is_set = e->is_set;
+    pthread_mutex_unlock(&e->lock);
+    return is_set;
+}
+
+int task_poll_or_event(struct task_fd *f, short events, struct task_event *e)
+{
+    struct task_thread *th = task_thread_self();
+    short got = 0;
+
+    assert(th != NULL && (f->thread == NULL || f->thread == th));
+    if (watch(f, th, (events & POLLOUT) != 0) != 0)
+        return -1;
+    while (!attend(e, th->current) && (got = take_ready(f, events)) == 0) {
+        f->waiter = th->current;
+        (void)task_park(th->current, TASK_FOREVER);
+        f->waiter = NULL;
+    }
+    attend(e, NULL);
+    return got;
+}
+
 /* --- each other --- */
 
 static void init_monotonic(pthread_cond_t *cond)

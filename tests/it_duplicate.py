@@ -5,6 +5,8 @@
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import threading
 import time
@@ -484,7 +486,7 @@ def test_check(r):
 
 
 def test_sockets_of_the_service_manager(r):
-    """systemd's socket activation: clients may connect before splitrelay runs; a restart refuses nobody."""
+    """systemd's socket activation: clients may connect before splitrelay runs."""
     if not shutil.which("systemd-socket-activate"):
         raise rig.Skip("systemd-socket-activate is not installed")
     d = rig.Duplicator(r, start=False)
@@ -505,6 +507,54 @@ def test_sockets_of_the_service_manager(r):
     d.backups["newmail"].wait(1)
     assert talk(d, "second")[-1] == OK
     d.daemon.stop()
+
+
+def listening(address):
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.bind(address)
+    s.listen(1024)
+    return s
+
+
+def test_restart_with_the_sockets_of_the_service_manager(r):
+    """A restart refuses no connection: what connects while splitrelay stops or is away waits, and is served by the next one."""
+    d = rig.Duplicator(r, start=False)
+    unix = r.path("relay.sock")
+    sockets = [listening(d.address), listening(unix)]
+    with open(r.path("activated.conf"), "w", encoding="utf-8") as f:
+        f.write(d.text())
+    d.daemon = rig.Daemon(r, "activated", [rig.program("splitrelay"), "-c", r.path("activated.conf")], listen_on=sockets)
+    d.daemon.start()
+    assert talk(d, "first")[-1] == OK
+    sent = {"first"}
+    for turn in range(3):
+        # A client within a message delays the end; meanwhile, and then with no splitrelay at all, others come.
+        slow, idle = d.client(), d.client()
+        assert slow.mail("s@x.test").code == 250 and slow.rcpt("a@x.test").code == 250
+        d.daemon.signal(signal.SIGTERM)
+        assert idle.read().code == 421  # nothing is accepted from here on
+        idle.close()
+        waiting = [rig.SmtpClient(a, greet=False) for a in (d.address, unix, d.address)]
+        assert slow.data(message(f"slow {turn}")).code == 250
+        slow.close()
+        d.daemon.stop()
+        waiting += [rig.SmtpClient(a, greet=False) for a in (d.address, unix, d.address)]
+        assert os.path.exists(unix), "the file of the service manager's socket was removed"
+        d.daemon.start()
+        for i, client in enumerate(waiting):
+            with client as c:
+                assert c.read().code == 220, (turn, i)
+                assert c.cmd("EHLO client.test").code == 250 and c.mail("s@x.test").code == 250
+                if i % 3 != 1:  # at the unix socket there is no listener, only copies
+                    assert c.rcpt("a@x.test").code == 250 and c.data(message(f"{turn} {i}")).code == 250
+                    sent.add(f"{turn} {i}")
+        sent.add(f"slow {turn}")
+    assert set(subjects(d.primary)) == sent
+    d.backups["newmail"].wait(len(sent))
+    d.daemon.stop()
+    for s in sockets:
+        s.close()
 
 
 if __name__ == "__main__":

@@ -611,6 +611,53 @@ START_TEST(test_event)
 }
 END_TEST
 
+/* A descriptor and an event: what happens ends the wait, and the event stays. */
+struct either {
+    int fd;
+    struct task_event event, begun;
+    int got, again, after;
+};
+
+static void wait_for_either(void *arg)
+{
+    struct either *e = arg;
+    struct task_fd f;
+    char byte;
+
+    task_fd_init(&f, e->fd);
+    e->got = task_poll_or_event(&f, POLLIN, &e->event);
+    ck_assert_int_eq(read(e->fd, &byte, 1), 1);
+    task_event_set(&e->begun);
+    e->again = task_poll_or_event(&f, POLLIN, &e->event);
+    e->after = task_poll_or_event(&f, POLLIN, &e->event);
+    task_fd_leave(&f);
+}
+
+START_TEST(test_poll_or_event)
+{
+    struct either e = {.got = -2, .again = -2, .after = -2};
+    int fds[2];
+
+    pair(fds);
+    e.fd = fds[0];
+    task_event_init(&e.event);
+    task_event_init(&e.begun);
+    start_pool(1);
+    start_task(wait_for_either, &e);
+    ck_assert_int_eq(write(fds[1], "a", 1), 1);
+    ck_assert(task_event_wait(&e.begun, late()));
+    task_event_set(&e.event);
+    task_pool_free(pool);
+    ck_assert_int_eq(e.got, POLLIN);
+    ck_assert_int_eq(e.again, 0);
+    ck_assert_int_eq(e.after, 0);
+    task_event_clear(&e.event);
+    task_event_clear(&e.begun);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
 /* --- what blocks --- */
 
 struct blocking {
@@ -737,6 +784,7 @@ int main(void)
     tcase_add_loop_test(t, test_cond, 1, 4);
     tcase_add_test(t, test_signal);
     tcase_add_test(t, test_event);
+    tcase_add_test(t, test_poll_or_event);
     tcase_add_test(t, test_block);
     tcase_add_test(t, test_pread);
     tcase_add_test(t, test_leaves_nothing);

@@ -32,6 +32,8 @@ struct listener {
     int fd;
     char *name;          /* of the section listener; NULL: relay.listen */
     char unix_path[108]; /* "" for inet */
+    bool is_inherited;   /* the service manager has it, too, and goes on using it */
+    struct task_event stop;
 };
 
 /* One client. */
@@ -267,7 +269,7 @@ static void accept_task(void *arg)
     while (!atomic_load(&s->is_stopping)) {
         int error = accept_one(l);
         bool is_idle = error == EAGAIN || error == EWOULDBLOCK;
-        if (is_idle && task_poll(&io, POLLIN, TASK_FOREVER) != -1)
+        if (is_idle && task_poll_or_event(&io, POLLIN, &l->stop) != -1)
             continue; /* a fault of the socket shows at accept(2), too */
         if (is_idle)
             error = errno; /* epoll(7) has no room: look now and then */
@@ -286,6 +288,7 @@ static void close_listeners(struct server *s)
         close(s->listeners[i].fd);
         if (s->listeners[i].unix_path[0] != '\0')
             unlink(s->listeners[i].unix_path);
+        task_event_clear(&s->listeners[i].stop);
         free(s->listeners[i].name);
     }
     free(s->listeners);
@@ -298,7 +301,7 @@ static int open_endpoints(struct server *s, const struct endpoint *list, size_t 
         const struct endpoint *e = &list[i];
         int fds[SOCKETS_PER_ENDPOINT];
         int n = inherited_take(e, fds, SOCKETS_PER_ENDPOINT);
-        bool is_inherited = n > 0; /* its file belongs to who opened it */
+        bool is_inherited = n > 0; /* the file of a unix socket is the service manager's */
         if (!is_inherited)
             n = endpoint_listen(e, BACKLOG, UNIX_MODE, fds, SOCKETS_PER_ENDPOINT, err);
         if (n == -1)
@@ -308,8 +311,10 @@ static int open_endpoints(struct server *s, const struct endpoint *list, size_t 
         s->listeners = mem_grow(s->listeners, s->listener_count + (size_t)n, sizeof *s->listeners);
         for (int k = 0; k < n; k++) {
             struct listener *l = &s->listeners[s->listener_count++];
-            *l = (struct listener){
-                .server = s, .fd = fds[k], .name = name == NULL ? NULL : mem_strdup(name)};
+            *l = (struct listener){.server = s,
+                                   .fd = fds[k],
+                                   .name = name == NULL ? NULL : mem_strdup(name),
+                                   .is_inherited = is_inherited};
             if (e->kind == ENDPOINT_UNIX && !is_inherited)
                 memcpy(l->unix_path, e->path, sizeof l->unix_path);
         }
@@ -343,6 +348,8 @@ struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct 
     s->pool = primary_pool_new(err);
     int status = s->pool == NULL ? -1 : open_listeners(s, snapshot->config, err);
     snapshot_unref(snapshot);
+    for (size_t i = 0; i < s->listener_count; i++) /* the array has its final place */
+        task_event_init(&s->listeners[i].stop);
     for (size_t i = 0; i < s->listener_count && status == 0; i++) {
         int error = start_task(s, accept_task, &s->listeners[i]);
         if (error != 0) {
@@ -372,14 +379,23 @@ static void cut(struct server *s, bool is_all)
     }
 }
 
+/* From here on, connections to our own sockets are refused at once. Those to an inherited one wait
+ * in its backlog for the next process: shutdown(2) would end it for the service manager, too. */
+static void stop_accepting(struct server *s)
+{
+    for (size_t i = 0; i < s->listener_count; i++) {
+        if (!s->listeners[i].is_inherited)
+            shutdown(s->listeners[i].fd, SHUT_RDWR);
+        task_event_set(&s->listeners[i].stop);
+    }
+}
+
 void server_stop(struct server *s, unsigned grace_ms)
 {
     int64_t end_ms = task_now_ms() + grace_ms;
 
     atomic_store(&s->is_stopping, true);
-    for (size_t i = 0; i < s->listener_count; i++)
-        shutdown(s->listeners[i].fd, SHUT_RDWR); /* wakes who waits to accept */
-
+    stop_accepting(s);
     pthread_mutex_lock(&s->lock);
     task_cond_broadcast(&s->changed);
     cut(s, false);

@@ -283,7 +283,9 @@ void session_run(struct stream *stream, const struct session_options *options)
         s->duplicate = duplicate_new(&d);
     }
     stream_set_deadline(stream, options->command_timeout_ms);
-    if (session_is_welcome(s)) {
+    if (atomic_load(options->is_stopping)) {
+        session_say_stopping(s); /* behind a 220, it might be lost with the client's EHLO */
+    } else if (session_is_welcome(s)) {
         session_reply(s, "220 %s ESMTP splitrelay", s->config->relay.hostname);
     } else {
         session_reject(s, "", "554 5.7.1 Access denied: not in trusted_networks");

@@ -33,10 +33,10 @@ def quote_message(content):
 
 
 class SmtpClient:
-    """address: (host, port) or the path of a unix socket; source: the address to come from. Every command method returns the Reply,
-    whatever it is."""
+    """address: (host, port) or the path of a unix socket; source: the address to come from; greet: wait for the greeting. Every
+    command method returns the Reply, whatever it is."""
 
-    def __init__(self, address, helo="client.test", timeout=60, lmtp=False, source=None):
+    def __init__(self, address, helo="client.test", timeout=60, lmtp=False, source=None, greet=True):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(timeout * TIME_FACTOR)
@@ -44,9 +44,9 @@ class SmtpClient:
             self.sock.bind((source, 0))
         self.sock.connect(address)
         self.file = self.sock.makefile("rb")
-        self.greeting = self.read()
+        self.greeting = self.read() if greet else None
         self.extensions = []
-        if helo and self.greeting.code == 220:
+        if greet and helo and self.greeting.code == 220:
             reply = self.cmd(f"{'LHLO' if lmtp else 'EHLO'} {helo}")
             self.extensions = reply.lines[1:]
 

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 from .base import Failure, Skip, TIME_FACTOR, wait_for
 
@@ -44,16 +45,29 @@ def sanitizer_environment(rig, name, has_libmilter=False):
     return env
 
 
-class Daemon:
-    """A process in a session of its own; what it writes goes to `log_path`."""
+# What systemd does before it executes a service that has sockets: descriptors from 3 on, and two variables (sd_listen_fds(3)).
+PASS_SOCKETS = """
+import fcntl, os, sys
+fds = [fcntl.fcntl(int(fd), fcntl.F_DUPFD_CLOEXEC, 1000) for fd in sys.argv[1].split(",")]
+for i, fd in enumerate(fds):
+    os.dup2(fd, 3 + i)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
-    def __init__(self, rig, name, argv, env=None):
+
+class Daemon:
+    """A process in a session of its own; what it writes goes to `log_path`. listen_on: listening sockets for it, as a service manager
+    has them: they stay open here, and each start passes them again."""
+
+    def __init__(self, rig, name, argv, env=None, listen_on=()):
         self.rig = rig
         self.name = name
         self.argv = argv
         self.env = sanitizer_environment(rig, name, any(os.path.basename(a) == "splitmilter" for a in argv))
         self.env.update(env or {})
         self.log_path = rig.path(f"{name}.log")
+        self.listen_on = listen_on
         self.popen = None
         rig.show_on_failure(f"log of {name}", self.log_path)
         rig.on_close(self._close)
@@ -61,9 +75,13 @@ class Daemon:
 
     def start(self, ready=None, seconds=10):
         """Start it; ready() says whether it serves."""
+        fds = [s.fileno() for s in self.listen_on]
+        argv = self.argv
+        if fds:
+            argv = [sys.executable, "-c", PASS_SOCKETS, ",".join(map(str, fds)), *argv]
         with open(self.log_path, "ab") as log:
             self.popen = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True, pass_fds=fds
             )
         self.rig.session.record_process(self.popen.pid, self.name)
         if ready:
