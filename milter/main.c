@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /* splitmilter: command line, socket, signals. The work is in callbacks.c and the core library. */
 #include "callbacks.h"
+#include "config_restart.h"
 #include "counters.h"
 #include "daemon.h"
 #include "log.h"
 #include "metrics_http.h"
 #include "process.h"
 #include "snapshot.h"
+#include "verdict.h"
 #include "watch.h"
 
 #include <libmilter/mfapi.h>
@@ -30,11 +32,15 @@
 struct reloader {
     struct snapshot_slot *slot;
     const char *config_path;
+    struct snapshot *started; /* what can change only by a restart is as it says; kept for good */
+    int64_t begun_us;         /* verdict_now_us() of the start */
 };
 
 static void reload(struct reloader *r)
 {
+    struct buf restart = {0};
     struct err err;
+    int64_t begun_us = verdict_now_us();
 
     process_notify_reloading();
     struct snapshot *next = daemon_load("splitmilter", r->config_path, SNAPSHOT_WITH_TABLES, &err);
@@ -43,10 +49,16 @@ static void reload(struct reloader *r)
         counters_reloaded(false);
     } else {
         counters_declare(next->config);
+        config_restart_milter(r->started->config, next->config, &restart);
+        if (restart.len > 0)
+            log_warning("%s has changed: that needs a restart", buf_str(&restart));
         snapshot_slot_swap(r->slot, next);
         log_info("configuration reloaded");
         counters_reloaded(true);
     }
+    daemon_tell_reloaded(r->started->config->milter.pid_file, begun_us, next == NULL ? &err : NULL,
+                         buf_str(&restart));
+    buf_clear(&restart);
     process_notify_ready();
 }
 
@@ -96,9 +108,12 @@ static void *reload_thread(void *arg)
 /* The thread takes no signal but the one it waits for: SIGTERM and the like belong to libmilter. */
 static int start_reloader(struct reloader *r, struct err *err)
 {
+    const char *lock = r->started->config->milter.pid_file;
     sigset_t all, usr1, former;
     pthread_t thread;
 
+    if (lock[0] != '\0')
+        verdict_write(lock, r->begun_us, VERDICT_STARTED, "");
     sigfillset(&all);
     sigemptyset(&usr1);
     sigaddset(&usr1, SIGUSR1);
@@ -207,10 +222,12 @@ static int serve(struct snapshot_slot *slot, struct reloader *reloader)
     int status = EXIT_UNAVAILABLE;
 
     snapshot_unref(current);
+    reloader->started = snapshot_ref(s);
+    reloader->begun_us = verdict_now_us();
     signal(SIGPIPE, SIG_IGN);
     if (callbacks_register(slot, &err) != 0 || open_socket(m, &lock, &err) != 0 ||
         start_metrics(slot, s->config, &http, &err) != 0 || start_reloader(reloader, &err) != 0) {
-        log_error("%s", err.text);
+        daemon_complain("splitmilter", &err);
         goto out;
     }
     log_info("ready on %s", m->socket_text);

@@ -59,19 +59,26 @@ void buf_addc(struct buf *b, char c)
     buf_add(b, &c, 1);
 }
 
-void buf_addf(struct buf *b, const char *fmt, ...)
+void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
-    va_list ap, again;
+    va_list again;
 
-    va_start(ap, fmt);
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
     assert(n >= 0);
     char *end = buf_reserve(b, (size_t)n);
     vsnprintf(end, (size_t)n + 1, fmt, again);
     va_end(again);
     b->len += (size_t)n;
+}
+
+void buf_addf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vaddf(b, fmt, ap);
+    va_end(ap);
 }
 
 void buf_consume(struct buf *b, size_t n)

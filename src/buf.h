@@ -7,6 +7,7 @@
 #ifndef SPLIT_BUF_H
 #define SPLIT_BUF_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 struct buf {
@@ -28,6 +29,8 @@ void buf_adds(struct buf *b, const char *s) __attribute__((nonnull));
 void buf_addc(struct buf *b, char c) __attribute__((nonnull));
 void buf_addf(struct buf *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(1, 2)));
+void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0), nonnull(1, 2)));
 
 /* Room for `more` further bytes behind len; the caller writes there and then adds to len. */
 char *buf_reserve(struct buf *b, size_t more) __attribute__((nonnull, returns_nonnull));

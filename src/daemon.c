@@ -3,8 +3,10 @@
 #include "config_file.h"
 #include "log.h"
 #include "process.h"
+#include "verdict.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static void usage(FILE *to, const char *name)
@@ -63,4 +65,27 @@ struct snapshot *daemon_load(const char *name, const char *config_path, enum sna
         return NULL;
     }
     return s;
+}
+
+void daemon_complain(const char *name, const struct err *err)
+{
+    struct err plain = *err;
+
+    log_error("%s", err->text);
+    if (!log_is_to_syslog() || getenv("JOURNAL_STREAM") != NULL)
+        return;
+    log_sanitize(plain.text);
+    fprintf(stderr, "%s: %s\n", name, plain.text);
+}
+
+void daemon_tell_reloaded(const char *lock_path, int64_t begun_us, const struct err *failure,
+                          const char *restart)
+{
+    if (lock_path[0] == '\0')
+        return;
+    if (failure != NULL)
+        verdict_write(lock_path, begun_us, VERDICT_FAILED, failure->text);
+    else
+        verdict_write(lock_path, begun_us, restart[0] == '\0' ? VERDICT_RELOADED : VERDICT_RESTART,
+                      restart);
 }

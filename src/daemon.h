@@ -10,6 +10,7 @@
 #include "snapshot.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct daemon_options {
     const char *config_path; /* borrowed from argv, or the default */
@@ -25,5 +26,14 @@ int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_
  * is as before then. */
 struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Log why the daemon cannot start. What is logged to syslog is on stderr as well, unless that is
+ * the journal: a daemon that was started by hand does not end without a word. */
+void daemon_complain(const char *name, const struct err *err) __attribute__((nonnull));
+
+/* Write the verdict about a reload beside the lock (verdict.h; "": there is no lock, nothing is
+ * written). failure: NULL, or why the old configuration stays; restart: options that need one. */
+void daemon_tell_reloaded(const char *lock_path, int64_t begun_us, const struct err *failure,
+                          const char *restart) __attribute__((nonnull(1, 4)));
 
 #endif

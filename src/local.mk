@@ -10,6 +10,7 @@ libsplit_a_SOURCES += %D%/config_option.c %D%/config_option.h
 libsplit_a_SOURCES += %D%/config_option_table.c
 libsplit_a_SOURCES += %D%/config_option_text.c %D%/config_option_text.h
 libsplit_a_SOURCES += %D%/config_parse.c %D%/config_parse.h
+libsplit_a_SOURCES += %D%/config_restart.c %D%/config_restart.h
 libsplit_a_SOURCES += %D%/config_scan.c %D%/config_scan.h
 libsplit_a_SOURCES += %D%/config_tls.c %D%/config_tls.h
 libsplit_a_SOURCES += %D%/config_units.c %D%/config_units.h
@@ -57,6 +58,7 @@ libsplit_a_SOURCES += %D%/task_switch.c
 libsplit_a_SOURCES += %D%/task_wait.c
 libsplit_a_SOURCES += %D%/tls.c %D%/tls.h %D%/tls_private.h
 libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
+libsplit_a_SOURCES += %D%/verdict.c %D%/verdict.h
 libsplit_a_SOURCES += %D%/watch.c %D%/watch.h
 libsplit_a_SOURCES += %D%/xtext.c %D%/xtext.h
 

@@ -80,6 +80,11 @@ int log_open(const char *ident, const char *target, const char *facility, const 
     return 0;
 }
 
+bool log_is_to_syslog(void)
+{
+    return atomic_load(&state.to_syslog);
+}
+
 static bool is_printable(uint32_t code)
 {
     bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);

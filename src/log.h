@@ -12,6 +12,8 @@
 
 #include "err.h"
 
+#include <stdbool.h>
+
 #define LOG_LINE_MAX 2000
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
@@ -25,6 +27,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
  */
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Do lines go to syslog, not to stderr? */
+bool log_is_to_syslog(void);
 
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));

@@ -36,6 +36,7 @@ INTEGRATION_TESTS = \
 	%D%/it_origin.py \
 	%D%/it_postmap.py \
 	%D%/it_reload.py \
+	%D%/it_reload_verdict.py \
 	%D%/it_rig.py \
 	%D%/it_samples.py \
 	%D%/it_setup_faults.py \

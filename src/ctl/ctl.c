@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl.h"
+#include "../buf.h"
 #include "../config_file.h"
 #include "../log.h"
 #include "../mem.h"
@@ -54,6 +55,24 @@ void ctl_print(const char *text)
     log_sanitize(copy);
     fputs(copy, stdout);
     free(copy);
+}
+
+void ctl_printf(const char *fmt, ...)
+{
+    size_t fmt_len = strlen(fmt);
+    struct buf text = {0};
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    bool ends_line = fmt_len > 0 && fmt[fmt_len - 1] == '\n';
+    if (ends_line)
+        buf_truncate(&text, text.len - 1);
+    ctl_print(buf_str(&text));
+    if (ends_line)
+        putchar('\n');
+    buf_clear(&text);
 }
 
 bool ctl_is_id(const char *text)

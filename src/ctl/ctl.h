@@ -52,7 +52,12 @@ struct config *ctl_load(const char *config_path) __attribute__((nonnull, warn_un
 char *ctl_relay_lock(const struct config *config)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
-/* Write text from outside to stdout, made printable. */
+/*
+ * Write to stdout: the only way for text, since all of it may hold something from outside (names of
+ * files, of queues, answers of servers). Control characters and the like become '?', except a line
+ * end at the end of fmt.
+ */
+void ctl_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void ctl_print(const char *text) __attribute__((nonnull));
 
 /* Is text an id of a copy, as it may stand in a control request? */

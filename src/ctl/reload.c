@@ -1,37 +1,110 @@
 /* SPDX-License-Identifier: ISC */
 #include "../policy.h"
 #include "../process.h"
+#include "../verdict.h"
 #include "ctl.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum told { TOLD, NOT_RUNNING, NOT_TOLD };
+#define VERDICT_TIMEOUT_US (120 * INT64_C(1000000)) /* large tables take a while */
+#define VERDICT_INTERVAL_MS 20
+
+/* What became of one daemon; the worst of the two decides the exit code. */
+enum told { NOT_RUNNING, TOLD, NEEDS_RESTART, NOT_TOLD, REFUSED };
+
+struct daemon {
+    const char *program, *lock_path;
+    pid_t pid;
+    int64_t asked_us;
+};
+
+/* 0 if it does not run; -1 with `err`. */
+static pid_t find(const char *lock_path, struct err *err)
+{
+    errno = 0;
+    pid_t pid = process_lock_owner(lock_path, err);
+
+    return pid < 0 && errno == ENOENT ? 0 : pid;
+}
+
+/* Wait for what this reload comes to. 1: *out; 0: the daemon ended; -1: it took too long. A verdict
+ * about what was read before it was asked is another's. */
+static int await(const struct daemon *d, struct verdict *out)
+{
+    struct err ignored;
+    pid_t owner;
+
+    do {
+        if (verdict_read(d->lock_path, out, &ignored) == 0 && out->pid == d->pid &&
+            out->begun_us >= d->asked_us)
+            return 1;
+        owner = find(d->lock_path, &ignored);
+        if (owner >= 0 && owner != d->pid)
+            return 0;
+        (void)poll(NULL, 0, VERDICT_INTERVAL_MS);
+    } while (verdict_now_us() < d->asked_us + VERDICT_TIMEOUT_US);
+    return -1;
+}
+
+static enum told say(const struct daemon *d, const struct verdict *v)
+{
+    switch (v->outcome) {
+    case VERDICT_STARTED: /* as a new process with the same number: it has read it all */
+    case VERDICT_RELOADED:
+        ctl_printf("%s has reloaded (process %ld)\n", d->program, (long)d->pid);
+        return TOLD;
+    case VERDICT_RESTART:
+        ctl_printf("%s has reloaded (process %ld), but needs a restart: %s\n", d->program,
+                   (long)d->pid, v->text.text);
+        return NEEDS_RESTART;
+    case VERDICT_FAILED:
+        ctl_complain("%s has not reloaded, its old configuration stays: %s", d->program,
+                     v->text.text);
+        return REFUSED;
+    }
+    return NOT_TOLD;
+}
 
 /* The lock is the proof: a number in a file may belong to another process by now. */
 static enum told tell(const char *program, const char *lock_path)
 {
+    struct daemon d = {.program = program, .lock_path = lock_path};
+    struct verdict v;
     struct err err;
 
-    errno = 0;
-    pid_t pid = process_lock_owner(lock_path, &err);
-    if (pid == 0 || (pid < 0 && errno == ENOENT)) {
-        printf("%s does not run\n", program);
+    d.pid = find(lock_path, &err);
+    if (d.pid == 0) {
+        ctl_printf("%s does not run\n", program);
         return NOT_RUNNING;
     }
-    if (pid < 0) {
+    if (d.pid < 0) {
         ctl_complain("%s: %s", program, err.text);
         return NOT_TOLD;
     }
-    if (kill(pid, SIGUSR1) < 0) {
-        ctl_complain("%s: process %ld: %s", program, (long)pid, strerror(errno));
+    bool speaks = verdict_read(lock_path, &v, &err) == 0 && v.pid == d.pid;
+    d.asked_us = verdict_now_us();
+    if (kill(d.pid, SIGUSR1) < 0) {
+        ctl_complain("%s: process %ld: %s", program, (long)d.pid, strerror(errno));
         return NOT_TOLD;
     }
-    printf("%s reloads (process %ld)\n", program, (long)pid);
-    return TOLD;
+    if (!speaks) {
+        ctl_printf("%s reloads (process %ld); what comes of it is in its log\n", program,
+                   (long)d.pid);
+        return TOLD;
+    }
+    int got = await(&d, &v);
+    if (got > 0)
+        return say(&d, &v);
+    ctl_complain("%s (process %ld) %s", program, (long)d.pid,
+                 got == 0 ? "has ended meanwhile: see its log"
+                          : "was told, but has not said what came of it: see its log");
+    return NOT_TOLD;
 }
 
 static enum told tell_milter(const struct config *config)
@@ -40,6 +113,22 @@ static enum told tell_milter(const struct config *config)
         return tell("splitmilter", config->milter.pid_file);
     ctl_complain("splitmilter: not told: milter.pid_file is not set in %s", config->path);
     return NOT_TOLD;
+}
+
+static int exit_code(enum told milter, enum told relay)
+{
+    switch (milter > relay ? milter : relay) {
+    case TOLD:
+        return EXIT_OK;
+    case NEEDS_RESTART:
+        return EXIT_CHECK_FAILED;
+    case NOT_RUNNING:
+    case NOT_TOLD:
+        break;
+    case REFUSED:
+        return EXIT_CONFIG;
+    }
+    return EXIT_UNAVAILABLE;
 }
 
 int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv)
@@ -63,7 +152,5 @@ int ctl_reload(const struct ctl_command *self, const char *config_path, int argc
     enum told milter = tell_milter(config), relay = tell("splitrelay", lock);
     free(lock);
     config_free(config);
-    if (milter == NOT_TOLD || relay == NOT_TOLD)
-        return EXIT_UNAVAILABLE;
-    return milter == TOLD || relay == TOLD ? EXIT_OK : EXIT_UNAVAILABLE;
+    return exit_code(milter, relay);
 }

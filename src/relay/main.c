@@ -2,8 +2,10 @@
 /* splitrelay: command line and signals. The work is in relay.c and below. */
 #include "../daemon.h"
 #include "../log.h"
+#include "../mem.h"
 #include "../process.h"
 #include "../snapshot.h"
+#include "../verdict.h"
 #include "counters.h"
 #include "maillog.h"
 #include "relay.h"
@@ -12,9 +14,15 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define STOP_GRACE_MS 5000 /* for what comes in, and again for what goes out */
+
+struct files {
+    const char *config;
+    char *lock; /* of the spool that was opened */
+};
 
 /* The configuration, tables, and what it takes to encrypt. NULL with `err`. */
 static struct snapshot *load(const char *config_path, struct err *err)
@@ -31,20 +39,24 @@ static struct snapshot *load(const char *config_path, struct err *err)
     return s;
 }
 
-static void reload(struct relay *r, const char *config_path)
+static void reload(struct relay *r, const struct files *files)
 {
+    struct buf restart = {0};
     struct err err;
+    int64_t begun_us = verdict_now_us();
 
     process_notify_reloading();
-    struct snapshot *next = load(config_path, &err);
+    struct snapshot *next = load(files->config, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
         counters_reloaded(false);
     } else {
-        relay_reload(r, next);
+        relay_reload(r, next, &restart);
         log_info("configuration reloaded");
         counters_reloaded(true);
     }
+    daemon_tell_reloaded(files->lock, begun_us, next == NULL ? &err : NULL, buf_str(&restart));
+    buf_clear(&restart);
     process_notify_ready();
 }
 
@@ -69,7 +81,7 @@ static int64_t now_ms(void)
 }
 
 /* Reload when told to, and between that watch the tables of listeners, until it is time to stop. */
-static void run(struct relay *r, const char *config_path, const sigset_t *signals)
+static void run(struct relay *r, const struct files *files, const sigset_t *signals)
 {
     static const struct timespec interval = {.tv_nsec = WATCH_INTERVAL_MS * 1000000L};
     struct watch *watch = watch_new();
@@ -78,7 +90,7 @@ static void run(struct relay *r, const char *config_path, const sigset_t *signal
     do {
         number = sigtimedwait(signals, NULL, &interval);
         if (number == SIGUSR1)
-            reload(r, config_path);
+            reload(r, files);
         else if (number == -1)
             relay_refresh(r, watch, now_ms());
     } while (number == -1 || number == SIGUSR1);
@@ -106,17 +118,23 @@ int main(int argc, char **argv)
         snapshot_unref(first);
         return EXIT_OK;
     }
+    int64_t begun_us = verdict_now_us();
+    struct files files = {options.config_path,
+                          mem_printf("%s/lock", first->config->relay.spool_directory)};
     struct relay *r = relay_start(first, &err);
     if (r == NULL) {
-        log_error("%s", err.text);
+        daemon_complain("splitrelay", &err);
+        free(files.lock);
         return EXIT_UNAVAILABLE;
     }
+    verdict_write(files.lock, begun_us, VERDICT_STARTED, "");
     log_info("ready");
     process_notify_ready();
-    run(r, options.config_path, &signals);
+    run(r, &files, &signals);
     process_notify_stopping();
     log_info("stopping");
     relay_stop(r, STOP_GRACE_MS);
     log_info("stopped");
+    free(files.lock);
     return EXIT_OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay.h"
+#include "../config_restart.h"
 #include "../log.h"
 #include "../mem.h"
 #include "../task.h"
@@ -202,56 +203,21 @@ fail:
     return NULL;
 }
 
-static bool same_endpoints(const struct endpoint *a, size_t a_count, const struct endpoint *b,
-                           size_t b_count)
+/* What needs a restart, as config_restart_relay() has it; logged. */
+static void find_restart(const struct config *started, const struct config *next,
+                         struct buf *restart_out)
 {
-    bool is_same = a_count == b_count;
-
-    for (size_t i = 0; is_same && i < a_count; i++) {
-        const struct endpoint *x = &a[i], *y = &b[i];
-        is_same = x->kind == y->kind && x->port == y->port && strcmp(x->host, y->host) == 0 &&
-                  strcmp(x->path, y->path) == 0;
-    }
-    return is_same;
+    config_restart_relay(started, next, restart_out);
+    if (restart_out->len > 0)
+        log_warning("%s has changed: that needs a restart", buf_str(restart_out));
 }
 
-static bool same_listeners(const struct config *a, const struct config *b)
-{
-    bool is_same = a->listener_count == b->listener_count;
-
-    for (size_t i = 0; is_same && i < a->listener_count; i++) {
-        const struct config_listener *x = &a->listeners[i];
-        const struct config_listener *y = config_find_listener(b, x->name);
-        is_same =
-            y != NULL && same_endpoints(x->listen, x->listen_count, y->listen, y->listen_count);
-    }
-    return is_same;
-}
-
-static void warn_of_restart(const struct config *now_all, const struct config *wanted_all)
-{
-    static const char text[] = "relay.%s has changed: that needs a restart";
-    const struct config_relay *now = &now_all->relay, *wanted = &wanted_all->relay;
-
-    if (!same_listeners(now_all, wanted_all))
-        log_warning("the sections listener, or listen in one of them, have changed: that needs a "
-                    "restart");
-    if (!same_endpoints(now->listen, now->listen_count, wanted->listen, wanted->listen_count))
-        log_warning(text, "listen");
-    if (strcmp(now->spool_directory, wanted->spool_directory) != 0)
-        log_warning(text, "spool_directory");
-    if (!same_endpoints(now->metrics, now->metrics_count, wanted->metrics, wanted->metrics_count))
-        log_warning(text, "metrics");
-    if (now->min_free_space_bytes != wanted->min_free_space_bytes)
-        log_warning(text, "min_free_space");
-}
-
-void relay_reload(struct relay *r, struct snapshot *next)
+void relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out)
 {
     struct snapshot *bare = snapshot_configuration(next);
     const struct config *config = bare->config;
 
-    warn_of_restart(r->first->config, config);
+    find_restart(r->first->config, config, restart_out);
     counters_declare(config);
     snapshot_slot_swap(&r->slot, snapshot_ref(next));
     spool_queue_set_delay_max(r->queue, delay_max_s(config));

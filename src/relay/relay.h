@@ -6,6 +6,7 @@
 #ifndef SPLIT_RELAY_H
 #define SPLIT_RELAY_H
 
+#include "../buf.h"
 #include "../err.h"
 #include "../snapshot.h"
 #include "../watch.h"
@@ -22,11 +23,12 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
 
 /*
  * Go on with `next` (its reference is taken over): sessions that begin from now on follow it,
- * destinations are started, stopped and reconfigured. What needs a restart (listen,
- * spool_directory, min_free_space) stays, and the log says so. Copies for a destination that is
- * gone stay in the spool.
+ * destinations are started, stopped and reconfigured. What needs a restart stays as it is; the log
+ * says so, and its names are appended to *restart_out (config_restart.h). Copies for a destination
+ * that is gone stay in the spool.
  */
-void relay_reload(struct relay *r, struct snapshot *next) __attribute__((nonnull));
+void relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out)
+    __attribute__((nonnull));
 
 /* Look whether files of the listeners' tables have changed (watch_poll()): sessions that begin from
  * now on use what is new. */
