@@ -22,7 +22,8 @@ void smtp_reply_reset(struct smtp_reply *r)
     r->code = 0;
     r->enhanced[0] = '\0';
     r->lines = 0;
-    r->is_complete = false;
+    r->bytes = 0;
+    r->is_mixed = r->is_complete = false;
     buf_reset(&r->text);
 }
 
@@ -75,20 +76,30 @@ static void keep_text(struct smtp_reply *r, const char *text, size_t len)
     }
 }
 
+int smtp_reply_skip(struct smtp_reply *r, size_t len, struct err *err)
+{
+    if (len <= SMTP_REPLY_BYTES_MAX - r->bytes) {
+        r->bytes += len;
+        return 0;
+    }
+    err_set(err, "reply too long");
+    return -1;
+}
+
 int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, struct err *err)
 {
-    if (len > SMTP_REPLY_LINE_MAX) {
-        err_set(err, "reply line too long");
+    if (r->is_complete) {
+        err_set(err, "reply with too many lines");
         return -1;
     }
+    if (smtp_reply_skip(r, len, err) != 0)
+        return -1;
+    if (len > SMTP_REPLY_LINE_MAX)
+        len = SMTP_REPLY_LINE_MAX;
     if (len > 0 && line[len - 1] == '\n')
         len--;
     if (len > 0 && line[len - 1] == '\r')
         len--;
-    if (r->is_complete || r->lines >= SMTP_REPLY_LINES_MAX) {
-        err_set(err, "reply with too many lines");
-        return -1;
-    }
     if (len < 3 || line[0] < '2' || line[0] > '5' || !is_digit(line[1]) || !is_digit(line[2]) ||
         (len > 3 && line[3] != ' ' && line[3] != '-')) {
         err_set(err, "not a reply line");
@@ -96,8 +107,8 @@ int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, stru
     }
     int code = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
     if (r->lines > 0 && code != r->code) {
-        err_set(err, "reply lines with different codes");
-        return -1;
+        r->is_mixed = true;
+        r->enhanced[0] = '\0'; /* it was about the other code */
     }
     r->code = code;
     keep_text(r, len > 4 ? line + 4 : "", len > 4 ? len - 4 : 0);

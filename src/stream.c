@@ -186,11 +186,9 @@ static enum stream_status receive(struct stream *s, void *data, size_t size, siz
     }
 }
 
-/* Fill the empty input buffer. */
-static enum stream_status fill(struct stream *s)
+/* Empty the input buffer; it is there then. */
+static void prepare_input(struct stream *s)
 {
-    size_t n = 0;
-
     assert(s->in_start == s->in_end);
     if (s->in == NULL || (s->in_was_full && s->in_cap < INPUT_MAX)) {
         free(s->in);
@@ -198,6 +196,14 @@ static enum stream_status fill(struct stream *s)
         s->in = mem_grow(NULL, s->in_cap, 1);
     }
     s->in_start = s->in_end = 0;
+}
+
+/* Fill the empty input buffer. */
+static enum stream_status fill(struct stream *s)
+{
+    size_t n = 0;
+
+    prepare_input(s);
     enum stream_status status = receive(s, s->in, s->in_cap, &n);
     s->in_end = n;
     s->in_was_full = n == s->in_cap;
@@ -266,6 +272,21 @@ enum stream_status stream_read(struct stream *s, void *data, size_t size, size_t
 bool stream_has_input(const struct stream *s)
 {
     return s->in_start < s->in_end;
+}
+
+bool stream_input_is_here(struct stream *s)
+{
+    if (stream_has_input(s))
+        return true;
+    if (s->transport == NULL && s->in_is_drained && task_fd_is_quiet(&s->io))
+        return false;
+    prepare_input(s);
+    ssize_t n = transport_read(s, s->in, s->in_cap);
+    if (n <= 0) /* nothing yet, or a fault that the next call sees, too */
+        return false;
+    s->in_end = (size_t)n;
+    s->in_was_full = s->in_end == s->in_cap;
+    return true;
 }
 
 static enum stream_status send_all(struct stream *s, const char *data, size_t len)

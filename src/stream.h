@@ -82,6 +82,9 @@ void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
  * PIPELINING). */
 bool stream_has_input(const struct stream *s) __attribute__((nonnull));
 
+/* The same, after a look at what has arrived meanwhile. Does not wait. */
+bool stream_input_is_here(struct stream *s) __attribute__((nonnull));
+
 /* Append to the output buffer; flushed by itself when 64 kB have gathered. */
 enum stream_status stream_write(struct stream *s, const void *data, size_t len)
     __attribute__((nonnull, warn_unused_result));

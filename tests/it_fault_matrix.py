@@ -35,7 +35,7 @@ body          DS+DS   X+X    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 dot1          DS+DS   X+X    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 rset          DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 quit          S+S     S+S    S+S    S+S    S+S    S+S    S+S    S+S
-next          DS+DS   X+X    S+S    S+S    S+S    S+S    S+S    S+S
+next          S+S     X+X    S+S    S+S    S+S    S+S    S+S    S+S
 """
 # dot1, dot2: the reply for that recipient. A reply in the middle of the content can only be that for the first one.
 LMTP = """
@@ -50,7 +50,7 @@ dot1          DS+S    X+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 dot2          S+DS    S+X    S+DS   S+DS   S+DS   S+DS   S+DS   S+DS
 rset          DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 quit          S+S     S+S    S+S    S+S    S+S    S+S    S+S    S+S
-next          DS+DS   X+X    S+S    S+S    S+S    S+S    S+S    S+S
+next          S+S     X+X    S+S    S+S    S+S    S+S    S+S    S+S
 """
 # With "may" a server that refuses STARTTLS gets the copy over the same connection, one with which the handshake fails over a new one.
 # Whatever else goes wrong, and with "encrypt" everything, has the copy wait for another attempt with TLS. handshake: what the server
@@ -63,7 +63,7 @@ encrypt-starttls   DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
 encrypt-handshake  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
 encrypt-ehlo       DT+DT  T+T    DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
 encrypt-dot1       DT+DT  X+X    DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
-encrypt-next       DT+DT  X+X    T+T    T+T    T+T    T+T    T+T    T+T
+encrypt-next       T+T    X+X    T+T    T+T    T+T    T+T    T+T    T+T
 encrypt-quit       T+T    T+T    T+T    T+T    T+T    T+T    T+T    T+T
 wrap-handshake     DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
 wrap-banner        DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
@@ -81,7 +81,7 @@ login-auth3         DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 xforward-xforward1  S+S    S+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 xforward-xforward2  S+S    S+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 xforward-rset       DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
-xforward-next       DS+DS  X+X    S+S    S+S    S+S    S+S    S+S    S+S
+xforward-next       S+S    X+X    S+S    S+S    S+S    S+S    S+S    S+S
 xclient-xclient     DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 xclient-ehlo        DS+DS  S+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 xclient-quit        S+S    S+S    S+S    S+S    S+S    S+S    S+S    S+S
@@ -135,7 +135,7 @@ def answer(step, fault):
         "5xx": "554 5.6.0 never",
         "421": "421 4.3.2 going down",
         "garbage": rig.Raw(b"\x16\x03\x01 what \xff\x00 is this\r\n"),
-        "long": rig.Raw(f"{code} ".encode() + b"x" * 100000 + b"\r\n"),
+        "long": rig.Raw(f"{code} ".encode() + b"x" * 300000 + b"\r\n"),
         "half": rig.Raw(f"{code} 2.0".encode()),
         "reset": rig.RESET,
         "close": rig.CLOSE,

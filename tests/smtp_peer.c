@@ -90,7 +90,7 @@ static void send_slowly(struct connection *k, const char *text)
 /* Do it; true if the conversation goes on. */
 static bool misbehave(struct connection *k, const struct peer_fault *f, const char *usual)
 {
-    static char long_line[100000];
+    static char long_line[300000];
 
     switch (f->action) {
     case PEER_REPLY:
@@ -104,6 +104,7 @@ static bool misbehave(struct connection *k, const struct peer_fault *f, const ch
         break;
     case PEER_LONG_LINE:
         memset(long_line, '2', sizeof long_line);
+        memcpy(long_line, "250 ", 4);
         flush_to(k, long_line, sizeof long_line);
         break;
     case PEER_HALF_LINE:

@@ -31,7 +31,7 @@ enum peer_action {
     PEER_REPLY,     /* this reply instead of the usual one (text with CRLFs) */
     PEER_REPLY_BYE, /* ... and close */
     PEER_GARBAGE,   /* a line that is no reply */
-    PEER_LONG_LINE, /* 100 kB without line end */
+    PEER_LONG_LINE, /* 300 kB of a reply without line end */
     PEER_HALF_LINE, /* half a reply line, then silence */
     PEER_SILENCE,
     PEER_SLOW, /* the usual reply, a byte every 50 ms */

@@ -308,6 +308,13 @@ static const struct {
      "lost connection with @ while receiving the initial server greeting"},
     {PEER_GREETING, PEER_REPLY_BYE, "421 4.7.0 busy\r\n", "4.7.0",
      "host @ refused to talk to me: 421 4.7.0 busy"},
+    /* what the server says in spite of its own beginning */
+    {PEER_GREETING, PEER_REPLY_BYE, "220-peer\r\n521 5.7.1 go away\r\n", "4.7.1",
+     "host @ refused to talk to me: 521 peer 5.7.1 go away"},
+    {PEER_DOT, PEER_REPLY, "250-2.0.0 Ok\r\n554 5.6.0 no\r\n", "4.6.0",
+     "host @ said: 554 2.0.0 Ok 5.6.0 no (in reply to end of DATA command)"},
+    {PEER_DOT, PEER_REPLY, "554-5.6.0 no\r\n250 2.0.0 Ok\r\n", "4.0.0",
+     "host @ said: 250 5.6.0 no 2.0.0 Ok (in reply to end of DATA command)"},
     {PEER_HELLO, PEER_RESET, NULL, "4.4.2",
      "lost connection with @ while performing the EHLO handshake"},
     {PEER_HELLO, PEER_SILENCE, NULL, "4.4.2",
@@ -323,7 +330,7 @@ static const struct {
     {PEER_RCPT, PEER_GARBAGE, NULL, "4.5.0",
      "host @ sent a malformed reply: not a reply line (in reply to RCPT TO command)"},
     {PEER_RCPT, PEER_LONG_LINE, NULL, "4.5.0",
-     "host @ sent a malformed reply: line too long (in reply to RCPT TO command)"},
+     "host @ sent a malformed reply: reply too long (in reply to RCPT TO command)"},
     {PEER_DATA, PEER_REPLY, "250 no 354\r\n", "4.0.0",
      "host @ said: 250 no 354 (in reply to DATA command)"},
     {PEER_DATA, PEER_REPLY, "354 go\r\n250 thanks already\r\n", "4.5.0",
@@ -383,6 +390,35 @@ START_TEST(long_reply_keeps_what_it_replies_to)
     setup_clear(&s);
     peer_stop(p);
     peer_free(p);
+}
+END_TEST
+
+/* However much a server says: 2xx is 2xx, and the connection is used again. */
+START_TEST(long_acceptance_is_one)
+{
+    struct buf reply = {0};
+    size_t pad = _i == 0 ? 2040 : 100000; /* around what is looked at of a line, and far beyond */
+
+    buf_adds(&reply, _i == 2 ? "250-2.0.0 first\r\n250 " : "250 2.0.0 Ok ");
+    for (size_t i = 0; i < pad; i++)
+        buf_addc(&reply, 'x');
+    buf_adds(&reply, "\r\n");
+    struct peer_fault fault = {PEER_DOT, PEER_ALWAYS, PEER_REPLY, buf_str(&reply)};
+    struct peer_script script = {.faults = &fault, .fault_count = 1};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), 1);
+    for (unsigned i = 1; i <= 2; i++) {
+        deliver(&s);
+        assert_outcomes(&s, "o");
+        ck_assert_str_eq(s.report.outcomes[0].dsn, "2.0.0");
+        ck_assert_uint_eq(s.report.conn_use, i);
+    }
+    setup_clear(&s);
+    peer_stop(p);
+    peer_free(p);
+    buf_clear(&reply);
 }
 END_TEST
 
@@ -668,6 +704,69 @@ START_TEST(connection_lost_within_the_content)
 }
 END_TEST
 
+/* What a server says within a content that is larger than all buffers. */
+static const struct {
+    enum peer_action action;
+    const char *reply, *smtp, *lmtp; /* outcomes of two recipients */
+    bool is_connection_fault;        /* with SMTP */
+    const char *reason;              /* of the first */
+} body_replies[] = {
+    {PEER_REPLY_BYE, "552 5.3.4 too big\r\n", "xx", "xr", false,
+     "host @ said: 552 5.3.4 too big (in reply to message body)"},
+    {PEER_REPLY_BYE, "552-5.3.4 too big\r\n552 5.3.4 by far\r\n", "xx", "xr", false,
+     "host @ said: 552 5.3.4 too big 5.3.4 by far (in reply to message body)"},
+    {PEER_REPLY_BYE, "550 5.3.4 one\r\n452 4.2.2 two\r\n", "xx", "xr", false,
+     "host @ said: 550 5.3.4 one (in reply to message body)"},
+    {PEER_REPLY_BYE, "452 4.3.1 full\r\n", "rr", "rr", false,
+     "host @ said: 452 4.3.1 full (in reply to message body)"},
+    {PEER_REPLY_BYE, "421 4.3.2 enough\r\n", "rr", "rr", true,
+     "host @ said: 421 4.3.2 enough (in reply to message body)"},
+    /* half a reply, and 2xx for half a message, are none */
+    {PEER_REPLY_BYE, "552 5.3.4 too", "rr", "rr", true,
+     "lost connection with @ while sending message body"},
+    {PEER_REPLY_BYE, "552-5.3.4 too big\r\n", "rr", "rr", true,
+     "lost connection with @ while sending message body"},
+    {PEER_REPLY_BYE, "250 2.0.0 taken\r\n", "rr", "rr", true,
+     "lost connection with @ while sending message body"},
+    {PEER_REPLY, "250 2.0.0 taken\r\n", "rr", "rr", true,
+     "host @ said 250 before the end of the message was sent"},
+    /* with LMTP it may be the reply for the first one, and 2xx behind it that for nobody knows whom
+     */
+    {PEER_REPLY, "554 5.7.1 spam\r\n", "xx", "xr", false,
+     "host @ said: 554 5.7.1 spam (in reply to end of DATA command)"},
+};
+
+START_TEST(reply_within_the_content)
+{
+    bool is_lmtp = (size_t)_i >= UNIT_COUNT(body_replies);
+    size_t at = (size_t)_i % UNIT_COUNT(body_replies);
+    struct peer_fault fault = {PEER_BODY, 0, body_replies[at].action, body_replies[at].reply};
+    struct peer_script script = {.is_lmtp = is_lmtp, .faults = &fault, .fault_count = 1};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+    char *content = mem_zalloc(30000000);
+
+    for (size_t i = 0; i < 30000000; i += 100)
+        memcpy(content + i + 98, "\r\n", 2);
+    setup_init(&s, peer_port(p), 2);
+    s.destination.protocol = is_lmtp ? CONFIG_LMTP : CONFIG_SMTP;
+    set_content(&s, content, 30000000);
+    s.fds = count_fds();
+    deliver(&s);
+    assert_outcomes(&s, is_lmtp ? body_replies[at].lmtp : body_replies[at].smtp);
+    assert_reason(&s, 0, body_replies[at].reason);
+    if (!is_lmtp)
+        ck_assert_int_eq(s.report.is_connection_fault, body_replies[at].is_connection_fault);
+    bool is_kept =
+        !is_lmtp && body_replies[at].action == PEER_REPLY && body_replies[at].reply[0] == '5';
+    ck_assert_int_eq(client_is_connected(s.client), is_kept);
+    free(content);
+    setup_clear(&s);
+    peer_stop(p);
+    peer_free(p);
+}
+END_TEST
+
 /* The spool file is shorter than its head says: no final dot may be sent. */
 START_TEST(unreadable_content_is_no_message)
 {
@@ -797,6 +896,32 @@ START_TEST(kept_connection_that_ends_is_replaced)
     peer_stop(p);
     ck_assert_uint_eq(peer_messages(p), 2);
     ck_assert_uint_eq(peer_connections(p), 2);
+    peer_free(p);
+}
+END_TEST
+
+/* Servers have a limit of messages for a connection, and not all of them say 421. */
+START_TEST(mail_deferred_on_a_kept_connection_is_tried_anew)
+{
+    const struct peer_fault faults[] = {
+        {PEER_MAIL, _i == 0 ? 1 : PEER_ALWAYS, PEER_REPLY, "452 4.5.3 Too many messages sent\r\n"}};
+    struct peer_script script = {
+        .extensions = _i == 2 ? "" : NULL, .faults = faults, .fault_count = 1};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), 1);
+    for (unsigned i = 0; i < 2; i++) {
+        deliver(&s);
+        assert_outcomes(&s, _i == 0 ? "o" : "r");
+        ck_assert_uint_eq(s.report.conn_use, 1);
+        ck_assert(!s.report.is_connection_fault);
+    }
+    setup_clear(&s);
+    peer_stop(p);
+    ck_assert_uint_eq(peer_messages(p), _i == 0 ? 2 : 0);
+    ck_assert_uint_eq(peer_connections(p), 2);
+    ck_assert_uint_eq(peer_count(p, PEER_MAIL), 3);
     peer_free(p);
 }
 END_TEST
@@ -1123,6 +1248,7 @@ END_TEST
 static void add_connection_tests(TCase *t)
 {
     tcase_add_loop_test(t, kept_connection_that_ends_is_replaced, 0, UNIT_COUNT(reuse_faults));
+    tcase_add_loop_test(t, mail_deferred_on_a_kept_connection_is_tried_anew, 0, 3);
     tcase_add_loop_test(t, stale_connection_is_not_used, 0, 2);
     tcase_add_test(t, reused_connection_lost_after_the_dot_is_not_sent_again);
     tcase_add_test(t, connection_refused);
@@ -1285,6 +1411,7 @@ int main(void)
     tcase_add_loop_test(t, matrix, 0, (int)MATRIX_SIZE);
     tcase_add_loop_test(t, reasons_are_worded_as_postfix_does, 0, UNIT_COUNT(reasons));
     tcase_add_test(t, long_reply_keeps_what_it_replies_to);
+    tcase_add_loop_test(t, long_acceptance_is_one, 0, 3);
     tcase_add_loop_test(t, dialogue, 0, UNIT_COUNT(dialogues));
     tcase_add_test(t, orcpt_is_made_when_there_is_none);
     tcase_add_loop_test(t, content_arrives_as_it_is, 0, UNIT_COUNT(contents));
@@ -1292,6 +1419,7 @@ int main(void)
     tcase_add_test(t, envelope_headers_name_who_was_accepted);
     tcase_add_test(t, envelope_headers_with_a_fixed_recipient);
     tcase_add_loop_test(t, connection_lost_within_the_content, 0, UNIT_COUNT(body_faults));
+    tcase_add_loop_test(t, reply_within_the_content, 0, 2 * UNIT_COUNT(body_replies));
     tcase_add_test(t, unreadable_content_is_no_message);
     tcase_add_loop_test(t, no_recipient_accepted, 0, 3);
     tcase_add_loop_test(t, two_thousand_recipients, 0, 2);

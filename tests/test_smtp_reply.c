@@ -67,10 +67,23 @@ START_TEST(parses)
 END_TEST
 
 static const char *const malformed[] = {
-    "\r\n",      "25\r\n",          "199 x\r\n",          "600 x\r\n",  "2x0 x\r\n",
-    "25x x\r\n", "250_x\r\n",       "250x\r\n",           " 250 x\r\n", "250-a\r\n251 b\r\n",
-    "HELO\r\n",  "250-a\r\n\r\n",   "250-a\r\nb\r\n",     "+OK\r\n",    "100-a\r\n",
-    "250\t x\n", "250-a\n250\tx\n", "250 a\r\n250 b\r\n",
+    "\r\n",
+    "25\r\n",
+    "199 x\r\n",
+    "600 x\r\n",
+    "2x0 x\r\n",
+    "25x x\r\n",
+    "250_x\r\n",
+    "250x\r\n",
+    " 250 x\r\n",
+    "HELO\r\n",
+    "250-a\r\n\r\n",
+    "250-a\r\nb\r\n",
+    "+OK\r\n",
+    "100-a\r\n",
+    "250\t x\n",
+    "250-a\n250\tx\n",
+    "250 a\r\n250 b\r\n",
 };
 
 START_TEST(refuses_malformed)
@@ -105,21 +118,50 @@ START_TEST(multi_line_is_incomplete_before_its_end)
 }
 END_TEST
 
+/* The last line counts, and the caller can tell. */
+START_TEST(lines_with_different_codes)
+{
+    struct smtp_reply r;
+    struct err err;
+    struct buf line = {0};
+    char dsn[16];
+
+    smtp_reply_init(&r);
+    ck_assert_int_eq(feed(&r, "220-2.0.0 mx\r\n521 5.7.1 go away\r\n", &err), 0);
+    ck_assert(r.is_complete && r.is_mixed);
+    ck_assert_int_eq(r.code, 521);
+    ck_assert_str_eq(smtp_reply_dsn(&r, dsn), "5.7.1");
+    smtp_reply_one_line(&r, &line);
+    ck_assert_str_eq(buf_str(&line), "521 2.0.0 mx 5.7.1 go away");
+    smtp_reply_reset(&r);
+    ck_assert_int_eq(feed(&r, "250 Ok\r\n", &err), 0);
+    ck_assert(!r.is_mixed);
+    buf_clear(&line);
+    smtp_reply_clear(&r);
+}
+END_TEST
+
 START_TEST(caps)
 {
     struct smtp_reply r;
     struct err err;
     struct buf line = {0};
-    char big[SMTP_REPLY_LINE_MAX + 1];
+    char big[3 * SMTP_REPLY_LINE_MAX];
+    size_t count = SMTP_REPLY_BYTES_MAX / sizeof big;
 
     memset(big, 'x', sizeof big);
-    memcpy(big, "250-", 4);
+    memcpy(big, "250-2.0.0 ", 10);
     smtp_reply_init(&r);
-    ck_assert_int_eq(smtp_reply_add_line(&r, big, sizeof big, &err), -1);
-    for (int i = 0; i < SMTP_REPLY_LINES_MAX; i++)
-        ck_assert_int_eq(smtp_reply_add_line(&r, big, SMTP_REPLY_LINE_MAX, &err), 0);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_int_eq(smtp_reply_add_line(&r, big, sizeof big, &err), 0);
     ck_assert_uint_le(r.text.len, SMTP_REPLY_TEXT_MAX);
-    ck_assert_int_eq(smtp_reply_add_line(&r, "250 x", 5, &err), -1);
+    ck_assert_str_eq(r.enhanced, "2.0.0");
+    ck_assert_int_eq(smtp_reply_skip(&r, SMTP_REPLY_BYTES_MAX - r.bytes - 5, &err), 0);
+    ck_assert_int_eq(smtp_reply_skip(&r, 6, &err), -1);
+    ck_assert_int_eq(smtp_reply_add_line(&r, "250 xx", 6, &err), -1);
+    ck_assert(!r.is_complete);
+    ck_assert_int_eq(smtp_reply_add_line(&r, "250 x", 5, &err), 0);
+    ck_assert(r.is_complete);
     smtp_reply_one_line(&r, &line);
     ck_assert_uint_eq(line.len, 300);
     buf_clear(&line);
@@ -134,6 +176,7 @@ int main(void)
     tcase_add_loop_test(t, parses, 0, UNIT_COUNT(good));
     tcase_add_loop_test(t, refuses_malformed, 0, UNIT_COUNT(malformed));
     tcase_add_test(t, multi_line_is_incomplete_before_its_end);
+    tcase_add_test(t, lines_with_different_codes);
     tcase_add_test(t, caps);
     return unit_run("smtp_reply", t);
 }

@@ -76,29 +76,32 @@ static enum client_content_status send_spooled(struct client *c, enum client_lin
     return CLIENT_CONTENT_SENT;
 }
 
-enum client_content_status client_send_content(struct client *c)
+enum stream_status client_write_dot(struct client *c, enum client_line_state state,
+                                    bool *is_answered_early)
+{
+    const char *end = state == CLIENT_AT_LINE_START ? ".\r\n" : "\r\n.\r\n";
+
+    *is_answered_early = stream_input_is_here(c->stream);
+    client_begin_wait(c);
+    enum stream_status status = stream_write(c->stream, end, strlen(end));
+    return status == STREAM_OK ? stream_flush(c->stream) : status;
+}
+
+enum client_content_status client_send_content(struct client *c, struct client_content *out)
 {
     const struct format *f = &c->format;
     enum client_line_state state = CLIENT_AT_LINE_START;
-    enum client_step step = CLIENT_BODY;
 
+    *out = (struct client_content){.step = CLIENT_BODY};
     client_begin_wait(c);
-    enum stream_status status =
-        client_write_stuffed(c->stream, buf_str(&f->head), f->head.len, &state);
-    if (send_spooled(c, &state, &status) != CLIENT_CONTENT_SENT)
+    out->status = client_write_stuffed(c->stream, buf_str(&f->head), f->head.len, &state);
+    if (send_spooled(c, &state, &out->status) != CLIENT_CONTENT_SENT)
         return CLIENT_CONTENT_UNREAD;
-    if (status == STREAM_OK)
-        status = client_write_stuffed(c->stream, buf_str(&f->tail), f->tail.len, &state);
-    if (status == STREAM_OK) {
-        const char *end = state == CLIENT_AT_LINE_START ? ".\r\n" : "\r\n.\r\n";
-        step = CLIENT_DOT;
-        client_begin_wait(c);
-        status = stream_write(c->stream, end, strlen(end));
-        if (status == STREAM_OK)
-            status = stream_flush(c->stream);
+    if (out->status == STREAM_OK)
+        out->status = client_write_stuffed(c->stream, buf_str(&f->tail), f->tail.len, &state);
+    if (out->status == STREAM_OK) {
+        out->step = CLIENT_DOT;
+        out->status = client_write_dot(c, state, &out->is_answered_early);
     }
-    if (status == STREAM_OK)
-        return CLIENT_CONTENT_SENT;
-    client_fail_io(c, step, status);
-    return CLIENT_CONTENT_LOST;
+    return out->status == STREAM_OK ? CLIENT_CONTENT_SENT : CLIENT_CONTENT_LOST;
 }

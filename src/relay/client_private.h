@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * client_private: what the files of the client share. client.c owns the object and the policy of
- * reuse, client_connect.c brings a connection to the point where mail can be sent,
- * client_transaction.c sends one message, client_content.c its content; primary.c converses by
- * hand. Not for anybody else.
+ * reuse, client_reply.c reads what the server says, client_connect.c brings a connection to the
+ * point where mail can be sent, client_transaction.c sends one message, client_content.c its
+ * content; primary.c converses by hand. Not for anybody else.
  *
  * Whatever goes wrong with the connection itself is put into `fault`, a DELIVERY_RETRY outcome in
  * Postfix's words, and the connection is closed: whoever called applies it to all recipients that
@@ -26,7 +26,7 @@
 
 #define CLIENT_BLOCK_SIZE 65536 /* bytes of content read at a time */
 
-/* What was being done; for messages, see client_step_names[] in client.c. */
+/* What was being done; for messages, see step_names[] in client_reply.c. */
 enum client_step {
     CLIENT_GREETING,
     CLIENT_EHLO,
@@ -130,9 +130,15 @@ int client_fail_reply(struct client *c, enum client_step step) __attribute__((no
 /* Begin to wait for the answer to a command or to send a block. */
 void client_begin_wait(struct client *c) __attribute__((nonnull));
 
-/* Read one reply into c->reply. -1 with `fault`: lost, timed out, malformed, or 421. */
+/* Read one reply into c->reply. -1 with `fault`: lost, timed out, malformed, or 421. Text beyond
+ * what is kept of a reply is read and thrown away, within the time for one reply. */
 int client_read_reply(struct client *c, enum client_step step)
     __attribute__((nonnull, warn_unused_result));
+
+/* After content could not be written: a server that refuses it in the middle says so, and closes.
+ * Reads what is there, without waiting for more than its end. True: c->reply is 4xx or 5xx. The
+ * connection stays for the caller to close. */
+bool client_read_refusal(struct client *c) __attribute__((nonnull, warn_unused_result));
 
 /* Send what was written, then client_read_reply(). */
 int client_ask(struct client *c, enum client_step step)
@@ -175,10 +181,24 @@ enum stream_status client_write_stuffed(struct stream *s, const char *data, size
  * flushed. */
 enum client_content_status {
     CLIENT_CONTENT_SENT,
-    CLIENT_CONTENT_LOST,   /* `fault` is set */
+    CLIENT_CONTENT_LOST,   /* it could not be written: `step` and `status`; still connected */
     CLIENT_CONTENT_UNREAD, /* a local fault; `fault` is set, the connection closed */
 };
-enum client_content_status client_send_content(struct client *c)
+struct client_content {
+    enum client_step step;
+    enum stream_status status;
+    bool is_answered_early; /* the server said something before the final dot was sent: no 2xx of
+                               this is about the message */
+};
+enum client_content_status client_send_content(struct client *c, struct client_content *out)
     __attribute__((nonnull, warn_unused_result));
+
+/* The final dot, behind what is on its own line or not; flushed. */
+enum stream_status client_write_dot(struct client *c, enum client_line_state state,
+                                    bool *is_answered_early)
+    __attribute__((nonnull, warn_unused_result));
+
+/* 2xx was said before the whole message was sent: set `fault`, close. Always returns -1. */
+int client_fail_early(struct client *c) __attribute__((nonnull));
 
 #endif

@@ -152,6 +152,9 @@ static int take_reply(struct transaction *t, enum client_step step, struct clien
             t->data_ready = true;
         return 0;
     }
+    /* It may have had enough of this connection: some say so from the 101st message on. */
+    if (step == CLIENT_MAIL && class == 4 && c->uses > 1)
+        return client_fail_reply(c, step);
     client_outcome_of_reply(c, step, &o);
     if (step == CLIENT_MAIL) {
         /* The sender, or the message by its announced size: nothing of it can be sent. */
@@ -205,7 +208,7 @@ static int send_envelope(struct transaction *t)
         enum stream_status status = stream_write(c->stream, c->command.data, c->command.len);
         if (status == STREAM_OK)
             status = stream_flush(c->stream);
-        if (status != STREAM_OK)
+        if (status != STREAM_OK && status != STREAM_EOF) /* why it closed may be there to read */
             return client_fail_io(c, step, status);
         for (; answered < written; answered++) {
             step = step_of(t, answered);
@@ -219,7 +222,7 @@ static int send_envelope(struct transaction *t)
 }
 
 /* The reply, or with LMTP the replies, to the final dot (RFC 2033 4.2). */
-static int read_results(struct transaction *t)
+static int read_results(struct transaction *t, bool is_answered_early)
 {
     struct client *c = t->client;
     bool is_lmtp = c->destination->protocol == CONFIG_LMTP;
@@ -232,6 +235,8 @@ static int read_results(struct transaction *t)
             return -1;
         if (c->reply.code / 100 == 3)
             return client_fail_reply(c, CLIENT_DOT);
+        if (is_answered_early && c->reply.code / 100 == 2)
+            return client_fail_early(c);
         client_outcome_of_reply(c, CLIENT_DOT, &o);
         if (is_lmtp)
             client_mail_decide(&t->rcpts[i], &o);
@@ -241,6 +246,37 @@ static int read_results(struct transaction *t)
     if (!is_lmtp)
         decide_accepted(t, &o);
     return 0;
+}
+
+/* The content could not be sent whole. What the server said before it closed is its reply; with
+ * LMTP there may be one for each recipient, or for some. */
+static enum client_sent read_refusals(struct transaction *t, const struct client_content *content)
+{
+    struct client *c = t->client;
+    bool is_lmtp = c->destination->protocol == CONFIG_LMTP;
+    struct delivery_outcome o;
+
+    for (size_t i = 0; i < t->rcpt_count; i++) {
+        if (t->rcpts[i].state != CLIENT_RCPT_ACCEPTED)
+            continue;
+        if (!client_read_refusal(c)) {
+            client_fail_io(c, content->step, content->status);
+            return CLIENT_LOST_LATE;
+        }
+        if (c->reply.code == 421) {
+            client_fail_reply(c, content->step);
+            return CLIENT_LOST_LATE;
+        }
+        client_outcome_of_reply(c, content->step, &o);
+        if (is_lmtp) {
+            client_mail_decide(&t->rcpts[i], &o);
+        } else {
+            decide_accepted(t, &o);
+            break;
+        }
+    }
+    client_close(c);
+    return CLIENT_SENT;
 }
 
 /* DATA was pipelined and accepted, but no recipient was: RFC 2920 3.1 wants the dot alone. */
@@ -278,15 +314,16 @@ static enum client_sent run(struct transaction *t)
     }
     if (t->accepted_count < t->rcpt_count)
         make_format(t, CLIENT_RCPT_ACCEPTED);
-    switch (client_send_content(c)) {
+    struct client_content content;
+    switch (client_send_content(c, &content)) {
     case CLIENT_CONTENT_SENT:
         break;
     case CLIENT_CONTENT_LOST:
-        return CLIENT_LOST_LATE;
+        return read_refusals(t, &content);
     case CLIENT_CONTENT_UNREAD:
         return CLIENT_LOCAL_FAULT;
     }
-    if (read_results(t) != 0)
+    if (read_results(t, content.is_answered_early) != 0)
         return CLIENT_LOST_LATE;
     c->needs_rset = false;
     return CLIENT_SENT;

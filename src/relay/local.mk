@@ -8,6 +8,7 @@ librelay_a_SOURCES += %D%/client_content.c
 librelay_a_SOURCES += %D%/client_origin.c %D%/client_origin.h
 librelay_a_SOURCES += %D%/client_tls.c %D%/client_tls.h
 librelay_a_SOURCES += %D%/client_mail.c %D%/client_mail.h
+librelay_a_SOURCES += %D%/client_reply.c
 librelay_a_SOURCES += %D%/client_transaction.c
 librelay_a_SOURCES += %D%/content.c %D%/content.h
 librelay_a_SOURCES += %D%/control.c %D%/control.h
