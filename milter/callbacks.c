@@ -9,6 +9,7 @@
 
 #include <libmilter/mfapi.h>
 
+#include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +111,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
 static void log_refused(SMFICTX *ctx, const struct policy_decision *d,
                         const struct policy_reply *reply)
 {
-    if (d->failure.text[0] != '\0')
+    if (d->failed != POLICY_OK)
         log_warning("%s: to=<%s>, status=%s (%s)", queue_id(ctx), d->original,
                     reply->code == 0 ? "unchanged" : "tempfail", d->failure.text);
     else
@@ -165,6 +166,7 @@ static sfsistat refuse_recipient(SMFICTX *ctx, struct conn *c, const char *path,
 
 static void keep(struct conn *c, const struct policy_decision *d)
 {
+    assert(policy_may_accept(c->snapshot->policy, d));
     if (c->count == c->size) {
         c->size = c->size == 0 ? 4 : c->size * 2;
         c->decisions = mem_grow(c->decisions, c->size, sizeof *c->decisions);
@@ -186,13 +188,11 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
         return refuse_recipient(ctx, c, argv[0], &bad_setup);
     int64_t begin_us = metrics_now_us();
     policy_decide(c->snapshot->policy, c->scratch, &c->message, argv[0], argv + 1, &d);
-    struct policy_reply reply = d.reply;
-    if (reply.code == 0)
-        reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
+    struct policy_reply reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
     if (reply.code == 0 && c->is_sendmail)
         reply = policy_admit_back(c->snapshot->policy, &d);
     counters_decision(&d, &reply, begin_us);
-    if (reply.code != 0 || d.failure.text[0] != '\0')
+    if (reply.code != 0 || d.failed != POLICY_OK)
         log_refused(ctx, &d, &reply);
     if (reply.code != 0) {
         policy_decision_clear(&d);
@@ -242,7 +242,7 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
 /* A table that failed with a header: refuse the message, or leave its headers alone. */
 static bool headers_fail(SMFICTX *ctx, struct conn *c)
 {
-    if (c->headers.failure.text[0] == '\0')
+    if (c->headers.failed == POLICY_OK)
         return false;
     bool refuses = c->snapshot->config->milter.on_failure == CONFIG_FAIL_TEMPFAIL;
     counters_failure(COUNTERS_HEADERS);

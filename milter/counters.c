@@ -183,12 +183,12 @@ void counters_decision(const struct policy_decision *d, const struct policy_repl
     if (!metrics_is_on())
         return;
     metrics_observe(&lookup_time, "", metrics_now_us() - begin_us);
-    if (d->failure.text[0] != '\0')
+    if (d->failed != POLICY_OK)
         counters_failure(COUNTERS_LOOKUP);
     if (reply->code != 0)
         return;
     metrics_add(&recipients, "", 0, 1);
-    if (d->failure.text[0] != '\0')
+    if (d->failed != POLICY_OK)
         metrics_add(&decisions, "", DECIDED_UNCHANGED, 1);
     else
         count_parts(d);

@@ -21,15 +21,18 @@ void headers_see(struct headers *h, const struct policy *p, struct table_scratch
 {
     bool is_to = strcasecmp(name, "To") == 0;
     struct buf changed = {0};
+    size_t replaced;
 
     if (!is_to && strcasecmp(name, "Cc") != 0)
         return;
     int index = is_to ? ++h->to_count : ++h->cc_count;
-    if (h->failure.text[0] != '\0')
+    if (h->failed != POLICY_OK)
         return;
-    if (policy_rewrite_header(p, s, body, &changed, &h->failure) > 0) {
+    h->failed = policy_rewrite_header(p, s, body, &changed, &replaced, &h->failure);
+    if (h->failed == POLICY_OK && replaced > 0) {
         h->bytes += changed.len;
         if (h->bytes > BYTES_MAX) {
+            h->failed = POLICY_FAILED;
             err_set(&h->failure, "more than %d bytes of headers to change", BYTES_MAX);
         } else {
             h->changes = mem_grow(h->changes, h->count + 1, sizeof *h->changes);

@@ -21,7 +21,8 @@ struct headers {
     int to_count, cc_count;
     struct header_change *changes;
     size_t count, bytes;
-    struct err failure; /* "" or why a table failed: the headers behind it are not looked at */
+    enum policy_failed failed; /* then the headers behind it are not looked at */
+    struct err failure;        /* why it failed */
 };
 
 void headers_clear(struct headers *h) __attribute__((nonnull));

@@ -6,6 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+void err_clear(struct err *err)
+{
+    err->text[0] = '\0';
+}
+
 void err_set(struct err *err, const char *fmt, ...)
 {
     va_list ap;

@@ -2,7 +2,9 @@
 /*
  * err: what went wrong, as text. Every function that can fail takes a `struct err *` as its last
  * argument (never NULL) and returns 0 / -1; the text is set where the fault is seen, with path,
- * peer and errno, and wrapped by callers who know more. Owned by the caller, no allocation. Any
+ * peer and errno, and wrapped by callers who know more. The text explains a failure; that there is
+ * one is said by the return value or by a flag, never by a text that is not empty: an attempt that
+ * failed before one that succeeded may have left one. Owned by the caller, no allocation. Any
  * thread.
  */
 #ifndef SPLIT_ERR_H
@@ -11,6 +13,9 @@
 struct err {
     char text[1024]; /* "" as long as nothing was set; longer texts are cut */
 };
+
+/* No text. For a retry, and where a caller may hand in what an earlier call left. */
+void err_clear(struct err *err) __attribute__((nonnull));
 
 /* Replace the text. */
 void err_set(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3), nonnull));

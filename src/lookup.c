@@ -187,6 +187,7 @@ enum table_result lookup_transport(const struct lookup_list *list, struct table_
     struct search q = {list, s, true, m, err};
     struct parts p;
 
+    err_clear(err);
     if (list->count == 0 || a->text[0] == '\0')
         return TABLE_NOT_FOUND;
     parts_init(&p, a, delimiter);
@@ -212,6 +213,7 @@ enum table_result lookup_sender(const struct lookup_list *list, struct table_scr
 {
     struct search q = {list, s, true, m, err};
 
+    err_clear(err);
     if (a->text[0] != '\0')
         return lookup_transport(list, s, a, delimiter, m, err);
     enum table_result r = ask(&q, "<>");
@@ -311,6 +313,7 @@ enum table_result lookup_canonical(const struct lookup_list *list, struct table_
     struct search q = {list, s, true, m, err};
     struct address from, next;
 
+    err_clear(err);
     if (list->count == 0 || a->text[0] == '\0')
         return TABLE_NOT_FOUND;
     enum table_result r = map_once(&q, a, delimiter, &next);

@@ -234,18 +234,29 @@ static bool can_carry_tags(const struct policy *p, const struct policy_decision 
     return ok;
 }
 
+static enum policy_failed ask_tables(struct deciding *d)
+{
+    if (d->message->failed != POLICY_OK) {
+        d->out->failure = d->message->failure;
+        return d->message->failed;
+    }
+    if (decide_canonical(d) == TABLE_FAILED || decide_filter(d) == TABLE_FAILED ||
+        decide_copies(d) == TABLE_FAILED)
+        return POLICY_FAILED;
+    return POLICY_OK;
+}
+
 static void decide_by_tables(struct deciding *d)
 {
     struct policy_decision *out = d->out;
 
     table_match_init(&d->match);
-    out->failure = d->message->failure;
-    bool failed = out->failure.text[0] != '\0' || decide_canonical(d) == TABLE_FAILED ||
-                  decide_filter(d) == TABLE_FAILED || decide_copies(d) == TABLE_FAILED;
+    out->failed = ask_tables(d);
     table_match_clear(&d->match);
-    if (failed) {
+    assert((out->failed != POLICY_OK) == (out->failure.text[0] != '\0'));
+    if (out->failed != POLICY_OK) {
         undecide(out);
-        if (d->p->config->milter.on_failure == CONFIG_FAIL_TEMPFAIL)
+        if (!policy_may_accept(d->p, out))
             out->reply = reply_tempfail;
         return;
     }
@@ -363,9 +374,11 @@ void policy_begin(const struct policy *p, struct table_scratch *s, const char *s
     if (address_parse(sender, strlen(sender), ADDRESS_NULL_OK | ADDRESS_LENIENT, &a, &ignored) != 0)
         return;
     if (ask_sender(p, s, POLICY_SENDER_FILTERS, &a, &out->filter_value, &out->filter_reason,
-                   &out->failure) != TABLE_FAILED)
-        (void)ask_sender(p, s, POLICY_SENDER_COPIES, &a, &out->copy_value, &out->copy_reason,
-                         &out->failure);
+                   &out->failure) == TABLE_FAILED ||
+        ask_sender(p, s, POLICY_SENDER_COPIES, &a, &out->copy_value, &out->copy_reason,
+                   &out->failure) == TABLE_FAILED)
+        out->failed = POLICY_FAILED;
+    assert((out->failed != POLICY_OK) == (out->failure.text[0] != '\0'));
 }
 
 void policy_message_clear(struct policy_message *m)
@@ -377,11 +390,28 @@ void policy_message_clear(struct policy_message *m)
     memset(m, 0, sizeof *m);
 }
 
+bool policy_may_accept(const struct policy *p, const struct policy_decision *d)
+{
+    if (d->reply.code != 0)
+        return false;
+    switch (d->failed) {
+    case POLICY_OK:
+        return true;
+    case POLICY_FAILED:
+        return p->config->milter.on_failure == CONFIG_FAIL_ACCEPT;
+    }
+    abort();
+}
+
 struct policy_reply policy_admit(const struct policy *p, const struct policy_decision *accepted,
                                  size_t count, const struct policy_decision *next)
 {
     const struct config_milter *m = &p->config->milter;
 
+    if (next->reply.code != 0)
+        return next->reply;
+    if (!policy_may_accept(p, next))
+        return reply_tempfail;
     if (m->filter_method == CONFIG_METHOD_HEADER && m->mixed_filters == CONFIG_MIXED_DEFER &&
         count > 0 && accepted[0].filter != next->filter)
         return reply_mixed;

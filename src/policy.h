@@ -72,6 +72,12 @@ struct policy_reason {
     unsigned line;
 };
 
+/* Did a decision fail? This alone says so; the text beside it only explains. */
+enum policy_failed {
+    POLICY_OK,
+    POLICY_FAILED, /* a table cannot be asked, or its answer is none: on_failure decides */
+};
+
 /* What is decided for all recipients of a message at once. Owned by the caller:
  * policy_message_clear(); all zero is a message of which nothing is known. */
 struct policy_message {
@@ -79,7 +85,8 @@ struct policy_message {
     bool is_from_tag_domain;         /* its bounce would go where only we send mail */
     char *filter_value, *copy_value; /* results of the sender's tables, NULL for none; owned */
     struct policy_reason filter_reason, copy_reason;
-    struct err failure; /* "" or why a table of the sender failed: then so does each recipient */
+    enum policy_failed failed; /* of a table of the sender: then each recipient fails so */
+    struct err failure;        /* why it failed */
 };
 
 /* sender: the path of MAIL FROM. client: its address, NULL if that is not known. Always fills *out.
@@ -101,8 +108,8 @@ struct policy_decision {
         *copies; /* in the order of the table; owned array, borrowed items */
     size_t copy_count;
     struct policy_reply reply; /* code != 0: refuse this recipient with it */
-    struct err failure; /* "" or why a table failed (then reply is 451 4.3.0, or the recipient stays
-                           unchanged) */
+    enum policy_failed failed; /* then reply is 451 4.3.0, or the recipient stays unchanged */
+    struct err failure;        /* why it failed */
     struct policy_reason canonical_reason, filter_reason, copy_reason;
     struct policy_reason sender_copy_reason; /* copies that the sender's tables add */
 };
@@ -122,8 +129,16 @@ bool policy_may_take_long(const struct policy *p) __attribute__((nonnull));
 void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));
 
 /*
- * May `next` join the recipients accepted before it? Only mixed_filters = "defer" says no:
- * 451 4.5.3 when its filter differs from theirs. Otherwise code 0.
+ * May this recipient be accepted, as far as it alone is concerned? False if it is refused, and for
+ * a decision that failed unless on_failure is "accept".
+ */
+bool policy_may_accept(const struct policy *p, const struct policy_decision *d)
+    __attribute__((nonnull));
+
+/*
+ * May `next` join the recipients accepted before it? Code 0 if so. Otherwise its own reply, 451
+ * 4.3.0 without policy_may_accept(), or with mixed_filters = "defer" 451 4.5.3 when its filter
+ * differs from theirs.
  */
 struct policy_reply policy_admit(const struct policy *p, const struct policy_decision *accepted,
                                  size_t count, const struct policy_decision *next)
@@ -131,11 +146,12 @@ struct policy_reply policy_admit(const struct policy *p, const struct policy_dec
 
 /*
  * Append the body of a To or Cc header with every address that has a canonical one replaced by it.
- * Returns how many were replaced; -1 with `err`: a table failed. Only for configurations with class
- * header_recipient.
+ * *replaced_out: how many were. Not POLICY_OK, with `err`: a table failed, and `out` is of no use.
+ * Only for configurations with class header_recipient.
  */
-int policy_rewrite_header(const struct policy *p, struct table_scratch *s, const char *body,
-                          struct buf *out, struct err *err)
+enum policy_failed policy_rewrite_header(const struct policy *p, struct table_scratch *s,
+                                         const char *body, struct buf *out, size_t *replaced_out,
+                                         struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 struct policy_add {
@@ -172,7 +188,8 @@ enum policy_rewritten {
 struct policy_reply policy_admit_back(const struct policy *p, const struct policy_decision *next)
     __attribute__((nonnull));
 
-/* Compute the changes for the accepted recipients. Decisions with a failure are left alone. */
+/* Compute the changes for the recipients that policy_admit() let in; others are a bug and abort.
+ * Decisions that failed are left alone. */
 void policy_plan(const struct policy *p, const struct policy_decision *decisions, size_t count,
                  enum policy_rewritten rewritten, struct policy_plan *out)
     __attribute__((nonnull(1, 5)));

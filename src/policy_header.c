@@ -2,12 +2,14 @@
 #include "hdr_address.h"
 #include "policy_private.h"
 
+#include <assert.h>
 #include <string.h>
 
 struct header {
     const struct policy *policy;
     struct table_scratch *scratch;
     struct table_match match;
+    enum policy_failed failed;
     struct err *err;
 };
 
@@ -26,6 +28,7 @@ static int map_address(const char *address, struct buf *out, void *ctx)
     case TABLE_NOT_FOUND:
         return 0;
     case TABLE_FAILED:
+        h->failed = POLICY_FAILED;
         return -1;
     }
     if (strcmp(from.text, to.text) == 0)
@@ -34,13 +37,16 @@ static int map_address(const char *address, struct buf *out, void *ctx)
     return 1;
 }
 
-int policy_rewrite_header(const struct policy *p, struct table_scratch *s, const char *body,
-                          struct buf *out, struct err *err)
+enum policy_failed policy_rewrite_header(const struct policy *p, struct table_scratch *s,
+                                         const char *body, struct buf *out, size_t *replaced_out,
+                                         struct err *err)
 {
     struct header h = {.policy = p, .scratch = s, .err = err};
 
     table_match_init(&h.match);
     int rc = hdr_address_rewrite(body, map_address, &h, out);
     table_match_clear(&h.match);
-    return rc;
+    assert((rc < 0) == (h.failed != POLICY_OK));
+    *replaced_out = rc < 0 ? 0 : (size_t)rc;
+    return h.failed;
 }

@@ -4,6 +4,7 @@
 #include "policy.h"
 #include "policy_private.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,7 +106,7 @@ struct planning {
 /* A recipient that a table failure left alone, or that the milter refused, takes no part. */
 static bool takes_part(const struct policy_decision *d)
 {
-    return d->reply.code == 0 && d->failure.text[0] == '\0';
+    return d->reply.code == 0 && d->failed == POLICY_OK;
 }
 
 static bool is_tagged(const struct planning *g, const struct policy_decision *d)
@@ -251,8 +252,7 @@ void policy_plan(const struct policy *p, const struct policy_decision *decisions
         out->header_value = decisions[0].filter->nexthop;
     }
     for (size_t i = 0; i < count; i++) {
-        if (decisions[i].reply.code != 0)
-            continue;
+        assert(policy_may_accept(p, &decisions[i]));
         set_add(&g.originals, decisions[i].original);
         if (!takes_part(&decisions[i]) || !is_tagged(&g, &decisions[i]))
             set_add(&g.ends, decisions[i].final);

@@ -2,6 +2,7 @@
 #include "table_private.h"
 #include "mem.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,8 +188,10 @@ bool table_takes_whole_address(const struct table *t)
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)
 {
+    err_clear(err);
     enum table_result result = t->type->find(t, s, key, m, err);
 
+    assert((result == TABLE_FAILED) == (err->text[0] != '\0'));
     if (result == TABLE_FOUND)
         m->table = t;
     return result;

@@ -102,7 +102,9 @@ bool table_may_take_long(const struct table *t) __attribute__((nonnull));
 
 /*
  * Look up one key. The caller has folded it to lower case; pcre matches as its flags say. On
- * TABLE_FOUND `m` is filled (its buffers are overwritten), on TABLE_FAILED `err` is set.
+ * TABLE_FOUND `m` is filled (its buffers are overwritten), on TABLE_FAILED `err` is set; otherwise
+ * `err` is empty, whatever the caller or an attempt within the look-up left in it: a table type
+ * that says FOUND or NOT_FOUND with a text, or FAILED without, is a bug and aborts.
  */
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)

@@ -194,6 +194,7 @@ static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *re
             left_ms = deadline_ms - now_ms();
         }
         stream_set_deadline(s, left_ms > 0 ? (unsigned)left_ms : 1);
+        err_clear(err); /* of the connection that broke */
         x = exchange(sm, s, key, reply, err);
         if (x == EXCHANGE_OK)
             put_idle(sm, s);

@@ -3,50 +3,10 @@
 """Through a real Postfix: what happens when a table fails, recovers, or is gone; headers and bypassed clients."""
 
 import os
-import socketserver
 import subprocess
-import threading
 
 import rig
-
-SLOW_SECONDS = 60  # longer than splitmilter waits for a server
-
-
-class Map(socketserver.ThreadingUnixStreamServer):
-    """A socketmap server whose answer the test sets: bytes, or None to keep silent."""
-
-    daemon_threads = True
-    answer = b"NOTFOUND "
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self):
-            while True:
-                digits = b""
-                while not digits.endswith(b":"):
-                    digit = self.rfile.read(1)
-                    if not digit:
-                        return
-                    digits += digit
-                self.rfile.read(int(digits[:-1]) + 1)
-                answer = self.server.answer
-                if answer is None:
-                    self.server.released.wait(SLOW_SECONDS)
-                    return
-                self.wfile.write(answer if answer.startswith(b"!") else b"%d:%s," % (len(answer), answer))
-                if answer.startswith(b"!"):
-                    return
-
-    def __init__(self, path):
-        self.released = threading.Event()
-        super().__init__(path, self.Handler)
-        os.chmod(path, 0o666)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.released.set()
-        self.shutdown()
-        self.server_close()
-
+from rig.milter import Milter
 
 def tower(r, on_failure, **more):
     path = r.path("map.sock")
@@ -66,13 +26,12 @@ def test_socketmap_failures_are_temporary(r):
         assert lines and len(t.milter.log_lines("status=tempfail")) == before + 1, t.milter.log()
 
     refused("cannot connect: No such file")
-    server = Map(path)
-    r.on_close(server.stop)
+    server = rig.SocketMap(r, path, lambda _name, _key: b"NOTFOUND ")
     assert t.rcpt_reply("anna@example.com").code == 250
-    for answer, reason in ((b"!garbage", "no netstring"), (b"TEMP busy", "TEMP busy"), (b"PERM no", "PERM no"), (b"TIMEOUT ", "TIMEOUT"), (b"OK nosuchfilter", "nosuchfilter"), (None, "timed out")):
-        server.answer = answer
+    for fault, reason in (("garbage", "no netstring"), (b"TEMP busy", "TEMP busy"), (b"PERM no", "PERM no"), (b"TIMEOUT ", "TIMEOUT"), (b"OK nosuchfilter", "nosuchfilter"), ("hang", "timed out")):
+        server.fault = fault
         refused(reason)
-    server.answer = b"OK primary"
+    server.fault = b"OK primary"
     t.send(["anna@example.com"], b"Subject: x\r\n\r\nx\r\n")
     message = t.mailbox.wait(1, 30)[0]
     assert message.headers("X-Filtered-By") == ["primary"]
@@ -87,6 +46,74 @@ def test_socketmap_failures_are_accepted(r):
     assert len(t.milter.wait_log(r"to=<anna@example.com>, status=unchanged \(socketmap:")) == 1
     t.settle()
     assert not t.backups["archive"].accepted
+
+
+BREAKING = """
+log {{ target = "stderr" }}
+milter {{
+    socket = "unix:{milter}"
+    canonical_classes = {{ "envelope_recipient", "header_recipient" }}
+    {options}
+    on_failure = "{on_failure}"
+}}
+filter one {{ nexthop = "smtp:[127.0.0.1]:10024" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
+"""
+TAGGED = [("+", "<b@y.test.one.filter.split.invalid>", "ORCPT=rfc822;b@y.test"), ("-", "<b@y.test>")]
+COPIED = [("+", "<b@y.test.archive.copy.split.invalid>", "NOTIFY=NEVER ORCPT=rfc822;b@y.test")]
+
+
+def test_a_connection_that_breaks_is_no_failure(r):
+    """The server answers once for each connection: the question over a kept one is asked again over a new one, and that answer
+    counts, whichever map it is for and whatever on_failure says. (It was taken for a failure: mail went unfiltered and uncopied.)"""
+    path = r.path("map.sock")
+    asked = f'= {{ "socketmap:unix:{path}:map" }}'
+    answers = {"b@y.test": b"OK one", "s@x.test": b"OK one"}
+    server = rig.SocketMap(r, path, lambda _name, key: answers.get(key, b"NOTFOUND "))
+    server.fault = "once"
+    for options, results, changes in (
+        (f"filter_maps {asked}", {"b@y.test": b"OK one"}, TAGGED),
+        (f"copy_maps {asked}", {"b@y.test": b"OK archive"}, COPIED),
+        (f"sender_filter_maps {asked}", {"s@x.test": b"OK one"}, TAGGED),
+        (f"sender_copy_maps {asked}", {"s@x.test": b"OK archive"}, COPIED),
+        (
+            f"canonical_maps {asked}",
+            {"b@y.test": b"OK c@y.test"},
+            [("m", "To", 1, "c@y.test"), ("+", "<c@y.test>", "ORCPT=rfc822;b@y.test"), ("-", "<b@y.test>")],
+        ),
+    ):
+        for on_failure in ("tempfail", "accept"):
+            answers.clear()
+            answers.update(results)
+            before = server.broken
+            text = BREAKING.format(milter=r.path("m.sock"), options=options, on_failure=on_failure)
+            daemon = rig.start_splitmilter(r, text, r.path("m.sock"))
+            m = Milter(r.path("m.sock"))
+            for _ in range(3):
+                m.mail("<s@x.test>")
+                assert m.rcpt("<b@y.test>") == "c", (options, on_failure, daemon.log())
+                m.data()
+                m.header("To", "b@y.test")
+                assert m.eom() == (changes, "c"), (options, on_failure, daemon.log())
+            assert server.broken > before, options
+            assert "status=" not in daemon.log(), daemon.log()
+            m.close()
+            daemon.stop()
+
+
+def test_a_connection_that_breaks_under_a_listener(r):
+    """The same with copy_maps of a listener: each message is taken, and copied."""
+    path = r.path("map.sock")
+    server = rig.SocketMap(r, path, lambda _name, _key: b"OK newmail")
+    server.fault = "once"
+    d = rig.Duplicator(r, listener=f'copy_maps = {{ "socketmap:unix:{path}:map" }} require_copies = "yes"')
+    for i in range(4):
+        with d.client() as c:
+            assert c.mail("s@x.test").code == 250 and c.rcpt("b@y.test").code == 250, d.daemon.log()
+            assert c.data(f"Subject: {i}\r\n\r\nx\r\n".encode()).code == 250
+    d.primary.wait(4, 20)
+    d.backups["newmail"].wait(4, 20)
+    assert server.broken > 0
 
 
 def test_a_table_that_is_deleted(r):

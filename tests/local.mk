@@ -86,6 +86,7 @@ EXTRA_DIST += \
 	%D%/rig/sendmail.py \
 	%D%/rig/sendmail_tower.py \
 	%D%/rig/sink.py \
+	%D%/rig/socketmap.py \
 	%D%/setup_system.py \
 	%D%/split_scenarios.py \
 	%D%/rig/tap.py \

@@ -3,6 +3,7 @@
 #include "table_private.h"
 #include "unit.h"
 
+#include <signal.h>
 #include <string.h>
 
 static struct address parse(const char *text)
@@ -387,6 +388,81 @@ START_TEST(the_null_path_is_never_looked_up)
 }
 END_TEST
 
+/* A table whose text and outcome contradict each other. */
+struct liar {
+    struct table table;
+    enum table_result result;
+    const char *text;
+};
+
+static enum table_result lie(const struct table *t, struct table_scratch *s, const char *key,
+                             struct table_match *m, struct err *err)
+{
+    const struct liar *liar = (const struct liar *)t;
+
+    (void)s;
+    (void)key;
+    (void)m;
+    if (liar->text != NULL)
+        err_set(err, "%s", liar->text);
+    return liar->result;
+}
+
+static const struct table_type liars = {.name = "liar", .find = lie};
+
+static const struct {
+    enum table_result result;
+    const char *text;
+} lies[] = {
+    {TABLE_FOUND, "lost connection"}, {TABLE_NOT_FOUND, "lost connection"}, {TABLE_FAILED, NULL}};
+
+START_TEST(a_text_that_contradicts_the_outcome_is_a_bug)
+{
+    struct liar liar = {
+        {.type = &liars, .spec = (char *)"liar:", .refs = 1}, lies[_i].result, lies[_i].text};
+    struct table *tables[] = {&liar.table};
+    struct lookup_list list = {tables, 1};
+    struct address a = parse("a@b.test");
+    struct table_match m;
+    struct err err = {""};
+
+    table_match_init(&m);
+    (void)!lookup_transport(&list, table_scratch_new(), &a, "", &m, &err);
+}
+END_TEST
+
+/* What the caller left in `err` means nothing. */
+START_TEST(a_stale_text_is_cleared)
+{
+    const char *const specs[] = {"inline:{ a@b.test=x@y.test }", NULL};
+    struct lookup_list list = open_list(specs), none = {0};
+    struct address known = parse("a@b.test"), unknown = parse("b@b.test"), out;
+    struct table_scratch *s = table_scratch_new();
+    struct table_match m;
+    struct err err;
+
+    table_match_init(&m);
+    err_set(&err, "stale");
+    ck_assert_int_eq(lookup_transport(&list, s, &known, "", &m, &err), TABLE_FOUND);
+    ck_assert_str_eq(err.text, "");
+    err_set(&err, "stale");
+    ck_assert_int_eq(lookup_transport(&none, s, &known, "", &m, &err), TABLE_NOT_FOUND);
+    ck_assert_str_eq(err.text, "");
+    err_set(&err, "stale");
+    ck_assert_int_eq(lookup_sender(&list, s, &unknown, "", &m, &err), TABLE_NOT_FOUND);
+    ck_assert_str_eq(err.text, "");
+    err_set(&err, "stale");
+    ck_assert_int_eq(lookup_canonical(&list, s, &known, "", &out, &m, &err), TABLE_FOUND);
+    ck_assert_str_eq(err.text, "");
+    err_set(&err, "stale");
+    ck_assert_int_eq(lookup_canonical(&none, s, &known, "", &out, &m, &err), TABLE_NOT_FOUND);
+    ck_assert_str_eq(err.text, "");
+    table_match_clear(&m);
+    table_scratch_free(s);
+    lookup_close(&list);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("lookup");
@@ -398,5 +474,8 @@ int main(void)
     tcase_add_test(tests, a_failing_table_ends_the_search);
     tcase_add_test(tests, a_list_opens_whole_or_not_at_all);
     tcase_add_test(tests, the_null_path_is_never_looked_up);
+    tcase_add_test(tests, a_stale_text_is_cleared);
+    tcase_add_loop_test_raise_signal(tests, a_text_that_contradicts_the_outcome_is_a_bug, SIGABRT,
+                                     0, (int)UNIT_COUNT(lies));
     return unit_run("lookup", tests);
 }

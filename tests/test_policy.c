@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -345,6 +346,46 @@ START_TEST(failure_while_running)
 }
 END_TEST
 
+/* A decision that failed: whether it may be accepted, and that it gets into no envelope otherwise.
+ */
+static void accept_failed(const char *on_failure, bool may)
+{
+    struct err err;
+    char milter[200];
+    snprintf(milter, sizeof milter,
+             "copy_maps = { \"socketmap:unix:/nonexistent/socket:x\" } on_failure = \"%s\"",
+             on_failure);
+    struct snapshot *s = load(milter, &err);
+    struct table_scratch *scratch = table_scratch_new();
+    struct policy_message message = {0};
+    struct policy_decision d;
+    struct policy_plan plan;
+
+    policy_decide(s->policy, scratch, &message, "<a@b.test>", NULL, &d);
+    ck_assert_int_eq(d.failed, POLICY_FAILED);
+    ck_assert_int_eq(policy_may_accept(s->policy, &d), may);
+    d.reply.code = 0; /* as if it had been forgotten */
+    ck_assert_int_eq(policy_admit(s->policy, NULL, 0, &d).code, may ? 0 : 451);
+    policy_plan(s->policy, &d, 1, POLICY_REWRITTEN_PLAIN, &plan);
+    ck_assert_uint_eq(plan.add_count + plan.delete_count, 0);
+    policy_plan_clear(&plan);
+    policy_decision_clear(&d);
+    table_scratch_free(scratch);
+    snapshot_unref(s);
+}
+
+START_TEST(a_failed_decision_is_accepted_only_with_accept)
+{
+    accept_failed("accept", true);
+}
+END_TEST
+
+START_TEST(a_failed_decision_is_never_planned_under_tempfail)
+{
+    accept_failed("tempfail", false); /* policy_plan() aborts */
+}
+END_TEST
+
 START_TEST(log_line_and_reasons)
 {
     struct err err;
@@ -378,6 +419,8 @@ int main(void)
     tcase_add_test(tests, rewritten_goes_back);
     tcase_add_loop_test(tests, refused_at_start, 0, UNIT_COUNT(bad_cases));
     tcase_add_test(tests, failure_while_running);
+    tcase_add_test(tests, a_failed_decision_is_accepted_only_with_accept);
+    tcase_add_test_raise_signal(tests, a_failed_decision_is_never_planned_under_tempfail, SIGABRT);
     tcase_add_test(tests, log_line_and_reasons);
     return unit_run("policy", tests);
 }

@@ -71,15 +71,17 @@ static char *ask(const struct table *t, const char *key)
 {
     struct table_scratch *s = table_scratch_new();
     struct table_match m;
-    struct err err = {""};
+    struct err err = {"of another look-up"};
     char *answer = NULL;
 
     table_match_init(&m);
     switch (table_find(t, s, key, &m, &err)) {
     case TABLE_FOUND:
+        ck_assert_str_eq(err.text, "");
         answer = mem_strdup(buf_str(&m.value));
         break;
     case TABLE_NOT_FOUND:
+        ck_assert_str_eq(err.text, "");
         answer = mem_strdup("-");
         break;
     case TABLE_FAILED:

@@ -50,8 +50,7 @@ static void decide(struct explanation *x, const struct policy *policy, char **re
             recipients[i][0] == '<' ? mem_strdup(recipients[i]) : mem_printf("<%s>", recipients[i]);
         policy_decide(policy, scratch, &x->message, path, NULL, d);
         free(path);
-        if (d->reply.code == 0)
-            d->reply = policy_admit(policy, x->accepted, x->accepted_count, d);
+        d->reply = policy_admit(policy, x->accepted, x->accepted_count, d);
         if (d->reply.code == 0)
             x->accepted[x->accepted_count++] = *d;
     }
@@ -62,7 +61,7 @@ static void decide(struct explanation *x, const struct policy *policy, char **re
 static bool is_clean(const struct explanation *x)
 {
     for (size_t i = 0; i < x->count; i++)
-        if (x->decisions[i].reply.code != 0 || x->decisions[i].failure.text[0] != '\0')
+        if (x->decisions[i].reply.code != 0 || x->decisions[i].failed != POLICY_OK)
             return false;
     return x->plan.reply.code == 0;
 }

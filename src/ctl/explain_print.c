@@ -59,7 +59,7 @@ static void print_decision(const struct policy_decision *d)
         print_line(&line);
         buf_reset(&line);
     }
-    if (d->failure.text[0] != '\0') {
+    if (d->failed != POLICY_OK) {
         buf_addf(&line, "  failure    %s", d->failure.text);
         print_line(&line);
     } else if (d->reply.code == 0 || has_reason(&d->canonical_reason) ||

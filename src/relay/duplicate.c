@@ -166,7 +166,7 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
         task_block(decide, &deciding);
     else
         decide(&deciding);
-    if (decision.failure.text[0] != '\0') {
+    if (decision.failed != POLICY_OK) {
         if (l->require_copies == 1) {
             t->detail = decision.failure;
             status = refuse(reply, "451 4.3.0 Local fault, try again later");

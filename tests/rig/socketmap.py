@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: ISC
+"""A socketmap server (socketmap_table(5)) whose answers and faults the test sets while it runs."""
+
+import contextlib
+import os
+import socket
+import socketserver
+import threading
+
+HANG_SECONDS = 60  # longer than splitmilter waits for a server
+
+
+class SocketMap:
+    """On the unix socket `path`, started at once.
+
+    look_up(name, key): the reply of the map `name`, as bytes: b"OK secondary", b"NOTFOUND ", b"TEMP busy". A request that
+    is a duplicate of one that broke off is answered anew.
+    fault: what happens to questions from now on:
+        None         they are answered
+        "once"       the first of a connection is answered; the second one is read, and the connection closed
+        "garbage"    no netstring, and the connection is closed
+        "cut"        half of the reply, and the connection is closed
+        "close"      the connection is closed, whatever comes
+        "hang"       no answer
+        bytes        this reply, whatever the question
+    """
+
+    def __init__(self, rig, path, look_up):
+        self.path = path
+        self.look_up = look_up
+        self.fault = None
+        self.asked = 0
+        self.broken = 0  # connections closed with a question open
+        self._lock = threading.Lock()
+        self._connections = set()
+        self._server = None
+        self._released = threading.Event()
+        self.start()
+        rig.on_close(self.stop)
+
+    def start(self):
+        outer = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                with outer._lock:
+                    outer._connections.add(self.connection)
+                with contextlib.suppress(OSError, ValueError):
+                    outer._serve(self.rfile, self.connection)
+                with outer._lock:
+                    outer._connections.discard(self.connection)
+
+        class Server(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+            request_queue_size = 100
+
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        self._released = threading.Event()
+        self._server = Server(self.path, Handler)
+        os.chmod(self.path, 0o666)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self):
+        """Close the socket and every connection; start() begins anew."""
+        if self._server is None:
+            return
+        self._released.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._server = None
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, requests, connection):
+        count = 0
+        while (request := _read_request(requests)) is not None:
+            count += 1
+            with self._lock:
+                self.asked += 1
+            reply = self._reply(request, count)
+            if reply is None:
+                with self._lock:
+                    self.broken += 1
+                return
+            connection.sendall(reply)
+            if not reply.endswith(b","):
+                return
+
+    def _reply(self, request, count):
+        """Bytes to send, None to close the connection."""
+        fault = self.fault
+        if fault == "close" or (fault == "once" and count > 1):
+            return None
+        if fault == "garbage":
+            return b"!garbage\n"
+        if fault == "hang":
+            self._released.wait(HANG_SECONDS)
+            return None
+        name, _, key = request.partition(b" ")
+        answer = fault if isinstance(fault, bytes) else self.look_up(name.decode(), key.decode("utf-8", "surrogateescape"))
+        reply = b"%d:%s," % (len(answer), answer)
+        return reply[: len(reply) // 2] if fault == "cut" else reply
+
+
+def _read_request(requests):
+    """The next netstring, or None at the end."""
+    digits = b""
+    while not digits.endswith(b":"):
+        digit = requests.read(1)
+        if not digit:
+            return None
+        digits += digit
+    length = int(digits[:-1]) + 1
+    text = requests.read(length)
+    return text[:-1] if len(text) == length else None
