@@ -142,7 +142,7 @@ def test_from_a_bare_server_to_a_running_split(r):
     assert '"running": true' in root.run("splitctl", "status", "--json")
 
     root.run("dpkg", "--purge", "splitmilter", status=1)  # not while Postfix depends on it
-    root.run("splitctl", "setup-postfix", "--remove")
+    root.run("splitctl", "setup-postfix", "--remove", "--apply")
     assert [root.read(f"/etc/postfix/{n}") for n in ("main.cf", "master.cf")] == files
     for daemon in daemons:
         daemon.stop()  # systemd does it, where it runs

@@ -69,7 +69,7 @@ def test_postfix(s):
     guide = s.fresh()
     guide.replaced["/var/spool/postfix-in/"] = "/var/spool/postfix/"
     begin(guide, "--single")
-    guide.run("splitctl setup-postfix --remove")
+    guide.run("splitctl setup-postfix --remove --apply")
     assert guide.follow("postfix.md") > 2
 
 

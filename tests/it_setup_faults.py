@@ -56,7 +56,7 @@ def listing():
 
 def interrupted(s, form, action, fault):
     """Run it with strace's fault, or with ("command", N or arguments). (exit status, what it said); exit status 0: the fault came too late."""
-    argv = [rig.program("splitctl"), "-c", s.conf, "setup-postfix", "--user=root", *((form, action) if form else (action,))]
+    argv = [rig.program("splitctl"), "-c", s.conf, "setup-postfix", "--user=root", *((form, action) if form else (action, "--apply"))]
     env = rig.environment()
     # LeakSanitizer cannot work in a process that is traced.
     env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
@@ -89,7 +89,7 @@ def way_on(s, form, where, before):
         assert s.run("postfix", "-c", f"/etc/{name}", "check") == "", where
     if form == "--multi":
         assert instances(s) == 3, where
-    s.ctl("--remove")
+    s.ctl("--remove", "--apply")
     is_as_before(s, before, where)
 
 
@@ -104,7 +104,7 @@ def try_all(s, form, fault_of, few, is_undone):
         if is_undone:
             is_as_before(s, before, f"{where}\n{said}")
         if n % 2 == 0:
-            s.ctl("--remove")
+            s.ctl("--remove", "--apply")
             is_as_before(s, before, where)
         else:
             way_on(s, form, where, before)
@@ -157,9 +157,9 @@ def test_removal(s):
         code, said = interrupted(s, "", "--remove", fault)
         if fault in faults[:3]:
             assert code != 0, (fault, said)
-        s.ctl("--remove")
+        s.ctl("--remove", "--apply")
         is_as_before(s, before, (fault, said))
-        assert "Nothing to do" in s.ctl("--remove"), fault
+        assert "Nothing to do" in s.ctl("--remove", "--apply"), fault
 
 
 def instances(s):
@@ -186,10 +186,10 @@ def test_other_instances(s):
     assert instances(s) == 4, s.run("postmulti", "-l")
     own_instance(s, "postfix-later")
     assert "Nothing to do" in s.ctl("--multi", "--apply")
-    assert "/etc/postfix-later was made since" in s.ctl("--remove", status=1)
+    assert "/etc/postfix-later was made since" in s.ctl("--remove", "--apply", status=1)
     assert instances(s) == 5, s.run("postmulti", "-l")
     s.run("postmulti", "-i", "postfix-later", "-e", "deport")
-    s.ctl("--remove")
+    s.ctl("--remove", "--apply")
     # Instances that were deported are noted there by postmulti(1).
     s.before[0] += b"alternate_config_directories = /etc/postfix-later\n"
     assert s.texts() == s.before, s.texts()[0].decode()
@@ -202,7 +202,7 @@ def test_a_directory_of_somebody_else(s):
     s.write("/etc/postfix-in/notes", "mine\n")
     before = listing()
     assert "/etc/postfix-in: there is such a directory, and it is not ours" in s.ctl("--multi", "--apply", status=1)
-    s.ctl("--remove")
+    s.ctl("--remove", "--apply")
     is_as_before(s, before, "a directory of somebody else")
 
 

@@ -30,7 +30,7 @@ def test_single(s):
     s.send_and_see()
     s.is_closed((HERE, REINJECT))
     # With Postfix running, the way back is taken at once.
-    out = s.ctl("--remove")
+    out = s.ctl("--remove", "--apply")
     assert "postfix -c /etc/postfix reload" in out
     assert s.texts() == s.before
     left = [n for n in os.listdir("/etc/postfix") if "split" in n]
@@ -58,7 +58,7 @@ def test_a_suffix_without_way_waits(s):
         less = re.sub(r"filter secondary .*\n", "", f.read())
     s.conf = s.r.write("less.conf", less)
     s.ctl("--single", "--apply")
-    rig.wait_for(lambda: "no such filter or copy in splitmilter.conf" in s.log(), 20, "the route of last resort", s.log)
+    rig.wait_for(lambda: "run splitctl setup-postfix" in s.log(), 20, "the route of last resort", s.log)
     assert "status=bounced" not in s.log()
     for filter_ in s.filters.values():
         filter_.start()
@@ -77,7 +77,7 @@ def test_edits_are_kept(s):
         "regexp:$config_directory/split_transport, inline:{ x.test=smtp:[127.0.0.1]:1 }\n"
     )
     assert s.run("postfix", "check") == ""
-    out = s.ctl("--remove")
+    out = s.ctl("--remove", "--apply")
     assert "was edited since" in out
     main, master = s.texts()
     wanted = s.before[0] + b"\nalways_add_missing_headers = yes\ntransport_maps = inline:{ x.test=smtp:[127.0.0.1]:1 }\n"
@@ -96,7 +96,7 @@ def test_header_method(s):
     rig.send((HERE, 25), "s@sender.test", ["special@example.net"], b"Subject: by header\r\n\r\n")
     assert s.special.wait(1)[0].headers("X-Filtered-By") == ["secondary"]
     assert s.filters["secondary"].accepted[0].headers("X-Split-Filter")
-    s.ctl("--remove")
+    s.ctl("--remove", "--apply")
     assert s.texts() == s.before
 
 
@@ -150,7 +150,7 @@ def test_multi(s):
     assert archive["active"] + archive["deferred"] == 1 and "refused" in archive["last_error"], archive
     out = status["postfix"][1]
     assert out["deferred"][0]["name"] == "example.com" and out["oldest"], out
-    assert "1 messages in its queue would be lost" in s.ctl("--remove", status=1)
+    assert "1 messages in its queue would be lost" in s.ctl("--remove", "--apply", status=1)
     assert s.texts() == after
     s.mailbox.start()
     s.archive.start()
@@ -158,7 +158,7 @@ def test_multi(s):
     s.run("postqueue", "-c", "/etc/postfix-out", "-f")
     rig.wait_for(lambda: [t for t in s.mailbox.accepted if "queued" in t.headers("Subject")], 30, "the queued one", s.log)
     rig.wait_for(lambda: s.run("postmulti", "-x", "mailq").count("Mail queue is empty") == 3, 10, "empty queues", s.log)
-    s.ctl("--remove")
+    s.ctl("--remove", "--apply")
     assert s.texts() == s.before
     assert sorted(os.listdir("/etc/postfix")) == before
     for path in ("/etc/postfix-in", "/etc/postfix-out", "/var/spool/postfix-in", "/var/lib/postfix-out"):
@@ -191,7 +191,7 @@ def test_multi_on_the_systems_own_files(s):
     assert "Nothing to do" not in s.ctl("--multi", "--apply")
     assert s.run("postconf", "-c", "/etc/postfix-in", "-h", "relay_domains") == "example.org\n"
     s.ctl("--multi", "--apply")
-    assert "kept in /etc/postfix/main.cf-in.removed" in s.ctl("--remove")
+    assert "kept in /etc/postfix/main.cf-in.removed" in s.ctl("--remove", "--apply")
     assert s.texts() == s.before
     with open("/etc/postfix/main.cf-in.removed", encoding="utf-8") as f:
         assert "relay_domains = example.org" in f.read()
@@ -244,13 +244,13 @@ def test_an_edited_part_is_refused(s):
     s.ctl("--single", "--apply")
     s.run("postconf", "-e", "smtpd_milters = inet:127.0.0.1:1")
     before = s.texts()
-    for action in (("--single", "--apply"), ("--remove",)):
+    for action in (("--single", "--apply"), ("--remove",), ("--remove", "--apply")):
         assert "somebody changed our part" in s.ctl(*action, status=1)
         assert s.texts() == before
     assert "in the other way" in s.ctl("--multi", "--apply", status=1)
-    s.ctl("--remove", "--force")
+    s.ctl("--remove", "--apply", "--force")
     assert s.texts() == s.before
-    assert "Nothing to do" in s.ctl("--remove")
+    assert "Nothing to do" in s.ctl("--remove", "--apply")
 
 
 def test_a_failure_is_undone(s):
@@ -265,7 +265,7 @@ def test_a_failure_is_undone(s):
 
 def test_usage(s):
     s.fresh()
-    for arguments in ((), ("--apply",), ("--single", "--remove"), ("--single", "--apply", "--remove"), ("--single", "x"),
+    for arguments in ((), ("--apply",), ("--single", "--remove"), ("--single", "--apply", "--remove"), ("--single", "--multi"), ("--single", "x"),
                       ("--single", "--reinject=x:y:z"), ("--single", "--filter-networks=1.2.3.4/33"), ("--single", "--reinject=mail.example.com:10025"), ("--bogus",)):
         s.ctl(*arguments, status=64)
 

@@ -6,6 +6,7 @@ libctl_a_SOURCES = \
 	%D%/diff.c %D%/diff.h \
 	%D%/files.c %D%/files.h \
 	%D%/marked_text.c %D%/marked_text.h \
+	%D%/milter_list.c %D%/milter_list.h \
 	%D%/postfix.c %D%/postfix.h
 
 sbin_PROGRAMS += splitctl
@@ -19,6 +20,10 @@ splitctl_SOURCES = \
 	%D%/json.c %D%/json.h \
 	%D%/main.c \
 	%D%/offline.c %D%/offline.h \
+	%D%/postfix_review.c %D%/postfix_review.h \
+	%D%/postfix_review_access.c \
+	%D%/postfix_review_milters.c \
+	%D%/postfix_review_routes.c \
 	%D%/progress.c %D%/progress.h \
 	%D%/queue.c \
 	%D%/reload.c \
@@ -26,7 +31,9 @@ splitctl_SOURCES = \
 	%D%/setup_postfix_check.c \
 	%D%/setup_postfix_edit.c \
 	%D%/setup_postfix_instances.c \
+	%D%/setup_postfix_milters.c \
 	%D%/setup_postfix_multi.c \
+	%D%/setup_postfix_options.c \
 	%D%/setup_postfix_remove.c \
 	%D%/setup_postfix_role.c \
 	%D%/setup_postfix_services.c \

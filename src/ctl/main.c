@@ -25,7 +25,7 @@ static const struct ctl_command commands[] = {
      ctl_change},
     {"reload", "", ctl_reload},
     {"status", "[--json] [--postfix DIRECTORY]", ctl_status},
-    {"setup-postfix", "--single | --multi [--apply] [OPTION...] | --remove [--force]",
+    {"setup-postfix", "[--single | --multi] [--apply] [OPTION...] | --remove [--apply] [--force]",
      ctl_setup_postfix},
     {"setup-sendmail", "[-r PORT] [mc | mailertable]", ctl_setup_sendmail},
 };

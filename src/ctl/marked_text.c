@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "marked_text.h"
+#include "../mem.h"
 
 #include <inttypes.h>
 #include <stdint.h>
@@ -9,6 +10,8 @@
 #define COMMENT "#split# "
 #define BEGIN "# BEGIN splitmilter "
 #define END "# END splitmilter\n"
+#define BY "made by "
+#define ADVICE ", edit outside of this part\n"
 #define SHARED MARKED_SHARED " ="
 
 /* Bytes of the line that begins here, line end included. */
@@ -93,6 +96,21 @@ int marked_strip(const char *text, struct buf *out, enum marked_state *state_out
     return 0;
 }
 
+char *marked_who(const char *text)
+{
+    for (const char *line = text; *line != '\0'; line += line_len(line)) {
+        if (!starts_with(line, BEGIN))
+            continue;
+        const char *by = strstr(line, BY), *end = strstr(line, ADVICE);
+        size_t len = line_len(line);
+        if (by == NULL || end == NULL || end < by || end > line + len)
+            return NULL;
+        by += strlen(BY);
+        return mem_strndup(by, (size_t)(end - by));
+    }
+    return NULL;
+}
+
 /* Does a logical line (postconf(5): the first character is neither white space nor '#') begin? */
 static bool begins_entry(const char *line)
 {
@@ -141,8 +159,8 @@ void marked_add(const char *base, enum marked_format format, const char *const *
     bool lacks_end = out->len > 0 && out->data[out->len - 1] != '\n';
     if (lacks_end)
         buf_addc(out, '\n');
-    buf_addf(out, BEGIN "%08" PRIx32 " %c: made by %s, edit outside of this part\n",
-             checksum(part, strlen(part)), lacks_end ? 'n' : '-', who);
+    buf_addf(out, BEGIN "%08" PRIx32 " %c: " BY "%s" ADVICE, checksum(part, strlen(part)),
+             lacks_end ? 'n' : '-', who);
     buf_adds(out, part);
     buf_adds(out, END);
 }

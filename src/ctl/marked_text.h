@@ -39,6 +39,10 @@ enum marked_state {
 int marked_strip(const char *text, struct buf *out, enum marked_state *state_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* WHO of our part, for the caller to free. NULL: there is no part of ours, or its first line cannot
+ * be read. */
+char *marked_who(const char *text) __attribute__((nonnull, warn_unused_result));
+
 /*
  * Append base (a text without our part), with all entries of these keys commented out, and `part`
  * (lines) as our part at its end. who: one line's worth of text.

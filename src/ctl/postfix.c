@@ -139,6 +139,9 @@ static int ask_all(struct postfix *p, const char *directory, struct err *err)
     if (ask(directory, "-M", &out, err) < 0)
         goto out;
     parse_services(p, buf_str(&out));
+    if (ask(directory, "-Px", &out, err) < 0)
+        goto out;
+    p->own = parse_parameters(buf_str(&out), &p->own_count);
     rc = 0;
 out:
     buf_clear(&out);
@@ -211,6 +214,27 @@ struct postfix *postfix_open(const char *directory, struct err *err)
     return p;
 }
 
+struct postfix *postfix_open_whole(const char *directory, struct err *err)
+{
+    struct buf main_disk = {0}, master_disk = {0}, main_cf = {0}, master_cf = {0};
+    struct postfix *p = mem_zalloc(sizeof *p);
+
+    p->directory = mem_strdup(directory);
+    bool is_read =
+        read_base(directory, "main.cf", &main_disk, &main_cf, &p->main_state, err) == 0 &&
+        read_base(directory, "master.cf", &master_disk, &master_cf, &p->master_state, err) == 0 &&
+        ask_all(p, directory, err) == 0;
+    p->main_disk = buf_take(&main_disk);
+    p->main_cf = mem_strdup(p->main_disk);
+    p->master_cf = buf_take(&master_disk);
+    buf_clear(&main_cf);
+    buf_clear(&master_cf);
+    if (is_read)
+        return p;
+    postfix_free(p);
+    return NULL;
+}
+
 static void free_parameters(struct postfix_parameter *list, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -226,6 +250,7 @@ void postfix_free(struct postfix *p)
         return;
     free_parameters(p->raw, p->raw_count);
     free_parameters(p->expanded, p->expanded_count);
+    free_parameters(p->own, p->own_count);
     for (size_t i = 0; i < p->service_count; i++)
         free_service(&p->services[i]);
     free(p->services);
@@ -236,23 +261,43 @@ void postfix_free(struct postfix *p)
     free(p);
 }
 
+/* NULL if there is no such parameter. */
 static const char *find(const struct postfix_parameter *list, size_t count, const char *name)
 {
     const struct postfix_parameter key = {.name = (char *)name};
     const struct postfix_parameter *found =
         count == 0 ? NULL : bsearch(&key, list, count, sizeof *list, by_name);
 
-    return found == NULL ? "" : found->value;
+    return found == NULL ? NULL : found->value;
+}
+
+bool postfix_knows(const struct postfix *p, const char *name)
+{
+    return find(p->raw, p->raw_count, name) != NULL;
 }
 
 const char *postfix_get(const struct postfix *p, const char *name)
 {
-    return find(p->raw, p->raw_count, name);
+    const char *value = find(p->raw, p->raw_count, name);
+
+    return value == NULL ? "" : value;
 }
 
 const char *postfix_get_expanded(const struct postfix *p, const char *name)
 {
-    return find(p->expanded, p->expanded_count, name);
+    const char *value = find(p->expanded, p->expanded_count, name);
+
+    return value == NULL ? "" : value;
+}
+
+const char *postfix_get_for(const struct postfix *p, const struct postfix_service *s,
+                            const char *name)
+{
+    char *own_name = mem_printf("%s/%s/%s", s->name, s->type, name);
+    const char *own = find(p->own, p->own_count, own_name);
+
+    free(own_name);
+    return own == NULL ? postfix_get_expanded(p, name) : own;
 }
 
 const struct postfix_service *postfix_service(const struct postfix *p, const char *name,

@@ -27,14 +27,19 @@ struct postfix {
     char *main_cf, *master_cf; /* the texts without our part */
     char *main_disk;           /* main.cf as it is on disk */
     enum marked_state main_state, master_state;
-    struct postfix_parameter *raw, *expanded; /* sorted by name; private */
-    size_t raw_count, expanded_count;
+    /* sorted by name; private. own: those of services, "smtp/inet/smtpd_milters". */
+    struct postfix_parameter *raw, *expanded, *own;
+    size_t raw_count, expanded_count, own_count;
     struct postfix_service *services;
     size_t service_count;
 };
 
 /* Read the instance. NULL with `err`: no main.cf, a damaged part, or what postconf(1) says. */
 struct postfix *postfix_open(const char *directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The same instance as it works now, with our part: main_cf and master_cf are the texts on disk. */
+struct postfix *postfix_open_whole(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* An instance that would have these texts (without our part) in this directory. */
@@ -49,6 +54,14 @@ const char *postfix_get(const struct postfix *p, const char *name)
     __attribute__((nonnull, returns_nonnull));
 const char *postfix_get_expanded(const struct postfix *p, const char *name)
     __attribute__((nonnull, returns_nonnull));
+
+/* Does this Postfix know the parameter? */
+bool postfix_knows(const struct postfix *p, const char *name) __attribute__((nonnull));
+
+/* The value that holds for this service, with $names replaced: its own option, or what main.cf has.
+ */
+const char *postfix_get_for(const struct postfix *p, const struct postfix_service *s,
+                            const char *name) __attribute__((nonnull, returns_nonnull));
 
 /* The service "name/type", or NULL. */
 const struct postfix_service *postfix_service(const struct postfix *p, const char *name,

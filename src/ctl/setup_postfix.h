@@ -42,16 +42,24 @@ struct setup_options {
     bool is_forced;                   /* overwrite what was edited in our part */
 };
 
+/* What was set up, as the mark in the default instance says. */
+enum setup_found { SETUP_FOUND_NONE, SETUP_FOUND_SINGLE, SETUP_FOUND_MULTI };
+
+/* What is to be done. */
+struct setup_request {
+    enum setup_found form; /* NONE: not said */
+    bool is_apply, is_remove;
+    struct setup_options options;
+};
+
 struct setup {
     const struct config *config;
     const struct setup_options *options;
     struct steps *steps;
     bool is_multi;
     bool makes_instances; /* the steps make instances, and start them */
+    bool is_comparison;   /* nothing will be done: only what differs is of interest */
 };
-
-/* What was set up, as the mark in the default instance says. */
-enum setup_found { SETUP_FOUND_NONE, SETUP_FOUND_SINGLE, SETUP_FOUND_MULTI };
 
 /* What one instance gets. */
 struct setup_edit {
@@ -66,6 +74,37 @@ struct setup_edit {
     } files[8];
     size_t file_count;
 };
+
+/* --- setup_postfix_options.c --- */
+
+void setup_request_init(struct setup_request *r) __attribute__((nonnull));
+void setup_request_clear(struct setup_request *r) __attribute__((nonnull));
+/* Add options to the request, which may have some by now; an empty value stands for the default.
+ * -1: they are wrong, which was complained of. */
+int setup_request_parse(struct setup_request *r, int argc, char **argv)
+    __attribute__((nonnull, warn_unused_result));
+/* The same with those that the instance was set up with the last time, as the first line of our
+ * part of its main.cf has them. Without such a part, or without main.cf, nothing is added. */
+int setup_request_recall(struct setup_request *r, const char *directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* What that line says: for the caller to free. */
+char *setup_who(const struct setup *s)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* --- setup_postfix_milters.c --- */
+
+/* Set smtpd_milters: splitmilter behind those that are there. The settings are for this milter
+ * alone. */
+void setup_set_milter(const struct setup *s, const struct postfix *p, const char *queue_directory,
+                      struct setup_edit *e) __attribute__((nonnull));
+/* Keep splitmilter out of non_smtpd_milters, which may name smtpd_milters, and say so. */
+void setup_keep_from_non_smtpd(const struct setup *s, const struct postfix *p,
+                               const char *queue_directory, struct setup_edit *e)
+    __attribute__((nonnull));
+/* What postfix_review.h finds in the instance as it will be, as notes. -1: Postfix could not
+ * connect to splitmilter. */
+int setup_review(const struct setup *s, const struct postfix *p, const struct setup_edit *e,
+                 struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* --- setup_postfix_edit.c --- */
 
@@ -126,6 +165,12 @@ bool setup_is_harmless(const char *text) __attribute__((nonnull, warn_unused_res
 
 /* --- setup_postfix_role.c --- */
 
+/* Lines of split_transport, for the caller to free. */
+char *setup_filter_route(const struct setup *s, const struct config_filter *f)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+char *setup_copy_route(const struct setup *s)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
 /*
  * Fill in what the instance gets. queue_directory: where it will be. next: the nexthop of all mail
  * that is not ours (SETUP_CLIENT, SETUP_IN), else "".
@@ -147,8 +192,8 @@ void setup_escape(const char *s, struct buf *out) __attribute__((nonnull));
 int setup_plan_single(struct setup *s, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 int setup_plan_multi(struct setup *s, struct err *err) __attribute__((nonnull, warn_unused_result));
-/* The way back from either. */
-int setup_plan_remove(struct setup *s, struct err *err)
+/* The way back from either. is_drained: setup_drain() was called; else it is only shown. */
+int setup_plan_remove(struct setup *s, bool is_drained, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 enum setup_found setup_find(const struct postfix *p) __attribute__((nonnull));

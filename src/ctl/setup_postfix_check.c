@@ -99,6 +99,15 @@ static int check_services(const struct setup *s, enum setup_role role, const str
                     v->name, v->type);
             return -1;
         }
+        if (strcmp(v->command, "cleanup") == 0 &&
+            postfix_service_option(v, "non_smtpd_milters", &value)) {
+            err_set(err,
+                    "%s/master.cf: service %s has its own non_smtpd_milters = %s: move it to "
+                    "main.cf",
+                    p->directory, v->name, value);
+            free(value);
+            return -1;
+        }
         if (strcmp(v->type, "inet") == 0 && check_port(s, v, role, p->directory, err) < 0)
             return -1;
         if (strcmp(v->command, "trivial-rewrite") == 0 &&
@@ -204,10 +213,6 @@ static void remark_services(const struct setup *s, const struct postfix *p)
         const struct postfix_service *v = &p->services[i];
         if (strcmp(v->command, "smtpd") != 0)
             continue;
-        if (postfix_service_option(v, "smtpd_milters", NULL))
-            steps_say(s->steps,
-                      "service %s/%s has its own smtpd_milters: splitmilter is not asked there",
-                      v->name, v->type);
         if (postfix_service_option(v, "smtpd_recipient_restrictions", NULL) ||
             postfix_service_option(v, "smtpd_sender_restrictions", NULL))
             steps_say(s->steps,
@@ -258,9 +263,6 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
     if (role != SETUP_SINGLE && role != SETUP_IN)
         return;
     remark_services(s, p);
-    if (postfix_get_expanded(p, "smtpd_milter_maps")[0] != '\0')
-        steps_say(s->steps, "smtpd_milter_maps = %s: splitmilter is not asked for these clients",
-                  postfix_get(p, "smtpd_milter_maps"));
     if (role == SETUP_SINGLE)
         remark_bcc(s, p);
     if (strcmp(postfix_get_expanded(p, "recipient_delimiter"), s->config->recipient_delimiter) != 0)

@@ -69,17 +69,14 @@ void setup_edit_clear(struct setup_edit *e)
     memset(e, 0, sizeof *e);
 }
 
-static const char *who(const struct setup *s)
-{
-    return s->is_multi ? SETUP_WHO_MULTI : SETUP_WHO_SINGLE;
-}
-
 char *setup_main_cf(const struct setup *s, const struct postfix *p, const struct setup_edit *e)
 {
     struct buf text = {0};
+    char *who = setup_who(s);
 
     marked_add(p->main_cf, MARKED_MAIN_CF, (const char *const *)e->parameters, e->parameter_count,
-               buf_str(&e->main_part), who(s), &text);
+               buf_str(&e->main_part), who, &text);
+    free(who);
     return buf_take(&text);
 }
 
@@ -89,8 +86,10 @@ char *setup_master_cf(const struct setup *s, const struct postfix *p, const stru
 
     if (e->master_part.len == 0 && e->service_count == 0)
         return mem_strdup(p->master_cf);
+    char *who = setup_who(s);
     marked_add(p->master_cf, MARKED_MASTER_CF, (const char *const *)e->services, e->service_count,
-               buf_str(&e->master_part), who(s), &text);
+               buf_str(&e->master_part), who, &text);
+    free(who);
     return buf_take(&text);
 }
 

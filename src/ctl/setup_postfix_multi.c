@@ -264,7 +264,8 @@ static int plan(struct setup *s, const struct postfix *p, struct instance *insta
         return -1;
     for (int i = 0; i < 2; i++)
         if (setup_check(s, instances[i].role, instances[i].p, err) < 0 ||
-            fill(s, p, &instances[i], err) < 0)
+            fill(s, p, &instances[i], err) < 0 ||
+            setup_review(s, instances[i].p, &instances[i].edit, err) < 0)
             return -1;
     s->makes_instances = instances[0].is_new || instances[1].is_new;
     char *known = setup_known_instances(p->directory, err);

@@ -225,12 +225,37 @@ static int plan(const struct setup *s, const struct postfix *p, struct err *err)
     return 0;
 }
 
-int setup_plan_remove(struct setup *s, struct err *err)
+/* What setup_drain() will do, and refuse. */
+static int say_drain(const struct setup *s, const struct postfix *p, struct err *err)
+{
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && setup_find(p) != SETUP_FOUND_SINGLE && i < 2; i++) {
+        char *directory = setup_sibling(p->directory, suffixes[i]),
+             *queue = queue_of(p, suffixes[i]);
+        enum setup_owner owner;
+        rc = setup_find_owner(p, directory, &owner, err);
+        if (rc == 0 && owner == SETUP_OWNER_WE && postfix_is_running(directory))
+            steps_say(s->steps, "%s: this instance is stopped first", directory);
+        unsigned long count = rc == 0 && is_for_us(p, owner) ? count_messages(queue) : 0;
+        if (count > 0)
+            steps_say(s->steps,
+                      "%s: %lu messages in its queue: nothing is removed before they are delivered "
+                      "(postqueue -c %s -f), or deleted",
+                      directory, count, directory);
+        free(directory);
+        free(queue);
+    }
+    return rc;
+}
+
+int setup_plan_remove(struct setup *s, bool is_drained, struct err *err)
 {
     struct postfix *p = postfix_open(s->options->directory, err);
     int rc = -1;
 
-    if (p != NULL && setup_check_files(s->options->directory, err) == 0)
+    if (p != NULL && setup_check_files(s->options->directory, err) == 0 &&
+        (is_drained || say_drain(s, p, err) == 0))
         rc = plan(s, p, err);
     postfix_free(p);
     return rc;

@@ -28,55 +28,46 @@ static char *domain(const struct setup *s)
     return buf_take(&b);
 }
 
-/* unix:path as smtpd(8) sees it: below the queue directory it is relative, in a jail or not. */
-static char *milter_name(const struct setup *s, const char *queue_directory)
+char *setup_filter_route(const struct setup *s, const struct config_filter *f)
 {
-    const struct endpoint *e = &s->config->milter.socket;
-    size_t len = strlen(queue_directory);
-    char listener[300];
+    char *tag = domain(s);
+    char *line = mem_printf("/\\.%s\\.filter\\.%s$/    split-%s%s\n", f->name, tag, f->name,
+                            strchr(f->nexthop, ':'));
 
-    if (e->kind == ENDPOINT_UNIX && strncmp(e->path, queue_directory, len) == 0 &&
-        e->path[len] == '/')
-        return mem_printf("unix:%s", e->path + len + 1);
-    if (e->kind == ENDPOINT_UNIX)
-        return mem_printf("unix:%s", e->path);
-    setup_format_milter(e, listener, sizeof listener);
-    return mem_strdup(listener);
+    free(tag);
+    return line;
 }
 
-/* Behind the milters that are there: they see the recipients as clients gave them. The settings are
- * for this milter alone. */
-static void set_milter(const struct setup *s, const struct postfix *p, const char *queue_directory,
-                       struct setup_edit *e)
+char *setup_copy_route(const struct setup *s)
 {
-    char *name = milter_name(s, queue_directory);
-    const char *now = postfix_get(p, "smtpd_milters");
+    char *tag = domain(s), copies[300];
 
-    setup_set(
-        e, "smtpd_milters",
-        "%s%s{ %s, protocol=6, connect_timeout=10s, command_timeout=30s, content_timeout=300s, "
-        "default_action=tempfail }",
-        now, now[0] == '\0' ? "" : ", ", name);
-    free(name);
-    if (s->config->milter.filter_method == CONFIG_METHOD_HEADER)
-        setup_join(e, p, "milter_header_checks", "regexp:$config_directory/split_filter");
+    setup_format_relay(s, copies, sizeof copies);
+    char *line = mem_printf("/\\.copy\\.%s$/    splitcopy:%s\n", tag, copies);
+    free(tag);
+    return line;
 }
 
 /* Where the suffixes lead; what has no way (any more) waits. All other mail goes to `next`. */
 static void write_routes(const struct setup *s, const char *next, struct setup_edit *e)
 {
     struct buf t = {0};
-    char *tag = domain(s), copies[300];
+    char *tag = domain(s);
 
     for (size_t i = 0; i < s->config->filter_count; i++) {
-        const struct config_filter *f = &s->config->filters[i];
-        buf_addf(&t, "/\\.%s\\.filter\\.%s$/    split-%s%s\n", f->name, tag, f->name,
-                 strchr(f->nexthop, ':'));
+        char *line = setup_filter_route(s, &s->config->filters[i]);
+        buf_adds(&t, line);
+        free(line);
     }
-    setup_format_relay(s, copies, sizeof copies);
-    if (s->config->destination_count > 0)
-        buf_addf(&t, "/\\.copy\\.%s$/    splitcopy:%s\n", tag, copies);
-    buf_addf(&t, "/[@.]%s$/    retry:4.3.5 no such filter or copy in splitmilter.conf\n", tag);
+    if (s->config->destination_count > 0) {
+        char *line = setup_copy_route(s);
+        buf_adds(&t, line);
+        free(line);
+    }
+    buf_addf(&t,
+             "/[@.]%s$/    retry:4.3.5 no such filter or copy: if splitmilter.conf has it, run "
+             "splitctl setup-postfix\n",
+             tag);
     if (next[0] != '\0')
         buf_addf(&t, "/^/    splitnext:%s\n", next);
     setup_file(e, "split_transport", buf_take(&t));
@@ -171,7 +162,8 @@ static int ask_and_split(const struct setup *s, const struct postfix *p,
                          const char *queue_directory, const char *next, struct setup_edit *e,
                          struct err *err)
 {
-    set_milter(s, p, queue_directory, e);
+    setup_set_milter(s, p, queue_directory, e);
+    setup_keep_from_non_smtpd(s, p, queue_directory, e);
     close_tag_domain(p, e);
     set_transports(p, next, e);
     keep_from_domains(s, p, e);
@@ -228,12 +220,14 @@ static int in_role(const struct setup *s, const struct postfix *p, const char *q
     return 0;
 }
 
-static int out_role(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+static int out_role(const struct setup *s, const struct postfix *p, const char *queue_directory,
+                    struct setup_edit *e)
 {
     for (size_t i = 0; i < p->service_count; i++)
         if (strcmp(p->services[i].type, "inet") == 0)
             setup_switch_off(e, &p->services[i]);
     write_closed(s, e);
+    setup_keep_from_non_smtpd(s, p, queue_directory, e);
     /* To the outside this instance has the name that it had. */
     if (s->options->out_hostname[0] == '\0' &&
         strcmp(postfix_get(p, "smtp_helo_name"), "$myhostname") == 0)
@@ -257,7 +251,7 @@ int setup_role(const struct setup *s, enum setup_role role, const struct postfix
     case SETUP_IN:
         return in_role(s, p, queue_directory, next, e, err);
     case SETUP_OUT:
-        return out_role(s, p, e);
+        return out_role(s, p, queue_directory, e);
     }
     abort();
 }

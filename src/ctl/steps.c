@@ -180,6 +180,13 @@ bool steps_has_changes(const struct steps *s)
     return false;
 }
 
+void steps_list_files(const struct steps *s, struct buf *out)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->items[i].kind == STEP_WRITE || s->items[i].kind == STEP_UNLINK)
+            buf_addf(out, "%s%s", out->len == 0 ? "" : ", ", s->items[i].path);
+}
+
 static void show_write(const struct step *step)
 {
     const char *like = step->like != NULL ? step->like : step->before;

@@ -8,6 +8,7 @@
 #ifndef SPLIT_CTL_STEPS_H
 #define SPLIT_CTL_STEPS_H
 
+#include "../buf.h"
 #include "../err.h"
 
 #include <stdbool.h>
@@ -50,6 +51,9 @@ void steps_say(struct steps *s, const char *fmt, ...)
 
 /* Is there a step that changes anything? */
 bool steps_has_changes(const struct steps *s) __attribute__((nonnull));
+
+/* Append the names of the files that steps write or remove, separated by ", ". */
+void steps_list_files(const struct steps *s, struct buf *out) __attribute__((nonnull));
 
 /* Print all steps to stdout. */
 void steps_show(const struct steps *s) __attribute__((nonnull));

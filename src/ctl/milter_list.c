@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: ISC */
+#include "milter_list.h"
+#include "../mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#define SEPARATORS " \t\r\n,"
+
+/* Bytes of the entry that begins here; what stands in braces belongs to it as a whole. */
+static size_t entry_len(const char *at)
+{
+    int depth = 0;
+    size_t len = 0;
+
+    for (; at[len] != '\0' && (depth > 0 || strchr(SEPARATORS, at[len]) == NULL); len++)
+        depth += (at[len] == '{') - (at[len] == '}');
+    return len;
+}
+
+void milter_list_parse(const char *value, struct milter_list *out)
+{
+    memset(out, 0, sizeof *out);
+    for (const char *at = value + strspn(value, SEPARATORS); *at != '\0';) {
+        size_t len = entry_len(at);
+        const char *name = at + (at[0] == '{');
+        name += at[0] == '{' ? strspn(name, SEPARATORS) : 0;
+        out->items = mem_grow(out->items, out->count + 1, sizeof *out->items);
+        out->items[out->count].text = mem_strndup(at, len);
+        out->items[out->count++].name = mem_strndup(
+            name, at[0] == '{' ? strcspn(name, SEPARATORS "}") : len - (size_t)(name - at));
+        at += len;
+        at += strspn(at, SEPARATORS);
+    }
+}
+
+void milter_list_clear(struct milter_list *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        free(l->items[i].text);
+        free(l->items[i].name);
+    }
+    free(l->items);
+    memset(l, 0, sizeof *l);
+}
+
+static const char *after(const char *text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    return strncasecmp(text, prefix, len) == 0 ? text + len : NULL;
+}
+
+char *milter_path(const char *name, const char *queue_directory, bool is_chrooted)
+{
+    const char *path = after(name, "unix:");
+
+    if (path == NULL)
+        path = after(name, "local:");
+    if (path == NULL)
+        return NULL;
+    if (path[0] == '/' && !is_chrooted)
+        return mem_strdup(path);
+    return mem_printf("%s/%s", queue_directory, path + strspn(path, "/"));
+}
+
+/* The same path, or two names of one socket. */
+static bool is_same_path(const char *a, const char *b)
+{
+    struct stat sa, sb;
+
+    return strcmp(a, b) == 0 || (stat(a, &sa) == 0 && stat(b, &sb) == 0 && S_ISSOCK(sa.st_mode) &&
+                                 sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcasecmp(host, "localhost") == 0;
+}
+
+static bool is_any(const char *host)
+{
+    return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+}
+
+/* "host:port", "[host]:port" */
+static bool is_inet_at(const char *address, const struct endpoint *socket)
+{
+    const char *colon = strrchr(address, ':');
+
+    if (colon == NULL || strtoul(colon + 1, NULL, 10) != socket->port)
+        return false;
+    bool is_bracketed = address[0] == '[';
+    size_t len = (size_t)(colon - address);
+    char *host =
+        is_bracketed && len >= 2 ? mem_strndup(address + 1, len - 2) : mem_strndup(address, len);
+    bool is_same = is_any(socket->host) || strcasecmp(host, socket->host) == 0 ||
+                   (is_loopback(host) && is_loopback(socket->host));
+    free(host);
+    return is_same;
+}
+
+bool milter_is_at(const char *name, const struct endpoint *socket, const char *queue_directory)
+{
+    const char *address = after(name, "inet:");
+    bool is_same = false;
+
+    if (socket->kind == ENDPOINT_INET)
+        return address != NULL && is_inet_at(address, socket);
+    for (int is_chrooted = 0; !is_same && is_chrooted < 2; is_chrooted++) {
+        char *path = milter_path(name, queue_directory, is_chrooted);
+        is_same = path != NULL && is_same_path(path, socket->path);
+        free(path);
+    }
+    return is_same;
+}
