@@ -67,7 +67,12 @@ librelay_a_SOURCES += %D%/transport.c %D%/transport.h
 librelay_a_SOURCES += %D%/xforward.c %D%/xforward.h
 
 if HAVE_CARES
-librelay_a_SOURCES += %D%/resolver_cares.c
+librelay_a_SOURCES += %D%/resolver_cares.c %D%/resolver_cares_private.h
+if HAVE_CARES_DNSREC
+librelay_a_SOURCES += %D%/resolver_cares_dnsrec.c
+else
+librelay_a_SOURCES += %D%/resolver_cares_reply.c
+endif
 else
 librelay_a_SOURCES += %D%/resolver_libc.c
 endif

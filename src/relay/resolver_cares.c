@@ -1,33 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * c-ares, one channel for each look-up: it reads /etc/hosts and /etc/resolv.conf, asks by itself,
- * and leaves the waiting to us, who also look at the deadline and at wake_fd.
+ * and leaves the waiting to us, who also look at the deadline and at wake_fd. What differs between
+ * releases of c-ares is in resolver_cares_dnsrec.c (1.28 and newer) and resolver_cares_reply.c.
  */
-#include "resolver.h"
+#include "resolver_cares_private.h"
 
+#include "../buf.h"
 #include "../mem.h"
 
-#include <ares.h>
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#define CLASS_IN 1
-#define TYPE_MX 15
-
-struct lookup {
-    const struct resolver_query *query;
-    ares_channel channel;
-    bool is_done;
-    int status; /* of c-ares */
-    struct resolver_addresses *addresses;
-    struct resolver_mx *mx;
-    size_t mx_count;
-};
 
 static void init_library(void)
 {
@@ -43,33 +30,56 @@ static int64_t now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* c-ares opened or closed a socket, or waits for something else at it: keep the list for poll(2).
+ * A place that is free has the descriptor -1, which poll(2) leaves out; places do not move, since
+ * wait_once() may be going through them. */
+static void note_socket(void *arg, ares_socket_t fd, int is_for_read, int is_for_write)
+{
+    struct cares_lookup *l = arg;
+    short events = (short)((is_for_read ? POLLIN : 0) | (is_for_write ? POLLOUT : 0));
+    size_t at = 0;
+
+    while (at < l->socket_count && l->sockets[at].fd != fd)
+        at++;
+    if (at == l->socket_count) {
+        if (events == 0)
+            return;
+        for (at = 0; at < l->socket_count && l->sockets[at].fd >= 0; at++)
+            ;
+        if (at == l->socket_count)
+            l->sockets = mem_grow(l->sockets, ++l->socket_count, sizeof *l->sockets);
+        l->sockets[at] = (struct pollfd){.fd = fd};
+    }
+    l->sockets[at].events = events;
+    if (events == 0)
+        l->sockets[at] = (struct pollfd){.fd = -1};
+}
+
 /* The servers of the configuration instead of those of /etc/resolv.conf. */
 static int set_servers(ares_channel channel, const struct config_dns *dns)
 {
-    struct ares_addr_port_node *list = mem_zalloc(dns->server_count * sizeof *list);
+    struct buf list = {0};
 
     for (size_t i = 0; i < dns->server_count; i++) {
         const struct endpoint *e = &dns->servers[i];
-        struct ares_addr_port_node *node = &list[i];
-        node->next = i + 1 < dns->server_count ? node + 1 : NULL;
-        node->family = strchr(e->host, ':') != NULL ? AF_INET6 : AF_INET;
-        node->udp_port = node->tcp_port = e->port;
-        if (ares_inet_pton(node->family, e->host, &node->addr) != 1)
-            abort(); /* checked with the configuration */
+        bool is_ipv6 = strchr(e->host, ':') != NULL;
+        buf_addf(&list, "%s%s%s%s:%u", i > 0 ? "," : "", is_ipv6 ? "[" : "", e->host,
+                 is_ipv6 ? "]" : "", (unsigned)e->port);
     }
-    int status = ares_set_servers_ports(channel, list);
-    free(list);
+    int status = ares_set_servers_ports_csv(channel, buf_str(&list));
+    buf_clear(&list);
     return status;
 }
 
-static enum resolver_status open_channel(struct lookup *l, const struct resolver_query *q,
+static enum resolver_status open_channel(struct cares_lookup *l, const struct resolver_query *q,
                                          struct err *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct ares_options options = {.sock_state_cb = note_socket, .sock_state_cb_data = l};
 
     l->query = q;
     pthread_once(&once, init_library);
-    int status = ares_init(&l->channel);
+    int status = ares_init_options(&l->channel, &options, ARES_OPT_SOCK_STATE_CB);
     if (status == ARES_SUCCESS && q->dns != NULL && q->dns->server_count > 0) {
         status = set_servers(l->channel, q->dns);
         if (status != ARES_SUCCESS)
@@ -81,45 +91,49 @@ static enum resolver_status open_channel(struct lookup *l, const struct resolver
     return RESOLVER_TRY_AGAIN;
 }
 
-/* Wait for the sockets of the channel once. False: we were told to give up. */
-static bool wait_once(struct lookup *l, int64_t left_ms)
+/* Have c-ares read and write at those sockets that are ready. False: none is. */
+static bool process_ready(struct cares_lookup *l)
 {
-    ares_socket_t sockets[ARES_GETSOCK_MAXNUM];
-    struct pollfd polled[ARES_GETSOCK_MAXNUM + 1];
-    struct timeval left = {.tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000}, next;
-    nfds_t count = 0;
     bool is_any_ready = false;
 
-    unsigned bits = (unsigned)ares_getsock(l->channel, sockets, ARES_GETSOCK_MAXNUM);
-    for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-        /* As ARES_GETSOCK_READABLE and _WRITABLE, which shift into the sign. */
-        short events = (short)((bits >> i & 1U ? POLLIN : 0) |
-                               (bits >> (i + ARES_GETSOCK_MAXNUM) & 1U ? POLLOUT : 0));
-        if (events != 0)
-            polled[count++] = (struct pollfd){.fd = sockets[i], .events = events};
+    /* c-ares changes the list meanwhile: each place is read anew. */
+    for (size_t i = 0; i < l->socket_count; i++) {
+        ares_socket_t fd = l->sockets[i].fd;
+        short ready = l->sockets[i].revents;
+        if (fd < 0 || ready == 0)
+            continue;
+        l->sockets[i].revents = 0;
+        is_any_ready = true;
+        ares_process_fd(l->channel, (ready & ~POLLOUT) != 0 ? fd : ARES_SOCKET_BAD,
+                        (ready & POLLOUT) != 0 ? fd : ARES_SOCKET_BAD);
     }
-    polled[count] = (struct pollfd){.fd = l->query->wake_fd, .events = POLLIN};
+    return is_any_ready;
+}
+
+/* Wait for the sockets of the channel once. False: we were told to give up. */
+static bool wait_once(struct cares_lookup *l, int64_t left_ms)
+{
+    struct timeval left = {.tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000}, next;
     const struct timeval *wait = ares_timeout(l->channel, &left, &next);
-    if (poll(polled, count + 1, (int)(wait->tv_sec * 1000 + wait->tv_usec / 1000 + 1)) < 0 &&
-        errno != EINTR)
+    nfds_t count = (nfds_t)l->socket_count;
+
+    l->sockets = mem_grow(l->sockets, count + 1, sizeof *l->sockets);
+    l->sockets[count] = (struct pollfd){.fd = l->query->wake_fd, .events = POLLIN};
+    if (poll(l->sockets, count + 1, (int)(wait->tv_sec * 1000 + wait->tv_usec / 1000 + 1)) < 0) {
+        if (errno != EINTR)
+            return false;
+        for (nfds_t i = 0; i <= count; i++)
+            l->sockets[i].revents = 0;
+    }
+    if (l->sockets[count].revents != 0)
         return false;
-    if (polled[count].revents != 0)
-        return false;
-    for (nfds_t i = 0; i < count; i++)
-        if (polled[i].revents != 0) {
-            bool is_for_write = (polled[i].revents & POLLOUT) != 0;
-            bool is_for_read = (polled[i].revents & ~POLLOUT) != 0;
-            is_any_ready = true;
-            ares_process_fd(l->channel, is_for_read ? polled[i].fd : ARES_SOCKET_BAD,
-                            is_for_write ? polled[i].fd : ARES_SOCKET_BAD);
-        }
-    if (!is_any_ready)
+    if (!process_ready(l))
         ares_process_fd(l->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
     return true;
 }
 
 /* Until there is an answer; releases the channel. */
-static enum resolver_status finish(struct lookup *l, struct err *err)
+static enum resolver_status finish(struct cares_lookup *l, struct err *err)
 {
     int64_t deadline_ms = now_ms() + l->query->timeout_ms;
     bool is_interrupted = false;
@@ -129,7 +143,8 @@ static enum resolver_status finish(struct lookup *l, struct err *err)
         is_interrupted = !wait_once(l, left_ms > 1000000 ? 1000000 : left_ms > 0 ? left_ms : 0);
     }
     bool is_late = !l->is_done;
-    ares_destroy(l->channel); /* answers what is not answered yet */
+    ares_destroy(l->channel); /* answers what is not answered yet, and closes the sockets */
+    free(l->sockets);
     if (is_interrupted || is_late) {
         err_set(err, "%s", is_interrupted ? "interrupted" : "Timeout while contacting DNS servers");
         return RESOLVER_TRY_AGAIN;
@@ -143,7 +158,7 @@ static enum resolver_status finish(struct lookup *l, struct err *err)
 
 static void take_addresses(void *arg, int status, int timeouts, struct ares_addrinfo *found)
 {
-    struct lookup *l = arg;
+    struct cares_lookup *l = arg;
 
     (void)timeouts;
     l->is_done = true;
@@ -167,7 +182,7 @@ static enum resolver_status find_addresses(const struct resolver_query *q,
                                            struct resolver_addresses *out, struct err *err)
 {
     struct ares_addrinfo_hints hints = {.ai_family = q->family, .ai_socktype = SOCK_STREAM};
-    struct lookup l = {.addresses = out};
+    struct cares_lookup l = {.addresses = out};
 
     out->count = 0;
     enum resolver_status status = open_channel(&l, q, err);
@@ -185,37 +200,26 @@ static bool is_host_name(const char *name)
                name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")] == '\0';
 }
 
-static void take_mx(void *arg, int status, int timeouts, unsigned char *answer, int len)
+void cares_add_mx(struct cares_lookup *l, unsigned preference, const char *host)
 {
-    struct lookup *l = arg;
-    struct ares_mx_reply *list = NULL;
-
-    (void)timeouts;
-    l->is_done = true;
-    l->status = status == ARES_SUCCESS ? ares_parse_mx_reply(answer, len, &list) : status;
-    for (const struct ares_mx_reply *m = list; m != NULL; m = m->next) {
-        if (!is_host_name(m->host))
-            continue;
-        l->mx = mem_grow(l->mx, l->mx_count + 1, sizeof *l->mx);
-        l->mx[l->mx_count].preference = m->priority;
-        memcpy(l->mx[l->mx_count++].host, m->host, strlen(m->host) + 1);
-    }
-    if (l->status == ARES_SUCCESS && l->mx_count == 0)
-        l->status = list != NULL ? ARES_EBADRESP : ARES_ENODATA;
-    ares_free_data(list);
+    if (!is_host_name(host))
+        return;
+    l->mx = mem_grow(l->mx, l->mx_count + 1, sizeof *l->mx);
+    l->mx[l->mx_count].preference = preference;
+    memcpy(l->mx[l->mx_count++].host, host, strlen(host) + 1);
 }
 
 static enum resolver_status find_mx(const struct resolver_query *q, struct resolver_mx **list_out,
                                     size_t *count_out, struct err *err)
 {
-    struct lookup l = {0};
+    struct cares_lookup l = {0};
 
     *list_out = NULL;
     *count_out = 0;
     enum resolver_status status = open_channel(&l, q, err);
     if (status != RESOLVER_FOUND)
         return status;
-    ares_query(l.channel, q->name, CLASS_IN, TYPE_MX, take_mx, &l);
+    cares_ask_mx(&l);
     status = finish(&l, err);
     if (status == RESOLVER_FOUND) {
         *list_out = l.mx;
