@@ -32,7 +32,11 @@ class Authority:
         self.path = rig.path(f"{name}.pem")
         self.key = rig.path(f"{name}.key")
         self._key(self.key)
-        _openssl("req", "-x509", "-new", "-key", self.key, "-subj", f"/CN={name}", "-days", "2", "-out", self.path)
+        # Python 3.13 refuses authorities without a key usage, and certificates that do not name their authority's key.
+        _openssl(
+            "req", "-x509", "-new", "-key", self.key, "-subj", f"/CN={name}", "-days", "2", "-out", self.path,
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+        )  # fmt: skip
 
     @staticmethod
     def _key(path):
@@ -57,6 +61,7 @@ class Authority:
             f.write(
                 "[ca]\ndefault_ca=c\n[c]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\n"
                 f"policy=p\nx509_extensions=x\nrand_serial=yes\n[p]\ncommonName=supplied\n[x]\nsubjectAltName={san}\n"
+                "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
             )
         directory = os.path.dirname(config)
         with open(os.path.join(directory, "index"), "w", encoding="ascii"):
