@@ -25,6 +25,7 @@ struct conn {
     struct policy_decision *decisions; /* of the recipients that were accepted */
     size_t count, size;
     bool is_sendmail;
+    bool has_sender;  /* MAIL was seen */
     bool has_refused; /* a recipient of this message */
     struct policy_reply
         sticky; /* code != 0: the answer to one that Sendmail delivers to all the same */
@@ -42,6 +43,7 @@ static void conn_forget_message(struct conn *c)
     headers_clear(&c->headers);
     free(c->decisions);
     c->decisions = NULL;
+    c->has_sender = false;
     c->has_refused = false;
     c->sticky.code = 0;
     c->count = c->size = 0;
@@ -104,6 +106,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
     policy_begin(c->snapshot->policy, c->scratch, argv[0],
                  c->client.ss_family == 0 ? NULL : (const struct sockaddr *)&c->client,
                  &c->message);
+    c->has_sender = true;
     c->is_sendmail = mta_is_sendmail(ctx);
     return SMFIS_NOREPLY;
 }
@@ -182,6 +185,8 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     struct conn *c = conn_of(ctx);
     struct policy_decision d;
 
+    if (!c->has_sender)
+        return SMFIS_TEMPFAIL; /* libmilter takes commands in nearly any order */
     if (c->count == POLICY_RECIPIENTS_MAX)
         return refuse_recipient(ctx, c, argv[0], &too_many);
     if (!can_filter(ctx, c))

@@ -4,6 +4,8 @@ sbin_PROGRAMS += splitmilter
 splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \
 	%D%/counters.c %D%/counters.h \
+	%D%/gate.c %D%/gate.h \
+	%D%/gate_link.c %D%/gate_link.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/main.c \
 	%D%/mta.c %D%/mta.h

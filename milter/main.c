@@ -4,6 +4,7 @@
 #include "config_restart.h"
 #include "counters.h"
 #include "daemon.h"
+#include "gate.h"
 #include "log.h"
 #include "metrics_http.h"
 #include "process.h"
@@ -21,13 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LISTENER_FD_MAX 64 /* it is opened at start, when few descriptors are in use */
+#define LIBMILTER_BACKLOG 1024 /* of connections that the gate has accepted */
 
 struct reloader {
     struct snapshot_slot *slot;
@@ -134,7 +132,7 @@ static int start_reloader(struct reloader *r, struct err *err)
 
 static int set_socket_group(const struct config_milter *m, struct err *err)
 {
-    if (*m->socket_group == '\0')
+    if (*m->socket_group == '\0' || m->socket.kind != ENDPOINT_UNIX)
         return 0;
     struct group *group = getgrnam(m->socket_group);
     if (group == NULL) {
@@ -148,47 +146,38 @@ static int set_socket_group(const struct config_milter *m, struct err *err)
     return 0;
 }
 
-/*
- * libmilter writes each change of the envelope by itself. With Nagle's algorithm every one but the
- * first would wait for the MTA's delayed ACK, 40 ms. libmilter has no option for it, but
- * connections inherit TCP_NODELAY from the listening socket, which is the only one that this
- * process has.
- */
-static void disable_nagle(void)
+/* The public socket is the gate's, a private one libmilter's. */
+static int open_sockets(struct gate *gate, const struct config_milter *m, struct err *err)
 {
-    static const int on = 1;
-
-    for (int fd = 3; fd < LISTENER_FD_MAX; fd++) {
-        int is_listening = 0;
-        socklen_t len = sizeof is_listening;
-        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) == 0 && is_listening) {
-            if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0)
-                log_warning("cannot set TCP_NODELAY: %s", strerror(errno));
-            return;
-        }
-    }
-    log_warning("libmilter's socket not found: TCP_NODELAY is not set, answers may be slow");
-}
-
-/* *lock_out: the descriptor of the pid file, -1 without one. */
-static int open_socket(const struct config_milter *m, int *lock_out, struct err *err)
-{
-    *lock_out = -1;
-    if (*m->pid_file != '\0' && (*lock_out = process_lock(m->pid_file, err)) < 0)
+    if (set_socket_group(m, err) != 0)
         return -1;
-    mode_t former = umask(m->socket.kind == ENDPOINT_UNIX ? 0777 & ~m->socket_mode : 077);
-    int rc = smfi_setconn(m->socket_text);
+    mode_t former = umask(077);
+    int rc = smfi_setconn((char *)gate_private_socket(gate));
+    if (rc == MI_SUCCESS)
+        rc = smfi_setbacklog(LIBMILTER_BACKLOG);
     if (rc == MI_SUCCESS)
         rc = smfi_opensocket(1);
     umask(former);
     if (rc != MI_SUCCESS) {
-        err_set_errno(err, "cannot listen on milter.socket %s", m->socket_text);
+        err_set_errno(err, "libmilter cannot listen on %s", gate_private_socket(gate));
         return -1;
     }
-    if (m->socket.kind == ENDPOINT_UNIX)
-        return set_socket_group(m, err);
-    disable_nagle();
-    return 0;
+    return gate_start(gate, err);
+}
+
+/* *lock_out: the descriptor of the pid file, -1 without one. */
+static struct gate *start_gate(struct snapshot_slot *slot, const struct config_milter *m,
+                               int *lock_out, struct err *err)
+{
+    *lock_out = -1;
+    if (*m->pid_file != '\0' && (*lock_out = process_lock(m->pid_file, err)) < 0)
+        return NULL;
+    struct gate *gate = gate_open(slot, err);
+    if (gate != NULL && open_sockets(gate, m, err) != 0) {
+        gate_close(gate);
+        return NULL;
+    }
+    return gate;
 }
 
 /* *out: NULL unless option metrics is set. Before any thread: from here on it is counted. */
@@ -217,6 +206,7 @@ static int serve(struct snapshot_slot *slot, struct reloader *reloader)
     struct snapshot *current = snapshot_slot_get(slot), *s = snapshot_configuration(current);
     const struct config_milter *m = &s->config->milter;
     struct metrics_http *http = NULL;
+    struct gate *gate = NULL;
     struct err err;
     int lock = -1;
     int status = EXIT_UNAVAILABLE;
@@ -225,7 +215,7 @@ static int serve(struct snapshot_slot *slot, struct reloader *reloader)
     reloader->started = snapshot_ref(s);
     reloader->begun_us = verdict_now_us();
     signal(SIGPIPE, SIG_IGN);
-    if (callbacks_register(slot, &err) != 0 || open_socket(m, &lock, &err) != 0 ||
+    if (callbacks_register(slot, &err) != 0 || (gate = start_gate(slot, m, &lock, &err)) == NULL ||
         start_metrics(slot, s->config, &http, &err) != 0 || start_reloader(reloader, &err) != 0) {
         daemon_complain("splitmilter", &err);
         goto out;
@@ -237,10 +227,9 @@ static int serve(struct snapshot_slot *slot, struct reloader *reloader)
     counters_set_listening(false);
     process_notify_stopping();
     log_info("stopped");
-    if (m->socket.kind == ENDPOINT_UNIX && unlink(m->socket.path) != 0 && errno != ENOENT)
-        log_warning("cannot remove %s: %s", m->socket.path, strerror(errno));
 out:
     metrics_http_stop(http);
+    gate_close(gate);
     if (lock >= 0)
         close(lock);
     snapshot_unref(s);

@@ -18,6 +18,7 @@ static void milter_clear(struct config_milter *m)
 {
     free(m->socket_text);
     free(m->socket_group);
+    free(m->trusted_mtas);
     free(m->pid_file);
     config_strings_clear(&m->canonical_maps);
     config_strings_clear(&m->filter_maps);

@@ -75,9 +75,11 @@ struct config_log {
 
 struct config_milter {
     struct endpoint socket;
-    char *socket_text; /* as libmilter wants it: "unix:/path", "inet:port@host" */
+    char *socket_text; /* as it is written: "unix:/path", "inet:port@host" */
     unsigned socket_mode;
-    char *socket_group; /* "" leaves the group alone */
+    char *socket_group;                    /* "" leaves the group alone */
+    struct endpoint_network *trusted_mtas; /* who may connect besides this machine itself */
+    size_t trusted_mta_count;
     char *pid_file; /* locked while splitmilter runs; default: the unix socket's path + ".pid", ""
                        with inet */
     struct config_strings canonical_maps, filter_maps, copy_maps; /* table specifications */

@@ -220,6 +220,25 @@ static int check_metrics(cfg_t *sec, size_t count, struct err *err)
     return config_parse_fail(v->file, v->line, err);
 }
 
+/* Without a host the milter socket is on this machine; elsewhere it needs to know its MTAs: what
+ * they send is believed. */
+static int derive_socket(const struct config_parse *p, struct config_milter *m, struct err *err)
+{
+    struct endpoint *e = &m->socket;
+
+    if (e->kind != ENDPOINT_INET)
+        return 0;
+    if (e->host[0] == '\0')
+        strcpy(e->host, strncmp(m->socket_text, "inet6:", 6) == 0 ? "::1" : "127.0.0.1");
+    if (endpoint_is_loopback(e) || m->trusted_mta_count > 0)
+        return 0;
+    err_set(err,
+            "socket: \"%s\" can be reached from other machines: set trusted_mtas to the addresses "
+            "of the mail servers that may connect",
+            m->socket_text);
+    return fail_value(p, cfg_getsec(p->cfg, "milter"), "socket", 0, err);
+}
+
 /* Defaults that depend on other values or on the machine. */
 static int derive(const struct config_parse *p, struct config *c, struct err *err)
 {
@@ -229,6 +248,8 @@ static int derive(const struct config_parse *p, struct config *c, struct err *er
         c->destinations[i].dns = &c->relay.dns;
     for (size_t i = 0; i < c->listener_count; i++)
         c->listeners[i].primary.dns = &c->relay.dns;
+    if (derive_socket(p, &c->milter, err) < 0)
+        return -1;
     if (!is_given(cfg_getsec(p->cfg, "milter"), "pid_file") &&
         c->milter.socket.kind == ENDPOINT_UNIX) {
         free(c->milter.pid_file);

@@ -51,6 +51,7 @@ const struct config_option config_options[] = {
     {OPTION(MILTER, "socket", SOCKET, socket), AT(MILTER, socket_text), "unix:/run/splitmilter/milter.sock", 0, 0, NULL},
     {OPTION(MILTER, "socket_mode", MODE, socket_mode), 0, "0660", 0, 0777, NULL},
     {OPTION(MILTER, "socket_group", GROUP, socket_group), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "trusted_mtas", NETWORKS, trusted_mtas), AT(MILTER, trusted_mta_count), "", 0, 0, NULL},
     {OPTION(MILTER, "pid_file", PATH_OR_NONE, pid_file), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "canonical_maps", TABLES, canonical_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "canonical_classes", WORDS, canonical_classes), 0, "envelope_recipient", 1, 8, class_words},

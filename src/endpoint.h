@@ -64,6 +64,11 @@ int endpoint_parse_network(const char *text, struct endpoint_network *out, struc
 bool endpoint_network_has(const struct endpoint_network *net, const struct sockaddr *sa)
     __attribute__((nonnull));
 
+/* Is it reached from this machine only: a unix socket, "localhost", an address of 127.0.0.0/8, or
+ * ::1? Other names count as reachable, whatever they resolve to. */
+bool endpoint_is_loopback(const struct endpoint *e) __attribute__((nonnull));
+bool endpoint_is_loopback_address(const struct sockaddr *sa) __attribute__((nonnull));
+
 /*
  * Open listening sockets, close-on-exec. A unix socket that nobody listens on is replaced; mode is
  * applied to it. A host name may give several addresses: up to max descriptors go to fds_out.

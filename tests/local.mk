@@ -29,6 +29,7 @@ INTEGRATION_TESTS = \
 	%D%/it_maildir.py \
 	%D%/it_migration.py \
 	%D%/it_milter.py \
+	%D%/it_milter_fuzz.py \
 	%D%/it_monitoring.py \
 	%D%/it_pflogsumm.py \
 	%D%/it_policy.py \
@@ -152,6 +153,11 @@ FUZZERS += %D%/fuzz_format
 %C%_fuzz_format_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_format_LDADD = $(FUZZ_RELAY_LIBS)
 
+FUZZERS += %D%/fuzz_milter_packet
+%C%_fuzz_milter_packet_SOURCES = %D%/fuzz_milter_packet.c $(FUZZ_MAIN)
+%C%_fuzz_milter_packet_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_milter_packet_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz_smtp_command
 %C%_fuzz_smtp_command_SOURCES = %D%/fuzz_smtp_command.c $(FUZZ_MAIN)
 %C%_fuzz_smtp_command_LDFLAGS = $(FUZZ_LINK)
@@ -272,6 +278,10 @@ UNIT_TESTS += %D%/test_mem
 UNIT_TESTS += %D%/test_metrics
 %C%_test_metrics_SOURCES = %D%/test_metrics.c
 %C%_test_metrics_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_milter_packet
+%C%_test_milter_packet_SOURCES = %D%/test_milter_packet.c
+%C%_test_milter_packet_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_policy
 %C%_test_policy_SOURCES = %D%/test_policy.c

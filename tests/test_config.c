@@ -205,9 +205,36 @@ START_TEST(sockets_are_written_as_libmilter_reads_them)
 {
     char text[128];
 
-    snprintf(text, sizeof text, "milter { socket = '%s' }", libmilter_texts[_i].socket);
+    snprintf(text, sizeof text, "milter { socket = '%s' trusted_mtas = { 192.0.2.1 } }",
+             libmilter_texts[_i].socket);
     struct config *c = load_valid(text);
     ck_assert_str_eq(c->milter.socket_text, libmilter_texts[_i].text);
+    config_free(c);
+}
+END_TEST
+
+START_TEST(a_milter_socket_is_local_unless_it_knows_its_mtas)
+{
+    static const struct {
+        const char *socket, *host;
+    } local[] = {
+        {"inet:8890", "127.0.0.1"},           {"inet6:8890", "::1"},
+        {"inet:8890@localhost", "localhost"}, {"inet:8890@127.1.2.3", "127.1.2.3"},
+        {"inet6:8890@[::1]", "::1"},          {"unix:/run/m.sock", ""},
+    };
+
+    for (size_t i = 0; i < UNIT_COUNT(local); i++) {
+        char text[100];
+        snprintf(text, sizeof text, "milter { socket = \"%s\" }\n", local[i].socket);
+        struct config *c = load_valid(text);
+        ck_assert_str_eq(c->milter.socket.host, local[i].host);
+        ck_assert_uint_eq(c->milter.trusted_mta_count, 0);
+        config_free(c);
+    }
+    struct config *c = load_valid("milter { socket = 'inet:8890@192.0.2.1' trusted_mtas = { "
+                                  "192.0.2.0/28, '2001:db8::1' } }\n");
+    ck_assert_str_eq(c->milter.socket.host, "192.0.2.1");
+    ck_assert_uint_eq(c->milter.trusted_mta_count, 2);
     config_free(c);
 }
 END_TEST
@@ -313,6 +340,13 @@ static const struct {
     {"milter { socket_mode = 0999 }", 1, "'0999'", "octal"},
     {"milter { socket_mode = 1777 }", 1, "'1777'", "\"0777\""},
     {"milter { socket = 'tcp:25' }", 1, "'tcp:25'", "inet:PORT@HOST"},
+    {"milter {\n socket = 'inet:8890@192.0.2.1' }", 2, "can be reached from other machines",
+     "trusted_mtas"},
+    {"milter { socket = 'inet:8890@mx.test' }", 1, "can be reached from other machines",
+     "trusted_mtas"},
+    {"milter { socket = 'inet6:8890@::' }", 1, "can be reached from other machines",
+     "trusted_mtas"},
+    {"milter {\n trusted_mtas = { mx.test } }", 2, "'mx.test' is no network", "192.0.2.0/24"},
     {"milter { pid_file = x }", 1, "pid_file: 'x'", "'/'"},
     {"milter { filter_header = 'X Y' }", 1, "'X Y'", "header"},
     {"milter { filter_maps = { 'primary' } }", 1, "'primary' is no table", "texthash:/path"},
@@ -618,6 +652,7 @@ int main(void)
     tcase_add_test(t, an_empty_file_is_a_configuration);
     tcase_add_loop_test(t, sockets_are_written_as_libmilter_reads_them, 0,
                         UNIT_COUNT(libmilter_texts));
+    tcase_add_test(t, a_milter_socket_is_local_unless_it_knows_its_mtas);
     tcase_add_test(t, the_environment_is_substituted_in_double_quotes);
     tcase_add_test(t, a_second_section_adds_and_the_last_value_counts);
     tcase_add_loop_test(t, mistakes_are_reported_with_their_line, 0, UNIT_COUNT(mistakes));

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: ISC */
+#include "gate.h"
+#include "gate_link.h"
+#include "log.h"
+#include "mem.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BACKLOG 1024
+#define LISTENERS_MAX 16 /* a host name may have several addresses */
+#define EVENTS_MAX 64
+#define FDS_PER_LINK 3 /* the MTA's, ours to libmilter, and libmilter's */
+#define FDS_RESERVED 64
+#define LINKS_MAX 20000
+#define RETRY_MS 1000           /* when descriptors have run out */
+#define CONNECT_TIMEOUT_MS 2000 /* to libmilter, whose thread has to accept */
+#define PRIVATE_NAME "/splitmilter.XXXXXX"
+
+struct gate {
+    struct snapshot_slot *slot;
+    struct gate_side listeners[LISTENERS_MAX];
+    size_t listener_count;
+    char public_path[108]; /* "" for inet */
+    char directory[108];   /* of the private socket; "" when it is removed */
+    char *private_text;    /* "unix:" and its path */
+    int private_fd;        /* O_PATH: the socket stays reachable without a name */
+    struct gate_side stop; /* an eventfd */
+    struct gate_links links;
+    size_t link_max;
+    bool is_accepting; /* listeners are in the epoll set */
+    bool has_started;
+    pthread_t thread;
+    time_t exhausted_s;  /* when descriptors ran out; 0: they have not */
+    time_t complained_s; /* when the last line about strangers was written */
+    unsigned silent;     /* strangers since then */
+};
+
+static time_t now_s(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* --- the private socket --- */
+
+static int try_directory(struct gate *g, const char *parent)
+{
+    if (strlen(parent) + sizeof PRIVATE_NAME + 2 > sizeof g->directory)
+        return -1;
+    snprintf(g->directory, sizeof g->directory, "%.80s" PRIVATE_NAME, parent);
+    if (mkdtemp(g->directory) != NULL)
+        return 0;
+    g->directory[0] = '\0';
+    return -1;
+}
+
+/* A directory that only this user can enter, for as long as it takes to open the socket. */
+static int make_directory(struct gate *g, struct err *err)
+{
+    char beside[sizeof g->public_path];
+    const char *slash = strrchr(g->public_path, '/');
+
+    if (try_directory(g, P_tmpdir) != 0) {
+        err_set_errno(err, "cannot make a directory in %s", P_tmpdir);
+        if (slash == NULL)
+            return -1;
+        snprintf(beside, sizeof beside, "%.*s", (int)(slash - g->public_path), g->public_path);
+        if (try_directory(g, beside) != 0)
+            return -1;
+    }
+    g->private_text = mem_printf("unix:%s/s", g->directory);
+    return 0;
+}
+
+static void remove_directory(struct gate *g)
+{
+    if (g->directory[0] == '\0')
+        return;
+    (void)unlink(g->private_text + strlen("unix:"));
+    (void)rmdir(g->directory);
+    g->directory[0] = '\0';
+}
+
+/* A new connection to libmilter, or -1. */
+static int connect_private(const struct gate *g)
+{
+    static const struct timeval timeout = {.tv_sec = CONNECT_TIMEOUT_MS / 1000};
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -1;
+    snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d", g->private_fd);
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0 &&
+        connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+        return fd;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
+}
+
+/* --- the public socket --- */
+
+/* Unix sockets have a mode. Loopback is this machine. */
+static bool is_trusted(const struct gate *g, const struct sockaddr *sa)
+{
+    bool is_found = sa->sa_family == AF_UNIX || endpoint_is_loopback_address(sa);
+
+    if (is_found)
+        return true;
+    struct snapshot *s = snapshot_slot_get(g->slot);
+    const struct config_milter *m = &s->config->milter;
+    for (size_t i = 0; i < m->trusted_mta_count && !is_found; i++)
+        is_found = endpoint_network_has(&m->trusted_mtas[i], sa);
+    snapshot_unref(s);
+    return is_found;
+}
+
+/* At most one line a second. */
+static void complain(struct gate *g, const struct sockaddr *sa)
+{
+    char name[INET6_ADDRSTRLEN];
+
+    if (now_s() == g->complained_s) {
+        g->silent++;
+        return;
+    }
+    gate_name(sa, name, sizeof name);
+    log_warning("refused connection from [%s]: not in milter.trusted_mtas (%u more before it)",
+                name, g->silent);
+    g->complained_s = now_s();
+    g->silent = 0;
+}
+
+static void set_accepting(struct gate *g, bool is_accepting)
+{
+    if (g->is_accepting == is_accepting)
+        return;
+    for (size_t i = 0; i < g->listener_count; i++)
+        gate_watch(&g->links, &g->listeners[i], is_accepting ? EPOLLIN : 0);
+    g->is_accepting = is_accepting;
+}
+
+static void add_link(struct gate *g, int fd, const struct sockaddr *sa)
+{
+    static const int on = 1;
+
+    if (sa->sa_family != AF_UNIX) {
+        /* An answer of libmilter is several small writes. */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    }
+    int inner = connect_private(g);
+    if (inner < 0) {
+        log_warning("a connection of the MTA is closed: libmilter does not take it: %s",
+                    strerror(errno));
+        close(fd);
+        return;
+    }
+    gate_link_add(&g->links, fd, inner, sa);
+}
+
+static void accept_next(struct gate *g, int listener)
+{
+    struct sockaddr_storage sa = {0};
+    socklen_t len = sizeof sa;
+    int fd = accept4(listener, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd >= 0 && is_trusted(g, (struct sockaddr *)&sa)) {
+        add_link(g, fd, (struct sockaddr *)&sa);
+    } else if (fd >= 0) {
+        close(fd);
+        complain(g, (struct sockaddr *)&sa);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        log_warning("accept: %s", strerror(errno));
+        g->exhausted_s = now_s();
+    }
+}
+
+static void *gate_thread(void *arg)
+{
+    struct epoll_event events[EVENTS_MAX];
+    struct gate *g = arg;
+
+    for (;;) {
+        int n = epoll_wait(g->links.epoll, events, EVENTS_MAX, g->is_accepting ? -1 : RETRY_MS);
+        for (int i = 0; i < n; i++) {
+            struct gate_side *side = events[i].data.ptr;
+            if (side == &g->stop)
+                return NULL;
+            if (side->link == NULL)
+                accept_next(g, side->fd);
+            else
+                gate_link_serve(&g->links, side);
+        }
+        gate_links_sweep(&g->links);
+        if (g->exhausted_s != 0 && now_s() > g->exhausted_s)
+            g->exhausted_s = 0;
+        set_accepting(g, g->links.count < g->link_max && g->exhausted_s == 0);
+    }
+}
+
+/* --- begin and end --- */
+
+/* As many connections as there are descriptors for. */
+static unsigned link_limit(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return 256;
+    if (r.rlim_cur > LINKS_MAX * FDS_PER_LINK)
+        return LINKS_MAX;
+    return r.rlim_cur < FDS_RESERVED + FDS_PER_LINK
+               ? 1
+               : (unsigned)(r.rlim_cur - FDS_RESERVED) / FDS_PER_LINK;
+}
+
+static int open_public(struct gate *g, const struct config_milter *m, struct err *err)
+{
+    int fds[LISTENERS_MAX];
+    int n = endpoint_listen(&m->socket, BACKLOG, m->socket_mode, fds, LISTENERS_MAX, err);
+
+    if (n < 0) {
+        err_wrap(err, "milter.socket");
+        return -1;
+    }
+    if (m->socket.kind == ENDPOINT_UNIX)
+        snprintf(g->public_path, sizeof g->public_path, "%.107s", m->socket.path);
+    for (; (int)g->listener_count < n; g->listener_count++)
+        g->listeners[g->listener_count].fd = fds[g->listener_count];
+    for (size_t i = 0; i < g->listener_count; i++) {
+        if (fcntl(g->listeners[i].fd, F_SETFL, O_NONBLOCK) != 0) {
+            err_set_errno(err, "milter.socket: fcntl");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+struct gate *gate_open(struct snapshot_slot *slot, struct err *err)
+{
+    struct gate *g = mem_zalloc(sizeof *g);
+    struct snapshot *s = snapshot_slot_get(slot);
+
+    g->slot = slot;
+    g->private_fd = -1;
+    g->link_max = link_limit();
+    g->links.epoll = epoll_create1(EPOLL_CLOEXEC);
+    g->stop.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = -1;
+    if (g->links.epoll < 0 || g->stop.fd < 0)
+        err_set_errno(err, "epoll or eventfd");
+    else if (open_public(g, &s->config->milter, err) == 0)
+        rc = make_directory(g, err);
+    snapshot_unref(s);
+    if (rc != 0) {
+        gate_close(g);
+        return NULL;
+    }
+    return g;
+}
+
+const char *gate_private_socket(const struct gate *g)
+{
+    return g->private_text;
+}
+
+int gate_start(struct gate *g, struct err *err)
+{
+    sigset_t all, former;
+
+    g->private_fd = open(g->private_text + strlen("unix:"), O_PATH | O_CLOEXEC);
+    if (g->private_fd < 0) {
+        err_set_errno(err, "%s", g->private_text);
+        return -1;
+    }
+    remove_directory(g);
+    gate_watch(&g->links, &g->stop, EPOLLIN);
+    set_accepting(g, true);
+    sigfillset(&all); /* signals belong to libmilter and to the thread that reloads */
+    int rc = pthread_sigmask(SIG_SETMASK, &all, &former);
+    if (rc == 0) {
+        rc = pthread_create(&g->thread, NULL, gate_thread, g);
+        pthread_sigmask(SIG_SETMASK, &former, NULL);
+    }
+    if (rc != 0) {
+        err_set(err, "cannot start a thread: %s", strerror(rc));
+        return -1;
+    }
+    g->has_started = true;
+    return 0;
+}
+
+void gate_close(struct gate *g)
+{
+    static const uint64_t one = 1;
+
+    if (g == NULL)
+        return;
+    if (g->has_started && write(g->stop.fd, &one, sizeof one) == sizeof one)
+        pthread_join(g->thread, NULL);
+    gate_links_clear(&g->links);
+    for (size_t i = 0; i < g->listener_count; i++)
+        close(g->listeners[i].fd);
+    if (g->public_path[0] != '\0' && unlink(g->public_path) != 0 && errno != ENOENT)
+        log_warning("cannot remove %s: %s", g->public_path, strerror(errno));
+    remove_directory(g);
+    if (g->private_fd >= 0)
+        close(g->private_fd);
+    if (g->stop.fd >= 0)
+        close(g->stop.fd);
+    if (g->links.epoll >= 0)
+        close(g->links.epoll);
+    free(g->private_text);
+    free(g);
+}

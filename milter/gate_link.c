@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: ISC */
+#include "gate_link.h"
+#include "log.h"
+#include "mem.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define READ_SIZE 65536
+
+/*
+ * Of each direction at most one piece is held: while `unsent` is not empty, the other side is not
+ * read. So a link holds READ_SIZE and one packet at most, and as a rule nothing.
+ */
+struct gate_link {
+    struct gate_side mta, inner;
+    struct milter_packets packets;
+    struct buf partial;          /* of the MTA: the begin of a packet */
+    struct buf to_mta, to_inner; /* unsent */
+    bool is_ending;              /* libmilter has closed: end when to_mta is sent */
+    bool is_dead;
+    char name[INET6_ADDRSTRLEN];
+    struct gate_link *next, **from;
+};
+
+static char scratch[READ_SIZE]; /* there is one thread */
+
+void gate_name(const struct sockaddr *sa, char *out, socklen_t size)
+{
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)sa;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sa;
+
+    if (sa->sa_family == AF_INET)
+        inet_ntop(AF_INET, &in4->sin_addr, out, size);
+    else if (sa->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &in6->sin6_addr, out, size);
+    else
+        memcpy(out, "unix", sizeof "unix");
+}
+
+void gate_watch(struct gate_links *links, struct gate_side *side, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = side};
+    /* A side without events leaves the set: epoll(7) would report a hang-up all the same. */
+    int op = events == 0 ? EPOLL_CTL_DEL : side->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+
+    if (events != side->events && epoll_ctl(links->epoll, op, side->fd, &event) != 0)
+        log_warning("epoll_ctl: %s", strerror(errno));
+    side->events = events;
+}
+
+static void end_link(struct gate_links *links, struct gate_link *l)
+{
+    if (l->is_dead)
+        return;
+    l->is_dead = true;
+    *l->from = l->next;
+    if (l->next != NULL)
+        l->next->from = l->from;
+    l->next = links->dead;
+    links->dead = l;
+}
+
+static void watch_both(struct gate_links *links, struct gate_link *l)
+{
+    uint32_t mta_in = l->to_inner.len == 0 ? EPOLLIN : 0,
+             mta_out = l->to_mta.len > 0 ? EPOLLOUT : 0;
+    uint32_t inner_in = l->to_mta.len == 0 && !l->is_ending ? EPOLLIN : 0;
+    uint32_t inner_out = l->to_inner.len > 0 ? EPOLLOUT : 0;
+
+    gate_watch(links, &l->mta, l->is_ending ? mta_out : mta_in | mta_out);
+    gate_watch(links, &l->inner, inner_in | inner_out);
+}
+
+static bool is_for_later(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
+/* Write what can be written of data; the rest goes to unsent. -1: the peer has gone. */
+static int put(int fd, const char *data, size_t len, struct buf *unsent)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+        if (n < 0 && !is_for_later(errno))
+            return -1;
+        if (n < 0)
+            break;
+        data += n;
+        len -= (size_t)n;
+    }
+    buf_add(unsent, data, len);
+    return 0;
+}
+
+static int flush(int fd, struct buf *unsent)
+{
+    ssize_t n = send(fd, unsent->data, unsent->len, MSG_NOSIGNAL);
+
+    if (n < 0)
+        return is_for_later(errno) ? 0 : -1;
+    buf_consume(unsent, (size_t)n);
+    if (unsent->len == 0)
+        buf_clear(unsent); /* most connections wait for mail, and hold nothing */
+    return 0;
+}
+
+/* The whole packets of what is there go on. -1: the connection ends. */
+static int pass_packets(struct gate_link *l, const char *data, size_t len)
+{
+    struct err err;
+    ptrdiff_t whole = milter_packets_check(&l->packets, data, len, &err);
+
+    if (whole < 0) {
+        log_warning("closed the milter connection from [%s]: %s", l->name, err.text);
+        return -1;
+    }
+    if (put(l->inner.fd, data, (size_t)whole, &l->to_inner) != 0)
+        return -1;
+    if (data != l->partial.data)
+        buf_add(&l->partial, data + whole, len - (size_t)whole);
+    else if ((size_t)whole < len)
+        buf_consume(&l->partial, (size_t)whole);
+    else
+        buf_clear(&l->partial);
+    return 0;
+}
+
+static int read_mta(struct gate_link *l)
+{
+    ssize_t n = recv(l->mta.fd, scratch, sizeof scratch, 0);
+
+    if (n < 0)
+        return is_for_later(errno) ? 0 : -1;
+    if (n == 0)
+        return -1; /* no MTA waits for an answer after that */
+    if (l->partial.len == 0)
+        return pass_packets(l, scratch, (size_t)n);
+    buf_add(&l->partial, scratch, (size_t)n);
+    return pass_packets(l, l->partial.data, l->partial.len);
+}
+
+static int read_inner(struct gate_link *l)
+{
+    ssize_t n = recv(l->inner.fd, scratch, sizeof scratch, 0);
+
+    if (n < 0)
+        return is_for_later(errno) ? 0 : -1;
+    l->is_ending = n == 0;
+    return put(l->mta.fd, scratch, (size_t)n, &l->to_mta);
+}
+
+void gate_link_serve(struct gate_links *links, struct gate_side *side)
+{
+    struct gate_link *l = side->link;
+    bool is_mta = side == &l->mta;
+    struct buf *unsent = is_mta ? &l->to_mta : &l->to_inner;
+    const struct buf *unread = is_mta ? &l->to_inner : &l->to_mta;
+    int rc = 0;
+
+    if (l->is_dead)
+        return;
+    if (unsent->len > 0)
+        rc = flush(side->fd, unsent);
+    if (rc == 0 && unread->len == 0 && !l->is_ending)
+        rc = is_mta ? read_mta(l) : read_inner(l);
+    if (rc != 0 || (l->is_ending && l->to_mta.len == 0))
+        end_link(links, l);
+    else
+        watch_both(links, l);
+}
+
+void gate_link_add(struct gate_links *links, int mta, int inner, const struct sockaddr *sa)
+{
+    struct gate_link *l = mem_zalloc(sizeof *l);
+
+    l->mta = (struct gate_side){.fd = mta, .link = l};
+    l->inner = (struct gate_side){.fd = inner, .link = l};
+    gate_name(sa, l->name, sizeof l->name);
+    l->next = links->first;
+    l->from = &links->first;
+    if (l->next != NULL)
+        l->next->from = &l->next;
+    links->first = l;
+    links->count++;
+    watch_both(links, l);
+}
+
+void gate_links_sweep(struct gate_links *links)
+{
+    while (links->dead != NULL) {
+        struct gate_link *l = links->dead;
+        links->dead = l->next;
+        links->count--;
+        close(l->mta.fd);
+        close(l->inner.fd);
+        buf_clear(&l->partial);
+        buf_clear(&l->to_mta);
+        buf_clear(&l->to_inner);
+        free(l);
+    }
+}
+
+void gate_links_clear(struct gate_links *links)
+{
+    while (links->first != NULL)
+        end_link(links, links->first);
+    gate_links_sweep(links);
+}
