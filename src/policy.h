@@ -39,6 +39,14 @@ void policy_close(struct policy *p);
 struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* A fault that policy_review() finds. */
+struct policy_fault {
+    bool is_warning;
+    const char *path; /* the table's file, or ""; line: in it, 0 where there is none */
+    unsigned line;
+    const char *text; /* with its place */
+};
+
 /* What policy_review() has seen besides faults. */
 struct policy_review {
     size_t tables;                              /* that could be opened */
@@ -47,12 +55,14 @@ struct policy_review {
 };
 
 /*
- * For `splitctl check`: open all tables of a configuration and look at all results, and go on
- * behind a fault. fault: called for each, with its place (at most 100 in one table).
+ * For `splitctl check`: open all tables of the milter (listener NULL) or of this listener, look at
+ * all results, and go on behind a fault. fault: called for each (at most 100 in one table): tables
+ * that cannot be used, lines that are skipped, results that name nothing, addresses whose canonical
+ * mapping does not end.
  */
-void policy_review(const struct config *config,
-                   void (*fault)(bool is_warning, const char *text, void *ctx), void *ctx,
-                   struct policy_review *out) __attribute__((nonnull(1, 2, 4)));
+void policy_review(const struct config *config, const struct config_listener *listener,
+                   void (*fault)(const struct policy_fault *fault, void *ctx), void *ctx,
+                   struct policy_review *out) __attribute__((nonnull(1, 3, 5)));
 void policy_review_clear(struct policy_review *r) __attribute__((nonnull));
 
 /* Its tables, one after the other; NULL behind the last one. Borrowed. */

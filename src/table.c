@@ -99,7 +99,8 @@ static struct table *load(const struct table_type *type, const char *argument, s
     return t;
 }
 
-struct table *table_open(const char *spec, struct err *err)
+struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
+                                   struct err *err)
 {
     struct table_stamp stamp = {0};
     const char *colon = strchr(spec, ':');
@@ -122,7 +123,12 @@ struct table *table_open(const char *spec, struct err *err)
     char *text = table_read_file(argument, type->file_max, &size, &stamp, err);
     if (text == NULL)
         return NULL;
-    return adopt(type->parse(argument, text, size, err), type, argument, argument, &stamp);
+    return adopt(type->parse(argument, text, size, faults, err), type, argument, argument, &stamp);
+}
+
+struct table *table_open(const char *spec, struct err *err)
+{
+    return table_open_reporting(spec, NULL, err);
 }
 
 struct table *table_open_text(const struct table_type *type, const char *path, const char *text,
@@ -132,7 +138,7 @@ struct table *table_open_text(const struct table_type *type, const char *path, c
     char *copy = mem_zalloc(size + 1);
 
     memcpy(copy, text, size);
-    return adopt(type->parse(path, copy, size, err), type, path, path, &stamp);
+    return adopt(type->parse(path, copy, size, NULL, err), type, path, path, &stamp);
 }
 
 struct table *table_ref(struct table *t)

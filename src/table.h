@@ -50,10 +50,22 @@ void table_scratch_free(struct table_scratch *s);
  * of known ones; hash: and btree: with the advice to use texthash: on the same source, or lmdb:),
  * or a fault in a file as "PATH:LINE: what is wrong". Faults that Postfix only warns about and
  * skips (a line without value, a duplicate key) are logged as warnings with PATH:LINE and skipped
- * just so. A texthash holds no more memory than its file's size plus 64 bytes a line.
+ * just so; a byte order mark before the first line is skipped alone. A texthash holds no more
+ * memory than its file's size plus 64 bytes a line.
  */
 struct table *table_open(const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* Where faults go that are skipped. line: 0 when it is about the file as a whole. */
+struct table_faults {
+    void (*each)(void *ctx, const char *path, unsigned line, const char *text);
+    void *ctx;
+};
+
+/* The same; such faults are handed to `faults`, and not logged. */
+struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
+                                   struct err *err)
+    __attribute__((nonnull(1, 3), warn_unused_result));
 
 /* One more reference, to be given back with table_close(). Returns t. */
 struct table *table_ref(struct table *t)

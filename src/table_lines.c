@@ -6,9 +6,30 @@
 #include <stdio.h>
 #include <string.h>
 
-struct table_lines table_lines_of(const char *path, char *text, size_t size)
+static void report(const struct table_lines *lines, unsigned number, const char *text)
 {
-    return (struct table_lines){.path = path, .in = text, .end = text + size};
+    if (lines->faults != NULL)
+        lines->faults->each(lines->faults->ctx, lines->path, number, text);
+    else if (number > 0)
+        log_warning("%s:%u: %s", lines->path, number, text);
+    else
+        log_warning("%s: %s", lines->path, text);
+}
+
+struct table_lines table_lines_of(const char *path, char *text, size_t size,
+                                  const struct table_faults *faults)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    size_t mark_len = sizeof mark - 1;
+    struct table_lines lines = {.path = path, .in = text, .end = text + size, .faults = faults};
+
+    if (size >= mark_len && memcmp(text, mark, mark_len) == 0) {
+        lines.in += mark_len;
+        table_lines_warn(&lines, 1,
+                         "the file begins with a byte order mark (BOM): it is left out here, but "
+                         "is a part of the first key for postmap");
+    }
+    return lines;
 }
 
 void table_lines_warn(struct table_lines *lines, unsigned number, const char *fmt, ...)
@@ -21,13 +42,17 @@ void table_lines_warn(struct table_lines *lines, unsigned number, const char *fm
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    log_warning("%s:%u: %s", lines->path, number, text);
+    report(lines, number, text);
 }
 
 void table_lines_finish(struct table_lines *lines)
 {
-    if (lines->warnings > TABLE_WARNINGS_MAX)
-        log_warning("%s: %u further warnings", lines->path, lines->warnings - TABLE_WARNINGS_MAX);
+    char text[64];
+
+    if (lines->warnings <= TABLE_WARNINGS_MAX)
+        return;
+    snprintf(text, sizeof text, "%u further warnings", lines->warnings - TABLE_WARNINGS_MAX);
+    report(lines, 0, text);
 }
 
 /* Put the next logical line together. False at the end of the file. */

@@ -115,10 +115,11 @@ static void pcre_close(struct table *t)
     free(pt);
 }
 
-static struct table *pcre_parse(const char *path, char *text, size_t size, struct err *err)
+static struct table *pcre_parse(const char *path, char *text, size_t size,
+                                const struct table_faults *faults, struct err *err)
 {
     struct rules rules;
-    int rc = rules_parse(&engine, path, text, size, &rules, err);
+    int rc = rules_parse(&engine, path, text, size, faults, &rules, err);
 
     free(text);
     if (rc < 0)

@@ -28,8 +28,9 @@ struct table_type {
      * table.c) or NULL. */
     struct table *(*open)(const char *argument, struct err *err);
     /* text: the file, size bytes and a NUL behind them, free()d by the callee in any case (or
-     * kept). path is for messages. */
-    struct table *(*parse)(const char *path, char *text, size_t size, struct err *err);
+     * kept). path is for messages; faults: for table_lines_of(). */
+    struct table *(*parse)(const char *path, char *text, size_t size,
+                           const struct table_faults *faults, struct err *err);
     /* The argument with `suffix` behind it names a file: a copy of it, size bytes in an anonymous
      * file without name, whose descriptor the callee keeps or closes in any case. */
     struct table *(*load)(const char *path, int fd, size_t size, struct err *err);
@@ -118,6 +119,7 @@ struct table_lines {
     char *in, *end;   /* what is not read yet */
     unsigned number;  /* physical lines read */
     unsigned warnings;
+    const struct table_faults *faults; /* NULL: they are logged */
 };
 
 struct table_line {
@@ -126,20 +128,21 @@ struct table_line {
     unsigned number; /* of its first physical line, from 1 */
 };
 
-/* text as for table_type.parse, borrowed while the iterator is used. */
-struct table_lines table_lines_of(const char *path, char *text, size_t size)
-    __attribute__((nonnull));
+/* text as for table_type.parse, borrowed while the iterator is used. A byte order mark at its
+ * beginning is warned about and left out. faults: NULL to log what is warned about. */
+struct table_lines table_lines_of(const char *path, char *text, size_t size,
+                                  const struct table_faults *faults) __attribute__((nonnull(1, 2)));
 
 /* 1: *line_out is the next logical line; 0: there is none; -1: a line is too long. Lines with a
  * NUL, and first lines that begin with white space, are warned about and skipped. */
 int table_lines_next(struct table_lines *lines, struct table_line *line_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Log "PATH:LINE: ..." as a warning, at most TABLE_WARNINGS_MAX times. */
+/* Report a fault in this line, at most TABLE_WARNINGS_MAX times. */
 void table_lines_warn(struct table_lines *lines, unsigned number, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
-/* At the end: log how many warnings were not. */
+/* At the end: report how many were not. */
 void table_lines_finish(struct table_lines *lines) __attribute__((nonnull));
 
 /* --- keys and values in memory: table_index.c ---------------------------------------------- */

@@ -333,9 +333,9 @@ void rules_clear(struct rules *rules)
 }
 
 int rules_parse(const struct rule_engine *engine, const char *path, char *text, size_t size,
-                struct rules *rules_out, struct err *err)
+                const struct table_faults *faults, struct rules *rules_out, struct err *err)
 {
-    struct reader rd = {.rules = rules_out, .lines = table_lines_of(path, text, size)};
+    struct reader rd = {.rules = rules_out, .lines = table_lines_of(path, text, size, faults)};
     struct table_line line;
     int rc;
 

@@ -70,11 +70,11 @@ struct rules {
     unsigned max_group;
 };
 
-/* Read the rules of a table. text: as for table_lines_of(), changed in place, borrowed. -1: nothing
- * is left in *rules_out. */
+/* Read the rules of a table. text, faults: as for table_lines_of(); text is changed in place,
+ * borrowed. -1: nothing is left in *rules_out. */
 int rules_parse(const struct rule_engine *engine, const char *path, char *text, size_t size,
-                struct rules *rules_out, struct err *err)
-    __attribute__((nonnull, warn_unused_result));
+                const struct table_faults *faults, struct rules *rules_out, struct err *err)
+    __attribute__((nonnull(1, 2, 3, 6, 7), warn_unused_result));
 void rules_clear(struct rules *rules) __attribute__((nonnull));
 
 /*

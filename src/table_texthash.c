@@ -104,10 +104,11 @@ static void texthash_close(struct table *t)
     free(th);
 }
 
-static struct table *texthash_parse(const char *path, char *text, size_t size, struct err *err)
+static struct table *texthash_parse(const char *path, char *text, size_t size,
+                                    const struct table_faults *faults, struct err *err)
 {
     struct texthash *th = mem_zalloc(sizeof *th);
-    struct table_lines lines = table_lines_of(path, text, size);
+    struct table_lines lines = table_lines_of(path, text, size, faults);
     struct table_line line;
     int rc;
 

@@ -247,7 +247,8 @@ class Check(Case):
     @unittest.skipIf(os.geteuid() != 0, "needs root")
     def test_another_users_spool(self):
         os.chmod(self.d, 0o755)
-        os.chown(self.path("spool"), 65534, 65534)
+        for path in (self.d, self.path("spool")):
+            os.chown(path, 65534, 65534)
         self.assertIn("0 errors", self.run_ctl("check")[0])
 
     def test_no_space(self):

@@ -12,11 +12,18 @@ libctl_a_SOURCES = \
 sbin_PROGRAMS += splitctl
 splitctl_SOURCES = \
 	%D%/change.c \
-	%D%/check.c \
+	%D%/check.c %D%/check.h \
+	%D%/check_milter.c \
+	%D%/check_postfix.c \
+	%D%/check_relay.c \
+	%D%/check_sockets.c \
+	%D%/check_spool.c \
+	%D%/check_tables.c \
 	%D%/ctl.c %D%/ctl.h \
 	%D%/entry.c %D%/entry.h \
 	%D%/explain.c %D%/explain.h \
 	%D%/explain_print.c \
+	%D%/findings.c %D%/findings.h \
 	%D%/json.c %D%/json.h \
 	%D%/main.c \
 	%D%/offline.c %D%/offline.h \
@@ -27,6 +34,7 @@ splitctl_SOURCES = \
 	%D%/progress.c %D%/progress.h \
 	%D%/queue.c \
 	%D%/reload.c \
+	%D%/service.c %D%/service.h \
 	%D%/setup_postfix.c %D%/setup_postfix.h \
 	%D%/setup_postfix_check.c \
 	%D%/setup_postfix_edit.c \
@@ -44,7 +52,8 @@ splitctl_SOURCES = \
 	%D%/status.c %D%/status.h \
 	%D%/status_postfix.c \
 	%D%/status_print.c \
-	%D%/steps.c %D%/steps.h
+	%D%/steps.c %D%/steps.h \
+	%D%/unit.c %D%/unit.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 splitctl_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)

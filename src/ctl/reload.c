@@ -3,6 +3,7 @@
 #include "../process.h"
 #include "../verdict.h"
 #include "ctl.h"
+#include "unit.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -71,6 +72,25 @@ static enum told say(const struct daemon *d, const struct verdict *v)
     return NOT_TOLD;
 }
 
+/* Its lock is not where this configuration has it: a daemon that runs was started with another. */
+static enum told look_elsewhere(const char *program)
+{
+    struct unit unit;
+
+    unit_read(program, &unit);
+    pid_t pid = unit.main_pid;
+    unit_clear(&unit);
+    if (pid <= 0) {
+        ctl_printf("%s does not run\n", program);
+        return NOT_RUNNING;
+    }
+    ctl_printf("%s (process %ld) was started with another %s: it needs a restart\n", program,
+               (long)pid,
+               strcmp(program, "splitrelay") == 0 ? "relay.spool_directory"
+                                                  : "milter.socket or milter.pid_file");
+    return NEEDS_RESTART;
+}
+
 /* The lock is the proof: a number in a file may belong to another process by now. */
 static enum told tell(const char *program, const char *lock_path)
 {
@@ -79,10 +99,8 @@ static enum told tell(const char *program, const char *lock_path)
     struct err err;
 
     d.pid = find(lock_path, &err);
-    if (d.pid == 0) {
-        ctl_printf("%s does not run\n", program);
-        return NOT_RUNNING;
-    }
+    if (d.pid == 0)
+        return look_elsewhere(program);
     if (d.pid < 0) {
         ctl_complain("%s: %s", program, err.text);
         return NOT_TOLD;

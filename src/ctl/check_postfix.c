@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "check.h"
+#include "command.h"
+#include "postfix.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What postconf(1) says of a parameter in this directory; NULL: nothing. For the caller to free. */
+static char *postfix_value(const char *directory, const char *name)
+{
+    const char *argv[] = {"postconf", "-c", directory, "-h", name, NULL};
+    struct buf out = {0};
+    struct err ignored;
+    char *value = NULL;
+
+    if (command_need(argv, &out, &ignored) == 0)
+        value = mem_strndup(buf_str(&out), strcspn(buf_str(&out), "\n"));
+    buf_clear(&out);
+    return value;
+}
+
+/* What splitrelay does not take for its size stays in the MTA's queue, until it is too old there:
+ * nobody is told, since copies have NOTIFY=NEVER. */
+static void check_size_limit(struct findings *f, const struct config_relay *r,
+                             const char *directory)
+{
+    char *value = postfix_value(directory, "message_size_limit");
+    unsigned long long limit = value == NULL ? 1 : strtoull(value, NULL, 10); /* 0: none */
+
+    if (limit == 0)
+        find(f, LEVEL_WARNING,
+             "relay.message_size_limit is %llu, Postfix in %s has none: copies of larger messages "
+             "wait in its queue until the limit is raised",
+             (unsigned long long)r->message_size_limit_bytes, directory);
+    else if (limit > r->message_size_limit_bytes)
+        find(f, LEVEL_WARNING,
+             "relay.message_size_limit is %llu, that of Postfix in %s is %llu: copies of larger "
+             "messages wait in its queue until the limit is raised",
+             (unsigned long long)r->message_size_limit_bytes, directory, limit);
+    free(value);
+}
+
+/* Where the two differ, the tables of Postfix and ours find different entries for user+ext. */
+static void check_delimiter(struct findings *f, const struct config *config, const char *directory)
+{
+    char *value = postfix_value(directory, "recipient_delimiter");
+
+    if (value != NULL && strcmp(value, config->recipient_delimiter) != 0)
+        find(f, LEVEL_WARNING,
+             "recipient_delimiter is \"%s\", that of Postfix in %s is \"%s\": they find different "
+             "entries for addresses with an extension",
+             config->recipient_delimiter, directory, value);
+    free(value);
+}
+
+static void check_instance(struct findings *f, const struct config *config, const char *directory)
+{
+    if (config->destination_count > 0)
+        check_size_limit(f, &config->relay, directory);
+    check_delimiter(f, config, directory);
+}
+
+void check_postfix(struct findings *f, const struct config *config)
+{
+    struct err ignored;
+    char *directory = postfix_default_directory(&ignored);
+
+    if (directory == NULL)
+        return;
+    check_instance(f, config, directory);
+    char *others = postfix_value(directory, "multi_instance_directories");
+    for (char *rest = others, *name; rest != NULL && (name = strsep(&rest, " ,\t")) != NULL;)
+        if (name[0] == '/')
+            check_instance(f, config, name);
+    free(others);
+    free(directory);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "../relay/route.h"
+#include "../relay/security.h"
+#include "check.h"
+#include "ctl.h"
+#include "json.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* relay: where; why: NULL if it answers */
+static void report_relay(struct findings *f, const char *kind, const char *name, const char *relay,
+                         const char *why)
+{
+    struct err text;
+    json_t *more = json_object();
+
+    err_set(&text, "%s %s: %s%s%s", kind, name, relay, why == NULL ? " answers" : "",
+            why == NULL ? "" : why);
+    ctl_json_set(more, strcmp(kind, "destination") == 0 ? "destination" : "listener",
+                 ctl_json_text(name));
+    ctl_json_set(more, "relay", ctl_json_text(relay));
+    ctl_json_set(more, "answers", json_boolean(why == NULL));
+    find_more(f, why == NULL ? LEVEL_OK : LEVEL_WARNING, text.text, more);
+}
+
+/* One entry of relay_to: every address that splitrelay would try. kind: what it is, a destination
+ * or the primary of a listener. */
+static void check_entry(struct findings *f, const char *kind, const struct config_destination *d,
+                        const char *hostname)
+{
+    struct route *route = route_new(d, hostname, NULL, -1);
+    struct delivery_outcome fault = {0};
+    const struct route_hop *hop;
+    char entry[sizeof d->relay_to->host + 16];
+    struct err err;
+
+    endpoint_format(d->relay_to, entry, sizeof entry);
+    while ((hop = route_next(route, &fault)) != NULL) {
+        const char *name = endpoint_is_domain(d->relay_to) ? hop->text : entry;
+        int fd = endpoint_connect_address((const struct sockaddr *)&hop->sa, hop->sa_len,
+                                          CTL_CONNECT_TIMEOUT_MS, &err);
+        if (fd < 0)
+            err_wrap(&err, " does not answer");
+        else
+            close(fd);
+        report_relay(f, kind, d->name, name, fd < 0 ? err.text : NULL);
+    }
+    if (fault.reason[0] != '\0') {
+        err_set(&err, ": %s", fault.reason);
+        report_relay(f, kind, d->name, entry, err.text);
+    }
+    route_free(route);
+}
+
+/* splitrelay makes what is missing in the directory, and the directory, but not the one it is in.
+ */
+static void check_maildir(struct findings *f, const struct config_destination *d,
+                          const struct service *s)
+{
+    const char *path = d->relay_to[0].path;
+    char entry[ENDPOINT_PATH_SIZE + 16];
+    char *parent = mem_strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
+    const char *wanted = access(path, F_OK) == 0 ? path : parent;
+    struct err err, why;
+
+    endpoint_format(d->relay_to, entry, sizeof entry);
+    bool may_write = access(wanted, R_OK | W_OK | X_OK) == 0;
+    if (!may_write) {
+        err_set_errno(&err, ": cannot be written to%s%s", s->has_user ? " by user " : "", s->user);
+        if (errno == EROFS && s->unit.is_known)
+            err_set(&err,
+                    ": is read-only for splitrelay: ReadWritePaths= of its unit has to name it "
+                    "(systemctl edit splitrelay, then restart it)");
+    } else if (service_allows(s, wanted, true, &why) < 0) {
+        err_set(&err, ": is %s", why.text);
+        may_write = false;
+    }
+    report_relay(f, "destination", d->name, entry, may_write ? NULL : err.text);
+    free(parent);
+}
+
+static void check_destination(struct findings *f, const char *kind,
+                              const struct config_destination *d, const struct config *config,
+                              const struct service *s)
+{
+    if (d->relay_to[0].kind == ENDPOINT_MAILDIR) {
+        check_maildir(f, d, s);
+        return;
+    }
+    for (size_t i = 0; i < d->relay_to_count; i++) {
+        struct config_destination one = *d;
+        one.relay_to += i;
+        one.relay_to_count = 1;
+        one.connect_timeout_ms = CTL_CONNECT_TIMEOUT_MS;
+        check_entry(f, kind, &one, config->relay.hostname);
+    }
+}
+
+struct secrets {
+    struct findings *findings;
+    const struct service *service;
+};
+
+static const char *owner_name(uid_t uid)
+{
+    const struct passwd *pw = getpwuid(uid);
+
+    return pw == NULL ? "?" : pw->pw_name;
+}
+
+/* Group members may read it: that is how a file of root's becomes readable for splitrelay. */
+static void check_secret(const char *where, const char *path, void *ctx)
+{
+    const struct secrets *secrets = ctx;
+    struct findings *f = secrets->findings;
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        find(f, LEVEL_ERROR, "%s: %s: %s", where, path, strerror(errno));
+    else if ((st.st_mode & 027) != 0)
+        find(f, LEVEL_ERROR,
+             "%s: %s: others than its owner may read or write it (mode %04o); allowed: 0600, 0640",
+             where, path, (unsigned)st.st_mode & 07777);
+    else if (check_reach(f, secrets->service, where, path, false))
+        find(f, LEVEL_OK, "%s: %s, owner %s", where, path, owner_name(st.st_uid));
+}
+
+/* Keys, certificates and passwords: can they be used, and by whom. */
+static void check_security(struct findings *f, struct config *config, const struct service *s)
+{
+    struct secrets secrets = {f, s};
+    struct err err;
+
+    if (security_open(config, &err) < 0)
+        find(f, LEVEL_ERROR, "%s", err.text);
+    security_secrets(config, check_secret, &secrets);
+}
+
+static void check_listener(struct findings *f, const struct config *config,
+                           const struct config_listener *l, const struct service *s)
+{
+    check_listener_tables(f, config, l);
+    for (size_t i = 0; i < l->copy_maps.count; i++)
+        check_table_reach(f, s, l->copy_maps.items[i]);
+    check_destination(f, "primary of listener", &l->primary, config, s);
+}
+
+static void check_directories(struct findings *f, const struct service *s, const char *option,
+                              const struct endpoint *endpoints, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (endpoints[i].kind == ENDPOINT_UNIX)
+            check_socket_directory(f, s, option, endpoints[i].path);
+}
+
+static void check_paths(struct findings *f, const struct config *config, const struct service *s)
+{
+    const struct config_relay *r = &config->relay;
+
+    check_directories(f, s, "relay.listen", r->listen, r->listen_count);
+    check_directories(f, s, "relay.metrics", r->metrics, r->metrics_count);
+    for (size_t i = 0; i < config->listener_count; i++)
+        check_directories(f, s, config->listeners[i].name, config->listeners[i].listen,
+                          config->listeners[i].listen_count);
+}
+
+void check_relay(struct findings *f, struct config *config, const struct service *s)
+{
+    if (!s->belongs_here) {
+        find(f, LEVEL_NOTE, "relay: splitrelay is not of this machine: %s", s->why_not);
+        if (access(config->relay.spool_directory, F_OK) != 0)
+            return;
+    }
+    check_spool(f, config, s);
+    check_paths(f, config, s);
+    check_security(f, config, s);
+    for (size_t i = 0; i < config->destination_count; i++)
+        check_destination(f, "destination", &config->destinations[i], config, s);
+    for (size_t i = 0; i < config->listener_count; i++)
+        check_listener(f, config, &config->listeners[i], s);
+}

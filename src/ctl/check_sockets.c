@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: ISC */
+#include "../mem.h"
+#include "check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+/* One place where a daemon listens, and the option that says so. */
+struct place {
+    char *option;
+    const struct endpoint *endpoint;
+};
+
+struct places {
+    struct place *items;
+    size_t count;
+};
+
+static void add(struct places *p, char *option, const struct endpoint *endpoints, size_t count)
+{
+    p->items = mem_grow(p->items, p->count + count, sizeof *p->items);
+    for (size_t i = 0; i < count; i++)
+        p->items[p->count++] = (struct place){mem_strdup(option), &endpoints[i]};
+    free(option);
+}
+
+static bool is_ipv6(const char *host)
+{
+    return strchr(host, ':') != NULL;
+}
+
+/* "": all addresses, of both families; so are 0.0.0.0 and :: of their own. */
+static bool hosts_overlap(const char *a, const char *b)
+{
+    bool is_any_a = strcmp(a, "0.0.0.0") == 0 || strcmp(a, "::") == 0;
+    bool is_any_b = strcmp(b, "0.0.0.0") == 0 || strcmp(b, "::") == 0;
+
+    if (a[0] == '\0' || b[0] == '\0' || strcasecmp(a, b) == 0)
+        return true;
+    return (is_any_a || is_any_b) && is_ipv6(a) == is_ipv6(b);
+}
+
+static bool overlap(const struct endpoint *a, const struct endpoint *b)
+{
+    if (a->kind != b->kind)
+        return false;
+    if (a->kind == ENDPOINT_INET)
+        return a->port == b->port && hosts_overlap(a->host, b->host);
+    return strcmp(a->path, b->path) == 0;
+}
+
+static void compare(struct findings *f, const struct place *a, const struct place *b)
+{
+    char text[ENDPOINT_PATH_SIZE + 32];
+
+    if (!overlap(a->endpoint, b->endpoint))
+        return;
+    endpoint_format(b->endpoint, text, sizeof text);
+    find(f, LEVEL_ERROR, "sockets: %s and %s are the same: %s", a->option, b->option, text);
+}
+
+void check_ports(struct findings *f, const struct config *config)
+{
+    struct places p = {0};
+
+    add(&p, mem_strdup("milter.socket"), &config->milter.socket, 1);
+    add(&p, mem_strdup("milter.metrics"), config->milter.metrics, config->milter.metrics_count);
+    add(&p, mem_strdup("relay.listen"), config->relay.listen, config->relay.listen_count);
+    add(&p, mem_strdup("relay.metrics"), config->relay.metrics, config->relay.metrics_count);
+    for (size_t i = 0; i < config->listener_count; i++)
+        add(&p, mem_printf("listen of listener %s", config->listeners[i].name),
+            config->listeners[i].listen, config->listeners[i].listen_count);
+    for (size_t i = 0; i < p.count; i++)
+        for (size_t k = i + 1; k < p.count; k++)
+            compare(f, &p.items[i], &p.items[k]);
+    for (size_t i = 0; i < p.count; i++)
+        free(p.items[i].option);
+    free(p.items);
+}
+
+bool check_reach(struct findings *f, const struct service *s, const char *what, const char *path,
+                 bool to_write)
+{
+    struct err err;
+
+    if (service_allows(s, path, to_write, &err) == 0)
+        return true;
+    find(f, LEVEL_ERROR, "%s: %s: %s", what, path, err.text);
+    return false;
+}
+
+void check_table_reach(struct findings *f, const struct service *s, const char *spec)
+{
+    const char *colon = strchr(spec, ':');
+
+    if (colon != NULL && colon[1] == '/')
+        (void)check_reach(f, s, "tables", colon + 1, false);
+}
+
+void check_socket_directory(struct findings *f, const struct service *s, const char *option,
+                            const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *directory =
+        mem_strndup(path, slash == path || slash == NULL ? 1 : (size_t)(slash - path));
+
+    if (access(directory, F_OK) != 0)
+        find(f, LEVEL_ERROR, "%s: %s: %s: %s", option, path, directory, strerror(errno));
+    else if (access(directory, W_OK | X_OK) != 0)
+        find(f, LEVEL_ERROR, "%s: %s: user %s may not create files in %s: %s", option, path,
+             s->user[0] == '\0' ? "?" : s->user, directory, strerror(errno));
+    else
+        (void)check_reach(f, s, option, directory, true);
+    free(directory);
+}

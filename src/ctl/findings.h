@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * findings: what `splitctl check` has to say, one line each, counted. The counts lie in memory that
+ * is shared with child processes, which report as the parent does. One thread in each process, and
+ * one process at a time.
+ */
+#ifndef SPLIT_CTL_FINDINGS_H
+#define SPLIT_CTL_FINDINGS_H
+
+#include <jansson.h>
+
+#include <stdbool.h>
+
+enum level { LEVEL_OK, LEVEL_NOTE, LEVEL_WARNING, LEVEL_ERROR };
+
+struct findings {
+    bool is_json;
+    unsigned notes, warnings, errors;
+};
+
+/* For the whole life of the process. */
+struct findings *findings_new(bool is_json) __attribute__((returns_nonnull, warn_unused_result));
+
+void find(struct findings *f, enum level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull));
+
+/* The same with `more` members for the JSON object besides level and text; taken over. */
+void find_more(struct findings *f, enum level level, const char *text, json_t *more)
+    __attribute__((nonnull(1, 3)));
+
+#endif

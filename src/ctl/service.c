@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: ISC */
+#include "service.h"
+#include "../mem.h"
+#include "../process.h"
+#include "ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- does it run, and should it --- */
+
+static void find_process(struct service *s)
+{
+    errno = 0;
+    s->pid = process_lock_owner(s->lock_path, &s->problem);
+    bool is_missing = s->pid < 0 && errno == ENOENT;
+    s->run = s->pid > 0                  ? SERVICE_RUNS
+             : s->pid == 0 || is_missing ? SERVICE_STOPPED
+                                         : SERVICE_UNKNOWN;
+    if (s->pid < 0)
+        s->pid = 0;
+    if (s->run == SERVICE_STOPPED && s->unit.main_pid > 0) {
+        s->run = SERVICE_RUNS;
+        s->pid = s->unit.main_pid;
+        s->has_other_lock = true;
+    }
+}
+
+/* Without a lock: does anything listen? */
+static void find_listener(struct service *s, const struct config_milter *m)
+{
+    s->pid = s->unit.main_pid;
+    s->run = s->pid > 0 || ctl_probe(&m->socket, CTL_CONNECT_TIMEOUT_MS, &s->problem) == 0
+                 ? SERVICE_RUNS
+                 : SERVICE_STOPPED;
+}
+
+static bool milter_has_work(const struct config_milter *m)
+{
+    return m->canonical_maps.count + m->filter_maps.count + m->copy_maps.count +
+               m->sender_filter_maps.count + m->sender_copy_maps.count >
+           0;
+}
+
+static void judge(struct service *s, enum service_kind kind, const struct config *config)
+{
+    bool has_work = kind == SERVICE_MILTER ? milter_has_work(&config->milter)
+                                           : config->destination_count + config->listener_count > 0;
+
+    s->belongs_here = s->run == SERVICE_RUNS ||
+                      (s->unit.is_known ? s->unit.is_enabled || s->unit.is_active : has_work);
+    s->why_not = s->unit.is_known         ? "its unit is not enabled"
+                 : kind == SERVICE_MILTER ? "the configuration has no tables for it"
+                                          : "the configuration has no destination and no listener";
+}
+
+/* --- as whom --- */
+
+static void name_user(struct service *s)
+{
+    const struct passwd *pw = getpwuid(s->uid);
+
+    s->has_user = true;
+    s->user = pw != NULL ? mem_strdup(pw->pw_name) : mem_printf("%lu", (unsigned long)s->uid);
+}
+
+/* "Uid:", "Gid:" (real, effective, ...) and "Groups:" of /proc/PID/status. */
+static void take_ids(struct service *s, const char *line, bool found[2])
+{
+    unsigned long real, effective;
+
+    if (sscanf(line, "Uid: %lu %lu", &real, &effective) == 2) {
+        s->uid = (uid_t)effective;
+        found[0] = true;
+    } else if (sscanf(line, "Gid: %lu %lu", &real, &effective) == 2) {
+        s->gid = (gid_t)effective;
+        found[1] = true;
+    } else if (strncmp(line, "Groups:", 7) == 0) {
+        const char *at = line + 7;
+        char *end;
+        for (s->group_count = 0; s->group_count < SERVICE_GROUPS_MAX; at = end) {
+            unsigned long group = strtoul(at, &end, 10);
+            if (end == at)
+                return;
+            s->groups[s->group_count++] = (gid_t)group;
+        }
+    }
+}
+
+static bool take_user_of_process(struct service *s)
+{
+    char path[64], line[1024];
+    bool found[2] = {false, false};
+
+    if (s->pid <= 0)
+        return false;
+    snprintf(path, sizeof path, "/proc/%ld/status", (long)s->pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    while (fgets(line, sizeof line, f) != NULL)
+        take_ids(s, line, found);
+    fclose(f);
+    return found[0] && found[1];
+}
+
+/* The groups that the user has in the system's database. */
+static void take_groups(struct service *s, const char *user)
+{
+    s->group_count = SERVICE_GROUPS_MAX;
+    if (getgrouplist(user, s->gid, s->groups, &s->group_count) < 0)
+        s->group_count = SERVICE_GROUPS_MAX;
+}
+
+static bool take_user_of_unit(struct service *s)
+{
+    const struct unit *u = &s->unit;
+    const struct passwd *pw = u->user[0] == '\0' ? NULL : getpwnam(u->user);
+
+    if (!u->is_known || pw == NULL)
+        return false;
+    s->uid = pw->pw_uid;
+    s->gid = pw->pw_gid;
+    const struct group *group = u->group[0] == '\0' ? NULL : getgrnam(u->group);
+    if (group != NULL)
+        s->gid = group->gr_gid;
+    take_groups(s, u->user);
+    for (size_t i = 0; i < u->groups.count && s->group_count < SERVICE_GROUPS_MAX; i++)
+        if ((group = getgrnam(u->groups.items[i])) != NULL)
+            s->groups[s->group_count++] = group->gr_gid;
+    return true;
+}
+
+static bool take_owner_of_spool(struct service *s, const struct config *config)
+{
+    struct stat st;
+
+    if (stat(config->relay.spool_directory, &st) < 0)
+        return false;
+    const struct passwd *pw = getpwuid(st.st_uid);
+    s->uid = st.st_uid;
+    s->gid = pw == NULL ? st.st_gid : pw->pw_gid;
+    s->groups[0] = s->gid;
+    s->group_count = 1;
+    if (pw != NULL)
+        take_groups(s, pw->pw_name);
+    return true;
+}
+
+void service_find(enum service_kind kind, const struct config *config, struct service *out)
+{
+    memset(out, 0, sizeof *out);
+    out->name = kind == SERVICE_MILTER ? "splitmilter" : "splitrelay";
+    unit_read(out->name, &out->unit);
+    out->lock_path =
+        kind == SERVICE_RELAY ? ctl_relay_lock(config) : mem_strdup(config->milter.pid_file);
+    if (out->lock_path[0] != '\0')
+        find_process(out);
+    else
+        find_listener(out, &config->milter);
+    judge(out, kind, config);
+    if (take_user_of_process(out) || take_user_of_unit(out) || take_owner_of_spool(out, config))
+        name_user(out);
+    else
+        out->user = mem_strdup("");
+}
+
+void service_clear(struct service *s)
+{
+    free(s->lock_path);
+    free(s->user);
+    unit_clear(&s->unit);
+    memset(s, 0, sizeof *s);
+}
+
+/* --- in its place --- */
+
+/* The mount namespace of a process, for setns(2); -1: it cannot be had, or is our own. */
+static int open_other_namespace(pid_t pid)
+{
+    char path[64];
+    struct stat own, other;
+
+    if (pid <= 0 || stat("/proc/self/ns/mnt", &own) < 0)
+        return -1;
+    snprintf(path, sizeof path, "/proc/%ld/ns/mnt", (long)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 &&
+        (fstat(fd, &other) < 0 || (own.st_dev == other.st_dev && own.st_ino == other.st_ino))) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+bool service_is_other(const struct service *s)
+{
+    if (geteuid() != 0 || !s->has_user)
+        return false;
+    int fd = open_other_namespace(s->pid);
+    if (fd >= 0)
+        close(fd);
+    return s->uid != 0 || fd >= 0;
+}
+
+int service_become(const struct service *s, struct err *err)
+{
+    int fd = open_other_namespace(s->pid);
+
+    /* Without the right to enter it, permissions can be judged all the same. */
+    if (fd >= 0) {
+        (void)!setns(fd, CLONE_NEWNS);
+        close(fd);
+    }
+    if (setgroups((size_t)s->group_count, s->groups) < 0 || setresgid(s->gid, s->gid, s->gid) < 0 ||
+        setresuid(s->uid, s->uid, s->uid) < 0) {
+        err_set_errno(err, "cannot become user %s", s->user);
+        return -1;
+    }
+    return 0;
+}
+
+int service_allows(const struct service *s, const char *path, bool to_write, struct err *err)
+{
+    return s->run == SERVICE_RUNS ? 0 : unit_allows(&s->unit, path, to_write, err);
+}

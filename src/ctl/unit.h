@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * unit: what systemd knows of the unit of a daemon (systemctl(1) show), as far as it matters to
+ * splitctl: whether the daemon is to run on this machine, as which user, and which files its
+ * sandbox (systemd.exec(5)) lets it reach. One thread.
+ */
+#ifndef SPLIT_CTL_UNIT_H
+#define SPLIT_CTL_UNIT_H
+
+#include "../config.h"
+#include "../err.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct unit {
+    char *name;      /* "splitrelay" */
+    bool is_known;   /* systemd runs here and has such a unit; all else is empty if not */
+    bool is_enabled; /* by itself, or by a socket */
+    bool is_active;  /* runs, starts, or has failed */
+    pid_t main_pid;  /* 0: none */
+    char *user, *group;
+    char *protect_system, *protect_home, *private_tmp; /* "strict", "yes", "no", ... */
+    struct config_strings groups, writable, read_only, hidden;
+};
+
+void unit_read(const char *name, struct unit *out) __attribute__((nonnull));
+void unit_clear(struct unit *u) __attribute__((nonnull));
+
+/* Does the sandbox let the daemon read (write, with to_write) this path? -1 with `err`: no, and
+ * which setting is why. */
+int unit_allows(const struct unit *u, const char *path, bool to_write, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""splitctl check: as the user of the daemons, by their units; lines of tables that are skipped; what does not fit together."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import unittest
+
+from it_splitctl import CONFIGURATION, TIMEOUT, Case, spool_file
+
+NOBODY = 65534
+HOLDER = (
+    "import fcntl, signal, sys, time\n"
+    "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+    "files = [open(path, 'a+') for path in sys.argv[1:]]\n"
+    "for f in files: fcntl.lockf(f, fcntl.LOCK_EX)\n"
+    "print('ready', flush=True)\n"
+    f"signal.sigtimedwait([signal.SIGTERM], {TIMEOUT})\n"
+)
+
+
+def findings(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+class Checked(Case):
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("spool"), 0o700)
+
+    def check(self, status=None):
+        """The findings, by level."""
+        done = subprocess.run([self.program(), "-c", self.path("conf"), "check", "--json"], capture_output=True, timeout=TIMEOUT, check=False)
+        found = findings(done.stdout.decode())
+        self.assertEqual(done.returncode, int(any(f["level"] == "error" for f in found)), done.stdout + done.stderr)
+        self.assertEqual(done.stderr, b"")
+        if status is not None:
+            self.assertEqual(done.returncode, status, done.stdout)
+        return {level: [f for f in found if f["level"] == level] for level in ("ok", "note", "warning", "error")}
+
+    @staticmethod
+    def program():
+        return os.path.join(os.environ.get("SPLIT_BUILD_DIR", "build/build"), "splitctl")
+
+    def expect(self, level, pattern):
+        found = self.check()
+        texts = [f["text"] for f in found[level]]
+        for text in texts:
+            if re.search(pattern, text):
+                return
+        self.fail(f"no {level} /{pattern}/ in {found}")
+
+
+@unittest.skipIf(os.geteuid() != 0, "needs root")
+class AsTheDaemons(Checked):
+    def setUp(self):
+        super().setUp()
+        for path in (self.d, self.path("spool")):
+            os.chown(path, NOBODY, NOBODY)
+            os.chmod(path, 0o755 if path == self.d else 0o700)
+
+    def hold(self, *wrapper):
+        """A process of nobody's that holds both locks, as the daemons do."""
+        locks = [self.path("milter.sock.pid"), self.path("spool", "lock")]
+        command = [*wrapper, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable, "-c", HOLDER, *locks]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.assertEqual(process.stdout.readline(), b"ready\n")
+        return process
+
+    def unit(self, **settings):
+        """A systemctl that knows both units."""
+        lines = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "inactive", "MainPID": "0", "User": "nobody", **settings}
+        self.write("bin/systemctl", "#!/bin/sh\ncat <<'TEXT'\n" + "".join(f"{k}={v}\n" for k, v in lines.items()) + "TEXT\n")
+        os.chmod(self.path("bin", "systemctl"), 0o755)
+        self.addCleanup(os.environ.__setitem__, "PATH", os.environ["PATH"])
+        os.environ["PATH"] = self.path("bin") + ":" + os.environ["PATH"]
+
+    def test_a_daemon_with_another_lock(self):
+        """The configuration has another spool now: the daemon that runs is not "not running"."""
+        self.unit(ActiveState="active", MainPID=str(os.getpid()))
+        out, _ = self.run_ctl("reload", status=1)
+        self.assertIn(f"splitrelay (process {os.getpid()}) was started with another relay.spool_directory: it needs a restart\n", out)
+        self.expect("warning", r"^spool: splitrelay runs \(process \d+\), but not with this spool_directory: it needs a restart$")
+
+    def files_of_root(self):
+        """Each thing that root can read and nobody cannot."""
+        self.expect("ok", "^tables: 3$")
+        os.chmod(self.path("filter"), 0o600)
+        self.expect("error", f"^tables: filter_maps: .*{self.d}/filter: Permission denied")
+        os.chmod(self.path("filter"), 0o644)
+        self.write("password", "secret\n")
+        os.chmod(self.path("password"), 0o600)
+        self.configure(more=f'destination secret {{ relay_to = "127.0.0.1:{self.port}" auth_user = "u" auth_password_file = "{self.path("password")}" auth_plaintext = yes tls = none }}\n')
+        self.expect("error", f"^destination secret: {self.d}/password: .*Permission denied")
+        os.mkdir(self.path("mail"), 0o755)
+        self.configure(more=f'destination files {{ relay_to = "maildir:{self.d}/mail/box" }}\n')
+        self.expect("warning", f"^destination files: maildir:{self.d}/mail/box: cannot be written to by user nobody: Permission denied")
+        self.configure()
+        os.chmod(self.path("conf"), 0o600)
+        self.expect("error", r"^configuration: for splitrelay \(user nobody\): .*Permission denied")
+
+    def test_of_a_stopped_daemon(self):
+        self.files_of_root()
+
+    def test_of_a_running_daemon(self):
+        os.chown(self.path("spool"), NOBODY, NOBODY)
+        self.hold()
+        self.expect("ok", "^splitrelay: files are opened as user nobody, as it does$")
+        self.files_of_root()
+
+    def test_of_a_unit(self):
+        """Its user, though the spool belongs to another; then splitrelay would refuse it."""
+        os.chown(self.path("spool"), 0, 0)
+        self.unit()
+        self.expect("error", "^spool: .* belongs to root, and splitrelay is user nobody$")
+
+    def test_what_a_sandbox_hides_and_protects(self):
+        os.mkdir(self.path("mail"))
+        os.chown(self.path("mail"), NOBODY, NOBODY)
+        self.write("hidden/filter", "* primary\n")
+        os.chmod(self.path("hidden"), 0o755)
+        text = CONFIGURATION.format(d=self.d, port=self.port, milter="").replace("/filter", "/hidden/filter")
+        self.write("conf", text + f'destination files {{ relay_to = "maildir:{self.d}/mail/box" }}\n')
+        self.unit()
+        self.assertEqual(self.check(0)["error"], [])
+        self.unit(ProtectSystem="strict", ReadWritePaths=f"{self.d}/spool -/run/splitmilter", InaccessiblePaths=f"{self.d}/hidden")
+        found = self.check(1)
+        texts = [f["text"] for f in found["error"] + found["warning"]]
+        for pattern in (
+            f"^milter.socket: {self.d}: read-only for splitmilter.service .ProtectSystem=strict, and no ReadWritePaths= names it.; systemctl edit splitmilter",
+            f"^destination files: maildir:{self.d}/mail/box: is read-only for splitrelay.service",
+            f"^tables: {self.d}/hidden/filter: not visible for splitmilter.service .InaccessiblePaths=",
+        ):
+            self.assertTrue(any(re.search(pattern, t) for t in texts), f"{pattern}\n{texts}")
+        self.assertFalse(any(t.startswith("spool: /") for t in texts), texts)
+        self.unit(ProtectSystem="strict", ReadWritePaths=self.d)
+        self.assertEqual(self.check(0)["error"], [])
+
+    def test_the_file_system_of_a_running_daemon(self):
+        os.mkdir(self.path("mail"))
+        os.chown(self.path("mail"), NOBODY, NOBODY)
+        self.configure(more=f'destination files {{ relay_to = "maildir:{self.d}/mail/box" }}\n')
+        mount = f'mount --bind "{self.d}/mail" "{self.d}/mail" && mount -o remount,bind,ro "{self.d}/mail" && exec "$@"'
+        if subprocess.run(["unshare", "-m", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("mount namespaces are not allowed here")
+        self.expect("ok", "^destination files: maildir:.* answers$")
+        self.hold("unshare", "-m", "sh", "-c", mount, "sh")
+        self.expect("warning", f"^destination files: maildir:{self.d}/mail/box: cannot be written to by user nobody: Read-only file system")
+
+
+class Tables(Checked):
+    def test_lines_that_are_skipped(self):
+        """What look-ups do not see is said here, with its place; nothing of it goes to standard error."""
+        self.write(
+            "filter",
+            "\ufeff# comment\na@x.test\nb@x.test: primary\nc@x.test primary\nc@x.test secondary\n\"d@x.test primary\n* primary\n",
+        )
+        self.write("rules", "/(/ primary\n/x/ $2 primary\n/y/ primary\nendif\n")
+        self.configure(milter=f'sender_filter_maps = {{ "pcre:{self.path("rules")}" }}')
+        found = [(os.path.basename(f["path"]), f["line"], f["text"]) for f in self.check(0)["warning"] if "line" in f]
+        self.assertEqual(
+            [(name, line) for name, line, _ in found],
+            [("filter", 1), ("filter", 2), ("filter", 3), ("filter", 5), ("filter", 6), ("rules", 1), ("rules", 2), ("rules", 4)],
+            found,
+        )
+        words = ("byte order mark", "expected format", '"key: value"', "duplicate entry", "unbalanced", "error in regexp", "larger than the number of groups", "ENDIF")
+        for (name, line, text), word in zip(found, words):
+            self.assertIn(f"tables: {self.path(name)}:{line}: ", text)
+            self.assertIn(word, text)
+        out, _ = self.run_ctl("check")
+        self.assertRegex(out, r"(?m)^warning +tables: .*/filter:2: expected format")
+        self.assertIn("0 errors, 10 warnings", out)  # nothing runs here: two more
+
+    def test_a_byte_order_mark_does_not_hide_the_first_key(self):
+        self.write("filter", "\ufefffirst@example.test secondary\n* primary\n")
+        out, _ = self.run_ctl("explain", "first@example.test")
+        self.assertRegex(out, r"(?m)^  filter +secondary ")
+
+    def test_a_listener(self):
+        self.write("listed", "a@x.test\nb@x.test nowhere\n")
+        self.configure(more=f'listener smtp {{ listen = {{ "inet:1@127.0.0.1" }} primary = "127.0.0.1:{self.port}" copy_maps = {{ "texthash:{self.path("listed")}" }} }}\n')
+        found = self.check(1)
+        self.assertEqual([(f.get("path"), f.get("line")) for f in found["error"]], [(self.path("listed"), 2)], found)
+        self.assertIn((self.path("listed"), 1), [(f.get("path"), f.get("line")) for f in found["warning"]])
+
+    def test_addresses_that_are_rewritten_for_ever(self):
+        self.write("canonical", "a@x.test b@x.test\nb@x.test a@x.test\nc@x.test c@x.test\nd@x.test e@x.test\n@one.test @two.test\n@two.test @one.test\n")
+        found = self.check(1)["error"]
+        self.assertEqual([f["line"] for f in found], [1, 2, 5, 6], found)
+        self.assertIn('canonical mapping of "a@x.test" does not end', found[0]["text"])
+
+
+class Together(Checked):
+    def section(self, where):
+        return f'listener smtp {{ listen = {{ "{where}" }} primary = "127.0.0.1:{self.port}" }}\n'
+
+    def test_the_same_port_twice(self):
+        self.configure(more=self.section("inet:10030@127.0.0.1"))
+        self.expect("error", r"^sockets: relay.listen and listen of listener smtp are the same: \[?127\.0\.0\.1\]?:10030$")
+        self.configure(more=self.section("inet:10030@0.0.0.0"))
+        self.expect("error", "^sockets: relay.listen and listen of listener smtp are the same")
+        self.configure(more=self.section(f"unix:{self.d}/milter.sock"))
+        self.expect("error", "^sockets: milter.socket and listen of listener smtp are the same")
+        for other in ("inet:10031@127.0.0.1", "inet:10030@127.0.0.2", "inet6:10030@::"):
+            self.configure(more=self.section(other))
+            self.assertEqual(self.check(0)["error"], [])
+
+    def test_a_missing_directory(self):
+        self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace("/milter.sock", "/nowhere/milter.sock"))
+        self.expect("error", f"^milter.socket: {self.d}/nowhere/milter.sock: {self.d}/nowhere: No such file")
+        self.configure(more=self.section(f"unix:{self.d}/none/smtp"))
+        self.expect("error", f"smtp: {self.d}/none/smtp: {self.d}/none: No such file")
+
+    def test_copies_for_a_destination_that_is_not_configured(self):
+        def put(place, ident):
+            self.write(f"spool/{place}/{ident}", spool_file([(ident, "former", 0, [("q", "a@x.test", "-", "")])]))
+
+        put("dead/former", "A1")
+        self.expect("note", "^spool: 0 copies for destination former, which is not configured, and 1 dead")
+        put("queue/former/1700000000", "A2")
+        self.expect("warning", "^spool: 1 copy for destination former, which is not configured, and 1 dead")
+
+    @unittest.skipIf(shutil.which("postconf") is None, "needs postconf")
+    def test_another_recipient_delimiter(self):
+        self.addCleanup(os.environ.pop, "MAIL_CONFIG", None)
+        os.environ["MAIL_CONFIG"] = self.path("postfix")
+        self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = -\n")
+        self.expect("warning", r'^recipient_delimiter is "\+", that of Postfix in .*/postfix is "-"')
+        self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = +\n")
+        self.assertFalse([f for f in self.check(0)["warning"] if "recipient_delimiter" in f["text"]])
+
+    def test_the_last_reload(self):
+        with open(self.path("spool", "lock"), "w", encoding="ascii") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            for word, text, pattern in (
+                ("failed", "conf:1: wrong", r"^splitrelay: the last reload \(2023-.*\) failed, an older configuration is in use: conf:1: wrong$"),
+                ("restart", "relay.listen", r"^splitrelay: since the last reload \(2023-.*\) it needs a restart: relay.listen$"),
+            ):
+                self.write("spool/lock.reload", f"splitmilter-verdict 1 {os.getpid()} 1 1700000000 {word} {text}\n")
+                self.expect("warning", pattern)
+            self.write("spool/lock.reload", f"splitmilter-verdict 1 {os.getpid() + 1} 1 1700000000 failed other\n")
+            self.assertFalse([f for f in self.check(0)["warning"] if "reload" in f["text"]])
+
+    def test_a_daemon_that_has_no_work_here(self):
+        """No table, no splitmilter; no destination and no listener, no splitrelay."""
+        self.write("conf", f'relay {{ spool_directory = "{self.d}/none" }}\nmilter {{ socket = "unix:{self.d}/milter.sock" }}\n')
+        found = self.check(0)
+        self.assertEqual(found["warning"], [])
+        self.assertEqual(
+            [f["text"] for f in found["note"]],
+            [
+                "milter: splitmilter is not of this machine: the configuration has no tables for it",
+                "relay: splitrelay is not of this machine: the configuration has no destination and no listener",
+            ],
+        )
+
+
+if __name__ == "__main__":
+    signal.alarm(int(10 * TIMEOUT))
+    unittest.main()
