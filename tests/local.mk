@@ -35,6 +35,7 @@ INTEGRATION_TESTS = \
 	%D%/it_pflogsumm.py \
 	%D%/it_policy.py \
 	%D%/it_policy_failures.py \
+	%D%/it_postfix_review.py \
 	%D%/it_origin.py \
 	%D%/it_postmap.py \
 	%D%/it_reload.py \
@@ -382,6 +383,10 @@ UNIT_TESTS += %D%/test_xtext
 check_PROGRAMS += %D%/table_query
 %C%_table_query_SOURCES = %D%/table_query.c
 %C%_table_query_LDADD = libsplit.a $(TABLE_LIBS)
+
+check_PROGRAMS += %D%/review_query
+%C%_review_query_SOURCES = %D%/review_query.c
+%C%_review_query_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
 
 check_PROGRAMS += %D%/spool_driver
 %C%_spool_driver_SOURCES = %D%/spool_driver.c %D%/spool_unit.h

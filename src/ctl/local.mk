@@ -3,38 +3,16 @@
 noinst_LIBRARIES += libctl.a
 libctl_a_SOURCES = \
 	%D%/command.c %D%/command.h \
+	%D%/ctl.c %D%/ctl.h \
 	%D%/diff.c %D%/diff.h \
 	%D%/files.c %D%/files.h \
 	%D%/marked_text.c %D%/marked_text.h \
 	%D%/milter_list.c %D%/milter_list.h \
-	%D%/postfix.c %D%/postfix.h
-
-sbin_PROGRAMS += splitctl
-splitctl_SOURCES = \
-	%D%/change.c \
-	%D%/check.c %D%/check.h \
-	%D%/check_milter.c \
-	%D%/check_postfix.c \
-	%D%/check_relay.c \
-	%D%/check_sockets.c \
-	%D%/check_spool.c \
-	%D%/check_tables.c \
-	%D%/ctl.c %D%/ctl.h \
-	%D%/entry.c %D%/entry.h \
-	%D%/explain.c %D%/explain.h \
-	%D%/explain_print.c \
-	%D%/findings.c %D%/findings.h \
-	%D%/json.c %D%/json.h \
-	%D%/main.c \
-	%D%/offline.c %D%/offline.h \
+	%D%/postfix.c %D%/postfix.h \
 	%D%/postfix_review.c %D%/postfix_review.h \
 	%D%/postfix_review_access.c \
 	%D%/postfix_review_milters.c \
 	%D%/postfix_review_routes.c \
-	%D%/progress.c %D%/progress.h \
-	%D%/queue.c \
-	%D%/reload.c \
-	%D%/service.c %D%/service.h \
 	%D%/setup_postfix.c %D%/setup_postfix.h \
 	%D%/setup_postfix_check.c \
 	%D%/setup_postfix_edit.c \
@@ -46,13 +24,35 @@ splitctl_SOURCES = \
 	%D%/setup_postfix_role.c \
 	%D%/setup_postfix_services.c \
 	%D%/setup_postfix_single.c \
+	%D%/steps.c %D%/steps.h
+
+sbin_PROGRAMS += splitctl
+splitctl_SOURCES = \
+	%D%/change.c \
+	%D%/check.c %D%/check.h \
+	%D%/check_milter.c \
+	%D%/check_postfix.c \
+	%D%/check_relay.c \
+	%D%/check_sockets.c \
+	%D%/check_spool.c \
+	%D%/check_tables.c \
+	%D%/entry.c %D%/entry.h \
+	%D%/explain.c %D%/explain.h \
+	%D%/explain_print.c \
+	%D%/findings.c %D%/findings.h \
+	%D%/json.c %D%/json.h \
+	%D%/main.c \
+	%D%/offline.c %D%/offline.h \
+	%D%/progress.c %D%/progress.h \
+	%D%/queue.c \
+	%D%/reload.c \
+	%D%/service.c %D%/service.h \
 	%D%/setup_sendmail.c \
 	%D%/show.c \
 	%D%/stats.c \
 	%D%/status.c %D%/status.h \
 	%D%/status_postfix.c \
 	%D%/status_print.c \
-	%D%/steps.c %D%/steps.h \
 	%D%/unit.c %D%/unit.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

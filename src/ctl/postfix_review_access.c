@@ -39,16 +39,23 @@ struct way {
     bool is_there; /* the socket is */
 };
 
-static bool allows(const struct stat *st, mode_t wanted, const struct identity *id)
+/* Which of the three parts of the mode counts for the user: 'u', 'g' or 'o'. */
+static char class_of(const struct stat *st, const struct identity *id)
 {
-    if (id->uid == 0)
-        return true;
     if (st->st_uid == id->uid)
-        return (st->st_mode >> 6 & wanted) != 0;
+        return 'u';
     for (int i = 0; i < id->group_count; i++)
         if (id->groups[i] == st->st_gid)
-            return (st->st_mode >> 3 & wanted) != 0;
-    return (st->st_mode & wanted) != 0;
+            return 'g';
+    return 'o';
+}
+
+static bool allows(const struct stat *st, mode_t wanted, const struct identity *id)
+{
+    char class = class_of(st, id);
+    int shift = class == 'u' ? 6 : class == 'g' ? 3 : 0;
+
+    return id->uid == 0 || (st->st_mode >> shift & wanted) != 0;
 }
 
 /* Modes do not tell what an access control list allows. */
@@ -159,7 +166,8 @@ static char *command_for(const struct config *config, const struct postfix *p, c
         }
     for (size_t i = 0; i < way->count; i++)
         if (way->denials[i].wanted == S_IXOTH)
-            buf_addf(&command, "%s%s", command.len == 0 ? "chmod o+x " : " ", way->denials[i].path);
+            buf_addf(&command, "%schmod %c+x %s", command.len == 0 ? "" : " && ",
+                     class_of(&way->denials[i].st, id), way->denials[i].path);
     if (command.len == 0)
         buf_addf(&command,
                  "set socket_mode = \"0660\" and socket_group = \"%s\" in section milter of %s, "
