@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "callbacks.h"
+#include "complete.h"
 #include "counters.h"
 #include "headers.h"
 #include "log.h"
@@ -192,7 +193,9 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     if (!can_filter(ctx, c))
         return refuse_recipient(ctx, c, argv[0], &bad_setup);
     int64_t begin_us = metrics_now_us();
-    policy_decide(c->snapshot->policy, c->scratch, &c->message, argv[0], argv + 1, &d);
+    char *completed = complete_recipient(ctx, argv[0], c->snapshot->config->relay.hostname);
+    policy_decide(c->snapshot->policy, c->scratch, &c->message, argv[0], completed, argv + 1, &d);
+    free(completed);
     struct policy_reply reply = policy_admit(c->snapshot->policy, c->decisions, c->count, &d);
     if (reply.code == 0 && c->is_sendmail)
         reply = policy_admit_back(c->snapshot->policy, &d);

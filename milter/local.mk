@@ -3,6 +3,7 @@
 sbin_PROGRAMS += splitmilter
 splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \
+	%D%/complete.c %D%/complete.h \
 	%D%/counters.c %D%/counters.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/gate_link.c %D%/gate_link.h \

@@ -275,8 +275,8 @@ bool policy_may_take_long(const struct policy *p)
 }
 
 void policy_decide(const struct policy *p, struct table_scratch *s,
-                   const struct policy_message *message, const char *rcpt, char *const *words,
-                   struct policy_decision *out)
+                   const struct policy_message *message, const char *rcpt, const char *completed,
+                   char *const *words, struct policy_decision *out)
 {
     struct deciding d = {.p = p, .scratch = s, .message = message, .out = out};
     struct err ignored;
@@ -288,12 +288,14 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     /* The MTA has checked the words; one that is not valid is no wish. */
     for (size_t i = 0; words != NULL && words[i] != NULL; i++)
         (void)!dsn_parse_word(&out->dsn, words[i], &ignored);
-    int parsed = address_parse(rcpt, len, ADDRESS_LENIENT, &d.address, &ignored);
+    const char *text = completed == NULL ? rcpt : completed;
+    int parsed = address_parse(text, strlen(text), ADDRESS_LENIENT, &d.address, &ignored);
     size_t bracket = parsed != 0 && len >= 2 && rcpt[0] == '<' && rcpt[len - 1] == '>';
     out->original =
         parsed == 0 ? mem_strdup(d.address.text) : mem_strndup(rcpt + bracket, len - 2 * bracket);
     out->final = mem_strdup(out->original);
-    if (address_leads_into(rcpt, len, p->config->tag_domain))
+    if (address_leads_into(rcpt, len, p->config->tag_domain) ||
+        address_leads_into(text, strlen(text), p->config->tag_domain))
         out->reply = reply_tag_domain;
     else if (message->is_from_tag_domain)
         out->reply = reply_sender;

@@ -109,7 +109,7 @@ void policy_message_clear(struct policy_message *m) __attribute__((nonnull));
 /* The decision about one recipient. Owned by the caller: policy_decision_clear(). */
 struct policy_decision {
     char *rcpt;     /* RCPT TO exactly as the client sent it, <> included: the string to delete */
-    char *original; /* the same as address */
+    char *original; /* the same as address, with a domain */
     char *final;    /* where it ends: the canonical address, or original */
     struct dsn dsn;
     bool is_rewritten;                  /* final differs from original */
@@ -125,14 +125,26 @@ struct policy_decision {
 };
 
 /*
- * Decide about one recipient. rcpt: the path of RCPT TO; words: its ESMTP words (NULL-terminated
- * list, or NULL). message: of policy_begin(), borrowed for the call. Always fills *out. reply is
+ * The address that a path without domain ("<postmaster>") stands for; NULL if it has
+ * one, or is no address. mta_says: what the MTA makes of it, "" if that is not known; where it has
+ * no domain that can carry a tag, the first of `domains` (NULL-terminated) that can is taken. The
+ * local part stays as the client wrote it, except that the MTA may have found the domain in it
+ * (user%host, host!user). The caller frees.
+ */
+char *policy_complete(const char *path, const char *mta_says, const char *const *domains)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Decide about one recipient. rcpt: the path of RCPT TO; completed: of policy_complete(), or NULL:
+ * what is looked up and tagged instead; words: its ESMTP words (NULL-terminated list, or NULL).
+ * message: of policy_begin(), borrowed for the call. Always fills *out. reply is
  * 550 5.7.1  it or the sender is inside the tag domain 550 5.1.3  needs a tag and cannot carry one
  * 451 4.3.0  a table failed and on_failure is tempfail
  */
 void policy_decide(const struct policy *p, struct table_scratch *s,
-                   const struct policy_message *message, const char *rcpt, char *const *words,
-                   struct policy_decision *out) __attribute__((nonnull(1, 2, 3, 4, 6)));
+                   const struct policy_message *message, const char *rcpt, const char *completed,
+                   char *const *words, struct policy_decision *out)
+    __attribute__((nonnull(1, 2, 3, 4, 7)));
 /* May policy_decide() wait for a server (socketmap), or compute for long (regexp)? */
 bool policy_may_take_long(const struct policy *p) __attribute__((nonnull));
 

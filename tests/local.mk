@@ -32,6 +32,7 @@ INTEGRATION_TESTS = \
 	%D%/it_milter.py \
 	%D%/it_milter_fuzz.py \
 	%D%/it_monitoring.py \
+	%D%/it_no_domain.py \
 	%D%/it_pflogsumm.py \
 	%D%/it_policy.py \
 	%D%/it_policy_failures.py \

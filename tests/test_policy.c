@@ -89,7 +89,9 @@ static void run_as(enum policy_rewritten rewritten, const char *milter, const ch
         char *path = strtok_r(line, " ", &word_state);
         for (size_t i = 0; i < 7 && (words[i] = strtok_r(NULL, " ", &word_state)) != NULL; i++)
             ;
-        policy_decide(s->policy, scratch, &message, path, words, &decisions[count]);
+        char *completed = policy_complete(path, "", (const char *const[]){"host.test", NULL});
+        policy_decide(s->policy, scratch, &message, path, completed, words, &decisions[count]);
+        free(completed);
         struct policy_reply reply = decisions[count].reply;
         if (reply.code == 0)
             reply = policy_admit(s->policy, decisions, count, &decisions[count]);
@@ -195,10 +197,29 @@ static const struct {
      "CLIENT 192.0.2.7\nMAIL <x%archive.copy.split.invalid@x.test>\n<third@domain.com>",
      "<third@domain.com> 550 5.7.1\n"},
     {"cannot carry a tag", "filter_maps = { \"static:primary\" }",
-     "<postmaster>\n<a@[192.0.2.1]>\n<\"open@x.test>",
-     "<postmaster> 550 5.1.3\n<a@[192.0.2.1]> 550 5.1.3\n<\"open@x.test> 550 5.1.3\n"},
+     "<a@[192.0.2.1]>\n<\"open@x.test>", "<a@[192.0.2.1]> 550 5.1.3\n<\"open@x.test> 550 5.1.3\n"},
     {"needs no tag", "filter_maps = { \"inline:{ x.test=primary }\" }",
      "<postmaster>\n<a@[192.0.2.1]>", ""},
+    {"no domain: looked up and tagged as it is completed, deleted as it was given",
+     "filter_maps = { \"static:primary\" }", "<Postmaster>\nroot",
+     "+Postmaster@host.test.primary.filter.split.invalid ORCPT=rfc822;Postmaster@host.test\n"
+     "+root@host.test.primary.filter.split.invalid ORCPT=rfc822;root@host.test\n"
+     "-<Postmaster>\n-Postmaster@host.test\n-root\n-root@host.test\n"},
+    {"no domain: found by the domain of the MTA, rewritten, copied",
+     "filter_maps = { \"inline:{ host.test=primary, *=secondary }\" }\n"
+     "canonical_maps = { \"inline:{ root@host.test=admin@x.test }\" }\n"
+     "copy_maps = { \"inline:{ postmaster@host.test=archive }\" }",
+     "<root>\n<postmaster>",
+     "+admin@x.test.primary.filter.split.invalid ORCPT=rfc822;root@host.test\n"
+     "+postmaster@host.test.primary.filter.split.invalid ORCPT=rfc822;postmaster@host.test\n"
+     "+postmaster@host.test.archive.copy.split.invalid NOTIFY=NEVER "
+     "ORCPT=rfc822;postmaster@host.test\n"
+     "-<postmaster>\n-<root>\n-postmaster@host.test\n-root@host.test\n"},
+    {"no domain: one with the domain is the same recipient",
+     "canonical_maps = { \"inline:{ a@x.test=root@host.test }\" }", "<a@x.test>\n<root>",
+     "-<a@x.test>\n"},
+    {"no domain: nothing is done where no table has it",
+     "filter_maps = { \"inline:{ x.test=primary }\" }", "<postmaster>\n<root@host.test>", ""},
     {"header: one filter for all", HEADER ARTICLE, "<third@domain.com>\n<fourth@domain.com>",
      "X-Split-Filter: smtp:[primaryfilter.domain.com]:10024\n"},
     {"header: rewritten recipients go without tag", HEADER ARTICLE, "<firstmailaddress@domain.com>",
@@ -226,7 +247,7 @@ static const struct {
      "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\n-<a@x.test>\n"},
     {"header: cannot carry the tag that the others make necessary",
      HEADER "filter_maps = { \"static:primary\" }\ncopy_maps = { \"inline:{ x.test=archive }\" }",
-     "<postmaster>\n<a@x.test>",
+     "<b@[192.0.2.1]>\n<a@x.test>",
      "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\nreply 550 5.1.3\n"},
     {"none in any table", "filter_maps = { \"static:none\" }\ncopy_maps = { \"static:none\" }",
      "<a@x.test>", ""},
@@ -361,7 +382,7 @@ static void accept_failed(const char *on_failure, bool may)
     struct policy_decision d;
     struct policy_plan plan;
 
-    policy_decide(s->policy, scratch, &message, "<a@b.test>", NULL, &d);
+    policy_decide(s->policy, scratch, &message, "<a@b.test>", NULL, NULL, &d);
     ck_assert_int_eq(d.failed, POLICY_FAILED);
     ck_assert_int_eq(policy_may_accept(s->policy, &d), may);
     d.reply.code = 0; /* as if it had been forgotten */
@@ -386,6 +407,44 @@ START_TEST(a_failed_decision_is_never_planned_under_tempfail)
 }
 END_TEST
 
+static const struct {
+    const char *path, *mta_says, *completed; /* NULL: it is not */
+} completions[] = {
+    {"<postmaster>", "postmaster@origin.test", "postmaster@origin.test"},
+    {"postmaster", "postmaster@origin.test", "postmaster@origin.test"},
+    {"<PostMaster>", "postmaster@origin.test", "PostMaster@origin.test"}, /* Postfix folds it */
+    {"<root@>", "root@origin.test", NULL},
+    {"<@a.test:root>", "root@origin.test", "root@origin.test"},
+    {"<\"a b\">", "\"a b\"@origin.test", "\"a b\"@origin.test"},
+    {"<a%b.test>", "a@b.test", "a@b.test"},
+    {"<b.test!a>", "a@b.test", "a@b.test"},
+    {"<a%b.test>", "a%b.test@origin.test", "a%b.test@origin.test"},
+    {"<a%b.test>", "", "a%b.test@first.test"},
+    {"<postmaster>", "", "postmaster@first.test"},
+    {"<postmaster>", "postmaster", "postmaster@first.test"},
+    {"<postmaster>", "other@origin.test", "postmaster@origin.test"},
+    {"<postmaster>", "postmaster@[192.0.2.1]", "postmaster@first.test"},
+    {"<postmaster>", "550 5.1.1 User unknown", "postmaster@first.test"},
+    {"<a@b.test>", "x@y.test", NULL},
+    {"<a@[192.0.2.1]>", "x@y.test", NULL},
+    {"<>", "x@y.test", NULL},
+    {"<@>", "x@y.test", NULL},
+    {"<\"a@b.test>", "x@y.test", NULL},
+};
+
+START_TEST(what_has_no_domain_is_completed)
+{
+    const char *const domains[] = {"[192.0.2.1]", "no domain", "first.test", "second.test", NULL};
+    char *text = policy_complete(completions[_i].path, completions[_i].mta_says, domains);
+
+    if (completions[_i].completed == NULL)
+        ck_assert_ptr_null(text);
+    else
+        ck_assert_pstr_eq(text, completions[_i].completed);
+    free(text);
+}
+END_TEST
+
 START_TEST(log_line_and_reasons)
 {
     struct err err;
@@ -395,7 +454,7 @@ START_TEST(log_line_and_reasons)
     struct policy_decision d;
     struct buf line = {0};
 
-    policy_decide(s->policy, scratch, &message, "<FirstMailAddress@domain.com>", NULL, &d);
+    policy_decide(s->policy, scratch, &message, "<FirstMailAddress@domain.com>", NULL, NULL, &d);
     policy_log_line(&d, &line);
     ck_assert_str_eq(buf_str(&line), "to=<FirstMailAddress@domain.com>, "
                                      "canonical=<alias123@application.com>, filter=secondary, "
@@ -419,6 +478,7 @@ int main(void)
     tcase_add_test(tests, rewritten_goes_back);
     tcase_add_loop_test(tests, refused_at_start, 0, UNIT_COUNT(bad_cases));
     tcase_add_test(tests, failure_while_running);
+    tcase_add_loop_test(tests, what_has_no_domain_is_completed, 0, UNIT_COUNT(completions));
     tcase_add_test(tests, a_failed_decision_is_accepted_only_with_accept);
     tcase_add_test_raise_signal(tests, a_failed_decision_is_never_planned_under_tempfail, SIGABRT);
     tcase_add_test(tests, log_line_and_reasons);

@@ -34,6 +34,30 @@ size_t explain_recipients(const struct explanation *x, struct explained_recipien
     return count;
 }
 
+bool explain_is_completed(const struct policy_decision *d)
+{
+    static const char *const any[] = {"localhost", NULL};
+    char *sample = policy_complete(d->rcpt, "", any);
+
+    free(sample);
+    return sample != NULL;
+}
+
+/* NULL: it has a domain. */
+static char *complete(struct explanation *x, const char *path)
+{
+    static const char *const any[] = {"localhost", NULL};
+    char *sample = policy_complete(path, "", any);
+
+    if (sample == NULL)
+        return NULL;
+    free(sample);
+    if (x->origin.domain == NULL)
+        x->origin = origin_find(x->config);
+    const char *domains[] = {x->origin.domain, x->config->relay.hostname, "localhost", NULL};
+    return policy_complete(path, "", domains);
+}
+
 /* As splitmilter does it, recipient by recipient, then at the end of the message. */
 static void decide(struct explanation *x, const struct policy *policy, char **recipients)
 {
@@ -48,7 +72,9 @@ static void decide(struct explanation *x, const struct policy *policy, char **re
         struct policy_decision *d = &x->decisions[i];
         char *path =
             recipients[i][0] == '<' ? mem_strdup(recipients[i]) : mem_printf("<%s>", recipients[i]);
-        policy_decide(policy, scratch, &x->message, path, NULL, d);
+        char *completed = complete(x, path);
+        policy_decide(policy, scratch, &x->message, path, completed, NULL, d);
+        free(completed);
         free(path);
         d->reply = policy_admit(policy, x->accepted, x->accepted_count, d);
         if (d->reply.code == 0)
@@ -66,29 +92,27 @@ static bool is_clean(const struct explanation *x)
     return x->plan.reply.code == 0;
 }
 
-static int explain(const struct config *config, const char *sender, const struct sockaddr *client,
-                   char **recipients, size_t count, bool is_json)
+static int explain(struct explanation *x, char **recipients, bool is_json)
 {
-    struct explanation x = {.config = config, .sender = sender, .client = client, .count = count};
     struct err err;
-    struct policy *policy = policy_open(config, &err);
+    struct policy *policy = policy_open(x->config, &err);
 
     if (policy == NULL) {
         ctl_complain("%s", err.text);
         return EXIT_CONFIG;
     }
-    decide(&x, policy, recipients);
+    decide(x, policy, recipients);
     if (is_json)
-        explain_print_json(&x);
+        explain_print_json(x);
     else
-        explain_print_human(&x);
-    int code = is_clean(&x) ? EXIT_OK : EXIT_CHECK_FAILED;
-    policy_plan_clear(&x.plan);
-    policy_message_clear(&x.message);
-    for (size_t i = 0; i < x.count; i++)
-        policy_decision_clear(&x.decisions[i]);
-    free(x.decisions);
-    free(x.accepted);
+        explain_print_human(x);
+    int code = is_clean(x) ? EXIT_OK : EXIT_CHECK_FAILED;
+    policy_plan_clear(&x->plan);
+    policy_message_clear(&x->message);
+    for (size_t i = 0; i < x->count; i++)
+        policy_decision_clear(&x->decisions[i]);
+    free(x->decisions);
+    free(x->accepted);
     policy_close(policy);
     return code;
 }
@@ -105,12 +129,26 @@ static bool parse_client(const char *text, struct sockaddr_storage *out)
            1;
 }
 
+static void set_origin(struct explanation *x, const char *domain)
+{
+    free(x->origin.domain);
+    x->origin = (struct origin){mem_strdup(domain), "--origin"};
+}
+
+static int usage(const struct ctl_command *self, struct explanation *x)
+{
+    free(x->origin.domain);
+    return ctl_usage(self);
+}
+
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"client", required_argument, NULL, 'a'}, {0}};
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"client", required_argument, NULL, 'a'},
+                                            {"origin", required_argument, NULL, 'o'},
+                                            {0}};
     struct sockaddr_storage client = {0};
-    const char *sender = "";
+    struct explanation x = {.sender = ""};
     bool is_json = false;
     int c;
 
@@ -121,18 +159,24 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
         else if (c == 'a' && parse_client(optarg, &client))
             continue;
         else if (c == 'f')
-            sender = optarg;
+            x.sender = optarg;
+        else if (c == 'o')
+            set_origin(&x, optarg);
         else
-            return ctl_usage(self);
+            return usage(self, &x);
     }
     if (optind == argc)
-        return ctl_usage(self);
+        return usage(self, &x);
     struct config *config = ctl_load(config_path);
-    if (config == NULL)
+    if (config == NULL) {
+        free(x.origin.domain);
         return EXIT_CONFIG;
-    int code =
-        explain(config, sender, client.ss_family == 0 ? NULL : (const struct sockaddr *)&client,
-                argv + optind, (size_t)(argc - optind), is_json);
+    }
+    x.config = config;
+    x.client = client.ss_family == 0 ? NULL : (const struct sockaddr *)&client;
+    x.count = (size_t)(argc - optind);
+    int code = explain(&x, argv + optind, is_json);
+    free(x.origin.domain);
     config_free(config);
     return code;
 }

@@ -4,6 +4,7 @@
 #define SPLIT_CTL_EXPLAIN_H
 
 #include "../policy.h"
+#include "origin.h"
 
 #include <stddef.h>
 
@@ -11,6 +12,7 @@ struct explanation {
     const struct config *config;
     const char *sender;
     const struct sockaddr *client; /* NULL: not known */
+    struct origin origin;          /* domain NULL: no recipient needed it so far */
     struct policy_message message;
     struct policy_decision *decisions; /* one for each recipient asked for */
     size_t count;
@@ -29,6 +31,9 @@ struct explained_recipient {
  * freed; its strings are borrowed. */
 size_t explain_recipients(const struct explanation *x, struct explained_recipient **out)
     __attribute__((nonnull));
+
+/* Had the recipient no domain when it was asked for? */
+bool explain_is_completed(const struct policy_decision *d) __attribute__((nonnull));
 
 void explain_print_human(const struct explanation *x) __attribute__((nonnull));
 void explain_print_json(const struct explanation *x) __attribute__((nonnull));

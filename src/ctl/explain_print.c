@@ -47,12 +47,18 @@ static void print_part(const char *name, const char *value, const struct policy_
     buf_clear(&line);
 }
 
-static void print_decision(const struct policy_decision *d)
+static void print_decision(const struct explanation *x, const struct policy_decision *d)
 {
     struct buf line = {0};
 
     ctl_print(d->original);
     putchar('\n');
+    if (explain_is_completed(d)) {
+        buf_addf(&line, "  given as   %-20s (no domain: %s is assumed, %s)", d->rcpt,
+                 x->origin.domain, x->origin.source);
+        print_line(&line);
+        buf_reset(&line);
+    }
     if (d->reply.code != 0) {
         buf_adds(&line, "  refused    ");
         add_reply(&line, &d->reply);
@@ -111,7 +117,7 @@ void explain_print_human(const struct explanation *x)
     if (x->message.is_bypassed)
         puts("The client is one of bypass_clients: its mail is left alone.");
     for (size_t i = 0; i < x->count; i++)
-        print_decision(&x->decisions[i]);
+        print_decision(x, &x->decisions[i]);
     print_envelope(x);
 }
 
@@ -153,6 +159,7 @@ static void print_decision_json(const struct policy_decision *d)
     for (size_t i = 0; i < d->copy_count; i++)
         append(copies, ctl_json_text(d->copies[i]->name));
     ctl_json_set(o, "recipient", ctl_json_text(d->original));
+    ctl_json_set(o, "given", ctl_json_text(d->rcpt));
     ctl_json_set(o, "final", ctl_json_text(d->final));
     ctl_json_set(o, "filter", d->filter == NULL ? json_null() : ctl_json_text(d->filter->name));
     ctl_json_set(o, "copies", copies);

@@ -40,6 +40,7 @@ splitctl_SOURCES = \
 	%D%/explain.c %D%/explain.h \
 	%D%/explain_print.c \
 	%D%/findings.c %D%/findings.h \
+	%D%/origin.c %D%/origin.h \
 	%D%/json.c %D%/json.h \
 	%D%/main.c \
 	%D%/offline.c %D%/offline.h \

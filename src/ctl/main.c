@@ -12,7 +12,8 @@
 
 static const struct ctl_command commands[] = {
     {"check", "[--json]", ctl_check},
-    {"explain", "[--json] [-f SENDER] [--client ADDRESS] RECIPIENT...", ctl_explain},
+    {"explain", "[--json] [-f SENDER] [--client ADDRESS] [--origin DOMAIN] RECIPIENT...",
+     ctl_explain},
     {"queue", "[--json] [DESTINATION]", ctl_queue},
     {"show", "[--json | --content] ID", ctl_show},
     {"stats", "[--json]", ctl_stats},

@@ -150,7 +150,7 @@ static void decide(void *arg)
     static const struct policy_message nothing_known; /* of sender and client */
 
     policy_decide(d->duplicate->o.copies, d->duplicate->scratch, &nothing_known, d->path, NULL,
-                  d->out);
+                  NULL, d->out);
 }
 
 /* Copies as copy_maps says, or as `copies` where that says nothing. */

@@ -194,14 +194,14 @@ def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, w
         raise
 
 
-def run_splitctl(rig, configuration_path, *args, check=True):
-    """Run splitctl to its end: (exit status, standard output, standard error)."""
+def run_splitctl(rig, configuration_path, *args, check=True, env=None):
+    """Run splitctl to its end: (exit status, standard output, standard error). env: what differs from the test's own."""
     done = subprocess.run(
         [program("splitctl"), "-c", configuration_path, *args],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=sanitizer_environment(rig, "splitctl"),
+        env={**sanitizer_environment(rig, "splitctl"), **(env or {})},
         timeout=60 * TIME_FACTOR,
         check=False,
     )

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * origin: the domain that `splitctl explain` assumes for recipients without one, since no MTA is
+ * asked: Postfix's myorigin where there is a Postfix, else the hostname of section relay (by
+ * default the name of the system). One thread.
+ */
+#ifndef SPLIT_CTL_ORIGIN_H
+#define SPLIT_CTL_ORIGIN_H
+
+#include "../config.h"
+
+struct origin {
+    char *domain;       /* owned */
+    const char *source; /* "myorigin of Postfix"; static */
+};
+
+/* Runs postconf(1). The caller frees domain. */
+struct origin origin_find(const struct config *config) __attribute__((nonnull));
+
+#endif
