@@ -239,6 +239,32 @@ def test_refusals(s):
     assert "there is no user 'nobody-here'" in s.ctl("--single", "--apply", "--user=nobody-here", status=1)
 
 
+def test_what_postfix_was_not_told_of(s):
+    """check and reload compare with Postfix: a new filter waits for setup-postfix; who is in the way of splitmilter."""
+
+    def run(command, status):
+        with rig.dated_back():
+            code, out, err = rig.run_splitctl(s.r, s.conf, command, check=False)
+        assert code == status, f"{command}: exit {code}\n{out}{err}"
+        return out
+
+    s.fresh()
+    s.ctl("--single", "--apply")
+    s.start()
+    before = run("check", 0)
+    assert "0 errors" in before, before
+    assert "setup-postfix" not in run("reload", 0)
+    s.conf = s.r.write("more.conf", s.configuration + 'filter third { nexthop = "smtp:[127.0.0.1]:3" }\n')
+    advice = r"/etc/postfix: Postfix does not know filter third of .*/more.conf: mail for it waits in the queue \(run `splitctl setup-postfix --apply'\)"
+    assert re.search("(?m)^error +postfix: " + advice, run("check", 1))
+    assert re.search("(?m)^" + advice, run("reload", 1))
+    s.ctl("--single", "--apply")
+    assert "third" not in run("reload", 0) + run("check", 0).replace("filter third: no table names it", "")
+    with open("/etc/postfix/main.cf", "a", encoding="utf-8") as f:
+        f.write("non_smtpd_milters = $smtpd_milters\n")
+    assert re.search("(?m)^error +postfix: .*non_smtpd_milters has splitmilter: mail of sendmail.1. is delivered twice", run("check", 1))
+
+
 def test_an_edited_part_is_refused(s):
     s.fresh()
     s.ctl("--single", "--apply")

@@ -2,7 +2,9 @@
 #include "../mem.h"
 #include "check.h"
 #include "command.h"
+#include "json.h"
 #include "postfix.h"
+#include "postfix_review.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,10 +64,36 @@ static void check_instance(struct findings *f, const struct config *config, cons
     check_delimiter(f, config, directory);
 }
 
+/* Who asks splitmilter and may connect to it, and what setup-postfix would change. */
+static void check_review(struct findings *f, const struct config *config)
+{
+    static const enum level levels[] = {[POSTFIX_FINDING_NOTE] = LEVEL_NOTE,
+                                        [POSTFIX_FINDING_WARNING] = LEVEL_WARNING,
+                                        [POSTFIX_FINDING_ERROR] = LEVEL_ERROR};
+    struct postfix_review review = {0};
+    struct err err;
+
+    if (postfix_review(config, "", &review, &err) < 0)
+        find(f, LEVEL_WARNING, "postfix: %s", err.text);
+    for (size_t i = 0; i < review.count; i++) {
+        const struct postfix_finding *item = &review.items[i];
+        bool has_advice = item->advice[0] != '\0';
+        json_t *more = json_object();
+        char *text = mem_printf("postfix: %s%s%s%s", item->text, has_advice ? " (" : "",
+                                item->advice, has_advice ? ")" : "");
+        ctl_json_set(more, "advice", ctl_json_text(item->advice));
+        find_more(f, levels[item->level], text, more);
+        free(text);
+    }
+    postfix_review_clear(&review);
+}
+
 void check_postfix(struct findings *f, const struct config *config)
 {
     struct err ignored;
     char *directory = postfix_default_directory(&ignored);
+
+    check_review(f, config);
 
     if (directory == NULL)
         return;

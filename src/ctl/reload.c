@@ -3,6 +3,7 @@
 #include "../process.h"
 #include "../verdict.h"
 #include "ctl.h"
+#include "postfix_review.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -133,6 +134,26 @@ static enum told tell_milter(const struct config *config)
     return NOT_TOLD;
 }
 
+/* Mail for what Postfix has not been told of waits in its queue. True: there is such. */
+static bool review_postfix(const struct config *config)
+{
+    struct postfix_review review = {0};
+    struct err err;
+    bool is_any = false;
+
+    if (postfix_review_routes(config, "", &review, &err) < 0)
+        ctl_complain("postfix: %s", err.text);
+    for (size_t i = 0; i < review.count; i++) {
+        const struct postfix_finding *item = &review.items[i];
+        bool has_advice = item->advice[0] != '\0';
+        ctl_printf("%s%s%s%s\n", item->text, has_advice ? " (" : "", item->advice,
+                   has_advice ? ")" : "");
+        is_any = is_any || item->level != POSTFIX_FINDING_NOTE;
+    }
+    postfix_review_clear(&review);
+    return is_any;
+}
+
 static int exit_code(enum told milter, enum told relay)
 {
     switch (milter > relay ? milter : relay) {
@@ -169,6 +190,9 @@ int ctl_reload(const struct ctl_command *self, const char *config_path, int argc
     char *lock = ctl_relay_lock(config);
     enum told milter = tell_milter(config), relay = tell("splitrelay", lock);
     free(lock);
+    int code = exit_code(milter, relay);
+    if (review_postfix(config) && code == EXIT_OK)
+        code = EXIT_CHECK_FAILED;
     config_free(config);
-    return exit_code(milter, relay);
+    return code;
 }
