@@ -161,7 +161,8 @@ struct config_listener {
     char *name; /* address_is_tag_name(); also that of `primary` */
     struct endpoint *listen;
     size_t listen_count;
-    struct config_destination primary; /* relay_to, protocol and timeouts; the rest is not used */
+    struct config_destination primary; /* relay_to, protocol, timeouts, TLS, authentication and
+                                          max_messages_per_connection; the rest is not used */
     struct config_strings copies;    /* destinations, for recipients that copy_maps does not know */
     struct config_strings copy_maps; /* table specifications */
     unsigned require_copies;         /* 1: no mail without its copies */

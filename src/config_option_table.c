@@ -121,6 +121,7 @@ const struct config_option config_options[] = {
     {OPTION(LISTENER, "xforward", WORD, xforward), 0, "no", 0, 0, switch_words},
     {OPTION(LISTENER, "pool_connections", NUMBER, pool_connections), 0, "20", 0, 1000, NULL},
     {OPTION(LISTENER, "pool_idle_time", MILLISECONDS, pool_idle_time_ms), 0, "10s", 1, 3600, NULL},
+    {OPTION(LISTENER, "max_messages_per_connection", NUMBER, primary.max_messages_per_connection), 0, "100", 0, 1000000, NULL},
     {OPTION(LISTENER, "connect_timeout", MILLISECONDS, primary.connect_timeout_ms), 0, "30s", 1, 86400, NULL},
     {OPTION(LISTENER, "command_timeout", MILLISECONDS, primary.command_timeout_ms), 0, "5m", 1, 86400, NULL},
     {OPTION(LISTENER, "primary_tls", WORD, primary.tls.level), 0, "auto", 0, 0, tls_words},

@@ -78,6 +78,9 @@ TABLE = (
     ("4xx to DATA", {"data": "451 4.3.0 later"}, "451 4.3.0 later$", 0),
     ("5xx to DATA", {"data": "554 5.7.1 never"}, "554 5.7.1 never$", 0),
     ("2xx to DATA", {"data": "250 2.0.0 what"}, "451 ", 0),
+    ("354 and the reply to the dot in one", {"data": "354 go\r\n250 2.0.0 Ok"}, "451 4.5.0 host .* said more than its reply to DATA", 0),
+    ("2xx with a greater code before", {"mail": "550-5.1.8 no\r\n250 2.1.0 Ok"}, "451 4.1.0 host .* said: 250 5.1.8 no", 0),
+    ("much text to the dot", {"dot": "250 2.0.0 Ok " + "x" * 100000}, "250 2.0.0 Ok xxx", 2),
     ("closed at DATA", {"data": rig.CLOSE}, "451 4.4.2 lost connection", 0),
     ("hung at DATA", {"data": rig.HANG}, "451 4.4.2 conversation .* timed out", 0),
     ("closed before the dot", {"body": rig.CLOSE}, "451 4.4.2 lost connection", 0),
@@ -128,7 +131,6 @@ def test_primary_down_and_up(r):
     d = rig.Duplicator(r, listener=SHORT)
     d.primary.stop()
     with d.client() as c:
-        assert "DSN" in c.extensions
         reply = c.mail("s@x.test")
         assert re.match("451 4.4.1 connect to .*: Connection refused", str(reply)), reply
         d.primary.start()
@@ -142,6 +144,119 @@ def test_primary_down_and_up(r):
         assert c.data(message("again")).code == 250
     assert subjects(d.primary) == ["again", "up"]
     d.backups["newmail"].wait(2)
+
+
+def test_reply_within_the_content(r):
+    """What the primary says before it has the whole message: a refusal is the client's answer, also if the connection ends; 2xx is none."""
+    said = threading.Event()
+    d = rig.Duplicator(r, listener=SHORT)
+    table = (
+        (b"552 5.3.4 too big\r\n", rig.CLOSE, "552 5.3.4 too big$"),
+        (b"552-5.3.4 too big\r\n552 5.3.4 by far\r\n", rig.CLOSE, "552 5.3.4 too big / 5.3.4 by far$"),
+        (b"452 4.3.1 full\r\n", rig.CLOSE, "452 4.3.1 full$"),
+        (b"421 4.3.2 enough\r\n", rig.CLOSE, "451 4.3.2 host .* said: 421 4.3.2 enough"),
+        (b"552 5.3.4 too", rig.CLOSE, "451 4.4.2 lost connection"),
+        (b"250 2.0.0 taken\r\n", rig.CLOSE, "451 4.4.2 lost connection"),
+        (b"", rig.CLOSE, "451 4.4.2 lost connection"),
+        (b"554-5.7.1 spam\r\n", "554 5.7.1 spam", "554 5.7.1 spam / 5.7.1 spam$"),
+        (b"250-2.0.0 taken\r\n", "250 2.0.0 taken", "451 4.5.0 host .* said 250 before the end of the message was sent"),
+    )
+    for text, then, last in table:
+        said.clear()
+
+        def hook(stage, conn, _arg, text=text, then=then):
+            if stage != "body":
+                return None
+            conn.sock.sendall(text)
+            if then is rig.CLOSE:
+                conn.sock.close()
+            said.set()
+            return then
+
+        d.primary.hook = hook
+        with d.client() as c:
+            c.mail("s@x.test")
+            c.rcpt("a@x.test")
+            assert c.cmd("DATA").code == 354
+            c.write(b"Subject: large\r\n\r\n" + b"".join(b"%06d " % n + b"x" * 90 + b"\r\n" for n in range(3000)))
+            assert said.wait(20)
+            c.write(b"".join(b"%06d " % n + b"x" * 90 + b"\r\n" for n in range(3000)) + b".\r\n")
+            reply = c.read()
+            assert re.match(last, str(reply)), (text, then, reply)
+            d.primary.hook = None
+            assert c.mail("s@x.test").code == 250 and c.rcpt("a@x.test").code == 250
+            assert c.data(message("next")).code == 250
+    d.backups["newmail"].wait(len(table))
+    rig.wait_for(lambda: not d.spooled(), 10, "an empty spool")
+    assert subjects(d.backups["newmail"]) == ["next"] * len(table)
+
+
+PROMISES = {"8BITMIME", "SMTPUTF8", "DSN"}
+
+
+def test_promises(r):
+    """Only what a primary of this listener is known to offer: the one at hand, or else the last that was seen."""
+    d = rig.Duplicator(r, listener=SHORT + " pool_connections = 0", primary=rig.Sink(r, "primary", extensions=("PIPELINING", "DSN")))
+    d.primary.stop()
+    with d.client() as c:
+        assert not PROMISES & set(c.extensions), c.extensions
+    d.primary.start()
+    with d.client() as c:
+        assert PROMISES & set(c.extensions) == {"DSN"}, c.extensions
+    d.primary.stop()
+    with d.client() as c:
+        assert PROMISES & set(c.extensions) == {"DSN"}, c.extensions
+        assert c.mail("s@x.test", "RET=HDRS").code == 451
+    assert "not" not in d.reload()
+    with d.client() as c:
+        assert not PROMISES & set(c.extensions), c.extensions
+
+
+def test_words_that_the_primary_does_not_know(r):
+    """Refused at MAIL or RCPT, whether the primary that EHLO was about knew them or not; nothing of them reaches the primary without."""
+    before = rig.Sink(r, "before", extensions=("PIPELINING", "DSN", "8BITMIME", "SMTPUTF8"))
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING",), address=before.address, start=False)
+    d = rig.Duplicator(r, listener=SHORT + " pool_connections = 0", primary=before)
+    mail = {
+        "BODY=8BITMIME": ("451 4.6.3 ", "451 4.6.3 "),
+        "body=8bitmime SIZE=100": ("451 4.6.3 ", "451 4.6.3 "),
+        "SMTPUTF8": ("451 4.6.7 ", "553 5.6.7 "),
+        "RET=HDRS": ("451 4.3.3 ", "451 4.3.3 "),
+        "ENVID=e1": ("451 4.3.3 ", "451 4.3.3 "),
+        "BODY=BINARYMIME": ("501 5.5.4 ", "501 5.5.4 "),  # we do not know it either
+        "BODY=7BIT SIZE=100": ("250 ", "250 "),
+    }
+    with d.client() as promised:
+        assert PROMISES < set(promised.extensions), promised.extensions
+        before.stop()
+        primary.start()
+        with d.client() as other:
+            assert not PROMISES & set(other.extensions), other.extensions
+            for client, which in ((promised, 0), (other, 1)):
+                for words, replies in mail.items():
+                    reply = client.mail("s@x.test", words)
+                    assert str(reply).startswith(replies[which]), (which, words, reply)
+                    assert (client.rcpt("a@x.test").code == 250) == (reply.code == 250), words
+                for words in ("NOTIFY=FAILURE", "ORCPT=rfc822;o@x.test"):
+                    reply = client.rcpt("b@x.test", words)
+                    assert str(reply).startswith("451 4.3.3 "), (which, words, reply)
+                assert client.data(message(f"m{which}")).code == 250
+    assert [t.mail_params for t in primary.accepted] == [[], []] and [t.addrs for t in primary.accepted] == [["a@x.test"]] * 2
+    assert len([line for _, line in primary.commands if line.startswith("MAIL")]) == 2, primary.commands
+    d.daemon.wait_log("reject: MAIL from .*451 4.6.3 .*(primary 127.0.0.1)")
+    d.backups["newmail"].wait(2)
+
+
+def test_empty_message(r):
+    """The first of a session, and later ones."""
+    d = rig.Duplicator(r)
+    with d.client() as c:
+        for _ in range(3):
+            assert c.mail("s@x.test").code == 250 and c.rcpt("a@x.test").code == 250 and c.cmd("DATA").code == 354
+            c.write(b".\r\n")
+            assert c.read().code == 250
+    assert [rig.split_trace(t.data)[1] for t in d.backups["newmail"].wait(3)] == [b""] * 3
+    assert all(t.data.startswith(b"Received: ") and t.data.count(b"\r\n") == 3 for t in d.primary.accepted), d.primary.accepted
 
 
 def test_session(r):

@@ -139,6 +139,90 @@ def test_who_the_client_is(r):
     assert primary.connections == 1
 
 
+class Counting:
+    """A hook: after so many messages over a connection each MAIL gets 452, as OpenSMTPD has it."""
+
+    def __init__(self, most):
+        self.most = most
+        self.lock = threading.Lock()
+        self.seen = {}
+
+    def __call__(self, stage, conn, _arg):
+        with self.lock:
+            if stage != "mail":
+                return None
+            self.seen[conn.number] = self.seen.get(conn.number, 0) + 1
+            return "452 4.5.3 Too many messages sent" if self.seen[conn.number] > self.most else None
+
+
+def test_primary_with_a_limit_of_messages(r):
+    """Clients with one message, and a client with many: no one is refused, whether we count or the primary does."""
+    free = "max_messages_per_connection = 0"
+    for number, (listener, limit) in enumerate((("", 100), (free, 10), (free + ' xforward = "yes"', 10))):
+        primary = rig.Sink(r, f"primary{number}", extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO IDENT"), hook=Counting(limit))
+        d = rig.Duplicator(r, listener=listener, primary=primary)
+        count = limit * 13 // 10
+        for i in range(count):
+            assert talk(d, f"a{i:03d}") == OK
+        assert primary.connections == 2
+        with d.client() as c:
+            for i in range(count):
+                assert [c.mail("s@x.test").code, c.rcpt("a@x.test").code] == [250, 250], i
+                assert c.data(message(f"b{i:03d}")).code == 250
+        assert primary.connections == 3
+        assert subjects(primary) == [f"{x}{i:03d}" for x in "ab" for i in range(count)]
+        assert max(primary.hook.seen.values()) == (limit if number == 0 else limit + 1), primary.hook.seen
+        xforwards = [line for _, line in primary.commands if line.startswith("XFORWARD ")]
+        assert len(xforwards) == (0 if number < 2 else (2 * count + 2) * 2), len(xforwards)
+        d.daemon.stop()
+
+
+def test_limit_of_messages(r):
+    d = rig.Duplicator(r, listener="max_messages_per_connection = 3")
+    for i in range(10):
+        assert talk(d, f"m{i}") == OK
+    assert d.primary.connections == 4
+    assert [said_by(d.primary, n).count("MAIL") for n in range(1, 5)] == [3, 3, 3, 1]
+    assert [said_by(d.primary, n)[-1] for n in range(1, 4)] == ["QUIT"] * 3
+
+
+def test_mail_that_is_deferred_always(r):
+    """The client gets the reply; it costs one more connection, once."""
+    d = rig.Duplicator(r)
+    assert talk(d, "one") == OK
+    d.primary.hook = Script(mail="451 4.7.1 grey")
+    with d.client() as c:
+        assert str(c.mail("s@x.test")) == "451 4.7.1 grey"
+    assert d.primary.connections == 2
+    assert len([line for _, line in d.primary.commands if line.startswith("MAIL")]) == 3
+
+
+def test_refusals_are_not_handed_on(r):
+    """A connection on which a client was refused something ends with that client; its own next message goes over it."""
+    refusals = {
+        "mail": "550 5.1.8 no",
+        "rcpt": "550 5.1.1 no",
+        "data": "554 5.7.1 no",
+        "dot": "554 5.7.1 no",
+    }
+    d = rig.Duplicator(r)
+    for number, (stage, text) in enumerate(refusals.items()):
+        assert talk(d, f"before {stage}") == OK
+        assert d.primary.connections == number + 1
+        with d.client() as c:
+            d.primary.hook = Script(**{stage: [text]})
+            replies = [c.mail("s@x.test"), c.rcpt("a@x.test"), c.data(message("no"))]
+            assert text in [str(x) for x in replies], replies
+            c.cmd("RSET")
+            assert c.mail("s@x.test").code == 250 and c.rcpt("a@x.test").code == 250
+            assert c.data(message(f"own {stage}")).code == 250
+            leave(c)
+        assert d.primary.connections == number + 1
+        assert said_by(d.primary, number + 1)[-1] == "QUIT"
+    assert talk(d, "last") == OK
+    assert d.primary.connections == len(refusals) + 1
+
+
 def test_bound_and_idle_time(r):
     """No more than pool_connections are kept; what is not used goes with QUIT after pool_idle_time."""
     d = rig.Duplicator(r, listener='pool_connections = 2 pool_idle_time = "1s"')

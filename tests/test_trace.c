@@ -138,6 +138,23 @@ START_TEST(long_text_is_cut)
 }
 END_TEST
 
+static const struct {
+    const char *content, *end;
+} ends[] = {
+    {"", ""},      {"Subject: x\r\n", ""}, {"\r\n", ""}, {"text\r\n", ""},
+    {" ", "\r\n"}, {"\ttext\r\n", "\r\n"}, {"\r x", ""}, {"\v x", ""},
+};
+
+START_TEST(content_does_not_continue_a_field)
+{
+    struct buf out = {0};
+
+    trace_end(ends[_i].content, strlen(ends[_i].content), &out);
+    ck_assert_str_eq(buf_str(&out), ends[_i].end);
+    buf_clear(&out);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("trace");
@@ -146,5 +163,6 @@ int main(void)
     tcase_add_test(t, nothing_known);
     tcase_add_loop_test(t, hostile_text_is_reduced, 0, UNIT_COUNT(hostile));
     tcase_add_test(t, long_text_is_cut);
+    tcase_add_loop_test(t, content_does_not_continue_a_field, 0, UNIT_COUNT(ends));
     return unit_run("trace", t);
 }

@@ -69,13 +69,18 @@ static void quit(struct stream *stream, struct buf *line, const char *peer)
         log_debug("%s: no reply to QUIT", peer);
 }
 
+void client_end(struct client *c)
+{
+    if (c->stream != NULL && !atomic_load(&c->is_interrupted))
+        quit(c->stream, &c->line, c->peer);
+    client_close(c);
+}
+
 void client_free(struct client *c)
 {
     if (c == NULL)
         return;
-    if (c->stream != NULL && !atomic_load(&c->is_interrupted))
-        quit(c->stream, &c->line, c->peer);
-    client_close(c);
+    client_end(c);
     smtp_reply_clear(&c->reply);
     buf_clear(&c->line);
     buf_clear(&c->command);
@@ -174,8 +179,7 @@ static void drop_if_unfit(struct client *c, const struct queue_copy *copy)
     if (stream_is_stale(c->stream)) {
         client_close(c);
     } else if ((max > 0 && c->uses >= max) || !client_origin_fits(c, copy)) {
-        quit(c->stream, &c->line, c->peer);
-        client_close(c);
+        client_end(c);
     }
 }
 

@@ -61,7 +61,7 @@ static int open_connection(struct client *c, const struct sockaddr *sa, socklen_
             c->stream = stream_new(fd);
             c->uses = 0;
             c->opened_ms = client_now_ms();
-            c->needs_rset = false;
+            c->needs_rset = c->has_told = false;
             buf_reset(&c->xclient);
             return 0;
         }

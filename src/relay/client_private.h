@@ -68,6 +68,7 @@ struct client {
     unsigned uses;               /* messages begun on this connection */
     int64_t opened_ms;           /* client_now_ms() */
     bool needs_rset;             /* a transaction may be open on the server's side */
+    bool has_told;               /* the log has what the server does not offer and a copy needs */
     struct buf xclient;          /* the command, when it was said in this connection */
     unsigned xclient_attributes; /* that were offered before it */
     struct client_features features;
@@ -104,6 +105,9 @@ int client_attach(struct client *c, struct client_connection *connection)
 /* QUIT and close. is_hurried: do not wait for the reply. */
 void client_connection_close(struct client_connection *connection, bool is_hurried)
     __attribute__((nonnull));
+
+/* QUIT, its reply waited for briefly, and close. */
+void client_end(struct client *c) __attribute__((nonnull));
 
 /* Close the connection without a word. */
 void client_close(struct client *c) __attribute__((nonnull));

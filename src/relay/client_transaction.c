@@ -7,6 +7,7 @@
  */
 #include "client_private.h"
 
+#include "../log.h"
 #include "../xtext.h"
 
 #include <inttypes.h>
@@ -346,6 +347,22 @@ static bool exceeds_size(struct transaction *t)
     return true;
 }
 
+/* A copy cannot be converted, and an archive without it helps nobody: it is sent as it is. */
+static void tell_what_is_missing(struct transaction *t)
+{
+    struct client *c = t->client;
+    bool is_utf8 = t->mail->copy->message.is_utf8 || c->format.has_utf8_header;
+    const char *what = !c->features.eight_bit && c->format.is_8bit ? "8BITMIME"
+                       : !c->features.smtputf8 && is_utf8          ? "SMTPUTF8"
+                                                                   : NULL;
+
+    if (what == NULL || c->has_told)
+        return;
+    c->has_told = true;
+    log_info("dest=%s: host %s does not offer %s: copies that need it are sent to it as they are",
+             c->destination->name, c->peer, what);
+}
+
 enum client_sent client_transaction(struct client *c, struct client_mail *m)
 {
     enum client_sent sent = CLIENT_SENT;
@@ -369,8 +386,10 @@ enum client_sent client_transaction(struct client *c, struct client_mail *m)
     t.rcpts = m->rcpts + m->first;
     t.rcpt_count = m->count - m->first < limit ? m->count - m->first : limit;
     make_format(&t, CLIENT_RCPT_UNDECIDED);
-    if (!exceeds_size(&t) && t.rcpt_count > 0)
+    if (!exceeds_size(&t) && t.rcpt_count > 0) {
+        tell_what_is_missing(&t);
         sent = run(&t);
+    }
     client_mail_settle(m);
     return sent;
 }

@@ -1,49 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-#include "duplicate.h"
-#include "client_private.h"
+#include "duplicate_private.h"
 
 #include "../log.h"
 #include "../mem.h"
 #include "../task.h"
-#include "counters.h"
-#include "trace.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-/* A RCPT, or the MAIL, that the primary has or will have an answer to. */
-struct due {
-    bool is_mail;
-    char *path;             /* as the client wrote it */
-    struct address address; /* RCPT: without suffix */
-    char *orcpt;            /* of its copies */
-    const char **copies;    /* destinations; owned array, borrowed items */
-    size_t copy_count;
-};
-
-/* What the primary said about the message, to one recipient (SMTP: to all). */
-struct verdict {
-    enum primary_answer answer;
-    char *reply;
-};
-
-struct duplicate {
-    struct duplicate_options o;
-    struct table_scratch *scratch;
-    bool is_lmtp; /* the client's side */
-
-    struct due *due; /* the first due_at of them are answered */
-    size_t due_count, due_at;
-    char **accepted; /* recipients, without <>, in the order of RCPT */
-    size_t accepted_count;
-
-    bool copies_missing; /* and the mail goes on without */
-    int64_t begin_ms;
-    struct buf reply;   /* to one command */
-    struct buf replies; /* to the content */
-};
 
 struct duplicate *duplicate_new(const struct duplicate_options *options)
 {
@@ -73,7 +36,7 @@ void duplicate_reset(struct duplicate *d)
     free(d->accepted);
     d->accepted = NULL;
     d->accepted_count = 0;
-    d->copies_missing = false;
+    d->copies_missing = d->has_trace = false;
     primary_reset(d->o.primary);
 }
 
@@ -93,7 +56,8 @@ const struct client_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
 {
     d->is_lmtp = is_lmtp;
     (void)primary_open(d->o.primary);
-    return primary_features(d->o.primary);
+    d->has_promised = primary_features_known(d->o.primary, &d->promised);
+    return d->has_promised ? &d->promised : NULL;
 }
 
 size_t duplicate_due(const struct duplicate *d)
@@ -113,23 +77,63 @@ static struct due *add_due(struct duplicate *d, const struct due *item)
 
 /* --- MAIL and RCPT --- */
 
+static int refuse(struct err *reply, const char *text)
+{
+    err_set(reply, "%s", text);
+    return -1;
+}
+
+/*
+ * The primary at hand does not offer what these words are about: another one than the one that EHLO
+ * was about, or the client did not ask. For a client that was promised more this is temporary: it
+ * comes again, with another EHLO, and decides then. A word that was dropped would change what
+ * becomes of the message. -1: refused with `reply`.
+ */
+static int check_words(struct duplicate *d, const char *const *words, struct err *reply)
+{
+    const struct client_features *f = primary_features(d->o.primary);
+
+    for (; f != NULL && *words != NULL; words++) {
+        const char *text = NULL;
+        switch (primary_judge_word(f, *words)) {
+        case PRIMARY_WORD_SAID:
+        case PRIMARY_WORD_LEFT_OUT:
+            continue;
+        case PRIMARY_WORD_NO_8BITMIME:
+            text = "451 4.6.3 8BITMIME is not offered by the primary at hand";
+            break;
+        case PRIMARY_WORD_NO_SMTPUTF8:
+            text = d->has_promised && d->promised.smtputf8
+                       ? "451 4.6.7 SMTPUTF8 is not offered by the primary at hand"
+                       : "553 5.6.7 SMTPUTF8 is not offered by the primary";
+            break;
+        case PRIMARY_WORD_NO_DSN:
+            text = "451 4.3.3 DSN is not offered by the primary at hand";
+            break;
+        }
+        err_set(&d->o.transaction->detail, "primary %s", primary_peer(d->o.primary));
+        return refuse(reply, text);
+    }
+    return 0;
+}
+
 int duplicate_mail(struct duplicate *d, const struct smtp_command *c, const struct xforward *x,
                    struct err *reply)
 {
     if (transaction_mail(d->o.transaction, c, reply) != 0)
         return -1;
     d->begin_ms = client_now_ms();
+    (void)primary_open(d->o.primary);
+    if (check_words(d, c->words, reply) != 0) {
+        struct err detail = d->o.transaction->detail;
+        transaction_reset(d->o.transaction);
+        d->o.transaction->detail = detail;
+        return -1;
+    }
     struct due item = {.is_mail = true, .path = mem_strdup(c->path), .orcpt = mem_strdup("")};
     add_due(d, &item);
-    (void)primary_open(d->o.primary);
     primary_mail(d->o.primary, c->path, c->words, x);
     return 0;
-}
-
-static int refuse(struct err *reply, const char *text)
-{
-    err_set(reply, "%s", text);
-    return -1;
 }
 
 static void add_destination(struct due *item, const char *name)
@@ -235,6 +239,8 @@ int duplicate_rcpt(struct duplicate *d, const struct smtp_command *c, struct err
     int status = plan_recipient(d, c->path, &item, reply);
     if (status == 0)
         status = transaction_rcpt_words(c, &dsn, reply);
+    if (status == 0)
+        status = check_words(d, c->words, reply);
     if (status == 0 && is_full(d, &item))
         status = refuse(reply, "452 4.5.3 Too many recipients");
     if (status == 0) {
@@ -278,201 +284,4 @@ bool duplicate_settle(struct duplicate *d, struct duplicate_answer *out)
     if (answer == PRIMARY_YES && !item->is_mail)
         accept_recipient(d, item);
     return true;
-}
-
-/* --- content --- */
-
-/* Of the message in the log and in the trace: that of its first copy. */
-static const char *message_id(const struct transaction *t)
-{
-    return t->copy_count > 0 ? t->copies[0].id : "";
-}
-
-/* No copies: with require_copies that is the end of the message (false, replies is what to say). */
-static bool do_without_copies(struct duplicate *d, struct buf *replies)
-{
-    struct transaction *t = d->o.transaction;
-
-    transaction_drop_put(t);
-    if (d->o.listener->require_copies == 1) {
-        log_error("listener=%s: from=<%s>: refused, its copies cannot be stored: %s",
-                  d->o.listener->name, t->message.sender, t->detail.text);
-        buf_adds(replies, "452 4.3.1 Insufficient system storage for copies\r\n");
-        return false;
-    }
-    d->copies_missing = true;
-    return true;
-}
-
-/* The part of it that is final before the message is stored: enough to find it in the log. */
-static void add_trace(const struct transaction *t, struct buf *out)
-{
-    const char *id = message_id(t);
-    size_t len = strlen(id);
-    char text[QUEUE_ID_SIZE];
-
-    snprintf(text, sizeof text, "%.*s", (int)(len > QUEUE_ID_PLACE ? len - QUEUE_ID_PLACE : 0), id);
-    trace_received(&t->message, text, t->config->relay.hostname, out);
-}
-
-bool duplicate_data(struct duplicate *d, struct buf *reply)
-{
-    struct transaction *t = d->o.transaction;
-    struct err text;
-
-    if (t->copy_count > 0) {
-        enum queue_put_status status = t->room;
-        if (status == QUEUE_PUT_OK && transaction_data(t, &text) != 0)
-            status = QUEUE_PUT_FAULT;
-        if (status != QUEUE_PUT_OK && !do_without_copies(d, reply))
-            return false;
-    }
-    if (primary_data(d->o.primary, reply) != PRIMARY_YES) {
-        transaction_drop_put(t);
-        return false;
-    }
-    buf_reset(reply);
-    buf_adds(reply, "354 End data with <CR><LF>.<CR><LF>\r\n");
-    buf_reset(&d->reply);
-    add_trace(t, &d->reply);
-    primary_write(d->o.primary, buf_str(&d->reply), d->reply.len);
-    return true;
-}
-
-static void tee_write(void *ctx, const char *data, size_t len)
-{
-    struct duplicate *d = ctx;
-
-    primary_write(d->o.primary, data, len);
-}
-
-static void tee_abandon(void *ctx)
-{
-    struct duplicate *d = ctx;
-
-    primary_abandon(d->o.primary);
-}
-
-static void log_verdict(const struct duplicate *d, const char *to, const struct verdict *v)
-{
-    const struct transaction *t = d->o.transaction;
-    struct primary *p = d->o.primary;
-    const char *status = v->answer == PRIMARY_YES                          ? "sent"
-                         : v->answer == PRIMARY_LOST || v->reply[0] != '5' ? "deferred"
-                                                                           : "refused";
-    int64_t ms = client_now_ms() - d->begin_ms;
-
-    log_info("%s: to=<%s>, listener=%s, relay=%s, conn_use=%u, delay=%.2f, dsn=%s, status=%s (%s)",
-             message_id(t)[0] != '\0' ? message_id(t) : "NOQUEUE", to, d->o.listener->name,
-             primary_peer(p), primary_uses(p), (double)ms / 1000, primary_dsn(p), status,
-             primary_text(p));
-}
-
-/* What the primary says to the message: one verdict, or with LMTP one for each recipient. */
-static struct verdict *read_verdicts(struct duplicate *d)
-{
-    struct verdict *verdicts = mem_zalloc(d->accepted_count * sizeof *verdicts);
-    bool is_lmtp = d->o.listener->primary.protocol == CONFIG_LMTP;
-
-    for (size_t i = 0; i < d->accepted_count; i++) {
-        struct verdict *v = &verdicts[i];
-        if (i == 0 || is_lmtp) {
-            buf_reset(&d->reply);
-            v->answer = primary_answer(d->o.primary, &d->reply);
-            v->reply = mem_strdup(buf_str(&d->reply));
-        } else {
-            v->answer = verdicts[0].answer;
-            v->reply = mem_strdup(verdicts[0].reply);
-        }
-        log_verdict(d, d->accepted[i], v);
-    }
-    return verdicts;
-}
-
-/* Only those that the primary took get copies. False: it took none. */
-static bool mark_refused(struct duplicate *d, const struct verdict *verdicts)
-{
-    struct transaction *t = d->o.transaction;
-    size_t taken = 0;
-
-    for (size_t i = 0; i < d->accepted_count; i++)
-        taken += verdicts[i].answer == PRIMARY_YES;
-    for (size_t c = 0; c < t->copy_count && taken < d->accepted_count; c++)
-        for (size_t k = 0; k < t->copies[c].recipient_count; k++) {
-            struct queue_recipient *r = &t->copies[c].recipients[k];
-            bool is_taken = false;
-            for (size_t i = 0; i < d->accepted_count && !is_taken; i++)
-                is_taken = verdicts[i].answer == PRIMARY_YES &&
-                           strcasecmp(d->accepted[i], r->address) == 0;
-            if (!is_taken)
-                r->state = QUEUE_SENT;
-        }
-    return taken > 0;
-}
-
-/* The primary has answered: commit what it took. */
-static void commit(struct duplicate *d, struct verdict *verdicts, uint64_t size)
-{
-    struct transaction *t = d->o.transaction;
-
-    if (!mark_refused(d, verdicts)) {
-        transaction_drop_put(t);
-        return;
-    }
-    if (t->put != NULL) {
-        if (transaction_commit(t, size) == QUEUE_PUT_OK)
-            return;
-        buf_reset(&d->reply);
-        if (!do_without_copies(d, &d->reply))
-            for (size_t i = 0; i < d->accepted_count; i++)
-                if (verdicts[i].answer == PRIMARY_YES) {
-                    free(verdicts[i].reply); /* it will come again, to the primary, too */
-                    verdicts[i].reply = mem_strdup(buf_str(&d->reply));
-                }
-    }
-    if (d->copies_missing) {
-        counters_copies_missing();
-        log_error("listener=%s: from=<%s>: delivered without its copies: %s", d->o.listener->name,
-                  t->message.sender, t->detail.text);
-    }
-}
-
-static void tee_finish(void *ctx, enum queue_put_status put_status, uint64_t size)
-{
-    struct duplicate *d = ctx;
-    struct transaction *t = d->o.transaction;
-    size_t count = d->is_lmtp ? d->accepted_count : 1;
-
-    if (put_status == QUEUE_PUT_OK && t->put != NULL)
-        put_status = t->queue->ops->put_prepare(t->put, &t->detail);
-    buf_reset(&d->replies);
-    buf_reset(&d->reply);
-    if (put_status != QUEUE_PUT_OK && !do_without_copies(d, &d->reply)) {
-        primary_abandon(d->o.primary);
-        for (size_t i = 0; i < count; i++)
-            buf_adds(&d->replies, buf_str(&d->reply));
-        return;
-    }
-    primary_dot(d->o.primary);
-    struct verdict *verdicts = read_verdicts(d);
-    commit(d, verdicts, size);
-    for (size_t i = 0; i < count; i++)
-        buf_adds(&d->replies, verdicts[i].reply);
-    for (size_t i = 0; i < d->accepted_count; i++)
-        free(verdicts[i].reply);
-    free(verdicts);
-}
-
-enum stream_status duplicate_receive(struct duplicate *d, struct stream *stream,
-                                     unsigned timeout_ms, enum transaction_result *result_out,
-                                     struct err *reply)
-{
-    const struct transaction_tee tee = {tee_write, tee_abandon, tee_finish, d};
-
-    return transaction_receive(d->o.transaction, stream, timeout_ms, &tee, result_out, reply);
-}
-
-const char *duplicate_replies(const struct duplicate *d)
-{
-    return buf_str(&d->replies);
 }

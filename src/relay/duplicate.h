@@ -33,16 +33,16 @@ struct duplicate *duplicate_new(const struct duplicate_options *options)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void duplicate_free(struct duplicate *d);
 
-/* The client greets: connect, and say what may be offered: NULL if the primary cannot be reached
- * (MAIL will say so). */
+/* The client greets: connect, and say what may be offered. If the primary cannot be reached (MAIL
+ * will say so) that is what one offered last; NULL if it is not known. Valid until the next. */
 const struct client_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
     __attribute__((nonnull));
 
 /* The transaction ended, or never was. Not with answers due. */
 void duplicate_reset(struct duplicate *d) __attribute__((nonnull));
 
-/* MAIL. 0: the transaction is open until the answer says otherwise; -1: refused with `reply`. x:
- * about the client. */
+/* MAIL. 0: the transaction is open until the answer says otherwise; -1: refused with `reply`, also
+ * for words about what the primary at hand does not offer. x: about the client. */
 int duplicate_mail(struct duplicate *d, const struct smtp_command *c, const struct xforward *x,
                    struct err *reply) __attribute__((nonnull, warn_unused_result));
 

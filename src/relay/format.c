@@ -79,6 +79,20 @@ static int begin_journal(struct format *f, const char *hostname, struct err *err
     return f->journal != NULL ? 0 : -1;
 }
 
+/* The fields of trace.h, and their end: the content may begin with what would continue them. */
+static int begin_trace(struct format *f, const char *hostname, struct err *err)
+{
+    char first;
+
+    trace_header(f->copy, hostname, &f->trace);
+    if (f->copy->message.size_bytes == 0)
+        return 0;
+    if (format_read(f->copy, &first, 0, 1, err) != 0)
+        return -1;
+    trace_end(&first, 1, &f->trace);
+    return 0;
+}
+
 int format_begin(struct format *f, const struct queue_copy *copy,
                  const struct config_destination *d, const char *hostname, struct err *err)
 {
@@ -87,8 +101,10 @@ int format_begin(struct format *f, const struct queue_copy *copy,
     f->copy = copy;
     f->destination = d;
     buf_reset(&f->trace);
-    trace_header(copy, hostname, &f->trace);
-    return d->format == CONFIG_FORMAT_JOURNAL ? begin_journal(f, hostname, err) : 0;
+    if (d->format != CONFIG_FORMAT_JOURNAL)
+        return begin_trace(f, hostname, err);
+    trace_header(copy, hostname, &f->trace); /* more fields of ours follow */
+    return begin_journal(f, hostname, err);
 }
 
 void format_address(const char *address, struct buf *out)

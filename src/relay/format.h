@@ -9,6 +9,8 @@
  *     envelope-headers  X-Envelope-From, X-Envelope-To; the two above; the content
  *     journal           X-Envelope-From; the two of raw; a message of our own around the content,
  *                       see format_journal.h
+ *
+ * Above a content that begins with a blank there is an empty line, see trace_end().
  */
 #ifndef SPLIT_FORMAT_H
 #define SPLIT_FORMAT_H

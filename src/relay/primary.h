@@ -36,22 +36,38 @@ enum primary_answer {
 struct primary *primary_new(struct snapshot *snapshot, const struct config_listener *listener,
                             struct primary_pool *pool)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
-/* Leaves the connection to the pool, if it can be used again and there is room; else as
- * client_free(). */
+/* Leaves the connection to the pool, if it can be used again, there was no refusal on it, and there
+ * is room; else as client_free(). */
 void primary_free(struct primary *p);
 /* As client_interrupt(). */
 void primary_interrupt(struct primary *p) __attribute__((nonnull));
 
-/* Be connected: a connection that was kept, here or in the pool, is used if it still works. False:
- * it is PRIMARY_LOST. */
+/* Be connected: a connection that was kept, here or in the pool, is used if it still works and has
+ * not carried max_messages_per_connection. False: it is PRIMARY_LOST. */
 bool primary_open(struct primary *p) __attribute__((nonnull));
 
 /* What it offers; NULL when there is no connection. */
 const struct client_features *primary_features(const struct primary *p) __attribute__((nonnull));
 
-/* Begin a message. path: with <>; words: NULL-terminated ESMTP words of the client, of which those
- * are passed on that the primary offers to understand. x: where the listener says so; NULL: nothing
- * is known. */
+/* The same, or without a connection what a primary of this listener offered last, to any session.
+ * False: that is not known. */
+bool primary_features_known(const struct primary *p, struct client_features *out)
+    __attribute__((nonnull, warn_unused_result));
+
+/* What becomes of an ESMTP word of the client with a primary that offers this. */
+enum primary_word {
+    PRIMARY_WORD_SAID,
+    PRIMARY_WORD_LEFT_OUT, /* SIZE and BODY=7BIT: the message is the same without */
+    PRIMARY_WORD_NO_8BITMIME,
+    PRIMARY_WORD_NO_SMTPUTF8,
+    PRIMARY_WORD_NO_DSN,
+};
+enum primary_word primary_judge_word(const struct client_features *f, const char *word)
+    __attribute__((nonnull));
+
+/* Begin a message. path: with <>; words: NULL-terminated ESMTP words of the client, those that are
+ * PRIMARY_WORD_SAID are passed on: the others are for the caller to look at. x: where the listener
+ * says so; NULL: nothing is known. */
 void primary_mail(struct primary *p, const char *path, const char *const *words,
                   const struct xforward *x) __attribute__((nonnull(1, 2, 3)));
 void primary_rcpt(struct primary *p, const char *path, const char *const *words)
@@ -69,7 +85,8 @@ enum primary_answer primary_answer(struct primary *p, struct buf *reply)
 enum primary_answer primary_data(struct primary *p, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* Content, dots not doubled. A fault shows at primary_answer(). */
+/* Content, dots not doubled. A fault shows at primary_answer(), as the primary's own reply if it
+ * gave one before it closed. */
 void primary_write(struct primary *p, const char *data, size_t len) __attribute__((nonnull));
 
 /* The final dot. */

@@ -17,12 +17,20 @@ struct kept {
     int64_t until_ms; /* of client_now_ms() */
 };
 
+/* What a listener's primary offered last. */
+struct known {
+    struct known *next;
+    char *listener; /* name: sessions of a former configuration may still learn */
+    struct client_features features;
+};
+
 struct primary_pool {
     pthread_t thread;
     pthread_mutex_t lock;   /* guards what follows */
     pthread_cond_t changed; /* there is something to wait for, or the end */
     struct kept *first;     /* the one that was given last */
-    int64_t wake_ms;        /* what the thread waits for; INT64_MAX: nothing */
+    struct known *known;
+    int64_t wake_ms; /* what the thread waits for; INT64_MAX: nothing */
     bool is_over;
 };
 
@@ -62,6 +70,16 @@ static struct kept *take_expired(struct primary_pool *pool, int64_t now_ms)
         at = &k->next;
     }
     return expired;
+}
+
+static void free_known(struct known *k)
+{
+    while (k != NULL) {
+        struct known *next = k->next;
+        free(k->listener);
+        free(k);
+        k = next;
+    }
 }
 
 static void *run(void *arg)
@@ -117,6 +135,7 @@ void primary_pool_free(struct primary_pool *pool)
     pthread_mutex_unlock(&pool->lock);
     pthread_join(pool->thread, NULL);
     drop_list(pool->first, true);
+    free_known(pool->known);
     pthread_cond_destroy(&pool->changed);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
@@ -178,11 +197,50 @@ bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
     return has_room;
 }
 
+/* Locked. */
+static struct known *find_known(struct primary_pool *pool, const struct config_listener *listener)
+{
+    struct known *k = pool->known;
+
+    while (k != NULL && strcmp(k->listener, listener->name) != 0)
+        k = k->next;
+    return k;
+}
+
+void primary_pool_learn(struct primary_pool *pool, const struct config_listener *listener,
+                        const struct client_features *features)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct known *k = find_known(pool, listener);
+    if (k == NULL) {
+        k = mem_zalloc(sizeof *k);
+        k->listener = mem_strdup(listener->name);
+        k->next = pool->known;
+        pool->known = k;
+    }
+    k->features = *features;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+bool primary_pool_known(struct primary_pool *pool, const struct config_listener *listener,
+                        struct client_features *out)
+{
+    pthread_mutex_lock(&pool->lock);
+    const struct known *k = find_known(pool, listener);
+    if (k != NULL)
+        *out = k->features;
+    pthread_mutex_unlock(&pool->lock);
+    return k != NULL;
+}
+
 void primary_pool_empty(struct primary_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     struct kept *all = pool->first;
+    struct known *known = pool->known;
     pool->first = NULL;
+    pool->known = NULL;
     pthread_mutex_unlock(&pool->lock);
     drop_list(all, true);
+    free_known(known);
 }

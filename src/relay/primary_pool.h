@@ -19,6 +19,7 @@
 #define PRIMARY_POOL_AGE_MS 300000 /* Postfix: smtp_connection_reuse_time_limit */
 
 struct client_connection;
+struct client_features;
 struct primary_pool;
 
 /* NULL with `err` when there is no thread to be had. */
@@ -39,7 +40,14 @@ bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
                        const struct config_listener *listener, struct client_connection *connection)
     __attribute__((nonnull, warn_unused_result));
 
-/* Close all of them: the configuration has changed. */
+/* What the primaries of a listener offer, for when none of them can be asked: the last that was
+ * seen. False: nothing was seen since the configuration was read. */
+void primary_pool_learn(struct primary_pool *pool, const struct config_listener *listener,
+                        const struct client_features *features) __attribute__((nonnull));
+bool primary_pool_known(struct primary_pool *pool, const struct config_listener *listener,
+                        struct client_features *out) __attribute__((nonnull, warn_unused_result));
+
+/* Close all of them, and forget what was learnt: the configuration has changed. */
 void primary_pool_empty(struct primary_pool *pool) __attribute__((nonnull));
 
 #endif

@@ -106,7 +106,7 @@ static void do_helo(struct session *s, const char *protocol)
     snprintf(s->helo, sizeof s->helo, "%s", s->command.argument);
     log_sanitize(s->helo);
     s->protocol = protocol;
-    /* With a primary only what that can keep is promised. */
+    /* With a primary only what that is known to keep is promised. */
     const struct client_features *f =
         s->duplicate != NULL && session_refusal(s) == NULL
             ? duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO)
@@ -115,6 +115,7 @@ static void do_helo(struct session *s, const char *protocol)
         session_reply(s, "250 %s", s->config->relay.hostname);
         return;
     }
+    bool is_sure = s->duplicate == NULL; /* we decide by ourselves */
     announce_size(s, f, size, sizeof size);
     session_reply(s,
                   "250-%s\r\n"
@@ -124,9 +125,9 @@ static void do_helo(struct session *s, const char *protocol)
                   "250-ENHANCEDSTATUSCODES\r\n"
                   "250 XFORWARD " XFORWARD_ATTRIBUTES,
                   s->config->relay.hostname, size, session_offers_tls(s) ? "250-STARTTLS\r\n" : "",
-                  f == NULL || f->eight_bit ? "250-8BITMIME\r\n" : "",
-                  f == NULL || f->smtputf8 ? "250-SMTPUTF8\r\n" : "",
-                  f == NULL || f->dsn ? "250-DSN\r\n" : "");
+                  is_sure || (f != NULL && f->eight_bit) ? "250-8BITMIME\r\n" : "",
+                  is_sure || (f != NULL && f->smtputf8) ? "250-SMTPUTF8\r\n" : "",
+                  is_sure || (f != NULL && f->dsn) ? "250-DSN\r\n" : "");
 }
 
 static void do_xforward(struct session *s)

@@ -151,3 +151,9 @@ void trace_header(const struct queue_copy *c, const char *hostname, struct buf *
     /* On one line, whatever its length: others look for it with simpler tools than a parser. */
     buf_addf(out, "X-Split-Copy: destination=%s; id=%s; host=%s\r\n", c->destination, c->id, host);
 }
+
+void trace_end(const char *content, size_t len, struct buf *out)
+{
+    if (len > 0 && (content[0] == ' ' || content[0] == '\t'))
+        buf_adds(out, "\r\n");
+}

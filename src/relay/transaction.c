@@ -496,7 +496,7 @@ enum stream_status transaction_receive(struct transaction *t, struct stream *str
             transaction_drop_put(t);
         if (tee != NULL && is_unfit)
             tee->abandon(tee->ctx);
-        else if (tee != NULL)
+        else if (tee != NULL && t->block.len > 0)
             tee->write(tee->ctx, t->block.data, t->block.len);
         if (t->put == NULL || t->block.len == 0)
             continue;

@@ -97,7 +97,7 @@ int transaction_data(struct transaction *t, struct err *reply)
 
 /* Who gets the content besides the queue, and then decides over it. */
 struct transaction_tee {
-    /* Content as it comes, as long as nothing speaks against the message. */
+    /* Content as it comes, at least one byte, as long as nothing speaks against the message. */
     void (*write)(void *ctx, const char *data, size_t len);
     /* The message is not to be delivered: its connection failed, or it was refused. */
     void (*abandon)(void *ctx);
