@@ -252,7 +252,7 @@ static bool headers_fail(SMFICTX *ctx, struct conn *c)
 {
     if (c->headers.failed == POLICY_OK)
         return false;
-    bool refuses = c->snapshot->config->milter.on_failure == CONFIG_FAIL_TEMPFAIL;
+    bool refuses = policy_refuses(c->snapshot->policy, c->headers.failed);
     counters_failure(COUNTERS_HEADERS);
     log_warning("%s: headers, status=%s (%s)", queue_id(ctx), refuses ? "tempfail" : "unchanged",
                 c->headers.failure.text);

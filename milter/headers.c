@@ -32,7 +32,7 @@ void headers_see(struct headers *h, const struct policy *p, struct table_scratch
     if (h->failed == POLICY_OK && replaced > 0) {
         h->bytes += changed.len;
         if (h->bytes > BYTES_MAX) {
-            h->failed = POLICY_FAILED;
+            h->failed = POLICY_LIMIT;
             err_set(&h->failure, "more than %d bytes of headers to change", BYTES_MAX);
         } else {
             h->changes = mem_grow(h->changes, h->count + 1, sizeof *h->changes);

@@ -255,15 +255,31 @@ static int parse_result(const char *value, struct address *out, struct err *err)
     return address_parse(value, len, ADDRESS_LENIENT, out, err);
 }
 
-/* Make the address that a result for the address `p` stands for. -1: the result is no address. */
-static int apply_canonical(const struct parts *p, enum canonical_key key,
-                           const struct table_match *m, struct address *out, struct err *err)
+/* Is "@domain" a result? */
+static bool is_domain_result(const char *value)
+{
+    char *sample = mem_printf("user%s", value);
+    struct address ignored;
+    struct err why;
+    bool is_one = address_parse(sample, strlen(sample), 0, &ignored, &why) == 0;
+
+    free(sample);
+    return is_one;
+}
+
+/*
+ * Make the address that a result for the address `p` stands for. TABLE_FAILED: the result is no
+ * address; TABLE_LIMIT: it is, but makes none with what is carried over from `p`.
+ */
+static enum table_result apply_canonical(const struct parts *p, enum canonical_key key,
+                                         const struct table_match *m, struct address *out,
+                                         struct err *err)
 {
     struct buf local = {0}, text = {0};
     const char *sent = buf_str(&p->sent), *value = buf_str(&m->value), *domain;
+    enum table_result r = TABLE_FAILED;
     struct address result;
     struct err why;
-    int rc = -1;
 
     if (value[0] == '@') {
         domain = value + 1;
@@ -279,15 +295,19 @@ static int apply_canonical(const struct parts *p, enum canonical_key key,
     add_quoted(buf_str(&local), local.len, &text);
     buf_addf(&text, "@%s", domain);
     err_set(&why, "\"%.100s\" is no domain", domain);
-    if (strchr(domain, '@') == NULL)
-        rc = address_parse(buf_str(&text), text.len, 0, out, &why);
+    if (strchr(domain, '@') != NULL)
+        goto out;
+    if (address_parse(buf_str(&text), text.len, 0, out, &why) == 0)
+        r = TABLE_FOUND;
+    else if (value[0] != '@' || is_domain_result(value))
+        r = TABLE_LIMIT;
 out:
-    if (rc < 0)
+    if (r != TABLE_FOUND)
         err_set(err, "%s: the result \"%.200s\" for \"%.200s\" is no address: %s",
                 table_spec(m->table), value, buf_str(&m->key), why.text);
     buf_clear(&local);
     buf_clear(&text);
-    return rc;
+    return r;
 }
 
 /* One round: *next_out is what *a maps to. */
@@ -300,8 +320,8 @@ static enum table_result map_once(struct search *q, const struct address *a, con
     q->is_first_key = true;
     parts_init(&p, a, delimiter);
     enum table_result r = find_canonical(q, &p, &key);
-    if (r == TABLE_FOUND && apply_canonical(&p, key, q->match, next_out, q->err) < 0)
-        r = TABLE_FAILED;
+    if (r == TABLE_FOUND)
+        r = apply_canonical(&p, key, q->match, next_out, q->err);
     parts_clear(&p);
     return r;
 }
@@ -338,7 +358,7 @@ enum table_result lookup_canonical(const struct lookup_list *list, struct table_
             break;
     }
     table_match_clear(&later);
-    if (r == TABLE_FAILED)
+    if (table_has_failed(r))
         return r;
     *out = next;
     return TABLE_FOUND;

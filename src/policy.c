@@ -64,6 +64,20 @@ static enum table_result bad_answer(const struct table_match *m, struct err *err
     return TABLE_FAILED;
 }
 
+enum policy_failed policy_failed_of(enum table_result result)
+{
+    switch (result) {
+    case TABLE_FOUND:
+    case TABLE_NOT_FOUND:
+        break;
+    case TABLE_FAILED:
+        return POLICY_FAILED;
+    case TABLE_LIMIT:
+        return POLICY_LIMIT;
+    }
+    return POLICY_OK;
+}
+
 /* What all look-ups for one recipient need. */
 struct deciding {
     const struct policy *p;
@@ -236,14 +250,15 @@ static bool can_carry_tags(const struct policy *p, const struct policy_decision 
 
 static enum policy_failed ask_tables(struct deciding *d)
 {
-    if (d->message->failed != POLICY_OK) {
+    static enum table_result (*const steps[])(struct deciding *) = {decide_canonical, decide_filter,
+                                                                    decide_copies};
+    enum policy_failed failed = d->message->failed;
+
+    if (failed != POLICY_OK)
         d->out->failure = d->message->failure;
-        return d->message->failed;
-    }
-    if (decide_canonical(d) == TABLE_FAILED || decide_filter(d) == TABLE_FAILED ||
-        decide_copies(d) == TABLE_FAILED)
-        return POLICY_FAILED;
-    return POLICY_OK;
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && failed == POLICY_OK; i++)
+        failed = policy_failed_of(steps[i](d));
+    return failed;
 }
 
 static void decide_by_tables(struct deciding *d)
@@ -375,11 +390,11 @@ void policy_begin(const struct policy *p, struct table_scratch *s, const char *s
     /* What is no address is in no table. */
     if (address_parse(sender, strlen(sender), ADDRESS_NULL_OK | ADDRESS_LENIENT, &a, &ignored) != 0)
         return;
-    if (ask_sender(p, s, POLICY_SENDER_FILTERS, &a, &out->filter_value, &out->filter_reason,
-                   &out->failure) == TABLE_FAILED ||
-        ask_sender(p, s, POLICY_SENDER_COPIES, &a, &out->copy_value, &out->copy_reason,
-                   &out->failure) == TABLE_FAILED)
-        out->failed = POLICY_FAILED;
+    out->failed = policy_failed_of(ask_sender(p, s, POLICY_SENDER_FILTERS, &a, &out->filter_value,
+                                              &out->filter_reason, &out->failure));
+    if (out->failed == POLICY_OK)
+        out->failed = policy_failed_of(ask_sender(p, s, POLICY_SENDER_COPIES, &a, &out->copy_value,
+                                                  &out->copy_reason, &out->failure));
     assert((out->failed != POLICY_OK) == (out->failure.text[0] != '\0'));
 }
 
@@ -392,17 +407,22 @@ void policy_message_clear(struct policy_message *m)
     memset(m, 0, sizeof *m);
 }
 
+bool policy_refuses(const struct policy *p, enum policy_failed failed)
+{
+    switch (failed) {
+    case POLICY_OK:
+        return false;
+    case POLICY_FAILED:
+        return p->config->milter.on_failure == CONFIG_FAIL_TEMPFAIL;
+    case POLICY_LIMIT:
+        break;
+    }
+    return true;
+}
+
 bool policy_may_accept(const struct policy *p, const struct policy_decision *d)
 {
-    if (d->reply.code != 0)
-        return false;
-    switch (d->failed) {
-    case POLICY_OK:
-        return true;
-    case POLICY_FAILED:
-        return p->config->milter.on_failure == CONFIG_FAIL_ACCEPT;
-    }
-    abort();
+    return d->reply.code == 0 && !policy_refuses(p, d->failed);
 }
 
 struct policy_reply policy_admit(const struct policy *p, const struct policy_decision *accepted,

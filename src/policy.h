@@ -86,6 +86,7 @@ struct policy_reason {
 enum policy_failed {
     POLICY_OK,
     POLICY_FAILED, /* a table cannot be asked, or its answer is none: on_failure decides */
+    POLICY_LIMIT,  /* the address exceeds a limit of a look-up (TABLE_LIMIT): it is refused */
 };
 
 /* What is decided for all recipients of a message at once. Owned by the caller:
@@ -118,7 +119,7 @@ struct policy_decision {
         *copies; /* in the order of the table; owned array, borrowed items */
     size_t copy_count;
     struct policy_reply reply; /* code != 0: refuse this recipient with it */
-    enum policy_failed failed; /* then reply is 451 4.3.0, or the recipient stays unchanged */
+    enum policy_failed failed; /* then reply is 451 4.3.0, or (accept) the recipient stays */
     struct err failure;        /* why it failed */
     struct policy_reason canonical_reason, filter_reason, copy_reason;
     struct policy_reason sender_copy_reason; /* copies that the sender's tables add */
@@ -139,7 +140,7 @@ char *policy_complete(const char *path, const char *mta_says, const char *const 
  * what is looked up and tagged instead; words: its ESMTP words (NULL-terminated list, or NULL).
  * message: of policy_begin(), borrowed for the call. Always fills *out. reply is
  * 550 5.7.1  it or the sender is inside the tag domain 550 5.1.3  needs a tag and cannot carry one
- * 451 4.3.0  a table failed and on_failure is tempfail
+ * 451 4.3.0  a table failed, and policy_refuses()
  */
 void policy_decide(const struct policy *p, struct table_scratch *s,
                    const struct policy_message *message, const char *rcpt, const char *completed,
@@ -150,9 +151,12 @@ bool policy_may_take_long(const struct policy *p) __attribute__((nonnull));
 
 void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));
 
+/* Is the recipient, or message, refused after such a failure? */
+bool policy_refuses(const struct policy *p, enum policy_failed failed) __attribute__((nonnull));
+
 /*
  * May this recipient be accepted, as far as it alone is concerned? False if it is refused, and for
- * a decision that failed unless on_failure is "accept".
+ * a decision that failed if policy_refuses().
  */
 bool policy_may_accept(const struct policy *p, const struct policy_decision *d)
     __attribute__((nonnull));

@@ -21,17 +21,13 @@ static int map_address(const char *address, struct buf *out, void *ctx)
 
     if (address_parse(address, strlen(address), ADDRESS_LENIENT, &from, &ignored) != 0)
         return 0;
-    switch (lookup_canonical(&h->policy->maps[POLICY_CANONICAL], h->scratch, &from,
-                             h->policy->config->recipient_delimiter, &to, &h->match, h->err)) {
-    case TABLE_FOUND:
-        break;
-    case TABLE_NOT_FOUND:
-        return 0;
-    case TABLE_FAILED:
-        h->failed = POLICY_FAILED;
+    enum table_result r =
+        lookup_canonical(&h->policy->maps[POLICY_CANONICAL], h->scratch, &from,
+                         h->policy->config->recipient_delimiter, &to, &h->match, h->err);
+    h->failed = policy_failed_of(r);
+    if (h->failed != POLICY_OK)
         return -1;
-    }
-    if (strcmp(from.text, to.text) == 0)
+    if (r == TABLE_NOT_FOUND || strcmp(from.text, to.text) == 0)
         return 0;
     buf_adds(out, to.text);
     return 1;

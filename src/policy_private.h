@@ -46,6 +46,9 @@ int policy_parse_copies(const struct config *config, const char *value,
                         struct policy_choices *choices, struct err *err)
     __attribute__((warn_unused_result));
 
+/* How a decision fares with this outcome of a look-up. */
+enum policy_failed policy_failed_of(enum table_result result);
+
 /* Append the address that carries the decision: for this copy, or for the filter when copy is NULL.
  */
 int policy_tagged(const struct policy *p, const struct policy_decision *d,

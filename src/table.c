@@ -191,13 +191,26 @@ bool table_takes_whole_address(const struct table *t)
     return t->type->takes_whole_address;
 }
 
+bool table_has_failed(enum table_result result)
+{
+    switch (result) {
+    case TABLE_FOUND:
+    case TABLE_NOT_FOUND:
+        return false;
+    case TABLE_FAILED:
+    case TABLE_LIMIT:
+        break;
+    }
+    return true;
+}
+
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)
 {
     err_clear(err);
     enum table_result result = t->type->find(t, s, key, m, err);
 
-    assert((result == TABLE_FAILED) == (err->text[0] != '\0'));
+    assert(table_has_failed(result) == (err->text[0] != '\0'));
     if (result == TABLE_FOUND)
         m->table = t;
     return result;

@@ -25,7 +25,13 @@ enum table_result {
     TABLE_FOUND,
     TABLE_NOT_FOUND,
     TABLE_FAILED, /* the table cannot be read now, or its answer is no answer: on_failure decides */
+    /* This key exceeds a limit of the look-up, as it will the next time; it was chosen by the
+     * client whom the answer concerns. So it is refused, whatever on_failure says. */
+    TABLE_LIMIT,
 };
+
+/* Is there no answer? */
+bool table_has_failed(enum table_result result);
 
 /* What a look-up found, and what decided (for `splitctl explain`). */
 struct table_match {
@@ -114,9 +120,10 @@ bool table_may_take_long(const struct table *t) __attribute__((nonnull));
 
 /*
  * Look up one key. The caller has folded it to lower case; pcre matches as its flags say. On
- * TABLE_FOUND `m` is filled (its buffers are overwritten), on TABLE_FAILED `err` is set; otherwise
- * `err` is empty, whatever the caller or an attempt within the look-up left in it: a table type
- * that says FOUND or NOT_FOUND with a text, or FAILED without, is a bug and aborts.
+ * TABLE_FOUND `m` is filled (its buffers are overwritten), if table_has_failed() `err` is set;
+ * otherwise `err` is empty, whatever the caller or an attempt within the look-up left in it: a
+ * table type that says FOUND or NOT_FOUND with a text, or another outcome without, is a bug and
+ * aborts.
  */
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)

@@ -372,7 +372,7 @@ static enum table_result fill_match(const struct rules_search *s, const struct r
     }
     if (!utf8_is_valid(buf_str(&m->value), m->value.len)) {
         err_set(err, "%s:%u: the result for \"%s\" is not UTF-8", s->path, r->line, s->key);
-        return TABLE_FAILED;
+        return r->max_group > 0 ? TABLE_LIMIT : TABLE_FAILED; /* $1 may cut a character in two */
     }
     buf_reset(&m->key);
     buf_adds(&m->key, r->text);
@@ -409,7 +409,7 @@ enum table_result rules_find(const struct rules *rules, const struct rules_searc
         enum rule_outcome o = try_rule(search, r, err);
         if (o == RULE_FAILS) {
             err_wrap(err, "%s:%u", search->path, r->line);
-            return TABLE_FAILED;
+            return TABLE_LIMIT; /* the pattern is fine: it was compiled */
         }
         if (o == RULE_MATCHES && r->op == RULE_MATCH)
             return fill_match(search, r, m, err);

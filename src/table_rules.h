@@ -60,7 +60,7 @@ struct rule_engine {
     void (*release)(void *code);          /* NULL is fine */
 };
 
-/* How one pattern fared with a key. */
+/* How one pattern fared with a key; FAILS: it reached a limit of the engine. */
 enum rule_outcome { RULE_MATCHES, RULE_MATCHES_NOT, RULE_FAILS };
 
 struct rules {

@@ -60,6 +60,7 @@ static void try_table(const struct table_type *type, const char *key, const char
     case TABLE_NOT_FOUND:
         break;
     case TABLE_FAILED:
+    case TABLE_LIMIT:
         require(err.text[0] != '\0');
         break;
     }

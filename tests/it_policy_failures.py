@@ -116,6 +116,57 @@ def test_a_connection_that_breaks_under_a_listener(r):
     assert server.broken > 0
 
 
+LONG = "a" * 60 + "!"  # more steps for /^(a+)+$/ than pcre tables allow
+
+
+def test_a_limit_is_a_refusal(r):
+    """An address that exceeds the limit of a look-up gets nothing past its filter, with on_failure = "accept" either."""
+    table = r.write("patterns", "/^(a+)+@x\\.test$/ one\n/^b@/ one\n")
+    text = BREAKING.format(
+        milter=r.path("m.sock"), options=f'filter_maps = {{ "pcre:{table}" }} sender_filter_maps = {{ "pcre:{table}" }}', on_failure="accept"
+    )
+    daemon = rig.start_splitmilter(r, text, r.path("m.sock"))
+    m = Milter(r.path("m.sock"))
+    m.mail("<s@x.test>")
+    assert m.rcpt(f"<{LONG}@x.test>").startswith("451 4.3.0 "), daemon.log()
+    assert m.rcpt("<b@y.test>") == "c"
+    m.data()
+    m.header("To", f"{LONG}@x.test")  # no canonical_maps: nothing to look up
+    assert m.eom() == (TAGGED, "c"), daemon.log()
+    m.mail(f"<{LONG}@x.test>")
+    assert m.rcpt("<c@y.test>").startswith("451 4.3.0 "), daemon.log()
+    m.close()
+    assert len(daemon.wait_log(r"status=tempfail \(.*patterns:1: .*limit exceeded", count=2)) == 2
+
+
+def test_a_limit_in_headers_is_a_refusal(r):
+    """The same where addresses of headers are rewritten."""
+    table = r.write("patterns", "/^(a+)+@x\\.test$/ c@y.test\n")
+    text = BREAKING.format(milter=r.path("m.sock"), options=f'canonical_maps = {{ "pcre:{table}" }}', on_failure="accept")
+    rig.start_splitmilter(r, text, r.path("m.sock"))
+    m = Milter(r.path("m.sock"))
+    for to, end in ((f"b@y.test, {LONG}@x.test", "451 4.3.0 "), ("aa@x.test", "c")):
+        m.mail("<s@x.test>")
+        assert m.rcpt("<b@y.test>") == "c"
+        m.data()
+        m.header("To", to)
+        changes, answer = m.eom()
+        assert answer.startswith(end) and changes == ([("m", "To", 1, "c@y.test")] if end == "c" else []), (changes, answer)
+    m.close()
+
+
+def test_a_limit_under_a_listener(r):
+    """Nor past its copies, with require_copies = "no" either."""
+    table = r.write("patterns", "/^(a+)+@x\\.test$/ none\n")
+    d = rig.Duplicator(r, listener=f'copy_maps = {{ "pcre:{table}" }} require_copies = "no"')
+    with d.client() as c:
+        assert c.mail("s@x.test").code == 250 and c.rcpt("b@y.test").code == 250
+        assert c.rcpt(f"{LONG}@x.test").code == 451
+        assert c.data(b"Subject: x\r\n\r\nx\r\n").code == 250
+    assert d.primary.wait(1, 20)[0].addrs == ["b@y.test"]
+    assert d.backups["newmail"].wait(1, 20)[0].addrs == ["b@y.test"]
+
+
 def test_a_table_that_is_deleted(r):
     """Mail goes on by what was read before; one line; the table that comes back is used."""
     t = rig.Tower(r, filters_table="* primary\n")

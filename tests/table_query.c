@@ -38,6 +38,7 @@ static int query(const struct table *t, struct table_scratch *s, const char *lin
     case TABLE_NOT_FOUND:
         return 1;
     case TABLE_FAILED:
+    case TABLE_LIMIT:
         break;
     }
     log_error("%s", err.text);

@@ -395,6 +395,32 @@ static void accept_failed(const char *on_failure, bool may)
     snapshot_unref(s);
 }
 
+START_TEST(a_limit_is_a_refusal_whatever_on_failure_says)
+{
+    char table[] = "/tmp/test_policy_pcre.XXXXXX", milter[512], path[80];
+    const char *const choices[] = {"tempfail", "accept"};
+    struct buf out = {0};
+    int fd = mkstemp(table);
+
+    dprintf(fd, "/^(a+)+@x\\.test$/ primary\n");
+    close(fd);
+    memset(path, 'a', sizeof path);
+    strcpy(path + 60, "!@x.test");
+    for (size_t i = 0; i < UNIT_COUNT(choices); i++) {
+        snprintf(milter, sizeof milter,
+                 "copy_maps = { \"static:archive\" } filter_maps = { "
+                 "\"pcre:%s\" } on_failure = %s",
+                 table, choices[i]);
+        buf_reset(&out);
+        run(milter, path, &out);
+        ck_assert_msg(strstr(buf_str(&out), "!@x.test 451 4.3.0\n") != NULL, "%s", buf_str(&out));
+        ck_assert_ptr_null(strchr(buf_str(&out), '+'));
+    }
+    unlink(table);
+    buf_clear(&out);
+}
+END_TEST
+
 START_TEST(a_failed_decision_is_accepted_only_with_accept)
 {
     accept_failed("accept", true);
@@ -479,6 +505,7 @@ int main(void)
     tcase_add_loop_test(tests, refused_at_start, 0, UNIT_COUNT(bad_cases));
     tcase_add_test(tests, failure_while_running);
     tcase_add_loop_test(tests, what_has_no_domain_is_completed, 0, UNIT_COUNT(completions));
+    tcase_add_test(tests, a_limit_is_a_refusal_whatever_on_failure_says);
     tcase_add_test(tests, a_failed_decision_is_accepted_only_with_accept);
     tcase_add_test_raise_signal(tests, a_failed_decision_is_never_planned_under_tempfail, SIGABRT);
     tcase_add_test(tests, log_line_and_reasons);

@@ -85,6 +85,7 @@ static char *ask(const struct table *t, const char *key)
         answer = mem_strdup("-");
         break;
     case TABLE_FAILED:
+    case TABLE_LIMIT:
         ck_assert_str_ne(err.text, "");
         answer = mem_printf("!%s", err.text);
         break;
