@@ -10,4 +10,4 @@ splitmilter_SOURCES = \
 	%D%/headers.c %D%/headers.h \
 	%D%/main.c \
 	%D%/mta.c %D%/mta.h
-splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)
+splitmilter_LDADD = libsplit.a $(MILTER_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)

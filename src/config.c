@@ -7,11 +7,45 @@
 #include <string.h>
 #include <strings.h>
 
+int config_place_fail(struct config_place place, struct err *err)
+{
+    err_wrap(err, "%s:%u", place.file, place.line);
+    return -1;
+}
+
+static bool find_table(const struct config_strings *list, const char *spec,
+                       struct config_place *out)
+{
+    for (size_t i = 0; i < list->count && list->places != NULL; i++)
+        if (strcmp(list->items[i], spec) == 0) {
+            *out = list->places[i];
+            return true;
+        }
+    return false;
+}
+
+struct config_place config_table_place(const struct config *c, const char *spec)
+{
+    const struct config_milter *m = &c->milter;
+    struct config_place place = {c->path, 1};
+
+    if (find_table(&m->canonical_maps, spec, &place) || find_table(&m->filter_maps, spec, &place) ||
+        find_table(&m->copy_maps, spec, &place) ||
+        find_table(&m->sender_filter_maps, spec, &place) ||
+        find_table(&m->sender_copy_maps, spec, &place))
+        return place;
+    for (size_t i = 0; i < c->listener_count; i++)
+        if (find_table(&c->listeners[i].copy_maps, spec, &place))
+            break;
+    return place;
+}
+
 void config_strings_clear(struct config_strings *s)
 {
     for (size_t i = 0; i < s->count; i++)
         free(s->items[i]);
     free(s->items);
+    free(s->places);
 }
 
 static void milter_clear(struct config_milter *m)
@@ -60,6 +94,9 @@ void config_free(struct config *c)
     if (c->release != NULL)
         c->release(c);
     free(c->path);
+    for (size_t i = 0; i < c->file_count; i++)
+        free(c->files[i]);
+    free(c->files);
     free(c->tag_domain);
     free(c->recipient_delimiter);
     free(c->log.target);

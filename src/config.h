@@ -8,14 +8,22 @@
 #define SPLIT_CONFIG_H
 
 #include "endpoint.h"
+#include "err.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+/* Where something stands in the configuration. */
+struct config_place {
+    const char *file; /* one of the configuration's files */
+    unsigned line;
+};
+
 struct config_strings {
     char **items;
     size_t count;
+    struct config_place *places; /* of the items, in lists of tables; NULL in others */
 };
 
 enum config_filter_method { CONFIG_METHOD_TAG, CONFIG_METHOD_HEADER };
@@ -98,7 +106,7 @@ struct config_milter {
 struct config_filter {
     char *name;    /* address_is_tag_name() */
     char *nexthop; /* "transport:nexthop" */
-    unsigned line; /* in the configuration file */
+    struct config_place place;
 };
 
 /* Whom to ask for names. */
@@ -121,6 +129,7 @@ struct config_relay {
     size_t metrics_count;
     struct config_dns dns;
     struct config_server_tls tls;
+    struct config_place place;
 };
 
 /* "10/1s"; count 0: no limit. */
@@ -152,7 +161,7 @@ struct config_destination {
     struct config_tls tls;
     struct config_auth auth;
     struct security *security; /* opened by relay/security.h; NULL: not, or nothing to open */
-    unsigned line;
+    struct config_place place;
 };
 
 /* Where splitrelay duplicates: each message goes to the primary, which answers for it, and copies
@@ -170,11 +179,13 @@ struct config_listener {
     unsigned pool_connections;       /* to the primary, kept for other sessions; 0: none */
     unsigned pool_idle_time_ms;
     struct config_server_tls tls;
-    unsigned line;
+    struct config_place place;
 };
 
 struct config {
     char *path;
+    char **files; /* itself and what it includes */
+    size_t file_count;
     char *tag_domain; /* lower case */
     char *recipient_delimiter;
     struct config_log log;
@@ -188,6 +199,14 @@ struct config {
     size_t listener_count;
     void (*release)(struct config *c); /* NULL, or closes what was opened for this configuration */
 };
+
+/* Put "FILE:LINE: " before `err`. Returns -1. */
+int config_place_fail(struct config_place place, struct err *err) __attribute__((nonnull));
+
+/* Where a table of that specification is named (the first time); the configuration's first line, if
+ * nowhere. */
+struct config_place config_table_place(const struct config *c, const char *spec)
+    __attribute__((nonnull));
 
 /* Free the strings and the list. */
 void config_strings_clear(struct config_strings *s) __attribute__((nonnull));

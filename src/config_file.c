@@ -32,110 +32,112 @@ static int store_default(const struct config_option *o, void *base)
     return rc;
 }
 
-static int fail_section(const struct config_parse *p, const cfg_t *sec, struct err *err)
+/* The value of that index, or NULL. */
+static const struct config_value *value_at(const struct config_part *part, const char *name,
+                                           size_t index)
 {
-    struct config_section_start start = config_parse_section(p, sec);
+    const struct config_setting *s = config_part_setting(part, name);
 
-    return config_parse_fail(start.file, start.line, err);
+    return s == NULL || index >= s->count ? NULL : &s->values[index];
 }
 
-/* The value of that index, or NULL; marks are no values. */
-static const struct config_value *value_at(cfg_t *sec, const char *name, unsigned index)
+/* Where a value stands, else its option, else the section. */
+static int fail_value(const struct config_part *part, const char *name, size_t index,
+                      struct err *err)
 {
-    cfg_opt_t *opt = cfg_getopt(sec, name);
-    unsigned seen = 0;
+    const struct config_value *v = value_at(part, name, index);
+    const struct config_setting *s = config_part_setting(part, name);
 
-    for (unsigned i = 0; i < cfg_opt_size(opt); i++) {
-        const struct config_value *v = cfg_opt_getnptr(opt, i);
-        if (!v->is_mark && seen++ == index)
-            return v;
-    }
-    return NULL;
+    return config_place_fail(v != NULL ? v->place : s != NULL ? s->place : part->place, err);
 }
 
-/* Was the option set, be it to an empty list? */
-static bool is_given(cfg_t *sec, const char *name)
+/* Remember where a table is named, for the message that it cannot be opened. */
+static void note_place(const struct config_option *o, void *base, struct config_place place)
 {
-    return (cfg_getopt(sec, name)->flags & CFGF_MODIFIED) != 0;
+    struct config_strings *list = (void *)((char *)base + o->offset);
+
+    if (o->type != CONFIG_OPT_TABLES)
+        return;
+    list->places = mem_grow(list->places, list->count, sizeof *list->places);
+    list->places[list->count - 1] = place;
 }
 
-static int store_option(const struct config_parse *p, cfg_t *sec, const struct config_option *o,
-                        void *base, struct err *err)
+static int fail_missing(const struct config_part *part, const struct config_option *o,
+                        struct err *err)
 {
-    const struct config_value *v;
-    unsigned count = 0;
+    err_set(err, "%s%s%s: %s is missing; at least one value is needed",
+            config_section_name(o->section), part->title == NULL ? "" : " ",
+            part->title == NULL ? "" : part->title, o->name);
+    return fail_value(part, o->name, 0, err);
+}
 
-    if (!is_given(sec, o->name) && o->default_text != NULL) {
+static int store_option(const struct config_part *part, const struct config_option *o, void *base,
+                        struct err *err)
+{
+    const struct config_setting *s = config_part_setting(part, o->name);
+    size_t count = s == NULL ? 0 : s->count;
+
+    if (s == NULL && o->default_text != NULL) {
         if (store_default(o, base) < 0)
             abort();
         return 0;
     }
-    for (; (v = value_at(sec, o->name, count)) != NULL; count++)
-        if (config_option_store(o, base, v->text, err) < 0) {
+    for (size_t i = 0; i < count; i++) {
+        if (config_option_store(o, base, s->values[i].text, err) < 0) {
             err_wrap(err, "%s", o->name);
-            return config_parse_fail(v->file, v->line, err);
+            return config_place_fail(s->values[i].place, err);
         }
-    if (count < (config_option_is_list(o) ? o->min : 1)) {
-        err_set(err, "%s%s%s: %s is missing; at least one value is needed",
-                config_section_name(o->section), sec->title == NULL ? "" : " ",
-                sec->title == NULL ? "" : sec->title, o->name);
-        return fail_section(p, sec, err);
+        note_place(o, base, s->values[i].place);
     }
+    return count < (config_option_is_list(o) ? o->min : 1) ? fail_missing(part, o, err) : 0;
+}
+
+static int store_section(const struct config_part *part, void *base, struct err *err)
+{
+    for (const struct config_option *o = config_options; o->name != NULL; o++)
+        if (o->section == part->section && store_option(part, o, base, err) < 0)
+            return -1;
     return 0;
 }
 
-static int store_section(const struct config_parse *p, cfg_t *sec, enum config_section section,
-                         void *base, struct err *err)
+/* The only section of its kind. */
+static const struct config_part *only(const struct config_tree *t, enum config_section section)
 {
-    for (const struct config_option *o = config_options; o->name != NULL; o++)
-        if (o->section == section && store_option(p, sec, o, base, err) < 0)
-            return -1;
-    return 0;
+    return config_tree_part(t, section, 0);
 }
 
 /* The name of a filter, destination or listener: it becomes part of addresses and of paths in the
  * spool, and tables say "none" for nothing. */
-static int store_name(const struct config_parse *p, cfg_t *sec, char **name, unsigned *line,
+static int store_name(const struct config_part *part, char **name, struct config_place *place,
                       struct err *err)
 {
-    const char *title = cfg_title(sec);
-
-    *line = config_parse_section(p, sec).line;
-    if (!address_is_tag_name(title) || strcmp(title, "none") == 0) {
+    *place = part->place;
+    if (!address_is_tag_name(part->title) || strcmp(part->title, "none") == 0) {
         err_set(err,
                 "%s '%s': the name is not allowed; allowed: 1 to 63 of a-z 0-9 '-', no '-' at "
                 "either end, not \"none\"",
-                cfg_name(sec), title);
-        return fail_section(p, sec, err);
+                config_section_name(part->section), part->title);
+        return config_place_fail(part->place, err);
     }
-    *name = mem_strdup(title);
+    *name = mem_strdup(part->title);
     return 0;
 }
 
-static int store_filters(const struct config_parse *p, struct config *c, struct err *err)
+static int store_filters(const struct config_tree *t, struct config *c, struct err *err)
 {
-    unsigned count = cfg_size(p->cfg, "filter");
+    size_t count = config_tree_count(t, CONFIG_SECTION_FILTER);
 
     c->filters = mem_zalloc(count * sizeof *c->filters);
-    for (unsigned i = 0; i < count; i++) {
-        cfg_t *sec = cfg_getnsec(p->cfg, "filter", i);
+    for (size_t i = 0; i < count; i++) {
+        const struct config_part *part = config_tree_part(t, CONFIG_SECTION_FILTER, i);
         struct config_filter *f = &c->filters[c->filter_count++];
-        if (store_name(p, sec, &f->name, &f->line, err) < 0 ||
-            store_section(p, sec, CONFIG_SECTION_FILTER, f, err) < 0)
+        if (store_name(part, &f->name, &f->place, err) < 0 || store_section(part, f, err) < 0)
             return -1;
     }
     return 0;
 }
 
-static int fail_value(const struct config_parse *p, cfg_t *sec, const char *name, unsigned index,
-                      struct err *err)
-{
-    const struct config_value *v = value_at(sec, name, index);
-
-    return v == NULL ? fail_section(p, sec, err) : config_parse_fail(v->file, v->line, err);
-}
-
-static int check_destination(const struct config_parse *p, cfg_t *sec, const struct config *c,
+static int check_destination(const struct config_part *part, const struct config *c,
                              const struct config_destination *d, struct err *err)
 {
     struct config_blame blame = {0};
@@ -143,28 +145,28 @@ static int check_destination(const struct config_parse *p, cfg_t *sec, const str
     if (config_destination_check(d, &blame, err) == 0 &&
         config_places_check(c, d, &blame, err) == 0)
         return 0;
-    const char *name =
-        blame.otherwise == NULL || is_given(sec, blame.option) ? blame.option : blame.otherwise;
-    return fail_value(p, sec, name, blame.index, err);
+    const char *name = blame.otherwise == NULL || config_part_setting(part, blame.option) != NULL
+                           ? blame.option
+                           : blame.otherwise;
+    return fail_value(part, name, blame.index, err);
 }
 
-static int store_destinations(const struct config_parse *p, struct config *c, struct err *err)
+static int store_destinations(const struct config_tree *t, struct config *c, struct err *err)
 {
-    unsigned count = cfg_size(p->cfg, "destination");
+    size_t count = config_tree_count(t, CONFIG_SECTION_DESTINATION);
 
     c->destinations = mem_zalloc(count * sizeof *c->destinations);
-    for (unsigned i = 0; i < count; i++) {
-        cfg_t *sec = cfg_getnsec(p->cfg, "destination", i);
+    for (size_t i = 0; i < count; i++) {
+        const struct config_part *part = config_tree_part(t, CONFIG_SECTION_DESTINATION, i);
         struct config_destination *d = &c->destinations[c->destination_count++];
-        if (store_name(p, sec, &d->name, &d->line, err) < 0 ||
-            store_section(p, sec, CONFIG_SECTION_DESTINATION, d, err) < 0 ||
-            check_destination(p, sec, c, d, err) < 0)
+        if (store_name(part, &d->name, &d->place, err) < 0 || store_section(part, d, err) < 0 ||
+            check_destination(part, c, d, err) < 0)
             return -1;
     }
     return 0;
 }
 
-static int check_listener(const struct config_parse *p, cfg_t *sec, const struct config *c,
+static int check_listener(const struct config_part *part, const struct config *c,
                           struct config_listener *l, struct err *err)
 {
     struct config_blame blame = {0};
@@ -173,39 +175,38 @@ static int check_listener(const struct config_parse *p, cfg_t *sec, const struct
         if (config_find_destination(c, l->copies.items[i]) == NULL) {
             err_set(err, "listener %s: copies: '%s' is not a declared destination", l->name,
                     l->copies.items[i]);
-            return fail_value(p, sec, "copies", (unsigned)i, err);
+            return fail_value(part, "copies", i, err);
         }
     if (config_primary_check(l, &blame, err) < 0)
-        return fail_value(p, sec, blame.option, blame.index, err);
+        return fail_value(part, blame.option, blame.index, err);
     l->primary.name = l->name;
-    l->primary.line = l->line;
+    l->primary.place = l->place;
     return 0;
 }
 
-static int store_listeners(const struct config_parse *p, struct config *c, struct err *err)
+static int store_listeners(const struct config_tree *t, struct config *c, struct err *err)
 {
-    unsigned count = cfg_size(p->cfg, "listener");
+    size_t count = config_tree_count(t, CONFIG_SECTION_LISTENER);
 
     c->listeners = mem_zalloc(count * sizeof *c->listeners);
-    for (unsigned i = 0; i < count; i++) {
-        cfg_t *sec = cfg_getnsec(p->cfg, "listener", i);
+    for (size_t i = 0; i < count; i++) {
+        const struct config_part *part = config_tree_part(t, CONFIG_SECTION_LISTENER, i);
         struct config_listener *l = &c->listeners[c->listener_count++];
-        if (store_name(p, sec, &l->name, &l->line, err) < 0 ||
-            store_section(p, sec, CONFIG_SECTION_LISTENER, l, err) < 0 ||
-            check_listener(p, sec, c, l, err) < 0)
+        if (store_name(part, &l->name, &l->place, err) < 0 || store_section(part, l, err) < 0 ||
+            check_listener(part, c, l, err) < 0)
             return -1;
     }
-    for (unsigned i = 0; i < count; i++) {
-        cfg_t *sec = cfg_getnsec(p->cfg, "listener", i);
+    for (size_t i = 0; i < count; i++) {
+        const struct config_part *part = config_tree_part(t, CONFIG_SECTION_LISTENER, i);
         struct config_blame blame;
         if (config_loop_check(c, &c->listeners[i], &blame, err) < 0)
-            return fail_value(p, sec, blame.option, blame.index, err);
+            return fail_value(part, blame.option, blame.index, err);
     }
     return 0;
 }
 
 /* Option metrics of a section, of which there are `count` values. */
-static int check_metrics(cfg_t *sec, size_t count, struct err *err)
+static int check_metrics(const struct config_part *part, size_t count, struct err *err)
 {
 #ifdef HAVE_MICROHTTPD
     static const bool is_built = true;
@@ -216,13 +217,12 @@ static int check_metrics(cfg_t *sec, size_t count, struct err *err)
     if (is_built || count == 0)
         return 0;
     err_set(err, "metrics: built without libmicrohttpd; allowed: to leave it out");
-    const struct config_value *v = value_at(sec, "metrics", 0);
-    return config_parse_fail(v->file, v->line, err);
+    return fail_value(part, "metrics", 0, err);
 }
 
 /* Without a host the milter socket is on this machine; elsewhere it needs to know its MTAs: what
  * they send is believed. */
-static int derive_socket(const struct config_parse *p, struct config_milter *m, struct err *err)
+static int derive_socket(const struct config_tree *t, struct config_milter *m, struct err *err)
 {
     struct endpoint *e = &m->socket;
 
@@ -236,11 +236,11 @@ static int derive_socket(const struct config_parse *p, struct config_milter *m, 
             "socket: \"%s\" can be reached from other machines: set trusted_mtas to the addresses "
             "of the mail servers that may connect",
             m->socket_text);
-    return fail_value(p, cfg_getsec(p->cfg, "milter"), "socket", 0, err);
+    return fail_value(only(t, CONFIG_SECTION_MILTER), "socket", 0, err);
 }
 
 /* Defaults that depend on other values or on the machine. */
-static int derive(const struct config_parse *p, struct config *c, struct err *err)
+static int derive(const struct config_tree *t, struct config *c, struct err *err)
 {
     char name[256];
 
@@ -248,9 +248,9 @@ static int derive(const struct config_parse *p, struct config *c, struct err *er
         c->destinations[i].dns = &c->relay.dns;
     for (size_t i = 0; i < c->listener_count; i++)
         c->listeners[i].primary.dns = &c->relay.dns;
-    if (derive_socket(p, &c->milter, err) < 0)
+    if (derive_socket(t, &c->milter, err) < 0)
         return -1;
-    if (!is_given(cfg_getsec(p->cfg, "milter"), "pid_file") &&
+    if (config_part_setting(only(t, CONFIG_SECTION_MILTER), "pid_file") == NULL &&
         c->milter.socket.kind == ENDPOINT_UNIX) {
         free(c->milter.pid_file);
         c->milter.pid_file = mem_printf("%s.pid", c->milter.socket.path);
@@ -267,45 +267,77 @@ static int derive(const struct config_parse *p, struct config *c, struct err *er
     return 0;
 }
 
-static int store_relay(const struct config_parse *p, struct config *c, struct err *err)
+static int store_relay(const struct config_tree *t, struct config *c, struct err *err)
 {
-    cfg_t *sec = cfg_getsec(p->cfg, "relay");
+    const struct config_part *part = only(t, CONFIG_SECTION_RELAY);
     struct config_blame blame = {0};
 
-    if (store_section(p, sec, CONFIG_SECTION_RELAY, &c->relay, err) < 0)
+    c->relay.place = part->place;
+    if (store_section(part, &c->relay, err) < 0)
         return -1;
     if (config_server_tls_check("relay", &c->relay.tls, &blame, err) < 0)
-        return fail_value(p, sec, blame.option, blame.index, err);
-    return 0;
+        return fail_value(part, blame.option, blame.index, err);
+    return check_metrics(part, c->relay.metrics_count, err);
 }
 
-static int store_all(const struct config_parse *p, struct config *c, struct err *err)
+static int store_milter(const struct config_tree *t, struct config *c, struct err *err)
 {
-    if (store_section(p, p->cfg, CONFIG_SECTION_TOP, c, err) < 0 ||
-        store_section(p, cfg_getsec(p->cfg, "log"), CONFIG_SECTION_LOG, &c->log, err) < 0 ||
-        store_section(p, cfg_getsec(p->cfg, "milter"), CONFIG_SECTION_MILTER, &c->milter, err) <
-            0 ||
-        store_relay(p, c, err) < 0 || store_filters(p, c, err) < 0 ||
-        store_destinations(p, c, err) < 0 || store_listeners(p, c, err) < 0)
+    const struct config_part *part = only(t, CONFIG_SECTION_MILTER);
+
+    if (store_section(part, &c->milter, err) < 0)
         return -1;
-    if (check_metrics(cfg_getsec(p->cfg, "milter"), c->milter.metrics_count, err) < 0 ||
-        check_metrics(cfg_getsec(p->cfg, "relay"), c->relay.metrics_count, err) < 0)
+    return check_metrics(part, c->milter.metrics_count, err);
+}
+
+static int store_all(const struct config_tree *t, struct config *c, struct err *err)
+{
+    if (store_section(only(t, CONFIG_SECTION_TOP), c, err) < 0 ||
+        store_section(only(t, CONFIG_SECTION_LOG), &c->log, err) < 0 ||
+        store_milter(t, c, err) < 0 || store_relay(t, c, err) < 0 || store_filters(t, c, err) < 0 ||
+        store_destinations(t, c, err) < 0 || store_listeners(t, c, err) < 0)
         return -1;
-    return derive(p, c, err);
+    return derive(t, c, err);
+}
+
+/* What was parsed as a configuration, or NULL; the tree is cleared. */
+static struct config *make_config(const char *path, struct config_tree *t, struct err *err)
+{
+    struct config *c = mem_zalloc(sizeof *c);
+
+    c->path = mem_strdup(path);
+    /* Places refer to them. */
+    c->files = t->files;
+    c->file_count = t->file_count;
+    t->files = NULL;
+    t->file_count = 0;
+    for (size_t i = 0; i < t->part_count; i++)
+        if (t->parts[i].place.line == 0) /* a section that is not there */
+            t->parts[i].place = (struct config_place){c->files[0], 1};
+    if (store_all(t, c, err) < 0) {
+        config_free(c);
+        c = NULL;
+    }
+    config_tree_clear(t);
+    return c;
 }
 
 struct config *config_file_load(const char *path, struct err *err)
 {
-    struct config_parse parse;
+    struct config_tree tree;
 
-    if (config_parse_open(&parse, path, err) < 0)
-        return NULL;
-    struct config *c = mem_zalloc(sizeof *c);
-    c->path = mem_strdup(path);
-    if (store_all(&parse, c, err) < 0) {
-        config_free(c);
-        c = NULL;
-    }
-    config_parse_close(&parse);
-    return c;
+    if (config_parse_file(&tree, path, err) == 0)
+        return make_config(path, &tree, err);
+    config_tree_clear(&tree);
+    return NULL;
+}
+
+struct config *config_file_load_text(const char *name, const char *text, size_t len,
+                                     struct err *err)
+{
+    struct config_tree tree;
+
+    if (config_parse_text(&tree, name, text, len, err) == 0)
+        return make_config(name, &tree, err);
+    config_tree_clear(&tree);
+    return NULL;
 }

@@ -32,16 +32,23 @@ struct search {
 
 int lookup_open(struct lookup_list *list, char *const *specs, size_t count, struct err *err)
 {
-    list->tables = mem_grow(NULL, count, sizeof(struct table *));
-    list->count = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct table *t = table_open(specs[i], err);
-        if (t == NULL) {
+    *list = (struct lookup_list){0};
+    for (size_t i = 0; i < count; i++)
+        if (lookup_add(list, specs[i], err) < 0) {
             lookup_close(list);
             return -1;
         }
-        list->tables[list->count++] = t;
-    }
+    return 0;
+}
+
+int lookup_add(struct lookup_list *list, const char *spec, struct err *err)
+{
+    struct table *t = table_open(spec, err);
+
+    if (t == NULL)
+        return -1;
+    list->tables = mem_grow(list->tables, list->count + 1, sizeof(struct table *));
+    list->tables[list->count++] = t;
     return 0;
 }
 

@@ -19,6 +19,9 @@ struct lookup_list {
 /* Open the tables of `specs`, in order. -1: nothing stays open. */
 int lookup_open(struct lookup_list *list, char *const *specs, size_t count, struct err *err)
     __attribute__((nonnull(1, 4), warn_unused_result));
+/* Open one more. -1: the list is as it was. */
+int lookup_add(struct lookup_list *list, const char *spec, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 void lookup_close(struct lookup_list *list) __attribute__((nonnull));
 
 /*

@@ -65,12 +65,13 @@ static int bad_value(const struct check_context *ctx, const char *key, unsigned 
 {
     const char *path = table_path(ctx->table);
 
-    if (path != NULL && line > 0)
+    if (path != NULL && line > 0) {
         err_wrap(ctx->err, "%s:%u: result of \"%s\"", path, line, key);
-    else
-        err_wrap(ctx->err, "%s: %s: result of \"%s\"", ctx->policy->config->path,
-                 table_spec(ctx->table), key);
-    return -1;
+        return -1;
+    }
+    const char *spec = table_spec(ctx->table);
+    err_wrap(ctx->err, "%s: result of \"%s\"", spec, key);
+    return config_place_fail(config_table_place(ctx->policy->config, spec), ctx->err);
 }
 
 static int check_filter(const char *key, const char *value, unsigned line, void *arg)
@@ -157,10 +158,11 @@ static int open_map(struct policy *p, enum policy_map map, const struct config_s
 {
     struct lookup_list *list = &p->maps[map];
 
-    if (lookup_open(list, specs->items, specs->count, err) != 0) {
-        err_wrap(err, "%s", maps[map].option);
-        return -1;
-    }
+    for (size_t i = 0; i < specs->count; i++)
+        if (lookup_add(list, specs->items[i], err) < 0) {
+            err_wrap(err, "%s", maps[map].option);
+            return config_place_fail(specs->places[i], err);
+        }
     for (size_t i = 0; i < list->count; i++)
         if (check_table(p, map, list->tables[i], err) != 0)
             return -1;

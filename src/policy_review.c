@@ -207,6 +207,7 @@ static void review_table(struct reviewing *r, const char *spec, const char *opti
     r->faults = 0;
     if (t == NULL) {
         err_wrap(&err, "%s", option);
+        (void)config_place_fail(config_table_place(r->policy.config, spec), &err);
         blame(r, false, 0, err.text);
         r->out->sees_all = false;
         return;

@@ -129,13 +129,18 @@ else
 FUZZ_MAIN = %D%/fuzz_replay.c
 FUZZ_LINK =
 endif
-FUZZ_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
+FUZZ_LIBS = libsplit.a $(TABLE_LIBS) $(SYSTEMD_LIBS)
 FUZZ_RELAY_LIBS = librelay.a $(FUZZ_LIBS) $(RELAY_LIBS)
 FUZZERS =
 FUZZERS += %D%/fuzz_address
 %C%_fuzz_address_SOURCES = %D%/fuzz_address.c $(FUZZ_MAIN)
 %C%_fuzz_address_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_address_LDADD = $(FUZZ_LIBS)
+
+FUZZERS += %D%/fuzz_config
+%C%_fuzz_config_SOURCES = %D%/fuzz_config.c $(FUZZ_MAIN)
+%C%_fuzz_config_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_config_LDADD = $(FUZZ_LIBS)
 
 FUZZERS += %D%/fuzz_hdr_address
 %C%_fuzz_hdr_address_SOURCES = %D%/fuzz_hdr_address.c $(FUZZ_MAIN)
@@ -192,7 +197,7 @@ TESTS += $(FUZZERS)
 AM_CFLAGS += $(CHECK_CFLAGS)
 EXTRA_DIST += %D%/unit.h
 UNIT_TESTS =
-UNIT_LIBS = libsplit.a $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
+UNIT_LIBS = libsplit.a $(TABLE_LIBS) $(SYSTEMD_LIBS) $(CHECK_LIBS)
 UNIT_RELAY_LIBS = librelay.a $(UNIT_LIBS) $(RELAY_LIBS)
 
 # Unit tests, in alphabetical order.
@@ -207,6 +212,10 @@ UNIT_TESTS += %D%/test_config
 UNIT_TESTS += %D%/test_config_docs
 %C%_test_config_docs_SOURCES = %D%/test_config_docs.c
 %C%_test_config_docs_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_config_mistakes
+%C%_test_config_mistakes_SOURCES = %D%/test_config_mistakes.c
+%C%_test_config_mistakes_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_content
 %C%_test_content_SOURCES = %D%/test_content.c

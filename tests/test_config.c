@@ -110,7 +110,7 @@ START_TEST(all_options_are_read)
     ck_assert_uint_eq(c->filter_count, 2);
     ck_assert_str_eq(c->filters[0].name, "secondary");
     ck_assert_str_eq(c->filters[1].nexthop, "smtp:[primaryfilter.domain.com]:10024");
-    ck_assert_uint_eq(c->filters[1].line, 19);
+    ck_assert_uint_eq(c->filters[1].place.line, 19);
     ck_assert_uint_eq(c->relay.listen_count, 2);
     ck_assert_str_eq(c->relay.listen[0].host, "::1");
     ck_assert_str_eq(c->relay.listen[1].path, "/run/relay");
@@ -143,7 +143,7 @@ START_TEST(destinations_are_read)
     ck_assert_uint_eq(d->max_age_s, 86400);
     ck_assert_uint_eq(d->connect_timeout_ms, 10000);
     ck_assert_uint_eq(d->command_timeout_ms, 60000);
-    ck_assert_uint_eq(d->line, 27);
+    ck_assert_uint_eq(d->place.line, 27);
     ck_assert_int_eq(c->destinations[1].recipient, CONFIG_ADDRESS_CANONICAL);
     ck_assert_ptr_null(config_find_destination(c, "none"));
     config_free(c);
@@ -353,7 +353,7 @@ static const struct {
     {"relay { spool_directory = '' }", 1, "spool_directory", "'/'"},
     {"relay { hostname = 'a b' }", 1, "'a b'", "host name"},
     {"relay { trusted_networks = { 127.0.0.0/8,\n\n 10.1.0.0/8 } }", 3, "10.1.0.0/8", "8 bits"},
-    {"relay {\n listen = {}\n}", 3, "listen is missing", "at least one"},
+    {"relay {\n listen = {}\n}", 2, "listen is missing", "at least one"},
     {"tag_domain = 'a..b'", 1, "'a..b'", "domain name"},
     {"tag_domain = ''", 1, "''", "domain name"},
     {"recipient_delimiter = '@'", 1, "'@'", "punctuation"},
@@ -402,7 +402,7 @@ static const struct {
     {"destination a { relay_to = b\n journal_from = '\xc3\xa4@b.test' }", 2,
      "journal_from: ", "an address"},
     {"\n\ndestination a {\n\n}\n", 3, "destination a: relay_to is missing", "at least one"},
-    {"\n\ndestination a {\nrelay_to = {}\n}\n", 3, "relay_to is missing", "at least one"},
+    {"\n\ndestination a {\nrelay_to = {}\n}\n", 4, "relay_to is missing", "at least one"},
     {"\nfilter a {\n\n}\n", 2, "filter a: nexthop is missing", "at least one"},
     {"\nfilter A {\n\nnexthop = smtp:a }\n", 2, "filter 'A'", "a-z 0-9 '-'"},
     {"destination none { relay_to = a }\n", 1, "destination 'none'", "not \"none\""},
@@ -414,11 +414,6 @@ static const struct {
     {"filter a { nexthop = smtp:a }\nfilter b { nexthop = smtp:b }\nfilter a { nexthop = smtp:a }",
      3, "'a' is declared twice", "must differ"},
     {"destination a { relay_to = a }\n\ndestination a { relay_to = a }", 3, "declared twice", ""},
-    {"filter {\n}", 1, "missing title", "filter"},
-    {"milter {\n socket\n}", 3, "missing equal sign", "socket"},
-    {"milter {\n socket = }", 2, "unexpected token '}'", ""},
-    {"milter {\n socket = { a } }", 2, "unexpected token '{'", ""},
-    {"milter socket = x", 1, "missing opening brace", "milter"},
     {"\nmilter {\n socket = \"unix:/x\n}\n\n", 3, "unterminated string", ""},
     {"\nmilter {\n socket = 'unix:/x\n}\n\n", 3, "unterminated string", ""},
     {"\n\n/* x\n\n", 3, "unterminated comment", "*/"},
@@ -447,8 +442,6 @@ START_TEST(mistakes_are_reported_with_their_line)
         strstr(err.text, mistakes[_i].allowed) == NULL)
         ck_abort_msg("wanted '%s' '%s' '%s', got '%s'", where, mistakes[_i].wrong,
                      mistakes[_i].allowed, err.text);
-    /* no fault may live on in libconfuse's lexer */
-    config_free(load_valid(full));
 }
 END_TEST
 
@@ -493,9 +486,9 @@ START_TEST(includes_are_read_and_faults_in_them_named)
                                   "destination c { relay_to = c }\n");
     ck_assert_uint_eq(c->destination_count, 3);
     ck_assert_str_eq(c->destinations[1].name, "b");
-    ck_assert_uint_eq(c->destinations[1].line, 2);
-    ck_assert_uint_eq(c->destinations[2].line, 3);
-    ck_assert_uint_eq(c->filters[0].line, 3);
+    ck_assert_uint_eq(c->destinations[1].place.line, 2);
+    ck_assert_uint_eq(c->destinations[2].place.line, 3);
+    ck_assert_uint_eq(c->filters[0].place.line, 3);
     config_free(c);
 
     ck_assert_ptr_null(load("include(\"bad\")\n", &err));

@@ -46,12 +46,14 @@ static void check_use(struct findings *f, const struct config *config,
 
     for (size_t i = 0; i < config->filter_count; i++)
         if (!review->filter_is_used[i])
-            find(f, LEVEL_NOTE, "%s:%u: filter %s: no table names it%s", config->path,
-                 config->filters[i].line, config->filters[i].name, more);
+            find(f, LEVEL_NOTE, "%s:%u: filter %s: no table names it%s",
+                 config->filters[i].place.file, config->filters[i].place.line,
+                 config->filters[i].name, more);
     for (size_t i = 0; i < config->destination_count; i++)
         if (!review->destination_is_used[i] && !listener_uses(config, config->destinations[i].name))
-            find(f, LEVEL_NOTE, "%s:%u: destination %s: no table names it%s", config->path,
-                 config->destinations[i].line, config->destinations[i].name, more);
+            find(f, LEVEL_NOTE, "%s:%u: destination %s: no table names it%s",
+                 config->destinations[i].place.file, config->destinations[i].place.line,
+                 config->destinations[i].name, more);
 }
 
 void check_tables(struct findings *f, const struct config *config)

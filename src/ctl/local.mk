@@ -57,4 +57,4 @@ splitctl_SOURCES = \
 	%D%/unit.c %D%/unit.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-splitctl_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)
+splitctl_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)

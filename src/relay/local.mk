@@ -81,4 +81,4 @@ endif
 
 sbin_PROGRAMS += splitrelay
 splitrelay_SOURCES = %D%/main.c
-splitrelay_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)
+splitrelay_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(MICROHTTPD_LIBS)

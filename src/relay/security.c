@@ -86,13 +86,14 @@ static int open_destination(const char *kind, struct config_destination *d, stru
         d->security->sasl = sasl_open(d->auth.user, d->auth.password_file, err);
         result = d->security->sasl == NULL ? -1 : 0;
     }
-    if (result != 0)
-        err_wrap(err, "%s %s", kind, d->name);
-    return result;
+    if (result == 0)
+        return 0;
+    err_wrap(err, "%s %s", kind, d->name);
+    return config_place_fail(d->place, err);
 }
 
-static int open_server(const char *kind, const char *name, struct config_server_tls *t,
-                       struct err *err)
+static int open_server(const char *kind, const char *name, struct config_place place,
+                       struct config_server_tls *t, struct err *err)
 {
     struct tls_options o = {.cert_file = t->cert_file,
                             .key_file = t->key_file,
@@ -106,7 +107,7 @@ static int open_server(const char *kind, const char *name, struct config_server_
     if (t->context != NULL)
         return 0;
     err_wrap(err, "%s%s%s", kind, name[0] != '\0' ? " " : "", name);
-    return -1;
+    return config_place_fail(place, err);
 }
 
 int security_open(struct config *c, struct err *err)
@@ -118,10 +119,10 @@ int security_open(struct config *c, struct err *err)
     for (size_t i = 0; i < c->listener_count; i++) {
         struct config_listener *l = &c->listeners[i];
         if (open_destination("listener", &l->primary, err) != 0 ||
-            open_server("listener", l->name, &l->tls, err) != 0)
+            open_server("listener", l->name, l->place, &l->tls, err) != 0)
             return -1;
     }
-    return open_server("relay", "", &c->relay.tls, err);
+    return open_server("relay", "", c->relay.place, &c->relay.tls, err);
 }
 
 struct secrets {
