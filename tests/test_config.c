@@ -496,6 +496,43 @@ START_TEST(includes_are_read_and_faults_in_them_named)
 }
 END_TEST
 
+START_TEST(a_pattern_includes_what_matches_in_order)
+{
+    static const char b[] = "destination b { relay_to = b }\n",
+                      a[] = "destination a { relay_to = a }\n";
+    static const char bad[] = "\n\nmilter { soket = x }\n", other[] = "nonsense";
+    char path[128];
+    struct err err;
+
+    struct config *c = load_valid("include(\"conf.d/*.conf\")"); /* no such directory */
+    ck_assert_uint_eq(c->destination_count, 0);
+    config_free(c);
+    snprintf(path, sizeof path, "%s/conf.d", dir);
+    ck_assert_int_eq(mkdir(path, 0755), 0);
+    c = load_valid("include(\"conf.d/*.conf\")"); /* none matches */
+    config_free(c);
+    write_file("conf.d/20.conf", b, strlen(b));
+    write_file("conf.d/10.conf", a, strlen(a));
+    write_file("conf.d/10.conf.orig", other, strlen(other));
+    c = load_valid("include(\"conf.d/*.conf\")\ndestination c { relay_to = c }\n");
+    ck_assert_uint_eq(c->destination_count, 3);
+    ck_assert_str_eq(c->destinations[0].name, "a");
+    ck_assert_str_eq(c->destinations[1].name, "b");
+    ck_assert_uint_eq(c->destinations[1].place.line, 1);
+    ck_assert_ptr_nonnull(strstr(c->destinations[1].place.file, "/conf.d/20.conf"));
+    config_free(c);
+    write_file("conf.d/15.conf", bad, strlen(bad));
+    ck_assert_ptr_null(load("include(\"conf.d/*.conf\")", &err));
+    ck_assert_ptr_nonnull(strstr(err.text, "/conf.d/15.conf:3: unknown key 'soket' in section"));
+    write_file("conf.d/15.conf", a, strlen(a));
+    ck_assert_ptr_null(load("include(\"conf.d/1?.conf\")", &err));
+    ck_assert_ptr_nonnull(strstr(err.text, "/conf.d/15.conf:1: destination 'a' is declared twice"));
+    ck_assert_ptr_nonnull(strstr(err.text, "/conf.d/10.conf:1; names must differ"));
+    ck_assert_ptr_null(load("\ninclude(\"conf.d/30.conf\")", &err)); /* no pattern: must be there */
+    ck_assert_ptr_nonnull(strstr(err.text, "/c:2: "));
+}
+END_TEST
+
 static const struct {
     const char *text;
     const char *filter; /* name, or NULL */
@@ -624,13 +661,22 @@ static void make_dir(void)
 
 static void remove_dir(void)
 {
-    static const char *const names[] = {"c", "one", "two", "bad"};
+    static const char *const names[] = {"c",
+                                        "one",
+                                        "two",
+                                        "bad",
+                                        "conf.d/10.conf",
+                                        "conf.d/15.conf",
+                                        "conf.d/20.conf",
+                                        "conf.d/10.conf.orig"};
     char path[128];
 
     for (size_t i = 0; i < UNIT_COUNT(names); i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         (void)unlink(path);
     }
+    snprintf(path, sizeof path, "%s/conf.d", dir);
+    (void)rmdir(path);
     (void)rmdir(dir);
 }
 
@@ -652,6 +698,7 @@ int main(void)
     tcase_add_test(t, a_nul_byte_is_refused);
     tcase_add_test(t, files_that_cannot_be_read_are_named);
     tcase_add_test(t, includes_are_read_and_faults_in_them_named);
+    tcase_add_test(t, a_pattern_includes_what_matches_in_order);
     tcase_add_loop_test(t, nexthops_find_their_filter, 0, UNIT_COUNT(nexthop_searches));
     tcase_add_loop_test(t, times_have_units, 0, UNIT_COUNT(times));
     tcase_add_loop_test(t, sizes_have_units, 0, UNIT_COUNT(sizes));

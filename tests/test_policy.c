@@ -321,6 +321,10 @@ static const struct {
     const char *milter, *error;
 } bad_cases[] = {
     {"filter_maps = { \"static:tertiary\" }", "\"tertiary\" is neither a declared filter"},
+    {"filter_maps = { \"static:primary\",\n\"static:tertiary\" }", ":4: static:tertiary: "},
+    {"copy_maps = { \"static:archive\" }\nfilter_maps = { "
+     "\"static:primary\",\n\n\"texthash:/none\" }",
+     ":6: filter_maps: "},
     {"filter_maps = { \"inline:{ a@x.test=primary, b@x.test=smtp:elsewhere:25 }\" }",
      "\"smtp:elsewhere:25\" is neither"},
     {"filter_maps = { \"static:primary 120%\" }", "is no percentage"},

@@ -171,7 +171,7 @@ START_TEST(names_and_fingerprints)
 
     /* The same certificate by its fingerprint, whatever the name. */
     char *print = info.fingerprint;
-    struct config_strings prints = {&print, 1};
+    struct config_strings prints = {.items = &print, .count = 1};
     client = new_client("", &prints);
     stream = start(&s, server);
     ck_assert_int_eq(connect_as(stream, client, cases[_i].name, TLS_ANONYMOUS).trust, TLS_VERIFIED);
