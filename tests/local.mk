@@ -397,7 +397,7 @@ check_PROGRAMS += %D%/table_query
 
 check_PROGRAMS += %D%/review_query
 %C%_review_query_SOURCES = %D%/review_query.c
-%C%_review_query_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(CONFUSE_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
+%C%_review_query_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
 
 check_PROGRAMS += %D%/spool_driver
 %C%_spool_driver_SOURCES = %D%/spool_driver.c %D%/spool_unit.h
