@@ -264,6 +264,73 @@ class Together(Checked):
         )
 
 
+class Hostile(Checked):
+    """Names that others chose steer no terminal, whatever prints them."""
+
+    EVIL = "e\x1b]0;x\x07vil\x1b[2J\u009b31m"
+
+    def test_everything_that_is_printed(self):
+        ident = "A1"
+        for base in ("queue", "hold", "dead"):
+            due = "/1700000000" if base == "queue" else ""
+            for destination in ("archive", self.EVIL):
+                self.write(f"spool/{base}/{destination}{due}/{ident}", spool_file([(ident, destination if destination == "archive" else "evil", 0, [("q", "a@x.test", "-", "")])]))
+            self.write(f"spool/{base}/archive{due}/{self.EVIL}", b"no copy")
+        self.write(f"spool/quarantine/{self.EVIL}", b"x")
+        if shutil.which("postconf"):
+            self.addCleanup(os.environ.pop, "MAIL_CONFIG", None)
+            os.environ["MAIL_CONFIG"] = self.path("postfix")
+            self.write("postfix/main.cf", f"compatibility_level = 3.6\nmulti_instance_name = {self.EVIL}\nrecipient_delimiter = {self.EVIL}\n"
+                       f"queue_directory = {self.path('postfix')}/queue\n")
+        os.mkdir(self.path(self.EVIL))
+        shutil.copy(self.path("filter"), self.path(self.EVIL, "filter"))
+        with open(self.path(self.EVIL, "filter"), "a", encoding="utf-8") as f:
+            f.write(f"k{self.EVIL}@x.test no{self.EVIL}where\n")
+        self.configure(milter=f'sender_filter_maps = {{ "texthash:{self.path(self.EVIL, "filter")}" }}')
+        seen = ""
+        for args in (("queue",), ("queue", "--json"), ("queue", self.EVIL), ("show", ident), ("show", "--json", ident), ("stats",), ("stats", "--json"), ("status",), ("status", "--json"),
+                     ("check",), ("check", "--json"), ("explain", "-f", self.EVIL, self.EVIL), ("delete", "--all", self.EVIL), ("retry", "--all", self.EVIL), ("status", "--postfix", self.EVIL), ("reload",)):
+            done = subprocess.run([self.program(), "-c", self.path("conf"), *args], capture_output=True, timeout=TIMEOUT, check=False)
+            text = (done.stdout + done.stderr).decode()
+            self.assertFalse(re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", text), f"{args}: {text!r}")
+            seen += text
+        self.assertIn("e?]0;x?vil?[2J", seen)
+
+
+class Start(Checked):
+    """What splitrelay says on standard error when it was started by hand and cannot serve; its log goes to syslog."""
+
+    def start(self, expected):
+        program = os.path.join(os.path.dirname(self.program()), "splitrelay")
+        env = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}
+        done = subprocess.run([program, "-c", self.path("conf")], env=env, capture_output=True, timeout=TIMEOUT, check=False)
+        self.assertEqual(done.returncode, 69, done.stderr)
+        self.assertRegex(done.stderr.decode(), expected)
+
+    def test_a_spool_that_others_may_write(self):
+        for mode in (0o777, 0o770, 0o702):
+            os.chmod(self.path("spool"), mode)
+            self.start(f"^splitrelay: spool_directory {self.d}/spool: others than its owner may write there .mode {mode:04o}.: chmod 0700 ")
+        self.assertEqual(os.listdir(self.path("spool")), [])
+        self.run_ctl("hold", "--all", status=69)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root")
+    def test_a_spool_of_another(self):
+        os.chown(self.path("spool"), NOBODY, NOBODY)
+        self.start(f"^splitrelay: spool_directory {self.d}/spool belongs to user {NOBODY}, and this process is user 0$")
+
+    def test_a_socket_that_cannot_be_opened(self):
+        """splitmilter, too."""
+        self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace("/milter.sock", "/nowhere/milter.sock"))
+        program = os.path.join(os.path.dirname(self.program()), "splitmilter")
+        env = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}
+        done = subprocess.run([program, "-c", self.path("conf")], env=env, capture_output=True, timeout=TIMEOUT, check=False)
+        self.assertEqual(done.returncode, 69, done.stderr)
+        self.assertRegex(done.stderr.decode(), f"(?m)^splitmilter: cannot open {self.d}/nowhere/milter.sock.pid: No such file")
+        done = subprocess.run([program, "-c", self.path("conf")], env=dict(env, JOURNAL_STREAM="8:1"), capture_output=True, timeout=TIMEOUT, check=False)
+        self.assertEqual((done.returncode, done.stderr), (69, b""))
+
+
 if __name__ == "__main__":
     signal.alarm(int(10 * TIMEOUT))
     unittest.main()

@@ -12,6 +12,7 @@ import pty
 import random
 import re
 import select
+import shutil
 import signal
 import stat
 import subprocess
@@ -111,7 +112,7 @@ def test_without_splitrelay(r):
     assert t.json("delete", "--json", ids[2]) == [
         {"action": "delete", "queue_id": ids[2], "destination": None, "changed": 1, "in_delivery": 0, "failed": 0, "error": ""}
     ]
-    assert t.ctl("retry", "--all")[1] == "retry --all: will be tried now\n"
+    assert t.ctl("retry", "--all")[1] == "retry --all: will be tried when splitrelay runs: it does not\n"
     for sink in t.sinks.values():
         sink.start()
     t.start()
@@ -219,6 +220,43 @@ def test_in_delivery(r):
     rig.wait_for(lambda: not t.files("queue"), 20, "an empty queue")
     assert t.daemon.log_lines(f"{first}: dest=archive: held by an administrator")
     assert t.daemon.log_lines(f"{second}: dest=archive: requeued by an administrator, now dest=newmail")
+
+
+def is_traced(pid):
+    """All threads of it."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
+            if "TracerPid:\t0\n" in f.read():
+                return False
+    return True
+
+
+def test_requeued_before_sent(r):
+    """A dead letter tells of the attempt that ended it; the line of its requeueing comes before those of its delivery."""
+    def hook(name):
+        return lambda stage, _conn, _arg: "550 5.1.1 unknown" if stage == "rcpt" and name == "archive" else None
+
+    t = Relay(r, hook).start()
+    t.put("archive", count=30)
+    rig.wait_for(lambda: len(t.files("dead")) == 30, 40, "30 dead letters")
+    assert {copy["attempts"] for copy in t.json("queue", "--json")} == {1}
+    ids = t.files("dead")
+    assert re.search(r"(?m)^attempts +1$", t.ctl("show", ids[0])[1])
+    if shutil.which("strace") and not rig.instrumented():
+        # The old names go slowly, so that there is time to deliver before the command is done.
+        delay = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=unlinkat", "-e", "inject=unlinkat:delay_enter=20000"]
+        tracer = subprocess.Popen(["strace", *delay, "-p", str(t.daemon.pid)], stdin=subprocess.DEVNULL, start_new_session=True)
+        r.session.record_process(tracer.pid, "strace")
+        r.on_close(tracer.wait)
+        r.on_close(tracer.terminate)
+        rig.wait_for(lambda: is_traced(t.daemon.pid), 20, "strace to attach")
+    t.ctl("requeue", "--to", "newmail", "--all", "archive")
+    rig.wait_for(lambda: len(t.delivered("newmail")) == 30, 40, "all at their new destination")
+    for ident in ids:
+        lines = t.daemon.log_lines(f"{ident}: ")
+        requeued = [i for i, line in enumerate(lines) if "requeued by an administrator, now dest=newmail" in line]
+        sent = [i for i, line in enumerate(lines) if "status=sent" in line]
+        assert len(requeued) == len(sent) == 1 and requeued < sent, lines
 
 
 def on_terminal(r, t, *args):

@@ -336,6 +336,13 @@ class Explain(Case):
         self.assertRegex(out, r"copies +none .*private@example\.com -> none")
 
 
+    def test_a_sender_in_brackets(self):
+        for sender in ("<s@x.test>", "s@x.test"):
+            self.assertIn("\n  MAIL FROM:<s@x.test>\n", self.run_ctl("explain", "-f", sender, "a@plain.test")[0])
+            self.assertEqual(json.loads(self.run_ctl("explain", "--json", "-f", sender, "a@plain.test")[0].splitlines()[-1])["envelope"]["sender"], "s@x.test")
+        self.assertIn("\n  MAIL FROM:<>\n", self.run_ctl("explain", "-f", "<>", "a@plain.test")[0])
+
+
 class Queue(Case):
     def put(self, place, ident, **more):
         recipients = more.pop("recipients", [("q", "a@example.test", "rfc822;a@example.test", "")])

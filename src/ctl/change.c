@@ -129,14 +129,17 @@ static void tell_json(const struct change *c, const struct queue_changed *done,
     ctl_json_line(o);
 }
 
-static void tell_retry(const struct control_line *line)
+static void tell_retry(const struct control_line *line, bool is_offline)
 {
+    const char *when =
+        is_offline ? "will be tried when splitrelay runs: it does not" : "will be tried now";
+
     /* The number is of what was moved; what was due already is not in it. */
     if (!line->is_all)
-        printf("retry %s: will be tried now\n", line->id);
+        ctl_printf("retry %s: %s\n", line->id, when);
     else
-        printf("retry --all%s%s: will be tried now\n", line->destination[0] == '\0' ? "" : " ",
-               line->destination);
+        ctl_printf("retry --all%s%s: %s\n", line->destination[0] == '\0' ? "" : " ",
+                   line->destination, when);
 }
 
 static void tell(const struct change *c, const struct queue_changed *done)
@@ -145,16 +148,16 @@ static void tell(const struct change *c, const struct queue_changed *done)
     const char *word = done_word(line);
 
     if (line->verb == CONTROL_RETRY) {
-        tell_retry(line);
+        tell_retry(line, c->offline != NULL);
     } else if (line->is_all) {
-        printf("%" PRIu64 " cop%s %s\n", done->changed, done->changed == 1 ? "y" : "ies", word);
+        ctl_printf("%" PRIu64 " cop%s %s\n", done->changed, done->changed == 1 ? "y" : "ies", word);
         if (done->ordered > 0)
-            printf("%" PRIu64 " being delivered: %s afterwards, unless accepted\n", done->ordered,
-                   word);
+            ctl_printf("%" PRIu64 " being delivered: %s afterwards, unless accepted\n",
+                       done->ordered, word);
     } else if (done->changed > 0) {
-        printf("%s: %s\n", line->id, word);
+        ctl_printf("%s: %s\n", line->id, word);
     } else if (done->ordered > 0) {
-        printf("%s: is being delivered: %s afterwards, unless accepted\n", line->id, word);
+        ctl_printf("%s: is being delivered: %s afterwards, unless accepted\n", line->id, word);
     }
 }
 

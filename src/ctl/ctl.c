@@ -57,6 +57,19 @@ void ctl_print(const char *text)
     free(copy);
 }
 
+void ctl_print_lines(const char *text)
+{
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n\t");
+        char *piece = mem_strndup(text, len);
+        ctl_print(piece);
+        free(piece);
+        text += len;
+        if (*text != '\0')
+            putchar(*text++);
+    }
+}
+
 void ctl_printf(const char *fmt, ...)
 {
     size_t fmt_len = strlen(fmt);

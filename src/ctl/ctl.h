@@ -60,6 +60,9 @@ char *ctl_relay_lock(const struct config *config)
 void ctl_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void ctl_print(const char *text) __attribute__((nonnull));
 
+/* The same with several lines, and with tabs as they are. */
+void ctl_print_lines(const char *text) __attribute__((nonnull));
+
 /* Is text an id of a copy, as it may stand in a control request? */
 bool ctl_is_id(const char *text) __attribute__((nonnull));
 

@@ -63,7 +63,7 @@ static void decide(struct explanation *x, const struct policy *policy, char **re
 {
     struct table_scratch *scratch = table_scratch_new();
 
-    char *sender = x->sender[0] == '<' ? mem_strdup(x->sender) : mem_printf("<%s>", x->sender);
+    char *sender = mem_printf("<%s>", x->sender);
     policy_begin(policy, scratch, sender, x->client, &x->message);
     free(sender);
     x->decisions = mem_zalloc(x->count * sizeof *x->decisions);
@@ -141,6 +141,16 @@ static int usage(const struct ctl_command *self, struct explanation *x)
     return ctl_usage(self);
 }
 
+/* The sender may be written as in MAIL FROM. */
+static char *without_brackets(const char *sender)
+{
+    size_t len = strlen(sender);
+
+    if (len >= 2 && sender[0] == '<' && sender[len - 1] == '>')
+        return mem_strndup(sender + 1, len - 2);
+    return mem_strdup(sender);
+}
+
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
@@ -172,11 +182,14 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
         free(x.origin.domain);
         return EXIT_CONFIG;
     }
+    char *sender = without_brackets(x.sender);
+    x.sender = sender;
     x.config = config;
     x.client = client.ss_family == 0 ? NULL : (const struct sockaddr *)&client;
     x.count = (size_t)(argc - optind);
     int code = explain(&x, argv + optind, is_json);
     free(x.origin.domain);
+    free(sender);
     config_free(config);
     return code;
 }

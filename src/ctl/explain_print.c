@@ -88,7 +88,7 @@ static void print_envelope(const struct explanation *x)
     size_t count = explain_recipients(x, &recipients);
     struct buf line = {0};
 
-    puts("Envelope");
+    ctl_printf("Envelope\n");
     buf_addf(&line, "  MAIL FROM:<%s>", x->sender);
     print_line(&line);
     for (size_t i = 0; i < count; i++) {
@@ -103,7 +103,7 @@ static void print_envelope(const struct explanation *x)
         add_reply(&line, &x->plan.reply);
         print_line(&line);
     } else if (count == 0) {
-        puts("  no recipient is left: nothing is sent");
+        ctl_printf("  no recipient is left: nothing is sent\n");
     } else if (x->plan.header_name != NULL) {
         buf_addf(&line, "  header %s: %s", x->plan.header_name, x->plan.header_value);
         print_line(&line);
@@ -115,7 +115,7 @@ static void print_envelope(const struct explanation *x)
 void explain_print_human(const struct explanation *x)
 {
     if (x->message.is_bypassed)
-        puts("The client is one of bypass_clients: its mail is left alone.");
+        ctl_printf("The client is one of bypass_clients: its mail is left alone.\n");
     for (size_t i = 0; i < x->count; i++)
         print_decision(x, &x->decisions[i]);
     print_envelope(x);

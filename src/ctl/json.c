@@ -28,7 +28,8 @@ void ctl_json_set(json_t *object, const char *name, json_t *value)
 
 void ctl_json_line(json_t *object)
 {
-    (void)json_dumpf(object, stdout, JSON_PRESERVE_ORDER);
+    /* Characters that steer a terminal are escaped: jansson leaves those from U+007F on. */
+    (void)json_dumpf(object, stdout, JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
     putchar('\n');
     json_decref(object);
 }

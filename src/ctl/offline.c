@@ -2,6 +2,7 @@
 #include "offline.h"
 
 #include "../log.h"
+#include "../relay/spool_owner.h"
 #include "../relay/spool_queue.h"
 
 #include <grp.h>
@@ -41,7 +42,7 @@ struct queue *offline_open(const struct config *config, struct err *err)
         .min_free_space_bytes = config->relay.min_free_space_bytes,
     };
 
-    if (become_owner(options.directory, err) < 0)
+    if (become_owner(options.directory, err) < 0 || spool_owner_check(options.directory, err) < 0)
         return NULL;
     if (strcmp(config->log.target, "syslog") == 0 &&
         log_open("splitctl", "syslog", config->log.facility, "info", err) < 0)

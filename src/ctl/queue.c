@@ -43,14 +43,13 @@ static void print_recipients(const struct spool_entry *e)
     for (size_t i = 0; i < e->recipient_count; i++) {
         const struct queue_recipient *r = &e->recipients[i];
         if (strcmp(r->reason, last) != 0 && r->reason[0] != '\0') {
-            printf("    (");
-            ctl_print(r->reason);
-            puts(")");
+            ctl_printf("    (%s)\n", r->reason);
         }
         last = r->reason;
-        printf("%50s", "");
-        ctl_print(r->address);
-        puts(r->state == QUEUE_PENDING ? "" : r->state == QUEUE_SENT ? "  sent" : "  dead");
+        ctl_printf("%50s%s%s\n", "", r->address,
+                   r->state == QUEUE_PENDING ? ""
+                   : r->state == QUEUE_SENT  ? "  sent"
+                                             : "  dead");
     }
 }
 
@@ -59,32 +58,30 @@ static void print_human(const struct spool_entry *e, time_t now, bool is_first)
     char id[QUEUE_ID_SIZE + 8], when[32];
 
     if (is_first)
-        printf("%-21s %10s %-20s %s\n", "----Copy ID----", "--Size--", "---Arrival Time---",
-               "-Sender/Recipient-------");
+        ctl_printf("%-21s %10s %-20s %s\n", "----Copy ID----", "--Size--", "---Arrival Time---",
+                   "-Sender/Recipient-------");
     snprintf(id, sizeof id, "%.*s%s", QUEUE_ID_SIZE, e->id,
              e->base == SPOOL_HOLD   ? "!"
              : e->base == SPOOL_DEAD ? "#"
              : e->due <= now         ? "*"
                                      : "");
     if (e->message == NULL) {
-        printf("%-21s dest=", id);
-        ctl_print(e->destination);
-        printf(": cannot be read: ");
-        ctl_print(e->problem);
-        puts("\n");
+        ctl_printf("%-21s dest=%s: cannot be read: %s\n", id, e->destination, e->problem);
+        putchar('\n');
         return;
     }
     format_time(e->message->arrival.tv_sec, when, sizeof when);
-    printf("%-21s %10" PRIu64 " %-18s  ", id, e->message->size_bytes, when);
+    ctl_printf("%-21s %10" PRIu64 " %-18s  ", id, e->message->size_bytes, when);
     ctl_print(e->message->sender[0] == '\0' ? "<>" : e->message->sender);
-    printf("\n    dest=%s, attempts=%u", e->destination, e->attempts);
+    putchar('\n');
+    ctl_printf("    dest=%s, attempts=%u", e->destination, e->attempts);
     if (e->message->mta_queue_id[0] != '\0') {
-        printf(", queue_id=");
+        ctl_printf(", queue_id=");
         ctl_print(e->message->mta_queue_id);
     }
     if (is_queued(e) && e->due > now) {
         format_time(e->due, when, sizeof when);
-        printf(", next %s", when);
+        ctl_printf(", next %s", when);
     }
     putchar('\n');
     print_recipients(e);
@@ -128,9 +125,9 @@ static void print_quarantined(void *ctx, const char *name, uint64_t size_bytes, 
         return;
     }
     if (out->totals->quarantined == 1)
-        puts("In quarantine, since they are no copies (the log says why):");
+        ctl_printf("In quarantine, since they are no copies (the log says why):\n");
     format_time(since, when, sizeof when);
-    printf("%10" PRIu64 " %-18s  ", size_bytes, when);
+    ctl_printf("%10" PRIu64 " %-18s  ", size_bytes, when);
     ctl_print(name);
     putchar('\n');
 }
@@ -160,10 +157,10 @@ static int list(const struct config *config, const char *destination, bool is_js
         return EXIT_CHECK_FAILED;
     }
     if (!is_json && totals.copies == 0)
-        puts("The queue is empty");
+        ctl_printf("The queue is empty\n");
     else if (!is_json)
-        printf("-- %" PRIu64 " kB in %" PRIu64 " cop%s.\n", (totals.bytes + 1023) / 1024,
-               totals.copies, totals.copies == 1 ? "y" : "ies");
+        ctl_printf("-- %" PRIu64 " kB in %" PRIu64 " cop%s.\n", (totals.bytes + 1023) / 1024,
+                   totals.copies, totals.copies == 1 ? "y" : "ies");
     return totals.problems > 0 ? EXIT_CHECK_FAILED : EXIT_OK;
 }
 

@@ -73,7 +73,8 @@ static void say_what_is_left(const struct setup_request *r, bool was_set_up)
              : "Done. splitmilter and splitrelay must run (systemctl restart splitmilter "
                "splitrelay);\nsee `splitctl check' and `splitctl status'.");
     if (r->form == SETUP_FOUND_MULTI)
-        puts("All queues: postmulti -x mailq. mailq alone shows the default instance only.");
+        ctl_printf(
+            "All queues: postmulti -x mailq. mailq alone shows the default instance only.\n");
 }
 
 /* After a failure. Instances that run by now have perhaps taken mail: then everything stays. */
@@ -101,7 +102,7 @@ static int work(struct setup *s, const struct setup_request *r, bool was_set_up,
         return -1;
     if (!steps_has_changes(s->steps)) {
         steps_show(s->steps);
-        puts("Nothing to do.");
+        ctl_printf("Nothing to do.\n");
         return 0;
     }
     if (!r->is_apply)

@@ -37,7 +37,7 @@ static int command(const char *directory, const char *verb, struct err *err)
     const char *argv[] = {"postfix", "-c", directory, verb, NULL};
     struct buf ignored = {0};
 
-    printf("run: postfix -c %s %s\n", directory, verb);
+    ctl_printf("run: postfix -c %s %s\n", directory, verb);
     fflush(stdout);
     int rc = command_need(argv, &ignored, err);
     buf_clear(&ignored);

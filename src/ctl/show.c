@@ -22,7 +22,7 @@ struct show {
 
 static void print_line(const char *name, const char *value)
 {
-    printf("%-14s ", name);
+    ctl_printf("%-14s ", name);
     ctl_print(value);
     putchar('\n');
 }

@@ -48,20 +48,21 @@ static void print_human(const struct queue_depths *depths, const struct config *
 {
     char age[AGE_SIZE];
 
-    printf("%-24s %9s %9s %9s %9s %12s %8s\n", "destination", "due", "deferred", "held", "dead",
-           "kB", "oldest");
+    ctl_printf("%-24s %9s %9s %9s %9s %12s %8s\n", "destination", "due", "deferred", "held", "dead",
+               "kB", "oldest");
     for (size_t i = 0; i < depths->count; i++) {
         const struct queue_depth *d = &depths->items[i];
         struct queue_amount total = total_of(d);
-        printf("%-24s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 " %8s%s\n",
-               d->destination, d->due.copies, d->deferred.copies, d->held.copies, d->dead.copies,
-               (total.bytes + 1023) / 1024, age_text(total.oldest, now, age),
-               config_find_destination(config, d->destination) == NULL ? "  not configured" : "");
+        ctl_printf(
+            "%-24s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 " %8s%s\n",
+            d->destination, d->due.copies, d->deferred.copies, d->held.copies, d->dead.copies,
+            (total.bytes + 1023) / 1024, age_text(total.oldest, now, age),
+            config_find_destination(config, d->destination) == NULL ? "  not configured" : "");
     }
     if (depths->quarantine.copies > 0)
-        printf("in quarantine: %" PRIu64 " files, %" PRIu64 " kB, oldest %s\n",
-               depths->quarantine.copies, (depths->quarantine.bytes + 1023) / 1024,
-               age_text(depths->quarantine.oldest, now, age));
+        ctl_printf("in quarantine: %" PRIu64 " files, %" PRIu64 " kB, oldest %s\n",
+                   depths->quarantine.copies, (depths->quarantine.bytes + 1023) / 1024,
+                   age_text(depths->quarantine.oldest, now, age));
 }
 
 static json_t *amount_json(const struct queue_amount *a)

@@ -18,44 +18,43 @@ static void print_age(time_t since)
     if (since == 0)
         return;
     if (age >= 2LL * 86400)
-        printf(", oldest %lldd", age / 86400);
+        ctl_printf(", oldest %lldd", age / 86400);
     else if (age >= 2LL * 3600)
-        printf(", oldest %lldh", age / 3600);
+        ctl_printf(", oldest %lldh", age / 3600);
     else if (age >= 2LL * 60)
-        printf(", oldest %lldm", age / 60);
+        ctl_printf(", oldest %lldm", age / 60);
     else
-        printf(", oldest %llds", age < 0 ? 0 : age);
+        ctl_printf(", oldest %llds", age < 0 ? 0 : age);
 }
 
 static void print_error(const char *error)
 {
     if (error[0] == '\0')
         return;
-    printf("\n%24s(", "");
-    ctl_print(error);
-    putchar(')');
+    putchar('\n');
+    ctl_printf("%24s(%s)", "", error);
 }
 
 static void print_daemon(const char *name, enum status_run run, pid_t pid, const char *where)
 {
-    printf("%-14s  %-7s  ", name, run_words[run]);
+    ctl_printf("%-14s  %-7s  ", name, run_words[run]);
     if (pid > 0)
-        printf("process %ld, ", (long)pid);
+        ctl_printf("process %ld, ", (long)pid);
     ctl_print(where);
     putchar('\n');
 }
 
 static void print_destination(const struct status_group *g)
 {
-    printf("  copy %-15s  ", g->name);
+    ctl_printf("  copy %-15s  ", g->name);
     if (g->active + g->deferred + g->held + g->dead == 0)
-        printf("empty");
+        ctl_printf("empty");
     else
-        printf("%" PRIu64 " active, %" PRIu64 " deferred, ", g->active, g->deferred);
+        ctl_printf("%" PRIu64 " active, %" PRIu64 " deferred, ", g->active, g->deferred);
     if (g->held > 0)
-        printf("%" PRIu64 " held, ", g->held);
+        ctl_printf("%" PRIu64 " held, ", g->held);
     if (g->active + g->deferred + g->held + g->dead > 0)
-        printf("%" PRIu64 " dead", g->dead);
+        ctl_printf("%" PRIu64 " dead", g->dead);
     print_age(g->oldest);
     print_error(g->error);
     putchar('\n');
@@ -63,9 +62,9 @@ static void print_destination(const struct status_group *g)
 
 static void print_way(const struct status_group *g)
 {
-    printf("  ");
+    ctl_printf("  ");
     ctl_print(g->name);
-    printf(": %" PRIu64 " recipient%s deferred", g->deferred, g->deferred == 1 ? "" : "s");
+    ctl_printf(": %" PRIu64 " recipient%s deferred", g->deferred, g->deferred == 1 ? "" : "s");
     print_age(g->oldest);
     print_error(g->error);
     putchar('\n');
@@ -75,14 +74,15 @@ static void print_instance(const struct status_instance *i)
 {
     uint64_t all = 0;
 
-    printf("%-14s  %-7s  ", i->name, run_words[i->run]);
+    ctl_printf("%-14s  %-7s  ", i->name, run_words[i->run]);
     ctl_print(i->directory);
     for (int q = 0; q < STATUS_QUEUES; q++)
         all += i->messages[q];
-    printf(all == 0 ? ": empty" : ":");
+    ctl_printf(all == 0 ? ": empty" : ":");
     for (int q = 0, n = 0; q < STATUS_QUEUES; q++)
         if (i->messages[q] > 0)
-            printf("%s %" PRIu64 " %s", n++ == 0 ? "" : ",", i->messages[q], status_queue_names[q]);
+            ctl_printf("%s %" PRIu64 " %s", n++ == 0 ? "" : ",", i->messages[q],
+                       status_queue_names[q]);
     print_age(i->oldest);
     print_error(i->problem.text);
     putchar('\n');
@@ -95,7 +95,7 @@ void status_print_human(const struct status *s)
     print_daemon("splitmilter", s->milter, s->milter_pid, s->config->milter.socket_text);
     print_daemon("splitrelay", s->relay, s->relay_pid, s->config->relay.spool_directory);
     if (s->spool_problem.text[0] != '\0') {
-        printf("  copies: ");
+        ctl_printf("  copies: ");
         ctl_print(s->spool_problem.text);
         putchar('\n');
     }
@@ -104,7 +104,7 @@ void status_print_human(const struct status *s)
     for (size_t i = 0; i < s->instance_count; i++)
         print_instance(&s->instances[i]);
     if (s->postfix_problem.text[0] != '\0') {
-        printf("%-14s  none     ", "postfix");
+        ctl_printf("%-14s  none     ", "postfix");
         ctl_print(s->postfix_problem.text);
         putchar('\n');
     }

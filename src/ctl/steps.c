@@ -195,10 +195,10 @@ static void show_write(const struct step *step)
     diff_lines(like == NULL ? "" : like, step->content, &lines);
     ctl_print(step->path);
     if (step->like_name != NULL)
-        printf(": a copy of %s%s\n", step->like_name, lines.len == 0 ? "" : ", changed");
+        ctl_printf(": a copy of %s%s\n", step->like_name, lines.len == 0 ? "" : ", changed");
     else
         puts(step->is_new ? ": new file" : ": change");
-    fputs(buf_str(&lines), stdout);
+    ctl_print_lines(buf_str(&lines));
     buf_clear(&lines);
 }
 
@@ -211,24 +211,26 @@ static void show(const struct step *step)
         show_write(step);
         break;
     case STEP_MKDIR:
-        printf("%s: make directory, mode %04o, owner %lu:%lu\n", step->path, (unsigned)step->mode,
-               (unsigned long)step->uid, (unsigned long)step->gid);
+        ctl_printf("%s: make directory, mode %04o, owner %lu:%lu\n", step->path,
+                   (unsigned)step->mode, (unsigned long)step->uid, (unsigned long)step->gid);
         break;
     case STEP_UNLINK:
-        printf("%s: remove\n", step->path);
+        ctl_printf("%s: remove\n", step->path);
         break;
     case STEP_RMDIR:
-        printf("%s: remove the directory if it is empty\n", step->path);
+        ctl_printf("%s: remove the directory if it is empty\n", step->path);
         break;
     case STEP_REMOVE_TREE:
-        printf("%s: remove with everything in it\n", step->path);
+        ctl_printf("%s: remove with everything in it\n", step->path);
         break;
     case STEP_RUN:
         command_format((const char *const *)step->argv, &line);
-        printf("run: %s\n", buf_str(&line));
+        ctl_printf("run: %s\n", buf_str(&line));
         break;
     case STEP_SAY:
-        printf("note: %s\n", step->content);
+        ctl_printf("note: ");
+        ctl_print_lines(step->content);
+        putchar('\n');
         break;
     }
     buf_clear(&line);
@@ -251,7 +253,7 @@ static int run(const struct step *step, struct err *err)
         next = line + strcspn(line, "\n");
         if (*next == '\n')
             *next++ = '\0';
-        printf("  ");
+        ctl_printf("  ");
         ctl_print(line);
         putchar('\n');
     }
@@ -336,7 +338,7 @@ void steps_undo(const struct steps *s)
         if (undo(step, &err) < 0)
             ctl_complain("not undone: %s", err.text);
         else
-            printf("undone: %s\n", step->path);
+            ctl_printf("undone: %s\n", step->path);
     }
     for (size_t i = 0; i < end; i++)
         if (s->items[i].is_reload) {

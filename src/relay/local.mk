@@ -52,6 +52,7 @@ librelay_a_SOURCES += %D%/spool_dir.c
 librelay_a_SOURCES += %D%/spool_envelope.c %D%/spool_envelope.h
 librelay_a_SOURCES += %D%/spool_envelope_format.c
 librelay_a_SOURCES += %D%/spool_move.c
+librelay_a_SOURCES += %D%/spool_owner.c %D%/spool_owner.h
 librelay_a_SOURCES += %D%/spool_pass.c
 librelay_a_SOURCES += %D%/spool_pool.c
 librelay_a_SOURCES += %D%/spool_put.c

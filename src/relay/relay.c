@@ -10,6 +10,7 @@
 #include "destination.h"
 #include "relay_page.h"
 #include "server.h"
+#include "spool_owner.h"
 #include "spool_queue.h"
 
 #include <pthread.h>
@@ -182,6 +183,8 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
     snapshot_slot_init(&r->slot, first);
     r->first = snapshot_configuration(first);
     pthread_mutex_init(&r->lock, NULL);
+    if (spool_owner_check(spool.directory, err) < 0)
+        goto fail;
     r->queue = spool_queue_open(&spool, err);
     if (r->queue == NULL || relay_page_start(config, r->queue, &r->page, err) != 0)
         goto fail;

@@ -24,6 +24,17 @@ static struct spool_place target(const struct spool_queue *q, const struct spool
     return spool_place_queue(order->to[0] != '\0' ? order->to : destination, &now);
 }
 
+static void log_item(const struct spool_order *order, const char *destination, const char *id)
+{
+    static const char *const done[] = {[QUEUE_HOLD] = "held",
+                                       [QUEUE_RELEASE] = "released",
+                                       [QUEUE_DELETE] = "deleted",
+                                       [QUEUE_REQUEUE] = "requeued"};
+
+    log_info("%s: dest=%s: %s by an administrator%s%s", id, destination, done[order->action],
+             order->to[0] == '\0' ? "" : ", now dest=", order->to);
+}
+
 static void requeue(struct spool_queue *q, const struct spool_order *order,
                     const struct spool_place *from, const struct spool_place *to,
                     struct spool_item *items, size_t count, struct err *err)
@@ -39,6 +50,9 @@ static void requeue(struct spool_queue *q, const struct spool_order *order,
                                            q->options.min_free_space_bytes, err);
         else
             item->result = spool_revive(q->spool, from, item->id, err);
+        /* Known, it may be delivered at once: its line comes before. */
+        if (is_anew && item->result == SPOOL_OK)
+            log_item(order, from->destination, item->id);
         if (is_anew && item->result == SPOOL_OK)
             spool_queue_make_known(q, order->to, item->id, &to->due);
     }
@@ -51,15 +65,9 @@ static void requeue(struct spool_queue *q, const struct spool_order *order,
 static void log_items(const struct spool_order *order, const struct spool_place *from,
                       const struct spool_item *items, size_t count)
 {
-    static const char *const done[] = {[QUEUE_HOLD] = "held",
-                                       [QUEUE_RELEASE] = "released",
-                                       [QUEUE_DELETE] = "deleted",
-                                       [QUEUE_REQUEUE] = "requeued"};
-
     for (size_t i = 0; i < count; i++)
         if (items[i].result == SPOOL_OK)
-            log_info("%s: dest=%s: %s by an administrator%s%s", items[i].id, from->destination,
-                     done[order->action], order->to[0] == '\0' ? "" : ", now dest=", order->to);
+            log_item(order, from->destination, items[i].id);
 }
 
 static void act(struct spool_queue *q, const struct spool_order *order,
@@ -78,7 +86,8 @@ static void act(struct spool_queue *q, const struct spool_order *order,
         requeue(q, order, from, to, items, count, err);
         break;
     }
-    log_items(order, from, items, count);
+    if (!spool_change_is_anew(order))
+        log_items(order, from, items, count);
 }
 
 bool spool_change_carry_out(struct spool_queue *q, const struct spool_place *place, const char *id,

@@ -95,6 +95,8 @@ static void finish(struct spool_queue *q, struct spool_destination *d, struct sp
     struct err err;
     int rc;
 
+    if (is_dead && c->copy.attempts < SPOOL_ATTEMPTS_MAX)
+        c->copy.attempts++; /* the one that ended it */
     if (is_dead)
         rc = spool_copy_mark(c, &err) < 0 ? -1 : spool_copy_bury(q->spool, c, &err);
     else
