@@ -109,5 +109,34 @@ def test_a_verdict_of_another_time_does_not_count(r):
     assert status == 0 and "splitrelay does not run\n" in out, out + err
 
 
+def test_destinations_that_cannot_be_started(r):
+    """No memory for the stacks of the new ones: none of them is there, and the old one goes on."""
+    rig.need_tools("strace")
+    if rig.daemons.instrumented():
+        raise rig.Skip("sanitizers and strace do not go together")
+    t = Both(r)
+    sink = rig.Sink(r, "archive")
+    with open(t.path, encoding="utf-8") as f:
+        before = f.read().replace('"[127.0.0.1]:1"', f'"{sink.bracketed}"')
+    r.write("verdict.conf", before)
+    assert t.reload()[0] == 0
+    r.write("verdict.conf", before + "".join(f'destination d{n} {{ relay_to = "{sink.bracketed}" }}\n' for n in range(50)))
+    fault = "inject=mprotect:error=ENOMEM"  # of the guard below each stack
+    with rig.Strace(r, t.relay.pid, fault):
+        status, out, err = t.reload()
+    assert status == EX_CONFIG and "splitmilter has reloaded" in out, (status, out, err)
+    assert re.search(r"splitrelay has not reloaded, .*: destination d\d+: cannot start a worker: Cannot allocate memory", err), err
+    for name, code in (("archive", 250), ("d0", 451)):
+        with rig.SmtpClient(("127.0.0.1", t.port)) as c:
+            c.mail("s@x.test")
+            assert c.rcpt(f"a@x.test.{name}.copy.split.invalid").code == code, name
+            if code == 250:
+                assert c.data(b"Subject: x\r\n\r\ny\r\n").code == 250
+    sink.wait(1)
+    assert t.reload()[0] == 0
+    rig.send(("127.0.0.1", t.port), "s@x.test", [f"a@x.test.d{n}.copy.split.invalid" for n in (0, 49)], b"Subject: x\r\n\r\ny\r\n")
+    sink.wait(3)
+
+
 if __name__ == "__main__":
     rig.main()

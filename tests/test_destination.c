@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ struct fake_queue {
     struct queue queue;
     pthread_mutex_t lock;
     struct task_cond changed;
+    bool is_eager; /* what is to be tried later waits again at once */
     unsigned wake_count;
     struct fake_copy *copies;
     size_t count;
@@ -87,7 +89,7 @@ static void fake_done(struct queue *q, struct queue_copy *c)
 static void fake_later(struct queue *q, struct queue_copy *c, time_t when)
 {
     ck_assert_int_gt(when, time(NULL) - WAIT_S);
-    give_back(q, c, LATER);
+    give_back(q, c, ((struct fake_queue *)q)->is_eager ? WAITING : LATER);
 }
 
 static void fake_release(struct queue *q, struct queue_copy *c)
@@ -184,11 +186,19 @@ static void setup_init(struct setup *s, size_t copies)
     }
 }
 
+static void begin(struct setup *s)
+{
+    struct err err;
+
+    s->destination = destination_start(&s->queue.queue, s->tasks, s->snapshot,
+                                       &s->snapshot->config->destinations[0], &err);
+    ck_assert_msg(s->destination != NULL, "%s", err.text);
+}
+
 static void start(struct setup *s, uint16_t port, unsigned concurrency)
 {
     s->snapshot = snapshot_of(port, concurrency);
-    s->destination = destination_start(&s->queue.queue, s->tasks, s->snapshot,
-                                       &s->snapshot->config->destinations[0]);
+    begin(s);
 }
 
 /* A suspension would last longer than any test. */
@@ -197,8 +207,7 @@ static void start_patient(struct setup *s, uint16_t port, unsigned concurrency)
     s->snapshot = snapshot_of(port, concurrency);
     s->snapshot->config->destinations[0].retry_min_s = 3600;
     s->snapshot->config->destinations[0].retry_max_s = 3600;
-    s->destination = destination_start(&s->queue.queue, s->tasks, s->snapshot,
-                                       &s->snapshot->config->destinations[0]);
+    begin(s);
 }
 
 static void stop(struct setup *s, unsigned grace_ms)
@@ -433,7 +442,104 @@ START_TEST(copy_that_breaks_the_connection_waits)
 }
 END_TEST
 
-/* ... but when all connections break, the destination is down. */
+/* ... however often it does: what it did before says nothing about the destination. */
+START_TEST(copy_that_always_breaks_the_connection_suspends_nothing)
+{
+    struct peer_fault fault = {PEER_DOT, PEER_ALWAYS, PEER_REPLY_BYE, "421 4.3.0 what is this\r\n"};
+    struct peer_script script = {.faults = &fault, .fault_count = 1};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, 1);
+    s.queue.is_eager = true;
+    start_patient(&s, peer_port(p), 1);
+    ck_assert(peer_wait(p, PEER_DOT, 10)); /* three in a row suspend, if they are of three copies */
+    stop(&s, 5000);
+    setup_clear(&s);
+    peer_stop(p);
+    peer_free(p);
+}
+END_TEST
+
+/* The first copies break their connections, the destination is suspended; then it is well. */
+START_TEST(probe_prefers_a_copy_that_broke_nothing)
+{
+    static char good[] = "good@x.test";
+    const struct peer_fault faults[] = {{PEER_DOT, 0, PEER_CLOSE, NULL},
+                                        {PEER_DOT, 1, PEER_CLOSE, NULL},
+                                        {PEER_DOT, 2, PEER_CLOSE, NULL}};
+    struct peer_script script = {.faults = faults, .fault_count = 3};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, 4);
+    s.queue.copies[3].recipient.address = good;
+    start(&s, peer_port(p), 1);
+    ck_assert(wait_place(&s, LATER, 3));
+    pthread_mutex_lock(&s.queue.lock);
+    for (size_t i = 0; i < 3; i++) /* due before the probe */
+        s.queue.copies[i].place = WAITING;
+    pthread_mutex_unlock(&s.queue.lock);
+    ck_assert(wait_place(&s, DONE, 4));
+    stop(&s, 5000);
+    setup_clear(&s);
+    peer_stop(p);
+    const char *said = peer_commands(p);
+    for (int i = 0; i < 4; i++)
+        said = strstr(said, "\nRCPT TO:<") + 1;
+    ck_assert_int_eq(strncmp(said, "RCPT TO:<good@x.test>", 21), 0);
+    peer_free(p);
+}
+END_TEST
+
+/* A worker that waits for copies when the destination is suspended does not try what is released.
+ */
+START_TEST(first_failure_is_tried_once)
+{
+    const struct peer_fault faults[] = {{PEER_GREETING, 0, PEER_SLOW, NULL},
+                                        {PEER_HELLO, PEER_ALWAYS, PEER_REPLY_BYE, "421 busy\r\n"}};
+    struct peer_script script = {.faults = faults, .fault_count = 2};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, 1);
+    start_patient(&s, peer_port(p), 4);
+    ck_assert(wait_released(&s, 1));
+    stop(&s, 5000);
+    ck_assert_uint_eq(peer_connections(p), 1);
+    ck_assert_uint_eq(count_place(&s, WAITING), 1);
+    setup_clear(&s);
+    peer_stop(p);
+    peer_free(p);
+}
+END_TEST
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they want more */
+/* Without memory for a worker there is no destination, and an error. */
+START_TEST(no_memory_for_a_worker)
+{
+    struct rlimit none = {.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};
+    struct rlimit before;
+    struct setup s;
+    struct err err = {""};
+
+    setup_init(&s, 1);
+    s.snapshot = snapshot_of(1, 1);
+    free(mem_zalloc(100000)); /* for what is small there is room */
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &none), 0);
+    s.destination = destination_start(&s.queue.queue, s.tasks, s.snapshot,
+                                      &s.snapshot->config->destinations[0], &err);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+    ck_assert_ptr_null(s.destination);
+    ck_assert_str_eq(err.text,
+                     "destination archive: cannot start a worker: Cannot allocate memory");
+    setup_clear(&s);
+}
+END_TEST
+#endif
+
+/* But when all connections break, the destination is down. */
 START_TEST(connections_that_always_break_suspend)
 {
     struct peer_fault fault = {PEER_DOT, PEER_ALWAYS, PEER_CLOSE, NULL};
@@ -583,6 +689,12 @@ int main(void)
     tcase_add_test(t, resume_ends_a_suspension_at_once);
     tcase_add_test(t, limit_of_connections);
     tcase_add_test(t, copy_that_breaks_the_connection_waits);
+    tcase_add_test(t, copy_that_always_breaks_the_connection_suspends_nothing);
+    tcase_add_test(t, probe_prefers_a_copy_that_broke_nothing);
+    tcase_add_test(t, first_failure_is_tried_once);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    tcase_add_test(t, no_memory_for_a_worker);
+#endif
     tcase_add_test(t, connections_that_always_break_suspend);
     tcase_add_test(t, old_copies_do_not_wait_for_a_probe_each);
     tcase_add_test(t, stop_cuts_what_hangs);

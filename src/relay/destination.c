@@ -15,6 +15,7 @@
 #define IDLE_MS 5000     /* an idle worker closes its connection, and ends */
 #define OUTCOMES_KEPT 64 /* room for outcomes that a worker keeps between copies */
 #define JOIN_POLL_MS 50
+#define PASSED_OVER_MAX 16 /* suspects that a probe passes over */
 
 static void worker_main(void *arg);
 
@@ -151,11 +152,39 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     struct delivery_outcome outcome = first_outcome(c, w->outcomes);
     /* First the destination, then the copy: what is released must not be taken at once by one who
      * does not know yet. */
-    destination_judge(w, &report, outcome.reason);
+    destination_judge(w, c->id, &report, outcome.reason);
     clock_gettime(CLOCK_REALTIME, &now);
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
     if (report.is_host_fault)
         bury_old_copies(w, &report, &outcome);
+}
+
+static bool is_suspect_for_probe(struct destination *dest, const struct queue_copy *c)
+{
+    pthread_mutex_lock(&dest->lock);
+    bool is_suspect = dest->health == DESTINATION_PROBING && suspects_has(&dest->suspects, c->id);
+    pthread_mutex_unlock(&dest->lock);
+    return is_suspect;
+}
+
+/* A probe with a copy that breaks connections would tell nothing, and take its time: another one,
+ * if there is any. */
+static struct queue_copy *prefer_unsuspected(struct destination *dest, struct queue_copy *c)
+{
+    struct queue *q = dest->queue;
+    struct queue_copy *passed[PASSED_OVER_MAX];
+    size_t count = 0;
+    bool backlog;
+
+    while (c != NULL && count < PASSED_OVER_MAX && is_suspect_for_probe(dest, c)) {
+        passed[count++] = c;
+        c = q->ops->next(q, dest->name, 0, &backlog);
+    }
+    if (c == NULL && count > 0)
+        c = passed[--count];
+    while (count > 0)
+        q->ops->release(q, passed[--count]);
+    return c;
 }
 
 /* Wait for a copy. NULL if there is none now; *has_left_out: for so long that this worker is to
@@ -168,11 +197,12 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
     bool backlog;
     int error = 0;
 
-    struct queue_copy *c = q->ops->next(q, dest->name, IDLE_MS, &backlog);
+    struct queue_copy *c = prefer_unsuspected(dest, q->ops->next(q, dest->name, IDLE_MS, &backlog));
     pthread_mutex_lock(&dest->lock);
     destination_set_ready(w, false);
     bool has_waited = false;
-    bool is_on = c == NULL || destination_await_turn(dest, &has_waited);
+    bool is_on =
+        c == NULL || (destination_may_deliver(dest) && destination_await_turn(dest, &has_waited));
     if (c != NULL && is_on) {
         w->is_busy = true;
         dest->busy_count++;
@@ -255,8 +285,21 @@ static void worker_main(void *arg)
     free(w);
 }
 
+/* All workers are gone. */
+static void release(struct destination *dest)
+{
+    counters_suspended(dest->name, false);
+    counters_connection_limit(dest->name, 0);
+    snapshot_unref(dest->snapshot);
+    task_cond_clear(&dest->changed);
+    pthread_mutex_destroy(&dest->lock);
+    free(dest->name);
+    free(dest);
+}
+
 struct destination *destination_start(struct queue *q, struct task_pool *tasks,
-                                      struct snapshot *snapshot, const struct config_destination *d)
+                                      struct snapshot *snapshot, const struct config_destination *d,
+                                      struct err *err)
 {
     struct destination *dest = mem_zalloc(sizeof *dest);
 
@@ -272,13 +315,14 @@ struct destination *destination_start(struct queue *q, struct task_pool *tasks,
     pthread_mutex_init(&dest->lock, NULL);
     task_cond_init(&dest->changed);
     pthread_mutex_lock(&dest->lock);
-    if (start_worker(dest) != 0) {
-        /* Like out of memory: the copies are in the spool, and nobody would deliver them. */
-        log_error("dest=%s: cannot start a worker: %s", dest->name, strerror(errno));
-        abort();
-    }
+    int rc = start_worker(dest);
+    if (rc != 0)
+        err_set_errno(err, "destination %s: cannot start a worker", dest->name);
     pthread_mutex_unlock(&dest->lock);
-    return dest;
+    if (rc == 0)
+        return dest;
+    release(dest);
+    return NULL;
 }
 
 void destination_reconfigure(struct destination *dest, struct snapshot *snapshot,
@@ -337,11 +381,5 @@ void destination_join(struct destination *dest, unsigned grace_ms)
         pthread_mutex_lock(&dest->lock);
     }
     pthread_mutex_unlock(&dest->lock);
-    counters_suspended(dest->name, false);
-    counters_connection_limit(dest->name, 0);
-    snapshot_unref(dest->snapshot);
-    task_cond_clear(&dest->changed);
-    pthread_mutex_destroy(&dest->lock);
-    free(dest->name);
-    free(dest);
+    release(dest);
 }

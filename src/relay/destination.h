@@ -16,10 +16,10 @@
 struct destination;
 
 /* Start working on the queue of d (found in snapshot->config; a reference to the snapshot is
- * taken). */
+ * taken). NULL with `err`: there is no memory for a worker's stack. */
 struct destination *destination_start(struct queue *q, struct task_pool *tasks,
-                                      struct snapshot *snapshot, const struct config_destination *d)
-    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+                                      struct snapshot *snapshot, const struct config_destination *d,
+                                      struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Use a new configuration for this destination (reload): connections opened from now on follow it.
  * Ends a suspension. */

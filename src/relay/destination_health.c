@@ -84,13 +84,32 @@ bool destination_await_turn(struct destination *dest, bool *has_waited_out)
     return !dest->is_stopping && !(*has_waited_out && dest->health == DESTINATION_SUSPENDED);
 }
 
+/* Locked. How many workers there may be. */
+static unsigned worker_limit(const struct destination *dest)
+{
+    return dest->health == DESTINATION_HEALTHY ? dest->flow.window : 1;
+}
+
+bool destination_may_deliver(const struct destination *dest)
+{
+    switch (dest->health) {
+    case DESTINATION_HEALTHY:
+        return true;
+    case DESTINATION_SUSPENDED:
+        return false;
+    case DESTINATION_PROBING:
+        break;
+    }
+    return dest->worker_count <= 1;
+}
+
 bool destination_may_work(struct destination_worker *w)
 {
     struct destination *dest = w->dest;
 
     while (!dest->is_stopping) {
         int64_t now = destination_now_ms();
-        if (dest->worker_count > (dest->health == DESTINATION_HEALTHY ? dest->flow.window : 1))
+        if (dest->worker_count > worker_limit(dest))
             return false;
         if (dest->health == DESTINATION_SUSPENDED && now >= dest->suspended_until_ms)
             dest->health = DESTINATION_PROBING;
@@ -157,8 +176,18 @@ static bool is_down(struct destination_worker *w, const struct delivery_report *
            ++dest->connection_faults >= CONNECTION_FAULTS_MAX;
 }
 
-void destination_judge(struct destination_worker *w, const struct delivery_report *report,
-                       const char *reason)
+/* Locked. Does the fault say anything about the destination? */
+static bool is_news(struct destination *dest, const char *id, const struct delivery_report *report)
+{
+    bool is_known = report->is_connection_fault && suspects_has(&dest->suspects, id);
+
+    if (report->is_connection_fault)
+        suspects_add(&dest->suspects, id);
+    return !is_known;
+}
+
+void destination_judge(struct destination_worker *w, const char *id,
+                       const struct delivery_report *report, const char *reason)
 {
     struct destination *dest = w->dest;
     bool is_fault = report->is_host_fault || report->is_connection_fault;
@@ -170,10 +199,12 @@ void destination_judge(struct destination_worker *w, const struct delivery_repor
         works_again = dest->health != DESTINATION_HEALTHY;
         dest->connection_faults = 0;
         dest->last_success_ms = destination_now_ms();
+        suspects_remove(&dest->suspects, id);
         if (works_again)
             destination_set_healthy(dest);
         flow_succeeded(&dest->flow, dest->busy_count);
-    } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED) {
+    } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED &&
+               is_news(dest, id, report)) {
         /* Connections that we cut ourselves, or that began before a suspension, teach nothing. */
         flow_failed(&dest->flow);
         if (is_down(w, report))

@@ -10,6 +10,10 @@
  *
  * A worker that gets no connection while others are at work only pauses: a server may limit the
  * number of connections. When the server is down all do so, and the last one suspends.
+ *
+ * A connection that breaks while a copy is sent is a fault of the destination or of the copy. If it
+ * broke with the same copy before, it says nothing about the destination (suspects.h), and a probe
+ * takes another copy if there is one.
  */
 #ifndef SPLIT_DESTINATION_PRIVATE_H
 #define SPLIT_DESTINATION_PRIVATE_H
@@ -17,6 +21,7 @@
 #include "delivery.h"
 #include "destination.h"
 #include "flow.h"
+#include "suspects.h"
 #include "transport.h"
 
 #include <pthread.h>
@@ -61,6 +66,7 @@ struct destination {
     bool is_stopping;
 
     struct flow flow;
+    struct suspects suspects;
     enum destination_health health;
     int64_t suspended_until_ms; /* CLOCK_MONOTONIC, like the next two */
     int64_t paused_until_ms;
@@ -101,9 +107,16 @@ bool destination_await_turn(struct destination *dest, bool *has_waited_out)
  * this worker is to end. */
 bool destination_may_work(struct destination_worker *w) __attribute__((nonnull));
 
-/* What an attempt says about the destination. Logs when that changes. reason: of the fault. */
-void destination_judge(struct destination_worker *w, const struct delivery_report *report,
-                       const char *reason) __attribute__((nonnull));
+/* With the lock held: may this worker go on to deliver a copy that it took? A worker that waited
+ * for copies before the destination was suspended may not, nor one beside the worker that probes.
+ */
+bool destination_may_deliver(const struct destination *dest) __attribute__((nonnull));
+
+/* What an attempt with the copy of this id says about the destination. Logs when that changes.
+ * reason: of the fault. */
+void destination_judge(struct destination_worker *w, const char *id,
+                       const struct delivery_report *report, const char *reason)
+    __attribute__((nonnull));
 
 /* With the lock held. */
 void destination_set_healthy(struct destination *dest) __attribute__((nonnull));

@@ -64,6 +64,7 @@ librelay_a_SOURCES += %D%/spool_sample.c
 librelay_a_SOURCES += %D%/spool_scan.c
 librelay_a_SOURCES += %D%/spool_walk.c
 librelay_a_SOURCES += %D%/spool_window.c %D%/spool_window.h
+librelay_a_SOURCES += %D%/suspects.c %D%/suspects.h
 librelay_a_SOURCES += %D%/trace.c %D%/trace.h
 librelay_a_SOURCES += %D%/transaction.c %D%/transaction.h
 librelay_a_SOURCES += %D%/transport.c %D%/transport.h

@@ -35,7 +35,6 @@ static struct snapshot *load(const char *config_path, struct err *err)
         snapshot_unref(s);
         return NULL;
     }
-    maillog_set_style(s->config->log.style);
     return s;
 }
 
@@ -47,15 +46,15 @@ static void reload(struct relay *r, const struct files *files)
 
     process_notify_reloading();
     struct snapshot *next = load(files->config, &err);
-    if (next == NULL) {
-        log_error("configuration not reloaded, the old one stays: %s", err.text);
-        counters_reloaded(false);
-    } else {
-        relay_reload(r, next, &restart);
+    bool is_done = next != NULL && relay_reload(r, next, &restart, &err) == 0;
+    if (is_done) {
+        maillog_set_style(next->config->log.style); /* the relay holds it */
         log_info("configuration reloaded");
-        counters_reloaded(true);
+    } else {
+        log_error("configuration not reloaded, the old one stays: %s", err.text);
     }
-    daemon_tell_reloaded(files->lock, begun_us, next == NULL ? &err : NULL, buf_str(&restart));
+    counters_reloaded(is_done);
+    daemon_tell_reloaded(files->lock, begun_us, is_done ? NULL : &err, buf_str(&restart));
     buf_clear(&restart);
     process_notify_ready();
 }
@@ -118,6 +117,7 @@ int main(int argc, char **argv)
         snapshot_unref(first);
         return EXIT_OK;
     }
+    maillog_set_style(first->config->log.style);
     int64_t begun_us = verdict_now_us();
     struct files files = {options.config_path,
                           mem_printf("%s/lock", first->config->relay.spool_directory)};

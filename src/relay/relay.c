@@ -88,16 +88,20 @@ static int change(void *ctx, const struct queue_change *what, struct queue_chang
     return rc;
 }
 
-static void add_destination(struct relay *r, struct snapshot *snapshot,
-                            const struct config_destination *d)
+/* -1 with `err`: it is not added. */
+static int add_destination(struct relay *r, struct snapshot *snapshot,
+                           const struct config_destination *d, struct err *err)
 {
-    struct destination *dest = destination_start(r->queue, r->tasks, snapshot, d);
+    struct destination *dest = destination_start(r->queue, r->tasks, snapshot, d, err);
 
+    if (dest == NULL)
+        return -1;
     pthread_mutex_lock(&r->lock);
     r->destinations =
         mem_grow(r->destinations, r->destination_count + 1, sizeof(struct destination *));
     r->destinations[r->destination_count++] = dest;
     pthread_mutex_unlock(&r->lock);
+    return 0;
 }
 
 static struct destination *take_destination(struct relay *r, size_t i)
@@ -192,7 +196,8 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
     if (r->tasks == NULL)
         goto fail;
     for (size_t i = 0; i < config->destination_count; i++)
-        add_destination(r, r->first, &config->destinations[i]);
+        if (add_destination(r, r->first, &config->destinations[i], err) != 0)
+            goto fail;
     r->control = control_start(config->relay.spool_directory, &actions, err);
     if (r->control == NULL)
         goto fail;
@@ -215,17 +220,48 @@ static void find_restart(const struct config *started, const struct config *next
         log_warning("%s has changed: that needs a restart", buf_str(restart_out));
 }
 
-void relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out)
+/* Stop those at the end of the list, so that `count` are left. */
+static void remove_added(struct relay *r, size_t count)
+{
+    for (size_t i = count; i < r->destination_count; i++)
+        destination_stop(r->destinations[i]);
+    while (r->destination_count > count)
+        destination_join(take_destination(r, r->destination_count - 1), REMOVE_GRACE_MS);
+}
+
+/* Start what is new in this configuration: all, or none (-1 with `err`). */
+static int add_new(struct relay *r, struct snapshot *bare, struct err *err)
+{
+    const struct config *config = bare->config;
+    size_t before = r->destination_count;
+
+    for (size_t i = 0; i < config->destination_count; i++) {
+        const struct config_destination *d = &config->destinations[i];
+        if (find_destination(r, d->name) == NULL && add_destination(r, bare, d, err) != 0) {
+            remove_added(r, before);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out, struct err *err)
 {
     struct snapshot *bare = snapshot_configuration(next);
     const struct config *config = bare->config;
+    size_t before = r->destination_count;
 
-    find_restart(r->first->config, config, restart_out);
     counters_declare(config);
+    if (add_new(r, bare, err) != 0) {
+        snapshot_unref(bare);
+        snapshot_unref(next);
+        return -1;
+    }
+    find_restart(r->first->config, config, restart_out);
     snapshot_slot_swap(&r->slot, snapshot_ref(next));
     spool_queue_set_delay_max(r->queue, delay_max_s(config));
     server_reloaded(r->server);
-    for (size_t i = r->destination_count; i-- > 0;) {
+    for (size_t i = before; i-- > 0;) { /* what take_destination() moves is new, or was seen */
         const char *name = destination_name(r->destinations[i]);
         const struct config_destination *d = config_find_destination(config, name);
         if (d != NULL) {
@@ -237,12 +273,9 @@ void relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_ou
         destination_stop(dest);
         destination_join(dest, REMOVE_GRACE_MS);
     }
-    for (size_t i = 0; i < config->destination_count; i++) {
-        if (find_destination(r, config->destinations[i].name) == NULL)
-            add_destination(r, bare, &config->destinations[i]);
-    }
     snapshot_unref(bare);
     snapshot_unref(next);
+    return 0;
 }
 
 void relay_refresh(struct relay *r, struct watch *watch, int64_t now_ms)

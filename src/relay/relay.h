@@ -25,10 +25,11 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
  * Go on with `next` (its reference is taken over): sessions that begin from now on follow it,
  * destinations are started, stopped and reconfigured. What needs a restart stays as it is; the log
  * says so, and its names are appended to *restart_out (config_restart.h). Copies for a destination
- * that is gone stay in the spool.
+ * that is gone stay in the spool. -1 with `err`: a new destination cannot be started, all is as
+ * before.
  */
-void relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out)
-    __attribute__((nonnull));
+int relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 /* Look whether files of the listeners' tables have changed (watch_poll()): sessions that begin from
  * now on use what is new. */

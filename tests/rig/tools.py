@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""smtp-source and smtp-sink of the Postfix package."""
+"""smtp-source and smtp-sink of the Postfix package; strace on a running process."""
 
 import glob
 import os
@@ -27,6 +27,39 @@ def smtp_source(address, messages, sessions=10, size=4096, sender="s@sender.test
     if done.returncode != 0:
         raise Failure(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.decode()}")
     return time.monotonic() - start
+
+
+class Strace:
+    """A context: all threads of the process have this fault, such as "inject=mprotect:error=ENOMEM"."""
+
+    def __init__(self, rig, pid, fault):
+        self.rig, self.pid = rig, pid
+        call = fault.split("=")[1].split(":")[0]
+        self.argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", fault, "-p", str(pid)]
+        self.tracer = None
+
+    def is_attached(self):
+        for task in glob.glob(f"/proc/{self.pid}/task/*/status"):
+            with open(task, encoding="utf-8") as f:
+                if "TracerPid:\t0\n" in f.read():
+                    return False
+        return True
+
+    def __enter__(self):
+        self.tracer = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.rig.session.record_process(self.tracer.pid, "strace")
+        self.rig.on_close(self.end)
+        wait_for(self.is_attached, 20, "strace to be attached")
+        return self
+
+    def __exit__(self, *_exc):
+        self.end()
+
+    def end(self):
+        if self.tracer is not None:
+            self.tracer.terminate()
+            self.tracer.wait()
+            self.tracer = None
 
 
 class SmtpSink:
