@@ -114,7 +114,7 @@ def test_full_disk(s):
     """What was written before it is taken back at once."""
     for form in QUEUE:
         try_all(s, form, lambda n: ("rename", "error=ENOSPC", n), FEW, True)
-    try_all(s, "--multi", lambda n: ("mkdir", "error=ENOSPC", n), {"--multi": (3,)}, True)
+    try_all(s, "--multi", lambda n: ("mkdirat", "error=ENOSPC", n), {"--multi": (3,)}, True)
 
 
 def test_kill(s):
@@ -147,9 +147,9 @@ def test_instances_do_not_start(s):
 
 def test_removal(s):
     """Said again, it goes on where it was."""
-    faults = [("unlink", "error=EIO", 12), ("rmdir", "signal=KILL", 30), ("rename", "signal=KILL", 4)]
+    faults = [("unlinkat", "error=EIO", 12), ("unlinkat", "signal=KILL", 60), ("rename", "signal=KILL", 4)]
     if os.environ.get("SPLIT_SETUP_FAULTS") == "all":
-        faults += [(call, "signal=KILL", n) for call, last in (("unlink", 40), ("rmdir", 40), ("rename", 5)) for n in range(4, last)]
+        faults += [(call, "signal=KILL", n) for call, last in (("unlinkat", 80), ("rename", 5)) for n in range(4, last)]
     for fault in faults:
         s.fresh(QUEUE["--multi"])
         before = listing()

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: ISC
 """splitctl setup-postfix on whole systems."""
 
+import glob
 import os
 import re
+import shutil
 import subprocess
 
 import rig
@@ -195,6 +197,106 @@ def test_multi_on_the_systems_own_files(s):
     assert s.texts() == s.before
     with open("/etc/postfix/main.cf-in.removed", encoding="utf-8") as f:
         assert "relay_domains = example.org" in f.read()
+
+
+def modes(*directories):
+    """Everything in there that may be read by others, or by a group."""
+    return sorted(f"{d}/{n}" for d in directories for n in os.listdir(d) if n.startswith(("main.cf", "master.cf", "split_"))
+                  and not n.endswith(".proto") and os.stat(f"{d}/{n}").st_mode & 0o077)
+
+
+def test_what_main_cf_hides_stays_hidden(s):
+    """Modes of what is copied from it, and of itself when postmulti(1) has made it anew."""
+    wrapped = s.r.path("wrapped")
+    os.makedirs(wrapped, exist_ok=True)
+    real = shutil.which("postmulti", path=rig.environment()["PATH"])
+    s.r.write("wrapped/postmulti", f'#!/bin/sh\ncase "$*" in *create*) umask >>{wrapped}/umasks;; esac\nexec {real} "$@"\n', mode=0o755)
+    for form, queue in (("--single", "/var/spool/postfix"), ("--multi", "/var/spool/postfix-in")):
+        s.fresh(queue)
+        os.chmod("/etc/postfix", 0o750)
+        for name in ("main.cf", "master.cf"):
+            os.chmod(f"/etc/postfix/{name}", 0o600)
+            os.chown(f"/etc/postfix/{name}", 0, 12)
+        with s.with_path(wrapped):
+            s.ctl(form, "--apply")
+        made = ["/etc/postfix"] + (["/etc/postfix-in", "/etc/postfix-out"] if form == "--multi" else [])
+        assert modes(*made) == [], modes(*made)
+        for d in made:
+            st = os.stat(d)
+            assert st.st_mode & 0o7777 == 0o750, (d, oct(st.st_mode))
+            assert {(os.stat(f"{d}/{n}").st_mode & 0o7777, os.stat(f"{d}/{n}").st_gid) for n in ("main.cf", "master.cf")} == {(0o600, 12)}
+        with open(f"{made[-1]}/main.cf", "a", encoding="utf-8") as f:
+            f.write("always_add_missing_headers = yes\n")
+        with s.with_path(wrapped):
+            s.ctl("--remove", "--apply")
+        assert modes("/etc/postfix") == [], modes("/etc/postfix")
+    with open(f"{wrapped}/umasks", encoding="utf-8") as f:
+        umasks = {int(ln, 8) & 0o044 for ln in f}
+    assert umasks == {0o044}, umasks
+    assert os.path.exists("/etc/postfix/main.cf-out.removed")
+
+
+def test_options_are_remembered(s):
+    """What was said once holds until something else is said."""
+    s.fresh()
+    assert "is not set up yet: say --single or --multi" in s.ctl("--apply", status=64)
+    options = ("--reinject=0.0.0.0:10025", "--relay=[192.0.2.1]:10031", "--filter-networks=198.51.100.0/24, [2001:db8::]/32")
+    s.ctl("--single", "--apply", *options)
+    first = s.texts()
+    assert b"setup-postfix --single --reinject=[0.0.0.0]:10025 --relay=[192.0.2.1]:10031 --filter-networks=198.51.100.0/24," in first[0]
+    for again in (("--single", "--apply"), ("--apply",), (), ("--single", "--apply", *options)):
+        assert "Nothing to do" in s.ctl(*again), again
+    assert s.texts() == first
+    s.ctl("--apply", "--relay=")
+    assert s.read("/etc/postfix/split_transport").count("splitcopy:[127.0.0.1]:10030") == 1
+    assert b"198.51.100.0/24" in s.texts()[1] and b"--relay" not in s.texts()[0]
+    s.ctl("--remove", "--apply")
+    assert s.texts() == s.before
+    s.fresh("/var/spool/postfix-in")
+    s.ctl("--multi", "--apply", "--submission=2525", "--in-hostname=front.example.com", "--local=127.0.0.2:10027", "--out-hostname=out.example.com")
+    for _ in range(2):
+        assert "Nothing to do" in s.ctl("--apply")
+        assert s.run("postconf", "-c", "/etc/postfix-in", "-h", "myhostname") == "front.example.com\n"
+    # A line that cannot be read is not passed over.
+    s.write("/etc/postfix/main.cf", s.read("/etc/postfix/main.cf").replace("--submission=", "--submision="))
+    assert "cannot read the options in the first line of our part" in s.ctl("--apply", status=1)
+    s.ctl("--multi", "--apply", "--force", "--submission=2525")
+    assert "Nothing to do" in s.ctl("--apply")
+
+
+def test_a_new_filter_restarts_nothing(s):
+    """With systemd, too: every instance that runs reads its files anew."""
+    s.fresh("/var/spool/postfix-in")
+    s.ctl("--multi", "--apply")
+    s.start()
+    os.makedirs("/run/systemd/system", exist_ok=True)
+    s.conf = s.r.write("more.conf", s.configuration + 'filter third { nexthop = "smtp:[127.0.0.1]:9" }\n')
+    out = s.ctl("--apply", status=0)
+    assert "systemctl" not in out and " start\n" not in out, out
+    assert re.findall(r"(?m)^run: postfix -c (\S+) reload$", out) == ["/etc/postfix", "/etc/postfix-out", "/etc/postfix-in"], out
+
+
+def test_removal_is_shown_first(s):
+    s.fresh("/var/spool/postfix-in")
+    s.ctl("--multi", "--apply")
+    s.start()
+    after = s.texts()
+    os.makedirs("/var/spool/postfix-in/hold", exist_ok=True)
+    s.write("/var/spool/postfix-in/hold/3ABC", "x")
+    out = s.ctl("--remove")
+    assert "This is what --remove --apply does." in out
+    assert "note: /etc/postfix-in: this instance is stopped first" in out
+    assert "note: /etc/postfix-in: 1 messages in its queue: nothing is removed before" in out
+    assert "/var/spool/postfix-in: remove with everything in it" in out
+    assert s.texts() == after and os.path.exists("/etc/postfix-in/main.cf")
+    for name in ("postfix", "postfix-in", "postfix-out"):
+        s.run("postfix", "-c", f"/etc/{name}", "status")
+    assert "1 messages in its queue would be lost" in s.ctl("--remove", "--apply", status=1)
+    for path in glob.glob("/var/spool/postfix-in/hold/*"):  # postsuper(1) may have renamed it
+        os.unlink(path)
+    s.ctl("--remove", "--apply")
+    assert s.texts() == s.before
+    assert "Nothing to do" in s.ctl("--remove")
 
 
 def test_refusals(s):

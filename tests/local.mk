@@ -253,6 +253,10 @@ UNIT_TESTS += %D%/test_err
 %C%_test_err_SOURCES = %D%/test_err.c
 %C%_test_err_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_files
+%C%_test_files_SOURCES = %D%/test_files.c
+%C%_test_files_LDADD = libctl.a $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_format
 %C%_test_format_SOURCES = %D%/test_format.c
 %C%_test_format_LDADD = $(UNIT_RELAY_LIBS)

@@ -2,6 +2,7 @@
 """A system whose Postfix is set up by splitctl setup-postfix: the system's own /etc/postfix, covered by overlays that only
 the test sees."""
 
+import contextlib
 import json
 import os
 import re
@@ -130,6 +131,22 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
             with open(f"/etc/postfix/{name}", "rb") as f:
                 found.append(f.read())
         return found
+
+    @staticmethod
+    def read(path):
+        with open(path, encoding="utf-8") as f:
+            return f.read()
+
+    @staticmethod
+    @contextlib.contextmanager
+    def with_path(directory):
+        """Programs of this directory come first."""
+        former = os.environ["PATH"]
+        os.environ["PATH"] = f"{directory}:{former}"
+        try:
+            yield
+        finally:
+            os.environ["PATH"] = former
 
     def ctl(self, *arguments, status=0):
         with rig.dated_back():

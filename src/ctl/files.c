@@ -2,7 +2,6 @@
 #include "files.h"
 #include "../mem.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -66,17 +65,13 @@ static int write_all(int fd, const char *data, size_t len)
     return 0;
 }
 
-/* Owner, mode, content and all on disk; the descriptor is closed. */
-static int fill(int fd, const char *real, const char *content)
+/* Content, attributes and all on disk; the descriptor is closed. */
+static int fill(int fd, const char *content, const struct files_attributes *attributes)
 {
-    struct stat st;
-    bool is_there = stat(real, &st) == 0;
     int rc = write_all(fd, content, strlen(content));
 
-    if (rc == 0 && is_there)
-        rc = fchown(fd, st.st_uid, st.st_gid);
     if (rc == 0)
-        rc = fchmod(fd, is_there ? st.st_mode & 07777 : 0644);
+        rc = files_attributes_set(fd, attributes);
     if (rc == 0)
         rc = fsync(fd);
     int error = errno;
@@ -99,7 +94,8 @@ static int sync_directory_of(const char *path)
     return rc;
 }
 
-int files_write(const char *path, const char *content, struct err *err)
+int files_write(const char *path, const char *content, const struct files_attributes *attributes,
+                struct err *err)
 {
     char real[PATH_MAX];
     int rc = -1;
@@ -111,6 +107,7 @@ int files_write(const char *path, const char *content, struct err *err)
         }
         snprintf(real, sizeof real, "%s", path);
     }
+    struct files_attributes *now = files_attributes_get(real);
     /* Always the same name: what a crash left is taken away. */
     char *temporary = mem_printf("%s" FILES_TEMPORARY, real);
     unlink(temporary);
@@ -119,7 +116,7 @@ int files_write(const char *path, const char *content, struct err *err)
         err_set_errno(err, "%s", temporary);
         goto out;
     }
-    if (fill(fd, real, content) < 0 || rename(temporary, real) < 0) {
+    if (fill(fd, content, now != NULL ? now : attributes) < 0 || rename(temporary, real) < 0) {
         err_set_errno(err, "%s", real);
         unlink(temporary);
         goto out;
@@ -130,64 +127,7 @@ int files_write(const char *path, const char *content, struct err *err)
     }
     rc = 0;
 out:
+    files_attributes_free(now);
     free(temporary);
     return rc;
-}
-
-/* Names are collected first: a directory that shrinks while it is read may hide some of them. */
-static int list_names(int fd, struct buf *out)
-{
-    DIR *dir = fdopendir(fd);
-    struct dirent *e;
-
-    if (dir == NULL) {
-        close(fd);
-        return -1;
-    }
-    errno = 0;
-    while ((e = readdir(dir)) != NULL)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            buf_add(out, e->d_name, strlen(e->d_name) + 1);
-    int error = errno;
-    closedir(dir);
-    errno = error;
-    return error == 0 ? 0 : -1;
-}
-
-static int remove_at(const char *path, dev_t device)
-{
-    struct stat st;
-    struct buf names = {0};
-    int rc = 0, fd;
-
-    if (lstat(path, &st) < 0)
-        return -1;
-    if (!S_ISDIR(st.st_mode))
-        return unlink(path);
-    if (st.st_dev != device) {
-        errno = EXDEV;
-        return -1;
-    }
-    fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || list_names(fd, &names) < 0)
-        rc = -1;
-    for (size_t at = 0; rc == 0 && at < names.len; at += strlen(names.data + at) + 1) {
-        char *below = mem_printf("%s/%s", path, names.data + at);
-        rc = remove_at(below, device);
-        free(below);
-    }
-    buf_clear(&names);
-    return rc == 0 ? rmdir(path) : -1;
-}
-
-int files_remove_tree(const char *path, struct err *err)
-{
-    struct stat st;
-
-    if (lstat(path, &st) == 0 && remove_at(path, st.st_dev) == 0)
-        return 0;
-    if (errno == ENOENT)
-        return 0;
-    err_set_errno(err, "%s", path);
-    return -1;
 }

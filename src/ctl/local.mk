@@ -6,6 +6,8 @@ libctl_a_SOURCES = \
 	%D%/ctl.c %D%/ctl.h \
 	%D%/diff.c %D%/diff.h \
 	%D%/files.c %D%/files.h \
+	%D%/files_attributes.c \
+	%D%/files_tree.c \
 	%D%/marked_text.c %D%/marked_text.h \
 	%D%/milter_list.c %D%/milter_list.h \
 	%D%/postfix.c %D%/postfix.h \

@@ -5,7 +5,6 @@
 #include "files.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +105,7 @@ static int write_settled(const char *directory, const char *name, const char *te
 {
     struct timespec times[2] = {{.tv_sec = time(NULL) - SETTLED_S}, {.tv_sec = 0}};
     char *path = mem_printf("%s/%s", directory, name);
-    int rc = files_write(path, text, err);
+    int rc = files_write(path, text, NULL, err);
 
     times[1] = times[0];
     if (rc == 0 && utimensat(AT_FDCWD, path, times, 0) < 0) {
@@ -388,23 +387,11 @@ bool postfix_is_running(const char *directory)
     return status == 0;
 }
 
-/* nftw() has no argument for its function. */
-static unsigned long found_files;
-
-static int count_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)path;
-    (void)ftw;
-    found_files += type == FTW_F && S_ISREG(st->st_mode);
-    return 0;
-}
-
 unsigned long postfix_count_messages(const char *queue_directory, const char *queue)
 {
     char *path = mem_printf("%s/%s", queue_directory, queue);
+    unsigned long count = files_count(path);
 
-    found_files = 0;
-    (void)nftw(path, count_file, 16, FTW_PHYS);
     free(path);
-    return found_files;
+    return count;
 }

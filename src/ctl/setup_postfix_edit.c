@@ -103,16 +103,20 @@ static const char *wanted(const struct setup_edit *e, const char *name)
 
 void setup_write_files(const struct setup *s, const char *directory, const struct setup_edit *e)
 {
+    /* Tables are not wider than the file that names them. */
+    char *model = mem_printf("%s/main.cf", s->options->directory);
+
     for (int i = 0; i < TABLE_COUNT; i++) {
         char *path = mem_printf("%s/%s", directory, tables[i]);
         const char *content = wanted(e, tables[i]);
         if (content != NULL)
-            steps_write(s->steps, path, content, NULL, NULL);
+            steps_write(s->steps, path, content, model, NULL, NULL);
         else
             steps_unlink(s->steps, path);
         steps_unlink_temporary(s->steps, path);
         free(path);
     }
+    free(model);
 }
 
 int setup_check_files(const char *directory, struct err *err)

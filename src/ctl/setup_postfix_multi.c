@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHROOT_SCRIPT "/usr/lib/postfix/configure-instance.sh"
@@ -147,6 +148,32 @@ static int fill(const struct setup *s, const struct postfix *from, struct instan
     return setup_role(s, i->role, i->p, i->queue_directory, next, &i->edit, err);
 }
 
+/* A directory for the copies of files that are in the other one: not wider than that. */
+static void make_like(const struct setup *s, const char *path, const char *other)
+{
+    struct stat st = {.st_mode = 0755};
+
+    if (stat(other, &st) < 0)
+        st.st_mode = 0700;
+    steps_mkdir(s->steps, path, st.st_mode & 0755, st.st_uid, st.st_gid);
+}
+
+/* postconf(1) makes main.cf of the default instance anew, and set-permissions opens what is in the
+ * directory of the new one. */
+static void make_known(const struct setup *s, const struct instance *i, const struct postfix *from)
+{
+    const char *create[] = {"postmulti", "-I", i->name, "-G", SETUP_GROUP, "-e", "create", NULL};
+    char *default_main = mem_printf("%s/main.cf", from->directory);
+    char *main_cf = mem_printf("%s/main.cf", i->directory);
+    char *master_cf = mem_printf("%s/master.cf", i->directory);
+    const char *files[] = {default_main, main_cf, master_cf, i->directory, NULL};
+
+    steps_run_keeping(s->steps, files, create);
+    free(default_main);
+    free(main_cf);
+    free(master_cf);
+}
+
 static void write_new(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     const struct passwd *user = getpwnam(postfix_get_expanded(from, "mail_owner"));
@@ -155,16 +182,16 @@ static void write_new(const struct setup *s, const struct instance *i, const str
     char *texts[] = {setup_main_cf(s, i->p, &i->edit), setup_master_cf(s, i->p, &i->edit)};
 
     /* main.cf comes first: by it the directory is known as ours. */
-    steps_mkdir(s->steps, i->directory, 0755, 0, 0);
+    make_like(s, i->directory, from->directory);
     for (int k = 0; k < 2; k++) {
         const char *base = k == 0 ? i->p->main_cf : i->p->master_cf;
         char *path = mem_printf("%s/%s", i->directory, names[k]);
         char *like_name = mem_printf("%s/%s", from->directory, names[k]);
-        steps_write(s->steps, path, texts[k], likes[k], like_name);
-        free(like_name);
+        steps_write(s->steps, path, texts[k], like_name, likes[k], like_name);
         char *backup = mem_printf("%s.before-split", path);
-        steps_write(s->steps, backup, base, base, names[k]);
+        steps_write(s->steps, backup, base, like_name, base, names[k]);
         free(backup);
+        free(like_name);
         free(path);
         free(texts[k]);
     }
@@ -172,9 +199,8 @@ static void write_new(const struct setup *s, const struct instance *i, const str
     steps_mkdir(s->steps, i->queue_directory, 0755, 0, 0);
     steps_mkdir(s->steps, i->data_directory, 0700, user == NULL ? 0 : user->pw_uid,
                 user == NULL ? 0 : user->pw_gid);
-    const char *create[] = {"postmulti", "-I", i->name, "-G", SETUP_GROUP, "-e", "create", NULL};
     if (!i->is_known)
-        steps_run(s->steps, create);
+        make_known(s, i, from);
 }
 
 static void write_instance(const struct setup *s, const struct instance *i,
@@ -212,19 +238,23 @@ static void write_client(const struct setup *s, const struct postfix *p, const c
     setup_edit_clear(&e);
 }
 
+/* Instances that run take the change by a reload: a restart would interrupt what they deliver. */
 static void start_all(const struct setup *s, const struct postfix *p,
                       const struct instance *instances)
 {
+    bool is_running[2];
+
     setup_postfix_command(s, p->directory, "check");
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         setup_postfix_command(s, instances[i].directory, "check");
-    if (!postfix_is_running(p->directory) || setup_restart_all(s))
+        is_running[i] = !instances[i].is_new && postfix_is_running(instances[i].directory);
+    }
+    if (!postfix_is_running(p->directory) ||
+        (!(is_running[0] && is_running[1]) && setup_restart_all(s)))
         return;
     setup_postfix_command(s, p->directory, "reload");
-    for (int i = 0; i < 2; i++) {
-        bool is_running = !instances[i].is_new && postfix_is_running(instances[i].directory);
-        setup_postfix_command(s, instances[i].directory, is_running ? "reload" : "start");
-    }
+    for (int i = 0; i < 2; i++)
+        setup_postfix_command(s, instances[i].directory, is_running[i] ? "reload" : "start");
 }
 
 static int check_default(const struct setup *s, struct err *err)

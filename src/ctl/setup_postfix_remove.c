@@ -112,16 +112,18 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
 
     for (int i = 0; i < 2; i++) {
         char *original = mem_printf("%s/%s.before-split", ours->directory, names[i]);
+        char *changed = mem_printf("%s/%s", ours->directory, names[i]);
         char *kept = mem_printf("%s/%s%s.removed", s->options->directory, names[i], suffix);
         struct buf text = {0};
         struct err ignored;
         if (files_read(original, &text, &ignored) == FILES_OK &&
             strcmp(buf_str(&text), texts[i]) != 0) {
             steps_say(s->steps, "%s/%s was edited: kept in %s", ours->directory, names[i], kept);
-            steps_write(s->steps, kept, texts[i], texts[i], names[i]);
+            steps_write(s->steps, kept, texts[i], changed, texts[i], names[i]);
         }
         buf_clear(&text);
         free(original);
+        free(changed);
         free(kept);
     }
 }

@@ -15,9 +15,11 @@ static void back_up(const struct setup *s, const struct postfix *p)
     if (p->main_state != MARKED_NONE || p->master_state != MARKED_NONE)
         return;
     for (int i = 0; i < 2; i++) {
-        char *path = mem_printf("%s/%s.before-split", p->directory, names[i]);
-        steps_write(s->steps, path, texts[i], texts[i], names[i]);
+        char *original = mem_printf("%s/%s", p->directory, names[i]);
+        char *path = mem_printf("%s.before-split", original);
+        steps_write(s->steps, path, texts[i], original, texts[i], names[i]);
         free(path);
+        free(original);
     }
 }
 
@@ -30,8 +32,8 @@ void setup_write_instance(const struct setup *s, const struct postfix *p,
 
     back_up(s, p);
     setup_write_files(s, p->directory, e);
-    steps_write(s->steps, master_path, master_cf, NULL, NULL);
-    steps_write(s->steps, main_path, main_cf, NULL, NULL);
+    steps_write(s->steps, master_path, master_cf, master_path, NULL, NULL);
+    steps_write(s->steps, main_path, main_cf, main_path, NULL, NULL);
     free(main_path);
     free(master_path);
     free(main_cf);
@@ -83,7 +85,7 @@ static void restore_file(const struct setup *s, const struct postfix *p, const c
     struct buf before = {0};
     struct err ignored;
 
-    steps_write(s->steps, path, text, NULL, NULL);
+    steps_write(s->steps, path, text, path, NULL, NULL);
     steps_unlink_temporary(s->steps, path);
     steps_unlink_temporary(s->steps, backup);
     if (files_read(backup, &before, &ignored) == FILES_OK) {

@@ -28,14 +28,17 @@ enum step_kind {
 
 struct step {
     enum step_kind kind;
-    char *path;      /* "" with STEP_RUN and STEP_SAY */
-    char *content;   /* STEP_WRITE: the new content; STEP_SAY: the text */
-    char *before;    /* STEP_WRITE, STEP_UNLINK: the former content; NULL if it could not be read */
-    bool is_new;     /* STEP_WRITE: there was no such file */
+    char *path;    /* "" with STEP_SAY; STEP_RUN: the file that the command writes, or "" */
+    char *content; /* STEP_WRITE: the new content; STEP_SAY: the text */
+    char *before;  /* STEP_WRITE, STEP_UNLINK: the former content; NULL if it could not be read */
+    bool is_new;   /* STEP_WRITE: there was no such file */
+    struct files_attributes
+        *attributes; /* STEP_WRITE, STEP_UNLINK: former ones, or of a new file */
     bool is_reload;  /* STEP_RUN: run again after the way back */
     char *like;      /* STEP_WRITE: what it is shown against, or NULL */
     char *like_name; /* NULL when that is the file itself */
     char **argv;     /* STEP_RUN */
+    char **kept;     /* STEP_RUN: files that keep their attributes, or NULL */
     mode_t mode;     /* STEP_MKDIR, as the rest */
     uid_t uid;
     gid_t gid;
@@ -80,8 +83,8 @@ static char *content_by_then(const struct steps *s, const char *path)
     return read_now(path);
 }
 
-void steps_write(struct steps *s, const char *path, const char *content, const char *like,
-                 const char *like_name)
+void steps_write(struct steps *s, const char *path, const char *content, const char *model,
+                 const char *like, const char *like_name)
 {
     char *now = content_by_then(s, path);
 
@@ -94,6 +97,7 @@ void steps_write(struct steps *s, const char *path, const char *content, const c
     step->content = mem_strdup(content);
     step->before = now;
     step->is_new = now == NULL && !is_there(path);
+    step->attributes = files_attributes_get(is_there(path) ? path : model);
     step->like = like == NULL ? NULL : mem_strdup(like);
     step->like_name = like_name == NULL ? NULL : mem_strdup(like_name);
 }
@@ -112,8 +116,11 @@ void steps_mkdir(struct steps *s, const char *path, mode_t mode, uid_t uid, gid_
 
 void steps_unlink(struct steps *s, const char *path)
 {
-    if (is_there(path))
-        add(s, STEP_UNLINK, path)->before = read_now(path);
+    if (!is_there(path))
+        return;
+    struct step *step = add(s, STEP_UNLINK, path);
+    step->before = read_now(path);
+    step->attributes = files_attributes_get(path);
 }
 
 void steps_unlink_temporary(struct steps *s, const char *path)
@@ -136,22 +143,42 @@ void steps_remove_tree(struct steps *s, const char *path)
         add(s, STEP_REMOVE_TREE, path);
 }
 
-static struct step *add_command(struct steps *s, const char *const *argv)
+/* Copy of a NULL-terminated list. */
+static char **copy_list(const char *const *list)
 {
     size_t count = 0;
 
-    while (argv[count] != NULL)
+    while (list[count] != NULL)
         count++;
-    struct step *step = add(s, STEP_RUN, "");
-    step->argv = mem_zalloc((count + 1) * sizeof *step->argv);
+    char **copy = mem_zalloc((count + 1) * sizeof *copy);
     for (size_t i = 0; i < count; i++)
-        step->argv[i] = mem_strdup(argv[i]);
+        copy[i] = mem_strdup(list[i]);
+    return copy;
+}
+
+static void free_list(char **list)
+{
+    for (size_t i = 0; list != NULL && list[i] != NULL; i++)
+        free(list[i]);
+    free(list);
+}
+
+static struct step *add_command(struct steps *s, const char *const *argv)
+{
+    struct step *step = add(s, STEP_RUN, "");
+
+    step->argv = copy_list(argv);
     return step;
 }
 
 void steps_run(struct steps *s, const char *const *argv)
 {
     (void)add_command(s, argv);
+}
+
+void steps_run_keeping(struct steps *s, const char *const *files, const char *const *argv)
+{
+    add_command(s, argv)->kept = copy_list(files);
 }
 
 void steps_reload(struct steps *s, const char *const *argv)
@@ -243,11 +270,47 @@ void steps_show(const struct steps *s)
         show(&s->items[i]);
 }
 
+/* Put back what the command has changed. -1: it may be wider than it was. */
+static int restore_attributes(const char *path, const struct files_attributes *a, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -1 : files_attributes_set(fd, a);
+
+    if (rc < 0)
+        err_set_errno(err, "%s", path);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+/* The command's exit status, or -1. */
+static int run_keeping(const struct step *step, struct buf *said, struct err *err)
+{
+    const char *const *argv = (const char *const *)step->argv;
+    struct files_attributes *kept[STEPS_KEPT_MAX] = {NULL};
+    mode_t mask = 0;
+
+    if (step->kept == NULL)
+        return command_run(argv, said, said, err);
+    for (int i = 0; step->kept[i] != NULL; i++) {
+        kept[i] = files_attributes_get(step->kept[i]);
+        mask |= files_attributes_umask(kept[i]);
+    }
+    mode_t former = umask(mask);
+    int status = command_run(argv, said, said, err);
+    umask(former);
+    for (int i = 0; step->kept[i] != NULL; i++) {
+        if (kept[i] != NULL && restore_attributes(step->kept[i], kept[i], err) < 0)
+            status = -1;
+        files_attributes_free(kept[i]);
+    }
+    return status;
+}
+
 static int run(const struct step *step, struct err *err)
 {
     const char *const *argv = (const char *const *)step->argv;
     struct buf said = {0};
-    int status = command_run(argv, &said, &said, err);
+    int status = run_keeping(step, &said, err);
 
     for (char *line = said.data, *next; line != NULL && *line != '\0'; line = next) {
         next = line + strcspn(line, "\n");
@@ -263,42 +326,17 @@ static int run(const struct step *step, struct err *err)
     return status == 0 ? 0 : -1;
 }
 
-static int make_directory(const struct step *step, struct err *err)
-{
-    int fd = -1, rc = -1;
-
-    /* By descriptor, for the directory above may be somebody else's. fchmod() because of the umask;
-     * after fchown(), which clears set-id bits. */
-    if (mkdir(step->path, 0700) == 0)
-        fd = open(step->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 && fchown(fd, step->uid, step->gid) == 0 && fchmod(fd, step->mode) == 0)
-        rc = 0;
-    else
-        err_set_errno(err, "%s", step->path);
-    if (fd >= 0)
-        close(fd);
-    if (fd >= 0 && rc < 0)
-        rmdir(step->path);
-    return rc;
-}
-
 static int apply(const struct step *step, struct err *err)
 {
     switch (step->kind) {
     case STEP_WRITE:
-        return files_write(step->path, step->content, err);
+        return files_write(step->path, step->content, step->attributes, err);
     case STEP_MKDIR:
-        return make_directory(step, err);
+        return files_mkdir(step->path, step->mode, step->uid, step->gid, err);
     case STEP_UNLINK:
-        if (unlink(step->path) == 0 || errno == ENOENT)
-            return 0;
-        err_set_errno(err, "%s", step->path);
-        return -1;
+        return files_unlink(step->path, err);
     case STEP_RMDIR:
-        if (rmdir(step->path) == 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST)
-            return 0;
-        err_set_errno(err, "%s", step->path);
-        return -1;
+        return files_rmdir(step->path, err);
     case STEP_REMOVE_TREE:
         return files_remove_tree(step->path, err);
     case STEP_RUN:
@@ -314,13 +352,10 @@ static int undo(const struct step *step, struct err *err)
     if (step->kind == STEP_MKDIR)
         return files_remove_tree(step->path, err);
     if (step->before != NULL)
-        return files_write(step->path, step->before, err);
-    if (step->is_new && (unlink(step->path) == 0 || errno == ENOENT))
-        return 0;
+        return files_write(step->path, step->before, step->attributes, err);
     if (step->is_new)
-        err_set_errno(err, "%s", step->path);
-    else
-        err_set(err, "%s: what was in it is not known", step->path);
+        return files_unlink(step->path, err);
+    err_set(err, "%s: what was in it is not known", step->path);
     return -1;
 }
 
@@ -362,13 +397,13 @@ void steps_clear(struct steps *s)
 {
     for (size_t i = 0; i < s->count; i++) {
         struct step *step = &s->items[i];
-        for (size_t k = 0; step->argv != NULL && step->argv[k] != NULL; k++)
-            free(step->argv[k]);
-        free(step->argv);
+        free_list(step->argv);
+        free_list(step->kept);
         free(step->path);
         free(step->content);
         free(step->before);
         free(step->like);
+        files_attributes_free(step->attributes);
         free(step->like_name);
     }
     free(s->items);

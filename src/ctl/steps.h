@@ -3,7 +3,7 @@
  * steps: changes to the machine, as a list: made first, shown, then carried out one after the
  * other. A step whose result is there already is left out when it is added, so a list without steps
  * says that nothing is to be done. Files are replaced as a whole (temporary file, fsync, rename),
- * with owner and mode of the file before; a symbolic link stays one. One thread.
+ * with the attributes of the file before (files.h); a symbolic link stays one. One thread.
  */
 #ifndef SPLIT_CTL_STEPS_H
 #define SPLIT_CTL_STEPS_H
@@ -23,10 +23,10 @@ struct steps {
     size_t begun; /* by steps_apply() */
 };
 
-/* Write a file (mode 0644 when it is new). like: the text it is shown against, NULL for the one
- * on disk now; like_name is where that is from. */
-void steps_write(struct steps *s, const char *path, const char *content, const char *like,
-                 const char *like_name) __attribute__((nonnull(1, 2, 3)));
+/* Write a file. A new one gets the attributes that `model`, another file, has now. like: the text
+ * it is shown against, NULL for the one on disk now; like_name is where that is from. */
+void steps_write(struct steps *s, const char *path, const char *content, const char *model,
+                 const char *like, const char *like_name) __attribute__((nonnull(1, 2, 3, 4)));
 
 /* Make a directory; nothing is done if it is there. */
 void steps_mkdir(struct steps *s, const char *path, mode_t mode, uid_t uid, gid_t gid)
@@ -41,6 +41,13 @@ void steps_remove_tree(struct steps *s, const char *path) __attribute__((nonnull
 
 /* Run a command, which must exit with 0. argv: NULL-terminated, copied. */
 void steps_run(struct steps *s, const char *const *argv) __attribute__((nonnull));
+
+#define STEPS_KEPT_MAX 8
+
+/* The same, for one that writes these files (NULL-terminated, fewer than STEPS_KEPT_MAX, copied)
+ * anew: they keep their attributes, and what else the command makes is not wider. */
+void steps_run_keeping(struct steps *s, const char *const *files, const char *const *argv)
+    __attribute__((nonnull));
 
 /* The same, for one by which somebody reads the files anew: steps_undo() runs it again. */
 void steps_reload(struct steps *s, const char *const *argv) __attribute__((nonnull));
