@@ -31,14 +31,12 @@
 #define LINKS_MAX 20000
 #define RETRY_MS 1000           /* when descriptors have run out */
 #define CONNECT_TIMEOUT_MS 2000 /* to libmilter, whose thread has to accept */
-#define PRIVATE_NAME "/splitmilter.XXXXXX"
 
 struct gate {
     struct snapshot_slot *slot;
     struct gate_side listeners[LISTENERS_MAX];
     size_t listener_count;
-    char public_path[108]; /* "" for inet */
-    char directory[108];   /* of the private socket; "" when it is removed */
+    char directory[64];    /* of the private socket; "" when it is removed */
     char *private_text;    /* "unix:" and its path */
     int private_fd;        /* O_PATH: the socket stays reachable without a name */
     struct gate_side stop; /* an eventfd */
@@ -62,30 +60,14 @@ static time_t now_s(void)
 
 /* --- the private socket --- */
 
-static int try_directory(struct gate *g, const char *parent)
-{
-    if (strlen(parent) + sizeof PRIVATE_NAME + 2 > sizeof g->directory)
-        return -1;
-    snprintf(g->directory, sizeof g->directory, "%.80s" PRIVATE_NAME, parent);
-    if (mkdtemp(g->directory) != NULL)
-        return 0;
-    g->directory[0] = '\0';
-    return -1;
-}
-
 /* A directory that only this user can enter, for as long as it takes to open the socket. */
 static int make_directory(struct gate *g, struct err *err)
 {
-    char beside[sizeof g->public_path];
-    const char *slash = strrchr(g->public_path, '/');
-
-    if (try_directory(g, P_tmpdir) != 0) {
+    snprintf(g->directory, sizeof g->directory, "%s", P_tmpdir "/splitmilter.XXXXXX");
+    if (mkdtemp(g->directory) == NULL) {
         err_set_errno(err, "cannot make a directory in %s", P_tmpdir);
-        if (slash == NULL)
-            return -1;
-        snprintf(beside, sizeof beside, "%.*s", (int)(slash - g->public_path), g->public_path);
-        if (try_directory(g, beside) != 0)
-            return -1;
+        g->directory[0] = '\0';
+        return -1;
     }
     g->private_text = mem_printf("unix:%s/s", g->directory);
     return 0;
@@ -121,10 +103,10 @@ static int connect_private(const struct gate *g)
 
 /* --- the public socket --- */
 
-/* Unix sockets have a mode. Loopback is this machine. */
+/* Loopback is this machine. */
 static bool is_trusted(const struct gate *g, const struct sockaddr *sa)
 {
-    bool is_found = sa->sa_family == AF_UNIX || endpoint_is_loopback_address(sa);
+    bool is_found = endpoint_is_loopback_address(sa);
 
     if (is_found)
         return true;
@@ -165,11 +147,9 @@ static void add_link(struct gate *g, int fd, const struct sockaddr *sa)
 {
     static const int on = 1;
 
-    if (sa->sa_family != AF_UNIX) {
-        /* An answer of libmilter is several small writes. */
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    }
+    /* An answer of libmilter is several small writes. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     int inner = connect_private(g);
     if (inner < 0) {
         log_warning("a connection of the MTA is closed: libmilter does not take it: %s",
@@ -245,8 +225,6 @@ static int open_public(struct gate *g, const struct config_milter *m, struct err
         err_wrap(err, "milter.socket");
         return -1;
     }
-    if (m->socket.kind == ENDPOINT_UNIX)
-        snprintf(g->public_path, sizeof g->public_path, "%.107s", m->socket.path);
     for (; (int)g->listener_count < n; g->listener_count++)
         g->listeners[g->listener_count].fd = fds[g->listener_count];
     for (size_t i = 0; i < g->listener_count; i++) {
@@ -323,8 +301,6 @@ void gate_close(struct gate *g)
     gate_links_clear(&g->links);
     for (size_t i = 0; i < g->listener_count; i++)
         close(g->listeners[i].fd);
-    if (g->public_path[0] != '\0' && unlink(g->public_path) != 0 && errno != ENOENT)
-        log_warning("cannot remove %s: %s", g->public_path, strerror(errno));
     remove_directory(g);
     if (g->private_fd >= 0)
         close(g->private_fd);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * gate: the milter socket. libmilter can neither refuse a peer nor survive a malformed packet
- * (milter_packet.h). So it listens on a private socket that only this process can reach, and the
- * gate listens on the public one: it closes connections of strangers before a byte is read, checks
- * each packet, and relays what is whole and well-formed. A thread of its own does that for all
- * connections; it never waits for one of them. libmilter's threads never wait for a slow peer
+ * gate: the milter socket, where it is an inet socket. libmilter can neither refuse a peer nor
+ * survive a malformed packet (milter_packet.h). So it listens on a private socket that only this
+ * process can reach, and the gate listens on the public one: it closes connections of strangers
+ * before a byte is read, checks each packet, and relays what is whole and well-formed. That costs
+ * two switches between threads for each packet. A unix socket has no gate: its owner, group and
+ * mode keep strangers out, and libmilter serves it at full speed. A thread of its own does that for
+ * all connections; it never waits for one of them. libmilter's threads never wait for a slow peer
  * either, because only whole packets reach them.
  */
 #ifndef MILTER_GATE_H
@@ -27,7 +29,7 @@ const char *gate_private_socket(const struct gate *g) __attribute__((nonnull));
 /* libmilter listens: remove the private socket's name, and start the thread. -1 with `err`. */
 int gate_start(struct gate *g, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Stop the thread, close all connections, remove the public unix socket. */
+/* Stop the thread and close all connections. NULL is fine. */
 void gate_close(struct gate *g);
 
 #endif

@@ -132,7 +132,7 @@ static int start_reloader(struct reloader *r, struct err *err)
 
 static int set_socket_group(const struct config_milter *m, struct err *err)
 {
-    if (*m->socket_group == '\0' || m->socket.kind != ENDPOINT_UNIX)
+    if (*m->socket_group == '\0')
         return 0;
     struct group *group = getgrnam(m->socket_group);
     if (group == NULL) {
@@ -146,38 +146,49 @@ static int set_socket_group(const struct config_milter *m, struct err *err)
     return 0;
 }
 
-/* The public socket is the gate's, a private one libmilter's. */
-static int open_sockets(struct gate *gate, const struct config_milter *m, struct err *err)
+/* Have libmilter listen on this socket; a unix socket gets this mode. */
+static int listen_by_libmilter(const char *socket, unsigned mode, struct err *err)
 {
-    if (set_socket_group(m, err) != 0)
-        return -1;
-    mode_t former = umask(077);
-    int rc = smfi_setconn((char *)gate_private_socket(gate));
+    mode_t former = umask(0777 & ~mode);
+    int rc = smfi_setconn((char *)socket);
+
     if (rc == MI_SUCCESS)
         rc = smfi_setbacklog(LIBMILTER_BACKLOG);
     if (rc == MI_SUCCESS)
         rc = smfi_opensocket(1);
     umask(former);
-    if (rc != MI_SUCCESS) {
-        err_set_errno(err, "libmilter cannot listen on %s", gate_private_socket(gate));
-        return -1;
-    }
-    return gate_start(gate, err);
+    if (rc == MI_SUCCESS)
+        return 0;
+    err_set_errno(err, "libmilter cannot listen on %s", socket);
+    return -1;
 }
 
-/* *lock_out: the descriptor of the pid file, -1 without one. */
-static struct gate *start_gate(struct snapshot_slot *slot, const struct config_milter *m,
-                               int *lock_out, struct err *err)
+/*
+ * Owner, group and mode of a unix socket say who may connect: libmilter serves it itself, which is
+ * cheaper. Whoever reaches an inet socket may connect: there the public socket is the gate's, and
+ * libmilter's is a private one.
+ */
+static int open_sockets(struct snapshot_slot *slot, const struct config_milter *m,
+                        struct gate **gate_out, struct err *err)
 {
-    *lock_out = -1;
-    if (*m->pid_file != '\0' && (*lock_out = process_lock(m->pid_file, err)) < 0)
-        return NULL;
-    struct gate *gate = gate_open(slot, err);
-    if (gate != NULL && open_sockets(gate, m, err) != 0) {
-        gate_close(gate);
-        return NULL;
+    if (m->socket.kind == ENDPOINT_UNIX) {
+        if (listen_by_libmilter(m->socket_text, m->socket_mode, err) != 0)
+            return -1;
+        return set_socket_group(m, err);
     }
-    return gate;
+    *gate_out = gate_open(slot, err);
+    if (*gate_out == NULL || listen_by_libmilter(gate_private_socket(*gate_out), 0600, err) != 0)
+        return -1;
+    return gate_start(*gate_out, err);
+}
+
+/* *lock_out: the descriptor of the pid file, -1 without one. *gate_out: NULL without a gate. */
+static int start_listening(struct snapshot_slot *slot, const struct config_milter *m,
+                           struct gate **gate_out, int *lock_out, struct err *err)
+{
+    if (*m->pid_file != '\0' && (*lock_out = process_lock(m->pid_file, err)) < 0)
+        return -1;
+    return open_sockets(slot, m, gate_out, err);
 }
 
 /* *out: NULL unless option metrics is set. Before any thread: from here on it is counted. */
@@ -215,7 +226,7 @@ static int serve(struct snapshot_slot *slot, struct reloader *reloader)
     reloader->started = snapshot_ref(s);
     reloader->begun_us = verdict_now_us();
     signal(SIGPIPE, SIG_IGN);
-    if (callbacks_register(slot, &err) != 0 || (gate = start_gate(slot, m, &lock, &err)) == NULL ||
+    if (callbacks_register(slot, &err) != 0 || start_listening(slot, m, &gate, &lock, &err) != 0 ||
         start_metrics(slot, s->config, &http, &err) != 0 || start_reloader(reloader, &err) != 0) {
         daemon_complain("splitmilter", &err);
         goto out;
@@ -227,6 +238,8 @@ static int serve(struct snapshot_slot *slot, struct reloader *reloader)
     counters_set_listening(false);
     process_notify_stopping();
     log_info("stopped");
+    if (m->socket.kind == ENDPOINT_UNIX && unlink(m->socket.path) != 0 && errno != ENOENT)
+        log_warning("cannot remove %s: %s", m->socket.path, strerror(errno));
 out:
     metrics_http_stop(http);
     gate_close(gate);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Whatever a peer of the milter socket sends, splitmilter goes on and serves the MTA.
+"""Whatever a peer of an inet milter socket sends, splitmilter goes on and serves the MTA. (A unix socket has a mode: its peers are trusted to
+speak the protocol, though not to keep its order.)
 
 SPLIT_FUZZ_CONNECTIONS: how many random ones (default: 400); SPLIT_SEED: other random numbers.
 """
@@ -88,25 +89,27 @@ def check_service(address):
 
 def test_odd_macros(r):
     """A name without a value, for each stage and before each command that looks at macros."""
-    for kind in ("unix", "inet"):
-        daemon, address = start(r, kind)
-        for stage in b"CHMRTNE":
-            for names in (b"i\0", b"x\0", b"v\0x\0i\0", b"a\0b\0c\0d\0e\0", b"i", b"i\0v", b"\0", b"\0\0\0"):
-                for _ in range(2):
-                    head = packet(b"O", OPTIONS) + packet(b"C", b"h\0" + b"4\0\x19192.0.2.1\0")
-                    macros = packet(b"D", bytes([stage]) + names)
-                    send(address, head + macros + packet(b"M", b"<s@x.test>\0") + packet(b"Q"))
-                    mail = packet(b"M", b"<s@x.test>\0") + packet(b"R", b"<one@a.test>\0")
-                    send(address, head + mail + macros + packet(b"R", b"<two@a.test>\0") + macros + packet(b"E") + packet(b"Q"))
-        check_service(address)
-        assert daemon.running
-        assert daemon.log_lines(r"warning: closed the milter connection from \[(unix|127.0.0.1)\]: a malformed packet \(command 0x44,")
-        daemon.stop()
+    daemon, address = start(r, "inet")
+    for stage in b"CHMRTNE":
+        for names in (b"i\0", b"x\0", b"v\0x\0i\0", b"a\0b\0c\0d\0e\0", b"i", b"i\0v", b"\0", b"\0\0\0"):
+            for _ in range(2):
+                head = packet(b"O", OPTIONS) + packet(b"C", b"h\0" + b"4\0\x19192.0.2.1\0")
+                macros = packet(b"D", bytes([stage]) + names)
+                send(address, head + macros + packet(b"M", b"<s@x.test>\0") + packet(b"Q"))
+                mail = packet(b"M", b"<s@x.test>\0") + packet(b"R", b"<one@a.test>\0")
+                send(address, head + mail + macros + packet(b"R", b"<two@a.test>\0") + macros + packet(b"E") + packet(b"Q"))
+    check_service(address)
+    assert daemon.running
+    assert daemon.log_lines(r"warning: closed the milter connection from \[127.0.0.1\]: a malformed packet \(command 0x44,")
 
 
 def test_order(r):
     """Commands without what has to come before them."""
-    _, address = start(r, "unix")
+    for kind in ("unix", "inet"):
+        check_order(start(r, kind)[1])
+
+
+def check_order(address):
     o, mail, rcpt = packet(b"O", OPTIONS), packet(b"M", b"<s@x.test>\0"), packet(b"R", b"<one@a.test>\0")
     unknown, end, header = packet(b"U", b"X\0"), packet(b"E"), packet(b"L", b"To\0alias@a.test\0")
     for data in (
@@ -172,24 +175,20 @@ def random_connection(rnd):
 def test_random(r):
     """Seeded nonsense, whole and in pieces, beside an MTA that is served all the while."""
     rnd = random.Random(SEED)
-    before = 0
-    for kind in ("unix", "inet"):
-        daemon, address = start(r, kind)
-        for i in range(COUNT):
-            send(address, random_connection(rnd), rnd.choice([1, 1, 7]))
-            if i % 50 == 0:
-                check_service(address)
-        check_service(address)
-        closed = len(daemon.log_lines("closed the milter connection")) - before
-        before += closed
-        print(f"  {kind}: {COUNT} connections, {closed} of them closed for what they sent")
-        assert COUNT // 10 < closed < COUNT * 3 // 4, "the connections are all good or all bad"
-        daemon.stop()
+    daemon, address = start(r, "inet")
+    for i in range(COUNT):
+        send(address, random_connection(rnd), rnd.choice([1, 1, 7]))
+        if i % 50 == 0:
+            check_service(address)
+    check_service(address)
+    closed = len(daemon.log_lines("closed the milter connection"))
+    print(f"  {COUNT} connections, {closed} of them closed for what they sent")
+    assert COUNT // 10 < closed < COUNT * 3 // 4, "the connections are all good or all bad"
 
 
 def test_silent_peers(r):
-    """Peers that say nothing, or half a packet, keep no thread of libmilter, and so nobody out."""
-    _, address = start(r, "unix")
+    """Peers that say nothing, or half a packet, keep no thread of libmilter, and so no MTA out."""
+    _, address = start(r, "inet")
     waiting = [connect(address) for _ in range(150)]
     for i, sock in enumerate(waiting):
         sock.sendall((packet(b"O", OPTIONS) + packet(b"M", b"<s@x.test>\0"))[: i % 30])
