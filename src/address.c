@@ -76,8 +76,10 @@ static bool is_domain(const char *s, size_t len)
     return true;
 }
 
-/* Sets is_utf8; refuses control characters, malformed UTF-8 and what is too long. */
-static int check_bytes(const char *s, size_t len, struct address *out, struct err *err)
+/* Sets is_utf8; refuses control characters, malformed UTF-8 and what is too long. domain_at: bytes
+ * before that may be no UTF-8. */
+static int check_bytes(const char *s, size_t len, size_t domain_at, struct address *out,
+                       struct err *err)
 {
     if (len > ADDRESS_MAX) {
         err_set(err, "address is longer than %d characters", ADDRESS_MAX);
@@ -86,6 +88,10 @@ static int check_bytes(const char *s, size_t len, struct address *out, struct er
     for (size_t i = 0, n; i < len; i += n) {
         uint32_t c;
         n = utf8_decode(s + i, len - i, &c);
+        if (n == 0 && i < domain_at) {
+            n = 1;
+            continue;
+        }
         if (n == 0) {
             err_set(err, "address holds malformed UTF-8");
             return -1;
@@ -184,9 +190,10 @@ int address_parse(const char *path, size_t len, unsigned flags, struct address *
         err_set(err, "address is empty");
         return -1;
     }
-    if (check_bytes(path, len, out, err) != 0)
-        return -1;
     ptrdiff_t at = find_at(path, len);
+    size_t octets = (flags & ADDRESS_OCTETS) != 0 && at > 0 ? (size_t)at : 0;
+    if (check_bytes(path, len, octets, out, err) != 0)
+        return -1;
     if (at < 0) {
         err_set(err, "address has unbalanced quotes or a stray angle bracket");
         return -1;

@@ -32,15 +32,16 @@ enum address_flags {
     ADDRESS_NULL_OK = 1, /* "<>" is fine (MAIL FROM) */
     ADDRESS_LENIENT =
         2, /* local parts that need quotes but have none, as MTAs accept them; no domain */
+    ADDRESS_OCTETS = 4, /* a local part may hold octets above 127 that are no UTF-8 */
 };
 
 /*
  * Parse a path: "<...>" or the bare address, as in RCPT TO. Grammar: dot-string or quoted-string,
  * optionally
  * "@" domain or address literal, optionally behind a source route ("@a,@b:"), which is dropped (RFC
- * 5321 appendix C). Control characters, NUL, unbalanced quotes and invalid UTF-8 are errors under
- * every flag. A trailing dot of the domain is dropped. flags: enum address_flags. -1: `err` says
- * what is wrong.
+ * 5321 appendix C). Control characters, NUL and unbalanced quotes are errors under every flag,
+ * invalid UTF-8 under every flag but ADDRESS_OCTETS. A trailing dot of the domain is dropped.
+ * flags: enum address_flags. -1: `err` says what is wrong.
  */
 int address_parse(const char *path, size_t len, unsigned flags, struct address *out,
                   struct err *err) __attribute__((nonnull, warn_unused_result));

@@ -40,6 +40,7 @@ libsplit_a_SOURCES += %D%/policy_review.c
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
 libsplit_a_SOURCES += %D%/sasl.h %D%/sasl_file.c
 libsplit_a_SOURCES += %D%/smtp_command.c %D%/smtp_command.h
+libsplit_a_SOURCES += %D%/smtp_path.c %D%/smtp_path.h
 libsplit_a_SOURCES += %D%/smtp_reply.c %D%/smtp_reply.h
 libsplit_a_SOURCES += %D%/socketmap_reply.c %D%/socketmap_reply.h
 libsplit_a_SOURCES += %D%/snapshot.c %D%/snapshot.h

@@ -304,7 +304,7 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     for (size_t i = 0; words != NULL && words[i] != NULL; i++)
         (void)!dsn_parse_word(&out->dsn, words[i], &ignored);
     const char *text = completed == NULL ? rcpt : completed;
-    int parsed = address_parse(text, strlen(text), ADDRESS_LENIENT, &d.address, &ignored);
+    int parsed = address_parse(text, strlen(text), p->address_flags, &d.address, &ignored);
     size_t bracket = parsed != 0 && len >= 2 && rcpt[0] == '<' && rcpt[len - 1] == '>';
     out->original =
         parsed == 0 ? mem_strdup(d.address.text) : mem_strndup(rcpt + bracket, len - 2 * bracket);

@@ -174,6 +174,7 @@ struct policy *policy_open(const struct config *config, struct err *err)
     struct policy *p = mem_zalloc(sizeof *p);
 
     p->config = config;
+    p->address_flags = ADDRESS_LENIENT;
     for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
         if (open_map(p, map, policy_map_specs(config, map), err) != 0) {
             policy_close(p);
@@ -189,6 +190,7 @@ struct policy *policy_open_copies(const struct config *config,
     struct policy *p = mem_zalloc(sizeof *p);
 
     p->config = config;
+    p->address_flags = ADDRESS_LENIENT | ADDRESS_OCTETS; /* the primary decides about those */
     if (open_map(p, POLICY_COPIES, copy_maps, err) == 0)
         return p;
     policy_close(p);
@@ -225,6 +227,7 @@ struct policy *policy_replace(const struct policy *p, const char *path, struct e
     struct policy *next = mem_zalloc(sizeof *next);
 
     next->config = p->config;
+    next->address_flags = p->address_flags;
     for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
         const struct lookup_list *from = &p->maps[map];
         struct lookup_list *to = &next->maps[map];

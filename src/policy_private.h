@@ -17,6 +17,7 @@ enum policy_map {
 
 struct policy {
     const struct config *config;
+    unsigned address_flags; /* of recipients: enum address_flags */
     struct lookup_list maps[POLICY_MAP_COUNT];
 };
 

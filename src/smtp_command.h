@@ -41,6 +41,10 @@ struct smtp_command {
                                          point into it */
     const char *argument;             /* HELO etc.: the argument, "" if there is none */
     const char *path;                 /* MAIL, RCPT: the path as written, with <> */
+    const char *address; /* the same in the form of smtp_path.h, with <>; NULL: it cannot be read as
+                            one address, and `fault` says why */
+    const char *fault;   /* a static text */
+    char reformed[ADDRESS_MAX + 3];
     const char *words[SMTP_COMMAND_WORDS_MAX + 1]; /* ESMTP words of MAIL, RCPT and XFORWARD,
                                                       "KEYWORD=value", NULL-terminated */
     size_t word_count;
@@ -48,8 +52,8 @@ struct smtp_command {
 
 /*
  * Parse a line without its CRLF. -1 with `err` as text for a 501 reply: NUL or control characters,
- * no "FROM:"/"TO:", no path, too many words. An unknown verb is no error (SMTP_UNKNOWN). Strict:
- * "MAIL FROM:<path>" with one optional space behind the colon.
+ * no "FROM:"/"TO:", no path, too many words. An unknown verb is no error (SMTP_UNKNOWN), nor is a
+ * path that is no address. A tab counts as a blank; blanks may be more than one, and at either end.
  */
 int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));

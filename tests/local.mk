@@ -17,6 +17,7 @@ INTEGRATION_TESTS = \
 	%D%/it_restart_matrix.py \
 	%D%/it_guides.py \
 	%D%/it_large.py \
+	%D%/it_listener_forms.py \
 	%D%/it_live_reload.py \
 	%D%/it_article.py \
 	%D%/it_auth.py \
@@ -327,6 +328,10 @@ UNIT_TESTS += %D%/test_session
 UNIT_TESTS += %D%/test_smtp_command
 %C%_test_smtp_command_SOURCES = %D%/test_smtp_command.c
 %C%_test_smtp_command_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/test_smtp_path
+%C%_test_smtp_path_SOURCES = %D%/test_smtp_path.c
+%C%_test_smtp_path_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/test_smtp_reply
 %C%_test_smtp_reply_SOURCES = %D%/test_smtp_reply.c

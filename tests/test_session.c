@@ -228,7 +228,7 @@ static const struct {
     /* words of MAIL and RCPT */
     {"EHLO mta\r\nMAIL FROM:<s@x> SIZE=x\r\nMAIL FROM:<s@x> SIZE=1 SIZE=1\r\nMAIL FROM:<s@x> "
      "BODY=BINARYMIME\r\nMAIL FROM:<s@x> SMTPUTF8=1\r\nMAIL FROM:<s@x> RET=NO\r\nMAIL FROM:<s@x> "
-     "ENVID=a ENVID=b\r\nMAIL FROM:<s@x> AUTH=<>\r\nMAIL FROM:s@x\r\n"
+     "ENVID=a ENVID=b\r\nMAIL FROM:<s@x> AUTH=<>\r\nMAIL FROM <s@x>\r\n"
      "MAIL FROM:<s@x> SIZE=99999999999999999999\r\nMAIL FROM:<s@x> SIZE=2001\r\n"
      "MAIL FROM:<s@x> SIZE=2000\r\n" A " FOO=x\r\nQUIT\r\n",
      EHLO_REPLY "501 5.5.4 Bad SIZE\r\n501 5.5.4 Duplicate SIZE\r\n501 5.5.4 Bad BODY\r\n"

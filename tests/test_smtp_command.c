@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* what: "argument|path|word,word", or "!text of the error". */
+/* what: "argument|path|word,word", or "!text of the error". Of an address in another form than the
+ * path: "argument|path=address|...", or "argument|path!fault|...". */
 static const struct {
     const char *line;
     enum smtp_verb verb;
@@ -22,11 +23,28 @@ static const struct {
     {"MAIL FROM:<>", SMTP_MAIL, "|<>|"},
     {"MAIL FROM:<> SIZE=1 BODY=8BITMIME SMTPUTF8", SMTP_MAIL, "|<>|SIZE=1,BODY=8BITMIME,SMTPUTF8"},
     {"MAIL FROM:<a@b>   SIZE=1   ", SMTP_MAIL, "|<a@b>|SIZE=1"},
+    {"\tMAIL\t FROM:\t<a@b>\tSIZE=1\t", SMTP_MAIL, "|<a@b>|SIZE=1"},
+    {"MAIL FROM:  <a@b>", SMTP_MAIL, "|<a@b>|"},
+    {"MAIL FROM:a@b", SMTP_MAIL, "|<a@b>|"},
+    {"MAIL FROM: a@b SIZE=1", SMTP_MAIL, "|<a@b>|SIZE=1"},
+    {"MAIL FROM:a", SMTP_MAIL, "|<a>|"},
+    {"RCPT TO:a", SMTP_RCPT, "|<a>|"},
+    {"RCPT TO:a@b X=<c@d>", SMTP_RCPT, "|<a@b>|X=<c@d>"},
+    {"RCPT TO:a X=<c@d>", SMTP_RCPT, "|<a>|X=<c@d>"},
+    {"RCPT TO:\"a b\"@c X=1", SMTP_RCPT, "|<\"a b\"@c>|X=1"},
+    {"RCPT TO:A B <a@b> X=1", SMTP_RCPT, "|<A B <a@b>>=<a@b>|X=1"},
+    {"RCPT TO:<A B <a@b>> X=1", SMTP_RCPT, "|<A B <a@b>>=<a@b>|X=1"},
+    {"RCPT TO:<a@b (c)>", SMTP_RCPT, "|<a@b (c)>=<a@b>|"},
+    {"RCPT TO:(c)", SMTP_RCPT, "|<(c)>!it is empty|"},
+    {"RCPT TO:\"\"@x", SMTP_RCPT, "|<\"\"@x>|"},
+    {"RCPT TO:<a@b@c>", SMTP_RCPT, "|<a@b@c>!it is not one address|"},
+    {"MAIL FROM:<a<b>", SMTP_MAIL, "|<a<b>!a bracket is not closed|"},
+    {"RCPT TO:< >", SMTP_RCPT, "|< >=<>|"},
     {"MAIL FROM:<\"a>b\\\"> c\"@d> RET=HDRS", SMTP_MAIL, "|<\"a>b\\\"> c\"@d>|RET=HDRS"},
     {"MAIL FROM:<\xc3\xa9@b.c> SMTPUTF8", SMTP_MAIL, "|<\xc3\xa9@b.c>|SMTPUTF8"},
     {"RCPT TO:<a@b> NOTIFY=NEVER ORCPT=rfc822;a+2Bb@c", SMTP_RCPT,
      "|<a@b>|NOTIFY=NEVER,ORCPT=rfc822;a+2Bb@c"},
-    {"RCPT TO:<@x,@y:a@b>", SMTP_RCPT, "|<@x,@y:a@b>|"},
+    {"RCPT TO:<@x,@y:a@b>", SMTP_RCPT, "|<@x,@y:a@b>=<a@b>|"},
     {"DATA", SMTP_DATA, "||"},
     {"data ", SMTP_DATA, "||"},
     {"RSET", SMTP_RSET, "||"},
@@ -46,14 +64,14 @@ static const struct {
     {"DATAX", SMTP_UNKNOWN, "||"},
     {"", SMTP_UNKNOWN, "||"},
     {"   ", SMTP_UNKNOWN, "||"},
-    {" DATA", SMTP_UNKNOWN, "DATA||"},
+    {" DATA", SMTP_DATA, "||"},
     {"MAIL", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
     {"MAIL TO:<a@b>", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
     {"MAIL FROM <a@b>", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
-    {"MAIL FROM:a@b", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
+    {"MAIL FROM:", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
+    {"MAIL FROM:<a@b>> X=1", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
     {"MAIL FROM:<a@b", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
     {"MAIL FROM:<a@b>SIZE=1", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
-    {"MAIL FROM:  <a@b>", SMTP_MAIL, "!syntax: MAIL FROM:<address>"},
     {"RCPT TO:<\"a>", SMTP_RCPT, "!syntax: RCPT TO:<address>"},
     {"RCPT TO:<\"a\\", SMTP_RCPT, "!syntax: RCPT TO:<address>"},
     {"RCPT TO:<a@b> =x", SMTP_RCPT, "!malformed parameter"},
@@ -63,11 +81,12 @@ static const struct {
      "|<a@b>|a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a"},
     {"RCPT TO:<a@b> a a a a a a a a a a a a a a a a a", SMTP_RCPT, "!too many parameters"},
     {"DATA now", SMTP_DATA, "!DATA takes no argument"},
-    {"QUIT x", SMTP_QUIT, "!QUIT takes no argument"},
+    {"QUIT x", SMTP_QUIT, "x||"},
     {"XFORWARD", SMTP_XFORWARD, "!syntax: XFORWARD attribute=value..."},
-    {"NOOP a\tb", SMTP_UNKNOWN, "!control character in a command"},
+    {"NOOP a\tb", SMTP_NOOP, "a b||"},
+    {"RCPT TO:<a\x01@b>", SMTP_UNKNOWN, "!control character in a command"},
     {"NOOP a\rb", SMTP_UNKNOWN, "!control character in a command"},
-    {"MAIL FROM:<\"a\x01\x7f\"@b> X=\t", SMTP_MAIL, "|<\"a??\"@b>|X=?"},
+    {"MAIL FROM:<\"a\x01\x7f\"@b> X=\r", SMTP_MAIL, "|<\"a??\"@b>!it has a control character|X=?"},
     {"NOOP \x7f", SMTP_UNKNOWN, "!control character in a command"},
 };
 
@@ -83,7 +102,13 @@ START_TEST(test_lines)
     if (status != 0) {
         snprintf(got, sizeof got, "!%s", err.text);
     } else {
-        int n = snprintf(got, sizeof got, "%s|%s|", c.argument, c.path);
+        int n = snprintf(got, sizeof got, "%s|%s", c.argument, c.path);
+        if (c.address == NULL)
+            n += snprintf(got + n, sizeof got - (size_t)n, "!%s", c.fault);
+        else if (strcmp(c.address, c.path) != 0)
+            n += snprintf(got + n, sizeof got - (size_t)n, "=%s", c.address);
+        got[n++] = '|';
+        got[n] = '\0';
         for (size_t i = 0; i < c.word_count; i++)
             n += snprintf(got + n, sizeof got - (size_t)n, "%s%s", i == 0 ? "" : ",", c.words[i]);
         ck_assert_ptr_null(c.words[c.word_count]);

@@ -3,17 +3,21 @@
 #include "client_private.h"
 
 #include "../mem.h"
+#include "../utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_ascii(const char *s)
+/* SMTPUTF8 is about UTF-8 (RFC 6531 3.3); other octets go as they came. */
+static bool needs_smtputf8(const char *address)
 {
-    for (; *s != '\0'; s++) {
-        if ((unsigned char)*s >= 0x80)
-            return false;
+    size_t len = strlen(address);
+
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)address[i] >= 0x80)
+            return utf8_is_valid(address, len);
     }
-    return true;
+    return false;
 }
 
 /* A command must stay one line. Addresses were parsed when they came in; a spool file may have been
@@ -111,7 +115,7 @@ void client_mail_settle(struct client_mail *m)
 bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t max)
 {
     bool has_utf8 = c->features.smtputf8;
-    bool sender_utf8 = !is_ascii(m->sender);
+    bool sender_utf8 = needs_smtputf8(m->sender);
     bool needs_utf8 = m->copy->message.is_utf8 || sender_utf8;
 
     for (size_t i = m->first; i < m->count; i++) {
@@ -121,7 +125,7 @@ bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t 
             !is_sendable(r->recipient->orcpt)) {
             client_outcome(&o, DELIVERY_RETRY, "4.3.0", "control character in an address");
             client_mail_decide(r, &o);
-        } else if ((sender_utf8 || !is_ascii(r->address)) && !has_utf8) {
+        } else if ((sender_utf8 || needs_smtputf8(r->address)) && !has_utf8) {
             client_outcome(&o, DELIVERY_RETRY, "4.6.7",
                            "SMTPUTF8 is required, but was not offered by host %s", c->peer);
             client_mail_decide(r, &o);
@@ -129,7 +133,7 @@ bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t 
     }
     client_mail_settle(m);
     for (size_t i = m->first; i < m->count && i - m->first < max; i++)
-        needs_utf8 = needs_utf8 || !is_ascii(m->rcpts[i].address);
+        needs_utf8 = needs_utf8 || needs_smtputf8(m->rcpts[i].address);
     return has_utf8 && needs_utf8;
 }
 

@@ -199,7 +199,7 @@ static int plan_recipient(struct duplicate *d, const char *path, struct due *ite
     const char *destination;
     struct err err;
 
-    if (address_parse(path, strlen(path), ADDRESS_LENIENT, &tagged, &err) != 0) {
+    if (address_parse(path, strlen(path), ADDRESS_LENIENT | ADDRESS_OCTETS, &tagged, &err) != 0) {
         err_set(reply, "501 5.1.3 Bad recipient: %s", err.text);
         return -1;
     }

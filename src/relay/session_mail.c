@@ -118,11 +118,27 @@ static int begin_duplicate(struct session *s, struct err *text)
     return duplicate_mail(s->duplicate, &s->command, &x, text);
 }
 
+/* With a listener: the address in the form that the primary reads as we do. False: refused. */
+static bool take_address(struct session *s, const char *refusal)
+{
+    struct smtp_command *c = &s->command;
+
+    if (s->duplicate == NULL)
+        return true;
+    if (c->address == NULL) {
+        session_protocol_error(s, "%s: %s", refusal, c->fault);
+        return false;
+    }
+    c->path = c->address;
+    return true;
+}
+
 void session_mail(struct session *s)
 {
     struct err text;
 
-    if (s->helo[0] == '\0') {
+    /* Some printers and scripts send no EHLO, and many servers let them. */
+    if (s->helo[0] == '\0' && s->duplicate == NULL) {
         session_protocol_error(s, "503 5.5.1 Send EHLO or LHLO first");
         return;
     }
@@ -130,6 +146,8 @@ void session_mail(struct session *s)
         session_protocol_error(s, "503 5.5.1 Nested MAIL command");
         return;
     }
+    if (!take_address(s, "501 5.1.7 Bad sender"))
+        return;
     /* In this order: whoever stops us sets is_stopping and then looks at is_in_message. */
     atomic_store(s->o->is_in_message, true);
     if (atomic_load(s->o->is_stopping)) {
@@ -159,6 +177,8 @@ void session_rcpt(struct session *s)
 
     if (!s->transaction.is_open)
         session_protocol_error(s, "503 5.5.1 Need MAIL command");
+    else if (!take_address(s, "501 5.1.3 Bad recipient"))
+        return;
     else if (s->duplicate != NULL && duplicate_rcpt(s->duplicate, &s->command, &text) == 0)
         settle_if_many(s);
     else if (s->duplicate == NULL && transaction_rcpt(&s->transaction, &s->command, &text) == 0)
