@@ -180,7 +180,7 @@ class Rig:
         os.makedirs(path, exist_ok=True)
         self.session.record_mount(path)
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], stderr=subprocess.PIPE, check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", path], stderr=subprocess.PIPE, check=False
         )
         if done.returncode != 0:
             raise Skip(f"mount of a tmpfs is not allowed here: {done.stderr.decode().strip()}")
