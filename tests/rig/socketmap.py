@@ -7,8 +7,6 @@ import socket
 import socketserver
 import threading
 
-HANG_SECONDS = 60  # longer than splitmilter waits for a server
-
 
 class SocketMap:
     """On the unix socket `path`, started at once.
@@ -21,14 +19,16 @@ class SocketMap:
         "garbage"    no netstring, and the connection is closed
         "cut"        half of the reply, and the connection is closed
         "close"      the connection is closed, whatever comes
-        "hang"       no answer
+        "hang"       no answer for hang_seconds, then the connection is closed
         bytes        this reply, whatever the question
+        a function   asked for each question, in turn, for one of these
     """
 
     def __init__(self, rig, path, look_up):
         self.path = path
         self.look_up = look_up
         self.fault = None
+        self.hang_seconds = 60  # longer than splitmilter waits for a server
         self.asked = 0
         self.broken = 0  # connections closed with a question open
         self._lock = threading.Lock()
@@ -91,13 +91,14 @@ class SocketMap:
 
     def _reply(self, request, count):
         """Bytes to send, None to close the connection."""
-        fault = self.fault
+        with self._lock:
+            fault = self.fault() if callable(self.fault) else self.fault
         if fault == "close" or (fault == "once" and count > 1):
             return None
         if fault == "garbage":
             return b"!garbage\n"
         if fault == "hang":
-            self._released.wait(HANG_SECONDS)
+            self._released.wait(self.hang_seconds)
             return None
         name, _, key = request.partition(b" ")
         answer = fault if isinstance(fault, bytes) else self.look_up(name.decode(), key.decode("utf-8", "surrogateescape"))
