@@ -10,9 +10,8 @@
 
 /*
  * In the RCPT callback: the address for policy_decide() of a path without domain; NULL if it has
- * one. {rcpt_addr} says it with Postfix. Sendmail's has no domain where the local mailer delivers,
- * and does not come over inet sockets: then it is the MTA's own name, {j}, and hostname where that
- * macro is missing. The caller frees.
+ * one. {rcpt_addr} says it with Postfix. Sendmail's has no domain where the local mailer delivers:
+ * then it is the MTA's own name, {j}, and hostname where that macro is missing. The caller frees.
  */
 char *complete_recipient(SMFICTX *ctx, const char *path, const char *hostname)
     __attribute__((nonnull, warn_unused_result));

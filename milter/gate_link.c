@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,7 +23,7 @@ struct gate_link {
     struct buf partial;          /* of the MTA: the begin of a packet */
     struct buf to_mta, to_inner; /* unsent */
     bool is_ending;              /* libmilter has closed: end when to_mta is sent */
-    bool is_dead;
+    bool is_dead, is_inet;
     char name[INET6_ADDRSTRLEN];
     struct gate_link *next, **from;
 };
@@ -130,6 +131,18 @@ static int pass_packets(struct gate_link *l, const char *data, size_t len)
     return 0;
 }
 
+/*
+ * An MTA sends macros in a packet of their own, and Nagle's algorithm holds back the command behind
+ * it until that is acknowledged, as a rule 40 ms later. The mode ends with each answer.
+ */
+static void acknowledge(const struct gate_link *l)
+{
+    static const int on = 1;
+
+    if (l->is_inet)
+        (void)setsockopt(l->mta.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 static int read_mta(struct gate_link *l)
 {
     ssize_t n = recv(l->mta.fd, scratch, sizeof scratch, 0);
@@ -138,6 +151,7 @@ static int read_mta(struct gate_link *l)
         return is_for_later(errno) ? 0 : -1;
     if (n == 0)
         return -1; /* no MTA waits for an answer after that */
+    acknowledge(l);
     if (l->partial.len == 0)
         return pass_packets(l, scratch, (size_t)n);
     buf_add(&l->partial, scratch, (size_t)n);
@@ -180,6 +194,7 @@ void gate_link_add(struct gate_links *links, int mta, int inner, const struct so
 
     l->mta = (struct gate_side){.fd = mta, .link = l};
     l->inner = (struct gate_side){.fd = inner, .link = l};
+    l->is_inet = sa->sa_family != AF_UNIX;
     gate_name(sa, l->name, sizeof l->name);
     l->next = links->first;
     l->from = &links->first;

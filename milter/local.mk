@@ -4,7 +4,9 @@ sbin_PROGRAMS += splitmilter
 splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \
 	%D%/complete.c %D%/complete.h \
+	%D%/conn.c %D%/conn.h \
 	%D%/counters.c %D%/counters.h \
+	%D%/envelope.c %D%/envelope.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/gate_link.c %D%/gate_link.h \
 	%D%/headers.c %D%/headers.h \

@@ -1,35 +1,53 @@
 /* SPDX-License-Identifier: ISC */
 #include "mta.h"
+#include "mem.h"
 
 #include <ctype.h>
 #include <stddef.h>
 
 void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet)
 {
-    static char for_mail[] = "i v", none[] = "";
+    static char for_mail[] = "i v {opMode} {client_ptr} {client_resolve}";
+    static char for_rcpt[] = "i {rcpt_mailer} {rcpt_host} {rcpt_addr}";
+    static char none[] = "";
 
     if (!(actions & SMFIF_SETSYMLIST))
         return; /* the MTA's own lists hold what matters, unless somebody has changed them */
     /* These fail only if called twice. */
     (void)smfi_setsymlist(ctx, SMFIM_ENVFROM, for_mail);
+    (void)smfi_setsymlist(ctx, SMFIM_ENVRCPT, for_rcpt);
     if (!is_inet)
         return;
-    (void)smfi_setsymlist(ctx, SMFIM_ENVRCPT, none);
     (void)smfi_setsymlist(ctx, SMFIM_EOH, none); /* without it Sendmail ignores the next one */
     (void)smfi_setsymlist(ctx, SMFIM_EOM, none);
 }
 
-static const char *macro(SMFICTX *ctx, char *name)
+static const char *macro(SMFICTX *ctx, const char *name)
 {
-    const char *value = smfi_getsymval(ctx, name);
+    const char *value = smfi_getsymval(ctx, (char *)name);
 
     return value == NULL ? "" : value;
 }
 
-bool mta_is_sendmail(SMFICTX *ctx)
+enum mta_kind mta_of(SMFICTX *ctx)
 {
-    static char version[] = "v", queue_id[] = "i";
-    const char *v = macro(ctx, version);
+    const char *v = macro(ctx, "v");
 
-    return *v != '\0' ? isdigit((unsigned char)*v) != 0 : *macro(ctx, queue_id) != '\0';
+    if (*macro(ctx, "{opMode}") != '\0')
+        return MTA_SENDMAIL;
+    if (*macro(ctx, "{client_resolve}") != '\0')
+        return MTA_POSTFIX;
+    if (*macro(ctx, "{client_ptr}") != '\0')
+        return MTA_POSTFIX_CLEANUP;
+    bool is_sendmail = *v != '\0' ? isdigit((unsigned char)*v) != 0 : *macro(ctx, "i") != '\0';
+    return is_sendmail ? MTA_SENDMAIL : MTA_POSTFIX;
+}
+
+char *mta_target(SMFICTX *ctx)
+{
+    const char *mailer = macro(ctx, "{rcpt_mailer}"), *user = macro(ctx, "{rcpt_addr}");
+
+    if (*mailer == '\0' || *user == '\0')
+        return NULL;
+    return mem_printf("%s\n%s\n%s", mailer, macro(ctx, "{rcpt_host}"), user);
 }

@@ -33,6 +33,8 @@ INTEGRATION_TESTS = \
 	%D%/it_migration.py \
 	%D%/it_milter.py \
 	%D%/it_milter_fuzz.py \
+	%D%/it_local_mail.py \
+	%D%/it_other_milters.py \
 	%D%/it_monitoring.py \
 	%D%/it_no_domain.py \
 	%D%/it_pflogsumm.py \

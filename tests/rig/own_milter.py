@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Somebody else's milter, as administrators have them: agrees to everything and adds one header."""
+"""Another milter, as administrators have them: agrees to everything and adds one header; refuses, deletes and adds recipients if told."""
 
 import socket
 import struct
@@ -7,12 +7,14 @@ import threading
 
 
 class OwnMilter:
-    """Listens at once on a port of its own; `asked` counts the messages."""
+    """Listens at once on a port of its own; `asked` counts the messages. refuse: recipients that get 550; delete, add: what
+    is done at the end of a message, if the recipient to delete is one of it."""
 
-    def __init__(self, rig, header="X-Own-Milter"):
+    def __init__(self, rig, header="X-Own-Milter", refuse=(), delete=(), add=()):
         self.address = ("127.0.0.1", rig.free_port())
         self.asked = 0
         self._header = header
+        self._refuse, self._delete, self._add = refuse, delete, add
         self._listener = socket.create_server(self.address)
         threading.Thread(target=self._accept, daemon=True).start()
         rig.on_close(self._stop)
@@ -36,14 +38,30 @@ class OwnMilter:
         def put(command, data=b""):
             sock.sendall(struct.pack("!I", len(data) + 1) + command + data)
 
+        recipients = []
         with sock, sock.makefile("rb") as stream:
             while len(head := stream.read(4)) == 4:
                 packet = stream.read(struct.unpack("!I", head)[0])
                 command = packet[:1]
                 if command == b"O":
-                    put(b"O", struct.pack("!III", 6, 0x01, 0))
+                    put(b"O", struct.pack("!III", 6, 0x01 | 0x04 | 0x08, 0))
+                elif command == b"M":
+                    recipients.clear()
+                    put(b"c")
+                elif command == b"R":
+                    path = packet[1:].split(b"\0")[0].decode()
+                    if path.strip("<>") in self._refuse:
+                        put(b"y", b"550 5.7.1 refused by another milter\0")
+                    else:
+                        recipients.append(path)
+                        put(b"c")
                 elif command == b"E":
                     self.asked += 1
+                    deleted = [path for path in recipients if path.strip("<>") in self._delete]
+                    for address in self._add if deleted else ():
+                        put(b"+", f"<{address}>\0".encode())
+                    for path in deleted:
+                        put(b"-", f"{path}\0".encode())
                     put(b"h", f"{self._header}\0yes\0".encode())
                     put(b"c")
                 elif command == b"Q":

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * conn: the state of one connection of the MTA and of the message in progress. It hangs from
+ * libmilter's private pointer; the callbacks of one connection are serial.
+ */
+#ifndef MILTER_CONN_H
+#define MILTER_CONN_H
+
+#include "headers.h"
+#include "mta.h"
+#include "policy.h"
+#include "snapshot.h"
+
+#include <libmilter/mfapi.h>
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+/* Where recipients go, as the MTA says (mta_target()). */
+struct conn_targets {
+    char **list; /* NULL entries: not known */
+    size_t count, size;
+};
+
+struct conn {
+    struct snapshot *snapshot;
+    struct table_scratch *scratch;
+    struct sockaddr_storage client; /* family 0: not known */
+    bool has_complained;            /* of filter_method */
+
+    /* the message */
+    struct policy_message message;
+    struct headers headers;
+    struct policy_decision *decisions; /* of the recipients that were accepted */
+    size_t count, size;
+    enum mta_kind mta;
+    bool has_sender;              /* MAIL was seen */
+    struct conn_targets accepted; /* by the index of decisions; Sendmail only */
+    struct conn_targets refused;  /* Sendmail only */
+    struct policy_reply
+        sticky; /* code != 0: the answer to one that Sendmail delivers to all the same */
+};
+
+/* The connection's state, made when it is first needed with a snapshot of slot. */
+struct conn *conn_of(SMFICTX *ctx, struct snapshot_slot *slot)
+    __attribute__((nonnull, returns_nonnull));
+
+/* Release it. c may be NULL: the MTA negotiated and left. */
+void conn_close(struct conn *c);
+
+void conn_forget_message(struct conn *c) __attribute__((nonnull));
+
+/* Takes over the decision, which accepts its recipient. */
+void conn_keep(struct conn *c, const struct policy_decision *d, SMFICTX *ctx)
+    __attribute__((nonnull));
+
+/* A recipient is refused. */
+void conn_note_refused(struct conn *c, SMFICTX *ctx) __attribute__((nonnull));
+
+/* For log lines: the queue id, or "NOQUEUE" as long as the MTA has none. */
+const char *conn_queue_id(SMFICTX *ctx) __attribute__((nonnull, returns_nonnull));
+
+#endif
