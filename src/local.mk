@@ -33,6 +33,7 @@ libsplit_a_SOURCES += %D%/milter_packet.c %D%/milter_packet.h
 libsplit_a_SOURCES += %D%/policy.c %D%/policy.h
 libsplit_a_SOURCES += %D%/policy_choice.c %D%/policy_choice.h
 libsplit_a_SOURCES += %D%/policy_complete.c
+libsplit_a_SOURCES += %D%/policy_message.c
 libsplit_a_SOURCES += %D%/policy_header.c
 libsplit_a_SOURCES += %D%/policy_open.c
 libsplit_a_SOURCES += %D%/policy_plan.c %D%/policy_private.h

@@ -24,7 +24,7 @@ static const struct policy_reply reply_tempfail = {
 static const struct policy_reply reply_mixed = {
     451, "4.5.3", "Recipient goes through another content filter, send it separately"};
 
-static void set_reason(struct policy_reason *r, const struct table_match *m)
+void policy_reason_set(struct policy_reason *r, const struct table_match *m)
 {
     const char *path = table_path(m->table);
 
@@ -35,7 +35,7 @@ static void set_reason(struct policy_reason *r, const struct table_match *m)
     r->line = m->line;
 }
 
-static void copy_reason(struct policy_reason *r, const struct policy_reason *from)
+void policy_reason_copy(struct policy_reason *r, const struct policy_reason *from)
 {
     r->table = mem_strdup(from->table);
     r->key = mem_strdup(from->key);
@@ -44,7 +44,7 @@ static void copy_reason(struct policy_reason *r, const struct policy_reason *fro
     r->line = from->line;
 }
 
-static void reason_clear(struct policy_reason *r)
+void policy_reason_clear(struct policy_reason *r)
 {
     free(r->table);
     free(r->key);
@@ -52,8 +52,7 @@ static void reason_clear(struct policy_reason *r)
     free(r->path);
 }
 
-/* An answer that is no answer: say which table gave it, and count it as a failed look-up. */
-static enum table_result bad_answer(const struct table_match *m, struct err *err)
+enum table_result policy_bad_answer(const struct table_match *m, struct err *err)
 {
     const char *path = table_path(m->table);
 
@@ -99,7 +98,7 @@ static enum table_result decide_canonical(struct deciding *d)
                          d->p->config->recipient_delimiter, &end, &d->match, &d->out->failure);
 
     if (r == TABLE_FOUND) {
-        set_reason(&d->out->canonical_reason, &d->match);
+        policy_reason_set(&d->out->canonical_reason, &d->match);
         d->out->is_rewritten = strcmp(end.text, d->out->original) != 0;
         free(d->out->final);
         d->out->final = mem_strdup(end.text);
@@ -135,7 +134,7 @@ static int apply_filters(struct deciding *d, const char *value)
 static enum table_result decide_filter(struct deciding *d)
 {
     if (d->message->filter_value != NULL) { /* it was checked by policy_begin() */
-        copy_reason(&d->out->filter_reason, &d->message->filter_reason);
+        policy_reason_copy(&d->out->filter_reason, &d->message->filter_reason);
         return apply_filters(d, d->message->filter_value) == 0 ? TABLE_FOUND : TABLE_FAILED;
     }
     enum table_result r =
@@ -144,8 +143,8 @@ static enum table_result decide_filter(struct deciding *d)
     if (r != TABLE_FOUND)
         return r;
     if (apply_filters(d, buf_str(&d->match.value)) != 0)
-        return bad_answer(&d->match, &d->out->failure);
-    set_reason(&d->out->filter_reason, &d->match);
+        return policy_bad_answer(&d->match, &d->out->failure);
+    policy_reason_set(&d->out->filter_reason, &d->match);
     return TABLE_FOUND;
 }
 
@@ -179,7 +178,7 @@ static int apply_copies(struct deciding *d, const char *value)
 static enum table_result decide_copies(struct deciding *d)
 {
     if (d->message->copy_value != NULL) { /* it was checked by policy_begin() */
-        copy_reason(&d->out->sender_copy_reason, &d->message->copy_reason);
+        policy_reason_copy(&d->out->sender_copy_reason, &d->message->copy_reason);
         if (apply_copies(d, d->message->copy_value) != 0)
             return TABLE_FAILED;
     }
@@ -189,8 +188,8 @@ static enum table_result decide_copies(struct deciding *d)
     if (r != TABLE_FOUND)
         return r;
     if (apply_copies(d, buf_str(&d->match.value)) != 0)
-        return bad_answer(&d->match, &d->out->failure);
-    set_reason(&d->out->copy_reason, &d->match);
+        return policy_bad_answer(&d->match, &d->out->failure);
+    policy_reason_set(&d->out->copy_reason, &d->match);
     return TABLE_FOUND;
 }
 
@@ -329,82 +328,11 @@ void policy_decision_clear(struct policy_decision *d)
     free(d->final);
     free(d->copies);
     dsn_clear(&d->dsn);
-    reason_clear(&d->canonical_reason);
-    reason_clear(&d->filter_reason);
-    reason_clear(&d->copy_reason);
-    reason_clear(&d->sender_copy_reason);
+    policy_reason_clear(&d->canonical_reason);
+    policy_reason_clear(&d->filter_reason);
+    policy_reason_clear(&d->copy_reason);
+    policy_reason_clear(&d->sender_copy_reason);
     memset(d, 0, sizeof *d);
-}
-
-/* --- the message ---------------------------------------------------------------------------- */
-
-static bool is_bypassed(const struct config_milter *m, const struct sockaddr *client)
-{
-    for (size_t i = 0; client != NULL && i < m->bypass_client_count; i++)
-        if (endpoint_network_has(&m->bypass_clients[i], client))
-            return true;
-    return false;
-}
-
-/* Ask one of the sender's lists. *value_out: what it found. */
-static enum table_result ask_sender(const struct policy *p, struct table_scratch *s,
-                                    enum policy_map map, const struct address *sender,
-                                    char **value_out, struct policy_reason *reason, struct err *err)
-{
-    const struct config_filter *whole;
-    struct policy_choices choices;
-    struct table_match match;
-
-    table_match_init(&match);
-    enum table_result r =
-        lookup_sender(&p->maps[map], s, sender, p->config->recipient_delimiter, &match, err);
-    if (r == TABLE_FOUND) {
-        const char *value = buf_str(&match.value);
-        int rc = map == POLICY_SENDER_FILTERS
-                     ? policy_parse_filters(p->config, value, &whole, &choices, err)
-                     : policy_parse_copies(p->config, value, &choices, err);
-        if (rc == 0) {
-            policy_choices_clear(&choices);
-            *value_out = mem_strdup(value);
-            set_reason(reason, &match);
-        } else {
-            r = bad_answer(&match, err);
-        }
-    }
-    table_match_clear(&match);
-    return r;
-}
-
-void policy_begin(const struct policy *p, struct table_scratch *s, const char *sender,
-                  const struct sockaddr *client, struct policy_message *out)
-{
-    struct address a;
-    struct err ignored;
-
-    memset(out, 0, sizeof *out);
-    out->is_bypassed = is_bypassed(&p->config->milter, client);
-    out->is_from_tag_domain = address_leads_into(sender, strlen(sender), p->config->tag_domain);
-    if (out->is_bypassed ||
-        p->maps[POLICY_SENDER_FILTERS].count + p->maps[POLICY_SENDER_COPIES].count == 0)
-        return;
-    /* What is no address is in no table. */
-    if (address_parse(sender, strlen(sender), ADDRESS_NULL_OK | ADDRESS_LENIENT, &a, &ignored) != 0)
-        return;
-    out->failed = policy_failed_of(ask_sender(p, s, POLICY_SENDER_FILTERS, &a, &out->filter_value,
-                                              &out->filter_reason, &out->failure));
-    if (out->failed == POLICY_OK)
-        out->failed = policy_failed_of(ask_sender(p, s, POLICY_SENDER_COPIES, &a, &out->copy_value,
-                                                  &out->copy_reason, &out->failure));
-    assert((out->failed != POLICY_OK) == (out->failure.text[0] != '\0'));
-}
-
-void policy_message_clear(struct policy_message *m)
-{
-    free(m->filter_value);
-    free(m->copy_value);
-    reason_clear(&m->filter_reason);
-    reason_clear(&m->copy_reason);
-    memset(m, 0, sizeof *m);
 }
 
 bool policy_refuses(const struct policy *p, enum policy_failed failed)

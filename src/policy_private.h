@@ -47,6 +47,15 @@ int policy_parse_copies(const struct config *config, const char *value,
                         struct policy_choices *choices, struct err *err)
     __attribute__((warn_unused_result));
 
+/* Owned copies of what was found. */
+void policy_reason_set(struct policy_reason *r, const struct table_match *m);
+void policy_reason_copy(struct policy_reason *r, const struct policy_reason *from);
+void policy_reason_clear(struct policy_reason *r);
+
+/* An answer that is no answer: have `err`, which says why, say which table gave it. TABLE_FAILED.
+ */
+enum table_result policy_bad_answer(const struct table_match *m, struct err *err);
+
 /* How a decision fares with this outcome of a look-up. */
 enum policy_failed policy_failed_of(enum table_result result);
 
