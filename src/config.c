@@ -59,6 +59,7 @@ static void milter_clear(struct config_milter *m)
     config_strings_clear(&m->copy_maps);
     config_strings_clear(&m->sender_filter_maps);
     config_strings_clear(&m->sender_copy_maps);
+    config_strings_clear(&m->unfiltered_nexthops);
     free(m->bypass_clients);
     config_strings_clear(&m->canonical_classes);
     free(m->filter_header);
@@ -184,4 +185,14 @@ const struct config_filter *config_find_nexthop(const struct config *c, const ch
         if (is_same_place(c->filters[i].nexthop, nexthop))
             return &c->filters[i];
     return NULL;
+}
+
+bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
+{
+    const struct config_strings *list = &c->milter.unfiltered_nexthops;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (is_same_text(list->items[i], nexthop) || is_same_place(list->items[i], nexthop))
+            return true;
+    return false;
 }

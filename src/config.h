@@ -92,6 +92,7 @@ struct config_milter {
                        with inet */
     struct config_strings canonical_maps, filter_maps, copy_maps; /* table specifications */
     struct config_strings sender_filter_maps, sender_copy_maps;
+    struct config_strings unfiltered_nexthops; /* results of filter_maps that mean none */
     struct endpoint_network *bypass_clients;
     size_t bypass_client_count;
     struct config_strings canonical_classes;
@@ -232,6 +233,10 @@ bool config_has_canonical_class(const struct config *c, const char *name) __attr
  * make no difference. NULL if there is none.
  */
 const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
+    __attribute__((nonnull));
+
+/* Is it one of unfiltered_nexthops, by the same rules? */
+bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
 
 #endif

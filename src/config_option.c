@@ -268,6 +268,7 @@ int config_option_store(const struct config_option *o, void *base, const char *t
     case CONFIG_OPT_TABLES:
     case CONFIG_OPT_NAMES:
     case CONFIG_OPT_HOSTNAMES:
+    case CONFIG_OPT_TRANSPORTS:
     case CONFIG_OPT_FINGERPRINTS:
     case CONFIG_OPT_SOCKETS:
     case CONFIG_OPT_NEXTHOPS:

@@ -41,6 +41,7 @@ enum config_option_type {
     CONFIG_OPT_TABLES,       /* struct config_strings, "type:argument" */
     CONFIG_OPT_NAMES,        /* struct config_strings, names as of sections with a title */
     CONFIG_OPT_HOSTNAMES,    /* struct config_strings, host names, or ".domain" */
+    CONFIG_OPT_TRANSPORTS,   /* struct config_strings, values of transport(5) */
     CONFIG_OPT_FINGERPRINTS, /* struct config_strings, "AB:CD:...": SHA-256 */
     CONFIG_OPT_SOCKETS,      /* struct endpoint * */
     CONFIG_OPT_NEXTHOPS,     /* struct endpoint * */

@@ -59,6 +59,7 @@ const struct config_option config_options[] = {
     {OPTION(MILTER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "sender_filter_maps", TABLES, sender_filter_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "sender_copy_maps", TABLES, sender_copy_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "unfiltered_nexthops", TRANSPORTS, unfiltered_nexthops), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "bypass_clients", NETWORKS, bypass_clients), AT(MILTER, bypass_client_count), "", 0, 0, NULL},
     {OPTION(MILTER, "filter_method", WORD, filter_method), 0, "tag", 0, 0, method_words},
     {OPTION(MILTER, "mixed_filters", WORD, mixed_filters), 0, "tag", 0, 0, mixed_words},

@@ -200,8 +200,26 @@ static char *fingerprint_text(const char *text, struct err *err)
     return NULL;
 }
 
+/* "relay:[store.example.com]", "dovecot:", ":[host]": as in transport(5), with its colon. */
+static char *transport_text(const char *text, struct err *err)
+{
+    bool is_printable = true;
+
+    for (const char *p = text; *p != '\0'; p++)
+        is_printable = is_printable && *p > 32 && *p < 127;
+    if (is_printable && strchr(text, ':') != NULL)
+        return mem_strdup(text);
+    err_set(err,
+            "'%s' is not allowed; allowed: \"transport:nexthop\" or \"transport:\" as in "
+            "transport(5)",
+            text);
+    return NULL;
+}
+
 char *config_option_list_text(const struct config_option *o, const char *text, struct err *err)
 {
+    if (o->type == CONFIG_OPT_TRANSPORTS)
+        return transport_text(text, err);
     if (o->type == CONFIG_OPT_FINGERPRINTS)
         return fingerprint_text(text, err);
     if (is_host_name(text[0] == '.' ? text + 1 : text, ADDRESS_DOMAIN_MAX))

@@ -34,6 +34,15 @@ int policy_check_value(const struct policy *p, enum policy_map map, const struct
 const struct config_filter *policy_find_filter(const struct config *c, const char *name);
 
 /*
+ * Does the value stand for a delivery that Postfix makes by itself, so that it means none? Of
+ * transport(5): ":", and the transports smtp, relay, lmtp, local, virtual, error, discard and retry
+ * without a next hop; error, discard and retry with their text, too (*takes_effect_there_out: these
+ * do what they say only by transport_maps). And what unfiltered_nexthops has.
+ */
+bool policy_is_unfiltered(const struct config *config, const char *value,
+                          bool *takes_effect_there_out);
+
+/*
  * Take a filter_maps result apart. A nexthop may itself hold commas or spaces, so the whole text is
  * tried first. *whole_out: then the filter, and `choices` is empty; NULL otherwise. -1: nothing is
  * to be cleared.

@@ -78,6 +78,27 @@ static void note_copies(struct reviewing *r, const char *value)
     policy_choices_clear(&choices);
 }
 
+/* A refusal in an existing transport map: splitmilter leaves it to Postfix. */
+static void review_verdict(struct reviewing *r, const char *key, const char *value, unsigned line)
+{
+    const struct config *config = r->policy.config;
+    bool takes_effect_there;
+    char *text;
+
+    if (policy_find_filter(config, value) != NULL ||
+        !policy_is_unfiltered(config, value, &takes_effect_there) || !takes_effect_there)
+        return;
+    const char *path = table_path(r->table);
+    char *place = line > 0 ? mem_printf("%s:%u", path == NULL ? "" : path, line)
+                           : mem_strdup(table_spec(r->table));
+    text = mem_printf("%s: result of \"%s\": \"%s\" is no filter: the mail goes on as without one, "
+                      "and Postfix does this only if the table is in its transport_maps, too",
+                      place, key, value);
+    blame(r, true, line, text);
+    free(text);
+    free(place);
+}
+
 static int review_value(const char *key, const char *value, unsigned line, void *arg)
 {
     struct reviewing *r = arg;
@@ -87,9 +108,10 @@ static int review_value(const char *key, const char *value, unsigned line, void 
         blame(r, false, line, err.text);
         return ++r->faults == FAULTS_MAX;
     }
-    if (r->map == POLICY_FILTERS || r->map == POLICY_SENDER_FILTERS)
+    if (r->map == POLICY_FILTERS || r->map == POLICY_SENDER_FILTERS) {
         note_filters(r, value);
-    else if (r->map != POLICY_CANONICAL)
+        review_verdict(r, key, value, line);
+    } else if (r->map != POLICY_CANONICAL)
         note_copies(r, value);
     return 0;
 }

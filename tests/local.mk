@@ -57,6 +57,7 @@ INTEGRATION_TESTS = \
 	%D%/it_sendmail_setup.py \
 	%D%/it_split.py \
 	%D%/it_tls.py \
+	%D%/it_transport_map.py \
 	%D%/it_tls_remote.py \
 	%D%/it_units.py \
 	%D%/it_strange_senders.py \

@@ -249,6 +249,22 @@ static const struct {
      HEADER "filter_maps = { \"static:primary\" }\ncopy_maps = { \"inline:{ x.test=archive }\" }",
      "<b@[192.0.2.1]>\n<a@x.test>",
      "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\nreply 550 5.1.3\n"},
+    {"an existing transport map: what Postfix delivers by itself",
+     "filter_maps = { \"inline:{ {a@x.test=smtp}, {b@x.test=smtp:}, {c@x.test=local:}, "
+     "{d@x.test=:}, "
+     "{e@x.test=error:5.1.6 moved, 10% of it}, {f@x.test=discard:}, {g@x.test=retry:4.0.0 later}, "
+     "{h@x.test=relay:}, {i@x.test=virtual}, {j@x.test=lmtp:}, {k@x.test=primary 1%, local:}, "
+     "*=smtp:primaryfilter.domain.com:10024 }\" }",
+     "<a@x.test>\n<b@x.test>\n<c@x.test>\n<d@x.test>\n<e@x.test>\n<f@x.test>\n<g@x.test>\n<h@x."
+     "test>\n"
+     "<i@x.test>\n<j@x.test>\n<k@x.test>\n<l@x.test>",
+     "+l@x.test.primary.filter.split.invalid ORCPT=rfc822;l@x.test\n-<l@x.test>\n"},
+    {"an existing transport map: next hops that are no filters",
+     "unfiltered_nexthops = { \"lmtp:unix:private/x\", \"relay:[store.test]:25\", \"dovecot:\" }\n"
+     "filter_maps = { \"inline:{ a@x.test=lmtp:unix:private/x, b@x.test=relay:store.test, "
+     "c@x.test=dovecot:, d@x.test=primary }\" }",
+     "<a@x.test>\n<b@x.test>\n<c@x.test>\n<d@x.test>",
+     "+d@x.test.primary.filter.split.invalid ORCPT=rfc822;d@x.test\n-<d@x.test>\n"},
     {"none in any table", "filter_maps = { \"static:none\" }\ncopy_maps = { \"static:none\" }",
      "<a@x.test>", ""},
     {"the sender's filter comes first, its copies are added", SENDERS,
@@ -327,6 +343,12 @@ static const struct {
      ":6: filter_maps: "},
     {"filter_maps = { \"inline:{ a@x.test=primary, b@x.test=smtp:elsewhere:25 }\" }",
      "\"smtp:elsewhere:25\" is neither"},
+    {"filter_maps = { \"static:dovecot:\" }", "add it to unfiltered_nexthops"},
+    {"filter_maps = { \"static:smtps:\" }", "\"smtps:\" is neither"},
+    {"filter_maps = { \"static:secondary:\" }", "\"secondary:\" is neither"},
+    {"filter_maps = { \"static:lmtp:unix:/x\" }", "\"lmtp:unix:/x\" is neither"},
+    {"filter_maps = { \"static:errors:\" }", "\"errors:\" is neither"},
+    {"unfiltered_nexthops = { dovecot }", "unfiltered_nexthops: 'dovecot' is not allowed"},
     {"filter_maps = { \"static:primary 120%\" }", "is no percentage"},
     {"copy_maps = { \"static:archive, newmial\" }", "\"newmial\" is not a declared destination"},
     {"canonical_maps = { \"static:nodomain\" }", "\"nodomain\" has no domain"},
