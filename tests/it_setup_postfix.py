@@ -105,7 +105,7 @@ def test_header_method(s):
 def test_multi(s):
     s.fresh("/var/spool/postfix-in")
     before = sorted(os.listdir("/etc/postfix"))
-    text, status = s.status(code=1)
+    text, status = s.status(code=2)
     assert "STOPPED" in text and status["postfix"][0]["running"] is False, (text, status)
     s.ctl("--multi")
     assert s.texts() == s.before and not os.path.exists("/etc/postfix-in")

@@ -62,6 +62,7 @@ INTEGRATION_TESTS = \
 	%D%/it_units.py \
 	%D%/it_strange_senders.py \
 	%D%/it_splitctl.py \
+	%D%/it_status.py \
 	%D%/it_queue_tools.py \
 	%D%/it_real_filters.py \
 	%D%/it_relay_in.py \

@@ -63,13 +63,26 @@ static int fake_change(void *ctx, const struct queue_change *c, struct queue_cha
     return c->id != NULL && strcmp(c->id, "missing") == 0 ? -1 : 0;
 }
 
+static int fake_health(void *ctx, const char *destination, struct destination_suspension *out,
+                       struct err *err)
+{
+    (void)ctx;
+    *out = (struct destination_suspension){0};
+    if (strcmp(destination, "down") == 0)
+        *out = (struct destination_suspension){1700000000, 1700000060, "421 later"};
+    if (strcmp(destination, "unknown") != 0)
+        return 0;
+    err_set(err, "destination unknown is not configured");
+    return -1;
+}
+
 static char dir[32];
 static struct control *control;
 static long moved = 17;
 
 static void start(void)
 {
-    struct control_actions actions = {fake_retry, fake_change, &moved};
+    struct control_actions actions = {fake_retry, fake_change, fake_health, &moved};
     struct err err = {""};
 
     snprintf(dir, sizeof dir, "/tmp/test_control.XXXXXX");
@@ -92,6 +105,11 @@ static const struct {
     const char *text; /* of the reply, or in err */
 } requests[] = {
     {"ping", "", 0, ""},
+    {"health up", "", 0, "0 0"},
+    {"health down", "", 0, "1700000000 1700000060 421 later"},
+    {"health unknown", "", -1, "destination unknown is not configured"},
+    {"health ../x", "", -1, "unknown request"},
+    {"health", "", -1, "unknown request"},
     {"retry --all", "-/-;", 0, "17"},
     {"retry --all archive", "archive/-;", 0, "17"},
     {"retry 0aZ9", "-/0aZ9;", 0, "17"},
@@ -279,9 +297,12 @@ START_TEST(replies_are_read)
 }
 END_TEST
 
-static const char *const lines[] = {"ping", "retry A1", "hold --all",
+static const char *const lines[] = {"ping",
+                                    "retry A1",
+                                    "hold --all",
                                     "delete --in=dead --all archive",
-                                    "requeue --in=hold --to=new A1"};
+                                    "requeue --in=hold --to=new A1",
+                                    "health archive"};
 
 START_TEST(a_line_reads_as_it_was_written)
 {
@@ -298,7 +319,7 @@ END_TEST
 
 START_TEST(socket_that_was_left_behind_is_replaced)
 {
-    struct control_actions actions = {fake_retry, fake_change, &moved};
+    struct control_actions actions = {fake_retry, fake_change, fake_health, &moved};
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     char *text = NULL;
     struct err err = {""};
@@ -331,7 +352,7 @@ END_TEST
 
 START_TEST(faults_of_start_are_told)
 {
-    struct control_actions actions = {fake_retry, fake_change, &moved};
+    struct control_actions actions = {fake_retry, fake_change, fake_health, &moved};
     struct err err = {""};
     char long_dir[200];
 

@@ -4,11 +4,11 @@
 
 #include <stdlib.h>
 
-const char *ctl_entry_queue(const struct spool_entry *e, time_t now)
+const char *ctl_entry_queue(const struct spool_entry *e, time_t next, time_t now)
 {
     if (e->base != SPOOL_QUEUE)
         return spool_base_name(e->base);
-    return e->due <= now ? "active" : "deferred";
+    return next <= now ? "active" : "deferred";
 }
 
 const char *ctl_entry_status(enum queue_recipient_state state)
@@ -39,12 +39,12 @@ static json_t *recipients_json(const struct spool_entry *e)
     return recipients;
 }
 
-json_t *ctl_entry_json(const struct spool_entry *e, time_t now)
+json_t *ctl_entry_json(const struct spool_entry *e, time_t next, time_t now)
 {
     const struct queue_message *m = e->message;
     json_t *o = json_object();
 
-    ctl_json_set(o, "queue_name", ctl_json_text(ctl_entry_queue(e, now)));
+    ctl_json_set(o, "queue_name", ctl_json_text(ctl_entry_queue(e, next, now)));
     ctl_json_set(o, "queue_id", ctl_json_text(e->id));
     ctl_json_set(o, "destination", ctl_json_text(e->destination));
     if (m == NULL) {
@@ -56,7 +56,7 @@ json_t *ctl_entry_json(const struct spool_entry *e, time_t now)
     ctl_json_set(o, "sender", ctl_json_text(m->sender));
     ctl_json_set(o, "mta_queue_id", ctl_json_text(m->mta_queue_id));
     ctl_json_set(o, "attempts", json_integer(e->attempts));
-    ctl_json_set(o, "next_attempt", e->base == SPOOL_QUEUE ? json_integer(e->due) : json_null());
+    ctl_json_set(o, "next_attempt", next != 0 ? json_integer(next) : json_null());
     ctl_json_set(o, "recipients", recipients_json(e));
     return o;
 }

@@ -7,15 +7,16 @@
 
 #include <jansson.h>
 
-/* "active", "deferred", "hold", "dead", much as postqueue(1) names them. */
-const char *ctl_entry_queue(const struct spool_entry *e, time_t now)
+/* "active", "deferred", "hold", "dead", much as postqueue(1) names them; next: when it is tried
+ * (health_next_attempt()). */
+const char *ctl_entry_queue(const struct spool_entry *e, time_t next, time_t now)
     __attribute__((nonnull, returns_nonnull));
 
 /* "queued", "sent", "dead" */
 const char *ctl_entry_status(enum queue_recipient_state state) __attribute__((returns_nonnull));
 
 /* For the caller to release. */
-json_t *ctl_entry_json(const struct spool_entry *e, time_t now)
+json_t *ctl_entry_json(const struct spool_entry *e, time_t next, time_t now)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 #endif

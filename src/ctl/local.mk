@@ -43,6 +43,7 @@ splitctl_SOURCES = \
 	%D%/explain_print.c \
 	%D%/findings.c %D%/findings.h \
 	%D%/origin.c %D%/origin.h \
+	%D%/health.c %D%/health.h \
 	%D%/json.c %D%/json.h \
 	%D%/main.c \
 	%D%/offline.c %D%/offline.h \
@@ -54,6 +55,7 @@ splitctl_SOURCES = \
 	%D%/show.c \
 	%D%/stats.c \
 	%D%/status.c %D%/status.h \
+	%D%/status_judge.c \
 	%D%/status_postfix.c \
 	%D%/status_print.c \
 	%D%/unit.c %D%/unit.h

@@ -25,7 +25,7 @@ static const struct ctl_command commands[] = {
      "[--json] [--to DESTINATION] [--in queue | hold | dead] ID... | --all [DESTINATION]",
      ctl_change},
     {"reload", "", ctl_reload},
-    {"status", "[--json] [--postfix DIRECTORY]", ctl_status},
+    {"status", "[--json] [--warn-dead NUMBER] [--warn-age TIME] [--postfix DIRECTORY]", ctl_status},
     {"setup-postfix", "[--single | --multi] [--apply] [OPTION...] | --remove [--apply] [--force]",
      ctl_setup_postfix},
     {"setup-sendmail", "[-r PORT] [mc | mailertable]", ctl_setup_sendmail},

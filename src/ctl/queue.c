@@ -4,6 +4,7 @@
 #include "../relay/spool.h"
 #include "ctl.h"
 #include "entry.h"
+#include "health.h"
 #include "json.h"
 
 #include <getopt.h>
@@ -21,11 +22,6 @@ struct output {
     struct totals *totals;
     bool is_json;
 };
-
-static bool is_queued(const struct spool_entry *e)
-{
-    return e->base == SPOOL_QUEUE;
-}
 
 static void format_time(time_t t, char *out, size_t size)
 {
@@ -53,7 +49,7 @@ static void print_recipients(const struct spool_entry *e)
     }
 }
 
-static void print_human(const struct spool_entry *e, time_t now, bool is_first)
+static void print_human(const struct spool_entry *e, time_t next, time_t now, bool is_first)
 {
     char id[QUEUE_ID_SIZE + 8], when[32];
 
@@ -63,7 +59,7 @@ static void print_human(const struct spool_entry *e, time_t now, bool is_first)
     snprintf(id, sizeof id, "%.*s%s", QUEUE_ID_SIZE, e->id,
              e->base == SPOOL_HOLD   ? "!"
              : e->base == SPOOL_DEAD ? "#"
-             : e->due <= now         ? "*"
+             : next <= now           ? "*"
                                      : "");
     if (e->message == NULL) {
         ctl_printf("%-21s dest=%s: cannot be read: %s\n", id, e->destination, e->problem);
@@ -79,8 +75,8 @@ static void print_human(const struct spool_entry *e, time_t now, bool is_first)
         ctl_printf(", queue_id=");
         ctl_print(e->message->mta_queue_id);
     }
-    if (is_queued(e) && e->due > now) {
-        format_time(e->due, when, sizeof when);
+    if (next > now) {
+        format_time(next, when, sizeof when);
         ctl_printf(", next %s", when);
     }
     putchar('\n');
@@ -88,7 +84,7 @@ static void print_human(const struct spool_entry *e, time_t now, bool is_first)
     putchar('\n');
 }
 
-static int walk(struct spool_walk *w, bool is_json, struct totals *totals)
+static int walk(struct spool_walk *w, struct health *health, bool is_json, struct totals *totals)
 {
     struct spool_entry e;
     struct err err;
@@ -96,10 +92,11 @@ static int walk(struct spool_walk *w, bool is_json, struct totals *totals)
     int rc;
 
     while ((rc = spool_walk_next(w, &e, &err)) == 1) {
+        time_t next = health_next_attempt(health, &e, now);
         if (is_json)
-            ctl_json_line(ctl_entry_json(&e, now));
+            ctl_json_line(ctl_entry_json(&e, next, now));
         else
-            print_human(&e, now, totals->copies == 0);
+            print_human(&e, next, now, totals->copies == 0);
         totals->copies++;
         totals->bytes += e.message == NULL ? 0 : e.message->size_bytes;
         totals->problems += e.message == NULL;
@@ -144,7 +141,9 @@ static int list(const struct config *config, const char *destination, bool is_js
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }
-    int rc = walk(w, is_json, &totals);
+    struct health *health = health_new(config);
+    int rc = walk(w, health, is_json, &totals);
+    health_free(health);
     spool_walk_close(w);
     if (rc == 0 && destination == NULL &&
         (rc = spool_walk_quarantine(directory, print_quarantined, &out, &err)) < 0)

@@ -3,6 +3,7 @@
 #include "../process.h"
 #include "ctl.h"
 #include "entry.h"
+#include "health.h"
 #include "json.h"
 
 #include <getopt.h>
@@ -38,16 +39,16 @@ static void print_time(const char *name, time_t t)
     print_line(name, when);
 }
 
-static void print_place(const struct spool_entry *e, time_t now)
+static void print_place(const struct spool_entry *e, time_t next, time_t now)
 {
     char text[128];
 
     if (e->base == SPOOL_QUEUE)
-        snprintf(text, sizeof text, "%s (queue/%s/%lld)", ctl_entry_queue(e, now), e->destination,
-                 (long long)e->due);
+        snprintf(text, sizeof text, "%s (queue/%s/%lld)", ctl_entry_queue(e, next, now),
+                 e->destination, (long long)e->due);
     else
-        snprintf(text, sizeof text, "%s (%s/%s)", ctl_entry_queue(e, now), spool_base_name(e->base),
-                 e->destination);
+        snprintf(text, sizeof text, "%s (%s/%s)", ctl_entry_queue(e, next, now),
+                 spool_base_name(e->base), e->destination);
     print_line("place", text);
 }
 
@@ -68,13 +69,15 @@ static void print_message(const struct queue_message *m)
     print_line("mta_queue_id", m->mta_queue_id);
 }
 
-static void print_entry(const struct spool_entry *e, time_t now)
+static void print_entry(const struct spool_entry *e, struct health *health, time_t now)
 {
+    const struct destination_suspension *suspension = health_of(health, e->destination);
+    time_t next = health_next_attempt(health, e, now);
     char attempts[16];
 
     print_line("copy", e->id);
     print_line("destination", e->destination);
-    print_place(e, now);
+    print_place(e, next, now);
     if (e->message == NULL) {
         print_line("problem", e->problem);
         return;
@@ -82,8 +85,14 @@ static void print_entry(const struct spool_entry *e, time_t now)
     print_message(e->message);
     snprintf(attempts, sizeof attempts, "%u", e->attempts);
     print_line("attempts", attempts);
-    if (e->base == SPOOL_QUEUE)
-        print_time("next_attempt", e->due);
+    if (next > now)
+        print_time("next_attempt", next);
+    else if (next != 0)
+        print_line("next_attempt", "now");
+    if (next != 0 && suspension->since != 0) {
+        print_time("suspended", suspension->since);
+        print_line("because", suspension->reason);
+    }
     for (size_t i = 0; i < e->recipient_count; i++) {
         const struct queue_recipient *r = &e->recipients[i];
         char *text = mem_printf("%s  %s%s%s%s%s%s", r->address, ctl_entry_status(r->state),
@@ -95,10 +104,10 @@ static void print_entry(const struct spool_entry *e, time_t now)
     }
 }
 
-static void print_json(const struct spool_entry *e, time_t now)
+static void print_json(const struct spool_entry *e, struct health *health, time_t now)
 {
     const struct queue_message *m = e->message;
-    json_t *o = ctl_entry_json(e, now);
+    json_t *o = ctl_entry_json(e, health_next_attempt(health, e, now), now);
 
     if (m != NULL) {
         ctl_json_set(o, "client_name", ctl_json_text(m->client_name));
@@ -171,6 +180,7 @@ static int show(const struct config *config, const struct show *s)
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }
+    struct health *health = health_new(config);
     while ((rc = spool_walk_next(w, &e, &err)) == 1 && (found == 0 || !s->has_content)) {
         found++;
         if (e.message == NULL)
@@ -178,11 +188,12 @@ static int show(const struct config *config, const struct show *s)
         if (s->has_content && e.message != NULL)
             code = print_content(w);
         else if (s->is_json)
-            print_json(&e, time(NULL));
+            print_json(&e, health, time(NULL));
         else
-            print_entry(&e, time(NULL));
+            print_entry(&e, health, time(NULL));
     }
     spool_walk_close(w);
+    health_free(health);
     if (rc < 0) {
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 #include "status.h"
+#include "../config_units.h"
 #include "../mem.h"
 #include "../process.h"
 #include "../relay/spool.h"
 #include "ctl.h"
+#include "files.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -47,80 +48,61 @@ void status_groups_clear(struct status_groups *groups)
     memset(groups, 0, sizeof *groups);
 }
 
-static enum status_run find_owner(const char *lock_path, pid_t *pid_out)
+static void count_queued(const struct status *s, struct status_group *g,
+                         const struct spool_entry *e, time_t arrival, time_t now)
 {
-    struct err err;
-
-    errno = 0;
-    pid_t pid = process_lock_owner(lock_path, &err);
-    if (pid > 0)
-        *pid_out = pid;
-    if (pid != 0 && errno != ENOENT)
-        return pid > 0 ? STATUS_RUNS : STATUS_UNKNOWN;
-    return STATUS_STOPPED;
-}
-
-static void read_daemons(struct status *s)
-{
-    const struct config_milter *m = &s->config->milter;
-    char *lock = ctl_relay_lock(s->config);
-    struct err err;
-
-    s->relay = find_owner(lock, &s->relay_pid);
-    free(lock);
-    if (m->pid_file[0] != '\0')
-        s->milter = find_owner(m->pid_file, &s->milter_pid);
+    if (e->due > now)
+        g->deferred++;
+    else if (g->suspension.since != 0 || s->relay.run == SERVICE_STOPPED)
+        g->waiting++;
     else
-        s->milter =
-            ctl_probe(&m->socket, CTL_CONNECT_TIMEOUT_MS, &err) == 0 ? STATUS_RUNS : STATUS_STOPPED;
+        g->active++;
+    if (g->oldest_waiting == 0 || arrival < g->oldest_waiting)
+        g->oldest_waiting = arrival;
 }
 
-static void count_copy(struct status *s, const struct spool_entry *e, time_t now)
+static void count_copy(struct status *s, struct health *health, const struct spool_entry *e,
+                       time_t now)
 {
     struct status_group *g = status_group(&s->destinations, e->destination);
+    time_t arrival = e->message == NULL ? now : e->message->arrival.tv_sec;
     const char *error = e->problem;
 
+    g->suspension = *health_of(health, e->destination);
     if (e->base == SPOOL_DEAD)
         g->dead++;
     else if (e->base == SPOOL_HOLD)
         g->held++;
-    else if (e->due > now)
-        g->deferred++;
     else
-        g->active++;
+        count_queued(s, g, e, arrival, now);
     for (size_t i = 0; i < e->recipient_count; i++)
         if (e->recipients[i].reason[0] != '\0' && e->recipients[i].state != QUEUE_SENT)
             error = e->recipients[i].reason;
-    status_note(g, e->message == NULL ? now : e->message->arrival.tv_sec, error);
+    status_note(g, arrival, error);
 }
 
+/* What cannot be read is not said to be empty: then there are no destinations. */
 static void read_spool(struct status *s)
 {
     struct spool_entry e;
     time_t now = time(NULL);
     int rc;
 
-    for (size_t i = 0; i < s->config->destination_count; i++)
-        (void)status_group(&s->destinations, s->config->destinations[i].name);
     struct spool_walk *w =
         spool_walk_open(s->config->relay.spool_directory, NULL, &s->spool_problem);
     if (w == NULL)
         return;
+    struct health *health = health_new(s->config);
+    for (size_t i = 0; i < s->config->destination_count; i++) {
+        const char *name = s->config->destinations[i].name;
+        status_group(&s->destinations, name)->suspension = *health_of(health, name);
+    }
     while ((rc = spool_walk_next(w, &e, &s->spool_problem)) == 1)
-        count_copy(s, &e, now);
+        count_copy(s, health, &e, now);
     if (rc == 0)
         s->spool_problem.text[0] = '\0';
+    health_free(health);
     spool_walk_close(w);
-}
-
-static bool is_well(const struct status *s)
-{
-    bool is =
-        s->milter == STATUS_RUNS && s->relay == STATUS_RUNS && s->spool_problem.text[0] == '\0';
-
-    for (size_t i = 0; i < s->instance_count; i++)
-        is &= s->instances[i].run != STATUS_STOPPED && s->instances[i].problem.text[0] == '\0';
-    return is;
 }
 
 static void clear(struct status *s)
@@ -132,40 +114,84 @@ static void clear(struct status *s)
         status_groups_clear(&s->instances[i].ways);
     }
     free(s->instances);
+    service_clear(&s->milter);
+    service_clear(&s->relay);
+    buf_clear(&s->reasons);
 }
 
-int ctl_status(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+/* The whole number in text, at least 1; 0: there is none. */
+static uint64_t parse_count(const char *text)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"postfix", required_argument, NULL, 'p'}, {0}};
-    struct status s = {0};
-    const char *directory = "";
-    bool is_json = false;
+    char *end;
+    unsigned long long n = strtoull(text, &end, 10);
+
+    return text[0] < '0' || text[0] > '9' || *end != '\0' ? 0 : n;
+}
+
+struct request {
+    const char *directory;
+    bool is_json;
+};
+
+/* False: that is no command line. */
+static bool parse(int argc, char **argv, struct status *s, struct request *out)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"postfix", required_argument, NULL, 'p'},
+                                            {"warn-age", required_argument, NULL, 'a'},
+                                            {"warn-dead", required_argument, NULL, 'd'},
+                                            {0}};
+    bool is_right = true;
     int c;
 
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 'j')
-            is_json = true;
+            out->is_json = true;
         else if (c == 'p' && optarg[0] == '/')
-            directory = optarg;
+            out->directory = optarg;
+        else if (c == 'a')
+            is_right &= config_units_parse_time(optarg, &s->warn_age_s) == 0 && s->warn_age_s > 0;
+        else if (c == 'd')
+            is_right &= (s->warn_dead = parse_count(optarg)) > 0;
         else
-            return ctl_usage(self);
+            is_right = false;
     }
-    if (optind < argc)
+    return is_right && optind == argc;
+}
+
+/* Nothing is said of what is not there. */
+static bool is_instance(const char *directory)
+{
+    if (directory[0] == '\0' || files_is_there(directory, "main.cf"))
+        return true;
+    ctl_complain("--postfix: there is no main.cf in %s", directory);
+    return false;
+}
+
+int ctl_status(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    struct status s = {0};
+    struct request request = {.directory = ""};
+
+    if (!parse(argc, argv, &s, &request))
         return ctl_usage(self);
+    if (!is_instance(request.directory))
+        return EXIT_USAGE;
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
     s.config = config;
-    read_daemons(&s);
+    service_find(SERVICE_MILTER, config, &s.milter);
+    service_find(SERVICE_RELAY, config, &s.relay);
     read_spool(&s);
-    status_read_postfix(&s, directory);
-    if (is_json)
+    status_read_postfix(&s, request.directory);
+    status_judge(&s);
+    if (request.is_json)
         status_print_json(&s);
     else
         status_print_human(&s);
-    int code = is_well(&s) ? EXIT_OK : EXIT_CHECK_FAILED;
+    int code = (int)s.level;
     clear(&s);
     config_free(config);
     return code;

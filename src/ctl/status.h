@@ -4,8 +4,11 @@
 #ifndef SPLIT_CTL_STATUS_H
 #define SPLIT_CTL_STATUS_H
 
+#include "../buf.h"
 #include "../config.h"
 #include "../err.h"
+#include "health.h"
+#include "service.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,14 +17,19 @@
 
 #define STATUS_GROUPS_MAX 200 /* ways of an instance that are told apart; the rest is one */
 
-enum status_run { STATUS_STOPPED, STATUS_RUNS, STATUS_UNKNOWN };
+/* As monitoring plug-ins have them; the exit codes. */
+enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 
 /* What waits for one destination of splitrelay, or on one way out of a Postfix instance. */
 struct status_group {
     char *name;
-    uint64_t active, deferred, held, dead; /* copies; recipients that are deferred */
-    time_t oldest;                         /* arrival; 0: nothing there */
-    char *error;                           /* of the youngest one that has any */
+    /* Copies, or (deferred) recipients. waiting: due, but the destination is suspended, or
+     * splitrelay does not run. */
+    uint64_t active, waiting, deferred, held, dead;
+    time_t oldest;         /* arrival; 0: nothing there */
+    time_t oldest_waiting; /* of those that are to be delivered */
+    struct destination_suspension suspension;
+    char *error; /* of the youngest one that has any */
     time_t error_arrival;
 };
 
@@ -42,7 +50,8 @@ extern const char *const status_queue_names[STATUS_QUEUES];
 
 struct status_instance {
     char *name, *directory;
-    enum status_run run;
+    enum service_run run;
+    bool belongs_here; /* if not: it may be stopped */
     uint64_t messages[STATUS_QUEUES];
     time_t oldest;
     struct status_groups ways; /* with deferred recipients */
@@ -51,13 +60,17 @@ struct status_instance {
 
 struct status {
     const struct config *config;
-    enum status_run milter, relay;
-    pid_t milter_pid, relay_pid; /* 0: not known */
+    struct service milter, relay;
     struct status_groups destinations;
     struct err spool_problem;
     struct status_instance *instances;
     size_t instance_count;
     struct err postfix_problem; /* "" or why there are no instances */
+
+    uint64_t warn_dead;  /* 0: any number of dead letters is fine */
+    unsigned warn_age_s; /* 0: any age of what waits is fine */
+    enum status_level level;
+    struct buf reasons; /* "" or why it is not OK */
 };
 
 /* The group of that name, made if need be. */
@@ -70,6 +83,9 @@ void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));
 
 /* status_postfix.c: all instances, the default one (or that in `directory`, if not "") first. */
 void status_read_postfix(struct status *s, const char *directory) __attribute__((nonnull));
+
+/* status_judge.c: set level and reasons. */
+void status_judge(struct status *s) __attribute__((nonnull));
 
 /* status_print.c */
 void status_print_human(const struct status *s) __attribute__((nonnull));

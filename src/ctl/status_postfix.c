@@ -111,8 +111,29 @@ static void count_files(struct status_instance *i)
     free(queue_directory);
 }
 
+/* Is the instance to run? The default one unless its unit is not enabled, another one if it says
+ * so. */
+static bool belongs_here(const char *directory, bool is_default)
+{
+    struct err ignored;
+    char *enabled = NULL;
+    struct unit unit;
+
+    unit_read("postfix", &unit);
+    bool is = !unit.is_known || unit.is_enabled || unit.is_active;
+    unit_clear(&unit);
+    if (is && !is_default) {
+        enabled = ask(directory, "multi_instance_enable", &ignored);
+        is = enabled == NULL || strcmp(enabled, "no") != 0;
+    }
+    free(enabled);
+    return is;
+}
+
 static void read_instance(struct status *s, const char *directory, const char *usual_name)
 {
+    bool is_default = s->instance_count == 0;
+
     s->instances = mem_grow(s->instances, s->instance_count + 1, sizeof *s->instances);
     struct status_instance *i = &s->instances[s->instance_count++];
     struct reading reading = {.config = s->config, .instance = i};
@@ -126,10 +147,11 @@ static void read_instance(struct status *s, const char *directory, const char *u
         i->name = mem_strdup(usual_name);
     }
     if (geteuid() != 0)
-        i->run = STATUS_UNKNOWN; /* postfix(1) tells root only */
+        i->run = SERVICE_UNKNOWN; /* postfix(1) tells root only */
     else
-        i->run = postfix_is_running(directory) ? STATUS_RUNS : STATUS_STOPPED;
-    if (i->run == STATUS_STOPPED)
+        i->run = postfix_is_running(directory) ? SERVICE_RUNS : SERVICE_STOPPED;
+    i->belongs_here = i->run == SERVICE_RUNS || belongs_here(directory, is_default);
+    if (i->run == SERVICE_STOPPED)
         count_files(i);
     else if (command_each_line(argv, read_message, &reading, &i->problem) == 0)
         i->problem.text[0] = '\0';

@@ -8,7 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const run_words[] = {"STOPPED", "runs", "?"};
+static const char *const run_words[] = {
+    [SERVICE_STOPPED] = "STOPPED", [SERVICE_RUNS] = "runs", [SERVICE_UNKNOWN] = "?"};
+
+/* A thing that does not belong here is not stopped. */
+static const char *run_word(enum service_run run, bool belongs_here)
+{
+    return run == SERVICE_STOPPED && !belongs_here ? "off" : run_words[run];
+}
 
 /* How long ago, in the largest unit that gives two. */
 static void print_age(time_t since)
@@ -35,28 +42,53 @@ static void print_error(const char *error)
     ctl_printf("%24s(%s)", "", error);
 }
 
-static void print_daemon(const char *name, enum status_run run, pid_t pid, const char *where)
+static void print_service(const struct service *s, const char *where)
 {
-    ctl_printf("%-14s  %-7s  ", name, run_words[run]);
-    if (pid > 0)
-        ctl_printf("process %ld, ", (long)pid);
-    ctl_print(where);
+    ctl_printf("%-14s  %-7s  ", s->name, run_word(s->run, s->belongs_here));
+    if (s->pid > 0)
+        ctl_printf("process %ld, ", (long)s->pid);
+    if (s->run == SERVICE_STOPPED && !s->belongs_here)
+        ctl_printf("not of this machine: %s\n", s->why_not);
+    else
+        ctl_printf("%s\n", where);
+}
+
+static void print_suspension(const struct destination_suspension *suspension)
+{
+    char since[32], until[32];
+    struct tm tm;
+
+    if (suspension->since == 0 || localtime_r(&suspension->since, &tm) == NULL ||
+        strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &tm) == 0 ||
+        localtime_r(&suspension->until, &tm) == NULL ||
+        strftime(until, sizeof until, "%H:%M:%S", &tm) == 0)
+        return;
     putchar('\n');
+    ctl_printf("%24ssuspended since %s, next attempt %s", "", since, until);
+    print_error(suspension->reason);
 }
 
 static void print_destination(const struct status_group *g)
 {
+    uint64_t all = g->active + g->waiting + g->deferred + g->held + g->dead;
+
     ctl_printf("  copy %-15s  ", g->name);
-    if (g->active + g->deferred + g->held + g->dead == 0)
+    if (all == 0)
         ctl_printf("empty");
-    else
-        ctl_printf("%" PRIu64 " active, %" PRIu64 " deferred, ", g->active, g->deferred);
+    if (g->waiting > 0)
+        ctl_printf("%" PRIu64 " waiting, ", g->waiting);
+    if (all > 0 && (g->active > 0 || g->waiting == 0))
+        ctl_printf("%" PRIu64 " active, ", g->active);
+    if (all > 0)
+        ctl_printf("%" PRIu64 " deferred, ", g->deferred);
     if (g->held > 0)
         ctl_printf("%" PRIu64 " held, ", g->held);
-    if (g->active + g->deferred + g->held + g->dead > 0)
+    if (all > 0)
         ctl_printf("%" PRIu64 " dead", g->dead);
     print_age(g->oldest);
-    print_error(g->error);
+    print_suspension(&g->suspension);
+    if (g->suspension.since == 0)
+        print_error(g->error);
     putchar('\n');
 }
 
@@ -74,11 +106,12 @@ static void print_instance(const struct status_instance *i)
 {
     uint64_t all = 0;
 
-    ctl_printf("%-14s  %-7s  ", i->name, run_words[i->run]);
+    ctl_printf("%-14s  %-7s  ", i->name, run_word(i->run, i->belongs_here));
     ctl_print(i->directory);
     for (int q = 0; q < STATUS_QUEUES; q++)
         all += i->messages[q];
-    ctl_printf(all == 0 ? ": empty" : ":");
+    if (all > 0 || i->problem.text[0] == '\0')
+        ctl_printf("%s", all == 0 ? ": empty" : ":");
     for (int q = 0, n = 0; q < STATUS_QUEUES; q++)
         if (i->messages[q] > 0)
             ctl_printf("%s %" PRIu64 " %s", n++ == 0 ? "" : ",", i->messages[q],
@@ -90,10 +123,18 @@ static void print_instance(const struct status_instance *i)
         print_way(&i->ways.items[k]);
 }
 
+static const char *const level_words[] = {
+    [STATUS_OK] = "ok", [STATUS_WARNING] = "warning", [STATUS_CRITICAL] = "critical"};
+
 void status_print_human(const struct status *s)
 {
-    print_daemon("splitmilter", s->milter, s->milter_pid, s->config->milter.socket_text);
-    print_daemon("splitrelay", s->relay, s->relay_pid, s->config->relay.spool_directory);
+    static const char *const heads[] = {
+        [STATUS_OK] = "OK", [STATUS_WARNING] = "WARNING", [STATUS_CRITICAL] = "CRITICAL"};
+
+    /* The first line is what monitoring shows. */
+    ctl_printf("%s%s%s\n", heads[s->level], s->reasons.len == 0 ? "" : ": ", buf_str(&s->reasons));
+    print_service(&s->milter, s->config->milter.socket_text);
+    print_service(&s->relay, s->config->relay.spool_directory);
     if (s->spool_problem.text[0] != '\0') {
         ctl_printf("  copies: ");
         ctl_print(s->spool_problem.text);
@@ -110,9 +151,9 @@ void status_print_human(const struct status *s)
     }
 }
 
-static json_t *json_run(enum status_run run)
+static json_t *json_run(enum service_run run)
 {
-    return run == STATUS_UNKNOWN ? json_null() : json_boolean(run == STATUS_RUNS);
+    return run == SERVICE_UNKNOWN ? json_null() : json_boolean(run == SERVICE_RUNS);
 }
 
 static json_t *json_time(time_t t)
@@ -120,12 +161,24 @@ static json_t *json_time(time_t t)
     return t == 0 ? json_null() : json_integer(t);
 }
 
-static json_t *json_daemon(enum status_run run, pid_t pid)
+static json_t *json_service(const struct service *s)
 {
     json_t *o = json_object();
 
-    ctl_json_set(o, "running", json_run(run));
-    ctl_json_set(o, "pid", pid > 0 ? json_integer(pid) : json_null());
+    ctl_json_set(o, "running", json_run(s->run));
+    ctl_json_set(o, "pid", s->pid > 0 ? json_integer(s->pid) : json_null());
+    ctl_json_set(o, "belongs_here", json_boolean(s->belongs_here));
+    return o;
+}
+
+static json_t *json_suspension(const struct destination_suspension *s)
+{
+    if (s->since == 0)
+        return json_null();
+    json_t *o = json_object();
+    ctl_json_set(o, "since", json_time(s->since));
+    ctl_json_set(o, "until", json_time(s->until));
+    ctl_json_set(o, "reason", ctl_json_text(s->reason));
     return o;
 }
 
@@ -145,10 +198,13 @@ static json_t *json_groups(const struct status_groups *groups, bool are_destinat
         ctl_json_set(o, "name", ctl_json_text(g->name));
         if (are_destinations)
             ctl_json_set(o, "active", json_integer((json_int_t)g->active));
+        if (are_destinations)
+            ctl_json_set(o, "waiting", json_integer((json_int_t)g->waiting));
         ctl_json_set(o, "deferred", json_integer((json_int_t)g->deferred));
         if (are_destinations) {
             ctl_json_set(o, "held", json_integer((json_int_t)g->held));
             ctl_json_set(o, "dead", json_integer((json_int_t)g->dead));
+            ctl_json_set(o, "suspended", json_suspension(&g->suspension));
         }
         ctl_json_set(o, "oldest", json_time(g->oldest));
         ctl_json_set(o, "last_error", ctl_json_text(g->error));
@@ -166,6 +222,7 @@ static json_t *json_instance(const struct status_instance *i)
     ctl_json_set(o, "name", ctl_json_text(i->name));
     ctl_json_set(o, "directory", ctl_json_text(i->directory));
     ctl_json_set(o, "running", json_run(i->run));
+    ctl_json_set(o, "belongs_here", json_boolean(i->belongs_here));
     ctl_json_set(o, "queues", queues);
     ctl_json_set(o, "oldest", json_time(i->oldest));
     ctl_json_set(o, "deferred", json_groups(&i->ways, false));
@@ -175,13 +232,15 @@ static json_t *json_instance(const struct status_instance *i)
 
 void status_print_json(const struct status *s)
 {
-    json_t *o = json_object(), *relay = json_daemon(s->relay, s->relay_pid), *list = json_array();
+    json_t *o = json_object(), *relay = json_service(&s->relay), *list = json_array();
 
     ctl_json_set(relay, "destinations", json_groups(&s->destinations, true));
     ctl_json_set(relay, "problem", ctl_json_text(s->spool_problem.text));
     for (size_t i = 0; i < s->instance_count; i++)
         append(list, json_instance(&s->instances[i]));
-    ctl_json_set(o, "splitmilter", json_daemon(s->milter, s->milter_pid));
+    ctl_json_set(o, "state", ctl_json_text(level_words[s->level]));
+    ctl_json_set(o, "reason", ctl_json_text(buf_str(&s->reasons)));
+    ctl_json_set(o, "splitmilter", json_service(&s->milter));
     ctl_json_set(o, "splitrelay", relay);
     ctl_json_set(o, "postfix", list);
     ctl_json_line(o);

@@ -93,6 +93,16 @@ static void do_retry(const struct control *c, const struct control_line *line, s
         buf_addf(reply, "ok %ld\n", n);
 }
 
+static void do_health(const struct control *c, const struct control_line *line, struct buf *reply,
+                      struct err *err)
+{
+    struct destination_suspension s;
+
+    if (c->actions.health(c->actions.ctx, line->destination, &s, err) == 0)
+        buf_addf(reply, "ok %lld %lld%s%s\n", (long long)s.since, (long long)s.until,
+                 s.reason[0] == '\0' ? "" : " ", s.reason);
+}
+
 static void do_change(struct client *client, const struct control_line *line, struct buf *reply,
                       struct err *err)
 {
@@ -124,6 +134,9 @@ static void handle(struct client *client, const char *request, struct buf *reply
         switch (line.verb) {
         case CONTROL_PING:
             buf_adds(reply, "ok\n");
+            break;
+        case CONTROL_HEALTH:
+            do_health(client->control, &line, reply, &err);
             break;
         case CONTROL_RETRY:
             do_retry(client->control, &line, reply, &err);

@@ -10,6 +10,7 @@
 #define SPLIT_CONTROL_H
 
 #include "../err.h"
+#include "destination.h"
 #include "queue.h"
 
 #define CONTROL_CLIENTS_MAX 8
@@ -22,6 +23,8 @@ struct control_actions {
     long (*retry)(void *ctx, const char *destination, const char *id, struct err *err);
     /* As queue_ops.change, and suspended destinations that get copies are resumed. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
+                  struct err *err);
+    int (*health)(void *ctx, const char *destination, struct destination_suspension *out,
                   struct err *err);
     void *ctx;
 };

@@ -110,6 +110,12 @@ int control_line_parse(const char *text, struct control_line *out, struct err *e
     out->verb = CONTROL_PING;
     if (strcmp(text, "ping") == 0)
         return 0;
+    const char *destination = behind(text, "health ");
+    if (destination != NULL && spool_destination_is_valid(destination)) {
+        out->verb = CONTROL_HEALTH;
+        mem_copy_string(out->destination, sizeof out->destination, destination);
+        return 0;
+    }
     out->verb = CONTROL_RETRY;
     if (rest != NULL)
         return parse_what(rest, out, err);
@@ -128,6 +134,9 @@ void control_line_format(const struct control_line *line, struct buf *out)
     switch (line->verb) {
     case CONTROL_PING:
         buf_adds(out, "ping");
+        return;
+    case CONTROL_HEALTH:
+        buf_addf(out, "health %s", line->destination);
         return;
     case CONTROL_RETRY:
         buf_adds(out, "retry");

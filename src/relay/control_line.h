@@ -3,12 +3,14 @@
  * control_line: what splitctl and splitrelay say to each other at the control socket, one line a
  * request:
  *
- *     request = ( "ping" / "retry" SP what / change ) LF
+ *     request = ( "ping" / "health" SP destination / "retry" SP what / change ) LF
  *     change  = ( "hold" / "release" / "delete" / "requeue" ) *( SP option ) SP what
  *     option  = "--in=" ( "queue" / "hold" / "dead" ) / "--to=" destination   ; each once at most
  *     what    = id / "--all" [ SP destination ]
  *     reply   = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error" SP text ) LF
  *
+ * The text of health is two numbers, since when the destination has been suspended and until when
+ * (seconds since 1970; 0 when it is not), and the reason, if there is one.
  * The text of a change is three numbers (changed, ordered, failed; see queue.h) and, if there is
  * one, the reason of the last failure. Pure functions; any thread.
  */
@@ -19,14 +21,14 @@
 #include "../err.h"
 #include "queue.h"
 
-enum control_verb { CONTROL_PING, CONTROL_RETRY, CONTROL_CHANGE };
+enum control_verb { CONTROL_PING, CONTROL_HEALTH, CONTROL_RETRY, CONTROL_CHANGE };
 
 struct control_line {
     enum control_verb verb;
     enum queue_action action; /* with CONTROL_CHANGE */
     unsigned places;          /* as in struct queue_change */
     bool is_all;
-    char id[QUEUE_ID_SIZE];                   /* "" with is_all */
+    char id[QUEUE_ID_SIZE];                   /* "" with is_all, and CONTROL_HEALTH */
     char destination[QUEUE_DESTINATION_SIZE]; /* "": all */
     char to[QUEUE_DESTINATION_SIZE];          /* "": none */
 };

@@ -29,6 +29,14 @@ void destination_reconfigure(struct destination *dest, struct snapshot *snapshot
 /* End a suspension now (splitctl retry). */
 void destination_resume(struct destination *dest) __attribute__((nonnull));
 
+/* Since when a destination has been suspended, and until when; CLOCK_REALTIME seconds. */
+struct destination_suspension {
+    time_t since, until; /* since 0: it is not suspended; until: the next attempt, perhaps now */
+    char reason[QUEUE_REASON_SIZE]; /* of the last fault; printable */
+};
+void destination_suspension(struct destination *dest, struct destination_suspension *out)
+    __attribute__((nonnull));
+
 const char *destination_name(const struct destination *dest) __attribute__((nonnull));
 
 /* Begin to stop: no new copies are taken. */

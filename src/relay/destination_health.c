@@ -2,8 +2,10 @@
 #include "destination_private.h"
 
 #include "../log.h"
+#include "../mem.h"
 #include "counters.h"
 
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,9 +135,13 @@ bool destination_may_work(struct destination_worker *w)
 }
 
 /* Locked. Returns the seconds. */
-static unsigned suspend(struct destination_worker *w)
+static unsigned suspend(struct destination_worker *w, const char *reason)
 {
     struct destination *dest = w->dest;
+
+    if (dest->suspensions == 0)
+        dest->suspended_since = time(NULL);
+    mem_copy_string(dest->suspension_reason, sizeof dest->suspension_reason, reason);
     unsigned delay_s =
         delivery_retry_delay_s(w->config, ++dest->suspensions, destination_random(w));
 
@@ -208,7 +214,7 @@ void destination_judge(struct destination_worker *w, const char *id,
         /* Connections that we cut ourselves, or that began before a suspension, teach nothing. */
         flow_failed(&dest->flow);
         if (is_down(w, report))
-            suspended_s = suspend(w);
+            suspended_s = suspend(w, reason);
     }
     counters_connection_limit(dest->name, dest->flow.window);
     pthread_mutex_unlock(&dest->lock);
@@ -224,4 +230,18 @@ bool destination_is_suspended(struct destination *dest)
     bool suspended = dest->health == DESTINATION_SUSPENDED && !dest->is_stopping;
     pthread_mutex_unlock(&dest->lock);
     return suspended;
+}
+
+void destination_suspension(struct destination *dest, struct destination_suspension *out)
+{
+    memset(out, 0, sizeof *out);
+    pthread_mutex_lock(&dest->lock);
+    if (dest->health != DESTINATION_HEALTHY) {
+        int64_t left_ms = dest->suspended_until_ms - destination_now_ms();
+        out->since = dest->suspended_since;
+        out->until = time(NULL) + (left_ms > 0 ? (time_t)((left_ms + 999) / 1000) : 0);
+        mem_copy_string(out->reason, sizeof out->reason, dest->suspension_reason);
+    }
+    pthread_mutex_unlock(&dest->lock);
+    log_sanitize(out->reason);
 }

@@ -71,7 +71,9 @@ struct destination {
     int64_t suspended_until_ms; /* CLOCK_MONOTONIC, like the next two */
     int64_t paused_until_ms;
     int64_t last_success_ms;
-    unsigned suspensions;       /* in a row */
+    unsigned suspensions;   /* in a row */
+    time_t suspended_since; /* CLOCK_REALTIME of the first of them */
+    char suspension_reason[QUEUE_REASON_SIZE];
     unsigned connection_faults; /* in a row */
 };
 

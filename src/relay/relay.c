@@ -73,6 +73,21 @@ static long retry(void *ctx, const char *name, const char *id, struct err *err)
     return count;
 }
 
+static int health(void *ctx, const char *name, struct destination_suspension *out, struct err *err)
+{
+    struct relay *r = ctx;
+
+    if (check_known(r, name, err) < 0)
+        return -1;
+    memset(out, 0, sizeof *out);
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->destination_count; i++)
+        if (strcmp(destination_name(r->destinations[i]), name) == 0)
+            destination_suspension(r->destinations[i], out);
+    pthread_mutex_unlock(&r->lock);
+    return 0;
+}
+
 /* queue_ops.change for the control threads. Copies of a destination that is gone can be held,
  * deleted and sent elsewhere, but only to one that is there. */
 static int change(void *ctx, const struct queue_change *what, struct queue_changed *out,
@@ -177,7 +192,7 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
 {
     const struct config *config = first->config;
     struct relay *r = mem_zalloc(sizeof *r);
-    struct control_actions actions = {.retry = retry, .change = change, .ctx = r};
+    struct control_actions actions = {.retry = retry, .change = change, .health = health, .ctx = r};
     struct spool_queue_options spool = {
         .directory = config->relay.spool_directory,
         .min_free_space_bytes = config->relay.min_free_space_bytes,

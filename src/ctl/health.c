@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: ISC */
+#include "health.h"
+#include "../log.h"
+#include "../mem.h"
+#include "../relay/control.h"
+#include "ctl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct health {
+    const struct config *config;
+    bool cannot_ask;
+    bool *is_known; /* by the index of the destination */
+    struct destination_suspension *items;
+};
+
+static const struct destination_suspension none;
+
+struct health *health_new(const struct config *config)
+{
+    struct health *h = mem_zalloc(sizeof *h);
+
+    h->config = config;
+    h->is_known = mem_zalloc(config->destination_count * sizeof *h->is_known);
+    h->items = mem_zalloc(config->destination_count * sizeof *h->items);
+    return h;
+}
+
+void health_free(struct health *h)
+{
+    free(h->is_known);
+    free(h->items);
+    free(h);
+}
+
+/* "SINCE UNTIL REASON" */
+static void parse(const char *text, struct destination_suspension *out)
+{
+    char *end;
+
+    memset(out, 0, sizeof *out);
+    out->since = (time_t)strtoll(text, &end, 10);
+    out->until = (time_t)strtoll(end, &end, 10);
+    mem_copy_string(out->reason, sizeof out->reason, end + (*end == ' '));
+    log_sanitize(out->reason);
+}
+
+static void ask(struct health *h, size_t i)
+{
+    char *request = mem_printf("health %s", h->config->destinations[i].name), *text = NULL;
+    struct err err;
+
+    h->is_known[i] = true;
+    if (control_request(h->config->relay.spool_directory, request, CTL_REPLY_TIMEOUT_MS, NULL, NULL,
+                        &text, &err) == 0)
+        parse(text, &h->items[i]);
+    else if (strncmp(err.text, "destination ", 12) != 0) /* it has an older configuration */
+        h->cannot_ask = true;
+    free(text);
+    free(request);
+}
+
+const struct destination_suspension *health_of(struct health *h, const char *destination)
+{
+    const struct config_destination *d = config_find_destination(h->config, destination);
+
+    if (d == NULL)
+        return &none;
+    size_t i = (size_t)(d - h->config->destinations);
+    if (!h->is_known[i] && !h->cannot_ask)
+        ask(h, i);
+    return &h->items[i];
+}
+
+time_t health_next_attempt(struct health *h, const struct spool_entry *e, time_t now)
+{
+    if (e->base != SPOOL_QUEUE)
+        return 0;
+    const struct destination_suspension *s = health_of(h, e->destination);
+    time_t next = e->due > now ? e->due : now;
+    return s->since != 0 && s->until > next ? s->until : next;
+}

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""splitctl status: what belongs here, what a suspended destination keeps waiting, and its exit codes for monitoring."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import rig
+from rig.daemons import program
+
+NOBODY = 65534
+OK, WARNING, CRITICAL = 0, 1, 2
+
+
+class Machine:
+    """splitrelay with one destination; splitmilter only as far as the configuration has work for it."""
+
+    def __init__(self, r, start=False, milter="", hook=None):
+        self.r = r
+        self.sink = rig.Sink(r, "archive", hook=hook, start=start)
+        self.address = ("127.0.0.1", r.free_port())
+        os.mkdir(r.path("spool"), 0o700)
+        r.write("mail/main.cf", f"compatibility_level = 3.6\nqueue_directory = {r.path('queue')}\n")
+        self.text = (
+            'log { target = "stderr" }\n'
+            f'milter {{ socket = "unix:{r.path("milter.sock")}" {milter} }}\n'
+            f'relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} spool_directory = "{r.path("spool")}" min_free_space = "1k" }}\n'
+            f'destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = 1 retry_min = "40s" retry_max = "40s" }}\n'
+        )
+        self.path = r.write("status.conf", self.text)
+        self.relay = None
+
+    def start(self):
+        self.relay = rig.start_splitrelay(self.r, self.text, self.address)
+        return self
+
+    def put(self, count=1):
+        for _ in range(count):
+            assert rig.send(self.address, "s@x.test", ["a@x.test.archive.copy.split.invalid"], b"Subject: x\r\n\r\nx\r\n").code == 250
+
+    def ctl(self, *args, status=0):
+        code, out, err = rig.run_splitctl(self.r, self.path, *args, check=False)
+        assert code == status, f"{args}: exit {code}, not {status}\n{out}{err}"
+        return out
+
+    def status(self, *args, code=OK):
+        """(the text, the object)"""
+        text = self.ctl("status", *args, status=code)
+        found = json.loads(self.ctl("status", "--json", *args, status=code))
+        assert found["state"] == ("ok", "warning", "critical")[code], found
+        first = ("OK", "WARNING", "CRITICAL")[code] + (f": {found['reason']}" if found["reason"] else "")
+        assert re.sub(r"\d+ s", "", text.split("\n")[0]) == re.sub(r"\d+ s", "", first), (text, found)
+        return text, found
+
+
+def no_postfix(_r):
+    os.environ["MAIL_CONFIG"] = "/nonexistent"
+
+
+def test_what_belongs_here(r):
+    """A machine without splitmilter is well; one without splitrelay, too; what the configuration needs has to run."""
+    no_postfix(r)
+    t = Machine(r).start()
+    text, found = t.status()
+    assert re.search(r"(?m)^splitmilter +off +not of this machine: the configuration has no tables for it$", text), text
+    assert (found["splitmilter"]["running"], found["splitmilter"]["belongs_here"]) == (False, False)
+    assert (found["splitrelay"]["running"], found["splitrelay"]["belongs_here"]) == (True, True)
+    t.relay.stop()
+    text, found = t.status(code=CRITICAL)
+    assert found["reason"] == "splitrelay does not run" and re.search("(?m)^splitrelay +STOPPED", text), text
+    r.write("status.conf", t.text.replace("socket =", 'filter_maps = { "static:one" } socket =') + 'filter one { nexthop = "smtp:[127.0.0.1]:1" }\n')
+    assert t.status(code=CRITICAL)[1]["reason"] == "splitmilter does not run; splitrelay does not run"
+
+
+def test_enabled_units(r):
+    """systemd knows better than the configuration: a front has destinations, but its splitrelay is elsewhere."""
+    no_postfix(r)
+    t = Machine(r, milter='filter_maps = { "static:none" }')
+    r.write("bin/systemctl", '#!/bin/sh\ncat "$0.$3"\n', 0o755)
+    r.on_close(lambda path=os.environ["PATH"]: os.environ.__setitem__("PATH", path))
+    os.environ["PATH"] = r.path("bin") + ":" + os.environ["PATH"]
+    unit = "LoadState=loaded\nActiveState=inactive\nMainPID=0\nUnitFileState={}\nTriggeredBy={}\n"
+    r.write("bin/systemctl.splitmilter.service", unit.format("disabled", ""))
+    r.write("bin/systemctl.splitrelay.service", unit.format("disabled", ""))
+    text, _ = t.status()
+    assert re.search(r"(?m)^splitrelay +off +not of this machine: its unit is not enabled$", text), text
+    r.write("bin/systemctl.splitmilter.service", unit.format("enabled", ""))
+    assert t.status(code=CRITICAL)[1]["reason"] == "splitmilter does not run"
+    r.write("bin/systemctl.splitrelay.service", unit.format("disabled", "splitrelay.socket"))
+    assert t.status(code=CRITICAL)[1]["reason"] == "splitmilter does not run; splitrelay does not run"
+
+
+def test_a_suspended_destination(r):
+    """Its copies wait, all of them: since when, until when, why; no copy is tried in the past."""
+    no_postfix(r)
+    t = Machine(r).start()
+    begin = int(time.time())
+    t.put(5)
+    t.relay.wait_log("dest=archive: suspended for")
+    t.put(15)
+    text, found = t.status()
+    (archive,) = found["splitrelay"]["destinations"]
+    suspended = archive["suspended"]
+    assert archive["active"] == 0 and archive["waiting"] + archive["deferred"] == 20 and archive["waiting"] >= 15, archive
+    assert begin <= suspended["since"] <= time.time() < suspended["until"] <= time.time() + 60, suspended
+    assert "Connection refused" in suspended["reason"], suspended
+    assert re.search(r"(?m)^  copy archive +\d+ waiting, \d+ deferred, 0 dead, oldest \d+s\n +suspended since [-\d]+ [:\d]+, next attempt [:\d]+\n +\(.*Connection refused\)$", text), text
+    copies = [json.loads(line) for line in t.ctl("queue", "--json").splitlines()]
+    assert {c["queue_name"] for c in copies} == {"deferred"} and all(c["next_attempt"] >= suspended["until"] - 1 for c in copies), copies
+    shown = t.ctl("show", copies[-1]["queue_id"])
+    assert re.search(r"(?m)^next_attempt +\d{4}-", shown) and re.search(r"(?m)^suspended +\d{4}-", shown) and re.search("(?m)^because .*Connection refused", shown), shown
+    assert "*" not in t.ctl("queue")
+    t.sink.start()
+    t.ctl("retry", "--all")
+    rig.wait_for(lambda: len(t.sink.accepted) == 20, 20, "all copies")
+    rig.wait_for(lambda: t.status()[1]["splitrelay"]["destinations"][0]["suspended"] is None, 20, "an end of the suspension")
+
+
+def test_without_splitrelay_nothing_is_active(r):
+    no_postfix(r)
+    t = Machine(r).start()
+    t.put(3)
+    t.relay.wait_log("dest=archive: suspended for")
+    t.relay.stop()
+    _, found = t.status(code=CRITICAL)
+    (archive,) = found["splitrelay"]["destinations"]
+    assert archive["active"] == 0 and archive["waiting"] + archive["deferred"] == 3 and archive["suspended"] is None, archive
+    now = int(time.time())
+    for copy in (json.loads(line) for line in t.ctl("queue", "--json").splitlines()):
+        assert copy["next_attempt"] >= now, copy
+        assert json.loads(t.ctl("show", "--json", copy["queue_id"]))["next_attempt"] >= now
+
+
+def test_thresholds(r):
+    no_postfix(r)
+    t = Machine(r, start=True, hook=lambda stage, _conn, _arg: "550 5.1.1 unknown" if stage == "rcpt" else None).start()
+    t.put(2)
+    rig.wait_for(lambda: t.status()[1]["splitrelay"]["destinations"][0]["dead"] == 2, 20, "two dead letters")
+    assert t.status("--warn-dead", "3")[1]["reason"] == ""
+    assert t.status("--warn-dead", "2", code=WARNING)[1]["reason"] == "2 dead letters"
+    t.status("--warn-age", "1s")  # dead letters wait for nothing
+    t.sink.stop()
+    t.put()
+    t.relay.wait_log("dest=archive: suspended for")
+    t.status("--warn-age", "1h")
+    rig.wait_for(lambda: rig.run_splitctl(r, t.path, "status", "--warn-age", "1s", check=False)[0] == WARNING, 20, "the copy to be too old")
+    assert re.search(r"copies for archive: the oldest waits for \d+ s", t.status("--warn-age", "1s", code=WARNING)[1]["reason"])
+    r.write("status.conf", t.text + "bogus\n")
+    for args in (("--warn-dead", "0"), ("--warn-dead", "x"), ("--warn-age", "-1"), ("--warn-age", "soon"), ("--postfix", "relative"), ("--postfix", "/nonexist"), ("more",)):
+        t.ctl("status", *args, status=64)
+    t.ctl("status", status=78)
+
+
+def test_a_last_reload_that_failed(r):
+    no_postfix(r)
+    t = Machine(r).start()
+    r.write("splitrelay.conf", t.text + "bogus\n")
+    t.relay.signal(rig.daemons.signal.SIGUSR1)
+    t.relay.wait_log("configuration not reloaded")
+    rig.wait_for(lambda: rig.run_splitctl(r, t.path, "status", check=False)[0] == WARNING, 20, "the verdict")
+    assert "the last reload of splitrelay failed: " in t.status(code=WARNING)[1]["reason"]
+
+
+def test_what_may_not_be_read_is_not_empty(r):
+    rig.need_root()
+    no_postfix(r)
+    t = Machine(r).start()
+    t.put(2)
+    copy = r.path("splitctl")
+    shutil.copy(program("splitctl"), copy)
+    for args, status in ((["status"], WARNING), (["status", "--json"], WARNING), (["queue"], 69), (["stats"], 69)):
+        done = subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", copy, "-c", t.path, *args], capture_output=True, timeout=60, check=False)
+        text = (done.stdout + done.stderr).decode()
+        assert done.returncode == status and "Permission denied" in text and "empty" not in text and '"active": 0' not in text, text
+
+
+if __name__ == "__main__":
+    rig.main()
