@@ -21,16 +21,16 @@ dist_postfix_DATA = \
 	%D%/postfix/split_transport \
 	%D%/postfix/untag
 
-dist_examples_DATA = %D%/pflogsumm.sed
+dist_examples_DATA = %D%/pflogsumm.sed %D%/splitmilter.conf
 dist_grafana_DATA = %D%/grafana/splitmilter.json
 dist_prometheus_DATA = %D%/prometheus/prometheus.yml %D%/prometheus/splitmilter.rules.yml
 
 dist_sendmail_DATA = %D%/sendmail/splitmilter.m4
+dist_pkgdata_DATA = %D%/etc/splitmilter.conf
 
 systemdsystemunit_DATA = %D%/systemd/splitmilter.service %D%/systemd/splitrelay.service
 CLEANFILES += $(systemdsystemunit_DATA)
 EXTRA_DIST += \
-	%D%/splitmilter.conf \
 	%D%/systemd/splitmilter.service.in \
 	%D%/systemd/splitrelay.service.in
 
@@ -42,14 +42,12 @@ EXTRA_DIST += \
 $(systemdsystemunit_DATA): Makefile
 SUFFIXES = .service.in .service
 
-# The sample is always installed as such, and becomes the configuration where there is none. An edited one stays at uninstall.
+# What is installed as the configuration where there is none. An edited one stays at uninstall.
 install-data-local:
-	$(MKDIR_P) '$(DESTDIR)$(splitconfdir)'
-	$(INSTALL_DATA) '$(srcdir)/%D%/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf.sample'
+	$(MKDIR_P) '$(DESTDIR)$(splitconfdir)/conf.d'
 	test -e '$(DESTDIR)$(splitconfdir)/splitmilter.conf' || \
-		$(INSTALL_DATA) '$(srcdir)/%D%/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf'
+		$(INSTALL_DATA) '$(srcdir)/%D%/etc/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf'
 uninstall-local:
-	if cmp -s '$(srcdir)/%D%/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf'; then \
+	if cmp -s '$(srcdir)/%D%/etc/splitmilter.conf' '$(DESTDIR)$(splitconfdir)/splitmilter.conf'; then \
 		rm -f '$(DESTDIR)$(splitconfdir)/splitmilter.conf'; fi
-	rm -f '$(DESTDIR)$(splitconfdir)/splitmilter.conf.sample'
-	rmdir '$(DESTDIR)$(splitconfdir)' 2>/dev/null || :
+	rmdir '$(DESTDIR)$(splitconfdir)/conf.d' '$(DESTDIR)$(splitconfdir)' 2>/dev/null || :

@@ -43,6 +43,7 @@ INTEGRATION_TESTS = \
 	%D%/it_policy_random.py \
 	%D%/it_postfix_review.py \
 	%D%/it_origin.py \
+	%D%/it_package.py \
 	%D%/it_postmap.py \
 	%D%/it_reload.py \
 	%D%/it_reload_verdict.py \

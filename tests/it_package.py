@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The Debian package beside each mail server, upgraded, and purged. As it_clean_root.py: `./dev cleanroot' prepares and runs it.
+
+SPLIT_CLEAN_ROOT, SPLIT_DEB: as there. The root has the archives of the mail servers, too.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+
+import rig
+from it_clean_root import Root
+
+PACKAGE = "/root/splitmilter.deb"
+CONF = "/etc/splitmilter/splitmilter.conf"
+SPOOL = "/var/spool/splitmilter"
+
+
+def root(r):
+    fresh = Root(r)
+    shutil.copy(fresh.deb, fresh.path + PACKAGE)
+    return fresh
+
+
+def install(fresh, package=PACKAGE):
+    return fresh.run("apt-get", "install", "-y", "--no-install-recommends", package)
+
+
+def repacked(fresh, name, version, change):
+    """The package with another version, and what change(directory) does to it."""
+    directory = f"{fresh.path}/root/{name}"
+    subprocess.run(["dpkg-deb", "-R", fresh.deb, directory], check=True)
+    control = f"{directory}/DEBIAN/control"
+    with open(control, encoding="utf-8") as f:
+        text = f.read()
+    with open(control, "w", encoding="utf-8") as f:
+        f.write(re.sub(r"(?m)^Version: .*$", f"Version: {version}", text))
+    change(directory)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", directory, f"{directory}.deb"], check=True, stdout=subprocess.DEVNULL)
+    return f"/root/{name}.deb"
+
+
+def stays(r, server):
+    """Neither does our package remove this mail server, nor does it bring another one."""
+    fresh = root(r)
+    fresh.run("apt-get", "install", "-y", "--no-download", "--no-install-recommends", server)
+    plan = fresh.run("apt-get", "-s", "install", PACKAGE)
+    assert "Inst splitmilter " in plan and not re.search("(?m)^Remv ", plan), plan
+    assert not re.search(r"(?m)^Inst (postfix|sendmail\S*|exim4\S*) ", plan), plan
+
+
+def test_postfix_stays(r):
+    stays(r, "postfix")
+
+
+def test_sendmail_stays(r):
+    stays(r, "sendmail-bin")
+
+
+def test_exim_stays(r):
+    stays(r, "exim4-daemon-light")
+
+
+def test_postfix_comes_where_there_is_none(r):
+    plan = root(r).run("apt-get", "-s", "install", PACKAGE)
+    assert re.search("(?m)^Inst postfix ", plan), plan
+
+
+def test_an_upgrade_asks_nothing(r):
+    """Neither over the packages of version 0.1, which had a large conffile, nor when the file that is installed changes."""
+    fresh = root(r)
+
+    def as_it_was(directory):
+        os.makedirs(f"{directory}/etc/splitmilter", exist_ok=True)
+        shutil.copy(f"{directory}/usr/share/doc/splitmilter/examples/splitmilter.conf", directory + CONF)
+        with open(f"{directory}/DEBIAN/conffiles", "a", encoding="ascii") as f:
+            f.write(f"{CONF}\n")
+
+    def changed(directory):
+        with open(f"{directory}/usr/share/splitmilter/splitmilter.conf", "a", encoding="ascii") as f:
+            f.write("# new\n")
+
+    install(fresh, repacked(fresh, "old", "0.1.0~before", as_it_was))
+    edited = fresh.read(CONF) + b'recipient_delimiter = "+"\n'
+    fresh.write(CONF, edited.decode())
+    install(fresh)
+    assert fresh.read(CONF) == edited
+    install(fresh, repacked(fresh, "new", "99", changed))
+    assert fresh.read(CONF) == edited
+    assert [n for n in os.listdir(f"{fresh.path}/etc/splitmilter") if "dpkg" in n or n.endswith(".new")] == []
+    fresh.run("dpkg", "--purge", "splitmilter")
+    assert not os.path.exists(f"{fresh.path}/etc/splitmilter")
+
+
+def test_the_installed_file_reads_conf_d(r):
+    fresh = root(r)
+    install(fresh)
+    fresh.run("splitrelay", "-t")
+    fresh.write("/etc/splitmilter/conf.d/10-archive.conf", "destination archive {\n relay_to = { }\n}\n")
+    said = fresh.run("splitrelay", "-t", status=78)
+    assert "/etc/splitmilter/conf.d/10-archive.conf:2: destination archive: relay_to is missing" in said, said
+    os.unlink(f"{fresh.path}/etc/splitmilter/conf.d/10-archive.conf")
+    fresh.run("dpkg", "--purge", "splitmilter")
+    assert not os.path.exists(f"{fresh.path}/etc/splitmilter")
+
+
+def test_copies_outlive_a_purge(r):
+    fresh = root(r)
+    install(fresh)
+    archive = rig.Sink(r, "archive")
+    configuration = (
+        'log {{ target = "stderr" }} relay {{ min_free_space = "1k" }}'
+        ' destination archive {{ relay_to = {{ "{}" }} retry_min = "1s" retry_max = "1s" }}\n'
+    )
+    fresh.write(CONF, configuration.format("[127.0.0.1]:1"))
+    relay = fresh.daemon("splitrelay")
+    rig.send(("127.0.0.1", 10030), "s@sender.test", ["a@example.com.archive.copy.split.invalid"], b"Subject: kept\r\n\r\nx\r\n")
+    relay.stop()
+    said = fresh.run("dpkg", "--purge", "splitmilter")
+    assert f"{SPOOL} stays, with copies of mail that were not delivered: 1." in said, said
+    owner = os.stat(fresh.path + SPOOL).st_uid
+    assert f"splitmilter:x:{owner}:" in fresh.read("/etc/passwd").decode()
+
+    install(fresh)
+    fresh.write(CONF, configuration.format(archive.bracketed))
+    again = fresh.daemon("splitrelay")
+    assert archive.wait(1)[0].headers("Subject") == ["kept"]
+    again.wait_log("status=sent")
+    again.stop()
+    said = fresh.run("dpkg", "--purge", "splitmilter")
+    assert "stays" not in said and not os.path.exists(fresh.path + SPOOL), said
+    assert b"splitmilter" not in fresh.read("/etc/passwd")
+
+
+if __name__ == "__main__":
+    rig.main(timeout=240)
