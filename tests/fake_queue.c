@@ -83,9 +83,9 @@ static void describe(struct queue_put *p)
     const struct queue_message *m = p->message;
     struct buf *text = &p->f->text;
 
-    buf_addf(text, "from=%s client=%s[%s] helo=%s proto=%s ident=%s flags=%s%s\n", m->sender,
+    buf_addf(text, "from=%s client=%s[%s] helo=%s proto=%s ident=%s flags=%s%s%s\n", m->sender,
              m->client_name, m->client_addr, m->helo, m->protocol, m->mta_queue_id,
-             m->is_8bit ? "8" : "", m->is_utf8 ? "u" : "");
+             m->is_8bit ? "8" : "", m->is_utf8 ? "u" : "", m->needs_requiretls ? "t" : "");
     for (size_t i = 0; i < p->copy_count; i++) {
         const struct queue_new_copy *c = &p->copies[i];
         buf_addf(text, "%s %s%s", c->id, c->destination, c->is_dead ? "!" : "");

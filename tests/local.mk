@@ -67,6 +67,7 @@ INTEGRATION_TESTS = \
 	%D%/it_queue_tools.py \
 	%D%/it_real_filters.py \
 	%D%/it_relay_in.py \
+	%D%/it_requiretls.py \
 	%D%/it_route.py \
 	%D%/it_flow.py
 TESTS += $(INTEGRATION_TESTS)

@@ -108,8 +108,14 @@ END_TEST
 
 START_TEST(flags_go_round)
 {
-    static const char *const text[] = {"flags -\n", "flags 8bit\n", "flags utf8\n",
-                                       "flags 8bit,utf8\n"};
+    static const char *const text[] = {"flags -\n",
+                                       "flags 8bit\n",
+                                       "flags utf8\n",
+                                       "flags 8bit,utf8\n",
+                                       "flags requiretls\n",
+                                       "flags 8bit,requiretls\n",
+                                       "flags utf8,requiretls\n",
+                                       "flags 8bit,utf8,requiretls\n"};
     struct queue_message m = spool_unit_message();
     struct spool_envelope e;
 
@@ -117,11 +123,13 @@ START_TEST(flags_go_round)
     copies[0] = (struct queue_new_copy){"archive", recipients, 1, false, "1"};
     m.is_8bit = _i & 1;
     m.is_utf8 = _i & 2;
+    m.needs_requiretls = _i & 4;
     ck_assert_int_eq(spool_envelope_format(&m, copies, 1, &head, id_at, &err), 0);
     ck_assert_ptr_nonnull(strstr(buf_str(&head), text[_i]));
     ck_assert_int_eq(spool_envelope_parse(head.data, head.len, NULL, &e, &err), 0);
     ck_assert_int_eq(e.message.is_8bit, m.is_8bit);
     ck_assert_int_eq(e.message.is_utf8, m.is_utf8);
+    ck_assert_int_eq(e.message.needs_requiretls, m.needs_requiretls);
     spool_envelope_clear(&e);
 }
 END_TEST
@@ -275,6 +283,11 @@ static const struct {
     {"sender s@x.test\n", "", "line 4: expected \"sender\""},
     {"flags -", "flags 7bit", "line 10: flags are not valid"},
     {"flags -", "flags ", "line 10: flags are not valid"},
+    {"flags -", "flags 8bit,", "line 10: flags are not valid"},
+    {"flags -", "flags -,8bit", "line 10: flags are not valid"},
+    {"flags -", "flags utf8,8bit", "line 10: flags are not valid"},
+    {"flags -", "flags 8bit,8bit", "line 10: flags are not valid"},
+    {"flags -", "flags requiretlsx", "line 10: flags are not valid"},
     {"copy 1aZ archive", "copy ../aZ archive", "line 11: id or destination is not valid"},
     {"copy 1aZ archive", "copy 1aZ .", "line 11: id or destination is not valid"},
     {"copy 1aZ archive", "copy 1aZ Archive", "line 11: id or destination is not valid"},
@@ -357,7 +370,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, the_text_is_as_documented);
     tcase_add_test(tests, parsing_gives_back_what_was_formatted);
-    tcase_add_loop_test(tests, flags_go_round, 0, 4);
+    tcase_add_loop_test(tests, flags_go_round, 0, 8);
     tcase_add_test(tests, odd_values_go_round);
     tcase_add_test(tests, only_the_copy_asked_for_is_kept);
     tcase_add_test(tests, a_patch_changes_one_section_in_place);

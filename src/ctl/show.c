@@ -58,8 +58,9 @@ static void print_message(const struct queue_message *m)
 
     print_line("sender", m->sender[0] == '\0' ? "<>" : m->sender);
     print_time("arrival", m->arrival.tv_sec);
-    snprintf(text, sizeof text, "%" PRIu64 " bytes%s%s", m->size_bytes, m->is_8bit ? ", 8bit" : "",
-             m->is_utf8 ? ", SMTPUTF8" : "");
+    snprintf(text, sizeof text, "%" PRIu64 " bytes%s%s%s", m->size_bytes,
+             m->is_8bit ? ", 8bit" : "", m->is_utf8 ? ", SMTPUTF8" : "",
+             m->needs_requiretls ? ", REQUIRETLS" : "");
     print_line("size", text);
     char *client = mem_printf("%s[%s]", m->client_name, m->client_addr);
     print_line("client", client);
@@ -116,6 +117,7 @@ static void print_json(const struct spool_entry *e, struct health *health, time_
         ctl_json_set(o, "protocol", ctl_json_text(m->protocol));
         ctl_json_set(o, "is_8bit", json_boolean(m->is_8bit));
         ctl_json_set(o, "is_utf8", json_boolean(m->is_utf8));
+        ctl_json_set(o, "needs_requiretls", json_boolean(m->needs_requiretls));
         json_t *recipients = json_object_get(o, "recipients");
         for (size_t i = 0; i < e->recipient_count; i++)
             ctl_json_set(json_array_get(recipients, i), "orcpt",

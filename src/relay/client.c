@@ -178,7 +178,8 @@ static void drop_if_unfit(struct client *c, const struct queue_copy *copy)
         return;
     if (stream_is_stale(c->stream)) {
         client_close(c);
-    } else if ((max > 0 && c->uses >= max) || !client_origin_fits(c, copy)) {
+    } else if ((max > 0 && c->uses >= max) || !client_origin_fits(c, copy) ||
+               (copy->message.needs_requiretls && !c->features.requiretls)) {
         client_end(c);
     }
 }
@@ -216,8 +217,10 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
     do {
         drop_if_unfit(c, m->copy);
         is_reused = c->stream != NULL;
+        c->wants_requiretls = m->copy->message.needs_requiretls;
         if (be_connected(c, report) != 0) {
-            report->is_host_fault = true;
+            /* A host that answers, but is no good for this copy, may be for others. */
+            report->is_host_fault = !c->lacks_requiretls || atomic_load(&c->is_interrupted);
             return CLIENT_LOST_EARLY;
         }
         int64_t ready_ms = client_now_ms();
@@ -247,6 +250,7 @@ void client_deliver(struct client *c, const struct queue_copy *copy, struct deli
     snprintf(report->relay, sizeof report->relay, "%s", c->peer[0] == '\0' ? "none" : c->peer);
     if (!report->is_host_fault) {
         report->is_host_fault = atomic_load(&c->is_interrupted) && sent != CLIENT_SENT;
-        report->is_connection_fault = sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE;
+        report->is_connection_fault =
+            (sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE) && !c->lacks_requiretls;
     }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * client: one SMTP or LMTP connection to a destination, as a client (RFC 5321, 2033, 2920
- * PIPELINING, 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 3461 DSN). Reports what happened per
- * recipient, decides nothing. One thread at a time.
+ * PIPELINING, 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 3461 DSN, 8689 REQUIRETLS). Reports what
+ * happened per recipient, decides nothing. One thread at a time.
  */
 #ifndef SPLIT_CLIENT_H
 #define SPLIT_CLIENT_H

@@ -120,6 +120,8 @@ static void parse_features(struct client *c)
             f->auth |= client_auth_parse(line + 4, len - 4);
         } else if (word_is(line, word, "STARTTLS")) {
             f->starttls = true;
+        } else if (word_is(line, word, "REQUIRETLS")) {
+            f->requiretls = c->tls.is_verified;
         } else if (word_is(line, word, "SIZE")) {
             f->size = true;
             if (word < len)
@@ -194,6 +196,8 @@ static int try_hop(struct client *c, const struct route_hop *hop)
         result = open_and_greet(c, hop);
     if (result == 0) {
         route_worked(hop);
+        if (c->wants_requiretls && !c->features.requiretls)
+            return client_tls_lacks_requiretls(c);
         if (!hop->is_foreign || !c->features.has_our_name)
             return 0;
         client_outcome(&c->fault, DELIVERY_RETRY, "4.4.6",
@@ -231,6 +235,7 @@ int client_connect(struct client *c)
     int result = -1;
 
     c->peer[0] = '\0';
+    c->lacks_requiretls = false;
     client_outcome(&c->fault, DELIVERY_RETRY, "4.4.4", "no address to connect to");
     if (route_has_names(d) && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, wake) != 0)
         wake[0] = wake[1] = -1; /* out of descriptors: connecting will tell */
@@ -238,6 +243,8 @@ int client_connect(struct client *c)
     while (result != 0 && (hop = next_hop(c, route, wake[0])) != NULL)
         result = try_hop(c, hop);
     route_free(route);
+    if (result == 0)
+        c->lacks_requiretls = false;
     if (wake[0] != -1) {
         close(wake[0]);
         close(wake[1]);

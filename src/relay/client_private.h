@@ -47,7 +47,8 @@ enum client_step {
 /* Extensions that the server offers. */
 struct client_features {
     bool pipelining, eight_bit, smtputf8, dsn, size, xforward, starttls;
-    unsigned auth;                                    /* a set of enum client_auth */
+    bool requiretls; /* offered over TLS with a verified certificate (RFC 8689 section 4.2.1) */
+    unsigned auth;   /* a set of enum client_auth */
     uint64_t size_limit_bytes;                        /* 0: none announced */
     unsigned xforward_attributes, xclient_attributes; /* client_origin_attributes() */
     bool has_our_name;                                /* as it calls itself */
@@ -73,6 +74,8 @@ struct client {
     unsigned xclient_attributes; /* that were offered before it */
     struct client_features features;
     struct client_tls tls;
+    bool wants_requiretls; /* of each host: client_connect() goes on to the next one without it */
+    bool lacks_requiretls; /* no connection, and that was the fault of one host at least */
 
     struct smtp_reply reply; /* the last one */
     struct buf line, command;

@@ -63,6 +63,7 @@ static int begin(struct client *c, struct tls_context *context)
         return fail(c, "4.7.5", "Cannot start TLS with ", err.text);
     }
     c->tls.is_on = true;
+    c->tls.is_verified = info.trust == TLS_VERIFIED;
     tls_format_info(&info, "to", c->peer, text, sizeof text);
     log_info("%s, dest=%s", text, d->name);
     if (must_verify && info.trust != TLS_VERIFIED)
@@ -74,7 +75,7 @@ int client_tls_wrap(struct client *c)
 {
     struct tls_context *context = security_tls(c->destination);
 
-    c->tls.is_on = false;
+    c->tls.is_on = c->tls.is_verified = false;
     if (c->destination->tls.wrap == 0)
         return 0;
     if (context == NULL)
@@ -101,6 +102,19 @@ int client_tls_start(struct client *c)
     if (c->reply.code / 100 != 2)
         return is_must ? client_fail_reply(c, CLIENT_STARTTLS) : 0;
     return begin(c, context);
+}
+
+int client_tls_lacks_requiretls(struct client *c)
+{
+    const char *why = !c->tls.is_on         ? "the connection is not encrypted to"
+                      : !c->tls.is_verified ? "the certificate is not verified of"
+                                            : "it was not offered by";
+
+    c->lacks_requiretls = true;
+    client_outcome(&c->fault, DELIVERY_RETRY, "4.7.30", "REQUIRETLS is required, but %s host %s",
+                   why, c->peer);
+    client_end(c);
+    return -1;
 }
 
 bool client_tls_gives_up(struct client *c)

@@ -16,6 +16,7 @@ struct client;
 struct client_tls {
     enum config_tls_level level; /* NONE, MAY, ENCRYPT or VERIFY: for the present address */
     bool is_on;                  /* the connection is encrypted */
+    bool is_verified;            /* and the server's certificate is trusted, and for its name */
     bool has_failed;             /* the handshake did, with an address where that is no obstacle */
     const char *host;            /* as relay_to has it; "" with a unix socket */
 };
@@ -33,5 +34,9 @@ int client_tls_start(struct client *c) __attribute__((nonnull, warn_unused_resul
 /* After a connection that failed: because of TLS, which is not needed? Then the next connection
  * to this address does without. */
 bool client_tls_gives_up(struct client *c) __attribute__((nonnull, warn_unused_result));
+
+/* The present connection is no good for a copy with REQUIRETLS: set `fault` to why, and end it.
+ * Always returns -1. */
+int client_tls_lacks_requiretls(struct client *c) __attribute__((nonnull));
 
 #endif

@@ -61,6 +61,8 @@ static void format_mail(const struct transaction *t, struct buf *out)
         buf_adds(out, " BODY=8BITMIME");
     if (t->needs_utf8)
         buf_adds(out, " SMTPUTF8");
+    if (t->mail->copy->message.needs_requiretls) /* offered, or we were not connected */
+        buf_adds(out, " REQUIRETLS");
     buf_adds(out, "\r\n");
 }
 

@@ -107,6 +107,11 @@ static int check_words(struct duplicate *d, const char *const *words, struct err
                        ? "451 4.6.7 SMTPUTF8 is not offered by the primary at hand"
                        : "553 5.6.7 SMTPUTF8 is not offered by the primary";
             break;
+        case PRIMARY_WORD_NO_REQUIRETLS:
+            text = d->has_promised && d->promised.requiretls
+                       ? "451 4.7.30 REQUIRETLS support required: not at the primary at hand"
+                       : "550 5.7.30 REQUIRETLS support required: not at the primary";
+            break;
         case PRIMARY_WORD_NO_DSN:
             text = "451 4.3.3 DSN is not offered by the primary at hand";
             break;

@@ -61,6 +61,7 @@ enum primary_word {
     PRIMARY_WORD_NO_8BITMIME,
     PRIMARY_WORD_NO_SMTPUTF8,
     PRIMARY_WORD_NO_DSN,
+    PRIMARY_WORD_NO_REQUIRETLS, /* or not over verified TLS */
 };
 enum primary_word primary_judge_word(const struct client_features *f, const char *word)
     __attribute__((nonnull));

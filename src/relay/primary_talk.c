@@ -23,6 +23,8 @@ enum primary_word primary_judge_word(const struct client_features *f, const char
     }
     if (smtp_command_word(word, "SMTPUTF8", &value))
         return f->smtputf8 ? PRIMARY_WORD_SAID : PRIMARY_WORD_NO_SMTPUTF8;
+    if (smtp_command_word(word, "REQUIRETLS", &value))
+        return f->requiretls ? PRIMARY_WORD_SAID : PRIMARY_WORD_NO_REQUIRETLS;
     return f->dsn ? PRIMARY_WORD_SAID : PRIMARY_WORD_NO_DSN; /* RET, ENVID, NOTIFY, ORCPT */
 }
 
@@ -144,8 +146,9 @@ static int ask(struct primary *p, enum client_step step)
 static bool offers_same(const struct client_features *a, const struct client_features *b)
 {
     return a->pipelining == b->pipelining && a->eight_bit == b->eight_bit &&
-           a->smtputf8 == b->smtputf8 && a->dsn == b->dsn && a->size == b->size &&
-           a->xforward == b->xforward && a->xforward_attributes == b->xforward_attributes &&
+           a->smtputf8 == b->smtputf8 && a->requiretls == b->requiretls && a->dsn == b->dsn &&
+           a->size == b->size && a->xforward == b->xforward &&
+           a->xforward_attributes == b->xforward_attributes &&
            a->size_limit_bytes == b->size_limit_bytes;
 }
 

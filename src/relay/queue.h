@@ -48,6 +48,7 @@ struct queue_message {
     char *mta_queue_id;      /* XFORWARD IDENT */
     bool is_8bit;            /* BODY=8BITMIME */
     bool is_utf8;            /* SMTPUTF8 */
+    bool needs_requiretls;   /* REQUIRETLS (RFC 8689) */
     struct timespec arrival; /* CLOCK_REALTIME at MAIL */
     uint64_t size_bytes;     /* of the content as received; set by commit */
 };

@@ -117,17 +117,19 @@ static void do_helo(struct session *s, const char *protocol)
     }
     bool is_sure = s->duplicate == NULL; /* we decide by ourselves */
     announce_size(s, f, size, sizeof size);
-    session_reply(s,
-                  "250-%s\r\n"
-                  "250-PIPELINING\r\n"
-                  "250-SIZE%s\r\n"
-                  "%s%s%s%s"
-                  "250-ENHANCEDSTATUSCODES\r\n"
-                  "250 XFORWARD " XFORWARD_ATTRIBUTES,
-                  s->config->relay.hostname, size, session_offers_tls(s) ? "250-STARTTLS\r\n" : "",
-                  is_sure || (f != NULL && f->eight_bit) ? "250-8BITMIME\r\n" : "",
-                  is_sure || (f != NULL && f->smtputf8) ? "250-SMTPUTF8\r\n" : "",
-                  is_sure || (f != NULL && f->dsn) ? "250-DSN\r\n" : "");
+    session_reply(
+        s,
+        "250-%s\r\n"
+        "250-PIPELINING\r\n"
+        "250-SIZE%s\r\n"
+        "%s%s%s%s%s"
+        "250-ENHANCEDSTATUSCODES\r\n"
+        "250 XFORWARD " XFORWARD_ATTRIBUTES,
+        s->config->relay.hostname, size, session_offers_tls(s) ? "250-STARTTLS\r\n" : "",
+        is_sure || (f != NULL && f->eight_bit) ? "250-8BITMIME\r\n" : "",
+        is_sure || (f != NULL && f->smtputf8) ? "250-SMTPUTF8\r\n" : "",
+        is_sure || (f != NULL && f->dsn) ? "250-DSN\r\n" : "",
+        s->is_encrypted && (is_sure || (f != NULL && f->requiretls)) ? "250-REQUIRETLS\r\n" : "");
 }
 
 static void do_xforward(struct session *s)

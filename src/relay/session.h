@@ -2,7 +2,8 @@
 /*
  * session: one SMTP or LMTP conversation as a server (RFC 5321, 2033): copies in, queue_put out.
  * With a listener it duplicates (duplicate.h). Knows nothing of sockets but its stream. Extensions:
- * PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES, XFORWARD, STARTTLS.
+ * PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES, XFORWARD, STARTTLS, and with TLS
+ * REQUIRETLS.
  */
 #ifndef SPLIT_SESSION_H
 #define SPLIT_SESSION_H

@@ -100,7 +100,7 @@ void session_starttls(struct session *s)
     session_end_transaction(s);
     memset(&s->xforward, 0, sizeof s->xforward);
     s->helo[0] = '\0';
-    s->is_encrypted = true;
+    s->is_encrypted = s->transaction.has_tls = true;
     s->has_trusted_cert = info.trust >= TLS_TRUSTED;
 }
 

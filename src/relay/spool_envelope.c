@@ -7,7 +7,7 @@
  *               1*copy "END" LF
  *     name    = sender, client_name, client_addr, helo, protocol (in this order)
  *     value   = xtext / "-"                     ; "-" is the empty value, "+2D" a single minus
- *     flags   = "-" / "8bit" / "utf8" / "8bit,utf8"
+ *     flags   = "-" / flag *( "," flag )       flag = "8bit" / "utf8" / "requiretls", in this order
  *     copy    = "copy" SP id SP destination SP 4DIGIT LF 1*rcpt
  *     rcpt    = "rcpt" SP ("q" / "s" / "d") SP value SP value SP reason LF
  *     reason  = 239( any byte but 0-31 and 127 )   ; padded with spaces
@@ -196,15 +196,36 @@ static int parse_time(struct parser *p, struct timespec *out)
     return 0;
 }
 
+/* Is this flag the next one? Takes it off; the text is NULL behind the last. */
+static bool take_flag(struct field *rest, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (rest->text == NULL || rest->len < len || memcmp(rest->text, name, len) != 0)
+        return false;
+    if (rest->len == len) {
+        *rest = (struct field){NULL, 0};
+        return true;
+    }
+    if (rest->text[len] != ',')
+        return false;
+    *rest = (struct field){rest->text + len + 1, rest->len - len - 1};
+    return true;
+}
+
 static int parse_flags(struct parser *p, struct queue_message *m)
 {
     struct field rest;
 
     if (named_line(p, "flags", &rest) < 0)
         return -1;
-    m->is_8bit = field_is(&rest, "8bit") || field_is(&rest, "8bit,utf8");
-    m->is_utf8 = field_is(&rest, "utf8") || field_is(&rest, "8bit,utf8");
-    return m->is_8bit || m->is_utf8 || field_is(&rest, "-") ? 0 : fault(p, "flags are not valid");
+    if (field_is(&rest, "-"))
+        return 0;
+    m->is_8bit = take_flag(&rest, "8bit");
+    m->is_utf8 = take_flag(&rest, "utf8");
+    m->needs_requiretls = take_flag(&rest, "requiretls");
+    bool is_any = m->is_8bit || m->is_utf8 || m->needs_requiretls;
+    return is_any && rest.text == NULL ? 0 : fault(p, "flags are not valid");
 }
 
 static int parse_message(struct parser *p, struct queue_message *m)

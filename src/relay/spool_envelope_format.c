@@ -53,6 +53,26 @@ static int add_line(struct buf *out, const char *name, const char *value, struct
     return 0;
 }
 
+static void add_flags(const struct queue_message *m, struct buf *out)
+{
+    const char *comma = "";
+
+    buf_adds(out, "flags ");
+    if (m->is_8bit) {
+        buf_adds(out, "8bit");
+        comma = ",";
+    }
+    if (m->is_utf8) {
+        buf_addf(out, "%sutf8", comma);
+        comma = ",";
+    }
+    if (m->needs_requiretls) {
+        buf_addf(out, "%srequiretls", comma);
+        comma = ",";
+    }
+    buf_adds(out, comma[0] == '\0' ? "-\n" : "\n");
+}
+
 static int format_message(const struct queue_message *m, struct buf *out, struct err *err)
 {
     char size[SPOOL_SIZE_DIGITS + 1];
@@ -68,8 +88,7 @@ static int format_message(const struct queue_message *m, struct buf *out, struct
         return -1;
     if (add_line(out, "mta_queue_id", m->mta_queue_id, err) < 0)
         return -1;
-    buf_addf(out, "flags %s%s%s%s\n", m->is_8bit ? "8bit" : "", m->is_8bit && m->is_utf8 ? "," : "",
-             m->is_utf8 ? "utf8" : "", m->is_8bit || m->is_utf8 ? "" : "-");
+    add_flags(m, out);
     return 0;
 }
 

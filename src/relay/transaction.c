@@ -60,7 +60,7 @@ void transaction_clear(struct transaction *t)
 
 struct mail_words {
     uint64_t size;
-    bool has_size, has_body, has_utf8, has_ret, has_envid;
+    bool has_size, has_body, has_utf8, has_ret, has_envid, has_requiretls;
     bool is_8bit;
 };
 
@@ -126,6 +126,8 @@ static int mail_word(struct mail_words *w, const char *word, struct err *reply)
                           reply);
     if (smtp_command_word(word, "ENVID", &value)) /* of no use here: no notification is sent */
         return check_once(&w->has_envid, true, "ENVID", reply);
+    if (smtp_command_word(word, "REQUIRETLS", &value))
+        return check_once(&w->has_requiretls, strchr(word, '=') == NULL, "REQUIRETLS", reply);
     return refuse(reply, "555 5.5.4 Unsupported parameter");
 }
 
@@ -173,6 +175,8 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
         if (mail_word(&words, c->words[i], reply) != 0)
             return -1;
     }
+    if (words.has_requiretls && !t->has_tls) /* not offered: RFC 8689 section 3 */
+        return refuse(reply, "530 5.7.10 REQUIRETLS needs STARTTLS first");
     if (words.size > t->config->relay.message_size_limit_bytes)
         return refuse_size(t, words.size, reply);
     t->detail.text[0] = '\0';
@@ -185,6 +189,7 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
         .sender = sender_of(c->path),
         .is_8bit = words.is_8bit,
         .is_utf8 = words.has_utf8,
+        .needs_requiretls = words.has_requiretls,
     };
     clock_gettime(CLOCK_REALTIME, &t->message.arrival);
     err_set(reply, "250 2.1.0 Ok");

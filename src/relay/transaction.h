@@ -21,6 +21,7 @@
 struct transaction {
     const struct config *config;
     struct queue *queue;
+    bool has_tls;               /* set by the caller: MAIL may say REQUIRETLS */
     bool is_open;               /* MAIL was accepted */
     enum queue_put_status room; /* what MAIL found */
 

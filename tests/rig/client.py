@@ -3,6 +3,7 @@
 
 import re
 import socket
+import ssl
 from dataclasses import dataclass
 
 from .base import TIME_FACTOR
@@ -76,6 +77,21 @@ class SmtpClient:
     def cmd(self, line):
         self.write(line + "\r\n")
         return self.read()
+
+    def starttls(self, context=None, helo="client.test", lmtp=False):
+        """STARTTLS, the handshake (context: an ssl.SSLContext, by default one that trusts everybody) and EHLO."""
+        reply = self.cmd("STARTTLS")
+        if reply.code != 220:
+            raise SmtpError(f"STARTTLS: {reply}")
+        if context is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        self.file.close()
+        self.sock = context.wrap_socket(self.sock)
+        self.file = self.sock.makefile("rb")
+        self.extensions = self.cmd(f"{'LHLO' if lmtp else 'EHLO'} {helo}").lines[1:]
+        return self
 
     def mail(self, sender, params=""):
         return self.cmd(f"MAIL FROM:<{sender}>{' ' if params else ''}{params}")
