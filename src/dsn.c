@@ -100,14 +100,28 @@ int dsn_parse_word(struct dsn *d, const char *word, struct err *err)
     return 0;
 }
 
-void dsn_words(const struct dsn *d, const char *notify, const struct address *original,
-               struct buf *out)
+static void add_orcpt(const struct dsn *d, const struct address *original, struct buf *out)
 {
-    if (*notify != '\0')
-        buf_addf(out, "NOTIFY=%s ", notify);
-    buf_adds(out, "ORCPT=");
-    if (*d->orcpt != '\0')
+    struct buf decoded = {0};
+
+    if (strncasecmp(d->orcpt, "utf-8;", 6) == 0 && xtext_decode_orcpt(d->orcpt, &decoded) == 0)
+        xtext_encode_orcpt(buf_str(&decoded), out);
+    else if (*d->orcpt != '\0' && strncasecmp(d->orcpt, "utf-8;", 6) != 0)
         buf_adds(out, d->orcpt);
     else
         xtext_encode_orcpt(original->text, out);
+    buf_clear(&decoded);
+}
+
+void dsn_words(const struct dsn *d, const char *notify, const struct address *original,
+               struct buf *out)
+{
+    struct buf orcpt = {0};
+
+    add_orcpt(d, original, &orcpt);
+    if (*notify != '\0')
+        buf_addf(out, "NOTIFY=%s", notify);
+    if (orcpt.len <= ORCPT_MAX)
+        buf_addf(out, "%sORCPT=%s", *notify == '\0' ? "" : " ", buf_str(&orcpt));
+    buf_clear(&orcpt);
 }

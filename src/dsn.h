@@ -30,7 +30,8 @@ int dsn_parse_word(struct dsn *d, const char *word, struct err *err)
 
 /*
  * Append the words for an added recipient, "NOTIFY=x ORCPT=y": notify (or nothing when "") and the
- * ORCPT, made from `original` when the client gave none. Never empty.
+ * ORCPT, made from `original` when the client gave none. One of type utf-8 is written anew as
+ * xtext_encode_orcpt() does it. "" when there is no NOTIFY, and the ORCPT would be too long.
  */
 void dsn_words(const struct dsn *d, const char *notify, const struct address *original,
                struct buf *out) __attribute__((nonnull));

@@ -241,7 +241,15 @@ static const struct {
     {"", "", "b@x.test", "RFC822;B@x.test",
      "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test\r\n"},
     {"", "", "b@x.test", "utf-8;\\x{e4}@x.test",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test\r\n"},
+     "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test, Forwarded: "
+     "\xc3\xa4@x.test\r\n"},
+    {"To: \xc3\xa4@x.test\r\n", "", "b@x.test", "utf-8;\xc3\xa4@x.test",
+     "Sender: \r\nSubject: \r\nMessage-Id: \r\nTo: b@x.test, Forwarded: \xc3\xa4@x.test\r\n"},
+    {"To: \xc3\xa4@x.test\r\n", "", "b@x.test", "rfc822;+C3+A4@x.test",
+     "Sender: \r\nSubject: \r\nMessage-Id: \r\nTo: b@x.test, Forwarded: \xc3\xa4@x.test\r\n"},
+    {"", "", "b@x.test", "utf-8;\\x{0d}\\x{0a}X:y@x.test",
+     "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test, Forwarded: "
+     "??X:y@x.test\r\n"},
     /* what is not a line of UTF-8 */
     {"Subject: a\rTo: evil@x\nCc: \x01\xff\xc3\xa4\r\n b\t\xe2\x80\xa8\r\n", "e\r\nTo: f@x",
      "b\n@x.test", "rfc822;c+0D+0AX@y",

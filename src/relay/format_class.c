@@ -52,20 +52,12 @@ bool format_class_is_same(const char *a, const char *b)
     return is_same;
 }
 
-/* "rfc822;xtext" -> address; NULL if it is nothing of the kind. */
+/* The address of an ORCPT; NULL if it has none. */
 static char *decode_orcpt(const char *orcpt)
 {
-    static const char type[] = "rfc822;";
     struct buf out = {0};
 
-    if (strncasecmp(orcpt, type, sizeof type - 1) != 0)
-        return NULL;
-    const char *value = orcpt + sizeof type - 1;
-    if (xtext_decode(value, strlen(value), &out) != 0 || out.len != strlen(buf_str(&out))) {
-        buf_clear(&out);
-        return NULL;
-    }
-    return buf_take(&out);
+    return xtext_decode_orcpt(orcpt, &out) == 0 ? buf_take(&out) : NULL;
 }
 
 static void add_entry(struct format_class *c, const char *address, size_t recipient)
