@@ -12,7 +12,7 @@
 int main(int argc, char **argv)
 {
     static const char *const levels[] = {"note", "warning", "error"};
-    static const char *const kinds[] = {"milters", "doubled", "access", "routes", "tls"};
+    static const char *const kinds[] = {"milters", "non_smtpd", "access", "routes", "tls"};
     struct postfix_review review = {0};
     struct err err;
 

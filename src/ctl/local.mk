@@ -13,6 +13,7 @@ libctl_a_SOURCES = \
 	%D%/postfix.c %D%/postfix.h \
 	%D%/postfix_review.c %D%/postfix_review.h \
 	%D%/postfix_review_access.c \
+	%D%/postfix_review_by_hand.c \
 	%D%/postfix_review_milters.c \
 	%D%/postfix_review_routes.c \
 	%D%/setup_postfix.c %D%/setup_postfix.h \

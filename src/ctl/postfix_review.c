@@ -68,9 +68,10 @@ static void review_absence(const struct config *config, bool is_set_up, const ch
                            directory, config->milter.socket_text);
 }
 
-/* Those that the default instance knows. */
-static int review_others(const struct config *config, const struct postfix *p,
-                         struct postfix_review *out, struct err *err)
+int postfix_review_others(const struct config *config, const struct postfix *p,
+                          void (*other_fn)(const struct config *config, const struct postfix *p,
+                                           struct postfix_review *out),
+                          struct postfix_review *out, struct err *err)
 {
     char *names = mem_strdup(postfix_get_expanded(p, MARKED_SHARED)), *rest = names;
     int rc = 0;
@@ -82,7 +83,7 @@ static int review_others(const struct config *config, const struct postfix *p,
         if (other == NULL)
             rc = -1;
         else
-            postfix_review_instance(config, other, out);
+            other_fn(config, other, out);
         postfix_free(other);
     }
     free(names);
@@ -113,7 +114,7 @@ int postfix_review(const struct config *config, const char *directory, struct po
     struct postfix *p = postfix_open_whole(found, err);
     if (p != NULL) {
         postfix_review_instance(config, p, out);
-        rc = review_others(config, p, out, err);
+        rc = postfix_review_others(config, p, postfix_review_instance, out, err);
         review_absence(config, setup_find(p) != SETUP_FOUND_NONE, found, out);
     }
     if (rc == 0)

@@ -29,15 +29,15 @@
 enum postfix_finding_level {
     POSTFIX_FINDING_NOTE,    /* may be meant so */
     POSTFIX_FINDING_WARNING, /* some mail passes unfiltered or uncopied, or will */
-    POSTFIX_FINDING_ERROR    /* mail waits, is refused, doubled, or goes elsewhere */
+    POSTFIX_FINDING_ERROR    /* mail waits, is refused, or goes elsewhere */
 };
 
 enum postfix_finding_kind {
-    POSTFIX_FINDING_MILTERS, /* who is asked, in which order; content_filter and the like */
-    POSTFIX_FINDING_DOUBLED, /* splitmilter in non_smtpd_milters */
-    POSTFIX_FINDING_ACCESS,  /* Postfix may not connect to splitmilter's socket */
-    POSTFIX_FINDING_ROUTES,  /* Postfix does not know a filter or the copies, or knows others */
-    POSTFIX_FINDING_TLS      /* REQUIRETLS on the way to a filter or to splitrelay */
+    POSTFIX_FINDING_MILTERS,   /* who is asked, in which order; content_filter and the like */
+    POSTFIX_FINDING_NON_SMTPD, /* splitmilter in non_smtpd_milters, where it can do nothing */
+    POSTFIX_FINDING_ACCESS,    /* Postfix may not connect to splitmilter's socket */
+    POSTFIX_FINDING_ROUTES,    /* Postfix does not know a filter or the copies, or knows others */
+    POSTFIX_FINDING_TLS        /* REQUIRETLS on the way to a filter or to splitrelay */
 };
 
 struct postfix_finding {
@@ -62,9 +62,10 @@ int postfix_review(const struct config *config, const char *directory, struct po
                    struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * The part of it that a reload needs (POSTFIX_FINDING_ROUTES): what setup-postfix, with the options
- * that it was given the last time, would change in Postfix for this configuration. Mail for a
- * filter or a destination that Postfix has not been told of waits in its queue.
+ * The part of it that a reload needs (POSTFIX_FINDING_ROUTES, POSTFIX_FINDING_TLS): what
+ * setup-postfix, with the options that it was given the last time, would change in Postfix for this
+ * configuration, or what an instance that was set up by hand lacks. Mail for a filter or a
+ * destination that Postfix has not been told of waits in its queue, or bounces.
  */
 int postfix_review_routes(const struct config *config, const char *directory,
                           struct postfix_review *out, struct err *err)
@@ -74,7 +75,7 @@ void postfix_review_clear(struct postfix_review *r) __attribute__((nonnull));
 
 /* --- for postfix_review*.c and setup-postfix --- */
 
-/* One instance as it is, or as it will be: everything but POSTFIX_FINDING_ROUTES. */
+/* One instance as it is, or as it will be: milters, and access to the socket. */
 void postfix_review_instance(const struct config *config, const struct postfix *p,
                              struct postfix_review *out) __attribute__((nonnull));
 
@@ -82,6 +83,19 @@ void postfix_review_instance(const struct config *config, const struct postfix *
 void postfix_review_add(struct postfix_review *r, enum postfix_finding_level level,
                         enum postfix_finding_kind kind, const char *advice, const char *fmt, ...)
     __attribute__((format(printf, 5, 6), nonnull));
+
+/* Of an instance that asks splitmilter and has no part of ours: POSTFIX_FINDING_ROUTES and
+ * POSTFIX_FINDING_TLS. In postfix_review_by_hand.c. */
+void postfix_review_by_hand(const struct config *config, const struct postfix *p,
+                            struct postfix_review *out) __attribute__((nonnull));
+
+/* The instances that the default one knows: other_fn() is called for each. -1: one cannot be read.
+ */
+int postfix_review_others(const struct config *config, const struct postfix *p,
+                          void (*other_fn)(const struct config *config, const struct postfix *p,
+                                           struct postfix_review *out),
+                          struct postfix_review *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 /* May the MTA's user connect to splitmilter's socket, from this smtpd(8) with this milter's name?
  * In postfix_review_access.c. */

@@ -125,9 +125,9 @@ static void review_silent(const struct postfix *p, const struct postfix_service 
 }
 
 /* cleanup(8) tells a milter the rewritten recipient of such mail, and matches what the milter
- * deletes with the original one. */
-static void review_doubled(const struct config *config, const struct postfix *p,
-                           const struct postfix_service *v, struct postfix_review *out)
+ * deletes with the original one: splitmilter does nothing there. */
+static void review_non_smtpd(const struct config *config, const struct postfix *p,
+                             const struct postfix_service *v, struct postfix_review *out)
 {
     const char *queue_directory = postfix_get_expanded(p, "queue_directory");
     struct milter_list list;
@@ -141,11 +141,11 @@ static void review_doubled(const struct config *config, const struct postfix *p,
         return;
     bool has_bounces = has_word(postfix_get_for(p, v, "internal_mail_filter_classes"), "bounce");
     char *place = place_of(p, v, "non_smtpd_milters");
-    postfix_review_add(out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_DOUBLED,
+    postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_NON_SMTPD,
                        "list the other milters only, not $smtpd_milters; `splitctl setup-postfix' "
                        "does that",
-                       "%s: non_smtpd_milters has splitmilter: mail of sendmail(1)%s is delivered "
-                       "twice, once unfiltered",
+                       "%s: non_smtpd_milters has splitmilter, which can do nothing there: mail of "
+                       "sendmail(1)%s passes unfiltered and uncopied, with a warning for each",
                        place, has_bounces ? ", and each bounce," : "");
     free(place);
 }
@@ -160,7 +160,7 @@ void postfix_review_instance(const struct config *config, const struct postfix *
         if (strcmp(v->command, "smtpd") == 0 && !takes_mail_back(p, v))
             is_asking |= review_service(config, p, v, out);
         if (strcmp(v->command, "cleanup") == 0)
-            review_doubled(config, p, v, out);
+            review_non_smtpd(config, p, v, out);
     }
     out->asking += is_asking;
     for (size_t i = 0; is_asking && i < p->service_count; i++) {

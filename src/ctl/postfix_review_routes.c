@@ -90,8 +90,8 @@ static void review_steps(const struct setup *s, const struct routes *routes,
     buf_clear(&advice);
 }
 
-static int compare(const struct config *config, const struct setup_request *r,
-                   struct postfix_review *out)
+static void compare(const struct config *config, const struct setup_request *r,
+                    struct postfix_review *out)
 {
     struct steps steps = {0};
     struct setup s = {.config = config,
@@ -120,7 +120,20 @@ static int compare(const struct config *config, const struct setup_request *r,
     free(routes.directory);
     free(routes.table);
     free(path);
-    return 0;
+}
+
+static int review_by_hand(const struct config *config, const char *directory,
+                          struct postfix_review *out, struct err *err)
+{
+    struct postfix *p = postfix_open_whole(directory, err);
+    int rc = -1;
+
+    if (p != NULL) {
+        postfix_review_by_hand(config, p, out);
+        rc = postfix_review_others(config, p, postfix_review_by_hand, out, err);
+    }
+    postfix_free(p);
+    return rc;
 }
 
 int postfix_review_routes(const struct config *config, const char *directory,
@@ -139,7 +152,9 @@ int postfix_review_routes(const struct config *config, const char *directory,
     free(r.options.directory);
     r.options.directory = found;
     if (rc == 0 && r.form != SETUP_FOUND_NONE)
-        rc = compare(config, &r, out);
+        compare(config, &r, out);
+    else if (rc == 0)
+        rc = review_by_hand(config, found, out, err);
     setup_request_clear(&r);
     return rc;
 }

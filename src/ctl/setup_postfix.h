@@ -146,8 +146,9 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
 /* -1: a filter's nexthop cannot be used. */
 int setup_filter_services(const struct setup *s, const struct postfix *p, struct setup_edit *e,
                           struct err *err) __attribute__((nonnull, warn_unused_result));
-void setup_copy_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
-void setup_next_service(struct setup_edit *e) __attribute__((nonnull));
+void setup_copy_service(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+    __attribute__((nonnull));
+void setup_next_service(const struct postfix *p, struct setup_edit *e) __attribute__((nonnull));
 void setup_reinject_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 void setup_local_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 void setup_submission_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));

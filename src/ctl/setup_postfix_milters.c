@@ -141,11 +141,11 @@ void setup_keep_from_non_smtpd(const struct setup *s, const struct postfix *p,
     buf_clear(&value);
     bool has_bounces =
         strstr(postfix_get_expanded(p, "internal_mail_filter_classes"), "bounce") != NULL;
-    steps_say(s->steps,
-              "%s/main.cf: non_smtpd_milters = %s: splitmilter is kept out of it: mail of "
-              "sendmail(1)%s would be delivered twice, once unfiltered",
-              p->directory, raw,
-              has_bounces ? ", and bounces (internal_mail_filter_classes)," : "");
+    steps_say(
+        s->steps,
+        "%s/main.cf: non_smtpd_milters = %s: splitmilter is kept out of it: it can do nothing "
+        "for mail of sendmail(1)%s",
+        p->directory, raw, has_bounces ? ", and for bounces (internal_mail_filter_classes)" : "");
 }
 
 int setup_review(const struct setup *s, const struct postfix *p, const struct setup_edit *e,

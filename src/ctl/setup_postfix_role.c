@@ -173,7 +173,7 @@ static int ask_and_split(const struct setup *s, const struct postfix *p,
     write_tables(s, e);
     write_closed(s, e);
     if (s->config->destination_count > 0) {
-        setup_copy_service(s, e);
+        setup_copy_service(s, p, e);
         /* A message with many copies reaches splitrelay in one transaction. */
         setup_set(e, "splitcopy_destination_recipient_limit", "1000");
     }
@@ -194,7 +194,7 @@ static int client_role(const struct setup *s, const struct postfix *p, const cha
     if (postfix_get(p, "non_smtpd_milters")[0] != '\0')
         setup_set(e, "non_smtpd_milters", "%s", "");
     setup_file(e, "split_transport", mem_printf("/^/    splitnext:%s\n", next));
-    setup_next_service(e);
+    setup_next_service(p, e);
     if (s->options->submission.port != 0) {
         write_closed(s, e);
         setup_submission_service(s, e);
@@ -210,7 +210,7 @@ static int in_role(const struct setup *s, const struct postfix *p, const char *q
     if (ask_and_split(s, p, queue_directory, next, e, err) < 0)
         return -1;
     setup_join(e, p, "receive_override_options", "no_address_mappings");
-    setup_next_service(e);
+    setup_next_service(p, e);
     setup_local_service(s, e);
     for (size_t i = 0; i < p->service_count; i++)
         takes_mail |=

@@ -99,9 +99,12 @@ static void add_default(struct setup_edit *e, const struct postfix_service *base
 
 /* Options of smtp(8) or lmtp(8). main.cf may wrap TLS around all that goes to a relay host, and log
  * in there: that is not for us. */
-static void add_client_options(struct setup_edit *e, const struct postfix_service *base,
-                               const char *protocol, const char *generic, bool is_near)
+static void add_client_options(struct setup_edit *e, const struct postfix *p,
+                               const struct postfix_service *base, const char *protocol,
+                               const char *generic, bool is_near)
 {
+    char *requiretls = mem_printf("%s_requiretls_policy", protocol);
+
     for (size_t i = 0; i < COUNT(client_options); i++)
         buf_addf(&e->master_part, "    -o %s_%s\n", protocol, client_options[i]);
     buf_addf(&e->master_part, "    -o %s_generic_maps=%s\n", protocol, generic);
@@ -109,6 +112,11 @@ static void add_client_options(struct setup_edit *e, const struct postfix_servic
     add_default(e, base, protocol, "sasl_auth_enable", "no");
     if (is_near)
         add_default(e, base, protocol, "tls_security_level", "none");
+    /* Postfix 3.11 bounces a message with REQUIRETLS at a next hop that does not offer it; a copy
+     * vanishes then (NOTIFY=NEVER). */
+    if (postfix_knows(p, requiretls))
+        add_default(e, base, protocol, "requiretls_policy", "opportunistic");
+    free(requiretls);
 }
 
 bool setup_is_harmless(const char *text)
@@ -186,7 +194,7 @@ static int filter_service(const struct postfix *p, const struct config_filter *f
         char *name = mem_printf("split-%s", f->name);
         buf_addf(&e->master_part, "%s unix - - n - %s %s%s%s\n", name, base->maxproc, base->command,
                  base->arguments[0] == '\0' ? "" : " ", base->arguments);
-        add_client_options(e, base, base->command, "regexp:$config_directory/split_untag",
+        add_client_options(e, p, base, base->command, "regexp:$config_directory/split_untag",
                            is_near(colon + 1));
         take_limits(p, transport, name, e);
         free(name);
@@ -212,23 +220,23 @@ void setup_format_relay(const struct setup *s, char *out, size_t size)
         setup_format_nexthop(&s->config->relay.listen[0], out, size);
 }
 
-void setup_copy_service(const struct setup *s, struct setup_edit *e)
+void setup_copy_service(const struct setup *s, const struct postfix *p, struct setup_edit *e)
 {
     char to[300];
 
     setup_format_relay(s, to, sizeof to);
     const char *protocol = strncmp(to, "unix:", 5) == 0 ? "lmtp" : "smtp";
     buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
-    add_client_options(e, NULL, protocol, "", is_near(to));
+    add_client_options(e, p, NULL, protocol, "", is_near(to));
     /* Byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
     add_option(e, "disable_mime_output_conversion=yes");
 }
 
-void setup_next_service(struct setup_edit *e)
+void setup_next_service(const struct postfix *p, struct setup_edit *e)
 {
     buf_adds(&e->master_part, "splitnext unix - - n - - smtp\n");
-    add_client_options(e, NULL, "smtp", "", true);
+    add_client_options(e, p, NULL, "smtp", "", true);
 }
 
 /* This machine as a client of this listener: who connects to an address of his own comes from it.
