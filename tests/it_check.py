@@ -3,6 +3,7 @@
 """splitctl check: as the user of the daemons, by their units; lines of tables that are skipped; what does not fit together."""
 
 import fcntl
+import grp
 import json
 import os
 import re
@@ -114,7 +115,7 @@ class AsTheDaemons(Checked):
     def test_of_a_running_daemon(self):
         os.chown(self.path("spool"), NOBODY, NOBODY)
         self.hold()
-        self.expect("ok", "^splitrelay: files are opened as user nobody, as it does$")
+        self.expect("ok", "^splitrelay: files are opened as user nobody, as its process does$")
         self.files_of_root()
 
     def test_of_a_unit(self):
@@ -204,21 +205,46 @@ class Together(Checked):
         return f'listener smtp {{ listen = {{ "{where}" }} primary = "127.0.0.1:{self.port}" }}\n'
 
     def test_the_same_port_twice(self):
-        self.configure(more=self.section("inet:10030@127.0.0.1"))
+        self.listen_at("inet:10030@127.0.0.1", self.section("inet:10030@127.0.0.1"))
         self.expect("error", r"^sockets: relay.listen and listen of listener smtp are the same: \[?127\.0\.0\.1\]?:10030$")
-        self.configure(more=self.section("inet:10030@0.0.0.0"))
+        self.listen_at("inet:10030@127.0.0.1", self.section("inet:10030@0.0.0.0"))
         self.expect("error", "^sockets: relay.listen and listen of listener smtp are the same")
         self.configure(more=self.section(f"unix:{self.d}/milter.sock"))
         self.expect("error", "^sockets: milter.socket and listen of listener smtp are the same")
         for other in ("inet:10031@127.0.0.1", "inet:10030@127.0.0.2", "inet6:10030@::"):
-            self.configure(more=self.section(other))
+            self.listen_at("inet:10030@127.0.0.1", self.section(other))
             self.assertEqual(self.check(0)["error"], [])
+
+    def listen_at(self, where, more=""):
+        self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace(f"unix:{self.d}/relay.sock", where) + more)
+
+    def test_a_port_of_another_program(self):
+        self.listen_at(f"inet:{self.port}@127.0.0.1")
+        self.expect("warning", rf"^relay.listen: \[?127\.0\.0\.1\]?:{self.port}: another program listens there$")
+        with open(self.path("spool", "lock"), "w", encoding="ascii") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)  # splitrelay itself
+            self.assertFalse([f for f in self.check(0)["warning"] if "another program" in f["text"]])
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root")
+    def test_a_port_and_a_group_that_only_root_has(self):
+        for path in (self.d, self.path("spool")):
+            os.chown(path, NOBODY, NOBODY)
+            os.chmod(path, 0o755 if path == self.d else 0o700)
+        self.configure(milter="socket_group = daemon")
+        self.expect("error", "^milter: socket_group: user nobody is no member of group daemon")
+        self.configure(milter=f"socket_group = {grp.getgrgid(NOBODY).gr_name}")
+        self.assertEqual(self.check(0)["error"], [])
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as f:
+            if int(f.read()) < 2:
+                self.skipTest("all ports are open to all users here")
+        self.listen_at("inet:1@127.0.0.1")
+        self.expect("warning", r"^relay.listen: \[?127\.0\.0\.1\]?:1: user nobody may not listen there .*CAP_NET_BIND_SERVICE")
 
     def test_a_missing_directory(self):
         self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace("/milter.sock", "/nowhere/milter.sock"))
         self.expect("error", f"^milter.socket: {self.d}/nowhere/milter.sock: {self.d}/nowhere: No such file")
         self.configure(more=self.section(f"unix:{self.d}/none/smtp"))
-        self.expect("error", f"smtp: {self.d}/none/smtp: {self.d}/none: No such file")
+        self.expect("error", f"^listener smtp: listen: {self.d}/none/smtp: {self.d}/none: No such file")
 
     def test_copies_for_a_destination_that_is_not_configured(self):
         def put(place, ident):

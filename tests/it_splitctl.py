@@ -31,7 +31,7 @@ milter {{
 }}
 filter primary   {{ nexthop = "smtp:[primary.test]:10024" }}
 filter secondary {{ nexthop = "smtp:[secondary.test]:25" }}
-relay {{ spool_directory = "{d}/spool" }}
+relay {{ spool_directory = "{d}/spool" listen = {{ "unix:{d}/relay.sock" }} }}
 destination archive {{ relay_to = "127.0.0.1:{port}" }}
 destination newmail {{ relay_to = "127.0.0.1:{port}" }}
 """

@@ -398,6 +398,9 @@ UNIT_TESTS += %D%/test_utf8
 %C%_test_utf8_SOURCES = %D%/test_utf8.c
 %C%_test_utf8_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_verdict
+%C%_test_verdict_SOURCES = %D%/test_verdict.c
+%C%_test_verdict_LDADD = $(UNIT_LIBS)
 UNIT_TESTS += %D%/test_watch
 %C%_test_watch_SOURCES = %D%/test_watch.c
 %C%_test_watch_LDADD = $(UNIT_LIBS)

@@ -65,7 +65,7 @@ static void check_user(struct findings *f, const struct service *s)
 {
     if (service_is_other(s))
         find(f, LEVEL_OK, "%s: files are opened as user %s%s", s->name, s->user,
-             s->run == SERVICE_RUNS ? ", as it does" : "");
+             s->run == SERVICE_RUNS ? ", as its process does" : "");
     else if (geteuid() != 0 && s->has_user && s->uid != geteuid())
         find(f, LEVEL_WARNING,
              "%s is user %s, and you are user %lu: what it may read and write is not known (run "

@@ -37,6 +37,10 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
 void check_table_reach(struct findings *f, const struct service *s, const char *spec)
     __attribute__((nonnull));
 
+/* Could a daemon that does not run listen there (unix sockets: its directory)? */
+void check_listen(struct findings *f, const struct service *s, const char *option,
+                  const struct endpoint *endpoints, size_t count) __attribute__((nonnull(1, 2, 3)));
+
 /* What Postfix has that does not fit (check_postfix.c). */
 void check_postfix(struct findings *f, const struct config *config) __attribute__((nonnull));
 

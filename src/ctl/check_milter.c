@@ -3,6 +3,7 @@
 #include "ctl.h"
 
 #include <grp.h>
+#include <unistd.h>
 
 static void check_paths(struct findings *f, const struct config *config, const struct service *s)
 {
@@ -11,16 +12,35 @@ static void check_paths(struct findings *f, const struct config *config, const s
                                                   &m->copy_maps, &m->sender_filter_maps,
                                                   &m->sender_copy_maps};
 
-    if (m->socket.kind == ENDPOINT_UNIX)
-        check_socket_directory(f, s, "milter.socket", m->socket.path);
+    check_listen(f, s, "milter.socket", &m->socket, 1);
     if (m->pid_file[0] != '\0')
         check_socket_directory(f, s, "milter.pid_file", m->pid_file);
-    for (size_t i = 0; i < m->metrics_count; i++)
-        if (m->metrics[i].kind == ENDPOINT_UNIX)
-            check_socket_directory(f, s, "milter.metrics", m->metrics[i].path);
+    check_listen(f, s, "milter.metrics", m->metrics, m->metrics_count);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         for (size_t k = 0; k < lists[i]->count; k++)
             check_table_reach(f, s, lists[i]->items[k]);
+}
+
+/* splitmilter gives its socket to that group: root may, others only to a group of theirs. */
+static void check_socket_group(struct findings *f, const struct config_milter *m,
+                               const struct service *s)
+{
+    gid_t groups[SERVICE_GROUPS_MAX];
+    const struct group *group = m->socket_group[0] == '\0' ? NULL : getgrnam(m->socket_group);
+
+    if (m->socket_group[0] != '\0' && group == NULL)
+        find(f, LEVEL_ERROR, "milter: socket_group: there is no group '%s'", m->socket_group);
+    if (group == NULL || geteuid() == 0 || (s->has_user && geteuid() != s->uid))
+        return;
+    bool is_member = getegid() == group->gr_gid;
+    int count = getgroups(SERVICE_GROUPS_MAX, groups);
+    for (int i = 0; i < count; i++)
+        is_member = is_member || groups[i] == group->gr_gid;
+    if (!is_member)
+        find(f, LEVEL_ERROR,
+             "milter: socket_group: user %s is no member of group %s, so that it cannot give the "
+             "socket to it",
+             s->user, m->socket_group);
 }
 
 void check_milter(struct findings *f, struct config *config, const struct service *s)
@@ -34,8 +54,7 @@ void check_milter(struct findings *f, struct config *config, const struct servic
         return;
     }
     check_paths(f, config, s);
-    if (m->socket_group[0] != '\0' && getgrnam(m->socket_group) == NULL)
-        find(f, LEVEL_ERROR, "milter: socket_group: there is no group '%s'", m->socket_group);
+    check_socket_group(f, m, s);
     if (ctl_probe(&m->socket, CTL_CONNECT_TIMEOUT_MS, &err) < 0)
         find(f, LEVEL_WARNING, "milter: %s: nobody answers: %s", m->socket_text, err.text);
     else

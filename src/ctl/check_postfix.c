@@ -65,7 +65,7 @@ static void check_instance(struct findings *f, const struct config *config, cons
 }
 
 /* Who asks splitmilter and may connect to it, and what setup-postfix would change. */
-static void check_review(struct findings *f, const struct config *config)
+static void check_review(struct findings *f, const struct config *config, const char *directory)
 {
     static const enum level levels[] = {[POSTFIX_FINDING_NOTE] = LEVEL_NOTE,
                                         [POSTFIX_FINDING_WARNING] = LEVEL_WARNING,
@@ -73,7 +73,7 @@ static void check_review(struct findings *f, const struct config *config)
     struct postfix_review review = {0};
     struct err err;
 
-    if (postfix_review(config, "", &review, &err) < 0)
+    if (postfix_review(config, directory, &review, &err) < 0)
         find(f, LEVEL_WARNING, "postfix: %s", err.text);
     for (size_t i = 0; i < review.count; i++) {
         const struct postfix_finding *item = &review.items[i];
@@ -93,10 +93,9 @@ void check_postfix(struct findings *f, const struct config *config)
     struct err ignored;
     char *directory = postfix_default_directory(&ignored);
 
-    check_review(f, config);
-
     if (directory == NULL)
         return;
+    check_review(f, config, directory);
     check_instance(f, config, directory);
     char *others = postfix_value(directory, "multi_instance_directories");
     for (char *rest = others, *name; rest != NULL && (name = strsep(&rest, " ,\t")) != NULL;)

@@ -151,23 +151,18 @@ static void check_listener(struct findings *f, const struct config *config,
     check_destination(f, "primary of listener", &l->primary, config, s);
 }
 
-static void check_directories(struct findings *f, const struct service *s, const char *option,
-                              const struct endpoint *endpoints, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (endpoints[i].kind == ENDPOINT_UNIX)
-            check_socket_directory(f, s, option, endpoints[i].path);
-}
-
 static void check_paths(struct findings *f, const struct config *config, const struct service *s)
 {
     const struct config_relay *r = &config->relay;
 
-    check_directories(f, s, "relay.listen", r->listen, r->listen_count);
-    check_directories(f, s, "relay.metrics", r->metrics, r->metrics_count);
-    for (size_t i = 0; i < config->listener_count; i++)
-        check_directories(f, s, config->listeners[i].name, config->listeners[i].listen,
-                          config->listeners[i].listen_count);
+    check_listen(f, s, "relay.listen", r->listen, r->listen_count);
+    check_listen(f, s, "relay.metrics", r->metrics, r->metrics_count);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct config_listener *l = &config->listeners[i];
+        char *option = mem_printf("listener %s: listen", l->name);
+        check_listen(f, s, option, l->listen, l->listen_count);
+        free(option);
+    }
 }
 
 void check_relay(struct findings *f, struct config *config, const struct service *s)

@@ -3,9 +3,13 @@
 #include "check.h"
 
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* One place where a daemon listens, and the option that says so. */
@@ -119,4 +123,62 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
     else
         (void)check_reach(f, s, option, directory, true);
     free(directory);
+}
+
+/* May we bind this address, and is nothing else there? errno if not. */
+static int try_bind(const struct addrinfo *a)
+{
+    static const int on = 1;
+    int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol), error = 0;
+
+    if (fd < 0)
+        return errno;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        (a->ai_family == AF_INET6 &&
+         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) ||
+        bind(fd, a->ai_addr, a->ai_addrlen) < 0 || listen(fd, 1) < 0)
+        error = errno;
+    close(fd);
+    return error;
+}
+
+static void check_bind(struct findings *f, const struct service *s, const char *option,
+                       const struct endpoint *e)
+{
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list;
+    char port[8], text[ENDPOINT_PATH_SIZE + 32];
+    bool may_bind = strstr(s->unit.ambient, "cap_net_bind_service") != NULL;
+    int error = 0;
+
+    endpoint_format(e, text, sizeof text);
+    snprintf(port, sizeof port, "%u", (unsigned)e->port);
+    int rc = getaddrinfo(e->host[0] == '\0' ? NULL : e->host, port, &hints, &list);
+    if (rc != 0) {
+        find(f, LEVEL_WARNING, "%s: %s: %s", option, text, gai_strerror(rc));
+        return;
+    }
+    for (const struct addrinfo *a = list; a != NULL && error == 0; a = a->ai_next)
+        error = try_bind(a);
+    freeaddrinfo(list);
+    if (error == EADDRINUSE)
+        find(f, LEVEL_WARNING, "%s: %s: another program listens there", option, text);
+    else if (error == EACCES && !may_bind)
+        find(f, LEVEL_WARNING,
+             "%s: %s: user %s may not listen there (have a socket unit do it, or give the unit "
+             "AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+             option, text, s->user[0] == '\0' ? "?" : s->user);
+    else if (error != 0 && error != EACCES && error != EAFNOSUPPORT)
+        find(f, LEVEL_WARNING, "%s: %s: %s", option, text, strerror(error));
+}
+
+void check_listen(struct findings *f, const struct service *s, const char *option,
+                  const struct endpoint *endpoints, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (endpoints[i].kind == ENDPOINT_UNIX)
+            check_socket_directory(f, s, option, endpoints[i].path);
+        else if (s->run == SERVICE_STOPPED && s->belongs_here && !s->unit.is_by_socket)
+            check_bind(f, s, option, &endpoints[i]);
+    }
 }

@@ -56,7 +56,7 @@ static void take_state(struct unit *u, const char *name, const char *value)
     else if (strcmp(name, "UnitFileState") == 0)
         u->is_enabled |= is_one_of(value, enabled);
     else if (strcmp(name, "TriggeredBy") == 0)
-        u->is_enabled |= value[0] != '\0';
+        u->is_by_socket = value[0] != '\0';
     else if (strcmp(name, "ActiveState") == 0)
         u->is_active = is_one_of(value, active);
     else if (strcmp(name, "MainPID") == 0)
@@ -74,6 +74,7 @@ static void take(void *ctx, const char *line)
         const char *prefix;
     } members[] = {{"User", &u->user, NULL, ""},
                    {"Group", &u->group, NULL, ""},
+                   {"AmbientCapabilities", &u->ambient, NULL, ""},
                    {"ProtectSystem", &u->protect_system, NULL, ""},
                    {"ProtectHome", &u->protect_home, NULL, ""},
                    {"PrivateTmp", &u->private_tmp, NULL, ""},
@@ -107,14 +108,15 @@ void unit_read(const char *name, struct unit *out)
 
     memset(out, 0, sizeof *out);
     out->name = mem_strdup(name);
-    char **const texts[] = {&out->user, &out->group, &out->protect_system, &out->protect_home,
-                            &out->private_tmp};
+    char **const texts[] = {&out->user,           &out->group,        &out->ambient,
+                            &out->protect_system, &out->protect_home, &out->private_tmp};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         *texts[i] = mem_strdup("");
     if (command_each_line(argv, take, out, &ignored) < 0)
         out->is_known = false;
     if (!out->is_known)
-        out->is_enabled = out->is_active = false;
+        out->is_enabled = out->is_active = out->is_by_socket = false;
+    out->is_enabled = out->is_enabled || out->is_by_socket;
     if (!out->is_active)
         out->main_pid = 0;
     free(service);
@@ -127,6 +129,7 @@ void unit_clear(struct unit *u)
     free(u->name);
     free(u->user);
     free(u->group);
+    free(u->ambient);
     free(u->protect_system);
     free(u->protect_home);
     free(u->private_tmp);

@@ -14,12 +14,14 @@
 #include <sys/types.h>
 
 struct unit {
-    char *name;      /* "splitrelay" */
-    bool is_known;   /* systemd runs here and has such a unit; all else is empty if not */
-    bool is_enabled; /* by itself, or by a socket */
-    bool is_active;  /* runs, starts, or has failed */
-    pid_t main_pid;  /* 0: none */
+    char *name;        /* "splitrelay" */
+    bool is_known;     /* systemd runs here and has such a unit; all else is empty if not */
+    bool is_enabled;   /* by itself, or by a socket */
+    bool is_by_socket; /* systemd listens for it */
+    bool is_active;    /* runs, starts, or has failed */
+    pid_t main_pid;    /* 0: none */
     char *user, *group;
+    char *ambient; /* capabilities: "cap_net_bind_service ..." */
     char *protect_system, *protect_home, *private_tmp; /* "strict", "yes", "no", ... */
     struct config_strings groups, writable, read_only, hidden;
 };
