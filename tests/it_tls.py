@@ -507,5 +507,26 @@ def test_client_certificates(r):
     relay.daemon.wait_log(r"Untrusted TLS connection established from \[127\.0\.0\.1\]: .*: certificate has expired")
 
 
+def test_refusal_within_the_content(r):
+    """What a server says before it closes is read over TLS, too, after writing has failed."""
+    certificates = Certificates(r)
+    sink = rig.Sink(r, "big", tls=server_context(certificates.right))
+
+    def hook(stage, conn, _arg):
+        if stage != "body":
+            return None
+        conn.sock.sendall(b"552 5.3.4 too big\r\n")
+        conn.sock.close()
+        return rig.CLOSE
+
+    sink.hook = hook
+    relay = Relay(r, {"archive": (f'"{sink.bracketed}"', 'tls = "encrypt"')})
+    with rig.SmtpClient(relay.address) as c:
+        c.mail("s@x.test")
+        c.rcpt("a@x.test.archive.copy.split.invalid")
+        assert c.data(b"Subject: x\r\n\r\n" + (b"x" * 98 + b"\r\n") * 300000).code == 250
+    relay.daemon.wait_log(r"status=dead \(host \S+ said: 552 5\.3\.4 too big \(in reply to message body\)\)")
+
+
 if __name__ == "__main__":
     rig.main()
