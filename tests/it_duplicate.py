@@ -80,7 +80,7 @@ TABLE = (
     ("2xx to DATA", {"data": "250 2.0.0 what"}, "451 ", 0),
     ("354 and the reply to the dot in one", {"data": "354 go\r\n250 2.0.0 Ok"}, "451 4.5.0 host .* said more than its reply to DATA", 0),
     ("2xx with a greater code before", {"mail": "550-5.1.8 no\r\n250 2.1.0 Ok"}, "451 4.1.0 host .* said: 250 5.1.8 no", 0),
-    ("much text to the dot", {"dot": "250 2.0.0 Ok " + "x" * 100000}, "250 2.0.0 Ok xxx", 2),
+    ("much text to the dot", {"dot": "250 2.0.0 Ok " + "x" * 100000}, r"250 2\.0\.0 Ok x{497}$", 2),
     ("closed at DATA", {"data": rig.CLOSE}, "451 4.4.2 lost connection", 0),
     ("hung at DATA", {"data": rig.HANG}, "451 4.4.2 conversation .* timed out", 0),
     ("closed before the dot", {"body": rig.CLOSE}, "451 4.4.2 lost connection", 0),

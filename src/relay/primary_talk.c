@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define LINE_TEXT_MAX 506 /* of a reply line of 512 octets, with code and CRLF */
+
 enum primary_word primary_judge_word(const struct client_features *f, const char *word)
 {
     const char *value;
@@ -197,14 +199,15 @@ static enum primary_answer lost(struct primary *p, struct buf *reply)
     return PRIMARY_LOST;
 }
 
-/* "code-text CRLF ... code text CRLF", what cannot be printed as '?'. */
+/* "code-text CRLF ... code text CRLF", what cannot be printed as '?', and no line longer than RFC
+ * 5321 4.5.3.1.5 allows. */
 static void format_reply(const struct smtp_reply *r, struct buf *out)
 {
     const char *line = buf_str(&r->text);
 
     for (;;) {
         size_t len = strcspn(line, "\n");
-        char *text = mem_strndup(line, len);
+        char *text = mem_strndup(line, len < LINE_TEXT_MAX ? len : LINE_TEXT_MAX);
         log_sanitize(text);
         buf_addf(out, "%03d%c%s\r\n", r->code, line[len] == '\n' ? '-' : ' ', text);
         free(text);
