@@ -27,6 +27,7 @@ libctl_a_SOURCES = \
 	%D%/setup_postfix_role.c \
 	%D%/setup_postfix_services.c \
 	%D%/setup_postfix_single.c \
+	%D%/setup_postfix_units.c \
 	%D%/steps.c %D%/steps.h
 
 sbin_PROGRAMS += splitctl

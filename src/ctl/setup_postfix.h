@@ -141,6 +141,23 @@ int setup_check(const struct setup *s, enum setup_role role, const struct postfi
 void setup_remarks(const struct setup *s, enum setup_role role, const struct postfix *p)
     __attribute__((nonnull));
 
+/* --- setup_postfix_units.c: instances as systemd starts them --- */
+
+/* Has Debian's package the generator that makes units for all instances (up to Debian 12)? */
+bool setup_has_generator(void) __attribute__((warn_unused_result));
+/* Stop a secondary instance, at once: by systemd where that runs it, so that its unit is not taken
+ * for failed. */
+int setup_stop_instance(const char *directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* Steps by which systemd, where it runs, restarts the default instance and the secondary ones that
+ * are listed (NULL at the end). False: it does not run. */
+bool setup_restart_all(const struct setup *s, const char *const *directories)
+    __attribute__((nonnull, warn_unused_result));
+/* A step by which systemd starts the instance with the machine, or no more, where this has to be
+ * said (Debian 13). */
+void setup_enable_instance(const struct setup *s, const char *directory, bool is_wanted)
+    __attribute__((nonnull));
+
 /* --- setup_postfix_services.c: lines of master.cf --- */
 
 /* -1: a filter's nexthop cannot be used. */
@@ -221,9 +238,6 @@ void setup_write_instance(const struct setup *s, const struct postfix *p,
 /* A step "postfix -c DIRECTORY VERB". */
 void setup_postfix_command(const struct setup *s, const char *directory, const char *verb)
     __attribute__((nonnull));
-
-/* Steps by which systemd, where it runs, restarts all instances. False: it does not run. */
-bool setup_restart_all(const struct setup *s) __attribute__((nonnull, warn_unused_result));
 
 /* The instances that postmulti(1) knows beside the default one, as its main.cf on disk has them,
  * for the caller to free. NULL with `err`. */

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SEPARATORS " \t\r\n,"
 
@@ -97,17 +96,4 @@ int setup_find_owner(const struct postfix *p, const char *directory, enum setup_
     buf_clear(&ignored);
     free(path);
     return rc;
-}
-
-bool setup_restart_all(const struct setup *s)
-{
-    struct stat st;
-    const char *const reload[] = {"systemctl", "daemon-reload", NULL};
-    const char *const restart[] = {"systemctl", "restart", "postfix", NULL};
-
-    if (stat("/run/systemd/system", &st) < 0)
-        return false;
-    steps_reload(s->steps, reload);
-    steps_reload(s->steps, restart);
-    return true;
 }

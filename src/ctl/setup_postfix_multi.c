@@ -212,12 +212,13 @@ static void write_instance(const struct setup *s, const struct instance *i,
         setup_write_instance(s, i->p, &i->edit);
 }
 
-/* Debian's script for the files that chrooted services need. systemd calls it by itself. */
+/* Debian's script for the files that chrooted services need. systemd calls it by itself, and from
+ * Debian 13 on postfix(1) does, and nothing else may. */
 static void fill_chroot(const struct setup *s, const struct instance *i)
 {
     const char *argv[] = {CHROOT_SCRIPT, i->name, NULL};
 
-    if (i->is_new && access(CHROOT_SCRIPT, X_OK) == 0)
+    if (i->is_new && setup_has_generator() && access(CHROOT_SCRIPT, X_OK) == 0)
         steps_run(s->steps, argv);
 }
 
@@ -242,6 +243,7 @@ static void write_client(const struct setup *s, const struct postfix *p, const c
 static void start_all(const struct setup *s, const struct postfix *p,
                       const struct instance *instances)
 {
+    const char *const directories[] = {instances[0].directory, instances[1].directory, NULL};
     bool is_running[2];
 
     setup_postfix_command(s, p->directory, "check");
@@ -250,7 +252,7 @@ static void start_all(const struct setup *s, const struct postfix *p,
         is_running[i] = !instances[i].is_new && postfix_is_running(instances[i].directory);
     }
     if (!postfix_is_running(p->directory) ||
-        (!(is_running[0] && is_running[1]) && setup_restart_all(s)))
+        (!(is_running[0] && is_running[1]) && setup_restart_all(s, directories)))
         return;
     setup_postfix_command(s, p->directory, "reload");
     for (int i = 0; i < 2; i++)
@@ -272,13 +274,14 @@ static int check_default(const struct setup *s, struct err *err)
 static void start_stopped(const struct setup *s, const struct postfix *p,
                           const struct instance *instances)
 {
+    const char *const directories[] = {instances[0].directory, instances[1].directory, NULL};
     bool is_running[2];
 
     if (!postfix_is_running(p->directory))
         return;
     for (int i = 0; i < 2; i++)
         is_running[i] = postfix_is_running(instances[i].directory);
-    if ((is_running[0] && is_running[1]) || setup_restart_all(s))
+    if ((is_running[0] && is_running[1]) || setup_restart_all(s, directories))
         return;
     for (int i = 0; i < 2; i++)
         if (!is_running[i])
@@ -313,6 +316,8 @@ static int plan(struct setup *s, const struct postfix *p, struct instance *insta
         start_all(s, p, instances);
     else
         start_stopped(s, p, instances);
+    for (int i = 0; i < 2; i++)
+        setup_enable_instance(s, instances[i].directory, true);
     setup_remarks(s, SETUP_IN, instances[1].p);
     return 0;
 }

@@ -32,12 +32,12 @@ static unsigned long count_messages(const char *queue_directory)
     return count;
 }
 
-static int command(const char *directory, const char *verb, struct err *err)
+static int start(const char *directory, struct err *err)
 {
-    const char *argv[] = {"postfix", "-c", directory, verb, NULL};
+    const char *argv[] = {"postfix", "-c", directory, "start", NULL};
     struct buf ignored = {0};
 
-    ctl_printf("run: postfix -c %s %s\n", directory, verb);
+    ctl_printf("run: postfix -c %s start\n", directory);
     fflush(stdout);
     int rc = command_need(argv, &ignored, err);
     buf_clear(&ignored);
@@ -70,7 +70,7 @@ static int stop_instance(const struct postfix *p, const char *suffix, bool *was_
     }
     *was_running = rc == 0 && owner == SETUP_OWNER_WE && postfix_is_running(directory);
     if (*was_running)
-        rc = command(directory, "stop", err);
+        rc = setup_stop_instance(directory, err);
     unsigned long count = rc == 0 && is_for_us(p, owner) ? count_messages(queue) : 0;
     if (count > 0) {
         err_set(err,
@@ -96,7 +96,7 @@ int setup_drain(const struct setup_options *options, struct err *err)
     for (int i = 1; rc < 0 && i >= 0; i--) {
         char *directory = setup_sibling(options->directory, suffixes[i]);
         struct err why;
-        if (was_running[i] && command(directory, "start", &why) < 0)
+        if (was_running[i] && start(directory, &why) < 0)
             ctl_complain("%s", why.text);
         free(directory);
     }
@@ -146,6 +146,7 @@ static int remove_instance(const struct setup *s, const struct postfix *p, const
     if (ours != NULL)
         keep_edits(s, ours, suffix);
     if (rc == 0 && is_for_us(p, owner)) {
+        setup_enable_instance(s, directory, false);
         steps_remove_tree(s->steps, queue);
         steps_remove_tree(s->steps, data);
         steps_remove_tree(s->steps, directory);
@@ -194,10 +195,12 @@ static void remove_socket_directory(const struct setup *s, const struct postfix 
 
 static void restart(const struct setup *s, enum setup_found found)
 {
+    const char *const none[] = {NULL};
+
     setup_postfix_command(s, s->options->directory, "check");
     if (!postfix_is_running(s->options->directory))
         return;
-    if (found != SETUP_FOUND_MULTI || !setup_restart_all(s))
+    if (found != SETUP_FOUND_MULTI || !setup_restart_all(s, none))
         setup_postfix_command(s, s->options->directory, "reload");
 }
 
