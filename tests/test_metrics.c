@@ -7,6 +7,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -275,9 +276,10 @@ START_TEST(an_independent_parser_reads_it)
     metrics_render(families, &out);
 
     char *command = mem_printf("python3 %s", script);
+    signal(SIGPIPE, SIG_IGN); /* where there is no python3, nobody reads */
     FILE *p = popen(command, "w");
     ck_assert_ptr_nonnull(p);
-    ck_assert_uint_eq(fwrite(out.data, 1, out.len, p), out.len);
+    size_t out_len = out.len, written = fwrite(out.data, 1, out.len, p);
     int status = pclose(p);
     unlink(script);
     free(command);
@@ -286,7 +288,7 @@ START_TEST(an_independent_parser_reads_it)
     if (WEXITSTATUS(status) == 77 || WEXITSTATUS(status) == 127)
         printf("SKIP an_independent_parser_reads_it: python3-prometheus-client is not installed\n");
     else
-        ck_assert_int_eq(WEXITSTATUS(status), 0);
+        ck_assert_msg(WEXITSTATUS(status) == 0 && written == out_len, "status %d", status);
 }
 END_TEST
 
