@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A fresh Debian 12: install the package, write a configuration, one command, and mail is split; then all of it goes again.
+"""A fresh Debian: install the package, write a configuration, one command, and mail is split; then all of it goes again. And the
+guides, to the letter, on machines with systemd.
 
-SPLIT_CLEAN_ROOT is a root that debootstrap made, with the archives of postfix and of what the package needs already
-downloaded; SPLIT_DEB is the package. `./dev cleanroot' prepares both. The root itself is not changed: it lies below an overlay.
+SPLIT_CLEAN_ROOT is a root that debootstrap made, with the archives of what the guides install already downloaded; SPLIT_DEB is
+the package, built on that release. `./dev cleanroot' prepares both. The root itself is not changed: it lies below an overlay.
 """
 
 import os
@@ -152,6 +153,111 @@ def test_from_a_bare_server_to_a_running_split(r):
     after = root.everything()
     assert before <= after, sorted(before - after)
     assert not after - before - root.owned(), sorted(after - before - root.owned())
+
+
+class Site:
+    """A machine with the package in the reader's clone, filters on it, and the archive elsewhere."""
+
+    def __init__(self, r, filters=True):
+        base, deb = os.environ.get("SPLIT_CLEAN_ROOT"), os.environ.get("SPLIT_DEB")
+        if not base or not deb:
+            raise rig.Skip("no clean root: ./dev cleanroot makes one and runs this test")
+        jail = rig.Jail(r)
+        self.elsewhere = rig.Elsewhere(jail)
+        self.machine = rig.Machine(r, jail, base, hosts="192.0.2.9 archive.example.com\n")
+        self.archive = self.elsewhere.make(lambda: rig.Sink(r, "archive", address=("192.0.2.9", 25)))
+        if filters:
+            self.filters = [rig.Filter(r, n, ("127.0.0.1", 10025), port=p) for n, p in (("primary", 10024), ("secondary", 10027))]
+        self.guide = rig.MachineGuide(self.machine)
+        os.makedirs(f"{self.machine.path}{self.guide.clone}/build/deb")
+        shutil.copy(deb, f"{self.machine.path}{self.guide.clone}/build/deb/")
+        self.machine.start()
+
+    def chroot_no(self):
+        """Debian's master.cf has smtpd(8) chrooted; not any more."""
+        self.machine.run("postconf -F '*/*/chroot = n'")
+
+    def send(self, *recipients, subject="x"):
+        """From the Internet."""
+        content = f"From: s@sender.test\r\nSubject: {subject}\r\n\r\nText.\r\n".encode()
+        self.elsewhere.make(lambda: rig.send(("192.0.2.1", 25), "s@sender.test", recipients, content))
+
+    def mail(self, user, count=1):
+        """The user's mailbox, when it has `count' messages."""
+
+        def there():
+            try:
+                text = self.machine.read(f"/var/mail/{user}")
+            except FileNotFoundError:
+                text = b""
+            return re.split(rb"(?m)^From ", text)[1:]
+
+        def why():
+            return f"{there()}\n{self.machine.journal()}"
+
+        return rig.wait_for(lambda: len(there()) >= count and there(), 60, f"{count} messages for {user}", why)
+
+    def filters_of(self, user, count=1):
+        return [re.findall(rb"(?m)^X-Filtered-By: (\w+)", m) for m in self.mail(user, count)]
+
+
+def follow_quickstart(r, chroot):
+    site = Site(r)
+    machine = site.machine
+    files = {}
+
+    def between(line):
+        if line == "./dev deb":
+            # The reader's Postfix is ready.
+            if not chroot:
+                site.chroot_no()
+                machine.run("systemctl restart postfix")
+            wanted = "y" if chroot else "n"
+            assert set(machine.run("postconf -Fh smtp/inet/chroot").split()) == {wanted}
+            files.update({n: machine.read(f"/etc/postfix/{n}") for n in ("main.cf", "master.cf")})
+            site.send("anna@example.com", subject="before")
+            assert site.filters_of("anna") == [[]]
+        elif line == "splitctl status":  # the first command behind swaks
+            # What step 6 sent, and what the Internet sends.
+            assert sorted(site.filters_of("anna", 2)) == [[], [b"secondary"]]
+            assert site.filters_of("ben") == [[b"primary"]]
+            site.send("anna+news@example.com", "info@example.com", "abuse@example.com", subject="more")
+            assert sorted(site.filters_of("anna", 4)) == [[], [b"primary"], [b"secondary"], [b"secondary"]]  # info@ is another key
+            assert site.filters_of("root") == [[]]
+            site.archive.wait_recipients(5)
+            assert "0 errors, 0 warnings" in machine.run("splitctl check")
+        elif line == "splitctl reload" and line not in site.guide.ran:
+            # All instances and daemons come back with the machine.
+            machine.stop()
+            machine.start()
+            site.send("anna@example.com", subject="after the reboot")
+            assert sorted(site.filters_of("anna", 5))[-1] == [b"secondary"]
+            assert "0 errors, 0 warnings" in machine.run("splitctl check")
+        elif line == "splitctl setup-postfix --remove":
+            rig.wait_for(lambda: not queue(machine), 30, "empty queues", lambda: machine.run("postmulti -x mailq"))
+        return False
+
+    site.guide.follow("quickstart.md", between)
+    assert {n: machine.read(f"/etc/postfix/{n}") for n in files} == files
+    before = len(site.filters_of("anna"))
+    site.send("anna@example.com", subject="after")
+    assert site.filters_of("anna", before + 1)[-1] == []
+    machine.run("apt purge splitmilter")
+    assert "Mail system is down" not in machine.run("mailq")
+    failed = machine.run("systemctl --failed --no-legend --plain")
+    assert failed == "", f"{failed}\n{machine.journal(*[line.split()[0] for line in failed.splitlines()])}"
+
+
+def queue(machine):
+    return machine.run("postmulti -x postqueue -j").strip()
+
+
+def test_quickstart(r):
+    follow_quickstart(r, chroot=True)
+
+
+def test_quickstart_without_chroot(r):
+    follow_quickstart(r, chroot=False)
 
 
 if __name__ == "__main__":

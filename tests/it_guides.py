@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The guides in docs/, followed to the letter: every file that they show is written, every command is run."""
+"""The guides in docs/, followed on a system that is in place: every file that they show is written, every command is run that
+needs no package and no systemd. it_clean_root.py follows them to the letter."""
 
 import rig
 
@@ -56,7 +57,7 @@ def test_quickstart(s):
     guide = s.fresh()
     with open("/etc/postfix/main.cf", "rb") as f:
         before = f.read()
-    assert guide.follow("quickstart.md") > 10
+    assert guide.follow("quickstart.md", since="./dev deb") > 10
     s.mailbox.wait_recipients(2)
     passed = sorted((a, t.headers("X-Filtered-By")) for t in s.mailbox.accepted for a in t.addrs)
     assert passed == [("anna@example.com", ["secondary"]), ("ben@example.com", ["primary"])], passed

@@ -90,6 +90,7 @@ EXTRA_DIST += \
 	%D%/rig/guardian.py \
 	%D%/rig/guide.py \
 	%D%/rig/jail.py \
+	%D%/rig/machine.py \
 	%D%/rig/metrics.py \
 	%D%/rig/milter.py \
 	%D%/rig/own_milter.py \
