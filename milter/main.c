@@ -264,7 +264,7 @@ int main(int argc, char **argv)
     struct snapshot *first =
         daemon_load("splitmilter", options.config_path, SNAPSHOT_WITH_TABLES, &err);
     if (first == NULL) {
-        fprintf(stderr, "splitmilter: %s\n", err.text);
+        daemon_print("splitmilter", &err);
         return EXIT_CONFIG;
     }
     snapshot_slot_init(&slot, first);

@@ -67,15 +67,19 @@ struct snapshot *daemon_load(const char *name, const char *config_path, enum sna
     return s;
 }
 
-void daemon_complain(const char *name, const struct err *err)
+void daemon_print(const char *name, const struct err *err)
 {
     struct err plain = *err;
 
-    log_error("%s", err->text);
-    if (!log_is_to_syslog() || getenv("JOURNAL_STREAM") != NULL)
-        return;
     log_sanitize(plain.text);
     fprintf(stderr, "%s: %s\n", name, plain.text);
+}
+
+void daemon_complain(const char *name, const struct err *err)
+{
+    log_error("%s", err->text);
+    if (log_is_to_syslog() && getenv("JOURNAL_STREAM") == NULL)
+        daemon_print(name, err);
 }
 
 void daemon_tell_reloaded(const char *lock_path, int64_t begun_us, const struct err *failure,

@@ -27,6 +27,11 @@ int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_
 struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Say on stderr, made printable, what is wrong: for as long as there is no configuration of the
+ * log.
+ */
+void daemon_print(const char *name, const struct err *err) __attribute__((nonnull));
+
 /* Log why the daemon cannot start. What is logged to syslog is on stderr as well, unless that is
  * the journal: a daemon that was started by hand does not end without a word. */
 void daemon_complain(const char *name, const struct err *err) __attribute__((nonnull));

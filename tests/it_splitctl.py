@@ -526,6 +526,17 @@ class Reload(Case):
         self.assertIn("milter.pid_file is not set", err)
         self.assertEqual(relay.wait(TIMEOUT), 0)
 
+    def test_no_pid_file_but_a_unit(self):
+        self.configure(milter='socket = "inet:8890@127.0.0.1"')
+        milter = self.daemon(self.path("elsewhere"))
+        self.write("bin/systemctl", f'#!/bin/sh\n[ "$3" = splitmilter.service ] && printf "LoadState=loaded\\nActiveState=active\\nMainPID={milter.pid}\\n"\n')
+        os.chmod(self.path("bin", "systemctl"), 0o755)
+        self.addCleanup(os.environ.__setitem__, "PATH", os.environ["PATH"])
+        os.environ["PATH"] = self.path("bin") + ":" + os.environ["PATH"]
+        out, _ = self.run_ctl("reload")
+        self.assertIn(f"splitmilter reloads (process {milter.pid}); what comes of it is in its log\n", out)
+        self.assertEqual(milter.wait(TIMEOUT), 0)
+
 
 if __name__ == "__main__":
     signal.alarm(int(10 * TIMEOUT))

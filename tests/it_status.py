@@ -114,6 +114,8 @@ def test_a_suspended_destination(r):
     shown = t.ctl("show", copies[-1]["queue_id"])
     assert re.search(r"(?m)^next_attempt +\d{4}-", shown) and re.search(r"(?m)^suspended +\d{4}-", shown) and re.search("(?m)^because .*Connection refused", shown), shown
     assert "*" not in t.ctl("queue")
+    assert re.search(r"(?m)^archive .* suspended$", t.ctl("stats"))
+    assert json.loads(t.ctl("stats", "--json").splitlines()[0])["suspended"] is True
     t.sink.start()
     t.ctl("retry", "--all")
     rig.wait_for(lambda: len(t.sink.accepted) == 20, 20, "all copies")

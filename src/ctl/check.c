@@ -81,7 +81,8 @@ static void check_verdict(struct findings *f, const struct service *s)
     struct tm tm;
     char when[64] = "?";
 
-    if (s->pid == 0 || verdict_read(s->lock_path, &v, &ignored) < 0 || v.pid != s->pid)
+    if (s->pid == 0 || s->lock_path[0] == '\0' || verdict_read(s->lock_path, &v, &ignored) < 0 ||
+        v.pid != s->pid)
         return;
     if (localtime_r(&v.at, &tm) != NULL)
         (void)strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);

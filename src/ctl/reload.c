@@ -92,6 +92,17 @@ static enum told look_elsewhere(const char *program)
     return NEEDS_RESTART;
 }
 
+/* What becomes of it is not known. */
+static enum told send_signal(const char *program, pid_t pid)
+{
+    if (kill(pid, SIGUSR1) < 0) {
+        ctl_complain("%s: process %ld: %s", program, (long)pid, strerror(errno));
+        return NOT_TOLD;
+    }
+    ctl_printf("%s reloads (process %ld); what comes of it is in its log\n", program, (long)pid);
+    return TOLD;
+}
+
 /* The lock is the proof: a number in a file may belong to another process by now. */
 static enum told tell(const char *program, const char *lock_path)
 {
@@ -106,16 +117,12 @@ static enum told tell(const char *program, const char *lock_path)
         ctl_complain("%s: %s", program, err.text);
         return NOT_TOLD;
     }
-    bool speaks = verdict_read(lock_path, &v, &err) == 0 && v.pid == d.pid;
+    if (verdict_read(lock_path, &v, &err) < 0 || v.pid != d.pid)
+        return send_signal(program, d.pid);
     d.asked_us = verdict_now_us();
     if (kill(d.pid, SIGUSR1) < 0) {
         ctl_complain("%s: process %ld: %s", program, (long)d.pid, strerror(errno));
         return NOT_TOLD;
-    }
-    if (!speaks) {
-        ctl_printf("%s reloads (process %ld); what comes of it is in its log\n", program,
-                   (long)d.pid);
-        return TOLD;
     }
     int got = await(&d, &v);
     if (got > 0)
@@ -128,8 +135,15 @@ static enum told tell(const char *program, const char *lock_path)
 
 static enum told tell_milter(const struct config *config)
 {
+    struct unit unit;
+
     if (config->milter.pid_file[0] != '\0')
         return tell("splitmilter", config->milter.pid_file);
+    unit_read("splitmilter", &unit);
+    pid_t pid = unit.main_pid;
+    unit_clear(&unit);
+    if (pid > 0)
+        return send_signal("splitmilter", pid);
     ctl_complain("splitmilter: not told: milter.pid_file is not set in %s", config->path);
     return NOT_TOLD;
 }

@@ -3,6 +3,7 @@
 #include "../process.h"
 #include "../relay/spool_depth.h"
 #include "ctl.h"
+#include "health.h"
 #include "json.h"
 
 #include <fcntl.h>
@@ -44,7 +45,8 @@ static const char *age_text(time_t oldest, time_t now, char out[AGE_SIZE])
     return out;
 }
 
-static void print_human(const struct queue_depths *depths, const struct config *config, time_t now)
+static void print_human(const struct queue_depths *depths, const struct config *config,
+                        struct health *health, time_t now)
 {
     char age[AGE_SIZE];
 
@@ -53,11 +55,14 @@ static void print_human(const struct queue_depths *depths, const struct config *
     for (size_t i = 0; i < depths->count; i++) {
         const struct queue_depth *d = &depths->items[i];
         struct queue_amount total = total_of(d);
-        ctl_printf(
-            "%-24s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64 " %8s%s\n",
-            d->destination, d->due.copies, d->deferred.copies, d->held.copies, d->dead.copies,
-            (total.bytes + 1023) / 1024, age_text(total.oldest, now, age),
-            config_find_destination(config, d->destination) == NULL ? "  not configured" : "");
+        bool is_suspended = health_of(health, d->destination)->since != 0;
+        ctl_printf("%-24s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64
+                   " %8s%s\n",
+                   d->destination, d->due.copies, d->deferred.copies, d->held.copies,
+                   d->dead.copies, (total.bytes + 1023) / 1024, age_text(total.oldest, now, age),
+                   config_find_destination(config, d->destination) == NULL ? "  not configured"
+                   : is_suspended                                          ? "  suspended"
+                                                                           : "");
     }
     if (depths->quarantine.copies > 0)
         ctl_printf("in quarantine: %" PRIu64 " files, %" PRIu64 " kB, oldest %s\n",
@@ -75,7 +80,8 @@ static json_t *amount_json(const struct queue_amount *a)
     return o;
 }
 
-static void print_json(const struct queue_depths *depths, const struct config *config)
+static void print_json(const struct queue_depths *depths, const struct config *config,
+                       struct health *health)
 {
     json_t *o;
 
@@ -86,6 +92,7 @@ static void print_json(const struct queue_depths *depths, const struct config *c
         ctl_json_set(o, "destination", ctl_json_text(d->destination));
         ctl_json_set(o, "configured",
                      json_boolean(config_find_destination(config, d->destination) != NULL));
+        ctl_json_set(o, "suspended", json_boolean(health_of(health, d->destination)->since != 0));
         ctl_json_set(o, "due", amount_json(&d->due));
         ctl_json_set(o, "deferred", amount_json(&d->deferred));
         ctl_json_set(o, "held", amount_json(&d->held));
@@ -149,10 +156,12 @@ static int stats(const struct config *config, bool is_json)
         return EXIT_UNAVAILABLE;
     }
     add_configured(&depths, config);
+    struct health *health = health_new(config);
     if (is_json)
-        print_json(&depths, config);
+        print_json(&depths, config, health);
     else
-        print_human(&depths, config, now);
+        print_human(&depths, config, health, now);
+    health_free(health);
     free(depths.items);
     return EXIT_OK;
 }

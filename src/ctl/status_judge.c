@@ -35,8 +35,9 @@ static void judge_service(struct status *s, const struct service *service)
         blame(s, STATUS_WARNING, "%s: %s", service->name, service->problem.text);
     if (service->has_other_lock)
         blame(s, STATUS_WARNING, "%s needs a restart: its lock is elsewhere", service->name);
-    else if (service->pid > 0 && verdict_read(service->lock_path, &v, &ignored) == 0 &&
-             v.pid == service->pid && v.outcome == VERDICT_FAILED)
+    else if (service->pid > 0 && service->lock_path[0] != '\0' &&
+             verdict_read(service->lock_path, &v, &ignored) == 0 && v.pid == service->pid &&
+             v.outcome == VERDICT_FAILED)
         blame(s, STATUS_WARNING, "the last reload of %s failed: %s", service->name, v.text.text);
 }
 

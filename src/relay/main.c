@@ -110,7 +110,7 @@ int main(int argc, char **argv)
     process_return_memory();
     struct snapshot *first = load(options.config_path, &err);
     if (first == NULL) {
-        fprintf(stderr, "splitrelay: %s\n", err.text);
+        daemon_print("splitrelay", &err);
         return EXIT_CONFIG;
     }
     if (options.check_only) {
