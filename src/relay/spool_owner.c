@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "spool_owner.h"
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +9,8 @@ int spool_owner_check(const char *directory, struct err *err)
 {
     struct stat st;
 
+    if (stat(directory, &st) < 0 && errno == ENOENT)
+        return 0;
     if (stat(directory, &st) < 0) {
         err_set_errno(err, "%s", directory);
         return -1;

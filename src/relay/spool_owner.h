@@ -6,7 +6,8 @@
 
 #include "../err.h"
 
-/* Is it a directory of this process's own user, in which no other user may write? -1 with `err`. */
+/* Is it a directory of this process's own user, in which no other user may write? One that is not
+ * there passes: opening the spool creates it. -1 with `err`. */
 int spool_owner_check(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
