@@ -44,6 +44,7 @@ CHANGED = {
     "LF dot LF": HEAD + b"a\n.\nb\r\n",
     "lone CR": LONE_CR,
     "CR before CRLF": HEAD + b"a\r\r\nb\r\r\r\n",
+    "first line begins with a blank": b" just text\r\nSubject: x\r\n\r\ny\r\n",
     "mbox line": b"From someone Fri Nov 20 16:00:00 2026\r\n" + HEAD + b"x\r\n",
 }
 
@@ -81,6 +82,9 @@ def test_what_postfix_keeps(t):
 def test_what_postfix_changes(t):
     for name, content in CHANGED.items():
         check(t, name, content, False)
+    # As trace_end() does above a copy.
+    queued, _ = transfer(t, CHANGED["first line begins with a blank"])
+    assert queued.endswith(b"\r\n\r\n just text\r\nSubject: x\r\n\r\ny\r\n"), queued
 
 
 def test_without_postfix(t):
