@@ -125,6 +125,11 @@ struct config_relay {
     size_t trusted_network_count;
     uint64_t message_size_limit_bytes;
     unsigned max_connections;
+    unsigned connection_reserve;      /* of these, for trusted_networks */
+    unsigned client_connection_limit; /* of one address; 0: none */
+    unsigned first_command_timeout_ms;
+    unsigned hard_error_limit; /* refusals, after which a session ends; 0: none */
+    unsigned min_data_rate;    /* bytes of content per second; 0: none */
     uint64_t min_free_space_bytes;
     struct endpoint *metrics; /* where splitrelay shows them; none: it does not */
     size_t metrics_count;

@@ -24,6 +24,7 @@ INTEGRATION_TESTS = \
 	%D%/it_clean_root.py \
 	%D%/it_check.py \
 	%D%/it_content.py \
+	%D%/it_crowd.py \
 	%D%/it_content_top.py \
 	%D%/it_duplicate.py \
 	%D%/it_duplicate_kill.py \

@@ -234,6 +234,31 @@ START_TEST(long_texts_are_cut)
 }
 END_TEST
 
+/* A client cannot fill the log: nothing more is said after so many lines, but that it is so. */
+START_TEST(floods_are_cut_off)
+{
+    struct maillog_reject r = rejects[0].reject;
+    unsigned lines = 0;
+    const char *text;
+
+    r.protocol = "ESMTP";
+    r.helo = "mta";
+
+    for (int i = 0; i < 20000; i++) {
+        maillog_reject(&r);
+        if (i % 20 != 0) /* what the pipe holds */
+            continue;
+        for (text = logged(); *text != '\0'; text += strcspn(text, "\n") + 1) {
+            lines++;
+            if (lines == 1001)
+                ck_assert_ptr_nonnull(strstr(text, "from here on they are not logged"));
+        }
+    }
+    ck_assert_uint_ge(lines, 1001);
+    ck_assert_uint_lt(lines, 1500);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("maillog");
@@ -246,5 +271,6 @@ int main(void)
     tcase_add_loop_test(t, refusals_have_their_reason_where_it_is_looked_for, 0,
                         UNIT_COUNT(rejects));
     tcase_add_test(t, long_texts_are_cut);
+    tcase_add_test(t, floods_are_cut_off);
     return unit_run("maillog", t);
 }

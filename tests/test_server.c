@@ -88,8 +88,10 @@ static void teardown(void)
     ck_assert_int_eq(rmdir(directory), 0);
 }
 
-static int dial(int which)
+/* From this address; which: 0 for inet, 1 for unix. */
+static int dial_from(const char *source, int which)
 {
+    struct sockaddr_in from = {.sin_family = AF_INET};
     struct sockaddr_in in = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                              .sin_port = htons(listeners[0].port)};
@@ -99,11 +101,19 @@ static int dial(int which)
 
     memcpy(un.sun_path, listeners[1].path, sizeof un.sun_path);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    ck_assert_int_eq(inet_pton(AF_INET, source, &from.sin_addr), 1);
+    if (which == 0)
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
     if (which == 0)
         ck_assert_int_eq(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
     else
         ck_assert_int_eq(connect(fd, (struct sockaddr *)&un, sizeof un), 0);
     return fd;
+}
+
+static int dial(int which)
+{
+    return dial_from("127.0.0.1", which);
 }
 
 static void say(int fd, const char *text)
@@ -164,7 +174,8 @@ START_TEST(test_limit_of_connections)
     start();
     for (int i = 0; i < 3; i++) {
         fds[i] = dial(i % 2);
-        ck_assert(hear(fds[i], "220"));
+        say(fds[i], "EHLO mta\r\nMAIL FROM:<s@x>\r\n"); /* not idle for a while */
+        ck_assert(hear(fds[i], "250 2.1.0"));
     }
     int more = dial(1);
     ck_assert(hear(more, "421 4.3.2 relay.test Too many connections"));
@@ -184,6 +195,97 @@ START_TEST(test_limit_of_connections)
     for (int i = 0; i < 3; i++)
         close(fds[i]);
     server_stop(server, 1000);
+}
+END_TEST
+
+/* Silent clients, one within a message: a new one gets the place of the silent one that came
+ * first, as soon as that has been idle for a second. */
+START_TEST(test_idle_clients_make_room)
+{
+    int fds[3];
+    bool is_served = false;
+
+    start();
+    fds[0] = dial(0);
+    say(fds[0], "EHLO mta\r\nMAIL FROM:<s@x>\r\n");
+    ck_assert(hear(fds[0], "250 2.1.0"));
+    for (int i = 1; i < 3; i++) {
+        fds[i] = dial(0);
+        ck_assert(hear(fds[i], "220"));
+    }
+    for (int i = 0; i < 2000 && !is_served; i++) {
+        struct timespec pause = {.tv_nsec = 10000000};
+        int fd = dial(0);
+        is_served = hear(fd, "220");
+        close(fd);
+        nanosleep(&pause, NULL);
+    }
+    ck_assert(is_served);
+    ck_assert(hear(fds[1], "421 4.3.2 relay.test Too many connections"));
+    ck_assert(is_closed(fds[1]));
+    say(fds[0], "RSET\r\n");
+    ck_assert(hear(fds[0], "250 2.0.0"));
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    server_stop(server, 1000);
+}
+END_TEST
+
+START_TEST(test_client_limit)
+{
+    int fds[2];
+
+    config.relay.max_connections = 10;
+    config.relay.client_connection_limit = 2;
+    start();
+    for (int i = 0; i < 2; i++) {
+        fds[i] = dial(0);
+        say(fds[i], "EHLO mta\r\nMAIL FROM:<s@x>\r\n");
+        ck_assert(hear(fds[i], "250 2.1.0"));
+    }
+    int more = dial(0), other = dial_from("127.0.0.2", 0);
+    ck_assert(hear(more, "421 4.7.0 relay.test Too many connections"));
+    ck_assert(is_closed(more));
+    ck_assert(hear(other, "220"));
+    for (int i = 0; i < 3; i++) {
+        int local = dial(1); /* has no address */
+        ck_assert(hear(local, "220"));
+        close(local);
+    }
+    close(more);
+    close(other);
+    for (int i = 0; i < 2; i++)
+        close(fds[i]);
+    server_stop(server, 1000);
+}
+END_TEST
+
+/* Clients that may come with a certificate do not take the places of trusted networks. */
+START_TEST(test_reserve)
+{
+    int strangers[4], fds[2];
+
+    ck_assert_int_eq(endpoint_parse_network("127.0.0.2/32", &network, &err), 0);
+    config.relay.max_connections = 4;
+    config.relay.connection_reserve = 50; /* at most the half */
+    config.relay.tls.client = CONFIG_TLS_CLIENT_ASK;
+    config.relay.tls.context = (struct tls_context *)&config; /* nobody uses it */
+    start();
+    for (int i = 0; i < 4; i++) {
+        strangers[i] = dial(0);
+        bool is_served = hear(strangers[i], "220");
+        ck_assert(i >= 2 || is_served);
+    }
+    for (int i = 0; i < 2; i++) {
+        fds[i] = dial_from("127.0.0.2", 0);
+        ck_assert(hear(fds[i], "220"));
+    }
+    for (int i = 0; i < 4; i++)
+        close(strangers[i]);
+    for (int i = 0; i < 2; i++)
+        close(fds[i]);
+    server_stop(server, 1000);
+    config.relay.tls.context = NULL;
 }
 END_TEST
 
@@ -272,6 +374,9 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_serves_on_every_socket);
     tcase_add_test(tc, test_limit_of_connections);
+    tcase_add_test(tc, test_idle_clients_make_room);
+    tcase_add_test(tc, test_client_limit);
+    tcase_add_test(tc, test_reserve);
     tcase_add_test(tc, test_untrusted_network);
     tcase_add_test(tc, test_graceful_stop);
     tcase_add_test(tc, test_stop_cuts_what_does_not_end);

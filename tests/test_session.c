@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -72,14 +73,15 @@ static const struct stream_transport transport = {wire_read, wire_write, wire_wa
 
 static void talk(struct wire *w, struct fake_queue *f, bool is_trusted, bool is_stopping)
 {
-    atomic_bool stopping = is_stopping, in_message = false;
+    atomic_bool stopping = is_stopping;
+    struct session_presence presence = {0};
     struct session_options o = {
         .snapshot = &snapshot,
         .queue = &f->queue,
         .client_addr = "192.0.2.1",
         .is_trusted = is_trusted,
         .is_stopping = &stopping,
-        .is_in_message = &in_message,
+        .presence = &presence,
         .command_timeout_ms = 10000,
     };
     int fds[2];
@@ -90,7 +92,8 @@ static void talk(struct wire *w, struct fake_queue *f, bool is_trusted, bool is_
     session_run(s, &o);
     stream_free(s);
     close(fds[1]);
-    ck_assert(!in_message);
+    ck_assert(!presence.is_in_message);
+    ck_assert_int_eq(presence.idle_since_ms, 0);
 }
 
 #define GREETING "220 relay.test ESMTP splitrelay\r\n"
@@ -484,7 +487,8 @@ END_TEST
 struct served {
     struct stream *stream;
     struct fake_queue queue;
-    atomic_bool stopping, in_message;
+    atomic_bool stopping;
+    struct session_presence presence;
     unsigned timeout_ms;
     int client;
     pthread_t thread;
@@ -499,7 +503,7 @@ static void *serve(void *arg)
         .client_addr = "192.0.2.1",
         .is_trusted = true,
         .is_stopping = &v->stopping,
-        .is_in_message = &v->in_message,
+        .presence = &v->presence,
         .command_timeout_ms = v->timeout_ms,
     };
 
@@ -588,6 +592,123 @@ START_TEST(test_timeouts)
 }
 END_TEST
 
+/* What a session may not do for ever: the configuration's limit, what is said again and again, and
+ * its reply; the session ends after so many, with 421. */
+static const struct {
+    unsigned hard_error_limit;
+    const char *start, *again;
+    unsigned count;
+} flood_cases[] = {
+    {3, "EHLO mta\r\nMAIL FROM:<s@x>\r\n", "RCPT TO:<a@y>\r\n", 3},
+    {30, "EHLO mta\r\n", "MAIL FROM:<s@x> SIZE=2001\r\n", 30},
+    {0, "EHLO mta\r\n", "NOOP\r\n", 100 - 1 + 20},
+    {5, "EHLO mta\r\n", "RSET\r\n", 100 - 1 + 20},
+    {5, "", "EHLO x\r\n", 100 + 20},
+};
+
+START_TEST(test_floods)
+{
+    struct buf in = {0};
+    struct fake_queue f;
+    unsigned replies = 0;
+
+    fake_queue_init(&f);
+    config.relay.hard_error_limit = flood_cases[_i].hard_error_limit;
+    buf_adds(&in, flood_cases[_i].start);
+    for (unsigned i = 0; i < 300; i++)
+        buf_adds(&in, flood_cases[_i].again);
+    struct wire w = {.in = buf_str(&in), .in_len = in.len, .piece = 1000};
+    talk(&w, &f, true, false);
+    config.relay.hard_error_limit = 0;
+    const char *end = "421 4.7.0 relay.test Too many errors\r\n";
+    ck_assert_uint_ge(w.out.len, strlen(end));
+    ck_assert_str_eq(buf_str(&w.out) + w.out.len - strlen(end), end);
+    for (const char *p = buf_str(&w.out); *p != '\0'; p += strcspn(p, "\n") + 1)
+        replies += p[3] == ' ';
+    unsigned before = 1; /* the greeting, then one for each line of the start */
+    for (const char *p = flood_cases[_i].start; *p != '\0'; p += strcspn(p, "\n") + 1)
+        before++;
+    ck_assert_uint_eq(replies, before + flood_cases[_i].count + 1);
+    buf_clear(&w.out);
+    buf_clear(&in);
+    fake_queue_clear(&f);
+}
+END_TEST
+
+/* The first command must come soon, the others may take longer. */
+START_TEST(test_first_command)
+{
+    struct served v;
+
+    config.relay.first_command_timeout_ms = 100;
+    begin(&v, 100000);
+    expect_text(&v, GREETING);
+    if (_i == 0) {
+        expect_text(&v, "421 4.4.2 relay.test Timeout exceeded\r\n");
+    } else {
+        send_text(&v, "NOOP\r\n");
+        expect_text(&v, OK);
+        struct pollfd p = {.fd = v.client, .events = POLLIN};
+        ck_assert_int_eq(poll(&p, 1, 300), 0);
+        send_text(&v, "QUIT\r\n");
+        expect_text(&v, BYE);
+    }
+    config.relay.first_command_timeout_ms = 0;
+    finish(&v);
+}
+END_TEST
+
+/* Each byte comes in time, the content does not; a client that had to wait for us is not slow. */
+START_TEST(test_slow_content)
+{
+    struct served v;
+    struct pollfd p = {.events = POLLIN};
+    unsigned bytes = 0;
+
+    config.relay.min_data_rate = _i == 0 ? 500 : 0;
+    begin(&v, 1000);
+    expect_text(&v, GREETING);
+    send_text(&v, START "DATA\r\n");
+    expect_text(&v, STARTED GO);
+    p.fd = v.client;
+    while (bytes < 20 && poll(&p, 1, 100) == 0) {
+        send_text(&v, "x");
+        bytes++;
+    }
+    if (_i == 0) {
+        ck_assert_uint_lt(bytes, 20);
+        expect_text(&v, "421 4.4.2 relay.test Timeout exceeded\r\n");
+        ck_assert_uint_eq(v.queue.committed, 0);
+    } else {
+        send_text(&v, "\r\n.\r\nQUIT\r\n");
+        expect_text(&v, "250 2.0.0 Ok: queued as C1a\r\n" BYE);
+    }
+    config.relay.min_data_rate = 0;
+    finish(&v);
+}
+END_TEST
+
+/* Its place is needed. */
+START_TEST(test_eviction)
+{
+    static const char *const sent[] = {"", START, START "DATA\r\nhalf"};
+    static const char *const replies[] = {"", STARTED, STARTED GO};
+    struct served v;
+
+    begin(&v, 100000);
+    send_text(&v, sent[_i]);
+    expect_text(&v, GREETING);
+    expect_text(&v, replies[_i]);
+    while (atomic_load(&v.presence.idle_since_ms) == 0)
+        sched_yield();
+    atomic_store(&v.presence.is_evicted, true);
+    stream_shutdown_read(v.stream);
+    expect_text(&v, "421 4.3.2 relay.test Too many connections\r\n");
+    ck_assert_uint_eq(v.queue.committed, 0);
+    finish(&v);
+}
+END_TEST
+
 START_TEST(test_stop)
 {
     struct served v;
@@ -597,13 +718,13 @@ START_TEST(test_stop)
     if (_i == 0) {
         /* A session that waits is woken up. */
         atomic_store(&v.stopping, true);
-        ck_assert(!atomic_load(&v.in_message));
+        ck_assert(!atomic_load(&v.presence.is_in_message));
         stream_shutdown_read(v.stream);
     } else {
         /* A message that has begun is finished. */
         send_text(&v, START);
         expect_text(&v, STARTED);
-        ck_assert(atomic_load(&v.in_message));
+        ck_assert(atomic_load(&v.presence.is_in_message));
         atomic_store(&v.stopping, true);
         send_text(&v, "DATA\r\nx\r\n.\r\nMAIL FROM:<s@x>\r\n");
         expect_text(&v, SENT("C1a"));
@@ -697,6 +818,10 @@ int main(void)
     tcase_add_test(tc, test_untrusted_and_stopping);
     tcase_add_test(tc, test_replies_come_while_the_client_waits);
     tcase_add_loop_test(tc, test_timeouts, 0, 4);
+    tcase_add_loop_test(tc, test_floods, 0, UNIT_COUNT(flood_cases));
+    tcase_add_loop_test(tc, test_first_command, 0, 2);
+    tcase_add_loop_test(tc, test_slow_content, 0, 2);
+    tcase_add_loop_test(tc, test_eviction, 0, 3);
     tcase_add_loop_test(tc, test_stop, 0, 2);
     return unit_run("session", tc);
 }

@@ -68,9 +68,8 @@ bool duplicate_data(struct duplicate *d, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
 /* As transaction_receive(). With TRANSACTION_FINISHED duplicate_replies() are for the client. */
-enum stream_status duplicate_receive(struct duplicate *d, struct stream *stream,
-                                     unsigned timeout_ms, enum transaction_result *result_out,
-                                     struct err *reply)
+enum stream_status duplicate_receive(struct duplicate *d, const struct transaction_source *source,
+                                     enum transaction_result *result_out, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
 /* One reply, or with LMTP one for each recipient, with CRLF. */

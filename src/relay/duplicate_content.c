@@ -205,13 +205,12 @@ static void tee_finish(void *ctx, enum queue_put_status put_status, uint64_t siz
     free(verdicts);
 }
 
-enum stream_status duplicate_receive(struct duplicate *d, struct stream *stream,
-                                     unsigned timeout_ms, enum transaction_result *result_out,
-                                     struct err *reply)
+enum stream_status duplicate_receive(struct duplicate *d, const struct transaction_source *source,
+                                     enum transaction_result *result_out, struct err *reply)
 {
     const struct transaction_tee tee = {tee_write, tee_abandon, tee_finish, d};
 
-    return transaction_receive(d->o.transaction, stream, timeout_ms, &tee, result_out, reply);
+    return transaction_receive(d->o.transaction, source, &tee, result_out, reply);
 }
 
 const char *duplicate_replies(const struct duplicate *d)

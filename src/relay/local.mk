@@ -39,6 +39,7 @@ librelay_a_SOURCES += %D%/route_down.c %D%/route_down.h
 librelay_a_SOURCES += %D%/relay_page.c %D%/relay_page.h
 librelay_a_SOURCES += %D%/security.c %D%/security.h
 librelay_a_SOURCES += %D%/server.c %D%/server.h
+librelay_a_SOURCES += %D%/server_admission.c %D%/server_private.h
 librelay_a_SOURCES += %D%/session.c %D%/session.h %D%/session_private.h
 librelay_a_SOURCES += %D%/session_mail.c
 librelay_a_SOURCES += %D%/session_tls.c
@@ -67,6 +68,7 @@ librelay_a_SOURCES += %D%/spool_window.c %D%/spool_window.h
 librelay_a_SOURCES += %D%/suspects.c %D%/suspects.h
 librelay_a_SOURCES += %D%/trace.c %D%/trace.h
 librelay_a_SOURCES += %D%/transaction.c %D%/transaction.h
+librelay_a_SOURCES += %D%/transaction_content.c %D%/transaction_private.h
 librelay_a_SOURCES += %D%/transport.c %D%/transport.h
 librelay_a_SOURCES += %D%/xforward.c %D%/xforward.h
 

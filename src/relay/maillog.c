@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 #include "maillog.h"
 #include "../log.h"
+#include "../task.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #define SERVICE_SIZE (QUEUE_DESTINATION_SIZE + 16)
-#define FIELD_SIZE 1024 /* of an address or a reason: what is longer is cut */
+#define FIELD_SIZE 1024      /* of an address or a reason: what is longer is cut */
+#define FLOOD_LINES 1000     /* about refusals, in a short time */
+#define FLOOD_LINES_BACK 200 /* room there must be again, when they were more */
+#define FLOOD_LINES_PER_S 20
 
 static atomic_bool is_postfix; /* written at a reload, beside all others */
 
@@ -195,8 +200,38 @@ static void log_postfix_reject(const struct maillog_reject *r)
            has_to ? " to=<" : "", to, has_to ? ">" : "", r->protocol, plain_address(r->helo, helo));
 }
 
+bool maillog_has_room(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static double room = FLOOD_LINES;
+    static int64_t last_ms;
+    static unsigned missing; /* 0: there is no flood */
+    unsigned say_missing = 0;
+    int64_t now_ms = task_now_ms();
+
+    pthread_mutex_lock(&lock);
+    room += (double)(now_ms - last_ms) * FLOOD_LINES_PER_S / 1000;
+    room = room > FLOOD_LINES ? FLOOD_LINES : room;
+    last_ms = now_ms;
+    bool has_room = room >= (missing > 0 ? FLOOD_LINES_BACK : 1);
+    bool is_first = !has_room && missing++ == 0;
+    if (has_room) {
+        room--;
+        say_missing = missing;
+        missing = 0;
+    }
+    pthread_mutex_unlock(&lock);
+    if (say_missing > 0)
+        log_warning("%u refusals before this one were not logged", say_missing);
+    if (is_first)
+        log_warning("too many refusals: from here on they are not logged for a while");
+    return has_room;
+}
+
 void maillog_reject(const struct maillog_reject *r)
 {
+    if (!maillog_has_room())
+        return;
     if (atomic_load(&is_postfix)) {
         log_postfix_reject(r);
         return;

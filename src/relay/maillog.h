@@ -15,6 +15,7 @@
 #include "../config.h"
 #include "queue.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,5 +55,10 @@ struct maillog_reject {
 };
 
 void maillog_reject(const struct maillog_reject *r) __attribute__((nonnull));
+
+/* May there be another line about what a client does wrong? False: there were too many lately, and
+ * how many are missing will be said. maillog_reject() looks itself. So that a client cannot fill
+ * the log, nor have its keeper drop other lines. */
+bool maillog_has_room(void) __attribute__((warn_unused_result));
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-#include "server.h"
+#include "server_private.h"
 #include "../inherited.h"
 #include "../log.h"
 #include "../mem.h"
 #include "../stream.h"
 #include "../task.h"
 #include "counters.h"
-#include "session.h"
+#include "maillog.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,42 +26,6 @@
 #define REFUSE_TIMEOUT_MS 1000
 #define ACCEPT_IN_A_ROW 16   /* before those that were accepted get their turn */
 #define ACCEPT_PAUSE_MS 1000 /* when descriptors or memory have run out */
-
-struct listener {
-    struct server *server;
-    int fd;
-    char *name;          /* of the section listener; NULL: relay.listen */
-    char unix_path[108]; /* "" for inet */
-    bool is_inherited;   /* the service manager has it, too, and goes on using it */
-    struct task_event stop;
-};
-
-/* One client. */
-struct connection {
-    struct listener *listener;
-    int fd;
-    struct sockaddr_storage sa;
-    struct stream *stream;
-    struct primary *primary; /* NULL without section listener */
-    atomic_bool is_in_message;
-    struct connection *next, **link; /* link: what points to this one */
-};
-
-struct server {
-    struct snapshot_slot *slot;
-    struct queue *queue;
-    struct task_pool *tasks;
-    struct primary_pool *pool;
-    struct listener *listeners;
-    size_t listener_count;
-    atomic_bool is_stopping;
-
-    pthread_mutex_t lock; /* guards what follows */
-    struct task_cond changed;
-    struct connection *connections;
-    unsigned connection_count; /* in the list */
-    unsigned task_count;       /* those that accept, and those that serve */
-};
 
 /* A client's address as text; IPv4 in its own form also where it came through an IPv6 socket. */
 static unsigned describe_client(const struct sockaddr_storage *sa, char *out, size_t size)
@@ -84,50 +48,11 @@ static unsigned describe_client(const struct sockaddr_storage *sa, char *out, si
     return 0;
 }
 
-static bool is_trusted(const struct config_relay *c, const struct sockaddr_storage *sa)
-{
-    if (sa->ss_family == AF_UNIX)
-        return true;
-    for (size_t i = 0; i < c->trusted_network_count; i++) {
-        if (endpoint_network_has(&c->trusted_networks[i], (const struct sockaddr *)sa))
-            return true;
-    }
-    return false;
-}
-
-/* Returns how many connections there are now. */
-static unsigned enter(struct server *s, struct connection *c)
-{
-    pthread_mutex_lock(&s->lock);
-    c->next = s->connections;
-    c->link = &s->connections;
-    if (c->next != NULL)
-        c->next->link = &c->next;
-    s->connections = c;
-    unsigned count = ++s->connection_count;
-    pthread_mutex_unlock(&s->lock);
-    counters_client_entered();
-    return count;
-}
-
-static void leave(struct server *s, struct connection *c)
-{
-    counters_client_left();
-    pthread_mutex_lock(&s->lock);
-    *c->link = c->next;
-    if (c->next != NULL)
-        c->next->link = c->link;
-    s->connection_count--;
-    if (s->is_stopping)
-        task_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
-}
-
-static void refuse(struct stream *stream, const char *hostname, const char *why)
+static void refuse(struct stream *stream, const char *hostname, const char *dsn, const char *why)
 {
     counters_refused("421 4.3.2");
     stream_set_deadline(stream, REFUSE_TIMEOUT_MS);
-    if (stream_printf(stream, "421 4.3.2 %s %s\r\n", hostname, why) == STREAM_OK)
+    if (stream_printf(stream, "421 %s %s %s\r\n", dsn, hostname, why) == STREAM_OK)
         (void)!stream_flush(stream); /* whether it hears it or not, it goes */
 }
 
@@ -159,26 +84,29 @@ static void serve(struct connection *c)
         .queue = s->queue,
         .client_addr = client,
         .client_port = port,
-        .is_trusted = is_trusted(config, &c->sa),
         .is_stopping = &s->is_stopping,
-        .is_in_message = &c->is_in_message,
+        .presence = &c->presence,
         .command_timeout_ms = COMMAND_TIMEOUT_MS,
     };
 
     c->stream = stream_new(c->fd);
     bool is_known = find_listener(snapshot, l->name, s->pool, &options, c);
-    if (enter(s, c) > config->max_connections) {
-        log_warning("refused connection from [%s]: more than max_connections (%u)", client,
-                    config->max_connections);
-        refuse(c->stream, config->hostname, "Too many connections");
+    const char *obstacle = server_enter(s, c, config);
+    options.is_trusted = c->is_trusted;
+    if (obstacle != NULL) {
+        if (maillog_has_room())
+            log_warning("refused connection from [%s]: more than %s", client, obstacle);
+        bool is_of_client = strcmp(obstacle, "client_connection_limit") == 0;
+        refuse(c->stream, config->hostname, is_of_client ? "4.7.0" : "4.3.2",
+               "Too many connections");
     } else if (!is_known) {
         log_warning("refused connection from [%s]: listener %s is no longer configured", client,
                     l->name);
-        refuse(c->stream, config->hostname, "Not configured");
+        refuse(c->stream, config->hostname, "4.3.2", "Not configured");
     } else {
         session_run(c->stream, &options);
     }
-    leave(s, c);
+    server_leave(s, c);
     primary_free(c->primary); /* before the client sees the end: the next one may need it */
     stream_free(c->stream);
     snapshot_unref(snapshot);
@@ -372,7 +300,7 @@ void server_reloaded(struct server *s)
 static void cut(struct server *s, bool is_all)
 {
     for (struct connection *c = s->connections; c != NULL; c = c->next) {
-        if (is_all || !atomic_load(&c->is_in_message))
+        if (is_all || !atomic_load(&c->presence.is_in_message))
             stream_shutdown_read(c->stream);
         if (is_all && c->primary != NULL)
             primary_interrupt(c->primary);

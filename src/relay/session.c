@@ -4,6 +4,7 @@
 #include "../mem.h"
 #include "../task.h"
 #include "counters.h"
+#include "maillog.h"
 #include "session_private.h"
 
 #include <stdarg.h>
@@ -11,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Protocol errors since the last message; refused recipients do not count. */
-#define ERRORS_MAX 20
+#define ERRORS_MAX 20 /* that break the protocol, without a message in between */
+#define JUNK_MAX 100  /* RSET, NOOP, ... without a message in between; further ones are errors */
 #define REPLY_MAX 1024
 #define COMMANDS_IN_A_ROW 50 /* of those that came at once, before others get their turn */
 
@@ -46,19 +47,36 @@ void session_protocol_error(struct session *s, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     counters_refused(text);
-    if (++s->errors < ERRORS_MAX) {
+    if (++s->errors < ERRORS_MAX) /* else is_given_up() answers */
         session_reply(s, "%s", text);
-        return;
-    }
-    log_warning("too many errors after %s from [%s], the last: %s", s->stage, s->o->client_addr,
-                text);
+}
+
+void session_message_taken(struct session *s)
+{
+    s->errors = s->refusals = s->junk = 0;
+    s->has_progressed = true;
+}
+
+/* Too many errors: 421 and the end. With all that the primary was asked answered. */
+static bool is_given_up(struct session *s)
+{
+    unsigned limit = s->config->relay.hard_error_limit;
+
+    if (s->errors < ERRORS_MAX && (limit == 0 || s->refusals < limit))
+        return false;
+    if (maillog_has_room())
+        log_warning("too many errors after %s from [%s]", s->stage, s->o->client_addr);
+    counters_refused("421 4.7.0");
     session_reply(s, "421 4.7.0 %s Too many errors", s->config->relay.hostname);
     s->is_over = true;
+    return true;
 }
 
 void session_lost(struct session *s, enum stream_status status)
 {
-    if (status == STREAM_TIMEOUT) {
+    if (status == STREAM_EOF && atomic_load(&s->o->presence->is_evicted)) {
+        session_reply(s, "421 4.3.2 %s Too many connections", s->config->relay.hostname);
+    } else if (status == STREAM_TIMEOUT) {
         log_info("timeout after %s from [%s]", s->stage, s->o->client_addr);
         session_reply(s, "421 4.4.2 %s Timeout exceeded", s->config->relay.hostname);
     } else if (status != STREAM_EOF || s->transaction.is_open) {
@@ -163,8 +181,35 @@ static void do_unknown(struct session *s)
     session_protocol_error(s, "500 5.5.2 Command not recognized");
 }
 
+/* Count commands that lead to no message, and remember that others came. */
+static void take_note(struct session *s)
+{
+    switch (s->command.verb) {
+    case SMTP_HELO:
+    case SMTP_EHLO:
+    case SMTP_LHLO:
+    case SMTP_RSET:
+    case SMTP_NOOP:
+    case SMTP_VRFY:
+    case SMTP_HELP:
+        s->errors += ++s->junk > JUNK_MAX;
+        break;
+    case SMTP_MAIL:
+    case SMTP_RCPT:
+    case SMTP_DATA:
+    case SMTP_STARTTLS:
+        s->has_progressed = true;
+        break;
+    case SMTP_XFORWARD:
+    case SMTP_UNKNOWN:
+    case SMTP_QUIT:
+        break;
+    }
+}
+
 static void dispatch(struct session *s)
 {
+    take_note(s);
     if (s->command.verb != SMTP_RCPT)
         session_settle(s);
     switch (s->command.verb) {
@@ -235,19 +280,38 @@ static bool has_line(struct session *s)
            memchr(data, '\n', len) != NULL;
 }
 
+/* The next command line, after all replies were sent if it has not come yet. */
+static enum stream_status wait_for_line(struct session *s, bool is_here)
+{
+    unsigned first_ms = s->config->relay.first_command_timeout_ms;
+    bool is_first = !s->has_said_something && first_ms > 0 && first_ms < s->o->command_timeout_ms;
+    enum stream_status status = STREAM_OK;
+
+    if (s->has_progressed)
+        s->progress_ms = task_now_ms();
+    s->has_progressed = false;
+    stream_set_deadline(s->stream, is_first ? first_ms : s->o->command_timeout_ms);
+    atomic_store(&s->o->presence->idle_since_ms, s->progress_ms);
+    if (!is_here)
+        status = stream_flush(s->stream);
+    if (status == STREAM_OK)
+        status = stream_read_line(s->stream, &s->line, SMTP_COMMAND_LINE_MAX + 1);
+    atomic_store(&s->o->presence->idle_since_ms, 0);
+    s->has_said_something = true;
+    return status;
+}
+
 static void one_command(struct session *s)
 {
     struct err err;
+    bool is_here = has_line(s);
 
-    if (!has_line(s)) {
+    if (!is_here) {
         session_settle(s);
-        if (stream_flush(s->stream) != STREAM_OK)
-            s->is_over = true;
-        if (s->is_over)
+        if (is_given_up(s) || s->is_over)
             return;
     }
-    stream_set_deadline(s->stream, s->o->command_timeout_ms);
-    enum stream_status status = stream_read_line(s->stream, &s->line, SMTP_COMMAND_LINE_MAX + 1);
+    enum stream_status status = wait_for_line(s, is_here);
     if (status == STREAM_TOO_LONG) {
         session_protocol_error(s, "500 5.5.2 Line too long");
         s->is_over = true; /* what follows may be anything */
@@ -279,6 +343,7 @@ void session_run(struct stream *stream, const struct session_options *options)
     s->config = options->snapshot->config;
     s->protocol = "SMTP";
     s->stage = "CONNECT";
+    s->has_progressed = true;
     transaction_init(&s->transaction, s->config, options->queue);
     if (options->listener != NULL) {
         struct duplicate_options d = {options->listener, options->copies, options->primary,
@@ -297,14 +362,14 @@ void session_run(struct stream *stream, const struct session_options *options)
     while (!s->is_over) {
         if (atomic_load(options->is_stopping) && !s->transaction.is_open)
             session_say_stopping(s);
-        else
+        else if (!is_given_up(s))
             one_command(s);
         if (++commands % COMMANDS_IN_A_ROW == 0)
             task_yield();
     }
     /* Replies that could not be sent have no other reader. */
     (void)!stream_flush(stream);
-    atomic_store(options->is_in_message, false);
+    atomic_store(&options->presence->is_in_message, false);
     duplicate_free(s->duplicate);
     transaction_clear(&s->transaction);
     buf_clear(&s->line);

@@ -16,6 +16,18 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+/* What the server sees of a session, and does to it. */
+struct session_presence {
+    /* A message is under way, from MAIL to its last reply; the session looks at is_stopping after
+       setting it. */
+    atomic_bool is_in_message;
+    /* While it waits for its client: since when that has done nothing that leads to a message
+       (task_now_ms()). 0: it does not wait for the client. */
+    atomic_llong idle_since_ms;
+    /* By the server, before it cuts the stream: another client gets the place. */
+    atomic_bool is_evicted;
+};
+
 struct session_options {
     struct snapshot *snapshot; /* borrowed for the session */
     struct queue *queue;
@@ -27,9 +39,7 @@ struct session_options {
     bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting,
                         unless a certificate may help */
     const atomic_bool *is_stopping; /* say 421 instead of waiting for the next command */
-    /* Set while a message is under way, from MAIL to its last reply; the session looks at
-       is_stopping after setting it. For those who stop sessions: the others only wait. */
-    atomic_bool *is_in_message;
+    struct session_presence *presence;
     unsigned
         command_timeout_ms; /* for each command line and each block of data (RFC 5321 4.5.3.2.7) */
 };

@@ -30,6 +30,7 @@ void session_reject(struct session *s, const char *to, const char *text)
     session_settle(s);
     counters_refused(text);
     log_reject(s, to, text);
+    s->refusals++;
     session_reply(s, "%s", text);
 }
 
@@ -49,7 +50,7 @@ void session_end_transaction(struct session *s)
     if (s->transaction.is_open)
         memset(&s->xforward, 0, sizeof s->xforward); /* it was about this message */
     transaction_reset(&s->transaction);
-    atomic_store(s->o->is_in_message, false);
+    atomic_store(&s->o->presence->is_in_message, false);
 }
 
 /* A reply that the primary gave, or that is made up for it: with CRLF, maybe of several lines. */
@@ -61,6 +62,7 @@ static void hand_on(struct session *s, const char *to, const char *text)
         err_set(&line, "%.*s", (int)strcspn(text, "\r"), text);
         counters_refused_by_primary();
         log_reject(s, to, line.text);
+        s->refusals++;
     }
     session_send(s, text, strlen(text));
 }
@@ -149,7 +151,7 @@ void session_mail(struct session *s)
     if (!take_address(s, "501 5.1.7 Bad sender"))
         return;
     /* In this order: whoever stops us sets is_stopping and then looks at is_in_message. */
-    atomic_store(s->o->is_in_message, true);
+    atomic_store(&s->o->presence->is_in_message, true);
     if (atomic_load(s->o->is_stopping)) {
         session_say_stopping(s);
     } else if (s->duplicate != NULL && begin_duplicate(s, &text) == 0) {
@@ -162,7 +164,7 @@ void session_mail(struct session *s)
     } else {
         refuse(s, "", &text);
     }
-    atomic_store(s->o->is_in_message, false);
+    atomic_store(&s->o->presence->is_in_message, false);
 }
 
 static void settle_if_many(struct session *s)
@@ -214,14 +216,15 @@ static void answer_content(struct session *s, enum transaction_result result,
 
     switch (result) {
     case TRANSACTION_COMMITTED:
-        s->errors = 0;
+        session_message_taken(s);
         session_reply(s, "%s", text->text);
         break;
     case TRANSACTION_REFUSED:
         session_reject(s, "", text->text);
         break;
     case TRANSACTION_FINISHED:
-        s->errors = 0;
+        if (duplicate_replies(s->duplicate)[0] == '2')
+            session_message_taken(s);
         hand_on(s, "", duplicate_replies(s->duplicate));
         return;
     }
@@ -247,12 +250,17 @@ void session_data(struct session *s)
     }
     if (!begin_content(s))
         return;
+    const struct transaction_source source = {
+        .stream = s->stream,
+        .timeout_ms = s->o->command_timeout_ms,
+        .min_rate = s->config->relay.min_data_rate,
+        .idle_since_ms = &s->o->presence->idle_since_ms,
+    };
     enum stream_status status = stream_flush(s->stream);
     if (status == STREAM_OK && s->duplicate != NULL)
-        status =
-            duplicate_receive(s->duplicate, s->stream, s->o->command_timeout_ms, &result, &text);
+        status = duplicate_receive(s->duplicate, &source, &result, &text);
     else if (status == STREAM_OK)
-        status = transaction_receive(t, s->stream, s->o->command_timeout_ms, NULL, &result, &text);
+        status = transaction_receive(t, &source, NULL, &result, &text);
     if (status != STREAM_OK) {
         session_lost(s, status);
         return;

@@ -26,7 +26,13 @@ struct session {
     char helo[256];       /* printable; "" before the greeting */
     const char *protocol; /* "SMTP", "ESMTP", "LMTP" */
     const char *stage;    /* for the log: what came last, "CONNECT", "MAIL", "DATA" */
-    unsigned errors;
+    /* Since a message was taken. */
+    unsigned errors;         /* broke the protocol */
+    unsigned refusals;       /* recipients, senders, messages */
+    unsigned junk;           /* commands that lead to none */
+    bool has_progressed;     /* something that leads to a message, since progress_ms was set */
+    int64_t progress_ms;     /* task_now_ms() when it did so last, at the latest */
+    bool has_said_something; /* the client; its first command may take less time */
     bool is_encrypted;
     bool has_trusted_cert; /* the client */
     bool is_over;
@@ -42,6 +48,9 @@ void session_reply(struct session *s, const char *fmt, ...)
 /* The client broke the protocol: this reply, or 421 and the end when it did so too often. */
 void session_protocol_error(struct session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(1, 2)));
+
+/* The client has done what it is here for: its errors are forgotten. */
+void session_message_taken(struct session *s) __attribute__((nonnull));
 
 /* The connection failed: log it, and end. */
 void session_lost(struct session *s, enum stream_status status) __attribute__((nonnull));

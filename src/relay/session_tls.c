@@ -89,8 +89,10 @@ void session_starttls(struct session *s)
         session_lost(s, status);
         return;
     }
-    if (tls_accept(s->stream, settings(s)->context, HANDSHAKE_TIMEOUT_MS, &info, &err) !=
-        STREAM_OK) {
+    atomic_store(&s->o->presence->idle_since_ms, s->progress_ms);
+    status = tls_accept(s->stream, settings(s)->context, HANDSHAKE_TIMEOUT_MS, &info, &err);
+    atomic_store(&s->o->presence->idle_since_ms, 0);
+    if (status != STREAM_OK) {
         log_warning("TLS handshake with [%s] failed: %s", s->o->client_addr, err.text);
         s->is_over = true;
         return;

@@ -15,6 +15,7 @@
 #include "../stream.h"
 #include "queue.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -114,15 +115,24 @@ enum transaction_result {
     TRANSACTION_FINISHED, /* by the tee, which knows the replies */
 };
 
+/* Where the content comes from, and how long it may take. */
+struct transaction_source {
+    struct stream *stream;
+    unsigned timeout_ms; /* for each block */
+    unsigned min_rate;   /* bytes per second, of the time in which the client is waited for, beyond
+                            timeout_ms; 0: any */
+    atomic_llong *idle_since_ms; /* session.h */
+};
+
 /*
- * Read the content up to its end and commit it, or let the tee (NULL: none) do so; timeout_ms is
- * for each block. STREAM_OK: *result_out and reply say what became of the message (committed copies
- * are logged). Anything else: the connection failed, nothing was queued. Either way the caller
- * resets the transaction.
+ * Read the content up to its end and commit it, or let the tee (NULL: none) do so. STREAM_OK:
+ * *result_out and reply say what became of the message (committed copies are logged). Anything
+ * else: the connection failed, nothing was queued. Either way the caller resets the transaction.
  */
-enum stream_status transaction_receive(struct transaction *t, struct stream *stream,
-                                       unsigned timeout_ms, const struct transaction_tee *tee,
+enum stream_status transaction_receive(struct transaction *t,
+                                       const struct transaction_source *source,
+                                       const struct transaction_tee *tee,
                                        enum transaction_result *result_out, struct err *reply)
-    __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
+    __attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
 
 #endif
