@@ -457,6 +457,7 @@ def test_off_by_default(r):
 def test_a_taken_port_ends_the_start(r):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        os.mkdir(r.path("s"), 0o700)
         text = f'relay {{ spool_directory = "{r.path("s")}" metrics = "inet:{port}" listen = {{ "unix:{r.path("l")}" }} }}\nlog {{ target = "stderr" }}\n'
         daemon = rig.Daemon(r, "splitrelay", [rig.program("splitrelay"), "-c", r.write("taken.conf", text)])
         daemon.start()
