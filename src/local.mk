@@ -34,6 +34,7 @@ libsplit_a_SOURCES += %D%/policy.c %D%/policy.h
 libsplit_a_SOURCES += %D%/policy_choice.c %D%/policy_choice.h
 libsplit_a_SOURCES += %D%/policy_complete.c
 libsplit_a_SOURCES += %D%/policy_message.c
+libsplit_a_SOURCES += %D%/policy_value.c
 libsplit_a_SOURCES += %D%/policy_header.c
 libsplit_a_SOURCES += %D%/policy_open.c
 libsplit_a_SOURCES += %D%/policy_plan.c %D%/policy_private.h

@@ -262,16 +262,44 @@ static int parse_result(const char *value, struct address *out, struct err *err)
     return address_parse(value, len, ADDRESS_LENIENT, out, err);
 }
 
-/* Is "@domain" a result? */
-static bool is_domain_result(const char *value)
+/* The address that a result makes: *extension is carried over, and the local part `sent` where the
+ * result is "@domain". */
+static int make_address(const char *value, const char *sent, size_t sent_len, const char *extension,
+                        struct address *out, struct err *why)
 {
-    char *sample = mem_printf("user%s", value);
-    struct address ignored;
-    struct err why;
-    bool is_one = address_parse(sample, strlen(sample), 0, &ignored, &why) == 0;
+    struct buf local = {0}, text = {0};
+    struct address result;
+    const char *domain = value + 1;
+    int rc = -1;
 
-    free(sample);
-    return is_one;
+    if (value[0] == '@') {
+        buf_add(&local, sent, sent_len);
+    } else if (parse_result(value, &result, why) == 0) {
+        domain = result.text + result.domain_at;
+        add_unquoted(result.text, result.local_len, &local);
+    } else {
+        return -1;
+    }
+    buf_adds(&local, extension);
+    add_quoted(buf_str(&local), local.len, &text);
+    buf_addf(&text, "@%s", domain);
+    if (strchr(domain, '@') == NULL)
+        rc = address_parse(buf_str(&text), text.len, 0, out, why);
+    else
+        err_set(why, "\"%.100s\" is no domain", domain);
+    buf_clear(&local);
+    buf_clear(&text);
+    return rc;
+}
+
+int lookup_check_canonical(const char *value, struct address *sample_out, struct err *err)
+{
+    struct err why;
+
+    if (make_address(value, "user", strlen("user"), "", sample_out, &why) == 0)
+        return 0;
+    err_set(err, "\"%.200s\" is no address: %s", value, why.text);
+    return -1;
 }
 
 /*
@@ -282,39 +310,17 @@ static enum table_result apply_canonical(const struct parts *p, enum canonical_k
                                          const struct table_match *m, struct address *out,
                                          struct err *err)
 {
-    struct buf local = {0}, text = {0};
-    const char *sent = buf_str(&p->sent), *value = buf_str(&m->value), *domain;
-    enum table_result r = TABLE_FAILED;
-    struct address result;
+    const char *sent = buf_str(&p->sent), *value = buf_str(&m->value);
+    size_t sent_len = key == KEY_BARE ? p->bare_len : p->sent.len;
+    struct address sample;
     struct err why;
 
-    if (value[0] == '@') {
-        domain = value + 1;
-        buf_add(&local, sent, key == KEY_BARE ? p->bare_len : p->sent.len);
-    } else if (parse_result(value, &result, &why) < 0) {
-        goto out;
-    } else {
-        domain = result.text + result.domain_at;
-        add_unquoted(result.text, result.local_len, &local);
-    }
-    if (key == KEY_BARE)
-        buf_adds(&local, sent + p->bare_len);
-    add_quoted(buf_str(&local), local.len, &text);
-    buf_addf(&text, "@%s", domain);
-    err_set(&why, "\"%.100s\" is no domain", domain);
-    if (strchr(domain, '@') != NULL)
-        goto out;
-    if (address_parse(buf_str(&text), text.len, 0, out, &why) == 0)
-        r = TABLE_FOUND;
-    else if (value[0] != '@' || is_domain_result(value))
-        r = TABLE_LIMIT;
-out:
-    if (r != TABLE_FOUND)
-        err_set(err, "%s: the result \"%.200s\" for \"%.200s\" is no address: %s",
-                table_spec(m->table), value, buf_str(&m->key), why.text);
-    buf_clear(&local);
-    buf_clear(&text);
-    return r;
+    if (make_address(value, sent, sent_len, key == KEY_BARE ? sent + p->bare_len : "", out, &why) ==
+        0)
+        return TABLE_FOUND;
+    err_set(err, "%s: the result \"%.200s\" for \"%.200s\" is no address: %s", table_spec(m->table),
+            value, buf_str(&m->key), why.text);
+    return lookup_check_canonical(value, &sample, &why) == 0 ? TABLE_LIMIT : TABLE_FAILED;
 }
 
 /* One round: *next_out is what *a maps to. */

@@ -55,4 +55,11 @@ enum table_result lookup_canonical(const struct lookup_list *list, struct table_
                                    struct address *out, struct table_match *m, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/*
+ * Is this a result that lookup_canonical() takes? *sample_out: what it makes of user@domain. -1
+ * with `err`: why not.
+ */
+int lookup_check_canonical(const char *value, struct address *sample_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 #endif

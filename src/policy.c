@@ -97,6 +97,8 @@ static enum table_result decide_canonical(struct deciding *d)
         lookup_canonical(&d->p->maps[POLICY_CANONICAL], d->scratch, &d->address,
                          d->p->config->recipient_delimiter, &end, &d->match, &d->out->failure);
 
+    if (r == TABLE_FOUND && policy_canonical_check(d->p->config, &end, &d->out->failure) != 0)
+        return policy_bad_answer(&d->match, &d->out->failure);
     if (r == TABLE_FOUND) {
         policy_reason_set(&d->out->canonical_reason, &d->match);
         d->out->is_rewritten = strcmp(end.text, d->out->original) != 0;

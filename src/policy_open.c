@@ -9,97 +9,9 @@
 #include <string.h>
 #include <strings.h>
 
-const struct config_filter *policy_find_filter(const struct config *c, const char *name)
-{
-    const struct config_filter *f = config_find_filter(c, name);
-
-    return f != NULL ? f : config_find_nexthop(c, name);
-}
-
-/* Is `value` this transport, without a next hop? "smtp", "smtp:". */
-static bool is_transport(const char *value, const char *name)
-{
-    size_t len = strlen(name);
-
-    return strncmp(value, name, len) == 0 && strcmp(value + len, value[len] == ':' ? ":" : "") == 0;
-}
-
-bool policy_is_unfiltered(const struct config *config, const char *value,
-                          bool *takes_effect_there_out)
-{
-    static const char *const deliveries[] = {"smtp", "relay", "lmtp", "local", "virtual"};
-    static const char *const verdicts[] = {"error", "discard", "retry"};
-
-    *takes_effect_there_out = false;
-    if (strcmp(value, ":") == 0 || config_is_unfiltered_nexthop(config, value))
-        return true;
-    for (size_t i = 0; i < sizeof deliveries / sizeof deliveries[0]; i++)
-        if (is_transport(value, deliveries[i]))
-            return true;
-    for (size_t i = 0; i < sizeof verdicts / sizeof verdicts[0]; i++) {
-        size_t len = strlen(verdicts[i]);
-        if (strncmp(value, verdicts[i], len) == 0 && (value[len] == ':' || value[len] == '\0')) {
-            *takes_effect_there_out = true;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A word among choices. */
-static int check_choice(const struct config *config, const char *name, struct err *err)
-{
-    bool ignored;
-
-    if (strcasecmp(name, "none") == 0 || policy_find_filter(config, name) != NULL ||
-        policy_is_unfiltered(config, name, &ignored))
-        return 0;
-    err_set(err, "\"%s\" is neither a declared filter, nor the nexthop of one, nor none%s", name,
-            strchr(name, ':') == NULL
-                ? ""
-                : "; if Postfix delivers there without a filter, add it to unfiltered_nexthops");
-    return -1;
-}
-
-int policy_parse_filters(const struct config *config, const char *value,
-                         const struct config_filter **whole_out, struct policy_choices *choices,
-                         struct err *err)
-{
-    bool ignored;
-
-    choices->count = 0;
-    *whole_out = policy_find_filter(config, value);
-    if (*whole_out != NULL || policy_is_unfiltered(config, value, &ignored))
-        return 0;
-    if (policy_choices_parse(value, choices, err) != 0)
-        return -1;
-    for (size_t i = 0; i < choices->count; i++) {
-        if (check_choice(config, choices->items[i].name, err) != 0) {
-            policy_choices_clear(choices);
-            return -1;
-        }
-    }
-    return 0;
-}
-
-int policy_parse_copies(const struct config *config, const char *value,
-                        struct policy_choices *choices, struct err *err)
-{
-    if (policy_choices_parse(value, choices, err) != 0)
-        return -1;
-    for (size_t i = 0; i < choices->count; i++) {
-        const char *name = choices->items[i].name;
-        if (config_find_destination(config, name) == NULL) {
-            err_set(err, "\"%s\" is not a declared destination", name);
-            policy_choices_clear(choices);
-            return -1;
-        }
-    }
-    return 0;
-}
-
 struct check_context {
     const struct policy *policy;
+    enum policy_map map;
     const struct table *table;
     struct err *err;
 };
@@ -118,57 +30,25 @@ static int bad_value(const struct check_context *ctx, const char *key, unsigned 
     return config_place_fail(config_table_place(ctx->policy->config, spec), ctx->err);
 }
 
-static int check_filter(const char *key, const char *value, unsigned line, void *arg)
+static int check_value(const char *key, const char *value, unsigned line, void *arg)
 {
     struct check_context *ctx = arg;
-    const struct config_filter *whole;
-    struct policy_choices choices;
 
-    if (policy_parse_filters(ctx->policy->config, value, &whole, &choices, ctx->err) != 0)
+    if (policy_value_check(ctx->policy->config, ctx->map, value, ctx->err) != 0)
         return bad_value(ctx, key, line);
-    policy_choices_clear(&choices);
     return 0;
-}
-
-static int check_copies(const char *key, const char *value, unsigned line, void *arg)
-{
-    struct check_context *ctx = arg;
-    struct policy_choices choices;
-
-    if (policy_parse_copies(ctx->policy->config, value, &choices, ctx->err) != 0)
-        return bad_value(ctx, key, line);
-    policy_choices_clear(&choices);
-    return 0;
-}
-
-static int check_canonical(const char *key, const char *value, unsigned line, void *arg)
-{
-    struct check_context *ctx = arg;
-    struct address parsed;
-    char *with_local = *value == '@' ? mem_printf("user%s", value) : mem_strdup(value);
-    int rc = address_parse(with_local, strlen(with_local), ADDRESS_LENIENT, &parsed, ctx->err);
-
-    free(with_local);
-    if (rc == 0 && parsed.text[parsed.domain_at] == '\0') {
-        err_set(ctx->err, "\"%s\" has no domain", value);
-        rc = -1;
-    }
-    return rc == 0 ? 0 : bad_value(ctx, key, line);
 }
 
 static const struct {
     const char *option;
     size_t specs; /* offset of the struct config_strings in struct config_milter */
-    int (*check)(const char *key, const char *value, unsigned line, void *arg);
 } maps[POLICY_MAP_COUNT] = {
-    [POLICY_CANONICAL] = {"canonical_maps", offsetof(struct config_milter, canonical_maps),
-                          check_canonical},
-    [POLICY_FILTERS] = {"filter_maps", offsetof(struct config_milter, filter_maps), check_filter},
-    [POLICY_COPIES] = {"copy_maps", offsetof(struct config_milter, copy_maps), check_copies},
+    [POLICY_CANONICAL] = {"canonical_maps", offsetof(struct config_milter, canonical_maps)},
+    [POLICY_FILTERS] = {"filter_maps", offsetof(struct config_milter, filter_maps)},
+    [POLICY_COPIES] = {"copy_maps", offsetof(struct config_milter, copy_maps)},
     [POLICY_SENDER_FILTERS] = {"sender_filter_maps",
-                               offsetof(struct config_milter, sender_filter_maps), check_filter},
-    [POLICY_SENDER_COPIES] = {"sender_copy_maps", offsetof(struct config_milter, sender_copy_maps),
-                              check_copies},
+                               offsetof(struct config_milter, sender_filter_maps)},
+    [POLICY_SENDER_COPIES] = {"sender_copy_maps", offsetof(struct config_milter, sender_copy_maps)},
 };
 
 const char *policy_map_option(enum policy_map map)
@@ -184,17 +64,17 @@ const struct config_strings *policy_map_specs(const struct config *config, enum 
 int policy_check_value(const struct policy *p, enum policy_map map, const struct table *t,
                        const char *key, const char *value, unsigned line, struct err *err)
 {
-    struct check_context ctx = {p, t, err};
+    struct check_context ctx = {p, map, t, err};
 
-    return maps[map].check(key, value, line, &ctx);
+    return check_value(key, value, line, &ctx);
 }
 
 static int check_table(const struct policy *p, enum policy_map map, const struct table *t,
                        struct err *err)
 {
-    struct check_context ctx = {p, t, err};
+    struct check_context ctx = {p, map, t, err};
 
-    return table_each_value(t, maps[map].check, &ctx) == 0 ? 0 : -1;
+    return table_each_value(t, check_value, &ctx) == 0 ? 0 : -1;
 }
 
 static int open_map(struct policy *p, enum policy_map map, const struct config_strings *specs,

@@ -30,6 +30,17 @@ int policy_check_value(const struct policy *p, enum policy_map map, const struct
                        const char *key, const char *value, unsigned line, struct err *err)
     __attribute__((warn_unused_result));
 
+/*
+ * Is this a result that a look-up in such a map takes? -1 with `err`: why not. Whatever passes here
+ * is refused by policy_decide() only for what the address itself adds to it.
+ */
+int policy_value_check(const struct config *config, enum policy_map map, const char *value,
+                       struct err *err) __attribute__((warn_unused_result));
+
+/* May a recipient end at this address? Not inside the tag domain. */
+int policy_canonical_check(const struct config *config, const struct address *end, struct err *err)
+    __attribute__((warn_unused_result));
+
 /* The filter of this name, or with this nexthop, or NULL. */
 const struct config_filter *policy_find_filter(const struct config *c, const char *name);
 

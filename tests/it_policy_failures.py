@@ -98,7 +98,7 @@ def test_a_connection_that_breaks_is_no_failure(r):
             assert server.broken > before, options
             assert "status=" not in daemon.log(), daemon.log()
             m.close()
-            daemon.stop()
+            daemon.kill()  # SIGTERM takes libmilter five seconds
 
 
 def test_a_connection_that_breaks_under_a_listener(r):
@@ -165,6 +165,55 @@ def test_a_limit_under_a_listener(r):
         assert c.data(b"Subject: x\r\n\r\nx\r\n").code == 250
     assert d.primary.wait(1, 20)[0].addrs == ["b@y.test"]
     assert d.backups["newmail"].wait(1, 20)[0].addrs == ["b@y.test"]
+
+
+# What a table may say, or not. Which is which is said by the program.
+VALUES = {
+    "canonical": (
+        "b@y.test", "@y.test", "b@y.test.", "b..c@y.test", '"b c"@y.test', "b@[192.0.2.1]", "<b@y.test>", "b", "@", "@y@z", "b@c@d", "b@y.test, c@z.test",
+        "b@y.test c@z.test", "Name <b@y.test>", "b@y.test (c)", "@y.test:b@z.test", "b c@y.test", "b@y..test", "b@-y.test", f"b@{'a' * 64}.test",
+        f"{'b.' * 510}c@y", f"{'b..' * 340}@y", f"@{'a.' * 127}ab", "b@y.test.one.filter.split.invalid", "@split.invalid", "b%split.invalid@y.test", "jürgen@y.test",
+        "b@ü.test", "b\tc@y.test", ",", "none", "*",
+    ),
+    "filter": (
+        "one", "ONE", "none", "None", "smtp:[127.0.0.1]:10024", "smtp:127.0.0.1:10024", "smtp:[127.0.0.1]", "one 10%", "one 10%, none", "one, none", "none 10%", "one 101%",
+        "one 10 %", "10%", "one one", "two", ":", "::", "smtp", "smtp:", "SMTP:", "local:x", "local:", "error", "error:a, b 5%", "errors:x", "discard:", "retry: x",
+        "relay:[store.test]", "relay:[store.test]:25", "relay:[store.test]:26", "lmtp:unix:x", "none,", ",", "one:", "no ne", "*",
+    ),
+    "copy": ("archive", "Archive", "none", "archive, archive", "archive 25%", "archive, none", "none 25%", "none, none", "nowhere", "archive nowhere", ",", "25%", "archive 25% 25%", ":", "*"),
+}
+AGREE = """
+log {{ target = "stderr" }}
+milter {{ socket = "unix:{milter}" {option}_maps = {{ "{table}" }} unfiltered_nexthops = {{ "relay:[store.test]" }} }}
+filter one {{ nexthop = "smtp:[127.0.0.1]:10024" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
+relay {{ spool_directory = "{spool}" }}
+"""
+
+
+def test_check_and_daemon_have_one_rule(r):
+    """What check says of a result that it sees is what the daemon makes of one that it is told: refused, or not."""
+    path = r.path("map.sock")
+    answers = {}
+    rig.SocketMap(r, path, lambda _name, key: answers.get(key, b"NOTFOUND "))
+    for option, values in VALUES.items():
+        rows = {f"u{i}@x.test": value for i, value in enumerate(values)}
+        table = r.write(f"table.{option}", "".join(f"{key} {value}\n" for key, value in rows.items()))
+        answers.clear()
+        answers.update({key: b"OK " + value.encode() for key, value in rows.items()})
+        common = {"milter": r.path("m.sock"), "option": option, "spool": r.path("spool")}
+        checked = r.write("check.conf", AGREE.format(table=f"texthash:{table}", **common))
+        _, out, _ = rig.run_splitctl(r, checked, "check", check=False)
+        refused = {ln.split('"')[1] for ln in out.splitlines() if ln.startswith("error") and "result of" in ln}
+        daemon = rig.start_splitmilter(r, AGREE.format(table=f"socketmap:unix:{path}:map", **common), r.path("m.sock"), name=option)
+        m = Milter(r.path("m.sock"))
+        m.mail("<s@x.test>")
+        failed = {key for key in rows if m.rcpt(f"<{key}>").startswith("451 4.3.0")}
+        m.close()
+        daemon.kill()
+        different = {rows[key]: "check" if key in refused else "daemon" for key in refused ^ failed}
+        assert not different, f"{option}: refused by one alone: {different}"
+        assert len(values) * 0.3 < len(refused) < len(values) * 0.8, (option, len(refused), len(values))
 
 
 def test_a_table_that_is_deleted(r):
