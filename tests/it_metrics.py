@@ -258,9 +258,16 @@ def refuse_everything(relay):
         c.mail("s@sender.test")
         assert c.rcpt("anna@example.com").code == 550
     relay.primary.hook = None
+    relay.primary.extensions = ()
+    relay.primary.cut()
+    rig.wait_for(lambda: relay.primary.open_connections == 0, 10, "no connection to the primary")
+    with rig.SmtpClient(relay.front) as c:
+        assert c.mail("s@sender.test", "BODY=8BITMIME").code == 451
+        assert c.mail("s@sender.test", "SMTPUTF8").code == 553
+        assert c.mail("s@sender.test", "RET=HDRS").code == 451
     now = relay.page.look()
     for kind in ("access", "command", "content", "destination", "relay", "size", "loop", "recipients", "connections", "primary"):
-        assert now[f"splitrelay_refusals_total{{kind={kind}}}"] == 1, (kind, now)
+        assert now[f"splitrelay_refusals_total{{kind={kind}}}"] == (4 if kind == "primary" else 1), (kind, now)
     assert now["splitrelay_refusals_total{kind=other}"] == 0
 
 

@@ -194,6 +194,10 @@ void counters_refused(const char *reply)
         {"500", REFUSED_COMMAND},           {"501", REFUSED_COMMAND},
         {"502", REFUSED_COMMAND},           {"503", REFUSED_COMMAND},
         {"554 5.5.1", REFUSED_COMMAND},     {"555", REFUSED_COMMAND},
+        {"530 5.7.10", REFUSED_ACCESS},     {"451 4.6.3", REFUSED_PRIMARY},
+        {"451 4.6.7", REFUSED_PRIMARY},     {"553 5.6.7", REFUSED_PRIMARY},
+        {"451 4.3.3", REFUSED_PRIMARY},     {"451 4.7.30", REFUSED_PRIMARY},
+        {"550 5.7.30", REFUSED_PRIMARY},
     };
     enum refusal refusal = REFUSED_OTHER;
 
