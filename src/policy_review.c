@@ -215,7 +215,7 @@ static void keep_canonical(struct reviewing *r, struct table *t)
     if (r->map != POLICY_CANONICAL || table_asks_server(t) || table_may_take_long(t) ||
         r->faults > 0)
         return;
-    list->tables = mem_grow(list->tables, list->count + 1, sizeof list->tables[0]);
+    list->tables = mem_grow(list->tables, list->count + 1, sizeof(struct table *));
     list->tables[list->count++] = table_ref(t);
 }
 

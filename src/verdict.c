@@ -77,22 +77,36 @@ void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome
     free(path);
 }
 
+/* The number at *at, and the blank behind it. */
+static int take_number(char **at, int64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoll(*at, &end, 10);
+    if (end == *at || *end != ' ' || errno != 0)
+        return -1;
+    *at = end + 1;
+    return 0;
+}
+
 static int parse(char *line, struct verdict *out)
 {
-    char word[16];
-    long pid;
-    long long at;
-    int text_at = 0;
+    static const char head[] = "splitmilter-verdict 1 ";
+    char *at = line + sizeof head - 1;
+    int64_t pid, time;
 
     memset(out, 0, sizeof *out);
     line[strcspn(line, "\n")] = '\0';
-    if (sscanf(line, "splitmilter-verdict 1 %ld %" SCNd64 " %lld %15s %n", &pid, &out->begun_us,
-               &at, word, &text_at) != 4 ||
-        text_at == 0)
+    if (strncmp(line, head, sizeof head - 1) != 0 || take_number(&at, &pid) < 0 ||
+        take_number(&at, &out->begun_us) < 0 || take_number(&at, &time) < 0)
+        return -1;
+    char *word = strsep(&at, " ");
+    if (at == NULL)
         return -1;
     out->pid = (pid_t)pid;
-    out->at = (time_t)at;
-    err_set(&out->text, "%s", line + text_at);
+    out->at = (time_t)time;
+    err_set(&out->text, "%s", at);
     log_sanitize(out->text.text);
     for (int i = 0; i < WORDS; i++)
         if (strcmp(word, words[i]) == 0) {

@@ -29,6 +29,7 @@ class Both:
         if user is not None:
             for path in (self.directory, r.path("spool"), r.path("password")):
                 os.chown(path, user, user)
+            os.chmod(r.sanitizer_directory, 0o777)
             wrapper = [shutil.which("setpriv"), f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         self.path = r.path("verdict.conf")
         self.configure()

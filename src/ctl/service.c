@@ -72,25 +72,38 @@ static void name_user(struct service *s)
     s->user = pw != NULL ? mem_strdup(pw->pw_name) : mem_printf("%lu", (unsigned long)s->uid);
 }
 
-/* "Uid:", "Gid:" (real, effective, ...) and "Groups:" of /proc/PID/status. */
+/* The second number behind this name: of real, effective, ... ids. */
+static bool take_effective(const char *line, const char *name, unsigned long *out)
+{
+    size_t len = strlen(name);
+    char *real_end, *end;
+
+    if (strncmp(line, name, len) != 0)
+        return false;
+    (void)strtoul(line + len, &real_end, 10);
+    *out = strtoul(real_end, &end, 10);
+    return end != real_end;
+}
+
+/* "Uid:", "Gid:" and "Groups:" of /proc/PID/status. */
 static void take_ids(struct service *s, const char *line, bool found[2])
 {
-    unsigned long real, effective;
+    unsigned long id;
 
-    if (sscanf(line, "Uid: %lu %lu", &real, &effective) == 2) {
-        s->uid = (uid_t)effective;
+    if (take_effective(line, "Uid:", &id)) {
+        s->uid = (uid_t)id;
         found[0] = true;
-    } else if (sscanf(line, "Gid: %lu %lu", &real, &effective) == 2) {
-        s->gid = (gid_t)effective;
+    } else if (take_effective(line, "Gid:", &id)) {
+        s->gid = (gid_t)id;
         found[1] = true;
     } else if (strncmp(line, "Groups:", 7) == 0) {
         const char *at = line + 7;
         char *end;
         for (s->group_count = 0; s->group_count < SERVICE_GROUPS_MAX; at = end) {
-            unsigned long group = strtoul(at, &end, 10);
+            id = strtoul(at, &end, 10);
             if (end == at)
                 return;
-            s->groups[s->group_count++] = (gid_t)group;
+            s->groups[s->group_count++] = (gid_t)id;
         }
     }
 }

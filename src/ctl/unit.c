@@ -92,11 +92,14 @@ static void take(void *ctx, const char *line)
         return;
     char *name = mem_strndup(line, (size_t)(equals - line));
     take_state(u, name, equals + 1);
-    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
-        if (strcmp(name, members[i].name) == 0 && members[i].text != NULL)
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        if (strcmp(name, members[i].name) != 0)
+            continue;
+        if (members[i].text != NULL)
             set(members[i].text, equals + 1);
-        else if (strcmp(name, members[i].name) == 0)
+        if (members[i].list != NULL)
             add_words(members[i].list, equals + 1, members[i].prefix);
+    }
     free(name);
 }
 
