@@ -6,6 +6,7 @@ what was there before, and a second --apply gets to the end.
 SPLIT_SETUP_FAULTS=all tries every place; without it a few of them are tried.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -93,14 +94,19 @@ def way_on(s, form, where, before):
     is_as_before(s, before, where)
 
 
-def try_all(s, form, fault_of, few, is_undone):
+def try_all(s, form, fault_of, few, is_undone, mode=0o644):
     for n in wanted(form, few):
         s.fresh(QUEUE[form])
+        os.chmod("/etc/postfix/main.cf", mode)
         before, where = listing(), (form, fault_of(n))
         code, said = interrupted(s, form, "--apply", fault_of(n))
         if code == 0:
             assert n > min(few[form]), f"{where}: nothing was interrupted\n{said}"
             return
+        for path in glob.glob("/etc/postfix*/main.cf*"):
+            with open(path, encoding="utf-8") as f:
+                is_hidden = mode == 0o644 or path.endswith(".proto") or "My own" not in f.read()
+            assert is_hidden or os.stat(path).st_mode & 0o077 == 0, f"{where}: {path} is open\n{said}"
         if is_undone:
             is_as_before(s, before, f"{where}\n{said}")
         if n % 2 == 0:
@@ -120,6 +126,8 @@ def test_full_disk(s):
 def test_kill(s):
     for form in QUEUE:
         try_all(s, form, lambda n: ("rename", "signal=KILL", n), FEW, False)
+    # What others may not read is copied into an instance when postmulti(1) is done with it.
+    try_all(s, "--multi", lambda n: ("rename", "signal=KILL", n), {"--multi": (15, 20)}, False, mode=0o600)
 
 
 def test_a_command_fails(s):

@@ -290,6 +290,10 @@ UNIT_TESTS += %D%/test_marked_text
 %C%_test_marked_text_SOURCES = %D%/test_marked_text.c
 %C%_test_marked_text_LDADD = libctl.a $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/test_milter_list
+%C%_test_milter_list_SOURCES = %D%/test_milter_list.c
+%C%_test_milter_list_LDADD = libctl.a $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/test_maildir
 %C%_test_maildir_SOURCES = %D%/test_maildir.c
 %C%_test_maildir_LDADD = $(UNIT_RELAY_LIBS)

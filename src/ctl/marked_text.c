@@ -103,7 +103,7 @@ char *marked_who(const char *text)
             continue;
         const char *by = strstr(line, BY), *end = strstr(line, ADVICE);
         size_t len = line_len(line);
-        if (by == NULL || end == NULL || end < by || end > line + len)
+        if (by == NULL || end == NULL || end < by || end >= line + len)
             return NULL;
         by += strlen(BY);
         return mem_strndup(by, (size_t)(end - by));

@@ -79,7 +79,11 @@ static int open_instance(struct instance *i, const struct postfix *from, struct 
     }
     if (!i->is_new) {
         i->p = postfix_open(i->directory, err);
-        return i->p == NULL ? -1 : 0;
+        bool is_seed = i->p != NULL && i->p->main_cf[0] == '\0' && from->main_cf[0] != '\0';
+        if (!is_seed)
+            return i->p == NULL ? -1 : 0;
+        postfix_free(i->p);
+        i->is_new = true;
     }
     char *main_cf = copy_text(from->main_cf, from), *master_cf = copy_text(from->master_cf, from);
     i->p = postfix_from_text(i->directory, main_cf, master_cf, err);
@@ -174,33 +178,83 @@ static void make_known(const struct setup *s, const struct instance *i, const st
     free(master_cf);
 }
 
-static void write_new(const struct setup *s, const struct instance *i, const struct postfix *from)
+/* The copies of the default instance's files, each with what it was before our part. */
+static void write_copies(const struct setup *s, const struct instance *i,
+                         const struct postfix *from)
 {
-    const struct passwd *user = getpwnam(postfix_get_expanded(from, "mail_owner"));
     static const char *const names[] = {"main.cf", "master.cf"};
     const char *const likes[] = {from->main_cf, from->master_cf};
+    const char *const bases[] = {i->p->main_cf, i->p->master_cf};
     char *texts[] = {setup_main_cf(s, i->p, &i->edit), setup_master_cf(s, i->p, &i->edit)};
 
-    /* main.cf comes first: by it the directory is known as ours. */
-    make_like(s, i->directory, from->directory);
-    for (int k = 0; k < 2; k++) {
-        const char *base = k == 0 ? i->p->main_cf : i->p->master_cf;
+    /* main.cf comes last: without it the directory holds an instance that is in the making. */
+    for (int k = 1; k >= 0; k--) {
         char *path = mem_printf("%s/%s", i->directory, names[k]);
-        char *like_name = mem_printf("%s/%s", from->directory, names[k]);
-        steps_write(s->steps, path, texts[k], like_name, likes[k], like_name);
+        char *original = mem_printf("%s/%s", from->directory, names[k]);
         char *backup = mem_printf("%s.before-split", path);
-        steps_write(s->steps, backup, base, like_name, base, names[k]);
+        if (i->is_known) /* its mode may be that of postmulti(1) */
+            steps_unlink(s->steps, path);
+        steps_write(s->steps, backup, bases[k], original, bases[k], names[k]);
+        steps_write(s->steps, path, texts[k], original, likes[k], original);
         free(backup);
-        free(like_name);
+        free(original);
         free(path);
         free(texts[k]);
     }
+}
+
+/* Our part alone: by it the directory is known as ours. */
+static void write_seed(const struct setup *s, const struct instance *i, const struct postfix *from)
+{
+    static const char *const names[] = {"main.cf", "master.cf"};
+    struct postfix empty = {.main_cf = (char *)"", .master_cf = (char *)""};
+    char *texts[] = {setup_main_cf(s, &empty, &i->edit), setup_master_cf(s, &empty, &i->edit)};
+
+    for (int k = 0; k < 2; k++) {
+        char *path = mem_printf("%s/%s", i->directory, names[k]);
+        char *original = mem_printf("%s/%s", from->directory, names[k]);
+        steps_write(s->steps, path, texts[k], original, NULL, NULL);
+        free(original);
+        free(path);
+        free(texts[k]);
+    }
+}
+
+/* May others than their owner not read the files? */
+static bool is_hidden(const struct postfix *p)
+{
+    static const char *const names[] = {"main.cf", "master.cf"};
+    bool is = false;
+
+    for (int k = 0; k < 2; k++) {
+        char *path = mem_printf("%s/%s", p->directory, names[k]);
+        struct stat st;
+        is |= stat(path, &st) < 0 || (st.st_mode & 044) != 044;
+        free(path);
+    }
+    return is;
+}
+
+/* The set-permissions of postmulti(1) opens main.cf and master.cf for all to read, for a moment:
+ * what may be secret comes afterwards. */
+static void write_new(const struct setup *s, const struct instance *i, const struct postfix *from)
+{
+    const struct passwd *user = getpwnam(postfix_get_expanded(from, "mail_owner"));
+
+    make_like(s, i->directory, from->directory);
+    bool is_later = !i->is_known && is_hidden(from);
+    if (is_later)
+        write_seed(s, i, from);
+    else
+        write_copies(s, i, from);
     setup_write_files(s, i->directory, &i->edit);
     steps_mkdir(s->steps, i->queue_directory, 0755, 0, 0);
     steps_mkdir(s->steps, i->data_directory, 0700, user == NULL ? 0 : user->pw_uid,
                 user == NULL ? 0 : user->pw_gid);
     if (!i->is_known)
         make_known(s, i, from);
+    if (is_later)
+        write_copies(s, i, from);
 }
 
 static void write_instance(const struct setup *s, const struct instance *i,

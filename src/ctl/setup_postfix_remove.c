@@ -116,7 +116,8 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
         char *kept = mem_printf("%s/%s%s.removed", s->options->directory, names[i], suffix);
         struct buf text = {0};
         struct err ignored;
-        if (files_read(original, &text, &ignored) == FILES_OK &&
+        /* Without a text of its own it was in the making. */
+        if (texts[i][0] != '\0' && files_read(original, &text, &ignored) == FILES_OK &&
             strcmp(buf_str(&text), texts[i]) != 0) {
             steps_say(s->steps, "%s/%s was edited: kept in %s", ours->directory, names[i], kept);
             steps_write(s->steps, kept, texts[i], changed, texts[i], names[i]);

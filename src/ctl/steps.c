@@ -74,19 +74,25 @@ static bool is_there(const char *path)
     return lstat(path, &st) == 0;
 }
 
-/* What the file will hold when the steps before have been carried out; NULL: there is none. */
-static char *content_by_then(const struct steps *s, const char *path)
+/* The last step before that writes or removes the file, or NULL. */
+static const struct step *last_on(const struct steps *s, const char *path)
 {
-    for (size_t i = s->count; i-- > 0;)
-        if (s->items[i].kind == STEP_WRITE && strcmp(s->items[i].path, path) == 0)
-            return mem_strdup(s->items[i].content);
-    return read_now(path);
+    for (size_t i = s->count; i-- > 0;) {
+        const struct step *step = &s->items[i];
+        if ((step->kind == STEP_WRITE || step->kind == STEP_UNLINK) &&
+            strcmp(step->path, path) == 0)
+            return step;
+    }
+    return NULL;
 }
 
 void steps_write(struct steps *s, const char *path, const char *content, const char *model,
                  const char *like, const char *like_name)
 {
-    char *now = content_by_then(s, path);
+    /* As it will be when the steps before have been carried out. */
+    const struct step *last = last_on(s, path);
+    bool is_there_then = last != NULL ? last->kind == STEP_WRITE : is_there(path);
+    char *now = last == NULL ? read_now(path) : is_there_then ? mem_strdup(last->content) : NULL;
 
     if (now != NULL && strcmp(now, content) == 0) {
         free(now);
@@ -96,8 +102,8 @@ void steps_write(struct steps *s, const char *path, const char *content, const c
     free(step->content);
     step->content = mem_strdup(content);
     step->before = now;
-    step->is_new = now == NULL && !is_there(path);
-    step->attributes = files_attributes_get(is_there(path) ? path : model);
+    step->is_new = !is_there_then;
+    step->attributes = files_attributes_get(last == NULL && is_there_then ? path : model);
     step->like = like == NULL ? NULL : mem_strdup(like);
     step->like_name = like_name == NULL ? NULL : mem_strdup(like_name);
 }
