@@ -257,9 +257,10 @@ void counters_page(void *ctx, struct buf *out)
 bool counters_is_ready(void *ctx, struct err *why)
 {
     (void)ctx; /* there is always a configuration that was loaded: no daemon starts without */
-    if (!atomic_load(&is_listening))
+    bool is_ready = atomic_load(&is_listening);
+    if (!is_ready)
         err_set(why, "splitmilter does not listen: it is starting or stopping");
-    return why->text[0] == '\0';
+    return is_ready;
 }
 
 void counters_set_listening(bool is)

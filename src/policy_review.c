@@ -149,7 +149,7 @@ static void review_server(const struct reviewing *r, const struct table *t)
         return;
     struct table_scratch *scratch = table_scratch_new();
     table_match_init(&match);
-    if (table_find(t, scratch, "check@split.invalid", &match, &err) == TABLE_FAILED)
+    if (table_has_failed(table_find(t, scratch, "check@split.invalid", &match, &err)))
         blame(r, true, 0, err.text);
     table_match_clear(&match);
     table_scratch_free(scratch);

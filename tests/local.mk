@@ -177,6 +177,11 @@ FUZZERS += %D%/fuzz_milter_packet
 %C%_fuzz_milter_packet_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_milter_packet_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz_orcpt
+%C%_fuzz_orcpt_SOURCES = %D%/fuzz_orcpt.c $(FUZZ_MAIN)
+%C%_fuzz_orcpt_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_orcpt_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz_smtp_command
 %C%_fuzz_smtp_command_SOURCES = %D%/fuzz_smtp_command.c $(FUZZ_MAIN)
 %C%_fuzz_smtp_command_LDFLAGS = $(FUZZ_LINK)
