@@ -21,6 +21,7 @@ INTEGRATION_TESTS = \
 	%D%/it_live_reload.py \
 	%D%/it_article.py \
 	%D%/it_auth.py \
+	%D%/it_bounces.py \
 	%D%/it_clean_root.py \
 	%D%/it_check.py \
 	%D%/it_content.py \

@@ -17,6 +17,7 @@ libctl_a_SOURCES = \
 	%D%/postfix_review_milters.c \
 	%D%/postfix_review_routes.c \
 	%D%/setup_postfix.c %D%/setup_postfix.h \
+	%D%/setup_postfix_bounces.c \
 	%D%/setup_postfix_check.c \
 	%D%/setup_postfix_edit.c \
 	%D%/setup_postfix_instances.c \

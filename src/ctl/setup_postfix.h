@@ -158,6 +158,15 @@ bool setup_restart_all(const struct setup *s, const char *const *directories)
 void setup_enable_instance(const struct setup *s, const char *directory, bool is_wanted)
     __attribute__((nonnull));
 
+/* --- setup_postfix_bounces.c: reports to senders do not show suffixes --- */
+
+/* bounce(8) in all its services gives reports to a cleanup(8) that takes suffixes off. */
+void setup_bounce_services(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+    __attribute__((nonnull));
+/* Its table. tag: the tag domain as part of a regular expression. For the caller to free. */
+char *setup_bounce_table(const char *tag)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
 /* --- setup_postfix_services.c: lines of master.cf --- */
 
 /* -1: a filter's nexthop cannot be used. */

@@ -80,6 +80,8 @@ static void write_tables(const struct setup *s, struct setup_edit *e)
     struct buf header = {0};
 
     setup_file(e, "split_untag", mem_printf("/^(.+)\\.[a-z0-9-]+\\.filter\\.%s$/    $1\n", tag));
+    if (s->config->filter_count > 0)
+        setup_file(e, "split_bounce", setup_bounce_table(tag));
     if (s->config->milter.filter_method == CONFIG_METHOD_HEADER) {
         setup_escape(s->config->milter.filter_header, &header);
         setup_file(
@@ -169,6 +171,7 @@ static int ask_and_split(const struct setup *s, const struct postfix *p,
     keep_from_domains(s, p, e);
     if (setup_filter_services(s, p, e, err) < 0)
         return -1;
+    setup_bounce_services(s, p, e);
     write_routes(s, next, e);
     write_tables(s, e);
     write_closed(s, e);
