@@ -142,8 +142,9 @@ static void describe_certificate(X509 *cert, struct tls_info *info)
     log_sanitize(info->subject);
     if (X509_digest(cert, EVP_sha256(), digest, &len) != 1)
         len = 0;
-    for (unsigned i = 0; i < len && 3 * i + 3 <= sizeof info->fingerprint; i++)
-        snprintf(info->fingerprint + 3 * (size_t)i, 4, "%02X%s", digest[i], i + 1 < len ? ":" : "");
+    for (size_t i = 0; i < len && 3 * i + 3 <= sizeof info->fingerprint; i++)
+        snprintf(info->fingerprint + 3 * i, sizeof info->fingerprint - 3 * i, "%02X%s", digest[i],
+                 i + 1 < len ? ":" : "");
 }
 
 /* peer: NULL on a server */

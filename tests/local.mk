@@ -16,6 +16,7 @@ INTEGRATION_TESTS = \
 	%D%/it_fault_matrix.py \
 	%D%/it_restart_matrix.py \
 	%D%/it_guides.py \
+	%D%/it_hardening.py \
 	%D%/it_large.py \
 	%D%/it_listener_forms.py \
 	%D%/it_live_reload.py \
