@@ -43,6 +43,7 @@ INTEGRATION_TESTS = \
 	%D%/it_pflogsumm.py \
 	%D%/it_policy.py \
 	%D%/it_policy_failures.py \
+	%D%/it_primary_random.py \
 	%D%/it_policy_random.py \
 	%D%/it_postfix_review.py \
 	%D%/it_origin.py \

@@ -313,7 +313,8 @@ static void one_command(struct session *s)
     }
     enum stream_status status = wait_for_line(s, is_here);
     if (status == STREAM_TOO_LONG) {
-        session_protocol_error(s, "500 5.5.2 Line too long");
+        counters_refused("500");
+        session_reply(s, "500 5.5.2 Line too long");
         s->is_over = true; /* what follows may be anything */
     } else if (status == STREAM_EOF && atomic_load(s->o->is_stopping)) {
         session_say_stopping(s);

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""A primary that misbehaves at random, many clients at once over shared connections: what a client hears is true.
+
+SPLIT_SEED repeats a run, SPLIT_RANDOM_MESSAGES makes it longer."""
+
+import os
+import random
+import threading
+import time
+
+import rig
+
+SEED = int(os.environ.get("SPLIT_SEED") or random.randrange(1 << 30))
+MESSAGES = int(os.environ.get("SPLIT_RANDOM_MESSAGES") or 400)
+CLIENTS = 6
+MISBEHAVES = 0.06  # at each reply
+EARLY = ("452 4.3.1 full", "554 5.6.0 I do not like it", "421 4.3.2 bye")  # 2xx would be a lie that nothing tells from the truth
+
+
+class Chaos:
+    """The hook of the primary."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.lock = threading.Lock()
+
+    def __call__(self, stage, conn, _arg):
+        with self.lock:
+            if self.random.random() > MISBEHAVES or stage == "quit":
+                return None
+            if stage == "body":
+                return self.random.choice((rig.CLOSE, rig.RESET, *EARLY))
+            what = self.random.choice(("4", "5", "421", "several", "slow", "twice", "close", "half", "reset", "garbage", "part", "class"))
+            pause = self.random.random() / 20
+        if what == "4":
+            return "450-4.2.1 later\r\n450 4.2.1 or never"
+        if what == "5":
+            return "550 5.1.1 no"
+        if what == "421":
+            return "421 4.3.2 going down"
+        if what == "several":
+            good = {"data": "354", "connect": "220", "helo": "250"}.get(stage, "250")
+            return f"{good}-one\r\n{good} two"
+        if what == "slow":
+            time.sleep(pause)  # of the server, not of the test
+            return None
+        if what == "twice" and stage in ("mail", "rcpt", "rset", "data"):
+            return "250 2.0.0 Ok\r\n250 2.0.0 Ok" if stage != "data" else "354 Go on\r\n250 2.0.0 Ok"
+        if what == "half":
+            conn.sock.sendall(b"250 2.0.")
+            return rig.CLOSE
+        if what == "part":
+            return rig.Raw(b"25")
+        if what == "class":
+            return {"data": "250 2.0.0 Ok"}.get(stage, "354 Go on")
+        return {"close": rig.CLOSE, "reset": rig.RESET, "garbage": "lovely weather"}.get(what)
+
+
+class Message:
+    """One attempt of a client: what it heard."""
+
+    def __init__(self, number, count):
+        self.sender = f"s{number}@x.test"
+        self.offered = [f"u{number}-{i}@x.test" for i in range(count)]
+        self.subject = f"m{number}"
+        self.body = f"Subject: {self.subject}\r\n\r\n.{number}\r\n".encode() * (1 if number % 5 else 2000)
+        self.taken = []  # by RCPT
+        self.good = []  # recipients for whom the content was taken
+        self.heard = ""  # the reply to the content, or the best of them: "2", "4", "5"; "?" when it was lost on the way
+
+    def send(self, c, dice, lmtp):
+        """As far as the replies allow."""
+        self.heard = "4"
+        assert c.cmd("RSET").code == 250
+        if dice.random() < 0.5:
+            commands = [f"MAIL FROM:<{self.sender}>"] + [f"RCPT TO:<{a}>" for a in self.offered]
+            c.write("".join(f"{x}\r\n" for x in commands))
+            replies = [c.read() for _ in commands]
+        else:
+            replies = [c.mail(self.sender)]
+            if replies[0].code == 250:
+                replies += [c.rcpt(a) for a in self.offered]
+        self.taken = [a for a, reply in zip(self.offered, replies[1:]) if reply.code == 250]
+        if replies[0].code != 250 or not self.taken:
+            return
+        if dice.random() < 0.1:
+            return
+        if c.cmd("DATA").code != 354:
+            return
+        self.heard = "?"
+        if dice.random() < 0.05:
+            c.write(self.body[: len(self.body) // 2])
+            c.close()
+            return
+        c.write(rig.quote_message(self.body))
+        codes = [str(c.read().code)[0] for _ in (self.taken if lmtp else self.taken[:1])]
+        self.good = [a for a, code in zip(self.taken, codes if lmtp else codes * len(self.taken)) if code == "2"]
+        self.heard = min(codes)
+
+
+def client(d, numbers, seed, messages, lmtp):
+    """Sessions of a few messages each, until all are sent."""
+    dice = random.Random(seed)
+    numbers = list(numbers)
+    while numbers:
+        try:
+            with d.client(lmtp=lmtp) as c:
+                for _ in range(dice.randrange(1, 5)):
+                    if not numbers:
+                        break
+                    m = Message(numbers.pop(), dice.randrange(1, 6))
+                    messages.append(m)
+                    m.send(c, dice, lmtp)
+        except (OSError, ValueError, rig.SmtpError):
+            pass  # the end of this session: of our own, or 421
+
+
+def check(messages, primary, backup, lmtp):
+    """What does not fit, as texts."""
+    faults = []
+    at_primary, at_backup = {}, {}
+    for found, sink in ((at_primary, primary), (at_backup, backup)):
+        for t in sink.accepted:
+            subjects = t.headers("Subject")
+            found.setdefault(subjects[0], []).append(t)
+    for m in messages:
+        taken, copies = at_primary.get(m.subject, []), at_backup.get(m.subject, [])
+        for t in taken:
+            if t.sender != m.sender or sorted(t.addrs) != sorted(m.taken) or not t.data.endswith(m.body):
+                faults.append(f"{m.subject}: the primary has <{t.sender}> {t.addrs} {len(t.data)}, sent was <{m.sender}> {m.taken} {len(m.body)}")
+        copied = sorted(a for t in copies for a in t.addrs)
+        if m.heard == "2" and (len(taken) != 1 or copied != sorted(m.good)):
+            faults.append(f"{m.subject}: 250, but {len(taken)} at the primary, copies {copied} of {m.good}")
+        # With LMTP a reply that is none, to one recipient, takes those of the others along.
+        if m.heard in "45" and (copies or (taken and not lmtp)):
+            faults.append(f"{m.subject}: {m.heard}xx, but {len(taken)} at the primary, {len(copies)} copies")
+        if copies and not taken:
+            faults.append(f"{m.subject}: a copy of what the primary did not take")
+        if any(rig.split_trace(t.data)[1] != m.body for t in copies):
+            faults.append(f"{m.subject}: the copy has another content")
+    known = {m.subject for m in messages}
+    faults += [f"{s}: nobody sent that" for s in set(at_primary) | set(at_backup) if s not in known]
+    return faults
+
+
+def run(r, listener, lmtp):
+    print(f"SPLIT_SEED={SEED}")
+    primary = rig.Sink(r, "primary", hook=Chaos(SEED))
+    options = 'command_timeout = "2s" connect_timeout = "2s" max_messages_per_connection = 7'
+    d = rig.Duplicator(r, listener=f"{options} {listener}", primary=primary)
+    backup = d.backups["newmail"]
+    messages = []
+    threads = [
+        threading.Thread(target=client, args=(d, range(i, MESSAGES, CLIENTS), SEED + i, messages, lmtp)) for i in range(CLIENTS)
+    ]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    primary.hook = None
+    rig.wait_for(lambda: not d.spooled(), 30, "an empty spool", d.daemon.log)
+    heard = {h: sum(m.heard == h for m in messages) for h in "245?"}
+    assert len(messages) == MESSAGES and heard["2"] > MESSAGES / 10 and heard["4"] > MESSAGES / 20, heard
+    faults = check(messages, primary, backup, lmtp)
+    assert not faults, "\n".join([f"SPLIT_SEED={SEED}", str(heard), *faults])
+    rig.send(d.address, "s@x.test", ["a@x.test"], b"Subject: end\r\n\r\nx\r\n", lmtp=lmtp)
+    d.daemon.stop()
+
+
+def test_smtp(r):
+    run(r, "", False)
+
+
+def test_lmtp(r):
+    run(r, 'protocol = "lmtp"', True)
+
+
+if __name__ == "__main__":
+    rig.main()
