@@ -146,6 +146,17 @@ class AsTheDaemons(Checked):
         self.unit(ProtectSystem="strict", ReadWritePaths=self.d)
         self.assertEqual(self.check(0)["error"], [])
 
+    def test_a_capability_in_a_user_namespace(self):
+        """It is none for the ports of the machine: the unit needs PrivateUsers=no, too."""
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as f:
+            if int(f.read()) < 2:
+                self.skipTest("all ports are open to all users here")
+        self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace(f"unix:{self.d}/relay.sock", "inet:1@127.0.0.1"))
+        self.unit(AmbientCapabilities="cap_net_bind_service", PrivateUsers="yes")
+        self.expect("warning", r"^relay.listen: .* user nobody may not listen there .*CAP_NET_BIND_SERVICE and PrivateUsers=no")
+        self.unit(AmbientCapabilities="cap_net_bind_service", PrivateUsers="no")
+        self.assertFalse([f for f in self.check(0)["warning"] if "may not listen" in f["text"]])
+
     def test_the_file_system_of_a_running_daemon(self):
         os.mkdir(self.path("mail"))
         os.chown(self.path("mail"), NOBODY, NOBODY)

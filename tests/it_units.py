@@ -146,6 +146,17 @@ def test_splitrelay(r):
     rig.run_splitctl(r, daemon.configuration_path, "retry", "--all")
 
 
+def test_daemons_are_limited_and_started_again(_):
+    for name in ("splitmilter", "splitrelay"):
+        unit = rig.Sandbox(name).unit
+        with open(unit, encoding="utf-8") as f:
+            text = f.read()
+        head, service = text.split("[Service]")
+        assert "\nStartLimitIntervalSec=0\n" in head  # systemd ignores it below [Service]
+        for line in ("Restart=on-failure", "RestartSec=2s", "TasksMax=", "MemoryMax="):
+            assert f"\n{line}" in service, (name, line)
+
+
 def test_a_forbidden_call_is_an_error(r):
     """SystemCallErrorNumber: the daemon can say what went wrong. Killed, it would say nothing, and be started again and again."""
     for name in ("splitmilter", "splitrelay"):

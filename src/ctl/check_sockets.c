@@ -148,7 +148,9 @@ static void check_bind(struct findings *f, const struct service *s, const char *
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list;
     char port[8], text[ENDPOINT_PATH_SIZE + 32];
-    bool may_bind = strstr(s->unit.ambient, "cap_net_bind_service") != NULL;
+    /* A capability in a user namespace is none for the network of the machine. */
+    bool may_bind = strstr(s->unit.ambient, "cap_net_bind_service") != NULL &&
+                    strcmp(s->unit.private_users, "yes") != 0;
     int error = 0;
 
     endpoint_format(e, text, sizeof text);
@@ -166,7 +168,7 @@ static void check_bind(struct findings *f, const struct service *s, const char *
     else if (error == EACCES && !may_bind)
         find(f, LEVEL_WARNING,
              "%s: %s: user %s may not listen there (have a socket unit do it, or give the unit "
-             "AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+             "AmbientCapabilities=CAP_NET_BIND_SERVICE and PrivateUsers=no)",
              option, text, s->user[0] == '\0' ? "?" : s->user);
     else if (error != 0 && error != EACCES && error != EAFNOSUPPORT)
         find(f, LEVEL_WARNING, "%s: %s: %s", option, text, strerror(error));

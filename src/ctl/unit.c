@@ -78,6 +78,7 @@ static void take(void *ctx, const char *line)
                    {"ProtectSystem", &u->protect_system, NULL, ""},
                    {"ProtectHome", &u->protect_home, NULL, ""},
                    {"PrivateTmp", &u->private_tmp, NULL, ""},
+                   {"PrivateUsers", &u->private_users, NULL, ""},
                    {"SupplementaryGroups", NULL, &u->groups, ""},
                    {"ReadWritePaths", NULL, &u->writable, ""},
                    {"StateDirectory", NULL, &u->writable, "/var/lib/"},
@@ -112,7 +113,8 @@ void unit_read(const char *name, struct unit *out)
     memset(out, 0, sizeof *out);
     out->name = mem_strdup(name);
     char **const texts[] = {&out->user,           &out->group,        &out->ambient,
-                            &out->protect_system, &out->protect_home, &out->private_tmp};
+                            &out->protect_system, &out->protect_home, &out->private_tmp,
+                            &out->private_users};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         *texts[i] = mem_strdup("");
     if (command_each_line(argv, take, out, &ignored) < 0)
@@ -136,6 +138,7 @@ void unit_clear(struct unit *u)
     free(u->protect_system);
     free(u->protect_home);
     free(u->private_tmp);
+    free(u->private_users);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         config_strings_clear(lists[i]);
     memset(u, 0, sizeof *u);

@@ -22,7 +22,8 @@ struct unit {
     pid_t main_pid;    /* 0: none */
     char *user, *group;
     char *ambient; /* capabilities: "cap_net_bind_service ..." */
-    char *protect_system, *protect_home, *private_tmp; /* "strict", "yes", "no", ... */
+    char *protect_system, *protect_home, *private_tmp,
+        *private_users; /* "strict", "yes", "no", ... */
     struct config_strings groups, writable, read_only, hidden;
 };
 
