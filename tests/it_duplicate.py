@@ -479,16 +479,19 @@ def test_lmtp(r):
     assert backup.wait(1)[0].addrs == ["a@x.test", "d@x.test"]
     said = talk(d, "none", ("b@x.test", "c@x.test"), lmtp=True)[-2:]
     assert said == ["550 5.2.2 full", "451 4.2.0 later"], said
+    said = talk(d, "another", ("B@x.test", "b@x.test", "A@X.test", "a@X.test"), lmtp=True)[-4:]
+    assert [x[:3] for x in said] == ["250", "550", "250", "250"], said
+    assert backup.wait(2)[1].addrs == ["B@x.test", "A@X.test", "a@X.test"]
     said = talk(d, "one", ("a@x.test", "d@x.test"))
     assert said[1] == "250 2.1.5 Ok" and said[2].startswith("452 4.5.3") and said[-1] == "250 2.0.0 <a@x.test> Ok", said
-    assert backup.wait(2)[1].addrs == ["a@x.test"]
+    assert backup.wait(3)[2].addrs == ["a@x.test"]
     rig.wait_for(lambda: not d.spooled(), 10, "an empty spool")
     other = rig.Sink(r, "other")
     d.primary, d.listener = other, ""
     d.reload()
     said = talk(d, "smtp", ("a@x.test", "b@x.test"), lmtp=True)
     assert said[-2:] == [OK, OK], said
-    assert backup.wait(3)[2].addrs == ["a@x.test", "b@x.test"]
+    assert backup.wait(4)[3].addrs == ["a@x.test", "b@x.test"]
 
 
 def test_who_gets_copies(r):
