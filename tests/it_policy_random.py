@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Decisions and envelope together: random messages through a real Postfix, while the socketmap server that all decisions come from
+"""Decisions and envelope together: random messages through a real Postfix, and a real Sendmail, while the socketmap server that all decisions come from
 is restarted, hangs, answers once per connection, and answers garbage.
 
 on_failure = "tempfail": nothing is accepted unfiltered or uncopied that the tables send elsewhere. "accept": nothing is refused or
-lost; what passes unchanged is in the log. SPLIT_RANDOM_MESSAGES: how many for each of the two (default 600); SPLIT_SEED: others.
+lost; what passes unchanged is in the log. SPLIT_RANDOM_MESSAGES: how many for each test (default 600); SPLIT_SEED: others.
 """
 
 import collections
@@ -26,6 +26,7 @@ MAPS = ("canonical", "filters", "copies", "sender_filters", "sender_copies")
 DOMAINS = ("example.com", "example.net", "domain.com", "application.com")
 SENDERS = ("s@sender.test", "boss@sender.test", "audit@sender.test", "")
 BACKUPS = ("archive", "newmail")
+NO_ERROR_LIMITS = {"smtpd_soft_error_limit": "1000000", "smtpd_hard_error_limit": "1000000", "smtpd_error_sleep_time": "0s"}
 
 
 def number_of(text, salt):
@@ -165,18 +166,18 @@ def arrivals(t):
     return {name: collections.Counter(a for txn in sink.accepted for a in txn.addrs) for name, sink in sinks.items()}
 
 
-def run(r, on_failure):
+def run(r, on_failure, make):
     """Send all messages; returns the tower, the book and what arrived."""
     path = r.path("map.sock")
     server = rig.SocketMap(r, path, look_up)
     server.hang_seconds = HANG_SECONDS
     options = dict(zip(("canonical_maps", "filter_maps", "copy_maps", "sender_filter_maps", "sender_copy_maps"), MAPS))
     lines = "".join(f'    {option} += {{ "socketmap:unix:{path}:{name}" }}\n' for option, name in options.items())
-    t = rig.Tower(
+    t = make(
         r,
         milter=f'{lines}    on_failure = "{on_failure}"\n',
         short=True,
-        front_main={"smtpd_soft_error_limit": "1000000", "smtpd_hard_error_limit": "1000000", "smtpd_error_sleep_time": "0s"},
+        front_main=NO_ERROR_LIMITS if make is rig.Tower else "",
         make_sink=lambda *args, **more: rig.Sink(*args, keep_data=False, **more),
     )
     weather, book, restarted, done = Weather(SEED), Book(), [], threading.Event()
@@ -199,7 +200,7 @@ def run(r, on_failure):
     rig.wait_for(lambda: not t.spooled(), 120, "an empty spool")
     asked = ", ".join(f"{name or 'answered'} {count}" for name, count in sorted(weather.seen.items(), key=str))
     print(
-        f"  {on_failure}: seed {SEED}, {book.next - CLIENTS} messages, {book.messages} accepted, {len(book.accepted)} recipients accepted, "
+        f"  {make.__name__}, {on_failure}: seed {SEED}, {book.next - CLIENTS} messages, {book.messages} accepted, {len(book.accepted)} recipients accepted, "
         f"{sum(book.refused.values())} refused; {server.asked} questions ({asked}), {server.broken} broken off, "
         f"{len(restarted)} restarts; {sent:.0f} s, all in {time.monotonic() - start:.0f} s",
         flush=True,
@@ -225,8 +226,8 @@ def check_refused(book, found):
         assert not places(found, address), f"{address} was refused, and arrived at {places(found, address)}"
 
 
-def test_tempfail(r):
-    t, book, found = run(r, "tempfail")
+def tempfail(r, make):
+    t, book, found = run(r, "tempfail", make)
     for address, sender in book.accepted.items():
         assert places(found, address) == sorted(wanted(sender, address)), (sender, address, places(found, address), wanted(sender, address))
     check_refused(book, found)
@@ -235,14 +236,30 @@ def test_tempfail(r):
     assert total / 20 < len(book.not_accepted) < total * 0.95, "the server is too well, or too ill"
 
 
-def test_accept(r):
-    t, book, found = run(r, "accept")
+def accept(r, make):
+    t, book, found = run(r, "accept", make)
     said = {re.search("to=<(.*?)>, status=unchanged", ln).group(1) for ln in t.milter.log_lines("status=unchanged")}
     for address, sender in book.accepted.items():
         end = [("mailbox", address)] if address in said else sorted(wanted(sender, address))
         assert places(found, address) == end, (sender, address, places(found, address), end)
     assert not book.not_accepted
     assert len(book.accepted) / 20 < len(said) < len(book.accepted) * 0.95, "the server is too well, or too ill"
+
+
+def test_tempfail_postfix(r):
+    tempfail(r, rig.Tower)
+
+
+def test_accept_postfix(r):
+    accept(r, rig.Tower)
+
+
+def test_tempfail_sendmail(r):
+    tempfail(r, rig.SendmailTower)
+
+
+def test_accept_sendmail(r):
+    accept(r, rig.SendmailTower)
 
 
 if __name__ == "__main__":
