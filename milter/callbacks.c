@@ -43,6 +43,11 @@ static sfsistat on_connect(SMFICTX *ctx, char *name, _SOCK_ADDR *address)
     return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
 }
 
+static bool leads_into_tag_domain(const struct conn *c, const char *path)
+{
+    return address_leads_into(path, strlen(path), c->snapshot->config->tag_domain);
+}
+
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
     struct conn *c = conn_of(ctx, snapshots);
@@ -50,10 +55,14 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
     conn_forget_message(c);
     c->has_sender = true;
     c->mta = mta_of(ctx);
-    if (c->mta != MTA_POSTFIX_CLEANUP)
-        policy_begin(c->snapshot->policy, c->scratch, argv[0],
-                     c->client.ss_family == 0 ? NULL : (const struct sockaddr *)&c->client,
-                     &c->message);
+    if (c->mta == MTA_POSTFIX_CLEANUP) {
+        c->is_intruder = leads_into_tag_domain(c, argv[0]);
+        c->is_bounce = argv[0][0] == '\0' || strcmp(argv[0], "<>") == 0;
+        return SMFIS_NOREPLY;
+    }
+    policy_begin(c->snapshot->policy, c->scratch, argv[0],
+                 c->client.ss_family == 0 ? NULL : (const struct sockaddr *)&c->client,
+                 &c->message);
     return SMFIS_NOREPLY;
 }
 
@@ -122,8 +131,10 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 
     if (!c->has_sender)
         return SMFIS_TEMPFAIL; /* libmilter takes commands in nearly any order */
-    if (c->mta == MTA_POSTFIX_CLEANUP)
+    if (c->mta == MTA_POSTFIX_CLEANUP) {
+        c->is_intruder |= leads_into_tag_domain(c, argv[0]);
         return SMFIS_CONTINUE;
+    }
     if (c->count == POLICY_RECIPIENTS_MAX)
         return refuse_recipient(ctx, c, argv[0], &too_many);
     if (!can_filter(ctx, c))
@@ -191,17 +202,33 @@ static void log_decisions(SMFICTX *ctx, const struct conn *c)
 
 /*
  * cleanup(8) tells a milter the rewritten recipient and matches deletions against the original one,
- * so a recipient would get its mail twice, once past its filter. A refusal or a temporary failure
- * would keep the message in the maildrop queue for good.
+ * so a recipient would get its mail twice, once past its filter. A refused recipient or a temporary
+ * failure would keep the message in the maildrop queue for good; a message that is refused at its
+ * end goes back to its sender, and a bounce that is refused is made again and again, so it is
+ * discarded. Only local users write to the tag domain here: messages that are requeued
+ * (postsuper -r) are not shown to milters.
  */
 static sfsistat leave_alone(SMFICTX *ctx, struct conn *c)
 {
-    log_warning("%s: status=unchanged (this message did not come by SMTP; take splitmilter out of "
-                "non_smtpd_milters, and of internal_mail_filter_classes)",
-                conn_queue_id(ctx));
-    counters_message(true);
+    static const struct policy_reply closed = {550, "5.7.1", "Internal routing domain"};
+    sfsistat status = SMFIS_CONTINUE;
+
+    if (c->is_intruder && c->is_bounce) {
+        log_warning("%s: discarded: a bounce to an address in the tag domain, which no sender has",
+                    conn_queue_id(ctx));
+        status = SMFIS_DISCARD;
+    } else if (c->is_intruder) {
+        log_info("%s: refused (%d %s %s)", conn_queue_id(ctx), closed.code, closed.enhanced,
+                 closed.text);
+        status = refuse(ctx, &closed);
+    } else if (!mta_is_splitlocal(ctx)) {
+        log_warning("%s: status=unchanged (this message did not come by SMTP; take splitmilter out "
+                    "of non_smtpd_milters, and of internal_mail_filter_classes)",
+                    conn_queue_id(ctx));
+    }
+    counters_message(status == SMFIS_CONTINUE);
     conn_forget_message(c);
-    return SMFIS_CONTINUE;
+    return status;
 }
 
 static sfsistat on_eom(SMFICTX *ctx)

@@ -47,7 +47,7 @@ void conn_forget_message(struct conn *c)
     c->decisions = NULL;
     targets_clear(&c->accepted);
     targets_clear(&c->refused);
-    c->has_sender = false;
+    c->has_sender = c->is_intruder = c->is_bounce = false;
     c->sticky.code = 0;
     c->count = c->size = 0;
 }

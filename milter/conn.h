@@ -34,7 +34,10 @@ struct conn {
     struct policy_decision *decisions; /* of the recipients that were accepted */
     size_t count, size;
     enum mta_kind mta;
-    bool has_sender;              /* MAIL was seen */
+    bool has_sender; /* MAIL was seen */
+    /* MTA_POSTFIX_CLEANUP: */
+    bool is_intruder;             /* the sender or a recipient is in the tag domain */
+    bool is_bounce;               /* the sender is empty */
     struct conn_targets accepted; /* by the index of decisions; Sendmail only */
     struct conn_targets refused;  /* Sendmail only */
     struct policy_reply

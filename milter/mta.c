@@ -4,10 +4,11 @@
 
 #include <ctype.h>
 #include <stddef.h>
+#include <string.h>
 
 void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet)
 {
-    static char for_mail[] = "i v {opMode} {client_ptr} {client_resolve}";
+    static char for_mail[] = "i v {opMode} {client_ptr} {client_resolve} {daemon_name}";
     static char for_rcpt[] = "i {rcpt_mailer} {rcpt_host} {rcpt_addr}";
     static char none[] = "";
 
@@ -41,6 +42,11 @@ enum mta_kind mta_of(SMFICTX *ctx)
         return MTA_POSTFIX_CLEANUP;
     bool is_sendmail = *v != '\0' ? isdigit((unsigned char)*v) != 0 : *macro(ctx, "i") != '\0';
     return is_sendmail ? MTA_SENDMAIL : MTA_POSTFIX;
+}
+
+bool mta_is_splitlocal(SMFICTX *ctx)
+{
+    return strcmp(macro(ctx, "{daemon_name}"), "splitlocal") == 0;
 }
 
 char *mta_target(SMFICTX *ctx)

@@ -34,6 +34,10 @@ void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet) __attribute__((n
  */
 enum mta_kind mta_of(SMFICTX *ctx) __attribute__((nonnull));
 
+/* Of cleanup(8), from MAIL on: is it service splitlocal of setup-postfix, which asks only so that
+ * local users cannot write to the tag domain? Its milter_macro_daemon_name says so. */
+bool mta_is_splitlocal(SMFICTX *ctx) __attribute__((nonnull));
+
 /*
  * At RCPT: mailer, host and user that Sendmail resolves the recipient to. Two recipients with the
  * same are the same to it (sameaddr() in its parseaddr.c). The caller frees it; NULL: it does not

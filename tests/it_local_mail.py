@@ -75,12 +75,19 @@ def test_smtp_is_as_ever(t):
     assert arrivals(t, "smtp") == expected, arrivals(t, "smtp")
 
 
-def test_tag_domain_never_stays_in_maildrop(t):
-    """Recipients that splitmilter refuses by SMTP end in a delivery or a bounce."""
-    for number, recipient in enumerate(("someone@x.archive.copy.split.invalid", "someone@x.no-such.copy.split.invalid", "a@b.no-such.filter.split.invalid")):
-        submit(t, f"tag {number}", recipient)
-    rig.wait_for(lambda: not [p for p in t.front.queue_files() if "/maildrop/" in p], 20, "an empty maildrop queue", t.front.log)
-    assert len(t.front.log_lines(r"from=<s@sender.test>, .*\(queue active\)")) >= 3, t.front.log()
+def test_tag_domain_is_closed(t):
+    """Messages to recipients and from senders that splitmilter refuses by SMTP go back: no copy is forged, none stays in maildrop."""
+    recipients = ("someone@x.archive.copy.split.invalid", "someone@x.no-such.copy.split.invalid", "a%b.primary.filter.split.invalid@here.test")
+    before = len([txn for txn in t.mailbox.accepted if txn.sender == ""])
+    for number, recipient in enumerate(recipients):
+        submit(t, f"tag {number}", recipient, "emil@example.com")
+    submit(t, "tag from", "emil@example.com", sender="x@y.archive.copy.split.invalid")
+    rig.wait_for(lambda: len(t.front.log_lines(r"milter-reject: END-OF-MESSAGE")) == 4, 20, "four refusals", t.front.log)
+    t.settle()
+    assert len([txn for txn in t.mailbox.accepted if txn.sender == ""]) == before + 3, t.mailbox.describe()
+    for subject in ("tag 0", "tag 1", "tag 2", "tag from"):
+        assert arrivals(t, subject) == [], arrivals(t, subject)
+    assert len(t.milter.log_lines(r": refused \(550 5.7.1 Internal routing domain\)")) == 4
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ INTEGRATION_TESTS = \
 	%D%/it_rig.py \
 	%D%/it_samples.py \
 	%D%/it_setup_faults.py \
+	%D%/it_setup_local.py \
 	%D%/it_setup_postfix.py \
 	%D%/it_spool_crash.py \
 	%D%/it_spool_full.py \

@@ -21,6 +21,7 @@ libctl_a_SOURCES = \
 	%D%/setup_postfix_check.c \
 	%D%/setup_postfix_edit.c \
 	%D%/setup_postfix_instances.c \
+	%D%/setup_postfix_local.c \
 	%D%/setup_postfix_milters.c \
 	%D%/setup_postfix_multi.c \
 	%D%/setup_postfix_options.c \

@@ -97,9 +97,13 @@ char *setup_who(const struct setup *s)
  * alone. */
 void setup_set_milter(const struct setup *s, const struct postfix *p, const char *queue_directory,
                       struct setup_edit *e) __attribute__((nonnull));
-/* Keep splitmilter out of non_smtpd_milters, which may name smtpd_milters, and say so. */
+/* Its name there, for the caller to free. */
+char *setup_milter_name(const struct setup *s, const char *queue_directory)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* Keep splitmilter out of non_smtpd_milters, which may name smtpd_milters, and say so. more: what
+ * comes behind the others, or "". */
 void setup_keep_from_non_smtpd(const struct setup *s, const struct postfix *p,
-                               const char *queue_directory, struct setup_edit *e)
+                               const char *queue_directory, const char *more, struct setup_edit *e)
     __attribute__((nonnull));
 /* What postfix_review.h finds in the instance as it will be, as notes. -1: Postfix could not
  * connect to splitmilter. */
@@ -160,9 +164,10 @@ void setup_enable_instance(const struct setup *s, const char *directory, bool is
 
 /* --- setup_postfix_bounces.c: reports to senders do not show suffixes --- */
 
-/* bounce(8) in all its services gives reports to a cleanup(8) that takes suffixes off. */
-void setup_bounce_services(const struct setup *s, const struct postfix *p, struct setup_edit *e)
-    __attribute__((nonnull));
+/* bounce(8) in all its services gives reports to a cleanup(8) that takes suffixes off. more:
+ * further lines of options for that, or "". */
+void setup_bounce_services(const struct setup *s, const struct postfix *p, const char *more,
+                           struct setup_edit *e) __attribute__((nonnull));
 /* Its table. tag: the tag domain as part of a regular expression. For the caller to free. */
 char *setup_bounce_table(const char *tag)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
@@ -189,6 +194,21 @@ void setup_format_milter(const struct endpoint *e, char *out, size_t size) __att
 
 /* May the text stand in main.cf, in master.cf and in a table as it is? */
 bool setup_is_harmless(const char *text) __attribute__((nonnull, warn_unused_result));
+
+/* --- setup_postfix_local.c: local users and the tag domain, with one instance --- */
+
+/* What closes a cleanup service. */
+#define SETUP_CLOSED_OPTION "    -o split_local_maps=regexp:$config_directory/split_local\n"
+
+/* Is Postfix as it has to be for that: with the usual cleanup service? */
+bool setup_can_close_local(const struct postfix *p) __attribute__((nonnull));
+/* The line of split_transport, for the caller to free. tag: the tag domain, escaped. */
+char *setup_local_route(const char *tag)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* Close the tag domain to local users, or say that it stays open. milter: setup_milter_name(). Sets
+ * recipient_canonical_maps, whatever it is; non_smtpd_milters has to have $split_local_milters. */
+void setup_close_local(const struct setup *s, const struct postfix *p, const char *milter,
+                       struct setup_edit *e) __attribute__((nonnull));
 
 /* --- setup_postfix_role.c --- */
 

@@ -36,7 +36,7 @@ static void add_service(struct setup_edit *e, const struct postfix_service *s, c
 
 /* cleanup(8) as it is, but: what bounce(8) had nobody look at is looked at by our table alone. */
 static void add_cleanup(const struct postfix *p, const struct postfix_service *cleanup,
-                        bool is_filtered_already, struct setup_edit *e)
+                        bool is_filtered_already, const char *more, struct setup_edit *e)
 {
     static const char *const off[] = {"header_checks", "mime_header_checks", "nested_header_checks",
                                       "non_smtpd_milters"};
@@ -48,13 +48,14 @@ static void add_cleanup(const struct postfix *p, const struct postfix_service *c
     add_service(e, cleanup, SERVICE);
     buf_addf(&e->master_part, "    -o { body_checks = " TABLE "%s%s }\n", is_joined ? ", " : "",
              is_joined ? checks : "");
-    buf_adds(&e->master_part, "    -o body_checks_size_limit=10000000\n");
+    buf_addf(&e->master_part, "    -o body_checks_size_limit=10000000\n%s", more);
     for (size_t i = 0; !is_filtered_already && i < sizeof off / sizeof off[0]; i++)
         buf_addf(&e->master_part, "    -o %s=\n", off[i]);
     free(own);
 }
 
-void setup_bounce_services(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+void setup_bounce_services(const struct setup *s, const struct postfix *p, const char *more,
+                           struct setup_edit *e)
 {
     const struct postfix_service *bounce = postfix_service(p, "bounce", "unix");
 
@@ -77,7 +78,7 @@ void setup_bounce_services(const struct setup *s, const struct postfix *p, struc
         free(own);
     }
     if (cleanup != NULL)
-        add_cleanup(p, cleanup, filtered, e);
+        add_cleanup(p, cleanup, filtered, more, e);
     free(name);
 }
 

@@ -12,7 +12,7 @@
 /* All tables that any role may need. */
 static const char *const tables[] = {"split_transport", "split_untag",  "split_closed",
                                      "split_keep",      "split_domain", "split_filter",
-                                     "split_bounce"};
+                                     "split_bounce",    "split_local"};
 
 enum { TABLE_COUNT = sizeof tables / sizeof tables[0] };
 

@@ -12,7 +12,7 @@
 enum { DEPTH_MAX = 8 };
 
 /* unix:path as smtpd(8) sees it: below the queue directory it is relative, in a jail or not. */
-static char *milter_name(const struct setup *s, const char *queue_directory)
+char *setup_milter_name(const struct setup *s, const char *queue_directory)
 {
     const struct endpoint *e = &s->config->milter.socket;
     size_t len = strlen(queue_directory);
@@ -30,7 +30,7 @@ static char *milter_name(const struct setup *s, const char *queue_directory)
 void setup_set_milter(const struct setup *s, const struct postfix *p, const char *queue_directory,
                       struct setup_edit *e)
 {
-    char *name = milter_name(s, queue_directory);
+    char *name = setup_milter_name(s, queue_directory);
     struct milter_list list;
     struct buf others = {0};
 
@@ -124,19 +124,24 @@ static bool has_ours(const struct setup *s, const char *queue_directory, const c
 }
 
 void setup_keep_from_non_smtpd(const struct setup *s, const struct postfix *p,
-                               const char *queue_directory, struct setup_edit *e)
+                               const char *queue_directory, const char *more, struct setup_edit *e)
 {
     const char *raw = postfix_get(p, "non_smtpd_milters");
     const char *expanded = postfix_get_expanded(p, "non_smtpd_milters");
     struct buf value = {0};
 
-    if (!refers(p, raw, 0) && !has_ours(s, queue_directory, expanded))
+    if (!refers(p, raw, 0) && !has_ours(s, queue_directory, expanded)) {
+        if (more[0] != '\0')
+            setup_set(e, "non_smtpd_milters", "%s%s%s", raw, raw[0] == '\0' ? "" : ", ", more);
         return;
+    }
     if (!without_ours(s, p, queue_directory, raw, 0, &value)) {
         buf_reset(&value);
         if (!without_ours(s, p, queue_directory, expanded, 0, &value))
             buf_reset(&value);
     }
+    if (more[0] != '\0')
+        add(&value, more);
     setup_set(e, "non_smtpd_milters", "%s", buf_str(&value));
     buf_clear(&value);
     bool has_bounces =

@@ -49,11 +49,17 @@ char *setup_copy_route(const struct setup *s)
 }
 
 /* Where the suffixes lead; what has no way (any more) waits. All other mail goes to `next`. */
-static void write_routes(const struct setup *s, const char *next, struct setup_edit *e)
+static void write_routes(const struct setup *s, const char *next, bool is_closed,
+                         struct setup_edit *e)
 {
     struct buf t = {0};
     char *tag = domain(s);
 
+    if (is_closed) {
+        char *line = setup_local_route(tag);
+        buf_adds(&t, line);
+        free(line);
+    }
     for (size_t i = 0; i < s->config->filter_count; i++) {
         char *line = setup_filter_route(s, &s->config->filters[i]);
         buf_adds(&t, line);
@@ -112,7 +118,8 @@ static void keep_from_maps(const struct setup *s, const struct postfix *p, struc
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (postfix_get_expanded(p, names[i])[0] != '\0') {
-            setup_join(e, p, names[i], "regexp:$config_directory/split_keep");
+            if (strcmp(names[i], "recipient_canonical_maps") != 0 || !setup_can_close_local(p))
+                setup_join(e, p, names[i], "regexp:$config_directory/split_keep");
             is_needed = true;
         }
     if (is_needed)
@@ -165,14 +172,15 @@ static int ask_and_split(const struct setup *s, const struct postfix *p,
                          struct err *err)
 {
     setup_set_milter(s, p, queue_directory, e);
-    setup_keep_from_non_smtpd(s, p, queue_directory, e);
+    bool is_closed = next[0] == '\0' && setup_can_close_local(p);
+    setup_keep_from_non_smtpd(s, p, queue_directory, is_closed ? "$split_local_milters" : "", e);
     close_tag_domain(p, e);
     set_transports(p, next, e);
     keep_from_domains(s, p, e);
     if (setup_filter_services(s, p, e, err) < 0)
         return -1;
-    setup_bounce_services(s, p, e);
-    write_routes(s, next, e);
+    setup_bounce_services(s, p, is_closed ? SETUP_CLOSED_OPTION : "", e);
+    write_routes(s, next, is_closed, e);
     write_tables(s, e);
     write_closed(s, e);
     if (s->config->destination_count > 0) {
@@ -230,7 +238,7 @@ static int out_role(const struct setup *s, const struct postfix *p, const char *
         if (strcmp(p->services[i].type, "inet") == 0)
             setup_switch_off(e, &p->services[i]);
     write_closed(s, e);
-    setup_keep_from_non_smtpd(s, p, queue_directory, e);
+    setup_keep_from_non_smtpd(s, p, queue_directory, "", e);
     /* To the outside this instance has the name that it had. */
     if (s->options->out_hostname[0] == '\0' &&
         strcmp(postfix_get(p, "smtp_helo_name"), "$myhostname") == 0)
@@ -242,12 +250,17 @@ static int out_role(const struct setup *s, const struct postfix *p, const char *
 int setup_role(const struct setup *s, enum setup_role role, const struct postfix *p,
                const char *queue_directory, const char *next, struct setup_edit *e, struct err *err)
 {
+    char *milter;
+
     switch (role) {
     case SETUP_SINGLE:
         if (ask_and_split(s, p, queue_directory, "", e, err) < 0)
             return -1;
         keep_from_maps(s, p, e);
         setup_reinject_service(s, e);
+        milter = setup_milter_name(s, queue_directory);
+        setup_close_local(s, p, milter, e);
+        free(milter);
         return 0;
     case SETUP_CLIENT:
         return client_role(s, p, next, e);
