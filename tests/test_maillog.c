@@ -238,7 +238,9 @@ END_TEST
 START_TEST(floods_are_cut_off)
 {
     struct maillog_reject r = rejects[0].reject;
+    static const char notice[] = "from here on they are not logged";
     unsigned lines = 0;
+    bool is_said = false;
     const char *text;
 
     r.protocol = "ESMTP";
@@ -250,12 +252,13 @@ START_TEST(floods_are_cut_off)
             continue;
         for (text = logged(); *text != '\0'; text += strcspn(text, "\n") + 1) {
             lines++;
-            if (lines == 1001)
-                ck_assert_ptr_nonnull(strstr(text, "from here on they are not logged"));
+            size_t len = strcspn(text, "\n");
+            is_said = is_said || memmem(text, len, notice, sizeof notice - 1) != NULL;
         }
     }
+    ck_assert(is_said);
     ck_assert_uint_ge(lines, 1001);
-    ck_assert_uint_lt(lines, 1500);
+    ck_assert_uint_lt(lines, 2500); /* 20 a second more, where it is slow */
 }
 END_TEST
 

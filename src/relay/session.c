@@ -74,15 +74,19 @@ static bool is_given_up(struct session *s)
 
 void session_lost(struct session *s, enum stream_status status)
 {
-    if (status == STREAM_EOF && atomic_load(&s->o->presence->is_evicted)) {
+    const char *what = stream_status_text(s->stream, status);
+    bool is_evicted = status == STREAM_EOF && atomic_load(&s->o->presence->is_evicted);
+    bool is_end = status == STREAM_EOF && !s->transaction.is_open;
+
+    if (is_evicted) {
+        what = "disconnected for another client";
         session_reply(s, "421 4.3.2 %s Too many connections", s->config->relay.hostname);
     } else if (status == STREAM_TIMEOUT) {
-        log_info("timeout after %s from [%s]", s->stage, s->o->client_addr);
+        what = "timeout";
         session_reply(s, "421 4.4.2 %s Timeout exceeded", s->config->relay.hostname);
-    } else if (status != STREAM_EOF || s->transaction.is_open) {
-        log_info("%s after %s from [%s]", stream_status_text(s->stream, status), s->stage,
-                 s->o->client_addr);
     }
+    if ((is_evicted || !is_end) && maillog_has_room())
+        log_info("%s after %s from [%s]", what, s->stage, s->o->client_addr);
     s->is_over = true;
 }
 
@@ -172,7 +176,8 @@ static void do_unknown(struct session *s)
     /* A web browser that somebody made to post to our port: it must not get as far as commands
      * that hide in its form data. */
     if (strstr(s->command.argument, "HTTP/") != NULL) {
-        log_warning("HTTP request from [%s]", s->o->client_addr);
+        if (maillog_has_room())
+            log_warning("HTTP request from [%s]", s->o->client_addr);
         counters_refused("500");
         session_reply(s, "421 4.7.0 %s This is no web server", s->config->relay.hostname);
         s->is_over = true;
@@ -322,7 +327,8 @@ static void one_command(struct session *s)
         session_lost(s, status);
     } else if (s->line.len < 2 || s->line.data[s->line.len - 2] != '\r') {
         /* Where lines end differently for two hosts, messages can be smuggled between them. */
-        log_warning("bare <LF> after %s from [%s]", s->stage, s->o->client_addr);
+        if (maillog_has_room())
+            log_warning("bare <LF> after %s from [%s]", s->stage, s->o->client_addr);
         counters_refused("500");
         session_reply(s, "500 5.5.2 Bare <LF> received");
         s->is_over = true;

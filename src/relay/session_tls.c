@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "../log.h"
 #include "../tls.h"
+#include "maillog.h"
 #include "session_private.h"
 
 #include <stdio.h>
@@ -82,7 +83,8 @@ void session_starttls(struct session *s)
         return;
     }
     session_reply(s, "220 2.0.0 Ready to start TLS");
-    if (stream_has_input(s->stream)) /* thrown away with the handshake: RFC 3207 4.2 */
+    if (stream_has_input(s->stream) &&
+        maillog_has_room()) /* thrown away with the handshake: RFC 3207 4.2 */
         log_warning("input after STARTTLS from [%s] is thrown away", s->o->client_addr);
     enum stream_status status = stream_flush(s->stream);
     if (status != STREAM_OK) {
@@ -93,7 +95,8 @@ void session_starttls(struct session *s)
     status = tls_accept(s->stream, settings(s)->context, HANDSHAKE_TIMEOUT_MS, &info, &err);
     atomic_store(&s->o->presence->idle_since_ms, 0);
     if (status != STREAM_OK) {
-        log_warning("TLS handshake with [%s] failed: %s", s->o->client_addr, err.text);
+        if (maillog_has_room())
+            log_warning("TLS handshake with [%s] failed: %s", s->o->client_addr, err.text);
         s->is_over = true;
         return;
     }

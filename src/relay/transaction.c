@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "transaction_private.h"
+
 #include "../log.h"
 #include "../mem.h"
+#include "maillog.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,7 +159,8 @@ static char *sender_of(const char *path)
         return mem_strdup(sender.text);
     char *text = mem_strndup(path + 1, len - 2);
     log_sanitize(text);
-    log_warning("sender is no address (%s): from=<%s>", err.text, text);
+    if (maillog_has_room())
+        log_warning("sender is no address (%s): from=<%s>", err.text, text);
     if (len - 2 > SENDER_MAX)
         text[0] = '\0';
     return text;
