@@ -323,7 +323,8 @@ def test_hostile_dialogues(r):
                 pass
     t.send("after")
     t.sink.wait(1)
-    assert subjects(t.sink) == ["after"] and not t.queued()
+    assert subjects(t.sink) == ["after"]
+    rig.wait_for(lambda: not t.queued(), 10, "an empty queue")
 
 
 def test_reload(r):
