@@ -88,6 +88,11 @@ def test_enabled_units(r):
     r.write("bin/systemctl.splitrelay.service", unit.format("disabled", ""))
     text, _ = t.status()
     assert re.search(r"(?m)^splitrelay +off +not of this machine: its unit is not enabled$", text), text
+    os.rmdir(r.path("spool"))
+    r.write("bin/systemctl.splitrelay.service", unit.format("masked", "").replace("loaded", "masked"))
+    text, _ = t.status()
+    assert "No such file" not in text.split("postfix ")[0], text
+    os.mkdir(r.path("spool"), 0o700)
     r.write("bin/systemctl.splitmilter.service", unit.format("enabled", ""))
     assert t.status(code=CRITICAL)[1]["reason"] == "splitmilter does not run"
     r.write("bin/systemctl.splitrelay.service", unit.format("disabled", "splitrelay.socket"))

@@ -135,7 +135,7 @@ void status_print_human(const struct status *s)
     ctl_printf("%s%s%s\n", heads[s->level], s->reasons.len == 0 ? "" : ": ", buf_str(&s->reasons));
     print_service(&s->milter, s->config->milter.socket_text);
     print_service(&s->relay, s->config->relay.spool_directory);
-    if (s->spool_problem.text[0] != '\0') {
+    if (s->spool_problem.text[0] != '\0' && s->relay.belongs_here) {
         ctl_printf("  copies: ");
         ctl_print(s->spool_problem.text);
         putchar('\n');

@@ -52,7 +52,7 @@ static void take_state(struct unit *u, const char *name, const char *value)
     static const char *const active[] = {"active", "activating", "reloading", "failed", NULL};
 
     if (strcmp(name, "LoadState") == 0)
-        u->is_known = strcmp(value, "loaded") == 0;
+        u->is_known = strcmp(value, "loaded") == 0 || strcmp(value, "masked") == 0;
     else if (strcmp(name, "UnitFileState") == 0)
         u->is_enabled |= is_one_of(value, enabled);
     else if (strcmp(name, "TriggeredBy") == 0)

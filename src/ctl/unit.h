@@ -14,9 +14,10 @@
 #include <sys/types.h>
 
 struct unit {
-    char *name;        /* "splitrelay" */
-    bool is_known;     /* systemd runs here and has such a unit; all else is empty if not */
-    bool is_enabled;   /* by itself, or by a socket */
+    char *name;      /* "splitrelay" */
+    bool is_known;   /* systemd runs here and has such a unit, perhaps masked; all else is empty if
+                        not */
+    bool is_enabled; /* by itself, or by a socket */
     bool is_by_socket; /* systemd listens for it */
     bool is_active;    /* runs, starts, or has failed */
     pid_t main_pid;    /* 0: none */
