@@ -274,6 +274,10 @@ class Together(Checked):
         self.expect("warning", r'^recipient_delimiter is "\+", that of Postfix in .*/postfix is "-"')
         self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = +\n")
         self.assertFalse([f for f in self.check(0)["warning"] if "recipient_delimiter" in f["text"]])
+        # Without tables there is nothing to find.
+        self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = -\n")
+        self.write("conf", f'relay {{ spool_directory = "{self.d}/spool" listen = {{ "unix:{self.d}/relay.sock" }} }}\n')
+        self.assertFalse([f for f in self.check(0)["warning"] if "recipient_delimiter" in f["text"]])
 
     def test_the_last_reload(self):
         with open(self.path("spool", "lock"), "w", encoding="ascii") as lock:

@@ -47,7 +47,9 @@ static void check_size_limit(struct findings *f, const struct config_relay *r,
 /* Where the two differ, the tables of Postfix and ours find different entries for user+ext. */
 static void check_delimiter(struct findings *f, const struct config *config, const char *directory)
 {
-    char *value = postfix_value(directory, "recipient_delimiter");
+    const struct config_milter *m = &config->milter;
+    bool has_tables = m->canonical_maps.count + m->filter_maps.count + m->copy_maps.count > 0;
+    char *value = has_tables ? postfix_value(directory, "recipient_delimiter") : NULL;
 
     if (value != NULL && strcmp(value, config->recipient_delimiter) != 0)
         find(f, LEVEL_WARNING,

@@ -58,6 +58,22 @@ static void check_entry(struct findings *f, const char *kind, const struct confi
     route_free(route);
 }
 
+/* Why the daemon may not write there, for error: by its unit, if that says so. */
+static void explain_refusal(const struct service *s, const char *path, int error, struct err *out)
+{
+    struct err why;
+
+    errno = error;
+    if (s->has_user)
+        err_set_errno(out, ": cannot be written to by user %s", s->user);
+    else
+        err_set_errno(out, ": cannot be written to");
+    if (unit_allows(&s->unit, path, true, &why) < 0)
+        err_set(out, ": is %s", why.text);
+    else if (error == EROFS && s->unit.is_known && s->run == SERVICE_RUNS)
+        err_set(out, ": is read-only for the running %s, but not by its unit: restart it", s->name);
+}
+
 /* splitrelay makes what is missing in the directory, and the directory, but not the one it is in.
  */
 static void check_maildir(struct findings *f, const struct config_destination *d,
@@ -67,18 +83,14 @@ static void check_maildir(struct findings *f, const struct config_destination *d
     char entry[ENDPOINT_PATH_SIZE + 16];
     char *parent = mem_strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
     const char *wanted = access(path, F_OK) == 0 ? path : parent;
-    struct err err, why;
+    struct err err;
 
     endpoint_format(d->relay_to, entry, sizeof entry);
     bool may_write = access(wanted, R_OK | W_OK | X_OK) == 0;
     if (!may_write) {
-        err_set_errno(&err, ": cannot be written to%s%s", s->has_user ? " by user " : "", s->user);
-        if (errno == EROFS && s->unit.is_known)
-            err_set(&err,
-                    ": is read-only for splitrelay: ReadWritePaths= of its unit has to name it "
-                    "(systemctl edit splitrelay, then restart it)");
-    } else if (service_allows(s, wanted, true, &why) < 0) {
-        err_set(&err, ": is %s", why.text);
+        explain_refusal(s, wanted, errno, &err);
+    } else if (service_allows(s, wanted, true, &err) < 0) {
+        explain_refusal(s, wanted, EROFS, &err);
         may_write = false;
     }
     report_relay(f, "destination", d->name, entry, may_write ? NULL : err.text);
