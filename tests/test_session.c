@@ -600,7 +600,7 @@ static const struct {
     unsigned count;
 } flood_cases[] = {
     {3, "EHLO mta\r\nMAIL FROM:<s@x>\r\n", "RCPT TO:<a@y>\r\n", 3},
-    {30, "EHLO mta\r\n", "MAIL FROM:<s@x> SIZE=2001\r\n", 30},
+    {30, "EHLO mta\r\nMAIL FROM:<s@x>\r\n", "RCPT TO:<a@y>\r\n", 30},
     {0, "EHLO mta\r\n", "NOOP\r\n", 100 - 1 + 20},
     {5, "EHLO mta\r\n", "RSET\r\n", 100 - 1 + 20},
     {5, "", "EHLO x\r\n", 100 + 20},
@@ -629,6 +629,30 @@ START_TEST(test_floods)
     for (const char *p = flood_cases[_i].start; *p != '\0'; p += strcspn(p, "\n") + 1)
         before++;
     ck_assert_uint_eq(replies, before + flood_cases[_i].count + 1);
+    buf_clear(&w.out);
+    buf_clear(&in);
+    fake_queue_clear(&f);
+}
+END_TEST
+
+/* What may come later is no error of an MTA's. */
+START_TEST(test_refused_for_now)
+{
+    struct buf in = {0};
+    struct fake_queue f;
+
+    fake_queue_init(&f);
+    config.relay.hard_error_limit = 3;
+    buf_adds(&in, "EHLO mta\r\nMAIL FROM:<s@x>\r\n");
+    for (unsigned i = 0; i < 300; i++)
+        buf_adds(&in, "RCPT TO:<a@x.nowhere.copy.split.invalid>\r\n");
+    buf_adds(&in, "QUIT\r\n");
+    struct wire w = {.in = buf_str(&in), .in_len = in.len, .piece = 1000};
+    talk(&w, &f, true, false);
+    config.relay.hard_error_limit = 0;
+    ck_assert_ptr_nonnull(strstr(buf_str(&w.out), "\r\n451 4.3.5"));
+    ck_assert_ptr_null(strstr(buf_str(&w.out), "\r\n421"));
+    ck_assert_str_eq(buf_str(&w.out) + w.out.len - strlen(BYE), BYE);
     buf_clear(&w.out);
     buf_clear(&in);
     fake_queue_clear(&f);
@@ -819,6 +843,7 @@ int main(void)
     tcase_add_test(tc, test_replies_come_while_the_client_waits);
     tcase_add_loop_test(tc, test_timeouts, 0, 4);
     tcase_add_loop_test(tc, test_floods, 0, UNIT_COUNT(flood_cases));
+    tcase_add_test(tc, test_refused_for_now);
     tcase_add_loop_test(tc, test_first_command, 0, 2);
     tcase_add_loop_test(tc, test_slow_content, 0, 2);
     tcase_add_loop_test(tc, test_eviction, 0, 3);

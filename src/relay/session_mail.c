@@ -30,7 +30,10 @@ void session_reject(struct session *s, const char *to, const char *text)
     session_settle(s);
     counters_refused(text);
     log_reject(s, to, text);
-    s->refusals++;
+    /* A copy that cannot be taken yet is not the MTA's error, and 421 would make it hold back those
+     * for other destinations. */
+    if (text[0] == '5' || s->duplicate != NULL)
+        s->refusals++;
     session_reply(s, "%s", text);
 }
 
