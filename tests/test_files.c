@@ -34,7 +34,7 @@ static const char *at(const char *name)
 
 static void setup(void)
 {
-    strcpy(directory, "/tmp/test_files-XXXXXX");
+    snprintf(directory, sizeof directory, "/tmp/test_files-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(directory));
     umask(022);
 }

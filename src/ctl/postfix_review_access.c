@@ -118,7 +118,7 @@ static int try(const char *owner, const struct identity *id, gid_t gid, const ch
 
     if (geteuid() != 0 || strlen(seen) >= sizeof sa.sun_path)
         return -1;
-    strcpy(sa.sun_path, seen);
+    mem_copy_string(sa.sun_path, sizeof sa.sun_path, seen);
     pid_t pid = fork();
     if (pid == 0) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
