@@ -251,6 +251,12 @@ class Together(Checked):
         self.listen_at("inet:1@127.0.0.1")
         self.expect("warning", r"^relay.listen: \[?127\.0\.0\.1\]?:1: user nobody may not listen there .*CAP_NET_BIND_SERVICE")
 
+    def test_a_socket_for_every_local_user(self):
+        self.configure(milter='socket_mode = "0666"')
+        self.expect("warning", "^milter: socket_mode 0666 lets every local user connect, who can then stop splitmilter")
+        self.configure(milter='socket_mode = "0660"')
+        self.assertFalse([f for f in self.check()["warning"] if "socket_mode" in f["text"]])
+
     def test_a_missing_directory(self):
         self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace("/milter.sock", "/nowhere/milter.sock"))
         self.expect("error", f"^milter.socket: {self.d}/nowhere/milter.sock: {self.d}/nowhere: No such file")

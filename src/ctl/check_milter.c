@@ -43,6 +43,16 @@ static void check_socket_group(struct findings *f, const struct config_milter *m
              s->user, m->socket_group);
 }
 
+/* libmilter believes and survives only well-behaved peers (SECURITY.md). */
+static void check_socket_mode(struct findings *f, const struct config_milter *m)
+{
+    if (m->socket.kind == ENDPOINT_UNIX && (m->socket_mode & 02) != 0)
+        find(f, LEVEL_WARNING,
+             "milter: socket_mode %04o lets every local user connect, who can then stop "
+             "splitmilter: use 0660 and socket_group",
+             m->socket_mode);
+}
+
 void check_milter(struct findings *f, struct config *config, const struct service *s)
 {
     const struct config_milter *m = &config->milter;
@@ -55,6 +65,7 @@ void check_milter(struct findings *f, struct config *config, const struct servic
     }
     check_paths(f, config, s);
     check_socket_group(f, m, s);
+    check_socket_mode(f, m);
     if (ctl_probe(&m->socket, CTL_CONNECT_TIMEOUT_MS, &err) < 0)
         find(f, LEVEL_WARNING, "milter: %s: nobody answers: %s", m->socket_text, err.text);
     else
