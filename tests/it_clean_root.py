@@ -260,5 +260,46 @@ def test_quickstart_without_chroot(r):
     follow_quickstart(r, chroot=False)
 
 
+def test_units_and_sandboxes(r):
+    """check judges as the daemons' sandboxes let them; status knows by the units what belongs here."""
+    site = Site(r, filters=False)
+    m = site.machine
+    m.run(f"echo 'postfix postfix/main_mailer_type select Local only' | debconf-set-selections; apt-get install -y postfix {site.guide.clone}/build/deb/*.deb")
+    m.run("mkdir -p /srv/mail /home/archive; chown splitmilter /srv/mail /home/archive")
+    m.write(
+        "/etc/splitmilter/splitmilter.conf",
+        'recipient_delimiter = "+"\nmilter { filter_maps = { "static:one" } copy_maps = { "static:files, home" } }\nfilter one { nexthop = "smtp:[127.0.0.1]:10024" }\n'
+        'destination files { relay_to = "maildir:/srv/mail/box" }\ndestination home { relay_to = "maildir:/home/archive/box" }\n',
+    )
+    said = m.run("splitctl reload")
+    assert re.fullmatch(r"splitmilter has reloaded \(process \d+\)\nsplitrelay has reloaded \(process \d+\)\n", said), said
+    hidden = "warning  destination home: maildir:/home/archive/box: is not visible for splitrelay.service (ProtectHome=); systemctl edit splitrelay changes that\n"
+    closed = "warning  destination files: maildir:/srv/mail/box: is read-only for splitrelay.service (ProtectSystem=strict, and no ReadWritePaths= names it); systemctl edit splitrelay changes that\n"
+    for state in ("start", "stop"):
+        m.run(f"systemctl {state} splitrelay")
+        said = m.run("splitctl check")
+        assert hidden in said and closed in said and ": files are opened as user splitmilter" in said, said
+    m.run("mkdir -p /etc/systemd/system/splitrelay.service.d; printf '[Service]\\nReadWritePaths=/srv/mail\\n' >/etc/systemd/system/splitrelay.service.d/mail.conf; systemctl daemon-reload")
+    assert "ok       destination files: maildir:/srv/mail/box answers\n" in m.run("splitctl check")
+    m.run("systemctl start splitrelay")
+    said = m.run("splitctl check")
+    assert "ok       destination files: maildir:/srv/mail/box answers\n" in said and hidden in said, said
+    m.run("chmod 600 /etc/splitmilter/splitmilter.conf")
+    code, said = m.run("splitctl reload", check=None)
+    assert code == 78 and said.count("its old configuration stays: /etc/splitmilter/splitmilter.conf: Permission denied") == 2, said
+    code, said = m.run("splitctl check", check=None)
+    assert code == 1 and "error    configuration: for splitrelay (user splitmilter): " in said, said
+    code, said = m.run("splitctl status", check=None)
+    assert code == 1 and said.startswith("WARNING: the last reload of splitmilter failed: "), said
+    m.run("chmod 644 /etc/splitmilter/splitmilter.conf; splitctl reload")
+    assert m.run("splitctl status").startswith("OK\n")
+    m.run("systemctl stop splitrelay postfix")
+    code, said = m.run("splitctl status", check=None)
+    assert code == 2 and said.startswith("CRITICAL: splitrelay does not run; postfix does not run\n"), said
+    m.run("systemctl disable splitrelay postfix")
+    said = m.run("splitctl status")
+    assert said.startswith("OK\n") and re.search("(?m)^splitrelay +off +not of this machine: its unit is not enabled$", said), said
+
+
 if __name__ == "__main__":
     rig.main(timeout=240)
