@@ -7,54 +7,12 @@ SPLIT_SEED repeats a run, SPLIT_RANDOM_MESSAGES makes it longer."""
 import os
 import random
 import threading
-import time
 
 import rig
 
 SEED = int(os.environ.get("SPLIT_SEED") or random.randrange(1 << 30))
 MESSAGES = int(os.environ.get("SPLIT_RANDOM_MESSAGES") or 400)
 CLIENTS = 6
-MISBEHAVES = 0.06  # at each reply
-EARLY = ("452 4.3.1 full", "554 5.6.0 I do not like it", "421 4.3.2 bye")  # 2xx would be a lie that nothing tells from the truth
-
-
-class Chaos:
-    """The hook of the primary."""
-
-    def __init__(self, seed):
-        self.random = random.Random(seed)
-        self.lock = threading.Lock()
-
-    def __call__(self, stage, conn, _arg):
-        with self.lock:
-            if self.random.random() > MISBEHAVES or stage == "quit":
-                return None
-            if stage == "body":
-                return self.random.choice((rig.CLOSE, rig.RESET, *EARLY))
-            what = self.random.choice(("4", "5", "421", "several", "slow", "twice", "close", "half", "reset", "garbage", "part", "class"))
-            pause = self.random.random() / 20
-        if what == "4":
-            return "450-4.2.1 later\r\n450 4.2.1 or never"
-        if what == "5":
-            return "550 5.1.1 no"
-        if what == "421":
-            return "421 4.3.2 going down"
-        if what == "several":
-            good = {"data": "354", "connect": "220", "helo": "250"}.get(stage, "250")
-            return f"{good}-one\r\n{good} two"
-        if what == "slow":
-            time.sleep(pause)  # of the server, not of the test
-            return None
-        if what == "twice" and stage in ("mail", "rcpt", "rset", "data"):
-            return "250 2.0.0 Ok\r\n250 2.0.0 Ok" if stage != "data" else "354 Go on\r\n250 2.0.0 Ok"
-        if what == "half":
-            conn.sock.sendall(b"250 2.0.")
-            return rig.CLOSE
-        if what == "part":
-            return rig.Raw(b"25")
-        if what == "class":
-            return {"data": "250 2.0.0 Ok"}.get(stage, "354 Go on")
-        return {"close": rig.CLOSE, "reset": rig.RESET, "garbage": "lovely weather"}.get(what)
 
 
 class Message:
@@ -146,7 +104,7 @@ def check(messages, primary, backup, lmtp):
 
 def run(r, listener, lmtp):
     print(f"SPLIT_SEED={SEED}")
-    primary = rig.Sink(r, "primary", hook=Chaos(SEED))
+    primary = rig.Sink(r, "primary", hook=rig.Chaos(SEED))
     options = 'command_timeout = "2s" connect_timeout = "2s" max_messages_per_connection = 7'
     d = rig.Duplicator(r, listener=f"{options} {listener}", primary=primary)
     backup = d.backups["newmail"]

@@ -27,6 +27,7 @@ INTEGRATION_TESTS = \
 	%D%/it_check.py \
 	%D%/it_content.py \
 	%D%/it_crowd.py \
+	%D%/it_destination_random.py \
 	%D%/it_content_top.py \
 	%D%/it_duplicate.py \
 	%D%/it_duplicate_kill.py \
@@ -85,6 +86,7 @@ EXTRA_DIST += \
 	%D%/rig/__init__.py \
 	%D%/rig/base.py \
 	%D%/rig/certificates.py \
+	%D%/rig/chaos.py \
 	%D%/rig/client.py \
 	%D%/rig/daemons.py \
 	%D%/rig/dns.py \

@@ -34,6 +34,7 @@ from .base import (  # noqa: F401
     wait_for,
 )
 from .certificates import Authority, Certificate  # noqa: F401
+from .chaos import Chaos  # noqa: F401
 from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F401
 from .daemons import Daemon, instrumented, program, run_splitctl, sanitizer_environment, start_splitmilter, start_splitrelay  # noqa: F401
 from .dns import Dns  # noqa: F401
