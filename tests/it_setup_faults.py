@@ -59,6 +59,8 @@ def interrupted(s, form, action, fault):
     """Run it with strace's fault, or with ("command", N or arguments). (exit status, what it said); exit status 0: the fault came too late."""
     argv = [rig.program("splitctl"), "-c", s.conf, "setup-postfix", "--user=root", *((form, action) if form else (action, "--apply"))]
     env = rig.environment()
+    env["TMPDIR"] = s.r.path("tmp")  # what SIGKILL leaves goes with the rest
+    os.makedirs(env["TMPDIR"], exist_ok=True)
     # LeakSanitizer cannot work in a process that is traced.
     env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
     if fault[0] == "command":

@@ -147,30 +147,40 @@ out:
     return rc;
 }
 
+/* Read what postconf(1) makes of the texts of `p`, in a directory for a moment. */
+static int read_texts(struct postfix *p, struct err *err)
+{
+    const char *top = secure_getenv("TMPDIR");
+    char *temporary = mem_printf("%s/splitctl-XXXXXX", top == NULL || top[0] != '/' ? "/tmp" : top);
+    struct err why;
+    int rc = -1;
+
+    if (mkdtemp(temporary) == NULL) {
+        err_set_errno(err, "%s", temporary);
+        goto out;
+    }
+    if (write_settled(temporary, "main.cf", p->main_cf, err) == 0 &&
+        write_settled(temporary, "master.cf", p->master_cf, err) == 0)
+        rc = ask_all(p, temporary, err);
+    if (files_remove_tree(temporary, &why) < 0 && rc == 0) {
+        *err = why;
+        rc = -1;
+    }
+out:
+    free(temporary);
+    return rc;
+}
+
 struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
                                   struct err *err)
 {
-    char temporary[] = "/tmp/splitctl-XXXXXX";
     struct postfix *p = mem_zalloc(sizeof *p);
-    struct err ignored;
 
     p->directory = mem_strdup(directory);
     p->main_cf = mem_strdup(main_cf);
     p->main_disk = mem_strdup(main_cf);
     p->master_cf = mem_strdup(master_cf);
-    if (mkdtemp(temporary) == NULL) {
-        err_set_errno(err, "%s", temporary);
-        postfix_free(p);
-        return NULL;
-    }
-    bool is_read = write_settled(temporary, "main.cf", main_cf, err) == 0 &&
-                   write_settled(temporary, "master.cf", master_cf, err) == 0 &&
-                   ask_all(p, temporary, err) == 0;
-    if (files_remove_tree(temporary, &ignored) < 0 && is_read) {
-        *err = ignored;
-        is_read = false;
-    }
-    if (is_read)
+    if (read_texts(p, err) == 0)
         return p;
     postfix_free(p);
     return NULL;
