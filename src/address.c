@@ -8,6 +8,7 @@
  *     literal    = "[" 1*dtext "]"
  */
 #include "address.h"
+#include "casefold.h"
 #include "utf8.h"
 
 #include <ctype.h>
@@ -326,36 +327,6 @@ bool address_untag(const struct address *a, const char *kind, const char *tag_do
 }
 
 /*
- * The letters outside ASCII that full case folding (Unicode CaseFolding.txt, C and F) turns into
- * ASCII alone. Postfix folds with ICU before it searches a table: it finds split.invalid for
- * "\u017fplit.invalid".
- */
-static const struct folding {
-    uint32_t from;
-    const char *to;
-} foldings[] = {
-    {0x00df, "ss"},  {0x017f, "s"},  {0x1e9e, "ss"}, {0x212a, "k"},
-    {0xfb00, "ff"},  {0xfb01, "fi"}, {0xfb02, "fl"}, {0xfb03, "ffi"},
-    {0xfb04, "ffl"}, {0xfb05, "st"}, {0xfb06, "st"},
-};
-
-/* The path with those letters as ASCII; whatever else it holds stays. */
-static void fold_letters(const char *path, size_t len, struct buf *out)
-{
-    for (size_t at = 0; at < len;) {
-        uint32_t code = 0;
-        size_t n = utf8_decode(path + at, len - at, &code), i = 0;
-        while (n > 1 && i < sizeof foldings / sizeof *foldings && foldings[i].from != code)
-            i++;
-        if (n > 1 && i < sizeof foldings / sizeof *foldings)
-            buf_adds(out, foldings[i].to);
-        else
-            buf_add(out, path + at, n == 0 ? 1 : n);
-        at += n == 0 ? 1 : n;
-    }
-}
-
-/*
  * What is left of a path for MTAs that read it by the rules of RFC 822: no comments, no white
  * space, no quotes and backslashes; lower case.
  */
@@ -394,7 +365,8 @@ bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     struct buf squeezed = {0};
     struct buf plain = {0};
 
-    fold_letters(path, len, &folded);
+    /* Postfix finds split.invalid in its tables for "\u017fplit.invalid". */
+    casefold_add(&folded, path, len);
     path = buf_str(&folded);
     len = folded.len;
     /* With and without the comments: a parenthesis that is no comment must not hide a domain. */

@@ -3,6 +3,7 @@ noinst_LIBRARIES += libsplit.a
 libsplit_a_SOURCES =
 libsplit_a_SOURCES += %D%/address.c %D%/address.h
 libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
+libsplit_a_SOURCES += %D%/casefold.c %D%/casefold.h
 libsplit_a_SOURCES += %D%/config.c %D%/config.h
 libsplit_a_SOURCES += %D%/config_destination.c %D%/config_destination.h
 libsplit_a_SOURCES += %D%/config_fault.c %D%/config_fault.h

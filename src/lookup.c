@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "lookup.h"
+#include "casefold.h"
 #include "mem.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -12,13 +14,16 @@ enum { CANONICAL_ROUNDS = 10 };
 /*
  * An address in the forms that keys are made of. Quotes and backslashes of the local part are
  * taken off where parts of it are compared or joined, and put back where RFC 822 needs them, as
- * Postfix does it; the outcome is the form of address_fold().
+ * Postfix does it; for ASCII the outcome is the form of address_fold().
  */
 struct parts {
-    struct buf sent;  /* local part without quotes, as the client sent it */
-    struct buf local; /* the same in lower case */
-    struct buf at;    /* "@domain" in lower case, "" without domain */
-    size_t bare_len;  /* bytes of local before the extension; local.len if there is none */
+    struct buf sent;      /* local part without quotes, as the client sent it */
+    struct buf local;     /* the same, folded */
+    struct buf at;        /* "@domain", folded, "" without domain */
+    struct buf whole;     /* the whole address for patterns (casefold_add_ascii()); "" when it is
+                             no other than the first key */
+    size_t bare_len;      /* bytes of local before the extension; local.len if there is none */
+    size_t sent_bare_len; /* the same of sent */
 };
 
 /* One search: the keys are tried one after the other until the result is no NOT_FOUND. */
@@ -26,6 +31,7 @@ struct search {
     const struct lookup_list *list;
     struct table_scratch *scratch;
     bool is_first_key;
+    const char *whole; /* what tables that take the whole address are asked; NULL: the first key */
     struct table_match *match;
     struct err *err;
 };
@@ -121,19 +127,46 @@ static size_t bare_len(const char *local, size_t len, const char *delimiter)
     return n == 0 ? len : n;
 }
 
-static void add_lower(const char *text, struct buf *out)
+/* The bytes before the extension in a local part that is not folded, and has one. */
+static size_t unfolded_bare_len(const char *local, size_t len, const char *delimiter)
 {
-    for (; *text != '\0'; text++)
-        buf_addc(out, *text >= 'A' && *text <= 'Z' ? (char)(*text - 'A' + 'a') : *text);
+    for (size_t i = 0; i < len; i++)
+        if (strchr(delimiter, tolower((unsigned char)local[i])) != NULL)
+            return i;
+    return len;
+}
+
+static bool is_ascii(const char *text)
+{
+    while (*text != '\0' && ((unsigned char)*text & 0x80) == 0)
+        text++;
+    return *text == '\0';
+}
+
+static void set_whole(struct parts *p, const struct address *a)
+{
+    const char *at = a->text + a->local_len;
+    struct buf local = {0};
+
+    if (is_ascii(a->text))
+        return;
+    casefold_add_ascii(&local, buf_str(&p->sent), p->sent.len);
+    add_quoted(buf_str(&local), local.len, &p->whole);
+    casefold_add_ascii(&p->whole, at, strlen(at));
+    buf_clear(&local);
 }
 
 static void parts_init(struct parts *p, const struct address *a, const char *delimiter)
 {
     memset(p, 0, sizeof *p);
     add_unquoted(a->text, a->local_len, &p->sent);
-    add_lower(buf_str(&p->sent), &p->local);
-    add_lower(a->text + a->local_len, &p->at);
+    casefold_add(&p->local, buf_str(&p->sent), p->sent.len);
+    casefold_add(&p->at, a->text + a->local_len, strlen(a->text + a->local_len));
+    set_whole(p, a);
     p->bare_len = bare_len(buf_str(&p->local), p->local.len, delimiter);
+    p->sent_bare_len = p->bare_len == p->local.len
+                           ? p->sent.len
+                           : unfolded_bare_len(buf_str(&p->sent), p->sent.len, delimiter);
 }
 
 static void parts_clear(struct parts *p)
@@ -141,6 +174,7 @@ static void parts_clear(struct parts *p)
     buf_clear(&p->sent);
     buf_clear(&p->local);
     buf_clear(&p->at);
+    buf_clear(&p->whole);
 }
 
 /* Ask every table for one key. */
@@ -153,9 +187,11 @@ static enum table_result ask(struct search *q, const char *key)
         return TABLE_NOT_FOUND;
     for (size_t i = 0; i < q->list->count; i++) {
         const struct table *t = q->list->tables[i];
-        if (table_takes_whole_address(t) && !is_first)
+        bool takes_whole = table_takes_whole_address(t);
+        if (takes_whole && !is_first)
             continue;
-        enum table_result r = table_find(t, q->scratch, key, q->match, q->err);
+        enum table_result r = table_find(
+            t, q->scratch, takes_whole && q->whole != NULL ? q->whole : key, q->match, q->err);
         if (r == TABLE_FOUND && q->match->value.len == 0) {
             err_set(q->err, "%s: the result is an empty string, for \"%s\"", table_spec(t), key);
             return TABLE_FAILED;
@@ -191,13 +227,14 @@ enum table_result lookup_transport(const struct lookup_list *list, struct table_
                                    const struct address *a, const char *delimiter,
                                    struct table_match *m, struct err *err)
 {
-    struct search q = {list, s, true, m, err};
+    struct search q = {list, s, true, NULL, m, err};
     struct parts p;
 
     err_clear(err);
     if (list->count == 0 || a->text[0] == '\0')
         return TABLE_NOT_FOUND;
     parts_init(&p, a, delimiter);
+    q.whole = p.whole.len > 0 ? buf_str(&p.whole) : NULL;
     enum table_result r = ask_local(&q, &p, p.local.len, true);
     if (r == TABLE_NOT_FOUND && p.bare_len < p.local.len)
         r = ask_local(&q, &p, p.bare_len, true);
@@ -218,7 +255,7 @@ enum table_result lookup_sender(const struct lookup_list *list, struct table_scr
                                 const struct address *a, const char *delimiter,
                                 struct table_match *m, struct err *err)
 {
-    struct search q = {list, s, true, m, err};
+    struct search q = {list, s, true, NULL, m, err};
 
     err_clear(err);
     if (a->text[0] != '\0')
@@ -311,12 +348,12 @@ static enum table_result apply_canonical(const struct parts *p, enum canonical_k
                                          struct err *err)
 {
     const char *sent = buf_str(&p->sent), *value = buf_str(&m->value);
-    size_t sent_len = key == KEY_BARE ? p->bare_len : p->sent.len;
+    size_t sent_len = key == KEY_BARE ? p->sent_bare_len : p->sent.len;
     struct address sample;
     struct err why;
 
-    if (make_address(value, sent, sent_len, key == KEY_BARE ? sent + p->bare_len : "", out, &why) ==
-        0)
+    if (make_address(value, sent, sent_len, key == KEY_BARE ? sent + p->sent_bare_len : "", out,
+                     &why) == 0)
         return TABLE_FOUND;
     err_set(err, "%s: the result \"%.200s\" for \"%.200s\" is no address: %s", table_spec(m->table),
             value, buf_str(&m->key), why.text);
@@ -332,6 +369,7 @@ static enum table_result map_once(struct search *q, const struct address *a, con
 
     q->is_first_key = true;
     parts_init(&p, a, delimiter);
+    q->whole = p.whole.len > 0 ? buf_str(&p.whole) : NULL;
     enum table_result r = find_canonical(q, &p, &key);
     if (r == TABLE_FOUND)
         r = apply_canonical(&p, key, q->match, next_out, q->err);
@@ -343,7 +381,7 @@ enum table_result lookup_canonical(const struct lookup_list *list, struct table_
                                    const struct address *a, const char *delimiter,
                                    struct address *out, struct table_match *m, struct err *err)
 {
-    struct search q = {list, s, true, m, err};
+    struct search q = {list, s, true, NULL, m, err};
     struct address from, next;
 
     err_clear(err);

@@ -2,7 +2,8 @@
 /*
  * lookup: in which order an address is searched in a list of tables, as Postfix does it: key by
  * key, and for each key table by table; the first answer wins. Tables that take the whole address
- * are asked with the first key only. Keys have the form of address_fold(). A result that is an
+ * are asked with the first key only. Keys are folded by casefold_add(), for tables that take the
+ * whole address by casefold_add_ascii(), and have the quotes of address_fold(). A result that is an
  * empty string is TABLE_FAILED; unless table_has_failed(), `err` is empty. Any thread.
  */
 #ifndef SPLIT_LOOKUP_H

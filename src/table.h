@@ -119,7 +119,7 @@ bool table_asks_server(const struct table *t) __attribute__((nonnull));
 bool table_may_take_long(const struct table *t) __attribute__((nonnull));
 
 /*
- * Look up one key. The caller has folded it to lower case; pcre matches as its flags say. On
+ * Look up one key. The caller has folded it (lookup.h); pcre matches as its flags say. On
  * TABLE_FOUND `m` is filled (its buffers are overwritten), if table_has_failed() `err` is set;
  * otherwise `err` is empty, whatever the caller or an attempt within the look-up left in it: a
  * table type that says FOUND or NOT_FOUND with a text, or another outcome without, is a bug and

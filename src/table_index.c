@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "table_private.h"
+#include "casefold.h"
 #include "mem.h"
 
 #include <assert.h>
@@ -42,7 +43,27 @@ void table_index_clear(struct table_index *ix)
     memset(ix, 0, sizeof *ix);
 }
 
-/* The slot that holds the key, or the empty one where it belongs. */
+static bool is_ascii(const char *text)
+{
+    while (*text != '\0' && ((unsigned char)*text & 0x80) == 0)
+        text++;
+    return *text == '\0';
+}
+
+/* A key of the block has its ASCII letters folded; the others may have no room for that. */
+static bool is_key(const char *in_block, const char *folded)
+{
+    struct buf whole = {0};
+
+    if (is_ascii(in_block))
+        return strcmp(in_block, folded) == 0;
+    casefold_add(&whole, in_block, strlen(in_block));
+    bool is_same = strcmp(buf_str(&whole), folded) == 0;
+    buf_clear(&whole);
+    return is_same;
+}
+
+/* The slot that holds the folded key, or the empty one where it belongs. */
 static struct table_slot *find_slot(const struct table_index *ix, const char *key, uint64_t hash)
 {
     uint32_t tag = (uint32_t)hash;
@@ -52,7 +73,7 @@ static struct table_slot *find_slot(const struct table_index *ix, const char *ke
         struct table_slot *slot = &ix->slots[at];
         if (slot->entry == 0)
             return slot;
-        if (slot->tag == tag && strcmp(ix->block + ix->entries[slot->entry - 1].at, key) == 0)
+        if (slot->tag == tag && is_key(ix->block + ix->entries[slot->entry - 1].at, key))
             return slot;
         at = at + 1 == ix->slot_count ? 0 : at + 1;
     }
@@ -65,8 +86,13 @@ struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned 
     for (char *p = key; *p != '\0'; p++)
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p - 'A' + 'a');
-    uint64_t hash = hash_key(key);
-    struct table_slot *slot = find_slot(ix, key, hash);
+    struct buf folded = {0};
+    if (!is_ascii(key))
+        casefold_add(&folded, key, strlen(key));
+    const char *wanted = folded.len > 0 ? buf_str(&folded) : key;
+    uint64_t hash = hash_key(wanted);
+    struct table_slot *slot = find_slot(ix, wanted, hash);
+    buf_clear(&folded);
     if (slot->entry != 0)
         return &ix->entries[slot->entry - 1];
     assert(ix->count < ix->cap);

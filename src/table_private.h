@@ -168,15 +168,15 @@ void table_index_init(struct table_index *ix, char *block, size_t capacity)
     __attribute__((nonnull));
 void table_index_clear(struct table_index *ix) __attribute__((nonnull));
 
-/* Fold the key at this place of the block to lower case (ASCII) and add it. NULL, or the entry that
- * has this key already: then nothing is added. */
+/* Fold the key at this place of the block (its ASCII letters in place) and add it. NULL, or the
+ * entry that has this key already: then nothing is added. */
 struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned line)
     __attribute__((nonnull, warn_unused_result));
 
 /* Give back the memory of entries that were not added. */
 void table_index_shrink(struct table_index *ix) __attribute__((nonnull));
 
-/* The entry of a (folded) key, or NULL. */
+/* The entry of a key that is folded (casefold.h), or NULL. */
 const struct table_entry *table_index_find(const struct table_index *ix, const char *key)
     __attribute__((nonnull));
 const char *table_index_key(const struct table_index *ix, const struct table_entry *e)

@@ -37,6 +37,7 @@ INTEGRATION_TESTS = \
 	%D%/it_migration.py \
 	%D%/it_milter.py \
 	%D%/it_milter_fuzz.py \
+	%D%/it_letters.py \
 	%D%/it_local_mail.py \
 	%D%/it_other_milters.py \
 	%D%/it_monitoring.py \

@@ -231,7 +231,7 @@ static const struct {
      "FILE:1: logical line must not start with whitespace: \" a b e f\""},
     {"a \xff\nc d\n", "c", "d", 2, "FILE:1: non-UTF-8 input: ignoring this line"},
     {"a \xff\n", "a", NULL, 0, "FILE:1: non-UTF-8 input: ignoring this line"},
-    {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac\n", "gr\xc3\xbc\xc3\x9f", "\xe2\x82\xac", 1, NULL},
+    {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac\n", "gr\xc3\xbcss", "\xe2\x82\xac", 1, NULL},
     {"firstmailaddress@domain.com smtp:secondaryfilter.domain.com:25\n"
      "* smtp:primaryfilter.domain.com:10024\n",
      "firstmailaddress@domain.com", "smtp:secondaryfilter.domain.com:25", 1, NULL},
