@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: ISC
 """Clients that keep others out, or the log busy: silent ones, slow ones, and those that are refused again and again."""
 
+import os
 import re
 import select
 import threading
@@ -128,6 +129,66 @@ def test_refused_again_and_again(r):
             assert c.data(message(f"good {i}")).code == 250
     d.backups["newmail"].wait(5)
     d.daemon.stop()
+
+
+def pipeline(c, *lines):
+    """All at once; the replies, as far as they come."""
+    c.write("".join(f"{line}\r\n" for line in lines))
+    replies = []
+    try:
+        for _ in lines:
+            replies.append(c.read())
+    except (rig.SmtpError, OSError):
+        pass
+    return [reply.code for reply in replies]
+
+
+def test_behind_a_refusal(r):
+    """RCPT and DATA that an MTA sent before it knew of a refusal are no errors: it is not sent away, and other copies go on."""
+    d = rig.Duplicator(r, relay='message_size_limit = "64k"')
+    with rig.SmtpClient(r.path("relay.sock")) as c:
+        for _ in range(30):
+            unknown = pipeline(c, "MAIL FROM:<s@x.test>", "RCPT TO:<a@x.test.nosuch.copy.split.invalid>", "DATA", "RSET")
+            assert unknown == [250, 451, 554, 250], unknown
+        recipients = [f"RCPT TO:<a{i}@x.test.newmail.copy.split.invalid>" for i in range(50)]
+        too_large = pipeline(c, "MAIL FROM:<s@x.test> SIZE=1000000", *recipients, "DATA", "RSET")
+        assert too_large == [452] + [503] * 51 + [250], too_large
+        assert c.mail("s@x.test").code == 250
+        assert c.rcpt("a@x.test.newmail.copy.split.invalid").code == 250
+        assert c.data(message("good")).code == 250
+    d.backups["newmail"].wait(1)
+    # Without end it is not taken for pipelining, and without a refusal before it is what it was.
+    with rig.SmtpClient(r.path("relay.sock")) as c:
+        codes = pipeline(c, "MAIL FROM:<s@x.test> SIZE=1000000", *["RCPT TO:<a@x.test>"] * 1100)
+        assert codes == [452] + [503] * 1019 + [421], codes[-3:]
+    with rig.SmtpClient(r.path("relay.sock")) as c:
+        codes = pipeline(c, *["RCPT TO:<a@x.test>"] * 30)
+        assert codes == [503] * 19 + [421], codes
+    d.daemon.stop()
+
+
+def test_too_many_recipients(r):
+    """452 asks for another message with the rest of them, after this one: it is none of the refusals that end a session."""
+    lmtp = rig.Duplicator(r, listener='protocol = "lmtp"')
+    smtp = rig.Duplicator(r, backups=("other",), start=False)
+    smtp.own_relay = f'listen = {{ "unix:{r.path("other.sock")}" }}'
+    smtp.spool = r.path("other")
+    os.mkdir(smtp.spool, 0o700)
+    smtp.start()
+    smtp.primary.hook = lambda stage, conn, _arg: "452 4.5.3 too many recipients" if stage == "rcpt" and len(conn.txn.rcpts) == 100 else None
+    for d, most in ((lmtp, 1), (smtp, 100)):
+        with d.client() as c:
+            c.mail("s@x.test")
+            codes = [c.rcpt(f"a{i}@x.test").code for i in range(600)]
+            assert codes == [250] * most + [452] * (600 - most), codes
+            assert c.data(message("m")).code == 250
+        (backup,) = d.backups.values()
+        assert len(backup.wait(1)[0].rcpts) == most
+        with d.client() as c:
+            c.mail("s@x.test")
+            codes = pipeline(c, *(f"RCPT TO:<a{i}@x.test>" for i in range(1500)))
+            assert len(codes) < 1300 and codes[-1] == 421, (len(codes), codes[-1])
+        d.daemon.stop()
 
 
 def test_first_command(r):

@@ -7,6 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Refused for what came before, without being an error: no more than Postfix allows with
+ * smtpd_recipient_overshoot_limit. */
+#define EXCESS_MAX 1000
+
 /* A refusal that policy or state demands. to: a path with <>, or "". */
 static void log_reject(struct session *s, const char *to, const char *text)
 {
@@ -25,21 +29,48 @@ static void log_reject(struct session *s, const char *to, const char *text)
     t->detail.text[0] = '\0';
 }
 
+/* Towards hard_error_limit. */
+static void count_refusal(struct session *s, const char *text)
+{
+    bool is_rcpt = strcmp(s->stage, "RCPT") == 0;
+
+    s->is_behind_refusal = true;
+    /* A copy that cannot be taken yet is not the MTA's error, and 421 would make it hold back those
+     * for other destinations. */
+    if (text[0] != '5' && s->duplicate == NULL)
+        return;
+    /* Too many recipients for one message: the client sends the rest in another one (RFC 5321
+     * 4.5.3.1.10), which 421 before this one's DATA would prevent each time. */
+    if (is_rcpt && strncmp(text, "452", 3) == 0 && ++s->excess <= EXCESS_MAX)
+        return;
+    s->refusals++;
+}
+
 void session_reject(struct session *s, const char *to, const char *text)
 {
     session_settle(s);
     counters_refused(text);
     log_reject(s, to, text);
-    /* A copy that cannot be taken yet is not the MTA's error, and 421 would make it hold back those
-     * for other destinations. */
-    if (text[0] == '5' || s->duplicate != NULL)
-        s->refusals++;
+    count_refusal(s, text);
+    session_reply(s, "%s", text);
+}
+
+/* RCPT or DATA without what has to come first. A client that pipelines has sent it before it knew
+ * of the refusal (RFC 2920 3.1). */
+static void refuse_order(struct session *s, const char *text)
+{
+    if (!s->is_behind_refusal || ++s->excess > EXCESS_MAX) {
+        session_protocol_error(s, "%s", text);
+        return;
+    }
+    counters_refused(text);
     session_reply(s, "%s", text);
 }
 
 /* A reply of transaction.h with a 50x or 555 code is about syntax. */
 static void refuse(struct session *s, const char *to, const struct err *text)
 {
+    s->is_behind_refusal = true;
     if (strncmp(text->text, "501", 3) == 0 || strncmp(text->text, "555", 3) == 0)
         session_protocol_error(s, "%s", text->text);
     else
@@ -65,7 +96,7 @@ static void hand_on(struct session *s, const char *to, const char *text)
         err_set(&line, "%.*s", (int)strcspn(text, "\r"), text);
         counters_refused_by_primary();
         log_reject(s, to, line.text);
-        s->refusals++;
+        count_refusal(s, line.text);
     }
     session_send(s, text, strlen(text));
 }
@@ -73,6 +104,7 @@ static void hand_on(struct session *s, const char *to, const char *text)
 /* Everything that the primary was asked is answered, and the client gets it. */
 void session_settle(struct session *s)
 {
+    const char *stage = s->stage;
     struct duplicate_answer a;
     bool is_refused = false;
 
@@ -86,6 +118,7 @@ void session_settle(struct session *s)
         is_refused = is_refused || (a.is_mail && !a.is_yes);
         hand_on(s, a.is_mail ? "" : a.to, a.reply);
     }
+    s->stage = stage;
     if (is_refused)
         session_end_transaction(s);
 }
@@ -131,6 +164,7 @@ static bool take_address(struct session *s, const char *refusal)
     if (s->duplicate == NULL)
         return true;
     if (c->address == NULL) {
+        s->is_behind_refusal = true;
         session_protocol_error(s, "%s: %s", refusal, c->fault);
         return false;
     }
@@ -151,6 +185,8 @@ void session_mail(struct session *s)
         session_protocol_error(s, "503 5.5.1 Nested MAIL command");
         return;
     }
+    s->is_behind_refusal = false;
+    s->excess = 0;
     if (!take_address(s, "501 5.1.7 Bad sender"))
         return;
     /* In this order: whoever stops us sets is_stopping and then looks at is_in_message. */
@@ -181,7 +217,7 @@ void session_rcpt(struct session *s)
     struct err text;
 
     if (!s->transaction.is_open)
-        session_protocol_error(s, "503 5.5.1 Need MAIL command");
+        refuse_order(s, "503 5.5.1 Need MAIL command");
     else if (!take_address(s, "501 5.1.3 Bad recipient"))
         return;
     else if (s->duplicate != NULL && duplicate_rcpt(s->duplicate, &s->command, &text) == 0)
@@ -242,13 +278,12 @@ void session_data(struct session *s)
     struct err text;
 
     if (!t->is_open) {
-        session_protocol_error(s, "503 5.5.1 Need MAIL command");
+        refuse_order(s, "503 5.5.1 Need MAIL command");
         return;
     }
     if (t->accepted_count == 0) {
-        session_protocol_error(s, strcmp(s->protocol, "LMTP") == 0
-                                      ? "503 5.5.1 No valid recipients"
-                                      : "554 5.5.1 No valid recipients");
+        refuse_order(s, strcmp(s->protocol, "LMTP") == 0 ? "503 5.5.1 No valid recipients"
+                                                         : "554 5.5.1 No valid recipients");
         return;
     }
     if (!begin_content(s))

@@ -27,9 +27,12 @@ struct session {
     const char *protocol; /* "SMTP", "ESMTP", "LMTP" */
     const char *stage;    /* for the log: what came last, "CONNECT", "MAIL", "DATA" */
     /* Since a message was taken. */
-    unsigned errors;         /* broke the protocol */
-    unsigned refusals;       /* recipients, senders, messages */
-    unsigned junk;           /* commands that lead to none */
+    unsigned errors;   /* broke the protocol */
+    unsigned refusals; /* recipients, senders, messages */
+    unsigned junk;     /* commands that lead to none */
+    /* Of the present message. */
+    bool is_behind_refusal;  /* MAIL or a recipient was refused: what follows may not know */
+    unsigned excess;         /* refused only for what came before it */
     bool has_progressed;     /* something that leads to a message, since progress_ms was set */
     int64_t progress_ms;     /* task_now_ms() when it did so last, at the latest */
     bool has_said_something; /* the client; its first command may take less time */
