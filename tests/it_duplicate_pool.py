@@ -106,6 +106,32 @@ def test_421_to_xforward(r):
     use_after(r, 'xforward = "yes"', answer_once(xfor="421 4.4.2 idle for too long"))
 
 
+def test_421_to_xforward_and_another_host(r):
+    """The primary that takes its place lacks what the words of MAIL are about: none of them is dropped in silence."""
+    xforward = "XFORWARD NAME ADDR PROTO HELO IDENT"
+    primary = rig.Sink(r, "primary", extensions=("PIPELINING", "8BITMIME", "DSN", xforward))
+    d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
+    assert talk(d, "one") == OK
+    primary.extensions = ("PIPELINING", xforward)
+    primary.hook = Script(xfor=["421 4.4.2 idle for too long"])
+    with d.client() as c:
+        assert "8BITMIME" in c.extensions and "DSN" in c.extensions, c.extensions
+        said = str(c.mail("s@x.test", "BODY=8BITMIME RET=HDRS"))
+        assert said.startswith("451 4.4.2 host ") and "other extensions than before" in said, said
+        leave(c)
+    with d.client() as c:
+        assert not {"8BITMIME", "DSN"} & set(c.extensions), c.extensions
+        leave(c)
+    # A message that does not need them goes through.
+    primary.extensions = ("PIPELINING", "8BITMIME", xforward)
+    d.primary.cut()
+    assert talk(d, "two") == OK
+    primary.extensions = ("PIPELINING", xforward)
+    primary.hook = Script(xfor=["421 4.4.2 idle for too long"])
+    assert talk(d, "three") == OK
+    assert subjects(primary) == ["one", "three", "two"]
+
+
 def test_421_to_rset(r):
     """The client before left a message undone, and the primary has enough."""
     d = rig.Duplicator(r)

@@ -66,6 +66,30 @@ static void send_xforward(struct primary *p)
         log_debug("%s: %s", who, p->client->fault.reason);
 }
 
+static int fail_unlike(struct client *c)
+{
+    client_outcome(&c->fault, DELIVERY_RETRY, "4.4.2",
+                   "host %s offers other extensions than before", c->peer);
+    client_close(c);
+    return -1;
+}
+
+/* A connection in place of the one that these words were judged by. -1 with the client's `fault`:
+ * there is none, or a word would be lost. */
+static int connect_for_words(struct primary *p, const char *const *words)
+{
+    struct client *c = p->client;
+
+    if (primary_connect(p) != 0)
+        return -1;
+    for (; *words != NULL; words++) {
+        enum primary_word judged = primary_judge_word(&c->features, *words);
+        if (judged != PRIMARY_WORD_SAID && judged != PRIMARY_WORD_LEFT_OUT)
+            return fail_unlike(c);
+    }
+    return 0;
+}
+
 void primary_mail(struct primary *p, const char *path, const char *const *words,
                   const struct xforward *x)
 {
@@ -83,7 +107,7 @@ void primary_mail(struct primary *p, const char *path, const char *const *words,
         send_xforward(p);
         if (c->stream == NULL && is_kept) {
             is_kept = false;
-            if (primary_connect(p) == 0 && c->features.xforward)
+            if (connect_for_words(p, words) == 0 && c->features.xforward)
                 send_xforward(p);
         }
     } else if (p->needs_rset) {
@@ -164,12 +188,8 @@ static int begin_again(struct primary *p, enum client_step step)
     p->may_begin_again = p->awaits_rset = false;
     if (primary_connect(p) != 0)
         return -1;
-    if (!offers_same(&before, &c->features)) {
-        client_outcome(&c->fault, DELIVERY_RETRY, "4.4.2",
-                       "host %s offers other extensions than before", c->peer);
-        client_close(c);
-        return -1;
-    }
+    if (!offers_same(&before, &c->features))
+        return fail_unlike(c);
     if (p->has_origin && c->features.xforward)
         send_xforward(p);
     if (c->stream == NULL)
