@@ -4,7 +4,7 @@
 #include "conn.h"
 #include "counters.h"
 #include "envelope.h"
-#include "log.h"
+#include "base/log.h"
 
 #include <libmilter/mfapi.h>
 

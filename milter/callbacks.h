@@ -8,8 +8,8 @@
 #ifndef SPLIT_CALLBACKS_H
 #define SPLIT_CALLBACKS_H
 
-#include "err.h"
-#include "snapshot.h"
+#include "base/err.h"
+#include "policy/snapshot.h"
 
 /*
  * Register with libmilter. slot: where connections take their snapshot from; borrowed for good. The

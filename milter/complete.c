@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "complete.h"
-#include "policy.h"
+#include "policy/policy.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "conn.h"
 #include "counters.h"
-#include "mem.h"
+#include "base/mem.h"
 
 #include <assert.h>
 #include <stdlib.h>

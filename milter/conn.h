@@ -8,8 +8,8 @@
 
 #include "headers.h"
 #include "mta.h"
-#include "policy.h"
-#include "snapshot.h"
+#include "policy/policy.h"
+#include "policy/snapshot.h"
 
 #include <libmilter/mfapi.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "counters.h"
-#include "table.h"
+#include "table/table.h"
 
 #include <stdatomic.h>
 #include <time.h>

@@ -6,9 +6,9 @@
 #ifndef MILTER_COUNTERS_H
 #define MILTER_COUNTERS_H
 
-#include "metrics.h"
-#include "policy.h"
-#include "snapshot.h"
+#include "metrics/metrics.h"
+#include "policy/policy.h"
+#include "policy/snapshot.h"
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "envelope.h"
-#include "mem.h"
+#include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>

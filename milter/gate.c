@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "gate.h"
 #include "gate_link.h"
-#include "log.h"
-#include "mem.h"
+#include "base/log.h"
+#include "base/mem.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

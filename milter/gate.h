@@ -12,7 +12,7 @@
 #ifndef MILTER_GATE_H
 #define MILTER_GATE_H
 
-#include "snapshot.h"
+#include "policy/snapshot.h"
 
 struct gate;
 

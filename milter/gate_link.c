@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "gate_link.h"
-#include "log.h"
-#include "mem.h"
+#include "base/log.h"
+#include "base/mem.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

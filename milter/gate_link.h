@@ -6,8 +6,8 @@
 #ifndef MILTER_GATE_LINK_H
 #define MILTER_GATE_LINK_H
 
-#include "buf.h"
-#include "milter_packet.h"
+#include "base/buf.h"
+#include "mail/milter_packet.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>

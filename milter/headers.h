@@ -6,7 +6,7 @@
 #ifndef SPLIT_HEADERS_H
 #define SPLIT_HEADERS_H
 
-#include "policy.h"
+#include "policy/policy.h"
 
 #include <libmilter/mfapi.h>
 

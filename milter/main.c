@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /* splitmilter: command line, socket, signals. The work is in callbacks.c and the core library. */
 #include "callbacks.h"
-#include "config_restart.h"
+#include "config/config_restart.h"
 #include "counters.h"
-#include "daemon.h"
+#include "policy/daemon.h"
 #include "gate.h"
-#include "log.h"
-#include "metrics_http.h"
-#include "process.h"
-#include "snapshot.h"
-#include "verdict.h"
-#include "watch.h"
+#include "base/log.h"
+#include "metrics/metrics_http.h"
+#include "base/process.h"
+#include "policy/snapshot.h"
+#include "base/verdict.h"
+#include "policy/watch.h"
 
 #include <libmilter/mfapi.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "mta.h"
-#include "mem.h"
+#include "base/mem.h"
 
 #include <ctype.h>
 #include <stddef.h>

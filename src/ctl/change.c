@@ -3,18 +3,18 @@
  * hold, release, delete, requeue, retry: by splitrelay, through its control socket; when it does
  * not run, by ourselves, with the lock of the spool.
  */
-#include "../buf.h"
-#include "../log.h"
-#include "../mem.h"
-#include "../process.h"
-#include "../relay/control.h"
-#include "../relay/control_line.h"
-#include "../relay/spool.h"
-#include "../relay/spool_depth.h"
-#include "ctl.h"
-#include "json.h"
-#include "offline.h"
-#include "progress.h"
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "relay/control.h"
+#include "relay/control_line.h"
+#include "queue/spool.h"
+#include "queue/spool_depth.h"
+#include "ctl/ctl.h"
+#include "ctl/json.h"
+#include "ctl/offline.h"
+#include "ctl/progress.h"
 
 #include <fcntl.h>
 #include <getopt.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include "check.h"
-#include "../config_file.h"
-#include "../process.h"
-#include "../verdict.h"
-#include "ctl.h"
+#include "ctl/check.h"
+#include "config/config_file.h"
+#include "base/process.h"
+#include "base/verdict.h"
+#include "ctl/ctl.h"
 
 #include <errno.h>
 #include <limits.h>

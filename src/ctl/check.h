@@ -6,9 +6,9 @@
 #ifndef SPLIT_CTL_CHECK_H
 #define SPLIT_CTL_CHECK_H
 
-#include "../config.h"
-#include "findings.h"
-#include "service.h"
+#include "config/config.h"
+#include "ctl/findings.h"
+#include "ctl/service.h"
 
 /* What splitmilter needs: tables, socket, pid file (check_milter.c). */
 void check_milter(struct findings *f, struct config *config, const struct service *s)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-#include "check.h"
-#include "ctl.h"
+#include "ctl/check.h"
+#include "ctl/ctl.h"
 
 #include <grp.h>
 #include <unistd.h>
@@ -8,9 +8,8 @@
 static void check_paths(struct findings *f, const struct config *config, const struct service *s)
 {
     const struct config_milter *m = &config->milter;
-    const struct config_strings *const lists[] = {&m->canonical_maps, &m->filter_maps,
-                                                  &m->copy_maps, &m->sender_filter_maps,
-                                                  &m->sender_copy_maps};
+    const struct string_list *const lists[] = {&m->canonical_maps, &m->filter_maps, &m->copy_maps,
+                                               &m->sender_filter_maps, &m->sender_copy_maps};
 
     check_listen(f, s, "milter.socket", &m->socket, 1);
     if (m->pid_file[0] != '\0')

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "../mem.h"
-#include "check.h"
-#include "command.h"
-#include "json.h"
-#include "postfix.h"
-#include "postfix_review.h"
+#include "base/mem.h"
+#include "ctl/check.h"
+#include "ctl/setup/command.h"
+#include "ctl/json.h"
+#include "ctl/setup/postfix.h"
+#include "ctl/setup/postfix_review.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "../mem.h"
-#include "../relay/route.h"
-#include "../relay/security.h"
-#include "check.h"
-#include "ctl.h"
-#include "json.h"
+#include "base/mem.h"
+#include "smtp/route.h"
+#include "smtp/security.h"
+#include "ctl/check.h"
+#include "ctl/ctl.h"
+#include "ctl/json.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -35,7 +35,7 @@ static void check_entry(struct findings *f, const char *kind, const struct confi
                         const char *hostname)
 {
     struct route *route = route_new(d, hostname, NULL, -1);
-    struct delivery_outcome fault = {0};
+    struct outcome fault = {0};
     const struct route_hop *hop;
     char entry[sizeof d->relay_to->host + 16];
     struct err err;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-#include "../mem.h"
-#include "check.h"
+#include "base/mem.h"
+#include "ctl/check.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "../config_units.h"
-#include "../relay/spool_depth.h"
-#include "check.h"
+#include "config/config_units.h"
+#include "queue/spool_depth.h"
+#include "ctl/check.h"
 
 #include <errno.h>
 #include <fcntl.h>

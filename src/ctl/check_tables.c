@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "../policy.h"
-#include "check.h"
-#include "json.h"
+#include "policy/policy.h"
+#include "ctl/check.h"
+#include "ctl/json.h"
 
 #include <string.h>
 

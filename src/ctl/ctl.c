@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-#include "ctl.h"
-#include "../buf.h"
-#include "../config_file.h"
-#include "../log.h"
-#include "../mem.h"
-#include "../process.h"
-#include "../relay/queue.h"
+#include "ctl/ctl.h"
+#include "base/buf.h"
+#include "config/config_file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "queue/queue.h"
 
 #include <ctype.h>
 #include <stdarg.h>

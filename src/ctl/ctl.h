@@ -7,9 +7,9 @@
 #ifndef SPLIT_CTL_H
 #define SPLIT_CTL_H
 
-#include "../config.h"
-#include "../endpoint.h"
-#include "../err.h"
+#include "config/config.h"
+#include "net/endpoint.h"
+#include "base/err.h"
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-#include "entry.h"
-#include "json.h"
+#include "ctl/entry.h"
+#include "ctl/json.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
 #ifndef SPLIT_CTL_ENTRY_H
 #define SPLIT_CTL_ENTRY_H
 
-#include "../relay/spool.h"
+#include "queue/spool.h"
 
 #include <jansson.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-#include "explain.h"
-#include "../mem.h"
-#include "../process.h"
-#include "ctl.h"
+#include "ctl/explain.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "ctl/ctl.h"
 
 #include <arpa/inet.h>
 #include <getopt.h>

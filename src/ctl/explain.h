@@ -3,8 +3,8 @@
 #ifndef SPLIT_CTL_EXPLAIN_H
 #define SPLIT_CTL_EXPLAIN_H
 
-#include "../policy.h"
-#include "origin.h"
+#include "policy/policy.h"
+#include "ctl/origin.h"
 
 #include <stddef.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-#include "../buf.h"
-#include "ctl.h"
-#include "explain.h"
-#include "json.h"
+#include "base/buf.h"
+#include "ctl/ctl.h"
+#include "ctl/explain.h"
+#include "ctl/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-#include "findings.h"
-#include "../buf.h"
-#include "ctl.h"
-#include "json.h"
+#include "ctl/findings.h"
+#include "base/buf.h"
+#include "ctl/ctl.h"
+#include "ctl/json.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include "health.h"
-#include "../log.h"
-#include "../mem.h"
-#include "../relay/control.h"
-#include "ctl.h"
+#include "ctl/health.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "relay/control.h"
+#include "ctl/ctl.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,9 +6,9 @@
 #ifndef SPLIT_CTL_HEALTH_H
 #define SPLIT_CTL_HEALTH_H
 
-#include "../config.h"
-#include "../relay/destination.h"
-#include "../relay/spool.h"
+#include "config/config.h"
+#include "deliver/destination.h"
+#include "queue/spool.h"
 
 struct health;
 

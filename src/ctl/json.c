@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "json.h"
-#include "../log.h"
-#include "../mem.h"
+#include "ctl/json.h"
+#include "base/log.h"
+#include "base/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>

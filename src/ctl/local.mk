@@ -2,35 +2,35 @@
 # splitctl. What can be tested without the commands is in a library.
 noinst_LIBRARIES += libctl.a
 libctl_a_SOURCES = \
-	%D%/command.c %D%/command.h \
+	%D%/setup/command.c %D%/setup/command.h \
 	%D%/ctl.c %D%/ctl.h \
-	%D%/diff.c %D%/diff.h \
-	%D%/files.c %D%/files.h \
-	%D%/files_attributes.c \
-	%D%/files_tree.c \
-	%D%/marked_text.c %D%/marked_text.h \
+	%D%/setup/diff.c %D%/setup/diff.h \
+	%D%/setup/files.c %D%/setup/files.h \
+	%D%/setup/files_attributes.c \
+	%D%/setup/files_tree.c \
+	%D%/setup/marked_text.c %D%/setup/marked_text.h \
 	%D%/milter_list.c %D%/milter_list.h \
-	%D%/postfix.c %D%/postfix.h \
-	%D%/postfix_review.c %D%/postfix_review.h \
-	%D%/postfix_review_access.c \
-	%D%/postfix_review_by_hand.c \
-	%D%/postfix_review_milters.c \
-	%D%/postfix_review_routes.c \
-	%D%/setup_postfix.c %D%/setup_postfix.h \
-	%D%/setup_postfix_bounces.c \
-	%D%/setup_postfix_check.c \
-	%D%/setup_postfix_edit.c \
-	%D%/setup_postfix_instances.c \
-	%D%/setup_postfix_local.c \
-	%D%/setup_postfix_milters.c \
-	%D%/setup_postfix_multi.c \
-	%D%/setup_postfix_options.c \
-	%D%/setup_postfix_remove.c \
-	%D%/setup_postfix_role.c \
-	%D%/setup_postfix_services.c \
-	%D%/setup_postfix_single.c \
-	%D%/setup_postfix_units.c \
-	%D%/steps.c %D%/steps.h
+	%D%/setup/postfix.c %D%/setup/postfix.h \
+	%D%/setup/postfix_review.c %D%/setup/postfix_review.h \
+	%D%/setup/postfix_review_access.c \
+	%D%/setup/postfix_review_by_hand.c \
+	%D%/setup/postfix_review_milters.c \
+	%D%/setup/postfix_review_routes.c \
+	%D%/setup/setup_postfix.c %D%/setup/setup_postfix.h \
+	%D%/setup/setup_postfix_bounces.c \
+	%D%/setup/setup_postfix_check.c \
+	%D%/setup/setup_postfix_edit.c \
+	%D%/setup/setup_postfix_instances.c \
+	%D%/setup/setup_postfix_local.c \
+	%D%/setup/setup_postfix_milters.c \
+	%D%/setup/setup_postfix_multi.c \
+	%D%/setup/setup_postfix_options.c \
+	%D%/setup/setup_postfix_remove.c \
+	%D%/setup/setup_postfix_role.c \
+	%D%/setup/setup_postfix_services.c \
+	%D%/setup/setup_postfix_single.c \
+	%D%/setup/setup_postfix_units.c \
+	%D%/setup/steps.c %D%/setup/steps.h
 
 sbin_PROGRAMS += splitctl
 splitctl_SOURCES = \
@@ -55,7 +55,7 @@ splitctl_SOURCES = \
 	%D%/queue.c \
 	%D%/reload.c \
 	%D%/service.c %D%/service.h \
-	%D%/setup_sendmail.c \
+	%D%/setup/setup_sendmail.c \
 	%D%/show.c \
 	%D%/stats.c \
 	%D%/status.c %D%/status.h \

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /* splitctl: command line. The commands are described in ctl.h. */
-#include "../config_file.h"
-#include "../log.h"
-#include "../process.h"
-#include "ctl.h"
+#include "config/config_file.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "ctl/ctl.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-#include "milter_list.h"
-#include "../mem.h"
+#include "ctl/milter_list.h"
+#include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>

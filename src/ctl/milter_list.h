@@ -10,7 +10,7 @@
 #ifndef SPLIT_CTL_MILTER_LIST_H
 #define SPLIT_CTL_MILTER_LIST_H
 
-#include "../endpoint.h"
+#include "net/endpoint.h"
 
 #include <stdbool.h>
 #include <stddef.h>

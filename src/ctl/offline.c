@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include "offline.h"
+#include "ctl/offline.h"
 
-#include "../log.h"
-#include "../relay/spool_owner.h"
-#include "../relay/spool_queue.h"
+#include "base/log.h"
+#include "queue/spool_owner.h"
+#include "queue/spool_queue.h"
 
 #include <grp.h>
 #include <string.h>

@@ -4,9 +4,9 @@
 #ifndef SPLIT_CTL_OFFLINE_H
 #define SPLIT_CTL_OFFLINE_H
 
-#include "../config.h"
-#include "../err.h"
-#include "../relay/queue.h"
+#include "config/config.h"
+#include "base/err.h"
+#include "queue/queue.h"
 
 /*
  * Open the spool for changes; release it with ops->close. Root becomes the owner of the spool

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "origin.h"
-#include "../mem.h"
-#include "command.h"
+#include "ctl/origin.h"
+#include "base/mem.h"
+#include "ctl/setup/command.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
 #ifndef SPLIT_CTL_ORIGIN_H
 #define SPLIT_CTL_ORIGIN_H
 
-#include "../config.h"
+#include "config/config.h"
 
 struct origin {
     char *domain;       /* owned */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "../policy.h"
-#include "../process.h"
-#include "../verdict.h"
-#include "ctl.h"
-#include "postfix_review.h"
-#include "unit.h"
+#include "policy/policy.h"
+#include "base/process.h"
+#include "base/verdict.h"
+#include "ctl/ctl.h"
+#include "ctl/setup/postfix_review.h"
+#include "ctl/unit.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-#include "service.h"
-#include "../mem.h"
-#include "../process.h"
-#include "ctl.h"
+#include "ctl/service.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "ctl/ctl.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,9 +7,9 @@
 #ifndef SPLIT_CTL_SERVICE_H
 #define SPLIT_CTL_SERVICE_H
 
-#include "../config.h"
-#include "../err.h"
-#include "unit.h"
+#include "config/config.h"
+#include "base/err.h"
+#include "ctl/unit.h"
 
 #include <stdbool.h>
 #include <sys/types.h>

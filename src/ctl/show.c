@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "../mem.h"
-#include "../process.h"
-#include "ctl.h"
-#include "entry.h"
-#include "health.h"
-#include "json.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "ctl/ctl.h"
+#include "ctl/entry.h"
+#include "ctl/health.h"
+#include "ctl/json.h"
 
 #include <getopt.h>
 #include <inttypes.h>

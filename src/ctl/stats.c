@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "../mem.h"
-#include "../process.h"
-#include "../relay/spool_depth.h"
-#include "ctl.h"
-#include "health.h"
-#include "json.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "queue/spool_depth.h"
+#include "ctl/ctl.h"
+#include "ctl/health.h"
+#include "ctl/json.h"
 
 #include <fcntl.h>
 #include <getopt.h>

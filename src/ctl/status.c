@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-#include "status.h"
-#include "../config_units.h"
-#include "../mem.h"
-#include "../process.h"
-#include "../relay/spool.h"
-#include "ctl.h"
-#include "files.h"
+#include "ctl/status.h"
+#include "config/config_units.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "queue/spool.h"
+#include "ctl/ctl.h"
+#include "ctl/setup/files.h"
 
 #include <getopt.h>
 #include <stdbool.h>

@@ -4,11 +4,11 @@
 #ifndef SPLIT_CTL_STATUS_H
 #define SPLIT_CTL_STATUS_H
 
-#include "../buf.h"
-#include "../config.h"
-#include "../err.h"
-#include "health.h"
-#include "service.h"
+#include "base/buf.h"
+#include "config/config.h"
+#include "base/err.h"
+#include "ctl/health.h"
+#include "ctl/service.h"
 
 #include <stddef.h>
 #include <stdint.h>

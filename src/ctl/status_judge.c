@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* What of all that status shows needs somebody, and how soon. */
-#include "../verdict.h"
-#include "status.h"
+#include "base/verdict.h"
+#include "ctl/status.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

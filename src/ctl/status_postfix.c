@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include "../address.h"
-#include "../mem.h"
-#include "command.h"
-#include "postfix.h"
-#include "status.h"
+#include "mail/address.h"
+#include "base/mem.h"
+#include "ctl/setup/command.h"
+#include "ctl/setup/postfix.h"
+#include "ctl/status.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "ctl.h"
-#include "json.h"
-#include "status.h"
+#include "ctl/ctl.h"
+#include "ctl/json.h"
+#include "ctl/status.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include "unit.h"
-#include "../mem.h"
-#include "command.h"
+#include "ctl/unit.h"
+#include "base/mem.h"
+#include "ctl/setup/command.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ struct search {
     struct rule best;
 };
 
-static void add_words(struct config_strings *to, const char *value, const char *prefix)
+static void add_words(struct string_list *to, const char *value, const char *prefix)
 {
     char *words = mem_strdup(value), *saved = NULL;
 
@@ -70,7 +70,7 @@ static void take(void *ctx, const char *line)
     const struct {
         const char *name;
         char **text;
-        struct config_strings *list;
+        struct string_list *list;
         const char *prefix;
     } members[] = {{"User", &u->user, NULL, ""},
                    {"Group", &u->group, NULL, ""},
@@ -129,7 +129,7 @@ void unit_read(const char *name, struct unit *out)
 
 void unit_clear(struct unit *u)
 {
-    struct config_strings *const lists[] = {&u->groups, &u->writable, &u->read_only, &u->hidden};
+    struct string_list *const lists[] = {&u->groups, &u->writable, &u->read_only, &u->hidden};
 
     free(u->name);
     free(u->user);
@@ -140,7 +140,7 @@ void unit_clear(struct unit *u)
     free(u->private_tmp);
     free(u->private_users);
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        config_strings_clear(lists[i]);
+        string_list_clear(lists[i]);
     memset(u, 0, sizeof *u);
 }
 
@@ -166,7 +166,7 @@ static void consider_all(struct search *s, const char *const *paths, enum access
         consider(s, *paths, access, setting);
 }
 
-static void consider_list(struct search *s, const struct config_strings *list, enum access access,
+static void consider_list(struct search *s, const struct string_list *list, enum access access,
                           const char *setting)
 {
     for (size_t i = 0; i < list->count; i++)

@@ -7,8 +7,8 @@
 #ifndef SPLIT_CTL_UNIT_H
 #define SPLIT_CTL_UNIT_H
 
-#include "../config.h"
-#include "../err.h"
+#include "config/config.h"
+#include "base/err.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -25,7 +25,7 @@ struct unit {
     char *ambient; /* capabilities: "cap_net_bind_service ..." */
     char *protect_system, *protect_home, *private_tmp,
         *private_users; /* "strict", "yes", "no", ... */
-    struct config_strings groups, writable, read_only, hidden;
+    struct string_list groups, writable, read_only, hidden;
 };
 
 void unit_read(const char *name, struct unit *out) __attribute__((nonnull));

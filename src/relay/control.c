@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "control.h"
+#include "relay/control.h"
 
-#include "../log.h"
-#include "../mem.h"
-#include "../stream.h"
-#include "control_line.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/stream.h"
+#include "relay/control_line.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,9 +9,9 @@
 #ifndef SPLIT_CONTROL_H
 #define SPLIT_CONTROL_H
 
-#include "../err.h"
-#include "destination.h"
-#include "queue.h"
+#include "base/err.h"
+#include "deliver/destination.h"
+#include "queue/queue.h"
 
 #define CONTROL_CLIENTS_MAX 8
 

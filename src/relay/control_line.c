@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include "control_line.h"
+#include "relay/control_line.h"
 
-#include "../log.h"
-#include "../mem.h"
-#include "spool_envelope.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "queue/spool_envelope.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

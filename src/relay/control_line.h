@@ -17,9 +17,9 @@
 #ifndef SPLIT_CONTROL_LINE_H
 #define SPLIT_CONTROL_LINE_H
 
-#include "../buf.h"
-#include "../err.h"
-#include "queue.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "queue/queue.h"
 
 enum control_verb { CONTROL_PING, CONTROL_HEALTH, CONTROL_RETRY, CONTROL_CHANGE };
 

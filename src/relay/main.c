@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /* splitrelay: command line and signals. The work is in relay.c and below. */
-#include "../daemon.h"
-#include "../log.h"
-#include "../mem.h"
-#include "../process.h"
-#include "../snapshot.h"
-#include "../verdict.h"
-#include "counters.h"
-#include "maillog.h"
-#include "relay.h"
-#include "security.h"
+#include "policy/daemon.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "policy/snapshot.h"
+#include "base/verdict.h"
+#include "metrics/counters.h"
+#include "deliver/maillog.h"
+#include "relay/relay.h"
+#include "smtp/security.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: ISC */
-#include "relay.h"
-#include "../config_restart.h"
-#include "../log.h"
-#include "../mem.h"
-#include "../task.h"
-#include "../tls.h"
-#include "control.h"
-#include "counters.h"
-#include "destination.h"
-#include "relay_page.h"
-#include "server.h"
-#include "spool_owner.h"
-#include "spool_queue.h"
+#include "relay/relay.h"
+#include "config/config_restart.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "task/task.h"
+#include "net/tls.h"
+#include "relay/control.h"
+#include "metrics/counters.h"
+#include "deliver/destination.h"
+#include "relay/relay_page.h"
+#include "receive/server.h"
+#include "queue/spool_owner.h"
+#include "queue/spool_queue.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -266,7 +266,9 @@ int relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out
     const struct config *config = bare->config;
     size_t before = r->destination_count;
 
-    counters_declare(config);
+    counters_loaded();
+    for (size_t i = 0; i < config->destination_count; i++)
+        counters_declare(config->destinations[i].name);
     if (add_new(r, bare, err) != 0) {
         snapshot_unref(bare);
         snapshot_unref(next);

@@ -6,10 +6,10 @@
 #ifndef SPLIT_RELAY_H
 #define SPLIT_RELAY_H
 
-#include "../buf.h"
-#include "../err.h"
-#include "../snapshot.h"
-#include "../watch.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "policy/snapshot.h"
+#include "policy/watch.h"
 
 struct relay;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "relay_page.h"
-#include "../log.h"
-#include "../mem.h"
-#include "../metrics.h"
-#include "../metrics_http.h"
-#include "counters.h"
+#include "relay/relay_page.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "metrics/metrics.h"
+#include "metrics/metrics_http.h"
+#include "metrics/counters.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -182,7 +182,9 @@ int relay_page_start(const struct config *config, struct queue *q, struct relay_
     p->spool_tmp = mem_printf("%s/tmp", relay->spool_directory);
     p->min_free_bytes = relay->min_free_space_bytes;
     metrics_enable();
-    counters_declare(config);
+    counters_loaded();
+    for (size_t i = 0; i < config->destination_count; i++)
+        counters_declare(config->destinations[i].name);
     p->http = metrics_http_start(&options, err);
     if (p->http == NULL) {
         relay_page_stop(p);

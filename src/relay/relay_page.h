@@ -6,9 +6,9 @@
 #ifndef SPLIT_RELAY_PAGE_H
 #define SPLIT_RELAY_PAGE_H
 
-#include "../config.h"
-#include "../err.h"
-#include "queue.h"
+#include "config/config.h"
+#include "base/err.h"
+#include "queue/queue.h"
 
 struct relay_page;
 

@@ -4,7 +4,7 @@
  * COUNT (100,000) messages of 4 kB for one destination, nobody takes; then the queue is opened
  * anew, and threads take them all. Prints rates and resident memory at each step.
  */
-#include "relay/spool_queue.h"
+#include "queue/spool_queue.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

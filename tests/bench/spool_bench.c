@@ -11,7 +11,7 @@
  * directory spool    the spool itself (which works as "shared") spool2   the same with copies for
  * two destinations
  */
-#include "relay/spool.h"
+#include "queue/spool.h"
 
 #include <errno.h>
 #include <fcntl.h>

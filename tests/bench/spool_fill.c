@@ -4,8 +4,8 @@
  * the destination "archive", each a file of its own with BYTES of content, 10,000 for each minute
  * up to now. Nothing is synced: only what comes afterwards is measured.
  */
-#include "mem.h"
-#include "relay/spool.h"
+#include "base/mem.h"
+#include "queue/spool.h"
 
 #include <fcntl.h>
 #include <stdio.h>

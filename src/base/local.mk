@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: ISC
+# Memory, text, errors, log, process.
+noinst_LIBRARIES += libsplit.a librelay.a
+libsplit_a_SOURCES =
+librelay_a_SOURCES =
+libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
+libsplit_a_SOURCES += %D%/casefold.c %D%/casefold.h
+libsplit_a_SOURCES += %D%/err.c %D%/err.h
+libsplit_a_SOURCES += %D%/log.c %D%/log.h
+libsplit_a_SOURCES += %D%/mem.c %D%/mem.h
+libsplit_a_SOURCES += %D%/process.c %D%/process.h
+libsplit_a_SOURCES += %D%/string_list.c %D%/string_list.h
+libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
+libsplit_a_SOURCES += %D%/verdict.c %D%/verdict.h

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * log: one line per event, to syslog or stderr, in Postfix's shape ("splitrelay[PID]: ..."). Set up
+ * once by main() before the first thread; afterwards any thread. A line is written whole (one
+ * write(2) or one syslog(3)); it is cut at LOG_LINE_MAX bytes. Control characters (C0, DEL, C1),
+ * U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no remote
+ * text can forge a line. Warnings begin with "warning: ", errors with "error: ". Log once, where
+ * the decision is made. errno stays as it was.
+ */
+#ifndef SPLIT_LOG_H
+#define SPLIT_LOG_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+
+#define LOG_LINE_MAX 2000
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/*
+ * ident: program name, borrowed for good. target: "syslog" or "stderr". facility: "mail", "daemon",
+ * "local0" to "local7", "user" (looked at for syslog only). level: "error", "warning", "info",
+ * "debug": lines above it are dropped. Before the first call lines go to stderr at level info.
+ * Returns -1 for an unknown word, with `err` saying which are allowed, and leaves everything as it
+ * was. May be called again after a reload.
+ */
+int log_open(const char *ident, const char *target, const char *facility, const char *level,
+             struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Do lines go to syslog, not to stderr? */
+bool log_is_to_syslog(void);
+
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
+void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
+void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
+
+/*
+ * A line of another of our services, in the way of Postfix: "IDENT/SERVICE[PID]: ", on stderr as
+ * well as by syslog(3). The text begins at once: no "warning: ", whatever the level is. service: at
+ * most 80 bytes, as "archive/smtp".
+ */
+void log_as(enum log_level level, const char *service, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull));
+
+/* Make text from outside printable in place, by the rule above. */
+void log_sanitize(char *text) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: ISC */
+#include "base/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+static struct flock whole_file(void)
+{
+    struct flock lock;
+
+    memset(&lock, 0, sizeof lock);
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    return lock;
+}
+
+static int write_pid(int fd)
+{
+    char text[32];
+    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+
+    if (ftruncate(fd, 0) < 0)
+        return -1;
+    ssize_t n = pwrite(fd, text, (size_t)len, 0);
+    if (n >= 0 && n < len)
+        errno = ENOSPC;
+    return n == len ? 0 : -1;
+}
+
+/* Who holds the lock: 0 nobody, -1 with `err` when it cannot be found out. */
+static pid_t lock_holder(int fd, const char *path, struct err *err)
+{
+    struct flock lock = whole_file();
+
+    if (fcntl(fd, F_GETLK, &lock) < 0) {
+        err_set_errno(err, "%s: cannot query the lock", path);
+        return -1;
+    }
+    if (lock.l_type == F_UNLCK)
+        return 0;
+    if (lock.l_pid <= 0) {
+        err_set(err, "%s: locked by a process outside of this PID namespace", path);
+        return -1;
+    }
+    return lock.l_pid;
+}
+
+int process_lock(const char *path, struct err *err)
+{
+    struct flock lock = whole_file();
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+
+    if (fd < 0) {
+        err_set_errno(err, "cannot open %s", path);
+        return -1;
+    }
+    if (fcntl(fd, F_SETLK, &lock) < 0) {
+        if (errno == EACCES || errno == EAGAIN) {
+            pid_t owner = lock_holder(fd, path, err);
+            if (owner > 0)
+                err_set(err, "%s is locked by process %ld: already running", path, (long)owner);
+            else if (owner == 0)
+                err_set(err, "%s was locked a moment ago: already running", path);
+        } else {
+            err_set_errno(err, "cannot lock %s", path);
+        }
+        close(fd);
+        return -1;
+    }
+    if (write_pid(fd) < 0) {
+        err_set_errno(err, "cannot write %s", path);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+pid_t process_lock_owner(const char *path, struct err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0) {
+        err_set_errno(err, "cannot open %s", path);
+        return -1;
+    }
+    pid_t owner = lock_holder(fd, path, err);
+    close(fd);
+    return owner;
+}
+
+void process_return_memory(void)
+{
+#ifdef __GLIBC__
+    /* It would raise this bound with each such block that is freed, and then keep them. */
+    (void)!mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
+}
+
+void process_prefer_batch(void)
+{
+    static const struct sched_param none;
+
+    /* A seccomp filter may kill whoever changes it: systemd's unit sets it before. */
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)!sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
+#ifdef HAVE_SYSTEMD
+void process_notify_ready(void)
+{
+    sd_notify(0, "READY=1");
+}
+
+void process_notify_reloading(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+               (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+}
+
+void process_notify_stopping(void)
+{
+    sd_notify(0, "STOPPING=1");
+}
+#else
+void process_notify_ready(void)
+{
+}
+
+void process_notify_reloading(void)
+{
+}
+
+void process_notify_stopping(void)
+{
+}
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * process: what the daemons' main() functions have in common: readiness for systemd, and the pid
+ * file whose lock is the proof that a daemon runs (a lock dies with its process, a number in a file
+ * does not).
+ */
+#ifndef SPLIT_PROCESS_H
+#define SPLIT_PROCESS_H
+
+#include "base/err.h"
+
+#include <sys/types.h>
+
+/* sysexits(3), as SPEC fixes them */
+enum {
+    EXIT_OK = 0,
+    EXIT_CHECK_FAILED = 1,
+    EXIT_USAGE = 64,
+    EXIT_UNAVAILABLE = 69,
+    EXIT_CONFIG = 78
+};
+
+/* Create or open the file, take a POSIX write lock on it for the life of the process, write the
+ * pid. Returns the descriptor (keep it open; closing any descriptor of the file drops the lock) or
+ * -1, also when another process has it (`err` names its pid). */
+int process_lock(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* The pid of the process that holds the lock: 0 if nobody does, -1 with `err` if that cannot be
+ * found out (the file cannot be opened). Never for the holder itself: it would lose the lock. */
+pid_t process_lock_owner(const char *path, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Work as a batch process (sched(7)): a thread that wakes up does not interrupt another. Before
+ * threads are started. No effect where it is not allowed, or where whoever started us has chosen
+ * for us. */
+void process_prefer_batch(void);
+
+/* Have large blocks of memory returned to the system as soon as they are freed: tables are replaced
+ * while mail flows. */
+void process_return_memory(void);
+
+/* Tell the service manager; no effect without libsystemd or outside of a Type=notify unit. */
+void process_notify_ready(void);
+void process_notify_reloading(void);
+void process_notify_stopping(void);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * string_list: a list of strings as the configuration has them. Plain data; the list owns its
+ * strings and the array, no string is NULL. All zero is the empty list.
+ */
+#ifndef SPLIT_STRING_LIST_H
+#define SPLIT_STRING_LIST_H
+
+#include <stddef.h>
+
+/* Where something stands in a text file. */
+struct text_place {
+    const char *file; /* borrowed */
+    unsigned line;
+};
+
+struct string_list {
+    char **items;
+    size_t count;
+    struct text_place *places; /* of the items, owned; NULL where they are not known */
+};
+
+/* Free the strings and the array. */
+void string_list_clear(struct string_list *s) __attribute__((nonnull));
+
+#endif

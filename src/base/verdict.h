@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * verdict: what came of the last start or reload of a daemon, in a file beside the file that the
+ * daemon locks ("LOCK.reload"). The daemon writes it; `splitctl reload` waits for it, `splitctl
+ * check` and `status` read it. It is of use only while the process that it names holds the lock.
+ *
+ *   line = "splitmilter-verdict 1" SP pid SP begun-us SP unix-time SP outcome SP text LF
+ *
+ * One thread at a time writes; any process reads.
+ */
+#ifndef SPLIT_VERDICT_H
+#define SPLIT_VERDICT_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+enum verdict_outcome {
+    VERDICT_STARTED,  /* no reload yet */
+    VERDICT_RELOADED, /* the new configuration is in use */
+    VERDICT_RESTART,  /* the same, except for the options in `text`: these need a restart */
+    VERDICT_FAILED,   /* the old configuration stays; text: why */
+};
+
+struct verdict {
+    pid_t pid;
+    int64_t begun_us; /* verdict_now_us() when it began to read the configuration */
+    time_t at;        /* when it was done; CLOCK_REALTIME */
+    enum verdict_outcome outcome;
+    struct err text; /* printable */
+};
+
+/* A clock that all processes share and that never goes back (CLOCK_MONOTONIC). */
+int64_t verdict_now_us(void);
+
+/* Replace the verdict beside this lock. A failure is logged: the daemon goes on without. */
+void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome outcome,
+                   const char *text) __attribute__((nonnull));
+
+/* 0: *out is filled in. -1 with `err`: there is none, or it is damaged; errno is ENOENT for none.
+ */
+int verdict_read(const char *lock_path, struct verdict *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: ISC */
+#include "config/config.h"
+#include "config/config_destination.h"
+#include "config/config_tls.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+int config_place_fail(struct text_place place, struct err *err)
+{
+    err_wrap(err, "%s:%u", place.file, place.line);
+    return -1;
+}
+
+static bool find_table(const struct string_list *list, const char *spec, struct text_place *out)
+{
+    for (size_t i = 0; i < list->count && list->places != NULL; i++)
+        if (strcmp(list->items[i], spec) == 0) {
+            *out = list->places[i];
+            return true;
+        }
+    return false;
+}
+
+struct text_place config_table_place(const struct config *c, const char *spec)
+{
+    const struct config_milter *m = &c->milter;
+    struct text_place place = {c->path, 1};
+
+    if (find_table(&m->canonical_maps, spec, &place) || find_table(&m->filter_maps, spec, &place) ||
+        find_table(&m->copy_maps, spec, &place) ||
+        find_table(&m->sender_filter_maps, spec, &place) ||
+        find_table(&m->sender_copy_maps, spec, &place))
+        return place;
+    for (size_t i = 0; i < c->listener_count; i++)
+        if (find_table(&c->listeners[i].copy_maps, spec, &place))
+            break;
+    return place;
+}
+
+static void milter_clear(struct config_milter *m)
+{
+    free(m->socket_text);
+    free(m->socket_group);
+    free(m->trusted_mtas);
+    free(m->pid_file);
+    string_list_clear(&m->canonical_maps);
+    string_list_clear(&m->filter_maps);
+    string_list_clear(&m->copy_maps);
+    string_list_clear(&m->sender_filter_maps);
+    string_list_clear(&m->sender_copy_maps);
+    string_list_clear(&m->unfiltered_nexthops);
+    free(m->bypass_clients);
+    string_list_clear(&m->canonical_classes);
+    free(m->filter_header);
+    free(m->metrics);
+}
+
+static void relay_clear(struct config_relay *r)
+{
+    free(r->listen);
+    free(r->hostname);
+    free(r->spool_directory);
+    free(r->trusted_networks);
+    free(r->metrics);
+    free(r->dns.servers);
+    config_server_tls_clear(&r->tls);
+}
+
+static void listener_clear(struct config_listener *l)
+{
+    free(l->name);
+    free(l->listen);
+    l->primary.name = NULL; /* it is the listener's */
+    config_destination_clear(&l->primary);
+    string_list_clear(&l->copies);
+    string_list_clear(&l->copy_maps);
+    config_server_tls_clear(&l->tls);
+}
+
+void config_free(struct config *c)
+{
+    if (c == NULL)
+        return;
+    if (c->release != NULL)
+        c->release(c);
+    free(c->path);
+    for (size_t i = 0; i < c->file_count; i++)
+        free(c->files[i]);
+    free(c->files);
+    free(c->tag_domain);
+    free(c->recipient_delimiter);
+    free(c->log.target);
+    free(c->log.facility);
+    free(c->log.level);
+    free(c->log.style);
+    milter_clear(&c->milter);
+    for (size_t i = 0; i < c->filter_count; i++) {
+        free(c->filters[i].name);
+        free(c->filters[i].nexthop);
+    }
+    free(c->filters);
+    relay_clear(&c->relay);
+    for (size_t i = 0; i < c->destination_count; i++)
+        config_destination_clear(&c->destinations[i]);
+    free(c->destinations);
+    for (size_t i = 0; i < c->listener_count; i++)
+        listener_clear(&c->listeners[i]);
+    free(c->listeners);
+    free(c);
+}
+
+const struct config_filter *config_find_filter(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->filter_count; i++)
+        if (strcasecmp(c->filters[i].name, name) == 0)
+            return &c->filters[i];
+    return NULL;
+}
+
+const struct config_destination *config_find_destination(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->destination_count; i++)
+        if (strcasecmp(c->destinations[i].name, name) == 0)
+            return &c->destinations[i];
+    return NULL;
+}
+
+const struct config_listener *config_find_listener(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->listener_count; i++)
+        if (strcasecmp(c->listeners[i].name, name) == 0)
+            return &c->listeners[i];
+    return NULL;
+}
+
+bool config_has_canonical_class(const struct config *c, const char *name)
+{
+    const struct string_list *classes = &c->milter.canonical_classes;
+
+    for (size_t i = 0; i < classes->count; i++)
+        if (strcmp(classes->items[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* "transport:nexthop" as it is written; the case of a path matters. */
+static bool is_same_text(const char *a, const char *b)
+{
+    return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : strcasecmp(a, b) == 0;
+}
+
+/* The same transport, and behind it the same host and port in another way of writing. */
+static bool is_same_place(const char *a, const char *b)
+{
+    struct err err;
+    struct endpoint ea, eb;
+    size_t len = strcspn(a, ":");
+
+    if (a[len] != ':' || strncasecmp(a, b, len + 1) != 0 ||
+        endpoint_parse_nexthop(a + len + 1, &ea, &err) < 0 ||
+        endpoint_parse_nexthop(b + len + 1, &eb, &err) < 0 || ea.kind != eb.kind)
+        return false;
+    if (ea.kind == ENDPOINT_UNIX)
+        return strcmp(ea.path, eb.path) == 0;
+    return ea.port == eb.port && strcasecmp(ea.host, eb.host) == 0;
+}
+
+const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
+{
+    for (size_t i = 0; i < c->filter_count; i++)
+        if (is_same_text(c->filters[i].nexthop, nexthop))
+            return &c->filters[i];
+    for (size_t i = 0; i < c->filter_count; i++)
+        if (is_same_place(c->filters[i].nexthop, nexthop))
+            return &c->filters[i];
+    return NULL;
+}
+
+bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
+{
+    const struct string_list *list = &c->milter.unfiltered_nexthops;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (is_same_text(list->items[i], nexthop) || is_same_place(list->items[i], nexthop))
+            return true;
+    return false;
+}

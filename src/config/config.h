@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config: the configuration as plain data, immutable once loaded. config_file.c reads the file into
+ * it. Strings are owned by the configuration and never NULL; lists have a count. Any thread may
+ * read.
+ */
+#ifndef SPLIT_CONFIG_H
+#define SPLIT_CONFIG_H
+
+#include "base/string_list.h"
+#include "net/endpoint.h"
+#include "net/resolver.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_filter_method { CONFIG_METHOD_TAG, CONFIG_METHOD_HEADER };
+enum config_mixed_filters { CONFIG_MIXED_TAG, CONFIG_MIXED_DEFER };
+enum config_on_failure { CONFIG_FAIL_TEMPFAIL, CONFIG_FAIL_ACCEPT };
+enum config_protocol { CONFIG_SMTP, CONFIG_LMTP };
+enum config_format { CONFIG_FORMAT_RAW, CONFIG_FORMAT_ENVELOPE, CONFIG_FORMAT_JOURNAL };
+/* Which addresses of a host are used. */
+enum config_inet_protocols { CONFIG_INET_ALL, CONFIG_INET_IPV4, CONFIG_INET_IPV6 };
+enum config_address {
+    CONFIG_ADDRESS_ORIGINAL,
+    CONFIG_ADDRESS_CANONICAL,
+    CONFIG_ADDRESS_NULL,
+    CONFIG_ADDRESS_FIXED
+};
+
+/* AUTO: MAY to other hosts, NONE to loopback addresses and unix sockets. A server knows NONE, MAY
+ * and ENCRYPT. */
+enum config_tls_level {
+    CONFIG_TLS_NONE,
+    CONFIG_TLS_MAY,
+    CONFIG_TLS_ENCRYPT,
+    CONFIG_TLS_VERIFY,
+    CONFIG_TLS_AUTO
+};
+enum config_tls_client { CONFIG_TLS_CLIENT_NONE, CONFIG_TLS_CLIENT_ASK, CONFIG_TLS_CLIENT_REQUIRE };
+
+/* TLS to a server. */
+struct config_tls {
+    enum config_tls_level level;
+    unsigned wrap;                        /* 1: from the first byte on, without STARTTLS */
+    char *ca_file, *cert_file, *key_file; /* "": none */
+    struct string_list names;             /* host names, or ".domain" */
+    struct string_list fingerprints;      /* "AB:CD:..." */
+};
+
+struct config_auth {
+    char *user; /* "": no authentication */
+    char *password_file;
+    struct string_list mechanisms; /* the best one first */
+    unsigned plaintext;            /* 1: even without TLS */
+};
+
+/* TLS from clients. */
+struct config_server_tls {
+    enum config_tls_level level;
+    enum config_tls_client client; /* their certificates */
+    char *cert_file, *key_file, *client_ca_file;
+    struct string_list client_fingerprints;
+    struct tls_context *context; /* opened by relay/security.h; NULL: not, or no certificate */
+};
+
+struct config_log {
+    char *target, *facility, *level;
+    char *style; /* of splitrelay's lines about mail: "splitmilter", "postfix" */
+};
+
+struct config_milter {
+    struct endpoint socket;
+    char *socket_text; /* as it is written: "unix:/path", "inet:port@host" */
+    unsigned socket_mode;
+    char *socket_group;                    /* "" leaves the group alone */
+    struct endpoint_network *trusted_mtas; /* who may connect besides this machine itself */
+    size_t trusted_mta_count;
+    char *pid_file; /* locked while splitmilter runs; default: the unix socket's path + ".pid", ""
+                       with inet */
+    struct string_list canonical_maps, filter_maps, copy_maps; /* table specifications */
+    struct string_list sender_filter_maps, sender_copy_maps;
+    struct string_list unfiltered_nexthops; /* results of filter_maps that mean none */
+    struct endpoint_network *bypass_clients;
+    size_t bypass_client_count;
+    struct string_list canonical_classes;
+    enum config_filter_method filter_method;
+    enum config_mixed_filters mixed_filters;
+    char *filter_header;
+    enum config_on_failure on_failure;
+    struct endpoint *metrics; /* where splitmilter shows them; none: it does not */
+    size_t metrics_count;
+};
+
+struct config_filter {
+    char *name;    /* address_is_tag_name() */
+    char *nexthop; /* "transport:nexthop" */
+    struct text_place place;
+};
+
+struct config_relay {
+    struct endpoint *listen;
+    size_t listen_count;
+    char *hostname; /* never "" after loading: the system's name by default */
+    char *spool_directory;
+    struct endpoint_network *trusted_networks;
+    size_t trusted_network_count;
+    uint64_t message_size_limit_bytes;
+    unsigned max_connections;
+    unsigned connection_reserve;      /* of these, for trusted_networks */
+    unsigned client_connection_limit; /* of one address; 0: none */
+    unsigned first_command_timeout_ms;
+    unsigned hard_error_limit; /* refusals, after which a session ends; 0: none */
+    unsigned min_data_rate;    /* bytes of content per second; 0: none */
+    uint64_t min_free_space_bytes;
+    struct endpoint *metrics; /* where splitrelay shows them; none: it does not */
+    size_t metrics_count;
+    struct resolver_servers dns;
+    struct config_server_tls tls;
+    struct text_place place;
+};
+
+/* "10/1s"; count 0: no limit. */
+struct config_rate {
+    unsigned count, period_s;
+};
+
+struct config_destination {
+    char *name;                /* address_is_tag_name() */
+    struct endpoint *relay_to; /* tried in order, at least one */
+    size_t relay_to_count;
+    enum config_protocol protocol;
+    enum config_inet_protocols inet_protocols;
+    const struct resolver_servers *dns; /* that of the relay; NULL: the system's */
+    unsigned concurrency;               /* connections at once, >= 1 */
+    enum config_address recipient;      /* ORIGINAL, CANONICAL or FIXED */
+    char *recipient_address;            /* with FIXED */
+    enum config_address sender;         /* ORIGINAL, NULL or FIXED */
+    char *sender_address;               /* with FIXED */
+    enum config_format format;
+    unsigned xforward, xclient;    /* 1: tell the server who the client was, if it offers that */
+    char *journal_from;            /* author of journal reports, "" for postmaster at our name */
+    unsigned initial_concurrency;  /* 0: as concurrency */
+    struct config_rate rate_limit; /* of messages */
+    unsigned recipient_limit;      /* in a transaction; 0: any number */
+    unsigned max_messages_per_connection; /* 0: any number */
+    unsigned retry_min_s, retry_max_s, max_age_s;
+    unsigned connect_timeout_ms, command_timeout_ms;
+    struct config_tls tls;
+    struct config_auth auth;
+    struct security *security; /* opened by relay/security.h; NULL: not, or nothing to open */
+    struct text_place place;
+};
+
+/* Where splitrelay duplicates: each message goes to the primary, which answers for it, and copies
+ * of it to destinations. */
+struct config_listener {
+    char *name; /* address_is_tag_name(); also that of `primary` */
+    struct endpoint *listen;
+    size_t listen_count;
+    struct config_destination primary; /* relay_to, protocol, timeouts, TLS, authentication and
+                                          max_messages_per_connection; the rest is not used */
+    struct string_list copies;    /* destinations, for recipients that copy_maps does not know */
+    struct string_list copy_maps; /* table specifications */
+    unsigned require_copies;      /* 1: no mail without its copies */
+    unsigned xforward;            /* 1: tell the primary who the client is, if it offers that */
+    unsigned pool_connections;    /* to the primary, kept for other sessions; 0: none */
+    unsigned pool_idle_time_ms;
+    struct config_server_tls tls;
+    struct text_place place;
+};
+
+struct config {
+    char *path;
+    char **files; /* itself and what it includes */
+    size_t file_count;
+    char *tag_domain; /* lower case */
+    char *recipient_delimiter;
+    struct config_log log;
+    struct config_milter milter;
+    struct config_filter *filters;
+    size_t filter_count;
+    struct config_relay relay;
+    struct config_destination *destinations;
+    size_t destination_count;
+    struct config_listener *listeners;
+    size_t listener_count;
+    void (*release)(struct config *c); /* NULL, or closes what was opened for this configuration */
+};
+
+/* Put "FILE:LINE: " before `err`. Returns -1. */
+int config_place_fail(struct text_place place, struct err *err) __attribute__((nonnull));
+
+/* Where a table of that specification is named (the first time); the configuration's first line, if
+ * nowhere. */
+struct text_place config_table_place(const struct config *c, const char *spec)
+    __attribute__((nonnull));
+
+/* Calls c->release first. */
+void config_free(struct config *c);
+
+/* NULL if there is none. Names are compared without case. */
+const struct config_filter *config_find_filter(const struct config *c, const char *name)
+    __attribute__((nonnull));
+const struct config_destination *config_find_destination(const struct config *c, const char *name)
+    __attribute__((nonnull));
+
+const struct config_listener *config_find_listener(const struct config *c, const char *name)
+    __attribute__((nonnull));
+
+/* Is canonical_maps to be applied to this class ("envelope_recipient", "header_recipient")? */
+bool config_has_canonical_class(const struct config *c, const char *name) __attribute__((nonnull));
+
+/*
+ * The filter with this nexthop, written as in a transport map ("smtp:host:25"). An exact match wins
+ * (case of transport and host is ignored); else brackets around the host and a missing port (25)
+ * make no difference. NULL if there is none.
+ */
+const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
+    __attribute__((nonnull));
+
+/* Is it one of unfiltered_nexthops, by the same rules? */
+bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: ISC */
+#include "config/config_destination.h"
+#include "config/config_tls.h"
+#include "base/mem.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static int check_delays(const struct config_destination *d, struct config_blame *blame,
+                        struct err *err)
+{
+    if (d->retry_min_s <= d->retry_max_s)
+        return 0;
+    err_set(err,
+            "destination %s: retry_min is %us and retry_max %us; allowed: retry_min up to "
+            "retry_max",
+            d->name, d->retry_min_s, d->retry_max_s);
+    *blame = (struct config_blame){.option = "retry_min", .otherwise = "retry_max"};
+    return -1;
+}
+
+/* kind: "destination" or "listener"; option: where its hosts are given */
+static int check_hosts(const char *kind, const char *name, const char *option,
+                       const struct config_destination *d, struct config_blame *blame,
+                       struct err *err)
+{
+    for (size_t i = 0; i < d->relay_to_count; i++) {
+        if (d->relay_to[i].kind == ENDPOINT_UNIX && d->protocol == CONFIG_SMTP) {
+            err_set(err, "%s %s: %s: a unix socket needs protocol = \"lmtp\"", kind, name, option);
+            *blame = (struct config_blame){.option = option, .index = (unsigned)i};
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The server forgets who we are. */
+static int check_xclient(const struct config_destination *d, struct config_blame *blame,
+                         struct err *err)
+{
+    if (d->xclient == 0 || d->auth.user[0] == '\0')
+        return 0;
+    err_set(err, "destination %s: xclient: XCLIENT ends the authentication (auth_user)", d->name);
+    *blame = (struct config_blame){.option = "xclient"};
+    return -1;
+}
+
+/* What is asked of a server means nothing to a Maildir: whoever wrote it expects something else. */
+static int check_no_server(const struct config_destination *d, struct config_blame *blame,
+                           struct err *err)
+{
+    const struct {
+        bool is_asked;
+        const char *option;
+    } asked[] = {
+        {d->protocol == CONFIG_LMTP, "protocol"},
+        {d->tls.level != CONFIG_TLS_AUTO && d->tls.level != CONFIG_TLS_NONE, "tls"},
+        {d->auth.user != NULL && d->auth.user[0] != '\0', "auth_user"},
+        {d->xclient == 1, "xclient"},
+        {d->xforward == 1, "xforward"},
+    };
+
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        if (asked[i].is_asked) {
+            err_set(err, "destination %s: %s: a Maildir has no server to ask that of", d->name,
+                    asked[i].option);
+            *blame = (struct config_blame){.option = asked[i].option};
+            return -1;
+        }
+    return 0;
+}
+
+/* It needs no other host to go to, and no other host can stand in for it. */
+static int check_maildir(const struct config_destination *d, struct config_blame *blame,
+                         struct err *err)
+{
+    for (size_t i = 0; i < d->relay_to_count; i++)
+        if (d->relay_to[i].kind == ENDPOINT_MAILDIR && d->relay_to_count > 1) {
+            err_set(err, "destination %s: relay_to: a Maildir must be the only one", d->name);
+            *blame = (struct config_blame){.option = "relay_to", .index = (unsigned)i};
+            return -1;
+        }
+    return d->relay_to_count > 0 && d->relay_to[0].kind == ENDPOINT_MAILDIR
+               ? check_no_server(d, blame, err)
+               : 0;
+}
+
+int config_destination_check(const struct config_destination *d, struct config_blame *blame,
+                             struct err *err)
+{
+    if (check_delays(d, blame, err) < 0 || check_maildir(d, blame, err) < 0 ||
+        check_xclient(d, blame, err) < 0)
+        return -1;
+    if (check_hosts("destination", d->name, "relay_to", d, blame, err) < 0)
+        return -1;
+    return config_tls_check("destination", d->name, d, blame, err);
+}
+
+int config_primary_check(const struct config_listener *l, struct config_blame *blame,
+                         struct err *err)
+{
+    if (check_hosts("listener", l->name, "primary", &l->primary, blame, err) < 0 ||
+        config_tls_check("listener", l->name, &l->primary, blame, err) < 0)
+        return -1;
+    return config_server_tls_check("listener", &l->tls, blame, err);
+}
+
+static bool is_below(const char *path, const char *top)
+{
+    size_t len = strlen(top);
+
+    while (len > 1 && top[len - 1] == '/')
+        len--;
+    return strncmp(path, top, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+int config_places_check(const struct config *c, const struct config_destination *d,
+                        struct config_blame *blame, struct err *err)
+{
+    for (size_t i = 0; i < d->relay_to_count; i++)
+        if (d->relay_to[i].kind == ENDPOINT_MAILDIR &&
+            is_below(d->relay_to[i].path, c->relay.spool_directory)) {
+            err_set(err, "destination %s: relay_to: %s is in spool_directory; allowed: elsewhere",
+                    d->name, d->relay_to[i].path);
+            *blame = (struct config_blame){.option = "relay_to", .index = (unsigned)i};
+            return -1;
+        }
+    return 0;
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcasecmp(host, "localhost") == 0;
+}
+
+/* Does whoever connects to `to` come to a socket that listens at one of these? */
+static bool leads_to(const struct endpoint *to, const struct endpoint *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct endpoint *l = &list[i];
+        if (l->kind != to->kind)
+            continue;
+        if (l->kind == ENDPOINT_UNIX
+                ? strcmp(l->path, to->path) == 0
+                : l->port == to->port &&
+                      (strcasecmp(l->host, to->host) == 0 ||
+                       (is_loopback(to->host) &&
+                        (l->host[0] == '\0' || is_loopback(l->host) ||
+                         strcmp(l->host, "0.0.0.0") == 0 || strcmp(l->host, "::") == 0))))
+            return true;
+    }
+    return false;
+}
+
+/* Is one of the listeners that a session at `from` may lead to `target`? Each is passed once. */
+static bool comes_back(const struct config *c, const struct config_listener *from,
+                       const struct config_listener *target, bool *is_passed)
+{
+    for (size_t i = 0; i < from->primary.relay_to_count; i++)
+        for (size_t k = 0; k < c->listener_count; k++) {
+            const struct config_listener *next = &c->listeners[k];
+            if (is_passed[k] ||
+                !leads_to(&from->primary.relay_to[i], next->listen, next->listen_count))
+                continue;
+            is_passed[k] = true;
+            if (next == target || comes_back(c, next, target, is_passed))
+                return true;
+        }
+    return false;
+}
+
+int config_loop_check(const struct config *c, const struct config_listener *l,
+                      struct config_blame *blame, struct err *err)
+{
+    bool *is_passed = mem_zalloc(c->listener_count * sizeof *is_passed);
+    bool is_loop = comes_back(c, l, l, is_passed);
+
+    free(is_passed);
+    if (!is_loop)
+        return 0;
+    err_set(err, "listener %s: primary: leads back to this listener; allowed: another server",
+            l->name);
+    *blame = (struct config_blame){.option = "primary"};
+    return -1;
+}
+
+void config_destination_clear(struct config_destination *d)
+{
+    free(d->name);
+    free(d->relay_to);
+    free(d->recipient_address);
+    free(d->sender_address);
+    free(d->journal_from);
+    config_tls_clear(&d->tls);
+    config_auth_clear(&d->auth);
+}

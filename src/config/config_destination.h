@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_destination: what belongs to destination sections alone, and to the primary of a listener:
+ * which values go together. Private to config.c and config_file.c. Pure; any thread.
+ */
+#ifndef SPLIT_CONFIG_DESTINATION_H
+#define SPLIT_CONFIG_DESTINATION_H
+
+#include "config/config.h"
+#include "base/err.h"
+
+/* Whose value is at fault, for the line in the message. */
+struct config_blame {
+    const char *option;
+    const char *otherwise; /* blamed instead if `option` was not given; NULL: nobody */
+    unsigned index;        /* in a list */
+};
+
+/* Do the values of a destination go together? -1 with `err` and who is to blame. */
+int config_destination_check(const struct config_destination *d, struct config_blame *blame,
+                             struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* The same for the primary of a listener. */
+int config_primary_check(const struct config_listener *l, struct config_blame *blame,
+                         struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Does it keep out of splitrelay's own files? */
+int config_places_check(const struct config *c, const struct config_destination *d,
+                        struct config_blame *blame, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Would a session at this listener open another one there, directly or through other listeners, and
+ * that one another? Addresses are compared as written; what names lead to is not looked up. */
+int config_loop_check(const struct config *c, const struct config_listener *l,
+                      struct config_blame *blame, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Free what it owns. */
+void config_destination_clear(struct config_destination *d) __attribute__((nonnull));
+
+#endif

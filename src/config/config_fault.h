@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_fault: what is wrong where the name of an option or section should stand, and what is
+ * allowed there. Private to config_parse.c. Any thread.
+ */
+#ifndef SPLIT_CONFIG_FAULT_H
+#define SPLIT_CONFIG_FAULT_H
+
+#include "config/config_lex.h"
+#include "config/config_option.h"
+#include "base/err.h"
+
+/* The setting before the present token. */
+struct config_last {
+    const char *key; /* NULL: none in this section */
+    unsigned line;   /* where its value ends; 0: behind a brace */
+};
+
+/* NULL: the section has no such option. */
+const struct config_option *config_fault_option(enum config_section section, const char *name)
+    __attribute__((nonnull));
+
+/* CONFIG_SECTION_COUNT: no section has that name. */
+enum config_section config_fault_section(const char *name) __attribute__((nonnull));
+
+/* The present token is a word that is neither. Each returns -1 with `err` as "FILE:LINE: ...". */
+int config_fault_word(const struct config_lexer *l, enum config_section section,
+                      struct config_last last, struct err *err) __attribute__((nonnull));
+
+/* The present token is a mark. */
+int config_fault_mark(const struct config_lexer *l, struct config_last last, struct err *err)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_file: reads splitmilter.conf into a struct config. One table of options
+ * (config_option.h) {name, type, offset, default, min, max} drives parsing, defaults and checks;
+ * tests compare it with conf/ and the man page.
+ */
+#ifndef SPLIT_CONFIG_FILE_H
+#define SPLIT_CONFIG_FILE_H
+
+#include "config/config.h"
+#include "base/err.h"
+
+#define CONFIG_FILE_DEFAULT SYSCONFDIR "/splitmilter/splitmilter.conf"
+
+/*
+ * Read and check the file. NULL with `err` as "FILE:LINE: what is wrong, what is allowed" (all
+ * checks that need no table, socket or network: words, ranges, names, duplicate sections, relay_to,
+ * networks; "FILE: ..." where no line is to blame). The caller frees with config_free(). Any
+ * thread.
+ */
+struct config *config_file_load(const char *path, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The same with a text in memory, which may include nothing; `name` is its FILE. */
+struct config *config_file_load_text(const char *name, const char *text, size_t len,
+                                     struct err *err) __attribute__((nonnull, warn_unused_result));
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_lex: the words and marks of a configuration file, each with its line. Private to
+ * config_parse.c. Pure but for the environment that ${NAME} stands for; any thread.
+ */
+#ifndef SPLIT_CONFIG_LEX_H
+#define SPLIT_CONFIG_LEX_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum config_token {
+    CONFIG_TOKEN_END,
+    CONFIG_TOKEN_WORD,   /* the word, or the content of a string, is in `word` */
+    CONFIG_TOKEN_EQUAL,  /* = */
+    CONFIG_TOKEN_APPEND, /* += */
+    CONFIG_TOKEN_COMMA,
+    CONFIG_TOKEN_OPEN, /* { */
+    CONFIG_TOKEN_CLOSE,
+    CONFIG_TOKEN_OPEN_ROUND, /* ( */
+    CONFIG_TOKEN_CLOSE_ROUND,
+};
+
+struct config_lexer {
+    const char *file; /* its name for messages, borrowed */
+    const char *at, *end;
+    unsigned line;           /* of `at` */
+    enum config_token token; /* the present one */
+    unsigned token_line;     /* where it begins */
+    bool is_quoted;
+    struct buf word;
+    unsigned long_string_line, long_string_end; /* the last string, if it goes over several lines */
+};
+
+/* Begin with a text, which is borrowed; no token is present yet. -1 with `err`: this is no text. */
+int config_lex_open(struct config_lexer *l, const char *file, const char *text, size_t len,
+                    struct err *err) __attribute__((nonnull, warn_unused_result));
+void config_lex_close(struct config_lexer *l) __attribute__((nonnull));
+
+/* Go to the next token; after the last one there is END for ever. -1 with `err` as "FILE:LINE: what
+ * is wrong". */
+int config_lex_next(struct config_lexer *l, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* "'='", or "'WORD'", or "the end of the file": the present token for a message; at most `size`
+ * bytes. */
+void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
+    __attribute__((nonnull));
+
+/* Put "FILE:LINE: " before `err`. A string of several lines that ends in this line may lack its
+ * closing quote: then it is blamed, in the line where it begins. Returns -1. */
+int config_lex_fail(const struct config_lexer *l, unsigned line, struct err *err)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+#include "config/config_restart.h"
+
+#include <string.h>
+
+static bool same_endpoints(const struct endpoint *a, size_t a_count, const struct endpoint *b,
+                           size_t b_count)
+{
+    bool is_same = a_count == b_count;
+
+    for (size_t i = 0; is_same && i < a_count; i++) {
+        const struct endpoint *x = &a[i], *y = &b[i];
+        is_same = x->kind == y->kind && x->port == y->port && strcmp(x->host, y->host) == 0 &&
+                  strcmp(x->path, y->path) == 0;
+    }
+    return is_same;
+}
+
+static bool same_listeners(const struct config *a, const struct config *b)
+{
+    bool is_same = a->listener_count == b->listener_count;
+
+    for (size_t i = 0; is_same && i < a->listener_count; i++) {
+        const struct config_listener *x = &a->listeners[i];
+        const struct config_listener *y = config_find_listener(b, x->name);
+        is_same =
+            y != NULL && same_endpoints(x->listen, x->listen_count, y->listen, y->listen_count);
+    }
+    return is_same;
+}
+
+static void name(struct buf *out, bool is_same, const char *option)
+{
+    if (!is_same)
+        buf_addf(out, "%s%s", out->len == 0 ? "" : ", ", option);
+}
+
+void config_restart_relay(const struct config *started, const struct config *next, struct buf *out)
+{
+    const struct config_relay *a = &started->relay, *b = &next->relay;
+
+    name(out, same_listeners(started, next), "the sections listener, or listen in one of them");
+    name(out, same_endpoints(a->listen, a->listen_count, b->listen, b->listen_count),
+         "relay.listen");
+    name(out, strcmp(a->spool_directory, b->spool_directory) == 0, "relay.spool_directory");
+    name(out, same_endpoints(a->metrics, a->metrics_count, b->metrics, b->metrics_count),
+         "relay.metrics");
+    name(out, a->min_free_space_bytes == b->min_free_space_bytes, "relay.min_free_space");
+}
+
+void config_restart_milter(const struct config *started, const struct config *next, struct buf *out)
+{
+    const struct config_milter *a = &started->milter, *b = &next->milter;
+
+    name(out, strcmp(a->socket_text, b->socket_text) == 0, "milter.socket");
+    name(out, a->socket_mode == b->socket_mode, "milter.socket_mode");
+    name(out, strcmp(a->socket_group, b->socket_group) == 0, "milter.socket_group");
+    name(out, strcmp(a->pid_file, b->pid_file) == 0, "milter.pid_file");
+    name(out, same_endpoints(a->metrics, a->metrics_count, b->metrics, b->metrics_count),
+         "milter.metrics");
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_tls: which values of TLS and authentication go together. Private to config.c,
+ * config_destination.c and config_file.c. Pure; any thread.
+ */
+#ifndef SPLIT_CONFIG_TLS_H
+#define SPLIT_CONFIG_TLS_H
+
+#include "config/config.h"
+#include "config/config_destination.h"
+#include "base/err.h"
+
+/* kind: "destination", or "listener" for its primary, whose options have "primary_" in front. -1
+ * with `err` and who is to blame. */
+int config_tls_check(const char *kind, const char *name, const struct config_destination *d,
+                     struct config_blame *blame, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* kind: "relay" or "listener". */
+int config_server_tls_check(const char *kind, const struct config_server_tls *t,
+                            struct config_blame *blame, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+void config_tls_clear(struct config_tls *t) __attribute__((nonnull));
+void config_auth_clear(struct config_auth *a) __attribute__((nonnull));
+void config_server_tls_clear(struct config_server_tls *t) __attribute__((nonnull));
+
+#endif

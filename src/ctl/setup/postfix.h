@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * postfix: one Postfix instance as postconf(1) reads it, without what setup-postfix added to it
+ * (marked_text.h). Read once, then constant. One thread.
+ */
+#ifndef SPLIT_CTL_POSTFIX_H
+#define SPLIT_CTL_POSTFIX_H
+
+#include "base/err.h"
+#include "ctl/setup/marked_text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A line of master.cf. */
+struct postfix_service {
+    char *name, *type, *is_private, *unprivileged, *chroot, *wakeup, *maxproc, *command;
+    char *arguments; /* as postconf -M has them: "-o name=value -o { name = value }" */
+};
+
+struct postfix_parameter {
+    char *name, *value;
+};
+
+struct postfix {
+    char *directory;           /* its configuration directory */
+    char *main_cf, *master_cf; /* the texts without our part */
+    char *main_disk;           /* main.cf as it is on disk */
+    enum marked_state main_state, master_state;
+    /* sorted by name; private. own: those of services, "smtp/inet/smtpd_milters". */
+    struct postfix_parameter *raw, *expanded, *own;
+    size_t raw_count, expanded_count, own_count;
+    struct postfix_service *services;
+    size_t service_count;
+};
+
+/* Read the instance. NULL with `err`: no main.cf, a damaged part, or what postconf(1) says. */
+struct postfix *postfix_open(const char *directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The same instance as it works now, with our part: main_cf and master_cf are the texts on disk. */
+struct postfix *postfix_open_whole(const char *directory, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* An instance that would have these texts (without our part) in this directory. */
+struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
+                                  struct err *err) __attribute__((nonnull, warn_unused_result));
+
+void postfix_free(struct postfix *p);
+
+/* The value of a parameter, its default where main.cf does not set it; "" for one that Postfix does
+ * not know. expanded: with $names replaced ($config_directory is not to be trusted then). */
+const char *postfix_get(const struct postfix *p, const char *name)
+    __attribute__((nonnull, returns_nonnull));
+const char *postfix_get_expanded(const struct postfix *p, const char *name)
+    __attribute__((nonnull, returns_nonnull));
+
+/* Does this Postfix know the parameter? */
+bool postfix_knows(const struct postfix *p, const char *name) __attribute__((nonnull));
+
+/* The value that holds for this service, with $names replaced: its own option, or what main.cf has.
+ */
+const char *postfix_get_for(const struct postfix *p, const struct postfix_service *s,
+                            const char *name) __attribute__((nonnull, returns_nonnull));
+
+/* The service "name/type", or NULL. */
+const struct postfix_service *postfix_service(const struct postfix *p, const char *name,
+                                              const char *type) __attribute__((nonnull));
+
+/* Does it run in a chroot jail, by its line and compatibility_level? */
+bool postfix_is_chrooted(const struct postfix *p, const struct postfix_service *s)
+    __attribute__((nonnull));
+
+/* Does the service have "-o name=..."? The value goes to value_out (for the caller to free), which
+ * may be NULL. */
+bool postfix_service_option(const struct postfix_service *s, const char *name, char **value_out)
+    __attribute__((nonnull(1, 2)));
+
+/* Is its command one that takes mail from the network: smtpd(8), or postscreen(8) before it? */
+bool postfix_takes_mail(const struct postfix_service *s) __attribute__((nonnull));
+
+/* Default configuration directory of postconf(1), for the caller to free. NULL with `err`. */
+char *postfix_default_directory(struct err *err) __attribute__((warn_unused_result));
+
+/* Messages in one queue ("deferred") below this queue directory, counted as files: for when nobody
+ * runs who could be asked. */
+unsigned long postfix_count_messages(const char *queue_directory, const char *queue)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Does master(8) run for this configuration directory? */
+bool postfix_is_running(const char *directory) __attribute__((nonnull, warn_unused_result));
+
+#endif

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: ISC */
+/* An instance that asks splitmilter and was not set up by setup-postfix: do its transport_maps know
+ * the suffixes, and do the services there take what Postfix 3.11 demands for REQUIRETLS? */
+#include "net/endpoint.h"
+#include "base/mem.h"
+#include "ctl/setup/command.h"
+#include "ctl/milter_list.h"
+#include "ctl/setup/postfix_review.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum lookup { LOOKUP_FOUND, LOOKUP_ABSENT, LOOKUP_UNKNOWN };
+
+/* postmap(1) exits with 1 for a key that is not there, and for a table that cannot be asked. */
+static bool has_failed(const char *said)
+{
+    return strstr(said, "fatal:") != NULL || strstr(said, "error:") != NULL ||
+           strstr(said, "unavailable") != NULL;
+}
+
+static enum lookup ask(const struct postfix *p, const char *table, const char *key,
+                       struct buf *value)
+{
+    /* A table by way of proxymap(8) is the same table. */
+    const char *direct = strncmp(table, "proxy:", 6) == 0 ? table + 6 : table;
+    const char *argv[] = {"postmap", "-c", p->directory, "-q", key, direct, NULL};
+    struct buf said = {0};
+    struct err ignored;
+
+    buf_reset(value);
+    int status = command_run(argv, value, &said, &ignored);
+    bool is_known = (status == 0 || status == 1) && !has_failed(buf_str(&said));
+    buf_clear(&said);
+    while (value->len > 0 && value->data[value->len - 1] == '\n')
+        buf_truncate(value, value->len - 1);
+    return !is_known ? LOOKUP_UNKNOWN : status == 0 ? LOOKUP_FOUND : LOOKUP_ABSENT;
+}
+
+/* As transport(5) has it: the address, its domain, then .parent for each parent. */
+static enum lookup find_in_table(const struct postfix *p, const char *table, const char *address,
+                                 struct buf *value)
+{
+    const char *domain = strchr(address, '@') + 1;
+    enum lookup result = ask(p, table, address, value);
+
+    if (result == LOOKUP_ABSENT)
+        result = ask(p, table, domain, value);
+    for (const char *dot = strchr(domain, '.'); result == LOOKUP_ABSENT && dot != NULL;
+         dot = strchr(dot + 1, '.'))
+        result = ask(p, table, dot, value);
+    return result == LOOKUP_ABSENT ? ask(p, table, "*", value) : result;
+}
+
+static enum lookup find_route(const struct postfix *p, const char *address, struct buf *value)
+{
+    enum lookup result = LOOKUP_ABSENT;
+    struct milter_list tables; /* the same form of list */
+
+    milter_list_parse(postfix_get_expanded(p, "transport_maps"), &tables);
+    for (size_t i = 0; result == LOOKUP_ABSENT && i < tables.count; i++)
+        result = find_in_table(p, tables.items[i].text, address, value);
+    milter_list_clear(&tables);
+    return result;
+}
+
+/* Does a policy list have this word outside of tables? */
+static bool has_word_outside(const char *list, const char *word)
+{
+    struct milter_list words;
+    bool is_found = false;
+
+    milter_list_parse(list, &words);
+    for (size_t i = 0; i < words.count; i++)
+        is_found |= strcmp(words.items[i].text, word) == 0;
+    milter_list_clear(&words);
+    return is_found;
+}
+
+/* Postfix's default relaxes for addresses, localhost, and what is in $mydomain. */
+static bool is_relaxed(const struct postfix *p, const char *policy, const char *nexthop)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+    const char *mydomain = postfix_get_expanded(p, "mydomain");
+    struct endpoint e;
+    struct err ignored;
+
+    if (has_word_outside(policy, "opportunistic") || has_word_outside(policy, "disable") ||
+        endpoint_parse_nexthop(nexthop, &e, &ignored) < 0 || e.kind != ENDPOINT_INET)
+        return true;
+    if (strstr(policy, "opportunistic") == NULL)
+        return false;
+    size_t host_len = strlen(e.host), domain_len = strlen(mydomain);
+    const char *end = e.host + host_len - (host_len < domain_len ? host_len : domain_len);
+    bool is_below = strcasecmp(end, mydomain) == 0 && (end == e.host || end[-1] == '.');
+    return is_below || strcasecmp(e.host, "localhost") == 0 ||
+           inet_pton(AF_INET, e.host, bytes) == 1 || inet_pton(AF_INET6, e.host, bytes) == 1;
+}
+
+/* route: "transport:nexthop" */
+static void review_requiretls(const struct postfix *p, const char *what, const char *route,
+                              struct postfix_review *out)
+{
+    const char *colon = strchr(route, ':');
+    char *transport = mem_strndup(route, colon == NULL ? strlen(route) : (size_t)(colon - route));
+    const struct postfix_service *v = postfix_service(p, transport, "unix");
+    char *parameter = v == NULL ? mem_strdup("") : mem_printf("%s_requiretls_policy", v->command);
+
+    if (v != NULL && colon != NULL && postfix_knows(p, parameter) &&
+        !is_relaxed(p, postfix_get_for(p, v, parameter), colon + 1)) {
+        char *advice = mem_printf("add `-o %s=opportunistic' to it", parameter);
+        postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_TLS, advice,
+                           "%s/master.cf: service %s/unix: a message with REQUIRETLS does not pass "
+                           "to %s, which is for %s: mail bounces, copies vanish",
+                           p->directory, transport, colon + 1, what);
+        free(advice);
+    }
+    free(parameter);
+    free(transport);
+}
+
+/* False: it cannot be known. */
+static bool review_route(const struct postfix *p, const char *what, const char *suffix,
+                         struct postfix_review *out)
+{
+    char *address = mem_printf("user@example.com%s", suffix);
+    struct buf route = {0};
+    enum lookup result = find_route(p, address, &route);
+
+    if (result == LOOKUP_ABSENT)
+        postfix_review_add(out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_ROUTES,
+                           "add it; `splitctl setup-postfix' shows all that is needed",
+                           "%s/main.cf: transport_maps have no entry for %s (%s): mail for it "
+                           "bounces",
+                           p->directory, suffix, what);
+    else if (result == LOOKUP_FOUND)
+        review_requiretls(p, what, buf_str(&route), out);
+    buf_clear(&route);
+    free(address);
+    return result != LOOKUP_UNKNOWN;
+}
+
+void postfix_review_by_hand(const struct config *config, const struct postfix *p,
+                            struct postfix_review *out)
+{
+    struct postfix_review milters = {0};
+    bool is_known = p->main_state == MARKED_NONE;
+
+    postfix_review_instance(config, p, &milters);
+    is_known = is_known && milters.asking > 0;
+    postfix_review_clear(&milters);
+    for (size_t i = 0; is_known && i < config->filter_count; i++) {
+        char *what = mem_printf("filter %s of %s", config->filters[i].name, config->path);
+        char *suffix = mem_printf(".%s.filter.%s", config->filters[i].name, config->tag_domain);
+        is_known = review_route(p, what, suffix, out);
+        free(suffix);
+        free(what);
+    }
+    for (size_t i = 0; is_known && i < config->destination_count; i++) {
+        char *what = mem_printf("copies for destination %s", config->destinations[i].name);
+        char *suffix = mem_printf(".%s.copy.%s", config->destinations[i].name, config->tag_domain);
+        is_known = review_route(p, what, suffix, out);
+        free(suffix);
+        free(what);
+    }
+}

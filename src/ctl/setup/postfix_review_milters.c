@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: ISC */
+/* Which milters are asked, in which order, and what takes mail past them. */
+#include "base/mem.h"
+#include "ctl/milter_list.h"
+#include "ctl/setup/postfix_review.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMES_MAX 300 /* bytes of other milters' names in a finding */
+
+/* Settings that send whole messages elsewhere before their recipients count. */
+static const char *const rivals[] = {"content_filter", "smtpd_proxy_filter"};
+
+/* Where a value of this service is written: for the caller to free. */
+static char *place_of(const struct postfix *p, const struct postfix_service *v, const char *name)
+{
+    if (postfix_service_option(v, name, NULL))
+        return mem_printf("%s/master.cf: service %s/%s", p->directory, v->name, v->type);
+    return mem_printf("%s/main.cf", p->directory);
+}
+
+static bool has_word(const char *list, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *at = list; (at = strstr(at, word)) != NULL; at += len)
+        if ((at == list || strchr(" \t,", at[-1]) != NULL) &&
+            (at[len] == '\0' || strchr(" \t,", at[len]) != NULL))
+            return true;
+    return false;
+}
+
+static void review_rivals(const struct config *config, const struct postfix *p,
+                          const struct postfix_service *v, struct postfix_review *out)
+{
+    for (size_t i = 0; i < sizeof rivals / sizeof rivals[0]; i++) {
+        const char *value = postfix_get_for(p, v, rivals[i]);
+        if (value[0] == '\0')
+            continue;
+        char *place = place_of(p, v, rivals[i]);
+        char *advice = mem_printf("make it a filter of %s, and remove the setting", config->path);
+        postfix_review_add(out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_MILTERS, advice,
+                           "%s: %s = %s sends whole messages there, whatever splitmilter says",
+                           place, rivals[i], value);
+        free(advice);
+        free(place);
+    }
+}
+
+/* Milters behind splitmilter are not told of what it changes, and it not of what they refuse. */
+static void review_order(const struct postfix *p, const struct postfix_service *v,
+                         const struct milter_list *list, size_t ours, struct postfix_review *out)
+{
+    struct buf names = {0};
+
+    for (size_t i = ours + 1; i < list->count && names.len < NAMES_MAX; i++)
+        buf_addf(&names, "%s%s", names.len == 0 ? "" : ", ", list->items[i].name);
+    if (names.len > 0) {
+        char *place = place_of(p, v, "smtpd_milters");
+        postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_MILTERS,
+                           "have splitmilter last in smtpd_milters",
+                           "%s: smtpd_milters has %s behind splitmilter: a recipient that it "
+                           "refuses, deletes or redirects gets the mail all the same",
+                           place, buf_str(&names));
+        free(place);
+    }
+    buf_clear(&names);
+}
+
+/* Is splitmilter asked in this smtpd(8)? */
+static bool review_service(const struct config *config, const struct postfix *p,
+                           const struct postfix_service *v, struct postfix_review *out)
+{
+    const char *queue_directory = postfix_get_expanded(p, "queue_directory");
+    struct milter_list list;
+    size_t count = 0, last = 0;
+
+    milter_list_parse(postfix_get_for(p, v, "smtpd_milters"), &list);
+    for (size_t i = 0; i < list.count; i++)
+        if (milter_is_at(list.items[i].name, &config->milter.socket, queue_directory)) {
+            count++;
+            last = i;
+        }
+    if (count > 0) {
+        review_order(p, v, &list, last, out);
+        review_rivals(config, p, v, out);
+        postfix_review_access(config, p, v, list.items[last].name, out);
+    }
+    if (count > 1) {
+        char *place = place_of(p, v, "smtpd_milters");
+        postfix_review_add(out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_MILTERS,
+                           "remove all but the last one",
+                           "%s: smtpd_milters has splitmilter more than once", place);
+        free(place);
+    }
+    milter_list_clear(&list);
+    return count > 0;
+}
+
+/* Mail that comes back from the filters must not be asked about again. */
+static bool takes_mail_back(const struct postfix *p, const struct postfix_service *v)
+{
+    return has_word(postfix_get_for(p, v, "receive_override_options"), "no_milters");
+}
+
+static void review_silent(const struct postfix *p, const struct postfix_service *v,
+                          struct postfix_review *out)
+{
+    char *place = place_of(p, v, "smtpd_milters");
+
+    if (postfix_service_option(v, "smtpd_milters", NULL))
+        postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_MILTERS,
+                           "remove the option, or add splitmilter to it as its last milter",
+                           "%s has smtpd_milters of its own without splitmilter: mail that comes "
+                           "in there passes unfiltered and uncopied",
+                           place);
+    else
+        postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_MILTERS,
+                           "add splitmilter as the last milter",
+                           "%s: smtpd_milters lacks splitmilter: mail passes unfiltered and "
+                           "uncopied where a service has no value of its own",
+                           place);
+    free(place);
+}
+
+/* cleanup(8) tells a milter the rewritten recipient of such mail, and matches what the milter
+ * deletes with the original one: splitmilter does nothing there. */
+static void review_non_smtpd(const struct config *config, const struct postfix *p,
+                             const struct postfix_service *v, struct postfix_review *out)
+{
+    const char *queue_directory = postfix_get_expanded(p, "queue_directory");
+    struct milter_list list;
+    bool is_found = false;
+
+    milter_list_parse(postfix_get_for(p, v, "non_smtpd_milters"), &list);
+    for (size_t i = 0; i < list.count; i++)
+        is_found |= milter_is_at(list.items[i].name, &config->milter.socket, queue_directory);
+    milter_list_clear(&list);
+    if (!is_found)
+        return;
+    bool has_bounces = has_word(postfix_get_for(p, v, "internal_mail_filter_classes"), "bounce");
+    char *place = place_of(p, v, "non_smtpd_milters");
+    postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_NON_SMTPD,
+                       "list the other milters only, not $smtpd_milters; `splitctl setup-postfix' "
+                       "does that",
+                       "%s: non_smtpd_milters has splitmilter, which can do nothing there: mail of "
+                       "sendmail(1)%s passes unfiltered and uncopied, with a warning for each",
+                       place, has_bounces ? ", and each bounce," : "");
+    free(place);
+}
+
+void postfix_review_instance(const struct config *config, const struct postfix *p,
+                             struct postfix_review *out)
+{
+    bool is_asking = false;
+
+    for (size_t i = 0; i < p->service_count; i++) {
+        const struct postfix_service *v = &p->services[i];
+        if (strcmp(v->command, "smtpd") == 0 && !takes_mail_back(p, v))
+            is_asking |= review_service(config, p, v, out);
+        if (strcmp(v->command, "cleanup") == 0)
+            review_non_smtpd(config, p, v, out);
+    }
+    out->asking += is_asking;
+    for (size_t i = 0; is_asking && i < p->service_count; i++) {
+        const struct postfix_service *v = &p->services[i];
+        struct postfix_review ignored = {0};
+        if (strcmp(v->command, "smtpd") == 0 && !takes_mail_back(p, v) &&
+            !review_service(config, p, v, &ignored))
+            review_silent(p, v, out);
+        postfix_review_clear(&ignored);
+    }
+    if (is_asking && postfix_get_expanded(p, "smtpd_milter_maps")[0] != '\0')
+        postfix_review_add(out, POSTFIX_FINDING_NOTE, POSTFIX_FINDING_MILTERS, "",
+                           "%s/main.cf: smtpd_milter_maps = %s: splitmilter is not asked for the "
+                           "clients that have other milters there",
+                           p->directory, postfix_get(p, "smtpd_milter_maps"));
+}

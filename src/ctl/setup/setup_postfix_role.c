@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: ISC */
+#include "base/mem.h"
+#include "ctl/setup/setup_postfix.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <libgen.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void setup_escape(const char *s, struct buf *out)
+{
+    for (; *s != '\0'; s++) {
+        if (strchr(".[]{}()*+?^$|\\/", *s) != NULL)
+            buf_addc(out, '\\');
+        buf_addc(out, *s);
+    }
+}
+
+/* The tag domain as part of a regular expression. */
+static char *domain(const struct setup *s)
+{
+    struct buf b = {0};
+
+    setup_escape(s->config->tag_domain, &b);
+    return buf_take(&b);
+}
+
+char *setup_filter_route(const struct setup *s, const struct config_filter *f)
+{
+    char *tag = domain(s);
+    char *line = mem_printf("/\\.%s\\.filter\\.%s$/    split-%s%s\n", f->name, tag, f->name,
+                            strchr(f->nexthop, ':'));
+
+    free(tag);
+    return line;
+}
+
+char *setup_copy_route(const struct setup *s)
+{
+    char *tag = domain(s), copies[300];
+
+    setup_format_relay(s, copies, sizeof copies);
+    char *line = mem_printf("/\\.copy\\.%s$/    splitcopy:%s\n", tag, copies);
+    free(tag);
+    return line;
+}
+
+/* Where the suffixes lead; what has no way (any more) waits. All other mail goes to `next`. */
+static void write_routes(const struct setup *s, const char *next, bool is_closed,
+                         struct setup_edit *e)
+{
+    struct buf t = {0};
+    char *tag = domain(s);
+
+    if (is_closed) {
+        char *line = setup_local_route(tag);
+        buf_adds(&t, line);
+        free(line);
+    }
+    for (size_t i = 0; i < s->config->filter_count; i++) {
+        char *line = setup_filter_route(s, &s->config->filters[i]);
+        buf_adds(&t, line);
+        free(line);
+    }
+    if (s->config->destination_count > 0) {
+        char *line = setup_copy_route(s);
+        buf_adds(&t, line);
+        free(line);
+    }
+    buf_addf(&t,
+             "/[@.]%s$/    retry:4.3.5 no such filter or copy: if splitmilter.conf has it, run "
+             "splitctl setup-postfix\n",
+             tag);
+    if (next[0] != '\0')
+        buf_addf(&t, "/^/    splitnext:%s\n", next);
+    setup_file(e, "split_transport", buf_take(&t));
+    free(tag);
+}
+
+static void write_tables(const struct setup *s, struct setup_edit *e)
+{
+    char *tag = domain(s);
+    struct buf header = {0};
+
+    setup_file(e, "split_untag", mem_printf("/^(.+)\\.[a-z0-9-]+\\.filter\\.%s$/    $1\n", tag));
+    if (s->config->filter_count > 0)
+        setup_file(e, "split_bounce", setup_bounce_table(tag));
+    if (s->config->milter.filter_method == CONFIG_METHOD_HEADER) {
+        setup_escape(s->config->milter.filter_header, &header);
+        setup_file(
+            e, "split_filter",
+            mem_printf("/^%s:[[:space:]]+([^[:space:]]+)$/    FILTER $1\n", buf_str(&header)));
+    }
+    buf_clear(&header);
+    free(tag);
+}
+
+static void write_closed(const struct setup *s, struct setup_edit *e)
+{
+    char *tag = domain(s);
+
+    setup_file(e, "split_closed",
+               mem_printf("/[@.]%s\\.?$/    REJECT 5.7.1 Address not allowed\n", tag));
+    free(tag);
+}
+
+/* Maps that match everything must not take the suffix for an address of theirs: it is mapped to
+ * itself first. The maps do their work when the filter gives the mail back. */
+static void keep_from_maps(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+{
+    static const char *const names[] = {"canonical_maps", "recipient_canonical_maps",
+                                        "virtual_alias_maps"};
+    bool is_needed = false;
+    char *tag = domain(s);
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (postfix_get_expanded(p, names[i])[0] != '\0') {
+            if (strcmp(names[i], "recipient_canonical_maps") != 0 || !setup_can_close_local(p))
+                setup_join(e, p, names[i], "regexp:$config_directory/split_keep");
+            is_needed = true;
+        }
+    if (is_needed)
+        setup_file(e, "split_keep", mem_printf("/^(.+@.*[@.]%s)$/    $1\n", tag));
+    free(tag);
+}
+
+/* A pattern that matches everything must not make the tag domain a virtual alias domain either:
+ * transport maps do not count there. */
+static void keep_from_domains(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+{
+    if (postfix_get_expanded(p, "virtual_alias_domains")[0] == '\0')
+        return;
+    char *tag = domain(s);
+    setup_join(e, p, "virtual_alias_domains", "!regexp:$config_directory/split_domain");
+    setup_file(e, "split_domain", mem_printf("/(^|\\.)%s$/    ours\n", tag));
+    free(tag);
+}
+
+/* Relay restrictions come first, and may only defer; services may have their own of either. The
+ * bounce for a sender in the tag domain would go where only we send mail. */
+static void close_tag_domain(const struct postfix *p, struct setup_edit *e)
+{
+    static const char closed[] = "check_recipient_access regexp:$config_directory/split_closed";
+
+    if (postfix_get_expanded(p, "smtpd_relay_restrictions")[0] != '\0')
+        setup_join(e, p, "smtpd_relay_restrictions", closed);
+    setup_join(e, p, "smtpd_recipient_restrictions", closed);
+    setup_join(e, p, "smtpd_sender_restrictions",
+               "check_sender_access regexp:$config_directory/split_closed");
+}
+
+/* What the input instance and the single one have in common. */
+static void set_transports(const struct postfix *p, const char *next, struct setup_edit *e)
+{
+    static const char ours[] = "regexp:$config_directory/split_transport";
+
+    if (next[0] == '\0') {
+        setup_join(e, p, "transport_maps", ours);
+        return;
+    }
+    setup_set(e, "transport_maps", "%s", ours);
+    /* reject_unverified_recipient must ask where mail is delivered: the next instance takes all. */
+    if (strcmp(postfix_get(p, "address_verify_transport_maps"), "$transport_maps") == 0)
+        setup_set(e, "address_verify_transport_maps", "%s", postfix_get(p, "transport_maps"));
+}
+
+static int ask_and_split(const struct setup *s, const struct postfix *p,
+                         const char *queue_directory, const char *next, struct setup_edit *e,
+                         struct err *err)
+{
+    setup_set_milter(s, p, queue_directory, e);
+    bool is_closed = next[0] == '\0' && setup_can_close_local(p);
+    setup_keep_from_non_smtpd(s, p, queue_directory, is_closed ? "$split_local_milters" : "", e);
+    close_tag_domain(p, e);
+    set_transports(p, next, e);
+    keep_from_domains(s, p, e);
+    if (setup_filter_services(s, p, e, err) < 0)
+        return -1;
+    setup_bounce_services(s, p, is_closed ? SETUP_CLOSED_OPTION : "", e);
+    write_routes(s, next, is_closed, e);
+    write_tables(s, e);
+    write_closed(s, e);
+    if (s->config->destination_count > 0) {
+        setup_copy_service(s, p, e);
+        /* A message with many copies reaches splitrelay in one transaction. */
+        setup_set(e, "splitcopy_destination_recipient_limit", "1000");
+    }
+    return 0;
+}
+
+static int client_role(const struct setup *s, const struct postfix *p, const char *next,
+                       struct setup_edit *e)
+{
+    for (size_t i = 0; i < p->service_count; i++)
+        if (strcmp(p->services[i].type, "inet") == 0)
+            setup_switch_off(e, &p->services[i]);
+    setup_set(e, "multi_instance_enable", "yes");
+    setup_set(e, "multi_instance_wrapper", "${command_directory}/postmulti -p --");
+    setup_set(e, "transport_maps", "regexp:$config_directory/split_transport");
+    /* Maps are for the instance that delivers; header and body checks are done by the next one. */
+    setup_join(e, p, "receive_override_options", "no_address_mappings, no_header_body_checks");
+    if (postfix_get(p, "non_smtpd_milters")[0] != '\0')
+        setup_set(e, "non_smtpd_milters", "%s", "");
+    setup_file(e, "split_transport", mem_printf("/^/    splitnext:%s\n", next));
+    setup_next_service(p, e);
+    if (s->options->submission.port != 0) {
+        write_closed(s, e);
+        setup_submission_service(s, e);
+    }
+    return 0;
+}
+
+static int in_role(const struct setup *s, const struct postfix *p, const char *queue_directory,
+                   const char *next, struct setup_edit *e, struct err *err)
+{
+    bool takes_mail = false;
+
+    if (ask_and_split(s, p, queue_directory, next, e, err) < 0)
+        return -1;
+    setup_join(e, p, "receive_override_options", "no_address_mappings");
+    setup_next_service(p, e);
+    setup_local_service(s, e);
+    for (size_t i = 0; i < p->service_count; i++)
+        takes_mail |=
+            strcmp(p->services[i].type, "inet") == 0 && postfix_takes_mail(&p->services[i]);
+    if (!takes_mail)
+        buf_adds(&e->master_part, "smtp inet n - - - - smtpd\n");
+    return 0;
+}
+
+static int out_role(const struct setup *s, const struct postfix *p, const char *queue_directory,
+                    struct setup_edit *e)
+{
+    for (size_t i = 0; i < p->service_count; i++)
+        if (strcmp(p->services[i].type, "inet") == 0)
+            setup_switch_off(e, &p->services[i]);
+    write_closed(s, e);
+    setup_keep_from_non_smtpd(s, p, queue_directory, "", e);
+    /* To the outside this instance has the name that it had. */
+    if (s->options->out_hostname[0] == '\0' &&
+        strcmp(postfix_get(p, "smtp_helo_name"), "$myhostname") == 0)
+        setup_set(e, "smtp_helo_name", "%s", postfix_get_expanded(p, "myhostname"));
+    setup_reinject_service(s, e);
+    return 0;
+}
+
+int setup_role(const struct setup *s, enum setup_role role, const struct postfix *p,
+               const char *queue_directory, const char *next, struct setup_edit *e, struct err *err)
+{
+    char *milter;
+
+    switch (role) {
+    case SETUP_SINGLE:
+        if (ask_and_split(s, p, queue_directory, "", e, err) < 0)
+            return -1;
+        keep_from_maps(s, p, e);
+        setup_reinject_service(s, e);
+        milter = setup_milter_name(s, queue_directory);
+        setup_close_local(s, p, milter, e);
+        free(milter);
+        return 0;
+    case SETUP_CLIENT:
+        return client_role(s, p, next, e);
+    case SETUP_IN:
+        return in_role(s, p, queue_directory, next, e, err);
+    case SETUP_OUT:
+        return out_role(s, p, queue_directory, e);
+    }
+    abort();
+}
+
+int setup_socket_directory(const struct setup *s, const char *queue_directory, struct err *err)
+{
+    const struct endpoint *e = &s->config->milter.socket;
+    size_t len = strlen(queue_directory);
+
+    if (e->kind != ENDPOINT_UNIX || strncmp(e->path, queue_directory, len) != 0 ||
+        e->path[len] != '/' || strchr(e->path + len + 1, '/') == NULL)
+        return 0;
+    const struct passwd *user = getpwnam(s->options->user);
+    if (user == NULL) {
+        err_set(err, "there is no user '%s': say as whom splitmilter runs, with --user",
+                s->options->user);
+        return -1;
+    }
+    const struct group *group = getgrnam("postfix");
+    char *path = mem_strdup(e->path);
+    /* The set-group-id bit gives the socket to Postfix's group. */
+    steps_mkdir(s->steps, dirname(path), 02750, user->pw_uid,
+                group == NULL ? user->pw_gid : group->gr_gid);
+    free(path);
+    return 0;
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: ISC */
+#include "base/mem.h"
+#include "ctl/setup/setup_postfix.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOPBACK "127.0.0.0/8, [::1]/128"
+/* What a client of ours must not inherit from main.cf, whatever it is there for. PROTOCOL_... */
+static const char *const client_options[] = {
+    "fallback_relay=", "header_checks=", "mime_header_checks=", "nested_header_checks=",
+    "body_checks=",    "bind_address=",  "bind_address6=",      "send_xforward_command=yes"};
+
+/* Likewise for smtpd(8) on the ports that only our own machines may use. */
+static const char *const server_options[] = {
+    "content_filter=",
+    "smtpd_proxy_filter=",
+    "smtpd_upstream_proxy_protocol=",
+    "smtpd_tls_security_level=none",
+    "smtpd_tls_wrappermode=no",
+    "smtpd_sasl_auth_enable=no",
+    "smtpd_authorized_xclient_hosts=",
+    "smtpd_helo_required=no",
+    "smtpd_client_restrictions=permit_mynetworks,reject",
+    "smtpd_helo_restrictions=",
+    "smtpd_sender_restrictions=check_sender_access,regexp:$config_directory/split_closed",
+    "smtpd_relay_restrictions=",
+    ("smtpd_recipient_restrictions=check_recipient_access,regexp:$config_directory/split_closed,"
+     "permit_mynetworks,reject"),
+    "smtpd_data_restrictions=",
+    "smtpd_end_of_data_restrictions=",
+    "smtpd_etrn_restrictions=reject",
+    "smtpd_restriction_classes=",
+    "smtpd_command_filter=",
+    "smtpd_soft_error_limit=1001",
+    "smtpd_hard_error_limit=1000",
+    "smtpd_client_connection_count_limit=0",
+    "smtpd_client_connection_rate_limit=0",
+    "smtpd_client_message_rate_limit=0",
+    "smtpd_client_recipient_rate_limit=0"};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+/* Where to connect to reach somebody who listens there. */
+static const char *connectable(const char *host)
+{
+    if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)
+        return "127.0.0.1";
+    return strcmp(host, "::") == 0 ? "::1" : host;
+}
+
+void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
+{
+    if (e->kind == ENDPOINT_UNIX)
+        snprintf(out, size, "unix:%s", e->path);
+    else
+        snprintf(out, size, "[%s]:%u", connectable(e->host), (unsigned)e->port);
+}
+
+void setup_format_milter(const struct endpoint *e, char *out, size_t size)
+{
+    const char *host = connectable(e->host);
+
+    snprintf(out, size, strchr(host, ':') != NULL ? "inet:[%s]:%u" : "inet:%s:%u", host,
+             (unsigned)e->port);
+}
+
+static void format_listener(const struct endpoint *e, char *out, size_t size)
+{
+    if (e->host[0] == '\0')
+        snprintf(out, size, "%u", (unsigned)e->port);
+    else
+        snprintf(out, size, strchr(e->host, ':') != NULL ? "[%s]:%u" : "%s:%u", e->host,
+                 (unsigned)e->port);
+}
+
+static void add_option(struct setup_edit *e, const char *option)
+{
+    buf_addf(&e->master_part, "    -o %s\n", option);
+}
+
+/* "-o PROTOCOL_NAME=VALUE", unless the service that ours is made from (or NULL) says so itself. */
+static void add_default(struct setup_edit *e, const struct postfix_service *base,
+                        const char *protocol, const char *name, const char *value)
+{
+    char *full = mem_printf("%s_%s", protocol, name);
+
+    if (base == NULL || !postfix_service_option(base, full, NULL))
+        buf_addf(&e->master_part, "    -o %s=%s\n", full, value);
+    free(full);
+}
+
+/* Options of smtp(8) or lmtp(8). main.cf may wrap TLS around all that goes to a relay host, and log
+ * in there: that is not for us. */
+static void add_client_options(struct setup_edit *e, const struct postfix *p,
+                               const struct postfix_service *base, const char *protocol,
+                               const char *generic, bool is_near)
+{
+    char *requiretls = mem_printf("%s_requiretls_policy", protocol);
+
+    for (size_t i = 0; i < COUNT(client_options); i++)
+        buf_addf(&e->master_part, "    -o %s_%s\n", protocol, client_options[i]);
+    buf_addf(&e->master_part, "    -o %s_generic_maps=%s\n", protocol, generic);
+    add_default(e, base, protocol, "tls_wrappermode", "no");
+    add_default(e, base, protocol, "sasl_auth_enable", "no");
+    if (is_near)
+        add_default(e, base, protocol, "tls_security_level", "none");
+    /* Postfix 3.11 bounces a message with REQUIRETLS at a next hop that does not offer it; a copy
+     * vanishes then (NOTIFY=NEVER). */
+    if (postfix_knows(p, requiretls))
+        add_default(e, base, protocol, "requiretls_policy", "opportunistic");
+    free(requiretls);
+}
+
+bool setup_is_harmless(const char *text)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                  ".:[]_-/+@";
+    return text[0] != '\0' && text[strspn(text, allowed)] == '\0';
+}
+
+/* Is the parameter set by the administrator? postconf(1) knows it only for services that it has. */
+static bool is_in_main_cf(const struct postfix *p, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const char *at = p->main_cf; (at = strstr(at, name)) != NULL; at += len)
+        if ((at == p->main_cf || at[-1] == '\n') && strchr(" \t=", at[len]) != NULL)
+            return true;
+    return false;
+}
+
+/* Limits of the queue manager for the service that ours is made from hold for ours, too. */
+static void take_limits(const struct postfix *p, const char *from, const char *to,
+                        struct setup_edit *e)
+{
+    static const char *const limits[] = {
+        "_destination_concurrency_limit", "_destination_recipient_limit",
+        "_initial_destination_concurrency", "_destination_rate_delay", "_transport_rate_delay"};
+
+    for (size_t i = 0; i < COUNT(limits); i++) {
+        char *old_name = mem_printf("%s%s", from, limits[i]);
+        char *new_name = mem_printf("%s%s", to, limits[i]);
+        const char *value = postfix_get(p, old_name);
+        if (value[0] != '\0' && value[0] != '$' && !is_in_main_cf(p, new_name))
+            setup_set(e, new_name, "%s", value);
+        free(old_name);
+        free(new_name);
+    }
+}
+
+/* The host of "[host]:port", "host:port", "host". */
+static bool is_near(const char *nexthop)
+{
+    const char *from = nexthop + (nexthop[0] == '[');
+    size_t len = strcspn(from, nexthop[0] == '[' ? "]" : ":");
+    char *host = mem_strndup(from, len);
+    bool is = is_loopback(host) || strncmp(nexthop, "unix:", 5) == 0 ||
+              strncmp(nexthop, "inet:127.", 9) == 0;
+
+    free(host);
+    return is;
+}
+
+/* The service that the filter's nexthop names is what ours is made from. */
+static int filter_service(const struct postfix *p, const struct config_filter *f,
+                          struct setup_edit *e, struct err *err)
+{
+    const char *colon = strchr(f->nexthop, ':');
+    size_t len = colon == NULL ? 0 : (size_t)(colon - f->nexthop);
+
+    if (len == 0 || !setup_is_harmless(f->nexthop)) {
+        err_set(err, "filter %s: cannot use the nexthop \"%s\"", f->name, f->nexthop);
+        return -1;
+    }
+    char *transport = mem_strndup(f->nexthop, len);
+    const struct postfix_service *base = postfix_service(p, transport, "unix");
+    if (base == NULL)
+        err_set(err, "filter %s: %s/master.cf has no service \"%s unix\"", f->name, p->directory,
+                transport);
+    else if (strcmp(base->command, "smtp") != 0 && strcmp(base->command, "lmtp") != 0)
+        err_set(err, "filter %s: \"%s\" is %s(8); only smtp(8) and lmtp(8) can take the suffix off",
+                f->name, transport, base->command);
+    bool is_usable =
+        base != NULL && (strcmp(base->command, "smtp") == 0 || strcmp(base->command, "lmtp") == 0);
+    if (is_usable) {
+        char *name = mem_printf("split-%s", f->name);
+        buf_addf(&e->master_part, "%s unix - - n - %s %s%s%s\n", name, base->maxproc, base->command,
+                 base->arguments[0] == '\0' ? "" : " ", base->arguments);
+        add_client_options(e, p, base, base->command, "regexp:$config_directory/split_untag",
+                           is_near(colon + 1));
+        take_limits(p, transport, name, e);
+        free(name);
+    }
+    free(transport);
+    return is_usable ? 0 : -1;
+}
+
+int setup_filter_services(const struct setup *s, const struct postfix *p, struct setup_edit *e,
+                          struct err *err)
+{
+    for (size_t i = 0; i < s->config->filter_count; i++)
+        if (filter_service(p, &s->config->filters[i], e, err) < 0)
+            return -1;
+    return 0;
+}
+
+void setup_format_relay(const struct setup *s, char *out, size_t size)
+{
+    if (s->options->relay[0] != '\0')
+        snprintf(out, size, "%s", s->options->relay);
+    else
+        setup_format_nexthop(&s->config->relay.listen[0], out, size);
+}
+
+void setup_copy_service(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+{
+    char to[300];
+
+    setup_format_relay(s, to, sizeof to);
+    const char *protocol = strncmp(to, "unix:", 5) == 0 ? "lmtp" : "smtp";
+    buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
+    add_client_options(e, p, NULL, protocol, "", is_near(to));
+    /* Byte for byte. */
+    buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
+    add_option(e, "disable_mime_output_conversion=yes");
+}
+
+void setup_next_service(const struct postfix *p, struct setup_edit *e)
+{
+    buf_adds(&e->master_part, "splitnext unix - - n - - smtp\n");
+    add_client_options(e, p, NULL, "smtp", "", true);
+}
+
+/* This machine as a client of this listener: who connects to an address of his own comes from it.
+ */
+static char *own_networks(const struct endpoint *at)
+{
+    const char *host = connectable(at->host);
+    bool is_ipv6 = strchr(host, ':') != NULL;
+
+    if (is_loopback(host))
+        return mem_strdup(LOOPBACK);
+    return mem_printf(is_ipv6 ? LOOPBACK ", [%s]/128" : LOOPBACK ", %s/32", host);
+}
+
+static void add_server(struct setup_edit *e, const struct endpoint *at, const char *label,
+                       const char *networks)
+{
+    char listener[300], *own = own_networks(at);
+
+    format_listener(at, listener, sizeof listener);
+    buf_addf(&e->master_part, "%s inet n - n - - smtpd\n", listener);
+    buf_addf(&e->master_part,
+             "    -o syslog_name=${multi_instance_name?{$multi_instance_name}:{postfix}}/%s\n",
+             label);
+    for (size_t i = 0; i < COUNT(server_options); i++)
+        add_option(e, server_options[i]);
+    buf_addf(&e->master_part, "    -o { mynetworks = %s%s }\n", own, networks);
+    free(own);
+}
+
+void setup_reinject_service(const struct setup *s, struct setup_edit *e)
+{
+    add_server(e, &s->options->reinject, "reinject", s->options->networks);
+    add_option(e, "smtpd_milters=");
+    add_option(e, "smtpd_authorized_xforward_hosts=$mynetworks");
+    add_option(e, "local_header_rewrite_clients=");
+    add_option(e, "receive_override_options=no_header_body_checks,no_unknown_recipient_checks,"
+                  "no_milters");
+}
+
+void setup_submission_service(const struct setup *s, struct setup_edit *e)
+{
+    add_server(e, &s->options->submission, "submission", "");
+    add_option(e, "smtpd_milters=");
+}
+
+void setup_local_service(const struct setup *s, struct setup_edit *e)
+{
+    add_server(e, &s->options->local, "local", "");
+}

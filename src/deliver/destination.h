@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * destination: the workers of one destination, which are tasks, and its health. Each worker takes
+ * copies from the queue and delivers them over its own connection; there are as many workers as
+ * there is work, up to `concurrency`, at least one that waits. A destination that does not answer
+ * is suspended as a whole, with its own doubling delay (retry_min to retry_max), and probed by one
+ * connection at a time; no other destination notices.
+ */
+#ifndef SPLIT_DESTINATION_H
+#define SPLIT_DESTINATION_H
+
+#include "policy/snapshot.h"
+#include "task/task.h"
+#include "queue/queue.h"
+
+struct destination;
+
+/* Start working on the queue of d (found in snapshot->config; a reference to the snapshot is
+ * taken). NULL with `err`: there is no memory for a worker's stack. */
+struct destination *destination_start(struct queue *q, struct task_pool *tasks,
+                                      struct snapshot *snapshot, const struct config_destination *d,
+                                      struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Use a new configuration for this destination (reload): connections opened from now on follow it.
+ * Ends a suspension. */
+void destination_reconfigure(struct destination *dest, struct snapshot *snapshot,
+                             const struct config_destination *d) __attribute__((nonnull));
+
+/* End a suspension now (splitctl retry). */
+void destination_resume(struct destination *dest) __attribute__((nonnull));
+
+/* Since when a destination has been suspended, and until when; CLOCK_REALTIME seconds. */
+struct destination_suspension {
+    time_t since, until; /* since 0: it is not suspended; until: the next attempt, perhaps now */
+    char reason[QUEUE_REASON_SIZE]; /* of the last fault; printable */
+};
+void destination_suspension(struct destination *dest, struct destination_suspension *out)
+    __attribute__((nonnull));
+
+const char *destination_name(const struct destination *dest) __attribute__((nonnull));
+
+/* Begin to stop: no new copies are taken. */
+void destination_stop(struct destination *dest) __attribute__((nonnull));
+
+/* Wait for the copies in flight, at most grace_ms, then cut the connections; release
+ * everything. (Built without c-ares: a resolver that does not answer can hold it up after that.) */
+void destination_join(struct destination *dest, unsigned grace_ms) __attribute__((nonnull));
+
+#endif

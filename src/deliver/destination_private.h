@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * destination_private: what destination.c (workers and copies) and destination_health.c (when work
+ * makes sense) share. Health of a destination:
+ *
+ *     HEALTHY --- a fault, and no other worker is at work to prove it wrong ---> SUSPENDED
+ *     SUSPENDED --- the delay is over ---> PROBING (the one worker left tries one copy)
+ *     PROBING --- a fault ---> SUSPENDED, for twice as long
+ *     any --- a conversation that worked, destination_resume() ---> HEALTHY
+ *
+ * A worker that gets no connection while others are at work only pauses: a server may limit the
+ * number of connections. When the server is down all do so, and the last one suspends.
+ *
+ * A connection that breaks while a copy is sent is a fault of the destination or of the copy. If it
+ * broke with the same copy before, it says nothing about the destination (suspects.h), and a probe
+ * takes another copy if there is one.
+ */
+#ifndef SPLIT_DESTINATION_PRIVATE_H
+#define SPLIT_DESTINATION_PRIVATE_H
+
+#include "deliver/delivery.h"
+#include "deliver/destination.h"
+#include "deliver/flow.h"
+#include "deliver/suspects.h"
+#include "deliver/transport.h"
+
+#include <pthread.h>
+
+#define DESTINATION_PAUSE_S 10 /* no further connection so soon after one was not had */
+
+enum destination_health { DESTINATION_HEALTHY, DESTINATION_SUSPENDED, DESTINATION_PROBING };
+
+struct destination_worker {
+    struct destination *dest;
+    struct destination_worker *next; /* guarded by dest->lock */
+    struct transport *transport; /* changed under dest->lock, used outside of it by the worker */
+    bool is_ready;               /* waits for a copy, or is about to */
+    bool is_busy;                /* has a copy */
+    bool has_no_connection;      /* got none last time */
+    bool is_counted;             /* its connection is, as open */
+
+    struct snapshot *snapshot;
+    const struct config_destination *config; /* in that snapshot */
+    unsigned generation;
+
+    uint32_t random; /* state of destination_random() */
+    struct outcome *outcomes;
+    size_t outcome_cap;
+};
+
+struct destination {
+    struct queue *queue;
+    struct task_pool *tasks;
+    char *name;
+
+    pthread_mutex_t lock; /* guards all below; never held across I/O or calls of the queue */
+    struct task_cond changed;
+    struct snapshot *snapshot;
+    const struct config_destination *config;
+    unsigned generation;                /* of the configuration */
+    struct destination_worker *workers; /* all tasks that are not over yet */
+    unsigned worker_count;              /* those that have not decided to end */
+    unsigned ready_count;               /* workers that wait for a copy, or are about to */
+    unsigned busy_count;                /* workers with a copy */
+    unsigned limited_count;             /* workers that wait for their turn by rate_limit */
+    bool is_stopping;
+
+    struct flow flow;
+    struct suspects suspects;
+    enum destination_health health;
+    int64_t suspended_until_ms; /* CLOCK_MONOTONIC, like the next two */
+    int64_t paused_until_ms;
+    int64_t last_success_ms;
+    unsigned suspensions;   /* in a row */
+    time_t suspended_since; /* CLOCK_REALTIME of the first of them */
+    char suspension_reason[QUEUE_REASON_SIZE];
+    unsigned connection_faults; /* in a row */
+};
+
+/* CLOCK_MONOTONIC */
+int64_t destination_now_us(void);
+int64_t destination_now_ms(void);
+
+/* For jitter: that destinations and copies do not march in step. Nobody gains by guessing it. */
+uint32_t destination_random(struct destination_worker *w) __attribute__((nonnull));
+
+/* With the lock held: wait on `changed`, at most until then. */
+void destination_wait(struct destination *dest, int64_t until_ms) __attribute__((nonnull));
+
+/* With the lock held: how long rate_limit lets nobody begin. */
+int64_t destination_turn_in_ms(const struct destination *dest) __attribute__((nonnull));
+
+/* With the lock held: this worker waits for a copy, or is about to; or does so no more. */
+void destination_set_ready(struct destination_worker *w, bool is_ready) __attribute__((nonnull));
+
+/* With the lock held: this worker ends. Whoever decides to says so at once, or two would leave it
+ * to each other to stay. */
+void destination_leave(struct destination_worker *w) __attribute__((nonnull));
+
+/*
+ * With the lock held: a copy is in hand, wait until rate_limit lets it go. *has_waited_out: the
+ * limit is what holds us up, another worker would not help. False: it is to be given back, for the
+ * destination stops, or is suspended by now.
+ */
+bool destination_await_turn(struct destination *dest, bool *has_waited_out)
+    __attribute__((nonnull, warn_unused_result));
+
+/* With the lock held: wait for work to make sense. True: take a copy (the worker is ready); false:
+ * this worker is to end. */
+bool destination_may_work(struct destination_worker *w) __attribute__((nonnull));
+
+/* With the lock held: may this worker go on to deliver a copy that it took? A worker that waited
+ * for copies before the destination was suspended may not, nor one beside the worker that probes.
+ */
+bool destination_may_deliver(const struct destination *dest) __attribute__((nonnull));
+
+/* What an attempt with the copy of this id says about the destination. Logs when that changes.
+ * reason: of the fault. */
+void destination_judge(struct destination_worker *w, const char *id,
+                       const struct outcome_report *report, const char *reason)
+    __attribute__((nonnull));
+
+/* With the lock held. */
+void destination_set_healthy(struct destination *dest) __attribute__((nonnull));
+
+bool destination_is_suspended(struct destination *dest) __attribute__((nonnull));
+
+#endif

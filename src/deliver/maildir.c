@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: ISC */
+#include "deliver/maildir.h"
+
+#include "base/mem.h"
+#include "task/task.h"
+#include "format/format.h"
+#include "deliver/maildir_file.h"
+#include "format/trace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NAME_SIZE 400  /* of a file */
+#define NAMES_TRIED 10 /* for one copy, when others have its name */
+#define BLOCK_SIZE 65536
+
+enum { DIR_TMP, DIR_NEW, DIR_CUR, DIR_COUNT };
+
+static const char *const dir_names[] = {"tmp", "new", "cur"};
+
+struct maildir {
+    struct transport transport; /* first */
+    const struct config_destination *destination;
+    const char *path;
+    const char *hostname;
+    char name[TRACE_HOSTNAME_SIZE]; /* in names of files */
+    atomic_bool is_interrupted;
+    struct format format;
+    char *block; /* BLOCK_SIZE bytes */
+
+    int dirs[DIR_COUNT]; /* open during a delivery; else -1 */
+    struct outcome outcome;
+    bool is_host_fault;
+};
+
+/* By errno. Always returns -1. */
+static int fail(struct maildir *m, const char *doing)
+{
+    int error = errno;
+    char text[128];
+
+    /* Others may still fit. */
+    bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+    m->is_host_fault = !is_full;
+    m->outcome.result = OUTCOME_RETRY;
+    snprintf(m->outcome.dsn, sizeof m->outcome.dsn, "%s", is_full ? "4.3.1" : "4.3.0");
+    snprintf(m->outcome.reason, sizeof m->outcome.reason, "maildir %s: %s: %s", m->path, doing,
+             strerror_r(error, text, sizeof text));
+    return -1;
+}
+
+static int sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd == -1)
+        return -1;
+    int rc = fsync(fd);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return rc;
+}
+
+/* The directory that m->path is in. */
+static int sync_parent(const struct maildir *m)
+{
+    const char *slash = strrchr(m->path, '/');
+    char *parent = mem_strndup(m->path, slash == m->path ? 1 : (size_t)(slash - m->path));
+    int rc = sync_dir(parent);
+
+    free(parent);
+    return rc;
+}
+
+static void close_dirs(struct maildir *m)
+{
+    for (size_t i = 0; i < DIR_COUNT; i++) {
+        if (m->dirs[i] != -1)
+            close(m->dirs[i]);
+        m->dirs[i] = -1;
+    }
+}
+
+static int open_top(struct maildir *m)
+{
+    int fd = open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd != -1 || errno != ENOENT)
+        return fd;
+    if ((mkdir(m->path, 0700) != 0 && errno != EEXIST) || sync_parent(m) != 0)
+        return -1;
+    return open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int open_sub(int top, const char *name)
+{
+    int fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd != -1 || errno != ENOENT)
+        return fd;
+    if ((mkdirat(top, name, 0700) != 0 && errno != EEXIST) || fsync(top) != 0)
+        return -1;
+    return openat(top, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int open_dirs(struct maildir *m)
+{
+    int top = open_top(m);
+    int rc = 0;
+
+    if (top == -1)
+        return fail(m, "open");
+    for (size_t i = 0; i < DIR_COUNT && rc == 0; i++) {
+        m->dirs[i] = open_sub(top, dir_names[i]);
+        if (m->dirs[i] == -1)
+            rc = fail(m, dir_names[i]);
+    }
+    close(top);
+    return rc;
+}
+
+static int write_part(struct maildir *m, struct maildir_file *f, const char *data, size_t len)
+{
+    return maildir_file_write(f, data, len) == 0 ? 0 : fail(m, "write");
+}
+
+static int write_content(struct maildir *m, struct maildir_file *f)
+{
+    const struct queue_copy *copy = m->format.copy;
+    uint64_t size = copy->message.size_bytes;
+    struct err err;
+
+    for (uint64_t offset = 0; offset < size; offset += BLOCK_SIZE) {
+        size_t len = size - offset < BLOCK_SIZE ? (size_t)(size - offset) : BLOCK_SIZE;
+        if (atomic_load(&m->is_interrupted)) {
+            errno = EINTR;
+            return fail(m, "write");
+        }
+        if (format_read(copy, m->block, offset, len, &err) != 0) {
+            m->outcome = (struct outcome){.result = OUTCOME_RETRY, .dsn = "4.3.0"};
+            snprintf(m->outcome.reason, sizeof m->outcome.reason, "%.200s", err.text);
+            return -1;
+        }
+        if (write_part(m, f, m->block, len) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int write_all(struct maildir *m, struct maildir_file *f)
+{
+    const struct format *format = &m->format;
+    struct buf top = {0};
+
+    buf_adds(&top, "Return-Path: ");
+    format_address(format_sender(m->destination, format->copy), &top);
+    buf_adds(&top, "\r\n");
+    int rc = write_part(m, f, buf_str(&top), top.len);
+    buf_clear(&top);
+    if (rc != 0 || write_part(m, f, buf_str(&format->head), format->head.len) != 0 ||
+        write_content(m, f) != 0 || write_part(m, f, buf_str(&format->tail), format->tail.len) != 0)
+        return -1;
+    return maildir_file_finish(f) == 0 ? 0 : fail(m, "write");
+}
+
+/* Is what is in new/ under this name the file in tmp/? */
+static bool is_there(const struct maildir *m, const char *tmp, const char *name)
+{
+    int a = openat(m->dirs[DIR_TMP], tmp, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: others may write there, and a FIFO of that name must not hold us up for ever. */
+    int b =
+        openat(m->dirs[DIR_NEW], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    bool is_same = a != -1 && b != -1 && maildir_file_is_same(a, b);
+
+    if (a != -1)
+        close(a);
+    if (b != -1)
+        close(b);
+    return is_same;
+}
+
+/* Give the file its name in new/. */
+static int link_file(struct maildir *m, const char *tmp, uint64_t size_bytes)
+{
+    const struct queue_copy *copy = m->format.copy;
+    char name[NAME_SIZE];
+    char number[16] = "";
+
+    for (int i = 0; i < NAMES_TRIED; i++) {
+        if (i > 0)
+            snprintf(number, sizeof number, "_%d", i);
+        snprintf(name, sizeof name, "%lld.%s%s.%s,S=%" PRIu64,
+                 (long long)copy->message.arrival.tv_sec, copy->id, number, m->name, size_bytes);
+        if (linkat(m->dirs[DIR_TMP], tmp, m->dirs[DIR_NEW], name, 0) == 0)
+            break;
+        if (errno != EEXIST)
+            return fail(m, "link");
+        if (is_there(m, tmp, name)) /* from an attempt before a crash */
+            break;
+        errno = EEXIST;
+        if (i + 1 == NAMES_TRIED)
+            return fail(m, "link");
+    }
+    return fsync(m->dirs[DIR_NEW]) == 0 ? 0 : fail(m, "sync");
+}
+
+static int write_file(struct maildir *m, const char *tmp)
+{
+    int fd = openat(m->dirs[DIR_TMP], tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd == -1)
+        return fail(m, "create");
+    struct maildir_file *f = maildir_file_new(fd);
+    int rc = write_all(m, f);
+    uint64_t size_bytes = maildir_file_size(f);
+    maildir_file_free(f);
+    if (close(fd) != 0 && rc == 0)
+        rc = fail(m, "close");
+    if (rc == 0)
+        rc = link_file(m, tmp, size_bytes);
+    if (unlinkat(m->dirs[DIR_TMP], tmp, 0) != 0 && rc == 0 && errno != ENOENT)
+        return fail(m, "unlink"); /* delivered, but not for good if tmp/ cannot be changed */
+    return rc;
+}
+
+static int write_copy(struct maildir *m, const struct queue_copy *copy)
+{
+    static atomic_uint counter;
+    bool *is_included = mem_grow(NULL, copy->recipient_count, sizeof *is_included);
+    char tmp[NAME_SIZE];
+    struct err err;
+    int rc = -1;
+
+    for (size_t i = 0; i < copy->recipient_count; i++)
+        is_included[i] = copy->recipients[i].state == QUEUE_PENDING;
+    if (format_begin(&m->format, copy, m->destination, m->hostname, &err) != 0) {
+        m->outcome = (struct outcome){.result = OUTCOME_RETRY, .dsn = "4.3.0"};
+        snprintf(m->outcome.reason, sizeof m->outcome.reason, "%.200s", err.text);
+    } else {
+        format_make(&m->format, is_included);
+        snprintf(tmp, sizeof tmp, "%lld.P%ldQ%u_%s.%s", (long long)time(NULL), (long)getpid(),
+                 atomic_fetch_add(&counter, 1), copy->id, m->name);
+        rc = write_file(m, tmp);
+    }
+    free(is_included);
+    return rc;
+}
+
+struct delivery {
+    struct maildir *maildir;
+    const struct queue_copy *copy;
+};
+
+/* Each step is one of the disk. */
+static void write_durably(void *arg)
+{
+    const struct delivery *d = arg;
+    struct maildir *m = d->maildir;
+
+    if (open_dirs(m) == 0 && write_copy(m, d->copy) == 0)
+        m->outcome = (struct outcome){
+            .result = OUTCOME_OK, .dsn = "2.0.0", .reason = "delivered to maildir"};
+    close_dirs(m);
+}
+
+static void deliver(struct transport *t, const struct queue_copy *copy,
+                    struct outcome_report *report)
+{
+    struct maildir *m = (struct maildir *)t;
+    struct delivery d = {m, copy};
+    int64_t begin_ms = task_now_ms();
+
+    if (m->block == NULL)
+        m->block = mem_grow(NULL, BLOCK_SIZE, 1);
+    m->is_host_fault = false;
+    task_block(write_durably, &d);
+    for (size_t i = 0; i < copy->recipient_count; i++)
+        if (copy->recipients[i].state == QUEUE_PENDING)
+            report->outcomes[i] = m->outcome;
+    snprintf(report->relay, sizeof report->relay, "maildir:%s", m->path);
+    report->conn_use = 0;
+    report->is_host_fault = m->is_host_fault;
+    report->is_connection_fault = false;
+    report->setup_ms = 0;
+    report->transmit_ms = task_now_ms() - begin_ms;
+}
+
+static bool is_connected(const struct transport *t)
+{
+    (void)t;
+    return false;
+}
+
+static void interrupt(struct transport *t)
+{
+    atomic_store(&((struct maildir *)t)->is_interrupted, true);
+}
+
+static void free_maildir(struct transport *t)
+{
+    struct maildir *m = (struct maildir *)t;
+
+    format_clear(&m->format);
+    free(m->block);
+    free(m);
+}
+
+struct transport *maildir_new(const struct config_destination *d, const char *hostname)
+{
+    static const struct transport_ops ops = {deliver, is_connected, interrupt, free_maildir};
+    struct maildir *m = mem_zalloc(sizeof *m);
+
+    m->transport.ops = &ops;
+    m->destination = d;
+    m->path = d->relay_to[0].path;
+    m->hostname = hostname;
+    trace_hostname(hostname, m->name);
+    for (char *p = m->name; *p != '\0'; p++)
+        if (*p == ':' || *p == '?') /* ":" begins the flags; there is no '/' */
+            *p = '_';
+    for (size_t i = 0; i < DIR_COUNT; i++)
+        m->dirs[i] = -1;
+    return &m->transport;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * maildir: a destination that is a directory (relay_to = "maildir:/path"): one file for each copy,
+ * as Maildir readers expect it (maildir(5)):
+ *
+ *     PATH/tmp/TIME.PpidQn_COPYID.HOST         written, synced
+ *     PATH/new/ARRIVAL.COPYID.HOST,S=BYTES     linked, the directory synced; then tmp/ is cleared
+ *
+ * The name in new/ is the same at each attempt, so that a copy which was delivered before a crash,
+ * and which nobody has read since, is recognised and not delivered twice. A file begins with
+ * "Return-Path: <sender>", followed by what format.h says; its lines end in LF. Directories that
+ * are missing are made with mode 0700, but not the one that PATH is in.
+ *
+ * A full disk defers the copy. Whatever else is wrong with the directories is a fault of the
+ * destination: no other copy would fare better.
+ */
+#ifndef SPLIT_MAILDIR_H
+#define SPLIT_MAILDIR_H
+
+#include "config/config.h"
+#include "deliver/transport.h"
+
+/* d, whose only relay_to is a Maildir, and hostname (for the file names) are borrowed for its life.
+ * No I/O yet. */
+struct transport *maildir_new(const struct config_destination *d, const char *hostname)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * suspects: copies during whose last attempt the connection broke. A content that a server cannot
+ * bear (some say 421 to a lone CR, each time) must not be taken for a server that is down. In
+ * memory only, of the last SUSPECTS_MAX such copies: one that is forgotten is merely not suspected.
+ * The lock is the caller's.
+ */
+#ifndef SPLIT_SUSPECTS_H
+#define SPLIT_SUSPECTS_H
+
+#include "queue/queue.h"
+
+#include <stdbool.h>
+
+#define SUSPECTS_MAX 64
+
+/* Plain data; all zero is empty. */
+struct suspects {
+    char ids[SUSPECTS_MAX][QUEUE_ID_SIZE]; /* "": free */
+    size_t next;                           /* to be overwritten */
+};
+
+bool suspects_has(const struct suspects *s, const char *id) __attribute__((nonnull));
+void suspects_add(struct suspects *s, const char *id) __attribute__((nonnull));
+void suspects_remove(struct suspects *s, const char *id) __attribute__((nonnull));
+
+#endif

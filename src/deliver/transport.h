@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * transport: how a copy gets to its destination, as seen by the workers in destination.c: SMTP and
+ * LMTP (client.h), or files in a Maildir (maildir.h). An implementation's struct begins with
+ * `struct transport`. One thread at a time, but for interrupt().
+ */
+#ifndef SPLIT_TRANSPORT_H
+#define SPLIT_TRANSPORT_H
+
+#include "config/config.h"
+#include "deliver/delivery.h"
+#include "queue/queue.h"
+
+#include <stdbool.h>
+
+struct transport;
+
+struct transport_ops {
+    /* Deliver the pending recipients of a copy: report->outcomes (array of copy->recipient_count
+       given by the caller) and all the rest of the report but wait_ms are filled in. */
+    void (*deliver)(struct transport *t, const struct queue_copy *copy,
+                    struct outcome_report *report);
+    /* Is something open that can take another copy, and that costs the other side something? */
+    bool (*is_connected)(const struct transport *t);
+    /* Make deliver() of another thread end soon. */
+    void (*interrupt)(struct transport *t);
+    /* Send QUIT and close the connection if there is one; release the transport. */
+    void (*free)(struct transport *t);
+};
+
+struct transport {
+    const struct transport_ops *ops;
+};
+
+/* The one for this destination. d and hostname (our name) are borrowed for its life. No I/O yet. */
+struct transport *transport_new(const struct config_destination *d, const char *hostname)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+#endif

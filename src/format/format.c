@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: ISC */
+#include "format/format.h"
+
+#include "base/mem.h"
+#include "task/task.h"
+#include "format/format_journal.h"
+#include "format/format_scan.h"
+#include "format/trace.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK_SIZE 65536
+
+/* MTAs cut off what is longer (Postfix: header_size_limit, 102400); further recipients go into
+ * another field of the same name. */
+#define FIELD_SIZE_MAX 8192
+
+void format_clear(struct format *f)
+{
+    buf_clear(&f->trace);
+    buf_clear(&f->head);
+    buf_clear(&f->tail);
+    format_journal_free(f->journal);
+    f->journal = NULL;
+}
+
+int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size_t len,
+                struct err *err)
+{
+    size_t have = 0;
+
+    while (have < len) {
+        ssize_t n = task_pread(copy->content_fd, data + have, len - have,
+                               (off_t)(copy->content_offset + offset + have));
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1) {
+            err_set_errno(err, "cannot read the spool");
+            return -1;
+        }
+        if (n == 0) {
+            err_set(err, "cannot read the spool: file too short");
+            return -1;
+        }
+        have += (size_t)n;
+    }
+    return 0;
+}
+
+/* The whole content, once: how it is to be labelled must be said before it. */
+static int scan_content(const struct queue_copy *copy, struct format_scan *scan, struct err *err)
+{
+    uint64_t size = copy->message.size_bytes;
+    char *block = mem_grow(NULL, BLOCK_SIZE, 1);
+    int rc = 0;
+
+    for (uint64_t offset = 0; rc == 0 && offset < size; offset += BLOCK_SIZE) {
+        size_t len = size - offset < BLOCK_SIZE ? (size_t)(size - offset) : BLOCK_SIZE;
+        rc = format_read(copy, block, offset, len, err);
+        if (rc == 0)
+            format_scan_feed(scan, block, len);
+        task_yield(); /* a large one takes a while */
+    }
+    format_scan_end(scan);
+    free(block);
+    return rc;
+}
+
+static int begin_journal(struct format *f, const char *hostname, struct err *err)
+{
+    struct format_scan scan = {0};
+
+    if (scan_content(f->copy, &scan, err) == 0)
+        f->journal = format_journal_new(&scan, f->copy, f->destination, hostname, err);
+    format_scan_clear(&scan);
+    return f->journal != NULL ? 0 : -1;
+}
+
+/* The fields of trace.h, and their end: the content may begin with what would continue them. */
+static int begin_trace(struct format *f, const char *hostname, struct err *err)
+{
+    char first;
+
+    trace_header(f->copy, hostname, &f->trace);
+    if (f->copy->message.size_bytes == 0)
+        return 0;
+    if (format_read(f->copy, &first, 0, 1, err) != 0)
+        return -1;
+    trace_end(&first, 1, &f->trace);
+    return 0;
+}
+
+int format_begin(struct format *f, const struct queue_copy *copy,
+                 const struct config_destination *d, const char *hostname, struct err *err)
+{
+    format_journal_free(f->journal);
+    f->journal = NULL;
+    f->copy = copy;
+    f->destination = d;
+    buf_reset(&f->trace);
+    if (d->format != CONFIG_FORMAT_JOURNAL)
+        return begin_trace(f, hostname, err);
+    trace_header(copy, hostname, &f->trace); /* more fields of ours follow */
+    return begin_journal(f, hostname, err);
+}
+
+void format_address(const char *address, struct buf *out)
+{
+    buf_addc(out, '<');
+    for (const char *p = address; *p != '\0'; p++)
+        buf_addc(out, (unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p);
+    buf_addc(out, '>');
+}
+
+/* An address may be as long as a line (RFC 5322 2.1.1: 998): one on each. */
+static void add_recipients(const struct format *f, const bool *is_included, struct buf *out)
+{
+    static const char name[] = "X-Envelope-To: ";
+    size_t begin = out->len;
+    bool is_first = true;
+
+    for (size_t i = 0; i < f->copy->recipient_count; i++) {
+        if (!is_included[i])
+            continue;
+        if (!is_first && out->len - begin > FIELD_SIZE_MAX) {
+            buf_adds(out, "\r\n");
+            begin = out->len;
+            is_first = true;
+        }
+        buf_adds(out, is_first ? name : ",\r\n\t");
+        format_address(f->copy->recipients[i].address, out);
+        is_first = false;
+    }
+    if (!is_first)
+        buf_adds(out, "\r\n");
+}
+
+static bool has_8bit(const struct buf *b)
+{
+    for (size_t i = 0; i < b->len; i++)
+        if ((unsigned char)b->data[i] >= 0x80)
+            return true;
+    return false;
+}
+
+static void add_sender(const struct format *f, struct buf *out)
+{
+    buf_adds(out, "X-Envelope-From: ");
+    format_address(f->copy->message.sender, out);
+    buf_adds(out, "\r\n");
+}
+
+void format_make(struct format *f, const bool *is_included)
+{
+    buf_reset(&f->head);
+    buf_reset(&f->tail);
+    f->is_8bit = f->copy->message.is_8bit;
+    switch (f->destination->format) {
+    case CONFIG_FORMAT_RAW:
+        break;
+    case CONFIG_FORMAT_ENVELOPE:
+        add_sender(f, &f->head);
+        add_recipients(f, is_included, &f->head);
+        break;
+    case CONFIG_FORMAT_JOURNAL:
+        add_sender(f, &f->head);
+        break;
+    }
+    f->has_utf8_header = has_8bit(&f->head);
+    if (f->journal != NULL)
+        f->is_8bit = format_journal_make(f->journal, &f->trace, is_included, &f->head, &f->tail);
+    else
+        buf_add(&f->head, buf_str(&f->trace), f->trace.len);
+    f->is_8bit = f->is_8bit || f->has_utf8_header;
+}
+
+const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)
+{
+    switch (d->sender) {
+    case CONFIG_ADDRESS_NULL:
+        return "";
+    case CONFIG_ADDRESS_FIXED:
+        return d->sender_address;
+    case CONFIG_ADDRESS_ORIGINAL:
+    case CONFIG_ADDRESS_CANONICAL:
+        break;
+    }
+    return copy->message.sender;
+}
+
+uint64_t format_size(const struct format *f)
+{
+    return f->head.len + f->copy->message.size_bytes + f->tail.len;
+}

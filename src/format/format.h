@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * format: what goes to a destination: the content as it is in the spool, with text before and
+ * behind it that depends on the destination's `format` and on the recipients of the transaction.
+ * The content itself is never changed and never in memory: who sends it reads it from the spool
+ * between the two texts. One thread at a time; the buffers are reused from copy to copy.
+ *
+ *     raw               Received, X-Split-Copy (trace.h); the content
+ *     envelope-headers  X-Envelope-From, X-Envelope-To; the two above; the content
+ *     journal           X-Envelope-From; the two of raw; a message of our own around the content,
+ *                       see format_journal.h
+ *
+ * Above a content that begins with a blank there is an empty line, see trace_end().
+ */
+#ifndef SPLIT_FORMAT_H
+#define SPLIT_FORMAT_H
+
+#include "base/buf.h"
+#include "config/config.h"
+#include "base/err.h"
+#include "queue/queue.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct format_journal;
+
+/* Plain data; all zero is the state before the first copy. */
+struct format {
+    const struct queue_copy *copy;                /* borrowed */
+    const struct config_destination *destination; /* borrowed */
+    struct buf trace;                             /* header fields of each format */
+    struct format_journal *journal;               /* NULL: another format */
+    struct buf head, tail; /* CRLF; the text before the content and behind it */
+    bool is_8bit;          /* there are bytes above 127 in head or content */
+    bool has_utf8_header;  /* in a header field of head */
+};
+
+void format_clear(struct format *f) __attribute__((nonnull));
+
+/* Begin a copy. hostname: ours. -1 with `err`: its content cannot be read. */
+int format_begin(struct format *f, const struct queue_copy *copy,
+                 const struct config_destination *d, const char *hostname, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Make head, tail and the two flags for a transaction. is_included: for each recipient of the copy,
+ * whether it is in this transaction. With fewer recipients the text gets shorter, never longer.
+ * Addresses are text from outside: what could end a line becomes '?'.
+ */
+void format_make(struct format *f, const bool *is_included) __attribute__((nonnull));
+
+/* Read len bytes of a copy's content from `offset` on, all of them. -1 with `err`. */
+int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size_t len,
+                struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* The sender that a destination is to get for a copy. Valid as long as both are. */
+const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)
+    __attribute__((nonnull, returns_nonnull));
+
+/* Append "<address>"; what could end a line becomes '?'. */
+void format_address(const char *address, struct buf *out) __attribute__((nonnull));
+
+/* Bytes of head, content and tail. */
+uint64_t format_size(const struct format *f) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * format_class: in which way a message is addressed to the recipients of its envelope: To, Cc or
+ * Bcc of its header. Addresses are compared without case and needless quotes. Pure; any thread.
+ */
+#ifndef SPLIT_FORMAT_CLASS_H
+#define SPLIT_FORMAT_CLASS_H
+
+#include "format/format_scan.h"
+#include "queue/queue.h"
+
+#include <stdbool.h>
+
+struct format_class;
+
+/* scan: of the content; copy is borrowed. Takes time in the order of (addresses in the header) *
+ * log(recipients). */
+struct format_class *format_class_new(const struct format_scan *scan, const struct queue_copy *copy)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+void format_class_free(struct format_class *c);
+
+/* "To", "Cc", "Bcc", the first that applies; "Recipient": it is in none of them. */
+const char *format_class_name(const struct format_class *c, size_t recipient)
+    __attribute__((nonnull, returns_nonnull));
+
+/* What the recipient was before it was rewritten (ORCPT); "" if it was the same, or if that is not
+ * known. */
+const char *format_class_original(const struct format_class *c, size_t recipient)
+    __attribute__((nonnull, returns_nonnull));
+
+/* The first address in the first field of this name, as written; "" if there is none. The caller
+ * frees it. */
+char *format_class_first(const struct format_scan *scan, const char *name)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+bool format_class_is_same(const char *a, const char *b) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: ISC */
+#include "format/format_journal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "format/format_class.h"
+#include "format/format_word.h"
+#include "format/trace.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VALUE_MAX 900 /* bytes of a value in the report: a line of the header holds it */
+#define BOUNDARY_RANDOM 16
+
+struct format_journal {
+    const struct queue_copy *copy;
+    const struct config_destination *destination;
+    char hostname[TRACE_HOSTNAME_SIZE];
+    char *sender, *on_behalf_of, *subject, *message_id; /* one line each, "" where there is none */
+    struct format_class *classes;                       /* of recipients */
+    char boundary[2 * BOUNDARY_RANDOM + 1];
+    bool is_8bit, is_binary; /* the content */
+};
+
+/* One line of valid UTF-8, at most VALUE_MAX bytes. */
+static char *printable(struct buf *text)
+{
+    char *out;
+
+    if (strlen(buf_str(text)) > VALUE_MAX) {
+        size_t len = VALUE_MAX;
+        while (len > 0 && ((unsigned char)buf_str(text)[len] & 0xc0) == 0x80)
+            len--;
+        buf_truncate(text, len);
+    }
+    out = buf_take(text);
+    log_sanitize(out);
+    return out;
+}
+
+/* The first field of this name; "" if there is none. */
+static char *field_value(const struct format_scan *scan, const char *name)
+{
+    struct format_field field;
+    struct buf text = {0};
+    size_t at = 0;
+
+    while (format_scan_next(scan, &at, &field)) {
+        if (format_field_is(&field, name)) {
+            format_field_text(&field, &text);
+            break;
+        }
+    }
+    return printable(&text);
+}
+
+static char *printable_copy(const char *text)
+{
+    struct buf copy = {0};
+
+    buf_adds(&copy, text);
+    return printable(&copy);
+}
+
+static void set_authors(struct format_journal *j, const struct format_scan *scan)
+{
+    char *from = format_class_first(scan, "From");
+    char *sender = format_class_first(scan, "Sender");
+    const char *envelope = j->copy->message.sender;
+
+    if (sender[0] == '\0') {
+        j->sender = printable_copy(from[0] == '\0' ? envelope : from);
+        j->on_behalf_of = mem_strdup("");
+    } else {
+        bool is_same = format_class_is_same(sender, from);
+        j->sender = printable_copy(sender);
+        j->on_behalf_of = printable_copy(is_same ? "" : from);
+    }
+    free(from);
+    free(sender);
+}
+
+static int choose_boundary(struct format_journal *j, struct err *err)
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char random[BOUNDARY_RANDOM];
+
+    if (getentropy(random, sizeof random) != 0) {
+        err_set_errno(err, "no random numbers");
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof random; i++) {
+        j->boundary[2 * i] = digits[random[i] >> 4];
+        j->boundary[2 * i + 1] = digits[random[i] & 15];
+    }
+    return 0;
+}
+
+struct format_journal *format_journal_new(const struct format_scan *scan,
+                                          const struct queue_copy *copy,
+                                          const struct config_destination *d, const char *hostname,
+                                          struct err *err)
+{
+    struct format_journal *j = mem_zalloc(sizeof *j);
+
+    if (choose_boundary(j, err) != 0) {
+        free(j);
+        return NULL;
+    }
+    j->copy = copy;
+    j->destination = d;
+    trace_hostname(hostname, j->hostname);
+    j->is_8bit = scan->is_8bit;
+    j->is_binary = scan->is_binary;
+    j->subject = field_value(scan, "Subject");
+    j->message_id = field_value(scan, "Message-ID");
+    set_authors(j, scan);
+    j->classes = format_class_new(scan, copy);
+    return j;
+}
+
+void format_journal_free(struct format_journal *j)
+{
+    if (j == NULL)
+        return;
+    format_class_free(j->classes);
+    free(j->sender);
+    free(j->on_behalf_of);
+    free(j->subject);
+    free(j->message_id);
+    free(j);
+}
+
+static void add_line(struct buf *out, const char *name, const char *value)
+{
+    buf_addf(out, "%s: %s\r\n", name, value);
+}
+
+static void add_recipient(const struct format_journal *j, size_t i, struct buf *out)
+{
+    char *address = mem_strdup(j->copy->recipients[i].address);
+    char *original = mem_strdup(format_class_original(j->classes, i));
+
+    log_sanitize(address);
+    log_sanitize(original);
+    buf_addf(out, "%s: %s%s%s\r\n", format_class_name(j->classes, i), address,
+             original[0] != '\0' ? ", Forwarded: " : "", original);
+    free(address);
+    free(original);
+}
+
+static void add_report(const struct format_journal *j, const bool *is_included, struct buf *out)
+{
+    add_line(out, "Sender", j->sender);
+    if (j->on_behalf_of[0] != '\0')
+        add_line(out, "On-Behalf-Of", j->on_behalf_of);
+    add_line(out, "Subject", j->subject);
+    add_line(out, "Message-Id", j->message_id);
+    for (size_t i = 0; i < j->copy->recipient_count; i++)
+        if (is_included[i])
+            add_recipient(j, i, out);
+}
+
+/* The header of the whole, and of its first part. */
+static void add_header(const struct format_journal *j, const struct format_scan *report,
+                       struct buf *head)
+{
+    const struct config_destination *d = j->destination;
+    char date[TRACE_DATE_SIZE];
+
+    trace_date(j->copy->message.arrival.tv_sec, date);
+    if (d->journal_from[0] != '\0')
+        buf_addf(head, "From: <%s>\r\n", d->journal_from);
+    else
+        buf_addf(head, "From: <postmaster@%s>\r\n", j->hostname);
+    if (d->recipient == CONFIG_ADDRESS_FIXED)
+        buf_addf(head, "To: <%s>\r\n", d->recipient_address);
+    else
+        buf_adds(head, "To: undisclosed-recipients:;\r\n");
+    buf_adds(head, "Subject: ");
+    format_word_encode(j->subject, strlen("Subject: "), head);
+    buf_addf(head, "\r\nDate: %s\r\nMessage-ID: <%s.journal@%s>\r\n", date, j->copy->id,
+             j->hostname);
+    buf_addf(
+        head,
+        "MIME-Version: 1.0\r\nX-MS-Journal-Report:\r\nAuto-Submitted: auto-generated\r\n"
+        "Content-Type: multipart/mixed;\r\n\tboundary=\"=_%s\"\r\n"
+        "Content-Transfer-Encoding: %s\r\n\r\n",
+        j->boundary,
+        format_scan_encoding(j->is_8bit || report->is_8bit, j->is_binary || report->is_binary));
+    buf_addf(head,
+             "--=_%s\r\nContent-Type: text/plain; charset=\"utf-8\"\r\n"
+             "Content-Transfer-Encoding: %s\r\n\r\n",
+             j->boundary, format_scan_encoding(report->is_8bit, report->is_binary));
+}
+
+bool format_journal_make(const struct format_journal *j, const struct buf *trace,
+                         const bool *is_included, struct buf *head, struct buf *tail)
+{
+    struct format_scan scan = {0};
+    struct buf report = {0};
+    bool is_8bit;
+
+    add_report(j, is_included, &report);
+    format_scan_feed(&scan, buf_str(&report), report.len);
+    buf_add(head, buf_str(trace), trace->len);
+    add_header(j, &scan, head);
+    buf_add(head, buf_str(&report), report.len);
+    buf_addf(head,
+             "\r\n--=_%s\r\nContent-Type: message/rfc822\r\n"
+             "Content-Transfer-Encoding: %s\r\n\r\n",
+             j->boundary, format_scan_encoding(j->is_8bit, j->is_binary));
+    buf_addf(tail, "\r\n--=_%s--\r\n", j->boundary);
+    is_8bit = j->is_8bit || scan.is_8bit;
+    format_scan_clear(&scan);
+    buf_clear(&report);
+    return is_8bit;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * format_journal: a journal report, as Exchange makes it for archives ("Understanding Journal
+ * Reports", "Journal report format" in Microsoft's documentation of Exchange 2007 and later): a
+ * message of our own, multipart/mixed, that holds
+ *
+ *     text/plain        "Sender: " address                the author: Sender, else From
+ *                       [ "On-Behalf-Of: " address ]      From, if Sender is another one
+ *                       "Subject: " text
+ *                       "Message-Id: " message-id
+ *                       1*( class ": " recipient [ ", Forwarded: " original recipient ] )
+ *                       class = "To" / "Cc" / "Bcc" / "Recipient"
+ *     message/rfc822    the message, byte for byte
+ *
+ * A recipient of the envelope is To, Cc or Bcc if a field of that name has it (or its original
+ * recipient, ORCPT), else Recipient. Nothing of the report can be forged by what is in the message
+ * or its envelope: each value is reduced to one line of valid UTF-8, and nobody can know the
+ * boundary beforehand.
+ */
+#ifndef SPLIT_FORMAT_JOURNAL_H
+#define SPLIT_FORMAT_JOURNAL_H
+
+#include "base/buf.h"
+#include "config/config.h"
+#include "base/err.h"
+#include "format/format_scan.h"
+#include "queue/queue.h"
+
+#include <stdbool.h>
+
+struct format_journal;
+
+/*
+ * What a report on this copy says. scan: of all its content. copy and d are borrowed for its
+ * life; hostname: ours. NULL with `err`: the system has no random numbers.
+ */
+struct format_journal *
+format_journal_new(const struct format_scan *scan, const struct queue_copy *copy,
+                   const struct config_destination *d, const char *hostname, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void format_journal_free(struct format_journal *j);
+
+/*
+ * Append what stands before the content and behind it. head begins with trace, whole header fields.
+ * is_included: as for format_make(). Returns whether there are bytes above 127 in the whole; those
+ * in the content count.
+ */
+bool format_journal_make(const struct format_journal *j, const struct buf *trace,
+                         const bool *is_included, struct buf *head, struct buf *tail)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * format_scan: what a report about a message has to know of its bytes: which encoding holds them
+ * (RFC 2045 6.2), and the fields of its header. The content is looked at block by block; only its
+ * header is kept, up to a limit. Pure; one per message.
+ *
+ *     header = *( name *WSP ":" body CRLF *( WSP text CRLF ) )
+ *
+ * A line ends in CRLF and in nothing else. The header ends with the first line that neither begins
+ * a field nor continues one.
+ */
+#ifndef SPLIT_FORMAT_SCAN_H
+#define SPLIT_FORMAT_SCAN_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define FORMAT_SCAN_HEADER_MAX (256 * 1024) /* bytes of a header that are looked at */
+#define FORMAT_SCAN_LINE_MAX 998            /* without CRLF: RFC 5322 2.1.1 */
+
+/* All zero before the first byte. Released with format_scan_clear(). */
+struct format_scan {
+    struct buf header; /* from the first byte on; what is behind the header, too */
+    bool is_8bit;      /* bytes above 127 */
+    bool is_binary;    /* NUL, CR or LF alone, or a line over FORMAT_SCAN_LINE_MAX */
+    size_t line_len;   /* of the line that is being read, without CRLF */
+    bool after_cr;
+};
+
+void format_scan_clear(struct format_scan *s) __attribute__((nonnull));
+
+/* Take the next bytes of the content. */
+void format_scan_feed(struct format_scan *s, const char *data, size_t len) __attribute__((nonnull));
+
+/* The content is over. */
+void format_scan_end(struct format_scan *s) __attribute__((nonnull));
+
+/* "7bit", "8bit", "binary" */
+const char *format_scan_encoding(bool is_8bit, bool is_binary) __attribute__((returns_nonnull));
+
+struct format_field {
+    const char *name;
+    size_t name_len;
+    const char *body; /* behind the colon, with folds, without the last CRLF */
+    size_t body_len;
+};
+
+/* The field at *at, which then goes behind it; begin with 0. A field that is cut off by the limit
+ * is none. False: there are no more. */
+bool format_scan_next(const struct format_scan *s, size_t *at, struct format_field *out)
+    __attribute__((nonnull));
+
+/* Case is ignored. */
+bool format_field_is(const struct format_field *f, const char *name) __attribute__((nonnull));
+
+/*
+ * Append the body as one line: unfolded, white space at both ends removed, tabs and NULs replaced.
+ * Whatever else is in it stays: also CR, LF and other control characters.
+ */
+void format_field_text(const struct format_field *f, struct buf *out) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * RFC 5321 sections 2.3.8 and 4.5.2. Lines end in CRLF; neither a lone CR nor a bare LF ends one,
+ * so ".LF" and ".CR" end nothing and a dot behind them is data:
+ *
+ *     wire = *( ["."] line CRLF ) "." CRLF
+ *
+ * The header (RFC 5322 2.2): fields, folded lines included, up to the empty line or to the first
+ * line that can be no field, as Postfix's cleanup(8) sees it. What lies below is never looked at.
+ */
+#include "mail/content.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define FIELD_MAX 1024 /* bytes of a header field that are looked at */
+
+enum state {
+    AT_LINE_START,  /* behind CRLF, or at the beginning */
+    AFTER_DOT,      /* "." at a line start, held back */
+    AFTER_DOT_CR,   /* "." CR at a line start, both held back */
+    IN_LINE,        /* anywhere else */
+    IN_LINE_AND_CR, /* the byte before was a CR */
+    AT_END,
+};
+
+struct content {
+    const char *hostname;
+    enum state state;
+    bool has_bare_lf;
+    bool is_header;
+    bool is_copy_field;   /* the present field is X-Split-Copy; its body gathers in field */
+    bool has_many_copies; /* more than can be remembered */
+    unsigned hops;
+    size_t line_len, field_len;
+    size_t destination_count;
+    char *destinations[CONTENT_LOOP_DESTINATIONS];
+    char line[FIELD_MAX]; /* start of a header line that is not complete yet */
+    char field[FIELD_MAX];
+};
+
+struct content *content_new(const char *hostname)
+{
+    struct content *c = mem_zalloc(sizeof *c);
+
+    c->hostname = hostname;
+    c->state = AT_LINE_START;
+    c->is_header = true;
+    return c;
+}
+
+void content_free(struct content *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < c->destination_count; i++)
+        free(c->destinations[i]);
+    free(c);
+}
+
+static void remember(struct content *c, const char *destination, size_t len)
+{
+    char *copy = mem_strndup(destination, len);
+
+    if (content_has_copy_for(c, copy)) {
+        free(copy);
+    } else if (c->destination_count == CONTENT_LOOP_DESTINATIONS) {
+        c->has_many_copies = true;
+        free(copy);
+    } else {
+        c->destinations[c->destination_count++] = copy;
+    }
+}
+
+static bool is_blank(char ch)
+{
+    return ch == ' ' || ch == '\t';
+}
+
+/* Is [part, part + len) "KEY=value"? Sets the value. */
+static bool part_is(const char *part, size_t len, const char *key, const char **value,
+                    size_t *value_len)
+{
+    size_t n = strlen(key);
+
+    if (len <= n || strncasecmp(part, key, n) != 0 || part[n] != '=')
+        return false;
+    *value = part + n + 1;
+    *value_len = len - n - 1;
+    return true;
+}
+
+/* The field that was collected is complete: "destination=NAME; id=COPYID; host=HOSTNAME". */
+static void end_field(struct content *c)
+{
+    const char *destination = "", *host = "";
+    size_t destination_len = 0, host_len = 0;
+
+    if (!c->is_copy_field)
+        return;
+    c->is_copy_field = false;
+    const char *end = c->field + c->field_len;
+    for (const char *p = c->field; p < end;) {
+        const char *semicolon = memchr(p, ';', (size_t)(end - p));
+        const char *stop = semicolon != NULL ? semicolon : end;
+        const char *next = semicolon != NULL ? stop + 1 : end;
+        while (p < stop && is_blank(*p))
+            p++;
+        while (stop > p && is_blank(stop[-1]))
+            stop--;
+        if (!part_is(p, (size_t)(stop - p), "destination", &destination, &destination_len))
+            part_is(p, (size_t)(stop - p), "host", &host, &host_len);
+        p = next;
+    }
+    if (destination_len > 0 && host_len == strlen(c->hostname) &&
+        strncasecmp(host, c->hostname, host_len) == 0)
+        remember(c, destination, destination_len);
+}
+
+static void extend_field(struct content *c, const char *text, size_t len)
+{
+    size_t room = sizeof c->field - c->field_len;
+
+    if (len > room)
+        len = room;
+    memcpy(c->field + c->field_len, text, len);
+    c->field_len += len;
+}
+
+/* The length of the field name at the beginning of the line, 0 if it can be no field. */
+static size_t field_name(const char *line, size_t len, const char **body_out)
+{
+    size_t name = 0, colon;
+
+    while (name < len && line[name] > ' ' && line[name] < '\x7f' && line[name] != ':')
+        name++;
+    for (colon = name; colon < len && is_blank(line[colon]); colon++) {
+    }
+    if (colon == len || line[colon] != ':')
+        return 0;
+    *body_out = line + colon + 1;
+    return name;
+}
+
+static bool name_is(const char *line, size_t name_len, const char *name)
+{
+    return name_len == strlen(name) && strncasecmp(line, name, name_len) == 0;
+}
+
+/* One line of the header, line end included (or cut, when it is very long). */
+static void header_line(struct content *c, const char *line, size_t len)
+{
+    const char *body;
+
+    while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+        len--;
+    if (len > 0 && is_blank(line[0])) {
+        if (c->is_copy_field)
+            extend_field(c, line, len);
+        return;
+    }
+    end_field(c);
+    size_t name_len = field_name(line, len, &body);
+    if (name_len == 0) {
+        c->is_header = false;
+    } else if (name_is(line, name_len, "Received")) {
+        c->hops++;
+    } else if (name_is(line, name_len, "X-Split-Copy")) {
+        c->is_copy_field = true;
+        c->field_len = 0;
+        extend_field(c, body, len - (size_t)(body - line));
+    }
+}
+
+static void header_feed(struct content *c, const char *data, size_t len)
+{
+    while (len > 0 && c->is_header) {
+        const char *lf = memchr(data, '\n', len);
+        size_t n = lf != NULL ? (size_t)(lf - data) + 1 : len;
+        if (lf != NULL && c->line_len == 0) {
+            header_line(c, data, n);
+        } else {
+            size_t room = sizeof c->line - c->line_len;
+            size_t take = n < room ? n : room;
+            memcpy(c->line + c->line_len, data, take);
+            c->line_len += take;
+            if (lf != NULL) {
+                header_line(c, c->line, c->line_len);
+                c->line_len = 0;
+            }
+        }
+        data += n;
+        len -= n;
+    }
+}
+
+static void emit(struct content *c, const char *data, size_t len, struct buf *out)
+{
+    buf_add(out, data, len);
+    if (c->is_header)
+        header_feed(c, data, len);
+}
+
+/* Bytes from within a line on, up to the next dot at a line start. Returns where it stopped. */
+static const char *feed_lines(struct content *c, const char *data, const char *end, struct buf *out)
+{
+    const char *p = data;
+
+    c->state = IN_LINE;
+    while (p < end) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p));
+        if (lf == NULL) {
+            c->state = end[-1] == '\r' ? IN_LINE_AND_CR : IN_LINE;
+            p = end;
+            break;
+        }
+        p = lf + 1;
+        /* A CR that came before `data` was seen by the caller: then this is no bare LF. */
+        if (lf == data || lf[-1] != '\r') {
+            c->has_bare_lf = true;
+        } else if (p == end || *p == '.') {
+            c->state = AT_LINE_START;
+            break;
+        }
+    }
+    emit(c, data, (size_t)(p - data), out);
+    return p;
+}
+
+size_t content_feed(struct content *c, const char *data, size_t len, struct buf *out)
+{
+    const char *p = data, *end = data + len;
+
+    while (p < end && c->state != AT_END) {
+        switch (c->state) {
+        case AT_LINE_START:
+            if (*p != '.') {
+                p = feed_lines(c, p, end, out);
+            } else {
+                c->state = AFTER_DOT;
+                p++;
+            }
+            break;
+        case AFTER_DOT:
+            if (*p != '\r') {
+                p = feed_lines(c, p, end, out);
+            } else {
+                c->state = AFTER_DOT_CR;
+                p++;
+            }
+            break;
+        case AFTER_DOT_CR:
+            if (*p != '\n') {
+                emit(c, "\r", 1, out);
+                c->state = IN_LINE_AND_CR;
+            } else {
+                c->state = AT_END;
+                p++;
+            }
+            break;
+        case IN_LINE_AND_CR:
+            if (*p != '\n') {
+                p = feed_lines(c, p, end, out);
+            } else {
+                emit(c, p, 1, out);
+                c->state = AT_LINE_START;
+                p++;
+            }
+            break;
+        case IN_LINE:
+            p = feed_lines(c, p, end, out);
+            break;
+        case AT_END:
+            break;
+        }
+    }
+    if (c->state == AT_END)
+        end_field(c);
+    return (size_t)(p - data);
+}
+
+bool content_is_complete(const struct content *c)
+{
+    return c->state == AT_END;
+}
+
+bool content_has_bare_lf(const struct content *c)
+{
+    return c->has_bare_lf;
+}
+
+bool content_has_too_many_hops(const struct content *c)
+{
+    return c->hops > CONTENT_HOPS_MAX || c->has_many_copies;
+}
+
+bool content_has_copy_for(const struct content *c, const char *destination)
+{
+    for (size_t i = 0; i < c->destination_count; i++) {
+        if (strcasecmp(c->destinations[i], destination) == 0)
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * dsn: the delivery status wishes of one recipient (RFC 3461): NOTIFY and ORCPT, as words of RCPT
+ * TO. Pure functions; any thread.
+ */
+#ifndef SPLIT_DSN_H
+#define SPLIT_DSN_H
+
+#include "mail/address.h"
+#include "base/buf.h"
+
+#include <stdbool.h>
+
+struct dsn {
+    char *notify; /* the value as the client gave it ("NEVER", "SUCCESS,FAILURE"), "" if it gave
+                     none; never NULL after dsn_init() */
+    char *orcpt;  /* "addr-type;xtext" as the client gave it, "" if it gave none */
+};
+
+void dsn_init(struct dsn *d) __attribute__((nonnull));
+void dsn_clear(struct dsn *d) __attribute__((nonnull));
+
+/*
+ * Look at one ESMTP word ("NOTIFY=...", "ORCPT=..."; the keyword in any case). Returns 1 if it was
+ * one of the two and valid (value stored), 0 if it is another word, -1 if the value is not valid
+ * (RFC 3461 4.1, 4.2; ORCPT at most 500 bytes) or the word was given twice, with `err`.
+ */
+int dsn_parse_word(struct dsn *d, const char *word, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Append the words for an added recipient, "NOTIFY=x ORCPT=y": notify (or nothing when "") and the
+ * ORCPT, made from `original` when the client gave none. One of type utf-8 is written anew as
+ * xtext_encode_orcpt() does it. "" when there is no NOTIFY, and the ORCPT would be too long.
+ */
+void dsn_words(const struct dsn *d, const char *notify, const struct address *original,
+               struct buf *out) __attribute__((nonnull));
+
+#endif

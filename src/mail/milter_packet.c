@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: ISC */
+#include "mail/milter_packet.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define LENGTH_SIZE 4
+#define OPTIONS_SIZE 12 /* version, actions, steps */
+
+static size_t read_length(const char *data)
+{
+    const unsigned char *p = (const unsigned char *)data;
+
+    return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+}
+
+static bool is_strings(const char *data, size_t len)
+{
+    return len > 0 && data[len - 1] == '\0';
+}
+
+static bool is_macros(const char *data, size_t len)
+{
+    size_t strings = 0;
+
+    if (len == 0)
+        return false;
+    if (len == 1)
+        return true; /* a stage without macros */
+    if (data[len - 1] != '\0')
+        return false;
+    for (size_t i = 1; i < len; i++)
+        strings += data[i] == '\0';
+    return strings % 2 == 0;
+}
+
+static bool is_connect(const char *data, size_t len)
+{
+    const char *end = memchr(data, '\0', len);
+
+    return end != NULL && end + 1 < data + len;
+}
+
+static bool is_data_valid(char command, const char *data, size_t len)
+{
+    switch (command) {
+    case 'O':
+        return len >= OPTIONS_SIZE;
+    case 'D':
+        return is_macros(data, len);
+    case 'C':
+        return is_connect(data, len);
+    case 'M':
+    case 'R':
+    case 'H':
+    case 'L':
+    case 'U':
+        return is_strings(data, len);
+    case 'B':
+    case 'E':
+    case 'A':
+    case 'K':
+    case 'N':
+    case 'Q':
+    case 'T':
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int check_packet(struct milter_packets *m, const char *packet, size_t len, struct err *err)
+{
+    char command = packet[0];
+
+    if ((command == 'O') == m->has_begun) {
+        err_set(err, m->has_begun ? "a second negotiation" : "no negotiation");
+        return -1;
+    }
+    m->has_begun = true;
+    if (!is_data_valid(command, packet + 1, len - 1)) {
+        err_set(err, "a malformed packet (command 0x%02x, %zu bytes)",
+                (unsigned)(unsigned char)command, len);
+        return -1;
+    }
+    return 0;
+}
+
+ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_t len,
+                               struct err *err)
+{
+    size_t done = 0;
+
+    while (len - done >= LENGTH_SIZE) {
+        size_t size = read_length(data + done);
+        if (size == 0 || size > MILTER_PACKET_MAX) {
+            err_set(err, "a packet of %zu bytes; allowed: 1 to %d", size, MILTER_PACKET_MAX);
+            return -1;
+        }
+        if (len - done - LENGTH_SIZE < size)
+            break;
+        if (check_packet(m, data + done + LENGTH_SIZE, size, err) != 0)
+            return -1;
+        done += LENGTH_SIZE + size;
+    }
+    return (ptrdiff_t)done;
+}

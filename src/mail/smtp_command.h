@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * smtp_command: one line that an SMTP or LMTP client sent, taken apart (RFC 5321 section 4.1.1, RFC
+ * 2033, RFC 3461, XFORWARD_README). Pure functions, no state: what a command means in a session is
+ * session.c's business.
+ */
+#ifndef SPLIT_SMTP_COMMAND_H
+#define SPLIT_SMTP_COMMAND_H
+
+#include "mail/address.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* RFC 5321 4.5.3.1.4 asks for less, but an MTA's XFORWARD holds what its client said after HELO, up
+ * to 2048 bytes with Postfix, as xtext; and nobody must keep a copy from us by what he says. */
+#define SMTP_COMMAND_LINE_MAX 16384
+#define SMTP_COMMAND_WORDS_MAX 16
+
+enum smtp_verb {
+    SMTP_UNKNOWN,
+    SMTP_HELO,
+    SMTP_EHLO,
+    SMTP_LHLO,
+    SMTP_MAIL,
+    SMTP_RCPT,
+    SMTP_DATA,
+    SMTP_RSET,
+    SMTP_NOOP,
+    SMTP_QUIT,
+    SMTP_VRFY,
+    SMTP_HELP,
+    SMTP_STARTTLS,
+    SMTP_XFORWARD,
+};
+
+struct smtp_command {
+    enum smtp_verb verb;
+    char text[SMTP_COMMAND_LINE_MAX]; /* the line, cut into strings by NULs; the pointers below
+                                         point into it */
+    const char *argument;             /* HELO etc.: the argument, "" if there is none */
+    const char *path;                 /* MAIL, RCPT: the path as written, with <> */
+    const char *address; /* the same in the form of smtp_path.h, with <>; NULL: it cannot be read as
+                            one address, and `fault` says why */
+    const char *fault;   /* a static text */
+    char reformed[ADDRESS_MAX + 3];
+    const char *words[SMTP_COMMAND_WORDS_MAX + 1]; /* ESMTP words of MAIL, RCPT and XFORWARD,
+                                                      "KEYWORD=value", NULL-terminated */
+    size_t word_count;
+};
+
+/*
+ * Parse a line without its CRLF. -1 with `err` as text for a 501 reply: NUL or control characters,
+ * no "FROM:"/"TO:", no path, too many words. An unknown verb is no error (SMTP_UNKNOWN), nor is a
+ * path that is no address. A tab counts as a blank; blanks may be more than one, and at either end.
+ */
+int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* True and the value if `word` is "KEYWORD=value" or "KEYWORD" (value ""), the keyword in any case.
+ */
+bool smtp_command_word(const char *word, const char *keyword, const char **value_out)
+    __attribute__((nonnull));
+
+#endif

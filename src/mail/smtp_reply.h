@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * smtp_reply: one reply of an SMTP or LMTP server (RFC 5321 section 4.2, RFC 3463 codes). Pure
+ * functions on lines.
+ *
+ *     reply = *( code "-" [text] CRLF ) code [ SP text ] CRLF        code = 2..5, two digits
+ *
+ * All lines should have the same code. Where they differ, the last one is the reply's
+ * (smtp_reply.is_mixed), as Postfix's client has it. Much text is no fault: what is kept is capped,
+ * and what is accepted is bounded by a count of bytes that no server needs.
+ */
+#ifndef SPLIT_SMTP_REPLY_H
+#define SPLIT_SMTP_REPLY_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+
+#define SMTP_REPLY_LINE_MAX 2048    /* bytes that are looked at of one line */
+#define SMTP_REPLY_TEXT_MAX 8192    /* bytes of text kept of one reply */
+#define SMTP_REPLY_BYTES_MAX 262144 /* of one reply; more are malformed */
+
+struct smtp_reply {
+    int code;          /* 200..599; 0 as long as there is none */
+    char enhanced[16]; /* "2.1.5", or "" if the reply has none */
+    struct buf text;   /* lines joined by '\n', without code; the enhanced code is kept in place */
+    unsigned lines;
+    size_t bytes;  /* of all lines, with what was not kept */
+    bool is_mixed; /* the lines have different codes */
+    bool is_complete;
+};
+
+void smtp_reply_init(struct smtp_reply *r) __attribute__((nonnull));
+void smtp_reply_clear(struct smtp_reply *r) __attribute__((nonnull));
+void smtp_reply_reset(struct smtp_reply *r) __attribute__((nonnull));
+
+/* Add one line, or its first bytes (with or without its line end; CRLF and bare LF are both
+ * accepted from a server). -1: malformed, with `err`. */
+int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* So many more bytes of the last line were read and thrown away. -1: too many, with `err`. */
+int smtp_reply_skip(struct smtp_reply *r, size_t len, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Append "code text" on one line, as Postfix logs it: lines joined by a space, printable characters
+ * only, at most 300 bytes. */
+void smtp_reply_one_line(const struct smtp_reply *r, struct buf *out) __attribute__((nonnull));
+
+/* The enhanced code of the reply, or "C.0.0" made from its code's first digit C. */
+const char *smtp_reply_dsn(const struct smtp_reply *r, char out[16]) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: ISC */
+#include "mail/xforward.h"
+#include "base/log.h"
+#include "mail/smtp_command.h"
+#include "mail/xtext.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define VALUE_MAX 255 /* XFORWARD_README: of any attribute, after decoding */
+
+/* Decode into out; unknown values become "". */
+static int decode(const char *value, char *out, size_t size, struct err *err)
+{
+    struct buf quoted = {0};
+    struct buf decoded = {0};
+    int status = -1;
+
+    if (strcasecmp(value, "[UNAVAILABLE]") == 0 || strcasecmp(value, "[TEMPUNAVAIL]") == 0) {
+        out[0] = '\0';
+        return 0;
+    }
+    for (const char *p = value; *p != '\0'; p++) {
+        if (*p == '=') /* no xtext, but Postfix sends it as it is */
+            buf_adds(&quoted, "+3D");
+        else
+            buf_addc(&quoted, *p);
+    }
+    if (xtext_decode(buf_str(&quoted), quoted.len, &decoded) != 0 ||
+        memchr(buf_str(&decoded), '\0', decoded.len) != NULL) {
+        err_set(err, "malformed attribute value");
+    } else {
+        /* HELO may be longer, for the MTA's client chose it. A 501 would take the queue id away,
+         * which comes in the same command. */
+        snprintf(out, size, "%s", buf_str(&decoded));
+        log_sanitize(out);
+        status = 0;
+    }
+    buf_clear(&quoted);
+    buf_clear(&decoded);
+    return status;
+}
+
+static int set_addr(struct xforward *x, const char *value, struct err *err)
+{
+    static const char ipv6[] = "IPV6:";
+
+    if (strncasecmp(value, ipv6, sizeof ipv6 - 1) == 0)
+        value += sizeof ipv6 - 1;
+    return decode(value, x->addr, sizeof x->addr, err);
+}
+
+int xforward_set(struct xforward *x, const char *word, struct err *err)
+{
+    char ignored[VALUE_MAX + 1];
+    const char *value;
+
+    x->is_set = true;
+    if (strchr(word, '=') == NULL) {
+        err_set(err, "attribute without value");
+        return -1;
+    }
+    if (smtp_command_word(word, "NAME", &value))
+        return decode(value, x->name, sizeof x->name, err);
+    if (smtp_command_word(word, "ADDR", &value))
+        return set_addr(x, value, err);
+    if (smtp_command_word(word, "PROTO", &value))
+        return decode(value, x->proto, sizeof x->proto, err);
+    if (smtp_command_word(word, "HELO", &value))
+        return decode(value, x->helo, sizeof x->helo, err);
+    if (smtp_command_word(word, "IDENT", &value))
+        return decode(value, x->ident, sizeof x->ident, err);
+    if (smtp_command_word(word, "PORT", &value) || smtp_command_word(word, "SOURCE", &value))
+        return decode(value, ignored, sizeof ignored, err);
+    err_set(err, "unknown attribute");
+    return -1;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * xtext: the encoding of ORCPT, ENVID and XFORWARD values (RFC 3461 section 4), and the ORCPT of
+ * RFC 6533 section 3 for addresses with non-ASCII characters. Pure functions.
+ */
+#ifndef SPLIT_XTEXT_H
+#define SPLIT_XTEXT_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Append text as xtext: bytes outside 33..126, '+' and '=' become "+HH". */
+void xtext_encode(const char *text, size_t len, struct buf *out) __attribute__((nonnull));
+
+/* Append the decoded value. -1 when text is no xtext (RFC 3461: a '+' without two upper-case
+ * hexadecimal digits, a byte outside 33..126, '='); lower-case digits are accepted. What was
+ * appended is then removed. */
+int xtext_decode(const char *text, size_t len, struct buf *out)
+    __attribute__((nonnull, warn_unused_result));
+
+/* True if text is a valid xtext of at least one character. */
+bool xtext_is_valid(const char *text, size_t len) __attribute__((nonnull));
+
+/*
+ * Append "rfc822;<xtext>", the xtext being that of the octets, for an address with other characters
+ * than ASCII, too. RFC 6533 has the type utf-8 for those; but Postfix (up to 3.11) does not decode
+ * it where a milter adds a recipient, and makes itself what is made here.
+ */
+void xtext_encode_orcpt(const char *address, struct buf *out) __attribute__((nonnull));
+
+/*
+ * Append the address of an ORCPT of type rfc822, or utf-8 (RFC 6533 section 3: with \x{HEX}, or
+ * UTF-8 as it is). -1 when it is neither, or holds a NUL; nothing is appended then.
+ */
+int xtext_decode_orcpt(const char *orcpt, struct buf *out)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

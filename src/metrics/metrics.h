@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * metrics: what the daemons count, and its text for Prometheus (exposition format 0.0.4). A family
+ * is a static object of the module that counts. Cells are C11 atomics: counting takes no lock, and
+ * any thread may do it. Nothing is counted, and no clock is read, before metrics_enable().
+ *
+ * Values of labels are names from the configuration and words of the code, never anything from
+ * outside: the number of series is bounded by the configurations that the process has seen.
+ */
+#ifndef SPLIT_METRICS_H
+#define SPLIT_METRICS_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM };
+
+#define METRICS_SLOTS 32
+
+struct metrics_series;
+
+/* The fields up to bounds_us are for the definition; the others start zeroed and are private. */
+struct metrics_family {
+    const char *name; /* by Prometheus' conventions: base units, counters end in _total */
+    const char *help;
+    enum metrics_type type;
+    bool is_micro;            /* values are kept in millionths: seconds as microseconds */
+    const char *label;        /* its values are names; NULL: one series, whose name is "" */
+    const char *kind_label;   /* its values are `kinds`; NULL: none */
+    const char *const *kinds; /* NULL-terminated; each series has a cell for each */
+    const int64_t *bounds_us; /* histograms: upper bounds in microseconds, rising, 0 at the end */
+    _Atomic(struct metrics_series *) slots[METRICS_SLOTS];
+};
+
+/* Bounds for what takes microseconds to seconds, and for what takes milliseconds to days. */
+extern const int64_t metrics_short_us[], metrics_long_us[];
+
+/* Count from now on. By main(), before the first thread. */
+void metrics_enable(void);
+bool metrics_is_on(void);
+
+/* Make the series for a name, so that it is on the page with zeros. */
+void metrics_declare(struct metrics_family *f, const char *name) __attribute__((nonnull));
+
+/* name: "" without label. kind: index into kinds, 0 without. */
+void metrics_add(struct metrics_family *f, const char *name, unsigned kind, int64_t n)
+    __attribute__((nonnull));
+void metrics_set(struct metrics_family *f, const char *name, unsigned kind, int64_t value)
+    __attribute__((nonnull));
+
+/* Leave all series of a family of gauges out of the page until they are set again. For gauges whose
+ * names may go, before they are read; by the one thread that sets them. */
+void metrics_hide(struct metrics_family *f) __attribute__((nonnull));
+
+/* Add to a histogram; negative times count as 0. */
+void metrics_observe(struct metrics_family *f, const char *name, int64_t us)
+    __attribute__((nonnull));
+
+/* CLOCK_MONOTONIC in microseconds; 0 while nothing is counted. */
+int64_t metrics_now_us(void);
+
+/* Append the text of these families (NULL-terminated). */
+void metrics_render(struct metrics_family *const *families, struct buf *out)
+    __attribute__((nonnull));
+
+/* The families process_* that Prometheus' own clients have, filled in now: CPU, memory,
+ * descriptors, start. */
+void metrics_render_process(struct buf *out) __attribute__((nonnull));
+
+/* For tests: the value of a cell; of a histogram how many were observed. */
+int64_t metrics_value(struct metrics_family *f, const char *name, unsigned kind)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * metrics_http: a small HTTP server for those who watch a daemon: /metrics (the page), /healthz
+ * (200 as long as the daemon answers), /readyz (200, or 503 with the reason). GET and HEAD only,
+ * one request per connection, one thread of its own (libmicrohttpd's), which calls the functions
+ * below.
+ *
+ * Whoever reaches the address may read it: it is meant for loopback or a network of one's own. A
+ * client can cost no more than its share: 32 connections at a time, of which a new one beyond that
+ * displaces the oldest, 8 kB of headers, 10 seconds of silence. Nothing of a request is logged.
+ */
+#ifndef SPLIT_METRICS_HTTP_H
+#define SPLIT_METRICS_HTTP_H
+
+#include "base/buf.h"
+#include "net/endpoint.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+
+struct metrics_http;
+
+struct metrics_http_options {
+    const struct endpoint *listen;                /* borrowed for the call; host "" is 127.0.0.1 */
+    size_t listen_count;                          /* at least 1 */
+    void (*page)(void *ctx, struct buf *out);     /* one call at a time */
+    bool (*is_ready)(void *ctx, struct err *why); /* false: `why`, one line */
+    void *ctx;
+};
+
+/* Open the sockets and serve. The thread takes no signals. NULL with `err`; always so when built
+ * without libmicrohttpd. */
+struct metrics_http *metrics_http_start(const struct metrics_http_options *o, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Ends the thread: no function is running or called any more. NULL is fine. */
+void metrics_http_stop(struct metrics_http *h);
+
+#endif

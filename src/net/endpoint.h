@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * endpoint: where to listen and where to connect, as written in the configuration. Pure functions
+ * but for endpoint_listen() and endpoint_connect(); any thread.
+ */
+#ifndef SPLIT_ENDPOINT_H
+#define SPLIT_ENDPOINT_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum endpoint_kind { ENDPOINT_INET, ENDPOINT_UNIX, ENDPOINT_MAILDIR };
+
+#define ENDPOINT_PATH_SIZE 256
+
+struct endpoint {
+    enum endpoint_kind kind;
+    char host[256];  /* inet: name or address, no brackets; "" listens on every address */
+    uint16_t port;   /* inet */
+    bool is_literal; /* inet: written in brackets, or a listener: no MX look-up */
+    char path[ENDPOINT_PATH_SIZE]; /* unix, at most 107 bytes; maildir */
+};
+
+/* A milter or listener socket: "inet:PORT@HOST", "inet:PORT", "inet6:PORT@HOST" (HOST may be in
+ * brackets), "unix:/path", "local:/path". `err` lists what is allowed. */
+int endpoint_parse_socket(const char *text, struct endpoint *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* A destination: "[host]:port", "[host]", "host:port", "host" (default port 25), "unix:/path". */
+int endpoint_parse_nexthop(const char *text, struct endpoint *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Does it stand for the MX hosts of a domain: a nexthop without brackets that is no address? */
+bool endpoint_is_domain(const struct endpoint *e) __attribute__((nonnull));
+
+/* A name server: an address with or without port (53): "192.0.2.1", "192.0.2.1:5353",
+ * "2001:db8::1", "[2001:db8::1]:5353". */
+int endpoint_parse_dns_server(const char *text, struct endpoint *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* What a destination may have: a nexthop, or "maildir:/path". */
+int endpoint_parse_destination(const char *text, struct endpoint *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* For log lines and messages: "[host]:port", "domain:port" or "unix:/path". */
+void endpoint_format(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
+
+/* A network in trusted_networks: "192.0.2.0/24", "2001:db8::/32", "[::1]/128", or one address. */
+struct endpoint_network {
+    int family; /* AF_INET, AF_INET6 */
+    uint8_t address[16];
+    unsigned prefix; /* bits */
+};
+
+/* Host bits behind the prefix are an error, as in Postfix's mynetworks. */
+int endpoint_parse_network(const char *text, struct endpoint_network *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* IPv4-mapped IPv6 addresses count as IPv4. False for other families. */
+bool endpoint_network_has(const struct endpoint_network *net, const struct sockaddr *sa)
+    __attribute__((nonnull));
+
+/* Is it reached from this machine only: a unix socket, "localhost", an address of 127.0.0.0/8, or
+ * ::1? Other names count as reachable, whatever they resolve to. */
+bool endpoint_is_loopback(const struct endpoint *e) __attribute__((nonnull));
+bool endpoint_is_loopback_address(const struct sockaddr *sa) __attribute__((nonnull));
+
+/*
+ * Open listening sockets, close-on-exec. A unix socket that nobody listens on is replaced; mode is
+ * applied to it. A host name may give several addresses: up to max descriptors go to fds_out.
+ * Returns how many, or -1.
+ */
+int endpoint_listen(const struct endpoint *e, int backlog, unsigned mode, int *fds_out, size_t max,
+                    struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Connect to one address within timeout_ms, as endpoint_connect(). */
+int endpoint_connect_address(const struct sockaddr *sa, socklen_t len, unsigned timeout_ms,
+                             struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Connect within timeout_ms; all addresses of a name are tried. Returns the descriptor
+ * (close-on-exec, non-blocking), or -1 with `err` (without the endpoint's name). Resolving a name
+ * is not bounded by timeout_ms. In endpoint_connect.c.
+ */
+int endpoint_connect(const struct endpoint *e, unsigned timeout_ms, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

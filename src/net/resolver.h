@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * resolver: names to addresses and MX hosts, with a deadline, and interruptible. The interface is a
+ * table of functions, so that tests can answer by themselves. Any thread.
+ */
+#ifndef SPLIT_RESOLVER_H
+#define SPLIT_RESOLVER_H
+
+#include "base/err.h"
+#include "net/endpoint.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define RESOLVER_ADDRESSES_MAX 16 /* of one host that are looked at */
+
+enum resolver_status {
+    RESOLVER_FOUND,
+    RESOLVER_NOT_FOUND, /* the name does not exist, or has no such record */
+    RESOLVER_TRY_AGAIN, /* no answer, a useless one, interrupted, a local fault */
+};
+
+/* The servers to ask. */
+struct resolver_servers {
+    struct endpoint *servers; /* addresses; none: the system's */
+    size_t server_count;
+};
+
+struct resolver_query {
+    const char *name;
+    int family;                         /* of addresses: AF_UNSPEC, AF_INET, AF_INET6 */
+    unsigned timeout_ms;                /* for the whole look-up */
+    const struct resolver_servers *dns; /* NULL: as the system does it */
+    int wake_fd; /* poll(2) on it reports POLLIN or POLLHUP: give up; -1: none */
+};
+
+struct resolver_addresses {
+    struct {
+        struct sockaddr_storage sa; /* the port is 0 */
+        socklen_t len;
+    } items[RESOLVER_ADDRESSES_MAX];
+    size_t count;
+};
+
+struct resolver_mx {
+    unsigned preference;
+    char host[256]; /* "" is the root: RFC 7505, the domain takes no mail */
+};
+
+/* FOUND means at least one result. Otherwise `err` says why ("Host not found"), without the name.
+ */
+struct resolver {
+    enum resolver_status (*addresses)(const struct resolver_query *q,
+                                      struct resolver_addresses *out, struct err *err);
+    /* The caller frees the list. It is as long as the answer, at most what fits into 64 kB. */
+    enum resolver_status (*mx)(const struct resolver_query *q, struct resolver_mx **list_out,
+                               size_t *count_out, struct err *err);
+};
+
+/* /etc/hosts, and the servers of the configuration or of /etc/resolv.conf. In resolver_cares.c, or
+ * without c-ares in resolver_libc.c. */
+extern const struct resolver resolver_system;
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * resolver_cares_private: the one place where releases of c-ares differ for us, the question for MX
+ * hosts. resolver_cares_dnsrec.c has it for c-ares 1.28 and newer (ares_query_dnsrec), where the
+ * calls of resolver_cares_reply.c (ares_query, ares_parse_mx_reply) are deprecated. configure picks
+ * one. Not for others than resolver_cares*.c.
+ */
+#ifndef SPLIT_RESOLVER_CARES_PRIVATE_H
+#define SPLIT_RESOLVER_CARES_PRIVATE_H
+
+#include "net/resolver.h"
+
+#include <ares.h>
+#include <poll.h>
+#include <stdbool.h>
+
+/* One look-up; lives until its channel is destroyed. */
+struct cares_lookup {
+    const struct resolver_query *query;
+    ares_channel channel;
+    struct pollfd *sockets; /* that c-ares has open; the descriptor is -1 in free places */
+    size_t socket_count;
+    bool is_done;
+    int status; /* of c-ares */
+    struct resolver_addresses *addresses;
+    struct resolver_mx *mx;
+    size_t mx_count;
+};
+
+/* Ask for the MX hosts of the query's name. Sets is_done, status and mx, now or while c-ares is
+ * processed. ARES_SUCCESS means at least one host; ARES_EBADRESP none that is a host's name. */
+void cares_ask_mx(struct cares_lookup *l);
+
+/* Add a host to `mx`. One that is no host's name is left out: names come from outside, and go into
+ * messages. */
+void cares_add_mx(struct cares_lookup *l, unsigned preference, const char *host);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * sasl: the client's side of an authentication exchange (RFC 4422, in the form of RFC 4954), by GNU
+ * SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677). Credentials do not change and serve any
+ * number of threads; an exchange belongs to one. Built without GNU SASL there are no credentials.
+ */
+#ifndef SPLIT_SASL_H
+#define SPLIT_SASL_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+
+#define SASL_PASSWORD_MAX 1024
+#define SASL_ITERATIONS_MAX 1000000 /* of SCRAM, about a second; usual are 4096 to 600000 */
+
+struct sasl;
+struct sasl_exchange;
+
+/* Both are copied, and wiped when freed. NULL with `err`. */
+struct sasl *sasl_new(const char *user, const char *password, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void sasl_free(struct sasl *s);
+
+/* The password is the first line of the file. NULL with `err`. */
+struct sasl *sasl_open(const char *user, const char *password_file, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* NULL with `err`. Free it before the credentials. */
+struct sasl_exchange *sasl_begin(const struct sasl *s, const char *mechanism, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void sasl_end(struct sasl_exchange *x);
+
+/* Does the client have the first word, as initial response to AUTH? */
+bool sasl_begins(const char *mechanism) __attribute__((nonnull));
+
+/* The answer to what the server sent, both in base64; "": the beginning, or nothing. Put into *out
+ * (reset first). -1 with `err`: the server must not be believed, or does not make sense. */
+int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Nothing is missing; with SCRAM: the server has proved that it knows the password. */
+bool sasl_is_complete(const struct sasl_exchange *x) __attribute__((nonnull));
+
+#endif

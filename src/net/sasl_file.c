@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: ISC */
+#include "net/sasl.h"
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The length of the first line; -1 if it cannot be a password. */
+static ssize_t first_line(const char *text, size_t len)
+{
+    const char *end = memchr(text, '\n', len);
+    size_t n = end == NULL ? len : (size_t)(end - text);
+
+    if (n > 0 && text[n - 1] == '\r')
+        n--;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+            return -1;
+    return n > 0 && n <= SASL_PASSWORD_MAX && utf8_is_valid(text, n) ? (ssize_t)n : -1;
+}
+
+struct sasl *sasl_open(const char *user, const char *password_file, struct err *err)
+{
+    char text[SASL_PASSWORD_MAX + 3];
+    struct sasl *result = NULL;
+    struct stat st;
+    size_t len = 0;
+    ssize_t n = -1;
+    /* O_NONBLOCK: a FIFO that nobody writes to must not hold up a reload for ever. */
+    int fd = open(password_file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+    if (fd == -1 || fstat(fd, &st) != 0) {
+        err_set_errno(err, "%s", password_file);
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        err_set(err, "%s: is no regular file", password_file);
+        goto out;
+    }
+    while (len < sizeof text - 1 && (n = read(fd, text + len, sizeof text - 1 - len)) > 0)
+        len += (size_t)n;
+    if (n < 0) {
+        err_set_errno(err, "%s", password_file);
+        goto out;
+    }
+    n = first_line(text, len);
+    if (n == -1) {
+        err_set(err, "%s: the first line is no password: 1 to %d bytes of printable UTF-8",
+                password_file, SASL_PASSWORD_MAX);
+        goto out;
+    }
+    text[n] = '\0';
+    result = sasl_new(user, text, err);
+out:
+    explicit_bzero(text, sizeof text);
+    if (fd != -1)
+        close(fd);
+    return result;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * stream: buffered reading and writing on a connected socket, with deadlines: what the SMTP server,
+ * the SMTP client and the control socket share. Blocking for the caller, non-blocking on the
+ * descriptor (task_poll): in a task, others of its thread go on meanwhile. Belongs to one task or
+ * thread at a time; stream_shutdown_read() alone may be called from another. The transport below
+ * the buffers is a small table of functions: the seam for TLS.
+ */
+#ifndef SPLIT_STREAM_H
+#define SPLIT_STREAM_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum stream_status {
+    STREAM_OK,
+    STREAM_EOF,      /* the peer closed or reset the connection */
+    STREAM_TIMEOUT,  /* the deadline passed */
+    STREAM_TOO_LONG, /* a line longer than the caller allows; its start is in the buffer, the rest
+                        still unread */
+    STREAM_ERROR,    /* errno of the fault is in stream_errno() */
+};
+
+/* read and write behave as recv(2)/send(2) on a non-blocking socket: -1 with EAGAIN means "poll for
+ * it". */
+struct stream_transport {
+    ssize_t (*read)(void *state, void *data, size_t len);
+    ssize_t (*write)(void *state, const void *data, size_t len);
+    short (*wants)(void *state); /* after EAGAIN: POLLIN or POLLOUT, what to wait for */
+    void (*close)(void *state);  /* releases the state; the descriptor is closed by the stream */
+};
+
+struct stream;
+
+/* Takes over fd (made non-blocking; TCP_NODELAY where it applies). */
+struct stream *stream_new(int fd) __attribute__((returns_nonnull, warn_unused_result));
+
+/* Flushes nothing; closes the descriptor. */
+void stream_free(struct stream *s);
+
+/* From now on bytes go through this transport (STARTTLS); buffered input that came before is thrown
+ * away (RFC 3207 6). */
+void stream_set_transport(struct stream *s, const struct stream_transport *t, void *state)
+    __attribute__((nonnull(1, 2)));
+
+/* Wait until the descriptor is ready for POLLIN or POLLOUT, for a handshake below the stream. */
+enum stream_status stream_wait(struct stream *s, short events)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Every call that waits fails with STREAM_TIMEOUT when this many milliseconds have passed since
+ * this call. Call it once for each line, reply or block that is waited for: slow bytes do not
+ * extend it.
+ */
+void stream_set_deadline(struct stream *s, unsigned timeout_ms) __attribute__((nonnull));
+
+/*
+ * Read one line up to and including LF into *line (reset first), with its line end: the caller
+ * looks at CRLF itself. At most max bytes. On STREAM_TOO_LONG, STREAM_EOF and STREAM_TIMEOUT the
+ * part read is in *line.
+ */
+enum stream_status stream_read_line(struct stream *s, struct buf *line, size_t max)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Read what there is, at least one byte, at most size. */
+enum stream_status stream_read(struct stream *s, void *data, size_t size, size_t *len_out)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * The same without copying: *data_out points to what is in the input buffer, filled first if it is
+ * empty. It stays there, and valid, until stream_consume() takes the first len bytes of it (for
+ * readers that find out only by looking where their part ends), or another read.
+ */
+enum stream_status stream_peek(struct stream *s, const char **data_out, size_t *len_out)
+    __attribute__((nonnull, warn_unused_result));
+void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
+
+/* Input that can be read without waiting is in the buffer (so replies may be held back:
+ * PIPELINING). */
+bool stream_has_input(const struct stream *s) __attribute__((nonnull));
+
+/* The same, after a look at what has arrived meanwhile. Does not wait. */
+bool stream_input_is_here(struct stream *s) __attribute__((nonnull));
+
+/* Append to the output buffer; flushed by itself when 64 kB have gathered. */
+enum stream_status stream_write(struct stream *s, const void *data, size_t len)
+    __attribute__((nonnull, warn_unused_result));
+enum stream_status stream_printf(struct stream *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), nonnull, warn_unused_result));
+enum stream_status stream_flush(struct stream *s) __attribute__((nonnull, warn_unused_result));
+
+/* True if the peer has closed or sent something while nothing was asked for: do not reuse this
+ * connection. */
+bool stream_is_stale(struct stream *s) __attribute__((nonnull));
+
+/* The next one to use it may be another task or thread: a connection that is handed on. */
+void stream_leave(struct stream *s) __attribute__((nonnull));
+
+/* Wake up the owner: its reads end with STREAM_EOF once what is in the input buffer is used up, and
+ * so do writes that would have to wait for the peer; others go on (a last reply). From any thread.
+ */
+void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
+
+int stream_errno(const struct stream *s) __attribute__((nonnull));
+int stream_fd(const struct stream *s) __attribute__((nonnull));
+
+/* "timed out", "lost connection", "line too long", or strerror of the fault. */
+const char *stream_status_text(const struct stream *s, enum stream_status status)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * tls: TLS on a stream (stream.h), by OpenSSL: TLS 1.2 or newer, no compression, no renegotiation.
+ * A context holds what is the same for many connections (certificates, what is trusted, sessions to
+ * resume); it is made when a configuration is loaded, does not change, and serves any number of
+ * threads. Whether a peer is good enough is the caller's decision: a handshake reports what was
+ * found out about it. Processes that use it ignore SIGPIPE, since OpenSSL writes with write(2).
+ * Built without OpenSSL no context can be made.
+ */
+#ifndef SPLIT_TLS_H
+#define SPLIT_TLS_H
+
+#include "base/err.h"
+#include "base/string_list.h"
+#include "net/stream.h"
+
+#include <stdbool.h>
+
+#define TLS_FINGERPRINT_SIZE 96 /* "AB:CD:...", 32 bytes */
+
+/* Postfix's words for what is known of the peer. */
+enum tls_trust {
+    TLS_ANONYMOUS, /* no certificate */
+    TLS_UNTRUSTED, /* one that no trusted authority signed, or not for now, or nothing is trusted */
+    TLS_TRUSTED,   /* signed by a trusted authority */
+    TLS_VERIFIED,  /* trusted, and for one of the names; or one of the fingerprints */
+};
+
+struct tls_info {
+    enum tls_trust trust;
+    bool is_resumed;
+    char protocol[16]; /* "TLSv1.3" */
+    char cipher[64];   /* "TLS_AES_256_GCM_SHA384" */
+    int bits, algorithm_bits;
+    char
+        subject[256]; /* of the peer's certificate: its common name, printable; "" if it has none */
+    char fingerprint[TLS_FINGERPRINT_SIZE]; /* SHA-256 of the peer's certificate, "" without one */
+    char why[160]; /* not better than that: "certificate has expired", "name does not match" */
+};
+
+/* "Verified" ... */
+const char *tls_trust_name(enum tls_trust trust);
+
+/* "Verified TLS connection established to PEER: TLSv1.3 with cipher X (256/256 bits)", as Postfix
+ * logs it. to: "to", "from". */
+void tls_format_info(const struct tls_info *info, const char *to, const char *peer, char *out,
+                     size_t size) __attribute__((nonnull));
+
+struct tls_context;
+
+/* What a context is made of; strings "" for nothing. Files are PEM, and read at once. */
+struct tls_options {
+    const char *cert_file;                  /* the chain, ours first */
+    const char *key_file;                   /* "": in cert_file */
+    const char *ca_file;                    /* what is trusted */
+    bool system_ca;                         /* without ca_file: what the system trusts */
+    bool asks;                              /* a server: ask clients for a certificate */
+    const struct string_list *fingerprints; /* of trusted peers, as in struct tls_info; borrowed
+                                                  for the context's life */
+};
+
+/* NULL with `err` (the file and what is wrong with it). */
+struct tls_context *tls_client_new(const struct tls_options *o, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+struct tls_context *tls_server_new(const struct tls_options *o, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* After its last connection has ended. */
+void tls_context_free(struct tls_context *c);
+
+/* The server that a client wants to talk to. */
+struct tls_peer {
+    const char *name;                /* a host name, or an address without brackets; for SNI */
+    const struct string_list *names; /* allowed instead of `name`, if any; ".example.com" stands
+                                           for all below it */
+    const char *place;               /* sessions are resumed only with the same */
+    enum tls_trust wanted;           /* the caller will not go on with less: no session is kept */
+};
+
+/*
+ * The handshake, within timeout_ms; from then on the stream is encrypted, and what came before is
+ * forgotten. On failure `err` says why, and the stream is of no more use.
+ */
+enum stream_status tls_connect(struct stream *s, struct tls_context *c, const struct tls_peer *peer,
+                               unsigned timeout_ms, struct tls_info *info, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+enum stream_status tls_accept(struct stream *s, struct tls_context *c, unsigned timeout_ms,
+                              struct tls_info *info, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The last thing that a detached thread does which used any of the above, before others learn that
+ * it is done: what the library keeps for it goes now, not while the process ends. */
+void tls_thread_end(void);
+
+#endif

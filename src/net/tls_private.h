@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * tls_private: what tls_context.c (files, trust, sessions) and tls_stream.c (handshake, reading,
+ * writing) share. Not for anybody else.
+ */
+#ifndef SPLIT_TLS_PRIVATE_H
+#define SPLIT_TLS_PRIVATE_H
+
+#include "net/tls.h"
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+
+#define TLS_SESSIONS_MAX 32 /* kept for a destination */
+
+struct tls_session {
+    char *place;
+    SSL_SESSION *session;
+};
+
+struct tls_context {
+    SSL_CTX *ctx;
+    bool trusts; /* there are authorities to trust */
+    const struct string_list *fingerprints;
+
+    pthread_mutex_t lock; /* guards the sessions, oldest first */
+    struct tls_session sessions[TLS_SESSIONS_MAX];
+    size_t session_count;
+};
+
+/* Keep a session, of which the reference is taken over. */
+void tls_session_keep(struct tls_context *c, const char *place, SSL_SESSION *session)
+    __attribute__((nonnull));
+
+/* A session for this place, for the caller to free, or NULL. */
+SSL_SESSION *tls_session_take(struct tls_context *c, const char *place)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The first error in OpenSSL's queue as text, and the queue emptied. */
+void tls_error_text(char *out, size_t size) __attribute__((nonnull));
+
+/* What an SSL object of a client carries: the context and the place, for new sessions. */
+struct tls_owner {
+    struct tls_context *context;
+    char *place;      /* NULL: a server */
+    bool is_accepted; /* the peer is as trusted as is wanted: sessions may be kept */
+};
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: ISC */
+#include "policy/daemon.h"
+#include "config/config_file.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/verdict.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void usage(FILE *to, const char *name)
+{
+    fprintf(to,
+            "usage: %s [-tVh] [-c FILE]\n"
+            "  -c FILE  configuration (default %s)\n"
+            "  -t       check the configuration and its tables, then exit\n"
+            "  -V       version\n"
+            "  -h       this help\n",
+            name, CONFIG_FILE_DEFAULT);
+}
+
+int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
+{
+    int c;
+
+    *out = (struct daemon_options){.config_path = CONFIG_FILE_DEFAULT};
+    while ((c = getopt(argc, argv, "c:tVh")) != -1) {
+        switch (c) {
+        case 'c':
+            out->config_path = optarg;
+            break;
+        case 't':
+            out->check_only = true;
+            break;
+        case 'V':
+            printf("%s %s\n", name, PACKAGE_VERSION);
+            return EXIT_OK;
+        case 'h':
+            usage(stdout, name);
+            return EXIT_OK;
+        default:
+            usage(stderr, name);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "%s: unexpected argument \"%s\"\n", name, argv[optind]);
+        usage(stderr, name);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
+                             struct err *err)
+{
+    struct snapshot *s = snapshot_load(config_path, parts, err);
+
+    if (s == NULL)
+        return NULL;
+    const struct config_log *log = &s->config->log;
+    if (log_open(name, log->target, log->facility, log->level, err) != 0) {
+        snapshot_unref(s);
+        return NULL;
+    }
+    return s;
+}
+
+void daemon_print(const char *name, const struct err *err)
+{
+    struct err plain = *err;
+
+    log_sanitize(plain.text);
+    fprintf(stderr, "%s: %s\n", name, plain.text);
+}
+
+void daemon_complain(const char *name, const struct err *err)
+{
+    log_error("%s", err->text);
+    if (log_is_to_syslog() && getenv("JOURNAL_STREAM") == NULL)
+        daemon_print(name, err);
+}
+
+void daemon_tell_reloaded(const char *lock_path, int64_t begun_us, const struct err *failure,
+                          const char *restart)
+{
+    if (lock_path[0] == '\0')
+        return;
+    if (failure != NULL)
+        verdict_write(lock_path, begun_us, VERDICT_FAILED, failure->text);
+    else
+        verdict_write(lock_path, begun_us, restart[0] == '\0' ? VERDICT_RELOADED : VERDICT_RESTART,
+                      restart);
+}

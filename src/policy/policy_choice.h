@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * policy_choice: the result of a filter_maps or copy_maps look-up, taken apart, and which of its
+ * shares a recipient falls into. Pure.
+ *
+ *     result = "none" / choice *( ( "," / SP ) choice )
+ *     choice = NAME [ SP percent ]           percent = 0..100 with at most two decimals, "%"
+ */
+#ifndef SPLIT_POLICY_CHOICE_H
+#define SPLIT_POLICY_CHOICE_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+#define POLICY_CHOICES_MAX 64
+#define POLICY_SHARES 10000 /* a share is counted in hundredths of a percent */
+
+struct policy_choice {
+    char *name;
+    unsigned share; /* 0..POLICY_SHARES; POLICY_SHARES when no percentage is given */
+    int has_share;
+};
+
+struct policy_choices {
+    struct policy_choice items[POLICY_CHOICES_MAX];
+    size_t count; /* 0: none */
+};
+
+/* -1 with `err` saying what is allowed. */
+int policy_choices_parse(const char *value, struct policy_choices *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void policy_choices_clear(struct policy_choices *c) __attribute__((nonnull));
+
+/*
+ * The share (0..POLICY_SHARES-1) that an address falls into: FNV-1a (64 bit) over the folded
+ * address, upper half xor'ed into the lower, modulo POLICY_SHARES. Stable for ever: a choice of 20
+ * % covers all those that 10 % covered.
+ */
+unsigned policy_share_of(const char *folded_address) __attribute__((nonnull));
+
+/* Index of the choice whose share covers this address when the shares stand one behind the other
+ * (filters); -1 when none does. */
+int policy_choose_one(const struct policy_choices *c, unsigned share_of_address)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: ISC */
+/* The domain of a recipient that was given without one. */
+#include "base/mem.h"
+#include "policy/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* False: it has a domain, or is no address. */
+static bool parse_bare(const char *path, struct address *out)
+{
+    struct err ignored;
+
+    return address_parse(path, strlen(path), ADDRESS_LENIENT, out, &ignored) == 0 &&
+           out->text[out->domain_at] == '\0';
+}
+
+/* Can what has this domain carry a tag? Sets *out to an address that has it. */
+static bool has_host_name(const char *text, struct address *out)
+{
+    struct err ignored;
+
+    return address_parse(text, strlen(text), ADDRESS_LENIENT, out, &ignored) == 0 &&
+           out->text[out->domain_at] != '\0' && !out->is_literal;
+}
+
+static bool is_same_local_part(const struct address *a, const struct address *b)
+{
+    struct buf x = {0}, y = {0};
+
+    address_fold(a, &x);
+    address_fold(b, &y);
+    bool is_same =
+        x.len < y.len && strncmp(buf_str(&x), buf_str(&y), x.len) == 0 && buf_str(&y)[x.len] == '@';
+    buf_clear(&x);
+    buf_clear(&y);
+    return is_same;
+}
+
+static char *with_domain(const struct address *local, const char *domain)
+{
+    char *text = mem_printf("%s@%s", local->text, domain);
+    struct address ignored;
+
+    if (has_host_name(text, &ignored))
+        return text;
+    free(text);
+    return NULL;
+}
+
+char *policy_complete(const char *path, const char *mta_says, const char *const *domains)
+{
+    struct address bare, says;
+    char *text = NULL;
+
+    if (!parse_bare(path, &bare))
+        return NULL;
+    if (has_host_name(mta_says, &says)) {
+        /* user%host and host!user: the MTA has read the domain from the local part. */
+        if (strpbrk(bare.text, "%!") != NULL && !is_same_local_part(&bare, &says))
+            return mem_strdup(says.text);
+        text = with_domain(&bare, says.text + says.domain_at);
+    }
+    for (; text == NULL && *domains != NULL; domains++)
+        text = with_domain(&bare, *domains);
+    return text;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: ISC */
+/* The tables of a policy: opened, checked as far as their results can be seen, replaced. */
+#include "base/mem.h"
+#include "policy/policy_choice.h"
+#include "policy/policy_private.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+struct check_context {
+    const struct policy *policy;
+    enum policy_map map;
+    const struct table *table;
+    struct err *err;
+};
+
+/* `reason` is in ctx->err: put the place in the table before it. */
+static int bad_value(const struct check_context *ctx, const char *key, unsigned line)
+{
+    const char *path = table_path(ctx->table);
+
+    if (path != NULL && line > 0) {
+        err_wrap(ctx->err, "%s:%u: result of \"%s\"", path, line, key);
+        return -1;
+    }
+    const char *spec = table_spec(ctx->table);
+    err_wrap(ctx->err, "%s: result of \"%s\"", spec, key);
+    return config_place_fail(config_table_place(ctx->policy->config, spec), ctx->err);
+}
+
+static int check_value(const char *key, const char *value, unsigned line, void *arg)
+{
+    struct check_context *ctx = arg;
+
+    if (policy_value_check(ctx->policy->config, ctx->map, value, ctx->err) != 0)
+        return bad_value(ctx, key, line);
+    return 0;
+}
+
+static const struct {
+    const char *option;
+    size_t specs; /* offset of the struct string_list in struct config_milter */
+} maps[POLICY_MAP_COUNT] = {
+    [POLICY_CANONICAL] = {"canonical_maps", offsetof(struct config_milter, canonical_maps)},
+    [POLICY_FILTERS] = {"filter_maps", offsetof(struct config_milter, filter_maps)},
+    [POLICY_COPIES] = {"copy_maps", offsetof(struct config_milter, copy_maps)},
+    [POLICY_SENDER_FILTERS] = {"sender_filter_maps",
+                               offsetof(struct config_milter, sender_filter_maps)},
+    [POLICY_SENDER_COPIES] = {"sender_copy_maps", offsetof(struct config_milter, sender_copy_maps)},
+};
+
+const char *policy_map_option(enum policy_map map)
+{
+    return maps[map].option;
+}
+
+const struct string_list *policy_map_specs(const struct config *config, enum policy_map map)
+{
+    return (const void *)((const char *)&config->milter + maps[map].specs);
+}
+
+int policy_check_value(const struct policy *p, enum policy_map map, const struct table *t,
+                       const char *key, const char *value, unsigned line, struct err *err)
+{
+    struct check_context ctx = {p, map, t, err};
+
+    return check_value(key, value, line, &ctx);
+}
+
+static int check_table(const struct policy *p, enum policy_map map, const struct table *t,
+                       struct err *err)
+{
+    struct check_context ctx = {p, map, t, err};
+
+    return table_each_value(t, check_value, &ctx) == 0 ? 0 : -1;
+}
+
+static int open_map(struct policy *p, enum policy_map map, const struct string_list *specs,
+                    struct err *err)
+{
+    struct lookup_list *list = &p->maps[map];
+
+    for (size_t i = 0; i < specs->count; i++)
+        if (lookup_add(list, specs->items[i], err) < 0) {
+            err_wrap(err, "%s", maps[map].option);
+            return config_place_fail(specs->places[i], err);
+        }
+    for (size_t i = 0; i < list->count; i++)
+        if (check_table(p, map, list->tables[i], err) != 0)
+            return -1;
+    return 0;
+}
+
+struct policy *policy_open(const struct config *config, struct err *err)
+{
+    struct policy *p = mem_zalloc(sizeof *p);
+
+    p->config = config;
+    p->address_flags = ADDRESS_LENIENT;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        if (open_map(p, map, policy_map_specs(config, map), err) != 0) {
+            policy_close(p);
+            return NULL;
+        }
+    }
+    return p;
+}
+
+struct policy *policy_open_copies(const struct config *config, const struct string_list *copy_maps,
+                                  struct err *err)
+{
+    struct policy *p = mem_zalloc(sizeof *p);
+
+    p->config = config;
+    p->address_flags = ADDRESS_LENIENT | ADDRESS_OCTETS; /* the primary decides about those */
+    if (open_map(p, POLICY_COPIES, copy_maps, err) == 0)
+        return p;
+    policy_close(p);
+    return NULL;
+}
+
+void policy_close(struct policy *p)
+{
+    if (p == NULL)
+        return;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++)
+        lookup_close(&p->maps[map]);
+    free(p);
+}
+
+/* One table of the new policy: opened anew and checked if it comes from this file. */
+static struct table *replace_table(const struct policy *p, enum policy_map map, struct table *t,
+                                   const char *path, struct err *err)
+{
+    const char *own_path = table_path(t);
+
+    if (own_path == NULL || strcmp(own_path, path) != 0)
+        return table_ref(t);
+    struct table *fresh = table_open(table_spec(t), err);
+    if (fresh != NULL && check_table(p, map, fresh, err) != 0) {
+        table_close(fresh);
+        fresh = NULL;
+    }
+    return fresh;
+}
+
+struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
+{
+    struct policy *next = mem_zalloc(sizeof *next);
+
+    next->config = p->config;
+    next->address_flags = p->address_flags;
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        const struct lookup_list *from = &p->maps[map];
+        struct lookup_list *to = &next->maps[map];
+        to->tables = mem_zalloc(from->count * sizeof(struct table *));
+        for (; to->count < from->count; to->count++) {
+            struct table *t = replace_table(p, map, from->tables[to->count], path, err);
+            if (t == NULL) {
+                policy_close(next);
+                return NULL;
+            }
+            to->tables[to->count] = t;
+        }
+    }
+    return next;
+}
+
+const struct table *policy_table(const struct policy *p, size_t index)
+{
+    for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
+        if (index < p->maps[map].count)
+            return p->maps[map].tables[index];
+        index -= p->maps[map].count;
+    }
+    return NULL;
+}

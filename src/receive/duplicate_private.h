@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * duplicate_private: what the files of duplicate.h share: duplicate.c has MAIL and RCPT,
+ * duplicate_content.c the content and what becomes of the copies.
+ */
+#ifndef SPLIT_DUPLICATE_PRIVATE_H
+#define SPLIT_DUPLICATE_PRIVATE_H
+
+#include "smtp/client_private.h"
+#include "receive/duplicate.h"
+
+/* A RCPT, or the MAIL, that the primary has or will have an answer to. */
+struct due {
+    bool is_mail;
+    char *path;             /* as the client wrote it */
+    struct address address; /* RCPT: without suffix */
+    char *orcpt;            /* of its copies */
+    const char **copies;    /* destinations; owned array, borrowed items */
+    size_t copy_count;
+};
+
+struct duplicate {
+    struct duplicate_options o;
+    struct table_scratch *scratch;
+    bool is_lmtp; /* the client's side */
+
+    struct due *due; /* the first due_at of them are answered */
+    size_t due_count, due_at;
+    char **accepted; /* recipients, without <>, in the order of RCPT */
+    size_t accepted_count;
+
+    struct client_features promised; /* in the reply to EHLO */
+    bool has_promised;
+
+    bool copies_missing; /* and the mail goes on without */
+    bool has_trace;      /* the primary got our header field */
+    int64_t begin_ms;
+    struct buf reply;   /* to one command */
+    struct buf replies; /* to the content */
+};
+
+#endif

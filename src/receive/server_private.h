@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: ISC */
+/* server_private: what the files of the server share: server.c has sockets and tasks,
+ * server_admission.c decides which clients may stay. */
+#ifndef SPLIT_SERVER_PRIVATE_H
+#define SPLIT_SERVER_PRIVATE_H
+
+#include "receive/server.h"
+#include "receive/session.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+
+struct listener {
+    struct server *server;
+    int fd;
+    char *name;          /* of the section listener; NULL: relay.listen */
+    char unix_path[108]; /* "" for inet */
+    bool is_inherited;   /* the service manager has it, too, and goes on using it */
+    struct task_event stop;
+};
+
+/* One client. */
+struct connection {
+    struct listener *listener;
+    int fd;
+    struct sockaddr_storage sa;
+    struct stream *stream;
+    struct primary *primary; /* NULL without section listener */
+    struct session_presence presence;
+    struct connection *next, **link; /* link: what points to this one */
+
+    /* server_admission.c */
+    unsigned char network[16]; /* IPv4 as IPv4-mapped address; of IPv6 the first 64 bits */
+    bool is_unix, is_trusted;
+    bool has_place; /* among max_connections; guarded by the server's lock */
+};
+
+struct server {
+    struct snapshot_slot *slot;
+    struct queue *queue;
+    struct task_pool *tasks;
+    struct primary_pool *pool;
+    struct listener *listeners;
+    size_t listener_count;
+    atomic_bool is_stopping;
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct task_cond changed;
+    struct connection *connections;
+    unsigned connection_count; /* in the list */
+    unsigned task_count;       /* those that accept, and those that serve */
+};
+
+/* Enter the connection, which has its stream, into the list. NULL: it has a place, maybe that of
+ * an idle client, which is disconnected; else the option that forbids it, a static text, and the
+ * client is to be refused. */
+const char *server_enter(struct server *s, struct connection *c, const struct config_relay *config)
+    __attribute__((nonnull, warn_unused_result));
+
+void server_leave(struct server *s, struct connection *c) __attribute__((nonnull));
+
+#endif

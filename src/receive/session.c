@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: ISC */
+#include "receive/session.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "task/task.h"
+#include "metrics/counters.h"
+#include "deliver/maillog.h"
+#include "receive/session_private.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ERRORS_MAX 20 /* that break the protocol, without a message in between */
+#define JUNK_MAX 100  /* RSET, NOOP, ... without a message in between; further ones are errors */
+#define REPLY_MAX 1024
+#define COMMANDS_IN_A_ROW 50 /* of those that came at once, before others get their turn */
+
+void session_send(struct session *s, const char *text, size_t len)
+{
+    if (stream_write(s->stream, text, len) != STREAM_OK)
+        s->is_over = true;
+}
+
+void session_reply(struct session *s, const char *fmt, ...)
+{
+    char text[REPLY_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text - 2, fmt, ap);
+    va_end(ap);
+    size_t len = n < (int)sizeof text - 2 ? (size_t)n : sizeof text - 3;
+    text[len++] = '\r';
+    text[len++] = '\n';
+    session_settle(s); /* what came before is answered before */
+    session_send(s, text, len);
+}
+
+void session_protocol_error(struct session *s, const char *fmt, ...)
+{
+    char text[REPLY_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    counters_refused(text);
+    if (++s->errors < ERRORS_MAX) /* else is_given_up() answers */
+        session_reply(s, "%s", text);
+}
+
+void session_message_taken(struct session *s)
+{
+    s->errors = s->refusals = s->junk = 0;
+    s->has_progressed = true;
+}
+
+/* Too many errors: 421 and the end. With all that the primary was asked answered. */
+static bool is_given_up(struct session *s)
+{
+    unsigned limit = s->config->relay.hard_error_limit;
+
+    if (s->errors < ERRORS_MAX && (limit == 0 || s->refusals < limit))
+        return false;
+    if (maillog_has_room())
+        log_warning("too many errors after %s from [%s]", s->stage, s->o->client_addr);
+    counters_refused("421 4.7.0");
+    session_reply(s, "421 4.7.0 %s Too many errors", s->config->relay.hostname);
+    s->is_over = true;
+    return true;
+}
+
+void session_lost(struct session *s, enum stream_status status)
+{
+    const char *what = stream_status_text(s->stream, status);
+    bool is_evicted = status == STREAM_EOF && atomic_load(&s->o->presence->is_evicted);
+    bool is_end = status == STREAM_EOF && !s->transaction.is_open;
+
+    if (is_evicted) {
+        what = "disconnected for another client";
+        session_reply(s, "421 4.3.2 %s Too many connections", s->config->relay.hostname);
+    } else if (status == STREAM_TIMEOUT) {
+        what = "timeout";
+        session_reply(s, "421 4.4.2 %s Timeout exceeded", s->config->relay.hostname);
+    }
+    if ((is_evicted || !is_end) && maillog_has_room())
+        log_info("%s after %s from [%s]", what, s->stage, s->o->client_addr);
+    s->is_over = true;
+}
+
+void session_say_stopping(struct session *s)
+{
+    session_reply(s, "421 4.3.2 %s Service is shutting down", s->config->relay.hostname);
+    s->is_over = true;
+}
+
+/*
+ * What follows SIZE: " NUMBER", or "". Postfix gives a message up for good, without a try, when it
+ * is larger than the number. That is right for the client's own mail; for a copy (no listener) it
+ * would be its end, and nobody told. RFC 1870 section 3: without a number SIZE= is welcome, and no
+ * maximum declared.
+ */
+static void announce_size(const struct session *s, const struct client_features *f, char *out,
+                          size_t out_size)
+{
+    unsigned long long limit = s->config->relay.message_size_limit_bytes;
+
+    out[0] = '\0';
+    if (s->duplicate == NULL)
+        return;
+    if (f != NULL && f->size_limit_bytes > 0 && f->size_limit_bytes < limit)
+        limit = f->size_limit_bytes;
+    snprintf(out, out_size, " %llu", limit);
+}
+
+static void do_helo(struct session *s, const char *protocol)
+{
+    char size[24];
+
+    if (s->command.argument[0] == '\0') {
+        session_protocol_error(s, "501 5.5.4 Host name expected");
+        return;
+    }
+    session_end_transaction(s);
+    memset(&s->xforward, 0, sizeof s->xforward);
+    snprintf(s->helo, sizeof s->helo, "%s", s->command.argument);
+    log_sanitize(s->helo);
+    s->protocol = protocol;
+    /* With a primary only what that is known to keep is promised. */
+    const struct client_features *f =
+        s->duplicate != NULL && session_refusal(s) == NULL
+            ? duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO)
+            : NULL;
+    if (s->command.verb == SMTP_HELO) {
+        session_reply(s, "250 %s", s->config->relay.hostname);
+        return;
+    }
+    bool is_sure = s->duplicate == NULL; /* we decide by ourselves */
+    announce_size(s, f, size, sizeof size);
+    session_reply(
+        s,
+        "250-%s\r\n"
+        "250-PIPELINING\r\n"
+        "250-SIZE%s\r\n"
+        "%s%s%s%s%s"
+        "250-ENHANCEDSTATUSCODES\r\n"
+        "250 XFORWARD " XFORWARD_ATTRIBUTES,
+        s->config->relay.hostname, size, session_offers_tls(s) ? "250-STARTTLS\r\n" : "",
+        is_sure || (f != NULL && f->eight_bit) ? "250-8BITMIME\r\n" : "",
+        is_sure || (f != NULL && f->smtputf8) ? "250-SMTPUTF8\r\n" : "",
+        is_sure || (f != NULL && f->dsn) ? "250-DSN\r\n" : "",
+        s->is_encrypted && (is_sure || (f != NULL && f->requiretls)) ? "250-REQUIRETLS\r\n" : "");
+}
+
+static void do_xforward(struct session *s)
+{
+    struct err err;
+
+    if (s->transaction.is_open) {
+        session_protocol_error(s, "503 5.5.1 MAIL transaction in progress");
+        return;
+    }
+    for (size_t i = 0; i < s->command.word_count; i++) {
+        if (xforward_set(&s->xforward, s->command.words[i], &err) != 0) {
+            session_protocol_error(s, "501 5.5.4 Bad XFORWARD: %s", err.text);
+            return;
+        }
+    }
+    session_reply(s, "250 2.0.0 Ok");
+}
+
+static void do_unknown(struct session *s)
+{
+    /* A web browser that somebody made to post to our port: it must not get as far as commands
+     * that hide in its form data. */
+    if (strstr(s->command.argument, "HTTP/") != NULL) {
+        if (maillog_has_room())
+            log_warning("HTTP request from [%s]", s->o->client_addr);
+        counters_refused("500");
+        session_reply(s, "421 4.7.0 %s This is no web server", s->config->relay.hostname);
+        s->is_over = true;
+        return;
+    }
+    session_protocol_error(s, "500 5.5.2 Command not recognized");
+}
+
+/* Count commands that lead to no message, and remember that others came. */
+static void take_note(struct session *s)
+{
+    switch (s->command.verb) {
+    case SMTP_HELO:
+    case SMTP_EHLO:
+    case SMTP_LHLO:
+    case SMTP_RSET:
+    case SMTP_NOOP:
+    case SMTP_VRFY:
+    case SMTP_HELP:
+        s->errors += ++s->junk > JUNK_MAX;
+        break;
+    case SMTP_MAIL:
+    case SMTP_RCPT:
+    case SMTP_DATA:
+    case SMTP_STARTTLS:
+        s->has_progressed = true;
+        break;
+    case SMTP_XFORWARD:
+    case SMTP_UNKNOWN:
+    case SMTP_QUIT:
+        break;
+    }
+}
+
+static void dispatch(struct session *s)
+{
+    take_note(s);
+    if (s->command.verb != SMTP_RCPT)
+        session_settle(s);
+    switch (s->command.verb) {
+    case SMTP_UNKNOWN:
+        do_unknown(s);
+        return;
+    case SMTP_HELO:
+        s->stage = "HELO";
+        do_helo(s, "SMTP");
+        return;
+    case SMTP_EHLO:
+        s->stage = "EHLO";
+        do_helo(s, "ESMTP");
+        return;
+    case SMTP_LHLO:
+        s->stage = "LHLO";
+        do_helo(s, "LMTP");
+        return;
+    case SMTP_MAIL:
+        s->stage = "MAIL";
+        if (!session_is_refused(s))
+            session_mail(s);
+        return;
+    case SMTP_RCPT:
+        s->stage = "RCPT";
+        session_rcpt(s);
+        return;
+    case SMTP_DATA:
+        s->stage = "DATA";
+        session_data(s);
+        return;
+    case SMTP_RSET:
+        session_end_transaction(s);
+        session_reply(s, "250 2.0.0 Ok");
+        return;
+    case SMTP_NOOP:
+        session_reply(s, "250 2.0.0 Ok");
+        return;
+    case SMTP_QUIT:
+        session_reply(s, "221 2.0.0 Bye");
+        s->is_over = true;
+        return;
+    case SMTP_VRFY:
+        session_reply(s, "252 2.0.0 Send mail and see");
+        return;
+    case SMTP_HELP:
+        session_reply(s, "214 2.0.0 RFC 5321, RFC 2033");
+        return;
+    case SMTP_STARTTLS:
+        s->stage = "STARTTLS";
+        session_starttls(s);
+        return;
+    case SMTP_XFORWARD:
+        s->stage = "XFORWARD";
+        if (!session_is_refused(s))
+            do_xforward(s);
+        return;
+    }
+}
+
+/* A whole command line waits in the buffer: its reply can join those before it (RFC 2920). */
+static bool has_line(struct session *s)
+{
+    const char *data;
+    size_t len;
+
+    return stream_has_input(s->stream) && stream_peek(s->stream, &data, &len) == STREAM_OK &&
+           memchr(data, '\n', len) != NULL;
+}
+
+/* The next command line, after all replies were sent if it has not come yet. */
+static enum stream_status wait_for_line(struct session *s, bool is_here)
+{
+    unsigned first_ms = s->config->relay.first_command_timeout_ms;
+    bool is_first = !s->has_said_something && first_ms > 0 && first_ms < s->o->command_timeout_ms;
+    enum stream_status status = STREAM_OK;
+
+    if (s->has_progressed)
+        s->progress_ms = task_now_ms();
+    s->has_progressed = false;
+    stream_set_deadline(s->stream, is_first ? first_ms : s->o->command_timeout_ms);
+    atomic_store(&s->o->presence->idle_since_ms, s->progress_ms);
+    if (!is_here)
+        status = stream_flush(s->stream);
+    if (status == STREAM_OK)
+        status = stream_read_line(s->stream, &s->line, SMTP_COMMAND_LINE_MAX + 1);
+    atomic_store(&s->o->presence->idle_since_ms, 0);
+    s->has_said_something = true;
+    return status;
+}
+
+static void one_command(struct session *s)
+{
+    struct err err;
+    bool is_here = has_line(s);
+
+    if (!is_here) {
+        session_settle(s);
+        if (is_given_up(s) || s->is_over)
+            return;
+    }
+    enum stream_status status = wait_for_line(s, is_here);
+    if (status == STREAM_TOO_LONG) {
+        counters_refused("500");
+        session_reply(s, "500 5.5.2 Line too long");
+        s->is_over = true; /* what follows may be anything */
+    } else if (status == STREAM_EOF && atomic_load(s->o->is_stopping)) {
+        session_say_stopping(s);
+    } else if (status != STREAM_OK) {
+        session_lost(s, status);
+    } else if (s->line.len < 2 || s->line.data[s->line.len - 2] != '\r') {
+        /* Where lines end differently for two hosts, messages can be smuggled between them. */
+        if (maillog_has_room())
+            log_warning("bare <LF> after %s from [%s]", s->stage, s->o->client_addr);
+        counters_refused("500");
+        session_reply(s, "500 5.5.2 Bare <LF> received");
+        s->is_over = true;
+    } else if (smtp_command_parse(s->line.data, s->line.len - 2, &s->command, &err) != 0) {
+        session_protocol_error(
+            s, "%s %s", s->command.verb == SMTP_UNKNOWN ? "500 5.5.2" : "501 5.5.4", err.text);
+    } else {
+        dispatch(s);
+    }
+}
+
+void session_run(struct stream *stream, const struct session_options *options)
+{
+    struct session *s = mem_zalloc(sizeof *s);
+    unsigned commands = 0;
+
+    s->stream = stream;
+    s->o = options;
+    s->config = options->snapshot->config;
+    s->protocol = "SMTP";
+    s->stage = "CONNECT";
+    s->has_progressed = true;
+    transaction_init(&s->transaction, s->config, options->queue);
+    if (options->listener != NULL) {
+        struct duplicate_options d = {options->listener, options->copies, options->primary,
+                                      &s->transaction};
+        s->duplicate = duplicate_new(&d);
+    }
+    stream_set_deadline(stream, options->command_timeout_ms);
+    if (atomic_load(options->is_stopping)) {
+        session_say_stopping(s); /* behind a 220, it might be lost with the client's EHLO */
+    } else if (session_is_welcome(s)) {
+        session_reply(s, "220 %s ESMTP splitrelay", s->config->relay.hostname);
+    } else {
+        session_reject(s, "", "554 5.7.1 Access denied: not in trusted_networks");
+        s->is_over = true;
+    }
+    while (!s->is_over) {
+        if (atomic_load(options->is_stopping) && !s->transaction.is_open)
+            session_say_stopping(s);
+        else if (!is_given_up(s))
+            one_command(s);
+        if (++commands % COMMANDS_IN_A_ROW == 0)
+            task_yield();
+    }
+    /* Replies that could not be sent have no other reader. */
+    (void)!stream_flush(stream);
+    atomic_store(&options->presence->is_in_message, false);
+    duplicate_free(s->duplicate);
+    transaction_clear(&s->transaction);
+    buf_clear(&s->line);
+    free(s);
+}

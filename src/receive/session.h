@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * session: one SMTP or LMTP conversation as a server (RFC 5321, 2033): copies in, queue_put out.
+ * With a listener it duplicates (duplicate.h). Knows nothing of sockets but its stream. Extensions:
+ * PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES, XFORWARD, STARTTLS, and with TLS
+ * REQUIRETLS.
+ */
+#ifndef SPLIT_SESSION_H
+#define SPLIT_SESSION_H
+
+#include "policy/snapshot.h"
+#include "net/stream.h"
+#include "receive/primary.h"
+#include "queue/queue.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* What the server sees of a session, and does to it. */
+struct session_presence {
+    /* A message is under way, from MAIL to its last reply; the session looks at is_stopping after
+       setting it. */
+    atomic_bool is_in_message;
+    /* While it waits for its client: since when that has done nothing that leads to a message
+       (task_now_ms()). 0: it does not wait for the client. */
+    atomic_llong idle_since_ms;
+    /* By the server, before it cuts the stream: another client gets the place. */
+    atomic_bool is_evicted;
+};
+
+struct session_options {
+    struct snapshot *snapshot; /* borrowed for the session */
+    struct queue *queue;
+    const struct config_listener *listener; /* NULL: copies only, by their suffix */
+    const struct policy *copies;            /* with a listener: its copy_maps */
+    struct primary *primary;                /* with a listener */
+    const char *client_addr;                /* of the MTA, "127.0.0.1", "unix" */
+    unsigned client_port;
+    bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting,
+                        unless a certificate may help */
+    const atomic_bool *is_stopping; /* say 421 instead of waiting for the next command */
+    struct session_presence *presence;
+    unsigned
+        command_timeout_ms; /* for each command line and each block of data (RFC 5321 4.5.3.2.7) */
+};
+
+/* Serve until QUIT, a fault or the end. The stream stays the caller's. */
+void session_run(struct stream *stream, const struct session_options *options)
+    __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp/client_mail.h"
+#include "smtp/client_private.h"
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* SMTPUTF8 is about UTF-8 (RFC 6531 3.3); other octets go as they came. */
+static bool needs_smtputf8(const char *address)
+{
+    size_t len = strlen(address);
+
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)address[i] >= 0x80)
+            return utf8_is_valid(address, len);
+    }
+    return false;
+}
+
+/* A command must stay one line. Addresses were parsed when they came in; a spool file may have been
+ * edited since. */
+static bool is_sendable(const char *s)
+{
+    for (; *s != '\0'; s++) {
+        if ((unsigned char)*s < ' ' || *s == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static size_t find_rcpt(const struct client_mail *m, const char *address)
+{
+    size_t i = 0;
+
+    while (i < m->count && strcmp(m->rcpts[i].address, address) != 0)
+        i++;
+    return i;
+}
+
+void client_mail_init(struct client_mail *m, const struct client *c, const struct queue_copy *copy,
+                      struct outcome_report *report)
+{
+    const struct config_destination *d = c->destination;
+    bool is_fixed = d->recipient == CONFIG_ADDRESS_FIXED;
+    size_t n = copy->recipient_count;
+
+    *m = (struct client_mail){.copy = copy, .report = report, .sender = format_sender(d, copy)};
+    m->rcpts = mem_grow(NULL, n, sizeof *m->rcpts);
+    m->same_as = mem_grow(NULL, n, sizeof *m->same_as);
+    m->is_included = mem_grow(NULL, n, sizeof *m->is_included);
+    for (size_t i = 0; i < n; i++) {
+        const struct queue_recipient *r = &copy->recipients[i];
+        if (r->state != QUEUE_PENDING)
+            continue;
+        const char *address = is_fixed ? d->recipient_address : r->address;
+        struct client_rcpt *rcpt = &m->rcpts[find_rcpt(m, address)];
+        if (rcpt < m->rcpts + m->count) {
+            if (strcmp(rcpt->recipient->orcpt, r->orcpt) != 0 ||
+                strcmp(rcpt->recipient->address, r->address) != 0)
+                rcpt->is_shared = true;
+        } else {
+            *rcpt = (struct client_rcpt){.address = address,
+                                         .recipient = r,
+                                         .outcome = &report->outcomes[i],
+                                         .state = CLIENT_RCPT_UNDECIDED};
+            m->count++;
+        }
+        m->same_as[i] = (size_t)(rcpt->recipient - copy->recipients);
+    }
+}
+
+void client_mail_finish(struct client_mail *m)
+{
+    for (size_t i = 0; i < m->copy->recipient_count; i++) {
+        if (m->copy->recipients[i].state == QUEUE_PENDING)
+            m->report->outcomes[i] = m->report->outcomes[m->same_as[i]];
+    }
+    free(m->rcpts);
+    free(m->same_as);
+    free(m->is_included);
+}
+
+void client_mail_decide(struct client_rcpt *r, const struct outcome *o)
+{
+    *r->outcome = *o;
+    r->state = CLIENT_RCPT_DECIDED;
+}
+
+void client_mail_decide_rest(struct client_mail *m, const struct outcome *o)
+{
+    for (size_t i = m->first; i < m->count; i++) {
+        if (m->rcpts[i].state != CLIENT_RCPT_DECIDED)
+            client_mail_decide(&m->rcpts[i], o);
+    }
+}
+
+void client_mail_settle(struct client_mail *m)
+{
+    /* Those before `at` are decided, those from there to i are not. */
+    for (size_t at = m->first, i = m->first; i < m->count; i++) {
+        if (m->rcpts[i].state != CLIENT_RCPT_DECIDED) {
+            m->rcpts[i].state = CLIENT_RCPT_UNDECIDED;
+            continue;
+        }
+        struct client_rcpt decided = m->rcpts[i];
+        memmove(&m->rcpts[at + 1], &m->rcpts[at], (i - at) * sizeof decided);
+        m->rcpts[at++] = decided;
+        m->first = at;
+    }
+}
+
+bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t max)
+{
+    bool has_utf8 = c->features.smtputf8;
+    bool sender_utf8 = needs_smtputf8(m->sender);
+    bool needs_utf8 = m->copy->message.is_utf8 || sender_utf8;
+
+    for (size_t i = m->first; i < m->count; i++) {
+        struct client_rcpt *r = &m->rcpts[i];
+        struct outcome o;
+        if (!is_sendable(m->sender) || !is_sendable(r->address) ||
+            !is_sendable(r->recipient->orcpt)) {
+            client_outcome(&o, OUTCOME_RETRY, "4.3.0", "control character in an address");
+            client_mail_decide(r, &o);
+        } else if ((sender_utf8 || needs_smtputf8(r->address)) && !has_utf8) {
+            client_outcome(&o, OUTCOME_RETRY, "4.6.7",
+                           "SMTPUTF8 is required, but was not offered by host %s", c->peer);
+            client_mail_decide(r, &o);
+        }
+    }
+    client_mail_settle(m);
+    for (size_t i = m->first; i < m->count && i - m->first < max; i++)
+        needs_utf8 = needs_utf8 || needs_smtputf8(m->rcpts[i].address);
+    return has_utf8 && needs_utf8;
+}
+
+void client_mail_include(struct client_mail *m, size_t n, enum client_rcpt_state state)
+{
+    const struct queue_recipient *recipients = m->copy->recipients;
+    size_t total = m->copy->recipient_count;
+
+    memset(m->is_included, 0, total * sizeof *m->is_included);
+    for (size_t i = m->first; i < m->first + n; i++)
+        if (m->rcpts[i].state == state)
+            m->is_included[m->rcpts[i].recipient - recipients] = true;
+    for (size_t i = 0; i < total; i++) /* the first one of each comes before the others */
+        if (recipients[i].state == QUEUE_PENDING)
+            m->is_included[i] = m->is_included[m->same_as[i]];
+}

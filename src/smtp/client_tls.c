@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp/client_private.h"
+
+#include "base/log.h"
+#include "net/tls.h"
+#include "smtp/security.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+
+static bool is_local(const struct sockaddr *sa)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)sa;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)sa;
+
+    switch (sa->sa_family) {
+    case AF_INET:
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    case AF_INET6:
+        return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) &&
+                v6->sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
+    default:
+        return true;
+    }
+}
+
+void client_tls_reset(struct client *c, const char *host, const struct sockaddr *sa)
+{
+    const struct config_destination *d = c->destination;
+    enum config_tls_level level = d->tls.level;
+
+    if (level == CONFIG_TLS_AUTO)
+        level = is_local(sa) ? CONFIG_TLS_NONE : CONFIG_TLS_MAY;
+    if (level < CONFIG_TLS_ENCRYPT && security_hides_password(d))
+        level = CONFIG_TLS_ENCRYPT;
+    c->tls = (struct client_tls){.level = level, .host = host};
+}
+
+static int fail(struct client *c, const char *dsn, const char *text, const char *why)
+{
+    client_outcome(&c->fault, OUTCOME_RETRY, dsn, "%s%s%s%s", text, c->peer,
+                   why[0] != '\0' ? ": " : "", why);
+    client_close(c);
+    return -1;
+}
+
+/* The handshake, and whether it proved enough. */
+static int begin(struct client *c, struct tls_context *context)
+{
+    const struct config_destination *d = c->destination;
+    bool must_verify = c->tls.level == CONFIG_TLS_VERIFY;
+    struct tls_peer peer = {.name = c->tls.host,
+                            .names = &d->tls.names,
+                            .place = c->peer,
+                            .wanted = must_verify ? TLS_VERIFIED : TLS_ANONYMOUS};
+    struct tls_info info;
+    char text[768];
+    struct err err;
+
+    if (tls_connect(c->stream, context, &peer, d->command_timeout_ms, &info, &err) != STREAM_OK) {
+        c->tls.has_failed = true;
+        return fail(c, "4.7.5", "Cannot start TLS with ", err.text);
+    }
+    c->tls.is_on = true;
+    c->tls.is_verified = info.trust == TLS_VERIFIED;
+    tls_format_info(&info, "to", c->peer, text, sizeof text);
+    log_info("%s, dest=%s", text, d->name);
+    if (must_verify && info.trust != TLS_VERIFIED)
+        return fail(c, "4.7.5", "Server certificate not verified: ", info.why);
+    return 0;
+}
+
+int client_tls_wrap(struct client *c)
+{
+    struct tls_context *context = security_tls(c->destination);
+
+    c->tls.is_on = c->tls.is_verified = false;
+    if (c->destination->tls.wrap == 0)
+        return 0;
+    if (context == NULL)
+        return fail(c, "4.7.5", "TLS is required, but not set up, for ", "");
+    return begin(c, context);
+}
+
+int client_tls_start(struct client *c)
+{
+    struct tls_context *context = security_tls(c->destination);
+    bool is_must = c->tls.level >= CONFIG_TLS_ENCRYPT;
+
+    if (c->tls.is_on || c->tls.level == CONFIG_TLS_NONE || (context == NULL && !is_must))
+        return 0;
+    if (context == NULL)
+        return fail(c, "4.7.5", "TLS is required, but not set up, for ", "");
+    if (!c->features.starttls)
+        return is_must ? fail(c, "4.7.4", "TLS is required, but was not offered by host ", "") : 0;
+    enum stream_status status = stream_write(c->stream, "STARTTLS\r\n", 10);
+    if (status != STREAM_OK)
+        return client_fail_io(c, CLIENT_STARTTLS, status);
+    if (client_ask(c, CLIENT_STARTTLS) != 0)
+        return -1;
+    if (c->reply.code / 100 != 2)
+        return is_must ? client_fail_reply(c, CLIENT_STARTTLS) : 0;
+    return begin(c, context);
+}
+
+int client_tls_lacks_requiretls(struct client *c)
+{
+    const char *why = !c->tls.is_on         ? "the connection is not encrypted to"
+                      : !c->tls.is_verified ? "the certificate is not verified of"
+                                            : "it was not offered by";
+
+    c->lacks_requiretls = true;
+    client_outcome(&c->fault, OUTCOME_RETRY, "4.7.30", "REQUIRETLS is required, but %s host %s",
+                   why, c->peer);
+    client_end(c);
+    return -1;
+}
+
+bool client_tls_gives_up(struct client *c)
+{
+    if (!c->tls.has_failed || c->tls.level != CONFIG_TLS_MAY || atomic_load(&c->is_interrupted))
+        return false;
+    log_warning("dest=%s: %s: going on without TLS", c->destination->name, c->fault.reason);
+    c->tls.level = CONFIG_TLS_NONE;
+    c->tls.has_failed = false;
+    return true;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * outcome: what came of an attempt to deliver a copy, for each recipient. Plain data: client.c and
+ * maildir.c fill it in, delivery.c decides what follows from it.
+ */
+#ifndef SPLIT_OUTCOME_H
+#define SPLIT_OUTCOME_H
+
+#include "queue/queue.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum outcome_result {
+    OUTCOME_OK,      /* a well-formed 2xx for this recipient, after the final dot */
+    OUTCOME_RETRY,   /* everything that is neither of the other two: 4xx, timeout, lost connection,
+                         malformed, local fault */
+    OUTCOME_REFUSED, /* a well-formed 5xx to this recipient or to the content, or an announced SIZE
+                         that the copy exceeds */
+};
+
+struct outcome {
+    enum outcome_result result;
+    char dsn[16];                   /* "2.0.0", "4.4.1" */
+    char reason[QUEUE_REASON_SIZE]; /* "250 2.0.0 Ok", "connect to host[ip]:25: Connection refused";
+                                       printable */
+};
+
+/* One attempt, as client.c reports it: an outcome for each recipient of the copy that was
+ * QUEUE_PENDING, by the same index. */
+struct outcome_report {
+    struct outcome *outcomes; /* recipient_count of the copy; those not pending are unset */
+    char relay[512];          /* "host[ip]:25", "none" when no connection came about */
+    unsigned conn_use;  /* messages over this connection, this one included; 0: no connection */
+    bool is_host_fault; /* the copy was not even offered, for a reason that has nothing to do with
+                           it (no connection, no greeting, no EHLO, shutdown): others will fare the
+                           same */
+    bool is_connection_fault; /* the connection broke while the copy was being sent: the copy may be
+                                 the cause, or the destination */
+    int64_t wait_ms, setup_ms, transmit_ms; /* for delays=: in the worker before (set by the
+                                               worker), connection set-up, transmission */
+};
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: ISC */
+#include "table/table_private.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct table_type *const types[] = {
+#ifdef HAVE_CDB
+    &table_cdb,
+#endif
+    &table_inline,
+#ifdef HAVE_LMDB
+    &table_lmdb,
+#endif
+    &table_pcre,   &table_regexp, &table_socketmap, &table_static, &table_texthash};
+
+enum { TYPE_COUNT = sizeof types / sizeof types[0] };
+
+void table_match_init(struct table_match *m)
+{
+    memset(m, 0, sizeof *m);
+}
+
+void table_match_clear(struct table_match *m)
+{
+    buf_clear(&m->value);
+    buf_clear(&m->key);
+    table_match_init(m);
+}
+
+struct table_scratch *table_scratch_new(void)
+{
+    return mem_zalloc(sizeof(struct table_scratch));
+}
+
+void table_scratch_free(struct table_scratch *s)
+{
+    if (s == NULL)
+        return;
+    table_pcre_scratch_free(s->pcre);
+    buf_clear(&s->groups);
+    free(s);
+}
+
+static const struct table_type *find_type(const char *name, size_t len)
+{
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        if (strlen(types[i]->name) == len && memcmp(types[i]->name, name, len) == 0)
+            return types[i];
+    return NULL;
+}
+
+static void set_unknown_type(const char *spec, size_t name_len, struct err *err)
+{
+    struct buf known = {0};
+    bool is_bdb = (name_len == 4 && memcmp(spec, "hash", 4) == 0) ||
+                  (name_len == 5 && memcmp(spec, "btree", 5) == 0);
+
+    if (is_bdb) {
+        err_set(err, "%s: Berkeley DB tables are not read: use texthash:%s (the source text)%s%s",
+                spec, spec + name_len + 1, find_type("lmdb", 4) == NULL ? "" : ", or lmdb:",
+                find_type("lmdb", 4) == NULL ? "" : spec + name_len + 1);
+        return;
+    }
+    for (size_t i = 0; i < TYPE_COUNT; i++)
+        buf_addf(&known, "%s%s", i == 0 ? "" : ", ", types[i]->name);
+    err_set(err, "%s: unknown table type \"%.*s\", known are: %s", spec, (int)name_len, spec,
+            buf_str(&known));
+    buf_clear(&known);
+}
+
+/* path: NULL where there is no file. */
+static struct table *adopt(struct table *t, const struct table_type *type, const char *argument,
+                           const char *path, const struct table_stamp *stamp)
+{
+    if (t == NULL)
+        return NULL;
+    t->type = type;
+    t->refs = 1;
+    t->spec = mem_printf("%s:%s", type->name, argument);
+    t->path = path == NULL ? NULL : mem_strdup(path);
+    t->stamp = *stamp;
+    return t;
+}
+
+static struct table *load(const struct table_type *type, const char *argument, struct err *err)
+{
+    char *path = mem_printf("%s%s", argument, type->suffix);
+    struct table_stamp stamp;
+    struct table *t = NULL;
+    size_t size;
+    int fd = table_copy_file(path, type->file_max, &size, &stamp, err);
+
+    if (fd >= 0)
+        t = adopt(type->load(path, fd, size, err), type, argument, path, &stamp);
+    free(path);
+    return t;
+}
+
+struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
+                                   struct err *err)
+{
+    struct table_stamp stamp = {0};
+    const char *colon = strchr(spec, ':');
+
+    if (colon == NULL || colon == spec || colon[1] == '\0') {
+        err_set(err, "\"%s\" is no table: expected type:argument, e.g. texthash:/path", spec);
+        return NULL;
+    }
+    const struct table_type *type = find_type(spec, (size_t)(colon - spec));
+    if (type == NULL) {
+        set_unknown_type(spec, (size_t)(colon - spec), err);
+        return NULL;
+    }
+    const char *argument = colon + 1;
+    if (type->open != NULL)
+        return adopt(type->open(argument, err), type, argument, NULL, &stamp);
+    if (type->load != NULL)
+        return load(type, argument, err);
+    size_t size;
+    char *text = table_read_file(argument, type->file_max, &size, &stamp, err);
+    if (text == NULL)
+        return NULL;
+    return adopt(type->parse(argument, text, size, faults, err), type, argument, argument, &stamp);
+}
+
+struct table *table_open(const char *spec, struct err *err)
+{
+    return table_open_reporting(spec, NULL, err);
+}
+
+struct table *table_open_text(const struct table_type *type, const char *path, const char *text,
+                              size_t size, struct err *err)
+{
+    struct table_stamp stamp = {0};
+    char *copy = mem_zalloc(size + 1);
+
+    memcpy(copy, text, size);
+    return adopt(type->parse(path, copy, size, NULL, err), type, path, path, &stamp);
+}
+
+struct table *table_ref(struct table *t)
+{
+    __atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED);
+    return t;
+}
+
+void table_close(struct table *t)
+{
+    if (t == NULL || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    free(t->spec);
+    free(t->path);
+    t->type->close(t);
+}
+
+bool table_is_current(const struct table *t, const struct table_stamp *now)
+{
+    return t->path == NULL || table_stamp_equal(&t->stamp, now);
+}
+
+char *table_source_path(const struct table *t)
+{
+    return t->type->load == NULL ? NULL : mem_strdup(strchr(t->spec, ':') + 1);
+}
+
+const char *table_spec(const struct table *t)
+{
+    return t->spec;
+}
+
+const char *table_path(const struct table *t)
+{
+    return t->path;
+}
+
+bool table_asks_server(const struct table *t)
+{
+    return table_takes_whole_address(t) && table_path(t) == NULL;
+}
+
+bool table_may_take_long(const struct table *t)
+{
+    return t->type->may_take_long;
+}
+
+bool table_takes_whole_address(const struct table *t)
+{
+    return t->type->takes_whole_address;
+}
+
+bool table_has_failed(enum table_result result)
+{
+    switch (result) {
+    case TABLE_FOUND:
+    case TABLE_NOT_FOUND:
+        return false;
+    case TABLE_FAILED:
+    case TABLE_LIMIT:
+        break;
+    }
+    return true;
+}
+
+enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
+                             struct table_match *m, struct err *err)
+{
+    err_clear(err);
+    enum table_result result = t->type->find(t, s, key, m, err);
+
+    assert(table_has_failed(result) == (err->text[0] != '\0'));
+    if (result == TABLE_FOUND)
+        m->table = t;
+    return result;
+}
+
+int table_each_value(const struct table *t,
+                     int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                     void *ctx)
+{
+    return t->type->each_value == NULL ? 0 : t->type->each_value(t, fn, ctx);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * table: one lookup table, of any type of splitmilter.conf(5), behind one interface. A table is
+ * immutable once open, has a reference count, and may be searched by any number of threads at a
+ * time; whatever a look-up needs to write lives in the caller's table_scratch. Which keys are tried
+ * for an address is the business of lookup.h.
+ */
+#ifndef SPLIT_TABLE_H
+#define SPLIT_TABLE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct table;
+
+/* Working memory of one connection (pcre2 match data and the like). Not shared between threads at a
+ * time. */
+struct table_scratch;
+
+enum table_result {
+    TABLE_FOUND,
+    TABLE_NOT_FOUND,
+    TABLE_FAILED, /* the table cannot be read now, or its answer is no answer: on_failure decides */
+    /* This key exceeds a limit of the look-up, as it will the next time; it was chosen by the
+     * client whom the answer concerns. So it is refused, whatever on_failure says. */
+    TABLE_LIMIT,
+};
+
+/* Is there no answer? */
+bool table_has_failed(enum table_result result);
+
+/* What a look-up found, and what decided (for `splitctl explain`). */
+struct table_match {
+    struct buf value;          /* the result, with substitutions made */
+    struct buf key;            /* the key that was found; for pcre and regexp the pattern's text */
+    const struct table *table; /* borrowed; table_spec() names it */
+    unsigned line;             /* line of the source file, 0 where the type has no lines */
+};
+
+void table_match_init(struct table_match *m) __attribute__((nonnull));
+void table_match_clear(struct table_match *m) __attribute__((nonnull));
+
+struct table_scratch *table_scratch_new(void) __attribute__((returns_nonnull, warn_unused_result));
+void table_scratch_free(struct table_scratch *s);
+
+/*
+ * Open "type:argument": inline:{ key=value, { key = text } }, static:value, texthash:/path,
+ * pcre:/path, regexp:/path, lmdb:/path, cdb:/path (the last two as far as they were built in),
+ * socketmap:inet:host:port:name, socketmap:unix:/path:name. Files are read here and now, whole, so
+ * that nothing that happens to them afterwards can disturb a look-up; a socketmap is not connected
+ * before it is asked. The caller has one reference. NULL with `err`: an unknown type (with the list
+ * of known ones; hash: and btree: with the advice to use texthash: on the same source, or lmdb:),
+ * or a fault in a file as "PATH:LINE: what is wrong". Faults that Postfix only warns about and
+ * skips (a line without value, a duplicate key) are logged as warnings with PATH:LINE and skipped
+ * just so; a byte order mark before the first line is skipped alone. A texthash holds no more
+ * memory than its file's size plus 64 bytes a line.
+ */
+struct table *table_open(const char *spec, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Where faults go that are skipped. line: 0 when it is about the file as a whole. */
+struct table_faults {
+    void (*each)(void *ctx, const char *path, unsigned line, const char *text);
+    void *ctx;
+};
+
+/* The same; such faults are handed to `faults`, and not logged. */
+struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
+                                   struct err *err)
+    __attribute__((nonnull(1, 3), warn_unused_result));
+
+/* One more reference, to be given back with table_close(). Returns t. */
+struct table *table_ref(struct table *t)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* Give a reference back; the last one closes the table. NULL is fine. */
+void table_close(struct table *t);
+
+/* The specification it was opened with. */
+const char *table_spec(const struct table *t) __attribute__((nonnull));
+
+/* The file that was read (for lmdb: and cdb: with their suffix), or NULL. Lines of table_match
+ * count in it. */
+const char *table_path(const struct table *t) __attribute__((nonnull));
+
+/* What a compiled table (lmdb, cdb) is made of by postmap(1), for the caller to free(); NULL for
+ * other types. */
+char *table_source_path(const struct table *t) __attribute__((nonnull, warn_unused_result));
+
+/* The state of a file by which a change of its content is noticed. */
+struct table_stamp {
+    bool exists;
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec mtime, ctime;
+};
+
+struct table_stamp table_stamp_of(const char *path) __attribute__((nonnull));
+bool table_stamp_equal(const struct table_stamp *a, const struct table_stamp *b)
+    __attribute__((nonnull));
+
+/* Was the table read from a file in this state? Also false for a file that was written so shortly
+ * before it was read that a later write might not show. Always true for tables without file. */
+bool table_is_current(const struct table *t, const struct table_stamp *now)
+    __attribute__((nonnull));
+
+/* True for types that get the whole address, once (pcre, regexp, socketmap), not its parts. */
+bool table_takes_whole_address(const struct table *t) __attribute__((nonnull));
+
+/* True if a look-up asks a server, and may wait for it (socketmap). */
+bool table_asks_server(const struct table *t) __attribute__((nonnull));
+
+/* The same, or it may compute for long (regexp: regexec(3) has no limit, as pcre2 has). */
+bool table_may_take_long(const struct table *t) __attribute__((nonnull));
+
+/*
+ * Look up one key. The caller has folded it (lookup.h); pcre matches as its flags say. On
+ * TABLE_FOUND `m` is filled (its buffers are overwritten), if table_has_failed() `err` is set;
+ * otherwise `err` is empty, whatever the caller or an attempt within the look-up left in it: a
+ * table type that says FOUND or NOT_FOUND with a text, or another outcome without, is a bug and
+ * aborts.
+ */
+enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
+                             struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Call fn for every result that can be seen without a look-up (all values of inline, static,
+ * texthash, lmdb, cdb; those of pcre and regexp that have no substitutions), until it returns
+ * non-zero. line is 0 where there are no lines. Returns what fn returned last, 0 otherwise.
+ */
+int table_each_value(const struct table *t,
+                     int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                     void *ctx) __attribute__((nonnull(1, 2)));
+
+#endif

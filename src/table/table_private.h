@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What table.c and the table types share. A type is one `struct table_type`; its state begins with
+ * `struct table`. Only table*.c and the table fuzzer include this.
+ */
+#ifndef SPLIT_TABLE_PRIVATE_H
+#define SPLIT_TABLE_PRIVATE_H
+
+#include "table/table.h"
+
+#include <stdint.h>
+
+#define TABLE_LINE_MAX 65536  /* bytes of one logical line of a table file */
+#define TABLE_WARNINGS_MAX 50 /* logged per file; of the others only the number */
+
+/* What isspace(3) means in the C locale, which Postfix's table formats are defined by. */
+static inline bool table_is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* A type has one of open (its argument is the table), parse and load (it names a file). */
+struct table_type {
+    const char *name;   /* "texthash" */
+    bool may_take_long; /* table_may_take_long() */
+    bool takes_whole_address;
+    /* argument: the text behind "type:". Returns the state (type, spec and path are filled in by
+     * table.c) or NULL. */
+    struct table *(*open)(const char *argument, struct err *err);
+    /* text: the file, size bytes and a NUL behind them, free()d by the callee in any case (or
+     * kept). path is for messages; faults: for table_lines_of(). */
+    struct table *(*parse)(const char *path, char *text, size_t size,
+                           const struct table_faults *faults, struct err *err);
+    /* The argument with `suffix` behind it names a file: a copy of it, size bytes in an anonymous
+     * file without name, whose descriptor the callee keeps or closes in any case. */
+    struct table *(*load)(const char *path, int fd, size_t size, struct err *err);
+    const char *suffix;             /* with load */
+    uint64_t file_max;              /* bytes, with parse and load */
+    void (*close)(struct table *t); /* releases the whole state, struct table included */
+    enum table_result (*find)(const struct table *t, struct table_scratch *s, const char *key,
+                              struct table_match *m, struct err *err);
+    int (*each_value)(const struct table *t,
+                      int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                      void *ctx); /* NULL: nothing can be seen */
+};
+
+struct table {
+    const struct table_type *type;
+    char *spec;               /* owned by table.c */
+    char *path;               /* owned by table.c; NULL where there is no file */
+    struct table_stamp stamp; /* of the file when it was read */
+    unsigned refs;            /* atomic */
+};
+
+extern const struct table_type table_inline, table_static, table_texthash, table_pcre, table_regexp,
+    table_socketmap;
+#ifdef HAVE_LMDB
+extern const struct table_type table_lmdb;
+#endif
+#ifdef HAVE_CDB
+extern const struct table_type table_cdb;
+#endif
+
+/* A table of a type with parse, from memory: as table_open("TYPE:PATH"), with `size` bytes of
+ * `text` as the file's content. */
+struct table *table_open_text(const struct table_type *type, const char *path, const char *text,
+                              size_t size, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+struct table_scratch {
+    struct pcre_scratch *pcre; /* NULL until the first look-up in a pcre table */
+    struct buf groups;         /* room for what regexec(3) tells */
+};
+void table_pcre_scratch_free(struct pcre_scratch *p);
+
+/* --- text of inline: and static: ----------------------------------------------------------- */
+
+/* The text between the braces that `text` begins and ends with, without white space at its ends:
+ * first byte and length. -1 when the text is anything else. */
+int table_strip_braces(const char *text, size_t len, const char **inner_out, size_t *inner_len_out)
+    __attribute__((nonnull, warn_unused_result));
+
+/* --- table files: table_file.c, table_lines.c
+ * ------------------------------------------------------------ */
+
+/* Read a regular file whole, with a NUL behind it. NULL with `err`: cannot be read, longer than
+ * max, or keeps changing while it is read. *stamp_out: the state that was read. The caller frees.
+ */
+char *table_read_file(const char *path, uint64_t max, size_t *size_out,
+                      struct table_stamp *stamp_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The same into an anonymous file (memfd_create(2)), under a shared lock such as postmap(1)
+ * respects. Returns its descriptor, or -1. */
+int table_copy_file(const char *path, uint64_t max, size_t *size_out, struct table_stamp *stamp_out,
+                    struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* --- compiled tables: table_compiled.c ----------------------------------------------------- */
+
+/* Put a record's value (len bytes, which may end in a NUL that postmap(1) appended) into the match.
+ * TABLE_FAILED: it is not UTF-8. */
+enum table_result table_compiled_match(const char *path, const char *key, const void *value,
+                                       size_t len, struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Call fn for one record, for table_type.each_value. Bytes behind a NUL do not count. */
+int table_compiled_visit(const void *key, size_t key_len, const void *value, size_t value_len,
+                         int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                         void *ctx) __attribute__((nonnull(1, 3, 5)));
+
+/*
+ * Iterator over the logical lines of a Postfix table file: a logical line begins with a byte that
+ * is not white space; lines that begin with white space continue it. Empty lines, lines of white
+ * space and lines whose first other byte is '#' are left out, also between continuations. Works in
+ * place: the pieces of a line are moved together.
+ */
+struct table_lines {
+    const char *path; /* for messages */
+    char *in, *end;   /* what is not read yet */
+    unsigned number;  /* physical lines read */
+    unsigned warnings;
+    const struct table_faults *faults; /* NULL: they are logged */
+};
+
+struct table_line {
+    char *text; /* NUL-terminated, no NUL inside; white space at its end is cut */
+    size_t len;
+    unsigned number; /* of its first physical line, from 1 */
+};
+
+/* text as for table_type.parse, borrowed while the iterator is used. A byte order mark at its
+ * beginning is warned about and left out. faults: NULL to log what is warned about. */
+struct table_lines table_lines_of(const char *path, char *text, size_t size,
+                                  const struct table_faults *faults) __attribute__((nonnull(1, 2)));
+
+/* 1: *line_out is the next logical line; 0: there is none; -1: a line is too long. Lines with a
+ * NUL, and first lines that begin with white space, are warned about and skipped. */
+int table_lines_next(struct table_lines *lines, struct table_line *line_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Report a fault in this line, at most TABLE_WARNINGS_MAX times. */
+void table_lines_warn(struct table_lines *lines, unsigned number, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4), nonnull));
+
+/* At the end: report how many were not. */
+void table_lines_finish(struct table_lines *lines) __attribute__((nonnull));
+
+/* --- keys and values in memory: table_index.c ---------------------------------------------- */
+
+/* One entry: in the block at `at` the key, a NUL, white space that belongs to nobody, the value, a
+ * NUL. */
+struct table_entry {
+    uint32_t at;
+    uint32_t line;
+};
+
+/* An open-addressing hash index over a block of text, with 32-bit offsets. */
+struct table_index {
+    char *block;                 /* owned */
+    struct table_entry *entries; /* in the order of addition */
+    size_t count, cap;
+    struct table_slot *slots;
+    size_t slot_count;
+};
+
+/* block: taken over, less than 4 GB. capacity: the most entries that will be added. */
+void table_index_init(struct table_index *ix, char *block, size_t capacity)
+    __attribute__((nonnull));
+void table_index_clear(struct table_index *ix) __attribute__((nonnull));
+
+/* Fold the key at this place of the block (its ASCII letters in place) and add it. NULL, or the
+ * entry that has this key already: then nothing is added. */
+struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned line)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Give back the memory of entries that were not added. */
+void table_index_shrink(struct table_index *ix) __attribute__((nonnull));
+
+/* The entry of a key that is folded (casefold.h), or NULL. */
+const struct table_entry *table_index_find(const struct table_index *ix, const char *key)
+    __attribute__((nonnull));
+const char *table_index_key(const struct table_index *ix, const struct table_entry *e)
+    __attribute__((nonnull, returns_nonnull));
+const char *table_index_value(const struct table_index *ix, const struct table_entry *e)
+    __attribute__((nonnull, returns_nonnull));
+
+/* table_type.find and each_value on top of it */
+enum table_result table_index_lookup(const struct table_index *ix, const char *key,
+                                     struct table_match *m) __attribute__((nonnull));
+int table_index_each(const struct table_index *ix,
+                     int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
+                     void *ctx) __attribute__((nonnull(1, 2)));
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * table_rules: the rules of a pcre: or regexp: table. The parser (table_rules.c) knows the format,
+ * which both share; an engine knows the regular expressions. Only table_*.c include this.
+ */
+#ifndef SPLIT_TABLE_RULES_H
+#define SPLIT_TABLE_RULES_H
+
+#include "table/table_private.h"
+
+enum { RULES_NO_ENDIF = -1, RULES_GROUP_MAX = 65535 };
+
+enum rule_op { RULE_MATCH, RULE_IF, RULE_ENDIF };
+
+/* A part of a replacement: a group's text, or (group 0) len bytes of the rule's literal text. */
+struct rule_part {
+    unsigned group;
+    size_t at, len;
+};
+
+/* Two sets, by hash, in which a key must have what a pattern needs; empty: it needs nothing. */
+struct rule_needs {
+    uint64_t pairs, triples;
+};
+
+/* One compiled expression; code is NULL where there is none. */
+struct rule_pattern {
+    void *code;
+    struct rule_needs needs;
+    bool is_negated;
+};
+
+struct rule {
+    enum rule_op op;
+    unsigned line;
+    struct rule_pattern first, second; /* second: of /pattern1/!/pattern2/ */
+    char *text;                        /* the patterns as written, with delimiters and flags */
+    char *literal;                     /* the literal text of the replacement, "$$" made "$" */
+    struct rule_part *parts;
+    size_t part_count;
+    unsigned max_group; /* the largest one used in the replacement */
+    long endif;         /* of an if: index of its endif, or RULES_NO_ENDIF */
+};
+
+struct rule_flag {
+    char flag; /* '\0' ends the list */
+    int option;
+    bool is_obsolete;
+};
+
+struct rule_engine {
+    const struct rule_flag *flags; /* each toggles its option */
+    int default_options;
+    bool has_second; /* a second pattern may follow a '!' */
+    /* NULL with `why`. needs_groups: what parentheses matched will be asked for. */
+    void *(*compile)(const char *regex, int options, bool needs_groups, struct err *why);
+    /* What a key must have for this pattern; may be missing. */
+    struct rule_needs (*needs)(const char *regex, int options);
+    unsigned (*groups)(const void *code); /* in a pattern compiled with needs_groups */
+    void (*release)(void *code);          /* NULL is fine */
+};
+
+/* How one pattern fared with a key; FAILS: it reached a limit of the engine. */
+enum rule_outcome { RULE_MATCHES, RULE_MATCHES_NOT, RULE_FAILS };
+
+struct rules {
+    const struct rule_engine *engine;
+    struct rule *items;
+    size_t count;
+    unsigned max_group;
+};
+
+/* Read the rules of a table. text, faults: as for table_lines_of(); text is changed in place,
+ * borrowed. -1: nothing is left in *rules_out. */
+int rules_parse(const struct rule_engine *engine, const char *path, char *text, size_t size,
+                const struct table_faults *faults, struct rules *rules_out, struct err *err)
+    __attribute__((nonnull(1, 2, 3, 6, 7), warn_unused_result));
+void rules_clear(struct rules *rules) __attribute__((nonnull));
+
+/*
+ * One look-up. match: the engine's, asked pattern by pattern for `key`; it notes for itself what
+ * the groups matched. group: the text of a group (0 bytes when it took no part), called after the
+ * first pattern of the rule that decides. path is for `err`.
+ */
+struct rules_search {
+    const char *path, *key;
+    struct rule_needs has; /* the key; not used by engines without needs */
+    void *ctx;
+    enum rule_outcome (*match)(void *ctx, const char *key, const struct rule *r,
+                               const struct rule_pattern *p, struct err *err);
+    size_t (*group)(void *ctx, const char *key, unsigned group, const char **text_out);
+};
+
+enum table_result rules_find(const struct rules *rules, const struct rules_search *search,
+                             struct table_match *m, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* table_type.each_value on top of it: results without substitutions. */
+int rules_each(const struct rules *rules,
+               int (*fn)(const char *key, const char *value, unsigned line, void *ctx), void *ctx)
+    __attribute__((nonnull(1, 2)));
+
+#endif

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: ISC
+# Tasks: many conversations on a few threads.
+libsplit_a_SOURCES += %D%/task.c %D%/task.h
+libsplit_a_SOURCES += %D%/task_block.c
+libsplit_a_SOURCES += %D%/task_private.h
+libsplit_a_SOURCES += %D%/task_switch.c
+libsplit_a_SOURCES += %D%/task_wait.c

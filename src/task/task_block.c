@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Threads for what blocks. As many as there are jobs at a time: a job that hangs (a look-up whose
+ * servers are silent) must not keep another one waiting. Those without a job stay for a while.
+ */
+#include "task/task_private.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define IDLE_S 10
+#define HELPER_STACK_SIZE (256 * 1024) /* getaddrinfo(3) is what needs most */
+
+struct task_block_job {
+    struct task_block_job *next;
+    void (*fn)(void *);
+    void *arg;
+    struct task *task; /* that waits for it; NULL: nobody, and it is on the heap */
+    bool is_done;
+};
+
+void task_helpers_init(struct task_pool *pool)
+{
+    pthread_condattr_t attr;
+
+    pool->jobs_end = &pool->first_job;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->has_job, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+/* The next job, or NULL: this thread is to end. With the lock. */
+static struct task_block_job *next_job(struct task_pool *pool)
+{
+    struct timespec until;
+    int error = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += IDLE_S;
+    pool->idle_helpers++;
+    while (pool->first_job == NULL && error != ETIMEDOUT && !atomic_load(&pool->is_stopping))
+        error = pthread_cond_timedwait(&pool->has_job, &pool->lock, &until);
+    pool->idle_helpers--;
+    struct task_block_job *job = pool->first_job;
+    if (job == NULL)
+        return NULL;
+    pool->first_job = job->next;
+    if (pool->first_job == NULL)
+        pool->jobs_end = &pool->first_job;
+    pool->waiting_jobs--;
+    return job;
+}
+
+static void *helper_main(void *arg)
+{
+    struct task_pool *pool = arg;
+    struct task_block_job *job;
+
+    pthread_mutex_lock(&pool->lock);
+    while ((job = next_job(pool)) != NULL) {
+        pthread_mutex_unlock(&pool->lock);
+        struct task *task = job->task;
+        job->fn(job->arg);
+        if (task == NULL)
+            free(job);
+        pthread_mutex_lock(&pool->lock);
+        if (task != NULL) {
+            job->is_done = true;
+            task_wake(task); /* with the lock: job and task are gone as soon as it is free */
+        }
+    }
+    pool->helpers--;
+    pthread_cond_broadcast(&pool->changed);
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* With the lock. */
+static int start_helper(struct task_pool *pool)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, HELPER_STACK_SIZE);
+    int error = pthread_create(&thread, &attr, helper_main, pool);
+    pthread_attr_destroy(&attr);
+    if (error == 0)
+        pool->helpers++;
+    return error;
+}
+
+/* False: there is no thread for it. To wait for one of those that are at work is no choice: they
+ * may hang. */
+static bool submit(struct task_pool *pool, struct task_block_job *job)
+{
+    pthread_mutex_lock(&pool->lock);
+    /* Those that were told of a job, but have not come for it yet, count as idle. */
+    bool is_taken = pool->waiting_jobs < pool->idle_helpers || start_helper(pool) == 0;
+    if (is_taken) {
+        *pool->jobs_end = job;
+        pool->jobs_end = &job->next;
+        pool->waiting_jobs++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (is_taken)
+        pthread_cond_signal(&pool->has_job);
+    return is_taken;
+}
+
+static bool is_done(struct task_pool *pool, const struct task_block_job *job)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool done = job->is_done;
+    pthread_mutex_unlock(&pool->lock);
+    return done;
+}
+
+void task_block(void (*fn)(void *), void *arg)
+{
+    struct task_thread *th = task_thread_self();
+
+    if (th == NULL) {
+        fn(arg);
+        return;
+    }
+    struct task_block_job job = {.fn = fn, .arg = arg, .task = th->current};
+    if (!submit(th->pool, &job)) {
+        fn(arg); /* everybody waits rather than nobody gets on */
+        return;
+    }
+    while (!is_done(th->pool, &job))
+        task_park(job.task, TASK_FOREVER);
+}
+
+bool task_block_start(void (*fn)(void *), void *arg)
+{
+    struct task_thread *th = task_thread_self();
+
+    if (th == NULL)
+        return false;
+    struct task_block_job *job = mem_zalloc(sizeof *job);
+    job->fn = fn;
+    job->arg = arg;
+    if (submit(th->pool, job))
+        return true;
+    free(job);
+    return false;
+}
+
+struct reading {
+    int fd;
+    void *data;
+    size_t len;
+    off_t offset;
+    ssize_t result;
+    int error;
+};
+
+static void read_blocking(void *arg)
+{
+    struct reading *r = arg;
+
+    r->result = pread(r->fd, r->data, r->len, r->offset);
+    r->error = errno;
+}
+
+ssize_t task_pread(int fd, void *data, size_t len, off_t offset)
+{
+    struct reading r = {.fd = fd, .data = data, .len = len, .offset = offset};
+    struct iovec part = {data, len};
+
+    if (task_is_inside()) {
+        ssize_t n = preadv2(fd, &part, 1, offset, RWF_NOWAIT);
+        if (n >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP && errno != ENOSYS))
+            return n;
+    }
+    task_block(read_blocking, &r);
+    errno = r.error;
+    return r.result;
+}
+
+void task_helpers_stop(struct task_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->is_stopping, true);
+    pthread_cond_broadcast(&pool->has_job);
+    while (pool->helpers > 0)
+        pthread_cond_wait(&pool->changed, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    pthread_cond_destroy(&pool->has_job);
+}

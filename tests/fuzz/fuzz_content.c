@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Any bytes, in pieces of any size: the same as a plain byte-by-byte reading of RFC 5321 4.5.2.
+ * The first byte of the input makes the sizes of the pieces.
+ */
+#include "mail/content.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct expected {
+    struct buf out;
+    size_t used;
+    bool is_complete, has_bare_lf;
+};
+
+static void reference(const char *data, size_t len, struct expected *x)
+{
+    bool at_line_start = true;
+
+    for (size_t i = 0; i < len; i++) {
+        if (at_line_start && data[i] == '.') {
+            if (len - i >= 3 && memcmp(data + i, ".\r\n", 3) == 0) {
+                x->used = i + 3;
+                x->is_complete = true;
+                return;
+            }
+            at_line_start = false;
+            if (i + 2 == len && data[i + 1] == '\r') /* not decided yet: both are held back */
+                break;
+            continue;
+        }
+        if (data[i] == '\n' && (i == 0 || data[i - 1] != '\r'))
+            x->has_bare_lf = true;
+        at_line_start = data[i] == '\n' && i > 0 && data[i - 1] == '\r';
+        buf_addc(&x->out, data[i]);
+    }
+    x->used = len;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
+{
+    struct expected x = {0};
+    struct buf out = {0};
+    size_t used = 0;
+
+    if (size == 0)
+        return 0;
+    const char *data = (const char *)input + 1;
+    size_t len = size - 1, step = input[0] == 0 ? len : input[0];
+    reference(data, len, &x);
+    struct content *c = content_new("h");
+    while (used < len && !content_is_complete(c)) {
+        size_t n = len - used < step ? len - used : step;
+        size_t got = content_feed(c, data + used, n, &out);
+        if (got > n || (got < n && !content_is_complete(c)))
+            abort();
+        used += got;
+    }
+    if (used != x.used || content_is_complete(c) != x.is_complete ||
+        content_has_bare_lf(c) != x.has_bare_lf || out.len != x.out.len ||
+        (out.len > 0 && memcmp(out.data, x.out.data, out.len) != 0))
+        abort();
+    (void)content_has_too_many_hops(c);
+    (void)content_has_copy_for(c, "d");
+    content_free(c);
+    buf_clear(&out);
+    buf_clear(&x.out);
+    return 0;
+}

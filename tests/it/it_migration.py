@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""docs/migration.md, phase by phase: each transport map and each configuration of the document, with a real Postfix in front."""
+
+import os
+import re
+
+import rig
+from rig.duplicator import subjects
+
+SOURCE = os.environ.get("SPLIT_SOURCE_DIR", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+HOSTS = ("oldmail", "newmail", "archive", "filter", "newfilter")
+
+
+def read_document():
+    """Title of a section -> {kind of a block: its text}."""
+    with open(os.path.join(SOURCE, "docs", "migration.md"), encoding="utf-8") as f:
+        sections = re.split(r"(?m)^## ", f.read())[1:]
+    return {s.split("\n", 1)[0]: dict(re.findall(r"(?ms)^```([\w.]+)\n(.*?)^```", s)) for s in sections}
+
+
+class Site:
+    """A front Postfix, the document's hosts as sinks, and splitrelay once there is a configuration."""
+
+    def __init__(self, r):
+        self.rig = r
+        self.document = read_document()
+        self.sinks = {name: rig.Sink(r, name, extensions=(*rig.sink.EXTENSIONS, "XFORWARD NAME ADDR PROTO HELO IDENT")) for name in HOSTS}
+        self.address = ("127.0.0.1", r.free_port())
+        self.front = rig.Postfix(r, "front", {"relay_domains": "example.com test.example.com"})
+        self.front.write("transport", "")
+        self.front.set(transport_maps=f"texthash:{self.front.etc}/transport")
+        self.front.start()
+        self.relay = None
+        os.mkdir(r.path("spool"), 0o700)
+
+    def put_in_place(self, text):
+        text = text.replace("2525", str(self.address[1]))
+        for name, sink in self.sinks.items():
+            text = text.replace(f"[{name}.example.com]:25", sink.bracketed)
+        return text
+
+    def phase(self, title):
+        blocks = self.document[title]
+        self.front.write("transport", self.put_in_place(blocks["transport"]))
+        self.front.reload()
+        text = self.put_in_place(blocks["splitmilter.conf"]) + (
+            f'log {{ target = "stderr" }}\nrelay {{ listen = {{ "unix:{self.rig.path("relay.sock")}" }} hostname = "relay.test" '
+            f'spool_directory = "{self.rig.path("spool")}" min_free_space = "1M" }}\n'
+        )
+        if self.relay is None:
+            self.relay = rig.start_splitrelay(self.rig, text, self.address)
+            return
+        with open(self.relay.configuration_path, "w", encoding="utf-8") as f:
+            f.write(text)
+        before = len(self.relay.log_lines("configuration reloaded"))
+        rig.run_splitctl(self.rig, self.relay.configuration_path, "reload")
+        self.relay.wait_log("configuration reloaded", count=before + 1)
+
+    def send(self, subject, *recipients):
+        rig.send(self.front.address, "s@sender.test", recipients, f"Subject: {subject}\r\n\r\nx\r\n".encode())
+
+    def wait(self, **wanted):
+        """These subjects are at these hosts, and no others."""
+        for name, there in wanted.items():
+            self.sinks[name].wait(len(there))
+        self.front.wait_empty()
+        for name, sink in self.sinks.items():
+            assert subjects(sink) == sorted(wanted.get(name, [])), (name, subjects(sink))
+
+
+def test_phases(r):
+    s = Site(r)
+    s.phase("Phase 1: a test domain")
+    s.sinks["newmail"].stop()
+    s.send("one", "a@test.example.com")
+    s.sinks["oldmail"].wait(1)
+    s.front.wait_empty()
+    status, out, _ = rig.run_splitctl(r, s.relay.configuration_path, "queue", "newmail", "--json")
+    assert status == 0 and "a@test.example.com" in out, out
+    s.sinks["newmail"].start()
+    rig.run_splitctl(r, s.relay.configuration_path, "retry", "--all", "newmail")
+    s.wait(oldmail=["one"], newmail=["one"])
+
+    s.phase("Phase 2: the domains that matter, and an archive")
+    s.send("two", "a@test.example.com", "boss@example.com", "b@example.com")
+    s.wait(oldmail=["one", "two"], newmail=["one", "two"], archive=["two"])
+    assert sorted(s.sinks["oldmail"].accepted[1].addrs) == ["a@test.example.com", "b@example.com", "boss@example.com"]
+    assert sorted(s.sinks["newmail"].accepted[1].addrs) == ["a@test.example.com", "b@example.com"]
+    assert s.sinks["archive"].accepted[0].addrs == ["journal@archive.example.com"]
+
+    s.phase("Phase 3: the new server becomes the primary")
+    s.sinks["oldmail"].hook = lambda stage, _conn, _arg: "550 5.1.1 gone" if stage == "rcpt" else None
+    s.send("three", "b@example.com")
+    s.wait(oldmail=["one", "two"], newmail=["one", "two", "three"], archive=["two"])
+    s.front.wait_log(rf"to=<b@example\.com>, relay=127\.0\.0\.1\[127\.0\.0\.1\]:{s.address[1]}.*status=sent \(250 2\.0\.0 Ok\)")
+    s.relay.wait_log("to=<b@example.com>, dest=oldmail, .*status=dead")
+
+
+def test_shadow(r):
+    s = Site(r)
+    s.phase("Shadow-testing a new filter")
+    users = [f"u{i}@example.com" for i in range(40)]
+    for i in range(2):
+        s.send(f"m{i}", *users)
+    s.wait(filter=["m0", "m1"], newfilter=["m0", "m1"])
+    first, second = s.sinks["newfilter"].accepted
+    assert sorted(first.addrs) == sorted(second.addrs) and 5 < len(first.addrs) < 35, first.addrs
+    said = [line for _, line in s.sinks["filter"].commands if line.startswith("XFORWARD")]
+    assert said, "no XFORWARD"
+
+
+def test_container(r):
+    """The container's file with and without the variables."""
+    blocks = read_document()["In a container"]
+    path = r.write("container.conf", blocks["container.conf"])
+    primary, backup = rig.Sink(r, "primary"), rig.Sink(r, "backup")
+    port = r.free_port()
+    os.mkdir(r.path("spool"), 0o700)
+    env = {"PRIMARY": primary.bracketed, "BACKUP": backup.bracketed, "PORT": str(port), "SPOOL": r.path("spool"), "CLIENTS": "127.0.0.0/8"}
+    with open(path, encoding="utf-8") as f:
+        rig.start_splitrelay(r, f.read(), ("127.0.0.1", port), env=env)
+    rig.send(("127.0.0.1", port), "s@x.test", ["a@x.test"], b"Subject: x\r\n\r\n")
+    assert subjects(primary) == ["x"] and backup.wait(1)
+
+
+def test_the_configuration_for_users_of_gosmtp_dup(r):
+    """docs/from-gosmtp-dup.md: the example, as it stands there, but for hosts, port and spool; a value from the old variable."""
+    with open(os.path.join(SOURCE, "docs", "from-gosmtp-dup.md"), encoding="utf-8") as f:
+        text = re.search(r"(?ms)^```splitmilter.conf\n(.*?)^```", f.read()).group(1)
+    sinks = {name: rig.Sink(r, name) for name in ("oldmail", "newmail", "archive")}
+    port = r.free_port()
+    os.mkdir(r.path("spool"), 0o700)
+    text = text.replace("2525", str(port)).replace("[oldmail.example.com]:25", "${SMTP_DUP_RELAY_DESTINATION_PRIMARY}")
+    for name, sink in sinks.items():
+        text = text.replace(f"[{name}.example.com]:25", sink.bracketed)
+    text += f'log {{ target = "stderr" }} relay {{ listen = {{ "unix:{r.path("s")}" }} spool_directory = "{r.path("spool")}" min_free_space = "1M" }}\n'
+    rig.start_splitrelay(r, text, ("127.0.0.1", port), env={"SMTP_DUP_RELAY_DESTINATION_PRIMARY": sinks["oldmail"].bracketed})
+    rig.send(("127.0.0.1", port), "s@x.test", ["a@x.test"], b"Subject: x\r\n\r\n")
+    assert all(sink.wait(1)[0].helo == "mail.example.com" for sink in sinks.values())
+
+
+def test_the_line_without_a_transport(r):
+    """What other guides say, "example.com [127.0.0.1]:2525": Postfix takes that for the name of a transport."""
+    front = rig.Postfix(r, "front", {"relay_domains": "example.com", "transport_maps": "inline:{example.com=[127.0.0.1]:2525}"})
+    front.start()
+    rig.send(front.address, "s@sender.test", ["a@example.com"], b"Subject: x\r\n\r\n")
+    front.wait_log("to=<a@example.com>.*status=deferred .*mail transport unavailable")
+
+
+if __name__ == "__main__":
+    rig.main()

@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""What splitctl finds wrong in the way that Postfix and splitmilter.conf work together, on whole systems."""
+
+import os
+import pwd
+import re
+import shutil
+import struct
+import subprocess
+
+import rig
+from rig.setup_system import HERE, System
+
+SOCKET_DIRECTORY = "/run/splitmilter"
+
+
+def setup(r):
+    s = System(r)
+    for tool in ("useradd", "usermod"):
+        if not any(os.path.exists(f"{d}/{tool}") for d in ("/usr/sbin", "/sbin")):
+            raise rig.Skip(f"{tool}(8) is not installed")
+    return s
+
+
+def review(s, *arguments):
+    """Lines "LEVEL KIND TEXT -> ADVICE"."""
+    done = subprocess.run([rig.program("review_query"), s.conf, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=rig.sanitizer_environment(s.r, "review_query"), timeout=60, check=False)
+    assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
+    return done.stdout.decode().splitlines()
+
+
+def found(s, pattern, *arguments):
+    lines = review(s, *arguments)
+    hits = [ln for ln in lines if re.search(pattern, ln)]
+    assert hits, f"/{pattern}/ is not in {lines}"
+    return hits
+
+
+def append(path, text):
+    with open(path, "a", encoding="utf-8") as f:
+        f.write(text)
+    rig.date_back(path)
+
+
+def by_hand(s, main, **fresh):
+    """A Postfix that somebody set up without setup-postfix; main: lines of main.cf."""
+    s.fresh(**fresh)
+    append("/etc/postfix/main.cf", f"\n{main}\n")
+
+
+def postconf(s, name):
+    # It may warn of a name that nothing refers to any more.
+    (value,) = [ln for ln in s.run("postconf", "-h", name).splitlines() if not ln.startswith("postconf: warning: ")]
+    return value
+
+
+def test_nothing_to_find(s):
+    for form, queue in (("--single", "/var/spool/postfix"), ("--multi", "/var/spool/postfix-in")):
+        s.fresh(queue)
+        (line,) = review(s)
+        assert line.startswith("note milters /etc/postfix: no instance of Postfix on this machine asks splitmilter"), line
+        s.ctl(form, "--apply")
+        assert review(s) == [], form
+    os.unlink("/etc/postfix/main.cf")
+    assert review(s) == []
+
+
+def test_non_smtpd_milters(s):
+    """Mail that does not come by SMTP: cleanup(8) tells milters another recipient than the one that they can delete."""
+    by_hand(s, "smtpd_milters = unix:splitmilter/milter.sock\nnon_smtpd_milters = ${smtpd_milters}")
+    (line,) = found(s, r"^warning non_smtpd /etc/postfix/main\.cf: non_smtpd_milters has splitmilter")
+    assert "bounce" not in line
+    append("/etc/postfix/main.cf", "internal_mail_filter_classes = notify, bounce\n")
+    found(s, "^warning non_smtpd .*and each bounce,")
+    append("/etc/postfix/main.cf", "non_smtpd_milters = inet:127.0.0.1:1\n")
+    assert not [ln for ln in review(s) if " non_smtpd " in ln]
+
+
+def test_kept_out_of_non_smtpd_milters(s):
+    own = f"{{ inet:127.0.0.1:{s.own.address[1]}, protocol=6 }}"
+    for value, wanted in (
+        ("$smtpd_milters", own),
+        ("${smtpd_milters}, inet:127.0.0.1:1", f"{own}, inet:127.0.0.1:1"),
+        ("$(mine)\nmine = $smtpd_milters", own),
+        ("${smtpd_milters?{$smtpd_milters}}", own),
+        (f"unix:splitmilter/milter.sock, {own}", own),
+        ("{ unix:/var/spool/postfix/splitmilter/milter.sock, protocol=6 }", ""),
+    ):
+        s.fresh(main=f"non_smtpd_milters = {value}")
+        assert "splitmilter is kept out of it" in s.ctl("--single", "--apply"), value
+        # What is behind them is empty but for pickup(8), see it_setup_local.py.
+        assert postconf(s, "non_smtpd_milters") == (f"{wanted}, " if wanted else "") + "$split_local_milters", value
+        assert not [ln for ln in review(s) if " non_smtpd " in ln], value
+        s.ctl("--remove", "--apply")
+        assert s.texts() == s.before
+    s.fresh(main="non_smtpd_milters = inet:127.0.0.1:1")
+    assert "kept out" not in s.ctl("--single", "--apply")
+    assert "\nnon_smtpd_milters = inet:127.0.0.1:1, $split_local_milters\n" in s.texts()[0].decode()
+    s.fresh()
+    append("/etc/postfix/master.cf", "cleanup2 unix n - y - 0 cleanup -o non_smtpd_milters=$smtpd_milters\n")
+    assert "has its own non_smtpd_milters = $smtpd_milters: move it to main.cf" in s.ctl("--single", "--apply", status=1)
+
+
+def test_mail_of_sendmail_comes_once(s):
+    s.fresh(main="non_smtpd_milters = $smtpd_milters\ninternal_mail_filter_classes = bounce\n"
+            "recipient_canonical_maps = inline:{ { old@example.com = ben@example.com } }")
+    s.ctl("--single", "--apply")
+    s.start()
+    asked = s.own.asked
+    subprocess.run(["sendmail", "-i", "-f", "cron@example.com", "old@example.com"], input=b"Subject: cron\n\n", env=rig.environment(),
+                   check=True, timeout=30)
+    # The queue is empty when everything has arrived that was ever to come.
+    rig.wait_for(lambda: s.mailbox.accepted and s.run("mailq") == "Mail queue is empty\n", 20, "the mail", s.log)
+    assert s.own.asked == asked + 1, "the administrator's milter was not asked"
+    assert [t.addrs for t in s.mailbox.accepted] == [["ben@example.com"]], s.log()
+
+
+def test_order(s):
+    ours = "unix:splitmilter/milter.sock"
+    by_hand(s, f"smtpd_milters = inet:127.0.0.1:7, {ours}, {{ inet:127.0.0.1:8, protocol=6 }}, unix:other/sock")
+    (line,) = found(s, "^warning milters ")
+    assert "main.cf: smtpd_milters has inet:127.0.0.1:8, unix:other/sock behind splitmilter" in line, line
+    append("/etc/postfix/master.cf", f"2500 inet n - y - - smtpd -o {{ smtpd_milters = {ours}, inet:127.0.0.1:9 }}\n"
+           "2501 inet n - y - - smtpd -o smtpd_milters=$mua_milters\n"
+           "2502 inet n - y - - smtpd -o smtpd_milters= -o receive_override_options=no_milters\n")
+    append("/etc/postfix/main.cf", f"smtpd_milters = {ours}\nmua_milters = inet:127.0.0.1:9\n")
+    found(s, r"^warning milters /etc/postfix/master\.cf: service 2500/inet: smtpd_milters has inet:127\.0\.0\.1:9 behind")
+    (line,) = found(s, "without splitmilter")
+    assert "master.cf: service 2501/inet has smtpd_milters of its own" in line, line
+    append("/etc/postfix/main.cf", f"mua_milters = {ours}\nsmtpd_milters = inet:127.0.0.1:9\n")
+    found(s, r"^warning milters /etc/postfix/main\.cf: smtpd_milters lacks splitmilter")
+    append("/etc/postfix/main.cf", f"smtpd_milters = {ours}, {ours}\n")
+    found(s, "^error milters .* more than once")
+
+
+def test_what_came_later(s):
+    s.fresh()
+    s.ctl("--single", "--apply")
+    append("/etc/postfix/main.cf", "content_filter = smtp:[127.0.0.1]:9\n")
+    append("/etc/postfix/master.cf", "2503 inet n - y - - smtpd -o smtpd_proxy_filter=127.0.0.1:9\n")
+    hits = found(s, "^error milters .* sends whole messages there")
+    assert [bool(re.search(p, "\n".join(hits))) for p in (r"main\.cf: content_filter = smtp:", "2503/inet: smtpd_proxy_filter = 127")] == [True] * 2
+    append("/etc/postfix/main.cf", "content_filter =\nsmtpd_milters = inet:127.0.0.1:9\n")
+    found(s, "^error milters /etc/postfix: no instance of Postfix asks splitmilter .* although it was set up")
+    # setup-postfix says the same of what it would make, or refuses.
+    s.fresh()
+    append("/etc/postfix/master.cf", "2504 inet n - y - - smtpd -o smtpd_milters=\n")
+    assert "note: /etc/postfix/master.cf: service 2504/inet has smtpd_milters of its own without splitmilter" in s.ctl("--single")
+    by_hand(s, "smtpd_milters = inet:127.0.0.1:7, unix:splitmilter/milter.sock, inet:127.0.0.1:8")
+    assert "behind" not in s.ctl("--single", "--apply")
+    assert re.fullmatch(r"inet:127\.0\.0\.1:7, inet:127\.0\.0\.1:8, \{ unix:splitmilter/milter\.sock, .*\}", postconf(s, "smtpd_milters"))
+
+
+def unchrooted(s):
+    path = "/etc/postfix/master.cf"
+    with open(path, encoding="utf-8") as f:
+        text = re.sub(r"(?m)^(smtp +inet +n +- +)[y-]", r"\1n", f.read())
+    s.write(path, text)
+    s.before = s.texts()
+
+
+def mail_reply(source=None):
+    with rig.SmtpClient((HERE, 25), source=source) as c:
+        return c.mail("s@sender.test").code
+
+
+def mended(s, advice):
+    s.run("sh", "-c", advice)
+    rig.wait_for(lambda: mail_reply() == 250, 20, "the milter to be asked", s.log)
+    assert review(s) == []
+
+
+def test_access_without_chroot(s):
+    """The default socket: directory 0755, socket 0660, both of splitmilter's own user and group."""
+    s.fresh("/run", milter='socket_group = "splittest"')
+    unchrooted(s)
+    s.run("useradd", "-r", "splittest")
+    os.mkdir(SOCKET_DIRECTORY, 0o755)
+    os.chmod(SOCKET_DIRECTORY, 0o755)
+    s.ctl("--single", "--apply")
+    s.start()
+    assert mail_reply() == 451
+    (line,) = review(s)
+    assert re.match(r"error access /etc/postfix/master\.cf: service smtp/inet: user postfix may not connect to "
+                    r"/run/splitmilter/milter\.sock: /run/splitmilter/milter\.sock has mode 0660, owner root:splittest: all mail gets 451", line), line
+    advice = line.split(" -> ")[1]
+    assert advice == "usermod -a -G splittest postfix && postfix -c /etc/postfix reload", advice
+    # From now on setup-postfix knows better.
+    s.ctl("--remove", "--apply")
+    assert advice in s.ctl("--single", "--apply", status=1)
+    assert s.texts() == s.before
+    s.run("usermod", "-a", "-G", "splittest", "postfix")
+    s.ctl("--single", "--apply")
+    s.run("gpasswd", "-d", "postfix", "splittest")
+    mended(s, advice)
+    # A directory on the way.
+    os.chmod(SOCKET_DIRECTORY, 0o700)
+    (line,) = review(s)
+    assert "/run/splitmilter has mode 0700, owner root:root" in line, line
+    mended(s, line.split(" -> ")[1])
+    # An access control list says more than the mode.
+    os.chmod(SOCKET_DIRECTORY, 0o700)
+    set_acl(SOCKET_DIRECTORY, "postfix", 5, 0)
+    assert review(s) == []
+    set_acl(SOCKET_DIRECTORY, "postfix", 0, 5)
+    (line,) = review(s)
+    assert line.endswith("all mail gets 451 -> see who may pass each directory of that path, and write to the socket"), line
+
+
+def set_acl(path, user, permissions, others):
+    """Owner rwx, this user, and all others. acl(5): version 2, then entries (tag, permissions, id)."""
+    no_id = 0xFFFFFFFF
+    entries = ((0x01, 7, no_id), (0x02, permissions, pwd.getpwnam(user).pw_uid), (0x04, others, no_id), (0x10, 5, no_id), (0x20, others, no_id))
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries))
+    except OSError as e:
+        raise rig.Skip(f"no access control lists here: {e}") from None
+
+
+def test_access_with_chroot(s):
+    s.fresh()
+    s.ctl("--single", "--apply")
+    s.start()
+    assert mail_reply() == 250 and review(s) == []
+    directory = os.path.dirname(s.socket)
+    os.chmod(directory, 0o700)
+    (line,) = review(s)
+    assert f"{directory} has mode 0700" in line, line
+    assert mail_reply() == 451
+    mended(s, line.split(" -> ")[1])
+    # A mode that leaves nobody in: the configuration has to say another one.
+    os.chmod(s.socket, 0o600)
+    (line,) = review(s)
+    assert line.endswith(f'-> set socket_mode = "0660" and socket_group = "postfix" in section milter of {s.conf}, and restart splitmilter'), line
+    # What the jail hides.
+    by_hand(s, "smtpd_milters = unix:/run/splitmilter/milter.sock", queue_directory="/run")
+    (line,) = review(s)
+    assert re.search("service smtp/inet is chrooted: unix:/run/splitmilter/milter.sock means "
+                     "/var/spool/postfix/run/splitmilter/milter.sock there", line), line
+
+
+def test_routes(s):
+    s.fresh()
+    options = (f"--reinject=0.0.0.0:10025", "--relay=[127.0.0.1]:10030")
+    s.ctl("--single", "--apply", *options)
+    assert review(s, "routes") == []
+    more = s.configuration + f'filter third {{ nexthop = "smtp:{s.special.bracketed}" }}\n'
+    s.conf = s.r.write("more.conf", more)
+    for arguments in ((), ("routes",)):
+        (line,) = review(s, *arguments)
+        assert line == (f"error routes /etc/postfix: Postfix does not know filter third of {s.conf}: mail for it waits in the queue"
+                        " -> run `splitctl setup-postfix --apply'"), line
+    out = s.ctl("--apply")
+    assert "splitctl reload" in out and "systemctl restart" not in out, out
+    assert review(s) == []
+    s.conf = s.r.write("other.conf", more.replace(s.special.bracketed, "[127.0.0.1]:9"))
+    found(s, "^warning routes .* sends mail for filter third elsewhere than to smtp:", "routes")
+    s.conf = s.r.write("without.conf", re.sub(r"destination archive .*\n", "", s.configuration.replace('"inline:{ example.com=archive }"', "")))
+    found(s, "^warning routes .* was set up for another configuration", "routes")
+    s.ctl("--apply")
+    s.conf = s.r.write("setup.conf", s.configuration)
+    found(s, "^error routes .* does not know the destinations of", "routes")
+    s.fresh("/var/spool/postfix-in")
+    s.ctl("--multi", "--apply", "--submission=2525")
+    s.conf = s.r.write("more.conf", s.configuration + f'filter third {{ nexthop = "smtp:{s.special.bracketed}" }}\n')
+    (line,) = review(s)
+    assert line.startswith("error routes /etc/postfix-in: Postfix does not know filter third"), line
+
+
+def test_by_hand(s):
+    """Without setup-postfix transport_maps are asked as transport(5) says."""
+    routes = "/etc/postfix/routes"
+    main = "smtpd_milters = unix:splitmilter/milter.sock\ntransport_maps = texthash:$config_directory/routes"
+    by_hand(s, main)
+    s.write(routes, ".primary.filter.split.invalid untag:[127.0.0.1]:1\nsecondary.filter.split.invalid untag:x\n")
+    hits = found(s, "^error routes /etc/postfix/main.cf: transport_maps have no entry for", "routes")
+    assert [re.search(r"for (\S+) \(", ln).group(1) for ln in hits] == [".secondary.filter.split.invalid", ".archive.copy.split.invalid"], hits
+    s.write(routes, ".filter.split.invalid untag:[127.0.0.1]:1\n.split.invalid smtp:[127.0.0.1]:10030\n")
+    assert review(s) == []
+    by_hand(s, main + ", pcre:/nowhere")  # what cannot be asked is not judged
+    s.write(routes, "x.test smtp:[127.0.0.1]:1\n")
+    assert review(s) == []
+
+
+def postfix_3_11(s):
+    """A postconf(1) that knows REQUIRETLS, with the defaults of Postfix 3.11; the directory to put before PATH."""
+    directory = s.r.path("postfix311")
+    os.makedirs(directory, exist_ok=True)
+    real = shutil.which("postconf", path=rig.environment()["PATH"])
+    s.r.write("postfix311/postconf", f"""\
+#!/bin/sh
+{real} "$@" || exit
+own=$(sed -n 's/^smtp_requiretls_policy = //p' "$2/main.cf" 2>/dev/null | tail -n 1)
+usual='inline:{{ {{ example.com = opportunistic }} {{ localhost = opportunistic }} }} cidr:{{ {{ 0.0.0.0/0 opportunistic }} }} enforce'
+[ -n "$own" ] || own=$usual
+case "$1$#$3" in
+-c2|-c3-x)
+    echo "smtp_requiretls_policy = $own"
+    echo "lmtp_requiretls_policy = opportunistic" ;;
+esac
+""", mode=0o755)
+    return directory
+
+
+def test_requiretls(s):
+    """A filter that does not offer it: what 3.11 does by default would bounce the mail, and lose the copy."""
+    with s.with_path(postfix_3_11(s)):
+        s.fresh("/var/spool/postfix-in")
+        s.ctl("--multi", "--apply")
+        for name in ("split-primary", "split-secondary", "splitcopy", "splitnext"):
+            entry = s.run("postconf", "-c", "/etc/postfix-in", "-M", f"{name}/unix")
+            assert "-o smtp_requiretls_policy=opportunistic" in entry, entry
+        assert review(s) == []
+        # Of services that somebody else made.
+        by_hand(s, "smtpd_milters = unix:splitmilter/milter.sock\ntransport_maps = texthash:$config_directory/routes\nmydomain = example.com")
+        s.write("/etc/postfix/routes", ".primary.filter.split.invalid smtp:[filter.test]:25\n.secondary.filter.split.invalid smtp:[127.0.0.1]:1\n"
+                ".copy.split.invalid smtp:[relay.example.com]:10030\n")
+        (line,) = review(s)
+        assert re.match(r"warning tls /etc/postfix/master\.cf: service smtp/unix: a message with REQUIRETLS does not pass to \[filter\.test\]:25, "
+                        r"which is for filter primary .* -> add `-o smtp_requiretls_policy=opportunistic' to it", line), line
+        append("/etc/postfix/main.cf", "smtp_requiretls_policy = opportunistic\n")
+        assert review(s) == []
+        append("/etc/postfix/main.cf", "smtp_requiretls_policy = enforce\n")
+        assert len(found(s, "^warning tls ")) == 3
+    s.fresh()
+    s.ctl("--single", "--apply")
+    assert "requiretls" not in s.run("postconf", "-M")
+
+
+if __name__ == "__main__":
+    rig.main(timeout=200)

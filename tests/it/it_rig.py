@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The rig itself: what the other tests rely on holds with plain Postfix."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import rig
+from rig.guardian import start_time
+
+
+def test_words_pass_through_postfix(r):
+    """Envelope words, original recipients and content arrive as sent; nothing else is in the transaction."""
+    sink = rig.Sink(r, "mailbox")
+    front = rig.Postfix(r, "front", {"relayhost": sink.bracketed})
+    front.start()
+    content = b"Subject: x\r\n\r\n.dot\r\n..two\r\n\xff\r\n"
+    rig.send(
+        front.address,
+        "s@sender.test",
+        [("a@example.com", "NOTIFY=NEVER"), ("B@example.com", "ORCPT=rfc822;Old+2B1@example.com")],
+        content,
+    )
+    txn = sink.wait(1)[0]
+    assert txn.sender == "s@sender.test"
+    assert {x.addr: sorted(x.params) for x in txn.rcpts} == {
+        "a@example.com": ["NOTIFY=NEVER", "ORCPT=rfc822;a@example.com"],
+        "B@example.com": ["ORCPT=rfc822;Old+2B1@example.com"],
+    }, txn.rcpts
+    assert txn.data.endswith(b"\r\n" + content), txn.data
+    front.wait_empty()
+
+
+def test_hooks_misbehave(r):
+    """Refusals, a dropped connection and a stopped sink delay a message; it arrives when the sink behaves."""
+    sink = rig.Sink(r, "mailbox", start=False)
+    front = rig.Postfix(r, "front", {"relayhost": sink.bracketed})
+    front.start()
+    rig.send(front.address, "s@sender.test", ["a@example.com"], b"Subject: x\r\n\r\n")
+    front.wait_log(r"status=deferred .*Connection refused")
+    answers = {"rcpt": "450 4.2.1 later", "dot": rig.CLOSE}
+    sink.hook = lambda stage, conn, arg: answers.pop(stage, None)
+    sink.start()
+    front.wait_log(r"status=deferred .*450 4\.2\.1 later")
+    front.wait_log(r"status=deferred .*lost connection .*sending end of data")
+    assert len(sink.wait(1)) == 1
+    assert [t.answered for t in sink.transactions] == [False, True]
+
+
+def test_tap_records(r):
+    """A tap between two real MTAs shows the words, and does not change them."""
+    sink = rig.Sink(r, "mailbox")
+    tap = rig.Tap(r, "tap", sink.address)
+    front = rig.Postfix(r, "front", {"relayhost": tap.bracketed})
+    front.start()
+    rig.send(front.address, "", ["a@example.com"], b"\r\nbody\r\n")
+    direct, tapped = sink.wait(1)[0], tap.transactions[0]
+    assert (tapped.sender, tapped.addrs, tapped.data) == (direct.sender, direct.addrs, direct.data)
+
+
+def test_smtp_source_and_sink(r):
+    """Postfix's own load tools through a private instance."""
+    sink = rig.SmtpSink(r, "mailbox", dump=True)
+    front = rig.Postfix(r, "front", {"relayhost": sink.bracketed})
+    front.start()
+    rig.smtp_source(front.address, 20, sessions=2, size=1000, recipient="a@example.com")
+    front.wait_empty()
+    found = rig.wait_for(lambda: sink.transactions if len(sink.transactions) == 20 else None, 10, "20 dumps")
+    assert found[0].addrs == ["a@example.com"] and found[0].sender == "s@sender.test", found[0]
+    assert found[0].data.startswith(b"Received: from"), found[0].data[:200]
+
+
+def test_nothing_is_left_when_killed(r):
+    """The guardian ends Postfix and removes the directory even after SIGKILL."""
+    script = r.write(
+        "victim.py",
+        "import sys, time, rig\n"
+        "s = rig.Session('victim')\n"
+        "r = rig.Rig(s, 'x')\n"
+        "p = rig.Postfix(r, 'front')\n"
+        "p.start()\n"
+        "print(p.master, s.directory, flush=True)\n"
+        "time.sleep(60)\n",
+    )
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=env) as victim:
+        pid, directory = victim.stdout.readline().decode().split()
+        assert start_time(int(pid)) is not None
+        os.kill(victim.pid, signal.SIGKILL)
+    rig.wait_for(lambda: start_time(int(pid)) is None, 10, "the end of master")
+    rig.wait_for(lambda: not os.path.exists(directory), 10, "the removal of the directory")
+
+
+def test_waiting_is_bounded(_r):
+    """A predicate that never holds ends in a failure that says what was missing."""
+    start = time.monotonic()
+    try:
+        rig.wait_for(lambda: False, 0.2, "the impossible", lambda: "detail")
+    except rig.Failure as e:
+        assert "the impossible" in str(e) and "detail" in str(e)
+        assert time.monotonic() - start < 5 * rig.TIME_FACTOR
+    else:
+        raise AssertionError("wait_for did not fail")
+
+
+if __name__ == "__main__":
+    rig.main()

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: ISC */
+#include "mail/content.h"
+#include "unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct result {
+    struct buf out;
+    size_t used;
+    bool is_complete, has_bare_lf;
+};
+
+/* Feed data in pieces that end at the cuts; each piece must be used whole, but for the end. */
+static struct content *feed(const char *data, size_t len, const size_t *cuts, size_t cut_count,
+                            struct result *r)
+{
+    struct content *c = content_new("relay.example");
+    size_t at = 0;
+
+    buf_reset(&r->out);
+    r->used = 0;
+    for (size_t i = 0; i <= cut_count; i++) {
+        size_t end = i < cut_count ? cuts[i] : len;
+        size_t n = content_feed(c, data + at, end - at, &r->out);
+        r->used += n;
+        if (n < end - at) {
+            ck_assert(content_is_complete(c));
+            break;
+        }
+        at = end;
+    }
+    r->is_complete = content_is_complete(c);
+    r->has_bare_lf = content_has_bare_lf(c);
+    return c;
+}
+
+#define BARE 1
+#define OPEN 2
+#define LITERAL(s) s, sizeof s - 1
+
+static const struct {
+    const char *wire;
+    size_t wire_len;
+    const char *out;
+    size_t out_len;
+    unsigned flags;
+    size_t left; /* bytes behind the end */
+} cases[] = {
+    {LITERAL(".\r\n"), LITERAL(""), 0, 0},
+    {LITERAL("\r\n.\r\n"), LITERAL("\r\n"), 0, 0},
+    {LITERAL("a\r\n.\r\nQUIT\r\n"), LITERAL("a\r\n"), 0, 6},
+    {LITERAL("a\r\n.\r\n.\r\n"), LITERAL("a\r\n"), 0, 3},
+    {LITERAL("..\r\n.\r\n"), LITERAL(".\r\n"), 0, 0},
+    {LITERAL("..a\r\n...\r\n.b\r\na.\r\n.\r\n"), LITERAL(".a\r\n..\r\nb\r\na.\r\n"), 0, 0},
+    {LITERAL("a\0b\r\n\0\r\n.\r\n"), LITERAL("a\0b\r\n\0\r\n"), 0, 0},
+    {LITERAL("\xff\x80\r\n.\r\n"), LITERAL("\xff\x80\r\n"), 0, 0},
+    /* lone CR is data, wherever it stands */
+    {LITERAL("a\rb\r\n\r\r\n.\r\n"), LITERAL("a\rb\r\n\r\r\n"), 0, 0},
+    {LITERAL("a\r\n.\rb\r\n.\r\n"), LITERAL("a\r\n\rb\r\n"), 0, 0},
+    {LITERAL("a\r\n.\r\r\n.\r\n"), LITERAL("a\r\n\r\r\n"), 0, 0},
+    {LITERAL("a\r.\r\n.\r\n"), LITERAL("a\r.\r\n"), 0, 0},
+    /* nothing but CRLF.CRLF ends it: smuggling */
+    {LITERAL("a\n.\nMAIL FROM:<x>\r\n.\r\n"), LITERAL("a\n.\nMAIL FROM:<x>\r\n"), BARE, 0},
+    {LITERAL("a\r\n.\nb\r\n.\r\n"), LITERAL("a\r\n\nb\r\n"), BARE, 0},
+    {LITERAL("a\n.\r\nb\r\n.\r\n"), LITERAL("a\n.\r\nb\r\n"), BARE, 0},
+    {LITERAL("a\n..\r\n.\r\n"), LITERAL("a\n..\r\n"), BARE, 0},
+    {LITERAL("\n.\r\n.\r\n"), LITERAL("\n.\r\n"), BARE, 0},
+    {LITERAL("a\r.\r\nb\r\n.\r\n"), LITERAL("a\r.\r\nb\r\n"), 0, 0},
+    {LITERAL("a\r\n\n.\r\n"), LITERAL("a\r\n\n.\r\n"), BARE | OPEN, 0},
+    /* not at the end yet */
+    {LITERAL("a\r\n."), LITERAL("a\r\n"), OPEN, 0},
+    {LITERAL("a\r\n.\r"), LITERAL("a\r\n"), OPEN, 0},
+    {LITERAL("a\r"), LITERAL("a\r"), OPEN, 0},
+    {LITERAL(""), LITERAL(""), OPEN, 0},
+    {LITERAL("Received: x\r\n.y\r\n.\r\nNOOP\r\n"), LITERAL("Received: x\r\ny\r\n"), 0, 6},
+};
+
+static void check_case(const size_t *cuts, size_t cut_count, int i, struct result *r)
+{
+    content_free(feed(cases[i].wire, cases[i].wire_len, cuts, cut_count, r));
+    ck_assert_uint_eq(r->out.len, cases[i].out_len);
+    ck_assert(r->out.len == 0 || memcmp(r->out.data, cases[i].out, r->out.len) == 0);
+    ck_assert_uint_eq(r->used, cases[i].wire_len - cases[i].left);
+    ck_assert_int_eq(r->is_complete, (cases[i].flags & OPEN) == 0);
+    ck_assert_int_eq(r->has_bare_lf, (cases[i].flags & BARE) != 0);
+}
+
+/* In one piece, in every two and three pieces, and byte by byte. */
+START_TEST(test_every_split)
+{
+    struct result r = {0};
+    size_t len = cases[_i].wire_len;
+    size_t each[64];
+
+    ck_assert_uint_lt(len, 64);
+    check_case(NULL, 0, _i, &r);
+    for (size_t a = 0; a <= len; a++) {
+        each[a] = a;
+        for (size_t b = a; b <= len; b++)
+            check_case((size_t[]){a, b}, 2, _i, &r);
+    }
+    check_case(each, len + 1, _i, &r);
+    buf_clear(&r.out);
+}
+END_TEST
+
+/* header: then which destinations loop (of a, b, c), and how many Received: were put before it. */
+static const struct {
+    const char *text;
+    const char *loops;
+    unsigned received;
+    bool is_loop;
+} header_cases[] = {
+    {"X-Split-Copy: destination=a; id=1; host=relay.example\r\n\r\nx\r\n", "a", 0, false},
+    {"x-sPLIT-copy:destination=A;host=RELAY.example\r\n\r\n", "a", 0, false},
+    {"X-Split-Copy : id=1;host=relay.example ; destination=b\r\n", "b", 0, false},
+    {"X-Split-Copy:\r\n\tdestination=a;\r\n id=1;\r\n  host=relay.example\r\nTo: x\r\n", "a", 0,
+     false},
+    {"X-Split-Copy: destination=a; id=1; host=other.example\r\n\r\n", "", 0, false},
+    {"X-Split-Copy: destination=a; id=1; host=relay.example.org\r\n\r\n", "", 0, false},
+    {"X-Split-Copy: destination=a; id=1\r\n\r\n", "", 0, false},
+    {"X-Split-Copy: destination=; host=relay.example\r\n\r\n", "", 0, false},
+    {"X-Split-Copy: ;;=;destination\r\n\r\n", "", 0, false},
+    {"X-Split-Copy2: destination=a; host=relay.example\r\n\r\n", "", 0, false},
+    {"Subject: x\r\n X-Split-Copy: destination=a; host=relay.example\r\n\r\n", "", 0, false},
+    {"To: x\r\n\r\nX-Split-Copy: destination=a; host=relay.example\r\n", "", 0, false},
+    {"no field\r\nX-Split-Copy: destination=a; host=relay.example\r\n", "", 0, false},
+    {"X-Split-Copy: destination=a; host=relay.example\r\n"
+     "Received: x\r\n"
+     "X-Split-Copy: destination=c; host=relay.example\r\n"
+     "X-Split-Copy: destination=a; host=relay.example\r\n\r\n",
+     "ac", 0, false},
+    {"X-Split-Copy: destination=b; host=relay.example", "b", 0, false},
+    {"\r\n", "", 50, false},
+    {"RECEIVED: x\r\n\r\n", "", 50, true},
+    {"Received : x\r\n\r\n", "", 50, true},
+    {"\r\nReceived: x\r\n", "", 50, false},
+    {"Received-SPF: x\r\n\r\n", "", 50, false},
+    {"To: x\r\n Received: x\r\n\r\n", "", 50, false},
+};
+
+START_TEST(test_header)
+{
+    struct result r = {0};
+    struct buf wire = {0};
+
+    for (unsigned i = 0; i < header_cases[_i].received; i++)
+        buf_adds(&wire, i % 2 ? "Received: from x\r\n\tby y\r\n" : "received:\r\n");
+    size_t base = wire.len;
+    buf_adds(&wire, header_cases[_i].text);
+    if (wire.data[wire.len - 1] != '\n')
+        buf_adds(&wire, "\r\n");
+    buf_adds(&wire, ".\r\n");
+    for (size_t cut = base; cut <= wire.len; cut++) {
+        struct content *c = feed(wire.data, wire.len, &cut, 1, &r);
+        ck_assert(r.is_complete);
+        for (const char *d = "abc"; *d != '\0'; d++) {
+            char name[2] = {*d, '\0'};
+            ck_assert_int_eq(content_has_copy_for(c, name),
+                             strchr(header_cases[_i].loops, *d) != NULL);
+        }
+        ck_assert_int_eq(content_has_too_many_hops(c), header_cases[_i].is_loop);
+        content_free(c);
+    }
+    buf_clear(&wire);
+    buf_clear(&r.out);
+}
+END_TEST
+
+/* A header line of any length: what follows is still seen, the body is never. */
+START_TEST(test_long_header_lines)
+{
+    struct buf wire = {0};
+    struct result r = {0};
+
+    buf_adds(&wire, "X-Long: ");
+    for (int i = 0; i < 100000; i++)
+        buf_addc(&wire, 'x');
+    buf_adds(&wire, "\r\nX-Split-Copy: destination=a; host=relay.example; x=");
+    for (int i = 0; i < 5000; i++)
+        buf_adds(&wire, "y\r\n z");
+    buf_adds(&wire, "\r\nX-Split-Copy: destination=b; host=relay.example\r\n.\r\n");
+    for (size_t cut = 100000; cut < 100200; cut++) {
+        struct content *c = feed(wire.data, wire.len, &cut, 1, &r);
+        ck_assert(content_has_copy_for(c, "a"));
+        ck_assert(content_has_copy_for(c, "b"));
+        ck_assert_uint_eq(r.out.len, wire.len - 3);
+        content_free(c);
+    }
+    buf_clear(&wire);
+    buf_clear(&r.out);
+}
+END_TEST
+
+START_TEST(test_more_copies_than_can_be_remembered)
+{
+    struct buf wire = {0};
+    struct result r = {0};
+
+    for (int i = 0; i < CONTENT_LOOP_DESTINATIONS; i++)
+        buf_addf(&wire, "X-Split-Copy: destination=d%d; host=relay.example\r\n", i);
+    struct content *c = feed(wire.data, wire.len, NULL, 0, &r);
+    struct buf more = {0};
+    ck_assert_uint_eq(
+        content_feed(c, "X-Split-Copy: destination=d0; host=relay.example\r\n", 50, &more), 50);
+    ck_assert_uint_eq(content_feed(c, "To: x\r\n", 7, &more), 7);
+    ck_assert(!content_has_too_many_hops(c));
+    ck_assert(content_has_copy_for(c, "d63"));
+    ck_assert_uint_eq(
+        content_feed(c, "X-Split-Copy: destination=x; host=relay.example\r\n.\r\n", 52, &more), 52);
+    ck_assert(content_is_complete(c));
+    ck_assert(content_has_too_many_hops(c));
+    content_free(c);
+    buf_clear(&more);
+    buf_clear(&wire);
+    buf_clear(&r.out);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tc = tcase_create("content");
+
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, test_every_split, 0, UNIT_COUNT(cases));
+    tcase_add_loop_test(tc, test_header, 0, UNIT_COUNT(header_cases));
+    tcase_add_test(tc, test_long_header_lines);
+    tcase_add_test(tc, test_more_copies_than_can_be_remembered);
+    return unit_run("content", tc);
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: ISC */
+#include "deliver/maildir.h"
+#include "base/mem.h"
+#include "deliver/maildir_file.h"
+#include "unit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char nothing[] = "";
+
+struct setup {
+    char top[64]; /* a directory of our own */
+    struct endpoint endpoint;
+    struct config_destination destination;
+    struct queue_recipient recipients[2];
+    struct queue_copy copy;
+    struct outcome outcomes[2];
+    struct outcome_report report;
+    struct transport *transport;
+};
+
+static void set_content(struct setup *s, const void *content, size_t len)
+{
+    if (s->copy.content_fd != -1)
+        close(s->copy.content_fd);
+    s->copy.content_fd = memfd_create("copy", MFD_CLOEXEC);
+    ck_assert_int_ne(s->copy.content_fd, -1);
+    ck_assert_int_eq(write(s->copy.content_fd, content, len), (ssize_t)len);
+    s->copy.message.size_bytes = len;
+}
+
+static void setup_init(struct setup *s, const char *path)
+{
+    memset(s, 0, sizeof *s);
+    snprintf(s->top, sizeof s->top, "/tmp/test_maildir.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(s->top));
+    s->endpoint.kind = ENDPOINT_MAILDIR;
+    snprintf(s->endpoint.path, sizeof s->endpoint.path, "%s/%s", s->top, path);
+    s->destination = (struct config_destination){.relay_to = &s->endpoint,
+                                                 .relay_to_count = 1,
+                                                 .journal_from = nothing,
+                                                 .recipient_address = nothing,
+                                                 .sender_address = nothing};
+    s->recipients[0] = (struct queue_recipient){
+        .address = (char *)"a@x.test", .orcpt = nothing, .state = QUEUE_PENDING};
+    s->recipients[1] = (struct queue_recipient){
+        .address = (char *)"b@x.test", .orcpt = nothing, .state = QUEUE_SENT};
+    s->copy = (struct queue_copy){.id = "ID1",
+                                  .destination = "archive",
+                                  .recipients = s->recipients,
+                                  .recipient_count = 2,
+                                  .content_fd = -1};
+    s->copy.message = (struct queue_message){.sender = (char *)"s@x.test",
+                                             .client_name = nothing,
+                                             .client_addr = nothing,
+                                             .helo = nothing,
+                                             .protocol = nothing,
+                                             .mta_queue_id = nothing,
+                                             .arrival = {.tv_sec = 1700000000}};
+    set_content(s, "Subject: x\r\n\r\nbody\r\n", 20);
+    s->report.outcomes = s->outcomes;
+    s->transport = maildir_new(&s->destination, "me:.test");
+}
+
+static void setup_clear(struct setup *s)
+{
+    char *command = mem_printf("rm -rf '%s'", s->top);
+
+    if (s->transport != NULL)
+        s->transport->ops->free(s->transport);
+    close(s->copy.content_fd);
+    ck_assert_int_eq(system(command), 0);
+    free(command);
+}
+
+/* How many files there are; *name_out: one of them, for the caller to free. */
+static unsigned list(const struct setup *s, const char *name, char **name_out)
+{
+    char *path = mem_printf("%s/%s", s->endpoint.path, name);
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    unsigned count = 0;
+
+    ck_assert_ptr_nonnull(dir);
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        count++;
+        if (name_out != NULL) {
+            free(*name_out);
+            *name_out = mem_strdup(entry->d_name);
+        }
+    }
+    closedir(dir);
+    free(path);
+    return count;
+}
+
+static void deliver(struct setup *s)
+{
+    memset(s->outcomes, 0, sizeof s->outcomes);
+    snprintf(s->outcomes[1].reason, sizeof s->outcomes[1].reason, "as it was");
+    s->transport->ops->deliver(s->transport, &s->copy, &s->report);
+    ck_assert_str_eq(s->outcomes[1].reason, "as it was");
+}
+
+static void assert_delivered(struct setup *s)
+{
+    deliver(s);
+    ck_assert_int_eq(s->outcomes[0].result, OUTCOME_OK);
+    ck_assert_str_eq(s->outcomes[0].dsn, "2.0.0");
+    ck_assert(!s->report.is_host_fault && !s->report.is_connection_fault);
+    ck_assert_uint_eq(list(s, "tmp", NULL), 0);
+}
+
+START_TEST(a_file_as_readers_expect_it)
+{
+    struct setup s;
+    struct stat st;
+    char *name = NULL, relay[400];
+
+    setup_init(&s, "mail");
+    s.destination.format = CONFIG_FORMAT_ENVELOPE;
+    assert_delivered(&s);
+    snprintf(relay, sizeof relay, "maildir:%s/mail", s.top);
+    ck_assert_str_eq(s.report.relay, relay);
+    ck_assert_uint_eq(list(&s, "new", &name), 1);
+    ck_assert_uint_eq(list(&s, "cur", NULL), 0);
+    static const char begin[] = "1700000000.ID1.me_.test,S=";
+    ck_assert_int_eq(strncmp(name, begin, sizeof begin - 1), 0);
+    char *path = mem_printf("%s/new/%s", s.endpoint.path, name);
+    char text[1000] = "";
+    int fd = open(path, O_RDONLY);
+    ssize_t len = read(fd, text, sizeof text - 1);
+    ck_assert_int_eq(strtol(name + sizeof begin - 1, NULL, 10), len);
+    ck_assert_int_eq(fstat(fd, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 07777, 0600);
+    close(fd);
+    static const char head[] = "Return-Path: <s@x.test>\nX-Envelope-From: <s@x.test>\n"
+                               "X-Envelope-To: <a@x.test>\nReceived: ";
+    ck_assert_int_eq(strncmp(text, head, sizeof head - 1), 0);
+    ck_assert_str_eq(strstr(text, "Subject: "), "Subject: x\n\nbody\n");
+    ck_assert_ptr_null(strchr(text, '\r'));
+    for (const char *const *p = (const char *const[]){"", "/tmp", "/new", "/cur", NULL}; *p; p++) {
+        char *dir = mem_printf("%s%s", s.endpoint.path, *p);
+        ck_assert_int_eq(stat(dir, &st), 0);
+        ck_assert_uint_eq(st.st_mode & 07777, 0700);
+        free(dir);
+    }
+    free(path);
+    free(name);
+    setup_clear(&s);
+}
+END_TEST
+
+/* A second attempt after a crash; and another copy that happens to have the name. */
+START_TEST(a_copy_that_is_there_is_not_delivered_twice)
+{
+    struct setup s;
+
+    setup_init(&s, "mail");
+    assert_delivered(&s);
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 1);
+    set_content(&s, "Subject: y\r\n\r\nbody\r\n", 20);
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 2);
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 2);
+    setup_clear(&s);
+}
+END_TEST
+
+/* Whoever else may write there could hold us up with it for ever. */
+START_TEST(a_fifo_of_that_name)
+{
+    struct setup s;
+    char *name = NULL;
+
+    setup_init(&s, "mail");
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", &name), 1);
+    char *path = mem_printf("%s/new/%s", s.endpoint.path, name);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 2);
+    free(path);
+    free(name);
+    setup_clear(&s);
+}
+END_TEST
+
+static void assert_deferred(struct setup *s, bool is_host_fault, const char *dsn,
+                            const char *reason)
+{
+    deliver(s);
+    ck_assert_int_eq(s->outcomes[0].result, OUTCOME_RETRY);
+    ck_assert_str_eq(s->outcomes[0].dsn, dsn);
+    if (strstr(s->outcomes[0].reason, reason) == NULL)
+        ck_abort_msg("'%s' not in '%s'", reason, s->outcomes[0].reason);
+    ck_assert(s->report.is_host_fault == is_host_fault);
+}
+
+START_TEST(no_directory_to_be_in)
+{
+    struct setup s;
+
+    setup_init(&s, "missing/mail");
+    assert_deferred(&s, true, "4.3.0", "missing/mail: open: No such file or directory");
+    setup_clear(&s);
+}
+END_TEST
+
+START_TEST(a_file_in_the_way)
+{
+    struct setup s;
+
+    setup_init(&s, "mail");
+    ck_assert_int_eq(mkdir(s.endpoint.path, 0700), 0);
+    char *path = mem_printf("%s/new", s.endpoint.path);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    close(fd);
+    assert_deferred(&s, true, "4.3.0", "mail: new: Not a directory");
+    ck_assert_int_eq(unlink(path), 0);
+    assert_delivered(&s);
+    free(path);
+    setup_clear(&s);
+}
+END_TEST
+
+START_TEST(no_room)
+{
+    static char content[300000];
+    struct setup s;
+    struct rlimit old, limit;
+
+    setup_init(&s, "mail");
+    memset(content, 'x', sizeof content);
+    set_content(&s, content, sizeof content);
+    getrlimit(RLIMIT_FSIZE, &old);
+    limit = (struct rlimit){200000, old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_deferred(&s, false, "4.3.1", "mail: write: File too large");
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    ck_assert_uint_eq(list(&s, "tmp", NULL) + list(&s, "new", NULL), 0);
+    assert_delivered(&s);
+    setup_clear(&s);
+}
+END_TEST
+
+START_TEST(content_that_cannot_be_read)
+{
+    struct setup s;
+
+    setup_init(&s, "mail");
+    s.copy.message.size_bytes++;
+    assert_deferred(&s, false, "4.3.0", "cannot read the spool: file too short");
+    s.destination.format = CONFIG_FORMAT_JOURNAL;
+    assert_deferred(&s, false, "4.3.0", "cannot read the spool: file too short");
+    ck_assert_uint_eq(list(&s, "tmp", NULL) + list(&s, "new", NULL), 0);
+    setup_clear(&s);
+}
+END_TEST
+
+START_TEST(interrupted)
+{
+    struct setup s;
+
+    setup_init(&s, "mail");
+    s.transport->ops->interrupt(s.transport);
+    assert_deferred(&s, true, "4.3.0", "write: Interrupted");
+    ck_assert(!s.transport->ops->is_connected(s.transport));
+    setup_clear(&s);
+}
+END_TEST
+
+static const struct {
+    const char *content, *file;
+} line_ends[] = {
+    {"", ""},
+    {"a\r\n", "a\n"},
+    {"a\r\n\r\nb", "a\n\nb"},
+    {"\ra\rb\r\r\n\r", "\ra\rb\r\n\r"},
+    {"\r\r", "\r\r"},
+};
+
+/* In pieces of each size. */
+START_TEST(line_ends_of_a_file)
+{
+    const char *content = line_ends[_i].content;
+    size_t len = strlen(content);
+
+    for (size_t step = 1; step <= len + 1; step++) {
+        int fd = memfd_create("file", MFD_CLOEXEC);
+        struct maildir_file *f = maildir_file_new(fd);
+        char text[64] = "";
+        for (size_t at = 0; at < len; at += step)
+            ck_assert_int_eq(maildir_file_write(f, content + at, len - at < step ? len - at : step),
+                             0);
+        ck_assert_int_eq(maildir_file_finish(f), 0);
+        ck_assert_uint_eq(maildir_file_size(f), strlen(line_ends[_i].file));
+        ck_assert_int_ge(pread(fd, text, sizeof text - 1, 0), 0);
+        ck_assert_str_eq(text, line_ends[_i].file);
+        maildir_file_free(f);
+        close(fd);
+    }
+}
+END_TEST
+
+START_TEST(large_files_and_their_likeness)
+{
+    static char content[200001];
+    int fds[2];
+
+    for (size_t i = 0; i < sizeof content - 1; i++)
+        content[i] = i % 100 == 98 ? '\r' : i % 100 == 99 ? '\n' : 'x';
+    for (int i = 0; i < 2; i++) {
+        fds[i] = memfd_create("file", MFD_CLOEXEC);
+        struct maildir_file *f = maildir_file_new(fds[i]);
+        ck_assert_int_eq(maildir_file_write(f, content, sizeof content - 1), 0);
+        ck_assert_int_eq(maildir_file_finish(f), 0);
+        ck_assert_uint_eq(maildir_file_size(f), 198000);
+        maildir_file_free(f);
+    }
+    ck_assert(maildir_file_is_same(fds[0], fds[1]));
+    ck_assert_int_eq(pwrite(fds[1], "y", 1, 197999), 1);
+    ck_assert(!maildir_file_is_same(fds[0], fds[1]));
+    ck_assert_int_eq(ftruncate(fds[1], 197999), 0);
+    ck_assert(!maildir_file_is_same(fds[0], fds[1]));
+    ck_assert(!maildir_file_is_same(fds[1], fds[0]));
+    ck_assert(!maildir_file_is_same(fds[0], -1));
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("maildir");
+
+    tcase_add_test(t, a_file_as_readers_expect_it);
+    tcase_add_test(t, a_copy_that_is_there_is_not_delivered_twice);
+    tcase_add_test(t, a_fifo_of_that_name);
+    tcase_add_test(t, no_directory_to_be_in);
+    tcase_add_test(t, a_file_in_the_way);
+    tcase_add_test(t, no_room);
+    tcase_add_test(t, content_that_cannot_be_read);
+    tcase_add_test(t, interrupted);
+    tcase_add_loop_test(t, line_ends_of_a_file, 0, UNIT_COUNT(line_ends));
+    tcase_add_test(t, large_files_and_their_likeness);
+    return unit_run("maildir", t);
+}

@@ -1,0 +1,792 @@
+/* SPDX-License-Identifier: ISC */
+/* Tasks: waiting for descriptors, for each other, for threads, for the time; and what they leave.
+ */
+#include "task/task.h"
+#include "net/stream.h"
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WAIT_MS 20000 /* for anything that must happen */
+#define SOON_MS 30    /* a deadline that is to be missed */
+
+static struct task_pool *pool;
+static atomic_uint exits;
+
+static void count_exit(void)
+{
+    exits++;
+}
+
+static void start_pool(unsigned threads)
+{
+    struct err err = {""};
+
+    exits = 0;
+    pool = task_pool_new(threads, count_exit, &err);
+    ck_assert_msg(pool != NULL, "%s", err.text);
+}
+
+static void start_task(void (*run)(void *), void *arg)
+{
+    ck_assert_int_eq(task_start(pool, run, arg), 0);
+}
+
+static int64_t soon(void)
+{
+    return task_now_ms() + SOON_MS;
+}
+
+static int64_t late(void)
+{
+    return task_now_ms() + WAIT_MS;
+}
+
+static void pair(int fds[2])
+{
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+}
+
+/* --- that they run, and end --- */
+
+static void add_one(void *arg)
+{
+    ck_assert(task_is_inside());
+    atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+START_TEST(test_many)
+{
+    atomic_uint count = 0;
+
+    start_pool((unsigned)_i);
+    ck_assert(!task_is_inside());
+    for (int i = 0; i < 5000; i++)
+        start_task(add_one, &count);
+    task_pool_free(pool); /* waits for them */
+    ck_assert_uint_eq(count, 5000);
+    if (_i > 0)
+        ck_assert_uint_eq(exits, (unsigned)_i);
+}
+END_TEST
+
+static void have_children(void *arg)
+{
+    if (atomic_fetch_add((atomic_uint *)arg, 1) < 1000) {
+        start_task(have_children, arg);
+        task_yield();
+    }
+}
+
+START_TEST(test_tasks_start_tasks)
+{
+    atomic_uint count = 0;
+
+    start_pool(3);
+    start_task(have_children, &count);
+    task_pool_free(pool);
+    ck_assert_uint_eq(count, 1001);
+}
+END_TEST
+
+START_TEST(test_no_pool)
+{
+    task_pool_free(NULL);
+    task_yield(); /* of no effect in a thread */
+    ck_assert(!task_block_start(add_one, NULL));
+}
+END_TEST
+
+/* --- turns --- */
+
+struct turns {
+    char order[64];
+    size_t count;
+};
+
+static void take_turns(struct turns *t, char name)
+{
+    for (int i = 0; i < 3; i++) {
+        t->order[t->count++] = name;
+        task_yield();
+    }
+}
+
+static void turns_a(void *arg)
+{
+    take_turns(arg, 'a');
+}
+
+static void turns_b(void *arg)
+{
+    take_turns(arg, 'b');
+}
+
+static void both_turns(void *arg)
+{
+    start_task(turns_a, arg);
+    start_task(turns_b, arg);
+}
+
+START_TEST(test_yield)
+{
+    struct turns t = {.count = 0};
+
+    start_pool(1);
+    start_task(both_turns, &t);
+    task_pool_free(pool);
+    ck_assert_str_eq(t.order, "ababab");
+}
+END_TEST
+
+/* --- descriptors --- */
+
+struct echo {
+    struct stream *stream;
+    unsigned lines;
+    enum stream_status end;
+};
+
+static void run_echo(void *arg)
+{
+    struct echo *e = arg;
+    struct buf line = {0};
+
+    do {
+        stream_set_deadline(e->stream, WAIT_MS);
+        e->end = stream_read_line(e->stream, &line, 1000);
+        if (e->end == STREAM_OK) {
+            e->lines++;
+            e->end = stream_write(e->stream, line.data, line.len);
+        }
+        if (e->end == STREAM_OK && !stream_has_input(e->stream))
+            e->end = stream_flush(e->stream);
+    } while (e->end == STREAM_OK);
+    buf_clear(&line);
+    stream_free(e->stream);
+}
+
+#define ECHOES 50
+#define LINES 200
+
+/* A thread speaks with many tasks at once, in pieces that end anywhere. */
+START_TEST(test_dialogues)
+{
+    struct echo echoes[ECHOES] = {{0}};
+    int ours[ECHOES];
+
+    start_pool((unsigned)_i);
+    for (int i = 0; i < ECHOES; i++) {
+        int fds[2];
+        pair(fds);
+        ours[i] = fds[0];
+        ck_assert_int_eq(fcntl(fds[0], F_SETFL, 0), 0); /* blocking */
+        echoes[i].stream = stream_new(fds[1]);
+        start_task(run_echo, &echoes[i]);
+    }
+    for (int n = 0; n < LINES; n++) {
+        char text[32], got[32];
+        int len = snprintf(text, sizeof text, "line %d\n", n);
+        int cut = n % len;
+        for (int i = 0; i < ECHOES; i++)
+            ck_assert_int_eq(write(ours[i], text, (size_t)cut), cut);
+        for (int i = 0; i < ECHOES; i++)
+            ck_assert_int_eq(write(ours[i], text + cut, (size_t)(len - cut)), len - cut);
+        for (int i = 0; i < ECHOES; i++) {
+            ck_assert_int_eq(recv(ours[i], got, (size_t)len, MSG_WAITALL), len);
+            ck_assert_int_eq(memcmp(got, text, (size_t)len), 0);
+        }
+    }
+    for (int i = 0; i < ECHOES; i++)
+        close(ours[i]);
+    task_pool_free(pool);
+    for (int i = 0; i < ECHOES; i++) {
+        ck_assert_uint_eq(echoes[i].lines, LINES);
+        ck_assert_int_eq(echoes[i].end, STREAM_EOF);
+    }
+}
+END_TEST
+
+struct reader {
+    int fd;
+    int got, again;
+    bool was_late;
+};
+
+static void wait_for_input(void *arg)
+{
+    struct reader *r = arg;
+    struct task_fd f;
+    int64_t end_ms = soon();
+
+    task_fd_init(&f, r->fd);
+    r->got = task_poll(&f, POLLIN, end_ms);
+    r->was_late = task_now_ms() >= end_ms;
+    task_fd_leave(&f);
+}
+
+START_TEST(test_deadline)
+{
+    struct reader in_task = {.got = -2}, in_thread = {.got = -2};
+    int fds[2];
+
+    pair(fds);
+    start_pool(1);
+    in_task.fd = in_thread.fd = fds[0];
+    start_task(wait_for_input, &in_task);
+    task_pool_free(pool);
+    wait_for_input(&in_thread);
+    ck_assert_int_eq(in_task.got, 0);
+    ck_assert(in_task.was_late);
+    ck_assert_int_eq(in_thread.got, 0);
+    ck_assert(in_thread.was_late);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+/* What was reported while nobody waited counts, once; the end of the input always. */
+static void read_after_report(void *arg)
+{
+    struct reader *r = arg;
+    struct task_fd f;
+    char byte;
+
+    task_fd_init(&f, r->fd);
+    r->got = task_poll(&f, POLLIN, late());
+    while (read(r->fd, &byte, 1) == 1)
+        ;
+    ck_assert_int_eq(errno, EAGAIN);
+    ck_assert_int_eq(task_poll(&f, POLLIN, soon()), 0);
+    r->again = task_poll(&f, POLLOUT, late()); /* registered for more than before */
+    task_fd_leave(&f);
+    task_fd_leave(&f); /* of no effect */
+}
+
+START_TEST(test_report)
+{
+    struct reader r = {0};
+    int fds[2];
+
+    pair(fds);
+    r.fd = fds[0];
+    start_pool(1);
+    ck_assert_int_eq(write(fds[1], "abc", 3), 3);
+    start_task(read_after_report, &r);
+    task_pool_free(pool);
+    ck_assert_int_eq(r.got, POLLIN);
+    ck_assert_int_eq(r.again, POLLOUT);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+static void wait_for_end(void *arg)
+{
+    struct reader *r = arg;
+    struct task_fd f;
+    char byte;
+
+    task_fd_init(&f, r->fd);
+    r->got = task_poll(&f, POLLIN, late());
+    ck_assert_int_eq(read(r->fd, &byte, 1), 0);
+    r->again = task_poll(&f, POLLIN, late()); /* said again, for it lasts */
+    task_fd_leave(&f);
+}
+
+START_TEST(test_end_of_input)
+{
+    struct reader r = {0};
+    int fds[2];
+
+    pair(fds);
+    r.fd = fds[0];
+    start_pool(1);
+    start_task(wait_for_end, &r);
+    close(fds[1]);
+    task_pool_free(pool);
+    ck_assert((r.got & (POLLIN | POLLHUP)) != 0);
+    ck_assert((r.again & POLLHUP) != 0);
+    close(fds[0]);
+}
+END_TEST
+
+static void poll_closed(void *arg)
+{
+    struct reader *r = arg;
+    struct task_fd f;
+
+    task_fd_init(&f, r->fd);
+    r->got = task_poll(&f, POLLIN, late());
+    r->again = errno;
+}
+
+START_TEST(test_bad_descriptor)
+{
+    struct reader r = {.fd = -1};
+
+    start_pool(1);
+    start_task(poll_closed, &r);
+    task_pool_free(pool);
+    ck_assert_int_eq(r.got, -1);
+    ck_assert_int_eq(r.again, EBADF);
+}
+END_TEST
+
+/* A connection goes from task to task, and so from thread to thread. */
+struct relay_race {
+    struct stream *stream;
+    unsigned laps;
+};
+
+static void run_lap(void *arg)
+{
+    struct relay_race *race = arg;
+    struct buf line = {0};
+
+    stream_set_deadline(race->stream, WAIT_MS);
+    ck_assert_int_eq(stream_read_line(race->stream, &line, 100), STREAM_OK);
+    ck_assert_int_eq(stream_write(race->stream, line.data, line.len), STREAM_OK);
+    ck_assert_int_eq(stream_flush(race->stream), STREAM_OK);
+    buf_clear(&line);
+    stream_leave(race->stream);
+    if (--race->laps > 0)
+        start_task(run_lap, race);
+    else
+        stream_free(race->stream);
+}
+
+START_TEST(test_handed_on)
+{
+    struct relay_race race = {.laps = 100};
+    int fds[2];
+    char text[8];
+
+    pair(fds);
+    ck_assert_int_eq(fcntl(fds[0], F_SETFL, 0), 0);
+    race.stream = stream_new(fds[1]);
+    start_pool(4);
+    start_task(run_lap, &race);
+    for (int i = 0; i < 100; i++) {
+        ck_assert_int_eq(write(fds[0], "again\n", 6), 6);
+        ck_assert_int_eq(recv(fds[0], text, 6, MSG_WAITALL), 6);
+    }
+    task_pool_free(pool);
+    close(fds[0]);
+}
+END_TEST
+
+static void wait_interrupted(void *arg)
+{
+    struct echo *e = arg;
+    struct buf line = {0};
+
+    stream_set_deadline(e->stream, WAIT_MS);
+    e->end = stream_read_line(e->stream, &line, 100);
+    buf_clear(&line);
+}
+
+START_TEST(test_shutdown_from_thread)
+{
+    struct echo e = {0};
+    int fds[2];
+
+    pair(fds);
+    e.stream = stream_new(fds[1]);
+    start_pool(1);
+    start_task(wait_interrupted, &e);
+    stream_shutdown_read(e.stream);
+    task_pool_free(pool);
+    ck_assert_int_eq(e.end, STREAM_EOF);
+    stream_free(e.stream); /* not by the task: the call above may not be over yet when it ends */
+    close(fds[0]);
+}
+END_TEST
+
+/* --- each other --- */
+
+/* A bounded buffer between tasks and threads of both kinds. */
+struct channel {
+    pthread_mutex_t lock;
+    struct task_cond changed;
+    unsigned full, put, taken;
+};
+
+#define ITEMS 3000
+#define ROOM 3
+
+static void channel_init(struct channel *c)
+{
+    memset(c, 0, sizeof *c);
+    pthread_mutex_init(&c->lock, NULL);
+    task_cond_init(&c->changed);
+}
+
+static void channel_clear(struct channel *c)
+{
+    task_cond_clear(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+}
+
+static void put_items(void *arg)
+{
+    struct channel *c = arg;
+
+    for (int i = 0; i < ITEMS; i++) {
+        pthread_mutex_lock(&c->lock);
+        while (c->full == ROOM)
+            ck_assert(task_cond_wait(&c->changed, &c->lock, late()));
+        c->full++;
+        c->put++;
+        pthread_mutex_unlock(&c->lock);
+        task_cond_broadcast(&c->changed);
+    }
+}
+
+static void take_items(void *arg)
+{
+    struct channel *c = arg;
+
+    for (int i = 0; i < ITEMS; i++) {
+        pthread_mutex_lock(&c->lock);
+        while (c->full == 0)
+            ck_assert(task_cond_wait(&c->changed, &c->lock, late()));
+        c->full--;
+        c->taken++;
+        task_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
+static void *put_in_thread(void *arg)
+{
+    put_items(arg);
+    return NULL;
+}
+
+static void *take_in_thread(void *arg)
+{
+    take_items(arg);
+    return NULL;
+}
+
+START_TEST(test_cond)
+{
+    struct channel c;
+    pthread_t putter, taker;
+
+    channel_init(&c);
+    start_pool((unsigned)_i);
+    ck_assert_int_eq(pthread_create(&putter, NULL, put_in_thread, &c), 0);
+    ck_assert_int_eq(pthread_create(&taker, NULL, take_in_thread, &c), 0);
+    for (int i = 0; i < 4; i++) {
+        start_task(put_items, &c);
+        start_task(take_items, &c);
+    }
+    pthread_join(putter, NULL);
+    pthread_join(taker, NULL);
+    task_pool_free(pool);
+    ck_assert_uint_eq(c.put, 5 * ITEMS);
+    ck_assert_uint_eq(c.taken, 5 * ITEMS);
+    ck_assert_uint_eq(c.full, 0);
+    channel_clear(&c);
+}
+END_TEST
+
+struct waiting {
+    struct channel channel;
+    atomic_uint in_time, too_late;
+    unsigned waiting;
+};
+
+static void wait_once(void *arg, int64_t deadline_ms)
+{
+    struct waiting *w = arg;
+
+    pthread_mutex_lock(&w->channel.lock);
+    w->waiting++;
+    if (task_cond_wait(&w->channel.changed, &w->channel.lock, deadline_ms))
+        w->in_time++;
+    else
+        w->too_late++;
+    pthread_mutex_unlock(&w->channel.lock);
+}
+
+static void wait_long(void *arg)
+{
+    wait_once(arg, late());
+}
+
+static void wait_short(void *arg)
+{
+    wait_once(arg, soon());
+}
+
+static void await_waiters(struct waiting *w, unsigned count)
+{
+    int64_t end_ms = late();
+    unsigned seen = 0;
+
+    while (seen < count && task_now_ms() < end_ms) {
+        pthread_mutex_lock(&w->channel.lock);
+        seen = w->waiting;
+        pthread_mutex_unlock(&w->channel.lock);
+    }
+    ck_assert_uint_eq(seen, count);
+}
+
+/* A signal wakes one, even if those before it have given up. */
+START_TEST(test_signal)
+{
+    struct waiting w = {0};
+
+    channel_init(&w.channel);
+    start_pool(2);
+    for (int i = 0; i < 3; i++)
+        start_task(wait_short, &w);
+    await_waiters(&w, 3);
+    start_task(wait_long, &w);
+    start_task(wait_long, &w);
+    await_waiters(&w, 5);
+    int64_t end_ms = late();
+    while (w.too_late < 3 && task_now_ms() < end_ms)
+        ;
+    ck_assert_uint_eq(w.too_late, 3);
+    ck_assert_uint_eq(w.in_time, 0);
+    task_cond_signal(&w.channel.changed);
+    while (w.in_time < 1 && task_now_ms() < end_ms)
+        ;
+    ck_assert_uint_eq(w.in_time, 1);
+    task_cond_signal(&w.channel.changed);
+    task_cond_signal(&w.channel.changed); /* nobody is there */
+    task_pool_free(pool);
+    ck_assert_uint_eq(w.in_time, 2);
+    wait_short(&w); /* in this thread */
+    ck_assert_uint_eq(w.too_late, 4);
+    channel_clear(&w.channel);
+}
+END_TEST
+
+static void set_event(void *arg)
+{
+    task_event_set(arg);
+}
+
+/* An event is made, waited for and released, many times, by tasks of one thread and helpers. */
+static void wait_for_events(void *arg)
+{
+    for (int i = 0; i < 200; i++) {
+        struct task_event e;
+        task_event_init(&e);
+        ck_assert(task_block_start(set_event, &e));
+        ck_assert(task_event_wait(&e, late()));
+        task_event_clear(&e);
+    }
+    add_one(arg);
+}
+
+START_TEST(test_event)
+{
+    atomic_uint count = 0;
+    struct task_event e;
+
+    start_pool(2);
+    for (int i = 0; i < 10; i++)
+        start_task(wait_for_events, &count);
+    task_event_init(&e);
+    ck_assert(!task_event_wait(&e, soon()));
+    start_task(set_event, &e);
+    ck_assert(task_event_wait(&e, late()));
+    ck_assert(task_event_wait(&e, 0)); /* it stays */
+    task_event_clear(&e);
+    task_pool_free(pool);
+    ck_assert_uint_eq(count, 10);
+}
+END_TEST
+
+/* A descriptor and an event: what happens ends the wait, and the event stays. */
+struct either {
+    int fd;
+    struct task_event event, begun;
+    int got, again, after;
+};
+
+static void wait_for_either(void *arg)
+{
+    struct either *e = arg;
+    struct task_fd f;
+    char byte;
+
+    task_fd_init(&f, e->fd);
+    e->got = task_poll_or_event(&f, POLLIN, &e->event);
+    ck_assert_int_eq(read(e->fd, &byte, 1), 1);
+    task_event_set(&e->begun);
+    e->again = task_poll_or_event(&f, POLLIN, &e->event);
+    e->after = task_poll_or_event(&f, POLLIN, &e->event);
+    task_fd_leave(&f);
+}
+
+START_TEST(test_poll_or_event)
+{
+    struct either e = {.got = -2, .again = -2, .after = -2};
+    int fds[2];
+
+    pair(fds);
+    e.fd = fds[0];
+    task_event_init(&e.event);
+    task_event_init(&e.begun);
+    start_pool(1);
+    start_task(wait_for_either, &e);
+    ck_assert_int_eq(write(fds[1], "a", 1), 1);
+    ck_assert(task_event_wait(&e.begun, late()));
+    task_event_set(&e.event);
+    task_pool_free(pool);
+    ck_assert_int_eq(e.got, POLLIN);
+    ck_assert_int_eq(e.again, 0);
+    ck_assert_int_eq(e.after, 0);
+    task_event_clear(&e.event);
+    task_event_clear(&e.begun);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+/* --- what blocks --- */
+
+struct blocking {
+    int fds[2];
+    bool was_task;
+    atomic_bool others_went_on;
+};
+
+static void block_on_pipe(void *arg)
+{
+    struct blocking *b = arg;
+    struct pollfd p = {.fd = b->fds[0], .events = POLLIN};
+
+    b->was_task = task_is_inside();
+    b->others_went_on = poll(&p, 1, WAIT_MS) == 1;
+}
+
+static void run_blocking(void *arg)
+{
+    task_block(block_on_pipe, arg);
+}
+
+static void go_on(void *arg)
+{
+    const struct blocking *b = arg;
+
+    ck_assert_int_eq(write(b->fds[1], "x", 1), 1);
+}
+
+START_TEST(test_block)
+{
+    struct blocking b[20] = {{.was_task = true}};
+
+    start_pool(1);
+    for (int i = 0; i < 20; i++) { /* all of them at a time, on one thread for tasks */
+        b[i].was_task = true;
+        ck_assert_int_eq(pipe(b[i].fds), 0);
+        start_task(run_blocking, &b[i]);
+    }
+    for (int i = 20; i-- > 0;)
+        start_task(go_on, &b[i]);
+    task_pool_free(pool);
+    for (int i = 0; i < 20; i++) {
+        ck_assert(b[i].others_went_on);
+        ck_assert(!b[i].was_task);
+        close(b[i].fds[0]);
+        close(b[i].fds[1]);
+    }
+    struct task_event e;
+    task_event_init(&e);
+    task_block(set_event, &e); /* in a thread: here and now */
+    ck_assert(task_event_wait(&e, 0));
+    task_event_clear(&e);
+}
+END_TEST
+
+/* What is in memory, what is not, the end, and a descriptor that is none. */
+static void read_file(void *arg)
+{
+    int fd = *(int *)arg;
+    char text[8] = "";
+
+    ck_assert_int_eq(task_pread(fd, text, 3, 2), 3);
+    ck_assert_str_eq(text, "cde");
+    ck_assert_int_eq(fsync(fd), 0);
+    ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    ck_assert_int_eq(task_pread(fd, text, sizeof text, 4), 2);
+    ck_assert_int_eq(memcmp(text, "ef", 2), 0);
+    ck_assert_int_eq(task_pread(fd, text, sizeof text, 6), 0);
+    ck_assert_int_eq(task_pread(-1, text, sizeof text, 0), -1);
+    ck_assert_int_eq(errno, EBADF);
+}
+
+START_TEST(test_pread)
+{
+    char name[] = "/var/tmp/split-task-XXXXXX";
+    int fd = mkstemp(name);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(unlink(name), 0);
+    ck_assert_int_eq(write(fd, "abcdef", 6), 6);
+    start_pool(1);
+    start_task(read_file, &fd);
+    task_pool_free(pool);
+    read_file(&fd);
+    close(fd);
+}
+END_TEST
+
+/* Nothing stays open. */
+START_TEST(test_leaves_nothing)
+{
+    int before = dup(0), after;
+
+    close(before);
+    for (int i = 0; i < 20; i++) {
+        atomic_uint count = 0;
+        start_pool(4);
+        start_task(add_one, &count);
+        task_pool_free(pool);
+    }
+    after = dup(0);
+    close(after);
+    ck_assert_int_eq(before, after);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("task");
+
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, test_many, 0, 4);
+    tcase_add_test(t, test_tasks_start_tasks);
+    tcase_add_test(t, test_no_pool);
+    tcase_add_test(t, test_yield);
+    tcase_add_loop_test(t, test_dialogues, 1, 4);
+    tcase_add_test(t, test_deadline);
+    tcase_add_test(t, test_report);
+    tcase_add_test(t, test_end_of_input);
+    tcase_add_test(t, test_bad_descriptor);
+    tcase_add_test(t, test_handed_on);
+    tcase_add_test(t, test_shutdown_from_thread);
+    tcase_add_loop_test(t, test_cond, 1, 4);
+    tcase_add_test(t, test_signal);
+    tcase_add_test(t, test_event);
+    tcase_add_test(t, test_poll_or_event);
+    tcase_add_test(t, test_block);
+    tcase_add_test(t, test_pread);
+    tcase_add_test(t, test_leaves_nothing);
+    return unit_run("task", t);
+}
