@@ -19,6 +19,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_guides.py \
 	%D%/it/it_hardening.py \
 	%D%/it/it_large.py \
+	%D%/it/it_lint.py \
 	%D%/it/it_listener_forms.py \
 	%D%/it/it_live_reload.py \
 	%D%/it/it_article.py \
@@ -85,6 +86,8 @@ EXTRA_DIST += \
 	%D%/bench/bench.py \
 	%D%/corpus \
 	%D%/rig/demo.py \
+	%D%/lint.py \
+	%D%/rig/README.md \
 	%D%/rig/__init__.py \
 	%D%/rig/base.py \
 	%D%/rig/certificates.py \
@@ -466,3 +469,8 @@ endif
 check-unit:
 	$(MAKE) check TESTS='$(UNIT_TESTS) $(FUZZERS)'
 .PHONY: check-unit
+
+# For ./dev test quick.
+print-unit-tests:
+	@echo $(UNIT_TESTS) $(FUZZERS)
+.PHONY: print-unit-tests

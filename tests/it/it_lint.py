@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""tests/lint.py finds what it is there to find: each rule is broken once in a small tree."""
+
+import os
+import subprocess
+import sys
+
+import rig
+from rig.daemons import TOP
+
+LINT = os.path.join(TOP, "tests", "lint.py")
+
+
+def lint(r, files):
+    top = r.path("tree")
+    for path, text in files.items():
+        full = os.path.join(top, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "w", encoding="utf-8") as f:
+            f.write(text)
+    done = subprocess.run([sys.executable, LINT, top], capture_output=True, text=True, check=False)
+    assert done.stderr == "", done.stderr
+    assert (done.returncode == 0) == (done.stdout == ""), done
+    return done.stdout.splitlines()
+
+
+GOOD = {
+    "src/base/err.h": "/* An error. */\nint err_a(void);\nint err_b(void);\n",
+    "src/net/tls.h": '#include "base/err.h"\n\n#include <stdio.h>\n',
+    "src/net/tls_private.h": '#include "net/tls.h"\n',
+    "src/net/tls.c": '#include "net/tls_private.h"\n\nint a(void)\n{\n' + "    x();\n" * 60 + "}\n",
+    "src/ctl/setup/steps.h": '#include "ctl/ctl.h"\n',
+    "milter/main.c": '#include "callbacks.h"\n#include "net/tls.h"\n#include <libmilter/mfapi.h>\n',
+}
+
+
+def test_good_tree(r):
+    assert lint(r, GOOD) == []
+
+
+def test_each_rule(r):
+    for path, text, where in (
+        ("src/base/log.c", '#include "base/err.h"\n#include "net/tls.h"\n', "src/base/log.c:2: base may not know net"),
+        ("src/base/log.c", '#include "err.h"\n', 'src/base/log.c:1: "err.h": write the path'),
+        ("src/smtp/client.c", '#include "net/tls_private.h"\n', "src/smtp/client.c:1: net/tls_private.h is private"),
+        ("milter/main.c", '#include "net/tls_private.h"\n', "milter/main.c:1: net/tls_private.h is private"),
+        ("src/base/log.c", "#include <libmilter/mfapi.h>\n", "src/base/log.c:1: only milter/"),
+        ("src/util/log.c", "", "src/util/log.c:1: this folder has no place"),
+        ("src/log.c", "", "src/log.c:1: this folder has no place"),
+        ("src/base/log.c", "\n" * 451, "src/base/log.c:451: 451 lines"),
+        ("src/base/log.c", "int a(void)\n{\n" + "    x();\n" * 61 + "}\n", "src/base/log.c:2: a function of 61 lines"),
+        ("src/base/log.h", "/* One. */\nint a(void);\n\nint b(void);\n", "src/base/log.h:4: a function without a comment"),
+    ):
+        lines = lint(r, {**GOOD, path: text})
+        assert len(lines) == 1 and lines[0].startswith(where), (where, lines)
+        os.unlink(os.path.join(r.path("tree"), path))
+
+
+if __name__ == "__main__":
+    rig.main(timeout=60)
