@@ -6,7 +6,7 @@
 #ifndef SPLIT_DUPLICATE_PRIVATE_H
 #define SPLIT_DUPLICATE_PRIVATE_H
 
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 #include "receive/duplicate.h"
 
 /* A RCPT, or the MAIL, that the primary has or will have an answer to. */

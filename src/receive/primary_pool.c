@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "receive/primary_pool.h"
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 
 #include "base/mem.h"
 

@@ -9,7 +9,7 @@
 #ifndef SPLIT_PRIMARY_PRIVATE_H
 #define SPLIT_PRIMARY_PRIVATE_H
 
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 #include "receive/primary.h"
 
 struct primary {

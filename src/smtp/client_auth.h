@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * client_auth: authentication to a server (RFC 4954). Part of client.c; see client_private.h.
+ * client_auth: authentication to a server (RFC 4954). Part of client.c; see connection_private.h.
  */
 #ifndef SPLIT_CLIENT_AUTH_H
 #define SPLIT_CLIENT_AUTH_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/client_mail.h"
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 
 #include "base/mem.h"
 #include "base/utf8.h"

@@ -3,7 +3,7 @@
  * client_origin: what a client tells a server about where a message came from: XFORWARD, for its
  * log and its filters, and XCLIENT, which makes it treat the connection as if that client had made
  * it (XFORWARD_README, XCLIENT_README of Postfix). Only attributes that the server offers are sent.
- * Part of client.c and primary.c; see client_private.h.
+ * Part of client.c and primary.c; see connection_private.h.
  */
 #ifndef SPLIT_CLIENT_ORIGIN_H
 #define SPLIT_CLIENT_ORIGIN_H

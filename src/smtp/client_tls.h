@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * client_tls: when a client's connection is encrypted, and when that is not good enough. Part of
- * client.c; see client_private.h.
+ * client.c; see connection_private.h.
  */
 #ifndef SPLIT_CLIENT_TLS_H
 #define SPLIT_CLIENT_TLS_H

@@ -5,7 +5,7 @@
  * come in the same order (RFC 2920 3.1). The window is small enough that neither its commands nor
  * the replies to it can fill the buffers of both sides, so nobody ever waits for the other to read.
  */
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 
 #include "base/log.h"
 #include "mail/xtext.h"

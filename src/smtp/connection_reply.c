@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* What the server says, and what is said about it. */
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 
 #include <stdarg.h>
 #include <stdio.h>

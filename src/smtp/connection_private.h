@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * client_private: what the files of the client share. client.c owns the object and the policy of
- * reuse, client_reply.c reads what the server says, client_connect.c brings a connection to the
- * point where mail can be sent, client_transaction.c sends one message, client_content.c its
- * content; primary.c converses by hand. Not for anybody else.
+ * connection_private: what the files of the client share. client.c owns the object and the policy
+ * of reuse, connection_reply.c reads what the server says, connection_connect.c brings a connection
+ * to the point where mail can be sent, client_transaction.c sends one message, connection_content.c
+ * its content; primary.c converses by hand. Not for anybody else.
  *
  * Whatever goes wrong with the connection itself is put into `fault`, a OUTCOME_RETRY outcome in
  * Postfix's words, and the connection is closed: whoever called applies it to all recipients that
  * have no outcome of their own.
  */
-#ifndef SPLIT_CLIENT_PRIVATE_H
-#define SPLIT_CLIENT_PRIVATE_H
+#ifndef SPLIT_CONNECTION_PRIVATE_H
+#define SPLIT_CONNECTION_PRIVATE_H
 
 #include "mail/smtp_reply.h"
 #include "net/stream.h"

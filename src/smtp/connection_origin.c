@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/client_origin.h"
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 
 #include "base/log.h"
 #include "mail/xtext.h"

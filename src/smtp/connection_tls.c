@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "smtp/client_private.h"
+#include "smtp/connection_private.h"
 
 #include "base/log.h"
 #include "net/tls.h"
