@@ -52,7 +52,7 @@ void duplicate_free(struct duplicate *d)
     free(d);
 }
 
-const struct client_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
+const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
 {
     d->is_lmtp = is_lmtp;
     (void)primary_open(d->o.primary);
@@ -91,7 +91,7 @@ static int refuse(struct err *reply, const char *text)
  */
 static int check_words(struct duplicate *d, const char *const *words, struct err *reply)
 {
-    const struct client_features *f = primary_features(d->o.primary);
+    const struct smtp_features *f = primary_features(d->o.primary);
 
     for (; f != NULL && *words != NULL; words++) {
         const char *text = NULL;
@@ -127,7 +127,7 @@ int duplicate_mail(struct duplicate *d, const struct smtp_command *c, const stru
 {
     if (transaction_mail(d->o.transaction, c, reply) != 0)
         return -1;
-    d->begin_ms = client_now_ms();
+    d->begin_ms = task_now_ms();
     (void)primary_open(d->o.primary);
     if (check_words(d, c->words, reply) != 0) {
         struct err detail = d->o.transaction->detail;

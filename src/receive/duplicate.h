@@ -35,7 +35,7 @@ void duplicate_free(struct duplicate *d);
 
 /* The client greets: connect, and say what may be offered. If the primary cannot be reached (MAIL
  * will say so) that is what one offered last; NULL if it is not known. Valid until the next. */
-const struct client_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
+const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
     __attribute__((nonnull));
 
 /* The transaction ended, or never was. Not with answers due. */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "metrics/counters.h"
+#include "task/task.h"
 #include "format/trace.h"
 
 #include <stdio.h>
@@ -100,7 +101,7 @@ static void log_verdict(const struct duplicate *d, const char *to, const struct 
     const char *status = v->answer == PRIMARY_YES                          ? "sent"
                          : v->answer == PRIMARY_LOST || v->reply[0] != '5' ? "deferred"
                                                                            : "refused";
-    int64_t ms = client_now_ms() - d->begin_ms;
+    int64_t ms = task_now_ms() - d->begin_ms;
 
     log_info("%s: to=<%s>, listener=%s, relay=%s, conn_use=%u, delay=%.2f, dsn=%s, status=%s (%s)",
              message_id(t)[0] != '\0' ? message_id(t) : "NOQUEUE", to, d->o.listener->name,

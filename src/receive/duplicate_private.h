@@ -6,7 +6,7 @@
 #ifndef SPLIT_DUPLICATE_PRIVATE_H
 #define SPLIT_DUPLICATE_PRIVATE_H
 
-#include "smtp/connection_private.h"
+#include "smtp/smtp_features.h"
 #include "receive/duplicate.h"
 
 /* A RCPT, or the MAIL, that the primary has or will have an answer to. */
@@ -29,7 +29,7 @@ struct duplicate {
     char **accepted; /* recipients, without <>, in the order of RCPT */
     size_t accepted_count;
 
-    struct client_features promised; /* in the reply to EHLO */
+    struct smtp_features promised; /* in the reply to EHLO */
     bool has_promised;
 
     bool copies_missing; /* and the mail goes on without */

@@ -14,31 +14,24 @@ struct primary *primary_new(struct snapshot *snapshot, const struct config_liste
     p->listener = listener;
     p->snapshot = snapshot;
     p->pool = pool;
-    p->client = client_new(&listener->primary, snapshot->config->relay.hostname, NULL);
+    p->connection = connection_new(&listener->primary, snapshot->config->relay.hostname, NULL);
     return p;
 }
 
-static bool is_worn_out(const struct primary *p)
-{
-    unsigned max = p->listener->primary.max_messages_per_connection;
-
-    return max > 0 && p->client->uses >= max;
-}
-
-/* Nothing is under way on it: the next session may go on where this one ends. Servers count
- * refusals, and slow down or hang up when there are many: those of one client must not become
- * another's. */
+/* Give an idle connection to the pool, for the next session. One with refusals is not given:
+ * servers count them, and slow down or hang up when there are many, so that those of one client
+ * would become another's. */
 static void leave_to_pool(struct primary *p)
 {
-    struct client *c = p->client;
+    struct connection *c = p->connection;
 
-    if (c->stream == NULL || p->unanswered > 0 || p->has_refusals || p->is_cut_short ||
-        is_worn_out(p) || atomic_load(&c->is_interrupted) || stream_is_stale(c->stream))
+    if (!connection_is_open(c) || p->unanswered > 0 || p->has_refusals ||
+        connection_is_cut_short(c) || connection_is_worn_out(c) || connection_is_interrupted(c) ||
+        connection_is_stale(c))
         return;
-    c->needs_rset = p->needs_rset;
-    struct client_connection *k = client_detach(c);
-    if (!primary_pool_give(p->pool, p->snapshot, p->listener, k) && client_attach(c, k) != 0)
-        log_debug("%s: interrupted", c->peer);
+    struct connection_detached *k = connection_detach(c);
+    if (!primary_pool_give(p->pool, p->snapshot, p->listener, k) && connection_attach(c, k) != 0)
+        log_debug("%s: interrupted", connection_peer(c));
 }
 
 void primary_free(struct primary *p)
@@ -46,7 +39,7 @@ void primary_free(struct primary *p)
     if (p == NULL)
         return;
     leave_to_pool(p);
-    client_free(p->client);
+    connection_free(p->connection);
     buf_clear(&p->unsent);
     buf_clear(&p->message);
     buf_clear(&p->text);
@@ -55,62 +48,63 @@ void primary_free(struct primary *p)
 
 void primary_interrupt(struct primary *p)
 {
-    client_interrupt(p->client);
+    connection_interrupt(p->connection);
 }
 
 void primary_forget(struct primary *p)
 {
     buf_reset(&p->unsent);
     buf_reset(&p->message);
-    p->may_begin_again = p->awaits_rset = p->is_answered_early = false;
+    p->may_begin_again = p->awaits_rset = false;
 }
 
 int primary_connect(struct primary *p)
 {
-    client_close(p->client);
-    p->needs_rset = p->has_refusals = p->is_cut_short = false;
+    connection_close(p->connection);
+    p->has_refusals = false;
     p->unanswered = 0;
-    if (client_connect(p->client) != 0)
+    if (connection_open(p->connection, false) != 0)
         return -1;
-    primary_pool_learn(p->pool, p->listener, &p->client->features);
+    primary_pool_learn(p->pool, p->listener, connection_features(p->connection));
     return 0;
 }
 
 bool primary_open(struct primary *p)
 {
-    struct client *c = p->client;
-    struct client_connection *k;
+    struct connection *c = p->connection;
+    struct connection_detached *k;
 
-    if (c->stream != NULL && (p->is_cut_short || stream_is_stale(c->stream)))
-        client_close(c);
-    if (c->stream != NULL && p->unanswered == 0 && is_worn_out(p))
-        client_end(c);
-    if (c->stream != NULL)
+    if (connection_is_open(c) && (connection_is_cut_short(c) || connection_is_stale(c)))
+        connection_close(c);
+    if (connection_is_open(c) && p->unanswered == 0 && connection_is_worn_out(c))
+        connection_quit(c);
+    if (connection_is_open(c))
         return true;
     primary_forget(p);
     while ((k = primary_pool_take(p->pool, p->listener)) != NULL) {
-        if (client_attach(c, k) != 0)
+        if (connection_attach(c, k) != 0)
             return false;
-        p->needs_rset = c->needs_rset;
-        p->has_refusals = p->is_cut_short = false;
+        p->has_refusals = false;
         p->unanswered = 0;
-        if (!stream_is_stale(c->stream))
+        if (!connection_is_stale(c))
             return true;
-        client_close(c);
+        connection_close(c);
     }
     return primary_connect(p) == 0;
 }
 
-const struct client_features *primary_features(const struct primary *p)
+const struct smtp_features *primary_features(const struct primary *p)
 {
-    return p->client->stream != NULL ? &p->client->features : NULL;
+    return connection_is_open(p->connection) ? connection_features(p->connection) : NULL;
 }
 
-bool primary_features_known(const struct primary *p, struct client_features *out)
+bool primary_features_known(const struct primary *p, struct smtp_features *out)
 {
-    if (p->client->stream == NULL)
+    const struct smtp_features *f = primary_features(p);
+
+    if (f == NULL)
         return primary_pool_known(p->pool, p->listener, out);
-    *out = p->client->features;
+    *out = *f;
     return true;
 }
 
@@ -121,20 +115,20 @@ void primary_reset(struct primary *p)
 
 void primary_abandon(struct primary *p)
 {
-    client_outcome(&p->client->fault, OUTCOME_RETRY, "4.3.0", "message given up");
-    client_close(p->client);
+    connection_fail(p->connection, "4.3.0", "message given up");
     primary_forget(p);
-    p->needs_rset = p->is_cut_short = false;
 }
 
 const char *primary_peer(const struct primary *p)
 {
-    return p->client->peer[0] != '\0' ? p->client->peer : "none";
+    const char *peer = connection_peer(p->connection);
+
+    return peer[0] != '\0' ? peer : "none";
 }
 
 unsigned primary_uses(const struct primary *p)
 {
-    return p->client->uses;
+    return connection_messages(p->connection);
 }
 
 const char *primary_dsn(const struct primary *p)

@@ -14,7 +14,7 @@
 
 #include "base/buf.h"
 #include "config/config.h"
-#include "smtp/client.h"
+#include "smtp/smtp_features.h"
 #include "receive/primary_pool.h"
 #include "mail/xforward.h"
 
@@ -23,7 +23,6 @@
 #define PRIMARY_WINDOW 60 /* commands that may wait for their answers */
 
 struct primary;
-struct client_features;
 
 enum primary_answer {
     PRIMARY_YES,  /* 2xx; to DATA 354 */
@@ -37,9 +36,9 @@ struct primary *primary_new(struct snapshot *snapshot, const struct config_liste
                             struct primary_pool *pool)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 /* Leaves the connection to the pool, if it can be used again, there was no refusal on it, and there
- * is room; else as client_free(). */
+ * is room; else sends QUIT. */
 void primary_free(struct primary *p);
-/* As client_interrupt(). */
+/* As connection_interrupt(). */
 void primary_interrupt(struct primary *p) __attribute__((nonnull));
 
 /* Be connected: a connection that was kept, here or in the pool, is used if it still works and has
@@ -47,11 +46,11 @@ void primary_interrupt(struct primary *p) __attribute__((nonnull));
 bool primary_open(struct primary *p) __attribute__((nonnull));
 
 /* What it offers; NULL when there is no connection. */
-const struct client_features *primary_features(const struct primary *p) __attribute__((nonnull));
+const struct smtp_features *primary_features(const struct primary *p) __attribute__((nonnull));
 
 /* The same, or without a connection what a primary of this listener offered last, to any session.
  * False: that is not known. */
-bool primary_features_known(const struct primary *p, struct client_features *out)
+bool primary_features_known(const struct primary *p, struct smtp_features *out)
     __attribute__((nonnull, warn_unused_result));
 
 /* What becomes of an ESMTP word of the client with a primary that offers this. */
@@ -63,7 +62,7 @@ enum primary_word {
     PRIMARY_WORD_NO_DSN,
     PRIMARY_WORD_NO_REQUIRETLS, /* or not over verified TLS */
 };
-enum primary_word primary_judge_word(const struct client_features *f, const char *word)
+enum primary_word primary_judge_word(const struct smtp_features *f, const char *word)
     __attribute__((nonnull));
 
 /* Begin a message. path: with <>; words: NULL-terminated ESMTP words of the client, those that are

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "receive/primary_pool.h"
-#include "smtp/connection_private.h"
+#include "smtp/connection.h"
 
 #include "base/mem.h"
+#include "task/task.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -11,17 +12,17 @@
 
 struct kept {
     struct kept *next;
-    struct client_connection *connection;
+    struct connection_detached *connection;
     const struct config_listener *listener; /* of the snapshot */
     struct snapshot *snapshot;
-    int64_t until_ms; /* of client_now_ms() */
+    int64_t until_ms; /* of task_now_ms() */
 };
 
 /* What a listener's primary offered last. */
 struct known {
     struct known *next;
     char *listener; /* name: sessions of a former configuration may still learn */
-    struct client_features features;
+    struct smtp_features features;
 };
 
 struct primary_pool {
@@ -36,7 +37,7 @@ struct primary_pool {
 
 static void drop(struct kept *k, bool is_hurried)
 {
-    client_connection_close(k->connection, is_hurried);
+    connection_detached_quit(k->connection, is_hurried);
     snapshot_unref(k->snapshot);
     free(k);
 }
@@ -88,7 +89,7 @@ static void *run(void *arg)
 
     pthread_mutex_lock(&pool->lock);
     while (!pool->is_over) {
-        struct kept *expired = take_expired(pool, client_now_ms());
+        struct kept *expired = take_expired(pool, task_now_ms());
         if (expired != NULL) {
             pthread_mutex_unlock(&pool->lock);
             drop_list(expired, false);
@@ -112,7 +113,7 @@ struct primary_pool *primary_pool_new(struct err *err)
 
     pthread_mutex_init(&pool->lock, NULL);
     pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* as client_now_ms() */
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* as task_now_ms() */
     pthread_cond_init(&pool->changed, &attr);
     pthread_condattr_destroy(&attr);
     int error = pthread_create(&pool->thread, NULL, run, pool);
@@ -141,10 +142,10 @@ void primary_pool_free(struct primary_pool *pool)
     free(pool);
 }
 
-struct client_connection *primary_pool_take(struct primary_pool *pool,
-                                            const struct config_listener *listener)
+struct connection_detached *primary_pool_take(struct primary_pool *pool,
+                                              const struct config_listener *listener)
 {
-    struct client_connection *connection = NULL;
+    struct connection_detached *connection = NULL;
     struct kept *k;
 
     pthread_mutex_lock(&pool->lock);
@@ -172,11 +173,12 @@ static unsigned count(const struct primary_pool *pool, const struct config_liste
 }
 
 bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
-                       const struct config_listener *listener, struct client_connection *connection)
+                       const struct config_listener *listener,
+                       struct connection_detached *connection)
 {
-    int64_t now_ms = client_now_ms();
+    int64_t now_ms = task_now_ms();
     int64_t until_ms = now_ms + listener->pool_idle_time_ms;
-    int64_t end_ms = connection->opened_ms + PRIMARY_POOL_AGE_MS;
+    int64_t end_ms = connection_detached_opened_ms(connection) + PRIMARY_POOL_AGE_MS;
 
     if (until_ms > end_ms)
         until_ms = end_ms;
@@ -208,7 +210,7 @@ static struct known *find_known(struct primary_pool *pool, const struct config_l
 }
 
 void primary_pool_learn(struct primary_pool *pool, const struct config_listener *listener,
-                        const struct client_features *features)
+                        const struct smtp_features *features)
 {
     pthread_mutex_lock(&pool->lock);
     struct known *k = find_known(pool, listener);
@@ -223,7 +225,7 @@ void primary_pool_learn(struct primary_pool *pool, const struct config_listener 
 }
 
 bool primary_pool_known(struct primary_pool *pool, const struct config_listener *listener,
-                        struct client_features *out)
+                        struct smtp_features *out)
 {
     pthread_mutex_lock(&pool->lock);
     const struct known *k = find_known(pool, listener);

@@ -18,8 +18,8 @@
 
 #define PRIMARY_POOL_AGE_MS 300000 /* Postfix: smtp_connection_reuse_time_limit */
 
-struct client_connection;
-struct client_features;
+struct connection_detached;
+struct smtp_features;
 struct primary_pool;
 
 /* NULL with `err` when there is no thread to be had. */
@@ -30,22 +30,23 @@ void primary_pool_free(struct primary_pool *pool);
 
 /* The connection that was used last; whether it still works is for the caller to see. The caller
  * owns it. NULL: there is none. */
-struct client_connection *primary_pool_take(struct primary_pool *pool,
-                                            const struct config_listener *listener)
+struct connection_detached *primary_pool_take(struct primary_pool *pool,
+                                              const struct config_listener *listener)
     __attribute__((nonnull, warn_unused_result));
 
 /* Takes the connection over. False: there is no room, it stays the caller's. snapshot: that of the
  * listener; one more reference is taken. */
 bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
-                       const struct config_listener *listener, struct client_connection *connection)
+                       const struct config_listener *listener,
+                       struct connection_detached *connection)
     __attribute__((nonnull, warn_unused_result));
 
 /* What the primaries of a listener offer, for when none of them can be asked: the last that was
  * seen. False: nothing was seen since the configuration was read. */
 void primary_pool_learn(struct primary_pool *pool, const struct config_listener *listener,
-                        const struct client_features *features) __attribute__((nonnull));
+                        const struct smtp_features *features) __attribute__((nonnull));
 bool primary_pool_known(struct primary_pool *pool, const struct config_listener *listener,
-                        struct client_features *out) __attribute__((nonnull, warn_unused_result));
+                        struct smtp_features *out) __attribute__((nonnull, warn_unused_result));
 
 /* Close all of them, and forget what was learnt: the configuration has changed. */
 void primary_pool_empty(struct primary_pool *pool) __attribute__((nonnull));

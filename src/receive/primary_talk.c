@@ -12,7 +12,7 @@
 
 #define LINE_TEXT_MAX 506 /* of a reply line of 512 octets, with code and CRLF */
 
-enum primary_word primary_judge_word(const struct client_features *f, const char *word)
+enum primary_word primary_judge_word(const struct smtp_features *f, const char *word)
 {
     const char *value;
 
@@ -42,48 +42,44 @@ static void add_path(struct primary *p, const char *verb, const char *path,
 {
     struct buf line = {0};
 
-    if (p->client->stream == NULL)
+    if (!connection_is_open(p->connection))
         return;
     buf_addf(&line, "%s:%s", verb, path);
     for (; *words != NULL; words++)
-        if (primary_judge_word(&p->client->features, *words) == PRIMARY_WORD_SAID)
+        if (primary_judge_word(connection_features(p->connection), *words) == PRIMARY_WORD_SAID)
             buf_addf(&line, " %s", *words);
     buf_adds(&line, "\r\n");
     add_command(p, buf_str(&line), line.len);
     buf_clear(&line);
 }
 
-/* At once with its answer, for a primary that does not want to hear it from us must not lose its
- * mail for it. */
+/* XFORWARD is sent ahead of MAIL, and its reply read: a primary that refuses XFORWARD must not lose
+ * its mail because of that. */
 static void send_xforward(struct primary *p)
 {
     char who[80];
 
-    p->client->needs_rset = p->needs_rset;
-    p->needs_rset = false;
     snprintf(who, sizeof who, "listener=%s", p->listener->name);
-    if (client_origin_forward(p->client, &p->origin, who) != 0)
-        log_debug("%s: %s", who, p->client->fault.reason);
+    if (connection_xforward(p->connection, &p->origin, who) != 0)
+        log_debug("%s: %s", who, connection_fault(p->connection)->reason);
 }
 
-static int fail_unlike(struct client *c)
+static int fail_unlike(struct connection *c)
 {
-    client_outcome(&c->fault, OUTCOME_RETRY, "4.4.2", "host %s offers other extensions than before",
-                   c->peer);
-    client_close(c);
-    return -1;
+    return connection_fail(c, "4.4.2", "host %s offers other extensions than before",
+                           connection_peer(c));
 }
 
-/* A connection in place of the one that these words were judged by. -1 with the client's `fault`:
+/* A connection in place of the one that these words were judged by. -1 with the connection's fault:
  * there is none, or a word would be lost. */
 static int connect_for_words(struct primary *p, const char *const *words)
 {
-    struct client *c = p->client;
+    struct connection *c = p->connection;
 
     if (primary_connect(p) != 0)
         return -1;
     for (; *words != NULL; words++) {
-        enum primary_word judged = primary_judge_word(&c->features, *words);
+        enum primary_word judged = primary_judge_word(connection_features(c), *words);
         if (judged != PRIMARY_WORD_SAID && judged != PRIMARY_WORD_LEFT_OUT)
             return fail_unlike(c);
     }
@@ -93,33 +89,33 @@ static int connect_for_words(struct primary *p, const char *const *words)
 void primary_mail(struct primary *p, const char *path, const char *const *words,
                   const struct xforward *x)
 {
-    struct client *c = p->client;
-    bool is_kept = c->stream != NULL && c->uses > 0;
+    struct connection *c = p->connection;
+    bool is_kept = connection_is_open(c) && connection_messages(c) > 0;
 
     primary_forget(p);
     p->has_origin = x != NULL && p->listener->xforward == 1;
-    if (c->stream == NULL)
+    if (!connection_is_open(c))
         return;
     if (p->has_origin)
         p->origin = *x;
-    if (p->has_origin && c->features.xforward) {
+    if (p->has_origin && connection_features(c)->xforward) {
         /* A server that has gone shows here, before the message depends on it. */
         send_xforward(p);
-        if (c->stream == NULL && is_kept) {
+        if (!connection_is_open(c) && is_kept) {
             is_kept = false;
-            if (connect_for_words(p, words) == 0 && c->features.xforward)
+            if (connect_for_words(p, words) == 0 && connection_features(c)->xforward)
                 send_xforward(p);
         }
-    } else if (p->needs_rset) {
+    } else if (connection_needs_rset(c)) {
         buf_adds(&p->unsent, "RSET\r\n");
         p->awaits_rset = true;
     }
-    c->uses++;
+    connection_begin_message(c);
     p->taken = 0;
     p->may_begin_again = is_kept;
-    p->first_step = CLIENT_MAIL;
+    p->first_step = CONNECTION_MAIL;
     add_path(p, "MAIL FROM", path, words);
-    p->needs_rset = true;
+    connection_set_needs_rset(c, true);
 }
 
 void primary_rcpt(struct primary *p, const char *path, const char *const *words)
@@ -127,49 +123,43 @@ void primary_rcpt(struct primary *p, const char *path, const char *const *words)
     add_path(p, "RCPT TO", path, words);
 }
 
-static int send_unsent(struct primary *p, enum client_step step)
+static int send_unsent(struct primary *p, enum connection_step step)
 {
-    struct client *c = p->client;
-    enum stream_status status = STREAM_OK;
     size_t len = p->unsent.len;
 
     if (len == 0)
         return 0;
-    if (!c->features.pipelining) /* one at a time */
+    if (!connection_features(p->connection)->pipelining) /* one at a time */
         len = (size_t)((const char *)memchr(p->unsent.data, '\n', len) + 1 - p->unsent.data);
-    client_begin_wait(c);
-    status = stream_write(c->stream, p->unsent.data, len);
-    if (status == STREAM_OK)
-        status = stream_flush(c->stream);
+    int result = connection_send_commands(p->connection, step, p->unsent.data, len);
     for (size_t i = 0; i < len; i++)
         p->unanswered += p->unsent.data[i] == '\n';
     buf_consume(&p->unsent, len);
-    /* After STREAM_EOF, why it closed may be there to read. */
-    return status == STREAM_OK || status == STREAM_EOF ? 0 : client_fail_io(c, step, status);
+    return result;
 }
 
-static int read_reply(struct primary *p, enum client_step step)
+static int read_reply(struct primary *p, enum connection_step step)
 {
-    if (client_read_reply(p->client, step) != 0)
+    if (connection_read_reply(p->connection, step) != 0)
         return -1;
     p->unanswered--;
     return 0;
 }
 
 /* Send what is unsent, read one reply. */
-static int ask(struct primary *p, enum client_step step)
+static int ask(struct primary *p, enum connection_step step)
 {
     if (p->awaits_rset) {
-        if (send_unsent(p, CLIENT_RSET) != 0 || read_reply(p, CLIENT_RSET) != 0)
+        if (send_unsent(p, CONNECTION_RSET) != 0 || read_reply(p, CONNECTION_RSET) != 0)
             return -1;
         p->awaits_rset = false;
-        if (p->client->reply.code / 100 != 2)
-            return client_fail_reply(p->client, CLIENT_RSET);
+        if (connection_reply(p->connection)->code / 100 != 2)
+            return connection_fail_reply(p->connection, CONNECTION_RSET);
     }
     return send_unsent(p, step) != 0 ? -1 : read_reply(p, step);
 }
 
-static bool offers_same(const struct client_features *a, const struct client_features *b)
+static bool offers_same(const struct smtp_features *a, const struct smtp_features *b)
 {
     return a->pipelining == b->pipelining && a->eight_bit == b->eight_bit &&
            a->smtputf8 == b->smtputf8 && a->requiretls == b->requiretls && a->dsn == b->dsn &&
@@ -178,24 +168,24 @@ static bool offers_same(const struct client_features *a, const struct client_fea
            a->size_limit_bytes == b->size_limit_bytes;
 }
 
-/* The kept connection turned out to be closed, or the server has enough of it: the same commands
- * over a new one, which must offer the same, for the words were chosen by that. */
-static int begin_again(struct primary *p, enum client_step step)
+/* The kept connection turned out to be closed, or the server accepts no more messages on it: send
+ * the same commands over a new one. It must offer the same, for the words were chosen by that. */
+static int begin_again(struct primary *p, enum connection_step step)
 {
-    struct client *c = p->client;
-    struct client_features before = c->features;
+    struct connection *c = p->connection;
+    struct smtp_features before = *connection_features(c);
 
     p->may_begin_again = p->awaits_rset = false;
     if (primary_connect(p) != 0)
         return -1;
-    if (!offers_same(&before, &c->features))
+    if (!offers_same(&before, connection_features(c)))
         return fail_unlike(c);
-    if (p->has_origin && c->features.xforward)
+    if (p->has_origin && connection_features(c)->xforward)
         send_xforward(p);
-    if (c->stream == NULL)
+    if (!connection_is_open(c))
         return -1;
-    c->uses = 1;
-    p->needs_rset = true;
+    connection_begin_message(c);
+    connection_set_needs_rset(c, true);
     buf_reset(&p->unsent);
     buf_add(&p->unsent, p->message.data, p->message.len);
     return ask(p, step);
@@ -210,10 +200,9 @@ static void set_text(struct primary *p, const char *dsn, const char *text)
 
 static enum primary_answer lost(struct primary *p, struct buf *reply)
 {
-    const struct outcome *fault = &p->client->fault;
+    const struct outcome *fault = connection_fault(p->connection);
 
     primary_forget(p);
-    p->needs_rset = p->is_cut_short = false;
     set_text(p, fault->dsn, fault->reason);
     buf_addf(reply, "451 %s %s\r\n", fault->dsn, fault->reason);
     return PRIMARY_LOST;
@@ -239,7 +228,7 @@ static void format_reply(const struct smtp_reply *r, struct buf *out)
 
 static enum primary_answer answer_of_reply(struct primary *p, struct buf *reply)
 {
-    const struct smtp_reply *r = &p->client->reply;
+    const struct smtp_reply *r = connection_reply(p->connection);
     struct buf line = {0};
     char dsn[16];
 
@@ -253,109 +242,85 @@ static enum primary_answer answer_of_reply(struct primary *p, struct buf *reply)
     return PRIMARY_NO;
 }
 
-/* Some servers say 4xx when a connection has carried enough messages. */
-static bool has_enough(const struct primary *p, enum client_step step)
+/* Some servers send 4xx when a connection has carried enough messages. */
+static bool has_enough(const struct primary *p, enum connection_step step)
 {
-    return step == CLIENT_MAIL && p->client->reply.code / 100 == 4;
+    return step == CONNECTION_MAIL && connection_reply(p->connection)->code / 100 == 4;
 }
 
-/* An answer that must be 2xx, 4xx or 5xx (DATA: not 2xx): any other is no answer to this. */
-static enum primary_answer answer(struct primary *p, enum client_step step, struct buf *reply)
+/* The answer to the next command. A reply with a code that the command cannot have is a fault. */
+static enum primary_answer answer(struct primary *p, enum connection_step step, struct buf *reply)
 {
-    struct client *c = p->client;
-    int bad_class = step == CLIENT_DATA ? 2 : 3;
+    struct connection *c = p->connection;
+    int bad_class = step == CONNECTION_DATA ? 2 : 3;
 
-    if (c->stream == NULL)
+    if (!connection_is_open(c))
         return lost(p, reply);
     int status = ask(p, step);
-    if (p->may_begin_again && (status != 0 || has_enough(p, step)) &&
-        !atomic_load(&c->is_interrupted))
+    if (p->may_begin_again && (status != 0 || has_enough(p, step)) && !connection_is_interrupted(c))
         status = begin_again(p, step);
     p->may_begin_again = false;
-    if (status == 0 && c->reply.code / 100 == bad_class)
-        status = client_fail_reply(c, step);
-    if (status == 0 && p->is_answered_early && c->reply.code / 100 == 2)
-        status = client_fail_early(c);
+    if (status == 0 && connection_reply(c)->code / 100 == bad_class)
+        status = connection_fail_reply(c, step);
     return status != 0 ? lost(p, reply) : answer_of_reply(p, reply);
 }
 
-/* To a content that could not be written whole: what the primary said before it closed. */
-static enum primary_answer answer_cut_short(struct primary *p, struct buf *reply)
+/* The answer to the content. One that could not be written whole stays unanswered. */
+static enum primary_answer answer_content(struct primary *p, struct buf *reply)
 {
-    struct client *c = p->client;
+    struct connection *c = p->connection;
 
-    if (c->stream == NULL)
+    if (!connection_is_open(c))
         return lost(p, reply);
-    if (client_read_refusal(c) && c->reply.code != 421)
-        return answer_of_reply(p, reply);
-    if (c->reply.is_complete && c->reply.code == 421)
-        client_fail_reply(c, p->cut_step);
-    else
-        client_fail_io(c, p->cut_step, p->cut_status);
-    return lost(p, reply);
+    if (connection_is_cut_short(c))
+        return connection_read_refusal(c) != 0 ? lost(p, reply) : answer_of_reply(p, reply);
+    if (connection_read_result(c) != 0)
+        return lost(p, reply);
+    p->unanswered--;
+    return answer_of_reply(p, reply);
 }
 
 enum primary_answer primary_answer(struct primary *p, struct buf *reply)
 {
-    enum client_step step = p->first_step;
+    enum connection_step step = p->first_step;
 
-    if (p->is_cut_short)
-        return answer_cut_short(p, reply);
-    if (step == CLIENT_MAIL)
-        p->first_step = CLIENT_RCPT;
-    enum primary_answer said = answer(p, step, reply);
-    if (step == CLIENT_RCPT && said == PRIMARY_YES)
+    if (step == CONNECTION_DOT)
+        return answer_content(p, reply);
+    if (step == CONNECTION_MAIL)
+        p->first_step = CONNECTION_RCPT;
+    enum primary_answer result = answer(p, step, reply);
+    if (step == CONNECTION_RCPT && result == PRIMARY_YES)
         p->taken++;
-    return said;
+    return result;
 }
 
 enum primary_answer primary_data(struct primary *p, struct buf *reply)
 {
-    if (p->client->stream != NULL)
+    if (connection_is_open(p->connection))
         add_command(p, "DATA\r\n", 6);
-    p->line_state = CLIENT_AT_LINE_START;
-    enum primary_answer said = answer(p, CLIENT_DATA, reply);
-    if (said == PRIMARY_YES && stream_has_input(p->client->stream)) {
-        /* Taken for the reply to the content, it would lose the message. */
-        client_outcome(&p->client->fault, OUTCOME_RETRY, "4.5.0",
-                       "host %s said more than its reply to DATA", p->client->peer);
-        client_close(p->client);
+    enum primary_answer result = answer(p, CONNECTION_DATA, reply);
+    if (result != PRIMARY_YES)
+        return result;
+    if (connection_begin_content(p->connection) != 0) {
         buf_reset(reply);
         return lost(p, reply);
     }
-    if (said == PRIMARY_YES)
-        p->unanswered = p->listener->primary.protocol == CONFIG_LMTP ? p->taken : 1;
-    return said;
-}
-
-static void cut_short(struct primary *p, enum client_step step, enum stream_status status)
-{
-    p->is_cut_short = true;
-    p->cut_step = step;
-    p->cut_status = status;
+    p->unanswered = p->listener->primary.protocol == CONFIG_LMTP ? p->taken : 1;
+    return PRIMARY_YES;
 }
 
 void primary_write(struct primary *p, const char *data, size_t len)
 {
-    struct client *c = p->client;
-
-    if (c->stream == NULL || p->is_cut_short || len == 0)
-        return;
-    client_begin_wait(c);
-    enum stream_status status = client_write_stuffed(c->stream, data, len, &p->line_state);
-    if (status != STREAM_OK)
-        cut_short(p, CLIENT_BODY, status);
+    if (connection_is_open(p->connection) && len > 0)
+        connection_write_content(p->connection, data, len);
 }
 
 void primary_dot(struct primary *p)
 {
-    struct client *c = p->client;
+    struct connection *c = p->connection;
 
-    p->first_step = CLIENT_DOT;
-    p->needs_rset = false;
-    if (c->stream == NULL || p->is_cut_short)
-        return;
-    enum stream_status status = client_write_dot(c, p->line_state, &p->is_answered_early);
-    if (status != STREAM_OK)
-        cut_short(p, CLIENT_DOT, status);
+    p->first_step = CONNECTION_DOT;
+    connection_set_needs_rset(c, false);
+    if (connection_is_open(c))
+        connection_end_content(c);
 }

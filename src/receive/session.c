@@ -102,7 +102,7 @@ void session_say_stopping(struct session *s)
  * would be its end, and nobody told. RFC 1870 section 3: without a number SIZE= is welcome, and no
  * maximum declared.
  */
-static void announce_size(const struct session *s, const struct client_features *f, char *out,
+static void announce_size(const struct session *s, const struct smtp_features *f, char *out,
                           size_t out_size)
 {
     unsigned long long limit = s->config->relay.message_size_limit_bytes;
@@ -129,7 +129,7 @@ static void do_helo(struct session *s, const char *protocol)
     log_sanitize(s->helo);
     s->protocol = protocol;
     /* With a primary only what that is known to keep is promised. */
-    const struct client_features *f =
+    const struct smtp_features *f =
         s->duplicate != NULL && session_refusal(s) == NULL
             ? duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO)
             : NULL;

@@ -8,7 +8,7 @@
 #define SPLIT_SESSION_PRIVATE_H
 
 #include "mail/smtp_command.h"
-#include "smtp/connection_private.h"
+#include "smtp/smtp_features.h"
 #include "receive/duplicate.h"
 #include "receive/session.h"
 #include "receive/transaction.h"

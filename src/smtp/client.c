@@ -1,22 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-#include "smtp/connection_private.h"
+#include "smtp/client_private.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "task/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-
-#define QUIT_WAIT_MS 500 /* for the reply to QUIT, which changes nothing any more */
-
-int64_t client_now_ms(void)
-{
-    return task_now_ms();
-}
 
 struct client *client_new(const struct config_destination *d, const char *hostname,
                           const struct resolver *resolver)
@@ -25,204 +14,122 @@ struct client *client_new(const struct config_destination *d, const char *hostna
 
     c->destination = d;
     c->hostname = hostname;
-    c->resolver = resolver;
-    pthread_mutex_init(&c->lock, NULL);
-    c->live_fd = -1;
-    smtp_reply_init(&c->reply);
+    c->connection = connection_new(d, hostname, resolver);
     return c;
-}
-
-/* line: for the reply, NULL: not to be waited for. */
-static void quit(struct stream *stream, struct buf *line, const char *peer)
-{
-    stream_set_deadline(stream, QUIT_WAIT_MS);
-    if (stream_write(stream, "QUIT\r\n", 6) == STREAM_OK && stream_flush(stream) == STREAM_OK &&
-        line != NULL && stream_read_line(stream, line, SMTP_REPLY_LINE_MAX) != STREAM_OK)
-        log_debug("%s: no reply to QUIT", peer);
-}
-
-void client_end(struct client *c)
-{
-    if (c->stream != NULL && !atomic_load(&c->is_interrupted))
-        quit(c->stream, &c->line, c->peer);
-    client_close(c);
 }
 
 void client_free(struct client *c)
 {
     if (c == NULL)
         return;
-    client_end(c);
-    smtp_reply_clear(&c->reply);
-    buf_clear(&c->line);
+    connection_free(c->connection);
     buf_clear(&c->command);
-    buf_clear(&c->xclient);
     format_clear(&c->format);
     free(c->block);
-    pthread_mutex_destroy(&c->lock);
     free(c);
 }
 
 bool client_is_connected(const struct client *c)
 {
-    return c->stream != NULL;
-}
-
-int client_set_live(struct client *c, int fd)
-{
-    pthread_mutex_lock(&c->lock);
-    c->live_fd = fd;
-    pthread_mutex_unlock(&c->lock);
-    /* After publishing, so that an interrupt is seen either here or by the descriptor. */
-    if (fd != -1 && atomic_load(&c->is_interrupted)) {
-        client_outcome(&c->fault, OUTCOME_RETRY, "4.3.2", "delivery interrupted: shutting down");
-        return -1;
-    }
-    return 0;
+    return connection_is_open(c->connection);
 }
 
 void client_interrupt(struct client *c)
 {
-    pthread_mutex_lock(&c->lock);
-    atomic_store(&c->is_interrupted, true);
-    if (c->live_fd != -1)
-        shutdown(c->live_fd, SHUT_RDWR);
-    pthread_mutex_unlock(&c->lock);
+    connection_interrupt(c->connection);
 }
 
-void client_close(struct client *c)
+/* Before a message: close a connection that the server has closed meanwhile, that has carried
+ * enough messages, that the server takes for another client's, or that lacks REQUIRETLS. */
+static void close_if_unfit(struct client *c, const struct queue_copy *copy)
 {
-    pthread_mutex_lock(&c->lock);
-    c->live_fd = -1;
-    pthread_mutex_unlock(&c->lock);
-    stream_free(c->stream);
-    c->stream = NULL;
-}
+    struct connection *conn = c->connection;
 
-struct client_connection *client_detach(struct client *c)
-{
-    struct client_connection *k = mem_zalloc(sizeof *k);
-
-    stream_leave(c->stream);
-    k->stream = c->stream;
-    mem_copy_string(k->peer, sizeof k->peer, c->peer);
-    k->uses = c->uses;
-    k->opened_ms = c->opened_ms;
-    k->needs_rset = c->needs_rset;
-    k->features = c->features;
-    c->stream = NULL;
-    client_close(c);
-    return k;
-}
-
-int client_attach(struct client *c, struct client_connection *k)
-{
-    c->stream = k->stream;
-    mem_copy_string(c->peer, sizeof c->peer, k->peer);
-    c->uses = k->uses;
-    c->opened_ms = k->opened_ms;
-    c->needs_rset = k->needs_rset;
-    c->features = k->features;
-    free(k);
-    if (client_set_live(c, stream_fd(c->stream)) == 0)
-        return 0;
-    client_close(c);
-    return -1;
-}
-
-void client_connection_close(struct client_connection *k, bool is_hurried)
-{
-    struct buf line = {0};
-
-    quit(k->stream, is_hurried ? NULL : &line, k->peer);
-    stream_free(k->stream);
-    buf_clear(&line);
-    free(k);
-}
-
-/* Before a message: a connection that the server has closed meanwhile, that has carried enough
- * messages, or that is another client's for the server, is not used any more. */
-static void drop_if_unfit(struct client *c, const struct queue_copy *copy)
-{
-    unsigned max = c->destination->max_messages_per_connection;
-
-    if (c->stream == NULL)
+    if (!connection_is_open(conn))
         return;
-    if (stream_is_stale(c->stream)) {
-        client_close(c);
-    } else if ((max > 0 && c->uses >= max) || !client_origin_fits(c, copy) ||
-               (copy->message.needs_requiretls && !c->features.requiretls)) {
-        client_end(c);
+    if (connection_is_stale(conn)) {
+        connection_close(conn);
+    } else if (connection_is_worn_out(conn) || !client_origin_fits(c, copy) ||
+               (copy->message.needs_requiretls && !connection_features(conn)->requiretls)) {
+        connection_quit(conn);
     }
 }
 
-/* -1 with `fault` when the copy cannot be read. */
-static int begin_format(struct client *c, const struct queue_copy *copy)
+/* Connect, unless there is a connection. Adds to report->setup_ms. */
+static int be_connected(struct client *c, const struct queue_copy *copy,
+                        struct outcome_report *report)
 {
-    struct err err;
+    int64_t begin_ms = task_now_ms();
 
-    if (format_begin(&c->format, copy, c->destination, c->hostname, &err) == 0)
+    if (connection_is_open(c->connection))
         return 0;
-    client_outcome(&c->fault, OUTCOME_RETRY, "4.3.0", "%s", err.text);
-    return -1;
-}
-
-/* Connect, unless there is a connection. Adds to report->setup_ms. -1 with `fault`. */
-static int be_connected(struct client *c, struct outcome_report *report)
-{
-    int64_t begin_ms = client_now_ms();
-
-    if (c->stream != NULL)
-        return 0;
-    int result = client_connect(c);
-    report->setup_ms += client_now_ms() - begin_ms;
+    c->has_told = false;
+    int result = connection_open(c->connection, copy->message.needs_requiretls);
+    report->setup_ms += task_now_ms() - begin_ms;
     return result;
 }
 
-/* One transaction after the other, until all are decided or something is lost. */
+/* One transaction after the other, until all recipients are decided or something is lost. */
 static enum client_sent send_all(struct client *c, struct client_mail *m,
                                  struct outcome_report *report)
 {
+    struct connection *conn = c->connection;
     enum client_sent sent = CLIENT_SENT;
-    bool is_reused = false;
 
     do {
-        drop_if_unfit(c, m->copy);
-        is_reused = c->stream != NULL;
-        c->wants_requiretls = m->copy->message.needs_requiretls;
-        if (be_connected(c, report) != 0) {
-            /* A host that answers, but is no good for this copy, may be for others. */
-            report->is_host_fault = !c->lacks_requiretls || atomic_load(&c->is_interrupted);
+        close_if_unfit(c, m->copy);
+        bool is_reused = connection_is_open(conn);
+        if (be_connected(c, m->copy, report) != 0) {
+            /* A host that works, and only lacks REQUIRETLS, may do for other copies. */
+            report->is_host_fault =
+                !connection_lacks_requiretls(conn) || connection_is_interrupted(conn);
             return CLIENT_LOST_EARLY;
         }
-        int64_t ready_ms = client_now_ms();
-        report->conn_use = ++c->uses;
+        int64_t ready_ms = task_now_ms();
+        report->conn_use = connection_begin_message(conn);
         sent = client_transaction(c, m);
-        report->transmit_ms += client_now_ms() - ready_ms;
-        /* A server may close a kept connection at any time: that is no fault of its. */
-        if (sent == CLIENT_LOST_EARLY && is_reused && !atomic_load(&c->is_interrupted))
+        report->transmit_ms += task_now_ms() - ready_ms;
+        /* A server may close an idle connection at any time: connect again. */
+        if (sent == CLIENT_LOST_EARLY && is_reused && !connection_is_interrupted(conn))
             sent = CLIENT_SENT;
     } while (sent == CLIENT_SENT && m->first < m->count);
     return sent;
 }
 
+/* Send the copy, and decide all of its recipients. */
+static enum client_sent deliver(struct client *c, struct client_mail *m,
+                                struct outcome_report *report)
+{
+    struct outcome unreadable;
+    struct err err;
+
+    if (format_begin(&c->format, m->copy, c->destination, c->hostname, &err) != 0) {
+        outcome_set(&unreadable, OUTCOME_RETRY, "4.3.0", "%s", err.text);
+        client_mail_decide_rest(m, &unreadable);
+        return CLIENT_LOCAL_FAULT;
+    }
+    enum client_sent sent = send_all(c, m, report);
+    if (sent != CLIENT_SENT)
+        client_mail_decide_rest(m, connection_fault(c->connection));
+    return sent;
+}
+
 void client_deliver(struct client *c, const struct queue_copy *copy, struct outcome_report *report)
 {
+    const struct connection *conn = c->connection;
     struct client_mail m;
 
     report->is_host_fault = report->is_connection_fault = false;
     report->conn_use = 0;
     report->setup_ms = report->transmit_ms = 0;
     client_mail_init(&m, c, copy, report);
-    enum client_sent sent =
-        begin_format(c, copy) == 0 ? send_all(c, &m, report) : CLIENT_LOCAL_FAULT;
-    if (sent != CLIENT_SENT)
-        client_mail_decide_rest(&m, &c->fault);
+    enum client_sent sent = deliver(c, &m, report);
     client_mail_finish(&m);
-    snprintf(report->relay, sizeof report->relay, "%s", c->peer[0] == '\0' ? "none" : c->peer);
+    snprintf(report->relay, sizeof report->relay, "%s",
+             connection_peer(conn)[0] == '\0' ? "none" : connection_peer(conn));
     if (!report->is_host_fault) {
-        report->is_host_fault = atomic_load(&c->is_interrupted) && sent != CLIENT_SENT;
-        report->is_connection_fault =
-            (sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE) && !c->lacks_requiretls;
+        report->is_host_fault = connection_is_interrupted(conn) && sent != CLIENT_SENT;
+        report->is_connection_fault = (sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE) &&
+                                      !connection_lacks_requiretls(conn);
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/client_mail.h"
-#include "smtp/connection_private.h"
+#include "smtp/client_private.h"
 
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SMTPUTF8 is about UTF-8 (RFC 6531 3.3); other octets go as they came. */
+/* SMTPUTF8 is about UTF-8 (RFC 6531 3.3); other octets are sent unchanged. */
 static bool needs_smtputf8(const char *address)
 {
     size_t len = strlen(address);
@@ -20,8 +20,8 @@ static bool needs_smtputf8(const char *address)
     return false;
 }
 
-/* A command must stay one line. Addresses were parsed when they came in; a spool file may have been
- * edited since. */
+/* A command must stay one line. Addresses were parsed when they came in, but a file of the queue
+ * may have been edited since. */
 static bool is_sendable(const char *s)
 {
     for (; *s != '\0'; s++) {
@@ -114,7 +114,7 @@ void client_mail_settle(struct client_mail *m)
 
 bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t max)
 {
-    bool has_utf8 = c->features.smtputf8;
+    bool has_utf8 = connection_features(c->connection)->smtputf8;
     bool sender_utf8 = needs_smtputf8(m->sender);
     bool needs_utf8 = m->copy->message.is_utf8 || sender_utf8;
 
@@ -123,11 +123,12 @@ bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t 
         struct outcome o;
         if (!is_sendable(m->sender) || !is_sendable(r->address) ||
             !is_sendable(r->recipient->orcpt)) {
-            client_outcome(&o, OUTCOME_RETRY, "4.3.0", "control character in an address");
+            outcome_set(&o, OUTCOME_RETRY, "4.3.0", "control character in an address");
             client_mail_decide(r, &o);
         } else if ((sender_utf8 || needs_smtputf8(r->address)) && !has_utf8) {
-            client_outcome(&o, OUTCOME_RETRY, "4.6.7",
-                           "SMTPUTF8 is required, but was not offered by host %s", c->peer);
+            outcome_set(&o, OUTCOME_RETRY, "4.6.7",
+                        "SMTPUTF8 is required, but was not offered by host %s",
+                        connection_peer(c->connection));
             client_mail_decide(r, &o);
         }
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * client_mail: the recipients of one copy on their way: each different address once, decided one
- * after the other, in as many transactions as it takes. Private to the files of the client.
+ * client_mail: the recipients of one copy while it is delivered: each different address once, in as
+ * many transactions as it takes. Used by client*.c only.
  */
 #ifndef SPLIT_CLIENT_MAIL_H
 #define SPLIT_CLIENT_MAIL_H
@@ -17,7 +17,7 @@ struct client;
 enum client_rcpt_state {
     CLIENT_RCPT_UNDECIDED,
     CLIENT_RCPT_ACCEPTED,  /* in the present transaction */
-    CLIENT_RCPT_POSTPONED, /* to the next transaction: the server had enough of them in this one */
+    CLIENT_RCPT_POSTPONED, /* to the next transaction: the server accepts no more in this one */
     CLIENT_RCPT_DECIDED,   /* the outcome is set */
 };
 
@@ -44,28 +44,30 @@ struct client_mail {
 void client_mail_init(struct client_mail *m, const struct client *c, const struct queue_copy *copy,
                       struct outcome_report *report) __attribute__((nonnull));
 
-/* Give those that share an address its outcome, and release what it owns. All are decided. */
+/* Give recipients that share an address its outcome, and release what the struct owns. All are
+ * decided. */
 void client_mail_finish(struct client_mail *m) __attribute__((nonnull));
 
+/* Set the outcome of one. */
 void client_mail_decide(struct client_rcpt *r, const struct outcome *o) __attribute__((nonnull));
 
-/* All that are not decided share this outcome. */
+/* Set the same outcome for all that are not decided. */
 void client_mail_decide_rest(struct client_mail *m, const struct outcome *o)
     __attribute__((nonnull));
 
-/* A transaction is over, or did not come to its end: what is not decided is undecided, and those
- * that were postponed come next. */
+/* After a transaction, complete or not: those that are not decided become undecided and move behind
+ * those that are. */
 void client_mail_settle(struct client_mail *m) __attribute__((nonnull));
 
 /*
- * Decide those that cannot be sent over the present connection. Returns whether SMTPUTF8 is needed
+ * Decide those that the present connection cannot carry. Returns whether SMTPUTF8 is needed
  * for the envelope of the next `max` that are left.
  */
 bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t max)
     __attribute__((nonnull));
 
-/* Have is_included say which recipients of the copy belong to those of rcpts [first, first + n)
- * that are in this state. */
+/* Set is_included of the copy's recipients that belong to rcpts [first, first + n) in this state.
+ */
 void client_mail_include(struct client_mail *m, size_t n, enum client_rcpt_state state)
     __attribute__((nonnull));
 

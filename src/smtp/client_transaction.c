@@ -3,9 +3,10 @@
  * The commands of a transaction are numbered: RSET (when needed), MAIL, one RCPT for each different
  * address, DATA. With PIPELINING a window of them is written at once, else one at a time; replies
  * come in the same order (RFC 2920 3.1). The window is small enough that neither its commands nor
- * the replies to it can fill the buffers of both sides, so nobody ever waits for the other to read.
+ * the replies to it can fill the buffers of both sides, so a write never has to wait for the server
+ * to read.
  */
-#include "smtp/connection_private.h"
+#include "smtp/client_private.h"
 
 #include "base/log.h"
 #include "mail/xtext.h"
@@ -19,6 +20,8 @@
 
 struct transaction {
     struct client *client;
+    struct connection *conn; /* the client's */
+    const struct smtp_features *features;
     struct client_mail *mail;
     bool needs_utf8;
 
@@ -32,7 +35,7 @@ struct transaction {
     bool data_ready; /* 354 */
 };
 
-/* Those that were accepted so far. */
+/* Set the outcome of the recipients that were accepted so far. */
 static void decide_accepted(struct transaction *t, const struct outcome *o)
 {
     for (size_t i = 0; i < t->rcpt_count; i++) {
@@ -41,18 +44,18 @@ static void decide_accepted(struct transaction *t, const struct outcome *o)
     }
 }
 
-/* Make what is to be sent, for all recipients that may get it, or those that were accepted. */
+/* Make the head and tail of the content for the recipients in this state. */
 static void make_format(struct transaction *t, enum client_rcpt_state state)
 {
     client_mail_include(t->mail, t->rcpt_count, state);
     format_make(&t->client->format, t->mail->is_included);
-    if (t->client->features.smtputf8 && t->client->format.has_utf8_header)
+    if (t->features->smtputf8 && t->client->format.has_utf8_header)
         t->needs_utf8 = true;
 }
 
 static void format_mail(const struct transaction *t, struct buf *out)
 {
-    const struct client_features *f = &t->client->features;
+    const struct smtp_features *f = t->features;
 
     buf_addf(out, "MAIL FROM:<%s>", t->mail->sender);
     if (f->size)
@@ -61,7 +64,7 @@ static void format_mail(const struct transaction *t, struct buf *out)
         buf_adds(out, " BODY=8BITMIME");
     if (t->needs_utf8)
         buf_adds(out, " SMTPUTF8");
-    if (t->mail->copy->message.needs_requiretls) /* offered, or we were not connected */
+    if (t->mail->copy->message.needs_requiretls) /* offered: a connection without it is not used */
         buf_adds(out, " REQUIRETLS");
     buf_adds(out, "\r\n");
 }
@@ -69,7 +72,7 @@ static void format_mail(const struct transaction *t, struct buf *out)
 static void format_rcpt(const struct transaction *t, const struct client_rcpt *r, struct buf *out)
 {
     buf_addf(out, "RCPT TO:<%s>", r->address);
-    if (t->client->features.dsn) {
+    if (t->features->dsn) {
         buf_adds(out, " NOTIFY=NEVER");
         if (!r->is_shared) {
             buf_adds(out, " ORCPT=");
@@ -82,13 +85,13 @@ static void format_rcpt(const struct transaction *t, const struct client_rcpt *r
     buf_adds(out, "\r\n");
 }
 
-static enum client_step step_of(const struct transaction *t, size_t command)
+static enum connection_step step_of(const struct transaction *t, size_t command)
 {
     if (command + 1 < t->first_rcpt)
-        return CLIENT_RSET;
+        return CONNECTION_RSET;
     if (command + 1 == t->first_rcpt)
-        return CLIENT_MAIL;
-    return command < t->first_rcpt + t->rcpt_count ? CLIENT_RCPT : CLIENT_DATA;
+        return CONNECTION_MAIL;
+    return command < t->first_rcpt + t->rcpt_count ? CONNECTION_RCPT : CONNECTION_DATA;
 }
 
 static struct client_rcpt *rcpt_of_command(const struct transaction *t, size_t command)
@@ -99,288 +102,261 @@ static struct client_rcpt *rcpt_of_command(const struct transaction *t, size_t c
 static void format_command(struct transaction *t, size_t command, struct buf *out)
 {
     switch (step_of(t, command)) {
-    case CLIENT_RSET:
+    case CONNECTION_RSET:
         buf_adds(out, "RSET\r\n");
         break;
-    case CLIENT_MAIL:
-        t->client->needs_rset = true;
+    case CONNECTION_MAIL:
+        connection_set_needs_rset(t->conn, true);
         format_mail(t, out);
         break;
-    case CLIENT_RCPT:
+    case CONNECTION_RCPT:
         format_rcpt(t, rcpt_of_command(t, command), out);
         break;
-    case CLIENT_DATA:
-    case CLIENT_GREETING:
-    case CLIENT_EHLO:
-    case CLIENT_HELO:
-    case CLIENT_LHLO:
-    case CLIENT_STARTTLS:
-    case CLIENT_AUTH:
-    case CLIENT_XCLIENT:
-    case CLIENT_XFORWARD:
-    case CLIENT_BODY:
-    case CLIENT_DOT:
+    case CONNECTION_DATA:
+    case CONNECTION_GREETING:
+    case CONNECTION_EHLO:
+    case CONNECTION_HELO:
+    case CONNECTION_LHLO:
+    case CONNECTION_STARTTLS:
+    case CONNECTION_AUTH:
+    case CONNECTION_XCLIENT:
+    case CONNECTION_XFORWARD:
+    case CONNECTION_BODY:
+    case CONNECTION_DOT:
         buf_adds(out, "DATA\r\n");
         break;
     }
 }
 
-/* A server that has taken some recipients and then says 452, or 552 as older ones do, wants no more
- * of them in this transaction (RFC 5321 4.5.3.1.10). Each transaction decides about one at least,
- * so there is an end. */
+/* A server that has accepted some recipients and then sends 452, or 552 as older ones do, accepts
+ * no more in this transaction (RFC 5321 4.5.3.1.10). Each transaction decides at least one
+ * recipient, so the loop over transactions ends. */
 static bool is_enough(const struct transaction *t)
 {
-    int code = t->client->reply.code;
+    int code = connection_reply(t->conn)->code;
 
     return (code == 452 || code == 552) && t->accepted_count > 0;
 }
 
-/* -1: a code that this command cannot have; what else is meant by the peer is not known. */
-static int take_reply(struct transaction *t, enum client_step step, struct client_rcpt *r)
+/* MAIL was refused: the sender, or the message by its announced size, and so every recipient. */
+static void refuse_mail(struct transaction *t, const struct outcome *o)
 {
-    struct client *c = t->client;
-    int class = c->reply.code / 100;
+    t->mail_refused = true;
+    client_mail_decide_rest(t->mail, o);
+}
+
+/* A reply of 4xx or 5xx to MAIL, RCPT or DATA. */
+static void take_refusal(struct transaction *t, enum connection_step step, struct client_rcpt *r)
+{
     struct outcome o;
 
-    if (step == CLIENT_DATA ? class == 2 : class == 3)
-        return client_fail_reply(c, step);
-    if (step == CLIENT_RSET)
-        return class == 2 ? 0 : client_fail_reply(c, step);
+    connection_outcome_of_reply(t->conn, step, &o);
+    if (step == CONNECTION_MAIL)
+        refuse_mail(t, &o);
+    else if (step == CONNECTION_DATA)
+        decide_accepted(t, &o);
+    else if (!t->mail_refused && is_enough(t))
+        r->state = CLIENT_RCPT_POSTPONED;
+    else if (!t->mail_refused)
+        client_mail_decide(r, &o);
+}
+
+/* r: with RCPT. -1: the command cannot have this code, so that the state of the server is unknown.
+ */
+static int take_reply(struct transaction *t, enum connection_step step, struct client_rcpt *r)
+{
+    int class = connection_reply(t->conn)->code / 100;
+
+    if (step == CONNECTION_DATA ? class == 2 : class == 3)
+        return connection_fail_reply(t->conn, step);
+    if (step == CONNECTION_RSET)
+        return class == 2 ? 0 : connection_fail_reply(t->conn, step);
     if (class <= 3) {
-        if (step == CLIENT_RCPT && !t->mail_refused) {
+        if (step == CONNECTION_RCPT && !t->mail_refused) {
             r->state = CLIENT_RCPT_ACCEPTED;
             t->accepted_count++;
         }
-        if (step == CLIENT_DATA)
+        if (step == CONNECTION_DATA)
             t->data_ready = true;
         return 0;
     }
-    /* It may have had enough of this connection: some say so from the 101st message on. */
-    if (step == CLIENT_MAIL && class == 4 && c->uses > 1)
-        return client_fail_reply(c, step);
-    client_outcome_of_reply(c, step, &o);
-    if (step == CLIENT_MAIL) {
-        /* The sender, or the message by its announced size: nothing of it can be sent. */
-        t->mail_refused = true;
-        client_mail_decide_rest(t->mail, &o);
-    } else if (step == CLIENT_DATA) {
-        decide_accepted(t, &o);
-    } else if (!t->mail_refused && is_enough(t)) {
-        r->state = CLIENT_RCPT_POSTPONED;
-    } else if (!t->mail_refused) {
-        client_mail_decide(r, &o);
-    }
+    /* Some servers limit the messages of a connection, and refuse MAIL from the 101st on. */
+    if (step == CONNECTION_MAIL && class == 4 && connection_messages(t->conn) > 1)
+        return connection_fail_reply(t->conn, step);
+    take_refusal(t, step, r);
     return 0;
 }
 
-/* Is there any use in sending this command, after what was answered so far? */
+/* This command can still do something, after the replies so far. */
 static bool is_worth_sending(const struct transaction *t, size_t command, size_t answered)
 {
     if (t->mail_refused)
         return false;
-    return step_of(t, command) != CLIENT_DATA || answered < command || t->accepted_count > 0;
+    return step_of(t, command) != CONNECTION_DATA || answered < command || t->accepted_count > 0;
 }
 
-/* Write the next commands up to the window. Returns how many were written in all. */
-static size_t write_window(struct transaction *t, size_t written, size_t answered, size_t count)
+/* Format the next commands, up to the window. Returns how many were formatted in all. */
+static size_t fill_window(struct transaction *t, size_t written, size_t answered, size_t count)
 {
-    struct client *c = t->client;
-    size_t max = c->features.pipelining ? WINDOW_COMMANDS : 1;
+    struct buf *command = &t->client->command;
+    size_t max = t->features->pipelining ? WINDOW_COMMANDS : 1;
 
-    buf_reset(&c->command);
-    while (written < count && written - answered < max && c->command.len < WINDOW_BYTES &&
+    buf_reset(command);
+    while (written < count && written - answered < max && command->len < WINDOW_BYTES &&
            is_worth_sending(t, written, answered))
-        format_command(t, written++, &c->command);
+        format_command(t, written++, command);
     return written;
 }
 
-/* RSET, MAIL, RCPT, DATA. -1 with `fault`. */
+/* RSET, MAIL, RCPT, DATA. -1: the connection is lost. */
 static int send_envelope(struct transaction *t)
 {
-    struct client *c = t->client;
+    const struct buf *command = &t->client->command;
     size_t written = 0;
     size_t answered = 0;
     size_t count = t->first_rcpt + t->rcpt_count + 1;
 
     while (answered < count) {
-        written = write_window(t, written, answered, count);
+        written = fill_window(t, written, answered, count);
         if (written == answered)
             return 0;
-        enum client_step step = step_of(t, answered);
-        client_begin_wait(c);
-        enum stream_status status = stream_write(c->stream, c->command.data, c->command.len);
-        if (status == STREAM_OK)
-            status = stream_flush(c->stream);
-        if (status != STREAM_OK && status != STREAM_EOF) /* why it closed may be there to read */
-            return client_fail_io(c, step, status);
+        enum connection_step step = step_of(t, answered);
+        if (connection_send_commands(t->conn, step, buf_str(command), command->len) != 0)
+            return -1;
         for (; answered < written; answered++) {
             step = step_of(t, answered);
-            if (client_read_reply(c, step) != 0)
+            if (connection_read_reply(t->conn, step) != 0)
                 return -1;
-            if (take_reply(t, step, step == CLIENT_RCPT ? rcpt_of_command(t, answered) : NULL) != 0)
+            if (take_reply(t, step,
+                           step == CONNECTION_RCPT ? rcpt_of_command(t, answered) : NULL) != 0)
                 return -1;
         }
     }
     return 0;
 }
 
-/* The reply, or with LMTP the replies, to the final dot (RFC 2033 4.2). */
-static int read_results(struct transaction *t, bool is_answered_early)
+/* The reply, or with LMTP the replies, to the content. read: connection_read_result(), or
+ * connection_read_refusal(). -1: the connection is lost. */
+static int read_results(struct transaction *t, int (*read)(struct connection *))
 {
-    struct client *c = t->client;
-    bool is_lmtp = c->destination->protocol == CONFIG_LMTP;
+    bool is_lmtp = t->client->destination->protocol == CONFIG_LMTP;
     struct outcome o = {0};
 
     for (size_t i = 0; i < t->rcpt_count; i++) {
         if (t->rcpts[i].state != CLIENT_RCPT_ACCEPTED)
             continue;
-        if (client_read_reply(c, CLIENT_DOT) != 0)
+        if (read(t->conn) != 0)
             return -1;
-        if (c->reply.code / 100 == 3)
-            return client_fail_reply(c, CLIENT_DOT);
-        if (is_answered_early && c->reply.code / 100 == 2)
-            return client_fail_early(c);
-        client_outcome_of_reply(c, CLIENT_DOT, &o);
-        if (is_lmtp)
-            client_mail_decide(&t->rcpts[i], &o);
-        else
+        connection_outcome_of_reply(t->conn, connection_content_step(t->conn), &o);
+        if (!is_lmtp)
             break;
+        client_mail_decide(&t->rcpts[i], &o);
     }
     if (!is_lmtp)
         decide_accepted(t, &o);
     return 0;
 }
 
-/* The content could not be sent whole. What the server said before it closed is its reply; with
- * LMTP there may be one for each recipient, or for some. */
-static enum client_sent read_refusals(struct transaction *t, const struct client_content *content)
+/* After 354, with accepted recipients. */
+static enum client_sent send_content(struct transaction *t)
 {
-    struct client *c = t->client;
-    bool is_lmtp = c->destination->protocol == CONFIG_LMTP;
-    struct outcome o;
+    struct connection *conn = t->conn;
 
-    for (size_t i = 0; i < t->rcpt_count; i++) {
-        if (t->rcpts[i].state != CLIENT_RCPT_ACCEPTED)
-            continue;
-        if (!client_read_refusal(c)) {
-            client_fail_io(c, content->step, content->status);
-            return CLIENT_LOST_LATE;
-        }
-        if (c->reply.code == 421) {
-            client_fail_reply(c, content->step);
-            return CLIENT_LOST_LATE;
-        }
-        client_outcome_of_reply(c, content->step, &o);
-        if (is_lmtp) {
-            client_mail_decide(&t->rcpts[i], &o);
-        } else {
-            decide_accepted(t, &o);
-            break;
-        }
-    }
-    client_close(c);
+    if (connection_begin_content(conn) != 0)
+        return CLIENT_LOST_EARLY;
+    if (t->accepted_count < t->rcpt_count)
+        make_format(t, CLIENT_RCPT_ACCEPTED);
+    if (client_send_content(t->client) != 0)
+        return CLIENT_LOCAL_FAULT;
+    bool is_cut_short = connection_is_cut_short(conn);
+    if (read_results(t, is_cut_short ? connection_read_refusal : connection_read_result) != 0)
+        return CLIENT_LOST_LATE;
+    if (is_cut_short)
+        connection_close(conn);
+    else
+        connection_set_needs_rset(conn, false);
     return CLIENT_SENT;
 }
 
 /* DATA was pipelined and accepted, but no recipient was: RFC 2920 3.1 wants the dot alone. */
-static int send_lone_dot(struct client *c)
+static int send_lone_dot(struct connection *conn)
 {
-    enum stream_status status = stream_write(c->stream, ".\r\n", 3);
-
-    if (status != STREAM_OK)
-        return client_fail_io(c, CLIENT_DATA, status);
-    return client_ask(c, CLIENT_DATA);
+    return connection_send(conn, CONNECTION_DATA, ".\r\n", 3) != 0
+               ? -1
+               : connection_ask(conn, CONNECTION_DATA);
 }
 
 static enum client_sent run(struct transaction *t)
 {
-    struct client *c = t->client;
-
     if (send_envelope(t) != 0)
         return CLIENT_LOST_EARLY;
     if (!t->data_ready)
         return CLIENT_SENT;
-    if (t->accepted_count == 0) {
-        /* Whatever it says now: all recipients have their outcome. An LMTP server may not say 354
-         * here (RFC 2033 4.2), and would have no reply to give to the dot. One that refused MAIL
-         * may have another transaction open, and the dot would be an empty message in it. */
-        if (c->destination->protocol == CONFIG_LMTP || t->mail_refused || send_lone_dot(c) != 0)
-            client_close(c);
-        return CLIENT_SENT;
-    }
-    if (stream_has_input(c->stream)) {
-        /* Taken for the reply to the content, this would lose the copy. */
-        client_outcome(&c->fault, OUTCOME_RETRY, "4.5.0",
-                       "host %s said more than its reply to DATA", c->peer);
-        client_close(c);
-        return CLIENT_LOST_EARLY;
-    }
-    if (t->accepted_count < t->rcpt_count)
-        make_format(t, CLIENT_RCPT_ACCEPTED);
-    struct client_content content;
-    switch (client_send_content(c, &content)) {
-    case CLIENT_CONTENT_SENT:
-        break;
-    case CLIENT_CONTENT_LOST:
-        return read_refusals(t, &content);
-    case CLIENT_CONTENT_UNREAD:
-        return CLIENT_LOCAL_FAULT;
-    }
-    if (read_results(t, content.is_answered_early) != 0)
-        return CLIENT_LOST_LATE;
-    c->needs_rset = false;
+    if (t->accepted_count > 0)
+        return send_content(t);
+    /* All recipients have their outcome, whatever the reply to a dot is. An LMTP server may not
+     * send 354 here (RFC 2033 4.2), and would have no reply to send to the dot. A server that
+     * refused MAIL may have another transaction open, and the dot would be an empty message in it.
+     */
+    if (t->client->destination->protocol == CONFIG_LMTP || t->mail_refused ||
+        send_lone_dot(t->conn) != 0)
+        connection_close(t->conn);
     return CLIENT_SENT;
 }
 
 /* RFC 1870 section 6.1: do not try what exceeds the announced size. */
 static bool exceeds_size(struct transaction *t)
 {
-    const struct client *c = t->client;
+    uint64_t size_bytes = format_size(&t->client->format);
+    uint64_t limit_bytes = t->features->size_limit_bytes;
     struct outcome o;
 
-    uint64_t size_bytes = format_size(&c->format);
-
-    if (c->features.size_limit_bytes == 0 || size_bytes <= c->features.size_limit_bytes)
+    if (limit_bytes == 0 || size_bytes <= limit_bytes)
         return false;
-    client_outcome(&o, OUTCOME_REFUSED, "5.3.4",
-                   "552 5.3.4 message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s",
-                   size_bytes, c->features.size_limit_bytes, c->peer);
+    outcome_set(&o, OUTCOME_REFUSED, "5.3.4",
+                "552 5.3.4 message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s",
+                size_bytes, limit_bytes, connection_peer(t->conn));
     client_mail_decide_rest(t->mail, &o);
     return true;
 }
 
-/* A copy cannot be converted, and an archive without it helps nobody: it is sent as it is. */
+/* A copy is not converted: it is sent as it is, because an archive without it is worse. */
 static void tell_what_is_missing(struct transaction *t)
 {
     struct client *c = t->client;
     bool is_utf8 = t->mail->copy->message.is_utf8 || c->format.has_utf8_header;
-    const char *what = !c->features.eight_bit && c->format.is_8bit ? "8BITMIME"
-                       : !c->features.smtputf8 && is_utf8          ? "SMTPUTF8"
-                                                                   : NULL;
+    const char *what = !t->features->eight_bit && c->format.is_8bit ? "8BITMIME"
+                       : !t->features->smtputf8 && is_utf8          ? "SMTPUTF8"
+                                                                    : NULL;
 
     if (what == NULL || c->has_told)
         return;
     c->has_told = true;
     log_info("dest=%s: host %s does not offer %s: copies that need it are sent to it as they are",
-             c->destination->name, c->peer, what);
+             c->destination->name, connection_peer(t->conn), what);
 }
 
 enum client_sent client_transaction(struct client *c, struct client_mail *m)
 {
+    struct connection *conn = c->connection;
     enum client_sent sent = CLIENT_SENT;
     size_t limit = c->destination->recipient_limit;
 
-    switch (client_origin_tell(c, m->copy)) {
-    case CLIENT_ORIGIN_TOLD:
+    switch (client_send_origin(c, m->copy)) {
+    case CONNECTION_XCLIENT_OK:
         break;
-    case CLIENT_ORIGIN_LOST:
+    case CONNECTION_XCLIENT_LOST:
         return CLIENT_LOST_EARLY;
-    case CLIENT_ORIGIN_REFUSED:
-        client_mail_decide_rest(m, &c->fault);
+    case CONNECTION_XCLIENT_REFUSED:
+        client_mail_decide_rest(m, connection_fault(conn));
         client_mail_settle(m);
         return CLIENT_SENT;
     }
-    struct transaction t = {.client = c, .mail = m, .first_rcpt = c->needs_rset ? 2 : 1};
+    struct transaction t = {.client = c,
+                            .conn = conn,
+                            .features = connection_features(conn),
+                            .mail = m,
+                            .first_rcpt = connection_needs_rset(conn) ? 2 : 1};
 
     if (limit == 0)
         limit = SIZE_MAX;

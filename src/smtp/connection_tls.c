@@ -25,7 +25,7 @@ static bool is_local(const struct sockaddr *sa)
     }
 }
 
-void client_tls_reset(struct client *c, const char *host, const struct sockaddr *sa)
+void connection_tls_reset(struct connection *c, const char *host, const struct sockaddr *sa)
 {
     const struct config_destination *d = c->destination;
     enum config_tls_level level = d->tls.level;
@@ -34,44 +34,42 @@ void client_tls_reset(struct client *c, const char *host, const struct sockaddr 
         level = is_local(sa) ? CONFIG_TLS_NONE : CONFIG_TLS_MAY;
     if (level < CONFIG_TLS_ENCRYPT && security_hides_password(d))
         level = CONFIG_TLS_ENCRYPT;
-    c->tls = (struct client_tls){.level = level, .host = host};
+    c->tls = (struct connection_tls){.level = level, .host = host};
 }
 
-static int fail(struct client *c, const char *dsn, const char *text, const char *why)
+static int fail(struct connection *c, const char *dsn, const char *text, const char *why)
 {
-    client_outcome(&c->fault, OUTCOME_RETRY, dsn, "%s%s%s%s", text, c->peer,
-                   why[0] != '\0' ? ": " : "", why);
-    client_close(c);
-    return -1;
+    return connection_fail(c, dsn, "%s%s%s%s", text, c->link.peer, why[0] != '\0' ? ": " : "", why);
 }
 
-/* The handshake, and whether it proved enough. */
-static int begin(struct client *c, struct tls_context *context)
+/* The handshake. -1 also: the certificate must be verified, and is not. */
+static int begin(struct connection *c, struct tls_context *context)
 {
     const struct config_destination *d = c->destination;
     bool must_verify = c->tls.level == CONFIG_TLS_VERIFY;
     struct tls_peer peer = {.name = c->tls.host,
                             .names = &d->tls.names,
-                            .place = c->peer,
+                            .place = c->link.peer,
                             .wanted = must_verify ? TLS_VERIFIED : TLS_ANONYMOUS};
     struct tls_info info;
     char text[768];
     struct err err;
 
-    if (tls_connect(c->stream, context, &peer, d->command_timeout_ms, &info, &err) != STREAM_OK) {
+    if (tls_connect(c->link.stream, context, &peer, d->command_timeout_ms, &info, &err) !=
+        STREAM_OK) {
         c->tls.has_failed = true;
         return fail(c, "4.7.5", "Cannot start TLS with ", err.text);
     }
     c->tls.is_on = true;
     c->tls.is_verified = info.trust == TLS_VERIFIED;
-    tls_format_info(&info, "to", c->peer, text, sizeof text);
+    tls_format_info(&info, "to", c->link.peer, text, sizeof text);
     log_info("%s, dest=%s", text, d->name);
     if (must_verify && info.trust != TLS_VERIFIED)
         return fail(c, "4.7.5", "Server certificate not verified: ", info.why);
     return 0;
 }
 
-int client_tls_wrap(struct client *c)
+int connection_tls_wrap(struct connection *c)
 {
     struct tls_context *context = security_tls(c->destination);
 
@@ -83,7 +81,7 @@ int client_tls_wrap(struct client *c)
     return begin(c, context);
 }
 
-int client_tls_start(struct client *c)
+int connection_tls_start(struct connection *c)
 {
     struct tls_context *context = security_tls(c->destination);
     bool is_must = c->tls.level >= CONFIG_TLS_ENCRYPT;
@@ -92,34 +90,32 @@ int client_tls_start(struct client *c)
         return 0;
     if (context == NULL)
         return fail(c, "4.7.5", "TLS is required, but not set up, for ", "");
-    if (!c->features.starttls)
+    if (!c->link.features.starttls)
         return is_must ? fail(c, "4.7.4", "TLS is required, but was not offered by host ", "") : 0;
-    enum stream_status status = stream_write(c->stream, "STARTTLS\r\n", 10);
-    if (status != STREAM_OK)
-        return client_fail_io(c, CLIENT_STARTTLS, status);
-    if (client_ask(c, CLIENT_STARTTLS) != 0)
+    if (connection_send(c, CONNECTION_STARTTLS, "STARTTLS\r\n", 10) != 0 ||
+        connection_ask(c, CONNECTION_STARTTLS) != 0)
         return -1;
     if (c->reply.code / 100 != 2)
-        return is_must ? client_fail_reply(c, CLIENT_STARTTLS) : 0;
+        return is_must ? connection_fail_reply(c, CONNECTION_STARTTLS) : 0;
     return begin(c, context);
 }
 
-int client_tls_lacks_requiretls(struct client *c)
+int connection_tls_lacks_requiretls(struct connection *c)
 {
     const char *why = !c->tls.is_on         ? "the connection is not encrypted to"
                       : !c->tls.is_verified ? "the certificate is not verified of"
                                             : "it was not offered by";
 
     c->lacks_requiretls = true;
-    client_outcome(&c->fault, OUTCOME_RETRY, "4.7.30", "REQUIRETLS is required, but %s host %s",
-                   why, c->peer);
-    client_end(c);
+    outcome_set(&c->fault, OUTCOME_RETRY, "4.7.30", "REQUIRETLS is required, but %s host %s", why,
+                c->link.peer);
+    connection_quit(c);
     return -1;
 }
 
-bool client_tls_gives_up(struct client *c)
+bool connection_tls_gives_up(struct connection *c)
 {
-    if (!c->tls.has_failed || c->tls.level != CONFIG_TLS_MAY || atomic_load(&c->is_interrupted))
+    if (!c->tls.has_failed || c->tls.level != CONFIG_TLS_MAY || connection_is_interrupted(c))
         return false;
     log_warning("dest=%s: %s: going on without TLS", c->destination->name, c->fault.reason);
     c->tls.level = CONFIG_TLS_NONE;

@@ -26,6 +26,11 @@ struct outcome {
                                        printable */
 };
 
+/* Fill an outcome; dsn: "4.4.1"; reason as printf, cut to fit. The outcome's own texts may not be
+ * arguments. */
+void outcome_set(struct outcome *o, enum outcome_result result, const char *dsn, const char *reason,
+                 ...) __attribute__((format(printf, 4, 5), nonnull));
+
 /* One attempt, as client.c reports it: an outcome for each recipient of the copy that was
  * QUEUE_PENDING, by the same index. */
 struct outcome_report {

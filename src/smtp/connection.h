@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * connection: one connection to an SMTP or LMTP server, as its client (RFC 5321, 2033): the search
+ * for an address, the greeting, EHLO (HELO, LHLO), STARTTLS (RFC 3207), AUTH (RFC 4954), commands
+ * and their replies, content with dots doubled. The transaction, what is sent in which order and
+ * what follows from a reply, is the caller's: client.h delivers copies of the queue,
+ * receive/primary.h passes the commands of a listener's client on.
+ *
+ * Functions that return int: 0, or -1 when the connection cannot be used any more. It is closed
+ * then, and connection_fault() says why: an outcome of OUTCOME_RETRY, worded as Postfix does it,
+ * for all recipients that have no outcome of their own. The exceptions say so.
+ *
+ * One thread at a time, except for connection_interrupt().
+ */
+#ifndef SPLIT_CONNECTION_H
+#define SPLIT_CONNECTION_H
+
+#include "config/config.h"
+#include "mail/smtp_reply.h"
+#include "mail/xforward.h"
+#include "net/resolver.h"
+#include "smtp/outcome.h"
+#include "smtp/smtp_features.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct connection;
+
+/* A command, or another stage of the conversation: for the texts of faults and outcomes, "lost
+ * connection with HOST while STEP", "host HOST said: REPLY (in reply to STEP)". */
+enum connection_step {
+    CONNECTION_GREETING,
+    CONNECTION_EHLO,
+    CONNECTION_HELO,
+    CONNECTION_LHLO,
+    CONNECTION_STARTTLS,
+    CONNECTION_AUTH,
+    CONNECTION_XCLIENT,
+    CONNECTION_XFORWARD,
+    CONNECTION_RSET,
+    CONNECTION_MAIL,
+    CONNECTION_RCPT,
+    CONNECTION_DATA,
+    CONNECTION_BODY, /* the content */
+    CONNECTION_DOT,  /* the final dot */
+};
+
+/* --- the object --- */
+
+/* d (relay_to, TLS, AUTH, time limits), hostname (our name for EHLO) and resolver (NULL: the
+ * system's) are borrowed for its life. No I/O yet. */
+struct connection *connection_new(const struct config_destination *d, const char *hostname,
+                                  const struct resolver *resolver)
+    __attribute__((nonnull(1, 2), returns_nonnull, warn_unused_result));
+
+/* connection_quit(), then release the object. */
+void connection_free(struct connection *c);
+
+/* Make a call that blocks in another thread fail soon, and all that follow it. From any thread. */
+void connection_interrupt(struct connection *c) __attribute__((nonnull));
+
+/* connection_interrupt() was called. */
+bool connection_is_interrupted(const struct connection *c) __attribute__((nonnull));
+
+/* --- open and close --- */
+
+/*
+ * Connect and get to the point where mail can be sent: relay_to in order, every address of each,
+ * until one host accepts the connection and completes greeting, EHLO, TLS and AUTH. The connection
+ * must be closed. -1: no host did; connection_peer() is the last one that accepted the connection,
+ * "" if none did. needs_requiretls: hosts that do not offer REQUIRETLS over verified TLS are passed
+ * over (RFC 8689 4.2.1).
+ */
+int connection_open(struct connection *c, bool needs_requiretls)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The last connection_open() failed, and a host that works otherwise lacks REQUIRETLS. */
+bool connection_lacks_requiretls(const struct connection *c) __attribute__((nonnull));
+
+/* There is a connection. */
+bool connection_is_open(const struct connection *c) __attribute__((nonnull));
+
+/* The server has closed the connection, or sent something that was not asked for: it cannot be used
+ * for another message. The connection must be open. */
+bool connection_is_stale(struct connection *c) __attribute__((nonnull));
+
+/* The connection has carried max_messages_per_connection. */
+bool connection_is_worn_out(const struct connection *c) __attribute__((nonnull));
+
+/* Send QUIT, wait briefly for the reply, close. Legal when closed. */
+void connection_quit(struct connection *c) __attribute__((nonnull));
+
+/* Close without QUIT: a server drops a message that has no final dot yet. Legal when closed. */
+void connection_close(struct connection *c) __attribute__((nonnull));
+
+/* --- detach and attach: a connection that changes its owner, as in a pool --- */
+
+/* The socket and what is known about it, without the struct connection around it. */
+struct connection_detached;
+
+/* Take the open connection out; c is closed then, and the caller owns the result. */
+struct connection_detached *connection_detach(struct connection *c)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* Take it over; c must be closed, and made for the same destination. k is released in each case. */
+int connection_attach(struct connection *c, struct connection_detached *k)
+    __attribute__((nonnull, warn_unused_result));
+
+/* When it was opened: task_now_ms(). */
+int64_t connection_detached_opened_ms(const struct connection_detached *k) __attribute__((nonnull));
+
+/* Send QUIT, close, release. is_hurried: without waiting for the reply. */
+void connection_detached_quit(struct connection_detached *k, bool is_hurried)
+    __attribute__((nonnull));
+
+/* --- what is known --- */
+
+/* What the server offers; of the last connection when closed. */
+const struct smtp_features *connection_features(const struct connection *c)
+    __attribute__((nonnull, returns_nonnull));
+
+/* "host[ip]:port" of the present or last connection; "": none. Valid until the next one is opened.
+ */
+const char *connection_peer(const struct connection *c) __attribute__((nonnull, returns_nonnull));
+
+/* Count one more message, and return which one it is: 1 for the first. */
+unsigned connection_begin_message(struct connection *c) __attribute__((nonnull));
+
+/* Messages begun on this connection. */
+unsigned connection_messages(const struct connection *c) __attribute__((nonnull));
+
+/* The server may have a transaction open, which RSET must end before the next MAIL. */
+bool connection_needs_rset(const struct connection *c) __attribute__((nonnull));
+
+/* The caller keeps this up to date: true from MAIL on, false after the reply to RSET or the dot. A
+ * new connection begins with false; detach and attach preserve it. */
+void connection_set_needs_rset(struct connection *c, bool needs_rset) __attribute__((nonnull));
+
+/* --- faults --- */
+
+/* Why the last call failed. Valid until the next call that can fail. */
+const struct outcome *connection_fault(const struct connection *c)
+    __attribute__((nonnull, returns_nonnull));
+
+/* Set the fault to OUTCOME_RETRY with this dsn ("4.3.0") and reason, and close. Returns -1. */
+int connection_fail(struct connection *c, const char *dsn, const char *reason, ...)
+    __attribute__((format(printf, 3, 4), nonnull));
+
+/* The present reply makes the connection useless (a code that the command cannot have): set the
+ * fault to it (OUTCOME_RETRY with any code), and close. Returns -1. */
+int connection_fail_reply(struct connection *c, enum connection_step step) __attribute__((nonnull));
+
+/* --- commands and replies --- */
+
+/* Write bytes that a following connection_ask() flushes: one command with its CRLF, or more. */
+int connection_send(struct connection *c, enum connection_step step, const char *data, size_t len)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Write and flush commands. 0 also when the server has closed the connection: its reason may be
+ * there to be read. */
+int connection_send_commands(struct connection *c, enum connection_step step, const char *data,
+                             size_t len) __attribute__((nonnull, warn_unused_result));
+
+/* Read one reply, within command_timeout. -1: lost, timed out, malformed, 421, or lines with
+ * different codes. Text beyond SMTP_REPLY_TEXT_MAX is read and dropped. */
+int connection_read_reply(struct connection *c, enum connection_step step)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Flush, then connection_read_reply(). */
+int connection_ask(struct connection *c, enum connection_step step)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The last reply that was read. */
+const struct smtp_reply *connection_reply(const struct connection *c)
+    __attribute__((nonnull, returns_nonnull));
+
+/* Fill an outcome from the present reply to `step`: 2xx OK, 5xx REFUSED, all other codes RETRY. */
+void connection_outcome_of_reply(struct connection *c, enum connection_step step, struct outcome *o)
+    __attribute__((nonnull));
+
+/* --- content, after 354 --- */
+
+/* Begin. -1: the server sent more than its reply to DATA, which would be taken for its reply to the
+ * content. */
+int connection_begin_content(struct connection *c) __attribute__((nonnull, warn_unused_result));
+
+/*
+ * Write a part of the content, with dots at line starts doubled (RFC 5321 4.5.2). A line ends in
+ * CRLF only: a dot after a bare LF or CR is content and stays as it is. A fault does not close the
+ * connection: connection_is_cut_short() is true then, further parts are dropped, and
+ * connection_read_refusal() has the reason.
+ */
+void connection_write_content(struct connection *c, const char *data, size_t len)
+    __attribute__((nonnull));
+
+/* Write the final dot, on a line of its own, and flush. Faults as connection_write_content(). */
+void connection_end_content(struct connection *c) __attribute__((nonnull));
+
+/* The content could not be written whole. */
+bool connection_is_cut_short(const struct connection *c) __attribute__((nonnull));
+
+/* CONNECTION_BODY, or CONNECTION_DOT after connection_end_content(): what its reply is a reply to.
+ */
+enum connection_step connection_content_step(const struct connection *c) __attribute__((nonnull));
+
+/* Read one reply to the content (LMTP: there is one for each accepted recipient, RFC 2033 4.2). -1
+ * also: 3xx, and 2xx from a server that replied before it had the final dot. */
+int connection_read_result(struct connection *c) __attribute__((nonnull, warn_unused_result));
+
+/* Read one reply to a content that was cut short: a server that refuses it half-way sends its
+ * reply, and closes. Waits briefly. 0: there is a reply of 4xx or 5xx; the caller closes the
+ * connection. */
+int connection_read_refusal(struct connection *c) __attribute__((nonnull, warn_unused_result));
+
+/* --- origin of a message: XFORWARD and XCLIENT --- */
+
+/*
+ * Send XFORWARD with the attributes that the server offers, for its log and its filters, and read
+ * the replies; RSET comes first if a transaction may be open. A refusal of XFORWARD is logged, with
+ * `who` ("dest=NAME"), and is not a fault: mail is not lost because of it.
+ */
+int connection_xforward(struct connection *c, const struct xforward *x, const char *who)
+    __attribute__((nonnull, warn_unused_result));
+
+enum connection_xclient_result {
+    CONNECTION_XCLIENT_OK,      /* or nothing to send: not offered, or sent before */
+    CONNECTION_XCLIENT_LOST,    /* the connection is closed, with its fault */
+    CONNECTION_XCLIENT_REFUSED, /* the same, but the server refused XCLIENT, or that client: the
+                                   fault is about this message alone */
+};
+
+/*
+ * Send XCLIENT, after which the server treats the connection as if the client x had made it, and
+ * EHLO with that client's name; the features may be others then. A server accepts it from the real
+ * client only, so it is sent once in a connection.
+ */
+enum connection_xclient_result connection_xclient(struct connection *c, const struct xforward *x)
+    __attribute__((nonnull, warn_unused_result));
+
+/* False: XCLIENT was sent in this connection, about another client than x. */
+bool connection_xclient_fits(const struct connection *c, const struct xforward *x)
+    __attribute__((nonnull));
+
+#endif
