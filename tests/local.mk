@@ -358,6 +358,10 @@ UNIT_TESTS += %D%/unit/test_smtp_command
 %C%_unit_test_smtp_command_SOURCES = %D%/unit/test_smtp_command.c
 %C%_unit_test_smtp_command_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_smtp_features
+%C%_unit_test_smtp_features_SOURCES = %D%/unit/test_smtp_features.c
+%C%_unit_test_smtp_features_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_smtp_path
 %C%_unit_test_smtp_path_SOURCES = %D%/unit/test_smtp_path.c
 %C%_unit_test_smtp_path_LDADD = $(UNIT_LIBS)
