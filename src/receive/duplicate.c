@@ -95,8 +95,8 @@ static int check_words(struct duplicate *d, const char *const *words, struct err
 
     for (; f != NULL && *words != NULL; words++) {
         const char *text = NULL;
-        switch (primary_judge_word(f, *words)) {
-        case PRIMARY_WORD_SAID:
+        switch (primary_classify_word(f, *words)) {
+        case PRIMARY_WORD_PASSED:
         case PRIMARY_WORD_LEFT_OUT:
             continue;
         case PRIMARY_WORD_NO_8BITMIME:

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * primary: the conversation with the server that a listener duplicates for, command by command, so
- * that its replies can be handed on as they come. Commands gather until an answer is waited for
- * (PIPELINING, where it is offered). One connection at a time, kept from message to message, and
- * then for others (primary_pool.h); one thread at a time, but for primary_interrupt().
+ * primary: passes commands of a listener's client to the server that the listener duplicates for,
+ * one by one, so that its replies can be passed back as they come. Commands are buffered until an
+ * answer is asked for (PIPELINING, where it is offered). One connection (smtp/connection.h) at a
+ * time, kept from message to message, and then for other sessions (primary_pool.h). One thread at a
+ * time, except for primary_interrupt().
  *
  * The order for one message: primary_mail, primary_rcpt ..., an answer for each of them,
  * primary_data, primary_write ..., primary_dot, one answer (LMTP: one for each recipient that was
@@ -27,47 +28,47 @@ struct primary;
 enum primary_answer {
     PRIMARY_YES,  /* 2xx; to DATA 354 */
     PRIMARY_NO,   /* another reply */
-    PRIMARY_LOST, /* no connection, or not any more: whatever was asked has this answer until
-                     primary_open() */
+    PRIMARY_LOST, /* no connection, or not any more: the answer to everything until primary_open()
+                   */
 };
 
-/* listener: one of the snapshot's; all are borrowed for its life. No I/O yet. */
+/* listener: one of the snapshot's; all are borrowed for the object's life. No I/O yet. */
 struct primary *primary_new(struct snapshot *snapshot, const struct config_listener *listener,
                             struct primary_pool *pool)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
-/* Leaves the connection to the pool, if it can be used again, there was no refusal on it, and there
- * is room; else sends QUIT. */
+/* Gives the connection to the pool, if it can be used again, there was no refusal on it, and there
+ * is room; else sends QUIT. NULL is legal. */
 void primary_free(struct primary *p);
 /* As connection_interrupt(). */
 void primary_interrupt(struct primary *p) __attribute__((nonnull));
 
 /* Be connected: a connection that was kept, here or in the pool, is used if it still works and has
- * not carried max_messages_per_connection. False: it is PRIMARY_LOST. */
+ * not carried max_messages_per_connection. False: answers are PRIMARY_LOST. */
 bool primary_open(struct primary *p) __attribute__((nonnull));
 
-/* What it offers; NULL when there is no connection. */
+/* What the primary offers; NULL when there is no connection. */
 const struct smtp_features *primary_features(const struct primary *p) __attribute__((nonnull));
 
-/* The same, or without a connection what a primary of this listener offered last, to any session.
- * False: that is not known. */
+/* The same; without a connection what this listener's primary offered last, to any session. False:
+ * that is not known. */
 bool primary_features_known(const struct primary *p, struct smtp_features *out)
     __attribute__((nonnull, warn_unused_result));
 
-/* What becomes of an ESMTP word of the client with a primary that offers this. */
+/* How an ESMTP parameter of the client is handled with a primary that offers this. */
 enum primary_word {
-    PRIMARY_WORD_SAID,
+    PRIMARY_WORD_PASSED,
     PRIMARY_WORD_LEFT_OUT, /* SIZE and BODY=7BIT: the message is the same without */
     PRIMARY_WORD_NO_8BITMIME,
     PRIMARY_WORD_NO_SMTPUTF8,
     PRIMARY_WORD_NO_DSN,
     PRIMARY_WORD_NO_REQUIRETLS, /* or not over verified TLS */
 };
-enum primary_word primary_judge_word(const struct smtp_features *f, const char *word)
+enum primary_word primary_classify_word(const struct smtp_features *f, const char *word)
     __attribute__((nonnull));
 
 /* Begin a message. path: with <>; words: NULL-terminated ESMTP words of the client, those that are
- * PRIMARY_WORD_SAID are passed on: the others are for the caller to look at. x: where the listener
- * says so; NULL: nothing is known. */
+ * PRIMARY_WORD_PASSED are passed on; the caller handles the others. x: for XFORWARD, where the
+ * listener has it; NULL: nothing is known. */
 void primary_mail(struct primary *p, const char *path, const char *const *words,
                   const struct xforward *x) __attribute__((nonnull(1, 2, 3)));
 void primary_rcpt(struct primary *p, const char *path, const char *const *words)
@@ -75,7 +76,7 @@ void primary_rcpt(struct primary *p, const char *path, const char *const *words)
 
 /*
  * The next answer, in the order of the commands; sends them first where that is not done. Appends
- * the reply to be handed on, all its lines with CRLF: the primary's own, or "451 ..." with
+ * the reply to be passed back, all its lines with CRLF: the primary's own, or "451 ..." with
  * PRIMARY_LOST.
  */
 enum primary_answer primary_answer(struct primary *p, struct buf *reply)
@@ -86,16 +87,17 @@ enum primary_answer primary_data(struct primary *p, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
 /* Content, dots not doubled. A fault shows at primary_answer(), as the primary's own reply if it
- * gave one before it closed. */
+ * sent one before it closed. */
 void primary_write(struct primary *p, const char *data, size_t len) __attribute__((nonnull));
 
 /* The final dot. */
 void primary_dot(struct primary *p) __attribute__((nonnull));
 
-/* Forget the message, all its answers read: RSET goes before the next one, if there was one. */
+/* Forget the message, after all its answers were read. RSET is sent before the next MAIL if this
+ * one was begun. */
 void primary_reset(struct primary *p) __attribute__((nonnull));
 
-/* Close the connection without a word: content without its final dot is dropped by the primary. */
+/* Close the connection without QUIT: the primary drops content without its final dot. */
 void primary_abandon(struct primary *p) __attribute__((nonnull));
 
 /* For the log: "host[ip]:port", "none"; messages over this connection; the status code and text of

@@ -28,7 +28,7 @@ struct known {
 struct primary_pool {
     pthread_t thread;
     pthread_mutex_t lock;   /* guards what follows */
-    pthread_cond_t changed; /* there is something to wait for, or the end */
+    pthread_cond_t changed; /* there is something to wait for, or is_over */
     struct kept *first;     /* the one that was given last */
     struct known *known;
     int64_t wake_ms; /* what the thread waits for; INT64_MAX: nothing */
@@ -42,7 +42,7 @@ static void drop(struct kept *k, bool is_hurried)
     free(k);
 }
 
-/* All of these; not with the lock held. */
+/* Drop a list; not with the lock held. */
 static void drop_list(struct kept *list, bool is_hurried)
 {
     while (list != NULL) {
@@ -52,7 +52,7 @@ static void drop_list(struct kept *list, bool is_hurried)
     }
 }
 
-/* Unlinks those whose time is over, and sets wake_ms for the next one. */
+/* Unlink the connections whose time is over, and set wake_ms for the next one. */
 static struct kept *take_expired(struct primary_pool *pool, int64_t now_ms)
 {
     struct kept *expired = NULL;
@@ -199,7 +199,7 @@ bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
     return has_room;
 }
 
-/* Locked. */
+/* With the lock held. */
 static struct known *find_known(struct primary_pool *pool, const struct config_listener *listener)
 {
     struct known *k = pool->known;

@@ -12,22 +12,22 @@
 
 #define LINE_TEXT_MAX 506 /* of a reply line of 512 octets, with code and CRLF */
 
-enum primary_word primary_judge_word(const struct smtp_features *f, const char *word)
+enum primary_word primary_classify_word(const struct smtp_features *f, const char *word)
 {
     const char *value;
 
-    if (smtp_command_word(word, "SIZE", &value)) /* we have looked at it */
-        return f->size ? PRIMARY_WORD_SAID : PRIMARY_WORD_LEFT_OUT;
+    if (smtp_command_word(word, "SIZE", &value)) /* its value was checked before */
+        return f->size ? PRIMARY_WORD_PASSED : PRIMARY_WORD_LEFT_OUT;
     if (smtp_command_word(word, "BODY", &value)) {
         if (f->eight_bit)
-            return PRIMARY_WORD_SAID;
+            return PRIMARY_WORD_PASSED;
         return strcasecmp(value, "7BIT") == 0 ? PRIMARY_WORD_LEFT_OUT : PRIMARY_WORD_NO_8BITMIME;
     }
     if (smtp_command_word(word, "SMTPUTF8", &value))
-        return f->smtputf8 ? PRIMARY_WORD_SAID : PRIMARY_WORD_NO_SMTPUTF8;
+        return f->smtputf8 ? PRIMARY_WORD_PASSED : PRIMARY_WORD_NO_SMTPUTF8;
     if (smtp_command_word(word, "REQUIRETLS", &value))
-        return f->requiretls ? PRIMARY_WORD_SAID : PRIMARY_WORD_NO_REQUIRETLS;
-    return f->dsn ? PRIMARY_WORD_SAID : PRIMARY_WORD_NO_DSN; /* RET, ENVID, NOTIFY, ORCPT */
+        return f->requiretls ? PRIMARY_WORD_PASSED : PRIMARY_WORD_NO_REQUIRETLS;
+    return f->dsn ? PRIMARY_WORD_PASSED : PRIMARY_WORD_NO_DSN; /* RET, ENVID, NOTIFY, ORCPT */
 }
 
 static void add_command(struct primary *p, const char *command, size_t len)
@@ -46,7 +46,8 @@ static void add_path(struct primary *p, const char *verb, const char *path,
         return;
     buf_addf(&line, "%s:%s", verb, path);
     for (; *words != NULL; words++)
-        if (primary_judge_word(connection_features(p->connection), *words) == PRIMARY_WORD_SAID)
+        if (primary_classify_word(connection_features(p->connection), *words) ==
+            PRIMARY_WORD_PASSED)
             buf_addf(&line, " %s", *words);
     buf_adds(&line, "\r\n");
     add_command(p, buf_str(&line), line.len);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * client: one SMTP or LMTP connection to a destination, as a client (RFC 5321, 2033, 2920
- * PIPELINING, 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 3461 DSN, 8689 REQUIRETLS). Reports what
- * happened per recipient, decides nothing. One thread at a time.
+ * client: delivers copies of the queue to a destination over SMTP or LMTP: one connection
+ * (connection.h), the transactions on it, and its reuse for the next copy (RFC 5321, 2033, 2920
+ * PIPELINING, 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 3461 DSN, 8689 REQUIRETLS). Reports an
+ * outcome for each recipient; what follows from it is decided in deliver/. One thread at a time,
+ * except for client_interrupt().
  */
 #ifndef SPLIT_CLIENT_H
 #define SPLIT_CLIENT_H
@@ -16,19 +18,19 @@
 
 struct client;
 
-/* d and hostname (our name for EHLO) are borrowed for the client's life; resolver (borrowed,
- * too) NULL: the system's. No I/O yet. */
+/* d, hostname (our name for EHLO) and resolver (NULL: the system's) are borrowed for the client's
+ * life. No I/O yet. */
 struct client *client_new(const struct config_destination *d, const char *hostname,
                           const struct resolver *resolver)
     __attribute__((nonnull(1, 2), returns_nonnull, warn_unused_result));
 
-/* QUIT if there is a working connection (a reply is waited for briefly), then close. */
+/* connection_quit(), then release the object. */
 void client_free(struct client *c);
 
 /*
  * Deliver the pending recipients of a copy: connect if need be (relay_to in order, every address of
- * each), reuse the connection otherwise; if a reused connection turns out to be closed or says 421
- * before the content was sent, connect anew and try once more. What is sent is said in format.h.
+ * each), reuse the connection otherwise; if a reused connection turns out to be closed, or gets 421
+ * before the content was sent, connect anew and try once more. format.h says what is sent.
  * Fills report->outcomes (array of copy->recipient_count given by the caller) and the rest of the
  * report.
  */
@@ -38,7 +40,8 @@ void client_deliver(struct client *c, const struct queue_copy *copy, struct outc
 /* True while a connection is open that can take another message. */
 bool client_is_connected(const struct client *c) __attribute__((nonnull));
 
-/* Make a blocked client_deliver() of another thread end soon (shutdown after the grace time). */
+/* Make a blocked client_deliver() in another thread end soon (shutdown after the grace time). From
+ * any thread. */
 void client_interrupt(struct client *c) __attribute__((nonnull));
 
 #endif

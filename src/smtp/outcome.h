@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * outcome: what came of an attempt to deliver a copy, for each recipient. Plain data: client.c and
+ * outcome: the result of an attempt to deliver a copy, for each recipient. Plain data: client.c and
  * maildir.c fill it in, delivery.c decides what follows from it.
  */
 #ifndef SPLIT_OUTCOME_H
@@ -38,8 +38,8 @@ struct outcome_report {
     char relay[512];          /* "host[ip]:25", "none" when no connection came about */
     unsigned conn_use;  /* messages over this connection, this one included; 0: no connection */
     bool is_host_fault; /* the copy was not even offered, for a reason that has nothing to do with
-                           it (no connection, no greeting, no EHLO, shutdown): others will fare the
-                           same */
+                           it (no connection, no greeting, no EHLO, shutdown): other copies will
+                           have the same result */
     bool is_connection_fault; /* the connection broke while the copy was being sent: the copy may be
                                  the cause, or the destination */
     int64_t wait_ms, setup_ms, transmit_ms; /* for delays=: in the worker before (set by the

@@ -39,7 +39,7 @@ struct route {
     int64_t deadline_ms; /* for the look-ups of the present entry */
     size_t entry;        /* of relay_to, the next to be looked up */
     struct hops fresh;   /* of the present entry */
-    struct hops parked;  /* of all entries so far: took no connection lately */
+    struct hops parked;  /* of all entries so far: refused a connection lately */
 };
 
 static int64_t now_ms(void)
@@ -71,7 +71,7 @@ void route_free(struct route *r)
     free(r);
 }
 
-/* An address in numbers needs nobody to find it. */
+/* A numeric address needs no look-up. */
 static bool parse_address(const char *host, struct resolver_addresses *out)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET};
@@ -224,7 +224,7 @@ static enum resolver_status look_up_mx(const struct resolver *resolver,
     return l.status;
 }
 
-/* The addresses of one host, as many as there is room for. -1 with *fault: none was found. */
+/* Add the addresses of one host, as many as there is room for. -1 with *fault: none was found. */
 static int add_host(struct route *r, const char *host, uint16_t port, struct outcome *fault)
 {
     struct resolver_query q = query_for(r, host);
@@ -253,7 +253,7 @@ static int by_preference(const void *a, const void *b)
     return (x->preference > y->preference) - (x->preference < y->preference);
 }
 
-/* By preference, equal ones at random. */
+/* Sort by preference, equal ones at random. */
 static void sort_mx(struct resolver_mx *list, size_t count)
 {
     for (size_t i = count; i > 1; i--) {
@@ -287,28 +287,28 @@ static bool is_own_address(const struct sockaddr_storage *sa, const struct ifadd
     return false;
 }
 
-/* Does a hop from index `first` on lead to this host? */
+/* A hop from index `first` on is an address of this host. */
 static bool leads_here(const struct route *r, size_t first)
 {
     struct ifaddrs *own = NULL;
     bool is_own = false;
 
     if (getifaddrs(&own) != 0)
-        return false; /* the greeting will tell */
+        return false; /* then the name in its reply to EHLO shows the loop */
     for (size_t i = first; i < r->fresh.count; i++)
         is_own = is_own || is_own_address(&r->fresh.items[i].pub.sa, own);
     freeifaddrs(own);
     return is_own;
 }
 
-/* Leave out what was added of this preference: it is ours, or not preferred to ours. */
+/* Remove the hops of this preference or a worse one: this host has it (RFC 5321 5.1). */
 static void cut_hops(struct route *r, unsigned preference)
 {
     while (r->fresh.count > 0 && r->fresh.items[r->fresh.count - 1].preference >= preference)
         r->fresh.count--;
 }
 
-/* The hosts of a sorted list. */
+/* Add the hosts of a sorted list. */
 static void add_mx_hosts(struct route *r, const struct endpoint *e, const struct resolver_mx *list,
                          size_t count, struct outcome *fault)
 {
@@ -332,7 +332,7 @@ static void add_mx_hosts(struct route *r, const struct endpoint *e, const struct
     }
 }
 
-/* RFC 6761 6.3: asked of nobody. */
+/* RFC 6761 6.3: not to be looked up in the DNS. */
 static bool is_localhost(const char *name)
 {
     size_t len = strlen(name);
@@ -359,7 +359,8 @@ static void add_domain(struct route *r, const struct endpoint *e, struct outcome
         else
             add_mx_hosts(r, e, list, count, fault);
         break;
-    case RESOLVER_NOT_FOUND: /* RFC 5321 5.1: the implicit MX; without a host either, it says so */
+    case RESOLVER_NOT_FOUND: /* RFC 5321 5.1: the implicit MX; sets *fault if there is no host
+                                either */
         (void)add_host(r, e->host, e->port, fault);
         break;
     case RESOLVER_TRY_AGAIN:
@@ -371,7 +372,7 @@ static void add_domain(struct route *r, const struct endpoint *e, struct outcome
     free(list);
 }
 
-/* Look the next entry up. */
+/* Look up the next entry. */
 static void add_entry(struct route *r, struct outcome *fault)
 {
     const struct endpoint *e = &r->destination->relay_to[r->entry++];

@@ -9,11 +9,11 @@
  * As Postfix's smtp(8) does with port 25: when this very host is among the MX hosts, by its name or
  * by an address, it and all that are not preferred to it are left out.
  *
- * The process remembers for ROUTE_DOWN_S seconds which addresses took no connection; they are tried
- * last. When that time is over, one connection tries such an address again, while the others still
+ * The process remembers for ROUTE_DOWN_S seconds which addresses refused a connection; they are
+ * tried last. After that time one connection tries such an address again, while the others still
  * avoid it.
  *
- * A route belongs to one thread; what is remembered is shared by all.
+ * A route belongs to one thread; the memory of addresses is shared by all.
  */
 #ifndef SPLIT_ROUTE_H
 #define SPLIT_ROUTE_H
@@ -46,9 +46,11 @@ struct route_hop {
 struct route *route_new(const struct config_destination *d, const char *hostname,
                         const struct resolver *resolver, int wake_fd)
     __attribute__((nonnull(1, 2), returns_nonnull, warn_unused_result));
+
+/* NULL is legal. */
 void route_free(struct route *r);
 
-/* Are there names to be looked up? */
+/* relay_to has names to be looked up. */
 bool route_has_names(const struct config_destination *d) __attribute__((nonnull));
 
 /*
@@ -59,8 +61,10 @@ bool route_has_names(const struct config_destination *d) __attribute__((nonnull)
 const struct route_hop *route_next(struct route *r, struct outcome *fault)
     __attribute__((nonnull, warn_unused_result));
 
-/* What became of the hop: it took no connection, or said nothing; or it works. */
+/* The hop refused the connection, or sent no reply on it: avoid it for ROUTE_DOWN_S. */
 void route_failed(const struct route_hop *hop) __attribute__((nonnull));
+
+/* The hop works: it is not avoided any more. */
 void route_worked(const struct route_hop *hop) __attribute__((nonnull));
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * route_down: which addresses took no connection lately: one list of the process, bounded. Private
- * to route.c. now_s: CLOCK_MONOTONIC. Any thread.
+ * route_down: the addresses that refused a connection lately: one bounded list of the process. Used
+ * by route.c only. now_s: CLOCK_MONOTONIC. Any thread.
  */
 #ifndef SPLIT_ROUTE_DOWN_H
 #define SPLIT_ROUTE_DOWN_H
@@ -11,17 +11,20 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define ROUTE_DOWN_MAX 256 /* addresses; the one that was noted first makes room */
+#define ROUTE_DOWN_MAX 256 /* addresses */
 
 /*
- * Is it to be avoided? When its time is over the answer is no for one caller, who thereby is asked
- * to try it, and yes for all others until that time has passed once more, or it was removed.
+ * The address is to be avoided. After ROUTE_DOWN_S one caller gets false, and has to try it; all
+ * others get true until that time has passed once more, or the address was removed.
  */
 bool route_down_is(const struct sockaddr_storage *sa, socklen_t len, int64_t now_s)
     __attribute__((nonnull));
 
+/* Avoid the address from now on. The oldest entry of a full list is dropped. */
 void route_down_add(const struct sockaddr_storage *sa, socklen_t len, int64_t now_s)
     __attribute__((nonnull));
+
+/* Do not avoid it any more. */
 void route_down_remove(const struct sockaddr_storage *sa, socklen_t len) __attribute__((nonnull));
 
 #endif

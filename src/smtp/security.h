@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * security: what has to be read from files before splitrelay can encrypt and authenticate: keys,
- * certificates, passwords. It is opened right after a configuration was loaded, belongs to it, is
- * immutable, and is closed with it; a reload so reads all files anew.
+ * security: what splitrelay reads from files to encrypt and authenticate: keys, certificates,
+ * passwords. Opened right after a configuration was loaded; belongs to it, is immutable, and is
+ * closed with it. A reload therefore reads all files anew.
  */
 #ifndef SPLIT_SECURITY_H
 #define SPLIT_SECURITY_H
@@ -30,10 +30,10 @@ struct tls_context *security_tls(const struct config_destination *d) __attribute
 /* NULL: authentication was not set up. */
 const struct sasl *security_sasl(const struct config_destination *d) __attribute__((nonnull));
 
-/* Is there to be authentication? */
+/* The destination has credentials. */
 bool security_authenticates(const struct config_destination *d) __attribute__((nonnull));
 
-/* A password must not be sent to this destination without TLS. */
+/* It has, and they must not be sent without TLS. */
 bool security_hides_password(const struct config_destination *d) __attribute__((nonnull));
 
 #endif
