@@ -126,11 +126,23 @@ void task_cond_broadcast(struct task_cond *c) __attribute__((nonnull));
 
 /* --- what blocks --- */
 
-/* Call fn(arg) where it may block for long: on a thread of its own, while other tasks go on.
- * Returns when it is done. Outside of tasks: call it. */
+/* So many calls of task_block() run at a time. A helper thread costs its stack, 256 kB of address
+ * space and some 20 kB of memory; so many syncs or look-ups at a time are no faster than fewer. */
+#define TASK_HELPERS_MAX 256
+
+/*
+ * Call fn(arg), which may block for long, on a helper thread, while other tasks run; return when it
+ * is done. When TASK_HELPERS_MAX calls run, further ones wait, and run in the order in which they
+ * came. So fn must not wait for another task that may be in task_block(), nor for a lock that is
+ * held over task_block(). It may wait for what task_block_start() runs. Without memory for a
+ * thread, and outside of tasks: fn(arg) is called in place.
+ */
 void task_block(void (*fn)(void *), void *arg) __attribute__((nonnull(1)));
 
-/* The same without waiting for it. False: this is no task, nothing was done. */
+/* Start fn(arg) on a helper thread, without waiting for it. It does not count for TASK_HELPERS_MAX
+ * and does not wait for other calls, so the caller keeps the number of such calls small (a commit
+ * leader: one at a time). False: this is no task, or there is no thread for it; nothing was done.
+ */
 bool task_block_start(void (*fn)(void *), void *arg)
     __attribute__((nonnull(1), warn_unused_result));
 

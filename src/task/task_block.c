@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Threads for what blocks. As many as there are jobs at a time: a job that hangs (a look-up whose
- * servers are silent) must not keep another one waiting. Those without a job stay for a while.
+ * Helper threads, for calls that block. There are as many as there are jobs at a time, up to
+ * TASK_HELPERS_MAX: a job that takes long (a look-up whose servers are silent) does not delay
+ * another one before that. At the cap jobs wait in order. A helper without a job ends after a
+ * while.
+ *
+ * Why there is no deadlock at the cap: a job that waits in the queue must not be what a running job
+ * waits for. The jobs of task_block() wait for nothing but the system, a peer with a timeout, and a
+ * round of the commit leader. The leader is a job of task_block_start(), so those do not count:
+ * such a job goes to the head of the queue, and has a thread of its own, started above the cap if
+ * need be. A helper that has finished a job ends while there are more helpers than the cap.
  */
 #include "task/task_private.h"
 
@@ -20,7 +28,7 @@ struct task_block_job {
     struct task_block_job *next;
     void (*fn)(void *);
     void *arg;
-    struct task *task; /* that waits for it; NULL: nobody, and it is on the heap */
+    struct task *task; /* that waits for it; NULL: none, and the job is on the heap */
     bool is_done;
 };
 
@@ -35,12 +43,14 @@ void task_helpers_init(struct task_pool *pool)
     pthread_condattr_destroy(&attr);
 }
 
-/* The next job, or NULL: this thread is to end. With the lock. */
-static struct task_block_job *next_job(struct task_pool *pool)
+/* The next job; NULL: this thread has to end. With the lock. */
+static struct task_block_job *next_job(struct task_pool *pool, bool is_new)
 {
     struct timespec until;
     int error = 0;
 
+    if (pool->helpers > TASK_HELPERS_MAX && !is_new)
+        return NULL;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += IDLE_S;
     pool->idle_helpers++;
@@ -61,9 +71,11 @@ static void *helper_main(void *arg)
 {
     struct task_pool *pool = arg;
     struct task_block_job *job;
+    bool is_new = true;
 
     pthread_mutex_lock(&pool->lock);
-    while ((job = next_job(pool)) != NULL) {
+    while ((job = next_job(pool, is_new)) != NULL) {
+        is_new = false;
         pthread_mutex_unlock(&pool->lock);
         struct task *task = job->task;
         job->fn(job->arg);
@@ -72,7 +84,7 @@ static void *helper_main(void *arg)
         pthread_mutex_lock(&pool->lock);
         if (task != NULL) {
             job->is_done = true;
-            task_wake(task); /* with the lock: job and task are gone as soon as it is free */
+            task_wake(task); /* with the lock: without it, job and task may be gone */
         }
     }
     pool->helpers--;
@@ -97,18 +109,30 @@ static int start_helper(struct task_pool *pool)
     return error;
 }
 
-/* False: there is no thread for it. To wait for one of those that are at work is no choice: they
- * may hang. */
+static void enqueue(struct task_pool *pool, struct task_block_job *job)
+{
+    pool->waiting_jobs++;
+    if (job->task == NULL) {
+        job->next = pool->first_job;
+        pool->first_job = job;
+        if (job->next == NULL)
+            pool->jobs_end = &job->next;
+        return;
+    }
+    *pool->jobs_end = job;
+    pool->jobs_end = &job->next;
+}
+
+/* False: no thread can be started for it, and none that runs is to be waited for. */
 static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
     pthread_mutex_lock(&pool->lock);
-    /* Those that were told of a job, but have not come for it yet, count as idle. */
-    bool is_taken = pool->waiting_jobs < pool->idle_helpers || start_helper(pool) == 0;
-    if (is_taken) {
-        *pool->jobs_end = job;
-        pool->jobs_end = &job->next;
-        pool->waiting_jobs++;
-    }
+    /* A helper that was signalled counts as idle until it takes its job. */
+    bool is_taken = pool->waiting_jobs < pool->idle_helpers ||
+                    (job->task != NULL && pool->helpers >= TASK_HELPERS_MAX) ||
+                    start_helper(pool) == 0;
+    if (is_taken)
+        enqueue(pool, job);
     pthread_mutex_unlock(&pool->lock);
     if (is_taken)
         pthread_cond_signal(&pool->has_job);
@@ -133,7 +157,7 @@ void task_block(void (*fn)(void *), void *arg)
     }
     struct task_block_job job = {.fn = fn, .arg = arg, .task = th->current};
     if (!submit(th->pool, &job)) {
-        fn(arg); /* everybody waits rather than nobody gets on */
+        fn(arg); /* the other tasks of this thread have to wait */
         return;
     }
     while (!is_done(th->pool, &job))

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* task_private: what the files of the module task share: task.c has the threads and whose turn it
- * is, task_switch.c goes from one stack to another, task_wait.c has what tasks wait for, and
- * task_block.c what they do not wait for themselves. Nobody else includes it. */
+/*
+ * task_private: what the files of the module task share. task.c has tasks and the pool, task_loop.c
+ * the scheduler of a thread, task_timer.c its timers, task_switch.c stacks and the switch between
+ * them, task_wait.c descriptors, events and conditions, task_block.c the helper threads. No file
+ * outside of this folder includes it.
+ *
+ * task-gdb.py reads these structures by name: task_pools, struct task_pool (next, threads,
+ * thread_count), struct task_thread (tasks, current), struct task (all_next, context, run, arg,
+ * is_over, is_waiting, deadline_ms) and struct task_context.
+ */
 #ifndef SPLIT_TASK_PRIVATE_H
 #define SPLIT_TASK_PRIVATE_H
 
@@ -11,50 +18,54 @@
 #include <stdatomic.h>
 #include <ucontext.h>
 
-/* --- task_switch.c: a stack, and where it was left --- */
+/* --- task_switch.c: a stack, and the registers that belong to it while it does not run --- */
 
 struct task_context {
-    ucontext_t machine; /* where it begins */
-    jmp_buf jump;       /* where it was left */
+    ucontext_t machine; /* until it begins; afterwards where swapcontext(3) is used */
+    jmp_buf jump;       /* otherwise */
     bool has_begun;
-    char *stack; /* NULL: a thread's own */
+    bool is_in_jump; /* the registers are in jump, not in machine */
+    char *stack;     /* with its guard at the low end; NULL: a thread's own */
     size_t stack_size;
     void *fake_stack; /* AddressSanitizer's */
     void *fiber;      /* ThreadSanitizer's */
 };
 
-/* For the thread that calls it. */
+/* Make it the context of the calling thread, on the stack that the thread has. */
 void task_context_adopt(struct task_context *c) __attribute__((nonnull));
 
-/* With a new stack; the first switch to it calls entry(), which must never return. 0 or an errno.
+/* Make a new stack; the first switch to it calls entry(), which must never return. 0 or an errno.
  */
 int task_context_make(struct task_context *c, void (*entry)(void))
     __attribute__((nonnull, warn_unused_result));
+
+/* Release the stack, on which nothing runs. */
 void task_context_clear(struct task_context *c) __attribute__((nonnull));
 
-/* entry() begins with this. */
+/* entry() calls this first. */
 void task_context_entered(void);
 
-/* Go on at `to`; returns when somebody comes back to `from`. */
+/* Continue at `to`; returns when another call switches to `from`. */
 void task_context_switch(struct task_context *from, struct task_context *to)
     __attribute__((nonnull));
 
-/* --- task.c --- */
+/* --- tasks, threads, pool --- */
 
 struct task {
     struct task_context context;
     struct task_thread *thread;
-    struct task *next;       /* among the runnable ones, or those that are kept */
-    struct task *inbox_next; /* among those that were woken from elsewhere */
+    struct task *next;               /* in the list of runnable tasks, or of kept ones */
+    struct task *inbox_next;         /* in the list of tasks woken by other threads */
+    struct task *all_next, **all_at; /* in the list of all tasks of the thread */
     atomic_bool is_in_inbox;
     void (*run)(void *);
     void *arg;
-    /* Below: the thread's own. */
+    /* What follows is for the thread of the task alone. */
     bool is_waiting, is_woken, is_late, is_over;
     int64_t deadline_ms; /* while it waits */
-    int64_t timer_ms;    /* its place in the heap of timers is by this; never later than deadline_ms
-                            while it waits */
-    size_t timer_at;     /* SIZE_MAX: not there */
+    int64_t timer_ms;    /* the key in the heap of timers; never later than deadline_ms while the
+                            task waits */
+    size_t timer_at;     /* the index in the heap; SIZE_MAX: not in it */
 };
 
 struct task_list {
@@ -71,18 +82,22 @@ struct task_thread {
     struct task_list runnable;
     struct task **timers; /* heap by timer_ms */
     size_t timer_count, timer_cap;
-    int64_t now_ms; /* when the loop looked last */
+    int64_t now_ms; /* the time of the last look at the timers */
 
     struct task *_Atomic inbox;
     atomic_bool is_asleep; /* in epoll_wait(2), or about to be */
     atomic_uint task_count;
 
-    pthread_mutex_t lock; /* of what follows */
-    struct task *kept;
+    pthread_mutex_t lock; /* guards what follows */
+    struct task *kept;    /* tasks that have ended, for the next ones */
     unsigned kept_count;
+    struct task *tasks; /* all, also the kept ones */
 };
 
 struct task_block_job;
+
+/* All pools of the process, for task-gdb.py alone. */
+extern struct task_pool *task_pools;
 
 struct task_pool {
     struct task_thread *threads;
@@ -90,34 +105,72 @@ struct task_pool {
     void (*at_exit)(void);
     atomic_bool is_stopping;
 
-    pthread_mutex_t lock; /* of what follows */
+    struct task_pool *next; /* in task_pools */
+
+    pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     unsigned task_count;
 
     /* task_block.c */
-    struct task_block_job *first_job, **jobs_end;
+    struct task_block_job *first_job, **jobs_end; /* in the order in which they are taken */
     unsigned waiting_jobs, idle_helpers, helpers;
     pthread_cond_t has_job;
 };
 
-/* The thread that runs tasks and is the caller; NULL elsewhere, and in its own loop there is no
- * current task. */
+/* --- task_loop.c --- */
+
+/* The calling thread, if it runs tasks, otherwise NULL. Its `current` is NULL between two tasks. */
 struct task_thread *task_thread_self(void);
 
-/* Wait for task_wake(), or the deadline (false). May return for no reason. */
+/* Wait for task_wake(), or the deadline (false). May return without either. */
 bool task_park(struct task *t, int64_t deadline_ms) __attribute__((nonnull));
 
-/* From any thread, with a lock that the task takes before it ends. */
+/* Make the task runnable, or the next task_park() return at once. From any thread, with a lock held
+ * that the task takes before it ends. */
 void task_wake(struct task *t) __attribute__((nonnull));
 
-/* A report of epoll(7): whoever waits for it is runnable. On the thread of f. */
+/* Append it to the runnable tasks. On the thread of the task. */
+void task_make_runnable(struct task *t) __attribute__((nonnull));
+
+/* Take the tasks that other threads have woken. On the thread itself. */
+void task_take_inbox(struct task_thread *th) __attribute__((nonnull));
+
+/* End the epoll_wait(2) of the thread, if it is in one. From any thread. */
+void task_thread_wake(struct task_thread *th) __attribute__((nonnull));
+
+/* What a thread for tasks does until the pool stops; arg: struct task_thread. */
+void *task_thread_main(void *arg) __attribute__((nonnull));
+
+/* --- task_timer.c: all on the thread of the task --- */
+
+/* Have a timer fire at the deadline of the task, or earlier. */
+void task_timer_need(struct task *t) __attribute__((nonnull));
+
+/* Remove the timer of the task, if it has one. */
+void task_timer_remove(struct task *t) __attribute__((nonnull));
+
+/* Make the tasks runnable whose deadline is over. */
+void task_timers_fire(struct task_thread *th) __attribute__((nonnull));
+
+/* Milliseconds until the first timer fires; -1: there is none. As for epoll_wait(2). */
+int task_timers_wait_ms(const struct task_thread *th) __attribute__((nonnull));
+
+/* --- task_wait.c --- */
+
+/* Take a report of epoll(7), and wake the task that waits for it. On the thread of f. */
 void task_fd_report(struct task_fd *f, unsigned events) __attribute__((nonnull));
+
+/* --- task.c --- */
+
+/* After its function has returned, on its thread: keep the task for the next one, or free it. */
+void task_end(struct task *t) __attribute__((nonnull));
 
 /* --- task_block.c --- */
 
+/* Prepare the pool's part of task_block.c. No thread is started. */
 void task_helpers_init(struct task_pool *pool) __attribute__((nonnull));
 
-/* There are no tasks any more: wait for the helpers. */
+/* Wait for the helpers to end; there are no tasks any more. */
 void task_helpers_stop(struct task_pool *pool) __attribute__((nonnull));
 
 #endif

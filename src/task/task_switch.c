@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Stacks, and going from one to another. makecontext(3) makes a stack, _setjmp() and _longjmp() go
- * from one to the other: swapcontext(3) would make a system call for the signal mask, which is the
- * same everywhere here. Measured: 290 ns for a switch by swapcontext, 20 ns without it; a switch
- * between threads costs 2 to 25 us on the same machine.
+ * Stacks, and the switch between them. makecontext(3) makes a stack, _setjmp() and _longjmp()
+ * switch: swapcontext(3) makes a system call for the signal mask, which is the same in all tasks.
+ * docs/tasks.md has the figures.
  *
- * swapcontext is right where more than the registers belongs to a stack: for the sanitizers, which
- * must be told as well, and for shadow stacks (Intel CET), along which longjmp(3) cannot jump.
+ * swapcontext(3) is needed where a stack consists of more than memory and registers. The sanitizers
+ * follow it. With a shadow stack (Intel CET) longjmp(3) cannot switch; whether the process has one
+ * is known only when it runs: a build with -fcf-protection has one where the processor, the kernel
+ * and the C library (GLIBC_TUNABLES=glibc.cpu.x86_shstk=on) take part.
  */
-#undef _FORTIFY_SOURCE /* its longjmp(3) takes another stack for a mistake */
+#undef _FORTIFY_SOURCE /* its longjmp(3) aborts when the target is on another stack */
 #include "task/task_private.h"
 
 #include <errno.h>
@@ -29,11 +30,9 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-#if defined(__CET__)
-#define WITH_SHADOW_STACK (__CET__ & 2)
-#else
-#define WITH_SHADOW_STACK 0
-#endif
+/* A library function with a large frame, compiled without -fstack-clash-protection, must not step
+ * over it. */
+#define GUARD_SIZE (64 * 1024)
 
 #if defined(WITH_ASAN) || defined(WITH_TSAN)
 #define STACK_SIZE (1024 * 1024) /* frames are several times as large then */
@@ -61,15 +60,14 @@ void task_context_adopt(struct task_context *c)
 
 int task_context_make(struct task_context *c, void (*entry)(void))
 {
-    size_t guard = (size_t)sysconf(_SC_PAGESIZE);
-    size_t size = STACK_SIZE + guard;
+    size_t size = STACK_SIZE + GUARD_SIZE;
 
-    /* Memory is taken only as far as it is touched. */
+    /* Pages are allocated when they are touched first. */
     char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED)
         return errno;
-    if (mprotect(stack, guard, PROT_NONE) != 0 || getcontext(&c->machine) != 0) {
+    if (mprotect(stack, GUARD_SIZE, PROT_NONE) != 0 || getcontext(&c->machine) != 0) {
         int error = errno;
         munmap(stack, size);
         return error;
@@ -77,8 +75,8 @@ int task_context_make(struct task_context *c, void (*entry)(void))
     c->stack = stack;
     c->stack_size = size;
     c->fake_stack = NULL;
-    c->has_begun = false;
-    c->machine.uc_stack.ss_sp = stack + guard;
+    c->has_begun = c->is_in_jump = false;
+    c->machine.uc_stack.ss_sp = stack + GUARD_SIZE;
     c->machine.uc_stack.ss_size = STACK_SIZE;
     c->machine.uc_link = NULL;
     makecontext(&c->machine, entry, 0);
@@ -107,22 +105,36 @@ void task_context_entered(void)
 #endif
 }
 
-#if defined(WITH_ASAN) || defined(WITH_TSAN) || WITH_SHADOW_STACK
-static void go(struct task_context *from, struct task_context *to)
+static bool needs_swapcontext(void)
 {
-    swapcontext(&from->machine, &to->machine);
-}
+#if defined(WITH_ASAN) || defined(WITH_TSAN)
+    return true;
+#elif defined(__x86_64__)
+    unsigned long shadow_stack = 0;
+
+    /* A no-op where there are no shadow stacks, which costs 1 ns at most. */
+    __asm__ volatile("rdsspq %0" : "+r"(shadow_stack));
+    return shadow_stack != 0;
 #else
+    return false;
+#endif
+}
+
 static void go(struct task_context *from, struct task_context *to)
 {
+    if (needs_swapcontext()) {
+        to->has_begun = true;
+        swapcontext(&from->machine, &to->machine);
+        return;
+    }
+    from->is_in_jump = true;
     if (_setjmp(from->jump) != 0)
-        return; /* somebody came back */
+        return; /* a later switch to `from` */
     if (to->has_begun)
         _longjmp(to->jump, 1);
     to->has_begun = true;
     setcontext(&to->machine);
 }
-#endif
 
 void task_context_switch(struct task_context *from, struct task_context *to)
 {

@@ -714,6 +714,178 @@ START_TEST(test_block)
 }
 END_TEST
 
+/* --- more calls that block than helpers --- */
+
+#define CROWD (TASK_HELPERS_MAX + 100)
+
+static struct crowd {
+    int gate[2]; /* each call takes one byte */
+    atomic_uint begun, running, most, next;
+    unsigned order[CROWD];
+    atomic_bool has_led;
+} crowd;
+
+static void pass_gate(void *arg)
+{
+    unsigned running = atomic_fetch_add(&crowd.running, 1) + 1, most = crowd.most;
+    char byte;
+
+    (void)arg;
+    while (most < running && !atomic_compare_exchange_weak(&crowd.most, &most, running))
+        ;
+    atomic_fetch_add(&crowd.begun, 1);
+    ck_assert_int_eq(read(crowd.gate[0], &byte, 1), 1);
+    atomic_fetch_sub(&crowd.running, 1);
+}
+
+static void open_gate(unsigned count)
+{
+    while (count-- > 0)
+        ck_assert_int_eq(write(crowd.gate[1], "x", 1), 1);
+}
+
+static void block_in_crowd(void *arg)
+{
+    (void)arg;
+    task_block(pass_gate, NULL);
+}
+
+static void wait_until_begun(unsigned count)
+{
+    int64_t end_ms = late();
+
+    while (crowd.begun < count && task_now_ms() < end_ms)
+        usleep(1000);
+    ck_assert_uint_ge(crowd.begun, count);
+}
+
+static void start_crowd(void)
+{
+    memset(&crowd, 0, sizeof crowd);
+    ck_assert_int_eq(pipe(crowd.gate), 0);
+    start_pool(1);
+    for (unsigned i = 0; i < TASK_HELPERS_MAX; i++)
+        start_task(block_in_crowd, NULL);
+    wait_until_begun(TASK_HELPERS_MAX);
+}
+
+static void end_crowd(void)
+{
+    task_pool_free(pool);
+    close(crowd.gate[0]);
+    close(crowd.gate[1]);
+}
+
+START_TEST(test_helpers_have_a_cap)
+{
+    start_crowd();
+    for (unsigned i = TASK_HELPERS_MAX; i < CROWD; i++)
+        start_task(block_in_crowd, NULL);
+    usleep(100 * 1000); /* a helper above the cap would begin here */
+    ck_assert_uint_eq(crowd.begun, TASK_HELPERS_MAX);
+    open_gate(CROWD);
+    end_crowd();
+    ck_assert_uint_eq(crowd.begun, CROWD);
+    ck_assert_uint_eq(crowd.most, TASK_HELPERS_MAX);
+}
+END_TEST
+
+/* One after the other, because there is one byte at a time, and the next call adds it. */
+static void note_order(void *arg)
+{
+    unsigned *place = arg;
+
+    crowd.order[crowd.next++] = (unsigned)(place - crowd.order);
+    pass_gate(NULL);
+}
+
+static void block_in_order(void *arg)
+{
+    task_block(note_order, arg);
+}
+
+START_TEST(test_calls_above_the_cap_wait_in_order)
+{
+    start_crowd();
+    for (unsigned i = 0; i < 50; i++)
+        start_task(block_in_order, &crowd.order[i]);
+    for (unsigned i = 0; i < 50; i++) {
+        open_gate(1);
+        wait_until_begun(TASK_HELPERS_MAX + i + 1);
+        ck_assert_uint_eq(crowd.next, i + 1);
+        ck_assert_uint_eq(crowd.order[i], i);
+    }
+    open_gate(TASK_HELPERS_MAX);
+    end_crowd();
+}
+END_TEST
+
+static void lead_crowd(void *arg)
+{
+    (void)arg;
+    crowd.has_led = true;
+    open_gate(TASK_HELPERS_MAX + 20);
+}
+
+/* All helpers wait for what the leader does, and more calls wait for a helper. */
+static void start_leader(void *arg)
+{
+    for (int i = 0; i < 20; i++)
+        start_task(block_in_crowd, arg);
+    task_yield();
+    ck_assert(task_block_start(lead_crowd, NULL));
+}
+
+START_TEST(test_helpers_may_wait_for_a_leader)
+{
+    start_crowd();
+    start_task(start_leader, NULL);
+    end_crowd();
+    ck_assert(crowd.has_led);
+    ck_assert_uint_eq(crowd.most, TASK_HELPERS_MAX);
+}
+END_TEST
+
+/* --- stacks --- */
+
+struct mapping {
+    uintptr_t begin, end;
+    char rights[5];
+};
+
+static void find_guard(void *arg)
+{
+    struct mapping *guard = arg, m = {0}, before;
+    uintptr_t here = (uintptr_t)&m;
+    unsigned long begin, end;
+    char line[512];
+    FILE *maps = fopen("/proc/self/maps", "r");
+
+    ck_assert_ptr_nonnull(maps);
+    do {
+        before = m;
+        ck_assert_ptr_nonnull(fgets(line, sizeof line, maps));
+        ck_assert_int_eq(sscanf(line, "%lx-%lx %4s", &begin, &end, m.rights), 3);
+        m.begin = begin;
+        m.end = end;
+    } while (here < m.begin || here >= m.end);
+    fclose(maps);
+    *guard = before;
+    ck_assert_uint_eq(before.end, m.begin);
+}
+
+START_TEST(test_guard)
+{
+    struct mapping guard = {0};
+
+    start_pool(1);
+    start_task(find_guard, &guard);
+    task_pool_free(pool);
+    ck_assert_str_eq(guard.rights, "---p");
+    ck_assert_uint_ge(guard.end - guard.begin, 64 * 1024);
+}
+END_TEST
+
 /* What is in memory, what is not, the end, and a descriptor that is none. */
 static void read_file(void *arg)
 {
@@ -786,6 +958,10 @@ int main(void)
     tcase_add_test(t, test_event);
     tcase_add_test(t, test_poll_or_event);
     tcase_add_test(t, test_block);
+    tcase_add_test(t, test_helpers_have_a_cap);
+    tcase_add_test(t, test_calls_above_the_cap_wait_in_order);
+    tcase_add_test(t, test_helpers_may_wait_for_a_leader);
+    tcase_add_test(t, test_guard);
     tcase_add_test(t, test_pread);
     tcase_add_test(t, test_leaves_nothing);
     return unit_run("task", t);
