@@ -7,6 +7,7 @@ libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
 libsplit_a_SOURCES += %D%/casefold.c %D%/casefold.h
 libsplit_a_SOURCES += %D%/err.c %D%/err.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
+libsplit_a_SOURCES += %D%/log_thread.c %D%/log_thread.h
 libsplit_a_SOURCES += %D%/mem.c %D%/mem.h
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
 libsplit_a_SOURCES += %D%/string_list.c %D%/string_list.h

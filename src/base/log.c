@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/log.h"
+#include "base/log_thread.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -23,8 +24,8 @@ static struct {
 
 #define TAG_SIZE 128
 
-/* What syslog(3) puts before the pid belongs to the process: one thread at a time sets it and has
- * its line sent. That holds nobody up who would not wait for syslog(3)'s own lock. */
+/* The tag of syslog(3) belongs to the process: one thread at a time sets it and has its line sent.
+ * syslog(3) has a lock of its own for as long. */
 static pthread_mutex_t tag_lock = PTHREAD_MUTEX_INITIALIZER;
 static char tag[TAG_SIZE];
 
@@ -124,7 +125,7 @@ static size_t whole_characters(const char *text, size_t len)
     return len;
 }
 
-static void write_syslog(int priority, const char *ident, size_t ident_len, const char *text)
+void log_write_syslog(int priority, const char *ident, size_t ident_len, const char *text)
 {
     pthread_mutex_lock(&tag_lock);
     snprintf(tag, sizeof tag, "%.*s", (int)ident_len, ident);
@@ -174,7 +175,8 @@ static void emit(enum log_level level, const char *service, const char *fmt, va_
     line[used] = '\0';
     log_sanitize(line);
     if (atomic_load_explicit(&state.to_syslog, memory_order_relaxed)) {
-        write_syslog(priority[level], line, ident_len, line + text);
+        if (!log_thread_put(priority[level], line, ident_len, line + text))
+            log_write_syslog(priority[level], line, ident_len, line + text);
     } else {
         line[used] = '\n';
         while (write(STDERR_FILENO, line, used + 1) < 0 && errno == EINTR)

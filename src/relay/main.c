@@ -2,6 +2,7 @@
 /* splitrelay: command line and signals. The work is in relay.c and below. */
 #include "policy/daemon.h"
 #include "base/log.h"
+#include "base/log_thread.h"
 #include "base/mem.h"
 #include "base/process.h"
 #include "policy/snapshot.h"
@@ -18,6 +19,7 @@
 #include <time.h>
 
 #define STOP_GRACE_MS 5000 /* for what comes in, and again for what goes out */
+#define LOG_GRACE_MS 1000  /* for lines that the system's log has not taken yet */
 
 struct files {
     const char *config;
@@ -121,9 +123,12 @@ int main(int argc, char **argv)
     int64_t begun_us = verdict_now_us();
     struct files files = {options.config_path,
                           mem_printf("%s/lock", first->config->relay.spool_directory)};
-    struct relay *r = relay_start(first, &err);
+    struct relay *r = NULL;
+    if (log_thread_start(&err) == 0)
+        r = relay_start(first, &err);
     if (r == NULL) {
         daemon_complain("splitrelay", &err);
+        log_thread_stop(LOG_GRACE_MS);
         free(files.lock);
         return EXIT_UNAVAILABLE;
     }
@@ -135,6 +140,7 @@ int main(int argc, char **argv)
     log_info("stopping");
     relay_stop(r, STOP_GRACE_MS);
     log_info("stopped");
+    log_thread_stop(LOG_GRACE_MS);
     free(files.lock);
     return EXIT_OK;
 }

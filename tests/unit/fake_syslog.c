@@ -3,6 +3,7 @@
 #define SYSLOG_NAMES   /* facilitynames, prioritynames */
 #include "fake_syslog.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 static const char *_Atomic tag = "";
 static atomic_int facility;
 static atomic_size_t lines, mixed_up;
+static pthread_mutex_t block = PTHREAD_MUTEX_INITIALIZER;
 static char last[4096];
 
 static const char *name_of(const CODE *names, int value)
@@ -34,6 +36,8 @@ static void take(int priority, const char *fmt, va_list ap)
     char text[2048];
     int head;
 
+    pthread_mutex_lock(&block);
+    pthread_mutex_unlock(&block);
     sched_yield(); /* here another thread would come in between */
     head =
         snprintf(last, sizeof last, "%s %s %s ", atomic_load(&tag),
@@ -75,6 +79,14 @@ const char *fake_syslog_last(void)
 size_t fake_syslog_lines(void)
 {
     return atomic_load(&lines);
+}
+
+void fake_syslog_block(bool blocks)
+{
+    if (blocks)
+        pthread_mutex_lock(&block);
+    else
+        pthread_mutex_unlock(&block);
 }
 
 size_t fake_syslog_mixed_up(void)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/log.h"
+#include "base/log_thread.h"
 #include "fake_syslog.h"
 #include "unit.h"
 
@@ -254,6 +255,68 @@ START_TEST(no_thread_gets_the_tag_of_another)
 }
 END_TEST
 
+/* --- the log's thread --- */
+
+static void start_log_thread(void)
+{
+    struct err err;
+
+    open_syslog("mail");
+    ck_assert_int_eq(log_thread_start(&err), 0);
+}
+
+START_TEST(the_thread_passes_lines_on)
+{
+    start_log_thread();
+    for (int i = 0; i < LINES_EACH; i++)
+        log_as(LOG_LEVEL_INFO, "smtpd", "of prog/smtpd");
+    log_warning("last");
+    log_thread_stop(10000);
+    ck_assert_uint_eq(fake_syslog_lines(), LINES_EACH + 1);
+    ck_assert_uint_eq(fake_syslog_mixed_up(), 0);
+    ck_assert_str_eq(fake_syslog_last(), "prog mail warn warning: last");
+    log_info("in place");
+    ck_assert_str_eq(fake_syslog_last(), "prog mail info in place");
+    ck_assert_str_eq(captured(), "");
+}
+END_TEST
+
+/* Without the thread the first line would not return. */
+START_TEST(a_stuck_syslog_stops_nobody)
+{
+    static char text[1000];
+    size_t sent = LOG_QUEUE_MAX / sizeof text + 1000, lost = 0;
+
+    memset(text, 'x', sizeof text - 1);
+    start_log_thread();
+    fake_syslog_block(true);
+    for (size_t i = 0; i < sent; i++)
+        log_as(LOG_LEVEL_INFO, "a/smtp", "%s", text);
+    fake_syslog_block(false);
+    log_thread_stop(10000);
+    ck_assert_int_eq(sscanf(fake_syslog_last(), "prog mail warn warning: %zu lines", &lost), 1);
+    ck_assert_uint_gt(lost, 1000);
+    ck_assert_uint_eq(fake_syslog_lines() - 1 + lost, sent);
+    ck_assert_str_eq(captured(), "");
+}
+END_TEST
+
+START_TEST(the_end_does_not_wait_for_a_stuck_syslog)
+{
+    char expect[200];
+
+    start_log_thread();
+    fake_syslog_block(true);
+    for (int i = 0; i < 10; i++)
+        log_info("%d", i);
+    log_thread_stop(50);
+    snprintf(expect, sizeof expect,
+             "%s: 10 lines of the log are lost: the system's log does not take them\n",
+             program_invocation_short_name);
+    ck_assert_str_eq(captured(), expect);
+}
+END_TEST
+
 START_TEST(errno_survives)
 {
     open_stderr("info");
@@ -278,6 +341,9 @@ int main(void)
     tcase_add_test(tests, a_service_is_part_of_the_tag);
     tcase_add_test(tests, syslog_gets_the_tag_the_priority_and_the_facility);
     tcase_add_test(tests, no_thread_gets_the_tag_of_another);
+    tcase_add_test(tests, the_thread_passes_lines_on);
+    tcase_add_test(tests, a_stuck_syslog_stops_nobody);
+    tcase_add_test(tests, the_end_does_not_wait_for_a_stuck_syslog);
     tcase_add_test(tests, errno_survives);
     return unit_run("log", tests);
 }

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: ISC */
+#include "base/log_thread.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+
+#define STACK_SIZE (256 * 1024)
+
+struct line {
+    struct line *next;
+    int priority;
+    size_t tag_len;
+    size_t size;  /* of the structure */
+    size_t count; /* of the lines that it stands for: more than 1 if it says how many were lost */
+    char text[];  /* the tag, then what follows it, '\0' */
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t has_line, is_empty;
+    bool is_running;
+    bool is_waiting; /* the thread waits for has_line */
+    struct line *first, **end;
+    size_t size, count; /* of the lines, with those that the thread passes on now */
+    size_t lost;        /* since the last warning */
+} queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .has_line = PTHREAD_COND_INITIALIZER};
+
+/* With the lock. */
+static void append(int priority, const char *tag, size_t tag_len, const char *text, size_t count)
+{
+    size_t len = strlen(text), size = sizeof(struct line) + tag_len + len + 1;
+    struct line *line = mem_zalloc(size);
+
+    line->priority = priority;
+    line->tag_len = tag_len;
+    line->size = size;
+    line->count = count;
+    memcpy(line->text, tag, tag_len);
+    memcpy(line->text + tag_len, text, len);
+    *queue.end = line;
+    queue.end = &line->next;
+    queue.size += size;
+    queue.count += count;
+}
+
+/* With the lock. tag: of any line; the warning is not of one of its services. */
+static void append_loss(const char *tag, size_t tag_len)
+{
+    const char *service = memchr(tag, '/', tag_len);
+    char text[120];
+
+    if (queue.lost == 0)
+        return;
+    if (service != NULL)
+        tag_len = (size_t)(service - tag);
+    snprintf(text, sizeof text,
+             "warning: %zu lines of the log were lost here: the system's log did not take them",
+             queue.lost);
+    append(LOG_WARNING, tag, tag_len, text, queue.lost);
+    queue.lost = 0;
+}
+
+bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *text)
+{
+    pthread_mutex_lock(&queue.lock);
+    bool is_taken = queue.is_running;
+    if (is_taken && queue.size + sizeof(struct line) + tag_len + strlen(text) >= LOG_QUEUE_MAX) {
+        queue.lost++;
+    } else if (is_taken) {
+        append_loss(tag, tag_len);
+        append(priority, tag, tag_len, text, 1);
+    }
+    if (is_taken && queue.is_waiting)
+        pthread_cond_signal(&queue.has_line);
+    pthread_mutex_unlock(&queue.lock);
+    return is_taken;
+}
+
+/* Pass a line on, and free it. Without the lock. */
+static void pass_on(struct line *line)
+{
+    log_write_syslog(line->priority, line->text, line->tag_len, line->text + line->tag_len);
+    pthread_mutex_lock(&queue.lock);
+    queue.size -= line->size;
+    queue.count -= line->count;
+    /* Nothing may be logged after the loss for a long time, so the warning does not wait for it. */
+    if (queue.count == 0)
+        append_loss(line->text, line->tag_len);
+    if (queue.count == 0)
+        pthread_cond_broadcast(&queue.is_empty);
+    pthread_mutex_unlock(&queue.lock);
+    free(line);
+}
+
+static void *log_thread_main(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        pthread_mutex_lock(&queue.lock);
+        queue.is_waiting = true;
+        while (queue.first == NULL && queue.is_running)
+            pthread_cond_wait(&queue.has_line, &queue.lock);
+        queue.is_waiting = false;
+        struct line *lines = queue.first;
+        queue.first = NULL;
+        queue.end = &queue.first;
+        pthread_mutex_unlock(&queue.lock);
+        if (lines == NULL)
+            return NULL;
+        while (lines != NULL) {
+            struct line *next = lines->next;
+            pass_on(lines);
+            lines = next;
+        }
+    }
+}
+
+int log_thread_start(struct err *err)
+{
+    pthread_condattr_t cond;
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    pthread_condattr_init(&cond);
+    pthread_condattr_setclock(&cond, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue.is_empty, &cond);
+    pthread_condattr_destroy(&cond);
+    queue.end = &queue.first;
+    queue.is_running = true;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    errno = pthread_create(&thread, &attr, log_thread_main, NULL);
+    pthread_attr_destroy(&attr);
+    if (errno == 0)
+        return 0;
+    queue.is_running = false;
+    err_set_errno(err, "cannot start a thread for the log");
+    return -1;
+}
+
+void log_thread_stop(unsigned timeout_ms)
+{
+    struct timespec until;
+    int error = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&queue.lock);
+    while (queue.is_running && queue.count > 0 && error == 0)
+        error = pthread_cond_timedwait(&queue.is_empty, &queue.lock, &until);
+    size_t lost = queue.count + queue.lost;
+    queue.is_running = queue.is_running && lost > 0; /* it would block in place as well */
+    pthread_cond_signal(&queue.has_line);
+    pthread_mutex_unlock(&queue.lock);
+    if (lost > 0)
+        fprintf(stderr, "%s: %zu lines of the log are lost: the system's log does not take them\n",
+                program_invocation_short_name, lost);
+}
