@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "counters.h"
 #include "table/table.h"
+#include "base/clock.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
 enum decision {
     DECIDED_CANONICAL,
@@ -126,17 +126,9 @@ static struct metrics_family *const families[] = {
 
 static atomic_bool is_listening;
 
-static int64_t micro(const struct timespec *t)
-{
-    return (int64_t)t->tv_sec * 1000000 + t->tv_nsec / 1000;
-}
-
 static void note_loaded(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    metrics_set(&loaded, "", 0, micro(&now));
+    metrics_set(&loaded, "", 0, clock_realtime_us());
     metrics_set(&reload_ok, "", 0, 1);
 }
 
@@ -240,7 +232,7 @@ static void look_at_tables(const struct policy *policy)
         if (!stamp.exists)
             continue;
         metrics_set(&table_sizes, table_spec(t), 0, stamp.size);
-        metrics_set(&table_times, table_spec(t), 0, micro(&stamp.mtime));
+        metrics_set(&table_times, table_spec(t), 0, clock_us_of(&stamp.mtime));
     }
 }
 

@@ -3,6 +3,7 @@
 #include "gate_link.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/clock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -52,10 +53,7 @@ struct gate {
 
 static time_t now_s(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
+    return (time_t)(clock_now_ms() / 1000);
 }
 
 /* --- the private socket --- */

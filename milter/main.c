@@ -11,6 +11,7 @@
 #include "policy/snapshot.h"
 #include "base/verdict.h"
 #include "policy/watch.h"
+#include "base/clock.h"
 
 #include <libmilter/mfapi.h>
 
@@ -31,14 +32,14 @@ struct reloader {
     struct snapshot_slot *slot;
     const char *config_path;
     struct snapshot *started; /* what can change only by a restart is as it says; kept for good */
-    int64_t begun_us;         /* verdict_now_us() of the start */
+    int64_t begun_us;         /* clock_now_us() of the start */
 };
 
 static void reload(struct reloader *r)
 {
     struct buf restart = {0};
     struct err err;
-    int64_t begun_us = verdict_now_us();
+    int64_t begun_us = clock_now_us();
 
     process_notify_reloading();
     struct snapshot *next = daemon_load("splitmilter", r->config_path, SNAPSHOT_WITH_TABLES, &err);
@@ -60,19 +61,11 @@ static void reload(struct reloader *r)
     process_notify_ready();
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Take in what has changed in the files of tables. */
 static void refresh(struct reloader *r, struct watch *watch)
 {
     struct snapshot *current = snapshot_slot_get(r->slot);
-    struct snapshot *next = watch_poll(watch, current, now_ms());
+    struct snapshot *next = watch_poll(watch, current, clock_now_ms());
     unsigned ok, failed;
 
     watch_tried(watch, &ok, &failed);
@@ -224,7 +217,7 @@ static int serve(struct snapshot_slot *slot, struct reloader *reloader)
 
     snapshot_unref(current);
     reloader->started = snapshot_ref(s);
-    reloader->begun_us = verdict_now_us();
+    reloader->begun_us = clock_now_us();
     signal(SIGPIPE, SIG_IGN);
     if (callbacks_register(slot, &err) != 0 || start_listening(slot, m, &gate, &lock, &err) != 0 ||
         start_metrics(slot, s->config, &http, &err) != 0 || start_reloader(reloader, &err) != 0) {

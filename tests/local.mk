@@ -231,6 +231,10 @@ UNIT_TESTS += %D%/unit/test_address
 %C%_unit_test_address_SOURCES = %D%/unit/test_address.c
 %C%_unit_test_address_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_clock
+%C%_unit_test_clock_SOURCES = %D%/unit/test_clock.c
+%C%_unit_test_clock_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_config
 %C%_unit_test_config_SOURCES = %D%/unit/test_config.c
 %C%_unit_test_config_LDADD = $(UNIT_LIBS)

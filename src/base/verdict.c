@@ -2,6 +2,7 @@
 #include "base/verdict.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,14 +20,6 @@ static const char *const words[] = {[VERDICT_STARTED] = "started",
                                     [VERDICT_FAILED] = "failed"};
 
 enum { WORDS = sizeof words / sizeof words[0] };
-
-int64_t verdict_now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 /* The file is new each time: a reader sees the former verdict or this one, nothing between. */
 static int replace(const char *path, const char *line, size_t len, struct err *err)

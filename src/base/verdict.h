@@ -26,14 +26,11 @@ enum verdict_outcome {
 
 struct verdict {
     pid_t pid;
-    int64_t begun_us; /* verdict_now_us() when it began to read the configuration */
+    int64_t begun_us; /* clock_now_us() when it began to read the configuration */
     time_t at;        /* when it was done; CLOCK_REALTIME */
     enum verdict_outcome outcome;
     struct err text; /* printable */
 };
-
-/* A clock that all processes share and that never goes back (CLOCK_MONOTONIC). */
-int64_t verdict_now_us(void);
 
 /* Replace the verdict beside this lock. A failure is logged: the daemon goes on without. */
 void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome outcome,

@@ -5,6 +5,7 @@
 #include "ctl/ctl.h"
 #include "ctl/setup/postfix_review.h"
 #include "ctl/unit.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -50,7 +51,7 @@ static int await(const struct daemon *d, struct verdict *out)
         if (owner >= 0 && owner != d->pid)
             return 0;
         (void)poll(NULL, 0, VERDICT_INTERVAL_MS);
-    } while (verdict_now_us() < d->asked_us + VERDICT_TIMEOUT_US);
+    } while (clock_now_us() < d->asked_us + VERDICT_TIMEOUT_US);
     return -1;
 }
 
@@ -119,7 +120,7 @@ static enum told tell(const char *program, const char *lock_path)
     }
     if (verdict_read(lock_path, &v, &err) < 0 || v.pid != d.pid)
         return send_signal(program, d.pid);
-    d.asked_us = verdict_now_us();
+    d.asked_us = clock_now_us();
     if (kill(d.pid, SIGUSR1) < 0) {
         ctl_complain("%s: process %ld: %s", program, (long)d.pid, strerror(errno));
         return NOT_TOLD;

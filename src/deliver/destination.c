@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "metrics/counters.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,11 +45,11 @@ static int grow(struct destination *dest)
 {
     if (dest->health != DESTINATION_HEALTHY || dest->is_stopping || dest->ready_count > 0 ||
         dest->worker_count >= dest->flow.window || dest->limited_count > 0 ||
-        destination_now_ms() < dest->paused_until_ms)
+        clock_now_ms() < dest->paused_until_ms)
         return 0;
     if (start_worker(dest) == 0)
         return 0;
-    dest->paused_until_ms = destination_now_ms() + (int64_t)DESTINATION_PAUSE_S * 1000;
+    dest->paused_until_ms = clock_now_ms() + (int64_t)DESTINATION_PAUSE_S * 1000;
     return -1;
 }
 
@@ -116,13 +117,12 @@ static void bury_old_copies(struct destination_worker *w, struct outcome_report 
 {
     struct queue *q = w->dest->queue;
     struct queue_copy *c;
-    struct timespec now;
     bool backlog;
 
     report->wait_ms = report->setup_ms = report->transmit_ms = 0;
     while (destination_is_suspended(w->dest) &&
            (c = q->ops->next(q, w->dest->name, 0, &backlog)) != NULL) {
-        clock_gettime(CLOCK_REALTIME, &now);
+        struct timespec now = clock_realtime();
         if (!delivery_is_too_old(c, w->config, now.tv_sec)) {
             q->ops->release(q, c);
             return;
@@ -140,11 +140,10 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     struct destination *dest = w->dest;
     struct queue *q = dest->queue;
     struct outcome_report report = {0};
-    struct timespec now;
 
     reserve_outcomes(w, c->recipient_count);
     report.outcomes = w->outcomes;
-    report.wait_ms = destination_now_ms() - taken_ms;
+    report.wait_ms = clock_now_ms() - taken_ms;
     w->transport->ops->deliver(w->transport, c, &report);
     count_connection(w, w->transport->ops->is_connected(w->transport));
     if (report.conn_use == 1)
@@ -153,7 +152,7 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     /* First the destination, then the copy: what is released must not be taken at once by one who
      * does not know yet. */
     destination_judge(w, c->id, &report, outcome.reason);
-    clock_gettime(CLOCK_REALTIME, &now);
+    struct timespec now = clock_realtime();
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
     if (report.is_host_fault)
         bury_old_copies(w, &report, &outcome);
@@ -209,7 +208,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
         counters_in_progress(dest->name, 1);
         error = has_waited || grow(dest) == 0 ? 0 : errno;
     }
-    bool is_idle = c == NULL && destination_now_ms() - idle_since_ms >= IDLE_MS;
+    bool is_idle = c == NULL && clock_now_ms() - idle_since_ms >= IDLE_MS;
     *has_left_out = is_idle && dest->ready_count > 0;
     if (*has_left_out)
         destination_leave(w);
@@ -232,7 +231,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
 static void work(struct destination_worker *w)
 {
     struct destination *dest = w->dest;
-    int64_t idle_since_ms = destination_now_ms();
+    int64_t idle_since_ms = clock_now_ms();
     bool has_left = false;
 
     while (!has_left) {
@@ -259,9 +258,9 @@ static void work(struct destination_worker *w)
         struct queue_copy *c = take_copy(w, idle_since_ms, &has_left);
         if (c == NULL)
             continue;
-        int64_t taken_ms = destination_now_ms();
+        int64_t taken_ms = clock_now_ms();
         deliver(w, c, taken_ms);
-        idle_since_ms = destination_now_ms();
+        idle_since_ms = clock_now_ms();
     }
 }
 
@@ -365,16 +364,16 @@ void destination_stop(struct destination *dest)
 
 void destination_join(struct destination *dest, unsigned grace_ms)
 {
-    int64_t cut_ms = destination_now_ms() + grace_ms;
+    int64_t cut_ms = clock_now_ms() + grace_ms;
 
     pthread_mutex_lock(&dest->lock);
     while (dest->workers != NULL) {
-        for (struct destination_worker *w = dest->workers;
-             w != NULL && destination_now_ms() >= cut_ms; w = w->next) {
+        for (struct destination_worker *w = dest->workers; w != NULL && clock_now_ms() >= cut_ms;
+             w = w->next) {
             if (w->transport != NULL)
                 w->transport->ops->interrupt(w->transport);
         }
-        destination_wait(dest, destination_now_ms() + JOIN_POLL_MS);
+        destination_wait(dest, clock_now_ms() + JOIN_POLL_MS);
         pthread_mutex_unlock(&dest->lock);
         /* Again and again: a worker may have been on its way to wait when it was woken last. */
         dest->queue->ops->wake(dest->queue, dest->name);

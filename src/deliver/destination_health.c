@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "metrics/counters.h"
+#include "base/clock.h"
 
 #include <string.h>
 #include <time.h>
@@ -14,23 +15,10 @@
     1000 /* between two copies a worker is not busy, but its connection works                      \
           */
 
-int64_t destination_now_us(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-int64_t destination_now_ms(void)
-{
-    return destination_now_us() / 1000;
-}
-
 uint32_t destination_random(struct destination_worker *w)
 {
     if (w->random == 0 && getentropy(&w->random, sizeof w->random) != 0)
-        w->random = (uint32_t)destination_now_ms();
+        w->random = (uint32_t)clock_now_ms();
     /* xorshift32 (Marsaglia 2003): never 0 from anything but 0 */
     w->random |= w->random == 0;
     w->random ^= w->random << 13;
@@ -61,7 +49,7 @@ void destination_leave(struct destination_worker *w)
 
 int64_t destination_turn_in_ms(const struct destination *dest)
 {
-    int64_t now_us = destination_now_us();
+    int64_t now_us = clock_now_us();
 
     return (flow_next_us(&dest->flow, now_us) - now_us + 999) / 1000;
 }
@@ -76,12 +64,12 @@ static void wait_for_turn(struct destination *dest, int64_t until_ms)
 
 bool destination_await_turn(struct destination *dest, bool *has_waited_out)
 {
-    int64_t now_us = destination_now_us();
+    int64_t now_us = clock_now_us();
     int64_t at_ms = (flow_reserve_us(&dest->flow, now_us) + 999) / 1000;
 
     *has_waited_out = at_ms > now_us / 1000 + 1;
     while (*has_waited_out && !dest->is_stopping && dest->health != DESTINATION_SUSPENDED &&
-           destination_now_ms() < at_ms)
+           clock_now_ms() < at_ms)
         wait_for_turn(dest, at_ms);
     return !dest->is_stopping && !(*has_waited_out && dest->health == DESTINATION_SUSPENDED);
 }
@@ -110,7 +98,7 @@ bool destination_may_work(struct destination_worker *w)
     struct destination *dest = w->dest;
 
     while (!dest->is_stopping) {
-        int64_t now = destination_now_ms();
+        int64_t now = clock_now_ms();
         if (dest->worker_count > worker_limit(dest))
             return false;
         if (dest->health == DESTINATION_SUSPENDED && now >= dest->suspended_until_ms)
@@ -147,7 +135,7 @@ static unsigned suspend(struct destination_worker *w, const char *reason)
 
     dest->health = DESTINATION_SUSPENDED;
     counters_suspended(dest->name, true);
-    dest->suspended_until_ms = destination_now_ms() + (int64_t)delay_s * 1000;
+    dest->suspended_until_ms = clock_now_ms() + (int64_t)delay_s * 1000;
     dest->connection_faults = 0;
     task_cond_broadcast(&dest->changed);
     return delay_s;
@@ -173,10 +161,9 @@ static bool is_down(struct destination_worker *w, const struct outcome_report *r
         unsigned pause_s = w->config->retry_min_s < DESTINATION_PAUSE_S ? w->config->retry_min_s
                                                                         : DESTINATION_PAUSE_S;
         w->has_no_connection = true;
-        dest->paused_until_ms = destination_now_ms() + (int64_t)pause_s * 1000;
+        dest->paused_until_ms = clock_now_ms() + (int64_t)pause_s * 1000;
         /* Nobody else has a connection that may work, or had one a moment ago. */
-        return dest->busy_count == 1 &&
-               destination_now_ms() - dest->last_success_ms > LAST_SUCCESS_MS;
+        return dest->busy_count == 1 && clock_now_ms() - dest->last_success_ms > LAST_SUCCESS_MS;
     }
     return dest->health == DESTINATION_PROBING ||
            ++dest->connection_faults >= CONNECTION_FAULTS_MAX;
@@ -204,7 +191,7 @@ void destination_judge(struct destination_worker *w, const char *id,
     if (!is_fault) {
         works_again = dest->health != DESTINATION_HEALTHY;
         dest->connection_faults = 0;
-        dest->last_success_ms = destination_now_ms();
+        dest->last_success_ms = clock_now_ms();
         suspects_remove(&dest->suspects, id);
         if (works_again)
             destination_set_healthy(dest);
@@ -237,7 +224,7 @@ void destination_suspension(struct destination *dest, struct destination_suspens
     memset(out, 0, sizeof *out);
     pthread_mutex_lock(&dest->lock);
     if (dest->health != DESTINATION_HEALTHY) {
-        int64_t left_ms = dest->suspended_until_ms - destination_now_ms();
+        int64_t left_ms = dest->suspended_until_ms - clock_now_ms();
         out->since = dest->suspended_since;
         out->until = time(NULL) + (left_ms > 0 ? (time_t)((left_ms + 999) / 1000) : 0);
         mem_copy_string(out->reason, sizeof out->reason, dest->suspension_reason);

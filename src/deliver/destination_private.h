@@ -77,10 +77,6 @@ struct destination {
     unsigned connection_faults; /* in a row */
 };
 
-/* CLOCK_MONOTONIC */
-int64_t destination_now_us(void);
-int64_t destination_now_ms(void);
-
 /* For jitter: that destinations and copies do not march in step. Nobody gains by guessing it. */
 uint32_t destination_random(struct destination_worker *w) __attribute__((nonnull));
 

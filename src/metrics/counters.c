@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "metrics/counters.h"
 #include "metrics/metrics.h"
+#include "base/clock.h"
 
 #include <string.h>
-#include <time.h>
 
 enum refusal {
     REFUSED_ACCESS,
@@ -149,10 +149,7 @@ static struct metrics_family *const families[] = {&build,
 
 static void note_loaded(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    metrics_set(&loaded, "", 0, (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    metrics_set(&loaded, "", 0, clock_realtime_us());
     metrics_set(&reload_ok, "", 0, 1);
 }
 

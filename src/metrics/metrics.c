@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 #include "metrics/metrics.h"
 #include "base/mem.h"
+#include "base/clock.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MILLION 1000000
 #define HIDDEN INT64_MIN /* the value of a gauge that has none */
@@ -171,12 +171,7 @@ void metrics_observe(struct metrics_family *f, const char *name, int64_t us)
 
 int64_t metrics_now_us(void)
 {
-    struct timespec ts;
-
-    if (!is_on)
-        return 0;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * MILLION + ts.tv_nsec / 1000;
+    return is_on ? clock_now_us() : 0;
 }
 
 /* --- text --- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* What can be read about ourselves; what cannot stays as it was. */
 #include "metrics/metrics.h"
+#include "base/clock.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -90,7 +91,7 @@ static void read_start(void)
     FILE *f = fopen("/proc/self/stat", "re");
     char line[1024];
     const char *p = NULL;
-    struct timespec boot, now;
+    struct timespec boot;
 
     if (f == NULL)
         return;
@@ -102,10 +103,9 @@ static void read_start(void)
     if (p == NULL)
         return;
     clock_gettime(CLOCK_BOOTTIME, &boot);
-    clock_gettime(CLOCK_REALTIME, &now);
     int64_t ticks = strtoll(p, NULL, 10), hertz = sysconf(_SC_CLK_TCK);
-    int64_t age_us = (int64_t)boot.tv_sec * 1000000 + boot.tv_nsec / 1000 - ticks * 1000000 / hertz;
-    metrics_set(&start, "", 0, (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 - age_us);
+    int64_t age_us = clock_us_of(&boot) - ticks * 1000000 / hertz;
+    metrics_set(&start, "", 0, clock_realtime_us() - age_us);
 }
 
 void metrics_render_process(struct buf *out)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "net/endpoint.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -7,16 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* 0, or errno. */
 static int wait_connected(int fd, int64_t deadline_ms)
@@ -26,7 +18,7 @@ static int wait_connected(int fd, int64_t deadline_ms)
     socklen_t size = sizeof error;
 
     for (;;) {
-        int64_t left = deadline_ms - now_ms();
+        int64_t left = deadline_ms - clock_now_ms();
         int n = left <= 0 ? 0 : poll(&p, 1, (int)left);
         if (n == 0)
             return ETIMEDOUT;
@@ -77,7 +69,7 @@ int endpoint_connect_address(const struct sockaddr *sa, socklen_t len, unsigned 
                              struct err *err)
 {
     int error;
-    int fd = try_connect(sa, len, now_ms() + timeout_ms, &error);
+    int fd = try_connect(sa, len, clock_now_ms() + timeout_ms, &error);
 
     if (fd < 0)
         err_set(err, "%s", strerror(error));
@@ -87,7 +79,7 @@ int endpoint_connect_address(const struct sockaddr *sa, socklen_t len, unsigned 
 int endpoint_connect(const struct endpoint *e, unsigned timeout_ms, struct err *err)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int64_t deadline_ms = now_ms() + timeout_ms;
+    int64_t deadline_ms = clock_now_ms() + timeout_ms;
     int error;
 
     if (e->kind == ENDPOINT_INET)

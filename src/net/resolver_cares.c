@@ -8,26 +8,18 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static void init_library(void)
 {
     if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
         abort(); /* out of memory */
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* c-ares opened or closed a socket, or waits for something else at it: keep the list for poll(2).
@@ -135,11 +127,11 @@ static bool wait_once(struct cares_lookup *l, int64_t left_ms)
 /* Until there is an answer; releases the channel. */
 static enum resolver_status finish(struct cares_lookup *l, struct err *err)
 {
-    int64_t deadline_ms = now_ms() + l->query->timeout_ms;
+    int64_t deadline_ms = clock_now_ms() + l->query->timeout_ms;
     bool is_interrupted = false;
 
-    while (!l->is_done && !is_interrupted && now_ms() < deadline_ms) {
-        int64_t left_ms = deadline_ms - now_ms();
+    while (!l->is_done && !is_interrupted && clock_now_ms() < deadline_ms) {
+        int64_t left_ms = deadline_ms - clock_now_ms();
         is_interrupted = !wait_once(l, left_ms > 1000000 ? 1000000 : left_ms > 0 ? left_ms : 0);
     }
     bool is_late = !l->is_done;

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "deliver/maillog.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,7 +191,7 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
         .is_utf8 = words.has_utf8,
         .needs_requiretls = words.has_requiretls,
     };
-    clock_gettime(CLOCK_REALTIME, &t->message.arrival);
+    t->message.arrival = clock_realtime();
     err_set(reply, "250 2.1.0 Ok");
     return 0;
 }

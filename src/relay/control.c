@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "net/stream.h"
 #include "relay/control_line.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 1200    /* of a request or reply; an err fits */
@@ -60,14 +60,6 @@ static int socket_address(const char *spool_directory, struct sockaddr_un *sa, s
     return 0;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* queue_change.go_on: does anybody still want it? */
 static bool go_on(void *ctx, const struct queue_changed *so_far)
 {
@@ -75,9 +67,9 @@ static bool go_on(void *ctx, const struct queue_changed *so_far)
 
     if (atomic_load(&client->control->is_stopping) || stream_is_stale(client->stream))
         return false;
-    if (now_ms() < client->progress_at_ms)
+    if (clock_now_ms() < client->progress_at_ms)
         return true;
-    client->progress_at_ms = now_ms() + PROGRESS_MS;
+    client->progress_at_ms = clock_now_ms() + PROGRESS_MS;
     stream_set_deadline(client->stream, CLIENT_TIMEOUT_MS);
     return stream_printf(client->stream, "progress %" PRIu64 "\n", so_far->changed) == STREAM_OK &&
            stream_flush(client->stream) == STREAM_OK;
@@ -112,7 +104,7 @@ static void do_change(struct client *client, const struct control_line *line, st
 
     what.go_on = go_on;
     what.ctx = client;
-    client->progress_at_ms = now_ms() + PROGRESS_MS;
+    client->progress_at_ms = clock_now_ms() + PROGRESS_MS;
     if (c->actions.change(c->actions.ctx, &what, &changed, err) < 0)
         return;
     if (changed.is_stopped) {

@@ -11,6 +11,7 @@
 #include "deliver/maillog.h"
 #include "relay/relay.h"
 #include "smtp/security.h"
+#include "base/clock.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -44,7 +45,7 @@ static void reload(struct relay *r, const struct files *files)
 {
     struct buf restart = {0};
     struct err err;
-    int64_t begun_us = verdict_now_us();
+    int64_t begun_us = clock_now_us();
 
     process_notify_reloading();
     struct snapshot *next = load(files->config, &err);
@@ -73,14 +74,6 @@ static void block_signals(sigset_t *set)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Reload when told to, and between that watch the tables of listeners, until it is time to stop. */
 static void run(struct relay *r, const struct files *files, const sigset_t *signals)
 {
@@ -93,7 +86,7 @@ static void run(struct relay *r, const struct files *files, const sigset_t *sign
         if (number == SIGUSR1)
             reload(r, files);
         else if (number == -1)
-            relay_refresh(r, watch, now_ms());
+            relay_refresh(r, watch, clock_now_ms());
     } while (number == -1 || number == SIGUSR1);
     watch_free(watch);
 }
@@ -120,7 +113,7 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     maillog_set_style(first->config->log.style);
-    int64_t begun_us = verdict_now_us();
+    int64_t begun_us = clock_now_us();
     struct files files = {options.config_path,
                           mem_printf("%s/lock", first->config->relay.spool_directory)};
     struct relay *r = NULL;

@@ -12,6 +12,7 @@
 #include "receive/server.h"
 #include "queue/spool_owner.h"
 #include "queue/spool_queue.h"
+#include "base/clock.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -140,17 +141,14 @@ static struct destination *find_destination(const struct relay *r, const char *n
 
 static void stop_destinations(struct relay *r, unsigned grace_ms)
 {
-    struct timespec begin, now;
+    int64_t begin_ms = clock_now_ms();
 
-    clock_gettime(CLOCK_MONOTONIC, &begin);
     for (size_t i = 0; i < r->destination_count; i++)
         destination_stop(r->destinations[i]);
     /* One grace time for all of them. */
     while (r->destination_count > 0) {
         struct destination *dest = take_destination(r, 0);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        int64_t spent_ms =
-            (int64_t)(now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000;
+        int64_t spent_ms = clock_now_ms() - begin_ms;
         destination_join(dest, spent_ms >= grace_ms ? 0 : grace_ms - (unsigned)spent_ms);
     }
     free(r->destinations);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "table/table_private.h"
+#include "base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,9 +54,7 @@ bool table_stamp_equal(const struct table_stamp *a, const struct table_stamp *b)
  * time that no file has, so that it is read once more. */
 static void distrust_if_hot(struct table_stamp *s)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
+    struct timespec now = clock_realtime();
     int64_t age_ms =
         (int64_t)(now.tv_sec - s->ctime.tv_sec) * 1000 + (now.tv_nsec - s->ctime.tv_nsec) / 1000000;
     if (age_ms < CLOCK_TICK_MS)

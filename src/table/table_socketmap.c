@@ -14,11 +14,11 @@
 #include "table/socketmap_reply.h"
 #include "net/stream.h"
 #include "table/table_private.h"
+#include "base/clock.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LOOKUP_TIMEOUT_MS 10000 /* for one look-up with all that belongs to it */
 #define IDLE_MAX 16             /* connections */
@@ -38,14 +38,6 @@ struct socketmap {
     struct idle idle[IDLE_MAX];
     size_t idle_count;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void socketmap_close(struct table *t)
 {
@@ -115,7 +107,7 @@ static struct stream *take_idle(struct socketmap *sm)
         if (idle.stream == NULL)
             return NULL;
         s = idle.stream;
-        if (now_ms() - idle.since_ms > IDLE_MS || stream_is_stale(s)) {
+        if (clock_now_ms() - idle.since_ms > IDLE_MS || stream_is_stale(s)) {
             stream_free(s);
             s = NULL;
         }
@@ -128,7 +120,7 @@ static void put_idle(struct socketmap *sm, struct stream *s)
     stream_leave(s); /* whoever asks next may be elsewhere */
     pthread_mutex_lock(&sm->lock);
     if (sm->idle_count < IDLE_MAX) {
-        sm->idle[sm->idle_count++] = (struct idle){s, now_ms()};
+        sm->idle[sm->idle_count++] = (struct idle){s, clock_now_ms()};
         s = NULL;
     }
     pthread_mutex_unlock(&sm->lock);
@@ -176,12 +168,12 @@ static enum exchange exchange(const struct socketmap *sm, struct stream *s, cons
 static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *reply,
                struct err *err)
 {
-    int64_t deadline_ms = now_ms() + LOOKUP_TIMEOUT_MS;
+    int64_t deadline_ms = clock_now_ms() + LOOKUP_TIMEOUT_MS;
     enum exchange x = EXCHANGE_BROKEN;
     struct stream *s = take_idle(sm);
 
     for (int attempt = 0; attempt < 2 && x == EXCHANGE_BROKEN; attempt++) {
-        int64_t left_ms = deadline_ms - now_ms();
+        int64_t left_ms = deadline_ms - clock_now_ms();
         if (left_ms <= 0)
             break;
         if (s == NULL) {
@@ -191,7 +183,7 @@ static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *re
                 return -1;
             }
             s = stream_new(fd);
-            left_ms = deadline_ms - now_ms();
+            left_ms = deadline_ms - clock_now_ms();
         }
         stream_set_deadline(s, left_ms > 0 ? (unsigned)left_ms : 1);
         err_clear(err); /* of the connection that broke */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/setup/command.h"
 #include "base/mem.h"
+#include "base/clock.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -13,16 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* Users' shells often lack the directories in which postfix(1) is. */
 static void extend_path(void)
@@ -105,12 +97,12 @@ static const char *check_sizes(const struct sink *sink, const struct buf *said)
 /* Read both pipes to their ends. NULL, or what is wrong. */
 static const char *collect(const int fds[2], struct sink *sink, struct buf *said)
 {
-    int64_t deadline = now_ms() + COMMAND_TIMEOUT_MS;
+    int64_t deadline = clock_now_ms() + COMMAND_TIMEOUT_MS;
     struct pollfd p[2] = {{.fd = fds[0], .events = POLLIN}, {.fd = fds[1], .events = POLLIN}};
     struct buf *const to[2] = {sink->out, said};
 
     while (p[0].fd >= 0 || p[1].fd >= 0) {
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - clock_now_ms();
         int n = left <= 0 ? 0 : poll(p, 2, (int)left);
         if (n == 0)
             return "it takes too long";
