@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "headers.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define BYTES_MAX (4 << 20) /* of all bodies that are kept for a message */
 
@@ -19,11 +19,11 @@ void headers_clear(struct headers *h)
 void headers_see(struct headers *h, const struct policy *p, struct table_scratch *s,
                  const char *name, const char *body)
 {
-    bool is_to = strcasecmp(name, "To") == 0;
+    bool is_to = ascii_equal(name, "To");
     struct buf changed = {0};
     size_t replaced;
 
-    if (!is_to && strcasecmp(name, "Cc") != 0)
+    if (!is_to && !ascii_equal(name, "Cc"))
         return;
     int index = is_to ? ++h->to_count : ++h->cc_count;
     if (h->failed != POLICY_OK)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "mta.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -40,7 +40,7 @@ enum mta_kind mta_of(SMFICTX *ctx)
         return MTA_POSTFIX;
     if (*macro(ctx, "{client_ptr}") != '\0')
         return MTA_POSTFIX_CLEANUP;
-    bool is_sendmail = *v != '\0' ? isdigit((unsigned char)*v) != 0 : *macro(ctx, "i") != '\0';
+    bool is_sendmail = *v != '\0' ? ascii_is_digit(*v) : *macro(ctx, "i") != '\0';
     return is_sendmail ? MTA_SENDMAIL : MTA_POSTFIX;
 }
 

@@ -231,6 +231,10 @@ UNIT_TESTS += %D%/unit/test_address
 %C%_unit_test_address_SOURCES = %D%/unit/test_address.c
 %C%_unit_test_address_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_ascii
+%C%_unit_test_ascii_SOURCES = %D%/unit/test_ascii.c
+%C%_unit_test_ascii_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_clock
 %C%_unit_test_clock_SOURCES = %D%/unit/test_clock.c
 %C%_unit_test_clock_LDADD = $(UNIT_LIBS)

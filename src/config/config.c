@@ -2,10 +2,10 @@
 #include "config/config.h"
 #include "config/config_destination.h"
 #include "config/config_tls.h"
+#include "base/ascii.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 int config_place_fail(struct text_place place, struct err *err)
 {
@@ -114,7 +114,7 @@ void config_free(struct config *c)
 const struct config_filter *config_find_filter(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->filter_count; i++)
-        if (strcasecmp(c->filters[i].name, name) == 0)
+        if (ascii_equal(c->filters[i].name, name))
             return &c->filters[i];
     return NULL;
 }
@@ -122,7 +122,7 @@ const struct config_filter *config_find_filter(const struct config *c, const cha
 const struct config_destination *config_find_destination(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->destination_count; i++)
-        if (strcasecmp(c->destinations[i].name, name) == 0)
+        if (ascii_equal(c->destinations[i].name, name))
             return &c->destinations[i];
     return NULL;
 }
@@ -130,7 +130,7 @@ const struct config_destination *config_find_destination(const struct config *c,
 const struct config_listener *config_find_listener(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->listener_count; i++)
-        if (strcasecmp(c->listeners[i].name, name) == 0)
+        if (ascii_equal(c->listeners[i].name, name))
             return &c->listeners[i];
     return NULL;
 }
@@ -148,7 +148,7 @@ bool config_has_canonical_class(const struct config *c, const char *name)
 /* "transport:nexthop" as it is written; the case of a path matters. */
 static bool is_same_text(const char *a, const char *b)
 {
-    return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : strcasecmp(a, b) == 0;
+    return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : ascii_equal(a, b);
 }
 
 /* The same transport, and behind it the same host and port in another way of writing. */
@@ -158,13 +158,13 @@ static bool is_same_place(const char *a, const char *b)
     struct endpoint ea, eb;
     size_t len = strcspn(a, ":");
 
-    if (a[len] != ':' || strncasecmp(a, b, len + 1) != 0 ||
+    if (a[len] != ':' || !ascii_equal_n(a, b, len + 1) ||
         endpoint_parse_nexthop(a + len + 1, &ea, &err) < 0 ||
         endpoint_parse_nexthop(b + len + 1, &eb, &err) < 0 || ea.kind != eb.kind)
         return false;
     if (ea.kind == ENDPOINT_UNIX)
         return strcmp(ea.path, eb.path) == 0;
-    return ea.port == eb.port && strcasecmp(ea.host, eb.host) == 0;
+    return ea.port == eb.port && ascii_equal(ea.host, eb.host);
 }
 
 const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)

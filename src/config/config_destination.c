@@ -2,11 +2,11 @@
 #include "config/config_destination.h"
 #include "config/config_tls.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 static int check_delays(const struct config_destination *d, struct config_blame *blame,
                         struct err *err)
@@ -133,7 +133,7 @@ int config_places_check(const struct config *c, const struct config_destination 
 static bool is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           strcasecmp(host, "localhost") == 0;
+           ascii_equal(host, "localhost");
 }
 
 /* Does whoever connects to `to` come to a socket that listens at one of these? */
@@ -146,7 +146,7 @@ static bool leads_to(const struct endpoint *to, const struct endpoint *list, siz
         if (l->kind == ENDPOINT_UNIX
                 ? strcmp(l->path, to->path) == 0
                 : l->port == to->port &&
-                      (strcasecmp(l->host, to->host) == 0 ||
+                      (ascii_equal(l->host, to->host) ||
                        (is_loopback(to->host) &&
                         (l->host[0] == '\0' || is_loopback(l->host) ||
                          strcmp(l->host, "0.0.0.0") == 0 || strcmp(l->host, "::") == 0))))

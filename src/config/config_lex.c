@@ -13,8 +13,8 @@
  */
 #include "config/config_lex.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +132,7 @@ static int take_hex(struct config_lexer *l, struct err *err)
 {
     char digits[3] = "";
 
-    for (size_t i = 0; i < 2 && l->at < l->end && isxdigit((unsigned char)*l->at); i++)
+    for (size_t i = 0; i < 2 && l->at < l->end && ascii_hex_value(*l->at) >= 0; i++)
         digits[i] = *l->at++;
     long c = strtol(digits, NULL, 16);
     if (c == 0)
@@ -150,7 +150,7 @@ static int take_escape(struct config_lexer *l, struct err *err)
 
     if (c == 'x')
         return take_hex(l, err);
-    if (isdigit((unsigned char)c))
+    if (ascii_is_digit(c))
         return fail(l, l->line, err,
                     "escape sequences with digits are not allowed in strings; write \\\\ for a "
                     "backslash, or quote the string with '...'");

@@ -4,8 +4,8 @@
 #include "config/config_option_text.h"
 #include "config/config_units.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ static int store_number(const struct config_option *o, unsigned *field, const ch
     char *end = NULL;
     unsigned long value = strtoul(text, &end, 10);
 
-    if (!isdigit((unsigned char)text[0]) || *end != '\0' || strlen(text) > 9 || value < o->min ||
+    if (!ascii_is_digit(text[0]) || *end != '\0' || strlen(text) > 9 || value < o->min ||
         value > o->max) {
         err_set(err, "'%s' is not allowed; allowed: a number from %" PRIu64 " to %" PRIu64, text,
                 o->min, o->max);
@@ -32,7 +32,7 @@ static int store_mode(const struct config_option *o, unsigned *field, const char
     char *end = NULL;
     unsigned long value = strtoul(text, &end, 8);
 
-    if (!isdigit((unsigned char)text[0]) || *end != '\0' || strlen(text) > 9 || value > o->max) {
+    if (!ascii_is_digit(text[0]) || *end != '\0' || strlen(text) > 9 || value > o->max) {
         err_set(err, "'%s' is not allowed; allowed: an octal mode from \"0000\" to \"0777\"", text);
         return -1;
     }
@@ -89,7 +89,7 @@ static int store_rate(struct config_rate *field, const char *text, struct err *e
         *field = (struct config_rate){0};
         return 0;
     }
-    if (!isdigit((unsigned char)text[0]) || end - text > 6 || *end != '/' || count == 0 ||
+    if (!ascii_is_digit(text[0]) || end - text > 6 || *end != '/' || count == 0 ||
         config_units_parse_time(end + 1, &period_s) < 0 || period_s == 0 || period_s > 86400) {
         err_set(err,
                 "'%s' is not allowed; allowed: messages per time, from 1 to 999999 in 1s to 1d, "

@@ -4,8 +4,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +55,7 @@ static bool is_host_name(const char *text, size_t max)
                 return false;
             label = 0;
         } else {
-            if (!isalnum((unsigned char)*p) && *p != '_' && (*p != '-' || label == 0))
+            if (!ascii_is_alnum(*p) && *p != '_' && (*p != '-' || label == 0))
                 return false;
             if (++label > 63)
                 return false;
@@ -75,7 +75,7 @@ static int store_domain(char **field, const char *text, struct err *err)
     }
     config_option_set_text(field, text);
     for (char *p = *field; *p != '\0'; p++)
-        *p = (char)tolower((unsigned char)*p);
+        *p = ascii_to_lower(*p);
     return 0;
 }
 
@@ -92,7 +92,7 @@ static int store_hostname(char **field, const char *text, struct err *err)
 static int store_delimiter(char **field, const char *text, struct err *err)
 {
     for (const char *p = text; *p != '\0'; p++)
-        if (!ispunct((unsigned char)*p) || strchr("@<>()\",:;\\[]", *p) != NULL) {
+        if (!ascii_is_punctuation(*p) || strchr("@<>()\",:;\\[]", *p) != NULL) {
             err_set(err,
                     "'%s' is not allowed; allowed: punctuation that may stand in a local part, "
                     "like \"+\" or \"+-\", or \"\"",
@@ -146,7 +146,7 @@ static int store_transport(char **field, const char *text, struct err *err)
 {
     size_t len = 0;
 
-    while (isalnum((unsigned char)text[len]) || (text[len] != '\0' && strchr("-_", text[len])))
+    while (ascii_is_alnum(text[len]) || (text[len] != '\0' && strchr("-_", text[len])))
         len++;
     const char *nexthop = text[len] == ':' ? text + len + 1 : "";
     bool is_printable = true;
@@ -185,9 +185,9 @@ static char *fingerprint_text(const char *text, struct err *err)
     struct buf out = {0};
     const char *p = text;
 
-    while (isxdigit((unsigned char)p[0]) && isxdigit((unsigned char)p[1])) {
-        buf_addf(&out, "%s%c%c", out.len > 0 ? ":" : "", toupper((unsigned char)p[0]),
-                 toupper((unsigned char)p[1]));
+    while (ascii_hex_value(p[0]) >= 0 && ascii_hex_value(p[1]) >= 0) {
+        buf_addf(&out, "%s%c%c", out.len > 0 ? ":" : "", ascii_to_upper(p[0]),
+                 ascii_to_upper(p[1]));
         p += p[2] == ':' ? 3 : 2;
     }
     if (*p == '\0' && p > text && p[-1] != ':' && out.len == 3 * SHA256_BYTES - 1)

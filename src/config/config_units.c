@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_units.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ static int parse(const char *text, const struct unit *units, uint64_t max, uint6
     uint64_t value = 0;
     const char *p = text;
 
-    for (; isdigit((unsigned char)*p); p++) {
+    for (; ascii_is_digit(*p); p++) {
         uint64_t digit = (uint64_t)(*p - '0');
         if (value > (max - digit) / 10)
             return -1;
@@ -31,7 +31,7 @@ static int parse(const char *text, const struct unit *units, uint64_t max, uint6
         return -1;
     if (*p != '\0') {
         const struct unit *u = units;
-        while (u->letter != '\0' && u->letter != tolower((unsigned char)*p))
+        while (u->letter != '\0' && u->letter != ascii_to_lower(*p))
             u++;
         if (u->letter == '\0' || p[1] != '\0' || value > max / u->factor)
             return -1;
@@ -85,5 +85,5 @@ void config_units_format_size(uint64_t bytes, char *out, size_t size)
         snprintf(out, size, "%" PRIu64, bytes);
     else
         snprintf(out, size, "%" PRIu64 "%c", bytes / u->factor,
-                 u->letter == 'k' ? 'k' : toupper((unsigned char)u->letter));
+                 u->letter == 'k' ? 'k' : ascii_to_upper(u->letter));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "ctl/check.h"
+#include "base/ascii.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,7 +42,7 @@ static bool hosts_overlap(const char *a, const char *b)
     bool is_any_a = strcmp(a, "0.0.0.0") == 0 || strcmp(a, "::") == 0;
     bool is_any_b = strcmp(b, "0.0.0.0") == 0 || strcmp(b, "::") == 0;
 
-    if (a[0] == '\0' || b[0] == '\0' || strcasecmp(a, b) == 0)
+    if (a[0] == '\0' || b[0] == '\0' || ascii_equal(a, b))
         return true;
     return (is_any_a || is_any_b) && is_ipv6(a) == is_ipv6(b);
 }

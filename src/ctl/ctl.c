@@ -6,8 +6,8 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "queue/queue.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,7 +92,7 @@ bool ctl_is_id(const char *text)
 {
     size_t len = 0;
 
-    while (isalnum((unsigned char)text[len]))
+    while (ascii_is_alnum(text[len]))
         len++;
     return len > 0 && len < QUEUE_ID_SIZE && text[len] == '\0';
 }

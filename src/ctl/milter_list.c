@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/milter_list.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #define SEPARATORS " \t\r\n,"
@@ -50,7 +50,7 @@ static const char *after(const char *text, const char *prefix)
 {
     size_t len = strlen(prefix);
 
-    return strncasecmp(text, prefix, len) == 0 ? text + len : NULL;
+    return ascii_equal_n(text, prefix, len) ? text + len : NULL;
 }
 
 char *milter_path(const char *name, const char *queue_directory, bool is_chrooted)
@@ -78,7 +78,7 @@ static bool is_same_path(const char *a, const char *b)
 static bool is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           strcasecmp(host, "localhost") == 0;
+           ascii_equal(host, "localhost");
 }
 
 static bool is_any(const char *host)
@@ -97,7 +97,7 @@ static bool is_inet_at(const char *address, const struct endpoint *socket)
     size_t len = (size_t)(colon - address);
     char *host =
         is_bracketed && len >= 2 ? mem_strndup(address + 1, len - 2) : mem_strndup(address, len);
-    bool is_same = is_any(socket->host) || strcasecmp(host, socket->host) == 0 ||
+    bool is_same = is_any(socket->host) || ascii_equal(host, socket->host) ||
                    (is_loopback(host) && is_loopback(socket->host));
     free(host);
     return is_same;

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum class { CLASS_TO, CLASS_CC, CLASS_BCC, CLASS_UNKNOWN };
 

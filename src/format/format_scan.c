@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "format/format_scan.h"
+#include "base/ascii.h"
 
 #include <string.h>
-#include <strings.h>
 
 void format_scan_clear(struct format_scan *s)
 {
@@ -94,7 +94,7 @@ bool format_scan_next(const struct format_scan *s, size_t *at, struct format_fie
 
 bool format_field_is(const struct format_field *f, const char *name)
 {
-    return strlen(name) == f->name_len && strncasecmp(f->name, name, f->name_len) == 0;
+    return strlen(name) == f->name_len && ascii_equal_n(f->name, name, f->name_len);
 }
 
 void format_field_text(const struct format_field *f, struct buf *out)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "format/trace.h"
+#include "base/ascii.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -40,11 +41,6 @@ static void add_word(struct folder *f, const char *word)
     f->has_word = true;
 }
 
-static bool is_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
 /*
  * Copy text, at most max bytes, with '?' for all but letters, digits and those in `more`. None of
  * those that are let through has a meaning in a header field or in a comment.
@@ -54,7 +50,7 @@ static const char *reduce(const char *text, const char *more, size_t max, char *
     size_t n = 0;
 
     for (; n < max && n + 1 < size && text[n] != '\0'; n++)
-        out[n] = is_alnum(text[n]) || strchr(more, text[n]) != NULL ? text[n] : '?';
+        out[n] = ascii_is_alnum(text[n]) || strchr(more, text[n]) != NULL ? text[n] : '?';
     out[n] = '\0';
     return out;
 }

@@ -10,16 +10,16 @@
 #include "mail/address.h"
 #include "base/casefold.h"
 #include "base/utf8.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <string.h>
-#include <strings.h>
 
 #define LABEL_MAX 63 /* RFC 1035 2.3.4 */
 
 static bool is_atext(unsigned char c)
 {
-    return c >= 0x80 || isalnum(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+    return c >= 0x80 || ascii_is_alnum((char)c) ||
+           (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
 }
 
 /* dot-string of RFC 5321: atoms joined by single dots */
@@ -67,7 +67,7 @@ static bool is_domain(const char *s, size_t len)
             if (label == 0 || label > LABEL_MAX || s[i - 1] == '-' || s[i - label] == '-')
                 return false;
             label = 0;
-        } else if (isalnum((unsigned char)s[i]) || s[i] == '-' || s[i] == '_' ||
+        } else if (ascii_is_alnum(s[i]) || s[i] == '-' || s[i] == '_' ||
                    (unsigned char)s[i] >= 0x80) {
             label++;
         } else {
@@ -227,10 +227,8 @@ static void add_lower(struct buf *out, const char *s, size_t len)
     size_t from = out->len;
 
     buf_add(out, s, len);
-    for (size_t i = from; i < out->len; i++) {
-        if (out->data[i] >= 'A' && out->data[i] <= 'Z')
-            out->data[i] += 'a' - 'A';
-    }
+    for (size_t i = from; i < out->len; i++)
+        out->data[i] = ascii_to_lower(out->data[i]);
 }
 
 /* Append a quoted local part without quotes if it does not need them, else with as few backslashes
@@ -296,7 +294,7 @@ static bool cut_suffix(const char *s, size_t *len, const char *label)
 {
     size_t n = strlen(label);
 
-    if (*len <= n + 1 || s[*len - n - 1] != '.' || strncasecmp(s + *len - n, label, n) != 0)
+    if (*len <= n + 1 || s[*len - n - 1] != '.' || !ascii_equal_n(s + *len - n, label, n))
         return false;
     *len -= n + 1;
     return true;

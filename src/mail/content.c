@@ -10,10 +10,10 @@
  */
 #include "mail/content.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define FIELD_MAX 1024 /* bytes of a header field that are looked at */
 
@@ -85,7 +85,7 @@ static bool part_is(const char *part, size_t len, const char *key, const char **
 {
     size_t n = strlen(key);
 
-    if (len <= n || strncasecmp(part, key, n) != 0 || part[n] != '=')
+    if (len <= n || !ascii_equal_n(part, key, n) || part[n] != '=')
         return false;
     *value = part + n + 1;
     *value_len = len - n - 1;
@@ -115,7 +115,7 @@ static void end_field(struct content *c)
         p = next;
     }
     if (destination_len > 0 && host_len == strlen(c->hostname) &&
-        strncasecmp(host, c->hostname, host_len) == 0)
+        ascii_equal_n(host, c->hostname, host_len))
         remember(c, destination, destination_len);
 }
 
@@ -146,7 +146,7 @@ static size_t field_name(const char *line, size_t len, const char **body_out)
 
 static bool name_is(const char *line, size_t name_len, const char *name)
 {
-    return name_len == strlen(name) && strncasecmp(line, name, name_len) == 0;
+    return name_len == strlen(name) && ascii_equal_n(line, name, name_len);
 }
 
 /* One line of the header, line end included (or cut, when it is very long). */
@@ -299,7 +299,7 @@ bool content_has_too_many_hops(const struct content *c)
 bool content_has_copy_for(const struct content *c, const char *destination)
 {
     for (size_t i = 0; i < c->destination_count; i++) {
-        if (strcasecmp(c->destinations[i], destination) == 0)
+        if (ascii_equal(c->destinations[i], destination))
             return true;
     }
     return false;

@@ -3,11 +3,10 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "mail/xtext.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define ORCPT_MAX 500 /* RFC 3461 4.2 */
 
@@ -29,12 +28,12 @@ static bool is_notify(const char *value)
     static const char *const words[] = {"SUCCESS", "FAILURE", "DELAY"};
     bool seen[3] = {false, false, false};
 
-    if (strcasecmp(value, "NEVER") == 0)
+    if (ascii_equal(value, "NEVER"))
         return true;
     for (;;) {
         size_t n = strcspn(value, ",");
         unsigned i = 0;
-        while (i < 3 && (strlen(words[i]) != n || strncasecmp(value, words[i], n) != 0))
+        while (i < 3 && (strlen(words[i]) != n || !ascii_equal_n(value, words[i], n)))
             i++;
         if (i == 3 || seen[i])
             return false;
@@ -66,13 +65,13 @@ static bool is_orcpt(const char *value)
     if (strlen(value) > ORCPT_MAX || type_len == 0 || value[type_len] == '\0')
         return false;
     for (size_t i = 0; i < type_len; i++) {
-        if (!isalnum((unsigned char)value[i]) && value[i] != '-')
+        if (!ascii_is_alnum(value[i]) && value[i] != '-')
             return false;
     }
     const char *address = value + type_len + 1;
     if (xtext_is_valid(address, strlen(address)))
         return true;
-    return type_len == 5 && strncasecmp(value, "utf-8", 5) == 0 && is_unitext(address);
+    return type_len == 5 && ascii_equal_n(value, "utf-8", 5) && is_unitext(address);
 }
 
 static int store(char **slot, const char *keyword, const char *value, bool is_valid,
@@ -93,9 +92,9 @@ static int store(char **slot, const char *keyword, const char *value, bool is_va
 
 int dsn_parse_word(struct dsn *d, const char *word, struct err *err)
 {
-    if (strncasecmp(word, "NOTIFY=", 7) == 0)
+    if (ascii_equal_n(word, "NOTIFY=", 7))
         return store(&d->notify, "NOTIFY", word + 7, is_notify(word + 7), err);
-    if (strncasecmp(word, "ORCPT=", 6) == 0)
+    if (ascii_equal_n(word, "ORCPT=", 6))
         return store(&d->orcpt, "ORCPT", word + 6, is_orcpt(word + 6), err);
     return 0;
 }
@@ -104,9 +103,9 @@ static void add_orcpt(const struct dsn *d, const struct address *original, struc
 {
     struct buf decoded = {0};
 
-    if (strncasecmp(d->orcpt, "utf-8;", 6) == 0 && xtext_decode_orcpt(d->orcpt, &decoded) == 0)
+    if (ascii_equal_n(d->orcpt, "utf-8;", 6) && xtext_decode_orcpt(d->orcpt, &decoded) == 0)
         xtext_encode_orcpt(buf_str(&decoded), out);
-    else if (*d->orcpt != '\0' && strncasecmp(d->orcpt, "utf-8;", 6) != 0)
+    else if (*d->orcpt != '\0' && !ascii_equal_n(d->orcpt, "utf-8;", 6))
         buf_adds(out, d->orcpt);
     else
         xtext_encode_orcpt(original->text, out);

@@ -14,9 +14,9 @@
  */
 #include "mail/smtp_command.h"
 #include "mail/smtp_path.h"
+#include "base/ascii.h"
 
 #include <string.h>
-#include <strings.h>
 
 enum shape { SHAPE_ARGUMENT, SHAPE_BARE, SHAPE_PATH, SHAPE_WORDS };
 
@@ -35,11 +35,6 @@ static const struct verb {
     {"STARTTLS", SMTP_STARTTLS, SHAPE_BARE, NULL},
 };
 
-static bool is_alnum(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
 static char *skip_spaces(char *p)
 {
     while (*p == ' ')
@@ -51,10 +46,10 @@ static bool is_keyword(const char *word)
 {
     size_t len = strcspn(word, "=");
 
-    if (len == 0 || !is_alnum(word[0]))
+    if (len == 0 || !ascii_is_alnum(word[0]))
         return false;
     for (size_t i = 1; i < len; i++) {
-        if (!is_alnum(word[i]) && word[i] != '-')
+        if (!ascii_is_alnum(word[i]) && word[i] != '-')
             return false;
     }
     return true;
@@ -122,7 +117,7 @@ static int parse_path(const struct verb *v, char *p, struct smtp_command *out, s
 {
     size_t n = strlen(v->keyword), len = 0;
 
-    if (strncasecmp(p, v->keyword, n) == 0) {
+    if (ascii_equal_n(p, v->keyword, n)) {
         p = skip_spaces(p + n);
         len = smtp_path_len(p);
     }
@@ -200,7 +195,7 @@ static int take_line(const char *line, size_t len, struct smtp_command *out, boo
     *has_control_out = replace_controls(out->text, len);
     /* The strings that are empty get a place behind the line. */
     out->argument = out->path = out->address = out->text + len;
-    if (!*has_control_out || strncasecmp(out->text, "MAIL ", 5) == 0)
+    if (!*has_control_out || ascii_equal_n(out->text, "MAIL ", 5))
         return 0;
     out->text[0] = '\0';
     out->argument = out->path = out->address = out->text;
@@ -230,7 +225,7 @@ int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, s
         rest = skip_spaces(rest + 1);
     }
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        if (strcasecmp(out->text, verbs[i].name) != 0)
+        if (!ascii_equal(out->text, verbs[i].name))
             continue;
         out->verb = verbs[i].verb;
         int status = parse_rest(&verbs[i], rest, out, err);
@@ -248,7 +243,7 @@ bool smtp_command_word(const char *word, const char *keyword, const char **value
 {
     size_t n = strlen(keyword);
 
-    if (strncasecmp(word, keyword, n) != 0 || (word[n] != '=' && word[n] != '\0'))
+    if (!ascii_equal_n(word, keyword, n) || (word[n] != '=' && word[n] != '\0'))
         return false;
     *value_out = word[n] == '=' ? word + n + 1 : word + n;
     return true;

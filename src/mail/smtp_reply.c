@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "mail/smtp_reply.h"
+#include "base/ascii.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,17 +28,12 @@ void smtp_reply_reset(struct smtp_reply *r)
     buf_reset(&r->text);
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* Length of one to three digits at s, 0 if there are none or more. */
 static size_t number_len(const char *s, size_t len)
 {
     size_t n = 0;
 
-    while (n < len && n < 4 && is_digit(s[n]))
+    while (n < len && n < 4 && ascii_is_digit(s[n]))
         n++;
     return n <= 3 ? n : 0;
 }
@@ -100,8 +96,8 @@ int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, stru
         len--;
     if (len > 0 && line[len - 1] == '\r')
         len--;
-    if (len < 3 || line[0] < '2' || line[0] > '5' || !is_digit(line[1]) || !is_digit(line[2]) ||
-        (len > 3 && line[3] != ' ' && line[3] != '-')) {
+    if (len < 3 || line[0] < '2' || line[0] > '5' || !ascii_is_digit(line[1]) ||
+        !ascii_is_digit(line[2]) || (len > 3 && line[3] != ' ' && line[3] != '-')) {
         err_set(err, "not a reply line");
         return -1;
     }

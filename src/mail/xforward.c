@@ -3,10 +3,10 @@
 #include "base/log.h"
 #include "mail/smtp_command.h"
 #include "mail/xtext.h"
+#include "base/ascii.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define VALUE_MAX 255 /* XFORWARD_README: of any attribute, after decoding */
 
@@ -17,7 +17,7 @@ static int decode(const char *value, char *out, size_t size, struct err *err)
     struct buf decoded = {0};
     int status = -1;
 
-    if (strcasecmp(value, "[UNAVAILABLE]") == 0 || strcasecmp(value, "[TEMPUNAVAIL]") == 0) {
+    if (ascii_equal(value, "[UNAVAILABLE]") || ascii_equal(value, "[TEMPUNAVAIL]")) {
         out[0] = '\0';
         return 0;
     }
@@ -46,7 +46,7 @@ static int set_addr(struct xforward *x, const char *value, struct err *err)
 {
     static const char ipv6[] = "IPV6:";
 
-    if (strncasecmp(value, ipv6, sizeof ipv6 - 1) == 0)
+    if (ascii_equal_n(value, ipv6, sizeof ipv6 - 1))
         value += sizeof ipv6 - 1;
     return decode(value, x->addr, sizeof x->addr, err);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "mail/xtext.h"
 #include "base/utf8.h"
+#include "base/ascii.h"
 
 #include <string.h>
-#include <strings.h>
 
 static const char hex_digits[] = "0123456789ABCDEF";
 
@@ -11,17 +11,6 @@ static const char hex_digits[] = "0123456789ABCDEF";
 static bool is_xchar(unsigned char c)
 {
     return c >= 33 && c <= 126 && c != '+' && c != '=';
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return -1;
 }
 
 void xtext_encode(const char *text, size_t len, struct buf *out)
@@ -47,7 +36,7 @@ static size_t next_value(const char *text, size_t len, char *byte_out)
     }
     if (text[0] != '+' || len < 3)
         return 0;
-    int high = hex_value(text[1]), low = hex_value(text[2]);
+    int high = ascii_hex_value(text[1]), low = ascii_hex_value(text[2]);
     if (high < 0 || low < 0)
         return 0;
     *byte_out = (char)(high << 4 | low);
@@ -121,8 +110,8 @@ static size_t embedded_character(const char *text, size_t len, uint32_t *code_ou
     *code_out = 0;
     if (len < 6 || memcmp(text, "\\x{", 3) != 0)
         return 0;
-    for (; i < len && i < 9 && hex_value(text[i]) >= 0; i++)
-        *code_out = *code_out << 4 | (uint32_t)hex_value(text[i]);
+    for (; i < len && i < 9 && ascii_hex_value(text[i]) >= 0; i++)
+        *code_out = *code_out << 4 | (uint32_t)ascii_hex_value(text[i]);
     return i >= 5 && i < len && text[i] == '}' && *code_out > 0 && *code_out < 0x110000 ? i + 1 : 0;
 }
 
@@ -167,9 +156,9 @@ int xtext_decode_orcpt(const char *orcpt, struct buf *out)
 
     if (address == NULL || *++address == '\0')
         return -1;
-    if (strncasecmp(orcpt, "rfc822;", 7) == 0)
+    if (ascii_equal_n(orcpt, "rfc822;", 7))
         rc = xtext_decode(address, strlen(address), out);
-    else if (strncasecmp(orcpt, "utf-8;", 6) == 0)
+    else if (ascii_equal_n(orcpt, "utf-8;", 6))
         rc = decode_utf8_address(address, strlen(address), out);
     if (rc == 0 && memchr(out->data + before, '\0', out->len - before) != NULL)
         rc = -1;

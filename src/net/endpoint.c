@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 #include "net/endpoint.h"
+#include "base/ascii.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -25,7 +24,7 @@ static int parse_port(const char *text, size_t len, uint16_t *out)
     if (len == 0 || len > 5)
         return -1;
     for (size_t i = 0; i < len; i++) {
-        if (!isdigit((unsigned char)text[i]))
+        if (!ascii_is_digit(text[i]))
             return -1;
         port = port * 10 + (unsigned)(text[i] - '0');
     }
@@ -47,7 +46,7 @@ static int parse_host(const char *text, size_t len, bool may_be_v6, struct endpo
     if (strchr(out->host, ':') != NULL)
         return may_be_v6 && inet_pton(AF_INET6, out->host, &v6) == 1 ? 0 : -1;
     for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)text[i]) && strchr("-._", text[i]) == NULL)
+        if (!ascii_is_alnum(text[i]) && strchr("-._", text[i]) == NULL)
             return -1;
     return text[0] == '.' || text[0] == '-' ? -1 : 0;
 }
@@ -55,7 +54,7 @@ static int parse_host(const char *text, size_t len, bool may_be_v6, struct endpo
 /* The host between brackets; Postfix also writes "[ipv6:2001:db8::1]". */
 static int parse_bracketed(const char *text, size_t len, struct endpoint *out)
 {
-    if (len > 5 && strncasecmp(text, "ipv6:", 5) == 0) {
+    if (len > 5 && ascii_equal_n(text, "ipv6:", 5)) {
         text += 5;
         len -= 5;
     }

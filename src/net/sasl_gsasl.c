@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "net/sasl.h"
+#include "base/ascii.h"
 
 #include <gsasl.h>
 #include <stdlib.h>
@@ -88,8 +89,7 @@ static bool is_bearable(const char *challenge)
         if (memcmp(text + i, ",i=", 3) == 0) {
             size_t digits = 0, from = i + 3;
             unsigned long n = 0;
-            while (from + digits < len && digits < 9 && text[from + digits] >= '0' &&
-                   text[from + digits] <= '9')
+            while (from + digits < len && digits < 9 && ascii_is_digit(text[from + digits]))
                 n = n * 10 + (unsigned long)(text[from + digits++] - '0');
             is_good = digits < 9 && n <= SASL_ITERATIONS_MAX;
         }

@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 static const struct policy_reply reply_tag_domain = {
     550, "5.7.1", "Recipient address rejected: internal routing domain"};

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "policy/policy_choice.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* "12%", "0.5%", "100%" -> hundredths of a percent; -1 for anything else */
 static int parse_percent(const char *s, size_t len)
@@ -14,12 +13,12 @@ static int parse_percent(const char *s, size_t len)
     unsigned whole = 0, fraction = 0, digits = 0;
     size_t i = 0;
 
-    for (; i < len && isdigit((unsigned char)s[i]) && i < 3; i++)
+    for (; i < len && ascii_is_digit(s[i]) && i < 3; i++)
         whole = whole * 10 + (unsigned)(s[i] - '0');
     if (i == 0)
         return -1;
     if (i < len && s[i] == '.') {
-        for (i++; i < len && isdigit((unsigned char)s[i]) && digits < 2; i++, digits++)
+        for (i++; i < len && ascii_is_digit(s[i]) && digits < 2; i++, digits++)
             fraction = fraction * 10 + (unsigned)(s[i] - '0');
         if (digits == 0)
             return -1;
@@ -82,7 +81,7 @@ int policy_choices_parse(const char *value, struct policy_choices *out, struct e
         p += len;
         p += strspn(p, separators);
     }
-    if (out->count == 1 && strcasecmp(out->items[0].name, "none") == 0 && !out->items[0].has_share)
+    if (out->count == 1 && ascii_equal(out->items[0].name, "none") && !out->items[0].has_share)
         policy_choices_clear(out);
     return 0;
 }

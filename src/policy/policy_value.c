@@ -3,9 +3,9 @@
 #include "policy/policy_choice.h"
 #include "policy/policy_private.h"
 #include "base/utf8.h"
+#include "base/ascii.h"
 
 #include <string.h>
-#include <strings.h>
 
 const struct config_filter *policy_find_filter(const struct config *c, const char *name)
 {
@@ -49,7 +49,7 @@ static int check_choice(const struct config *config, const char *name, struct er
 {
     bool ignored;
 
-    if (strcasecmp(name, "none") == 0 || policy_find_filter(config, name) != NULL ||
+    if (ascii_equal(name, "none") || policy_find_filter(config, name) != NULL ||
         policy_is_unfiltered(config, name, &ignored))
         return 0;
     err_set(err, "\"%s\" is neither a declared filter, nor the nexthop of one, nor none%s", name,

@@ -6,11 +6,11 @@
 #include "metrics/counters.h"
 #include "task/task.h"
 #include "format/trace.h"
+#include "base/ascii.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* What the primary said about the message, to one recipient (SMTP: to all). */
 struct verdict {

@@ -5,11 +5,11 @@
 #include "base/mem.h"
 #include "deliver/maillog.h"
 #include "base/clock.h"
+#include "base/ascii.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define SENDER_MAX 2000      /* bytes of one that is no address; Postfix takes 2048 with MAIL */
 #define BLOCK_KEEP_MAX 16384 /* bytes of memory kept for the next message */
@@ -113,16 +113,14 @@ static int mail_word(struct mail_words *w, const char *word, struct err *reply)
     if (smtp_command_word(word, "SIZE", &value))
         return check_once(&w->has_size, parse_size(value, &w->size), "SIZE", reply);
     if (smtp_command_word(word, "BODY", &value)) {
-        w->is_8bit = strcasecmp(value, "8BITMIME") == 0;
-        return check_once(&w->has_body, w->is_8bit || strcasecmp(value, "7BIT") == 0, "BODY",
-                          reply);
+        w->is_8bit = ascii_equal(value, "8BITMIME");
+        return check_once(&w->has_body, w->is_8bit || ascii_equal(value, "7BIT"), "BODY", reply);
     }
     if (smtp_command_word(word, "SMTPUTF8", &value))
         return check_once(&w->has_utf8, strchr(word, '=') == NULL, "SMTPUTF8", reply);
     if (smtp_command_word(word, "RET", &value))
-        return check_once(&w->has_ret,
-                          strcasecmp(value, "FULL") == 0 || strcasecmp(value, "HDRS") == 0, "RET",
-                          reply);
+        return check_once(&w->has_ret, ascii_equal(value, "FULL") || ascii_equal(value, "HDRS"),
+                          "RET", reply);
     if (smtp_command_word(word, "ENVID", &value)) /* of no use here: no notification is sent */
         return check_once(&w->has_envid, true, "ENVID", reply);
     if (smtp_command_word(word, "REQUIRETLS", &value))
@@ -222,7 +220,7 @@ static bool has_recipient(const struct queue_new_copy *copy, const struct addres
 {
     for (size_t i = 0; i < copy->recipient_count; i++) {
         const char *other = copy->recipients[i].address;
-        if (strcasecmp(other, a->text) == 0 && strncmp(other, a->text, a->local_len) == 0)
+        if (ascii_equal(other, a->text) && strncmp(other, a->text, a->local_len) == 0)
             return true;
     }
     return false;

@@ -2,11 +2,11 @@
 #include "table/lookup.h"
 #include "base/casefold.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Rounds of canonical mapping before it is taken for a loop; cleanup(8) has the same limit. */
 enum { CANONICAL_ROUNDS = 10 };
@@ -394,7 +394,7 @@ enum table_result lookup_canonical(const struct lookup_list *list, struct table_
     table_match_init(&later);
     q.match = &later;
     from = *a;
-    for (int round = 1; strcasecmp(from.text, next.text) != 0; round++) {
+    for (int round = 1; !ascii_equal(from.text, next.text); round++) {
         if (round == CANONICAL_ROUNDS) {
             err_set(err,
                     "canonical mapping of \"%.300s\" does not end: after %d rounds it is "

@@ -2,6 +2,7 @@
 #include "table/table_private.h"
 #include "base/casefold.h"
 #include "base/mem.h"
+#include "base/ascii.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -14,27 +14,13 @@
  * that only is shown to pcre2.
  */
 #include "table/table_pcre_needs.h"
+#include "base/ascii.h"
 
 #include <string.h>
 
-static unsigned char lower(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c)
-{
-    return lower(c) >= 'a' && lower(c) <= 'z';
-}
-
 static bool is_literal(char c)
 {
-    return is_letter(c) || is_digit(c) || (c != '\0' && strchr("@-_=,:;%&~'\"<>!/ #]}", c) != NULL);
+    return ascii_is_alnum(c) || (c != '\0' && strchr("@-_=,:;%&~'\"<>!/ #]}", c) != NULL);
 }
 
 /* --- sets --- */
@@ -48,7 +34,7 @@ struct grams {
 
 static void add_byte(struct grams *g, char c)
 {
-    unsigned char b = lower(c);
+    unsigned char b = (unsigned char)ascii_to_lower(c);
     unsigned pair = g->before[1] * 31u + b, triple = (g->before[0] * 31u + g->before[1]) * 31u + b;
 
     if (g->len >= 1)
@@ -120,9 +106,9 @@ static const char *skip_quantifier(const char *p, bool *is_optional_out, bool *i
         return p;
     if (*p++ == '{') {
         const char *begin = p;
-        while (is_digit(*p) || *p == ',')
+        while (ascii_is_digit(*p) || *p == ',')
             p++;
-        if (*p++ != '}' || !is_digit(*begin))
+        if (*p++ != '}' || !ascii_is_digit(*begin))
             return NULL;
     }
     return *p == '?' || *p == '+' ? p + 1 : p;
@@ -142,7 +128,7 @@ static const char *read_atom(const char *p, char *literal_out)
         return *p == '*' || (*p == '?' && p[1] != ':') ? NULL : skip_group(p);
     if (c == '\\' && *p != '\0' && strchr("dDwWsSbBAzZ", *p) != NULL)
         return p + 1;
-    if (c == '\\' && (*p <= ' ' || *p == 0x7f || is_letter(*p) || is_digit(*p)))
+    if (c == '\\' && (*p <= ' ' || *p == 0x7f || ascii_is_alnum(*p)))
         return NULL; /* also bytes beyond ASCII, where char is signed */
     if (c == '\\')
         c = *p++;

@@ -17,10 +17,10 @@
 #include "table/table_rules.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "base/ascii.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* The rules while they are read. */
 struct reader {
@@ -40,11 +40,6 @@ static void rule_clear(const struct rule_engine *engine, struct rule *r)
     memset(r, 0, sizeof *r);
 }
 
-static bool is_alnum(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 /* --- replacement ---------------------------------------------------------------------------- */
 
 /* The name of a substitution; p is behind its '$'. Returns what is behind it, NULL when a bracket
@@ -56,7 +51,7 @@ static const char *macro_name(const char *p, const char **name_out, size_t *len_
 
     if (open != '(' && open != '{') {
         *name_out = p;
-        while (is_alnum(*p) || *p == '_')
+        while (ascii_is_alnum(*p) || *p == '_')
             p++;
         *len_out = (size_t)(p - *name_out);
         return p;
@@ -292,11 +287,11 @@ static bool parse_endif(struct reader *rd, struct rule *r, char *p)
 
 static bool parse_rule(struct reader *rd, struct rule *r, char *p)
 {
-    if (!is_alnum(*p))
+    if (!ascii_is_alnum(*p))
         return parse_match(rd, r, p);
-    if (strncasecmp(p, "if", 2) == 0 && !is_alnum(p[2]))
+    if (ascii_equal_n(p, "if", 2) && !ascii_is_alnum(p[2]))
         return parse_if(rd, r, p + 2);
-    if (strncasecmp(p, "endif", 5) == 0 && !is_alnum(p[5]))
+    if (ascii_equal_n(p, "endif", 5) && !ascii_is_alnum(p[5]))
         return parse_endif(rd, r, p + 5);
     table_lines_warn(&rd->lines, r->line, "ignoring unrecognized request");
     return false;

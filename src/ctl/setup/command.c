@@ -2,8 +2,8 @@
 #include "ctl/setup/command.h"
 #include "base/mem.h"
 #include "base/clock.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -213,7 +213,7 @@ int command_each_line(const char *const *argv, void (*each_line)(void *ctx, cons
 static bool is_plain(const char *word)
 {
     for (const char *p = word; *p != '\0'; p++)
-        if (!isalnum((unsigned char)*p) && strchr("-_./:=,@%+", *p) == NULL)
+        if (!ascii_is_alnum(*p) && strchr("-_./:=,@%+", *p) == NULL)
             return false;
     return *word != '\0';
 }

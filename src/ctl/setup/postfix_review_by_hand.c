@@ -6,11 +6,11 @@
 #include "ctl/setup/command.h"
 #include "ctl/milter_list.h"
 #include "ctl/setup/postfix_review.h"
+#include "base/ascii.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum lookup { LOOKUP_FOUND, LOOKUP_ABSENT, LOOKUP_UNKNOWN };
 
@@ -94,9 +94,9 @@ static bool is_relaxed(const struct postfix *p, const char *policy, const char *
         return false;
     size_t host_len = strlen(e.host), domain_len = strlen(mydomain);
     const char *end = e.host + host_len - (host_len < domain_len ? host_len : domain_len);
-    bool is_below = strcasecmp(end, mydomain) == 0 && (end == e.host || end[-1] == '.');
-    return is_below || strcasecmp(e.host, "localhost") == 0 ||
-           inet_pton(AF_INET, e.host, bytes) == 1 || inet_pton(AF_INET6, e.host, bytes) == 1;
+    bool is_below = ascii_equal(end, mydomain) && (end == e.host || end[-1] == '.');
+    return is_below || ascii_equal(e.host, "localhost") || inet_pton(AF_INET, e.host, bytes) == 1 ||
+           inet_pton(AF_INET6, e.host, bytes) == 1;
 }
 
 /* route: "transport:nexthop" */

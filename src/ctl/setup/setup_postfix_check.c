@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "ctl/setup/setup_postfix.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +63,7 @@ static long listener_port(const char *name)
 
     if (strcmp(port, "smtp") == 0)
         return 25;
-    return isdigit((unsigned char)port[0]) ? strtol(port, NULL, 10) : -1;
+    return ascii_is_digit(port[0]) ? strtol(port, NULL, 10) : -1;
 }
 
 /* The ports that we take, and that this instance has already. The input instance stands for both.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "ctl/setup/setup_postfix.h"
+#include "base/ascii.h"
 
-#include <ctype.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +34,7 @@ static size_t reference_len(const char *at, const char *name)
     if ((at[1] == '{' || at[1] == '(') && strncmp(at + 2, name, len) == 0 &&
         at[2 + len] == (at[1] == '{' ? '}' : ')'))
         return len + 3;
-    if (strncmp(at + 1, name, len) == 0 && !isalnum((unsigned char)at[1 + len]) &&
-        at[1 + len] != '_')
+    if (strncmp(at + 1, name, len) == 0 && !ascii_is_alnum(at[1 + len]) && at[1 + len] != '_')
         return len + 1;
     return 0;
 }

@@ -5,12 +5,12 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "ctl/ctl.h"
+#include "base/ascii.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #define M4_FILE PKGDATADIR "/sendmail/splitmilter.m4"
@@ -47,11 +47,11 @@ static int parse_hop(const struct config_filter *f, struct hop *hop, struct err 
 {
     const char *colon = strchr(f->nexthop, ':');
     size_t len = colon == NULL ? 0 : (size_t)(colon - f->nexthop);
-    bool is_smtp = (len == 4 && strncasecmp(f->nexthop, "smtp", len) == 0) ||
-                   (len == 5 && strncasecmp(f->nexthop, "relay", len) == 0);
+    bool is_smtp = (len == 4 && ascii_equal_n(f->nexthop, "smtp", len)) ||
+                   (len == 5 && ascii_equal_n(f->nexthop, "relay", len));
 
     hop->name = f->name;
-    hop->is_lmtp = len == 4 && strncasecmp(f->nexthop, "lmtp", len) == 0;
+    hop->is_lmtp = len == 4 && ascii_equal_n(f->nexthop, "lmtp", len);
     if (!is_smtp && !hop->is_lmtp) {
         err_set(err,
                 "filter %s: nexthop \"%s\": Sendmail has no such transport, allowed are smtp:, "
@@ -224,7 +224,7 @@ static bool is_port(const char *text)
     char *end;
     unsigned long port = strtoul(text, &end, 10);
 
-    return *text >= '0' && *text <= '9' && *end == '\0' && port > 0 && port <= 65535;
+    return ascii_is_digit(*text) && *end == '\0' && port > 0 && port <= 65535;
 }
 
 int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, int argc,
