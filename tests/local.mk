@@ -303,6 +303,10 @@ UNIT_TESTS += %D%/unit/test_log
 %C%_unit_test_log_SOURCES = %D%/unit/test_log.c %D%/unit/fake_syslog.c %D%/unit/fake_syslog.h
 %C%_unit_test_log_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_hash
+%C%_unit_test_hash_SOURCES = %D%/unit/test_hash.c
+%C%_unit_test_hash_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_hdr_address
 %C%_unit_test_hdr_address_SOURCES = %D%/unit/test_hdr_address.c
 %C%_unit_test_hdr_address_LDADD = $(UNIT_LIBS)

@@ -2,6 +2,7 @@
 #include "metrics/metrics.h"
 #include "base/mem.h"
 #include "base/clock.h"
+#include "base/hash.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -76,14 +77,9 @@ static unsigned count_cells(const struct metrics_family *f)
     return n == 0 ? 1 : n;
 }
 
-/* FNV-1a */
 static unsigned slot_of(const char *name)
 {
-    uint32_t hash = 2166136261u;
-
-    for (; *name != '\0'; name++)
-        hash = (hash ^ (unsigned char)*name) * 16777619u;
-    return (hash ^ hash >> 16) % METRICS_SLOTS;
+    return (unsigned)(hash_string(name) % METRICS_SLOTS);
 }
 
 static struct metrics_series *find(struct metrics_family *f, unsigned slot, const char *name)

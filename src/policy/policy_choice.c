@@ -2,6 +2,7 @@
 #include "policy/policy_choice.h"
 #include "base/mem.h"
 #include "base/ascii.h"
+#include "base/hash.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -95,10 +96,8 @@ void policy_choices_clear(struct policy_choices *c)
 
 unsigned policy_share_of(const char *folded_address)
 {
-    uint64_t h = 14695981039346656037u;
+    uint64_t h = hash_fnv1a_64(folded_address);
 
-    for (const unsigned char *p = (const unsigned char *)folded_address; *p != '\0'; p++)
-        h = (h ^ *p) * 1099511628211u;
     return (uint32_t)(h ^ h >> 32) % POLICY_SHARES;
 }
 

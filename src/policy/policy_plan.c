@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "policy/policy.h"
 #include "policy/policy_private.h"
+#include "base/hash.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -24,11 +25,8 @@ struct address_set {
 
 static size_t slot_of(const struct address_set *set, const char *folded)
 {
-    size_t h = 5381;
+    size_t h = (size_t)hash_untrusted(folded) & (set->size - 1);
 
-    for (const char *p = folded; *p != '\0'; p++)
-        h = h * 33 ^ (unsigned char)*p;
-    h &= set->size - 1;
     while (set->slots[h] != NULL && strcmp(set->slots[h], folded) != 0)
         h = (h + 1) & (set->size - 1);
     return h;

@@ -3,6 +3,7 @@
 #include "base/casefold.h"
 #include "base/mem.h"
 #include "base/ascii.h"
+#include "base/hash.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -14,17 +15,6 @@ struct table_slot {
     uint32_t tag;
     uint32_t entry;
 };
-
-static uint64_t hash_key(const char *key)
-{
-    uint64_t h = 0xcbf29ce484222325U;
-
-    for (const unsigned char *p = (const unsigned char *)key; *p != '\0'; p++)
-        h = (h ^ *p) * 0x100000001b3U;
-    h ^= h >> 32;
-    h *= 0x9e3779b97f4a7c15U;
-    return h ^ h >> 29;
-}
 
 void table_index_init(struct table_index *ix, char *block, size_t capacity)
 {
@@ -85,13 +75,12 @@ struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned 
     char *key = ix->block + at;
 
     for (char *p = key; *p != '\0'; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p - 'A' + 'a');
+        *p = ascii_to_lower(*p);
     struct buf folded = {0};
     if (!is_ascii(key))
         casefold_add(&folded, key, strlen(key));
     const char *wanted = folded.len > 0 ? buf_str(&folded) : key;
-    uint64_t hash = hash_key(wanted);
+    uint64_t hash = hash_string(wanted);
     struct table_slot *slot = find_slot(ix, wanted, hash);
     buf_clear(&folded);
     if (slot->entry != 0)
@@ -110,7 +99,7 @@ void table_index_shrink(struct table_index *ix)
 
 const struct table_entry *table_index_find(const struct table_index *ix, const char *key)
 {
-    const struct table_slot *slot = find_slot(ix, key, hash_key(key));
+    const struct table_slot *slot = find_slot(ix, key, hash_string(key));
 
     return slot->entry == 0 ? NULL : &ix->entries[slot->entry - 1];
 }

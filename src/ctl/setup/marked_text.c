@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/setup/marked_text.h"
 #include "base/mem.h"
+#include "base/hash.h"
 
 #include <inttypes.h>
 #include <stdint.h>
@@ -30,11 +31,11 @@ static bool starts_with(const char *text, const char *prefix)
 /* FNV-1a: against accidents, not against malice. */
 static uint32_t checksum(const char *body, size_t body_len)
 {
-    uint32_t h = 2166136261U;
+    uint32_t h = HASH_FNV1A_32_START;
 
     for (const char *line = body; line < body + body_len; line += line_len(line))
-        for (size_t i = 0; !starts_with(line, SHARED) && i < line_len(line); i++)
-            h = (h ^ (unsigned char)line[i]) * 16777619U;
+        if (!starts_with(line, SHARED))
+            h = hash_fnv1a_32(h, line, line_len(line));
     return h;
 }
 
