@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/clock.h"
+#include "base/fdio.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -91,7 +92,7 @@ static int connect_private(const struct gate *g)
         return -1;
     snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d", g->private_fd);
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0 &&
-        connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+        connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && fdio_set_nonblocking(fd) == 0)
         return fd;
     int saved = errno;
     close(fd);
@@ -226,7 +227,7 @@ static int open_public(struct gate *g, const struct config_milter *m, struct err
     for (; (int)g->listener_count < n; g->listener_count++)
         g->listeners[g->listener_count].fd = fds[g->listener_count];
     for (size_t i = 0; i < g->listener_count; i++) {
-        if (fcntl(g->listeners[i].fd, F_SETFL, O_NONBLOCK) != 0) {
+        if (fdio_set_nonblocking(g->listeners[i].fd) != 0) {
             err_set_errno(err, "milter.socket: fcntl");
             return -1;
         }

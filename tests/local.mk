@@ -287,6 +287,10 @@ UNIT_TESTS += %D%/unit/test_err
 %C%_unit_test_err_SOURCES = %D%/unit/test_err.c
 %C%_unit_test_err_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_fdio
+%C%_unit_test_fdio_SOURCES = %D%/unit/test_fdio.c
+%C%_unit_test_fdio_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_files
 %C%_unit_test_files_SOURCES = %D%/unit/test_files.c
 %C%_unit_test_files_LDADD = libctl.a $(UNIT_LIBS)

@@ -8,6 +8,7 @@ libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
 libsplit_a_SOURCES += %D%/casefold.c %D%/casefold.h
 libsplit_a_SOURCES += %D%/clock.c %D%/clock.h
 libsplit_a_SOURCES += %D%/err.c %D%/err.h
+libsplit_a_SOURCES += %D%/fdio.c %D%/fdio.h
 libsplit_a_SOURCES += %D%/hash.c %D%/hash.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
 libsplit_a_SOURCES += %D%/log_thread.c %D%/log_thread.h

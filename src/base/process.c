@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/process.h"
 #include "base/clock.h"
+#include "base/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,10 +31,7 @@ static int write_pid(int fd)
 
     if (ftruncate(fd, 0) < 0)
         return -1;
-    ssize_t n = pwrite(fd, text, (size_t)len, 0);
-    if (n >= 0 && n < len)
-        errno = ENOSPC;
-    return n == len ? 0 : -1;
+    return fdio_write_all(fd, text, (size_t)len);
 }
 
 /* Who holds the lock: 0 nobody, -1 with `err` when it cannot be found out. */

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/clock.h"
+#include "base/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,10 +37,7 @@ static int replace(const char *path, const char *line, size_t len, struct err *e
         err_set_errno(err, "%s", fresh);
         goto out;
     }
-    ssize_t n = write(fd, line, len);
-    if (n >= 0 && (size_t)n < len)
-        errno = ENOSPC;
-    if (n != (ssize_t)len) {
+    if (fdio_write_all(fd, line, len) != 0) {
         err_set_errno(err, "%s", fresh);
         close(fd);
         goto out;
@@ -119,7 +117,7 @@ int verdict_read(const char *lock_path, struct verdict *out, struct err *err)
         free(path);
         return -1;
     }
-    ssize_t n = read(fd, line, sizeof line - 1);
+    ssize_t n = fdio_read_full(fd, line, sizeof line - 1);
     if (n < 0) {
         err_set_errno(err, "%s", path);
     } else {

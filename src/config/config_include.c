@@ -2,6 +2,7 @@
 #include "config/config_include.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,7 @@ char *config_include_read(const char *path, size_t *len_out, struct err *err)
 {
     struct buf text = {0};
     struct stat st;
-    ssize_t n = 0;
+    int rc = 0;
     /* O_NONBLOCK: a FIFO that nobody writes to must not hold up a reload for ever. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
@@ -30,17 +31,11 @@ char *config_include_read(const char *path, size_t *len_out, struct err *err)
         err_set(err, "%s: is %s", path, S_ISDIR(st.st_mode) ? "a directory" : "no regular file");
         goto out;
     }
-    do {
-        n = read(fd, buf_reserve(&text, 16384), 16384);
-        if (n > 0)
-            text.len += (size_t)n;
-    } while ((n > 0 && text.len <= FILE_SIZE_MAX) || (n < 0 && errno == EINTR));
-    if (n < 0)
+    rc = fdio_read_rest(fd, &text, FILE_SIZE_MAX);
+    if (rc < 0)
         err_set_errno(err, "%s: read", path);
-    else if (text.len > FILE_SIZE_MAX)
+    else if (rc > 0)
         err_set(err, "%s: larger than %u bytes", path, FILE_SIZE_MAX);
-    else
-        text.data[text.len] = '\0';
 out:
     if (fd >= 0)
         close(fd);

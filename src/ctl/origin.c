@@ -2,6 +2,7 @@
 #include "ctl/origin.h"
 #include "base/mem.h"
 #include "ctl/setup/command.h"
+#include "base/fdio.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ static char *read_first_line(const char *path)
 
     if (fd < 0)
         return NULL;
-    ssize_t n = read(fd, text, FILE_LINE_MAX);
+    ssize_t n = fdio_read_full(fd, text, FILE_LINE_MAX);
     close(fd);
     text[n < 0 ? 0 : n] = '\0';
     return first_line(text);

@@ -2,8 +2,8 @@
 #include "deliver/maildir_file.h"
 
 #include "base/mem.h"
+#include "base/fdio.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,18 +34,8 @@ void maildir_file_free(struct maildir_file *f)
 
 static int flush(struct maildir_file *f)
 {
-    size_t done = 0;
-
-    while (done < f->len) {
-        ssize_t n = write(f->fd, f->block + done, f->len - done);
-        if (n == -1 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            errno = n == 0 ? EIO : errno;
-            return -1;
-        }
-        done += (size_t)n;
-    }
+    if (fdio_write_all(f->fd, f->block, f->len) != 0)
+        return -1;
     f->size_bytes += f->len;
     f->len = 0;
     return 0;
@@ -95,24 +85,6 @@ uint64_t maildir_file_size(const struct maildir_file *f)
     return f->size_bytes;
 }
 
-/* Bytes read, fewer than len only at the end; -1. */
-static ssize_t read_at(int fd, char *data, size_t len, off_t offset)
-{
-    size_t have = 0;
-
-    while (have < len) {
-        ssize_t n = pread(fd, data + have, len - have, offset + (off_t)have);
-        if (n == -1 && errno == EINTR)
-            continue;
-        if (n == -1)
-            return -1;
-        if (n == 0)
-            break;
-        have += (size_t)n;
-    }
-    return (ssize_t)have;
-}
-
 bool maildir_file_is_same(int a, int b)
 {
     char *blocks = mem_grow(NULL, 2, BLOCK_SIZE);
@@ -121,8 +93,8 @@ bool maildir_file_is_same(int a, int b)
     ssize_t n = BLOCK_SIZE;
 
     while (is_same && n == BLOCK_SIZE) {
-        n = read_at(a, blocks, BLOCK_SIZE, offset);
-        is_same = n >= 0 && read_at(b, blocks + BLOCK_SIZE, BLOCK_SIZE, offset) == n &&
+        n = fdio_pread_full(a, blocks, BLOCK_SIZE, offset);
+        is_same = n >= 0 && fdio_pread_full(b, blocks + BLOCK_SIZE, BLOCK_SIZE, offset) == n &&
                   memcmp(blocks, blocks + BLOCK_SIZE, (size_t)n) == 0;
         offset += BLOCK_SIZE;
     }

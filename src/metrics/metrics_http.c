@@ -2,6 +2,7 @@
 #include "metrics/metrics_http.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/fdio.h"
 
 #include <microhttpd.h>
 
@@ -148,10 +149,9 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_sta
 static int start_site(struct metrics_http *h, int fd, struct err *err)
 {
     struct site *site = &h->sites[h->site_count];
-    int flags = fcntl(fd, F_GETFL);
 
     /* A client may be gone again before accept(2), which must not block then. */
-    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+    if (fdio_set_nonblocking(fd) != 0) {
         err_set_errno(err, "fcntl");
         close(fd);
         return -1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "net/sasl.h"
 #include "base/utf8.h"
+#include "base/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +28,6 @@ struct sasl *sasl_open(const char *user, const char *password_file, struct err *
     char text[SASL_PASSWORD_MAX + 3];
     struct sasl *result = NULL;
     struct stat st;
-    size_t len = 0;
     ssize_t n = -1;
     /* O_NONBLOCK: a FIFO that nobody writes to must not hold up a reload for ever. */
     int fd = open(password_file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -40,13 +40,12 @@ struct sasl *sasl_open(const char *user, const char *password_file, struct err *
         err_set(err, "%s: is no regular file", password_file);
         goto out;
     }
-    while (len < sizeof text - 1 && (n = read(fd, text + len, sizeof text - 1 - len)) > 0)
-        len += (size_t)n;
+    n = fdio_read_full(fd, text, sizeof text - 1);
     if (n < 0) {
         err_set_errno(err, "%s", password_file);
         goto out;
     }
-    n = first_line(text, len);
+    n = first_line(text, (size_t)n);
     if (n == -1) {
         err_set(err, "%s: the first line is no password: 1 to %d bytes of printable UTF-8",
                 password_file, SASL_PASSWORD_MAX);

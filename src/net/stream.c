@@ -2,6 +2,7 @@
 #include "net/stream.h"
 #include "base/mem.h"
 #include "task/task.h"
+#include "base/fdio.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -61,12 +62,10 @@ static enum stream_status fault(struct stream *s, int error)
 struct stream *stream_new(int fd)
 {
     struct stream *s = mem_zalloc(sizeof *s);
-    int flags = fcntl(fd, F_GETFL);
     int on = 1;
 
     task_fd_init(&s->io, fd);
-    if (flags != -1 && (flags & O_NONBLOCK) == 0)
-        fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    (void)fdio_set_nonblocking(fd);
     /* Replies and commands are gathered here; fails on unix sockets, which have no Nagle. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     s->deadline_ms = TASK_FOREVER;

@@ -7,6 +7,7 @@
 #include "task/task.h"
 #include "metrics/counters.h"
 #include "deliver/maillog.h"
+#include "base/fdio.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -235,7 +236,7 @@ static int open_endpoints(struct server *s, const struct endpoint *list, size_t 
         if (n == -1)
             return -1;
         for (int k = 0; k < n; k++)
-            fcntl(fds[k], F_SETFL, fcntl(fds[k], F_GETFL) | O_NONBLOCK);
+            (void)fdio_set_nonblocking(fds[k]);
         s->listeners = mem_grow(s->listeners, s->listener_count + (size_t)n, sizeof *s->listeners);
         for (int k = 0; k < n; k++) {
             struct listener *l = &s->listeners[s->listener_count++];

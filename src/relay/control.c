@@ -6,6 +6,7 @@
 #include "net/stream.h"
 #include "relay/control_line.h"
 #include "base/clock.h"
+#include "base/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -341,12 +342,8 @@ static bool hurry_clients(struct control *c)
 
 void control_stop(struct control *c)
 {
-    ssize_t n;
-
     atomic_store(&c->is_stopping, true);
-    do
-        n = write(c->stop_fds[1], "", 1);
-    while (n == -1 && errno == EINTR);
+    (void)!fdio_write_all(c->stop_fds[1], "", 1); /* a byte in an empty pipe always has room */
     pthread_mutex_lock(&c->lock);
     (void)hurry_clients(c); /* the thread may wait for a place */
     pthread_mutex_unlock(&c->lock);

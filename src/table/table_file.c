@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "table/table_private.h"
 #include "base/clock.h"
+#include "base/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,23 +90,6 @@ static int examine(int fd, const char *path, uint64_t max, struct stat *st, stru
     return 0;
 }
 
-/* Fill text with exactly size bytes from the start of the file: 1; 0 if it has fewer; -1 with errno
- * set. */
-static int read_exactly(int fd, char *text, size_t size)
-{
-    size_t got = 0;
-
-    while (got < size) {
-        ssize_t n = pread(fd, text + got, size - got, (off_t)got);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -1 : 0;
-        got += (size_t)n;
-    }
-    return 1;
-}
-
 /* Where the bytes of a file go: memory of that size (one byte more for a file of none), or NULL
  * with `err`. */
 struct target {
@@ -131,14 +115,14 @@ static int read_once(int fd, const char *path, uint64_t max, struct target *targ
     if (text == NULL)
         return -1;
     struct table_stamp before = stamp_of(&st), after;
-    int rc = read_exactly(fd, text, size);
-    if (rc < 0 || fstat(fd, &st) < 0) {
+    ssize_t got = fdio_pread_full(fd, text, size, 0);
+    if (got < 0 || fstat(fd, &st) < 0) {
         err_set_errno(err, "cannot read %s", path);
         target->drop(target);
         return -1;
     }
     after = stamp_of(&st);
-    if (rc == 0 || !table_stamp_equal(&before, &after)) {
+    if ((size_t)got < size || !table_stamp_equal(&before, &after)) {
         target->drop(target);
         return 0;
     }

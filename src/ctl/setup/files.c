@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/setup/files.h"
 #include "base/mem.h"
+#include "base/fdio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,22 +17,16 @@
 enum files_result files_read(const char *path, struct buf *out, struct err *err)
 {
     size_t before = out->len;
-    ssize_t n;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0) {
         err_set_errno(err, "%s", path);
         return errno == ENOENT ? FILES_ABSENT : FILES_FAULT;
     }
-    while ((n = read(fd, buf_reserve(out, 65536), 65536)) > 0) {
-        out->len += (size_t)n;
-        if (out->len - before > FILES_MAX)
-            break;
-    }
-    out->data[out->len] = '\0';
-    if (n < 0)
+    int rc = fdio_read_rest(fd, out, FILES_MAX);
+    if (rc < 0)
         err_set_errno(err, "%s", path);
-    else if (n > 0)
+    else if (rc > 0)
         err_set(err, "%s: larger than %u bytes", path, FILES_MAX);
     else if (out->len > before && memchr(out->data + before, '\0', out->len - before) != NULL)
         err_set(err, "%s: holds NUL bytes", path);
@@ -51,24 +46,10 @@ bool files_is_there(const char *directory, const char *name)
     return is_there;
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 /* Content, attributes and all on disk; the descriptor is closed. */
 static int fill(int fd, const char *content, const struct files_attributes *attributes)
 {
-    int rc = write_all(fd, content, strlen(content));
+    int rc = fdio_write_all(fd, content, strlen(content));
 
     if (rc == 0)
         rc = files_attributes_set(fd, attributes);
