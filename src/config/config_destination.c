@@ -130,12 +130,6 @@ int config_places_check(const struct config *c, const struct config_destination 
     return 0;
 }
 
-static bool is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           ascii_equal(host, "localhost");
-}
-
 /* Does whoever connects to `to` come to a socket that listens at one of these? */
 static bool leads_to(const struct endpoint *to, const struct endpoint *list, size_t count)
 {
@@ -147,9 +141,8 @@ static bool leads_to(const struct endpoint *to, const struct endpoint *list, siz
                 ? strcmp(l->path, to->path) == 0
                 : l->port == to->port &&
                       (ascii_equal(l->host, to->host) ||
-                       (is_loopback(to->host) &&
-                        (l->host[0] == '\0' || is_loopback(l->host) ||
-                         strcmp(l->host, "0.0.0.0") == 0 || strcmp(l->host, "::") == 0))))
+                       (endpoint_is_loopback_host(to->host) &&
+                        (endpoint_is_any_host(l->host) || endpoint_is_loopback_host(l->host)))))
             return true;
     }
     return false;

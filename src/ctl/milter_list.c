@@ -75,17 +75,6 @@ static bool is_same_path(const char *a, const char *b)
                                  sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
 }
 
-static bool is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           ascii_equal(host, "localhost");
-}
-
-static bool is_any(const char *host)
-{
-    return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-}
-
 /* "host:port", "[host]:port" */
 static bool is_inet_at(const char *address, const struct endpoint *socket)
 {
@@ -97,8 +86,8 @@ static bool is_inet_at(const char *address, const struct endpoint *socket)
     size_t len = (size_t)(colon - address);
     char *host =
         is_bracketed && len >= 2 ? mem_strndup(address + 1, len - 2) : mem_strndup(address, len);
-    bool is_same = is_any(socket->host) || ascii_equal(host, socket->host) ||
-                   (is_loopback(host) && is_loopback(socket->host));
+    bool is_same = endpoint_is_any_host(socket->host) || ascii_equal(host, socket->host) ||
+                   (endpoint_is_loopback_host(host) && endpoint_is_loopback_host(socket->host));
     free(host);
     return is_same;
 }

@@ -64,10 +64,19 @@ int endpoint_parse_network(const char *text, struct endpoint_network *out, struc
 bool endpoint_network_has(const struct endpoint_network *net, const struct sockaddr *sa)
     __attribute__((nonnull));
 
-/* Is it reached from this machine only: a unix socket, "localhost", an address of 127.0.0.0/8, or
- * ::1? Other names count as reachable, whatever they resolve to. */
+/* Is it reached from this machine only? True for a unix socket, a Maildir, and a loopback host. */
 bool endpoint_is_loopback(const struct endpoint *e) __attribute__((nonnull));
+
+/* "localhost", an address of 127.0.0.0/8 in any form that inet_aton(3) reads, or ::1; without
+ * brackets. Other names count as other hosts, whatever they resolve to. */
+bool endpoint_is_loopback_host(const char *host) __attribute__((nonnull));
+
+/* An address of 127.0.0.0/8, also as an IPv4-mapped IPv6 address, or ::1. False for other families.
+ */
 bool endpoint_is_loopback_address(const struct sockaddr *sa) __attribute__((nonnull));
+
+/* Does a listener at this host take connections to every address: "", "0.0.0.0", "::"? */
+bool endpoint_is_any_host(const char *host) __attribute__((nonnull));
 
 /*
  * Open listening sockets, close-on-exec. A unix socket that nobody listens on is replaced; mode is

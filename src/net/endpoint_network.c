@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "net/endpoint.h"
+#include "base/ascii.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -100,15 +101,25 @@ bool endpoint_is_loopback_address(const struct sockaddr *sa)
     return endpoint_network_has(&loopback[0], sa) || endpoint_network_has(&loopback[1], sa);
 }
 
-bool endpoint_is_loopback(const struct endpoint *e)
+bool endpoint_is_loopback_host(const char *host)
 {
     struct sockaddr_in in4 = {.sin_family = AF_INET};
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 
-    if (e->kind != ENDPOINT_INET || strcmp(e->host, "localhost") == 0)
+    if (ascii_equal(host, "localhost"))
         return true;
-    if (inet_pton(AF_INET, e->host, &in4.sin_addr) == 1)
+    if (inet_aton(host, &in4.sin_addr) != 0)
         return endpoint_is_loopback_address((struct sockaddr *)&in4);
-    return inet_pton(AF_INET6, e->host, &in6.sin6_addr) == 1 &&
+    return inet_pton(AF_INET6, host, &in6.sin6_addr) == 1 &&
            endpoint_is_loopback_address((struct sockaddr *)&in6);
+}
+
+bool endpoint_is_loopback(const struct endpoint *e)
+{
+    return e->kind != ENDPOINT_INET || endpoint_is_loopback_host(e->host);
+}
+
+bool endpoint_is_any_host(const char *host)
+{
+    return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }

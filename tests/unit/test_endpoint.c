@@ -281,6 +281,49 @@ START_TEST(inet_sockets_listen_and_report_a_port_in_use)
 }
 END_TEST
 
+static const struct {
+    const char *host;
+    bool is_loopback, is_any;
+} hosts[] = {
+    {"localhost", true, false},
+    {"LocalHost", true, false},
+    {"127.0.0.1", true, false},
+    {"127.255.255.254", true, false},
+    {"127.1", true, false}, /* what getaddrinfo(3) takes for 127.0.0.1 */
+    {"::1", true, false},
+    {"0:0::0001", true, false},
+    {"::ffff:127.0.0.1", true, false},
+    {"", false, true},
+    {"0.0.0.0", false, true},
+    {"::", false, true},
+    {"128.0.0.1", false, false},
+    {"192.0.2.127", false, false},
+    {"::2", false, false},
+    {"::ffff:192.0.2.1", false, false},
+    {"127.example.com", false, false},
+    {"localhost.example.com", false, false},
+    {"example.com", false, false},
+};
+
+START_TEST(loopback_hosts_are_known)
+{
+    struct endpoint e = {.kind = ENDPOINT_INET};
+
+    snprintf(e.host, sizeof e.host, "%s", hosts[_i].host);
+    ck_assert(endpoint_is_loopback_host(hosts[_i].host) == hosts[_i].is_loopback);
+    ck_assert(endpoint_is_loopback(&e) == hosts[_i].is_loopback);
+    ck_assert(endpoint_is_any_host(hosts[_i].host) == hosts[_i].is_any);
+}
+END_TEST
+
+START_TEST(a_unix_socket_is_loopback)
+{
+    struct endpoint e = {.kind = ENDPOINT_UNIX, .path = "/run/x"};
+
+    ck_assert(endpoint_is_loopback(&e));
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("endpoint");
@@ -292,5 +335,7 @@ int main(void)
     tcase_add_test(t, other_families_are_in_no_network);
     tcase_add_test(t, a_unix_socket_is_replaced_only_when_nobody_listens);
     tcase_add_test(t, inet_sockets_listen_and_report_a_port_in_use);
+    tcase_add_loop_test(t, loopback_hosts_are_known, 0, UNIT_COUNT(hosts));
+    tcase_add_test(t, a_unix_socket_is_loopback);
     return unit_run("endpoint", t);
 }

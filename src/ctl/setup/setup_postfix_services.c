@@ -42,12 +42,6 @@ static const char *const server_options[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static bool is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           strcmp(host, "localhost") == 0;
-}
-
 /* Where to connect to reach somebody who listens there. */
 static const char *connectable(const char *host)
 {
@@ -162,7 +156,7 @@ static bool is_near(const char *nexthop)
     const char *from = nexthop + (nexthop[0] == '[');
     size_t len = strcspn(from, nexthop[0] == '[' ? "]" : ":");
     char *host = mem_strndup(from, len);
-    bool is = is_loopback(host) || strncmp(nexthop, "unix:", 5) == 0 ||
+    bool is = endpoint_is_loopback_host(host) || strncmp(nexthop, "unix:", 5) == 0 ||
               strncmp(nexthop, "inet:127.", 9) == 0;
 
     free(host);
@@ -246,7 +240,7 @@ static char *own_networks(const struct endpoint *at)
     const char *host = connectable(at->host);
     bool is_ipv6 = strchr(host, ':') != NULL;
 
-    if (is_loopback(host))
+    if (endpoint_is_loopback_host(host))
         return mem_strdup(LOOPBACK);
     return mem_printf(is_ipv6 ? LOOPBACK ", [%s]/128" : LOOPBACK ", %s/32", host);
 }
