@@ -94,6 +94,7 @@ static void serve(struct connection *c)
     bool is_known = find_listener(snapshot, l->name, s->pool, &options, c);
     const char *obstacle = server_enter(s, c, config);
     options.is_trusted = c->is_trusted;
+    options.is_unix = c->is_unix;
     if (obstacle != NULL) {
         if (maillog_has_room())
             log_warning("refused connection from [%s]: more than %s", client, obstacle);

@@ -115,7 +115,7 @@ static void announce_size(const struct session *s, const struct smtp_features *f
     snprintf(out, out_size, " %llu", limit);
 }
 
-static void do_helo(struct session *s, const char *protocol)
+static void do_helo(struct session *s, enum session_protocol protocol)
 {
     char size[24];
 
@@ -223,15 +223,15 @@ static void dispatch(struct session *s)
         return;
     case SMTP_HELO:
         s->stage = "HELO";
-        do_helo(s, "SMTP");
+        do_helo(s, SESSION_SMTP);
         return;
     case SMTP_EHLO:
         s->stage = "EHLO";
-        do_helo(s, "ESMTP");
+        do_helo(s, SESSION_ESMTP);
         return;
     case SMTP_LHLO:
         s->stage = "LHLO";
-        do_helo(s, "LMTP");
+        do_helo(s, SESSION_LMTP);
         return;
     case SMTP_MAIL:
         s->stage = "MAIL";
@@ -348,7 +348,7 @@ void session_run(struct stream *stream, const struct session_options *options)
     s->stream = stream;
     s->o = options;
     s->config = options->snapshot->config;
-    s->protocol = "SMTP";
+    s->protocol = SESSION_SMTP;
     s->stage = "CONNECT";
     s->has_progressed = true;
     transaction_init(&s->transaction, s->config, options->queue);

@@ -34,7 +34,8 @@ struct session_options {
     const struct config_listener *listener; /* NULL: copies only, by their suffix */
     const struct policy *copies;            /* with a listener: its copy_maps */
     struct primary *primary;                /* with a listener */
-    const char *client_addr;                /* of the MTA, "127.0.0.1", "unix" */
+    const char *client_addr; /* of the MTA, for log lines and headers: "127.0.0.1", "unix" */
+    bool is_unix;            /* the client is at a unix socket */
     unsigned client_port;
     bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting,
                         unless a certificate may help */

@@ -23,7 +23,7 @@ static void log_reject(struct session *s, const char *to, const char *text)
         .detail = t->detail.text,
         .sender = t->is_open ? t->message.sender : "",
         .to = to,
-        .protocol = s->protocol,
+        .protocol = session_protocol_word(s),
         .helo = s->helo,
     });
     t->detail.text[0] = '\0';
@@ -251,7 +251,7 @@ static bool begin_content(struct session *s)
 static void answer_content(struct session *s, enum transaction_result result,
                            const struct err *text)
 {
-    size_t replies = strcmp(s->protocol, "LMTP") == 0 ? s->transaction.accepted_count : 1;
+    size_t replies = s->protocol == SESSION_LMTP ? s->transaction.accepted_count : 1;
 
     switch (result) {
     case TRANSACTION_COMMITTED:
@@ -282,8 +282,8 @@ void session_data(struct session *s)
         return;
     }
     if (t->accepted_count == 0) {
-        refuse_order(s, strcmp(s->protocol, "LMTP") == 0 ? "503 5.5.1 No valid recipients"
-                                                         : "554 5.5.1 No valid recipients");
+        refuse_order(s, s->protocol == SESSION_LMTP ? "503 5.5.1 No valid recipients"
+                                                    : "554 5.5.1 No valid recipients");
         return;
     }
     if (!begin_content(s))

@@ -14,6 +14,9 @@
 #include "receive/transaction.h"
 #include "mail/xforward.h"
 
+/* What the client greeted with: nothing yet or HELO, EHLO, LHLO. */
+enum session_protocol { SESSION_SMTP, SESSION_ESMTP, SESSION_LMTP };
+
 struct session {
     struct stream *stream;
     const struct session_options *o;
@@ -23,9 +26,9 @@ struct session {
     struct xforward xforward;
     struct smtp_command command;
     struct buf line;
-    char helo[256];       /* printable; "" before the greeting */
-    const char *protocol; /* "SMTP", "ESMTP", "LMTP" */
-    const char *stage;    /* for the log: what came last, "CONNECT", "MAIL", "DATA" */
+    char helo[256]; /* printable; "" before the greeting */
+    enum session_protocol protocol;
+    const char *stage; /* for the log: what came last, "CONNECT", "MAIL", "DATA" */
     /* Since a message was taken. */
     unsigned errors;   /* broke the protocol */
     unsigned refusals; /* recipients, senders, messages */
@@ -80,6 +83,10 @@ void session_starttls(struct session *s) __attribute__((nonnull));
 
 /* How the message came, for Received: "ESMTPS" (RFC 3848). */
 const char *session_protocol_name(const struct session *s)
+    __attribute__((nonnull, returns_nonnull));
+
+/* "SMTP", "ESMTP", "LMTP": with or without TLS. */
+const char *session_protocol_word(const struct session *s)
     __attribute__((nonnull, returns_nonnull));
 
 /* --- session_mail.c --- */

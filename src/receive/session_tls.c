@@ -14,14 +14,9 @@ static const struct config_server_tls *settings(const struct session *s)
     return s->o->listener != NULL ? &s->o->listener->tls : &s->config->relay.tls;
 }
 
-static bool is_unix(const struct session *s)
-{
-    return strcmp(s->o->client_addr, "unix") == 0;
-}
-
 bool session_offers_tls(const struct session *s)
 {
-    return settings(s)->context != NULL && !s->is_encrypted && !is_unix(s);
+    return settings(s)->context != NULL && !s->is_encrypted && !s->o->is_unix;
 }
 
 bool session_is_welcome(const struct session *s)
@@ -37,7 +32,7 @@ const char *session_refusal(const struct session *s)
 {
     const struct config_server_tls *t = settings(s);
 
-    if (is_unix(s))
+    if (s->o->is_unix)
         return NULL;
     bool needs_cert = !s->o->is_trusted || t->client == CONFIG_TLS_CLIENT_REQUIRE;
     if ((needs_cert || t->level == CONFIG_TLS_ENCRYPT) && !s->is_encrypted)
@@ -111,9 +106,17 @@ void session_starttls(struct session *s)
 
 const char *session_protocol_name(const struct session *s)
 {
-    if (s->is_encrypted && strcmp(s->protocol, "ESMTP") == 0)
+    if (s->is_encrypted && s->protocol == SESSION_ESMTP)
         return "ESMTPS";
-    if (s->is_encrypted && strcmp(s->protocol, "LMTP") == 0)
+    if (s->is_encrypted && s->protocol == SESSION_LMTP)
         return "LMTPS";
-    return s->protocol;
+    return session_protocol_word(s);
+}
+
+const char *session_protocol_word(const struct session *s)
+{
+    static const char *const words[] = {
+        [SESSION_SMTP] = "SMTP", [SESSION_ESMTP] = "ESMTP", [SESSION_LMTP] = "LMTP"};
+
+    return words[s->protocol];
 }
