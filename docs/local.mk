@@ -14,4 +14,10 @@ dist_doc_DATA = \
 	%D%/quickstart.md \
 	%D%/scaling.md \
 	%D%/sendmail.md
-EXTRA_DIST += %D%/INTERNALS.md %D%/tables.md
+EXTRA_DIST += \
+	%D%/ARCHITECTURE.md \
+	%D%/delivery.md \
+	%D%/policy.md \
+	%D%/queue.md \
+	%D%/set-up.md \
+	%D%/tables.md

@@ -6,7 +6,7 @@
  *     setting = name ( "=" / "+=" ) value
  *     value   = word / "{" [ word *( "," word ) [ "," ] ] "}"        ; braces: only lists
  *
- * Why no library reads it: docs/INTERNALS.md.
+ * Why no library reads it: docs/ARCHITECTURE.md.
  */
 #include "config/config_parse.h"
 #include "base/buf.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * spool: the spool directory on disk (docs/INTERNALS.md, "The spool"): writing a message so that it
+ * spool: the spool directory on disk (docs/queue.md, "The spool"): writing a message so that it
  * survives a crash, opening, marking, moving and removing copies, and walking through all of them.
  * Which copy is next is not known here; that is spool_queue.c's business. Any thread may call any
  * function; an object that was handed out (put, copy, scan, walk) belongs to one thread at a time.

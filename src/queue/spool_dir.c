@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Directories that copies are linked into. What a session waits for at its commit is the disk: once
- * for its file, once for the directory. Measured (docs/INTERNALS.md): it is fastest when each
+ * for its file, once for the directory. Measured (docs/queue.md, "Groups"): it is fastest when each
  * session syncs its own file, side by side with all others, and one of them syncs the directories
  * for all.
  */

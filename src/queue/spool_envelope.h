@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * spool_envelope: the text at the head of a spool file (docs/INTERNALS.md, "The head"): formatting
+ * spool_envelope: the text at the head of a spool file (docs/queue.md, "The head"): formatting
  * it for a new message, parsing what is found in the spool, and the changes that are made in place
  * after the commit. Pure functions on memory; any thread.
  *

@@ -41,7 +41,7 @@ COPY = "first@example.test archive, newmail\nexample.test archive\n"
 
 
 def spool_file(copies, sender="s@sender.test", content=b"Subject: x\r\n\r\nx\r\n", arrival=1700000000):
-    """A spool file as docs/INTERNALS.md describes it. copies: (id, destination, attempts, recipients);
+    """A spool file as docs/queue.md describes it. copies: (id, destination, attempts, recipients);
     recipients: (state, address, orcpt, reason)."""
     lines = [
         "splitrelay-spool 1",

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 """SIGKILL at every single system call with which the spool changes something (strace injects it; nothing in the code knows).
 
-After each: what docs/INTERNALS.md says in "Who moves what, and what a crash leaves".
+After each: what docs/queue.md says in "Who moves what, and what a crash leaves".
 """
 
 import collections
