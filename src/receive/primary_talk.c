@@ -71,8 +71,8 @@ static int fail_unlike(struct connection *c)
                            connection_peer(c));
 }
 
-/* A connection in place of the one that these words were judged by. -1 with the connection's fault:
- * there is none, or a word would be lost. */
+/* A connection in place of the one whose features these words were classified by. -1 with the
+ * connection's fault: there is none, or a word would be lost. */
 static int connect_for_words(struct primary *p, const char *const *words)
 {
     struct connection *c = p->connection;
@@ -80,8 +80,8 @@ static int connect_for_words(struct primary *p, const char *const *words)
     if (primary_connect(p) != 0)
         return -1;
     for (; *words != NULL; words++) {
-        enum primary_word judged = primary_judge_word(connection_features(c), *words);
-        if (judged != PRIMARY_WORD_SAID && judged != PRIMARY_WORD_LEFT_OUT)
+        enum primary_word kind = primary_classify_word(connection_features(c), *words);
+        if (kind != PRIMARY_WORD_PASSED && kind != PRIMARY_WORD_LEFT_OUT)
             return fail_unlike(c);
     }
     return 0;
