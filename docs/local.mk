@@ -13,5 +13,6 @@ dist_doc_DATA = \
 	%D%/postfix.md \
 	%D%/quickstart.md \
 	%D%/scaling.md \
-	%D%/sendmail.md
-EXTRA_DIST += %D%/INTERNALS.md %D%/tables.md
+	%D%/sendmail.md \
+	%D%/tables.md
+EXTRA_DIST += %D%/INTERNALS.md
