@@ -17,6 +17,7 @@ dist_maps_DATA = %D%/maps/canonical %D%/maps/copy %D%/maps/filter
 dist_postfix_DATA = \
 	%D%/postfix/main.cf \
 	%D%/postfix/master.cf \
+	%D%/postfix/split_bounce \
 	%D%/postfix/split_closed \
 	%D%/postfix/split_transport \
 	%D%/postfix/untag

@@ -21,3 +21,6 @@ EXTRA_DIST += \
 	%D%/queue.md \
 	%D%/set-up.md \
 	%D%/tables.md
+	%D%/sendmail.md \
+	%D%/tables.md
+EXTRA_DIST += %D%/INTERNALS.md

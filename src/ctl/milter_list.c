@@ -46,6 +46,33 @@ void milter_list_clear(struct milter_list *l)
     memset(l, 0, sizeof *l);
 }
 
+/* The value in "option=value", "{ option = value }" that begins here; NULL: it is another one. */
+static const char *value_of(const char *at, const char *option)
+{
+    size_t len = strlen(option);
+
+    if (strncmp(at, option, len) != 0)
+        return NULL;
+    at += len + strspn(at + len, SEPARATORS);
+    return *at == '=' ? at + 1 + strspn(at + 1, SEPARATORS) : NULL;
+}
+
+char *milter_option(const struct milter_entry *entry, const char *option)
+{
+    const char *at = entry->text;
+    char *value = NULL;
+
+    while (entry->text[0] == '{' && *(at += strspn(at, SEPARATORS "{}")) != '\0') {
+        const char *found = value_of(at, option);
+        if (found != NULL) {
+            free(value);
+            value = mem_strndup(found, strcspn(found, SEPARATORS "}"));
+        }
+        at += strcspn(at, SEPARATORS "}");
+    }
+    return value;
+}
+
 static const char *after(const char *text, const char *prefix)
 {
     size_t len = strlen(prefix);

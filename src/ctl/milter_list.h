@@ -28,6 +28,10 @@ struct milter_list {
 void milter_list_parse(const char *value, struct milter_list *out) __attribute__((nonnull));
 void milter_list_clear(struct milter_list *l) __attribute__((nonnull));
 
+/* The value of this option among those of the entry, for the caller to free; NULL: it has none. */
+char *milter_option(const struct milter_entry *entry, const char *option)
+    __attribute__((nonnull, warn_unused_result));
+
 /* Where a process of Postfix looks for the unix socket of this name: relative paths are below the
  * queue directory, in a chroot jail all are. For the caller to free; NULL: it is no unix socket. */
 char *milter_path(const char *name, const char *queue_directory, bool is_chrooted)

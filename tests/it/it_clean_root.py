@@ -301,5 +301,127 @@ def test_units_and_sandboxes(r):
     assert said.startswith("OK\n") and re.search("(?m)^splitrelay +off +not of this machine: its unit is not enabled$", said), said
 
 
+def wait_empty(site):
+    rig.wait_for(lambda: not queue(site.machine), 60, "empty queues", lambda: site.machine.run("postmulti -x mailq"))
+
+
+def follow(site, name, hook=None):
+    """The guide; what it says of --remove needs empty queues."""
+
+    def between(line):
+        if "--remove" in line:
+            wait_empty(site)
+        return hook(line) if hook else False
+
+    return site.guide.follow(name, between)
+
+
+def test_readme(r):
+    site = Site(r)
+    site.guide.follow("quickstart.md", until="splitctl explain")
+    follow(site, "README.md")
+    site.send("anna@example.com")
+    assert site.filters_of("anna") == [[b"secondary"]]
+    site.archive.wait_recipients(1)
+
+
+def test_filters(r):
+    site = Site(r, filters=False)
+    site.guide.follow("quickstart.md", until="splitctl explain")
+    follow(site, "filters.md")
+    site.send("anna@example.com", "ben@example.com", "abuse@example.com")
+    marks = (b", port 10024)", b"X-Spam-Checker-Version: ")  # of amavis, SpamAssassin
+    for user, mark in (("anna", marks[0]), ("ben", marks[1]), ("root", None)):
+        (text,) = site.mail(user)
+        assert [m for m in marks if m in text] == ([mark] if mark else []), (user, text)
+    assert "0 errors" in site.machine.run("splitctl check")
+
+
+def test_postfix(r):
+    site = Site(r)
+    site.guide.replaced = {"/var/spool/postfix-in/": "/var/spool/postfix/"}
+    site.guide.follow("quickstart.md", until="splitctl setup-postfix")
+    site.machine.run("systemctl restart splitmilter splitrelay", check=None)
+
+    def hook(line):
+        if line.startswith("postmap"):
+            site.machine.run("systemctl restart splitmilter")
+            site.send("anna@example.com")
+            assert site.filters_of("anna") == [[b"secondary"]]
+
+    follow(site, "postfix.md", hook)
+
+
+def test_operations(r):
+    site = Site(r)
+    site.guide.follow("quickstart.md", until="splitctl status")
+    follow(site, "operations.md")
+    assert "splitmilter" not in site.machine.run("dpkg-query -W -f '${db:Status-Status} ${Package}\n' | grep '^installed'")
+
+
+def test_scaling(r):
+    site = Site(r)
+    site.guide.follow("quickstart.md", until="splitctl status")
+    follow(site, "scaling.md")
+
+
+def listener(site, page):
+    """The first configuration of a page about listeners, and its hosts."""
+    text = next(text for kind, text in rig.blocks(page) if kind == "splitmilter.conf")
+    site.machine.write("/etc/splitmilter/splitmilter.conf", text)
+    site.machine.run("echo '192.0.2.9 oldmail.example.com newmail.example.com' >> /etc/hosts")
+
+
+def send_to_listener(site, count):
+    rig.send(("127.0.0.1", 2525), "s@sender.test", ["a@test.example.com"], b"Subject: x\r\n\r\n")
+    site.archive.wait(count)
+
+
+def test_migration(r):
+    site = Site(r)
+    site.guide.follow("quickstart.md", until="splitctl explain")
+    listener(site, "migration.md")
+    site.machine.run("systemctl restart splitrelay")
+    follow(site, "migration.md")
+    assert site.machine.run("systemctl is-active splitrelay.socket splitrelay.service").split() == ["active", "active"]
+    send_to_listener(site, 2)
+    site.machine.run("systemctl restart splitrelay")
+    send_to_listener(site, 4)
+
+
+def test_from_gosmtp_dup(r):
+    site = Site(r)
+    site.guide.follow("quickstart.md", until="splitctl explain")
+    listener(site, "from-gosmtp-dup.md")
+    follow(site, "from-gosmtp-dup.md")
+    send_to_listener(site, 3)
+
+
+def test_sendmail(r):
+    """On Debian's own Sendmail, which is set up for this host's name and example.com."""
+    site = Site(r, filters=False)
+    machine = site.machine
+    for name, port in (("primary", 10024), ("secondary", 10026)):
+        rig.Filter(r, name, ("127.0.0.1", 10025), port=port)
+    machine.run("apt install sendmail swaks", seconds=600)
+    machine.run("useradd --create-home anna && useradd --create-home carl")
+    machine.run("apt install ./build/deb/splitmilter_*.deb", directory=site.guide.clone)
+    machine.run("echo example.com >> /etc/mail/local-host-names")
+    machine.run("touch /etc/mail/mailertable")
+
+    def hook(line):
+        if line == "cd /etc/mail":
+            lines = next(text for kind, text in rig.blocks("sendmail.md") if kind == "m4")
+            mc = machine.read("/etc/mail/sendmail.mc").decode()
+            assert "MAILER_DEFINITIONS" in mc
+            machine.write("/etc/mail/sendmail.mc", mc.replace("MAILER_DEFINITIONS", f"{lines}MAILER_DEFINITIONS", 1))
+
+    site.guide.follow("sendmail.md", hook)
+    rig.send(("127.0.0.1", 25), "", ["anna@example.com", "carl@example.com"], b"Subject: both\r\n\r\nx\r\n")
+    assert site.filters_of("anna") == [[b"secondary"]]
+    assert site.filters_of("carl") == [[b"primary"]]
+    site.archive.wait_recipients(2)
+
+
 if __name__ == "__main__":
-    rig.main(timeout=240)
+    rig.main(timeout=400)

@@ -47,7 +47,7 @@ def append(path, text):
 def by_hand(s, main, **fresh):
     """A Postfix that somebody set up without setup-postfix; main: lines of main.cf."""
     s.fresh(**fresh)
-    append("/etc/postfix/main.cf", f"\n{main}\n")
+    append("/etc/postfix/main.cf", f"\nmilter_protocol = 6\nmilter_default_action = tempfail\n{main}\n")
 
 
 def postconf(s, name):
@@ -133,6 +133,22 @@ def test_order(s):
     found(s, r"^warning milters /etc/postfix/main\.cf: smtpd_milters lacks splitmilter")
     append("/etc/postfix/main.cf", f"smtpd_milters = {ours}, {ours}\n")
     found(s, "^error milters .* more than once")
+
+
+def test_options_of_the_milter(s):
+    """How-tos write milter_default_action = accept, and milter_protocol = 2."""
+    ours = "unix:splitmilter/milter.sock"
+    by_hand(s, f"smtpd_milters = {ours}")
+    assert not [ln for ln in review(s) if "default action" in ln or "protocol" in ln]
+    append("/etc/postfix/main.cf", "milter_default_action = accept\nmilter_protocol = 2\n")
+    found(s, r"^warning milters /etc/postfix/main\.cf: smtpd_milters: unix:splitmilter/milter\.sock has the default action accept: .* unfiltered")
+    found(s, r"^error milters /etc/postfix/main\.cf: .* in protocol 2: splitmilter needs 6")
+    append("/etc/postfix/main.cf", "milter_default_action = tempfail\nmilter_protocol = 6\n"
+           f"smtpd_milters = {{ {ours}, protocol=4, {{ default_action = reject }} }}\n")
+    found(s, "^warning milters .* has the default action reject: .* for good")
+    found(s, "^error milters .* in protocol 4")
+    append("/etc/postfix/main.cf", f"milter_default_action = accept\nmilter_protocol = 2\nsmtpd_milters = {{ {ours}, protocol=6, default_action=tempfail }}\n")
+    assert not [ln for ln in review(s) if "default action" in ln or "protocol" in ln]
 
 
 def test_what_came_later(s):

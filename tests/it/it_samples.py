@@ -49,7 +49,7 @@ class Postfix(unittest.TestCase):
             ("user@example.com.archive.copy.split.invalid", None),
             ("user@example.com", None),
         ):
-            self.assertEqual(self.look_up("pcre:untag", address), plain)
+            self.assertEqual(self.look_up("regexp:untag", address), plain)
 
     def test_suffixes_lead_to_services_of_master_cf(self):
         services = set(re.findall(r"(?m)^(\w+)", run("postconf", "-c", self.d, "-M")[1]))

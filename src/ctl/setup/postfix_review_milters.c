@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES_MAX 300 /* bytes of other milters' names in a finding */
+#define NAMES_MAX 300  /* bytes of other milters' names in a finding */
+#define PROTOCOL_MIN 6 /* the first with ESMTP parameters of added recipients */
 
 /* Settings that send whole messages elsewhere before their recipients count. */
 static const char *const rivals[] = {"content_filter", "smtpd_proxy_filter"};
@@ -68,6 +69,48 @@ static void review_order(const struct postfix *p, const struct postfix_service *
     buf_clear(&names);
 }
 
+/* An option of this milter alone, or the setting for all; for the caller to free. */
+static char *effective(const struct postfix *p, const struct postfix_service *v,
+                       const struct milter_entry *entry, const char *option, const char *setting)
+{
+    char *own = milter_option(entry, option);
+
+    return own != NULL ? own : mem_strdup(postfix_get_for(p, v, setting));
+}
+
+/* What becomes of mail while splitmilter does not answer, and does it answer at all? */
+static void review_options(const struct postfix *p, const struct postfix_service *v,
+                           const struct milter_entry *entry, struct postfix_review *out)
+{
+    char *action = effective(p, v, entry, "default_action", "milter_default_action");
+    char *protocol = effective(p, v, entry, "protocol", "milter_protocol");
+    char *place = place_of(p, v, "smtpd_milters");
+
+    if (strcmp(action, "accept") == 0)
+        postfix_review_add(
+            out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_MILTERS,
+            "write it as { NAME, default_action=tempfail } there",
+            "%s: smtpd_milters: %s has the default action accept: while splitmilter is down, mail "
+            "passes unfiltered and uncopied",
+            place, entry->name);
+    else if (strcmp(action, "reject") == 0)
+        postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_MILTERS,
+                           "write it as { NAME, default_action=tempfail } there",
+                           "%s: smtpd_milters: %s has the default action reject: while splitmilter "
+                           "is down, mail is refused for good",
+                           place, entry->name);
+    if (protocol[0] != '\0' && strtol(protocol, NULL, 10) < PROTOCOL_MIN)
+        postfix_review_add(
+            out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_MILTERS,
+            "write it as { NAME, protocol=6 } there",
+            "%s: smtpd_milters: %s is spoken to in protocol %s: splitmilter needs 6, "
+            "and does nothing",
+            place, entry->name, protocol);
+    free(place);
+    free(action);
+    free(protocol);
+}
+
 /* Is splitmilter asked in this smtpd(8)? */
 static bool review_service(const struct config *config, const struct postfix *p,
                            const struct postfix_service *v, struct postfix_review *out)
@@ -84,6 +127,7 @@ static bool review_service(const struct config *config, const struct postfix *p,
         }
     if (count > 0) {
         review_order(p, v, &list, last, out);
+        review_options(p, v, &list.items[last], out);
         review_rivals(config, p, v, out);
         postfix_review_access(config, p, v, list.items[last].name, out);
     }
