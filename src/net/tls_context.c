@@ -48,6 +48,8 @@ static int load_certificate(struct tls_context *c, const struct tls_options *o, 
         return fail(err, key);
     if (SSL_CTX_check_private_key(c->ctx) != 1)
         return fail(err, key);
+    int type = EVP_PKEY_get_base_id(SSL_CTX_get0_privatekey(c->ctx));
+    c->has_slow_key = type == EVP_PKEY_RSA || type == EVP_PKEY_RSA_PSS;
     return 0;
 }
 

@@ -20,7 +20,9 @@ struct tls_session {
 
 struct tls_context {
     SSL_CTX *ctx;
-    bool trusts; /* there are authorities to trust */
+    bool trusts;       /* there are authorities to trust */
+    bool has_slow_key; /* our key signs so slowly (RSA: 0.3 ms with 2048 bits, 4 ms with 4096) that
+                          a task does not do it in place */
     const struct string_list *fingerprints;
 
     pthread_mutex_t lock; /* guards the sessions, oldest first */

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/tls_private.h"
+#include "task/task.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -189,21 +190,39 @@ static void describe(const struct tls *t, const struct tls_peer *peer, struct tl
     judge(t, cert, peer, info);
 }
 
-static void handshake_error(struct stream *s, struct tls *t, enum stream_status status,
+/* One call of SSL_do_handshake(3), and what the queue of errors of its thread says after it. */
+struct step {
+    SSL *ssl;
+    int error; /* SSL_ERROR_NONE: the handshake is done */
+    bool is_eof;
+    char text[160]; /* with SSL_ERROR_SSL, SSL_ERROR_SYSCALL */
+};
+
+static void do_step(void *arg)
+{
+    struct step *step = arg;
+
+    ERR_clear_error();
+    errno = 0;
+    step->error = SSL_get_error(step->ssl, SSL_do_handshake(step->ssl));
+    step->is_eof = step->error == SSL_ERROR_SYSCALL ||
+                   ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+    if (step->error == SSL_ERROR_SYSCALL || step->error == SSL_ERROR_SSL)
+        tls_error_text(step->text, sizeof step->text);
+    ERR_clear_error();
+}
+
+static void handshake_error(struct stream *s, const struct step *step, enum stream_status status,
                             struct err *err)
 {
-    long result = SSL_get_verify_result(t->ssl);
-    char text[160];
+    long result = SSL_get_verify_result(step->ssl);
 
-    if (status != STREAM_ERROR) {
+    if (status != STREAM_ERROR)
         err_set(err, "%s", stream_status_text(s, status));
-        return;
-    }
-    tls_error_text(text, sizeof text);
-    if (result != X509_V_OK)
-        err_set(err, "%s (%s)", text, X509_verify_cert_error_string(result));
+    else if (result != X509_V_OK)
+        err_set(err, "%s (%s)", step->text, X509_verify_cert_error_string(result));
     else
-        err_set(err, "%s", text);
+        err_set(err, "%s", step->text);
 }
 
 /* Until it is done, fails, or the deadline passes. */
@@ -211,27 +230,24 @@ static enum stream_status handshake(struct stream *s, struct tls *t, unsigned ti
                                     struct err *err)
 {
     enum stream_status status = STREAM_OK;
-    int result = 0;
+    struct step step = {.ssl = t->ssl};
 
     stream_set_deadline(s, timeout_ms);
     while (status == STREAM_OK) {
-        ERR_clear_error();
-        errno = 0;
-        result = SSL_do_handshake(t->ssl);
-        if (result == 1)
+        if (t->owner.context->has_slow_key)
+            task_block(do_step, &step);
+        else
+            do_step(&step);
+        if (step.error == SSL_ERROR_NONE)
             return STREAM_OK;
-        int error = SSL_get_error(t->ssl, result);
-        bool is_eof = error == SSL_ERROR_SYSCALL ||
-                      ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
-        if (error == SSL_ERROR_WANT_READ)
+        if (step.error == SSL_ERROR_WANT_READ)
             status = stream_wait(s, POLLIN);
-        else if (error == SSL_ERROR_WANT_WRITE)
+        else if (step.error == SSL_ERROR_WANT_WRITE)
             status = stream_wait(s, POLLOUT);
         else
-            status = is_eof ? STREAM_EOF : STREAM_ERROR;
+            status = step.is_eof ? STREAM_EOF : STREAM_ERROR;
     }
-    handshake_error(s, t, status, err);
-    ERR_clear_error();
+    handshake_error(s, &step, status, err);
     return status;
 }
 

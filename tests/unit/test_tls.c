@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "net/tls.h"
 #include "base/mem.h"
+#include "net/tls_private.h"
+#include "task/task.h"
 #include "unit.h"
 
 #include <openssl/ec.h>
@@ -9,6 +11,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,10 +24,9 @@
 static char path[] = "/tmp/test_tls.XXXXXX";
 static struct string_list none;
 
-/* A key and a certificate for host.test, signed by itself. */
-static void setup(void)
+/* A certificate for host.test, signed by its key, in the file `path`. Frees the key. */
+static void write_certificate(EVP_PKEY *key)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *cert = X509_new();
     X509_EXTENSION *san =
         X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:host.test,IP:192.0.2.1");
@@ -39,8 +41,7 @@ static void setup(void)
     X509_set_issuer_name(cert, X509_get_subject_name(cert));
     X509_add_ext(cert, san, -1);
     ck_assert_int_gt(X509_sign(cert, key, EVP_sha256()), 0);
-    int fd = mkstemp(path);
-    FILE *f = fdopen(fd, "w");
+    FILE *f = fopen(path, "w");
     ck_assert_ptr_nonnull(f);
     ck_assert_int_eq(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL), 1);
     ck_assert_int_eq(PEM_write_X509(f, cert), 1);
@@ -48,6 +49,15 @@ static void setup(void)
     X509_EXTENSION_free(san);
     X509_free(cert);
     EVP_PKEY_free(key);
+}
+
+static void setup(void)
+{
+    int fd = mkstemp(path);
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    write_certificate(EVP_EC_gen("P-256"));
 }
 
 static void teardown(void)
@@ -351,6 +361,57 @@ START_TEST(files_that_cannot_be_used)
 }
 END_TEST
 
+/* --- the handshake in tasks --- */
+
+static atomic_uint steps_in_task, steps_elsewhere;
+
+static void note_step(const SSL *ssl, int where, int value)
+{
+    (void)ssl;
+    (void)value;
+    if ((where & SSL_CB_LOOP) != 0)
+        atomic_fetch_add(task_is_inside() ? &steps_in_task : &steps_elsewhere, 1);
+}
+
+static void serve_in_task(void *arg)
+{
+    serve(arg);
+}
+
+/* A server signs with an RSA key on another thread than that of the tasks, with an EC key in place.
+ */
+START_TEST(slow_keys_stop_no_task)
+{
+    bool is_rsa = _i == 1;
+
+    if (is_rsa)
+        write_certificate(EVP_RSA_gen(2048));
+    struct tls_context *server = new_server(), *client = new_client("", &none);
+    struct server s = {.context = server};
+    struct err err;
+    int pair[2];
+    struct task_pool *pool = task_pool_new(1, tls_thread_end, &err);
+
+    ck_assert_ptr_nonnull(pool);
+    steps_in_task = steps_elsewhere = 0;
+    SSL_CTX_set_info_callback(server->ctx, note_step);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    s.stream = stream_new(pair[0]);
+    struct stream *stream = stream_new(pair[1]);
+    ck_assert_int_eq(task_start(pool, serve_in_task, &s), 0);
+    struct tls_info info = connect_as(stream, client, "host.test", TLS_ANONYMOUS);
+    ck_assert_str_eq(info.subject, "ho?st");
+    stream_free(stream);
+    task_pool_free(pool);
+    stream_free(s.stream);
+    ck_assert_int_eq(s.status, STREAM_OK);
+    ck_assert_uint_gt(is_rsa ? steps_elsewhere : steps_in_task, 0);
+    ck_assert_uint_eq(is_rsa ? steps_in_task : steps_elsewhere, 0);
+    tls_context_free(client);
+    tls_context_free(server);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("tls");
@@ -366,5 +427,6 @@ int main(void)
     tcase_add_test(t, sessions_are_resumed);
     tcase_add_loop_test(t, handshakes_that_fail, 0, 3);
     tcase_add_loop_test(t, files_that_cannot_be_used, 0, 3);
+    tcase_add_loop_test(t, slow_keys_stop_no_task, 0, 2);
     return unit_run("tls", t);
 }
