@@ -122,7 +122,7 @@ EXTRA_DIST += \
 
 # No-op milters to compare with; `./dev bench' builds them.
 EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/spool_bench %D%/bench/queue_bench \
-	%D%/bench/spool_fill
+	%D%/bench/spool_fill %D%/bench/task_bench
 %C%_bench_noop_all_SOURCES = %D%/bench/noop_all.c
 %C%_bench_noop_all_LDADD = $(MILTER_LIBS)
 %C%_bench_noop_envelope_SOURCES = %D%/bench/noop_envelope.c
@@ -133,6 +133,8 @@ EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/spool_benc
 %C%_bench_spool_bench_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 %C%_bench_spool_fill_SOURCES = %D%/bench/spool_fill.c
 %C%_bench_spool_fill_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
+%C%_bench_task_bench_SOURCES = %D%/bench/task_bench.c
+%C%_bench_task_bench_LDADD = libsplit.a
 bench-programs: $(EXTRA_PROGRAMS)
 .PHONY: bench-programs
 CLEANFILES += $(EXTRA_PROGRAMS)
