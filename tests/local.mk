@@ -66,6 +66,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \
+	%D%/it/it_task_gdb.py \
 	%D%/it/it_tls.py \
 	%D%/it/it_transport_map.py \
 	%D%/it/it_tls_remote.py \

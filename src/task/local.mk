@@ -7,3 +7,4 @@ libsplit_a_SOURCES += %D%/task_private.h
 libsplit_a_SOURCES += %D%/task_switch.c
 libsplit_a_SOURCES += %D%/task_timer.c
 libsplit_a_SOURCES += %D%/task_wait.c
+EXTRA_DIST += %D%/task-gdb.py
