@@ -371,7 +371,7 @@ bool stream_is_stale(struct stream *s)
 
 void stream_leave(struct stream *s)
 {
-    task_fd_leave(&s->io);
+    task_fd_detach(&s->io);
 }
 
 void stream_shutdown_read(struct stream *s)

@@ -208,7 +208,7 @@ static void accept_task(void *arg)
         else if (++in_a_row % ACCEPT_IN_A_ROW == 0)
             task_yield();
     }
-    task_fd_leave(&io);
+    task_fd_detach(&io);
     end_task(s);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What tasks wait for. Descriptors are registered once with the epoll(7) of the thread, edge
- * triggered: a wait costs no system call of its own. What was reported while nobody waited is kept
- * in task_fd.ready.
+ * Descriptors, events and conditions. A descriptor is registered once with the epoll(7) of the
+ * thread, edge triggered, so a wait costs no system call. Events that are reported while no task
+ * waits are kept in task_fd.ready.
  */
 #include "task/task_private.h"
 
@@ -14,12 +14,12 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-/* epoll's events are poll's, and so are those of task_fd. */
+/* struct task_fd has the events of poll(2). */
 _Static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
                    EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP,
-               "epoll_event.events as pollfd.events");
+               "the events of epoll(7) are those of poll(2)");
 
-#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* does not go away again, nor is it said twice */
+#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* reported once, and true from then on */
 
 /* --- descriptors --- */
 
@@ -28,12 +28,12 @@ void task_fd_init(struct task_fd *f, int fd)
     *f = (struct task_fd){.fd = fd};
 }
 
-void task_fd_leave(struct task_fd *f)
+void task_fd_detach(struct task_fd *f)
 {
     if (f->thread == NULL)
         return;
     assert(f->thread == task_thread_self() && f->waiter == NULL);
-    /* It fails if the descriptor is none any more. */
+    /* This fails if the descriptor has been closed. */
     (void)epoll_ctl(f->thread->epoll_fd, EPOLL_CTL_DEL, f->fd, NULL);
     task_fd_init(f, f->fd);
 }
@@ -67,7 +67,7 @@ void task_fd_report(struct task_fd *f, unsigned events)
     f->waiter = NULL;
 }
 
-/* The end of what the peer sends can be read, too. */
+/* The end of the peer's data counts as input: read(2) returns it. */
 static short take_ready(struct task_fd *f, short events)
 {
     short wanted = (short)(events | POLLERR | POLLHUP | ((events & POLLIN) != 0 ? POLLRDHUP : 0));
@@ -116,8 +116,8 @@ int task_poll(struct task_fd *f, short events, int64_t deadline_ms)
     return got;
 }
 
-/* The task to be woken when the event is set, or NULL. Returns whether it is set. */
-static bool attend(struct task_event *e, struct task *task)
+/* Have the task (NULL: none) woken when the event is set. Returns whether it is set already. */
+static bool wake_on_event(struct task_event *e, struct task *task)
 {
     pthread_mutex_lock(&e->lock);
     e->task = task;
@@ -134,16 +134,16 @@ int task_poll_or_event(struct task_fd *f, short events, struct task_event *e)
     assert(th != NULL && (f->thread == NULL || f->thread == th));
     if (watch(f, th, (events & POLLOUT) != 0) != 0)
         return -1;
-    while (!attend(e, th->current) && (got = take_ready(f, events)) == 0) {
+    while (!wake_on_event(e, th->current) && (got = take_ready(f, events)) == 0) {
         f->waiter = th->current;
         (void)task_park(th->current, TASK_FOREVER);
         f->waiter = NULL;
     }
-    attend(e, NULL);
+    wake_on_event(e, NULL);
     return got;
 }
 
-/* --- each other --- */
+/* --- events --- */
 
 static void init_monotonic(pthread_cond_t *cond)
 {
@@ -220,11 +220,13 @@ bool task_event_wait(struct task_event *e, int64_t deadline_ms)
     return is_set;
 }
 
+/* --- conditions --- */
+
 struct task_cond_waiter {
     struct task_cond_waiter *next;
     struct task *task;      /* NULL: a thread */
     pthread_cond_t changed; /* for a thread */
-    bool is_woken;          /* and out of the list */
+    bool is_woken;          /* and not in the list any more */
 };
 
 void task_cond_init(struct task_cond *c)
@@ -241,7 +243,7 @@ void task_cond_clear(struct task_cond *c)
 }
 
 /* With c->lock. */
-static void leave(struct task_cond *c, const struct task_cond_waiter *w)
+static void remove_waiter(struct task_cond *c, const struct task_cond_waiter *w)
 {
     struct task_cond_waiter **at = &c->first;
 
@@ -252,12 +254,12 @@ static void leave(struct task_cond *c, const struct task_cond_waiter *w)
         c->end = at;
 }
 
-/* With c->lock, which is what the waiter takes before it goes. */
+/* With c->lock, which the waiter takes before it returns. */
 static void wake_first(struct task_cond *c)
 {
     struct task_cond_waiter *w = c->first;
 
-    leave(c, w);
+    remove_waiter(c, w);
     w->is_woken = true;
     if (w->task != NULL)
         task_wake(w->task);
@@ -290,7 +292,7 @@ bool task_cond_wait(struct task_cond *c, pthread_mutex_t *lock, int64_t deadline
         init_monotonic(&w.changed);
     pthread_mutex_lock(&c->lock);
     *c->end = &w;
-    // cppcheck-suppress autoVariables ; it is out of the list before we return
+    // cppcheck-suppress autoVariables ; removed from the list before this returns
     c->end = &w.next;
     pthread_mutex_unlock(lock);
     while (!w.is_woken && is_in_time) {
@@ -304,7 +306,7 @@ bool task_cond_wait(struct task_cond *c, pthread_mutex_t *lock, int64_t deadline
     }
     bool is_woken = w.is_woken;
     if (!is_woken)
-        leave(c, &w);
+        remove_waiter(c, &w);
     pthread_mutex_unlock(&c->lock);
     if (w.task == NULL)
         pthread_cond_destroy(&w.changed);

@@ -229,7 +229,7 @@ static void wait_for_input(void *arg)
     task_fd_init(&f, r->fd);
     r->got = task_poll(&f, POLLIN, end_ms);
     r->was_late = task_now_ms() >= end_ms;
-    task_fd_leave(&f);
+    task_fd_detach(&f);
 }
 
 START_TEST(test_deadline)
@@ -266,8 +266,8 @@ static void read_after_report(void *arg)
     ck_assert_int_eq(errno, EAGAIN);
     ck_assert_int_eq(task_poll(&f, POLLIN, soon()), 0);
     r->again = task_poll(&f, POLLOUT, late()); /* registered for more than before */
-    task_fd_leave(&f);
-    task_fd_leave(&f); /* of no effect */
+    task_fd_detach(&f);
+    task_fd_detach(&f); /* of no effect */
 }
 
 START_TEST(test_report)
@@ -298,7 +298,7 @@ static void wait_for_end(void *arg)
     r->got = task_poll(&f, POLLIN, late());
     ck_assert_int_eq(read(r->fd, &byte, 1), 0);
     r->again = task_poll(&f, POLLIN, late()); /* said again, for it lasts */
-    task_fd_leave(&f);
+    task_fd_detach(&f);
 }
 
 START_TEST(test_end_of_input)
@@ -630,7 +630,7 @@ static void wait_for_either(void *arg)
     task_event_set(&e->begun);
     e->again = task_poll_or_event(&f, POLLIN, &e->event);
     e->after = task_poll_or_event(&f, POLLIN, &e->event);
-    task_fd_leave(&f);
+    task_fd_detach(&f);
 }
 
 START_TEST(test_poll_or_event)
