@@ -44,7 +44,7 @@ enum config_tls_client { CONFIG_TLS_CLIENT_NONE, CONFIG_TLS_CLIENT_ASK, CONFIG_T
 /* TLS to a server. */
 struct config_tls {
     enum config_tls_level level;
-    unsigned wrap;                        /* 1: from the first byte on, without STARTTLS */
+    bool wrap;                            /* from the first byte on, without STARTTLS */
     char *ca_file, *cert_file, *key_file; /* "": none */
     struct string_list names;             /* host names, or ".domain" */
     struct string_list fingerprints;      /* "AB:CD:..." */
@@ -54,7 +54,7 @@ struct config_auth {
     char *user; /* "": no authentication */
     char *password_file;
     struct string_list mechanisms; /* the best one first */
-    unsigned plaintext;            /* 1: even without TLS */
+    bool plaintext;                /* even without TLS */
 };
 
 /* TLS from clients. */
@@ -140,7 +140,7 @@ struct config_destination {
     enum config_address sender;         /* ORIGINAL, NULL or FIXED */
     char *sender_address;               /* with FIXED */
     enum config_format format;
-    unsigned xforward, xclient;    /* 1: tell the server who the client was, if it offers that */
+    bool xforward, xclient;        /* tell the server who the client was, if it offers that */
     char *journal_from;            /* author of journal reports, "" for postmaster at our name */
     unsigned initial_concurrency;  /* 0: as concurrency */
     struct config_rate rate_limit; /* of messages */
@@ -164,8 +164,8 @@ struct config_listener {
                                           max_messages_per_connection; the rest is not used */
     struct string_list copies;    /* destinations, for recipients that copy_maps does not know */
     struct string_list copy_maps; /* table specifications */
-    unsigned require_copies;      /* 1: no mail without its copies */
-    unsigned xforward;            /* 1: tell the primary who the client is, if it offers that */
+    bool require_copies;          /* no mail without its copies */
+    bool xforward;                /* tell the primary who the client is, if it offers that */
     unsigned pool_connections;    /* to the primary, kept for other sessions; 0: none */
     unsigned pool_idle_time_ms;
     struct config_server_tls tls;

@@ -40,7 +40,7 @@ static int check_hosts(const char *kind, const char *name, const char *option,
 static int check_xclient(const struct config_destination *d, struct config_blame *blame,
                          struct err *err)
 {
-    if (d->xclient == 0 || d->auth.user[0] == '\0')
+    if (!d->xclient || d->auth.user[0] == '\0')
         return 0;
     err_set(err, "destination %s: xclient: XCLIENT ends the authentication (auth_user)", d->name);
     *blame = (struct config_blame){.option = "xclient"};
@@ -58,8 +58,8 @@ static int check_no_server(const struct config_destination *d, struct config_bla
         {d->protocol == CONFIG_LMTP, "protocol"},
         {d->tls.level != CONFIG_TLS_AUTO && d->tls.level != CONFIG_TLS_NONE, "tls"},
         {d->auth.user != NULL && d->auth.user[0] != '\0', "auth_user"},
-        {d->xclient == 1, "xclient"},
-        {d->xforward == 1, "xforward"},
+        {d->xclient, "xclient"},
+        {d->xforward, "xforward"},
     };
 
     for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)

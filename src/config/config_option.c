@@ -243,6 +243,11 @@ int config_option_store(const struct config_option *o, void *base, const char *t
         return store_size(o, field, text, err);
     case CONFIG_OPT_RATE:
         return store_rate(field, text, err);
+    case CONFIG_OPT_SWITCH:
+        if ((word = config_option_find_word(o->words, text)) < 0)
+            return config_option_fail_words(text, o->words, "", err);
+        *(bool *)field = word == 1;
+        return 0;
     case CONFIG_OPT_WORD:
         if ((word = config_option_find_word(o->words, text)) < 0)
             return config_option_fail_words(text, o->words, "", err);

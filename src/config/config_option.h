@@ -22,6 +22,7 @@ enum config_option_type {
     CONFIG_OPT_MILLISECONDS, /* unsigned, written like seconds */
     CONFIG_OPT_SIZE,         /* uint64_t */
     CONFIG_OPT_RATE,         /* struct config_rate, "COUNT/TIME" or "" */
+    CONFIG_OPT_SWITCH,       /* bool, "no" or "yes" */
     CONFIG_OPT_WORD,         /* an enum: the number of the word in `words` */
     CONFIG_OPT_WORD_TEXT,    /* char *, one of `words` */
     CONFIG_OPT_DOMAIN,       /* char *, a host name in lower case */

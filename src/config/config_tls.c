@@ -26,7 +26,7 @@ int config_tls_check(const char *kind, const char *name, const struct config_des
     const struct config_auth *a = &d->auth;
     bool is_must = t->level == CONFIG_TLS_ENCRYPT || t->level == CONFIG_TLS_VERIFY;
     const struct rule rules[] = {
-        {t->wrap == 1 && !is_must, PREFIX "tls_wrap", "needs tls = \"encrypt\" or \"verify\""},
+        {t->wrap && !is_must, PREFIX "tls_wrap", "needs tls = \"encrypt\" or \"verify\""},
         {is_given(t->key_file) && !is_given(t->cert_file), PREFIX "tls_key_file",
          "needs tls_cert_file"},
         {t->fingerprints.count > 0 && t->level != CONFIG_TLS_VERIFY, PREFIX "tls_fingerprint",
@@ -35,7 +35,7 @@ int config_tls_check(const char *kind, const char *name, const struct config_des
          "needs auth_password_file"},
         {!is_given(a->user) && is_given(a->password_file), PREFIX "auth_password_file",
          "needs auth_user"},
-        {is_given(a->user) && t->level == CONFIG_TLS_NONE && a->plaintext == 0, PREFIX "auth_user",
+        {is_given(a->user) && t->level == CONFIG_TLS_NONE && !a->plaintext, PREFIX "auth_user",
          "with tls = \"none\" it needs auth_plaintext = \"yes\""},
     };
     size_t skip = strcmp(kind, "listener") == 0 ? 0 : strlen(PREFIX);

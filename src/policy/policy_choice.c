@@ -45,7 +45,7 @@ static int add_percent(struct policy_choices *c, const char *word, size_t len, s
         return -1;
     }
     c->items[c->count - 1].share = (unsigned)share;
-    c->items[c->count - 1].has_share = 1;
+    c->items[c->count - 1].has_share = true;
     return 0;
 }
 
@@ -57,7 +57,7 @@ static int add_name(struct policy_choices *c, const char *word, size_t len, stru
     }
     c->items[c->count].name = mem_strndup(word, len);
     c->items[c->count].share = POLICY_SHARES;
-    c->items[c->count].has_share = 0;
+    c->items[c->count].has_share = false;
     c->count++;
     return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define POLICY_CHOICES_MAX 64
@@ -19,7 +20,7 @@
 struct policy_choice {
     char *name;
     unsigned share; /* 0..POLICY_SHARES; POLICY_SHARES when no percentage is given */
-    int has_share;
+    bool has_share;
 };
 
 struct policy_choices {

@@ -177,7 +177,7 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
         decide(&deciding);
     if (decision.failed != POLICY_OK) {
         /* A client must not get past its copies by an address of its choice. */
-        if (l->require_copies == 1 || decision.failed == POLICY_LIMIT) {
+        if (l->require_copies || decision.failed == POLICY_LIMIT) {
             t->detail = decision.failure;
             status = refuse(reply, "451 4.3.0 Local fault, try again later");
         } else {

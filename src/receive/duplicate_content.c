@@ -30,7 +30,7 @@ static bool do_without_copies(struct duplicate *d, struct buf *replies)
     struct transaction *t = d->o.transaction;
 
     transaction_drop_put(t);
-    if (d->o.listener->require_copies == 1) {
+    if (d->o.listener->require_copies) {
         log_error("listener=%s: from=<%s>: refused, its copies cannot be stored: %s",
                   d->o.listener->name, t->message.sender, t->detail.text);
         buf_adds(replies, "452 4.3.1 Insufficient system storage for copies\r\n");
