@@ -6,7 +6,7 @@
 #include <strings.h>
 
 /* The programs' locale is "C", in which ctype.h knows ASCII alone. */
-START_TEST(test_classes)
+START_TEST(classes_are_those_of_the_c_locale)
 {
     for (int i = 0; i < 256; i++) {
         char c = (char)i;
@@ -21,7 +21,7 @@ START_TEST(test_classes)
 }
 END_TEST
 
-START_TEST(test_hex_value)
+START_TEST(hexadecimal_digits_have_values)
 {
     const char *digits = "0123456789abcdef", *upper = "0123456789ABCDEF";
 
@@ -49,7 +49,7 @@ static const struct {
     {"\xff", "\xff"},
 };
 
-START_TEST(test_equal)
+START_TEST(case_does_not_count)
 {
     const char *a = pairs[_i].a, *b = pairs[_i].b;
 
@@ -64,8 +64,8 @@ int main(void)
 {
     TCase *tests = tcase_create("ascii");
 
-    tcase_add_test(tests, test_classes);
-    tcase_add_test(tests, test_hex_value);
-    tcase_add_loop_test(tests, test_equal, 0, UNIT_COUNT(pairs));
+    tcase_add_test(tests, classes_are_those_of_the_c_locale);
+    tcase_add_test(tests, hexadecimal_digits_have_values);
+    tcase_add_loop_test(tests, case_does_not_count, 0, UNIT_COUNT(pairs));
     return unit_run("ascii", tests);
 }

@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "unit.h"
 
-START_TEST(test_never_goes_back)
+START_TEST(the_monotonic_clock_never_goes_back)
 {
     int64_t last_us = clock_now_us();
 
@@ -15,7 +15,7 @@ START_TEST(test_never_goes_back)
 }
 END_TEST
 
-START_TEST(test_units_agree)
+START_TEST(milliseconds_and_microseconds_agree)
 {
     int64_t before_us = clock_now_us(), ms = clock_now_ms(), after_us = clock_now_us();
 
@@ -24,7 +24,7 @@ START_TEST(test_units_agree)
 }
 END_TEST
 
-START_TEST(test_time_passes)
+START_TEST(time_passes)
 {
     int64_t begin_ms = clock_now_ms();
     struct timespec pause = {0, 20 * 1000 * 1000};
@@ -34,7 +34,7 @@ START_TEST(test_time_passes)
 }
 END_TEST
 
-START_TEST(test_time_of_day)
+START_TEST(the_time_of_day_is_that_of_the_system)
 {
     time_t before = time(NULL);
     struct timespec now = clock_realtime();
@@ -51,9 +51,9 @@ int main(void)
 {
     TCase *tests = tcase_create("clock");
 
-    tcase_add_test(tests, test_never_goes_back);
-    tcase_add_test(tests, test_units_agree);
-    tcase_add_test(tests, test_time_passes);
-    tcase_add_test(tests, test_time_of_day);
+    tcase_add_test(tests, the_monotonic_clock_never_goes_back);
+    tcase_add_test(tests, milliseconds_and_microseconds_agree);
+    tcase_add_test(tests, time_passes);
+    tcase_add_test(tests, the_time_of_day_is_that_of_the_system);
     return unit_run("clock", tests);
 }

@@ -35,7 +35,7 @@ static void *write_big(void *fd)
 }
 
 /* A pipe takes and gives parts only. */
-START_TEST(test_parts)
+START_TEST(parts_are_put_together)
 {
     static char got[BIG + 1];
     pthread_t thread;
@@ -55,7 +55,7 @@ START_TEST(test_parts)
 }
 END_TEST
 
-START_TEST(test_write_faults)
+START_TEST(faults_of_writes_are_reported)
 {
     int fds[2];
 
@@ -74,7 +74,7 @@ START_TEST(test_write_faults)
 }
 END_TEST
 
-START_TEST(test_read_full)
+START_TEST(reads_are_full_or_end_at_the_end)
 {
     char text[8] = "";
     int fd = file_with("abcdef");
@@ -95,7 +95,7 @@ START_TEST(test_read_full)
 }
 END_TEST
 
-START_TEST(test_read_rest)
+START_TEST(the_rest_is_read_up_to_a_limit)
 {
     struct buf out = {0};
     int fd = file_with("abcdef");
@@ -116,7 +116,7 @@ START_TEST(test_read_rest)
 }
 END_TEST
 
-START_TEST(test_nonblocking)
+START_TEST(a_descriptor_becomes_nonblocking)
 {
     char c;
     int fds[2];
@@ -136,10 +136,10 @@ int main(void)
 {
     TCase *tests = tcase_create("fdio");
 
-    tcase_add_test(tests, test_parts);
-    tcase_add_test(tests, test_write_faults);
-    tcase_add_test(tests, test_read_full);
-    tcase_add_test(tests, test_read_rest);
-    tcase_add_test(tests, test_nonblocking);
+    tcase_add_test(tests, parts_are_put_together);
+    tcase_add_test(tests, faults_of_writes_are_reported);
+    tcase_add_test(tests, reads_are_full_or_end_at_the_end);
+    tcase_add_test(tests, the_rest_is_read_up_to_a_limit);
+    tcase_add_test(tests, a_descriptor_becomes_nonblocking);
     return unit_run("fdio", tests);
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 /* Values of draft-eastlake-fnv. */
-START_TEST(test_fnv1a)
+START_TEST(fnv1a_gives_published_values)
 {
     ck_assert_uint_eq(hash_fnv1a_32(HASH_FNV1A_32_START, "", 0), 0x811c9dc5);
     ck_assert_uint_eq(hash_fnv1a_32(HASH_FNV1A_32_START, "a", 1), 0xe40c292c);
@@ -27,7 +27,7 @@ static const struct {
     {8, 0x93f5f5799a932462}, {15, 0xa129ca6149be45e5},
 };
 
-START_TEST(test_siphash)
+START_TEST(siphash_gives_published_values)
 {
     static const uint64_t key[2] = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
     unsigned char text[16];
@@ -38,7 +38,7 @@ START_TEST(test_siphash)
 }
 END_TEST
 
-START_TEST(test_untrusted)
+START_TEST(a_process_has_one_key)
 {
     char copy[] = "user@example.com";
 
@@ -63,7 +63,7 @@ static unsigned fullest(uint64_t (*hash)(const char *text), unsigned shift)
     return most;
 }
 
-START_TEST(test_spread)
+START_TEST(keys_are_spread)
 {
     ck_assert_uint_lt(fullest(hash_string, 0), 2 * KEYS / SLOTS);
     ck_assert_uint_lt(fullest(hash_string, 32), 2 * KEYS / SLOTS);
@@ -76,9 +76,9 @@ int main(void)
 {
     TCase *tests = tcase_create("hash");
 
-    tcase_add_test(tests, test_fnv1a);
-    tcase_add_loop_test(tests, test_siphash, 0, UNIT_COUNT(vectors));
-    tcase_add_test(tests, test_untrusted);
-    tcase_add_test(tests, test_spread);
+    tcase_add_test(tests, fnv1a_gives_published_values);
+    tcase_add_loop_test(tests, siphash_gives_published_values, 0, UNIT_COUNT(vectors));
+    tcase_add_test(tests, a_process_has_one_key);
+    tcase_add_test(tests, keys_are_spread);
     return unit_run("hash", tests);
 }
