@@ -31,6 +31,7 @@ struct spool_due {
 
 #define SPOOL_DUE_NAME_SIZE 32
 
+/* The name of the directory of this time. */
 void spool_due_name(const struct spool_due *due, char out[SPOOL_DUE_NAME_SIZE])
     __attribute__((nonnull));
 /* False if the name is not exactly what spool_due_name() makes of a time. */
@@ -133,6 +134,7 @@ enum spool_result spool_copy_open(struct spool *s, const char *destination,
                                   struct spool_copy **out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The same for a copy at any place. */
 enum spool_result spool_copy_open_at(struct spool *s, const struct spool_place *place,
                                      const char *id, struct spool_copy **out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
@@ -225,6 +227,7 @@ enum spool_result spool_move_id(struct spool *s, const char *destination,
                                 const char *id, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Is there a copy with this id at this place? */
 bool spool_place_has(struct spool *s, const struct spool_place *place, const char *id)
     __attribute__((nonnull));
 

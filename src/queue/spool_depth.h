@@ -18,6 +18,7 @@
 
 struct spool_depth;
 
+/* What is kept from one count to the next. spool_depth_free(NULL) is legal. */
 struct spool_depth *spool_depth_new(void) __attribute__((returns_nonnull, warn_unused_result));
 void spool_depth_free(struct spool_depth *d);
 

@@ -81,6 +81,7 @@ size_t spool_envelope_length(const char *data, size_t len) __attribute__((nonnul
 int spool_envelope_parse(const char *data, size_t len, const char *id, struct spool_envelope *out,
                          struct err *err) __attribute__((nonnull(1, 4, 5), warn_unused_result));
 
+/* Free what the envelope owns. */
 void spool_envelope_clear(struct spool_envelope *e) __attribute__((nonnull));
 
 /* Write attempts, states and reasons of c into its section as it was read from the file

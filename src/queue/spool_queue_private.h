@@ -70,6 +70,7 @@ struct spool_queue {
     struct spool_sampler sampler;
 };
 
+/* The time of day in seconds, by the clock of the options. */
 time_t spool_queue_now(const struct spool_queue *q);
 
 /* The minute in which new copies are due. */
@@ -97,25 +98,30 @@ bool spool_pass_is_wanted(const struct spool_queue *q, const struct spool_destin
 /* Read a bit. Called and returns with the lock; does its I/O without it. */
 void spool_pass_step(struct spool_queue *q, struct spool_destination *d);
 
+/* Close what it reads and free what it owns. */
 void spool_pass_clear(struct spool_pass *p);
 
 /* --- spool_return.c: the ops done, later, dead, release --- */
 
+/* queue_ops.done, later, dead, release. */
 void spool_return_done(struct queue *base, struct queue_copy *c);
 void spool_return_later(struct queue *base, struct queue_copy *c, time_t when);
 void spool_return_dead(struct queue *base, struct queue_copy *c);
 void spool_return_release(struct queue *base, struct queue_copy *c);
 
+/* Is a recipient of the copy still to be delivered? */
 bool spool_return_has_pending(const struct queue_copy *c);
 
 /* --- spool_sample.c: the op depths --- */
 
+/* The sampler that counts for spool_sample_depths(), which is queue_ops.depths. */
 void spool_sampler_init(struct spool_sampler *s);
 void spool_sampler_clear(struct spool_sampler *s);
 int spool_sample_depths(struct queue *base, struct queue_depths *out, struct err *err);
 
 /* --- spool_change.c: the op change --- */
 
+/* queue_ops.change. */
 int spool_change(struct queue *base, const struct queue_change *change, struct queue_changed *out,
                  struct err *err);
 
@@ -126,6 +132,7 @@ bool spool_change_carry_out(struct spool_queue *q, const struct spool_place *pla
 
 /* --- spool_retry.c --- */
 
+/* queue_ops.retry. */
 long spool_retry(struct queue *base, const char *destination, const char *id, struct err *err);
 
 #endif

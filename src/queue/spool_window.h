@@ -51,9 +51,11 @@ struct spool_window {
     unsigned turn;
 };
 
+/* An empty window of at most `limit` copies. _clear() frees the nodes. */
 void spool_window_init(struct spool_window *w, size_t limit) __attribute__((nonnull));
 void spool_window_clear(struct spool_window *w) __attribute__((nonnull));
 
+/* The node of the copy with this id, or NULL. */
 struct spool_node *spool_window_find(const struct spool_window *w, const char *id)
     __attribute__((nonnull));
 
