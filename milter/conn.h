@@ -51,6 +51,7 @@ struct conn *conn_of(SMFICTX *ctx, struct snapshot_slot *slot)
 /* Release it. c may be NULL: the MTA negotiated and left. */
 void conn_close(struct conn *c);
 
+/* Free what belongs to the message, at its end or abort. */
 void conn_forget_message(struct conn *c) __attribute__((nonnull));
 
 /* Takes over the decision, which accepts its recipient. */

@@ -35,6 +35,7 @@ void counters_refused(void);
 void counters_message(bool is_accepted);
 void counters_failure(enum counters_fault fault);
 
+/* A reload of the configuration ended. */
 void counters_reloaded(bool is_ok);
 /* Tables whose files had changed; failed: those that stay as they were. */
 void counters_tables_reloaded(unsigned ok, unsigned failed);

@@ -25,6 +25,7 @@ struct headers {
     struct err failure;        /* why it failed */
 };
 
+/* Free the changes; it is as if set to zero. */
 void headers_clear(struct headers *h) __attribute__((nonnull));
 
 /* One header of the message. */

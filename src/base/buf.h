@@ -16,6 +16,7 @@ struct buf {
     size_t cap;
 };
 
+/* An empty buffer without memory. */
 void buf_init(struct buf *b) __attribute__((nonnull));
 
 /* Release the memory; the buffer is as after buf_init(). */
@@ -24,6 +25,7 @@ void buf_clear(struct buf *b) __attribute__((nonnull));
 /* Empty it, keep the memory. */
 void buf_reset(struct buf *b) __attribute__((nonnull));
 
+/* Append bytes (data may be NULL with len 0), a string, a character, formatted text. */
 void buf_add(struct buf *b, const void *data, size_t len) __attribute__((nonnull(1)));
 void buf_adds(struct buf *b, const char *s) __attribute__((nonnull));
 void buf_addc(struct buf *b, char c) __attribute__((nonnull));

@@ -31,6 +31,7 @@ int log_open(const char *ident, const char *target, const char *facility, const 
 /* Do lines go to syslog, not to stderr? */
 bool log_is_to_syslog(void);
 
+/* Write a line of that level. The format and its arguments are those of printf(3); no line end. */
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));

@@ -17,6 +17,7 @@ void *mem_zalloc(size_t size) __attribute__((warn_unused_result, returns_nonnull
 void *mem_grow(void *p, size_t count, size_t size)
     __attribute__((warn_unused_result, returns_nonnull));
 
+/* A copy of a string. */
 char *mem_strdup(const char *s) __attribute__((warn_unused_result, returns_nonnull, nonnull));
 
 /* The first len bytes of s as a string. */
@@ -27,6 +28,7 @@ char *mem_strndup(const char *s, size_t len)
  * that does not fit is a bug, and ends the process with a message (abort). */
 void mem_copy_string(char *out, size_t size, const char *s) __attribute__((nonnull));
 
+/* Formatted text as a string. */
 char *mem_printf(const char *fmt, ...)
     __attribute__((format(printf, 1, 2), warn_unused_result, returns_nonnull, nonnull));
 

@@ -207,6 +207,7 @@ const struct config_filter *config_find_filter(const struct config *c, const cha
 const struct config_destination *config_find_destination(const struct config *c, const char *name)
     __attribute__((nonnull));
 
+/* The same for listeners. */
 const struct config_listener *config_find_listener(const struct config *c, const char *name)
     __attribute__((nonnull));
 

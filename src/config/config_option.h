@@ -84,6 +84,7 @@ const char *config_section_name(enum config_section section) __attribute__((retu
 /* Sections with a title, of which there may be many: filter, destination, listener NAME. */
 bool config_section_has_title(enum config_section section);
 
+/* Does the option take a list of values? */
 bool config_option_is_list(const struct config_option *o) __attribute__((nonnull));
 
 /*

@@ -21,6 +21,7 @@ int config_server_tls_check(const char *kind, const struct config_server_tls *t,
                             struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Free what the structs own, not the structs. */
 void config_tls_clear(struct config_tls *t) __attribute__((nonnull));
 void config_auth_clear(struct config_auth *a) __attribute__((nonnull));
 void config_server_tls_clear(struct config_server_tls *t) __attribute__((nonnull));

@@ -22,10 +22,11 @@ struct ctl_command {
     int (*run)(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 };
 
+/* The commands: ctl_command.run. Each returns the exit code of the process.
+ * ctl_change() is hold, release, delete, requeue and retry. */
 int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv);
-/* hold, release, delete, requeue, retry */
 int ctl_change(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_show(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_stats(const struct ctl_command *self, const char *config_path, int argc, char **argv);

@@ -35,6 +35,7 @@ size_t explain_recipients(const struct explanation *x, struct explained_recipien
 /* Had the recipient no domain when it was asked for? */
 bool explain_is_completed(const struct policy_decision *d) __attribute__((nonnull));
 
+/* Print the explanation on standard output, as text or as one JSON object. */
 void explain_print_human(const struct explanation *x) __attribute__((nonnull));
 void explain_print_json(const struct explanation *x) __attribute__((nonnull));
 

@@ -21,6 +21,7 @@ struct findings {
 /* For the whole life of the process. */
 struct findings *findings_new(bool is_json) __attribute__((returns_nonnull, warn_unused_result));
 
+/* Report a finding. The text has no line end. */
 void find(struct findings *f, enum level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 

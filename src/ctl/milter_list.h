@@ -25,6 +25,7 @@ struct milter_list {
     size_t count;
 };
 
+/* Parse a list of milters as Postfix has it (smtpd_milters). _clear() frees what the list owns. */
 void milter_list_parse(const char *value, struct milter_list *out) __attribute__((nonnull));
 void milter_list_clear(struct milter_list *l) __attribute__((nonnull));
 

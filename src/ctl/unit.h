@@ -28,6 +28,7 @@ struct unit {
     struct string_list groups, writable, read_only, hidden;
 };
 
+/* Ask systemctl(1) for the settings of a unit. _clear() frees what the struct owns. */
 void unit_read(const char *name, struct unit *out) __attribute__((nonnull));
 void unit_clear(struct unit *u) __attribute__((nonnull));
 

@@ -37,6 +37,7 @@ struct destination_suspension {
 void destination_suspension(struct destination *dest, struct destination_suspension *out)
     __attribute__((nonnull));
 
+/* The name of its section; valid as long as the destination. */
 const char *destination_name(const struct destination *dest) __attribute__((nonnull));
 
 /* Begin to stop: no new copies are taken. */

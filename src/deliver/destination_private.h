@@ -119,6 +119,7 @@ void destination_judge(struct destination_worker *w, const char *id,
 /* With the lock held. */
 void destination_set_healthy(struct destination *dest) __attribute__((nonnull));
 
+/* Is the destination suspended, and not about to stop? Takes the lock. */
 bool destination_is_suspended(struct destination *dest) __attribute__((nonnull));
 
 #endif

@@ -54,6 +54,7 @@ struct maillog_reject {
     const char *protocol, *helo;
 };
 
+/* Write the line about a refusal, if there is room (maillog_has_room()). */
 void maillog_reject(const struct maillog_reject *r) __attribute__((nonnull));
 
 /* May there be another line about what a client does wrong? False: there were too many lately, and

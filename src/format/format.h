@@ -37,6 +37,7 @@ struct format {
     bool has_utf8_header;  /* in a header field of head */
 };
 
+/* Free what it owns. */
 void format_clear(struct format *f) __attribute__((nonnull));
 
 /* Begin a copy. hostname: ours. -1 with `err`: its content cannot be read. */

@@ -33,6 +33,7 @@ const char *format_class_original(const struct format_class *c, size_t recipient
 char *format_class_first(const struct format_scan *scan, const char *name)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
+/* Are two addresses equal after address_fold()? A text that is no address is compared as it is. */
 bool format_class_is_same(const char *a, const char *b) __attribute__((nonnull));
 
 #endif

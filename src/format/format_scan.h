@@ -29,6 +29,7 @@ struct format_scan {
     bool after_cr;
 };
 
+/* Free what it owns. */
 void format_scan_clear(struct format_scan *s) __attribute__((nonnull));
 
 /* Take the next bytes of the content. */

@@ -29,6 +29,7 @@ void content_free(struct content *c);
 size_t content_feed(struct content *c, const char *data, size_t len, struct buf *out)
     __attribute__((nonnull));
 
+/* Was the final "." line read? */
 bool content_is_complete(const struct content *c) __attribute__((nonnull));
 /* An LF without CR before it was in it. It ends no line here, but it might elsewhere: the session
  * refuses the message (550 5.5.2) behind its real end, as Postfix's smtpd_forbid_bare_newline =

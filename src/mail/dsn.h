@@ -17,6 +17,7 @@ struct dsn {
     char *orcpt;  /* "addr-type;xtext" as the client gave it, "" if it gave none */
 };
 
+/* Both strings empty. _clear() frees them. */
 void dsn_init(struct dsn *d) __attribute__((nonnull));
 void dsn_clear(struct dsn *d) __attribute__((nonnull));
 

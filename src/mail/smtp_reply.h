@@ -31,6 +31,7 @@ struct smtp_reply {
     bool is_complete;
 };
 
+/* An empty reply; _clear() frees what it owns, _reset() empties it for the next reply. */
 void smtp_reply_init(struct smtp_reply *r) __attribute__((nonnull));
 void smtp_reply_clear(struct smtp_reply *r) __attribute__((nonnull));
 void smtp_reply_reset(struct smtp_reply *r) __attribute__((nonnull));

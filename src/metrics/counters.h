@@ -19,6 +19,7 @@ void counters_declare(const char *destination) __attribute__((nonnull));
 
 /* --- what comes in --- */
 
+/* A connection was accepted; it ended. */
 void counters_client_entered(void);
 void counters_client_left(void);
 
@@ -52,6 +53,7 @@ void counters_connected(const char *destination) __attribute__((nonnull));
 
 /* --- all --- */
 
+/* A reload of the configuration ended. */
 void counters_reloaded(bool is_ok);
 /* Tables whose files had changed; failed: those that stay as they were. */
 void counters_tables_reloaded(unsigned ok, unsigned failed);

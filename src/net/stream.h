@@ -104,6 +104,7 @@ void stream_leave(struct stream *s) __attribute__((nonnull));
  */
 void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
 
+/* The errno of the last fault, 0 if there was none; the descriptor, which stays the stream's. */
 int stream_errno(const struct stream *s) __attribute__((nonnull));
 int stream_fd(const struct stream *s) __attribute__((nonnull));
 

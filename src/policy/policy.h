@@ -148,6 +148,7 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
 /* May policy_decide() wait for a server (socketmap), or compute for long (regexp)? */
 bool policy_may_take_long(const struct policy *p) __attribute__((nonnull));
 
+/* Free what the decision owns. */
 void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));
 
 /* Is the recipient, or message, refused after such a failure? */

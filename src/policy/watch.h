@@ -16,6 +16,7 @@
 
 struct watch;
 
+/* A watch without notes. watch_free(NULL) is legal. */
 struct watch *watch_new(void) __attribute__((returns_nonnull, warn_unused_result));
 void watch_free(struct watch *w);
 

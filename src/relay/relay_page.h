@@ -21,6 +21,7 @@ int relay_page_start(const struct config *config, struct queue *q, struct relay_
 /* Everything serves, or is about to stop. NULL is fine. */
 void relay_page_set_serving(struct relay_page *p, bool is_serving);
 
+/* Stop the HTTP server and free the page; NULL is legal. */
 void relay_page_stop(struct relay_page *p);
 
 #endif

@@ -41,9 +41,12 @@ struct table_match {
     unsigned line;             /* line of the source file, 0 where the type has no lines */
 };
 
+/* An empty match. _clear() frees what it owns; a match may be used for many look-ups. */
 void table_match_init(struct table_match *m) __attribute__((nonnull));
 void table_match_clear(struct table_match *m) __attribute__((nonnull));
 
+/* Memory for look-ups of one thread at a time, for all tables. table_scratch_free(NULL) is legal.
+ * */
 struct table_scratch *table_scratch_new(void) __attribute__((returns_nonnull, warn_unused_result));
 void table_scratch_free(struct table_scratch *s);
 
@@ -100,6 +103,8 @@ struct table_stamp {
     struct timespec mtime, ctime;
 };
 
+/* The present state of a file, and whether two states are the same. A file that cannot be examined
+ * does not exist. */
 struct table_stamp table_stamp_of(const char *path) __attribute__((nonnull));
 bool table_stamp_equal(const struct table_stamp *a, const struct table_stamp *b)
     __attribute__((nonnull));

@@ -71,6 +71,7 @@ struct table_scratch {
     struct pcre_scratch *pcre; /* NULL until the first look-up in a pcre table */
     struct buf groups;         /* room for what regexec(3) tells */
 };
+/* Free it; NULL is legal. */
 void table_pcre_scratch_free(struct pcre_scratch *p);
 
 /* --- text of inline: and static: ----------------------------------------------------------- */

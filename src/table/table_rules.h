@@ -91,6 +91,7 @@ struct rules_search {
     size_t (*group)(void *ctx, const char *key, unsigned group, const char **text_out);
 };
 
+/* The result of the first rule that applies to the key, in *m. */
 enum table_result rules_find(const struct rules *rules, const struct rules_search *search,
                              struct table_match *m, struct err *err)
     __attribute__((nonnull, warn_unused_result));

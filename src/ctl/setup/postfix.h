@@ -46,6 +46,7 @@ struct postfix *postfix_open_whole(const char *directory, struct err *err)
 struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Free it; NULL is legal. */
 void postfix_free(struct postfix *p);
 
 /* The value of a parameter, its default where main.cf does not set it; "" for one that Postfix does

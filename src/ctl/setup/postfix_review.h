@@ -71,6 +71,7 @@ int postfix_review_routes(const struct config *config, const char *directory,
                           struct postfix_review *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Free the findings. */
 void postfix_review_clear(struct postfix_review *r) __attribute__((nonnull));
 
 /* --- for postfix_review*.c and setup-postfix --- */

@@ -77,6 +77,7 @@ struct setup_edit {
 
 /* --- setup_postfix_options.c --- */
 
+/* An empty request. _clear() frees what it owns. */
 void setup_request_init(struct setup_request *r) __attribute__((nonnull));
 void setup_request_clear(struct setup_request *r) __attribute__((nonnull));
 /* Add options to the request, which may have some by now; an empty value stands for the default.
@@ -112,15 +113,18 @@ int setup_review(const struct setup *s, const struct postfix *p, const struct se
 
 /* --- setup_postfix_edit.c --- */
 
+/* Set a parameter of main.cf to formatted text. */
 void setup_set(struct setup_edit *e, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 /* Set a parameter to `first`, and behind it what it is now. */
 void setup_join(struct setup_edit *e, const struct postfix *p, const char *name, const char *first)
     __attribute__((nonnull));
+/* Comment out a service in master.cf. */
 void setup_switch_off(struct setup_edit *e, const struct postfix_service *s)
     __attribute__((nonnull));
 /* Takes over content; the common head is put before it. name: static. */
 void setup_file(struct setup_edit *e, const char *name, char *content) __attribute__((nonnull));
+/* Free what the edit owns. */
 void setup_edit_clear(struct setup_edit *e) __attribute__((nonnull));
 
 /* The texts of main.cf and master.cf that the instance is to have, for the caller to free. */
@@ -236,6 +240,7 @@ void setup_escape(const char *s, struct buf *out) __attribute__((nonnull));
 
 /* --- the three things that can be done: they add the steps --- */
 
+/* Add the steps of one instance, or of several, to setup.steps. -1 with `err`. */
 int setup_plan_single(struct setup *s, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 int setup_plan_multi(struct setup *s, struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -243,6 +248,7 @@ int setup_plan_multi(struct setup *s, struct err *err) __attribute__((nonnull, w
 int setup_plan_remove(struct setup *s, bool is_drained, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* What is set up in the default instance `p`. */
 enum setup_found setup_find(const struct postfix *p) __attribute__((nonnull));
 
 /* Whose is the configuration directory of a secondary instance? NONE: it is not there, or empty.

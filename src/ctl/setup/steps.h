@@ -76,6 +76,7 @@ int steps_apply(struct steps *s, struct err *err) __attribute__((nonnull, warn_u
  */
 void steps_undo(const struct steps *s) __attribute__((nonnull));
 
+/* Free the steps. What was run stays as it is. */
 void steps_clear(struct steps *s) __attribute__((nonnull));
 
 #endif
