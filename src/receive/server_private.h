@@ -57,6 +57,7 @@ struct server {
 const char *server_enter(struct server *s, struct connection *c, const struct config_relay *config)
     __attribute__((nonnull, warn_unused_result));
 
+/* Take the connection out of the list. */
 void server_leave(struct server *s, struct connection *c) __attribute__((nonnull));
 
 #endif

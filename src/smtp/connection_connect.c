@@ -22,7 +22,7 @@ static int wait_connected(int fd, unsigned timeout_ms)
     int got = task_poll(&io, POLLOUT, task_now_ms() + timeout_ms);
     if (got == -1)
         error = errno;
-    task_fd_leave(&io);
+    task_fd_detach(&io);
     if (got == 0)
         return ETIMEDOUT;
     if (got > 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
