@@ -54,6 +54,7 @@ INTEGRATION_TESTS = \
 	%D%/it_reload.py \
 	%D%/it_reload_verdict.py \
 	%D%/it_rig.py \
+	%D%/it_routed.py \
 	%D%/it_samples.py \
 	%D%/it_setup_faults.py \
 	%D%/it_setup_local.py \
