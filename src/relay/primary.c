@@ -101,6 +101,13 @@ bool primary_open(struct primary *p)
     return primary_connect(p) == 0;
 }
 
+void primary_fault(const struct primary *p, struct err *reply)
+{
+    const struct delivery_outcome *fault = &p->client->fault;
+
+    err_set(reply, "421 %s %s", fault->dsn, fault->reason);
+}
+
 const struct client_features *primary_features(const struct primary *p)
 {
     return p->client->stream != NULL ? &p->client->features : NULL;
