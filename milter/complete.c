@@ -11,10 +11,13 @@ char *complete_recipient(SMFICTX *ctx, const char *path, const char *hostname)
     /* No macro is asked for unless it is needed. */
     char *sample = policy_complete(path, "", nothing);
 
-    if (sample == NULL)
+    if (sample == NULL && !policy_may_be_rerouted(path))
         return NULL;
+    const char *says = smfi_getsymval(ctx, rcpt_addr);
+    if (sample == NULL)
+        return policy_rerouted(path, says == NULL ? "" : says);
     free(sample);
-    const char *says = smfi_getsymval(ctx, rcpt_addr), *name = smfi_getsymval(ctx, mta_name);
+    const char *name = smfi_getsymval(ctx, mta_name);
     const char *domains[] = {name == NULL ? hostname : name, hostname, "localhost", NULL};
     return policy_complete(path, says == NULL ? "" : says, domains);
 }

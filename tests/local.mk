@@ -56,6 +56,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_reload.py \
 	%D%/it/it_reload_verdict.py \
 	%D%/it/it_rig.py \
+	%D%/it/it_routed.py \
 	%D%/it/it_samples.py \
 	%D%/it/it_setup_faults.py \
 	%D%/it/it_setup_local.py \

@@ -160,14 +160,19 @@ static int parse_rest(const struct verb *v, char *rest, struct smtp_command *out
     return -1;
 }
 
-/* Tabs become blanks, other control characters "?". False if there are none of these. */
+/* Tabs become blanks, other control characters "?". False if there are none of these. A tab within
+ * quotes or behind a backslash is one of them (RFC 5321 4.1.2): with a blank in its place the
+ * address would be another one. */
 static bool replace_controls(char *text, size_t len)
 {
-    bool found = false;
+    bool found = false, is_quoted = false, is_escaped = false;
 
     for (size_t i = 0; i < len; i++) {
         bool is_control = (unsigned char)text[i] < ' ' || text[i] == '\x7f';
-        if (text[i] == '\t') {
+        is_quoted ^= text[i] == '"' && !is_escaped;
+        bool is_part = is_quoted || is_escaped;
+        is_escaped = text[i] == '\\' && !is_escaped;
+        if (text[i] == '\t' && !is_part) {
             text[i] = ' ';
         } else if (is_control) {
             text[i] = '?';

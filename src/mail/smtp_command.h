@@ -53,7 +53,8 @@ struct smtp_command {
 /*
  * Parse a line without its CRLF. -1 with `err` as text for a 501 reply: NUL or control characters,
  * no "FROM:"/"TO:", no path, too many words. An unknown verb is no error (SMTP_UNKNOWN), nor is a
- * path that is no address. A tab counts as a blank; blanks may be more than one, and at either end.
+ * path that is no address. A tab outside quotes counts as a blank; blanks may be more than one, and
+ * at either end.
  */
 int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -81,7 +81,8 @@ struct deciding {
     const struct policy *p;
     struct table_scratch *scratch;
     const struct policy_message *message;
-    struct address address; /* as the client sent it */
+    struct address address; /* as the client sent it, or completed */
+    bool is_ambiguous;      /* what the client sent */
     struct table_match match;
     struct policy_decision *out;
 };
@@ -276,7 +277,7 @@ static void decide_by_tables(struct deciding *d)
         return;
     }
     bool changes = out->is_rewritten || out->filter != NULL || out->copy_count > 0;
-    if (changes && (address_is_ambiguous(&d->address) || !can_carry_tags(d->p, out)))
+    if (changes && (d->is_ambiguous || !can_carry_tags(d->p, out)))
         out->reply = reply_cannot_tag;
 }
 
@@ -304,6 +305,10 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     for (size_t i = 0; words != NULL && words[i] != NULL; i++)
         (void)!dsn_parse_word(&out->dsn, words[i], &ignored);
     const char *text = completed == NULL ? rcpt : completed;
+    if (address_parse(rcpt, len, p->address_flags, &d.address, &ignored) == 0) {
+        d.is_ambiguous = address_is_ambiguous(&d.address);
+        out->written = completed == NULL ? NULL : mem_strdup(d.address.text);
+    }
     int parsed = address_parse(text, strlen(text), p->address_flags, &d.address, &ignored);
     size_t bracket = parsed != 0 && len >= 2 && rcpt[0] == '<' && rcpt[len - 1] == '>';
     out->original =
@@ -326,6 +331,7 @@ void policy_decision_clear(struct policy_decision *d)
 {
     free(d->rcpt);
     free(d->original);
+    free(d->written);
     free(d->final);
     free(d->copies);
     dsn_clear(&d->dsn);

@@ -109,8 +109,9 @@ void policy_message_clear(struct policy_message *m) __attribute__((nonnull));
 /* The decision about one recipient. Owned by the caller: policy_decision_clear(). */
 struct policy_decision {
     char *rcpt;     /* RCPT TO exactly as the client sent it, <> included: the string to delete */
-    char *original; /* the same as address, with a domain */
-    char *final;    /* where it ends: the canonical address, or original */
+    char *original; /* the same as address, with a domain, and as the MTA reads it */
+    char *written; /* the same as address, without source route, where that is not original; NULL */
+    char *final;   /* where it ends: the canonical address, or original */
     struct dsn dsn;
     bool is_rewritten;                  /* final differs from original */
     const struct config_filter *filter; /* NULL: none */
@@ -135,7 +136,19 @@ char *policy_complete(const char *path, const char *mta_says, const char *const 
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * Decide about one recipient. rcpt: the path of RCPT TO; completed: of policy_complete(), or NULL:
+ * The address that the MTA reads from a path whose domain is only on its way ("<sam%b.test@mta>"
+ * is sam@b.test where "mta" is the MTA itself); NULL if it reads what is written. Without that, a
+ * client could write a recipient so that no table knows it. The caller frees.
+ */
+char *policy_rerouted(const char *path, const char *mta_says)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Can the path be one of that kind: does it matter what the MTA says? */
+bool policy_may_be_rerouted(const char *path) __attribute__((nonnull));
+
+/*
+ * Decide about one recipient. rcpt: the path of RCPT TO; completed: of policy_complete() or
+ * policy_rerouted(), or NULL:
  * what is looked up and tagged instead; words: its ESMTP words (NULL-terminated list, or NULL).
  * message: of policy_begin(), borrowed for the call. Always fills *out. reply is
  * 550 5.7.1  it or the sender is inside the tag domain 550 5.1.3  needs a tag and cannot carry one

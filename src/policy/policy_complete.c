@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* The domain of a recipient that was given without one. */
+/* The domain of a recipient that was given without one, or with one that is only on its way. */
 #include "base/mem.h"
 #include "policy/policy.h"
 
@@ -56,12 +56,56 @@ char *policy_complete(const char *path, const char *mta_says, const char *const 
     if (!parse_bare(path, &bare))
         return NULL;
     if (has_host_name(mta_says, &says)) {
-        /* user%host and host!user: the MTA has read the domain from the local part. */
-        if (strpbrk(bare.text, "%!") != NULL && !is_same_local_part(&bare, &says))
+        /* user%host, host!user, "user@host": the MTA has read the domain from the local part. */
+        if (strpbrk(bare.text, "%!@") != NULL && !is_same_local_part(&bare, &says))
             return mem_strdup(says.text);
         text = with_domain(&bare, says.text + says.domain_at);
     }
     for (; text == NULL && *domains != NULL; domains++)
         text = with_domain(&bare, *domains);
     return text;
+}
+
+/*
+ * Only these: what the MTA says of others is the same, or is for its own delivery. "sam%b.test" and
+ * "b.test!sam" at a domain of the MTA go to sam@b.test, and so does "sam@b.test" in quotes or not;
+ * to "sam@b" the MTA may add its domain.
+ */
+static bool may_be_rerouted(const struct address *a)
+{
+    const char *domain = a->text + a->domain_at;
+
+    if (domain[0] == '\0')
+        return false;
+    return strcspn(a->text, "%!@") < a->local_len ||
+           (!a->is_literal && strchr(domain, '.') == NULL);
+}
+
+static bool parse(const char *path, struct address *out)
+{
+    struct err ignored;
+
+    return address_parse(path, strlen(path), ADDRESS_LENIENT, out, &ignored) == 0;
+}
+
+bool policy_may_be_rerouted(const char *path)
+{
+    struct address a;
+
+    return parse(path, &a) && may_be_rerouted(&a);
+}
+
+char *policy_rerouted(const char *path, const char *mta_says)
+{
+    struct address a, says;
+    struct buf x = {0}, y = {0};
+
+    if (!parse(path, &a) || !may_be_rerouted(&a) || !has_host_name(mta_says, &says))
+        return NULL;
+    address_fold(&a, &x);
+    address_fold(&says, &y);
+    bool is_same = strcmp(buf_str(&x), buf_str(&y)) == 0;
+    buf_clear(&x);
+    buf_clear(&y);
+    return is_same ? NULL : mem_strdup(says.text);
 }

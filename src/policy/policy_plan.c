@@ -207,7 +207,7 @@ static void plan_deletes(struct planning *g, const struct policy_decision *decis
 {
     struct policy_plan *plan = g->plan;
 
-    plan->deletes = mem_zalloc(2 * count * sizeof *plan->deletes);
+    plan->deletes = mem_zalloc(3 * count * sizeof *plan->deletes);
     for (size_t i = 0; i < count; i++) {
         const struct policy_decision *d = &decisions[i];
         if (takes_part(d) && (is_tagged(g, d) || d->is_rewritten) &&
@@ -215,6 +215,8 @@ static void plan_deletes(struct planning *g, const struct policy_decision *decis
             plan->deletes[plan->delete_count++] = d->rcpt;
             if (!is_plain_path(d))
                 plan->deletes[plan->delete_count++] = d->original;
+            if (d->written != NULL && d->rcpt[strspn(d->rcpt, "<")] == '@')
+                plan->deletes[plan->delete_count++] = d->written;
         }
     }
 }

@@ -52,11 +52,13 @@ void duplicate_free(struct duplicate *d)
     free(d);
 }
 
-const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
+const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp, struct err *reply)
 {
     d->is_lmtp = is_lmtp;
-    (void)primary_open(d->o.primary);
+    bool is_there = primary_open(d->o.primary);
     d->has_promised = primary_features_known(d->o.primary, &d->promised);
+    if (!is_there && !d->has_promised)
+        primary_fault(d->o.primary, reply);
     return d->has_promised ? &d->promised : NULL;
 }
 

@@ -34,8 +34,9 @@ struct duplicate *duplicate_new(const struct duplicate_options *options)
 void duplicate_free(struct duplicate *d);
 
 /* The client greets: connect, and say what may be offered. If the primary cannot be reached (MAIL
- * will say so) that is what one offered last; NULL if it is not known. Valid until the next. */
-const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp)
+ * will say so) that is what one offered last; NULL if it is not known, with why as the reply to a
+ * client that wants to know: "421 ...". Valid until the next. */
+const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp, struct err *reply)
     __attribute__((nonnull));
 
 /* The transaction ended, or never was. Not with answers due. */

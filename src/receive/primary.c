@@ -93,6 +93,13 @@ bool primary_open(struct primary *p)
     return primary_connect(p) == 0;
 }
 
+void primary_fault(const struct primary *p, struct err *reply)
+{
+    const struct outcome *fault = connection_fault(p->connection);
+
+    err_set(reply, "421 %s %s", fault->dsn, fault->reason);
+}
+
 const struct smtp_features *primary_features(const struct primary *p)
 {
     return connection_is_open(p->connection) ? connection_features(p->connection) : NULL;

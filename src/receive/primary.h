@@ -46,6 +46,9 @@ void primary_interrupt(struct primary *p) __attribute__((nonnull));
  * not carried max_messages_per_connection. False: answers are PRIMARY_LOST. */
 bool primary_open(struct primary *p) __attribute__((nonnull));
 
+/* After that: why, as a reply "421 4.4.1 ..." without CRLF. */
+void primary_fault(const struct primary *p, struct err *reply) __attribute__((nonnull));
+
 /* What the primary offers; NULL when there is no connection. */
 const struct smtp_features *primary_features(const struct primary *p) __attribute__((nonnull));
 

@@ -118,6 +118,7 @@ static void announce_size(const struct session *s, const struct smtp_features *f
 static void do_helo(struct session *s, enum session_protocol protocol)
 {
     char size[24];
+    struct err text;
 
     if (s->command.argument[0] == '\0') {
         session_protocol_error(s, "501 5.5.4 Host name expected");
@@ -129,12 +130,19 @@ static void do_helo(struct session *s, enum session_protocol protocol)
     log_sanitize(s->helo);
     s->protocol = protocol;
     /* With a primary only what that is known to keep is promised. */
-    const struct smtp_features *f =
-        s->duplicate != NULL && session_refusal(s) == NULL
-            ? duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO)
-            : NULL;
+    const struct smtp_features *f = NULL;
+    bool is_greeted = s->duplicate != NULL && session_refusal(s) == NULL;
+    if (is_greeted)
+        f = duplicate_greet(s->duplicate, s->command.verb == SMTP_LHLO, &text);
     if (s->command.verb == SMTP_HELO) {
         session_reply(s, "250 %s", s->config->relay.hostname);
+        return;
+    }
+    /* To offer nothing would be a lie: an MTA bounces mail that needs SMTPUTF8 or REQUIRETLS when
+     * these are not offered, instead of waiting for the primary to come back. */
+    if (is_greeted && f == NULL) {
+        session_reject(s, "", text.text);
+        s->is_over = true;
         return;
     }
     bool is_sure = s->duplicate == NULL; /* we decide by ourselves */

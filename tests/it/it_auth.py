@@ -315,7 +315,7 @@ def test_listener(r):
         rig.send(front.address, "s@x.test", [f"{name}@x.test"], b"Subject: x\r\n\r\nx\r\n")
     t = sink.wait(1)[0]
     assert t.addrs == ["good@x.test"] and t.tls == "TLSv1.3" and "with ESMTPS" in t.headers("Received")[0], t
-    fronts["bad"].wait_log("status=deferred .*451 4.7.8 SASL authentication failed; server .* said: 535 5.7.8 Wrong")
+    fronts["bad"].wait_log("status=deferred .*421 4.7.8 SASL authentication failed; server .* said: 535 5.7.8 Wrong")
     fronts["plain"].wait_log("status=deferred .*421 4.7.0 Must issue a STARTTLS command first")
     assert scram.good == 1 and len(sink.transactions) == 1
 

@@ -130,7 +130,8 @@ def test_what_the_primary_answers_over_shared_connections(r):
 def test_primary_down_and_up(r):
     d = rig.Duplicator(r, listener=SHORT)
     d.primary.stop()
-    with d.client() as c:
+    with d.client(helo=None) as c:
+        assert c.cmd("HELO client.test").code == 250
         reply = c.mail("s@x.test")
         assert re.match("451 4.4.1 connect to .*: Connection refused", str(reply)), reply
         d.primary.start()
@@ -194,12 +195,20 @@ def test_reply_within_the_content(r):
 PROMISES = {"8BITMIME", "SMTPUTF8", "DSN"}
 
 
+def unreachable(d):
+    """Nothing is known of what the primary offers: nothing is promised, and nothing denied."""
+    for greeting in ("EHLO", "LHLO"):
+        with d.client(helo=None) as c:
+            reply = c.cmd(f"{greeting} client.test")
+            assert re.match("421 4.4.1 connect to .*: Connection refused$", str(reply)), reply
+            assert c.file.read() == b""
+
+
 def test_promises(r):
     """Only what a primary of this listener is known to offer: the one at hand, or else the last that was seen."""
     d = rig.Duplicator(r, listener=SHORT + " pool_connections = 0", primary=rig.Sink(r, "primary", extensions=("PIPELINING", "DSN")))
     d.primary.stop()
-    with d.client() as c:
-        assert not PROMISES & set(c.extensions), c.extensions
+    unreachable(d)
     d.primary.start()
     with d.client() as c:
         assert PROMISES & set(c.extensions) == {"DSN"}, c.extensions
@@ -208,8 +217,21 @@ def test_promises(r):
         assert PROMISES & set(c.extensions) == {"DSN"}, c.extensions
         assert c.mail("s@x.test", "RET=HDRS").code == 451
     assert "not" not in d.reload()
-    with d.client() as c:
-        assert not PROMISES & set(c.extensions), c.extensions
+    unreachable(d)
+
+
+def test_smtputf8_while_the_primary_is_away(r):
+    """Postfix keeps such mail: it would bounce it if SMTPUTF8 were not offered."""
+    d = rig.Duplicator(r, primary=rig.Sink(r, "primary", extensions=("PIPELINING", "8BITMIME", "SMTPUTF8")))
+    d.primary.stop()
+    often = {"minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s"}
+    pf = rig.Postfix(r, "front", {"relayhost": f"[127.0.0.1]:{d.address[1]}", "smtputf8_enable": "yes", **often})
+    pf.start()
+    rig.send(pf.address, "s@x.test", ["j\u00fcrgen@x.test"], message("m"), mail_params="SMTPUTF8")
+    pf.wait_log("status=")
+    d.primary.start()
+    (txn,) = d.primary.wait(1, seconds=40)
+    assert txn.rcpts[0].addr == "j\u00fcrgen@x.test" and txn.sender == "s@x.test", txn
 
 
 def test_words_that_the_primary_does_not_know(r):

@@ -379,9 +379,12 @@ def test_primary(r):
     for _ in range(2):
         rig.send(good, "s@x.test", ["a@x.test"], b"Subject: x\r\n\r\nx\r\n")
     assert [t.tls for t in sink.wait(2)] == ["TLSv1.3", "TLSv1.3"]
-    with rig.SmtpClient(bad) as c:
-        reply = c.mail("s@x.test")
-        assert str(reply).startswith("451 4.7.5 Server certificate not verified"), reply
+    for greeting, refused in (("HELO", 451), ("EHLO", 421)):
+        with rig.SmtpClient(bad, helo=None) as c:
+            reply = c.cmd(f"{greeting} client.test")
+            if reply.code == 250:
+                reply = c.mail("s@x.test")
+            assert str(reply).startswith(f"{refused} 4.7.5 Server certificate not verified"), reply
     assert not wrong.transactions
 
 

@@ -510,6 +510,37 @@ START_TEST(what_has_no_domain_is_completed)
 }
 END_TEST
 
+/* What the MTA says counts where the path has a way in it. */
+static const struct {
+    const char *path, *mta_says, *rerouted;
+} ways[] = {
+    {"<sam%b.test@mta.test>", "sam@b.test", "sam@b.test"},
+    {"<b.test!sam@mta.test>", "sam@b.test", "sam@b.test"},
+    {"<\"sam@b.test\"@mta.test>", "sam@b.test", "sam@b.test"},
+    {"<@mta.test:sam%b.test@mta.test>", "sam@b.test", "sam@b.test"},
+    {"<sam@b>", "sam@b.test", "sam@b.test"},
+    {"<sam%b.test@[192.0.2.1]>", "sam@b.test", "sam@b.test"},
+    {"<sam%b.test@mta.test>", "SAM%b.test@mta.test", NULL},
+    {"<sam%b.test@mta.test>", "sam", NULL},
+    {"<sam%b.test@mta.test>", "", NULL},
+    {"<sam@[192.0.2.1]>", "sam@b.test", NULL},
+    {"<sam@mta.test>", "other@b.test", NULL}, /* an alias of the MTA is no way */
+    {"<sam>", "sam@b.test", NULL},
+    {"<>", "sam@b.test", NULL},
+};
+
+START_TEST(what_the_mta_reads_counts)
+{
+    char *text = policy_rerouted(ways[_i].path, ways[_i].mta_says);
+
+    if (ways[_i].rerouted == NULL)
+        ck_assert_ptr_null(text);
+    else
+        ck_assert_pstr_eq(text, ways[_i].rerouted);
+    free(text);
+}
+END_TEST
+
 START_TEST(log_line_and_reasons)
 {
     struct err err;
@@ -540,6 +571,7 @@ int main(void)
     TCase *tests = tcase_create("policy");
 
     tcase_add_loop_test(tests, plans, 0, UNIT_COUNT(cases));
+    tcase_add_loop_test(tests, what_the_mta_reads_counts, 0, UNIT_COUNT(ways));
     tcase_add_test(tests, rewritten_goes_back);
     tcase_add_loop_test(tests, refused_at_start, 0, UNIT_COUNT(bad_cases));
     tcase_add_test(tests, failure_while_running);
