@@ -202,6 +202,11 @@ FUZZERS += %D%/fuzz/fuzz_smtp_command
 %C%_fuzz_fuzz_smtp_command_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_smtp_command_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz/fuzz_smtp_features
+%C%_fuzz_fuzz_smtp_features_SOURCES = %D%/fuzz/fuzz_smtp_features.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_smtp_features_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_smtp_features_LDADD = $(FUZZ_RELAY_LIBS)
+
 FUZZERS += %D%/fuzz/fuzz_smtp_reply
 %C%_fuzz_fuzz_smtp_reply_SOURCES = %D%/fuzz/fuzz_smtp_reply.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_smtp_reply_LDFLAGS = $(FUZZ_LINK)
