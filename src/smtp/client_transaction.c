@@ -13,7 +13,6 @@
 
 #include <inttypes.h>
 #include <stdint.h>
-#include <string.h>
 
 #define WINDOW_COMMANDS 60
 #define WINDOW_BYTES 16384

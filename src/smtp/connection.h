@@ -10,6 +10,7 @@
  * then, and connection_fault() says why: an outcome of OUTCOME_RETRY, worded as Postfix does it,
  * for all recipients that have no outcome of their own. The exceptions say so.
  *
+ * Commands, replies and content need an open connection; close, faults and what is known do not.
  * One thread at a time, except for connection_interrupt().
  */
 #ifndef SPLIT_CONNECTION_H

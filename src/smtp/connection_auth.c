@@ -5,9 +5,7 @@
 #include "task/task.h"
 #include "smtp/security.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define STEPS_MAX 8    /* no mechanism has as many */
 #define REPEATED_MIN 8 /* bytes of an answer, in base64, that a reply may not have */

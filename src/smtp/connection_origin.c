@@ -5,9 +5,7 @@
 #include "mail/xtext.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #define VALUE_MAX 255 /* bytes of an encoded value: XCLIENT_README */
 #define LINE_MAX_BYTES 510

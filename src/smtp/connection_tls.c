@@ -6,7 +6,6 @@
 #include "smtp/security.h"
 
 #include <netinet/in.h>
-#include <stdio.h>
 
 static bool is_local(const struct sockaddr *sa)
 {
