@@ -24,3 +24,4 @@ EXTRA_DIST += \
 	%D%/sendmail.md \
 	%D%/tables.md
 EXTRA_DIST += %D%/INTERNALS.md
+EXTRA_DIST += %D%/INTERNALS.md %D%/tables.md %D%/tasks.md
