@@ -2,10 +2,9 @@
 /*
  * err: what went wrong, as text. Every function that can fail takes a `struct err *` as its last
  * argument (never NULL) and returns 0 / -1; the text is set where the fault is seen, with path,
- * peer and errno, and wrapped by callers who know more. The text explains a failure; that there is
- * one is said by the return value or by a flag, never by a text that is not empty: an attempt that
- * failed before one that succeeded may have left one. Owned by the caller, no allocation. Any
- * thread.
+ * peer and errno, and wrapped by callers that know more. The text only explains a failure. The
+ * return value or a flag reports it, never a text that is not empty: an attempt that failed may
+ * have left a text before another one succeeded. Owned by the caller, no allocation. Any thread.
  */
 #ifndef SPLIT_ERR_H
 #define SPLIT_ERR_H
@@ -14,7 +13,7 @@ struct err {
     char text[1024]; /* "" as long as nothing was set; longer texts are cut */
 };
 
-/* No text. For a retry, and where a caller may hand in what an earlier call left. */
+/* No text. Used before a retry, and where the caller may pass the text of an earlier call. */
 void err_clear(struct err *err) __attribute__((nonnull));
 
 /* Replace the text. */

@@ -19,11 +19,11 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /*
- * ident: program name, borrowed for good. target: "syslog" or "stderr". facility: "mail", "daemon",
- * "local0" to "local7", "user" (looked at for syslog only). level: "error", "warning", "info",
- * "debug": lines above it are dropped. Before the first call lines go to stderr at level info.
- * Returns -1 for an unknown word, with `err` saying which are allowed, and leaves everything as it
- * was. May be called again after a reload.
+ * ident: program name, borrowed for the life of the process. target: "syslog" or "stderr".
+ * facility: "mail", "daemon", "local0" to "local7", "user" (looked at for syslog only). level:
+ * "error", "warning", "info", "debug": lines above it are dropped. Before the first call lines go
+ * to stderr at level info. Returns -1 for an unknown word, with the allowed words in `err`; then
+ * nothing is changed. May be called again after a reload.
  */
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -38,9 +38,9 @@ void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 
 /*
- * A line of another of our services, in the way of Postfix: "IDENT/SERVICE[PID]: ", on stderr as
- * well as by syslog(3). The text begins at once: no "warning: ", whatever the level is. service: at
- * most 80 bytes, as "archive/smtp".
+ * A line of a service of this process, as Postfix names its services: "IDENT/SERVICE[PID]: ", on
+ * stderr as well as by syslog(3). The text has no "warning: " before it, whatever the level is.
+ * service: at most 80 bytes, as "archive/smtp".
  */
 void log_as(enum log_level level, const char *service, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));

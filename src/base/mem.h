@@ -2,7 +2,7 @@
 /*
  * mem: allocation that cannot fail, and strings that must fit. Out of memory ends the process with
  * a message (abort): every size that a remote party controls is capped before it comes here, so
- * running out is a fault of the machine, and a copy that was not answered with 250 is still in the
+ * the limit is that of the machine, and a message that was not answered with 250 is still in the
  * MTA's queue. Any thread. Everything returned is released with free().
  */
 #ifndef SPLIT_MEM_H
@@ -24,8 +24,8 @@ char *mem_strdup(const char *s) __attribute__((warn_unused_result, returns_nonnu
 char *mem_strndup(const char *s, size_t len)
     __attribute__((warn_unused_result, returns_nonnull, nonnull));
 
-/* Copy s to out, an array of `size` bytes. A string that may be too long is checked before: one
- * that does not fit is a bug, and ends the process with a message (abort). */
+/* Copy s to out, an array of `size` bytes. The caller checks the length of a string that may be too
+ * long. One that does not fit is a bug and ends the process with a message (abort). */
 void mem_copy_string(char *out, size_t size, const char *s) __attribute__((nonnull));
 
 /* Formatted text as a string. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * process: what the daemons' main() functions have in common: readiness for systemd, and the pid
- * file whose lock is the proof that a daemon runs (a lock dies with its process, a number in a file
- * does not).
+ * file whose lock is the proof that a daemon runs (the system releases a lock when its process
+ * ends; a number in a file stays).
  */
 #ifndef SPLIT_PROCESS_H
 #define SPLIT_PROCESS_H
@@ -25,21 +25,23 @@ enum {
  * -1, also when another process has it (`err` names its pid). */
 int process_lock(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* The pid of the process that holds the lock: 0 if nobody does, -1 with `err` if that cannot be
- * found out (the file cannot be opened). Never for the holder itself: it would lose the lock. */
+/* The pid of the process that holds the lock: 0 if no process does, -1 with `err` if that cannot be
+ * found out (the file cannot be opened). Must not be called by the holder itself, which would lose
+ * the lock. */
 pid_t process_lock_owner(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* Work as a batch process (sched(7)): a thread that wakes up does not interrupt another. Before
- * threads are started. No effect where it is not allowed, or where whoever started us has chosen
- * for us. */
+ * threads are started. No effect where it is not allowed, or where the parent has set another
+ * scheduling policy. */
 void process_prefer_batch(void);
 
 /* Have large blocks of memory returned to the system as soon as they are freed: tables are replaced
  * while mail flows. */
 void process_return_memory(void);
 
-/* Tell the service manager; no effect without libsystemd or outside of a Type=notify unit. */
+/* Notify the service manager of the state (sd_notify(3)); no effect without libsystemd or outside
+ * of a Type=notify unit. */
 void process_notify_ready(void);
 void process_notify_reloading(void);
 void process_notify_stopping(void);

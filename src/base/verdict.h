@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * verdict: what came of the last start or reload of a daemon, in a file beside the file that the
+ * verdict: the outcome of the last start or reload of a daemon, in a file beside the file that the
  * daemon locks ("LOCK.reload"). The daemon writes it; `splitctl reload` waits for it, `splitctl
- * check` and `status` read it. It is of use only while the process that it names holds the lock.
+ * check` and `status` read it. It is valid only while the process that it names holds the lock.
  *
  *   line = "splitmilter-verdict 1" SP pid SP begun-us SP unix-time SP outcome SP text LF
  *
@@ -32,7 +32,8 @@ struct verdict {
     struct err text; /* printable */
 };
 
-/* Replace the verdict beside this lock. A failure is logged: the daemon goes on without. */
+/* Replace the verdict beside this lock. A failure is logged, and the daemon continues without a
+ * verdict. */
 void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome outcome,
                    const char *text) __attribute__((nonnull));
 
