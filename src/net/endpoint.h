@@ -34,7 +34,7 @@ int endpoint_parse_socket(const char *text, struct endpoint *out, struct err *er
 int endpoint_parse_nexthop(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Does it stand for the MX hosts of a domain: a nexthop without brackets that is no address? */
+/* Does it mean the MX hosts of a domain: a nexthop without brackets that is not an address? */
 bool endpoint_is_domain(const struct endpoint *e) __attribute__((nonnull));
 
 /* A name server: an address with or without port (53): "192.0.2.1", "192.0.2.1:5353",
@@ -42,7 +42,7 @@ bool endpoint_is_domain(const struct endpoint *e) __attribute__((nonnull));
 int endpoint_parse_dns_server(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* What a destination may have: a nexthop, or "maildir:/path". */
+/* A value of relay_to: a nexthop, or "maildir:/path". */
 int endpoint_parse_destination(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
@@ -56,7 +56,7 @@ struct endpoint_network {
     unsigned prefix; /* bits */
 };
 
-/* Host bits behind the prefix are an error, as in Postfix's mynetworks. */
+/* Host bits after the prefix are an error, as in Postfix's mynetworks. */
 int endpoint_parse_network(const char *text, struct endpoint_network *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
@@ -79,9 +79,9 @@ bool endpoint_is_loopback_address(const struct sockaddr *sa) __attribute__((nonn
 bool endpoint_is_any_host(const char *host) __attribute__((nonnull));
 
 /*
- * Open listening sockets, close-on-exec. A unix socket that nobody listens on is replaced; mode is
- * applied to it. A host name may give several addresses: up to max descriptors go to fds_out.
- * Returns how many, or -1.
+ * Open listening sockets, close-on-exec. A unix socket without a listening process is replaced;
+ * mode is applied to it. A host name may give several addresses: up to max descriptors go to
+ * fds_out. Returns how many, or -1.
  */
 int endpoint_listen(const struct endpoint *e, int backlog, unsigned mode, int *fds_out, size_t max,
                     struct err *err) __attribute__((nonnull, warn_unused_result));

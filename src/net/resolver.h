@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * resolver: names to addresses and MX hosts, with a deadline, and interruptible. The interface is a
- * table of functions, so that tests can answer by themselves. Any thread.
+ * resolver: look-up of addresses and MX hosts, with a deadline and a way to interrupt it. The
+ * interface is a table of functions, so that tests can replace it. Any thread.
  */
 #ifndef SPLIT_RESOLVER_H
 #define SPLIT_RESOLVER_H
@@ -18,10 +18,10 @@
 enum resolver_status {
     RESOLVER_FOUND,
     RESOLVER_NOT_FOUND, /* the name does not exist, or has no such record */
-    RESOLVER_TRY_AGAIN, /* no answer, a useless one, interrupted, a local fault */
+    RESOLVER_TRY_AGAIN, /* no answer, a malformed one, an interruption, a local fault */
 };
 
-/* The servers to ask. */
+/* The servers that are queried. */
 struct resolver_servers {
     struct endpoint *servers; /* addresses; none: the system's */
     size_t server_count;
@@ -31,8 +31,8 @@ struct resolver_query {
     const char *name;
     int family;                         /* of addresses: AF_UNSPEC, AF_INET, AF_INET6 */
     unsigned timeout_ms;                /* for the whole look-up */
-    const struct resolver_servers *dns; /* NULL: as the system does it */
-    int wake_fd; /* poll(2) on it reports POLLIN or POLLHUP: give up; -1: none */
+    const struct resolver_servers *dns; /* NULL: the system's */
+    int wake_fd; /* when poll(2) reports POLLIN or POLLHUP, the look-up ends; -1: none */
 };
 
 struct resolver_addresses {
@@ -48,7 +48,8 @@ struct resolver_mx {
     char host[256]; /* "" is the root: RFC 7505, the domain takes no mail */
 };
 
-/* FOUND means at least one result. Otherwise `err` says why ("Host not found"), without the name.
+/* FOUND means at least one result. Otherwise `err` has the reason ("Host not found"), without the
+ * name.
  */
 struct resolver {
     enum resolver_status (*addresses)(const struct resolver_query *q,

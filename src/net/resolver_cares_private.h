@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * resolver_cares_private: the one place where releases of c-ares differ for us, the question for MX
- * hosts. resolver_cares_dnsrec.c has it for c-ares 1.28 and newer (ares_query_dnsrec), where the
+ * resolver_cares_private: the query for MX hosts, whose interface differs between releases of
+ * c-ares. resolver_cares_dnsrec.c has it for c-ares 1.28 and newer (ares_query_dnsrec), where the
  * calls of resolver_cares_reply.c (ares_query, ares_parse_mx_reply) are deprecated. configure picks
- * one. Not for others than resolver_cares*.c.
+ * one. Private to resolver_cares*.c.
  */
 #ifndef SPLIT_RESOLVER_CARES_PRIVATE_H
 #define SPLIT_RESOLVER_CARES_PRIVATE_H
@@ -27,12 +27,13 @@ struct cares_lookup {
     size_t mx_count;
 };
 
-/* Ask for the MX hosts of the query's name. Sets is_done, status and mx, now or while c-ares is
- * processed. ARES_SUCCESS means at least one host; ARES_EBADRESP none that is a host's name. */
+/* Query the MX hosts of the query's name. Sets is_done, status and mx, now or while c-ares is
+ * processed. ARES_SUCCESS means at least one host; ARES_EBADRESP that no record has a valid host
+ * name. */
 void cares_ask_mx(struct cares_lookup *l);
 
-/* Add a host to `mx`. One that is no host's name is left out: names come from outside, and go into
- * messages. */
+/* Add a host to `mx`. A text that is not a valid host name is skipped: names come from outside and
+ * appear in messages. */
 void cares_add_mx(struct cares_lookup *l, unsigned preference, const char *host);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * sasl: the client's side of an authentication exchange (RFC 4422, in the form of RFC 4954), by GNU
- * SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677). Credentials do not change and serve any
- * number of threads; an exchange belongs to one. Built without GNU SASL there are no credentials.
+ * SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677). Credentials are immutable and may be
+ * used by any number of threads; an exchange belongs to one thread. Built without GNU SASL there
+ * are no credentials.
  */
 #ifndef SPLIT_SASL_H
 #define SPLIT_SASL_H
@@ -32,15 +33,17 @@ struct sasl_exchange *sasl_begin(const struct sasl *s, const char *mechanism, st
     __attribute__((nonnull, warn_unused_result));
 void sasl_end(struct sasl_exchange *x);
 
-/* Does the client have the first word, as initial response to AUTH? */
+/* Does the client send first in this mechanism, as the initial response of AUTH? */
 bool sasl_begins(const char *mechanism) __attribute__((nonnull));
 
-/* The answer to what the server sent, both in base64; "": the beginning, or nothing. Put into *out
- * (reset first). -1 with `err`: the server must not be believed, or does not make sense. */
+/* Put the response to a challenge of the server into *out (reset first), both in base64; "" is the
+ * start of the exchange, or an empty challenge. -1 with `err`: the challenge is malformed, or the
+ * server failed to authenticate. */
 int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Nothing is missing; with SCRAM: the server has proved that it knows the password. */
+/* Is the exchange complete? With SCRAM this includes the server's proof that it knows the password.
+ */
 bool sasl_is_complete(const struct sasl_exchange *x) __attribute__((nonnull));
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * stream: buffered reading and writing on a connected socket, with deadlines: what the SMTP server,
  * the SMTP client and the control socket share. Blocking for the caller, non-blocking on the
- * descriptor (task_poll): in a task, others of its thread go on meanwhile. Belongs to one task or
+ * descriptor (task_poll): while a task waits, other tasks of its thread run. Belongs to one task or
  * thread at a time; stream_shutdown_read() alone may be called from another. The transport below
- * the buffers is a small table of functions: the seam for TLS.
+ * the buffers is a table of functions, which TLS replaces.
  */
 #ifndef SPLIT_STREAM_H
 #define SPLIT_STREAM_H
@@ -25,8 +25,8 @@ enum stream_status {
     STREAM_ERROR,    /* errno of the fault is in stream_errno() */
 };
 
-/* read and write behave as recv(2)/send(2) on a non-blocking socket: -1 with EAGAIN means "poll for
- * it". */
+/* read and write behave as recv(2)/send(2) on a non-blocking socket: after -1 with EAGAIN the
+ * stream polls. */
 struct stream_transport {
     ssize_t (*read)(void *state, void *data, size_t len);
     ssize_t (*write)(void *state, const void *data, size_t len);
@@ -42,8 +42,8 @@ struct stream *stream_new(int fd) __attribute__((returns_nonnull, warn_unused_re
 /* Flushes nothing; closes the descriptor. */
 void stream_free(struct stream *s);
 
-/* From now on bytes go through this transport (STARTTLS); buffered input that came before is thrown
- * away (RFC 3207 6). */
+/* Use this transport from now on (STARTTLS). Buffered input of the former transport is discarded
+ * (RFC 3207 6). */
 void stream_set_transport(struct stream *s, const struct stream_transport *t, void *state)
     __attribute__((nonnull(1, 2)));
 
@@ -59,8 +59,8 @@ void stream_set_deadline(struct stream *s, unsigned timeout_ms) __attribute__((n
 
 /*
  * Read one line up to and including LF into *line (reset first), with its line end: the caller
- * looks at CRLF itself. At most max bytes. On STREAM_TOO_LONG, STREAM_EOF and STREAM_TIMEOUT the
- * part read is in *line.
+ * checks for CRLF. At most max bytes. On STREAM_TOO_LONG, STREAM_EOF and STREAM_TIMEOUT the part
+ * read is in *line.
  */
 enum stream_status stream_read_line(struct stream *s, struct buf *line, size_t max)
     __attribute__((nonnull, warn_unused_result));
@@ -72,7 +72,7 @@ enum stream_status stream_read(struct stream *s, void *data, size_t size, size_t
 /*
  * The same without copying: *data_out points to what is in the input buffer, filled first if it is
  * empty. It stays there, and valid, until stream_consume() takes the first len bytes of it (for
- * readers that find out only by looking where their part ends), or another read.
+ * readers that have to parse the bytes to find the end of their part), or another read.
  */
 enum stream_status stream_peek(struct stream *s, const char **data_out, size_t *len_out)
     __attribute__((nonnull, warn_unused_result));
@@ -82,25 +82,26 @@ void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
  * PIPELINING). */
 bool stream_has_input(const struct stream *s) __attribute__((nonnull));
 
-/* The same, after a look at what has arrived meanwhile. Does not wait. */
+/* The same, after reading what has arrived meanwhile. Does not wait. */
 bool stream_input_is_here(struct stream *s) __attribute__((nonnull));
 
-/* Append to the output buffer; flushed by itself when 64 kB have gathered. */
+/* Append to the output buffer; flushed when it holds 64 kB. */
 enum stream_status stream_write(struct stream *s, const void *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 enum stream_status stream_printf(struct stream *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull, warn_unused_result));
 enum stream_status stream_flush(struct stream *s) __attribute__((nonnull, warn_unused_result));
 
-/* True if the peer has closed or sent something while nothing was asked for: do not reuse this
- * connection. */
+/* True if the peer has closed the connection or sent data that no command requested. Such a
+ * connection must not be reused. */
 bool stream_is_stale(struct stream *s) __attribute__((nonnull));
 
-/* The next one to use it may be another task or thread: a connection that is handed on. */
+/* Detach the stream from the present task or thread, so that another one may use it: for a
+ * connection that is kept in a pool. */
 void stream_leave(struct stream *s) __attribute__((nonnull));
 
-/* Wake up the owner: its reads end with STREAM_EOF once what is in the input buffer is used up, and
- * so do writes that would have to wait for the peer; others go on (a last reply). From any thread.
+/* Wake the owner. Reads end with STREAM_EOF after the input buffer is used up, and so do writes
+ * that would have to wait for the peer; other writes succeed (a last reply). From any thread.
  */
 void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * tls: TLS on a stream (stream.h), by OpenSSL: TLS 1.2 or newer, no compression, no renegotiation.
- * A context holds what is the same for many connections (certificates, what is trusted, sessions to
- * resume); it is made when a configuration is loaded, does not change, and serves any number of
- * threads. Whether a peer is good enough is the caller's decision: a handshake reports what was
- * found out about it. Processes that use it ignore SIGPIPE, since OpenSSL writes with write(2).
- * Built without OpenSSL no context can be made.
+ * A context holds what many connections share (certificates, trust anchors, sessions to resume). It
+ * is created when a configuration is loaded, is immutable, and may be used by any number of
+ * threads. A handshake reports the trust in the peer; the caller decides whether it suffices.
+ * Processes that use it ignore SIGPIPE, since OpenSSL writes with write(2). Built without OpenSSL
+ * no context can be made.
  */
 #ifndef SPLIT_TLS_H
 #define SPLIT_TLS_H
@@ -18,10 +18,11 @@
 
 #define TLS_FINGERPRINT_SIZE 96 /* "AB:CD:...", 32 bytes */
 
-/* Postfix's words for what is known of the peer. */
+/* The trust in a peer, with Postfix's terms. */
 enum tls_trust {
     TLS_ANONYMOUS, /* no certificate */
-    TLS_UNTRUSTED, /* one that no trusted authority signed, or not for now, or nothing is trusted */
+    TLS_UNTRUSTED, /* not signed by a trusted authority, not valid now, or no authority is trusted
+                    */
     TLS_TRUSTED,   /* signed by a trusted authority */
     TLS_VERIFIED,  /* trusted, and for one of the names; or one of the fingerprints */
 };
@@ -35,7 +36,8 @@ struct tls_info {
     char
         subject[256]; /* of the peer's certificate: its common name, printable; "" if it has none */
     char fingerprint[TLS_FINGERPRINT_SIZE]; /* SHA-256 of the peer's certificate, "" without one */
-    char why[160]; /* not better than that: "certificate has expired", "name does not match" */
+    char why[160]; /* the reason for no better trust: "certificate has expired", "name does not
+                      match" */
 };
 
 /* "Verified" ... */
@@ -48,7 +50,8 @@ void tls_format_info(const struct tls_info *info, const char *to, const char *pe
 
 struct tls_context;
 
-/* What a context is made of; strings "" for nothing. Files are PEM, and read at once. */
+/* The parameters of a context; "" stands for none. Files are PEM and are read when the context is
+ * created. */
 struct tls_options {
     const char *cert_file;                  /* the chain, ours first */
     const char *key_file;                   /* "": in cert_file */
@@ -67,18 +70,18 @@ struct tls_context *tls_server_new(const struct tls_options *o, struct err *err)
 /* After its last connection has ended. */
 void tls_context_free(struct tls_context *c);
 
-/* The server that a client wants to talk to. */
+/* The server that a client expects. */
 struct tls_peer {
-    const char *name;                /* a host name, or an address without brackets; for SNI */
-    const struct string_list *names; /* allowed instead of `name`, if any; ".example.com" stands
-                                           for all below it */
-    const char *place;               /* sessions are resumed only with the same */
-    enum tls_trust wanted;           /* the caller will not go on with less: no session is kept */
+    const char *name; /* a host name, or an address without brackets; for SNI */
+    const struct string_list
+        *names; /* allowed instead of `name`, if any; ".example.com" stands for all subdomains */
+    const char *place;     /* sessions are resumed only with the same */
+    enum tls_trust wanted; /* below it the caller closes the connection, and no session is kept */
 };
 
 /*
- * The handshake, within timeout_ms; from then on the stream is encrypted, and what came before is
- * forgotten. On failure `err` says why, and the stream is of no more use.
+ * The handshake, within timeout_ms; afterwards the stream is encrypted, and earlier input is
+ * discarded. On failure `err` has the reason, and the stream cannot be used any more.
  */
 enum stream_status tls_connect(struct stream *s, struct tls_context *c, const struct tls_peer *peer,
                                unsigned timeout_ms, struct tls_info *info, struct err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * tls_private: what tls_context.c (files, trust, sessions) and tls_stream.c (handshake, reading,
- * writing) share. Not for anybody else.
+ * writing) share. Private to tls*.c.
  */
 #ifndef SPLIT_TLS_PRIVATE_H
 #define SPLIT_TLS_PRIVATE_H
@@ -45,7 +45,7 @@ void tls_error_text(char *out, size_t size) __attribute__((nonnull));
 struct tls_owner {
     struct tls_context *context;
     char *place;      /* NULL: a server */
-    bool is_accepted; /* the peer is as trusted as is wanted: sessions may be kept */
+    bool is_accepted; /* the peer has the wanted trust: sessions may be kept */
 };
 
 #endif
