@@ -31,13 +31,13 @@ size_t content_feed(struct content *c, const char *data, size_t len, struct buf 
 
 /* Was the final "." line read? */
 bool content_is_complete(const struct content *c) __attribute__((nonnull));
-/* An LF without CR before it was in it. It ends no line here, but it might elsewhere: the session
- * refuses the message (550 5.5.2) behind its real end, as Postfix's smtpd_forbid_bare_newline =
- * reject does. A lone CR is passed on as it is. */
+/* Did the content have an LF without CR before it? Such an LF ends no line here, but it may in
+ * other servers. Therefore the session refuses the message (550 5.5.2) after its end, as Postfix's
+ * smtpd_forbid_bare_newline = reject does. A lone CR is passed on as it is. */
 bool content_has_bare_lf(const struct content *c) __attribute__((nonnull));
 
-/* More than CONTENT_HOPS_MAX Received: fields (or more X-Split-Copy of this host than can be
- * remembered). */
+/* More than CONTENT_HOPS_MAX Received: fields (or more X-Split-Copy fields of this host than are
+ * stored). */
 bool content_has_too_many_hops(const struct content *c) __attribute__((nonnull));
 
 /* The header has "X-Split-Copy: destination=NAME; ...; host=<this host>" for this destination. */

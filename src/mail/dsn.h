@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * dsn: the delivery status wishes of one recipient (RFC 3461): NOTIFY and ORCPT, as words of RCPT
- * TO. Pure functions; any thread.
+ * dsn: the requests of one recipient for delivery status notifications (RFC 3461): NOTIFY and
+ * ORCPT, as words of RCPT TO. Pure functions; any thread.
  */
 #ifndef SPLIT_DSN_H
 #define SPLIT_DSN_H

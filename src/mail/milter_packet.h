@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * milter_packet: the form of what an MTA sends to a milter. libmilter reads packets without much
- * doubt: a list of macros with a name and no value makes smfi_getsymval() run past the end of the
+ * milter_packet: the syntax of packets from an MTA to a milter. libmilter checks packets only in
+ * part: a list of macros with a name and no value makes smfi_getsymval() run past the end of the
  * list. So each packet is checked here before libmilter sees it. Pure functions; any thread.
  *
  * Grammar (libmilter/mfdef.h; numbers in network byte order):
@@ -25,18 +25,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Of command and data: what libmilter takes. */
+/* Of command and data: the limit of libmilter. */
 #define MILTER_PACKET_MAX 65536
 
-/* One connection's state; zero at its begin. */
+/* One connection's state; zero at its start. */
 struct milter_packets {
     bool has_begun; /* 'O' was seen */
 };
 
 /*
  * Look at the next `len` bytes of a connection, which begin where a packet begins. Returns how many
- * of them are whole packets of the right form (the others are to come again, with what follows);
- * -1 with `err`: a packet is malformed.
+ * of them are whole packets of the right form (the caller passes the rest again, with the bytes
+ * that follow); -1 with `err`: a packet is malformed.
  */
 ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_t len,
                                struct err *err) __attribute__((nonnull, warn_unused_result));

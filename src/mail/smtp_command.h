@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * smtp_command: one line that an SMTP or LMTP client sent, taken apart (RFC 5321 section 4.1.1, RFC
- * 2033, RFC 3461, XFORWARD_README). Pure functions, no state: what a command means in a session is
- * session.c's business.
+ * smtp_command: the parser of one command line of an SMTP or LMTP client (RFC 5321 section 4.1.1,
+ * RFC 2033, RFC 3461, XFORWARD_README). Pure functions without state: session.c interprets the
+ * commands.
  */
 #ifndef SPLIT_SMTP_COMMAND_H
 #define SPLIT_SMTP_COMMAND_H
@@ -13,8 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* RFC 5321 4.5.3.1.4 asks for less, but an MTA's XFORWARD holds what its client said after HELO, up
- * to 2048 bytes with Postfix, as xtext; and nobody must keep a copy from us by what he says. */
+/* RFC 5321 4.5.3.1.4 requires less. But an XFORWARD command of an MTA holds the HELO argument of
+ * its client as xtext, up to 2048 bytes with Postfix, and a client must not be able to prevent a
+ * copy by a long argument. */
 #define SMTP_COMMAND_LINE_MAX 16384
 #define SMTP_COMMAND_WORDS_MAX 16
 
@@ -41,8 +42,8 @@ struct smtp_command {
                                          point into it */
     const char *argument;             /* HELO etc.: the argument, "" if there is none */
     const char *path;                 /* MAIL, RCPT: the path as written, with <> */
-    const char *address; /* the same in the form of smtp_path.h, with <>; NULL: it cannot be read as
-                            one address, and `fault` says why */
+    const char *address; /* the same in the form of smtp_path.h, with <>; NULL: it is not one
+                            address, and `fault` has the reason */
     const char *fault;   /* a static text */
     char reformed[ADDRESS_MAX + 3];
     const char *words[SMTP_COMMAND_WORDS_MAX + 1]; /* ESMTP words of MAIL, RCPT and XFORWARD,

@@ -2,8 +2,8 @@
 /*
  * smtp_path: the path of MAIL and RCPT as clients write it, read as one address and written in the
  * one form that every server reads in the same way (RFC 5321 4.1.2). Programs put comments, display
- * names, blanks and source routes into a path; servers take these, but some read the rest in ways
- * of their own. Pure functions, any thread.
+ * names, blanks and source routes into a path; servers take these, but some interpret the rest
+ * differently. Pure functions, any thread.
  */
 #ifndef SPLIT_SMTP_PATH_H
 #define SPLIT_SMTP_PATH_H
@@ -16,7 +16,7 @@
 /*
  * Read the inside of the outer brackets, or a path that has none. NULL: *out is the address without
  * brackets ("local@domain", "local", "" for the null path), and is the text itself if that is in
- * the right form already. Else what is wrong with it, a static text, with *out undefined.
+ * the right form already. Otherwise a static text with the fault, and *out is undefined.
  *
  * Dropped: comments, blanks and tabs around the parts, a display name with brackets around the
  * address, a source route, the last dot of the domain. A local part that is more than a dot-string
@@ -25,7 +25,7 @@
  * Refused: what is no single address (lists, groups, more than one "@"), what does not end (quoted
  * string, comment, bracket), a local part of several words without dots between them, an empty
  * local part or domain, an "@" in an address without domain. The characters of the domain are not
- * looked at.
+ * checked.
  */
 const char *smtp_path_read(const char *text, size_t len, struct buf *out)
     __attribute__((nonnull, warn_unused_result));

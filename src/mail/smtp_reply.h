@@ -6,8 +6,8 @@
  *     reply = *( code "-" [text] CRLF ) code [ SP text ] CRLF        code = 2..5, two digits
  *
  * All lines should have the same code. Where they differ, the last one is the reply's
- * (smtp_reply.is_mixed), as Postfix's client has it. Much text is no fault: what is kept is capped,
- * and what is accepted is bounded by a count of bytes that no server needs.
+ * (smtp_reply.is_mixed), as in Postfix's client. Long replies are accepted: the text that is kept
+ * is capped, and the bytes that are read are bounded by a limit that no real server reaches.
  */
 #ifndef SPLIT_SMTP_REPLY_H
 #define SPLIT_SMTP_REPLY_H
@@ -26,7 +26,7 @@ struct smtp_reply {
     char enhanced[16]; /* "2.1.5", or "" if the reply has none */
     struct buf text;   /* lines joined by '\n', without code; the enhanced code is kept in place */
     unsigned lines;
-    size_t bytes;  /* of all lines, with what was not kept */
+    size_t bytes;  /* of all lines, including text that was not kept */
     bool is_mixed; /* the lines have different codes */
     bool is_complete;
 };
@@ -41,7 +41,7 @@ void smtp_reply_reset(struct smtp_reply *r) __attribute__((nonnull));
 int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* So many more bytes of the last line were read and thrown away. -1: too many, with `err`. */
+/* Count bytes of the last line that were read and discarded. -1: too many, with `err`. */
 int smtp_reply_skip(struct smtp_reply *r, size_t len, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

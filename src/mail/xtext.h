@@ -14,7 +14,7 @@
 /* Append text as xtext: bytes outside 33..126, '+' and '=' become "+HH". */
 void xtext_encode(const char *text, size_t len, struct buf *out) __attribute__((nonnull));
 
-/* Append the decoded value. -1 when text is no xtext (RFC 3461: a '+' without two upper-case
+/* Append the decoded value. -1 if the text is not xtext (RFC 3461: a '+' without two upper-case
  * hexadecimal digits, a byte outside 33..126, '='); lower-case digits are accepted. What was
  * appended is then removed. */
 int xtext_decode(const char *text, size_t len, struct buf *out)
@@ -26,7 +26,7 @@ bool xtext_is_valid(const char *text, size_t len) __attribute__((nonnull));
 /*
  * Append "rfc822;<xtext>", the xtext being that of the octets, for an address with other characters
  * than ASCII, too. RFC 6533 has the type utf-8 for those; but Postfix (up to 3.11) does not decode
- * it where a milter adds a recipient, and makes itself what is made here.
+ * it where a milter adds a recipient, and itself makes the form that is made here.
  */
 void xtext_encode_orcpt(const char *address, struct buf *out) __attribute__((nonnull));
 
