@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * metrics: what the daemons count, and its text for Prometheus (exposition format 0.0.4). A family
- * is a static object of the module that counts. Cells are C11 atomics: counting takes no lock, and
- * any thread may do it. Nothing is counted, and no clock is read, before metrics_enable().
+ * metrics: the counters of the daemons, and their text for Prometheus (exposition format 0.0.4). A
+ * family is a static object of the module that counts in it. Cells are C11 atomics: counting takes
+ * no lock, and any thread may do it. Nothing is counted, and no clock is read, before
+ * metrics_enable().
  *
- * Values of labels are names from the configuration and words of the code, never anything from
- * outside: the number of series is bounded by the configurations that the process has seen.
+ * Values of labels are names from the configuration and words of the code, never data from outside:
+ * the number of series is bounded by the configurations that the process has seen.
  */
 #ifndef SPLIT_METRICS_H
 #define SPLIT_METRICS_H
@@ -41,7 +42,7 @@ extern const int64_t metrics_short_us[], metrics_long_us[];
 void metrics_enable(void);
 bool metrics_is_on(void);
 
-/* Make the series for a name, so that it is on the page with zeros. */
+/* Create the series of a name, so that the page shows it with zeros. */
 void metrics_declare(struct metrics_family *f, const char *name) __attribute__((nonnull));
 
 /* name: "" without label. kind: index into kinds, 0 without. */
@@ -51,7 +52,7 @@ void metrics_set(struct metrics_family *f, const char *name, unsigned kind, int6
     __attribute__((nonnull));
 
 /* Leave all series of a family of gauges out of the page until they are set again. For gauges whose
- * names may go, before they are read; by the one thread that sets them. */
+ * names may disappear. Called before they are set, by the thread that sets them. */
 void metrics_hide(struct metrics_family *f) __attribute__((nonnull));
 
 /* Add to a histogram; negative times count as 0. */

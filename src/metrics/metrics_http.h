@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * metrics_http: a small HTTP server for those who watch a daemon: /metrics (the page), /healthz
+ * metrics_http: a small HTTP server for monitoring: /metrics (the page), /healthz
  * (200 as long as the daemon answers), /readyz (200, or 503 with the reason). GET and HEAD only,
  * one request per connection, one thread of its own (libmicrohttpd's), which calls the functions
  * below.
  *
- * Whoever reaches the address may read it: it is meant for loopback or a network of one's own. A
- * client can cost no more than its share: 32 connections at a time, of which a new one beyond that
- * displaces the oldest, 8 kB of headers, 10 seconds of silence. Nothing of a request is logged.
+ * There is no authentication: the address should be a loopback address or in a private network. The
+ * resources of clients are limited: 32 connections at a time, where a new connection beyond that
+ * replaces the oldest one, 8 kB of headers, 10 seconds of silence. Requests are not logged.
  */
 #ifndef SPLIT_METRICS_HTTP_H
 #define SPLIT_METRICS_HTTP_H
@@ -33,7 +33,7 @@ struct metrics_http_options {
 struct metrics_http *metrics_http_start(const struct metrics_http_options *o, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Ends the thread: no function is running or called any more. NULL is fine. */
+/* Ends the thread: no function is running or called any more. NULL is legal. */
 void metrics_http_stop(struct metrics_http *h);
 
 #endif
