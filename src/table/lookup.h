@@ -48,8 +48,8 @@ enum table_result lookup_sender(const struct lookup_list *list, struct table_scr
  * "@other" keeps the local part as the client sent it). The result is looked up again, until
  * nothing is found or it maps to itself, as cleanup(8) does it; more than 10 rounds are
  * TABLE_FAILED. On TABLE_FOUND *out is the new address and `m` what was found in the first round. A
- * result that is no address with domain is TABLE_FAILED (Postfix would append its own domain, or
- * take the first of a list).
+ * result that is not an address with domain is TABLE_FAILED (Postfix would append its own domain,
+ * or take the first of a list).
  */
 enum table_result lookup_canonical(const struct lookup_list *list, struct table_scratch *s,
                                    const struct address *a, const char *delimiter,
@@ -57,8 +57,8 @@ enum table_result lookup_canonical(const struct lookup_list *list, struct table_
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * Is this a result that lookup_canonical() takes? *sample_out: what it makes of user@domain. -1
- * with `err`: why not.
+ * Is this a result that lookup_canonical() takes? *sample_out: the result for user@domain. -1 with
+ * the reason in `err`.
  */
 int lookup_check_canonical(const char *value, struct address *sample_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));

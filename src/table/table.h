@@ -2,8 +2,8 @@
 /*
  * table: one lookup table, of any type of splitmilter.conf(5), behind one interface. A table is
  * immutable once open, has a reference count, and may be searched by any number of threads at a
- * time; whatever a look-up needs to write lives in the caller's table_scratch. Which keys are tried
- * for an address is the business of lookup.h.
+ * time; the working memory of a look-up is in the caller's table_scratch. lookup.h decides which
+ * keys are tried for an address.
  */
 #ifndef SPLIT_TABLE_H
 #define SPLIT_TABLE_H
@@ -24,16 +24,16 @@ struct table_scratch;
 enum table_result {
     TABLE_FOUND,
     TABLE_NOT_FOUND,
-    TABLE_FAILED, /* the table cannot be read now, or its answer is no answer: on_failure decides */
-    /* This key exceeds a limit of the look-up, as it will the next time; it was chosen by the
-     * client whom the answer concerns. So it is refused, whatever on_failure says. */
+    TABLE_FAILED, /* the table cannot be read now, or its answer is invalid: on_failure decides */
+    /* This key exceeds a limit of the look-up, and will do so again. The client has chosen the key,
+       so its command is refused, whatever on_failure is. */
     TABLE_LIMIT,
 };
 
-/* Is there no answer? */
+/* Did the look-up fail: FAILED or LIMIT? */
 bool table_has_failed(enum table_result result);
 
-/* What a look-up found, and what decided (for `splitctl explain`). */
+/* The result of a look-up, and the entry that decided (for `splitctl explain`). */
 struct table_match {
     struct buf value;          /* the result, with substitutions made */
     struct buf key;            /* the key that was found; for pcre and regexp the pattern's text */
@@ -53,34 +53,34 @@ void table_scratch_free(struct table_scratch *s);
 /*
  * Open "type:argument": inline:{ key=value, { key = text } }, static:value, texthash:/path,
  * pcre:/path, regexp:/path, lmdb:/path, cdb:/path (the last two as far as they were built in),
- * socketmap:inet:host:port:name, socketmap:unix:/path:name. Files are read here and now, whole, so
- * that nothing that happens to them afterwards can disturb a look-up; a socketmap is not connected
- * before it is asked. The caller has one reference. NULL with `err`: an unknown type (with the list
- * of known ones; hash: and btree: with the advice to use texthash: on the same source, or lmdb:),
- * or a fault in a file as "PATH:LINE: what is wrong". Faults that Postfix only warns about and
- * skips (a line without value, a duplicate key) are logged as warnings with PATH:LINE and skipped
- * just so; a byte order mark before the first line is skipped alone. A texthash holds no more
- * memory than its file's size plus 64 bytes a line.
+ * socketmap:inet:host:port:name, socketmap:unix:/path:name. Files are read completely by this call,
+ * so that later changes of them have no effect on a look-up; a socketmap connects at its first
+ * look-up. The caller has one reference. NULL with `err`: an unknown type (with the list of known
+ * ones; hash: and btree: with the advice to use texthash: on the same source, or lmdb:), or a fault
+ * in a file as "PATH:LINE: what is wrong". Faults that Postfix only warns about and skips (a line
+ * without value, a duplicate key) are logged as warnings with PATH:LINE and skipped just so; a byte
+ * order mark before the first line is skipped alone. A texthash holds no more memory than its
+ * file's size plus 64 bytes a line.
  */
 struct table *table_open(const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Where faults go that are skipped. line: 0 when it is about the file as a whole. */
+/* Receives faults that are skipped. line: 0 for a fault of the whole file. */
 struct table_faults {
     void (*each)(void *ctx, const char *path, unsigned line, const char *text);
     void *ctx;
 };
 
-/* The same; such faults are handed to `faults`, and not logged. */
+/* The same; such faults are passed to `faults` and not logged. */
 struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
                                    struct err *err)
     __attribute__((nonnull(1, 3), warn_unused_result));
 
-/* One more reference, to be given back with table_close(). Returns t. */
+/* Take one more reference, which is released by table_close(). Returns t. */
 struct table *table_ref(struct table *t)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
-/* Give a reference back; the last one closes the table. NULL is fine. */
+/* Release a reference; the last one closes the table. NULL is legal. */
 void table_close(struct table *t);
 
 /* The specification it was opened with. */
@@ -90,11 +90,11 @@ const char *table_spec(const struct table *t) __attribute__((nonnull));
  * count in it. */
 const char *table_path(const struct table *t) __attribute__((nonnull));
 
-/* What a compiled table (lmdb, cdb) is made of by postmap(1), for the caller to free(); NULL for
- * other types. */
+/* The source file from which postmap(1) makes a compiled table (lmdb, cdb), for the caller to
+ * free(); NULL for other types. */
 char *table_source_path(const struct table *t) __attribute__((nonnull, warn_unused_result));
 
-/* The state of a file by which a change of its content is noticed. */
+/* The state of a file, which shows a change of its content. */
 struct table_stamp {
     bool exists;
     dev_t device;
@@ -126,9 +126,8 @@ bool table_may_take_long(const struct table *t) __attribute__((nonnull));
 /*
  * Look up one key. The caller has folded it (lookup.h); pcre matches as its flags say. On
  * TABLE_FOUND `m` is filled (its buffers are overwritten), if table_has_failed() `err` is set;
- * otherwise `err` is empty, whatever the caller or an attempt within the look-up left in it: a
- * table type that says FOUND or NOT_FOUND with a text, or another outcome without, is a bug and
- * aborts.
+ * otherwise `err` is empty, also if an earlier attempt had set it. A table type that returns FOUND
+ * or NOT_FOUND with a text, or another result without one, is a bug and aborts.
  */
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * table_pcre_needs: what every text that a pattern matches contains, as sets of letter pairs and
- * triples. A text without them need not be shown to pcre2: most patterns of a long table are ruled
+ * triples. A text without them is not passed to pcre2: most patterns of a long table are ruled
  * out by two comparisons. Only table_pcre.c includes this.
  */
 #ifndef SPLIT_TABLE_PCRE_NEEDS_H
@@ -9,8 +9,8 @@
 
 #include "table/table_rules.h"
 
-/* Of a regex that pcre2 has compiled. Empty where it is not beyond doubt. is_extended: white space
- * in it means nothing. */
+/* Of a regex that pcre2 has compiled. Empty where this cannot be decided. is_extended: white space
+ * in it is not significant. */
 struct rule_needs table_pcre_needs(const char *regex, bool is_extended) __attribute__((nonnull));
 
 /* What a text has: it can match only if that includes all of what the pattern needs. */
