@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_destination: what belongs to destination sections alone, and to the primary of a listener:
- * which values go together. Private to config.c and config_file.c. Pure; any thread.
+ * config_destination: the checks of destination sections, and of the primary of a listener: which
+ * values may be combined. Private to config.c and config_file.c. Pure; any thread.
  */
 #ifndef SPLIT_CONFIG_DESTINATION_H
 #define SPLIT_CONFIG_DESTINATION_H
@@ -9,14 +9,14 @@
 #include "config/config.h"
 #include "base/err.h"
 
-/* Whose value is at fault, for the line in the message. */
+/* The option at fault, for the line in the message. */
 struct config_blame {
     const char *option;
-    const char *otherwise; /* blamed instead if `option` was not given; NULL: nobody */
+    const char *otherwise; /* blamed instead if `option` was not given; NULL: none */
     unsigned index;        /* in a list */
 };
 
-/* Do the values of a destination go together? -1 with `err` and who is to blame. */
+/* May the values of a destination be combined? -1 with `err` and the option at fault. */
 int config_destination_check(const struct config_destination *d, struct config_blame *blame,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
@@ -24,13 +24,13 @@ int config_destination_check(const struct config_destination *d, struct config_b
 int config_primary_check(const struct config_listener *l, struct config_blame *blame,
                          struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Does it keep out of splitrelay's own files? */
+/* Are the Maildirs of the destination outside of splitrelay's spool_directory? */
 int config_places_check(const struct config *c, const struct config_destination *d,
                         struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* Would a session at this listener open another one there, directly or through other listeners, and
- * that one another? Addresses are compared as written; what names lead to is not looked up. */
+ * that one another? Addresses are compared as written; names are not resolved. */
 int config_loop_check(const struct config *c, const struct config_listener *l,
                       struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));

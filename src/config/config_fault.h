@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_fault: what is wrong where the name of an option or section should stand, and what is
+ * config_fault: the messages for a token that is not the name of an option or section, with what is
  * allowed there. Private to config_parse.c. Any thread.
  */
 #ifndef SPLIT_CONFIG_FAULT_H
@@ -23,7 +23,8 @@ const struct config_option *config_fault_option(enum config_section section, con
 /* CONFIG_SECTION_COUNT: no section has that name. */
 enum config_section config_fault_section(const char *name) __attribute__((nonnull));
 
-/* The present token is a word that is neither. Each returns -1 with `err` as "FILE:LINE: ...". */
+/* The present token is a word that is neither an option nor a section. Each returns -1 with `err`
+ * as "FILE:LINE: ...". */
 int config_fault_word(const struct config_lexer *l, enum config_section section,
                       struct config_last last, struct err *err) __attribute__((nonnull));
 

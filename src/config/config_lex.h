@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_lex: the words and marks of a configuration file, each with its line. Private to
- * config_parse.c. Pure but for the environment that ${NAME} stands for; any thread.
+ * config_lex: the tokens of a configuration file, each with its line. Private to
+ * config_parse.c. Pure, except that ${NAME} reads the environment; any thread.
  */
 #ifndef SPLIT_CONFIG_LEX_H
 #define SPLIT_CONFIG_LEX_H
@@ -35,12 +35,13 @@ struct config_lexer {
     unsigned long_string_line, long_string_end; /* the last string, if it goes over several lines */
 };
 
-/* Begin with a text, which is borrowed; no token is present yet. -1 with `err`: this is no text. */
+/* Begin with a text, which is borrowed; no token is present yet. -1 with `err`: the file is not
+ * text. */
 int config_lex_open(struct config_lexer *l, const char *file, const char *text, size_t len,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
 void config_lex_close(struct config_lexer *l) __attribute__((nonnull));
 
-/* Go to the next token; after the last one there is END for ever. -1 with `err` as "FILE:LINE: what
+/* Go to the next token; after the last one each call gives END. -1 with `err` as "FILE:LINE: what
  * is wrong". */
 int config_lex_next(struct config_lexer *l, struct err *err)
     __attribute__((nonnull, warn_unused_result));
@@ -51,7 +52,7 @@ void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
     __attribute__((nonnull));
 
 /* Put "FILE:LINE: " before `err`. A string of several lines that ends in this line may lack its
- * closing quote: then it is blamed, in the line where it begins. Returns -1. */
+ * closing quote: then the message has the line where the string begins. Returns -1. */
 int config_lex_fail(const struct config_lexer *l, unsigned line, struct err *err)
     __attribute__((nonnull));
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_restart: what differs between the configuration that a daemon was started with and one
- * that it is to go on with, and takes effect only by a restart. Pure functions; any thread.
+ * config_restart: the options that differ between the configuration at the start of a daemon and a
+ * new one, and take effect only by a restart. Pure functions; any thread.
  */
 #ifndef SPLIT_CONFIG_RESTART_H
 #define SPLIT_CONFIG_RESTART_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_tls: which values of TLS and authentication go together. Private to config.c,
+ * config_tls: which values of TLS and authentication may be combined. Private to config.c,
  * config_destination.c and config_file.c. Pure; any thread.
  */
 #ifndef SPLIT_CONFIG_TLS_H
@@ -10,8 +10,8 @@
 #include "config/config_destination.h"
 #include "base/err.h"
 
-/* kind: "destination", or "listener" for its primary, whose options have "primary_" in front. -1
- * with `err` and who is to blame. */
+/* kind: "destination", or "listener" for its primary, whose options begin with "primary_". -1 with
+ * `err` and the option at fault. */
 int config_tls_check(const char *kind, const char *name, const struct config_destination *d,
                      struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));

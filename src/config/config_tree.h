@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_tree: the configuration files as sections, settings and values that know where they stand,
- * not yet checked. config_parse.c makes it. Private to config_*.c. Any thread.
+ * config_tree: the configuration files as sections, settings and values with their lines, before
+ * they are checked. config_parse.c builds it. Private to config_*.c. Any thread.
  */
 #ifndef SPLIT_CONFIG_TREE_H
 #define SPLIT_CONFIG_TREE_H
@@ -16,7 +16,7 @@ struct config_value {
     char *text;
 };
 
-/* An option that was given, be it as an empty list. */
+/* An option that was given, possibly as an empty list. */
 struct config_setting {
     const struct config_option *option;
     struct text_place place; /* of its name, the last time */
