@@ -19,7 +19,7 @@ static struct {
     atomic_bool to_syslog;
     atomic_int facility;
     atomic_int level;
-    atomic_long pid; /* 0: not asked for yet; nobody logs both before and after a fork */
+    atomic_long pid; /* 0: not read yet; no process logs both before and after a fork */
 } state = {NULL, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
 
 #define TAG_SIZE 128

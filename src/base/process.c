@@ -34,7 +34,7 @@ static int write_pid(int fd)
     return fdio_write_all(fd, text, (size_t)len);
 }
 
-/* Who holds the lock: 0 nobody, -1 with `err` when it cannot be found out. */
+/* The pid of the holder of the lock: 0 if there is none, -1 with `err` if it cannot be queried. */
 static pid_t lock_holder(int fd, const char *path, struct err *err)
 {
     struct flock lock = whole_file();
@@ -107,7 +107,8 @@ void process_prefer_batch(void)
 {
     static const struct sched_param none;
 
-    /* A seccomp filter may kill whoever changes it: systemd's unit sets it before. */
+    /* A seccomp filter may end a process that changes its policy: the systemd unit sets it before.
+     */
     if (sched_getscheduler(0) == SCHED_OTHER)
         (void)!sched_setscheduler(0, SCHED_BATCH, &none);
 }

@@ -76,7 +76,7 @@ struct config_milter {
     char *socket_text; /* as it is written: "unix:/path", "inet:port@host" */
     unsigned socket_mode;
     char *socket_group;                    /* "" leaves the group alone */
-    struct endpoint_network *trusted_mtas; /* who may connect besides this machine itself */
+    struct endpoint_network *trusted_mtas; /* clients allowed besides this machine */
     size_t trusted_mta_count;
     char *pid_file; /* locked while splitmilter runs; default: the unix socket's path + ".pid", ""
                        with inet */
@@ -140,7 +140,8 @@ struct config_destination {
     enum config_address sender;         /* ORIGINAL, NULL or FIXED */
     char *sender_address;               /* with FIXED */
     enum config_format format;
-    bool xforward, xclient;        /* tell the server who the client was, if it offers that */
+    bool xforward,
+        xclient; /* pass the attributes of the client to the server, if it offers the command */
     char *journal_from;            /* author of journal reports, "" for postmaster at our name */
     unsigned initial_concurrency;  /* 0: as concurrency */
     struct config_rate rate_limit; /* of messages */
@@ -165,8 +166,8 @@ struct config_listener {
     struct string_list copies;    /* destinations, for recipients that copy_maps does not know */
     struct string_list copy_maps; /* table specifications */
     bool require_copies;          /* no mail without its copies */
-    bool xforward;                /* tell the primary who the client is, if it offers that */
-    unsigned pool_connections;    /* to the primary, kept for other sessions; 0: none */
+    bool xforward; /* pass the attributes of the client to the primary, if it offers XFORWARD */
+    unsigned pool_connections; /* to the primary, kept for other sessions; 0: none */
     unsigned pool_idle_time_ms;
     struct config_server_tls tls;
     struct text_place place;

@@ -36,7 +36,7 @@ static int check_hosts(const char *kind, const char *name, const char *option,
     return 0;
 }
 
-/* The server forgets who we are. */
+/* XCLIENT resets the session, and with it the authentication. */
 static int check_xclient(const struct config_destination *d, struct config_blame *blame,
                          struct err *err)
 {
@@ -47,7 +47,7 @@ static int check_xclient(const struct config_destination *d, struct config_blame
     return -1;
 }
 
-/* What is asked of a server means nothing to a Maildir: whoever wrote it expects something else. */
+/* Options about a server have no effect with a Maildir, so they are refused. */
 static int check_no_server(const struct config_destination *d, struct config_blame *blame,
                            struct err *err)
 {
@@ -130,7 +130,7 @@ int config_places_check(const struct config *c, const struct config_destination 
     return 0;
 }
 
-/* Does whoever connects to `to` come to a socket that listens at one of these? */
+/* Does a connection to `to` reach a socket that listens at one of these? */
 static bool leads_to(const struct endpoint *to, const struct endpoint *list, size_t count)
 {
     for (size_t i = 0; i < count; i++) {

@@ -19,7 +19,7 @@ char *config_include_read(const char *path, size_t *len_out, struct err *err)
     struct buf text = {0};
     struct stat st;
     int rc = 0;
-    /* O_NONBLOCK: a FIFO that nobody writes to must not hold up a reload for ever. */
+    /* O_NONBLOCK: a FIFO without a writer must not block a reload. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
     err->text[0] = '\0';

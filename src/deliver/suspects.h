@@ -21,7 +21,7 @@ struct suspects {
 };
 
 /* Ask for, add and remove the id of a copy. Where all places are taken, a new id replaces the
- * oldest one. */
+ * one that was added first. */
 bool suspects_has(const struct suspects *s, const char *id) __attribute__((nonnull));
 void suspects_add(struct suspects *s, const char *id) __attribute__((nonnull));
 void suspects_remove(struct suspects *s, const char *id) __attribute__((nonnull));

@@ -13,7 +13,7 @@
 #define HIDDEN INT64_MIN /* the value of a gauge that has none */
 
 /* A name's cells: one, one for each kind, or those of a histogram: one for each bound, one for what
- * is above, and the sum. Never removed: whoever counts may hold it. */
+ * is above, and the sum. Never removed: a thread that counts may hold it. */
 struct metrics_series {
     struct metrics_series *next; /* set before the series is published */
     char *name;

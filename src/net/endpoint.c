@@ -217,7 +217,7 @@ void endpoint_format(const struct endpoint *e, char *out, size_t size)
     }
 }
 
-/* Remove what a process left that did not end in order; keep what somebody listens on. */
+/* Remove the socket of a process that crashed; keep a socket that has a listening process. */
 static int remove_stale(const struct sockaddr_un *sa, struct err *err)
 {
     struct stat st;

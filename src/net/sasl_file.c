@@ -29,7 +29,7 @@ struct sasl *sasl_open(const char *user, const char *password_file, struct err *
     struct sasl *result = NULL;
     struct stat st;
     ssize_t n = -1;
-    /* O_NONBLOCK: a FIFO that nobody writes to must not hold up a reload for ever. */
+    /* O_NONBLOCK: a FIFO without a writer must not block a reload. */
     int fd = open(password_file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
     if (fd == -1 || fstat(fd, &st) != 0) {

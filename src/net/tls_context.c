@@ -116,7 +116,7 @@ void tls_session_keep(struct tls_context *c, const char *place, SSL_SESSION *ses
 }
 
 /* SSL_CTX_sess_set_new_cb(3): 1 takes over the reference. With TLS 1.2 it is called within the
- * handshake, when nobody has looked at the certificate: tls_connect() keeps that session. */
+ * handshake, before the certificate is checked: tls_connect() keeps that session. */
 static int new_session(SSL *ssl, SSL_SESSION *session)
 {
     const struct tls_owner *owner = SSL_get_app_data(ssl);

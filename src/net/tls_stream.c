@@ -92,7 +92,7 @@ static void tls_close(void *state)
     struct tls *t = state;
 
     if (!t->is_broken)
-        (void)SSL_shutdown(t->ssl); /* says that we leave; nobody waits for an answer */
+        (void)SSL_shutdown(t->ssl); /* sends close_notify and does not wait for the peer's */
     ERR_clear_error();
     SSL_free(t->ssl);
     free(t->owner.place);

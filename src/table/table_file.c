@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How often a file that changes while it is read is read again, and how long somebody who writes
- * it is waited for. */
+/* How often a file that changes while it is read is read again, and how long to wait for its
+ * writer. */
 enum { READ_ATTEMPTS = 5, LOCK_ATTEMPTS = 100, LOCK_PAUSE_MS = 50 };
 
 /* A write that follows another within one tick of the clock leaves the times as they are. */

@@ -13,7 +13,7 @@
 #define TABLE_LINE_MAX 65536  /* bytes of one logical line of a table file */
 #define TABLE_WARNINGS_MAX 50 /* logged per file; of the others only the number */
 
-/* What isspace(3) means in the C locale, which Postfix's table formats are defined by. */
+/* isspace(3) of the C locale, by which Postfix's table formats are defined. */
 static inline bool table_is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
@@ -148,7 +148,7 @@ void table_lines_finish(struct table_lines *lines) __attribute__((nonnull));
 
 /* --- keys and values in memory: table_index.c ---------------------------------------------- */
 
-/* One entry: in the block at `at` the key, a NUL, white space that belongs to nobody, the value, a
+/* One entry: in the block at `at` the key, a NUL, white space that is not used, the value, a
  * NUL. */
 struct table_entry {
     uint32_t at;

@@ -7,7 +7,7 @@
  *   request   = netstring( map-name SP key )
  *   reply     : see socketmap_reply.h
  *
- * A few idle connections are kept for whoever asks next; nothing is locked while one is used.
+ * A few idle connections are kept for the next look-up; no lock is held while one is used.
  */
 #include "net/endpoint.h"
 #include "base/mem.h"
@@ -117,7 +117,7 @@ static struct stream *take_idle(struct socketmap *sm)
 
 static void put_idle(struct socketmap *sm, struct stream *s)
 {
-    stream_leave(s); /* whoever asks next may be elsewhere */
+    stream_leave(s); /* the next look-up may be in another task or thread */
     pthread_mutex_lock(&sm->lock);
     if (sm->idle_count < IDLE_MAX) {
         sm->idle[sm->idle_count++] = (struct idle){s, clock_now_ms()};
