@@ -856,7 +856,7 @@ struct mapping {
 static void find_guard(void *arg)
 {
     struct mapping *guard = arg, m = {0}, before;
-    uintptr_t here = (uintptr_t)&m;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0); /* with ASan, &m may be on the heap */
     unsigned long begin, end;
     char line[512];
     FILE *maps = fopen("/proc/self/maps", "r");
