@@ -36,7 +36,7 @@ void duplicate_reset(struct duplicate *d)
     free(d->accepted);
     d->accepted = NULL;
     d->accepted_count = 0;
-    d->copies_missing = d->has_trace = false;
+    d->copies_missing = false;
     primary_reset(d->o.primary);
 }
 
@@ -47,6 +47,7 @@ void duplicate_free(struct duplicate *d)
     duplicate_reset(d);
     free(d->due);
     table_scratch_free(d->scratch);
+    buf_clear(&d->trace);
     buf_clear(&d->reply);
     buf_clear(&d->replies);
     free(d);

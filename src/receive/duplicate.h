@@ -68,8 +68,9 @@ bool duplicate_settle(struct duplicate *d, struct duplicate_answer *out) __attri
 bool duplicate_data(struct duplicate *d, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* As transaction_receive(). With TRANSACTION_FINISHED duplicate_replies() are for the client. */
-enum stream_status duplicate_receive(struct duplicate *d, const struct transaction_source *source,
+/* As transaction_receive(), but the primary gets the content, too, and its replies decide. With
+ * TRANSACTION_FINISHED duplicate_replies() are for the client. */
+enum stream_status duplicate_receive(struct duplicate *d, const struct content_source *source,
                                      enum transaction_result *result_out, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "receive/duplicate_private.h"
+#include "receive/transaction_private.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -40,9 +41,9 @@ static bool do_without_copies(struct duplicate *d, struct buf *replies)
     return true;
 }
 
-/* Before the content, of which data is the beginning: our header field, with the part of the id
- * that is final before the message is stored. That is enough to find it in the log. */
-static void write_trace(struct duplicate *d, const char *data, size_t len_of_data)
+/* Our header field, with the part of the id that is final before the message is stored. That is
+ * enough to find the message in the log. */
+static void make_trace(struct duplicate *d)
 {
     const struct transaction *t = d->o.transaction;
     const char *id = message_id(t);
@@ -50,11 +51,8 @@ static void write_trace(struct duplicate *d, const char *data, size_t len_of_dat
     char text[QUEUE_ID_SIZE];
 
     snprintf(text, sizeof text, "%.*s", (int)(len > QUEUE_ID_PLACE ? len - QUEUE_ID_PLACE : 0), id);
-    buf_reset(&d->reply);
-    trace_received(&t->message, text, t->config->relay.hostname, &d->reply);
-    trace_end(data, len_of_data, &d->reply);
-    primary_write(d->o.primary, buf_str(&d->reply), d->reply.len);
-    d->has_trace = true;
+    buf_reset(&d->trace);
+    trace_received(&t->message, text, t->config->relay.hostname, &d->trace);
 }
 
 bool duplicate_data(struct duplicate *d, struct buf *reply)
@@ -76,22 +74,6 @@ bool duplicate_data(struct duplicate *d, struct buf *reply)
     buf_reset(reply);
     buf_adds(reply, "354 End data with <CR><LF>.<CR><LF>\r\n");
     return true;
-}
-
-static void tee_write(void *ctx, const char *data, size_t len)
-{
-    struct duplicate *d = ctx;
-
-    if (!d->has_trace)
-        write_trace(d, data, len);
-    primary_write(d->o.primary, data, len);
-}
-
-static void tee_abandon(void *ctx)
-{
-    struct duplicate *d = ctx;
-
-    primary_abandon(d->o.primary);
 }
 
 static void log_verdict(const struct duplicate *d, const char *to, const struct verdict *v)
@@ -160,67 +142,89 @@ static bool mark_refused(struct duplicate *d, const struct verdict *verdicts)
     return taken > 0;
 }
 
-/* The primary has answered: commit what it took. */
-static void commit(struct duplicate *d, struct verdict *verdicts, uint64_t size)
+static void free_verdicts(struct duplicate *d, struct verdict *verdicts)
 {
-    struct transaction *t = d->o.transaction;
-
-    if (!mark_refused(d, verdicts)) {
-        transaction_drop_put(t);
-        return;
-    }
-    if (t->put != NULL) {
-        if (transaction_commit(t, size) == QUEUE_PUT_OK)
-            return;
-        buf_reset(&d->reply);
-        if (!do_without_copies(d, &d->reply))
-            for (size_t i = 0; i < d->accepted_count; i++)
-                if (verdicts[i].answer == PRIMARY_YES) {
-                    free(verdicts[i].reply); /* it will come again, to the primary, too */
-                    verdicts[i].reply = mem_strdup(buf_str(&d->reply));
-                }
-    }
-    if (d->copies_missing) {
-        counters_copies_missing();
-        log_error("listener=%s: from=<%s>: delivered without its copies: %s", d->o.listener->name,
-                  t->message.sender, t->detail.text);
-    }
-}
-
-static void tee_finish(void *ctx, enum queue_put_status put_status, uint64_t size)
-{
-    struct duplicate *d = ctx;
-    struct transaction *t = d->o.transaction;
-    size_t count = d->is_lmtp ? d->accepted_count : 1;
-
-    if (put_status == QUEUE_PUT_OK && t->put != NULL)
-        put_status = t->queue->ops->put_prepare(t->put, &t->detail);
-    buf_reset(&d->replies);
-    buf_reset(&d->reply);
-    if (put_status != QUEUE_PUT_OK && !do_without_copies(d, &d->reply)) {
-        primary_abandon(d->o.primary);
-        for (size_t i = 0; i < count; i++)
-            buf_adds(&d->replies, buf_str(&d->reply));
-        return;
-    }
-    if (!d->has_trace)
-        write_trace(d, "", 0);
-    primary_dot(d->o.primary);
-    struct verdict *verdicts = read_verdicts(d);
-    commit(d, verdicts, size);
-    for (size_t i = 0; i < count; i++)
-        buf_adds(&d->replies, verdicts[i].reply);
     for (size_t i = 0; i < d->accepted_count; i++)
         free(verdicts[i].reply);
     free(verdicts);
 }
 
-enum stream_status duplicate_receive(struct duplicate *d, const struct transaction_source *source,
+/* The copies are lost after the primary accepted the message: the client is to send it again, to
+ * the primary, too. */
+static void replace_replies(struct duplicate *d, struct verdict *verdicts, const char *reply)
+{
+    for (size_t i = 0; i < d->accepted_count; i++)
+        if (verdicts[i].answer == PRIMARY_YES) {
+            free(verdicts[i].reply);
+            verdicts[i].reply = mem_strdup(reply);
+        }
+}
+
+static void report_missing_copies(struct duplicate *d)
+{
+    struct transaction *t = d->o.transaction;
+
+    counters_copies_missing();
+    log_error("listener=%s: from=<%s>: delivered without its copies: %s", d->o.listener->name,
+              t->message.sender, t->detail.text);
+}
+
+enum stream_status duplicate_receive(struct duplicate *d, const struct content_source *source,
                                      enum transaction_result *result_out, struct err *reply)
 {
-    const struct transaction_tee tee = {tee_write, tee_abandon, tee_finish, d};
+    struct transaction *t = d->o.transaction;
+    struct primary *primary = d->o.primary;
+    size_t count = d->is_lmtp ? d->accepted_count : 1;
+    struct transaction_content content;
 
-    return transaction_receive(d->o.transaction, source, &tee, result_out, reply);
+    /* Read. */
+    *result_out = TRANSACTION_REFUSED;
+    make_trace(d);
+    enum stream_status status = transaction_read(t, source, primary, &d->trace, &content, reply);
+    if (status != STREAM_OK || content.is_refused)
+        return status;
+    if (content.loop != NULL) { /* the client is told, and tells the sender */
+        err_set(reply, "%s", content.loop);
+        transaction_drop_put(t);
+        primary_abandon(primary);
+        return status;
+    }
+    *result_out = TRANSACTION_FINISHED;
+    buf_reset(&d->replies);
+    buf_reset(&d->reply);
+
+    /* Prepare. */
+    enum queue_put_status put_status = content.found.put_status;
+    if (put_status == QUEUE_PUT_OK && t->put != NULL)
+        put_status = t->queue->ops->put_prepare(t->put, &t->detail);
+    if (put_status != QUEUE_PUT_OK && !do_without_copies(d, &d->reply)) {
+        primary_abandon(primary);
+        for (size_t i = 0; i < count; i++)
+            buf_adds(&d->replies, buf_str(&d->reply));
+        return status;
+    }
+
+    /* Ask the primary. */
+    primary_dot(primary);
+    struct verdict *verdicts = read_verdicts(d);
+
+    /* Commit, log and count. */
+    bool is_taken = mark_refused(d, verdicts);
+    if (!is_taken)
+        transaction_drop_put(t);
+    if (t->put != NULL && transaction_commit(t, content.found.size_bytes) != QUEUE_PUT_OK) {
+        buf_reset(&d->reply);
+        if (!do_without_copies(d, &d->reply))
+            replace_replies(d, verdicts, buf_str(&d->reply));
+    }
+    if (is_taken && d->copies_missing)
+        report_missing_copies(d);
+
+    /* Reply. */
+    for (size_t i = 0; i < count; i++)
+        buf_adds(&d->replies, verdicts[i].reply);
+    free_verdicts(d, verdicts);
+    return status;
 }
 
 const char *duplicate_replies(const struct duplicate *d)

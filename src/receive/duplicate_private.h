@@ -33,8 +33,8 @@ struct duplicate {
     bool has_promised;
 
     bool copies_missing; /* and the mail goes on without */
-    bool has_trace;      /* the primary got our header field */
     int64_t begin_ms;
+    struct buf trace;   /* our header field, for the primary */
     struct buf reply;   /* to one command */
     struct buf replies; /* to the content */
 };

@@ -288,7 +288,7 @@ void session_data(struct session *s)
     }
     if (!begin_content(s))
         return;
-    const struct transaction_source source = {
+    const struct content_source source = {
         .stream = s->stream,
         .timeout_ms = s->o->command_timeout_ms,
         .min_rate = s->config->relay.min_data_rate,
@@ -298,7 +298,7 @@ void session_data(struct session *s)
     if (status == STREAM_OK && s->duplicate != NULL)
         status = duplicate_receive(s->duplicate, &source, &result, &text);
     else if (status == STREAM_OK)
-        status = transaction_receive(t, &source, NULL, &result, &text);
+        status = transaction_receive(t, &source, &result, &text);
     if (status != STREAM_OK) {
         session_lost(s, status);
         return;

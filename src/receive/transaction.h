@@ -12,10 +12,9 @@
 #include "config/config.h"
 #include "mail/dsn.h"
 #include "mail/smtp_command.h"
-#include "net/stream.h"
 #include "queue/queue.h"
+#include "receive/content_reader.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -88,51 +87,24 @@ void transaction_drop_put(struct transaction *t) __attribute__((nonnull));
 int transaction_refuse_fault(struct transaction *t, enum queue_put_status status, struct err *reply)
     __attribute__((nonnull));
 
-/* Commit t->put, which is gone then; size bytes. Copies that were committed are logged and counted,
- * of others t->detail says why not. */
-enum queue_put_status transaction_commit(struct transaction *t, uint64_t size)
-    __attribute__((nonnull, warn_unused_result));
-
 /* DATA: find room. 0: reply is the 354; -1: refused, the transaction is still open. */
 int transaction_data(struct transaction *t, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* Who gets the content besides the queue, and then decides over it. */
-struct transaction_tee {
-    /* Content as it comes, at least one byte, as long as nothing speaks against the message. */
-    void (*write)(void *ctx, const char *data, size_t len);
-    /* The message is not to be delivered: its connection failed, or it was refused. */
-    void (*abandon)(void *ctx);
-    /* The content is complete and fit to be delivered; size bytes. put_status: of what t->put got,
-       which is NULL if that is not QUEUE_PUT_OK. Commits or drops t->put. */
-    void (*finish)(void *ctx, enum queue_put_status put_status, uint64_t size);
-    void *ctx;
-};
-
 enum transaction_result {
     TRANSACTION_COMMITTED,
     TRANSACTION_REFUSED,
-    TRANSACTION_FINISHED, /* by the tee, which knows the replies */
-};
-
-/* Where the content comes from, and how long it may take. */
-struct transaction_source {
-    struct stream *stream;
-    unsigned timeout_ms; /* for each block */
-    unsigned min_rate;   /* bytes per second, of the time in which the client is waited for, beyond
-                            timeout_ms; 0: any */
-    atomic_llong *idle_since_ms; /* session.h */
+    TRANSACTION_FINISHED, /* with a listener: duplicate_replies() are the replies */
 };
 
 /*
- * Read the content up to its end and commit it, or let the tee (NULL: none) do so. STREAM_OK:
- * *result_out and reply say what became of the message (committed copies are logged). Anything
- * else: the connection failed, nothing was queued. Either way the caller resets the transaction.
+ * Read the content up to its end, commit the copies and write the reply. STREAM_OK: *result_out and
+ * reply tell what became of the message (committed copies are logged). Otherwise the connection
+ * failed, and nothing was queued. Either way the caller resets the transaction. For relay.listen; a
+ * listener has duplicate_receive().
  */
-enum stream_status transaction_receive(struct transaction *t,
-                                       const struct transaction_source *source,
-                                       const struct transaction_tee *tee,
+enum stream_status transaction_receive(struct transaction *t, const struct content_source *source,
                                        enum transaction_result *result_out, struct err *reply)
-    __attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
+    __attribute__((nonnull, warn_unused_result));
 
 #endif

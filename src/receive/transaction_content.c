@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* The content of a transaction, from 354 to the reply. */
-#include "mail/content.h"
 #include "metrics/counters.h"
 #include "deliver/maillog.h"
 #include "receive/transaction_private.h"
-
-#include "task/task.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,10 +19,10 @@ static void mark_dead(struct queue_new_copy *copy, const char *reason)
 }
 
 /*
- * Copies that loop, by what the header says: dead on arrival. Returns the reply if that is true of
- * all of them, NULL otherwise. A header is the sender's: he could forge one to keep his mail out of
- * an archive. So they are kept as dead letters even if the reply is a refusal, after which the MTA
- * forgets them (NOTIFY=NEVER).
+ * Mark copies that loop, according to the header, as dead. Returns the reply if all of them loop,
+ * else NULL. A sender could forge such a header field to keep mail out of an archive. Therefore
+ * these copies are kept as dead letters even if the reply is a refusal, after which the MTA drops
+ * them (NOTIFY=NEVER).
  */
 static const char *mark_loops(struct transaction *t, const struct content *content)
 {
@@ -45,7 +42,7 @@ static const char *mark_loops(struct transaction *t, const struct content *conte
     return loops > 0 && loops == t->copy_count ? "554 5.4.6 Mail loops back to this host" : NULL;
 }
 
-/* How many recipients get it. */
+/* Recipients that are to get the copy. */
 static size_t count_recipients(const struct queue_new_copy *copy)
 {
     size_t count = 0;
@@ -60,7 +57,8 @@ struct stored {
     uint64_t size;
 };
 
-/* Before any of them is delivered: whoever reads the log finds the size above the deliveries. */
+/* Log and count the copies. put_commit calls it before any copy is handed out, so that the log has
+ * the line with the size above the lines of the deliveries. */
 static void record_stored(void *ctx)
 {
     const struct stored *stored = ctx;
@@ -77,6 +75,36 @@ static void record_stored(void *ctx)
         for (size_t k = 0; k < copy->recipient_count && copy->is_dead; k++)
             counters_outcome(copy->destination, COUNTERS_DEAD, 0);
     }
+}
+
+enum stream_status transaction_read(struct transaction *t, const struct content_source *source,
+                                    struct primary *primary, struct buf *trace,
+                                    struct transaction_content *out, struct err *reply)
+{
+    const struct content_sinks sinks = {
+        .queue = t->queue,
+        .put = &t->put,
+        .primary = primary,
+        .trace = trace,
+        .block = &t->block,
+        .size_limit_bytes = t->config->relay.message_size_limit_bytes,
+    };
+    struct content *content = content_new(t->config->relay.hostname);
+
+    *out = (struct transaction_content){.is_refused = true};
+    enum stream_status status = content_read(content, source, &sinks, &out->found, &t->detail);
+    if (status != STREAM_OK) {
+        /* the caller reports it */
+    } else if (content_has_bare_lf(content)) {
+        err_set(reply, "550 5.5.2 Bare <LF> received");
+    } else if (out->found.size_bytes > sinks.size_limit_bytes) {
+        transaction_refuse_size(t, out->found.size_bytes, reply);
+    } else {
+        out->is_refused = false;
+        out->loop = mark_loops(t, content);
+    }
+    content_free(content);
+    return status;
 }
 
 enum queue_put_status transaction_commit(struct transaction *t, uint64_t size)
@@ -100,119 +128,25 @@ static void accepted_reply(const struct transaction *t, struct err *reply)
     buf_clear(&text);
 }
 
-/* The content can be kept. */
-static enum transaction_result finish_whole(struct transaction *t, const struct content *content,
-                                            uint64_t size, enum queue_put_status status,
-                                            const struct transaction_tee *tee, struct err *reply)
-{
-    const char *loop = mark_loops(t, content);
-
-    if (tee != NULL && loop == NULL) {
-        tee->finish(tee->ctx, status, size);
-        return TRANSACTION_FINISHED;
-    }
-    if (tee != NULL) { /* the client is told, and tells the sender */
-        err_set(reply, "%s", loop);
-        transaction_drop_put(t);
-        return TRANSACTION_REFUSED;
-    }
-    status = transaction_commit(t, size);
-    if (status != QUEUE_PUT_OK) {
-        transaction_refuse_fault(t, status, reply);
-        return TRANSACTION_REFUSED;
-    }
-    if (loop != NULL) {
-        err_set(reply, "%s", loop);
-        return TRANSACTION_REFUSED;
-    }
-    accepted_reply(t, reply);
-    return TRANSACTION_COMMITTED;
-}
-
-/* The whole content is there: commit it, or say why not. */
-static enum transaction_result finish(struct transaction *t, const struct content *content,
-                                      uint64_t size, enum queue_put_status status,
-                                      const struct transaction_tee *tee, struct err *reply)
-{
-    if (content_has_bare_lf(content)) {
-        err_set(reply, "550 5.5.2 Bare <LF> received");
-    } else if (size > t->config->relay.message_size_limit_bytes) {
-        transaction_refuse_size(t, size, reply);
-    } else if (status != QUEUE_PUT_OK && tee == NULL) {
-        transaction_refuse_fault(t, status, reply);
-    } else {
-        return finish_whole(t, content, size, status, tee, reply);
-    }
-    transaction_drop_put(t);
-    return TRANSACTION_REFUSED;
-}
-
-/* How long the client was waited for. */
-struct pace {
-    const struct transaction_source *source;
-    int64_t waited_ms;
-};
-
-/* The next block, which is not waited for longer than the source allows after `size` bytes. */
-static enum stream_status wait_for_block(struct pace *p, uint64_t size, const char **data_out,
-                                         size_t *len_out)
-{
-    const struct transaction_source *source = p->source;
-    int64_t begin_ms = task_now_ms(), timeout_ms = source->timeout_ms;
-
-    if (source->min_rate > 0) {
-        int64_t left_ms = timeout_ms + (int64_t)(size * 1000 / source->min_rate) - p->waited_ms;
-        timeout_ms = left_ms < 0 ? 0 : left_ms < timeout_ms ? left_ms : timeout_ms;
-    }
-    stream_set_deadline(source->stream, (unsigned)timeout_ms);
-    atomic_store(source->idle_since_ms, begin_ms);
-    enum stream_status status = stream_peek(source->stream, data_out, len_out);
-    atomic_store(source->idle_since_ms, 0);
-    p->waited_ms += task_now_ms() - begin_ms;
-    return status;
-}
-
-enum stream_status transaction_receive(struct transaction *t,
-                                       const struct transaction_source *source,
-                                       const struct transaction_tee *tee,
+enum stream_status transaction_receive(struct transaction *t, const struct content_source *source,
                                        enum transaction_result *result_out, struct err *reply)
 {
-    const uint64_t limit = t->config->relay.message_size_limit_bytes;
-    struct content *content = content_new(t->config->relay.hostname);
-    enum queue_put_status put_status = QUEUE_PUT_OK;
-    enum stream_status status = STREAM_OK;
-    struct pace pace = {.source = source};
-    uint64_t size = 0;
+    struct transaction_content content;
 
-    while (!content_is_complete(content)) {
-        const char *data;
-        size_t len;
-        status = wait_for_block(&pace, size, &data, &len);
-        if (status != STREAM_OK)
-            break;
-        buf_reset(&t->block);
-        stream_consume(source->stream, content_feed(content, data, len, &t->block));
-        size += t->block.len;
-        /* What cannot be kept is still read to its end: the reply belongs there. */
-        bool is_unfit = size > limit || content_has_bare_lf(content);
-        if (is_unfit)
-            transaction_drop_put(t);
-        if (tee != NULL && is_unfit)
-            tee->abandon(tee->ctx);
-        else if (tee != NULL && t->block.len > 0)
-            tee->write(tee->ctx, t->block.data, t->block.len);
-        if (t->put == NULL || t->block.len == 0)
-            continue;
-        put_status = t->queue->ops->put_data(t->put, t->block.data, t->block.len, &t->detail);
-        if (put_status != QUEUE_PUT_OK)
-            transaction_drop_put(t);
+    *result_out = TRANSACTION_REFUSED;
+    enum stream_status status = transaction_read(t, source, NULL, NULL, &content, reply);
+    if (status != STREAM_OK || content.is_refused)
+        return status;
+    enum queue_put_status put_status = content.found.put_status;
+    if (put_status == QUEUE_PUT_OK)
+        put_status = transaction_commit(t, content.found.size_bytes);
+    if (put_status != QUEUE_PUT_OK) {
+        transaction_refuse_fault(t, put_status, reply);
+    } else if (content.loop != NULL) {
+        err_set(reply, "%s", content.loop);
+    } else {
+        accepted_reply(t, reply);
+        *result_out = TRANSACTION_COMMITTED;
     }
-    if (status == STREAM_OK)
-        *result_out = finish(t, content, size, put_status, tee, reply);
-    else
-        transaction_drop_put(t);
-    if (tee != NULL && (status != STREAM_OK || *result_out == TRANSACTION_REFUSED))
-        tee->abandon(tee->ctx);
-    content_free(content);
     return status;
 }
