@@ -83,8 +83,6 @@ void config_free(struct config *c)
 {
     if (c == NULL)
         return;
-    if (c->release != NULL)
-        c->release(c);
     free(c->path);
     for (size_t i = 0; i < c->file_count; i++)
         free(c->files[i]);

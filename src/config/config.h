@@ -63,7 +63,6 @@ struct config_server_tls {
     enum config_tls_client client; /* their certificates */
     char *cert_file, *key_file, *client_ca_file;
     struct string_list client_fingerprints;
-    struct tls_context *context; /* opened by relay/security.h; NULL: not, or no certificate */
 };
 
 struct config_log {
@@ -151,7 +150,6 @@ struct config_destination {
     unsigned connect_timeout_ms, command_timeout_ms;
     struct config_tls tls;
     struct config_auth auth;
-    struct security *security; /* opened by relay/security.h; NULL: not, or nothing to open */
     struct text_place place;
 };
 
@@ -188,7 +186,6 @@ struct config {
     size_t destination_count;
     struct config_listener *listeners;
     size_t listener_count;
-    void (*release)(struct config *c); /* NULL, or closes what was opened for this configuration */
 };
 
 /* Put "FILE:LINE: " before `err`. Returns -1. */
@@ -199,7 +196,7 @@ int config_place_fail(struct text_place place, struct err *err) __attribute__((n
 struct text_place config_table_place(const struct config *c, const char *spec)
     __attribute__((nonnull));
 
-/* Calls c->release first. */
+/* NULL is legal. */
 void config_free(struct config *c);
 
 /* NULL if there is none. Names are compared without case. */

@@ -144,13 +144,15 @@ static void check_secret(const char *where, const char *path, void *ctx)
 }
 
 /* Keys, certificates and passwords: can they be used, and by whom. */
-static void check_security(struct findings *f, struct config *config, const struct service *s)
+static void check_security(struct findings *f, const struct config *config, const struct service *s)
 {
     struct secrets secrets = {f, s};
     struct err err;
 
-    if (security_open(config, &err) < 0)
+    struct security *security = security_open(config, &err);
+    if (security == NULL)
         find(f, LEVEL_ERROR, "%s", err.text);
+    security_unref(security);
     security_secrets(config, check_secret, &secrets);
 }
 

@@ -78,13 +78,14 @@ static void renew_client(struct destination_worker *w)
     struct destination *dest = w->dest;
 
     close_connection(w);
-    if (w->snapshot != NULL)
-        snapshot_unref(w->snapshot);
+    if (w->runtime != NULL)
+        runtime_unref(w->runtime);
     pthread_mutex_lock(&dest->lock);
-    w->snapshot = snapshot_ref(dest->snapshot);
+    w->runtime = runtime_ref(dest->runtime);
     w->config = dest->config;
     w->generation = dest->generation;
-    w->transport = transport_new(w->config, w->snapshot->config->relay.hostname);
+    w->transport = transport_new(w->config, security_find_client(w->runtime->security, w->config),
+                                 runtime_config(w->runtime)->relay.hostname);
     pthread_mutex_unlock(&dest->lock);
 }
 
@@ -271,8 +272,8 @@ static void worker_main(void *arg)
 
     work(w);
     close_connection(w);
-    if (w->snapshot != NULL)
-        snapshot_unref(w->snapshot);
+    if (w->runtime != NULL)
+        runtime_unref(w->runtime);
     free(w->outcomes);
     pthread_mutex_lock(&dest->lock);
     struct destination_worker **at = &dest->workers;
@@ -289,7 +290,7 @@ static void release(struct destination *dest)
 {
     counters_suspended(dest->name, false);
     counters_connection_limit(dest->name, 0);
-    snapshot_unref(dest->snapshot);
+    runtime_unref(dest->runtime);
     task_cond_clear(&dest->changed);
     pthread_mutex_destroy(&dest->lock);
     free(dest->name);
@@ -297,7 +298,7 @@ static void release(struct destination *dest)
 }
 
 struct destination *destination_start(struct queue *q, struct task_pool *tasks,
-                                      struct snapshot *snapshot, const struct config_destination *d,
+                                      struct runtime *runtime, const struct config_destination *d,
                                       struct err *err)
 {
     struct destination *dest = mem_zalloc(sizeof *dest);
@@ -305,7 +306,7 @@ struct destination *destination_start(struct queue *q, struct task_pool *tasks,
     dest->queue = q;
     dest->tasks = tasks;
     dest->name = mem_strdup(d->name);
-    dest->snapshot = snapshot_ref(snapshot);
+    dest->runtime = runtime_ref(runtime);
     dest->config = d;
     dest->last_success_ms = INT64_MIN / 2; /* never */
     flow_configure(&dest->flow, d);
@@ -324,20 +325,20 @@ struct destination *destination_start(struct queue *q, struct task_pool *tasks,
     return NULL;
 }
 
-void destination_reconfigure(struct destination *dest, struct snapshot *snapshot,
+void destination_reconfigure(struct destination *dest, struct runtime *runtime,
                              const struct config_destination *d)
 {
-    struct snapshot *next = snapshot_ref(snapshot);
+    struct runtime *next = runtime_ref(runtime);
 
     pthread_mutex_lock(&dest->lock);
-    struct snapshot *former = dest->snapshot;
-    dest->snapshot = next;
+    struct runtime *former = dest->runtime;
+    dest->runtime = next;
     dest->config = d;
     dest->generation++;
     flow_configure(&dest->flow, d);
     destination_set_healthy(dest);
     pthread_mutex_unlock(&dest->lock);
-    snapshot_unref(former);
+    runtime_unref(former);
     dest->queue->ops->wake(dest->queue, dest->name);
 }
 

@@ -9,21 +9,21 @@
 #ifndef SPLIT_DESTINATION_H
 #define SPLIT_DESTINATION_H
 
-#include "policy/snapshot.h"
+#include "smtp/runtime.h"
 #include "task/task.h"
 #include "queue/queue.h"
 
 struct destination;
 
-/* Start working on the queue of d (found in snapshot->config; a reference to the snapshot is
- * taken). NULL with `err`: there is no memory for a worker's stack. */
+/* Start working on the queue of d (found in the runtime's configuration; a reference to the
+ * runtime is taken). NULL with `err`: there is no memory for a worker's stack. */
 struct destination *destination_start(struct queue *q, struct task_pool *tasks,
-                                      struct snapshot *snapshot, const struct config_destination *d,
+                                      struct runtime *runtime, const struct config_destination *d,
                                       struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Use a new configuration for this destination (reload): connections opened from now on follow it.
  * Ends a suspension. */
-void destination_reconfigure(struct destination *dest, struct snapshot *snapshot,
+void destination_reconfigure(struct destination *dest, struct runtime *runtime,
                              const struct config_destination *d) __attribute__((nonnull));
 
 /* End a suspension now (splitctl retry). */

@@ -39,8 +39,8 @@ struct destination_worker {
     bool has_no_connection;      /* got none last time */
     bool is_counted;             /* its connection is, as open */
 
-    struct snapshot *snapshot;
-    const struct config_destination *config; /* in that snapshot */
+    struct runtime *runtime;
+    const struct config_destination *config; /* in that runtime */
     unsigned generation;
 
     uint32_t random; /* state of destination_random() */
@@ -55,7 +55,7 @@ struct destination {
 
     pthread_mutex_t lock; /* guards all below; never held across I/O or calls of the queue */
     struct task_cond changed;
-    struct snapshot *snapshot;
+    struct runtime *runtime;
     const struct config_destination *config;
     unsigned generation;                /* of the configuration */
     struct destination_worker *workers; /* all tasks that are not over yet */

@@ -39,7 +39,8 @@ static void smtp_free(struct transport *t)
     free(t);
 }
 
-struct transport *transport_new(const struct config_destination *d, const char *hostname)
+struct transport *transport_new(const struct config_destination *d,
+                                const struct security_client *security, const char *hostname)
 {
     static const struct transport_ops ops = {smtp_deliver, smtp_is_connected, smtp_interrupt,
                                              smtp_free};
@@ -48,6 +49,6 @@ struct transport *transport_new(const struct config_destination *d, const char *
         return maildir_new(d, hostname);
     struct smtp_transport *t = mem_zalloc(sizeof *t);
     t->transport.ops = &ops;
-    t->client = client_new(d, hostname, NULL);
+    t->client = client_new(d, security, hostname, NULL);
     return &t->transport;
 }

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 struct transport;
+struct security_client;
 
 struct transport_ops {
     /* Deliver the pending recipients of a copy: report->outcomes (array of copy->recipient_count
@@ -32,8 +33,10 @@ struct transport {
     const struct transport_ops *ops;
 };
 
-/* The one for this destination. d and hostname (our name) are borrowed for its life. No I/O yet. */
-struct transport *transport_new(const struct config_destination *d, const char *hostname)
-    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* The one for this destination. d, security (NULL: neither TLS nor AUTH is set up) and hostname
+ * (our name) are borrowed for its life. No I/O yet. */
+struct transport *transport_new(const struct config_destination *d,
+                                const struct security_client *security, const char *hostname)
+    __attribute__((nonnull(1, 3), returns_nonnull, warn_unused_result));
 
 #endif

@@ -6,15 +6,17 @@
 
 #include <stdlib.h>
 
-struct primary *primary_new(struct snapshot *snapshot, const struct config_listener *listener,
+struct primary *primary_new(struct runtime *runtime, const struct config_listener *listener,
                             struct primary_pool *pool)
 {
     struct primary *p = mem_zalloc(sizeof *p);
 
     p->listener = listener;
-    p->snapshot = snapshot;
+    p->runtime = runtime;
     p->pool = pool;
-    p->connection = connection_new(&listener->primary, snapshot->config->relay.hostname, NULL);
+    p->connection = connection_new(&listener->primary,
+                                   security_find_client(runtime->security, &listener->primary),
+                                   runtime_config(runtime)->relay.hostname, NULL);
     return p;
 }
 
@@ -30,7 +32,7 @@ static void leave_to_pool(struct primary *p)
         connection_is_stale(c))
         return;
     struct connection_detached *k = connection_detach(c);
-    if (!primary_pool_give(p->pool, p->snapshot, p->listener, k) && connection_attach(c, k) != 0)
+    if (!primary_pool_give(p->pool, p->runtime, p->listener, k) && connection_attach(c, k) != 0)
         log_debug("%s: interrupted", connection_peer(c));
 }
 

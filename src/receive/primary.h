@@ -32,8 +32,8 @@ enum primary_answer {
                    */
 };
 
-/* listener: one of the snapshot's; all are borrowed for the object's life. No I/O yet. */
-struct primary *primary_new(struct snapshot *snapshot, const struct config_listener *listener,
+/* listener: one of the runtime's; all are borrowed for the object's life. No I/O yet. */
+struct primary *primary_new(struct runtime *runtime, const struct config_listener *listener,
                             struct primary_pool *pool)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 /* Gives the connection to the pool, if it can be used again, there was no refusal on it, and there

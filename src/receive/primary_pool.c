@@ -13,8 +13,8 @@
 struct kept {
     struct kept *next;
     struct connection_detached *connection;
-    const struct config_listener *listener; /* of the snapshot */
-    struct snapshot *snapshot;
+    const struct config_listener *listener; /* of the runtime */
+    struct runtime *runtime;
     int64_t until_ms; /* of task_now_ms() */
 };
 
@@ -38,7 +38,7 @@ struct primary_pool {
 static void drop(struct kept *k, bool is_hurried)
 {
     connection_detached_quit(k->connection, is_hurried);
-    snapshot_unref(k->snapshot);
+    runtime_unref(k->runtime);
     free(k);
 }
 
@@ -157,7 +157,7 @@ struct connection_detached *primary_pool_take(struct primary_pool *pool,
     pthread_mutex_unlock(&pool->lock);
     if (k != NULL) {
         connection = k->connection;
-        snapshot_unref(k->snapshot);
+        runtime_unref(k->runtime);
         free(k);
     }
     return connection;
@@ -172,7 +172,7 @@ static unsigned count(const struct primary_pool *pool, const struct config_liste
     return n;
 }
 
-bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
+bool primary_pool_give(struct primary_pool *pool, struct runtime *runtime,
                        const struct config_listener *listener,
                        struct connection_detached *connection)
 {
@@ -189,7 +189,7 @@ bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
         *k = (struct kept){.next = pool->first,
                            .connection = connection,
                            .listener = listener,
-                           .snapshot = snapshot_ref(snapshot),
+                           .runtime = runtime_ref(runtime),
                            .until_ms = until_ms};
         pool->first = k;
         if (until_ms < pool->wake_ms)

@@ -5,14 +5,14 @@
  * the listener. A connection is closed when it was not used for pool_idle_time, and when it is
  * older than PRIMARY_POOL_AGE_MS, so that a primary that was down is used again.
  *
- * A connection belongs to a listener of one configuration, whose snapshot it keeps alive. No other
+ * A connection belongs to a listener of one configuration, whose runtime it keeps alive. No other
  * state of a session stays on it: XFORWARD is sent anew, with all of its attributes, before each
  * message. Any thread; a thread of the pool closes connections that are too old.
  */
 #ifndef SPLIT_PRIMARY_POOL_H
 #define SPLIT_PRIMARY_POOL_H
 
-#include "policy/snapshot.h"
+#include "smtp/runtime.h"
 
 #include <stdbool.h>
 
@@ -34,9 +34,9 @@ struct connection_detached *primary_pool_take(struct primary_pool *pool,
                                               const struct config_listener *listener)
     __attribute__((nonnull, warn_unused_result));
 
-/* Give a connection to the pool. False: there is no room, the caller still owns it. snapshot: that
+/* Give a connection to the pool. False: there is no room, the caller still owns it. runtime: that
  * of the listener; the pool takes a reference. */
-bool primary_pool_give(struct primary_pool *pool, struct snapshot *snapshot,
+bool primary_pool_give(struct primary_pool *pool, struct runtime *runtime,
                        const struct config_listener *listener,
                        struct connection_detached *connection)
     __attribute__((nonnull, warn_unused_result));

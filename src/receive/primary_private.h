@@ -14,7 +14,7 @@
 
 struct primary {
     const struct config_listener *listener;
-    struct snapshot *snapshot;
+    struct runtime *runtime;
     struct primary_pool *pool;
     struct connection *connection;
     struct buf unsent;      /* commands */

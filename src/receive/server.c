@@ -58,16 +58,17 @@ static void refuse(struct stream *stream, const char *hostname, const char *dsn,
 }
 
 /* What the section says now. False: it is gone. */
-static bool find_listener(struct snapshot *snapshot, const char *name, struct primary_pool *pool,
+static bool find_listener(struct runtime *runtime, const char *name, struct primary_pool *pool,
                           struct session_options *o, struct connection *c)
 {
     if (name == NULL)
         return true;
-    o->listener = config_find_listener(snapshot->config, name);
+    o->listener = config_find_listener(runtime_config(runtime), name);
     if (o->listener == NULL)
         return false;
-    o->copies = snapshot->listener_copies[o->listener - snapshot->config->listeners];
-    o->primary = primary_new(snapshot, o->listener, pool);
+    o->copies =
+        runtime->snapshot->listener_copies[o->listener - runtime_config(runtime)->listeners];
+    o->primary = primary_new(runtime, o->listener, pool);
     c->primary = o->primary;
     return true;
 }
@@ -76,12 +77,12 @@ static void serve(struct connection *c)
 {
     struct listener *l = c->listener;
     struct server *s = l->server;
-    struct snapshot *snapshot = snapshot_slot_get(s->slot);
-    const struct config_relay *config = &snapshot->config->relay;
+    struct runtime *runtime = runtime_slot_get(s->slot);
+    const struct config_relay *config = &runtime_config(runtime)->relay;
     char client[INET6_ADDRSTRLEN];
     unsigned port = describe_client(&c->sa, client, sizeof client);
     struct session_options options = {
-        .snapshot = snapshot,
+        .runtime = runtime,
         .queue = s->queue,
         .client_addr = client,
         .client_port = port,
@@ -91,7 +92,7 @@ static void serve(struct connection *c)
     };
 
     c->stream = stream_new(c->fd);
-    bool is_known = find_listener(snapshot, l->name, s->pool, &options, c);
+    bool is_known = find_listener(runtime, l->name, s->pool, &options, c);
     const char *obstacle = server_enter(s, c, config);
     options.is_trusted = c->is_trusted;
     options.is_unix = c->is_unix;
@@ -111,7 +112,7 @@ static void serve(struct connection *c)
     server_leave(s, c);
     primary_free(c->primary); /* before the client sees the end: the next one may need it */
     stream_free(c->stream);
-    snapshot_unref(snapshot);
+    runtime_unref(runtime);
 }
 
 /* --- tasks --- */
@@ -264,11 +265,11 @@ static int open_listeners(struct server *s, const struct config *config, struct 
     return 0;
 }
 
-struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct task_pool *tasks,
+struct server *server_start(struct runtime_slot *slot, struct queue *q, struct task_pool *tasks,
                             struct err *err)
 {
     struct server *s = mem_zalloc(sizeof *s);
-    struct snapshot *snapshot = snapshot_slot_get(slot);
+    struct runtime *runtime = runtime_slot_get(slot);
 
     s->slot = slot;
     s->queue = q;
@@ -276,8 +277,8 @@ struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct 
     pthread_mutex_init(&s->lock, NULL);
     task_cond_init(&s->changed);
     s->pool = primary_pool_new(err);
-    int status = s->pool == NULL ? -1 : open_listeners(s, snapshot->config, err);
-    snapshot_unref(snapshot);
+    int status = s->pool == NULL ? -1 : open_listeners(s, runtime_config(runtime), err);
+    runtime_unref(runtime);
     for (size_t i = 0; i < s->listener_count; i++) /* the array has its final place */
         task_event_init(&s->listeners[i].stop);
     for (size_t i = 0; i < s->listener_count && status == 0; i++) {

@@ -7,15 +7,15 @@
 #define SPLIT_SERVER_H
 
 #include "base/err.h"
-#include "policy/snapshot.h"
+#include "smtp/runtime.h"
 #include "task/task.h"
 #include "queue/queue.h"
 
 struct server;
 
-/* Open the sockets of the present configuration and serve. Sessions take their snapshot from
+/* Open the sockets of the present configuration and serve. Sessions take their runtime from
  * `slot`. NULL with `err`. */
-struct server *server_start(struct snapshot_slot *slot, struct queue *q, struct task_pool *tasks,
+struct server *server_start(struct runtime_slot *slot, struct queue *q, struct task_pool *tasks,
                             struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* There is another configuration in the slot: drop what was kept for the former. */

@@ -36,7 +36,7 @@ struct connection {
 };
 
 struct server {
-    struct snapshot_slot *slot;
+    struct runtime_slot *slot;
     struct queue *queue;
     struct task_pool *tasks;
     struct primary_pool *pool;

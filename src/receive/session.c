@@ -355,7 +355,7 @@ void session_run(struct stream *stream, const struct session_options *options)
 
     s->stream = stream;
     s->o = options;
-    s->config = options->snapshot->config;
+    s->config = runtime_config(options->runtime);
     s->protocol = SESSION_SMTP;
     s->stage = "CONNECT";
     s->has_progressed = true;

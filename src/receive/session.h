@@ -8,7 +8,7 @@
 #ifndef SPLIT_SESSION_H
 #define SPLIT_SESSION_H
 
-#include "policy/snapshot.h"
+#include "smtp/runtime.h"
 #include "net/stream.h"
 #include "receive/primary.h"
 #include "queue/queue.h"
@@ -29,7 +29,7 @@ struct session_presence {
 };
 
 struct session_options {
-    struct snapshot *snapshot; /* borrowed for the session */
+    struct runtime *runtime; /* borrowed for the session */
     struct queue *queue;
     const struct config_listener *listener; /* NULL: copies only, by their suffix */
     const struct policy *copies;            /* with a listener: its copy_maps */

@@ -14,16 +14,22 @@ static const struct config_server_tls *settings(const struct session *s)
     return s->o->listener != NULL ? &s->o->listener->tls : &s->config->relay.tls;
 }
 
+/* NULL: no TLS. */
+static struct tls_context *context(const struct session *s)
+{
+    return security_find_server(s->o->runtime->security, s->o->listener);
+}
+
 bool session_offers_tls(const struct session *s)
 {
-    return settings(s)->context != NULL && !s->is_encrypted && !s->o->is_unix;
+    return context(s) != NULL && !s->is_encrypted && !s->o->is_unix;
 }
 
 bool session_is_welcome(const struct session *s)
 {
     const struct config_server_tls *t = settings(s);
 
-    return s->o->is_trusted || (t->context != NULL && t->client != CONFIG_TLS_CLIENT_NONE);
+    return s->o->is_trusted || (context(s) != NULL && t->client != CONFIG_TLS_CLIENT_NONE);
 }
 
 /* Not for good, for an MTA would throw the copy away: it keeps it until somebody has mended one
@@ -87,7 +93,7 @@ void session_starttls(struct session *s)
         return;
     }
     atomic_store(&s->o->presence->idle_since_ms, s->progress_ms);
-    status = tls_accept(s->stream, settings(s)->context, HANDSHAKE_TIMEOUT_MS, &info, &err);
+    status = tls_accept(s->stream, context(s), HANDSHAKE_TIMEOUT_MS, &info, &err);
     atomic_store(&s->o->presence->idle_since_ms, 0);
     if (status != STREAM_OK) {
         if (maillog_has_room())

@@ -5,12 +5,10 @@
 #include "base/log_thread.h"
 #include "base/mem.h"
 #include "base/process.h"
-#include "policy/snapshot.h"
 #include "base/verdict.h"
 #include "metrics/counters.h"
 #include "deliver/maillog.h"
 #include "relay/relay.h"
-#include "smtp/security.h"
 #include "base/clock.h"
 
 #include <pthread.h>
@@ -28,17 +26,11 @@ struct files {
 };
 
 /* The configuration, tables, and what it takes to encrypt. NULL with `err`. */
-static struct snapshot *load(const char *config_path, struct err *err)
+static struct runtime *load(const char *config_path, struct err *err)
 {
     struct snapshot *s = daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, err);
 
-    if (s == NULL)
-        return NULL;
-    if (security_open(s->config, err) != 0) {
-        snapshot_unref(s);
-        return NULL;
-    }
-    return s;
+    return s == NULL ? NULL : runtime_open(s, err);
 }
 
 static void reload(struct relay *r, const struct files *files)
@@ -48,10 +40,10 @@ static void reload(struct relay *r, const struct files *files)
     int64_t begun_us = clock_now_us();
 
     process_notify_reloading();
-    struct snapshot *next = load(files->config, &err);
+    struct runtime *next = load(files->config, &err);
     bool is_done = next != NULL && relay_reload(r, next, &restart, &err) == 0;
     if (is_done) {
-        maillog_set_style(next->config->log.style); /* the relay holds it */
+        maillog_set_style(runtime_config(next)->log.style); /* the relay holds it */
         log_info("configuration reloaded");
     } else {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
@@ -103,19 +95,19 @@ int main(int argc, char **argv)
     block_signals(&signals);
     process_prefer_batch();
     process_return_memory();
-    struct snapshot *first = load(options.config_path, &err);
+    struct runtime *first = load(options.config_path, &err);
     if (first == NULL) {
         daemon_print("splitrelay", &err);
         return EXIT_CONFIG;
     }
     if (options.check_only) {
-        snapshot_unref(first);
+        runtime_unref(first);
         return EXIT_OK;
     }
-    maillog_set_style(first->config->log.style);
+    maillog_set_style(runtime_config(first)->log.style);
     int64_t begun_us = clock_now_us();
     struct files files = {options.config_path,
-                          mem_printf("%s/lock", first->config->relay.spool_directory)};
+                          mem_printf("%s/lock", runtime_config(first)->relay.spool_directory)};
     struct relay *r = NULL;
     if (log_thread_start(&err) == 0)
         r = relay_start(first, &err);

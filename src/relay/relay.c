@@ -22,8 +22,8 @@
 #define REMOVE_GRACE_MS 5000 /* for the copies in flight to a destination that was taken out */
 
 struct relay {
-    struct snapshot_slot slot;
-    struct snapshot *first; /* what can change only by a restart is as it says */
+    struct runtime_slot slot;
+    struct runtime *first; /* what can change only by a restart is as it says */
     struct queue *queue;
     struct task_pool *tasks;
     struct server *server;
@@ -104,11 +104,17 @@ static int change(void *ctx, const struct queue_change *what, struct queue_chang
     return rc;
 }
 
+/* For those that hold it for long: tables are large. The caller has one reference. */
+static struct runtime *without_tables(const struct runtime *r)
+{
+    return runtime_with_snapshot(r, snapshot_configuration(r->snapshot));
+}
+
 /* -1 with `err`: it is not added. */
-static int add_destination(struct relay *r, struct snapshot *snapshot,
+static int add_destination(struct relay *r, struct runtime *runtime,
                            const struct config_destination *d, struct err *err)
 {
-    struct destination *dest = destination_start(r->queue, r->tasks, snapshot, d, err);
+    struct destination *dest = destination_start(r->queue, r->tasks, runtime, d, err);
 
     if (dest == NULL)
         return -1;
@@ -166,8 +172,8 @@ void relay_stop(struct relay *r, unsigned grace_ms)
     task_pool_free(r->tasks);
     if (r->queue != NULL)
         r->queue->ops->close(r->queue);
-    snapshot_unref(r->first);
-    snapshot_slot_clear(&r->slot);
+    runtime_unref(r->first);
+    runtime_slot_clear(&r->slot);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -186,9 +192,9 @@ static int64_t delay_max_s(const struct config *config)
     return max_s;
 }
 
-struct relay *relay_start(struct snapshot *first, struct err *err)
+struct relay *relay_start(struct runtime *first, struct err *err)
 {
-    const struct config *config = first->config;
+    const struct config *config = runtime_config(first);
     struct relay *r = mem_zalloc(sizeof *r);
     struct control_actions actions = {.retry = retry, .change = change, .health = health, .ctx = r};
     struct spool_queue_options spool = {
@@ -197,8 +203,8 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
         .delay_max_s = delay_max_s(config),
     };
 
-    snapshot_slot_init(&r->slot, first);
-    r->first = snapshot_configuration(first);
+    runtime_slot_init(&r->slot, first);
+    r->first = without_tables(first);
     pthread_mutex_init(&r->lock, NULL);
     if (spool_owner_check(spool.directory, err) < 0)
         goto fail;
@@ -243,9 +249,9 @@ static void remove_added(struct relay *r, size_t count)
 }
 
 /* Start what is new in this configuration: all, or none (-1 with `err`). */
-static int add_new(struct relay *r, struct snapshot *bare, struct err *err)
+static int add_new(struct relay *r, struct runtime *bare, struct err *err)
 {
-    const struct config *config = bare->config;
+    const struct config *config = runtime_config(bare);
     size_t before = r->destination_count;
 
     for (size_t i = 0; i < config->destination_count; i++) {
@@ -258,22 +264,22 @@ static int add_new(struct relay *r, struct snapshot *bare, struct err *err)
     return 0;
 }
 
-int relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out, struct err *err)
+int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out, struct err *err)
 {
-    struct snapshot *bare = snapshot_configuration(next);
-    const struct config *config = bare->config;
+    struct runtime *bare = without_tables(next);
+    const struct config *config = runtime_config(bare);
     size_t before = r->destination_count;
 
     counters_loaded();
     for (size_t i = 0; i < config->destination_count; i++)
         counters_declare(config->destinations[i].name);
     if (add_new(r, bare, err) != 0) {
-        snapshot_unref(bare);
-        snapshot_unref(next);
+        runtime_unref(bare);
+        runtime_unref(next);
         return -1;
     }
-    find_restart(r->first->config, config, restart_out);
-    snapshot_slot_swap(&r->slot, snapshot_ref(next));
+    find_restart(runtime_config(r->first), config, restart_out);
+    runtime_slot_swap(&r->slot, runtime_ref(next));
     spool_queue_set_delay_max(r->queue, delay_max_s(config));
     server_reloaded(r->server);
     for (size_t i = before; i-- > 0;) { /* what take_destination() moves is new, or was seen */
@@ -288,20 +294,20 @@ int relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out
         destination_stop(dest);
         destination_join(dest, REMOVE_GRACE_MS);
     }
-    snapshot_unref(bare);
-    snapshot_unref(next);
+    runtime_unref(bare);
+    runtime_unref(next);
     return 0;
 }
 
 void relay_refresh(struct relay *r, struct watch *watch, int64_t now_ms)
 {
-    struct snapshot *current = snapshot_slot_get(&r->slot);
-    struct snapshot *next = watch_poll(watch, current, now_ms);
+    struct runtime *current = runtime_slot_get(&r->slot);
+    struct snapshot *next = watch_poll(watch, current->snapshot, now_ms);
     unsigned ok, failed;
 
     watch_tried(watch, &ok, &failed);
     counters_tables_reloaded(ok, failed);
-    snapshot_unref(current);
     if (next != NULL)
-        snapshot_slot_swap(&r->slot, next);
+        runtime_slot_swap(&r->slot, runtime_with_snapshot(current, next));
+    runtime_unref(current);
 }

@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "policy/snapshot.h"
+#include "smtp/runtime.h"
 #include "policy/watch.h"
 
 struct relay;
@@ -18,7 +18,7 @@ struct relay;
  * Call it with the signals of main() blocked: threads inherit that. NULL with `err`; everything is
  * released then.
  */
-struct relay *relay_start(struct snapshot *first, struct err *err)
+struct relay *relay_start(struct runtime *first, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /*
@@ -28,7 +28,7 @@ struct relay *relay_start(struct snapshot *first, struct err *err)
  * that is gone stay in the spool. -1 with `err`: a new destination cannot be started, all is as
  * before.
  */
-int relay_reload(struct relay *r, struct snapshot *next, struct buf *restart_out, struct err *err)
+int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* Look whether files of the listeners' tables have changed (watch_poll()): sessions that begin from

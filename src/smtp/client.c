@@ -7,14 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct client *client_new(const struct config_destination *d, const char *hostname,
+struct client *client_new(const struct config_destination *d,
+                          const struct security_client *security, const char *hostname,
                           const struct resolver *resolver)
 {
     struct client *c = mem_zalloc(sizeof *c);
 
     c->destination = d;
     c->hostname = hostname;
-    c->connection = connection_new(d, hostname, resolver);
+    c->connection = connection_new(d, security, hostname, resolver);
     return c;
 }
 

@@ -17,12 +17,14 @@
 #include <stdbool.h>
 
 struct client;
+struct security_client;
 
-/* d, hostname (our name for EHLO) and resolver (NULL: the system's) are borrowed for the client's
- * life. No I/O yet. */
-struct client *client_new(const struct config_destination *d, const char *hostname,
+/* d, security (NULL: neither TLS nor AUTH is set up), hostname (our name for EHLO) and resolver
+ * (NULL: the system's) are borrowed for the client's life. No I/O yet. */
+struct client *client_new(const struct config_destination *d,
+                          const struct security_client *security, const char *hostname,
                           const struct resolver *resolver)
-    __attribute__((nonnull(1, 2), returns_nonnull, warn_unused_result));
+    __attribute__((nonnull(1, 3), returns_nonnull, warn_unused_result));
 
 /* connection_quit(), then release the object. */
 void client_free(struct client *c);

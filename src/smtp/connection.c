@@ -10,12 +10,14 @@
 
 #define QUIT_WAIT_MS 500 /* for the reply to QUIT, which changes nothing any more */
 
-struct connection *connection_new(const struct config_destination *d, const char *hostname,
+struct connection *connection_new(const struct config_destination *d,
+                                  const struct security_client *security, const char *hostname,
                                   const struct resolver *resolver)
 {
     struct connection *c = mem_zalloc(sizeof *c);
 
     c->destination = d;
+    c->security = security;
     c->hostname = hostname;
     c->resolver = resolver;
     pthread_mutex_init(&c->lock, NULL);

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 struct connection;
+struct security_client;
 
 /* A command, or another stage of the conversation: for the texts of faults and outcomes, "lost
  * connection with HOST while STEP", "host HOST said: REPLY (in reply to STEP)". */
@@ -50,11 +51,12 @@ enum connection_step {
 
 /* --- the object --- */
 
-/* d (relay_to, TLS, AUTH, time limits), hostname (our name for EHLO) and resolver (NULL: the
- * system's) are borrowed for its life. No I/O yet. */
-struct connection *connection_new(const struct config_destination *d, const char *hostname,
+/* d (relay_to, TLS, AUTH, time limits), security (NULL: neither TLS nor AUTH is set up), hostname
+ * (our name for EHLO) and resolver (NULL: the system's) are borrowed for its life. No I/O yet. */
+struct connection *connection_new(const struct config_destination *d,
+                                  const struct security_client *security, const char *hostname,
                                   const struct resolver *resolver)
-    __attribute__((nonnull(1, 2), returns_nonnull, warn_unused_result));
+    __attribute__((nonnull(1, 3), returns_nonnull, warn_unused_result));
 
 /* connection_quit(), then release the object. */
 void connection_free(struct connection *c);

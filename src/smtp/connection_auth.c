@@ -138,7 +138,7 @@ static int exchange(struct connection *c, struct sasl_exchange *x, const char *m
 int connection_authenticate(struct connection *c)
 {
     const struct config_destination *d = c->destination;
-    const struct sasl *credentials = security_sasl(d);
+    const struct sasl *credentials = c->security == NULL ? NULL : c->security->sasl;
     struct buf answer = {0};
     struct err err;
 

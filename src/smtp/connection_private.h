@@ -48,6 +48,7 @@ struct connection_detached {
 
 struct connection {
     const struct config_destination *destination;
+    const struct security_client *security; /* NULL: neither TLS nor AUTH is set up */
     const char *hostname;
     const struct resolver *resolver; /* NULL: the system's */
 

@@ -68,9 +68,15 @@ static int begin(struct connection *c, struct tls_context *context)
     return 0;
 }
 
+/* NULL: TLS is not set up. */
+static struct tls_context *client_context(const struct connection *c)
+{
+    return c->security == NULL ? NULL : c->security->tls;
+}
+
 int connection_tls_wrap(struct connection *c)
 {
-    struct tls_context *context = security_tls(c->destination);
+    struct tls_context *context = client_context(c);
 
     c->tls.is_on = c->tls.is_verified = false;
     if (c->destination->tls.wrap == 0)
@@ -82,7 +88,7 @@ int connection_tls_wrap(struct connection *c)
 
 int connection_tls_start(struct connection *c)
 {
-    struct tls_context *context = security_tls(c->destination);
+    struct tls_context *context = client_context(c);
     bool is_must = c->tls.level >= CONFIG_TLS_ENCRYPT;
 
     if (c->tls.is_on || c->tls.level == CONFIG_TLS_NONE || (context == NULL && !is_must))

@@ -17,5 +17,6 @@ librelay_a_SOURCES += %D%/connection_tls.c
 librelay_a_SOURCES += %D%/outcome.c %D%/outcome.h
 librelay_a_SOURCES += %D%/route.c %D%/route.h
 librelay_a_SOURCES += %D%/route_down.c %D%/route_down.h
+librelay_a_SOURCES += %D%/runtime.c %D%/runtime.h
 librelay_a_SOURCES += %D%/security.c %D%/security.h
 librelay_a_SOURCES += %D%/smtp_features.c %D%/smtp_features.h

@@ -7,19 +7,31 @@
 
 #include <stdlib.h>
 
-struct security {
-    struct tls_context *tls;
-    struct sasl *sasl;
-};
-
-struct tls_context *security_tls(const struct config_destination *d)
+const struct security_client *security_find_client(const struct security *s,
+                                                   const struct config_destination *d)
 {
-    return d->security == NULL ? NULL : d->security->tls;
+    if (s == NULL)
+        return NULL;
+    for (size_t i = 0; i < s->config->destination_count; i++)
+        if (&s->config->destinations[i] == d)
+            return &s->destinations[i];
+    for (size_t i = 0; i < s->config->listener_count; i++)
+        if (&s->config->listeners[i].primary == d)
+            return &s->primaries[i];
+    return NULL;
 }
 
-const struct sasl *security_sasl(const struct config_destination *d)
+struct tls_context *security_find_server(const struct security *s,
+                                         const struct config_listener *listener)
 {
-    return d->security == NULL ? NULL : d->security->sasl;
+    if (s == NULL)
+        return NULL;
+    if (listener == NULL)
+        return s->relay;
+    for (size_t i = 0; i < s->config->listener_count; i++)
+        if (&s->config->listeners[i] == listener)
+            return s->listeners[i];
+    return NULL;
 }
 
 bool security_authenticates(const struct config_destination *d)
@@ -32,28 +44,38 @@ bool security_hides_password(const struct config_destination *d)
     return security_authenticates(d) && d->auth.plaintext == 0;
 }
 
-static void destination_close(struct config_destination *d)
+static void client_clear(struct security_client *client)
 {
-    if (d->security == NULL)
+    tls_context_free(client->tls);
+    sasl_free(client->sasl);
+}
+
+struct security *security_ref(struct security *s)
+{
+    if (s != NULL)
+        __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+    return s;
+}
+
+void security_unref(struct security *s)
+{
+    if (s == NULL || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    tls_context_free(d->security->tls);
-    sasl_free(d->security->sasl);
-    free(d->security);
-    d->security = NULL;
-}
-
-static void release(struct config *c)
-{
-    for (size_t i = 0; i < c->destination_count; i++)
-        destination_close(&c->destinations[i]);
-    for (size_t i = 0; i < c->listener_count; i++) {
-        destination_close(&c->listeners[i].primary);
-        tls_context_free(c->listeners[i].tls.context);
+    for (size_t i = 0; i < s->config->destination_count; i++)
+        client_clear(&s->destinations[i]);
+    for (size_t i = 0; i < s->config->listener_count; i++) {
+        client_clear(&s->primaries[i]);
+        tls_context_free(s->listeners[i]);
     }
-    tls_context_free(c->relay.tls.context);
+    tls_context_free(s->relay);
+    free(s->destinations);
+    free(s->primaries);
+    free(s->listeners);
+    free(s);
 }
 
-static int open_client_tls(struct config_destination *d, struct err *err)
+static int open_client_tls(const struct config_destination *d, struct tls_context **out,
+                           struct err *err)
 {
     const struct config_tls *t = &d->tls;
     struct tls_options o = {.cert_file = t->cert_file,
@@ -71,20 +93,20 @@ static int open_client_tls(struct config_destination *d, struct err *err)
 #else
     (void)may_lack;
 #endif
-    d->security->tls = tls_client_new(&o, err);
-    return d->security->tls == NULL ? -1 : 0;
+    *out = tls_client_new(&o, err);
+    return *out == NULL ? -1 : 0;
 }
 
-static int open_destination(const char *kind, struct config_destination *d, struct err *err)
+static int open_client(const char *kind, const struct config_destination *d,
+                       struct security_client *out, struct err *err)
 {
     int result = 0;
 
-    d->security = mem_zalloc(sizeof *d->security);
     if (d->tls.level != CONFIG_TLS_NONE)
-        result = open_client_tls(d, err);
+        result = open_client_tls(d, &out->tls, err);
     if (result == 0 && security_authenticates(d)) {
-        d->security->sasl = sasl_open(d->auth.user, d->auth.password_file, err);
-        result = d->security->sasl == NULL ? -1 : 0;
+        out->sasl = sasl_open(d->auth.user, d->auth.password_file, err);
+        result = out->sasl == NULL ? -1 : 0;
     }
     if (result == 0)
         return 0;
@@ -93,7 +115,7 @@ static int open_destination(const char *kind, struct config_destination *d, stru
 }
 
 static int open_server(const char *kind, const char *name, struct text_place place,
-                       struct config_server_tls *t, struct err *err)
+                       const struct config_server_tls *t, struct tls_context **out, struct err *err)
 {
     struct tls_options o = {.cert_file = t->cert_file,
                             .key_file = t->key_file,
@@ -103,26 +125,42 @@ static int open_server(const char *kind, const char *name, struct text_place pla
 
     if (t->cert_file[0] == '\0' || t->level == CONFIG_TLS_NONE)
         return 0;
-    t->context = tls_server_new(&o, err);
-    if (t->context != NULL)
+    *out = tls_server_new(&o, err);
+    if (*out != NULL)
         return 0;
     err_wrap(err, "%s%s%s", kind, name[0] != '\0' ? " " : "", name);
     return config_place_fail(place, err);
 }
 
-int security_open(struct config *c, struct err *err)
+static int open_all(struct security *s, struct err *err)
 {
-    c->release = release;
+    const struct config *c = s->config;
+
     for (size_t i = 0; i < c->destination_count; i++)
-        if (open_destination("destination", &c->destinations[i], err) != 0)
+        if (open_client("destination", &c->destinations[i], &s->destinations[i], err) != 0)
             return -1;
     for (size_t i = 0; i < c->listener_count; i++) {
-        struct config_listener *l = &c->listeners[i];
-        if (open_destination("listener", &l->primary, err) != 0 ||
-            open_server("listener", l->name, l->place, &l->tls, err) != 0)
+        const struct config_listener *l = &c->listeners[i];
+        if (open_client("listener", &l->primary, &s->primaries[i], err) != 0 ||
+            open_server("listener", l->name, l->place, &l->tls, &s->listeners[i], err) != 0)
             return -1;
     }
-    return open_server("relay", "", c->relay.place, &c->relay.tls, err);
+    return open_server("relay", "", c->relay.place, &c->relay.tls, &s->relay, err);
+}
+
+struct security *security_open(const struct config *config, struct err *err)
+{
+    struct security *s = mem_zalloc(sizeof *s);
+
+    s->config = config;
+    s->refs = 1;
+    s->destinations = mem_zalloc(config->destination_count * sizeof *s->destinations);
+    s->primaries = mem_zalloc(config->listener_count * sizeof *s->primaries);
+    s->listeners = mem_zalloc(config->listener_count * sizeof(struct tls_context *));
+    if (open_all(s, err) == 0)
+        return s;
+    security_unref(s);
+    return NULL;
 }
 
 struct secrets {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * security: what splitrelay reads from files to encrypt and authenticate: keys, certificates,
- * passwords. Opened right after a configuration was loaded; belongs to it, is immutable, and is
- * closed with it. A reload therefore reads all files anew.
+ * passwords. Opened right after a configuration was loaded, for all of its sections; immutable,
+ * with a reference count. A reload reads all files anew; a reload of a table shares what is open
+ * (runtime.h).
  */
 #ifndef SPLIT_SECURITY_H
 #define SPLIT_SECURITY_H
@@ -12,23 +13,49 @@
 
 #include <stdbool.h>
 
-struct security;
 struct sasl;
 struct tls_context;
 
-/* For all sections. -1 with `err` ("destination archive: FILE: what is wrong"). Call it once. */
-int security_open(struct config *c, struct err *err) __attribute__((nonnull, warn_unused_result));
+/* For connections to one server. */
+struct security_client {
+    struct tls_context *tls; /* NULL: TLS is not set up */
+    struct sasl *sasl;       /* NULL: authentication is not set up */
+};
+
+struct security {
+    const struct config *config;          /* borrowed */
+    struct security_client *destinations; /* by the index in config->destinations */
+    struct security_client *primaries;    /* by the index in config->listeners */
+    struct tls_context **listeners;       /* the same; an item is NULL without a certificate */
+    struct tls_context *relay;            /* NULL without a certificate */
+    unsigned refs;                        /* atomic, private */
+};
+
+/* Open the files of all sections; the caller has one reference. config is borrowed until the last
+ * reference is gone. NULL with `err` ("FILE:LINE: destination archive: what is wrong"). */
+struct security *security_open(const struct config *config, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* One more reference, for the caller to give back. Returns s; NULL stays NULL. */
+struct security *security_ref(struct security *s);
+/* NULL is legal. */
+void security_unref(struct security *s);
 
 /* Call fn for each file with a secret in it, a key or a password. where: "destination archive". */
 void security_secrets(const struct config *c,
                       void (*fn)(const char *where, const char *path, void *ctx), void *ctx)
     __attribute__((nonnull(1, 2)));
 
-/* NULL: TLS was not set up for this destination. */
-struct tls_context *security_tls(const struct config_destination *d) __attribute__((nonnull));
+/* For a destination, or the primary of a listener, of that configuration. NULL: s is NULL, or d is
+ * not part of it. */
+const struct security_client *security_find_client(const struct security *s,
+                                                   const struct config_destination *d)
+    __attribute__((nonnull(2)));
 
-/* NULL: authentication was not set up. */
-const struct sasl *security_sasl(const struct config_destination *d) __attribute__((nonnull));
+/* For the clients of a listener of that configuration; listener NULL: of section relay. NULL: s is
+ * NULL, or TLS is not set up there. */
+struct tls_context *security_find_server(const struct security *s,
+                                         const struct config_listener *listener);
 
 /* The destination has credentials. */
 bool security_authenticates(const struct config_destination *d) __attribute__((nonnull));

@@ -118,7 +118,7 @@ static void setup_init(struct setup *s, uint16_t port, size_t recipients)
     set_recipients(s, recipients);
     set_content(s, "Subject: x\r\n\r\nbody\r\n", 20);
     s->fds = count_fds();
-    s->client = client_new(&s->destination, "me.test", NULL);
+    s->client = client_new(&s->destination, NULL, "me.test", NULL);
 }
 
 /* Also: the client leaves no descriptor open. (The peer closes its side in its own time.) */
@@ -1077,7 +1077,7 @@ START_TEST(host_has_several_addresses)
     setup_init(&s, peer_port(p), 1);
     client_free(s.client);
     snprintf(s.endpoints[0].host, sizeof s.endpoints[0].host, "mx.test");
-    s.client = client_new(&s.destination, "me.test", &resolver);
+    s.client = client_new(&s.destination, NULL, "me.test", &resolver);
     deliver(&s);
     assert_outcomes(&s, "o");
     char relay[64];
@@ -1097,7 +1097,7 @@ START_TEST(host_is_not_found)
     setup_init(&s, 25, 1);
     client_free(s.client);
     snprintf(s.endpoints[0].host, sizeof s.endpoints[0].host, "mx.test");
-    s.client = client_new(&s.destination, "me.test", &resolver);
+    s.client = client_new(&s.destination, NULL, "me.test", &resolver);
     deliver(&s);
     assert_outcomes(&s, "r");
     ck_assert_str_eq(s.report.outcomes[0].dsn, "4.4.3");
@@ -1141,7 +1141,7 @@ START_TEST(lookup_is_interrupted)
     setup_init(&s, 25, 1);
     client_free(s.client);
     snprintf(s.endpoints[0].host, sizeof s.endpoints[0].host, "mx.test");
-    s.client = client_new(&s.destination, "me.test", &resolver);
+    s.client = client_new(&s.destination, NULL, "me.test", &resolver);
     ck_assert_int_eq(pthread_create(&thread, NULL, interrupt_lookup, s.client), 0);
     deliver(&s);
     pthread_join(thread, NULL);

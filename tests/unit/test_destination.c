@@ -119,17 +119,19 @@ static const struct queue_ops fake_ops = {.next = fake_next,
 struct setup {
     struct fake_queue queue;
     struct task_pool *tasks;
-    struct snapshot *snapshot;
+    struct runtime *runtime;
     struct destination *destination;
     int content_fd;
 };
 
-static struct snapshot *snapshot_of(uint16_t port, unsigned concurrency)
+static struct runtime *runtime_of(uint16_t port, unsigned concurrency)
 {
+    struct runtime *r = mem_zalloc(sizeof *r);
     struct snapshot *s = mem_zalloc(sizeof *s);
     struct config *c = mem_zalloc(sizeof *c);
     struct config_destination *d = mem_zalloc(sizeof *d);
 
+    *r = (struct runtime){.snapshot = s, .refs = 1};
     s->config = c;
     s->refs = 1;
     s->config_refs = mem_zalloc(sizeof *s->config_refs);
@@ -147,7 +149,7 @@ static struct snapshot *snapshot_of(uint16_t port, unsigned concurrency)
                                      .connect_timeout_ms = 10000,
                                      .command_timeout_ms = 10000};
     d->relay_to[0] = (struct endpoint){.kind = ENDPOINT_INET, .host = "127.0.0.1", .port = port};
-    return s;
+    return r;
 }
 
 static void setup_init(struct setup *s, size_t copies)
@@ -190,23 +192,23 @@ static void begin(struct setup *s)
 {
     struct err err;
 
-    s->destination = destination_start(&s->queue.queue, s->tasks, s->snapshot,
-                                       &s->snapshot->config->destinations[0], &err);
+    s->destination = destination_start(&s->queue.queue, s->tasks, s->runtime,
+                                       &s->runtime->snapshot->config->destinations[0], &err);
     ck_assert_msg(s->destination != NULL, "%s", err.text);
 }
 
 static void start(struct setup *s, uint16_t port, unsigned concurrency)
 {
-    s->snapshot = snapshot_of(port, concurrency);
+    s->runtime = runtime_of(port, concurrency);
     begin(s);
 }
 
 /* A suspension would last longer than any test. */
 static void start_patient(struct setup *s, uint16_t port, unsigned concurrency)
 {
-    s->snapshot = snapshot_of(port, concurrency);
-    s->snapshot->config->destinations[0].retry_min_s = 3600;
-    s->snapshot->config->destinations[0].retry_max_s = 3600;
+    s->runtime = runtime_of(port, concurrency);
+    s->runtime->snapshot->config->destinations[0].retry_min_s = 3600;
+    s->runtime->snapshot->config->destinations[0].retry_max_s = 3600;
     begin(s);
 }
 
@@ -221,7 +223,7 @@ static void stop(struct setup *s, unsigned grace_ms)
 static void setup_clear(struct setup *s)
 {
     task_pool_free(s->tasks);
-    snapshot_unref(s->snapshot);
+    runtime_unref(s->runtime);
     pthread_mutex_destroy(&s->queue.lock);
     task_cond_clear(&s->queue.changed);
     free(s->queue.copies);
@@ -524,12 +526,12 @@ START_TEST(no_memory_for_a_worker)
     struct err err = {""};
 
     setup_init(&s, 1);
-    s.snapshot = snapshot_of(1, 1);
+    s.runtime = runtime_of(1, 1);
     free(mem_zalloc(100000)); /* for what is small there is room */
     ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &none), 0);
-    s.destination = destination_start(&s.queue.queue, s.tasks, s.snapshot,
-                                      &s.snapshot->config->destinations[0], &err);
+    s.destination = destination_start(&s.queue.queue, s.tasks, s.runtime,
+                                      &s.runtime->snapshot->config->destinations[0], &err);
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
     ck_assert_ptr_null(s.destination);
     ck_assert_str_eq(err.text,
@@ -666,12 +668,12 @@ START_TEST(new_configuration_is_used)
     setup_init(&s, 20);
     start(&s, closed_port(), 2);
     ck_assert(wait_released(&s, 1));
-    struct snapshot *next = snapshot_of(peer_port(p), 2);
-    destination_reconfigure(s.destination, next, &next->config->destinations[0]);
+    struct runtime *next = runtime_of(peer_port(p), 2);
+    destination_reconfigure(s.destination, next, &next->snapshot->config->destinations[0]);
     ck_assert(wait_place(&s, DONE, 20));
     ck_assert_str_eq(destination_name(s.destination), "archive");
     stop(&s, 5000);
-    snapshot_unref(next);
+    runtime_unref(next);
     setup_clear(&s);
     peer_stop(p);
     peer_free(p);

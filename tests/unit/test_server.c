@@ -25,7 +25,9 @@ static struct endpoint listeners[2];
 static struct endpoint_network network;
 static struct config config;
 static struct snapshot snapshot;
-static struct snapshot_slot slot;
+static struct security security; /* nothing is open */
+static struct runtime runtime;
+static struct runtime_slot slot;
 static struct fake_queue queue;
 static struct server *server;
 static struct task_pool *tasks;
@@ -66,7 +68,9 @@ static void setup(void)
         .destination_count = 1,
     };
     snapshot = (struct snapshot){.config = &config, .refs = 1};
-    snapshot_slot_init(&slot, snapshot_ref(&snapshot));
+    security = (struct security){.config = &config, .refs = 1};
+    runtime = (struct runtime){.snapshot = &snapshot, .security = &security, .refs = 1};
+    runtime_slot_init(&slot, runtime_ref(&runtime));
     fake_queue_init(&queue);
     tasks = task_pool_new(2, NULL, &err);
     ck_assert_msg(tasks != NULL, "%s", err.text);
@@ -81,8 +85,8 @@ static void start(void)
 static void teardown(void)
 {
     task_pool_free(tasks);
-    ck_assert_uint_eq(snapshot.refs, 2); /* every session gave its reference back */
-    snapshot_slot_clear(&slot);
+    ck_assert_uint_eq(runtime.refs, 2); /* every session gave its reference back */
+    runtime_slot_clear(&slot);
     fake_queue_clear(&queue);
     ck_assert_int_ne(access(listeners[1].path, F_OK), 0);
     ck_assert_int_eq(rmdir(directory), 0);
@@ -269,7 +273,7 @@ START_TEST(test_reserve)
     config.relay.max_connections = 4;
     config.relay.connection_reserve = 50; /* at most the half */
     config.relay.tls.client = CONFIG_TLS_CLIENT_ASK;
-    config.relay.tls.context = (struct tls_context *)&config; /* nobody uses it */
+    security.relay = (struct tls_context *)&config; /* nobody uses it */
     start();
     for (int i = 0; i < 4; i++) {
         strangers[i] = dial(0);
@@ -285,7 +289,7 @@ START_TEST(test_reserve)
     for (int i = 0; i < 2; i++)
         close(fds[i]);
     server_stop(server, 1000);
-    config.relay.tls.context = NULL;
+    security.relay = NULL;
 }
 END_TEST
 

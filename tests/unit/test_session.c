@@ -31,6 +31,7 @@ static struct config config = {
     .destination_count = 2,
 };
 static struct snapshot snapshot = {.config = &config, .refs = 1};
+static struct runtime runtime = {.snapshot = &snapshot, .refs = 1};
 
 struct wire {
     const char *in;
@@ -76,7 +77,7 @@ static void talk(struct wire *w, struct fake_queue *f, bool is_trusted, bool is_
     atomic_bool stopping = is_stopping;
     struct session_presence presence = {0};
     struct session_options o = {
-        .snapshot = &snapshot,
+        .runtime = &runtime,
         .queue = &f->queue,
         .client_addr = "192.0.2.1",
         .is_trusted = is_trusted,
@@ -498,7 +499,7 @@ static void *serve(void *arg)
 {
     struct served *v = arg;
     struct session_options o = {
-        .snapshot = &snapshot,
+        .runtime = &runtime,
         .queue = &v->queue.queue,
         .client_addr = "192.0.2.1",
         .is_trusted = true,

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * runtime: what a session, a worker or the connection to a primary of splitrelay goes by: a
+ * snapshot of configuration and tables, and the keys, certificates and passwords that were opened
+ * for this configuration. Immutable, with a reference count. Made when a configuration is loaded or
+ * reloaded; a reload of a table makes one that shares configuration and security.
+ */
+#ifndef SPLIT_RUNTIME_H
+#define SPLIT_RUNTIME_H
+
+#include "policy/snapshot.h"
+#include "smtp/security.h"
+
+#include <pthread.h>
+
+struct runtime {
+    struct snapshot *snapshot; /* a reference */
+    struct security *security; /* a reference; NULL: neither TLS nor authentication is set up */
+    unsigned refs;             /* atomic, private */
+};
+
+/* Open what the snapshot's configuration names (security.h). Takes over the caller's reference to
+ * the snapshot, also when it fails; the caller has one reference to the result. NULL with `err`. */
+struct runtime *runtime_open(struct snapshot *snapshot, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The same security with another snapshot of the same configuration (snapshot_replace(),
+ * snapshot_configuration()), whose reference is taken over. The caller has one reference. */
+struct runtime *runtime_with_snapshot(const struct runtime *r, struct snapshot *snapshot)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+/* One more reference, for the caller to give back. Returns r. */
+struct runtime *runtime_ref(struct runtime *r)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* NULL is legal. */
+void runtime_unref(struct runtime *r);
+
+/* Its configuration; borrowed. */
+const struct config *runtime_config(const struct runtime *r)
+    __attribute__((nonnull, returns_nonnull));
+
+/* The place where the current runtime is published. */
+struct runtime_slot {
+    pthread_mutex_t lock;
+    struct runtime *current;
+};
+
+/* Takes over the caller's reference. */
+void runtime_slot_init(struct runtime_slot *slot, struct runtime *first) __attribute__((nonnull));
+void runtime_slot_clear(struct runtime_slot *slot) __attribute__((nonnull));
+
+/* A new reference to the current runtime; runtime_unref() it. Any thread. */
+struct runtime *runtime_slot_get(struct runtime_slot *slot)
+    __attribute__((nonnull, warn_unused_result, returns_nonnull));
+
+/* Publish `next` (its reference is taken over) and drop the former. */
+void runtime_slot_swap(struct runtime_slot *slot, struct runtime *next) __attribute__((nonnull));
+
+#endif
