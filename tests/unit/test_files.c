@@ -200,6 +200,7 @@ int main(void)
     TCase *tests = tcase_create("files");
 
     tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_set_timeout(tests, 120); /* ROUNDS on a busy disk */
     tcase_add_test(tests, a_file_keeps_what_it_was);
     tcase_add_test(tests, a_copy_is_not_wider_than_what_it_is_made_of);
     tcase_add_test(tests, defaults_of_a_directory_do_not_count);

@@ -17,9 +17,11 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static char directory[] = "/tmp/test_table_files.XXXXXX";
@@ -31,7 +33,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    static const char *const names[] = {"t", "u", "t.lmdb", "t.cdb"};
+    static const char *const names[] = {"t", "u", "t.lmdb", "t.cdb", "socket"};
     char path[128];
 
     for (size_t i = 0; i < UNIT_COUNT(names); i++) {
@@ -301,6 +303,7 @@ struct server {
     unsigned port;
     const char *const *scripts;
     size_t count;
+    atomic_size_t ended; /* connections that the server has closed */
     pthread_t thread;
 };
 
@@ -326,7 +329,9 @@ static void *serve(void *arg)
 
     for (size_t i = 0; i < s->count; i++) {
         int fd = accept(s->listener, NULL, NULL);
-        bool ok = fd >= 0;
+        if (fd < 0)
+            break; /* stop() */
+        bool ok = true;
         for (const char *p = s->scripts[i]; ok && *p != '\0'; p++) {
             if (*p == '\1')
                 ok = read_request(fd);
@@ -336,8 +341,19 @@ static void *serve(void *arg)
                 ok = send(fd, p, 1, MSG_NOSIGNAL) == 1;
         }
         close(fd);
+        atomic_fetch_add(&s->ended, 1);
     }
     return NULL;
+}
+
+static void start_at(struct server *s, const struct sockaddr *sa, socklen_t len,
+                     const char *const *scripts, size_t count)
+{
+    *s = (struct server){
+        .listener = socket(sa->sa_family, SOCK_STREAM, 0), .scripts = scripts, .count = count};
+    ck_assert_int_eq(bind(s->listener, sa, len), 0);
+    ck_assert_int_eq(listen(s->listener, 5), 0);
+    ck_assert_int_eq(pthread_create(&s->thread, NULL, serve, s), 0);
 }
 
 static void start(struct server *s, const char *const *scripts, size_t count)
@@ -345,19 +361,18 @@ static void start(struct server *s, const char *const *scripts, size_t count)
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof sa;
 
-    *s = (struct server){
-        .listener = socket(AF_INET, SOCK_STREAM, 0), .scripts = scripts, .count = count};
-    ck_assert_int_eq(bind(s->listener, (struct sockaddr *)&sa, len), 0);
-    ck_assert_int_eq(listen(s->listener, 5), 0);
+    start_at(s, (struct sockaddr *)&sa, len, scripts, count);
     ck_assert_int_eq(getsockname(s->listener, (struct sockaddr *)&sa, &len), 0);
     s->port = ntohs(sa.sin_port);
-    ck_assert_int_eq(pthread_create(&s->thread, NULL, serve, s), 0);
 }
 
+/* All scripts were wanted; a server that still waits for a connection ends, too. */
 static void stop(struct server *s)
 {
-    close(s->listener);
+    shutdown(s->listener, SHUT_RDWR);
     pthread_join(s->thread, NULL);
+    close(s->listener);
+    ck_assert_uint_eq(atomic_load(&s->ended), s->count);
 }
 
 static struct table *socketmap_on(unsigned port)
@@ -457,8 +472,7 @@ START_TEST(socketmap_reconnects_once)
                                           "4:OK a,\1"
                                           "4:OK b,\1",
                                           "\1"
-                                          "4:OK c,",
-                                          "\1",
+                                          "4:OK c,\1",
                                           "\1"
                                           "8:OK va"};
     struct server s;
@@ -472,6 +486,37 @@ START_TEST(socketmap_reconnects_once)
     stop(&s);
     expect(t, "5", "!cannot connect: Connection refused");
     table_close(t);
+}
+END_TEST
+
+/* What the server has closed since is not asked, and so does not count as one that breaks. The end
+ * of a connection is seen at once only on a socket in the file system. */
+START_TEST(socketmap_leaves_what_was_closed)
+{
+    static const char *const scripts[] = {"\1"
+                                          "4:OK a,",
+                                          "\1",
+                                          "\1"
+                                          "4:OK b,\2"};
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    struct err err = {""};
+    struct server s;
+    char *path = path_of("socket"), *spec = mem_printf("socketmap:unix:%s:map", path);
+
+    ck_assert_uint_lt(strlen(path), sizeof sa.sun_path);
+    strcpy(sa.sun_path, path);
+    start_at(&s, (struct sockaddr *)&sa, sizeof sa, scripts, UNIT_COUNT(scripts));
+    struct table *t = table_open(spec, &err);
+    ck_assert_msg(t != NULL, "%s", err.text);
+    expect(t, "1", "a");
+    for (int i = 0; i < 3000 && atomic_load(&s.ended) == 0; i++)
+        usleep(10000);
+    ck_assert_uint_eq(atomic_load(&s.ended), 1);
+    expect(t, "2", "b");
+    table_close(t);
+    stop(&s);
+    free(spec);
+    free(path);
 }
 END_TEST
 
@@ -556,6 +601,7 @@ int main(void)
     tcase_add_test(tests, changes_show);
     tcase_add_loop_test(tests, socketmap_understands, 0, (int)UNIT_COUNT(replies));
     tcase_add_test(tests, socketmap_reconnects_once);
+    tcase_add_test(tests, socketmap_leaves_what_was_closed);
     tcase_add_test(tests, socketmap_is_asked_by_all_threads);
     tcase_add_test(tests, socketmap_does_not_wait_for_ever);
     tcase_add_loop_test(tests, socketmap_server_is_checked, 0, (int)UNIT_COUNT(bad_socketmaps));
