@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * duplicate: what a listener does differently from relay.listen. The client's MAIL and RCPT go to
- * the primary (primary.h), whose replies are the answer; recipients that it accepted get their
- * copies (transaction.h); the content goes to both. In this order at the end of the content:
+ * duplicate: what a listener does differently from relay.listen. The client's MAIL and RCPT are
+ * passed to the primary (primary.h), and its replies to the client; recipients that it accepted get
+ * their copies (transaction.h); the content goes to both. duplicate_receive() has all steps at the
+ * end of the content, in this order:
  *
  *     the spool file is synced, without a name in the queue    a crash: nothing is left of it
  *     the final dot goes to the primary, which answers         a crash: the client sends it again
  *     with 2xx: the copies are linked, directories synced      a crash: the client sends it again
  *     the client gets the primary's reply
  *
- * Replies of the primary come when they are asked for: what duplicate_mail() and duplicate_rcpt()
- * began is answered by duplicate_settle(), in the same order. One thread.
+ * The primary's replies to MAIL and RCPT are read later, because of PIPELINING: duplicate_settle()
+ * returns them in the order of duplicate_mail() and duplicate_rcpt(). One thread.
  */
 #ifndef SPLIT_DUPLICATE_H
 #define SPLIT_DUPLICATE_H

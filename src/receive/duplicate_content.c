@@ -183,7 +183,7 @@ enum stream_status duplicate_receive(struct duplicate *d, const struct content_s
     enum stream_status status = transaction_read(t, source, primary, &d->trace, &content, reply);
     if (status != STREAM_OK || content.is_refused)
         return status;
-    if (content.loop != NULL) { /* the client is told, and tells the sender */
+    if (content.loop != NULL) { /* the client reports the refusal to the sender */
         err_set(reply, "%s", content.loop);
         transaction_drop_put(t);
         primary_abandon(primary);
