@@ -150,31 +150,36 @@ static enum table_result decide_filter(struct deciding *d)
     return TABLE_FOUND;
 }
 
-static void add_copy(struct policy_decision *out, const struct config_destination *dest)
+static void add_copy(const struct config_destination ***copies, size_t *count,
+                     const struct config_destination *dest)
 {
-    for (size_t i = 0; i < out->copy_count; i++) {
-        if (out->copies[i] == dest)
+    for (size_t i = 0; i < *count; i++)
+        if ((*copies)[i] == dest)
             return;
-    }
-    out->copies = mem_grow(out->copies, out->copy_count + 1, sizeof(struct config_destination *));
-    out->copies[out->copy_count++] = dest;
+    *copies = mem_grow(*copies, *count + 1, sizeof(struct config_destination *));
+    (*copies)[(*count)++] = dest;
 }
 
-/* What a result of copy_maps or sender_copy_maps says about this recipient. */
-static int apply_copies(struct deciding *d, const char *value)
+int policy_add_copies(const struct config *config, const struct address *to, const char *value,
+                      const struct config_destination ***copies, size_t *count, struct err *err)
 {
-    const struct config *config = d->p->config;
     struct policy_choices choices;
 
-    if (policy_parse_copies(config, value, &choices, &d->out->failure) != 0)
+    if (policy_parse_copies(config, value, &choices, err) != 0)
         return -1;
-    unsigned share = choices.count > 0 ? share_of(&d->address) : 0;
+    unsigned share = choices.count > 0 ? share_of(to) : 0;
     for (size_t i = 0; i < choices.count; i++) {
         if (share < choices.items[i].share)
-            add_copy(d->out, config_find_destination(config, choices.items[i].name));
+            add_copy(copies, count, config_find_destination(config, choices.items[i].name));
     }
     policy_choices_clear(&choices);
     return 0;
+}
+
+static int apply_copies(struct deciding *d, const char *value)
+{
+    return policy_add_copies(d->p->config, &d->address, value, &d->out->copies, &d->out->copy_count,
+                             &d->out->failure);
 }
 
 static enum table_result decide_copies(struct deciding *d)
@@ -281,15 +286,6 @@ static void decide_by_tables(struct deciding *d)
         out->reply = reply_cannot_tag;
 }
 
-bool policy_may_take_long(const struct policy *p)
-{
-    for (size_t map = 0; map < POLICY_MAP_COUNT; map++)
-        for (size_t i = 0; i < p->maps[map].count; i++)
-            if (table_may_take_long(p->maps[map].tables[i]))
-                return true;
-    return false;
-}
-
 void policy_decide(const struct policy *p, struct table_scratch *s,
                    const struct policy_message *message, const char *rcpt, const char *completed,
                    char *const *words, struct policy_decision *out)
@@ -305,11 +301,11 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     for (size_t i = 0; words != NULL && words[i] != NULL; i++)
         (void)!dsn_parse_word(&out->dsn, words[i], &ignored);
     const char *text = completed == NULL ? rcpt : completed;
-    if (address_parse(rcpt, len, p->address_flags, &d.address, &ignored) == 0) {
+    if (address_parse(rcpt, len, ADDRESS_LENIENT, &d.address, &ignored) == 0) {
         d.is_ambiguous = address_is_ambiguous(&d.address);
         out->written = completed == NULL ? NULL : mem_strdup(d.address.text);
     }
-    int parsed = address_parse(text, strlen(text), p->address_flags, &d.address, &ignored);
+    int parsed = address_parse(text, strlen(text), ADDRESS_LENIENT, &d.address, &ignored);
     size_t bracket = parsed != 0 && len >= 2 && rcpt[0] == '<' && rcpt[len - 1] == '>';
     out->original =
         parsed == 0 ? mem_strdup(d.address.text) : mem_strndup(rcpt + bracket, len - 2 * bracket);

@@ -25,10 +25,7 @@ struct policy;
  */
 struct policy *policy_open(const struct config *config, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* The same with these copy_maps alone, of a listener: only copies, copy_reason and failure of its
- * decisions mean anything (a copy of a listener needs no tag). */
-struct policy *policy_open_copies(const struct config *config, const struct string_list *copy_maps,
-                                  struct err *err) __attribute__((nonnull, warn_unused_result));
+/* NULL is legal. */
 void policy_close(struct policy *p);
 
 /*
@@ -158,8 +155,6 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
                    const struct policy_message *message, const char *rcpt, const char *completed,
                    char *const *words, struct policy_decision *out)
     __attribute__((nonnull(1, 2, 3, 4, 7)));
-/* May policy_decide() wait for a server (socketmap), or compute for long (regexp)? */
-bool policy_may_take_long(const struct policy *p) __attribute__((nonnull));
 
 /* Free what the decision owns. */
 void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));

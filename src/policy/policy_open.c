@@ -9,7 +9,7 @@
 #include <string.h>
 
 struct check_context {
-    const struct policy *policy;
+    const struct config *config;
     enum policy_map map;
     const struct table *table;
     struct err *err;
@@ -26,14 +26,14 @@ static int bad_value(const struct check_context *ctx, const char *key, unsigned 
     }
     const char *spec = table_spec(ctx->table);
     err_wrap(ctx->err, "%s: result of \"%s\"", spec, key);
-    return config_place_fail(config_table_place(ctx->policy->config, spec), ctx->err);
+    return config_place_fail(config_table_place(ctx->config, spec), ctx->err);
 }
 
 static int check_value(const char *key, const char *value, unsigned line, void *arg)
 {
     struct check_context *ctx = arg;
 
-    if (policy_value_check(ctx->policy->config, ctx->map, value, ctx->err) != 0)
+    if (policy_value_check(ctx->config, ctx->map, value, ctx->err) != 0)
         return bad_value(ctx, key, line);
     return 0;
 }
@@ -60,34 +60,32 @@ const struct string_list *policy_map_specs(const struct config *config, enum pol
     return (const void *)((const char *)&config->milter + maps[map].specs);
 }
 
-int policy_check_value(const struct policy *p, enum policy_map map, const struct table *t,
+int policy_check_value(const struct config *config, enum policy_map map, const struct table *t,
                        const char *key, const char *value, unsigned line, struct err *err)
 {
-    struct check_context ctx = {p, map, t, err};
+    struct check_context ctx = {config, map, t, err};
 
     return check_value(key, value, line, &ctx);
 }
 
-static int check_table(const struct policy *p, enum policy_map map, const struct table *t,
+static int check_table(const struct config *config, enum policy_map map, const struct table *t,
                        struct err *err)
 {
-    struct check_context ctx = {p, map, t, err};
+    struct check_context ctx = {config, map, t, err};
 
     return table_each_value(t, check_value, &ctx) == 0 ? 0 : -1;
 }
 
-static int open_map(struct policy *p, enum policy_map map, const struct string_list *specs,
-                    struct err *err)
+int policy_open_map(const struct config *config, enum policy_map map,
+                    const struct string_list *specs, struct lookup_list *out, struct err *err)
 {
-    struct lookup_list *list = &p->maps[map];
-
     for (size_t i = 0; i < specs->count; i++)
-        if (lookup_add(list, specs->items[i], err) < 0) {
+        if (lookup_add(out, specs->items[i], err) < 0) {
             err_wrap(err, "%s", maps[map].option);
             return config_place_fail(specs->places[i], err);
         }
-    for (size_t i = 0; i < list->count; i++)
-        if (check_table(p, map, list->tables[i], err) != 0)
+    for (size_t i = 0; i < out->count; i++)
+        if (check_table(config, map, out->tables[i], err) != 0)
             return -1;
     return 0;
 }
@@ -97,27 +95,13 @@ struct policy *policy_open(const struct config *config, struct err *err)
     struct policy *p = mem_zalloc(sizeof *p);
 
     p->config = config;
-    p->address_flags = ADDRESS_LENIENT;
     for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
-        if (open_map(p, map, policy_map_specs(config, map), err) != 0) {
+        if (policy_open_map(config, map, policy_map_specs(config, map), &p->maps[map], err) != 0) {
             policy_close(p);
             return NULL;
         }
     }
     return p;
-}
-
-struct policy *policy_open_copies(const struct config *config, const struct string_list *copy_maps,
-                                  struct err *err)
-{
-    struct policy *p = mem_zalloc(sizeof *p);
-
-    p->config = config;
-    p->address_flags = ADDRESS_LENIENT | ADDRESS_OCTETS; /* the primary decides about those */
-    if (open_map(p, POLICY_COPIES, copy_maps, err) == 0)
-        return p;
-    policy_close(p);
-    return NULL;
 }
 
 void policy_close(struct policy *p)
@@ -129,20 +113,34 @@ void policy_close(struct policy *p)
     free(p);
 }
 
-/* One table of the new policy: opened anew and checked if it comes from this file. */
-static struct table *replace_table(const struct policy *p, enum policy_map map, struct table *t,
-                                   const char *path, struct err *err)
+/* One table of the new list: opened anew and checked if it comes from this file. */
+static struct table *replace_table(const struct config *config, enum policy_map map,
+                                   struct table *t, const char *path, struct err *err)
 {
     const char *own_path = table_path(t);
 
     if (own_path == NULL || strcmp(own_path, path) != 0)
         return table_ref(t);
     struct table *fresh = table_open(table_spec(t), err);
-    if (fresh != NULL && check_table(p, map, fresh, err) != 0) {
+    if (fresh != NULL && check_table(config, map, fresh, err) != 0) {
         table_close(fresh);
         fresh = NULL;
     }
     return fresh;
+}
+
+int policy_replace_map(const struct config *config, enum policy_map map,
+                       const struct lookup_list *from, const char *path, struct lookup_list *out,
+                       struct err *err)
+{
+    out->tables = mem_zalloc(from->count * sizeof(struct table *));
+    for (out->count = 0; out->count < from->count; out->count++) {
+        struct table *t = replace_table(config, map, from->tables[out->count], path, err);
+        if (t == NULL)
+            return -1;
+        out->tables[out->count] = t;
+    }
+    return 0;
 }
 
 struct policy *policy_replace(const struct policy *p, const char *path, struct err *err)
@@ -150,18 +148,10 @@ struct policy *policy_replace(const struct policy *p, const char *path, struct e
     struct policy *next = mem_zalloc(sizeof *next);
 
     next->config = p->config;
-    next->address_flags = p->address_flags;
     for (enum policy_map map = 0; map < POLICY_MAP_COUNT; map++) {
-        const struct lookup_list *from = &p->maps[map];
-        struct lookup_list *to = &next->maps[map];
-        to->tables = mem_zalloc(from->count * sizeof(struct table *));
-        for (; to->count < from->count; to->count++) {
-            struct table *t = replace_table(p, map, from->tables[to->count], path, err);
-            if (t == NULL) {
-                policy_close(next);
-                return NULL;
-            }
-            to->tables[to->count] = t;
+        if (policy_replace_map(p->config, map, &p->maps[map], path, &next->maps[map], err) != 0) {
+            policy_close(next);
+            return NULL;
         }
     }
     return next;

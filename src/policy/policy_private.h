@@ -17,7 +17,6 @@ enum policy_map {
 
 struct policy {
     const struct config *config;
-    unsigned address_flags; /* of recipients: enum address_flags */
     struct lookup_list maps[POLICY_MAP_COUNT];
 };
 
@@ -25,8 +24,20 @@ struct policy {
 const char *policy_map_option(enum policy_map map);
 const struct string_list *policy_map_specs(const struct config *config, enum policy_map map);
 
+/* Open the tables of these specifications, and check their results. -1 with `err`: what *out has
+ * is to be closed (lookup_close()). */
+int policy_open_map(const struct config *config, enum policy_map map,
+                    const struct string_list *specs, struct lookup_list *out, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* The same tables in *out, those that were read from `path` opened anew. -1: as policy_open_map().
+ */
+int policy_replace_map(const struct config *config, enum policy_map map,
+                       const struct lookup_list *from, const char *path, struct lookup_list *out,
+                       struct err *err) __attribute__((warn_unused_result));
+
 /* Is this a good result? `err` begins with its place in the table. */
-int policy_check_value(const struct policy *p, enum policy_map map, const struct table *t,
+int policy_check_value(const struct config *config, enum policy_map map, const struct table *t,
                        const char *key, const char *value, unsigned line, struct err *err)
     __attribute__((warn_unused_result));
 
@@ -65,6 +76,12 @@ int policy_parse_filters(const struct config *config, const char *value,
 /* The same with a copy_maps result. */
 int policy_parse_copies(const struct config *config, const char *value,
                         struct policy_choices *choices, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* Add the destinations that a result of copy_maps or sender_copy_maps has for the recipient `to`,
+ * each once, to an array that the caller frees. -1 with `err`: the result is none. */
+int policy_add_copies(const struct config *config, const struct address *to, const char *value,
+                      const struct config_destination ***copies, size_t *count, struct err *err)
     __attribute__((warn_unused_result));
 
 /* Owned copies of what was found. */

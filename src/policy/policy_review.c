@@ -104,7 +104,7 @@ static int review_value(const char *key, const char *value, unsigned line, void 
     struct reviewing *r = arg;
     struct err err;
 
-    if (policy_check_value(&r->policy, r->map, r->table, key, value, line, &err) != 0) {
+    if (policy_check_value(r->policy.config, r->map, r->table, key, value, line, &err) != 0) {
         blame(r, false, line, err.text);
         return ++r->faults == FAULTS_MAX;
     }

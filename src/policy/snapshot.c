@@ -9,9 +9,9 @@ static int open_listener_tables(struct snapshot *s, struct err *err)
 {
     const struct config *c = s->config;
 
-    s->listener_copies = mem_zalloc(c->listener_count * sizeof(struct policy *));
+    s->listener_copies = mem_zalloc(c->listener_count * sizeof(struct policy_copies *));
     for (size_t i = 0; i < c->listener_count; i++) {
-        s->listener_copies[i] = policy_open_copies(c, &c->listeners[i].copy_maps, err);
+        s->listener_copies[i] = policy_copies_open(c, &c->listeners[i].copy_maps, err);
         if (s->listener_copies[i] == NULL)
             return -1;
     }
@@ -59,7 +59,7 @@ void snapshot_unref(struct snapshot *s)
         return;
     policy_close(s->policy);
     for (size_t i = 0; s->listener_copies != NULL && i < s->config->listener_count; i++)
-        policy_close(s->listener_copies[i]);
+        policy_copies_close(s->listener_copies[i]);
     free(s->listener_copies);
     if (__atomic_sub_fetch(s->config_refs, 1, __ATOMIC_ACQ_REL) == 0) {
         config_free(s->config);
@@ -68,13 +68,27 @@ void snapshot_unref(struct snapshot *s)
     free(s);
 }
 
-const struct policy *snapshot_policy(const struct snapshot *s, size_t index)
+const struct table *snapshot_table(const struct snapshot *s, size_t index)
 {
-    if (s->policy != NULL && index-- == 0)
-        return s->policy;
-    return s->listener_copies != NULL && index < s->config->listener_count
-               ? s->listener_copies[index]
-               : NULL;
+    const struct table *t;
+    size_t count = s->listener_copies == NULL ? 0 : s->config->listener_count;
+    size_t before = 0; /* tables of the policies that were looked at */
+
+    if (s->policy != NULL) {
+        if ((t = policy_table(s->policy, index)) != NULL)
+            return t;
+        while (policy_table(s->policy, before) != NULL)
+            before++;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t own = 0;
+        if ((t = policy_copies_table(s->listener_copies[i], index - before)) != NULL)
+            return t;
+        while (policy_copies_table(s->listener_copies[i], own) != NULL)
+            own++;
+        before += own;
+    }
+    return NULL;
 }
 
 static int replace_policies(struct snapshot *next, const struct snapshot *s, const char *path,
@@ -88,9 +102,9 @@ static int replace_policies(struct snapshot *next, const struct snapshot *s, con
             return -1;
     }
     if (count > 0)
-        next->listener_copies = mem_zalloc(count * sizeof(struct policy *));
+        next->listener_copies = mem_zalloc(count * sizeof(struct policy_copies *));
     for (size_t i = 0; i < count; i++) {
-        next->listener_copies[i] = policy_replace(s->listener_copies[i], path, err);
+        next->listener_copies[i] = policy_copies_replace(s->listener_copies[i], path, err);
         if (next->listener_copies[i] == NULL)
             return -1;
     }

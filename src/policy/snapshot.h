@@ -10,16 +10,17 @@
 #include "config/config.h"
 #include "base/err.h"
 #include "policy/policy.h"
+#include "policy/policy_copies.h"
 
 #include <pthread.h>
 
 struct snapshot {
     struct config *config;
-    struct policy *policy;           /* the milter's; NULL when loaded without */
-    struct policy **listener_copies; /* of each listener of the configuration, by the same index;
-                                        NULL when loaded without */
-    unsigned refs;                   /* atomic, private */
-    unsigned *config_refs;           /* atomic, private: snapshots that share the configuration */
+    struct policy *policy;                  /* the milter's; NULL when loaded without */
+    struct policy_copies **listener_copies; /* of each listener of the configuration, by the same
+                                        index; NULL when loaded without */
+    unsigned refs;                          /* atomic, private */
+    unsigned *config_refs; /* atomic, private: snapshots that share the configuration */
 };
 
 enum snapshot_parts {
@@ -33,9 +34,9 @@ struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, stru
     __attribute__((nonnull, warn_unused_result));
 void snapshot_unref(struct snapshot *s);
 
-/* The policies that it has, the milter's first; NULL: there are no more. */
-const struct policy *snapshot_policy(const struct snapshot *s, size_t index)
-    __attribute__((nonnull));
+/* The tables that it has, one after the other, the milter's first; NULL: there are no more.
+ * Borrowed. */
+const struct table *snapshot_table(const struct snapshot *s, size_t index) __attribute__((nonnull));
 
 /* The same with the tables of one file opened anew, see policy_replace(); configuration and other
  * tables are shared. The caller has one reference. */

@@ -61,28 +61,20 @@ static void note(struct watch *w, const char *path, const struct table_stamp *st
     c->is_confirmed = true;
 }
 
-static void look_at_policy(struct watch *w, const struct policy *policy, int64_t now_ms)
+static void look(struct watch *w, const struct snapshot *s, int64_t now_ms)
 {
     const struct table *t;
+    size_t kept = 0;
 
-    for (size_t i = 0; (t = policy_table(policy, i)) != NULL; i++) {
+    for (size_t i = 0; i < w->count; i++)
+        w->changes[i].is_confirmed = false;
+    for (size_t i = 0; (t = snapshot_table(s, i)) != NULL; i++) {
         if (table_path(t) == NULL)
             continue;
         struct table_stamp stamp = table_stamp_of(table_path(t));
         if (!table_is_current(t, &stamp))
             note(w, table_path(t), &stamp, now_ms);
     }
-}
-
-static void look(struct watch *w, const struct snapshot *s, int64_t now_ms)
-{
-    const struct policy *policy;
-    size_t kept = 0;
-
-    for (size_t i = 0; i < w->count; i++)
-        w->changes[i].is_confirmed = false;
-    for (size_t i = 0; (policy = snapshot_policy(s, i)) != NULL; i++)
-        look_at_policy(w, policy, now_ms);
     for (size_t i = 0; i < w->count; i++) {
         if (w->changes[i].is_confirmed)
             w->changes[kept++] = w->changes[i];

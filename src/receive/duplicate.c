@@ -153,16 +153,14 @@ static void add_destination(struct due *item, const char *name)
 struct deciding {
     const struct duplicate *duplicate;
     const char *path;
-    struct policy_decision *out;
+    struct policy_copies_decision *out;
 };
 
 static void decide(void *arg)
 {
     const struct deciding *d = arg;
-    static const struct policy_message nothing_known; /* of sender and client */
 
-    policy_decide(d->duplicate->o.copies, d->duplicate->scratch, &nothing_known, d->path, NULL,
-                  NULL, d->out);
+    policy_copies_decide(d->duplicate->o.copies, d->duplicate->scratch, d->path, d->out);
 }
 
 /* Copies as copy_maps says, or as `copies` where that says nothing. */
@@ -170,11 +168,11 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
 {
     const struct config_listener *l = d->o.listener;
     struct transaction *t = d->o.transaction;
-    struct policy_decision decision;
+    struct policy_copies_decision decision;
     struct deciding deciding = {d, path, &decision};
     int status = 0;
 
-    if (policy_may_take_long(d->o.copies))
+    if (policy_copies_may_take_long(d->o.copies))
         task_block(decide, &deciding);
     else
         decide(&deciding);
@@ -187,14 +185,14 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
             log_error("listener=%s: to=<%s>: no copies: %s", l->name, item->address.text,
                       decision.failure.text);
         }
-    } else if (decision.copy_reason.table != NULL) {
+    } else if (decision.has_result) {
         for (size_t i = 0; i < decision.copy_count; i++)
             add_destination(item, decision.copies[i]->name);
     } else {
         for (size_t i = 0; i < l->copies.count; i++)
             add_destination(item, config_find_destination(t->config, l->copies.items[i])->name);
     }
-    policy_decision_clear(&decision);
+    policy_copies_decision_clear(&decision);
     return status;
 }
 

@@ -16,7 +16,7 @@
 #ifndef SPLIT_DUPLICATE_H
 #define SPLIT_DUPLICATE_H
 
-#include "policy/policy.h"
+#include "policy/policy_copies.h"
 #include "receive/primary.h"
 #include "receive/transaction.h"
 
@@ -24,7 +24,7 @@ struct duplicate;
 
 struct duplicate_options {
     const struct config_listener *listener;
-    const struct policy *copies; /* its copy_maps */
+    const struct policy_copies *copies; /* its copy_maps */
     struct primary *primary;
     struct transaction *transaction; /* initialised; the session's */
 };

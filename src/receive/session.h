@@ -32,7 +32,7 @@ struct session_options {
     struct runtime *runtime; /* borrowed for the session */
     struct queue *queue;
     const struct config_listener *listener; /* NULL: copies only, by their suffix */
-    const struct policy *copies;            /* with a listener: its copy_maps */
+    const struct policy_copies *copies;     /* with a listener: its copy_maps */
     struct primary *primary;                /* with a listener */
     const char *client_addr; /* of the MTA, for log lines and headers: "127.0.0.1", "unix" */
     bool is_unix;            /* the client is at a unix socket */

@@ -87,19 +87,27 @@ static void expect_tried(unsigned ok, unsigned failed)
     ck_assert_uint_eq(got_failed, failed);
 }
 
+/* The tables of the milter (policy 0), or of a listener; NULL behind the last one. */
+static const struct table *table_of(size_t policy, size_t i)
+{
+    if (current->policy != NULL)
+        return policy == 0 ? policy_table(current->policy, i) : NULL;
+    return policy < current->config->listener_count
+               ? policy_copies_table(current->listener_copies[policy], i)
+               : NULL;
+}
+
 /* What the index-th policy finds for this key in its table of that name. */
 static void expect(size_t index, const char *file, const char *key, const char *value)
 {
-    const struct policy *policy = snapshot_policy(current, index);
     struct table_scratch *scratch = table_scratch_new();
     struct table_match m;
     struct err err;
     const struct table *t;
     bool is_found = false;
 
-    ck_assert_ptr_nonnull(policy);
     table_match_init(&m);
-    for (size_t i = 0; (t = policy_table(policy, i)) != NULL && !is_found; i++)
+    for (size_t i = 0; (t = table_of(index, i)) != NULL && !is_found; i++)
         is_found = table_path(t) != NULL && strstr(table_path(t), file) != NULL &&
                    table_find(t, scratch, key, &m, &err) == TABLE_FOUND;
     ck_assert_msg(is_found, "%s not found in %s", key, file);
@@ -244,8 +252,12 @@ START_TEST(tables_of_all_listeners)
 {
     load(SNAPSHOT_WITH_LISTENER_TABLES);
     const struct config *config = current->config;
-    ck_assert_ptr_nonnull(snapshot_policy(current, 1));
-    ck_assert_ptr_null(snapshot_policy(current, 2));
+    size_t count = 0;
+    for (size_t l = 0; l < 2; l++)
+        for (size_t i = 0; table_of(l, i) != NULL; i++)
+            ck_assert_ptr_eq(snapshot_table(current, count++), table_of(l, i));
+    ck_assert_uint_eq(count, 3);
+    ck_assert_ptr_null(snapshot_table(current, count));
     put("copy", "a@x backup\n");
     cool("copy");
     ck_assert(!poll_after(0));
@@ -265,7 +277,7 @@ END_TEST
 START_TEST(a_snapshot_without_tables)
 {
     load(SNAPSHOT_CONFIG_ONLY);
-    ck_assert_ptr_null(snapshot_policy(current, 0));
+    ck_assert_ptr_null(snapshot_table(current, 0));
     ck_assert(!poll_after(WATCH_QUIET_MS));
 }
 END_TEST

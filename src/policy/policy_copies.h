@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * policy_copies: to which destinations the copies of a listener's recipient go: its copy_maps,
+ * opened, and their decisions. A copy of a listener needs no tag, and a listener knows neither
+ * canonical addresses nor filters. Immutable; any number of threads may use it, each with its own
+ * table_scratch.
+ */
+#ifndef SPLIT_POLICY_COPIES_H
+#define SPLIT_POLICY_COPIES_H
+
+#include "policy/policy.h"
+
+struct policy_copies;
+
+/* Open the tables of a listener; config is borrowed for the life of the result. NULL with `err`: as
+ * policy_open(). */
+struct policy_copies *policy_copies_open(const struct config *config,
+                                         const struct string_list *copy_maps, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* NULL is legal. */
+void policy_copies_close(struct policy_copies *p);
+
+/* As policy_replace(). */
+struct policy_copies *policy_copies_replace(const struct policy_copies *p, const char *path,
+                                            struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Its tables, one after the other; NULL behind the last one. Borrowed. */
+const struct table *policy_copies_table(const struct policy_copies *p, size_t index)
+    __attribute__((nonnull));
+
+/* May policy_copies_decide() wait for a server (socketmap), or compute for long (regexp)? */
+bool policy_copies_may_take_long(const struct policy_copies *p) __attribute__((nonnull));
+
+/* Owned by the caller: policy_copies_decision_clear(). */
+struct policy_copies_decision {
+    bool has_result; /* a table has a result for the recipient, perhaps "none"; false: the
+                        listener's `copies` apply, unless the decision failed */
+    const struct config_destination *
+        *copies; /* in the order of the table; owned array, borrowed items */
+    size_t copy_count;
+    enum policy_failed failed; /* then there is no result */
+    struct err failure;        /* why it failed */
+};
+
+/* Decide about one recipient: the path of RCPT TO, with or without <>. A path that is no address,
+ * or leads into the tag domain, has no result. Always fills *out. */
+void policy_copies_decide(const struct policy_copies *p, struct table_scratch *s, const char *path,
+                          struct policy_copies_decision *out) __attribute__((nonnull));
+void policy_copies_decision_clear(struct policy_copies_decision *d) __attribute__((nonnull));
+
+#endif
