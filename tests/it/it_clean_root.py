@@ -13,6 +13,7 @@ import shutil
 import subprocess
 
 import rig
+from rig.daemons import accepts
 
 CONFIGURATION = """\
 log {{ target = "stderr" }}
@@ -155,6 +156,14 @@ def test_from_a_bare_server_to_a_running_split(r):
     assert not after - before - root.owned(), sorted(after - before - root.owned())
 
 
+# What the name server of the machine's network knows: Sendmail keeps mail in its queue while it cannot ask one.
+NAMES = {
+    ("mail.example.com", "A"): ["192.0.2.1"],
+    ("example.com", "MX"): [(10, "mail.example.com")],
+    ("archive.example.com", "A"): ["192.0.2.9"],
+}
+
+
 class Site:
     """A machine with the package in the reader's clone, filters on it, and the archive elsewhere."""
 
@@ -164,6 +173,7 @@ class Site:
             raise rig.Skip("no clean root: ./dev cleanroot makes one and runs this test")
         jail = rig.Jail(r)
         self.elsewhere = rig.Elsewhere(jail)
+        rig.Dns(r, NAMES, port=53)
         self.machine = rig.Machine(r, jail, base, hosts="192.0.2.9 archive.example.com\n")
         self.archive = self.elsewhere.make(lambda: rig.Sink(r, "archive", address=("192.0.2.9", 25)))
         if filters:
@@ -327,14 +337,28 @@ def test_readme(r):
 
 def test_filters(r):
     site = Site(r, filters=False)
+    m = site.machine
     site.guide.follow("quickstart.md", until="splitctl explain")
-    follow(site, "filters.md")
-    site.send("anna@example.com", "ben@example.com", "abuse@example.com")
-    marks = (b", port 10024)", b"X-Spam-Checker-Version: ")  # of amavis, SpamAssassin
-    for user, mark in (("anna", marks[0]), ("ben", marks[1]), ("root", None)):
-        (text,) = site.mail(user)
-        assert [m for m in marks if m in text] == ([mark] if mark else []), (user, text)
-    assert "0 errors" in site.machine.run("splitctl check")
+    m.run("useradd --create-home carl")
+    files = {n: m.read(f"/etc/postfix/{n}") for n in ("main.cf", "master.cf")}
+    marks = (b", port 10024)", b"X-Spam-Checker-Version: ", b"X-Spamd-Result: ")  # of amavis, SpamAssassin, rspamd
+
+    def hook(line):
+        if line.startswith("sed -i /rspamd/d"):
+            rig.wait_for(lambda: accepts(("127.0.0.1", 11332)), 60, "rspamd", lambda: m.journal("rspamd") + m.run("tail -n 40 /var/log/rspamd/rspamd.log", check=None)[1])
+            site.send("anna@example.com", "ben@example.com", "carl@example.com", "abuse@example.com")
+            for user, mark in (("anna", marks[0]), ("ben", marks[1]), ("carl", marks[2]), ("root", None)):
+                (text,) = site.mail(user)
+                assert [k for k in marks if k in text] == ([mark] if mark else []), (user, text)
+            said = m.read("/var/log/rspamd/rspamd.log").decode()
+            assert re.search(r"rspamd_task_write_log: .*ip: 192\.0\.2\.9,", said), said  # not of this machine
+            assert "0 errors" in m.run("splitctl check")
+            wait_empty(site)
+
+    follow(site, "filters.md", hook)
+    m.run("splitctl setup-postfix --remove --apply")
+    assert {n: m.read(f"/etc/postfix/{n}") for n in files} == files
+    assert m.run("postmulti -l").split()[0] == "-" and "rspamd" not in m.run("postmulti -l")
 
 
 def test_postfix(r):

@@ -44,6 +44,7 @@ def test_readme(s):
 def test_filters(s):
     """With other filters in their places; it_real_filters.py has the real ones."""
     guide = s.fresh()
+    guide.run("postfix start")
     assert guide.follow("filters.md") > 2
     for name in ("splitmilter", "splitrelay", "postfix"):
         guide.service("restart", name)

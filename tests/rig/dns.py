@@ -30,11 +30,11 @@ class Dns:
     another type has no data. queries: (name, type) of all that was asked. records may be changed at any time.
     """
 
-    def __init__(self, rig, records):
+    def __init__(self, rig, records, port=0):
         self.records = records
         self.queries = []
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind(("127.0.0.1", port))
         self.address = self.socket.getsockname()
         threading.Thread(target=self._serve, daemon=True).start()
         rig.on_close(self.stop)

@@ -18,6 +18,7 @@ from .jail import Jail, dated_back
 from .postfix import date_back, environment
 
 CONFIGURATION = "/etc/splitmilter/splitmilter.conf"
+OURS = ("splitmilter", "splitrelay")
 MAIN = """\
 compatibility_level = 3.6
 myhostname = mail.example.com
@@ -182,6 +183,8 @@ class Guide:
         if name == "postfix":
             self.run("postfix start" if verb == "start" else "postfix stop; postfix start")
             return
+        if name not in OURS:
+            return  # of another package: the test starts what it wants of it
         if verb in ("stop", "restart", "disable") and name in self.daemons:
             self.daemons.pop(name).stop()
         if verb in ("start", "restart"):
