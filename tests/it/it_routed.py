@@ -4,7 +4,7 @@
 send there. The tables are asked for what the MTA makes of it, and nobody gets the mail twice. Real Postfix, real Sendmail."""
 
 import rig
-from split_scenarios import by_subject, message
+from rig.split_scenarios import by_subject, message
 
 FILTERS = "sam@example.com secondary\nexample.com primary\n"
 COPIES = "sam@example.com archive\n"

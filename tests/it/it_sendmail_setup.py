@@ -287,7 +287,7 @@ def test_guide(r):
             r.write(os.path.relpath(path, r.directory), text if path.endswith("splitmilter.conf") else text.split("\n", 1)[1])
         elif language == "m4":
             sendmail.write("sendmail.mc", base + text + MAILERS)
-        elif language == "sh":
+        elif language == "sh" and "systemctl" not in text:  # that block is for it_clean_root.py
             done = subprocess.run(["sh", "-e"], input=text.encode(), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
             assert done.returncode == 0 and not done.stderr, f"{text}{done.stdout.decode()}{done.stderr.decode()}"
             output += done.stdout.decode()
