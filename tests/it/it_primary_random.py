@@ -107,6 +107,8 @@ def check(messages, primary, backup, lmtp, log):
             faults.append(f"{m.subject}: a copy of what the primary did not take")
         if any(rig.split_trace(t.data)[1] != m.body for t in copies):
             faults.append(f"{m.subject}: the copy has another content")
+        if len(faults) > 0 and faults[-1].startswith(f"{m.subject}:"):
+            faults += [line for line in log.split("\n") if f"<{m.sender}>" in line or any(f"<{a}>" in line for a in m.offered)]
     known = {m.subject for m in messages}
     faults += [f"{s}: nobody sent that" for s in set(at_primary) | set(at_backup) if s not in known]
     return faults
@@ -115,7 +117,7 @@ def check(messages, primary, backup, lmtp, log):
 def run(r, listener, lmtp):
     print(f"SPLIT_SEED={SEED}")
     primary = rig.Sink(r, "primary", hook=rig.Chaos(SEED))
-    options = 'command_timeout = "2s" connect_timeout = "2s" max_messages_per_connection = 7'
+    options = 'command_timeout = "3s" connect_timeout = "3s" max_messages_per_connection = 7'
     d = rig.Duplicator(r, listener=f"{options} {listener}", primary=primary)
     backup = d.backups["newmail"]
     messages = []
