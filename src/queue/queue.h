@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue: where copies wait between the MTA and their destination. An interface: `struct queue_ops`
- * is what a queue has to be able to do (put, next, done, later, dead); spool_queue.c is the
- * embedded implementation on the spool directory, a replicated one can join it. The server puts,
- * the delivery workers take; both know only this header. All functions may be called from any
- * thread.
+ * queue: where copies wait between the MTA and their destination. The interface between what
+ * receives copies (receive/), what delivers them (deliver/), and administrators (relay/control,
+ * splitctl). queue_open.h makes one on a database; docs/queue.md says what is on disk at each
+ * moment. All functions may be called from any thread and any task; those that wait say so.
  *
  * A *message* is one SMTP transaction from the MTA; a *copy* is that message for one destination,
  * with the recipients of that destination. Each copy has its own id and its own fate.
@@ -19,11 +18,11 @@
 #include <stdint.h>
 #include <time.h>
 
-#define QUEUE_ID_SIZE 24      /* bytes of a copy id with NUL; [0-9A-Za-z]+, increasing in time */
-#define QUEUE_ID_PLACE 2      /* characters at its end that are final only when it is stored */
+#define QUEUE_ID_SIZE 24      /* bytes of a copy id with NUL (queue_id.h); increasing in time */
 #define QUEUE_REASON_SIZE 240 /* bytes of a recipient's last reason with NUL */
 #define QUEUE_RECIPIENTS_MAX 2000 /* per message */
 #define QUEUE_DESTINATION_SIZE 64 /* bytes of a destination name with NUL */
+#define QUEUE_MESSAGE_ID_SIZE 1000 /* bytes of a Message-ID with NUL; longer ones are cut off */
 
 enum queue_recipient_state {
     QUEUE_PENDING = 'q',
@@ -46,6 +45,8 @@ struct queue_message {
     char *client_name, *client_addr, *helo,
         *protocol;           /* of the original client (XFORWARD), else of the MTA */
     char *mta_queue_id;      /* XFORWARD IDENT */
+    char *message_id;        /* of the content's Message-ID field, with its brackets; set before
+                                put_prepare or put_commit */
     bool is_8bit;            /* BODY=8BITMIME */
     bool is_utf8;            /* SMTPUTF8 */
     bool needs_requiretls;   /* REQUIRETLS (RFC 8689) */
@@ -59,11 +60,11 @@ struct queue_new_copy {
     struct queue_recipient *recipients;
     size_t recipient_count;
     bool is_dead;           /* commit it to the dead-letter queue (recipients' reason says why) */
-    char id[QUEUE_ID_SIZE]; /* filled in by begin; final when it is stored, see put_commit */
+    char id[QUEUE_ID_SIZE]; /* filled in by put_begin */
 };
 
 /* A copy in a worker's hands. Owned by the queue; valid until it is given back by done, later or
- * dead. */
+ * release. */
 struct queue_copy {
     char id[QUEUE_ID_SIZE];
     const char *destination;
@@ -71,9 +72,10 @@ struct queue_copy {
     struct queue_recipient *recipients;
     size_t recipient_count;
     unsigned attempts; /* that failed before */
-    int content_fd; /* the content as the MTA sent it (dot-unstuffed, CRLF lines): content_offset ..
-                       + size_bytes; pread only */
-    uint64_t content_offset;
+    /* The content as the MTA sent it (dot-unstuffed, CRLF lines), message.size_bytes long: in
+     * memory, or if that is NULL in a file from its beginning (pread only). */
+    const char *content;
+    int content_fd; /* -1: in memory */
 };
 
 enum queue_put_status {
@@ -82,10 +84,16 @@ enum queue_put_status {
     QUEUE_PUT_FAULT, /* any other local fault: 451 4.3.0 */
 };
 
+/* What a delivery came to, for the history. "" where there was none. */
+struct queue_delivery {
+    const char *relay; /* "mx1.example.com[192.0.2.1]:25", as in the log */
+    const char *reply; /* the reason of the last recipient that was tried */
+};
+
 /* How much waits in one place. */
 struct queue_amount {
     uint64_t copies;
-    uint64_t bytes; /* of their files, head and content; a message counts for each destination */
+    uint64_t bytes; /* of their contents; a message counts for each destination */
     time_t oldest;  /* arrival of the oldest; 0 if there is none */
 };
 
@@ -95,13 +103,33 @@ struct queue_depth {
 };
 
 struct queue_depths {
-    struct queue_depth *items; /* by name; destinations that ever had copies, configured or not */
+    struct queue_depth *items; /* by name; destinations that have copies, configured or not */
     size_t count;
-    struct queue_amount quarantine; /* files that are no copies, of no destination */
+};
+
+/* Where copies are: a set of bits. */
+enum { QUEUE_IN_QUEUE = 1, QUEUE_IN_HOLD = 2, QUEUE_IN_DEAD = 4 };
+
+/* Which copies. All conditions hold at once; NULL or 0: no condition. Strings are borrowed. */
+struct queue_selection {
+    const char *id;          /* this copy alone */
+    const char *destination; /* of this destination */
+    unsigned places;         /* QUEUE_IN_...; 0: those that queue_change_places() gives */
+    const char *from;        /* the sender matches: an address, "@domain", "<>" (the null sender),
+                                or a text with `*` for any characters; without regard to case */
+    const char *to;          /* the same, one of the recipients that have not got the copy */
+    const char *reason;      /* a recipient's last reason has this text in it, without regard to
+                                case */
+    const char *mta_id;      /* the MTA's queue id, exactly */
+    const char *message_id;  /* the Message-ID, exactly, with or without brackets */
+    time_t arrived_before, arrived_after; /* seconds since 1970 */
+    uint64_t larger_bytes;                /* its content is larger */
+    uint64_t limit;                       /* so many at most, oldest first */
 };
 
 /* What an administrator may want done with copies. */
 enum queue_action {
+    QUEUE_RETRY,   /* deferred -> due now */
     QUEUE_HOLD,    /* queue -> hold: not delivered until it is released */
     QUEUE_RELEASE, /* hold -> queue, due now */
     QUEUE_DELETE,
@@ -109,12 +137,9 @@ enum queue_action {
                       the attempts forgotten, to all recipients that have not got it */
 };
 
-/* Where copies are: a set of bits. */
-enum { QUEUE_IN_QUEUE = 1, QUEUE_IN_HOLD = 2, QUEUE_IN_DEAD = 4 };
-
 /* How far a change has come. Copies that are being delivered get an order (`ordered`): it is
- * carried out when they are given back, unless they were accepted; it does not outlast the process.
- */
+ * carried out when they are given back, unless they were accepted. After a crash a copy with an
+ * order to be held or deleted is held. */
 struct queue_changed {
     uint64_t changed, ordered, failed;
     bool is_stopped;
@@ -122,25 +147,32 @@ struct queue_changed {
 
 struct queue_change {
     enum queue_action action;
-    const char *id;          /* one copy, wherever it is; NULL: all of `destination` in `places` */
-    const char *destination; /* NULL: of all */
-    unsigned places;         /* 0: hold: queue; release: hold; delete: all; requeue: dead, with `to`
-                                queue and dead, with `id` and `to` all */
-    const char *to;          /* requeue: the other destination; NULL: its own */
-    /* Called now and then, without a lock; false: stop at once, which leaves each copy in one place
-       or the other. NULL: not called. */
+    struct queue_selection selection;
+    const char *to; /* QUEUE_REQUEUE: the other destination; NULL: its own */
+    /* Called now and then, without a lock; false: stop at once, between two batches. NULL: not
+     * called. */
     bool (*go_on)(void *ctx, const struct queue_changed *so_far);
     void *ctx;
 };
 
-/* The places that a change looks at: `places`, or the usual ones if that is 0. */
+/* The places that a change looks at: `places`, or if that is 0 the usual ones: retry and hold: the
+ * queue; release: hold; delete: all; requeue: dead, with `to` queue and dead. With the id of one
+ * copy (is_all false), delete, hold and requeue to another destination look everywhere. */
 unsigned queue_change_places(enum queue_action action, unsigned places, bool has_to, bool is_all);
+
+/* An administrator's order that nothing is to be sent to a destination for now. */
+struct queue_suspension {
+    char destination[QUEUE_DESTINATION_SIZE];
+    time_t since, until;            /* until 0: until it is resumed */
+    char reason[QUEUE_REASON_SIZE]; /* "" if none was given; printable */
+};
 
 struct queue;
 struct queue_put; /* a message being received */
 
 struct queue_ops {
-    /* Would a message of this size (0: unknown) find room now? */
+    /* Would a message of this size (0: unknown) find room now? Also says when the queue takes
+     * nothing at all (a database that is damaged or out of reach): QUEUE_PUT_FAULT with `err`. */
     enum queue_put_status (*has_room)(struct queue *q, uint64_t size_bytes, struct err *err);
 
     /* Begin a message with its copies (borrowed until commit or abort; ids are filled in). */
@@ -149,59 +181,61 @@ struct queue_ops {
                                        struct queue_put **out, struct err *err);
     enum queue_put_status (*put_data)(struct queue_put *p, const void *data, size_t len,
                                       struct err *err);
-    /* Once, after the last put_data: the content is on stable storage, and commit has no more than
-     * names to make, so that it hardly can fail. Nothing is handed out yet; after a crash nothing
-     * is left. May be left out: commit does it then. Blocks for the sync. p stays, whatever comes
-     * of it. */
+    /* Once, after the last put_data: the content is in the database (a large one in its synced
+     * file), and the space for it is taken, so that commit hardly can fail. Nothing is handed out
+     * yet; after a crash nothing is left. May be left out: commit does it then. Waits for the
+     * write. p stays, whatever comes of it. */
     enum queue_put_status (*put_prepare)(struct queue_put *p, struct err *err);
     /* On QUEUE_PUT_OK every copy is on stable storage and will be handed out by next. Recipients
      * that are QUEUE_SENT by now get nothing, nor do copies that have no others. In each case p is
-     * released. Blocks for the sync. stored (NULL: nobody) is called in between: the ids are final,
-     * and no copy has been handed out, so that what it logs comes before all that is logged of
-     * their delivery. */
+     * released. Waits for the sync. stored (NULL: not called) is called in between, when no copy
+     * has been handed out yet, so that what it logs comes before all that is logged of their
+     * delivery. */
     enum queue_put_status (*put_commit)(struct queue_put *p, void (*stored)(void *ctx), void *ctx,
                                         struct err *err);
     void (*put_abort)(struct queue_put *p);
 
     /*
      * The next copy of this destination that is due, or NULL when none became due within wait_ms,
-     * or on queue_wake. Oldest first, roughly. A copy is in one worker's hands at a time.
-     * *backlog_out: more copies are due right now.
+     * or on wake. Oldest first, roughly. A copy is in one worker's hands at a time. A suspended
+     * destination (see suspend) has none.
      */
-    struct queue_copy *(*next)(struct queue *q, const char *destination, unsigned wait_ms,
-                               bool *backlog_out);
+    struct queue_copy *(*next)(struct queue *q, const char *destination, unsigned wait_ms);
 
-    /* Give a copy back. Recipients' states and reasons are taken from the copy.
+    /* Give a copy back; c is released. Recipients' states and reasons are taken from the copy.
        done: no recipient is pending: removed, or moved to the dead-letter queue if a recipient is
        QUEUE_DEAD. later: attempts counts one up, next handed out at `when` (CLOCK_REALTIME
-       seconds). dead: all pending recipients become QUEUE_DEAD, then as done. release: as if it had
-       never been taken (no attempt is counted); recorded states are kept. */
-    void (*done)(struct queue *q, struct queue_copy *c);
+       seconds). release: as if it had never been taken (no attempt is counted). None of them waits;
+       what they record is on disk soon after (within a second, and before close() returns). A
+       crash before that has the copy delivered once more. */
+    void (*done)(struct queue *q, struct queue_copy *c, const struct queue_delivery *delivery);
     void (*later)(struct queue *q, struct queue_copy *c, time_t when);
-    void (*dead)(struct queue *q, struct queue_copy *c);
     void (*release)(struct queue *q, struct queue_copy *c);
 
-    /* Make deferred copies due now: one (destination may be NULL: searched), or with id NULL all of
-       a destination (NULL: of all). Returns how many copies (or, for whole queues, how many groups)
-       it moved; -1 with err. */
-    long (*retry)(struct queue *q, const char *destination, const char *id, struct err *err);
-
     /*
-     * Hold, release, delete, requeue. What is reported as changed is on stable storage; each copy
-     * is logged. Copies that come while it works may or may not be among `all`. 0: *out says what
-     * came of it, and `err` why the last of those that failed did. -1 with `err`: nothing was done:
-     * no such copy, or it is in a place where that makes no sense; a name that is none; another
-     * change of all is going on; directories that cannot be read.
+     * Retry, hold, release, delete, requeue. What is reported as changed is on stable storage; each
+     * copy is logged. Copies that come while it works may or may not be among those selected. 0:
+     * *out says what came of it, and `err` why the last of those that failed did. -1 with `err`:
+     * nothing was done: no such copy, or it is in a place where that makes no sense; a name that is
+     * none; a database that cannot be read.
      */
     int (*change)(struct queue *q, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
 
+    /* Hand out nothing for a destination until `until` or resume; kept over restarts. resume: 1, or
+     * 0 if it was not suspended. suspensions: all there are, *out for the caller to free. Each -1
+     * with `err`. */
+    int (*suspend)(struct queue *q, const struct queue_suspension *s, struct err *err);
+    int (*resume)(struct queue *q, const char *destination, struct err *err);
+    int (*suspensions)(struct queue *q, struct queue_suspension **out, size_t *count_out,
+                       struct err *err);
+
     /*
      * How much waits for each destination: *out (items to free()). Cheap to ask for: it was counted
-     * by a thread in the background, which works only when somebody asks, not more often than once
-     * in a second, and never more than a fiftieth of the time; what nobody has touched is not
-     * counted again. So it may be that old. Waits up to 2 seconds for the first count; -1 with
-     * `err` when that is not done then, or failed: ask again later.
+     * by a thread in the background, which works only when it is asked, not more often than once
+     * in a second, and never more than a fiftieth of the time. So it may be that old. Waits up to
+     * 2 seconds for the first count; -1 with `err` when that is not done then, or failed: ask again
+     * later.
      */
     int (*depths)(struct queue *q, struct queue_depths *out, struct err *err);
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue_reader: the queue read from outside, for splitctl: needs no lock, changes nothing, works
+ * while splitrelay runs and while it does not. It reads in short transactions, so that it never
+ * holds up the writer's checkpoints for long; what changes meanwhile may be missed or seen. One
+ * thread per reader.
+ */
+#ifndef SPLIT_QUEUE_READER_H
+#define SPLIT_QUEUE_READER_H
+
+#include "base/err.h"
+#include "queue/queue.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct queue_reader;
+
+/* queue: as in queue_options. A spool without a database is an empty queue. NULL with `err`. */
+struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
+                                       struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void queue_reader_close(struct queue_reader *r);
+
+/* Valid during the call that gets it. */
+struct queue_entry {
+    char id[QUEUE_ID_SIZE];
+    const char *destination;
+    unsigned place; /* QUEUE_IN_... */
+    time_t due;
+    const struct queue_message *message;
+    const struct queue_recipient *recipients;
+    size_t recipient_count;
+    unsigned attempts;
+    const char *problem; /* its content is missing: why; "" */
+};
+
+/* Call each(ctx, entry) for the copies of the selection (places 0: everywhere), by id, which is
+ * oldest first, until it returns false. Memory does not depend on the number of copies. progress
+ * (NULL: not called) is told now and then how many were looked at, and stops the reading with false.
+ * The number of entries, or -1 with `err`. */
+int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *selection,
+                          bool (*each)(void *ctx, const struct queue_entry *entry),
+                          bool (*progress)(void *ctx, uint64_t looked_at), void *ctx,
+                          struct err *err) __attribute__((nonnull(1, 2, 3, 6)));
+
+/* Read the content of a copy, from `at` on; up to size bytes, 0 at the end. -1 with `err`, also when
+ * the copy is gone. */
+ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at, void *data,
+                             size_t size, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* As queue_ops.depths, counted now. due: the time that tells due from deferred. */
+int queue_reader_depths(struct queue_reader *r, time_t now, struct queue_depths *out,
+                        struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* As queue_ops.suspensions. */
+int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **out,
+                             size_t *count_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* What became of a copy. */
+struct queue_event {
+    char id[QUEUE_ID_SIZE];
+    const char *destination;
+    time_t time;
+    const char *sender, *recipients, *message_id, *mta_queue_id;
+    uint64_t size_bytes;
+    const char *result; /* "sent", "deleted", "requeued" */
+    const char *relay, *reply;
+    unsigned attempts;
+};
+
+/* The history, newest first. Of the selection: id, destination, from, to (any recipient), reason
+ * (the reply), mta_id, message_id, arrived_* (here: when it happened), larger_bytes, limit. */
+int64_t queue_reader_history(struct queue_reader *r, const struct queue_selection *selection,
+                             bool (*each)(void *ctx, const struct queue_event *event),
+                             bool (*progress)(void *ctx, uint64_t looked_at), void *ctx,
+                             struct err *err) __attribute__((nonnull(1, 2, 3, 6)));
+
+#endif
