@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * db: what the queue needs of a database: transactions, statements with values, rows. The SQL itself
- * is written once, above this interface, in the part of the language that SQLite (3.34 or later) and
- * PostgreSQL (13 or later) share, with parameters $1, $2, ... in the order of their first appearance.
- * db_sqlite.c is the embedded engine. A connection is used by one thread at a time.
+ * db: what the queue needs of a database: transactions, statements with values, rows. The SQL
+ * itself is written once, above this interface, in the part of the language that SQLite (3.34 or
+ * later) and PostgreSQL (13 or later) share, with parameters $1, $2, ... in the order of their
+ * first appearance. db_sqlite.c is the embedded engine. A connection is used by one thread at a
+ * time.
  */
 #ifndef SPLIT_DB_H
 #define SPLIT_DB_H
@@ -55,9 +56,9 @@ enum db_access {
 
 /* Shares of a histogram, and other figures of an engine. */
 struct db_figures {
-    uint64_t size_bytes;      /* of the database's file, or 0 */
-    uint64_t free_bytes;      /* in it, for new rows */
-    uint64_t log_bytes;       /* of its write-ahead log */
+    uint64_t size_bytes; /* of the database's file, or 0 */
+    uint64_t free_bytes; /* in it, for new rows */
+    uint64_t log_bytes;  /* of its write-ahead log */
 };
 
 struct db_ops {

@@ -18,8 +18,8 @@
 #include <stdint.h>
 #include <time.h>
 
-#define QUEUE_ID_SIZE 24      /* bytes of a copy id with NUL (queue_id.h); increasing in time */
-#define QUEUE_REASON_SIZE 240 /* bytes of a recipient's last reason with NUL */
+#define QUEUE_ID_SIZE 24          /* bytes of a copy id with NUL (queue_id.h); increasing in time */
+#define QUEUE_REASON_SIZE 240     /* bytes of a recipient's last reason with NUL */
 #define QUEUE_RECIPIENTS_MAX 2000 /* per message */
 #define QUEUE_DESTINATION_SIZE 64 /* bytes of a destination name with NUL */
 #define QUEUE_MESSAGE_ID_SIZE 1000 /* bytes of a Message-ID with NUL; longer ones are cut off */

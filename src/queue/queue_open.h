@@ -22,12 +22,12 @@ struct queue_options {
 };
 
 /*
- * Create what is missing (spool directory of mode 0700, queue.db, large/), take the lock, remove what
- * a crash left half done. NULL with `err`: another splitrelay has the spool; the directory belongs
- * to another user or others may write in it; a spool of version 0.1 is there (`queue/`, `hold/` or
- * `dead/` with files in it: it is to be drained by splitrelay 0.1); the database is damaged or of
- * another version. Released with ops->close, when no other function is running any more and every
- * copy and message was given back.
+ * Create what is missing (spool directory of mode 0700, queue.db, large/), take the lock, remove
+ * what a crash left half done. NULL with `err`: another splitrelay has the spool; the directory
+ * belongs to another user or others may write in it; a spool of version 0.1 is there (`queue/`,
+ * `hold/` or `dead/` with files in it: it is to be drained by splitrelay 0.1); the database is
+ * damaged or of another version. Released with ops->close, when no other function is running any
+ * more and every copy and message was given back.
  */
 struct queue *queue_open(const struct queue_options *options, struct err *err)
     __attribute__((nonnull, warn_unused_result));
@@ -39,10 +39,10 @@ void queue_reconfigure(struct queue *q, int64_t delay_max_s, int64_t history_s)
 /* Figures of the database, for the metrics. */
 struct queue_figures {
     uint64_t database_bytes, free_bytes, log_bytes;
-    uint64_t commits; /* so far */
-    double commit_seconds; /* spent in them */
+    uint64_t commits;          /* so far */
+    double commit_seconds;     /* spent in them */
     uint64_t commit_slower[8]; /* commits that took longer than 1, 5, 10, 50, 100, 500 ms, 1, 5 s */
-    uint64_t unwritten; /* outcomes that wait, because the database takes nothing */
+    uint64_t unwritten;        /* outcomes that wait, because the database takes nothing */
 };
 void queue_get_figures(struct queue *q, struct queue_figures *out) __attribute__((nonnull));
 

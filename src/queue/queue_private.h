@@ -41,7 +41,7 @@ struct queue_ready {
 void queue_ready_free(struct queue_ready *r);
 
 struct db_queue {
-    struct queue base; /* first */
+    struct queue base;            /* first */
     struct queue_options options; /* strings owned */
     _Atomic int64_t delay_max_s, history_s;
     struct large *large;
@@ -69,7 +69,8 @@ void queue_give_back_reader(struct db_queue *q, struct db *db, bool is_broken);
  * On return it is known. */
 void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id);
 /* It is stored: hand it out (ready is the queue's from here on; dropped where there is no room for
- * it, and read again later). NULL: it is not there, or not due now; a look at the database will tell.
+ * it, and read again later). NULL: it is not there, or not due now; a look at the database will
+ * tell.
  */
 void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready);
@@ -79,8 +80,9 @@ struct queue_order {
     enum queue_action action;
     char to[QUEUE_DESTINATION_SIZE]; /* "": none */
 };
-/* For a change: take the copy out of what is handed out, as queue_next_reserve() does for a new one;
- * queue_next_settle() ends it. False: a worker has it, and gets this order (unless it has one). */
+/* For a change: take the copy out of what is handed out, as queue_next_reserve() does for a new
+ * one; queue_next_settle() ends it. False: a worker has it, and gets this order (unless it has
+ * one). */
 bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id,
                       const struct queue_order *order);
 /* Something may be due: look at the database. NULL: of all. */

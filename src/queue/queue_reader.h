@@ -40,15 +40,15 @@ struct queue_entry {
 
 /* Call each(ctx, entry) for the copies of the selection (places 0: everywhere), by id, which is
  * oldest first, until it returns false. Memory does not depend on the number of copies. progress
- * (NULL: not called) is told now and then how many were looked at, and stops the reading with false.
- * The number of entries, or -1 with `err`. */
+ * (NULL: not called) is told now and then how many were looked at, and stops the reading with
+ * false. The number of entries, or -1 with `err`. */
 int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *selection,
                           bool (*each)(void *ctx, const struct queue_entry *entry),
                           bool (*progress)(void *ctx, uint64_t looked_at), void *ctx,
                           struct err *err) __attribute__((nonnull(1, 2, 3, 6)));
 
-/* Read the content of a copy, from `at` on; up to size bytes, 0 at the end. -1 with `err`, also when
- * the copy is gone. */
+/* Read the content of a copy, from `at` on; up to size bytes, 0 at the end. -1 with `err`, also
+ * when the copy is gone. */
 ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at, void *data,
                              size_t size, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -16,7 +16,7 @@ const char *const schema_statements[] = {
     " protocol TEXT NOT NULL,"
     " mta_queue_id TEXT NOT NULL,"
     " message_id TEXT NOT NULL,"
-    " flags TEXT NOT NULL," /* of 8bit, utf8, requiretls, with commas */
+    " flags TEXT NOT NULL,"   /* of 8bit, utf8, requiretls, with commas */
     " body_at TEXT NOT NULL," /* body | file */
     " state TEXT NOT NULL)",  /* prepared | stored */
     /* What a crash between prepare and commit leaves. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * selection: struct queue_selection (queue.h) as a condition in SQL. Values go into parameters, never
- * into the text. Pure functions.
+ * selection: struct queue_selection (queue.h) as a condition in SQL. Values go into parameters,
+ * never into the text. Pure functions.
  */
 #ifndef SPLIT_SELECTION_H
 #define SPLIT_SELECTION_H

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: ISC */
+#include "queue/queue_count.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STEP 5000 /* copies of a transaction: some milliseconds */
+
+void queue_amount_add(struct queue_amount *sum, const struct queue_amount *a)
+{
+    sum->copies += a->copies;
+    sum->bytes += a->bytes;
+    if (a->oldest != 0 && (sum->oldest == 0 || a->oldest < sum->oldest))
+        sum->oldest = a->oldest;
+}
+
+/* By name; made where it is missing. */
+static struct queue_depth *depth_of(struct queue_depths *depths, const char *destination)
+{
+    size_t at = 0;
+
+    while (at < depths->count && strcmp(depths->items[at].destination, destination) < 0)
+        at++;
+    if (at < depths->count && strcmp(depths->items[at].destination, destination) == 0)
+        return &depths->items[at];
+    depths->items = mem_grow(depths->items, depths->count + 1, sizeof *depths->items);
+    memmove(&depths->items[at + 1], &depths->items[at],
+            (depths->count - at) * sizeof *depths->items);
+    depths->count++;
+    memset(&depths->items[at], 0, sizeof depths->items[at]);
+    mem_copy_string(depths->items[at].destination, QUEUE_DESTINATION_SIZE, destination);
+    return &depths->items[at];
+}
+
+static bool add_row(void *ctx, const struct db_value *columns)
+{
+    struct queue_depth *d = depth_of(ctx, columns[0].data);
+    const struct queue_amount amount = {.copies = (uint64_t)columns[3].number,
+                                        .bytes = (uint64_t)columns[4].number,
+                                        .oldest = (time_t)columns[5].number};
+    struct queue_amount *sum = &d->deferred;
+
+    if (strcmp(columns[1].data, "held") == 0)
+        sum = &d->held;
+    else if (strcmp(columns[1].data, "dead") == 0)
+        sum = &d->dead;
+    else if (columns[2].number != 0)
+        sum = &d->due;
+    queue_amount_add(sum, &amount);
+    return true;
+}
+
+static bool take_number(void *ctx, const struct db_value *columns)
+{
+    *(int64_t *)ctx = columns[0].type == DB_NULL ? 0 : columns[0].number;
+    return false;
+}
+
+enum db_status queue_count_step(struct db *db, int64_t after, int64_t count, int64_t *last_out,
+                                struct err *err)
+{
+    const struct db_value values[] = {db_int(after), db_int(count)};
+
+    *last_out = 0;
+    return db->ops->query(
+        db, "SELECT max(id) FROM (SELECT id FROM copy WHERE id > $1 ORDER BY id LIMIT $2) AS next",
+        values, 2, take_number, last_out, err);
+}
+
+int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
+                struct queue_depths *out, struct err *err)
+{
+    enum db_status status;
+    int64_t from = 0, to;
+
+    memset(out, 0, sizeof *out);
+    while ((status = queue_count_step(db, from, STEP, &to, err)) == DB_OK && to != 0) {
+        const struct db_value values[] = {db_int(now), db_int(from), db_int(to)};
+        status = db->ops->query(
+            db,
+            "SELECT c.destination, c.state, CASE WHEN c.due <= $1 THEN 1 ELSE 0 END, count(*),"
+            " CAST(sum(m.size) AS BIGINT), CAST(min(m.arrival) AS BIGINT)"
+            " FROM copy c JOIN message m ON m.id = c.message WHERE c.id > $2 AND c.id <= $3"
+            " GROUP BY 1, 2, 3",
+            values, 3, add_row, out, err);
+        if (status != DB_OK || (go_on != NULL && !go_on(ctx)))
+            break;
+        from = to;
+    }
+    if (status == DB_OK && to == 0)
+        return 0;
+    free(out->items);
+    memset(out, 0, sizeof *out);
+    return status == DB_OK ? 0 : -1;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue_count: how much waits for each destination, counted in short read transactions, so that the
+ * writer's checkpoints are never held up for long. Blocks.
+ */
+#ifndef SPLIT_QUEUE_COUNT_H
+#define SPLIT_QUEUE_COUNT_H
+
+#include "base/err.h"
+#include "queue/db.h"
+#include "queue/queue.h"
+
+#include <stdbool.h>
+#include <time.h>
+
+/* now: copies that are due later are deferred. go_on (NULL: not called) is called between the
+ * steps; false stops it, and then *out is empty. -1 with `err`. */
+int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
+                struct queue_depths *out, struct err *err)
+    __attribute__((nonnull(1, 5, 6), warn_unused_result));
+
+/* The highest id of the next `count` copies after `after`; 0: there are none. For reading in steps.
+ */
+enum db_status queue_count_step(struct db *db, int64_t after, int64_t count, int64_t *last_out,
+                                struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Add an amount to another. */
+void queue_amount_add(struct queue_amount *sum, const struct queue_amount *a)
+    __attribute__((nonnull));
+
+#endif
