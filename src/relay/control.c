@@ -22,7 +22,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 1200    /* of a request or reply; an err fits */
 #define CLIENT_TIMEOUT_MS 5000 /* for a request, and for taking the reply */
 #define STACK_SIZE (256 * 1024)
 #define BACKLOG 16
@@ -76,16 +75,6 @@ static bool go_on(void *ctx, const struct queue_changed *so_far)
            stream_flush(client->stream) == STREAM_OK;
 }
 
-static void do_retry(const struct control *c, const struct control_line *line, struct buf *reply,
-                     struct err *err)
-{
-    struct queue_change what = control_line_change(line);
-    long n = c->actions.retry(c->actions.ctx, what.destination, what.id, err);
-
-    if (n >= 0)
-        buf_addf(reply, "ok %ld\n", n);
-}
-
 static void do_health(const struct control *c, const struct control_line *line, struct buf *reply,
                       struct err *err)
 {
@@ -96,17 +85,16 @@ static void do_health(const struct control *c, const struct control_line *line, 
                  s.reason[0] == '\0' ? "" : " ", s.reason);
 }
 
-static void do_change(struct client *client, const struct control_line *line, struct buf *reply,
+static void do_change(struct client *client, struct control_line *line, struct buf *reply,
                       struct err *err)
 {
     const struct control *c = client->control;
-    struct queue_change what = control_line_change(line);
     struct queue_changed changed = {0};
 
-    what.go_on = go_on;
-    what.ctx = client;
+    line->change.go_on = go_on;
+    line->change.ctx = client;
     client->progress_at_ms = clock_now_ms() + PROGRESS_MS;
-    if (c->actions.change(c->actions.ctx, &what, &changed, err) < 0)
+    if (c->actions.change(c->actions.ctx, &line->change, &changed, err) < 0)
         return;
     if (changed.is_stopped) {
         err_set(err, "stopped after %" PRIu64 " copies", changed.changed);
@@ -115,6 +103,23 @@ static void do_change(struct client *client, const struct control_line *line, st
     buf_adds(reply, "ok ");
     control_line_changed(&changed, err->text, reply);
     buf_addc(reply, '\n');
+}
+
+static void do_suspend(const struct control *c, struct control_line *line, struct buf *reply,
+                       struct err *err)
+{
+    line->suspension.since = clock_realtime().tv_sec;
+    if (c->actions.suspend(c->actions.ctx, &line->suspension, err) == 0)
+        buf_adds(reply, "ok\n");
+}
+
+static void do_resume(const struct control *c, const struct control_line *line, struct buf *reply,
+                      struct err *err)
+{
+    int was_suspended = c->actions.resume(c->actions.ctx, line->destination, err);
+
+    if (was_suspended >= 0)
+        buf_addf(reply, "ok %d\n", was_suspended);
 }
 
 static void handle(struct client *client, const char *request, struct buf *reply)
@@ -131,14 +136,18 @@ static void handle(struct client *client, const char *request, struct buf *reply
         case CONTROL_HEALTH:
             do_health(client->control, &line, reply, &err);
             break;
-        case CONTROL_RETRY:
-            do_retry(client->control, &line, reply, &err);
+        case CONTROL_SUSPEND:
+            do_suspend(client->control, &line, reply, &err);
+            break;
+        case CONTROL_RESUME:
+            do_resume(client->control, &line, reply, &err);
             break;
         case CONTROL_CHANGE:
             do_change(client, &line, reply, &err);
             break;
         }
     }
+    control_line_clear(&line);
     if (reply->len == 0) {
         log_sanitize(err.text);
         buf_addf(reply, "error %s\n", err.text);
@@ -148,7 +157,7 @@ static void handle(struct client *client, const char *request, struct buf *reply
 /* The line without its LF; false if there is none, or a NUL in it. */
 static bool read_line(struct stream *s, struct buf *line, enum stream_status *status_out)
 {
-    *status_out = stream_read_line(s, line, LINE_MAX_BYTES);
+    *status_out = stream_read_line(s, line, CONTROL_LINE_SIZE);
     if (*status_out != STREAM_OK || memchr(line->data, '\0', line->len) != NULL)
         return false;
     buf_truncate(line, line->len - 1);

@@ -19,11 +19,13 @@ struct control;
 
 /* What requests act on. Called from several threads. */
 struct control_actions {
-    /* As queue_ops.retry, and suspended destinations are resumed. */
-    long (*retry)(void *ctx, const char *destination, const char *id, struct err *err);
-    /* As queue_ops.change, and suspended destinations that get copies are resumed. */
+    /* As queue_ops.change, and destinations that faults have suspended are tried at once, if they
+     * get copies or copies are to be retried. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
+    /* As the queue_ops of the same name. resume: a suspension by faults ends, too. */
+    int (*suspend)(void *ctx, const struct queue_suspension *s, struct err *err);
+    int (*resume)(void *ctx, const char *destination, struct err *err);
     int (*health)(void *ctx, const char *destination, struct destination_suspension *out,
                   struct err *err);
     void *ctx;

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay/control_line.h"
 
+#include "base/ascii.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "queue/spool_envelope.h"
+#include "mail/xtext.h"
+#include "queue/queue_id.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const actions[] = {[QUEUE_HOLD] = "hold",
+static const char *const actions[] = {[QUEUE_RETRY] = "retry",
+                                      [QUEUE_HOLD] = "hold",
                                       [QUEUE_RELEASE] = "release",
                                       [QUEUE_DELETE] = "delete",
                                       [QUEUE_REQUEUE] = "requeue"};
@@ -21,17 +24,113 @@ static const struct {
 } places[] = {{"queue", QUEUE_IN_QUEUE}, {"hold", QUEUE_IN_HOLD}, {"dead", QUEUE_IN_DEAD}};
 enum { PLACES = sizeof places / sizeof places[0] };
 
-unsigned control_line_place(const char *word)
+static unsigned place_of(const char *word, size_t len)
 {
     for (size_t i = 0; i < PLACES; i++)
-        if (strcmp(word, places[i].name) == 0)
+        if (strlen(places[i].name) == len && strncmp(places[i].name, word, len) == 0)
             return places[i].place;
     return 0;
+}
+
+unsigned control_line_places(const char *words)
+{
+    unsigned all = 0;
+
+    for (;;) {
+        size_t len = strcspn(words, ",");
+        unsigned place = place_of(words, len);
+        if (place == 0)
+            return 0;
+        all |= place;
+        if (words[len] == '\0')
+            return all;
+        words += len + 1;
+    }
 }
 
 const char *control_line_action(enum queue_action action)
 {
     return actions[action];
+}
+
+/* Decimal digits, up to 18. */
+static bool parse_number(const char *text, uint64_t *out)
+{
+    size_t len = strlen(text);
+
+    *out = 0;
+    if (len == 0 || len > 18)
+        return false;
+    for (; ascii_is_digit(*text); text++)
+        *out = *out * 10 + (uint64_t)(*text - '0');
+    return *text == '\0';
+}
+
+/* A word with a text: where it goes, and its place in owned.texts. */
+static const struct {
+    const char *name;
+    size_t offset; /* in struct queue_selection */
+} text_words[CONTROL_LINE_TEXTS] = {
+    {"from=", offsetof(struct queue_selection, from)},
+    {"to=", offsetof(struct queue_selection, to)},
+    {"reason=", offsetof(struct queue_selection, reason)},
+    {"mta-id=", offsetof(struct queue_selection, mta_id)},
+    {"message-id=", offsetof(struct queue_selection, message_id)},
+};
+
+static const char **text_at(struct queue_selection *s, size_t word)
+{
+    return (const char **)(void *)((char *)s + text_words[word].offset);
+}
+
+static const char *text_of(const struct queue_selection *s, size_t word)
+{
+    return *(const char *const *)(const void *)((const char *)s + text_words[word].offset);
+}
+
+enum number_word { WORD_BEFORE, WORD_AFTER, WORD_LARGER, WORD_LIMIT, NUMBER_WORDS };
+static const char *const number_words[NUMBER_WORDS] = {
+    [WORD_BEFORE] = "before=",
+    [WORD_AFTER] = "after=",
+    [WORD_LARGER] = "larger=",
+    [WORD_LIMIT] = "limit=",
+};
+
+static uint64_t number_of(const struct queue_selection *s, enum number_word word)
+{
+    switch (word) {
+    case WORD_BEFORE:
+        return (uint64_t)s->arrived_before;
+    case WORD_AFTER:
+        return (uint64_t)s->arrived_after;
+    case WORD_LARGER:
+        return s->larger_bytes;
+    case WORD_LIMIT:
+        return s->limit;
+    case NUMBER_WORDS:
+        break;
+    }
+    return 0;
+}
+
+static void set_number(struct queue_selection *s, enum number_word word, uint64_t number)
+{
+    switch (word) {
+    case WORD_BEFORE:
+        s->arrived_before = (time_t)number;
+        break;
+    case WORD_AFTER:
+        s->arrived_after = (time_t)number;
+        break;
+    case WORD_LARGER:
+        s->larger_bytes = number;
+        break;
+    case WORD_LIMIT:
+        s->limit = number;
+        break;
+    case NUMBER_WORDS:
+        break;
+    }
 }
 
 /* Behind the prefix, or NULL. */
@@ -42,91 +141,208 @@ static const char *behind(const char *text, const char *prefix)
     return strncmp(text, prefix, len) == 0 ? text + len : NULL;
 }
 
-static int parse_what(const char *text, struct control_line *out, struct err *err)
+/* 1: it is such a word and was taken; 0: it is another one; -1: its value is wrong. */
+static int parse_text(const char *word, struct control_line *out)
 {
-    const char *destination = behind(text, "--all ");
+    struct buf value = {0};
 
-    out->is_all = destination != NULL || strcmp(text, "--all") == 0;
-    if (destination != NULL && !spool_destination_is_valid(destination)) {
-        err_set(err, "no name of a destination");
-        return -1;
+    for (size_t i = 0; i < CONTROL_LINE_TEXTS; i++) {
+        const char *text = behind(word, text_words[i].name);
+        if (text == NULL)
+            continue;
+        if (out->owned.texts[i] != NULL || xtext_decode(text, strlen(text), &value) != 0 ||
+            value.len == 0 || memchr(value.data, '\0', value.len) != NULL) {
+            buf_clear(&value);
+            return -1;
+        }
+        out->owned.texts[i] = buf_take(&value);
+        *text_at(&out->change.selection, i) = out->owned.texts[i];
+        return 1;
     }
-    if (destination != NULL)
-        mem_copy_string(out->destination, sizeof out->destination, destination);
-    if (out->is_all)
-        return 0;
-    if (!spool_id_is_valid(text)) {
-        err_set(err, "no id of a copy");
-        return -1;
-    }
-    mem_copy_string(out->id, sizeof out->id, text);
     return 0;
 }
 
-/* One option, a word of len bytes. */
-static int parse_option(const char *text, size_t len, struct control_line *out, struct err *err)
+static int parse_numbers(const char *word, struct control_line *out)
 {
-    char word[QUEUE_DESTINATION_SIZE + 8];
+    struct queue_selection *s = &out->change.selection;
+    uint64_t number;
 
-    if (len >= sizeof word) {
-        err_set(err, "unknown option");
+    for (enum number_word i = 0; i < NUMBER_WORDS; i++) {
+        const char *text = behind(word, number_words[i]);
+        if (text == NULL)
+            continue;
+        if (number_of(s, i) != 0 || !parse_number(text, &number) || number == 0)
+            return -1;
+        set_number(s, i, number);
+        return 1;
+    }
+    return 0;
+}
+
+static int parse_destination(const char *text, char out[QUEUE_DESTINATION_SIZE])
+{
+    if (out[0] != '\0' || !queue_destination_is_valid(text))
         return -1;
+    mem_copy_string(out, QUEUE_DESTINATION_SIZE, text);
+    return 1;
+}
+
+static int parse_names(const char *word, struct control_line *out)
+{
+    struct queue_change *change = &out->change;
+    const char *text;
+    int64_t id;
+    int rc = 0;
+
+    if ((text = behind(word, "id=")) != NULL) {
+        rc = out->owned.id[0] == '\0' && queue_id_parse(text, &id) ? 1 : -1;
+        if (rc == 1)
+            queue_id_format(id, out->owned.id);
+        change->selection.id = out->owned.id;
+    } else if ((text = behind(word, "destination=")) != NULL) {
+        rc = parse_destination(text, out->owned.destination);
+        change->selection.destination = out->owned.destination;
+    } else if ((text = behind(word, "requeue-to=")) != NULL) {
+        rc = change->action == QUEUE_REQUEUE ? parse_destination(text, out->owned.requeue_to) : -1;
+        change->to = out->owned.requeue_to;
+    } else if ((text = behind(word, "in=")) != NULL) {
+        rc = change->selection.places == 0 ? 1 : -1;
+        change->selection.places = control_line_places(text);
+        rc = change->selection.places == 0 ? -1 : rc;
     }
-    memcpy(word, text, len);
-    word[len] = '\0';
-    const char *place = behind(word, "--in="), *to = behind(word, "--to=");
-    if (place != NULL && out->places == 0)
-        out->places = control_line_place(place);
-    if (place != NULL && out->places != 0)
+    return rc;
+}
+
+static int parse_word(const char *word, struct control_line *out, struct err *err)
+{
+    int rc = strcmp(word, "all") == 0 ? 1 : parse_text(word, out);
+
+    if (rc == 0)
+        rc = parse_numbers(word, out);
+    if (rc == 0)
+        rc = parse_names(word, out);
+    if (rc == 1)
         return 0;
-    if (to != NULL && out->to[0] == '\0' && out->action == QUEUE_REQUEUE &&
-        spool_destination_is_valid(to)) {
-        mem_copy_string(out->to, sizeof out->to, to);
-        return 0;
-    }
-    err_set(err, "unknown option");
+    err_set(err, "request not understood: %.100s", word);
     return -1;
 }
 
-static int parse_change(const char *text, struct control_line *out, struct err *err)
+/* words: cut up. */
+static int parse_change(char *words, struct control_line *out, struct err *err)
 {
-    const char *space;
+    char *rest = words;
+    char *word = strsep(&rest, " ");
 
     out->verb = CONTROL_CHANGE;
-    while ((behind(text, "--in=") != NULL || behind(text, "--to=") != NULL) &&
-           (space = strchr(text, ' ')) != NULL) {
-        if (parse_option(text, (size_t)(space - text), out, err) < 0)
+    while (word != NULL) {
+        if (parse_word(word, out, err) != 0)
             return -1;
-        text = space + 1;
+        word = strsep(&rest, " ");
     }
-    return parse_what(text, out, err);
+    return 0;
+}
+
+/* "DESTINATION UNTIL [reason=XTEXT]"; words: cut up. */
+static int parse_suspend(char *words, struct control_line *out, struct err *err)
+{
+    char *rest = words;
+    const char *destination = strsep(&rest, " ");
+    const char *until = rest == NULL ? "" : strsep(&rest, " ");
+    const char *reason = rest == NULL ? "reason=" : rest;
+    struct buf text = {0};
+    uint64_t number;
+    int rc = -1;
+
+    out->verb = CONTROL_SUSPEND;
+    reason = behind(reason, "reason=");
+    if (reason != NULL && queue_destination_is_valid(destination) && parse_number(until, &number) &&
+        xtext_decode(reason, strlen(reason), &text) == 0) {
+        mem_copy_string(out->suspension.destination, sizeof out->suspension.destination,
+                        destination);
+        out->suspension.until = (time_t)number;
+        mem_copy_string(out->suspension.reason, sizeof out->suspension.reason, buf_str(&text));
+        log_sanitize(out->suspension.reason);
+        rc = 0;
+    } else {
+        err_set(err, "request not understood");
+    }
+    buf_clear(&text);
+    return rc;
+}
+
+static int parse_named(const char *text, enum control_verb verb, struct control_line *out,
+                       struct err *err)
+{
+    out->verb = verb;
+    if (parse_destination(text, out->destination) == 1)
+        return 0;
+    err_set(err, "no name of a destination");
+    return -1;
 }
 
 int control_line_parse(const char *text, struct control_line *out, struct err *err)
 {
-    const char *rest = behind(text, "retry ");
+    const char *rest;
 
     memset(out, 0, sizeof *out);
     out->verb = CONTROL_PING;
     if (strcmp(text, "ping") == 0)
         return 0;
-    const char *destination = behind(text, "health ");
-    if (destination != NULL && spool_destination_is_valid(destination)) {
-        out->verb = CONTROL_HEALTH;
-        mem_copy_string(out->destination, sizeof out->destination, destination);
-        return 0;
-    }
-    out->verb = CONTROL_RETRY;
-    if (rest != NULL)
-        return parse_what(rest, out, err);
-    for (int i = 0; i < ACTIONS; i++) {
-        rest = behind(text, actions[i]);
-        out->action = (enum queue_action)i;
-        if (rest != NULL && rest[0] == ' ')
-            return parse_change(rest + 1, out, err);
-    }
+    if ((rest = behind(text, "health ")) != NULL)
+        return parse_named(rest, CONTROL_HEALTH, out, err);
+    if ((rest = behind(text, "resume ")) != NULL)
+        return parse_named(rest, CONTROL_RESUME, out, err);
+    char *words = mem_strdup(text);
+    int rc = -1;
     err_set(err, "unknown request");
-    return -1;
+    if (behind(words, "suspend ") != NULL)
+        rc = parse_suspend(words + strlen("suspend "), out, err);
+    for (int i = 0; i < ACTIONS; i++) {
+        size_t len = strlen(actions[i]);
+        if (strncmp(words, actions[i], len) != 0 || words[len] != ' ')
+            continue;
+        out->change.action = (enum queue_action)i;
+        rc = parse_change(words + len + 1, out, err);
+    }
+    free(words);
+    return rc;
+}
+
+void control_line_clear(struct control_line *line)
+{
+    for (size_t i = 0; i < CONTROL_LINE_TEXTS; i++)
+        free(line->owned.texts[i]);
+    memset(line->owned.texts, 0, sizeof line->owned.texts);
+}
+
+static void format_change(const struct queue_change *change, struct buf *out)
+{
+    const struct queue_selection *s = &change->selection;
+    const char *separator = " in=";
+
+    buf_addf(out, "%s all", actions[change->action]);
+    if (s->id != NULL)
+        buf_addf(out, " id=%s", s->id);
+    if (s->destination != NULL)
+        buf_addf(out, " destination=%s", s->destination);
+    for (size_t i = 0; i < PLACES; i++) {
+        if ((s->places & places[i].place) == 0)
+            continue;
+        buf_addf(out, "%s%s", separator, places[i].name);
+        separator = ",";
+    }
+    for (size_t i = 0; i < CONTROL_LINE_TEXTS; i++) {
+        const char *text = text_of(s, i);
+        if (text == NULL)
+            continue;
+        buf_addf(out, " %s", text_words[i].name);
+        xtext_encode(text, strlen(text), out);
+    }
+    for (enum number_word i = 0; i < NUMBER_WORDS; i++)
+        if (number_of(s, i) != 0)
+            buf_addf(out, " %s%" PRIu64, number_words[i], number_of(s, i));
+    if (change->to != NULL)
+        buf_addf(out, " requeue-to=%s", change->to);
 }
 
 void control_line_format(const struct control_line *line, struct buf *out)
@@ -138,35 +354,18 @@ void control_line_format(const struct control_line *line, struct buf *out)
     case CONTROL_HEALTH:
         buf_addf(out, "health %s", line->destination);
         return;
-    case CONTROL_RETRY:
-        buf_adds(out, "retry");
-        break;
+    case CONTROL_RESUME:
+        buf_addf(out, "resume %s", line->destination);
+        return;
+    case CONTROL_SUSPEND:
+        buf_addf(out, "suspend %s %lld reason=", line->suspension.destination,
+                 (long long)line->suspension.until);
+        xtext_encode(line->suspension.reason, strlen(line->suspension.reason), out);
+        return;
     case CONTROL_CHANGE:
-        buf_adds(out, actions[line->action]);
-        break;
+        format_change(&line->change, out);
+        return;
     }
-    for (size_t i = 0; i < PLACES; i++)
-        if (line->places == places[i].place)
-            buf_addf(out, " --in=%s", places[i].name);
-    if (line->to[0] != '\0')
-        buf_addf(out, " --to=%s", line->to);
-    if (!line->is_all)
-        buf_addf(out, " %s", line->id);
-    else if (line->destination[0] == '\0')
-        buf_adds(out, " --all");
-    else
-        buf_addf(out, " --all %s", line->destination);
-}
-
-struct queue_change control_line_change(const struct control_line *line)
-{
-    return (struct queue_change){
-        .action = line->action,
-        .places = line->places,
-        .id = line->is_all ? NULL : line->id,
-        .destination = line->destination[0] == '\0' ? NULL : line->destination,
-        .to = line->to[0] == '\0' ? NULL : line->to,
-    };
 }
 
 void control_line_changed(const struct queue_changed *changed, const char *reason, struct buf *out)

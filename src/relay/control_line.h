@@ -3,16 +3,21 @@
  * control_line: what splitctl and splitrelay say to each other at the control socket, one line a
  * request:
  *
- *     request = ( "ping" / "health" SP destination / "retry" SP what / change ) LF
- *     change  = ( "hold" / "release" / "delete" / "requeue" ) *( SP option ) SP what
- *     option  = "--in=" ( "queue" / "hold" / "dead" ) / "--to=" destination   ; each once at most
- *     what    = id / "--all" [ SP destination ]
- *     reply   = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error" SP text ) LF
+ *     request   = ( "ping" / "health" SP destination / suspend / "resume" SP destination / change )
+ * LF suspend   = "suspend" SP destination SP until [ SP "reason=" xtext ] change    = action 1*( SP
+ * word ) action    = "retry" / "hold" / "release" / "delete" / "requeue" word      = "all" / "id="
+ * id / "destination=" destination / "in=" place *( "," place ) / "from=" xtext / "to=" xtext /
+ * "reason=" xtext / "mta-id=" xtext / "message-id=" xtext / "before=" number / "after=" number /
+ * "larger=" number / "limit=" number / "requeue-to=" destination       ; each once at most place =
+ * "queue" / "hold" / "dead" reply     = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error"
+ * SP text ) LF
  *
- * The text of health is two numbers, since when the destination has been suspended and until when
- * (seconds since 1970; 0 when it is not), and the reason, if there is one.
- * The text of a change is three numbers (changed, ordered, failed; see queue.h) and, if there is
- * one, the reason of the last failure. Pure functions; any thread.
+ * A change names the copies that it means: "all", an id, or any of the conditions of struct
+ * queue_selection (queue.h). until: seconds since 1970, 0: until it is resumed.
+ * The text of health is two numbers, since when the destination has been suspended by its faults
+ * and until when (seconds since 1970; 0 when it is not), and the reason, if there is one. The text
+ * of a change is three numbers (changed, ordered, failed; see queue.h) and, if there is one, the
+ * reason of the last failure. Pure functions; any thread.
  */
 #ifndef SPLIT_CONTROL_LINE_H
 #define SPLIT_CONTROL_LINE_H
@@ -21,31 +26,44 @@
 #include "base/err.h"
 #include "queue/queue.h"
 
-enum control_verb { CONTROL_PING, CONTROL_HEALTH, CONTROL_RETRY, CONTROL_CHANGE };
+/* Bytes of a request, and of a reply, with its LF. */
+#define CONTROL_LINE_SIZE 8192
 
-struct control_line {
-    enum control_verb verb;
-    enum queue_action action; /* with CONTROL_CHANGE */
-    unsigned places;          /* as in struct queue_change */
-    bool is_all;
-    char id[QUEUE_ID_SIZE];                   /* "" with is_all, and CONTROL_HEALTH */
-    char destination[QUEUE_DESTINATION_SIZE]; /* "": all */
-    char to[QUEUE_DESTINATION_SIZE];          /* "": none */
+enum control_verb {
+    CONTROL_PING,
+    CONTROL_HEALTH,
+    CONTROL_SUSPEND,
+    CONTROL_RESUME,
+    CONTROL_CHANGE,
 };
 
-/* A request without its LF. -1 with `err`. */
+#define CONTROL_LINE_TEXTS 5 /* words with xtext */
+
+/* A request. One that was parsed owns the strings that it points to: control_line_clear(). */
+struct control_line {
+    enum control_verb verb;
+    struct queue_change change;               /* CONTROL_CHANGE; go_on and ctx are not set */
+    struct queue_suspension suspension;       /* CONTROL_SUSPEND; since is not set */
+    char destination[QUEUE_DESTINATION_SIZE]; /* CONTROL_HEALTH, CONTROL_RESUME */
+    struct {
+        char id[QUEUE_ID_SIZE];
+        char destination[QUEUE_DESTINATION_SIZE];
+        char requeue_to[QUEUE_DESTINATION_SIZE];
+        char *texts[CONTROL_LINE_TEXTS];
+    } owned;
+};
+
+/* A request without its LF. -1 with `err`. In both cases it is to be cleared. */
 int control_line_parse(const char *text, struct control_line *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+void control_line_clear(struct control_line *line) __attribute__((nonnull));
 /* Append the request, without LF. */
 void control_line_format(const struct control_line *line, struct buf *out) __attribute__((nonnull));
 
-/* The same as a change; it borrows the strings of line. */
-struct queue_change control_line_change(const struct control_line *line) __attribute__((nonnull));
+/* "queue,dead" -> QUEUE_IN_... bits; 0: one of them is none. */
+unsigned control_line_places(const char *words) __attribute__((nonnull));
 
-/* "queue", "hold", "dead" -> QUEUE_IN_...; 0: none of them. */
-unsigned control_line_place(const char *word) __attribute__((nonnull));
-
-/* "hold", "release", "delete", "requeue" */
+/* "retry", "hold", "release", "delete", "requeue" */
 const char *control_line_action(enum queue_action action) __attribute__((returns_nonnull));
 
 /* The text of a reply to a change. reason: "" or why the last one failed. */

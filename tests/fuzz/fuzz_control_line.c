@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Any request: what is taken reads the same when it is written again, and its names are names. */
 #include "relay/control_line.h"
-#include "queue/spool_envelope.h"
+#include "queue/queue_id.h"
 
 #include "base/mem.h"
 
@@ -10,6 +10,26 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_destination(const char *name)
+{
+    if (name != NULL && name[0] != '\0' && !queue_destination_is_valid(name))
+        abort();
+}
+
+static void check_names(const struct control_line *line)
+{
+    int64_t id;
+
+    check_destination(line->destination);
+    check_destination(line->suspension.destination);
+    check_destination(line->change.to);
+    check_destination(line->change.selection.destination);
+    if (line->change.selection.id != NULL && !queue_id_parse(line->change.selection.id, &id))
+        abort();
+    if (strpbrk(line->suspension.reason, "\r\n") != NULL)
+        abort();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -26,15 +46,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         control_line_format(&again, &same);
         if (strcmp(buf_str(&text), buf_str(&same)) != 0)
             abort();
-        if ((line.id[0] != '\0' && !spool_id_is_valid(line.id)) ||
-            (line.destination[0] != '\0' && !spool_destination_is_valid(line.destination)) ||
-            (line.to[0] != '\0' && !spool_destination_is_valid(line.to)))
-            abort();
+        check_names(&line);
+        control_line_clear(&again);
     } else if (err.text[0] == '\0') {
         abort();
     }
     if (control_line_parse_changed(request, &changed, &err) == 0 && strchr(err.text, '\n') != NULL)
         abort();
+    control_line_clear(&line);
     buf_clear(&text);
     buf_clear(&same);
     free(request);
