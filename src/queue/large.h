@@ -35,7 +35,8 @@ enum queue_put_status large_finish(struct large_file *f, struct err *err)
 void large_keep(struct large_file *f) __attribute__((nonnull));
 void large_drop(struct large_file *f) __attribute__((nonnull));
 
-/* A descriptor to read it, of the size that the row says, or -1 with `err`. */
+/* A descriptor to read it, of the size that the row says, or -1 with `err` and errno: ENOENT,
+ * EBADMSG for another size, or what open(2) says (it may work later). */
 int large_read(struct large *l, int64_t id, uint64_t size_bytes, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 /* Its row is gone, on stable storage. */

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +31,7 @@ static struct queue_depth *depth_of(struct queue_depths *depths, const char *des
             (depths->count - at) * sizeof *depths->items);
     depths->count++;
     memset(&depths->items[at], 0, sizeof depths->items[at]);
-    mem_copy_string(depths->items[at].destination, QUEUE_DESTINATION_SIZE, destination);
+    snprintf(depths->items[at].destination, QUEUE_DESTINATION_SIZE, "%s", destination);
     return &depths->items[at];
 }
 

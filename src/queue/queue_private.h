@@ -24,8 +24,9 @@ struct queue_stored {
     atomic_uint refs;
     int64_t id;
     struct queue_message message; /* strings owned */
-    char *content;                /* owned; NULL: it is in the file large/ID */
+    char *content;                /* owned, never NULL if it is small; NULL: in the file large/ID */
 };
+/* Another reference; give one back (queue_read.c). */
 struct queue_stored *queue_stored_ref(struct queue_stored *m);
 void queue_stored_unref(struct queue_stored *m);
 
@@ -34,7 +35,7 @@ struct queue_ready {
     int64_t id;
     time_t due;
     unsigned attempts;
-    struct queue_recipient *recipients; /* owned, and their strings */
+    struct queue_recipient *recipients; /* owned, and their strings; number is that of the row */
     size_t recipient_count;
     struct queue_stored *message; /* a reference */
 };
@@ -48,8 +49,9 @@ struct db_queue {
     struct writer *writer;
     struct queue_id_source ids;
     struct queue_readers *readers; /* read-only connections, for threads that may block */
-    struct queue_window *windows;  /* queue_next.c: what is in memory, by destination */
+    struct queue_windows *windows; /* queue_next.c: what is in memory, by destination */
     struct queue_sampler *sampler; /* queue_depth.c */
+    atomic_bool is_damaged;        /* SQLite calls the database corrupt */
     int lock_fd;
 };
 
@@ -63,31 +65,41 @@ time_t queue_now(const struct db_queue *q);
 struct db *queue_borrow_reader(struct db_queue *q, struct err *err);
 void queue_give_back_reader(struct db_queue *q, struct db *db, bool is_broken);
 
+/* The database is damaged: has_room says so from now on. Logged once, with how to recover. */
+void queue_report_damage(struct db_queue *q, const struct err *err);
+
 /* --- queue_next.c --- */
 
-/* The copy is about to be stored: a look at the database does not hand it out before it is settled.
- * On return it is known. */
-void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id);
-/* It is stored: hand it out (ready is the queue's from here on; dropped where there is no room for
- * it, and read again later). NULL: it is not there, or not due now; a look at the database will
- * tell.
+void queue_next_start(struct db_queue *q);
+void queue_next_stop(struct db_queue *q);
+
+/*
+ * A reserved copy is not handed out, whatever a look at the database finds, until each reservation
+ * is settled. It is reserved before the transaction that stores it, or brings it to this
+ * destination, is submitted.
  */
+void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id);
+/* Its transaction is over. ready: it is stored, and is handed out (it is the queue's from here on;
+ * dropped where there is no room for it, and read again later). NULL: it may be there or not, due
+ * or not; the next look at the database tells. */
 void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready);
 
-/* Orders for copies that workers have: see queue_change.h. */
+/* What an administrator wants done with a copy that a worker has. */
 struct queue_order {
     enum queue_action action;
     char to[QUEUE_DESTINATION_SIZE]; /* "": none */
 };
-/* For a change: take the copy out of what is handed out, as queue_next_reserve() does for a new
- * one; queue_next_settle() ends it. False: a worker has it, and gets this order (unless it has
- * one). */
-bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id,
-                      const struct queue_order *order);
-/* Something may be due: look at the database. NULL: of all. */
-void queue_next_look(struct db_queue *q, const char *destination);
-/* Suspended destinations hand out nothing; called when that changes, and at the start. */
+enum queue_seized {
+    QUEUE_SEIZED_FREE,    /* no worker has it: the caller writes the change */
+    QUEUE_SEIZED_ORDERED, /* a worker has it: the order is carried out when it is given back */
+    QUEUE_SEIZED_REFUSED, /* a worker has it, and it has another order */
+};
+/* For a change: reserve the copy, and take it out of what is handed out. In each case
+ * queue_next_settle() follows. */
+enum queue_seized queue_next_seize(struct db_queue *q, const char *destination, int64_t id,
+                                   const struct queue_order *order);
+/* Suspended destinations hand out nothing. until: as in queue_suspension. */
 void queue_next_set_suspended(struct db_queue *q, const char *destination, bool is_suspended,
                               time_t until);
 

@@ -81,7 +81,8 @@ void queue_row_recipient(const struct db_value *columns, struct queue_recipient 
     out->state = strcmp(state, "sent") == 0   ? QUEUE_SENT
                  : strcmp(state, "dead") == 0 ? QUEUE_DEAD
                                               : QUEUE_PENDING;
-    mem_copy_string(out->reason, sizeof out->reason, text(&columns[3]));
+    snprintf(out->reason, sizeof out->reason, "%s", text(&columns[3])); /* may be written by hand */
+    out->number = (unsigned)columns[4].number;
 }
 
 unsigned queue_row_place(const char *state)

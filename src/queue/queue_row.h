@@ -13,7 +13,7 @@
 #define QUEUE_ROW_MESSAGE_COLUMNS 10
 
 /* Of `recipient`, in the order that queue_row_recipient() wants. */
-#define QUEUE_ROW_RECIPIENT "address, orcpt, state, reason"
+#define QUEUE_ROW_RECIPIENT "address, orcpt, state, reason, number"
 
 /* The strings are the columns' own. */
 void queue_row_message(const struct db_value *columns, struct queue_message *out)
