@@ -4,11 +4,11 @@
 
 #include <stdlib.h>
 
-const char *ctl_entry_queue(const struct spool_entry *e, time_t next, time_t now)
+const char *ctl_entry_queue(const struct queue_entry *e, time_t next, time_t now)
 {
-    if (e->base != SPOOL_QUEUE)
-        return spool_base_name(e->base);
-    return next <= now ? "active" : "deferred";
+    if (e->place != QUEUE_IN_QUEUE)
+        return e->place == QUEUE_IN_HOLD ? "hold" : "dead";
+    return next != 0 && next <= now ? "active" : "deferred";
 }
 
 const char *ctl_entry_status(enum queue_recipient_state state)
@@ -24,7 +24,7 @@ const char *ctl_entry_status(enum queue_recipient_state state)
     return "unknown";
 }
 
-static json_t *recipients_json(const struct spool_entry *e)
+static json_t *recipients_json(const struct queue_entry *e)
 {
     json_t *recipients = json_array();
 
@@ -39,7 +39,7 @@ static json_t *recipients_json(const struct spool_entry *e)
     return recipients;
 }
 
-json_t *ctl_entry_json(const struct spool_entry *e, time_t next, time_t now)
+json_t *ctl_entry_json(const struct queue_entry *e, time_t next, time_t now)
 {
     const struct queue_message *m = e->message;
     json_t *o = json_object();
@@ -47,14 +47,13 @@ json_t *ctl_entry_json(const struct spool_entry *e, time_t next, time_t now)
     ctl_json_set(o, "queue_name", ctl_json_text(ctl_entry_queue(e, next, now)));
     ctl_json_set(o, "queue_id", ctl_json_text(e->id));
     ctl_json_set(o, "destination", ctl_json_text(e->destination));
-    if (m == NULL) {
+    if (e->problem[0] != '\0')
         ctl_json_set(o, "problem", ctl_json_text(e->problem));
-        return o;
-    }
     ctl_json_set(o, "arrival_time", json_integer(m->arrival.tv_sec));
     ctl_json_set(o, "message_size", json_integer((json_int_t)m->size_bytes));
     ctl_json_set(o, "sender", ctl_json_text(m->sender));
     ctl_json_set(o, "mta_queue_id", ctl_json_text(m->mta_queue_id));
+    ctl_json_set(o, "message_id", ctl_json_text(m->message_id));
     ctl_json_set(o, "attempts", json_integer(e->attempts));
     ctl_json_set(o, "next_attempt", next != 0 ? json_integer(next) : json_null());
     ctl_json_set(o, "recipients", recipients_json(e));

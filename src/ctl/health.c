@@ -14,17 +14,22 @@ struct health {
     bool cannot_ask;
     bool *is_known; /* by the index of the destination */
     struct destination_suspension *items;
+    struct queue_suspension *orders;
+    size_t order_count;
 };
 
 static const struct destination_suspension none;
 
-struct health *health_new(const struct config *config)
+struct health *health_new(const struct config *config, struct queue_reader *reader)
 {
     struct health *h = mem_zalloc(sizeof *h);
+    struct err err;
 
     h->config = config;
     h->is_known = mem_zalloc(config->destination_count * sizeof *h->is_known);
     h->items = mem_zalloc(config->destination_count * sizeof *h->items);
+    if (queue_reader_suspensions(reader, &h->orders, &h->order_count, &err) != 0)
+        ctl_complain("%s", err.text);
     return h;
 }
 
@@ -32,6 +37,7 @@ void health_free(struct health *h)
 {
     free(h->is_known);
     free(h->items);
+    free(h->orders);
     free(h);
 }
 
@@ -74,11 +80,27 @@ const struct destination_suspension *health_of(struct health *h, const char *des
     return &h->items[i];
 }
 
-time_t health_next_attempt(struct health *h, const struct spool_entry *e, time_t now)
+const struct queue_suspension *health_order(const struct health *h, const char *destination,
+                                            time_t now)
 {
-    if (e->base != SPOOL_QUEUE)
+    for (size_t i = 0; i < h->order_count; i++) {
+        const struct queue_suspension *s = &h->orders[i];
+        if (strcmp(s->destination, destination) == 0 && (s->until == 0 || s->until > now))
+            return s;
+    }
+    return NULL;
+}
+
+time_t health_next_attempt(struct health *h, const struct queue_entry *e, time_t now)
+{
+    if (e->place != QUEUE_IN_QUEUE)
         return 0;
+    const struct queue_suspension *order = health_order(h, e->destination, now);
     const struct destination_suspension *s = health_of(h, e->destination);
     time_t next = e->due > now ? e->due : now;
+    if (order != NULL && order->until == 0)
+        return 0;
+    if (order != NULL && order->until > next)
+        next = order->until;
     return s->since != 0 && s->until > next ? s->until : next;
 }

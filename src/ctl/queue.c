@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "base/process.h"
-#include "queue/spool.h"
+#include "queue/queue_reader.h"
 #include "ctl/ctl.h"
 #include "ctl/entry.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
+#include "ctl/select.h"
+#include "ctl/summary.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -14,13 +16,12 @@
 #include <string.h>
 #include <time.h>
 
-struct totals {
-    uint64_t copies, bytes, problems, quarantined;
-};
-
-struct output {
-    struct totals *totals;
+struct listing {
+    const struct config *config;
+    struct health *health;
+    time_t now;
     bool is_json;
+    uint64_t copies, bytes, problems;
 };
 
 static void format_time(time_t t, char *out, size_t size)
@@ -32,7 +33,7 @@ static void format_time(time_t t, char *out, size_t size)
 }
 
 /* Recipients that share a reason stand below it. */
-static void print_recipients(const struct spool_entry *e)
+static void print_recipients(const struct queue_entry *e)
 {
     const char *last = "";
 
@@ -49,7 +50,7 @@ static void print_recipients(const struct spool_entry *e)
     }
 }
 
-static void print_human(const struct spool_entry *e, time_t next, time_t now, bool is_first)
+static void print_human(const struct queue_entry *e, time_t next, time_t now, bool is_first)
 {
     char id[QUEUE_ID_SIZE + 8], when[32];
 
@@ -57,15 +58,10 @@ static void print_human(const struct spool_entry *e, time_t next, time_t now, bo
         ctl_printf("%-21s %10s %-20s %s\n", "----Copy ID----", "--Size--", "---Arrival Time---",
                    "-Sender/Recipient-------");
     snprintf(id, sizeof id, "%.*s%s", QUEUE_ID_SIZE, e->id,
-             e->base == SPOOL_HOLD   ? "!"
-             : e->base == SPOOL_DEAD ? "#"
-             : next <= now           ? "*"
-                                     : "");
-    if (e->message == NULL) {
-        ctl_printf("%-21s dest=%s: cannot be read: %s\n", id, e->destination, e->problem);
-        putchar('\n');
-        return;
-    }
+             e->place == QUEUE_IN_HOLD   ? "!"
+             : e->place == QUEUE_IN_DEAD ? "#"
+             : next != 0 && next <= now  ? "*"
+                                         : "");
     format_time(e->message->arrival.tv_sec, when, sizeof when);
     ctl_printf("%-21s %10" PRIu64 " %-18s  ", id, e->message->size_bytes, when);
     ctl_print(e->message->sender[0] == '\0' ? "<>" : e->message->sender);
@@ -80,107 +76,95 @@ static void print_human(const struct spool_entry *e, time_t next, time_t now, bo
         ctl_printf(", next %s", when);
     }
     putchar('\n');
+    if (e->problem[0] != '\0')
+        ctl_printf("    (%s)\n", e->problem);
     print_recipients(e);
     putchar('\n');
 }
 
-static int walk(struct spool_walk *w, struct health *health, bool is_json, struct totals *totals)
+static bool print_copy(void *ctx, const struct queue_entry *e)
 {
-    struct spool_entry e;
-    struct err err;
-    time_t now = time(NULL);
-    int rc;
+    struct listing *l = ctx;
+    time_t next = health_next_attempt(l->health, e, l->now);
 
-    while ((rc = spool_walk_next(w, &e, &err)) == 1) {
-        time_t next = health_next_attempt(health, &e, now);
-        if (is_json)
-            ctl_json_line(ctl_entry_json(&e, next, now));
-        else
-            print_human(&e, next, now, totals->copies == 0);
-        totals->copies++;
-        totals->bytes += e.message == NULL ? 0 : e.message->size_bytes;
-        totals->problems += e.message == NULL;
-    }
-    if (rc < 0)
-        ctl_complain("%s", err.text);
-    return rc;
+    if (l->is_json)
+        ctl_json_line(ctl_entry_json(e, next, l->now));
+    else
+        print_human(e, next, l->now, l->copies == 0);
+    l->copies++;
+    l->bytes += e->message->size_bytes;
+    l->problems += e->problem[0] != '\0';
+    return !ferror(stdout);
 }
 
-static void print_quarantined(void *ctx, const char *name, uint64_t size_bytes, time_t since)
+static int list(struct listing *l, struct queue_reader *reader, const struct select_request *s)
 {
-    const struct output *out = ctx;
-    char when[32];
-
-    out->totals->quarantined++;
-    if (out->is_json) {
-        json_t *o = json_object();
-        ctl_json_set(o, "queue_name", ctl_json_text("quarantine"));
-        ctl_json_set(o, "file", ctl_json_text(name));
-        ctl_json_set(o, "size", json_integer((json_int_t)size_bytes));
-        ctl_json_set(o, "since", json_integer(since));
-        ctl_json_line(o);
-        return;
-    }
-    if (out->totals->quarantined == 1)
-        ctl_printf("In quarantine, since they are no copies (the log says why):\n");
-    format_time(since, when, sizeof when);
-    ctl_printf("%10" PRIu64 " %-18s  ", size_bytes, when);
-    ctl_print(name);
-    putchar('\n');
-}
-
-static int list(const struct config *config, const char *destination, bool is_json)
-{
-    struct totals totals = {0};
-    struct output out = {&totals, is_json};
-    const char *directory = config->relay.spool_directory;
+    const char *destination = s->selection.destination;
     struct err err;
-    struct spool_walk *w = spool_walk_open(directory, destination, &err);
 
-    if (w == NULL) {
+    l->health = health_new(l->config, reader);
+    int64_t count = queue_reader_list(reader, &s->selection, print_copy, NULL, l, &err);
+    health_free(l->health);
+    if (count < 0) {
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }
-    struct health *health = health_new(config);
-    int rc = walk(w, health, is_json, &totals);
-    health_free(health);
-    spool_walk_close(w);
-    if (rc == 0 && destination == NULL &&
-        (rc = spool_walk_quarantine(directory, print_quarantined, &out, &err)) < 0)
-        ctl_complain("%s", err.text);
-    if (rc < 0)
-        return EXIT_UNAVAILABLE;
-    if (totals.copies == 0 && destination != NULL &&
-        config_find_destination(config, destination) == NULL) {
+    if (l->copies == 0 && destination != NULL &&
+        config_find_destination(l->config, destination) == NULL) {
         ctl_complain("there is no destination '%s'", destination);
         return EXIT_CHECK_FAILED;
     }
-    if (!is_json && totals.copies == 0)
-        ctl_printf("The queue is empty\n");
-    else if (!is_json)
-        ctl_printf("-- %" PRIu64 " kB in %" PRIu64 " cop%s.\n", (totals.bytes + 1023) / 1024,
-                   totals.copies, totals.copies == 1 ? "y" : "ies");
-    return totals.problems > 0 ? EXIT_CHECK_FAILED : EXIT_OK;
+    if (!l->is_json && l->copies == 0)
+        ctl_printf(s->has_condition ? "No such copy\n" : "The queue is empty\n");
+    else if (!l->is_json)
+        ctl_printf("-- %" PRIu64 " kB in %" PRIu64 " cop%s.\n", (l->bytes + 1023) / 1024, l->copies,
+                   l->copies == 1 ? "y" : "ies");
+    return l->problems > 0 ? EXIT_CHECK_FAILED : EXIT_OK;
+}
+
+static int run(const struct config *config, const struct select_request *s, bool is_json,
+               bool is_summary)
+{
+    struct listing l = {.config = config, .now = time(NULL), .is_json = is_json};
+    struct err err;
+    struct queue_reader *reader =
+        queue_reader_open(config->relay.spool_directory, config->relay.queue, &err);
+
+    if (reader == NULL) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    int code = is_summary ? summary(reader, &s->selection, is_json) : list(&l, reader, s);
+    queue_reader_close(reader);
+    return code;
 }
 
 int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
-    bool is_json = false;
+    static const struct option options[] = {
+        SELECT_OPTIONS, {"json", no_argument, NULL, 'j'}, {"summary", no_argument, NULL, 's'}, {0}};
+    struct select_request request = {0};
+    bool is_json = false, is_summary = false;
     int c;
 
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c != 'j')
+        if (c >= SELECT_FIRST && c <= SELECT_LAST) {
+            if (!select_option(&request, c, optarg))
+                return EXIT_USAGE;
+        } else if (c == '?') {
             return ctl_usage(self);
-        is_json = true;
+        }
+        is_json |= c == 'j';
+        is_summary |= c == 's';
     }
     if (argc - optind > 1)
         return ctl_usage(self);
+    request.selection.destination = argv[optind];
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
-    int code = list(config, argv[optind], is_json);
+    int code = run(config, &request, is_json, is_summary);
     config_free(config);
     return code;
 }

@@ -39,17 +39,9 @@ static void print_time(const char *name, time_t t)
     print_line(name, when);
 }
 
-static void print_place(const struct spool_entry *e, time_t next, time_t now)
+static void print_place(const struct queue_entry *e, time_t next, time_t now)
 {
-    char text[128];
-
-    if (e->base == SPOOL_QUEUE)
-        snprintf(text, sizeof text, "%s (queue/%s/%lld)", ctl_entry_queue(e, next, now),
-                 e->destination, (long long)e->due);
-    else
-        snprintf(text, sizeof text, "%s (%s/%s)", ctl_entry_queue(e, next, now),
-                 spool_base_name(e->base), e->destination);
-    print_line("place", text);
+    print_line("place", ctl_entry_queue(e, next, now));
 }
 
 static void print_message(const struct queue_message *m)
@@ -68,21 +60,21 @@ static void print_message(const struct queue_message *m)
     print_line("helo", m->helo);
     print_line("protocol", m->protocol);
     print_line("mta_queue_id", m->mta_queue_id);
+    print_line("message_id", m->message_id);
 }
 
-static void print_entry(const struct spool_entry *e, struct health *health, time_t now)
+static void print_entry(const struct queue_entry *e, struct health *health, time_t now)
 {
     const struct destination_suspension *suspension = health_of(health, e->destination);
+    const struct queue_suspension *order = health_order(health, e->destination, now);
     time_t next = health_next_attempt(health, e, now);
     char attempts[16];
 
     print_line("copy", e->id);
     print_line("destination", e->destination);
     print_place(e, next, now);
-    if (e->message == NULL) {
+    if (e->problem[0] != '\0')
         print_line("problem", e->problem);
-        return;
-    }
     print_message(e->message);
     snprintf(attempts, sizeof attempts, "%u", e->attempts);
     print_line("attempts", attempts);
@@ -90,7 +82,10 @@ static void print_entry(const struct spool_entry *e, struct health *health, time
         print_time("next_attempt", next);
     else if (next != 0)
         print_line("next_attempt", "now");
-    if (next != 0 && suspension->since != 0) {
+    if (order != NULL) {
+        print_time("suspended", order->since);
+        print_line("because", order->reason[0] == '\0' ? "splitctl suspend" : order->reason);
+    } else if (next != 0 && suspension->since != 0) {
         print_time("suspended", suspension->since);
         print_line("because", suspension->reason);
     }
@@ -105,12 +100,12 @@ static void print_entry(const struct spool_entry *e, struct health *health, time
     }
 }
 
-static void print_json(const struct spool_entry *e, struct health *health, time_t now)
+static void print_json(const struct queue_entry *e, struct health *health, time_t now)
 {
     const struct queue_message *m = e->message;
     json_t *o = ctl_entry_json(e, health_next_attempt(health, e, now), now);
 
-    if (m != NULL) {
+    {
         ctl_json_set(o, "client_name", ctl_json_text(m->client_name));
         ctl_json_set(o, "client_address", ctl_json_text(m->client_addr));
         ctl_json_set(o, "helo", ctl_json_text(m->helo));
@@ -149,7 +144,7 @@ static void print_safely(char *text, size_t len)
 }
 
 /* As it is; only a terminal gets it printable. */
-static int print_content(struct spool_walk *w)
+static int print_content(struct queue_reader *reader, const char *id)
 {
     bool is_terminal = isatty(STDOUT_FILENO);
     char *chunk = mem_zalloc(CHUNK);
@@ -157,7 +152,7 @@ static int print_content(struct spool_walk *w)
     uint64_t at = 0;
     ssize_t n;
 
-    while ((n = spool_walk_content(w, at, chunk, CHUNK, &err)) > 0) {
+    while ((n = queue_reader_content(reader, id, at, chunk, CHUNK, &err)) > 0) {
         if (is_terminal)
             print_safely(chunk, (size_t)n);
         else
@@ -170,41 +165,45 @@ static int print_content(struct spool_walk *w)
     return n < 0 ? EXIT_CHECK_FAILED : EXIT_OK;
 }
 
-static int show(const struct config *config, const struct show *s)
-{
-    struct spool_entry e;
-    struct err err;
-    unsigned found = 0;
-    int rc, code = EXIT_OK;
+struct found {
+    const struct show *show;
+    struct health *health;
+    bool is_there, has_problem;
+};
 
-    struct spool_walk *w = spool_walk_open_id(config->relay.spool_directory, s->id, &err);
-    if (w == NULL) {
-        ctl_complain("%s", err.text);
-        return EXIT_UNAVAILABLE;
-    }
-    struct health *health = health_new(config);
-    while ((rc = spool_walk_next(w, &e, &err)) == 1 && (found == 0 || !s->has_content)) {
-        found++;
-        if (e.message == NULL)
-            code = EXIT_CHECK_FAILED;
-        if (s->has_content && e.message != NULL)
-            code = print_content(w);
-        else if (s->is_json)
-            print_json(&e, health, time(NULL));
-        else
-            print_entry(&e, health, time(NULL));
-    }
-    spool_walk_close(w);
-    health_free(health);
+static bool print_found(void *ctx, const struct queue_entry *e)
+{
+    struct found *f = ctx;
+
+    f->is_there = true;
+    f->has_problem = e->problem[0] != '\0';
+    if (f->show->is_json)
+        print_json(e, f->health, time(NULL));
+    else if (!f->show->has_content)
+        print_entry(e, f->health, time(NULL));
+    return false;
+}
+
+static int show(struct queue_reader *reader, const struct config *config, const struct show *s)
+{
+    const struct queue_selection selection = {.id = s->id};
+    struct found f = {.show = s};
+    struct err err;
+
+    f.health = health_new(config, reader);
+    int64_t rc = queue_reader_list(reader, &selection, print_found, NULL, &f, &err);
+    health_free(f.health);
     if (rc < 0) {
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }
-    if (found == 0) {
+    if (!f.is_there) {
         ctl_complain("no copy %s", s->id);
         return EXIT_CHECK_FAILED;
     }
-    return code;
+    if (s->has_content)
+        return print_content(reader, s->id);
+    return f.has_problem ? EXIT_CHECK_FAILED : EXIT_OK;
 }
 
 int ctl_show(const struct ctl_command *self, const char *config_path, int argc, char **argv)
@@ -231,7 +230,15 @@ int ctl_show(const struct ctl_command *self, const char *config_path, int argc, 
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
-    int code = show(config, &s);
+    struct err err;
+    struct queue_reader *reader =
+        queue_reader_open(config->relay.spool_directory, config->relay.queue, &err);
+    int code = EXIT_UNAVAILABLE;
+    if (reader == NULL)
+        ctl_complain("%s", err.text);
+    else
+        code = show(reader, config, &s);
+    queue_reader_close(reader);
     config_free(config);
     return code;
 }

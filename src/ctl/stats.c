@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "base/process.h"
-#include "queue/spool_depth.h"
+#include "queue/queue_count.h"
+#include "queue/queue_reader.h"
 #include "ctl/ctl.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
 
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define AGE_SIZE 24
 
@@ -21,9 +20,9 @@ static struct queue_amount total_of(const struct queue_depth *d)
 {
     struct queue_amount total = d->due;
 
-    spool_depth_add(&total, &d->deferred);
-    spool_depth_add(&total, &d->held);
-    spool_depth_add(&total, &d->dead);
+    queue_amount_add(&total, &d->deferred);
+    queue_amount_add(&total, &d->held);
+    queue_amount_add(&total, &d->dead);
     return total;
 }
 
@@ -45,6 +44,12 @@ static const char *age_text(time_t oldest, time_t now, char out[AGE_SIZE])
     return out;
 }
 
+static bool is_suspended(struct health *health, const char *destination, time_t now)
+{
+    return health_order(health, destination, now) != NULL ||
+           health_of(health, destination)->since != 0;
+}
+
 static void print_human(const struct queue_depths *depths, const struct config *config,
                         struct health *health, time_t now)
 {
@@ -55,19 +60,14 @@ static void print_human(const struct queue_depths *depths, const struct config *
     for (size_t i = 0; i < depths->count; i++) {
         const struct queue_depth *d = &depths->items[i];
         struct queue_amount total = total_of(d);
-        bool is_suspended = health_of(health, d->destination)->since != 0;
         ctl_printf("%-24s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64
                    " %8s%s\n",
                    d->destination, d->due.copies, d->deferred.copies, d->held.copies,
                    d->dead.copies, (total.bytes + 1023) / 1024, age_text(total.oldest, now, age),
                    config_find_destination(config, d->destination) == NULL ? "  not configured"
-                   : is_suspended                                          ? "  suspended"
+                   : is_suspended(health, d->destination, now)             ? "  suspended"
                                                                            : "");
     }
-    if (depths->quarantine.copies > 0)
-        ctl_printf("in quarantine: %" PRIu64 " files, %" PRIu64 " kB, oldest %s\n",
-                   depths->quarantine.copies, (depths->quarantine.bytes + 1023) / 1024,
-                   age_text(depths->quarantine.oldest, now, age));
 }
 
 static json_t *amount_json(const struct queue_amount *a)
@@ -81,7 +81,7 @@ static json_t *amount_json(const struct queue_amount *a)
 }
 
 static void print_json(const struct queue_depths *depths, const struct config *config,
-                       struct health *health)
+                       struct health *health, time_t now)
 {
     json_t *o;
 
@@ -92,7 +92,7 @@ static void print_json(const struct queue_depths *depths, const struct config *c
         ctl_json_set(o, "destination", ctl_json_text(d->destination));
         ctl_json_set(o, "configured",
                      json_boolean(config_find_destination(config, d->destination) != NULL));
-        ctl_json_set(o, "suspended", json_boolean(health_of(health, d->destination)->since != 0));
+        ctl_json_set(o, "suspended", json_boolean(is_suspended(health, d->destination, now)));
         ctl_json_set(o, "due", amount_json(&d->due));
         ctl_json_set(o, "deferred", amount_json(&d->deferred));
         ctl_json_set(o, "held", amount_json(&d->held));
@@ -100,9 +100,6 @@ static void print_json(const struct queue_depths *depths, const struct config *c
         ctl_json_set(o, "total", amount_json(&total));
         ctl_json_line(o);
     }
-    o = json_object();
-    ctl_json_set(o, "quarantine", amount_json(&depths->quarantine));
-    ctl_json_line(o);
 }
 
 static bool is_listed(const struct queue_depths *depths, const char *name)
@@ -137,31 +134,25 @@ static void add_configured(struct queue_depths *depths, const struct config *con
 
 static int stats(const struct config *config, bool is_json)
 {
-    struct queue_depths depths;
+    struct queue_depths depths = {0};
     struct err err;
-
-    int fd = open(config->relay.spool_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        err_set_errno(&err, "cannot open %s", config->relay.spool_directory);
-        ctl_complain("%s", err.text);
-        return EXIT_UNAVAILABLE;
-    }
     time_t now = time(NULL);
-    struct spool_depth *depth = spool_depth_new();
-    int rc = spool_depth_read(depth, fd, now, NULL, &depths, &err);
-    spool_depth_free(depth);
-    close(fd);
-    if (rc < 0) {
+    struct queue_reader *reader =
+        queue_reader_open(config->relay.spool_directory, config->relay.queue, &err);
+
+    if (reader == NULL || queue_reader_depths(reader, now, &depths, &err) != 0) {
         ctl_complain("%s", err.text);
+        queue_reader_close(reader);
         return EXIT_UNAVAILABLE;
     }
     add_configured(&depths, config);
-    struct health *health = health_new(config);
+    struct health *health = health_new(config, reader);
     if (is_json)
-        print_json(&depths, config, health);
+        print_json(&depths, config, health, now);
     else
         print_human(&depths, config, health, now);
     health_free(health);
+    queue_reader_close(reader);
     free(depths.items);
     return EXIT_OK;
 }
