@@ -54,7 +54,7 @@ enum db_access {
     DB_WRITE, /* the one connection that writes; the caller holds the lock of the spool */
 };
 
-/* Shares of a histogram, and other figures of an engine. */
+/* Of an engine. */
 struct db_figures {
     uint64_t size_bytes; /* of the database's file, or 0 */
     uint64_t free_bytes; /* in it, for new rows */
@@ -62,10 +62,12 @@ struct db_figures {
 };
 
 struct db_ops {
-    enum db_status (*begin)(struct db *db, struct err *err);
-    /* is_durable: on stable storage when it returns; else soon, and not before an earlier one.
-     * Blocks for the sync. */
-    enum db_status (*commit)(struct db *db, bool is_durable, struct err *err);
+    /* is_durable: what it changes, and all before it, is on stable storage when commit returns;
+     * else later, and not before an earlier transaction. For DB_READ: one view of all tables until
+     * rollback. */
+    enum db_status (*begin)(struct db *db, bool is_durable, struct err *err);
+    /* Blocks for the sync. */
+    enum db_status (*commit)(struct db *db, struct err *err);
     void (*rollback)(struct db *db);
 
     /* Run a statement that gives no rows. sql: a string constant, prepared once per address.

@@ -25,6 +25,7 @@ struct writer_request;
 
 struct writer_request {
     struct writer_request *next; /* the writer's, from submit to finish */
+    int64_t submitted_us;        /* the writer's */
     /* Run statements, inside of a transaction, on the writer's thread. Called again when the
      * transaction has to be done again: it changes nothing but the database and its own results. */
     enum db_status (*apply)(struct writer_request *r, struct db *db, struct err *err);
@@ -47,6 +48,9 @@ struct writer_options {
     /* Work of the queue while nothing waits (the history's old rows, ...): called at most once in a
      * second, in a transaction. NULL: none. *has_more_out: there is more of it to do now. */
     enum db_status (*idle)(void *ctx, struct db *db, bool *has_more_out, struct err *err);
+    /* The database is damaged (once, on the writer's thread): nothing is written any more. Other
+     * faults are logged by the writer. */
+    void (*damaged)(void *ctx, const struct err *err);
     void *ctx;
 };
 
@@ -66,8 +70,17 @@ size_t writer_backlog(const struct writer *w) __attribute__((nonnull));
 /* DB_OK, or why nothing can be written at present, with `err`. */
 enum db_status writer_state(struct writer *w, struct err *err) __attribute__((nonnull));
 
-/* As the writer saw them last. */
-void writer_figures(struct writer *w, struct db_figures *out) __attribute__((nonnull));
+/* A commit's time is that from the submission of the first request in it that is not LAZY to the
+ * end of the sync: what a caller had to wait, checkpoints included. */
+#define WRITER_SLOWER_COUNT 8
+extern const unsigned writer_slower_ms[WRITER_SLOWER_COUNT];
+struct writer_figures {
+    struct db_figures db; /* not older than a second */
+    uint64_t commits;
+    double commit_seconds;                       /* the sum of their times */
+    uint64_t commit_slower[WRITER_SLOWER_COUNT]; /* that took longer than writer_slower_ms */
+};
+void writer_get_figures(struct writer *w, struct writer_figures *out) __attribute__((nonnull));
 
 /* Commit what waits (must_succeed requests are tried for up to grace_ms), close the connection. */
 void writer_stop(struct writer *w, unsigned grace_ms) __attribute__((nonnull));
