@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * hold, release, delete, requeue, retry: by splitrelay, through its control socket; when it does
- * not run, by ourselves, with the lock of the spool.
+ * retry, hold, release, delete, requeue: by splitrelay, through its control socket; when it does
+ * not run, by this process, with the lock of the spool.
  */
 #include "base/buf.h"
 #include "base/log.h"
@@ -9,14 +9,14 @@
 #include "base/process.h"
 #include "relay/control.h"
 #include "relay/control_line.h"
-#include "queue/spool.h"
-#include "queue/spool_depth.h"
+#include "queue/queue_id.h"
+#include "queue/queue_reader.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
 #include "ctl/offline.h"
 #include "ctl/progress.h"
+#include "ctl/select.h"
 
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -32,7 +32,7 @@ struct change {
     struct queue *offline; /* NULL: splitrelay does it */
     struct control_line line;
     struct progress progress;
-    bool is_json;
+    bool is_json, is_dry_run, is_yes;
 };
 
 static volatile sig_atomic_t is_interrupted;
@@ -66,9 +66,7 @@ static int change_online(struct change *c, struct queue_changed *out, struct err
     control_line_format(&c->line, &line);
     int rc = control_request(c->config->relay.spool_directory, buf_str(&line), CHANGE_TIMEOUT_MS,
                              on_progress, c, &text, err);
-    if (rc == 0 && c->line.verb == CONTROL_RETRY) {
-        out->changed = strtoull(text, NULL, 10);
-    } else if (rc == 0 && control_line_parse_changed(text, out, err) < 0) {
+    if (rc == 0 && control_line_parse_changed(text, out, err) < 0) {
         err_set(err, "splitrelay sent a reply that makes no sense");
         rc = -1;
     }
@@ -79,13 +77,8 @@ static int change_online(struct change *c, struct queue_changed *out, struct err
 
 static int change_offline(struct change *c, struct queue_changed *out, struct err *err)
 {
-    struct queue_change what = control_line_change(&c->line);
+    struct queue_change what = c->line.change;
 
-    if (c->line.verb == CONTROL_RETRY) {
-        long moved = c->offline->ops->retry(c->offline, what.destination, what.id, err);
-        out->changed = moved < 0 ? 0 : (uint64_t)moved;
-        return moved < 0 ? -1 : 0;
-    }
     what.go_on = go_on;
     what.ctx = c;
     return c->offline->ops->change(c->offline, &what, out, err);
@@ -93,83 +86,161 @@ static int change_offline(struct change *c, struct queue_changed *out, struct er
 
 /* --- telling it --- */
 
-static const char *done_word(const struct control_line *line)
+static const char *done_word(enum queue_action action)
 {
-    static const char *const words[] = {[QUEUE_HOLD] = "held",
+    static const char *const words[] = {[QUEUE_RETRY] = "to be tried now",
+                                        [QUEUE_HOLD] = "held",
                                         [QUEUE_RELEASE] = "released",
                                         [QUEUE_DELETE] = "deleted",
                                         [QUEUE_REQUEUE] = "requeued"};
 
-    return words[line->action];
+    return words[action];
 }
 
-static const char *verb_word(const struct control_line *line)
+static json_t *text_or_null(const char *text)
 {
-    return line->verb == CONTROL_RETRY ? "retry" : control_line_action(line->action);
+    return text == NULL ? json_null() : ctl_json_text(text);
 }
 
 static void tell_json(const struct change *c, const struct queue_changed *done,
                       const struct err *err)
 {
-    const struct control_line *line = &c->line;
+    const struct queue_change *change = &c->line.change;
     json_t *o = json_object();
 
-    ctl_json_set(o, "action", ctl_json_text(verb_word(line)));
-    ctl_json_set(o, "queue_id", line->is_all ? json_null() : ctl_json_text(line->id));
-    ctl_json_set(o, "destination",
-                 line->destination[0] == '\0' ? json_null() : ctl_json_text(line->destination));
-    if (line->to[0] != '\0')
-        ctl_json_set(o, "to", ctl_json_text(line->to));
+    ctl_json_set(o, "action", ctl_json_text(control_line_action(change->action)));
+    ctl_json_set(o, "queue_id", text_or_null(change->selection.id));
+    ctl_json_set(o, "destination", text_or_null(change->selection.destination));
+    if (change->to != NULL)
+        ctl_json_set(o, "to", ctl_json_text(change->to));
+    ctl_json_set(o, "dry_run", json_boolean(c->is_dry_run));
     ctl_json_set(o, "changed", json_integer((json_int_t)done->changed));
-    if (line->verb == CONTROL_CHANGE) {
-        ctl_json_set(o, "in_delivery", json_integer((json_int_t)done->ordered));
-        ctl_json_set(o, "failed", json_integer((json_int_t)done->failed));
-    }
+    ctl_json_set(o, "in_delivery", json_integer((json_int_t)done->ordered));
+    ctl_json_set(o, "failed", json_integer((json_int_t)done->failed));
     ctl_json_set(o, "error", ctl_json_text(err->text));
     ctl_json_line(o);
 }
 
-static void tell_retry(const struct control_line *line, bool is_offline)
-{
-    const char *when =
-        is_offline ? "will be tried when splitrelay runs: it does not" : "will be tried now";
-
-    /* The number is of what was moved; what was due already is not in it. */
-    if (!line->is_all)
-        ctl_printf("retry %s: %s\n", line->id, when);
-    else
-        ctl_printf("retry --all%s%s: %s\n", line->destination[0] == '\0' ? "" : " ",
-                   line->destination, when);
-}
-
 static void tell(const struct change *c, const struct queue_changed *done)
 {
-    const struct control_line *line = &c->line;
-    const char *word = done_word(line);
+    const struct queue_change *change = &c->line.change;
+    const char *word = done_word(change->action);
+    const char *would = c->is_dry_run ? "would be " : "";
+    const char *note = change->action == QUEUE_RETRY && c->offline != NULL
+                           ? " when splitrelay runs: it does not"
+                           : "";
 
-    if (line->verb == CONTROL_RETRY) {
-        tell_retry(line, c->offline != NULL);
-    } else if (line->is_all) {
-        ctl_printf("%" PRIu64 " cop%s %s\n", done->changed, done->changed == 1 ? "y" : "ies", word);
+    if (change->selection.id == NULL) {
+        ctl_printf("%" PRIu64 " cop%s %s%s%s\n", done->changed, done->changed == 1 ? "y" : "ies",
+                   would, word, note);
         if (done->ordered > 0)
             ctl_printf("%" PRIu64 " being delivered: %s afterwards, unless accepted\n",
                        done->ordered, word);
     } else if (done->changed > 0) {
-        ctl_printf("%s: %s\n", line->id, word);
+        ctl_printf("%s: %s%s%s\n", change->selection.id, would, word, note);
     } else if (done->ordered > 0) {
-        ctl_printf("%s: is being delivered: %s afterwards, unless accepted\n", line->id, word);
+        ctl_printf("%s: is being delivered: %s afterwards, unless accepted\n", change->selection.id,
+                   word);
     }
 }
 
 static void complain(const struct change *c, const struct queue_changed *done, const char *reason)
 {
-    const char *what = c->line.is_all ? "--all" : c->line.id;
+    const char *id = c->line.change.selection.id;
+    const char *word = control_line_action(c->line.change.action);
 
     if (done->failed > 1)
-        ctl_complain("%s %s: %" PRIu64 " copies failed: %s", verb_word(&c->line), what,
-                     done->failed, reason);
+        ctl_complain("%s: %" PRIu64 " copies failed: %s", word, done->failed, reason);
     else
-        ctl_complain("%s %s: %s", verb_word(&c->line), what, reason);
+        ctl_complain("%s%s%s: %s", word, id == NULL ? "" : " ", id == NULL ? "" : id, reason);
+}
+
+/* --- what would be done --- */
+
+static unsigned places_of(const struct queue_change *change)
+{
+    return queue_change_places(change->action, change->selection.places, change->to != NULL,
+                               change->selection.id == NULL);
+}
+
+static bool count_entry(void *ctx, const struct queue_entry *e)
+{
+    struct change *c = ctx;
+
+    if (c->is_dry_run && !c->is_json)
+        ctl_printf("%s: dest=%s, from=<%s>, would be %s\n", e->id, e->destination,
+                   e->message->sender, done_word(c->line.change.action));
+    return !is_interrupted;
+}
+
+static bool show_count(void *ctx, uint64_t looked_at)
+{
+    (void)ctx;
+    (void)looked_at;
+    return !is_interrupted;
+}
+
+/* How many copies are meant, as the queue is now. -1: complained. */
+static int64_t count(struct change *c, struct err *err)
+{
+    struct queue_selection selection = c->line.change.selection;
+    struct queue_reader *reader =
+        queue_reader_open(c->config->relay.spool_directory, c->config->relay.queue, err);
+
+    if (reader == NULL)
+        return -1;
+    selection.places = places_of(&c->line.change);
+    int64_t n = queue_reader_list(reader, &selection, count_entry, show_count, c, err);
+    queue_reader_close(reader);
+    return n;
+}
+
+static int tell_dry_run(struct change *c)
+{
+    struct queue_changed done = {0};
+    struct err err = {""};
+    int64_t n = count(c, &err);
+
+    if (n < 0) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    if (n == 0 && c->line.change.selection.id != NULL) {
+        err_set(&err, "no such copy, or it is in a place where that makes no sense");
+        complain(c, &done, err.text);
+        return EXIT_CHECK_FAILED;
+    }
+    done.changed = (uint64_t)n;
+    err_clear(&err);
+    if (c->is_json)
+        tell_json(c, &done, &err);
+    else if (c->line.change.selection.id == NULL)
+        tell(c, &done);
+    return EXIT_OK;
+}
+
+/* Before much is done, or what cannot be undone: a question, where there is a terminal. */
+static bool is_agreed(struct change *c, bool is_all)
+{
+    const enum queue_action action = c->line.change.action;
+    struct err err;
+    char answer[16] = "";
+
+    if (c->is_yes || (action != QUEUE_DELETE && !is_all) || !isatty(STDIN_FILENO) ||
+        !isatty(STDERR_FILENO))
+        return true;
+    int64_t n = count(c, &err);
+    if (n < 0) {
+        ctl_complain("%s", err.text);
+        return false;
+    }
+    fprintf(stderr, "%s %lld cop%s? [y/N] ", control_line_action(action), (long long)n,
+            n == 1 ? "y" : "ies");
+    if (fgets(answer, sizeof answer, stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y')) {
+        fprintf(stderr, "nothing was done\n");
+        return false;
+    }
+    return true;
 }
 
 /* Carry out c->line and say so. */
@@ -195,9 +266,9 @@ static int carry_out(struct change *c)
     return is_well ? EXIT_OK : EXIT_CHECK_FAILED;
 }
 
-/* --- who does it --- */
+/* --- the way to do it --- */
 
-/* Somebody must be there to ask, or nobody must be there at all. */
+/* splitrelay answers at its control socket, or it does not run at all. */
 static int find_way(struct change *c)
 {
     struct err err, offline_err;
@@ -222,22 +293,22 @@ static int find_way(struct change *c)
 /* For the bar: how many there are. 0: unknown. */
 static uint64_t count_all(const struct change *c)
 {
-    const struct control_line *line = &c->line;
+    const struct queue_selection *s = &c->line.change.selection;
+    unsigned places = places_of(&c->line.change);
     struct queue_depths depths;
-    struct err err;
     uint64_t total = 0;
+    struct err err;
+    struct queue_reader *reader =
+        progress_is_wanted()
+            ? queue_reader_open(c->config->relay.spool_directory, c->config->relay.queue, &err)
+            : NULL;
 
-    if (!progress_is_wanted() || line->verb == CONTROL_RETRY)
+    if (reader == NULL)
         return 0;
-    int fd = open(c->config->relay.spool_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    unsigned places = queue_change_places(line->action, line->places, line->to[0] != '\0', true);
-    struct spool_depth *depth = spool_depth_new();
-    if (spool_depth_read(depth, fd, time(NULL), NULL, &depths, &err) == 0) {
+    if (queue_reader_depths(reader, time(NULL), &depths, &err) == 0) {
         for (size_t i = 0; i < depths.count; i++) {
             const struct queue_depth *d = &depths.items[i];
-            if (line->destination[0] != '\0' && strcmp(line->destination, d->destination) != 0)
+            if (s->destination != NULL && strcmp(s->destination, d->destination) != 0)
                 continue;
             total += (places & QUEUE_IN_QUEUE) != 0 ? d->due.copies + d->deferred.copies : 0;
             total += (places & QUEUE_IN_HOLD) != 0 ? d->held.copies : 0;
@@ -245,77 +316,82 @@ static uint64_t count_all(const struct change *c)
         }
         free(depths.items);
     }
-    spool_depth_free(depth);
-    close(fd);
+    queue_reader_close(reader);
     return total;
 }
 
-static bool has_directory(const struct config *config, const char *destination)
-{
-    bool is_there = false;
-
-    for (enum spool_base base = SPOOL_QUEUE; base < SPOOL_BASES; base++) {
-        char *path = mem_printf("%s/%s/%s", config->relay.spool_directory, spool_base_name(base),
-                                destination);
-        is_there = is_there || access(path, F_OK) == 0;
-        free(path);
-    }
-    return is_there;
-}
-
 /* A destination that is not configured may have copies all the same. */
-static int name_destination(struct change *c, const char *name)
+static int check_destination(const struct change *c, const char *name)
 {
-    const struct config_destination *d = config_find_destination(c->config, name);
-    bool is_change = c->line.verb == CONTROL_CHANGE && spool_destination_is_valid(name);
-
-    if (d != NULL) {
-        name = d->name;
-    } else if (!is_change || !has_directory(c->config, name)) {
-        ctl_complain("there is no destination '%s'", name);
-        return EXIT_CHECK_FAILED;
+    if (config_find_destination(c->config, name) != NULL)
+        return EXIT_OK;
+    if (queue_destination_is_valid(name) && c->line.change.action != QUEUE_RETRY) {
+        struct change probe = *c;
+        struct err err;
+        probe.line.change.selection = (struct queue_selection){.destination = name, .limit = 1};
+        probe.line.change.selection.places = QUEUE_IN_QUEUE | QUEUE_IN_HOLD | QUEUE_IN_DEAD;
+        probe.is_dry_run = false;
+        if (count(&probe, &err) > 0)
+            return EXIT_OK;
     }
-    mem_copy_string(c->line.destination, sizeof c->line.destination, name);
-    return EXIT_OK;
+    ctl_complain("there is no destination '%s'", name);
+    return EXIT_CHECK_FAILED;
 }
 
-static int change_all(struct change *c, const char *destination)
+static int change_selected(struct change *c, bool is_all)
 {
-    if (destination != NULL && name_destination(c, destination) != EXIT_OK)
+    const struct queue_selection *s = &c->line.change.selection;
+
+    if (s->destination != NULL && check_destination(c, s->destination) != EXIT_OK)
         return EXIT_CHECK_FAILED;
-    progress_begin(&c->progress, verb_word(&c->line), count_all(c));
+    if (!is_agreed(c, is_all))
+        return EXIT_CHECK_FAILED;
+    progress_begin(&c->progress, control_line_action(c->line.change.action),
+                   is_all ? count_all(c) : 0);
     return carry_out(c);
 }
 
-static int change_ids(struct change *c, int count, char **ids)
+static int change_ids(struct change *c, int id_count, char **ids)
 {
     int code = EXIT_OK;
 
-    for (int i = 0; i < count && !is_interrupted; i++) {
-        mem_copy_string(c->line.id, sizeof c->line.id, ids[i]);
-        if (carry_out(c) != EXIT_OK)
-            code = EXIT_CHECK_FAILED;
+    for (int i = 0; i < id_count && !is_interrupted; i++) {
+        c->line.change.selection.id = ids[i];
+        int done = c->is_dry_run         ? tell_dry_run(c)
+                   : is_agreed(c, false) ? carry_out(c)
+                                         : EXIT_CHECK_FAILED;
+        code = done == EXIT_OK ? code : done;
     }
     return code;
 }
 
-static int run(struct change *c, const char *to, int count, char **words)
-{
-    int code = EXIT_OK;
+struct request {
+    struct select_request select;
+    const char *to;
+    bool is_all;
+    int word_count;
+    char **words; /* IDs, or one destination */
+};
 
-    if (to != NULL) {
-        const struct config_destination *d = config_find_destination(c->config, to);
-        if (d == NULL) {
-            ctl_complain("there is no destination '%s'", to);
-            return EXIT_CHECK_FAILED;
-        }
-        mem_copy_string(c->line.to, sizeof c->line.to, d->name);
+static int run(struct change *c, const struct request *r)
+{
+    bool has_ids = !r->is_all && !r->select.has_condition;
+
+    c->line.verb = CONTROL_CHANGE;
+    c->line.change.selection = r->select.selection;
+    if (r->to != NULL && config_find_destination(c->config, r->to) == NULL) {
+        ctl_complain("there is no destination '%s'", r->to);
+        return EXIT_CHECK_FAILED;
     }
-    code = find_way(c);
+    c->line.change.to = r->to;
+    if (!has_ids && r->word_count > 0)
+        c->line.change.selection.destination = r->words[0];
+    if (c->is_dry_run)
+        return has_ids ? change_ids(c, r->word_count, r->words) : tell_dry_run(c);
+    int code = find_way(c);
     if (code != EXIT_OK)
         return code;
-    code =
-        c->line.is_all ? change_all(c, count > 0 ? words[0] : NULL) : change_ids(c, count, words);
+    code = has_ids ? change_ids(c, r->word_count, r->words) : change_selected(c, r->is_all);
     if (c->offline != NULL)
         c->offline->ops->close(c->offline);
     return code;
@@ -323,67 +399,84 @@ static int run(struct change *c, const char *to, int count, char **words)
 
 /* --- command line --- */
 
-static int parse_verb(const char *name, struct control_line *line)
+static void parse_action(const char *name, struct queue_change *change)
 {
-    line->verb = CONTROL_RETRY;
-    if (strcmp(name, "retry") == 0)
-        return 0;
-    line->verb = CONTROL_CHANGE;
-    for (enum queue_action a = QUEUE_HOLD; a <= QUEUE_REQUEUE; a++)
-        if (strcmp(name, control_line_action(a)) == 0) {
-            line->action = a;
-            return 0;
-        }
-    return -1;
+    for (enum queue_action a = QUEUE_RETRY; a <= QUEUE_REQUEUE; a++)
+        if (strcmp(name, control_line_action(a)) == 0)
+            change->action = a;
 }
 
-static bool are_ids(int count, char **words)
+static bool are_ids(int word_count, char **words)
 {
-    for (int i = 0; i < count; i++)
-        if (!ctl_is_id(words[i])) {
+    int64_t id;
+
+    for (int i = 0; i < word_count; i++)
+        if (!queue_id_parse(words[i], &id)) {
             ctl_complain("'%s' is not the id of a copy", words[i]);
             return false;
         }
-    return count > 0;
+    return word_count > 0;
+}
+
+/* --to of requeue names a destination, unless it is a pattern: that has a `@` or a `*`. */
+static bool take(struct change *change, struct request *r, int option, const char *value)
+{
+    if (option == SELECT_TO && change->line.change.action == QUEUE_REQUEUE &&
+        queue_destination_is_valid(value)) {
+        r->to = value;
+        return true;
+    }
+    /* --in alone limits --all, and is no selection. */
+    bool had_condition = r->select.has_condition;
+    if (!select_option(&r->select, option, value))
+        return false;
+    if (option == SELECT_IN)
+        r->select.has_condition = had_condition;
+    return true;
+}
+
+static bool is_complete(const struct request *r)
+{
+    if (r->is_all || r->select.has_condition)
+        return r->word_count <= 1;
+    return are_ids(r->word_count, r->words);
 }
 
 int ctl_change(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
-    static const struct option options[] = {{"all", no_argument, NULL, 'a'},
-                                            {"in", required_argument, NULL, 'i'},
+    static const struct option options[] = {SELECT_OPTIONS,
+                                            {"all", no_argument, NULL, 'a'},
+                                            {"dry-run", no_argument, NULL, 'n'},
                                             {"json", no_argument, NULL, 'j'},
-                                            {"to", required_argument, NULL, 't'},
+                                            {"yes", no_argument, NULL, 'y'},
                                             {0}};
     struct change change = {0};
-    const char *to = NULL;
-    bool is_wrong = parse_verb(argv[0], &change.line) < 0;
+    struct request request = {0};
     int c;
 
+    parse_action(argv[0], &change.line.change);
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'a') {
-            change.line.is_all = true;
-        } else if (c == 'j') {
-            change.is_json = true;
-        } else if (c == 'i' && change.line.verb == CONTROL_CHANGE) {
-            change.line.places = control_line_place(optarg);
-            is_wrong |= change.line.places == 0;
-        } else if (c == 't' && change.line.verb == CONTROL_CHANGE &&
-                   change.line.action == QUEUE_REQUEUE) {
-            to = optarg;
-        } else {
-            is_wrong = true;
+        if (c >= SELECT_FIRST && c <= SELECT_LAST) {
+            if (!take(&change, &request, c, optarg))
+                return EXIT_USAGE;
+        } else if (c == '?') {
+            return ctl_usage(self);
         }
+        request.is_all |= c == 'a';
+        change.is_json |= c == 'j';
+        change.is_dry_run |= c == 'n';
+        change.is_yes |= c == 'y';
     }
-    int count = argc - optind;
-    char **words = argv + optind;
-    if (is_wrong || (change.line.is_all ? count > 1 : !are_ids(count, words)))
+    request.word_count = argc - optind;
+    request.words = argv + optind;
+    if (!is_complete(&request))
         return ctl_usage(self);
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
     change.config = config;
-    int code = run(&change, to, count, words);
+    int code = run(&change, &request);
     config_free(config);
     return code;
 }

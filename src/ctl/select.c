@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum option {
+enum select_word {
     OPTION_FROM = SELECT_FIRST,
     OPTION_TO,
     OPTION_REASON,
@@ -69,7 +69,7 @@ bool select_option(struct select_request *s, int option, const char *value)
     struct queue_selection *q = &s->selection;
 
     s->has_condition = true;
-    switch ((enum option)option) {
+    switch ((enum select_word)option) {
     case OPTION_FROM:
         return take_pattern(&q->from, "--from", value);
     case OPTION_TO:

@@ -39,6 +39,7 @@ struct select_request {
 };
 
 #define SELECT_TO (SELECT_FIRST + 1)
+#define SELECT_IN SELECT_LAST
 
 /* Take an option with its value (getopt's optarg). False: it was complained about. */
 bool select_option(struct select_request *s, int option, const char *value)
