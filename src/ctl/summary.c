@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: ISC */
+#include "ctl/summary.h"
+
+#include "base/mem.h"
+#include "base/process.h"
+#include "ctl/ctl.h"
+#include "ctl/json.h"
+#include "ctl/progress.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define REASONS_MAX 1000 /* that are told apart; copies with others count as "other reasons" */
+#define NAME_WIDTH 46
+
+/* Upper bounds of age in minutes, those of qshape(1); the last column has no bound. */
+static const long long bounds[] = {5, 10, 20, 40, 80, 160, 320, 640, 1280};
+enum { AGES = sizeof bounds / sizeof bounds[0] + 1 };
+
+/* A line: a destination (reason ""), or one of its reasons. */
+struct row {
+    char destination[QUEUE_DESTINATION_SIZE];
+    char reason[QUEUE_REASON_SIZE];
+    uint64_t total, by_age[AGES];
+};
+
+struct rows {
+    struct row *items;
+    size_t count;
+    struct row sum;
+    time_t now;
+    struct progress progress;
+};
+
+static size_t age_column(time_t arrival, time_t now)
+{
+    long long minutes = (long long)(now - arrival) / 60;
+    size_t i = 0;
+
+    while (i < AGES - 1 && minutes >= bounds[i])
+        i++;
+    return i;
+}
+
+static struct row *row_of(struct rows *rows, const char *destination, const char *reason)
+{
+    if (rows->count >= REASONS_MAX && reason[0] != '\0')
+        reason = "other reasons";
+    for (size_t i = 0; i < rows->count; i++)
+        if (strcmp(rows->items[i].destination, destination) == 0 &&
+            strcmp(rows->items[i].reason, reason) == 0)
+            return &rows->items[i];
+    rows->items = mem_grow(rows->items, rows->count + 1, sizeof *rows->items);
+    struct row *row = &rows->items[rows->count++];
+    memset(row, 0, sizeof *row);
+    mem_copy_string(row->destination, sizeof row->destination, destination);
+    mem_copy_string(row->reason, sizeof row->reason, reason);
+    return row;
+}
+
+static void count_in(struct row *row, size_t column)
+{
+    row->total++;
+    row->by_age[column]++;
+}
+
+/* The last reason of a recipient that has not got the copy, or what is to be said without one. */
+static const char *reason_of(const struct queue_entry *e)
+{
+    if (e->problem[0] != '\0')
+        return e->problem;
+    for (size_t i = 0; i < e->recipient_count; i++)
+        if (e->recipients[i].state != QUEUE_SENT && e->recipients[i].reason[0] != '\0')
+            return e->recipients[i].reason;
+    return e->place == QUEUE_IN_HOLD ? "held" : "not tried yet";
+}
+
+static bool add_entry(void *ctx, const struct queue_entry *e)
+{
+    struct rows *rows = ctx;
+    size_t column = age_column(e->message->arrival.tv_sec, rows->now);
+
+    count_in(&rows->sum, column);
+    count_in(row_of(rows, e->destination, ""), column);
+    count_in(row_of(rows, e->destination, reason_of(e)), column);
+    return true;
+}
+
+static bool show_progress(void *ctx, uint64_t looked_at)
+{
+    struct rows *rows = ctx;
+
+    progress_show(&rows->progress, looked_at);
+    return true;
+}
+
+/* Destinations by name, each above its reasons, those with most copies first. */
+static int by_place(const void *a, const void *b)
+{
+    const struct row *left = a, *right = b;
+    int order = strcmp(left->destination, right->destination);
+
+    if (order != 0)
+        return order;
+    if ((left->reason[0] == '\0') != (right->reason[0] == '\0'))
+        return left->reason[0] == '\0' ? -1 : 1;
+    if (left->total != right->total)
+        return left->total > right->total ? -1 : 1;
+    return strcmp(left->reason, right->reason);
+}
+
+static void print_row(const struct row *row, const char *name)
+{
+    ctl_printf("%-*.*s %7" PRIu64, NAME_WIDTH, NAME_WIDTH, name, row->total);
+    for (size_t i = 0; i < AGES; i++)
+        ctl_printf(" %6" PRIu64, row->by_age[i]);
+    putchar('\n');
+}
+
+static void print_table(const struct rows *rows)
+{
+    ctl_printf("%-*s %7s", NAME_WIDTH, "", "T");
+    for (size_t i = 0; i < AGES - 1; i++)
+        ctl_printf(" %6lld", bounds[i]);
+    ctl_printf(" %5lld+\n", bounds[AGES - 2]);
+    print_row(&rows->sum, "TOTAL");
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct row *row = &rows->items[i];
+        char *name =
+            row->reason[0] == '\0' ? mem_strdup(row->destination) : mem_printf("  %s", row->reason);
+        print_row(row, name);
+        free(name);
+    }
+}
+
+static void print_json(const struct rows *rows)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct row *row = &rows->items[i];
+        json_t *o = json_object(), *ages = json_array();
+        ctl_json_set(o, "destination", ctl_json_text(row->destination));
+        ctl_json_set(o, "reason",
+                     row->reason[0] == '\0' ? json_null() : ctl_json_text(row->reason));
+        ctl_json_set(o, "copies", json_integer((json_int_t)row->total));
+        for (size_t k = 0; k < AGES; k++)
+            if (json_array_append_new(ages, json_integer((json_int_t)row->by_age[k])) < 0)
+                abort();
+        ctl_json_set(o, "by_age", ages);
+        ctl_json_line(o);
+    }
+}
+
+int summary(struct queue_reader *reader, const struct queue_selection *selection, bool is_json)
+{
+    struct rows rows = {.now = time(NULL)};
+    struct err err;
+
+    progress_begin(&rows.progress, "counting", 0);
+    int64_t count = queue_reader_list(reader, selection, add_entry, show_progress, &rows, &err);
+    progress_end(&rows.progress);
+    if (count < 0) {
+        ctl_complain("%s", err.text);
+        free(rows.items);
+        return EXIT_UNAVAILABLE;
+    }
+    if (rows.count > 0)
+        qsort(rows.items, rows.count, sizeof *rows.items, by_place);
+    if (is_json)
+        print_json(&rows);
+    else
+        print_table(&rows);
+    free(rows.items);
+    return EXIT_OK;
+}
