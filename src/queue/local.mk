@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: ISC
 # Where copies wait.
+librelay_a_SOURCES += %D%/db.c %D%/db.h
+librelay_a_SOURCES += %D%/db_sqlite.c %D%/db_sqlite_log.c %D%/db_sqlite_open.c %D%/db_sqlite_private.h
+librelay_a_SOURCES += %D%/large.c %D%/large.h
 librelay_a_SOURCES += %D%/queue.h
+librelay_a_SOURCES += %D%/queue_id.c %D%/queue_id.h
 librelay_a_SOURCES += %D%/spool.c %D%/spool.h
 librelay_a_SOURCES += %D%/spool_batch.c
 librelay_a_SOURCES += %D%/spool_change.c

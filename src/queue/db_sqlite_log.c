@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The write-ahead log (queue.db-wal) and the size of the file.
+ *
+ * The log is copied into the database by this connection alone, between its transactions, so
+ * commits wait meanwhile. What that takes depends on the disk and on how many different pages there
+ * are, so it is measured: the number of pages from one checkpoint to the next grows while
+ * checkpoints are fast, and shrinks when one was slow. After a complete checkpoint the next
+ * transaction begins at the log's start again, unless a reader still needs its end. So the file of
+ * the log keeps its size and its blocks, which makes syncs cheap, and lets outcomes be written on a
+ * full disk.
+ */
+#include "queue/db_sqlite_private.h"
+
+#include "base/clock.h"
+#include "base/fdio.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define KB 1024
+#define CHECKPOINT_MIN_PAGES (256 * KB / DB_SQLITE_PAGE_BYTES)
+#define CHECKPOINT_START_PAGES (1024 * KB / DB_SQLITE_PAGE_BYTES)
+#define CHECKPOINT_MAX_PAGES (8192 * KB / DB_SQLITE_PAGE_BYTES)
+#define CHECKPOINT_SLOW_MS 50
+#define CHECKPOINT_FAST_MS 10
+#define RESTART_WAIT_MS 20 /* for readers */
+#define RESTART_EVERY_MS 1000
+#define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
+#define KEEP_FREE_PAGES (8192 * KB / DB_SQLITE_PAGE_BYTES)
+#define RENEW_BYTES (256 * KB)
+
+static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
+{
+    struct db_sqlite *s = ctx;
+
+    (void)handle;
+    (void)name;
+    if (pages < s->log_pages) { /* it began at the start again */
+        s->copied_pages = 0;
+        s->checkpoint_at = s->checkpoint_pages;
+    }
+    s->log_pages = pages;
+    return SQLITE_OK;
+}
+
+void db_sqlite_log_init(struct db_sqlite *s)
+{
+    s->checkpoint_pages = s->checkpoint_at = CHECKPOINT_START_PAGES;
+    (void)sqlite3_wal_hook(s->handle, count_pages, s); /* in place of the automatic checkpoints */
+}
+
+static void adapt(struct db_sqlite *s, int64_t ms)
+{
+    if (ms > CHECKPOINT_SLOW_MS && s->checkpoint_pages > CHECKPOINT_MIN_PAGES)
+        s->checkpoint_pages /= 2;
+    else if (ms < CHECKPOINT_FAST_MS && s->checkpoint_pages < CHECKPOINT_MAX_PAGES)
+        s->checkpoint_pages *= 2;
+}
+
+/* mode: SQLITE_CHECKPOINT_... Pages that a reader still needs in the log stay. */
+static enum db_status checkpoint(struct db_sqlite *s, int mode, struct err *err)
+{
+    int64_t begin_ms = clock_now_ms();
+    int pages = 0, copied = 0;
+    int rc = sqlite3_wal_checkpoint_v2(s->handle, "main", mode, &pages, &copied);
+
+    if (rc != SQLITE_OK && rc != SQLITE_BUSY)
+        return db_sqlite_fault(s, "checkpoint", err);
+    if (mode == SQLITE_CHECKPOINT_PASSIVE && s->log_pages - s->copied_pages >= s->checkpoint_pages)
+        adapt(s, clock_now_ms() - begin_ms);
+    s->copied_pages = copied;
+    s->checkpoint_at = s->log_pages + s->checkpoint_pages;
+    return DB_OK;
+}
+
+/* Readers without end would let the log grow: wait for a moment until none needs it. */
+static enum db_status restart(struct db_sqlite *s, struct err *err)
+{
+    s->restart_at_ms = clock_now_ms() + RESTART_EVERY_MS;
+    sqlite3_busy_timeout(s->handle, RESTART_WAIT_MS);
+    enum db_status status = checkpoint(s, SQLITE_CHECKPOINT_RESTART, err);
+    sqlite3_busy_timeout(s->handle, DB_SQLITE_BUSY_MS);
+    return status;
+}
+
+/* Give some of the free pages back to the file system. */
+static enum db_status vacuum(struct db_sqlite *s, bool *has_more_out, struct err *err)
+{
+    int64_t free_pages;
+    enum db_status status = db_sqlite_get(s, "PRAGMA freelist_count", &free_pages, err);
+
+    if (status != DB_OK || free_pages <= KEEP_FREE_PAGES)
+        return status;
+    *has_more_out = true;
+    status = s->base.ops->begin(&s->base, false, err);
+    if (status == DB_OK)
+        status = s->base.ops->run(&s->base, VACUUM_STEP, NULL, 0, NULL, err);
+    if (status == DB_OK)
+        status = s->base.ops->commit(&s->base, err);
+    if (status != DB_OK)
+        s->base.ops->rollback(&s->base);
+    return status;
+}
+
+enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_out, struct err *err)
+{
+    struct db_sqlite *s = (struct db_sqlite *)db;
+    enum db_status status = DB_OK;
+
+    *has_more_out = false;
+    if (s->log_pages >= s->checkpoint_at || (is_idle && s->copied_pages < s->log_pages))
+        status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err);
+    if (status == DB_OK && s->log_pages >= 2 * CHECKPOINT_MAX_PAGES &&
+        clock_now_ms() >= s->restart_at_ms)
+        status = restart(s, err);
+    if (status == DB_OK && is_idle)
+        status = vacuum(s, has_more_out, err);
+    return status;
+}
+
+/* --- the log as a file --- */
+
+static int rewrite(int fd, char *data)
+{
+    off_t at = 0;
+    ssize_t n;
+
+    while ((n = fdio_pread_full(fd, data, RENEW_BYTES, at)) > 0) {
+        if (pwrite(fd, data, (size_t)n, at) != n)
+            return -1;
+        at += n;
+    }
+    return n < 0 ? -1 : fsync(fd);
+}
+
+/* SPOOL, of SPOOL/queue.db. */
+static int sync_directory(const struct db_sqlite *s)
+{
+    char *directory = mem_strndup(s->path, (size_t)(strrchr(s->path, '/') - s->path));
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 ? -1 : fsync(fd);
+
+    free(directory);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+/* With SQLite's lock for writers. */
+static enum db_status rewrite_log(struct db_sqlite *s, struct err *err)
+{
+    char *path = mem_printf("%s-wal", s->path);
+    char *data = mem_zalloc(RENEW_BYTES);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    bool is_done = fd >= 0 && rewrite(fd, data) == 0;
+    int error = errno;
+
+    if (fd >= 0)
+        close(fd);
+    free(data);
+    if (is_done) {
+        is_done = sync_directory(s) == 0;
+        error = errno;
+    }
+    errno = error;
+    if (!is_done)
+        err_set_errno(err, "%s: cannot write and sync it again", path);
+    free(path);
+    return is_done ? DB_OK : error == ENOSPC || error == EDQUOT ? DB_FULL : DB_FAULT;
+}
+
+/*
+ * After a sync that failed, the kernel may take pages for clean that are not on the disk, and the
+ * next sync succeeds without them. What the log has in memory would be copied into the database, or
+ * followed by further transactions, and a power failure would find neither. So before anything is
+ * built upon the log, all of it is written once more. Bytes that were on the disk stay the same.
+ * SQLite does not tell when the sync of the log's name fails, so this syncs the directory, too.
+ */
+enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
+{
+    enum db_status status = s->base.ops->begin(&s->base, true, err);
+
+    if (status != DB_OK)
+        return status;
+    status = rewrite_log(s, err);
+    s->base.ops->rollback(&s->base);
+    if (status != DB_OK)
+        return status;
+    /* With the log empty, there is room for outcomes even if the disk is full. If the database has
+     * no room for what is in the log, it stays there. */
+    status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err);
+    if (status == DB_FULL)
+        s->has_failed = false;
+    return status == DB_FULL ? DB_OK : status;
+}
+
+void db_sqlite_log_empty(struct db_sqlite *s)
+{
+    (void)sqlite3_wal_checkpoint_v2(s->handle, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
+enum db_status db_sqlite_figures(struct db *db, struct db_figures *out, struct err *err)
+{
+    struct db_sqlite *s = (struct db_sqlite *)db;
+    int64_t pages, free_pages = 0, page_bytes = 0;
+    enum db_status status = db_sqlite_get(s, "PRAGMA page_count", &pages, err);
+    char *path = mem_printf("%s-wal", s->path);
+    struct stat st;
+
+    if (status == DB_OK)
+        status = db_sqlite_get(s, "PRAGMA freelist_count", &free_pages, err);
+    if (status == DB_OK)
+        status = db_sqlite_get(s, "PRAGMA page_size", &page_bytes, err);
+    *out = (struct db_figures){.size_bytes = (uint64_t)(pages * page_bytes),
+                               .free_bytes = (uint64_t)(free_pages * page_bytes),
+                               .log_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0};
+    free(path);
+    return status;
+}

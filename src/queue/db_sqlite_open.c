@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: ISC */
+#include "queue/db_sqlite_private.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "queue/schema.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define APPLICATION_ID 0x53706c74 /* "Splt", for file(1) */
+#define TEXT_OF(number) TEXT_OF_(number)
+#define TEXT_OF_(number) #number
+
+/* The words of schema.h. A rowid is a number that orders the table, so body is one B-tree. */
+static const struct word {
+    const char *name, *sql;
+} words[] = {
+    {"{INT}", "INTEGER"},
+    {"{REAL}", "REAL"},
+    {"{BLOB}", "BLOB"},
+    {"{ID}", "INTEGER"},
+    {"{SERIAL}", "INTEGER"},
+    {"{CLUSTERED}", "WITHOUT ROWID"},
+    {"{BODY_KEY}", ", PRIMARY KEY (message)"},
+};
+
+static void translate(const char *statement, struct buf *out)
+{
+    while (*statement != '\0') {
+        size_t i = 0;
+        while (i < sizeof words / sizeof *words &&
+               strncmp(statement, words[i].name, strlen(words[i].name)) != 0)
+            i++;
+        if (i == sizeof words / sizeof *words) {
+            buf_addc(out, *statement++);
+            continue;
+        }
+        buf_adds(out, words[i].sql);
+        statement += strlen(words[i].name);
+    }
+}
+
+static enum db_status create_tables(struct db_sqlite *s, struct err *err)
+{
+    enum db_status status = s->base.ops->begin(&s->base, true, err);
+
+    for (size_t i = 0; schema_statements[i] != NULL && status == DB_OK; i++) {
+        struct buf sql = {0};
+        translate(schema_statements[i], &sql);
+        status = db_sqlite_exec(s, buf_str(&sql), err);
+        buf_clear(&sql);
+    }
+    if (status == DB_OK)
+        status =
+            db_sqlite_exec(s,
+                           "INSERT INTO schema VALUES (" TEXT_OF(
+                               SCHEMA_VERSION) ");"
+                                               "PRAGMA application_id = " TEXT_OF(
+                                                   APPLICATION_ID) ";"
+                                                                   "PRAGMA user_version = " TEXT_OF(
+                                                                       SCHEMA_VERSION),
+                           err);
+    if (status == DB_OK)
+        status = s->base.ops->commit(&s->base, err);
+    if (status != DB_OK)
+        s->base.ops->rollback(&s->base);
+    return status;
+}
+
+/* *has_tables_out: ours. */
+static enum db_status check_version(struct db_sqlite *s, bool *has_tables_out, struct err *err)
+{
+    int64_t version = 0, tables = 0;
+    enum db_status status = db_sqlite_get(
+        s, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema'", &version,
+        err);
+
+    *has_tables_out = version != 0;
+    if (status == DB_OK && !*has_tables_out) {
+        status = db_sqlite_get(s, "SELECT count(*) FROM sqlite_master", &tables, err);
+        if (status == DB_OK && tables != 0) {
+            err_set(err, "%s: this is not a queue of splitrelay", s->path);
+            return DB_CORRUPT;
+        }
+        return status;
+    }
+    if (status == DB_OK)
+        status = db_sqlite_get(s, "SELECT version FROM schema", &version, err);
+    if (status == DB_OK && version != SCHEMA_VERSION) {
+        err_set(err, "%s: the tables are of version %lld, this program knows version %d", s->path,
+                (long long)version, SCHEMA_VERSION);
+        return DB_FAULT;
+    }
+    return status;
+}
+
+/* As a new file of mode 0600. One that is there is not touched: a close(2) of any descriptor of it
+ * ends the locks of all connections in this process. */
+static enum db_status create_file(const struct db_sqlite *s, struct err *err)
+{
+    int fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd >= 0) {
+        close(fd);
+        return DB_OK;
+    }
+    if (errno == EEXIST)
+        return DB_OK;
+    err_set_errno(err, "cannot create %s", s->path);
+    return errno == ENOSPC || errno == EDQUOT ? DB_FULL : DB_FAULT;
+}
+
+static void configure_library(void)
+{
+    /* The statistics of memory cost a lock at each allocation. Too late in a program that has used
+     * SQLite before; then they are kept. */
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+static enum db_status open_handle(struct db_sqlite *s, struct err *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
+                (s->access == DB_WRITE ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
+
+    pthread_once(&once, configure_library);
+    if (sqlite3_open_v2(s->path, &s->handle, flags, NULL) != SQLITE_OK) {
+        if (s->handle != NULL)
+            return db_sqlite_fault(s, "open", err);
+        err_set(err, "%s: no memory", s->path);
+        return DB_FAULT;
+    }
+    sqlite3_extended_result_codes(s->handle, 1);
+    sqlite3_busy_timeout(s->handle, DB_SQLITE_BUSY_MS);
+    /* A checkpoint when the last connection is closed could follow a sync that failed; see
+     * db_sqlite_log_renew(). */
+    sqlite3_db_config(s->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return DB_OK;
+}
+
+static enum db_status open_reader(struct db_sqlite *s, bool *is_missing_out, struct err *err)
+{
+    bool has_tables = false;
+
+    if (access(s->path, F_OK) != 0 && errno == ENOENT) {
+        *is_missing_out = true;
+        err_set_errno(err, "%s", s->path);
+        return DB_FAULT;
+    }
+    enum db_status status = open_handle(s, err);
+    if (status == DB_OK)
+        status = db_sqlite_exec(s, "PRAGMA cache_size = -1000", err);
+    if (status == DB_OK)
+        status = check_version(s, &has_tables, err);
+    if (status == DB_OK && !has_tables) {
+        *is_missing_out = true;
+        err_set(err, "%s: it has no tables yet", s->path);
+        return DB_FAULT;
+    }
+    return status;
+}
+
+/* The settings of the file come first: they are fixed when the first page is written. */
+static enum db_status set_up(struct db_sqlite *s, struct err *err)
+{
+    static const char settings[] =
+        "PRAGMA page_size = " TEXT_OF(DB_SQLITE_PAGE_BYTES) ";"
+                                                            "PRAGMA auto_vacuum = INCREMENTAL;"
+                                                            "PRAGMA journal_mode = WAL;"
+                                                            "PRAGMA synchronous = FULL;"
+                                                            "PRAGMA secure_delete = FAST;"
+                                                            "PRAGMA cache_size = -8000;"
+                                                            "PRAGMA temp_store = MEMORY;"
+                                                            "PRAGMA mmap_size = 0";
+    char *limit = sqlite3_mprintf("PRAGMA journal_size_limit = %d", DB_SQLITE_LOG_KEEP_BYTES);
+    enum db_status status = db_sqlite_exec(s, settings, err);
+
+    s->is_synchronous = true;
+    if (status == DB_OK)
+        status = db_sqlite_exec(s, limit, err);
+    sqlite3_free(limit);
+    return status;
+}
+
+static bool is_wal(void *ctx, const struct db_value *columns)
+{
+    *(bool *)ctx = strcmp(columns[0].data, "wal") == 0;
+    return false;
+}
+
+static enum db_status open_writer(struct db_sqlite *s, struct err *err)
+{
+    bool has_tables = false, has_log = false;
+    enum db_status status = create_file(s, err);
+
+    if (status == DB_OK)
+        status = open_handle(s, err);
+    if (status == DB_OK)
+        status = set_up(s, err);
+    if (status == DB_OK)
+        status =
+            s->base.ops->query(&s->base, "PRAGMA journal_mode", NULL, 0, is_wal, &has_log, err);
+    if (status == DB_OK && !has_log) {
+        err_set(err, "%s: the file system does not allow a write-ahead log", s->path);
+        status = DB_FAULT;
+    }
+    if (status == DB_OK)
+        status = check_version(s, &has_tables, err);
+    if (status == DB_OK)
+        db_sqlite_log_init(s);
+    if (status == DB_OK)
+        status = db_sqlite_log_renew(s, err);
+    if (status == DB_OK && !has_tables)
+        status = create_tables(s, err);
+    return status;
+}
+
+struct db *db_sqlite_open(const char *spool_directory, enum db_access access,
+                          enum db_status *status_out, bool *is_missing_out, struct err *err)
+{
+    struct db_sqlite *s = mem_zalloc(sizeof *s);
+
+    s->base.ops = &db_sqlite_ops;
+    s->access = access;
+    s->path = mem_printf("%s/queue.db", spool_directory);
+    *is_missing_out = false;
+    *status_out = access == DB_WRITE ? open_writer(s, err) : open_reader(s, is_missing_out, err);
+    if (*status_out == DB_OK)
+        return &s->base;
+    s->has_failed = true;
+    s->base.ops->close(&s->base);
+    return NULL;
+}
