@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: ISC */
+/* suspend, resume: nothing is sent to a destination for now, by an administrator's order that the
+ * queue keeps. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/process.h"
+#include "config/config_units.h"
+#include "ctl/ctl.h"
+#include "ctl/offline.h"
+#include "relay/control.h"
+#include "relay/control_line.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* With splitrelay, or with the queue itself when it does not run. *was_out: was it suspended? */
+static int carry_out(const struct config *config, const struct control_line *line, bool *was_out,
+                     struct err *err)
+{
+    struct buf request = {0};
+    char *text = NULL;
+    struct err offline_err;
+
+    control_line_format(line, &request);
+    int rc = control_request(config->relay.spool_directory, buf_str(&request), CTL_REPLY_TIMEOUT_MS,
+                             NULL, NULL, &text, err);
+    buf_clear(&request);
+    if (rc == 0) {
+        *was_out = strcmp(text, "0") != 0;
+        free(text);
+        return 0;
+    }
+    if (control_is_running(config->relay.spool_directory))
+        return -1;
+    struct queue *q = offline_open(config, &offline_err);
+    if (q == NULL) {
+        err_wrap(&offline_err, "%s; without it", err->text);
+        *err = offline_err;
+        return -1;
+    }
+    rc = line->verb == CONTROL_SUSPEND ? q->ops->suspend(q, &line->suspension, err)
+                                       : q->ops->resume(q, line->destination, err);
+    *was_out = rc != 0;
+    q->ops->close(q);
+    return rc < 0 ? -1 : 0;
+}
+
+static void tell(const struct control_line *line, bool was_suspended)
+{
+    const struct queue_suspension *s = &line->suspension;
+    char when[64];
+    struct tm tm;
+
+    if (line->verb == CONTROL_RESUME) {
+        ctl_printf("%s: %s\n", line->destination,
+                   was_suspended ? "resumed" : "was not suspended by an administrator");
+        return;
+    }
+    if (s->until == 0 || localtime_r(&s->until, &tm) == NULL ||
+        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+        snprintf(when, sizeof when, "splitctl resume %s", s->destination);
+    ctl_printf("%s: suspended until %s\n", s->destination, when);
+}
+
+static int run(const struct config *config, struct control_line *line, const char *destination)
+{
+    bool was_suspended = false;
+    struct err err;
+
+    if (line->verb == CONTROL_SUSPEND && config_find_destination(config, destination) == NULL) {
+        ctl_complain("there is no destination '%s'", destination);
+        return EXIT_CHECK_FAILED;
+    }
+    if (carry_out(config, line, &was_suspended, &err) != 0) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    tell(line, was_suspended);
+    return EXIT_OK;
+}
+
+/* False: that is no command line. */
+static bool take_option(struct control_line *line, int option, const char *value)
+{
+    unsigned seconds;
+
+    if (line->verb != CONTROL_SUSPEND)
+        return false;
+    if (option == 'r') {
+        mem_copy_string(line->suspension.reason, sizeof line->suspension.reason, value);
+        log_sanitize(line->suspension.reason);
+        return true;
+    }
+    if (option != 'f' || config_units_parse_time(value, &seconds) != 0 || seconds == 0)
+        return false;
+    line->suspension.until = time(NULL) + (time_t)seconds;
+    return true;
+}
+
+int ctl_suspend(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"for", required_argument, NULL, 'f'}, {"reason", required_argument, NULL, 'r'}, {0}};
+    struct control_line line = {.verb = strcmp(argv[0], "resume") == 0 ? CONTROL_RESUME
+                                                                       : CONTROL_SUSPEND};
+    int c;
+
+    optind = 0;
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+        if (!take_option(&line, c, optarg))
+            return ctl_usage(self);
+    if (argc - optind != 1)
+        return ctl_usage(self);
+    line.suspension.since = time(NULL);
+    mem_copy_string(line.suspension.destination, QUEUE_DESTINATION_SIZE, argv[optind]);
+    mem_copy_string(line.destination, QUEUE_DESTINATION_SIZE, argv[optind]);
+    struct config *config = ctl_load(config_path);
+    if (config == NULL)
+        return EXIT_CONFIG;
+    int code = run(config, &line, argv[optind]);
+    config_free(config);
+    return code;
+}
