@@ -16,7 +16,7 @@ s/\n\(\[[0-9]*\]: \)warning: \([0-9A-Za-z]*: \)/\n\1\2/
 s/\n\(\[[0-9]*\]: NOQUEUE: reject: [^ ]* from \)\[/postfix\/smtpd\1unknown[/p
 
 # A copy was taken: a line that it came, and one with its size.
-/\n\[[0-9]*\]: [0-9A-Za-z]*: from=<.*>, size=[0-9]*, nrcpt=[0-9]*, dest=[a-z0-9-]*, queue_id=[^ ]* ([a-z]*)$/{
+/\n\[[0-9]*\]: [0-9A-Za-z]*: from=<.*>, size=[0-9]*, nrcpt=[0-9]*, dest=[a-z0-9-]*, queue_id=[^ ]*, message-id=<[^>]*> ([a-z]*)$/{
     h
     s/\n\(\[[0-9]*\]: [0-9A-Za-z]*: \)from=.*/postfix\/smtpd\1client=unknown[unknown]/p
     g

@@ -128,6 +128,7 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
     bool is_too_old = delivery_is_too_old(c, d, now->tv_sec);
     bool was_accepted = false;
     bool is_pending = false;
+    struct queue_delivery delivery = {.relay = report->relay, .reply = ""};
     char delays[5 * SECONDS_SIZE];
 
     format_delays(c, report, now, delays, sizeof delays);
@@ -144,11 +145,12 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
                                                   .delays = delays,
                                                   .dsn = report->outcomes[i].dsn});
         counters_outcome(c->destination, counted_as(r->state), age_ms(c, now));
+        delivery.reply = r->reason;
         was_accepted = was_accepted || r->state == QUEUE_SENT;
         is_pending = is_pending || r->state == QUEUE_PENDING;
     }
     if (!is_pending)
-        q->ops->done(q, c);
+        q->ops->done(q, c, &delivery);
     else if (report->is_host_fault && !was_accepted)
         q->ops->release(q, c);
     else

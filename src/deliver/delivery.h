@@ -27,7 +27,7 @@ bool delivery_is_too_old(const struct queue_copy *c, const struct config_destina
     __attribute__((nonnull));
 
 /* Apply a report: set the recipients' states and reasons, log one line per recipient that was
- * tried, and give the copy back (done, later or dead; dead also when it is older than max_age).
+ * tried, and give the copy back (done or later). A copy older than max_age is not retried.
  * With is_host_fault it goes back by release if nothing was accepted and it is not too old: the
  * destination waits, not the copy. now: CLOCK_REALTIME; random: as for delivery_retry_delay_s(). */
 void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_destination *d,

@@ -118,11 +118,9 @@ static void bury_old_copies(struct destination_worker *w, struct outcome_report 
 {
     struct queue *q = w->dest->queue;
     struct queue_copy *c;
-    bool backlog;
 
     report->wait_ms = report->setup_ms = report->transmit_ms = 0;
-    while (destination_is_suspended(w->dest) &&
-           (c = q->ops->next(q, w->dest->name, 0, &backlog)) != NULL) {
+    while (destination_is_suspended(w->dest) && (c = q->ops->next(q, w->dest->name, 0)) != NULL) {
         struct timespec now = clock_realtime();
         if (!delivery_is_too_old(c, w->config, now.tv_sec)) {
             q->ops->release(q, c);
@@ -174,11 +172,10 @@ static struct queue_copy *prefer_unsuspected(struct destination *dest, struct qu
     struct queue *q = dest->queue;
     struct queue_copy *passed[PASSED_OVER_MAX];
     size_t count = 0;
-    bool backlog;
 
     while (c != NULL && count < PASSED_OVER_MAX && is_suspect_for_probe(dest, c)) {
         passed[count++] = c;
-        c = q->ops->next(q, dest->name, 0, &backlog);
+        c = q->ops->next(q, dest->name, 0);
     }
     if (c == NULL && count > 0)
         c = passed[--count];
@@ -194,10 +191,9 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
 {
     struct destination *dest = w->dest;
     struct queue *q = dest->queue;
-    bool backlog;
     int error = 0;
 
-    struct queue_copy *c = prefer_unsuspected(dest, q->ops->next(q, dest->name, IDLE_MS, &backlog));
+    struct queue_copy *c = prefer_unsuspected(dest, q->ops->next(q, dest->name, IDLE_MS));
     pthread_mutex_lock(&dest->lock);
     destination_set_ready(w, false);
     bool has_waited = false;

@@ -35,7 +35,7 @@ struct maildir {
     char name[TRACE_HOSTNAME_SIZE]; /* in names of files */
     atomic_bool is_interrupted;
     struct format format;
-    char *block; /* BLOCK_SIZE bytes */
+    char *block; /* BLOCK_SIZE bytes, for content that is in a file; NULL until the first one */
 
     int dirs[DIR_COUNT]; /* open during a delivery; else -1 */
     struct outcome outcome;
@@ -146,12 +146,13 @@ static int write_content(struct maildir *m, struct maildir_file *f)
             errno = EINTR;
             return fail(m, "write");
         }
-        if (format_read(copy, m->block, offset, len, &err) != 0) {
+        const char *data = format_read(copy, m->block, offset, len, &err);
+        if (data == NULL) {
             m->outcome = (struct outcome){.result = OUTCOME_RETRY, .dsn = "4.3.0"};
             snprintf(m->outcome.reason, sizeof m->outcome.reason, "%.200s", err.text);
             return -1;
         }
-        if (write_part(m, f, m->block, len) != 0)
+        if (write_part(m, f, data, len) != 0)
             return -1;
     }
     return 0;
@@ -280,7 +281,7 @@ static void deliver(struct transport *t, const struct queue_copy *copy,
     struct delivery d = {m, copy};
     int64_t begin_ms = task_now_ms();
 
-    if (m->block == NULL)
+    if (m->block == NULL && copy->content == NULL)
         m->block = mem_grow(NULL, BLOCK_SIZE, 1);
     m->is_host_fault = false;
     task_block(write_durably, &d);

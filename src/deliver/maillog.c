@@ -33,6 +33,18 @@ static const char *plain_address(const char *text, char out[FIELD_SIZE])
     return out;
 }
 
+/* A Message-ID as it can stand in <>: without its own. */
+static const char *plain_message_id(const char *text, char out[FIELD_SIZE])
+{
+    size_t len = strlen(text);
+    bool has_brackets = len >= 2 && text[0] == '<' && text[len - 1] == '>';
+
+    plain_address(has_brackets ? text + 1 : text, out);
+    if (has_brackets && len - 2 < FIELD_SIZE)
+        out[len - 2] = '\0';
+    return out;
+}
+
 /* Other text from outside: tools look for "to=<" and "from=<" anywhere in a line. */
 static const char *plain_text(const char *text, char out[FIELD_SIZE])
 {
@@ -84,17 +96,21 @@ void maillog_taken(const struct queue_message *m, const struct queue_new_copy *c
                    uint64_t size)
 {
     const char *queue_id = m->mta_queue_id;
+    char message_id[FIELD_SIZE];
 
+    plain_message_id(m->message_id, message_id);
     if (atomic_load(&is_postfix)) {
         log_as(LOG_LEVEL_INFO, "smtpd", "%s: client=%s[%s]%s%s", copy->id,
                m->client_name[0] == '\0' ? "unknown" : m->client_name,
                m->client_addr[0] == '\0' ? "unknown" : m->client_addr,
                queue_id[0] == '\0' ? "" : ", orig_queue_id=", queue_id);
+        log_as(LOG_LEVEL_INFO, "cleanup", "%s: message-id=<%s>", copy->id, message_id);
         log_queue_active(copy->id, copy->destination, m->sender, size, count);
     } else {
-        log_info("%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s (%s)", copy->id,
-                 m->sender, (unsigned long long)size, count, copy->destination,
-                 queue_id[0] == '\0' ? "-" : queue_id, copy->is_dead ? "dead" : "queued");
+        log_info("%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s, message-id=<%s> (%s)",
+                 copy->id, m->sender, (unsigned long long)size, count, copy->destination,
+                 queue_id[0] == '\0' ? "-" : queue_id, message_id,
+                 copy->is_dead ? "dead" : "queued");
     }
     for (size_t i = 0; i < copy->recipient_count && copy->is_dead; i++)
         log_dead_on_arrival(copy, &copy->recipients[i]);

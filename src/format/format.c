@@ -27,41 +27,44 @@ void format_clear(struct format *f)
     f->journal = NULL;
 }
 
-int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size_t len,
-                struct err *err)
+const char *format_read(const struct queue_copy *copy, char *block, uint64_t offset, size_t len,
+                        struct err *err)
 {
     size_t have = 0;
 
+    if (copy->content != NULL)
+        return copy->content + offset;
     while (have < len) {
-        ssize_t n = task_pread(copy->content_fd, data + have, len - have,
-                               (off_t)(copy->content_offset + offset + have));
+        ssize_t n = task_pread(copy->content_fd, block + have, len - have, (off_t)(offset + have));
         if (n == -1 && errno == EINTR)
             continue;
         if (n == -1) {
             err_set_errno(err, "cannot read the spool");
-            return -1;
+            return NULL;
         }
         if (n == 0) {
             err_set(err, "cannot read the spool: file too short");
-            return -1;
+            return NULL;
         }
         have += (size_t)n;
     }
-    return 0;
+    return block;
 }
 
 /* The whole content, once: how it is to be labelled must be said before it. */
 static int scan_content(const struct queue_copy *copy, struct format_scan *scan, struct err *err)
 {
     uint64_t size = copy->message.size_bytes;
-    char *block = mem_grow(NULL, BLOCK_SIZE, 1);
+    char *block = copy->content == NULL ? mem_grow(NULL, BLOCK_SIZE, 1) : NULL;
     int rc = 0;
 
     for (uint64_t offset = 0; rc == 0 && offset < size; offset += BLOCK_SIZE) {
         size_t len = size - offset < BLOCK_SIZE ? (size_t)(size - offset) : BLOCK_SIZE;
-        rc = format_read(copy, block, offset, len, err);
-        if (rc == 0)
-            format_scan_feed(scan, block, len);
+        const char *data = format_read(copy, block, offset, len, err);
+        if (data != NULL)
+            format_scan_feed(scan, data, len);
+        else
+            rc = -1;
         task_yield(); /* a large one takes a while */
     }
     format_scan_end(scan);
@@ -82,14 +85,15 @@ static int begin_journal(struct format *f, const char *hostname, struct err *err
 /* The fields of trace.h, and their end: the content may begin with what would continue them. */
 static int begin_trace(struct format *f, const char *hostname, struct err *err)
 {
-    char first;
+    char block[1];
 
     trace_header(f->copy, hostname, &f->trace);
     if (f->copy->message.size_bytes == 0)
         return 0;
-    if (format_read(f->copy, &first, 0, 1, err) != 0)
+    const char *first = format_read(f->copy, block, 0, 1, err);
+    if (first == NULL)
         return -1;
-    trace_end(&first, 1, &f->trace);
+    trace_end(first, 1, &f->trace);
     return 0;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * format: what goes to a destination: the content as it is in the spool, with text before and
+ * format: what goes to a destination: the content as it is in the queue, with text before and
  * behind it that depends on the destination's `format` and on the recipients of the transaction.
- * The content itself is never changed and never in memory: who sends it reads it from the spool
- * between the two texts. One thread at a time; the buffers are reused from copy to copy.
+ * The content itself is never changed: the transport reads it (format_read()) between the two
+ * texts. One thread at a time; the buffers are reused from copy to copy.
  *
  *     raw               Received, X-Split-Copy (trace.h); the content
  *     envelope-headers  X-Envelope-From, X-Envelope-To; the two above; the content
@@ -52,9 +52,11 @@ int format_begin(struct format *f, const struct queue_copy *copy,
  */
 void format_make(struct format *f, const bool *is_included) __attribute__((nonnull));
 
-/* Read len bytes of a copy's content from `offset` on, all of them. -1 with `err`. */
-int format_read(const struct queue_copy *copy, char *data, uint64_t offset, size_t len,
-                struct err *err) __attribute__((nonnull, warn_unused_result));
+/* The len bytes of a copy's content from `offset` on: where they are in memory, or read into block
+ * (of len bytes; not used, and may be NULL, when the content is in memory). Valid as long as both
+ * are. NULL with `err`. */
+const char *format_read(const struct queue_copy *copy, char *block, uint64_t offset, size_t len,
+                        struct err *err) __attribute__((nonnull(1, 5), warn_unused_result));
 
 /* The sender that a destination is to get for a copy. Valid as long as both are. */
 const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)

@@ -9,6 +9,7 @@
  * line that can be no field, as Postfix's cleanup(8) sees it. What lies below is never looked at.
  */
 #include "mail/content.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/ascii.h"
 
@@ -26,19 +27,23 @@ enum state {
     AT_END,
 };
 
+/* What the present field of the header is. The body of the latter two gathers in content.field. */
+enum field { FIELD_OTHER, FIELD_COPY, FIELD_MESSAGE_ID };
+
 struct content {
     const char *hostname;
     enum state state;
     bool has_bare_lf;
     bool is_header;
-    bool is_copy_field;   /* the present field is X-Split-Copy; its body gathers in field */
     bool has_many_copies; /* more than can be remembered */
+    enum field field_kind;
     unsigned hops;
     size_t line_len, field_len;
     size_t destination_count;
     char *destinations[CONTENT_LOOP_DESTINATIONS];
     char line[FIELD_MAX]; /* start of a header line that is not complete yet */
     char field[FIELD_MAX];
+    char *message_id; /* NULL until there is one */
 };
 
 struct content *content_new(const char *hostname)
@@ -57,6 +62,7 @@ void content_free(struct content *c)
         return;
     for (size_t i = 0; i < c->destination_count; i++)
         free(c->destinations[i]);
+    free(c->message_id);
     free(c);
 }
 
@@ -92,16 +98,13 @@ static bool part_is(const char *part, size_t len, const char *key, const char **
     return true;
 }
 
-/* The field that was collected is complete: "destination=NAME; id=COPYID; host=HOSTNAME". */
-static void end_field(struct content *c)
+/* "destination=NAME; id=COPYID; host=HOSTNAME". */
+static void end_copy_field(struct content *c)
 {
     const char *destination = "", *host = "";
     size_t destination_len = 0, host_len = 0;
-
-    if (!c->is_copy_field)
-        return;
-    c->is_copy_field = false;
     const char *end = c->field + c->field_len;
+
     for (const char *p = c->field; p < end;) {
         const char *semicolon = memchr(p, ';', (size_t)(end - p));
         const char *stop = semicolon != NULL ? semicolon : end;
@@ -117,6 +120,38 @@ static void end_field(struct content *c)
     if (destination_len > 0 && host_len == strlen(c->hostname) &&
         ascii_equal_n(host, c->hostname, host_len))
         remember(c, destination, destination_len);
+}
+
+static void end_message_id_field(struct content *c)
+{
+    char *begin = c->field, *end = c->field + c->field_len;
+
+    while (begin < end && is_blank(*begin))
+        begin++;
+    while (end > begin && is_blank(end[-1]))
+        end--;
+    for (char *p = begin; p < end; p++)
+        *p = *p == '\0' ? '?' : *p == '\t' ? ' ' : *p;
+    size_t len = (size_t)(end - begin);
+    c->message_id =
+        mem_strndup(begin, len < CONTENT_MESSAGE_ID_SIZE ? len : CONTENT_MESSAGE_ID_SIZE - 1);
+    log_sanitize(c->message_id);
+}
+
+/* The field that was collected is complete. */
+static void end_field(struct content *c)
+{
+    switch (c->field_kind) {
+    case FIELD_COPY:
+        end_copy_field(c);
+        break;
+    case FIELD_MESSAGE_ID:
+        end_message_id_field(c);
+        break;
+    case FIELD_OTHER:
+        break;
+    }
+    c->field_kind = FIELD_OTHER;
 }
 
 static void extend_field(struct content *c, const char *text, size_t len)
@@ -144,6 +179,14 @@ static size_t field_name(const char *line, size_t len, const char **body_out)
     return name;
 }
 
+/* Collect the body of this field. */
+static void begin_field(struct content *c, enum field kind, const char *body, size_t len)
+{
+    c->field_kind = kind;
+    c->field_len = 0;
+    extend_field(c, body, len);
+}
+
 static bool name_is(const char *line, size_t name_len, const char *name)
 {
     return name_len == strlen(name) && ascii_equal_n(line, name, name_len);
@@ -157,7 +200,7 @@ static void header_line(struct content *c, const char *line, size_t len)
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
         len--;
     if (len > 0 && is_blank(line[0])) {
-        if (c->is_copy_field)
+        if (c->field_kind != FIELD_OTHER)
             extend_field(c, line, len);
         return;
     }
@@ -168,9 +211,9 @@ static void header_line(struct content *c, const char *line, size_t len)
     } else if (name_is(line, name_len, "Received")) {
         c->hops++;
     } else if (name_is(line, name_len, "X-Split-Copy")) {
-        c->is_copy_field = true;
-        c->field_len = 0;
-        extend_field(c, body, len - (size_t)(body - line));
+        begin_field(c, FIELD_COPY, body, len - (size_t)(body - line));
+    } else if (name_is(line, name_len, "Message-ID") && c->message_id == NULL) {
+        begin_field(c, FIELD_MESSAGE_ID, body, len - (size_t)(body - line));
     }
 }
 
@@ -179,8 +222,8 @@ static void header_feed(struct content *c, const char *data, size_t len)
     while (len > 0 && c->is_header) {
         const char *lf = memchr(data, '\n', len);
         size_t n = lf != NULL ? (size_t)(lf - data) + 1 : len;
-        if (lf != NULL && c->line_len == 0) {
-            header_line(c, data, n);
+        if (lf != NULL && c->line_len == 0) { /* cut as one that comes in pieces */
+            header_line(c, data, n < sizeof c->line ? n : sizeof c->line);
         } else {
             size_t room = sizeof c->line - c->line_len;
             size_t take = n < room ? n : room;
@@ -294,6 +337,11 @@ bool content_has_bare_lf(const struct content *c)
 bool content_has_too_many_hops(const struct content *c)
 {
     return c->hops > CONTENT_HOPS_MAX || c->has_many_copies;
+}
+
+const char *content_message_id(const struct content *c)
+{
+    return c->message_id != NULL ? c->message_id : "";
 }
 
 bool content_has_copy_for(const struct content *c, const char *destination)

@@ -2,7 +2,7 @@
 /*
  * content: the content of a message on its way in, as a state machine over bytes: finds the end
  * (CRLF . CRLF and nothing else), removes the stuffed dots, refuses bare LF (smuggling), and looks
- * at header fields for loops without holding them. Pure; one per message.
+ * at header fields for loops and for the Message-ID without holding them. Pure; one per message.
  */
 #ifndef SPLIT_CONTENT_H
 #define SPLIT_CONTENT_H
@@ -14,6 +14,7 @@
 
 #define CONTENT_HOPS_MAX 50          /* Received: fields; more are a loop */
 #define CONTENT_LOOP_DESTINATIONS 64 /* X-Split-Copy fields of this host that are remembered */
+#define CONTENT_MESSAGE_ID_SIZE 1000 /* bytes of a Message-ID with NUL; the rest is cut off */
 
 struct content;
 
@@ -43,5 +44,10 @@ bool content_has_too_many_hops(const struct content *c) __attribute__((nonnull))
 /* The header has "X-Split-Copy: destination=NAME; ...; host=<this host>" for this destination. */
 bool content_has_copy_for(const struct content *c, const char *destination)
     __attribute__((nonnull));
+
+/* The body of the first Message-ID field (RFC 5322 3.6.4), as a rule "<left@right>": on one line,
+ * without white space around it, unprintable characters replaced (log_sanitize()); "" if there is
+ * none. Valid as long as c, and final when the content is complete. */
+const char *content_message_id(const struct content *c) __attribute__((nonnull, returns_nonnull));
 
 #endif

@@ -9,7 +9,6 @@
 #include "format/trace.h"
 #include "base/ascii.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +18,8 @@ struct verdict {
     char *reply;
 };
 
-/* Of the message in the log and in the trace: that of its first copy. */
-static const char *message_id(const struct transaction *t)
+/* The id of the message in the log and in the trace: that of its first copy. */
+static const char *first_id(const struct transaction *t)
 {
     return t->copy_count > 0 ? t->copies[0].id : "";
 }
@@ -41,18 +40,13 @@ static bool do_without_copies(struct duplicate *d, struct buf *replies)
     return true;
 }
 
-/* Our header field, with the part of the id that is final before the message is stored. That is
- * enough to find the message in the log. */
+/* Our header field. */
 static void make_trace(struct duplicate *d)
 {
     const struct transaction *t = d->o.transaction;
-    const char *id = message_id(t);
-    size_t len = strlen(id);
-    char text[QUEUE_ID_SIZE];
 
-    snprintf(text, sizeof text, "%.*s", (int)(len > QUEUE_ID_PLACE ? len - QUEUE_ID_PLACE : 0), id);
     buf_reset(&d->trace);
-    trace_received(&t->message, text, t->config->relay.hostname, &d->trace);
+    trace_received(&t->message, first_id(t), t->config->relay.hostname, &d->trace);
 }
 
 bool duplicate_data(struct duplicate *d, struct buf *reply)
@@ -86,7 +80,7 @@ static void log_verdict(const struct duplicate *d, const char *to, const struct 
     int64_t ms = task_now_ms() - d->begin_ms;
 
     log_info("%s: to=<%s>, listener=%s, relay=%s, conn_use=%u, delay=%.2f, dsn=%s, status=%s (%s)",
-             message_id(t)[0] != '\0' ? message_id(t) : "NOQUEUE", to, d->o.listener->name,
+             first_id(t)[0] != '\0' ? first_id(t) : "NOQUEUE", to, d->o.listener->name,
              primary_peer(p), primary_uses(p), (double)ms / 1000, primary_dsn(p), status,
              primary_text(p));
 }

@@ -42,6 +42,7 @@ void transaction_reset(struct transaction *t)
     t->copies = NULL;
     t->copy_count = t->recipient_count = t->accepted_count = 0;
     free(t->message.sender);
+    free(t->message.message_id);
     memset(&t->message, 0, sizeof t->message);
     t->is_open = false;
     t->detail.text[0] = '\0';
@@ -185,6 +186,7 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
     t->is_open = true;
     t->message = (struct queue_message){
         .sender = sender_of(c->path),
+        .message_id = mem_strdup(""),
         .is_8bit = words.is_8bit,
         .is_utf8 = words.has_utf8,
         .needs_requiretls = words.has_requiretls,

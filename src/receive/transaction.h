@@ -32,8 +32,9 @@ struct transaction {
        copy. */
     bool is_original;
 
-    /* sender is owned. The caller sets the strings about the client after MAIL was accepted; they
-       are borrowed until the transaction ends. */
+    /* sender and message_id are owned; message_id is "" until the content was read. The caller sets
+       the strings about the client after MAIL was accepted; they are borrowed until the transaction
+       ends. */
     struct queue_message message;
 
     struct queue_new_copy *copies; /* owned, with their recipients */

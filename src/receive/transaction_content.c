@@ -3,8 +3,10 @@
 #include "metrics/counters.h"
 #include "deliver/maillog.h"
 #include "receive/transaction_private.h"
+#include "base/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define IDS_SHOWN_MAX 8 /* copy ids in the reply */
@@ -102,6 +104,8 @@ enum stream_status transaction_read(struct transaction *t, const struct content_
     } else {
         out->is_refused = false;
         out->loop = mark_loops(t, content);
+        free(t->message.message_id);
+        t->message.message_id = mem_strdup(content_message_id(content));
     }
     content_free(content);
     return status;

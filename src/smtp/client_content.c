@@ -12,13 +12,14 @@ static int send_blocks(struct client *c)
     uint64_t size = copy->message.size_bytes;
     struct err err;
 
-    if (c->block == NULL)
+    if (c->block == NULL && copy->content == NULL)
         c->block = mem_grow(NULL, BLOCK_SIZE, 1);
     for (uint64_t offset = 0; offset < size && !connection_is_cut_short(c->connection);) {
         size_t len = size - offset < BLOCK_SIZE ? (size_t)(size - offset) : BLOCK_SIZE;
-        if (format_read(copy, c->block, offset, len, &err) != 0)
+        const char *data = format_read(copy, c->block, offset, len, &err);
+        if (data == NULL)
             return connection_fail(c->connection, "4.3.0", "%s", err.text);
-        connection_write_content(c->connection, c->block, len);
+        connection_write_content(c->connection, data, len);
         offset += len;
     }
     return 0;

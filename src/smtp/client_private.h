@@ -19,7 +19,7 @@ struct client {
     struct connection *connection;
     bool has_told;        /* that copies need what the server of this connection does not offer */
     struct buf command;   /* of the present window */
-    char *block;          /* for content; NULL until the first one */
+    char *block;          /* for content that is in a file; NULL until the first one */
     struct format format; /* of the present copy */
 };
 

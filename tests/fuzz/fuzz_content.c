@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Any bytes, in pieces of any size: the same as a plain byte-by-byte reading of RFC 5321 4.5.2.
- * The first byte of the input makes the sizes of the pieces.
+ * Any bytes, in pieces of any size: the same as a plain byte-by-byte reading of RFC 5321 4.5.2. The
+ * Message-ID does not depend on the pieces, is printable, and is in the content. The first byte of
+ * the input makes the sizes of the pieces.
  */
 #include "mail/content.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,33 +43,66 @@ static void reference(const char *data, size_t len, struct expected *x)
     x->used = len;
 }
 
+/* Feed it in pieces of `step` bytes. */
+static struct content *feed(const char *data, size_t len, size_t step, struct buf *out,
+                            size_t *used_out)
+{
+    struct content *c = content_new("h");
+    size_t used = 0;
+
+    while (used < len && !content_is_complete(c)) {
+        size_t n = len - used < step ? len - used : step;
+        size_t got = content_feed(c, data + used, n, out);
+        if (got > n || (got < n && !content_is_complete(c)))
+            abort();
+        used += got;
+    }
+    *used_out = used;
+    return c;
+}
+
+/* Each word of the id is somewhere in the content, but for replaced and folded characters. */
+static void check_message_id(const char *id, const struct buf *content)
+{
+    if (strlen(id) >= CONTENT_MESSAGE_ID_SIZE || id[0] == ' ')
+        abort();
+    for (const char *p = id; *p != '\0';) {
+        size_t n = strcspn(p, "? ");
+        if (n > 0 && memmem(content->data, content->len, p, n) == NULL)
+            abort();
+        for (size_t i = 0; i < n; i++)
+            if ((unsigned char)p[i] < ' ' || p[i] == '\x7f')
+                abort();
+        p += n + (p[n] != '\0');
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
     struct expected x = {0};
-    struct buf out = {0};
-    size_t used = 0;
+    struct buf out = {0}, other_out = {0};
+    size_t used, other_used;
 
     if (size == 0)
         return 0;
     const char *data = (const char *)input + 1;
     size_t len = size - 1, step = input[0] == 0 ? len : input[0];
     reference(data, len, &x);
-    struct content *c = content_new("h");
-    while (used < len && !content_is_complete(c)) {
-        size_t n = len - used < step ? len - used : step;
-        size_t got = content_feed(c, data + used, n, &out);
-        if (got > n || (got < n && !content_is_complete(c)))
-            abort();
-        used += got;
-    }
+    struct content *c = feed(data, len, step, &out, &used);
+    struct content *other = feed(data, len, 1, &other_out, &other_used);
     if (used != x.used || content_is_complete(c) != x.is_complete ||
         content_has_bare_lf(c) != x.has_bare_lf || out.len != x.out.len ||
         (out.len > 0 && memcmp(out.data, x.out.data, out.len) != 0))
         abort();
     (void)content_has_too_many_hops(c);
     (void)content_has_copy_for(c, "d");
+    if (content_is_complete(c) && strcmp(content_message_id(c), content_message_id(other)) != 0)
+        abort();
+    check_message_id(content_message_id(c), &out);
     content_free(c);
+    content_free(other);
     buf_clear(&out);
+    buf_clear(&other_out);
     buf_clear(&x.out);
     return 0;
 }

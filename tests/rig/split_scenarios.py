@@ -104,7 +104,7 @@ def test_log_lines(t):
         rig.wait_for(lambda s=sink: by_subject(s.accepted, "log"), 20, f"a copy at {sink.name}")
     t.milter.wait_log(r"[0-9A-Za-z]+: to=<anna@example\.com>, filter=secondary, copy=archive,newmail$")
     t.milter.wait_log(r"[0-9A-Za-z]+: to=<frida@example\.com>, canonical=<alias123@application\.com>,.* copy=archive,newmail$")
-    t.relay.wait_log(rf"from=<s@sender\.test>, size=\d+, nrcpt=2, dest=archive, queue_id={t.queue_id()} \(queued\)")
+    t.relay.wait_log(rf"from=<s@sender\.test>, size=\d+, nrcpt=2, dest=archive, queue_id={t.queue_id()}, message-id=<[^>]*> \(queued\)")
     t.relay.wait_log(
         r"[0-9A-Za-z]+: to=<anna@example\.com>, dest=newmail, relay=127\.0\.0\.1\[127\.0\.0\.1\]:\d+, (conn_use=\d+, )?"
         r"delay=[\d.]+, delays=[\d./]+, dsn=2\.0\.0, status=sent \(250 2\.0\.0 Ok\)"

@@ -83,6 +83,8 @@ static void describe(struct queue_put *p)
     const struct queue_message *m = p->message;
     struct buf *text = &p->f->text;
 
+    if (m->message_id[0] != '\0')
+        buf_addf(text, "message-id=%s ", m->message_id);
     buf_addf(text, "from=%s client=%s[%s] helo=%s proto=%s ident=%s flags=%s%s%s\n", m->sender,
              m->client_name, m->client_addr, m->helo, m->protocol, m->mta_queue_id,
              m->is_8bit ? "8" : "", m->is_utf8 ? "u" : "", m->needs_requiretls ? "t" : "");

@@ -14,9 +14,9 @@ struct fake_queue {
     enum queue_put_status has_room_status, begin_status, data_status, prepare_status, commit_status;
     uint64_t asked_size; /* of the last has_room */
     unsigned begun, prepared, committed, aborted;
-    /* What was committed: "from=S client=NAME[ADDR] helo=H proto=P ident=I flags=8u\n", for each
-     * copy "ID DEST[!] ADDRESS(ORCPT) ...\n" ("!": dead; recipients without those that are
-     * QUEUE_SENT), "content:" and the content. */
+    /* What was committed: "[message-id=I ]from=S client=NAME[ADDR] helo=H proto=P ident=I
+     * flags=8u\n", for each copy "ID DEST[!] ADDRESS(ORCPT) ...\n" ("!": dead; recipients without
+     * those that are QUEUE_SENT), "content:" and the content. */
     struct buf text;
 };
 

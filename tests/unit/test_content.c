@@ -168,6 +168,82 @@ START_TEST(test_header)
 }
 END_TEST
 
+/* header, and the Message-ID that is found in it */
+static const struct {
+    const char *text;
+    size_t len;
+    const char *id;
+} message_id_cases[] = {
+    {LITERAL("Message-ID: <a@b>\r\n\r\nx\r\n"), "<a@b>"},
+    {LITERAL("To: x\r\nmessage-id:<a@b>\r\n"), "<a@b>"},
+    {LITERAL("Message-Id :\t <a@b>\t \r\n"), "<a@b>"},
+    {LITERAL("Message-ID:\r\n <a@b>\r\nTo: x\r\n\r\n"), "<a@b>"},
+    {LITERAL("Message-ID: <a\r\n\t@b>\r\n \r\nTo: x\r\n"), "<a @b>"},
+    {LITERAL("Message-ID: first\r\nMessage-ID: <second@b>\r\n\r\n"), "first"},
+    {LITERAL("Message-ID:\r\nMessage-ID: <second@b>\r\n\r\n"), ""},
+    {LITERAL("Message-ID: <a\0b\x01\x7f\xff\xc3\xa4@b>\r\n\r\n"), "<a?b???\xc3\xa4@b>"},
+    {LITERAL("Message-ID: <..@b>\r\n..\r\n"), "<..@b>"},
+    {LITERAL("X-Split-Copy: x\r\nMessage-ID: <a@b>\r\nX-Split-Copy: y\r\n\r\n"), "<a@b>"},
+    {LITERAL("Resent-Message-ID: <a@b>\r\nMessage-IDs: <a@b>\r\n\r\n"), ""},
+    {LITERAL("Subject: x\r\n Message-ID: <a@b>\r\n\r\n"), ""},
+    {LITERAL("To: x\r\n\r\nMessage-ID: <a@b>\r\n"), ""},
+    {LITERAL("no field\r\nMessage-ID: <a@b>\r\n"), ""},
+    {LITERAL(""), ""},
+};
+
+START_TEST(test_message_id)
+{
+    struct result r = {0};
+    struct buf wire = {0};
+
+    buf_add(&wire, message_id_cases[_i].text, message_id_cases[_i].len);
+    buf_adds(&wire, ".\r\n");
+    for (size_t cut = 0; cut <= wire.len; cut++) {
+        struct content *c = feed(wire.data, wire.len, &cut, 1, &r);
+        ck_assert(r.is_complete);
+        ck_assert_str_eq(content_message_id(c), message_id_cases[_i].id);
+        content_free(c);
+    }
+    buf_clear(&wire);
+    buf_clear(&r.out);
+}
+END_TEST
+
+/* Blanks before a Message-ID that is too long, and what is left of it and of the next lines. */
+static const struct {
+    unsigned blanks;
+    size_t len;
+    const char *rest;
+} long_message_ids[] = {{0, 999, ""}, {41, 972, " 0 0 0 0 0"}};
+
+/* It is cut off at the same place, however the bytes come. */
+START_TEST(test_long_message_id)
+{
+    struct buf wire = {0};
+    struct result r = {0};
+
+    buf_adds(&wire, "Message-ID:");
+    for (unsigned i = 0; i < long_message_ids[_i].blanks; i++)
+        buf_addc(&wire, ' ');
+    for (int i = 0; i < 3000; i++)
+        buf_addc(&wire, (char)('a' + i % 26));
+    buf_adds(&wire, "\r\n");
+    for (int i = 0; i < 3000; i++)
+        buf_adds(&wire, " 0\r\n");
+    buf_adds(&wire, "To: x\r\n.\r\n");
+    for (size_t cut = 0; cut < 1200; cut++) {
+        struct content *c = feed(wire.data, wire.len, &cut, 1, &r);
+        const char *id = content_message_id(c);
+        for (size_t i = 0; i < long_message_ids[_i].len; i++)
+            ck_assert_int_eq(id[i], 'a' + (int)(i % 26));
+        ck_assert_str_eq(id + long_message_ids[_i].len, long_message_ids[_i].rest);
+        content_free(c);
+    }
+    buf_clear(&wire);
+    buf_clear(&r.out);
+}
+END_TEST
+
 /* A header line of any length: what follows is still seen, the body is never. */
 START_TEST(test_long_header_lines)
 {
@@ -225,6 +301,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_every_split, 0, UNIT_COUNT(cases));
     tcase_add_loop_test(tc, test_header, 0, UNIT_COUNT(header_cases));
+    tcase_add_loop_test(tc, test_message_id, 0, UNIT_COUNT(message_id_cases));
+    tcase_add_loop_test(tc, test_long_message_id, 0, UNIT_COUNT(long_message_ids));
     tcase_add_test(tc, test_long_header_lines);
     tcase_add_test(tc, test_more_copies_than_can_be_remembered);
     return unit_run("content", tc);

@@ -15,14 +15,20 @@
 /* A queue that remembers how a copy was given back. */
 struct fake_queue {
     struct queue queue;
-    const char *last; /* "done", "later", "dead", "release" */
+    const char *last;                         /* "done", "later", "release" */
+    char relay[64], reply[QUEUE_REASON_SIZE]; /* of done */
     time_t when;
 };
 
-static void fake_done(struct queue *q, struct queue_copy *c)
+static void fake_done(struct queue *base, struct queue_copy *c,
+                      const struct queue_delivery *delivery)
 {
+    struct fake_queue *q = (struct fake_queue *)base;
+
     (void)c;
-    ((struct fake_queue *)q)->last = "done";
+    q->last = "done";
+    snprintf(q->relay, sizeof q->relay, "%s", delivery->relay);
+    snprintf(q->reply, sizeof q->reply, "%s", delivery->reply);
 }
 
 static void fake_later(struct queue *q, struct queue_copy *c, time_t when)
@@ -32,12 +38,6 @@ static void fake_later(struct queue *q, struct queue_copy *c, time_t when)
     ((struct fake_queue *)q)->when = when;
 }
 
-static void fake_dead(struct queue *q, struct queue_copy *c)
-{
-    (void)c;
-    ((struct fake_queue *)q)->last = "dead";
-}
-
 static void fake_release(struct queue *q, struct queue_copy *c)
 {
     (void)c;
@@ -45,7 +45,7 @@ static void fake_release(struct queue *q, struct queue_copy *c)
 }
 
 static const struct queue_ops fake_ops = {
-    .done = fake_done, .later = fake_later, .dead = fake_dead, .release = fake_release};
+    .done = fake_done, .later = fake_later, .release = fake_release};
 
 /* --- the schedule --- */
 
@@ -187,6 +187,11 @@ START_TEST(outcomes_become_policy)
             ck_assert_str_eq(s.recipients[i].reason, "too old; last: conversation timed out");
         else
             ck_assert_str_eq(s.recipients[i].reason, s.outcomes[i].reason);
+    }
+    if (strcmp(cases[_i].given_back, "done") == 0) { /* the history gets what was tried last */
+        size_t last = cases[_i].outcomes[1] == '-' ? 0 : 1;
+        ck_assert_str_eq(s.queue.relay, "h[1.2.3.4]:25");
+        ck_assert_str_eq(s.queue.reply, s.recipients[last].reason);
     }
     if (strcmp(cases[_i].given_back, "later") == 0)
         ck_assert_int_eq(s.queue.when, NOW + 192); /* the third failure: 240 s - 20 % */

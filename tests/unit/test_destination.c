@@ -45,8 +45,7 @@ static struct fake_copy *find_waiting(struct fake_queue *q)
     return NULL;
 }
 
-static struct queue_copy *fake_next(struct queue *base, const char *destination, unsigned wait_ms,
-                                    bool *backlog_out)
+static struct queue_copy *fake_next(struct queue *base, const char *destination, unsigned wait_ms)
 {
     struct fake_queue *q = (struct fake_queue *)base;
     int64_t deadline_ms = task_now_ms() + wait_ms;
@@ -62,7 +61,6 @@ static struct queue_copy *fake_next(struct queue *base, const char *destination,
         found->place = TAKEN;
         found->taken++;
     }
-    *backlog_out = find_waiting(q) != NULL;
     pthread_mutex_unlock(&q->lock);
     return found == NULL ? NULL : &found->copy;
 }
@@ -81,8 +79,9 @@ static void give_back(struct queue *base, struct queue_copy *c, enum place place
     pthread_mutex_unlock(&q->lock);
 }
 
-static void fake_done(struct queue *q, struct queue_copy *c)
+static void fake_done(struct queue *q, struct queue_copy *c, const struct queue_delivery *delivery)
 {
+    ck_assert_ptr_nonnull(delivery);
     give_back(q, c, DONE);
 }
 

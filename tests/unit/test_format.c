@@ -376,6 +376,42 @@ START_TEST(journal_of_a_file_that_is_cut_off)
 }
 END_TEST
 
+/* Its size is more than what is scanned at a time. */
+START_TEST(content_in_memory_is_as_in_a_file)
+{
+    static const char *const texts[] = {" no field\r\n",
+                                        "S: \xc3\xa4\r\nMessage-ID: <1@x>\r\n\r\n"};
+    struct setup s;
+    struct buf content = {0};
+    char block[100];
+    struct err err;
+
+    buf_adds(&content, texts[_i % 2]);
+    while (content.len < 200000)
+        buf_addf(&content, "%zu\r\n", content.len);
+    setup_init(&s, _i < 2 ? CONFIG_FORMAT_RAW : CONFIG_FORMAT_JOURNAL, content.data, content.len);
+    add_recipient(&s, "a@x.test", "");
+    make(&s);
+    char *in_file = mem_strdup(buf_str(&s.format.head));
+    bool was_8bit = s.format.is_8bit;
+    const char *read = format_read(&s.copy, block, 150000, sizeof block, &err);
+    ck_assert_ptr_eq(read, block);
+    s.copy.content = content.data;
+    make(&s);
+    /* The boundary of a journal is new each time. */
+    size_t same = strcspn(in_file, "=") + 1;
+    ck_assert_int_eq(strncmp(buf_str(&s.format.head), in_file, same), 0);
+    ck_assert_uint_eq(s.format.head.len, strlen(in_file));
+    ck_assert(s.format.is_8bit == was_8bit);
+    read = format_read(&s.copy, NULL, 150000, sizeof block, &err);
+    ck_assert_ptr_eq(read, content.data + 150000);
+    ck_assert_int_eq(memcmp(read, block, sizeof block), 0);
+    free(in_file);
+    buf_clear(&content);
+    setup_clear(&s);
+}
+END_TEST
+
 START_TEST(envelope_of_many_is_several_fields)
 {
     struct setup s;
@@ -429,6 +465,7 @@ int main(void)
     tcase_add_test(t, journal_is_one_message_around_another);
     tcase_add_loop_test(t, journal_is_labelled, 0, UNIT_COUNT(labels));
     tcase_add_test(t, journal_of_a_file_that_is_cut_off);
+    tcase_add_loop_test(t, content_in_memory_is_as_in_a_file, 0, 4);
     tcase_add_test(t, envelope_of_many_is_several_fields);
     tcase_add_test(t, envelope_cannot_forge_a_field);
     return unit_run("format", t);

@@ -163,6 +163,22 @@ START_TEST(a_file_as_readers_expect_it)
 }
 END_TEST
 
+START_TEST(content_in_memory)
+{
+    struct setup s;
+
+    setup_init(&s, "mail");
+    assert_delivered(&s);
+    s.copy.content = "Subject: x\r\n\r\nbody\r\n";
+    assert_delivered(&s); /* the same file */
+    ck_assert_uint_eq(list(&s, "new", NULL), 1);
+    s.copy.content = "Subject: y\r\n\r\nbody\r\n";
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 2);
+    setup_clear(&s);
+}
+END_TEST
+
 /* A second attempt after a crash; and another copy that happens to have the name. */
 START_TEST(a_copy_that_is_there_is_not_delivered_twice)
 {
@@ -351,6 +367,7 @@ int main(void)
     TCase *t = tcase_create("maildir");
 
     tcase_add_test(t, a_file_as_readers_expect_it);
+    tcase_add_test(t, content_in_memory);
     tcase_add_test(t, a_copy_that_is_there_is_not_delivered_twice);
     tcase_add_test(t, a_fifo_of_that_name);
     tcase_add_test(t, no_directory_to_be_in);

@@ -48,6 +48,7 @@ static struct queue_message message_of(char *from)
                                   .helo = none,
                                   .protocol = none,
                                   .mta_queue_id = none,
+                                  .message_id = none,
                                   .size_bytes = 4123};
 }
 
@@ -56,26 +57,35 @@ static struct queue_message message_of(char *from)
 START_TEST(a_copy_that_was_taken)
 {
     static char addr[] = "2001:db8::1", name[] = "mx.test", queue_id[] = "4Abc";
+    static char id[] = "<a.b@x>", odd_id[] = "x>, to=<y@z>";
     struct queue_message m = message_of(sender);
     struct queue_new_copy copy = {.destination = "archive", .recipient_count = 0, .id = "ID1"};
 
     maillog_taken(&m, &copy, 2, 4123);
     ck_assert_str_eq(logged(),
                      "relay/smtpd: ID1: client=unknown[unknown]\n"
+                     "relay/cleanup: ID1: message-id=<>\n"
                      "relay/archive/qmgr: ID1: from=<s@x>, size=4123, nrcpt=2 (queue active)\n");
     m = message_of(odd_sender);
     m.client_addr = addr;
     m.client_name = name;
     m.mta_queue_id = queue_id;
+    m.message_id = id;
     maillog_taken(&m, &copy, 1, 5);
     ck_assert_str_eq(
         logged(),
         "relay/smtpd: ID1: client=mx.test[2001:db8::1], orig_queue_id=4Abc\n"
+        "relay/cleanup: ID1: message-id=<a.b@x>\n"
         "relay/archive/qmgr: ID1: from=<\"a?, size=1\"@x>, size=5, nrcpt=1 (queue active)\n");
     maillog_set_style("splitmilter");
     maillog_taken(&m, &copy, 1, 5);
     ck_assert_str_eq(logged(), "relay: ID1: from=<\"a>, size=1\"@x>, size=5, nrcpt=1, "
-                               "dest=archive, queue_id=4Abc (queued)\n");
+                               "dest=archive, queue_id=4Abc, message-id=<a.b@x> (queued)\n");
+    m.message_id = odd_id;
+    maillog_taken(&m, &copy, 1, 5);
+    ck_assert_str_eq(logged(),
+                     "relay: ID1: from=<\"a>, size=1\"@x>, size=5, nrcpt=1, dest=archive, "
+                     "queue_id=4Abc, message-id=<x?, to=?y@z?> (queued)\n");
 }
 END_TEST
 
@@ -93,6 +103,7 @@ START_TEST(dead_on_arrival)
     maillog_taken(&m, &copy, 1, 5);
     ck_assert_str_eq(logged(),
                      "relay/smtpd: ID1: client=unknown[unknown]\n"
+                     "relay/cleanup: ID1: message-id=<>\n"
                      "relay/archive/qmgr: ID1: from=<s@x>, size=5, nrcpt=1 (queue active)\n"
                      "relay/archive/error: ID1: to=<a@b>, relay=none, delay=0, "
                      "delays=0/0/0/0, dsn=5.4.6, status=bounced (loop)\n");

@@ -767,9 +767,9 @@ static const struct {
 } log_cases[] = {
     {"EHLO mta\r\nXFORWARD IDENT=4ABC\r\nMAIL FROM:<s@x>\r\n" A
      "\r\nRCPT TO:<b@y.newmail.copy.split.invalid>\r\nDATA\r\n"
-     "X-Split-Copy: destination=newmail; host=relay.test\r\n.\r\n",
-     "C1a: from=<s@x>, size=52, nrcpt=1, dest=archive, queue_id=4ABC (queued)\n"
-     "C1b: from=<s@x>, size=52, nrcpt=1, dest=newmail, queue_id=4ABC (dead)\n"
+     "X-Split-Copy: destination=newmail; host=relay.test\r\nMessage-ID: <1@x>\r\n.\r\n",
+     "C1a: from=<s@x>, size=71, nrcpt=1, dest=archive, queue_id=4ABC, message-id=<1@x> (queued)\n"
+     "C1b: from=<s@x>, size=71, nrcpt=1, dest=newmail, queue_id=4ABC, message-id=<1@x> (dead)\n"
      "warning: C1b: to=<b@y>, dest=newmail, relay=none, delay=0, delays=0/0/0/0, dsn=5.4.6, "
      "status=dead (554 5.4.6 mail loops: it carries X-Split-Copy of this host)\n",
      0},
