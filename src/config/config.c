@@ -62,6 +62,7 @@ static void relay_clear(struct config_relay *r)
     free(r->listen);
     free(r->hostname);
     free(r->spool_directory);
+    free(r->queue);
     free(r->trusted_networks);
     free(r->metrics);
     free(r->dns.servers);

@@ -71,6 +71,7 @@ static const char full[] =
     "    hostname = relay.example.com\n"
     "    spool_directory = /spool\n"
     "    trusted_networks = {}\n"
+    "    queue = sqlite history = 12h\n"
     "    message_size_limit = 64k max_connections = 3 min_free_space = 0\n"
     "}\n"
     "destination archive {\n"
@@ -116,6 +117,8 @@ START_TEST(all_options_are_read)
     ck_assert_str_eq(c->relay.listen[1].path, "/run/relay");
     ck_assert_str_eq(c->relay.hostname, "relay.example.com");
     ck_assert_str_eq(c->relay.spool_directory, "/spool");
+    ck_assert_str_eq(c->relay.queue, "sqlite");
+    ck_assert_uint_eq(c->relay.history_s, 43200);
     ck_assert_uint_eq(c->relay.trusted_network_count, 0);
     ck_assert_uint_eq(c->relay.message_size_limit_bytes, 65536);
     ck_assert_uint_eq(c->relay.max_connections, 3);
@@ -143,7 +146,7 @@ START_TEST(destinations_are_read)
     ck_assert_uint_eq(d->max_age_s, 86400);
     ck_assert_uint_eq(d->connect_timeout_ms, 10000);
     ck_assert_uint_eq(d->command_timeout_ms, 60000);
-    ck_assert_uint_eq(d->place.line, 27);
+    ck_assert_uint_eq(d->place.line, 28);
     ck_assert_int_eq(c->destinations[1].recipient, CONFIG_ADDRESS_CANONICAL);
     ck_assert_ptr_null(config_find_destination(c, "none"));
     config_free(c);
@@ -165,6 +168,8 @@ START_TEST(defaults_are_those_of_the_manual)
     ck_assert_int_eq(c->milter.on_failure, CONFIG_FAIL_TEMPFAIL);
     ck_assert_uint_eq(c->relay.listen_count, 1);
     ck_assert_str_eq(c->relay.hostname, name);
+    ck_assert_str_eq(c->relay.queue, "sqlite");
+    ck_assert_uint_eq(c->relay.history_s, 7 * 86400);
     ck_assert_uint_eq(c->relay.trusted_network_count, 2);
     ck_assert_uint_eq(c->relay.message_size_limit_bytes, 50u << 20);
     ck_assert_uint_eq(c->relay.min_free_space_bytes, 256u << 20);
@@ -351,6 +356,11 @@ static const struct {
     {"milter { filter_header = 'X Y' }", 1, "'X Y'", "header"},
     {"milter { filter_maps = { 'primary' } }", 1, "'primary' is no table", "texthash:/path"},
     {"relay { spool_directory = '' }", 1, "spool_directory", "'/'"},
+    {"relay {\n queue = 'postgresql://db1/x' }", 2, "queue: 'postgresql://db1/x'",
+     "allowed: \"sqlite\""},
+    {"relay { queue = '' }", 1, "queue: ''", "allowed: \"sqlite\""},
+    {"relay { history = 7w }", 1, "history: '7w'", "from 0s to 366d"},
+    {"relay { history = 367d }", 1, "history: '367d'", "from 0s to 366d"},
     {"relay { hostname = 'a b' }", 1, "'a b'", "host name"},
     {"relay { trusted_networks = { 127.0.0.0/8,\n\n 10.1.0.0/8 } }", 3, "10.1.0.0/8", "8 bits"},
     {"relay {\n listen = {}\n}", 2, "listen is missing", "at least one"},
@@ -384,8 +394,8 @@ static const struct {
     {"destination a { relay_to = maildir:/x\n tls = verify }", 2, "tls: a Maildir has no", ""},
     {"destination a { relay_to = maildir:/x auth_password_file = /p\n auth_user = u }", 2,
      "auth_user: a Maildir has no server", ""},
-    {"relay { spool_directory = /s/ }\ndestination a {\n relay_to = maildir:/s/queue/x }", 3,
-     "/s/queue/x is in spool_directory", "elsewhere"},
+    {"relay { spool_directory = /s/ }\ndestination a {\n relay_to = maildir:/s/large/x }", 3,
+     "/s/large/x is in spool_directory", "elsewhere"},
     {"listener a { listen = \"inet:25\"\n primary = \"[127.0.0.2]:25\" }", 2,
      "listener a: primary: leads back", "another server"},
     {"listener a { listen = \"inet:25@h\" protocol = lmtp primary = \"unix:/b\" }\n"
