@@ -165,6 +165,16 @@ void metrics_observe(struct metrics_family *f, const char *name, int64_t us)
     add(&s->cells[count_bounds(f) + 1], us);
 }
 
+void metrics_set_histogram(struct metrics_family *f, const char *name, const uint64_t *counts,
+                           int64_t sum_us)
+{
+    unsigned sum_at = count_bounds(f) + 1;
+
+    for (unsigned i = 0; i < sum_at; i++)
+        metrics_set(f, name, i, (int64_t)counts[i]);
+    metrics_set(f, name, sum_at, sum_us);
+}
+
 int64_t metrics_now_us(void)
 {
     return is_on ? clock_now_us() : 0;

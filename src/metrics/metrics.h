@@ -59,6 +59,11 @@ void metrics_hide(struct metrics_family *f) __attribute__((nonnull));
 void metrics_observe(struct metrics_family *f, const char *name, int64_t us)
     __attribute__((nonnull));
 
+/* Set a histogram that was counted elsewhere. counts: one for each bound, and the last one above
+ * them all; sum_us: of all that was observed. */
+void metrics_set_histogram(struct metrics_family *f, const char *name, const uint64_t *counts,
+                           int64_t sum_us) __attribute__((nonnull));
+
 /* CLOCK_MONOTONIC in microseconds; 0 while nothing is counted. */
 int64_t metrics_now_us(void);
 

@@ -10,8 +10,7 @@
 #include "deliver/destination.h"
 #include "relay/relay_page.h"
 #include "receive/server.h"
-#include "queue/spool_owner.h"
-#include "queue/spool_queue.h"
+#include "queue/queue_open.h"
 #include "base/clock.h"
 
 #include <pthread.h>
@@ -50,8 +49,8 @@ static int check_known(struct relay *r, const char *name, struct err *err)
     return -1;
 }
 
-/* One, or all (NULL). */
-static void resume(struct relay *r, const char *name)
+/* End the suspension by faults of one destination, or of all (NULL). */
+static void try_now(struct relay *r, const char *name)
 {
     pthread_mutex_lock(&r->lock);
     for (size_t i = 0; i < r->destination_count; i++) {
@@ -59,19 +58,6 @@ static void resume(struct relay *r, const char *name)
             destination_resume(r->destinations[i]);
     }
     pthread_mutex_unlock(&r->lock);
-}
-
-/* queue_ops.retry for the control threads: whoever asks for it wants an attempt now. */
-static long retry(void *ctx, const char *name, const char *id, struct err *err)
-{
-    struct relay *r = ctx;
-
-    if (check_known(r, name, err) < 0)
-        return -1;
-    long count = r->queue->ops->retry(r->queue, name, id, err);
-    if (count >= 0)
-        resume(r, name);
-    return count;
 }
 
 static int health(void *ctx, const char *name, struct destination_suspension *out, struct err *err)
@@ -95,12 +81,34 @@ static int change(void *ctx, const struct queue_change *what, struct queue_chang
                   struct err *err)
 {
     struct relay *r = ctx;
+    const char *destination = what->to != NULL ? what->to : what->selection.destination;
+    bool is_retry = what->action == QUEUE_RETRY;
 
-    if (check_known(r, what->to, err) < 0)
+    if (check_known(r, is_retry ? destination : what->to, err) < 0)
         return -1;
     int rc = r->queue->ops->change(r->queue, what, out, err);
-    if (rc == 0 && (what->action == QUEUE_REQUEUE || what->action == QUEUE_RELEASE))
-        resume(r, what->to != NULL ? what->to : what->destination);
+    if (rc == 0 && (is_retry || what->action == QUEUE_REQUEUE || what->action == QUEUE_RELEASE))
+        try_now(r, destination);
+    return rc;
+}
+
+static int suspend(void *ctx, const struct queue_suspension *s, struct err *err)
+{
+    struct relay *r = ctx;
+
+    if (check_known(r, s->destination, err) < 0)
+        return -1;
+    return r->queue->ops->suspend(r->queue, s, err);
+}
+
+/* One that is no longer configured may still be suspended. */
+static int resume(void *ctx, const char *destination, struct err *err)
+{
+    struct relay *r = ctx;
+    int rc = r->queue->ops->resume(r->queue, destination, err);
+
+    if (rc >= 0)
+        try_now(r, destination);
     return rc;
 }
 
@@ -178,8 +186,8 @@ void relay_stop(struct relay *r, unsigned grace_ms)
     free(r);
 }
 
-/* Longer than any copy is deferred for: delivery_retry_delay_s() adds up to a fifth, the spool a
- * sixteenth. But not by much, or a clock that was set back would leave copies waiting. */
+/* Longer than any copy is deferred for: delivery_retry_delay_s() adds up to a fifth. But not by
+ * much, or a clock that was set back would leave copies waiting. */
 static int64_t delay_max_s(const struct config *config)
 {
     int64_t max_s = DELAY_MAX_LEAST_S;
@@ -196,19 +204,20 @@ struct relay *relay_start(struct runtime *first, struct err *err)
 {
     const struct config *config = runtime_config(first);
     struct relay *r = mem_zalloc(sizeof *r);
-    struct control_actions actions = {.retry = retry, .change = change, .health = health, .ctx = r};
-    struct spool_queue_options spool = {
-        .directory = config->relay.spool_directory,
+    struct control_actions actions = {
+        .change = change, .suspend = suspend, .resume = resume, .health = health, .ctx = r};
+    struct queue_options options = {
+        .spool_directory = config->relay.spool_directory,
+        .queue = config->relay.queue,
         .min_free_space_bytes = config->relay.min_free_space_bytes,
+        .history_s = config->relay.history_s,
         .delay_max_s = delay_max_s(config),
     };
 
     runtime_slot_init(&r->slot, first);
     r->first = without_tables(first);
     pthread_mutex_init(&r->lock, NULL);
-    if (spool_owner_check(spool.directory, err) < 0)
-        goto fail;
-    r->queue = spool_queue_open(&spool, err);
+    r->queue = queue_open(&options, err);
     if (r->queue == NULL || relay_page_start(config, r->queue, &r->page, err) != 0)
         goto fail;
     r->tasks = task_pool_new(0, tls_thread_end, err);
@@ -280,7 +289,7 @@ int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out,
     }
     find_restart(runtime_config(r->first), config, restart_out);
     runtime_slot_swap(&r->slot, runtime_ref(next));
-    spool_queue_set_delay_max(r->queue, delay_max_s(config));
+    queue_reconfigure(r->queue, delay_max_s(config), config->relay.history_s);
     server_reloaded(r->server);
     for (size_t i = before; i-- > 0;) { /* what take_destination() moves is new, or was seen */
         const char *name = destination_name(r->destinations[i]);

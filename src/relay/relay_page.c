@@ -5,6 +5,7 @@
 #include "metrics/metrics.h"
 #include "metrics/metrics_http.h"
 #include "metrics/counters.h"
+#include "queue/queue_open.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,24 +46,50 @@ QUEUE_FAMILY(queue_bytes, "splitrelay_queue_bytes",
              "Size of these copies; a message counts for each of its destinations.");
 QUEUE_FAMILY(queue_age, "splitrelay_queue_oldest_age_seconds",
              "Age of the oldest of these copies, 0 if there is none.");
-static struct metrics_family quarantine_files = {
-    .name = "splitrelay_quarantine_files",
-    .help = "Files found in the spool that are no copies.",
+static struct metrics_family queue_suspended = {
+    .name = "splitrelay_queue_suspended",
+    .help = "1 while the destination is suspended by splitctl suspend.",
+    .type = METRICS_GAUGE,
+    .label = "destination",
+};
+static struct metrics_family database_bytes = {
+    .name = "splitrelay_queue_database_bytes",
+    .help = "Size of queue.db.",
     .type = METRICS_GAUGE,
 };
-static struct metrics_family quarantine_bytes = {
-    .name = "splitrelay_quarantine_bytes",
-    .help = "Size of these files.",
+static struct metrics_family database_free_bytes = {
+    .name = "splitrelay_queue_database_free_bytes",
+    .help = "Free space in queue.db, for new rows.",
     .type = METRICS_GAUGE,
+};
+static struct metrics_family log_bytes = {
+    .name = "splitrelay_queue_log_bytes",
+    .help = "Size of the write-ahead log of queue.db.",
+    .type = METRICS_GAUGE,
+};
+static struct metrics_family unwritten = {
+    .name = "splitrelay_queue_unwritten_outcomes",
+    .help = "Outcomes of deliveries that wait until queue.db can be written.",
+    .type = METRICS_GAUGE,
+};
+/* As commit_slower of queue_open.h has them. */
+static const int64_t commit_us[] = {1000, 5000, 10000, 50000, 100000, 500000, 1000000, 5000000, 0};
+static struct metrics_family commit_seconds = {
+    .name = "splitrelay_queue_commit_seconds",
+    .help = "How long the transactions of queue.db took to commit.",
+    .type = METRICS_HISTOGRAM,
+    .bounds_us = commit_us,
 };
 
-static struct metrics_family *const families[] = {&queue_copies,     &queue_bytes,      &queue_age,
-                                                  &quarantine_files, &quarantine_bytes, &free_bytes,
-                                                  &min_free_bytes,   &free_files,       NULL};
+static struct metrics_family *const families[] = {
+    &queue_copies, &queue_bytes,    &queue_age,      &queue_suspended,
+    &free_bytes,   &min_free_bytes, &free_files,     &database_bytes,
+    &log_bytes,    &unwritten,      &commit_seconds, &database_free_bytes,
+    NULL};
 
 struct relay_page {
     struct queue *queue;
-    char *spool, *spool_tmp;
+    char *spool;
     uint64_t min_free_bytes;
     atomic_bool is_serving;
     struct metrics_http *http;
@@ -101,8 +128,7 @@ static void show_depth(const struct queue_depth *d)
  * destinations that are gone. */
 static void look_at_queues(struct queue *q)
 {
-    static struct metrics_family *const gauges[] = {&queue_copies, &queue_bytes, &queue_age,
-                                                    &quarantine_files, &quarantine_bytes};
+    static struct metrics_family *const gauges[] = {&queue_copies, &queue_bytes, &queue_age};
     struct queue_depths depths;
     struct err err;
 
@@ -115,8 +141,39 @@ static void look_at_queues(struct queue *q)
     for (size_t i = 0; i < depths.count; i++)
         show_depth(&depths.items[i]);
     free(depths.items);
-    metrics_set(&quarantine_files, "", 0, (int64_t)depths.quarantine.copies);
-    metrics_set(&quarantine_bytes, "", 0, (int64_t)depths.quarantine.bytes);
+}
+
+static void look_at_suspensions(struct queue *q)
+{
+    struct queue_suspension *items;
+    size_t count;
+    struct err err;
+
+    metrics_hide(&queue_suspended);
+    if (q->ops->suspensions(q, &items, &count, &err) != 0) {
+        log_debug("metrics: %s", err.text);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        metrics_set(&queue_suspended, items[i].destination, 0, 1);
+    free(items);
+}
+
+static void look_at_database(struct queue *q)
+{
+    enum { SLOWER = sizeof commit_us / sizeof commit_us[0] - 1 };
+    struct queue_figures figures;
+    uint64_t counts[SLOWER + 1], slower = 0;
+
+    queue_get_figures(q, &figures);
+    metrics_set(&database_bytes, "", 0, (int64_t)figures.database_bytes);
+    metrics_set(&database_free_bytes, "", 0, (int64_t)figures.free_bytes);
+    metrics_set(&log_bytes, "", 0, (int64_t)figures.log_bytes);
+    metrics_set(&unwritten, "", 0, (int64_t)figures.unwritten);
+    for (unsigned i = SLOWER; i-- > 0; slower = figures.commit_slower[i])
+        counts[i + 1] = figures.commit_slower[i] - slower;
+    counts[0] = figures.commits - slower;
+    metrics_set_histogram(&commit_seconds, "", counts, (int64_t)(figures.commit_seconds * 1e6));
 }
 
 static void page(void *ctx, struct buf *out)
@@ -124,6 +181,8 @@ static void page(void *ctx, struct buf *out)
     const struct relay_page *p = ctx;
 
     look_at_queues(p->queue);
+    look_at_suspensions(p->queue);
+    look_at_database(p->queue);
     look_at_space(p);
     counters_render(out);
     metrics_render(families, out);
@@ -134,15 +193,15 @@ static void page(void *ctx, struct buf *out)
  * and the mount's state have to do. */
 static int check_writable(const struct relay_page *p, struct err *why)
 {
-    int fd = open(p->spool_tmp, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    int fd = open(p->spool, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 
     if (fd != -1) {
         close(fd);
         return 0;
     }
-    if ((errno == EOPNOTSUPP || errno == EISDIR) && access(p->spool_tmp, W_OK | X_OK) == 0)
+    if ((errno == EOPNOTSUPP || errno == EISDIR) && access(p->spool, W_OK | X_OK) == 0)
         return 0;
-    err_set_errno(why, "the spool cannot be written: %s", p->spool_tmp);
+    err_set_errno(why, "the spool cannot be written: %s", p->spool);
     return -1;
 }
 
@@ -179,7 +238,6 @@ int relay_page_start(const struct config *config, struct queue *q, struct relay_
     };
     p->queue = q;
     p->spool = mem_strdup(relay->spool_directory);
-    p->spool_tmp = mem_printf("%s/tmp", relay->spool_directory);
     p->min_free_bytes = relay->min_free_space_bytes;
     metrics_enable();
     counters_loaded();
@@ -206,6 +264,5 @@ void relay_page_stop(struct relay_page *p)
         return;
     metrics_http_stop(p->http);
     free(p->spool);
-    free(p->spool_tmp);
     free(p);
 }

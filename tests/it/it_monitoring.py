@@ -150,9 +150,16 @@ ALERTS = {
     "SplitrelayCopiesTooLarge": ('splitrelay_refusals_total{kind="size",instance="i"}', "0+1x10", "3x10", "5m"),
     "SplitrelayCopiesMissing": ('splitrelay_messages_without_copies_total{instance="i"}', "0+1x10", "3x10", "5m"),
     "SplitrelayTooManyConnections": ('splitrelay_refusals_total{kind="connections",instance="i"}', "0+1x10", "3x10", "5m"),
-    "SplitrelayQuarantine": ('splitrelay_quarantine_files{instance="i"}', "1x10", "0x10", "8m"),
+    "SplitrelayOutcomesUnwritten": ('splitrelay_queue_unwritten_outcomes{instance="i"}', "1x10", "0x10", "8m"),
+    "SplitrelaySuspendedForLong": ('splitrelay_queue_suspended{destination="d",instance="i"}', "1x1500", "0x1500", "1445m"),
     "SplitrelayReloadFailed": ('splitrelay_config_last_reload_successful{instance="i"}', "0x10", "1x10", "8m"),
-    "SplitrelaySpoolSpaceLow": ('splitrelay_spool_free_files{instance="i"}', "100x10", "100000x10", "8m"),
+    "SplitrelaySpoolSpaceLow": (
+        'splitrelay_spool_free_bytes{instance="i"} & splitrelay_queue_database_free_bytes{instance="i"}'
+        ' & splitrelay_spool_min_free_bytes{instance="i"}',
+        "150x10 & 40x10 & 100x10",
+        "150x10 & 60x10 & 100x10",
+        "8m",
+    ),
     "SplitmilterSlowLookups": (
         'splitmilter_lookup_seconds_bucket{le="0.5",instance="i"} & splitmilter_lookup_seconds_bucket{le="+Inf",instance="i"}'
         ' & splitmilter_lookup_seconds_bucket{le="1",instance="i"}',

@@ -142,6 +142,20 @@ START_TEST(a_histogram_adds_up)
 }
 END_TEST
 
+START_TEST(a_histogram_that_was_counted_elsewhere)
+{
+    metrics_enable();
+    metrics_set_histogram(&histogram, "a", (const uint64_t[]){7, 0, 1}, 1000000);
+    metrics_set_histogram(&histogram, "a", (const uint64_t[]){8, 2, 1}, 3000000);
+    check_text(&histogram, "# HELP t_took_seconds Took.\n# TYPE t_took_seconds histogram\n"
+                           "t_took_seconds_bucket{name=\"a\",le=\"0.00001\"} 8\n"
+                           "t_took_seconds_bucket{name=\"a\",le=\"1.5\"} 10\n"
+                           "t_took_seconds_bucket{name=\"a\",le=\"+Inf\"} 11\n"
+                           "t_took_seconds_sum{name=\"a\"} 3\n"
+                           "t_took_seconds_count{name=\"a\"} 11\n");
+}
+END_TEST
+
 START_TEST(hidden_gauges_are_left_out_until_set)
 {
     metrics_enable();
@@ -303,6 +317,7 @@ int main(void)
     tcase_add_test(t, text_is_escaped);
     tcase_add_loop_test(t, microseconds_are_written_as_seconds, 0, (int)UNIT_COUNT(numbers));
     tcase_add_test(t, a_histogram_adds_up);
+    tcase_add_test(t, a_histogram_that_was_counted_elsewhere);
     tcase_add_test(t, hidden_gauges_are_left_out_until_set);
     tcase_add_test(t, many_names_are_kept_apart);
     tcase_add_test(t, threads_lose_nothing_while_somebody_reads);
