@@ -123,18 +123,13 @@ EXTRA_DIST += \
 	%D%/tsan.supp
 
 # No-op milters to compare with; `./dev bench' builds them.
-EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/spool_bench %D%/bench/queue_bench \
-	%D%/bench/spool_fill %D%/bench/task_bench
+EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/queue_bench %D%/bench/task_bench
 %C%_bench_noop_all_SOURCES = %D%/bench/noop_all.c
 %C%_bench_noop_all_LDADD = $(MILTER_LIBS)
 %C%_bench_noop_envelope_SOURCES = %D%/bench/noop_envelope.c
 %C%_bench_noop_envelope_LDADD = $(MILTER_LIBS)
 %C%_bench_queue_bench_SOURCES = %D%/bench/queue_bench.c
-%C%_bench_queue_bench_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
-%C%_bench_spool_bench_SOURCES = %D%/bench/spool_bench.c
-%C%_bench_spool_bench_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
-%C%_bench_spool_fill_SOURCES = %D%/bench/spool_fill.c
-%C%_bench_spool_fill_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
+%C%_bench_queue_bench_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(SYSTEMD_LIBS)
 %C%_bench_task_bench_SOURCES = %D%/bench/task_bench.c
 %C%_bench_task_bench_LDADD = libsplit.a
 bench-programs: $(EXTRA_PROGRAMS)
@@ -221,10 +216,6 @@ FUZZERS += %D%/fuzz/fuzz_table
 %C%_fuzz_fuzz_table_SOURCES = %D%/fuzz/fuzz_table.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_table_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_table_LDADD = $(FUZZ_LIBS)
-FUZZERS += %D%/fuzz/fuzz_spool_envelope
-%C%_fuzz_fuzz_spool_envelope_SOURCES = %D%/fuzz/fuzz_spool_envelope.c $(FUZZ_MAIN)
-%C%_fuzz_fuzz_spool_envelope_LDFLAGS = $(FUZZ_LINK)
-%C%_fuzz_fuzz_spool_envelope_LDADD = $(FUZZ_RELAY_LIBS)
 
 check_PROGRAMS += $(FUZZERS)
 TESTS += $(FUZZERS)
@@ -399,33 +390,6 @@ UNIT_TESTS += %D%/unit/test_socketmap_reply
 %C%_unit_test_socketmap_reply_SOURCES = %D%/unit/test_socketmap_reply.c
 %C%_unit_test_socketmap_reply_LDADD = $(UNIT_LIBS)
 
-UNIT_TESTS += %D%/unit/test_spool
-%C%_unit_test_spool_SOURCES = %D%/unit/test_spool.c %D%/unit/spool_unit.h
-%C%_unit_test_spool_LDADD = $(UNIT_RELAY_LIBS)
-
-UNIT_TESTS += %D%/unit/test_spool_batch
-%C%_unit_test_spool_batch_SOURCES = %D%/unit/test_spool_batch.c %D%/unit/spool_unit.h
-%C%_unit_test_spool_batch_LDADD = $(UNIT_RELAY_LIBS)
-UNIT_TESTS += %D%/unit/test_spool_change
-%C%_unit_test_spool_change_SOURCES = %D%/unit/test_spool_change.c %D%/unit/spool_unit.h
-%C%_unit_test_spool_change_LDADD = $(UNIT_RELAY_LIBS)
-
-UNIT_TESTS += %D%/unit/test_spool_depth
-%C%_unit_test_spool_depth_SOURCES = %D%/unit/test_spool_depth.c %D%/unit/spool_unit.h
-%C%_unit_test_spool_depth_LDADD = $(UNIT_RELAY_LIBS)
-
-UNIT_TESTS += %D%/unit/test_spool_envelope
-%C%_unit_test_spool_envelope_SOURCES = %D%/unit/test_spool_envelope.c %D%/unit/spool_unit.h
-%C%_unit_test_spool_envelope_LDADD = $(UNIT_RELAY_LIBS)
-
-UNIT_TESTS += %D%/unit/test_spool_queue
-%C%_unit_test_spool_queue_SOURCES = %D%/unit/test_spool_queue.c %D%/unit/spool_unit.h
-%C%_unit_test_spool_queue_LDADD = $(UNIT_RELAY_LIBS)
-
-UNIT_TESTS += %D%/unit/test_spool_window
-%C%_unit_test_spool_window_SOURCES = %D%/unit/test_spool_window.c
-%C%_unit_test_spool_window_LDADD = $(UNIT_RELAY_LIBS)
-
 UNIT_TESTS += %D%/unit/test_stream
 %C%_unit_test_stream_SOURCES = %D%/unit/test_stream.c
 %C%_unit_test_stream_LDADD = $(UNIT_LIBS)
@@ -468,10 +432,6 @@ check_PROGRAMS += %D%/it/table_query
 check_PROGRAMS += %D%/it/review_query
 %C%_it_review_query_SOURCES = %D%/it/review_query.c
 %C%_it_review_query_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
-
-check_PROGRAMS += %D%/it/spool_driver
-%C%_it_spool_driver_SOURCES = %D%/it/spool_driver.c %D%/unit/spool_unit.h
-%C%_it_spool_driver_LDADD = librelay.a libsplit.a $(SYSTEMD_LIBS)
 
 if HAVE_OPENSSL
 UNIT_TESTS += %D%/unit/test_task

@@ -4,7 +4,7 @@
  * COUNT (100,000) messages of 4 kB for one destination, nobody takes; then the queue is opened
  * anew, and threads take them all. Prints rates and resident memory at each step.
  */
-#include "queue/spool_queue.h"
+#include "queue/queue_open.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -41,10 +41,10 @@ static long resident_kb(void)
 
 static void open_queue(const char *directory)
 {
-    struct spool_queue_options options = {.directory = directory};
+    struct queue_options options = {.spool_directory = directory, .queue = "sqlite"};
     struct err err;
 
-    q = spool_queue_open(&options, &err);
+    q = queue_open(&options, &err);
     if (q == NULL) {
         fprintf(stderr, "%s\n", err.text);
         exit(EXIT_FAILURE);
@@ -68,7 +68,8 @@ static void *put_all(void *ctx)
                               .client_addr = text,
                               .helo = text,
                               .protocol = text,
-                              .mta_queue_id = text};
+                              .mta_queue_id = text,
+                              .message_id = text};
     struct queue_recipient r = {.address = address, .orcpt = text, .state = QUEUE_PENDING};
     struct err err;
 
@@ -86,13 +87,13 @@ static void *put_all(void *ctx)
 
 static void *take_all(void *ctx)
 {
+    static const struct queue_delivery delivery = {.relay = "none", .reply = "250 2.0.0 Ok"};
     struct queue_copy *c;
-    bool backlog;
 
     (void)ctx;
-    while ((c = q->ops->next(q, "archive", 500, &backlog)) != NULL) {
+    while ((c = q->ops->next(q, "archive", 500)) != NULL) {
         c->recipients[0].state = QUEUE_SENT;
-        q->ops->done(q, c);
+        q->ops->done(q, c, &delivery);
         taken++;
     }
     return NULL;
@@ -129,8 +130,7 @@ int main(int argc, char **argv)
     begin = now_s();
     open_queue(argv[1]);
     printf("opened anew: %.1f ms, %ld kB\n", (now_s() - begin) * 1000, resident_kb());
-    bool backlog;
-    struct queue_copy *c = q->ops->next(q, "archive", 0, &backlog);
+    struct queue_copy *c = q->ops->next(q, "archive", 1000);
     if (c == NULL)
         return EXIT_FAILURE;
     printf("first copy after: %.1f ms, %ld kB\n", (now_s() - begin) * 1000, resident_kb());
