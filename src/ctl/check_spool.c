@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_units.h"
-#include "queue/spool_depth.h"
+#include "queue/queue_open.h"
+#include "queue/queue_reader.h"
 #include "ctl/check.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -36,16 +36,22 @@ static void check_run(struct findings *f, const struct service *s)
         find(f, LEVEL_WARNING, "spool: splitrelay does not run");
 }
 
-static void check_space(struct findings *f, const struct config_relay *r)
+/* reader: NULL if the database cannot be read. Its free pages are room, too. */
+static void check_space(struct findings *f, const struct config_relay *r,
+                        struct queue_reader *reader)
 {
     struct statvfs fs;
+    struct err err;
     char limit[24];
+    uint64_t in_database = 0;
 
     if (statvfs(r->spool_directory, &fs) < 0) {
         find(f, LEVEL_ERROR, "spool: %s: %s", r->spool_directory, strerror(errno));
         return;
     }
-    uint64_t available = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (reader != NULL && queue_reader_free_bytes(reader, &in_database, &err) < 0)
+        find(f, LEVEL_ERROR, "spool: %s", err.text);
+    uint64_t available = (uint64_t)fs.f_bavail * fs.f_frsize + in_database;
     config_units_format_size(r->min_free_space_bytes, limit, sizeof limit);
     if (available < r->min_free_space_bytes)
         find(f, LEVEL_WARNING,
@@ -57,33 +63,44 @@ static void check_space(struct findings *f, const struct config_relay *r)
 }
 
 /* Copies that nothing delivers: their destination is not in the configuration. */
-static void check_destinations(struct findings *f, const struct config *config)
+static void check_destinations(struct findings *f, const struct config *config,
+                               struct queue_reader *reader)
 {
     struct queue_depths depths;
     struct err err;
-    int fd = open(config->relay.spool_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    if (fd < 0)
+    if (queue_reader_depths(reader, time(NULL), &depths, &err) < 0) {
+        find(f, LEVEL_ERROR, "spool: %s", err.text);
         return;
-    struct spool_depth *depth = spool_depth_new();
-    if (spool_depth_read(depth, fd, time(NULL), NULL, &depths, &err) < 0) {
-        find(f, LEVEL_WARNING, "spool: %s", err.text);
-    } else {
-        for (size_t i = 0; i < depths.count; i++) {
-            const struct queue_depth *d = &depths.items[i];
-            uint64_t waiting = d->due.copies + d->deferred.copies + d->held.copies;
-            if (config_find_destination(config, d->destination) == NULL &&
-                waiting + d->dead.copies > 0)
-                find(f, waiting > 0 ? LEVEL_WARNING : LEVEL_NOTE,
-                     "spool: %" PRIu64
-                     " cop%s for destination %s, which is not configured, and %" PRIu64
-                     " dead: splitctl requeue --to, or delete",
-                     waiting, waiting == 1 ? "y" : "ies", d->destination, d->dead.copies);
-        }
-        free(depths.items);
     }
-    spool_depth_free(depth);
-    close(fd);
+    for (size_t i = 0; i < depths.count; i++) {
+        const struct queue_depth *d = &depths.items[i];
+        uint64_t waiting = d->due.copies + d->deferred.copies + d->held.copies;
+        if (config_find_destination(config, d->destination) == NULL && waiting + d->dead.copies > 0)
+            find(f, waiting > 0 ? LEVEL_WARNING : LEVEL_NOTE,
+                 "spool: %" PRIu64
+                 " cop%s for destination %s, which is not configured, and %" PRIu64
+                 " dead: splitctl requeue --to, or delete",
+                 waiting, waiting == 1 ? "y" : "ies", d->destination, d->dead.copies);
+    }
+    free(depths.items);
+}
+
+/* What is in it. */
+static void check_queue(struct findings *f, const struct config *config)
+{
+    const struct config_relay *r = &config->relay;
+    struct err err;
+
+    if (queue_check_old_spool(r->spool_directory, &err) < 0)
+        find(f, LEVEL_ERROR, "spool: %s", err.text);
+    struct queue_reader *reader = queue_reader_open(r->spool_directory, r->queue, &err);
+    if (reader == NULL)
+        find(f, LEVEL_ERROR, "spool: %s", err.text);
+    check_space(f, r, reader);
+    if (reader != NULL)
+        check_destinations(f, config, reader);
+    queue_reader_close(reader);
 }
 
 static void check_directory(struct findings *f, const char *path, const struct stat *st,
@@ -123,7 +140,6 @@ void check_spool(struct findings *f, const struct config *config, const struct s
     check_directory(f, path, &st, s);
     if (f->errors == errors)
         find(f, LEVEL_OK, "spool: %s, owner %s", path, user_name(st.st_uid));
-    check_space(f, &config->relay);
     check_run(f, s);
-    check_destinations(f, config);
+    check_queue(f, config);
 }

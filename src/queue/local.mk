@@ -6,6 +6,7 @@ librelay_a_SOURCES += %D%/large.c %D%/large.h
 librelay_a_SOURCES += %D%/queue.h
 librelay_a_SOURCES += %D%/queue_count.c %D%/queue_count.h
 librelay_a_SOURCES += %D%/queue_id.c %D%/queue_id.h
+librelay_a_SOURCES += %D%/queue_old.c
 librelay_a_SOURCES += %D%/queue_open.h
 librelay_a_SOURCES += %D%/queue_private.h
 librelay_a_SOURCES += %D%/queue_reader.c %D%/queue_reader.h

@@ -307,6 +307,16 @@ int queue_reader_depths(struct queue_reader *r, time_t now, struct queue_depths 
     return r->db == NULL ? 0 : queue_count(r->db, now, NULL, NULL, out, err);
 }
 
+int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *err)
+{
+    struct db_figures figures = {0};
+
+    if (r->db != NULL && r->db->ops->figures(r->db, &figures, err) != DB_OK)
+        return -1;
+    *out = figures.free_bytes;
+    return 0;
+}
+
 struct suspensions {
     struct queue_suspension *items;
     size_t count;

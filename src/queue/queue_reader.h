@@ -57,6 +57,10 @@ ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at
 int queue_reader_depths(struct queue_reader *r, time_t now, struct queue_depths *out,
                         struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Bytes in the database that are free for new copies. */
+int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /* As queue_ops.suspensions. */
 int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **out,
                              size_t *count_out, struct err *err)
