@@ -165,21 +165,29 @@ static enum db_status open_reader(struct db_sqlite *s, bool *is_missing_out, str
     return status;
 }
 
-/* The settings of the file come first: they are fixed when the first page is written. */
+/* What is part of the file is set before its first page is written, and never again: on a database
+ * that is there it would be a transaction, before db_sqlite_log_renew(). */
 static enum db_status set_up(struct db_sqlite *s, struct err *err)
 {
-    static const char settings[] =
-        "PRAGMA page_size = " TEXT_OF(DB_SQLITE_PAGE_BYTES) ";"
-                                                            "PRAGMA auto_vacuum = INCREMENTAL;"
-                                                            "PRAGMA journal_mode = WAL;"
-                                                            "PRAGMA synchronous = FULL;"
-                                                            "PRAGMA secure_delete = FAST;"
-                                                            "PRAGMA cache_size = -8000;"
-                                                            "PRAGMA temp_store = MEMORY;"
-                                                            "PRAGMA mmap_size = 0";
     char *limit = sqlite3_mprintf("PRAGMA journal_size_limit = %d", DB_SQLITE_LOG_KEEP_BYTES);
-    enum db_status status = db_sqlite_exec(s, settings, err);
+    int64_t pages;
+    enum db_status status = db_sqlite_get(s, "PRAGMA page_count", &pages, err);
 
+    if (status == DB_OK && pages == 0)
+        status = db_sqlite_exec(
+            s,
+            "PRAGMA page_size = " TEXT_OF(DB_SQLITE_PAGE_BYTES) ";"
+                                                                "PRAGMA auto_vacuum = INCREMENTAL;"
+                                                                "PRAGMA journal_mode = WAL",
+            err);
+    if (status == DB_OK)
+        status = db_sqlite_exec(s,
+                                "PRAGMA synchronous = FULL;"
+                                "PRAGMA secure_delete = FAST;"
+                                "PRAGMA cache_size = -8000;"
+                                "PRAGMA temp_store = MEMORY;"
+                                "PRAGMA mmap_size = 0",
+                                err);
     s->is_synchronous = true;
     if (status == DB_OK)
         status = db_sqlite_exec(s, limit, err);
