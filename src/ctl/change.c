@@ -8,16 +8,12 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "relay/control.h"
-#include "relay/control_line.h"
 #include "queue/queue_id.h"
 #include "queue/queue_reader.h"
+#include "ctl/change.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
-#include "ctl/offline.h"
-#include "ctl/progress.h"
-#include "ctl/select.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,17 +23,9 @@
 
 #define CHANGE_TIMEOUT_MS 120000 /* between two signs of life */
 
-struct change {
-    const struct config *config;
-    struct queue *offline; /* NULL: splitrelay does it */
-    struct control_line line;
-    struct progress progress;
-    bool is_json, is_dry_run, is_yes;
-};
-
 static volatile sig_atomic_t is_interrupted;
 
-static void interrupt(int signal_number)
+void change_interrupt(int signal_number)
 {
     (void)signal_number;
     is_interrupted = 1;
@@ -195,7 +183,7 @@ static int64_t count(struct change *c, struct err *err)
     return n;
 }
 
-static int tell_dry_run(struct change *c)
+int change_tell_dry_run(struct change *c)
 {
     struct queue_changed done = {0};
     struct err err = {""};
@@ -266,29 +254,7 @@ static int carry_out(struct change *c)
     return is_well ? EXIT_OK : EXIT_CHECK_FAILED;
 }
 
-/* --- the way to do it --- */
-
-/* splitrelay answers at its control socket, or it does not run at all. */
-static int find_way(struct change *c)
-{
-    struct err err, offline_err;
-    char *text = NULL;
-
-    if (control_request(c->config->relay.spool_directory, "ping", CTL_REPLY_TIMEOUT_MS, NULL, NULL,
-                        &text, &err) == 0) {
-        free(text);
-        return EXIT_OK;
-    }
-    c->offline = offline_open(c->config, &offline_err);
-    if (c->offline == NULL) {
-        ctl_complain("%s; without it: %s", err.text, offline_err.text);
-        return EXIT_UNAVAILABLE;
-    }
-    struct sigaction action = {.sa_handler = interrupt};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    return EXIT_OK;
-}
+/* --- all of it --- */
 
 /* For the bar: how many there are. 0: unknown. */
 static uint64_t count_all(const struct change *c)
@@ -338,7 +304,7 @@ static int check_destination(const struct change *c, const char *name)
     return EXIT_CHECK_FAILED;
 }
 
-static int change_selected(struct change *c, bool is_all)
+int change_selected(struct change *c, bool is_all)
 {
     const struct queue_selection *s = &c->line.change.selection;
 
@@ -351,132 +317,16 @@ static int change_selected(struct change *c, bool is_all)
     return carry_out(c);
 }
 
-static int change_ids(struct change *c, int id_count, char **ids)
+int change_ids(struct change *c, int id_count, char **ids)
 {
     int code = EXIT_OK;
 
     for (int i = 0; i < id_count && !is_interrupted; i++) {
         c->line.change.selection.id = ids[i];
-        int done = c->is_dry_run         ? tell_dry_run(c)
+        int done = c->is_dry_run         ? change_tell_dry_run(c)
                    : is_agreed(c, false) ? carry_out(c)
                                          : EXIT_CHECK_FAILED;
         code = done == EXIT_OK ? code : done;
     }
-    return code;
-}
-
-struct request {
-    struct select_request select;
-    const char *to;
-    bool is_all;
-    int word_count;
-    char **words; /* IDs, or one destination */
-};
-
-static int run(struct change *c, const struct request *r)
-{
-    bool has_ids = !r->is_all && !r->select.has_condition;
-
-    c->line.verb = CONTROL_CHANGE;
-    c->line.change.selection = r->select.selection;
-    if (r->to != NULL && config_find_destination(c->config, r->to) == NULL) {
-        ctl_complain("there is no destination '%s'", r->to);
-        return EXIT_CHECK_FAILED;
-    }
-    c->line.change.to = r->to;
-    if (!has_ids && r->word_count > 0)
-        c->line.change.selection.destination = r->words[0];
-    if (c->is_dry_run)
-        return has_ids ? change_ids(c, r->word_count, r->words) : tell_dry_run(c);
-    int code = find_way(c);
-    if (code != EXIT_OK)
-        return code;
-    code = has_ids ? change_ids(c, r->word_count, r->words) : change_selected(c, r->is_all);
-    if (c->offline != NULL)
-        c->offline->ops->close(c->offline);
-    return code;
-}
-
-/* --- command line --- */
-
-static void parse_action(const char *name, struct queue_change *change)
-{
-    for (enum queue_action a = QUEUE_RETRY; a <= QUEUE_REQUEUE; a++)
-        if (strcmp(name, control_line_action(a)) == 0)
-            change->action = a;
-}
-
-static bool are_ids(int word_count, char **words)
-{
-    int64_t id;
-
-    for (int i = 0; i < word_count; i++)
-        if (!queue_id_parse(words[i], &id)) {
-            ctl_complain("'%s' is not the id of a copy", words[i]);
-            return false;
-        }
-    return word_count > 0;
-}
-
-/* --to of requeue names a destination, unless it is a pattern: that has a `@` or a `*`. */
-static bool take(struct change *change, struct request *r, int option, const char *value)
-{
-    if (option == SELECT_TO && change->line.change.action == QUEUE_REQUEUE &&
-        queue_destination_is_valid(value)) {
-        r->to = value;
-        return true;
-    }
-    /* --in alone limits --all, and is no selection. */
-    bool had_condition = r->select.has_condition;
-    if (!select_option(&r->select, option, value))
-        return false;
-    if (option == SELECT_IN)
-        r->select.has_condition = had_condition;
-    return true;
-}
-
-static bool is_complete(const struct request *r)
-{
-    if (r->is_all || r->select.has_condition)
-        return r->word_count <= 1;
-    return are_ids(r->word_count, r->words);
-}
-
-int ctl_change(const struct ctl_command *self, const char *config_path, int argc, char **argv)
-{
-    static const struct option options[] = {SELECT_OPTIONS,
-                                            {"all", no_argument, NULL, 'a'},
-                                            {"dry-run", no_argument, NULL, 'n'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"yes", no_argument, NULL, 'y'},
-                                            {0}};
-    struct change change = {0};
-    struct request request = {0};
-    int c;
-
-    parse_action(argv[0], &change.line.change);
-    optind = 0;
-    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c >= SELECT_FIRST && c <= SELECT_LAST) {
-            if (!take(&change, &request, c, optarg))
-                return EXIT_USAGE;
-        } else if (c == '?') {
-            return ctl_usage(self);
-        }
-        request.is_all |= c == 'a';
-        change.is_json |= c == 'j';
-        change.is_dry_run |= c == 'n';
-        change.is_yes |= c == 'y';
-    }
-    request.word_count = argc - optind;
-    request.words = argv + optind;
-    if (!is_complete(&request))
-        return ctl_usage(self);
-    struct config *config = ctl_load(config_path);
-    if (config == NULL)
-        return EXIT_CONFIG;
-    change.config = config;
-    int code = run(&change, &request);
-    config_free(config);
     return code;
 }

@@ -23,11 +23,13 @@ struct ctl_command {
 };
 
 /* The commands: ctl_command.run. Each returns the exit code of the process.
- * ctl_change() is hold, release, delete, requeue and retry. */
+ * ctl_change() is retry, hold, release, delete and requeue; ctl_suspend() is suspend and resume. */
 int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_change(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_history(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_suspend(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_show(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_stats(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv);

@@ -34,7 +34,8 @@ libctl_a_SOURCES = \
 
 sbin_PROGRAMS += splitctl
 splitctl_SOURCES = \
-	%D%/change.c \
+	%D%/change.c %D%/change.h \
+	%D%/change_command.c \
 	%D%/check.c %D%/check.h \
 	%D%/check_milter.c \
 	%D%/check_postfix.c \
@@ -48,6 +49,7 @@ splitctl_SOURCES = \
 	%D%/findings.c %D%/findings.h \
 	%D%/origin.c %D%/origin.h \
 	%D%/health.c %D%/health.h \
+	%D%/history.c \
 	%D%/json.c %D%/json.h \
 	%D%/main.c \
 	%D%/offline.c %D%/offline.h \
@@ -56,12 +58,15 @@ splitctl_SOURCES = \
 	%D%/reload.c \
 	%D%/service.c %D%/service.h \
 	%D%/setup/setup_sendmail.c \
+	%D%/select.c %D%/select.h \
 	%D%/show.c \
 	%D%/stats.c \
 	%D%/status.c %D%/status.h \
 	%D%/status_judge.c \
 	%D%/status_postfix.c \
 	%D%/status_print.c \
+	%D%/summary.c %D%/summary.h \
+	%D%/suspend.c \
 	%D%/unit.c %D%/unit.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

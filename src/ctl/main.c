@@ -10,20 +10,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#define CHANGE_USAGE                                                                               \
+    "[--json] [--dry-run] [--yes] ID... | --all [DESTINATION] | SELECTION [DESTINATION]"
+
 static const struct ctl_command commands[] = {
     {"check", "[--json]", ctl_check},
     {"explain", "[--json] [-f SENDER] [--client ADDRESS] [--origin DOMAIN] RECIPIENT...",
      ctl_explain},
-    {"queue", "[--json] [DESTINATION]", ctl_queue},
-    {"show", "[--json | --content] ID", ctl_show},
+    {"queue", "[--json] [--summary] [SELECTION] [DESTINATION]", ctl_queue},
+    {"show", "[--json | --content] ID... | SELECTION", ctl_show},
     {"stats", "[--json]", ctl_stats},
-    {"retry", "[--json] ID... | --all [DESTINATION]", ctl_change},
-    {"hold", "[--json] ID... | --all [DESTINATION]", ctl_change},
-    {"release", "[--json] ID... | --all [DESTINATION]", ctl_change},
-    {"delete", "[--json] [--in queue | hold | dead] ID... | --all [DESTINATION]", ctl_change},
-    {"requeue",
-     "[--json] [--to DESTINATION] [--in queue | hold | dead] ID... | --all [DESTINATION]",
-     ctl_change},
+    {"history", "[--json] [SELECTION] [ID | DESTINATION]", ctl_history},
+    {"retry", CHANGE_USAGE, ctl_change},
+    {"hold", CHANGE_USAGE, ctl_change},
+    {"release", CHANGE_USAGE, ctl_change},
+    {"delete", CHANGE_USAGE, ctl_change},
+    {"requeue", "[--to DESTINATION] " CHANGE_USAGE, ctl_change},
+    {"suspend", "[--for TIME] [--reason TEXT] DESTINATION", ctl_suspend},
+    {"resume", "DESTINATION", ctl_suspend},
     {"reload", "", ctl_reload},
     {"status", "[--json] [--warn-dead NUMBER] [--warn-age TIME] [--postfix DIRECTORY]", ctl_status},
     {"setup-postfix", "[--single | --multi] [--apply] [OPTION...] | --remove [--apply] [--force]",

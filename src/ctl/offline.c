@@ -2,10 +2,13 @@
 #include "ctl/offline.h"
 
 #include "base/log.h"
-#include "queue/spool_owner.h"
-#include "queue/spool_queue.h"
+#include "base/process.h"
+#include "ctl/ctl.h"
+#include "relay/control.h"
+#include "queue/queue_open.h"
 
 #include <grp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -37,15 +40,36 @@ static int become_owner(const char *directory, struct err *err)
 
 struct queue *offline_open(const struct config *config, struct err *err)
 {
-    struct spool_queue_options options = {
-        .directory = config->relay.spool_directory,
-        .min_free_space_bytes = config->relay.min_free_space_bytes,
+    const struct config_relay *relay = &config->relay;
+    struct queue_options options = {
+        .spool_directory = relay->spool_directory,
+        .queue = relay->queue,
+        .min_free_space_bytes = relay->min_free_space_bytes,
+        .history_s = relay->history_s,
     };
 
-    if (become_owner(options.directory, err) < 0 || spool_owner_check(options.directory, err) < 0)
+    if (become_owner(options.spool_directory, err) < 0)
         return NULL;
     if (strcmp(config->log.target, "syslog") == 0 &&
         log_open("splitctl", "syslog", config->log.facility, "info", err) < 0)
         return NULL;
-    return spool_queue_open(&options, err);
+    return queue_open(&options, err);
+}
+
+int offline_find(const struct config *config, struct queue **out)
+{
+    struct err err, offline_err;
+    char *text = NULL;
+
+    *out = NULL;
+    if (control_request(config->relay.spool_directory, "ping", CTL_REPLY_TIMEOUT_MS, NULL, NULL,
+                        &text, &err) == 0) {
+        free(text);
+        return EXIT_OK;
+    }
+    *out = offline_open(config, &offline_err);
+    if (*out != NULL)
+        return EXIT_OK;
+    ctl_complain("%s; without it: %s", err.text, offline_err.text);
+    return EXIT_UNAVAILABLE;
 }

@@ -17,4 +17,9 @@
 struct queue *offline_open(const struct config *config, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* splitrelay answers at its control socket: *out is NULL. It does not run: *out is its queue, as
+ * above. Neither: complained; the exit code. */
+int offline_find(const struct config *config, struct queue **out)
+    __attribute__((nonnull, warn_unused_result));
+
 #endif

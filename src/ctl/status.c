@@ -3,7 +3,8 @@
 #include "config/config_units.h"
 #include "base/mem.h"
 #include "base/process.h"
-#include "queue/spool.h"
+#include "queue/queue_count.h"
+#include "queue/queue_reader.h"
 #include "ctl/ctl.h"
 #include "ctl/setup/files.h"
 
@@ -48,61 +49,73 @@ void status_groups_clear(struct status_groups *groups)
     memset(groups, 0, sizeof *groups);
 }
 
-static void count_queued(const struct status *s, struct status_group *g,
-                         const struct spool_entry *e, time_t arrival, time_t now)
+/* What waits for a destination. Due copies wait as long as it is suspended, or nothing runs. */
+static void count_group(struct status *s, struct status_group *g, const struct queue_depth *d)
 {
-    if (e->due > now)
-        g->deferred++;
-    else if (g->suspension.since != 0 || s->relay.run == SERVICE_STOPPED)
-        g->waiting++;
+    const struct queue_amount *amounts[] = {&d->due, &d->deferred, &d->held, &d->dead};
+    struct queue_amount all = {0}, waiting = {0};
+
+    if (g->suspension.since != 0 || g->order.since != 0 || s->relay.run == SERVICE_STOPPED)
+        g->waiting = d->due.copies;
     else
-        g->active++;
-    if (g->oldest_waiting == 0 || arrival < g->oldest_waiting)
-        g->oldest_waiting = arrival;
+        g->active = d->due.copies;
+    g->deferred = d->deferred.copies;
+    g->held = d->held.copies;
+    g->dead = d->dead.copies;
+    for (size_t i = 0; i < 4; i++)
+        queue_amount_add(&all, amounts[i]);
+    queue_amount_add(&waiting, &d->due);
+    queue_amount_add(&waiting, &d->deferred);
+    g->oldest = all.oldest;
+    g->oldest_waiting = waiting.oldest;
 }
 
-static void count_copy(struct status *s, struct health *health, const struct spool_entry *e,
-                       time_t now)
+static int read_depths(struct status *s, struct queue_reader *reader, struct health *health)
 {
-    struct status_group *g = status_group(&s->destinations, e->destination);
-    time_t arrival = e->message == NULL ? now : e->message->arrival.tv_sec;
-    const char *error = e->problem;
+    time_t now = time(NULL);
+    struct queue_depths depths;
+    char reason[QUEUE_REASON_SIZE];
+    int rc = 0;
 
-    g->suspension = *health_of(health, e->destination);
-    if (e->base == SPOOL_DEAD)
-        g->dead++;
-    else if (e->base == SPOOL_HOLD)
-        g->held++;
-    else
-        count_queued(s, g, e, arrival, now);
-    for (size_t i = 0; i < e->recipient_count; i++)
-        if (e->recipients[i].reason[0] != '\0' && e->recipients[i].state != QUEUE_SENT)
-            error = e->recipients[i].reason;
-    status_note(g, arrival, error);
+    for (size_t i = 0; i < s->config->destination_count; i++)
+        (void)status_group(&s->destinations, s->config->destinations[i].name);
+    if (queue_reader_depths(reader, now, &depths, &s->spool_problem) != 0)
+        return -1;
+    for (size_t i = 0; i < depths.count; i++)
+        (void)status_group(&s->destinations, depths.items[i].destination);
+    for (size_t i = 0; i < s->destinations.count && rc == 0; i++) {
+        struct status_group *g = &s->destinations.items[i];
+        const struct queue_suspension *order = health_order(health, g->name, now);
+        g->suspension = *health_of(health, g->name);
+        if (order != NULL)
+            g->order = *order;
+        for (size_t k = 0; k < depths.count; k++)
+            if (strcmp(depths.items[k].destination, g->name) == 0)
+                count_group(s, g, &depths.items[k]);
+        if (g->oldest != 0)
+            rc = queue_reader_last_reason(reader, g->name, reason, &s->spool_problem);
+        if (g->oldest != 0 && rc == 0)
+            status_note(g, g->oldest, reason);
+    }
+    free(depths.items);
+    return rc;
 }
 
 /* What cannot be read is not said to be empty: then there are no destinations. */
 static void read_spool(struct status *s)
 {
-    struct spool_entry e;
-    time_t now = time(NULL);
-    int rc;
+    struct queue_reader *reader = queue_reader_open(s->config->relay.spool_directory,
+                                                    s->config->relay.queue, &s->spool_problem);
 
-    struct spool_walk *w =
-        spool_walk_open(s->config->relay.spool_directory, NULL, &s->spool_problem);
-    if (w == NULL)
+    if (reader == NULL)
         return;
-    struct health *health = health_new(s->config);
-    for (size_t i = 0; i < s->config->destination_count; i++) {
-        const char *name = s->config->destinations[i].name;
-        status_group(&s->destinations, name)->suspension = *health_of(health, name);
-    }
-    while ((rc = spool_walk_next(w, &e, &s->spool_problem)) == 1)
-        count_copy(s, health, &e, now);
-    if (rc == 0)
+    struct health *health = health_new(s->config, reader);
+    if (read_depths(s, reader, health) == 0)
         s->spool_problem.text[0] = '\0';
+    else
+        status_groups_clear(&s->destinations);
     health_free(health);
-    spool_walk_close(w);
+    queue_reader_close(reader);
 }
 
 static void clear(struct status *s)

@@ -26,10 +26,11 @@ struct status_group {
     /* Copies, or (deferred) recipients. waiting: due, but the destination is suspended, or
      * splitrelay does not run. */
     uint64_t active, waiting, deferred, held, dead;
-    time_t oldest;         /* arrival; 0: nothing there */
-    time_t oldest_waiting; /* of those that are to be delivered */
-    struct destination_suspension suspension;
-    char *error; /* of the youngest one that has any */
+    time_t oldest;                            /* arrival; 0: nothing there */
+    time_t oldest_waiting;                    /* of those that are to be delivered */
+    struct destination_suspension suspension; /* by its faults */
+    struct queue_suspension order;            /* by an administrator; since 0: none */
+    char *error;                              /* of the youngest one that has any */
     time_t error_arrival;
 };
 

@@ -16,34 +16,28 @@
 #include <string.h>
 #include <time.h>
 
-/* With splitrelay, or with the queue itself when it does not run. *was_out: was it suspended? */
-static int carry_out(const struct config *config, const struct control_line *line, bool *was_out,
-                     struct err *err)
+static int ask_splitrelay(const struct config *config, const struct control_line *line,
+                          bool *was_out, struct err *err)
 {
     struct buf request = {0};
     char *text = NULL;
-    struct err offline_err;
 
     control_line_format(line, &request);
     int rc = control_request(config->relay.spool_directory, buf_str(&request), CTL_REPLY_TIMEOUT_MS,
                              NULL, NULL, &text, err);
     buf_clear(&request);
-    if (rc == 0) {
-        *was_out = strcmp(text, "0") != 0;
-        free(text);
-        return 0;
-    }
-    if (control_is_running(config->relay.spool_directory))
-        return -1;
-    struct queue *q = offline_open(config, &offline_err);
-    if (q == NULL) {
-        err_wrap(&offline_err, "%s; without it", err->text);
-        *err = offline_err;
-        return -1;
-    }
-    rc = line->verb == CONTROL_SUSPEND ? q->ops->suspend(q, &line->suspension, err)
-                                       : q->ops->resume(q, line->destination, err);
-    *was_out = rc != 0;
+    *was_out = rc == 0 && strcmp(text, "1") == 0;
+    free(text);
+    return rc;
+}
+
+static int change_queue(struct queue *q, const struct control_line *line, bool *was_out,
+                        struct err *err)
+{
+    int rc = line->verb == CONTROL_SUSPEND ? q->ops->suspend(q, &line->suspension, err)
+                                           : q->ops->resume(q, line->destination, err);
+
+    *was_out = rc == 1;
     q->ops->close(q);
     return rc < 0 ? -1 : 0;
 }
@@ -68,15 +62,21 @@ static void tell(const struct control_line *line, bool was_suspended)
 static int run(const struct config *config, struct control_line *line, const char *destination)
 {
     bool was_suspended = false;
+    struct queue *offline;
     struct err err;
 
     if (line->verb == CONTROL_SUSPEND && config_find_destination(config, destination) == NULL) {
         ctl_complain("there is no destination '%s'", destination);
         return EXIT_CHECK_FAILED;
     }
-    if (carry_out(config, line, &was_suspended, &err) != 0) {
+    int code = offline_find(config, &offline);
+    if (code != EXIT_OK)
+        return code;
+    int rc = offline == NULL ? ask_splitrelay(config, line, &was_suspended, &err)
+                             : change_queue(offline, line, &was_suspended, &err);
+    if (rc != 0) {
         ctl_complain("%s", err.text);
-        return EXIT_UNAVAILABLE;
+        return EXIT_CHECK_FAILED;
     }
     tell(line, was_suspended);
     return EXIT_OK;

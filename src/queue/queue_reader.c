@@ -317,6 +317,29 @@ int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *e
     return 0;
 }
 
+static bool take_reason(void *ctx, const struct db_value *columns)
+{
+    mem_copy_string(ctx, QUEUE_REASON_SIZE, columns[0].data);
+    return false;
+}
+
+int queue_reader_last_reason(struct queue_reader *r, const char *destination,
+                             char out[QUEUE_REASON_SIZE], struct err *err)
+{
+    const struct db_value name = db_text(destination);
+
+    out[0] = '\0';
+    if (r->db == NULL)
+        return 0;
+    return r->db->ops->query(r->db,
+                             "SELECT r.reason FROM copy c JOIN recipient r ON r.copy = c.id"
+                             " WHERE c.destination = $1 AND c.attempts > 0 AND r.reason <> ''"
+                             " AND r.state <> 'sent' ORDER BY c.id DESC LIMIT 1",
+                             &name, 1, take_reason, out, err) == DB_OK
+               ? 0
+               : -1;
+}
+
 struct suspensions {
     struct queue_suspension *items;
     size_t count;

@@ -61,6 +61,12 @@ int queue_reader_depths(struct queue_reader *r, time_t now, struct queue_depths 
 int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The last reason of the youngest copy for this destination that was tried and not accepted, or ""
+ * when there is none. */
+int queue_reader_last_reason(struct queue_reader *r, const char *destination,
+                             char out[QUEUE_REASON_SIZE], struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /* As queue_ops.suspensions. */
 int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **out,
                              size_t *count_out, struct err *err)
