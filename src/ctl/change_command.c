@@ -60,10 +60,8 @@ static void parse_action(const char *name, struct queue_change *change)
 
 static bool are_ids(int word_count, char **words)
 {
-    int64_t id;
-
     for (int i = 0; i < word_count; i++)
-        if (!queue_id_parse(words[i], &id)) {
+        if (!ctl_is_id(words[i])) {
             ctl_complain("'%s' is not the id of a copy", words[i]);
             return false;
         }

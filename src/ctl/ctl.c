@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/process.h"
-#include "queue/queue.h"
+#include "queue/queue_id.h"
 #include "base/ascii.h"
 
 #include <stdarg.h>
@@ -90,11 +90,9 @@ void ctl_printf(const char *fmt, ...)
 
 bool ctl_is_id(const char *text)
 {
-    size_t len = 0;
+    int64_t id;
 
-    while (ascii_is_alnum(text[len]))
-        len++;
-    return len > 0 && len < QUEUE_ID_SIZE && text[len] == '\0';
+    return queue_id_parse(text, &id);
 }
 
 int ctl_probe(const struct endpoint *e, unsigned timeout_ms, struct err *err)

@@ -5,6 +5,7 @@
 #include "ctl/entry.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
+#include "ctl/select.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,7 +18,6 @@
 #define CHUNK (64 * 1024)
 
 struct show {
-    const char *id;
     bool is_json, has_content;
 };
 
@@ -168,77 +168,114 @@ static int print_content(struct queue_reader *reader, const char *id)
 struct found {
     const struct show *show;
     struct health *health;
-    bool is_there, has_problem;
+    uint64_t count;
+    bool has_problem;
 };
 
 static bool print_found(void *ctx, const struct queue_entry *e)
 {
     struct found *f = ctx;
 
-    f->is_there = true;
-    f->has_problem = e->problem[0] != '\0';
-    if (f->show->is_json)
+    f->has_problem |= e->problem[0] != '\0';
+    if (f->show->is_json) {
         print_json(e, f->health, time(NULL));
-    else if (!f->show->has_content)
+    } else if (!f->show->has_content) {
+        if (f->count > 0)
+            putchar('\n');
         print_entry(e, f->health, time(NULL));
-    return false;
+    }
+    f->count++;
+    return !ferror(stdout);
 }
 
-static int show(struct queue_reader *reader, const struct config *config, const struct show *s)
+/* The copies of one selection, which may be one id. */
+static int show(struct queue_reader *reader, struct found *f,
+                const struct queue_selection *selection)
 {
-    const struct queue_selection selection = {.id = s->id};
-    struct found f = {.show = s};
+    uint64_t before = f->count;
     struct err err;
 
-    f.health = health_new(config, reader);
-    int64_t rc = queue_reader_list(reader, &selection, print_found, NULL, &f, &err);
-    health_free(f.health);
-    if (rc < 0) {
+    if (queue_reader_list(reader, selection, print_found, NULL, f, &err) < 0) {
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }
-    if (!f.is_there) {
-        ctl_complain("no copy %s", s->id);
+    if (f->count == before) {
+        if (selection->id != NULL)
+            ctl_complain("no copy %s", selection->id);
+        else
+            ctl_complain("no such copy");
         return EXIT_CHECK_FAILED;
     }
-    if (s->has_content)
-        return print_content(reader, s->id);
-    return f.has_problem ? EXIT_CHECK_FAILED : EXIT_OK;
+    if (f->show->has_content)
+        return print_content(reader, selection->id);
+    return f->has_problem ? EXIT_CHECK_FAILED : EXIT_OK;
+}
+
+static int show_all(const struct config *config, const struct show *s,
+                    const struct select_request *request, int id_count, char **ids)
+{
+    struct queue_selection selection = request->selection;
+    struct found f = {.show = s};
+    struct err err;
+    int code = EXIT_OK;
+    struct queue_reader *reader =
+        queue_reader_open(config->relay.spool_directory, config->relay.queue, &err);
+
+    if (reader == NULL) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    f.health = health_new(config, reader);
+    for (int i = 0; i < (id_count == 0 ? 1 : id_count); i++) {
+        selection.id = id_count == 0 ? NULL : ids[i];
+        int rc = show(reader, &f, &selection);
+        code = rc == EXIT_OK ? code : rc;
+    }
+    health_free(f.health);
+    queue_reader_close(reader);
+    return code;
+}
+
+/* Ids, or a selection; a content of one copy. */
+static bool is_complete(const struct show *s, const struct select_request *request, int id_count,
+                        char **ids)
+{
+    if ((s->has_content && (s->is_json || id_count != 1)) ||
+        request->has_condition == (id_count > 0))
+        return false;
+    for (int i = 0; i < id_count; i++)
+        if (!ctl_is_id(ids[i])) {
+            ctl_complain("'%s' is not the id of a copy", ids[i]);
+            return false;
+        }
+    return true;
 }
 
 int ctl_show(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"content", no_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {0}};
+        SELECT_OPTIONS, {"content", no_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'}, {0}};
+    struct select_request request = {0};
     struct show s = {0};
-    bool is_wrong = false;
     int c;
 
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (c >= SELECT_FIRST && c <= SELECT_LAST) {
+            if (!select_option(&request, c, optarg))
+                return EXIT_USAGE;
+        } else if (c == '?') {
+            return ctl_usage(self);
+        }
         s.has_content |= c == 'c';
         s.is_json |= c == 'j';
-        is_wrong |= c == '?';
     }
-    if (is_wrong || argc - optind != 1 || (s.has_content && s.is_json))
+    if (!is_complete(&s, &request, argc - optind, argv + optind))
         return ctl_usage(self);
-    s.id = argv[optind];
-    if (!ctl_is_id(s.id)) {
-        ctl_complain("'%s' is not the id of a copy", s.id);
-        return ctl_usage(self);
-    }
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
-    struct err err;
-    struct queue_reader *reader =
-        queue_reader_open(config->relay.spool_directory, config->relay.queue, &err);
-    int code = EXIT_UNAVAILABLE;
-    if (reader == NULL)
-        ctl_complain("%s", err.text);
-    else
-        code = show(reader, config, &s);
-    queue_reader_close(reader);
+    int code = show_all(config, &s, &request, argc - optind, argv + optind);
     config_free(config);
     return code;
 }

@@ -45,7 +45,7 @@ static int change_queue(struct queue *q, const struct control_line *line, bool *
 static void tell(const struct control_line *line, bool was_suspended)
 {
     const struct queue_suspension *s = &line->suspension;
-    char when[64];
+    char when[QUEUE_DESTINATION_SIZE + 32];
     struct tm tm;
 
     if (line->verb == CONTROL_RESUME) {
