@@ -18,7 +18,8 @@
 
 struct ctl_command {
     const char *name;
-    const char *usage; /* its arguments */
+    const char *usage;   /* its arguments; SELECTION stands for the options of select.h */
+    const char *purpose; /* in a few words */
     int (*run)(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 };
 

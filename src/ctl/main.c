@@ -4,7 +4,9 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "ctl/ctl.h"
+#include "ctl/select.h"
 
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,26 +15,38 @@
 #define CHANGE_USAGE                                                                               \
     "[--json] [--dry-run] [--yes] ID... | --all [DESTINATION] | SELECTION [DESTINATION]"
 
+static int help(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+
 static const struct ctl_command commands[] = {
-    {"check", "[--json]", ctl_check},
+    {"check", "[--json]",
+     "check configuration, tables, files, Postfix and the hosts of destinations", ctl_check},
     {"explain", "[--json] [-f SENDER] [--client ADDRESS] [--origin DOMAIN] RECIPIENT...",
-     ctl_explain},
-    {"queue", "[--json] [--summary] [SELECTION] [DESTINATION]", ctl_queue},
-    {"show", "[--json | --content] ID... | SELECTION", ctl_show},
-    {"stats", "[--json]", ctl_stats},
-    {"history", "[--json] [SELECTION] [ID | DESTINATION]", ctl_history},
-    {"retry", CHANGE_USAGE, ctl_change},
-    {"hold", CHANGE_USAGE, ctl_change},
-    {"release", CHANGE_USAGE, ctl_change},
-    {"delete", CHANGE_USAGE, ctl_change},
-    {"requeue", "[--to DESTINATION] " CHANGE_USAGE, ctl_change},
-    {"suspend", "[--for TIME] [--reason TEXT] DESTINATION", ctl_suspend},
-    {"resume", "DESTINATION", ctl_suspend},
-    {"reload", "", ctl_reload},
-    {"status", "[--json] [--warn-dead NUMBER] [--warn-age TIME] [--postfix DIRECTORY]", ctl_status},
+     "say what would become of a message, and which lines of tables decide", ctl_explain},
+    {"queue", "[--json] [--summary] [SELECTION] [DESTINATION]",
+     "list the copies that wait; --summary: by destination, reason and age", ctl_queue},
+    {"show", "[--json | --content] ID... | SELECTION",
+     "everything that is known of copies; --content: the message itself", ctl_show},
+    {"stats", "[--json]", "how much waits for each destination", ctl_stats},
+    {"history", "[--json] [SELECTION] [ID | DESTINATION]", "what became of copies, newest first",
+     ctl_history},
+    {"retry", CHANGE_USAGE, "try copies now", ctl_change},
+    {"hold", CHANGE_USAGE, "keep copies from being delivered", ctl_change},
+    {"release", CHANGE_USAGE, "put held copies back into the queue", ctl_change},
+    {"delete", CHANGE_USAGE, "remove copies", ctl_change},
+    {"requeue", "[--to DESTINATION] " CHANGE_USAGE,
+     "put dead letters back into the queue, or copies into that of another destination",
+     ctl_change},
+    {"suspend", "[--for TIME] [--reason TEXT] DESTINATION", "send nothing to a destination for now",
+     ctl_suspend},
+    {"resume", "DESTINATION", "end that", ctl_suspend},
+    {"reload", "", "check the configuration and have the daemons read it again", ctl_reload},
+    {"status", "[--json | --watch] [--warn-dead NUMBER] [--warn-age TIME] [--postfix DIRECTORY]",
+     "what runs, what waits, and what needs attention; exit code 0, 1 or 2", ctl_status},
     {"setup-postfix", "[--single | --multi] [--apply] [OPTION...] | --remove [--apply] [--force]",
-     ctl_setup_postfix},
-    {"setup-sendmail", "[-r PORT] [mc | mailertable]", ctl_setup_sendmail},
+     "change main.cf and master.cf for the split, or show what would change", ctl_setup_postfix},
+    {"setup-sendmail", "[-r PORT] [mc | mailertable]",
+     "print what sendmail.mc or the mailertable needs", ctl_setup_sendmail},
+    {"help", "[COMMAND]", "say what a command does, and how it is called", help},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
@@ -41,12 +55,41 @@ static void usage(FILE *to)
 {
     fputs("usage: splitctl [-Vh] [-c FILE] COMMAND [ARGUMENT...]\n"
           "  -c FILE  configuration (default " CONFIG_FILE_DEFAULT ")\n"
-          "  -V       version\n"
-          "  -h       this help\n"
-          "commands:\n",
+          "  -V, --version  version\n"
+          "  -h, --help     this help\n"
+          "commands (splitctl help COMMAND says more):\n",
           to);
     for (int i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  %s %s\n", commands[i].name, commands[i].usage);
+        fprintf(to, "  %-15s %s\n", commands[i].name, commands[i].purpose);
+}
+
+static const struct ctl_command *find(const char *name)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    ctl_complain("unknown command '%s'", name);
+    return NULL;
+}
+
+static int help(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    (void)config_path;
+    if (argc > 2)
+        return ctl_usage(self);
+    if (argc < 2) {
+        usage(stdout);
+        return EXIT_OK;
+    }
+    const struct ctl_command *command = find(argv[1]);
+    if (command == NULL)
+        return EXIT_USAGE;
+    printf("splitctl [-c FILE] %s%s%s\n    %s\n", command->name,
+           command->usage[0] == '\0' ? "" : " ", command->usage, command->purpose);
+    if (strstr(command->usage, "SELECTION") != NULL)
+        fputs("SELECTION: " SELECT_USAGE "\n", stdout);
+    fputs("More: splitctl(8)\n", stdout);
+    return EXIT_OK;
 }
 
 /* A full disk or a closed pipe must not look like success. */
@@ -60,13 +103,15 @@ static int finish(int code)
 
 int main(int argc, char **argv)
 {
+    static const struct option options[] = {
+        {"version", no_argument, NULL, 'V'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *config_path = CONFIG_FILE_DEFAULT;
     struct err err;
     int c;
 
     if (log_open("splitctl", "stderr", "user", "warning", &err) < 0)
         abort();
-    while ((c = getopt(argc, argv, "+c:Vh")) != -1) {
+    while ((c = getopt_long(argc, argv, "+c:Vh", options, NULL)) != -1) {
         switch (c) {
         case 'c':
             config_path = optarg;
@@ -82,11 +127,9 @@ int main(int argc, char **argv)
             return EXIT_USAGE;
         }
     }
-    for (int i = 0; optind < argc && i < COMMAND_COUNT; i++)
-        if (strcmp(argv[optind], commands[i].name) == 0)
-            return finish(commands[i].run(&commands[i], config_path, argc - optind, argv + optind));
-    if (optind < argc)
-        ctl_complain("unknown command '%s'", argv[optind]);
+    const struct ctl_command *command = optind < argc ? find(argv[optind]) : NULL;
+    if (command != NULL)
+        return finish(command->run(command, config_path, argc - optind, argv + optind));
     usage(stderr);
     return EXIT_USAGE;
 }

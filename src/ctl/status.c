@@ -9,9 +9,12 @@
 #include "ctl/setup/files.h"
 
 #include <getopt.h>
+#include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct status_group *status_group(struct status_groups *groups, const char *name)
 {
@@ -141,19 +144,20 @@ static uint64_t parse_count(const char *text)
     return text[0] < '0' || text[0] > '9' || *end != '\0' ? 0 : n;
 }
 
+#define WATCH_S 2
+
 struct request {
     const char *directory;
-    bool is_json;
+    bool is_json, is_watch;
 };
 
 /* False: that is no command line. */
 static bool parse(int argc, char **argv, struct status *s, struct request *out)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"postfix", required_argument, NULL, 'p'},
-                                            {"warn-age", required_argument, NULL, 'a'},
-                                            {"warn-dead", required_argument, NULL, 'd'},
-                                            {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'},           {"postfix", required_argument, NULL, 'p'},
+        {"warn-age", required_argument, NULL, 'a'}, {"warn-dead", required_argument, NULL, 'd'},
+        {"watch", no_argument, NULL, 'w'},          {0}};
     bool is_right = true;
     int c;
 
@@ -161,6 +165,8 @@ static bool parse(int argc, char **argv, struct status *s, struct request *out)
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 'j')
             out->is_json = true;
+        else if (c == 'w')
+            out->is_watch = true;
         else if (c == 'p' && optarg[0] == '/')
             out->directory = optarg;
         else if (c == 'a')
@@ -170,7 +176,7 @@ static bool parse(int argc, char **argv, struct status *s, struct request *out)
         else
             is_right = false;
     }
-    return is_right && optind == argc;
+    return is_right && optind == argc && !(out->is_json && out->is_watch);
 }
 
 /* Nothing is said of what is not there. */
@@ -180,6 +186,43 @@ static bool is_instance(const char *directory)
         return true;
     ctl_complain("--postfix: there is no main.cf in %s", directory);
     return false;
+}
+
+/* Look at everything once, and print it. Returns the exit code. */
+static int look(const struct config *config, const struct request *request,
+                const struct status *limits)
+{
+    struct status s = {
+        .config = config, .warn_age_s = limits->warn_age_s, .warn_dead = limits->warn_dead};
+
+    service_find(SERVICE_MILTER, config, &s.milter);
+    service_find(SERVICE_RELAY, config, &s.relay);
+    read_spool(&s);
+    status_read_postfix(&s, request->directory);
+    status_judge(&s);
+    if (request->is_watch && isatty(STDOUT_FILENO))
+        fputs("\033[H\033[J", stdout); /* the top left corner, and an empty screen */
+    if (request->is_json)
+        status_print_json(&s);
+    else
+        status_print_human(&s);
+    int code = (int)s.level;
+    clear(&s);
+    return code;
+}
+
+/* Again and again, until it is interrupted or the output is closed. */
+static int watch(const struct config *config, const struct request *request,
+                 const struct status *limits)
+{
+    int code;
+
+    do {
+        code = look(config, request, limits);
+        if (!isatty(STDOUT_FILENO))
+            putchar('\n');
+    } while (fflush(stdout) == 0 && poll(NULL, 0, WATCH_S * 1000) == 0);
+    return code;
 }
 
 int ctl_status(const struct ctl_command *self, const char *config_path, int argc, char **argv)
@@ -194,18 +237,7 @@ int ctl_status(const struct ctl_command *self, const char *config_path, int argc
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
-    s.config = config;
-    service_find(SERVICE_MILTER, config, &s.milter);
-    service_find(SERVICE_RELAY, config, &s.relay);
-    read_spool(&s);
-    status_read_postfix(&s, request.directory);
-    status_judge(&s);
-    if (request.is_json)
-        status_print_json(&s);
-    else
-        status_print_human(&s);
-    int code = (int)s.level;
-    clear(&s);
+    int code = request.is_watch ? watch(config, &request, &s) : look(config, &request, &s);
     config_free(config);
     return code;
 }

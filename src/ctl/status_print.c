@@ -68,6 +68,21 @@ static void print_suspension(const struct destination_suspension *suspension)
     print_error(suspension->reason);
 }
 
+static void print_order(const struct queue_suspension *order)
+{
+    char since[32], until[40] = "until it is resumed";
+    struct tm tm;
+
+    if (order->since == 0 || localtime_r(&order->since, &tm) == NULL ||
+        strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+        return;
+    if (order->until != 0 && localtime_r(&order->until, &tm) != NULL)
+        (void)strftime(until, sizeof until, "until %Y-%m-%d %H:%M:%S", &tm);
+    putchar('\n');
+    ctl_printf("%24ssuspended by an administrator since %s, %s", "", since, until);
+    print_error(order->reason);
+}
+
 static void print_destination(const struct status_group *g)
 {
     uint64_t all = g->active + g->waiting + g->deferred + g->held + g->dead;
@@ -86,6 +101,7 @@ static void print_destination(const struct status_group *g)
     if (all > 0)
         ctl_printf("%" PRIu64 " dead", g->dead);
     print_age(g->oldest);
+    print_order(&g->order);
     print_suspension(&g->suspension);
     if (g->suspension.since == 0)
         print_error(g->error);
@@ -171,14 +187,14 @@ static json_t *json_service(const struct service *s)
     return o;
 }
 
-static json_t *json_suspension(const struct destination_suspension *s)
+static json_t *json_suspension(time_t since, time_t until, const char *reason)
 {
-    if (s->since == 0)
+    if (since == 0)
         return json_null();
     json_t *o = json_object();
-    ctl_json_set(o, "since", json_time(s->since));
-    ctl_json_set(o, "until", json_time(s->until));
-    ctl_json_set(o, "reason", ctl_json_text(s->reason));
+    ctl_json_set(o, "since", json_time(since));
+    ctl_json_set(o, "until", json_time(until));
+    ctl_json_set(o, "reason", ctl_json_text(reason));
     return o;
 }
 
@@ -204,7 +220,11 @@ static json_t *json_groups(const struct status_groups *groups, bool are_destinat
         if (are_destinations) {
             ctl_json_set(o, "held", json_integer((json_int_t)g->held));
             ctl_json_set(o, "dead", json_integer((json_int_t)g->dead));
-            ctl_json_set(o, "suspended", json_suspension(&g->suspension));
+            ctl_json_set(
+                o, "suspended",
+                json_suspension(g->suspension.since, g->suspension.until, g->suspension.reason));
+            ctl_json_set(o, "suspended_by_administrator",
+                         json_suspension(g->order.since, g->order.until, g->order.reason));
         }
         ctl_json_set(o, "oldest", json_time(g->oldest));
         ctl_json_set(o, "last_error", ctl_json_text(g->error));
