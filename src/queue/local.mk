@@ -9,6 +9,7 @@ librelay_a_SOURCES += %D%/queue_id.c %D%/queue_id.h
 librelay_a_SOURCES += %D%/queue_old.c
 librelay_a_SOURCES += %D%/queue_open.h
 librelay_a_SOURCES += %D%/queue_private.h
+librelay_a_SOURCES += %D%/queue_put.c
 librelay_a_SOURCES += %D%/queue_reader.c %D%/queue_reader.h
 librelay_a_SOURCES += %D%/queue_row.c %D%/queue_row.h
 librelay_a_SOURCES += %D%/schema.c %D%/schema.h
