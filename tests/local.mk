@@ -110,6 +110,7 @@ EXTRA_DIST += \
 	%D%/rig/own_milter.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postmulti.py \
+	%D%/rig/queue.py \
 	%D%/rig/sandbox.py \
 	%D%/rig/sendmail.py \
 	%D%/rig/sendmail_tower.py \

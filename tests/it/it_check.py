@@ -13,7 +13,9 @@ import subprocess
 import sys
 import unittest
 
-from it_splitctl import CONFIGURATION, TIMEOUT, Case, spool_file
+from it_splitctl import CONFIGURATION, TIMEOUT, Case
+
+import rig
 
 NOBODY = 65534
 HOLDER = (
@@ -264,12 +266,10 @@ class Together(Checked):
         self.expect("error", f"^listener smtp: listen: {self.d}/none/smtp: {self.d}/none: No such file")
 
     def test_copies_for_a_destination_that_is_not_configured(self):
-        def put(place, ident):
-            self.write(f"spool/{place}/{ident}", spool_file([(ident, "former", 0, [("q", "a@x.test", "-", "")])]))
-
-        put("dead/former", "A1")
+        spool = self.path("spool")
+        rig.queue.put(spool, "former", state="dead")
         self.expect("note", "^spool: 0 copies for destination former, which is not configured, and 1 dead")
-        put("queue/former/1700000000", "A2")
+        rig.queue.put(spool, "former")
         self.expect("warning", "^spool: 1 copy for destination former, which is not configured, and 1 dead")
 
     @unittest.skipIf(shutil.which("postconf") is None, "needs postconf")
@@ -317,13 +317,23 @@ class Hostile(Checked):
     EVIL = "e\x1b]0;x\x07vil\x1b[2J\u009b31m"
 
     def test_everything_that_is_printed(self):
-        ident = "A1"
-        for base in ("queue", "hold", "dead"):
-            due = "/1700000000" if base == "queue" else ""
-            for destination in ("archive", self.EVIL):
-                self.write(f"spool/{base}/{destination}{due}/{ident}", spool_file([(ident, destination if destination == "archive" else "evil", 0, [("q", "a@x.test", "-", "")])]))
-            self.write(f"spool/{base}/archive{due}/{self.EVIL}", b"no copy")
-        self.write(f"spool/quarantine/{self.EVIL}", b"x")
+        spool, evil = self.path("spool"), self.EVIL
+        for state in ("queued", "held", "dead", evil):
+            for destination in ("archive", evil):
+                ident = rig.queue.put(
+                    spool,
+                    destination,
+                    [(f"{evil}@x.test", evil, "pending", evil), ("a@x.test", "", evil, "")],
+                    state=state,
+                    sender=f"{evil}@x.test",
+                    content=f"Subject: {evil}\r\n\r\nx\r\n".encode(),
+                    message_id=f"<{evil}>",
+                    mta_queue_id=evil,
+                    client=(evil, evil, evil, evil),
+                )
+        rig.queue.change(spool, "INSERT INTO suspended VALUES ('archive', 1, 0, ?), (?, 1, 0, 'x')", evil, evil)
+        columns = "copy, destination, time, sender, recipients, message_id, mta_queue_id, size, result, relay, reply, attempts"
+        rig.queue.change(spool, f"INSERT INTO history ({columns}) VALUES (1, ?, 1, ?, ?, ?, ?, 1, ?, ?, ?, 1)", *[evil] * 8)
         if shutil.which("postconf"):
             self.addCleanup(os.environ.pop, "MAIL_CONFIG", None)
             os.environ["MAIL_CONFIG"] = self.path("postfix")
@@ -335,8 +345,9 @@ class Hostile(Checked):
             f.write(f"k{self.EVIL}@x.test no{self.EVIL}where\n")
         self.configure(milter=f'sender_filter_maps = {{ "texthash:{self.path(self.EVIL, "filter")}" }}')
         seen = ""
-        for args in (("queue",), ("queue", "--json"), ("queue", self.EVIL), ("show", ident), ("show", "--json", ident), ("stats",), ("stats", "--json"), ("status",), ("status", "--json"),
-                     ("check",), ("check", "--json"), ("explain", "-f", self.EVIL, self.EVIL), ("delete", "--all", self.EVIL), ("retry", "--all", self.EVIL), ("status", "--postfix", self.EVIL), ("reload",)):
+        for args in (("queue",), ("queue", "--json"), ("queue", "--summary"), ("queue", self.EVIL), ("show", ident), ("show", "--json", ident), ("stats",), ("stats", "--json"),
+                     ("history",), ("history", "--json"), ("status",), ("status", "--json"),
+                     ("check",), ("check", "--json"), ("explain", "-f", self.EVIL, self.EVIL), ("delete", "--all", self.EVIL), ("delete", "--all", "--from", self.EVIL, "--dry-run"), ("resume", self.EVIL), ("retry", "--all", self.EVIL), ("status", "--postfix", self.EVIL), ("reload",)):
             done = subprocess.run([self.program(), "-c", self.path("conf"), *args], capture_output=True, timeout=TIMEOUT, check=False)
             text = (done.stdout + done.stderr).decode()
             self.assertFalse(re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]", text), f"{args}: {text!r}")

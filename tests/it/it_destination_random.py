@@ -17,7 +17,7 @@ CHAOS_SECONDS = 30
 
 
 def waiting(d):
-    return [x for x in d.spooled() if "/queue/" in x]
+    return d.spooled("queued")
 
 
 def send_all(d):

@@ -414,7 +414,7 @@ def test_backups_do_not_matter(r):
     hung.hook = None
     down.wait(20, 30)
     hung.wait(20, 30)
-    rig.wait_for(lambda: len([x for x in d.spooled() if "/dead/refusing/" in x]) == 20, 20, "20 dead copies")
+    rig.wait_for(lambda: len(d.spooled("dead", "refusing")) == 20, 20, "20 dead copies")
 
 
 def test_slow_disk(r):
@@ -483,7 +483,7 @@ def test_copies_that_cannot_be_stored(r):
     assert talk(d, "without")[-1] == OK
     assert subjects(d.primary) == ["large", "room", "without"]
     os.unlink(ballast)
-    rig.wait_for(lambda: not os.listdir(os.path.join(d.spool, "tmp")), 10, "an empty tmp/")
+    rig.wait_for(lambda: not d.spooled() and not rig.queue.leftovers(d.spool), 10, "a queue with nothing left over")
     assert subjects(d.backups["newmail"]) == ["room"]
 
 
@@ -609,7 +609,7 @@ def test_stop_while_the_primary_hangs(r):
     c.write(rig.quote_message(message("hung")))
     d.primary.wait(1, accepted=False)
     d.daemon.stop()
-    assert not [x for x in d.spooled() if "/queue/" in x]
+    assert not d.spooled("queued")
 
 
 def test_check(r):

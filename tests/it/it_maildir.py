@@ -42,7 +42,7 @@ class Relay:
         return self.files()
 
     def spooled(self):
-        return [f for _, _, files in os.walk(os.path.join(self.rig.path("spool"), "queue")) for f in files]
+        return rig.queue.ids(self.rig.path("spool"), "queued")
 
 
 def read(t, name):

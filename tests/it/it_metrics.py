@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import time
 from string import Template
 
 import rig
@@ -290,18 +291,15 @@ def let_space_run_out(relay):
 
 def let_the_spool_break(relay):
     """A directory is missing: a local fault."""
-    tmp = os.path.join(relay.spool, "tmp")
-    os.rename(tmp, tmp + ".away")
-    os.mkdir(tmp + ".new")
+    os.rename(relay.spool, relay.spool + ".away")
     status, _, why = get(relay.page.port, "/readyz")
-    assert status == 503 and "cannot be written" in why, why
-    os.rmdir(tmp + ".new")
-    os.rename(tmp + ".away", tmp)
-    os.rmdir(tmp)
+    os.rename(relay.spool + ".away", relay.spool)
+    assert status == 503 and relay.spool in why, why
+    os.rmdir(os.path.join(relay.spool, "large"))
     with rig.SmtpClient(relay.address) as c:
         c.mail("s@sender.test")
         c.rcpt(f"anna@example.com.{SUFFIX}")
-        assert c.data(b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n").code == 451
+        assert c.data(b"Subject: x\r\n\r\n" + (b"x" * 70 + b"\r\n") * 5000).code == 451
     relay.page.wait_value(**{"splitrelay_refusals_total{kind=fault}": 1})
 
 
@@ -356,21 +354,21 @@ def go_down(relay):
 
 
 def put_aside(relay):
-    """In the states that are easier had by hand: deferred for long, held, quarantined."""
-    page = relay.page
-    dead = os.path.join(relay.spool, "dead", "archive")
-    copy = os.listdir(dead)[0]
-    later = os.path.join(relay.spool, "queue", "archive", "4000000000")
-    hold = os.path.join(relay.spool, "hold", "archive")
-    with open(os.path.join(relay.spool, "quarantine", "x"), "wb") as f:
-        f.write(b"no copy")
-    for directory, state in ((hold, "held"), (later, "deferred")):
-        os.makedirs(directory, 0o700, exist_ok=True)
-        os.link(os.path.join(dead, copy), os.path.join(directory, copy))
+    """In the states that are easier had by hand: deferred for long, held."""
+    for row, state in (("held", "held"), ("queued", "deferred"), ("dead", "dead")):
+        assert rig.queue.change(relay.spool, "UPDATE copy SET state = ?, due = ?", row, int(time.time()) + 1800) == 1
         wait_queue(relay, state, 1)
-        os.unlink(os.path.join(directory, copy))
-        wait_queue(relay, state, 0)
-    page.wait_value(splitrelay_quarantine_files=1, splitrelay_quarantine_bytes=7)
+    wait_queue(relay, "deferred", 0)
+
+
+def suspend(relay):
+    """By splitctl: nothing is delivered until the destination is resumed."""
+    suspended = label("splitrelay_queue_suspended", destination="archive")
+    assert suspended not in relay.page.look()
+    rig.run_splitctl(relay.rig, relay.daemon.configuration_path, "suspend", "archive")
+    relay.page.wait_value(**{suspended: 1})
+    rig.run_splitctl(relay.rig, relay.daemon.configuration_path, "resume", "archive")
+    rig.wait_for(lambda: suspended not in relay.page.look(), 20, "the end of the suspension")
 
 
 def test_every_metric_of_splitrelay_moves(r):
@@ -387,6 +385,7 @@ def test_every_metric_of_splitrelay_moves(r):
     go_down(relay)
     refuse_everything(relay)
     put_aside(relay)
+    suspend(relay)
     let_space_run_out(relay)
     reload_with(relay.daemon, page, relay.text + "nonsense\n", "failed")
     assert page.value("splitrelay_config_last_reload_successful") == 0

@@ -40,6 +40,7 @@ def start(r):
     # One copy: what is in the spool shows only then.
     rig.send(paths["listen"], "s@sender.test", ["a@example.com.archive.copy.split.invalid"], b"Subject: x\r\n\r\n")
     relay.wait_log("status=deferred")
+    rig.run_splitctl(r, relay.configuration_path, "suspend", "archive")
     pages = [Page(port) for port in ports.values()]
     pages[1].wait("splitrelay_queue_copies{destination=archive,state=queued}", lambda v: v is not None, "to be there")
     return {key.partition("{")[0] for page in pages for key in page.look()}

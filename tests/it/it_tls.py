@@ -97,8 +97,7 @@ class Relay:
         return self.daemon.wait_log("configuration (not )?reloaded", count=before + 1)[-1]
 
     def queued(self, name):
-        top = os.path.join(self.spool, "queue", name)
-        return [f for _, _, files in os.walk(top) for f in files]
+        return rig.queue.ids(self.spool, "queued", name)
 
 
 def sections(certificates, servers):

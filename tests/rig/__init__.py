@@ -22,6 +22,7 @@ it; sanitizer runs set it), SPLIT_KEEP=1 (leave the directory of a failed test),
 Needs root, because postfix(1) does: an ordinary user who may run sudo without a password is helped, others get a SKIP.
 """
 
+from . import queue  # noqa: F401
 from .base import (  # noqa: F401
     Failure,
     Rig,

@@ -4,6 +4,7 @@
 import os
 import signal
 
+from . import queue
 from .client import SmtpClient
 from .daemons import accepts, start_splitrelay
 from .sink import Sink
@@ -57,14 +58,10 @@ class Duplicator:
     def client(self, **options):
         return SmtpClient(self.address, **options)
 
-    def spooled(self):
-        """Files of copies and of what is being received."""
-        return [
-            os.path.join(d, f)
-            for part in ("queue", "tmp", "dead", "quarantine")
-            for d, _, files in os.walk(os.path.join(self.spool, part))
-            for f in files
-        ]
+    def spooled(self, state=None, destination=None):
+        """Ids of copies; without a state also of messages that are being received."""
+        ids = queue.ids(self.spool, state, destination)
+        return ids if state else ids + queue.prepared(self.spool)
 
 
 def subjects(sink):

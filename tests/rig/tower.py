@@ -10,6 +10,7 @@ Every hop is a real Postfix; mailbox and backups are sinks. Between front and fi
 
 import os
 
+from . import queue
 from .client import SmtpClient, send
 from .daemons import start_splitmilter, start_splitrelay
 from .postfix import Postfix
@@ -224,9 +225,9 @@ relay {{
         for instance in filter(None, (self.front, *self.filters.values(), self.out)):
             instance.wait_empty(seconds)
 
-    def spooled(self, kind="queue"):
-        """Paths of the copies in splitrelay's spool: kind "queue" or "dead"."""
-        return [os.path.join(d, f) for d, _, files in os.walk(os.path.join(self.spool, kind)) for f in files]
+    def spooled(self, state="queued"):
+        """Ids of the copies in splitrelay's queue: queued, held or dead."""
+        return queue.ids(self.spool, state)
 
     def bounces(self):
         """Whatever arrived with the null sender: nobody must ever get a word about copies."""
