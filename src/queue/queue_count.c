@@ -96,3 +96,39 @@ int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
     memset(out, 0, sizeof *out);
     return status == DB_OK ? 0 : -1;
 }
+
+struct suspensions {
+    struct queue_suspension *items;
+    size_t count;
+};
+
+static bool add_suspension(void *ctx, const struct db_value *columns)
+{
+    struct suspensions *s = ctx;
+
+    s->items = mem_grow(s->items, s->count + 1, sizeof *s->items);
+    struct queue_suspension *item = &s->items[s->count++];
+    memset(item, 0, sizeof *item);
+    snprintf(item->destination, sizeof item->destination, "%s", columns[0].data);
+    item->since = (time_t)columns[1].number;
+    item->until = (time_t)columns[2].number;
+    snprintf(item->reason, sizeof item->reason, "%s", columns[3].data);
+    return true;
+}
+
+enum db_status queue_count_suspended(struct db *db, struct queue_suspension **out,
+                                     size_t *count_out, struct err *err)
+{
+    struct suspensions s = {0};
+
+    enum db_status status = db->ops->query(
+        db, "SELECT destination, since, until, reason FROM suspended ORDER BY destination", NULL, 0,
+        add_suspension, &s, err);
+    if (status != DB_OK) {
+        free(s.items);
+        s = (struct suspensions){0};
+    }
+    *out = s.items;
+    *count_out = s.count;
+    return status;
+}

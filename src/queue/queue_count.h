@@ -24,6 +24,11 @@ int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
 enum db_status queue_count_step(struct db *db, int64_t after, int64_t count, int64_t *last_out,
                                 struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* As queue_ops.suspensions. */
+enum db_status queue_count_suspended(struct db *db, struct queue_suspension **out,
+                                     size_t *count_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
 /* Add an amount to another. */
 void queue_amount_add(struct queue_amount *sum, const struct queue_amount *a)
     __attribute__((nonnull));

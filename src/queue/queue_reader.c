@@ -340,43 +340,12 @@ int queue_reader_last_reason(struct queue_reader *r, const char *destination,
                : -1;
 }
 
-struct suspensions {
-    struct queue_suspension *items;
-    size_t count;
-};
-
-static bool add_suspension(void *ctx, const struct db_value *columns)
-{
-    struct suspensions *s = ctx;
-
-    s->items = mem_grow(s->items, s->count + 1, sizeof *s->items);
-    struct queue_suspension *item = &s->items[s->count++];
-    memset(item, 0, sizeof *item);
-    mem_copy_string(item->destination, sizeof item->destination, columns[0].data);
-    item->since = (time_t)columns[1].number;
-    item->until = (time_t)columns[2].number;
-    mem_copy_string(item->reason, sizeof item->reason, columns[3].data);
-    return true;
-}
-
 int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **out,
                              size_t *count_out, struct err *err)
 {
-    struct suspensions s = {0};
-
     *out = NULL;
     *count_out = 0;
-    if (r->db == NULL)
-        return 0;
-    if (r->db->ops->query(
-            r->db, "SELECT destination, since, until, reason FROM suspended ORDER BY destination",
-            NULL, 0, add_suspension, &s, err) != DB_OK) {
-        free(s.items);
-        return -1;
-    }
-    *out = s.items;
-    *count_out = s.count;
-    return 0;
+    return r->db == NULL || queue_count_suspended(r->db, out, count_out, err) == DB_OK ? 0 : -1;
 }
 
 /* --- history --- */

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What is next for a destination: a window on the copies in the database. What is not known in the
+ * window is found by a look, which begins at the oldest copy each time (queue_look.c).
+ *
+ * Why no copy is handed out twice: one look at a time, and it skips what is known. A copy stays
+ * known until what became of it is committed, or until the look that may have read it before that
+ * commit is over.
+ *
+ * Why no copy is forgotten: has_more is cleared before a look begins. What is stored or changed
+ * later, and is not put into the window at once, sets it again; what is due later sets look_at.
+ */
+#include "queue/queue_window.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POSTPONE_S 60    /* a copy that cannot be read at present */
+#define BACKLOG_MAX 1000 /* outcomes that cannot be written: nothing more is sent */
+#define SUSPENDED_MS 1000
+
+struct queue_windows {
+    pthread_mutex_t lock; /* the list; windows are never removed before the end */
+    struct queue_window *first;
+};
+
+void queue_next_start(struct db_queue *q)
+{
+    q->windows = mem_zalloc(sizeof *q->windows);
+    pthread_mutex_init(&q->windows->lock, NULL);
+}
+
+void queue_next_stop(struct db_queue *q)
+{
+    struct queue_window *w;
+
+    while ((w = q->windows->first) != NULL) {
+        q->windows->first = w->next;
+        queue_window_free(w);
+    }
+    pthread_mutex_destroy(&q->windows->lock);
+    free(q->windows);
+}
+
+/* Made where it is missing; locked. */
+static struct queue_window *lock_window(struct db_queue *q, const char *destination)
+{
+    struct queue_windows *all = q->windows;
+
+    pthread_mutex_lock(&all->lock);
+    struct queue_window *w = all->first;
+    while (w != NULL && strcmp(w->name, destination) != 0)
+        w = w->next;
+    if (w == NULL) {
+        w = queue_window_new(destination);
+        w->next = all->first;
+        all->first = w;
+    }
+    pthread_mutex_unlock(&all->lock);
+    pthread_mutex_lock(&w->lock);
+    return w;
+}
+
+static struct queue_node *find_in_state(struct queue_window *w, int64_t id,
+                                        enum queue_node_state state)
+{
+    struct queue_node *n = queue_window_find(w, id);
+
+    assert(n != NULL && n->state == state);
+    return n;
+}
+
+static void want_look(struct queue_window *w)
+{
+    if (!w->has_more)
+        task_cond_signal(&w->changed);
+    w->has_more = true;
+}
+
+/* --- reserving --- */
+
+void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id)
+{
+    struct queue_window *w = lock_window(q, destination);
+
+    queue_window_know(w, id)->reserved++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
+                       struct queue_ready *ready)
+{
+    struct queue_window *w = lock_window(q, destination);
+    struct queue_node *n = queue_window_find(w, id);
+
+    assert(n != NULL && n->reserved > 0);
+    n->reserved--;
+    bool is_handed_out = ready != NULL && n->state == QUEUE_IDLE && n->reserved == 0 &&
+                         queue_window_has_room(&w->fresh, ready);
+    if (is_handed_out) {
+        queue_window_add(w, n, ready, true, false);
+    } else {
+        want_look(w);
+        queue_window_forget(w, n);
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (is_handed_out) /* without the lock, which is what the worker needs first */
+        task_cond_signal(&w->changed);
+    else
+        queue_ready_free(ready);
+}
+
+/* A worker has it. Deletion replaces each other order; a release ends an order to hold. */
+static enum queue_seized order_taken(struct queue_node *n, const struct queue_order *order)
+{
+    if (n->order != NULL && n->order->action == QUEUE_HOLD && order->action == QUEUE_RELEASE) {
+        free(n->order);
+        n->order = NULL;
+    }
+    if (order->action == QUEUE_RETRY || order->action == QUEUE_RELEASE)
+        return n->order == NULL ? QUEUE_SEIZED_FREE : QUEUE_SEIZED_REFUSED;
+    if (n->order != NULL && order->action != QUEUE_DELETE)
+        return QUEUE_SEIZED_REFUSED;
+    if (n->order == NULL)
+        n->order = mem_zalloc(sizeof *n->order);
+    *n->order = *order;
+    return QUEUE_SEIZED_ORDERED;
+}
+
+enum queue_seized queue_next_seize(struct db_queue *q, const char *destination, int64_t id,
+                                   const struct queue_order *order)
+{
+    struct queue_window *w = lock_window(q, destination);
+    struct queue_node *n = queue_window_know(w, id);
+    enum queue_seized result = QUEUE_SEIZED_FREE;
+    struct queue_ready *dropped = NULL;
+
+    n->reserved++;
+    if (n->state == QUEUE_READY)
+        dropped = queue_window_remove(w, n, QUEUE_IDLE);
+    else if (n->state == QUEUE_TAKEN)
+        result = order_taken(n, order);
+    pthread_mutex_unlock(&w->lock);
+    queue_ready_free(dropped);
+    return result;
+}
+
+/* --- giving back --- */
+
+bool queue_next_return_at_once(struct db_queue *q, const char *destination,
+                               struct queue_ready *ready)
+{
+    struct queue_window *w = lock_window(q, destination);
+    struct queue_node *n = find_in_state(w, ready->id, QUEUE_TAKEN);
+    bool is_possible = n->order == NULL && n->reserved == 0;
+
+    if (is_possible) {
+        queue_window_add(w, n, ready, false, true);
+        task_cond_signal(&w->changed);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return is_possible;
+}
+
+void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id,
+                             struct writer_request *request, struct queue_order *order_out)
+{
+    struct queue_window *w = lock_window(q, destination);
+    struct queue_node *n = find_in_state(w, id, QUEUE_TAKEN);
+
+    n->state = QUEUE_RETURNING;
+    *order_out = n->order == NULL ? (struct queue_order){.action = QUEUE_RETRY} : *n->order;
+    free(n->order);
+    n->order = NULL;
+    /* With the lock: a change that seizes the copy from now on is written after this. */
+    writer_submit(q->writer, request);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
+                           struct queue_ready *again, time_t due)
+{
+    struct queue_window *w = lock_window(q, destination);
+    struct queue_node *n = find_in_state(w, id, QUEUE_RETURNING);
+
+    n->state = QUEUE_IDLE;
+    if (again != NULL && n->reserved == 0) {
+        queue_window_add(w, n, again, false, true);
+        again = NULL;
+        task_cond_signal(&w->changed);
+    } else if (again != NULL) {
+        want_look(w);
+    }
+    if (due != 0 && due < w->look_at) {
+        w->look_at = due;
+        task_cond_broadcast(&w->changed); /* all wait for the look that was due before */
+    }
+    queue_window_forget(w, n);
+    pthread_mutex_unlock(&w->lock);
+    queue_ready_free(again);
+}
+
+/* --- handing out --- */
+
+static bool may_hand_out(const struct db_queue *q, const struct queue_window *w)
+{
+    bool is_suspended =
+        w->is_suspended && (w->suspended_until == 0 || queue_now(q) < w->suspended_until);
+
+    return !is_suspended && writer_backlog(q->writer) <= BACKLOG_MAX;
+}
+
+struct opening {
+    struct db_queue *q;
+    const struct queue_stored *message;
+    int fd, error;
+    struct err err;
+};
+
+/* For task_block(). */
+static void open_large(void *arg)
+{
+    struct opening *o = arg;
+
+    o->fd = large_read(o->q->large, o->message->id, o->message->message.size_bytes, &o->err);
+    o->error = errno;
+}
+
+/* NULL: it cannot be read; look for another. Without the lock. */
+static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
+                                   struct queue_ready *ready)
+{
+    struct queue_taken *t = queue_taken_new(destination, ready);
+    struct opening o = {.q = q, .message = ready->message, .fd = -1};
+
+    if (ready->problem != NULL) {
+        queue_return_unreadable(q, t, ready->problem);
+        return NULL;
+    }
+    if (!queue_taken_is_pending(t)) { /* changed with sqlite3 */
+        queue_return_done(&q->base, &t->copy, &(struct queue_delivery){"", ""});
+        return NULL;
+    }
+    if (ready->message->content != NULL)
+        return &t->copy;
+    task_block(open_large, &o);
+    t->copy.content_fd = o.fd;
+    if (o.fd >= 0)
+        return &t->copy;
+    if (o.error == ENOENT || o.error == EBADMSG) {
+        queue_return_unreadable(q, t, o.err.text);
+        return NULL;
+    }
+    log_error("%s: dest=%s: %s (tried again later)", t->copy.id, destination, o.err.text);
+    queue_return_postponed(q, t, queue_now(q) + POSTPONE_S);
+    return NULL;
+}
+
+/* Wait for a change, but not beyond the deadline or the time for the next look. False when the
+ * deadline is over. With the lock. */
+static bool wait_for_change(struct db_queue *q, struct queue_window *w, int64_t deadline_ms)
+{
+    const int64_t now_ms = task_now_ms();
+    const time_t now = queue_now(q);
+    int64_t wait_ms = w->look_at > now ? (int64_t)(w->look_at - now) * 1000 : 1000;
+
+    if (now_ms >= deadline_ms)
+        return false;
+    if (!may_hand_out(q, w))
+        wait_ms = SUSPENDED_MS;
+    (void)task_cond_wait(&w->changed, &w->lock,
+                         wait_ms < deadline_ms - now_ms ? now_ms + wait_ms : deadline_ms);
+    return true;
+}
+
+struct queue_copy *queue_next(struct queue *base, const char *destination, unsigned wait_ms)
+{
+    struct db_queue *q = (struct db_queue *)base;
+    const int64_t deadline_ms = task_now_ms() + wait_ms;
+    struct queue_window *w = lock_window(q, destination);
+    const unsigned wakes = w->wakes;
+    struct queue_copy *copy = NULL;
+    bool is_waiting = true;
+
+    while (is_waiting && copy == NULL && w->wakes == wakes) {
+        bool is_on = may_hand_out(q, w);
+        if (is_on && queue_look_is_due(q, w))
+            queue_look(q, w);
+        struct queue_ready *ready = is_on ? queue_window_take(w) : NULL;
+        if (ready != NULL) {
+            pthread_mutex_unlock(&w->lock);
+            copy = hand_out(q, w->name, ready);
+            pthread_mutex_lock(&w->lock);
+        } else if (!is_on || !queue_look_is_due(q, w)) {
+            is_waiting = wait_for_change(q, w, deadline_ms);
+        }
+    }
+    pthread_mutex_unlock(&w->lock);
+    return copy;
+}
+
+void queue_wake(struct queue *base, const char *destination)
+{
+    struct db_queue *q = (struct db_queue *)base;
+
+    pthread_mutex_lock(&q->windows->lock);
+    struct queue_window *w = q->windows->first;
+    pthread_mutex_unlock(&q->windows->lock);
+    for (; w != NULL; w = w->next) {
+        if (destination != NULL && strcmp(w->name, destination) != 0)
+            continue;
+        pthread_mutex_lock(&w->lock);
+        w->wakes++;
+        task_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
+void queue_next_look(struct db_queue *q, const char *destination)
+{
+    struct queue_window *w = lock_window(q, destination);
+
+    want_look(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void queue_next_set_suspended(struct db_queue *q, const char *destination, bool is_suspended,
+                              time_t until)
+{
+    struct queue_window *w = lock_window(q, destination);
+
+    w->is_suspended = is_suspended;
+    w->suspended_until = until;
+    task_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: ISC */
+#include "queue/queue_private.h"
+
+#include "base/mem.h"
+#include "base/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STOP_MS 1500 /* for outcomes that the database does not take */
+#define PRUNE_ROWS 200
+
+time_t queue_now(const struct db_queue *q)
+{
+    struct timespec now;
+
+    if (q->options.clock != NULL)
+        return q->options.clock(q->options.clock_ctx);
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+/* --- the directory --- */
+
+int queue_check_owner(const char *spool_directory, struct err *err)
+{
+    struct stat st;
+
+    if (stat(spool_directory, &st) < 0 && errno == ENOENT)
+        return 0;
+    if (stat(spool_directory, &st) < 0) {
+        err_set_errno(err, "%s", spool_directory);
+        return -1;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        err_set(err, "%s is no directory", spool_directory);
+        return -1;
+    }
+    if (st.st_uid != geteuid()) {
+        err_set(err, "spool_directory %s belongs to user %lu, and this process is user %lu",
+                spool_directory, (unsigned long)st.st_uid, (unsigned long)geteuid());
+        return -1;
+    }
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+        return 0;
+    err_set(err,
+            "spool_directory %s: others than its owner may write there (mode %04o): chmod 0700 %s",
+            spool_directory, (unsigned)st.st_mode & 07777, spool_directory);
+    return -1;
+}
+
+static int sync_parent(const char *directory, struct err *err)
+{
+    char *path = mem_printf("%s/..", directory);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 ? -1 : fsync(fd);
+
+    if (rc < 0)
+        err_set_errno(err, "cannot sync the directory above %s", directory);
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return rc;
+}
+
+static int open_directory(struct db_queue *q, struct err *err)
+{
+    const char *directory = q->options.spool_directory;
+    bool is_new = mkdir(directory, 0700) == 0;
+
+    if (!is_new && errno != EEXIST) {
+        err_set_errno(err, "cannot create %s", directory);
+        return -1;
+    }
+    if (queue_check_owner(directory, err) < 0 || queue_check_old_spool(directory, err) < 0 ||
+        (is_new && sync_parent(directory, err) < 0))
+        return -1;
+    char *lock = mem_printf("%s/lock", directory);
+    q->lock_fd = process_lock(lock, err);
+    free(lock);
+    return q->lock_fd < 0 ? -1 : 0;
+}
+
+/* --- the writer --- */
+
+static struct db *open_writer(void *ctx, enum db_status *status_out, struct err *err)
+{
+    const struct db_queue *q = ctx;
+    bool is_missing;
+
+    return db_sqlite_open(q->options.spool_directory, DB_WRITE, status_out, &is_missing, err);
+}
+
+static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct err *err)
+{
+    uint64_t removed = 0;
+    enum db_status status = queue_write_prune(ctx, db, PRUNE_ROWS, &removed, err);
+
+    *has_more_out = removed == PRUNE_ROWS;
+    return status;
+}
+
+static void note_damage(void *ctx, const struct err *err)
+{
+    queue_report_damage(ctx, err);
+}
+
+/* What a crash left between prepare and commit. */
+static enum db_status remove_prepared(struct writer_request *request, struct db *db,
+                                      struct err *err)
+{
+    (void)request;
+    enum db_status status = db->ops->run(db,
+                                         "DELETE FROM body WHERE message IN"
+                                         " (SELECT id FROM message WHERE state = 'prepared')",
+                                         NULL, 0, NULL, err);
+    return status == DB_OK ? db->ops->run(db, "DELETE FROM message WHERE state = 'prepared'", NULL,
+                                          0, NULL, err)
+                           : status;
+}
+
+/* --- what is there --- */
+
+static bool take_number(void *ctx, const struct db_value *columns)
+{
+    if (columns[0].type == DB_INT)
+        *(int64_t *)ctx = columns[0].number;
+    return false;
+}
+
+struct row_check {
+    struct db *db;
+    enum db_status status;
+    struct err *err;
+};
+
+/* A file stays when that cannot be found out. */
+static bool has_row(void *ctx, int64_t id)
+{
+    struct row_check *c = ctx;
+    const struct db_value value = db_int(id);
+    int64_t found = 0;
+
+    if (c->status == DB_OK)
+        c->status =
+            c->db->ops->query(c->db, "SELECT 1 FROM message WHERE id = $1 AND body_at = 'file'",
+                              &value, 1, take_number, &found, c->err);
+    return found != 0 || c->status != DB_OK;
+}
+
+static int read_database(struct db_queue *q, struct err *err)
+{
+    struct row_check check = {.db = queue_borrow_reader(q, err), .err = err};
+    int64_t last = 0;
+
+    if (check.db == NULL)
+        return -1;
+    check.status = check.db->ops->query(
+        check.db,
+        "SELECT max(id) FROM (SELECT max(id) AS id FROM message UNION ALL"
+        " SELECT max(id) FROM copy UNION ALL SELECT max(copy) FROM"
+        " (SELECT copy FROM history ORDER BY number DESC LIMIT 100) AS latest) AS ids",
+        NULL, 0, take_number, &last, err);
+    queue_id_source_init(&q->ids, 0, last);
+    int rc = check.status == DB_OK ? large_clean(q->large, has_row, &check, err) : -1;
+    queue_give_back_reader(q, check.db, check.status, err);
+    return check.status == DB_OK ? rc : -1;
+}
+
+static int read_suspensions(struct db_queue *q, struct err *err)
+{
+    struct queue_suspension *items;
+    size_t count;
+
+    if (queue_suspensions(&q->base, &items, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        queue_next_set_suspended(q, items[i].destination, true, items[i].until);
+    free(items);
+    return 0;
+}
+
+/* --- opening --- */
+
+static int start(struct db_queue *q, struct err *err)
+{
+    const struct writer_options options = {
+        .open = open_writer, .idle = prune, .damaged = note_damage, .ctx = q};
+    struct writer_request clean = {.apply = remove_prepared, .urgency = WRITER_DURABLE};
+    enum db_status status;
+
+    if (open_directory(q, err) < 0)
+        return -1;
+    q->large = large_open(q->options.spool_directory, true, err);
+    if (q->large == NULL)
+        return -1;
+    q->writer = writer_start(&options, &status, err);
+    if (q->writer == NULL)
+        return -1;
+    if (writer_do(q->writer, &clean, err) != DB_OK || read_database(q, err) < 0)
+        return -1;
+    return read_suspensions(q, err);
+}
+
+static void close_queue(struct queue *base)
+{
+    struct db_queue *q = (struct db_queue *)base;
+
+    queue_sampler_free(q->sampler);
+    if (q->writer != NULL)
+        writer_stop(q->writer, STOP_MS);
+    queue_next_stop(q);
+    queue_readers_free(q->readers);
+    large_close(q->large);
+    if (q->lock_fd >= 0)
+        close(q->lock_fd);
+    free(q->spool_directory);
+    free(q);
+}
+
+static const struct queue_ops ops = {
+    .has_room = queue_put_has_room,
+    .put_begin = queue_put_begin,
+    .put_data = queue_put_data,
+    .put_prepare = queue_put_prepare,
+    .put_commit = queue_put_commit,
+    .put_abort = queue_put_abort,
+    .next = queue_next,
+    .done = queue_return_done,
+    .later = queue_return_later,
+    .release = queue_return_release,
+    .change = queue_change,
+    .suspend = queue_suspend,
+    .resume = queue_resume,
+    .suspensions = queue_suspensions,
+    .depths = queue_depths,
+    .wake = queue_wake,
+    .close = close_queue,
+};
+
+struct queue *queue_open(const struct queue_options *options, struct err *err)
+{
+    struct db_queue *q = mem_zalloc(sizeof *q);
+
+    q->base.ops = &ops;
+    q->options = *options;
+    q->options.spool_directory = q->spool_directory = mem_strdup(options->spool_directory);
+    q->options.queue = NULL; /* "sqlite" is the only engine */
+    atomic_init(&q->delay_max_s, options->delay_max_s);
+    atomic_init(&q->history_s, options->history_s);
+    q->lock_fd = -1;
+    q->readers = queue_readers_new();
+    q->sampler = queue_sampler_new();
+    queue_next_start(q);
+    if (start(q, err) == 0)
+        return &q->base;
+    close_queue(&q->base);
+    return NULL;
+}
+
+void queue_reconfigure(struct queue *base, int64_t delay_max_s, int64_t history_s)
+{
+    struct db_queue *q = (struct db_queue *)base;
+
+    atomic_store(&q->delay_max_s, delay_max_s);
+    atomic_store(&q->history_s, history_s);
+}
+
+void queue_get_figures(struct queue *base, struct queue_figures *out)
+{
+    struct db_queue *q = (struct db_queue *)base;
+    struct writer_figures f;
+
+    writer_get_figures(q->writer, &f);
+    *out = (struct queue_figures){.database_bytes = f.db.size_bytes,
+                                  .free_bytes = f.db.free_bytes,
+                                  .log_bytes = f.db.log_bytes,
+                                  .commits = f.commits,
+                                  .commit_seconds = f.commit_seconds,
+                                  .unwritten = writer_backlog(q->writer)};
+    memcpy(out->commit_slower, f.commit_slower, sizeof out->commit_slower);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Giving copies back. What came of a copy is a request to the writer, which tries it until it
+ * succeeds; until then the copy stays known, so that it is not handed out again. An order that the
+ * copy got meanwhile is carried out in the same transaction.
+ */
+#include "queue/queue_private.h"
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum kind { SENT, DEAD, LATER, POSTPONED, RELEASED };
+
+struct outcome {
+    struct writer_request request; /* first */
+    struct db_queue *q;
+    struct queue_taken *taken;
+    enum kind kind;
+    time_t due; /* LATER, POSTPONED */
+    char *relay, *reply;
+    struct queue_order order; /* QUEUE_RETRY: none */
+    struct queue_files files;
+};
+
+/* --- copies in hand --- */
+
+/* Its state, and a hash of its reason. */
+static uint32_t fingerprint(const struct queue_recipient *r)
+{
+    uint32_t hash = hash_fnv1a_32(HASH_FNV1A_32_START, r->reason, strlen(r->reason));
+
+    return (hash & ~0xffU) | (unsigned char)r->state;
+}
+
+struct queue_taken *queue_taken_new(const char *destination, struct queue_ready *ready)
+{
+    struct queue_taken *t = mem_zalloc(sizeof *t);
+
+    t->ready = ready;
+    t->before = mem_grow(NULL, ready->recipient_count + 1, sizeof *t->before);
+    for (size_t i = 0; i < ready->recipient_count; i++)
+        t->before[i] = fingerprint(&ready->recipients[i]);
+    queue_id_format(ready->id, t->copy.id);
+    t->copy.destination = destination;
+    t->copy.message = ready->message->message;
+    t->copy.recipients = ready->recipients;
+    t->copy.recipient_count = ready->recipient_count;
+    t->copy.attempts = ready->attempts;
+    t->copy.content = ready->message->content;
+    t->copy.content_fd = -1;
+    return t;
+}
+
+/* Without what is ready. */
+static void free_taken(struct queue_taken *t)
+{
+    if (t->copy.content_fd >= 0)
+        close(t->copy.content_fd);
+    free(t->before);
+    free(t);
+}
+
+static bool has_state(const struct queue_taken *t, enum queue_recipient_state state)
+{
+    for (size_t i = 0; i < t->copy.recipient_count; i++)
+        if (t->copy.recipients[i].state == state)
+            return true;
+    return false;
+}
+
+bool queue_taken_is_pending(const struct queue_taken *t)
+{
+    return has_state(t, QUEUE_PENDING);
+}
+
+static bool has_changed(const struct queue_taken *t)
+{
+    for (size_t i = 0; i < t->copy.recipient_count; i++)
+        if (t->before[i] != fingerprint(&t->copy.recipients[i]))
+            return true;
+    return false;
+}
+
+/* --- what is written --- */
+
+static enum db_status write_recipients(const struct outcome *o, struct db *db, struct err *err)
+{
+    const struct queue_taken *t = o->taken;
+    enum db_status status = DB_OK;
+
+    for (size_t i = 0; i < t->copy.recipient_count && status == DB_OK; i++)
+        if (t->before[i] != fingerprint(&t->copy.recipients[i]))
+            status = queue_write_recipient(db, t->ready->id, &t->copy.recipients[i], err);
+    return status;
+}
+
+static enum db_status write_copy(const struct outcome *o, struct db *db, struct err *err)
+{
+    const struct db_value values[] = {db_int(o->due), db_int(o->taken->ready->attempts),
+                                      db_int(o->taken->ready->id)};
+
+    switch (o->kind) {
+    case DEAD:
+        return db->ops->run(db, "UPDATE copy SET state = 'dead', attempts = $1 WHERE id = $2",
+                            &values[1], 2, NULL, err);
+    case LATER:
+    case POSTPONED:
+        return db->ops->run(db, "UPDATE copy SET due = $1, attempts = $2 WHERE id = $3", values, 3,
+                            NULL, err);
+    case SENT:
+    case RELEASED:
+        break;
+    }
+    return DB_OK;
+}
+
+static enum db_status carry_out(struct outcome *o, struct db *db, struct err *err)
+{
+    const char *destination = o->taken->copy.destination;
+    const int64_t id = o->taken->ready->id;
+
+    if (o->order.action == QUEUE_DELETE)
+        return queue_write_deletion(o->q, db, destination, id, &o->files, err);
+    if (o->order.action == QUEUE_REQUEUE)
+        return queue_write_requeue(o->q, db, destination, id, o->order.to, err);
+    /* It is held already, unless that could not be written when it was ordered. */
+    return o->order.action == QUEUE_HOLD ? queue_write_hold(db, id, err) : DB_OK;
+}
+
+static enum db_status apply(struct writer_request *request, struct db *db, struct err *err)
+{
+    struct outcome *o = (struct outcome *)request;
+    const struct queue_taken *t = o->taken;
+    enum db_status status;
+
+    o->files.count = 0;
+    if (o->kind == SENT) {
+        status = queue_write_history(o->q, db, t->copy.destination, t->ready, true, "sent",
+                                     &(struct queue_delivery){o->relay, o->reply}, err);
+        return status == DB_OK ? queue_write_removal(db, t->ready->id, &o->files, err) : status;
+    }
+    status = write_recipients(o, db, err);
+    if (status == DB_OK)
+        status = write_copy(o, db, err);
+    return status == DB_OK ? carry_out(o, db, err) : status;
+}
+
+/* --- afterwards --- */
+
+static void finish(struct writer_request *request, enum db_status status, const struct err *err)
+{
+    struct outcome *o = (struct outcome *)request;
+    struct queue_taken *t = o->taken;
+    const char *destination = t->copy.destination;
+    const bool has_order = o->kind != SENT && o->order.action != QUEUE_RETRY;
+    const bool is_again = o->kind == RELEASED && !has_order;
+    const int64_t id = t->ready->id;
+
+    if (status != DB_OK) /* the queue is being closed */
+        log_error("%s: dest=%s: cannot record what came of it: %s", t->copy.id, destination,
+                  err->text);
+    else
+        queue_files_remove(o->q, &o->files);
+    if (status == DB_OK && has_order && !(o->kind == DEAD && o->order.action == QUEUE_HOLD))
+        queue_change_log(&o->order, destination, id);
+    queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
+    if (o->order.action == QUEUE_REQUEUE)
+        queue_next_look(o->q, o->order.to);
+    if (!is_again)
+        queue_ready_free(t->ready);
+    free_taken(t);
+    free(o->files.messages);
+    free(o->relay);
+    free(o->reply);
+    free(o);
+}
+
+static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind, time_t due,
+                      const struct queue_delivery *delivery)
+{
+    struct outcome *o = mem_zalloc(sizeof *o);
+
+    *o = (struct outcome){
+        .request = {.apply = apply, .finish = finish, .urgency = WRITER_LAZY, .must_succeed = true},
+        .q = q,
+        .taken = t,
+        .kind = kind,
+        .due = due,
+        .relay = mem_strdup(delivery == NULL ? "" : delivery->relay),
+        .reply = mem_strdup(delivery == NULL ? "" : delivery->reply)};
+    /* A large file is removed when its row is gone for good. */
+    if (t->ready->message->content == NULL)
+        o->request.urgency = WRITER_DURABLE;
+    queue_next_begin_return(q, t->copy.destination, t->ready->id, &o->request, &o->order);
+}
+
+void queue_return_done(struct queue *base, struct queue_copy *c,
+                       const struct queue_delivery *delivery)
+{
+    struct db_queue *q = (struct db_queue *)base;
+    struct queue_taken *t = (struct queue_taken *)c;
+
+    if (queue_taken_is_pending(t)) {
+        log_error("%s: dest=%s: done, but recipients are pending", c->id, c->destination);
+        queue_return_release(base, c);
+        return;
+    }
+    t->ready->attempts++; /* the one that ended it */
+    give_back(q, t, has_state(t, QUEUE_DEAD) ? DEAD : SENT, 0, delivery);
+}
+
+void queue_return_later(struct queue *base, struct queue_copy *c, time_t when)
+{
+    struct queue_taken *t = (struct queue_taken *)c;
+
+    t->ready->attempts++;
+    if (queue_taken_is_pending(t))
+        give_back((struct db_queue *)base, t, LATER, when, NULL);
+    else
+        give_back((struct db_queue *)base, t, has_state(t, QUEUE_DEAD) ? DEAD : SENT, 0, NULL);
+}
+
+void queue_return_postponed(struct db_queue *q, struct queue_taken *t, time_t when)
+{
+    give_back(q, t, POSTPONED, when, NULL);
+}
+
+void queue_return_release(struct queue *base, struct queue_copy *c)
+{
+    struct db_queue *q = (struct db_queue *)base;
+    struct queue_taken *t = (struct queue_taken *)c;
+
+    if (!has_changed(t) && queue_next_return_at_once(q, c->destination, t->ready))
+        free_taken(t);
+    else
+        give_back(q, t, RELEASED, 0, NULL);
+}
+
+void queue_return_unreadable(struct db_queue *q, struct queue_taken *t, const char *reason)
+{
+    log_error("%s: dest=%s: %s: moved to the dead letters", t->copy.id, t->copy.destination,
+              reason);
+    for (size_t i = 0; i < t->copy.recipient_count; i++) {
+        struct queue_recipient *r = &t->copy.recipients[i];
+        if (r->state != QUEUE_PENDING)
+            continue;
+        r->state = QUEUE_DEAD;
+        snprintf(r->reason, sizeof r->reason, "%s", reason);
+    }
+    give_back(q, t, DEAD, 0, NULL);
+}
