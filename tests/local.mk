@@ -421,6 +421,10 @@ UNIT_TESTS += %D%/unit/test_watch
 %C%_unit_test_watch_SOURCES = %D%/unit/test_watch.c
 %C%_unit_test_watch_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_writer
+%C%_unit_test_writer_SOURCES = %D%/unit/test_writer.c
+%C%_unit_test_writer_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_xtext
 %C%_unit_test_xtext_SOURCES = %D%/unit/test_xtext.c
 %C%_unit_test_xtext_LDADD = $(UNIT_LIBS)

@@ -63,20 +63,27 @@ static void adapt(struct db_sqlite *s, int64_t ms)
         s->checkpoint_pages *= 2;
 }
 
-/* mode: SQLITE_CHECKPOINT_... Pages that a reader still needs in the log stay. */
+/* mode: SQLITE_CHECKPOINT_... Pages that a reader still needs in the log stay. DB_FULL: the file
+ * cannot grow; all that was committed is in the log. */
 static enum db_status checkpoint(struct db_sqlite *s, int mode, struct err *err)
 {
     int64_t begin_ms = clock_now_ms();
-    int pages = 0, copied = 0;
+    int pages = 0, copied = s->copied_pages;
     int rc = sqlite3_wal_checkpoint_v2(s->handle, "main", mode, &pages, &copied);
 
-    if (rc != SQLITE_OK && rc != SQLITE_BUSY)
-        return db_sqlite_fault(s, "checkpoint", err);
-    if (mode == SQLITE_CHECKPOINT_PASSIVE && s->log_pages - s->copied_pages >= s->checkpoint_pages)
-        adapt(s, clock_now_ms() - begin_ms);
-    s->copied_pages = copied;
     s->checkpoint_at = s->log_pages + s->checkpoint_pages;
-    return DB_OK;
+    if (rc == SQLITE_OK && mode == SQLITE_CHECKPOINT_PASSIVE &&
+        s->log_pages - s->copied_pages >= s->checkpoint_pages)
+        adapt(s, clock_now_ms() - begin_ms);
+    if (rc == SQLITE_OK || rc == SQLITE_BUSY) {
+        s->copied_pages = copied;
+        return DB_OK;
+    }
+    bool had_failed = s->has_failed;
+    enum db_status status = db_sqlite_fault(s, "checkpoint", err);
+    if (status == DB_FULL)
+        s->has_failed = had_failed;
+    return status;
 }
 
 /* Readers without end would let the log grow: wait for a moment until none needs it. */
@@ -86,16 +93,16 @@ static enum db_status restart(struct db_sqlite *s, struct err *err)
     sqlite3_busy_timeout(s->handle, RESTART_WAIT_MS);
     enum db_status status = checkpoint(s, SQLITE_CHECKPOINT_RESTART, err);
     sqlite3_busy_timeout(s->handle, DB_SQLITE_BUSY_MS);
-    return status;
+    return status == DB_FULL ? DB_OK : status; /* the next one will tell */
 }
 
-/* Give some of the free pages back to the file system. */
-static enum db_status vacuum(struct db_sqlite *s, bool *has_more_out, struct err *err)
+/* Give some of the free pages back to the file system, unless there are only `keep`. */
+static enum db_status vacuum(struct db_sqlite *s, int64_t keep, bool *has_more_out, struct err *err)
 {
     int64_t free_pages;
     enum db_status status = db_sqlite_get(s, "PRAGMA freelist_count", &free_pages, err);
 
-    if (status != DB_OK || free_pages <= KEEP_FREE_PAGES)
+    if (status != DB_OK || free_pages <= keep)
         return status;
     *has_more_out = true;
     status = s->base.ops->begin(&s->base, false, err);
@@ -116,11 +123,13 @@ enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_ou
     *has_more_out = false;
     if (s->log_pages >= s->checkpoint_at || (is_idle && s->copied_pages < s->log_pages))
         status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err);
+    if (status == DB_FULL) /* with fewer pages the file need not grow */
+        return vacuum(s, 0, has_more_out, err);
     if (status == DB_OK && s->log_pages >= 2 * CHECKPOINT_MAX_PAGES &&
         clock_now_ms() >= s->restart_at_ms)
         status = restart(s, err);
     if (status == DB_OK && is_idle)
-        status = vacuum(s, has_more_out, err);
+        status = vacuum(s, KEEP_FREE_PAGES, has_more_out, err);
     return status;
 }
 
@@ -195,8 +204,6 @@ enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
     /* With the log empty, there is room for outcomes even if the disk is full. If the database has
      * no room for what is in the log, it stays there. */
     status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err);
-    if (status == DB_FULL)
-        s->has_failed = false;
     return status == DB_FULL ? DB_OK : status;
 }
 

@@ -23,4 +23,4 @@ librelay_a_SOURCES += %D%/queue_window.c %D%/queue_window.h
 librelay_a_SOURCES += %D%/queue_write.c
 librelay_a_SOURCES += %D%/schema.c %D%/schema.h
 librelay_a_SOURCES += %D%/selection.c %D%/selection.h
-librelay_a_SOURCES += %D%/writer.c %D%/writer.h
+librelay_a_SOURCES += %D%/writer.c %D%/writer.h %D%/writer_commit.c %D%/writer_private.h

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: ISC */
+#include "queue/writer_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define RETRY_MS 1000       /* from the second failure in a row on */
+#define UNSYNCED_MAX_MS 500 /* what a commit without a sync has written is synced by then */
+#define IDLE_LATEST_MS 5000 /* the queue's own work, if there is always something urgent */
+#define FIGURES_EVERY_MS 250
+
+const unsigned writer_slower_ms[WRITER_SLOWER_COUNT] = {1, 5, 10, 50, 100, 500, 1000, 5000};
+
+/* --- faults --- */
+
+static void set_state(struct writer *w, enum db_status status, const struct err *err)
+{
+    pthread_mutex_lock(&w->lock);
+    w->state = status;
+    if (err != NULL)
+        w->state_err = *err;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void writer_close_db(struct writer *w)
+{
+    if (w->db != NULL)
+        w->db->ops->close(w->db);
+    w->db = NULL;
+}
+
+/* The connection is not used any more. Opened again at once, or after a while if that did not help
+ * the last time. */
+static void note_failure(struct writer *w, enum db_status status, const struct err *err)
+{
+    writer_close_db(w);
+    w->failures++;
+    w->open_at_ms = clock_now_ms() + (w->failures > 1 ? RETRY_MS : 0);
+    set_state(w, status, err);
+    if (status == DB_CORRUPT && !w->is_damaged) {
+        w->is_damaged = true;
+        if (w->options.damaged != NULL)
+            w->options.damaged(w->options.ctx, err);
+    } else if (!w->is_damaged && !w->is_reported) {
+        log_error("cannot write to the queue: %s (tried again)", err->text);
+        w->is_reported = true;
+    }
+}
+
+static void note_success(struct writer *w)
+{
+    w->failures = 0;
+    if (w->is_reported)
+        log_info("the queue can be written to again");
+    w->is_reported = false;
+}
+
+bool writer_is_ready(struct writer *w)
+{
+    enum db_status status = DB_FAULT;
+    struct err err;
+
+    if (w->db != NULL)
+        return true;
+    if (w->is_damaged || clock_now_ms() < w->open_at_ms)
+        return false;
+    err_clear(&err);
+    w->db = w->options.open(w->options.ctx, &status, &err);
+    if (w->db == NULL) {
+        note_failure(w, status, &err);
+        return false;
+    }
+    set_state(w, DB_OK, NULL);
+    return true;
+}
+
+/* --- transactions --- */
+
+static void list_remove(struct writer_list *l, const struct writer_request *r)
+{
+    struct writer_request **at = &l->first;
+
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    if (l->end == &r->next)
+        l->end = at;
+    l->count--;
+}
+
+/* Run all requests. *failed_out: the one whose apply() ended with the status, or NULL. */
+static enum db_status apply_all(struct writer *w, const struct writer_list *batch, bool is_durable,
+                                struct writer_request **failed_out, struct err *err)
+{
+    enum db_status status = w->db->ops->begin(w->db, is_durable, err);
+
+    *failed_out = NULL;
+    for (struct writer_request *r = batch->first; r != NULL && status == DB_OK; r = r->next) {
+        status = r->apply(r, w->db, err);
+        if (status != DB_OK)
+            *failed_out = r;
+    }
+    if (status == DB_OK)
+        status = w->db->ops->commit(w->db, err);
+    if (status != DB_OK)
+        w->db->ops->rollback(w->db);
+    return status;
+}
+
+/* One transaction; without those that conflict, which are finished. */
+static enum db_status commit_batch(struct writer *w, struct writer_list *batch, struct err *err)
+{
+    int64_t now_ms = clock_now_ms();
+    bool is_durable = now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
+    enum db_status status = DB_CONFLICT;
+    struct writer_request *failed;
+
+    for (const struct writer_request *r = batch->first; r != NULL; r = r->next)
+        is_durable = is_durable || r->urgency == WRITER_DURABLE;
+    while (status == DB_CONFLICT && batch->first != NULL) {
+        status = apply_all(w, batch, is_durable, &failed, err);
+        if (status == DB_CONFLICT && failed == NULL)
+            status = DB_FAULT; /* of the commit: there is none in this schema */
+        if (status != DB_CONFLICT)
+            break;
+        list_remove(batch, failed);
+        failed->finish(failed, status, err);
+    }
+    if (batch->first == NULL)
+        status = DB_OK;
+    if (status == DB_OK && is_durable)
+        w->durable_at_ms = now_ms;
+    return status;
+}
+
+static void count_commit(struct writer *w, const struct writer_list *batch, int64_t begin_us)
+{
+    int64_t end_us = clock_now_us();
+
+    for (const struct writer_request *r = batch->first; r != NULL; r = r->next)
+        if (r->urgency != WRITER_LAZY && r->submitted_us < begin_us)
+            begin_us = r->submitted_us;
+    pthread_mutex_lock(&w->lock);
+    w->figures.commits++;
+    w->figures.commit_seconds += (double)(end_us - begin_us) / 1e6;
+    for (size_t i = 0; i < WRITER_SLOWER_COUNT; i++)
+        if (end_us - begin_us > (int64_t)writer_slower_ms[i] * 1000)
+            w->figures.commit_slower[i]++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Nothing of it counts: keep those that must succeed, finish the others. */
+static void fail_all(struct writer *w, struct writer_list *batch)
+{
+    struct err err;
+    enum db_status status = writer_state(w, &err);
+
+    while (batch->first != NULL) {
+        struct writer_request *r = writer_list_take(batch);
+        if (r->must_succeed)
+            writer_list_add(&w->kept, r);
+        else
+            r->finish(r, status, &err);
+    }
+    atomic_store(&w->kept_count, w->kept.count);
+}
+
+void writer_work(struct writer *w, struct writer_list *batch)
+{
+    int64_t begin_us = clock_now_us();
+    enum db_status status = DB_FAULT;
+    struct err err;
+
+    err_clear(&err);
+    if (writer_is_ready(w)) {
+        status = commit_batch(w, batch, &err);
+        if (status == DB_CORRUPT) { /* or a read that was cut short: look again at the file */
+            writer_close_db(w);
+            if (writer_is_ready(w))
+                status = commit_batch(w, batch, &err);
+        }
+        if (status != DB_OK && w->db != NULL)
+            note_failure(w, status, &err);
+    }
+    if (status != DB_OK) {
+        fail_all(w, batch);
+        return;
+    }
+    note_success(w);
+    if (batch->first != NULL)
+        count_commit(w, batch, begin_us);
+    while (batch->first != NULL) {
+        struct writer_request *r = writer_list_take(batch);
+        r->finish(r, DB_OK, &err);
+    }
+}
+
+void writer_work_for_kept(struct writer *w)
+{
+    struct writer_list batch;
+
+    if (w->kept.first == NULL || !writer_is_ready(w))
+        return;
+    batch = w->kept;
+    writer_list_init(&w->kept);
+    writer_work(w, &batch);
+    atomic_store(&w->kept_count, w->kept.count);
+}
+
+/* --- between transactions --- */
+
+void writer_update_figures(struct writer *w)
+{
+    struct db_figures figures;
+    struct err err;
+
+    if (clock_now_ms() - w->figures_at_ms < FIGURES_EVERY_MS)
+        return;
+    w->figures_at_ms = clock_now_ms();
+    if (w->db->ops->figures(w->db, &figures, &err) != DB_OK)
+        return; /* the next transaction will say why */
+    pthread_mutex_lock(&w->lock);
+    w->figures.db = figures;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static enum db_status do_idle_work(struct writer *w, struct err *err)
+{
+    enum db_status status = w->db->ops->begin(w->db, false, err);
+
+    w->idle_at_ms = clock_now_ms();
+    w->has_idle_work = false;
+    if (status == DB_OK)
+        status = w->options.idle(w->options.ctx, w->db, &w->has_idle_work, err);
+    if (status == DB_OK)
+        status = w->db->ops->commit(w->db, err);
+    if (status != DB_OK)
+        w->db->ops->rollback(w->db);
+    return status;
+}
+
+void writer_maintain(struct writer *w, bool has_urgent, bool is_idle)
+{
+    int64_t since_ms = clock_now_ms() - w->idle_at_ms;
+    enum db_status status;
+    struct err err;
+
+    if (w->db == NULL)
+        return;
+    err_clear(&err);
+    w->has_maintenance = false;
+    status = w->db->ops->maintain(w->db, is_idle, &w->has_maintenance, &err);
+    if (status == DB_OK && w->options.idle != NULL &&
+        (since_ms >= (has_urgent ? IDLE_LATEST_MS : WRITER_IDLE_EVERY_MS) ||
+         (is_idle && w->has_idle_work)))
+        status = do_idle_work(w, &err);
+    if (status == DB_OK)
+        writer_update_figures(w);
+    else
+        note_failure(w, status, &err);
+}
