@@ -7,7 +7,6 @@
 #include "metrics/counters.h"
 #include "task/task.h"
 #include "format/trace.h"
-#include "base/ascii.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,15 +111,6 @@ static struct verdict *read_verdicts(struct duplicate *d)
     return verdicts;
 }
 
-/* Local parts as they are, domains without regard to case (RFC 5321 2.4). */
-static bool is_same_recipient(const char *a, const char *b)
-{
-    const char *at = strrchr(a, '@');
-    size_t local_len = at == NULL ? strlen(a) : (size_t)(at - a);
-
-    return strncmp(a, b, local_len) == 0 && strcasecmp(a + local_len, b + local_len) == 0;
-}
-
 /* Only those that the primary took get copies. False: it took none. */
 static bool mark_refused(struct duplicate *d, const struct verdict *verdicts)
 {
@@ -135,7 +125,7 @@ static bool mark_refused(struct duplicate *d, const struct verdict *verdicts)
             bool is_taken = false;
             for (size_t i = 0; i < d->accepted_count && !is_taken; i++)
                 is_taken = verdicts[i].answer == PRIMARY_YES &&
-                           is_same_recipient(d->accepted[i], r->address);
+                           address_is_same(d->accepted[i], r->address);
             if (!is_taken)
                 r->state = QUEUE_SENT;
         }

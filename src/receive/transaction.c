@@ -215,12 +215,10 @@ static struct queue_new_copy *new_copy(struct transaction *t, const char *destin
     return copy;
 }
 
-/* Local parts as they are, domains without regard to case (RFC 5321 2.4). */
 static bool has_recipient(const struct queue_new_copy *copy, const struct address *a)
 {
     for (size_t i = 0; i < copy->recipient_count; i++) {
-        const char *other = copy->recipients[i].address;
-        if (ascii_equal(other, a->text) && strncmp(other, a->text, a->local_len) == 0)
+        if (address_is_same(copy->recipients[i].address, a->text))
             return true;
     }
     return false;
