@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "receive/primary_private.h"
 
+#include "base/ascii.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/smtp_command.h"
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define LINE_TEXT_MAX 506 /* of a reply line of 512 octets, with code and CRLF */
 
@@ -21,7 +21,7 @@ enum primary_word primary_classify_word(const struct smtp_features *f, const cha
     if (smtp_command_word(word, "BODY", &value)) {
         if (f->eight_bit)
             return PRIMARY_WORD_PASSED;
-        return strcasecmp(value, "7BIT") == 0 ? PRIMARY_WORD_LEFT_OUT : PRIMARY_WORD_NO_8BITMIME;
+        return ascii_equal(value, "7BIT") ? PRIMARY_WORD_LEFT_OUT : PRIMARY_WORD_NO_8BITMIME;
     }
     if (smtp_command_word(word, "SMTPUTF8", &value))
         return f->smtputf8 ? PRIMARY_WORD_PASSED : PRIMARY_WORD_NO_SMTPUTF8;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/client_private.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
-#include "task/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,13 +60,13 @@ static void close_if_unfit(struct client *c, const struct queue_copy *copy)
 static int be_connected(struct client *c, const struct queue_copy *copy,
                         struct outcome_report *report)
 {
-    int64_t begin_ms = task_now_ms();
+    int64_t begin_ms = clock_now_ms();
 
     if (connection_is_open(c->connection))
         return 0;
     c->has_told = false;
     int result = connection_open(c->connection, copy->message.needs_requiretls);
-    report->setup_ms += task_now_ms() - begin_ms;
+    report->setup_ms += clock_now_ms() - begin_ms;
     return result;
 }
 
@@ -86,10 +86,10 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
                 !connection_lacks_requiretls(conn) || connection_is_interrupted(conn);
             return CLIENT_LOST_EARLY;
         }
-        int64_t ready_ms = task_now_ms();
+        int64_t ready_ms = clock_now_ms();
         report->conn_use = connection_begin_message(conn);
         sent = client_transaction(c, m);
-        report->transmit_ms += task_now_ms() - ready_ms;
+        report->transmit_ms += clock_now_ms() - ready_ms;
         /* A server may close an idle connection at any time: connect again. */
         if (sent == CLIENT_LOST_EARLY && is_reused && !connection_is_interrupted(conn))
             sent = CLIENT_SENT;

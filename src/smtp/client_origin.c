@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/client_private.h"
 
+#include "base/ascii.h"
+
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 /* Cut to fit. */
 static void copy_text(char *out, size_t size, const char *text)
@@ -23,7 +24,7 @@ static void set_origin(struct xforward *x, const struct queue_copy *copy)
     /* Both commands know only these two; LMTP counts as ESMTP. */
     if (m->protocol[0] != '\0')
         copy_text(x->proto, sizeof x->proto,
-                  strcasecmp(m->protocol, "SMTP") == 0 ? "SMTP" : "ESMTP");
+                  ascii_equal(m->protocol, "SMTP") ? "SMTP" : "ESMTP");
 }
 
 enum connection_xclient_result client_send_origin(struct client *c, const struct queue_copy *copy)
