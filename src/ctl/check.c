@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef void part(struct findings *f, struct config *config, const struct service *s);
+typedef void part(struct findings *f, const struct config *config, const struct service *s);
 
 /* The child's side: as the daemon, which reads the configuration itself. */
 static void check_as(struct findings *f, const struct service *s, part *check,
@@ -38,7 +38,7 @@ static void check_as(struct findings *f, const struct service *s, part *check,
 /* Have a part of the check done in the place of the daemon, which sees files otherwise than root
  * does. */
 static void check_part(struct findings *f, const struct service *s, part *check,
-                       struct config *config, const char *config_path)
+                       const struct config *config, const char *config_path)
 {
     int status = 0;
 
@@ -95,7 +95,7 @@ static void check_verdict(struct findings *f, const struct service *s)
              when, v.text.text);
 }
 
-static void check_all(struct findings *f, struct config *config, const char *config_path)
+static void check_all(struct findings *f, const struct config *config, const char *config_path)
 {
     static const struct {
         enum service_kind kind;

@@ -11,11 +11,11 @@
 #include "ctl/service.h"
 
 /* What splitmilter needs: tables, socket, pid file (check_milter.c). */
-void check_milter(struct findings *f, struct config *config, const struct service *s)
+void check_milter(struct findings *f, const struct config *config, const struct service *s)
     __attribute__((nonnull));
 
 /* What splitrelay needs: spool, keys and passwords, destinations, listeners (check_relay.c). */
-void check_relay(struct findings *f, struct config *config, const struct service *s)
+void check_relay(struct findings *f, const struct config *config, const struct service *s)
     __attribute__((nonnull));
 
 /* The tables of the milter, or of a listener (check_tables.c). */

@@ -52,7 +52,7 @@ static void check_socket_mode(struct findings *f, const struct config_milter *m)
              m->socket_mode);
 }
 
-void check_milter(struct findings *f, struct config *config, const struct service *s)
+void check_milter(struct findings *f, const struct config *config, const struct service *s)
 {
     const struct config_milter *m = &config->milter;
     struct err err;

@@ -179,7 +179,7 @@ static void check_paths(struct findings *f, const struct config *config, const s
     }
 }
 
-void check_relay(struct findings *f, struct config *config, const struct service *s)
+void check_relay(struct findings *f, const struct config *config, const struct service *s)
 {
     if (!s->belongs_here) {
         find(f, LEVEL_NOTE, "relay: splitrelay is not of this machine: %s", s->why_not);
