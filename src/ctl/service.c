@@ -50,7 +50,7 @@ static bool milter_has_work(const struct config_milter *m)
            0;
 }
 
-static void judge(struct service *s, enum service_kind kind, const struct config *config)
+static void set_belongs_here(struct service *s, enum service_kind kind, const struct config *config)
 {
     bool has_work = kind == SERVICE_MILTER ? milter_has_work(&config->milter)
                                            : config->destination_count + config->listener_count > 0;
@@ -179,7 +179,7 @@ void service_find(enum service_kind kind, const struct config *config, struct se
         find_process(out);
     else
         find_listener(out, &config->milter);
-    judge(out, kind, config);
+    set_belongs_here(out, kind, config);
     if (take_user_of_process(out) || take_user_of_unit(out) || take_owner_of_spool(out, config))
         name_user(out);
     else

@@ -113,8 +113,8 @@ static struct outcome first_outcome(const struct queue_copy *c, const struct out
  * The destination was just found down: copies that are too old by now need not wait for an attempt
  * of their own to be told the same. Ends with the first that is not.
  */
-static void bury_old_copies(struct destination_worker *w, struct outcome_report *report,
-                            const struct outcome *outcome)
+static void expire_old_copies(struct destination_worker *w, struct outcome_report *report,
+                              const struct outcome *outcome)
 {
     struct queue *q = w->dest->queue;
     struct queue_copy *c;
@@ -152,11 +152,11 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     struct outcome outcome = first_outcome(c, w->outcomes);
     /* First the destination, then the copy: what is released must not be taken at once by one who
      * does not know yet. */
-    destination_judge(w, c->id, &report, outcome.reason);
+    destination_update_health(w, c->id, &report, outcome.reason);
     struct timespec now = clock_realtime();
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
     if (report.is_host_fault)
-        bury_old_copies(w, &report, &outcome);
+        expire_old_copies(w, &report, &outcome);
 }
 
 static bool is_suspect_for_probe(struct destination *dest, const struct queue_copy *c)
@@ -212,7 +212,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
     bool is_idle = c == NULL && clock_now_ms() - idle_since_ms >= IDLE_MS;
     *has_left_out = is_idle && dest->ready_count > 0;
     if (*has_left_out)
-        destination_leave(w);
+        destination_end_worker(w);
     if (*has_left_out && dest->worker_count == 1)
         flow_reset(&dest->flow);
     counters_connection_limit(dest->name, dest->flow.window);
@@ -249,7 +249,7 @@ static void work(struct destination_worker *w)
         pthread_mutex_lock(&dest->lock);
         bool goes_on = destination_may_work(w);
         if (!goes_on)
-            destination_leave(w);
+            destination_end_worker(w);
         bool is_outdated = w->generation != dest->generation;
         pthread_mutex_unlock(&dest->lock);
         if (!goes_on)

@@ -41,7 +41,7 @@ void destination_set_ready(struct destination_worker *w, bool is_ready)
     w->is_ready = is_ready;
 }
 
-void destination_leave(struct destination_worker *w)
+void destination_end_worker(struct destination_worker *w)
 {
     destination_set_ready(w, false);
     w->dest->worker_count--;
@@ -179,8 +179,8 @@ static bool is_news(struct destination *dest, const char *id, const struct outco
     return !is_known;
 }
 
-void destination_judge(struct destination_worker *w, const char *id,
-                       const struct outcome_report *report, const char *reason)
+void destination_update_health(struct destination_worker *w, const char *id,
+                               const struct outcome_report *report, const char *reason)
 {
     struct destination *dest = w->dest;
     bool is_fault = report->is_host_fault || report->is_connection_fault;

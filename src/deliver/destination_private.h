@@ -91,7 +91,7 @@ void destination_set_ready(struct destination_worker *w, bool is_ready) __attrib
 
 /* With the lock held: this worker ends. Whoever decides to says so at once, or two would leave it
  * to each other to stay. */
-void destination_leave(struct destination_worker *w) __attribute__((nonnull));
+void destination_end_worker(struct destination_worker *w) __attribute__((nonnull));
 
 /*
  * With the lock held: a copy is in hand, wait until rate_limit lets it go. *has_waited_out: the
@@ -112,8 +112,8 @@ bool destination_may_deliver(const struct destination *dest) __attribute__((nonn
 
 /* What an attempt with the copy of this id says about the destination. Logs when that changes.
  * reason: of the fault. */
-void destination_judge(struct destination_worker *w, const char *id,
-                       const struct outcome_report *report, const char *reason)
+void destination_update_health(struct destination_worker *w, const char *id,
+                               const struct outcome_report *report, const char *reason)
     __attribute__((nonnull));
 
 /* With the lock held. */

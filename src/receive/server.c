@@ -93,7 +93,7 @@ static void serve(struct connection *c)
 
     c->stream = stream_new(c->fd);
     bool is_known = find_listener(runtime, l->name, s->pool, &options, c);
-    const char *obstacle = server_enter(s, c, config);
+    const char *obstacle = server_admit(s, c, config);
     options.is_trusted = c->is_trusted;
     options.is_unix = c->is_unix;
     if (obstacle != NULL) {
@@ -109,7 +109,7 @@ static void serve(struct connection *c)
     } else {
         session_run(c->stream, &options);
     }
-    server_leave(s, c);
+    server_remove(s, c);
     primary_free(c->primary); /* before the client sees the end: the next one may need it */
     stream_free(c->stream);
     runtime_unref(runtime);

@@ -129,7 +129,7 @@ static const char *find_obstacle(struct server *s, const struct connection *c,
     return has_room(s, GROUP_ALL, c, max) ? NULL : "max_connections";
 }
 
-const char *server_enter(struct server *s, struct connection *c, const struct config_relay *config)
+const char *server_admit(struct server *s, struct connection *c, const struct config_relay *config)
 {
     set_network(c);
     c->is_trusted = is_trusted(config, c);
@@ -147,7 +147,7 @@ const char *server_enter(struct server *s, struct connection *c, const struct co
     return obstacle;
 }
 
-void server_leave(struct server *s, struct connection *c)
+void server_remove(struct server *s, struct connection *c)
 {
     counters_client_left();
     pthread_mutex_lock(&s->lock);

@@ -54,10 +54,10 @@ struct server {
 /* Enter the connection, which has its stream, into the list. NULL: it has a place, maybe that of
  * an idle client, which is disconnected; else the option that forbids it, a static text, and the
  * client is to be refused. */
-const char *server_enter(struct server *s, struct connection *c, const struct config_relay *config)
+const char *server_admit(struct server *s, struct connection *c, const struct config_relay *config)
     __attribute__((nonnull, warn_unused_result));
 
 /* Take the connection out of the list. */
-void server_leave(struct server *s, struct connection *c) __attribute__((nonnull));
+void server_remove(struct server *s, struct connection *c) __attribute__((nonnull));
 
 #endif

@@ -90,7 +90,7 @@ void session_lost(struct session *s, enum stream_status status)
     s->is_over = true;
 }
 
-void session_say_stopping(struct session *s)
+void session_reply_stopping(struct session *s)
 {
     session_reply(s, "421 4.3.2 %s Service is shutting down", s->config->relay.hostname);
     s->is_over = true;
@@ -297,7 +297,7 @@ static bool has_line(struct session *s)
 static enum stream_status wait_for_line(struct session *s, bool is_here)
 {
     unsigned first_ms = s->config->relay.first_command_timeout_ms;
-    bool is_first = !s->has_said_something && first_ms > 0 && first_ms < s->o->command_timeout_ms;
+    bool is_first = !s->has_sent_command && first_ms > 0 && first_ms < s->o->command_timeout_ms;
     enum stream_status status = STREAM_OK;
 
     if (s->has_progressed)
@@ -310,7 +310,7 @@ static enum stream_status wait_for_line(struct session *s, bool is_here)
     if (status == STREAM_OK)
         status = stream_read_line(s->stream, &s->line, SMTP_COMMAND_LINE_MAX + 1);
     atomic_store(&s->o->presence->idle_since_ms, 0);
-    s->has_said_something = true;
+    s->has_sent_command = true;
     return status;
 }
 
@@ -330,7 +330,7 @@ static void one_command(struct session *s)
         session_reply(s, "500 5.5.2 Line too long");
         s->is_over = true; /* what follows may be anything */
     } else if (status == STREAM_EOF && atomic_load(s->o->is_stopping)) {
-        session_say_stopping(s);
+        session_reply_stopping(s);
     } else if (status != STREAM_OK) {
         session_lost(s, status);
     } else if (s->line.len < 2 || s->line.data[s->line.len - 2] != '\r') {
@@ -367,7 +367,7 @@ void session_run(struct stream *stream, const struct session_options *options)
     }
     stream_set_deadline(stream, options->command_timeout_ms);
     if (atomic_load(options->is_stopping)) {
-        session_say_stopping(s); /* behind a 220, it might be lost with the client's EHLO */
+        session_reply_stopping(s); /* behind a 220, it might be lost with the client's EHLO */
     } else if (session_is_welcome(s)) {
         session_reply(s, "220 %s ESMTP splitrelay", s->config->relay.hostname);
     } else {
@@ -376,7 +376,7 @@ void session_run(struct stream *stream, const struct session_options *options)
     }
     while (!s->is_over) {
         if (atomic_load(options->is_stopping) && !s->transaction.is_open)
-            session_say_stopping(s);
+            session_reply_stopping(s);
         else if (!is_given_up(s))
             one_command(s);
         if (++commands % COMMANDS_IN_A_ROW == 0)

@@ -192,7 +192,7 @@ void session_mail(struct session *s)
     /* In this order: whoever stops us sets is_stopping and then looks at is_in_message. */
     atomic_store(&s->o->presence->is_in_message, true);
     if (atomic_load(s->o->is_stopping)) {
-        session_say_stopping(s);
+        session_reply_stopping(s);
     } else if (s->duplicate != NULL && begin_duplicate(s, &text) == 0) {
         set_origin(s, &s->transaction.message);
         return;

@@ -38,7 +38,7 @@ struct session {
     unsigned excess;         /* refused only for what came before it */
     bool has_progressed;     /* something that leads to a message, since progress_ms was set */
     int64_t progress_ms;     /* task_now_ms() when it did so last, at the latest */
-    bool has_said_something; /* the client; its first command may take less time */
+    bool has_sent_command; /* the client; its first command may take less time */
     bool is_encrypted;
     bool has_trusted_cert; /* the client */
     bool is_over;
@@ -62,7 +62,7 @@ void session_message_taken(struct session *s) __attribute__((nonnull));
 void session_lost(struct session *s, enum stream_status status) __attribute__((nonnull));
 
 /* 421 and the end. */
-void session_say_stopping(struct session *s) __attribute__((nonnull));
+void session_reply_stopping(struct session *s) __attribute__((nonnull));
 
 /* --- session_tls.c --- */
 

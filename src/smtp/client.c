@@ -64,7 +64,7 @@ static int be_connected(struct client *c, const struct queue_copy *copy,
 
     if (connection_is_open(c->connection))
         return 0;
-    c->has_told = false;
+    c->has_logged_missing = false;
     int result = connection_open(c->connection, copy->message.needs_requiretls);
     report->setup_ms += clock_now_ms() - begin_ms;
     return result;

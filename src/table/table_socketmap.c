@@ -117,7 +117,7 @@ static struct stream *take_idle(struct socketmap *sm)
 
 static void put_idle(struct socketmap *sm, struct stream *s)
 {
-    stream_leave(s); /* the next look-up may be in another task or thread */
+    stream_detach(s); /* the next look-up may be in another task or thread */
     pthread_mutex_lock(&sm->lock);
     if (sm->idle_count < IDLE_MAX) {
         sm->idle[sm->idle_count++] = (struct idle){s, clock_now_ms()};
