@@ -20,9 +20,9 @@ struct primary *primary_new(struct runtime *runtime, const struct config_listene
     return p;
 }
 
-/* Give an idle connection to the pool, for the next session. One with refusals is not given:
- * servers count them, and slow down or hang up when there are many, so that those of one client
- * would become another's. */
+/* Give an idle connection to the pool, for the next session. A connection with refusals is closed
+ * instead: servers count them and slow down or close the connection when there are many, so that
+ * the errors of one client would affect another. */
 static void give_to_pool(struct primary *p)
 {
     struct connection *c = p->connection;

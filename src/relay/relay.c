@@ -23,7 +23,7 @@
 
 struct relay {
     struct runtime_slot slot;
-    struct runtime *first; /* what can change only by a restart is as it says */
+    struct runtime *first; /* options that only a restart can change are as it has them */
     struct queue *queue;
     struct task_pool *tasks;
     struct server *server;
@@ -35,7 +35,7 @@ struct relay {
     size_t destination_count;
 };
 
-/* NULL is. */
+/* -1 with `err`: no destination has this name. NULL is legal. */
 static int check_known(struct relay *r, const char *name, struct err *err)
 {
     bool is_known = name == NULL;
@@ -50,7 +50,7 @@ static int check_known(struct relay *r, const char *name, struct err *err)
     return -1;
 }
 
-/* One, or all (NULL). */
+/* End the suspension of one destination, or of all (NULL). */
 static void resume(struct relay *r, const char *name)
 {
     pthread_mutex_lock(&r->lock);
@@ -61,7 +61,8 @@ static void resume(struct relay *r, const char *name)
     pthread_mutex_unlock(&r->lock);
 }
 
-/* queue_ops.retry for the control threads: whoever asks for it wants an attempt now. */
+/* queue_ops.retry for the control threads. It also ends suspensions, because an attempt is wanted
+ * now. */
 static long retry(void *ctx, const char *name, const char *id, struct err *err)
 {
     struct relay *r = ctx;
@@ -104,7 +105,8 @@ static int change(void *ctx, const struct queue_change *what, struct queue_chang
     return rc;
 }
 
-/* For those that hold it for long: tables are large. The caller has one reference. */
+/* The same without tables, which are large, for callers that keep it for long. The caller has one
+ * reference. */
 static struct runtime *without_tables(const struct runtime *r)
 {
     return runtime_with_snapshot(r, snapshot_configuration(r->snapshot));

@@ -319,7 +319,8 @@ static bool exceeds_size(struct transaction *t)
     return true;
 }
 
-/* A copy is not converted: it is sent as it is, because an archive without it is worse. */
+/* Log an extension that the copy needs and the server does not offer, once for a connection. The
+ * copy is sent as it is, and not converted: an archive without it would be worse. */
 static void log_missing_extension(struct transaction *t)
 {
     struct client *c = t->client;

@@ -3,7 +3,6 @@
  * reply      = name [SP text] *( LF ehlo-line )
  * ehlo-line  = keyword *( SP param )                   RFC 5321 4.1.1.1
  *            / "AUTH=" mechanism *( SP mechanism )     before RFC 4954; some servers send both
- * forms
  */
 #include "smtp/smtp_features.h"
 
