@@ -89,7 +89,7 @@ void session_end_transaction(struct session *s)
 
 /* Pass a reply to the client: the primary's, or one in its place. It has CRLF, and may have several
  * lines. */
-static void hand_on(struct session *s, const char *to, const char *text)
+static void pass_reply(struct session *s, const char *to, const char *text)
 {
     struct err line;
 
@@ -117,7 +117,7 @@ void session_settle(struct session *s)
         else
             s->stage = "RCPT";
         is_refused = is_refused || (a.is_mail && !a.is_yes);
-        hand_on(s, a.is_mail ? "" : a.to, a.reply);
+        pass_reply(s, a.is_mail ? "" : a.to, a.reply);
     }
     s->stage = stage;
     if (is_refused)
@@ -240,7 +240,7 @@ static bool begin_content(struct session *s)
     if (s->duplicate != NULL) {
         struct buf answer = {0};
         bool is_yes = duplicate_data(s->duplicate, &answer);
-        hand_on(s, "", buf_str(&answer));
+        pass_reply(s, "", buf_str(&answer));
         buf_clear(&answer);
         return is_yes;
     }
@@ -268,7 +268,7 @@ static void answer_content(struct session *s, enum transaction_result result,
     case TRANSACTION_FINISHED:
         if (duplicate_replies(s->duplicate)[0] == '2')
             session_message_taken(s);
-        hand_on(s, "", duplicate_replies(s->duplicate));
+        pass_reply(s, "", duplicate_replies(s->duplicate));
         return;
     }
     while (--replies > 0) /* RFC 2033 4.2: one for each recipient that was accepted */

@@ -44,10 +44,10 @@ struct session {
     bool is_over;
 };
 
-/* Bytes to the client; they gather in the stream's buffer until it waits for them. */
+/* Write bytes to the client; they stay in the stream's buffer until the session waits for input. */
 void session_send(struct session *s, const char *text, size_t len) __attribute__((nonnull));
 
-/* A reply, without its CRLF, after those that the primary still owes. */
+/* Write a reply, given without its CRLF, after the answers that the primary still owes. */
 void session_reply(struct session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(1, 2)));
 

@@ -57,8 +57,8 @@ static void close_if_unfit(struct client *c, const struct queue_copy *copy)
 }
 
 /* Connect, unless there is a connection. Adds to report->setup_ms. */
-static int be_connected(struct client *c, const struct queue_copy *copy,
-                        struct outcome_report *report)
+static int connect_if_needed(struct client *c, const struct queue_copy *copy,
+                             struct outcome_report *report)
 {
     int64_t begin_ms = clock_now_ms();
 
@@ -80,7 +80,7 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
     do {
         close_if_unfit(c, m->copy);
         bool is_reused = connection_is_open(conn);
-        if (be_connected(c, m->copy, report) != 0) {
+        if (connect_if_needed(c, m->copy, report) != 0) {
             /* A host that works, and only lacks REQUIRETLS, may do for other copies. */
             report->is_host_fault =
                 !connection_lacks_requiretls(conn) || connection_is_interrupted(conn);
