@@ -16,20 +16,20 @@
 static struct snapshot_slot *snapshots;
 static bool is_inet;
 
-/* Refuse with this reply: a recipient, or at end of message the message. */
+/* Refuse a recipient, or at the end of the message the message, with this reply. */
 static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
 {
     char code[4] = {(char)('0' + reply->code / 100 % 10), (char)('0' + reply->code / 10 % 10),
                     (char)('0' + reply->code % 10), '\0'};
 
-    /* If libmilter does not take the text, the MTA says its own; the kind of refusal stays. */
+    /* If libmilter does not accept the reply, the MTA uses a reply of its own of the same class. */
     if (smfi_setreply(ctx, code, (char *)reply->enhanced, (char *)reply->text) != MI_SUCCESS)
         log_warning("%s: libmilter did not accept the reply %s %s", conn_queue_id(ctx), code,
                     reply->enhanced);
     return reply->code >= 500 ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 }
 
-/* Asked for only with bypass_clients. */
+/* Negotiated only with bypass_clients. */
 static sfsistat on_connect(SMFICTX *ctx, char *name, _SOCK_ADDR *address)
 {
     struct conn *c = conn_of(ctx, snapshots);
@@ -77,7 +77,8 @@ static void log_refused(SMFICTX *ctx, const struct policy_decision *d,
                  reply->code, reply->enhanced, reply->text);
 }
 
-/* Nothing in Sendmail reads a header that a milter adds: mail would pass unfiltered. */
+/* False for filter_method = "header" with Sendmail, which does not route by a header that a milter
+ * adds: mail would pass unfiltered. */
 static bool can_filter(SMFICTX *ctx, struct conn *c)
 {
     if (c->mta != MTA_SENDMAIL || c->snapshot->config->milter.filter_method != CONFIG_METHOD_HEADER)
@@ -91,9 +92,9 @@ static bool can_filter(SMFICTX *ctx, struct conn *c)
 }
 
 /*
- * Sendmail puts a recipient on its list before it asks milters. If they refuse it, it takes it off
- * again, but not if there is a comma in its path, escaped or not, other than in quotes or in a
- * source route in brackets: it cannot parse that then, and would deliver to it.
+ * Does Sendmail deliver to a recipient that a milter refuses? Sendmail puts a recipient on its list
+ * before it asks the milters, and removes one that is refused. It cannot parse, and so does not
+ * remove, a path with a comma, escaped or not, except in quotes or in a source route in brackets.
  */
 static bool is_sticky(const char *path)
 {
@@ -130,7 +131,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
     struct policy_decision d;
 
     if (!c->has_sender)
-        return SMFIS_TEMPFAIL; /* libmilter takes commands in nearly any order */
+        return SMFIS_TEMPFAIL; /* libmilter accepts commands in almost any order */
     if (c->mta == MTA_POSTFIX_CLEANUP) {
         c->is_intruder |= leads_into_tag_domain(c, argv[0]);
         return SMFIS_CONTINUE;
@@ -163,7 +164,7 @@ static sfsistat on_data(SMFICTX *ctx)
     return SMFIS_CONTINUE;
 }
 
-/* Asked for only with class header_recipient. */
+/* Negotiated only with class header_recipient. */
 static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
 {
     struct conn *c = conn_of(ctx, snapshots);
@@ -174,7 +175,8 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
     return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
 }
 
-/* A table that failed with a header: refuse the message, or leave its headers alone. */
+/* Log that a table failed for a header. True: the message has to be refused. False: no table
+ * failed, or the headers stay as they are. */
 static bool headers_fail(SMFICTX *ctx, struct conn *c)
 {
     if (c->headers.failed == POLICY_OK)
@@ -201,12 +203,12 @@ static void log_decisions(SMFICTX *ctx, const struct conn *c)
 }
 
 /*
- * cleanup(8) tells a milter the rewritten recipient and matches deletions against the original one,
- * so a recipient would get its mail twice, once past its filter. A refused recipient or a temporary
- * failure would keep the message in the maildrop queue for good; a message that is refused at its
- * end goes back to its sender, and a bounce that is refused is made again and again, so it is
- * discarded. Only local users write to the tag domain here: messages that are requeued
- * (postsuper -r) are not shown to milters.
+ * Mail from cleanup(8) is not changed: cleanup(8) gives a milter the rewritten recipient and
+ * compares deletions with the original one, so a recipient would get its mail twice, once past its
+ * filter. Mail to the tag domain is refused, which here comes only from local users: messages that
+ * are requeued (postsuper -r) are not shown to milters. It is refused at the end of the message,
+ * and so goes back to its sender; a refused recipient or a temporary failure would keep it in the
+ * maildrop queue for ever. A bounce is discarded, because a refused bounce is made again and again.
  */
 static sfsistat leave_alone(SMFICTX *ctx, struct conn *c)
 {
@@ -289,10 +291,10 @@ static sfsistat on_close(SMFICTX *ctx)
 static const unsigned long needed_actions = SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT;
 
 /*
- * Only MAIL, RCPT and end of message are of interest, and MAIL needs no answer: what follows has
- * one. Over inet sockets DATA is asked for and answered nevertheless: an MTA sends the macros of a
- * stage even if it skips the stage, and a packet that nobody answers stays unacknowledged for 40 ms
- * (delayed ACK), while Nagle's algorithm holds back what follows.
+ * Only MAIL, RCPT and end of message are needed, and MAIL needs no reply, because RCPT has one.
+ * Over inet sockets DATA is negotiated and answered too: an MTA sends the macros of a stage even if
+ * it skips the stage. A packet without reply stays unacknowledged for 40 ms (delayed ACK), and
+ * Nagle's algorithm delays the next packet for so long.
  */
 static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
                           unsigned long f3, unsigned long *pf0, unsigned long *pf1,

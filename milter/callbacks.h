@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * callbacks: what libmilter calls, translated to the policy and back. Envelope only: everything
- * else is negotiated away. All state hangs from the connection's private pointer, because the
- * callbacks of one connection run on different threads. libmilter keeps one filter per process, so
- * does this module.
+ * callbacks: the callbacks of libmilter. They translate between libmilter and the policy. Only the
+ * stages of the envelope are negotiated, and others where an option needs them. All state is in the
+ * private pointer of the connection, because the callbacks of one connection run on different
+ * threads. libmilter has one filter per process, and so has this module.
  */
 #ifndef SPLIT_CALLBACKS_H
 #define SPLIT_CALLBACKS_H
@@ -12,9 +12,9 @@
 #include "policy/snapshot.h"
 
 /*
- * Register with libmilter. slot: where connections take their snapshot from; borrowed for good. The
- * kind of the socket in its present configuration decides which stages are answered (see
- * negotiate() in callbacks.c).
+ * Register with libmilter. slot: connections take their snapshot from it; borrowed for the life of
+ * the process. The kind of the milter socket in its present configuration decides which stages get
+ * a reply (negotiate() in callbacks.c). -1 with `err`.
  */
 int callbacks_register(struct snapshot_slot *slot, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -8,7 +8,7 @@ char *complete_recipient(SMFICTX *ctx, const char *path, const char *hostname)
 {
     static char rcpt_addr[] = "{rcpt_addr}", mta_name[] = "j";
     static const char *const nothing[] = {"localhost", NULL};
-    /* No macro is asked for unless it is needed. */
+    /* A macro is read only if it is needed. */
     char *sample = policy_complete(path, "", nothing);
 
     if (sample == NULL && !policy_may_be_rerouted(path))

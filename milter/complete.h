@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * complete: a recipient without domain ("postmaster") as the MTA completes it, and one with a way
- * in it ("sam%b.test@mta") as the MTA reads it. The thread that runs the connection's callback.
+ * complete: a recipient without domain ("postmaster") as the MTA completes it, and one that is
+ * routed by its local part ("sam%b.test@mta") as the MTA reads it. Called in the thread that runs
+ * the callback of the connection.
  */
 #ifndef SPLIT_COMPLETE_H
 #define SPLIT_COMPLETE_H
@@ -9,10 +10,10 @@
 #include <libmilter/mfapi.h>
 
 /*
- * In the RCPT callback: the address for policy_decide() of a path without domain, or with a way in
- * it; NULL for others. {rcpt_addr} says it with Postfix. Sendmail's has no domain where the local
- * mailer delivers: then it is the MTA's own name, {j}, and hostname where that macro is missing.
- * The caller frees.
+ * In the RCPT callback: the completed address for policy_decide(), NULL if the path needs no
+ * completion. Postfix gives it in {rcpt_addr}. With Sendmail that macro has no domain when the
+ * local mailer delivers; the domain is then the name of the MTA, {j}, or hostname if that macro is
+ * missing. The caller frees.
  */
 char *complete_recipient(SMFICTX *ctx, const char *path, const char *hostname)
     __attribute__((nonnull, warn_unused_result));

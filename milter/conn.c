@@ -78,7 +78,7 @@ void conn_keep(struct conn *c, const struct policy_decision *d, SMFICTX *ctx)
 void conn_note_refused(struct conn *c, SMFICTX *ctx)
 {
     counters_refused();
-    /* One more entry would tell nothing: it stands for any recipient. */
+    /* A NULL entry stands for any recipient, so nothing is added after it. */
     bool is_any = c->refused.count > 0 && c->refused.list[c->refused.count - 1] == NULL;
 
     if (c->mta == MTA_SENDMAIL && !is_any)
@@ -89,5 +89,5 @@ const char *conn_queue_id(SMFICTX *ctx)
 {
     const char *id = smfi_getsymval(ctx, "i");
 
-    return id == NULL ? "NOQUEUE" : id; /* Postfix has none before the second recipient */
+    return id == NULL ? "NOQUEUE" : id; /* Postfix has none at the first recipient */
 }

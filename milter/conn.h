@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * conn: the state of one connection of the MTA and of the message in progress. It hangs from
- * libmilter's private pointer; the callbacks of one connection are serial.
+ * conn: the state of one connection of the MTA and of its present message. libmilter's private
+ * pointer points to it. The callbacks of one connection run one after the other.
  */
 #ifndef MILTER_CONN_H
 #define MILTER_CONN_H
@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* Where recipients go, as the MTA says (mta_target()). */
+/* To what the MTA resolves recipients (mta_target()). */
 struct conn_targets {
     char **list; /* NULL entries: not known */
     size_t count, size;
@@ -26,7 +26,7 @@ struct conn {
     struct snapshot *snapshot;
     struct table_scratch *scratch;
     struct sockaddr_storage client; /* family 0: not known */
-    bool has_complained;            /* of filter_method */
+    bool has_complained;            /* an error about filter_method was logged */
 
     /* the message */
     struct policy_message message;
@@ -38,27 +38,27 @@ struct conn {
     /* MTA_POSTFIX_CLEANUP: */
     bool is_intruder;             /* the sender or a recipient is in the tag domain */
     bool is_bounce;               /* the sender is empty */
-    struct conn_targets accepted; /* by the index of decisions; Sendmail only */
+    struct conn_targets accepted; /* by the index in `decisions`; Sendmail only */
     struct conn_targets refused;  /* Sendmail only */
-    struct policy_reply
-        sticky; /* code != 0: the answer to one that Sendmail delivers to all the same */
+    struct policy_reply sticky; /* code != 0: Sendmail would deliver to a refused recipient, so the
+                                   message is refused with this reply */
 };
 
-/* The connection's state, made when it is first needed with a snapshot of slot. */
+/* The state of the connection. The first call makes it, with the present snapshot of `slot`. */
 struct conn *conn_of(SMFICTX *ctx, struct snapshot_slot *slot)
     __attribute__((nonnull, returns_nonnull));
 
-/* Release it. c may be NULL: the MTA negotiated and left. */
+/* Free the state. NULL is legal: the MTA closed the connection after the negotiation. */
 void conn_close(struct conn *c);
 
-/* Free what belongs to the message, at its end or abort. */
+/* Free the state of the message, at its end or abort. */
 void conn_forget_message(struct conn *c) __attribute__((nonnull));
 
-/* Takes over the decision, which accepts its recipient. */
+/* Add the decision about an accepted recipient; its content is taken over. */
 void conn_keep(struct conn *c, const struct policy_decision *d, SMFICTX *ctx)
     __attribute__((nonnull));
 
-/* A recipient is refused. */
+/* Note that a recipient is refused. */
 void conn_note_refused(struct conn *c, SMFICTX *ctx) __attribute__((nonnull));
 
 /* For log lines: the queue id, or "NOQUEUE" as long as the MTA has none. */

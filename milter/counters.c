@@ -217,8 +217,7 @@ void counters_tables_reloaded(unsigned ok, unsigned failed)
     metrics_add(&table_reloads, "", 1, failed);
 }
 
-/* Tables come and go with the configuration: those that were there and are not any more are left
- * out. */
+/* Set the figures of all tables. The tables of a former configuration are hidden. */
 static void look_at_tables(const struct policy *policy)
 {
     const struct table *t;
@@ -248,7 +247,7 @@ void counters_page(void *ctx, struct buf *out)
 
 bool counters_is_ready(void *ctx, struct err *why)
 {
-    (void)ctx; /* there is always a configuration that was loaded: no daemon starts without */
+    (void)ctx; /* not used: a daemon that runs always has a configuration */
     bool is_ready = atomic_load(&is_listening);
     if (!is_ready)
         err_set(why, "splitmilter does not listen: it is starting or stopping");

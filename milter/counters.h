@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * counters: what splitmilter counts (metrics.h), and the page that shows it. Any thread, no lock;
- * nothing is done, and no clock read, unless metrics are on.
+ * counters: the metrics of splitmilter (metrics.h), and the page that shows them. Any thread, no
+ * lock. Unless metrics are on, the functions do nothing and read no clock.
  */
 #ifndef MILTER_COUNTERS_H
 #define MILTER_COUNTERS_H
@@ -18,32 +18,34 @@ enum counters_fault {
     COUNTERS_CHANGES  /* the MTA did not accept the changes of a message */
 };
 
-/* Zeros for all names of the configuration. At start and after each reload. */
+/* Set the counters of all names in the configuration to 0 if they are new. Called at start and
+ * after each reload. */
 void counters_declare(const struct config *config) __attribute__((nonnull));
 
-/* A connection of the MTA that brings mail, and its end. */
+/* A connection of the MTA has begun to send mail, or has ended. */
 void counters_mta_entered(void);
 void counters_mta_left(void);
 
-/* A recipient was decided about; reply: the answer, code 0 if he was accepted. begin_us:
+/* Count a decision about a recipient. reply: code 0 if the recipient was accepted. begin_us:
  * metrics_now_us() before the look-ups. */
 void counters_decision(const struct policy_decision *d, const struct policy_reply *reply,
                        int64_t begin_us) __attribute__((nonnull));
-/* A recipient was refused, for whatever reason. */
+/* Count a refused recipient, whatever the reason. */
 void counters_refused(void);
-/* End of message. */
+/* Count a message at its end, or a failure. */
 void counters_message(bool is_accepted);
 void counters_failure(enum counters_fault fault);
 
-/* A reload of the configuration ended. */
+/* Count a reload of the configuration. */
 void counters_reloaded(bool is_ok);
-/* Tables whose files had changed; failed: those that stay as they were. */
+/* Count the tables that were read again because their files had changed. failed: those that could
+ * not be read and stay as they were. */
 void counters_tables_reloaded(unsigned ok, unsigned failed);
 
-/* The page: metrics_http_options.page and is_ready; ctx is the struct snapshot_slot. */
+/* metrics_http_options.page and is_ready. ctx: the struct snapshot_slot. */
 void counters_page(void *ctx, struct buf *out) __attribute__((nonnull));
 bool counters_is_ready(void *ctx, struct err *why) __attribute__((nonnull));
-/* The MTA can connect, or can do so no longer. */
+/* Set whether the MTA can connect. */
 void counters_set_listening(bool is_listening);
 
 #endif

@@ -15,7 +15,8 @@ static int add_recipient(SMFICTX *ctx, const struct policy_add *a)
     return rc;
 }
 
-/* MTAs accept a path without brackets, but Sendmail would split some of them at commas here. */
+/* Delete with brackets: MTAs accept a path without them in RCPT, but here Sendmail would split it
+ * at a comma. */
 static int delete_recipient(SMFICTX *ctx, const char *path)
 {
     char *bracketed = *path == '<' ? mem_strdup(path) : mem_printf("<%s>", path);
@@ -54,7 +55,7 @@ static bool is_deleted(const struct policy_plan *plan, const struct policy_decis
                                              sizeof *plan->deletes, compare_strings) != NULL;
 }
 
-/* The same recipient once more, with the wishes of the client. */
+/* Add a recipient again, with the DSN parameters that the client gave. */
 static int add_again(SMFICTX *ctx, const struct policy_decision *d)
 {
     struct policy_add again = {.address = d->original};
@@ -72,17 +73,16 @@ static int add_again(SMFICTX *ctx, const struct policy_decision *d)
 }
 
 /*
- * Sendmail goes by what an address resolves to when a recipient is deleted, and also when one is
- * refused by a milter: it then takes another one from its list that resolves to the same. Local
- * domains share their users, virtual users end at one address, "a@b.." is a@b. So a recipient that
- * stays and resolves to the same as one that we have deleted or refused is added once more; that
- * changes nothing if it is still there. All others are left alone: another milter may have deleted
- * them.
+ * When a milter deletes or refuses a recipient, Sendmail compares what addresses resolve to, and
+ * may remove another recipient that resolves to the same: local domains share their users, virtual
+ * users end at one address, and "a@b.." is a@b. So a recipient that stays, and that resolves to the
+ * same as one that was deleted or refused, is added again; this changes nothing if Sendmail still
+ * has it. Other recipients are not added again, because another milter may have deleted them.
  */
 struct hits {
     const char **list; /* sorted */
     size_t count;
-    bool is_any; /* what a deleted or refused one resolves to is not known */
+    bool is_any; /* it is not known what one of the deleted or refused recipients resolves to */
 };
 
 static void add_hit(struct hits *h, const char *target)

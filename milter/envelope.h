@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * envelope: makes the changes of a message's recipients, at end of message. The thread that runs
- * the connection's callback.
+ * envelope: changes the recipients of a message, at its end. Called in the thread that runs the
+ * callback of the connection.
  */
 #ifndef MILTER_ENVELOPE_H
 #define MILTER_ENVELOPE_H
@@ -9,9 +9,9 @@
 #include "conn.h"
 
 /*
- * Make the changes of the plan. Additions come first, deletions last: whatever fails in between, no
- * recipient is lost. With Sendmail those that a deletion or a refusal may have taken along are
- * added once more. -1: the MTA did not accept a change.
+ * Make the changes of the plan: additions first, deletions last, so that no recipient is lost when
+ * a change fails. With Sendmail, recipients that a deletion or a refusal may have removed too are
+ * added again. -1: the MTA did not accept a change.
  */
 int envelope_apply(SMFICTX *ctx, const struct conn *c, const struct policy_plan *plan)
     __attribute__((nonnull, warn_unused_result));

@@ -28,28 +28,28 @@
 #define BACKLOG 1024
 #define LISTENERS_MAX 16 /* a host name may have several addresses */
 #define EVENTS_MAX 64
-#define FDS_PER_LINK 3 /* the MTA's, ours to libmilter, and libmilter's */
+#define FDS_PER_LINK 3 /* the MTA's connection, and both ends of the connection to libmilter */
 #define FDS_RESERVED 64
 #define LINKS_MAX 20000
-#define RETRY_MS 1000           /* when descriptors have run out */
-#define CONNECT_TIMEOUT_MS 2000 /* to libmilter, whose thread has to accept */
+#define RETRY_MS 1000           /* pause when there are no free descriptors */
+#define CONNECT_TIMEOUT_MS 2000 /* until a thread of libmilter accepts */
 
 struct gate {
     struct snapshot_slot *slot;
     struct gate_side listeners[LISTENERS_MAX];
     size_t listener_count;
-    char directory[64];    /* of the private socket; "" when it is removed */
+    char directory[64];    /* of the private socket; "" after its removal */
     char *private_text;    /* "unix:" and its path */
-    int private_fd;        /* O_PATH: the socket stays reachable without a name */
-    struct gate_side stop; /* an eventfd */
+    int private_fd;        /* O_PATH: reaches the socket after the removal of its name */
+    struct gate_side stop; /* an eventfd that ends the thread */
     struct gate_links links;
     size_t link_max;
-    bool is_accepting; /* listeners are in the epoll set */
+    bool is_accepting; /* the listeners are in the epoll set */
     bool has_started;
     pthread_t thread;
-    time_t exhausted_s;  /* when descriptors ran out; 0: they have not */
-    time_t complained_s; /* when the last line about strangers was written */
-    unsigned silent;     /* strangers since then */
+    time_t exhausted_s;  /* when there were no free descriptors; 0: there are some */
+    time_t complained_s; /* when a refused connection was last logged */
+    unsigned silent;     /* connections refused since then without a log line */
 };
 
 static time_t now_s(void)
@@ -59,7 +59,8 @@ static time_t now_s(void)
 
 /* --- the private socket --- */
 
-/* A directory that only this user can enter, for as long as it takes to open the socket. */
+/* Make a directory that only this user can enter. It exists until libmilter has opened its
+ * socket. */
 static int make_directory(struct gate *g, struct err *err)
 {
     snprintf(g->directory, sizeof g->directory, "%s", P_tmpdir "/splitmilter.XXXXXX");
@@ -102,7 +103,7 @@ static int connect_private(const struct gate *g)
 
 /* --- the public socket --- */
 
-/* Loopback is this machine. */
+/* May this address connect? Loopback addresses always may. */
 static bool is_trusted(const struct gate *g, const struct sockaddr *sa)
 {
     bool is_found = endpoint_is_loopback_address(sa);
@@ -117,7 +118,7 @@ static bool is_trusted(const struct gate *g, const struct sockaddr *sa)
     return is_found;
 }
 
-/* At most one line a second. */
+/* Log a refused connection, at most once a second. */
 static void complain(struct gate *g, const struct sockaddr *sa)
 {
     char name[INET6_ADDRSTRLEN];
@@ -146,12 +147,12 @@ static void add_link(struct gate *g, int fd, const struct sockaddr *sa)
 {
     static const int on = 1;
 
-    /* An answer of libmilter is several small writes. */
+    /* libmilter writes a reply in several small pieces. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     int inner = connect_private(g);
     if (inner < 0) {
-        log_warning("a connection of the MTA is closed: libmilter does not take it: %s",
+        log_warning("a connection of the MTA is closed: libmilter does not accept it: %s",
                     strerror(errno));
         close(fd);
         return;
@@ -201,7 +202,7 @@ static void *gate_thread(void *arg)
 
 /* --- begin and end --- */
 
-/* As many connections as there are descriptors for. */
+/* The number of connections for which there are descriptors. */
 static unsigned link_limit(void)
 {
     struct rlimit r;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * gate: the milter socket, where it is an inet socket. libmilter can neither refuse a peer nor
- * survive a malformed packet (milter_packet.h). So it listens on a private socket that only this
- * process can reach, and the gate listens on the public one: it closes connections of strangers
- * before a byte is read, checks each packet, and relays what is whole and well-formed. That costs
- * two switches between threads for each packet. A unix socket has no gate: its owner, group and
- * mode keep strangers out, and libmilter serves it at full speed. A thread of its own does that for
- * all connections; it never waits for one of them. libmilter's threads never wait for a slow peer
- * either, because only whole packets reach them.
+ * gate: the milter socket, if it is an inet socket. libmilter can neither refuse a peer nor survive
+ * a malformed packet (milter_packet.h). So libmilter listens on a private socket that only this
+ * process can reach, and the gate listens on the public socket. The gate closes a connection from
+ * an address that is not trusted before it reads a byte, checks each packet, and relays complete
+ * packets. That costs two switches between threads for each packet. A unix socket has no gate: its
+ * owner, group and mode decide who can connect, and libmilter serves it directly. The gate has one
+ * thread for all connections, which never waits for one of them. libmilter's threads never wait for
+ * a slow peer either, because they receive only complete packets.
  */
 #ifndef MILTER_GATE_H
 #define MILTER_GATE_H
@@ -17,19 +17,22 @@
 struct gate;
 
 /*
- * Open the public socket of the present configuration and prepare the private one. Each connection
- * is judged by trusted_mtas of the configuration that is then in `slot`. NULL with `err`.
+ * Open the public socket of the present configuration and prepare the private one. A connection is
+ * checked against trusted_mtas of the configuration that is in `slot` at that time. NULL with
+ * `err`.
  */
 struct gate *gate_open(struct snapshot_slot *slot, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Where libmilter has to listen: "unix:/path", for smfi_setconn(). Valid until gate_start(). */
+/* The private socket on which libmilter has to listen: "unix:/path", for smfi_setconn(). Valid
+ * until gate_start(). */
 const char *gate_private_socket(const struct gate *g) __attribute__((nonnull));
 
-/* libmilter listens: remove the private socket's name, and start the thread. -1 with `err`. */
+/* When libmilter listens: remove the name of the private socket and start the thread. -1 with
+ * `err`. */
 int gate_start(struct gate *g, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Stop the thread and close all connections. NULL is fine. */
+/* Stop the thread and close all connections. NULL is legal. */
 void gate_close(struct gate *g);
 
 #endif

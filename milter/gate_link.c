@@ -14,21 +14,22 @@
 #define READ_SIZE 65536
 
 /*
- * Of each direction at most one piece is held: while `unsent` is not empty, the other side is not
- * read. So a link holds READ_SIZE and one packet at most, and as a rule nothing.
+ * In each direction at most one piece of data is buffered: while there is unsent data for one side,
+ * the other side is not read. So a link buffers at most READ_SIZE bytes and one packet, and usually
+ * nothing.
  */
 struct gate_link {
     struct gate_side mta, inner;
     struct milter_packets packets;
-    struct buf partial;          /* of the MTA: the begin of a packet */
-    struct buf to_mta, to_inner; /* unsent */
-    bool is_ending;              /* libmilter has closed: end when to_mta is sent */
+    struct buf partial;          /* the first part of a packet of the MTA */
+    struct buf to_mta, to_inner; /* data that could not be sent yet */
+    bool is_ending;              /* libmilter has closed: the link ends when to_mta is sent */
     bool is_dead, is_inet;
     char name[INET6_ADDRSTRLEN];
     struct gate_link *next, **from;
 };
 
-static char scratch[READ_SIZE]; /* there is one thread */
+static char scratch[READ_SIZE]; /* used by one thread */
 
 void gate_name(const struct sockaddr *sa, char *out, socklen_t size)
 {
@@ -46,7 +47,8 @@ void gate_name(const struct sockaddr *sa, char *out, socklen_t size)
 void gate_watch(struct gate_links *links, struct gate_side *side, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = side};
-    /* A side without events leaves the set: epoll(7) would report a hang-up all the same. */
+    /* A side without events is removed from the set, because epoll(7) would still report a
+     * hang-up. */
     int op = events == 0 ? EPOLL_CTL_DEL : side->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
 
     if (events != side->events && epoll_ctl(links->epoll, op, side->fd, &event) != 0)
@@ -82,7 +84,7 @@ static bool is_for_later(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-/* Write what can be written of data; the rest goes to unsent. -1: the peer has gone. */
+/* Send as much of the data as possible and append the rest to `unsent`. -1: the peer has closed. */
 static int put(int fd, const char *data, size_t len, struct buf *unsent)
 {
     while (len > 0) {
@@ -106,11 +108,11 @@ static int flush(int fd, struct buf *unsent)
         return is_for_later(errno) ? 0 : -1;
     buf_consume(unsent, (size_t)n);
     if (unsent->len == 0)
-        buf_clear(unsent); /* most connections wait for mail, and hold nothing */
+        buf_clear(unsent); /* most connections wait for mail and need no buffer */
     return 0;
 }
 
-/* The whole packets of what is there go on. -1: the connection ends. */
+/* Pass the complete packets on and keep the rest in `partial`. -1: the connection has to end. */
 static int pass_packets(struct gate_link *l, const char *data, size_t len)
 {
     struct err err;
@@ -132,8 +134,9 @@ static int pass_packets(struct gate_link *l, const char *data, size_t len)
 }
 
 /*
- * An MTA sends macros in a packet of their own, and Nagle's algorithm holds back the command behind
- * it until that is acknowledged, as a rule 40 ms later. The mode ends with each answer.
+ * An MTA sends macros in a packet of their own, and Nagle's algorithm delays the command after it
+ * until that packet is acknowledged, usually 40 ms later. TCP_QUICKACK is set after each read,
+ * because sending a reply ends it.
  */
 static void acknowledge(const struct gate_link *l)
 {
@@ -150,7 +153,7 @@ static int read_mta(struct gate_link *l)
     if (n < 0)
         return is_for_later(errno) ? 0 : -1;
     if (n == 0)
-        return -1; /* no MTA waits for an answer after that */
+        return -1; /* an MTA that closes its side waits for no reply */
     acknowledge(l);
     if (l->partial.len == 0)
         return pass_packets(l, scratch, (size_t)n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * gate_link: connections of MTAs and, for each, the one to libmilter: bytes go from either to the
- * other, those of the MTA as checked packets. Only the thread of the gate (gate.h).
+ * gate_link: the connections of MTAs, each with a connection to libmilter. Data is relayed in both
+ * directions; the packets of the MTA are checked. Only the thread of the gate (gate.h).
  */
 #ifndef MILTER_GATE_LINK_H
 #define MILTER_GATE_LINK_H
@@ -17,34 +17,35 @@
 
 struct gate_link;
 
-/* What epoll(7) reports about: events[].data.ptr. */
+/* One descriptor in the epoll set; events[].data.ptr points to it. */
 struct gate_side {
     int fd;
-    uint32_t events;        /* it is watched for; 0: it is not in the set */
-    struct gate_link *link; /* NULL: no connection */
+    uint32_t events;        /* events that are watched; 0: it is not in the set */
+    struct gate_link *link; /* NULL: a listener or the eventfd */
 };
 
 struct gate_links {
     int epoll;
     unsigned count;
-    struct gate_link *first, *dead; /* dead: until the events at hand are dealt with */
+    struct gate_link *first, *dead; /* dead: ended, freed by gate_links_sweep() */
 };
 
 /* Watch for these events of epoll_ctl(2), or for none. */
 void gate_watch(struct gate_links *links, struct gate_side *side, uint32_t events)
     __attribute__((nonnull));
 
-/* Connect mta, whose address is sa, with inner, libmilter's; owns both from now on. */
+/* Add a link between `mta`, the connection of an MTA with address `sa`, and `inner`, the connection
+ * to libmilter. Takes over both descriptors. */
 void gate_link_add(struct gate_links *links, int mta, int inner, const struct sockaddr *sa)
     __attribute__((nonnull));
 
-/* There is something to read from this side, or room to write to it. */
+/* Handle events of this side: it can be read, or written to. */
 void gate_link_serve(struct gate_links *links, struct gate_side *side) __attribute__((nonnull));
 
-/* Release what has ended. Before the next epoll_wait(2). */
+/* Free the links that have ended. To be called before the next epoll_wait(2). */
 void gate_links_sweep(struct gate_links *links) __attribute__((nonnull));
 
-/* End all. */
+/* End and free all links. */
 void gate_links_clear(struct gate_links *links) __attribute__((nonnull));
 
 /* For log lines: the address, or "unix". */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BYTES_MAX (4 << 20) /* of all bodies that are kept for a message */
+#define BYTES_MAX (4 << 20) /* of all changed bodies of a message */
 
 void headers_clear(struct headers *h)
 {

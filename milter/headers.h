@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * headers: the To and Cc headers of a message that canonical_maps change. They are looked at when
- * they come and changed at the end of the message. The thread that runs the connection's callback.
+ * headers: the To and Cc headers of a message that canonical_maps change. A header is looked up
+ * when it arrives and changed at the end of the message. Called in the thread that runs the
+ * callback of the connection.
  */
 #ifndef SPLIT_HEADERS_H
 #define SPLIT_HEADERS_H
@@ -12,7 +13,7 @@
 
 struct header_change {
     const char *name; /* static */
-    int index;        /* among those of this name, from 1 */
+    int index;        /* index among the headers of this name, from 1 */
     char *body;
 };
 
@@ -21,14 +22,14 @@ struct headers {
     int to_count, cc_count;
     struct header_change *changes;
     size_t count, bytes;
-    enum policy_failed failed; /* then the headers behind it are not looked at */
+    enum policy_failed failed; /* after a failure further headers are not looked up */
     struct err failure;        /* why it failed */
 };
 
-/* Free the changes; it is as if set to zero. */
+/* Free the changes and set all members to zero. */
 void headers_clear(struct headers *h) __attribute__((nonnull));
 
-/* One header of the message. */
+/* Look up one header of the message and store its change. */
 void headers_see(struct headers *h, const struct policy *p, struct table_scratch *s,
                  const char *name, const char *body) __attribute__((nonnull));
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# splitmilter: libmilter's callbacks, translated to the core library.
+# splitmilter: the callbacks of libmilter, on top of the core library.
 sbin_PROGRAMS += splitmilter
 splitmilter_SOURCES = \
 	%D%/callbacks.c %D%/callbacks.h \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* splitmilter: command line, socket, signals. The work is in callbacks.c and the core library. */
+/* splitmilter: command line, sockets, signals. callbacks.c and the core library do the rest. */
 #include "callbacks.h"
 #include "config/config_restart.h"
 #include "counters.h"
@@ -31,7 +31,7 @@
 struct reloader {
     struct snapshot_slot *slot;
     const char *config_path;
-    struct snapshot *started; /* what can change only by a restart is as it says; kept for good */
+    struct snapshot *started; /* has the options that change only at a restart; never freed */
     int64_t begun_us;         /* clock_now_us() of the start */
 };
 
@@ -61,7 +61,7 @@ static void reload(struct reloader *r)
     process_notify_ready();
 }
 
-/* Take in what has changed in the files of tables. */
+/* Publish a new snapshot if files of tables have changed. */
 static void refresh(struct reloader *r, struct watch *watch)
 {
     struct snapshot *current = snapshot_slot_get(r->slot);
@@ -76,8 +76,8 @@ static void refresh(struct reloader *r, struct watch *watch)
 }
 
 /*
- * libmilter owns SIGHUP, SIGTERM and SIGINT; SIGUSR1 is blocked everywhere and waited for here.
- * Between two signals the same thread watches the tables, so reloads never overlap.
+ * libmilter owns SIGHUP, SIGTERM and SIGINT. SIGUSR1 is blocked in all threads, and this one waits
+ * for it. Between two signals this thread also watches the tables, so reloads never overlap.
  */
 static void *reload_thread(void *arg)
 {
@@ -96,7 +96,7 @@ static void *reload_thread(void *arg)
     return NULL;
 }
 
-/* The thread takes no signal but the one it waits for: SIGTERM and the like belong to libmilter. */
+/* The thread blocks all signals, so that SIGTERM and the like go to libmilter. */
 static int start_reloader(struct reloader *r, struct err *err)
 {
     const char *lock = r->started->config->milter.pid_file;
@@ -139,7 +139,7 @@ static int set_socket_group(const struct config_milter *m, struct err *err)
     return 0;
 }
 
-/* Have libmilter listen on this socket; a unix socket gets this mode. */
+/* Let libmilter listen on this socket; a unix socket gets this mode. */
 static int listen_by_libmilter(const char *socket, unsigned mode, struct err *err)
 {
     mode_t former = umask(0777 & ~mode);
@@ -157,9 +157,9 @@ static int listen_by_libmilter(const char *socket, unsigned mode, struct err *er
 }
 
 /*
- * Owner, group and mode of a unix socket say who may connect: libmilter serves it itself, which is
- * cheaper. Whoever reaches an inet socket may connect: there the public socket is the gate's, and
- * libmilter's is a private one.
+ * The owner, group and mode of a unix socket decide who may connect, so libmilter serves it itself,
+ * which costs less. Any host that reaches an inet socket may connect, so the gate listens there,
+ * and libmilter listens on a private socket.
  */
 static int open_sockets(struct snapshot_slot *slot, const struct config_milter *m,
                         struct gate **gate_out, struct err *err)
@@ -184,7 +184,8 @@ static int start_listening(struct snapshot_slot *slot, const struct config_milte
     return open_sockets(slot, m, gate_out, err);
 }
 
-/* *out: NULL unless option metrics is set. Before any thread: from here on it is counted. */
+/* *out: NULL unless option metrics is set. Called before the first thread starts; counting begins
+ * here. */
 static int start_metrics(struct snapshot_slot *slot, const struct config *config,
                          struct metrics_http **out, struct err *err)
 {

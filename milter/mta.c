@@ -13,13 +13,13 @@ void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet)
     static char none[] = "";
 
     if (!(actions & SMFIF_SETSYMLIST))
-        return; /* the MTA's own lists hold what matters, unless somebody has changed them */
+        return; /* the lists of the MTA have these macros by default */
     /* These fail only if called twice. */
     (void)smfi_setsymlist(ctx, SMFIM_ENVFROM, for_mail);
     (void)smfi_setsymlist(ctx, SMFIM_ENVRCPT, for_rcpt);
     if (!is_inet)
         return;
-    (void)smfi_setsymlist(ctx, SMFIM_EOH, none); /* without it Sendmail ignores the next one */
+    (void)smfi_setsymlist(ctx, SMFIM_EOH, none); /* Sendmail ignores SMFIM_EOM without it */
     (void)smfi_setsymlist(ctx, SMFIM_EOM, none);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * mta: which MTA is at the other end of a connection, and what it says about mail. The thread that
- * runs the connection's callback.
+ * mta: which MTA is at the other end of a connection, and what its macros say. Called in the thread
+ * that runs the callback of the connection.
  */
 #ifndef MILTER_MTA_H
 #define MILTER_MTA_H
@@ -18,30 +18,31 @@ enum mta_kind {
 };
 
 /*
- * In the negotiation: ask for the macros that are looked at here and in callbacks.c. actions: what
- * the MTA offers. Over inet sockets there are no further ones at end of message: an MTA sends them
- * in a packet of their own, which costs more than it brings.
+ * In the negotiation: ask for the macros that are used here and in callbacks.c. actions: the
+ * actions that the MTA offers. Over inet sockets no macros are requested at end of message, because
+ * an MTA sends them in a packet of their own, and they are not needed.
  */
 void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet) __attribute__((nonnull));
 
 /*
- * From MAIL on. Macros decide that no administrator sets: only Sendmail has {opMode}, and of
- * Postfix's programs only smtpd(8) has {client_resolve}, while cleanup(8), which speaks for
- * pickup(8), qmqpd(8) and bounce(8), has {client_ptr}, too. An MTA that gives none of them did not
- * listen to mta_ask(): then {v}, which administrators of Postfix can set (milter_macro_v), tells
- * its kind by beginning with a digit, and without {v} a queue id at MAIL does, which Postfix has
- * only with smtpd_delay_open_until_valid_rcpt = no.
+ * The kind of the MTA, from MAIL on. It is known from macros that no administrator sets. Only
+ * Sendmail has {opMode}. Of the programs of Postfix only smtpd(8) has {client_resolve}; cleanup(8),
+ * which sends the mail of pickup(8), qmqpd(8) and bounce(8), has {client_ptr} without it. An MTA
+ * that sends none of the three has ignored mta_ask(). It is a Sendmail if {v} begins with a digit
+ * (an administrator of Postfix can set milter_macro_v). Without {v} it is a Sendmail if there is a
+ * queue id at MAIL, which Postfix has only with smtpd_delay_open_until_valid_rcpt = no.
  */
 enum mta_kind mta_of(SMFICTX *ctx) __attribute__((nonnull));
 
-/* Of cleanup(8), from MAIL on: is it service splitlocal of setup-postfix, which asks only so that
- * local users cannot write to the tag domain? Its milter_macro_daemon_name says so. */
+/* For cleanup(8), from MAIL on: is it the service splitlocal of setup-postfix? It asks splitmilter
+ * only to keep local users from writing to the tag domain, and is known by its
+ * milter_macro_daemon_name. */
 bool mta_is_splitlocal(SMFICTX *ctx) __attribute__((nonnull));
 
 /*
- * At RCPT: mailer, host and user that Sendmail resolves the recipient to. Two recipients with the
- * same are the same to it (sameaddr() in its parseaddr.c). The caller frees it; NULL: it does not
- * say.
+ * At RCPT: the mailer, host and user to which Sendmail resolves the recipient. Sendmail treats two
+ * recipients with equal values as one (sameaddr() in its parseaddr.c). The caller frees; NULL:
+ * Sendmail has not sent them.
  */
 char *mta_target(SMFICTX *ctx) __attribute__((nonnull, warn_unused_result));
 

@@ -5,7 +5,7 @@
 - a file in src/FOLDER includes only from its own folder and from folders before it in ORDER, by its full path below src/;
 - a *_private.h is included from its own folder alone, and mfapi.h from milter/ alone;
 - a file in src/ or milter/ has at most 450 lines, a function at most 60;
-- each function in a header has a comment above it, or above the declarations that it stands together with.
+- each function in a header has a comment above it, or above the group of declarations that it is in.
 
 Usage: lint.py [TOP]. Prints FILE:LINE: what is wrong; exits 1 if there is anything.
 """
@@ -40,7 +40,7 @@ def rank(folder):
 def check_include(path, header):
     """What is wrong with this include, or None. path: "src/FOLDER/..." or "milter/..."."""
     if header == "libmilter/mfapi.h":
-        return None if path.startswith(("milter/", "tests/")) else "only milter/ knows libmilter"
+        return None if path.startswith(("milter/", "tests/")) else "only milter/ may include it"
     folder = header.split("/")[0] if "/" in header else None
     if header.endswith("_private.h") and os.path.join("src", os.path.dirname(header)) != os.path.dirname(path):
         return f"{header} is private to its folder"
@@ -50,13 +50,13 @@ def check_include(path, header):
     if folder is None:
         return f'"{header}": write the path below src/'
     if rank(folder) > rank(own):
-        return f"{own} may not know {folder} ({header}): the order is {' '.join(ORDER)}"
+        return f"{own} may not include from {folder} ({header}): the order is {' '.join(ORDER)}"
     return None
 
 
 def check_includes(path, lines):
     if path.startswith("src/") and (path.count("/") < 2 or rank(path.split("/")[1]) is None):
-        yield 1, "this folder has no place in the order of includes"
+        yield 1, "this folder is not in the order of includes"
         return
     for number, line in enumerate(lines, 1):
         match = INCLUDE.match(line)

@@ -256,6 +256,11 @@ UNIT_TESTS += %D%/unit/test_content
 %C%_unit_test_content_SOURCES = %D%/unit/test_content.c
 %C%_unit_test_content_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_content_reader
+%C%_unit_test_content_reader_SOURCES = %D%/unit/test_content_reader.c %D%/unit/fake_queue.c %D%/unit/fake_queue.h \
+	%D%/unit/smtp_peer.c %D%/unit/smtp_peer.h
+%C%_unit_test_content_reader_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_control
 %C%_unit_test_control_SOURCES = %D%/unit/test_control.c
 %C%_unit_test_control_LDADD = $(UNIT_RELAY_LIBS)

@@ -73,7 +73,7 @@ static void listener_clear(struct config_listener *l)
 {
     free(l->name);
     free(l->listen);
-    l->primary.name = NULL; /* it is the listener's */
+    l->primary.name = NULL; /* the listener owns it */
     config_destination_clear(&l->primary);
     string_list_clear(&l->copies);
     string_list_clear(&l->copy_maps);
@@ -150,7 +150,7 @@ static bool is_same_text(const char *a, const char *b)
     return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : ascii_equal(a, b);
 }
 
-/* The same transport, and behind it the same host and port in another way of writing. */
+/* The same transport, and after it the same host and port, perhaps written in another way. */
 static bool is_same_place(const char *a, const char *b)
 {
     struct err err;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * config: the configuration as plain data, immutable once loaded. config_file.c reads the file into
- * it. Strings are owned by the configuration and never NULL; lists have a count. Any thread may
+ * it. Strings are owned by the configuration and never NULL; each list has a count. Any thread may
  * read.
  */
 #ifndef SPLIT_CONFIG_H
@@ -30,8 +30,8 @@ enum config_address {
     CONFIG_ADDRESS_FIXED
 };
 
-/* AUTO: MAY to other hosts, NONE to loopback addresses and unix sockets. A server knows NONE, MAY
- * and ENCRYPT. */
+/* AUTO: MAY for other hosts, NONE for loopback addresses and unix sockets. A server has only NONE,
+ * MAY and ENCRYPT. */
 enum config_tls_level {
     CONFIG_TLS_NONE,
     CONFIG_TLS_MAY,
@@ -54,20 +54,20 @@ struct config_auth {
     char *user; /* "": no authentication */
     char *password_file;
     struct string_list mechanisms; /* the best one first */
-    bool plaintext;                /* even without TLS */
+    bool plaintext;                /* authenticate even without TLS */
 };
 
 /* TLS from clients. */
 struct config_server_tls {
     enum config_tls_level level;
-    enum config_tls_client client; /* their certificates */
+    enum config_tls_client client; /* whether clients are asked for certificates */
     char *cert_file, *key_file, *client_ca_file;
     struct string_list client_fingerprints;
 };
 
 struct config_log {
     char *target, *facility, *level;
-    char *style; /* of splitrelay's lines about mail: "splitmilter", "postfix" */
+    char *style; /* format of splitrelay's lines about mail: "splitmilter" or "postfix" */
 };
 
 struct config_milter {
@@ -75,7 +75,7 @@ struct config_milter {
     char *socket_text; /* as it is written: "unix:/path", "inet:port@host" */
     unsigned socket_mode;
     char *socket_group;                    /* "" leaves the group alone */
-    struct endpoint_network *trusted_mtas; /* clients allowed besides this machine */
+    struct endpoint_network *trusted_mtas; /* MTAs that may connect besides this machine */
     size_t trusted_mta_count;
     char *pid_file; /* locked while splitmilter runs; default: the unix socket's path + ".pid", ""
                        with inet */
@@ -89,7 +89,7 @@ struct config_milter {
     enum config_mixed_filters mixed_filters;
     char *filter_header;
     enum config_on_failure on_failure;
-    struct endpoint *metrics; /* where splitmilter shows them; none: it does not */
+    struct endpoint *metrics; /* sockets of splitmilter's metrics page; may be none */
     size_t metrics_count;
 };
 
@@ -110,13 +110,13 @@ struct config_relay {
     size_t trusted_network_count;
     uint64_t message_size_limit_bytes;
     unsigned max_connections;
-    unsigned connection_reserve;      /* of these, for trusted_networks */
-    unsigned client_connection_limit; /* of one address; 0: none */
+    unsigned connection_reserve;      /* part of max_connections, for trusted_networks only */
+    unsigned client_connection_limit; /* connections from one address; 0: no limit */
     unsigned first_command_timeout_ms;
-    unsigned hard_error_limit; /* refusals, after which a session ends; 0: none */
-    unsigned min_data_rate;    /* bytes of content per second; 0: none */
+    unsigned hard_error_limit; /* refused commands after which a session ends; 0: no limit */
+    unsigned min_data_rate;    /* bytes of content per second; 0: no limit */
     uint64_t min_free_space_bytes;
-    struct endpoint *metrics; /* where splitrelay shows them; none: it does not */
+    struct endpoint *metrics; /* sockets of splitrelay's metrics page; may be none */
     size_t metrics_count;
     struct resolver_servers dns;
     struct config_server_tls tls;
@@ -134,7 +134,7 @@ struct config_destination {
     size_t relay_to_count;
     enum config_protocol protocol;
     enum config_inet_protocols inet_protocols;
-    const struct resolver_servers *dns; /* that of the relay; NULL: the system's */
+    const struct resolver_servers *dns; /* the relay's servers; NULL: those of the system */
     unsigned concurrency;               /* connections at once, >= 1 */
     enum config_address recipient;      /* ORIGINAL, CANONICAL or FIXED */
     char *recipient_address;            /* with FIXED */
@@ -143,10 +143,11 @@ struct config_destination {
     enum config_format format;
     bool xforward,
         xclient; /* pass the attributes of the client to the server, if it offers the command */
-    char *journal_from;            /* author of journal reports, "" for postmaster at our name */
-    unsigned initial_concurrency;  /* 0: as concurrency */
-    struct config_rate rate_limit; /* of messages */
-    unsigned recipient_limit;      /* in a transaction; 0: any number */
+    char *journal_from;                   /* From of journal reports; "": postmaster at the relay's
+                                             hostname */
+    unsigned initial_concurrency;         /* 0: as concurrency */
+    struct config_rate rate_limit;        /* of messages */
+    unsigned recipient_limit;             /* in a transaction; 0: any number */
     unsigned max_messages_per_connection; /* 0: any number */
     unsigned retry_min_s, retry_max_s, max_age_s;
     unsigned connect_timeout_ms, command_timeout_ms;
@@ -155,19 +156,19 @@ struct config_destination {
     struct text_place place;
 };
 
-/* Where splitrelay duplicates: each message goes to the primary, which answers for it, and copies
- * of it to destinations. */
+/* A socket where splitrelay duplicates mail: each message goes to the primary, whose reply the
+ * client gets, and copies of it go to destinations. */
 struct config_listener {
-    char *name; /* address_is_tag_name(); also that of `primary` */
+    char *name; /* address_is_tag_name(); primary.name is the same pointer */
     struct endpoint *listen;
     size_t listen_count;
     struct config_destination primary; /* relay_to, protocol, timeouts, TLS, authentication and
-                                          max_messages_per_connection; the rest is not used */
-    struct string_list copies;    /* destinations, for recipients that copy_maps does not know */
+                                          max_messages_per_connection; nothing else is used */
+    struct string_list copies;    /* destinations for recipients that copy_maps has no result for */
     struct string_list copy_maps; /* table specifications */
-    bool require_copies;          /* no mail without its copies */
+    bool require_copies;          /* refuse (4xx) a message whose copies cannot be made */
     bool xforward; /* pass the attributes of the client to the primary, if it offers XFORWARD */
-    unsigned pool_connections; /* to the primary, kept for other sessions; 0: none */
+    unsigned pool_connections; /* idle connections to the primary that are kept; 0: none */
     unsigned pool_idle_time_ms;
     struct config_server_tls tls;
     struct text_place place;
@@ -175,7 +176,7 @@ struct config_listener {
 
 struct config {
     char *path;
-    char **files; /* itself and what it includes */
+    char **files; /* the configuration file and the files that it includes */
     size_t file_count;
     char *tag_domain; /* lower case */
     char *recipient_delimiter;
@@ -193,8 +194,8 @@ struct config {
 /* Put "FILE:LINE: " before `err`. Returns -1. */
 int config_place_fail(struct text_place place, struct err *err) __attribute__((nonnull));
 
-/* Where a table of that specification is named (the first time); the configuration's first line, if
- * nowhere. */
+/* The place where the configuration first names a table with this specification; the first line of
+ * the configuration if it does not. */
 struct text_place config_table_place(const struct config *c, const char *spec)
     __attribute__((nonnull));
 
@@ -222,7 +223,7 @@ bool config_has_canonical_class(const struct config *c, const char *name) __attr
 const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
 
-/* Is it one of unfiltered_nexthops, by the same rules? */
+/* Is the nexthop one of unfiltered_nexthops, compared by the same rules? */
 bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
 

@@ -21,7 +21,7 @@ static int check_delays(const struct config_destination *d, struct config_blame 
     return -1;
 }
 
-/* kind: "destination" or "listener"; option: where its hosts are given */
+/* kind: "destination" or "listener"; option: the one that names the hosts */
 static int check_hosts(const char *kind, const char *name, const char *option,
                        const struct config_destination *d, struct config_blame *blame,
                        struct err *err)
@@ -36,7 +36,7 @@ static int check_hosts(const char *kind, const char *name, const char *option,
     return 0;
 }
 
-/* XCLIENT resets the session, and with it the authentication. */
+/* XCLIENT resets the session, and so ends the authentication. */
 static int check_xclient(const struct config_destination *d, struct config_blame *blame,
                          struct err *err)
 {
@@ -72,7 +72,7 @@ static int check_no_server(const struct config_destination *d, struct config_bla
     return 0;
 }
 
-/* It needs no other host to go to, and no other host can stand in for it. */
+/* A Maildir is always available, so it needs no alternative and is no alternative to a host. */
 static int check_maildir(const struct config_destination *d, struct config_blame *blame,
                          struct err *err)
 {
@@ -148,7 +148,8 @@ static bool leads_to(const struct endpoint *to, const struct endpoint *list, siz
     return false;
 }
 
-/* Is one of the listeners that a session at `from` may lead to `target`? Each is passed once. */
+/* Can a session at `from` lead to `target`, directly or through other listeners? Each listener is
+ * visited once. */
 static bool comes_back(const struct config *c, const struct config_listener *from,
                        const struct config_listener *target, bool *is_passed)
 {

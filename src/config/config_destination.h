@@ -9,14 +9,15 @@
 #include "config/config.h"
 #include "base/err.h"
 
-/* The option at fault, for the line in the message. */
+/* The option at fault: its line is the one in the message. */
 struct config_blame {
     const char *option;
     const char *otherwise; /* blamed instead if `option` was not given; NULL: none */
-    unsigned index;        /* in a list */
+    unsigned index;        /* of the value at fault in a list */
 };
 
-/* May the values of a destination be combined? -1 with `err` and the option at fault. */
+/* Check that the values of a destination may be combined. -1 with `err`, and the option at fault in
+ * *blame. */
 int config_destination_check(const struct config_destination *d, struct config_blame *blame,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
@@ -24,13 +25,15 @@ int config_destination_check(const struct config_destination *d, struct config_b
 int config_primary_check(const struct config_listener *l, struct config_blame *blame,
                          struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Are the Maildirs of the destination outside of splitrelay's spool_directory? */
+/* Check that the Maildirs of the destination are outside of splitrelay's spool_directory. -1 with
+ * `err`, and the option at fault in *blame. */
 int config_places_check(const struct config *c, const struct config_destination *d,
                         struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Would a session at this listener open another one there, directly or through other listeners, and
- * that one another? Addresses are compared as written; names are not resolved. */
+/* Check that the primary of this listener does not lead back to the listener, directly or through
+ * other listeners: each session would open another one. Addresses are compared as written; names
+ * are not resolved. -1 with `err`, and the option at fault in *blame. */
 int config_loop_check(const struct config *c, const struct config_listener *l,
                       struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));

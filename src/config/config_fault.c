@@ -25,7 +25,7 @@ enum config_section config_fault_section(const char *name)
     return s;
 }
 
-/* Where such a name would be right. */
+/* Append the sections where a key of this name is allowed. */
 static void add_owners(struct buf *out, const char *key)
 {
     const char *before = "; it belongs in section ";

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Values are checked and stored only after the whole file was parsed, by the table in
- * config_option.c; each value knows its line, so a mistake is reported with it however late it is
- * found.
+ * Values are checked and stored after the whole file was parsed, by the table in
+ * config_option_table.c. Each value carries its line, so a mistake that is found late is still
+ * reported with its line.
  */
 #include "config/config_file.h"
 #include "mail/address.h"
@@ -32,7 +32,7 @@ static int store_default(const struct config_option *o, void *base)
     return rc;
 }
 
-/* The value of that index, or NULL. */
+/* The value with this index, or NULL. */
 static const struct config_value *value_at(const struct config_part *part, const char *name,
                                            size_t index)
 {
@@ -41,7 +41,8 @@ static const struct config_value *value_at(const struct config_part *part, const
     return s == NULL || index >= s->count ? NULL : &s->values[index];
 }
 
-/* Where a value stands, else its option, else the section. */
+/* Put the place before `err`: that of the value; if it was not given, that of its option or
+ * section. */
 static int fail_value(const struct config_part *part, const char *name, size_t index,
                       struct err *err)
 {
@@ -51,7 +52,7 @@ static int fail_value(const struct config_part *part, const char *name, size_t i
     return config_place_fail(v != NULL ? v->place : s != NULL ? s->place : part->place, err);
 }
 
-/* Remember where a table is named, for the message that it cannot be opened. */
+/* Remember where a table is named: a message that it cannot be opened has this place. */
 static void note_place(const struct config_option *o, void *base, struct text_place place)
 {
     struct string_list *list = (void *)((char *)base + o->offset);
@@ -106,8 +107,8 @@ static const struct config_part *only(const struct config_tree *t, enum config_s
     return config_tree_part(t, section, 0);
 }
 
-/* The name of a filter, destination or listener: it becomes part of addresses and of paths in the
- * spool, and tables say "none" for nothing. */
+/* The name of a filter, destination or listener becomes part of addresses and of paths in the
+ * spool. In a table "none" means that there is no filter or copy, so it cannot be a name. */
 static int store_name(const struct config_part *part, char **name, struct text_place *place,
                       struct err *err)
 {
@@ -205,7 +206,7 @@ static int store_listeners(const struct config_tree *t, struct config *c, struct
     return 0;
 }
 
-/* Option metrics of a section, of which there are `count` values. */
+/* Option metrics of a section, which has `count` values. */
 static int check_metrics(const struct config_part *part, size_t count, struct err *err)
 {
 #ifdef HAVE_MICROHTTPD
@@ -220,8 +221,8 @@ static int check_metrics(const struct config_part *part, size_t count, struct er
     return fail_value(part, "metrics", 0, err);
 }
 
-/* Without a host the milter socket is on this machine; elsewhere it needs to know its MTAs: what
- * they send is believed. */
+/* A milter socket without a host listens on loopback. One that other machines can reach needs
+ * trusted_mtas, because splitmilter believes what a connected MTA sends. */
 static int derive_socket(const struct config_tree *t, struct config_milter *m, struct err *err)
 {
     struct endpoint *e = &m->socket;
@@ -299,19 +300,19 @@ static int store_all(const struct config_tree *t, struct config *c, struct err *
     return derive(t, c, err);
 }
 
-/* What was parsed as a configuration, or NULL; the tree is cleared. */
+/* Make the configuration of what was parsed. Clears the tree. NULL with `err`. */
 static struct config *make_config(const char *path, struct config_tree *t, struct err *err)
 {
     struct config *c = mem_zalloc(sizeof *c);
 
     c->path = mem_strdup(path);
-    /* Places refer to them. */
+    /* Every struct text_place points to these names. */
     c->files = t->files;
     c->file_count = t->file_count;
     t->files = NULL;
     t->file_count = 0;
     for (size_t i = 0; i < t->part_count; i++)
-        if (t->parts[i].place.line == 0) /* a section that is not there */
+        if (t->parts[i].place.line == 0) /* the file does not have this section */
             t->parts[i].place = (struct text_place){c->files[0], 1};
     if (store_all(t, c, err) < 0) {
         config_free(c);

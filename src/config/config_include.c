@@ -47,7 +47,7 @@ out:
     return buf_take(&text);
 }
 
-/* glob(3) asks it about a directory that it cannot read: go on? */
+/* Called by glob(3) for a directory that it cannot read; true ends the expansion with an error. */
 static int is_fault(const char *path, int error)
 {
     (void)path;

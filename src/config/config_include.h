@@ -14,16 +14,16 @@ struct config_paths {
     size_t count;
 };
 
-/* The whole file as a string, for the caller to free; at most 4 MB. NULL with `err` as "PATH: what
- * is wrong". */
+/* Read a whole file of at most 4 MB as a string, which the caller frees. NULL with `err` as "PATH:
+ * what is wrong". */
 char *config_include_read(const char *path, size_t *len_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * The files that include("pattern") in `file` stands for: a relative one is below the directory of
- * that file. With one of *, ? and [ it is a pattern as of glob(7): all that match, in the order of
- * their bytes; none is fine, and so is a directory that does not exist. Without it is one path. -1
- * with `err`: a directory cannot be read. The caller frees with config_paths_clear().
+ * The files that include("pattern") in `file` names. A relative pattern is below the directory of
+ * `file`. A pattern with *, ? or [ is expanded as by glob(7): to all files that match, sorted by
+ * bytes. No match, and a directory that does not exist, are no error. Any other pattern is a path.
+ * -1 with `err`: a directory cannot be read. The caller frees with config_paths_clear().
  */
 int config_include_expand(const char *file, const char *pattern, struct config_paths *out,
                           struct err *err) __attribute__((nonnull, warn_unused_result));

@@ -4,8 +4,9 @@
  *     comment  = ( "#" / "//" ) to the end of the line  /  "/" "*" ... "*" "/"
  *     string   = DQUOTE *( any / escape / variable ) DQUOTE
  *              / "'" *( any / "\'" / "\\" / "\" newline ) "'"
- *     escape   = "\" ( "n" / "t" / "r" / "a" / "b" / "e" / "f" / "v" / "x" 1*2HEXDIG / newline /
- * any but a digit ) variable = "${" name [ ":-" text ] "}"            ; in one line, without quotes
+ *     escape   = "\" ( "n" / "t" / "r" / "a" / "b" / "e" / "f" / "v" / "x" 1*2HEXDIG / newline
+ *              / any but a digit )
+ *     variable = "${" name [ ":-" text ] "}"        ; in one line, without quotes
  *     mark     = "{" / "}" / "(" / ")" / "=" / "+=" / ","
  *     word     = 1*( any but space, quotes and {}()=+,*# )
  *
@@ -99,7 +100,7 @@ static int skip_space(struct config_lexer *l, struct err *err)
     return 0;
 }
 
-/* At "${". As in sh(1): ${NAME:-text} is text when the variable is not set, or empty. */
+/* At "${". As in sh(1), ${NAME:-text} is `text` when the variable is not set or empty. */
 static int take_variable(struct config_lexer *l, struct err *err)
 {
     const char *begin = l->at + 2, *p = begin;
@@ -127,7 +128,7 @@ static int take_variable(struct config_lexer *l, struct err *err)
     return value == NULL ? config_lex_fail(l, l->line, err) : 0;
 }
 
-/* Behind "\x" in double quotes. */
+/* After "\x" in double quotes. */
 static int take_hex(struct config_lexer *l, struct err *err)
 {
     char digits[3] = "";
@@ -141,7 +142,7 @@ static int take_hex(struct config_lexer *l, struct err *err)
     return 0;
 }
 
-/* Behind a backslash in double quotes. */
+/* After a backslash in double quotes. */
 static int take_escape(struct config_lexer *l, struct err *err)
 {
     static const char letters[] = "ntrabefv", meanings[] = "\n\t\r\a\b\033\f\v";
@@ -193,7 +194,8 @@ static int take_string(struct config_lexer *l, struct err *err)
     return 0;
 }
 
-/* What looks like a quote or a blank, but is none. NULL: nothing. */
+/* For a character that looks like a quote or a space but is neither: what it is, and what to write
+ * instead. NULL for all others. */
 static const char *look_alike(const struct config_lexer *l)
 {
     if (is_at(l, "\xe2\x80\x98") || is_at(l, "\xe2\x80\x99") || is_at(l, "\xe2\x80\x9c") ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_lex: the tokens of a configuration file, each with its line. Private to
- * config_parse.c. Pure, except that ${NAME} reads the environment; any thread.
+ * config_lex: the tokens of a configuration file, each with its line. Private to config_parse.c.
+ * Pure, except that ${NAME} reads the environment; any thread.
  */
 #ifndef SPLIT_CONFIG_LEX_H
 #define SPLIT_CONFIG_LEX_H
@@ -25,18 +25,18 @@ enum config_token {
 };
 
 struct config_lexer {
-    const char *file; /* its name for messages, borrowed */
+    const char *file; /* name of the file for messages, borrowed */
     const char *at, *end;
     unsigned line;           /* of `at` */
     enum config_token token; /* the present one */
     unsigned token_line;     /* where it begins */
     bool is_quoted;
     struct buf word;
-    unsigned long_string_line, long_string_end; /* the last string, if it goes over several lines */
+    unsigned long_string_line, long_string_end; /* lines of the last string of several lines */
 };
 
-/* Begin with a text, which is borrowed; no token is present yet. -1 with `err`: the file is not
- * text. */
+/* Start to read `text`, which is borrowed. There is no present token before config_lex_next(). -1
+ * with `err`: the file is not text. */
 int config_lex_open(struct config_lexer *l, const char *file, const char *text, size_t len,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
 void config_lex_close(struct config_lexer *l) __attribute__((nonnull));
@@ -51,8 +51,8 @@ int config_lex_next(struct config_lexer *l, struct err *err)
 void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
     __attribute__((nonnull));
 
-/* Put "FILE:LINE: " before `err`. A string of several lines that ends in this line may lack its
- * closing quote: then the message has the line where the string begins. Returns -1. */
+/* Put "FILE:LINE: " before `err`. When a string of several lines ends in this line, its closing
+ * quote may be missing further up: LINE is then where that string begins. Returns -1. */
 int config_lex_fail(const struct config_lexer *l, unsigned line, struct err *err)
     __attribute__((nonnull));
 

@@ -40,7 +40,7 @@ static int store_mode(const struct config_option *o, unsigned *field, const char
     return 0;
 }
 
-/* factor: units of the field in a second */
+/* factor: how many units of the field a second has */
 static int store_time(const struct config_option *o, unsigned *field, unsigned factor,
                       const char *text, struct err *err)
 {
@@ -101,8 +101,7 @@ static int store_rate(struct config_rate *field, const char *text, struct err *e
     return 0;
 }
 
-/* libmilter wants to be told that an address is IPv6, and knows no socket without a host in front
- * of which stands '@'. */
+/* libmilter needs "inet6:" before an IPv6 address, and takes no '@' without a host. */
 static int store_socket(struct endpoint *field, char **libmilter_text, const char *text,
                         struct err *err)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_option: the one table of all options of splitmilter.conf. It drives parsing, defaults and
+ * config_option: the table of all options of splitmilter.conf. It drives parsing, defaults and
  * checks (config_file.c); tests compare it with conf/ and the man page. Private to config_file.c
  * and the tests. Pure; any thread.
  */
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a value is, and what the field at `offset` is. */
+/* What the value of an option is, and the type of the field at `offset`. */
 enum config_option_type {
     CONFIG_OPT_NUMBER,       /* unsigned */
     CONFIG_OPT_MODE,         /* unsigned, written in octal */
@@ -37,7 +37,7 @@ enum config_option_type {
     CONFIG_OPT_USER,         /* char *, a name for authentication, or "" */
     CONFIG_OPT_ADDRESS,      /* enum config_address; with FIXED the char * at `companion` */
     CONFIG_OPT_SOCKET, /* struct endpoint; its text for libmilter in the char * at `companion` */
-    /* lists: each value is appended; a size_t at `companion` counts */
+    /* lists: each value is appended; the size_t at `companion` is their number */
     CONFIG_OPT_WORDS,        /* struct string_list, each one of `words` */
     CONFIG_OPT_TABLES,       /* struct string_list, "type:argument" */
     CONFIG_OPT_NAMES,        /* struct string_list, names as of sections with a title */
@@ -71,30 +71,30 @@ struct config_option {
     size_t companion;         /* a second field, see the types */
     const char *default_text; /* as in the file, without quotes; lists separated by ", "; NULL: the
                                  option must be given */
-    uint64_t min, max;        /* numbers: of the value; lists: of how many values (max 0: any) */
+    uint64_t min, max;        /* of a number: its value; of a list: its length (max 0: any) */
     const char *const *words; /* NULL-terminated; *_WORD*, ADDRESS */
 };
 
-/* Ends with an entry whose name is NULL. Options of a section are neighbours. */
+/* Ends with an entry whose name is NULL. The options of a section stand together. */
 extern const struct config_option config_options[];
 
 /* "milter"; "" for TOP. */
 const char *config_section_name(enum config_section section) __attribute__((returns_nonnull));
 
-/* Sections with a title, of which there may be many: filter, destination, listener NAME. */
+/* Is it a section with a title, of which there may be many (filter, destination, listener)? */
 bool config_section_has_title(enum config_section section);
 
 /* Does the option take a list of values? */
 bool config_option_is_list(const struct config_option *o) __attribute__((nonnull));
 
 /*
- * Check one value and put it into the section's struct at `base`: it replaces the present one; in
- * lists it is appended. -1: nothing changed, `err` is what is wrong and what is allowed.
+ * Check one value and store it in the section's struct at `base`. It replaces the present value; to
+ * a list it is appended. -1: nothing has changed, `err` says what is wrong and what is allowed.
  */
 int config_option_store(const struct config_option *o, void *base, const char *text,
                         struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* The number of values that a list has now. */
+/* The present number of values of a list. */
 size_t config_option_count(const struct config_option *o, const void *base)
     __attribute__((nonnull));
 

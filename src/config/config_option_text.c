@@ -200,7 +200,7 @@ static char *fingerprint_text(const char *text, struct err *err)
     return NULL;
 }
 
-/* "relay:[store.example.com]", "dovecot:", ":[host]": as in transport(5), with its colon. */
+/* "relay:[store.example.com]", "dovecot:", ":[host]": as in transport(5). The colon is required. */
 static char *transport_text(const char *text, struct err *err)
 {
     bool is_printable = true;

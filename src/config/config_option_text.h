@@ -18,16 +18,17 @@ int config_option_find_word(const char *const *words, const char *text) __attrib
 /* Put a copy of text in place of *field, which is freed. */
 void config_option_set_text(char **field, const char *text) __attribute__((nonnull));
 
-/* The types from WORD_TEXT to USER: check, and put a copy into *field. -1 with `err`. */
+/* For the types from WORD_TEXT to USER: check the text and put a copy into *field. -1 with
+ * `err`. */
 int config_option_store_text(const struct config_option *o, char **field, const char *text,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* One of HOSTNAMES or FINGERPRINTS in the form in which it is kept, for the caller to free. NULL
- * with `err`. */
+/* For the types from HOSTNAMES to FINGERPRINTS: a value of the list in the form in which it is
+ * stored. The caller frees it. NULL with `err`. */
 char *config_option_list_text(const struct config_option *o, const char *text, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* ADDRESS: *fixed is "" unless *field becomes CONFIG_ADDRESS_FIXED. -1 with `err`. */
+/* For the type ADDRESS: *fixed is "" unless *field becomes CONFIG_ADDRESS_FIXED. -1 with `err`. */
 int config_option_store_address(const struct config_option *o, enum config_address *field,
                                 char **fixed, const char *text, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -6,7 +6,7 @@
  *     setting = name ( "=" / "+=" ) value
  *     value   = word / "{" [ word *( "," word ) [ "," ] ] "}"        ; braces: only lists
  *
- * Why no library reads it: docs/ARCHITECTURE.md.
+ * docs/ARCHITECTURE.md says why no library is used.
  */
 #include "config/config_parse.h"
 #include "base/buf.h"
@@ -45,7 +45,7 @@ static int fail_at(const struct parser *p, unsigned line)
     return config_lex_fail(&p->lex, line, p->err);
 }
 
-/* "<err>, found '...'" at the present token. */
+/* "<err>, before '...'", at the present token. */
 static int fail_token(const struct parser *p)
 {
     struct err what = *p->err;
@@ -67,7 +67,7 @@ static void add_value(struct parser *p, struct config_setting *s)
     p->last.line = p->lex.line;
 }
 
-/* Behind "{" of a list. */
+/* After "{" of a list. */
 static int parse_list(struct parser *p, struct config_setting *s, unsigned open_line)
 {
     const char *key = s->option->name;
@@ -142,7 +142,7 @@ static int parse_setting(struct parser *p, struct config_part *part,
     return 0;
 }
 
-/* Behind "{" of a section, of which a message says `open_line`. */
+/* After "{" of a section. open_line: line of that "{", for messages. */
 static int parse_section_body(struct parser *p, struct config_part *part, unsigned open_line)
 {
     const char *name = config_section_name(part->section);
@@ -175,7 +175,7 @@ static int parse_section_body(struct parser *p, struct config_part *part, unsign
     }
 }
 
-/* At the title of a section, which becomes a new one. NULL with `err`. */
+/* At the title of a section: add the section. NULL with `err`. */
 static struct config_part *parse_title(struct parser *p, enum config_section section,
                                        struct text_place where)
 {

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One thing that must not be. option: as destinations have it; "primary_" stands in front of it. */
+/* A combination that is not allowed. option: the option at fault; config_tls_check() takes
+ * "primary_" off for a destination. */
 struct rule {
     bool is_broken;
     const char *option; /* "primary_..." */

@@ -10,13 +10,13 @@
 #include "config/config_destination.h"
 #include "base/err.h"
 
-/* kind: "destination", or "listener" for its primary, whose options begin with "primary_". -1 with
- * `err` and the option at fault. */
+/* Check TLS and authentication to a server. kind: "destination", or "listener" for its primary,
+ * whose options begin with "primary_". -1 with `err`, and the option at fault in *blame. */
 int config_tls_check(const char *kind, const char *name, const struct config_destination *d,
                      struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* kind: "relay" or "listener". */
+/* The same for TLS from clients. kind: "relay" or "listener". */
 int config_server_tls_check(const char *kind, const struct config_server_tls *t,
                             struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -19,16 +19,17 @@ struct config_value {
 /* An option that was given, possibly as an empty list. */
 struct config_setting {
     const struct config_option *option;
-    struct text_place place; /* of its name, the last time */
+    struct text_place place; /* where the option was last given */
     struct config_value *values;
     size_t count;
 };
 
-/* A section; all parts of a section without title are one. */
+/* A section. When a section without title is written several times, all of it is one
+ * config_part. */
 struct config_part {
     enum config_section section;
-    char *title;             /* NULL: sections without */
-    struct text_place place; /* where it begins, the first time; line 0: nowhere */
+    char *title;             /* NULL: a section without title */
+    struct text_place place; /* where it first begins; line 0: it is not in the file */
     struct config_setting *settings;
     size_t count;
 };
@@ -40,34 +41,36 @@ struct config_tree {
     size_t file_count;
 };
 
-/* Empty but for the sections without title. */
+/* Make a tree that has only the sections without title, all of them empty. */
 void config_tree_init(struct config_tree *t) __attribute__((nonnull));
 void config_tree_clear(struct config_tree *t) __attribute__((nonnull));
 
-/* Add the name of a file, which is copied; places may refer to what is returned. */
+/* Add the name of a file, which is copied. Returns the copy, to which a struct text_place may
+ * point. */
 const char *config_tree_file(struct config_tree *t, const char *path)
     __attribute__((nonnull, returns_nonnull));
 
-/* The section of that title (NULL for sections without), or NULL. Valid until one is added. */
+/* The section with this title (NULL: a section without title), or NULL. The pointer is valid until
+ * a section is added. */
 struct config_part *config_tree_find(const struct config_tree *t, enum config_section section,
                                      const char *title) __attribute__((nonnull(1)));
 struct config_part *config_tree_add(struct config_tree *t, enum config_section section,
                                     const char *title, struct text_place place)
     __attribute__((nonnull(1), returns_nonnull));
 
-/* The number of sections of this kind, in the order of the files; and one of them. A section
- * without title is always there. */
+/* The number of sections of this kind, and one of them, in the order of the files. A section
+ * without title always exists. */
 size_t config_tree_count(const struct config_tree *t, enum config_section section)
     __attribute__((nonnull));
 const struct config_part *config_tree_part(const struct config_tree *t, enum config_section section,
                                            size_t index) __attribute__((nonnull, returns_nonnull));
 
-/* NULL: not given. */
+/* The setting of the option of this name. NULL: the option was not given. */
 const struct config_setting *config_part_setting(const struct config_part *part, const char *name)
     __attribute__((nonnull));
 
-/* The setting of this option, for values to be added; without values if it is new, or unless they
- * are to be kept. */
+/* The setting of this option, to which the caller adds values. Its former values are removed unless
+ * `keep`. */
 struct config_setting *config_part_set(struct config_part *part, const struct config_option *option,
                                        struct text_place place, bool keep)
     __attribute__((nonnull, returns_nonnull));

@@ -12,7 +12,7 @@ struct unit {
     uint64_t factor;
 };
 
-/* Ascending; the last entry's letter is NUL. */
+/* In ascending order; the last entry has the letter NUL. */
 static const struct unit time_units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'\0', 0}};
 static const struct unit size_units[] = {{'k', 1 << 10}, {'m', 1 << 20}, {'g', 1 << 30}, {'\0', 0}};
 

@@ -16,7 +16,8 @@ int config_units_parse_time(const char *text, unsigned *seconds_out)
 int config_units_parse_size(const char *text, uint64_t *bytes_out)
     __attribute__((nonnull, warn_unused_result));
 
-/* The shortest way to write a value: "90s", "2m", "50M". size: of out, at least 24. */
+/* Write a value with the largest unit that divides it: "90s", "2m", "50M". size: that of `out`, at
+ * least 24. */
 void config_units_format_time(unsigned seconds, char *out, size_t size) __attribute__((nonnull));
 void config_units_format_size(uint64_t bytes, char *out, size_t size) __attribute__((nonnull));
 

@@ -14,9 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef void part(struct findings *f, struct config *config, const struct service *s);
+typedef void part(struct findings *f, const struct config *config, const struct service *s);
 
-/* The child's side: as the daemon, which reads the configuration itself. */
+/* In the child: become the daemon's user and read the configuration, as the daemon does. */
 static void check_as(struct findings *f, const struct service *s, part *check,
                      const char *config_path)
 {
@@ -35,10 +35,10 @@ static void check_as(struct findings *f, const struct service *s, part *check,
     config_free(config);
 }
 
-/* Have a part of the check done in the place of the daemon, which sees files otherwise than root
- * does. */
+/* Run a part of the check as the daemon's user, because permissions and mount namespace of the
+ * daemon differ from those of root. */
 static void check_part(struct findings *f, const struct service *s, part *check,
-                       struct config *config, const char *config_path)
+                       const struct config *config, const char *config_path)
 {
     int status = 0;
 
@@ -57,10 +57,10 @@ static void check_part(struct findings *f, const struct service *s, part *check,
     if (pid < 0)
         find(f, LEVEL_ERROR, "%s: fork: %s", s->name, strerror(errno));
     else if (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_OK)
-        find(f, LEVEL_ERROR, "%s: its part of the check did not come to its end", s->name);
+        find(f, LEVEL_ERROR, "%s: its part of the check did not finish", s->name);
 }
 
-/* As whom files are opened. */
+/* Report which user's permissions the check uses. */
 static void check_user(struct findings *f, const struct service *s)
 {
     if (service_is_other(s))
@@ -73,7 +73,7 @@ static void check_user(struct findings *f, const struct service *s)
              s->name, s->user, (unsigned long)geteuid());
 }
 
-/* A daemon that has refused its last reload goes on with what was before. */
+/* Warn when the last reload of the daemon failed or needs a restart. */
 static void check_verdict(struct findings *f, const struct service *s)
 {
     struct verdict v;
@@ -95,7 +95,7 @@ static void check_verdict(struct findings *f, const struct service *s)
              when, v.text.text);
 }
 
-static void check_all(struct findings *f, struct config *config, const char *config_path)
+static void check_all(struct findings *f, const struct config *config, const char *config_path)
 {
     static const struct {
         enum service_kind kind;

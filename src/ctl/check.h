@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * check: the parts of `splitctl check`. Each reports what it finds. Those that take a service open
- * files, and are to be called as its user (service.h). One thread.
+ * check: the parts of `splitctl check`. Each reports its findings. A part that takes a service
+ * opens files, so the caller has to be the user of that service (service.h). One thread.
  */
 #ifndef SPLIT_CTL_CHECK_H
 #define SPLIT_CTL_CHECK_H
@@ -10,25 +10,26 @@
 #include "ctl/findings.h"
 #include "ctl/service.h"
 
-/* What splitmilter needs: tables, socket, pid file (check_milter.c). */
-void check_milter(struct findings *f, struct config *config, const struct service *s)
+/* Check what splitmilter needs: tables, socket, pid file (check_milter.c). */
+void check_milter(struct findings *f, const struct config *config, const struct service *s)
     __attribute__((nonnull));
 
-/* What splitrelay needs: spool, keys and passwords, destinations, listeners (check_relay.c). */
-void check_relay(struct findings *f, struct config *config, const struct service *s)
+/* Check what splitrelay needs: spool, keys and passwords, destinations, listeners
+ * (check_relay.c). */
+void check_relay(struct findings *f, const struct config *config, const struct service *s)
     __attribute__((nonnull));
 
-/* The tables of the milter, or of a listener (check_tables.c). */
+/* Check the tables of the milter, or of a listener (check_tables.c). */
 void check_tables(struct findings *f, const struct config *config) __attribute__((nonnull));
 void check_listener_tables(struct findings *f, const struct config *config,
                            const struct config_listener *l) __attribute__((nonnull));
 
-/* The spool and what is in it (check_spool.c). */
+/* Check the spool and its content (check_spool.c). */
 void check_spool(struct findings *f, const struct config *config, const struct service *s)
     __attribute__((nonnull));
 
-/* Whom the daemons listen for: addresses that are used twice; directories of unix sockets
- * (check_sockets.c). */
+/* Report addresses that two sockets of the configuration share; check that the daemon can make
+ * files in the directory of a unix socket or pid file (check_sockets.c). */
 void check_ports(struct findings *f, const struct config *config) __attribute__((nonnull));
 void check_socket_directory(struct findings *f, const struct service *s, const char *option,
                             const char *path) __attribute__((nonnull));
@@ -37,15 +38,16 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
 void check_table_reach(struct findings *f, const struct service *s, const char *spec)
     __attribute__((nonnull));
 
-/* Could a daemon that does not run listen there (unix sockets: its directory)? */
+/* Check that a daemon that does not run could listen on these endpoints. Of a unix socket the
+ * directory is checked. */
 void check_listen(struct findings *f, const struct service *s, const char *option,
                   const struct endpoint *endpoints, size_t count) __attribute__((nonnull(1, 2, 3)));
 
-/* What Postfix has that does not fit (check_postfix.c). */
+/* Report settings of Postfix that do not fit the configuration (check_postfix.c). */
 void check_postfix(struct findings *f, const struct config *config) __attribute__((nonnull));
 
-/* May the daemon read, or with to_write write, this path? By its unit only (see service_allows());
- * reports what it may not. */
+/* May the daemon read (with to_write: write) this path? Only its unit is considered
+ * (service_allows()). If not, it is reported. */
 bool check_reach(struct findings *f, const struct service *s, const char *what, const char *path,
                  bool to_write) __attribute__((nonnull));
 

@@ -20,7 +20,8 @@ static void check_paths(struct findings *f, const struct config *config, const s
             check_table_reach(f, s, lists[i]->items[k]);
 }
 
-/* splitmilter gives its socket to that group: root may, others only to a group of theirs. */
+/* splitmilter gives its socket to socket_group. A user other than root can do so only as a member
+ * of that group. */
 static void check_socket_group(struct findings *f, const struct config_milter *m,
                                const struct service *s)
 {
@@ -42,7 +43,7 @@ static void check_socket_group(struct findings *f, const struct config_milter *m
              s->user, m->socket_group);
 }
 
-/* libmilter believes and survives only well-behaved peers (SECURITY.md). */
+/* libmilter believes its peers, and a malformed packet can end the process (SECURITY.md). */
 static void check_socket_mode(struct findings *f, const struct config_milter *m)
 {
     if (m->socket.kind == ENDPOINT_UNIX && (m->socket_mode & 02) != 0)
@@ -52,7 +53,7 @@ static void check_socket_mode(struct findings *f, const struct config_milter *m)
              m->socket_mode);
 }
 
-void check_milter(struct findings *f, struct config *config, const struct service *s)
+void check_milter(struct findings *f, const struct config *config, const struct service *s)
 {
     const struct config_milter *m = &config->milter;
     struct err err;
@@ -66,7 +67,7 @@ void check_milter(struct findings *f, struct config *config, const struct servic
     check_socket_group(f, m, s);
     check_socket_mode(f, m);
     if (ctl_probe(&m->socket, CTL_CONNECT_TIMEOUT_MS, &err) < 0)
-        find(f, LEVEL_WARNING, "milter: %s: nobody answers: %s", m->socket_text, err.text);
+        find(f, LEVEL_WARNING, "milter: %s: no answer: %s", m->socket_text, err.text);
     else
         find(f, LEVEL_OK, "milter: %s answers", m->socket_text);
 }

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What postconf(1) says of a parameter in this directory; NULL: nothing. For the caller to free. */
+/* The value of a parameter by postconf(1) in this directory, for the caller to free; NULL: not
+ * known. */
 static char *postfix_value(const char *directory, const char *name)
 {
     const char *argv[] = {"postconf", "-c", directory, "-h", name, NULL};
@@ -23,13 +24,13 @@ static char *postfix_value(const char *directory, const char *name)
     return value;
 }
 
-/* What splitrelay does not take for its size stays in the MTA's queue, until it is too old there:
- * nobody is told, since copies have NOTIFY=NEVER. */
+/* A copy that is too large for splitrelay stays in the queue of the MTA until it is too old there.
+ * It is then lost without a notification, because copies have NOTIFY=NEVER. */
 static void check_size_limit(struct findings *f, const struct config_relay *r,
                              const char *directory)
 {
     char *value = postfix_value(directory, "message_size_limit");
-    unsigned long long limit = value == NULL ? 1 : strtoull(value, NULL, 10); /* 0: none */
+    unsigned long long limit = value == NULL ? 1 : strtoull(value, NULL, 10); /* 0: no limit */
 
     if (limit == 0)
         find(f, LEVEL_WARNING,
@@ -44,7 +45,7 @@ static void check_size_limit(struct findings *f, const struct config_relay *r,
     free(value);
 }
 
-/* Where the two differ, the tables of Postfix and ours find different entries for user+ext. */
+/* If the two delimiters differ, Postfix and splitmilter find different entries for user+ext. */
 static void check_delimiter(struct findings *f, const struct config *config, const char *directory)
 {
     const struct config_milter *m = &config->milter;
@@ -66,7 +67,7 @@ static void check_instance(struct findings *f, const struct config *config, cons
     check_delimiter(f, config, directory);
 }
 
-/* Who asks splitmilter and may connect to it, and what setup-postfix would change. */
+/* Report the findings of postfix_review.h. */
 static void check_review(struct findings *f, const struct config *config, const char *directory)
 {
     static const enum level levels[] = {[POSTFIX_FINDING_NOTE] = LEVEL_NOTE,

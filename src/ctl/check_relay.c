@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* relay: where; why: NULL if it answers */
+/* relay: the address; why: NULL if it answers */
 static void report_relay(struct findings *f, const char *kind, const char *name, const char *relay,
                          const char *why)
 {
@@ -29,8 +29,8 @@ static void report_relay(struct findings *f, const char *kind, const char *name,
     find_more(f, why == NULL ? LEVEL_OK : LEVEL_WARNING, text.text, more);
 }
 
-/* One entry of relay_to: every address that splitrelay would try. kind: what it is, a destination
- * or the primary of a listener. */
+/* Check one entry of relay_to: every address that splitrelay would try. kind: "destination" or
+ * "primary of listener". */
 static void check_entry(struct findings *f, const char *kind, const struct config_destination *d,
                         const char *hostname)
 {
@@ -58,7 +58,8 @@ static void check_entry(struct findings *f, const char *kind, const struct confi
     route_free(route);
 }
 
-/* Why the daemon may not write there, for error: by its unit, if that says so. */
+/* Explain why the daemon may not write to this path. error: its errno. If the unit of the daemon
+ * forbids it, that is the reason. */
 static void explain_refusal(const struct service *s, const char *path, int error, struct err *out)
 {
     struct err why;
@@ -74,8 +75,8 @@ static void explain_refusal(const struct service *s, const char *path, int error
         err_set(out, ": is read-only for the running %s, but not by its unit: restart it", s->name);
 }
 
-/* splitrelay makes what is missing in the directory, and the directory, but not the one it is in.
- */
+/* splitrelay makes the directory of a Maildir and what is missing in it, but not the parent
+ * directory. */
 static void check_maildir(struct findings *f, const struct config_destination *d,
                           const struct service *s)
 {
@@ -126,7 +127,7 @@ static const char *owner_name(uid_t uid)
     return pw == NULL ? "?" : pw->pw_name;
 }
 
-/* Group members may read it: that is how a file of root's becomes readable for splitrelay. */
+/* The group may read a secret: with that, splitrelay can read a file that root owns. */
 static void check_secret(const char *where, const char *path, void *ctx)
 {
     const struct secrets *secrets = ctx;
@@ -143,7 +144,7 @@ static void check_secret(const char *where, const char *path, void *ctx)
         find(f, LEVEL_OK, "%s: %s, owner %s", where, path, owner_name(st.st_uid));
 }
 
-/* Keys, certificates and passwords: can they be used, and by whom. */
+/* Check that keys, certificates and passwords can be used, and which users may read them. */
 static void check_security(struct findings *f, const struct config *config, const struct service *s)
 {
     struct secrets secrets = {f, s};
@@ -179,7 +180,7 @@ static void check_paths(struct findings *f, const struct config *config, const s
     }
 }
 
-void check_relay(struct findings *f, struct config *config, const struct service *s)
+void check_relay(struct findings *f, const struct config *config, const struct service *s)
 {
     if (!s->belongs_here) {
         find(f, LEVEL_NOTE, "relay: splitrelay is not of this machine: %s", s->why_not);

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* One place where a daemon listens, and the option that says so. */
+/* An endpoint where a daemon listens, and the option that names it. */
 struct place {
     char *option;
     const struct endpoint *endpoint;
@@ -36,7 +36,7 @@ static bool is_ipv6(const char *host)
     return strchr(host, ':') != NULL;
 }
 
-/* "": all addresses, of both families; so are 0.0.0.0 and :: of their own. */
+/* "" is all addresses of both families, 0.0.0.0 and :: are all addresses of one family. */
 static bool hosts_overlap(const char *a, const char *b)
 {
     bool is_any_a = strcmp(a, "0.0.0.0") == 0 || strcmp(a, "::") == 0;
@@ -114,7 +114,7 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
     bool is_stranger = s->has_user && geteuid() != 0 && geteuid() != s->uid;
 
     if (is_stranger)
-        ; /* what it may is not known */
+        ; /* its permissions are not known */
     else if (access(directory, F_OK) != 0)
         find(f, LEVEL_ERROR, "%s: %s: %s: %s", option, path, directory, strerror(errno));
     else if (access(directory, W_OK | X_OK) != 0)
@@ -125,7 +125,7 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
     free(directory);
 }
 
-/* May we bind this address, and is nothing else there? errno if not. */
+/* Try to listen on this address. 0, or the errno. */
 static int try_bind(const struct addrinfo *a)
 {
     static const int on = 1;
@@ -148,7 +148,7 @@ static void check_bind(struct findings *f, const struct service *s, const char *
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list;
     char port[8], text[ENDPOINT_PATH_SIZE + 32];
-    /* A capability in a user namespace is none for the network of the machine. */
+    /* In a user namespace the capability has no effect on the network of the machine. */
     bool may_bind = strstr(s->unit.ambient, "cap_net_bind_service") != NULL &&
                     strcmp(s->unit.private_users, "yes") != 0;
     int error = 0;

@@ -62,7 +62,7 @@ static void check_space(struct findings *f, const struct config_relay *r,
         find(f, LEVEL_WARNING, "spool: the file system has no inodes left");
 }
 
-/* Copies that nothing delivers: their destination is not in the configuration. */
+/* Report copies that will not be delivered because their destination is not configured. */
 static void check_destinations(struct findings *f, const struct config *config,
                                struct queue_reader *reader)
 {

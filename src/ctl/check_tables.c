@@ -24,7 +24,7 @@ static void table_fault(const struct policy_fault *fault, void *ctx)
     find_more(r->findings, fault->is_warning ? LEVEL_WARNING : LEVEL_ERROR, text.text, more);
 }
 
-/* Does a listener copy to it, or may it, by its own tables? */
+/* Does a listener copy to this destination, or may its copy_maps do so? */
 static bool listener_uses(const struct config *config, const char *destination)
 {
     for (size_t i = 0; i < config->listener_count; i++) {
@@ -38,7 +38,7 @@ static bool listener_uses(const struct config *config, const char *destination)
     return false;
 }
 
-/* Notes on what no table names. */
+/* Report filters and destinations that no table names. */
 static void check_use(struct findings *f, const struct config *config,
                       const struct policy_review *review)
 {

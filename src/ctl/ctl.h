@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * ctl: the commands of splitctl. Each takes its arguments (argv[0] is the command's name), writes
- * what was asked for to stdout and faults to stderr as "splitctl: ...", and returns the exit code.
+ * ctl: the commands of splitctl. Each takes its arguments (argv[0] is the name of the command),
+ * writes its output to stdout and errors to stderr as "splitctl: ...", and returns the exit code.
  * One thread.
  */
 #ifndef SPLIT_CTL_H
@@ -18,13 +18,13 @@
 
 struct ctl_command {
     const char *name;
-    const char *usage;   /* its arguments; SELECTION stands for the options of select.h */
+    const char *usage;   /* its arguments, for the usage message; SELECTION: those of select.h */
     const char *purpose; /* in a few words */
     int (*run)(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 };
 
-/* The commands: ctl_command.run. Each returns the exit code of the process.
- * ctl_change() is retry, hold, release, delete and requeue; ctl_suspend() is suspend and resume. */
+/* The functions for ctl_command.run. ctl_change() is retry, hold, release, delete and requeue;
+ * ctl_suspend() is suspend and resume. */
 int ctl_check(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_queue(const struct ctl_command *self, const char *config_path, int argc, char **argv);
@@ -42,35 +42,36 @@ int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, 
 
 /* --- what they share (ctl.c) --- */
 
-/* "splitctl: ..." to stderr; control characters and the like become '?'. */
+/* Write "splitctl: ..." to stderr; control characters and the like become '?'. */
 void ctl_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 
-/* Say how the command is called. Returns EXIT_USAGE. */
+/* Write the usage of the command to stderr. Returns EXIT_USAGE. */
 int ctl_usage(const struct ctl_command *self) __attribute__((nonnull));
 
-/* Load the configuration for the caller to config_free(). NULL: complained, the exit code is
- * EXIT_CONFIG. */
+/* Load the configuration, which the caller frees with config_free(). NULL: the error was written to
+ * stderr, and the exit code is EXIT_CONFIG. */
 struct config *ctl_load(const char *config_path) __attribute__((nonnull, warn_unused_result));
 
-/* Where splitrelay holds its lock: for the caller to free(). */
+/* The path of splitrelay's lock, for the caller to free. */
 char *ctl_relay_lock(const struct config *config)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /*
- * Write to stdout: the only way for text, since all of it may hold something from outside (names of
- * files, of queues, answers of servers). Control characters and the like become '?', except a line
- * end at the end of fmt.
+ * Write to stdout. All text is written with these functions, because any of it may contain data
+ * from outside (names of files, names of queues, replies of servers). Control characters and the
+ * like become '?', except a line end at the end of `fmt`.
  */
 void ctl_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void ctl_print(const char *text) __attribute__((nonnull));
 
-/* The same with several lines, and with tabs as they are. */
+/* The same for several lines; tabs are kept. */
 void ctl_print_lines(const char *text) __attribute__((nonnull));
 
-/* Is text an id of a copy, as it may stand in a control request? */
+/* Is the text an id of a copy that may be part of a control request? */
 bool ctl_is_id(const char *text) __attribute__((nonnull));
 
-/* Can a connection be opened within timeout_ms? All addresses of a name are tried. -1: `err`. */
+/* Check that a connection can be opened within timeout_ms. All addresses of a name are tried. -1
+ * with `err`. */
 int ctl_probe(const struct endpoint *e, unsigned timeout_ms, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -43,7 +43,7 @@ bool explain_is_completed(const struct policy_decision *d)
     return sample != NULL;
 }
 
-/* NULL: it has a domain. */
+/* Complete an address without domain, for the caller to free. NULL: it has a domain. */
 static char *complete(struct explanation *x, const char *path)
 {
     static const char *const any[] = {"localhost", NULL};
@@ -58,7 +58,7 @@ static char *complete(struct explanation *x, const char *path)
     return policy_complete(path, "", domains);
 }
 
-/* As splitmilter does it, recipient by recipient, then at the end of the message. */
+/* Decide as splitmilter does: recipient by recipient, then for the whole message. */
 static void decide(struct explanation *x, const struct policy *policy, char **recipients)
 {
     struct table_scratch *scratch = table_scratch_new();
@@ -141,7 +141,7 @@ static int usage(const struct ctl_command *self, struct explanation *x)
     return ctl_usage(self);
 }
 
-/* The sender may be written as in MAIL FROM. */
+/* The sender may be given with brackets, as in MAIL FROM. */
 static char *without_brackets(const char *sender)
 {
     size_t len = strlen(sender);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* explain: what would become of a message, and the two ways to print it. Private to explain*.c. */
+/* explain: what splitmilter would do with a message, and the two ways to print it. Private to
+ * explain*.c. */
 #ifndef SPLIT_CTL_EXPLAIN_H
 #define SPLIT_CTL_EXPLAIN_H
 
@@ -12,27 +13,27 @@ struct explanation {
     const struct config *config;
     const char *sender;
     const struct sockaddr *client; /* NULL: not known */
-    struct origin origin;          /* domain NULL: no recipient needed it so far */
+    struct origin origin;          /* domain NULL: not needed so far */
     struct policy_message message;
-    struct policy_decision *decisions; /* one for each recipient asked for */
+    struct policy_decision *decisions; /* one for each recipient on the command line */
     size_t count;
     struct policy_decision *accepted; /* those that were not refused; shallow copies */
     size_t accepted_count;
     struct policy_plan plan; /* for the accepted ones */
 };
 
-/* A recipient of the envelope that would result. */
+/* A recipient of the resulting envelope. */
 struct explained_recipient {
     const char *address;
     const char *words; /* "" for none */
 };
 
-/* The envelope's recipients, in the MTA's order: what stays, then what is added. *out is to be
- * freed; its strings are borrowed. */
+/* The recipients of the resulting envelope, in the order of the MTA: those that stay, then those
+ * that are added. Returns their number. The caller frees *out; its strings are borrowed. */
 size_t explain_recipients(const struct explanation *x, struct explained_recipient **out)
     __attribute__((nonnull));
 
-/* Had the recipient no domain when it was asked for? */
+/* Was the recipient given without a domain? */
 bool explain_is_completed(const struct policy_decision *d) __attribute__((nonnull));
 
 /* Print the explanation on standard output, as text or as one JSON object. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * findings: what `splitctl check` has to say, one line each, counted. The counts lie in memory that
- * is shared with child processes, which report as the parent does. One thread in each process, and
- * one process at a time.
+ * findings: the findings of `splitctl check`, printed one per line and counted. The counts are in
+ * memory that is shared with child processes, so that a child reports like the parent. One thread
+ * in each process, and one process at a time.
  */
 #ifndef SPLIT_CTL_FINDINGS_H
 #define SPLIT_CTL_FINDINGS_H
@@ -18,14 +18,15 @@ struct findings {
     unsigned notes, warnings, errors;
 };
 
-/* For the whole life of the process. */
+/* Begin the findings. They exist until the process ends. */
 struct findings *findings_new(bool is_json) __attribute__((returns_nonnull, warn_unused_result));
 
 /* Report a finding. The text has no line end. */
 void find(struct findings *f, enum level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
-/* The same with `more` members for the JSON object besides level and text; taken over. */
+/* The same. more: members for the JSON object besides level and text; the reference is taken
+ * over. */
 void find_more(struct findings *f, enum level level, const char *text, json_t *more)
     __attribute__((nonnull(1, 3)));
 

@@ -62,7 +62,7 @@ static void ask(struct health *h, size_t i)
     if (control_request(h->config->relay.spool_directory, request, CTL_REPLY_TIMEOUT_MS, NULL, NULL,
                         &text, &err) == 0)
         parse(text, &h->items[i]);
-    else if (strncmp(err.text, "destination ", 12) != 0) /* it has an older configuration */
+    else if (strncmp(err.text, "destination ", 12) != 0) /* its configuration is older */
         h->cannot_ask = true;
     free(text);
     free(request);

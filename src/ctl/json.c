@@ -21,14 +21,15 @@ json_t *ctl_json_text(const char *text)
 
 void ctl_json_set(json_t *object, const char *name, json_t *value)
 {
-    /* fails for want of memory only */
+    /* fails only without memory */
     if (json_object_set_new(object, name, value) < 0)
         abort();
 }
 
 void ctl_json_line(json_t *object)
 {
-    /* Characters that steer a terminal are escaped: jansson leaves those from U+007F on. */
+    /* JSON_ENSURE_ASCII also escapes characters from U+007F on, some of which control a
+     * terminal. */
     (void)json_dumpf(object, stdout, JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
     putchar('\n');
     json_decref(object);

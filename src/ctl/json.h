@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* json: what the commands with --json share. libjansson does the work. */
+/* json: functions for commands with --json, on top of libjansson. */
 #ifndef SPLIT_CTL_JSON_H
 #define SPLIT_CTL_JSON_H
 
 #include <jansson.h>
 
-/* A string of any bytes: what is not UTF-8 becomes '?'. The caller owns the reference. */
+/* A JSON string of any bytes: those that are not UTF-8 become '?'. The caller owns the
+ * reference. */
 json_t *ctl_json_text(const char *text) __attribute__((nonnull, warn_unused_result));
 
 /* Set a member; takes over the reference to value. */

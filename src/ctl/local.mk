@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# splitctl. What can be tested without the commands is in a library.
+# splitctl. The modules that tests use without the commands are in a library.
 noinst_LIBRARIES += libctl.a
 libctl_a_SOURCES = \
 	%D%/setup/command.c %D%/setup/command.h \

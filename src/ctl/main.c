@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* splitctl: command line. The commands are described in ctl.h. */
+/* splitctl: command line. ctl.h declares the commands. */
 #include "config/config_file.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -92,7 +92,7 @@ static int help(const struct ctl_command *self, const char *config_path, int arg
     return EXIT_OK;
 }
 
-/* A full disk or a closed pipe must not look like success. */
+/* The exit code: a failure when stdout could not be written (full disk, closed pipe). */
 static int finish(int code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

@@ -9,7 +9,7 @@
 
 #define SEPARATORS " \t\r\n,"
 
-/* Bytes of the entry that begins here; what stands in braces belongs to it as a whole. */
+/* Length of the entry that begins here. Text in braces is part of one entry. */
 static size_t entry_len(const char *at)
 {
     int depth = 0;
@@ -46,7 +46,7 @@ void milter_list_clear(struct milter_list *l)
     memset(l, 0, sizeof *l);
 }
 
-/* The value in "option=value", "{ option = value }" that begins here; NULL: it is another one. */
+/* The value in "option=value" or "option = value" at this place; NULL: it is another option. */
 static const char *value_of(const char *at, const char *option)
 {
     size_t len = strlen(option);
@@ -93,7 +93,7 @@ char *milter_path(const char *name, const char *queue_directory, bool is_chroote
     return mem_printf("%s/%s", queue_directory, path + strspn(path, "/"));
 }
 
-/* The same path, or two names of one socket. */
+/* Are these the same path, or two names of one socket? */
 static bool is_same_path(const char *a, const char *b)
 {
     struct stat sa, sb;
@@ -102,7 +102,7 @@ static bool is_same_path(const char *a, const char *b)
                                  sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
 }
 
-/* "host:port", "[host]:port" */
+/* Does the address "host:port" or "[host]:port" reach this socket? */
 static bool is_inet_at(const char *address, const struct endpoint *socket)
 {
     const char *colon = strrchr(address, ':');

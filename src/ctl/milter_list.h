@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * milter_list: values of smtpd_milters and non_smtpd_milters (MILTER_README). Pure functions but
- * for milter_is_at(), which may look at a socket. Grammar:
+ * milter_list: values of smtpd_milters and non_smtpd_milters (MILTER_README). Pure functions,
+ * except that milter_is_at() may stat(2) a socket. Grammar:
  *
  *     list  = [entry *(separator entry)]       separator: white space or comma
  *     entry = name / "{" name *("," option "=" value) "}"
@@ -25,20 +25,23 @@ struct milter_list {
     size_t count;
 };
 
-/* Parse a list of milters as Postfix has it (smtpd_milters). _clear() frees what the list owns. */
+/* Parse a list of milters as in smtpd_milters of Postfix. _clear() frees what the list owns. */
 void milter_list_parse(const char *value, struct milter_list *out) __attribute__((nonnull));
 void milter_list_clear(struct milter_list *l) __attribute__((nonnull));
 
-/* The value of this option among those of the entry, for the caller to free; NULL: it has none. */
+/* The value of this option of the entry, for the caller to free; NULL: the entry does not have
+ * it. */
 char *milter_option(const struct milter_entry *entry, const char *option)
     __attribute__((nonnull, warn_unused_result));
 
-/* Where a process of Postfix looks for the unix socket of this name: relative paths are below the
- * queue directory, in a chroot jail all are. For the caller to free; NULL: it is no unix socket. */
+/* The path where a process of Postfix looks for the unix socket with this name, for the caller to
+ * free. A relative path is below the queue directory; in a chroot jail every path is. NULL: it is
+ * no unix socket. */
 char *milter_path(const char *name, const char *queue_directory, bool is_chrooted)
     __attribute__((nonnull, warn_unused_result));
 
-/* Is the milter of this name the one that listens there, for some process of Postfix? */
+/* Does this name lead to the milter on `socket`, for a chrooted process of Postfix or for
+ * another? */
 bool milter_is_at(const char *name, const struct endpoint *socket, const char *queue_directory)
     __attribute__((nonnull));
 

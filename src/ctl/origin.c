@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_LINE_MAX 1024 /* of the file that myorigin may name; Postfix takes its first line */
+#define FILE_LINE_MAX 1024 /* myorigin may name a file, of which Postfix takes the first line */
 
-/* The first line without white space around it; NULL if there is nothing. */
+/* The first word of the text, for the caller to free; NULL if there is none. */
 static char *first_line(const char *text)
 {
     static const char space[] = " \t\r\n";

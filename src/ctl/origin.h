@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * origin: the domain that `splitctl explain` assumes for recipients without one, since no MTA is
- * asked: Postfix's myorigin where there is a Postfix, else the hostname of section relay (by
+ * origin: the domain that `splitctl explain` assumes for recipients without one, because it does
+ * not ask an MTA: myorigin of Postfix if Postfix is installed, else hostname of section relay (by
  * default the name of the system). One thread.
  */
 #ifndef SPLIT_CTL_ORIGIN_H
@@ -14,7 +14,7 @@ struct origin {
     const char *source; /* "myorigin of Postfix"; static */
 };
 
-/* Runs postconf(1). The caller frees domain. */
+/* Find the domain with postconf(1). The caller frees `domain`. */
 struct origin origin_find(const struct config *config) __attribute__((nonnull));
 
 #endif

@@ -18,7 +18,7 @@
 #define VERDICT_TIMEOUT_US (120 * INT64_C(1000000)) /* large tables take a while */
 #define VERDICT_INTERVAL_MS 20
 
-/* What became of one daemon; the worst of the two decides the exit code. */
+/* The outcome for one daemon, in ascending order; the larger of the two decides the exit code. */
 enum told { NOT_RUNNING, TOLD, NEEDS_RESTART, NOT_TOLD, REFUSED };
 
 struct daemon {
@@ -27,7 +27,7 @@ struct daemon {
     int64_t asked_us;
 };
 
-/* 0 if it does not run; -1 with `err`. */
+/* The process that holds the lock; 0 if the daemon does not run; -1 with `err`. */
 static pid_t find(const char *lock_path, struct err *err)
 {
     errno = 0;
@@ -36,8 +36,8 @@ static pid_t find(const char *lock_path, struct err *err)
     return pid < 0 && errno == ENOENT ? 0 : pid;
 }
 
-/* Wait for what this reload comes to. 1: *out; 0: the daemon ended; -1: it took too long. A verdict
- * about what was read before it was asked is another's. */
+/* Wait for the result of this reload. 1: it is in *out; 0: the daemon has ended; -1: it took too
+ * long. A result of a reload that began before d->asked_us belongs to another request. */
 static int await(const struct daemon *d, struct verdict *out)
 {
     struct err ignored;
@@ -58,7 +58,7 @@ static int await(const struct daemon *d, struct verdict *out)
 static enum told say(const struct daemon *d, const struct verdict *v)
 {
     switch (v->outcome) {
-    case VERDICT_STARTED: /* as a new process with the same number: it has read it all */
+    case VERDICT_STARTED: /* it has restarted, as a process with the same number */
     case VERDICT_RELOADED:
         ctl_printf("%s has reloaded (process %ld)\n", d->program, (long)d->pid);
         return TOLD;
@@ -74,7 +74,8 @@ static enum told say(const struct daemon *d, const struct verdict *v)
     return NOT_TOLD;
 }
 
-/* Its lock is not where this configuration has it: a daemon that runs was started with another. */
+/* The lock of this configuration is not held. If the daemon still runs, it was started with another
+ * configuration. */
 static enum told look_elsewhere(const char *program)
 {
     struct unit unit;
@@ -93,18 +94,19 @@ static enum told look_elsewhere(const char *program)
     return NEEDS_RESTART;
 }
 
-/* What becomes of it is not known. */
+/* Send the signal to a daemon that does not report a result. */
 static enum told send_signal(const char *program, pid_t pid)
 {
     if (kill(pid, SIGUSR1) < 0) {
         ctl_complain("%s: process %ld: %s", program, (long)pid, strerror(errno));
         return NOT_TOLD;
     }
-    ctl_printf("%s reloads (process %ld); what comes of it is in its log\n", program, (long)pid);
+    ctl_printf("%s reloads (process %ld); see its log for the result\n", program, (long)pid);
     return TOLD;
 }
 
-/* The lock is the proof: a number in a file may belong to another process by now. */
+/* Tell a daemon to reload. Its process is the one that holds the lock: a number in a file may by
+ * now belong to another process. */
 static enum told tell(const char *program, const char *lock_path)
 {
     struct daemon d = {.program = program, .lock_path = lock_path};
@@ -129,8 +131,8 @@ static enum told tell(const char *program, const char *lock_path)
     if (got > 0)
         return say(&d, &v);
     ctl_complain("%s (process %ld) %s", program, (long)d.pid,
-                 got == 0 ? "has ended meanwhile: see its log"
-                          : "was told, but has not said what came of it: see its log");
+                 got == 0 ? "has ended in the meantime: see its log"
+                          : "has not reported a result of the reload: see its log");
     return NOT_TOLD;
 }
 
@@ -149,7 +151,8 @@ static enum told tell_milter(const struct config *config)
     return NOT_TOLD;
 }
 
-/* Mail for what Postfix has not been told of waits in its queue. True: there is such. */
+/* Print the filters and destinations for which Postfix has no route: their mail waits in its queue.
+ * True if there is a warning or an error. */
 static bool review_postfix(const struct config *config)
 {
     struct postfix_review review = {0};

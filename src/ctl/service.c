@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- does it run, and should it --- */
+/* --- whether it runs and belongs here --- */
 
 static void find_process(struct service *s)
 {
@@ -34,7 +34,7 @@ static void find_process(struct service *s)
     }
 }
 
-/* Without a lock: does anything listen? */
+/* Without a lock splitmilter runs if its unit does, or if its socket accepts a connection. */
 static void find_listener(struct service *s, const struct config_milter *m)
 {
     s->pid = s->unit.main_pid;
@@ -50,7 +50,7 @@ static bool milter_has_work(const struct config_milter *m)
            0;
 }
 
-static void judge(struct service *s, enum service_kind kind, const struct config *config)
+static void set_belongs_here(struct service *s, enum service_kind kind, const struct config *config)
 {
     bool has_work = kind == SERVICE_MILTER ? milter_has_work(&config->milter)
                                            : config->destination_count + config->listener_count > 0;
@@ -62,7 +62,7 @@ static void judge(struct service *s, enum service_kind kind, const struct config
                                           : "the configuration has no destination and no listener";
 }
 
-/* --- as whom --- */
+/* --- its user --- */
 
 static void name_user(struct service *s)
 {
@@ -72,7 +72,7 @@ static void name_user(struct service *s)
     s->user = pw != NULL ? mem_strdup(pw->pw_name) : mem_printf("%lu", (unsigned long)s->uid);
 }
 
-/* The second number behind this name: of real, effective, ... ids. */
+/* The second number after this name: the effective id in a list of real, effective, ... ids. */
 static bool take_effective(const char *line, const char *name, unsigned long *out)
 {
     size_t len = strlen(name);
@@ -85,7 +85,7 @@ static bool take_effective(const char *line, const char *name, unsigned long *ou
     return end != real_end;
 }
 
-/* "Uid:", "Gid:" and "Groups:" of /proc/PID/status. */
+/* Read a line "Uid:", "Gid:" or "Groups:" of /proc/PID/status. */
 static void take_ids(struct service *s, const char *line, bool found[2])
 {
     unsigned long id;
@@ -125,7 +125,7 @@ static bool take_user_of_process(struct service *s)
     return found[0] && found[1];
 }
 
-/* The groups that the user has in the system's database. */
+/* Set the groups that the system's database has for the user. */
 static void take_groups(struct service *s, const char *user)
 {
     s->group_count = SERVICE_GROUPS_MAX;
@@ -179,7 +179,7 @@ void service_find(enum service_kind kind, const struct config *config, struct se
         find_process(out);
     else
         find_listener(out, &config->milter);
-    judge(out, kind, config);
+    set_belongs_here(out, kind, config);
     if (take_user_of_process(out) || take_user_of_unit(out) || take_owner_of_spool(out, config))
         name_user(out);
     else
@@ -194,9 +194,10 @@ void service_clear(struct service *s)
     memset(s, 0, sizeof *s);
 }
 
-/* --- in its place --- */
+/* --- becoming its user --- */
 
-/* The mount namespace of a process, for setns(2); -1: it cannot be had, or is our own. */
+/* Open the mount namespace of a process, for setns(2); -1: it cannot be opened, or is the one of
+ * this process. */
 static int open_other_namespace(pid_t pid)
 {
     char path[64];
@@ -228,7 +229,7 @@ int service_become(const struct service *s, struct err *err)
 {
     int fd = open_other_namespace(s->pid);
 
-    /* Without the right to enter it, permissions can be judged all the same. */
+    /* If the namespace cannot be entered, permissions can still be checked. */
     if (fd >= 0) {
         (void)!setns(fd, CLONE_NEWNS);
         close(fd);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * service: one of the two daemons as splitctl finds it on this machine: does it run, does it belong
- * here at all, as which user, in which mount namespace. Root can put itself in its place, so as to
- * judge files as the daemon meets them. One thread.
+ * service: one of the two daemons as splitctl finds it on this machine: whether it runs, whether it
+ * is meant to run here, its user, its mount namespace. A process of root can become that user, to
+ * check files as the daemon sees them. One thread.
  */
 #ifndef SPLIT_CTL_SERVICE_H
 #define SPLIT_CTL_SERVICE_H
@@ -21,43 +21,44 @@ enum service_run { SERVICE_STOPPED, SERVICE_RUNS, SERVICE_UNKNOWN };
 
 struct service {
     const char *name; /* "splitmilter" */
-    char *lock_path;  /* "": it has none */
+    char *lock_path;  /* "": there is none */
     enum service_run run;
     pid_t pid; /* 0: not known */
-    /* It runs, but its lock is not where this configuration has it: an older one is in use. */
+    /* It runs, but does not hold the lock of this configuration: it uses an older one. */
     bool has_other_lock;
     struct err problem; /* with SERVICE_UNKNOWN */
     struct unit unit;
     bool belongs_here;
-    const char *why_not; /* with belongs_here false */
+    const char *why_not; /* if it does not belong here */
 
-    bool has_user; /* false: nothing tells */
+    bool has_user; /* false: its user is not known */
     uid_t uid;
     gid_t gid, groups[SERVICE_GROUPS_MAX];
     int group_count;
-    char *user; /* its name, or its number; "" without */
+    char *user; /* name or number of its user; "" if not known */
 };
 
 /*
- * Look at the daemon. It belongs here when it runs, else when its unit is enabled; where no systemd
- * runs, or there is no unit, when the configuration has work for it. Its user is that of the
- * running process, else that of the unit, else the owner of the spool directory.
+ * Examine the daemon. It belongs here if it runs, or if its unit is enabled; without systemd or
+ * without a unit, if the configuration has work for it. Its user is that of the running process,
+ * else that of the unit, else the owner of the spool directory.
  */
 void service_find(enum service_kind kind, const struct config *config, struct service *out)
     __attribute__((nonnull));
 void service_clear(struct service *s) __attribute__((nonnull));
 
-/* Is this process, which is root's, anything else than the daemon is? */
+/* Does this process run as root, and the daemon with another user or in another mount namespace? */
 bool service_is_other(const struct service *s) __attribute__((nonnull));
 
 /*
- * Become the daemon's user, for good, with its view of the file system if it runs in a mount
- * namespace of its own. For a child process. -1 with `err`.
+ * Become the daemon's user, permanently, in the mount namespace of the daemon if it has its own.
+ * For a child process. -1 with `err`.
  */
 int service_become(const struct service *s, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* unit_allows() for a daemon whose view of the file system cannot be had, since it does not run. */
+/* unit_allows() for a daemon that does not run, whose mount namespace therefore does not exist. 0
+ * for one that runs. */
 int service_allows(const struct service *s, const char *path, bool to_write, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -8,7 +8,7 @@
 
 enum access { ACCESS_FULL, ACCESS_READ, ACCESS_NONE };
 
-/* What one setting says of what lies below a path. */
+/* The access that one setting gives below a path. */
 struct rule {
     const char *path;
     enum access access;
@@ -26,7 +26,7 @@ static void add_words(struct string_list *to, const char *value, const char *pre
     char *words = mem_strdup(value), *saved = NULL;
 
     for (char *w = strtok_r(words, " ", &saved); w != NULL; w = strtok_r(NULL, " ", &saved)) {
-        w += strspn(w, "-+"); /* may be missing; below RootDirectory */
+        w += strspn(w, "-+"); /* may be missing; below RootDirectory= */
         to->items = mem_grow(to->items, to->count + 1, sizeof *to->items);
         to->items[to->count++] = mem_printf("%s%s", prefix, w);
     }
@@ -63,7 +63,7 @@ static void take_state(struct unit *u, const char *name, const char *value)
         u->main_pid = (pid_t)strtol(value, NULL, 10);
 }
 
-/* One line of systemctl show: NAME=VALUE. */
+/* Take one line of `systemctl show': NAME=VALUE. */
 static void take(void *ctx, const char *line)
 {
     struct unit *u = ctx;
@@ -144,7 +144,8 @@ void unit_clear(struct unit *u)
     memset(u, 0, sizeof *u);
 }
 
-/* What is hidden is so with all below it; else the longest path wins, the later rule of two. */
+/* Apply a rule if the path is below it. A hidden directory hides everything below it; otherwise the
+ * longest path wins, and of two equal paths the later rule. */
 static void consider(struct search *s, const char *path, enum access access, const char *setting)
 {
     size_t len = strlen(path);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * unit: what systemd knows of the unit of a daemon (systemctl(1) show), as far as it matters to
- * splitctl: whether the daemon is to run on this machine, as which user, and which files its
- * sandbox (systemd.exec(5)) lets it reach. One thread.
+ * unit: the settings of a daemon's unit that splitctl needs, from `systemctl show': whether the
+ * daemon is to run on this machine, its user, and which files its sandbox (systemd.exec(5)) allows.
+ * One thread.
  */
 #ifndef SPLIT_CTL_UNIT_H
 #define SPLIT_CTL_UNIT_H
@@ -14,11 +14,10 @@
 #include <sys/types.h>
 
 struct unit {
-    char *name;      /* "splitrelay" */
-    bool is_known;   /* systemd runs here and has such a unit, perhaps masked; all else is empty if
-                        not */
-    bool is_enabled; /* by itself, or by a socket */
-    bool is_by_socket; /* systemd listens for it */
+    char *name;        /* "splitrelay" */
+    bool is_known;     /* systemd has this unit, perhaps masked; else all members are empty */
+    bool is_enabled;   /* by itself or by a socket unit */
+    bool is_by_socket; /* systemd listens for it (a socket unit) */
     bool is_active;    /* runs, starts, or has failed */
     pid_t main_pid;    /* 0: none */
     char *user, *group;
@@ -32,8 +31,8 @@ struct unit {
 void unit_read(const char *name, struct unit *out) __attribute__((nonnull));
 void unit_clear(struct unit *u) __attribute__((nonnull));
 
-/* Does the sandbox let the daemon read (write, with to_write) this path? -1 with `err`: no, and
- * which setting is why. */
+/* Check that the sandbox lets the daemon read (with to_write: write) this path. -1 with `err`,
+ * which names the setting that forbids it. */
 int unit_allows(const struct unit *u, const char *path, bool to_write, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

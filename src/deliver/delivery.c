@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SECONDS_SIZE 48 /* of a number of seconds as text */
-#define LATE_MS 60000   /* of a first attempt: the line of the arrival may be in another log */
+#define LATE_MS 60000   /* of a first attempt: its arrival may be in an older log */
 
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random)
@@ -87,7 +87,7 @@ static void format_delays(const struct queue_copy *c, const struct outcome_repor
              format_seconds(report->setup_ms, t[3]), format_seconds(report->transmit_ms, t[4]));
 }
 
-/* The policy for one recipient. */
+/* Set the state and the reason of one recipient. */
 static void apply(struct queue_recipient *r, const struct outcome *o, bool is_too_old)
 {
     snprintf(r->reason, sizeof r->reason, "%s", o->reason);

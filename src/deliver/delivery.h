@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * delivery: what came of one attempt to deliver a copy, and what is to be done about it. The one
- * place where outcomes become policy: client.c reports, delivery.c decides (sent, retried, dead),
- * logs and gives the copy back to the queue. Pure but for log and queue.
+ * delivery: what follows from one attempt to deliver a copy. The one place where outcomes become
+ * policy: client.c and maildir.c report, delivery.c decides (sent, retried, dead), logs and gives
+ * the copy back to the queue. Pure but for log and queue.
  */
 #ifndef SPLIT_DELIVERY_H
 #define SPLIT_DELIVERY_H
@@ -22,7 +22,7 @@
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random) __attribute__((nonnull));
 
-/* A copy for which a failed attempt is the last one. now: CLOCK_REALTIME seconds. */
+/* The copy is older than max_age: a failed attempt is the last one. now: CLOCK_REALTIME seconds. */
 bool delivery_is_too_old(const struct queue_copy *c, const struct config_destination *d, time_t now)
     __attribute__((nonnull));
 

@@ -39,8 +39,8 @@ static int start_worker(struct destination *dest)
     return 0;
 }
 
-/* Locked. A worker has taken a copy: let there be another that waits, within the limits. -1 with
- * errno: there is no memory for it; not tried again for a while. */
+/* Locked. A worker has taken a copy: start another one to wait for the next, within the limits. -1
+ * with errno: there is no memory for it; not tried again for DESTINATION_PAUSE_S. */
 static int grow(struct destination *dest)
 {
     if (dest->health != DESTINATION_HEALTHY || dest->is_stopping || dest->ready_count > 0 ||
@@ -72,7 +72,7 @@ static void close_connection(struct destination_worker *w)
     count_connection(w, false);
 }
 
-/* Say QUIT, and use the present configuration from now on. */
+/* Send QUIT and close the connection; the next one uses the present configuration. */
 static void renew_client(struct destination_worker *w)
 {
     struct destination *dest = w->dest;
@@ -99,7 +99,7 @@ static void reserve_outcomes(struct destination_worker *w, size_t n)
     memset(w->outcomes, 0, n * sizeof *w->outcomes);
 }
 
-/* Of the first recipient that was tried. */
+/* The outcome of the first recipient that was tried. */
 static struct outcome first_outcome(const struct queue_copy *c, const struct outcome *outcomes)
 {
     size_t i = 0;
@@ -109,12 +109,10 @@ static struct outcome first_outcome(const struct queue_copy *c, const struct out
     return outcomes[i];
 }
 
-/*
- * The destination was just found down: copies that are too old by now need not wait for an attempt
- * of their own to be told the same. Ends with the first that is not.
- */
-static void bury_old_copies(struct destination_worker *w, struct outcome_report *report,
-                            const struct outcome *outcome)
+/* The destination was just found down: copies that are too old by now become dead letters with the
+ * same outcome, without an attempt of their own. Ends with the first copy that is not too old. */
+static void expire_old_copies(struct destination_worker *w, struct outcome_report *report,
+                              const struct outcome *outcome)
 {
     struct queue *q = w->dest->queue;
     struct queue_copy *c;
@@ -148,13 +146,13 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     if (report.conn_use == 1)
         counters_connected(dest->name);
     struct outcome outcome = first_outcome(c, w->outcomes);
-    /* First the destination, then the copy: what is released must not be taken at once by one who
-     * does not know yet. */
-    destination_judge(w, c->id, &report, outcome.reason);
+    /* The destination's health comes first: another worker may take the copy as soon as it is
+     * released. */
+    destination_update_health(w, c->id, &report, outcome.reason);
     struct timespec now = clock_realtime();
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
     if (report.is_host_fault)
-        bury_old_copies(w, &report, &outcome);
+        expire_old_copies(w, &report, &outcome);
 }
 
 static bool is_suspect_for_probe(struct destination *dest, const struct queue_copy *c)
@@ -165,8 +163,8 @@ static bool is_suspect_for_probe(struct destination *dest, const struct queue_co
     return is_suspect;
 }
 
-/* A probe with a copy that breaks connections would tell nothing, and take its time: another one,
- * if there is any. */
+/* A probe with a copy that breaks connections would tell nothing about the destination. Take
+ * another copy, if there is one. */
 static struct queue_copy *prefer_unsuspected(struct destination *dest, struct queue_copy *c)
 {
     struct queue *q = dest->queue;
@@ -184,8 +182,8 @@ static struct queue_copy *prefer_unsuspected(struct destination *dest, struct qu
     return c;
 }
 
-/* Wait for a copy. NULL if there is none now; *has_left_out: for so long that this worker is to
- * end, since others are there. */
+/* Wait for a copy. NULL: there is none now. *has_left_out: this worker was idle for so long that it
+ * ends, because others wait for copies; destination_end_worker() was called. */
 static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_since_ms,
                                     bool *has_left_out)
 {
@@ -208,7 +206,7 @@ static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_s
     bool is_idle = c == NULL && clock_now_ms() - idle_since_ms >= IDLE_MS;
     *has_left_out = is_idle && dest->ready_count > 0;
     if (*has_left_out)
-        destination_leave(w);
+        destination_end_worker(w);
     if (*has_left_out && dest->worker_count == 1)
         flow_reset(&dest->flow);
     counters_connection_limit(dest->name, dest->flow.window);
@@ -245,7 +243,7 @@ static void work(struct destination_worker *w)
         pthread_mutex_lock(&dest->lock);
         bool goes_on = destination_may_work(w);
         if (!goes_on)
-            destination_leave(w);
+            destination_end_worker(w);
         bool is_outdated = w->generation != dest->generation;
         pthread_mutex_unlock(&dest->lock);
         if (!goes_on)
@@ -372,7 +370,7 @@ void destination_join(struct destination *dest, unsigned grace_ms)
         }
         destination_wait(dest, clock_now_ms() + JOIN_POLL_MS);
         pthread_mutex_unlock(&dest->lock);
-        /* Again and again: a worker may have been on its way to wait when it was woken last. */
+        /* Repeated, because a worker may begin to wait just after it was woken. */
         dest->queue->ops->wake(dest->queue, dest->name);
         pthread_mutex_lock(&dest->lock);
     }

@@ -4,7 +4,7 @@
  * copies from the queue and delivers them over its own connection; there are as many workers as
  * there is work, up to `concurrency`, at least one that waits. A destination that does not answer
  * is suspended as a whole, with its own doubling delay (retry_min to retry_max), and probed by one
- * connection at a time; no other destination notices.
+ * connection at a time; other destinations are not affected.
  */
 #ifndef SPLIT_DESTINATION_H
 #define SPLIT_DESTINATION_H

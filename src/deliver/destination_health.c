@@ -11,9 +11,8 @@
 #include <unistd.h>
 
 #define CONNECTION_FAULTS_MAX 3 /* in a row, before the destination is taken for down */
-#define LAST_SUCCESS_MS                                                                            \
-    1000 /* between two copies a worker is not busy, but its connection works                      \
-          */
+/* A worker is not busy between two copies, but its connection works. */
+#define LAST_SUCCESS_MS 1000
 
 uint32_t destination_random(struct destination_worker *w)
 {
@@ -41,7 +40,7 @@ void destination_set_ready(struct destination_worker *w, bool is_ready)
     w->is_ready = is_ready;
 }
 
-void destination_leave(struct destination_worker *w)
+void destination_end_worker(struct destination_worker *w)
 {
     destination_set_ready(w, false);
     w->dest->worker_count--;
@@ -162,7 +161,7 @@ static bool is_down(struct destination_worker *w, const struct outcome_report *r
                                                                         : DESTINATION_PAUSE_S;
         w->has_no_connection = true;
         dest->paused_until_ms = clock_now_ms() + (int64_t)pause_s * 1000;
-        /* Nobody else has a connection that may work, or had one a moment ago. */
+        /* No other worker has a connection that may work, or had one a moment ago. */
         return dest->busy_count == 1 && clock_now_ms() - dest->last_success_ms > LAST_SUCCESS_MS;
     }
     return dest->health == DESTINATION_PROBING ||
@@ -179,8 +178,8 @@ static bool is_news(struct destination *dest, const char *id, const struct outco
     return !is_known;
 }
 
-void destination_judge(struct destination_worker *w, const char *id,
-                       const struct outcome_report *report, const char *reason)
+void destination_update_health(struct destination_worker *w, const char *id,
+                               const struct outcome_report *report, const char *reason)
 {
     struct destination *dest = w->dest;
     bool is_fault = report->is_host_fault || report->is_connection_fault;
@@ -198,7 +197,8 @@ void destination_judge(struct destination_worker *w, const char *id,
         flow_succeeded(&dest->flow, dest->busy_count);
     } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED &&
                is_news(dest, id, report)) {
-        /* Connections that we cut ourselves, or that began before a suspension, teach nothing. */
+        /* A connection that was cut by destination_join(), or that began before the suspension,
+         * says nothing about the destination. */
         flow_failed(&dest->flow);
         if (is_down(w, report))
             suspended_s = suspend(w, reason);

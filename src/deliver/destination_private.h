@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * destination_private: what destination.c (workers and copies) and destination_health.c (when work
- * makes sense) share. Health of a destination:
+ * destination_private: what destination.c (workers and copies) and destination_health.c (when
+ * workers may take copies) share. Health of a destination:
  *
  *     HEALTHY --- a fault, and no other worker is at work to prove it wrong ---> SUSPENDED
  *     SUSPENDED --- the delay is over ---> PROBING (the one worker left tries one copy)
@@ -9,7 +9,8 @@
  *     any --- a conversation that worked, destination_resume() ---> HEALTHY
  *
  * A worker that gets no connection while others are at work only pauses: a server may limit the
- * number of connections. When the server is down all do so, and the last one suspends.
+ * number of connections. When the server is down all do so, and the last one suspends the
+ * destination.
  *
  * A connection that breaks while a copy is sent is a fault of the destination or of the copy. If it
  * broke with the same copy before, it says nothing about the destination (suspects.h), and a probe
@@ -26,7 +27,7 @@
 
 #include <pthread.h>
 
-#define DESTINATION_PAUSE_S 10 /* no further connection so soon after one was not had */
+#define DESTINATION_PAUSE_S 10 /* no new connection for so long after one could not be opened */
 
 enum destination_health { DESTINATION_HEALTHY, DESTINATION_SUSPENDED, DESTINATION_PROBING };
 
@@ -36,8 +37,8 @@ struct destination_worker {
     struct transport *transport; /* changed under dest->lock, used outside of it by the worker */
     bool is_ready;               /* waits for a copy, or is about to */
     bool is_busy;                /* has a copy */
-    bool has_no_connection;      /* got none last time */
-    bool is_counted;             /* its connection is, as open */
+    bool has_no_connection;      /* its last attempt to connect failed */
+    bool is_counted;             /* its connection is counted as open */
 
     struct runtime *runtime;
     const struct config_destination *config; /* in that runtime */
@@ -77,32 +78,33 @@ struct destination {
     unsigned connection_faults; /* in a row */
 };
 
-/* For jitter: that destinations and copies do not march in step. Nobody gains by guessing it. */
+/* A random number for jitter, which spreads the attempts of destinations and copies. It is not safe
+ * from guessing, and need not be. */
 uint32_t destination_random(struct destination_worker *w) __attribute__((nonnull));
 
 /* With the lock held: wait on `changed`, at most until then. */
 void destination_wait(struct destination *dest, int64_t until_ms) __attribute__((nonnull));
 
-/* With the lock held: how long rate_limit lets nobody begin. */
+/* With the lock held: milliseconds until rate_limit allows the next copy; 0: now. */
 int64_t destination_turn_in_ms(const struct destination *dest) __attribute__((nonnull));
 
-/* With the lock held: this worker waits for a copy, or is about to; or does so no more. */
+/* With the lock held: note whether this worker waits for a copy, or is about to. */
 void destination_set_ready(struct destination_worker *w, bool is_ready) __attribute__((nonnull));
 
-/* With the lock held: this worker ends. Whoever decides to says so at once, or two would leave it
- * to each other to stay. */
-void destination_leave(struct destination_worker *w) __attribute__((nonnull));
+/* With the lock held: this worker ends. To be called without releasing the lock after the decision:
+ * otherwise two workers could end, each because the other one stays. */
+void destination_end_worker(struct destination_worker *w) __attribute__((nonnull));
 
 /*
- * With the lock held: a copy is in hand, wait until rate_limit lets it go. *has_waited_out: the
- * limit is what holds us up, another worker would not help. False: it is to be given back, for the
- * destination stops, or is suspended by now.
+ * With the lock held: the worker has a copy; wait until rate_limit allows it. *has_waited_out: the
+ * limit delays the copies, so that another worker would not help. False: the copy is to be given
+ * back, because the destination stops, or was suspended meanwhile.
  */
 bool destination_await_turn(struct destination *dest, bool *has_waited_out)
     __attribute__((nonnull, warn_unused_result));
 
-/* With the lock held: wait for work to make sense. True: take a copy (the worker is ready); false:
- * this worker is to end. */
+/* With the lock held: wait until this worker may take a copy. True: it may (the worker is ready);
+ * false: it is to end. */
 bool destination_may_work(struct destination_worker *w) __attribute__((nonnull));
 
 /* With the lock held: may this worker go on to deliver a copy that it took? A worker that waited
@@ -110,10 +112,10 @@ bool destination_may_work(struct destination_worker *w) __attribute__((nonnull))
  */
 bool destination_may_deliver(const struct destination *dest) __attribute__((nonnull));
 
-/* What an attempt with the copy of this id says about the destination. Logs when that changes.
- * reason: of the fault. */
-void destination_judge(struct destination_worker *w, const char *id,
-                       const struct outcome_report *report, const char *reason)
+/* Update the health of the destination after an attempt with the copy of this id; log a suspension
+ * and its end. reason: of the fault. Takes the lock. */
+void destination_update_health(struct destination_worker *w, const char *id,
+                               const struct outcome_report *report, const char *reason)
     __attribute__((nonnull));
 
 /* With the lock held. */

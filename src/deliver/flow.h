@@ -3,8 +3,8 @@
  * flow: how many connections at once a destination gets, and how soon the next message. Modelled on
  * the scheduler of Postfix's qmgr(8): begin with a few connections, add one for each group of
  * successes as large as the present number, take one away for each connection that fails, never
- * fewer than one. Pure; whoever owns it sees to locking (struct destination). Times:
- * CLOCK_MONOTONIC in microseconds.
+ * fewer than one. Pure; the owner, struct destination, has the lock. Times: CLOCK_MONOTONIC in
+ * microseconds.
  */
 #ifndef SPLIT_FLOW_H
 #define SPLIT_FLOW_H
@@ -21,23 +21,23 @@ struct flow {
     int64_t next_us;     /* when the next one may begin */
 };
 
-/* Begin, or begin anew with another configuration; what rate_limit has promised is kept. */
+/* Begin, or begin anew with another configuration; the times reserved by rate_limit are kept. */
 void flow_configure(struct flow *f, const struct config_destination *d) __attribute__((nonnull));
 
 /* Begin anew with few connections: the destination was down, or had nothing to do. */
 void flow_reset(struct flow *f) __attribute__((nonnull));
 
-/* A conversation went to its end. busy: connections at work. The window grows only while it is made
- * use of. */
+/* A conversation was completed. busy: connections at work. The window grows only while it is
+ * used. */
 void flow_succeeded(struct flow *f, unsigned busy) __attribute__((nonnull));
 
-/* A connection could not be had, or broke. */
+/* A connection could not be opened, or broke. */
 void flow_failed(struct flow *f) __attribute__((nonnull));
 
 /* When the next message may begin: now_us, or later. */
 int64_t flow_next_us(const struct flow *f, int64_t now_us) __attribute__((nonnull));
 
-/* The same, and that message is counted: what comes after it comes later. */
+/* The same, and reserve that time: the next message may begin one interval later. */
 int64_t flow_reserve_us(struct flow *f, int64_t now_us) __attribute__((nonnull));
 
 #endif

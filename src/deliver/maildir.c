@@ -48,7 +48,7 @@ static int fail(struct maildir *m, const char *doing)
     int error = errno;
     char text[128];
 
-    /* Others may still fit. */
+    /* Smaller copies may still fit. */
     bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     m->is_host_fault = !is_full;
     m->outcome.result = OUTCOME_RETRY;
@@ -174,7 +174,7 @@ static int write_all(struct maildir *m, struct maildir_file *f)
     return maildir_file_finish(f) == 0 ? 0 : fail(m, "write");
 }
 
-/* Is what is in new/ under this name the file in tmp/? */
+/* Is the file of this name in new/ the same as the one in tmp/? */
 static bool is_there(const struct maildir *m, const char *tmp, const char *name)
 {
     int a = openat(m->dirs[DIR_TMP], tmp, O_RDONLY | O_CLOEXEC);
@@ -230,7 +230,7 @@ static int write_file(struct maildir *m, const char *tmp)
     if (rc == 0)
         rc = link_file(m, tmp, size_bytes);
     if (unlinkat(m->dirs[DIR_TMP], tmp, 0) != 0 && rc == 0 && errno != ENOENT)
-        return fail(m, "unlink"); /* delivered, but not for good if tmp/ cannot be changed */
+        return fail(m, "unlink"); /* delivered, but tmp/ cannot be changed */
     return rc;
 }
 
@@ -262,7 +262,7 @@ struct delivery {
     const struct queue_copy *copy;
 };
 
-/* Each step is one of the disk. */
+/* The delivery, which blocks for the disk. */
 static void write_durably(void *arg)
 {
     const struct delivery *d = arg;

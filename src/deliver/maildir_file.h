@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * maildir_file: the content of a file in a Maildir: CRLF becomes LF, all other bytes stay. Since
- * splitrelay takes no LF without CR, the way back is certain: each LF was CRLF. One thread.
+ * maildir_file: the content of a file in a Maildir: CRLF becomes LF, all other bytes stay. The
+ * content can be restored from it, because splitrelay takes no LF without CR: each LF was CRLF. One
+ * thread.
  */
 #ifndef SPLIT_MAILDIR_FILE_H
 #define SPLIT_MAILDIR_FILE_H

@@ -11,10 +11,10 @@
 #define SERVICE_SIZE (QUEUE_DESTINATION_SIZE + 16)
 #define FIELD_SIZE 1024      /* of an address or a reason: what is longer is cut */
 #define FLOOD_LINES 1000     /* about refusals, in a short time */
-#define FLOOD_LINES_BACK 200 /* room there must be again, when they were more */
+#define FLOOD_LINES_BACK 200 /* so many must be free again after a flood */
 #define FLOOD_LINES_PER_S 20
 
-static atomic_bool is_postfix; /* written at a reload, beside all others */
+static atomic_bool is_postfix; /* written at a reload, while other threads read it */
 
 void maillog_set_style(const char *style)
 {
@@ -54,7 +54,7 @@ static const char *plain_text(const char *text, char out[FIELD_SIZE])
     return out;
 }
 
-/* Which of Postfix's programs would do it. */
+/* The destination, and the program of Postfix that would deliver to it: "archive/smtp". */
 static const char *service_of(const struct config_destination *d, char out[SERVICE_SIZE])
 {
     const char *program = d->protocol == CONFIG_LMTP ? "lmtp" : "smtp";
@@ -127,7 +127,7 @@ void maillog_active(const struct queue_copy *c)
     log_queue_active(c->id, c->destination, c->message.sender, c->message.size_bytes, pending);
 }
 
-/* For recipients that were tried. */
+/* The value of status= for a recipient that was tried. */
 static const char *status_word(enum queue_recipient_state state, bool for_postfix)
 {
     switch (state) {
@@ -175,11 +175,9 @@ static size_t codes_length(const char *reply)
     return dsn > 0 ? code + 1 + dsn : code;
 }
 
-/*
- * Postfix says what it refuses between the codes and the reason: "550 5.7.1 <a@b>: Recipient
- * address rejected: reason; from=...", and pflogsumm looks for a reason there, but only with these
- * stages: an END-OF-MESSAGE is DATA here, and what speaks against the client CONNECT.
- */
+/* Postfix names what it refuses between the codes and the reason: "550 5.7.1 <a@b>: Recipient
+ * address rejected: reason; from=...". pflogsumm looks for a reason there, but only with the stages
+ * that Postfix has. Therefore END-OF-MESSAGE becomes DATA, and a refusal of the client CONNECT. */
 static void log_postfix_reject(const struct maillog_reject *r)
 {
     char reply[FIELD_SIZE], to[FIELD_SIZE], from[FIELD_SIZE], helo[FIELD_SIZE], what[100] = "";

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * suspects: copies during whose last attempt the connection broke. A content that a server cannot
- * bear (some say 421 to a lone CR, each time) must not be taken for a server that is down. In
- * memory only, of the last SUSPECTS_MAX such copies: one that is forgotten is merely not suspected.
- * The lock is the caller's.
+ * suspects: copies during whose last attempt the connection broke. A server that closes the
+ * connection because of the content (some reply 421 to a lone CR, each time) must not be taken for
+ * a server that is down. Only the last SUSPECTS_MAX such copies are kept, in memory: a copy that is
+ * forgotten is merely not suspected. The lock is the caller's.
  */
 #ifndef SPLIT_SUSPECTS_H
 #define SPLIT_SUSPECTS_H

@@ -21,7 +21,7 @@ struct transport_ops {
        given by the caller) and all the rest of the report but wait_ms are filled in. */
     void (*deliver)(struct transport *t, const struct queue_copy *copy,
                     struct outcome_report *report);
-    /* Is something open that can take another copy, and that costs the other side something? */
+    /* Is a connection open that can take another copy, and that costs the server something? */
     bool (*is_connected)(const struct transport *t);
     /* Make deliver() of another thread end soon. */
     void (*interrupt)(struct transport *t);

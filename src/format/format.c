@@ -51,7 +51,7 @@ const char *format_read(const struct queue_copy *copy, char *block, uint64_t off
     return block;
 }
 
-/* The whole content, once: how it is to be labelled must be said before it. */
+/* Read the whole content once, because its encoding has to be declared before it. */
 static int scan_content(const struct queue_copy *copy, struct format_scan *scan, struct err *err)
 {
     uint64_t size = copy->message.size_bytes;
@@ -82,7 +82,8 @@ static int begin_journal(struct format *f, const char *hostname, struct err *err
     return f->journal != NULL ? 0 : -1;
 }
 
-/* The fields of trace.h, and their end: the content may begin with what would continue them. */
+/* The fields of trace.h, and what ends them: the content may begin with a line that would continue
+ * the last field. */
 static int begin_trace(struct format *f, const char *hostname, struct err *err)
 {
     char block[1];
@@ -119,7 +120,7 @@ void format_address(const char *address, struct buf *out)
     buf_addc(out, '>');
 }
 
-/* An address may be as long as a line (RFC 5322 2.1.1: 998): one on each. */
+/* An address may be as long as a line (RFC 5322 2.1.1: 998), so each has a line of its own. */
 static void add_recipients(const struct format *f, const bool *is_included, struct buf *out)
 {
     static const char name[] = "X-Envelope-To: ";

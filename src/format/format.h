@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * format: what goes to a destination: the content as it is in the queue, with text before and
- * behind it that depends on the destination's `format` and on the recipients of the transaction.
- * The content itself is never changed: the transport reads it (format_read()) between the two
- * texts. One thread at a time; the buffers are reused from copy to copy.
+ * format: what a destination gets: the content as it is in the queue, with text before and behind
+ * it that depends on the destination's `format` and on the recipients of the transaction. The
+ * content itself is never changed: client.c and maildir.c send the first text, then the content,
+ * read block by block (format_read()), then the second text. One thread at a time; the buffers are
+ * reused from copy to copy.
  *
  *     raw               Received, X-Split-Copy (trace.h); the content
  *     envelope-headers  X-Envelope-From, X-Envelope-To; the two above; the content

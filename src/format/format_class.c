@@ -16,7 +16,7 @@ static const char *const class_names[] = {"To", "Cc", "Bcc", "Recipient"};
 struct entry {
     char *folded;
     size_t recipient;
-    enum class seen; /* the best class that was found for the first of equal ones */
+    enum class seen; /* of the first of equal entries: the best class found so far */
 };
 
 struct format_class {
@@ -128,7 +128,7 @@ static int note_address(const char *address, struct buf *out, void *ctx)
     return 0;
 }
 
-/* Show each address of a field to map. */
+/* Call map for each address of a field. */
 static void read_field(const struct format_field *field, hdr_address_map *map, void *ctx)
 {
     struct buf body = {0};
@@ -192,7 +192,7 @@ static int keep_first(const char *address, struct buf *out, void *ctx)
 
     (void)out;
     *first = mem_strdup(address);
-    return -1; /* enough */
+    return -1; /* stops the search */
 }
 
 char *format_class_first(const struct format_scan *scan, const char *name)

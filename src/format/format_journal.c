@@ -163,7 +163,7 @@ static void add_report(const struct format_journal *j, const bool *is_included, 
             add_recipient(j, i, out);
 }
 
-/* The header of the whole, and of its first part. */
+/* The header of the report message, and that of its first part. */
 static void add_header(const struct format_journal *j, const struct format_scan *report,
                        struct buf *head)
 {

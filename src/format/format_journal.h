@@ -13,9 +13,8 @@
  *     message/rfc822    the message, byte for byte
  *
  * A recipient of the envelope is To, Cc or Bcc if a field of that name has it (or its original
- * recipient, ORCPT), else Recipient. Nothing of the report can be forged by what is in the message
- * or its envelope: each value is reduced to one line of valid UTF-8, and nobody can know the
- * boundary beforehand.
+ * recipient, ORCPT), else Recipient. A message or its envelope cannot forge any part of the report:
+ * each value is reduced to one line of valid UTF-8, and the boundary is random.
  */
 #ifndef SPLIT_FORMAT_JOURNAL_H
 #define SPLIT_FORMAT_JOURNAL_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * format_scan: what a report about a message has to know of its bytes: which encoding holds them
- * (RFC 2045 6.2), and the fields of its header. The content is looked at block by block; only its
- * header is kept, up to a limit. Pure; one per message.
+ * format_scan: what a journal report needs to know about the bytes of a message: the encoding to be
+ * declared for them (RFC 2045 6.2), and the fields of its header. The content is read block by
+ * block; only its header is kept, up to a limit. Pure; one per message.
  *
  *     header = *( name *WSP ":" body CRLF *( WSP text CRLF ) )
  *
@@ -48,8 +48,8 @@ struct format_field {
     size_t body_len;
 };
 
-/* The field at *at, which then goes behind it; begin with 0. A field that is cut off by the limit
- * is none. False: there are no more. */
+/* Read the field at offset *at (0: the first one), and move *at behind it. A field that is cut off
+ * by the limit does not count. False: there are no more. */
 bool format_scan_next(const struct format_scan *s, size_t *at, struct format_field *out)
     __attribute__((nonnull));
 

@@ -144,7 +144,7 @@ void trace_header(const struct queue_copy *c, const char *hostname, struct buf *
 
     trace_hostname(hostname, host);
     trace_received(&c->message, c->id, hostname, out);
-    /* On one line, whatever its length: others look for it with simpler tools than a parser. */
+    /* On one line, whatever its length, for tools that are simpler than a parser. */
     buf_addf(out, "X-Split-Copy: destination=%s; id=%s; host=%s\r\n", c->destination, c->id, host);
 }
 

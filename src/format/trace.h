@@ -27,7 +27,7 @@ void trace_received(const struct queue_message *m, const char *id, const char *h
  * Append what ends our header fields above a content that begins with these bytes: an empty line if
  * the first one is a blank, else nothing. Such a content begins with a line that can be no field:
  * to MTAs it has no header at all. Right below our fields that line would continue the last of them
- * (RFC 5322 2.2.3): a stranger's words in our Received, or in the X-Split-Copy by which a loop is
+ * (RFC 5322 2.2.3): text from outside in our Received, or in the X-Split-Copy by which a loop is
  * found. Postfix's smtpd(8) puts an empty line there, too.
  */
 void trace_end(const char *content, size_t len, struct buf *out) __attribute__((nonnull));

@@ -381,6 +381,15 @@ bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     return found;
 }
 
+bool address_is_same(const char *a, const char *b)
+{
+    const char *at = strrchr(a, '@');
+    size_t len = strlen(a);
+    bool has_domain = at != NULL && a[len - 1] != '"'; /* a quoted local part may hold '@' */
+
+    return ascii_equal(a, b) && strncmp(a, b, has_domain ? (size_t)(at - a) : len) == 0;
+}
+
 bool address_is_tag_name(const char *name)
 {
     size_t len = strlen(name);

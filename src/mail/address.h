@@ -85,6 +85,10 @@ bool address_untag(const struct address *a, const char *kind, const char *tag_do
 bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     __attribute__((nonnull));
 
+/* Do two addresses (without <>) name the same mailbox? Local parts are compared as they are,
+ * domains without case (RFC 5321 2.4). */
+bool address_is_same(const char *a, const char *b) __attribute__((nonnull));
+
 /* A name that may stand in a suffix: 1 to 63 of a-z 0-9 '-', no '-' at either end. */
 bool address_is_tag_name(const char *name) __attribute__((nonnull));
 

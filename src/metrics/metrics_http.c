@@ -104,7 +104,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     return answer(c, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
-static void enter(struct site *site, const struct MHD_Connection *c)
+static void add_connection(struct site *site, const struct MHD_Connection *c)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info((struct MHD_Connection *)c, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -118,7 +118,7 @@ static void enter(struct site *site, const struct MHD_Connection *c)
         (void)shutdown(site->fds[0], SHUT_RDWR);
 }
 
-static void leave(struct site *site, const struct MHD_Connection *c)
+static void remove_connection(struct site *site, const struct MHD_Connection *c)
 {
     for (size_t i = 0; i < site->count; i++) {
         if (site->connections[i] != c)
@@ -137,10 +137,10 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_sta
     (void)socket_state;
     switch (code) {
     case MHD_CONNECTION_NOTIFY_STARTED:
-        enter(cls, c);
+        add_connection(cls, c);
         return;
     case MHD_CONNECTION_NOTIFY_CLOSED:
-        leave(cls, c);
+        remove_connection(cls, c);
         return;
     }
 }

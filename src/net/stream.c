@@ -369,7 +369,7 @@ bool stream_is_stale(struct stream *s)
     return transport_read(s, &byte, 1) != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-void stream_leave(struct stream *s)
+void stream_detach(struct stream *s)
 {
     task_fd_detach(&s->io);
 }

@@ -98,7 +98,7 @@ bool stream_is_stale(struct stream *s) __attribute__((nonnull));
 
 /* Detach the stream from the present task or thread, so that another one may use it: for a
  * connection that is kept in a pool. */
-void stream_leave(struct stream *s) __attribute__((nonnull));
+void stream_detach(struct stream *s) __attribute__((nonnull));
 
 /* Wake the owner. Reads end with STREAM_EOF after the input buffer is used up, and so do writes
  * that would have to wait for the peer; other writes succeed (a last reply). From any thread.

@@ -149,8 +149,8 @@ static void describe_certificate(X509 *cert, struct tls_info *info)
 }
 
 /* peer: NULL on a server */
-static void judge(const struct tls *t, X509 *cert, const struct tls_peer *peer,
-                  struct tls_info *info)
+static void set_trust(const struct tls *t, X509 *cert, const struct tls_peer *peer,
+                      struct tls_info *info)
 {
     const struct tls_context *c = t->owner.context;
     long result = SSL_get_verify_result(t->ssl); /* a resumed session has that of the first one */
@@ -187,7 +187,7 @@ static void describe(const struct tls *t, const struct tls_peer *peer, struct tl
         return;
     }
     describe_certificate(cert, info);
-    judge(t, cert, peer, info);
+    set_trust(t, cert, peer, info);
 }
 
 /* One call of SSL_do_handshake(3), and what the queue of errors of its thread says after it. */

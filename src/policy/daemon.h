@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * daemon: how the two daemons start: the same command line, the same way to a configuration and its
- * log. For their main() functions, before the first thread and at a reload.
+ * daemon: what the two daemons have in common at start and reload: command line, loading the
+ * configuration, opening the log. Called by their main() functions before the first thread starts,
+ * and at a reload.
  */
 #ifndef SPLIT_DAEMON_H
 #define SPLIT_DAEMON_H
@@ -17,27 +18,27 @@ struct daemon_options {
     bool check_only;         /* -t */
 };
 
-/* Parse -c FILE, -t, -V, -h. Returns -1 to go on; otherwise the exit code, with everything said on
- * stdout or stderr. */
+/* Parse -c FILE, -t, -V, -h. Returns -1 when the daemon is to go on, otherwise its exit code: all
+ * output is then on stdout or stderr. */
 int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
     __attribute__((nonnull, warn_unused_result));
 
-/* snapshot_load(), and log_open() as it says. name is borrowed for good. NULL with `err`; the log
- * is as before then. */
+/* snapshot_load(), then log_open() with the log section of that configuration. `name` is borrowed
+ * for the life of the process. NULL with `err`: the log is unchanged. */
 struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Say on stderr, made printable, what is wrong: for as long as there is no configuration of the
- * log.
- */
+/* Print an error to stderr, with control characters replaced. For the time before the log is
+ * configured. */
 void daemon_print(const char *name, const struct err *err) __attribute__((nonnull));
 
-/* Log why the daemon cannot start. What is logged to syslog is on stderr as well, unless that is
- * the journal: a daemon that was started by hand does not end without a word. */
+/* Log why the daemon cannot start. A message that goes to syslog is also printed to stderr, unless
+ * stderr is the journal, so that it is seen when the daemon was started by hand. */
 void daemon_complain(const char *name, const struct err *err) __attribute__((nonnull));
 
-/* Write the verdict about a reload beside the lock (verdict.h; "": there is no lock, nothing is
- * written). failure: NULL, or why the old configuration stays; restart: options that need one. */
+/* Write the result of a reload beside the lock file (verdict.h). lock_path "": there is no lock,
+ * and nothing is written. failure: NULL, or why the old configuration stays in use. restart: names
+ * of the changed options that need a restart. */
 void daemon_tell_reloaded(const char *lock_path, int64_t begun_us, const struct err *failure,
                           const char *restart) __attribute__((nonnull(1, 4)));
 

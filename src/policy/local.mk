@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# What is decided about recipients.
+# Decisions about recipients.
 libsplit_a_SOURCES += %D%/daemon.c %D%/daemon.h
 libsplit_a_SOURCES += %D%/policy.c %D%/policy.h
 libsplit_a_SOURCES += %D%/policy_choice.c %D%/policy_choice.h

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The decision about one recipient. What becomes of all decisions of a message is policy_plan.c. */
+/* The decision about one recipient. policy_plan.c makes the changes of the envelope from the
+ * decisions of a message. */
 #include "policy/policy.h"
 #include "base/mem.h"
 #include "policy/policy_choice.h"
@@ -76,13 +77,13 @@ enum policy_failed policy_failed_of(enum table_result result)
     return POLICY_OK;
 }
 
-/* What all look-ups for one recipient need. */
+/* The state of a decision, for all its look-ups. */
 struct deciding {
     const struct policy *p;
     struct table_scratch *scratch;
     const struct policy_message *message;
     struct address address; /* as the client sent it, or completed */
-    bool is_ambiguous;      /* what the client sent */
+    bool is_ambiguous;      /* address_is_ambiguous() of the path that the client sent */
     struct table_match match;
     struct policy_decision *out;
 };
@@ -118,7 +119,7 @@ static unsigned share_of(const struct address *a)
     return share;
 }
 
-/* What a result of filter_maps or sender_filter_maps says about this recipient. */
+/* Set the filter of this recipient from a result of filter_maps or sender_filter_maps. */
 static int apply_filters(struct deciding *d, const char *value)
 {
     const struct config *config = d->p->config;
@@ -128,7 +129,7 @@ static int apply_filters(struct deciding *d, const char *value)
         return -1;
     int i = policy_choose_one(&choices, choices.count > 0 ? share_of(&d->address) : 0);
     if (i >= 0)
-        d->out->filter = policy_find_filter(config, choices.items[i].name); /* NULL for none */
+        d->out->filter = policy_find_filter(config, choices.items[i].name); /* NULL for "none" */
     policy_choices_clear(&choices);
     return 0;
 }
@@ -237,8 +238,8 @@ int policy_tagged_back(const struct policy *p, const struct policy_decision *d, 
 
 /*
  * Can the address carry the tags that it needs? With filter_method = "header" a filter needs no tag
- * as long as all recipients agree, which is not known yet: policy_plan() refuses the message in the
- * rare case.
+ * if all recipients have the same one. That is not known yet, so policy_plan() refuses the message
+ * if an address then cannot carry its tag.
  */
 static bool can_carry_tags(const struct policy *p, const struct policy_decision *d)
 {
@@ -297,7 +298,7 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     memset(out, 0, sizeof *out);
     out->rcpt = mem_strdup(rcpt);
     dsn_init(&out->dsn);
-    /* The MTA has checked the words; one that is not valid is no wish. */
+    /* The MTA has checked the words; one that is still invalid is ignored. */
     for (size_t i = 0; words != NULL && words[i] != NULL; i++)
         (void)!dsn_parse_word(&out->dsn, words[i], &ignored);
     const char *text = completed == NULL ? rcpt : completed;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * policy_choice: the result of a filter_maps or copy_maps look-up, taken apart, and which of its
- * shares a recipient falls into. Pure.
+ * policy_choice: parses the result of a look-up in filter_maps or copy_maps, and finds the share
+ * that a recipient falls into. Pure.
  *
  *     result = "none" / choice *( ( "," / SP ) choice )
  *     choice = NAME [ SP percent ]           percent = 0..100 with at most two decimals, "%"
@@ -35,13 +35,13 @@ void policy_choices_clear(struct policy_choices *c) __attribute__((nonnull));
 
 /*
  * The share (0..POLICY_SHARES-1) that an address falls into: FNV-1a (64 bit) over the folded
- * address, upper half xor'ed into the lower, modulo POLICY_SHARES. Stable for ever: a choice of 20
- * % covers all those that 10 % covered.
+ * address, upper half xor'ed into the lower, modulo POLICY_SHARES. It never changes, so a choice of
+ * 20 % covers all recipients that 10 % covered.
  */
 unsigned policy_share_of(const char *folded_address) __attribute__((nonnull));
 
-/* Index of the choice whose share covers this address when the shares stand one behind the other
- * (filters); -1 when none does. */
+/* For filters: the index of the choice whose share covers this address when the shares are put one
+ * after the other; -1 when no share does. */
 int policy_choose_one(const struct policy_choices *c, unsigned share_of_address)
     __attribute__((nonnull));
 

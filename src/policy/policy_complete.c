@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* The domain of a recipient that was given without one, or with one that is only on its way. */
+/* The domain of a recipient that was given without domain, or that is routed by its local part. */
 #include "base/mem.h"
 #include "policy/policy.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* False: it has a domain, or is no address. */
+/* Parse an address without domain. False: it has a domain, or is no address. */
 static bool parse_bare(const char *path, struct address *out)
 {
     struct err ignored;
@@ -15,7 +15,7 @@ static bool parse_bare(const char *path, struct address *out)
            out->text[out->domain_at] == '\0';
 }
 
-/* Can what has this domain carry a tag? Sets *out to an address that has it. */
+/* Parse an address whose domain can carry a tag. False for all others. */
 static bool has_host_name(const char *text, struct address *out)
 {
     struct err ignored;
@@ -56,7 +56,8 @@ char *policy_complete(const char *path, const char *mta_says, const char *const 
     if (!parse_bare(path, &bare))
         return NULL;
     if (has_host_name(mta_says, &says)) {
-        /* user%host, host!user, "user@host": the MTA has read the domain from the local part. */
+        /* In user%host, host!user and "user@host" the MTA has read the domain from the local
+         * part. */
         if (strpbrk(bare.text, "%!@") != NULL && !is_same_local_part(&bare, &says))
             return mem_strdup(says.text);
         text = with_domain(&bare, says.text + says.domain_at);
@@ -67,9 +68,9 @@ char *policy_complete(const char *path, const char *mta_says, const char *const 
 }
 
 /*
- * Only these: what the MTA says of others is the same, or is for its own delivery. "sam%b.test" and
- * "b.test!sam" at a domain of the MTA go to sam@b.test, and so does "sam@b.test" in quotes or not;
- * to "sam@b" the MTA may add its domain.
+ * At a domain of the MTA, the local parts "sam%b.test" and "b.test!sam" go to sam@b.test, and so
+ * does "sam@b.test", with or without quotes. To "sam@b" the MTA may add its domain. For all other
+ * paths the address that the MTA reports is the same, or concerns its local delivery only.
  */
 static bool may_be_rerouted(const struct address *a)
 {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The primary decides about octets that are no UTF-8. */
+/* Octets that are not UTF-8 are accepted here, because the primary decides about them. */
 #define ADDRESS_FLAGS (ADDRESS_LENIENT | ADDRESS_OCTETS)
 
 struct policy_copies {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * policy_copies: to which destinations the copies of a listener's recipient go: its copy_maps,
- * opened, and their decisions. A copy of a listener needs no tag, and a listener knows neither
- * canonical addresses nor filters. Immutable; any number of threads may use it, each with its own
+ * policy_copies: the open copy_maps of a listener, which decide to which destinations the copies of
+ * a recipient go. The copies of a listener need no tag, and a listener has neither canonical
+ * addresses nor filters. Immutable; any number of threads may use it, each with its own
  * table_scratch.
  */
 #ifndef SPLIT_POLICY_COPIES_H
@@ -25,26 +25,26 @@ struct policy_copies *policy_copies_replace(const struct policy_copies *p, const
                                             struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Its tables, one after the other; NULL behind the last one. Borrowed. */
+/* The table with this index; NULL after the last one. Borrowed. */
 const struct table *policy_copies_table(const struct policy_copies *p, size_t index)
     __attribute__((nonnull));
 
 /* May policy_copies_decide() wait for a server (socketmap), or compute for long (regexp)? */
 bool policy_copies_may_take_long(const struct policy_copies *p) __attribute__((nonnull));
 
-/* Owned by the caller: policy_copies_decision_clear(). */
+/* The caller owns it and frees its content with policy_copies_decision_clear(). */
 struct policy_copies_decision {
     bool has_result; /* a table has a result for the recipient, perhaps "none"; false: the
                         listener's `copies` apply, unless the decision failed */
     const struct config_destination *
         *copies; /* in the order of the table; owned array, borrowed items */
     size_t copy_count;
-    enum policy_failed failed; /* then there is no result */
+    enum policy_failed failed; /* if so, there is no result */
     struct err failure;        /* why it failed */
 };
 
-/* Decide about one recipient: the path of RCPT TO, with or without <>. A path that is no address,
- * or leads into the tag domain, has no result. Always fills *out. */
+/* Decide about one recipient. path: the path of RCPT TO, with or without <>. A path that is no
+ * address, or is in the tag domain, has no result. Always fills *out. */
 void policy_copies_decide(const struct policy_copies *p, struct table_scratch *s, const char *path,
                           struct policy_copies_decision *out) __attribute__((nonnull));
 void policy_copies_decision_clear(struct policy_copies_decision *d) __attribute__((nonnull));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What is decided for all recipients of a message at once: by its sender and its client. */
+/* What is decided for all recipients of a message at once, from its sender and its client. */
 #include "base/mem.h"
 #include "policy/policy_private.h"
 
@@ -15,7 +15,7 @@ static bool is_bypassed(const struct config_milter *m, const struct sockaddr *cl
     return false;
 }
 
-/* Ask one of the sender's lists. *value_out: what it found. */
+/* Look the sender up in one of its lists. *value_out: the result. */
 static enum table_result ask_sender(const struct policy *p, struct table_scratch *s,
                                     enum policy_map map, const struct address *sender,
                                     char **value_out, struct policy_reason *reason, struct err *err)
@@ -56,7 +56,7 @@ void policy_begin(const struct policy *p, struct table_scratch *s, const char *s
     if (out->is_bypassed ||
         p->maps[POLICY_SENDER_FILTERS].count + p->maps[POLICY_SENDER_COPIES].count == 0)
         return;
-    /* What is no address is in no table. */
+    /* A sender that is no address is in no table. */
     if (address_parse(sender, strlen(sender), ADDRESS_NULL_OK | ADDRESS_LENIENT, &a, &ignored) != 0)
         return;
     out->failed = policy_failed_of(ask_sender(p, s, POLICY_SENDER_FILTERS, &a, &out->filter_value,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The tables of a policy: opened, checked as far as their results can be seen, replaced. */
+/* Opens and replaces the tables of a policy, and checks the results that can be seen without a
+ * look-up. */
 #include "base/mem.h"
 #include "policy/policy_choice.h"
 #include "policy/policy_private.h"
@@ -15,7 +16,7 @@ struct check_context {
     struct err *err;
 };
 
-/* `reason` is in ctx->err: put the place in the table before it. */
+/* Put the place of the entry before ctx->err, which has the reason. */
 static int bad_value(const struct check_context *ctx, const char *key, unsigned line)
 {
     const char *path = table_path(ctx->table);
@@ -113,7 +114,7 @@ void policy_close(struct policy *p)
     free(p);
 }
 
-/* One table of the new list: opened anew and checked if it comes from this file. */
+/* One table of the new list: opened again and checked if it was read from `path`, else shared. */
 static struct table *replace_table(const struct config *config, enum policy_map map,
                                    struct table *t, const char *path, struct err *err)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* From the decisions about the recipients of a message to the changes of its envelope. */
+/* Makes the changes of the envelope from the decisions about the recipients of a message. */
 #include "base/mem.h"
 #include "policy/policy.h"
 #include "policy/policy_private.h"
@@ -14,8 +14,8 @@ static const struct policy_reply reply_cannot_tag = {
     "A recipient address cannot be routed through a content filter together with the others"};
 
 /*
- * A set of addresses, folded: two that differ in nothing that matters are one. Open addressing over
- * owned strings; at most half full.
+ * A set of folded addresses, so that two addresses that differ only in case or quoting are one. A
+ * hash table with open addressing over owned strings, at most half full.
  */
 struct address_set {
     char **slots;
@@ -57,7 +57,7 @@ static char *fold(const char *text)
     return buf_take(&folded);
 }
 
-/* False if it was there already. */
+/* Add an address. False if it was in the set already. */
 static bool set_add(struct address_set *set, const char *text)
 {
     char *folded = fold(text);
@@ -101,7 +101,7 @@ struct planning {
     struct address_set added;
 };
 
-/* A recipient that a table failure left alone, or that the milter refused, takes no part. */
+/* False for a recipient that the milter refused, or that stays as it is because a table failed. */
 static bool takes_part(const struct policy_decision *d)
 {
     return d->reply.code == 0 && d->failed == POLICY_OK;
@@ -112,7 +112,7 @@ static bool is_tagged(const struct planning *g, const struct policy_decision *d)
     return g->use_tags && d->filter != NULL;
 }
 
-/* One filter for all of the message, and nothing that FILTER must not hit? */
+/* Do all recipients have the same filter, and is there no copy, which FILTER would redirect too? */
 static bool fits_header(const struct policy_decision *decisions, size_t count)
 {
     if (count == 0)
@@ -189,8 +189,8 @@ static int plan_recipient(struct planning *g, const struct policy_decision *d)
     return 0;
 }
 
-/* Is the path just the address? Postfix drops source routes from what it queues, so that a path
- * with a route deletes nothing there, and the recipient would get the mail unfiltered as well. */
+/* Is the path the address alone? Postfix removes source routes from recipients, so deleting a path
+ * with a route has no effect there, and the recipient would get the mail unfiltered, too. */
 static bool is_plain_path(const struct policy_decision *d)
 {
     size_t len = strlen(d->original);
@@ -200,8 +200,9 @@ static bool is_plain_path(const struct policy_decision *d)
 }
 
 /*
- * A recipient whose address another one ends at stays as it is: it is that other one now. (Deleting
- * goes by text, so adding the address and then deleting it would lose both.)
+ * A recipient at whose address another recipient ends stays in the envelope, because it now stands
+ * for that other one. (An MTA deletes by text: adding the address and then deleting it would lose
+ * both.)
  */
 static void plan_deletes(struct planning *g, const struct policy_decision *decisions, size_t count)
 {
@@ -226,7 +227,7 @@ static int compare_strings(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The client may have given the same recipient twice: one deletion removes both. */
+/* The client may have given the same recipient twice, and one deletion removes both. */
 static void drop_double_deletes(struct policy_plan *plan)
 {
     size_t kept = 0;
@@ -259,7 +260,7 @@ void policy_plan(const struct policy *p, const struct policy_decision *decisions
     }
     for (size_t i = 0; i < count && out->reply.code == 0; i++) {
         if (takes_part(&decisions[i]))
-            (void)!plan_recipient(&g, &decisions[i]); /* a fault is in out->reply */
+            (void)!plan_recipient(&g, &decisions[i]); /* out->reply has the failure */
     }
     if (out->reply.code == 0) {
         plan_deletes(&g, decisions, count);

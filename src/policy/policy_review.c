@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* All that is wrong with the tables of a configuration, not only the first fault. */
+/* Finds all faults in the tables of a configuration, not only the first one. */
 #include "base/mem.h"
 #include "policy/policy_choice.h"
 #include "policy/policy_private.h"
@@ -7,21 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAULTS_MAX 100 /* of one table */
+#define FAULTS_MAX 100 /* faults that are reported of one table */
 
 struct reviewing {
-    struct policy policy; /* has the configuration only */
+    struct policy policy; /* only `config` is set */
     void (*fault)(const struct policy_fault *fault, void *ctx);
     void *ctx;
     struct policy_review *out;
     enum policy_map map;
     const struct table *table;
     unsigned faults;
-    struct lookup_list canonical; /* tables that answer at once */
+    struct lookup_list canonical; /* tables without server, whose look-ups take no long time */
     struct table_scratch *scratch;
 };
 
-/* What is wrong with the present table; line: in its file, or 0. */
+/* Report a fault of the present table. line: in its file, or 0. */
 static void blame(const struct reviewing *r, bool is_warning, unsigned line, const char *text)
 {
     const char *path = r->table == NULL ? NULL : table_path(r->table);
@@ -30,7 +30,7 @@ static void blame(const struct reviewing *r, bool is_warning, unsigned line, con
     r->fault(&fault, r->ctx);
 }
 
-/* table_faults.each: a line that is skipped. */
+/* table_faults.each: report a line that is skipped. */
 static void note_skipped(void *ctx, const char *path, unsigned line, const char *text)
 {
     const struct reviewing *r = ctx;
@@ -78,7 +78,7 @@ static void note_copies(struct reviewing *r, const char *value)
     policy_choices_clear(&choices);
 }
 
-/* A refusal in an existing transport map: splitmilter leaves it to Postfix. */
+/* Warn of error, discard and retry in filter_maps: splitmilter leaves these to Postfix. */
 static void review_verdict(struct reviewing *r, const char *key, const char *value, unsigned line)
 {
     const struct config *config = r->policy.config;
@@ -122,7 +122,7 @@ static bool is_newer(const struct table_stamp *a, const struct table_stamp *b)
                                               : a->mtime.tv_nsec > b->mtime.tv_nsec;
 }
 
-/* Has the source of a compiled table changed since? */
+/* Warn of a compiled table that is older than its source. */
 static void review_age(const struct reviewing *r, const struct table *t)
 {
     char *source = table_source_path(t), *text = NULL;
@@ -139,7 +139,7 @@ static void review_age(const struct reviewing *r, const struct table *t)
     free(source);
 }
 
-/* Does the server of a socketmap answer? */
+/* Warn when the server of a socketmap does not answer. */
 static void review_server(const struct reviewing *r, const struct table *t)
 {
     struct table_match match;
@@ -155,8 +155,9 @@ static void review_server(const struct reviewing *r, const struct table *t)
     table_scratch_free(scratch);
 }
 
-/* Where following begins for an entry: at its key, or, when that is no address (a domain, a
- * pattern), at its result. False: that is no address either, which is another fault. */
+/* The address from which the mapping of an entry is followed: its key, or its result when the key
+ * is no address (a domain, a pattern). False: the result is no address either; that is reported
+ * elsewhere. */
 static bool parse_start(const char *key, const char *value, struct address *out)
 {
     struct err ignored;
@@ -170,7 +171,7 @@ static bool parse_start(const char *key, const char *value, struct address *out)
     return is;
 }
 
-/* Does the mapping of this address end? */
+/* Report an entry whose mapping does not end. */
 static int follow(const char *key, const char *value, unsigned line, void *arg)
 {
     struct reviewing *r = arg;
@@ -195,7 +196,7 @@ static int follow(const char *key, const char *value, unsigned line, void *arg)
     return rc;
 }
 
-/* Behind the review of all tables: only sound results are followed. */
+/* After the review of all tables: only tables without faults are followed. */
 static void review_loops(struct reviewing *r)
 {
     r->scratch = table_scratch_new();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What the results of tables mean: the same rules when tables are opened, checked, and asked. */
+/* The meaning of the results of tables. The same rules apply when tables are opened, checked and
+ * searched. */
 #include "policy/policy_choice.h"
 #include "policy/policy_private.h"
 #include "base/utf8.h"
@@ -44,7 +45,7 @@ bool policy_is_unfiltered(const struct config *config, const char *value,
     return false;
 }
 
-/* A word among choices. */
+/* Check the name of one choice. */
 static int check_choice(const struct config *config, const char *name, struct err *err)
 {
     bool ignored;

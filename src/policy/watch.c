@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file that is not as the table in use has read it. */
+/* A file that has changed since the table in use was read from it. */
 struct change {
     char *path;
     struct table_stamp stamp; /* its state now */
     int64_t since_ms;
-    bool is_done;      /* this state was tried, and cannot be used */
+    bool is_done;      /* this state was tried: it is in use, or cannot be used */
     bool is_confirmed; /* seen in this poll */
 };
 

@@ -10,10 +10,10 @@ struct reader {
     struct content_found *found;
     struct err *detail;
     bool has_trace;    /* the primary got the trace */
-    int64_t waited_ms; /* for the client */
+    int64_t waited_ms; /* spent waiting for the client */
 };
 
-/* The next block. The wait ends when the minimum rate is missed. */
+/* Wait for the next block: until the timeout, or until the minimum rate is missed. */
 static enum stream_status wait_for_block(struct reader *r, const char **data_out, size_t *len_out)
 {
     const struct content_source *source = r->source;
@@ -47,7 +47,7 @@ static void drop_sinks(struct reader *r)
     r->sinks.primary = NULL;
 }
 
-/* The trace comes first; how it ends depends on the beginning of the content. */
+/* Write the trace before the first block; how it ends depends on the beginning of the content. */
 static void write_to_primary(struct reader *r, const char *data, size_t len)
 {
     if (!r->has_trace) {

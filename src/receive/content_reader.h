@@ -42,9 +42,9 @@ struct content_found {
 /*
  * Read up to the final dot. STREAM_OK: the content is complete, and `content` and *out tell what it
  * is like. Otherwise the connection failed, and all sinks were dropped. All sinks are also dropped
- * at a bare LF and beyond size_limit_bytes; such content is still read to its end, because the
- * reply belongs there. If only put_data fails, the primary gets the rest. detail: why put_data
- * failed.
+ * at a bare LF and beyond size_limit_bytes; such content is still read to its end, because only
+ * then the reply may be sent. If only put_data fails, the primary gets the rest. detail: why
+ * put_data failed.
  */
 enum stream_status content_read(struct content *content, const struct content_source *source,
                                 const struct content_sinks *sinks, struct content_found *out,

@@ -87,10 +87,11 @@ static int refuse(struct err *reply, const char *text)
 }
 
 /*
- * The primary at hand does not offer what these words are about: another one than the one that EHLO
- * was about, or the client did not ask. For a client that was promised more this is temporary: it
- * comes again, with another EHLO, and decides then. A word that was dropped would change what
- * becomes of the message. -1: refused with `reply`.
+ * Refuse ESMTP parameters (words) that need an extension which the present primary does not offer:
+ * it may be another host than the one whose extensions the reply to EHLO had, or the client used an
+ * extension that was not offered. If the extension was offered, the refusal is temporary: the
+ * client comes again, with another EHLO. A parameter is not dropped instead, because that would
+ * change how the message is handled. -1: refused with `reply`.
  */
 static int check_words(struct duplicate *d, const char *const *words, struct err *reply)
 {
@@ -163,7 +164,8 @@ static void decide(void *arg)
     policy_copies_decide(d->duplicate->o.copies, d->duplicate->scratch, d->path, d->out);
 }
 
-/* Copies as copy_maps says, or as `copies` where that says nothing. */
+/* Choose the copies of a recipient: by copy_maps, or by `copies` if copy_maps has no result. -1:
+ * refused with `reply`. */
 static int choose_copies(struct duplicate *d, const char *path, struct due *item, struct err *reply)
 {
     const struct config_listener *l = d->o.listener;
@@ -177,7 +179,7 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
     else
         decide(&deciding);
     if (decision.failed != POLICY_OK) {
-        /* A client must not get past its copies by an address of its choice. */
+        /* A client must not be able to avoid copies by its choice of address. */
         if (l->require_copies || decision.failed == POLICY_LIMIT) {
             t->detail = decision.failure;
             status = refuse(reply, "451 4.3.0 Local fault, try again later");
@@ -196,7 +198,8 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
     return status;
 }
 
-/* Where the copies of this recipient go, and what its address is without suffix. */
+/* Set the destinations of this recipient's copies, and its address without suffix. -1: refused with
+ * `reply`. */
 static int plan_recipient(struct duplicate *d, const char *path, struct due *item,
                           struct err *reply)
 {
@@ -223,8 +226,8 @@ static int plan_recipient(struct duplicate *d, const char *path, struct due *ite
     return 0;
 }
 
-/* An SMTP client gets one reply for all, an LMTP server gives one for each: the one cannot stand
- * for the others unless there is only one. */
+/* True: the message has as many recipients as it may have. An SMTP client gets one reply to the
+ * content, an LMTP primary sends one for each recipient: together they allow one recipient. */
 static bool is_full(const struct duplicate *d, const struct due *item)
 {
     size_t others = d->accepted_count + duplicate_due(d);

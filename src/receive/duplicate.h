@@ -29,35 +29,39 @@ struct duplicate_options {
     struct transaction *transaction; /* initialised; the session's */
 };
 
-/* All of the options are borrowed for its life. */
+/* The options are borrowed for the object's life. */
 struct duplicate *duplicate_new(const struct duplicate_options *options)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void duplicate_free(struct duplicate *d);
 
-/* The client greets: connect, and say what may be offered. If the primary cannot be reached (MAIL
- * will say so) that is what one offered last; NULL if it is not known, with why as the reply to a
- * client that wants to know: "421 ...". Valid until the next. */
+/*
+ * At HELO, EHLO or LHLO (is_lmtp): connect to the primary and return the extensions that it offers.
+ * If it cannot be reached (MAIL reports that), return those that a primary of this listener offered
+ * last; NULL with `reply`, "421 ...", if they are not known. Valid until the next call.
+ */
 const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp, struct err *reply)
     __attribute__((nonnull));
 
-/* The transaction ended, or never was. Not with answers due. */
+/* Forget the transaction, if there is one. No answer may be due. */
 void duplicate_reset(struct duplicate *d) __attribute__((nonnull));
 
-/* MAIL. 0: the transaction is open until the answer says otherwise; -1: refused with `reply`, also
- * for words about what the primary at hand does not offer. x: about the client. */
+/* MAIL. 0: the transaction is open, and ends if the answer is a refusal; -1: refused with `reply`,
+ * also because of a parameter that needs an extension which the present primary does not offer. x:
+ * the attributes of the client. */
 int duplicate_mail(struct duplicate *d, const struct smtp_command *c, const struct xforward *x,
                    struct err *reply) __attribute__((nonnull, warn_unused_result));
 
-/* RCPT. 0: the answer will come; -1: refused with `reply`. */
+/* RCPT. 0: duplicate_settle() will return the answer; -1: refused with `reply`. */
 int duplicate_rcpt(struct duplicate *d, const struct smtp_command *c, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* Answers that are due. No more than PRIMARY_WINDOW should be. */
+/* The number of answers that are due. The caller keeps it within PRIMARY_WINDOW. */
 size_t duplicate_due(const struct duplicate *d) __attribute__((nonnull));
 
 struct duplicate_answer {
-    bool is_mail;      /* else to RCPT */
-    bool is_yes;       /* MAIL: or the transaction is to be ended, when no answers are due */
+    bool is_mail;      /* the answer is to MAIL; false: to RCPT */
+    bool is_yes;       /* accepted. If MAIL is not, the caller ends the transaction as soon as no
+                          answer is due */
     const char *to;    /* RCPT: the path */
     const char *reply; /* all its lines with CRLF */
 };
@@ -65,17 +69,19 @@ struct duplicate_answer {
 /* The next answer; false: none is due. Valid until the next call with d. */
 bool duplicate_settle(struct duplicate *d, struct duplicate_answer *out) __attribute__((nonnull));
 
-/* DATA, with all answers read. True: 354; reply is the whole reply, with CRLF. */
+/* DATA, after all answers were read. True: accepted. reply: the whole reply for the client, with
+ * CRLF; "354 ..." if accepted. */
 bool duplicate_data(struct duplicate *d, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* As transaction_receive(), but the primary gets the content, too, and its replies decide. With
- * TRANSACTION_FINISHED duplicate_replies() are for the client. */
+/* As transaction_receive(), but the primary gets the content, too, and its replies decide.
+ * TRANSACTION_FINISHED: the caller sends duplicate_replies() to the client. */
 enum stream_status duplicate_receive(struct duplicate *d, const struct content_source *source,
                                      enum transaction_result *result_out, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* One reply, or with LMTP one for each recipient, with CRLF. */
+/* The replies to the content: one, or for an LMTP client one for each recipient, with CRLF. Valid
+ * until the next call with d. */
 const char *duplicate_replies(const struct duplicate *d) __attribute__((nonnull, returns_nonnull));
 
 #endif

@@ -7,24 +7,24 @@
 #include "metrics/counters.h"
 #include "task/task.h"
 #include "format/trace.h"
-#include "base/ascii.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What the primary said about the message, to one recipient (SMTP: to all). */
+/* The primary's answer to the content, for one recipient (SMTP: for all). */
 struct verdict {
     enum primary_answer answer;
     char *reply;
 };
 
-/* The id of the message in the log and in the trace: that of its first copy. */
+/* The id of the message in the log and in the trace: that of its first copy; "" without copies. */
 static const char *first_id(const struct transaction *t)
 {
     return t->copy_count > 0 ? t->copies[0].id : "";
 }
 
-/* No copies: with require_copies that is the end of the message (false, replies is what to say). */
+/* The copies cannot be stored. False: require_copies is set, so that the message is refused with
+ * the reply that is appended to `replies`. True: it goes on without its copies. */
 static bool do_without_copies(struct duplicate *d, struct buf *replies)
 {
     struct transaction *t = d->o.transaction;
@@ -85,7 +85,8 @@ static void log_verdict(const struct duplicate *d, const char *to, const struct 
              primary_text(p));
 }
 
-/* What the primary says to the message: one verdict, or with LMTP one for each recipient. */
+/* Read the primary's answer to the content: one for all recipients, or with LMTP one for each.
+ * Returns a verdict for each accepted recipient, for free_verdicts(). */
 static struct verdict *read_verdicts(struct duplicate *d)
 {
     struct verdict *verdicts = mem_zalloc(d->accepted_count * sizeof *verdicts);
@@ -106,16 +107,7 @@ static struct verdict *read_verdicts(struct duplicate *d)
     return verdicts;
 }
 
-/* Local parts as they are, domains without regard to case (RFC 5321 2.4). */
-static bool is_same_recipient(const char *a, const char *b)
-{
-    const char *at = strrchr(a, '@');
-    size_t local_len = at == NULL ? strlen(a) : (size_t)(at - a);
-
-    return strncmp(a, b, local_len) == 0 && strcasecmp(a + local_len, b + local_len) == 0;
-}
-
-/* Only those that the primary took get copies. False: it took none. */
+/* The recipients that the primary did not accept get no copies. False: it accepted none. */
 static bool mark_refused(struct duplicate *d, const struct verdict *verdicts)
 {
     struct transaction *t = d->o.transaction;
@@ -129,7 +121,7 @@ static bool mark_refused(struct duplicate *d, const struct verdict *verdicts)
             bool is_taken = false;
             for (size_t i = 0; i < d->accepted_count && !is_taken; i++)
                 is_taken = verdicts[i].answer == PRIMARY_YES &&
-                           is_same_recipient(d->accepted[i], r->address);
+                           address_is_same(d->accepted[i], r->address);
             if (!is_taken)
                 r->state = QUEUE_SENT;
         }
@@ -143,8 +135,8 @@ static void free_verdicts(struct duplicate *d, struct verdict *verdicts)
     free(verdicts);
 }
 
-/* The copies are lost after the primary accepted the message: the client is to send it again, to
- * the primary, too. */
+/* The primary accepted the message, but its copies could not be stored. Replace its replies, so
+ * that the client sends the message again, also to the primary. */
 static void replace_replies(struct duplicate *d, struct verdict *verdicts, const char *reply)
 {
     for (size_t i = 0; i < d->accepted_count; i++)

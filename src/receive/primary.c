@@ -20,10 +20,10 @@ struct primary *primary_new(struct runtime *runtime, const struct config_listene
     return p;
 }
 
-/* Give an idle connection to the pool, for the next session. One with refusals is not given:
- * servers count them, and slow down or hang up when there are many, so that those of one client
- * would become another's. */
-static void leave_to_pool(struct primary *p)
+/* Give an idle connection to the pool, for the next session. A connection with refusals is closed
+ * instead: servers count them and slow down or close the connection when there are many, so that
+ * the errors of one client would affect another. */
+static void give_to_pool(struct primary *p)
 {
     struct connection *c = p->connection;
 
@@ -40,7 +40,7 @@ void primary_free(struct primary *p)
 {
     if (p == NULL)
         return;
-    leave_to_pool(p);
+    give_to_pool(p);
     connection_free(p->connection);
     buf_clear(&p->unsent);
     buf_clear(&p->message);

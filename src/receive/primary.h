@@ -28,8 +28,7 @@ struct primary;
 enum primary_answer {
     PRIMARY_YES,  /* 2xx; to DATA 354 */
     PRIMARY_NO,   /* another reply */
-    PRIMARY_LOST, /* no connection, or not any more: the answer to everything until primary_open()
-                   */
+    PRIMARY_LOST, /* there is no connection: the answer to each command until primary_open() */
 };
 
 /* listener: one of the runtime's; all are borrowed for the object's life. No I/O yet. */
@@ -42,17 +41,17 @@ void primary_free(struct primary *p);
 /* As connection_interrupt(). */
 void primary_interrupt(struct primary *p) __attribute__((nonnull));
 
-/* Be connected: a connection that was kept, here or in the pool, is used if it still works and has
- * not carried max_messages_per_connection. False: answers are PRIMARY_LOST. */
+/* Connect. A connection that was kept, here or in the pool, is used if it still works and has not
+ * carried max_messages_per_connection. False: it failed, and all answers are PRIMARY_LOST. */
 bool primary_open(struct primary *p) __attribute__((nonnull));
 
-/* After that: why, as a reply "421 4.4.1 ..." without CRLF. */
+/* Why primary_open() failed, as a reply "421 4.4.1 ..." without CRLF. */
 void primary_fault(const struct primary *p, struct err *reply) __attribute__((nonnull));
 
 /* What the primary offers; NULL when there is no connection. */
 const struct smtp_features *primary_features(const struct primary *p) __attribute__((nonnull));
 
-/* The same; without a connection what this listener's primary offered last, to any session. False:
+/* The same; without a connection, what this listener's primary offered last in any session. False:
  * that is not known. */
 bool primary_features_known(const struct primary *p, struct smtp_features *out)
     __attribute__((nonnull, warn_unused_result));
@@ -64,7 +63,7 @@ enum primary_word {
     PRIMARY_WORD_NO_8BITMIME,
     PRIMARY_WORD_NO_SMTPUTF8,
     PRIMARY_WORD_NO_DSN,
-    PRIMARY_WORD_NO_REQUIRETLS, /* or not over verified TLS */
+    PRIMARY_WORD_NO_REQUIRETLS, /* or offered without verified TLS */
 };
 enum primary_word primary_classify_word(const struct smtp_features *f, const char *word)
     __attribute__((nonnull));
@@ -78,8 +77,8 @@ void primary_rcpt(struct primary *p, const char *path, const char *const *words)
     __attribute__((nonnull));
 
 /*
- * The next answer, in the order of the commands; sends them first where that is not done. Appends
- * the reply to be passed back, all its lines with CRLF: the primary's own, or "451 ..." with
+ * The answer to the next command, in their order; commands that are still buffered are sent first.
+ * Appends the reply for the client, all its lines with CRLF: the primary's own, or "451 ..." with
  * PRIMARY_LOST.
  */
 enum primary_answer primary_answer(struct primary *p, struct buf *reply)
@@ -103,8 +102,8 @@ void primary_reset(struct primary *p) __attribute__((nonnull));
 /* Close the connection without QUIT: the primary drops content without its final dot. */
 void primary_abandon(struct primary *p) __attribute__((nonnull));
 
-/* For the log: "host[ip]:port", "none"; messages over this connection; the status code and text of
- * the last answer, valid until the next call. */
+/* For the log: the peer, "host[ip]:port" or "none"; messages over this connection; the enhanced
+ * status code and the text of the last answer, valid until the next call. */
 const char *primary_peer(const struct primary *p) __attribute__((nonnull, returns_nonnull));
 unsigned primary_uses(const struct primary *p) __attribute__((nonnull));
 const char *primary_dsn(const struct primary *p) __attribute__((nonnull, returns_nonnull));

@@ -19,12 +19,12 @@ struct primary {
     struct connection *connection;
     struct buf unsent;      /* commands */
     struct buf message;     /* all commands of this message, as long as none was answered */
-    struct xforward origin; /* said before them, if has_origin */
+    struct xforward origin; /* sent before them, if has_origin */
     bool has_origin;
     bool may_begin_again;            /* a kept connection, and no answer yet */
-    bool awaits_rset;                /* its reply comes before all others */
+    bool awaits_rset;                /* the reply to RSET comes before all others */
     bool has_refusals;               /* on this connection */
-    size_t unanswered;               /* commands sent; a content until its replies are read */
+    size_t unanswered;               /* replies that the primary still owes */
     size_t taken;                    /* recipients of this message that were accepted */
     enum connection_step first_step; /* of the next answer */
     char dsn[16];

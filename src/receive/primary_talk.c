@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "receive/primary_private.h"
 
+#include "base/ascii.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "mail/smtp_command.h"
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define LINE_TEXT_MAX 506 /* of a reply line of 512 octets, with code and CRLF */
 
@@ -21,7 +21,7 @@ enum primary_word primary_classify_word(const struct smtp_features *f, const cha
     if (smtp_command_word(word, "BODY", &value)) {
         if (f->eight_bit)
             return PRIMARY_WORD_PASSED;
-        return strcasecmp(value, "7BIT") == 0 ? PRIMARY_WORD_LEFT_OUT : PRIMARY_WORD_NO_8BITMIME;
+        return ascii_equal(value, "7BIT") ? PRIMARY_WORD_LEFT_OUT : PRIMARY_WORD_NO_8BITMIME;
     }
     if (smtp_command_word(word, "SMTPUTF8", &value))
         return f->smtputf8 ? PRIMARY_WORD_PASSED : PRIMARY_WORD_NO_SMTPUTF8;
@@ -58,11 +58,11 @@ static void add_path(struct primary *p, const char *verb, const char *path,
  * its mail because of that. */
 static void send_xforward(struct primary *p)
 {
-    char who[80];
+    char log_name[80];
 
-    snprintf(who, sizeof who, "listener=%s", p->listener->name);
-    if (connection_xforward(p->connection, &p->origin, who) != 0)
-        log_debug("%s: %s", who, connection_fault(p->connection)->reason);
+    snprintf(log_name, sizeof log_name, "listener=%s", p->listener->name);
+    if (connection_xforward(p->connection, &p->origin, log_name) != 0)
+        log_debug("%s: %s", log_name, connection_fault(p->connection)->reason);
 }
 
 static int fail_unlike(struct connection *c)
@@ -71,8 +71,8 @@ static int fail_unlike(struct connection *c)
                            connection_peer(c));
 }
 
-/* A connection in place of the one whose features these words were classified by. -1 with the
- * connection's fault: there is none, or a word would be lost. */
+/* Replace the connection by a new one. -1 with the connection's fault: there is none, or the new
+ * primary does not offer what a parameter (word) needs. */
 static int connect_for_words(struct primary *p, const char *const *words)
 {
     struct connection *c = p->connection;
@@ -170,7 +170,8 @@ static bool offers_same(const struct smtp_features *a, const struct smtp_feature
 }
 
 /* The kept connection turned out to be closed, or the server accepts no more messages on it: send
- * the same commands over a new one. It must offer the same, for the words were chosen by that. */
+ * the same commands over a new one. The new server must offer the same extensions, because the
+ * parameters were chosen by them. */
 static int begin_again(struct primary *p, enum connection_step step)
 {
     struct connection *c = p->connection;
@@ -209,8 +210,8 @@ static enum primary_answer lost(struct primary *p, struct buf *reply)
     return PRIMARY_LOST;
 }
 
-/* "code-text CRLF ... code text CRLF", what cannot be printed as '?', and no line longer than RFC
- * 5321 4.5.3.1.5 allows. */
+/* Format as "code-text CRLF ... code text CRLF". Unprintable characters become '?', and lines are
+ * cut to the length that RFC 5321 4.5.3.1.5 allows. */
 static void format_reply(const struct smtp_reply *r, struct buf *out)
 {
     const char *line = buf_str(&r->text);
@@ -266,7 +267,7 @@ static enum primary_answer answer(struct primary *p, enum connection_step step, 
     return status != 0 ? lost(p, reply) : answer_of_reply(p, reply);
 }
 
-/* The answer to the content. One that could not be written whole stays unanswered. */
+/* The answer to the content. A content that could not be written whole counts as unanswered. */
 static enum primary_answer answer_content(struct primary *p, struct buf *reply)
 {
     struct connection *c = p->connection;

@@ -22,13 +22,13 @@
 
 #define BACKLOG 1024
 #define SOCKETS_PER_ENDPOINT 16
-#define UNIX_MODE 0666 /* the directory decides who may connect, as with Postfix's sockets */
+#define UNIX_MODE 0666 /* the directory's mode restricts access, as with Postfix's sockets */
 #define COMMAND_TIMEOUT_MS 300000 /* RFC 5321 4.5.3.2.7: at least 5 minutes */
 #define REFUSE_TIMEOUT_MS 1000
-#define ACCEPT_IN_A_ROW 16   /* before those that were accepted get their turn */
+#define ACCEPT_IN_A_ROW 16   /* then other tasks run */
 #define ACCEPT_PAUSE_MS 1000 /* when descriptors or memory have run out */
 
-/* A client's address as text; IPv4 in its own form also where it came through an IPv6 socket. */
+/* A client's address as text; IPv4-mapped IPv6 addresses are written as IPv4. Returns the port. */
 static unsigned describe_client(const struct sockaddr_storage *sa, char *out, size_t size)
 {
     const struct sockaddr_in *in4 = (const struct sockaddr_in *)sa;
@@ -54,10 +54,10 @@ static void refuse(struct stream *stream, const char *hostname, const char *dsn,
     counters_refused("421 4.3.2");
     stream_set_deadline(stream, REFUSE_TIMEOUT_MS);
     if (stream_printf(stream, "421 %s %s %s\r\n", dsn, hostname, why) == STREAM_OK)
-        (void)!stream_flush(stream); /* whether it hears it or not, it goes */
+        (void)!stream_flush(stream); /* the connection is closed in any case */
 }
 
-/* What the section says now. False: it is gone. */
+/* Take over what the present configuration says of this listener. False: its section is gone. */
 static bool find_listener(struct runtime *runtime, const char *name, struct primary_pool *pool,
                           struct session_options *o, struct connection *c)
 {
@@ -93,7 +93,7 @@ static void serve(struct connection *c)
 
     c->stream = stream_new(c->fd);
     bool is_known = find_listener(runtime, l->name, s->pool, &options, c);
-    const char *obstacle = server_enter(s, c, config);
+    const char *obstacle = server_admit(s, c, config);
     options.is_trusted = c->is_trusted;
     options.is_unix = c->is_unix;
     if (obstacle != NULL) {
@@ -109,8 +109,9 @@ static void serve(struct connection *c)
     } else {
         session_run(c->stream, &options);
     }
-    server_leave(s, c);
-    primary_free(c->primary); /* before the client sees the end: the next one may need it */
+    server_remove(s, c);
+    /* Before the client's connection is closed: the next session may need the primary's. */
+    primary_free(c->primary);
     stream_free(c->stream);
     runtime_unref(runtime);
 }
@@ -149,7 +150,7 @@ static void serve_task(void *arg)
     end_task(s);
 }
 
-/* Descriptors or memory have run out: wait for better times, or the end. */
+/* Descriptors or memory have run out: wait for ACCEPT_PAUSE_MS, or until the server stops. */
 static void pause_accepting(struct server *s, int error)
 {
     int64_t until_ms = task_now_ms() + ACCEPT_PAUSE_MS;
@@ -182,7 +183,8 @@ static int accept_one(struct listener *l)
     return error;
 }
 
-/* accept(2): faults of a connection that was about to be are reported there, too. */
+/* False: the error is about the connection that was to be accepted; accept(2) reports such errors,
+ * too. */
 static bool is_our_fault(int error)
 {
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
@@ -203,7 +205,7 @@ static void accept_task(void *arg)
         if (is_idle && task_poll_or_event(&io, POLLIN, &l->stop) != -1)
             continue; /* a fault of the socket shows at accept(2), too */
         if (is_idle)
-            error = errno; /* epoll(7) has no room: look now and then */
+            error = errno; /* epoll(7) has no room: try accept(2) after each pause */
         if ((is_idle || is_our_fault(error)) && !atomic_load(&s->is_stopping))
             pause_accepting(s, error);
         else if (++in_a_row % ACCEPT_IN_A_ROW == 0)
@@ -299,7 +301,7 @@ void server_reloaded(struct server *s)
     primary_pool_empty(s->pool);
 }
 
-/* Wake up the sessions that only wait, or all. */
+/* Shut down reading for the sessions that are not within a message, or for all. */
 static void cut(struct server *s, bool is_all)
 {
     for (struct connection *c = s->connections; c != NULL; c = c->next) {
@@ -334,7 +336,7 @@ void server_stop(struct server *s, unsigned grace_ms)
     }
     if (s->connection_count > 0)
         log_warning("cutting %u connections that did not end in time", s->connection_count);
-    /* A commit that has begun is still waited for: the disk ends it, and its 250 counts. */
+    /* A commit that has begun is waited for: it takes as long as the disk does, and then counts. */
     cut(s, true);
     while (s->task_count > 0)
         task_cond_wait(&s->changed, &s->lock, TASK_FOREVER);

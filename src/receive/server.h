@@ -18,7 +18,7 @@ struct server;
 struct server *server_start(struct runtime_slot *slot, struct queue *q, struct task_pool *tasks,
                             struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* There is another configuration in the slot: drop what was kept for the former. */
+/* The slot has another configuration: close the pooled connections of the former one. */
 void server_reloaded(struct server *s) __attribute__((nonnull));
 
 /* Stop accepting; sessions that wait for a command get 421 and end, those within a message may

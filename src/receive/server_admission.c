@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Which clients may stay. Where a limit is reached, the client that has been idle longest gives its
- * place to the new one, as long as it has been idle for a moment: silent connections cannot keep
- * others out, neither those of other addresses nor those of the MTA's own host.
+ * Limits on connections. Where a limit is reached, the client that has been idle longest is
+ * disconnected in favour of the new one, if it has been idle for at least IDLE_MS. Thus silent
+ * connections cannot keep others out, neither those from other addresses nor those from the MTA's
+ * own host.
  */
 #include "receive/server_private.h"
 
@@ -14,8 +15,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
-/* An MTA needs less between two commands, even if it keeps connections for later messages; within
- * a message it may wait for its own disk. */
+/* How long a client must be idle. An MTA needs less time between two commands, even if it keeps
+ * connections for later messages; within a message it may wait for its own disk. */
 #define IDLE_MS 1000
 #define IDLE_IN_MESSAGE_MS 10000
 
@@ -51,7 +52,7 @@ static bool is_same_client(const struct connection *a, const struct connection *
     return !a->is_unix && !b->is_unix && memcmp(a->network, b->network, sizeof a->network) == 0;
 }
 
-/* Those that one limit is about. */
+/* The connections that one limit counts. */
 enum group { GROUP_ALL, GROUP_UNTRUSTED, GROUP_CLIENT };
 
 static bool is_in(const struct connection *c, enum group group, const struct connection *arrival)
@@ -67,9 +68,8 @@ static bool is_in(const struct connection *c, enum group group, const struct con
     return false;
 }
 
-/* The member of the group that has to go, if one has to: one that is not trusted rather than
- * another, then the one that has been idle longest. NULL: none has been idle for long enough. With
- * the lock. */
+/* The member of the group to be disconnected: untrusted ones come first, then the one that has been
+ * idle longest. NULL: none has been idle for long enough. With the lock held. */
 static struct connection *choose_idle(struct server *s, enum group group,
                                       const struct connection *arrival)
 {
@@ -92,7 +92,8 @@ static struct connection *choose_idle(struct server *s, enum group group,
     return found;
 }
 
-/* There are fewer members than `limit`, or one of them makes room. With the lock. */
+/* True: the group has fewer members than `limit`, or one of them was disconnected. With the lock
+ * held. */
 static bool has_room(struct server *s, enum group group, const struct connection *arrival,
                      unsigned limit)
 {
@@ -112,8 +113,8 @@ static bool has_room(struct server *s, enum group group, const struct connection
     return true;
 }
 
-/* The limits of the smaller groups come first: a client that is over its own shall not cost another
- * its place. With the lock. */
+/* The option whose limit is reached; NULL: none. Smaller groups come first, so that a client over
+ * its own limit does not displace another one. With the lock held. */
 static const char *find_obstacle(struct server *s, const struct connection *c,
                                  const struct config_relay *config)
 {
@@ -129,7 +130,7 @@ static const char *find_obstacle(struct server *s, const struct connection *c,
     return has_room(s, GROUP_ALL, c, max) ? NULL : "max_connections";
 }
 
-const char *server_enter(struct server *s, struct connection *c, const struct config_relay *config)
+const char *server_admit(struct server *s, struct connection *c, const struct config_relay *config)
 {
     set_network(c);
     c->is_trusted = is_trusted(config, c);
@@ -147,7 +148,7 @@ const char *server_enter(struct server *s, struct connection *c, const struct co
     return obstacle;
 }
 
-void server_leave(struct server *s, struct connection *c)
+void server_remove(struct server *s, struct connection *c)
 {
     counters_client_left();
     pthread_mutex_lock(&s->lock);

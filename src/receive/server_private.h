@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* server_private: what the files of the server share: server.c has sockets and tasks,
- * server_admission.c decides which clients may stay. */
+ * server_admission.c has the limits on connections. */
 #ifndef SPLIT_SERVER_PRIVATE_H
 #define SPLIT_SERVER_PRIVATE_H
 
@@ -15,7 +15,7 @@ struct listener {
     int fd;
     char *name;          /* of the section listener; NULL: relay.listen */
     char unix_path[108]; /* "" for inet */
-    bool is_inherited;   /* the service manager has it, too, and goes on using it */
+    bool is_inherited;   /* the service manager keeps it open and goes on using it */
     struct task_event stop;
 };
 
@@ -51,13 +51,13 @@ struct server {
     unsigned task_count;       /* those that accept, and those that serve */
 };
 
-/* Enter the connection, which has its stream, into the list. NULL: it has a place, maybe that of
- * an idle client, which is disconnected; else the option that forbids it, a static text, and the
- * client is to be refused. */
-const char *server_enter(struct server *s, struct connection *c, const struct config_relay *config)
+/* Add the connection, which has its stream, to the list. NULL: it is admitted, maybe in place of an
+ * idle client, which is disconnected. Else: the option whose limit is reached, a static text; the
+ * caller refuses the client. */
+const char *server_admit(struct server *s, struct connection *c, const struct config_relay *config)
     __attribute__((nonnull, warn_unused_result));
 
 /* Take the connection out of the list. */
-void server_leave(struct server *s, struct connection *c) __attribute__((nonnull));
+void server_remove(struct server *s, struct connection *c) __attribute__((nonnull));
 
 #endif

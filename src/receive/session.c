@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ERRORS_MAX 20 /* that break the protocol, without a message in between */
+#define ERRORS_MAX 20 /* protocol errors without a message in between */
 #define JUNK_MAX 100  /* RSET, NOOP, ... without a message in between; further ones are errors */
 #define REPLY_MAX 1024
-#define COMMANDS_IN_A_ROW 50 /* of those that came at once, before others get their turn */
+#define COMMANDS_IN_A_ROW 50 /* then other tasks run */
 
 void session_send(struct session *s, const char *text, size_t len)
 {
@@ -34,7 +34,7 @@ void session_reply(struct session *s, const char *fmt, ...)
     size_t len = n < (int)sizeof text - 2 ? (size_t)n : sizeof text - 3;
     text[len++] = '\r';
     text[len++] = '\n';
-    session_settle(s); /* what came before is answered before */
+    session_settle(s); /* earlier commands are answered first */
     session_send(s, text, len);
 }
 
@@ -57,7 +57,7 @@ void session_message_taken(struct session *s)
     s->has_progressed = true;
 }
 
-/* Too many errors: 421 and the end. With all that the primary was asked answered. */
+/* If there were too many errors: send 421, and end the session. */
 static bool is_given_up(struct session *s)
 {
     unsigned limit = s->config->relay.hard_error_limit;
@@ -90,17 +90,17 @@ void session_lost(struct session *s, enum stream_status status)
     s->is_over = true;
 }
 
-void session_say_stopping(struct session *s)
+void session_reply_stopping(struct session *s)
 {
     session_reply(s, "421 4.3.2 %s Service is shutting down", s->config->relay.hostname);
     s->is_over = true;
 }
 
 /*
- * What follows SIZE: " NUMBER", or "". Postfix gives a message up for good, without a try, when it
- * is larger than the number. That is right for the client's own mail; for a copy (no listener) it
- * would be its end, and nobody told. RFC 1870 section 3: without a number SIZE= is welcome, and no
- * maximum declared.
+ * What follows SIZE: " NUMBER", or "". Postfix bounces a message that is larger than the number
+ * without an attempt. That is right for the client's own mail, but a copy (no listener) would be
+ * lost, and its sender not told. Without a number no maximum is declared, and SIZE= is accepted
+ * (RFC 1870 section 3).
  */
 static void announce_size(const struct session *s, const struct smtp_features *f, char *out,
                           size_t out_size)
@@ -129,7 +129,7 @@ static void do_helo(struct session *s, enum session_protocol protocol)
     snprintf(s->helo, sizeof s->helo, "%s", s->command.argument);
     log_sanitize(s->helo);
     s->protocol = protocol;
-    /* With a primary only what that is known to keep is promised. */
+    /* With a primary, only what it is known to offer is offered. */
     const struct smtp_features *f = NULL;
     bool is_greeted = s->duplicate != NULL && session_refusal(s) == NULL;
     if (is_greeted)
@@ -138,14 +138,15 @@ static void do_helo(struct session *s, enum session_protocol protocol)
         session_reply(s, "250 %s", s->config->relay.hostname);
         return;
     }
-    /* To offer nothing would be a lie: an MTA bounces mail that needs SMTPUTF8 or REQUIRETLS when
-     * these are not offered, instead of waiting for the primary to come back. */
+    /* The primary's extensions are not known. A reply without extensions would be wrong: an MTA
+     * bounces mail that needs SMTPUTF8 or REQUIRETLS when these are not offered, instead of waiting
+     * for the primary to come back. */
     if (is_greeted && f == NULL) {
         session_reject(s, "", text.text);
         s->is_over = true;
         return;
     }
-    bool is_sure = s->duplicate == NULL; /* we decide by ourselves */
+    bool is_sure = s->duplicate == NULL; /* no primary: all extensions are splitrelay's own */
     announce_size(s, f, size, sizeof size);
     session_reply(
         s,
@@ -181,8 +182,8 @@ static void do_xforward(struct session *s)
 
 static void do_unknown(struct session *s)
 {
-    /* A web browser that somebody made to post to our port: it must not get as far as commands
-     * that hide in its form data. */
+    /* A web browser that was made to send a POST request to this port: commands in the form data
+     * must not be executed. */
     if (strstr(s->command.argument, "HTTP/") != NULL) {
         if (maillog_has_room())
             log_warning("HTTP request from [%s]", s->o->client_addr);
@@ -293,11 +294,11 @@ static bool has_line(struct session *s)
            memchr(data, '\n', len) != NULL;
 }
 
-/* The next command line, after all replies were sent if it has not come yet. */
+/* Read the next command line. is_here: it is in the buffer; else all replies are sent first. */
 static enum stream_status wait_for_line(struct session *s, bool is_here)
 {
     unsigned first_ms = s->config->relay.first_command_timeout_ms;
-    bool is_first = !s->has_said_something && first_ms > 0 && first_ms < s->o->command_timeout_ms;
+    bool is_first = !s->has_sent_command && first_ms > 0 && first_ms < s->o->command_timeout_ms;
     enum stream_status status = STREAM_OK;
 
     if (s->has_progressed)
@@ -310,7 +311,7 @@ static enum stream_status wait_for_line(struct session *s, bool is_here)
     if (status == STREAM_OK)
         status = stream_read_line(s->stream, &s->line, SMTP_COMMAND_LINE_MAX + 1);
     atomic_store(&s->o->presence->idle_since_ms, 0);
-    s->has_said_something = true;
+    s->has_sent_command = true;
     return status;
 }
 
@@ -330,7 +331,7 @@ static void one_command(struct session *s)
         session_reply(s, "500 5.5.2 Line too long");
         s->is_over = true; /* what follows may be anything */
     } else if (status == STREAM_EOF && atomic_load(s->o->is_stopping)) {
-        session_say_stopping(s);
+        session_reply_stopping(s);
     } else if (status != STREAM_OK) {
         session_lost(s, status);
     } else if (s->line.len < 2 || s->line.data[s->line.len - 2] != '\r') {
@@ -367,7 +368,7 @@ void session_run(struct stream *stream, const struct session_options *options)
     }
     stream_set_deadline(stream, options->command_timeout_ms);
     if (atomic_load(options->is_stopping)) {
-        session_say_stopping(s); /* behind a 220, it might be lost with the client's EHLO */
+        session_reply_stopping(s); /* after 220 it might be lost with the client's EHLO */
     } else if (session_is_welcome(s)) {
         session_reply(s, "220 %s ESMTP splitrelay", s->config->relay.hostname);
     } else {
@@ -376,13 +377,13 @@ void session_run(struct stream *stream, const struct session_options *options)
     }
     while (!s->is_over) {
         if (atomic_load(options->is_stopping) && !s->transaction.is_open)
-            session_say_stopping(s);
+            session_reply_stopping(s);
         else if (!is_given_up(s))
             one_command(s);
         if (++commands % COMMANDS_IN_A_ROW == 0)
             task_yield();
     }
-    /* Replies that could not be sent have no other reader. */
+    /* Replies that cannot be sent now are lost; nothing depends on them. */
     (void)!stream_flush(stream);
     atomic_store(&options->presence->is_in_message, false);
     duplicate_free(s->duplicate);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * session: one SMTP or LMTP conversation as a server (RFC 5321, 2033): copies in, queue_put out.
- * With a listener it duplicates (duplicate.h). Knows nothing of sockets but its stream. Extensions:
+ * session: one SMTP or LMTP conversation as a server (RFC 5321, 2033), which puts copies into the
+ * queue. With a listener it duplicates (duplicate.h). It uses no socket but its stream. Extensions:
  * PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN, ENHANCEDSTATUSCODES, XFORWARD, STARTTLS, and with TLS
  * REQUIRETLS.
  */
@@ -16,15 +16,15 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* What the server sees of a session, and does to it. */
+/* State that a session and the server share. */
 struct session_presence {
-    /* A message is under way, from MAIL to its last reply; the session looks at is_stopping after
-       setting it. */
+    /* A message is under way, from MAIL to its last reply. The session sets it, and then looks at
+       is_stopping. */
     atomic_bool is_in_message;
-    /* While it waits for its client: since when that has done nothing that leads to a message
-       (task_now_ms()). 0: it does not wait for the client. */
+    /* While the session waits for its client: when the client last did something that leads to a
+       message (task_now_ms()). 0: the session does not wait for the client. */
     atomic_llong idle_since_ms;
-    /* By the server, before it cuts the stream: another client gets the place. */
+    /* The server sets it before it shuts down the stream: another client takes the place. */
     atomic_bool is_evicted;
 };
 
@@ -39,10 +39,9 @@ struct session_options {
     unsigned client_port;
     bool is_trusted; /* in trusted_networks, or a unix socket; else 554 5.7.1 instead of a greeting,
                         unless a certificate may help */
-    const atomic_bool *is_stopping; /* say 421 instead of waiting for the next command */
+    const atomic_bool *is_stopping; /* reply 421 instead of waiting for the next command */
     struct session_presence *presence;
-    unsigned
-        command_timeout_ms; /* for each command line and each block of data (RFC 5321 4.5.3.2.7) */
+    unsigned command_timeout_ms; /* for each command line and block of data: RFC 5321 4.5.3.2.7 */
 };
 
 /* Serve until QUIT, a fault or the end. The stream stays the caller's. */

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Refused for what came before, without being an error: no more than Postfix allows with
- * smtpd_recipient_overshoot_limit. */
+/* Commands refused because of an earlier refusal, which are not errors: as many as Postfix allows
+ * with smtpd_recipient_overshoot_limit. */
 #define EXCESS_MAX 1000
 
-/* A refusal that policy or state demands. to: a path with <>, or "". */
+/* Log a refusal that is due to policy or state, not to syntax. to: a path with <>, or "". */
 static void log_reject(struct session *s, const char *to, const char *text)
 {
     struct transaction *t = &s->transaction;
@@ -29,18 +29,18 @@ static void log_reject(struct session *s, const char *to, const char *text)
     t->detail.text[0] = '\0';
 }
 
-/* Towards hard_error_limit. */
+/* Count a refusal for hard_error_limit. */
 static void count_refusal(struct session *s, const char *text)
 {
     bool is_rcpt = strcmp(s->stage, "RCPT") == 0;
 
     s->is_behind_refusal = true;
-    /* A copy that cannot be taken yet is not the MTA's error, and 421 would make it hold back those
-     * for other destinations. */
+    /* A copy that cannot be taken yet is not an error of the MTA, and 421 would make the MTA hold
+     * back copies for other destinations. */
     if (text[0] != '5' && s->duplicate == NULL)
         return;
     /* Too many recipients for one message: the client sends the rest in another one (RFC 5321
-     * 4.5.3.1.10), which 421 before this one's DATA would prevent each time. */
+     * 4.5.3.1.10). 421 before DATA of this message would prevent that each time. */
     if (is_rcpt && strncmp(text, "452", 3) == 0 && ++s->excess <= EXCESS_MAX)
         return;
     s->refusals++;
@@ -87,8 +87,9 @@ void session_end_transaction(struct session *s)
     atomic_store(&s->o->presence->is_in_message, false);
 }
 
-/* A reply that the primary gave, or that is made up for it: with CRLF, maybe of several lines. */
-static void hand_on(struct session *s, const char *to, const char *text)
+/* Pass a reply to the client: the primary's, or one in its place. It has CRLF, and may have several
+ * lines. */
+static void pass_reply(struct session *s, const char *to, const char *text)
 {
     struct err line;
 
@@ -101,7 +102,7 @@ static void hand_on(struct session *s, const char *to, const char *text)
     session_send(s, text, strlen(text));
 }
 
-/* Everything that the primary was asked is answered, and the client gets it. */
+/* Read all answers that the primary owes, and pass them to the client. */
 void session_settle(struct session *s)
 {
     const char *stage = s->stage;
@@ -116,14 +117,15 @@ void session_settle(struct session *s)
         else
             s->stage = "RCPT";
         is_refused = is_refused || (a.is_mail && !a.is_yes);
-        hand_on(s, a.is_mail ? "" : a.to, a.reply);
+        pass_reply(s, a.is_mail ? "" : a.to, a.reply);
     }
     s->stage = stage;
     if (is_refused)
         session_end_transaction(s);
 }
 
-/* Who gave us the message: the MTA's client where XFORWARD told, else the MTA. Borrowed. */
+/* Set the origin of the message: the MTA's client if XFORWARD told it, else the MTA. The strings
+ * are borrowed. */
 static void set_origin(struct session *s, struct queue_message *m)
 {
     static char none[] = "";
@@ -143,7 +145,8 @@ static void set_origin(struct session *s, struct queue_message *m)
         s->xforward.proto[0] != '\0' ? s->xforward.proto : (char *)session_protocol_name(s);
 }
 
-/* MAIL to the primary, with what we know of the client, if only what we see. */
+/* Pass MAIL to the primary, with the attributes of the client: those of XFORWARD, else those of the
+ * connection. */
 static int begin_duplicate(struct session *s, struct err *text)
 {
     struct xforward x = s->xforward;
@@ -156,7 +159,8 @@ static int begin_duplicate(struct session *s, struct err *text)
     return duplicate_mail(s->duplicate, &s->command, &x, text);
 }
 
-/* With a listener: the address in the form that the primary reads as we do. False: refused. */
+/* With a listener: put the address into the form that the primary reads as splitrelay does. False:
+ * refused. */
 static bool take_address(struct session *s, const char *refusal)
 {
     struct smtp_command *c = &s->command;
@@ -176,7 +180,7 @@ void session_mail(struct session *s)
 {
     struct err text;
 
-    /* Some printers and scripts send no EHLO, and many servers let them. */
+    /* Some printers and scripts send no EHLO, and many servers accept that. */
     if (s->helo[0] == '\0' && s->duplicate == NULL) {
         session_protocol_error(s, "503 5.5.1 Send EHLO or LHLO first");
         return;
@@ -189,10 +193,10 @@ void session_mail(struct session *s)
     s->excess = 0;
     if (!take_address(s, "501 5.1.7 Bad sender"))
         return;
-    /* In this order: whoever stops us sets is_stopping and then looks at is_in_message. */
+    /* In this order, because the server sets is_stopping and then looks at is_in_message. */
     atomic_store(&s->o->presence->is_in_message, true);
     if (atomic_load(s->o->is_stopping)) {
-        session_say_stopping(s);
+        session_reply_stopping(s);
     } else if (s->duplicate != NULL && begin_duplicate(s, &text) == 0) {
         set_origin(s, &s->transaction.message);
         return;
@@ -228,7 +232,7 @@ void session_rcpt(struct session *s)
         refuse(s, s->command.path, &text);
 }
 
-/* DATA. True: 354 was said. */
+/* DATA. True: the reply was 354. */
 static bool begin_content(struct session *s)
 {
     struct err text;
@@ -236,7 +240,7 @@ static bool begin_content(struct session *s)
     if (s->duplicate != NULL) {
         struct buf answer = {0};
         bool is_yes = duplicate_data(s->duplicate, &answer);
-        hand_on(s, "", buf_str(&answer));
+        pass_reply(s, "", buf_str(&answer));
         buf_clear(&answer);
         return is_yes;
     }
@@ -264,7 +268,7 @@ static void answer_content(struct session *s, enum transaction_result result,
     case TRANSACTION_FINISHED:
         if (duplicate_replies(s->duplicate)[0] == '2')
             session_message_taken(s);
-        hand_on(s, "", duplicate_replies(s->duplicate));
+        pass_reply(s, "", duplicate_replies(s->duplicate));
         return;
     }
     while (--replies > 0) /* RFC 2033 4.2: one for each recipient that was accepted */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * session_private: what the files of the session share: session.c reads commands and answers those
- * that are not about a message, session_tls.c has STARTTLS and who may send mail, session_mail.c
- * has MAIL, RCPT and DATA. Not for anybody else.
+ * session_private: what the files of the session share. session.c reads commands and answers those
+ * that are not about a message, session_tls.c has STARTTLS and the check of permission to send
+ * mail, session_mail.c has MAIL, RCPT and DATA.
  */
 #ifndef SPLIT_SESSION_PRIVATE_H
 #define SPLIT_SESSION_PRIVATE_H
@@ -28,79 +28,80 @@ struct session {
     struct buf line;
     char helo[256]; /* printable; "" before the greeting */
     enum session_protocol protocol;
-    const char *stage; /* for the log: what came last, "CONNECT", "MAIL", "DATA" */
+    const char *stage; /* for the log: the last command or event, "CONNECT", "MAIL", "DATA" */
     /* Since a message was taken. */
-    unsigned errors;   /* broke the protocol */
+    unsigned errors;   /* of the protocol */
     unsigned refusals; /* recipients, senders, messages */
-    unsigned junk;     /* commands that lead to none */
+    unsigned junk;     /* commands that lead to no message */
     /* Of the present message. */
-    bool is_behind_refusal;  /* MAIL or a recipient was refused: what follows may not know */
-    unsigned excess;         /* refused only for what came before it */
-    bool has_progressed;     /* something that leads to a message, since progress_ms was set */
-    int64_t progress_ms;     /* task_now_ms() when it did so last, at the latest */
-    bool has_said_something; /* the client; its first command may take less time */
+    bool is_behind_refusal; /* MAIL or a recipient was refused, maybe unseen by the client */
+    unsigned excess;        /* commands refused only because of an earlier refusal */
+    bool has_progressed;    /* something that leads to a message was done since progress_ms */
+    int64_t progress_ms;    /* task_now_ms() when it was done last, or later */
+    bool has_sent_command;  /* by the client; the first command has a shorter time limit */
     bool is_encrypted;
-    bool has_trusted_cert; /* the client */
+    bool has_trusted_cert; /* of the client */
     bool is_over;
 };
 
-/* Bytes to the client; they gather in the stream's buffer until it waits for them. */
+/* Write bytes to the client; they stay in the stream's buffer until the session waits for input. */
 void session_send(struct session *s, const char *text, size_t len) __attribute__((nonnull));
 
-/* A reply, without its CRLF, after those that the primary still owes. */
+/* Write a reply, given without its CRLF, after the answers that the primary still owes. */
 void session_reply(struct session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(1, 2)));
 
-/* The client broke the protocol: this reply, or 421 and the end when it did so too often. */
+/* Reply to an error of protocol, and count it. After too many the reply is 421, and the session
+ * ends. */
 void session_protocol_error(struct session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(1, 2)));
 
-/* The client has done what it is here for: its errors are forgotten. */
+/* A message was accepted: reset the counts of errors. */
 void session_message_taken(struct session *s) __attribute__((nonnull));
 
 /* The connection failed: log it, and end. */
 void session_lost(struct session *s, enum stream_status status) __attribute__((nonnull));
 
-/* 421 and the end. */
-void session_say_stopping(struct session *s) __attribute__((nonnull));
+/* Reply 421 because the server stops, and end the session. */
+void session_reply_stopping(struct session *s) __attribute__((nonnull));
 
 /* --- session_tls.c --- */
 
-/* May this client have a greeting: can it come to be allowed to send mail? */
+/* Does this client get a greeting? It may send mail, or may be able to with a certificate. */
 bool session_is_welcome(const struct session *s) __attribute__((nonnull));
 
-/* NULL: it may send mail; else the refusal. */
+/* NULL: the client may send mail; else the refusal. */
 const char *session_refusal(const struct session *s) __attribute__((nonnull));
 
-/* Refuse it, as session_refusal() says. True: done so. */
+/* Send session_refusal(), if there is one, and end the session. True: refused. */
 bool session_is_refused(struct session *s) __attribute__((nonnull));
 
 /* Is STARTTLS offered now? */
 bool session_offers_tls(const struct session *s) __attribute__((nonnull));
 
-/* The command. */
+/* The command STARTTLS. */
 void session_starttls(struct session *s) __attribute__((nonnull));
 
-/* How the message came, for Received: "ESMTPS" (RFC 3848). */
+/* The protocol, for Received: "ESMTPS" (RFC 3848). */
 const char *session_protocol_name(const struct session *s)
     __attribute__((nonnull, returns_nonnull));
 
-/* "SMTP", "ESMTP", "LMTP": with or without TLS. */
+/* The same without regard to TLS: "SMTP", "ESMTP", "LMTP". */
 const char *session_protocol_word(const struct session *s)
     __attribute__((nonnull, returns_nonnull));
 
 /* --- session_mail.c --- */
 
-/* Everything that the primary was asked is answered, and the client gets it. */
+/* Read all answers that the primary owes, and pass them to the client. */
 void session_settle(struct session *s) __attribute__((nonnull));
 
-/* A refusal that policy or state demands: logged, and said. to: a path with <>, or "". */
+/* Refuse for a reason of policy or state: log, count, reply. to: a path with <>, or "". */
 void session_reject(struct session *s, const char *to, const char *text) __attribute__((nonnull));
 
 /* Forget the message, if there is one. */
 void session_end_transaction(struct session *s) __attribute__((nonnull));
 
-/* The commands. */
+/* The commands MAIL, RCPT and DATA. */
 void session_mail(struct session *s) __attribute__((nonnull));
 void session_rcpt(struct session *s) __attribute__((nonnull));
 void session_data(struct session *s) __attribute__((nonnull));

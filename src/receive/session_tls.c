@@ -32,8 +32,8 @@ bool session_is_welcome(const struct session *s)
     return s->o->is_trusted || (context(s) != NULL && t->client != CONFIG_TLS_CLIENT_NONE);
 }
 
-/* Not for good, for an MTA would throw the copy away: it keeps it until somebody has mended one
- * side or the other. */
+/* The refusal is temporary, because an MTA drops the copy after a permanent one. The MTA keeps the
+ * copy until the configuration of one side is corrected. */
 const char *session_refusal(const struct session *s)
 {
     const struct config_server_tls *t = settings(s);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SENDER_MAX 2000      /* bytes of one that is no address; Postfix takes 2048 with MAIL */
+#define SENDER_MAX 2000      /* bytes, if it is no address; Postfix takes 2048 with MAIL */
 #define BLOCK_KEEP_MAX 16384 /* bytes of memory kept for the next message */
 
 void transaction_init(struct transaction *t, const struct config *config, struct queue *queue)
@@ -80,7 +80,7 @@ int transaction_refuse_size(struct transaction *t, uint64_t size, struct err *re
     return refuse(reply, "452 4.3.4 Message size exceeds message_size_limit of splitrelay");
 }
 
-/* Once each; *seen is set. */
+/* A parameter may come once, and must be valid. Sets *seen. */
 static int check_once(bool *seen, bool is_valid, const char *what, struct err *reply)
 {
     if (*seen || !is_valid) {
@@ -145,9 +145,10 @@ int transaction_refuse_fault(struct transaction *t, enum queue_put_status status
 }
 
 /*
- * The MTA has accepted the message, and nobody hears of it when we do not: whoever sends must not
- * be able to avoid copies by a strange sender. One that is no address is kept as far as it can be;
- * what a destination thinks of it is another matter. path: with its brackets. The caller frees.
+ * The sender as it is stored. The MTA has accepted the message and reports no refusal of a copy, so
+ * a client must not be able to avoid copies by an odd sender. A sender that is no address is kept
+ * as text, as far as possible; a destination may refuse it. path: with its brackets. The caller
+ * frees the result.
  */
 static char *sender_of(const char *path)
 {
@@ -217,12 +218,10 @@ static struct queue_new_copy *new_copy(struct transaction *t, const char *destin
     return copy;
 }
 
-/* Local parts as they are, domains without regard to case (RFC 5321 2.4). */
 static bool has_recipient(const struct queue_new_copy *copy, const struct address *a)
 {
     for (size_t i = 0; i < copy->recipient_count; i++) {
-        const char *other = copy->recipients[i].address;
-        if (ascii_equal(other, a->text) && strncmp(other, a->text, a->local_len) == 0)
+        if (address_is_same(copy->recipients[i].address, a->text))
             return true;
     }
     return false;
@@ -271,14 +270,13 @@ int transaction_rcpt_words(const struct smtp_command *c, struct dsn *dsn, struct
     struct err err;
 
     for (size_t i = 0; i < c->word_count; i++) {
-        /* A malformed one is no wish: Postfix passes on an ORCPT that it did not check. */
+        /* A malformed parameter is ignored: Postfix passes on an ORCPT that it did not check. */
         if (dsn_parse_word(dsn, c->words[i], &err) == 0)
             return refuse(reply, "555 5.5.4 Unsupported parameter");
     }
     return 0;
 }
 
-/* The destination that this address names and the address below it, or the reply. */
 int transaction_route(const struct transaction *t, const struct address *tagged,
                       struct address *plain, const char **destination_out, struct err *reply)
 {
@@ -286,8 +284,8 @@ int transaction_route(const struct transaction *t, const struct address *tagged,
     struct buf name = {0};
     int status = -1;
 
-    /* What lies below the suffix must not lead back into the tag domain: only one suffix is ours,
-     * and a destination must not be made to see another. */
+    /* The address below the suffix must not lead into the tag domain again: only one suffix is
+     * ours, and no destination may get an address with another one. */
     if (!address_untag(tagged, "copy", tag_domain, plain, &name) ||
         address_leads_into(plain->text, strlen(plain->text), tag_domain)) {
         err_set(reply, "550 5.7.1 Relay access denied: not below .copy.%s", tag_domain);

@@ -25,7 +25,7 @@ struct files {
     char *lock; /* of the spool that was opened */
 };
 
-/* The configuration, tables, and what it takes to encrypt. NULL with `err`. */
+/* Load configuration and tables, and open keys and passwords. NULL with `err`. */
 static struct runtime *load(const char *config_path, struct err *err)
 {
     struct snapshot *s = daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, err);
@@ -54,7 +54,7 @@ static void reload(struct relay *r, const struct files *files)
     process_notify_ready();
 }
 
-/* Block what main() waits for, so that every thread does. */
+/* Block the signals that main() waits for, in all threads that are started later. */
 static void block_signals(sigset_t *set)
 {
     sigemptyset(set);

@@ -22,7 +22,7 @@
 
 struct relay {
     struct runtime_slot slot;
-    struct runtime *first; /* what can change only by a restart is as it says */
+    struct runtime *first; /* options that only a restart can change are as it has them */
     struct queue *queue;
     struct task_pool *tasks;
     struct server *server;
@@ -34,7 +34,7 @@ struct relay {
     size_t destination_count;
 };
 
-/* NULL is. */
+/* -1 with `err`: no destination has this name. NULL is legal. */
 static int check_known(struct relay *r, const char *name, struct err *err)
 {
     bool is_known = name == NULL;
@@ -112,7 +112,8 @@ static int resume(void *ctx, const char *destination, struct err *err)
     return rc;
 }
 
-/* For those that hold it for long: tables are large. The caller has one reference. */
+/* The same without tables, which are large, for callers that keep it for long. The caller has one
+ * reference. */
 static struct runtime *without_tables(const struct runtime *r)
 {
     return runtime_with_snapshot(r, snapshot_configuration(r->snapshot));

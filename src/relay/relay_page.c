@@ -189,8 +189,8 @@ static void page(void *ctx, struct buf *out)
     metrics_render_process(out);
 }
 
-/* Can a file be made? One without a name is; where the file system knows none of these, permission
- * and the mount's state have to do. */
+/* Can a file be created? Tries one without a name; where the file system has no such files, the
+ * permissions and the state of the mount decide. */
 static int check_writable(const struct relay_page *p, struct err *why)
 {
     int fd = open(p->spool, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);

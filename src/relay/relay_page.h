@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * relay_page: what those who watch splitrelay get by HTTP (metrics_http.h): the page, with what is
- * looked up for it (spool, queues), and whether splitrelay can take copies now.
+ * relay_page: what monitoring gets from splitrelay over HTTP (metrics_http.h): the page of metrics,
+ * for which spool and queues are looked up, and whether splitrelay can take copies now.
  */
 #ifndef SPLIT_RELAY_PAGE_H
 #define SPLIT_RELAY_PAGE_H
@@ -18,7 +18,7 @@ struct relay_page;
 int relay_page_start(const struct config *config, struct queue *q, struct relay_page **out,
                      struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Everything serves, or is about to stop. NULL is fine. */
+/* True: splitrelay serves; false: it is about to stop. NULL is legal. */
 void relay_page_set_serving(struct relay_page *p, bool is_serving);
 
 /* Stop the HTTP server and free the page; NULL is legal. */

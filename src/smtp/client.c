@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/client_private.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
-#include "task/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,16 +57,16 @@ static void close_if_unfit(struct client *c, const struct queue_copy *copy)
 }
 
 /* Connect, unless there is a connection. Adds to report->setup_ms. */
-static int be_connected(struct client *c, const struct queue_copy *copy,
-                        struct outcome_report *report)
+static int connect_if_needed(struct client *c, const struct queue_copy *copy,
+                             struct outcome_report *report)
 {
-    int64_t begin_ms = task_now_ms();
+    int64_t begin_ms = clock_now_ms();
 
     if (connection_is_open(c->connection))
         return 0;
-    c->has_told = false;
+    c->has_logged_missing = false;
     int result = connection_open(c->connection, copy->message.needs_requiretls);
-    report->setup_ms += task_now_ms() - begin_ms;
+    report->setup_ms += clock_now_ms() - begin_ms;
     return result;
 }
 
@@ -80,16 +80,16 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
     do {
         close_if_unfit(c, m->copy);
         bool is_reused = connection_is_open(conn);
-        if (be_connected(c, m->copy, report) != 0) {
+        if (connect_if_needed(c, m->copy, report) != 0) {
             /* A host that works, and only lacks REQUIRETLS, may do for other copies. */
             report->is_host_fault =
                 !connection_lacks_requiretls(conn) || connection_is_interrupted(conn);
             return CLIENT_LOST_EARLY;
         }
-        int64_t ready_ms = task_now_ms();
+        int64_t ready_ms = clock_now_ms();
         report->conn_use = connection_begin_message(conn);
         sent = client_transaction(c, m);
-        report->transmit_ms += task_now_ms() - ready_ms;
+        report->transmit_ms += clock_now_ms() - ready_ms;
         /* A server may close an idle connection at any time: connect again. */
         if (sent == CLIENT_LOST_EARLY && is_reused && !connection_is_interrupted(conn))
             sent = CLIENT_SENT;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/client_private.h"
 
+#include "base/ascii.h"
+
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 /* Cut to fit. */
 static void copy_text(char *out, size_t size, const char *text)
@@ -22,8 +23,7 @@ static void set_origin(struct xforward *x, const struct queue_copy *copy)
     copy_text(x->ident, sizeof x->ident, m->mta_queue_id[0] != '\0' ? m->mta_queue_id : copy->id);
     /* Both commands know only these two; LMTP counts as ESMTP. */
     if (m->protocol[0] != '\0')
-        copy_text(x->proto, sizeof x->proto,
-                  strcasecmp(m->protocol, "SMTP") == 0 ? "SMTP" : "ESMTP");
+        copy_text(x->proto, sizeof x->proto, ascii_equal(m->protocol, "SMTP") ? "SMTP" : "ESMTP");
 }
 
 enum connection_xclient_result client_send_origin(struct client *c, const struct queue_copy *copy)
@@ -31,7 +31,7 @@ enum connection_xclient_result client_send_origin(struct client *c, const struct
     const struct config_destination *d = c->destination;
     enum connection_xclient_result result = CONNECTION_XCLIENT_OK;
     struct xforward x;
-    char who[80];
+    char log_name[80];
 
     if (d->xforward == 0 && d->xclient == 0)
         return result;
@@ -40,8 +40,8 @@ enum connection_xclient_result client_send_origin(struct client *c, const struct
         result = connection_xclient(c->connection, &x);
     if (result == CONNECTION_XCLIENT_OK && d->xforward == 1 &&
         connection_features(c->connection)->xforward) {
-        snprintf(who, sizeof who, "dest=%s", d->name);
-        if (connection_xforward(c->connection, &x, who) != 0)
+        snprintf(log_name, sizeof log_name, "dest=%s", d->name);
+        if (connection_xforward(c->connection, &x, log_name) != 0)
             result = CONNECTION_XCLIENT_LOST;
     }
     return result;

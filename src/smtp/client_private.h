@@ -17,10 +17,10 @@ struct client {
     const struct config_destination *destination;
     const char *hostname;
     struct connection *connection;
-    bool has_told;        /* that copies need what the server of this connection does not offer */
-    struct buf command;   /* of the present window */
-    char *block;          /* for content that is in a file; NULL until the first one */
-    struct format format; /* of the present copy */
+    bool has_logged_missing; /* an extension that this connection's server does not offer */
+    struct buf command;      /* of the present window */
+    char *block;             /* for content that is in a file; NULL until the first one */
+    struct format format;    /* of the present copy */
 };
 
 enum client_sent {

@@ -319,8 +319,9 @@ static bool exceeds_size(struct transaction *t)
     return true;
 }
 
-/* A copy is not converted: it is sent as it is, because an archive without it is worse. */
-static void tell_what_is_missing(struct transaction *t)
+/* Log an extension that the copy needs and the server does not offer, once for a connection. The
+ * copy is sent as it is, and not converted: an archive without it would be worse. */
+static void log_missing_extension(struct transaction *t)
 {
     struct client *c = t->client;
     bool is_utf8 = t->mail->copy->message.is_utf8 || c->format.has_utf8_header;
@@ -328,9 +329,9 @@ static void tell_what_is_missing(struct transaction *t)
                        : !t->features->smtputf8 && is_utf8          ? "SMTPUTF8"
                                                                     : NULL;
 
-    if (what == NULL || c->has_told)
+    if (what == NULL || c->has_logged_missing)
         return;
-    c->has_told = true;
+    c->has_logged_missing = true;
     log_info("dest=%s: host %s does not offer %s: copies that need it are sent to it as they are",
              c->destination->name, connection_peer(t->conn), what);
 }
@@ -364,7 +365,7 @@ enum client_sent client_transaction(struct client *c, struct client_mail *m)
     t.rcpt_count = m->count - m->first < limit ? m->count - m->first : limit;
     make_format(&t, CLIENT_RCPT_UNDECIDED);
     if (!exceeds_size(&t) && t.rcpt_count > 0) {
-        tell_what_is_missing(&t);
+        log_missing_extension(&t);
         sent = run(&t);
     }
     client_mail_settle(m);

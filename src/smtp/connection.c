@@ -106,7 +106,7 @@ struct connection_detached *connection_detach(struct connection *c)
 {
     struct connection_detached *k = mem_zalloc(sizeof *k);
 
-    stream_leave(c->link.stream);
+    stream_detach(c->link.stream);
     *k = c->link;
     c->link.stream = NULL;
     connection_close(c);

@@ -222,9 +222,9 @@ int connection_read_refusal(struct connection *c) __attribute__((nonnull, warn_u
 /*
  * Send XFORWARD with the attributes that the server offers, for its log and its filters, and read
  * the replies; RSET comes first if a transaction may be open. A refusal of XFORWARD is logged, with
- * `who` ("dest=NAME"), and is not a fault: mail is not lost because of it.
+ * `log_name` ("dest=NAME"), and is not a fault: mail is not lost because of it.
  */
-int connection_xforward(struct connection *c, const struct xforward *x, const char *who)
+int connection_xforward(struct connection *c, const struct xforward *x, const char *log_name)
     __attribute__((nonnull, warn_unused_result));
 
 enum connection_xclient_result {

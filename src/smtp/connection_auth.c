@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define STEPS_MAX 8    /* no mechanism has as many */
+#define STEPS_MAX 8    /* of one exchange; no mechanism has as many */
 #define REPEATED_MIN 8 /* bytes of an answer, in base64, that a reply may not have */
 
 static int fail(struct connection *c, const char *dsn, const char *why)
@@ -71,7 +71,7 @@ static int send_line(struct connection *c, const char *verb, const char *mechani
     if (c->reply.code == 334 || !repeats(buf_str(&c->reply.text), answer))
         return result;
     buf_reset(&c->reply.text);
-    buf_adds(&c->reply.text, "(left out, for it repeats what it was told)");
+    buf_adds(&c->reply.text, "(left out, because it repeats what was sent)");
     return result == 0 ? 0 : connection_fail_reply(c, CONNECTION_AUTH);
 }
 
@@ -125,14 +125,14 @@ static int exchange(struct connection *c, struct sasl_exchange *x, const char *m
     int result = send_line(c, "AUTH ", mechanism, buf_str(answer));
     for (int i = 0; result == 0 && c->reply.code == 334; i++) {
         if (i == STEPS_MAX)
-            return fail(c, "4.7.0", "there is no end to it");
+            return fail(c, "4.7.0", "too many challenges");
         result = answer_challenge(c, x, answer);
     }
     if (result != 0)
         return -1;
     if (c->reply.code / 100 != 2)
         return refused(c);
-    return sasl_is_complete(x) ? 0 : fail(c, "4.7.0", "the server ended it before its time");
+    return sasl_is_complete(x) ? 0 : fail(c, "4.7.0", "the server ended the exchange too early");
 }
 
 int connection_authenticate(struct connection *c)
@@ -145,7 +145,7 @@ int connection_authenticate(struct connection *c)
     if (!security_authenticates(d))
         return 0;
     if (credentials == NULL)
-        return fail(c, "4.7.0", "it was not set up");
+        return fail(c, "4.7.0", "credentials are not set up");
     if (security_hides_password(d) && !c->tls.is_on)
         return fail(c, "4.7.0", "the connection is not encrypted");
     const char *mechanism = choose(c);

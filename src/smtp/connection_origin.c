@@ -93,7 +93,7 @@ static void format_command(struct buf *out, const char *verb, unsigned offered,
     buf_clear(&one);
 }
 
-static int take_reply(struct connection *c, enum connection_step step, const char *who)
+static int take_reply(struct connection *c, enum connection_step step, const char *log_name)
 {
     if (connection_ask(c, step) != 0)
         return -1;
@@ -101,12 +101,12 @@ static int take_reply(struct connection *c, enum connection_step step, const cha
         return 0;
     if (step == CONNECTION_RSET) /* the transaction may still be open */
         return connection_fail_reply(c, step);
-    log_warning("%s: %s refuses XFORWARD with %d", who, c->link.peer, c->reply.code);
+    log_warning("%s: %s refuses XFORWARD with %d", log_name, c->link.peer, c->reply.code);
     return 0;
 }
 
 /* lines: the commands, RSET first if is_reset. All at once with PIPELINING, else one at a time. */
-static int send_lines(struct connection *c, const char *lines, bool is_reset, const char *who)
+static int send_lines(struct connection *c, const char *lines, bool is_reset, const char *log_name)
 {
     const char *unsent = lines;
 
@@ -118,14 +118,14 @@ static int send_lines(struct connection *c, const char *lines, bool is_reset, co
                 return -1;
             unsent += len;
         }
-        if (take_reply(c, step, who) != 0)
+        if (take_reply(c, step, log_name) != 0)
             return -1;
         is_reset = false;
     }
     return 0;
 }
 
-int connection_xforward(struct connection *c, const struct xforward *x, const char *who)
+int connection_xforward(struct connection *c, const struct xforward *x, const char *log_name)
 {
     unsigned offered = c->link.features.xforward_attributes;
     struct buf lines = {0};
@@ -136,7 +136,7 @@ int connection_xforward(struct connection *c, const struct xforward *x, const ch
     format_command(&lines, "XFORWARD", offered, SMTP_ATTRIBUTE_NAME, SMTP_ATTRIBUTE_HELO, x);
     format_command(&lines, "XFORWARD", offered, SMTP_ATTRIBUTE_HELO, SMTP_ATTRIBUTE_COUNT, x);
     c->link.needs_rset = false;
-    int result = send_lines(c, buf_str(&lines), is_reset, who);
+    int result = send_lines(c, buf_str(&lines), is_reset, log_name);
     buf_clear(&lines);
     return result;
 }

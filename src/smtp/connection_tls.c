@@ -2,35 +2,18 @@
 #include "smtp/connection_private.h"
 
 #include "base/log.h"
+#include "net/endpoint.h"
 #include "net/tls.h"
 #include "smtp/security.h"
-
-#include <netinet/in.h>
-
-static bool is_local(const struct sockaddr *sa)
-{
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)sa;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)sa;
-
-    switch (sa->sa_family) {
-    case AF_INET:
-        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-    case AF_INET6:
-        return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
-               (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) &&
-                v6->sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
-    default:
-        return true;
-    }
-}
 
 void connection_tls_reset(struct connection *c, const char *host, const struct sockaddr *sa)
 {
     const struct config_destination *d = c->destination;
     enum config_tls_level level = d->tls.level;
+    bool is_local = sa->sa_family == AF_UNIX || endpoint_is_loopback_address(sa);
 
     if (level == CONFIG_TLS_AUTO)
-        level = is_local(sa) ? CONFIG_TLS_NONE : CONFIG_TLS_MAY;
+        level = is_local ? CONFIG_TLS_NONE : CONFIG_TLS_MAY;
     if (level < CONFIG_TLS_ENCRYPT && security_hides_password(d))
         level = CONFIG_TLS_ENCRYPT;
     c->tls = (struct connection_tls){.level = level, .host = host};

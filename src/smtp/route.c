@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "smtp/route.h"
 
+#include "base/ascii.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "task/task.h"
 #include "smtp/route_down.h"
@@ -13,9 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SMTP_PORT 25
@@ -41,14 +41,6 @@ struct route {
     struct hops fresh;   /* of the present entry */
     struct hops parked;  /* of all entries so far: refused a connection lately */
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 struct route *route_new(const struct config_destination *d, const char *hostname,
                         const struct resolver *resolver, int wake_fd)
@@ -157,7 +149,7 @@ static struct resolver_query query_for(const struct route *r, const char *name)
 {
     static const int families[] = {
         [CONFIG_INET_ALL] = AF_UNSPEC, [CONFIG_INET_IPV4] = AF_INET, [CONFIG_INET_IPV6] = AF_INET6};
-    int64_t left_ms = r->deadline_ms - now_ms();
+    int64_t left_ms = r->deadline_ms - clock_now_ms();
 
     return (struct resolver_query){.name = name,
                                    .family = families[r->destination->inet_protocols],
@@ -316,7 +308,7 @@ static void add_mx_hosts(struct route *r, const struct endpoint *e, const struct
 
     for (size_t i = 0; i < count && r->fresh.count < ROUTE_ADDRESSES_MAX; i++) {
         size_t first = r->fresh.count;
-        bool is_here = checks_loops && strcasecmp(list[i].host, r->hostname) == 0;
+        bool is_here = checks_loops && ascii_equal(list[i].host, r->hostname);
         if (!is_here && (list[i].host[0] == '\0' || add_host(r, list[i].host, e->port, fault) < 0))
             continue;
         for (size_t k = first; k < r->fresh.count; k++) {
@@ -337,8 +329,8 @@ static bool is_localhost(const char *name)
 {
     size_t len = strlen(name);
 
-    return strcasecmp(name, "localhost") == 0 ||
-           (len > 10 && strcasecmp(name + len - 10, ".localhost") == 0);
+    return ascii_equal(name, "localhost") ||
+           (len > 10 && ascii_equal(name + len - 10, ".localhost"));
 }
 
 static void add_domain(struct route *r, const struct endpoint *e, struct outcome *fault)
@@ -378,7 +370,7 @@ static void add_entry(struct route *r, struct outcome *fault)
     const struct endpoint *e = &r->destination->relay_to[r->entry++];
 
     r->fresh.count = r->fresh.next = 0;
-    r->deadline_ms = now_ms() + r->destination->connect_timeout_ms;
+    r->deadline_ms = clock_now_ms() + r->destination->connect_timeout_ms;
     if (e->kind == ENDPOINT_UNIX)
         add_unix(r, e);
     else if (endpoint_is_domain(e))
@@ -398,7 +390,7 @@ const struct route_hop *route_next(struct route *r, struct outcome *fault)
     for (;;) {
         while (r->fresh.next < r->fresh.count) {
             struct hop *h = &r->fresh.items[r->fresh.next++];
-            if (!route_down_is(&h->pub.sa, h->pub.sa_len, now_ms() / 1000))
+            if (!route_down_is(&h->pub.sa, h->pub.sa_len, clock_now_ms() / 1000))
                 return publish(h);
             *add_hop(&r->parked) = *h;
         }
@@ -413,7 +405,7 @@ const struct route_hop *route_next(struct route *r, struct outcome *fault)
 
 void route_failed(const struct route_hop *hop)
 {
-    route_down_add(&hop->sa, hop->sa_len, now_ms() / 1000);
+    route_down_add(&hop->sa, hop->sa_len, clock_now_ms() / 1000);
 }
 
 void route_worked(const struct route_hop *hop)

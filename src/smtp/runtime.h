@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * runtime: what a session, a worker or the connection to a primary of splitrelay goes by: a
- * snapshot of configuration and tables, and the keys, certificates and passwords that were opened
+ * runtime: what a session, a worker or the connection to a primary of splitrelay is configured by:
+ * a snapshot of configuration and tables, and the keys, certificates and passwords that were opened
  * for this configuration. Immutable, with a reference count. Made when a configuration is loaded or
  * reloaded; a reload of a table makes one that shares configuration and security.
  */

@@ -3,12 +3,12 @@
  * reply      = name [SP text] *( LF ehlo-line )
  * ehlo-line  = keyword *( SP param )                   RFC 5321 4.1.1.1
  *            / "AUTH=" mechanism *( SP mechanism )     before RFC 4954; some servers send both
- * forms
  */
 #include "smtp/smtp_features.h"
 
+#include "base/ascii.h"
+
 #include <string.h>
-#include <strings.h>
 
 static const struct {
     const char *name;
@@ -24,7 +24,7 @@ static const char *const attribute_names[SMTP_ATTRIBUTE_COUNT] = {"NAME",  "ADDR
 
 static bool word_is(const char *word, size_t len, const char *name)
 {
-    return strlen(name) == len && strncasecmp(word, name, len) == 0;
+    return strlen(name) == len && ascii_equal_n(word, name, len);
 }
 
 unsigned smtp_features_mechanism(const char *name, size_t len)
@@ -96,7 +96,7 @@ static void parse_line(struct smtp_features *f, const char *line, size_t keyword
         f->xforward_attributes = parse_words(params, len - keyword, " ", attribute_bit);
     } else if (word_is(line, keyword, "XCLIENT")) {
         f->xclient_attributes = parse_words(params, len - keyword, " ", attribute_bit);
-    } else if (word_is(line, keyword, "AUTH") || strncasecmp(line, "AUTH=", 5) == 0) {
+    } else if (word_is(line, keyword, "AUTH") || ascii_equal_n(line, "AUTH=", 5)) {
         f->auth |= parse_words(line + 4, len - 4, " =", smtp_features_mechanism);
     } else if (word_is(line, keyword, "STARTTLS")) {
         f->starttls = true;

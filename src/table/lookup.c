@@ -8,30 +8,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rounds of canonical mapping before it is taken for a loop; cleanup(8) has the same limit. */
+/* More rounds of canonical mapping are a loop; cleanup(8) has the same limit. */
 enum { CANONICAL_ROUNDS = 10 };
 
 /*
- * An address in the forms that keys are made of. Quotes and backslashes of the local part are
- * taken off where parts of it are compared or joined, and put back where RFC 822 needs them, as
- * Postfix does it; for ASCII the outcome is the form of address_fold().
+ * An address in the forms that keys are made of. As in Postfix, quotes and backslashes of the local
+ * part are removed where parts of it are compared or joined, and are added again where RFC 822
+ * needs them. For an ASCII address the result is the form of address_fold().
  */
 struct parts {
     struct buf sent;      /* local part without quotes, as the client sent it */
     struct buf local;     /* the same, folded */
     struct buf at;        /* "@domain", folded, "" without domain */
-    struct buf whole;     /* the whole address for patterns (casefold_add_ascii()); "" when it is
-                             no other than the first key */
+    struct buf whole;     /* the whole address for patterns (casefold_add_ascii()); "" when it
+                             equals the first key */
     size_t bare_len;      /* bytes of local before the extension; local.len if there is none */
-    size_t sent_bare_len; /* the same of sent */
+    size_t sent_bare_len; /* the same for `sent` */
 };
 
-/* One search: the keys are tried one after the other until the result is no NOT_FOUND. */
+/* One search: the keys are tried one after the other while the result is NOT_FOUND. */
 struct search {
     const struct lookup_list *list;
     struct table_scratch *scratch;
     bool is_first_key;
-    const char *whole; /* what tables that take the whole address are asked; NULL: the first key */
+    const char *whole; /* the key for tables that take the whole address; NULL: the first key */
     struct table_match *match;
     struct err *err;
 };
@@ -78,7 +78,7 @@ static void add_unquoted(const char *local, size_t len, struct buf *out)
     }
 }
 
-/* Postfix's idea of a local part that needs no quotes: wider than RFC 5321's. */
+/* A local part that needs no quotes, by the rule of Postfix, which allows more than RFC 5321. */
 static bool is_dot_string(const char *s, size_t len)
 {
     if (len == 0 || s[0] == '.' || s[len - 1] == '.')
@@ -108,7 +108,7 @@ static void add_quoted(const char *local, size_t len, struct buf *out)
     buf_addc(out, '"');
 }
 
-/* Bytes of the (folded) local part before its extension. Some names are never split, as in
+/* Number of bytes of the folded local part before its extension. Some names are never split, as in
  * Postfix with its defaults (owner_request_special). */
 static size_t bare_len(const char *local, size_t len, const char *delimiter)
 {
@@ -127,7 +127,7 @@ static size_t bare_len(const char *local, size_t len, const char *delimiter)
     return n == 0 ? len : n;
 }
 
-/* The bytes before the extension in a local part that is not folded, and has one. */
+/* The same for a local part that is not folded and has an extension. */
 static size_t unfolded_bare_len(const char *local, size_t len, const char *delimiter)
 {
     for (size_t i = 0; i < len; i++)
@@ -202,8 +202,8 @@ static enum table_result ask(struct search *q, const char *key)
     return TABLE_NOT_FOUND;
 }
 
-/* Ask for the first len bytes of the local part, with the domain; also in the form without quotes
- * if that is another one and wanted. */
+/* Ask for the first `len` bytes of the local part, with the domain; with also_unquoted then for the
+ * form without quotes, if it differs. */
 static enum table_result ask_local(struct search *q, const struct parts *p, size_t len,
                                    bool also_unquoted)
 {
@@ -264,7 +264,7 @@ enum table_result lookup_sender(const struct lookup_list *list, struct table_scr
     return r == TABLE_NOT_FOUND ? ask(&q, "*") : r;
 }
 
-/* How a canonical result came about: which key was found. */
+/* The kind of key with which a canonical result was found. */
 enum canonical_key { KEY_FULL, KEY_BARE, KEY_DOMAIN };
 
 static enum table_result find_canonical(struct search *q, const struct parts *p,
@@ -284,8 +284,8 @@ static enum table_result find_canonical(struct search *q, const struct parts *p,
 }
 
 /*
- * Read a result. Besides proper addresses, local parts with dots in odd places (they exist) are
- * fine; a list, a name or a comment is not.
+ * Parse a result. Besides valid addresses, local parts with leading, trailing or doubled dots are
+ * accepted, since they exist; a list, a display name or a comment is not.
  */
 static int parse_result(const char *value, struct address *out, struct err *err)
 {
@@ -299,8 +299,8 @@ static int parse_result(const char *value, struct address *out, struct err *err)
     return address_parse(value, len, ADDRESS_LENIENT, out, err);
 }
 
-/* The address that a result makes: *extension is carried over, and the local part `sent` where the
- * result is "@domain". */
+/* Make the address that a result stands for. The extension is carried over; where the result is
+ * "@domain", the local part is `sent`. */
 static int make_address(const char *value, const char *sent, size_t sent_len, const char *extension,
                         struct address *out, struct err *why)
 {
@@ -341,7 +341,8 @@ int lookup_check_canonical(const char *value, struct address *sample_out, struct
 
 /*
  * Make the address that a result for the address `p` stands for. TABLE_FAILED: the result is no
- * address; TABLE_LIMIT: it is, but makes none with what is carried over from `p`.
+ * address. TABLE_LIMIT: it is one, but with the parts that are carried over from `p` it is no valid
+ * address.
  */
 static enum table_result apply_canonical(const struct parts *p, enum canonical_key key,
                                          const struct table_match *m, struct address *out,

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define DIGITS_MAX 20 /* of a length: leading zeros are allowed, but not without end */
+#define DIGITS_MAX 20 /* of a length; leading zeros are allowed, within this limit */
 
 void socketmap_reply_reset(struct socketmap_reply *r)
 {
@@ -63,7 +63,8 @@ int socketmap_reply_add(struct socketmap_reply *r, const char *data, size_t len,
     return 0;
 }
 
-/* Is this the first word of the reply? *rest_out: what is behind the space, NULL without one. */
+/* Is this the first word of the reply? *rest_out: the text after the space, NULL if there is no
+ * space. */
 static bool has_word(const char *reply, const char *word, const char **rest_out)
 {
     size_t len = strlen(word);

@@ -15,23 +15,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SOCKETMAP_REPLY_MAX 100000 /* bytes, as with Postfix */
+#define SOCKETMAP_REPLY_MAX 100000 /* bytes; Postfix has the same limit */
 
 struct socketmap_reply {
-    struct buf text; /* the bytes as far as they came */
-    size_t length;   /* announced */
-    unsigned digits; /* of the length, that were read */
+    struct buf text; /* the bytes that were received so far */
+    size_t length;   /* the length that the netstring begins with */
+    unsigned digits; /* digits of the length that were read so far */
     bool has_length, is_complete;
 };
 
-/* A reply starts as zeros. _reset() prepares it for the next one, _clear() frees its memory. */
+/* A struct socketmap_reply that is all zeros is empty. _reset() empties it for the next reply,
+ * _clear() frees its memory. */
 void socketmap_reply_reset(struct socketmap_reply *r) __attribute__((nonnull));
 void socketmap_reply_clear(struct socketmap_reply *r) __attribute__((nonnull));
 
 /*
- * The next bytes. *used_out: how many of them belong to this reply; all, unless it is complete
- * afterwards. -1 with `err`: no netstring, or one of more than SOCKETMAP_REPLY_MAX bytes; r is to
- * be reset. Not with a complete reply.
+ * Add the next bytes to a reply that is not complete. *used_out: how many of them belong to this
+ * reply; all, unless it is now complete. -1 with `err`: it is no netstring, or one of more than
+ * SOCKETMAP_REPLY_MAX bytes; the caller has to reset `r`.
  */
 int socketmap_reply_add(struct socketmap_reply *r, const char *data, size_t len, size_t *used_out,
                         struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -39,11 +40,11 @@ int socketmap_reply_add(struct socketmap_reply *r, const char *data, size_t len,
 enum socketmap_answer {
     SOCKETMAP_FOUND,
     SOCKETMAP_NOT_FOUND,
-    SOCKETMAP_FAILED, /* `err` has the reason of the server */
+    SOCKETMAP_FAILED, /* `err` has the reason that the server gave */
 };
 
-/* The content of a complete reply, up to its first NUL; *value_out (borrowed, valid UTF-8) with
- * SOCKETMAP_FOUND. */
+/* The answer in a complete reply, read up to its first NUL. With SOCKETMAP_FOUND *value_out is the
+ * value, borrowed and valid UTF-8. */
 enum socketmap_answer socketmap_reply_answer(const struct socketmap_reply *r,
                                              const char **value_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));

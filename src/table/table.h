@@ -17,20 +17,19 @@
 
 struct table;
 
-/* Working memory of one connection (pcre2 match data and the like). Not shared between threads at a
- * time. */
+/* Working memory of one connection (pcre2 match data and the like). One thread at a time. */
 struct table_scratch;
 
 enum table_result {
     TABLE_FOUND,
     TABLE_NOT_FOUND,
     TABLE_FAILED, /* the table cannot be read now, or its answer is invalid: on_failure decides */
-    /* This key exceeds a limit of the look-up, and will do so again. The client has chosen the key,
-       so its command is refused, whatever on_failure is. */
+    /* This key exceeds a limit of the look-up, as it will each time. The client has chosen the key,
+     * so its command is refused, whatever on_failure is. */
     TABLE_LIMIT,
 };
 
-/* Did the look-up fail: FAILED or LIMIT? */
+/* Did the look-up fail (TABLE_FAILED or TABLE_LIMIT)? */
 bool table_has_failed(enum table_result result);
 
 /* The result of a look-up, and the entry that decided (for `splitctl explain`). */
@@ -45,33 +44,32 @@ struct table_match {
 void table_match_init(struct table_match *m) __attribute__((nonnull));
 void table_match_clear(struct table_match *m) __attribute__((nonnull));
 
-/* Memory for look-ups of one thread at a time, for all tables. table_scratch_free(NULL) is legal.
- * */
+/* Memory for look-ups in all tables. table_scratch_free(NULL) is legal. */
 struct table_scratch *table_scratch_new(void) __attribute__((returns_nonnull, warn_unused_result));
 void table_scratch_free(struct table_scratch *s);
 
 /*
  * Open "type:argument": inline:{ key=value, { key = text } }, static:value, texthash:/path,
- * pcre:/path, regexp:/path, lmdb:/path, cdb:/path (the last two as far as they were built in),
- * socketmap:inet:host:port:name, socketmap:unix:/path:name. Files are read completely by this call,
- * so that later changes of them have no effect on a look-up; a socketmap connects at its first
+ * pcre:/path, regexp:/path, lmdb:/path, cdb:/path (the last two only if they were built in),
+ * socketmap:inet:host:port:name, socketmap:unix:/path:name. This call reads files completely, so
+ * that later changes of a file have no effect on look-ups; a socketmap connects at its first
  * look-up. The caller has one reference. NULL with `err`: an unknown type (with the list of known
- * ones; hash: and btree: with the advice to use texthash: on the same source, or lmdb:), or a fault
- * in a file as "PATH:LINE: what is wrong". Faults that Postfix only warns about and skips (a line
- * without value, a duplicate key) are logged as warnings with PATH:LINE and skipped just so; a byte
- * order mark before the first line is skipped alone. A texthash holds no more memory than its
- * file's size plus 64 bytes a line.
+ * ones; for hash: and btree: with the advice to use texthash: with the same source, or lmdb:), or a
+ * fault in a file as "PATH:LINE: what is wrong". Lines that Postfix skips with a warning (a line
+ * without value, a duplicate key) are skipped too, and logged as warnings with PATH:LINE. Of a byte
+ * order mark before the first line only the mark is skipped. A texthash takes no more memory than
+ * the size of its file plus 64 bytes a line.
  */
 struct table *table_open(const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Receives faults that are skipped. line: 0 for a fault of the whole file. */
+/* Receives the faults that are skipped. line: 0 for a fault of the whole file. */
 struct table_faults {
     void (*each)(void *ctx, const char *path, unsigned line, const char *text);
     void *ctx;
 };
 
-/* The same; such faults are passed to `faults` and not logged. */
+/* The same, but faults that are skipped are passed to `faults` and not logged. */
 struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
                                    struct err *err)
     __attribute__((nonnull(1, 3), warn_unused_result));
@@ -86,8 +84,8 @@ void table_close(struct table *t);
 /* The specification it was opened with. */
 const char *table_spec(const struct table *t) __attribute__((nonnull));
 
-/* The file that was read (for lmdb: and cdb: with their suffix), or NULL. Lines of table_match
- * count in it. */
+/* The file that was read (for lmdb: and cdb: with the suffix), or NULL. table_match.line is a line
+ * of this file. */
 const char *table_path(const struct table *t) __attribute__((nonnull));
 
 /* The source file from which postmap(1) makes a compiled table (lmdb, cdb), for the caller to
@@ -104,30 +102,33 @@ struct table_stamp {
 };
 
 /* The present state of a file, and whether two states are the same. A file that cannot be examined
- * does not exist. */
+ * counts as one that does not exist. */
 struct table_stamp table_stamp_of(const char *path) __attribute__((nonnull));
 bool table_stamp_equal(const struct table_stamp *a, const struct table_stamp *b)
     __attribute__((nonnull));
 
-/* Was the table read from a file in this state? Also false for a file that was written so shortly
- * before it was read that a later write might not show. Always true for tables without file. */
+/* Was the table read from a file in this state? False, too, when the file was written so shortly
+ * before it was read that a later write might not change its state. Always true for tables without
+ * file. */
 bool table_is_current(const struct table *t, const struct table_stamp *now)
     __attribute__((nonnull));
 
-/* True for types that get the whole address, once (pcre, regexp, socketmap), not its parts. */
+/* True for types that are asked once, for the whole address and not for its parts (pcre, regexp,
+ * socketmap). */
 bool table_takes_whole_address(const struct table *t) __attribute__((nonnull));
 
 /* True if a look-up asks a server, and may wait for it (socketmap). */
 bool table_asks_server(const struct table *t) __attribute__((nonnull));
 
-/* The same, or it may compute for long (regexp: regexec(3) has no limit, as pcre2 has). */
+/* True if a look-up may wait for a server, or may compute for long (regexp: unlike pcre2,
+ * regexec(3) has no limit). */
 bool table_may_take_long(const struct table *t) __attribute__((nonnull));
 
 /*
- * Look up one key. The caller has folded it (lookup.h); pcre matches as its flags say. On
- * TABLE_FOUND `m` is filled (its buffers are overwritten), if table_has_failed() `err` is set;
- * otherwise `err` is empty, also if an earlier attempt had set it. A table type that returns FOUND
- * or NOT_FOUND with a text, or another result without one, is a bug and aborts.
+ * Look up one key, which the caller has folded (lookup.h); in a pcre table its flags decide about
+ * case. On TABLE_FOUND `m` is filled (its buffers are overwritten). If table_has_failed(), `err` is
+ * set; otherwise it is empty, even if it was set before. A table type that sets `err` with FOUND or
+ * NOT_FOUND, or does not set it with another result, is a bug and aborts.
  */
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * cdb: a constant database as postmap(1) makes it. tinycdb maps a copy of the file, which nobody
- * can cut off. Keys may end in a NUL.
+ * cdb: a constant database as postmap(1) makes it. tinycdb maps a copy of the file into memory,
+ * because no other process can truncate a copy. Keys may end in a NUL.
  */
 #include "base/mem.h"
 #include "table/table_private.h"
@@ -28,10 +28,11 @@ static void cdb_table_close(struct table *t)
 }
 
 #define HEAD_ENTRIES 256
-#define HEAD_SIZE (HEAD_ENTRIES * 8) /* of each hash table: where it is, its slots of 8 bytes */
+/* For each hash table its position and its number of slots, which have 8 bytes. */
+#define HEAD_SIZE (HEAD_ENTRIES * 8)
 
-/* The hash tables are the end of the file, and the head says where they are. tinycdb looks only
- * when it needs one. */
+/* The hash tables are at the end of the file; their positions are in its head. tinycdb checks the
+ * position of a hash table only when a look-up needs it. */
 static bool is_whole(const struct cdb *cdb, size_t size)
 {
     for (unsigned i = 0; i < HEAD_ENTRIES; i++) {
@@ -59,7 +60,7 @@ static struct table *cdb_load(const char *path, int fd, size_t size, struct err 
     struct cdb_table *t = mem_zalloc(sizeof *t);
     t->cdb = cdb;
     t->path = mem_strdup(path);
-    close(fd); /* what is mapped stays */
+    close(fd); /* the mapping stays */
     return &t->table;
 }
 
@@ -67,7 +68,7 @@ static enum table_result cdb_table_find(const struct table *table, struct table_
                                         const char *key, struct table_match *m, struct err *err)
 {
     const struct cdb_table *t = (const struct cdb_table *)table;
-    struct cdb cdb = t->cdb; /* a look-up notes its position there */
+    struct cdb cdb = t->cdb; /* a look-up stores its position in the struct */
     size_t len = strlen(key);
     const void *value = NULL;
 

@@ -12,11 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How often a file that changes while it is read is read again, and how long to wait for its
+/* How often a file is read that changes while it is read, and how long to wait for the lock of its
  * writer. */
 enum { READ_ATTEMPTS = 5, LOCK_ATTEMPTS = 100, LOCK_PAUSE_MS = 50 };
 
-/* A write that follows another within one tick of the clock leaves the times as they are. */
+/* A write that follows another within one tick of the clock does not change the times of the
+ * file. */
 enum { CLOCK_TICK_MS = 50 };
 
 static struct table_stamp stamp_of(const struct stat *st)
@@ -51,8 +52,8 @@ bool table_stamp_equal(const struct table_stamp *a, const struct table_stamp *b)
            is_same_time(&a->mtime, &b->mtime) && is_same_time(&a->ctime, &b->ctime);
 }
 
-/* A file that was written just now may be written again without that its stamp shows it: note a
- * time that no file has, so that it is read once more. */
+/* A file that was written just now may be written again without a change of its stamp. Its stamp
+ * gets a time that no file has, so that the file is read once more. */
 static void distrust_if_hot(struct table_stamp *s)
 {
     struct timespec now = clock_realtime();
@@ -71,7 +72,7 @@ static int open_file(const char *path, struct err *err)
     return fd;
 }
 
-/* fstat(2), and whether this is a file to be read. */
+/* fstat(2), and check that it is a regular file of at most `max` bytes. */
 static int examine(int fd, const char *path, uint64_t max, struct stat *st, struct err *err)
 {
     if (fstat(fd, st) < 0) {
@@ -90,8 +91,8 @@ static int examine(int fd, const char *path, uint64_t max, struct stat *st, stru
     return 0;
 }
 
-/* Where the bytes of a file go: memory of that size (one byte more for a file of none), or NULL
- * with `err`. */
+/* Where the content of a file is stored. take: returns memory of this size (at least one byte), or
+ * NULL with `err`. drop: releases it. */
 struct target {
     char *(*take)(struct target *t, size_t size, struct err *err);
     void (*drop)(struct target *t);
@@ -100,7 +101,7 @@ struct target {
     int fd; /* of the anonymous file, -1 */
 };
 
-/* One attempt: 1; 0 if the file changed meanwhile, -1 with `err`. */
+/* Try to read the file: 1; 0 if it changed in the meantime; -1 with `err`. */
 static int read_once(int fd, const char *path, uint64_t max, struct target *target,
                      struct table_stamp *stamp_out, struct err *err)
 {
@@ -196,8 +197,8 @@ static char *memfd_take(struct target *t, size_t size, struct err *err)
     return t->text;
 }
 
-/* postmap(1) locks what it writes in place. An open file description's lock, because a process's
- * would end with whatever descriptor of the file is closed first. */
+/* postmap(1) locks a file that it writes in place. The lock belongs to the open file description: a
+ * lock of the process would end when any of its descriptors of the file is closed. */
 static int lock_shared(int fd, const char *path, struct err *err)
 {
     static const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};

@@ -41,7 +41,8 @@ static bool is_ascii(const char *text)
     return *text == '\0';
 }
 
-/* A key of the block has its ASCII letters folded; the others may have no room for that. */
+/* Only the ASCII letters of a key in the block are folded, because other letters may become
+ * longer. */
 static bool is_key(const char *in_block, const char *folded)
 {
     struct buf whole = {0};
@@ -54,7 +55,7 @@ static bool is_key(const char *in_block, const char *folded)
     return is_same;
 }
 
-/* The slot that holds the folded key, or the empty one where it belongs. */
+/* The slot of the folded key, or the empty slot where it would be added. */
 static struct table_slot *find_slot(const struct table_index *ix, const char *key, uint64_t hash)
 {
     uint32_t tag = (uint32_t)hash;

@@ -8,8 +8,8 @@
  *   key       = 1*( quoted-text / "\" any / any but white-space and "=" )
  *   separator = "," / SP / TAB / CR / LF
  *
- * In a bare item only text in balanced braces may hold separators. Quotes and backslashes stay in
- * the key. A later pair replaces an earlier one with the same key.
+ * In an item without braces around it, only text in balanced braces may contain separators. Quotes
+ * and backslashes stay in the key. A later pair replaces an earlier one with the same key.
  */
 #include "table/table_private.h"
 #include "base/mem.h"
@@ -23,7 +23,8 @@ struct inline_table {
     struct table_index index;
 };
 
-/* The length of the text in balanced braces that s begins with, 0 if they do not balance. */
+/* The length of the text in balanced braces at the start of `s`; 0 if the braces are not
+ * balanced. */
 static size_t balanced_len(const char *s, size_t len)
 {
     size_t level = 0;
@@ -62,7 +63,7 @@ static bool is_separator(char c)
     return c == ',' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* Cut the next item off; false if there is none. */
+/* Take the next item off the text; false if there is none. */
 static bool next_item(const char **text, size_t *len, const char **item, size_t *item_len)
 {
     size_t level = 0, n = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * lmdb: what postmap(1) makes. liblmdb maps the file into memory; were it the file itself, cutting
- * it off would end the process (SIGBUS, as it happens to Postfix), and every look-up would need a
- * lock against writers. So it works on a copy in memory. Keys and values may end in a NUL.
+ * lmdb: a database as postmap(1) makes it. liblmdb maps a copy of the file into memory. If it
+ * mapped the file itself, truncating the file would end the process (SIGBUS, as in Postfix), and
+ * every look-up would need a lock against writers. Keys and values may end in a NUL.
  */
 #include "base/mem.h"
 #include "table/table_private.h"
@@ -15,9 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The size limit in the head of a file may be larger than the file: it costs address space only. */
+/* The largest size limit in the head of a file. It may exceed the size of the file, because it only
+ * costs address space. */
 #define MAP_MAX ((size_t)1 << 40)
-#define HEAD_MAX (1 << 20) /* more than the two pages of the head ever are */
+#define HEAD_MAX (1 << 20) /* more than the two pages of the head can have */
 
 struct lmdb_table {
     struct table table;
@@ -36,7 +37,7 @@ static void lmdb_close(struct table *t)
     free(lt);
 }
 
-/* Every page that is in use must be in the file. */
+/* Check that the file has every page that is in use. */
 static int check_size(struct lmdb_table *t, int fd, size_t size, struct err *err)
 {
     MDB_envinfo info;
@@ -47,8 +48,8 @@ static int check_size(struct lmdb_table *t, int fd, size_t size, struct err *err
         err_set(err, "%s is cut off: %zu bytes", t->path, size);
         return -1;
     }
-    /* The map may reach beyond the file: a page that a broken file refers to is zeros then, which
-     * liblmdb reports, and no fault. */
+    /* The mapping may be longer than the file. A page to which a damaged file refers is then all
+     * zeros, which liblmdb reports; without ftruncate(2) it would be a SIGBUS. */
     if (info.me_mapsize > MAP_MAX || ftruncate(fd, (off_t)info.me_mapsize) < 0) {
         err_set(err, "%s: its size limit of %zu bytes is too large", t->path, info.me_mapsize);
         return -1;

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What one pattern may cost before the look-up is given up: far above what an address needs with
- * any pattern that does not explode. */
+/* Limits of one match; a look-up that reaches them fails. An address stays far below them with
+ * every pattern that does not backtrack exponentially. */
 enum { MATCH_LIMIT = 1000000, HEAP_LIMIT_KIB = 8192 };
 enum { JIT_STACK_MIN = 32 * 1024, JIT_STACK_MAX = 512 * 1024 };
 
@@ -46,7 +46,7 @@ static const struct rule_flag pcre_flags[] = {{'i', PCRE2_CASELESS, false},
 
 struct pcre_pattern {
     pcre2_code *code;
-    bool has_jit; /* that may be called right away */
+    bool has_jit; /* pcre2_jit_match() may be called */
 };
 
 static struct rule_needs pcre_needs(const char *regex, int options)
@@ -70,8 +70,9 @@ static void *pcre_compile(const char *regex, int options, bool needs_groups, str
     }
     struct pcre_pattern *p = mem_zalloc(sizeof *p);
     p->code = compiled;
-    /* Without JIT (not supported here, or not for this pattern) it is interpreted. pcre2_match()
-     * has to look first whether a key is UTF-8, for a pattern with "(*UTF)". */
+    /* A pattern without JIT code (not supported by this machine or for this pattern) is
+     * interpreted. A pattern with "(*UTF)" needs pcre2_match(), which checks that the key is
+     * UTF-8. */
     uint32_t all_options = PCRE2_UTF;
     p->has_jit = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0 &&
                  pcre2_pattern_info(compiled, PCRE2_INFO_ALLOPTIONS, &all_options) == 0 &&
@@ -140,7 +141,7 @@ void table_pcre_scratch_free(struct pcre_scratch *p)
     free(p);
 }
 
-/* pcre2 reports lack of memory; nothing else in these calls can fail. */
+/* These calls of pcre2 fail only when there is no memory. */
 static void *or_abort(void *p)
 {
     if (p == NULL)
@@ -178,7 +179,7 @@ static enum rule_outcome pcre_match_one(void *ctx, const char *key, const struct
     int rc;
 
     (void)r;
-    if (compiled->has_jit) /* half of the time of a match went into finding that out */
+    if (compiled->has_jit) /* pcre2_match() would call it too, but takes twice the time */
         rc = pcre2_jit_match(compiled->code, subject, p->key_len, 0, 0, p->data, p->context);
     else
         rc = pcre2_match(compiled->code, subject, p->key_len, 0, 0, p->data, p->context);

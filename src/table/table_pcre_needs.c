@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Read from a regex is only:
+ * Only this part of the syntax of a regex is read:
  *
  *   regex  = *item                   ; "|" at this level: nothing is known
  *   item   = atom [ ( "*" / "?" / "+" / "{" *( digit / "," ) "}" ) [ "?" / "+" ] ]
  *   atom   = literal / "\" no-letter-or-digit / "\" one of "dDwWsSbBAzZ"
  *          / "." / "^" / "$" / class / "(" [ "?:" ] regex ")"
  *
- * Literals that follow each other, none of them optional, are a run, and each run is part of
- * whatever matches. Groups are passed over. Anything else ends the reading; what was found before
- * counts, but for the last item (a quantifier may follow behind what we do not know), and unless a
- * "|" follows. Upper and lower case are the same here, for ASCII: what differs by
- * that only is shown to pcre2.
+ * Literals that follow each other, none of them optional, are a run, and each text that matches
+ * contains each run. Groups are skipped. Any other syntax ends the reading. What was found before
+ * it counts, except the last item (the unknown syntax may be followed by its quantifier), and
+ * unless a "|" follows. Upper and lower case of ASCII letters are treated as equal; pcre2 decides
+ * about texts that differ only in case.
  */
 #include "table/table_pcre_needs.h"
 #include "base/ascii.h"
@@ -25,7 +25,7 @@ static bool is_literal(char c)
 
 /* --- sets --- */
 
-/* The last bytes of a text or run, and the sets so far. */
+/* The last bytes of a text or run, and the sets that were found so far. */
 struct grams {
     struct rule_needs set;
     unsigned char before[2];
@@ -57,7 +57,7 @@ struct rule_needs table_pcre_has(const char *text, size_t len)
 
 /* --- regex --- */
 
-/* The end of a class, whose "[" is before p, or NULL. */
+/* The position after a class whose "[" is before p, or NULL. */
 static const char *skip_class(const char *p)
 {
     if (*p == '^')
@@ -66,14 +66,14 @@ static const char *skip_class(const char *p)
         p++;
     for (; *p != '\0' && *p != ']'; p++) {
         if (*p == '[' || (*p == '\\' && (p[1] == '\0' || strchr("QEc", p[1]) != NULL)))
-            return NULL; /* maybe a named class; a "]" may follow that is none */
+            return NULL; /* perhaps a named class, whose "]" does not end this one */
         if (*p == '\\')
             p++;
     }
     return *p == ']' ? p + 1 : NULL;
 }
 
-/* The end of a group, whose "(" is before p, or NULL. */
+/* The position after a group whose "(" is before p, or NULL. */
 static const char *skip_group(const char *p)
 {
     unsigned depth = 1;
@@ -97,7 +97,7 @@ static const char *skip_group(const char *p)
     return p;
 }
 
-/* What follows an atom. Returns what is behind it, or NULL. */
+/* Skip the quantifier of an atom, if there is one. Returns the position after it, or NULL. */
 static const char *skip_quantifier(const char *p, bool *is_optional_out, bool *is_there_out)
 {
     *is_there_out = *p == '*' || *p == '?' || *p == '+' || *p == '{';
@@ -114,7 +114,8 @@ static const char *skip_quantifier(const char *p, bool *is_optional_out, bool *i
     return *p == '?' || *p == '+' ? p + 1 : p;
 }
 
-/* One atom. *literal_out: the byte that it stands for, 0: no literal. NULL: not known. */
+/* Read one atom. *literal_out: the byte that it stands for; 0: it is no literal. Returns the
+ * position after it; NULL: unknown syntax. */
 static const char *read_atom(const char *p, char *literal_out)
 {
     char c = *p++;
@@ -160,7 +161,7 @@ struct rule_needs table_pcre_needs(const char *regex, bool is_extended)
         if (literal != '\0' && !is_optional)
             add_byte(&g, literal);
         if (literal == '\0' || is_quantified)
-            g.len = 0; /* what follows is another run */
+            g.len = 0; /* the next literal begins another run */
         p = next;
     }
     return strchr(p, '|') == NULL ? g.set : none;

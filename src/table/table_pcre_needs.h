@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * table_pcre_needs: what every text that a pattern matches contains, as sets of letter pairs and
- * triples. A text without them is not passed to pcre2: most patterns of a long table are ruled
- * out by two comparisons. Only table_pcre.c includes this.
+ * triples. A text without them is not passed to pcre2: most patterns of a long table are ruled out
+ * by two comparisons. Only table_pcre.c includes this.
  */
 #ifndef SPLIT_TABLE_PCRE_NEEDS_H
 #define SPLIT_TABLE_PCRE_NEEDS_H
 
 #include "table/table_rules.h"
 
-/* Of a regex that pcre2 has compiled. Empty where this cannot be decided. is_extended: white space
- * in it is not significant. */
+/* The needs of a regex that pcre2 has compiled. Empty where they cannot be known. is_extended:
+ * white space in the regex is not significant. */
 struct rule_needs table_pcre_needs(const char *regex, bool is_extended) __attribute__((nonnull));
 
-/* What a text has: it can match only if that includes all of what the pattern needs. */
+/* The pairs and triples of a text. It can match a pattern only if they include all that the pattern
+ * needs. */
 struct rule_needs table_pcre_has(const char *text, size_t len) __attribute__((nonnull));
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #define TABLE_LINE_MAX 65536  /* bytes of one logical line of a table file */
-#define TABLE_WARNINGS_MAX 50 /* logged per file; of the others only the number */
+#define TABLE_WARNINGS_MAX 50 /* warnings logged per file; further ones are only counted */
 
 /* isspace(3) of the C locale, by which Postfix's table formats are defined. */
 static inline bool table_is_space(char c)
@@ -19,20 +19,22 @@ static inline bool table_is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* A type has one of open (its argument is the table), parse and load (it names a file). */
+/* A type has one of three functions: open (the argument is the table itself), parse or load (the
+ * argument names a file). */
 struct table_type {
     const char *name;   /* "texthash" */
     bool may_take_long; /* table_may_take_long() */
     bool takes_whole_address;
-    /* argument: the text behind "type:". Returns the state (type, spec and path are filled in by
-     * table.c) or NULL. */
+    /* argument: the text after "type:". Returns the state or NULL with `err`; table.c fills in
+     * type, spec and path. */
     struct table *(*open)(const char *argument, struct err *err);
-    /* text: the file, size bytes and a NUL behind them, free()d by the callee in any case (or
-     * kept). path is for messages; faults: for table_lines_of(). */
+    /* text: the content of the file, `size` bytes followed by a NUL. The callee takes it over: it
+     * free()s or keeps it, on failure too. path is for messages, faults for table_lines_of(). */
     struct table *(*parse)(const char *path, char *text, size_t size,
                            const struct table_faults *faults, struct err *err);
-    /* The argument with `suffix` behind it names a file: a copy of it, size bytes in an anonymous
-     * file without name, whose descriptor the callee keeps or closes in any case. */
+    /* The argument followed by `suffix` names a file. fd: a copy of it, `size` bytes in an
+     * anonymous file. The callee takes the descriptor over: it keeps or closes it, on failure
+     * too. */
     struct table *(*load)(const char *path, int fd, size_t size, struct err *err);
     const char *suffix;             /* with load */
     uint64_t file_max;              /* bytes, with parse and load */
@@ -41,7 +43,7 @@ struct table_type {
                               struct table_match *m, struct err *err);
     int (*each_value)(const struct table *t,
                       int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
-                      void *ctx); /* NULL: nothing can be seen */
+                      void *ctx); /* NULL: results are only seen in a look-up */
 };
 
 struct table {
@@ -69,9 +71,9 @@ struct table *table_open_text(const struct table_type *type, const char *path, c
 
 struct table_scratch {
     struct pcre_scratch *pcre; /* NULL until the first look-up in a pcre table */
-    struct buf groups;         /* room for what regexec(3) tells */
+    struct buf groups;         /* room for the groups of regexec(3) */
 };
-/* Free it; NULL is legal. */
+/* Free the part of a scratch that pcre tables use. NULL is legal. */
 void table_pcre_scratch_free(struct pcre_scratch *p);
 
 /* --- text of inline: and static: ----------------------------------------------------------- */
@@ -81,30 +83,29 @@ void table_pcre_scratch_free(struct pcre_scratch *p);
 int table_strip_braces(const char *text, size_t len, const char **inner_out, size_t *inner_len_out)
     __attribute__((nonnull, warn_unused_result));
 
-/* --- table files: table_file.c, table_lines.c
- * ------------------------------------------------------------ */
+/* --- table files: table_file.c, table_lines.c ----------------------------------------------- */
 
-/* Read a regular file whole, with a NUL behind it. NULL with `err`: cannot be read, longer than
- * max, or keeps changing while it is read. *stamp_out: the state that was read. The caller frees.
- */
+/* Read a whole regular file, and put a NUL after its content. NULL with `err`: the file cannot be
+ * read, is longer than `max`, or keeps changing while it is read. *stamp_out: the state that was
+ * read. The caller frees the content. */
 char *table_read_file(const char *path, uint64_t max, size_t *size_out,
                       struct table_stamp *stamp_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same into an anonymous file (memfd_create(2)), under a shared lock such as postmap(1)
- * respects. Returns its descriptor, or -1. */
+/* The same into an anonymous file (memfd_create(2)), under a shared lock that postmap(1) respects.
+ * Returns the descriptor of the anonymous file, or -1. */
 int table_copy_file(const char *path, uint64_t max, size_t *size_out, struct table_stamp *stamp_out,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* --- compiled tables: table_compiled.c ----------------------------------------------------- */
 
-/* Put a record's value (len bytes, which may end in a NUL that postmap(1) appended) into the match.
- * TABLE_FAILED: it is not UTF-8. */
+/* Put the value of a record into the match: `len` bytes, which may end in a NUL that postmap(1)
+ * appended. TABLE_FAILED: the value is not UTF-8. */
 enum table_result table_compiled_match(const char *path, const char *key, const void *value,
                                        size_t len, struct table_match *m, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Call fn for one record, for table_type.each_value. Bytes behind a NUL do not count. */
+/* Call fn for one record, for table_type.each_value. Bytes after a NUL are ignored. */
 int table_compiled_visit(const void *key, size_t key_len, const void *value, size_t value_len,
                          int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
                          void *ctx) __attribute__((nonnull(1, 3, 5)));
@@ -112,12 +113,12 @@ int table_compiled_visit(const void *key, size_t key_len, const void *value, siz
 /*
  * Iterator over the logical lines of a Postfix table file: a logical line begins with a byte that
  * is not white space; lines that begin with white space continue it. Empty lines, lines of white
- * space and lines whose first other byte is '#' are left out, also between continuations. Works in
- * place: the pieces of a line are moved together.
+ * space and lines whose first other byte is '#' are skipped, between continuations too. The
+ * iterator works in place: it moves the pieces of a logical line together.
  */
 struct table_lines {
     const char *path; /* for messages */
-    char *in, *end;   /* what is not read yet */
+    char *in, *end;   /* the part that is not read yet */
     unsigned number;  /* physical lines read */
     unsigned warnings;
     const struct table_faults *faults; /* NULL: they are logged */
@@ -129,13 +130,13 @@ struct table_line {
     unsigned number; /* of its first physical line, from 1 */
 };
 
-/* text as for table_type.parse, borrowed while the iterator is used. A byte order mark at its
- * beginning is warned about and left out. faults: NULL to log what is warned about. */
+/* text: as for table_type.parse, but borrowed while the iterator is used. A byte order mark at its
+ * beginning is skipped with a warning. faults: receives the warnings; NULL: they are logged. */
 struct table_lines table_lines_of(const char *path, char *text, size_t size,
                                   const struct table_faults *faults) __attribute__((nonnull(1, 2)));
 
-/* 1: *line_out is the next logical line; 0: there is none; -1: a line is too long. Lines with a
- * NUL, and first lines that begin with white space, are warned about and skipped. */
+/* 1: *line_out is the next logical line; 0: there is none; -1: a line is too long. A line with a
+ * NUL, and a first line that begins with white space, are skipped with a warning. */
 int table_lines_next(struct table_lines *lines, struct table_line *line_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
@@ -143,13 +144,13 @@ int table_lines_next(struct table_lines *lines, struct table_line *line_out, str
 void table_lines_warn(struct table_lines *lines, unsigned number, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
-/* At the end: report how many were not. */
+/* At the end: report the number of faults beyond TABLE_WARNINGS_MAX. */
 void table_lines_finish(struct table_lines *lines) __attribute__((nonnull));
 
 /* --- keys and values in memory: table_index.c ---------------------------------------------- */
 
-/* One entry: in the block at `at` the key, a NUL, white space that is not used, the value, a
- * NUL. */
+/* One entry. In the block the key begins at `at`; after it come a NUL, unused white space, the
+ * value and a NUL. */
 struct table_entry {
     uint32_t at;
     uint32_t line;
@@ -164,20 +165,20 @@ struct table_index {
     size_t slot_count;
 };
 
-/* block: taken over, less than 4 GB. capacity: the most entries that will be added. */
+/* block: less than 4 GB, taken over. capacity: the largest number of entries that will be added. */
 void table_index_init(struct table_index *ix, char *block, size_t capacity)
     __attribute__((nonnull));
 void table_index_clear(struct table_index *ix) __attribute__((nonnull));
 
-/* Fold the key at this place of the block (its ASCII letters in place) and add it. NULL, or the
- * entry that has this key already: then nothing is added. */
+/* Fold the key at this place of the block and add it; in the block only its ASCII letters are
+ * folded. Returns NULL, or the entry that has the same key: then nothing is added. */
 struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned line)
     __attribute__((nonnull, warn_unused_result));
 
-/* Give back the memory of entries that were not added. */
+/* Free the memory of the capacity that was not used. */
 void table_index_shrink(struct table_index *ix) __attribute__((nonnull));
 
-/* The entry of a key that is folded (casefold.h), or NULL. */
+/* The entry of a folded key (casefold.h), or NULL. */
 const struct table_entry *table_index_find(const struct table_index *ix, const char *key)
     __attribute__((nonnull));
 const char *table_index_key(const struct table_index *ix, const struct table_entry *e)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * regexp: POSIX regular expressions, as in regexp_table(5). regexec(3) takes a lock of its own in
- * the expression, so a table may be searched by many threads.
+ * regexp: POSIX regular expressions, as in regexp_table(5). regexec(3) locks the compiled
+ * expression itself, so many threads may search a table.
  *
  *   flag = "i" / "m" / "x"      ; i (ignore case) and x (extended syntax) are on
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * pcre: and regexp: rules with regular expressions, tried from first to last, as pcre_table(5) and
- * regexp_table(5) of Postfix have them.
+ * pcre: and regexp: rules with regular expressions, tried from first to last, as in pcre_table(5)
+ * and regexp_table(5) of Postfix.
  *
  *   line        = match / if / endif
  *   match       = pattern [ "!" pattern ] 1*white-space replacement ; a second one: regexp only
@@ -11,8 +11,8 @@
  *   flag        = one of the engine's; each toggles an option
  *   replacement = *( text / "$$" / "$" number / "${" number "}" / "$(" number ")" )
  *
- * In the regex a backslash takes the next byte, so that the delimiter may be written. Lines that
- * are wrong are warned about and left out, one by one, as Postfix does it.
+ * In the regex the byte after a backslash is never the delimiter. As in Postfix, each line that is
+ * wrong is skipped with a warning.
  */
 #include "table/table_rules.h"
 #include "base/mem.h"
@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The rules while they are read. */
+/* The state of reading the rules. */
 struct reader {
     struct rules *rules;
     struct table_lines lines;
@@ -42,8 +42,8 @@ static void rule_clear(const struct rule_engine *engine, struct rule *r)
 
 /* --- replacement ---------------------------------------------------------------------------- */
 
-/* The name of a substitution; p is behind its '$'. Returns what is behind it, NULL when a bracket
- * is not closed. */
+/* Read the name of a substitution; p is after its '$'. Returns the position after the substitution,
+ * NULL when a bracket is not closed. */
 static const char *macro_name(const char *p, const char **name_out, size_t *len_out)
 {
     char open = *p, close = open == '(' ? ')' : '}';
@@ -69,7 +69,7 @@ static const char *macro_name(const char *p, const char **name_out, size_t *len_
     return p + 1;
 }
 
-/* 0 when the name is no number from 1 to RULES_GROUP_MAX. */
+/* The number of a group; 0 when the name is no number from 1 to RULES_GROUP_MAX. */
 static unsigned group_number(const char *name, size_t len)
 {
     unsigned long n = 0;
@@ -92,7 +92,7 @@ static void add_part(struct rule *r, unsigned group, size_t at, size_t len)
         r->max_group = group;
 }
 
-/* NULL, or what is wrong. */
+/* Returns NULL, or what is wrong. */
 static const char *parse_replacement(struct rule *r, const char *p)
 {
     struct buf literal = {0};
@@ -126,13 +126,13 @@ static const char *parse_replacement(struct rule *r, const char *p)
 
 /* A pattern that is not compiled yet. */
 struct source {
-    char *regex; /* NULL: there is none */
+    char *regex; /* NULL: the rule has no such pattern */
     int options;
     bool is_negated;
 };
 
-/* The options of the flags up to the next white space (or second pattern); false with a warning
- * when one is unknown. */
+/* Read the flags up to the next white space or second pattern into *options. False with a warning
+ * when a flag is unknown. */
 static bool parse_flags(struct reader *rd, unsigned line, char **p, int *options)
 {
     const struct rule_engine *engine = rd->rules->engine;
@@ -154,8 +154,8 @@ static bool parse_flags(struct reader *rd, unsigned line, char **p, int *options
     return true;
 }
 
-/* Read the pattern at *p; *p is then behind it. *end_out: where its text is to be cut off. False
- * with a warning. */
+/* Read the pattern at *p and move *p after it. *end_out: its closing delimiter, where the caller
+ * ends the text of the regex. False with a warning. */
 static bool parse_pattern(struct reader *rd, unsigned line, char **p, struct source *out,
                           char **end_out)
 {
@@ -230,7 +230,8 @@ static char *skip_space(char *p)
     return p;
 }
 
-/* The functions below read one kind of line into r: false with a warning if it is left out. */
+/* Each of the functions below reads one kind of line into r. False with a warning if the line is
+ * skipped. */
 static bool parse_match(struct reader *rd, struct rule *r, char *p)
 {
     struct source first, second = {NULL, 0, false};
@@ -367,7 +368,7 @@ static enum table_result fill_match(const struct rules_search *s, const struct r
     }
     if (!utf8_is_valid(buf_str(&m->value), m->value.len)) {
         err_set(err, "%s:%u: the result for \"%s\" is not UTF-8", s->path, r->line, s->key);
-        return r->max_group > 0 ? TABLE_LIMIT : TABLE_FAILED; /* $1 may cut a character in two */
+        return r->max_group > 0 ? TABLE_LIMIT : TABLE_FAILED; /* $1 may be half a character */
     }
     buf_reset(&m->key);
     buf_adds(&m->key, r->text);
@@ -375,7 +376,7 @@ static enum table_result fill_match(const struct rules_search *s, const struct r
     return TABLE_FOUND;
 }
 
-/* Both patterns of a rule, each with its negation. */
+/* Does a rule apply: do both patterns match, with their negations? */
 static enum rule_outcome try_rule(const struct rules_search *s, const struct rule *r,
                                   struct err *err)
 {
@@ -404,7 +405,7 @@ enum table_result rules_find(const struct rules *rules, const struct rules_searc
         enum rule_outcome o = try_rule(search, r, err);
         if (o == RULE_FAILS) {
             err_wrap(err, "%s:%u", search->path, r->line);
-            return TABLE_LIMIT; /* the pattern is fine: it was compiled */
+            return TABLE_LIMIT; /* the key is the cause: the pattern could be compiled */
         }
         if (o == RULE_MATCHES && r->op == RULE_MATCH)
             return fill_match(search, r, m, err);

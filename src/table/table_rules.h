@@ -18,7 +18,8 @@ struct rule_part {
     size_t at, len;
 };
 
-/* Two sets, by hash, in which a key must have what a pattern needs; empty: it needs nothing. */
+/* Two sets of hashes: the pairs and triples of letters that a pattern needs in a key, or that a key
+ * has. Empty: the pattern needs nothing. */
 struct rule_needs {
     uint64_t pairs, triples;
 };
@@ -39,7 +40,7 @@ struct rule {
     struct rule_part *parts;
     size_t part_count;
     unsigned max_group; /* the largest one used in the replacement */
-    long endif;         /* of an if: index of its endif, or RULES_NO_ENDIF */
+    long endif;         /* of a RULE_IF: index of its endif, or RULES_NO_ENDIF */
 };
 
 struct rule_flag {
@@ -52,15 +53,15 @@ struct rule_engine {
     const struct rule_flag *flags; /* each toggles its option */
     int default_options;
     bool has_second; /* a second pattern may follow a '!' */
-    /* NULL with `why`. needs_groups: what parentheses matched will be asked for. */
+    /* NULL with `why`. needs_groups: the caller will ask for the text that parentheses matched. */
     void *(*compile)(const char *regex, int options, bool needs_groups, struct err *why);
-    /* What a key must have for this pattern; may be missing. */
+    /* What this pattern needs in a key. The function may be NULL. */
     struct rule_needs (*needs)(const char *regex, int options);
     unsigned (*groups)(const void *code); /* in a pattern compiled with needs_groups */
-    void (*release)(void *code);          /* NULL is fine */
+    void (*release)(void *code);          /* NULL is legal */
 };
 
-/* How one pattern fared with a key; FAILS: it reached a limit of the engine. */
+/* The outcome of one pattern for a key. FAILS: the match reached a limit of the engine. */
 enum rule_outcome { RULE_MATCHES, RULE_MATCHES_NOT, RULE_FAILS };
 
 struct rules {
@@ -70,21 +71,21 @@ struct rules {
     unsigned max_group;
 };
 
-/* Read the rules of a table. text, faults: as for table_lines_of(); text is changed in place,
- * borrowed. -1: nothing is left in *rules_out. */
+/* Read the rules of a table. text, faults: as for table_lines_of(); `text` is borrowed and changed
+ * in place. -1 with `err`: *rules_out holds nothing that has to be freed. */
 int rules_parse(const struct rule_engine *engine, const char *path, char *text, size_t size,
                 const struct table_faults *faults, struct rules *rules_out, struct err *err)
     __attribute__((nonnull(1, 2, 3, 6, 7), warn_unused_result));
 void rules_clear(struct rules *rules) __attribute__((nonnull));
 
 /*
- * One look-up. match: the engine's, asked pattern by pattern for `key`; it notes for itself what
- * the groups matched. group: the text of a group (0 bytes when it took no part), called after the
- * first pattern of the rule that decides. path is for `err`.
+ * One look-up. match: a function of the engine, called for one pattern after the other; it
+ * remembers what the groups matched. group: returns the text of a group (0 bytes when it took no
+ * part in the match), called after the first pattern of the rule that decides. path is for `err`.
  */
 struct rules_search {
     const char *path, *key;
-    struct rule_needs has; /* the key; not used by engines without needs */
+    struct rule_needs has; /* the pairs and triples of the key; not used by engines without needs */
     void *ctx;
     enum rule_outcome (*match)(void *ctx, const char *key, const struct rule *r,
                                const struct rule_pattern *p, struct err *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * socketmap: look-ups are asked of a server, as in socketmap_table(5).
+ * socketmap: a server answers the look-ups, as in socketmap_table(5).
  *
  *   argument  = server ":" map-name
  *   server    = "inet:" host ":" port / "unix:" path
@@ -20,9 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOKUP_TIMEOUT_MS 10000 /* for one look-up with all that belongs to it */
+#define LOOKUP_TIMEOUT_MS 10000 /* for a whole look-up: connecting, request and reply */
 #define IDLE_MAX 16             /* connections */
-#define IDLE_MS 10000           /* older ones are not used again */
+#define IDLE_MS 10000           /* a connection that was idle for longer is not used again */
 
 struct idle {
     struct stream *stream;
@@ -34,7 +34,7 @@ struct socketmap {
     struct endpoint server;
     char *server_name; /* for messages */
     char *map_name;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* protects the members below */
     struct idle idle[IDLE_MAX];
     size_t idle_count;
 };
@@ -93,7 +93,7 @@ static struct table *socketmap_open(const char *argument, struct err *err)
     return &sm->table;
 }
 
-/* An idle connection that is still good, or NULL. */
+/* Take an idle connection that can still be used, or NULL. */
 static struct stream *take_idle(struct socketmap *sm)
 {
     struct stream *s = NULL;
@@ -117,7 +117,7 @@ static struct stream *take_idle(struct socketmap *sm)
 
 static void put_idle(struct socketmap *sm, struct stream *s)
 {
-    stream_leave(s); /* the next look-up may be in another task or thread */
+    stream_detach(s); /* the next look-up may be in another task or thread */
     pthread_mutex_lock(&sm->lock);
     if (sm->idle_count < IDLE_MAX) {
         sm->idle[sm->idle_count++] = (struct idle){s, clock_now_ms()};
@@ -163,8 +163,8 @@ static enum exchange exchange(const struct socketmap *sm, struct stream *s, cons
     return status == STREAM_OK ? read_reply(s, reply, err) : fail(s, status, err);
 }
 
-/* Ask over an idle connection, or a new one. A connection that breaks is replaced once: the server
- * may have been restarted. */
+/* Ask over an idle connection, or a new one. A connection that breaks is replaced once, because the
+ * server may have been restarted. */
 static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *reply,
                struct err *err)
 {
@@ -186,7 +186,7 @@ static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *re
             left_ms = deadline_ms - clock_now_ms();
         }
         stream_set_deadline(s, left_ms > 0 ? (unsigned)left_ms : 1);
-        err_clear(err); /* of the connection that broke */
+        err_clear(err); /* it may be that of the connection that broke */
         x = exchange(sm, s, key, reply, err);
         if (x == EXCHANGE_OK)
             put_idle(sm, s);
@@ -221,7 +221,8 @@ static enum table_result understand(const struct socketmap_reply *reply, const c
 static enum table_result socketmap_find(const struct table *t, struct table_scratch *s,
                                         const char *key, struct table_match *m, struct err *err)
 {
-    /* The idle connections are no part of what a table says. */
+    /* The idle connections are not part of the immutable state of a table, so const is cast
+     * away. */
     struct socketmap *sm = (struct socketmap *)t;
     enum table_result result = TABLE_FAILED;
     struct socketmap_reply reply = {0};

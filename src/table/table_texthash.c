@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * texthash: the source text of postmap(1), kept as one block in which keys and values are cut out.
+ * texthash: the source text of postmap(1), kept as one block of memory in which a NUL ends each key
+ * and value.
  *
  *   logical-line = key 1*white-space value
  *   key          = 1*( quoted-text / "\" any / any but white-space )
@@ -35,7 +36,7 @@ static bool is_ascii(const char *text, size_t len)
     return true;
 }
 
-/* The end of the key that the line begins with; NULL when its quotes are not balanced. */
+/* The end of the key at the start of the line; NULL when its quotes are not balanced. */
 static char *find_key_end(char *line)
 {
     bool in_quotes = false;
@@ -83,7 +84,8 @@ static void add_line(struct table_index *ix, struct table_lines *lines,
                          first->line);
 }
 
-/* The most entries that the text can have: one a line, and each takes four bytes ("k v\n"). */
+/* The largest number of entries that the text can have: one in each line, of at least four bytes
+ * ("k v\n"). */
 static size_t max_entries(const char *text, size_t size)
 {
     const char *end = text + size;

@@ -7,10 +7,11 @@
  */
 #include "task/task_private.h"
 
+#include "base/clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #define REPORTS_MAX 128
@@ -20,10 +21,7 @@ static _Thread_local struct task_thread *self;
 
 int64_t task_now_ms(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return clock_now_ms();
 }
 
 struct task_thread *task_thread_self(void)

@@ -228,8 +228,8 @@ def test_scram_and_cheats(r):
     path = password_file(r)
     cheats = {
         "honest": None,
-        "early": "the server ended it before its time",
-        "unproved": "the server ended it before its time",
+        "early": "the server ended the exchange too early",
+        "unproved": "the server ended the exchange too early",
         "endless": "",
         "garbage": "",
         "other": "",
@@ -336,7 +336,7 @@ def test_password_never_in_the_log(r):
     relay = Relay(r, {name: (s.bracketed, 'tls = "none" ' + auth(path, "PLAIN", plaintext=True)) for name, s in sinks.items()})
     relay.send(*echoes)
     for name, s in sinks.items():
-        relay.daemon.wait_log(rf"dest={name}, .*status=deferred .*\(left out, for it repeats what it was told\)")
+        relay.daemon.wait_log(rf"dest={name}, .*status=deferred .*\(left out, because it repeats what was sent\)")
         line = next(text for _, text in s.commands if text.startswith("AUTH PLAIN "))
         assert decode(line.split()[2]).decode() == f"\0{USER}\0{PASSWORD}"
         places = [relay.daemon.log()]

@@ -41,13 +41,13 @@ def test_good_tree(r):
 
 def test_each_rule(r):
     for path, text, where in (
-        ("src/base/log.c", '#include "base/err.h"\n#include "net/tls.h"\n', "src/base/log.c:2: base may not know net"),
+        ("src/base/log.c", '#include "base/err.h"\n#include "net/tls.h"\n', "src/base/log.c:2: base may not include from net"),
         ("src/base/log.c", '#include "err.h"\n', 'src/base/log.c:1: "err.h": write the path'),
         ("src/smtp/client.c", '#include "net/tls_private.h"\n', "src/smtp/client.c:1: net/tls_private.h is private"),
         ("milter/main.c", '#include "net/tls_private.h"\n', "milter/main.c:1: net/tls_private.h is private"),
         ("src/base/log.c", "#include <libmilter/mfapi.h>\n", "src/base/log.c:1: only milter/"),
-        ("src/util/log.c", "", "src/util/log.c:1: this folder has no place"),
-        ("src/log.c", "", "src/log.c:1: this folder has no place"),
+        ("src/util/log.c", "", "src/util/log.c:1: this folder is not in the order"),
+        ("src/log.c", "", "src/log.c:1: this folder is not in the order"),
         ("src/base/log.c", "\n" * 451, "src/base/log.c:451: 451 lines"),
         ("src/base/log.c", "int a(void)\n{\n" + "    x();\n" * 61 + "}\n", "src/base/log.c:2: a function of 61 lines"),
         ("src/base/log.h", "/* One. */\nint a(void);\n\nint b(void);\n", "src/base/log.h:4: a function without a comment"),

@@ -121,12 +121,12 @@ def test_order(s):
     ours = "unix:splitmilter/milter.sock"
     by_hand(s, f"smtpd_milters = inet:127.0.0.1:7, {ours}, {{ inet:127.0.0.1:8, protocol=6 }}, unix:other/sock")
     (line,) = found(s, "^warning milters ")
-    assert "main.cf: smtpd_milters has inet:127.0.0.1:8, unix:other/sock behind splitmilter" in line, line
+    assert "main.cf: smtpd_milters has inet:127.0.0.1:8, unix:other/sock after splitmilter" in line, line
     append("/etc/postfix/master.cf", f"2500 inet n - y - - smtpd -o {{ smtpd_milters = {ours}, inet:127.0.0.1:9 }}\n"
            "2501 inet n - y - - smtpd -o smtpd_milters=$mua_milters\n"
            "2502 inet n - y - - smtpd -o smtpd_milters= -o receive_override_options=no_milters\n")
     append("/etc/postfix/main.cf", f"smtpd_milters = {ours}\nmua_milters = inet:127.0.0.1:9\n")
-    found(s, r"^warning milters /etc/postfix/master\.cf: service 2500/inet: smtpd_milters has inet:127\.0\.0\.1:9 behind")
+    found(s, r"^warning milters /etc/postfix/master\.cf: service 2500/inet: smtpd_milters has inet:127\.0\.0\.1:9 after")
     (line,) = found(s, "without splitmilter")
     assert "master.cf: service 2501/inet has smtpd_milters of its own" in line, line
     append("/etc/postfix/main.cf", f"mua_milters = {ours}\nsmtpd_milters = inet:127.0.0.1:9\n")
@@ -165,7 +165,7 @@ def test_what_came_later(s):
     append("/etc/postfix/master.cf", "2504 inet n - y - - smtpd -o smtpd_milters=\n")
     assert "note: /etc/postfix/master.cf: service 2504/inet has smtpd_milters of its own without splitmilter" in s.ctl("--single")
     by_hand(s, "smtpd_milters = inet:127.0.0.1:7, unix:splitmilter/milter.sock, inet:127.0.0.1:8")
-    assert "behind" not in s.ctl("--single", "--apply")
+    assert "after splitmilter" not in s.ctl("--single", "--apply")
     assert re.fullmatch(r"inet:127\.0\.0\.1:7, inet:127\.0\.0\.1:8, \{ unix:splitmilter/milter\.sock, .*\}", postconf(s, "smtpd_milters"))
 
 
@@ -222,7 +222,7 @@ def test_access_without_chroot(s):
     assert review(s) == []
     set_acl(SOCKET_DIRECTORY, "postfix", 0, 5)
     (line,) = review(s)
-    assert line.endswith("all mail gets 451 -> see who may pass each directory of that path, and write to the socket"), line
+    assert line.endswith("all mail gets 451 -> check which users may search each directory of that path and write to the socket"), line
 
 
 def set_acl(path, user, permissions, others):

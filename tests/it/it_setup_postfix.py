@@ -374,7 +374,7 @@ def test_an_edited_part_is_refused(s):
     s.run("postconf", "-e", "smtpd_milters = inet:127.0.0.1:1")
     before = s.texts()
     for action in (("--single", "--apply"), ("--remove",), ("--remove", "--apply")):
-        assert "somebody changed our part" in s.ctl(*action, status=1)
+        assert "was edited: move the change outside of it" in s.ctl(*action, status=1)
         assert s.texts() == before
     assert "in the other way" in s.ctl("--multi", "--apply", status=1)
     s.ctl("--remove", "--apply", "--force")

@@ -176,7 +176,7 @@ class Check(Case):
     def test_what_does_not_run_is_a_warning(self):
         self.listener.close()
         out, _ = self.run_ctl("check")
-        self.assertRegex(out, r"(?m)^warning +milter: .*milter\.sock: nobody answers: No such file")
+        self.assertRegex(out, r"(?m)^warning +milter: .*milter\.sock: no answer: No such file")
         self.assertRegex(out, r"(?m)^warning +spool: splitrelay does not run")
         self.assertRegex(out, r"(?m)^warning +destination newmail: .*does not answer: Connection refused")
         self.assertIn("0 errors, 4 warnings", out)
@@ -495,7 +495,7 @@ class Reload(Case):
         milter = self.daemon(self.path("milter.sock.pid"))
         relay = self.daemon(self.path("spool", "lock"))
         out, _ = self.run_ctl("reload")
-        self.assertEqual(out, f"splitmilter reloads (process {milter.pid}); what comes of it is in its log\nsplitrelay reloads (process {relay.pid}); what comes of it is in its log\n")
+        self.assertEqual(out, f"splitmilter reloads (process {milter.pid}); see its log for the result\nsplitrelay reloads (process {relay.pid}); see its log for the result\n")
         self.assertEqual((milter.wait(TIMEOUT), relay.wait(TIMEOUT)), (0, 0))
 
     def test_a_broken_table_tells_nobody(self):
@@ -534,7 +534,7 @@ class Reload(Case):
         self.addCleanup(os.environ.__setitem__, "PATH", os.environ["PATH"])
         os.environ["PATH"] = self.path("bin") + ":" + os.environ["PATH"]
         out, _ = self.run_ctl("reload")
-        self.assertIn(f"splitmilter reloads (process {milter.pid}); what comes of it is in its log\n", out)
+        self.assertIn(f"splitmilter reloads (process {milter.pid}); see its log for the result\n", out)
         self.assertEqual(milter.wait(TIMEOUT), 0)
 
 

@@ -259,6 +259,33 @@ START_TEST(leads_into_ligatures)
 }
 END_TEST
 
+static const struct {
+    const char *a, *b;
+    bool is_same;
+} same_cases[] = {
+    {"user@x.test", "user@x.test", true},
+    {"user@x.test", "user@X.Test", true},
+    {"user@x.test", "User@x.test", false},
+    {"user@x.test", "user@y.test", false},
+    {"user@x.test", "user@x.test.example", false},
+    {"user@x.test.example", "user@x.test", false},
+    {"user", "user", true},
+    {"user", "USER", false},
+    {"\"a@b\"@x.test", "\"a@b\"@X.test", true},
+    {"\"a@b\"@x.test", "\"a@B\"@x.test", false},
+    {"\"a@b\"", "\"a@B\"", false},
+    {"", "", true},
+    {"", "user@x.test", false},
+};
+
+START_TEST(same)
+{
+    const char *a = same_cases[_i].a, *b = same_cases[_i].b;
+
+    ck_assert_msg(address_is_same(a, b) == same_cases[_i].is_same, "%s %s", a, b);
+}
+END_TEST
+
 START_TEST(tag_names)
 {
     ck_assert(address_is_tag_name("a"));
@@ -288,6 +315,7 @@ int main(void)
     tcase_add_loop_test(tests, untag_refuses, 0, 8);
     tcase_add_loop_test(tests, leads_into, 0, UNIT_COUNT(leads_cases));
     tcase_add_test(tests, leads_into_ligatures);
+    tcase_add_loop_test(tests, same, 0, UNIT_COUNT(same_cases));
     tcase_add_test(tests, tag_names);
     return unit_run("address", tests);
 }

@@ -356,7 +356,7 @@ static void run_lap(void *arg)
     ck_assert_int_eq(stream_write(race->stream, line.data, line.len), STREAM_OK);
     ck_assert_int_eq(stream_flush(race->stream), STREAM_OK);
     buf_clear(&line);
-    stream_leave(race->stream);
+    stream_detach(race->stream);
     if (--race->laps > 0)
         start_task(run_lap, race);
     else

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Users' shells often lack the directories in which postfix(1) is. */
+/* The PATH of users often lacks the directories of postfix(1). */
 static void extend_path(void)
 {
     static bool is_done;
@@ -49,7 +49,7 @@ static int start(const char *const *argv, int out_fd, int said_fd, pid_t *pid_ou
     return error;
 }
 
-/* True at the end of what this pipe gives. */
+/* Read from a pipe. True at its end. */
 static bool take(int fd, struct buf *to)
 {
     ssize_t n = read(fd, buf_reserve(to, 65536), 65536);
@@ -59,14 +59,14 @@ static bool take(int fd, struct buf *to)
     return n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN);
 }
 
-/* What is done with standard output while it comes. */
+/* What is done with standard output as it arrives. */
 struct sink {
     struct buf *out;
-    void (*each_line)(void *ctx, const char *line); /* NULL: it is collected */
+    void (*each_line)(void *ctx, const char *line); /* NULL: output is collected in `out` */
     void *ctx;
 };
 
-/* Hand out the complete lines, at the end also one without line end. */
+/* Pass the complete lines to each_line(), at the end also a last line without line end. */
 static void hand_out(struct sink *sink, bool is_end)
 {
     struct buf *b = sink->out;
@@ -94,7 +94,7 @@ static const char *check_sizes(const struct sink *sink, const struct buf *said)
     return NULL;
 }
 
-/* Read both pipes to their ends. NULL, or what is wrong. */
+/* Read both pipes to their ends. Returns NULL, or what is wrong. */
 static const char *collect(const int fds[2], struct sink *sink, struct buf *said)
 {
     int64_t deadline = clock_now_ms() + COMMAND_TIMEOUT_MS;
@@ -174,7 +174,7 @@ int command_run(const char *const *argv, struct buf *out, struct buf *said, stru
     return run(argv, &sink, said, err);
 }
 
-/* 0, or -1 with what it said. */
+/* Run the command. A status other than 0 is -1, with its standard error in `err`. */
 static int need(const char *const *argv, struct sink *sink, struct err *err)
 {
     struct buf said = {0}, line = {0};

@@ -51,7 +51,8 @@ static void put(struct buf *out, char sign, const struct lines *l, size_t i)
     free(line);
 }
 
-/* Lengths of the longest common subsequence of what follows (i, k). */
+/* For each (i, k) the length of the longest common subsequence of the lines from a[i] and b[k]
+ * on. */
 static uint32_t *measure(const struct lines *a, const struct lines *b)
 {
     size_t width = b->count + 1;

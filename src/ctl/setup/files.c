@@ -46,7 +46,7 @@ bool files_is_there(const char *directory, const char *name)
     return is_there;
 }
 
-/* Content, attributes and all on disk; the descriptor is closed. */
+/* Write the content, set the attributes, fsync and close the file. */
 static int fill(int fd, const char *content, const struct files_attributes *attributes)
 {
     int rc = fdio_write_all(fd, content, strlen(content));
@@ -89,7 +89,7 @@ int files_write(const char *path, const char *content, const struct files_attrib
         snprintf(real, sizeof real, "%s", path);
     }
     struct files_attributes *now = files_attributes_get(real);
-    /* Always the same name: what a crash left is taken away. */
+    /* The name is always the same, so that a file left by a crash is removed here. */
     char *temporary = mem_printf("%s" FILES_TEMPORARY, real);
     unlink(temporary);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

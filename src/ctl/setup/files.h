@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* files: small files as a whole. One thread. */
+/* files: reads, writes and removes whole small files. One thread. */
 #ifndef SPLIT_CTL_FILES_H
 #define SPLIT_CTL_FILES_H
 
@@ -13,63 +13,65 @@
 
 enum files_result { FILES_OK, FILES_ABSENT, FILES_FAULT };
 
-/* Append the content. FAULT with `err`: it cannot be read, is too large, or holds NUL bytes. */
+/* Append the content of a file. FILES_FAULT with `err`: it cannot be read, is too large, or has NUL
+ * bytes. */
 enum files_result files_read(const char *path, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 #define FILES_TEMPORARY ".split-new"
 
-/* Who may do what with a file: owner, group, mode, access control list, extended attributes. */
+/* The attributes of a file: owner, group, mode, access control list, extended attributes. */
 struct files_attributes;
 
-/* Of the file that is there; NULL: there is none, or it cannot be looked at. In
- * files_attributes.c, as the next ones. */
+/* The attributes of an existing file; NULL: it does not exist or cannot be examined. This function
+ * and the next three are in files_attributes.c. */
 struct files_attributes *files_attributes_get(const char *path)
     __attribute__((nonnull, warn_unused_result));
 void files_attributes_free(struct files_attributes *a);
 
-/* Give them to an open file; NULL: mode 0644 and no list. What the file system does not take makes
- * the mode narrower, never wider. -1 with errno. */
+/* Give the attributes to an open file; NULL: mode 0644 and no access control list. If the file
+ * system does not accept the list, the mode is narrowed, never widened. -1 with errno. */
 int files_attributes_set(int fd, const struct files_attributes *a)
     __attribute__((warn_unused_result));
 
-/* The umask under which what another program makes is not wider than that file. */
+/* The umask with which files that another program makes have no wider mode than that file. */
 mode_t files_attributes_umask(const struct files_attributes *a);
 
 /*
- * Replace the content: a temporary file beside it (with FILES_TEMPORARY behind its name), fsync,
- * rename, fsync of the directory. The file keeps its attributes; a new one gets `attributes`, which
- * may be NULL. A symbolic link stays one.
+ * Replace the content of a file: write a temporary file beside it (its name followed by
+ * FILES_TEMPORARY), fsync, rename, fsync the directory. An existing file keeps its attributes; a
+ * new one gets `attributes`, which may be NULL. A symbolic link stays one. -1 with `err`.
  */
 int files_write(const char *path, const char *content, const struct files_attributes *attributes,
                 struct err *err) __attribute__((nonnull(1, 2, 4), warn_unused_result));
 
-/* Is there such a name in the directory, whatever it is? */
+/* Does the directory have an entry with this name, of any type? */
 bool files_is_there(const char *directory, const char *name)
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * files_tree.c: changes where other users may write, such as below a queue directory. A symbolic
- * link on the way is followed only if it belongs to root or to the user of this process, and none
- * at the end of a path, so that no other user can lead us elsewhere, not even by exchanging a
- * directory for a link while we work. All return -1 with `err`.
+ * files_tree.c: changes in directories that other users may write to, such as those below a queue
+ * directory. A symbolic link in a path is followed only if it belongs to root or to the user of
+ * this process; one at the end of a path never is. So no other user can redirect a change, even by
+ * replacing a directory with a link at the same time. All return -1 with `err`.
  */
 
 /* Make a directory, with exactly this mode and owner. */
 int files_mkdir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Remove a file. Absent: fine. */
+/* Remove a file. It is no error if it does not exist. */
 int files_unlink(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Remove a directory if it is empty. Absent, or not empty: fine. */
+/* Remove a directory if it is empty. It is no error if it is not, or does not exist. */
 int files_rmdir(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Remove a directory and everything in it; it does not leave the file system. Absent: fine. */
+/* Remove a directory and everything in it, but nothing on another file system. It is no error if it
+ * does not exist. */
 int files_remove_tree(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Regular files in the directory, at any depth; 0 where it cannot be read. */
+/* The number of regular files in the directory, at any depth; 0 if it cannot be read. */
 unsigned long files_count(const char *path) __attribute__((nonnull, warn_unused_result));
 
 #endif

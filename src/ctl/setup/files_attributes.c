@@ -22,7 +22,7 @@ struct files_attributes {
     uid_t uid;
     gid_t gid;
     mode_t mode;
-    struct attribute *items; /* extended ones; the access control list is one of them */
+    struct attribute *items; /* extended attributes, among them the access control list */
     size_t count;
 };
 
@@ -80,13 +80,13 @@ int files_attributes_set(int fd, const struct files_attributes *a)
 
     if (a != NULL && fchown(fd, a->uid, a->gid) < 0)
         return -1;
-    /* What the directory has as a default for new files. */
+    /* Remove the list that a new file gets from the defaults of its directory. */
     if (fremovexattr(fd, ACL) < 0 && errno != ENODATA && errno != ENOTSUP)
         return -1;
     for (size_t i = 0; a != NULL && i < a->count; i++) {
         const struct attribute *x = &a->items[i];
         bool is_set = fsetxattr(fd, x->name, x->value, x->len, 0) == 0;
-        /* With a list, the group's bits say what the list may allow at most. */
+        /* If there is an access control list, the group bits of the mode are its mask. */
         if (!is_set && strcmp(x->name, ACL) == 0)
             mode &= ~(mode_t)070;
     }

@@ -13,7 +13,8 @@
 
 enum { LINKS_MAX = 40, DEPTH_MAX = 64 };
 
-/* Put the target of the link before the rest of the path. -1 with errno: it is not followed. */
+/* Put the target of the link before the rest of the path. -1 with errno: the link must not be
+ * followed. */
 static int follow(int link_fd, const struct stat *st, char **rest)
 {
     char target[PATH_MAX];
@@ -33,7 +34,7 @@ static int follow(int link_fd, const struct stat *st, char **rest)
     return 0;
 }
 
-/* Take one name off the path. NULL: it was the last one. */
+/* Take the first name off the path, for the caller to free. NULL: there is none left. */
 static char *take_name(char **rest)
 {
     char *at = *rest + strspn(*rest, "/");
@@ -47,7 +48,7 @@ static char *take_name(char **rest)
     return name;
 }
 
-/* A descriptor (O_PATH) of the directory, or -1 with errno. */
+/* Open the directory (O_PATH). -1 with errno. */
 static int open_directory(const char *path)
 {
     char *rest = mem_strdup(path), *name;
@@ -61,7 +62,7 @@ static int open_directory(const char *path)
         if (is_link && (links++ >= LINKS_MAX || follow(next, &st, &rest) < 0))
             is_there = false;
         error = is_there && !is_link && !S_ISDIR(st.st_mode) ? ENOTDIR : is_there ? 0 : errno;
-        if (is_there && is_link && error == 0) { /* the names in it are relative to fd, or to / */
+        if (is_there && is_link && error == 0) { /* the target is relative to fd, or absolute */
             close(next);
             next = rest[0] == '/' ? open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)
                                   : fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -81,7 +82,8 @@ static int open_directory(const char *path)
     return fd;
 }
 
-/* The directory that the path's last name is in; name_out points into path. -1 with errno. */
+/* Open the directory that has the last name of the path; *name_out points into `path`. -1 with
+ * errno. */
 static int open_parent(const char *path, const char **name_out)
 {
     const char *slash = strrchr(path, '/');
@@ -109,8 +111,8 @@ int files_mkdir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct err 
 
     if (is_made)
         fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    /* Somebody who may write in the directory above may have put another one there. fchmod()
-     * because of the umask; after fchown(), which clears set-id bits. */
+    /* A user who may write to the parent directory may have replaced the new directory. fchmod() is
+     * needed because of the umask, and comes after fchown(), which clears set-id bits. */
     bool is_ours =
         fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 07077) == 0;
     if (fd >= 0 && !is_ours)
@@ -155,8 +157,8 @@ int files_rmdir(const char *path, struct err *err)
     return remove_name(path, AT_REMOVEDIR, err);
 }
 
-/* Names are collected first: a directory that shrinks while it is read may hide some of them. Takes
- * over fd. */
+/* Collect the names before any of them is removed: readdir(3) may skip names in a directory that
+ * shrinks. Takes over fd. */
 static int list_names(int fd, struct buf *out)
 {
     DIR *dir = fdopendir(fd);
@@ -176,8 +178,8 @@ static int list_names(int fd, struct buf *out)
     return error == 0 ? 0 : -1;
 }
 
-/* The directory of that name, if it is on this device, and the names in it. Its descriptor, or -1.
- */
+/* Open the directory with this name if it is on this device, and collect its names. Returns the
+ * descriptor, or -1. */
 static int open_and_list(int parent, const char *name, dev_t device, struct buf *names)
 {
     struct stat st;

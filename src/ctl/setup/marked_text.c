@@ -15,7 +15,7 @@
 #define ADVICE ", edit outside of this part\n"
 #define SHARED MARKED_SHARED " ="
 
-/* Bytes of the line that begins here, line end included. */
+/* Length of the line that begins here, with its line end. */
 static size_t line_len(const char *line)
 {
     const char *end = strchr(line, '\n');
@@ -28,7 +28,7 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* FNV-1a: against accidents, not against malice. */
+/* FNV-1a detects edits; it does not protect against forgery. */
 static uint32_t checksum(const char *body, size_t body_len)
 {
     uint32_t h = HASH_FNV1A_32_START;
@@ -39,7 +39,7 @@ static uint32_t checksum(const char *body, size_t body_len)
     return h;
 }
 
-/* What stands between the marks: its start and, behind the end mark, the rest of the text. */
+/* Find the end mark. *body_len_out: length of the text before it; *rest_out: the text after it. */
 static int find_end(const char *body, const char **rest_out, size_t *body_len_out, struct err *err)
 {
     for (const char *line = body; *line != '\0'; line += line_len(line))
@@ -53,7 +53,7 @@ static int find_end(const char *body, const char **rest_out, size_t *body_len_ou
     return -1;
 }
 
-/* The lines before the part are in `out` by now. */
+/* Skip our part at *at. `out` already has the lines before it. */
 static int skip_part(const char **at, struct buf *out, enum marked_state *state, struct err *err)
 {
     const char *body = *at + line_len(*at), *rest;
@@ -112,13 +112,15 @@ char *marked_who(const char *text)
     return NULL;
 }
 
-/* Does a logical line (postconf(5): the first character is neither white space nor '#') begin? */
+/* Does this line begin a logical line? In postconf(5) its first character is neither white space
+ * nor '#'. */
 static bool begins_entry(const char *line)
 {
     return strchr(" \t\r\n#", line[0]) == NULL;
 }
 
-/* Does this line go on with the entry before? Comments and empty lines in between do not end it. */
+/* Does this line continue the entry before it? Comments and empty lines in between do not end an
+ * entry. */
 static bool continues_entry(const char *line)
 {
     return strchr("#\n", line[strspn(line, " \t\r")]) == NULL && !begins_entry(line);

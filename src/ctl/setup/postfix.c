@@ -31,7 +31,7 @@ static char *trimmed(const char *from, size_t len)
     return mem_strndup(from, len);
 }
 
-/* "name = value" lines. */
+/* Parse lines "name = value". */
 static struct postfix_parameter *parse_parameters(const char *text, size_t *count_out)
 {
     struct postfix_parameter *list = mem_zalloc(0);
@@ -54,7 +54,7 @@ static struct postfix_parameter *parse_parameters(const char *text, size_t *coun
     return list;
 }
 
-/* One line of postconf -M: eight words, then arguments. */
+/* Parse one line of `postconf -M': eight words, then arguments. */
 static bool parse_service(const char *line, size_t len, struct postfix_service *out)
 {
     char **fields[FIELDS] = {&out->name,   &out->type,   &out->is_private, &out->unprivileged,
@@ -100,7 +100,8 @@ static void parse_services(struct postfix *p, const char *text)
     }
 }
 
-/* Postfix waits for a second before it reads a file that has just changed. */
+/* Write a file with an older time, because Postfix waits for a second before it reads a file that
+ * has just changed. */
 static int write_settled(const char *directory, const char *name, const char *text, struct err *err)
 {
     struct timespec times[2] = {{.tv_sec = time(NULL) - SETTLED_S}, {.tv_sec = 0}};
@@ -147,7 +148,7 @@ out:
     return rc;
 }
 
-/* Read what postconf(1) makes of the texts of `p`, in a directory for a moment. */
+/* Let postconf(1) read the texts of `p`, in a temporary directory. */
 static int read_texts(struct postfix *p, struct err *err)
 {
     const char *top = secure_getenv("TMPDIR");
@@ -270,7 +271,7 @@ void postfix_free(struct postfix *p)
     free(p);
 }
 
-/* NULL if there is no such parameter. */
+/* The value of a parameter. NULL if there is no such parameter. */
 static const char *find(const struct postfix_parameter *list, size_t count, const char *name)
 {
     const struct postfix_parameter key = {.name = (char *)name};
@@ -325,7 +326,7 @@ bool postfix_is_chrooted(const struct postfix *p, const struct postfix_service *
     return strtol(postfix_get_expanded(p, "compatibility_level"), NULL, 10) < 1;
 }
 
-/* The next word, "{ ... }" being one (without its braces). False at the end. */
+/* Take the next word; "{ ... }" is one word, without its braces. False at the end. */
 static bool next_word(const char **at, char **word_out)
 {
     const char *from = *at + strspn(*at, " \t");
@@ -353,7 +354,7 @@ bool postfix_service_option(const struct postfix_service *s, const char *name, c
         if (is_option && equals != NULL) {
             char *key = trimmed(word, (size_t)(equals - word));
             if (strcmp(key, name) == 0) {
-                free(value); /* the last one counts */
+                free(value); /* the last -o takes effect */
                 value = trimmed(equals + 1, strlen(equals + 1));
             }
             free(key);

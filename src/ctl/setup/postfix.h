@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * postfix: one Postfix instance as postconf(1) reads it, without what setup-postfix added to it
- * (marked_text.h). Read once, then constant. One thread.
+ * postfix: one Postfix instance as postconf(1) reads it, without the part that setup-postfix has
+ * added (marked_text.h). It is read once and does not change. One thread.
  */
 #ifndef SPLIT_CTL_POSTFIX_H
 #define SPLIT_CTL_POSTFIX_H
@@ -15,7 +15,7 @@
 /* A line of master.cf. */
 struct postfix_service {
     char *name, *type, *is_private, *unprivileged, *chroot, *wakeup, *maxproc, *command;
-    char *arguments; /* as postconf -M has them: "-o name=value -o { name = value }" */
+    char *arguments; /* as `postconf -M' prints them: "-o name=value -o { name = value }" */
 };
 
 struct postfix_parameter {
@@ -24,33 +24,36 @@ struct postfix_parameter {
 
 struct postfix {
     char *directory;           /* its configuration directory */
-    char *main_cf, *master_cf; /* the texts without our part */
+    char *main_cf, *master_cf; /* their texts without our part */
     char *main_disk;           /* main.cf as it is on disk */
     enum marked_state main_state, master_state;
-    /* sorted by name; private. own: those of services, "smtp/inet/smtpd_milters". */
+    /* Sorted by name; private. own: parameters of services, "smtp/inet/smtpd_milters". */
     struct postfix_parameter *raw, *expanded, *own;
     size_t raw_count, expanded_count, own_count;
     struct postfix_service *services;
     size_t service_count;
 };
 
-/* Read the instance. NULL with `err`: no main.cf, a damaged part, or what postconf(1) says. */
+/* Read the instance. NULL with `err`: main.cf is missing, our part is damaged, or postconf(1)
+ * failed. */
 struct postfix *postfix_open(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same instance as it works now, with our part: main_cf and master_cf are the texts on disk. */
+/* The same with our part, as the instance works now: main_cf and master_cf are the texts on
+ * disk. */
 struct postfix *postfix_open_whole(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* An instance that would have these texts (without our part) in this directory. */
+/* An instance with these texts, which do not have our part, in this directory. */
 struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Free it; NULL is legal. */
 void postfix_free(struct postfix *p);
 
-/* The value of a parameter, its default where main.cf does not set it; "" for one that Postfix does
- * not know. expanded: with $names replaced ($config_directory is not to be trusted then). */
+/* The value of a parameter, or its default if main.cf does not set it; "" if Postfix does not know
+ * it. The second function also replaces $names, but $config_directory may then be a temporary
+ * directory. */
 const char *postfix_get(const struct postfix *p, const char *name)
     __attribute__((nonnull, returns_nonnull));
 const char *postfix_get_expanded(const struct postfix *p, const char *name)
@@ -59,8 +62,8 @@ const char *postfix_get_expanded(const struct postfix *p, const char *name)
 /* Does this Postfix know the parameter? */
 bool postfix_knows(const struct postfix *p, const char *name) __attribute__((nonnull));
 
-/* The value that holds for this service, with $names replaced: its own option, or what main.cf has.
- */
+/* The value of a parameter for this service, with $names replaced: that of its own option, else of
+ * main.cf. */
 const char *postfix_get_for(const struct postfix *p, const struct postfix_service *s,
                             const char *name) __attribute__((nonnull, returns_nonnull));
 
@@ -68,7 +71,7 @@ const char *postfix_get_for(const struct postfix *p, const struct postfix_servic
 const struct postfix_service *postfix_service(const struct postfix *p, const char *name,
                                               const char *type) __attribute__((nonnull));
 
-/* Does it run in a chroot jail, by its line and compatibility_level? */
+/* Does the service run in a chroot jail? Its line and compatibility_level decide. */
 bool postfix_is_chrooted(const struct postfix *p, const struct postfix_service *s)
     __attribute__((nonnull));
 
@@ -77,14 +80,14 @@ bool postfix_is_chrooted(const struct postfix *p, const struct postfix_service *
 bool postfix_service_option(const struct postfix_service *s, const char *name, char **value_out)
     __attribute__((nonnull(1, 2)));
 
-/* Is its command one that takes mail from the network: smtpd(8), or postscreen(8) before it? */
+/* Does the service accept mail from the network (smtpd(8), or postscreen(8) before it)? */
 bool postfix_takes_mail(const struct postfix_service *s) __attribute__((nonnull));
 
-/* Default configuration directory of postconf(1), for the caller to free. NULL with `err`. */
+/* The default configuration directory of postconf(1), for the caller to free. NULL with `err`. */
 char *postfix_default_directory(struct err *err) __attribute__((warn_unused_result));
 
-/* Messages in one queue ("deferred") below this queue directory, counted as files: for when nobody
- * runs who could be asked. */
+/* The number of messages in one queue ("deferred") below this queue directory, counted as files:
+ * for an instance that does not run and cannot be asked. */
 unsigned long postfix_count_messages(const char *queue_directory, const char *queue)
     __attribute__((nonnull, warn_unused_result));
 

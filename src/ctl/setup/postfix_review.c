@@ -39,7 +39,8 @@ void postfix_review_clear(struct postfix_review *r)
     memset(r, 0, sizeof *r);
 }
 
-/* Mail has to be decided on here: a configuration for listeners only does not need the MTA. */
+/* Does splitmilter have decisions to make? A configuration with listeners only does not need the
+ * MTA. */
 static bool has_decisions(const struct config *config)
 {
     const struct config_milter *m = &config->milter;
@@ -90,7 +91,7 @@ int postfix_review_others(const struct config *config, const struct postfix *p,
     return rc;
 }
 
-/* The directory to begin with; NULL: there is no Postfix. */
+/* The directory of the first instance, for the caller to free; NULL: there is no Postfix. */
 static char *find_directory(const char *directory)
 {
     struct err ignored;

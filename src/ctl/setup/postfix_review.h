@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * postfix_review: what is wrong, or doubtful, in the way that the Postfix instances of this machine
- * and this configuration work together. For check, reload and setup-postfix. Reads files and runs
- * postconf(1) and postmap(1); changes nothing. One thread.
+ * postfix_review: finds what is wrong or doubtful in how the Postfix instances of this machine work
+ * with this configuration. For check, reload and setup-postfix. It reads files and runs postconf(1)
+ * and postmap(1), and changes nothing. One thread.
  *
- * The result is a list of findings in the order in which they were found. Each is one line of text
- * that begins with the place ("/etc/postfix/main.cf: ..."), and one line that says what to do. Both
- * may repeat values of main.cf and master.cf: print them with ctl_print(). No finding is listed
- * twice.
+ * The result is a list of findings in the order in which they were found. Each has one line of text
+ * that begins with the place ("/etc/postfix/main.cf: ..."), and one line of advice. Both may
+ * contain values of main.cf and master.cf, so they have to be printed with ctl_print(). No finding
+ * is listed twice.
  *
  *     struct postfix_review review = {0};
  *     if (postfix_review(config, "", &review, &err) < 0)
@@ -27,16 +27,16 @@
 #include <stddef.h>
 
 enum postfix_finding_level {
-    POSTFIX_FINDING_NOTE,    /* may be meant so */
-    POSTFIX_FINDING_WARNING, /* some mail passes unfiltered or uncopied, or will */
+    POSTFIX_FINDING_NOTE,    /* perhaps intended */
+    POSTFIX_FINDING_WARNING, /* some mail passes unfiltered or uncopied, now or later */
     POSTFIX_FINDING_ERROR    /* mail waits, is refused, or goes elsewhere */
 };
 
 enum postfix_finding_kind {
-    POSTFIX_FINDING_MILTERS,   /* who is asked, in which order; content_filter and the like */
-    POSTFIX_FINDING_NON_SMTPD, /* splitmilter in non_smtpd_milters, where it can do nothing */
+    POSTFIX_FINDING_MILTERS,   /* which milters are asked, and in which order; content_filter */
+    POSTFIX_FINDING_NON_SMTPD, /* splitmilter is in non_smtpd_milters, where it has no effect */
     POSTFIX_FINDING_ACCESS,    /* Postfix may not connect to splitmilter's socket */
-    POSTFIX_FINDING_ROUTES,    /* Postfix does not know a filter or the copies, or knows others */
+    POSTFIX_FINDING_ROUTES,    /* the route of a filter or of the copies is missing or differs */
     POSTFIX_FINDING_TLS        /* REQUIRETLS on the way to a filter or to splitrelay */
 };
 
@@ -44,28 +44,28 @@ struct postfix_finding {
     enum postfix_finding_level level;
     enum postfix_finding_kind kind;
     char *text;
-    char *advice; /* "" if there is none */
+    char *advice; /* "": none */
 };
 
 struct postfix_review {
     struct postfix_finding *items;
     size_t count;
-    size_t asking; /* instances that ask splitmilter */
+    size_t asking; /* number of instances that ask splitmilter */
 };
 
 /*
- * Add what is found in the instance with this configuration directory ("": the default one) and in
- * those that it knows (multi_instance_directories). A machine without Postfix, or without main.cf,
- * has no findings. -1 with `err`: something cannot be read; the findings so far are there.
+ * Add the findings of the instance with this configuration directory ("": the default one) and of
+ * those in its multi_instance_directories. A machine without Postfix, or without main.cf, has no
+ * findings. -1 with `err`: something cannot be read; `out` has the findings so far.
  */
 int postfix_review(const struct config *config, const char *directory, struct postfix_review *out,
                    struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
  * The part of it that a reload needs (POSTFIX_FINDING_ROUTES, POSTFIX_FINDING_TLS): what
- * setup-postfix, with the options that it was given the last time, would change in Postfix for this
- * configuration, or what an instance that was set up by hand lacks. Mail for a filter or a
- * destination that Postfix has not been told of waits in its queue, or bounces.
+ * setup-postfix would change for this configuration with the options of its last call, or what an
+ * instance that was set up by hand lacks. Mail for a filter or destination without a route in
+ * Postfix waits in its queue, or bounces.
  */
 int postfix_review_routes(const struct config *config, const char *directory,
                           struct postfix_review *out, struct err *err)
@@ -76,30 +76,30 @@ void postfix_review_clear(struct postfix_review *r) __attribute__((nonnull));
 
 /* --- for postfix_review*.c and setup-postfix --- */
 
-/* One instance as it is, or as it will be: milters, and access to the socket. */
+/* Review the milters of one present or planned instance, and its access to the socket. */
 void postfix_review_instance(const struct config *config, const struct postfix *p,
                              struct postfix_review *out) __attribute__((nonnull));
 
-/* Add a finding, unless it is there. */
+/* Add a finding, unless one with the same text is in the list. */
 void postfix_review_add(struct postfix_review *r, enum postfix_finding_level level,
                         enum postfix_finding_kind kind, const char *advice, const char *fmt, ...)
     __attribute__((format(printf, 5, 6), nonnull));
 
-/* Of an instance that asks splitmilter and has no part of ours: POSTFIX_FINDING_ROUTES and
+/* Review an instance that asks splitmilter and does not have our part: POSTFIX_FINDING_ROUTES and
  * POSTFIX_FINDING_TLS. In postfix_review_by_hand.c. */
 void postfix_review_by_hand(const struct config *config, const struct postfix *p,
                             struct postfix_review *out) __attribute__((nonnull));
 
-/* The instances that the default one knows: other_fn() is called for each. -1: one cannot be read.
- */
+/* Call other_fn() for each instance in multi_instance_directories of the default one. -1 with
+ * `err`: an instance cannot be read. */
 int postfix_review_others(const struct config *config, const struct postfix *p,
                           void (*other_fn)(const struct config *config, const struct postfix *p,
                                            struct postfix_review *out),
                           struct postfix_review *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* May the MTA's user connect to splitmilter's socket, from this smtpd(8) with this milter's name?
- * In postfix_review_access.c. */
+/* Report if the MTA's user may not connect to splitmilter's socket from this smtpd(8) with this
+ * name of the milter. In postfix_review_access.c. */
 void postfix_review_access(const struct config *config, const struct postfix *p,
                            const struct postfix_service *v, const char *milter,
                            struct postfix_review *out) __attribute__((nonnull));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* May the MTA's user connect to the milter's socket? smtpd(8) runs as mail_owner with the groups
- * that the system's group file gives to that user. */
+/* Checks whether the MTA's user may connect to the milter's socket. smtpd(8) runs as mail_owner,
+ * with the groups that the group database has for that user. */
 #include "base/mem.h"
 #include "ctl/milter_list.h"
 #include "ctl/setup/postfix_review.h"
@@ -22,11 +22,11 @@ enum { GROUPS_MAX = 256, DENIALS_MAX = 32 };
 
 struct identity {
     uid_t uid;
-    gid_t groups[GROUPS_MAX + 1]; /* room for one more */
+    gid_t groups[GROUPS_MAX + 1]; /* one more for helps() */
     int group_count;
 };
 
-/* What on the way to the socket does not let the user pass. */
+/* A directory or socket in the path whose mode denies access to the user. */
 struct denial {
     char *path;
     struct stat st;
@@ -36,10 +36,10 @@ struct denial {
 struct way {
     struct denial denials[DENIALS_MAX];
     size_t count;
-    bool is_there; /* the socket is */
+    bool is_there; /* the socket exists */
 };
 
-/* Which of the three parts of the mode counts for the user: 'u', 'g' or 'o'. */
+/* The class of the mode that applies to the user: 'u', 'g' or 'o'. */
 static char class_of(const struct stat *st, const struct identity *id)
 {
     if (st->st_uid == id->uid)
@@ -58,7 +58,7 @@ static bool allows(const struct stat *st, mode_t wanted, const struct identity *
     return id->uid == 0 || (st->st_mode >> shift & wanted) != 0;
 }
 
-/* Modes do not tell what an access control list allows. */
+/* With an access control list the mode does not show what is allowed. */
 static bool has_acl(const char *path)
 {
     return getxattr(path, "system.posix_acl_access", NULL, 0) > 0;
@@ -76,8 +76,8 @@ static bool look_at(struct way *way, const char *path, mode_t wanted, const stru
     return true;
 }
 
-/* Directories on the way, from `base` on, then the socket. base: "", or the directory that the path
- * is below and that the process is in already. */
+/* Check the directories of the path, below `base`, and then the socket. base: "", or the working
+ * directory of the process, which the path is below. */
 static void walk(struct way *way, const char *base, const char *path, const struct identity *id)
 {
     char real[PATH_MAX], real_base[PATH_MAX];
@@ -108,7 +108,7 @@ static void clear_way(struct way *way)
         free(way->denials[i].path);
 }
 
-/* In a process of its own: 0 when the user can connect, errno when not, -1: it is not known. */
+/* Try to connect as the user, in a child process: 0 if it works, else the errno; -1: not known. */
 static int try(const char *owner, const struct identity *id, gid_t gid, const char *base,
                bool is_chrooted, const char *path)
 {
@@ -135,7 +135,7 @@ static int try(const char *owner, const struct identity *id, gid_t gid, const ch
     return WEXITSTATUS(status);
 }
 
-/* Would membership in this group be enough? */
+/* Would membership in this group be enough to connect? */
 static bool helps(const struct way *way, const struct identity *id, gid_t gid)
 {
     struct identity more = *id;
@@ -147,7 +147,7 @@ static bool helps(const struct way *way, const struct identity *id, gid_t gid)
     return gid != 0;
 }
 
-/* What mends it, for the caller to free. */
+/* The command that gives the user access, for the caller to free. */
 static char *command_for(const struct config *config, const struct postfix *p, const char *owner,
                          const struct identity *id, const struct way *way)
 {
@@ -181,11 +181,13 @@ static void report(const struct config *config, const struct postfix *p,
                    const struct way *way, const char *path, struct postfix_review *out)
 {
     if (way->count == 0) {
-        postfix_review_add(out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_ACCESS,
-                           "see who may pass each directory of that path, and write to the socket",
-                           "%s/master.cf: service %s/%s: user %s may not connect to %s: all mail "
-                           "gets 451",
-                           p->directory, v->name, v->type, owner, path);
+        postfix_review_add(
+            out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_ACCESS,
+            "check which users may search each directory of that path and write to the "
+            "socket",
+            "%s/master.cf: service %s/%s: user %s may not connect to %s: all mail "
+            "gets 451",
+            p->directory, v->name, v->type, owner, path);
         return;
     }
     const struct denial *d = &way->denials[0];
@@ -217,7 +219,8 @@ static void review_path(const struct config *config, const struct postfix *p,
     id.uid = pw->pw_uid;
     if (getgrouplist(owner, gid, id.groups, &id.group_count) < 0)
         return;
-    /* What cannot be seen from here is not judged; what is not there, splitmilter makes. */
+    /* A path that this process cannot examine is not reported, nor a missing one, which splitmilter
+     * will make. */
     walk(&way, base, path, &id);
     int error = way.is_there ? try(owner, &id, gid, base, postfix_is_chrooted(p, v), path) : -1;
     if (error == EACCES || (error != 0 && way.count > 0))

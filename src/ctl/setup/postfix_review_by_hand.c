@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* An instance that asks splitmilter and was not set up by setup-postfix: do its transport_maps know
- * the suffixes, and do the services there take what Postfix 3.11 demands for REQUIRETLS? */
+/* Reviews an instance that asks splitmilter and was not set up by setup-postfix: whether its
+ * transport_maps have the suffixes, and whether its services can send a message with REQUIRETLS
+ * (Postfix 3.11) to a filter or to splitrelay. */
 #include "net/endpoint.h"
 #include "base/mem.h"
 #include "ctl/setup/command.h"
@@ -14,7 +15,8 @@
 
 enum lookup { LOOKUP_FOUND, LOOKUP_ABSENT, LOOKUP_UNKNOWN };
 
-/* postmap(1) exits with 1 for a key that is not there, and for a table that cannot be asked. */
+/* postmap(1) exits with 1 for a key that is not in the table, and for a table that cannot be
+ * read. */
 static bool has_failed(const char *said)
 {
     return strstr(said, "fatal:") != NULL || strstr(said, "error:") != NULL ||
@@ -24,7 +26,7 @@ static bool has_failed(const char *said)
 static enum lookup ask(const struct postfix *p, const char *table, const char *key,
                        struct buf *value)
 {
-    /* A table by way of proxymap(8) is the same table. */
+    /* A table that Postfix reads through proxymap(8) is read directly. */
     const char *direct = strncmp(table, "proxy:", 6) == 0 ? table + 6 : table;
     const char *argv[] = {"postmap", "-c", p->directory, "-q", key, direct, NULL};
     struct buf said = {0};
@@ -39,7 +41,7 @@ static enum lookup ask(const struct postfix *p, const char *table, const char *k
     return !is_known ? LOOKUP_UNKNOWN : status == 0 ? LOOKUP_FOUND : LOOKUP_ABSENT;
 }
 
-/* As transport(5) has it: the address, its domain, then .parent for each parent. */
+/* Search in the order of transport(5): the address, its domain, .parent for each parent, "*". */
 static enum lookup find_in_table(const struct postfix *p, const char *table, const char *address,
                                  struct buf *value)
 {
@@ -57,7 +59,7 @@ static enum lookup find_in_table(const struct postfix *p, const char *table, con
 static enum lookup find_route(const struct postfix *p, const char *address, struct buf *value)
 {
     enum lookup result = LOOKUP_ABSENT;
-    struct milter_list tables; /* the same form of list */
+    struct milter_list tables; /* transport_maps has the same syntax */
 
     milter_list_parse(postfix_get_expanded(p, "transport_maps"), &tables);
     for (size_t i = 0; result == LOOKUP_ABSENT && i < tables.count; i++)
@@ -66,7 +68,7 @@ static enum lookup find_route(const struct postfix *p, const char *address, stru
     return result;
 }
 
-/* Does a policy list have this word outside of tables? */
+/* Does a policy list have this word as an entry of its own? */
 static bool has_word_outside(const char *list, const char *word)
 {
     struct milter_list words;
@@ -79,7 +81,8 @@ static bool has_word_outside(const char *list, const char *word)
     return is_found;
 }
 
-/* Postfix's default relaxes for addresses, localhost, and what is in $mydomain. */
+/* Is REQUIRETLS not enforced for this next hop? The default policy of Postfix does not enforce it
+ * for IP addresses, localhost and hosts in $mydomain. */
 static bool is_relaxed(const struct postfix *p, const char *policy, const char *nexthop)
 {
     unsigned char bytes[sizeof(struct in6_addr)];
@@ -121,7 +124,7 @@ static void review_requiretls(const struct postfix *p, const char *what, const c
     free(transport);
 }
 
-/* False: it cannot be known. */
+/* Report a missing route. False: a table cannot be read, so it is not known. */
 static bool review_route(const struct postfix *p, const char *what, const char *suffix,
                          struct postfix_review *out)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Which milters are asked, in which order, and what takes mail past them. */
+/* Reviews which milters are asked, in which order, and which settings send mail past them. */
 #include "base/mem.h"
 #include "ctl/milter_list.h"
 #include "ctl/setup/postfix_review.h"
@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES_MAX 300  /* bytes of other milters' names in a finding */
-#define PROTOCOL_MIN 6 /* the first with ESMTP parameters of added recipients */
+#define NAMES_MAX 300  /* bytes of the names of other milters in a finding */
+#define PROTOCOL_MIN 6 /* the first version with ESMTP parameters for added recipients */
 
-/* Settings that send whole messages elsewhere before their recipients count. */
+/* Settings that send a whole message elsewhere, regardless of its recipients. */
 static const char *const rivals[] = {"content_filter", "smtpd_proxy_filter"};
 
-/* Where a value of this service is written: for the caller to free. */
+/* The place where the value of this service is set, for the caller to free. */
 static char *place_of(const struct postfix *p, const struct postfix_service *v, const char *name)
 {
     if (postfix_service_option(v, name, NULL))
@@ -42,14 +42,15 @@ static void review_rivals(const struct config *config, const struct postfix *p,
         char *place = place_of(p, v, rivals[i]);
         char *advice = mem_printf("make it a filter of %s, and remove the setting", config->path);
         postfix_review_add(out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_MILTERS, advice,
-                           "%s: %s = %s sends whole messages there, whatever splitmilter says",
+                           "%s: %s = %s sends whole messages there, regardless of splitmilter",
                            place, rivals[i], value);
         free(advice);
         free(place);
     }
 }
 
-/* Milters behind splitmilter are not told of what it changes, and it not of what they refuse. */
+/* A milter after splitmilter does not see its changes, and splitmilter does not see what that
+ * milter refuses. */
 static void review_order(const struct postfix *p, const struct postfix_service *v,
                          const struct milter_list *list, size_t ours, struct postfix_review *out)
 {
@@ -61,15 +62,16 @@ static void review_order(const struct postfix *p, const struct postfix_service *
         char *place = place_of(p, v, "smtpd_milters");
         postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_MILTERS,
                            "have splitmilter last in smtpd_milters",
-                           "%s: smtpd_milters has %s behind splitmilter: a recipient that it "
-                           "refuses, deletes or redirects gets the mail all the same",
+                           "%s: smtpd_milters has %s after splitmilter: a recipient that it "
+                           "refuses, deletes or redirects still gets the mail",
                            place, buf_str(&names));
         free(place);
     }
     buf_clear(&names);
 }
 
-/* An option of this milter alone, or the setting for all; for the caller to free. */
+/* The value of an option of this milter, else of the setting for all milters; for the caller to
+ * free. */
 static char *effective(const struct postfix *p, const struct postfix_service *v,
                        const struct milter_entry *entry, const char *option, const char *setting)
 {
@@ -78,7 +80,7 @@ static char *effective(const struct postfix *p, const struct postfix_service *v,
     return own != NULL ? own : mem_strdup(postfix_get_for(p, v, setting));
 }
 
-/* What becomes of mail while splitmilter does not answer, and does it answer at all? */
+/* Review default_action (mail while splitmilter does not answer) and protocol. */
 static void review_options(const struct postfix *p, const struct postfix_service *v,
                            const struct milter_entry *entry, struct postfix_review *out)
 {
@@ -100,18 +102,17 @@ static void review_options(const struct postfix *p, const struct postfix_service
                            "is down, mail is refused for good",
                            place, entry->name);
     if (protocol[0] != '\0' && strtol(protocol, NULL, 10) < PROTOCOL_MIN)
-        postfix_review_add(
-            out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_MILTERS,
-            "write it as { NAME, protocol=6 } there",
-            "%s: smtpd_milters: %s is spoken to in protocol %s: splitmilter needs 6, "
-            "and does nothing",
-            place, entry->name, protocol);
+        postfix_review_add(out, POSTFIX_FINDING_ERROR, POSTFIX_FINDING_MILTERS,
+                           "write it as { NAME, protocol=6 } there",
+                           "%s: smtpd_milters: %s is used in protocol %s: splitmilter needs 6, "
+                           "and does nothing",
+                           place, entry->name, protocol);
     free(place);
     free(action);
     free(protocol);
 }
 
-/* Is splitmilter asked in this smtpd(8)? */
+/* Review this smtpd(8). True if it asks splitmilter. */
 static bool review_service(const struct config *config, const struct postfix *p,
                            const struct postfix_service *v, struct postfix_review *out)
 {
@@ -142,7 +143,7 @@ static bool review_service(const struct config *config, const struct postfix *p,
     return count > 0;
 }
 
-/* Mail that comes back from the filters must not be asked about again. */
+/* Does the service accept mail back from filters? Such mail must not go to splitmilter again. */
 static bool takes_mail_back(const struct postfix *p, const struct postfix_service *v)
 {
     return has_word(postfix_get_for(p, v, "receive_override_options"), "no_milters");
@@ -168,8 +169,8 @@ static void review_silent(const struct postfix *p, const struct postfix_service 
     free(place);
 }
 
-/* cleanup(8) tells a milter the rewritten recipient of such mail, and matches what the milter
- * deletes with the original one: splitmilter does nothing there. */
+/* For non_smtpd_milters, cleanup(8) gives a milter the rewritten recipient, but compares a deletion
+ * with the original one. So splitmilter does not change such mail. */
 static void review_non_smtpd(const struct config *config, const struct postfix *p,
                              const struct postfix_service *v, struct postfix_review *out)
 {

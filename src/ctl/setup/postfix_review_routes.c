@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Does Postfix know the filters and the copies of this configuration? */
+/* Checks that Postfix has routes for the filters and the copies of this configuration. */
 #include "base/mem.h"
 #include "ctl/setup/files.h"
 #include "ctl/setup/postfix_review.h"
@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the instance that has our routes. */
+/* The routes of the instance that has them. */
 struct routes {
     char *directory;
-    char *table; /* split_transport as it is */
+    char *table; /* present content of split_transport */
 };
 
 static const char *find_line(const char *text, const char *line)
@@ -21,7 +21,7 @@ static const char *find_line(const char *text, const char *line)
     return found != NULL && (found == text || found[-1] == '\n') ? found : NULL;
 }
 
-/* Is there any route with this pattern: the part of the line up to the blanks? */
+/* Does the table have a route with the pattern of this line, which ends at the first space? */
 static bool has_pattern(const char *table, const char *line)
 {
     char *pattern = mem_strndup(line, strcspn(line, " ") + 1);
@@ -67,7 +67,7 @@ static void review_copies(const struct setup *s, const struct routes *routes, co
     free(line);
 }
 
-/* What was planned and is not there. */
+/* Report the planned steps that would change a file. */
 static void review_steps(const struct setup *s, const struct routes *routes,
                          struct postfix_review *out)
 {

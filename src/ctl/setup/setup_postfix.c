@@ -25,7 +25,8 @@ static int find_directory(struct setup_options *o, struct err *err)
     return -1;
 }
 
-/* What was said, and what was said the last time. was_set_up_out: there was a last time. */
+/* Merge the options of the command line with those of the last call. *was_set_up_out: there was
+ * one. */
 static int complete(struct setup_request *r, int argc, char **argv, bool *was_set_up_out,
                     struct err *err)
 {
@@ -43,7 +44,7 @@ static int complete(struct setup_request *r, int argc, char **argv, bool *was_se
     enum setup_found former = r->form;
     r->form = SETUP_FOUND_NONE;
     if (rc == 0 && setup_request_parse(r, argc, argv) < 0)
-        abort(); /* it could be read a moment ago */
+        abort(); /* the same arguments were parsed before */
     if (!r->is_remove && r->form == SETUP_FOUND_NONE)
         r->form = former;
     *was_set_up_out = former != SETUP_FOUND_NONE;
@@ -68,7 +69,7 @@ static void say_what_is_left(const struct setup_request *r, bool was_set_up)
     if (r->is_remove)
         return;
     puts(was_set_up
-             ? "Done. `splitctl reload' has the daemons read the configuration (sockets that "
+             ? "Done. `splitctl reload' makes the daemons read the configuration (sockets that "
                "changed need a restart);\nsee `splitctl check' and `splitctl status'."
              : "Done. splitmilter and splitrelay must run (systemctl restart splitmilter "
                "splitrelay);\nsee `splitctl check' and `splitctl status'.");
@@ -77,7 +78,8 @@ static void say_what_is_left(const struct setup_request *r, bool was_set_up)
             "All queues: postmulti -x mailq. mailq alone shows the default instance only.\n");
 }
 
-/* After a failure. Instances that run by now have perhaps taken mail: then everything stays. */
+/* Undo the steps after a failure. If new instances run and may have accepted mail, nothing is
+ * undone. */
 static void go_back(const struct setup *s, bool is_remove)
 {
     struct err why;
@@ -115,7 +117,7 @@ static int work(struct setup *s, const struct setup_request *r, bool was_set_up,
     return 0;
 }
 
-/* Its exit code. What was set up can be removed without a configuration. */
+/* Do the request and return the exit code. --remove needs no configuration. */
 static int serve(const struct setup_request *r, const char *config_path, bool was_set_up)
 {
     struct steps steps = {0};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Reports to senders name the recipient that Postfix has in its queue, with suffix, in the text and
- * in Final-Recipient. Tables of addresses do not see that; body_checks do, and a cleanup(8) of
- * their own for bounce(8) lets no other mail be looked at.
+ * A report to a sender has the recipient as it is in the queue of Postfix, with suffix, in its text
+ * and in Final-Recipient. Address tables do not apply to these places, but body_checks do.
+ * bounce(8) gets a cleanup(8) of its own, so that the body_checks see no other mail.
  */
 #include "base/mem.h"
 #include "ctl/setup/setup_postfix.h"
@@ -13,13 +13,14 @@
 #define SERVICE "splitbounce"
 #define TABLE "regexp:$config_directory/split_bounce"
 
-/* The name of the cleanup service to which it gives its reports, for the caller to free. */
+/* The name of the cleanup service to which a bounce service passes its reports, for the caller to
+ * free. */
 static char *cleanup_name(const struct postfix *p, const struct postfix_service *bounce)
 {
     return mem_strdup(postfix_get_for(p, bounce, "cleanup_service_name"));
 }
 
-/* Are reports shown to header and body checks, and milters, already? */
+/* Do reports already go through header and body checks and milters? */
 static bool is_filtered(const struct postfix *p, const struct postfix_service *bounce)
 {
     const char *classes = postfix_get_for(p, bounce, "internal_mail_filter_classes");
@@ -34,7 +35,8 @@ static void add_service(struct setup_edit *e, const struct postfix_service *s, c
              s->arguments[0] == '\0' ? "" : " ", s->arguments);
 }
 
-/* cleanup(8) as it is, but: what bounce(8) had nobody look at is looked at by our table alone. */
+/* Add a copy of cleanup(8). If reports went through no checks before, they go through our table
+ * only. */
 static void add_cleanup(const struct postfix *p, const struct postfix_service *cleanup,
                         bool is_filtered_already, const char *more, struct setup_edit *e)
 {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Settings that send all mail elsewhere before its recipients count. */
+/* Settings that send a whole message elsewhere, regardless of its recipients. */
 static const char *const rivals[] = {"content_filter", "smtpd_proxy_filter"};
 
 enum { RIVAL_COUNT = sizeof rivals / sizeof rivals[0] };
@@ -56,7 +56,7 @@ static bool is_ours(const char *name)
            strcmp(name, "splitnext") == 0;
 }
 
-/* The port behind the last colon, or of /etc/services' "smtp"; -1 for other names. */
+/* The port after the last colon, as a number or as "smtp"; -1 for other names. */
 static long listener_port(const char *name)
 {
     const char *colon = strrchr(name, ':'), *port = colon == NULL ? name : colon + 1;
@@ -66,8 +66,8 @@ static long listener_port(const char *name)
     return ascii_is_digit(port[0]) ? strtol(port, NULL, 10) : -1;
 }
 
-/* The ports that we take, and that this instance has already. The input instance stands for both.
- */
+/* Refuse a service on a port that the plan needs. The ports of both secondary instances are checked
+ * in the input instance. */
 static int check_port(const struct setup *s, const struct postfix_service *v, enum setup_role role,
                       const char *directory, struct err *err)
 {
@@ -121,7 +121,7 @@ static int check_services(const struct setup *s, enum setup_role role, const str
     return 0;
 }
 
-/* A chrooted smtpd(8) sees the socket only below the queue directory. */
+/* A chrooted smtpd(8) can connect only to a socket below the queue directory. */
 static int check_socket(const struct setup *s, const struct postfix *p, const char *queue_directory,
                         struct err *err)
 {
@@ -155,14 +155,16 @@ static int check_state(const struct setup *s, const struct postfix *p, struct er
     }
     if (!is_edited || s->options->is_forced)
         return 0;
-    err_set(err,
-            "%s/%s: somebody changed our part, at its end: move the change outside of it, or say "
-            "--force to lose it",
-            p->directory, p->main_state == MARKED_EDITED ? "main.cf" : "master.cf");
+    err_set(
+        err,
+        "%s/%s: our part, at its end, was edited: move the change outside of it, or use --force to "
+        "discard it",
+        p->directory, p->main_state == MARKED_EDITED ? "main.cf" : "master.cf");
     return -1;
 }
 
-/* What the configuration allows, and Postfix's files would read as something else. */
+/* Refuse values that are valid in the configuration but would have another meaning in the files of
+ * Postfix. */
 static int check_values(const struct setup *s, struct err *err)
 {
     const struct {
@@ -222,7 +224,8 @@ static void remark_services(const struct setup *s, const struct postfix *p)
     }
 }
 
-/* Sockets named relative to the queue directory, which is another one in a new instance. */
+/* Note sockets whose path is relative to the queue directory, because a new instance has another
+ * one. */
 static void remark_sockets(const struct setup *s, const struct postfix *p, const char *name)
 {
     const char *value = postfix_get_expanded(p, name), *at = value;
@@ -240,7 +243,7 @@ static void remark_sockets(const struct setup *s, const struct postfix *p, const
               name, value);
 }
 
-/* Postfix makes these copies when mail comes in, and again when a filter gives it back. */
+/* Postfix makes these copies when mail arrives, and again when it comes back from a filter. */
 static void remark_bcc(const struct setup *s, const struct postfix *p)
 {
     static const char *const names[] = {"always_bcc", "sender_bcc_maps", "recipient_bcc_maps"};

@@ -104,7 +104,7 @@ static const char *wanted(const struct setup_edit *e, const char *name)
 
 void setup_write_files(const struct setup *s, const char *directory, const struct setup_edit *e)
 {
-    /* Tables are not wider than the file that names them. */
+    /* A table gets the attributes of main.cf, so that its mode is not wider. */
     char *model = mem_printf("%s/main.cf", s->options->directory);
 
     for (int i = 0; i < TABLE_COUNT; i++) {

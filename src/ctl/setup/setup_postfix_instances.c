@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* The secondary instances as they are found. */
+/* Finds the secondary instances. */
 #include "base/mem.h"
 #include "ctl/setup/command.h"
 #include "ctl/setup/files.h"
@@ -49,7 +49,7 @@ bool setup_is_known(const char *known, const char *directory)
     return false;
 }
 
-/* Is there nothing in it but what a crash left of main.cf? Absent is empty, too. */
+/* Is the directory missing, or empty except for a temporary main.cf that a crash has left? */
 static int is_empty(const char *directory, bool *out, struct err *err)
 {
     DIR *dir = opendir(directory);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The tag domain and local users. With one instance, sendmail(1), a .forward file, and the bounce
- * for a message with a forged sender pass no restriction of smtpd(8): each could write to the tag
- * domain, and so forge copies in an archive. cleanup(8) cannot refuse a recipient. So pickup(8) and
- * all other programs but smtpd(8) get a cleanup service of their own:
+ * Closes the tag domain to local users, with one instance. Mail of sendmail(1) and of .forward
+ * files, and a bounce for a message with a forged sender, pass no restriction of smtpd(8). Each
+ * could be sent to the tag domain, and so forge copies in an archive. cleanup(8) cannot refuse a
+ * recipient. So pickup(8) and all other programs except smtpd(8) get a cleanup service of their
+ * own:
  *
  *     splitlocal   pickup(8). It asks splitmilter, which refuses a message with such a recipient or
  *                  sender at its end: it goes back to its sender. What postsuper -r puts back into
@@ -11,8 +12,8 @@
  *     splitclosed  local(8) and the others. It rewrites such a recipient to one that has the
  *                  transport error. So does splitbounce (setup_postfix_bounces.c), if there is one.
  *
- * The settings of either are parameters of our own that are empty in main.cf, so that what is set
- * there for all cleanup services holds for these, too.
+ * The settings of both are parameters of our own that are empty in main.cf, so that settings in
+ * main.cf for all cleanup services also apply to these.
  */
 #include "base/mem.h"
 #include "ctl/setup/setup_postfix.h"
@@ -38,7 +39,7 @@ bool setup_can_close_local(const struct postfix *p)
 
     if (pickup == NULL)
         pickup = postfix_service(p, "pickup", "fifo");
-    /* Expressions with == came with Postfix 3.0. */
+    /* Expressions with == need Postfix 3.0. */
     return strtol(postfix_get(p, "mail_version"), NULL, 10) >= 3 && cleanup_of(p) != NULL &&
            strcmp(postfix_get(p, "cleanup_service_name"), "cleanup") == 0 &&
            (pickup == NULL || !postfix_service_option(pickup, "cleanup_service_name", NULL));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Where splitmilter is asked, and where it must not be. */
+/* Adds splitmilter to smtpd_milters, and keeps it out of non_smtpd_milters. */
 #include "base/mem.h"
 #include "ctl/milter_list.h"
 #include "ctl/setup/postfix_review.h"
@@ -11,7 +11,8 @@
 
 enum { DEPTH_MAX = 8 };
 
-/* unix:path as smtpd(8) sees it: below the queue directory it is relative, in a jail or not. */
+/* A socket below the queue directory gets a relative path, which smtpd(8) finds with and without
+ * chroot. */
 char *setup_milter_name(const struct setup *s, const char *queue_directory)
 {
     const struct endpoint *e = &s->config->milter.socket;
@@ -38,7 +39,7 @@ void setup_set_milter(const struct setup *s, const struct postfix *p, const char
     for (size_t i = 0; i < list.count; i++)
         if (!milter_is_at(list.items[i].name, &s->config->milter.socket, queue_directory))
             buf_addf(&others, "%s, ", list.items[i].text);
-    /* They see the recipients as clients gave them. */
+    /* The other milters come first, so they see the recipients as clients gave them. */
     setup_set(e, "smtpd_milters",
               "%s{ %s, protocol=6, connect_timeout=10s, command_timeout=30s, "
               "content_timeout=300s, default_action=tempfail }",
@@ -50,8 +51,7 @@ void setup_set_milter(const struct setup *s, const struct postfix *p, const char
         setup_join(e, p, "milter_header_checks", "regexp:$config_directory/split_filter");
 }
 
-/* The name in "$name", "${name}" or "$(name)", for the caller to free; NULL: it is something else.
- */
+/* The name in "$name", "${name}" or "$(name)", for the caller to free; NULL for any other text. */
 static char *referenced(const char *text)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
@@ -70,8 +70,8 @@ static void add(struct buf *out, const char *text)
     buf_addf(out, "%s%s", out->len == 0 ? "" : ", ", text);
 }
 
-/* Append the list without splitmilter, and with what smtpd_milters is before it comes. False: it
- * refers to smtpd_milters in a way that is not understood. */
+/* Append the list without splitmilter, with $smtpd_milters replaced by its value without our part.
+ * False: the list refers to smtpd_milters in a way that is not understood. */
 static bool without_ours(const struct setup *s, const struct postfix *p,
                          const char *queue_directory, const char *value, int depth, struct buf *out)
 {
@@ -95,7 +95,7 @@ static bool without_ours(const struct setup *s, const struct postfix *p,
     return is_understood;
 }
 
-/* Does the value refer to smtpd_milters, itself or by other names? */
+/* Does the value refer to smtpd_milters, directly or through other parameters? */
 static bool refers(const struct postfix *p, const char *value, int depth)
 {
     struct milter_list list;
@@ -167,7 +167,7 @@ int setup_review(const struct setup *s, const struct postfix *p, const struct se
     for (size_t i = 0; rc == 0 && i < review.count; i++) {
         const struct postfix_finding *f = &review.items[i];
         if (f->kind == POSTFIX_FINDING_ACCESS) {
-            err_set(err, "%s; mend it first: %s", f->text, f->advice);
+            err_set(err, "%s; correct this first: %s", f->text, f->advice);
             rc = -1;
         } else {
             steps_say(s->steps, "%s%s%s", f->text, f->advice[0] == '\0' ? "" : ": ", f->advice);

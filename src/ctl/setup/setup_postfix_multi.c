@@ -12,19 +12,19 @@
 
 #define CHROOT_SCRIPT "/usr/lib/postfix/configure-instance.sh"
 
-/* A secondary instance, and what is needed to make it. */
+/* A secondary instance, with what is needed to make it. */
 struct instance {
     enum setup_role role;
     const char *suffix; /* "-in" */
     char *directory, *queue_directory, *data_directory;
     const char *name;  /* last part of the directory; borrowed from it */
-    struct postfix *p; /* as it is, or as a copy of the default instance would be */
+    struct postfix *p; /* the present instance, or a new one as a copy of the default instance */
     bool is_new;
     bool is_known; /* to postmulti(1) */
     struct setup_edit edit;
 };
 
-/* Does `name` stand here as "$name", "${name}" or "$(name)"? Its length, or 0. */
+/* Length of "$name", "${name}" or "$(name)" at this place; 0 if it is not there. */
 static size_t reference_len(const char *at, const char *name)
 {
     size_t len = strlen(name);
@@ -39,7 +39,8 @@ static size_t reference_len(const char *at, const char *name)
     return 0;
 }
 
-/* Names of the default instance mean the same in the copy. */
+/* Copy a text and replace $config_directory and $myhostname by their values in the default
+ * instance. */
 static char *copy_text(const char *text, const struct postfix *p)
 {
     const char *hostname = postfix_get_expanded(p, "myhostname");
@@ -59,7 +60,8 @@ static char *copy_text(const char *text, const struct postfix *p)
     return buf_take(&out);
 }
 
-/* An instance that was made in part is made anew: it becomes known at the end. */
+/* An instance whose creation was interrupted is made again: it becomes known to postmulti(1) at the
+ * end. */
 static int open_instance(struct instance *i, const struct postfix *from, struct err *err)
 {
     char *known = setup_known_instances(from->directory, err);
@@ -112,7 +114,8 @@ static void clear_instance(struct instance *i)
     setup_edit_clear(&i->edit);
 }
 
-/* Who the instance is; in what concerns mail it goes by the names of the default one. */
+/* Set the name and directories of the instance. Its domains for mail are those of the default
+ * instance. */
 static void set_identity(const struct setup *s, const struct postfix *from, struct instance *i)
 {
     static const char *const same[] = {"mydomain", "myorigin", "mydestination"};
@@ -134,7 +137,7 @@ static void set_identity(const struct setup *s, const struct postfix *from, stru
                   postfix_get_expanded(from, "myhostname"));
     for (size_t k = 0; k < sizeof same / sizeof same[0]; k++)
         setup_set(e, same[k], "%s", postfix_get_expanded(from, same[k]));
-    /* In a greeting the name of another instance would look like a loop. */
+    /* A greeting with the name of another instance would look like a loop. */
     setup_set(e, "smtpd_banner", "%s", postfix_get(from, "smtpd_banner"));
     if (postfix_get(i->p, "master_service_disable")[0] != '\0')
         setup_set(e, "master_service_disable", "%s", "");
@@ -151,7 +154,7 @@ static int fill(const struct setup *s, const struct postfix *from, struct instan
     return setup_role(s, i->role, i->p, i->queue_directory, next, &i->edit, err);
 }
 
-/* A directory for the copies of files that are in the other one: not wider than that. */
+/* Make a directory for copies of the files in `other`, with a mode that is not wider. */
 static void make_like(const struct setup *s, const char *path, const char *other)
 {
     struct stat st = {.st_mode = 0755};
@@ -161,8 +164,8 @@ static void make_like(const struct setup *s, const char *path, const char *other
     steps_mkdir(s->steps, path, st.st_mode & 0755, st.st_uid, st.st_gid);
 }
 
-/* postconf(1) makes main.cf of the default instance anew, and set-permissions opens what is in the
- * directory of the new one. */
+/* Make the instance known to postmulti(1). That writes main.cf of the default instance again, and
+ * widens the modes in the directory of the new one, so these files keep their attributes. */
 static void make_known(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     const char *create[] = {"postmulti", "-I", i->name, "-G", SETUP_GROUP, "-e", "create", NULL};
@@ -177,7 +180,7 @@ static void make_known(const struct setup *s, const struct instance *i, const st
     free(master_cf);
 }
 
-/* The copies of the default instance's files, each with what it was before our part. */
+/* Write copies of the default instance's files with our part, and a backup of each without it. */
 static void write_copies(const struct setup *s, const struct instance *i,
                          const struct postfix *from)
 {
@@ -186,12 +189,12 @@ static void write_copies(const struct setup *s, const struct instance *i,
     const char *const bases[] = {i->p->main_cf, i->p->master_cf};
     char *texts[] = {setup_main_cf(s, i->p, &i->edit), setup_master_cf(s, i->p, &i->edit)};
 
-    /* main.cf comes last: without it the directory holds an instance that is in the making. */
+    /* main.cf comes last: a directory without it is an instance whose creation is not complete. */
     for (int k = 1; k >= 0; k--) {
         char *path = mem_printf("%s/%s", i->directory, names[k]);
         char *original = mem_printf("%s/%s", from->directory, names[k]);
         char *backup = mem_printf("%s.before-split", path);
-        if (i->is_known) /* its mode may be that of postmulti(1) */
+        if (i->is_known) /* postmulti(1) may have changed its mode */
             steps_unlink(s->steps, path);
         steps_write(s->steps, backup, bases[k], original, bases[k], names[k]);
         steps_write(s->steps, path, texts[k], original, likes[k], original);
@@ -202,7 +205,7 @@ static void write_copies(const struct setup *s, const struct instance *i,
     }
 }
 
-/* Our part alone: by it the directory is known as ours. */
+/* Write files that have only our part, which marks the directory as ours. */
 static void write_seed(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     static const char *const names[] = {"main.cf", "master.cf"};
@@ -219,7 +222,7 @@ static void write_seed(const struct setup *s, const struct instance *i, const st
     }
 }
 
-/* May others than their owner not read the files? */
+/* Are the files not readable for all users? */
 static bool is_hidden(const struct postfix *p)
 {
     static const char *const names[] = {"main.cf", "master.cf"};
@@ -234,8 +237,8 @@ static bool is_hidden(const struct postfix *p)
     return is;
 }
 
-/* The set-permissions of postmulti(1) opens main.cf and master.cf for all to read, for a moment:
- * what may be secret comes afterwards. */
+/* postmulti(1) makes main.cf and master.cf readable for all users for a moment. If the originals
+ * are not, the copies are written after it. */
 static void write_new(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     const struct passwd *user = getpwnam(postfix_get_expanded(from, "mail_owner"));
@@ -265,8 +268,8 @@ static void write_instance(const struct setup *s, const struct instance *i,
         setup_write_instance(s, i->p, &i->edit);
 }
 
-/* Debian's script for the files that chrooted services need. systemd calls it by itself, and from
- * Debian 13 on postfix(1) does, and nothing else may. */
+/* Run Debian's script that copies the files which chrooted services need. systemd runs it too; from
+ * Debian 13 on postfix(1) runs it, and nothing else may. */
 static void fill_chroot(const struct setup *s, const struct instance *i)
 {
     const char *argv[] = {CHROOT_SCRIPT, i->name, NULL};
@@ -275,7 +278,8 @@ static void fill_chroot(const struct setup *s, const struct instance *i)
         steps_run(s->steps, argv);
 }
 
-/* The default instance. known: the instances that postmulti(1) knows; it adds ours. */
+/* Write the files of the default instance. known: the instances that postmulti(1) knows;
+ * postmulti(1) adds ours. */
 static void write_client(const struct setup *s, const struct postfix *p, const char *known)
 {
     struct setup_edit e = {0};
@@ -285,14 +289,14 @@ static void write_client(const struct setup *s, const struct postfix *p, const c
 
     setup_format_nexthop(&s->options->local, next, sizeof next);
     if (setup_role(s, SETUP_CLIENT, p, "", next, &e, &err) < 0)
-        abort(); /* this role has nothing to refuse */
+        abort(); /* this role cannot fail */
     setup_set(&e, "multi_instance_group", "%s", group[0] == '\0' ? SETUP_GROUP : group);
     setup_set(&e, MARKED_SHARED, "%s", known);
     setup_write_instance(s, p, &e);
     setup_edit_clear(&e);
 }
 
-/* Instances that run take the change by a reload: a restart would interrupt what they deliver. */
+/* Instances that run are reloaded, because a restart would interrupt deliveries. */
 static void start_all(const struct setup *s, const struct postfix *p,
                       const struct instance *instances)
 {
@@ -323,7 +327,7 @@ static int check_default(const struct setup *s, struct err *err)
     return is_default ? 0 : -1;
 }
 
-/* What was interrupted between writing and starting. */
+/* Start the instances if an earlier call was interrupted after it had written their files. */
 static void start_stopped(const struct setup *s, const struct postfix *p,
                           const struct instance *instances)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Options of setup-postfix, from the command line and from the first line of our part. */
+/* Parses the options of setup-postfix, from the command line and from the first line of our
+ * part. */
 #include "base/mem.h"
 #include "ctl/ctl.h"
 #include "ctl/setup/files.h"
@@ -50,7 +51,7 @@ static const struct option long_options[] = {
     {"force", no_argument, NULL, OPTION_FORCE},
     {0}};
 
-/* Can it stand in mynetworks? */
+/* May this host be written into mynetworks? */
 static bool is_address(const char *host)
 {
     unsigned char bytes[sizeof(struct in6_addr)];
@@ -59,7 +60,7 @@ static bool is_address(const char *host)
            inet_pton(AF_INET6, host, bytes) == 1;
 }
 
-/* "PORT" (of 127.0.0.1) or "ADDRESS:PORT", "[ADDRESS]:PORT"; without: what "" stands for. */
+/* Parse "PORT" (of 127.0.0.1), "ADDRESS:PORT" or "[ADDRESS]:PORT". without: the value of "". */
 static int parse_listener(const char *text, const char *without, struct endpoint *out)
 {
     const char *given = text[0] == '\0' ? without : text;
@@ -83,7 +84,7 @@ static int parse_listener(const char *text, const char *without, struct endpoint
     return rc;
 }
 
-/* Networks as in mynetworks, separated by comma. */
+/* Parse networks as in mynetworks, separated by commas or spaces. */
 static int parse_networks(const char *text, char **out)
 {
     struct buf list = {0};
@@ -108,7 +109,7 @@ static int parse_networks(const char *text, char **out)
     return rc;
 }
 
-/* without: what "" stands for */
+/* without: the value of "" */
 static int set_text(char **where, const char *text, const char *without)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -250,7 +251,7 @@ char *setup_who(const struct setup *s)
     return buf_take(&out);
 }
 
-/* "splitctl setup-postfix --single --relay=..." */
+/* Parse the options in "splitctl setup-postfix --single --relay=...". */
 static int parse_who(struct setup_request *r, const char *who)
 {
     enum { WORDS = 16 };

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const suffixes[] = {"-in", "-out"}; /* in this order they are stopped */
+static const char *const suffixes[] = {"-in", "-out"}; /* in the order in which they are stopped */
 
 enum setup_found setup_find(const struct postfix *p)
 {
@@ -20,7 +20,7 @@ enum setup_found setup_find(const struct postfix *p)
     return SETUP_FOUND_NONE;
 }
 
-/* Messages in the queue, whatever their state. */
+/* Number of messages in all queues. */
 static unsigned long count_messages(const char *queue_directory)
 {
     static const char *const queues[] = {"maildrop", "incoming", "active",
@@ -44,19 +44,21 @@ static int start(const char *directory, struct err *err)
     return rc;
 }
 
-/* Directories of the secondary instance; "" where there is none. */
+/* The queue directory of the secondary instance, for the caller to free. */
 static char *queue_of(const struct postfix *p, const char *suffix)
 {
     return setup_sibling(postfix_get_expanded(p, "queue_directory"), suffix);
 }
 
-/* Without our part in the default instance only what says so itself is ours. */
+/* Is the directory ours? If the default instance does not have our part, only a main.cf with our
+ * part shows it. */
 static bool is_for_us(const struct postfix *p, enum setup_owner owner)
 {
     return owner == SETUP_OWNER_WE || setup_find(p) == SETUP_FOUND_MULTI;
 }
 
-/* Stop the instance if it is ours and runs. -1: it has mail in its queue, or is somebody else's. */
+/* Stop the instance if it is ours and runs. -1 with `err`: it has mail in its queue, or is not
+ * ours. */
 static int stop_instance(const struct postfix *p, const char *suffix, bool *was_running,
                          struct err *err)
 {
@@ -104,7 +106,8 @@ int setup_drain(const struct setup_options *options, struct err *err)
     return rc;
 }
 
-/* What the administrator changed in the copies is kept beside the default instance's files. */
+/* Keep what the administrator has changed in the copies, beside the files of the default
+ * instance. */
 static void keep_edits(const struct setup *s, const struct postfix *ours, const char *suffix)
 {
     static const char *const names[] = {"main.cf", "master.cf"};
@@ -116,7 +119,7 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
         char *kept = mem_printf("%s/%s%s.removed", s->options->directory, names[i], suffix);
         struct buf text = {0};
         struct err ignored;
-        /* Without a text of its own it was in the making. */
+        /* An empty text is that of an instance whose creation was not complete. */
         if (texts[i][0] != '\0' && files_read(original, &text, &ignored) == FILES_OK &&
             strcmp(buf_str(&text), texts[i]) != 0) {
             steps_say(s->steps, "%s/%s was edited: kept in %s", ours->directory, names[i], kept);
@@ -129,7 +132,7 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
     }
 }
 
-/* Its configuration goes last: it says that the rest is ours. */
+/* The configuration directory is removed last, because it shows that the rest is ours. */
 static int remove_instance(const struct setup *s, const struct postfix *p, const char *suffix,
                            struct err *err)
 {
@@ -159,7 +162,8 @@ static int remove_instance(const struct setup *s, const struct postfix *p, const
     return rc;
 }
 
-/* Instances that came after ours would be forgotten with our part of main.cf. */
+/* Instances that were added after ours are listed in our part of main.cf, and would be lost with
+ * it. */
 static int check_others(const struct postfix *p, struct err *err)
 {
     char *known = setup_known_instances(p->directory, err), *rest = known;
@@ -185,7 +189,7 @@ static int check_others(const struct postfix *p, struct err *err)
     return rc;
 }
 
-/* The socket's directory goes only when splitmilter has left it. */
+/* The directory of the socket is removed only if splitmilter does not use it. */
 static void remove_socket_directory(const struct setup *s, const struct postfix *p)
 {
     char *path = mem_printf("%s/splitmilter", postfix_get_expanded(p, "queue_directory"));
@@ -205,17 +209,18 @@ static void restart(const struct setup *s, enum setup_found found)
         setup_postfix_command(s, s->options->directory, "reload");
 }
 
-/* The default instance's files go last: they say what there is to remove. */
+/* The files of the default instance are restored last, because they show what has to be removed. */
 static int plan(const struct setup *s, const struct postfix *p, struct err *err)
 {
     enum setup_found found = setup_find(p);
     bool is_edited = p->main_state == MARKED_EDITED || p->master_state == MARKED_EDITED;
 
     if (is_edited && !s->options->is_forced) {
-        err_set(err,
-                "%s: somebody changed our part of main.cf or master.cf: move the change outside of "
-                "it, or say --force to lose it",
-                p->directory);
+        err_set(
+            err,
+            "%s: our part of main.cf or master.cf was edited: move the change outside of it, or "
+            "use --force to discard it",
+            p->directory);
         return -1;
     }
     if (found == SETUP_FOUND_MULTI && check_others(p, err) < 0)
@@ -231,7 +236,7 @@ static int plan(const struct setup *s, const struct postfix *p, struct err *err)
     return 0;
 }
 
-/* What setup_drain() will do, and refuse. */
+/* Add notes on what setup_drain() will do and refuse. */
 static int say_drain(const struct setup *s, const struct postfix *p, struct err *err)
 {
     int rc = 0;

@@ -19,7 +19,7 @@ void setup_escape(const char *s, struct buf *out)
     }
 }
 
-/* The tag domain as part of a regular expression. */
+/* The tag domain, escaped for a regular expression; for the caller to free. */
 static char *domain(const struct setup *s)
 {
     struct buf b = {0};
@@ -48,7 +48,8 @@ char *setup_copy_route(const struct setup *s)
     return line;
 }
 
-/* Where the suffixes lead; what has no way (any more) waits. All other mail goes to `next`. */
+/* Write the routes of the suffixes. Mail with a suffix that has no route waits; all other mail goes
+ * to `next`. */
 static void write_routes(const struct setup *s, const char *next, bool is_closed,
                          struct setup_edit *e)
 {
@@ -107,8 +108,8 @@ static void write_closed(const struct setup *s, struct setup_edit *e)
     free(tag);
 }
 
-/* Maps that match everything must not take the suffix for an address of theirs: it is mapped to
- * itself first. The maps do their work when the filter gives the mail back. */
+/* A map that matches everything must not rewrite an address with a suffix, so the address is first
+ * mapped to itself. The maps apply when the mail comes back from the filter. */
 static void keep_from_maps(const struct setup *s, const struct postfix *p, struct setup_edit *e)
 {
     static const char *const names[] = {"canonical_maps", "recipient_canonical_maps",
@@ -127,8 +128,8 @@ static void keep_from_maps(const struct setup *s, const struct postfix *p, struc
     free(tag);
 }
 
-/* A pattern that matches everything must not make the tag domain a virtual alias domain either:
- * transport maps do not count there. */
+/* A pattern that matches everything must not make the tag domain a virtual alias domain, for which
+ * transport maps are not used. */
 static void keep_from_domains(const struct setup *s, const struct postfix *p, struct setup_edit *e)
 {
     if (postfix_get_expanded(p, "virtual_alias_domains")[0] == '\0')
@@ -139,8 +140,9 @@ static void keep_from_domains(const struct setup *s, const struct postfix *p, st
     free(tag);
 }
 
-/* Relay restrictions come first, and may only defer; services may have their own of either. The
- * bounce for a sender in the tag domain would go where only we send mail. */
+/* The check is in both lists, because relay restrictions come first and may only defer, and because
+ * a service may have its own value of either list. A bounce for a sender in the tag domain would go
+ * into the tag domain, to which only splitmilter may add recipients. */
 static void close_tag_domain(const struct postfix *p, struct setup_edit *e)
 {
     static const char closed[] = "check_recipient_access regexp:$config_directory/split_closed";
@@ -152,7 +154,7 @@ static void close_tag_domain(const struct postfix *p, struct setup_edit *e)
                "check_sender_access regexp:$config_directory/split_closed");
 }
 
-/* What the input instance and the single one have in common. */
+/* Set transport_maps of the input instance or of the single one. */
 static void set_transports(const struct postfix *p, const char *next, struct setup_edit *e)
 {
     static const char ours[] = "regexp:$config_directory/split_transport";
@@ -162,7 +164,8 @@ static void set_transports(const struct postfix *p, const char *next, struct set
         return;
     }
     setup_set(e, "transport_maps", "%s", ours);
-    /* reject_unverified_recipient must ask where mail is delivered: the next instance takes all. */
+    /* reject_unverified_recipient has to ask where mail is delivered, because the next instance
+     * accepts all mail. */
     if (strcmp(postfix_get(p, "address_verify_transport_maps"), "$transport_maps") == 0)
         setup_set(e, "address_verify_transport_maps", "%s", postfix_get(p, "transport_maps"));
 }
@@ -185,7 +188,7 @@ static int ask_and_split(const struct setup *s, const struct postfix *p,
     write_closed(s, e);
     if (s->config->destination_count > 0) {
         setup_copy_service(s, p, e);
-        /* A message with many copies reaches splitrelay in one transaction. */
+        /* With this limit a message with many copies reaches splitrelay in one transaction. */
         setup_set(e, "splitcopy_destination_recipient_limit", "1000");
     }
     return 0;
@@ -200,7 +203,8 @@ static int client_role(const struct setup *s, const struct postfix *p, const cha
     setup_set(e, "multi_instance_enable", "yes");
     setup_set(e, "multi_instance_wrapper", "${command_directory}/postmulti -p --");
     setup_set(e, "transport_maps", "regexp:$config_directory/split_transport");
-    /* Maps are for the instance that delivers; header and body checks are done by the next one. */
+    /* The instance that delivers uses the maps, and the next instance does the header and body
+     * checks. */
     setup_join(e, p, "receive_override_options", "no_address_mappings, no_header_body_checks");
     if (postfix_get(p, "non_smtpd_milters")[0] != '\0')
         setup_set(e, "non_smtpd_milters", "%s", "");
@@ -239,7 +243,7 @@ static int out_role(const struct setup *s, const struct postfix *p, const char *
             setup_switch_off(e, &p->services[i]);
     write_closed(s, e);
     setup_keep_from_non_smtpd(s, p, queue_directory, "", e);
-    /* To the outside this instance has the name that it had. */
+    /* To other hosts this instance keeps the former name. */
     if (s->options->out_hostname[0] == '\0' &&
         strcmp(postfix_get(p, "smtp_helo_name"), "$myhostname") == 0)
         setup_set(e, "smtp_helo_name", "%s", postfix_get_expanded(p, "myhostname"));
@@ -288,7 +292,7 @@ int setup_socket_directory(const struct setup *s, const char *queue_directory, s
     }
     const struct group *group = getgrnam("postfix");
     char *path = mem_strdup(e->path);
-    /* The set-group-id bit gives the socket to Postfix's group. */
+    /* With the set-group-id bit the socket gets the group of Postfix. */
     steps_mkdir(s->steps, dirname(path), 02750, user->pw_uid,
                 group == NULL ? user->pw_gid : group->gr_gid);
     free(path);

@@ -7,12 +7,13 @@
 #include <string.h>
 
 #define LOOPBACK "127.0.0.0/8, [::1]/128"
-/* What a client of ours must not inherit from main.cf, whatever it is there for. PROTOCOL_... */
+/* Options that our client services must not inherit from main.cf. "smtp_" or "lmtp_" comes before
+ * each. */
 static const char *const client_options[] = {
     "fallback_relay=", "header_checks=", "mime_header_checks=", "nested_header_checks=",
     "body_checks=",    "bind_address=",  "bind_address6=",      "send_xforward_command=yes"};
 
-/* Likewise for smtpd(8) on the ports that only our own machines may use. */
+/* The same for smtpd(8) on the ports that only our own machines may use. */
 static const char *const server_options[] = {
     "content_filter=",
     "smtpd_proxy_filter=",
@@ -42,7 +43,7 @@ static const char *const server_options[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Where to connect to reach somebody who listens there. */
+/* The host to connect to for a server that listens on this host. */
 static const char *connectable(const char *host)
 {
     if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)
@@ -80,7 +81,8 @@ static void add_option(struct setup_edit *e, const char *option)
     buf_addf(&e->master_part, "    -o %s\n", option);
 }
 
-/* "-o PROTOCOL_NAME=VALUE", unless the service that ours is made from (or NULL) says so itself. */
+/* Add "-o PROTOCOL_NAME=VALUE", unless the service that ours is copied from (NULL: none) has this
+ * option. */
 static void add_default(struct setup_edit *e, const struct postfix_service *base,
                         const char *protocol, const char *name, const char *value)
 {
@@ -91,8 +93,8 @@ static void add_default(struct setup_edit *e, const struct postfix_service *base
     free(full);
 }
 
-/* Options of smtp(8) or lmtp(8). main.cf may wrap TLS around all that goes to a relay host, and log
- * in there: that is not for us. */
+/* Add options of smtp(8) or lmtp(8). TLS wrapping and authentication that main.cf has for a relay
+ * host must not apply to our services. */
 static void add_client_options(struct setup_edit *e, const struct postfix *p,
                                const struct postfix_service *base, const char *protocol,
                                const char *generic, bool is_near)
@@ -106,8 +108,8 @@ static void add_client_options(struct setup_edit *e, const struct postfix *p,
     add_default(e, base, protocol, "sasl_auth_enable", "no");
     if (is_near)
         add_default(e, base, protocol, "tls_security_level", "none");
-    /* Postfix 3.11 bounces a message with REQUIRETLS at a next hop that does not offer it; a copy
-     * vanishes then (NOTIFY=NEVER). */
+    /* Postfix 3.11 bounces a message with REQUIRETLS at a next hop that does not offer it. A copy
+     * would be lost (NOTIFY=NEVER). */
     if (postfix_knows(p, requiretls))
         add_default(e, base, protocol, "requiretls_policy", "opportunistic");
     free(requiretls);
@@ -120,7 +122,8 @@ bool setup_is_harmless(const char *text)
     return text[0] != '\0' && text[strspn(text, allowed)] == '\0';
 }
 
-/* Is the parameter set by the administrator? postconf(1) knows it only for services that it has. */
+/* Is the parameter set in main.cf? postconf(1) reports such a parameter only for existing
+ * services. */
 static bool is_in_main_cf(const struct postfix *p, const char *name)
 {
     size_t len = strlen(name);
@@ -131,7 +134,7 @@ static bool is_in_main_cf(const struct postfix *p, const char *name)
     return false;
 }
 
-/* Limits of the queue manager for the service that ours is made from hold for ours, too. */
+/* Copy the queue manager's limits of the service that ours is copied from. */
 static void take_limits(const struct postfix *p, const char *from, const char *to,
                         struct setup_edit *e)
 {
@@ -150,7 +153,7 @@ static void take_limits(const struct postfix *p, const char *from, const char *t
     }
 }
 
-/* The host of "[host]:port", "host:port", "host". */
+/* Is the host of "[host]:port", "host:port" or "host" this machine? */
 static bool is_near(const char *nexthop)
 {
     const char *from = nexthop + (nexthop[0] == '[');
@@ -163,7 +166,7 @@ static bool is_near(const char *nexthop)
     return is;
 }
 
-/* The service that the filter's nexthop names is what ours is made from. */
+/* Add the service of a filter, as a copy of the service that its nexthop names. */
 static int filter_service(const struct postfix *p, const struct config_filter *f,
                           struct setup_edit *e, struct err *err)
 {
@@ -222,7 +225,7 @@ void setup_copy_service(const struct setup *s, const struct postfix *p, struct s
     const char *protocol = strncmp(to, "unix:", 5) == 0 ? "lmtp" : "smtp";
     buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
     add_client_options(e, p, NULL, protocol, "", is_near(to));
-    /* Byte for byte. */
+    /* These keep the content of a copy byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
     add_option(e, "disable_mime_output_conversion=yes");
 }
@@ -233,8 +236,8 @@ void setup_next_service(const struct postfix *p, struct setup_edit *e)
     add_client_options(e, p, NULL, "smtp", "", true);
 }
 
-/* This machine as a client of this listener: who connects to an address of his own comes from it.
- */
+/* The networks from which this machine connects to this listener: a connection to an address of the
+ * machine comes from that address. */
 static char *own_networks(const struct endpoint *at)
 {
     const char *host = connectable(at->host);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The files as they were before the first time. */
+/* Keep the original files, at the first call only. */
 static void back_up(const struct setup *s, const struct postfix *p)
 {
     static const char *const names[] = {"main.cf", "master.cf"};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* The secondary instances as systemd starts them, which Debian does in two ways. */
+/* The systemd units of secondary instances, which Debian has in two styles. */
 #include "base/mem.h"
 #include "ctl/setup/command.h"
 #include "ctl/ctl.h"
@@ -79,7 +79,7 @@ static int run(const char *const *argv, struct err *err)
     return rc;
 }
 
-/* Does systemd know that the unit runs? It does not after `postfix start' on Debian 12. */
+/* Is the unit active? On Debian 12 it is not after `postfix start'. */
 static bool is_active(const char *unit)
 {
     const char *argv[] = {"systemctl", "is-active", "--quiet", unit, NULL};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What Sendmail has to know of the configuration: lines for sendmail.mc (their macros are defined
- * in conf/sendmail/splitmilter.m4) and for the mailertable. */
+/* Prints what Sendmail needs of the configuration: lines for sendmail.mc
+ * (conf/sendmail/splitmilter.m4 defines their macros) and for the mailertable. */
 #include "net/endpoint.h"
 #include "base/mem.h"
 #include "base/process.h"
@@ -16,12 +16,13 @@
 #define M4_FILE PKGDATADIR "/sendmail/splitmilter.m4"
 #define LMTP_PORT_DEFAULT 24
 
-/* A filter, seen from Sendmail. */
+/* A filter as a next hop of Sendmail. */
 struct hop {
     const char *name; /* borrowed */
     bool is_lmtp;
     struct endpoint to;
-    unsigned path_number; /* of a unix socket: names its mailer; the others are named by port */
+    unsigned path_number; /* of a unix socket: it is in the name of its mailer; other mailers have
+                             the port in their name */
 };
 
 struct setup {
@@ -30,7 +31,7 @@ struct setup {
     const char *reinject;
 };
 
-/* Characters that mean something to m4 or Sendmail have no place in what we print. */
+/* Refuse characters that are special to m4 or Sendmail. */
 static int check_text(const char *what, const char *text, struct err *err)
 {
     static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -67,7 +68,7 @@ static int parse_hop(const struct config_filter *f, struct hop *hop, struct err 
         err_set(err, "filter %s: nexthop \"%s\": a unix socket needs lmtp:", f->name, f->nexthop);
         return -1;
     }
-    /* Without a port the parser says 25. */
+    /* Without a port the parser sets 25. */
     const char *bracket = strrchr(colon + 1, ']');
     if (hop->is_lmtp && strchr(bracket == NULL ? colon + 1 : bracket, ':') == NULL)
         hop->to.port = LMTP_PORT_DEFAULT;
@@ -82,7 +83,7 @@ static bool same_mailer(const struct hop *a, const struct hop *b)
                                        : a->to.port == b->to.port;
 }
 
-/* The first filter that uses the mailer of filter i, maybe i itself. */
+/* The first filter that uses the mailer of filter i, perhaps i itself. */
 static size_t first_with_mailer(const struct setup *s, size_t i)
 {
     size_t k = 0;
@@ -115,7 +116,7 @@ static char *route_host(const struct endpoint *e)
     struct in_addr ip4;
 
     if (e->kind == ENDPOINT_UNIX)
-        return mem_strdup("localhost"); /* the path is in the mailer */
+        return mem_strdup("localhost"); /* the mailer has the path */
     if (e->host[0] == '\0' || strcmp(e->host, "0.0.0.0") == 0)
         return mem_strdup("[127.0.0.1]");
     if (inet_pton(AF_INET6, e->host, &ip6) == 1)
@@ -124,7 +125,8 @@ static char *route_host(const struct endpoint *e)
     return mem_printf(e->is_literal || is_address ? "[%s]" : "%s", e->host);
 }
 
-/* Where Sendmail brings copies to: TCP before unix sockets. NULL without copies. */
+/* The endpoint to which Sendmail sends copies; TCP is preferred to unix sockets. NULL without
+ * copies. */
 static const struct endpoint *copy_endpoint(const struct config *c)
 {
     if (c->destination_count == 0 || c->relay.listen_count == 0)
@@ -234,7 +236,7 @@ int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, 
     struct err err;
     int c;
 
-    optind = 0; /* main() has been here: glibc starts anew */
+    optind = 0; /* main() has used getopt(3); 0 makes glibc start again */
     while ((c = getopt(argc, argv, "+r:")) != -1) {
         if (c != 'r' || !is_port(optarg))
             return ctl_usage(self);

@@ -34,12 +34,12 @@ struct step {
     bool is_new;   /* STEP_WRITE: there was no such file */
     struct files_attributes
         *attributes; /* STEP_WRITE, STEP_UNLINK: former ones, or of a new file */
-    bool is_reload;  /* STEP_RUN: run again after the way back */
-    char *like;      /* STEP_WRITE: what it is shown against, or NULL */
-    char *like_name; /* NULL when that is the file itself */
+    bool is_reload;  /* STEP_RUN: steps_undo() runs it again */
+    char *like;      /* STEP_WRITE: the text that it is compared with when shown, or NULL */
+    char *like_name; /* the name of that text; NULL: the file itself */
     char **argv;     /* STEP_RUN */
     char **kept;     /* STEP_RUN: files that keep their attributes, or NULL */
-    mode_t mode;     /* STEP_MKDIR, as the rest */
+    mode_t mode;     /* STEP_MKDIR, as the two below */
     uid_t uid;
     gid_t gid;
 };
@@ -55,7 +55,7 @@ static struct step *add(struct steps *s, enum step_kind kind, const char *path)
     return step;
 }
 
-/* NULL if it cannot be read: then the step itself will say why. */
+/* The present content; NULL if it cannot be read: the step itself will report why. */
 static char *read_now(const char *path)
 {
     struct buf now = {0};
@@ -74,7 +74,7 @@ static bool is_there(const char *path)
     return lstat(path, &st) == 0;
 }
 
-/* The last step before that writes or removes the file, or NULL. */
+/* The last step in the list that writes or removes the file, or NULL. */
 static const struct step *last_on(const struct steps *s, const char *path)
 {
     for (size_t i = s->count; i-- > 0;) {
@@ -89,7 +89,7 @@ static const struct step *last_on(const struct steps *s, const char *path)
 void steps_write(struct steps *s, const char *path, const char *content, const char *model,
                  const char *like, const char *like_name)
 {
-    /* As it will be when the steps before have been carried out. */
+    /* Compare with the state after the steps that are already in the list. */
     const struct step *last = last_on(s, path);
     bool is_there_then = last != NULL ? last->kind == STEP_WRITE : is_there(path);
     char *now = last == NULL ? read_now(path) : is_there_then ? mem_strdup(last->content) : NULL;
@@ -276,7 +276,8 @@ void steps_show(const struct steps *s)
         show(&s->items[i]);
 }
 
-/* Put back what the command has changed. -1: it may be wider than it was. */
+/* Restore attributes that the command has changed. -1 with `err`: the mode may be wider than
+ * before. */
 static int restore_attributes(const char *path, const struct files_attributes *a, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -1 : files_attributes_set(fd, a);
@@ -288,7 +289,7 @@ static int restore_attributes(const char *path, const struct files_attributes *a
     return rc;
 }
 
-/* The command's exit status, or -1. */
+/* Run the command and restore the attributes of step->kept. The exit status, or -1 with `err`. */
 static int run_keeping(const struct step *step, struct buf *said, struct err *err)
 {
     const char *const *argv = (const char *const *)step->argv;
@@ -365,7 +366,7 @@ static int undo(const struct step *step, struct err *err)
     return -1;
 }
 
-/* The step that failed may have changed its file, and somebody may have read it. */
+/* The step that failed is undone too, because it may have changed its file. */
 void steps_undo(const struct steps *s)
 {
     size_t end = s->begun < s->count ? s->begun + 1 : s->count;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * steps: changes to the machine, as a list: made first, shown, then carried out one after the
- * other. A step whose result is there already is left out when it is added, so a list without steps
- * says that nothing is to be done. Files are replaced as a whole (temporary file, fsync, rename),
- * with the attributes of the file before (files.h); a symbolic link stays one. One thread.
+ * steps: a list of changes to the machine. The list is made first; then it is shown, or carried out
+ * step by step. A step whose result already exists is not added, so an empty list means that there
+ * is nothing to do. Files are replaced as a whole (temporary file, fsync, rename) and keep their
+ * attributes (files.h); a symbolic link stays one. One thread.
  */
 #ifndef SPLIT_CTL_STEPS_H
 #define SPLIT_CTL_STEPS_H
@@ -23,20 +23,23 @@ struct steps {
     size_t begun; /* by steps_apply() */
 };
 
-/* Write a file. A new one gets the attributes that `model`, another file, has now. like: the text
- * it is shown against, NULL for the one on disk now; like_name is where that is from. */
+/* Write a file. A new file gets the present attributes of `model`, another file. like: the text
+ * that it is compared with when the step is shown, NULL for the present content; like_name: the
+ * name of that text. */
 void steps_write(struct steps *s, const char *path, const char *content, const char *model,
                  const char *like, const char *like_name) __attribute__((nonnull(1, 2, 3, 4)));
 
-/* Make a directory; nothing is done if it is there. */
+/* Make a directory, if it does not exist. */
 void steps_mkdir(struct steps *s, const char *path, mode_t mode, uid_t uid, gid_t gid)
     __attribute__((nonnull));
 
-/* Remove a file; a directory if it is empty; a directory with everything in it. */
+/* Remove a file. */
 void steps_unlink(struct steps *s, const char *path) __attribute__((nonnull));
-/* What a crash left of a write to this file. */
+/* Remove the temporary file that a crash may have left of a write to this file. */
 void steps_unlink_temporary(struct steps *s, const char *path) __attribute__((nonnull));
+/* Remove a directory if it is empty. */
 void steps_rmdir(struct steps *s, const char *path) __attribute__((nonnull));
+/* Remove a directory with everything in it. */
 void steps_remove_tree(struct steps *s, const char *path) __attribute__((nonnull));
 
 /* Run a command, which must exit with 0. argv: NULL-terminated, copied. */
@@ -44,15 +47,17 @@ void steps_run(struct steps *s, const char *const *argv) __attribute__((nonnull)
 
 #define STEPS_KEPT_MAX 8
 
-/* The same, for one that writes these files (NULL-terminated, fewer than STEPS_KEPT_MAX, copied)
- * anew: they keep their attributes, and what else the command makes is not wider. */
+/* The same for a command that writes these files again (NULL-terminated, fewer than STEPS_KEPT_MAX,
+ * copied): they keep their attributes, and other files that the command makes have no wider
+ * mode. */
 void steps_run_keeping(struct steps *s, const char *const *files, const char *const *argv)
     __attribute__((nonnull));
 
-/* The same, for one by which somebody reads the files anew: steps_undo() runs it again. */
+/* The same for a command that makes a daemon read the files again: steps_undo() runs it once
+ * more. */
 void steps_reload(struct steps *s, const char *const *argv) __attribute__((nonnull));
 
-/* Something that is only said. */
+/* A note that is shown and changes nothing. */
 void steps_say(struct steps *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull));
 
@@ -65,18 +70,19 @@ void steps_list_files(const struct steps *s, struct buf *out) __attribute__((non
 /* Print all steps to stdout. */
 void steps_show(const struct steps *s) __attribute__((nonnull));
 
-/* Print each step and carry it out. -1 at the first failure: the rest is left. */
+/* Print each step and carry it out. -1 with `err` at the first failure; later steps are not carried
+ * out. */
 int steps_apply(struct steps *s, struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * After a failure of steps_apply(), as far as it goes: files that were written or removed are what
- * they were, directories that were made are removed with everything in them, then the commands of
- * steps_reload() that were run are run again. What steps_rmdir() and steps_remove_tree() removed is
- * gone, and what other commands did stays. Complains about what cannot be undone.
+ * After a failure of steps_apply(): restore the files that were written or removed, remove the
+ * directories that were made with everything in them, then run again those commands of
+ * steps_reload() that were run. Directories that steps_rmdir() and steps_remove_tree() removed are
+ * lost, and effects of other commands stay. What cannot be undone is reported on stderr.
  */
 void steps_undo(const struct steps *s) __attribute__((nonnull));
 
-/* Free the steps. What was run stays as it is. */
+/* Free the steps. Changes that were carried out stay. */
 void steps_clear(struct steps *s) __attribute__((nonnull));
 
 #endif
