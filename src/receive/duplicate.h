@@ -5,9 +5,9 @@
  * their copies (transaction.h); the content goes to both. duplicate_receive() has all steps at the
  * end of the content, in this order:
  *
- *     the spool file is synced, without a name in the queue    a crash: nothing is left of it
+ *     the content is written, with no copy in the queue yet    a crash: nothing is left of it
  *     the final dot goes to the primary, which answers         a crash: the client sends it again
- *     with 2xx: the copies are linked, directories synced      a crash: the client sends it again
+ *     with 2xx: the copies are committed and synced            a crash: the client sends it again
  *     the client gets the primary's reply
  *
  * The primary's replies to MAIL and RCPT are read later, because of PIPELINING: duplicate_settle()
