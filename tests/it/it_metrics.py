@@ -355,9 +355,10 @@ def go_down(relay):
 
 def put_aside(relay):
     """In the states that are easier had by hand: deferred for long, held."""
-    for row, state in (("held", "held"), ("queued", "deferred"), ("dead", "dead")):
-        assert rig.queue.change(relay.spool, "UPDATE copy SET state = ?, due = ?", row, int(time.time()) + 1800) == 1
-        wait_queue(relay, state, 1)
+    change = "UPDATE copy SET state = ?, due = ? WHERE id = (SELECT min(id) FROM copy)"
+    for row, state, copies in (("held", "held", 1), ("queued", "deferred", 1), ("dead", "dead", 2)):
+        assert rig.queue.change(relay.spool, change, row, int(time.time()) + 1800) == 1
+        wait_queue(relay, state, copies)
     wait_queue(relay, "deferred", 0)
 
 
