@@ -364,6 +364,10 @@ UNIT_TESTS += %D%/unit/test_process
 %C%_unit_test_process_SOURCES = %D%/unit/test_process.c
 %C%_unit_test_process_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_queue
+%C%_unit_test_queue_SOURCES = %D%/unit/test_queue.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c
 %C%_unit_test_route_LDADD = $(UNIT_RELAY_LIBS)

@@ -48,7 +48,7 @@ struct work {
 
 void queue_change_log(const struct queue_order *order, const char *destination, int64_t id)
 {
-    static const char *const done[] = {[QUEUE_RETRY] = "due now",
+    static const char *const done[] = {[QUEUE_RETRY] = "made due",
                                        [QUEUE_HOLD] = "held",
                                        [QUEUE_RELEASE] = "released",
                                        [QUEUE_DELETE] = "deleted",

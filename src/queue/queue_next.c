@@ -212,7 +212,8 @@ static bool may_hand_out(const struct db_queue *q, const struct queue_window *w)
     bool is_suspended =
         w->is_suspended && (w->suspended_until == 0 || queue_now(q) < w->suspended_until);
 
-    return !is_suspended && writer_backlog(q->writer) <= BACKLOG_MAX;
+    return !is_suspended && !atomic_load(&q->is_damaged) &&
+           writer_backlog(q->writer) <= BACKLOG_MAX;
 }
 
 struct opening {
