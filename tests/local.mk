@@ -368,6 +368,10 @@ UNIT_TESTS += %D%/unit/test_queue
 %C%_unit_test_queue_SOURCES = %D%/unit/test_queue.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
 %C%_unit_test_queue_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_queue_change
+%C%_unit_test_queue_change_SOURCES = %D%/unit/test_queue_change.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_change_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c
 %C%_unit_test_route_LDADD = $(UNIT_RELAY_LIBS)

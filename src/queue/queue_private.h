@@ -63,6 +63,7 @@ time_t queue_now(const struct db_queue *q);
 
 /* --- queue_read.c: reading; blocks (task_block() around it) --- */
 
+/* No connection is open yet. */
 struct queue_readers *queue_readers_new(void);
 void queue_readers_free(struct queue_readers *r);
 
@@ -90,6 +91,7 @@ void queue_report_damage(struct db_queue *q, const struct err *err);
 
 /* --- queue_next.c --- */
 
+/* The windows of all destinations; none yet. */
 void queue_next_start(struct db_queue *q);
 void queue_next_stop(struct db_queue *q);
 
@@ -199,6 +201,7 @@ void queue_change_log(const struct queue_order *order, const char *destination, 
 
 /* --- queue_depth.c --- */
 
+/* No thread runs yet. */
 struct queue_sampler *queue_sampler_new(void);
 /* Stops its thread. */
 void queue_sampler_free(struct queue_sampler *s);

@@ -55,6 +55,7 @@ struct queue_window {
     time_t suspended_until; /* 0: until it is resumed */
 };
 
+/* Nothing is known; a look is to be made. */
 struct queue_window *queue_window_new(const char *destination);
 void queue_window_free(struct queue_window *w);
 
