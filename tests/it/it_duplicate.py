@@ -423,7 +423,7 @@ def test_slow_disk(r):
     if rig.daemons.instrumented():
         raise rig.Skip("sanitizers and strace do not go together")
     script = Script(mail="451 4.3.0 later")
-    d = rig.Duplicator(r, relay="hard_error_limit = 0", backups=[rig.Sink(r, "newmail", hook=script)])
+    d = rig.Duplicator(r, backups=[rig.Sink(r, "newmail", hook=script)])
     with d.client() as c:
         for i in range(200):
             c.mail("s@x.test")
@@ -441,12 +441,13 @@ def test_slow_disk(r):
     newmail = d.backups["newmail"]
     newmail.wait(5)
     waits = []
-    with d.client() as c:
-        while len(newmail.accepted) < 150:
-            begin = time.monotonic()
-            assert c.cmd("NOOP").code == 250
-            waits.append(time.monotonic() - begin)
-            time.sleep(0.01)
+    while len(newmail.accepted) < 150:
+        with d.client() as c:
+            for _ in range(50):
+                begin = time.monotonic()
+                assert c.cmd("NOOP").code == 250
+                waits.append(time.monotonic() - begin)
+                time.sleep(0.01)
     newmail.wait(200)
     print(f"median of {len(waits)} answers: {sorted(waits)[len(waits) // 2] * 1000:.1f} ms")
     assert len(waits) >= 5 and sorted(waits)[len(waits) // 2] < 0.02 * rig.TIME_FACTOR, waits

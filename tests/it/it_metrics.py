@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import time
 from string import Template
 
@@ -363,13 +364,36 @@ def put_aside(relay):
 
 
 def suspend(relay):
-    """By splitctl: nothing is delivered until the destination is resumed."""
+    """By splitctl: nothing is delivered until the destination is resumed. Meanwhile the database grows."""
+    page = relay.page
     suspended = label("splitrelay_queue_suspended", destination="archive")
-    assert suspended not in relay.page.look()
+    before = page.look()
+    assert suspended not in before
     rig.run_splitctl(relay.rig, relay.daemon.configuration_path, "suspend", "archive")
-    relay.page.wait_value(**{suspended: 1})
+    page.wait_value(**{suspended: 1})
+    for size in (100, 100, 400):
+        relay.send("anna", content=b"Subject: x\r\n\r\n" + (b"x" * 98 + b"\r\n") * 10 * size)
+    page.wait("splitrelay_queue_database_bytes", lambda v: v > before["splitrelay_queue_database_bytes"], "to rise")
     rig.run_splitctl(relay.rig, relay.daemon.configuration_path, "resume", "archive")
-    rig.wait_for(lambda: suspended not in relay.page.look(), 20, "the end of the suspension")
+    rig.wait_for(lambda: suspended not in page.look(), 20, "the end of the suspension")
+    wait_queue(relay, "queued", 0)
+    page.wait("splitrelay_queue_database_free_bytes", lambda v: v > 0, "to rise")
+
+
+def lock_the_database(relay):
+    """An administrator's transaction is open: what a delivery came to is written after it."""
+    page, sink = relay.page, relay.archive
+    sink.hook = lambda stage, _c, _a: rig.HANG if stage == "mail" else None
+    relay.send("anna")
+    page.wait_value(**{label("splitrelay_deliveries_in_progress", destination="archive"): 1})
+    other = sqlite3.connect(rig.queue.path(relay.spool), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    sink.hook = None
+    sink.cut()
+    page.wait("splitrelay_queue_unwritten_outcomes", lambda v: v > 0, "to rise")
+    other.close()
+    page.wait_value(splitrelay_queue_unwritten_outcomes=0)
+    wait_queue(relay, "queued", 0)
 
 
 def test_every_metric_of_splitrelay_moves(r):
@@ -387,6 +411,7 @@ def test_every_metric_of_splitrelay_moves(r):
     refuse_everything(relay)
     put_aside(relay)
     suspend(relay)
+    lock_the_database(relay)
     let_space_run_out(relay)
     reload_with(relay.daemon, page, relay.text + "nonsense\n", "failed")
     assert page.value("splitrelay_config_last_reload_successful") == 0

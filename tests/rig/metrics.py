@@ -14,8 +14,8 @@ try:
 except ImportError:
     parse_page = None
 
-# What cannot change while a daemon runs, and the one kind for what has none.
-CONSTANT = re.compile(r"build_info|process_start_time_seconds|process_max_fds|splitrelay_spool_min_free_bytes|kind=other")
+# What cannot change while a daemon runs, what is 1 or not there, and the one kind for what has none.
+CONSTANT = re.compile(r"build_info|process_start_time_seconds|process_max_fds|splitrelay_spool_min_free_bytes|splitrelay_queue_suspended|kind=other")
 
 
 def need_parser():
