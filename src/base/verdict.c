@@ -64,7 +64,7 @@ void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome
     int len = snprintf(line, sizeof line, "splitmilter-verdict 1 %ld %" PRId64 " %lld %s %s\n",
                        (long)getpid(), begun_us, (long long)time(NULL), words[outcome], plain.text);
     if (replace(path, line, (size_t)len, &err) != 0)
-        log_warning("the outcome of the reload cannot be told to splitctl: %s", err.text);
+        log_warning("cannot report the result of the reload to splitctl: %s", err.text);
     free(path);
 }
 

@@ -67,7 +67,7 @@ int endpoint_parse_network(const char *text, struct endpoint_network *out, struc
         }
     }
     if (has_host_bits(out, bits)) {
-        err_set(err, "'%s': bits are set behind the prefix of %u bits", text, out->prefix);
+        err_set(err, "'%s': bits are set after the prefix of %u bits", text, out->prefix);
         return -1;
     }
     unmap_network(out);

@@ -103,7 +103,7 @@ int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, s
 
     buf_reset(out);
     if (x->is_complete) {
-        err_set(err, "the server asks for more than the mechanism has");
+        err_set(err, "the server sends more challenges than the mechanism has");
         return -1;
     }
     if (!is_bearable(challenge)) {

@@ -253,7 +253,7 @@ class Together(Checked):
 
     def test_a_socket_for_every_local_user(self):
         self.configure(milter='socket_mode = "0666"')
-        self.expect("warning", "^milter: socket_mode 0666 lets every local user connect, who can then stop splitmilter")
+        self.expect("warning", "^milter: socket_mode 0666 lets every local user connect and stop splitmilter")
         self.configure(milter='socket_mode = "0660"')
         self.assertFalse([f for f in self.check()["warning"] if "socket_mode" in f["text"]])
 
@@ -305,8 +305,8 @@ class Together(Checked):
         self.assertEqual(
             [f["text"] for f in found["note"]],
             [
-                "milter: splitmilter is not of this machine: the configuration has no tables for it",
-                "relay: splitrelay is not of this machine: the configuration has no destination and no listener",
+                "milter: splitmilter does not belong to this machine: the configuration has no tables for it",
+                "relay: splitrelay does not belong to this machine: the configuration has no destination and no listener",
             ],
         )
 

@@ -272,7 +272,7 @@ def test_routes(s):
     assert "splitctl reload" in out and "systemctl restart" not in out, out
     assert review(s) == []
     s.conf = s.r.write("other.conf", more.replace(s.special.bracketed, "[127.0.0.1]:9"))
-    found(s, "^warning routes .* sends mail for filter third elsewhere than to smtp:", "routes")
+    found(s, "^warning routes .* does not send mail for filter third to smtp:", "routes")
     s.conf = s.r.write("without.conf", re.sub(r"destination archive .*\n", "", s.configuration.replace('"inline:{ example.com=archive }"', "")))
     found(s, "^warning routes .* was set up for another configuration", "routes")
     s.ctl("--apply")

@@ -196,7 +196,7 @@ def test_other_instances(s):
     assert instances(s) == 4, s.run("postmulti", "-l")
     own_instance(s, "postfix-later")
     assert "Nothing to do" in s.ctl("--multi", "--apply")
-    assert "/etc/postfix-later was made since" in s.ctl("--remove", "--apply", status=1)
+    assert "/etc/postfix-later was added later" in s.ctl("--remove", "--apply", status=1)
     assert instances(s) == 5, s.run("postmulti", "-l")
     s.run("postmulti", "-i", "postfix-later", "-e", "deport")
     s.ctl("--remove", "--apply")
@@ -211,7 +211,7 @@ def test_a_directory_of_somebody_else(s):
     os.mkdir("/etc/postfix-in")
     s.write("/etc/postfix-in/notes", "mine\n")
     before = listing()
-    assert "/etc/postfix-in: there is such a directory, and it is not ours" in s.ctl("--multi", "--apply", status=1)
+    assert "/etc/postfix-in: the directory exists, and is not ours" in s.ctl("--multi", "--apply", status=1)
     s.ctl("--remove", "--apply")
     is_as_before(s, before, "a directory of somebody else")
 

@@ -240,7 +240,7 @@ def test_what_main_cf_hides_stays_hidden(s):
 def test_options_are_remembered(s):
     """What was said once holds until something else is said."""
     s.fresh()
-    assert "is not set up yet: say --single or --multi" in s.ctl("--apply", status=64)
+    assert "is not set up yet: choose --single or --multi" in s.ctl("--apply", status=64)
     options = ("--reinject=0.0.0.0:10025", "--relay=[192.0.2.1]:10031", "--filter-networks=198.51.100.0/24, [2001:db8::]/32")
     s.ctl("--single", "--apply", *options)
     first = s.texts()
@@ -316,7 +316,7 @@ def test_refusals(s):
     refused("this instance takes no mail", main="master_service_disable = inet")
     s.fresh()
     for line, text in (
-        ("splitcopy unix - - n - - smtp\n", "there is a service splitcopy/unix"),
+        ("splitcopy unix - - n - - smtp\n", "service splitcopy/unix has a name that we need"),
         ("localhost:10025 inet n - n - - smtpd\n", "has a port that we need: choose with --reinject"),
         ("2500 inet n - n - - smtpd -o { content_filter = x:y }\n", "has its own content_filter"),
         ("rewrite2 unix - - n - - trivial-rewrite -o transport_maps=\n", "has its own transport_maps"),
@@ -327,7 +327,7 @@ def test_refusals(s):
         refused(text)
     s.fresh()
     s.write("/etc/postfix/split_closed", "mine\n")
-    refused("split_closed: there is such a file, and it is not ours")
+    refused("split_closed: the file exists, and is not ours")
     s.fresh()
     s.conf = s.r.write("pipe.conf", s.configuration.replace("smtp:", "maildrop:"))
     refused('"maildrop" is pipe(8)')

@@ -437,7 +437,7 @@ def test_incoming(r):
             assert b"STARTTLS" not in talk(t, b"EHLO after.test\r\n", b"250 ")
             assert talk(t, b"STARTTLS\r\n", b"").startswith(b"503 "), "STARTTLS inside of TLS"
             assert talk(t, b"MAIL FROM:<s@x.test>\r\n", b"").startswith(b"250 ")
-    relay.daemon.wait_log("input after STARTTLS from .* is thrown away")
+    relay.daemon.wait_log("input after STARTTLS from .* is discarded")
     with socket.create_connection(relay.address, timeout=20) as s:
         talk(s, b"", b"220 ")
         talk(s, b"STARTTLS\r\n", b"220 ")
