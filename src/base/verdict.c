@@ -22,7 +22,7 @@ static const char *const words[] = {[VERDICT_STARTED] = "started",
 
 enum { WORDS = sizeof words / sizeof words[0] };
 
-/* The file is new each time: a reader sees the former verdict or this one, nothing between. */
+/* Write a new file and rename it, so that a reader sees the former verdict or this one. */
 static int replace(const char *path, const char *line, size_t len, struct err *err)
 {
     char *fresh = mem_printf("%s.new", path);
@@ -68,7 +68,7 @@ void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome
     free(path);
 }
 
-/* The number at *at, and the blank behind it. */
+/* Read the number at *at, and skip it and the blank behind it. */
 static int take_number(char **at, int64_t *out)
 {
     char *end;
