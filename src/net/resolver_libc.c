@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Without c-ares: getaddrinfo(3), which keeps its own time and cannot be interrupted, and knows
- * nothing of MX records.
+ * The resolver without c-ares. It uses getaddrinfo(3), which has its own timeouts, cannot be
+ * interrupted, and does not look up MX records.
  */
 #include "net/resolver.h"
 
