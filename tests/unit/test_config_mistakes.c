@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What people write by mistake, and all of what they are told: file, line, key, what is allowed. */
+/* Common mistakes, each with its whole message: file, line, key, and what is allowed. */
 #include "config/config_file.h"
 #include "base/mem.h"
 #include "unit.h"

@@ -50,7 +50,7 @@ static struct table *parse_ok(const struct table_type *type, const char *text)
     return t;
 }
 
-/* Look the key up; expect NULL for "not found". Returns the line. */
+/* Look the key up, and compare the value (expect: NULL for "not found"). Returns the line. */
 static unsigned expect_value(const struct table *t, const char *key, const char *expect)
 {
     struct table_scratch *s = table_scratch_new();
