@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A message of 50 MB, and one with 1,000 recipients; memory grows with neither."""
+"""A message of 50 MB, with which memory does not grow, and one with 1,000 recipients."""
 
 import rig
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""tests/lint.py finds what it is there to find: each rule is broken once in a small tree."""
+"""tests/lint.py finds a violation of each of its rules, in a small tree."""
 
 import os
 import subprocess

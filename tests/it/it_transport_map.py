@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A transport map that a real Postfix has already is splitmilter's filter_maps as well, whatever else it holds."""
+"""An existing transport map of a real Postfix can be used in filter_maps, with any entries."""
 
 import rig
 from rig.split_scenarios import by_subject, message
@@ -19,7 +19,8 @@ example.net             lmtp:
 
 
 def test_an_existing_transport_map(r):
-    """Filters by their nexthop; all else is as it was before splitmilter came."""
+    """Entries with the nexthop of a filter select the filter, and all other entries have the same effect as without
+    splitmilter."""
     path = r.path("existing")
     t = rig.Tower(
         r,
