@@ -39,8 +39,8 @@ void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnul
 
 /*
  * Write a line for a service of this process, named as Postfix names its services:
- * "IDENT/SERVICE[PID]: ", on stderr as well as by syslog(3). No "warning: " is put before the text,
- * whatever the level is. service: at most 80 bytes, such as "archive/smtp".
+ * "IDENT/SERVICE[PID]: ", on stderr as well as by syslog(3). No level puts "warning: " or "error: "
+ * before the text. service: at most 80 bytes, such as "archive/smtp".
  */
 void log_as(enum log_level level, const char *service, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));

@@ -16,7 +16,7 @@
 
 #define BACKLOG 64
 #define SOCKETS_MAX 16
-#define UNIX_MODE 0666 /* the directory decides who may connect */
+#define UNIX_MODE 0666 /* the mode of the directory decides which users may connect */
 #define CONNECTIONS_MAX 32
 #define CONNECTION_MEMORY 8192
 #define SILENCE_MAX_S 10U

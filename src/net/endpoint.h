@@ -71,7 +71,7 @@ bool endpoint_network_has(const struct endpoint_network *net, const struct socka
 bool endpoint_is_loopback(const struct endpoint *e) __attribute__((nonnull));
 
 /* Is the host, without brackets, "localhost", an address of 127.0.0.0/8 in any form that
- * inet_aton(3) reads, or ::1? Other names count as other hosts, whatever they resolve to. */
+ * inet_aton(3) reads, or ::1? Other names count as other hosts; they are not looked up. */
 bool endpoint_is_loopback_host(const char *host) __attribute__((nonnull));
 
 /* Is the address one of 127.0.0.0/8, also as an IPv4-mapped IPv6 address, or ::1? False for other

@@ -21,8 +21,8 @@ struct tls_session {
 struct tls_context {
     SSL_CTX *ctx;
     bool trusts;       /* there are authorities to trust */
-    bool has_slow_key; /* our key signs so slowly (RSA: 0.3 ms with 2048 bits, 4 ms with 4096) that
-                          a task does not do it in place */
+    bool has_slow_key; /* the own key signs so slowly (RSA: 0.3 ms with 2048 bits, 4 ms with 4096)
+                          that a task does it on a helper thread */
     const struct string_list *fingerprints;
 
     pthread_mutex_t lock; /* guards the sessions, oldest first */
