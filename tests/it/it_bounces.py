@@ -59,6 +59,7 @@ def run(s, form, main=""):
 
 
 def test_single(s):
+    """With setup-postfix --single reports to senders have no suffix."""
     run(s, "--single")
     assert "split_bounce" in s.run("postconf", "-M", "splitbounce/unix")
     s.ctl("--remove", "--apply")
@@ -66,6 +67,7 @@ def test_single(s):
 
 
 def test_multi(s):
+    """With setup-postfix --multi reports to senders have no suffix."""
     run(s, "--multi")
 
 

@@ -75,11 +75,13 @@ def check(t, name, content, whole):
 
 
 def test_what_postfix_keeps(t):
+    """A copy ends with exactly the content that was sent, if Postfix does not change it."""
     for name, content in PLAIN.items():
         check(t, name, content, True)
 
 
 def test_what_postfix_changes(t):
+    """A copy has the content that Postfix sends, if Postfix changes it."""
     for name, content in CHANGED.items():
         check(t, name, content, False)
     # Postfix puts an empty line above such a content, as trace_end() does.

@@ -73,6 +73,7 @@ def check(name, data, content, fields):
 
 
 def test_copies(t):
+    """A copy has its header fields, and below them the content as its body."""
     for destination, fields in FIELDS.items():
         for name, content in CONTENTS.items():
             data = t.copy_to(destination, content)
@@ -82,6 +83,7 @@ def test_copies(t):
 
 
 def test_journal(t):
+    """A journal report has its header fields, and the content unchanged in its second part."""
     for name, content in CONTENTS.items():
         data = t.copy_to("journal", content)
         report = email.message_from_bytes(data)

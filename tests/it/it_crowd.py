@@ -193,6 +193,7 @@ def test_too_many_recipients(r):
 
 
 def test_first_command(r):
+    """A client without a command is disconnected after first_command_timeout, at a listener and at a socket for copies."""
     d = rig.Duplicator(r, relay='first_command_timeout = "1s"')
     for address in (d.address, r.path("relay.sock")):
         begin = time.monotonic()

@@ -40,6 +40,8 @@ def dead_recipients(r, d):
 
 
 def test_random(r):
+    """Each recipient gets its copy once, from its sender and with its content, or the copy is a dead letter because of a
+    5xx."""
     print(f"SPLIT_SEED={SEED}")
     limits = 'command_timeout = "2s" connect_timeout = "2s" concurrency = 5 max_messages_per_connection = 9'
     d = rig.Duplicator(r, destination=limits)

@@ -129,6 +129,7 @@ def test_what_the_primary_answers_over_shared_connections(r):
 
 
 def test_primary_down_and_up(r):
+    """While the primary is down a client gets 451. When it is up again, also after a restart, messages get through."""
     d = rig.Duplicator(r, listener=SHORT)
     d.primary.stop()
     with d.client(helo=None) as c:

@@ -89,22 +89,27 @@ def answer_once(**answers):
 
 
 def test_restarted_primary(r):
+    """A message gets through after a restart of the primary."""
     use_after(r, "", restart)
 
 
 def test_closed_at_mail(r):
+    """A message gets through if the primary closes a kept connection at MAIL."""
     use_after(r, "", answer_once(mail=rig.CLOSE))
 
 
 def test_421_at_mail(r):
+    """A message gets through if the primary replies 421 to MAIL on a kept connection."""
     use_after(r, "", answer_once(mail="421 4.3.2 too many messages over this connection"))
 
 
 def test_hung_at_mail(r):
+    """A message gets through if a kept connection hangs at MAIL."""
     use_after(r, SHORT, answer_once(mail=rig.HANG))
 
 
 def test_421_to_xforward(r):
+    """A message gets through if the primary replies 421 to XFORWARD on a kept connection."""
     use_after(r, 'xforward = "yes"', answer_once(xfor="421 4.4.2 idle for too long"))
 
 
@@ -206,6 +211,7 @@ def test_primary_with_a_limit_of_messages(r):
 
 
 def test_limit_of_messages(r):
+    """After max_messages_per_connection messages a connection is closed with QUIT."""
     d = rig.Duplicator(r, listener="max_messages_per_connection = 3")
     for i in range(10):
         assert talk(d, f"m{i}") == OK

@@ -463,6 +463,7 @@ def test_more_commands(r):
 
 
 def test_more_commands_step_by_step(r):
+    """Each fault at HELO, AUTH, XFORWARD and XCLIENT has the same result without PIPELINING."""
     check_more(Matrix(r, "smtp", MORE, STEP_BY_STEP, connect={}).run())
 
 

@@ -81,6 +81,7 @@ def test_slow_start(r):
 
 
 def test_messages_per_connection(r):
+    """A connection is used for max_messages_per_connection messages, and no copy is deferred for that."""
     t = Relay(r, {"d": "concurrency = 1 max_messages_per_connection = 3"})
     t.send(10, ["d"])
     found = t.sinks["d"].wait(10)

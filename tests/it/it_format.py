@@ -104,6 +104,7 @@ def label_of(content):
 
 
 def test_python_reads_journals(t):
+    """Python's email package finds the original message and the report in a journal."""
     for name, content in CONTENTS.items():
         txn = t.copy("journal", content)
         whole, report, second, found = python_parts(txn.data)
@@ -119,6 +120,7 @@ def test_python_reads_journals(t):
 
 
 def test_perl_reads_journals(t):
+    """Perl's MIME::Parser finds the original message and the report in a journal."""
     rig.need_tools("perl")
     if subprocess.run(["perl", "-MMIME::Parser", "-e1"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
         raise rig.Skip("not installed: libmime-tools-perl")
@@ -143,6 +145,7 @@ def test_perl_reads_journals(t):
 
 
 def test_journal_classes(t):
+    """A journal report lists each recipient by its class in the header: To, Cc, or Recipient."""
     head = (
         b"From: The Chief <chief@example.com>\r\nSender: anna@example.com\r\nTo: \"B, en\" <Ben@EXAMPLE.com>, x@y.test\r\n"
         b"Cc: old+1@example.com,\r\n\tlist: carl@example.com;\r\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= und\r\n mehr\r\n"
@@ -208,6 +211,7 @@ def test_nothing_of_a_report_can_be_forged(t):
 
 
 def test_envelope_headers(t):
+    """envelope-headers puts the sender and the recipients above the unchanged message."""
     for name, content in CONTENTS.items():
         txn = t.copy("envelope", content, ["anna@example.com", '"b, n"@example.com'])
         own = b'X-Envelope-From: <s@sender.test>\r\nX-Envelope-To: <anna@example.com>,\r\n\t<"b, n"@example.com>\r\n'

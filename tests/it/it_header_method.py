@@ -47,6 +47,7 @@ def delivered(t, subject, count):
 
 
 def test_one_filter_is_a_header(r):
+    """With mixed_filters = "tag" recipients with one filter get a header, and others get suffixes."""
     t = tower(r, "tag")
     t.send(["anna@example.com", "ben@example.com"], b"Subject: agree\r\n\r\n")
     assert delivered(t, "agree", 2) == {"anna@example.com": ["secondary"], "ben@example.com": ["secondary"]}
@@ -73,6 +74,7 @@ def test_one_filter_is_a_header(r):
 
 
 def test_mixed_filters_defer(r):
+    """With mixed_filters = "defer" a recipient with another filter than the first one gets 451."""
     t = tower(r, "defer")
     with rig.SmtpClient(t.front.address) as c:
         c.mail("s@sender.test")

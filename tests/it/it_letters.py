@@ -57,10 +57,12 @@ def tower(r, **options):
 
 
 def test_keys(r):
+    """Tables of keys find recipients that Postfix folds by Unicode."""
     check(tower(r), "keys", (*CASES, ("J\u00dcRGEN@Example.com", "secondary")))
 
 
 def test_patterns(r):
+    """Tables of patterns find recipients that Postfix folds by Unicode."""
     t = tower(r, start=False)
     old = t.configuration
     t.configuration = old.replace(f"filter_maps = {{ \"texthash:{t.tables['filter']}\"", f"filter_maps = {{ \"pcre:{r.write('tables/pcre', PATTERNS)}\"")

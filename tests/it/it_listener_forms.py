@@ -204,6 +204,7 @@ SLOW = {"smtpd_error_sleep_time": "0s", "smtpd_soft_error_limit": "10000", "smtp
 
 
 def test_postfix(r):
+    """A listener before a Postfix replies to each form as the Postfix does, or as the manual says."""
     sinks = [rig.Sink(r, n) for n in ("own", "through")]
     servers = [rig.Postfix(r, f"server{i}", {"relayhost": s.bracketed, **SLOW}) for i, s in enumerate(sinks)]
     for pf in servers:
@@ -217,6 +218,7 @@ class Server:
 
 
 def test_exim(r):
+    """A listener before an Exim replies to each form as the Exim does, or as the manual says."""
     rig.exim_program()
     sinks = [rig.Sink(r, n) for n in ("own", "through")]
     ports = [r.free_port() for _ in sinks]

@@ -70,6 +70,7 @@ class Site:
 
 
 def test_phases(r):
+    """The three phases of the migration send each message to the hosts that the page says."""
     s = Site(r)
     s.phase("Phase 1: a test domain")
     s.sinks["newmail"].stop()
@@ -98,6 +99,7 @@ def test_phases(r):
 
 
 def test_shadow(r):
+    """The configuration for a shadow test sends a share of the users to the new filter, always the same ones."""
     s = Site(r)
     s.phase("Shadow-testing a new filter")
     users = [f"u{i}@example.com" for i in range(40)]

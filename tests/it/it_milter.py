@@ -122,6 +122,7 @@ def test_messages_do_not_mix(r):
 
 
 def test_refusals(r):
+    """Recipients in the tag domain, with another filter, or with a malformed address are refused with their own codes."""
     _, address = start(r, more='filter_method = "header" mixed_filters = "defer"')
     m = Milter(address)
     answers, changes, end = message(

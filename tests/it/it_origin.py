@@ -75,6 +75,7 @@ def with_own_relay(lines, main=None):
 
 @with_own_relay('xforward = "yes"')
 def test_xforward(t):
+    """With XFORWARD Postfix logs the original client and queue id of each message."""
     t.send("one", CLIENT)
     t.arrived("one")
     t.postfix.wait_log(r"client=\S*\[127\.0\.0\.1\], orig_queue_id=4QUEUE1, orig_client=client\.test\[192\.0\.2\.7\]")

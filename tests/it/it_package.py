@@ -108,6 +108,7 @@ def test_the_installed_file_reads_conf_d(r):
 
 
 def test_copies_outlive_a_purge(r):
+    """A purge keeps copies that were not delivered. A new installation delivers them."""
     fresh = root(r)
     install(fresh)
     archive = rig.Sink(r, "archive")

@@ -126,6 +126,7 @@ def check(expected, text, totals):
 
 
 def test_our_style_through_the_filter(r):
+    """pflogsumm counts a log in splitrelay's own style correctly behind the sed filter."""
     rig.need_tools("pflogsumm", "sed")
     lines = day(make_log(r, "splitmilter"))
     for more in ("", OTHERS):
@@ -136,6 +137,7 @@ def test_our_style_through_the_filter(r):
 
 
 def test_postfix_style_without_a_filter(r):
+    """pflogsumm counts a log in Postfix's style correctly without a filter."""
     rig.need_tools("pflogsumm")
     lines = day(make_log(r, "postfix"))
     expected = dict(EXPECTED, received=11, delivered=16, recipients=8)

@@ -248,18 +248,22 @@ def accept(r, make):
 
 
 def test_tempfail_postfix(r):
+    """With a Postfix and "tempfail" each accepted recipient arrives exactly where the tables send it."""
     tempfail(r, rig.Tower)
 
 
 def test_accept_postfix(r):
+    """With a Postfix and "accept" each recipient arrives where the tables send it, or unchanged with a line in the log."""
     accept(r, rig.Tower)
 
 
 def test_tempfail_sendmail(r):
+    """With a Sendmail and "tempfail" each accepted recipient arrives exactly where the tables send it."""
     tempfail(r, rig.SendmailTower)
 
 
 def test_accept_sendmail(r):
+    """With a Sendmail and "accept" each recipient arrives where the tables send it, or unchanged with a line in the log."""
     accept(r, rig.SendmailTower)
 
 

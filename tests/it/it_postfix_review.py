@@ -57,6 +57,7 @@ def postconf(s, name):
 
 
 def test_nothing_to_find(s):
+    """A Postfix that setup-postfix set up has no finding."""
     for form, queue in (("--single", "/var/spool/postfix"), ("--multi", "/var/spool/postfix-in")):
         s.fresh(queue)
         (line,) = review(s)
@@ -80,6 +81,7 @@ def test_non_smtpd_milters(s):
 
 
 def test_kept_out_of_non_smtpd_milters(s):
+    """setup-postfix keeps splitmilter out of non_smtpd_milters, in any form of the setting."""
     own = f"{{ inet:127.0.0.1:{s.own.address[1]}, protocol=6 }}"
     for value, wanted in (
         ("$smtpd_milters", own),
@@ -105,6 +107,7 @@ def test_kept_out_of_non_smtpd_milters(s):
 
 
 def test_mail_of_sendmail_comes_once(s):
+    """After setup-postfix mail from sendmail(1) arrives once, although non_smtpd_milters had splitmilter before."""
     s.fresh(main="non_smtpd_milters = $smtpd_milters\ninternal_mail_filter_classes = bounce\n"
             "recipient_canonical_maps = inline:{ { old@example.com = ben@example.com } }")
     s.ctl("--single", "--apply")
@@ -119,6 +122,7 @@ def test_mail_of_sendmail_comes_once(s):
 
 
 def test_order(s):
+    """Milters behind splitmilter, services without it, and splitmilter more than once get findings."""
     ours = "unix:splitmilter/milter.sock"
     by_hand(s, f"smtpd_milters = inet:127.0.0.1:7, {ours}, {{ inet:127.0.0.1:8, protocol=6 }}, unix:other/sock")
     (line,) = found(s, "^warning milters ")
@@ -153,6 +157,7 @@ def test_options_of_the_milter(s):
 
 
 def test_what_came_later(s):
+    """Changes of main.cf and master.cf after setup-postfix that bypass splitmilter get findings."""
     s.fresh()
     s.ctl("--single", "--apply")
     append("/etc/postfix/main.cf", "content_filter = smtp:[127.0.0.1]:9\n")
@@ -238,6 +243,7 @@ def set_acl(path, user, permissions, others):
 
 
 def test_access_with_chroot(s):
+    """If smtpd(8) with chroot cannot connect to the socket, the finding names the path at fault, and its advice works."""
     s.fresh()
     s.ctl("--single", "--apply")
     s.start()
@@ -260,6 +266,7 @@ def test_access_with_chroot(s):
 
 
 def test_routes(s):
+    """A filter or destination that Postfix has no route for, or another one, gets a finding."""
     s.fresh()
     options = (f"--reinject=0.0.0.0:10025", "--relay=[127.0.0.1]:10030")
     s.ctl("--single", "--apply", *options)

@@ -140,10 +140,12 @@ def run(r, listener, lmtp):
 
 
 def test_smtp(r):
+    """With SMTP each reply to a client is true, and each message that got 250 is copied once."""
     run(r, "", False)
 
 
 def test_lmtp(r):
+    """With LMTP each reply to a client is true, and each recipient that got 250 is copied once."""
     run(r, 'protocol = "lmtp"', True)
 
 

@@ -197,6 +197,7 @@ def test_full_spool(r):
 
 
 def test_limits(r):
+    """max_connections, trusted_networks and message_size_limit are enforced with their own replies."""
     t = Relay(r, 'max_connections = 3 message_size_limit = "1M" trusted_networks = { "127.0.0.1/32" }').start()
     clients = [t.client() for _ in range(3)]
     refused = t.client()
@@ -331,6 +332,7 @@ def test_hostile_dialogues(r):
 
 
 def test_reload(r):
+    """A reload changes, adds and removes destinations while copies wait, and an error leaves the old configuration in use."""
     t = Relay(r).start()
     t.send("before")
     t.sink.wait(1)
@@ -444,6 +446,7 @@ def test_stop_with_a_message_under_way(r):
 
 
 def test_exit_codes_and_options(r):
+    """The exit codes and the options -V, -h and -t are those of the manual, and a second splitrelay does not start."""
     t = Relay(r).start()
     conf = t.daemon.configuration_path
     code, out, _ = run(r, "-V")

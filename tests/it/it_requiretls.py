@@ -56,6 +56,7 @@ VERIFY = 'tls = "verify" tls_ca_file = "{ca}"'
 
 
 def test_what_is_offered(r):
+    """REQUIRETLS is offered and accepted under TLS only."""
     t = Relay(r, {"archive": ('"[127.0.0.1]:1"', "")})
     with rig.SmtpClient(t.address) as c:
         assert "REQUIRETLS" not in c.extensions, c.extensions
@@ -131,6 +132,7 @@ def test_kept_connection(r):
 
 
 def test_listener(r):
+    """A listener offers REQUIRETLS only if its primary does, and refuses it otherwise."""
     primary = rig.Sink(r, "primary", extensions=EXTENSIONS)
     t = Relay(r, {"archive": ('"[127.0.0.1]:1"', "")}, primary.bracketed, 'copies = { "archive" } primary_tls = "verify" primary_tls_ca_file = "{ca}"')
     primary.tls = t.server("primary")

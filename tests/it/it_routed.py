@@ -65,14 +65,17 @@ def through_postfix(r, kind):
 
 
 def test_postfix_unix(r):
+    """With a Postfix and a unix socket each recipient with a route arrives at its filter and its backup."""
     through_postfix(r, "unix")
 
 
 def test_postfix_inet(r):
+    """With a Postfix and an inet socket each recipient with a route arrives at its filter and its backup."""
     through_postfix(r, "inet")
 
 
 def test_sendmail(r):
+    """With a Sendmail each accepted recipient with a route arrives at its filter and its backup."""
     check(rig.SendmailTower(r, "", FILTERS, COPIES, short=True), ROUTED, False)
 
 

@@ -127,6 +127,7 @@ def test_full_disk(s):
 
 
 def test_kill(s):
+    """After SIGKILL at any step --remove restores everything, and a second --apply completes the set-up."""
     for form in QUEUE:
         try_all(s, form, lambda n: ("rename", "signal=KILL", n), FEW, False)
     # A main.cf that others may not read is copied into an instance only after postmulti(1) has made it.
@@ -134,6 +135,7 @@ def test_kill(s):
 
 
 def test_a_command_fails(s):
+    """If a command fails, setup-postfix undoes its changes at once."""
     for form in QUEUE:
         try_all(s, form, lambda n: ("command", n), COMMANDS, True)
 

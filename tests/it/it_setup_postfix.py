@@ -17,6 +17,7 @@ def setup(r):
 
 
 def test_single(s):
+    """--single splits mail with one instance, keeps the tag domain closed, and --remove restores the files."""
     s.fresh()
     out = s.ctl("--single")
     assert "This is what --apply does" in out and s.texts() == s.before, "printing changed something"
@@ -88,6 +89,7 @@ def test_edits_are_kept(s):
 
 
 def test_header_method(s):
+    """With filter_method = "header" setup-postfix adds its header checks before those of the administrator."""
     s.fresh(milter='filter_method = "header"', main="milter_header_checks = regexp:$config_directory/own_checks")
     s.write("/etc/postfix/own_checks", "/^X-Other:/ IGNORE\n")
     s.ctl("--single", "--apply")
@@ -103,6 +105,7 @@ def test_header_method(s):
 
 
 def test_multi(s):
+    """--multi splits mail with three instances, keeps the tag domain closed, and --remove restores everything."""
     s.fresh("/var/spool/postfix-in")
     before = sorted(os.listdir("/etc/postfix"))
     text, status = s.status(code=2)
@@ -302,6 +305,7 @@ def test_removal_is_shown_first(s):
 
 
 def test_refusals(s):
+    """setup-postfix refuses configurations that it cannot set up, and changes nothing then."""
     def refused(text, *arguments, **fresh):
         before = None
         if fresh:
@@ -394,6 +398,7 @@ def test_a_failure_is_undone(s):
 
 
 def test_usage(s):
+    """Wrong options of setup-postfix exit with 64."""
     s.fresh()
     for arguments in ((), ("--apply",), ("--single", "--remove"), ("--single", "--apply", "--remove"), ("--single", "--multi"), ("--single", "x"),
                       ("--single", "--reinject=x:y:z"), ("--single", "--filter-networks=1.2.3.4/33"), ("--single", "--reinject=mail.example.com:10025"), ("--bogus",)):

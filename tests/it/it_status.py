@@ -77,7 +77,7 @@ def test_what_belongs_here(r):
 
 
 def test_enabled_units(r):
-    """With systemd a daemon is expected to run if its unit or its socket is enabled, whatever the configuration has."""
+    """With systemd a daemon is expected to run if its unit or its socket is enabled, with any configuration."""
     no_postfix(r)
     t = Machine(r, milter='filter_maps = { "static:none" }')
     r.write("bin/systemctl", '#!/bin/sh\ncat "$0.$3"\n', 0o755)
@@ -144,6 +144,7 @@ def test_without_splitrelay_nothing_is_active(r):
 
 
 def test_thresholds(r):
+    """--warn-dead and --warn-age make the state a warning at their thresholds."""
     no_postfix(r)
     t = Machine(r, start=True, hook=lambda stage, _conn, _arg: "550 5.1.1 unknown" if stage == "rcpt" else None).start()
     t.put(2)

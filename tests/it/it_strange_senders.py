@@ -47,6 +47,7 @@ def copied(t, prefix, cases):
 
 
 def test_senders(t):
+    """A message with any sender that the front accepts is copied."""
     copied(t, "sender", [{"sender": s} for s in SENDERS] + [{"sender": s, "mail_words": "SMTPUTF8"} for s in UTF8_SENDERS])
 
 
@@ -59,6 +60,7 @@ def test_helos(t):
 
 
 def test_words(t):
+    """A message with any ESMTP words that the front accepts is copied."""
     copied(t, "words", [{"mail_words": w} for w in MAIL_WORDS] + [{"rcpt_words": w} for w in RCPT_WORDS])
 
 

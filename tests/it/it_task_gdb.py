@@ -61,6 +61,7 @@ def check(text, sessions):
 
 
 def test_stacks(r):
+    """gdb shows the stack of each session that waits, in the running process and in its core."""
     need_gdb()
     d = rig.Duplicator(r)
     clients = [rig.SmtpClient(d.address) for _ in range(3)]
