@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# Configuration, examples, and what systemd wants to know. The directories can be set at make install.
+# Configuration, examples, and files for systemd. The directories can be set at make install.
 splitconfdir = $(sysconfdir)/splitmilter
 systemdsystemunitdir = $(prefix)/lib/systemd/system
 sysusersdir = $(prefix)/lib/sysusers.d
@@ -43,7 +43,7 @@ EXTRA_DIST += \
 $(systemdsystemunit_DATA): Makefile
 SUFFIXES = .service.in .service
 
-# What is installed as the configuration where there is none. An edited one stays at uninstall.
+# The configuration is installed where there is none. Uninstall keeps an edited one.
 install-data-local:
 	$(MKDIR_P) '$(DESTDIR)$(splitconfdir)/conf.d'
 	test -e '$(DESTDIR)$(splitconfdir)/splitmilter.conf' || \

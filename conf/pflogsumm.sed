@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: ISC
-# Lines of splitrelay as pflogsumm(1) reads Postfix's. For `style = "splitmilter"' in section log, the default; with
-# `style = "postfix"' pflogsumm reads them as they are.
+# Rewrites log lines of splitrelay as lines of Postfix, for pflogsumm(1). It is for `style = "splitmilter"' in
+# section log, the default; with `style = "postfix"' pflogsumm reads the log without it.
 #
 #     sed -n -f pflogsumm.sed /var/log/mail.log | pflogsumm
 #     journalctl -u splitrelay --since yesterday --until today | sed -n -f pflogsumm.sed | pflogsumm
 #
-# Everything else is left out; Postfix's own report is a second run without this filter. "received" are copies taken,
-# "bounced" are dead letters, and deferrals are shown for each destination, as "to-NAME".
+# All other lines are left out; a second run of pflogsumm without this filter gives the report on Postfix itself.
+# In the report "received" are copies taken, "bounced" are dead letters, and deferrals are shown for each
+# destination, as "to-NAME".
 
 / splitrelay\[[0-9]*\]: /!d
 s/^\([^[]* \)splitrelay\(\[[0-9]*\]: \)/\1\n\2/
@@ -15,7 +16,7 @@ s/\n\(\[[0-9]*\]: \)warning: \([0-9A-Za-z]*: \)/\n\1\2/
 # Refusals, of connections, recipients and messages.
 s/\n\(\[[0-9]*\]: NOQUEUE: reject: [^ ]* from \)\[/postfix\/smtpd\1unknown[/p
 
-# A copy was taken: a line that it came, and one with its size.
+# A copy was taken: it becomes a line of smtpd, and one of qmgr with the size.
 /\n\[[0-9]*\]: [0-9A-Za-z]*: from=<.*>, size=[0-9]*, nrcpt=[0-9]*, dest=[a-z0-9-]*, queue_id=[^ ]*, message-id=<[^>]*> ([a-z]*)$/{
     h
     s/\n\(\[[0-9]*\]: [0-9A-Za-z]*: \)from=.*/postfix\/smtpd\1client=unknown[unknown]/p
@@ -23,9 +24,9 @@ s/\n\(\[[0-9]*\]: NOQUEUE: reject: [^ ]* from \)\[/postfix\/smtpd\1unknown[/p
     s/\n\(.*, nrcpt=[0-9]*\), dest=.*/postfix\/qmgr\1 (queue active)/p
 }
 
-# An attempt, for each recipient. What a server says is no field.
-:said
+# An attempt, one line for each recipient. In a server's reply pflogsumm would read "=<" as a field.
+:reply
 s/\(, status=[a-z]* (.*\)=</\1?</
-t said
+t reply
 s/, status=dead (/, status=bounced (/
 s/\n\(\[[0-9]*\]: [0-9A-Za-z]*: to=<[^>]*>\)\(, orig_to=<[^>]*>\)\{0,1\}, dest=\([a-z0-9-]*\), relay=/postfix\/to-\3\1\2, relay=/p

@@ -126,7 +126,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
 {
     static const struct policy_reply too_many = {452, "4.5.3", "Too many recipients"};
     static const struct policy_reply bad_setup = {451, "4.3.5",
-                                                  "Content filtering is set up wrong"};
+                                                  "Content filtering is not configured correctly"};
     struct conn *c = conn_of(ctx, snapshots);
     struct policy_decision d;
 

@@ -38,14 +38,14 @@ static struct metrics_family mtas_total = {
 };
 static struct metrics_family messages = {
     .name = "splitmilter_messages_total",
-    .help = "Messages that came to their end, and what the MTA was told.",
+    .help = "Complete messages, by the reply to the MTA.",
     .type = METRICS_COUNTER,
     .kind_label = "result",
     .kinds = message_words,
 };
 static struct metrics_family recipients = {
     .name = "splitmilter_recipients_total",
-    .help = "Recipients that were asked about.",
+    .help = "Recipients that the MTA asked about.",
     .type = METRICS_COUNTER,
 };
 static struct metrics_family decisions = {

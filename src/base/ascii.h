@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * ascii: classes of characters and comparisons without case, as mail protocols and configuration
- * files define them: for ASCII alone, whatever the locale is. Bytes from 0x80 on are in no class
- * and equal only themselves. Pure functions; any thread.
+ * files define them: for ASCII alone, in any locale. Bytes from 0x80 on are in no class and equal
+ * only themselves. Pure functions; any thread.
  */
 #ifndef SPLIT_ASCII_H
 #define SPLIT_ASCII_H

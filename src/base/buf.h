@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * buf: the one growable byte buffer. Always NUL-terminated after the last byte (not counted in
- * len), so that data without NUL bytes is a string. buf_init() and buf_clear() pair
- * up; a buffer that is all zero is initialised. Not shared between threads.
+ * buf: the one growable byte buffer. Its data always ends with a NUL that is not counted in len, so
+ * that data without NUL bytes is a string. buf_init() and buf_clear() pair up; a buffer that is all
+ * zero is initialised. Not shared between threads.
  */
 #ifndef SPLIT_BUF_H
 #define SPLIT_BUF_H

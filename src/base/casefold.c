@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Letters first, first + step, ... last become themselves + delta. Sorted. */
+/* Each of the letters first, first + step, ... last folds to the letter + delta. Sorted. */
 static const struct range {
     uint32_t first, last;
     int32_t step, delta;
@@ -75,7 +75,7 @@ static const struct range {
               {0x10594, 0x10595, 1, 39},   {0x10c80, 0x10cb2, 1, 64},   {0x118a0, 0x118bf, 1, 32},
               {0x16e40, 0x16e5f, 1, 32},   {0x1e900, 0x1e921, 1, 34}};
 
-/* Letters that become several. Sorted. */
+/* Letters that fold to several letters. Sorted. */
 static const struct expansion {
     uint32_t from, to[3];
 } expansions[] = {{0xdf, {0x73, 0x73}},
@@ -230,7 +230,7 @@ static uint32_t fold_one(uint32_t code)
     return code;
 }
 
-/* One letter outside ASCII. */
+/* Append one letter outside ASCII, folded. */
 static void add_folded(struct buf *out, uint32_t code)
 {
     for (size_t i = 0; i < sizeof expansions / sizeof expansions[0]; i++) {

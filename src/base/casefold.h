@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * casefold: upper and lower case are one, as Postfix sees it. With smtputf8_enable it folds
- * addresses, and the keys of its tables, by Unicode (ICU, full case folding: CaseFolding.txt of
- * Unicode 14, C and F): a recipient in "\u212aunde.example", with a Kelvin sign, is in its
- * relay_domains for "kunde.example". What does not fold alike finds nothing there, and such mail
- * would pass unfiltered. Pure functions; bytes that are no UTF-8 stay as they are.
+ * casefold: case folding as Postfix does it. With smtputf8_enable Postfix folds addresses, and the
+ * keys of its tables, by Unicode (ICU, full case folding: CaseFolding.txt of Unicode 14, C and F).
+ * A recipient in "\u212aunde.example", with a Kelvin sign, then matches "kunde.example" in
+ * relay_domains. The tables of splitmilter must match it as well, or such mail would pass
+ * unfiltered. Pure functions; bytes that are not UTF-8 stay as they are.
  */
 #ifndef SPLIT_CASEFOLD_H
 #define SPLIT_CASEFOLD_H
 
 #include "base/buf.h"
 
-/* Append the text with all letters folded. It may become longer: at most threefold. */
+/* Append the text with all letters folded. The result is at most three times as long. */
 void casefold_add(struct buf *out, const char *text, size_t len) __attribute__((nonnull));
 
 /*
- * For patterns, which administrators write with the letters that they see: append the text with
- * ASCII letters in lower case, and those letters as ASCII that are nothing else when folded
- * (U+017F, U+212A, ligatures). Sharp s stays.
+ * For text that patterns are matched against, because administrators write patterns with the
+ * letters that they see. Append the text with ASCII letters in lower case. Other letters become
+ * ASCII if ASCII is all that they fold to (U+017F, U+212A, the ligatures U+FB00 to U+FB06). Sharp s
+ * stays.
  */
 void casefold_add_ascii(struct buf *out, const char *text, size_t len) __attribute__((nonnull));
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * clock: the two clocks of the programs. Durations and deadlines use the monotonic one, which never
- * goes back and is the same in all processes of a machine; what is written into files, log lines
- * and mail uses the time of day. Any thread.
+ * clock: the two clocks of the programs. Durations and deadlines use the monotonic clock, which
+ * never goes back and is the same in all processes of a machine. Files, log lines and mail have the
+ * time of day. Any thread.
  */
 #ifndef SPLIT_CLOCK_H
 #define SPLIT_CLOCK_H
@@ -20,7 +20,7 @@ struct timespec clock_realtime(void);
 /* The time of day in microseconds since 1970. */
 int64_t clock_realtime_us(void);
 
-/* Any time as microseconds; a fraction is cut off. */
+/* A time of either clock in microseconds; a fraction is cut off. */
 int64_t clock_us_of(const struct timespec *t) __attribute__((nonnull));
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * err: what went wrong, as text. Every function that can fail takes a `struct err *` as its last
- * argument (never NULL) and returns 0 / -1; the text is set where the fault is seen, with path,
- * peer and errno, and wrapped by callers that know more. The text only explains a failure. The
- * return value or a flag reports it, never a text that is not empty: an attempt that failed may
- * have left a text before another one succeeded. Owned by the caller, no allocation. Any thread.
+ * err: the reason of a failure, as text. Every function that can fail takes a `struct err *` as its
+ * last argument (never NULL) and returns 0 / -1. The text is set where the fault is seen, with
+ * path, peer and errno, and callers that know more wrap it. The text only explains a failure; the
+ * return value or a flag reports it. A text that is not empty is no sign of a failure, because an
+ * attempt that failed may have left it before another one succeeded. Owned by the caller, no
+ * allocation. Any thread.
  */
 #ifndef SPLIT_ERR_H
 #define SPLIT_ERR_H
@@ -13,7 +14,7 @@ struct err {
     char text[1024]; /* "" as long as nothing was set; longer texts are cut */
 };
 
-/* No text. Used before a retry, and where the caller may pass the text of an earlier call. */
+/* Empty the text: before a retry, and where the caller may pass the text of an earlier call. */
 void err_clear(struct err *err) __attribute__((nonnull));
 
 /* Replace the text. */

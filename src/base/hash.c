@@ -90,7 +90,7 @@ static uint64_t process_key[2];
 
 static void choose_key(void)
 {
-    /* A kernel that gives no random numbers leaves a key that is hard to guess, not impossible. */
+    /* Without random numbers from the kernel the key is hard, but not impossible, to guess. */
     if (getentropy(process_key, sizeof process_key) != 0) {
         process_key[0] = (uint64_t)clock_realtime_us();
         process_key[1] = (uint64_t)clock_now_us() << 16 ^ (uint64_t)getpid();

@@ -2,9 +2,9 @@
 /*
  * hash: hashes of strings. Hash tables use one of two: hash_string() for keys that the operator
  * chooses (names, keys of tables), hash_untrusted() for keys that come from outside (addresses of a
- * message). With hash_string() a sender can compute keys that all fall into one slot, which makes
- * a table a list; with hash_untrusted() that takes knowledge of a random key. What is stored, or
- * fixed by the documentation, uses FNV-1a itself. Pure functions; any thread.
+ * message). With hash_string() a sender can compute keys that all fall into one slot, so that each
+ * look-up searches a long list; with hash_untrusted() the sender would have to know a random key.
+ * Hashes that are stored, or fixed by the documentation, are FNV-1a. Pure functions; any thread.
  */
 #ifndef SPLIT_HASH_H
 #define SPLIT_HASH_H
@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* FNV-1a of 32 bits (draft-eastlake-fnv) over len bytes. start: HASH_FNV1A_32_START, or what a call
- * for the bytes before returned. */
+/* FNV-1a of 32 bits (draft-eastlake-fnv) over len bytes. start: HASH_FNV1A_32_START, or the result
+ * for the bytes before these. */
 #define HASH_FNV1A_32_START 0x811c9dc5U
 uint32_t hash_fnv1a_32(uint32_t start, const void *data, size_t len) __attribute__((nonnull));
 

@@ -13,7 +13,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
-/* Read by every thread, written by log_open(), which may run again beside them. */
+/* Every thread reads it. log_open() writes it, and may run again while other threads log. */
 static struct {
     const char *_Atomic ident;
     atomic_bool to_syslog;
@@ -24,8 +24,8 @@ static struct {
 
 #define TAG_SIZE 128
 
-/* The tag of syslog(3) belongs to the process: one thread at a time sets it and has its line sent.
- * syslog(3) has a lock of its own for as long. */
+/* The tag of syslog(3) belongs to the process, so one thread at a time sets it and sends a line.
+ * This costs no parallelism: syslog(3) holds a lock of its own for as long. */
 static pthread_mutex_t tag_lock = PTHREAD_MUTEX_INITIALIZER;
 static char tag[TAG_SIZE];
 
@@ -110,7 +110,7 @@ void log_sanitize(char *text)
     }
 }
 
-/* Length of the text without a character that its end cuts through. */
+/* The length of the text without an incomplete UTF-8 character at its end. */
 static size_t whole_characters(const char *text, size_t len)
 {
     uint32_t code;
@@ -148,7 +148,7 @@ static long own_pid(void)
 static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 
-/* service: NULL, or what log_as() got. */
+/* service: that of log_as(); NULL: none. */
 static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
 {
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log: one line per event, to syslog or stderr, in Postfix's shape ("splitrelay[PID]: ..."). Set up
- * once by main() before the first thread; afterwards any thread. A line is written whole (one
- * write(2) or one syslog(3)); it is cut at LOG_LINE_MAX bytes. Control characters (C0, DEL, C1),
+ * log: one line per event, to syslog or stderr, in Postfix's format ("splitrelay[PID]: ..."). Set
+ * up once by main() before the first thread; afterwards any thread. A line is written with one
+ * write(2) or one syslog(3), and is cut at LOG_LINE_MAX bytes. Control characters (C0, DEL, C1),
  * U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no remote
- * text can forge a line. Warnings begin with "warning: ", errors with "error: ". Log once, where
- * the decision is made. errno stays as it was.
+ * text can forge a line. Warnings begin with "warning: ", errors with "error: ". An event is logged
+ * once, where the decision is made. errno stays as it was.
  */
 #ifndef SPLIT_LOG_H
 #define SPLIT_LOG_H
@@ -20,10 +20,10 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 
 /*
  * ident: program name, borrowed for the life of the process. target: "syslog" or "stderr".
- * facility: "mail", "daemon", "local0" to "local7", "user" (looked at for syslog only). level:
- * "error", "warning", "info", "debug": lines above it are dropped. Before the first call lines go
- * to stderr at level info. Returns -1 for an unknown word, with the allowed words in `err`; then
- * nothing is changed. May be called again after a reload.
+ * facility: "mail", "daemon", "local0" to "local7", "user" (for syslog only). level: "error",
+ * "warning", "info" or "debug"; lines that are less important are dropped. Before the first call
+ * lines go to stderr at level info. Returns -1 for an unknown word, with the allowed words in
+ * `err`, and changes nothing then. May be called again after a reload.
  */
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -38,9 +38,9 @@ void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 
 /*
- * A line of a service of this process, as Postfix names its services: "IDENT/SERVICE[PID]: ", on
- * stderr as well as by syslog(3). The text has no "warning: " before it, whatever the level is.
- * service: at most 80 bytes, as "archive/smtp".
+ * Write a line for a service of this process, named as Postfix names its services:
+ * "IDENT/SERVICE[PID]: ", on stderr as well as by syslog(3). No level puts "warning: " or "error: "
+ * before the text. service: at most 80 bytes, such as "archive/smtp".
  */
 void log_as(enum log_level level, const char *service, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));

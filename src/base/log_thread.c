@@ -18,8 +18,8 @@ struct line {
     int priority;
     size_t tag_len;
     size_t size;  /* of the structure */
-    size_t count; /* of the lines that it stands for: more than 1 if it says how many were lost */
-    char text[];  /* the tag, then what follows it, '\0' */
+    size_t count; /* 1; for the warning about a loss, the number of lines that were lost */
+    char text[];  /* the tag, then the text of the line, '\0' */
 };
 
 static struct {
@@ -28,7 +28,7 @@ static struct {
     bool is_running;
     bool is_waiting; /* the thread waits for has_line */
     struct line *first, **end;
-    size_t size, count; /* of the lines, with those that the thread passes on now */
+    size_t size, count; /* of all lines, those included that the thread passes on now */
     size_t lost;        /* since the last warning */
 } queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .has_line = PTHREAD_COND_INITIALIZER};
 
@@ -50,7 +50,7 @@ static void append(int priority, const char *tag, size_t tag_len, const char *te
     queue.count += count;
 }
 
-/* With the lock. tag: of any line; the warning is not of one of its services. */
+/* With the lock. tag: that of any line; a service in it is left out of the warning's tag. */
 static void append_loss(const char *tag, size_t tag_len)
 {
     const char *service = memchr(tag, '/', tag_len);
@@ -90,7 +90,7 @@ static void pass_on(struct line *line)
     pthread_mutex_lock(&queue.lock);
     queue.size -= line->size;
     queue.count -= line->count;
-    /* Nothing may be logged after the loss for a long time, so the warning does not wait for it. */
+    /* The next line may be logged much later, so the warning does not wait for it. */
     if (queue.count == 0)
         append_loss(line->text, line->tag_len);
     if (queue.count == 0)
@@ -162,7 +162,7 @@ void log_thread_stop(unsigned timeout_ms)
     while (queue.is_running && queue.count > 0 && error == 0)
         error = pthread_cond_timedwait(&queue.is_empty, &queue.lock, &until);
     size_t lost = queue.count + queue.lost;
-    queue.is_running = queue.is_running && lost > 0; /* it would block in place as well */
+    queue.is_running = queue.is_running && lost > 0; /* syslog(3) in place would block, too */
     pthread_cond_signal(&queue.has_line);
     pthread_mutex_unlock(&queue.lock);
     if (lost > 0)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * log_thread: a thread that passes lines to syslog(3). /dev/log is a socket: when the system's log
- * (journald, rsyslogd) is stuck, its queue fills, and syslog(3) blocks. In a process whose tasks
- * share a thread, that would stop them all. With the thread, log_info() and the like only put the
- * line into a queue of LOG_QUEUE_MAX bytes. Lines for which there is no room are lost, and counted:
- * as soon as there is room, a warning says how many there were. The time of a line is when it is
- * passed on.
+ * (journald, rsyslogd) is stuck, the socket's queue fills, and syslog(3) blocks. In a process whose
+ * tasks share a thread, that would stop all tasks. With the thread, log_info() and the like only
+ * put the line into a queue of LOG_QUEUE_MAX bytes. Lines for which there is no room are lost and
+ * counted; as soon as there is room, a warning has their number. The log shows the time at which a
+ * line is passed on.
  */
 #ifndef SPLIT_LOG_THREAD_H
 #define SPLIT_LOG_THREAD_H
@@ -17,15 +17,16 @@
 
 #define LOG_QUEUE_MAX ((size_t)4 * 1024 * 1024)
 
-/* Start it; from then on lines for syslog are queued. Once in a process, after the last fork(2). 0,
- * or -1 with `err`. */
+/* Start the thread; from then on lines for syslog are queued. Once in a process, after the last
+ * fork(2). 0, or -1 with `err`. */
 int log_thread_start(struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Before the process exits: wait until the queue is empty, timeout_ms at most, and end the thread.
- * Lines that are still there then are lost, and stderr says how many. */
+/* Before the process exits: wait until the queue is empty, for timeout_ms at most, and end the
+ * thread. Lines that are still queued then are lost, and a line on stderr has their number. */
 void log_thread_stop(unsigned timeout_ms);
 
-/* For log.c: queue one line. False: there is no thread, nothing was done. tag: tag_len bytes. */
+/* For log.c: queue one line. tag: tag_len bytes. False: there is no thread, and the line is not
+ * queued. */
 bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *text)
     __attribute__((nonnull, warn_unused_result));
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * mem: allocation that cannot fail, and strings that must fit. Out of memory ends the process with
- * a message (abort): every size that a remote party controls is capped before it comes here, so
- * the limit is that of the machine, and a message that was not answered with 250 is still in the
- * MTA's queue. Any thread. Everything returned is released with free().
+ * mem: allocation that cannot fail, and strings that must fit. Without memory the process ends with
+ * a message (abort). Every size that a remote party controls is capped before it is allocated here,
+ * so no remote party can cause that; a message that was not answered with 250 is still in the MTA's
+ * queue. Any thread. Everything returned is released with free().
  */
 #ifndef SPLIT_MEM_H
 #define SPLIT_MEM_H

@@ -98,7 +98,7 @@ pid_t process_lock_owner(const char *path, struct err *err)
 void process_return_memory(void)
 {
 #ifdef __GLIBC__
-    /* It would raise this bound with each such block that is freed, and then keep them. */
+    /* Otherwise free(3) raises this threshold with each such block, and then keeps the memory. */
     (void)!mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * process: what the daemons' main() functions have in common: readiness for systemd, and the pid
- * file whose lock is the proof that a daemon runs (the system releases a lock when its process
- * ends; a number in a file stays).
+ * file, whose lock proves that a daemon runs. (The kernel releases a lock when its process ends; a
+ * number in a file would stay.)
  */
 #ifndef SPLIT_PROCESS_H
 #define SPLIT_PROCESS_H
@@ -20,24 +20,23 @@ enum {
     EXIT_CONFIG = 78
 };
 
-/* Create or open the file, take a POSIX write lock on it for the life of the process, write the
- * pid. Returns the descriptor (keep it open; closing any descriptor of the file drops the lock) or
- * -1, also when another process has it (`err` names its pid). */
+/* Create or open the file, take a POSIX write lock on it for the life of the process, and write the
+ * pid. Returns the descriptor, which must stay open: closing any descriptor of the file drops the
+ * lock. -1 with `err`, also when another process has the lock (`err` names its pid). */
 int process_lock(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* The pid of the process that holds the lock: 0 if no process does, -1 with `err` if that cannot be
- * found out (the file cannot be opened). Must not be called by the holder itself, which would lose
- * the lock. */
+/* The pid of the process that holds the lock; 0 if no process does; -1 with `err` if the file
+ * cannot be opened or queried. The holder must not call this, because it would lose the lock. */
 pid_t process_lock_owner(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Work as a batch process (sched(7)): a thread that wakes up does not interrupt another. Before
- * threads are started. No effect where it is not allowed, or where the parent has set another
- * scheduling policy. */
+/* Switch to SCHED_BATCH (sched(7)), with which a thread that wakes up does not preempt another.
+ * Before threads are started. No effect where it is not allowed, or where the parent has set
+ * another scheduling policy. */
 void process_prefer_batch(void);
 
-/* Have large blocks of memory returned to the system as soon as they are freed: tables are replaced
- * while mail flows. */
+/* Have large blocks of memory returned to the system as soon as they are freed, because tables are
+ * replaced while mail flows. */
 void process_return_memory(void);
 
 /* Notify the service manager of the state (sd_notify(3)); no effect without libsystemd or outside

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * string_list: a list of strings as the configuration has them. Plain data; the list owns its
- * strings and the array, no string is NULL. All zero is the empty list.
+ * string_list: a list of strings, as values of options in the configuration. Plain data. The list
+ * owns its strings and the array; no string is NULL. All zero is the empty list.
  */
 #ifndef SPLIT_STRING_LIST_H
 #define SPLIT_STRING_LIST_H
 
 #include <stddef.h>
 
-/* Where something stands in a text file. */
+/* A line of a text file. */
 struct text_place {
     const char *file; /* borrowed */
     unsigned line;

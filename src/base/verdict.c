@@ -22,7 +22,7 @@ static const char *const words[] = {[VERDICT_STARTED] = "started",
 
 enum { WORDS = sizeof words / sizeof words[0] };
 
-/* The file is new each time: a reader sees the former verdict or this one, nothing between. */
+/* Write a new file and rename it, so that a reader sees the former verdict or this one. */
 static int replace(const char *path, const char *line, size_t len, struct err *err)
 {
     char *fresh = mem_printf("%s.new", path);
@@ -64,11 +64,11 @@ void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome
     int len = snprintf(line, sizeof line, "splitmilter-verdict 1 %ld %" PRId64 " %lld %s %s\n",
                        (long)getpid(), begun_us, (long long)time(NULL), words[outcome], plain.text);
     if (replace(path, line, (size_t)len, &err) != 0)
-        log_warning("the outcome of the reload cannot be told to splitctl: %s", err.text);
+        log_warning("cannot report the result of the reload to splitctl: %s", err.text);
     free(path);
 }
 
-/* The number at *at, and the blank behind it. */
+/* Read the number at *at, and skip it and the blank behind it. */
 static int take_number(char **at, int64_t *out)
 {
     char *end;

@@ -20,14 +20,14 @@
 enum verdict_outcome {
     VERDICT_STARTED,  /* no reload yet */
     VERDICT_RELOADED, /* the new configuration is in use */
-    VERDICT_RESTART,  /* the same, except for the options in `text`: these need a restart */
-    VERDICT_FAILED,   /* the old configuration stays; text: why */
+    VERDICT_RESTART,  /* the same, except for the options in `text`, which need a restart */
+    VERDICT_FAILED,   /* the old configuration stays in use; `text` has the reason */
 };
 
 struct verdict {
     pid_t pid;
-    int64_t begun_us; /* clock_now_us() when it began to read the configuration */
-    time_t at;        /* when it was done; CLOCK_REALTIME */
+    int64_t begun_us; /* clock_now_us() when the daemon began to read the configuration */
+    time_t at;        /* when the start or reload was done; CLOCK_REALTIME */
     enum verdict_outcome outcome;
     struct err text; /* printable */
 };
@@ -37,8 +37,8 @@ struct verdict {
 void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome outcome,
                    const char *text) __attribute__((nonnull));
 
-/* 0: *out is filled in. -1 with `err`: there is none, or it is damaged; errno is ENOENT for none.
- */
+/* Read the verdict beside this lock into *out. -1 with `err`: there is none (errno is ENOENT), or
+ * it is damaged. */
 int verdict_read(const char *lock_path, struct verdict *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

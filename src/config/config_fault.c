@@ -89,7 +89,7 @@ int config_fault_mark(const struct config_lexer *l, struct config_last last, str
     switch (l->token) {
     case CONFIG_TOKEN_EQUAL:
     case CONFIG_TOKEN_APPEND:
-        err_set(err, "%s%sunexpected '=': is a value missing before it, or are quotes?", key,
+        err_set(err, "%s%sunexpected '=': a value is missing before it, or quotes are missing", key,
                 colon);
         break;
     case CONFIG_TOKEN_COMMA:

@@ -218,7 +218,7 @@ static int take_word(struct config_lexer *l, struct err *err)
     }
     char last = l->word.len == 0 ? '\0' : l->word.data[l->word.len - 1];
     if (last == ';')
-        return fail(l, l->line, err, "';' ends nothing here: remove it, or quote the value");
+        return fail(l, l->line, err, "';' has no meaning here: remove it, or quote the value");
     if (last == '$' && is_at(l, "{"))
         return fail(l, l->line, err, "a variable inside of a value: put the value into \"...\"");
     if (l->word.len > 0)

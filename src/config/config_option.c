@@ -167,8 +167,10 @@ static int append_endpoint(const struct config_option *o, struct endpoint **list
         return -1;
 #ifndef HAVE_CARES
     if (o->type == CONFIG_OPT_DNS_SERVERS) {
-        err_set(err, "'%s': this program was built without c-ares, and asks whom the system says",
-                text);
+        err_set(
+            err,
+            "'%s': this program was built without c-ares, and uses the name servers of the system",
+            text);
         return -1;
     }
 #endif

@@ -68,8 +68,8 @@ static void check_user(struct findings *f, const struct service *s)
              s->run == SERVICE_RUNS ? ", as its process does" : "");
     else if (geteuid() != 0 && s->has_user && s->uid != geteuid())
         find(f, LEVEL_WARNING,
-             "%s is user %s, and you are user %lu: what it may read and write is not known (run "
-             "this as root)",
+             "%s is user %s, and you are user %lu: its access to files is not known (run this "
+             "as root)",
              s->name, s->user, (unsigned long)geteuid());
 }
 

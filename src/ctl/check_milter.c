@@ -38,8 +38,8 @@ static void check_socket_group(struct findings *f, const struct config_milter *m
         is_member = is_member || groups[i] == group->gr_gid;
     if (!is_member)
         find(f, LEVEL_ERROR,
-             "milter: socket_group: user %s is no member of group %s, so that it cannot give the "
-             "socket to it",
+             "milter: socket_group: user %s is no member of group %s, and cannot give the socket "
+             "to it",
              s->user, m->socket_group);
 }
 
@@ -48,7 +48,7 @@ static void check_socket_mode(struct findings *f, const struct config_milter *m)
 {
     if (m->socket.kind == ENDPOINT_UNIX && (m->socket_mode & 02) != 0)
         find(f, LEVEL_WARNING,
-             "milter: socket_mode %04o lets every local user connect, who can then stop "
+             "milter: socket_mode %04o lets every local user connect and stop "
              "splitmilter: use 0660 and socket_group",
              m->socket_mode);
 }
@@ -60,7 +60,7 @@ void check_milter(struct findings *f, const struct config *config, const struct 
 
     check_tables(f, config);
     if (!s->belongs_here) {
-        find(f, LEVEL_NOTE, "milter: splitmilter is not of this machine: %s", s->why_not);
+        find(f, LEVEL_NOTE, "milter: splitmilter does not belong to this machine: %s", s->why_not);
         return;
     }
     check_paths(f, config, s);

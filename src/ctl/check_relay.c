@@ -183,7 +183,7 @@ static void check_paths(struct findings *f, const struct config *config, const s
 void check_relay(struct findings *f, const struct config *config, const struct service *s)
 {
     if (!s->belongs_here) {
-        find(f, LEVEL_NOTE, "relay: splitrelay is not of this machine: %s", s->why_not);
+        find(f, LEVEL_NOTE, "relay: splitrelay does not belong to this machine: %s", s->why_not);
         if (access(config->relay.spool_directory, F_OK) != 0)
             return;
     }

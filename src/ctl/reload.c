@@ -147,7 +147,7 @@ static enum told tell_milter(const struct config *config)
     unit_clear(&unit);
     if (pid > 0)
         return send_signal("splitmilter", pid);
-    ctl_complain("splitmilter: not told: milter.pid_file is not set in %s", config->path);
+    ctl_complain("splitmilter: not signalled: milter.pid_file is not set in %s", config->path);
     return NOT_TOLD;
 }
 

@@ -22,7 +22,7 @@ static bool is_atext(unsigned char c)
            (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
 }
 
-/* dot-string of RFC 5321: atoms joined by single dots */
+/* Is it a dot-string of RFC 5321: atoms joined by single dots? */
 static bool is_dot_string(const char *s, size_t len)
 {
     bool after_atom = false;
@@ -41,7 +41,7 @@ static bool is_dot_string(const char *s, size_t len)
     return after_atom;
 }
 
-/* A whole quoted-string, from quote to quote. */
+/* Is it one quoted-string, from its first quote to its last? */
 static bool is_quoted_string(const char *s, size_t len)
 {
     if (len < 2 || s[0] != '"')
@@ -77,8 +77,8 @@ static bool is_domain(const char *s, size_t len)
     return true;
 }
 
-/* Sets is_utf8; refuses control characters, malformed UTF-8 and what is too long. domain_at: bytes
- * before that may be no UTF-8. */
+/* Set is_utf8. -1 with `err` for control characters, malformed UTF-8, and an address that is too
+ * long. Before domain_at bytes need not be UTF-8. */
 static int check_bytes(const char *s, size_t len, size_t domain_at, struct address *out,
                        struct err *err)
 {
@@ -107,8 +107,8 @@ static int check_bytes(const char *s, size_t len, size_t domain_at, struct addre
     return 0;
 }
 
-/* Offset of the '@' before the domain, len if there is none: the last one outside quotes splits. -1
- * on unbalanced quotes, and on an angle bracket outside them. */
+/* The offset of the '@' before the domain, which is the last one outside quotes; len if there is
+ * none. -1 for unbalanced quotes, and for an angle bracket outside quotes. */
 static ptrdiff_t find_at(const char *s, size_t len)
 {
     bool in_quotes = false;
@@ -129,7 +129,7 @@ static ptrdiff_t find_at(const char *s, size_t len)
     return in_quotes ? -1 : (ptrdiff_t)at;
 }
 
-/* "@a,@b:mailbox" -> the bytes to skip, 0 if there is no source route. */
+/* The length of the source route at the start ("@a,@b:mailbox"), 0 if there is none. */
 static size_t source_route_len(const char *s, size_t len)
 {
     if (len == 0 || s[0] != '@')
@@ -231,7 +231,7 @@ static void add_lower(struct buf *out, const char *s, size_t len)
         out->data[i] = ascii_to_lower(out->data[i]);
 }
 
-/* Append a quoted local part without quotes if it does not need them, else with as few backslashes
+/* Append a quoted local part: without quotes if it does not need them, else with as few backslashes
  * as possible. */
 static void add_unquoted(struct buf *out, const char *s, size_t len)
 {
@@ -325,8 +325,8 @@ bool address_untag(const struct address *a, const char *kind, const char *tag_do
 }
 
 /*
- * What is left of a path for MTAs that read it by the rules of RFC 822: no comments, no white
- * space, no quotes and backslashes; lower case.
+ * Append a path as MTAs read it by the rules of RFC 822: without comments, white space, quotes and
+ * backslashes, and in lower case.
  */
 static void squeeze(const char *path, size_t len, struct buf *out)
 {
@@ -367,7 +367,8 @@ bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     casefold_add(&folded, path, len);
     path = buf_str(&folded);
     len = folded.len;
-    /* With and without the comments: a parenthesis that is no comment must not hide a domain. */
+    /* The search is done with and without the comments, because a parenthesis that begins no
+     * comment must not hide a domain. */
     squeeze(path, len, &squeezed);
     for (size_t i = 0; i < len; i++) {
         if (path[i] != '\0' && strchr(" \t\r\n\"\\()", path[i]) == NULL)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * address: envelope addresses (RFC 5321 section 4.1.2, RFC 6531), and the suffix in which
- * splitmilter's decisions travel (user@example.com.NAME.filter.split.invalid). Pure functions on
- * plain data; any thread.
+ * address: envelope addresses (RFC 5321 section 4.1.2, RFC 6531), and the suffix that carries
+ * splitmilter's decision (user@example.com.NAME.filter.split.invalid). Pure functions on plain
+ * data; any thread.
  */
 #ifndef SPLIT_ADDRESS_H
 #define SPLIT_ADDRESS_H
@@ -14,8 +14,8 @@
 #include <stddef.h>
 
 #define ADDRESS_MAX 1024 /* bytes of a parsed address; anything longer is a parse error */
-/* Bytes of an address with suffix. RFC 5321 4.5.3.1.3 would allow 254, but Sendmail counts the <>,
- * and drops a longer one that a milter adds. */
+/* Bytes of an address with suffix. RFC 5321 4.5.3.1.3 allows 254, but Sendmail counts the <> as
+ * well, and drops a longer recipient that a milter adds. */
 #define ADDRESS_TAGGED_MAX 253
 #define ADDRESS_DOMAIN_MAX 255 /* bytes of its domain (RFC 5321 4.5.3.1.2) */
 
@@ -29,41 +29,41 @@ struct address {
 };
 
 enum address_flags {
-    ADDRESS_NULL_OK = 1, /* "<>" is fine (MAIL FROM) */
-    ADDRESS_LENIENT =
-        2, /* local parts that need quotes but have none, as MTAs accept them; no domain */
-    ADDRESS_OCTETS = 4, /* a local part may hold octets above 127 that are no UTF-8 */
+    ADDRESS_NULL_OK = 1, /* accept "<>" (MAIL FROM) */
+    /* Accept a local part that lacks the quotes it needs, and an address without domain, as MTAs
+     * do. */
+    ADDRESS_LENIENT = 2,
+    ADDRESS_OCTETS = 4, /* accept octets above 127 that are not UTF-8 in a local part */
 };
 
 /*
- * Parse a path: "<...>" or the bare address, as in RCPT TO. Grammar: dot-string or quoted-string,
- * optionally
- * "@" domain or address literal, optionally behind a source route ("@a,@b:"), which is dropped (RFC
- * 5321 appendix C). Control characters, NUL and unbalanced quotes are errors under every flag,
- * invalid UTF-8 under every flag but ADDRESS_OCTETS. A trailing dot of the domain is dropped.
- * flags: enum address_flags. -1: `err` says what is wrong.
+ * Parse a path: "<...>" or the bare address, as in RCPT TO. The grammar is in address.c: a
+ * dot-string or quoted-string, "@", and a domain or address literal. A source route ("@a,@b:")
+ * before it is dropped (RFC 5321 appendix C), and so is a trailing dot of the domain. Control
+ * characters, NUL and unbalanced quotes are errors with any flags; invalid UTF-8 is an error
+ * without ADDRESS_OCTETS. flags: a combination of enum address_flags. -1 with `err`.
  */
 int address_parse(const char *path, size_t len, unsigned flags, struct address *out,
                   struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * Does the local part hold, outside quotes, what belongs inside ( ()<>[]:;,\ and blanks)? MTAs read
- * such addresses in different ways (comments, lists), so that it is not certain which recipient of
- * theirs it is.
+ * Does the local part have characters outside quotes that are allowed only inside ( ()<>[]:;,\ and
+ * blanks)? MTAs read such addresses in different ways (as comments, as lists), so the recipient
+ * that an MTA makes of it is not certain.
  */
 bool address_is_ambiguous(const struct address *a) __attribute__((nonnull));
 
 /*
  * Append the form in which tables are searched: ASCII letters in lower case, and quotes removed
- * from a local part that does not need them ("john"@x is john@x). A domain is present only if the
- * address has one.
+ * from a local part that does not need them ("john"@x is john@x). Nothing is appended for the
+ * domain of an address that has none.
  */
 void address_fold(const struct address *a, struct buf *out) __attribute__((nonnull));
 
 /*
- * Append `a` with ".NAME.KIND.TAG_DOMAIN" behind its domain. kind: "filter" or "copy". Returns -1
- * and appends nothing when the address cannot carry it: no domain, address literal, not a host
- * name, too long.
+ * Append `a` with ".NAME.KIND.TAG_DOMAIN" behind its domain. kind: "filter" or "copy". -1 with
+ * `err`, and nothing appended, if the address cannot have a suffix: it has no domain, an address
+ * literal, or a domain that is no host name, or the result would be too long.
  */
 int address_tag(const struct address *a, const char *name, const char *kind, const char *tag_domain,
                 struct buf *out, struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -77,10 +77,10 @@ bool address_untag(const struct address *a, const char *kind, const char *tag_do
                    struct address *plain_out, struct buf *name_out) __attribute__((nonnull));
 
 /*
- * Does the address lead into the tag domain, in any reading that an MTA might have of it? True for
- * the domain itself and everything below it, and for routing forms in the local part:
- * user%host.TAG, host.TAG!user, quoted local parts with '@', source routes (so this takes the path
- * as it was written). Case is ignored, also that of letters outside ASCII which fold to ASCII.
+ * Can any MTA read the address as one in the tag domain? True for the domain itself and everything
+ * below it, and for routes in the local part: user%host.TAG, host.TAG!user, quoted local parts with
+ * '@', source routes (so `path` is the path as the client wrote it). Case is ignored, also that of
+ * letters outside ASCII which fold to ASCII.
  */
 bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     __attribute__((nonnull));
@@ -89,7 +89,7 @@ bool address_leads_into(const char *path, size_t len, const char *tag_domain)
  * domains without case (RFC 5321 2.4). */
 bool address_is_same(const char *a, const char *b) __attribute__((nonnull));
 
-/* A name that may stand in a suffix: 1 to 63 of a-z 0-9 '-', no '-' at either end. */
+/* May the name be in a suffix: 1 to 63 of a-z 0-9 '-', without '-' at either end? */
 bool address_is_tag_name(const char *name) __attribute__((nonnull));
 
 #endif

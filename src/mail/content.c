@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * RFC 5321 sections 2.3.8 and 4.5.2. Lines end in CRLF; neither a lone CR nor a bare LF ends one,
- * so ".LF" and ".CR" end nothing and a dot behind them is data:
+ * RFC 5321 sections 2.3.8 and 4.5.2. A line ends in CRLF. Neither a lone CR nor a bare LF ends one,
+ * so a dot behind them is data:
  *
  *     wire = *( ["."] line CRLF ) "." CRLF
  *
- * The header (RFC 5322 2.2): fields, folded lines included, up to the empty line or to the first
- * line that can be no field, as Postfix's cleanup(8) sees it. What lies below is never looked at.
+ * The header (RFC 5322 2.2) consists of fields, folded lines included. It ends at the empty line,
+ * or at the first line that cannot be a field, as in Postfix's cleanup(8). The body below it is not
+ * examined.
  */
 #include "mail/content.h"
 #include "base/log.h"
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELD_MAX 1024 /* bytes of a header field that are looked at */
+#define FIELD_MAX 1024 /* bytes of a header field that are examined */
 
 enum state {
     AT_LINE_START,  /* behind CRLF, or at the beginning */
@@ -35,7 +36,7 @@ struct content {
     enum state state;
     bool has_bare_lf;
     bool is_header;
-    bool has_many_copies; /* more than can be remembered */
+    bool has_many_copies; /* more X-Split-Copy fields of this host than are stored */
     enum field field_kind;
     unsigned hops;
     size_t line_len, field_len;
@@ -98,7 +99,7 @@ static bool part_is(const char *part, size_t len, const char *key, const char **
     return true;
 }
 
-/* "destination=NAME; id=COPYID; host=HOSTNAME". */
+/* Parse the X-Split-Copy that is complete now: "destination=NAME; id=COPYID; host=HOSTNAME". */
 static void end_copy_field(struct content *c)
 {
     const char *destination = "", *host = "";
@@ -164,7 +165,7 @@ static void extend_field(struct content *c, const char *text, size_t len)
     c->field_len += len;
 }
 
-/* The length of the field name at the beginning of the line, 0 if it can be no field. */
+/* The length of the field name at the beginning of the line, 0 if the line is no field. */
 static size_t field_name(const char *line, size_t len, const char **body_out)
 {
     size_t name = 0, colon;
@@ -192,7 +193,7 @@ static bool name_is(const char *line, size_t name_len, const char *name)
     return name_len == strlen(name) && ascii_equal_n(line, name, name_len);
 }
 
-/* One line of the header, line end included (or cut, when it is very long). */
+/* Take one line of the header, with its line end. A line that is too long is cut. */
 static void header_line(struct content *c, const char *line, size_t len)
 {
     const char *body;
@@ -246,7 +247,8 @@ static void emit(struct content *c, const char *data, size_t len, struct buf *ou
         header_feed(c, data, len);
 }
 
-/* Bytes from within a line on, up to the next dot at a line start. Returns where it stopped. */
+/* Take bytes that begin within a line, up to the next dot at a line start. Returns the end of them.
+ */
 static const char *feed_lines(struct content *c, const char *data, const char *end, struct buf *out)
 {
     const char *p = data;
@@ -260,7 +262,7 @@ static const char *feed_lines(struct content *c, const char *data, const char *e
             break;
         }
         p = lf + 1;
-        /* A CR that came before `data` was seen by the caller: then this is no bare LF. */
+        /* An LF at the start of `data` is bare, because the caller handles one behind a CR. */
         if (lf == data || lf[-1] != '\r') {
             c->has_bare_lf = true;
         } else if (p == end || *p == '.') {

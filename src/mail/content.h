@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * content: the content of a message on its way in, as a state machine over bytes: finds the end
- * (CRLF . CRLF and nothing else), removes the stuffed dots, refuses bare LF (smuggling), and looks
- * at header fields for loops and for the Message-ID without holding them. Pure; one per message.
+ * content: a state machine over the bytes of a content that is received. It finds the end (CRLF .
+ * CRLF and nothing else), removes the stuffed dots, reports a bare LF (smuggling), and searches the
+ * header for loops and for the Message-ID without storing it. Pure functions; one object per
+ * message.
  */
 #ifndef SPLIT_CONTENT_H
 #define SPLIT_CONTENT_H
@@ -12,8 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define CONTENT_HOPS_MAX 50          /* Received: fields; more are a loop */
-#define CONTENT_LOOP_DESTINATIONS 64 /* X-Split-Copy fields of this host that are remembered */
+#define CONTENT_HOPS_MAX 50          /* Received: fields; more mean a loop */
+#define CONTENT_LOOP_DESTINATIONS 64 /* destinations in X-Split-Copy fields of this host */
 #define CONTENT_MESSAGE_ID_SIZE 1000 /* bytes of a Message-ID with NUL; the rest is cut off */
 
 struct content;
@@ -24,24 +25,26 @@ struct content *content_new(const char *hostname)
 void content_free(struct content *c);
 
 /*
- * Take bytes as they came from the wire. Unstuffed content is appended to out. Returns how many
- * bytes were used: fewer than len only at the end of the content (content_is_complete()).
+ * Take bytes as the client sent them. The content without stuffed dots is appended to out. Returns
+ * the number of bytes used, which is less than len only at the end of the content
+ * (content_is_complete()).
  */
 size_t content_feed(struct content *c, const char *data, size_t len, struct buf *out)
     __attribute__((nonnull));
 
 /* Was the final "." line read? */
 bool content_is_complete(const struct content *c) __attribute__((nonnull));
-/* Did the content have an LF without CR before it? Such an LF ends no line here, but it may in
- * other servers. Therefore the session refuses the message (550 5.5.2) after its end, as Postfix's
- * smtpd_forbid_bare_newline = reject does. A lone CR is passed on as it is. */
+
+/* Has the content an LF without CR before it? Such an LF ends no line here, but it may in other
+ * servers. Therefore the session refuses the message (550 5.5.2) after its end, as Postfix does
+ * with smtpd_forbid_bare_newline = reject. A lone CR is passed on as it is. */
 bool content_has_bare_lf(const struct content *c) __attribute__((nonnull));
 
-/* More than CONTENT_HOPS_MAX Received: fields (or more X-Split-Copy fields of this host than are
- * stored). */
+/* Has the header more than CONTENT_HOPS_MAX Received: fields, or X-Split-Copy fields of this host
+ * for more than CONTENT_LOOP_DESTINATIONS destinations? */
 bool content_has_too_many_hops(const struct content *c) __attribute__((nonnull));
 
-/* The header has "X-Split-Copy: destination=NAME; ...; host=<this host>" for this destination. */
+/* Has the header "X-Split-Copy: destination=NAME; ...; host=<this host>" for this destination? */
 bool content_has_copy_for(const struct content *c, const char *destination)
     __attribute__((nonnull));
 

@@ -22,17 +22,17 @@ void dsn_init(struct dsn *d) __attribute__((nonnull));
 void dsn_clear(struct dsn *d) __attribute__((nonnull));
 
 /*
- * Look at one ESMTP word ("NOTIFY=...", "ORCPT=..."; the keyword in any case). Returns 1 if it was
- * one of the two and valid (value stored), 0 if it is another word, -1 if the value is not valid
- * (RFC 3461 4.1, 4.2; ORCPT at most 500 bytes) or the word was given twice, with `err`.
+ * Take one ESMTP word ("NOTIFY=...", "ORCPT=..."; the keyword in any case). Returns 1 if it is one
+ * of the two and valid, with its value stored; 0 if it is another word; -1 with `err` if the value
+ * is not valid (RFC 3461 4.1, 4.2; ORCPT at most 500 bytes) or the word was given before.
  */
 int dsn_parse_word(struct dsn *d, const char *word, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * Append the words for an added recipient, "NOTIFY=x ORCPT=y": notify (or nothing when "") and the
- * ORCPT, made from `original` when the client gave none. One of type utf-8 is written anew as
- * xtext_encode_orcpt() does it. "" when there is no NOTIFY, and the ORCPT would be too long.
+ * Append the words for an added recipient, "NOTIFY=x ORCPT=y". NOTIFY is left out if notify is "".
+ * The ORCPT is made from `original` if the client gave none; one of type utf-8 is rewritten as
+ * xtext_encode_orcpt() does it; one that would be too long is left out.
  */
 void dsn_words(const struct dsn *d, const char *notify, const struct address *original,
                struct buf *out) __attribute__((nonnull));

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Special characters are their own kind. */
+/* The kinds of tokens. The kind of a special character is the character. */
 enum { KIND_SPACE = 1, KIND_COMMENT, KIND_ATOM, KIND_QUOTED, KIND_LITERAL };
 
 struct token {
@@ -33,7 +33,7 @@ struct rewriter {
     int replaced;
 };
 
-/* The length of what begins with `open` and ends with `close`; 0 when it does not end. */
+/* The length of the text from `open` to `close`; 0 if there is no `close`. */
 static size_t delimited_len(const char *p, char open, char close, bool nests)
 {
     size_t level = 0;
@@ -65,7 +65,7 @@ static size_t quoted_len(const char *p)
     return 0;
 }
 
-/* The token at p, which is not at the end. len 0: it does not end. */
+/* The token at p, which is not the end of the text. Its len is 0 if the token does not end. */
 static struct token next_token(const char *p)
 {
     static const char space[] = " \t\r\n", special[] = "<>,;:@.";
@@ -90,7 +90,7 @@ static void add_tokens(struct rewriter *r, const struct token *from, const struc
         buf_add(r->out, from->start, from->len);
 }
 
-/* What was read, as it is. */
+/* Write out the collected tokens unchanged. */
 static void add_all(struct rewriter *r)
 {
     for (size_t i = 0; i < r->count; i++)
@@ -102,7 +102,7 @@ static bool is_filler(const struct token *t)
     return t->kind == KIND_SPACE || t->kind == KIND_COMMENT;
 }
 
-/* Append the addr-spec of these tokens without comments and white space. False: it is none. */
+/* Append the addr-spec of these tokens without comments and white space. False: they are none. */
 static bool read_address(const struct token *t, const struct token *end, struct buf *address)
 {
     bool is_domain = false, after_word = false, has_local = false;
@@ -123,7 +123,7 @@ static bool read_address(const struct token *t, const struct token *end, struct 
     return is_domain && after_word;
 }
 
-/* Write out the tokens of what may be an address, replaced if the map says so. */
+/* Write out tokens that may be an address, which the map may replace. */
 static int write_address(struct rewriter *r, const struct token *t, const struct token *end)
 {
     struct buf address = {0}, replacement = {0};
@@ -163,7 +163,7 @@ static const struct token *find_kind(const struct token *t, const struct token *
     return t;
 }
 
-/* Write out the element that was read. */
+/* Write out the element whose tokens were collected. */
 static int flush(struct rewriter *r)
 {
     if (r->count == 0)
@@ -214,7 +214,7 @@ int hdr_address_rewrite(const char *body, hdr_address_map *map, void *ctx, struc
         if (!is_angle && (t.kind == ',' || t.kind == ';')) {
             rc = flush(&r);
             add_tokens(&r, &t, &t + 1);
-        } else if (!is_angle && t.kind == ':') { /* what was read is the name of a group */
+        } else if (!is_angle && t.kind == ':') { /* the collected tokens are the name of a group */
             add_all(&r);
             add_tokens(&r, &t, &t + 1);
             r.count = 0;

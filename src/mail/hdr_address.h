@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * hdr_address: the addresses in a To or Cc header (RFC 5322 3.4, with the obsolete forms of 4.4),
- * which are replaced while all other bytes stay: names, comments, groups, quoted
- * strings, RFC 2047 words, folding. Pure; any thread.
+ * hdr_address: replaces the addresses in a To or Cc header (RFC 5322 3.4, with the obsolete forms
+ * of 4.4). All other bytes stay: names, comments, groups, quoted strings, RFC 2047 words, folding.
+ * Pure functions; any thread.
  */
 #ifndef SPLIT_HDR_ADDRESS_H
 #define SPLIT_HDR_ADDRESS_H
 
 #include "base/buf.h"
 
-/* Appends the replacement of an address ("local@domain", without comments and white space, local
- * part as written). Returns 1: replaced; 0: the address stays; -1: the rewriting ends. */
+/* Appends the replacement of an address ("local@domain", without comments and white space, the
+ * local part as written) to out. Returns 1 if the address is replaced, 0 if it stays, -1 to end the
+ * rewriting. */
 typedef int hdr_address_map(const char *address, struct buf *out, void *ctx);
 
 /*
- * Append the header's body with its addresses replaced. Comments inside an address that is replaced
- * follow it. Text that is not an address is left as it is; so is everything after a comment, quoted
- * string, literal or angle bracket that does not end. Returns how many were replaced, or -1 if map
- * returned -1.
+ * Append the header's body with its addresses replaced. Comments inside a replaced address follow
+ * it. Text that is not an address stays as it is; so does everything after a comment, quoted
+ * string, literal or angle bracket that does not end. Returns the number of replaced addresses, or
+ * -1 if map returned -1.
  */
 int hdr_address_rewrite(const char *body, hdr_address_map *map, void *ctx, struct buf *out)
     __attribute__((nonnull(1, 2, 4), warn_unused_result));

@@ -34,9 +34,9 @@ struct milter_packets {
 };
 
 /*
- * Look at the next `len` bytes of a connection, which begin where a packet begins. Returns how many
- * of them are whole packets of the right form (the caller passes the rest again, with the bytes
- * that follow); -1 with `err`: a packet is malformed.
+ * Check the next `len` bytes of a connection, which begin with a packet. Returns the number of
+ * bytes in whole, well-formed packets; the caller passes the rest again, with the bytes that
+ * follow. -1 with `err`: a packet is malformed.
  */
 ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_t len,
                                struct err *err) __attribute__((nonnull, warn_unused_result));

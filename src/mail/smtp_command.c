@@ -8,9 +8,9 @@
  *     word     = keyword [ "=" *( any but SP ) ]
  *     keyword  = ( ALPHA / DIGIT ) *( ALPHA / DIGIT / "-" )
  *
- * SP is a blank or a tab, which Postfix and Exim take for the same. Every other verb takes the rest
- * as it is. No control characters anywhere; in the path of MAIL they become "?", since MTAs accept
- * a sender that has some, and its copies must not be refused for that.
+ * SP is a blank or a tab; Postfix and Exim accept both. Every other verb takes the rest as it is.
+ * Control characters are refused, except in MAIL, where they become "?": MTAs accept a sender that
+ * has some, and its copies must not be refused for that.
  */
 #include "mail/smtp_command.h"
 #include "mail/smtp_path.h"
@@ -98,7 +98,8 @@ static void read_address(struct smtp_command *out, const char *inside, size_t le
     buf_clear(&address);
 }
 
-/* The two bytes before p belong to the keyword, which is done with: room for the brackets. */
+/* Put brackets around a path that has none. The two bytes before p belong to the keyword, which is
+ * no longer needed. */
 static void add_brackets(char *p, size_t len, struct smtp_command *out)
 {
     memmove(p - 1, p, len);
@@ -160,9 +161,9 @@ static int parse_rest(const struct verb *v, char *rest, struct smtp_command *out
     return -1;
 }
 
-/* Tabs become blanks, other control characters "?". False if there are none of these. A tab within
- * quotes or behind a backslash is one of them (RFC 5321 4.1.2): with a blank in its place the
- * address would be another one. */
+/* Replace tabs by blanks, and other control characters by "?". True if there are such others. A tab
+ * within quotes or behind a backslash is one of them (RFC 5321 4.1.2), because with a blank in its
+ * place the address would be another one. */
 static bool replace_controls(char *text, size_t len)
 {
     bool found = false, is_quoted = false, is_escaped = false;
@@ -187,7 +188,8 @@ static bool is_space(char c)
     return c == ' ' || c == '\t';
 }
 
-/* Copy the line without the blanks around it. -1: control characters where none may be. */
+/* Copy the line without the blanks around it. -1 with `err`: it has control characters, and is not
+ * MAIL. */
 static int take_line(const char *line, size_t len, struct smtp_command *out, bool *has_control_out,
                      struct err *err)
 {
@@ -198,7 +200,7 @@ static int take_line(const char *line, size_t len, struct smtp_command *out, boo
     memcpy(out->text, line, len);
     out->text[len] = '\0';
     *has_control_out = replace_controls(out->text, len);
-    /* The strings that are empty get a place behind the line. */
+    /* Strings that are empty point to the NUL behind the line. */
     out->argument = out->path = out->address = out->text + len;
     if (!*has_control_out || ascii_equal_n(out->text, "MAIL ", 5))
         return 0;

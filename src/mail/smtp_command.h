@@ -13,9 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* RFC 5321 4.5.3.1.4 requires less. But an XFORWARD command of an MTA holds the HELO argument of
- * its client as xtext, up to 2048 bytes with Postfix, and a client must not be able to prevent a
- * copy by a long argument. */
+/* RFC 5321 4.5.3.1.4 requires less. But the XFORWARD command of an MTA has the HELO argument of its
+ * client as xtext (with Postfix up to 2048 bytes), and a client must not be able to prevent a copy
+ * by a long argument. */
 #define SMTP_COMMAND_LINE_MAX 16384
 #define SMTP_COMMAND_WORDS_MAX 16
 
@@ -54,14 +54,14 @@ struct smtp_command {
 /*
  * Parse a line without its CRLF. -1 with `err` as text for a 501 reply: NUL or control characters,
  * no "FROM:"/"TO:", no path, too many words. An unknown verb is no error (SMTP_UNKNOWN), nor is a
- * path that is no address. A tab outside quotes counts as a blank; blanks may be more than one, and
- * at either end.
+ * path that is no address (`address` is NULL then). A tab outside quotes counts as a blank. There
+ * may be several blanks between words, and blanks at either end.
  */
 int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* True and the value if `word` is "KEYWORD=value" or "KEYWORD" (value ""), the keyword in any case.
- */
+/* Is the word "KEYWORD=value", or "KEYWORD" (with the value ""), the keyword in any case? Sets
+ * *value_out then. */
 bool smtp_command_word(const char *word, const char *keyword, const char **value_out)
     __attribute__((nonnull));
 

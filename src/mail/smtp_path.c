@@ -4,7 +4,7 @@
  *     mailbox  = [ route ] local [ "@" domain ]
  *     route    = "@" *( "@" / "," / "." / atom / literal ) ":"
  *     phrase   = *( word / "." )
- *     local    = *"." word *( 1*"." word ) *"."        servers take dots in odd places
+ *     local    = *"." word *( 1*"." word ) *"."        servers accept dots at either end
  *     word     = 1*( atext / "\\" any ) / quoted-string
  *     domain   = literal / atom *( "." atom ) [ "." ]
  *     literal  = "[" *( any but "[", "]", "\\" and blanks ) "]"
@@ -27,13 +27,13 @@ static bool fail(struct reader *r, const char *why)
     return false;
 }
 
-/* '\0' at the end; the text holds none. */
+/* The next character; '\0' at the end. The text has no '\0'. */
 static char next(const struct reader *r)
 {
     return r->at < r->end ? *r->at : '\0';
 }
 
-/* Of words and labels: letters outside ASCII, too. */
+/* May the character be in a word or a label? Octets above 127 may. */
 static bool is_atom_char(char c)
 {
     return ((unsigned char)c > ' ' && c != '\x7f' && strchr("()<>[]:;,@\\\".", c) == NULL);
@@ -57,7 +57,7 @@ static bool skip_comment(struct reader *r)
     return true;
 }
 
-/* Blanks and comments. */
+/* Skip blanks and comments. */
 static bool skip(struct reader *r)
 {
     for (char c = next(r); c == ' ' || c == '\t' || c == '('; c = next(r)) {
@@ -74,9 +74,9 @@ static bool skip(struct reader *r)
 struct words {
     struct buf value; /* without quotes and backslashes; with its dots */
     unsigned words, dots;
-    const char *quoted; /* the last quoted string as it is written, with its quotes; NULL: none */
+    const char *quoted; /* the last quoted string as written, with its quotes; NULL: none */
     size_t quoted_len;
-    bool has_gap; /* two words without a dot between them */
+    bool has_gap; /* there are two words without a dot between them */
 };
 
 static bool read_quoted(struct reader *r, struct words *w)
@@ -107,7 +107,7 @@ static bool read_atom(struct reader *r, struct words *w)
     }
 }
 
-/* Words and dots, up to anything else. */
+/* Read words and dots, up to any other character. */
 static bool read_words(struct reader *r, struct words *w)
 {
     bool is_behind_word = false;
@@ -157,7 +157,7 @@ static void add_local(const struct words *w, struct buf *out)
     }
 }
 
-/* --- what is around it --- */
+/* --- route, domain and brackets --- */
 
 static bool skip_route(struct reader *r)
 {
@@ -212,7 +212,7 @@ static bool read_domain(struct reader *r, struct buf *out)
     return true;
 }
 
-/* What is behind the words, which are its local part. */
+/* Write the words as the local part, and read the domain behind them. */
 static bool finish_mailbox(struct reader *r, const struct words *w, struct buf *out)
 {
     if (w->words + w->dots == 0)
@@ -224,7 +224,8 @@ static bool finish_mailbox(struct reader *r, const struct words *w, struct buf *
         buf_addc(out, *r->at++);
         return read_domain(r, out);
     }
-    /* Some servers forget its quotes, and take what is behind the "@" as its domain. */
+    /* Some servers drop the quotes of such a local part, and take the text behind the "@" as the
+     * domain. */
     if (w->value.len == 0 || memchr(w->value.data, '@', w->value.len) != NULL)
         return fail(r, "there is no domain");
     return true;
@@ -249,7 +250,7 @@ static bool read_inside(struct reader *r, struct words *w, struct buf *out)
         return false;
     if (next(r) != '<')
         return finish_mailbox(r, w, out);
-    r->at++; /* the words were a display name, if there were any */
+    r->at++; /* words before the bracket were a display name */
     if (!read_mailbox(r, w, out))
         return false;
     if (next(r) != '>')
@@ -270,9 +271,9 @@ const char *smtp_path_read(const char *text, size_t len, struct buf *out)
     return r.fault;
 }
 
-/* --- where it ends --- */
+/* --- the end of a path --- */
 
-/* Behind the bracket that closes the one at p, or NULL. */
+/* The place behind the bracket that closes the one at p; NULL: no bracket does. */
 static const char *after_brackets(const char *p, bool is_nested)
 {
     unsigned depth = 0;
@@ -291,7 +292,8 @@ static const char *after_brackets(const char *p, bool is_nested)
     return NULL;
 }
 
-/* Behind a word or a quoted string; p if there is none. NULL: it does not end. */
+/* The place behind the words and quoted strings at p; p if there are none. NULL: a quoted string
+ * does not end. */
 static const char *after_word(const char *p, const char *stop)
 {
     bool is_quoted = false;
@@ -305,8 +307,8 @@ static const char *after_word(const char *p, const char *stop)
     return is_quoted ? NULL : p;
 }
 
-/* The bracket behind a display name. NULL: this is none. A parameter with "<" in its value, behind
- * a path without brackets, does not look like one: there is an "=" before. */
+/* The bracket behind a display name; NULL: the text has none. A parameter with "<" in its value,
+ * behind a path without brackets, is not taken for one, because an "=" is before the "<". */
 static const char *after_display_name(const char *p)
 {
     const char *end = after_word(p, "<>@=()[]:;,");

@@ -28,7 +28,7 @@ void smtp_reply_reset(struct smtp_reply *r)
     buf_reset(&r->text);
 }
 
-/* Length of one to three digits at s, 0 if there are none or more. */
+/* The length of a number of one to three digits at s; 0 if there is none. */
 static size_t number_len(const char *s, size_t len)
 {
     size_t n = 0;
@@ -39,9 +39,10 @@ static size_t number_len(const char *s, size_t len)
 }
 
 /*
- * status-code = class "." subject "." detail    (RFC 3463 section 2), followed by a blank or the
- * end. A class other than the first digit of the reply code contradicts it (RFC 2034 section 4):
- * not a code.
+ * The length of the enhanced status code at s, which a blank or the end follows; 0 if there is
+ * none. Its class must be the first digit of the reply code (RFC 2034 section 4).
+ *
+ *     status-code = class "." subject "." detail        (RFC 3463 section 2)
  */
 static size_t enhanced_len(const char *s, size_t len, int code)
 {
@@ -104,7 +105,7 @@ int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, stru
     int code = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
     if (r->lines > 0 && code != r->code) {
         r->is_mixed = true;
-        r->enhanced[0] = '\0'; /* it was about the other code */
+        r->enhanced[0] = '\0'; /* it belongs to the other code */
     }
     r->code = code;
     keep_text(r, len > 4 ? line + 4 : "", len > 4 ? len - 4 : 0);

@@ -5,9 +5,10 @@
  *
  *     reply = *( code "-" [text] CRLF ) code [ SP text ] CRLF        code = 2..5, two digits
  *
- * All lines should have the same code. Where they differ, the last one is the reply's
- * (smtp_reply.is_mixed), as in Postfix's client. Long replies are accepted: the text that is kept
- * is capped, and the bytes that are read are bounded by a limit that no real server reaches.
+ * All lines should have the same code. Where they differ, the last line has the code of the reply
+ * (and smtp_reply.is_mixed is set), as in Postfix's client. Long replies are accepted. The text
+ * that is kept is capped, and the bytes that are read are bounded by a limit that no real server
+ * reaches.
  */
 #ifndef SPLIT_SMTP_REPLY_H
 #define SPLIT_SMTP_REPLY_H
@@ -17,16 +18,16 @@
 
 #include <stdbool.h>
 
-#define SMTP_REPLY_LINE_MAX 2048    /* bytes that are looked at of one line */
-#define SMTP_REPLY_TEXT_MAX 8192    /* bytes of text kept of one reply */
-#define SMTP_REPLY_BYTES_MAX 262144 /* of one reply; more are malformed */
+#define SMTP_REPLY_LINE_MAX 2048    /* bytes of a line that are examined */
+#define SMTP_REPLY_TEXT_MAX 8192    /* bytes of a reply's text that are kept */
+#define SMTP_REPLY_BYTES_MAX 262144 /* a reply with more bytes is malformed */
 
 struct smtp_reply {
     int code;          /* 200..599; 0 as long as there is none */
     char enhanced[16]; /* "2.1.5", or "" if the reply has none */
     struct buf text;   /* lines joined by '\n', without code; the enhanced code is kept in place */
     unsigned lines;
-    size_t bytes;  /* of all lines, including text that was not kept */
+    size_t bytes;  /* of all lines, also of text that was not kept */
     bool is_mixed; /* the lines have different codes */
     bool is_complete;
 };
@@ -36,12 +37,13 @@ void smtp_reply_init(struct smtp_reply *r) __attribute__((nonnull));
 void smtp_reply_clear(struct smtp_reply *r) __attribute__((nonnull));
 void smtp_reply_reset(struct smtp_reply *r) __attribute__((nonnull));
 
-/* Add one line, or its first bytes (with or without its line end; CRLF and bare LF are both
- * accepted from a server). -1: malformed, with `err`. */
+/* Add one line, or the first bytes of a long one, with or without its line end (CRLF or LF). -1
+ * with `err`: the line or the reply is malformed. */
 int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Count bytes of the last line that were read and discarded. -1: too many, with `err`. */
+/* Count bytes of the last line that were read and discarded. -1 with `err`: the reply has too many
+ * bytes. */
 int smtp_reply_skip(struct smtp_reply *r, size_t len, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -10,7 +10,7 @@
 
 #define VALUE_MAX 255 /* XFORWARD_README: of any attribute, after decoding */
 
-/* Decode into out; unknown values become "". */
+/* Decode a value into out; "" for one that the MTA does not know. */
 static int decode(const char *value, char *out, size_t size, struct err *err)
 {
     struct buf quoted = {0};
@@ -22,7 +22,7 @@ static int decode(const char *value, char *out, size_t size, struct err *err)
         return 0;
     }
     for (const char *p = value; *p != '\0'; p++) {
-        if (*p == '=') /* no xtext, but Postfix sends it as it is */
+        if (*p == '=') /* not allowed in xtext, but Postfix does not encode it */
             buf_adds(&quoted, "+3D");
         else
             buf_addc(&quoted, *p);
@@ -31,8 +31,8 @@ static int decode(const char *value, char *out, size_t size, struct err *err)
         memchr(buf_str(&decoded), '\0', decoded.len) != NULL) {
         err_set(err, "malformed attribute value");
     } else {
-        /* HELO may be longer, for the MTA's client chose it. A 501 would take the queue id away,
-         * which comes in the same command. */
+        /* A longer value is cut: the MTA's client chose the HELO name, and a 501 would discard the
+         * queue id in the same command. */
         snprintf(out, size, "%s", buf_str(&decoded));
         log_sanitize(out);
         status = 0;

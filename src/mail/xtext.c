@@ -7,7 +7,7 @@
 
 static const char hex_digits[] = "0123456789ABCDEF";
 
-/* RFC 3461 xchar: what stands for itself. */
+/* Is it an xchar of RFC 3461, a character that is not encoded? */
 static bool is_xchar(unsigned char c)
 {
     return c >= 33 && c <= 126 && c != '+' && c != '=';
@@ -27,7 +27,8 @@ void xtext_encode(const char *text, size_t len, struct buf *out)
     }
 }
 
-/* The next value of an xtext, in *byte_out: returns the bytes it takes, 0 if there is a fault. */
+/* Decode the next byte of an xtext into *byte_out. Returns the length of its encoding, 0 for a
+ * fault. */
 static size_t next_value(const char *text, size_t len, char *byte_out)
 {
     if (is_xchar((unsigned char)text[0])) {
@@ -102,7 +103,8 @@ static void add_utf8(uint32_t code, struct buf *out)
     buf_addc(out, (char)(0x80 | (code & 0x3f)));
 }
 
-/* "\x{HEX}" with 2 to 6 digits: the bytes that it takes, 0 if it is none. */
+/* Decode the "\x{HEX}", with 2 to 6 digits, at the start of the text. Returns its length, 0 if
+ * there is none. */
 static size_t embedded_character(const char *text, size_t len, uint32_t *code_out)
 {
     size_t i = 3;
@@ -115,8 +117,8 @@ static size_t embedded_character(const char *text, size_t len, uint32_t *code_ou
     return i >= 5 && i < len && text[i] == '}' && *code_out > 0 && *code_out < 0x110000 ? i + 1 : 0;
 }
 
-/* The next character of an address of RFC 6533, in any of its forms; returns the bytes it takes, 0
- * if there is a fault. */
+/* Append the next character of an address of RFC 6533, which may have any of its forms. Returns the
+ * length of the form, 0 for a fault. */
 static size_t next_character(const char *text, size_t len, struct buf *out)
 {
     uint32_t code;
@@ -126,7 +128,7 @@ static size_t next_character(const char *text, size_t len, struct buf *out)
     if (text[0] == '\\') {
         if ((n = embedded_character(text, len, &code)) > 0)
             add_utf8(code, out);
-    } else if (text[0] == '+') { /* plain xtext, as some write it */
+    } else if (text[0] == '+') { /* plain xtext, which some clients use */
         if ((n = next_value(text, len, &byte)) > 0)
             buf_addc(out, byte);
     } else if ((n = utf8_decode(text, len, &code)) > 0) {
@@ -137,7 +139,7 @@ static size_t next_character(const char *text, size_t len, struct buf *out)
     return n;
 }
 
-/* -1: it is no address of RFC 6533; what was appended stays. */
+/* Append the decoded address. -1: it is no address of RFC 6533; out keeps what was appended. */
 static int decode_utf8_address(const char *text, size_t len, struct buf *out)
 {
     size_t before = out->len;

@@ -14,25 +14,25 @@
 /* Append text as xtext: bytes outside 33..126, '+' and '=' become "+HH". */
 void xtext_encode(const char *text, size_t len, struct buf *out) __attribute__((nonnull));
 
-/* Append the decoded value. -1 if the text is not xtext (RFC 3461: a '+' without two upper-case
- * hexadecimal digits, a byte outside 33..126, '='); lower-case digits are accepted. What was
- * appended is then removed. */
+/* Append the decoded value. -1, and nothing appended, if the text is not xtext (RFC 3461): it has a
+ * '+' without two hexadecimal digits, a byte outside 33..126, or '='. Lower-case digits are
+ * accepted although the RFC does not allow them. */
 int xtext_decode(const char *text, size_t len, struct buf *out)
     __attribute__((nonnull, warn_unused_result));
 
-/* True if text is a valid xtext of at least one character. */
+/* Is the text a valid xtext of at least one character? */
 bool xtext_is_valid(const char *text, size_t len) __attribute__((nonnull));
 
 /*
- * Append "rfc822;<xtext>", the xtext being that of the octets, for an address with other characters
- * than ASCII, too. RFC 6533 has the type utf-8 for those; but Postfix (up to 3.11) does not decode
- * it where a milter adds a recipient, and itself makes the form that is made here.
+ * Append "rfc822;<xtext>" with the octets of the address as xtext, also for an address with
+ * characters outside ASCII. RFC 6533 has the type utf-8 for those. But Postfix (up to 3.11) does
+ * not decode that type when a milter adds a recipient, and itself generates the form used here.
  */
 void xtext_encode_orcpt(const char *address, struct buf *out) __attribute__((nonnull));
 
 /*
  * Append the address of an ORCPT of type rfc822, or utf-8 (RFC 6533 section 3: with \x{HEX}, or
- * UTF-8 as it is). -1 when it is neither, or holds a NUL; nothing is appended then.
+ * UTF-8 as it is). -1, and nothing appended, if it is neither, or has a NUL.
  */
 int xtext_decode_orcpt(const char *orcpt, struct buf *out)
     __attribute__((nonnull, warn_unused_result));

@@ -12,8 +12,9 @@
 #define MILLION 1000000
 #define HIDDEN INT64_MIN /* the value of a gauge that has none */
 
-/* A name's cells: one, one for each kind, or those of a histogram: one for each bound, one for what
- * is above, and the sum. Never removed: a thread that counts may hold it. */
+/* The cells of a name: a single one; or one for each kind; or, for a histogram, one for each bound,
+ * one for values above all bounds, and the sum. Never removed, because a thread that counts may
+ * hold it. */
 struct metrics_series {
     struct metrics_series *next; /* set before the series is published */
     char *name;
@@ -194,7 +195,7 @@ static void add_escaped(struct buf *out, const char *text, bool is_label)
     }
 }
 
-/* As a decimal without trailing zeros. */
+/* Append a value; one in millionths as a decimal without trailing zeros. */
 static void add_number(struct buf *out, int64_t value, bool is_micro)
 {
     if (!is_micro) {
@@ -210,7 +211,8 @@ static void add_number(struct buf *out, int64_t value, bool is_micro)
     buf_truncate(out, out->data[len - 1] == '.' ? len - 1 : len);
 }
 
-/* {label="name",kind_label="kind"} with what there is of it, and a last pair as it stands. */
+/* Append {label="name",kind_label="kind",last}, without the pairs that the family does not have.
+ * last: a whole pair, or NULL. */
 static void add_labels(struct buf *out, const struct metrics_family *f, const char *name,
                        const char *kind, const char *last)
 {
@@ -245,7 +247,7 @@ static void add_bucket(struct buf *out, const struct metrics_family *f, const ch
     buf_addf(out, " %lld\n", (long long)count);
 }
 
-/* The cells change meanwhile: count is made of the same reading as the buckets. */
+/* Other threads change the cells meanwhile, so count is the sum of the values in the buckets. */
 static void add_histogram(struct buf *out, const struct metrics_family *f,
                           const struct metrics_series *s)
 {

@@ -38,14 +38,15 @@ struct metrics_family {
 /* Bounds for what takes microseconds to seconds, and for what takes milliseconds to days. */
 extern const int64_t metrics_short_us[], metrics_long_us[];
 
-/* Count from now on. By main(), before the first thread. */
+/* Count from now on. Called by main() before the first thread. */
 void metrics_enable(void);
 bool metrics_is_on(void);
 
 /* Create the series of a name, so that the page shows it with zeros. */
 void metrics_declare(struct metrics_family *f, const char *name) __attribute__((nonnull));
 
-/* name: "" without label. kind: index into kinds, 0 without. */
+/* Add n to a cell, or set it. name: "" if the family has no label. kind: index into kinds, 0 if the
+ * family has none. */
 void metrics_add(struct metrics_family *f, const char *name, unsigned kind, int64_t n)
     __attribute__((nonnull));
 void metrics_set(struct metrics_family *f, const char *name, unsigned kind, int64_t value)
@@ -55,7 +56,7 @@ void metrics_set(struct metrics_family *f, const char *name, unsigned kind, int6
  * names may disappear. Called before they are set, by the thread that sets them. */
 void metrics_hide(struct metrics_family *f) __attribute__((nonnull));
 
-/* Add to a histogram; negative times count as 0. */
+/* Add an observation in microseconds to a histogram; a negative one counts as 0. */
 void metrics_observe(struct metrics_family *f, const char *name, int64_t us)
     __attribute__((nonnull));
 
@@ -71,11 +72,11 @@ int64_t metrics_now_us(void);
 void metrics_render(struct metrics_family *const *families, struct buf *out)
     __attribute__((nonnull));
 
-/* The families process_* that Prometheus' own clients have, filled in now: CPU, memory,
- * descriptors, start. */
+/* Append the families process_* that the Prometheus clients for other languages have, with present
+ * values: CPU, memory, descriptors, time of start. */
 void metrics_render_process(struct buf *out) __attribute__((nonnull));
 
-/* For tests: the value of a cell; of a histogram how many were observed. */
+/* For tests: the value of a cell; for a histogram, the number of observations. */
 int64_t metrics_value(struct metrics_family *f, const char *name, unsigned kind)
     __attribute__((nonnull));
 

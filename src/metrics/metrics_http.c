@@ -16,7 +16,7 @@
 
 #define BACKLOG 64
 #define SOCKETS_MAX 16
-#define UNIX_MODE 0666 /* the directory decides who may connect */
+#define UNIX_MODE 0666 /* the mode of the directory decides which users may connect */
 #define CONNECTIONS_MAX 32
 #define CONNECTION_MEMORY 8192
 #define SILENCE_MAX_S 10U
@@ -27,7 +27,7 @@ struct site {
     struct metrics_http *http;
     struct MHD_Daemon *daemon;
     char unix_path[108]; /* "" for inet */
-    /* Of the connections, oldest first; only the site's own thread looks at it. */
+    /* The open connections, oldest first; only the site's own thread uses them. */
     const struct MHD_Connection *connections[CONNECTIONS_MAX];
     int fds[CONNECTIONS_MAX];
     size_t count;
@@ -77,7 +77,7 @@ static enum MHD_Result answer_ready(const struct metrics_http *h, struct MHD_Con
     return answer_text(c, MHD_HTTP_SERVICE_UNAVAILABLE, why.text);
 }
 
-/* Answers as soon as the headers are there: libmicrohttpd reads no body then, and closes. */
+/* Answers as soon as the headers are read. libmicrohttpd then reads no body, and closes. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **state)
@@ -113,7 +113,8 @@ static void add_connection(struct site *site, const struct MHD_Connection *c)
         return;
     site->connections[site->count] = c;
     site->fds[site->count++] = info->connect_fd;
-    /* The last place is taken: the oldest has to go, or silent clients could keep others out. */
+    /* The last place is taken. The oldest connection is closed, because silent clients could keep
+     * all others out. */
     if (site->count == CONNECTIONS_MAX)
         (void)shutdown(site->fds[0], SHUT_RDWR);
 }
@@ -145,12 +146,12 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_sta
     }
 }
 
-/* fd is closed with the daemon; here if there is none. */
+/* Serve at fd, which is taken over: on failure it is closed here. */
 static int start_site(struct metrics_http *h, int fd, struct err *err)
 {
     struct site *site = &h->sites[h->site_count];
 
-    /* A client may be gone again before accept(2), which must not block then. */
+    /* A client may close its connection before accept(2), which must not block then. */
     if (fdio_set_nonblocking(fd) != 0) {
         err_set_errno(err, "fcntl");
         close(fd);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * metrics_http: a small HTTP server for monitoring: /metrics (the page), /healthz
- * (200 as long as the daemon answers), /readyz (200, or 503 with the reason). GET and HEAD only,
- * one request per connection, one thread of its own (libmicrohttpd's), which calls the functions
- * below.
+ * metrics_http: a small HTTP server for monitoring: /metrics (the page), /healthz (200 as long as
+ * the daemon answers), /readyz (200, or 503 with the reason). It knows GET and HEAD only, and takes
+ * one request per connection. Each listening socket has a thread of libmicrohttpd, which calls the
+ * functions of struct metrics_http_options.
  *
  * There is no authentication: the address should be a loopback address or in a private network. The
- * resources of clients are limited: 32 connections at a time, where a new connection beyond that
- * replaces the oldest one, 8 kB of headers, 10 seconds of silence. Requests are not logged.
+ * resources of clients are limited at each socket: 32 connections (a further one replaces the
+ * oldest), 8 kB of headers, 10 seconds of silence. Requests are not logged.
  */
 #ifndef SPLIT_METRICS_HTTP_H
 #define SPLIT_METRICS_HTTP_H
@@ -28,12 +28,12 @@ struct metrics_http_options {
     void *ctx;
 };
 
-/* Open the sockets and serve. The thread takes no signals. NULL with `err`; always so when built
- * without libmicrohttpd. */
+/* Open the sockets and serve. The threads block all signals. NULL with `err`; a build without
+ * libmicrohttpd always returns NULL. */
 struct metrics_http *metrics_http_start(const struct metrics_http_options *o, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Ends the thread: no function is running or called any more. NULL is legal. */
+/* End the threads; afterwards no function of the options runs. NULL is legal. */
 void metrics_http_stop(struct metrics_http *h);
 
 #endif

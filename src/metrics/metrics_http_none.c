@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Built without libmicrohttpd. */
+/* In place of metrics_http.c in a build without libmicrohttpd. */
 #include "metrics/metrics_http.h"
 
 struct metrics_http *metrics_http_start(const struct metrics_http_options *o, struct err *err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What can be read about ourselves; what cannot stays as it was. */
+/* The metrics of the own process. One that cannot be read keeps its former value. */
 #include "metrics/metrics.h"
 #include "base/clock.h"
 
@@ -58,7 +58,7 @@ static void read_usage(void)
 static void read_descriptors(void)
 {
     DIR *dir = opendir("/proc/self/fd");
-    int64_t count = -1; /* the one that reads the directory */
+    int64_t count = -1; /* without the descriptor that reads the directory */
 
     if (dir == NULL)
         return;

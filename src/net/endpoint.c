@@ -267,8 +267,8 @@ static int listen_unix(const struct endpoint *e, int backlog, unsigned mode, str
         err_set_errno(err, "unix:%s: socket", e->path);
         return -1;
     }
-    /* The mode of the descriptor is what bind(2) creates the file with (less the umask): never
-     * wider than asked for, not even for a moment; chmod(2) then undoes the umask. */
+    /* bind(2) creates the file with the mode of the descriptor, less the umask, so the mode is
+     * never wider than asked for, not even for a moment. chmod(2) then undoes the umask. */
     if (fchmod(fd, mode) < 0 || bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0 ||
         chmod(e->path, mode) < 0 || listen(fd, backlog) < 0) {
         err_set_errno(err, "unix:%s: listen", e->path);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * endpoint: where to listen and where to connect, as written in the configuration. Pure functions
- * but for endpoint_listen() and endpoint_connect(); any thread.
+ * endpoint: addresses to listen at and to connect to, as written in the configuration. A function
+ * endpoint_parse_...() returns 0, or -1 with `err`. All are pure functions, except for
+ * endpoint_listen() and endpoint_connect...(). Any thread.
  */
 #ifndef SPLIT_ENDPOINT_H
 #define SPLIT_ENDPOINT_H
@@ -34,7 +35,8 @@ int endpoint_parse_socket(const char *text, struct endpoint *out, struct err *er
 int endpoint_parse_nexthop(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Does it mean the MX hosts of a domain: a nexthop without brackets that is not an address? */
+/* Does the endpoint mean the MX hosts of a domain: a nexthop without brackets that is not an
+ * address? */
 bool endpoint_is_domain(const struct endpoint *e) __attribute__((nonnull));
 
 /* A name server: an address with or without port (53): "192.0.2.1", "192.0.2.1:5353",
@@ -56,44 +58,45 @@ struct endpoint_network {
     unsigned prefix; /* bits */
 };
 
-/* Host bits after the prefix are an error, as in Postfix's mynetworks. */
+/* Parse a network. Host bits after the prefix are an error, as in Postfix's mynetworks. */
 int endpoint_parse_network(const char *text, struct endpoint_network *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* IPv4-mapped IPv6 addresses count as IPv4. False for other families. */
+/* Is the address in the network? IPv4-mapped IPv6 addresses count as IPv4. False for other families
+ * than AF_INET and AF_INET6. */
 bool endpoint_network_has(const struct endpoint_network *net, const struct sockaddr *sa)
     __attribute__((nonnull));
 
-/* Is it reached from this machine only? True for a unix socket, a Maildir, and a loopback host. */
+/* Is the endpoint on this machine: a unix socket, a Maildir, or a loopback host? */
 bool endpoint_is_loopback(const struct endpoint *e) __attribute__((nonnull));
 
-/* "localhost", an address of 127.0.0.0/8 in any form that inet_aton(3) reads, or ::1; without
- * brackets. Other names count as other hosts, whatever they resolve to. */
+/* Is the host, without brackets, "localhost", an address of 127.0.0.0/8 in any form that
+ * inet_aton(3) reads, or ::1? Other names count as other hosts; they are not looked up. */
 bool endpoint_is_loopback_host(const char *host) __attribute__((nonnull));
 
-/* An address of 127.0.0.0/8, also as an IPv4-mapped IPv6 address, or ::1. False for other families.
- */
+/* Is the address one of 127.0.0.0/8, also as an IPv4-mapped IPv6 address, or ::1? False for other
+ * families. */
 bool endpoint_is_loopback_address(const struct sockaddr *sa) __attribute__((nonnull));
 
 /* Does a listener at this host take connections to every address: "", "0.0.0.0", "::"? */
 bool endpoint_is_any_host(const char *host) __attribute__((nonnull));
 
 /*
- * Open listening sockets, close-on-exec. A unix socket without a listening process is replaced;
- * mode is applied to it. A host name may give several addresses: up to max descriptors go to
- * fds_out. Returns how many, or -1.
+ * Open listening sockets, close-on-exec. A unix socket without a listening process is replaced, and
+ * the new one gets `mode`. A host name may have several addresses: up to max descriptors are put
+ * into fds_out, for the caller to close. Returns their number, or -1 with `err`.
  */
 int endpoint_listen(const struct endpoint *e, int backlog, unsigned mode, int *fds_out, size_t max,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Connect to one address within timeout_ms, as endpoint_connect(). */
+/* Connect to one address, as endpoint_connect() does. */
 int endpoint_connect_address(const struct sockaddr *sa, socklen_t len, unsigned timeout_ms,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
  * Connect within timeout_ms; all addresses of a name are tried. Returns the descriptor
- * (close-on-exec, non-blocking), or -1 with `err` (without the endpoint's name). Resolving a name
- * is not bounded by timeout_ms. In endpoint_connect.c.
+ * (close-on-exec, non-blocking), or -1 with `err` (without the endpoint's name). timeout_ms does
+ * not bound the look-up of a name. In endpoint_connect.c.
  */
 int endpoint_connect(const struct endpoint *e, unsigned timeout_ms, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* 0, or errno. */
+/* Wait for the end of connect(2). Returns 0, or an errno. */
 static int wait_connected(int fd, int64_t deadline_ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
@@ -29,7 +29,7 @@ static int wait_connected(int fd, int64_t deadline_ms)
     }
 }
 
-/* The descriptor, or -1 with *error. */
+/* Returns the descriptor, or -1 with an errno in *error. */
 static int try_connect(const struct sockaddr *sa, socklen_t len, int64_t deadline_ms, int *error)
 {
     int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

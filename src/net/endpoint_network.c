@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* IPv4-mapped IPv6 addresses are taken as IPv4. */
+/* Make an IPv4 network of one with an IPv4-mapped IPv6 address. */
 static void unmap_network(struct endpoint_network *net)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -28,7 +28,7 @@ static bool has_host_bits(const struct endpoint_network *net, unsigned bits)
     return false;
 }
 
-/* The address part, with or without brackets around an IPv6 address. */
+/* Parse the address part. An IPv6 address may be in brackets. */
 static int parse_network_address(const char *text, size_t len, struct endpoint_network *out)
 {
     char address[INET6_ADDRSTRLEN + 1];
@@ -67,7 +67,7 @@ int endpoint_parse_network(const char *text, struct endpoint_network *out, struc
         }
     }
     if (has_host_bits(out, bits)) {
-        err_set(err, "'%s': bits are set behind the prefix of %u bits", text, out->prefix);
+        err_set(err, "'%s': bits are set after the prefix of %u bits", text, out->prefix);
         return -1;
     }
     unmap_network(out);

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define RESOLVER_ADDRESSES_MAX 16 /* of one host that are looked at */
+#define RESOLVER_ADDRESSES_MAX 16 /* of one host; further ones are ignored */
 
 enum resolver_status {
     RESOLVER_FOUND,
@@ -45,22 +45,23 @@ struct resolver_addresses {
 
 struct resolver_mx {
     unsigned preference;
-    char host[256]; /* "" is the root: RFC 7505, the domain takes no mail */
+    char host[256]; /* "" is the root: the domain accepts no mail (RFC 7505) */
 };
 
-/* FOUND means at least one result. Otherwise `err` has the reason ("Host not found"), without the
- * name.
- */
+/* RESOLVER_FOUND means at least one result. Otherwise `err` has the reason ("Host not found"),
+ * without the name. */
 struct resolver {
+    /* Look up the addresses of a host. */
     enum resolver_status (*addresses)(const struct resolver_query *q,
                                       struct resolver_addresses *out, struct err *err);
-    /* The caller frees the list. It is as long as the answer, at most what fits into 64 kB. */
+    /* Look up the MX hosts of a domain. The caller frees the list. It has all hosts of the answer,
+     * which has 64 kB at most. */
     enum resolver_status (*mx)(const struct resolver_query *q, struct resolver_mx **list_out,
                                size_t *count_out, struct err *err);
 };
 
-/* /etc/hosts, and the servers of the configuration or of /etc/resolv.conf. In resolver_cares.c, or
- * without c-ares in resolver_libc.c. */
+/* Uses /etc/hosts, and the servers of the configuration or of /etc/resolv.conf. In
+ * resolver_cares.c, or without c-ares in resolver_libc.c. */
 extern const struct resolver resolver_system;
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * c-ares, one channel for each look-up: it reads /etc/hosts and /etc/resolv.conf, asks by itself,
- * and leaves the waiting to us, who also look at the deadline and at wake_fd. What differs between
- * releases of c-ares is in resolver_cares_dnsrec.c (1.28 and newer) and resolver_cares_reply.c.
+ * The resolver with c-ares, with one channel for each look-up. c-ares reads /etc/hosts and
+ * /etc/resolv.conf, and sends the queries. The waiting is done here, because it also ends at the
+ * deadline and when wake_fd is ready. The code that differs between releases of c-ares is in
+ * resolver_cares_dnsrec.c (1.28 and newer) and resolver_cares_reply.c.
  */
 #include "net/resolver_cares_private.h"
 
@@ -22,9 +23,9 @@ static void init_library(void)
         abort(); /* out of memory */
 }
 
-/* c-ares opened or closed a socket, or waits for something else at it: keep the list for poll(2).
- * A place that is free has the descriptor -1, which poll(2) leaves out; places do not move, since
- * wait_once() may be going through them. */
+/* Callback of c-ares: it opened or closed a socket, or waits for other events at it. Keeps the list
+ * for poll(2) up to date. A free place has the descriptor -1, which poll(2) skips. Places do not
+ * move, because process_ready() may be iterating over them. */
 static void note_socket(void *arg, ares_socket_t fd, int is_for_read, int is_for_write)
 {
     struct cares_lookup *l = arg;
@@ -47,7 +48,7 @@ static void note_socket(void *arg, ares_socket_t fd, int is_for_read, int is_for
         l->sockets[at] = (struct pollfd){.fd = -1};
 }
 
-/* The servers of the configuration instead of those of /etc/resolv.conf. */
+/* Use the servers of the configuration instead of those of /etc/resolv.conf. */
 static int set_servers(ares_channel channel, const struct resolver_servers *dns)
 {
     struct buf list = {0};
@@ -88,7 +89,7 @@ static bool process_ready(struct cares_lookup *l)
 {
     bool is_any_ready = false;
 
-    /* c-ares changes the list meanwhile: each place is read anew. */
+    /* c-ares changes the list meanwhile, so each place is read in its turn. */
     for (size_t i = 0; i < l->socket_count; i++) {
         ares_socket_t fd = l->sockets[i].fd;
         short ready = l->sockets[i].revents;
@@ -102,7 +103,8 @@ static bool process_ready(struct cares_lookup *l)
     return is_any_ready;
 }
 
-/* Wait for the sockets of the channel once. False: we were told to give up. */
+/* Wait for the sockets of the channel once. False: the look-up has to end, because wake_fd is ready
+ * or poll(2) failed. */
 static bool wait_once(struct cares_lookup *l, int64_t left_ms)
 {
     struct timeval left = {.tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000}, next;
@@ -124,7 +126,7 @@ static bool wait_once(struct cares_lookup *l, int64_t left_ms)
     return true;
 }
 
-/* Until there is an answer; releases the channel. */
+/* Wait for the answer, and release the channel. */
 static enum resolver_status finish(struct cares_lookup *l, struct err *err)
 {
     int64_t deadline_ms = clock_now_ms() + l->query->timeout_ms;
@@ -135,7 +137,7 @@ static enum resolver_status finish(struct cares_lookup *l, struct err *err)
         is_interrupted = !wait_once(l, left_ms > 1000000 ? 1000000 : left_ms > 0 ? left_ms : 0);
     }
     bool is_late = !l->is_done;
-    ares_destroy(l->channel); /* answers what is not answered yet, and closes the sockets */
+    ares_destroy(l->channel); /* calls the callbacks of open queries, and closes the sockets */
     free(l->sockets);
     if (is_interrupted || is_late) {
         err_set(err, "%s", is_interrupted ? "interrupted" : "Timeout while contacting DNS servers");
@@ -184,7 +186,8 @@ static enum resolver_status find_addresses(const struct resolver_query *q,
     return finish(&l, err);
 }
 
-/* Names come from outside, and go into messages. */
+/* Names come from outside and appear in messages, so only the characters of host names are allowed.
+ */
 static bool is_host_name(const char *name)
 {
     return strlen(name) < sizeof((struct resolver_mx *)0)->host &&

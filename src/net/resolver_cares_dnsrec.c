@@ -17,7 +17,7 @@ static void take_mx(void *arg, ares_status_t status, size_t timeouts,
     for (size_t i = 0; i < count; i++) {
         const ares_dns_rr_t *rr = ares_dns_record_rr_get_const(answer, ARES_SECTION_ANSWER, i);
         if (rr == NULL || ares_dns_rr_get_type(rr) != ARES_REC_TYPE_MX)
-            continue; /* a CNAME on the way, or what was not asked for */
+            continue; /* a CNAME that leads to the MX records, or a record that was not asked for */
         const char *host = ares_dns_rr_get_str(rr, ARES_RR_MX_EXCHANGE);
         is_any = true;
         if (host != NULL)
@@ -32,7 +32,7 @@ void cares_ask_mx(struct cares_lookup *l)
     ares_status_t status = ares_query_dnsrec(l->channel, l->query->name, ARES_CLASS_IN,
                                              ARES_REC_TYPE_MX, take_mx, l, NULL);
 
-    /* The callback has been called, or will be, unless the question could not even be made. */
+    /* The callback has been called, or will be, unless the query could not be made. */
     if (status != ARES_SUCCESS && !l->is_done) {
         l->is_done = true;
         l->status = (int)status;

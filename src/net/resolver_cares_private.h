@@ -2,8 +2,8 @@
 /*
  * resolver_cares_private: the query for MX hosts, whose interface differs between releases of
  * c-ares. resolver_cares_dnsrec.c has it for c-ares 1.28 and newer (ares_query_dnsrec), where the
- * calls of resolver_cares_reply.c (ares_query, ares_parse_mx_reply) are deprecated. configure picks
- * one. Private to resolver_cares*.c.
+ * calls of resolver_cares_reply.c (ares_query, ares_parse_mx_reply) are deprecated. configure
+ * selects one. Private to resolver_cares*.c.
  */
 #ifndef SPLIT_RESOLVER_CARES_PRIVATE_H
 #define SPLIT_RESOLVER_CARES_PRIVATE_H
@@ -14,11 +14,11 @@
 #include <poll.h>
 #include <stdbool.h>
 
-/* One look-up; lives until its channel is destroyed. */
+/* One look-up; it exists until its channel is destroyed. */
 struct cares_lookup {
     const struct resolver_query *query;
     ares_channel channel;
-    struct pollfd *sockets; /* that c-ares has open; the descriptor is -1 in free places */
+    struct pollfd *sockets; /* the open sockets of c-ares; the descriptor is -1 in free places */
     size_t socket_count;
     bool is_done;
     int status; /* of c-ares */
@@ -27,9 +27,9 @@ struct cares_lookup {
     size_t mx_count;
 };
 
-/* Query the MX hosts of the query's name. Sets is_done, status and mx, now or while c-ares is
- * processed. ARES_SUCCESS means at least one host; ARES_EBADRESP that no record has a valid host
- * name. */
+/* Query the MX hosts of the query's name. is_done, status and mx are set now, or later while c-ares
+ * processes its sockets. ARES_SUCCESS means at least one host; ARES_EBADRESP means that no record
+ * has a valid host name. */
 void cares_ask_mx(struct cares_lookup *l);
 
 /* Add a host to `mx`. A text that is not a valid host name is skipped: names come from outside and

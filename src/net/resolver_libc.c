@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Without c-ares: getaddrinfo(3), which keeps its own time and cannot be interrupted, and knows
- * nothing of MX records.
+ * The resolver without c-ares. It uses getaddrinfo(3), which has its own timeouts, cannot be
+ * interrupted, and does not look up MX records.
  */
 #include "net/resolver.h"
 
@@ -36,7 +36,7 @@ static enum resolver_status find_mx(const struct resolver_query *q, struct resol
     (void)q;
     *list_out = NULL;
     *count_out = 0;
-    err_set(err, "built without c-ares, which looks them up; a host is written [host]");
+    err_set(err, "MX hosts cannot be looked up: built without c-ares; a host is written [host]");
     return RESOLVER_TRY_AGAIN;
 }
 

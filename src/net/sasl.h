@@ -19,16 +19,17 @@
 struct sasl;
 struct sasl_exchange;
 
-/* Both are copied, and wiped when freed. NULL with `err`. */
+/* Make credentials. Both strings are copied; sasl_free() wipes the copies. NULL with `err`. */
 struct sasl *sasl_new(const char *user, const char *password, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void sasl_free(struct sasl *s);
 
-/* The password is the first line of the file. NULL with `err`. */
+/* The same with the first line of a file as the password. NULL with `err`. */
 struct sasl *sasl_open(const char *user, const char *password_file, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* NULL with `err`. Free it before the credentials. */
+/* Begin an exchange with this mechanism ("PLAIN"). It is ended before the credentials are freed.
+ * NULL with `err`. */
 struct sasl_exchange *sasl_begin(const struct sasl *s, const char *mechanism, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void sasl_end(struct sasl_exchange *x);

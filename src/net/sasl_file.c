@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The length of the first line; -1 if it cannot be a password. */
+/* Returns the length of the first line, or -1 if the line cannot be a password. */
 static ssize_t first_line(const char *text, size_t len)
 {
     const char *end = memchr(text, '\n', len);

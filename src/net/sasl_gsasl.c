@@ -74,8 +74,10 @@ bool sasl_begins(const char *mechanism)
 }
 
 /*
- * server-first-message = nonce "," salt "," "i=" 1*DIGIT ... (RFC 5802 7): a server could have us
- * compute for hours, and nothing could end that.
+ * Is the iteration count in the challenge at most SASL_ITERATIONS_MAX? With a larger one a server
+ * could make the client compute for hours, and nothing could interrupt that.
+ *
+ *     server-first-message = nonce "," salt "," "i=" 1*DIGIT ...        (RFC 5802 section 7)
  */
 static bool is_bearable(const char *challenge)
 {
@@ -84,7 +86,7 @@ static bool is_bearable(const char *challenge)
     bool is_good = true;
 
     if (gsasl_base64_from(challenge, strlen(challenge), &text, &len) != GSASL_OK)
-        return true; /* the library says what is wrong with it */
+        return true; /* the library reports what is wrong with it */
     for (size_t i = 0; i + 3 < len && is_good; i++)
         if (memcmp(text + i, ",i=", 3) == 0) {
             size_t digits = 0, from = i + 3;
@@ -103,7 +105,7 @@ int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, s
 
     buf_reset(out);
     if (x->is_complete) {
-        err_set(err, "the server asks for more than the mechanism has");
+        err_set(err, "the server sends more challenges than the mechanism has");
         return -1;
     }
     if (!is_bearable(challenge)) {

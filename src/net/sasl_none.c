@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* In place of sasl_gsasl.c where there is no GNU SASL. */
+/* In place of sasl_gsasl.c in a build without GNU SASL. */
 #include "net/sasl.h"
 
 static const char text[] = "splitrelay was built without GNU SASL: no authentication";

@@ -18,17 +18,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The input buffer begins small and grows while reads fill it, so that many idle connections cost
- * little and large contents few system calls. */
+/* The input buffer begins small and grows while reads fill it, so that many idle connections need
+ * little memory, and large contents need few system calls. */
 #define INPUT_MIN 8192
 #define INPUT_MAX 65536
 #define OUTPUT_MAX 65536
 
-/* How often a write that waits for a peer which closed its own direction looks for
- * stream_shutdown_read(), which poll(2) no longer reports then. */
+/* After the peer has closed its direction, poll(2) no longer reports stream_shutdown_read(). A
+ * write that waits for such a peer checks for it at this interval. */
 #define SHUTDOWN_POLL_MS 250
 
-/* Reads and writes in a row that did not have to wait; then other tasks get their turn. */
+/* After this many reads and writes that did not wait, the task yields to the other tasks. */
 #define BUSY_MAX 16
 
 struct stream {
@@ -39,7 +39,7 @@ struct stream {
     char *in;
     size_t in_start, in_end, in_cap;
     bool in_was_full;   /* the last read filled the buffer */
-    bool in_is_drained; /* the last read got less than it asked for: there was no more */
+    bool in_is_drained; /* the last read got less than it asked for, so the socket was empty */
 
     struct buf out;
 
@@ -66,7 +66,8 @@ struct stream *stream_new(int fd)
 
     task_fd_init(&s->io, fd);
     (void)fdio_set_nonblocking(fd);
-    /* Replies and commands are gathered here; fails on unix sockets, which have no Nagle. */
+    /* Replies and commands are gathered in the output buffer. On unix sockets, which have no Nagle
+     * algorithm, this fails. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     s->deadline_ms = TASK_FOREVER;
     return s;
@@ -144,7 +145,7 @@ static ssize_t transport_write(struct stream *s, const void *data, size_t len)
     return send(s->io.fd, data, len, MSG_NOSIGNAL);
 }
 
-/* Whoever never has to wait lets others go on now and then. */
+/* Let the other tasks of the thread run, if this stream has not waited for BUSY_MAX calls. */
 static void take_turns(struct stream *s)
 {
     if (++s->busy < BUSY_MAX)
@@ -153,8 +154,8 @@ static void take_turns(struct stream *s)
     task_yield();
 }
 
-/* One read into data. It is tried before it is waited for, unless we know better: for a task
- * waiting costs less than trying. */
+/* One read into data. The read is tried first, and waits if nothing has arrived. When the socket is
+ * known to be empty, a task waits first, because in a task a wait costs less than a failed read. */
 static enum stream_status receive(struct stream *s, void *data, size_t size, size_t *len_out)
 {
     bool has_to_wait = s->transport == NULL && s->in_is_drained && task_is_inside();
@@ -168,7 +169,7 @@ static enum stream_status receive(struct stream *s, void *data, size_t size, siz
             if (status != STREAM_OK)
                 return status;
             has_to_wait = false;
-            continue; /* it may have been for stream_shutdown_read() */
+            continue; /* stream_shutdown_read() may have ended the wait */
         }
         ssize_t n = transport_read(s, data, size);
         if (n > 0) {
@@ -185,7 +186,7 @@ static enum stream_status receive(struct stream *s, void *data, size_t size, siz
     }
 }
 
-/* Empty the input buffer; it is there then. */
+/* Empty the input buffer; allocate it if there is none. */
 static void prepare_input(struct stream *s)
 {
     assert(s->in_start == s->in_end);
@@ -281,7 +282,7 @@ bool stream_input_is_here(struct stream *s)
         return false;
     prepare_input(s);
     ssize_t n = transport_read(s, s->in, s->in_cap);
-    if (n <= 0) /* nothing yet, or a fault that the next call sees, too */
+    if (n <= 0) /* nothing yet, or a fault that the next read reports */
         return false;
     s->in_end = (size_t)n;
     s->in_was_full = s->in_end == s->in_cap;
@@ -348,7 +349,7 @@ enum stream_status stream_flush(struct stream *s)
     if (s->out.len == 0)
         return STREAM_OK;
     enum stream_status status = send_all(s, s->out.data, s->out.len);
-    buf_reset(&s->out); /* after a fault, too: the connection is of no more use */
+    buf_reset(&s->out); /* also after a fault, because the connection cannot be used any more */
     return status;
 }
 
@@ -364,8 +365,8 @@ bool stream_is_stale(struct stream *s)
         return true;
     if (s->transport == NULL || (p.revents & ~POLLIN) != 0)
         return p.revents != 0;
-    /* What came may be of the transport's own, like a session ticket of TLS 1.3; and the transport
-     * may hold back what is not on the socket any more: the rest of a record. */
+    /* The data on the socket may be for the transport alone, such as a session ticket of TLS 1.3.
+     * The transport may also hold data that is no longer on the socket: the rest of a record. */
     return transport_read(s, &byte, 1) != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 

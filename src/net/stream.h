@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * stream: buffered reading and writing on a connected socket, with deadlines: what the SMTP server,
- * the SMTP client and the control socket share. Blocking for the caller, non-blocking on the
- * descriptor (task_poll): while a task waits, other tasks of its thread run. Belongs to one task or
- * thread at a time; stream_shutdown_read() alone may be called from another. The transport below
- * the buffers is a table of functions, which TLS replaces.
+ * stream: buffered reading and writing on a connected socket, with deadlines. The SMTP server, the
+ * SMTP client and the control socket use it. Calls block the caller, but the descriptor is
+ * non-blocking (task_poll()): while a task waits, other tasks of its thread run. A stream belongs
+ * to one task or thread at a time; only stream_shutdown_read() may be called from another. The
+ * transport below the buffers is a table of functions, which TLS replaces.
  */
 #ifndef SPLIT_STREAM_H
 #define SPLIT_STREAM_H
@@ -20,9 +20,9 @@ enum stream_status {
     STREAM_OK,
     STREAM_EOF,      /* the peer closed or reset the connection */
     STREAM_TIMEOUT,  /* the deadline passed */
-    STREAM_TOO_LONG, /* a line longer than the caller allows; its start is in the buffer, the rest
-                        still unread */
-    STREAM_ERROR,    /* errno of the fault is in stream_errno() */
+    STREAM_TOO_LONG, /* a line is longer than the caller allows; the caller's buffer has its start,
+                        and the rest is still unread */
+    STREAM_ERROR,    /* stream_errno() has the errno of the fault */
 };
 
 /* read and write behave as recv(2)/send(2) on a non-blocking socket: after -1 with EAGAIN the
@@ -36,10 +36,10 @@ struct stream_transport {
 
 struct stream;
 
-/* Takes over fd (made non-blocking; TCP_NODELAY where it applies). */
+/* A stream on fd, which it takes over, and makes non-blocking and (for TCP) TCP_NODELAY. */
 struct stream *stream_new(int fd) __attribute__((returns_nonnull, warn_unused_result));
 
-/* Flushes nothing; closes the descriptor. */
+/* Close the descriptor, without a flush. NULL is legal. */
 void stream_free(struct stream *s);
 
 /* Use this transport from now on (STARTTLS). Buffered input of the former transport is discarded
@@ -51,10 +51,8 @@ void stream_set_transport(struct stream *s, const struct stream_transport *t, vo
 enum stream_status stream_wait(struct stream *s, short events)
     __attribute__((nonnull, warn_unused_result));
 
-/* Every call that waits fails with STREAM_TIMEOUT when this many milliseconds have passed since
- * this call. Call it once for each line, reply or block that is waited for: slow bytes do not
- * extend it.
- */
+/* Calls that wait fail with STREAM_TIMEOUT when timeout_ms have passed since this call. It is
+ * called once for each line, reply or block, so that slow bytes do not extend the deadline. */
 void stream_set_deadline(struct stream *s, unsigned timeout_ms) __attribute__((nonnull));
 
 /*
@@ -78,38 +76,39 @@ enum stream_status stream_peek(struct stream *s, const char **data_out, size_t *
     __attribute__((nonnull, warn_unused_result));
 void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
 
-/* Input that can be read without waiting is in the buffer (so replies may be held back:
- * PIPELINING). */
+/* Is there input in the buffer, which can be read without waiting? With PIPELINING replies are held
+ * back as long as there is. */
 bool stream_has_input(const struct stream *s) __attribute__((nonnull));
 
-/* The same, after reading what has arrived meanwhile. Does not wait. */
+/* The same, after reading the input that has arrived meanwhile. Does not wait. */
 bool stream_input_is_here(struct stream *s) __attribute__((nonnull));
 
-/* Append to the output buffer; flushed when it holds 64 kB. */
+/* Append to the output buffer, which is flushed when it holds 64 kB; or flush it now. */
 enum stream_status stream_write(struct stream *s, const void *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 enum stream_status stream_printf(struct stream *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull, warn_unused_result));
 enum stream_status stream_flush(struct stream *s) __attribute__((nonnull, warn_unused_result));
 
-/* True if the peer has closed the connection or sent data that no command requested. Such a
- * connection must not be reused. */
+/* Has the peer closed the connection, or sent data that no command requested? Such a connection
+ * must not be reused. */
 bool stream_is_stale(struct stream *s) __attribute__((nonnull));
 
 /* Detach the stream from the present task or thread, so that another one may use it: for a
  * connection that is kept in a pool. */
 void stream_detach(struct stream *s) __attribute__((nonnull));
 
-/* Wake the owner. Reads end with STREAM_EOF after the input buffer is used up, and so do writes
- * that would have to wait for the peer; other writes succeed (a last reply). From any thread.
- */
+/* Wake the task or thread that the stream belongs to. When the input buffer is used up, reads
+ * return STREAM_EOF. Writes that would have to wait for the peer return it, too; others succeed, so
+ * that a last reply can be sent. From any thread. */
 void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
 
-/* The errno of the last fault, 0 if there was none; the descriptor, which stays the stream's. */
+/* The errno of the last fault, 0 if there was none; the descriptor, which the stream still owns. */
 int stream_errno(const struct stream *s) __attribute__((nonnull));
 int stream_fd(const struct stream *s) __attribute__((nonnull));
 
-/* "timed out", "lost connection", "line too long", or strerror of the fault. */
+/* The status as text: "timed out", "lost connection", "line too long", or strerror(3) of the fault.
+ * Valid as long as the stream. */
 const char *stream_status_text(const struct stream *s, enum stream_status status)
     __attribute__((nonnull));
 

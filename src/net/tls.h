@@ -30,39 +30,38 @@ enum tls_trust {
 struct tls_info {
     enum tls_trust trust;
     bool is_resumed;
-    char protocol[16]; /* "TLSv1.3" */
-    char cipher[64];   /* "TLS_AES_256_GCM_SHA384" */
-    int bits, algorithm_bits;
+    char protocol[16];        /* "TLSv1.3" */
+    char cipher[64];          /* "TLS_AES_256_GCM_SHA384" */
+    int bits, algorithm_bits; /* the results of SSL_get_cipher_bits(3) */
     char
         subject[256]; /* of the peer's certificate: its common name, printable; "" if it has none */
     char fingerprint[TLS_FINGERPRINT_SIZE]; /* SHA-256 of the peer's certificate, "" without one */
-    char why[160]; /* the reason for no better trust: "certificate has expired", "name does not
-                      match" */
+    char why[160]; /* why the trust is not TLS_VERIFIED: "certificate has expired" */
 };
 
-/* "Verified" ... */
+/* The trust as Postfix logs it: "Anonymous", "Untrusted", "Trusted", "Verified". */
 const char *tls_trust_name(enum tls_trust trust);
 
-/* "Verified TLS connection established to PEER: TLSv1.3 with cipher X (256/256 bits)", as Postfix
- * logs it. to: "to", "from". */
+/* The line that Postfix logs: "Verified TLS connection established to PEER: TLSv1.3 with cipher X
+ * (256/256 bits)". to: "to" for a client, "from" for a server. */
 void tls_format_info(const struct tls_info *info, const char *to, const char *peer, char *out,
                      size_t size) __attribute__((nonnull));
 
 struct tls_context;
 
-/* The parameters of a context; "" stands for none. Files are PEM and are read when the context is
- * created. */
+/* The parameters of a context; "" stands for no file. Files are PEM, and are read when the context
+ * is created. */
 struct tls_options {
-    const char *cert_file;                  /* the chain, ours first */
-    const char *key_file;                   /* "": in cert_file */
-    const char *ca_file;                    /* what is trusted */
-    bool system_ca;                         /* without ca_file: what the system trusts */
+    const char *cert_file;                  /* the chain, beginning with the own certificate */
+    const char *key_file;                   /* "": the key is in cert_file */
+    const char *ca_file;                    /* the trusted authorities */
+    bool system_ca;                         /* without ca_file: trust the system's authorities */
     bool asks;                              /* a server: ask clients for a certificate */
     const struct string_list *fingerprints; /* of trusted peers, as in struct tls_info; borrowed
                                                   for the context's life */
 };
 
-/* NULL with `err` (the file and what is wrong with it). */
+/* A context for clients; one for servers. NULL with `err`, which has the file and its fault. */
 struct tls_context *tls_client_new(const struct tls_options *o, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 struct tls_context *tls_server_new(const struct tls_options *o, struct err *err)
@@ -75,13 +74,14 @@ struct tls_peer {
     const char *name; /* a host name, or an address without brackets; for SNI */
     const struct string_list
         *names; /* allowed instead of `name`, if any; ".example.com" stands for all subdomains */
-    const char *place;     /* sessions are resumed only with the same */
-    enum tls_trust wanted; /* below it the caller closes the connection, and no session is kept */
+    const char *place;     /* the server's address; a session is resumed only at the same place */
+    enum tls_trust wanted; /* with less the caller closes the connection, and no session is kept */
 };
 
 /*
- * The handshake, within timeout_ms; afterwards the stream is encrypted, and earlier input is
- * discarded. On failure `err` has the reason, and the stream cannot be used any more.
+ * The handshake of a client; that of a server; within timeout_ms. Afterwards the stream is
+ * encrypted, and input from before is discarded. On failure `err` has the reason, and the stream
+ * cannot be used any more.
  */
 enum stream_status tls_connect(struct stream *s, struct tls_context *c, const struct tls_peer *peer,
                                unsigned timeout_ms, struct tls_info *info, struct err *err)
@@ -90,8 +90,9 @@ enum stream_status tls_accept(struct stream *s, struct tls_context *c, unsigned 
                               struct tls_info *info, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The last thing that a detached thread does which used any of the above, before others learn that
- * it is done: what the library keeps for it goes now, not while the process ends. */
+/* Release what OpenSSL keeps for the calling thread. A detached thread that used any of the above
+ * calls it before other threads learn that it is done. Otherwise the memory is released while the
+ * process ends. */
 void tls_thread_end(void);
 
 #endif

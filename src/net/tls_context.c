@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SESSION_LIFE_S 3600 /* a certificate that is revoked or expires is noticed within that */
+/* A certificate that was revoked or has expired is noticed within this time. */
+#define SESSION_LIFE_S 3600
 
 void tls_error_text(char *out, size_t size)
 {
@@ -80,8 +81,8 @@ static struct tls_context *context_new(const SSL_METHOD *method, const struct tl
     }
     SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(c->ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-    /* Buffers of idle connections are given back; a write that was cut short may go on from
-     * another place. */
+    /* Release the buffers of idle connections. Allow that a write which was cut short is continued
+     * from another buffer. */
     SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_timeout(c->ctx, SESSION_LIFE_S);
@@ -131,7 +132,7 @@ SSL_SESSION *tls_session_take(struct tls_context *c, const char *place)
 {
     SSL_SESSION *found = NULL;
 
-    /* Each one is used once (RFC 8446 C.4): every connection brings new ones. */
+    /* A session is used once (RFC 8446 C.4), because every connection provides new ones. */
     pthread_mutex_lock(&c->lock);
     for (size_t i = c->session_count; i-- > 0 && found == NULL;) {
         if (strcmp(c->sessions[i].place, place) != 0)
@@ -155,7 +156,7 @@ struct tls_context *tls_client_new(const struct tls_options *o, struct err *err)
     return c;
 }
 
-/* Any certificate is taken in the handshake: what it is worth is looked at afterwards. */
+/* The handshake accepts any certificate; the trust in it is determined afterwards. */
 static int take_any(int is_good, X509_STORE_CTX *store)
 {
     (void)is_good;

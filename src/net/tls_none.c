@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* In place of tls_context.c and tls_stream.c where there is no OpenSSL. */
+/* In place of tls_context.c and tls_stream.c in a build without OpenSSL. */
 #include "net/tls.h"
 
 static const char text[] = "splitrelay was built without OpenSSL: no TLS";

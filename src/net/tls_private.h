@@ -11,7 +11,7 @@
 #include <openssl/ssl.h>
 #include <pthread.h>
 
-#define TLS_SESSIONS_MAX 32 /* kept for a destination */
+#define TLS_SESSIONS_MAX 32 /* kept in a context */
 
 struct tls_session {
     char *place;
@@ -21,8 +21,8 @@ struct tls_session {
 struct tls_context {
     SSL_CTX *ctx;
     bool trusts;       /* there are authorities to trust */
-    bool has_slow_key; /* our key signs so slowly (RSA: 0.3 ms with 2048 bits, 4 ms with 4096) that
-                          a task does not do it in place */
+    bool has_slow_key; /* the own key signs so slowly (RSA: 0.3 ms with 2048 bits, 4 ms with 4096)
+                          that a task does it on a helper thread */
     const struct string_list *fingerprints;
 
     pthread_mutex_t lock; /* guards the sessions, oldest first */
@@ -30,7 +30,7 @@ struct tls_context {
     size_t session_count;
 };
 
-/* Keep a session, of which the reference is taken over. */
+/* Keep a session for this place. The caller's reference is taken over. */
 void tls_session_keep(struct tls_context *c, const char *place, SSL_SESSION *session)
     __attribute__((nonnull));
 
@@ -38,10 +38,10 @@ void tls_session_keep(struct tls_context *c, const char *place, SSL_SESSION *ses
 SSL_SESSION *tls_session_take(struct tls_context *c, const char *place)
     __attribute__((nonnull, warn_unused_result));
 
-/* The first error in OpenSSL's queue as text, and the queue emptied. */
+/* Put the first error in OpenSSL's queue into out as text, and empty the queue. */
 void tls_error_text(char *out, size_t size) __attribute__((nonnull));
 
-/* What an SSL object of a client carries: the context and the place, for new sessions. */
+/* The application data of an SSL object: where new sessions are kept. */
 struct tls_owner {
     struct tls_context *context;
     char *place;      /* NULL: a server */

@@ -17,10 +17,11 @@ struct tls {
     SSL *ssl;
     struct tls_owner owner;
     short wants;    /* POLLIN, POLLOUT */
-    bool is_broken; /* nothing more may be sent, not even that we leave (SSL_shutdown(3)) */
+    bool is_broken; /* nothing more may be sent, not even close_notify (SSL_shutdown(3)) */
 };
 
-/* After a call that did not succeed, as read(2) says it: 0: the end, -1 with errno. */
+/* The result of a call that did not succeed, as read(2) reports it: 0 at the end, or -1 with errno.
+ */
 static ssize_t failed(struct tls *t)
 {
     int error = errno;
@@ -43,7 +44,8 @@ static ssize_t failed(struct tls *t)
         return error == 0 ? 0 : -1;
     default:
         t->is_broken = true;
-        /* SMTP says itself where it ends: a connection that was cut is that, and no worse. */
+        /* In SMTP the end is marked by commands and replies, so an end of the connection without
+         * close_notify is treated as an end of the connection, not as a fault of TLS. */
         if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
             ERR_clear_error();
             return 0;
@@ -148,12 +150,12 @@ static void describe_certificate(X509 *cert, struct tls_info *info)
                  i + 1 < len ? ":" : "");
 }
 
-/* peer: NULL on a server */
+/* Determine the trust in a certificate. peer: NULL on a server. */
 static void set_trust(const struct tls *t, X509 *cert, const struct tls_peer *peer,
                       struct tls_info *info)
 {
     const struct tls_context *c = t->owner.context;
-    long result = SSL_get_verify_result(t->ssl); /* a resumed session has that of the first one */
+    long result = SSL_get_verify_result(t->ssl); /* a resumed session has the first one's result */
 
     if (has_fingerprint(c, info->fingerprint)) {
         info->trust = TLS_VERIFIED;
@@ -190,7 +192,7 @@ static void describe(const struct tls *t, const struct tls_peer *peer, struct tl
     set_trust(t, cert, peer, info);
 }
 
-/* One call of SSL_do_handshake(3), and what the queue of errors of its thread says after it. */
+/* One call of SSL_do_handshake(3), and the error in its thread's queue afterwards. */
 struct step {
     SSL *ssl;
     int error; /* SSL_ERROR_NONE: the handshake is done */
@@ -225,7 +227,7 @@ static void handshake_error(struct stream *s, const struct step *step, enum stre
         err_set(err, "%s", step->text);
 }
 
-/* Until it is done, fails, or the deadline passes. */
+/* Do the handshake, until it is complete, fails, or the deadline passes. */
 static enum stream_status handshake(struct stream *s, struct tls *t, unsigned timeout_ms,
                                     struct err *err)
 {

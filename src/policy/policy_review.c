@@ -91,8 +91,8 @@ static void review_verdict(struct reviewing *r, const char *key, const char *val
     const char *path = table_path(r->table);
     char *place = line > 0 ? mem_printf("%s:%u", path == NULL ? "" : path, line)
                            : mem_strdup(table_spec(r->table));
-    text = mem_printf("%s: result of \"%s\": \"%s\" is no filter: the mail goes on as without one, "
-                      "and Postfix does this only if the table is in its transport_maps, too",
+    text = mem_printf("%s: result of \"%s\": \"%s\" is no filter, and means none: it takes effect "
+                      "only if the table is in transport_maps of Postfix, too",
                       place, key, value);
     blame(r, true, line, text);
     free(text);

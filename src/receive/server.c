@@ -335,7 +335,7 @@ void server_stop(struct server *s, unsigned grace_ms)
     while (s->connection_count > 0 && task_cond_wait(&s->changed, &s->lock, end_ms)) {
     }
     if (s->connection_count > 0)
-        log_warning("cutting %u connections that did not end in time", s->connection_count);
+        log_warning("closing %u connections that did not end in time", s->connection_count);
     /* A commit that has begun is waited for: it takes as long as the disk does, and then counts. */
     cut(s, true);
     while (s->task_count > 0)

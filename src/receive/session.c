@@ -79,7 +79,7 @@ void session_lost(struct session *s, enum stream_status status)
     bool is_end = status == STREAM_EOF && !s->transaction.is_open;
 
     if (is_evicted) {
-        what = "disconnected for another client";
+        what = "disconnected to make room for another client";
         session_reply(s, "421 4.3.2 %s Too many connections", s->config->relay.hostname);
     } else if (status == STREAM_TIMEOUT) {
         what = "timeout";

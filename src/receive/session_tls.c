@@ -86,7 +86,7 @@ void session_starttls(struct session *s)
     session_reply(s, "220 2.0.0 Ready to start TLS");
     if (stream_has_input(s->stream) &&
         maillog_has_room()) /* thrown away with the handshake: RFC 3207 4.2 */
-        log_warning("input after STARTTLS from [%s] is thrown away", s->o->client_addr);
+        log_warning("input after STARTTLS from [%s] is discarded", s->o->client_addr);
     enum stream_status status = stream_flush(s->stream);
     if (status != STREAM_OK) {
         session_lost(s, status);

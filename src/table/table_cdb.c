@@ -51,7 +51,7 @@ static struct table *cdb_load(const char *path, int fd, size_t size, struct err 
     int rc = cdb_init(&cdb, fd);
     bool is_fit = rc == 0 && is_whole(&cdb, size);
     if (!is_fit) {
-        err_set(err, "%s is no constant database, or cut off", path);
+        err_set(err, "%s is not a constant database, or is cut off", path);
         if (rc == 0)
             cdb_free(&cdb);
         close(fd);

@@ -136,7 +136,7 @@ static const char *parse_items(const char *text, size_t len, struct buf *block, 
 
     while (fault == NULL && next_item(&text, &len, &item, &item_len)) {
         if (item[0] == '{' && table_strip_braces(item, item_len, &item, &item_len) < 0)
-            return "missing '}', or text behind it";
+            return "missing '}', or text after it";
         fault = add_pair(item, item_len, block);
         ++*count_out;
     }

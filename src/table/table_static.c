@@ -22,7 +22,7 @@ static struct table *static_open(const char *argument, struct err *err)
     size_t len = strlen(argument);
 
     if (argument[0] == '{' && table_strip_braces(argument, len, &value, &len) < 0) {
-        err_set(err, "static:%s: missing '}', or text behind it", argument);
+        err_set(err, "static:%s: missing '}', or text after it", argument);
         return NULL;
     }
     if (!utf8_is_valid(value, len)) {

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: ISC
-"""The stacks of all tasks of a process or a core, in gdb (docs/tasks.md, "Debugging"):
+"""Shows the stacks of all tasks of a process or a core, in gdb (docs/tasks.md, "Debugging"):
 
     gdb -p $(pidof splitrelay) -x src/task/task-gdb.py -ex "task all" -batch
     gdb build/build/splitrelay CORE -x src/task/task-gdb.py -ex "task all" -batch
 
-Commands: `task list` (one line for each task), `task all` (with their stacks), `task N` (the stack of one task). x86-64 with glibc. A
-process needs gdb's Python, and the program its debugging symbols.
+Commands: `task list` (one line for each task), `task all` (with their stacks), `task N` (the stack of one task). Works on x86-64 with
+glibc. gdb needs Python, and the program needs debugging symbols.
 
-How it works. A task that does not run has its registers in struct task_context: in a jmp_buf, where glibc hides some of them behind a
-guard of the process, or in a ucontext_t. While a stack is shown, an unwinder makes gdb believe that the frame of the current thread was
-called from there. Nothing is written, so it works with a core, too. Frame #0 of the thread is left out.
+How it works: the registers of a task that does not run are in struct task_context, in a jmp_buf or in a ucontext_t. In a jmp_buf glibc
+encodes some of them with a guard value of the process. While a stack is shown, an unwinder tells gdb that the frame of the current
+thread was called from the task's registers. Nothing is written, so this works with a core, too. Frame #0 of the thread is left out.
 """
 
 import gdb
@@ -27,7 +27,7 @@ def unmangle(value, guard):
 
 
 def pointer_guard():
-    """glibc keeps it in the header of each thread's control block; it is the same in all threads."""
+    """The guard value, which glibc keeps in the header of each thread's control block. It is the same in all threads."""
     base = int(gdb.parse_and_eval("(unsigned long)$fs_base"))
     return int.from_bytes(gdb.selected_inferior().read_memory(base + 0x30, 8).tobytes(), "little")
 
@@ -52,7 +52,7 @@ class FrameId:
 
 
 class TaskUnwinder(gdb.unwinder.Unwinder):
-    """While `registers` is set: the caller of the innermost frame is the task with these registers."""
+    """While `registers` is set, gdb takes the task with these registers for the caller of the innermost frame."""
 
     def __init__(self):
         super().__init__("task")
@@ -62,7 +62,7 @@ class TaskUnwinder(gdb.unwinder.Unwinder):
         registers = self.registers
         if registers is None or pending_frame.level() != 0:
             return None
-        # Below the task's stack: gdb takes a caller whose stack is lower for a corrupt one.
+        # The address is below the task's stack, because gdb regards a caller with a lower stack as corrupt.
         info = pending_frame.create_unwind_info(FrameId(gdb.Value(registers["rsp"] - 8), gdb.Value(registers["rip"])))
         kind = gdb.lookup_type("unsigned long")
         for name, value in registers.items():
@@ -108,7 +108,7 @@ def state_of(task):
 
 
 class TaskCommand(gdb.Command):
-    """Show tasks: `task list', `task all', or `task N' for one of the list."""
+    """Show tasks: `task list', `task all', or `task N' for one task of the list."""
 
     def __init__(self, unwinder):
         super().__init__("task", gdb.COMMAND_STACK)

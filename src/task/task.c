@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Tasks, from their start to their end, and the pool of threads that runs them. */
+/* The start and the end of tasks, and the pool of threads that runs them. */
 #include "task/task_private.h"
 
 #include "base/mem.h"
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define THREADS_MAX 64
-#define KEPT_MAX 64 /* tasks that have ended, with their stacks, on each thread */
+#define KEPT_MAX 64 /* ended tasks that a thread keeps with their stacks, to be used again */
 #define THREAD_STACK_SIZE (256 * 1024)
 
 /* --- tasks --- */
@@ -39,7 +39,7 @@ static struct task *take_kept(struct task_thread *th)
     return t;
 }
 
-/* New: with a stack. NULL with *error. */
+/* Make a task with a stack. NULL with an errno in *error. */
 static struct task *task_new(struct task_thread *th, int *error)
 {
     struct task *t = mem_zalloc(sizeof *t);

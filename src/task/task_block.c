@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Helper threads, for calls that block. There are as many as there are jobs at a time, up to
- * TASK_HELPERS_MAX: a job that takes long (a look-up whose servers are silent) does not delay
- * another one before that. At the cap jobs wait in order. A helper without a job ends after a
- * while.
+ * Helper threads, for calls that block. There are as many helpers as there are jobs at a time, up
+ * to TASK_HELPERS_MAX. So below the cap a job that takes long (a look-up whose servers are silent)
+ * delays no other job. At the cap jobs wait in order. A helper without a job ends after IDLE_S.
  *
- * Why there is no deadlock at the cap: a job that waits in the queue must not be what a running job
- * waits for. The jobs of task_block() wait for nothing but the system, a peer with a timeout, and a
- * round of the commit leader. The leader is a job of task_block_start(), so those do not count:
- * such a job goes to the head of the queue, and has a thread of its own, started above the cap if
- * need be. A helper that has finished a job ends while there are more helpers than the cap.
+ * Why there is no deadlock at the cap: a running job must never wait for a job in the queue. The
+ * jobs of task_block() wait for nothing but the system, a peer with a timeout, and a round of the
+ * commit leader. The leader is a job of task_block_start(), so such jobs are not subject to the
+ * cap: a job of task_block_start() goes to the head of the queue, and a helper is started for it
+ * even above the cap if none is idle. A helper that has finished a job ends if there are more
+ * helpers than the cap.
  */
 #include "task/task_private.h"
 
@@ -22,13 +22,13 @@
 #include <unistd.h>
 
 #define IDLE_S 10
-#define HELPER_STACK_SIZE (256 * 1024) /* getaddrinfo(3) is what needs most */
+#define HELPER_STACK_SIZE (256 * 1024) /* getaddrinfo(3) needs most of it */
 
 struct task_block_job {
     struct task_block_job *next;
     void (*fn)(void *);
     void *arg;
-    struct task *task; /* that waits for it; NULL: none, and the job is on the heap */
+    struct task *task; /* the task that waits; NULL: none, and the job is on the heap */
     bool is_done;
 };
 
@@ -43,7 +43,7 @@ void task_helpers_init(struct task_pool *pool)
     pthread_condattr_destroy(&attr);
 }
 
-/* The next job; NULL: this thread has to end. With the lock. */
+/* Wait for the next job, and take it. NULL: this thread has to end. With the lock. */
 static struct task_block_job *next_job(struct task_pool *pool, bool is_new)
 {
     struct timespec until;
@@ -84,7 +84,7 @@ static void *helper_main(void *arg)
         pthread_mutex_lock(&pool->lock);
         if (task != NULL) {
             job->is_done = true;
-            task_wake(task); /* with the lock: without it, job and task may be gone */
+            task_wake(task); /* with the lock, without which job and task may have ended */
         }
     }
     pool->helpers--;
@@ -123,7 +123,8 @@ static void enqueue(struct task_pool *pool, struct task_block_job *job)
     pool->jobs_end = &job->next;
 }
 
-/* False: no thread can be started for it, and none that runs is to be waited for. */
+/* Give the job to a helper, or put it into the queue. False: the job needs a new thread, which
+ * cannot be started. */
 static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
     pthread_mutex_lock(&pool->lock);
@@ -157,7 +158,7 @@ void task_block(void (*fn)(void *), void *arg)
     }
     struct task_block_job job = {.fn = fn, .arg = arg, .task = th->current};
     if (!submit(th->pool, &job)) {
-        fn(arg); /* the other tasks of this thread have to wait */
+        fn(arg); /* the other tasks of this thread wait meanwhile */
         return;
     }
     while (!is_done(th->pool, &job))

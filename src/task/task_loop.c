@@ -16,7 +16,7 @@
 
 #define REPORTS_MAX 128
 
-/* A task does not move between threads, so this does not change in the middle of a function. */
+/* A task does not move between threads, so this does not change while a function runs. */
 static _Thread_local struct task_thread *self;
 
 int64_t task_now_ms(void)
@@ -140,7 +140,7 @@ static void drain_wake_fd(const struct task_thread *th)
         continue;
 }
 
-/* Wait until there is something to do, and make the tasks runnable that it concerns. */
+/* Wait for reports, woken tasks or deadlines, and make the tasks concerned runnable. */
 static void take_reports(struct task_thread *th)
 {
     struct epoll_event reports[REPORTS_MAX];
@@ -163,7 +163,7 @@ static void take_reports(struct task_thread *th)
     task_timers_fire(th);
 }
 
-/* Each task that is runnable now, once; a task that yields runs again in the next round. */
+/* Run each task that is runnable now, once. A task that yields runs again in the next round. */
 static void run_tasks(struct task_thread *th)
 {
     struct task *t = th->runnable.first;

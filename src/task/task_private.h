@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * task_private: what the files of the module task share. task.c has tasks and the pool, task_loop.c
- * the scheduler of a thread, task_timer.c its timers, task_switch.c stacks and the switch between
- * them, task_wait.c descriptors, events and conditions, task_block.c the helper threads. No file
- * outside of this folder includes it.
+ * task_private: the structures and functions that the files of the module task share. task.c has
+ * tasks and the pool, task_loop.c the scheduler of a thread, task_timer.c its timers, task_switch.c
+ * stacks and the switch between them, task_wait.c descriptors, events and conditions, task_block.c
+ * the helper threads. No file outside of this folder includes it.
  *
  * task-gdb.py reads these structures by name: task_pools, struct task_pool (next, threads,
  * thread_count), struct task_thread (tasks, current), struct task (all_next, context, run, arg,
@@ -21,28 +21,28 @@
 /* --- task_switch.c: a stack, and the registers that belong to it while it does not run --- */
 
 struct task_context {
-    ucontext_t machine; /* until it begins; afterwards where swapcontext(3) is used */
-    jmp_buf jump;       /* otherwise */
+    ucontext_t machine; /* the registers before the first switch, and with swapcontext(3) */
+    jmp_buf jump;       /* the registers otherwise */
     bool has_begun;
     bool is_in_jump; /* the registers are in jump, not in machine */
-    char *stack;     /* with its guard at the low end; NULL: a thread's own */
+    char *stack;     /* with the guard at its low end; NULL: the stack of a thread */
     size_t stack_size;
     void *fake_stack; /* AddressSanitizer's */
     void *fiber;      /* ThreadSanitizer's */
 };
 
-/* Make it the context of the calling thread, on the stack that the thread has. */
+/* Make *c the context of the calling thread, on the stack of the thread. */
 void task_context_adopt(struct task_context *c) __attribute__((nonnull));
 
-/* Make a new stack; the first switch to it calls entry(), which must never return. 0 or an errno.
- */
+/* Make a context with a new stack. The first switch to it calls entry(), which must never return.
+ * Returns 0 or an errno. */
 int task_context_make(struct task_context *c, void (*entry)(void))
     __attribute__((nonnull, warn_unused_result));
 
-/* Release the stack, on which nothing runs. */
+/* Release the stack. No task runs on it. */
 void task_context_clear(struct task_context *c) __attribute__((nonnull));
 
-/* entry() calls this first. */
+/* Tell the sanitizers that the first switch is complete. entry() calls this first. */
 void task_context_entered(void);
 
 /* Continue at `to`; returns when another call switches to `from`. */
@@ -60,7 +60,7 @@ struct task {
     atomic_bool is_in_inbox;
     void (*run)(void *);
     void *arg;
-    /* What follows is for the thread of the task alone. */
+    /* Only the thread of the task uses the following fields. */
     bool is_waiting, is_woken, is_late, is_over;
     int64_t deadline_ms; /* while it waits */
     int64_t timer_ms;    /* the key in the heap of timers; never later than deadline_ms while the
@@ -89,14 +89,14 @@ struct task_thread {
     atomic_uint task_count;
 
     pthread_mutex_t lock; /* guards what follows */
-    struct task *kept;    /* tasks that have ended, for the next ones */
+    struct task *kept;    /* ended tasks, whose stacks the next tasks use */
     unsigned kept_count;
-    struct task *tasks; /* all, also the kept ones */
+    struct task *tasks; /* all tasks, the kept ones included */
 };
 
 struct task_block_job;
 
-/* All pools of the process, for task-gdb.py alone. */
+/* All pools of the process. Only task-gdb.py uses the list. */
 extern struct task_pool *task_pools;
 
 struct task_pool {
@@ -112,33 +112,33 @@ struct task_pool {
     unsigned task_count;
 
     /* task_block.c */
-    struct task_block_job *first_job, **jobs_end; /* in the order in which they are taken */
+    struct task_block_job *first_job, **jobs_end; /* the queue, in the order of execution */
     unsigned waiting_jobs, idle_helpers, helpers;
     pthread_cond_t has_job;
 };
 
 /* --- task_loop.c --- */
 
-/* The calling thread, if it runs tasks, otherwise NULL. Its `current` is NULL between two tasks. */
+/* The calling thread if it runs tasks, otherwise NULL. Its `current` is NULL between two tasks. */
 struct task_thread *task_thread_self(void);
 
-/* Wait for task_wake(), or the deadline (false). May return without either. */
+/* Wait for task_wake(). False: the deadline passed before. True may be returned without a wake. */
 bool task_park(struct task *t, int64_t deadline_ms) __attribute__((nonnull));
 
-/* Make the task runnable, or the next task_park() return at once. From any thread, with a lock held
- * that the task takes before it ends. */
+/* Make the task runnable; if it runs, its next task_park() returns at once. From any thread. The
+ * caller holds a lock that the task takes before it ends. */
 void task_wake(struct task *t) __attribute__((nonnull));
 
-/* Append it to the runnable tasks. On the thread of the task. */
+/* Append the task to the runnable tasks. On the thread of the task. */
 void task_make_runnable(struct task *t) __attribute__((nonnull));
 
-/* Take the tasks that other threads have woken. On the thread itself. */
+/* Make the tasks runnable that other threads have woken. On the thread itself. */
 void task_take_inbox(struct task_thread *th) __attribute__((nonnull));
 
 /* End the epoll_wait(2) of the thread, if it is in one. From any thread. */
 void task_thread_wake(struct task_thread *th) __attribute__((nonnull));
 
-/* What a thread for tasks does until the pool stops; arg: struct task_thread. */
+/* The main function of a thread for tasks, until the pool stops. arg: struct task_thread. */
 void *task_thread_main(void *arg) __attribute__((nonnull));
 
 /* --- task_timer.c: all on the thread of the task --- */
@@ -149,20 +149,20 @@ void task_timer_need(struct task *t) __attribute__((nonnull));
 /* Remove the timer of the task, if it has one. */
 void task_timer_remove(struct task *t) __attribute__((nonnull));
 
-/* Make the tasks runnable whose deadline is over. */
+/* Make the tasks runnable whose deadlines have passed. */
 void task_timers_fire(struct task_thread *th) __attribute__((nonnull));
 
-/* Milliseconds until the first timer fires; -1: there is none. As for epoll_wait(2). */
+/* Milliseconds until the first timer fires, as epoll_wait(2) takes them. -1: there is none. */
 int task_timers_wait_ms(const struct task_thread *th) __attribute__((nonnull));
 
 /* --- task_wait.c --- */
 
-/* Take a report of epoll(7), and wake the task that waits for it. On the thread of f. */
+/* Store the events of a report of epoll(7), and wake the task that waits. On the thread of f. */
 void task_fd_report(struct task_fd *f, unsigned events) __attribute__((nonnull));
 
 /* --- task.c --- */
 
-/* After its function has returned, on its thread: keep the task for the next one, or free it. */
+/* Keep the task for the next one, or free it. On its thread, after its function has returned. */
 void task_end(struct task *t) __attribute__((nonnull));
 
 /* --- task_block.c --- */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Stacks, and the switch between them. makecontext(3) makes a stack, _setjmp() and _longjmp()
- * switch: swapcontext(3) makes a system call for the signal mask, which is the same in all tasks.
- * docs/tasks.md has the figures.
+ * Stacks, and the switch between them. makecontext(3) prepares a stack, and _setjmp() and
+ * _longjmp() switch. swapcontext(3) would make a system call at each switch, to set the signal
+ * mask, which is the same in all tasks. docs/tasks.md has the figures.
  *
- * swapcontext(3) is needed where a stack consists of more than memory and registers. The sanitizers
- * follow it. With a shadow stack (Intel CET) longjmp(3) cannot switch; whether the process has one
- * is known only when it runs: a build with -fcf-protection has one where the processor, the kernel
- * and the C library (GLIBC_TUNABLES=glibc.cpu.x86_shstk=on) take part.
+ * swapcontext(3) is needed where a stack consists of more than memory and registers. It is used
+ * with the sanitizers, which follow it, and with a shadow stack (Intel CET), between which
+ * longjmp(3) cannot switch. Whether the process has a shadow stack is known only when it runs: a
+ * build with -fcf-protection has one if the processor, the kernel and the C library
+ * (GLIBC_TUNABLES=glibc.cpu.x86_shstk=on) support it.
  */
-#undef _FORTIFY_SOURCE /* its longjmp(3) aborts when the target is on another stack */
+#undef _FORTIFY_SOURCE /* with it longjmp(3) aborts if the target is on another stack */
 #include "task/task_private.h"
 
 #include <errno.h>
@@ -30,12 +31,12 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-/* A library function with a large frame, compiled without -fstack-clash-protection, must not step
- * over it. */
+/* A library function that is compiled without -fstack-clash-protection must not step over the guard
+ * with a large frame. */
 #define GUARD_SIZE (64 * 1024)
 
 #if defined(WITH_ASAN) || defined(WITH_TSAN)
-#define STACK_SIZE (1024 * 1024) /* frames are several times as large then */
+#define STACK_SIZE (1024 * 1024) /* frames are several times as large with a sanitizer */
 #else
 #define STACK_SIZE (256 * 1024)
 #endif
@@ -62,7 +63,7 @@ int task_context_make(struct task_context *c, void (*entry)(void))
 {
     size_t size = STACK_SIZE + GUARD_SIZE;
 
-    /* Pages are allocated when they are touched first. */
+    /* The kernel allocates a page when it is used first. */
     char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED)
@@ -112,7 +113,7 @@ static bool needs_swapcontext(void)
 #elif defined(__x86_64__)
     unsigned long shadow_stack = 0;
 
-    /* A no-op where there are no shadow stacks, which costs 1 ns at most. */
+    /* Without a shadow stack this is a no-op, and costs 1 ns at most. */
     __asm__ volatile("rdsspq %0" : "+r"(shadow_stack));
     return shadow_stack != 0;
 #else

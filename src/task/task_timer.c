@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The timers of a thread: a heap, the earliest first. A task has at most one timer in it, and
- * mostly the one of an earlier wait, because most deadlines move further away. A timer that fires
+ * The timers of a thread, in a heap with the earliest first. A task has at most one timer, which is
+ * mostly left from an earlier wait, because most deadlines move to later times. A timer that fires
  * before the deadline of its task is rescheduled.
  */
 #include "task/task_private.h"
@@ -16,7 +16,7 @@ static void put_timer(struct task_thread *th, size_t at, struct task *t)
     t->timer_at = at;
 }
 
-/* Towards the root, where the earliest is. */
+/* Move the task towards the root, where the earliest timer is. */
 static void timer_up(struct task_thread *th, size_t at, struct task *t)
 {
     while (at > 0 && th->timers[(at - 1) / 2]->timer_ms > t->timer_ms) {

@@ -19,7 +19,7 @@ _Static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &
                    EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP,
                "the events of epoll(7) are those of poll(2)");
 
-#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* reported once, and true from then on */
+#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* reported once; they hold from then on */
 
 /* --- descriptors --- */
 
@@ -67,7 +67,8 @@ void task_fd_report(struct task_fd *f, unsigned events)
     f->waiter = NULL;
 }
 
-/* The end of the peer's data counts as input: read(2) returns it. */
+/* Take those of the reported events that are wanted. The end of the peer's data (POLLRDHUP) counts
+ * as input, because read(2) reports it. */
 static short take_ready(struct task_fd *f, short events)
 {
     short wanted = (short)(events | POLLERR | POLLHUP | ((events & POLLIN) != 0 ? POLLRDHUP : 0));
@@ -116,7 +117,7 @@ int task_poll(struct task_fd *f, short events, int64_t deadline_ms)
     return got;
 }
 
-/* Have the task (NULL: none) woken when the event is set. Returns whether it is set already. */
+/* Have the task (NULL: none) woken when the event is set. True: the event is set already. */
 static bool wake_on_event(struct task_event *e, struct task *task)
 {
     pthread_mutex_lock(&e->lock);
@@ -155,7 +156,7 @@ static void init_monotonic(pthread_cond_t *cond)
     pthread_condattr_destroy(&attr);
 }
 
-/* False: the deadline is over. */
+/* Wait for the condition in a thread. False: the deadline is over. */
 static bool wait_in_thread(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t deadline_ms)
 {
     struct timespec until = {.tv_sec = (time_t)(deadline_ms / 1000),
@@ -226,7 +227,7 @@ struct task_cond_waiter {
     struct task_cond_waiter *next;
     struct task *task;      /* NULL: a thread */
     pthread_cond_t changed; /* for a thread */
-    bool is_woken;          /* and not in the list any more */
+    bool is_woken;          /* true: it is no longer in the list */
 };
 
 void task_cond_init(struct task_cond *c)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""./dev bench: what splitmilter costs a front Postfix, and how much splitrelay carries, as ratios within one run.
+"""./dev bench: the cost of splitmilter for a front Postfix, and the throughput of splitrelay, as ratios within one run.
 
-Rates of this machine mean little elsewhere, ratios of things measured in turn do. Each round measures every candidate
-once; a ratio is the median over the rounds of (candidate / baseline of the same round).
+Rates depend on the machine; ratios of candidates that are measured in turn depend on it much less. Each round measures every
+candidate once; a ratio is the median over the rounds of (candidate / baseline of the same round).
 """
 
 import argparse
@@ -22,12 +22,12 @@ import rig  # noqa: E402
 from rig.daemons import accepts, build_directory  # noqa: E402
 from size import bench_size  # noqa: E402
 
-TURNS = 3  # of the front in each round
+TURNS = 3  # for each candidate of the front in a round
 KNOWN, UNKNOWN, COPIED = "u99999@example.com", "nobody@example.net", "c99999@example.com"
 
 
 def usable(directory):
-    """Postfix's own user can go there, and unix sockets below it have names short enough."""
+    """Can Postfix's own user enter the directory, and are the names of unix sockets below it short enough?"""
     path = os.path.abspath(directory)
     if len(path) > 50:
         return False
@@ -39,7 +39,7 @@ def usable(directory):
 
 
 def file_system(directory):
-    """Type of the file system that holds directory."""
+    """The type of the directory's file system."""
     best, kind = "", "?"
     path = os.path.realpath(directory)
     with open("/proc/self/mounts", encoding="utf-8") as f:
@@ -52,7 +52,7 @@ def file_system(directory):
 
 
 def working_directory():
-    """Below the build directory, so that spools are on the disk of the checkout; /var/tmp where that cannot be used."""
+    """The build directory, so that spools are on the disk of the checkout; /var/tmp if that cannot be used."""
     directory = build_directory()
     if not usable(directory):
         print(f"({directory} is closed to the user postfix, or its name is too long; using /var/tmp)")
@@ -67,7 +67,7 @@ def working_directory():
 
 
 class Table:
-    """Rates per candidate and round, and what is printed of them."""
+    """The rates per candidate and round, and their output."""
 
     def __init__(self, title, baseline):
         self.title = title
@@ -78,7 +78,7 @@ class Table:
         self.rates.setdefault(name, []).append(rate)
 
     def ratio(self, name, to):
-        """Median over the rounds, or None if one of the two was not measured."""
+        """The median of the ratios over the rounds; None if one of the two was not measured."""
         if name not in self.rates or to not in self.rates:
             return None
         return statistics.median(a / b for a, b in zip(self.rates[name], self.rates[to]))
@@ -152,7 +152,7 @@ class Front:
         self.instance.start()
 
     def measure(self, title, flags):
-        """Many short turns, each in another order: what else goes on here then meets all alike."""
+        """Measure in many short turns, each in another order, so that other load on the machine affects all candidates alike."""
         table = Table(title, self.candidates[0][0])
         table.rates = {name: [] for name, _, _ in self.candidates}
         for number in range(self.options.rounds * TURNS + 1):
@@ -163,13 +163,13 @@ class Front:
                     ("127.0.0.1", port), count, self.options.sessions, self.options.size, recipient=recipient, flags=flags
                 )
                 self.instance.wait_empty(120)
-                if number:  # round 0 warms up
+                if number:  # round 0 is a warm-up
                     table.add(name, count / seconds)
         return table
 
 
 def split_configuration(r, lines):
-    """Tables of so many lines each, and the configuration that uses them; @SOCKET@ stands for the socket."""
+    """Write tables with `lines` lines each. Returns the configuration that uses them; @SOCKET@ stands for the socket."""
     filters = r.write("filter", "".join(f"u{i}@example.com secondary\nc{i}@example.com secondary\n" for i in range(lines // 2, lines)))
     copies = r.write("copy", "".join(f"c{i}@example.com archive\n" for i in range(lines)))
     canonical = r.write("canonical", "".join(f"old{i}@example.com new{i}@example.com\n" for i in range(lines)))
@@ -231,7 +231,7 @@ destination archive {{
 
 
 def wait_sent(log, count, seconds=300):
-    """Read the log from where it stands until it has `count` lines that say sent."""
+    """Read the log from its present position, until it has `count` lines with status=sent."""
     seen, rest, end = 0, b"", time.monotonic() + seconds
     while True:
         chunk = rest + log.read()
@@ -245,7 +245,7 @@ def wait_sent(log, count, seconds=300):
 
 
 def processor_seconds(pid):
-    """What the process has used, in the system and outside of it (proc_pid_stat(5))."""
+    """The processor time of the process, in user and in kernel mode (proc_pid_stat(5))."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         fields = f.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -276,7 +276,7 @@ def bench_relay(r, options):
                 rig.smtp_source(address, count, sessions, size, recipient=recipient, flags=flags)
                 wait_sent(log, count)
                 relayed = time.monotonic() - start
-                if number:  # round 0 warms up
+                if number:  # round 0 is a warm-up
                     table.add("directly", count / direct)
                     table.add("through splitrelay, until the last is sent", count / relayed)
                     costs.append((processor_seconds(relay.pid) - used) / count * 1e6)
@@ -287,8 +287,8 @@ def bench_relay(r, options):
 
 
 def bench_duplicator(r, options):
-    """smtp-source to smtp-sink, directly and through a listener with one backup: until both sinks have everything. And what the
-    client waits for its last reply, against the primary alone."""
+    """Measure smtp-source to smtp-sink, directly and through a listener with one backup, until both sinks have all mail; and the
+    wait for the final reply, compared with the primary alone."""
     primary, backup = rig.SmtpSink(r, "primary"), rig.SmtpSink(r, "backup")
     address, spare = ("127.0.0.1", r.free_port()), ("127.0.0.1", r.free_port())
     os.mkdir(r.path("spool"), 0o700)
@@ -312,7 +312,7 @@ def bench_duplicator(r, options):
                 rig.smtp_source(address, count, options.relay_sessions, options.size, flags=flags)
                 wait_sent(log, 2 * count)  # a line for the primary, a line for the copy
                 duplicated = time.monotonic() - start
-                if number:  # round 0 warms up
+                if number:  # round 0 is a warm-up
                     table.add("directly", count / direct)
                     table.add(DUPLICATED, count / duplicated)
             table.show()
@@ -325,7 +325,7 @@ DUPLICATED = "to primary and backup, until the last is there"
 
 
 def wait_for_reply(c):
-    """Milliseconds from the final dot to its reply."""
+    """The milliseconds from the final dot to its reply."""
     c.mail("s@sender.test")
     c.rcpt("r@example.com")
     c.cmd("DATA")
@@ -338,7 +338,7 @@ def wait_for_reply(c):
 
 
 def sync_once(r, number):
-    """Milliseconds that a new file of 4 kB and its sync need here."""
+    """The milliseconds for a new file of 4 kB and its sync."""
     start = time.monotonic()
     fd = os.open(r.path(f"sync{number}"), os.O_CREAT | os.O_WRONLY, 0o600)
     os.write(fd, bytes(4096))
@@ -348,8 +348,8 @@ def sync_once(r, number):
 
 
 def show_latency(r, primary, listener):
-    """The primary's own time, a sync, and what the listener makes of both: one message at a time, and the three in turn, for what a
-    sync costs changes from second to second."""
+    """Print the time of the primary alone, of a sync, and of the listener, for one message at a time. The three are measured in
+    turn, because the time of a sync changes from second to second."""
     waits = {"alone": [], "through": [], "sync": []}
     with rig.SmtpClient(primary) as direct, rig.SmtpClient(listener) as client:
         for c in (direct, client):
@@ -364,7 +364,7 @@ def show_latency(r, primary, listener):
 
 
 def bench_memory(r, options):
-    """Resident memory of splitrelay: at start, with many copies queued, after a message of 50 MB."""
+    """Measure the resident memory of splitrelay: at start, with many copies queued, and after a message of 50 MB."""
     address = ("127.0.0.1", r.free_port())
     os.mkdir(r.path("spool"), 0o700)
     nowhere = ("127.0.0.1", r.free_port())
@@ -385,7 +385,7 @@ def bench_memory(r, options):
 
 
 def wait_line(log, text, seconds=300):
-    """Until the log, read from where it stands, has this text."""
+    """Read the log from its present position, until it has this text."""
     rest, end = b"", time.monotonic() + seconds
     while text not in rest:
         rest = rest[-len(text):] + log.read()
@@ -401,7 +401,7 @@ def fill_spool(r, count, size):
 
 
 def seconds_of_find(r):
-    """What it takes to walk through the spool once, from the cache if it can be."""
+    """The seconds that find(1) needs for the spool, the best of three runs."""
     best = None
     for _ in range(3):
         start = time.monotonic()
@@ -413,7 +413,8 @@ def seconds_of_find(r):
 
 
 def bench_backlog(r, options):
-    """A start with very many copies queued: time to the first delivery against find(1), memory then and while they are delivered."""
+    """Measure a start with very many copies queued: the time to the first delivery, compared with find(1), and the memory then and
+    while they are delivered."""
     sink = rig.SmtpSink(r, "archive")
     address = ("127.0.0.1", r.free_port())
     print(f"\nStart with {options.backlog} copies queued")
@@ -437,7 +438,7 @@ def bench_backlog(r, options):
 
 
 def drain_splitrelay(r, options, sink):
-    """Copies per second."""
+    """The copies per second that splitrelay delivers of a full spool."""
     address = ("127.0.0.1", r.free_port())
     fill_spool(r, options.drain, options.size)
     start = time.monotonic()
@@ -448,7 +449,7 @@ def drain_splitrelay(r, options, sink):
 
 
 def drain_postfix(r, options, sink):
-    """Messages per second that Postfix as it comes delivers of a queue that was held, to the same sink."""
+    """The messages per second that Postfix with default settings delivers of a queue that was held, to the same sink."""
     as_it_comes = {"in_flow_delay": "1s", "queue_run_delay": "300s", "minimal_backoff_time": "300s", "maximal_backoff_time": "4000s"}
     hold = {"in_flow_delay": "0", "smtpd_recipient_restrictions": "static:HOLD, permit_mynetworks, reject"}
     postfix = rig.Postfix(r, "drain", {"relayhost": sink.bracketed, **as_it_comes, **hold})
@@ -460,7 +461,7 @@ def drain_postfix(r, options, sink):
     with open(postfix.maillog, "rb") as log:
         log.seek(0, os.SEEK_END)
         postfix.run("postsuper", "-H", "ALL")
-        start = time.monotonic()  # what it delivered since then does it no harm
+        start = time.monotonic()  # what it delivered before is counted in its favour
         postfix.flush()
         wait_sent(log, options.drain, 1800)
     rate = options.drain / (time.monotonic() - start)
@@ -469,7 +470,7 @@ def drain_postfix(r, options, sink):
 
 
 def bench_drain(r, options):
-    """The same backlog to the same smtp-sink, by splitrelay and by Postfix."""
+    """Measure the delivery of the same backlog to the same smtp-sink by splitrelay and by Postfix."""
     sink = rig.SmtpSink(r, "archive")
     print(f"\nDraining {options.drain} queued copies")
     try:
@@ -484,7 +485,7 @@ def bench_drain(r, options):
 
 
 class Ten:
-    """splitrelay with ten destinations; the last one is well, or takes connections and never says a word."""
+    """splitrelay with ten destinations. The last one works, or accepts connections and never sends a byte."""
 
     def __init__(self, r, name, sink, is_well):
         self.silent = socket.create_server(("127.0.0.1", 0), backlog=500)
@@ -512,7 +513,7 @@ class Ten:
                 c.read()
 
     def rate(self, count):
-        """Copies per second to the other nine, over four connections."""
+        """The copies per second to the other nine, for messages over four connections."""
         self.log.seek(0, os.SEEK_END)
         start, seen, rest = time.monotonic(), 0, b""
         senders = [threading.Thread(target=self.send, args=(count // 4,)) for _ in range(4)]
@@ -530,7 +531,7 @@ class Ten:
 
 
 def bench_starvation(r, options):
-    """What a destination that hangs costs nine others."""
+    """Measure how much a destination that hangs slows nine others down."""
     sink = rig.SmtpSink(r, "nine")
     try:
         ten = {"all ten are well": Ten(r, "well", sink, True), "the tenth hangs": Ten(r, "sick", sink, False)}
@@ -541,7 +542,7 @@ def bench_starvation(r, options):
     for number in range(options.rounds + 1):
         for name, relay in sorted(ten.items(), reverse=number % 2 == 1):
             rate = relay.rate(1000 if number else 200)
-            if number:  # round 0 warms up
+            if number:  # round 0 is a warm-up
                 table.add(name, rate)
     table.show()
     return [Target("nine destinations while the tenth hangs / while it is well", table.ratio("the tenth hangs", table.baseline), 0.9)]
@@ -572,7 +573,7 @@ def judge(name, value, bound, strictly=False):
 
 
 def judge_all(front, relay, duplicator, targets):
-    """The targets; True when all are met."""
+    """Print the targets and their figures. True: all are met."""
     print("\nTargets")
     met = True
     for table in front:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * noop_all: an ordinary milter that has every callback and does nothing. What an administrator's
- * usual filter costs at least; bench.py compares splitmilter with it.
+ * noop_all: a milter that has every callback and does nothing. It shows the least that an ordinary
+ * milter costs; bench.py compares splitmilter with it.
  *
  *     noop_all SOCKET        e.g. unix:/path or inet:PORT@127.0.0.1
  */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * noop_envelope: a milter that looks at the envelope only and does nothing: the cheapest thing
- * that libmilter allows. It negotiates away what it does not need, and replies at DATA, without
- * which a TCP connection to Postfix stalls for 40 ms per message (delayed acknowledgement).
+ * noop_envelope: a milter that gets the envelope only and does nothing, which is the least that
+ * libmilter allows. It negotiates away the steps that it does not need, and replies at DATA,
+ * without which a TCP connection to Postfix stalls for 40 ms per message (delayed acknowledgement).
  *
  *     noop_envelope SOCKET [SUFFIX]        e.g. unix:/path or inet:PORT@127.0.0.1
  *
- * With SUFFIX it does what a filter decision takes, without deciding: the last recipient is
- * replaced by the same one with the suffix. That shows what the change itself costs the MTA.
+ * With SUFFIX it makes the changes of a filter decision, without a look-up: the last recipient is
+ * replaced by the same one with the suffix. That shows what the changes cost the MTA.
  */
 #include <libmilter/mfapi.h>
 

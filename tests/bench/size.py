@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Does the size of a table matter? One front, two splitmilters that differ in the number of lines of their tables."""
+"""The effect of a table's size: one front, and two splitmilters that differ in the number of lines of their tables."""
 
 import os
 import statistics
@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import rig  # noqa: E402
 
-RECIPIENTS = 50  # per message, where processor time is measured
+RECIPIENTS = 50  # per message, for the measurement of processor time
 SMALL, LARGE = "10 lines", "{:,} lines"
 
 CONFIGURATION = """\
@@ -25,12 +25,12 @@ filter secondary {{ nexthop = "smtp:[127.0.0.1]:9" }}
 
 
 def processor_seconds(pid):
-    """Of all threads of a process, to the nanosecond: see clock_getcpuclockid(3)."""
+    """The processor time of all threads of a process, to the nanosecond (clock_getcpuclockid(3))."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
 class Sizes:
-    """front: where the two services are added to; candidates are named by the size."""
+    """front: the Front to which the two services are added. The names of the candidates are the sizes."""
 
     def __init__(self, r, front, lines):
         self.daemons = {}
@@ -45,13 +45,13 @@ class Sizes:
         front.start()
 
     def turns(self, count):
-        """Candidates, each first in every second turn."""
+        """The candidates in turns; each of them is the first in every second turn."""
         for number in range(count):
             yield from self.front.candidates if number % 2 else reversed(self.front.candidates)
 
     def processor_time(self, count):
-        """name -> microseconds per recipient in each turn: no two recipients of a message are the same, and none is in a table, so
-        that each one is looked for in another place."""
+        """name -> microseconds per recipient in each turn. The recipients of a message differ, and none is in a table, so that
+        each look-up reads another place."""
         spent = {name: [] for name in self.daemons}
         for name, port, _ in self.turns(count):
             pid, messages = self.daemons[name].pid, 40
@@ -64,7 +64,7 @@ class Sizes:
 
 
 def bench_size(r, options, front, tables):
-    """tables: makes a Table of rates from a title and the name of the baseline."""
+    """Measure rates and processor time. tables: makes a Table from a title and the name of the baseline."""
     sizes = Sizes(r, front, options.size_lines)
     small, large = list(sizes.daemons)
     for title, flags in (("a new connection per message", ()), ("connections kept", ("-d",))):
@@ -73,7 +73,7 @@ def bench_size(r, options, front, tables):
         for number, (name, port, recipient) in enumerate(sizes.turns(options.rounds * 10 + 1)):
             seconds = rig.smtp_source(("127.0.0.1", port), count, options.sessions, options.size, recipient=recipient, flags=flags)
             front.instance.wait_empty(120)
-            if number > 1:  # the first turn warms up
+            if number > 1:  # the first turn is a warm-up
                 table.add(name, count / seconds)
         table.show()
         print(f"  {large} / {small}: {table.ratio(large, small):.3f} (the target is at least 0.98)")

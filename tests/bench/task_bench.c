@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * task_bench: what tasks cost (docs/tasks.md). Prints the best and the median of ROUNDS rounds for
- * a switch between stacks, a task from start to end, and a call on a helper thread.
+ * task_bench: the costs of tasks (docs/tasks.md). Prints the best and the median of ROUNDS rounds
+ * for a switch between stacks, for a task from its start to its end, and for a call on a helper
+ * thread.
  */
 #include "task/task.h"
 
@@ -10,8 +11,8 @@
 #include <time.h>
 
 #define ROUNDS 15
-#define TASKS 100   /* that yield; as many share a look at epoll(7) */
-#define YIELDS 4000 /* of each of them */
+#define TASKS 100   /* tasks that yield; they share each call of epoll_wait(2) */
+#define YIELDS 4000 /* of each task */
 #define STARTS 20000
 #define CALLS 2000
 
@@ -43,7 +44,7 @@ static void start(void (*run)(void *), void *arg)
         abort();
 }
 
-/* Each yield is a switch to the loop of the thread, and one back. */
+/* Each yield is a switch to the loop of the thread, and another one back. */
 static void measure_switch(void *arg)
 {
     double begun = now_ns(CLOCK_THREAD_CPUTIME_ID), *result = arg;
@@ -51,7 +52,7 @@ static void measure_switch(void *arg)
     for (int i = 1; i < TASKS; i++)
         start(yield_often, NULL);
     yield_often(NULL);
-    task_yield(); /* the others are done */
+    task_yield(); /* afterwards the other tasks have ended */
     *result = (now_ns(CLOCK_THREAD_CPUTIME_ID) - begun) / (2.0 * TASKS * YIELDS);
 }
 

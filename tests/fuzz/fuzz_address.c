@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Addresses as clients write them: what parses can be tagged and read back, and never leads out of
- * its domain. */
+/* Addresses from clients. An address with a suffix added and removed again is the same as before,
+ * and address_leads_into() is true for each address that has a suffix. */
 #include "mail/address.h"
 #include "mail/dsn.h"
 #include "mail/xtext.h"

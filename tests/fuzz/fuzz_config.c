@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A configuration, without what it includes. It is either refused, with a message that begins with
- * the file, or every place in it is one of the text's lines.
+ * A configuration, without the files that it includes. Either it is refused with a message that
+ * begins with the file, or every place in it is a line of the text.
  */
 #include "config/config_file.h"
 
@@ -23,7 +23,7 @@ static void check_place(struct text_place place, unsigned lines)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = malloc(size == 0 ? 1 : size); /* of its own, so that a read past its end is seen */
+    char *text = malloc(size == 0 ? 1 : size); /* exact size: sanitizers see a read past the end */
     unsigned lines = 1;
     struct err err = {""};
 

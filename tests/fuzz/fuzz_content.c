@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Any bytes, in pieces of any size: the same as a plain byte-by-byte reading of RFC 5321 4.5.2. The
- * Message-ID does not depend on the pieces, is printable, and is in the content. The first byte of
- * the input makes the sizes of the pieces.
+ * Content of any bytes, in pieces of any size. The result is the same as that of a plain parser
+ * that reads byte by byte as RFC 5321 4.5.2 says. The Message-ID does not depend on the pieces, is
+ * printable, and is in the content. The first byte of the input sets the sizes of the pieces.
  */
 #include "mail/content.h"
 
@@ -31,7 +31,7 @@ static void reference(const char *data, size_t len, struct expected *x)
                 return;
             }
             at_line_start = false;
-            if (i + 2 == len && data[i + 1] == '\r') /* not decided yet: both are held back */
+            if (i + 2 == len && data[i + 1] == '\r') /* not decided yet, so both are held back */
                 break;
             continue;
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any request: what is taken reads the same when it is written again, and its names are names. */
+/* Requests at the control socket. A request that is accepted reads the same when it is written
+ * again, and its names are valid names. */
 #include "relay/control_line.h"
 #include "queue/queue_id.h"
 

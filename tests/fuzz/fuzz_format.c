@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A message whose first line is its sender, the second a recipient, the third an ORCPT; the rest is
- * the content, taken in two pieces. Whatever it is: the report is made of the lines that it may
- * have, and of nothing else.
+ * Journal reports. The first line of the input is the sender, the second a recipient, the third an
+ * ORCPT; the rest is the content, which is fed in two pieces. For any input the report has only the
+ * lines that a report may have.
  */
 #include "base/mem.h"
 #include "format/format_journal.h"
@@ -30,8 +30,8 @@ static char *take_line(const char **data, size_t *size)
     return line;
 }
 
-/* Each line ends in CRLF, holds no other control character and is valid UTF-8. Returns how many of
- * them begin with the mark. */
+/* Check that each line ends in CRLF, has no other control character and is valid UTF-8. Returns the
+ * number of lines that begin with the mark. */
 static int check_lines(const char *text, const char *mark)
 {
     int count = 0;
@@ -48,7 +48,7 @@ static int check_lines(const char *text, const char *mark)
     return count;
 }
 
-/* The text part: which lines, and in which order. */
+/* Check the lines of the text part, and their order. */
 static void check_report(const char *report)
 {
     static const char *const names[] = {"Sender: ", "On-Behalf-Of: ", "Subject: ", "Message-Id: "};

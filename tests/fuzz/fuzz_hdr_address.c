@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Bodies of To and Cc headers: with no replacement the body is as it was; with every address
- * replaced by itself, too, but for white space and comments inside of addresses; and what was
- * replaced is found again.
+ * Bodies of To and Cc headers. Without a replacement the body is unchanged. If every address is
+ * replaced by itself, only white space and comments inside addresses change. Replacements are found
+ * as addresses again.
  */
 #include "mail/hdr_address.h"
 

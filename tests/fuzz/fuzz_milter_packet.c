@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Bytes of a peer of the milter socket, in one piece and byte by byte: the same packets pass. What
- * passes is walked as libmilter does. */
+/* Bytes from a peer of the milter socket. The same packets pass in one piece and byte by byte, and
+ * code that reads macros as libmilter does stays within a packet that passes. */
 #include "mail/milter_packet.h"
 
 #include <stdint.h>

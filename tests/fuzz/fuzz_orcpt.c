@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* ORCPT values as clients and MTAs write them: what is taken survives being written anew, and puts
- * no further word into the dialogue. */
+/* ORCPT values from clients and MTAs. A value that is accepted is the same after it was written
+ * anew, and adds no further word to the command. */
 #include "mail/dsn.h"
 #include "base/mem.h"
 #include "mail/xtext.h"
@@ -15,7 +15,7 @@ static void require(int condition)
         abort();
 }
 
-/* What decodes, decodes to the same after it was encoded. */
+/* A decoded address is the same after it was encoded and decoded again. */
 static void round_trip(const char *orcpt)
 {
     struct buf address = {0}, again = {0}, back = {0};

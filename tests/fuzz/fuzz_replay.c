@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * fuzz_replay: the main() of a fuzzer that was built without libFuzzer: feeds it each file named as
- * argument, or, without arguments, each file of $SPLIT_SOURCE_DIR/tests/corpus/NAME, for a program
- * called fuzz_NAME. Exit 77 if there is no corpus: a skip that the log explains.
+ * fuzz_replay: the main() of a fuzzer that was built without libFuzzer. It passes each file named
+ * as an argument to the fuzzer; without arguments, for a program called fuzz_NAME, each file of
+ * $SPLIT_SOURCE_DIR/tests/corpus/NAME. Without a corpus it exits with 77, a skip that the log
+ * explains.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +17,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* 0, or -1 if the file cannot be read. An exact-size heap copy, so that sanitizers see overruns. */
+/* Run the fuzzer on a file: 0, or -1 if the file cannot be read. The input is a heap block of its
+ * exact size, so that sanitizers see overruns. */
 static int replay_file(const char *path)
 {
     FILE *f = fopen(path, "rb");

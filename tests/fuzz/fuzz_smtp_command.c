@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Any line: what the parser hands out lies within its text, and holds no control characters. The
- * address is in a form that is read as itself, and that no server reads in another way. */
+/* Lines from clients. The strings that the parser returns are within its text, and have no control
+ * characters. The address is in a form that is read as itself, and that every server reads in the
+ * same way. */
 #include "mail/smtp_command.h"
 #include "mail/smtp_path.h"
 

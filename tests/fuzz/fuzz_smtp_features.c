@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Bytes of a server as the text of its reply to EHLO. */
+/* Bytes from a server, as the text of its reply to EHLO. */
 #include "smtp/smtp_features.h"
 
 #include <stdint.h>

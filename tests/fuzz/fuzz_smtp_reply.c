@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Bytes of a server, cut into lines, read as one reply after the other; and what is made of it. */
+/* Bytes from a server, cut into lines, and read as one reply after the other; also the texts that
+ * are made of a reply. */
 #include "mail/smtp_reply.h"
 
 #include <stdint.h>

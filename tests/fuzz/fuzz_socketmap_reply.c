@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Bytes of a socketmap server, in two parts that the first byte cuts, read as one reply after the
- * other; the same bytes one by one must give the same. */
+/* Bytes from a socketmap server, read as one reply after the other. The replies are the same for
+ * two pieces, whose sizes the first byte sets, and byte by byte. */
 #include "table/socketmap_reply.h"
 #include "base/utf8.h"
 
@@ -31,7 +31,7 @@ static void look_at(const struct socketmap_reply *r)
     }
 }
 
-/* Returns how many replies were complete, or -1 and that minus the same when a fault ended it. */
+/* Returns the number of complete replies; -1 minus that number if a fault ended the reading. */
 static long read_all(const char *data, size_t size, size_t step)
 {
     struct socketmap_reply r = {0};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Table files: the first line of the input is a key, the rest is the text of a texthash, a pcre and
- * a regexp table. Whatever they make of it: every value is valid UTF-8 and every key of a texthash
- * is found again.
+ * Table files. The first line of the input is a key; the rest is the text of a texthash, a pcre and
+ * a regexp table. For any input every value is valid UTF-8, and every key of a texthash is found
+ * again.
  */
 #include "base/log.h"
 #include "table/table_private.h"

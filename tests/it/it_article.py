@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The tables of the article that made people ask for this, word for word, and other tables that Postfix users have."""
+"""The tables of a well-known article about transport maps, literally."""
 
 import rig
 
@@ -22,7 +22,7 @@ def setup(r):
 
 
 def test_tables_work_verbatim(t):
-    """The first address goes through the second filter to the application, everybody else through the first."""
+    """The first address of the article passes the second filter and gets its new address; other mail passes the first filter."""
     t.send(["firstmailaddress@domain.com", "secondmailaddress@domain.com"], b"Subject: article\r\n\r\nx\r\n")
     found = t.mailbox.wait(2)
     t.settle()
@@ -34,7 +34,7 @@ def test_tables_work_verbatim(t):
 
 
 def test_postmap_agrees(t):
-    """postmap(1) finds in both tables what splitctl explain finds."""
+    """postmap(1) and splitctl explain find the same results in both tables."""
     for table, key in (("canonical", "firstmailaddress@domain.com"), ("filter", "firstmailaddress@domain.com")):
         said = t.front.run("postmap", "-q", key, f"texthash:{t.tables[table]}").strip()
         _, out, _ = rig.run_splitctl(t.rig, t.configuration_path, "explain", key)

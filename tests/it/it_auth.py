@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Authentication to destinations: each mechanism with Postfix and Cyrus SASL, and with a server that is written here and cheats."""
+"""Authentication to destinations: each mechanism with Postfix and Cyrus SASL, and with a server of the test that cheats."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ USER, PASSWORD = "relay", 'pass "word" with = and ü'
 
 
 class Relay:
-    """splitrelay; destinations: name -> (relay_to, more of the section)."""
+    """splitrelay; destinations: name -> (relay_to, further options)."""
 
     def __init__(self, r, destinations, relay=""):
         self.rig = r
@@ -72,7 +72,7 @@ def auth(path, *mechanisms, user=USER, plaintext=False):
 
 
 def cyrus_postfix(r, sink, certificate):
-    """A Postfix that takes mail from nobody but who authenticates, with a password file of its own."""
+    """A Postfix that accepts mail only from authenticated clients, with a password file of its own."""
     rig.need_tools("saslpasswd2")
     if not any(os.path.exists(f"/usr/lib/{d}/sasl2/libscram.so") for d in os.listdir("/usr/lib") if "linux" in d):
         raise rig.Skip("libsasl2-modules is not installed")
@@ -92,7 +92,7 @@ def cyrus_postfix(r, sink, certificate):
             "tls_random_source": "dev:/dev/urandom",
         },
     )
-    directory = os.path.join(server.etc, "sasl")  # where Debian's Postfix looks; others are told
+    directory = os.path.join(server.etc, "sasl")  # the default of Debian's Postfix; others need the setting
     os.mkdir(directory)
     server.set(cyrus_sasl_config_path=directory)
     database = os.path.join(directory, "sasldb2")
@@ -108,7 +108,8 @@ def cyrus_postfix(r, sink, certificate):
 
 
 def test_postfix_with_cyrus(r):
-    """Every mechanism, over TLS and, where it is allowed, in plain text; a wrong password; no password at all."""
+    """Each mechanism works over TLS, and in plain text if that is allowed. With a wrong password, or with none, copies wait; a
+    reload reads a corrected password."""
     authority = rig.Authority(r)
     certificate = authority.issue("server", "IP:127.0.0.1")
     sink = rig.Sink(r, "mailbox")
@@ -121,7 +122,7 @@ def test_postfix_with_cyrus(r):
         {
             "best": (to, verify + auth(path)),
             "plain": (to, verify + auth(path, "PLAIN")),
-            "login": (to, auth(path, "LOGIN")),  # tls is not set: encrypt, for the password's sake
+            "login": (to, auth(path, "LOGIN")),  # without tls, a password makes "encrypt" the default
             "scram": (to, 'tls = "may" ' + auth(path, "SCRAM-SHA-256")),
             "open": (to, 'tls = "none" ' + auth(path, "PLAIN", plaintext=True)),
             "wrong": (to, verify + auth(wrong)),
@@ -142,7 +143,7 @@ def test_postfix_with_cyrus(r):
     assert sorted(methods) == ["LOGIN", "PLAIN", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-256"], methods
     for name in ("wrong", "nobody"):
         assert relay.queued(name), name
-    # The right password, and a reload, and the mail goes.
+    # With the right password the copy is delivered after a reload.
     password_file(r, "wrong")
     assert "not" not in relay.reload()
     sink.wait(len(good) + 1, 20)
@@ -159,7 +160,7 @@ def encode(data):
 
 
 class Server:
-    """The hook of a sink that authenticates with SCRAM-SHA-256 (RFC 5802, 7677), as told by `cheat`."""
+    """The hook of a sink that authenticates clients with SCRAM-SHA-256 (RFC 5802, 7677), and cheats as `cheat` says."""
 
     def __init__(self, cheat=""):
         self.cheat = cheat
@@ -176,7 +177,7 @@ class Server:
         return decode(line).decode() if line != "*" else None
 
     def auth(self, conn, line):
-        """The whole exchange; returns the last reply."""
+        """Do the whole exchange. Returns the last reply."""
         _, mechanism, first = line.split(" ")
         assert mechanism == "SCRAM-SHA-256", line
         gs2, _, bare_first = decode(first).decode().partition(",,")
@@ -221,7 +222,7 @@ class Server:
 
 
 def test_scram_and_cheats(r):
-    """A server that proves nothing, or nonsense, gets no mail; nor does one that offers nothing that we want."""
+    """A server gets no mail if it does not prove that it knows the password, or offers none of the configured mechanisms."""
     certificate = rig.Authority(r).issue("server", "IP:127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.path)
@@ -258,7 +259,7 @@ def test_scram_and_cheats(r):
 
 
 def test_password_never_in_plain_text(r):
-    """Without TLS there is no AUTH, whatever the server offers; unless the configuration wants it so."""
+    """Without TLS no AUTH is sent to any server, and tls = "none" with a password needs auth_plaintext."""
     certificate = rig.Authority(r).issue("server", "IP:127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.path)
@@ -283,7 +284,7 @@ def test_password_never_in_plain_text(r):
 
 
 def test_listener(r):
-    """A listener with TLS of its own, whose primary wants authentication: right, and with a wrong password."""
+    """A listener authenticates to its primary. With a wrong password, or without TLS from the client, mail is refused with 421."""
     certificate = rig.Authority(r).issue("server", "IP:127.0.0.1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.path)
@@ -321,7 +322,7 @@ def test_listener(r):
 
 
 def test_password_never_in_the_log(r):
-    """A server that repeats what it is told, whole or in part, finally or with 421, does not get it into our log or queue."""
+    """If a server repeats the password in its reply, whole or in part, it appears neither in the log nor in the queue."""
     path = password_file(r)
     echoes = {
         "whole": lambda line: f"500 5.5.1 What is {line}",
@@ -348,7 +349,7 @@ def test_password_never_in_the_log(r):
 
 
 def test_check(r):
-    """splitctl check looks at who may read keys and passwords, and whether they can be used."""
+    """splitctl check reports the modes of key and password files, and files that cannot be used."""
     sink = rig.Sink(r, "server")
     path = password_file(r)
     certificate = rig.Authority(r).issue("ours", "DNS:relay.test")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A backup that misbehaves delays neither the mail nor the other backup; its copy arrives when it is well again."""
+"""A backup that misbehaves delays neither the mail nor the other backup. Its copy arrives when it works again."""
 
 import os
 
@@ -14,7 +14,7 @@ carl@example.com    archive, newmail
 SHORT = '    command_timeout = "2s"\n    connect_timeout = "2s"\n    max_age = "1h"\n'
 DEFAULTS = '    concurrency = 5\n    retry_min = "1s"\n    retry_max = "1s"\n'
 
-# stage -> answer; each must be survived with the copy still there.
+# name of the fault -> {stage: answer of the backup}. No such fault may lose the copy.
 TEMPORARY = {
     "421 as greeting": {"connect": "421 4.3.2 busy"},
     "554 as greeting": {"connect": "554 5.3.2 not now"},
@@ -60,7 +60,7 @@ def send(t, subject, recipients=("anna@example.com",)):
 
 
 def test_each_temporary_fault(t):
-    """While the fault lasts the mail and the other copy arrive; afterwards this copy, too."""
+    """During each temporary fault of a backup, the mail and the other copy arrive; afterwards this copy arrives, too."""
     sick = t.backups["archive"]
     for subject, answers in TEMPORARY.items():
         met = []
@@ -86,7 +86,7 @@ def test_each_temporary_fault(t):
 
 
 def test_backup_down(t):
-    """Refused connections: the copy waits, the log says why, splitctl shows it."""
+    """If a backup refuses connections, the copy waits, the log has the reason, and it is delivered when the backup is up."""
     sick = t.backups["archive"]
     sick.stop()
     send(t, "down")
@@ -99,7 +99,8 @@ def test_backup_down(t):
 
 
 def test_refused_for_good(t):
-    """5xx to a recipient or to the content: dead-letter queue, no word to the sender, nothing tried again."""
+    """After 5xx to a recipient or to the content the copy is in the dead-letter queue, is not tried again, and nothing is sent to
+    the sender."""
     sick = t.backups["archive"]
     refused = "550 5.1.1 unknown"
     sick.hook = lambda stage, _c, arg: refused if stage == "rcpt" and "ben@" in arg else None
@@ -123,7 +124,7 @@ def test_refused_for_good(t):
 
 
 def test_each_recipient_its_own_fate(t):
-    """Accepted, deferred and refused in one transaction: only the deferred one is sent again."""
+    """If one transaction has an accepted, a deferred and a refused recipient, only the deferred one is tried again."""
     sick = t.backups["archive"]
     replies = {"anna@": None, "ben@": "450 4.2.2 full", "carl@": "551 5.7.1 no"}
 
@@ -146,7 +147,7 @@ def test_each_recipient_its_own_fate(t):
 
 
 def test_slow_bytes_of_one_backup(t):
-    """A backup that hangs does not keep a hundred other copies from the other one."""
+    """A backup that hangs does not delay a hundred copies for the other backup."""
     t.backups["archive"].hook = lambda stage, _c, _a: rig.HANG if stage == "mail" else None
     before = len(t.backups["newmail"].accepted)
     rig.smtp_source(t.front.address, 100, sessions=5, size=500, recipient="anna@example.com")
@@ -158,7 +159,7 @@ def test_slow_bytes_of_one_backup(t):
 
 
 def fill(path, leave):
-    """Fill the file system below path so that `leave` bytes are free."""
+    """Fill the file system of the path, so that `leave` bytes are free."""
     stat = os.statvfs(path)
     filler = os.path.join(path, "filler")
     with open(filler, "wb") as f:
@@ -182,7 +183,7 @@ def full_spool(r, leave, relay):
 
 
 def with_own_rig(function):
-    """These need a tower of their own, on a small file system."""
+    """For tests that need a tower of their own, on a small file system."""
 
     def test(t):
         r = rig.Rig(t.rig.session, function.__name__)
@@ -199,13 +200,13 @@ def with_own_rig(function):
 
 @with_own_rig
 def test_no_space_left(r):
-    """ENOSPC in the middle of a message: 452, Postfix keeps the copy and brings it when there is room."""
+    """If the disk is full within a message, the reply is 452, and Postfix keeps the copy and sends it later."""
     full_spool(r, 100 * 1024, '    min_free_space = "1k"\n')
 
 
 @with_own_rig
 def test_less_than_min_free_space(r):
-    """The reserve is kept: 452 although the message would fit."""
+    """If a message would leave less than min_free_space, the reply is 452, although the message would fit."""
     full_spool(r, 2 * 1024 * 1024, '    min_free_space = "4M"\n')
 
 

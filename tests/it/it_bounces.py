@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""What senders get to read when a filter refuses their mail: the recipient as they wrote it, without suffix, in the text and in the
-report, for failures, delays and successes."""
+"""Bounces and other reports to senders have the recipients as the senders wrote them, without suffix, in the text and in the
+report."""
 
 import re
 
@@ -10,16 +10,16 @@ from rig.setup_system import HERE, MAIN, System
 
 SENDER = "s@sender.test"
 LONG = "bad." + "x" * 55 + "@" + "y" * 50 + ".example.com"
-# Looks like a line of a report.
+# The body looks like a line of a report.
 BODY = b"Subject: both\r\n\r\nFinal-Recipient: rfc822; x@example.com.primary.filter.split.invalid\r\n"
-# The bounce for somebody elsewhere goes to the mailbox, as all mail does here.
+# Bounces to senders elsewhere go to the mailbox, as all mail does in this test.
 BASE = MAIN.replace("relayhost = [127.0.0.1]:1", "relay_domains_reject_code = 554")
 
 
 def setup(r):
     system = System(r)
     for filter_ in system.filters.values():
-        filter_.extensions = ("8BITMIME",)  # no DSN: Postfix itself reports a success
+        filter_.extensions = ("8BITMIME",)  # without DSN, so that Postfix itself reports a success
         passed_on = filter_.hook
         filter_.hook = lambda stage, conn, arg, go=passed_on: (
             "550 5.1.1 no such user" if stage == "rcpt" and "bad" in arg else go(stage, conn, arg)
@@ -28,7 +28,7 @@ def setup(r):
 
 
 def reports(s, count):
-    """Reports that the sender got."""
+    """Wait for this number of reports to the sender, and return their texts."""
 
     def there():
         return [t for t in s.mailbox.accepted if t.addrs == [SENDER]]
@@ -52,13 +52,14 @@ def run(s, form, main=""):
         assert f"Final-Recipient: rfc822; {address}\r\n" in failed and f"\r\n<{address}>: " in failed.replace(":\r\n    ", ": "), failed
         assert f"Original-Recipient: rfc822;{address}\r\n" in failed.replace('"bad+202"', '"bad 2"'), failed
     assert "Final-Recipient: rfc822; anna@example.com\r\n" in success, success
-    # Mail itself is left alone.
+    # The message itself is not changed.
     (mail,) = [t for t in s.mailbox.accepted if t.addrs == ["anna@example.com"]]
     assert mail.data.endswith(BODY.split(b"\r\n\r\n", 1)[1]), mail.data
     return failed
 
 
 def test_single(s):
+    """With setup-postfix --single reports to senders have no suffix."""
     run(s, "--single")
     assert "split_bounce" in s.run("postconf", "-M", "splitbounce/unix")
     s.ctl("--remove", "--apply")
@@ -66,11 +67,12 @@ def test_single(s):
 
 
 def test_multi(s):
+    """With setup-postfix --multi reports to senders have no suffix."""
     run(s, "--multi")
 
 
 def test_checks_of_the_administrator(s):
-    """Header checks that looked at bounces still do; others still do not."""
+    """The administrator's header checks apply to bounces if they did so before setup-postfix, and only then."""
     for more, seen in (("", []), ("\ninternal_mail_filter_classes = bounce", ["Undelivered Mail Returned to Sender"])):
         s.fresh(main="header_checks = regexp:/etc/postfix/own_checks" + more, base=BASE)
         s.write("/etc/postfix/own_checks", "/^Subject: (Undelivered .*)/ PREPEND X-Seen: $1\n")

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitctl check: as the user of the daemons, by their units; lines of tables that are skipped; what does not fit together."""
+"""splitctl check: files are opened as the daemons' users, with the restrictions of their units; skipped lines of tables; options
+that do not fit together."""
 
 import fcntl
 import grp
@@ -69,7 +70,7 @@ class AsTheDaemons(Checked):
             os.chmod(path, 0o755 if path == self.d else 0o700)
 
     def hold(self, *wrapper):
-        """A process of nobody's that holds both locks, as the daemons do."""
+        """A process of user nobody that holds both locks, as the daemons do."""
         locks = [self.path("milter.sock.pid"), self.path("spool", "lock")]
         command = [*wrapper, "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", sys.executable, "-c", HOLDER, *locks]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -80,7 +81,7 @@ class AsTheDaemons(Checked):
         return process
 
     def unit(self, **settings):
-        """A systemctl that knows both units."""
+        """Write a systemctl that knows both units."""
         lines = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "inactive", "MainPID": "0", "User": "nobody", **settings}
         self.write("bin/systemctl", "#!/bin/sh\ncat <<'TEXT'\n" + "".join(f"{k}={v}\n" for k, v in lines.items()) + "TEXT\n")
         os.chmod(self.path("bin", "systemctl"), 0o755)
@@ -88,14 +89,14 @@ class AsTheDaemons(Checked):
         os.environ["PATH"] = self.path("bin") + ":" + os.environ["PATH"]
 
     def test_a_daemon_with_another_lock(self):
-        """The configuration has another spool now: the daemon that runs is not "not running"."""
+        """If spool_directory was changed, check reports that the running daemon needs a restart, not that none runs."""
         self.unit(ActiveState="active", MainPID=str(os.getpid()))
         out, _ = self.run_ctl("reload", status=1)
         self.assertIn(f"splitrelay (process {os.getpid()}) was started with another relay.spool_directory: it needs a restart\n", out)
         self.expect("warning", r"^spool: splitrelay runs \(process \d+\), but not with this spool_directory: it needs a restart$")
 
     def files_of_root(self):
-        """Each thing that root can read and nobody cannot."""
+        """Check the findings for files that root can read and user nobody cannot."""
         self.expect("ok", "^tables: 3$")
         os.chmod(self.path("filter"), 0o600)
         self.expect("error", rf"^tables: /\S+/conf:\d+: filter_maps: .*{self.d}/filter: Permission denied")
@@ -121,7 +122,7 @@ class AsTheDaemons(Checked):
         self.files_of_root()
 
     def test_of_a_unit(self):
-        """Its user, though the spool belongs to another; then splitrelay would refuse it."""
+        """If the unit's user is not the owner of the spool, check reports an error, because splitrelay refuses such a spool."""
         os.chown(self.path("spool"), 0, 0)
         self.unit()
         self.expect("error", "^spool: .* belongs to root, and splitrelay is user nobody$")
@@ -149,7 +150,7 @@ class AsTheDaemons(Checked):
         self.assertEqual(self.check(0)["error"], [])
 
     def test_a_capability_in_a_user_namespace(self):
-        """It is none for the ports of the machine: the unit needs PrivateUsers=no, too."""
+        """A unit with CAP_NET_BIND_SERVICE and PrivateUsers=yes gets a warning, because it cannot open a privileged port."""
         with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as f:
             if int(f.read()) < 2:
                 self.skipTest("all ports are open to all users here")
@@ -173,7 +174,7 @@ class AsTheDaemons(Checked):
 
 class Tables(Checked):
     def test_lines_that_are_skipped(self):
-        """What look-ups do not see is said here, with its place; nothing of it goes to standard error."""
+        """check reports each line of a table that look-ups skip, with its place, and prints nothing on standard error."""
         self.write(
             "filter",
             "\ufeff# comment\na@x.test\nb@x.test: primary\nc@x.test primary\nc@x.test secondary\n\"d@x.test primary\n* primary\n",
@@ -192,7 +193,7 @@ class Tables(Checked):
             self.assertIn(word, text)
         out, _ = self.run_ctl("check")
         self.assertRegex(out, r"(?m)^warning +tables: .*/filter:2: expected format")
-        self.assertIn("0 errors, 10 warnings", out)  # nothing runs here: two more
+        self.assertIn("0 errors, 10 warnings", out)  # two of them are about daemons that do not run
 
     def test_a_byte_order_mark_does_not_hide_the_first_key(self):
         self.write("filter", "\ufefffirst@example.test secondary\n* primary\n")
@@ -235,7 +236,7 @@ class Together(Checked):
         self.listen_at(f"inet:{self.port}@127.0.0.1")
         self.expect("warning", rf"^relay.listen: \[?127\.0\.0\.1\]?:{self.port}: another program listens there$")
         with open(self.path("spool", "lock"), "w", encoding="ascii") as lock:
-            fcntl.lockf(lock, fcntl.LOCK_EX)  # splitrelay itself
+            fcntl.lockf(lock, fcntl.LOCK_EX)  # as splitrelay does
             self.assertFalse([f for f in self.check(0)["warning"] if "another program" in f["text"]])
 
     @unittest.skipIf(os.geteuid() != 0, "needs root")
@@ -255,7 +256,7 @@ class Together(Checked):
 
     def test_a_socket_for_every_local_user(self):
         self.configure(milter='socket_mode = "0666"')
-        self.expect("warning", "^milter: socket_mode 0666 lets every local user connect, who can then stop splitmilter")
+        self.expect("warning", "^milter: socket_mode 0666 lets every local user connect and stop splitmilter")
         self.configure(milter='socket_mode = "0660"')
         self.assertFalse([f for f in self.check()["warning"] if "socket_mode" in f["text"]])
 
@@ -280,7 +281,7 @@ class Together(Checked):
         self.expect("warning", r'^recipient_delimiter is "\+", that of Postfix in .*/postfix is "-"')
         self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = +\n")
         self.assertFalse([f for f in self.check(0)["warning"] if "recipient_delimiter" in f["text"]])
-        # Without tables there is nothing to find.
+        # Without tables there is no finding.
         self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = -\n")
         self.write("conf", f'relay {{ spool_directory = "{self.d}/spool" listen = {{ "unix:{self.d}/relay.sock" }} }}\n')
         self.assertFalse([f for f in self.check(0)["warning"] if "recipient_delimiter" in f["text"]])
@@ -298,21 +299,21 @@ class Together(Checked):
             self.assertFalse([f for f in self.check(0)["warning"] if "reload" in f["text"]])
 
     def test_a_daemon_that_has_no_work_here(self):
-        """No table, no splitmilter; no destination and no listener, no splitrelay."""
+        """Without tables splitmilter is not expected to run, and without destinations and listeners splitrelay is not."""
         self.write("conf", f'relay {{ spool_directory = "{self.d}/none" }}\nmilter {{ socket = "unix:{self.d}/milter.sock" }}\n')
         found = self.check(0)
         self.assertEqual(found["warning"], [])
         self.assertEqual(
             [f["text"] for f in found["note"]],
             [
-                "milter: splitmilter is not of this machine: the configuration has no tables for it",
-                "relay: splitrelay is not of this machine: the configuration has no destination and no listener",
+                "milter: splitmilter does not belong to this machine: the configuration has no tables for it",
+                "relay: splitrelay does not belong to this machine: the configuration has no destination and no listener",
             ],
         )
 
 
 class Hostile(Checked):
-    """Names that others chose steer no terminal, whatever prints them."""
+    """No command of splitctl prints control characters from names that others chose."""
 
     EVIL = "e\x1b]0;x\x07vil\x1b[2J\u009b31m"
 
@@ -356,7 +357,7 @@ class Hostile(Checked):
 
 
 class Start(Checked):
-    """What splitrelay says on standard error when it was started by hand and cannot serve; its log goes to syslog."""
+    """A daemon that is started by hand and cannot serve prints the reason on standard error, although its log goes to syslog."""
 
     def start(self, expected):
         program = os.path.join(os.path.dirname(self.program()), "splitrelay")
@@ -378,7 +379,7 @@ class Start(Checked):
         self.start(f"^splitrelay: spool_directory {self.d}/spool belongs to user {NOBODY}, and this process is user 0$")
 
     def test_a_socket_that_cannot_be_opened(self):
-        """splitmilter, too."""
+        """splitmilter prints the reason as well, but not under systemd."""
         self.write("conf", CONFIGURATION.format(d=self.d, port=self.port, milter="").replace("/milter.sock", "/nowhere/milter.sock"))
         program = os.path.join(os.path.dirname(self.program()), "splitmilter")
         env = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}

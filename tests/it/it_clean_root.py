@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A fresh Debian: install the package, write a configuration, one command, and mail is split; then all of it goes again. And the
-guides, to the letter, on machines with systemd.
+"""On a fresh Debian, mail is split after the package is installed, a configuration is written and one command is run. A purge
+removes all of it. The guides are followed literally, on machines with systemd.
 
-SPLIT_CLEAN_ROOT is a root that debootstrap made, with the archives of what the guides install already downloaded; SPLIT_DEB is
-the package, built on that release. `./dev cleanroot' prepares both. The root itself is not changed: it lies below an overlay.
+SPLIT_CLEAN_ROOT is a root that debootstrap made, with the archives of the packages that the guides install; SPLIT_DEB is the
+package, built on that release. `./dev cleanroot' prepares both. The root is below an overlay, and not changed.
 """
 
 import os
@@ -38,7 +38,7 @@ recipient_delimiter = "+"
 """
 
 
-# What dpkg, apt, their triggers, Postfix and its users write.
+# Paths that dpkg, apt, their triggers, Postfix and its users write.
 OTHERS = re.compile(
     r"/var/lib/(dpkg|apt|postfix|systemd|ucf|sgml-base|xml-core)/|/var/(cache|log|mail|backups)/|/var/spool/postfix/(?!split)"
     r"|/etc/(passwd|group|shadow|gshadow|subuid|subgid)-$|/etc/ld\.so\.cache$|/usr/lib/python3|/run/(?!split)|/root/splitmilter\.deb$"
@@ -46,7 +46,7 @@ OTHERS = re.compile(
 
 
 class Root:
-    """The fresh system, and commands in it."""
+    """The fresh system, in which commands are run."""
 
     def __init__(self, r):
         base, self.deb = os.environ.get("SPLIT_CLEAN_ROOT"), os.environ.get("SPLIT_DEB")
@@ -78,7 +78,7 @@ class Root:
         return text
 
     def daemon(self, name):
-        """As systemd would start it: as its own user."""
+        """Start a daemon as systemd does, as its own user."""
         argv = ["chroot", "--userspec=splitmilter:splitmilter", self.path, f"/usr/sbin/{name}"]
         daemon = rig.Daemon(self.r, name, argv)
         return daemon.start(lambda: "ready" in daemon.log())
@@ -93,7 +93,7 @@ class Root:
             assert not os.path.exists(f"/proc/{pid}/exe") or not os.readlink(f"/proc/{pid}/exe").endswith("/master")
 
     def everything(self):
-        """Every path of the system that nobody else is known to have made, and our users and groups."""
+        """Every path of the system except OTHERS, and the users and groups of the package."""
         found = set()
         for top in ("/etc", "/home", "/opt", "/root", "/run", "/srv", "/usr", "/var"):
             for directory, directories, files in os.walk(self.path + top):
@@ -102,7 +102,7 @@ class Root:
         return {p for p in found if not OTHERS.match(p)} | set(re.findall(r"(?m)^.*split.*$", accounts.decode()))
 
     def owned(self):
-        """The paths of all packages. /lib is /usr/lib."""
+        """The paths that belong to packages. /lib is /usr/lib."""
         paths = self.run("sh", "-c", "cat /var/lib/dpkg/info/*.list").splitlines()
         return {re.sub("^/(s?bin|lib)", "/usr/\\1", p) for p in paths}
 
@@ -143,20 +143,20 @@ def test_from_a_bare_server_to_a_running_split(r):
     assert copy.addrs == [f"anna@{host}"] and not copy.headers("X-Filtered-By")
     assert '"running": true' in root.run("splitctl", "status", "--json")
 
-    root.run("dpkg", "--purge", "splitmilter", status=1)  # not while Postfix depends on it
+    root.run("dpkg", "--purge", "splitmilter", status=1)  # refused while Postfix is set up for splitmilter
     root.run("splitctl", "setup-postfix", "--remove", "--apply")
     assert [root.read(f"/etc/postfix/{n}") for n in ("main.cf", "master.cf")] == files
     for daemon in daemons:
-        daemon.stop()  # systemd does it, where it runs
+        daemon.stop()  # systemd does this on a system where it runs
     for table in ("filter", "copy"):
-        os.unlink(f"{root.path}/etc/splitmilter/{table}")  # the administrator's, not the package's
+        os.unlink(f"{root.path}/etc/splitmilter/{table}")  # a file of the administrator, not of the package
     root.run("dpkg", "--purge", "splitmilter")
     after = root.everything()
     assert before <= after, sorted(before - after)
     assert not after - before - root.owned(), sorted(after - before - root.owned())
 
 
-# What the name server of the machine's network knows: Sendmail keeps mail in its queue while it cannot ask one.
+# The records of the name server in the machine's network. Without a name server Sendmail keeps mail in its queue.
 NAMES = {
     ("mail.example.com", "A"): ["192.0.2.1"],
     ("example.com", "MX"): [(10, "mail.example.com")],
@@ -165,7 +165,7 @@ NAMES = {
 
 
 class Site:
-    """A machine with the package in the reader's clone, filters on it, and the archive elsewhere."""
+    """A machine with the package in the reader's clone and with filters, and an archive in another network."""
 
     def __init__(self, r, filters=True):
         base, deb = os.environ.get("SPLIT_CLEAN_ROOT"), os.environ.get("SPLIT_DEB")
@@ -184,16 +184,16 @@ class Site:
         self.machine.start()
 
     def chroot_no(self):
-        """Debian's master.cf has smtpd(8) chrooted; not any more."""
+        """Switch the chroot of Debian's master.cf off."""
         self.machine.run("postconf -F '*/*/chroot = n'")
 
     def send(self, *recipients, subject="x"):
-        """From the Internet."""
+        """Send a message from the Internet."""
         content = f"From: s@sender.test\r\nSubject: {subject}\r\n\r\nText.\r\n".encode()
         self.elsewhere.make(lambda: rig.send(("192.0.2.1", 25), "s@sender.test", recipients, content))
 
     def mail(self, user, count=1):
-        """The user's mailbox, when it has `count' messages."""
+        """Wait until the user's mailbox has `count' messages, and return them."""
 
         def there():
             try:
@@ -218,7 +218,7 @@ def follow_quickstart(r, chroot):
 
     def between(line):
         if line == "./dev deb":
-            # The reader's Postfix is ready.
+            # At this place the reader's Postfix is set up.
             if not chroot:
                 site.chroot_no()
                 machine.run("systemctl restart postfix")
@@ -228,7 +228,7 @@ def follow_quickstart(r, chroot):
             site.send("anna@example.com", subject="before")
             assert site.filters_of("anna") == [[]]
         elif line == "splitctl status":  # the first command behind swaks
-            # What step 6 sent, and what the Internet sends.
+            # The messages of step 6, and one from the Internet.
             assert sorted(site.filters_of("anna", 2)) == [[], [b"secondary"]]
             assert site.filters_of("ben") == [[b"primary"]]
             site.send("anna+news@example.com", "info@example.com", "abuse@example.com", subject="more")
@@ -237,7 +237,7 @@ def follow_quickstart(r, chroot):
             site.archive.wait_recipients(5)
             assert "0 errors, 0 warnings" in machine.run("splitctl check")
         elif line == "splitctl reload" and line not in site.guide.ran:
-            # All instances and daemons come back with the machine.
+            # All instances and daemons start again with the machine.
             machine.stop()
             machine.start()
             site.send("anna@example.com", subject="after the reboot")
@@ -271,7 +271,8 @@ def test_quickstart_without_chroot(r):
 
 
 def test_units_and_sandboxes(r):
-    """check judges as the daemons' sandboxes let them; status knows by the units what belongs here."""
+    """check respects the sandboxes of the units, reload reports the daemons' results, and status expects a daemon only if its unit
+    is enabled."""
     site = Site(r, filters=False)
     m = site.machine
     m.run(f"echo 'postfix postfix/main_mailer_type select Local only' | debconf-set-selections; apt-get install -y postfix {site.guide.clone}/build/deb/*.deb")
@@ -316,7 +317,7 @@ def wait_empty(site):
 
 
 def follow(site, name, hook=None):
-    """The guide; what it says of --remove needs empty queues."""
+    """Follow a guide. Before --remove the queues have to be empty."""
 
     def between(line):
         if "--remove" in line:
@@ -341,7 +342,7 @@ def test_filters(r):
     site.guide.follow("quickstart.md", until="splitctl explain")
     m.run("useradd --create-home carl")
     files = {n: m.read(f"/etc/postfix/{n}") for n in ("main.cf", "master.cf")}
-    marks = (b", port 10024)", b"X-Spam-Checker-Version: ", b"X-Spamd-Result: ")  # of amavis, SpamAssassin, rspamd
+    marks = (b", port 10024)", b"X-Spam-Checker-Version: ", b"X-Spamd-Result: ")  # from amavis, SpamAssassin and rspamd
 
     def hook(line):
         if line.startswith("sed -i /rspamd/d"):
@@ -351,7 +352,7 @@ def test_filters(r):
                 (text,) = site.mail(user)
                 assert [k for k in marks if k in text] == ([mark] if mark else []), (user, text)
             said = m.read("/var/log/rspamd/rspamd.log").decode()
-            assert re.search(r"rspamd_task_write_log: .*ip: 192\.0\.2\.9,", said), said  # not of this machine
+            assert re.search(r"rspamd_task_write_log: .*ip: 192\.0\.2\.9,", said), said  # the client's address, not this machine's
             assert "0 errors" in m.run("splitctl check")
             wait_empty(site)
 
@@ -390,7 +391,7 @@ def test_scaling(r):
 
 
 def listener(site, page):
-    """The first configuration of a page about listeners, and its hosts."""
+    """Write the first configuration of a page about listeners, and the names of its hosts."""
     text = next(text for kind, text in rig.blocks(page) if kind == "splitmilter.conf")
     site.machine.write("/etc/splitmilter/splitmilter.conf", text)
     site.machine.run("echo '192.0.2.9 oldmail.example.com newmail.example.com' >> /etc/hosts")
@@ -422,7 +423,7 @@ def test_from_gosmtp_dup(r):
 
 
 def test_sendmail(r):
-    """On Debian's own Sendmail, which is set up for this host's name and example.com."""
+    """The guide for Sendmail, followed on Debian's own Sendmail, leads to a working split."""
     site = Site(r, filters=False)
     machine = site.machine
     for name, port in (("primary", 10024), ("secondary", 10026)):

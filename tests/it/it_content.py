@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A copy is byte for byte what the MTA queued, below the two trace headers of splitrelay."""
+"""A copy equals the content that the MTA queued, byte for byte, below the two trace headers of splitrelay."""
 
 import rig
 
@@ -8,7 +8,7 @@ HEAD = b"From: a@sender.test\r\nTo: anna@example.com\r\nSubject: content\r\n\r\n
 
 LONE_CR = HEAD + b"a\rb\r\n\rc\r\nd\r\re\r\n"
 
-# What Postfix queues as it is: the copy must end in exactly these bytes.
+# Contents that Postfix does not change. The copy must end with exactly these bytes.
 PLAIN = {
     "text": HEAD + b"hello\r\n",
     "8-bit": HEAD + bytes(range(128, 256)) + b"\r\n",
@@ -37,7 +37,7 @@ PLAIN = {
     "own trace of another host": b"X-Split-Copy: destination=archive; id=1; host=other.test\r\n" + HEAD + b"x\r\n",
 }
 
-# What Postfix changes on its way in (line ends, mostly): the copy must be what Postfix then sends.
+# Contents that Postfix changes (mostly line ends). The copy must be what Postfix sends.
 CHANGED = {
     "empty": b"",
     "bare LF": HEAD + b"a\nb\n\nc\r\n",
@@ -50,12 +50,12 @@ CHANGED = {
 
 
 def setup(r):
-    # Postfix folds no header when it sends, and takes long ones whole.
+    # Postfix folds no header when it sends. With this limit it does not cut long ones, either.
     return rig.Tower(r, "", "* none\n", "anna@example.com archive\n", front_main={"header_size_limit": "1000000"})
 
 
 def transfer(t, content):
-    """Send the content to anna; (what Postfix sent to splitrelay, what the backup got)."""
+    """Send the content to anna. Returns (the content that Postfix sent to splitrelay, the content that the backup got)."""
     sink, tap = t.backups["archive"], t.taps["relay"]
     before, tapped = len(sink.accepted), len(tap.transactions)
     t.send(["anna@example.com"], content, mail_params="BODY=8BITMIME")
@@ -75,20 +75,22 @@ def check(t, name, content, whole):
 
 
 def test_what_postfix_keeps(t):
+    """A copy ends with exactly the content that was sent, if Postfix does not change it."""
     for name, content in PLAIN.items():
         check(t, name, content, True)
 
 
 def test_what_postfix_changes(t):
+    """A copy has the content that Postfix sends, if Postfix changes it."""
     for name, content in CHANGED.items():
         check(t, name, content, False)
-    # As trace_end() does above a copy.
+    # Postfix puts an empty line above such a content, as trace_end() does.
     queued, _ = transfer(t, CHANGED["first line begins with a blank"])
     assert queued.endswith(b"\r\n\r\n just text\r\nSubject: x\r\n\r\ny\r\n"), queued
 
 
 def test_without_postfix(t):
-    """The same straight to splitrelay, and what Postfix never sends: a lone CR (it makes blanks of them)."""
+    """Contents that are sent directly to splitrelay are not changed, either. One has a lone CR, which Postfix never sends."""
     sink = t.backups["archive"]
     for name, content in {**PLAIN, "lone CR": LONE_CR, "empty": b""}.items():
         before = len(sink.accepted)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""What stands above a content. One that begins with a blank must not become a part of the header fields there, and no byte is changed."""
+"""The header fields above a content. A content that begins with a blank must not become a part of them, and no byte is changed."""
 
 import email
 import email.policy
@@ -45,7 +45,7 @@ class Relay:
         )
 
     def copy_to(self, name, content):
-        """What this destination gets of the content."""
+        """Send the content, and return it as this destination gets it."""
         directory = os.path.join(self.maildir, "new")
         old = set(os.listdir(directory)) if os.path.isdir(directory) else set()
         before = len(self.sinks[name].accepted) if name in self.sinks else 0
@@ -63,7 +63,7 @@ def setup(r):
 
 
 def check(name, data, content, fields):
-    """The header has these fields, of which none has a word of the content; the content is the body."""
+    """Check that the header has exactly these fields, without text from the content, and that the content is the body."""
     assert data.endswith(b"\r\n\r\n" + content), f"{name}: {data!r}"
     message = email.message_from_bytes(data, policy=email.policy.compat32)
     assert message.keys() == fields, f"{name}: {message.keys()}"
@@ -73,6 +73,7 @@ def check(name, data, content, fields):
 
 
 def test_copies(t):
+    """A copy has its header fields, and below them the content as its body."""
     for destination, fields in FIELDS.items():
         for name, content in CONTENTS.items():
             data = t.copy_to(destination, content)
@@ -82,6 +83,7 @@ def test_copies(t):
 
 
 def test_journal(t):
+    """A journal report has its header fields, and the content unchanged in its second part."""
     for name, content in CONTENTS.items():
         data = t.copy_to("journal", content)
         report = email.message_from_bytes(data)
@@ -90,7 +92,7 @@ def test_journal(t):
 
 
 def test_loop_is_seen(t):
-    """The copy comes back to where it was made."""
+    """A copy that comes back to splitrelay is refused as a loop, also if its content begins with a blank."""
     for destination in FIELDS:
         for name, content in CONTENTS.items():
             back = b"Received: from a by b; Sun, 1 Jan 2017 00:00:00 +0000\r\n" + t.copy_to(destination, content)
@@ -102,7 +104,7 @@ def test_loop_is_seen(t):
 
 
 def test_listener(t):
-    """The primary gets one field of ours."""
+    """The primary gets the content below one Received field."""
     for name, content in CONTENTS.items():
         before = len(t.sinks["primary"].accepted)
         rig.send(t.listener, "s@x.test", ["a@x.test"], content)
@@ -110,7 +112,7 @@ def test_listener(t):
 
 
 def test_others_are_as_before(t):
-    """No empty line where none is needed."""
+    """No empty line is inserted above contents that do not need one."""
     for content in (b"Subject: x\r\n\r\ny\r\n", b"\r\n y\r\n", b"text\r\n y\r\n", b"\r y\r\n", b""):
         data = t.copy_to("archive", content)
         trace, rest = rig.split_trace(data)
@@ -122,7 +124,8 @@ def test_others_are_as_before(t):
 
 
 def test_server_that_offers_nothing(t):
-    """A copy that needs 8BITMIME or SMTPUTF8 goes as it is; the log says so, once for a connection."""
+    """If the server offers neither 8BITMIME nor SMTPUTF8, a copy that needs them is sent unchanged, and the log says so once for
+    each connection."""
     sink = t.sinks["archive"]
     sink.extensions, offered = (), sink.extensions
     sink.cut()

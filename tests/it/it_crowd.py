@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Clients that keep others out, or the log busy: silent ones, slow ones, and those that are refused again and again."""
+"""Clients that occupy connections or fill the log: silent ones, slow ones, and clients that are refused again and again."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def message(subject):
 
 
 def copy_to(address, subject):
-    """Hand a copy over, as an MTA does: again after 421. The seconds that it took."""
+    """Send a copy as an MTA does, again after 421. Returns the seconds that it took."""
     begin = time.monotonic()
 
     def sent():
@@ -34,7 +34,7 @@ def copy_to(address, subject):
 
 
 def silent(address, how, count):
-    """Connections that say no more than `how`, one after the other."""
+    """Make `count` connections that send no more than `how`."""
     clients = []
     for _ in range(count):
         c = rig.SmtpClient(address, helo=None, greet=False)
@@ -44,7 +44,8 @@ def silent(address, how, count):
 
 
 def test_silent_clients(r):
-    """From the MTA's own address: before the first command, after EHLO, between messages, and within one."""
+    """A copy gets through although clients at the MTA's own address hold all connections and are silent: before the first
+    command, after EHLO, between messages, or within a message."""
     d = rig.Duplicator(r, relay=LIMITS)
     for number, (how, seconds) in enumerate(
         (
@@ -64,7 +65,7 @@ def test_silent_clients(r):
 
 
 def test_crowd_that_comes_back(r):
-    """Silent clients that come back when they are sent away, while mail goes on."""
+    """Copies get through while silent clients connect again each time that they are disconnected."""
     d = rig.Duplicator(r, relay=LIMITS)
     stop = threading.Event()
     is_full = threading.Barrier(4)
@@ -97,7 +98,7 @@ def test_crowd_that_comes_back(r):
 
 
 def test_refused_again_and_again(r):
-    """A client that only asks for recipients that are refused is sent away, and does not fill the log."""
+    """A client whose recipients are all refused gets 421, and cannot fill the log. An accepted message resets the count."""
     d = rig.Duplicator(r)
     d.primary.hook = lambda stage, *_: "550 5.1.1 no such user" if stage == "rcpt" else None
     for address in (d.address, r.path("relay.sock")):
@@ -113,13 +114,13 @@ def test_refused_again_and_again(r):
                         last = c.read()
                     assert str(last).startswith("421 4.7.0"), last
                 except OSError:
-                    pass  # the connection is gone before all was sent
-        assert replies <= 30 * 160, replies  # the limit, and what was under way to the primary
+                    pass  # the connection was closed before all was sent
+        assert replies <= 30 * 160, replies  # the limit, and commands that the primary had already got
         assert replies > 0
     lines = d.daemon.log_lines("reject: RCPT")
     assert 200 <= len(lines) < 1300, len(lines)
     d.daemon.wait_log("from here on they are not logged")
-    # A message makes good for errors, and many recipients that are refused are no reason to be sent away.
+    # An accepted message resets the count of errors, so many refused recipients do not end the session.
     d.primary.hook = lambda stage, _c, arg: "550 5.1.1 no such user" if stage == "rcpt" and "nobody" in arg else None
     with d.client() as c:
         for i in range(5):
@@ -132,7 +133,7 @@ def test_refused_again_and_again(r):
 
 
 def pipeline(c, *lines):
-    """All at once; the replies, as far as they come."""
+    """Send all lines at once. Returns the codes of the replies until the connection ends."""
     c.write("".join(f"{line}\r\n" for line in lines))
     replies = []
     try:
@@ -144,7 +145,7 @@ def pipeline(c, *lines):
 
 
 def test_behind_a_refusal(r):
-    """RCPT and DATA that an MTA sent before it knew of a refusal are no errors: it is not sent away, and other copies go on."""
+    """RCPT and DATA that an MTA pipelined behind a refused command do not count as errors, up to a limit."""
     d = rig.Duplicator(r, relay='message_size_limit = "64k"')
     with rig.SmtpClient(r.path("relay.sock")) as c:
         for _ in range(30):
@@ -157,7 +158,7 @@ def test_behind_a_refusal(r):
         assert c.rcpt("a@x.test.newmail.copy.split.invalid").code == 250
         assert c.data(message("good")).code == 250
     d.backups["newmail"].wait(1)
-    # Without end it is not taken for pipelining, and without a refusal before it is what it was.
+    # Too many of them are not taken for pipelining, and without a refusal before them each one is an error.
     with rig.SmtpClient(r.path("relay.sock")) as c:
         codes = pipeline(c, "MAIL FROM:<s@x.test> SIZE=1000000", *["RCPT TO:<a@x.test>"] * 1100)
         assert codes == [452] + [503] * 1019 + [421], codes[-3:]
@@ -168,7 +169,7 @@ def test_behind_a_refusal(r):
 
 
 def test_too_many_recipients(r):
-    """452 asks for another message with the rest of them, after this one: it is none of the refusals that end a session."""
+    """452 "too many recipients" does not count as an error, because it asks for another message with the other recipients."""
     lmtp = rig.Duplicator(r, listener='protocol = "lmtp"')
     smtp = rig.Duplicator(r, backups=("other",), start=False)
     smtp.own_relay = f'listen = {{ "unix:{r.path("other.sock")}" }}'
@@ -192,6 +193,7 @@ def test_too_many_recipients(r):
 
 
 def test_first_command(r):
+    """A client without a command is disconnected after first_command_timeout, at a listener and at a socket for copies."""
     d = rig.Duplicator(r, relay='first_command_timeout = "1s"')
     for address in (d.address, r.path("relay.sock")):
         begin = time.monotonic()
@@ -202,7 +204,7 @@ def test_first_command(r):
 
 
 def test_postfix_at_full_speed(r):
-    """The defaults are nothing that Postfix notices: all its connections at once, and hundreds of messages."""
+    """With the default limits Postfix is never refused, with 100 connections at once and hundreds of messages."""
     backup = rig.Sink(r, "newmail")
     d = rig.Duplicator(r, backups=(backup,))
     pf = rig.Postfix(

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A destination that misbehaves at random: each recipient gets its copy once, or the copy is in the dead-letter queue with a 5xx.
+"""A destination that misbehaves at random: each recipient gets its copy once, or its copy is a dead letter because of a 5xx.
 
 SPLIT_SEED repeats a run, SPLIT_RANDOM_MESSAGES makes it longer."""
 
@@ -21,7 +21,7 @@ def waiting(d):
 
 
 def send_all(d):
-    """{recipient: (sender, content)}."""
+    """Send all messages: {recipient: (sender, content)}."""
     dice = random.Random(SEED)
     wanted = {}
     for i in range(MESSAGES):
@@ -33,13 +33,15 @@ def send_all(d):
 
 
 def dead_recipients(r, d):
-    """{recipient: why}."""
+    """{recipient of a dead letter: the reason}."""
     _, out, _ = rig.run_splitctl(r, d.daemon.configuration_path, "queue", "--json")
     items = [item for line in out.splitlines() for item in json.loads(line)["recipients"]]
     return {item["address"]: item["delay_reason"] for item in items if item["status"] == "dead"}
 
 
 def test_random(r):
+    """Each recipient gets its copy once, from its sender and with its content, or the copy is a dead letter because of a
+    5xx."""
     print(f"SPLIT_SEED={SEED}")
     limits = 'command_timeout = "2s" connect_timeout = "2s" concurrency = 5 max_messages_per_connection = 9'
     d = rig.Duplicator(r, destination=limits)

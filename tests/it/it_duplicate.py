@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A listener that duplicates: the client gets the primary's answers, the backups get what the primary took, and nothing else."""
+"""A listener that duplicates: the client gets the primary's replies, and the backups get exactly the messages that the primary
+accepted."""
 
 import os
 import re
@@ -22,7 +23,7 @@ def message(subject, body="x"):
 
 
 class Script:
-    """A hook that gives certain answers at certain stages: always the same, or one after the other from a list."""
+    """A hook that gives fixed answers at some stages: always the same one, or those of a list in order."""
 
     def __init__(self, **answers):
         self.answers = {stage: list(said) if isinstance(said, list) else said for stage, said in answers.items()}
@@ -37,7 +38,7 @@ class Script:
 
 
 def talk(d, subject, rcpts=("a@x.test", "b@x.test"), lmtp=False):
-    """One message, command by command: the replies to MAIL, RCPT ..., DATA and the content as far as it came."""
+    """Send one message, command by command. Returns the replies to MAIL, RCPT ..., DATA and the content, up to a refusal."""
     said = []
     with d.client(lmtp=lmtp) as c:
         said.append(str(c.mail("s@x.test")))
@@ -55,7 +56,7 @@ def talk(d, subject, rcpts=("a@x.test", "b@x.test"), lmtp=False):
     return said
 
 
-# what the primary answers; what the client hears last; how many of the two recipients are copied
+# Name of the fault, the primary's answers, the client's last reply, the number of recipients (of two) with a copy.
 OK = "250 2.0.0 Ok"
 TABLE = (
     ("all well", {}, OK, 2),
@@ -95,7 +96,7 @@ TABLE = (
 
 
 def faults(r, listener, table):
-    """Each fault at each step: the client hears of it, and nothing is copied that the primary did not take."""
+    """Check for each fault that the client gets the expected reply, and that only accepted messages are copied."""
     for extensions in (("PIPELINING", "DSN", "8BITMIME"), ()):
         primary = rig.Sink(r, f"primary{len(extensions)}", extensions=extensions)
         d = rig.Duplicator(r, listener=listener, primary=primary, backups=("newmail",) if extensions else ("archive",))
@@ -118,16 +119,17 @@ def faults(r, listener, table):
 
 
 def test_what_the_primary_answers(r):
-    """A connection for each client."""
+    """For each fault of the primary the client gets the right reply, with one connection to the primary for each client."""
     faults(r, SHORT + " pool_connections = 0", TABLE)
 
 
 def test_what_the_primary_answers_over_shared_connections(r):
-    """The same over connections that other clients have used. Those are past the greeting."""
+    """The same over connections that other clients have used before."""
     faults(r, SHORT, [row for row in TABLE if not {"connect", "helo"} & row[1].keys()])
 
 
 def test_primary_down_and_up(r):
+    """While the primary is down a client gets 451. When it is up again, also after a restart, messages get through."""
     d = rig.Duplicator(r, listener=SHORT)
     d.primary.stop()
     with d.client(helo=None) as c:
@@ -138,7 +140,7 @@ def test_primary_down_and_up(r):
         assert c.mail("s@x.test").code == 250
         assert c.rcpt("a@x.test").code == 250
         assert c.data(message("up")).code == 250
-        d.primary.stop()  # a kept connection that is gone is nobody's fault ...
+        d.primary.stop()  # a kept connection that has ended is replaced without an error
         d.primary.start()
         assert c.mail("s@x.test").code == 250
         assert c.rcpt("a@x.test").code == 250
@@ -148,7 +150,8 @@ def test_primary_down_and_up(r):
 
 
 def test_reply_within_the_content(r):
-    """What the primary says before it has the whole message: a refusal is the client's answer, also if the connection ends; 2xx is none."""
+    """A refusal that the primary sends before the end of the content is the client's reply, also if the connection ends; a 2xx
+    before the end is not an acceptance."""
     said = threading.Event()
     d = rig.Duplicator(r, listener=SHORT)
     table = (
@@ -196,7 +199,7 @@ PROMISES = {"8BITMIME", "SMTPUTF8", "DSN"}
 
 
 def unreachable(d):
-    """Nothing is known of what the primary offers: nothing is promised, and nothing denied."""
+    """Check that EHLO gets 421, because the primary's extensions are not known."""
     for greeting in ("EHLO", "LHLO"):
         with d.client(helo=None) as c:
             reply = c.cmd(f"{greeting} client.test")
@@ -205,7 +208,7 @@ def unreachable(d):
 
 
 def test_promises(r):
-    """Only what a primary of this listener is known to offer: the one at hand, or else the last that was seen."""
+    """The listener offers the extensions of its primary; while the primary is down, those of the last primary."""
     d = rig.Duplicator(r, listener=SHORT + " pool_connections = 0", primary=rig.Sink(r, "primary", extensions=("PIPELINING", "DSN")))
     d.primary.stop()
     unreachable(d)
@@ -221,7 +224,7 @@ def test_promises(r):
 
 
 def test_smtputf8_while_the_primary_is_away(r):
-    """Postfix keeps such mail: it would bounce it if SMTPUTF8 were not offered."""
+    """While the primary is down the listener still offers SMTPUTF8, so that Postfix keeps such mail instead of bouncing it."""
     d = rig.Duplicator(r, primary=rig.Sink(r, "primary", extensions=("PIPELINING", "8BITMIME", "SMTPUTF8")))
     d.primary.stop()
     often = {"minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s"}
@@ -235,7 +238,8 @@ def test_smtputf8_while_the_primary_is_away(r):
 
 
 def test_words_that_the_primary_does_not_know(r):
-    """Refused at MAIL or RCPT, whether the primary that EHLO was about knew them or not; nothing of them reaches the primary without."""
+    """If the primary lacks the extension for a word of MAIL or RCPT, the command is refused, and the primary does not get the
+    word, also if another primary offered the extension at EHLO."""
     before = rig.Sink(r, "before", extensions=("PIPELINING", "DSN", "8BITMIME", "SMTPUTF8"))
     primary = rig.Sink(r, "primary", extensions=("PIPELINING",), address=before.address, start=False)
     d = rig.Duplicator(r, listener=SHORT + " pool_connections = 0", primary=before)
@@ -245,7 +249,7 @@ def test_words_that_the_primary_does_not_know(r):
         "SMTPUTF8": ("451 4.6.7 ", "553 5.6.7 "),
         "RET=HDRS": ("451 4.3.3 ", "451 4.3.3 "),
         "ENVID=e1": ("451 4.3.3 ", "451 4.3.3 "),
-        "BODY=BINARYMIME": ("501 5.5.4 ", "501 5.5.4 "),  # we do not know it either
+        "BODY=BINARYMIME": ("501 5.5.4 ", "501 5.5.4 "),  # splitrelay does not know it, either
         "BODY=7BIT SIZE=100": ("250 ", "250 "),
     }
     with d.client() as promised:
@@ -270,7 +274,7 @@ def test_words_that_the_primary_does_not_know(r):
 
 
 def test_empty_message(r):
-    """The first of a session, and later ones."""
+    """Empty messages are passed on and copied, the first of a session and later ones."""
     d = rig.Duplicator(r)
     with d.client() as c:
         for _ in range(3):
@@ -282,7 +286,8 @@ def test_empty_message(r):
 
 
 def test_session(r):
-    """Two messages, RSET and EHLO in between, over one connection; DSN words and XFORWARD; a pipelining client."""
+    """A session with RSET, EHLO and two messages uses one connection to the primary. DSN words and XFORWARD reach the primary,
+    and a pipelining client gets all replies."""
     primary = rig.Sink(r, "primary", extensions=("PIPELINING", "DSN", "8BITMIME", "SIZE 5000000", "XFORWARD NAME ADDR PROTO HELO IDENT"))
     d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
     with d.client() as c:
@@ -339,7 +344,7 @@ def test_id_in_the_trace(r):
 
 
 def test_disconnect_within_content(r):
-    """A client that goes away has sent nothing, to anybody."""
+    """A message whose client disconnects within the content reaches neither the primary nor a backup."""
     d = rig.Duplicator(r)
     for text in (b"", b"Subject: half\r\n", b"Subject: half\r\n\r\n.", message("half") + b"y" * 300000):
         c = d.client()
@@ -356,7 +361,7 @@ def test_disconnect_within_content(r):
 
 
 def test_smuggling(r):
-    """Whatever looks like an end of data but is none: one message or none, at the primary and at the backup."""
+    """A sequence that looks like the end of data, but is not, makes no second message, at the primary and at the backup."""
     d = rig.Duplicator(r, relay='message_size_limit = "1M"')
     second = b"MAIL FROM:<evil@x.test>\r\nRCPT TO:<v@x.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n.\r\n"
     taken = 0
@@ -383,7 +388,7 @@ def test_smuggling(r):
 
 
 def test_size_limit(r):
-    """It is announced, and what exceeds it is refused for good: the client tells the sender."""
+    """message_size_limit is announced, and a larger message gets 552, so that the client returns it to the sender."""
     d = rig.Duplicator(r, relay='message_size_limit = "1M"')
     with d.client() as c:
         assert "SIZE 1048576" in c.extensions, c.extensions
@@ -399,7 +404,7 @@ def test_size_limit(r):
 
 
 def test_backups_do_not_matter(r):
-    """A backup that is down, hangs or refuses: the mail and the other backup do not notice."""
+    """A backup that is down, hangs or refuses delays neither the mail nor the other backup."""
     hung = rig.Sink(r, "hung", hook=lambda stage, _c, _a: rig.HANG if stage == "mail" else None)
     refusing = rig.Sink(r, "refusing", hook=lambda stage, _c, _a: "554 5.7.1 never" if stage == "dot" else None)
     down = rig.Sink(r, "down", start=False)
@@ -418,7 +423,7 @@ def test_backups_do_not_matter(r):
 
 
 def test_slow_disk(r):
-    """Sessions do not wait while old copies are read from a disk that takes 20 ms each time."""
+    """Sessions get fast replies while old copies are read from a disk that takes 20 ms for each read."""
     rig.need_tools("strace")
     if rig.daemons.instrumented():
         raise rig.Skip("sanitizers and strace do not go together")
@@ -454,7 +459,8 @@ def test_slow_disk(r):
 
 
 def test_copies_that_cannot_be_stored(r):
-    """require_copies: 452, and the primary does not get it. Without: it does, and the log says what is missing."""
+    """If a copy cannot be stored, the reply is 452, and the primary does not get the message. With require_copies = "no" the
+    primary gets it, and the log has an error."""
     d = rig.Duplicator(r, relay='min_free_space = "2M" message_size_limit = "50M"', start=False)
     d.spool = r.mount_tmpfs("small", "8M")
     d.start()
@@ -489,7 +495,7 @@ def test_copies_that_cannot_be_stored(r):
 
 
 def test_lmtp(r):
-    """LMTP on both sides: each recipient has its own answer, and its own fate; on one side only."""
+    """With LMTP each recipient has its own reply and its own copy. LMTP may also be on one side only."""
     answers = {"a@x.test": None, "b@x.test": "550 5.2.2 full", "c@x.test": "451 4.2.0 later", "d@x.test": None}
 
     def hook(stage, conn, arg):
@@ -518,7 +524,7 @@ def test_lmtp(r):
 
 
 def test_who_gets_copies(r):
-    """copy_maps, with `copies' for those it does not know; the suffix; two copies of a message, one file."""
+    """Recipients get copies by copy_maps, by `copies' if the maps have no result, and by a suffix of their own."""
     maps = 'copy_maps = { "inline:{ a@x.test=archive, { x.test = newmail, archive }, none.test=none }" }'
     d = rig.Duplicator(r, listener=maps, backups=("newmail", "archive"))
     with d.client() as c:
@@ -540,7 +546,7 @@ def test_who_gets_copies(r):
 
 
 def test_tables_that_change(r):
-    """A changed file of copy_maps is used without a signal; one with an error is not, and says so once."""
+    """A changed file of copy_maps is used without a signal. One with an error is not used, and the log says so once."""
     table = r.write("copies", "a@x.test none\n")
     d = rig.Duplicator(r, listener=f'copy_maps = {{ "texthash:{table}" }}', backups=("newmail", "archive"))
 
@@ -564,7 +570,7 @@ def test_tables_that_change(r):
 
 
 def test_reload_under_load(r):
-    """Primary and backup change places while mail flows: no client sees an error, every message is at both."""
+    """Primary and backup are exchanged by reloads while mail flows. No client gets an error, and both get every message."""
     d = rig.Duplicator(r)
     old, new = d.primary, d.backups["newmail"]
     failures, sent = [], []
@@ -592,7 +598,7 @@ def test_reload_under_load(r):
     for t in threads:
         t.join()
     assert not failures, failures[:3]
-    # Copies for a destination that went away wait in the spool until it is back.
+    # Copies for a destination that was removed wait in the spool until it is configured again.
     text = d.text().replace("listener migration", f'destination oldmail {{ relay_to = {{ "{old.bracketed}" }} }}\nlistener migration')
     assert "not" not in d.reload(text)
     for sink in (old, new):
@@ -600,7 +606,7 @@ def test_reload_under_load(r):
 
 
 def test_stop_while_the_primary_hangs(r):
-    """SIGTERM does not wait for a primary that never answers; the client was not answered, so it sends again."""
+    """SIGTERM does not wait for a primary that hangs, and no copy is made of the message that was not answered."""
     d = rig.Duplicator(r)
     d.primary.hook = Script(dot=rig.HANG)
     c = d.client()
@@ -614,7 +620,7 @@ def test_stop_while_the_primary_hangs(r):
 
 
 def test_check(r):
-    """splitctl check: the primary, the listener's own tables, and which destinations it uses."""
+    """splitctl check reports whether the primary answers, and faults in the listener's tables."""
     d = rig.Duplicator(r)
     _, out, _ = rig.run_splitctl(r, d.daemon.configuration_path, "check", check=False)
     assert f"primary of listener migration: {d.primary.bracketed} answers" in out and "no table names it" not in out, out
@@ -627,7 +633,7 @@ def test_check(r):
 
 
 def test_sockets_of_the_service_manager(r):
-    """systemd's socket activation: clients may connect before splitrelay runs."""
+    """With systemd's socket activation a client may connect before splitrelay runs."""
     if not shutil.which("systemd-socket-activate"):
         raise rig.Skip("systemd-socket-activate is not installed")
     d = rig.Duplicator(r, start=False)
@@ -659,7 +665,7 @@ def listening(address):
 
 
 def test_restart_with_the_sockets_of_the_service_manager(r):
-    """A restart refuses no connection: what connects while splitrelay stops or is away waits, and is served by the next one."""
+    """With sockets of the service manager a restart refuses no connection: clients that connect meanwhile are served after it."""
     d = rig.Duplicator(r, start=False)
     unix = r.path("relay.sock")
     sockets = [listening(d.address), listening(unix)]
@@ -670,11 +676,11 @@ def test_restart_with_the_sockets_of_the_service_manager(r):
     assert talk(d, "first")[-1] == OK
     sent = {"first"}
     for turn in range(3):
-        # A client within a message delays the end; meanwhile, and then with no splitrelay at all, others come.
+        # A client within a message delays the end. Others connect meanwhile, and while no splitrelay runs.
         slow, idle = d.client(), d.client()
         assert slow.mail("s@x.test").code == 250 and slow.rcpt("a@x.test").code == 250
         d.daemon.signal(signal.SIGTERM)
-        assert idle.read().code == 421  # nothing is accepted from here on
+        assert idle.read().code == 421  # from here on no connection is accepted
         idle.close()
         waiting = [rig.SmtpClient(a, greet=False) for a in (d.address, unix, d.address)]
         assert slow.data(message(f"slow {turn}")).code == 250
@@ -687,7 +693,7 @@ def test_restart_with_the_sockets_of_the_service_manager(r):
             with client as c:
                 assert c.read().code == 220, (turn, i)
                 assert c.cmd("EHLO client.test").code == 250 and c.mail("s@x.test").code == 250
-                if i % 3 != 1:  # at the unix socket there is no listener, only copies
+                if i % 3 != 1:  # the unix socket is not of a listener, and only for copies
                     assert c.rcpt("a@x.test").code == 250 and c.data(message(f"{turn} {i}")).code == 250
                     sent.add(f"{turn} {i}")
         sent.add(f"slow {turn}")

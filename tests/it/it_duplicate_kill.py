@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: ISC
 """Front Postfix -> splitrelay -> primary Postfix and backup Postfix; splitrelay and the primary are killed again and again.
 
-Every message that the front took is at the primary's mailbox and at the backup's. SPLIT_DUPLICATE_MESSAGES (1000; 10000 is the
-real thing) and SPLIT_DUPLICATE_KILLS (4) say how much; SPLIT_SEED repeats a run.
+Every message that the front accepted arrives at the primary's mailbox and at the backup's. SPLIT_DUPLICATE_MESSAGES (1000; 10000
+before a release) and SPLIT_DUPLICATE_KILLS (4) set the numbers; SPLIT_SEED repeats a run.
 """
 
 import os
@@ -25,17 +25,17 @@ def message_ids(sink):
 
 
 def kill_postfix(instance):
-    """SIGKILL to all of it, as a power failure would; then start it again."""
+    """Send SIGKILL to all processes of the instance, as in a power failure; then start it again."""
     master, instance.master = instance.master, None
     os.killpg(master, signal.SIGKILL)
     rig.wait_for(lambda: start_time(master) is None, 10, "the end of master")
 
-    os.chmod(instance.maillog, 0o666)  # postsuper(1) warns of what was cut short, as user postfix
+    os.chmod(instance.maillog, 0o666)  # postsuper(1) logs warnings as user postfix
 
     def starts():
         try:
             instance.start()
-        except rig.Failure:  # a process that dies slowly has the address or the lock still
+        except rig.Failure:  # a process that ends slowly still has the address or the lock
             return False
         return True
 
@@ -57,7 +57,7 @@ def test_no_message_is_missing_anywhere(r):
         {
             "relay_domains": "example.com",
             "transport_maps": f"inline:{{example.com=smtp:[127.0.0.1]:{d.address[1]}}}",
-            # splitrelay that is being restarted is no reason to call its host dead for a while
+            # a restart of splitrelay must not make Postfix treat its host as dead for a while
             "default_destination_concurrency_failed_cohort_limit": "0",
             "smtp_destination_concurrency_failed_cohort_limit": "0",
         },
@@ -73,7 +73,7 @@ def test_no_message_is_missing_anywhere(r):
     for number in range(KILLS * 2):
         share = (number + chance.random()) * MESSAGES / (KILLS * 2 + 1)
         rig.wait_for(lambda share=share: len(mailbox.accepted) >= share, 120, f"{share:.0f} messages", mailbox.describe)
-        time.sleep(chance.random() * 0.05)  # any moment, not the one just after a message
+        time.sleep(chance.random() * 0.05)  # a random moment, not always just after a message
         if number % 2 == 0:
             d.daemon.kill()
             d.restart()

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Connections to the primary that outlive their client: who gets them, when they are closed, and that no client notices."""
+"""Connections to the primary that are kept after their client's session: which clients get them, when they are closed, and that
+no client gets an error because of them."""
 
 import threading
 
@@ -10,18 +11,18 @@ from rig.duplicator import subjects
 
 
 def said_by(sink, number):
-    """What came over this connection, without the arguments."""
+    """The commands on this connection, without the arguments."""
     return [line.split(":")[0].split(" ")[0] for n, line in sink.commands if n == number]
 
 
 def leave(c):
-    """QUIT, and wait until the session is over: what it had is in the pool by then."""
+    """Send QUIT, and wait until the session has ended. Its connection to the primary is in the pool by then."""
     assert c.cmd("QUIT").code == 221
     assert c.file.read() == b""
 
 
 def talk(d, subject):
-    """One message by a client of its own; the last reply."""
+    """Send one message with a client of its own. Returns the last reply."""
     with d.client() as c:
         replies = [c.mail("s@x.test"), c.rcpt("a@x.test")]
         reply = c.data(message(subject)) if all(x.code == 250 for x in replies) else replies[0]
@@ -30,7 +31,7 @@ def talk(d, subject):
 
 
 def test_one_connection_for_many_clients(r):
-    """Each client comes, sends a message and goes; the primary sees one of them. The greeting is said once."""
+    """Clients that each send one message share one connection to the primary, with one EHLO."""
     d = rig.Duplicator(r)
     for i in range(20):
         assert talk(d, f"m{i:02d}") == OK
@@ -42,7 +43,8 @@ def test_one_connection_for_many_clients(r):
 
 
 def test_what_a_client_left_undone(r):
-    """RSET goes before the next client's message; content that was cut off takes its connection along."""
+    """A transaction that a client left open does not affect the next client: RSET is sent, or the connection is closed if it was
+    within the content."""
     d = rig.Duplicator(r)
     with d.client() as c:
         c.mail("first@x.test")
@@ -62,7 +64,7 @@ def test_what_a_client_left_undone(r):
 
 
 def use_after(r, listener, break_it):
-    """A message over a connection that was kept and is useless by now: it goes through, the client notices nothing."""
+    """Check that a message gets through, without an error for the client, when the kept connection no longer works."""
     primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO IDENT"))
     d = rig.Duplicator(r, listener=listener, primary=primary)
     assert talk(d, "one") == OK
@@ -87,27 +89,32 @@ def answer_once(**answers):
 
 
 def test_restarted_primary(r):
+    """A message gets through after a restart of the primary."""
     use_after(r, "", restart)
 
 
 def test_closed_at_mail(r):
+    """A message gets through if the primary closes a kept connection at MAIL."""
     use_after(r, "", answer_once(mail=rig.CLOSE))
 
 
 def test_421_at_mail(r):
+    """A message gets through if the primary replies 421 to MAIL on a kept connection."""
     use_after(r, "", answer_once(mail="421 4.3.2 too many messages over this connection"))
 
 
 def test_hung_at_mail(r):
+    """A message gets through if a kept connection hangs at MAIL."""
     use_after(r, SHORT, answer_once(mail=rig.HANG))
 
 
 def test_421_to_xforward(r):
+    """A message gets through if the primary replies 421 to XFORWARD on a kept connection."""
     use_after(r, 'xforward = "yes"', answer_once(xfor="421 4.4.2 idle for too long"))
 
 
 def test_421_to_xforward_and_another_host(r):
-    """The primary that takes its place lacks what the words of MAIL are about: none of them is dropped in silence."""
+    """If a new connection lacks an extension that the words of MAIL need, the client gets 451, and no word is dropped silently."""
     xforward = "XFORWARD NAME ADDR PROTO HELO IDENT"
     primary = rig.Sink(r, "primary", extensions=("PIPELINING", "8BITMIME", "DSN", xforward))
     d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
@@ -122,7 +129,7 @@ def test_421_to_xforward_and_another_host(r):
     with d.client() as c:
         assert not {"8BITMIME", "DSN"} & set(c.extensions), c.extensions
         leave(c)
-    # A message that does not need them goes through.
+    # A message that does not need the extensions gets through.
     primary.extensions = ("PIPELINING", "8BITMIME", xforward)
     d.primary.cut()
     assert talk(d, "two") == OK
@@ -133,7 +140,7 @@ def test_421_to_xforward_and_another_host(r):
 
 
 def test_421_to_rset(r):
-    """The client before left a message undone, and the primary has enough."""
+    """If the primary replies 421 to the RSET after another client's open transaction, the next message uses a new connection."""
     d = rig.Duplicator(r)
     with d.client() as c:
         c.mail("first@x.test")
@@ -144,7 +151,7 @@ def test_421_to_rset(r):
 
 
 def test_who_the_client_is(r):
-    """XFORWARD is said anew for each message: nothing that is known of one client is said of another."""
+    """XFORWARD is sent anew for each message, so that no attribute of one client is sent for another."""
     primary = rig.Sink(r, "primary", extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO IDENT"))
     d = rig.Duplicator(r, listener='xforward = "yes"', primary=primary)
     for helo in ("one.test", "two.test"):
@@ -166,7 +173,7 @@ def test_who_the_client_is(r):
 
 
 class Counting:
-    """A hook: after so many messages over a connection each MAIL gets 452, as OpenSMTPD has it."""
+    """A hook: after `most` messages on a connection each MAIL gets 452, as with OpenSMTPD."""
 
     def __init__(self, most):
         self.most = most
@@ -182,7 +189,7 @@ class Counting:
 
 
 def test_primary_with_a_limit_of_messages(r):
-    """Clients with one message, and a client with many: no one is refused, whether we count or the primary does."""
+    """No client is refused because of a limit of messages for a connection, whether splitrelay counts or the primary does."""
     free = "max_messages_per_connection = 0"
     for number, (listener, limit) in enumerate((("", 100), (free, 10), (free + ' xforward = "yes"', 10))):
         primary = rig.Sink(r, f"primary{number}", extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO IDENT"), hook=Counting(limit))
@@ -204,6 +211,7 @@ def test_primary_with_a_limit_of_messages(r):
 
 
 def test_limit_of_messages(r):
+    """After max_messages_per_connection messages a connection is closed with QUIT."""
     d = rig.Duplicator(r, listener="max_messages_per_connection = 3")
     for i in range(10):
         assert talk(d, f"m{i}") == OK
@@ -213,7 +221,7 @@ def test_limit_of_messages(r):
 
 
 def test_mail_that_is_deferred_always(r):
-    """The client gets the reply; it costs one more connection, once."""
+    """If the primary always defers MAIL, the client gets the reply after one attempt on a new connection."""
     d = rig.Duplicator(r)
     assert talk(d, "one") == OK
     d.primary.hook = Script(mail="451 4.7.1 grey")
@@ -224,7 +232,7 @@ def test_mail_that_is_deferred_always(r):
 
 
 def test_refusals_are_not_handed_on(r):
-    """A connection on which a client was refused something ends with that client; its own next message goes over it."""
+    """A connection with a refusal is not used for another client. The same client's next message uses it."""
     refusals = {
         "mail": "550 5.1.8 no",
         "rcpt": "550 5.1.1 no",
@@ -250,7 +258,7 @@ def test_refusals_are_not_handed_on(r):
 
 
 def test_bound_and_idle_time(r):
-    """No more than pool_connections are kept; what is not used goes with QUIT after pool_idle_time."""
+    """At most pool_connections are kept, and a connection that is not used is closed with QUIT after pool_idle_time."""
     d = rig.Duplicator(r, listener='pool_connections = 2 pool_idle_time = "1s"')
     clients = [d.client() for _ in range(6)]
     for i, c in enumerate(clients):
@@ -266,7 +274,7 @@ def test_bound_and_idle_time(r):
 
 
 def test_reload_and_stop(r):
-    """Another configuration, another connection; what is kept does not delay the end."""
+    """After a reload a new connection is used. Kept connections do not delay a stop."""
     d = rig.Duplicator(r, listener='pool_idle_time = "1h"')
     assert talk(d, "one") == OK
     assert "not" not in d.reload()
@@ -279,7 +287,8 @@ def test_reload_and_stop(r):
 
 
 def test_many_clients_at_once(r):
-    """Sixteen at a time, the primary cut again and again: each message that was answered is at both ends, none is mixed up."""
+    """With sixteen clients at a time and a primary that is cut again and again, each message that got 250 is at the primary and
+    at the backup, with its own sender and recipient."""
     d = rig.Duplicator(r, listener="pool_connections = 4")
     failures, sent = [], []
     stop = threading.Event()

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Each step of a delivery, each kind of fault, once: what becomes of each recipient is as the tables below say.
+"""Each kind of fault at each step of a delivery, once. The tables below have the results for each recipient.
 
-A step is named by its place in the dialogue, with the kind of destination before it where that is special: "may-starttls". Every cell is a destination with a server of its own, which misbehaves at that step one time, and is well afterwards. A copy for two
-recipients goes to each, all of them in one message. At connect(2) nothing can be said, so that row has faults of its own.
-No content is cut, no copy lost or left, no descriptor, connection or thread left behind, here or at the servers.
+A step is named by its place in the dialogue, after the kind of destination if that is special: "may-starttls". Every cell is a
+destination with a server of its own, which misbehaves once at that step, and works afterwards. One message has a copy for two
+recipients for each destination. At connect(2) a server cannot reply, so that row has faults of its own. No content is cut, no
+copy is lost or left over, and no descriptor, connection or thread is left behind, in splitrelay or at the servers.
 """
 
 import base64
@@ -17,12 +18,12 @@ import ssl
 
 import rig
 
-TIMEOUT = int(8 * rig.TIME_FACTOR)  # of what half a line is followed by; the servers here must never be as slow as that by themselves
+TIMEOUT = int(8 * rig.TIME_FACTOR)  # the wait after half a line; longer than any delay of the servers under load
 CONTENT = b"Subject: matrix\r\n\r\n" + b"".join(b"line %06d " % n + b"x" * 80 + b"\r\n.\r\n" for n in range(1500)) + b"end\r\n"
 FAULTS = "4xx 5xx 421 garbage long half reset close".split()
 
-# What the log says of the first and of the second recipient, in this order: S sent, D deferred, X dead. Where it is about TLS, T is
-# sent with it, and P in plain text.
+# The log lines for the first and for the second recipient, in order: S sent, D deferred, X dead. In the table for TLS, T is sent
+# with TLS, and P in plain text.
 #             4xx     5xx    421    garbage long   half   reset  close
 SMTP = """
 banner        DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
@@ -37,7 +38,7 @@ rset          DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 quit          S+S     S+S    S+S    S+S    S+S    S+S    S+S    S+S
 next          S+S     X+X    S+S    S+S    S+S    S+S    S+S    S+S
 """
-# dot1, dot2: the reply for that recipient. A reply in the middle of the content can only be that for the first one.
+# dot1, dot2: the reply for that recipient. A reply within the content can only be the one for the first recipient.
 LMTP = """
 banner        DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 helo          DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
@@ -52,9 +53,9 @@ rset          DS+DS   DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 quit          S+S     S+S    S+S    S+S    S+S    S+S    S+S    S+S
 next          S+S     X+X    S+S    S+S    S+S    S+S    S+S    S+S
 """
-# With "may" a server that refuses STARTTLS gets the copy over the same connection, one with which the handshake fails over a new one.
-# Whatever else goes wrong, and with "encrypt" everything, has the copy wait for another attempt with TLS. handshake: what the server
-# sends in place of its first record. ehlo: the one after the handshake.
+# With "may" a server that refuses STARTTLS gets the copy over the same connection, and one whose handshake fails gets it over a new
+# one. After any other fault, and with "encrypt" after every fault, the copy waits for another attempt with TLS. handshake: the bytes
+# that the server sends instead of its first record. ehlo: the EHLO after the handshake.
 TLS = """
 may-starttls       P+P    P+P    DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
 may-handshake      P+P    P+P    P+P    P+P    P+P    P+P    P+P    P+P
@@ -68,9 +69,9 @@ encrypt-quit       T+T    T+T    T+T    T+T    T+T    T+T    T+T    T+T
 wrap-handshake     DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
 wrap-banner        DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT  DT+DT
 """
-# A server that knows no EHLO; one that refuses MAIL, and then takes recipients and DATA: a dot would be an empty message to them.
-# Authentication; the commands that say who the client was. xclient-ehlo: the one after XCLIENT. A refusal of XFORWARD changes
-# nothing, one of RSET before it must not cost a copy.
+# old: a server without EHLO. deaf: a server that refuses MAIL and then accepts recipients and DATA; a dot would be an empty message
+# to them. Authentication, and the commands about the original client. xclient-ehlo: the EHLO after XCLIENT. A refusal of XFORWARD
+# has no effect, and a refusal of the RSET before it must not lose a copy.
 MORE = """
 old-helo            DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 deaf-mail           DS+DS  X+X    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
@@ -87,7 +88,8 @@ xclient-ehlo        DS+DS  S+S    DS+DS  DS+DS  DS+DS  DS+DS  DS+DS  DS+DS
 xclient-quit        S+S    S+S    S+S    S+S    S+S    S+S    S+S    S+S
 """
 CONNECT = {"refused": "DS+DS", "unanswered": "DS+DS", "reset": "DS+DS", "close": "DS+DS"}
-# How often the server saw the whole content for a recipient, where that is not once for each S: it had it, but did not say so.
+# The number of times that the server got the whole content for a recipient, where that differs from the number of S: it got the
+# content, but did not accept it.
 SEEN = {
     ("smtp", "dot1"): "2+2     1+1    2+2    2+2    2+2    2+2    2+2    2+2",
     ("smtp", "encrypt-dot1"): "2+2 1+1 2+2 2+2 2+2 2+2 2+2 2+2",
@@ -112,7 +114,7 @@ STEP_BY_STEP = ("SIZE 0", "8BITMIME", "DSN", "ENHANCEDSTATUSCODES")  # no PIPELI
 LETTER = {"sent": "S", "deferred": "D", "dead": "X"}
 USER, PASSWORD = "relay", "pass word"
 AUTH = f'auth_user = "{USER}" auth_password_file = "{{password}}" auth_plaintext = "yes" auth_mechanisms'
-# Kind of destination: more lines of its section, more extensions of its server.
+# Kind of destination: (further options, further extensions of its server).
 KINDS = {
     "": ("", ()),
     "old": ("", ()),
@@ -128,7 +130,7 @@ KINDS = {
 
 
 def answer(step, fault):
-    """What the server does instead of its usual reply."""
+    """The answer of the server instead of its usual reply."""
     code = "235" if step == "plain-auth1" else GOOD_CODE.get(step.rpartition("-")[2], "250")
     return {
         "4xx": "451 4.3.0 later",
@@ -143,7 +145,7 @@ def answer(step, fault):
 
 
 def spoil_handshake(conn, fault):
-    """What the server does when it has the client's first record."""
+    """The answer of the server to the client's first record."""
     conn.fill()
     if fault == "421":
         conn.sock.sendall(b"421 4.3.2 going down\r\n")
@@ -151,7 +153,7 @@ def spoil_handshake(conn, fault):
     return {
         "4xx": rig.Raw(b"451 4.3.0 later\r\n"),
         "5xx": rig.Raw(b"554 5.6.0 never\r\n"),
-        "garbage": rig.Raw(b"\x16\x03\x03\x00\x20" + b"what \xff\x00 is this" * 2),  # a whole record of it
+        "garbage": rig.Raw(b"\x16\x03\x03\x00\x20" + b"what \xff\x00 is this" * 2),  # a whole record
         "long": rig.Raw(b"\x16\x03\x03\xff\xff" + b"x" * 100000),
         "half": rig.Raw(b"\x16\x03\x03\x00\x7a\x02\x00"),
         "reset": rig.RESET,
@@ -160,7 +162,7 @@ def spoil_handshake(conn, fault):
 
 
 class Cell:
-    """One destination: its server, what it is to do, and what is to come of it."""
+    """One destination: its server, the fault, and the expected results."""
 
     def __init__(self, r, flavour, step, fault, expected, extensions, tls=None):
         self.name = f"{step}-{fault}"
@@ -169,23 +171,23 @@ class Cell:
         self.lines, more = KINDS[self.kind]
         letters = expected.split("+")
         self.expected = [re.sub("[PT]", "S", e) for e in letters]
-        self.is_encrypted = [{"P": False, "T": True}.get(e[-1]) for e in letters]  # None: it does not matter
+        self.is_encrypted = [{"P": False, "T": True}.get(e[-1]) for e in letters]  # None: either is right
         seen = SEEN.get((flavour, step))
         wanted = seen.split()[FAULTS.index(fault)].split("+") if seen else [str(e.count("S")) for e in self.expected]
         self.seen = [int(n) for n in wanted]
         self.has_fired = False
-        self.put_off = set()  # rset: recipients that were deferred so that a RSET comes
-        self.taken = collections.Counter()  # per recipient: how often the server said 2xx to its content
-        self.is_down = fault in ("refused", "unanswered")  # at first
-        self.asked = collections.Counter()  # per (number of the connection, stage)
+        self.put_off = set()  # rset: recipients that were deferred, which leads to a RSET
+        self.taken = collections.Counter()  # recipient: the number of 2xx replies to its content
+        self.is_down = fault in ("refused", "unanswered")  # until recover()
+        self.asked = collections.Counter()  # (number of the connection, stage): count
         self.authenticated = set()  # numbers of connections
-        self.refused = set()  # numbers of connections where the fault was
-        self.early = []  # (stage, bytes that came before the reply to it, without PIPELINING)
+        self.refused = set()  # numbers of the connections with the fault
+        self.early = []  # (stage, bytes that came before the reply to it although PIPELINING was not offered)
         self.sink = rig.Sink(r, self.name, extensions=(*extensions, *more), hook=self.hook, start=not self.is_down, tls=tls)
         self.plug = Plug(self.sink.address) if fault == "unanswered" else None
 
     def recover(self):
-        """From not being there."""
+        """Start a server that was down."""
         if self.plug:
             self.plug.close()
         self.sink.start()
@@ -212,14 +214,14 @@ class Cell:
         return spoil_handshake(conn, self.fault)
 
     def wrap(self, conn):
-        """TLS before anything is said."""
+        """Begin the connection with TLS, or with the fault."""
         if self.place == "handshake" and not self.has_fired:
             return self.fire(conn)
         conn.start_tls()
         return None
 
     def authenticate(self, conn, line):
-        """AUTH with all that follows; returns the last reply."""
+        """Do the whole exchange of AUTH. Returns the last reply."""
         steps = [base64.b64encode(s.encode()).decode() for s in (USER, PASSWORD, f"\0{USER}\0{PASSWORD}")]
         said = ["AUTH LOGIN", *steps[:2]] if self.kind == "login" else [f"AUTH PLAIN {steps[2]}"]
         for n, wanted in enumerate(said, 1):
@@ -234,7 +236,7 @@ class Cell:
         return "235 2.7.0 Ok"
 
     def is_allowed(self, conn):
-        """To send mail."""
+        """May this connection send mail?"""
         if self.kind in ("encrypt", "wrap"):
             return conn.tls != ""
         if self.kind in ("plain", "login"):
@@ -268,7 +270,7 @@ class Cell:
         return None
 
     def check(self, log):
-        """The texts of what is not as it must be."""
+        """The deviations from the expected results, as texts."""
         wrong = []
         for name, expected, seen, is_encrypted in zip(("first", "second"), self.expected, self.seen, self.is_encrypted):
             addr = f"{name}@x.test"
@@ -311,7 +313,7 @@ class Plug:
 
 
 def descriptors(pid):
-    """Kinds of open descriptors: "socket", "directory", "spool file", "other"."""
+    """The numbers of open descriptors by kind: "socket", "directory", "spool file", "other"."""
     kinds = collections.Counter()
     for name in os.listdir(f"/proc/{pid}/fd"):
         path = f"/proc/{pid}/fd/{name}"
@@ -326,7 +328,7 @@ def descriptors(pid):
 
 
 class Matrix:
-    """All cells of one flavour, and the splitrelay between."""
+    """All cells of one protocol, and the splitrelay that delivers to them."""
 
     def __init__(self, r, flavour, table, extensions=rig.sink.EXTENSIONS, connect=CONNECT, tls=None):
         self.r = r
@@ -363,14 +365,14 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
         rig.send(self.address, "s@sender.test", rcpts, CONTENT)
 
     def log(self):
-        """(destination, name) -> the letters."""
+        """(destination, recipient) -> the letters of its log lines."""
         found = collections.defaultdict(str)
         for name, dest, status in re.findall(r"to=<(\w+)@x\.test>, dest=([a-z0-9-]+), .*?, status=(\w+) ", self.relay.log()):
             found[dest, name] += LETTER[status]
         return found
 
     def wait(self, cells, names, expected):
-        """Until the log has as much as is expected of each recipient."""
+        """Wait until the log has the expected number of lines for each recipient."""
         def are_there():
             log = self.log()
             return all(len(log[c.name, n]) >= len(expected(c, i)) for c in cells for i, n in enumerate(names))
@@ -382,7 +384,7 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
         return "\n".join(text for cell in self.cells for text in cell.check(log))
 
     def settled(self):
-        """Nothing open, nothing queued."""
+        """Is no connection open, no copy queued, and no descriptor or thread left?"""
         now = descriptors(self.relay.pid)
         queued = [f for top in ("queue", "tmp") for _, _, files in os.walk(os.path.join(self.spool, top)) for f in files]
         return (now["socket"] <= self.before["socket"] and now["spool file"] == 0 and now["other"] <= self.before["other"]
@@ -393,19 +395,19 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
         return f"descriptors {dict(self.before)}, now {dict(now)}; threads {self.threads}, now {self.thread_count()}\n{self.differences()}"
 
     def settle(self):
-        self.relay.signal(signal.SIGUSR1)  # which ends all kept connections
+        self.relay.signal(signal.SIGUSR1)  # a reload closes all kept connections
         rig.wait_for(self.settled, 20, "no connection, thread or file to be left", self.left)
-        # what is kept open on purpose is bounded: at most two directories for each destination
+        # directories are kept open on purpose, at most two for each destination
         assert descriptors(self.relay.pid)["directory"] <= self.before["directory"] + 2 * len(self.cells)
 
     def run(self):
         later = self.at("next", "quit")
         self.send(later, "warm")
         self.wait(later, ["warm"], lambda _c, _i: "S")
-        self.threads = self.thread_count()  # those that wait for clients are there by now
+        self.threads = self.thread_count()  # the threads that wait for clients have started by now
         self.send([c for c in self.cells if c.place != "quit"], "first", "second")
         down = [c for c in self.cells if c.is_down]
-        for cell in sorted(down, key=lambda c: c.fault):  # "refused" is found out at once
+        for cell in sorted(down, key=lambda c: c.fault):  # "refused" is noticed at once
             self.wait([cell], ["first", "second"], lambda _c, _i: "D")
             cell.recover()
         self.wait([c for c in self.cells if c.place != "quit"], ["first", "second"], lambda c, i: c.expected[i])
@@ -425,22 +427,22 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
 
 
 def test_smtp(r):
-    """Commands are pipelined."""
+    """Each fault at each step of SMTP with PIPELINING has the result of the table SMTP."""
     Matrix(r, "smtp", SMTP).run()
 
 
 def test_smtp_step_by_step(r):
-    """One command at a time."""
+    """Each fault at each step of SMTP without PIPELINING has the same result."""
     Matrix(r, "smtp", SMTP, STEP_BY_STEP).run()
 
 
 def test_lmtp(r):
-    """A reply for each recipient."""
+    """Each fault at each step of LMTP has the result of the table LMTP."""
     Matrix(r, "lmtp", LMTP).run()
 
 
 def test_tls(r):
-    """No copy goes in plain text where it must not."""
+    """Each fault at the steps of TLS has the result of the table TLS, and a copy goes in plain text only where that is allowed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(rig.Authority(r).issue("server", "IP:127.0.0.1").path)
     matrix = Matrix(r, "smtp", TLS, connect={}, tls=context).run()
@@ -456,11 +458,12 @@ def check_more(matrix):
 
 
 def test_more_commands(r):
-    """HELO, AUTH, XFORWARD, XCLIENT."""
+    """Each fault at HELO, AUTH, XFORWARD and XCLIENT has the result of the table MORE."""
     check_more(Matrix(r, "smtp", MORE, connect={}).run())
 
 
 def test_more_commands_step_by_step(r):
+    """Each fault at HELO, AUTH, XFORWARD and XCLIENT has the same result without PIPELINING."""
     check_more(Matrix(r, "smtp", MORE, STEP_BY_STEP, connect={}).run())
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""How copies flow to a destination: connections at once, messages for each, rates, transactions; and that nothing starves."""
+"""The flow of copies to a destination: numbers of connections, messages for each connection, rates, transactions; and that no
+destination starves another."""
 
 import os
 import threading
@@ -15,7 +16,7 @@ class Relay:
     """splitrelay with a sink for each destination."""
 
     def __init__(self, r, destinations, relay=""):
-        """destinations: name -> options"""
+        """destinations: name -> its options"""
         self.rig = r
         self.sinks = {name: rig.Sink(r, name) for name in destinations}
         self.address = ("127.0.0.1", r.free_port())
@@ -31,7 +32,7 @@ class Relay:
         self.daemon = rig.start_splitrelay(r, self.text, self.address)
 
     def send(self, count, destinations, recipients=("anna@example.com",)):
-        """So many messages over one connection, each with copies for these destinations."""
+        """Send `count` messages over one connection, each with copies for these destinations."""
         with rig.SmtpClient(self.address) as c:
             for i in range(count):
                 rcpts = [f"{a}.{d}.copy.split.invalid" for d in destinations for a in recipients]
@@ -42,7 +43,7 @@ class Relay:
 
 
 class Gate:
-    """A hook that holds the reply to each dot until it is opened, and knows how many are held."""
+    """A hook that holds the reply to each dot until it is opened, and counts the replies that it holds."""
 
     def __init__(self):
         self.open = threading.Event()
@@ -62,7 +63,7 @@ class Gate:
 
 
 def test_slow_start(r):
-    """Few connections at first; more, up to concurrency, as deliveries succeed; few again after a pause."""
+    """A destination gets initial_concurrency connections at first, and more, up to concurrency, as deliveries succeed."""
     t = Relay(r, {"d": "initial_concurrency = 2 concurrency = 6"})
     sink = t.sinks["d"]
     sink.hook = gate = Gate()
@@ -80,6 +81,7 @@ def test_slow_start(r):
 
 
 def test_messages_per_connection(r):
+    """A connection is used for max_messages_per_connection messages, and no copy is deferred for that."""
     t = Relay(r, {"d": "concurrency = 1 max_messages_per_connection = 3"})
     t.send(10, ["d"])
     found = t.sinks["d"].wait(10)
@@ -88,7 +90,7 @@ def test_messages_per_connection(r):
 
 
 def test_421_on_a_reused_connection(r):
-    """A server that ends each connection after two messages, by 421 or without a word: nobody notices."""
+    """If a server ends each connection after two messages, with 421 or without a reply, no copy is deferred."""
     t = Relay(r, {"d": "concurrency = 1"})
     sink = t.sinks["d"]
     for number, word in enumerate(("421 4.7.0 enough", rig.CLOSE)):
@@ -109,7 +111,8 @@ def test_421_on_a_reused_connection(r):
 
 
 def test_recipients_in_transactions(r):
-    """recipient_limit, and a server that has enough after three: several transactions over one connection, at once."""
+    """A copy with more recipients than recipient_limit, or than the server accepts, is sent at once in several transactions over
+    one connection."""
     t = Relay(r, {"d": "recipient_limit = 5 concurrency = 1"})
     sink = t.sinks["d"]
     people = [f"r{i}@example.com" for i in range(12)]
@@ -130,7 +133,7 @@ def test_recipients_in_transactions(r):
 
 
 def test_rate_limit(r):
-    """Evenly spaced, however many connections there may be."""
+    """With rate_limit messages are evenly spaced, for any number of connections."""
     t = Relay(r, {"d": 'rate_limit = "10/1s" concurrency = 5'})
     t.send(25, ["d"])
     found = t.sinks["d"].wait(25, seconds=15)
@@ -154,7 +157,7 @@ def test_rate_limit_does_not_delay_a_stop(r):
 
 
 def drain_seconds(t, count, slow):
-    """How long the destinations but `slow` need for `count` messages to all ten."""
+    """The seconds that the destinations other than `slow` need for `count` messages to all ten."""
     begin = time.monotonic()
     t.send(count, TEN)
     for name in TEN:
@@ -165,7 +168,7 @@ def drain_seconds(t, count, slow):
 
 
 def test_nothing_starves(r):
-    """One destination of ten hangs, at each step in turn: the other nine get theirs as if it were well."""
+    """While one destination of ten hangs at any step, the other nine get their copies as before."""
     t = Relay(r, {name: 'concurrency = 3 command_timeout = "1h" connect_timeout = "1h"' for name in TEN})
     t.messages = 0
     well = drain_seconds(t, 40, None)

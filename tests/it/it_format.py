@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""format: parsers that are not ours read what archives get, and find in it the message as it was, byte for byte."""
+"""The option format: independent parsers read the copies for archives, and find the original message in them, byte for byte."""
 
 import email
 import email.parser
@@ -15,7 +15,7 @@ import rig
 COPY = "copy.split.invalid"
 CONTENTS = {**it_content.PLAIN, "lone CR": it_content.LONE_CR, "empty": b"", "CR at the end": it_content.HEAD + b"x\r\r\n"}
 
-# MIME::Parser: the body of the second part of each file, as it is, into FILE.part; the first part into FILE.text.
+# With MIME::Parser, writes the body of the second part of each file unchanged into FILE.part, and the first part into FILE.text.
 PERL = r"""
 use MIME::Parser;
 for my $file (@ARGV) {
@@ -62,7 +62,7 @@ class Relay:
         )
 
     def copy(self, name, content, recipients=("anna@example.com",), sender="s@sender.test", params="BODY=8BITMIME"):
-        """Send a message; the transaction that the sink of this name got for it."""
+        """Send a message. Returns the transaction that the sink of this name got for it."""
         before = len(self.sinks[name].accepted)
         rcpts = [f"{x}.{name}.{COPY}" if isinstance(x, str) else (f"{x[0]}.{name}.{COPY}", x[1]) for x in recipients]
         rig.send(self.address, sender, rcpts, content, mail_params=params)
@@ -82,7 +82,7 @@ def assert_same(name, found, content):
 def python_parts(data):
     """(whole message, text of the report, header of the second part, its body as bytes).
 
-    Only the headers of the second part are parsed: what is in it, Python's parser would write out with other line ends.
+    Only the headers of the second part are parsed, because Python's parser would change the line ends of its body.
     """
     whole = email.message_from_bytes(data, policy=email.policy.SMTP)
     assert not whole.defects, whole.defects
@@ -104,6 +104,7 @@ def label_of(content):
 
 
 def test_python_reads_journals(t):
+    """Python's email package finds the original message and the report in a journal."""
     for name, content in CONTENTS.items():
         txn = t.copy("journal", content)
         whole, report, second, found = python_parts(txn.data)
@@ -119,6 +120,7 @@ def test_python_reads_journals(t):
 
 
 def test_perl_reads_journals(t):
+    """Perl's MIME::Parser finds the original message and the report in a journal."""
     rig.need_tools("perl")
     if subprocess.run(["perl", "-MMIME::Parser", "-e1"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
         raise rig.Skip("not installed: libmime-tools-perl")
@@ -134,7 +136,7 @@ def test_perl_reads_journals(t):
     for name, path in files.items():
         with open(f"{path}.part", "rb") as f:
             found, content = f.read(), CONTENTS[name]
-        if label_of(content) != "binary":  # then CR and LF come together only, and MIME::Parser makes newlines of some of them
+        if label_of(content) != "binary":  # without lone CR and LF; MIME::Parser changes some CRLF to LF
             found, content = found.replace(b"\r\n", b"\n"), content.replace(b"\r\n", b"\n")
         assert_same(name, found, content)
         with open(f"{path}.text", "rb") as f:
@@ -143,6 +145,7 @@ def test_perl_reads_journals(t):
 
 
 def test_journal_classes(t):
+    """A journal report lists each recipient by its class in the header: To, Cc, or Recipient."""
     head = (
         b"From: The Chief <chief@example.com>\r\nSender: anna@example.com\r\nTo: \"B, en\" <Ben@EXAMPLE.com>, x@y.test\r\n"
         b"Cc: old+1@example.com,\r\n\tlist: carl@example.com;\r\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= und\r\n mehr\r\n"
@@ -165,7 +168,7 @@ def test_journal_classes(t):
 
 
 def test_journal_only_of_who_was_accepted(t):
-    """A report of a transaction does not say that somebody got it who did not."""
+    """A journal report lists only the recipients that the server accepted."""
     sink = t.sinks["other"]
     sink.hook = lambda stage, _c, arg: "550 5.1.1 no" if stage == "rcpt" and "ben@" in arg else None
     txn = t.copy("other", it_content.HEAD + b"x\r\n", ["anna@example.com", "ben@example.com", "carl@example.com"])
@@ -208,6 +211,7 @@ def test_nothing_of_a_report_can_be_forged(t):
 
 
 def test_envelope_headers(t):
+    """envelope-headers puts the sender and the recipients above the unchanged message."""
     for name, content in CONTENTS.items():
         txn = t.copy("envelope", content, ["anna@example.com", '"b, n"@example.com'])
         own = b'X-Envelope-From: <s@sender.test>\r\nX-Envelope-To: <anna@example.com>,\r\n\t<"b, n"@example.com>\r\n'
@@ -230,7 +234,7 @@ def test_envelope_headers_of_the_sender_stay_below(t):
 
 
 def test_journals_pass_postfix(t):
-    """The report is a message as any: an MTA on its way neither complains nor changes what is in it."""
+    """Postfix accepts a journal report, and passes it on without a change."""
     r = rig.Rig(t.rig.session, "postfix")
     try:
         mailbox = rig.Sink(r, "mailbox")
@@ -248,7 +252,7 @@ def test_journals_pass_postfix(t):
 
 
 def test_loops_end_in_every_format(t):
-    """What came back to us is not sent there again, whatever is around it."""
+    """A copy that comes back to splitrelay is refused as a loop in every format."""
     for name in t.sinks:
         data = t.copy(name, it_content.HEAD + b"loop\r\n").data
         with rig.SmtpClient(t.address) as c:
@@ -258,7 +262,8 @@ def test_loops_end_in_every_format(t):
 
 
 def test_size_limit_is_that_of_the_whole(t):
-    """A message that fits, but not with what is around it, is not tried (RFC 1870 6.1)."""
+    """A copy is a dead letter without an attempt if the whole report exceeds the server's SIZE, although the message alone would
+    fit (RFC 1870 6.1)."""
     sink = t.sinks["other"]
     content = it_content.HEAD + b"x" * 500 + b"\r\n"
     sink.extensions = ("SIZE 1000",)

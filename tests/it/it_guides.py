@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The guides in docs/, followed on a system that is in place: every file that they show is written, every command is run that
-needs no package and no systemd. it_clean_root.py follows them to the letter."""
+"""The guides in docs/, followed on an existing system: every file that they show is written, and every command is run that needs
+no package and no systemd. it_clean_root.py follows them literally."""
 
 import rig
 
 
 class Surroundings:
-    """A guide's system, with everything that the guides take for granted."""
+    """A guide's system, with all that the guides expect to exist."""
 
     def __init__(self, r):
         rig.need_tools("postmulti", "swaks")
@@ -28,7 +28,7 @@ def setup(r):
 
 
 def begin(guide, form="--multi"):
-    """What the quickstart leads to."""
+    """Set up the system to which the quickstart leads."""
     guide.follow("quickstart.md", only=("conf",))
     guide.run(f"splitctl setup-postfix {form} --apply")
     for name in ("splitmilter", "splitrelay", "postfix"):
@@ -42,7 +42,7 @@ def test_readme(s):
 
 
 def test_filters(s):
-    """With other filters in their places; it_real_filters.py has the real ones."""
+    """filters.md leads to a working split. Simple filters replace those of the guide; it_real_filters.py has the real ones."""
     guide = s.fresh()
     guide.run("postfix start")
     assert guide.follow("filters.md") > 2

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""What a plain `./configure && make' makes is hardened: read from the programs, not from the flags."""
+"""A plain `./configure && make' makes hardened programs. The test examines the programs, not the flags."""
 
 import os
 import platform
@@ -44,7 +44,7 @@ class Hardening(unittest.TestCase):
         for name in PROGRAMS:
             self.assertTrue("__stack_chk_fail" in readelf("--dyn-syms", name), name)
             self.assertTrue(re.search(r"GNU_STACK .* RW +0x", readelf("-l", name)), name)
-        self.assertIn("-fstack-clash-protection", variable("HARDENING_CFLAGS"))  # not to be seen in a program
+        self.assertIn("-fstack-clash-protection", variable("HARDENING_CFLAGS"))  # cannot be seen in a program
 
     def test_functions_that_know_sizes(self):
         if "__GLIBC__" not in subprocess.run(["cc", "-E", "-dM", "-include", "stdio.h", "-xc", os.devnull], capture_output=True, text=True, check=True).stdout:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""filter_method = "header": one FILTER for a message whose recipients agree, tags or a deferral where they do not."""
+"""filter_method = "header": a message whose recipients have the same filter gets a header for FILTER; recipients with different
+filters get suffixes or are deferred."""
 
 import rig
 
@@ -15,7 +16,7 @@ COPIES = "gina@example.com archive\n"
 
 
 def tower(r, mixed):
-    """Front with milter_header_checks; FILTER names the taps of the filter instances."""
+    """A tower whose front has milter_header_checks with FILTER, which leads to the taps of the filter instances."""
     t = rig.Tower(
         r,
         "",
@@ -31,7 +32,7 @@ def tower(r, mixed):
 
 
 def delivered(t, subject, count):
-    """{address: filters passed} once `count` recipients are there."""
+    """Wait for `count` recipients: {address: filters passed}."""
 
     def there():
         found = {
@@ -46,6 +47,7 @@ def delivered(t, subject, count):
 
 
 def test_one_filter_is_a_header(r):
+    """With mixed_filters = "tag" recipients with one filter get a header, and others get suffixes."""
     t = tower(r, "tag")
     t.send(["anna@example.com", "ben@example.com"], b"Subject: agree\r\n\r\n")
     assert delivered(t, "agree", 2) == {"anna@example.com": ["secondary"], "ben@example.com": ["secondary"]}
@@ -72,6 +74,7 @@ def test_one_filter_is_a_header(r):
 
 
 def test_mixed_filters_defer(r):
+    """With mixed_filters = "defer" a recipient with another filter than the first one gets 451."""
     t = tower(r, "defer")
     with rig.SmtpClient(t.front.address) as c:
         c.mail("s@sender.test")

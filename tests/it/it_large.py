@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A message of 50 MB, and one with 1,000 recipients; memory grows with neither."""
+"""A message of 50 MB, with which memory does not grow, and one with 1,000 recipients."""
 
 import rig
 
@@ -19,6 +19,7 @@ def setup(r):
 
 
 def test_fifty_megabytes(t):
+    """A message of 50 MB arrives at the mailbox and at the backups, and splitrelay needs at most 12 MB more memory."""
     line = bytes(range(128, 256)) * 7 + b"\r\n"
     content = b"Subject: large\r\n\r\n" + line * (50 * MEGABYTE // len(line) + 1)
     before = t.relay.rss_kb()
@@ -35,6 +36,7 @@ def test_fifty_megabytes(t):
 
 
 def test_thousand_recipients(t):
+    """A message to 1,000 recipients arrives once for each, through its filter, and with its copy."""
     recipients = [f"r{i}@example.com" for i in range(1000)]
     t.send(recipients, b"Subject: thousand\r\n\r\nx\r\n", timeout=60)
     seen = {}

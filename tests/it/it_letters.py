@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Letters outside ASCII that Postfix takes for others: a recipient that it accepts for one of its domains, because it folds by
-Unicode, is found in the tables of splitmilter, too, and does not pass unfiltered. Real Postfix, with clients that are strangers."""
+"""Letters outside ASCII that Postfix folds to others. If Postfix accepts a recipient because it folds by Unicode, the tables of
+splitmilter find the recipient, too, and its mail does not pass unfiltered. The Postfix is real, and the clients are untrusted."""
 
 import rig
 from rig.split_scenarios import by_subject, message
@@ -18,7 +18,7 @@ PATTERNS = """\
 /^j\u00fcrgen@example\\.com$/ secondary
 /@(kiosk|office)\\.example$/ primary
 """
-# Long s, Kelvin sign, ligature ffi, sharp s: recipient, and where it goes.
+# Recipients with a long s, a Kelvin sign, a ligature ffi or a sharp s, and the places where they arrive.
 CASES = (
     ("\u017fam@example.com", "secondary"),
     ("a@\u212aiosk.example", "primary"),
@@ -57,10 +57,12 @@ def tower(r, **options):
 
 
 def test_keys(r):
+    """Tables of keys find recipients that Postfix folds by Unicode."""
     check(tower(r), "keys", (*CASES, ("J\u00dcRGEN@Example.com", "secondary")))
 
 
 def test_patterns(r):
+    """Tables of patterns find recipients that Postfix folds by Unicode."""
     t = tower(r, start=False)
     old = t.configuration
     t.configuration = old.replace(f"filter_maps = {{ \"texthash:{t.tables['filter']}\"", f"filter_maps = {{ \"pcre:{r.write('tables/pcre', PATTERNS)}\"")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""tests/lint.py finds what it is there to find: each rule is broken once in a small tree."""
+"""tests/lint.py finds a violation of each of its rules, in a small tree."""
 
 import os
 import subprocess
@@ -36,10 +36,12 @@ GOOD = {
 
 
 def test_good_tree(r):
+    """A tree without violations has no finding."""
     assert lint(r, GOOD) == []
 
 
 def test_each_rule(r):
+    """A violation of each rule has a finding."""
     for path, text, where in (
         ("src/base/log.c", '#include "base/err.h"\n#include "net/tls.h"\n', "src/base/log.c:2: base may not include from net"),
         ("src/base/log.c", '#include "err.h"\n', 'src/base/log.c:1: "err.h": write the path'),

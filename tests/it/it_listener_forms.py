@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A path in all the forms that clients write: a listener answers as the server behind it does, or splitrelay(8) says otherwise; and
-the primary, the primary's own reader and the copy have the same address."""
+"""Paths in all forms that clients write. A listener replies as the server behind it does, except where splitrelay(8) documents
+another reply. The server has the same address with the listener and without, and so has the copy."""
 
 import re
 import threading
@@ -10,24 +10,24 @@ import rig
 import rig.daemons
 
 A = "anna@x.test"
-# What splitrelay(8) says about forms that a listener takes or refuses for itself. The text must stand there.
+# Texts of splitrelay(8) about forms that a listener itself accepts or refuses. They must be in the manual.
 MANUAL = {
     "blank": "blanks and tabs around the command",
     "bracket+": "a missing pair of brackets, or one too many",
     "name": "a display name before the brackets, or within them",
     "comment": "comments within the brackets",
-    "route": "a source route, and the dot behind the domain",
-    "dot": "a source route, and the dot behind the domain",
+    "route": "a source route, and a dot after the domain",
+    "dot": "a source route, and a dot after the domain",
     "control": "control characters;",
-    "at": "too many, or without a domain behind it",
+    "at": "or one without a domain after it",
     "list": "a comma, colon or semicolon outside of quotes",
     "gap": "a blank in a local part or in a path without brackets",
-    "end": "a bracket, comment or quoted string that does not end, and a bracket that closes nothing",
-    "behind": "a comment behind the brackets",
+    "end": "a bracket, comment or quoted string that does not end, and a closing bracket without an opening one",
+    "behind": "a comment after the brackets",
     "local": "no local part, or an empty one without domain",
     "domain": "a recipient's domain that is neither a host name",
 }
-# A form, and what the manual says about it where a server may answer otherwise.
+# (form, the key in MANUAL if a server may reply otherwise).
 FORMS = [
     (f"<{A}>", None),
     (f" <{A}>", None),
@@ -120,13 +120,13 @@ def octets(form):
 
 
 def plain(address):
-    """Without the quotes and backslashes of the local part: servers write the same one in several ways."""
+    """The address without quotes and backslashes in the local part, because servers write the same local part in several ways."""
     local, at, domain = address.rpartition("@")
     return re.sub(r'\\(.)|"', lambda m: m[1] or "", local) + at + domain
 
 
 def offer(address, verb, number, form):
-    """One message with this form in MAIL or RCPT: the reply to that command, and whether the message was taken."""
+    """Send one message with this form in MAIL or RCPT: (the reply to that command, the message was accepted)."""
     with rig.SmtpClient(address) as c:
         replies = []
         for name, keyword in (("MAIL", "FROM"), ("RCPT", "TO")):
@@ -144,7 +144,7 @@ def offer_all(address, results, verb):
 
 
 def run(targets):
-    """Offer all forms to each of the targets: {name: {(verb, number): (reply, taken)}}."""
+    """Offer all forms to each of the targets: {name: {(verb, number): (reply, the message was accepted)}}."""
     results = {name: {} for name in targets}
     threads = [
         threading.Thread(target=offer_all, args=(address, results[name], verb))
@@ -160,7 +160,7 @@ def run(targets):
 
 
 def seen(sink, taken):
-    """What arrived: {(verb, number): the address}."""
+    """Wait for all accepted messages: {(verb, number): the address as it arrived}."""
     wanted = {key for key, (_, is_taken) in taken.items() if is_taken}
 
     def arrived():
@@ -174,7 +174,8 @@ def seen(sink, taken):
 
 
 def compare(r, name, direct, behind, own, through):
-    """direct, behind: addresses of the server, and of the same server for the listener only; own, through: sinks behind them."""
+    """Compare a server with the same server behind a listener. direct: the address of the server; behind: the server behind the
+    listener; own, through: the sinks of the two."""
     d = rig.Duplicator(r, primary=behind)
     with rig.SmtpClient(d.address, helo=None) as c:
         assert c.cmd(f"MAIL FROM:{A}").code == 250 and c.cmd("RCPT TO:u@y.test").code == 250
@@ -192,7 +193,7 @@ def compare(r, name, direct, behind, own, through):
         has_octets = verb == "MAIL" and b"\xfc" in octets(form)  # "?" in the sender of a copy
         if taken and not has_octets and plain(copies[key]) != plain(ours[key]).removesuffix(f"@{behind.name}.test"):
             faults.append(f"{verb} {form!r}: the primary has {ours[key]!r}, the copy {copies[key]!r}")
-        # Exim 4.96 makes "=" of a blank that it finds in RCPT.
+        # Exim 4.96 changes a blank in RCPT to "=".
         if taken and straight_taken and plain(ours[key]).split("@")[0] != plain(theirs[key]).split("@")[0] and "=" not in theirs[key]:
             faults.append(f"{verb} {form!r}: {name} alone reads {theirs[key]!r}, behind the listener {ours[key]!r}")
     assert not faults, "\n".join(faults)
@@ -203,6 +204,7 @@ SLOW = {"smtpd_error_sleep_time": "0s", "smtpd_soft_error_limit": "10000", "smtp
 
 
 def test_postfix(r):
+    """A listener before a Postfix replies to each form as the Postfix does, or as the manual says."""
     sinks = [rig.Sink(r, n) for n in ("own", "through")]
     servers = [rig.Postfix(r, f"server{i}", {"relayhost": s.bracketed, **SLOW}) for i, s in enumerate(sinks)]
     for pf in servers:
@@ -216,6 +218,7 @@ class Server:
 
 
 def test_exim(r):
+    """A listener before an Exim replies to each form as the Exim does, or as the manual says."""
     rig.exim_program()
     sinks = [rig.Sink(r, n) for n in ("own", "through")]
     ports = [r.free_port() for _ in sinks]
@@ -225,7 +228,7 @@ def test_exim(r):
 
 
 def test_manual(r):
-    """Each reason for another answer stands in the manual."""
+    """Each reason for a reply that differs from the server's is in the manual."""
     with open(f"{rig.daemons.TOP}/docs/splitrelay.8", encoding="utf-8") as f:
         text = f.read()
     section = text[text.index(".Sh WHAT A LISTENER DECIDES") :]

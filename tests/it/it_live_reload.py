@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Tables that change while mail flows: noticed within two seconds without a signal, never half, and never for the worse.
+"""Tables that change while mail flows are used within two seconds without a signal, never in part, and not if they have an error.
 
-SPLIT_RELOADS: how often test_reloads_under_load reloads (1000 for a release; less by default)."""
+SPLIT_RELOADS: the number of reloads in test_reloads_under_load (1000 for a release; less by default)."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def start(r, *tables):
 
 
 def filters(address, *rcpts):
-    """Which filter each recipient of one message goes through, over a new connection."""
+    """The filter of each recipient of one message, which is sent over a new connection."""
     m = Milter(address)
     m.mail("<s@x.test>")
     for rcpt in rcpts:
@@ -82,7 +82,7 @@ def rule_table(name):
 
 
 def map_types(r):
-    """What postmap can make, asked with a main.cf of our own: the system may have none."""
+    """The types that postmap can make. postconf gets a main.cf of the test, because the system may have none."""
     if not shutil.which("postconf"):
         return []
     directory = os.path.dirname(r.write("types/main.cf", "compatibility_level = 3.6\n"))
@@ -91,7 +91,7 @@ def map_types(r):
 
 
 def test_changes_are_noticed(r):
-    """Every type with a file, rewritten in place and replaced: two seconds, no signal."""
+    """A change of a file of any type is used within two seconds without a signal, if it is rewritten in place or replaced."""
     cases = [("texthash", line_table, rewrite), ("texthash", line_table, replace), ("pcre", rule_table, replace), ("regexp", rule_table, rewrite)]
     for kind in ("lmdb", "cdb"):
         if kind in map_types(r):
@@ -117,13 +117,14 @@ def test_changes_are_noticed(r):
 
 
 def test_errors_keep_the_old(r):
-    """A result that names nothing, a missing file: one line in the log each; what is mended is taken."""
+    """After an error in a file, or without the file, the old table stays in use, and the log has one line. A corrected file is
+    used."""
     path, other = r.write("table", line_table("one")), r.write("other", "b@a.test one\n")
     daemon, address = start(r, f"texthash:{path}", f"texthash:{other}")
     replace(path, "# a comment\na@a.test nonsense\n")
     daemon.wait_log(r"error: table not reloaded.*table:2: .*nonsense")
     assert filters(address, "a@a.test") == ["one"]
-    replace(other, "b@a.test two\n")  # another file is not held back
+    replace(other, "b@a.test two\n")  # the fault does not delay another file
     rig.wait_for(lambda: filters(address, "b@a.test") == ["two"], 20, "the other table", daemon.log)
     replace(path, line_table("two"))
     rig.wait_for(lambda: filters(address, "a@a.test") == ["two"], 20, "the mended table", daemon.log)
@@ -138,7 +139,7 @@ def test_errors_keep_the_old(r):
 
 
 def test_truncated_lmdb(r):
-    """postmap's file cut off while it is in use: mail goes on with what was read before."""
+    """If a file of postmap is truncated while it is in use, the table that was read before stays in use."""
     if "lmdb" not in map_types(r):
         raise rig.Skip("postmap does not make lmdb (postfix-lmdb)")
     r.write("main.cf", "compatibility_level = 3.6\n")
@@ -154,7 +155,7 @@ def test_truncated_lmdb(r):
 
 
 def test_slow_writer(r):
-    """A file that grows in steps is not taken before it has come to rest."""
+    """A file that is written in steps is not used before it is complete."""
     path = r.write("table", "".join(f"k{i}@a.test one\n" for i in range(50)))
     daemon, address = start(r, f"texthash:{path}")
     done = threading.Event()
@@ -163,7 +164,7 @@ def test_slow_writer(r):
         with open(path, "w", encoding="ascii", buffering=1) as f:
             for i in range(50):
                 f.write(f"k{i}@a.test two\n")
-                time.sleep(0.05)  # the writer is slow; nothing waits for this
+                time.sleep(0.05)  # a slow writer; the test waits for nothing with it
         done.set()
 
     writer = threading.Thread(target=write)
@@ -175,7 +176,8 @@ def test_slow_writer(r):
 
 
 def test_reloads_under_load(r):
-    """Each message is decided by one table as a whole, none is lost, and nothing is leaked."""
+    """With reloads under load each message is decided with one version of the table, no message fails, and memory does not
+    grow."""
     keys = [f"k{i}@a.test" for i in range(0, 5000, 250)]
 
     def table(name):
@@ -211,7 +213,7 @@ def test_reloads_under_load(r):
     curve = [max(sizes[i * RELOADS // 10 : (i + 1) * RELOADS // 10]) for i in range(10)]
     print(f"{RELOADS} reloads, {sum(messages)} messages; largest resident size in each tenth: {curve} kB")
     if not rig.instrumented():
-        # It levels off: what the second half adds is noise of the allocator.
+        # The size levels off. Growth in the second half is noise of the allocator.
         assert max(curve[5:]) <= max(curve[:5]) * 1.05 + 1000, curve
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Mail that does not come by SMTP, on a real Postfix whose administrator has let cleanup(8) ask splitmilter (non_smtpd_milters,
-internal_mail_filter_classes): nothing is doubled, and nothing stays in the maildrop queue."""
+"""Mail that does not come by SMTP, on a real Postfix whose cleanup(8) asks splitmilter (non_smtpd_milters,
+internal_mail_filter_classes): no recipient gets it twice, and no message stays in the maildrop queue."""
 
 import subprocess
 
@@ -25,7 +25,7 @@ def setup(r):
 
 
 def submit(t, subject, *recipients, sender="s@sender.test"):
-    """What sendmail(1) of a local user does."""
+    """Send a message with sendmail(1), as a local user does."""
     done = subprocess.run(
         ["sendmail", "-C", t.front.etc, "-i", "-f", sender, *recipients],
         input=message(subject),
@@ -39,7 +39,7 @@ def submit(t, subject, *recipients, sender="s@sender.test"):
 
 
 def arrivals(t, subject):
-    """Sorted (recipient, where) of everything."""
+    """The sorted (recipient, place) of all arrivals."""
     found = []
     for place, sink in (("mailbox", t.mailbox), *t.taps.items(), *t.backups.items()):
         if place != "relay":
@@ -48,7 +48,8 @@ def arrivals(t, subject):
 
 
 def test_rewritten_recipients_come_once(t):
-    """cleanup(8) shows the milter what it has made of a recipient, and deletes by what it was: such mail is left alone, with a line."""
+    """Mail from sendmail(1) is not changed, and arrives once, because cleanup(8) shows the milter rewritten recipients, but
+    deletes recipients by their original form. The log has a warning."""
     submit(t, "local", "one@alias.test", "both@alias.test", "old@example.com", "emil@example.com")
     t.settle()
     everyone = [f"{name}@example.com" for name in ("anna", "ben", "carl", "dora", "emil")]
@@ -58,16 +59,16 @@ def test_rewritten_recipients_come_once(t):
 
 
 def test_bounces_are_left_alone(t):
-    """A bounce that passes the milter, too, goes to its sender once."""
+    """A bounce that passes the milter arrives at the sender once."""
     submit(t, "undeliverable", "x@[192.0.2.1:x", sender="anna@example.com")
     t.settle()
     found = [txn.addrs for txn in t.mailbox.accepted if txn.sender == ""]
     assert found == [["anna@example.com"]], found
-    t.milter.wait_log("did not come by SMTP", count=3)  # two tests' messages, and the bounce
+    t.milter.wait_log("did not come by SMTP", count=3)  # the messages of two tests, and the bounce
 
 
 def test_smtp_is_as_ever(t):
-    """What comes by SMTP through the same instance is decided about."""
+    """Mail that comes by SMTP through the same instance is split as usual."""
     t.send(["carl@example.com", "emil@example.com"], message("smtp"))
     t.settle()
     rig.wait_for(lambda: not t.spooled(), 20, "an empty spool")
@@ -76,7 +77,7 @@ def test_smtp_is_as_ever(t):
 
 
 def test_tag_domain_is_closed(t):
-    """Messages to recipients and from senders that splitmilter refuses by SMTP go back: no copy is forged, none stays in maildrop."""
+    """A message from sendmail(1) to or from the tag domain is returned. No copy is forged, and no message stays in maildrop."""
     recipients = ("someone@x.archive.copy.split.invalid", "someone@x.no-such.copy.split.invalid", "a%b.primary.filter.split.invalid@here.test")
     before = len([txn for txn in t.mailbox.accepted if txn.sender == ""])
     for number, recipient in enumerate(recipients):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""maildir: an archive without a server. Python's mailbox module reads it; nothing is lost to kill -9 and full disks."""
+"""A Maildir as a destination. Python's mailbox module reads it, and no copy is lost after kill -9 or on a full disk."""
 
 import mailbox
 import os
@@ -55,7 +55,7 @@ def setup(r):
 
 
 def test_each_content_is_kept(t):
-    """All bytes but the line ends, and these for certain: LF is what was CRLF, and nothing else is."""
+    """A file has all bytes of the content, with an LF for each CRLF and nowhere else."""
     for name, content in CONTENTS.items():
         before = set(t.files())
         t.send(content, ["anna@example.com", "ben@example.com"])
@@ -95,7 +95,7 @@ def with_own_rig(function):
 
 @with_own_rig
 def test_full_disk(r):
-    """The copy waits, a smaller one does not wait for it, and nothing is left of the attempt."""
+    """On a full disk a copy is deferred, a smaller one is still delivered, and no file of the attempt is left."""
     small = r.mount_tmpfs("small", "2M")
     t = Relay(r, os.path.join(small, "mail"))
     filler = os.path.join(small, "filler")
@@ -114,7 +114,7 @@ def test_full_disk(r):
 
 @with_own_rig
 def test_missing_directory(r):
-    """A fault of the destination: it is suspended, and works again when the directory can be made."""
+    """If the Maildir cannot be made, the destination is suspended. It works again when the directory can be made."""
     t = Relay(r, r.path("missing", "mail"))
     for i in range(3):
         t.send(b"Subject: %d\r\n\r\nx\r\n" % i)
@@ -128,7 +128,7 @@ def test_missing_directory(r):
 
 @with_own_rig
 def test_kill(r):
-    """kill -9 at any moment: each message arrives whole, once or more, and tmp/ is all that may have leftovers."""
+    """With kill -9 at random moments each message arrives complete and once. Only tmp/ may have leftovers."""
     t = Relay(r, r.path("mail"), 'format = "raw" concurrency = 4')
     rng = random.Random(1)
     sent = 0

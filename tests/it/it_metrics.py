@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Metrics over HTTP: every one of them moves and counts right, as Prometheus' own parser reads them; /healthz, /readyz, abuse."""
+"""Metrics over HTTP, read by Prometheus' own parser: every metric changes and counts correctly. Also /healthz, /readyz and
+abuse."""
 
 import os
 import re
@@ -33,7 +34,7 @@ filter secondary { nexthop = "smtp:[127.0.0.1]:10025" }
 destination archive { relay_to = { "[127.0.0.1]:10026" } }
 destination newmail { relay_to = { "[127.0.0.1]:10026" } }
 """
-# Nobody answers at the socket: what the first table does not know is a failure.
+# No server listens at the socket, so an address that the first table does not have is a failure.
 KNOWN = "carl@example.com karl@example.com\nkarl@example.com karl@example.com\nanna@example.com anna@example.com\nnone@example.com none@example.com\n"
 
 
@@ -51,7 +52,7 @@ def start_milter(r):
 
 
 def message(values, *recipients, header=None):
-    """One message; the answers to its recipients, and to its end."""
+    """Send one message. Returns the answers to its recipients, and to its end."""
     m = Milter(values["socket"])
     m.mail("<s@sender.test>")
     answers = [m.rcpt(f"<{x}>") for x in recipients]
@@ -72,7 +73,7 @@ def reload_with(daemon, page, text, result):
 
 
 def refuse_changes(values):
-    """An MTA that lets nobody add headers, and a filter that is told by one."""
+    """Have a message fail, because its MTA does not allow a milter to add the header for its filter."""
     m = Milter(values["socket"], actions=ALL_ACTIONS & ~SMFIF_ADDHDRS)
     m.mail("<s@sender.test>")
     assert m.rcpt("<carl@example.com>") == "c"
@@ -82,7 +83,7 @@ def refuse_changes(values):
 
 
 def change_tables(page, values):
-    """A table that changes well, and one that changes badly."""
+    """Change a table, once correctly and once with an error."""
     with open(values["known"], "a", encoding="ascii") as f:
         f.write("dora@example.com dora@example.com\n")
     change_table(page, "splitmilter", values["table"], "* primary\n", "* nosuchfilter\n")
@@ -203,7 +204,7 @@ class Relay:
         rig.send(self.address, "s@sender.test", [f"{u}@example.com.{SUFFIX}" for u in users], content)
 
     def said(self, *commands, source=None, content=None):
-        """The last reply to these commands behind EHLO and MAIL."""
+        """Send these commands after EHLO and MAIL. Returns the last reply."""
         with rig.SmtpClient(self.address, source=source) as c:
             if c.greeting.code != 220:
                 return str(c.greeting)
@@ -274,7 +275,7 @@ def refuse_everything(relay):
 
 
 def let_space_run_out(relay):
-    """452, no copies from a listener; not ready meanwhile."""
+    """Without space: MAIL gets 452, a listener delivers without copies, and /readyz is 503."""
     page = relay.page
     assert get(page.port, "/readyz")[::2] == (200, "ready\n")
     filler = relay.fill()
@@ -318,7 +319,7 @@ def wait_queue(relay, state, copies):
 
 
 def deliver(relay):
-    """Sent, deferred, dead; held up in between. What is counted is exact."""
+    """Have copies sent, moved to the dead letters, and in progress, with exact counts."""
     page, sink = relay.page, relay.archive
     relay.send("anna", "ben")
     page.wait_value(**{label("splitrelay_deliveries_total", destination="archive", result="sent"): 2})
@@ -337,7 +338,7 @@ def deliver(relay):
 
 
 def go_down(relay):
-    """The destination is down: deferred, suspended; one copy is held meanwhile."""
+    """Have a copy deferred, and the destination suspended while it is down."""
     page, sink = relay.page, relay.archive
     suspended = label("splitrelay_destination_suspended", destination="archive")
     rig.wait_for(lambda: page.value(suspended) == 0, 20, "a healthy destination")
@@ -427,7 +428,7 @@ def test_every_metric_of_splitrelay_moves(r):
 
 
 def check_names(page, program):
-    """Prometheus' conventions; the manual describes each."""
+    """Check that the names follow Prometheus' conventions, and that the manual describes each metric."""
     with open(os.path.join(TOP, "docs", f"{program}.8"), encoding="utf-8") as f:
         manual = f.read()
     for name, kind in page.types.items():
@@ -440,7 +441,7 @@ def check_names(page, program):
 
 
 def test_abuse(r):
-    """Only what is offered, nothing for long, and not a word of it in the log."""
+    """The HTTP server answers only known requests, closes silent connections, and logs nothing of a request."""
     daemon, page, _ = start_milter(r)
     port = page.port
     assert get(port, "/healthz")[::2] == (200, "ok\n")
@@ -460,7 +461,7 @@ def test_abuse(r):
                 while s.recv(65536):
                     pass
             except OSError:
-                pass  # it may have been cut off, which is fine
+                pass  # the server may close the connection early
     silent = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(100)]
     for s in silent:
         try:
@@ -476,7 +477,7 @@ def test_abuse(r):
 
 
 def test_off_by_default(r):
-    """Without the option no port is opened."""
+    """Without the option metrics no port is opened."""
     values = {"socket": r.path("m.sock"), "port": 1, "nobody": r.path("nobody"), "on_failure": "accept"}
     values.update(known=r.write("k", KNOWN), table=r.write("f", "* primary\n"))
     text = Template(MILTER).substitute(values).replace('metrics = "inet:1"\n', "")

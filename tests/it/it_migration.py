@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""docs/migration.md, phase by phase: each transport map and each configuration of the document, with a real Postfix in front."""
+"""The phases of docs/migration.md work: each transport map and each configuration of the page, with a real Postfix in front."""
 
 import os
 import re
@@ -13,14 +13,14 @@ HOSTS = ("oldmail", "newmail", "archive", "filter", "newfilter")
 
 
 def read_document():
-    """Title of a section -> {kind of a block: its text}."""
+    """Read the page: title of a section -> {kind of a block: its text}."""
     with open(os.path.join(SOURCE, "docs", "migration.md"), encoding="utf-8") as f:
         sections = re.split(r"(?m)^## ", f.read())[1:]
     return {s.split("\n", 1)[0]: dict(re.findall(r"(?ms)^```([\w.]+)\n(.*?)^```", s)) for s in sections}
 
 
 class Site:
-    """A front Postfix, the document's hosts as sinks, and splitrelay once there is a configuration."""
+    """A front Postfix, sinks for the hosts of the page, and splitrelay as soon as there is a configuration."""
 
     def __init__(self, r):
         self.rig = r
@@ -61,7 +61,7 @@ class Site:
         rig.send(self.front.address, "s@sender.test", recipients, f"Subject: {subject}\r\n\r\nx\r\n".encode())
 
     def wait(self, **wanted):
-        """These subjects are at these hosts, and no others."""
+        """Wait until these subjects have arrived at these hosts; no others may arrive."""
         for name, there in wanted.items():
             self.sinks[name].wait(len(there))
         self.front.wait_empty()
@@ -70,6 +70,7 @@ class Site:
 
 
 def test_phases(r):
+    """The three phases of the migration send each message to the hosts that the page says."""
     s = Site(r)
     s.phase("Phase 1: a test domain")
     s.sinks["newmail"].stop()
@@ -98,6 +99,7 @@ def test_phases(r):
 
 
 def test_shadow(r):
+    """The configuration for a shadow test sends a share of the users to the new filter, always the same ones."""
     s = Site(r)
     s.phase("Shadow-testing a new filter")
     users = [f"u{i}@example.com" for i in range(40)]
@@ -111,7 +113,7 @@ def test_shadow(r):
 
 
 def test_container(r):
-    """The container's file with and without the variables."""
+    """The configuration for a container works, with its variables from the environment."""
     blocks = read_document()["In a container"]
     path = r.write("container.conf", blocks["container.conf"])
     primary, backup = rig.Sink(r, "primary"), rig.Sink(r, "backup")
@@ -125,7 +127,7 @@ def test_container(r):
 
 
 def test_the_configuration_for_users_of_gosmtp_dup(r):
-    """docs/from-gosmtp-dup.md: the example, as it stands there, but for hosts, port and spool; a value from the old variable."""
+    """The example of docs/from-gosmtp-dup.md works, with other hosts, port and spool, and a value from the old variable."""
     with open(os.path.join(SOURCE, "docs", "from-gosmtp-dup.md"), encoding="utf-8") as f:
         text = re.search(r"(?ms)^```splitmilter.conf\n(.*?)^```", f.read()).group(1)
     sinks = {name: rig.Sink(r, name) for name in ("oldmail", "newmail", "archive")}
@@ -141,7 +143,8 @@ def test_the_configuration_for_users_of_gosmtp_dup(r):
 
 
 def test_the_line_without_a_transport(r):
-    """What other guides say, "example.com [127.0.0.1]:2525": Postfix takes that for the name of a transport."""
+    """With a line "example.com [127.0.0.1]:2525", as in some guides, Postfix defers mail, because it reads the name of a
+    transport."""
     front = rig.Postfix(r, "front", {"relay_domains": "example.com", "transport_maps": "inline:{example.com=[127.0.0.1]:2525}"})
     front.start()
     rig.send(front.address, "s@sender.test", ["a@example.com"], b"Subject: x\r\n\r\n")

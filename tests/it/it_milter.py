@@ -59,7 +59,7 @@ def message(m, *rcpts):
 
 
 def test_negotiates_away(r):
-    """Headers and bodies are never asked for, MAIL needs no answer; over inet DATA is asked for, and answered."""
+    """splitmilter asks for neither headers nor bodies, and answers MAIL not at all and DATA over inet only."""
     unwanted = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY
     for kind in ("unix", "inet"):
         daemon, address = start(r, kind)
@@ -73,7 +73,7 @@ def test_negotiates_away(r):
 
 
 def test_mta_without_parameters_is_refused(r):
-    """An MTA that would drop NOTIFY=NEVER from a copy is no MTA for us."""
+    """An MTA that does not support parameters of added recipients is refused, because it would drop NOTIFY=NEVER from copies."""
     daemon, address = start(r)
     try:
         Milter(address, ALL_ACTIONS & ~SMFIF_ADDRCPT_PAR)
@@ -85,7 +85,7 @@ def test_mta_without_parameters_is_refused(r):
 
 
 def test_changes_and_their_order(r):
-    """All additions come before all deletions; deletions repeat the client's own text; words are NOTIFY and ORCPT."""
+    """All additions come before all deletions, a deletion has the client's own text, and the words are NOTIFY and ORCPT."""
     daemon, address = start(r)
     m = Milter(address)
     answers, changes, end = message(m, "<One@a.test>", ["<copied@a.test>", "NOTIFY=FAILURE"], "<plain@a.test>", "<two@a.test>")
@@ -104,7 +104,7 @@ def test_changes_and_their_order(r):
 
 
 def test_messages_do_not_mix(r):
-    """ABORT, a second MAIL, and ABORT after end of message: each message has its own recipients only."""
+    """After ABORT, a second MAIL, or ABORT behind the end of a message, the next message has only its own recipients."""
     _, address = start(r)
     m = Milter(address)
     m.mail("<s@x.test>")
@@ -122,6 +122,7 @@ def test_messages_do_not_mix(r):
 
 
 def test_refusals(r):
+    """Recipients in the tag domain, with another filter, or with a malformed address are refused with their own codes."""
     _, address = start(r, more='filter_method = "header" mixed_filters = "defer"')
     m = Milter(address)
     answers, changes, end = message(
@@ -135,7 +136,7 @@ def test_refusals(r):
 
 
 def test_reload(r):
-    """SIGUSR1: a new table counts for new connections; a broken one is reported by line and changes nothing."""
+    """After SIGUSR1 new connections use a changed table. One with an error is reported with its line, and has no effect."""
     daemon, address = start(r)
     old = Milter(address)
     assert message(old, "<three@a.test>")[1] == []
@@ -152,7 +153,7 @@ def test_reload(r):
 
 
 def test_socket_and_second_instance(r):
-    """The socket has its mode; a second splitmilter on it is refused; SIGTERM ends with 0 and removes the socket."""
+    """The socket has the configured mode, a second splitmilter does not start on it, and SIGTERM ends with 0 and removes it."""
     daemon, address = start(r, more='socket_mode = "0600"')
     assert stat.S_IMODE(os.stat(address).st_mode) == 0o600
     second = subprocess.run(
@@ -166,7 +167,7 @@ def test_socket_and_second_instance(r):
 
 
 def test_startup_errors(r):
-    """Exit codes: 78 with FILE:LINE for a broken configuration, 64 for usage, 0 for -t, 69 without a socket."""
+    """The exit codes are 78 with FILE:LINE for a configuration with an error, 64 for usage, 0 for -t, and 69 without a socket."""
     program = rig.program("splitmilter")
     table = r.write("filters", "a@a.test one\n")
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Whatever a peer of an inet milter socket sends, splitmilter goes on and serves the MTA. (A unix socket has a mode: its peers are trusted to
-speak the protocol, though not to keep its order.)
+"""After any data from a peer of an inet milter socket splitmilter still serves the MTA. (The mode of a unix socket limits its
+peers, so they are trusted to send well-formed packets, though not in the right order.)
 
-SPLIT_FUZZ_CONNECTIONS: how many random ones (default: 400); SPLIT_SEED: other random numbers.
+SPLIT_FUZZ_CONNECTIONS: the number of random connections (default: 400); SPLIT_SEED: other random numbers.
 """
 
 import errno
@@ -57,7 +57,8 @@ def connect(address):
 
 
 def send(address, data, pieces=1):
-    """Send what can be sent, read to the end, which must come: the last thing that is sent is QUIT, or what ends the connection."""
+    """Send the data as far as possible, and read up to the end of the connection, which must come: the data ends with QUIT, or
+    with a packet that ends the connection."""
     with connect(address) as sock:
         try:
             step = max(1, len(data) // pieces)
@@ -72,7 +73,7 @@ def send(address, data, pieces=1):
 
 
 def check_service(address):
-    """A message as an MTA brings it."""
+    """Check that a normal message of an MTA is split."""
     m = Milter(address)
     m.macros(b"C", j="mx.test")
     m.connect("192.0.2.1")
@@ -88,7 +89,7 @@ def check_service(address):
 
 
 def test_odd_macros(r):
-    """A name without a value, for each stage and before each command that looks at macros."""
+    """A macro with a name and no value, at any stage and before any command that reads macros, does not crash splitmilter."""
     daemon, address = start(r, "inet")
     for stage in b"CHMRTNE":
         for names in (b"i\0", b"x\0", b"v\0x\0i\0", b"a\0b\0c\0d\0e\0", b"i", b"i\0v", b"\0", b"\0\0\0"):
@@ -104,7 +105,7 @@ def test_odd_macros(r):
 
 
 def test_order(r):
-    """Commands without what has to come before them."""
+    """Commands in a wrong order do not crash splitmilter."""
     for kind in ("unix", "inet"):
         check_order(start(r, kind)[1])
 
@@ -138,7 +139,7 @@ def random_text(rnd):
 
 
 def random_data(rnd, command, faults):
-    """What belongs to the command, in about `faults` of the cases not quite."""
+    """The data of a command, with a fault in the fraction `faults` of the calls."""
     if command == b"O":
         return OPTIONS if rnd.random() > faults else rnd.choice([OPTIONS[:11], b"", rnd.randbytes(12), rnd.randbytes(40)])
     if command == b"C":
@@ -156,7 +157,7 @@ def random_data(rnd, command, faults):
 
 
 def random_connection(rnd):
-    """What an MTA may send, in half of the connections with faults here and there."""
+    """The packets of an MTA; half of the connections have some faults."""
     faults = rnd.choice([0, 0, 0.02, 0.1])
     out = packet(b"O", OPTIONS) if rnd.random() >= faults else b""
     usual = [b"C", b"D", b"M", b"D", b"R", b"D", b"R", b"T", b"L", b"N", b"B", b"D", b"E"]
@@ -173,7 +174,7 @@ def random_connection(rnd):
 
 
 def test_random(r):
-    """Seeded nonsense, whole and in pieces, beside an MTA that is served all the while."""
+    """An MTA is served while random data arrives from other peers, whole and in pieces."""
     rnd = random.Random(SEED)
     daemon, address = start(r, "inet")
     for i in range(COUNT):
@@ -187,7 +188,7 @@ def test_random(r):
 
 
 def test_silent_peers(r):
-    """Peers that say nothing, or half a packet, keep no thread of libmilter, and so no MTA out."""
+    """Peers that send nothing, or half a packet, occupy no thread of libmilter, so an MTA is served."""
     _, address = start(r, "inet")
     waiting = [connect(address) for _ in range(150)]
     for i, sock in enumerate(waiting):
@@ -199,7 +200,7 @@ def test_silent_peers(r):
 
 
 def connect_from(source, address):
-    """What a client that is there hears after its negotiation: b"O", or nothing."""
+    """The answer to a negotiation from the address `source`: b"O", or nothing."""
     with socket.socket() as sock:
         sock.settimeout(20)
         sock.bind((source, 0))
@@ -212,7 +213,8 @@ def connect_from(source, address):
 
 
 def test_trusted_mtas(r):
-    """Strangers are closed at once, before they are heard; a reload lets them in. The last test: it moves to a network of its own."""
+    """A peer that is not in trusted_mtas is closed at once, until a reload adds it. This is the last test, because it enters a
+    network of its own."""
     rig.Jail(r, addresses=("192.0.2.1/24", "192.0.2.9/24", "198.51.100.1/24"))
     port = 8890
     configuration = CONFIGURATION.replace("{socket}", f"inet:{port}@0.0.0.0")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The dashboard, the alerts and the scrape configuration fit the metrics that there are, the sample and the guide."""
+"""The dashboard, the alerts and the scrape configuration fit the existing metrics, the sample and the guide."""
 
 import json
 import os
@@ -30,14 +30,14 @@ def read(*path):
 
 
 def start(r):
-    """Names of all samples on both pages, and the pages' texts."""
+    """Start both daemons, and return the names of all samples on both pages."""
     ports = {"milter_port": r.free_port(), "relay_port": r.free_port()}
     paths = {"socket": r.path("m.sock"), "listen": r.path("r.sock"), "spool": r.path("spool")}
     os.mkdir(paths["spool"], 0o700)
     text = CONFIGURATION.format(table=r.write("filters", "* primary\n"), **ports, **paths)
     rig.start_splitmilter(r, text, paths["socket"])
     relay = rig.start_splitrelay(r, text, paths["listen"])
-    # One copy: what is in the spool shows only then.
+    # The metrics about the spool exist only if it has a copy.
     rig.send(paths["listen"], "s@sender.test", ["a@example.com.archive.copy.split.invalid"], b"Subject: x\r\n\r\n")
     relay.wait_log("status=deferred")
     rig.run_splitctl(r, relay.configuration_path, "suspend", "archive")
@@ -51,7 +51,7 @@ def panels(dashboard):
 
 
 def expressions():
-    """(where, expression) of everything that asks Prometheus."""
+    """(place, expression) of each query to Prometheus."""
     dashboard = json.loads(read(DASHBOARD))
     found = [(p["title"], t["expr"]) for p in panels(dashboard) for t in p["targets"]]
     found += [(v["name"], v["definition"]) for v in dashboard["templating"]["list"] if v["type"] == "query"]
@@ -70,7 +70,7 @@ def test_every_expression_names_what_there_is(r):
         assert wanted or expression.startswith("up{"), (where, expression)
         assert wanted <= names, (where, wanted - names)
         used |= wanted
-    # The other way round: what nobody looks at would not be missed.
+    # Metrics that no query uses should not exist, except for these.
     shown = {re.sub(r"_(bucket|sum|count)$", "", n) for n in used}
     unused = {re.sub(r"_(bucket|sum|count)$", "", n) for n in names} - shown
     rare = {
@@ -87,7 +87,7 @@ def test_every_expression_names_what_there_is(r):
 
 
 def test_the_dashboard_is_sound(_r):
-    """What Grafana needs to load it, and nothing that is bound to another installation."""
+    """The dashboard has all that Grafana needs to load it, and nothing that belongs to one installation."""
     dashboard = json.loads(read(DASHBOARD))
     assert dashboard["title"] and dashboard["uid"] and dashboard["schemaVersion"] >= 30
     assert "id" not in dashboard, "Grafana gives the number"
@@ -136,7 +136,7 @@ def test_promtool_accepts_the_configuration(_r):
     promtool("check", "config", os.path.join(PROMETHEUS, "prometheus.yml"))
 
 
-# name: (series, with " & " between them; values that are bad, from minute to minute; values that are not; when to look).
+# name: (series, separated by " & "; values for each minute that fire the alert; values that do not; the time of the evaluation).
 ALERTS = {
     "SplitmilterDown": ('up{job="splitmilter",instance="i"}', "0x10", "1x10", "5m"),
     "SplitmilterFailures": ('splitmilter_failures_total{kind="lookup",instance="i"}', "0+1x10", "5x10", "5m"),
@@ -186,7 +186,7 @@ ALERTS = {
 
 
 def test_alerts_fire_and_are_calm(r):
-    """promtool evaluates each rule on series that are bad, and on series that are not."""
+    """Each alert fires on series that should fire it, and not on others, as promtool evaluates the rules."""
     tests = []
     assert set(ALERTS) == set(re.findall(r"- alert: (\w+)", read(PROMETHEUS, "splitmilter.rules.yml")))
     for name, (series, bad, calm, when) in ALERTS.items():
@@ -206,7 +206,7 @@ def test_alerts_fire_and_are_calm(r):
                 }
             )
     shutil.copy(os.path.join(PROMETHEUS, "splitmilter.rules.yml"), r.path("splitmilter.rules.yml"))
-    r.write("tests.yml", json.dumps({"rule_files": ["splitmilter.rules.yml"], "tests": tests}))  # JSON is YAML, too
+    r.write("tests.yml", json.dumps({"rule_files": ["splitmilter.rules.yml"], "tests": tests}))  # JSON is valid YAML
     promtool("test", "rules", "tests.yml", cwd=r.directory)
 
 

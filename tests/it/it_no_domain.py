@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""RCPT TO:<postmaster>: an address without domain goes the way of the domain that the MTA gives it, and is never refused for having
-none (RFC 5321 4.5.1). Real Postfix, real Sendmail, and splitctl explain."""
+"""RCPT TO:<postmaster>: an address without domain is treated as one in the domain that the MTA adds, and never refused for having
+none (RFC 5321 4.5.1). With a real Postfix, a real Sendmail, and splitctl explain."""
 
 import json
 
@@ -21,14 +21,14 @@ SENT = ("postmaster", "PostMaster", "root", "webmaster", '"odd one"', "carl@exam
 
 
 def received(sink, subject):
-    """Recipients of the messages with this subject, each once."""
+    """The recipients of the messages with this subject. Each may occur once only."""
     found = [a for txn in by_subject(sink.accepted, subject) for a in txn.addrs]
     assert len(found) == len(set(found)), found
     return set(found)
 
 
 def expect(t, subject, expected, recipients=SENT):
-    """One message to all of them: each arrives where it should, and nowhere else."""
+    """Send one message to all recipients, and check that each arrives at the expected places only."""
     with rig.SmtpClient(t.front.address) as c:
         assert c.mail("s@sender.test").code == 250
         for address in recipients:
@@ -65,14 +65,14 @@ def through_postfix(r, kind):
         },
     )
     expect(t, "one", {"primary": {"postmaster@example.com"}, "archive": {"postmaster@example.com"}, "mailbox": set()}, ["postmaster"])
-    # What an administrator's table leaves alone stays as it is.
+    # A recipient for which the tables have no result is not changed.
     t.set_table("filter", "other.test primary\n")
     t.milter.wait_log("table reloaded: .*tables/filter")
     expect(t, "none", {"mailbox": {"root@example.com"}, "primary": set(), "secondary": set()}, ["root"])
 
 
 def test_postfix_unix(r):
-    """Postfix says {rcpt_addr}: myorigin."""
+    """Recipients without domain are decided with the domain in Postfix's {rcpt_addr}, which is myorigin."""
     through_postfix(r, "unix")
 
 
@@ -82,7 +82,7 @@ def test_postfix_inet(r):
 
 def through_sendmail(r, kind):
     t = tower(r, rig.SendmailTower, milter_socket=kind)
-    # postmaster@front.test is local to the front: an alias.
+    # postmaster@front.test is a local alias on the front.
     t.set_table("filter", "root@front.test secondary\n*  primary\n")
     t.set_table("copy", "postmaster@front.test archive\n")
     t.milter.wait_log("table reloaded: .*tables/copy")
@@ -104,7 +104,8 @@ def through_sendmail(r, kind):
 
 
 def test_sendmail_unix(r):
-    """Sendmail's {rcpt_addr} has no domain for local addresses: its own name."""
+    """Recipients without domain are decided with Sendmail's own name, because its {rcpt_addr} has no domain for local
+    addresses."""
     through_sendmail(r, "unix")
 
 
@@ -113,7 +114,8 @@ def test_sendmail_inet(r):
 
 
 def test_macros_that_are_missing(r):
-    """An MTA whose macros an administrator has cut down: what is known is taken; nothing is refused."""
+    """If an administrator has reduced the MTA's macros, the domain is taken from those that are left, and no recipient is
+    refused."""
     text = """
 log {{ target = "stderr" }}
 relay {{ hostname = "own.test" }}
@@ -145,7 +147,7 @@ filter one {{ nexthop = "smtp:[127.0.0.1]:10024" }}
 
 
 def test_explain(r):
-    """It says which domain it assumes, and whose that is."""
+    """splitctl explain says which domain it assumes for such an address, and where that is from."""
     text = """
 relay {{ hostname = "own.test" }}
 milter {{ socket = "unix:/nonexistent" filter_maps = {{ "inline:{{ root@example.com=one, *=two }}" }} }}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""xforward, xclient: a real Postfix behind splitrelay logs the original client, and treats it as such."""
+"""The options xforward and xclient: a real Postfix behind splitrelay logs the original client, and applies its rules to it."""
 
 import os
 
@@ -18,7 +18,7 @@ MAIN = {
 
 
 class Relay:
-    """splitrelay in front of a Postfix, which delivers to a sink; destination odd is a sink that offers little."""
+    """splitrelay before a Postfix that delivers to a sink. The destination odd is a sink with few extensions."""
 
     def __init__(self, r, lines, main=None):
         self.sink = rig.Sink(r, "mailbox")
@@ -48,7 +48,7 @@ class Relay:
             assert c.data(f"Subject: {subject}\r\n\r\nx\r\n".encode()).code == 250
 
     def arrived(self, subject):
-        """The transaction in which the mailbox got it."""
+        """Wait for the message with this subject, and return the mailbox's transaction."""
 
         def there():
             return [t for t in self.sink.accepted if subject in t.headers("Subject")]
@@ -75,15 +75,16 @@ def with_own_relay(lines, main=None):
 
 @with_own_relay('xforward = "yes"')
 def test_xforward(t):
+    """With XFORWARD Postfix logs the original client and queue id of each message."""
     t.send("one", CLIENT)
     t.arrived("one")
     t.postfix.wait_log(r"client=\S*\[127\.0\.0\.1\], orig_queue_id=4QUEUE1, orig_client=client\.test\[192\.0\.2\.7\]")
-    # of another client, over the same connection; IPv6, and a HELO that needs quoting
+    # a message of another client over the same connection, with IPv6, and a HELO that needs encoding
     t.send("two", "NAME=[UNAVAILABLE] ADDR=IPV6:2001:db8::7 PROTO=SMTP HELO=a+20b+2B IDENT=4QUEUE2")
     t.arrived("two")
     t.postfix.wait_log(r"orig_queue_id=4QUEUE2, orig_client=unknown\[2001:db8::7\]")
     t.daemon.wait_log(r"conn_use=2, .*status=sent")
-    # the MTA itself, when it does not say who its client was
+    # without XFORWARD from the MTA, the MTA is the client
     t.send("three")
     t.arrived("three")
     t.postfix.wait_log(r"orig_queue_id=\w{10,}, orig_client=unknown\[127\.0\.0\.1\]")
@@ -92,7 +93,7 @@ def test_xforward(t):
 
 @with_own_relay('xforward = "yes" recipient_limit = 1')
 def test_xforward_before_each_transaction(t):
-    """It is about one transaction; two for the two recipients of one copy."""
+    """XFORWARD is sent before each transaction, also if the recipients of one copy are in two transactions."""
     t.send("limit", CLIENT, recipients=("anna", "ben"))
     rig.wait_for(lambda: len(t.postfix.log_lines("orig_queue_id=4QUEUE1, orig_client=client.test")) == 2, 15, "two transactions")
     rig.wait_for(lambda: len(t.sink.accepted) == 2, 15, "two messages")
@@ -112,7 +113,7 @@ def test_what_is_not_offered_is_not_sent(t):
 
 @with_own_relay('xclient = "yes"', {"smtpd_authorized_xclient_hosts": HOSTS, "smtpd_authorized_xforward_hosts": ""})
 def test_xclient(t):
-    """The client in log and Received is the original one; each client has connections of its own."""
+    """With XCLIENT the log and Received have the original client, and a connection is used for one client only."""
     t.send("one", CLIENT)
     received = t.arrived("one").headers("Received")[0]
     assert "from helo.test (client.test [192.0.2.7])" in received, received
@@ -132,7 +133,7 @@ def test_xclient(t):
 
 @with_own_relay('xclient = "yes"', {"smtpd_authorized_xclient_hosts": HOSTS})
 def test_xclient_that_is_refused(t):
-    """The new server's rules apply to that client: its copy waits, those of others do not."""
+    """If the server refuses the client of XCLIENT, its copy waits, and the copies of other clients are delivered."""
     t.send("bad", "NAME=bad.test ADDR=192.0.2.66 PROTO=ESMTP HELO=bad.test IDENT=4BAD")
     t.daemon.wait_log(
         r"dest=newmail, .*dsn=4\.7\.1, status=deferred \(host \S+ said: 554 5\.7\.1 .*192\.0\.2\.66.*\(in reply to XCLIENT command\)"
@@ -144,7 +145,7 @@ def test_xclient_that_is_refused(t):
 
 
 def test_xclient_and_authentication(r):
-    """The one would end the other."""
+    """A destination with both XCLIENT and a password is a configuration error, because XCLIENT ends the authentication."""
     password = r.write("password", "x", 0o600)
     path = r.write(
         "c.conf",

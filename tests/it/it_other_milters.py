@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitmilter beside another milter that refuses, deletes and redirects recipients, on a real Postfix and a real Sendmail; and how
-it knows which of the two it serves."""
+"""splitmilter beside another milter that refuses, deletes and redirects recipients, on a real Postfix and a real Sendmail; and the
+detection of the MTA."""
 
 import rig
 from rig.split_scenarios import CANONICAL, COPIES, FILTERS, by_subject, message
 
-# In FILTERS and COPIES: anna has a filter and copies, emil and frida's target have none.
+# In FILTERS and COPIES anna has a filter and copies; emil and frida's new address have none.
 REFUSED, PLAIN, TARGET = "anna@example.com", "emil@example.com", "x@sender.test"
 LOCAL = """\
 LOCAL_DOMAIN(`one.test')dnl
@@ -20,7 +20,7 @@ sender.test         none
 
 
 def delivered(t, subject):
-    """{address: the filter, or "mailbox"}; each recipient once."""
+    """{address: the filter, or "mailbox"}. Each recipient may occur once only."""
     found = {}
     for place, sink in (("mailbox", t.mailbox), *t.taps.items()):
         for txn in by_subject(sink.accepted, subject) if place != "relay" else ():
@@ -31,7 +31,7 @@ def delivered(t, subject):
 
 
 def send(t, subject, recipients, refused=()):
-    """One message; the recipients in `refused` must get 550, the others 250. Wait until all is delivered."""
+    """Send one message. The recipients in `refused` must get 550, the others 250. Waits until all is delivered."""
     with rig.SmtpClient(t.front.address) as c:
         assert c.mail("s@sender.test").code == 250
         for recipient in recipients:
@@ -44,7 +44,7 @@ def send(t, subject, recipients, refused=()):
 
 
 def copies(t, subject):
-    """Recipients of copies at the archive, once splitrelay has sent them all."""
+    """Wait until splitrelay has sent all copies, and return the recipients of those at the archive."""
     rig.wait_for(lambda: not t.spooled(), 20, "an empty spool")
     return sorted(a for txn in by_subject(t.backups["archive"].accepted, subject) for a in txn.addrs)
 
@@ -54,14 +54,14 @@ def postfix_tower(r, **front_main):
 
 
 def set_milters(t, before=None, behind=None):
-    """splitmilter and another one."""
+    """Have the front use splitmilter and another milter."""
     names = [f"inet:127.0.0.1:{m.address[1]}" if m else None for m in (before, behind)]
     t.front.set(smtpd_milters=" ".join(filter(None, (names[0], t.milter_setting, names[1]))))
     t.front.reload()
 
 
 def sendmail_tower(r, before=None, behind=None, milter_socket="unix"):
-    """A milter behind stands behind the lines of splitmilter in sendmail.mc."""
+    """A SendmailTower with another milter before or behind the lines of splitmilter in sendmail.mc."""
 
     def line(name, m):
         return f"INPUT_MAIL_FILTER(`{name}', `S=inet:{m.address[1]}@127.0.0.1, F=T')dnl\n" if m else ""
@@ -77,7 +77,7 @@ def sendmail_tower(r, before=None, behind=None, milter_socket="unix"):
 
 
 def test_postfix_refused_before(r):
-    """What a milter before splitmilter refuses is gone; its own recipients are as ever."""
+    """A recipient that a milter before splitmilter refuses gets nothing. The other recipients are split as usual."""
     t = postfix_tower(r)
     set_milters(t, before=rig.OwnMilter(r, refuse=[REFUSED]))
     found = send(t, "before", [REFUSED, "ben@example.com", PLAIN], refused=[REFUSED])
@@ -86,7 +86,7 @@ def test_postfix_refused_before(r):
 
 
 def test_postfix_redirected_without_decision(r):
-    """Recipients for which the tables say nothing can be redirected by a milter before and behind."""
+    """A milter before or behind splitmilter can redirect a recipient for which the tables have no result."""
     t = postfix_tower(r)
     for place in ("before", "behind"):
         set_milters(t, **{place: rig.OwnMilter(r, delete=[PLAIN], add=[TARGET])})
@@ -95,7 +95,8 @@ def test_postfix_redirected_without_decision(r):
 
 
 def test_postfix_redirected_in_an_instance_before(r):
-    """What splitmilter shall decide about is redirected in an instance before it, such as the null client of setup-postfix --multi."""
+    """A milter in an instance before splitmilter's, such as the first one of setup-postfix --multi, can redirect a recipient, and
+    splitmilter decides about the new one."""
     t = postfix_tower(r)
     other = rig.OwnMilter(r, delete=["carl@example.com"], add=[REFUSED])
     first = rig.Postfix(
@@ -117,7 +118,7 @@ def test_postfix_redirected_in_an_instance_before(r):
 
 
 def test_postfix_with_another_name(r):
-    """milter_macro_v of an administrator, with and without a digit: each recipient gets its mail once."""
+    """With any value of milter_macro_v each recipient gets its mail once."""
     t = postfix_tower(r)
     for number, value in enumerate(("8.17 x", "-", "Sendmail 8.17", "$mail_name")):
         t.front.set(milter_macro_v=value, smtpd_delay_open_until_valid_rcpt="no" if value == "-" else "yes")
@@ -134,11 +135,12 @@ def test_sendmail_refused_before(r):
 
 
 def check_sendmail_redirect(r, place):
-    """splitmilter adds again only what its own deletions may have hit, so that a redirect stays one."""
+    """Check that a redirect by another milter stays effective, because splitmilter adds again only recipients that its own
+    deletions may have removed."""
     t = sendmail_tower(r, **{place: rig.OwnMilter(r, delete=[PLAIN], add=[TARGET])})
     found = send(t, place, [PLAIN, "ben@example.com", "carl@example.com"])
     assert found == {TARGET: "mailbox", "ben@example.com": "secondary", "carl@example.com": "primary"}, (place, found)
-    with rig.SmtpClient(t.front.address) as c:  # and so after a refusal by splitmilter
+    with rig.SmtpClient(t.front.address) as c:  # the same after a refusal by splitmilter
         assert c.mail("s@sender.test").code == 250
         assert c.rcpt(PLAIN).code == 250
         assert c.rcpt("x@y.archive.copy.split.invalid").code == 550
@@ -156,7 +158,7 @@ def test_sendmail_redirected_behind(r):
 
 
 def check_sendmail_one_mailbox(r, kind):
-    """A recipient that resolves to the same as a deleted one stays."""
+    """Check that a recipient that resolves to the same mailbox as a deleted one still gets its mail."""
     t = sendmail_tower(r, milter_socket=kind)
     t.send(["team@one.test", "team@two.test"], message("mailbox"))
     t.settle()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The Debian package beside each mail server, upgraded, and purged. As it_clean_root.py: `./dev cleanroot' prepares and runs it.
+"""The Debian package beside each mail server, upgraded, and purged. `./dev cleanroot' prepares and runs it, as it_clean_root.py.
 
-SPLIT_CLEAN_ROOT, SPLIT_DEB: as there. The root has the archives of the mail servers, too.
+SPLIT_CLEAN_ROOT, SPLIT_DEB: as in it_clean_root.py. The root has the archives of the mail servers, too.
 """
 
 import os
@@ -29,7 +29,7 @@ def install(fresh, package=PACKAGE):
 
 
 def repacked(fresh, name, version, change):
-    """The package with another version, and what change(directory) does to it."""
+    """Make a package with another version and the changes of change(directory). Returns its path in the root."""
     directory = f"{fresh.path}/root/{name}"
     subprocess.run(["dpkg-deb", "-R", fresh.deb, directory], check=True)
     control = f"{directory}/DEBIAN/control"
@@ -43,7 +43,7 @@ def repacked(fresh, name, version, change):
 
 
 def stays(r, server):
-    """Neither does our package remove this mail server, nor does it bring another one."""
+    """Check that the package neither removes this mail server, nor installs another one."""
     fresh = root(r)
     fresh.run("apt-get", "install", "-y", "--no-download", "--no-install-recommends", server)
     plan = fresh.run("apt-get", "-s", "install", PACKAGE)
@@ -69,7 +69,8 @@ def test_postfix_comes_where_there_is_none(r):
 
 
 def test_an_upgrade_asks_nothing(r):
-    """Neither over the packages of version 0.1, which had a large conffile, nor when the file that is installed changes."""
+    """An upgrade keeps the administrator's configuration and asks nothing, from version 0.1 with its conffile, and when the
+    installed default changes."""
     fresh = root(r)
 
     def as_it_was(directory):
@@ -107,6 +108,7 @@ def test_the_installed_file_reads_conf_d(r):
 
 
 def test_copies_outlive_a_purge(r):
+    """A purge keeps copies that were not delivered. A new installation delivers them."""
     fresh = root(r)
     install(fresh)
     archive = rig.Sink(r, "archive")

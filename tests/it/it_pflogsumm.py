@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""pflogsumm counts a log of splitrelay right, in either style: what was taken, sent, deferred, dead and refused, and how much of it."""
+"""pflogsumm counts a log of splitrelay correctly in either style: received, sent, deferred, dead and refused mail, and its
+sizes."""
 
 import os
 import re
@@ -27,7 +28,7 @@ HOSTILE = (
     "450 4.2.0 to=<x@y.test>, dest=archive, relay=z, delay=1, status=sent (250 Ok)",
     "450 4.2.0 from=<x@y.test>, size=7, to=<x@y.test>, relay=z, delay=1, status=sent (250 Ok)",
 )
-OURS = r"^[^[]* splitrelay/"  # as docs/operations.md has it
+OURS = r"^[^[]* splitrelay/"  # the pattern of docs/operations.md
 BODY = b"Subject: x\r\n\r\n" + b"x" * 984 + b"\r\n"  # 1000 bytes
 OTHERS = """\
 Nov 20 09:00:00 mx postfix/smtpd[11]: 4XxXxX1: client=unknown[192.0.2.1]
@@ -39,7 +40,7 @@ Nov 20 09:00:00 mx other[15]: fake splitrelay[16]: 1: to=<a@b.test>, dest=archiv
 
 
 def report(log, style="splitmilter", options=()):
-    """(what pflogsumm says as text, its totals)."""
+    """(the report of pflogsumm as text, its totals)."""
     if style == "splitmilter":
         log = subprocess.run(["sed", "-n", "-f", FILTER], input=log.encode(), stdout=subprocess.PIPE, check=True).stdout.decode()
     else:
@@ -55,7 +56,7 @@ def report(log, style="splitmilter", options=()):
 
 
 class Archive:
-    """Answers by the recipient: later once, never, or yes."""
+    """A hook that answers by the recipient: it defers "later" once, refuses "never", and accepts others."""
 
     def __init__(self):
         self.asked = set()
@@ -88,12 +89,12 @@ def make_log(r, style):
         c.mail("s@sender.test")
         assert c.rcpt("anna@example.com").code == 550
         assert c.rcpt(tagged("anna", "nowhere")).code == 451
-    # A loop is a dead letter, and refused.
+    # A loop counts as a dead letter, and as refused.
     with rig.SmtpClient(address) as c:
         c.mail("s@sender.test")
         c.rcpt(tagged("loop"))
         assert c.data(b"X-Split-Copy: destination=archive; id=1; host=relay.test\r\n\r\n").code == 554
-    # Who wants to be read as something else.
+    # Addresses that look like other parts of a log line.
     if style == "postfix":
         rig.send(address, '"x>, size=1, "@sender.test', [tagged('"y>, relay=z, delay=9, status=bounced "')], BODY)
     daemon.wait_log(r"status=sent \(250 2\.0\.0 Ok\)$", count=15 + (style == "postfix"))
@@ -108,8 +109,8 @@ def day(log, host="mx "):
 
 EXPECTED = {
     "received": 10,  # copies: 5 + 1 + 1 + 2, and the loop
-    "delivered": 15,  # 10 + 3 + 1, and the fixed one
-    "deferred": 1,  # copies; two recipients of one
+    "delivered": 15,  # 10 + 3 + 1, and the one with the fixed recipient
+    "deferred": 1,  # copies: one, with two recipients
     "deferrals": 2,
     "bounced": 3,
     "rejected": 3,
@@ -125,6 +126,7 @@ def check(expected, text, totals):
 
 
 def test_our_style_through_the_filter(r):
+    """pflogsumm counts a log in splitrelay's own style correctly behind the sed filter."""
     rig.need_tools("pflogsumm", "sed")
     lines = day(make_log(r, "splitmilter"))
     for more in ("", OTHERS):
@@ -135,11 +137,12 @@ def test_our_style_through_the_filter(r):
 
 
 def test_postfix_style_without_a_filter(r):
+    """pflogsumm counts a log in Postfix's style correctly without a filter."""
     rig.need_tools("pflogsumm")
     lines = day(make_log(r, "postfix"))
     expected = dict(EXPECTED, received=11, delivered=16, recipients=8)
     expected.update({"bytes delivered": "16000", "bytes received": "10060"})
-    # An instance of Postfix with a name of its own, and anything else in the same file.
+    # Also with lines of a Postfix instance with a name of its own, and of other programs, in the same file.
     for more in ("", OTHERS.replace("postfix/", "postfix-in/")):
         text, totals = report(lines + more, "postfix")
         check(expected, text, totals)
@@ -155,19 +158,19 @@ def test_postfix_style_without_a_filter(r):
             r"^ +Mail loops back to this host \(total: 1\)$",
         ):
             assert re.search(pattern, text, re.M), (pattern, text)
-    # pflogsumm counts what "postfix" says in any case, so a report of ours alone has to leave it out.
+    # pflogsumm always counts lines of "postfix", so a report about splitrelay alone needs a grep before.
     _, totals = report(lines + OTHERS, "postfix")
     assert totals["received"] == 12 and totals["delivered"] == 17, totals
     ours = subprocess.run(["grep", "-E", OURS], input=(lines + OTHERS).encode(), stdout=subprocess.PIPE, check=True).stdout
     text, totals = report(ours.decode(), "postfix")
     check(expected, text, totals)
-    # Without the name nothing is counted.
+    # Without the option for the name nothing is counted.
     _, totals = report(lines, "postfix", ["--syslog-name=postfix"])
     assert totals["received"] == totals["delivered"] == 0, totals
 
 
 def test_sizes_come_before_deliveries(r):
-    """Also when messages arrive together, and share a file in the spool."""
+    """pflogsumm has a size for each delivery, also when messages arrive together and share a file in the spool."""
     rig.need_tools("pflogsumm", "sed")
     for style in ("splitmilter", "postfix"):
         archive = rig.Sink(r, f"archive-{style}")
@@ -219,7 +222,7 @@ def test_a_reload_changes_the_style(r):
 
 
 def test_other_time_formats(r):
-    """RFC 3339, as rsyslog may be told to write."""
+    """The filter accepts times in RFC 3339 format, which rsyslog can write."""
     rig.need_tools("pflogsumm", "sed")
     line = "8DlZByd: to=<anna@example.com>, dest=archive, relay=a.test[192.0.2.1]:25, conn_use=3, delay=1.1, delays=0/0/1/0.1, dsn=2.0.0, status=sent (250 Ok)"
     _, totals = report(f"2026-11-20T10:00:00.123456+01:00 mx splitrelay[123]: {line}\n")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""What splitctl explain says is what splitmilter then does, on random policies; shares, senders and clients over the socket."""
+"""splitctl explain shows exactly what splitmilter does, on random policies; also shares, senders and clients over the socket."""
 
 import json
 import random
@@ -17,7 +17,7 @@ COPIES = ["archive", "newmail", "archive newmail 50%", "archive 25%", "none"]
 
 
 def configuration(r, number, rnd):
-    """A random policy: its text, and the address of its socket."""
+    """A random policy: (the address of its socket, its text)."""
     socket = r.path(f"{number}.sock")
 
     def table(name, values, key):
@@ -60,7 +60,7 @@ def address(rnd):
 
 
 def by_milter(socket, sender, client, rcpts):
-    """(replies that refuse, the envelope's recipients with their words, header, answer at the end)"""
+    """Send a message: (the refusals, the envelope's recipients with their words, the added headers, the answer at the end)."""
     m = Milter(socket)
     if not m.steps & SMFIP_NOCONNECT:
         m.connect(client)
@@ -128,7 +128,7 @@ destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
 
 
 def fnv_share(text):
-    """splitmilter.conf(5): the share that an address falls into."""
+    """The share of an address, as splitmilter.conf(5) defines it."""
     h = 14695981039346656037
     for byte in text.encode():
         h = ((h ^ byte) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
@@ -136,7 +136,8 @@ def fnv_share(text):
 
 
 def test_shares(r):
-    """A tenth, then a fifth of the recipients: the same ones as documented, and none that goes back."""
+    """The recipients in a share of 10 % and of 20 % are those that the manual defines, and the larger share contains the smaller
+    one."""
     socket = r.path("m.sock")
     rcpts = [f"User{i}@Roll.test" for i in range(600)]
 
@@ -183,7 +184,8 @@ def send_headers(socket, client="198.51.100.1"):
 
 
 def test_headers(r):
-    """To and Cc are rewritten when asked for, the envelope when asked for; otherwise headers are not even sent."""
+    """canonical_classes selects whether the envelope, or To and Cc, are rewritten. Without header_recipient the MTA sends no
+    headers."""
     path = r.path("m.sock")
     port = r.free_port()
     changed = [("m", "To", 1, '"Old, O." <new@b.test>,\n\tother@a.test'), ("m", "To", 3, "new@b.test (c)"), ("m", "Cc", 1, "g: new@b.test;")]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Through a real Postfix: what happens when a table fails, recovers, or is gone; headers and bypassed clients."""
+"""Tables that fail, recover, or are removed, with a real Postfix; also headers, and bypassed clients."""
 
 import os
 import subprocess
@@ -15,7 +15,8 @@ def tower(r, on_failure, **more):
 
 
 def test_socketmap_failures_are_temporary(r):
-    """Down, garbage, TEMP, PERM, hung: 451 4.3.0 and one line each; recovery without restart."""
+    """After each kind of fault of a socketmap server the recipient gets 451 4.3.0, and the log has one line. When the server works
+    again, mail is split without a restart."""
     t, path = tower(r, "tempfail")
 
     def refused(reason):
@@ -38,7 +39,7 @@ def test_socketmap_failures_are_temporary(r):
 
 
 def test_socketmap_failures_are_accepted(r):
-    """on_failure = accept: delivered unchanged, unfiltered, with a line in the log."""
+    """With on_failure = "accept" a message whose look-up fails is delivered unchanged, with a line in the log."""
     t, _ = tower(r, "accept", copies="* archive\n")
     t.send(["anna@example.com"], b"Subject: x\r\n\r\nx\r\n")
     message = t.mailbox.wait(1, 30)[0]
@@ -64,8 +65,8 @@ COPIED = [("+", "<b@y.test.archive.copy.split.invalid>", "NOTIFY=NEVER ORCPT=rfc
 
 
 def test_a_connection_that_breaks_is_no_failure(r):
-    """The server answers once for each connection: the question over a kept one is asked again over a new one, and that answer
-    counts, whichever map it is for and whatever on_failure says. (It was taken for a failure: mail went unfiltered and uncopied.)"""
+    """If a kept connection to the socketmap server breaks, the request is repeated over a new one, and that answer is used, for
+    every kind of map and with any on_failure."""
     path = r.path("map.sock")
     asked = f'= {{ "socketmap:unix:{path}:map" }}'
     answers = {"b@y.test": b"OK one", "s@x.test": b"OK one"}
@@ -98,11 +99,11 @@ def test_a_connection_that_breaks_is_no_failure(r):
             assert server.broken > before, options
             assert "status=" not in daemon.log(), daemon.log()
             m.close()
-            daemon.kill()  # SIGTERM takes libmilter five seconds
+            daemon.kill()  # after SIGTERM libmilter needs five seconds
 
 
 def test_a_connection_that_breaks_under_a_listener(r):
-    """The same with copy_maps of a listener: each message is taken, and copied."""
+    """The same holds for copy_maps of a listener: each message is accepted and copied."""
     path = r.path("map.sock")
     server = rig.SocketMap(r, path, lambda _name, _key: b"OK newmail")
     server.fault = "once"
@@ -116,11 +117,11 @@ def test_a_connection_that_breaks_under_a_listener(r):
     assert server.broken > 0
 
 
-LONG = "a" * 60 + "!"  # more steps for /^(a+)+$/ than pcre tables allow
+LONG = "a" * 60 + "!"  # needs more steps with /^(a+)+$/ than pcre tables allow
 
 
 def test_a_limit_is_a_refusal(r):
-    """An address that exceeds the limit of a look-up gets nothing past its filter, with on_failure = "accept" either."""
+    """An address that exceeds the limit of a look-up gets 451, also with on_failure = "accept", so it cannot avoid its filter."""
     table = r.write("patterns", "/^(a+)+@x\\.test$/ one\n/^b@/ one\n")
     text = BREAKING.format(
         milter=r.path("m.sock"), options=f'filter_maps = {{ "pcre:{table}" }} sender_filter_maps = {{ "pcre:{table}" }}', on_failure="accept"
@@ -131,7 +132,7 @@ def test_a_limit_is_a_refusal(r):
     assert m.rcpt(f"<{LONG}@x.test>").startswith("451 4.3.0 "), daemon.log()
     assert m.rcpt("<b@y.test>") == "c"
     m.data()
-    m.header("To", f"{LONG}@x.test")  # no canonical_maps: nothing to look up
+    m.header("To", f"{LONG}@x.test")  # without canonical_maps there is no look-up
     assert m.eom() == (TAGGED, "c"), daemon.log()
     m.mail(f"<{LONG}@x.test>")
     assert m.rcpt("<c@y.test>").startswith("451 4.3.0 "), daemon.log()
@@ -140,7 +141,7 @@ def test_a_limit_is_a_refusal(r):
 
 
 def test_a_limit_in_headers_is_a_refusal(r):
-    """The same where addresses of headers are rewritten."""
+    """A message gets 451 if an address in a header exceeds the limit of a look-up, also with on_failure = "accept"."""
     table = r.write("patterns", "/^(a+)+@x\\.test$/ c@y.test\n")
     text = BREAKING.format(milter=r.path("m.sock"), options=f'canonical_maps = {{ "pcre:{table}" }}', on_failure="accept")
     rig.start_splitmilter(r, text, r.path("m.sock"))
@@ -156,7 +157,7 @@ def test_a_limit_in_headers_is_a_refusal(r):
 
 
 def test_a_limit_under_a_listener(r):
-    """Nor past its copies, with require_copies = "no" either."""
+    """With a listener such an address gets 451, also with require_copies = "no", so it cannot avoid its copies."""
     table = r.write("patterns", "/^(a+)+@x\\.test$/ none\n")
     d = rig.Duplicator(r, listener=f'copy_maps = {{ "pcre:{table}" }} require_copies = "no"')
     with d.client() as c:
@@ -167,7 +168,7 @@ def test_a_limit_under_a_listener(r):
     assert d.backups["newmail"].wait(1, 20)[0].addrs == ["b@y.test"]
 
 
-# What a table may say, or not. Which is which is said by the program.
+# Results of tables, valid and invalid ones. The test compares what two programs say about them.
 VALUES = {
     "canonical": (
         "b@y.test", "@y.test", "b@y.test.", "b..c@y.test", '"b c"@y.test', "b@[192.0.2.1]", "<b@y.test>", "b", "@", "@y@z", "b@c@d", "b@y.test, c@z.test",
@@ -192,7 +193,7 @@ relay {{ spool_directory = "{spool}" }}
 
 
 def test_check_and_daemon_have_one_rule(r):
-    """What check says of a result that it sees is what the daemon makes of one that it is told: refused, or not."""
+    """splitctl check and splitmilter refuse the same results of tables."""
     path = r.path("map.sock")
     answers = {}
     rig.SocketMap(r, path, lambda _name, key: answers.get(key, b"NOTFOUND "))
@@ -217,13 +218,14 @@ def test_check_and_daemon_have_one_rule(r):
 
 
 def test_a_table_that_is_deleted(r):
-    """Mail goes on by what was read before; one line; the table that comes back is used."""
+    """If the file of a table is deleted, the table that was read before stays in use, with one line in the log. A new file is
+    used."""
     t = rig.Tower(r, filters_table="* primary\n")
     os.unlink(t.tables["filter"])
     t.milter.wait_log("table not reloaded.*tables/filter: No such file")
     t.send(["anna@example.com"], b"Subject: gone\r\n\r\nx\r\n")
     assert t.mailbox.wait(1, 30)[0].headers("X-Filtered-By") == ["primary"]
-    # One that was written just before the start was read twice, and said so.
+    # A file that was written just before the start is read twice, with a line in the log.
     reloads = len(t.milter.log_lines("table reloaded: .*tables/filter"))
     t.set_table("filter", "* secondary\n")
     t.milter.wait_log("table reloaded: .*tables/filter", count=reloads + 1)
@@ -233,8 +235,8 @@ def test_a_table_that_is_deleted(r):
 
 
 def compiled_table_is_truncated(r, kind):
-    """postmap's file cut off while it is in use, mail goes on by what was read before; one line; the file that is whole again is
-    used without a restart. `splitctl check' finds one that is cut off."""
+    """Check that after a truncation of postmap's file the table that was read before stays in use, with one line in the log; that
+    a complete file is used without a restart; and that `splitctl check' reports a truncated one."""
     directory = os.path.dirname(r.write("compiled/main.cf", "compatibility_level = 3.6\n"))
     path = os.path.join(directory, "filters")
     done = subprocess.run(["postconf", "-c", directory, "-m"], stdout=subprocess.PIPE, check=True, timeout=60)
@@ -249,7 +251,7 @@ def compiled_table_is_truncated(r, kind):
         subprocess.run(["postmap", "-c", directory, f"{kind}:{path}"], check=True, timeout=60)
 
     def goes_through(name, subject):
-        """Recipients from all over the table, one message."""
+        """Check that one message, to recipients from all parts of the table, passes this filter."""
         before = len(t.mailbox.accepted)
         t.send([f"user{i}@example.com" for i in (0, 777, 1999)], f"Subject: {subject}\r\n\r\nx\r\n".encode())
         assert t.mailbox.wait(before + 1, 30)[-1].headers("X-Filtered-By") == [name]
@@ -281,7 +283,7 @@ def test_truncated_cdb(r):
 
 
 def test_headers_and_bypass(r):
-    """To and Cc as Postfix queues them; nothing else changes. Then with this client bypassed: nothing at all."""
+    """Postfix queues rewritten To and Cc, and nothing else of the content changes. For a bypassed client nothing changes."""
     text = b'From: old@example.com\r\nTo: "Old, O." <Old@example.com>,\r\n\tbob@example.com (Bob)\r\nCc: g: old@example.com;\r\nSubject: old@example.com\r\n\r\nold@example.com\r\n'
     classes = '    canonical_classes = { "envelope_recipient", "header_recipient" }\n'
     t = rig.Tower(r, canonical="old@example.com new@example.net\n", filters_table="* primary\n", milter=classes)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Decisions and envelope together: random messages through a real Postfix, and a real Sendmail, while the socketmap server that all decisions come from
-is restarted, hangs, answers once per connection, and answers garbage.
+"""Random messages through a real Postfix, and a real Sendmail, while the socketmap server for all decisions is restarted, hangs,
+answers once for each connection, and answers garbage.
 
-on_failure = "tempfail": nothing is accepted unfiltered or uncopied that the tables send elsewhere. "accept": nothing is refused or
-lost; what passes unchanged is in the log. SPLIT_RANDOM_MESSAGES: how many for each test (default 600); SPLIT_SEED: others.
+With on_failure = "tempfail" no message is accepted without the filter and the copies of the tables. With "accept" no message is
+refused or lost, and the log has those that pass unchanged. SPLIT_RANDOM_MESSAGES: the number for each test (default 600);
+SPLIT_SEED: other random numbers.
 """
 
 import collections
@@ -21,7 +22,7 @@ MESSAGES = int(os.environ.get("SPLIT_RANDOM_MESSAGES", "600"))
 SEED = int(os.environ.get("SPLIT_SEED", "1"))
 CLIENTS = 4
 QUEUE_FILES = 400
-HANG_SECONDS = 0.15  # then the connection is closed; it_policy_failures.py has a server that hangs for good
+HANG_SECONDS = 0.15  # then the connection is closed; in it_policy_failures.py the server never answers
 MAPS = ("canonical", "filters", "copies", "sender_filters", "sender_copies")
 DOMAINS = ("example.com", "example.net", "domain.com", "application.com")
 SENDERS = ("s@sender.test", "boss@sender.test", "audit@sender.test", "")
@@ -34,10 +35,10 @@ def number_of(text, salt):
 
 
 def canonical_of(address):
-    """One in four is rewritten. What it becomes is not rewritten again."""
+    """The new address; one address in four is rewritten, and a new address is not rewritten again."""
     if address.startswith("new.") or number_of(address, "canonical") % 4:
         return address
-    return f"new.{address.lower()}"  # as the server was asked
+    return f"new.{address.lower()}"  # requests are in lower case
 
 
 def filter_of(sender, address):
@@ -53,7 +54,7 @@ def copies_of(sender, address):
 
 
 def look_up(name, key):
-    """What the server says."""
+    """The reply of the server."""
     if name == "canonical":
         new = canonical_of(key)
         return b"NOTFOUND " if new == key else b"OK " + new.encode()
@@ -67,7 +68,7 @@ def look_up(name, key):
 
 
 class Weather:
-    """What the server does to one question after the other: a fault lasts for some questions. restart is set now and then."""
+    """The faults of the server, each of which lasts for some requests. restart is set now and then."""
 
     FAULTS = ("garbage", "cut", "close", "hang", "once", "once", "once", b"TEMP busy", b"PERM no", b"OK nosuchname")
 
@@ -95,7 +96,7 @@ class Weather:
 
 
 class Book:
-    """Recipients by what the MTA said; each address is given once."""
+    """The recipients by the MTA's replies; each address is used once."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -112,7 +113,7 @@ class Book:
 
 
 def send_messages(book, t, refusals, which):
-    """One client: messages over one connection, until there are enough."""
+    """One client: it sends messages over one connection, until there are enough."""
     try:
         with rig.SmtpClient(t.front.address) as c:
             while (number := book.take_number()) is not None:
@@ -150,7 +151,7 @@ def send_one(book, c, number, refusals):
 
 
 def restarts(server, weather, done, counter):
-    """Stop and start the server whenever the weather says so."""
+    """Restart the server each time that weather.restart is set."""
     while not done.is_set():
         if weather.restart.wait(0.05):
             weather.restart.clear()
@@ -161,13 +162,13 @@ def restarts(server, weather, done, counter):
 
 
 def arrivals(t):
-    """{place: {address as it arrived there: how often}}"""
+    """{place: {address as it arrived there: count}}"""
     sinks = {"mailbox": t.mailbox, **t.backups, **{n: t.taps[n] for n in ("primary", "secondary")}}
     return {name: collections.Counter(a for txn in sink.accepted for a in txn.addrs) for name, sink in sinks.items()}
 
 
 def run(r, on_failure, make):
-    """Send all messages; returns the tower, the book and what arrived."""
+    """Send all messages. Returns the tower, the book and the arrivals."""
     path = r.path("map.sock")
     server = rig.SocketMap(r, path, look_up)
     server.hang_seconds = HANG_SECONDS
@@ -210,13 +211,13 @@ def run(r, on_failure, make):
 
 
 def wanted(sender, address):
-    """[(place, address there)] by the tables."""
+    """[(place, address there)], from the tables."""
     ends = [(filter_of(sender, address) or "mailbox", canonical_of(address))]
     return ends + [(name, address) for name in copies_of(sender, address)]
 
 
 def places(found, address):
-    """Where a recipient arrived, in either form."""
+    """The places where a recipient arrived, with its old or new address."""
     both = {address, f"new.{address.lower()}"}
     return sorted((place, a) for place, counts in found.items() for a in both for _ in range(counts[a]))
 
@@ -247,18 +248,22 @@ def accept(r, make):
 
 
 def test_tempfail_postfix(r):
+    """With a Postfix and "tempfail" each accepted recipient arrives exactly where the tables send it."""
     tempfail(r, rig.Tower)
 
 
 def test_accept_postfix(r):
+    """With a Postfix and "accept" each recipient arrives where the tables send it, or unchanged with a line in the log."""
     accept(r, rig.Tower)
 
 
 def test_tempfail_sendmail(r):
+    """With a Sendmail and "tempfail" each accepted recipient arrives exactly where the tables send it."""
     tempfail(r, rig.SendmailTower)
 
 
 def test_accept_sendmail(r):
+    """With a Sendmail and "accept" each recipient arrives where the tables send it, or unchanged with a line in the log."""
     accept(r, rig.SendmailTower)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""What splitctl finds wrong in the way that Postfix and splitmilter.conf work together, on whole systems."""
+"""splitctl's findings about faults between Postfix and splitmilter.conf, on whole systems."""
 
 import os
 import pwd
@@ -24,7 +24,7 @@ def setup(r):
 
 
 def review(s, *arguments):
-    """Lines "LEVEL KIND TEXT -> ADVICE"."""
+    """The findings, as lines "LEVEL KIND TEXT -> ADVICE"."""
     done = subprocess.run([rig.program("review_query"), s.conf, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=rig.sanitizer_environment(s.r, "review_query"), timeout=60, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
@@ -45,18 +45,19 @@ def append(path, text):
 
 
 def by_hand(s, main, **fresh):
-    """A Postfix that somebody set up without setup-postfix; main: lines of main.cf."""
+    """Set up Postfix as an administrator does without setup-postfix. main: lines of main.cf."""
     s.fresh(**fresh)
     append("/etc/postfix/main.cf", f"\nmilter_protocol = 6\nmilter_default_action = tempfail\n{main}\n")
 
 
 def postconf(s, name):
-    # It may warn of a name that nothing refers to any more.
+    # postconf may warn about a setting that nothing uses any more.
     (value,) = [ln for ln in s.run("postconf", "-h", name).splitlines() if not ln.startswith("postconf: warning: ")]
     return value
 
 
 def test_nothing_to_find(s):
+    """A Postfix that setup-postfix set up has no finding."""
     for form, queue in (("--single", "/var/spool/postfix"), ("--multi", "/var/spool/postfix-in")):
         s.fresh(queue)
         (line,) = review(s)
@@ -68,7 +69,8 @@ def test_nothing_to_find(s):
 
 
 def test_non_smtpd_milters(s):
-    """Mail that does not come by SMTP: cleanup(8) tells milters another recipient than the one that they can delete."""
+    """splitmilter in non_smtpd_milters gets a warning, because for mail that does not come by SMTP cleanup(8) shows milters other
+    recipients than those that they can delete."""
     by_hand(s, "smtpd_milters = unix:splitmilter/milter.sock\nnon_smtpd_milters = ${smtpd_milters}")
     (line,) = found(s, r"^warning non_smtpd /etc/postfix/main\.cf: non_smtpd_milters has splitmilter")
     assert "bounce" not in line
@@ -79,6 +81,7 @@ def test_non_smtpd_milters(s):
 
 
 def test_kept_out_of_non_smtpd_milters(s):
+    """setup-postfix keeps splitmilter out of non_smtpd_milters, in any form of the setting."""
     own = f"{{ inet:127.0.0.1:{s.own.address[1]}, protocol=6 }}"
     for value, wanted in (
         ("$smtpd_milters", own),
@@ -90,7 +93,7 @@ def test_kept_out_of_non_smtpd_milters(s):
     ):
         s.fresh(main=f"non_smtpd_milters = {value}")
         assert "splitmilter is kept out of it" in s.ctl("--single", "--apply"), value
-        # What is behind them is empty but for pickup(8), see it_setup_local.py.
+        # $split_local_milters is empty except for pickup(8), see it_setup_local.py.
         assert postconf(s, "non_smtpd_milters") == (f"{wanted}, " if wanted else "") + "$split_local_milters", value
         assert not [ln for ln in review(s) if " non_smtpd " in ln], value
         s.ctl("--remove", "--apply")
@@ -104,6 +107,7 @@ def test_kept_out_of_non_smtpd_milters(s):
 
 
 def test_mail_of_sendmail_comes_once(s):
+    """After setup-postfix mail from sendmail(1) arrives once, although non_smtpd_milters had splitmilter before."""
     s.fresh(main="non_smtpd_milters = $smtpd_milters\ninternal_mail_filter_classes = bounce\n"
             "recipient_canonical_maps = inline:{ { old@example.com = ben@example.com } }")
     s.ctl("--single", "--apply")
@@ -111,13 +115,14 @@ def test_mail_of_sendmail_comes_once(s):
     asked = s.own.asked
     subprocess.run(["sendmail", "-i", "-f", "cron@example.com", "old@example.com"], input=b"Subject: cron\n\n", env=rig.environment(),
                    check=True, timeout=30)
-    # The queue is empty when everything has arrived that was ever to come.
+    # When the queue is empty no further mail can arrive.
     rig.wait_for(lambda: s.mailbox.accepted and s.run("mailq") == "Mail queue is empty\n", 20, "the mail", s.log)
     assert s.own.asked == asked + 1, "the administrator's milter was not asked"
     assert [t.addrs for t in s.mailbox.accepted] == [["ben@example.com"]], s.log()
 
 
 def test_order(s):
+    """Milters behind splitmilter, services without it, and splitmilter more than once get findings."""
     ours = "unix:splitmilter/milter.sock"
     by_hand(s, f"smtpd_milters = inet:127.0.0.1:7, {ours}, {{ inet:127.0.0.1:8, protocol=6 }}, unix:other/sock")
     (line,) = found(s, "^warning milters ")
@@ -136,7 +141,7 @@ def test_order(s):
 
 
 def test_options_of_the_milter(s):
-    """How-tos write milter_default_action = accept, and milter_protocol = 2."""
+    """milter_default_action = accept and milter_protocol = 2, as in some how-tos, get findings."""
     ours = "unix:splitmilter/milter.sock"
     by_hand(s, f"smtpd_milters = {ours}")
     assert not [ln for ln in review(s) if "default action" in ln or "protocol" in ln]
@@ -152,6 +157,7 @@ def test_options_of_the_milter(s):
 
 
 def test_what_came_later(s):
+    """Changes of main.cf and master.cf after setup-postfix that bypass splitmilter get findings."""
     s.fresh()
     s.ctl("--single", "--apply")
     append("/etc/postfix/main.cf", "content_filter = smtp:[127.0.0.1]:9\n")
@@ -160,7 +166,7 @@ def test_what_came_later(s):
     assert [bool(re.search(p, "\n".join(hits))) for p in (r"main\.cf: content_filter = smtp:", "2503/inet: smtpd_proxy_filter = 127")] == [True] * 2
     append("/etc/postfix/main.cf", "content_filter =\nsmtpd_milters = inet:127.0.0.1:9\n")
     found(s, "^error milters /etc/postfix: no instance of Postfix asks splitmilter .* although it was set up")
-    # setup-postfix says the same of what it would make, or refuses.
+    # setup-postfix prints the same findings about its result, or refuses.
     s.fresh()
     append("/etc/postfix/master.cf", "2504 inet n - y - - smtpd -o smtpd_milters=\n")
     assert "note: /etc/postfix/master.cf: service 2504/inet has smtpd_milters of its own without splitmilter" in s.ctl("--single")
@@ -189,7 +195,7 @@ def mended(s, advice):
 
 
 def test_access_without_chroot(s):
-    """The default socket: directory 0755, socket 0660, both of splitmilter's own user and group."""
+    """If smtpd(8) without chroot cannot connect to the socket, the finding names the path at fault, and its advice works."""
     s.fresh("/run", milter='socket_group = "splittest"')
     unchrooted(s)
     s.run("useradd", "-r", "splittest")
@@ -203,7 +209,7 @@ def test_access_without_chroot(s):
                     r"/run/splitmilter/milter\.sock: /run/splitmilter/milter\.sock has mode 0660, owner root:splittest: all mail gets 451", line), line
     advice = line.split(" -> ")[1]
     assert advice == "usermod -a -G splittest postfix && postfix -c /etc/postfix reload", advice
-    # From now on setup-postfix knows better.
+    # setup-postfix refuses with the same advice.
     s.ctl("--remove", "--apply")
     assert advice in s.ctl("--single", "--apply", status=1)
     assert s.texts() == s.before
@@ -211,12 +217,12 @@ def test_access_without_chroot(s):
     s.ctl("--single", "--apply")
     s.run("gpasswd", "-d", "postfix", "splittest")
     mended(s, advice)
-    # A directory on the way.
+    # A directory of the path cannot be passed.
     os.chmod(SOCKET_DIRECTORY, 0o700)
     (line,) = review(s)
     assert "/run/splitmilter has mode 0700, owner root:root" in line, line
     mended(s, line.split(" -> ")[1])
-    # An access control list says more than the mode.
+    # An access control list counts, not only the mode.
     os.chmod(SOCKET_DIRECTORY, 0o700)
     set_acl(SOCKET_DIRECTORY, "postfix", 5, 0)
     assert review(s) == []
@@ -226,7 +232,8 @@ def test_access_without_chroot(s):
 
 
 def set_acl(path, user, permissions, others):
-    """Owner rwx, this user, and all others. acl(5): version 2, then entries (tag, permissions, id)."""
+    """Set an ACL: rwx for the owner, permissions for this user, and for all others. The kernel's form of acl(5) is version 2, then
+    entries of (tag, permissions, id)."""
     no_id = 0xFFFFFFFF
     entries = ((0x01, 7, no_id), (0x02, permissions, pwd.getpwnam(user).pw_uid), (0x04, others, no_id), (0x10, 5, no_id), (0x20, others, no_id))
     try:
@@ -236,6 +243,7 @@ def set_acl(path, user, permissions, others):
 
 
 def test_access_with_chroot(s):
+    """If smtpd(8) with chroot cannot connect to the socket, the finding names the path at fault, and its advice works."""
     s.fresh()
     s.ctl("--single", "--apply")
     s.start()
@@ -246,11 +254,11 @@ def test_access_with_chroot(s):
     assert f"{directory} has mode 0700" in line, line
     assert mail_reply() == 451
     mended(s, line.split(" -> ")[1])
-    # A mode that leaves nobody in: the configuration has to say another one.
+    # With this mode only the owner can connect, so the configuration has to set another one.
     os.chmod(s.socket, 0o600)
     (line,) = review(s)
     assert line.endswith(f'-> set socket_mode = "0660" and socket_group = "postfix" in section milter of {s.conf}, and restart splitmilter'), line
-    # What the jail hides.
+    # With chroot the path means another socket.
     by_hand(s, "smtpd_milters = unix:/run/splitmilter/milter.sock", queue_directory="/run")
     (line,) = review(s)
     assert re.search("service smtp/inet is chrooted: unix:/run/splitmilter/milter.sock means "
@@ -258,6 +266,7 @@ def test_access_with_chroot(s):
 
 
 def test_routes(s):
+    """A filter or destination that Postfix has no route for, or another one, gets a finding."""
     s.fresh()
     options = (f"--reinject=0.0.0.0:10025", "--relay=[127.0.0.1]:10030")
     s.ctl("--single", "--apply", *options)
@@ -272,7 +281,7 @@ def test_routes(s):
     assert "splitctl reload" in out and "systemctl restart" not in out, out
     assert review(s) == []
     s.conf = s.r.write("other.conf", more.replace(s.special.bracketed, "[127.0.0.1]:9"))
-    found(s, "^warning routes .* sends mail for filter third elsewhere than to smtp:", "routes")
+    found(s, "^warning routes .* does not send mail for filter third to smtp:", "routes")
     s.conf = s.r.write("without.conf", re.sub(r"destination archive .*\n", "", s.configuration.replace('"inline:{ example.com=archive }"', "")))
     found(s, "^warning routes .* was set up for another configuration", "routes")
     s.ctl("--apply")
@@ -286,7 +295,7 @@ def test_routes(s):
 
 
 def test_by_hand(s):
-    """Without setup-postfix transport_maps are asked as transport(5) says."""
+    """Without setup-postfix, missing routes are found by look-ups in transport_maps in the order of transport(5)."""
     routes = "/etc/postfix/routes"
     main = "smtpd_milters = unix:splitmilter/milter.sock\ntransport_maps = texthash:$config_directory/routes"
     by_hand(s, main)
@@ -295,13 +304,13 @@ def test_by_hand(s):
     assert [re.search(r"for (\S+) \(", ln).group(1) for ln in hits] == [".secondary.filter.split.invalid", ".archive.copy.split.invalid"], hits
     s.write(routes, ".filter.split.invalid untag:[127.0.0.1]:1\n.split.invalid smtp:[127.0.0.1]:10030\n")
     assert review(s) == []
-    by_hand(s, main + ", pcre:/nowhere")  # what cannot be asked is not judged
+    by_hand(s, main + ", pcre:/nowhere")  # a table that cannot be read gets no finding
     s.write(routes, "x.test smtp:[127.0.0.1]:1\n")
     assert review(s) == []
 
 
 def postfix_3_11(s):
-    """A postconf(1) that knows REQUIRETLS, with the defaults of Postfix 3.11; the directory to put before PATH."""
+    """Write a postconf(1) that knows REQUIRETLS, with the defaults of Postfix 3.11. Returns its directory, for PATH."""
     directory = s.r.path("postfix311")
     os.makedirs(directory, exist_ok=True)
     real = shutil.which("postconf", path=rig.environment()["PATH"])
@@ -321,7 +330,8 @@ esac
 
 
 def test_requiretls(s):
-    """A filter that does not offer it: what 3.11 does by default would bounce the mail, and lose the copy."""
+    """A service for filters or copies without smtp_requiretls_policy=opportunistic gets a warning, because with the defaults of
+    Postfix 3.11 a message with REQUIRETLS would bounce at a server that does not offer it."""
     with s.with_path(postfix_3_11(s)):
         s.fresh("/var/spool/postfix-in")
         s.ctl("--multi", "--apply")
@@ -329,7 +339,7 @@ def test_requiretls(s):
             entry = s.run("postconf", "-c", "/etc/postfix-in", "-M", f"{name}/unix")
             assert "-o smtp_requiretls_policy=opportunistic" in entry, entry
         assert review(s) == []
-        # Of services that somebody else made.
+        # Services that the administrator made.
         by_hand(s, "smtpd_milters = unix:splitmilter/milter.sock\ntransport_maps = texthash:$config_directory/routes\nmydomain = example.com")
         s.write("/etc/postfix/routes", ".primary.filter.split.invalid smtp:[filter.test]:25\n.secondary.filter.split.invalid smtp:[127.0.0.1]:1\n"
                 ".copy.split.invalid smtp:[relay.example.com]:10030\n")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Random tables of every type, asked by table_query and by Postfix's own postmap: the answers, the lines that are warned about
-and the tables that are refused are the same.
+"""Random tables of every type: table_query and Postfix's own postmap give the same answers, warn about the same lines, and refuse
+the same tables.
 
-SPLIT_LOOKUPS: how many look-ups to compare for each type (100000 for a release; less by default).
-Arguments: types, if not all."""
+SPLIT_LOOKUPS: the number of look-ups to compare for each type (100000 for a release; less by default).
+Arguments: the types, if not all."""
 
 import os
 import random
@@ -17,7 +17,7 @@ import tempfile
 import threading
 
 SEED = 20261120
-KEYS = 60  # asked of each table
+KEYS = 60  # looked up in each table
 TABLES = max(40, int(os.environ.get("SPLIT_LOOKUPS", "3000")) // KEYS)  # of each type
 
 LOCAL = ["a", "b", "ab", "A", "aB", "x+y", '"a b"', '"a\\"b"', "a\\ b", "ä", "a.b", "owner-a", "'", "a:"]
@@ -34,7 +34,7 @@ def random_key(rnd):
 
 
 def texthash_text(rnd):
-    """Mostly lines as they should be, with every kind of odd piece between them."""
+    """Mostly normal lines, and all kinds of odd ones between them."""
     odd = ["# comment", "  # indented comment", "", "  ", "\t", "\r", " continued", "\tcontinued, more", "key", "key  ", '"open key value',
            "a\\", 'a" b" c', "key: value", "\f", "key\rvalue", '"" empty', "a\\", '"a\\', "latin \udcff", "#", "key\vvalue x \v"]
     lines = []
@@ -48,7 +48,7 @@ def texthash_text(rnd):
 
 def regexp_text(rnd):
     atoms = ["a", "b", "x", "@", "\\.", ".", ".*", "(a|b)", "(.*)", "(x)?", "([ab]+)", "^", "$", "\\/", " ", "ä", "[[:alpha:]]", "a{1,2}", "\\+", "(a)(b)?"]
-    # Not "/a\\": postmap takes a backslash at the end of a line for the closing delimiter of a regexp, we refuse the line.
+    # Without "/a\\": postmap takes a backslash at the end of a line for the closing delimiter of a regexp, splitmilter refuses it.
     odd = ["# comment", "", "  ", "/a", "!", "junk", "if", "iffy /a/ b", "/(/ x", "/a/q x", "/a/", "x/a/ b", "/a/i", " continued", "endif x", "if /a/ x",
            "/[/ x", "if /(/", "/a/  ", "!/(a)/ $1", "/a/!/b/ both", "/(a)/!/b/ $1", "/a/! /b/ sp", "/a/!", "/a/!!/b/i c", "if /a/!/b/", "/a/!/(/ x", "/a\\/b/ c"]
     return rules_text(rnd, atoms, odd, "iiimx", True)
@@ -97,7 +97,7 @@ def inline_argument(rnd):
         return rnd.choice(["a", "b", "ab@x", "A@X.y", "ä", "x+y"]) + "=" + rnd.choice(["v", "w", "{a b}", "ü", "a=b"]) + str(rnd.randrange(9))
 
     items = []
-    wild = rnd.random() < 0.15  # few: postmap sleeps a second when it gives a table up
+    wild = rnd.random() < 0.15  # few, because postmap sleeps for a second when it refuses a table
     for _ in range(rnd.randrange(1, 8)):
         item = pair() if wild and rnd.random() < 0.3 else good()
         items.append(rnd.choice(["%s", "%s", "{%s}", "{ %s }", "{ %s x}"]) % item)
@@ -108,7 +108,7 @@ def inline_argument(rnd):
 
 
 def static_argument(rnd):
-    """Few are refused here, too."""
+    """Mostly valid arguments, because postmap sleeps when it refuses one."""
     return rnd.choice(["x", "x y", "{x}", "{ x y }", "}", "{{a}}", "{ {a} b }", "ü", "a:b", " x ", "{a\tb}", rnd.choice(["{x", "{x} ", "{x}y", "v"])])
 
 
@@ -121,7 +121,7 @@ def compiled_text(rnd):
 
 
 class Socketmap(socketserver.ThreadingTCPServer):
-    """A server with random answers, always the same one to the same key."""
+    """A server with random answers, which are always the same for the same key."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -138,7 +138,7 @@ class Socketmap(socketserver.ThreadingTCPServer):
                 request = self.rfile.read(int(digits[:-1]) + 1)[:-1]
                 reply = self.server.answer(request)
                 self.wfile.write(b"%d:%s," % (len(reply), reply))
-                if request[-1:] in (b"b", b"y"):  # a connection may end between two requests
+                if request[-1:] in (b"b", b"y"):  # the connection ends between two requests
                     return
 
     def __init__(self):
@@ -154,14 +154,14 @@ class Socketmap(socketserver.ThreadingTCPServer):
 
 
 def warned_lines(log):
-    """The numbers of the lines that a log complains about, in postmap's form or ours."""
+    """The numbers of the lines with a warning in a log, of postmap or of table_query."""
     ours = {int(n) for n in re.findall(r"warning: [^:\n]*/table:(\d+): (?!logical line must not|ignoring obsolete)", log)}
     theirs = {int(n) for n in re.findall(r"warning: .*?/table, line (\d+): (?!ignoring obsolete)", log)}
     return ours | theirs
 
 
 def compare(kind, argument, source, keys, config, driver):
-    """Returns (keys found, the table was refused)."""
+    """Compare the two programs for one table. Returns (the number of keys found, the table was refused)."""
     spec = f"{kind}:{argument}"
     text = ("\n".join(keys) + "\n").encode()
     their_code, theirs, their_log = run(["postmap", "-c", config, "-q", "-", spec], text)
@@ -176,7 +176,7 @@ def compare(kind, argument, source, keys, config, driver):
 
 
 def put(kind, source, path):
-    """Make the table; returns the argument behind "kind:"."""
+    """Make the table. Returns the argument behind "kind:"."""
     with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as f:
         f.write(source)
     os.utime(path, (1600000000, 1600000000))  # postmap waits until a file is no longer hot
@@ -193,7 +193,7 @@ def check_kind(kind, make, in_file, directory, driver):
     for _ in range(TABLES):
         source = make(rnd)
         keys = [random_key(rnd) + rnd.choice(suffixes) for _ in range(KEYS)]
-        if kind != "lmdb":  # postmap gives up with an empty key
+        if kind != "lmdb":  # for which postmap fails with an empty key
             keys[0] = ""
         argument = put(kind, source, path) if in_file else source
         n, was_refused = compare(kind, argument, source, keys, directory, driver)
@@ -214,7 +214,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="split-postmap-") as directory:
         with open(os.path.join(directory, "main.cf"), "w", encoding="ascii") as f:
             f.write("compatibility_level = 3.6\nsmtputf8_enable = yes\nmyhostname = host.invalid\n")
-        # With a main.cf of our own: the system may have none.
+        # With a main.cf of the test, because the system may have none.
         types = subprocess.run(["postconf", "-c", directory, "-m"], stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode().split()
         simple = (("texthash", texthash_text, True), ("inline", inline_argument, False), ("static", static_argument, False), ("regexp", regexp_text, True))
         for kind, make, in_file in simple:

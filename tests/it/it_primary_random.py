@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""A primary that misbehaves at random, many clients at once over shared connections: what a client hears is true.
+"""A primary that misbehaves at random, with many clients at once over shared connections: each reply to a client is true.
 
 SPLIT_SEED repeats a run, SPLIT_RANDOM_MESSAGES makes it longer."""
 
@@ -17,20 +17,20 @@ CLIENTS = 6
 
 
 class Message:
-    """One attempt of a client: what it heard."""
+    """One attempt of a client, and the replies to it."""
 
     def __init__(self, number, count):
         self.sender = f"s{number}@x.test"
         self.offered = [f"u{number}-{i}@x.test" for i in range(count)]
         self.subject = f"m{number}"
         self.body = f"Subject: {self.subject}\r\n\r\n.{number}\r\n".encode() * (1 if number % 5 else 2000)
-        self.taken = []  # by RCPT
-        self.good = []  # recipients for whom the content was taken
+        self.taken = []  # recipients that were accepted at RCPT
+        self.good = []  # recipients with a positive reply to the content
         self.text = ""  # the replies to the content
-        self.heard = ""  # the reply to the content, or the best of them: "2", "4", "5"; "?" when it was lost on the way
+        self.heard = ""  # the reply to the content, or the best of several: "2", "4", "5"; "?" if none arrived
 
     def send(self, c, dice, lmtp):
-        """As far as the replies allow."""
+        """Send the message, as far as the replies allow."""
         self.heard = "4"
         assert c.cmd("RSET").code == 250
         if dice.random() < 0.5:
@@ -62,7 +62,7 @@ class Message:
 
 
 def client(d, numbers, seed, messages, lmtp):
-    """Sessions of a few messages each, until all are sent."""
+    """Have sessions of a few messages each, until all are sent."""
     dice = random.Random(seed)
     numbers = list(numbers)
     while numbers:
@@ -75,17 +75,18 @@ def client(d, numbers, seed, messages, lmtp):
                     messages.append(m)
                     m.send(c, dice, lmtp)
         except (OSError, ValueError, rig.SmtpError):
-            pass  # the end of this session: of our own, or 421
+            pass  # the session has ended: by this client, or with 421
 
 
 def is_unknown(log, m):
-    """The primary's reply to the content did not come in time or was cut off: it may have taken the message, and the client tries again."""
+    """Did the primary's reply to the content not arrive? Then the primary may have accepted the message, and the client tries
+    again."""
     pattern = rf"reject: END-OF-MESSAGE.*(timed out|lost connection) .*from=<{re.escape(m.sender)}>"
     return re.search(pattern, log) is not None
 
 
 def check(messages, primary, backup, lmtp, log):
-    """What does not fit, as texts."""
+    """The contradictions between replies and arrivals, as texts."""
     faults = []
     at_primary, at_backup = {}, {}
     for found, sink in ((at_primary, primary), (at_backup, backup)):
@@ -100,7 +101,7 @@ def check(messages, primary, backup, lmtp, log):
         copied = sorted(a for t in copies for a in t.addrs)
         if m.heard == "2" and (len(taken) != 1 or copied != sorted(m.good)):
             faults.append(f"{m.subject}: 250, but {len(taken)} at the primary, copies {copied} of {m.good}")
-        # With LMTP a reply that is none, to one recipient, takes those of the others along.
+        # With LMTP a malformed reply for one recipient makes those for the others unknown as well.
         if m.heard in "45" and (copies or (taken and not lmtp and not is_unknown(log, m))):
             faults.append(f"{m.subject}: {m.heard}xx, but {len(taken)} at the primary, {len(copies)} copies: {m.text}")
         if copies and not taken:
@@ -139,10 +140,12 @@ def run(r, listener, lmtp):
 
 
 def test_smtp(r):
+    """With SMTP each reply to a client is true, and each message that got 250 is copied once."""
     run(r, "", False)
 
 
 def test_lmtp(r):
+    """With LMTP each reply to a client is true, and each recipient that got 250 is copied once."""
     run(r, 'protocol = "lmtp"', True)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""docs/filters.md with the real filters: amavis and spampd of Debian's packages, each with the recipients that are its own."""
+"""docs/filters.md with the real filters: amavis and spampd of Debian's packages, each of which gets its own recipients."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ PORTS = {"amavis": 10024, "spampd": 10027}
 
 
 class Syslog:
-    """What spampd insists on: somebody at port 514."""
+    """A listener at port 514, without which spampd does not start."""
 
     def __init__(self, r):
         self.path = r.path("syslog")
@@ -43,14 +43,14 @@ def accepts(port):
 
 
 def start(r, guide, name):
-    """As the package's unit does it."""
+    """Start a filter as the unit of its package does."""
     user = pwd.getpwnam(name)
     directory = f"/run/{name}"
     os.makedirs(directory, exist_ok=True)
     os.chown(directory, user.pw_uid, user.pw_gid)
     argv = ["amavisd", "foreground"]
     if name == "spampd":
-        # There is no journal in here; the network's log is as good.
+        # The jail has no journal, so spampd logs over the network.
         with open("/etc/default/spampd", "a", encoding="ascii") as f:
             f.write("LOGINET=1\n")
         guide.run("sh /usr/share/spampd/process_arguments.sh")
@@ -58,7 +58,7 @@ def start(r, guide, name):
             argv = ["spampd", "--nodetach", *f.read().partition("=")[2].replace('"', "").split()]
     daemon = rig.Daemon(r, name, argv, env={"PATH": rig.environment()["PATH"]})
     daemon.start(lambda: accepts(PORTS[name]), seconds=40)
-    r.on_close(daemon.kill)  # perl has its own idea of how to end
+    r.on_close(daemon.kill)  # after SIGTERM a Perl daemon has another exit status than 0
     return daemon
 
 
@@ -87,7 +87,7 @@ def test_each_recipient_has_its_filter(r):
     assert ben.headers("X-Spam-Checker-Version"), ben.data
     assert re.match("Yes", ben.headers("X-Spam-Status")[0]), ben.data
     assert not abuse.headers("X-Spam-Status"), abuse.data
-    # amavis was told who the client was, and Postfix knows it still behind the filter.
+    # amavis got the client's attributes, and Postfix still has them behind the filter.
     log = guide.run("cat /var/log/mail.log")
     assert re.search(r"reinject/smtpd.*orig_client=", log), log
     assert "loops back" not in log

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""What goes in comes out: random messages through real MTAs, counted per recipient at filters, mailbox and backups.
+"""No recipient is lost or doubled: random messages through real MTAs are counted per recipient at filters, mailbox and backups.
 
-SPLIT_COUNT_MESSAGES and SPLIT_FUZZ_ENVELOPES: how many (defaults: 150 and 200); SPLIT_SEED: other random numbers.
+SPLIT_COUNT_MESSAGES and SPLIT_FUZZ_ENVELOPES: their numbers (defaults: 150 and 200); SPLIT_SEED: other random numbers.
 """
 
 import os
@@ -30,7 +30,7 @@ def make_tower(r, tower, **options):
 
 
 def run(t, count, make_recipients):
-    """Send, wait for everything to arrive, compare."""
+    """Send all messages, wait for all arrivals, and compare."""
     sinks = {"mailbox": t.mailbox, **t.backups, "secondary": t.taps["secondary"], "primary": t.taps["primary"]}
     book = envelopes.Book(SEED)
     start = time.monotonic()
@@ -51,23 +51,23 @@ def run(t, count, make_recipients):
 
 
 def test_count_postfix(r):
-    """Per recipient, what a Postfix took arrives once at its filter or mailbox, and once at each of its backups."""
+    """Each recipient that a Postfix accepts gets its mail once at its filter or mailbox, and once at each of its backups."""
     run(make_tower(r, rig.Tower), COUNT, envelopes.sane)
 
 
 def test_count_sendmail(r):
-    """The same with a Sendmail."""
+    """Each recipient that a Sendmail accepts gets its mail once at its filter or mailbox, and once at each of its backups."""
     run(make_tower(r, rig.SendmailTower), COUNT, envelopes.sane)
 
 
 def test_hostile_envelopes_sendmail(r):
-    """No envelope from outside loses a recipient, or puts a foreign word into the SMTP dialogue."""
+    """Hostile envelopes lose no recipient behind a Sendmail, and every reply in the dialogue belongs to a command."""
     book = run(make_tower(r, rig.SendmailTower), FUZZ, envelopes.hostile)
     assert len(book.taken) > FUZZ and sum(book.refused.values()) > FUZZ, "the envelopes are all good or all bad"
 
 
 def test_hostile_envelopes_postfix(r):
-    """The same with a Postfix."""
+    """Hostile envelopes lose no recipient behind a Postfix, and every reply in the dialogue belongs to a command."""
     run(make_tower(r, rig.Tower), FUZZ, envelopes.hostile)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitrelay as a server and as a process: sockets, limits, refusals, reload, stop. Clients are real ones: Postfix, smtp-source."""
+"""splitrelay as a server and as a process: sockets, limits, refusals, reload, stop. With real clients: Postfix, smtp-source."""
 
 import json
 import os
@@ -17,7 +17,7 @@ COPY = "archive.copy.split.invalid"
 
 
 class Relay:
-    """splitrelay with one destination, a sink; it is started with start()."""
+    """splitrelay with one destination, which is a sink. start() starts it."""
 
     def __init__(self, r, relay="", hook=None, listen=None):
         self.rig = r
@@ -48,7 +48,7 @@ class Relay:
         return self
 
     def reload(self, text=None):
-        """Write the configuration (or this text) and have it read; returns when the log says that it was, or was not."""
+        """Reload with the configuration (or with this text), and wait for the log line about it. Returns the line."""
         with open(self.daemon.configuration_path, "w", encoding="utf-8") as f:
             f.write(text or self.text())
         before = len(self.daemon.log_lines("configuration (not )?reloaded"))
@@ -117,7 +117,8 @@ def test_every_socket_and_both_protocols(r):
 
 
 def test_real_clients(r):
-    """smtp-source with and without kept connections, by SMTP and LMTP; Postfix's smtp(8) and lmtp(8)."""
+    """All mail of real clients is accepted and delivered: smtp-source with and without kept connections, by SMTP and LMTP, and
+    Postfix's smtp(8) and lmtp(8)."""
     t = Relay(r).start()
     rcpt = f"a@x.test.{COPY}"
     rig.smtp_source(t.address, 60, sessions=5, recipient=rcpt)
@@ -149,7 +150,7 @@ def test_real_clients(r):
 
 
 def test_postfix_keeps_what_is_refused_for_now(r):
-    """A destination that is not configured: the copy waits in the MTA's queue until it is; nobody else suffers."""
+    """A copy for a destination that is not configured waits in the MTA's queue until it is; other copies are not delayed."""
     t = Relay(r).start()
     front = rig.Postfix(r, "front", {"relayhost": f"[127.0.0.1]:{t.address[1]}"})
     front.start()
@@ -166,7 +167,7 @@ def test_postfix_keeps_what_is_refused_for_now(r):
 
 
 def test_full_spool(r):
-    """452 while there is no room, and Postfix keeps the copy; no half message is left."""
+    """While the spool is full the reply is 452, Postfix keeps the copy, and no part of a message is left."""
     t = Relay(r, 'min_free_space = "2M" message_size_limit = "50M"')
     t.spool = r.mount_tmpfs("small", "8M")
     t.start()
@@ -183,7 +184,7 @@ def test_full_spool(r):
     os.unlink(ballast)
     t.sink.wait(1, 20)
     front.wait_empty()
-    # Room for the announced size is looked for at MAIL; without SIZE the disk fills while it comes in.
+    # The announced size is checked at MAIL. Without SIZE the disk becomes full while the content arrives.
     with t.client() as c:
         assert str(c.mail("s@x.test", "SIZE=7000000")).startswith("452 4.3.1")
         assert c.mail("s@x.test").code == 250
@@ -196,6 +197,7 @@ def test_full_spool(r):
 
 
 def test_limits(r):
+    """max_connections, trusted_networks and message_size_limit are enforced with their own replies."""
     t = Relay(r, 'max_connections = 3 message_size_limit = "1M" trusted_networks = { "127.0.0.1/32" }').start()
     clients = [t.client() for _ in range(3)]
     refused = t.client()
@@ -217,7 +219,7 @@ def test_limits(r):
         assert s.recv(200) == b""
     t.daemon.wait_log(r"reject: CONNECT from \[127\.0\.0\.2\]: 554 5\.7\.1")
     with t.client() as c:
-        assert "SIZE" in c.extensions  # a number would have Postfix give larger ones up without asking
+        assert "SIZE" in c.extensions  # without a number, because with one Postfix would bounce larger copies
         assert str(c.mail("s@x.test", "SIZE=1048577")).startswith("452 4.3.4")
         assert c.mail("s@x.test").code == 250
         assert str(c.rcpt("a@x.test")).startswith("550 5.7.1")
@@ -230,7 +232,8 @@ def test_limits(r):
 
 
 def test_too_large_copies_wait_for_a_higher_limit(r):
-    """With a real Postfix and its NOTIFY=NEVER: the mail goes, the copy stays, by SIZE= and by content, and arrives in the end."""
+    """A copy above message_size_limit, by SIZE= or by its content, stays in Postfix's queue, and arrives after the limit is
+    raised."""
     t = rig.Tower(r, "", "* none\n", "anna@example.com archive\n", relay='    message_size_limit = "1M"\n', short=True)
     large = b"Subject: large\r\n\r\n" + (b"y" * 998 + b"\r\n") * 1500
     t.send(["anna@example.com"], large)
@@ -267,7 +270,8 @@ def test_too_large_copies_wait_for_a_higher_limit(r):
 
 
 def test_loop(r):
-    """A copy that comes back ends; the other destination of the message still gets its copy."""
+    """A copy that comes back is refused as a loop, or is a dead letter if the message has another destination, which gets its
+    copy."""
     t = Relay(r)
     t.sinks["newmail"] = rig.Sink(r, "newmail")
     t.start()
@@ -296,7 +300,7 @@ def test_loop(r):
 
 
 def test_hostile_dialogues(r):
-    """Whatever is said, the next client is served, and only whole messages are taken."""
+    """After any input the next client is served, and only complete messages are accepted."""
     t = Relay(r).start()
     begin = f"EHLO x\r\nMAIL FROM:<s@x.test>\r\nRCPT TO:<a@x.test.{COPY}>\r\nDATA\r\n".encode()
     for text in (
@@ -319,7 +323,7 @@ def test_hostile_dialogues(r):
                 s.shutdown(socket.SHUT_WR)
                 while s.recv(65536):
                     pass
-            except OSError:  # cut in the middle: allowed
+            except OSError:  # the server may cut the connection
                 pass
     t.send("after")
     t.sink.wait(1)
@@ -328,10 +332,11 @@ def test_hostile_dialogues(r):
 
 
 def test_reload(r):
+    """A reload changes, adds and removes destinations while copies wait, and an error leaves the old configuration in use."""
     t = Relay(r).start()
     t.send("before")
     t.sink.wait(1)
-    # another address for the destination, and one more destination
+    # another address of the destination, and a further destination
     old, new = t.sink, rig.Sink(r, "moved")
     t.sinks = {"archive": new, "extra": rig.Sink(r, "extra")}
     assert "not" not in t.reload()
@@ -340,12 +345,12 @@ def test_reload(r):
     new.wait(1)
     t.sinks["extra"].wait(1)
     assert subjects(old) == ["before"] and subjects(new) == ["moved"]
-    # a mistake changes nothing
+    # a configuration with an error has no effect
     line = t.reload(t.text().replace("relay {", "relay { nonsense = 1"))
     assert "not reloaded" in line and re.search(r"splitrelay\.conf:\d+: ", line), line
     t.send("still")
     new.wait(2)
-    # gone, with a copy still waiting; and back again
+    # the destination is removed while a copy waits, and added again
     new.stop()
     t.send("waits")
     t.daemon.wait_log("dest=archive.*status=deferred|dest=archive: suspended")
@@ -362,7 +367,7 @@ def test_reload(r):
     assert "not" not in t.reload()
     new.wait(3, 20)
     assert subjects(new) == ["moved", "still", "waits"]
-    # what cannot change while it runs is said
+    # an option that needs a restart is reported
     t.listen = t.listen[:1]
     t.reload()
     t.daemon.wait_log(r"relay\.listen has changed: that needs a restart")
@@ -381,7 +386,8 @@ def test_reload_of_limits_is_for_new_sessions(r):
 
 
 def test_stop_while_busy(r):
-    """SIGTERM under load: exit 0 within seconds; what was answered with 250 arrives, now or after the next start."""
+    """SIGTERM under load ends splitrelay with 0 within seconds. Each message that got 250 arrives once, before or after the next
+    start."""
     t = Relay(r).start()
     accepted = []
     stop = threading.Event()
@@ -417,7 +423,7 @@ def test_stop_while_busy(r):
     arrived = subjects(t.sink)
     missing = set(accepted) - set(arrived)
     assert not missing, missing
-    # A clean stop cuts no delivery that would have ended: nothing comes twice.
+    # A clean stop lets deliveries in progress finish, so no message arrives twice.
     assert len(arrived) == len(set(arrived)), "came twice"
 
 
@@ -440,6 +446,7 @@ def test_stop_with_a_message_under_way(r):
 
 
 def test_exit_codes_and_options(r):
+    """The exit codes and the options -V, -h and -t are those of the manual, and a second splitrelay does not start."""
     t = Relay(r).start()
     conf = t.daemon.configuration_path
     code, out, _ = run(r, "-V")
@@ -453,10 +460,10 @@ def test_exit_codes_and_options(r):
         code, _, err = run(r, *more, "-c", broken)
         assert code == 78 and re.search(r"broken\.conf:\d+: ", err), (code, err)
     assert run(r, "-c", r.path("missing.conf"))[0] == 78
-    # the spool belongs to the one that runs
+    # the spool is locked by the splitrelay that runs
     code, _, err = run(r, "-c", conf)
     assert code == 69 and str(t.daemon.pid) in err, (code, err)
-    # a port that is taken
+    # a port that is in use
     taken = Relay.__new__(Relay)
     taken.__dict__.update(t.__dict__, spool=r.path("spool2"), listen=t.listen[:1])
     os.mkdir(taken.spool, 0o700)

@@ -12,7 +12,7 @@ def setup(r):
 
 
 def deliver(t, subject):
-    """Send to anna; the filters that her message passed."""
+    """Send a message to anna. Returns the filters that it passed."""
     t.send(["anna@example.com"], f"Subject: {subject}\r\n\r\n".encode())
 
     def there():
@@ -61,7 +61,7 @@ def test_broken_table_keeps_the_old(t):
 
 
 def test_reload_under_load_loses_nothing(t):
-    """Reloads while messages come in: each of them is delivered once, through the filter."""
+    """With reloads while messages arrive, each message is delivered once, through the filter."""
     t.settle()
     before = len(t.mailbox.accepted)
     for number in range(5):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitctl reload waits for what the daemons make of it: says so, and has it as its exit code. No MTA is needed."""
+"""splitctl reload waits for the results of the daemons, prints them, and has a matching exit code. No MTA is needed."""
 
 import os
 import re
@@ -15,7 +15,7 @@ EX_CONFIG = 78
 
 
 class Both:
-    """splitmilter and splitrelay with one configuration, as another user where root runs the test."""
+    """splitmilter and splitrelay with one configuration. user: the uid of another user that they run as."""
 
     def __init__(self, r, user=None):
         self.r = r
@@ -64,7 +64,7 @@ def test_it_comes_back_when_they_have_reloaded(r):
 
 
 def test_what_the_daemon_cannot_read(r):
-    """Root can; the exit code and the reason are the daemons'."""
+    """If a daemon cannot read a file that root can read, splitctl reload has the daemon's reason, and exits with 78."""
     rig.need_root()
     t = Both(r, NOBODY)
     t.configure(destination=f'auth_user = "u" auth_password_file = "{r.path("password")}" auth_plaintext = yes tls = none')
@@ -97,7 +97,7 @@ def test_what_needs_a_restart(r):
 
 
 def test_a_verdict_of_another_time_does_not_count(r):
-    """A reload that was asked for before reads what was there before; a daemon that is stopped says nothing."""
+    """splitctl reload ignores the verdict of an earlier reload, and does not wait for a daemon that does not run."""
     t = Both(r)
     for daemon in (t.milter, t.relay):
         daemon.signal(signal.SIGUSR1)
@@ -111,7 +111,8 @@ def test_a_verdict_of_another_time_does_not_count(r):
 
 
 def test_destinations_that_cannot_be_started(r):
-    """No memory for the stacks of the new ones: none of them is there, and the old one goes on."""
+    """If there is no memory for the stacks of new destinations, the reload fails, none of them exists, and the old one still
+    works."""
     rig.need_tools("strace")
     if rig.daemons.instrumented():
         raise rig.Skip("sanitizers and strace do not go together")
@@ -122,7 +123,7 @@ def test_destinations_that_cannot_be_started(r):
     r.write("verdict.conf", before)
     assert t.reload()[0] == 0
     r.write("verdict.conf", before + "".join(f'destination d{n} {{ relay_to = "{sink.bracketed}" }}\n' for n in range(50)))
-    fault = "inject=mprotect:error=ENOMEM"  # of the guard below each stack
+    fault = "inject=mprotect:error=ENOMEM"  # mprotect(2) sets the guard of each stack
     with rig.Strace(r, t.relay.pid, fault):
         status, out, err = t.reload()
     assert status == EX_CONFIG and "splitmilter has reloaded" in out, (status, out, err)

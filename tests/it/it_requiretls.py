@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""REQUIRETLS (RFC 8689): offered under TLS only, kept with a copy, and never given to a server that does not keep it."""
+"""REQUIRETLS (RFC 8689) is offered under TLS only and kept with a copy, which is never sent to a server that does not offer it."""
 
 import os
 import re
@@ -17,7 +17,7 @@ NOT_ENCRYPTED = "REQUIRETLS is required, but the connection is not encrypted to 
 
 
 class Relay:
-    """splitrelay with TLS; destinations: name -> (relay_to, more of the section)."""
+    """splitrelay with TLS; destinations: name -> (relay_to, further options)."""
 
     def __init__(self, r, destinations, primary=None, listener=""):
         self.authority = rig.Authority(r)
@@ -56,6 +56,7 @@ VERIFY = 'tls = "verify" tls_ca_file = "{ca}"'
 
 
 def test_what_is_offered(r):
+    """REQUIRETLS is offered and accepted under TLS only."""
     t = Relay(r, {"archive": ('"[127.0.0.1]:1"', "")})
     with rig.SmtpClient(t.address) as c:
         assert "REQUIRETLS" not in c.extensions, c.extensions
@@ -68,7 +69,8 @@ def test_what_is_offered(r):
 
 
 def test_destinations(r):
-    """Each kind of destination, a copy with REQUIRETLS and one without; then all servers offer it, and are as they must be."""
+    """A copy with REQUIRETLS is sent only to a verified server that offers it, and waits otherwise, also over a restart. A copy
+    without REQUIRETLS is sent to all."""
     names = ("good", "anycert", "trusting", "plain", "without")
     sinks = {name: rig.Sink(r, name, extensions=WITHOUT if name == "without" else EXTENSIONS) for name in names}
     sinks["second"] = rig.Sink(r, "second", extensions=EXTENSIONS)
@@ -99,12 +101,12 @@ def test_destinations(r):
         t.daemon.wait_log(rf"dest={name}, relay=127\S+, .*dsn=4\.7\.30, status=deferred \({re.escape(why)}127\.0\.0\.1", count=4)
         assert not sinks[name].transactions, name
     assert not t.daemon.log_lines("suspended"), t.daemon.log()
-    # Others do not wait for them.
+    # Copies without REQUIRETLS do not wait for them.
     t.send(*everywhere, words="")
     for name, sink in sinks.items():
         txn = sink.wait(3 if name in ("good", "trusting", "second") else 1)[-1] if name != "second" else None
         assert txn is None or "REQUIRETLS" not in txn.mail_params, (name, txn)
-    # They wait over a restart, and go when the server is good enough.
+    # The copies wait over a restart, and are sent when the server offers REQUIRETLS.
     t.daemon.stop()
     sinks["without"].extensions = EXTENSIONS
     t.daemon.start(lambda: rig.daemons.accepts(t.address))
@@ -113,7 +115,8 @@ def test_destinations(r):
 
 
 def test_kept_connection(r):
-    """A connection that others may use is left for a copy with REQUIRETLS, and the other way round it does not matter."""
+    """A copy with REQUIRETLS does not use a kept connection to a server that does not offer it. A copy without REQUIRETLS may use
+    any kept connection."""
     sinks = [rig.Sink(r, "first", extensions=WITHOUT), rig.Sink(r, "second", extensions=EXTENSIONS)]
     t = Relay(r, {"archive": (", ".join(f'"{sink.bracketed}"' for sink in sinks), VERIFY + " concurrency = 1")})
     for sink in sinks:
@@ -129,6 +132,7 @@ def test_kept_connection(r):
 
 
 def test_listener(r):
+    """A listener offers REQUIRETLS only if its primary does, and refuses it otherwise."""
     primary = rig.Sink(r, "primary", extensions=EXTENSIONS)
     t = Relay(r, {"archive": ('"[127.0.0.1]:1"', "")}, primary.bracketed, 'copies = { "archive" } primary_tls = "verify" primary_tls_ca_file = "{ca}"')
     primary.tls = t.server("primary")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Restart, SIGKILL, SIGSTOP, a full disk, a read-only spool, foreign and truncated files, a clock that is set back: nothing is lost, and
-nothing arrives twice but copies that were in flight.
+"""After a restart, SIGKILL, SIGSTOP, a full disk, a read-only spool, foreign and truncated files, or a clock that is set back, no
+copy is lost, and only copies that were in delivery arrive twice.
 
-SPLIT_STOP_SECONDS (3): how long it is stopped by SIGSTOP; a minute is meant.
+SPLIT_STOP_SECONDS (3): the duration of SIGSTOP; use 60 before a release.
 """
 
 import collections
@@ -25,7 +25,7 @@ BODY = b"".join(b"%03d " % n + b"x" * 90 + b"\r\n" for n in range(30))
 
 
 class Relay:
-    """splitrelay with one destination, a sink that is not there yet."""
+    """splitrelay with one destination, a sink that is not started yet."""
 
     def __init__(self, r, spool=None, env=None, hook=None):
         self.r, self.env = r, env
@@ -51,7 +51,7 @@ destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = {C
         return self.start()
 
     def put(self, subject, body=BODY):
-        """One message; returns the last reply."""
+        """Send one message. Returns the last reply."""
         with rig.SmtpClient(self.address) as c:
             for reply in (c.mail("s@sender.test"), c.rcpt(f"a@x.test.{COPY}")):
                 if reply.code != 250:
@@ -72,16 +72,16 @@ destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = {C
         return [os.path.join(d, f) for d, _, files in os.walk(os.path.join(self.spool, top)) for f in files]
 
     def arrived(self):
-        """How often each subject was accepted."""
+        """{subject: the number of times that the sink accepted it}."""
         return collections.Counter(s for t in self.sink.accepted for s in t.headers("Subject"))
 
     def complete(self, seconds=40):
-        """All that was committed is there, and the queue is empty."""
+        """Wait until all committed messages have arrived, and the queue is empty."""
         rig.wait_for(lambda: self.committed <= set(self.arrived()) and not self.files(), seconds, "all copies",
                      lambda: f"missing {sorted(self.committed - set(self.arrived()))[:9]}, queued {self.files()[:9]}")
 
     def check(self, again_at_most):
-        """Nothing lost; more than once only so many of those whose client got its 250."""
+        """Check that no message is lost, and that at most again_at_most of those whose client got 250 arrived again."""
         self.complete()
         again = {s: n - 1 for s, n in self.arrived().items() if n > 1 and s not in self.uncertain}
         print(f"{len(self.committed)} committed, {len(self.uncertain)} uncertain, sent again: {sum(again.values())}")
@@ -90,7 +90,7 @@ destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = {C
 
 
 class Load:
-    """Puts one message after the other, each until it is taken, until told to end."""
+    """Sends one message after the other, each until it is accepted, until end() is called."""
 
     def __init__(self, relay, prefix="load"):
         self.relay, self.prefix = relay, prefix
@@ -103,14 +103,14 @@ class Load:
         while not self.is_over:
             subject = f"{self.prefix}{self.count}"
             while not self.attempt(subject):
-                time.sleep(0.02)  # it is down
+                time.sleep(0.02)  # splitrelay is down
             self.count += 1
 
     def attempt(self, subject):
         try:
             return self.relay.put(subject).code == 250
         except (OSError, rig.SmtpError):
-            self.relay.uncertain.add(subject)  # it may have been committed without our hearing of it
+            self.relay.uncertain.add(subject)  # it may have been committed, although no reply arrived
             return False
 
     def more(self, count=30):
@@ -123,13 +123,13 @@ class Load:
 
 
 def slow_dot(stage, _conn, _arg):
-    """So that copies are in flight at any moment."""
+    """A slow server, so that copies are in delivery at any moment."""
     if stage == "dot":
         time.sleep(0.02)
 
 
 def under_load(r, event, count=3):
-    """event(relay) happens count times while messages come and go."""
+    """Call event(relay) count times while messages arrive and are delivered."""
     relay = Relay(r, hook=slow_dot).start()
     relay.sink.start()
     load = Load(relay)
@@ -142,12 +142,12 @@ def under_load(r, event, count=3):
 
 
 def test_restart(r):
-    """A clean stop finishes what is in flight: nothing arrives twice."""
+    """A clean stop finishes deliveries in progress, so nothing arrives twice."""
     under_load(r, Relay.restart).check(0)
 
 
 def test_kill(r):
-    """SIGKILL: only what was in flight arrives twice."""
+    """After SIGKILL only copies that were in delivery arrive twice."""
     def event(relay):
         relay.daemon.kill()
         relay.start()
@@ -156,10 +156,10 @@ def test_kill(r):
 
 
 def test_stopped(r):
-    """SIGSTOP; the server has lost patience by the time it goes on."""
+    """After SIGSTOP, during which the server closes its connections, only copies that were in delivery arrive twice."""
     def event(relay):
         relay.daemon.signal(signal.SIGSTOP)
-        time.sleep(STOP_SECONDS / 2)  # this is what is tested: nothing happens meanwhile
+        time.sleep(STOP_SECONDS / 2)  # the stop that is tested; there is nothing to wait for
         relay.sink.cut()
         time.sleep(STOP_SECONDS / 2)
         relay.daemon.signal(signal.SIGCONT)
@@ -168,7 +168,7 @@ def test_stopped(r):
 
 
 def fill(path):
-    """Not a byte is left on this file system."""
+    """Fill the file system completely."""
     with open(path, "wb", buffering=0) as f:
         try:
             while True:
@@ -178,7 +178,7 @@ def fill(path):
 
 
 def test_full_disk(r):
-    """Clients get 452; copies that wait are delivered, and deferred, all the same."""
+    """On a full disk clients get 452, and copies in the queue are still delivered, or deferred."""
     mount = r.mount_tmpfs("small", "6M")
     later = set()
     relay = Relay(r, spool=os.path.join(mount, "spool"), hook=lambda stage, _c, _a: "451 4.3.0 later" if stage == "mail" and not later else None).start()
@@ -207,12 +207,13 @@ def remount(path, mode):
 
 
 def test_read_only(r):
-    """A file system that turns read-only: clients get 451, nothing is sent again and again, and all goes on when it is writable."""
+    """If the file system becomes read-only, clients get 451, and no copy is sent more than once. When it is writable again, all
+    copies are delivered."""
     rig.need_root()
     mount = r.mount_tmpfs("ro", "20M")
     relay = Relay(r, spool=os.path.join(mount, "spool"))
     os.mkdir(relay.spool, 0o700)
-    # The lock is all that is open for writing while nothing is delivered; with it a file system cannot be made read-only.
+    # Between deliveries only the lock is open for writing. It would prevent the remount, so it is on another file system.
     lock = os.path.join(relay.spool, "lock")
     for path in (lock, r.path("lock")):
         r.write(os.path.relpath(path, r.directory), "")
@@ -248,7 +249,7 @@ def test_read_only(r):
 
 
 def plant(relay):
-    """What does not belong into a spool; returns the names, as they must be reported."""
+    """Put foreign files into the spool. Returns the names that must be reported."""
     good = sorted(relay.files())[0]
     due, dest = os.path.dirname(good), os.path.join(relay.spool, "queue", "archive")
     with open(good, "rb") as f:
@@ -262,7 +263,7 @@ def plant(relay):
         "0000000noend": copy[: head + 1],
         "0000000binary": os.urandom(5000),
         "0000000version": copy.replace(b"splitrelay-spool 1", b"splitrelay-spool 9", 1),
-        "0000000other": copy,  # a valid file, but of another copy
+        "0000000other": copy,  # a valid file, but with the id of another copy
         "notes.txt": b"remember the milk\n",
         ".hidden": b"x",
     }
@@ -286,7 +287,7 @@ def plant(relay):
 
 
 def test_foreign_files(r):
-    """What is no copy goes to quarantine and is reported; the copies around it are delivered. tmp/ is emptied."""
+    """Files that are no copies are moved to quarantine and reported, the copies beside them are delivered, and tmp/ is emptied."""
     relay = Relay(r).start()
     relay.put_many("good", 20)
     relay.daemon.stop()
@@ -309,7 +310,7 @@ def test_foreign_files(r):
 
 
 class Clock:
-    """What the programs take for the time; elapsing time stays what it is."""
+    """Sets the time of day of the programs. The monotonic clock is not changed."""
 
     def __init__(self, r):
         if rig.instrumented():
@@ -334,7 +335,7 @@ class Clock:
 
 
 def test_clock_set_back(r):
-    """By a day, while it runs, and while it is down: nothing waits for tomorrow."""
+    """If the clock is set back by a day, while splitrelay runs or while it is down, copies are delivered at once all the same."""
     clock = Clock(r)
     well = []
     relay = Relay(r, env=clock.env, hook=lambda stage, _c, _a: None if well or stage != "mail" else "451 4.3.0 later").start()

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Where copies go: MX hosts, several hosts, hosts that are down, name servers that fail."""
+"""The hosts that copies are sent to: MX hosts, several hosts, hosts that are down, name servers that fail."""
 
 import json
 import os
@@ -43,20 +43,21 @@ class Relay:
 
 
 def mx_sinks(r):
-    """Two sinks on the same port, those of mx1.test and mx2.test."""
+    """The port, and two sinks on it, for mx1.test and mx2.test."""
     port = r.free_port()
     return port, *(rig.Sink(r, name.split(".", 1)[0], address=(ip, port)) for name, ip in MX_HOSTS.items())
 
 
 def zone(**domains):
-    """{d: MX list of d.test}, and the addresses of the MX hosts."""
+    """Records with these MX lists (d=... is for d.test), and with the addresses of the MX hosts."""
     records = {(name, "A"): [ip] for name, ip in MX_HOSTS.items()}
     records.update({(f"{d}.test", "MX"): values for d, values in domains.items()})
     return records
 
 
 def test_preference_and_a_host_that_is_down(r):
-    """The best host first; when it is down the next, and for a while that one at once."""
+    """The MX host with the best preference gets the copy. If it is down, the next host gets it, and for a while the first one is
+    not tried again."""
     port, mx1, mx2 = mx_sinks(r)
     t = Relay(r, [f"d.test:{port}"], zone(d=[(20, "mx2.test"), (10, "mx1.test")]))
     t.send("one")
@@ -93,7 +94,8 @@ def test_brackets_mean_no_mx(r):
 
 
 def test_the_next_entry_when_a_domain_fails(r):
-    """Several entries: a name that does not exist, a host that is down, one that works."""
+    """If relay_to has several entries, a copy goes to the first one that works, behind a name that does not exist and a host that
+    is down."""
     port, _, mx2 = mx_sinks(r)
     t = Relay(r, ["[nowhere.test]", f"[127.0.0.1]:{r.free_port()}", f"[mx2.test]:{port}"], zone())
     t.send("one")
@@ -102,7 +104,8 @@ def test_the_next_entry_when_a_domain_fails(r):
 
 
 def test_what_a_domain_may_say(r):
-    """Null MX, SERVFAIL, an MX that is this host: copies are kept, the log says why, and they go when that changes."""
+    """After null MX, SERVFAIL, REFUSED, or an MX host without address a copy is deferred with that reason, and sent when the
+    records are right."""
     port, mx1, _ = mx_sinks(r)
     good = [(10, "mx1.test")]
     t = Relay(r, [f"d.test:{port}"], zone(d=[(0, ".")]))
@@ -125,14 +128,14 @@ def test_what_a_domain_may_say(r):
 
 
 def test_loop(r):
-    """Port 25 at an own address: not even tried."""
+    """A copy is deferred as a loop, without an attempt, if the MX host is at port 25 of an own address."""
     t = Relay(r, ["d.test"], {("d.test", "MX"): [(10, "here.test")], ("here.test", "A"): ["127.0.0.1"]})
     t.send("one")
     t.daemon.wait_log(r"dest=archive, relay=none, .*dsn=4\.4\.6, status=deferred \(mail for d\.test loops back to myself\)")
 
 
 def test_hosts_file_and_families(r):
-    """/etc/hosts comes before the name servers; inet_protocols chooses."""
+    """A name in /etc/hosts is not looked up at the name servers, and inet_protocols selects its addresses."""
     sink = rig.Sink(r, "archive")
     port = sink.address[1]
     t = Relay(r, [f"[localhost]:{port}"], {("localhost", "A"): None, ("localhost", "AAAA"): None}, 'inet_protocols = "ipv4"')
@@ -162,7 +165,7 @@ def test_a_name_server_that_hangs_does_not_delay_a_stop(r):
 
 
 def test_primary_by_domain(r):
-    """A listener's primary may be a domain, too."""
+    """A listener's primary may be a domain, whose MX hosts are used."""
     port, mx1, mx2 = mx_sinks(r)
     listen = ("127.0.0.1", r.free_port())
     t = Relay(
@@ -178,7 +181,7 @@ def test_primary_by_domain(r):
 
 
 def test_check(r):
-    """splitctl check shows each MX host, and why there is none."""
+    """splitctl check reports for each MX host whether it answers, and the reason if a domain has none."""
     port, _, mx2 = mx_sinks(r)
     mx2.stop()
     t = Relay(

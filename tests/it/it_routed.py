@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Recipients with a way in them: "sam%example.com@front.test" is sam@example.com where front.test is the MTA itself, and strangers may
-send there. The tables are asked for what the MTA makes of it, and nobody gets the mail twice. Real Postfix, real Sendmail."""
+"""Recipients with a route: "sam%example.com@front.test" is sam@example.com if front.test is the MTA, and untrusted clients may
+send to it. The tables are searched for the address that the MTA makes of it, and no recipient gets the mail twice. With a real
+Postfix and a real Sendmail."""
 
 import rig
 from rig.split_scenarios import by_subject, message
@@ -33,7 +34,7 @@ def places(t, subject):
 
 
 def check(t, recipients, must_be_taken):
-    """Each by itself. What the MTA refuses goes nowhere."""
+    """Send a message to each recipient, and check that each one that the MTA accepts arrives at its filter and its backup."""
     taken = []
     for number, recipient in enumerate(recipients):
         with rig.SmtpClient(t.front.address) as c:
@@ -64,14 +65,17 @@ def through_postfix(r, kind):
 
 
 def test_postfix_unix(r):
+    """With a Postfix and a unix socket each recipient with a route arrives at its filter and its backup."""
     through_postfix(r, "unix")
 
 
 def test_postfix_inet(r):
+    """With a Postfix and an inet socket each recipient with a route arrives at its filter and its backup."""
     through_postfix(r, "inet")
 
 
 def test_sendmail(r):
+    """With a Sendmail each accepted recipient with a route arrives at its filter and its backup."""
     check(rig.SendmailTower(r, "", FILTERS, COPIES, short=True), ROUTED, False)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The examples in conf/, read by the programs that they are for: Postfix, systemd."""
+"""The examples in conf/ are valid for the programs that read them: Postfix, systemd."""
 
 import os
 import re
@@ -77,7 +77,7 @@ class Systemd(unittest.TestCase):
             _, out, err = run("systemd-analyze", "verify", "--man=no", *units)
             said = [line for line in (out + err).splitlines() if re.search(r"split(milter|relay)\.service", line)]
             self.assertEqual(said, [])
-            for unit in units:  # exposure: 10 times the number that is shown
+            for unit in units:  # the threshold is 10 times the exposure that systemd-analyze prints
                 status, out, err = run("systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", unit)
                 self.assertEqual(status, 0, out + err)
 

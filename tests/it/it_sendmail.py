@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The main job through a real Sendmail: what it_split.py does with Postfix, and what only Sendmail does."""
+"""The split through a real Sendmail: the tests of it_split.py, and tests of what is special in Sendmail."""
 
 import signal
 
@@ -37,7 +37,7 @@ def setup(r):
 
 
 def delivered(t, subject):
-    """{address: filters passed} at the mailbox; each recipient once."""
+    """{address: filters passed} at the mailbox. Each recipient may occur once only."""
     found = {}
     for txn in by_subject(t.mailbox.accepted, subject):
         for address in txn.addrs:
@@ -47,14 +47,14 @@ def delivered(t, subject):
 
 
 def wait_delivered(t, subject, count):
-    """delivered(), once there are so many."""
+    """delivered(), as soon as it has `count` recipients."""
     return rig.wait_for(
         lambda: len(delivered(t, subject)) >= count and delivered(t, subject), 20, f"{count} recipients", t.mailbox.describe
     )
 
 
 def bounces(t):
-    """Messages with the null sender that Sendmail made itself."""
+    """The messages with the null sender that Sendmail itself made."""
     return [txn for txn in t.bounces() if b"The text of session" not in txn.data]
 
 
@@ -75,7 +75,7 @@ def reload_milter(t, change):
 
 
 def test_routes(t):
-    """The mailertable sends suffixes to their mailers; what it does not know waits; nothing else is touched."""
+    """The mailertable resolves suffixes to their mailers, and unknown suffixes to splitnoroute; other domains are not affected."""
     for name in ("secondary", "primary"):
         mailer, host, user = t.front.resolve(f"John.Doe+x@Example.com.{name}.filter.{TAG_DOMAIN}")
         assert mailer == f"splitsmtp{t.taps[name].address[1]}" and host == "[127.0.0.1]", (mailer, host)
@@ -87,7 +87,8 @@ def test_routes(t):
 
 
 def test_tag_domain_is_closed_on_every_port(t):
-    """Sendmail itself refuses, where no milter is asked, too; whatever way it can read the address; as a sender, too."""
+    """Sendmail itself refuses every address that it can read as one in the tag domain, as a recipient and as a sender, also at the
+    port without milter."""
     closed = (
         f"anna@example.com.secondary.filter.{TAG_DOMAIN}",
         f"anna@EXAMPLE.com.archive.copy.{TAG_DOMAIN.upper()}",
@@ -109,7 +110,8 @@ def test_tag_domain_is_closed_on_every_port(t):
 
 
 def test_filter_down(t):
-    """Only its recipients wait, and go the right way when it is back, even if everything was restarted meanwhile."""
+    """While a filter is down only its recipients wait. They pass it when it is up again, also after a restart of everything
+    else."""
     t.filters["secondary"].stop()
     t.send(["anna@example.com", "BEN@EXAMPLE.COM", "carl@example.com", "emil@example.com"], message("down"))
     assert wait_delivered(t, "down", 2) == {"carl@example.com": ["primary"], "emil@example.com": []}
@@ -137,7 +139,7 @@ def test_filter_down(t):
 
 
 def test_dead_milter(t):
-    """451 for clients, and nothing passes unfiltered. The filters go on giving mail back."""
+    """Without splitmilter clients get 451, and no mail passes unfiltered. Filters can still give mail back."""
     t.milter.stop()
     with rig.SmtpClient(t.front.address) as c:
         reply = c.mail("s@sender.test")
@@ -150,7 +152,7 @@ def test_dead_milter(t):
 
 
 def test_milter_dies_in_the_middle(t):
-    """A message that has recipients already is refused for the moment."""
+    """If splitmilter dies within a message, the message gets 451."""
     with rig.SmtpClient(t.front.address) as c:
         assert c.mail("s@sender.test").code == 250
         assert c.rcpt("anna@example.com").code == 250
@@ -163,7 +165,7 @@ def test_milter_dies_in_the_middle(t):
 
 
 def test_dead_splitrelay(t):
-    """Copies wait in Sendmail's queue; the mail itself does not."""
+    """Without splitrelay copies wait in Sendmail's queue, and the mail is delivered."""
     t.relay.stop()
     t.send(["ida@example.com", "frida@example.com"], message("norelay"))
     assert wait_delivered(t, "norelay", 2) == {"ida@example.com": ["primary"], "alias123@application.com": []}
@@ -186,7 +188,7 @@ def test_dead_splitrelay(t):
 
 
 def test_suffix_without_route(t):
-    """A filter that nobody has told Sendmail about: its mail waits until somebody does, and does not bounce."""
+    """Mail for a filter that is missing in the mailertable waits until it is added, and does not bounce."""
     t.front.set_mailertable("".join(ln for ln in t.mailertable.splitlines(True) if not ln.startswith(".secondary")))
     t.send(["anna@example.com", "dora@example.com"], message("noroute"))
     assert wait_delivered(t, "noroute", 1) == {"dora@example.com": ["primary"]}
@@ -199,7 +201,8 @@ def test_suffix_without_route(t):
 
 
 def test_header_method_is_refused(t):
-    """Nothing in Sendmail reads the header: no mail passes, and the log says why."""
+    """With filter_method = "header" every recipient gets 451, and the log has the reason, because Sendmail does not use the
+    header."""
     reload_milter(t, lambda text: text.replace("canonical_maps =", 'filter_method = "header"\n    canonical_maps ='))
     reply = t.rcpt_reply("dora@example.com")
     assert reply.code == 451 and reply.lines[0].startswith("4.3.5"), reply
@@ -209,7 +212,7 @@ def test_header_method_is_refused(t):
 
 
 def test_one_mailbox_in_two_domains(t):
-    """Local domains share their users: to Sendmail these two are one. Deleting one must not lose the other."""
+    """If two recipients are the same local user for Sendmail, and splitmilter deletes one of them, the other is not lost."""
     for number, recipients in enumerate((["team@one.test", "team@two.test"], ["team@two.test", "team@one.test"])):
         t.send(recipients, message(f"team {number}"))
         t.settle()
@@ -219,7 +222,8 @@ def test_one_mailbox_in_two_domains(t):
 
 
 def test_refused_recipient_takes_none_with_it(t):
-    """Sendmail removes an accepted recipient when a milter refuses another one that is the same to it."""
+    """An accepted recipient still gets the mail if splitmilter refuses another one that is the same for Sendmail, although
+    Sendmail removes both."""
     with rig.SmtpClient(t.front.address) as c:
         for first, second in (("emil@example.com", "emil@example.com.."), ("team@two.test", "te(am@x.test)am@two.test")):
             assert c.mail("s@sender.test").code == 250
@@ -235,7 +239,8 @@ def test_refused_recipient_takes_none_with_it(t):
 
 
 def test_comma_in_local_part(t):
-    """Sendmail delivers to such a recipient even if a milter has refused it: so it has to refuse it itself, before."""
+    """Sendmail's own rules refuse an unquoted comma in a local part, because Sendmail would deliver to such a recipient even if a
+    milter has refused it."""
     with rig.SmtpClient(t.front.address) as c:
         assert c.mail("s@sender.test").code == 250
         assert c.rcpt("emil@example.com").code == 250
@@ -254,7 +259,7 @@ def test_comma_in_local_part(t):
 
 
 def test_recipient_that_sticks(t):
-    """Some that are refused by a milter Sendmail cannot take from its list any more: the message is refused then."""
+    """The whole message is refused if splitmilter refuses a recipient that Sendmail cannot remove from its list."""
     for path in ("<a\\,b@example.com>", "@a.test,@b.test:user@[192.0.2.1]"):
         with rig.SmtpClient(t.front.address) as c:
             assert c.mail("s@sender.test").code == 250
@@ -272,7 +277,7 @@ def test_recipient_that_sticks(t):
 
 
 def test_many_recipients(t):
-    """splitrelay gets them all in one transaction, and each backup in its own."""
+    """The copy for 300 recipients goes to splitrelay in one transaction, and to the backup in one."""
     recipients = [f"user{n}@example.net" for n in range(300)]
     t.send(recipients, message("many"))
     t.settle()
@@ -284,7 +289,7 @@ def test_many_recipients(t):
 
 
 def test_content_of_copies(t):
-    """What Sendmail queued arrives byte for byte, below the trace headers."""
+    """A copy has the content that Sendmail queued, byte for byte, below the trace headers."""
     for number, body in enumerate(
         (
             b"8-bit: \xe4\xf6\xfc\xff\r\n",

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitctl setup-sendmail, splitmilter.m4, and docs/sendmail.md: every step of the guide, on a real Sendmail."""
+"""splitctl setup-sendmail, splitmilter.m4, and every step of docs/sendmail.md, on a real Sendmail."""
 
 import os
 import re
@@ -37,12 +37,12 @@ def message(subject):
 
 
 def setup_text(r, text, *arguments, check=True):
-    """(status, output, errors) of splitctl setup-sendmail with this configuration."""
+    """Run splitctl setup-sendmail with this configuration: (status, output, errors)."""
     return rig.run_splitctl(r, r.write("setup.conf", text), "setup-sendmail", *arguments, check=check)
 
 
 def test_what_is_printed(r):
-    """One mailer for each protocol and port; hosts as Sendmail writes them."""
+    """setup-sendmail prints one mailer for each protocol and port, and hosts in Sendmail's form."""
     text = """
         tag_domain = "tag.test"
         milter { socket = "inet:8890@127.0.0.1" }
@@ -83,7 +83,7 @@ def test_what_is_printed(r):
 
 
 def test_what_is_refused(r):
-    """What Sendmail has nothing like, and what would break sendmail.mc."""
+    """setup-sendmail refuses transports that Sendmail does not have, and text that cannot be written in sendmail.mc."""
     for text, reason in (
         ('filter a { nexthop = "scan:[192.0.2.1]:10024" }', "Sendmail has no such transport"),
         ('filter a { nexthop = "smtp:unix:/run/x" }', "a unix socket needs lmtp"),
@@ -98,7 +98,8 @@ def test_what_is_refused(r):
 
 
 def test_m4_refuses_to_lose_mail(r):
-    """Without DSN Sendmail drops what splitmilter adds: no sendmail.cf then. Nor when included too late."""
+    """m4 fails if DSN is off, with which Sendmail would drop the recipients that splitmilter adds, and if splitmilter.m4 is
+    included too late."""
     sendmail = rig.Sendmail(r, "front")
     base = BASE.format(**sendmail.base)
     include = f"include(`{M4}')dnl\nSPLIT_MILTER(`unix:/run/m.sock')dnl\nSPLIT_REINJECT(`10025')dnl\n"
@@ -113,8 +114,8 @@ def test_m4_refuses_to_lose_mail(r):
 
 
 def test_debian_sendmail_mc(r):
-    """The lines fit into the sendmail.mc that Debian ships, with its access map, delay_checks and connection control. (The files
-    that it includes itself are found only where the packages are installed.)"""
+    """The printed lines work in Debian's sendmail.mc, with its access map, delay_checks and connection control. (Without the files
+    that it includes itself, which exist only if the packages are installed.)"""
     sendmail = rig.Sendmail(r, "front")
     with open(os.path.join(sendmail.root, "usr/share/sendmail/cf/debian/sendmail.mc"), encoding="utf-8") as f:
         mc = f.read().split("divert(0)dnl", 1)[1]
@@ -137,7 +138,8 @@ def test_debian_sendmail_mc(r):
 
 
 def start_protocols(r):
-    """(Sendmail, sinks by name) with filters by SMTP and LMTP, over TCP and a unix socket; copies by LMTP over a unix socket."""
+    """Start (Sendmail, sinks by name): filters use SMTP and LMTP, over TCP and a unix socket; copies use LMTP over a unix
+    socket."""
     sinks = {name: rig.Sink(r, name, unix=name == "unix") for name in ("smtp", "tcp", "unix", "archive", "mailbox")}
     text = CONFIGURATION.format(
         d=r.directory,
@@ -158,7 +160,7 @@ def start_protocols(r):
 
 
 def test_protocols(r):
-    """Filters and splitrelay by LMTP and by unix sockets."""
+    """Filters and splitrelay may be reached by LMTP and by unix sockets."""
     sendmail, sinks = start_protocols(r)
     recipients = ["smtp@example.com", "tcp@example.com", "unix@example.com", "ok@example.com"]
     rig.send(sendmail.address, "s@sender.test", recipients, message("protocols"))
@@ -173,7 +175,8 @@ def test_protocols(r):
 
 
 def test_new_address_is_refused(r):
-    """A recipient whose new address Sendmail has an error for bounces, as the sender wished; nobody else suffers."""
+    """If Sendmail has an error for a recipient's new address, that recipient bounces by its NOTIFY, and the others are
+    delivered."""
     sendmail, sinks = start_protocols(r)
     with rig.SmtpClient(sendmail.address) as c:
         assert c.mail("s@sender.test").code == 250
@@ -194,7 +197,7 @@ def test_new_address_is_refused(r):
 
 
 def test_milter_over_inet(r):
-    """With either MTA, over TCP: the split, and the queue id in the log."""
+    """With either MTA, splitmilter works over TCP, and its log has the queue id."""
     for name, tower in (("sendmail", rig.SendmailTower), ("postfix", rig.Tower)):
         part = rig.Rig(r.session, name)
         r.on_close(part.close)
@@ -215,7 +218,7 @@ def test_milter_over_inet(r):
 
 
 def test_headers_are_rewritten(r):
-    """canonical_classes with header_recipient: Sendmail lets To and Cc be changed, too."""
+    """With header_recipient in canonical_classes To and Cc are rewritten with Sendmail, too."""
     classes = '    canonical_classes = { "envelope_recipient", "header_recipient" }\n'
     t = rig.SendmailTower(r, "frida@example.com alias123@application.com\n", "* none\n", "frida@example.com archive\n", short=True, milter=classes)
     to = '"O, x" <other@example.com>, Frida <frida@example.com>'
@@ -228,12 +231,12 @@ def test_headers_are_rewritten(r):
 
 
 def blocks(text):
-    """[(language, text)] of the guide's fenced blocks."""
+    """The fenced blocks of the guide: [(language, text)]."""
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def write_programs(r, sendmail):
-    """A directory with the programs that the guide calls, each of this rig."""
+    """Make a directory with the programs that the guide calls, for this rig. Returns its path."""
     bin_directory = r.path("bin")
     os.mkdir(bin_directory)
     splitctl = rig.program("splitctl")
@@ -246,7 +249,7 @@ def write_programs(r, sendmail):
         with open(path, "w", encoding="utf-8") as f:
             f.write(f'#!/bin/sh\nexec {command} "$@"\n')
         os.chmod(path, 0o755)
-    # The m4 file is in the source tree, not installed.
+    # splitmilter.m4 is in the source tree, and not installed.
     with open(os.path.join(bin_directory, "m4"), "w", encoding="utf-8") as f:
         f.write(f'#!/bin/sh\nsed -i "s|^include(.*sendmail/splitmilter.m4|include(\\`{M4}|" {sendmail.etc}/splitmilter.mc\nexec /usr/bin/m4 "$@"\n')
     os.chmod(os.path.join(bin_directory, "m4"), 0o755)
@@ -254,7 +257,7 @@ def write_programs(r, sendmail):
 
 
 def test_guide(r):
-    """docs/sendmail.md, done as it says, with this rig's directories and ports; then a message goes through."""
+    """After all steps of docs/sendmail.md, with this rig's directories and ports, a message is split."""
     sinks = {name: rig.Sink(r, name) for name in ("primary", "secondary", "archive", "mailbox")}
     sendmail = rig.Sendmail(r, "front", smart_port=sinks["mailbox"].address[1])
     reinject, relay = str(r.free_port()), r.free_port()
@@ -287,7 +290,7 @@ def test_guide(r):
             r.write(os.path.relpath(path, r.directory), text if path.endswith("splitmilter.conf") else text.split("\n", 1)[1])
         elif language == "m4":
             sendmail.write("sendmail.mc", base + text + MAILERS)
-        elif language == "sh" and "systemctl" not in text:  # that block is for it_clean_root.py
+        elif language == "sh" and "systemctl" not in text:  # it_clean_root.py runs that block
             done = subprocess.run(["sh", "-e"], input=text.encode(), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
             assert done.returncode == 0 and not done.stderr, f"{text}{done.stdout.decode()}{done.stderr.decode()}"
             output += done.stdout.decode()

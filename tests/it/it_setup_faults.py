@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitctl setup-postfix that is interrupted: a full disk, SIGKILL, a command that fails. Whatever is left, --remove gives back
-what was there before, and a second --apply gets to the end.
+"""splitctl setup-postfix is interrupted by a full disk, SIGKILL, or a command that fails. In each case --remove restores the files
+from before, and a second --apply completes the set-up.
 
-SPLIT_SETUP_FAULTS=all tries every place; without it a few of them are tried.
+SPLIT_SETUP_FAULTS=all tests every place; without it only some are tested.
 """
 
 import glob
@@ -17,7 +17,7 @@ from rig.setup_system import HERE, System
 
 QUEUE = {"--single": "/var/spool/postfix", "--multi": "/var/spool/postfix-in"}
 FEW = {"--single": (1, 6), "--multi": (5, 14)}
-COMMANDS = {"--single": (2,), "--multi": (2, 5)}  # the first asks whether Postfix runs
+COMMANDS = {"--single": (2,), "--multi": (2, 5)}  # the first command checks whether Postfix runs
 WRAPPER = """\
 #!/bin/sh
 # The Nth of these commands fails, or the one with these arguments.
@@ -43,7 +43,7 @@ def wanted(form, few):
 
 
 def listing():
-    """Every path that setup-postfix may make or take away."""
+    """Every path that setup-postfix may make or remove."""
     found = []
     for top in ("/etc", "/var/spool", "/var/lib"):
         for name in sorted(os.listdir(top)):
@@ -56,10 +56,11 @@ def listing():
 
 
 def interrupted(s, form, action, fault):
-    """Run it with strace's fault, or with ("command", N or arguments). (exit status, what it said); exit status 0: the fault came too late."""
+    """Run setup-postfix with a fault of strace, or with ("command", N or arguments). Returns (exit status, output); with exit
+    status 0 the fault did not happen."""
     argv = [rig.program("splitctl"), "-c", s.conf, "setup-postfix", "--user=root", *((form, action) if form else (action, "--apply"))]
     env = rig.environment()
-    env["TMPDIR"] = s.r.path("tmp")  # what SIGKILL leaves goes with the rest
+    env["TMPDIR"] = s.r.path("tmp")  # files that are left after SIGKILL are removed with the test's directory
     os.makedirs(env["TMPDIR"], exist_ok=True)
     # LeakSanitizer cannot work in a process that is traced.
     env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
@@ -83,7 +84,7 @@ def is_as_before(s, before, where):
 
 
 def way_on(s, form, where, before):
-    """A second --apply."""
+    """Check that a second --apply completes the set-up, and that --remove then restores everything."""
     s.ctl(form, "--apply")
     after = s.texts()
     assert "Nothing to do" in s.ctl(form, "--apply"), where
@@ -119,26 +120,28 @@ def try_all(s, form, fault_of, few, is_undone, mode=0o644):
 
 
 def test_full_disk(s):
-    """What was written before it is taken back at once."""
+    """On a full disk setup-postfix undoes its changes at once."""
     for form in QUEUE:
         try_all(s, form, lambda n: ("rename", "error=ENOSPC", n), FEW, True)
     try_all(s, "--multi", lambda n: ("mkdirat", "error=ENOSPC", n), {"--multi": (3,)}, True)
 
 
 def test_kill(s):
+    """After SIGKILL at any step --remove restores everything, and a second --apply completes the set-up."""
     for form in QUEUE:
         try_all(s, form, lambda n: ("rename", "signal=KILL", n), FEW, False)
-    # What others may not read is copied into an instance when postmulti(1) is done with it.
+    # A main.cf that others may not read is copied into an instance only after postmulti(1) has made it.
     try_all(s, "--multi", lambda n: ("rename", "signal=KILL", n), {"--multi": (15, 20)}, False, mode=0o600)
 
 
 def test_a_command_fails(s):
+    """If a command fails, setup-postfix undoes its changes at once."""
     for form in QUEUE:
         try_all(s, form, lambda n: ("command", n), COMMANDS, True)
 
 
 def test_instances_do_not_start(s):
-    """Postfix runs: it takes mail again as it did."""
+    """If a new instance does not start, everything is undone, and the running Postfix accepts mail as before."""
     s.fresh(QUEUE["--multi"])
     before = listing()
     s.run("postfix", "start")
@@ -156,7 +159,7 @@ def test_instances_do_not_start(s):
 
 
 def test_removal(s):
-    """Said again, it goes on where it was."""
+    """A removal that was interrupted is completed by another --remove."""
     faults = [("unlinkat", "error=EIO", 12), ("unlinkat", "signal=KILL", 60), ("rename", "signal=KILL", 4)]
     if os.environ.get("SPLIT_SETUP_FAULTS") == "all":
         faults += [(call, "signal=KILL", n) for call, last in (("unlinkat", 80), ("rename", 5)) for n in range(4, last)]
@@ -187,7 +190,7 @@ def own_instance(s, name):
 
 
 def test_other_instances(s):
-    """Those that were there stay; one that came later is not forgotten."""
+    """Other instances of Postfix are not changed, and --remove refuses while an instance exists that was made later."""
     s.fresh(QUEUE["--multi"], main="biff = no")
     s.run("postmulti", "-e", "init")
     own_instance(s, "postfix-own")
@@ -196,11 +199,11 @@ def test_other_instances(s):
     assert instances(s) == 4, s.run("postmulti", "-l")
     own_instance(s, "postfix-later")
     assert "Nothing to do" in s.ctl("--multi", "--apply")
-    assert "/etc/postfix-later was made since" in s.ctl("--remove", "--apply", status=1)
+    assert "/etc/postfix-later was added later" in s.ctl("--remove", "--apply", status=1)
     assert instances(s) == 5, s.run("postmulti", "-l")
     s.run("postmulti", "-i", "postfix-later", "-e", "deport")
     s.ctl("--remove", "--apply")
-    # Instances that were deported are noted there by postmulti(1).
+    # postmulti(1) records instances that were deported in this setting.
     s.before[0] += b"alternate_config_directories = /etc/postfix-later\n"
     assert s.texts() == s.before, s.texts()[0].decode()
     assert instances(s) == 2, s.run("postmulti", "-l")
@@ -211,7 +214,7 @@ def test_a_directory_of_somebody_else(s):
     os.mkdir("/etc/postfix-in")
     s.write("/etc/postfix-in/notes", "mine\n")
     before = listing()
-    assert "/etc/postfix-in: there is such a directory, and it is not ours" in s.ctl("--multi", "--apply", status=1)
+    assert "/etc/postfix-in: the directory exists, and is not ours" in s.ctl("--multi", "--apply", status=1)
     s.ctl("--remove", "--apply")
     is_as_before(s, before, "a directory of somebody else")
 

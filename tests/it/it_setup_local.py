@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Local users and the tag domain with one instance (setup-postfix --single): sendmail(1), .forward files and bounces do not lead
-into it, and what postsuper -r puts back into the queue goes its way."""
+"""Local users and the tag domain with one instance (setup-postfix --single): sendmail(1), .forward files and bounces cannot send
+to it, and a message that postsuper -r puts back into the queue is still delivered to its filter."""
 
 import os
 import pwd
@@ -28,7 +28,7 @@ transport_maps = inline:{{{{ example.com=smtp:[127.0.0.1]:{port} }} {{ sender.te
 
 
 class LocalSystem(System):
-    """set_up(): --single, with $user's .forward where a test can write it."""
+    """A System whose set_up() uses --single, with $user's .forward in a directory of the test."""
 
     def set_up(self, main="", **options):
         self.forwards = self.r.path(f"forwards{self.number}")
@@ -46,7 +46,7 @@ class LocalSystem(System):
         os.chown(path, pwd.getpwnam(USER).pw_uid, -1)
 
     def submit(self, subject, *recipients, sender="s@sender.test"):
-        """sendmail(1), as a user without privileges."""
+        """Send a message with sendmail(1), as a user without privileges."""
         uid = pwd.getpwnam(USER).pw_uid
         done = subprocess.run(
             ["sendmail", "-i", "-f", sender, *recipients],
@@ -73,7 +73,7 @@ class LocalSystem(System):
         return [os.path.join(d, f) for d, _, names in os.walk(f"/var/spool/postfix/{queue}") for f in names]
 
     def everywhere(self, word):
-        """Sorted (place, recipient) of what has the word in it; bounces have it in what they give back."""
+        """The sorted (place, recipient) of all messages with this word. Bounces have it in the returned message."""
         places = {"mailbox": self.mailbox, "archive": self.archive, **self.filters}
         return sorted((p, a) for p, sink in places.items() for t in sink.accepted if word.encode() in t.data for a in t.addrs)
 
@@ -83,7 +83,7 @@ def setup(r):
 
 
 def test_sendmail_is_closed(s):
-    """sendmail(1) to the tag domain, or from it: the message goes back to its sender, and nowhere else."""
+    """A message from sendmail(1) to the tag domain, or from it, is returned to its sender, and arrives nowhere else."""
     s.set_up()
     for number, recipient in enumerate(FORGED):
         s.submit(f"forged-{number}-", recipient)
@@ -93,7 +93,7 @@ def test_sendmail_is_closed(s):
     for number in range(len(FORGED)):
         assert s.everywhere(f"forged-{number}-") == [("mailbox", "s@sender.test")], s.everywhere(f"forged-{number}-")
     assert s.everywhere("returned-") == s.everywhere("undeliverable-") == [], s.everywhere("returned-")
-    # Other mail of this machine is as it was, and no line in the log complains of it.
+    # Other local mail is delivered as before, without a warning in the log.
     s.submit("cron-", "carl@example.com")
     s.settle()
     assert s.everywhere("cron-") == [("mailbox", "carl@example.com")], s.everywhere("cron-")
@@ -102,7 +102,7 @@ def test_sendmail_is_closed(s):
 
 
 def test_forward_is_closed(s):
-    """A .forward file leads into no archive; others work."""
+    """A .forward file cannot send to the tag domain; other .forward files work."""
     s.set_up()
     for number, recipient in enumerate(FORGED):
         s.forward_to(recipient)
@@ -116,7 +116,7 @@ def test_forward_is_closed(s):
 
 
 def test_a_message_put_back_goes_its_way(s):
-    """postsuper -r gives messages to pickup(8), suffixes and all."""
+    """A message that postsuper -r puts back is delivered to its filter, although it passes pickup(8) with its suffix."""
     s.set_up()
     for filter_ in s.filters.values():
         filter_.stop()
@@ -136,7 +136,7 @@ def test_a_message_put_back_goes_its_way(s):
 
 
 def test_settings_of_the_administrator(s):
-    """Maps and milters that hold for cleanup(8) hold for local mail, too; the way back restores all."""
+    """The administrator's maps and milters for cleanup(8) still apply to local mail, and --remove restores everything."""
     s.set_up(main=f"recipient_canonical_maps = inline:{{{{old@example.com=carl@example.com}}}}\nnon_smtpd_milters = {{ inet:127.0.0.1:{s.own.address[1]}, protocol=6 }}\n")
     asked = s.own.asked
     s.submit("mapped-", "old@example.com")
@@ -152,7 +152,7 @@ def test_settings_of_the_administrator(s):
 
 
 def test_it_says_what_stays_open(s):
-    """With a cleanup service of the administrator's own the preview says that local users can write to the tag domain."""
+    """If main.cf names another cleanup service, the preview says that local users can send to the tag domain."""
     s.fresh(main="cleanup_service_name = mine")
     s.write("/etc/postfix/master.cf", s.systems_own["master.cf"] + "mine unix n - n - 0 cleanup\n")
     out = s.ctl("--single")

@@ -17,6 +17,7 @@ def setup(r):
 
 
 def test_single(s):
+    """--single splits mail with one instance, keeps the tag domain closed, and --remove restores the files."""
     s.fresh()
     out = s.ctl("--single")
     assert "This is what --apply does" in out and s.texts() == s.before, "printing changed something"
@@ -31,7 +32,7 @@ def test_single(s):
     assert "overriding earlier entry" not in s.run("postconf", "-n")
     s.send_and_see()
     s.is_closed((HERE, REINJECT))
-    # With Postfix running, the way back is taken at once.
+    # While Postfix runs, --remove reloads it.
     out = s.ctl("--remove", "--apply")
     assert "postfix -c /etc/postfix reload" in out
     assert s.texts() == s.before
@@ -42,7 +43,7 @@ def test_single(s):
 
 
 def test_a_suffix_without_way_waits(s):
-    """A filter that left the configuration while mail for it was in the queue: nothing bounces."""
+    """If a filter is removed from the configuration while mail for it is in the queue, the mail waits, and does not bounce."""
     s.fresh()
     s.ctl("--single", "--apply")
     s.start()
@@ -88,6 +89,7 @@ def test_edits_are_kept(s):
 
 
 def test_header_method(s):
+    """With filter_method = "header" setup-postfix adds its header checks before those of the administrator."""
     s.fresh(milter='filter_method = "header"', main="milter_header_checks = regexp:$config_directory/own_checks")
     s.write("/etc/postfix/own_checks", "/^X-Other:/ IGNORE\n")
     s.ctl("--single", "--apply")
@@ -103,6 +105,7 @@ def test_header_method(s):
 
 
 def test_multi(s):
+    """--multi splits mail with three instances, keeps the tag domain closed, and --remove restores everything."""
     s.fresh("/var/spool/postfix-in")
     before = sorted(os.listdir("/etc/postfix"))
     text, status = s.status(code=2)
@@ -130,7 +133,7 @@ def test_multi(s):
     ], status
     assert status["splitmilter"]["pid"] == s.daemons[1].pid and status["splitrelay"]["pid"] == s.daemons[0].pid
     assert re.search(r"(?m)^postfix-in +runs +/etc/postfix-in: empty$", text), text
-    # Mail of this machine goes the same way: by sendmail(1), and by the submission port.
+    # Local mail is split, too: from sendmail(1), and from the submission port.
     done = subprocess.run(["sendmail", "-i", "-f", "cron@example.com", "ben@example.com"], input=b"Subject: cron\n\n",
                           env=rig.environment(), check=True, timeout=30)
     assert done.returncode == 0
@@ -141,7 +144,7 @@ def test_multi(s):
     assert "loops back" not in s.log()
     names = set(re.findall(r"(postfix\S*)/smtpd\[", s.log()))
     assert {"postfix-in", "postfix-out/reinject", "postfix/submission"} <= names, names
-    # Mail in a queue is not thrown away.
+    # --remove refuses while there is mail in a queue.
     s.mailbox.stop()
     s.archive.stop()
     rig.send((HERE, 25), "s@sender.test", ["carl@example.com"], b"Subject: queued\r\n\r\n")
@@ -156,7 +159,7 @@ def test_multi(s):
     assert s.texts() == after
     s.mailbox.start()
     s.archive.start()
-    # What qmgr(8) found locked by the delivery agent of its predecessor would wait for five minutes.
+    # A message that is still locked by a delivery agent of the former qmgr(8) would wait for five minutes.
     s.run("postqueue", "-c", "/etc/postfix-out", "-f")
     rig.wait_for(lambda: [t for t in s.mailbox.accepted if "queued" in t.headers("Subject")], 30, "the queued one", s.log)
     rig.wait_for(lambda: s.run("postmulti", "-x", "mailq").count("Mail queue is empty") == 3, 10, "empty queues", s.log)
@@ -170,7 +173,8 @@ def test_multi(s):
 
 
 def test_reinjection_at_an_address(s):
-    """For filters on other machines. Mail without filter comes from this address, too."""
+    """With --reinject at an address, for filters on other machines, mail without filter is delivered, too, and other clients are
+    refused there."""
     s.fresh("/var/spool/postfix-in")
     s.ctl("--multi", "--apply", f"--reinject={HERE}:{REINJECT}", "--filter-networks=198.51.100.0/24")
     s.start()
@@ -183,7 +187,7 @@ def test_reinjection_at_an_address(s):
 
 
 def test_multi_on_the_systems_own_files(s):
-    """Debian's main.cf as it is here, and what an administrator changes in the new instances is kept."""
+    """--multi works with the system's own main.cf, and keeps an administrator's changes in the new instances."""
     s.fresh("/var/spool/postfix-in", base=s.systems_own["main.cf"].replace("{", "{{").replace("}", "}}"))
     s.ctl("--multi", "--apply")
     for name in ("postfix", "postfix-in", "postfix-out"):
@@ -200,13 +204,13 @@ def test_multi_on_the_systems_own_files(s):
 
 
 def modes(*directories):
-    """Everything in there that may be read by others, or by a group."""
+    """The configuration files in these directories that a group or other users may read."""
     return sorted(f"{d}/{n}" for d in directories for n in os.listdir(d) if n.startswith(("main.cf", "master.cf", "split_"))
                   and not n.endswith(".proto") and os.stat(f"{d}/{n}").st_mode & 0o077)
 
 
 def test_what_main_cf_hides_stays_hidden(s):
-    """Modes of what is copied from it, and of itself when postmulti(1) has made it anew."""
+    """If main.cf may not be read by others, neither may its copies, nor main.cf itself after postmulti(1) has rewritten it."""
     wrapped = s.r.path("wrapped")
     os.makedirs(wrapped, exist_ok=True)
     real = shutil.which("postmulti", path=rig.environment()["PATH"])
@@ -232,15 +236,15 @@ def test_what_main_cf_hides_stays_hidden(s):
         assert modes("/etc/postfix") == [], modes("/etc/postfix")
     with open(f"{wrapped}/umasks", encoding="utf-8") as f:
         lines = f.read().split()
-    # Before postmulti(1) sets permissions there is nothing of the administrator's in the new instance.
+    # Before postmulti(1) sets permissions, the new instance has no text of the administrator.
     assert lines == ["0066", "0"] * 2, lines
     assert os.path.exists("/etc/postfix/main.cf-out.removed")
 
 
 def test_options_are_remembered(s):
-    """What was said once holds until something else is said."""
+    """Options of setup-postfix are kept for later runs, until they are given anew."""
     s.fresh()
-    assert "is not set up yet: say --single or --multi" in s.ctl("--apply", status=64)
+    assert "is not set up yet: choose --single or --multi" in s.ctl("--apply", status=64)
     options = ("--reinject=0.0.0.0:10025", "--relay=[192.0.2.1]:10031", "--filter-networks=198.51.100.0/24, [2001:db8::]/32")
     s.ctl("--single", "--apply", *options)
     first = s.texts()
@@ -258,7 +262,7 @@ def test_options_are_remembered(s):
     for _ in range(2):
         assert "Nothing to do" in s.ctl("--apply")
         assert s.run("postconf", "-c", "/etc/postfix-in", "-h", "myhostname") == "front.example.com\n"
-    # A line that cannot be read is not passed over.
+    # A line with options that cannot be read is an error.
     s.write("/etc/postfix/main.cf", s.read("/etc/postfix/main.cf").replace("--submission=", "--submision="))
     assert "cannot read the options in the first line of our part" in s.ctl("--apply", status=1)
     s.ctl("--multi", "--apply", "--force", "--submission=2525")
@@ -266,7 +270,7 @@ def test_options_are_remembered(s):
 
 
 def test_a_new_filter_restarts_nothing(s):
-    """With systemd, too: every instance that runs reads its files anew."""
+    """A new filter makes running instances reload, not restart, also with systemd."""
     s.fresh("/var/spool/postfix-in")
     s.ctl("--multi", "--apply")
     s.start()
@@ -293,7 +297,7 @@ def test_removal_is_shown_first(s):
     for name in ("postfix", "postfix-in", "postfix-out"):
         s.run("postfix", "-c", f"/etc/{name}", "status")
     assert "1 messages in its queue would be lost" in s.ctl("--remove", "--apply", status=1)
-    for path in glob.glob("/var/spool/postfix-in/hold/*"):  # postsuper(1) may have renamed it
+    for path in glob.glob("/var/spool/postfix-in/hold/*"):  # postsuper(1) may have renamed the file
         os.unlink(path)
     s.ctl("--remove", "--apply")
     assert s.texts() == s.before
@@ -301,6 +305,7 @@ def test_removal_is_shown_first(s):
 
 
 def test_refusals(s):
+    """setup-postfix refuses configurations that it cannot set up, and changes nothing then."""
     def refused(text, *arguments, **fresh):
         before = None
         if fresh:
@@ -316,7 +321,7 @@ def test_refusals(s):
     refused("this instance takes no mail", main="master_service_disable = inet")
     s.fresh()
     for line, text in (
-        ("splitcopy unix - - n - - smtp\n", "there is a service splitcopy/unix"),
+        ("splitcopy unix - - n - - smtp\n", "service splitcopy/unix has a name that we need"),
         ("localhost:10025 inet n - n - - smtpd\n", "has a port that we need: choose with --reinject"),
         ("2500 inet n - n - - smtpd -o { content_filter = x:y }\n", "has its own content_filter"),
         ("rewrite2 unix - - n - - trivial-rewrite -o transport_maps=\n", "has its own transport_maps"),
@@ -327,7 +332,7 @@ def test_refusals(s):
         refused(text)
     s.fresh()
     s.write("/etc/postfix/split_closed", "mine\n")
-    refused("split_closed: there is such a file, and it is not ours")
+    refused("split_closed: the file exists, and is not ours")
     s.fresh()
     s.conf = s.r.write("pipe.conf", s.configuration.replace("smtp:", "maildrop:"))
     refused('"maildrop" is pipe(8)')
@@ -343,7 +348,7 @@ def test_refusals(s):
 
 
 def test_what_postfix_was_not_told_of(s):
-    """check and reload compare with Postfix: a new filter waits for setup-postfix; who is in the way of splitmilter."""
+    """check and reload report a filter that Postfix does not know, and settings of Postfix that conflict with splitmilter."""
 
     def run(command, status):
         with rig.dated_back():
@@ -383,7 +388,7 @@ def test_an_edited_part_is_refused(s):
 
 
 def test_a_failure_is_undone(s):
-    """postfix check finds fault with what it is given: everything is as before."""
+    """If `postfix check' fails after the changes, they are undone."""
     s.fresh()
     with open("/etc/postfix/master.cf", "a", encoding="utf-8") as f:
         f.write("broken\n")
@@ -393,6 +398,7 @@ def test_a_failure_is_undone(s):
 
 
 def test_usage(s):
+    """Wrong options of setup-postfix exit with 64."""
     s.fresh()
     for arguments in ((), ("--apply",), ("--single", "--remove"), ("--single", "--apply", "--remove"), ("--single", "--multi"), ("--single", "x"),
                       ("--single", "--reinject=x:y:z"), ("--single", "--filter-networks=1.2.3.4/33"), ("--single", "--reinject=mail.example.com:10025"), ("--bogus",)):

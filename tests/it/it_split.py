@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The main job through real Postfix instances: one message, each recipient with its own filter, address and copies."""
+"""The split through real Postfix instances: each recipient of a message has its own filter, address and copies."""
 
 import rig
 from rig.split_scenarios import (  # noqa: F401
@@ -21,12 +21,12 @@ from rig.split_scenarios import (  # noqa: F401
 
 
 def setup(r):
-    """A tower whose front leaves it to splitmilter to close the tag domain."""
+    """A tower whose front does not refuse the tag domain itself, so that splitmilter has to."""
     return rig.Tower(r, CANONICAL, FILTERS, COPIES, front_main={"smtpd_recipient_restrictions": ""})
 
 
 def test_orcpt_of_both_types(t):
-    """An original recipient outside ASCII arrives once encoded, at filters and in copies: type utf-8 (RFC 6533) as well as rfc822."""
+    """An ORCPT outside ASCII, of type utf-8 (RFC 6533) or rfc822, arrives with one level of encoding at filters and in copies."""
     octets, more = "ORCPT=rfc822;j+C3+BCrgen+2Bx@sender.test", "ORCPT=rfc822;ida@example.com"
     recipients = (
         ("anna@example.com", r"ORCPT=utf-8;j\x{FC}rgen\x{2B}x@sender.test", octets),

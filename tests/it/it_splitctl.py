@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitctl from outside: check, explain, queue, retry, reload. Needs neither Postfix nor the daemons nor root."""
+"""The commands check, explain, queue, retry and reload of splitctl. Needs neither Postfix nor the daemons nor root."""
 
 import fcntl
 import json
@@ -155,7 +155,8 @@ class Check(Case):
         self.assertIn(f"destination archive: [127.0.0.1]:{self.port} answers", out)
 
     def test_a_size_limit_below_that_of_postfix(self):
-        """Postfix would keep such copies, and in the end give them up; NOTIFY=NEVER makes that silent."""
+        """A message_size_limit below that of Postfix gets a warning, because Postfix would keep larger copies in its queue, and
+        drop them silently in the end."""
         if not shutil.which("postconf"):
             self.skipTest("postconf is not installed")
         self.addCleanup(os.environ.pop, "MAIL_CONFIG", None)
@@ -204,7 +205,7 @@ class Check(Case):
         expect("configuration: .*No such file")
 
     def test_all_that_is_wrong_with_tables(self):
-        """Not only the first fault; each with its file and line; and what nobody uses."""
+        """check reports all faults in tables with their file and line, and filters and destinations that no table uses."""
         self.write("filter", "a@b tertiary\nb@b primary\n\nc@b secondary 10%, quaternary\n")
         self.write("copy", "a@b nobody\n")
         out, _ = self.run_ctl("check", status=1)
@@ -373,7 +374,7 @@ class Queue(Case):
     def test_json(self):
         found = self.lines()
         self.assertEqual(sorted(found), ["A1", "B2", "C3"])
-        # What is due is tried now, not in the past.
+        # The next attempt of a copy that is due is now, not in the past.
         self.assertLess(abs(found["A1"].pop("next_attempt") - time.time()), TIMEOUT)
         self.assertEqual(
             found["A1"],
@@ -428,7 +429,7 @@ class Queue(Case):
 
 
 class Control(Case):
-    """A splitrelay of a few lines at the control socket."""
+    """A simple splitrelay of the test at the control socket."""
 
     def serve(self, replies):
         os.makedirs(self.path("spool"), 0o700)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitctl status: what belongs here, what a suspended destination keeps waiting, and its exit codes for monitoring."""
+"""splitctl status: which daemons are expected to run, the copies that wait for a suspended destination, and the exit codes."""
 
 import json
 import os
@@ -17,7 +17,7 @@ OK, WARNING, CRITICAL = 0, 1, 2
 
 
 class Machine:
-    """splitrelay with one destination; splitmilter only as far as the configuration has work for it."""
+    """splitrelay with one destination. splitmilter is expected to run only if `milter` has tables for it."""
 
     def __init__(self, r, start=False, milter="", hook=None):
         self.r = r
@@ -48,7 +48,7 @@ class Machine:
         return out
 
     def status(self, *args, code=OK):
-        """(the text, the object)"""
+        """Run splitctl status in both forms: (the text, the object)."""
         text = self.ctl("status", *args, status=code)
         found = json.loads(self.ctl("status", "--json", *args, status=code))
         assert found["state"] == ("ok", "warning", "critical")[code], found
@@ -62,7 +62,7 @@ def no_postfix(_r):
 
 
 def test_what_belongs_here(r):
-    """A machine without splitmilter is well; one without splitrelay, too; what the configuration needs has to run."""
+    """A daemon that the configuration needs is critical if it does not run; one that it does not need is shown as off."""
     no_postfix(r)
     t = Machine(r).start()
     text, found = t.status()
@@ -77,7 +77,7 @@ def test_what_belongs_here(r):
 
 
 def test_enabled_units(r):
-    """systemd knows better than the configuration: a front has destinations, but its splitrelay is elsewhere."""
+    """With systemd a daemon is expected to run if its unit or its socket is enabled, with any configuration."""
     no_postfix(r)
     t = Machine(r, milter='filter_maps = { "static:none" }')
     r.write("bin/systemctl", '#!/bin/sh\ncat "$0.$3"\n', 0o755)
@@ -100,7 +100,8 @@ def test_enabled_units(r):
 
 
 def test_a_suspended_destination(r):
-    """Its copies wait, all of them: since when, until when, why; no copy is tried in the past."""
+    """For a suspended destination status, queue, show and stats have all copies as waiting, with the time and the reason of the
+    suspension, and no next attempt in the past."""
     no_postfix(r)
     t = Machine(r).start()
     begin = int(time.time())
@@ -143,13 +144,14 @@ def test_without_splitrelay_nothing_is_active(r):
 
 
 def test_thresholds(r):
+    """--warn-dead and --warn-age make the state a warning at their thresholds."""
     no_postfix(r)
     t = Machine(r, start=True, hook=lambda stage, _conn, _arg: "550 5.1.1 unknown" if stage == "rcpt" else None).start()
     t.put(2)
     rig.wait_for(lambda: t.status()[1]["splitrelay"]["destinations"][0]["dead"] == 2, 20, "two dead letters")
     assert t.status("--warn-dead", "3")[1]["reason"] == ""
     assert t.status("--warn-dead", "2", code=WARNING)[1]["reason"] == "2 dead letters"
-    t.status("--warn-age", "1s")  # dead letters wait for nothing
+    t.status("--warn-age", "1s")  # dead letters do not count as waiting
     t.sink.stop()
     t.put()
     t.relay.wait_log("dest=archive: suspended for")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Whatever a sender says of himself: what the front accepts is copied, and the log says which message it was."""
+"""A message that the front accepts is copied for any sender, HELO name and ESMTP words, and the log has its queue id."""
 
 import rig
 
@@ -27,7 +27,7 @@ def setup(r):
 
 
 def offer(t, subject, sender="s@sender.test", helo="client.test", mail_words="", rcpt_words=""):
-    """True if the front took it."""
+    """Send a message. True: the front accepted it."""
     with rig.SmtpClient(t.front.address, helo=helo) as c:
         replies = [c.mail(sender, mail_words), c.rcpt("anna@example.com", rcpt_words)]
         if any(x.code != 250 for x in replies):
@@ -36,7 +36,7 @@ def offer(t, subject, sender="s@sender.test", helo="client.test", mail_words="",
 
 
 def copied(t, prefix, cases):
-    """Offer all cases; each that is taken arrives at the backup."""
+    """Offer all cases, and check that each accepted message arrives at the backup."""
     taken = {f"{prefix}{i}" for i, case in enumerate(cases) if offer(t, f"{prefix}{i}", **case)}
     assert len(taken) > len(cases) / 2, taken
 
@@ -47,11 +47,12 @@ def copied(t, prefix, cases):
 
 
 def test_senders(t):
+    """A message with any sender that the front accepts is copied."""
     copied(t, "sender", [{"sender": s} for s in SENDERS] + [{"sender": s, "mail_words": "SMTPUTF8"} for s in UTF8_SENDERS])
 
 
 def test_helos(t):
-    """The queue id comes in the same command as the HELO name."""
+    """With any HELO name the log has the queue id, which is in the same XFORWARD command."""
     before = len(t.relay.log_lines(r"\(queued\)"))
     copied(t, "helo", [{"helo": h} for h in HELOS])
     lines = t.relay.log_lines(r"\(queued\)")[before:]
@@ -59,6 +60,7 @@ def test_helos(t):
 
 
 def test_words(t):
+    """A message with any ESMTP words that the front accepts is copied."""
     copied(t, "words", [{"mail_words": w} for w in MAIL_WORDS] + [{"rcpt_words": w} for w in RCPT_WORDS])
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""src/task/task-gdb.py: the stacks of the tasks of a splitrelay that runs, and of its core."""
+"""src/task/task-gdb.py shows the stacks of the tasks of a running splitrelay, and of its core."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "s
 
 
 def gdb(*arguments):
-    """What gdb prints for them."""
+    """Run gdb with these arguments. Returns its output."""
     done = subprocess.run(
         ["gdb", "-nx", "-batch", "-iex", "set debuginfod enabled off", "-iex", "set width 0", *arguments],
         stdin=subprocess.DEVNULL,
@@ -61,6 +61,7 @@ def check(text, sessions):
 
 
 def test_stacks(r):
+    """gdb shows the stack of each session that waits, in the running process and in its core."""
     need_gdb()
     d = rig.Duplicator(r)
     clients = [rig.SmtpClient(d.address) for _ in range(3)]
@@ -69,7 +70,7 @@ def test_stacks(r):
     if "ptrace: Operation not permitted" in text:
         raise rig.Skip("this process may not trace others")
     check(text, len(clients))
-    assert clients[0].cmd("NOOP").code == 250  # it goes on
+    assert clients[0].cmd("NOOP").code == 250  # splitrelay still runs
     text = gdb(os.path.realpath(f"/proc/{d.daemon.pid}/exe"), core, "-x", SCRIPT, "-ex", "task all")
     check(text, len(clients))
     assert "usage: task list | all | N" in gdb("-p", str(d.daemon.pid), "-x", SCRIPT, "-ex", "task some")

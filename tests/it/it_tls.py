@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""TLS to destinations: every policy with every kind of server, delivered or held as splitmilter.conf(5) says; and odd servers."""
+"""TLS to destinations: with every policy and every kind of server a copy is delivered or deferred as splitmilter.conf(5) says.
+Also misbehaving servers, and TLS from clients."""
 
 import os
 import re
@@ -20,7 +21,7 @@ POLICIES = {
     "fingerprint": 'tls = "verify" tls_fingerprint = {{ "{fingerprint}" }}',
 }
 
-# What comes of a copy: "plain" and "TLS": delivered so; else held, with this in the log.
+# The result for a copy: "plain" or "TLS": it is delivered so; otherwise it is deferred with this text in the log.
 NOT_OFFERED = r"dsn=4\.7\.4, status=deferred \(TLS is required, but was not offered by host "
 NO_START = r"dsn=4\.7\.5, status=deferred \(Cannot start TLS with "
 NOT_GOOD = r"dsn=4\.7\.5, status=deferred \(Server certificate not verified: .*: "
@@ -63,7 +64,7 @@ def server_context(certificate, authority=None):
 
 
 class Relay:
-    """splitrelay; destinations: name -> (relay_to, more of the section)."""
+    """splitrelay; destinations: name -> (relay_to, further options)."""
 
     def __init__(self, r, destinations, relay=""):
         self.rig = r
@@ -101,7 +102,7 @@ class Relay:
 
 
 def sections(certificates, servers):
-    """Every policy with every server: name -> (relay_to, more). servers: name -> port."""
+    """Destinations for every policy with every server: name -> (relay_to, further options). servers: name -> port."""
     found = {}
     for server, port in servers.items():
         for policy, text in POLICIES.items():
@@ -111,7 +112,8 @@ def sections(certificates, servers):
 
 
 def check_matrix(r, certificates, servers, sink, tls_header):
-    """One copy for each cell of EXPECTED; tls_header: what the server says in Received when it came with TLS."""
+    """Send one copy for each cell of EXPECTED, and check the results. tls_header: the text of the server's Received header after a
+    delivery with TLS."""
     relay = Relay(r, sections(certificates, servers))
     relay.send(*relay.destinations)
     expected = {f"{p}-{s}": EXPECTED[s][i] for s in servers for i, p in enumerate(POLICIES)}
@@ -138,7 +140,7 @@ def check_matrix(r, certificates, servers, sink, tls_header):
 
 
 def test_postfix(r):
-    """Every policy with Postfix as the destination."""
+    """With Postfix as the destination every policy has the result of EXPECTED."""
     certificates = Certificates(r)
     sink = rig.Sink(r, "mailbox")
     ports = {name: r.free_port() for name in EXPECTED}
@@ -158,7 +160,7 @@ def test_postfix(r):
 
 
 def test_exim(r):
-    """Every policy with Exim (and GnuTLS) as the destination."""
+    """With Exim (and GnuTLS) as the destination every policy has the result of EXPECTED."""
     rig.exim_program()
     certificates = Certificates(r)
     sink = rig.Sink(r, "mailbox")
@@ -172,7 +174,8 @@ def test_exim(r):
 
 
 def test_wrapped(r):
-    """TLS from the first byte on, as at port 465; SNI; a name to look up."""
+    """With tls_wrap a connection begins with TLS, as at port 465. SNI has the host name, and the certificate is verified for
+    it."""
     certificates = Certificates(r)
     local = certificates.authority.issue("local", "DNS:localhost")
     asked = []
@@ -197,7 +200,7 @@ def test_wrapped(r):
 
 
 def test_names_behind_mx(r):
-    """The name that counts is the domain's, or what tls_name says: not the one that an MX record gives, which anybody may forge."""
+    """A certificate is verified for the domain, or for tls_name, and not for the name in an MX record, which can be forged."""
     authority = rig.Authority(r)
     asked = []
     context = server_context(authority.issue("mx", "DNS:mx.example.test"))
@@ -232,7 +235,7 @@ def test_names_behind_mx(r):
 
 
 def test_sessions_and_connections(r):
-    """A connection is reused with TLS on it; a new one resumes the session; all versions."""
+    """With each version of TLS a connection is reused for further copies, and a new connection resumes the session."""
     certificates = Certificates(r)
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = server_context(certificates.right)
@@ -259,7 +262,7 @@ def test_sessions_and_connections(r):
 
 
 def test_client_certificate(r):
-    """Postfix that takes mail only from who has a certificate."""
+    """A copy is delivered to a Postfix that accepts only clients with a certificate, if the destination has one."""
     certificates = Certificates(r)
     ours = certificates.authority.issue("ours", "DNS:relay.test")
     sink = rig.Sink(r, "mailbox")
@@ -293,7 +296,8 @@ def test_client_certificate(r):
 
 
 def test_odd_servers(r):
-    """A server that hangs, breaks off or talks nonsense in the handshake; one that refuses STARTTLS; one that is injected into."""
+    """If the handshake hangs or fails, or STARTTLS is refused, "encrypt" defers the copy and "may" sends it in plain text. A reply
+    that is injected before TLS is discarded."""
     certificates = Certificates(r)
     context = server_context(certificates.right)
     encrypt, may = 'tls = "encrypt"', 'tls = "may"'
@@ -333,7 +337,8 @@ def test_odd_servers(r):
 
 
 def test_held_until_mended(r):
-    """What was held goes when the certificate is right; a reload reads files anew, and is refused with broken ones."""
+    """A deferred copy is sent when the server's certificate is right. A reload reads the files again, and fails if one is
+    damaged."""
     certificates = Certificates(r)
     sink = rig.Sink(r, "server", tls=server_context(certificates.by_server["expired"]))
     ca = r.path("trusted.pem")
@@ -359,7 +364,7 @@ def test_held_until_mended(r):
 
 
 def test_primary(r):
-    """A listener's primary: the mail of a client goes on with TLS, or is refused for now."""
+    """A listener sends mail to its primary with TLS. If the certificate is not verified, the client gets a temporary refusal."""
     certificates = Certificates(r)
     sink = rig.Sink(r, "primary", tls=server_context(certificates.right))
     wrong = rig.Sink(r, "wrong", tls=server_context(certificates.by_server["wrongname"]))
@@ -388,7 +393,7 @@ def test_primary(r):
 
 
 def test_plain_is_never_sent_where_tls_must_be(r):
-    """A listener for plain text sees nothing but EHLO and STARTTLS of a destination that must be encrypted."""
+    """A server without TLS gets no command but EHLO and QUIT from a destination with "encrypt" or "verify"."""
     sink = rig.Sink(r, "plain")
     relay = Relay(r, {"a": (f'"{sink.bracketed}"', 'tls = "encrypt"'), "v": (f'"{sink.bracketed}"', 'tls = "verify"')})
     relay.send("a", "v")
@@ -398,12 +403,13 @@ def test_plain_is_never_sent_where_tls_must_be(r):
 
 
 def front(r, name, to, **settings):
-    """A Postfix that hands everything on to splitrelay."""
+    """A Postfix that sends all mail to splitrelay."""
     return rig.Postfix(r, name, {"relayhost": to, "tls_random_source": "dev:/dev/urandom", **settings})
 
 
 def test_incoming(r):
-    """STARTTLS from a real Postfix, with and without; tls = "encrypt"; what is said before TLS is forgotten."""
+    """splitrelay accepts mail from a real Postfix with STARTTLS and without; with tls = "encrypt" only with it. Commands that were
+    sent before the handshake are discarded."""
     certificates = Certificates(r)
     sink = rig.Sink(r, "archive")
     relay = Relay(r, {"archive": (f'"{sink.bracketed}"', "")}, f'tls_cert_file = "{certificates.right.path}"')
@@ -424,7 +430,7 @@ def test_incoming(r):
     fronts["plain"].wait_log("status=deferred .*421 4.7.0 Must issue a STARTTLS command first")
     rig.send(fronts["secure"].address, "s@x.test", ["more@x.test.archive.copy.split.invalid"], b"Subject: x\r\n\r\nx\r\n")
     sink.wait(3)
-    # Commands that somebody put behind STARTTLS must not be answered inside.
+    # Commands that an attacker has put behind STARTTLS must not be executed inside TLS.
     context = ssl.create_default_context(cafile=certificates.authority.path)
     with socket.create_connection(relay.address, timeout=20) as s:
         talk(s, b"", b"220 ")
@@ -436,7 +442,7 @@ def test_incoming(r):
             assert b"STARTTLS" not in talk(t, b"EHLO after.test\r\n", b"250 ")
             assert talk(t, b"STARTTLS\r\n", b"").startswith(b"503 "), "STARTTLS inside of TLS"
             assert talk(t, b"MAIL FROM:<s@x.test>\r\n", b"").startswith(b"250 ")
-    relay.daemon.wait_log("input after STARTTLS from .* is thrown away")
+    relay.daemon.wait_log("input after STARTTLS from .* is discarded")
     with socket.create_connection(relay.address, timeout=20) as s:
         talk(s, b"", b"220 ")
         talk(s, b"STARTTLS\r\n", b"220 ")
@@ -450,7 +456,7 @@ def test_incoming(r):
 
 
 def talk(sock, line, until):
-    """Send, and read replies up to a line that begins like that (b"": one reply)."""
+    """Send the line, and read replies up to a last line that begins with `until` (b"": one reply)."""
     sock.sendall(line)
     said = b""
     while not said.endswith(b"\r\n") or not said.split(b"\r\n")[-2].startswith(until) or said.split(b"\r\n")[-2][3:4] == b"-":
@@ -461,7 +467,8 @@ def talk(sock, line, until):
 
 
 def test_client_certificates(r):
-    """Who is not in trusted_networks may send with a trusted certificate; with "require" everybody needs one."""
+    """With tls_client = "ask" a client outside of trusted_networks may send with a trusted certificate; with "require" every
+    client needs one."""
     certificates = Certificates(r)
     foreign = rig.Authority(r, "foreign")
     certs = {
@@ -503,14 +510,14 @@ def test_client_certificates(r):
             else:
                 wanted = "421 4.7.1 Access denied: no trusted certificate"
             server.wait_log(rf"to=<{name}{n}@.*{wanted}")
-    sink.wait(18)  # those that were kept came in when everybody was trusted
+    sink.wait(18)  # deferred copies were accepted when all clients were trusted
     relay.daemon.wait_log(r"Trusted TLS connection established from \[127\.0\.0\.1\]: .*, client=good")
     relay.daemon.wait_log(r"Verified TLS connection established from \[127\.0\.0\.1\]: .*, client=known")
     relay.daemon.wait_log(r"Untrusted TLS connection established from \[127\.0\.0\.1\]: .*: certificate has expired")
 
 
 def test_refusal_within_the_content(r):
-    """What a server says before it closes is read over TLS, too, after writing has failed."""
+    """A refusal that a server sends over TLS before it closes is read, also after a write has failed."""
     certificates = Certificates(r)
     sink = rig.Sink(r, "big", tls=server_context(certificates.right))
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""TLS is the default to hosts that are not this one."""
+"""Without the option tls, TLS is used to other hosts."""
 
 import os
 import ssl
@@ -11,7 +11,7 @@ REMOTE = "192.0.2.25"
 
 
 def test_default(r):
-    """With tls left out: TLS to a host elsewhere where it is offered, and none over loopback; passwords need it everywhere."""
+    """Without the option tls, TLS is used to another host if that offers it, and not to loopback addresses and unix sockets."""
     authority = rig.Authority(r)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority.issue("server", f"IP:{REMOTE},DNS:mx.example.test").path)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The daemons behind the seccomp filter of their own units, and in the unit's user namespace: all that they do is allowed."""
+"""The daemons work behind the seccomp filter of their units, and in the unit's user namespace."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def directory(r, box, name):
 
 
 def ask(address):
-    """One message through splitmilter; the recipients that it adds."""
+    """Send one message through splitmilter. Returns the recipients that it adds."""
     m = Milter(address)
     m.macros(b"M", i="4F00")
     m.mail("<s@sender.test>")
@@ -91,7 +91,7 @@ def test_splitmilter_on_tcp(r):
 
 
 def test_splitmilter_says_why_it_may_not(r):
-    """A group that the unit's user is no member of: an error with a text, not a death in silence."""
+    """If the unit's user is not a member of socket_group, splitmilter ends with an error text, and is not killed."""
     box = rig.Sandbox("splitmilter")
     run = directory(r, box, "run")
     text = f'log {{ target = "stderr" }} milter {{ socket = "unix:{run}/m.sock" socket_group = "adm" }}'
@@ -115,7 +115,8 @@ listener migration {{ listen = {{ "inet:{listener}@127.0.0.1" }} primary = {{ "[
 
 
 def test_splitrelay(r):
-    """By TCP and unix socket, from a listener, with TLS on both sides, over MX and the system's resolver, into a Maildir."""
+    """splitrelay can do all its work in the sandbox: TCP and unix sockets, a listener, TLS on both sides, MX and the system's
+    resolver, a Maildir, and reload."""
     box = rig.Sandbox("splitrelay")
     ca = rig.Authority(r)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -152,13 +153,13 @@ def test_daemons_are_limited_and_started_again(_):
         with open(unit, encoding="utf-8") as f:
             text = f.read()
         head, service = text.split("[Service]")
-        assert "\nStartLimitIntervalSec=0\n" in head  # systemd ignores it below [Service]
+        assert "\nStartLimitIntervalSec=0\n" in head  # systemd ignores the setting below [Service]
         for line in ("Restart=on-failure", "RestartSec=2s", "TasksMax=", "MemoryMax="):
             assert f"\n{line}" in service, (name, line)
 
 
 def test_a_forbidden_call_is_an_error(r):
-    """SystemCallErrorNumber: the daemon can say what went wrong. Killed, it would say nothing, and be started again and again."""
+    """A forbidden system call returns an error, so that a daemon can log it. Without SystemCallErrorNumber it would be killed."""
     for name in ("splitmilter", "splitrelay"):
         box = rig.Sandbox(name)
         argv = [*box.wrapper, shutil.which("chroot", path="/usr/sbin:/usr/bin"), "/", "true"]

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* For it_postfix_review.py: review_query CONFIGURATION [routes] prints what postfix_review() (or
- * postfix_review_routes()) finds, one line each: LEVEL KIND TEXT -> ADVICE. */
+/* For it_postfix_review.py: review_query CONFIGURATION [routes] prints the findings of
+ * postfix_review() (or postfix_review_routes()), one line each: LEVEL KIND TEXT -> ADVICE. */
 #include "config/config_file.h"
 #include "ctl/setup/postfix_review.h"
 #include "base/log.h"

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whoever asks folds; pcre tables get the line as it is, as postmap gives it to them. */
+/* Fold a key, as callers of table_find() do. Tables of patterns get the line unchanged, as from
+ * postmap. */
 static void fold(const struct table *t, const char *line, struct buf *key)
 {
     buf_reset(key);
@@ -24,7 +25,7 @@ static void fold(const struct table *t, const char *line, struct buf *key)
             key->data[i] = (char)(key->data[i] - 'A' + 'a');
 }
 
-/* 0 found, 1 not found, 2 failed */
+/* Returns 0 if the key was found, 1 if not, 2 if the look-up failed. */
 static int query(const struct table *t, struct table_scratch *s, const char *line,
                  struct table_match *m, struct buf *key)
 {

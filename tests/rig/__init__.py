@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""The integration-test rig: private Postfix instances, servers that record, clients that say exactly what they are told.
+"""The rig of the integration tests: private Postfix instances, servers that record, clients that send exactly the given words.
 
     import rig
 
-    def test_something(r):                  # r: a fresh rig.Rig, cleaned up afterwards whatever happens
+    def test_something(r):                  # r: a fresh rig.Rig, which is cleaned up afterwards in any case
         sink = rig.Sink(r, "mailbox")
         pf = rig.Postfix(r, "front", {"relayhost": sink.bracketed})
         pf.start()
@@ -14,12 +14,13 @@
     if __name__ == "__main__":
         rig.main()                          # runs all test_* functions; exit 0, 1, or 77 when everything was skipped
 
-Where `setup(r)` is defined in the test file it runs once, and what it returns is handed to each test instead of r.
+If the test file defines `setup(r)`, that runs once, and each test gets its result instead of r.
 
-Environment: SPLIT_BUILD_DIR (where the programs are; make check sets it), SPLIT_TIME_FACTOR (all waits are multiplied by
-it; sanitizer runs set it), SPLIT_KEEP=1 (leave the directory of a failed test), TMPDIR.
+Environment: SPLIT_BUILD_DIR (the directory of the programs; make check sets it), SPLIT_TIME_FACTOR (all waits are multiplied
+by it; sanitizer runs set it), SPLIT_KEEP=1 (leave the directory of a failed test), TMPDIR.
 
-Needs root, because postfix(1) does: an ordinary user who may run sudo without a password is helped, others get a SKIP.
+The tests need root, because postfix(1) does. For an ordinary user the rig runs sudo, which must not ask for a password;
+otherwise the tests are skipped.
 """
 
 from . import queue  # noqa: F401

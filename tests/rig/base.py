@@ -17,23 +17,23 @@ from .guardian import start_time
 
 TIME_FACTOR = float(os.environ.get("SPLIT_TIME_FACTOR", "1"))
 TEST_SECONDS = 100
-# What AddressSanitizer says when it meets swapcontext(3); task_switch.c tells it what it needs to know.
+# AddressSanitizer warns about swapcontext(3), although task_switch.c tells it about each switch.
 HARMLESS = "WARNING: ASan doesn't fully support makecontext/swapcontext functions"
 PORTS = range(20000, 32000)  # below the range from which Linux takes the ports of outgoing connections
 
 
 class Failure(AssertionError):
-    """What was expected did not happen."""
+    """An expectation of a test was not met."""
 
 
 class Skip(Exception):
-    """The test cannot run here; the text says why."""
+    """The test cannot run here; the text has the reason."""
 
 
 def wait_for(predicate, seconds, what, detail=None):
-    """Call predicate until it returns something true, and return that.
+    """Call predicate until it returns a true value, and return that.
 
-    seconds is multiplied by TIME_FACTOR. On timeout: Failure with `what`, and with detail() where given.
+    seconds is multiplied by TIME_FACTOR. On timeout: Failure with `what`, and with detail() if given.
     """
     end = time.monotonic() + seconds * TIME_FACTOR
     pause = 0.01
@@ -49,7 +49,7 @@ def wait_for(predicate, seconds, what, detail=None):
 
 
 def need_tools(*names):
-    """Skip unless all programs are in PATH (or in the directories of the system's administrator)."""
+    """Skip unless all programs are in PATH or in the sbin directories."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     missing = [n for n in names if shutil.which(n, path=path) is None]
     if missing:
@@ -57,7 +57,7 @@ def need_tools(*names):
 
 
 def need_root():
-    """Become root through sudo, which runs this script anew, or Skip."""
+    """Become root with sudo, which starts this script again, or Skip."""
     if os.geteuid() == 0:
         return
     sudo = shutil.which("sudo")
@@ -94,7 +94,7 @@ class Session:
             f.write(f"{path}\n")
 
     def free_port(self):
-        """A TCP port of 127.0.0.1 that nobody listens on and no other rig of this machine will get meanwhile."""
+        """A TCP port of 127.0.0.1 at which no process listens, and which no other rig on this machine gets meanwhile."""
         for _ in range(2000):
             port = random.choice(PORTS)
             lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -119,7 +119,7 @@ class Session:
         raise Failure("no free port found")
 
     def close(self, keep=False):
-        """Remove the directory (unless keep) and send the guardian away."""
+        """Remove the directory (unless keep), and end the guardian."""
         if keep:
             print(f"left for you: {self.directory}")
         else:
@@ -132,12 +132,12 @@ class Session:
 
 
 class Rig:
-    """What one test owns: a directory, processes, Postfix instances, servers. Everything ends with close()."""
+    """The belongings of one test: a directory, processes, Postfix instances, servers. Everything ends with close()."""
 
     def __init__(self, session, name):
         self.session = session
         self.name = name
-        # Short, because addresses of unix sockets end at 107 bytes.
+        # Short, because the path of a unix socket has at most 107 bytes.
         self.directory = os.path.join(session.directory, f"t{len(os.listdir(session.directory))}")
         os.mkdir(self.directory, 0o755)
         self.sanitizer_directory = self.path("san")
@@ -167,7 +167,7 @@ class Rig:
         self._closers.append(function)
 
     def on_success(self, function):
-        """Call function() after a test that passed, before anything is stopped; it raises Failure."""
+        """Call function() after a test that passed, before anything is stopped. It may raise Failure."""
         self._checks.append(function)
 
     def show_on_failure(self, title, path):
@@ -175,7 +175,7 @@ class Rig:
         self._logs.append((title, path))
 
     def mount_tmpfs(self, name, size):
-        """A directory on a tmpfs of its own, of `size` (as mount(8) takes it), or Skip."""
+        """Make a directory with a tmpfs of its own, of `size` (as mount(8) takes it), or Skip. Returns its path."""
         path = self.path(name)
         os.makedirs(path, exist_ok=True)
         self.session.record_mount(path)
@@ -188,7 +188,7 @@ class Rig:
         return path
 
     def sanitizer_reports(self):
-        """All that sanitizers wrote for the daemons of this test."""
+        """The reports of sanitizers for the daemons of this test."""
         reports = []
         for name in sorted(os.listdir(self.sanitizer_directory)):
             with open(os.path.join(self.sanitizer_directory, name), encoding="utf-8", errors="replace") as f:
@@ -202,13 +202,13 @@ class Rig:
             check()
 
     def close(self):
-        """Stop everything. Returns the texts of what went wrong on the way."""
+        """Stop everything. Returns the faults on the way, as texts."""
         wrong = []
         while self._closers:
             function = self._closers.pop()
             try:
                 function()
-            except Exception as e:  # whatever one closer does, the others must run
+            except Exception as e:  # the other closers must run after any fault
                 wrong.append(f"at the end of {self.name}: {e}")
         reports = self.sanitizer_reports()
         if reports:
@@ -235,7 +235,7 @@ def _too_long(_signum, _frame):
 
 
 def _run_one(function, argument, rig):
-    """Returns "ok", "skip: why" or "fail"; closes the rig when it belongs to this test alone."""
+    """Run one test. Returns "ok", "skip: REASON" or "fail". Closes the rig, if the test has one of its own."""
     outcome = "ok"
     wrong = []
     signal.setitimer(signal.ITIMER_REAL, TEST_SECONDS * TIME_FACTOR)
@@ -259,7 +259,7 @@ def _run_one(function, argument, rig):
 
 
 def _run_all(tests, setup, session):
-    """Yields (name, outcome, seconds)."""
+    """Run all tests. Yields (name, outcome, seconds) of each."""
     shared = argument = None
     if setup:
         shared = Rig(session, "shared")

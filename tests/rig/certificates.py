@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Keys and certificates, made by openssl(1) for the test that needs them."""
+"""Keys and certificates for a test, made by openssl(1)."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ class Authority:
         self.path = rig.path(f"{name}.pem")
         self.key = rig.path(f"{name}.key")
         self._key(self.key)
-        # Python 3.13 refuses authorities without a key usage, and certificates that do not name their authority's key.
+        # Python 3.13 refuses an authority without a key usage, and a certificate without the identifier of its authority's key.
         _openssl(
             "req", "-x509", "-new", "-key", self.key, "-subj", f"/CN={name}", "-days", "2", "-out", self.path,
             "-addext", "keyUsage=critical,keyCertSign,cRLSign",
@@ -75,7 +75,7 @@ class Authority:
         return self._finish(f"{self.name}-{name}", cert, key)
 
     def self_signed(self, name, san):
-        """A certificate that nobody else signed."""
+        """A certificate that is signed with its own key."""
         key, cert = (self.rig.path(f"{name}.{end}") for end in ("key", "crt"))
         self._key(key)
         _openssl(

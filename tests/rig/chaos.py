@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A hook for a sink that misbehaves at random: refusals, 421, closed connections, half a reply, two for one, none, garbage."""
+"""A hook for a sink that misbehaves at random: refusals, 421, closed connections, half replies, double replies, garbage."""
 
 import random
 import threading
@@ -7,11 +7,12 @@ import time
 
 from .sink import CLOSE, RESET, Raw
 
-EARLY = ("452 4.3.1 full", "554 5.6.0 I do not like it", "421 4.3.2 bye")  # 2xx would be a lie that nothing tells from the truth
+# Replies before the end of the content. A client cannot tell a false 2xx from a true one, so there is none.
+EARLY = ("452 4.3.1 full", "554 5.6.0 I do not like it", "421 4.3.2 bye")
 
 
 class Chaos:
-    """share: of the replies that are not what they should be."""
+    """share: the fraction of replies that are wrong."""
 
     def __init__(self, seed, share=0.06):
         self.random = random.Random(seed)
@@ -36,7 +37,7 @@ class Chaos:
             good = {"data": "354", "connect": "220", "helo": "250"}.get(stage, "250")
             return f"{good}-one\r\n{good} two"
         if what == "slow":
-            time.sleep(pause)  # of the server, not of the test
+            time.sleep(pause)  # a slow server; the test waits for nothing with it
             return None
         if what == "twice" and stage in ("mail", "rcpt", "rset", "data"):
             return "250 2.0.0 Ok\r\n250 2.0.0 Ok" if stage != "data" else "354 Go on\r\n250 2.0.0 Ok"

@@ -25,7 +25,7 @@ class Reply:
 
 
 def quote_message(content):
-    """Content with dots doubled and the final dot: what goes over the wire after 354. A missing last CRLF is added."""
+    """The bytes to send after 354: the content with dots doubled, and the final dot. A missing last CRLF is added."""
     if content and not content.endswith(b"\r\n"):
         content += b"\r\n"
     if b"\r\n." in content or content.startswith(b"."):
@@ -34,8 +34,8 @@ def quote_message(content):
 
 
 class SmtpClient:
-    """address: (host, port) or the path of a unix socket; source: the address to come from; greet: wait for the greeting. Every
-    command method returns the Reply, whatever it is."""
+    """address: (host, port) or the path of a unix socket; source: the address to connect from; greet: wait for the greeting.
+    Every method for a command returns the Reply, also a refusal."""
 
     def __init__(self, address, helo="client.test", timeout=60, lmtp=False, source=None, greet=True):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
@@ -71,7 +71,7 @@ class SmtpClient:
                 return Reply(int(text[:3]), lines)
 
     def write(self, data):
-        """Bytes as they are, or a text as UTF-8."""
+        """Send bytes unchanged, or a text as UTF-8."""
         self.sock.sendall(data.encode() if isinstance(data, str) else data)
 
     def cmd(self, line):
@@ -79,7 +79,7 @@ class SmtpClient:
         return self.read()
 
     def starttls(self, context=None, helo="client.test", lmtp=False):
-        """STARTTLS, the handshake (context: an ssl.SSLContext, by default one that trusts everybody) and EHLO."""
+        """STARTTLS, the handshake (context: an ssl.SSLContext; the default trusts every certificate) and EHLO."""
         reply = self.cmd("STARTTLS")
         if reply.code != 220:
             raise SmtpError(f"STARTTLS: {reply}")
@@ -100,7 +100,7 @@ class SmtpClient:
         return self.cmd(f"RCPT TO:<{recipient}>{' ' if params else ''}{params}")
 
     def data(self, content):
-        """DATA and the content; the reply to the final dot, or the refusal of DATA."""
+        """Send DATA and the content. Returns the reply to the final dot, or the refusal of DATA."""
         reply = self.cmd("DATA")
         if reply.code != 354:
             return reply
@@ -118,7 +118,7 @@ class SmtpClient:
 
 
 def send(address, sender, recipients, content, mail_params="", helo="client.test", lmtp=False, timeout=60):
-    """One message; every reply must be positive. recipients: addresses, or (address, parameters). Returns the last reply."""
+    """Send one message; every reply must be positive. recipients: addresses, or (address, parameters). Returns the last reply."""
     with SmtpClient(address, helo=helo, lmtp=lmtp, timeout=timeout) as c:
         replies = [("MAIL", c.mail(sender, mail_params))]
         for rcpt in recipients:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Starts the programs under test with a configuration text, and watches how they end."""
+"""Starts the programs under test with a configuration text, and checks their exit status."""
 
 import glob
 import os
@@ -15,12 +15,12 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 
 def build_directory():
-    """Where the programs are: SPLIT_BUILD_DIR, or build/build of the checkout."""
+    """The directory of the programs: SPLIT_BUILD_DIR, or build/build of the checkout."""
     return os.environ.get("SPLIT_BUILD_DIR") or os.path.join(TOP, "build", "build")
 
 
 def program(name):
-    """Path of a built program, or Skip."""
+    """The path of a built program, or Skip."""
     top = build_directory()
     for pattern in (name, f"*/{name}", f"*/*/{name}"):
         for path in glob.glob(os.path.join(top, pattern)):
@@ -30,7 +30,7 @@ def program(name):
 
 
 def sanitizer_environment(rig, name, has_libmilter=False):
-    """Sanitizers write to files of the rig, which fail the test; harmless without sanitizers."""
+    """The environment in which sanitizers write to files of the rig, which make the test fail. No effect without sanitizers."""
     env = dict(os.environ)
     log = os.path.join(rig.sanitizer_directory, name)
     suppressions = f"suppressions={TOP}/tests/tsan.supp" if has_libmilter else ""
@@ -45,7 +45,7 @@ def sanitizer_environment(rig, name, has_libmilter=False):
     return env
 
 
-# What systemd does before it executes a service that has sockets: descriptors from 3 on, and two variables (sd_listen_fds(3)).
+# Does what systemd does before it executes a service with sockets: descriptors from 3 on, and two variables (sd_listen_fds(3)).
 PASS_SOCKETS = """
 import fcntl, os, sys
 fds = [fcntl.fcntl(int(fd), fcntl.F_DUPFD_CLOEXEC, 1000) for fd in sys.argv[1].split(",")]
@@ -57,8 +57,8 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 class Daemon:
-    """A process in a session of its own; what it writes goes to `log_path`. listen_on: listening sockets for it, as a service manager
-    has them: they stay open here, and each start passes them again."""
+    """A process in a session of its own. Its output goes to `log_path`. listen_on: listening sockets, as of a service manager:
+    they stay open here, and each start passes them to the process."""
 
     def __init__(self, rig, name, argv, env=None, listen_on=()):
         self.rig = rig
@@ -74,7 +74,7 @@ class Daemon:
         rig.on_success(self._check)
 
     def start(self, ready=None, seconds=10):
-        """Start it; ready() says whether it serves."""
+        """Start the process, and wait until ready() is true."""
         fds = [s.fileno() for s in self.listen_on]
         argv = self.argv
         if fds:
@@ -121,13 +121,13 @@ class Daemon:
         os.kill(self.popen.pid, number)
 
     def kill(self):
-        """SIGKILL, and gone."""
+        """Send SIGKILL, and wait for the end."""
         if self.running:
             self.popen.kill()
         self.popen.wait(timeout=20)
 
     def stop(self, seconds=20):
-        """SIGTERM; the exit status must be 0."""
+        """Send SIGTERM, and wait for the end; the exit status must be 0."""
         if not self.running:
             return
         self.popen.terminate()
@@ -148,13 +148,13 @@ class Daemon:
             self.stop()
 
     def rss_kb(self, peak=False):
-        """Resident memory now, or the most there ever was, in kB."""
+        """Resident memory in kB, at present or at its peak."""
         with open(f"/proc/{self.popen.pid}/status", encoding="ascii") as f:
             return int(re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+)", f.read()).group(1))
 
 
 def accepts(address):
-    """Whether somebody listens there: (host, port) or the path of a unix socket."""
+    """Does a process listen at the address: (host, port), or the path of a unix socket?"""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as s:
         s.settimeout(2)
@@ -166,14 +166,14 @@ def accepts(address):
 
 
 def instrumented():
-    """Whether the programs were built with a sanitizer: figures of memory mean nothing then."""
+    """Were the programs built with a sanitizer? Then figures of memory mean nothing."""
     with open(program("splitrelay"), "rb") as f:
         return b"__asan_init" in (text := f.read()) or b"__tsan_init" in text
 
 
 def start_splitmilter(rig, configuration, address, name="splitmilter", env=None, wrapper=()):
-    """configuration: the text; address: where its milter socket will be ((host, port) or path), awaited; wrapper: a command
-    line to run it under, such as strace."""
+    """Start splitmilter, and wait until it accepts connections. configuration: the text; address: its milter socket, (host,
+    port) or path; wrapper: a command line to run it under, such as strace."""
     path = rig.write(f"{name}.conf", configuration)
     daemon = Daemon(rig, name, [*wrapper, program("splitmilter"), "-c", path], env)
     daemon.configuration_path = path
@@ -181,7 +181,7 @@ def start_splitmilter(rig, configuration, address, name="splitmilter", env=None,
 
 
 def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, wrapper=()):
-    """As start_splitmilter."""
+    """Start splitrelay, as start_splitmilter() does with splitmilter."""
     path = rig.write(f"{name}.conf", configuration)
     daemon = Daemon(rig, name, [*wrapper, program("splitrelay"), "-c", path], env)
     daemon.configuration_path = path
@@ -195,7 +195,7 @@ def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, w
 
 
 def run_splitctl(rig, configuration_path, *args, check=True, env=None):
-    """Run splitctl to its end: (exit status, standard output, standard error). env: what differs from the test's own."""
+    """Run splitctl: (exit status, standard output, standard error). env: variables that differ from the test's own."""
     done = subprocess.run(
         [program("splitctl"), "-c", configuration_path, *args],
         stdin=subprocess.DEVNULL,

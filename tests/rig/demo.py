@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""./dev run: a whole mail system on this machine, some messages through it, and what became of each recipient.
+"""./dev run: starts a whole mail system on this machine, sends some messages, and shows where each recipient arrived.
 
-Everything lives in one temporary directory and on loopback ports, and is gone afterwards. Exit status 0: what was
-shown is what the tables say.
+Everything is in one temporary directory and on loopback ports, and is removed afterwards. Exit status 0: all recipients
+arrived where the tables send them.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def original(rcpt):
 
 
 def observe(tower, subject):
-    """{original recipient: [(filter, final address)]}, {original recipient: [destination]} as the sinks saw it."""
+    """{original recipient: [(filter, final address)]}, {original recipient: [destination]}, from the records of the sinks."""
     delivered, copied = {}, {}
     for txn in tower.mailbox.transactions:
         if subject in txn.headers("Subject"):
@@ -86,7 +86,7 @@ def expected_counts(messages):
 
 
 def arrived(tower, messages):
-    """Whether the sinks have as many recipients as are expected."""
+    """Have the sinks as many recipients as are expected?"""
     mailbox, copies = expected_counts(messages)
     got_mail = sum(len(t.rcpts) for t in tower.mailbox.transactions)
     got_copies = sum(len(t.rcpts) for sink in tower.backups.values() for t in sink.transactions)
@@ -94,7 +94,7 @@ def arrived(tower, messages):
 
 
 def show(tower, number, subject, expected):
-    """One table for one message; returns how many lines are not as expected."""
+    """Print a table for one message. Returns the number of lines that are not as expected."""
     delivered, copied = observe(tower, subject)
     wrong = 0
     print(f"\nMessage {number}: {subject}")
@@ -150,7 +150,7 @@ def follow(tower):
 
 
 def make_tower(r):
-    """The tower of postmulti instances, or of single ones where that is not possible."""
+    """The tower with instances of postmulti(1), or with single ones where that is not possible."""
     make_postfix = rig.MultiPostfix
     try:
         rig.PostMulti(r)
@@ -200,7 +200,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C, and say how to use it")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs us in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for a process in the background
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _f: sys.exit(128 + n))
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A name server that answers by a script."""
+"""A name server whose records the test sets."""
 
 import ipaddress
 import socket
@@ -26,8 +26,8 @@ def _encode_data(kind, value):
 class Dns:
     """records: {(name, "MX" | "A" | "AAAA"): [values] | "SERVFAIL" | "NXDOMAIN" | "REFUSED" | None (no answer at all)}.
 
-    An MX value is (preference, host); host "." is the null MX. A name without any record does not exist; one with records of
-    another type has no data. queries: (name, type) of all that was asked. records may be changed at any time.
+    An MX value is (preference, host); host "." is the null MX. A name without any record does not exist; a name with records
+    of another type only has no data. queries: (name, type) of each query. records may be changed at any time.
     """
 
     def __init__(self, rig, records, port=0):
@@ -41,7 +41,7 @@ class Dns:
 
     @property
     def server(self):
-        """As dns_servers has it."""
+        """The address in the form of dns_servers."""
         return f"127.0.0.1:{self.address[1]}"
 
     def stop(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""splitrelay with one listener that duplicates, its primary and its backups: sinks, unless others are given."""
+"""splitrelay with one listener that duplicates, its primary and its backups, which are sinks unless others are given."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from .sink import Sink
 
 
 class Duplicator:
-    """Started at once. listener, relay, destination: more lines of their sections; primary, backups: sinks."""
+    """Starts at once. listener, relay, destination: further lines of their sections; primary, backups: sinks."""
 
     def __init__(self, r, listener="", relay="", destination="", backups=("newmail",), primary=None, start=True, top="", env=None):
         self.rig = r
@@ -44,11 +44,11 @@ class Duplicator:
         return self
 
     def restart(self):
-        """After a kill: the same spool again."""
+        """Start again after kill(), with the same spool."""
         self.daemon.start(lambda: accepts(self.address))
 
     def reload(self, text=None):
-        """Have this configuration read; returns the line of the log about it."""
+        """Reload with this configuration. Returns the line of the log about it."""
         with open(self.daemon.configuration_path, "w", encoding="utf-8") as f:
             f.write(text or self.text())
         before = len(self.daemon.log_lines("configuration (not )?reloaded"))
@@ -65,5 +65,5 @@ class Duplicator:
 
 
 def subjects(sink):
-    """Of all that a sink accepted, sorted."""
+    """The sorted subjects of all messages that a sink accepted."""
     return sorted(s for t in sink.accepted for s in t.headers("Subject"))

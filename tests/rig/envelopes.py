@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Random envelopes, and the book in which it is kept what became of each recipient.
+"""Random envelopes, and a book that records which recipients were accepted, and where they arrived.
 
-Every recipient has an id in its local part that survives all readings of the address. The domain says where it has to arrive.
+Every recipient has an id in its local part, which stays in any reading of the address. The domain determines where the recipient
+has to arrive.
 """
 
 import itertools
@@ -28,7 +29,7 @@ sec.test        archive, newmail
 arch.test       archive
 none.test       newmail
 """
-# domain -> where a recipient there arrives; others: primary
+# domain -> the places where a recipient in it has to arrive; for other domains: primary
 ENDS = {
     "sec.test": ("secondary", "archive", "newmail"),
     "sub.sec.test": ("secondary",),
@@ -43,13 +44,13 @@ SPECIALS = "!#$%&'*/=?^_`{|}~-+.:;,()<>[]\\\"@ \t|"
 
 
 def ends_of(path):
-    """Where the recipient with this path (as in RCPT TO) has to arrive."""
+    """The places where the recipient with this path (as in RCPT TO) has to arrive."""
     domain = path.rsplit("@", 1)[1].rstrip(">").rstrip(".").lower() if "@" in path else ""
     return ENDS.get(domain) or (("secondary",) if domain.endswith(".sec.test") else ("primary",))
 
 
 def plain_local(rng, name):
-    """Local parts that every MTA understands."""
+    """A local part that every MTA understands."""
     return rng.choice(
         (
             name,
@@ -68,7 +69,7 @@ def plain_local(rng, name):
 
 
 def odd_path(rng, name, domain):
-    """A path that strains the parsers of MTAs; most are refused, and should be."""
+    """A path that is difficult for the parsers of MTAs. Most of these should be refused, and are."""
     junk = "".join(rng.choice(SPECIALS + string.ascii_letters) for _ in range(rng.randint(1, 12)))
     tag = rng.choice((".secondary.filter.split.invalid", ".archive.copy.SPLIT.invalid", ".nix.copy.split.invalid", ".split.invalid"))
     long = rng.randint(150, 250)
@@ -144,7 +145,7 @@ def edge_path(rng, name, domain):
 
 
 def plain_words(rng, name):
-    """ESMTP words of a client that knows its business."""
+    """ESMTP words as a correct client sends them."""
     words = []
     if rng.random() < 0.4:
         words.append("NOTIFY=" + rng.choice(("NEVER", "SUCCESS", "FAILURE,DELAY", "success,failure,delay", "Failure")))
@@ -182,17 +183,17 @@ def odd_words(rng):
 
 
 class Book:
-    """Which recipients an MTA took, and where they arrived."""
+    """Records the recipients that an MTA accepted, and compares them with the arrivals."""
 
     def __init__(self, seed):
         self.seed = seed
-        self.taken = {}  # (message number, id) -> {path: [words, as often as it was taken]}
+        self.taken = {}  # (message number, id) -> {path: [words, once for each time that it was accepted]}
         self.messages = 0
         self.refused = Counter()
         self._lock = threading.Lock()
 
     def next_message(self):
-        """(message number, its random numbers): the same for the same seed, whatever the threads do."""
+        """(message number, its random numbers). They depend only on the seed, not on the order of the threads."""
         with self._lock:
             self.messages += 1
             return self.messages, random.Random(self.seed * 1000003 + self.messages)
@@ -202,8 +203,8 @@ class Book:
             self.taken.setdefault((message, ident), {}).setdefault(path, []).append(words)
 
     def check(self, sinks):
-        """sinks: name -> Sink. Every recipient that was taken arrived once at each of its ends, with its own message, and
-        nothing arrived that was not taken. Returns the number of arrivals."""
+        """Check that every accepted recipient arrived once at each of its places, with its own message, and that no other
+        recipient arrived. sinks: name -> Sink. Returns the number of arrivals."""
         arrived = {}
         count = 0
         for name, sink in sinks.items():
@@ -218,8 +219,8 @@ class Book:
         for key, paths in self.taken.items():
             got = arrived.pop(key, [])
             counts = Counter(name for name, _ in got)
-            # The same recipient in several spellings may arrive in each of them, or once. And Postfix delivers one that was
-            # given twice, and that we do not touch, twice.
+            # The same recipient in several spellings may arrive once in each of them, or once in all. Postfix delivers twice to a
+            # recipient that was given twice, if splitmilter does not change it.
             most = Counter(end for path, times in paths.items() for end in ends_of(path) for _ in (times if end == "mailbox" else "1"))
             if set(counts) != set(most) or any(n > most[name] for name, n in counts.items()):
                 wrong.append(f"{key}: {paths}: expected at {dict(most)}, arrived at {got}")
@@ -262,8 +263,8 @@ def _one_message(book, client, make_recipients, next_id):
 
 
 def send_all(book, address, count, make_recipients, threads=2, pause=None):
-    """Send `count` messages, several to a connection. make_recipients(rng, next_id) -> [(path, words)]. Every line that the
-    server says has to be an SMTP reply to what was asked. pause(): called now and then; it may wait."""
+    """Send `count` messages, several on each connection. make_recipients(rng, next_id) -> [(path, words)]. Every line from the
+    server has to be an SMTP reply to a command. pause() is called now and then, and may wait."""
     failures = []
     ids = itertools.count(1)
 
@@ -298,7 +299,7 @@ def send_all(book, address, count, make_recipients, threads=2, pause=None):
 
 
 def sane(rng, next_id):
-    """Up to 20 recipients as real clients send them; some twice."""
+    """Up to 20 recipients as real clients send them, some of them twice."""
     recipients = []
     for _ in range(rng.choice((1, 1, 2, 3, 5, 8, 20))):
         name = next_id()
@@ -312,7 +313,7 @@ def sane(rng, next_id):
 
 
 def hostile(rng, next_id):
-    """Recipients of which most are odd, and a few sane ones among them that must not suffer."""
+    """Mostly odd recipients, and a few normal ones among them, which must arrive all the same."""
     recipients = sane(rng, next_id)[:3]
     for _ in range(rng.randint(1, 6)):
         name = next_id()

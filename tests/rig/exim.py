@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""A private Exim, unpacked from its package by ./dev and not installed, as a destination. It needs a user of its own: in its mount
-namespace /etc/passwd and /etc/group have one more."""
+"""A private Exim as a destination. ./dev unpacks it from its package, without an installation. Exim needs a user of its own, which
+/etc/passwd and /etc/group have in its mount namespace."""
 
 import glob
 import os
@@ -15,7 +15,7 @@ _START = 'mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/g
 
 
 def exim_program():
-    """Where ./dev has put it: SPLIT_EXIM_ROOT, or build/exim of the checkout; or Skip."""
+    """The program that ./dev has unpacked, in SPLIT_EXIM_ROOT or build/exim of the checkout; or Skip."""
     root = os.environ.get("SPLIT_EXIM_ROOT") or os.path.join(TOP, "build", "exim")
     path = os.path.join(root, "usr", "sbin", "exim4")
     if not os.access(path, os.X_OK):
@@ -24,7 +24,7 @@ def exim_program():
 
 
 def by_port(values, otherwise):
-    """A string that Exim expands to the value for the port of the connection."""
+    """A string that Exim expands to the value of the connection's port."""
     text = otherwise
     for port, value in values.items():
         text = f"${{if eq{{$received_port}}{{{port}}}{{{value}}}{{{text}}}}}"
@@ -32,8 +32,8 @@ def by_port(values, otherwise):
 
 
 class Exim:
-    """Takes mail at several ports, and hands it all on to the sink. tls: port -> (certificate, more of a priority string), for
-    those ports that offer TLS."""
+    """Accepts mail at several ports, and passes all of it on to the sink. tls: port -> (certificate, addition to the priority
+    string), for the ports that offer TLS."""
 
     def __init__(self, rig, name, sink, ports, tls):
         program = exim_program()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: ISC
-"""A content filter in a few lines: takes a message, puts a header before it, gives it back elsewhere, and then says 250."""
+"""A simple content filter: it accepts a message, prepends a header, sends the message back to the MTA, and then replies 250."""
 
 from .client import send
 from .sink import Sink
 
 
 class Filter(Sink):
-    """give_back: (host, port) of the MTA's re-injection port; port: where it listens itself. Records what passed, as a Sink does."""
+    """give_back: (host, port) of the MTA's re-injection port; port: the filter's own. Records the messages as a Sink does."""
 
     def __init__(self, rig, name, give_back, port=None):
         self.give_back = give_back

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""Outlives a test that is killed, and tidies up after it.
+"""Cleans up after a test program that was killed.
 
-Started with a directory as argument and a pipe as standard input. `done` on the pipe: leave quietly. End of file without it:
-the test died; every process group in DIRECTORY/processes is killed (only if the process still is the one that was recorded),
-every mount in DIRECTORY/mounts is undone, and the directory is removed.
+It has a directory as argument and a pipe as standard input. After `done` on the pipe it exits. An end of file without that
+means that the test program died. Then every process group in DIRECTORY/processes is killed (if its leader is still the process
+that was recorded), every mount in DIRECTORY/mounts is undone, and the directory is removed.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 
 
 def start_time(pid):
-    """Clock ticks since boot at which the process started, or None where there is none (a zombie counts as none)."""
+    """The start of the process, in clock ticks since boot; None if there is no such process, or it is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as f:
             fields = f.read().rsplit(b")", 1)[1].split()
@@ -24,7 +24,7 @@ def start_time(pid):
 
 
 def kill_recorded(directory):
-    """SIGKILL to each recorded process group whose leader is alive and unchanged."""
+    """Send SIGKILL to each recorded process group whose leader is alive and the same process as before."""
     try:
         with open(os.path.join(directory, "processes"), encoding="ascii") as f:
             lines = f.read().split("\n")

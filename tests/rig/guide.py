@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: ISC
-"""Runs the guides in docs/: what stands in their fenced blocks, block by block, on the system of a Jail or on a Machine.
+"""Runs the guides in docs/: the contents of their fenced blocks, block by block, on the system of a Jail or on a Machine.
 
-```sh              commands, one a line, run by bash and expected to succeed
-```sh elsewhere    commands for another machine (or for tools that a test cannot have); named, and not run
-```conf            a file; its path is the comment in the first line
-```conf elsewhere  the same, on another machine: checked only
-others             output, or what only a reader can do
+```sh              commands, one on each line; bash runs them, and they must succeed
+```sh elsewhere    commands for another machine, or for tools that a test cannot have; listed, but not run
+```conf            a file; the comment in its first line is its path
+```conf elsewhere  a file on another machine; only checked
+others             output, or steps that only a reader can do
 """
 
 import os
@@ -35,7 +35,7 @@ maillog_file = /var/log/mail.log
 
 
 def blocks(name):
-    """(kind, text) of every fenced block of NAME: README.md, or a file in docs/. kind: "sh", "sh elsewhere", "conf", ..."""
+    """(kind, text) of every fenced block of a page: README.md, or a file in docs/. kind: "sh", "sh elsewhere", "conf", ..."""
     with open(os.path.join(TOP, "" if name == "README.md" else "docs", name), encoding="utf-8") as f:
         found = re.findall(r"(?ms)^```([\w. ]*)\n(.*?)^```$", f.read())
     if not found:
@@ -44,14 +44,14 @@ def blocks(name):
 
 
 def commands(text):
-    """The commands of a block: lines, joined where one ends in a backslash; comments are left out."""
+    """The commands of a block: its lines, joined after a backslash at the end, without comments."""
     return [line for line in text.replace("\\\n", "").splitlines() if line and not line.startswith("#")]
 
 
 class MachineGuide:
-    """Follows guides on a Machine, to the letter and in the order of the page. clone: the directory in which the reader is, with
-    the package in build/deb. replaced: texts in files of the guides -> what this test has in their places. ran and skipped:
-    what was done, and what was not."""
+    """Follows guides on a Machine literally, in the order of the page. clone: the reader's directory, with the package in
+    build/deb. replaced: texts in files of the guides -> their replacements in this test. ran, skipped: the commands that were
+    run, and those that were not."""
 
     def __init__(self, machine, replaced=()):
         self.machine = machine
@@ -60,8 +60,8 @@ class MachineGuide:
         self.ran, self.skipped = [], []
 
     def follow(self, name, between=None, until=None):
-        """Do what the guide says. between(line): called before each command; True: it is not to be run. until: stop before the
-        command that begins so."""
+        """Do what the guide says. between(line) is called before each command; if it returns true, the command is not run.
+        until: stop before the command that begins with this text."""
         self.directory = self.clone
         for kind, text in blocks(name):
             if kind.startswith("conf"):
@@ -89,7 +89,7 @@ class MachineGuide:
 
     def _run(self, name, line, between):
         is_done = between(line) if between else False
-        if is_done or line == "./dev deb":  # which ./dev cleanroot has run
+        if is_done or line == "./dev deb":  # ./dev cleanroot has run it already
             self.skipped.append(line)
             return
         print(f"  {name}: {line}")
@@ -101,8 +101,8 @@ class MachineGuide:
 
 
 class Guide:
-    """A system with Postfix, on which guides are followed; fresh() begins anew. mailbox: where mail for everybody ends.
-    replaced: texts of the guides' files -> what this test has in their places."""
+    """A system with Postfix on which guides are followed. fresh() restores its first state. mailbox: the sink for all mail.
+    replaced: texts in files of the guides -> their replacements in this test."""
 
     def __init__(self, rig):
         self.rig = rig
@@ -140,7 +140,7 @@ class Guide:
         date_back(path)
 
     def follow(self, name, only=("sh", "conf"), since=None):
-        """Do what the guide says; the number of commands that were run. since: the first command that is wanted."""
+        """Do what the guide says. Returns the number of commands that were run. since: the first command to run."""
         before = self.ran
         for kind, text in blocks(name):
             if kind == "conf" and kind in only:
@@ -154,7 +154,7 @@ class Guide:
         return self.ran - before
 
     def command(self, line):
-        """One command of a guide. What speaks to systemd or apt is done here."""
+        """Run one command of a guide. Commands for systemd are carried out here; those for apt are left out."""
         words = line.split()
         if words[0] == "systemctl":
             for name in (w for w in words[2:] if w != "--now"):
@@ -184,7 +184,7 @@ class Guide:
             self.run("postfix start" if verb == "start" else "postfix stop; postfix start")
             return
         if name not in OURS:
-            return  # of another package: the test starts what it wants of it
+            return  # a unit of another package, which the test starts itself if it needs it
         if verb in ("stop", "restart", "disable") and name in self.daemons:
             self.daemons.pop(name).stop()
         if verb in ("start", "restart"):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""A system of its own for tests that configure the system's Postfix: /etc and what else Postfix writes to are covered by
-overlays that only this process and its children see, and the network is a loopback of its own, with port 25 free."""
+"""A private system for tests that configure the system's Postfix. Overlays cover /etc and the other directories that Postfix
+writes to; only this process and its children see them. The network is a loopback of its own, with port 25 free."""
 
 import contextlib
 import ctypes
@@ -21,7 +21,8 @@ COVERED = ("/etc", "/var/spool", "/var/lib", "/var/log", "/var/mail", "/var/back
 
 @contextlib.contextmanager
 def dated_back():
-    """Postfix waits for a second before each reading of a file that has just changed: date them back all the while."""
+    """Postfix waits for a second before it reads a file that has just changed. Within this context its configuration files are
+    dated back all the time."""
     done = threading.Event()
 
     def work():
@@ -40,7 +41,7 @@ def dated_back():
 
 
 class Jail:
-    """The whole process moves in, for good. fresh() gives the system back as it was."""
+    """The whole process enters the private system, and stays in it. fresh() restores the first state."""
 
     def __init__(self, rig, addresses=()):
         postfix_user()
@@ -72,7 +73,7 @@ class Jail:
             raise Skip(f"{what} is not allowed here: {os.strerror(ctypes.get_errno())}")
 
     def overlay(self, lower, name):
-        """A writable view of a directory; its path."""
+        """Make a writable view of a directory. Returns its path."""
         top = f"{self.directory}/{name}"
         for part in ("up", "work", "view"):
             os.makedirs(f"{top}/{part}")
@@ -97,7 +98,7 @@ class Jail:
             self._check(self._libc.mount(b"overlay", path.encode(), b"overlay", 0, options.encode()), f"an overlay on {path}")
 
     def stop_postfix(self):
-        """Kill every master(8) that was started in here: their pid files are below the covered directories."""
+        """Kill every master(8) of this system. Their pid files are below the covered directories."""
         for name in os.listdir("/var/spool"):
             try:
                 with open(f"/var/spool/{name}/pid/master.pid", encoding="ascii") as f:
@@ -106,7 +107,7 @@ class Jail:
                     is_master = f.read() == "master\n"
             except (OSError, ValueError, IndexError):
                 continue
-            # A number in a stale file may be somebody else's by now.
+            # The number in a stale file may belong to another process by now.
             if is_master and self.is_inside(pid) and start_time(pid) is not None:
                 os.killpg(pid, signal.SIGKILL)
 
@@ -115,7 +116,7 @@ class Jail:
         return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
 
     def record_postfix(self):
-        """Have the guardian look after every master(8) that runs in here now."""
+        """Have the guardian end every master(8) that runs in this system now."""
         for name in os.listdir("/var/spool"):
             try:
                 with open(f"/var/spool/{name}/pid/master.pid", encoding="ascii") as f:

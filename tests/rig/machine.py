@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""A machine of its own: a root that debootstrap made, below an overlay, with systemd as its process 1 in namespaces for mounts,
-processes, host name, IPC and cgroups. It shares the network of the Jail, where the test's own servers are its neighbours."""
+"""A whole machine: a root that debootstrap made, below an overlay, with systemd as process 1 in namespaces for mounts, processes,
+host name, IPC and cgroups. It shares the network of the Jail, in which the test's own servers run."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ ENVIRONMENT = {
     "TERM": "dumb",
     "DEBIAN_FRONTEND": "noninteractive",
 }
-# What a container manager does before it starts init. Files below /proc/sys and /sys belong to the machine around us.
+# Does what a container manager does before it starts init. Files below /proc/sys and /sys belong to the real machine.
 BOOT = """
 set -e
 cd "$1"
@@ -53,7 +53,7 @@ exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio env -i container=sp
 
 
 def _cgroup_top():
-    """Where the second version of cgroups is mounted."""
+    """The mount point of cgroup2."""
     with open("/proc/self/mounts", encoding="ascii") as f:
         for line in f:
             words = line.split()
@@ -63,7 +63,7 @@ def _cgroup_top():
 
 
 class Elsewhere:
-    """Another network, with hosts of the Internet: `make' calls a function whose sockets are there."""
+    """Another network, which stands for the Internet. make() calls a function whose sockets are in it."""
 
     def __init__(self, jail, here="192.0.2.1/24", there=("192.0.2.9/24",)):
         self._work, self._done, self._ready = None, threading.Semaphore(0), threading.Semaphore(0)
@@ -87,12 +87,12 @@ class Elsewhere:
             self._ready.acquire()
             try:
                 self._result = self._work()
-            except Exception as e:  # handed over
+            except Exception as e:  # make() raises it
                 self._result = e
             self._done.release()
 
     def make(self, function):
-        """Call function() there; what it returns. Threads and processes that it starts stay there."""
+        """Call function() in this network, and return its result. Threads and processes that it starts stay in the network."""
         self._work = function
         self._ready.release()
         self._done.acquire()
@@ -102,7 +102,7 @@ class Elsewhere:
 
 
 class Machine:
-    """base: the root directory, which stays as it is; hosts: lines for /etc/hosts."""
+    """base: the root directory, which is not changed; hosts: lines for /etc/hosts."""
 
     def __init__(self, rig, jail, base, name="mail.example.com", hosts=""):
         self.rig = rig
@@ -160,7 +160,8 @@ class Machine:
         return self.run("systemctl is-system-running", check=None)[1].strip() in ("running", "degraded")
 
     def run(self, line, check=True, directory="/root", seconds=300):
-        """As root types it: what it wrote. check: expect success (True), or nothing and return (status, what it wrote) (None)."""
+        """Run a command line as root. check: True: it must succeed, and its output is returned; None: (status, output) is
+        returned."""
         environ = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         argv = ["nsenter", "-t", str(self._init), "-m", "-p", "-u", "-i", "-C", "--root", "--wd"]
         argv += ["env", "-i", "-C", directory, *environ, "bash", "-c", line]
@@ -174,12 +175,12 @@ class Machine:
         return said
 
     def journal(self, *units, lines=60):
-        """The end of the journal, for those who look for a reason."""
+        """The end of the journal, for failure texts."""
         words = "".join(f" -u {u}" for u in units)
         return self.run(f"journalctl --no-pager -n {lines}{words}", check=None)[1]
 
     def stop(self):
-        """Everything in it is killed with its process 1."""
+        """Kill process 1, and with it every process of the machine."""
         popen, self._popen = self._popen, None
         if popen is None:
             return

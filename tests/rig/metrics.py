@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What the daemons show by HTTP, read by Prometheus' own parser."""
+"""The daemons' metrics over HTTP, read by Prometheus' own parser."""
 
 import http.client
 import json
@@ -8,7 +8,7 @@ import sys
 
 from .base import TIME_FACTOR, Skip, wait_for
 
-sys.path.append("/usr/lib/python3/dist-packages")  # Debian's, for a Python that is not Debian's
+sys.path.append("/usr/lib/python3/dist-packages")  # the packages of Debian, for a Python that is not Debian's
 try:
     from prometheus_client.parser import text_string_to_metric_families as parse_page
 except ImportError:
@@ -24,7 +24,7 @@ def need_parser():
 
 
 def get(port, path, method="GET"):
-    """(status, headers, body) of one request."""
+    """Make one request: (status, headers, body)."""
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=20 * TIME_FACTOR)
     try:
         c.request(method, path)
@@ -35,7 +35,7 @@ def get(port, path, method="GET"):
 
 
 class Page:
-    """The metrics of one daemon, and all values that each sample was seen with."""
+    """The metrics of one daemon, and all values that each sample has had."""
 
     def __init__(self, port):
         self.port = port

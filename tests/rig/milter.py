@@ -12,7 +12,7 @@ SMFIP_NODATA, SMFIP_NR_MAIL, SMFIP_NR_RCPT, SMFIP_NR_DATA = 1 << 9, 1 << 14, 1 <
 
 
 class Milter:
-    """One connection. `actions` and `steps` are what the milter asked for."""
+    """One connection. `actions` and `steps`: the ones that the milter asked for."""
 
     def __init__(self, address, actions=ALL_ACTIONS, seconds=20):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
@@ -45,7 +45,7 @@ class Milter:
         self.send(b"D", stage + b"".join(f"{k}\0{v}\0".encode() for k, v in values.items()))
 
     def connect(self, client):
-        """Tell the client's IPv4 address; only for a milter that has not asked to skip it."""
+        """Send the client's IPv4 address. Only for a milter that has not asked to skip this step."""
         self.send(b"C", b"client.test\0" + b"4" + struct.pack("!H", 25) + client.encode() + b"\0")
         return None if self.steps & SMFIP_NR_CONN else self.receive()
 
@@ -54,13 +54,13 @@ class Milter:
         return None if self.steps & SMFIP_NR_MAIL else self.receive()
 
     def rcpt(self, *argv):
-        """b"c", or the text of the reply."""
+        """Send a recipient. Returns the milter's answer as text ("c"), or the text of the SMTP reply that it asks for."""
         self.send(b"R", b"".join(a.encode() + b"\0" for a in argv))
         command, data = self.receive()
         return data.rstrip(b"\0").decode() if command == b"y" else command.decode()
 
     def header(self, name, body):
-        """One header; only for a milter that has not asked to skip them."""
+        """Send one header. Only for a milter that has not asked to skip headers."""
         self.send(b"L", name.encode() + b"\0" + body.encode() + b"\0")
         return None if self.steps & SMFIP_NR_HDR else self.receive()
 
@@ -72,7 +72,8 @@ class Milter:
             assert self.receive()[0] == b"c"
 
     def eom(self):
-        """(the changes in order, as ("+", address, words), ("-", address), ("h", name, value), ("m", name, index, value); final answer)."""
+        """Send the end of the message. Returns (the changes in order, the final answer). A change is ("+", address, words),
+        ("-", address), ("h", name, value) or ("m", name, index, value)."""
         self.send(b"E")
         changes = []
         while True:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""Another milter, as administrators have them: agrees to everything and adds one header; refuses, deletes and adds recipients if told."""
+"""Another milter beside splitmilter: it accepts everything and adds one header. Options make it refuse, delete and add
+recipients."""
 
 import socket
 import struct
@@ -7,8 +8,8 @@ import threading
 
 
 class OwnMilter:
-    """Listens at once on a port of its own; `asked` counts the messages. refuse: recipients that get 550; delete, add: what
-    is done at the end of a message, if the recipient to delete is one of it."""
+    """Listens at once on a port of its own; `asked` counts the messages. refuse: recipients that get 550; delete: recipients that
+    are deleted at the end of a message; add: recipients that are added to a message if one was deleted."""
 
     def __init__(self, rig, header="X-Own-Milter", refuse=(), delete=(), add=()):
         self.address = ("127.0.0.1", rig.free_port())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Private Postfix instances: nothing of the system's own Postfix is read (but its shared files) or changed."""
+"""Private Postfix instances. Only the shared files of the system's own Postfix are read, and nothing of it is changed."""
 
 import json
 import os
@@ -64,8 +64,8 @@ MAIN = {
     "message_size_limit": "104857600",
     "mailbox_size_limit": "0",
     "in_flow_delay": "0",
-    # Tests do not wait for minutes. With less than 2 s qmgr(8) may meet a message whose delivery agent has not let go of it
-    # ("skipped, still being delivered"), and then leaves it for minutes.
+    # Short, because tests do not wait for minutes. With less than 2 s qmgr(8) may find a message that a delivery agent still has
+    # locked ("skipped, still being delivered"), and then leaves it for minutes.
     "queue_run_delay": "1s",
     "minimal_backoff_time": "2s",
     "maximal_backoff_time": "3s",
@@ -77,7 +77,7 @@ MAIN = {
 
 
 def write_old(path, text):
-    """Write a file and date it back: Postfix waits for a second before it reads one that has just changed."""
+    """Write a file and date it back, because Postfix waits for a second before it reads a file that has just changed."""
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
     date_back(path)
@@ -89,7 +89,7 @@ def date_back(path):
 
 
 def environment():
-    """PATH with the directories in which Debian has postfix(1), for users who lack them."""
+    """The environment with the sbin directories in PATH, where Debian has postfix(1)."""
     env = dict(os.environ)
     env["PATH"] = env.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
     env.pop("MAIL_CONFIG", None)
@@ -97,7 +97,7 @@ def environment():
 
 
 def postfix_user():
-    """uid and gid of Postfix's own account, or Skip."""
+    """The uid and gid of Postfix's own account, or Skip."""
     try:
         entry = pwd.getpwnam("postfix")
     except KeyError:
@@ -106,8 +106,8 @@ def postfix_user():
 
 
 class Postfix:
-    """One instance. main: main.cf settings over MAIN; services: more lines for master.cf (chroot column n);
-    listen: the ports of smtpd(8), one free port when not given; smtpd_options: text put behind each of their lines."""
+    """One instance. main: settings of main.cf in addition to MAIN; services: further lines of master.cf (with chroot n);
+    listen: the ports of smtpd(8), by default one free port; smtpd_options: text that is put behind each of their lines."""
 
     def __init__(self, rig, name, main=None, services="", listen=None, smtpd_options="", directory=None):
         self.rig = rig
@@ -158,13 +158,13 @@ class Postfix:
         write_old(os.path.join(self.etc, "main.cf"), "".join(f"{k} = {v}\n" for k, v in self.settings.items()))
 
     def write(self, name, text):
-        """A table in config_directory; returns its path."""
+        """Write a table in config_directory. Returns its path."""
         path = os.path.join(self.etc, name)
         write_old(path, text)
         return path
 
     def run(self, *argv, check=True):
-        """Run a Postfix command with this instance's configuration; its standard output."""
+        """Run a Postfix command with this instance's configuration. Returns its standard output."""
         done = subprocess.run(
             [argv[0], "-c", self.etc, *argv[1:]],
             stdout=subprocess.PIPE,
@@ -199,7 +199,7 @@ class Postfix:
         self.run("postfix", "reload")
 
     def flush(self):
-        """Try everything in the queue now."""
+        """Attempt all deliveries in the queue now."""
         self.run("postqueue", "-f")
 
     def stop(self):
@@ -238,7 +238,7 @@ class Postfix:
         return wait_for(there, seconds, f"{count} lines /{pattern}/ in the log of {self.name}")
 
     def queue_files(self):
-        """Paths of all messages in the queue, whatever their state."""
+        """The paths of all messages in the queue, in any state."""
         found = []
         for state in ("maildrop", "incoming", "active", "deferred", "hold"):
             for directory, _, files in os.walk(os.path.join(self.queue_directory, state)):
@@ -246,13 +246,13 @@ class Postfix:
         return found
 
     def queue(self):
-        """postqueue -j, parsed."""
+        """The parsed output of postqueue -j."""
         return [json.loads(ln) for ln in self.run("postqueue", "-j").split("\n") if ln]
 
     def wait_empty(self, seconds=20):
         wait_for(lambda: not self.queue_files(), seconds, f"an empty queue of {self.name}", lambda: self.run("postqueue", "-p"))
 
     def remove(self):
-        """Stop and delete the instance's directory (benches that make many of them)."""
+        """Stop the instance and delete its directory, for benchmarks that make many instances."""
         self.stop()
         shutil.rmtree(self.directory)

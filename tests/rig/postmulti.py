@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Postfix instances made with postmulti(1), as an administrator makes them, without touching /etc/postfix.
 
-postmulti insists on the default configuration directory. So this process moves into a mount namespace of its own, in which
-a private directory lies over /etc/postfix: the private primary instance. All processes that it starts see that one.
+postmulti always uses the default configuration directory. So this process enters a mount namespace of its own, in which a
+private directory covers /etc/postfix: the private primary instance. All processes that it starts see that one.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ def _check(result, what):
 
 
 class PostMulti:
-    """The private primary instance. Skip where mount namespaces are not allowed. It never runs itself."""
+    """The private primary instance, which is never started. Skip where mount namespaces are not allowed."""
 
     def __init__(self, rig):
         self.directory = rig.path("primary")
@@ -60,8 +60,8 @@ class PostMulti:
 
     @staticmethod
     def run(*arguments, edits=()):
-        """postmulti with these arguments; its output. edits: main.cf files that it changes and then reads again and
-        again; they are dated back all the while, since each reading would otherwise wait."""
+        """Run postmulti with these arguments. Returns its output. edits: main.cf files that it changes and then reads several
+        times. They are dated back all the time, because otherwise each reading would wait."""
         with tempfile.TemporaryFile() as output:
             with subprocess.Popen(
                 ["postmulti", *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment()
@@ -80,7 +80,7 @@ class PostMulti:
 
 
 class MultiPostfix(Postfix):
-    """An instance in the care of a PostMulti (there must be one)."""
+    """An instance that postmulti(1) manages. There must be a PostMulti."""
 
     def create(self):
         os.makedirs(self.directory, mode=0o755)

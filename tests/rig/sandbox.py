@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Runs a daemon as systemd would by its unit: as an ordinary user, behind a seccomp filter made from SystemCallFilter,
-SystemCallErrorNumber and RestrictAddressFamilies, with its CPUSchedulingPolicy, and in a user namespace where it has PrivateUsers.
+"""Runs a daemon as systemd does with its unit: as an ordinary user, behind a seccomp filter made from SystemCallFilter,
+SystemCallErrorNumber and RestrictAddressFamilies, with its CPUSchedulingPolicy, and with PrivateUsers in a user namespace.
 
-A script, too: sandbox.py UNIT GROUP PROGRAM ARGUMENT... becomes the program, with GROUP as a supplementary group.
+Also a script: sandbox.py UNIT GROUP PROGRAM ARGUMENT... executes the program, with GROUP as a supplementary group.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ if __name__ != "__main__":
     from .base import Skip, need_tools
     from .daemons import TOP, instrumented
 
-UID = GID = 54321  # nobody's, as long as nothing else of the machine has it
+UID = GID = 54321  # not in use on the machine, as far as the test can expect
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 RET_ALLOW, RET_ERRNO, RET_KILL = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
@@ -29,13 +29,13 @@ CLONE_NEWUSER = 0x10000000
 
 
 def settings(unit, name):
-    """The values of all lines NAME=VALUE of the unit."""
+    """The values of all lines NAME=VALUE in the unit."""
     with open(unit, encoding="utf-8") as f:
         return re.findall(rf"(?m)^{name}=(.*)$", f.read())
 
 
 def members(name, seen=None):
-    """The system calls of a set, as this machine's systemd has it; of a call, itself."""
+    """The system calls of a set, as the installed systemd defines it; for a single call, the call."""
     if not name.startswith("@"):
         return {name}
     out = subprocess.run(["systemd-analyze", "--no-pager", "syscall-filter", name], capture_output=True, text=True, check=True).stdout
@@ -48,7 +48,8 @@ def members(name, seen=None):
 
 
 def allowed_calls(unit):
-    """As systemd.exec(5) has it: the first line says that calls are allowed, the others add or take away."""
+    """The system calls that the unit allows. By systemd.exec(5) the first line lists allowed calls, and further lines add calls
+    or remove them."""
     allowed = members("@default")
     for line in settings(unit, "SystemCallFilter"):
         for word in line.lstrip("~").split():
@@ -94,7 +95,7 @@ def program(unit):
 
 
 def become(unit, group, argv):
-    """Does not return."""
+    """Execute argv with the restrictions of the unit. Does not return."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def check(result):
@@ -117,7 +118,7 @@ def become(unit, group, argv):
 
 
 def map_users(libc, check):
-    """A user namespace that knows root and our user only. Its maps are written from outside."""
+    """Enter a user namespace that maps only root and UID. A process outside of it writes the maps."""
     ready, go = os.pipe(), os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -139,7 +140,7 @@ def map_users(libc, check):
 
 
 class Sandbox:
-    """Of conf/systemd/NAME.service.in; `wrapper` goes in front of a command."""
+    """The restrictions of conf/systemd/NAME.service.in. `wrapper` is put before a command."""
 
     def __init__(self, name, group="mail"):
         need_tools("systemd-analyze", "gcc")
@@ -153,7 +154,7 @@ class Sandbox:
 
     @staticmethod
     def give(path):
-        """Have the daemon's user own it."""
+        """Make the daemon's user the owner of the path."""
         os.chown(path, UID, GID)
         return path
 

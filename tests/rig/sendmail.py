@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""Private Sendmail instances, from Debian's packages unpacked into a directory: nothing is installed, nothing of the system's
-mail set-up is read or changed. `./dev deps` unpacks them."""
+"""Private Sendmail instances, from Debian's packages, which `./dev deps` unpacks into a directory. Nothing is installed, and
+nothing of the system's mail set-up is read or changed."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ from .base import Failure, Skip, need_tools, wait_for
 from .daemons import TOP, accepts
 from .guardian import start_time
 
-# What Sendmail does with a message in a test: no DNS, no limits, no waiting. SMART_HOST takes whatever has no other route.
+# The configuration for tests: no DNS, no limits, no waiting. SMART_HOST is for all mail without another route.
 BASE = """\
 divert(0)dnl
 OSTYPE(`linux')dnl
@@ -50,7 +50,7 @@ MAILER(`local')dnl
 MAILER(`smtp')dnl
 """
 
-# Sendmail sleeps for a minute when the host's name has no dot, looks the name up otherwise, and logs to a syslogd that is not there.
+# Sendmail sleeps for a minute if the host name has no dot, looks the name up otherwise, and logs to a syslogd that does not run.
 SHIM = r"""
 #define _GNU_SOURCE
 #include <errno.h>
@@ -120,7 +120,7 @@ int gethostname(char *name, size_t size)
 
 
 def sendmail_root():
-    """Where `./dev deps` has unpacked Sendmail, or Skip."""
+    """The directory into which `./dev deps` has unpacked Sendmail, or Skip."""
     root = os.environ.get("SPLIT_SENDMAIL_ROOT") or os.path.join(TOP, "build", "sendmail")
     if not os.path.exists(os.path.join(root, "usr/libexec/sendmail/sendmail")):
         raise Skip(f"Sendmail is not unpacked in {root}; ./dev deps does that")
@@ -129,7 +129,7 @@ def sendmail_root():
 
 
 def _shim(session):
-    """The library that is loaded before all others, compiled once for each run of a test script."""
+    """The library that is loaded before all others. It is compiled once for each run of a test script."""
     path = os.path.join(session.directory, "shim.so")
     if not os.path.exists(path):
         subprocess.run(["gcc", "-O", "-shared", "-fPIC", "-x", "c", "-", "-o", path], input=SHIM.encode(), check=True)
@@ -139,9 +139,9 @@ def _shim(session):
 class Sendmail:
     """One instance, listening on `address`.
 
-    split: the lines of sendmail.mc for splitmilter, as `splitctl setup-sendmail` prints them; mc: more lines before them.
-    mailertable: its text. smart_port: where everything goes that has no other route. queue_only: messages stay in the queue until
-    flush(). safe: whether messages are synced to disk.
+    split: the lines of sendmail.mc for splitmilter, as `splitctl setup-sendmail` prints them; mc: further lines before them.
+    mailertable: its text. smart_port: the port for all mail without another route. queue_only: messages stay in the queue until
+    flush(). safe: messages are synced to disk.
     """
 
     def __init__(self, rig, name, split="", mc="", mailertable="", aliases="", smart_port=1, queue_only=False, safe=True):
@@ -180,7 +180,7 @@ class Sendmail:
         self.run("-bi")
 
     def write(self, name, text):
-        """A file in etc; returns its path."""
+        """Write a file in etc. Returns its path."""
         path = os.path.join(self.etc, name)
         with open(path, "w", encoding="utf-8") as f:
             f.write(text)
@@ -188,14 +188,14 @@ class Sendmail:
         return path
 
     def m4(self, mc, check=True):
-        """The completed process of m4 over these lines: sendmail.cf on stdout."""
+        """Run m4 over these lines. Returns the completed process, with sendmail.cf on stdout."""
         cf = os.path.join(self.root, "usr/share/sendmail/cf/")
         return subprocess.run(
             ["m4", f"-D_CF_DIR_={cf}", f"{cf}m4/cf.m4", "-"], input=mc.encode(), capture_output=True, check=check
         )
 
     def write_configuration(self, split, mc=""):
-        """sendmail.mc and sendmail.cf; m4 must not say a word."""
+        """Write sendmail.mc and sendmail.cf. m4 must print no warning."""
         text = BASE.format(**self.base) + mc + split + MAILERS
         self.write("sendmail.mc", text)
         done = self.m4(text)
@@ -204,7 +204,7 @@ class Sendmail:
         self.write("sendmail.cf", done.stdout.decode())
 
     def set_mailertable(self, text):
-        """makemap(8); a running Sendmail takes it at once."""
+        """Make the table with makemap(8). A running Sendmail uses it at once."""
         path = self.write("mailertable", text)
         with open(path, "rb") as f:
             self._run([self.program("makemap"), "-C", self.configuration, "hash", path], stdin=f)
@@ -224,11 +224,11 @@ class Sendmail:
         return text
 
     def run(self, *arguments, check=True, **options):
-        """sendmail(8) with this instance's configuration; what it prints."""
+        """Run sendmail(8) with this instance's configuration. Returns its output."""
         return self._run([self.program("sendmail"), "-C", self.configuration, *arguments], check, **options)
 
     def resolve(self, address):
-        """(mailer, host, user) to which Sendmail resolves an address, as `sendmail -bt` says it."""
+        """(mailer, host, user) to which Sendmail resolves an address, from `sendmail -bt`."""
         text = self.run("-bt", input=f"/parse {address}\n".encode())
         found = re.search(r"^mailer (\S+?)(?:, host (\S+))?, user (.*)$", text, re.MULTILINE)
         if not found:
@@ -258,11 +258,11 @@ class Sendmail:
         return True
 
     def flush(self):
-        """One queue run, to its end."""
+        """Do one queue run, and wait for its end."""
         self.run("-q")
 
     def _children(self):
-        """All processes that work in the queue directory: deliveries in the background have sessions of their own."""
+        """All processes that work in the queue directory. (Deliveries in the background have sessions of their own.)"""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -273,7 +273,7 @@ class Sendmail:
         return found
 
     def stop(self):
-        """Stop the daemon and every delivery that is under way."""
+        """Stop the daemon and all deliveries."""
         popen, self.popen = self.popen, None
         if popen is None:
             return
@@ -307,11 +307,11 @@ class Sendmail:
         return wait_for(there, seconds, f"{count} lines /{pattern}/ in the log of {self.name}")
 
     def queue_files(self):
-        """Paths of all messages in the queue, whatever their state."""
+        """The paths of all messages in the queue, in any state."""
         return [os.path.join(self.queue_directory, n) for n in os.listdir(self.queue_directory) if n[:2] in ("qf", "df", "Qf")]
 
     def queued_recipients(self):
-        """Addresses that wait in the queue, as the queue files have them."""
+        """The recipients in the queue, as the queue files have them."""
         found = []
         for path in self.queue_files():
             if not os.path.basename(path).startswith("qf"):

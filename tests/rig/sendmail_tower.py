@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The tower with a Sendmail as front: the filters give mail back to its milter-free port, and it delivers to the mailboxes itself.
+"""The tower with a Sendmail as front. The filters give mail back to its port without milter, and it delivers to the mailboxes.
 
     client -> front -+-> filter secondary -+-> front, again -> mailbox
                 |    +-> filter primary ---+
@@ -17,8 +17,8 @@ INSTALLED_M4 = "sendmail/splitmilter.m4')"
 
 
 def setup_sendmail(rig, configuration_path, reinject):
-    """(lines for sendmail.mc, mailertable), as `splitctl setup-sendmail` prints them. The m4 file is the source tree's: it is not
-    installed yet."""
+    """(lines for sendmail.mc, mailertable), as `splitctl setup-sendmail` prints them. The m4 file is that of the source tree,
+    because none is installed."""
     _, mc, _ = run_splitctl(rig, configuration_path, "setup-sendmail", "-r", str(reinject), "mc")
     _, table, _ = run_splitctl(rig, configuration_path, "setup-sendmail", "mailertable")
     include = f"include(`{os.path.join(TOP, 'conf', 'sendmail', 'splitmilter.m4')}')dnl"
@@ -26,8 +26,8 @@ def setup_sendmail(rig, configuration_path, reinject):
 
 
 class SendmailTower(Tower):
-    """As Tower. front_main and front_transport are more lines of sendmail.mc and of the mailertable; reinject is the address of
-    the milter-free port. There is no output instance."""
+    """As Tower. front_main and front_transport are further lines of sendmail.mc and of the mailertable; reinject is the address
+    of the port without milter. There is no output instance."""
 
     makes_orcpt = False
 
@@ -40,7 +40,7 @@ class SendmailTower(Tower):
         path = rig.write("setup.conf", self.make_configuration())
         split, table = setup_sendmail(rig, path, self.reinject[1])
         self.mailertable = table + front_transport
-        # Copies pass a tap on their way to splitrelay.
+        # A tap is between Sendmail and splitrelay.
         split = split.replace(f"SPLIT_COPY_SMTP(`{self.relay_address[1]}')", f"SPLIT_COPY_SMTP(`{self.taps['relay'].address[1]}')")
         self.front = Sendmail(
             rig,
@@ -53,10 +53,10 @@ class SendmailTower(Tower):
         )
 
     def queue_id(self):
-        """Sendmail has no XFORWARD."""
+        """A dash, because Sendmail does not send its queue id with XFORWARD."""
         return "-"
 
     def settle(self, seconds=30):
-        """The mail passes the front twice."""
+        """Wait as Tower does, but for mail that passes the front twice."""
         super().settle(seconds)
         self.front.wait_empty(seconds)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A system whose Postfix is set up by splitctl setup-postfix: the system's own /etc/postfix, covered by overlays that only
+"""A system whose Postfix is set up by splitctl setup-postfix. It is the system's own /etc/postfix, covered by overlays that only
 the test sees."""
 
 import contextlib
@@ -12,7 +12,7 @@ import rig
 
 REINJECT = 10025
 RELAY = 10030
-OUTSIDE, HERE = "192.0.2.7", "192.0.2.1"  # a stranger, and an address of this host that strangers can reach
+OUTSIDE, HERE = "192.0.2.7", "192.0.2.1"  # a client outside of mynetworks, and an address of this host that it can reach
 
 FILTERS = """\
 anna@example.com     primary
@@ -22,7 +22,7 @@ special@example.net  secondary
 bad@example.com      primary
 """
 
-# Things that administrators have. The last line of own_aliases and own_routes matches whatever comes.
+# A main.cf as administrators have it. The last lines of own_aliases and own_routes match any address.
 MAIN = """\
 # My own main.cf
 compatibility_level = 3.6
@@ -52,17 +52,17 @@ smtp_host_lookup = native
 in_flow_delay = 0
 queue_run_delay = 1s
 minimal_backoff_time = 1s
-maximal_backoff_time = 2s"""  # no line end
+maximal_backoff_time = 2s"""  # without a line end
 ALIASES = "/^info@example\\.com$/ anna@example.com\n/^(.+)\\.invalid$/ trash@example.net\n/^(.+)@old\\.test$/ $1@example.com\n"
 ROUTES = "/@/ smtp:[127.0.0.1]:{mailbox}\n"
 
 
 class System:
-    """A jail with Postfix in it, and everything around it. fresh() begins anew."""
+    """A jail with Postfix, its filters, mailboxes and daemons. fresh() restores its first state."""
 
     def __init__(self, r):
         rig.need_tools("postmulti", "postmap")
-        # A Postfix that was installed without configuration has neither.
+        # If Postfix was installed without configuration, the files of the package are used.
         self.systems_own = {name: self.find(name) for name in ("main.cf", "master.cf")}
         self.r = r
         self.jail = rig.Jail(r, addresses=(f"{OUTSIDE}/32", f"{HERE}/32"))
@@ -77,7 +77,7 @@ class System:
 
     @staticmethod
     def find(name):
-        """The system's own file, or what the package would make it of."""
+        """The text of the system's own file, or of the package's template for it."""
         for path in (f"/etc/postfix/{name}", f"/usr/share/postfix/{name}.debian", f"/usr/share/postfix/{name}.dist"):
             if os.path.exists(path):
                 with open(path, encoding="utf-8") as f:
@@ -90,7 +90,7 @@ class System:
             self.daemons.pop().stop()
 
     def fresh(self, queue_directory="/var/spool/postfix", milter="", main="", base=MAIN):
-        """The files as an administrator has them; splitmilter.conf with its socket below queue_directory."""
+        """Write the files as an administrator has them, and splitmilter.conf with its socket below queue_directory."""
         self.end()
         self.jail.fresh()
         for sink in (self.mailbox, self.special, self.archive, *self.filters.values()):
@@ -140,7 +140,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
     @staticmethod
     @contextlib.contextmanager
     def with_path(directory):
-        """Programs of this directory come first."""
+        """A context in which this directory is the first one in PATH."""
         former = os.environ["PATH"]
         os.environ["PATH"] = f"{directory}:{former}"
         try:
@@ -166,7 +166,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
         return text
 
     def status(self, code=0):
-        """splitctl status, in both forms: (the text, the object)."""
+        """Run splitctl status in both forms: (the text, the object)."""
         found, text, err = rig.run_splitctl(self.r, self.conf, "status", check=False)
         assert (found, err) == (code, ""), (found, text, err)
         found, out, _ = rig.run_splitctl(self.r, self.conf, "status", "--json", check=False)
@@ -174,7 +174,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
         return text, json.loads(out)
 
     def start(self):
-        """splitrelay, splitmilter, and Postfix with all its instances."""
+        """Start splitrelay, splitmilter, and Postfix with all its instances."""
         self.number += 1
         spool = self.r.path(f"spool{self.number - 1}")
         os.makedirs(spool, mode=0o700, exist_ok=True)
@@ -200,7 +200,8 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
             return f.read()
 
     def send_and_see(self):
-        """The whole job, through what the administrator had before."""
+        """Send a message to several recipients, and check that the split works together with the administrator's own maps,
+        routes and milter."""
         assert "mail loops" not in self.log()
         rcpts = ["anna@example.com", "ben@example.com", "carl@example.com", "info@example.com", "special@example.net"]
         content = b"From: s@sender.test\r\nSubject: split\r\n\r\ntext\r\n"
@@ -211,7 +212,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
         self.special.wait_recipients(1)
         self.archive.wait_recipients(4)
         way = sorted((a, t.headers("X-Filtered-By"), t.headers("X-Own-Milter")) for t in self.mailbox.accepted for a in t.addrs)
-        # info@ is an alias of anna@, who then is one recipient of the filter's message or another message.
+        # info@ is an alias of anna@. Both are one recipient of the filter's message, or anna@ gets two messages.
         assert way == [
             ("anna@example.com", ["primary"], ["yes"]),
             ("anna@example.com", ["primary"], ["yes"]),
@@ -229,10 +230,10 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
         assert reply.code == 554, reply
 
     def is_closed(self, reinject):
-        """Nobody outside reaches the tag domain, or the port behind the filters."""
+        """Check that no client outside of mynetworks can send to the tag domain, or to the port behind the filters."""
         with stranger((HERE, 25)) as c:
             c.mail("s@sender.test")
-            # Postfix itself defers what tells it a way, and relaying, with compatibility_level 3.6.
+            # With compatibility_level 3.6 Postfix itself defers recipients with a route, and relaying.
             for rcpt, codes in (
                 ("anna@example.com.primary.filter.split.invalid", (550, 554)),
                 ("ANNA@example.com.archive.copy.Split.Invalid", (550, 554)),
@@ -247,7 +248,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
                 reply = c.rcpt(rcpt)
                 assert reply.code in codes, (rcpt, reply)
             assert c.rcpt("anna@example.com").code == 250
-        # Nor by way of the bounce for a sender who is not there. Postfix alone refuses it, too.
+        # A bounce to a sender in the tag domain must not get there, either. Postfix without a milter refuses such senders, too.
         for path in ((HERE, 25), ("127.0.0.1", reinject[1])):
             for sender in ("x@example.com.archive.copy.split.invalid", "x@Split.Invalid", "x@split.invalid.",
                            "x%y.archive.copy.split.invalid@mail.example.com", '"x@y.copy.split.invalid"@mail.example.com'):
@@ -270,5 +271,5 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
 
 
 def stranger(address):
-    """A client from outside of mynetworks."""
+    """A client outside of mynetworks."""
     return rig.SmtpClient(address, source=OUTSIDE)

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: ISC
 """An SMTP or LMTP server that records each transaction exactly, and misbehaves when told to.
 
-A hook decides about misbehaviour: hook(stage, conn, arg) is called before each reply and returns None (go on as usual), a
-reply text ("451 4.3.0 later"), CLOSE (drop the connection without a reply), RESET (the same, with a TCP reset), HANG (never answer) or
-Raw (these bytes, and no more answer). Stages: connect, helo (arg: the line), starttls, auth (arg: the line), mail, rcpt (arg: the line), data, body (arg: the
-first bytes of content; a reply text is sent at once, and none to the dot), dot (arg: the Transaction; it is in
-sink.transactions already, with answered False), rset, noop, xfor, xcli (arg: the line), quit. For LMTP the hook of dot is called once per recipient: its stage
-is dot, and its arg the Transaction, conn.dot_index the number of the recipient.
+A hook decides about misbehaviour. hook(stage, conn, arg) is called before each reply. It returns one of:
 
-With tls (an ssl.SSLContext) it offers STARTTLS; with wrap, too, it speaks nothing else. conn.tls is the version, or "".
+    None                the usual reply
+    "451 4.3.0 later"   this reply
+    CLOSE               close the connection without a reply
+    RESET               the same, with a TCP reset
+    HANG                never reply
+    Raw(data)           send these bytes, and then never reply
+
+Stages: connect, helo, starttls, auth, mail, rcpt, data, body, dot, rset, noop, xfor, xcli, quit. arg is the line at helo, auth,
+mail, rcpt and xcli. At body it is the first bytes of the content; a reply text is sent at once, and none after the dot. At dot it
+is the Transaction, which is in sink.transactions already, with answered False. For LMTP the hook is called at dot once for each
+recipient; conn.dot_index is the number of the recipient.
+
+With tls (an ssl.SSLContext) the sink offers STARTTLS; with wrap as well, connections begin with TLS. conn.tls is the version, or
+"".
 """
 
 import hashlib
@@ -29,7 +37,7 @@ RESET = object()
 
 @dataclass
 class Raw:
-    """Sent as it is, line end or not; then HANG."""
+    """Bytes that are sent unchanged, with a line end or without; then the sink never replies."""
 
     data: bytes
 
@@ -40,7 +48,7 @@ _PATH = re.compile(r"^(?:MAIL FROM|RCPT TO):\s*<((?:\"(?:[^\"\\]|\\.)*\"|[^>\"])
 
 @dataclass
 class Rcpt:
-    """addr: between the angle brackets; params: ESMTP words in the order and spelling they came in."""
+    """addr: the text between the angle brackets; params: the ESMTP words, in the client's order and spelling."""
 
     addr: str
     params: list
@@ -48,7 +56,7 @@ class Rcpt:
 
 @dataclass
 class Transaction:
-    """conn: number of the connection; data: content without dot quoting (b"" when the sink does not keep data)."""
+    """conn: the number of the connection; data: the content without dot stuffing (b"" if the sink does not keep data)."""
 
     conn: int
     peer: str
@@ -69,7 +77,7 @@ class Transaction:
         return [r.addr for r in self.rcpts]
 
     def headers(self, name):
-        """Values of all header fields of that name, unfolded."""
+        """The values of all header fields of that name, unfolded."""
         head = self.data.split(b"\r\n\r\n", 1)[0].replace(b"\r\n\t", b" ").replace(b"\r\n ", b" ")
         wanted = name.lower().encode() + b":"
         found = [ln[len(wanted):].strip() for ln in head.split(b"\r\n") if ln.lower().startswith(wanted)]
@@ -77,7 +85,7 @@ class Transaction:
 
 
 def split_trace(data):
-    """A copy's content as (the first two header fields: Received and X-Split-Copy, all that follows)."""
+    """Split a copy's content: (the first two header fields, Received and X-Split-Copy; the rest)."""
     at = 0
     for _ in range(2):
         at = data.index(b"\r\n", at) + 2
@@ -124,7 +132,7 @@ class _Connection:
             self.fill()
 
     def reply(self, stage, usual, arg=None):
-        """Ask the hook, send its reply or the usual one. True when the reply was positive."""
+        """Ask the hook, and send its reply or the usual one. True: the reply was positive."""
         hook = self.sink.hook
         said = hook(stage, self, arg) if hook else None
         self.misbehave(said)
@@ -137,7 +145,7 @@ class _Connection:
         return text[0] in "23"
 
     def misbehave(self, said):
-        """Returns if that is a reply, or nothing."""
+        """Do what the hook returned. Returns only if that was a reply text, or None."""
         if said is None or isinstance(said, str):
             return
         if said is RESET:
@@ -236,7 +244,8 @@ class _Connection:
             self.reply("dot", f"250 2.0.0 <{rcpt.addr}> Ok", txn)
 
     def read_content(self, txn):
-        """Up to the line that holds only a dot. CRLF.CRLF and nothing else ends it. Returns what was said before that, if anything."""
+        """Read the content up to the line that is only a dot. Only CRLF.CRLF ends it. Returns the reply that was sent before the
+        end, or None."""
         while len(self.buffer) < 3:
             self.fill()
         said = self.sink.hook("body", self, bytes(self.buffer)) if self.sink.hook else None
@@ -268,8 +277,8 @@ class _Connection:
 class Sink:
     """A recording server on a port of its own (or on a unix socket), started at once.
 
-    transactions: all that were received whole, whatever was replied; accepted: those answered with 250.
-    commands: (connection number, line) of everything that was said. Stopped and started again it keeps its address.
+    transactions: all that were received completely, with any reply; accepted: those that got 250. commands: (number of the
+    connection, line) of every command. A sink that is stopped and started again keeps its address.
     """
 
     def __init__(
@@ -294,7 +303,7 @@ class Sink:
 
     @property
     def bracketed(self):
-        """As Postfix and splitmilter.conf write it."""
+        """The address in the form of Postfix and splitmilter.conf: "[host]:port"."""
         return f"unix:{self.address}" if isinstance(self.address, str) else f"[{self.address[0]}]:{self.address[1]}"
 
     @property
@@ -347,7 +356,7 @@ class Sink:
             self._open.discard(conn)
 
     def stop(self):
-        """Stop listening and cut all connections: connections are refused from now on."""
+        """Stop listening, and cut all connections. From now on connections are refused."""
         with self._lock:
             listener, self._listener = self._listener, None
         if listener is None:
@@ -360,7 +369,7 @@ class Sink:
         self.cut()
 
     def cut(self):
-        """End all connections, but go on listening."""
+        """Cut all connections, but still listen."""
         with self._lock:
             open_now = list(self._open)
         for conn in open_now:
@@ -370,13 +379,13 @@ class Sink:
                 pass
 
     def describe(self):
-        """For failure texts."""
+        """The transactions as text, for failure texts."""
         with self._lock:
             rows = [f"  {t.conn}: <{t.sender}> {t.mail_params} {t.rcpts} {t.size} bytes" for t in self.transactions]
         return "\n".join([f"{self.name} received {len(rows)} transactions:", *rows[-20:]])
 
     def wait(self, count, seconds=20, accepted=True):
-        """Wait until `count` transactions (of the accepted ones, usually) are there, and return them all."""
+        """Wait until there are `count` transactions (accepted: only accepted ones count), and return them all."""
 
         def there():
             found = self.accepted if accepted else list(self.transactions)

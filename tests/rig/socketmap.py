@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A socketmap server (socketmap_table(5)) whose answers and faults the test sets while it runs."""
+"""A socketmap server (socketmap_table(5)). The test sets its answers and faults while it runs."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ import threading
 
 
 class SocketMap:
-    """On the unix socket `path`, started at once.
+    """Listens at once on the unix socket `path`.
 
-    look_up(name, key): the reply of the map `name`, as bytes: b"OK secondary", b"NOTFOUND ", b"TEMP busy". A request that
-    is a duplicate of one that broke off is answered anew.
-    fault: what happens to questions from now on:
+    look_up(name, key): the reply of the map `name`, as bytes: b"OK secondary", b"NOTFOUND ", b"TEMP busy". It is called for
+    each request, also for one that repeats a request whose connection broke.
+    fault: how requests are handled from now on:
         None         they are answered
-        "once"       the first of a connection is answered; the second one is read, and the connection closed
-        "garbage"    no netstring, and the connection is closed
-        "cut"        half of the reply, and the connection is closed
-        "close"      the connection is closed, whatever comes
-        "hang"       no answer for hang_seconds, then the connection is closed
-        bytes        this reply, whatever the question
-        a function   asked for each question, in turn, for one of these
+        "once"       the first request on a connection is answered; the second one is read, and the connection closed
+        "garbage"    bytes that are no netstring are sent, and the connection is closed
+        "cut"        half of the reply is sent, and the connection is closed
+        "close"      the connection is closed after any request
+        "hang"       nothing is sent for hang_seconds, then the connection is closed
+        bytes        this reply is sent to any request
+        a function   it is called for each request, and returns one of these
     """
 
     def __init__(self, rig, path, look_up):
@@ -30,7 +30,7 @@ class SocketMap:
         self.fault = None
         self.hang_seconds = 60  # longer than splitmilter waits for a server
         self.asked = 0
-        self.broken = 0  # connections closed with a question open
+        self.broken = 0  # connections that were closed without an answer to a request
         self._lock = threading.Lock()
         self._connections = set()
         self._server = None
@@ -62,7 +62,7 @@ class SocketMap:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self):
-        """Close the socket and every connection; start() begins anew."""
+        """Close the socket and every connection. start() opens it again."""
         if self._server is None:
             return
         self._released.set()
@@ -90,7 +90,7 @@ class SocketMap:
                 return
 
     def _reply(self, request, count):
-        """Bytes to send, None to close the connection."""
+        """The bytes to send; None: close the connection."""
         with self._lock:
             fault = self.fault() if callable(self.fault) else self.fault
         if fault == "close" or (fault == "once" and count > 1):
@@ -107,7 +107,7 @@ class SocketMap:
 
 
 def _read_request(requests):
-    """The next netstring, or None at the end."""
+    """The next netstring; None at the end of the connection."""
     digits = b""
     while not digits.endswith(b":"):
         digit = requests.read(1)

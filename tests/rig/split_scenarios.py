@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What splitmilter does through a real MTA, whichever it is: the tests of it_split.py and it_sendmail.py, on a tower t."""
+"""The tests that it_split.py (Postfix) and it_sendmail.py (Sendmail) share: splitmilter with a real MTA, on a tower t."""
 
 import rig
 
@@ -39,7 +39,8 @@ def words(transactions):
 
 
 def test_six_recipients(t):
-    """Two through each filter, one without, one rewritten; three with copies at two backups."""
+    """One message to six recipients: each passes its own filter or none, one gets its new address, and three have copies at two
+    backups."""
     recipients = [
         ("anna@example.com", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Anna+2Bold@sender.test"),
         "ben@example.com",
@@ -98,7 +99,7 @@ def test_six_recipients(t):
 
 
 def test_log_lines(t):
-    """Both daemons log a line per recipient, as the manual shows it."""
+    """Both daemons log one line for each recipient, in the form that the manual shows."""
     t.send(["anna@example.com", "frida@example.com"], message("log"))
     for sink in t.backups.values():
         rig.wait_for(lambda s=sink: by_subject(s.accepted, "log"), 20, f"a copy at {sink.name}")
@@ -112,7 +113,7 @@ def test_log_lines(t):
 
 
 def test_tag_domain_is_closed(t):
-    """No client may address the tag domain, whatever the letters' case; not even for a filter that there is."""
+    """A client gets 550 for every recipient in the tag domain, in any case of letters, also for an existing filter."""
     for address in (
         "anna@example.com.secondary.filter.split.invalid",
         "anna@example.com.archive.copy.split.invalid",
@@ -125,7 +126,7 @@ def test_tag_domain_is_closed(t):
 
 
 def test_address_that_cannot_carry_a_tag(t):
-    """An address literal that needs a filter is refused, and the others go on."""
+    """A recipient that needs a filter gets 550 if its address cannot have a suffix: an address literal, or a long domain."""
     reply = t.rcpt_reply("user@[192.0.2.1]")
     assert reply.code == 550 and reply.lines[0].startswith("5.1.3"), reply
     long_domain = ".".join(["a" * 60] * 4)
@@ -134,7 +135,7 @@ def test_address_that_cannot_carry_a_tag(t):
 
 
 def test_two_that_become_one(t):
-    """Recipients that end at the same address get one message; each wish for copies is met."""
+    """Two recipients that have the same final address get one message."""
     t.send(["hans@example.com", "gero@example.com"], message("one"))
     rig.wait_for(lambda: by_subject(t.mailbox.accepted, "one"), 20, "the message")
     t.settle()
@@ -143,7 +144,7 @@ def test_two_that_become_one(t):
 
 
 def test_many_messages_in_one_session(t):
-    """State does not leak from a message to the next, nor from an aborted one."""
+    """No state of a message, or of an aborted one, has an effect on the next message of the session."""
     with rig.SmtpClient(t.front.address) as c:
         assert c.mail("s@sender.test").code == 250
         assert c.rcpt("ida@example.com").code == 250
@@ -165,7 +166,7 @@ def test_many_messages_in_one_session(t):
 
 
 def test_unusual_addresses(t):
-    """Quoted local parts and extensions survive tag and untag."""
+    """Quoted local parts and address extensions are the same after a suffix was added and removed."""
     recipients = ['"two words"@example.com', "carl+ext@example.com", "\"a.b@c\"@example.com", "o'hara=x@example.com"]
     t.send(recipients, message("unusual"))
     rig.wait_for(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A TCP forwarder that records what the client says: the exact SMTP words between two real MTAs."""
+"""A TCP forwarder that records what the client sends: the exact SMTP commands between two real MTAs."""
 
 import re
 import socket
@@ -87,7 +87,7 @@ class Tap:
 
     @property
     def transactions(self):
-        """What the clients sent, as sink.Transaction objects (all recipients in rcpts, whether accepted or not)."""
+        """The clients' transactions, as sink.Transaction objects. rcpts has all recipients, accepted or not."""
         with self._lock:
             streams = [bytes(s) for s in self.streams]
         found = []

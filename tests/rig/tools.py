@@ -13,7 +13,7 @@ from .sink import Rcpt, Transaction, _PATH
 
 
 def smtp_source(address, messages, sessions=10, size=4096, sender="s@sender.test", recipient="r@example.com", flags=(), seconds=600):
-    """Run smtp-source to its end; returns the seconds it took. flags: more of its options, such as "-d"."""
+    """Run smtp-source. Returns its duration in seconds. flags: further options of it, such as "-d"."""
     argv = ["smtp-source", "-s", str(sessions), "-m", str(messages), "-l", str(size), "-f", sender, "-t", recipient, *flags]
     start = time.monotonic()
     done = subprocess.run(
@@ -30,7 +30,7 @@ def smtp_source(address, messages, sessions=10, size=4096, sender="s@sender.test
 
 
 class Strace:
-    """A context: all threads of the process have this fault, such as "inject=mprotect:error=ENOMEM"."""
+    """A context in which strace injects this fault into all threads of the process: "inject=mprotect:error=ENOMEM"."""
 
     def __init__(self, rig, pid, fault):
         self.rig, self.pid = rig, pid
@@ -108,7 +108,7 @@ class SmtpSink:
 
     @property
     def transactions(self):
-        """The dumped transactions, oldest first; one file each, written when the message is complete."""
+        """The dumped transactions, oldest first. smtp-sink writes one file for each complete message."""
         found = []
         for path in sorted(glob.glob(os.path.join(self.directory, "*")), key=os.path.getmtime):
             with open(path, "rb") as f:
@@ -119,7 +119,7 @@ class SmtpSink:
 
 
 def _parse_dump(text):
-    """smtp-sink writes X-... lines for the envelope, a Received: of its own, and the message."""
+    """Parse a file of smtp-sink: X-... lines for the envelope, a Received: of its own, and the message."""
     txn = Transaction(0, "", "", "", [])
     at = 0
     while True:

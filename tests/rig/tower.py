@@ -5,7 +5,8 @@
                 |    +-> filter primary ---+
            splitmilter +-> splitrelay -> archive, newmail        (backups)
 
-Every hop is a real Postfix; mailbox and backups are sinks. Between front and filters, and front and splitrelay, sit taps.
+Every hop is a real Postfix; mailbox and backups are sinks. Taps are between the front and each filter, and between the front and
+splitrelay.
 """
 
 import os
@@ -30,19 +31,19 @@ DESTINATION = """\
 
 
 class Tower:
-    """Starts everything. All of it can be had by name: front, filters[NAME], out, milter, relay, mailbox, backups[NAME],
-    taps[NAME of a filter, or "relay"]; milter_configuration and relay_configuration are paths.
+    """Starts everything. The parts are front, filters[NAME], out, milter, relay, mailbox, backups[NAME], taps[NAME of a filter,
+    or "relay"]; milter_configuration and relay_configuration are paths.
 
-    canonical, filters_table, copies: texts of the three texthash tables; each is a file that a test may rewrite (paths in
+    canonical, filters_table, copies: the texts of the three texthash tables. Each is a file that a test may rewrite (paths in
     tables["canonical"], ["filter"], ["copy"]).
-    milter, relay: more lines for those sections; destinations: NAME -> more lines for that destination.
-    destination_defaults: lines that every destination gets before its own.
-    spool: directory of splitrelay's spool. milter_socket: "unix" or "inet". front_main: more main.cf settings of the front.
-    front_transport: more lines of its transport map.
-    nexthops: NAME of a filter -> nexthop to write into its section instead of the true one.
-    start: False leaves the start to a call of start().
-    make_sink: Sink, or something like it (the demo uses smtp-sink). make_postfix: Postfix, or something like it.
-    short: the filters are sinks (in taps), and the front delivers to the mailbox itself: for counting at the first hop.
+    milter, relay: further lines of those sections; destinations: NAME -> further lines of that destination.
+    destination_defaults: lines that every destination has before its own.
+    spool: the directory of splitrelay's spool. milter_socket: "unix" or "inet". front_main: further settings in main.cf of the
+    front. front_transport: further lines of its transport map.
+    nexthops: NAME of a filter -> the nexthop in its section, instead of the right one.
+    start: False: the test calls start().
+    make_sink: Sink, or a class like it (the demo uses smtp-sink). make_postfix: Postfix, or a class like it.
+    short: the filters are sinks (in taps), and the front delivers to the mailbox itself. For tests that count at the first hop.
     """
 
     makes_orcpt = True  # Postfix gives every recipient an ORCPT
@@ -97,7 +98,7 @@ class Tower:
             self.start()
 
     def start(self):
-        """Start everything; splitrelay before the milter, the front last."""
+        """Start everything: splitrelay, then splitmilter, and the front last."""
         self.start_relay()
         self.start_milter()
         for instance in self.instances:
@@ -108,7 +109,7 @@ class Tower:
         return [i for i in (self.out, *self.filters.values(), self.front) if i]
 
     def _make_filters(self, relayhost):
-        """Each prepends a header; in front of each is a tap."""
+        """Make the filters, each of which prepends a header, with a tap before each."""
         rig = self.rig
         self.filters = {}
         for name in FILTERS:
@@ -202,7 +203,7 @@ relay {{
         return self.milter.configuration_path
 
     def queue_id(self):
-        """The front's id of its last message, as splitrelay logs it."""
+        """The front's queue id of its last message, as splitrelay logs it."""
         return self.front.wait_log(r"cleanup.*: message-id=")[-1].split(": ")[1]
 
     def rcpt_reply(self, recipient, params="", sender="s@sender.test"):
@@ -217,11 +218,11 @@ relay {{
             f.write(text)
 
     def send(self, recipients, content, sender="s@sender.test", **options):
-        """One message to the front; see client.send."""
+        """Send one message to the front; see client.send()."""
         return send(self.front.address, sender, recipients, content, **options)
 
     def settle(self, seconds=30):
-        """Wait until no instance has anything in its queue, following the mail."""
+        """Wait until the queues of all instances are empty, in the order in which mail passes them."""
         for instance in filter(None, (self.front, *self.filters.values(), self.out)):
             instance.wait_empty(seconds)
 
@@ -230,7 +231,7 @@ relay {{
         return queue.ids(self.spool, state)
 
     def bounces(self):
-        """Whatever arrived with the null sender: nobody must ever get a word about copies."""
+        """All mail that arrived with the null sender. No sender must ever get a report about copies."""
         found = [t for t in self.mailbox.transactions if t.sender == ""]
         for sink in self.backups.values():
             found += [t for t in sink.transactions if t.sender == ""]

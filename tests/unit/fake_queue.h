@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * fake_queue: a queue in memory for tests of what puts: remembers committed messages as text, and
- * fails where it is told to. One thread.
+ * fake_queue: a queue in memory, for tests of code that puts messages into a queue. It records
+ * committed messages as text, and fails at the step that the test sets. One thread.
  */
 #ifndef SPLIT_TESTS_FAKE_QUEUE_H
 #define SPLIT_TESTS_FAKE_QUEUE_H

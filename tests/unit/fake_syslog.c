@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#undef _FORTIFY_SOURCE /* which makes an inline function of syslog() */
+#undef _FORTIFY_SOURCE /* with it syslog() is an inline function */
 #define SYSLOG_NAMES   /* facilitynames, prioritynames */
 #include "fake_syslog.h"
 
@@ -38,7 +38,7 @@ static void take(int priority, const char *fmt, va_list ap)
 
     pthread_mutex_lock(&block);
     pthread_mutex_unlock(&block);
-    sched_yield(); /* here another thread would come in between */
+    sched_yield(); /* lets another thread change the tag, if nothing prevents it */
     head =
         snprintf(last, sizeof last, "%s %s %s ", atomic_load(&tag),
                  name_of(facilitynames, atomic_load(&facility)), name_of(prioritynames, priority));
@@ -57,7 +57,7 @@ void syslog(int priority, const char *fmt, ...)
     va_end(ap);
 }
 
-/* What syslog() is where log.c was compiled with _FORTIFY_SOURCE. */
+/* syslog() calls this function where log.c was compiled with _FORTIFY_SOURCE. */
 void __syslog_chk(int priority, int flag, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * fake_syslog: stands in for syslog(3) of the C library in programs that are linked with it, and
- * remembers what came. As there, the tag is the process's.
+ * fake_syslog: replaces syslog(3) of the C library in programs that are linked with it, and records
+ * the lines. As in the C library, the tag belongs to the process.
  */
 #ifndef SPLIT_FAKE_SYSLOG_H
 #define SPLIT_FAKE_SYSLOG_H
@@ -14,10 +14,10 @@ const char *fake_syslog_last(void);
 
 size_t fake_syslog_lines(void);
 
-/* From now on syslog(3) blocks, as with a system's log that is stuck, or no longer. */
+/* true: from now on syslog(3) blocks, as with a system's log that is stuck. false: no longer. */
 void fake_syslog_block(bool blocks);
 
-/* Lines "of TAG" that came with another tag. */
+/* The number of lines with the text "of TAG" that came with another tag. */
 size_t fake_syslog_mixed_up(void);
 
 #endif

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_MS 10000 /* for anything: longer than every timeout of a test */
+#define WAIT_MS 10000 /* of every wait; longer than all timeouts of the tests */
 #define LINE_MAX_BYTES 300000
 #define BODY_FAULT_BYTES 65536
 #define CONNECTIONS_MAX 64
@@ -55,12 +55,12 @@ static void must(bool ok, const char *what)
 
 static void flush_to(struct connection *k, const char *text, size_t len)
 {
-    /* A client may be gone by now; the next read tells. */
+    /* A fault here is ignored: if the client has closed the connection, the next read fails. */
     if (stream_write(k->stream, text, len) == STREAM_OK && stream_flush(k->stream) == STREAM_OK)
         return;
 }
 
-/* Until the client closes. */
+/* Wait until the client closes the connection. */
 static void be_silent(struct connection *k)
 {
     char sink[4096];
@@ -87,7 +87,7 @@ static void send_slowly(struct connection *k, const char *text)
     }
 }
 
-/* Do it; true if the conversation goes on. */
+/* Do what the fault says. True: the dialogue goes on. */
 static bool misbehave(struct connection *k, const struct peer_fault *f, const char *usual)
 {
     static char long_line[300000];
@@ -125,7 +125,7 @@ static bool misbehave(struct connection *k, const struct peer_fault *f, const ch
     return false;
 }
 
-/* The fault that is due at this step, or NULL. Counts. */
+/* Count the step. Returns the fault that is due at it, or NULL. */
 static const struct peer_fault *next_fault(struct peer *p, enum peer_step step)
 {
     const struct peer_fault *found = NULL;
@@ -142,7 +142,7 @@ static const struct peer_fault *next_fault(struct peer *p, enum peer_step step)
     return found;
 }
 
-/* Answer; *accepted_out: with 2xx or 3xx. False: the conversation is over. */
+/* Reply to a command. *accepted_out: the reply is 2xx or 3xx. False: the dialogue is over. */
 static bool answer(struct connection *k, enum peer_step step, const char *usual, bool *accepted_out)
 {
     const struct peer_fault *f = next_fault(k->peer, step);
@@ -162,7 +162,7 @@ static bool say(struct connection *k, enum peer_step step, const char *usual)
     return answer(k, step, usual, &accepted);
 }
 
-/* The content up to the dot. False: the conversation is over. */
+/* Read the content up to the final dot. False: the dialogue is over. */
 static bool read_content(struct connection *k, struct buf *content)
 {
     struct buf line = {0};
@@ -241,7 +241,7 @@ static bool begins(const char *line, const char *verb)
     return strncasecmp(line, verb, strlen(verb)) == 0;
 }
 
-/* One command. False: the conversation is over. */
+/* Execute one command. False: the dialogue is over. */
 static bool obey(struct connection *k, const char *line)
 {
     const struct peer_script *s = k->peer->script;
@@ -271,7 +271,8 @@ static bool obey(struct connection *k, const char *line)
         k->accepted += accepted;
         return goes_on;
     }
-    /* SMTP servers may say 354 without recipients (RFC 2920 3.1), LMTP servers not (RFC 2033). */
+    /* An SMTP server may reply 354 without recipients (RFC 2920 3.1), an LMTP server must not (RFC
+     * 2033). */
     if (begins(line, "DATA") && k->has_mail && (k->accepted > 0 || !s->is_lmtp)) {
         goes_on = answer(k, PEER_DATA, "354 go\r\n", &accepted);
         return goes_on && (!accepted || take_message(k));

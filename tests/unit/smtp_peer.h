@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * smtp_peer: an SMTP or LMTP server for tests that misbehaves on request: each fault of its script
- * happens once, at a certain reply. Listens on 127.0.0.1 (or a unix socket), one thread per
- * connection, records what it was told. For check programs only.
+ * smtp_peer: an SMTP or LMTP server for check programs that misbehaves on request. Each fault of
+ * its script happens once, at a certain reply. It listens on 127.0.0.1 or a unix socket, has one
+ * thread for each connection, and records the commands and the content.
  */
 #ifndef SPLIT_TESTS_SMTP_PEER_H
 #define SPLIT_TESTS_SMTP_PEER_H
@@ -21,7 +21,7 @@ enum peer_step {
     PEER_MAIL,
     PEER_RCPT,
     PEER_DATA,
-    PEER_BODY, /* no reply: happens when 64 kB of content, or its end, have come */
+    PEER_BODY, /* reached when 64 kB of content, or its end, were read; usually there is no reply */
     PEER_DOT,  /* with LMTP: one for each recipient */
     PEER_QUIT,
     PEER_STEPS
@@ -29,7 +29,7 @@ enum peer_step {
 
 enum peer_action {
     PEER_REPLY,     /* this reply instead of the usual one (text with CRLFs) */
-    PEER_REPLY_BYE, /* ... and close */
+    PEER_REPLY_BYE, /* this reply, then close */
     PEER_GARBAGE,   /* a line that is no reply */
     PEER_LONG_LINE, /* 300 kB of a reply without line end */
     PEER_HALF_LINE, /* half a reply line, then silence */
@@ -41,7 +41,7 @@ enum peer_action {
 
 struct peer_fault {
     enum peer_step step;
-    unsigned nth; /* 0: the first time that this step is reached, over all connections */
+    unsigned nth; /* 0: the first time that the step is reached, on all connections together */
     enum peer_action action;
     const char *reply;
 };
@@ -53,35 +53,35 @@ struct peer_script {
     const char *extensions; /* each with CRLF: "PIPELINING\r\nDSN\r\n"; NULL: PIPELINING alone */
     const struct peer_fault *faults;
     size_t fault_count;
-    const char *unix_path; /* listen there instead */
+    const char *unix_path; /* not NULL: listen at this path instead */
     uint16_t port;         /* 0: any */
 };
 
 struct peer;
 
-/* script and what it points to are borrowed until peer_stop(). */
+/* Start a server. The script, and all that it points to, is borrowed until peer_stop(). */
 struct peer *peer_start(const struct peer_script *script);
 uint16_t peer_port(const struct peer *p);
 
-/* Cut all connections, join all threads; what was recorded can be looked at until peer_free(). */
+/* Cut all connections, and join all threads. The records exist until peer_free(). */
 void peer_stop(struct peer *p);
 void peer_free(struct peer *p);
 
 /* Command lines in the order of their arrival, each with '\n' instead of CRLF. */
 const char *peer_commands(struct peer *p);
 
-/* The last complete content, dots removed, without the final dot. */
+/* The last complete content, without dot stuffing and without the final dot. */
 const struct buf *peer_content(struct peer *p);
 
 unsigned peer_connections(struct peer *p);
 
-/* Messages that were answered with 2xx (for at least one recipient), so far. */
+/* The number of messages that got 2xx (for at least one recipient) so far. */
 unsigned peer_messages(struct peer *p);
 
-/* How often the step was reached so far. */
+/* The number of times that the step was reached so far. */
 unsigned peer_count(struct peer *p, enum peer_step step);
 
-/* Wait (at most 10 s) until the step was reached n times; false: it was not. */
+/* Wait until the step was reached n times. False: that did not happen within 10 s. */
 bool peer_wait(struct peer *p, enum peer_step step, unsigned n);
 
 #endif

@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <strings.h>
 
-/* The programs' locale is "C", in which ctype.h knows ASCII alone. */
+/* The check programs have the locale "C", in which the classes of ctype.h are those of ASCII. */
 START_TEST(classes_are_those_of_the_c_locale)
 {
     for (int i = 0; i < 256; i++) {

@@ -24,7 +24,7 @@
 
 static char nothing[] = "";
 
-/* What is known of each copy here. */
+/* The message of all copies. */
 static const struct queue_message message = {.client_name = nothing,
                                              .client_addr = nothing,
                                              .helo = nothing,
@@ -50,7 +50,7 @@ struct setup {
     struct queue_copy copy;
     struct outcome_report report;
     struct client *client;
-    int fds; /* open before the client came */
+    int fds; /* descriptors that were open before the client existed */
 };
 
 static int count_fds(void)
@@ -128,7 +128,7 @@ static void setup_init(struct setup *s, uint16_t port, size_t recipients)
     s->client = client_new(&s->destination, NULL, "me.test", NULL);
 }
 
-/* Also: the client leaves no descriptor open. (The peer closes its side in its own time.) */
+/* Also checks that the client leaves no descriptor open. The peer may close its side later. */
 static void setup_clear(struct setup *s)
 {
     client_free(s->client);
@@ -167,7 +167,7 @@ static char letter_of(enum outcome_result r)
     return '?';
 }
 
-/* "oxr": the outcomes of the recipients in order; each has a fitting code and a reason. */
+/* Check the outcomes of the recipients in order ("oxr"), each with a matching code and a reason. */
 static void assert_outcomes(const struct setup *s, const char *expected)
 {
     char got[64] = "";
@@ -205,7 +205,7 @@ enum fault { F_4XX, F_5XX, F_421, F_GARBAGE, F_LONG, F_HALF, F_SILENT, F_SLOW, F
 static const struct {
     enum peer_action action;
     const char *reply;
-    bool takes_time; /* until a timeout */
+    bool takes_time; /* the client waits until a timeout */
 } fault_kinds[] = {
     [F_4XX] = {PEER_REPLY, "450 4.7.1 later\r\n", false},
     [F_5XX] = {PEER_REPLY, "550-5.7.1 no\r\n550 5.7.1 never\r\n", false},
@@ -219,8 +219,8 @@ static const struct {
     [F_CLOSE] = {PEER_CLOSE, NULL, false},
 };
 
-/* At each step: which reply, and what three recipients then fare after 4xx, after 5xx, and after
- * all other faults. */
+/* For each step: the reply that is replaced, and the outcomes of three recipients after 4xx, after
+ * 5xx, and after all other faults. */
 static const struct {
     enum peer_step step;
     unsigned nth;
@@ -235,7 +235,7 @@ static const struct {
     {PEER_DOT, 0, "rrr", "xxx", "rrr", false, false},
 };
 
-/* With LMTP these differ: no HELO, and a result for each recipient. */
+/* LMTP differs: it has no HELO, and each recipient has a result of its own. */
 static const char *expected_outcomes(size_t at, enum fault kind, bool is_lmtp)
 {
     if (is_lmtp && steps[at].step == PEER_HELLO)
@@ -282,8 +282,7 @@ START_TEST(matrix)
     ck_assert_int_eq(client_is_connected(s.client), !is_fault && !is_host_fault);
     ck_assert_uint_eq(s.report.conn_use, is_host_fault ? 0 : 1);
 
-    /* Whatever happened: the next copy is delivered, over the same connection where that is sound.
-     */
+    /* After any fault the next copy is delivered: over the same connection if that still works. */
     s.destination.command_timeout_ms = LONG_MS;
     deliver(&s);
     assert_outcomes(&s, "ooo");
@@ -301,7 +300,7 @@ START_TEST(matrix)
 }
 END_TEST
 
-/* --- what it says --- */
+/* --- codes and reasons in the report --- */
 
 static const struct {
     enum peer_step step;
@@ -315,7 +314,7 @@ static const struct {
      "lost connection with @ while receiving the initial server greeting"},
     {PEER_GREETING, PEER_REPLY_BYE, "421 4.7.0 busy\r\n", "4.7.0",
      "host @ refused to talk to me: 421 4.7.0 busy"},
-    /* what the server says in spite of its own beginning */
+    /* replies whose lines have different codes: the last code counts */
     {PEER_GREETING, PEER_REPLY_BYE, "220-peer\r\n521 5.7.1 go away\r\n", "4.7.1",
      "host @ refused to talk to me: 521 peer 5.7.1 go away"},
     {PEER_DOT, PEER_REPLY, "250-2.0.0 Ok\r\n554 5.6.0 no\r\n", "4.6.0",
@@ -400,11 +399,11 @@ START_TEST(long_reply_keeps_what_it_replies_to)
 }
 END_TEST
 
-/* However much a server says: 2xx is 2xx, and the connection is used again. */
+/* A reply 2xx of any length is an acceptance, and the connection is used again. */
 START_TEST(long_acceptance_is_one)
 {
     struct buf reply = {0};
-    size_t pad = _i == 0 ? 2040 : 100000; /* around what is looked at of a line, and far beyond */
+    size_t pad = _i == 0 ? 2040 : 100000; /* around SMTP_REPLY_LINE_MAX, and far beyond */
 
     buf_adds(&reply, _i == 2 ? "250-2.0.0 first\r\n250 " : "250 2.0.0 Ok ");
     for (size_t i = 0; i < pad; i++)
@@ -429,7 +428,7 @@ START_TEST(long_acceptance_is_one)
 }
 END_TEST
 
-/* --- what it sends --- */
+/* --- commands that the client sends --- */
 
 static const struct {
     const char *extensions;
@@ -444,7 +443,7 @@ static const struct {
      "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=189 BODY=8BITMIME\n"
      "RCPT TO:<a@x.test> NOTIFY=NEVER ORCPT=rfc822;o+2Bo@x.test\n"
      "RCPT TO:<b@x.test> NOTIFY=NEVER ORCPT=rfc822;o+2Bo@x.test\nDATA\n"},
-    /* nothing offered, nothing said; 8-bit content goes as it is */
+    /* the server offers no extension, so no ESMTP word is sent; 8-bit content goes unchanged */
     {"", 0, 0, true, true, false, "s@s.test", "a@x.test", "b@x.test", "oo",
      "EHLO me.test\nMAIL FROM:<s@s.test>\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
     {"size\r\n8bitmime\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test", "b@x.test", "oo",
@@ -482,7 +481,7 @@ static const struct {
     {"SIZE 99999999999999999999999\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test",
      "b@x.test", "oo",
      "EHLO me.test\nMAIL FROM:<s@s.test> SIZE=189\nRCPT TO:<a@x.test>\nRCPT TO:<b@x.test>\nDATA\n"},
-    /* an edited spool file must not become commands */
+    /* the text of an edited spool file must not become commands */
     {"PIPELINING\r\n", 0, 0, false, false, false, "s@s.test", "a@x.test>\r\nRCPT TO:<c@x.test",
      "b@x.test", "ro", "EHLO me.test\nMAIL FROM:<s@s.test>\nRCPT TO:<b@x.test>\nDATA\n"},
     {"PIPELINING\r\n", 0, 0, false, false, false, "s\n@s.test", "a@x.test", "b@x.test", "rr",
@@ -596,7 +595,8 @@ START_TEST(content_arrives_as_it_is)
 }
 END_TEST
 
-/* Recipients that are refused are not in the header; SIZE= is at least what then comes. */
+/* The header does not list refused recipients. SIZE= is at least the size of the content that is
+ * sent. */
 START_TEST(envelope_headers_name_who_was_accepted)
 {
     struct peer_fault fault = {PEER_RCPT, 1, PEER_REPLY, "550 5.1.1 no\r\n"};
@@ -625,7 +625,7 @@ START_TEST(envelope_headers_name_who_was_accepted)
 }
 END_TEST
 
-/* With one address for all it names those that the copy is of. */
+/* With a fixed recipient the header lists the recipients of the copy. */
 START_TEST(envelope_headers_with_a_fixed_recipient)
 {
     struct peer_script script = {.extensions = "PIPELINING\r\nSMTPUTF8\r\n8BITMIME\r\n"};
@@ -650,7 +650,7 @@ START_TEST(envelope_headers_with_a_fixed_recipient)
 }
 END_TEST
 
-/* CRLF and dots around the borders of blocks, and larger than any buffer. */
+/* A content that is larger than any buffer, with CRLF and dots around the borders of blocks. */
 START_TEST(large_content_arrives_as_it_is)
 {
     struct peer_script script = {.extensions = "PIPELINING\r\n"};
@@ -658,7 +658,7 @@ START_TEST(large_content_arrives_as_it_is)
     struct setup s;
     struct buf content = {0};
 
-    /* "\r\n." begins at each distance from a block's end, -3 to +1 */
+    /* "\r\n." begins at each distance from the end of a block, from -3 to +1 */
     buf_add(&content, "Subject: ", 9);
     for (size_t block = 1; block <= 5; block++) {
         while (content.len < block * 65536 - 4 + block)
@@ -716,7 +716,7 @@ START_TEST(connection_lost_within_the_content)
 }
 END_TEST
 
-/* What a server says within a content that is larger than all buffers. */
+/* Replies that a server sends before the end of a content that is larger than all buffers. */
 static const struct {
     enum peer_action action;
     const char *reply, *smtp, *lmtp; /* outcomes of two recipients */
@@ -733,7 +733,7 @@ static const struct {
      "host @ said: 452 4.3.1 full (in reply to message body)"},
     {PEER_REPLY_BYE, "421 4.3.2 enough\r\n", "rr", "rr", true,
      "host @ said: 421 4.3.2 enough (in reply to message body)"},
-    /* half a reply, and 2xx for half a message, are none */
+    /* half a reply is no reply, and neither is 2xx for half a message */
     {PEER_REPLY_BYE, "552 5.3.4 too", "rr", "rr", true,
      "lost connection with @ while sending message body"},
     {PEER_REPLY_BYE, "552-5.3.4 too big\r\n", "rr", "rr", true,
@@ -742,8 +742,8 @@ static const struct {
      "lost connection with @ while sending message body"},
     {PEER_REPLY, "250 2.0.0 taken\r\n", "rr", "rr", true,
      "host @ said 250 before the end of the message was sent"},
-    /* with LMTP it may be the reply for the first one, and 2xx behind it that for nobody knows whom
-     */
+    /* with LMTP it may be the reply for the first recipient, and a 2xx behind it cannot be assigned
+     * to a recipient */
     {PEER_REPLY, "554 5.7.1 spam\r\n", "xx", "xr", false,
      "host @ said: 554 5.7.1 spam (in reply to end of DATA command)"},
 };
@@ -825,7 +825,7 @@ START_TEST(no_recipient_accepted)
     ck_assert_uint_eq(s.report.conn_use, 2);
     setup_clear(&s);
     peer_stop(p);
-    /* With PIPELINING the peer said 354 and got the dot alone: no message came of it. */
+    /* With PIPELINING the peer replied 354 and got only the dot, which made no message. */
     ck_assert_uint_eq(peer_messages(p), 1);
     ck_assert_uint_eq(peer_count(p, PEER_DOT), _i == 1 ? 1 : 2);
     peer_free(p);
@@ -912,7 +912,7 @@ START_TEST(kept_connection_that_ends_is_replaced)
 }
 END_TEST
 
-/* Servers have a limit of messages for a connection, and not all of them say 421. */
+/* Servers limit the messages on a connection, and not all of them reply 421 at the limit. */
 START_TEST(mail_deferred_on_a_kept_connection_is_tried_anew)
 {
     const struct peer_fault faults[] = {
@@ -938,7 +938,7 @@ START_TEST(mail_deferred_on_a_kept_connection_is_tried_anew)
 }
 END_TEST
 
-/* The server has closed, or spoken, while nothing was asked. */
+/* The server has closed the connection, or sent a reply to no command. */
 START_TEST(stale_connection_is_not_used)
 {
     struct peer_fault fault = {PEER_DOT, 0, PEER_REPLY_BYE, "250 2.0.0 taken\r\n"};
@@ -981,7 +981,7 @@ START_TEST(reused_connection_lost_after_the_dot_is_not_sent_again)
 }
 END_TEST
 
-/* A port where nobody listens. */
+/* A port at which no process listens. */
 static uint16_t closed_port(void)
 {
     struct peer_script script = {0};
@@ -1164,7 +1164,7 @@ START_TEST(lookup_is_interrupted)
 }
 END_TEST
 
-/* The kernel takes the connection up to the backlog, nobody accepts; what is beyond hangs. */
+/* No process accepts. The kernel completes connections up to the backlog; further ones hang. */
 START_TEST(connect_times_out)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET};
@@ -1286,7 +1286,7 @@ static const struct {
     {2, 5, {{0}}, "ooooo", 3, 1, "|ab|cd|e", false},
     {2, 4, {{0}}, "oooo", 2, 1, "|ab|cd", false},
     {5, 5, {{0}}, "ooooo", 1, 1, "|abcde", false},
-    /* enough after two, then after one more */
+    /* the server takes two recipients, then one more in the next transaction */
     {0,
      4,
      {{PEER_RCPT, 2, PEER_REPLY, "452 4.5.3 Too many\r\n"},
@@ -1297,7 +1297,7 @@ static const struct {
      1,
      "|abcd|cd|d",
      false},
-    /* before any other was accepted it is this recipient that is not wanted now */
+    /* without an accepted recipient before it, 452 is about this recipient */
     {0, 2, {{PEER_RCPT, 0, PEER_REPLY, "452 4.5.3 Too many\r\n"}}, "ro", 1, 1, "|ab", false},
     {0,
      3,
@@ -1313,7 +1313,7 @@ static const struct {
     {2, 3, {{PEER_MAIL, 0, PEER_REPLY, "550 5.7.1 no\r\n"}}, "xxx", 0, 1, "|ab", false},
     {2, 3, {{PEER_DATA, 0, PEER_REPLY, "451 4.3.0 no\r\n"}}, "rro", 1, 1, "|ab|c", false},
     {2, 3, {{PEER_DOT, 0, PEER_REPLY, "554 5.6.0 no\r\n"}}, "xxo", 1, 1, "|ab|c", false},
-    /* one message a connection: the rest goes over another */
+    /* one message for each connection: the rest goes over another one */
     {2,
      4,
      {{PEER_MAIL, 1, PEER_REPLY_BYE, "421 4.7.0 enough\r\n"}},
@@ -1323,7 +1323,7 @@ static const struct {
      "|ab|cd|cd",
      false},
     {2, 4, {{PEER_MAIL, 1, PEER_CLOSE, NULL}}, "oooo", 2, 2, "|ab|cd|cd", false},
-    /* a fault that is not the connection's age */
+    /* a fault that is not caused by the age of the connection */
     {2, 4, {{PEER_DOT, 1, PEER_CLOSE, NULL}}, "oorr", 1, 1, "|ab|cd", true},
 };
 
@@ -1371,7 +1371,7 @@ START_TEST(recipients_in_several_transactions)
 }
 END_TEST
 
-/* Without PIPELINING, and with LMTP: the same. */
+/* The same without PIPELINING, and with LMTP. */
 START_TEST(enough_recipients_in_other_dialogues)
 {
     struct peer_fault faults[] = {{PEER_RCPT, 2, PEER_REPLY, "452 4.5.3 Too many\r\n"},

@@ -476,7 +476,7 @@ START_TEST(files_that_cannot_be_read_are_named)
     ck_assert_ptr_nonnull(strstr(err.text, "is a directory"));
     snprintf(path, sizeof path, "%s/fifo", dir);
     ck_assert_int_eq(mkfifo(path, 0600), 0);
-    ck_assert_ptr_null(config_file_load(path, &err)); /* at once: nobody ever writes to it */
+    ck_assert_ptr_null(config_file_load(path, &err)); /* at once, although nothing writes to it */
     ck_assert_ptr_nonnull(strstr(err.text, "/fifo: is no regular file"));
     unlink(path);
 }
@@ -538,7 +538,7 @@ START_TEST(a_pattern_includes_what_matches_in_order)
     ck_assert_ptr_null(load("include(\"conf.d/1?.conf\")", &err));
     ck_assert_ptr_nonnull(strstr(err.text, "/conf.d/15.conf:1: destination 'a' is declared twice"));
     ck_assert_ptr_nonnull(strstr(err.text, "/conf.d/10.conf:1; names must differ"));
-    ck_assert_ptr_null(load("\ninclude(\"conf.d/30.conf\")", &err)); /* no pattern: must be there */
+    ck_assert_ptr_null(load("\ninclude(\"conf.d/30.conf\")", &err)); /* no pattern: must exist */
     ck_assert_ptr_nonnull(strstr(err.text, "/c:2: "));
 }
 END_TEST

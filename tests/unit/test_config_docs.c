@@ -39,7 +39,8 @@ static char *read_source(const char *name)
     return buf_take(&text);
 }
 
-/* The text between a section's head and end marks; for the top level all before the first head. */
+/* The text between the head and the end mark of a section; for the top level, the text before the
+ * first head. */
 static char *cut_section(const char *text, const char *head, const char *end)
 {
     const char *from = strstr(text, head);

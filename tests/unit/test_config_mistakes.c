@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What people write by mistake, and all of what they are told: file, line, key, what is allowed. */
+/* Common mistakes, each with its whole message: file, line, key, and what is allowed. */
 #include "config/config_file.h"
 #include "base/mem.h"
 #include "unit.h"
@@ -24,11 +24,11 @@ static const struct {
     {"milter {\n socket \"unix:/x\"\n}", "2: socket: '=' is missing"},
     {"milter {\n socket: \"unix:/x\"\n}", "2: socket: write '=' instead of ':'"},
     {"milter {\n socket = \"unix:/x\";\n}",
-     "2: ';' ends nothing here: remove it, or quote the value"},
-    {"log { level = info; }", "1: ';' ends nothing here: remove it, or quote the value"},
+     "2: ';' has no meaning here: remove it, or quote the value"},
+    {"log { level = info; }", "1: ';' has no meaning here: remove it, or quote the value"},
     {"milter {\n socket =\n}", "3: socket: a value is missing, before '}'"},
     {"milter {\n socket =\n socket_mode = 600\n}",
-     "3: socket: unexpected '=': is a value missing before it, or are quotes?"},
+     "3: socket: unexpected '=': a value is missing before it, or quotes are missing"},
     {"recipient_delimiter = =", "1: recipient_delimiter: a value is missing, before '='"},
     {"tag_domain =", "1: tag_domain: a value is missing, before the end of the file"},
     {"milter {\n socket = { \"unix:/x\" }\n}",

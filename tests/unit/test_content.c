@@ -11,7 +11,8 @@ struct result {
     bool is_complete, has_bare_lf;
 };
 
-/* Feed data in pieces that end at the cuts; each piece must be used whole, but for the end. */
+/* Feed data in pieces that end at the cuts. Each piece must be used whole, unless the content ends
+ * in it. */
 static struct content *feed(const char *data, size_t len, const size_t *cuts, size_t cut_count,
                             struct result *r)
 {
@@ -55,12 +56,12 @@ static const struct {
     {LITERAL("..a\r\n...\r\n.b\r\na.\r\n.\r\n"), LITERAL(".a\r\n..\r\nb\r\na.\r\n"), 0, 0},
     {LITERAL("a\0b\r\n\0\r\n.\r\n"), LITERAL("a\0b\r\n\0\r\n"), 0, 0},
     {LITERAL("\xff\x80\r\n.\r\n"), LITERAL("\xff\x80\r\n"), 0, 0},
-    /* lone CR is data, wherever it stands */
+    /* a lone CR is data at any place */
     {LITERAL("a\rb\r\n\r\r\n.\r\n"), LITERAL("a\rb\r\n\r\r\n"), 0, 0},
     {LITERAL("a\r\n.\rb\r\n.\r\n"), LITERAL("a\r\n\rb\r\n"), 0, 0},
     {LITERAL("a\r\n.\r\r\n.\r\n"), LITERAL("a\r\n\r\r\n"), 0, 0},
     {LITERAL("a\r.\r\n.\r\n"), LITERAL("a\r.\r\n"), 0, 0},
-    /* nothing but CRLF.CRLF ends it: smuggling */
+    /* only CRLF.CRLF ends the content (smuggling) */
     {LITERAL("a\n.\nMAIL FROM:<x>\r\n.\r\n"), LITERAL("a\n.\nMAIL FROM:<x>\r\n"), BARE, 0},
     {LITERAL("a\r\n.\nb\r\n.\r\n"), LITERAL("a\r\n\nb\r\n"), BARE, 0},
     {LITERAL("a\n.\r\nb\r\n.\r\n"), LITERAL("a\n.\r\nb\r\n"), BARE, 0},
@@ -105,7 +106,8 @@ START_TEST(test_every_split)
 }
 END_TEST
 
-/* header: then which destinations loop (of a, b, c), and how many Received: were put before it. */
+/* A header, the destinations (of a, b, c) for which it is a loop, and the number of Received:
+ * fields that the test puts before it. */
 static const struct {
     const char *text;
     const char *loops;

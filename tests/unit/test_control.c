@@ -37,7 +37,7 @@ static long fake_retry(void *ctx, const char *destination, const char *id, struc
 static atomic_uint batches; /* of the long change */
 static atomic_bool was_stopped;
 
-/* "long" goes on until it is told to stop, "steps" for a while. */
+/* "long" runs until it is stopped, "steps" for a while. */
 static int fake_change(void *ctx, const struct queue_change *c, struct queue_changed *out,
                        struct err *err)
 {
@@ -181,7 +181,7 @@ static int connect_raw(void)
     return fd;
 }
 
-/* Oversize, binary and half requests do no harm; the next one is served. */
+/* After a request that is too long, binary or incomplete the next one is served. */
 static const struct {
     const char *data;
     size_t len, repeat;
@@ -195,7 +195,7 @@ START_TEST(rubbish_is_dropped)
 
     for (size_t i = 0; i < rubbish[_i].repeat; i++) {
         ssize_t sent = send(fd, rubbish[_i].data, rubbish[_i].len, MSG_NOSIGNAL);
-        /* What is too long may have been cut off by now. */
+        /* The server may have cut the connection after a request that is too long. */
         if (sent < 0 && i > 0 && (errno == EPIPE || errno == ECONNRESET))
             break;
         ck_assert_int_eq(sent, (ssize_t)rubbish[_i].len);
@@ -226,7 +226,7 @@ START_TEST(progress_is_told)
 }
 END_TEST
 
-/* Others are served while it goes on; it ends when nobody is there any more to be told. */
+/* Other requests are served during a long operation, which stops when its client disconnects. */
 START_TEST(a_long_operation_stops_when_its_client_goes)
 {
     char *text = NULL;
@@ -249,7 +249,7 @@ START_TEST(a_long_operation_stops_when_its_client_goes)
 }
 END_TEST
 
-/* The fixture stops while one client works and others say nothing. */
+/* The fixture stops the server while one client has a long operation, and others are silent. */
 START_TEST(stopping_waits_for_nobody)
 {
     int fds[CONTROL_CLIENTS_MAX + 1];
@@ -365,7 +365,7 @@ START_TEST(faults_of_start_are_told)
 }
 END_TEST
 
-/* A relay that takes the request and never answers. */
+/* A relay that accepts the request and never replies. */
 START_TEST(silence_times_out)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};

@@ -12,7 +12,7 @@
 
 #define NOW 1700000000
 
-/* A queue that remembers how a copy was given back. */
+/* A queue that records how a copy was given back. */
 struct fake_queue {
     struct queue queue;
     const char *last;                         /* "done", "later", "release" */
@@ -82,7 +82,7 @@ START_TEST(retry_delay)
 }
 END_TEST
 
-/* --- outcomes -> what becomes of the copy --- */
+/* --- from the outcomes of the recipients to the state of the copy --- */
 
 static const struct {
     const char *before;   /* states of two recipients */
@@ -104,7 +104,7 @@ static const struct {
     {"sq", "-r", true, false, 1, "sq", "release"},
     {"qq", "or", true, false, 1, "sq", "later"},
     {"qq", "rr", false, true, 1, "qq", "later"},
-    /* as old as max_age is not older */
+    /* exactly max_age old */
     {"qq", "rr", false, false, 432000, "qq", "later"},
     {"qq", "rr", false, false, 432001, "dd", "done"},
     {"qq", "or", false, false, 432001, "sd", "done"},
@@ -200,7 +200,7 @@ END_TEST
 
 /* --- the log --- */
 
-/* What delivery_finish() writes; lines start with the program's name there. */
+/* The log lines of delivery_finish(), which begin with the name of the program. */
 static char *logged(struct setup *s)
 {
     static char text[4096];
@@ -276,7 +276,7 @@ static const struct {
     bool is_said;
 } late_attempts[] = {{0, 0, false}, {1, 0, true}, {0, 59, false}, {0, 61, true}, {2, 500000, true}};
 
-/* In Postfix's grammar: what comes late says again what it is about. */
+/* In Postfix's style a late attempt logs the line with the size again. */
 START_TEST(a_late_attempt_begins_with_the_size)
 {
     struct setup s;

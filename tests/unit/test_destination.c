@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_S 20 /* for anything that must happen */
+#define WAIT_S 20 /* for an event that must happen */
 
 /* --- a queue in memory --- */
 
@@ -30,7 +30,7 @@ struct fake_queue {
     struct queue queue;
     pthread_mutex_t lock;
     struct task_cond changed;
-    bool is_eager; /* what is to be tried later waits again at once */
+    bool is_eager; /* a deferred copy is due at once */
     unsigned wake_count;
     struct fake_copy *copies;
     size_t count;
@@ -202,7 +202,7 @@ static void start(struct setup *s, uint16_t port, unsigned concurrency)
     begin(s);
 }
 
-/* A suspension would last longer than any test. */
+/* With a suspension that lasts longer than any test. */
 static void start_patient(struct setup *s, uint16_t port, unsigned concurrency)
 {
     s->runtime = runtime_of(port, concurrency);
@@ -238,7 +238,7 @@ static size_t count_place(struct setup *s, enum place place)
     return n;
 }
 
-/* Wait until so many copies are at that place; false: it did not happen. */
+/* Wait until n copies are at that place. False: that did not happen within WAIT_S. */
 static bool wait_place(struct setup *s, enum place place, size_t n)
 {
     int64_t deadline_ms = task_now_ms() + WAIT_S * 1000;
@@ -329,7 +329,8 @@ START_TEST(refused_copies_are_done_with)
 }
 END_TEST
 
-/* Down: nothing is counted as an attempt, and there are few of them. Then up. */
+/* While a destination is down, no attempt is counted, and few connections are tried. When it is up
+ * again, all copies are delivered. */
 START_TEST(down_and_up_again)
 {
     struct setup s;
@@ -372,7 +373,7 @@ START_TEST(resume_ends_a_suspension_at_once)
 }
 END_TEST
 
-/* What was logged while `run` ran, in a static buffer. */
+/* The log lines of run(), in a static buffer. */
 static const char *logged(void (*run)(void))
 {
     static char text[65536];
@@ -396,7 +397,7 @@ static void deliver_to_limited_server(void)
         {PEER_GREETING, 1, PEER_REPLY_BYE, "421 4.7.0 too many connections\r\n"},
         {PEER_GREETING, 2, PEER_REPLY_BYE, "421 4.7.0 too many connections\r\n"},
         {PEER_GREETING, 3, PEER_REPLY_BYE, "421 4.7.0 too many connections\r\n"},
-        {PEER_DOT, 0, PEER_SLOW, NULL}, /* the first is at work when the others are refused */
+        {PEER_DOT, 0, PEER_SLOW, NULL}, /* the first delivery lasts while others are refused */
     };
     struct peer_script script = {.faults = faults, .fault_count = 4};
     struct peer *p = peer_start(&script);
@@ -412,7 +413,7 @@ static void deliver_to_limited_server(void)
     peer_free(p);
 }
 
-/* A server that takes only one connection is not down. */
+/* A destination whose server takes only one connection is not suspended. */
 START_TEST(limit_of_connections)
 {
     const char *text = logged(deliver_to_limited_server);
@@ -422,7 +423,7 @@ START_TEST(limit_of_connections)
 }
 END_TEST
 
-/* A copy that makes the server hang up goes to the back; it does not stop the others. */
+/* A copy at which the server closes the connection is deferred; the others are delivered. */
 START_TEST(copy_that_breaks_the_connection_waits)
 {
     const struct peer_fault faults[] = {{PEER_DOT, 0, PEER_CLOSE, NULL},
@@ -443,7 +444,7 @@ START_TEST(copy_that_breaks_the_connection_waits)
 }
 END_TEST
 
-/* ... however often it does: what it did before says nothing about the destination. */
+/* One copy that always breaks its connection does not suspend the destination. */
 START_TEST(copy_that_always_breaks_the_connection_suspends_nothing)
 {
     struct peer_fault fault = {PEER_DOT, PEER_ALWAYS, PEER_REPLY_BYE, "421 4.3.0 what is this\r\n"};
@@ -454,7 +455,7 @@ START_TEST(copy_that_always_breaks_the_connection_suspends_nothing)
     setup_init(&s, 1);
     s.queue.is_eager = true;
     start_patient(&s, peer_port(p), 1);
-    ck_assert(peer_wait(p, PEER_DOT, 10)); /* three in a row suspend, if they are of three copies */
+    ck_assert(peer_wait(p, PEER_DOT, 10)); /* three faults in a row of three copies would suspend */
     stop(&s, 5000);
     setup_clear(&s);
     peer_stop(p);
@@ -462,7 +463,8 @@ START_TEST(copy_that_always_breaks_the_connection_suspends_nothing)
 }
 END_TEST
 
-/* The first copies break their connections, the destination is suspended; then it is well. */
+/* The first copies break their connections, and the destination is suspended. The probe uses a copy
+ * that broke no connection. */
 START_TEST(probe_prefers_a_copy_that_broke_nothing)
 {
     static char good[] = "good@x.test";
@@ -493,8 +495,8 @@ START_TEST(probe_prefers_a_copy_that_broke_nothing)
 }
 END_TEST
 
-/* A worker that waits for copies when the destination is suspended does not try what is released.
- */
+/* A worker that waits for copies when the destination is suspended does not try the copy that
+ * another worker releases. */
 START_TEST(first_failure_is_tried_once)
 {
     const struct peer_fault faults[] = {{PEER_GREETING, 0, PEER_SLOW, NULL},
@@ -515,8 +517,8 @@ START_TEST(first_failure_is_tried_once)
 }
 END_TEST
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they want more */
-/* Without memory for a worker there is no destination, and an error. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they need more memory */
+/* Without memory for a worker the destination does not start, and there is an error. */
 START_TEST(no_memory_for_a_worker)
 {
     struct rlimit none = {.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};
@@ -526,7 +528,7 @@ START_TEST(no_memory_for_a_worker)
 
     setup_init(&s, 1);
     s.runtime = runtime_of(1, 1);
-    free(mem_zalloc(100000)); /* for what is small there is room */
+    free(mem_zalloc(100000)); /* small allocations succeed */
     ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &none), 0);
     s.destination = destination_start(&s.queue.queue, s.tasks, s.runtime,
@@ -540,7 +542,7 @@ START_TEST(no_memory_for_a_worker)
 END_TEST
 #endif
 
-/* But when all connections break, the destination is down. */
+/* When the connections of several copies break, the destination is suspended. */
 START_TEST(connections_that_always_break_suspend)
 {
     struct peer_fault fault = {PEER_DOT, PEER_ALWAYS, PEER_CLOSE, NULL};
@@ -580,7 +582,8 @@ START_TEST(old_copies_do_not_wait_for_a_probe_each)
 }
 END_TEST
 
-/* Those in flight are finished, or given back as they were; the rest is not touched. */
+/* After the time limit of a stop, copies in delivery are given back unchanged; the others are not
+ * touched. */
 START_TEST(stop_cuts_what_hangs)
 {
     struct peer_fault fault = {PEER_DOT, PEER_ALWAYS, PEER_SILENCE, NULL};

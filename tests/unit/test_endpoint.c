@@ -14,7 +14,7 @@
     "/123456789/123456789/123456789/123456789/123456789/123456789/123456789/123456789/123456789/"  \
     "123456789/123456"
 
-/* text: NULL kind means refused; shown: endpoint_format() */
+/* kind: NULL if the text is refused; shown: the result of endpoint_format() */
 static const struct {
     const char *text;
     const char *shown;
@@ -289,7 +289,7 @@ static const struct {
     {"LocalHost", true, false},
     {"127.0.0.1", true, false},
     {"127.255.255.254", true, false},
-    {"127.1", true, false}, /* what getaddrinfo(3) takes for 127.0.0.1 */
+    {"127.1", true, false}, /* getaddrinfo(3) reads it as 127.0.0.1 */
     {"::1", true, false},
     {"0:0::0001", true, false},
     {"::ffff:127.0.0.1", true, false},

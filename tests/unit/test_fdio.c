@@ -34,7 +34,7 @@ static void *write_big(void *fd)
     return is_written ? fd : NULL;
 }
 
-/* A pipe takes and gives parts only. */
+/* A pipe transfers only a part of the data with each call. */
 START_TEST(parts_are_put_together)
 {
     static char got[BIG + 1];

@@ -62,7 +62,8 @@ static struct stat look(const char *name)
     return st;
 }
 
-/* acl(5) as the file system has it: version 2, then tag, permissions, id. False: not here. */
+/* Set an acl(5) in the kernel's form: version 2, then entries of tag, permissions, id. False: the
+ * file system does not support it. */
 static bool set_acl(const char *path, const char *name, uint16_t owner, uint16_t user,
                     uint16_t mask)
 {
@@ -118,12 +119,12 @@ START_TEST(a_copy_is_not_wider_than_what_it_is_made_of)
 }
 END_TEST
 
-/* A list that the directory gives to new files would let its users read what they could not. */
+/* The default ACL of a directory must not let other users read a file that is replaced. */
 START_TEST(defaults_of_a_directory_do_not_count)
 {
     make("main.cf", "secret\n", 0640);
     if (!set_acl(directory, DEFAULT_ACL, 7, 7, 7))
-        return; /* not with this file system */
+        return; /* the file system has no ACLs */
     ck_assert_int_eq(files_write(at("main.cf"), "secret\n", NULL, &err), 0);
     ck_assert_int_lt(getxattr(at("main.cf"), ACL, NULL, 0), 0);
     ck_assert_int_eq(look("main.cf").st_mode & 07777, 0640);

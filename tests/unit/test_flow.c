@@ -4,7 +4,7 @@
 
 static const struct {
     unsigned initial, max;
-    const char *events; /* '+' success with all connections at work, '1' with one, '-' fault, '0'
+    const char *events; /* '+': success with all connections in use, '1': with one, '-': fault, '0':
                            reset */
     unsigned window;
 } windows[] = {
@@ -13,11 +13,11 @@ static const struct {
     {2, 10, "+", 2},        {2, 10, "++", 3},
     {2, 10, "+++++", 4}, /* two, then three */
     {1, 4, "+", 2},         {1, 4, "++++++++++++++++++++", 4},
-    {3, 10, "++-+", 2}, /* a fault begins the group anew */
+    {3, 10, "++-+", 2}, /* after a fault the successes are counted anew */
     {3, 10, "-", 2},        {3, 10, "-----", 1},
     {3, 10, "-----+", 2},   {3, 10, "++++++++++++0", 3},
-    {2, 10, "11", 3},       /* one at work and two to begin with: three may come at once */
-    {2, 10, "11111111", 3}, /* no more for one that needs no more */
+    {2, 10, "11", 3},       /* one in use, initially two: three are allowed */
+    {2, 10, "11111111", 3}, /* no more are allowed while one is in use */
 };
 
 START_TEST(window)
@@ -52,10 +52,10 @@ START_TEST(messages_are_evenly_spaced)
     ck_assert_int_eq(flow_next_us(&f, 1000), 501000);
     ck_assert_int_eq(flow_reserve_us(&f, 2000), 501000);
     ck_assert_int_eq(flow_reserve_us(&f, 2000), 1001000);
-    /* what was not used is not made up for */
+    /* messages that were not sent in time are not made up for */
     ck_assert_int_eq(flow_reserve_us(&f, 9000000), 9000000);
     ck_assert_int_eq(flow_next_us(&f, 9000001), 9500000);
-    flow_configure(&f, &d); /* a reload gives no more */
+    flow_configure(&f, &d); /* a reload allows no further message */
     ck_assert_int_eq(flow_next_us(&f, 9000001), 9500000);
 }
 END_TEST
@@ -68,7 +68,7 @@ START_TEST(no_rate_limit)
     flow_configure(&f, &d);
     for (int i = 0; i < 3; i++)
         ck_assert_int_eq(flow_reserve_us(&f, 1000), 1000);
-    /* nor when there was one a moment ago */
+    /* nor after a limit was removed */
     f.next_us = 99999999;
     ck_assert_int_eq(flow_reserve_us(&f, 1000), 1000);
 }

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* --- what is in the content --- */
+/* --- the encoding and the header of a content --- */
 
 static char long_line[1010];
 
@@ -36,7 +36,7 @@ static const struct {
     {long_line + 1, 1001, "binary"}, /* 999 */
 };
 
-/* The same in one piece, and byte by byte. */
+/* The result is the same for a content in one piece, and byte by byte. */
 START_TEST(encoding_of_content)
 {
     const char *content = encodings[_i].content;
@@ -232,7 +232,7 @@ static const struct {
      "Sender: a@X.TEST\r\nSubject: \r\nMessage-Id: \r\nBcc: b@x.test\r\n"},
     {"X: y\r\n", "e@x.test", "b@x.test", "",
      "Sender: e@x.test\r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test\r\n"},
-    /* the first class, wherever it is */
+    /* the first class that matches, in any order of the fields */
     {"Cc: x@y, b@x.test\r\nTo: g: c@x.test, (b) b@x.test;\r\n", "", "b@x.test", "",
      "Sender: \r\nSubject: \r\nMessage-Id: \r\nTo: b@x.test\r\n"},
     /* by its original recipient */
@@ -250,7 +250,7 @@ static const struct {
     {"", "", "b@x.test", "utf-8;\\x{0d}\\x{0a}X:y@x.test",
      "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test, Forwarded: "
      "??X:y@x.test\r\n"},
-    /* what is not a line of UTF-8 */
+    /* bytes that are not printable UTF-8 */
     {"Subject: a\rTo: evil@x\nCc: \x01\xff\xc3\xa4\r\n b\t\xe2\x80\xa8\r\n", "e\r\nTo: f@x",
      "b\n@x.test", "rfc822;c+0D+0AX@y",
      "Sender: e??To: f@x\r\nSubject: a?To: evil@x?Cc: ??\xc3\xa4 b ???\r\nMessage-Id: \r\n"
@@ -314,7 +314,7 @@ START_TEST(journal_is_one_message_around_another)
     ck_assert(s.format.is_8bit && !s.format.has_utf8_header);
     ck_assert_uint_eq(format_size(&s.format), strlen(head) + strlen(tail) + sizeof content - 1);
     free(expected);
-    /* the next copy gets another boundary, another author when told so */
+    /* the next copy has another boundary; journal_from sets the author */
     rest = mem_strdup(boundary);
     s.destination.journal_from = (char *)"archive@y.test";
     s.destination.recipient = CONFIG_ADDRESS_ORIGINAL;

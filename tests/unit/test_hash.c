@@ -18,7 +18,7 @@ START_TEST(fnv1a_gives_published_values)
 }
 END_TEST
 
-/* Values of the authors' vectors.h: the key is 00 to 0f, the text 00 to length - 1. */
+/* Values from the authors' vectors.h. The key is 00 to 0f, and the text is 00 to length - 1. */
 static const struct {
     size_t len;
     uint64_t expect;
@@ -49,7 +49,7 @@ END_TEST
 
 enum { SLOTS = 64, KEYS = 6400 };
 
-/* The most keys that fall into one slot, by the lower or the upper half. */
+/* The highest number of keys in one slot, if slots are chosen by these bits of the hash. */
 static unsigned fullest(uint64_t (*hash)(const char *text), unsigned shift)
 {
     unsigned slots[SLOTS] = {0}, most = 0;

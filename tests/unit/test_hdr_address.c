@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* a@x becomes new@y; anything at "fails" makes it give up; the rest stays. */
+/* Some addresses become new@y.test; an address at "fails" ends the rewriting; the others stay. */
 static int map(const char *address, struct buf *out, void *ctx)
 {
     (void)ctx;

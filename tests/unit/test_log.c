@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* stderr of the (forked) test goes here; what was logged fits into the pipe's buffer. */
+/* The pipe to which stderr of the (forked) test is redirected. All lines fit into its buffer. */
 static int pipe_fds[2];
 
 static void capture_stderr(void)
@@ -21,7 +21,7 @@ static void capture_stderr(void)
     ck_assert_int_eq(dup2(pipe_fds[1], STDERR_FILENO), STDERR_FILENO);
 }
 
-/* What was written since the last call, "" for nothing. Each write(2) of a line is one piece. */
+/* The text that was written since the last call, "" for none. */
 static const char *captured(void)
 {
     static char text[65536];
@@ -31,7 +31,7 @@ static const char *captured(void)
     return text;
 }
 
-/* The same without "IDENT[PID]: ", which is checked. */
+/* The same. Checks that it begins with "IDENT[PID]: ", and returns the text behind that. */
 static const char *captured_from(const char *ident)
 {
     char head[100];
@@ -281,7 +281,7 @@ START_TEST(the_thread_passes_lines_on)
 }
 END_TEST
 
-/* Without the thread the first line would not return. */
+/* Logging does not block while syslog(3) does, and the lines that were lost are counted. */
 START_TEST(a_stuck_syslog_stops_nobody)
 {
     static char text[1000];

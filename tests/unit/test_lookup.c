@@ -30,7 +30,7 @@ static struct lookup_list open_list(const char *const *specs)
 
 /* --- which keys are tried ------------------------------------------------------------------- */
 
-/* A table that finds nothing and notes what it is asked. */
+/* A table that finds nothing, and records the keys that are looked up. */
 struct spy {
     struct table table;
     char mark;
@@ -98,7 +98,7 @@ static const struct {
     {"\"a@b\"", "", "\"a@b\" a@b *", "\"a@b\""},
     {"Gr\xc3\x9c\xc3\x9f@B\xc3\x9c.de", "", "gr\xc3\xbcss@b\xc3\xbc.de b\xc3\xbc.de .de *",
      "gr\xc3\xbcss@b\xc3\xbc.de @b\xc3\xbc.de"},
-    /* What Postfix folds to ASCII, in its own tables, too: a long s, a Kelvin sign, ligatures. */
+    /* Letters that Postfix, too, folds to ASCII: a long s, a Kelvin sign, a ligature. */
     {"\xc5\xbf"
      "am+x@\xe2\x84\xaaunde.o\xef\xac\x83"
      "ce",
@@ -107,15 +107,16 @@ static const struct {
     {"\"\xc5\xbf m\"@\xe2\x84\xaa.x", "", "\"s m\"@k.x s m@k.x k.x .x *", "\"s m\"@k.x @k.x"},
 };
 
-/* What patterns are asked where that is not the first key. */
+/* Keys for tables of patterns, where they differ from the first key. */
 static const struct {
     const char *first, *whole;
 } wholes[] = {
     {"gr\xc3\xbcss@b\xc3\xbc.de ", "gr\xc3\x9c\xc3\x9f@b\xc3\x9c.de "},
 };
 
-/* "a b" -> "1:a 2:a W:a 1:b 2:b ": every keyed table for each key, the other for the first. Keys
- * are separated by single spaces; those that hold one are in quotes or come as "a b@". */
+/* Check that "a b" led to "1:a 2:a W:a 1:b 2:b ": each key is looked up in both keyed tables, and
+ * the first key in the table of patterns. Keys are separated by single spaces; a key with a space
+ * is in quotes or has the form "a b@". */
 static void expect_order(const char *expect, const struct buf *asked)
 {
     struct buf first = {0}, seen = {0};
@@ -261,7 +262,7 @@ static const struct {
     {{"inline:{{\"a b\"@x=c@y}}"}, "\"A b\"@x", "", "c@y"},
     {{"inline:{a@x=b@[192.0.2.1]}"}, "a@x", "", "b@[192.0.2.1]"},
     {{"inline:{a@x=gr\xc3\xbc\xc3\x9f@y}"}, "a@x", "", "gr\xc3\xbc\xc3\x9f@y"},
-    /* again until nothing is found, or the same */
+    /* the look-up is repeated until it finds nothing, or the same address */
     {{"inline:{a@x=b@x, b@x=c@x, c@x=d@x}"}, "a@x", "", "d@x"},
     {{"inline:{a@x=b@x, b@x=b@x}"}, "a@x", "", "b@x"},
     {{"inline:{a@x=A@x}"}, "a@x", "", "A@x"},
@@ -281,7 +282,7 @@ static const struct {
     {{"inline:{a@x=a+e@x}"}, "a@x", "+", "!canonical mapping of \"a@x\" does not end"},
     {{"static:b@y"}, "a@x", "", "b@y"},
     {{"static:@y"}, "a@x", "", "a@y"},
-    /* what is no address */
+    /* the result is no address */
     {{"inline:{a@x=b}"}, "a@x", "", "!the result \"b\" for \"a@x\" is no address"},
     {{"inline:{a@x=@}"}, "a@x", "", "!the result \"@\" for \"a@x\" is no address"},
     {{"inline:{a@x=@b@c}"}, "a@x", "", "!is no address"},
@@ -350,8 +351,8 @@ START_TEST(patterns_get_the_whole_address_once)
 }
 END_TEST
 
-/* What is carried over from the address makes the result too long: the client's doing, not the
- * table's. */
+/* A result that is too long because of the part that is carried over from the address is
+ * TABLE_LIMIT, because the client chose that part. A fault in the table is TABLE_FAILED. */
 static const struct {
     const char *spec;
     enum table_result result;
@@ -488,8 +489,8 @@ START_TEST(a_text_that_contradicts_the_outcome_is_a_bug)
 }
 END_TEST
 
-/* Keys of tables are folded as addresses are, also where the folded key is longer; what is carried
- * over is as the client sent it. */
+/* Keys of tables are folded as addresses are, also if the folded key is longer. The part that is
+ * carried over to the result stays as the client sent it. */
 static const struct {
     const char *spec, *address, *result;
 } folded[] = {
@@ -523,7 +524,7 @@ START_TEST(letters_fold_by_unicode)
 }
 END_TEST
 
-/* What the caller left in `err` means nothing. */
+/* A text in `err` from before the call has no effect. */
 START_TEST(a_stale_text_is_cleared)
 {
     const char *const specs[] = {"inline:{ a@b.test=x@y.test }", NULL};

@@ -19,7 +19,7 @@
 static char nothing[] = "";
 
 struct setup {
-    char top[64]; /* a directory of our own */
+    char top[64]; /* the directory of this test */
     struct endpoint endpoint;
     struct config_destination destination;
     struct queue_recipient recipients[2];
@@ -83,7 +83,8 @@ static void setup_clear(struct setup *s)
     free(command);
 }
 
-/* How many files there are; *name_out: one of them, for the caller to free. */
+/* The number of files in a directory of the Maildir. *name_out: the name of one, for the caller to
+ * free. */
 static unsigned list(const struct setup *s, const char *name, char **name_out)
 {
     char *path = mem_printf("%s/%s", s->endpoint.path, name);
@@ -197,7 +198,7 @@ START_TEST(a_copy_that_is_there_is_not_delivered_twice)
 }
 END_TEST
 
-/* Whoever else may write there could hold us up with it for ever. */
+/* A FIFO with the name of the file must not block the delivery; another user may have made it. */
 START_TEST(a_fifo_of_that_name)
 {
     struct setup s;
@@ -312,7 +313,7 @@ static const struct {
     {"\r\r", "\r\r"},
 };
 
-/* In pieces of each size. */
+/* The line ends are the same for pieces of any size. */
 START_TEST(line_ends_of_a_file)
 {
     const char *content = line_ends[_i].content;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Postfix's grammar; our own style is in test_delivery.c and test_session.c. */
+/* Log lines in Postfix's style. test_delivery.c and test_session.c have those of the own style. */
 #include "deliver/maillog.h"
 #include "base/log.h"
 #include "unit.h"
@@ -23,7 +23,7 @@ static void setup(void)
     maillog_set_style("postfix");
 }
 
-/* What was logged, without the pid: "relay/smtpd: ...\n". */
+/* The log lines without the pid: "relay/smtpd: ...\n". */
 static const char *logged(void)
 {
     static char text[8192];
@@ -187,7 +187,7 @@ END_TEST
 /* --- refusals --- */
 
 static const struct {
-    struct maillog_reject reject; /* without what is the same in all */
+    struct maillog_reject reject; /* without the fields that are the same in all */
     const char *line;             /* up to "proto=" */
 } rejects[] = {
     {{.stage = "RCPT", .text = "550 5.7.1 No", .detail = "", .sender = "s@x", .to = "<a@b>"},
@@ -245,7 +245,7 @@ START_TEST(long_texts_are_cut)
 }
 END_TEST
 
-/* A client cannot fill the log: nothing more is said after so many lines, but that it is so. */
+/* A client cannot fill the log: after a number of lines only a notice is logged. */
 START_TEST(floods_are_cut_off)
 {
     struct maillog_reject r = rejects[0].reject;
@@ -259,7 +259,7 @@ START_TEST(floods_are_cut_off)
 
     for (int i = 0; i < 20000; i++) {
         maillog_reject(&r);
-        if (i % 20 != 0) /* what the pipe holds */
+        if (i % 20 != 0) /* 20 lines fit into the pipe */
             continue;
         for (text = logged(); *text != '\0'; text += strcspn(text, "\n") + 1) {
             lines++;
@@ -269,7 +269,7 @@ START_TEST(floods_are_cut_off)
     }
     ck_assert(is_said);
     ck_assert_uint_ge(lines, 1001);
-    ck_assert_uint_lt(lines, 2500); /* 20 a second more, where it is slow */
+    ck_assert_uint_lt(lines, 2500); /* a slow machine logs 20 more for each second */
 }
 END_TEST
 

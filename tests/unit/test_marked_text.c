@@ -9,18 +9,18 @@ static const struct {
     const char *base;
     enum marked_format format;
     const char *keys[3];
-    const char *expected; /* what stands before our part */
+    const char *expected; /* the text before the marked part */
 } rows[] = {
     {"", MARKED_MAIN_CF, {NULL}, ""},
     {"a = 1\nb = 2\n", MARKED_MAIN_CF, {"b"}, "a = 1\n#split# b = 2\n"},
     /* no line end */
     {"a = 1\nb = 2", MARKED_MAIN_CF, {"a"}, "#split# a = 1\nb = 2\n"},
-    /* an entry goes on behind comments and empty lines; a comment is no entry */
+    /* an entry continues behind comments and empty lines; a comment is no entry */
     {"a = 1,\n  2\n# c\n\n\t3\nab = 4\n#a = 5\n",
      MARKED_MAIN_CF,
      {"a"},
      "#split# a = 1,\n#split#   2\n# c\n\n#split# \t3\nab = 4\n#a = 5\n"},
-    /* lines of white space or a comment behind it belong to nobody */
+    /* blank lines and comments behind an entry are not part of it */
     {"a=1\n  \n  # x\n 2\n", MARKED_MAIN_CF, {"a"}, "#split# a=1\n  \n  # x\n#split#  2\n"},
     /* set twice */
     {"a = 1\nb = 2\na = 3\n", MARKED_MAIN_CF, {"a", "c"}, "#split# a = 1\nb = 2\n#split# a = 3\n"},

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Counting, and the text for Prometheus: as it is written, and as somebody else's parser reads it.
- */
+/* Counting, and the text for Prometheus: its exact form, and what Prometheus' own parser reads. */
 #include "base/buf.h"
 #include "base/mem.h"
 #include "metrics/metrics.h"
@@ -290,7 +289,7 @@ START_TEST(an_independent_parser_reads_it)
     metrics_render(families, &out);
 
     char *command = mem_printf("python3 %s", script);
-    signal(SIGPIPE, SIG_IGN); /* where there is no python3, nobody reads */
+    signal(SIGPIPE, SIG_IGN); /* without python3 no process reads from the pipe */
     FILE *p = popen(command, "w");
     ck_assert_ptr_nonnull(p);
     size_t out_len = out.len, written = fwrite(out.data, 1, out.len, p);
@@ -306,7 +305,7 @@ START_TEST(an_independent_parser_reads_it)
 }
 END_TEST
 
-/* Each test is a process of its own: what one counts is not seen by the next. */
+/* Each test is a process of its own, so counts of one test are not seen by the next. */
 int main(void)
 {
     TCase *t = tcase_create("metrics");

@@ -52,7 +52,7 @@ static const struct {
     {"UNIX:/run/s", "unix:/run/s", true},
     {"unix:/run/t", "unix:/run/s", false},
     {"inet:127.0.0.1:1", "unix:/run/s", false},
-    /* below the queue directory, in a jail or not */
+    /* a relative path is below the queue directory, with chroot or without */
     {"unix:d/s", "unix:/q/d/s", true},
     {"unix:/d/s", "unix:/q/d/s", true},
     {"unix:/q/d/s", "unix:/q/d/s", true},

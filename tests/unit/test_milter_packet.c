@@ -22,7 +22,7 @@ static size_t put_packet(char *out, struct bytes b)
     return 4 + b.len;
 }
 
-/* What is said about this packet behind a negotiation. */
+/* The result for this packet behind a negotiation. */
 static ptrdiff_t check(struct bytes b, struct err *err)
 {
     struct milter_packets m = {0};
@@ -95,7 +95,7 @@ START_TEST(negotiation_comes_first_and_is_long_enough)
 }
 END_TEST
 
-/* However the bytes are cut, whole packets are counted once they are there. */
+/* For any cut of the bytes, packets are counted as soon as they are whole. */
 START_TEST(partial_packets_wait)
 {
     char buf[128];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Recipients and a configuration in, envelope changes out, as text. */
+/* From recipients and a configuration to envelope changes, all as text. */
 #include "policy/policy.h"
 #include "policy/snapshot.h"
 #include "unit.h"
@@ -49,7 +49,7 @@ static void print_plan(const struct policy_plan *plan, struct buf *out)
 
 static struct sockaddr_in client;
 
-/* "CLIENT ADDRESS" or "MAIL PATH". False: it is a recipient. */
+/* Take a line "CLIENT ADDRESS" or "MAIL PATH". False: the line is a recipient. */
 static bool begin(const struct snapshot *s, struct table_scratch *scratch, char *line,
                   struct policy_message *message)
 {
@@ -65,7 +65,7 @@ static bool begin(const struct snapshot *s, struct table_scratch *scratch, char 
     return true;
 }
 
-/* rcpts: one a line, "PATH [WORD...]", behind lines for begin() */
+/* rcpts: lines for begin(), then one line for each recipient, "PATH [WORD...]" */
 static void run_as(enum policy_rewritten rewritten, const char *milter, const char *rcpts,
                    struct buf *out)
 {
@@ -302,7 +302,7 @@ START_TEST(plans)
 
     run(cases[_i].milter, cases[_i].rcpts, &out);
     const char *expected = cases[_i].expected;
-    /* A refused message is not changed: what was planned before does not count. */
+    /* A refused message is not changed, so the planned changes are not compared. */
     if (strstr(expected, "reply ") != NULL)
         ck_assert_msg(strstr(buf_str(&out), "reply 550 5.1.3\n") != NULL, "%s: %s", cases[_i].name,
                       buf_str(&out));
@@ -313,7 +313,7 @@ START_TEST(plans)
 }
 END_TEST
 
-/* For Sendmail: nothing is added but below the tag domain. */
+/* For Sendmail all added recipients are in the tag domain. */
 START_TEST(rewritten_goes_back)
 {
     struct buf out = {0};
@@ -379,7 +379,7 @@ START_TEST(refused_at_start)
 }
 END_TEST
 
-/* A result that is made by a substitution is only seen when it is looked up. */
+/* A result that is made by a substitution is known only at the look-up. */
 static const char late[] = "filter_maps = { \"pcre:%s\" }\n%s";
 
 START_TEST(failure_while_running)
@@ -406,7 +406,7 @@ START_TEST(failure_while_running)
 }
 END_TEST
 
-/* A decision that failed: whether it may be accepted, and that it gets into no envelope otherwise.
+/* Check whether a decision that failed may be accepted, and that it changes no envelope otherwise.
  */
 static void accept_failed(const char *on_failure, bool may)
 {
@@ -424,7 +424,7 @@ static void accept_failed(const char *on_failure, bool may)
     policy_decide(s->policy, scratch, &message, "<a@b.test>", NULL, NULL, &d);
     ck_assert_int_eq(d.failed, POLICY_FAILED);
     ck_assert_int_eq(policy_may_accept(s->policy, &d), may);
-    d.reply.code = 0; /* as if it had been forgotten */
+    d.reply.code = 0; /* as if the caller had ignored it */
     ck_assert_int_eq(policy_admit(s->policy, NULL, 0, &d).code, may ? 0 : 451);
     policy_plan(s->policy, &d, 1, POLICY_REWRITTEN_PLAIN, &plan);
     ck_assert_uint_eq(plan.add_count + plan.delete_count, 0);
@@ -510,7 +510,7 @@ START_TEST(what_has_no_domain_is_completed)
 }
 END_TEST
 
-/* What the MTA says counts where the path has a way in it. */
+/* If the path has a route in it, the address that the MTA reports is used. */
 static const struct {
     const char *path, *mta_says, *rerouted;
 } ways[] = {
@@ -524,7 +524,7 @@ static const struct {
     {"<sam%b.test@mta.test>", "sam", NULL},
     {"<sam%b.test@mta.test>", "", NULL},
     {"<sam@[192.0.2.1]>", "sam@b.test", NULL},
-    {"<sam@mta.test>", "other@b.test", NULL}, /* an alias of the MTA is no way */
+    {"<sam@mta.test>", "other@b.test", NULL}, /* an alias of the MTA is no route */
     {"<sam>", "sam@b.test", NULL},
     {"<>", "sam@b.test", NULL},
 };
@@ -579,7 +579,7 @@ static const struct {
     {"<a=b@x.archive.copy.split.internal>", false, 0},
 };
 
-/* What copy_maps of a listener say about a recipient. */
+/* The result of a listener's copy_maps for a recipient. */
 START_TEST(copies_of_a_listener)
 {
     static char spec[] = "inline:{ none@b.test=none, { b.test = archive newmail archive } }";

@@ -69,7 +69,7 @@ START_TEST(parse_is_capped)
 }
 END_TEST
 
-/* FNV-1a of "a" is af63dc4c8601ec8c: the share is fixed for ever. */
+/* FNV-1a of "a" is af63dc4c8601ec8c. The documentation fixes the share, so it must never change. */
 START_TEST(share_is_as_documented)
 {
     ck_assert_uint_eq(policy_share_of(""), (0xcbf29ce4u ^ 0x84222325u) % 10000);

@@ -27,7 +27,8 @@ static void remove_dir(void)
     rmdir(dir);
 }
 
-/* In a child, as a process never sees its own lock: 0 if `expect` owns the lock. */
+/* Returns 0 if `expect` owns the lock. Checked in a child, because a process cannot query its own
+ * lock. */
 static int check_owner(pid_t expect)
 {
     pid_t child = fork();

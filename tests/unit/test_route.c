@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the name server says: "mx NAME PREF HOST", "a NAME ADDRESS"; "retry NAME" for no answer. */
+/* The records of the name server: "mx NAME PREF HOST", "a NAME ADDRESS"; "retry NAME" for no
+ * answer. */
 static const char *const *zone;
 static unsigned lookups;
 static int last_family;
@@ -120,7 +121,7 @@ static void setup_init(struct setup *s, const char *entries)
     free(text);
 }
 
-/* All hops as text, in order, each taken for failed when `fails`. */
+/* All hops in order, as text. fails: each of them is reported as failed. */
 static char *walk(struct setup *s, bool fails)
 {
     struct route *r = route_new(&s->destination, "me.test", &fake, -1);
@@ -173,7 +174,7 @@ static const struct {
      "i.test[192.0.2.3]:25",
      "4.4.3",
      "Host or domain name not found. Name service error for name=mute.test type=A: no answer"},
-    /* MX: by preference, then the next entry */
+    /* MX hosts by preference, then the next entry */
     {"d.test:26 [i.test]",
      {"mx d.test 30 c.test", "mx d.test 10 a.test", "mx d.test 20 b.test", "a a.test 192.0.2.1",
       "a b.test 192.0.2.2", "a c.test 192.0.2.3", "a i.test 192.0.2.9"},
@@ -181,7 +182,7 @@ static const struct {
      NULL,
      NULL},
     {"d.test", {"mx d.test 10 a.test", "a a.test 192.0.2.1"}, "a.test[192.0.2.1]:25!", NULL, NULL},
-    /* no MX: the domain is the host */
+    /* without MX hosts the domain is the host */
     {"d.test:26", {"a d.test 192.0.2.4"}, "d.test[192.0.2.4]:26", NULL, NULL},
     {"localhost:26",
      {"retry MX:localhost", "a localhost 127.0.0.1"},
@@ -193,19 +194,19 @@ static const struct {
      "",
      "4.4.4",
      "Host or domain name not found. Name service error for name=d.test type=A: not there"},
-    /* a name server that does not answer is no reason to guess */
+    /* if the name server does not answer, the domain is not taken for the host */
     {"d.test",
      {"retry MX:d.test", "a d.test 192.0.2.4"},
      "",
      "4.4.3",
      "Host or domain name not found. Name service error for name=d.test type=MX: no answer"},
-    /* an MX host without address: the others */
+    /* an MX host without address is left out */
     {"d.test:26",
      {"mx d.test 10 gone.test", "mx d.test 20 b.test", "a b.test 192.0.2.2"},
      "b.test[192.0.2.2]:26",
      "4.4.4",
      "Host or domain name not found. Name service error for name=gone.test type=A: not there"},
-    /* RFC 7505; a root among others is nonsense, and left out */
+    /* null MX (RFC 7505); a root among other hosts is invalid, and left out */
     {"d.test", {"mx d.test 0 "}, "", "4.1.0", "Domain d.test does not accept mail (nullMX)"},
     {"d.test:26",
      {"mx d.test 0 ", "mx d.test 5 b.test", "a b.test 192.0.2.2"},
@@ -267,7 +268,7 @@ START_TEST(finds_hops)
 }
 END_TEST
 
-/* 40 draws that all begin with the same host: once in 2^39 runs */
+/* The probability that all 40 draws begin with the same host is 1 in 2^39. */
 START_TEST(equal_preferences_take_turns)
 {
     static const char *const records[] = {"mx d.test 5 a.test", "mx d.test 5 b.test",
@@ -337,7 +338,7 @@ START_TEST(what_failed_comes_last)
     route_worked(hop);
     route_free(r);
     assert_walk(&s, "192.0.2.2[192.0.2.2]:26 192.0.2.3[192.0.2.3]:26 192.0.2.1[192.0.2.1]:26");
-    /* the last walk ended with route_worked() for all */
+    /* assert_walk() has reported that all hosts work */
     assert_walk(&s, "192.0.2.1[192.0.2.1]:26 192.0.2.2[192.0.2.2]:26 192.0.2.3[192.0.2.3]:26");
     free(walk(&s, true));
     assert_walk(&s, "192.0.2.1[192.0.2.1]:26 192.0.2.2[192.0.2.2]:26 192.0.2.3[192.0.2.3]:26");
@@ -365,7 +366,7 @@ START_TEST(one_tries_again_when_the_time_is_over)
     ck_assert(route_down_is(&a, len, 1000 + ROUTE_DOWN_S - 1));
     ck_assert(!route_down_is(&b, len, 1000)); /* another port is another server */
     ck_assert(!route_down_is(&a, len, 1000 + ROUTE_DOWN_S));
-    ck_assert(route_down_is(&a, len, 1000 + ROUTE_DOWN_S)); /* the others wait for what it finds */
+    ck_assert(route_down_is(&a, len, 1000 + ROUTE_DOWN_S)); /* one caller tries, others wait */
     ck_assert(route_down_is(&a, len, 1000 + 2 * ROUTE_DOWN_S - 1));
     route_down_remove(&a, len);
     ck_assert(!route_down_is(&a, len, 1000 + ROUTE_DOWN_S));

@@ -47,7 +47,8 @@ START_TEST(what_is_said)
 }
 END_TEST
 
-/* "r=" that does not begin with ours, too few rounds, an error, no base64, nothing. */
+/* A nonce that does not begin with the client's, an error of the server, text that is no base64,
+ * text that is no SCRAM message, and an empty challenge. */
 START_TEST(scram_challenges_that_are_refused)
 {
     static const char *const challenges[] = {
@@ -101,7 +102,7 @@ START_TEST(password_files)
         sasl_free(s);
     }
     buf_clear(&out);
-    ck_assert_ptr_null(sasl_open("tim", path, &err)); /* it has gone */
+    ck_assert_ptr_null(sasl_open("tim", path, &err)); /* the file does not exist any more */
     ck_assert_ptr_null(sasl_open("tim", "/tmp", &err));
 }
 END_TEST

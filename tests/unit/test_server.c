@@ -25,7 +25,7 @@ static struct endpoint listeners[2];
 static struct endpoint_network network;
 static struct config config;
 static struct snapshot snapshot;
-static struct security security; /* nothing is open */
+static struct security security; /* without TLS contexts and credentials */
 static struct runtime runtime;
 static struct runtime_slot slot;
 static struct fake_queue queue;
@@ -92,7 +92,7 @@ static void teardown(void)
     ck_assert_int_eq(rmdir(directory), 0);
 }
 
-/* From this address; which: 0 for inet, 1 for unix. */
+/* Connect from this address to listener `which`: 0 is inet, 1 is unix. */
 static int dial_from(const char *source, int which)
 {
     struct sockaddr_in from = {.sin_family = AF_INET};
@@ -125,7 +125,7 @@ static void say(int fd, const char *text)
     ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
-/* Read lines up to one that begins so. False at the end of the connection. */
+/* Read lines up to one that begins with this text. False: the connection ended before. */
 static bool hear(int fd, const char *begin)
 {
     char line[512];
@@ -188,7 +188,7 @@ START_TEST(test_limit_of_connections)
     say(fds[0], "QUIT\r\n");
     ck_assert(hear(fds[0], "221"));
     ck_assert(is_closed(fds[0]));
-    /* The place is free when the connection is closed, or a moment later. */
+    /* The server frees the place when the connection is closed, or a moment later. */
     bool is_served = false;
     for (int i = 0; i < 1000 && !is_served; i++) {
         int fd = dial(0);
@@ -202,8 +202,8 @@ START_TEST(test_limit_of_connections)
 }
 END_TEST
 
-/* Silent clients, one within a message: a new one gets the place of the silent one that came
- * first, as soon as that has been idle for a second. */
+/* At the limit a new client gets the place of the silent client that came first, as soon as that
+ * has been idle for a second. A client within a message keeps its place. */
 START_TEST(test_idle_clients_make_room)
 {
     int fds[3];
@@ -252,7 +252,7 @@ START_TEST(test_client_limit)
     ck_assert(is_closed(more));
     ck_assert(hear(other, "220"));
     for (int i = 0; i < 3; i++) {
-        int local = dial(1); /* has no address */
+        int local = dial(1); /* a client without address */
         ck_assert(hear(local, "220"));
         close(local);
     }
@@ -273,7 +273,7 @@ START_TEST(test_reserve)
     config.relay.max_connections = 4;
     config.relay.connection_reserve = 50; /* at most the half */
     config.relay.tls.client = CONFIG_TLS_CLIENT_ASK;
-    security.relay = (struct tls_context *)&config; /* nobody uses it */
+    security.relay = (struct tls_context *)&config; /* not NULL; it is not used */
     start();
     for (int i = 0; i < 4; i++) {
         strangers[i] = dial(0);
@@ -314,7 +314,7 @@ static void *stop(void *arg)
     return NULL;
 }
 
-/* Who waits is sent away at once, who is in a message may finish it. */
+/* A stop ends idle sessions at once. A session within a message may finish the message. */
 START_TEST(test_graceful_stop)
 {
     unsigned grace_ms = 20000;
@@ -357,7 +357,7 @@ START_TEST(test_address_in_use)
     struct err why = {0};
 
     start();
-    /* The inet socket of the second is the fault; the first and its unix socket stay. */
+    /* The second server fails at its inet socket. The first server and its unix socket stay. */
     struct server *second = server_start(&slot, &queue.queue, tasks, &why);
     ck_assert_ptr_null(second);
     ck_assert_ptr_nonnull(strstr(why.text, "Address already in use"));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Whole dialogues: what the client sends, what it reads, and what is in the queue afterwards. The
- * client's bytes come through a transport that hands them out in pieces of a given size, so each
- * dialogue is held pipelined in one piece as well as byte by byte, without threads.
+ * Whole dialogues: the client's commands, the replies, and the queue afterwards. The client's bytes
+ * come through a transport that returns them in pieces of a given size. So each dialogue is run
+ * pipelined in one piece and byte by byte, without threads.
  */
 #include "receive/session.h"
 #include "fake_queue.h"
@@ -118,8 +118,8 @@ static void talk(struct wire *w, struct fake_queue *f, bool is_trusted, bool is_
     "from=s@x client=[192.0.2.1] helo=mta proto=ESMTP ident= flags=\n" id                          \
     " archive! a@x.test()\ncontent:" content
 
-/* Replies begin behind the greeting. Fault: which step of the queue fails ('h'as_room, 'b'egin,
- * 'd'ata, 'c'ommit), in upper case with QUEUE_PUT_FAULT instead of QUEUE_PUT_FULL. */
+/* replies: those after the greeting. fault: the step of the queue that fails ('h'as_room, 'b'egin,
+ * 'd'ata, 'c'ommit) with QUEUE_PUT_FULL, or in upper case with QUEUE_PUT_FAULT. */
 static const struct {
     const char *in, *replies, *queue;
     char fault;
@@ -191,7 +191,7 @@ static const struct {
      "from=s@x client=[123456789012345678901234567890123456789012345678901234567890123] helo= "
      "proto=ESMTP ident= flags=\nC1a archive a@x.test()\ncontent:1\r\n",
      0},
-    /* nobody avoids a copy by what he calls himself: the MTA has accepted it */
+    /* an odd sender or an odd word prevents no copy, because the MTA has accepted it */
     {"EHLO mta\r\nMAIL FROM:<@> ENVID=+\r\n" A
      " NOTIFY=NEVER,DELAY ORCPT=rfc822\r\nDATA\r\n1\r\n.\r\n"
      "MAIL FROM:<\"s\x01\xc2\x85\"@x>\r\n" A "\r\nDATA\r\n2\r\n.\r\nQUIT\r\n",
@@ -380,7 +380,7 @@ START_TEST(test_too_many_received)
     buf_adds(&in, ".\r\n");
     char *got = replies_to(&in, &f);
     ck_assert_str_eq(got, STARTED GO "554 5.4.6 Too many hops\r\n");
-    /* A forged header keeps nothing out of an archive: it is there as a dead letter. */
+    /* A forged header must not keep a message out of an archive: the copy is a dead letter. */
     ck_assert_uint_eq(f.committed, 1);
     ck_assert_ptr_nonnull(strstr(buf_str(&f.text), "archive!"));
     free(got);
@@ -419,7 +419,7 @@ START_TEST(test_too_many_errors)
     struct fake_queue f;
 
     fake_queue_init(&f);
-    /* Nineteen, then a message, then again nineteen: a message makes good for them. */
+    /* Nineteen errors, then a message, then nineteen errors: a message resets the count. */
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 19; i++) {
             buf_adds(&in, "FOO\r\n");
@@ -483,7 +483,7 @@ START_TEST(test_untrusted_and_stopping)
 }
 END_TEST
 
-/* With a real socket: waiting. */
+/* A session with a real socket, for tests in which it waits. */
 
 struct served {
     struct stream *stream;
@@ -531,7 +531,7 @@ static void send_text(struct served *v, const char *text)
     ck_assert_int_eq(write(v->client, text, strlen(text)), (ssize_t)strlen(text));
 }
 
-/* Read until that much has come; it must be this. */
+/* Read as many bytes as the text has, and compare. */
 static void expect_text(struct served *v, const char *text)
 {
     char got[4096];
@@ -593,8 +593,8 @@ START_TEST(test_timeouts)
 }
 END_TEST
 
-/* What a session may not do for ever: the configuration's limit, what is said again and again, and
- * its reply; the session ends after so many, with 421. */
+/* A session that repeats a command without use ends with 421: the configuration's limit, the
+ * commands before, the repeated command, and the number of replies before the 421. */
 static const struct {
     unsigned hard_error_limit;
     const char *start, *again;
@@ -626,7 +626,7 @@ START_TEST(test_floods)
     ck_assert_str_eq(buf_str(&w.out) + w.out.len - strlen(end), end);
     for (const char *p = buf_str(&w.out); *p != '\0'; p += strcspn(p, "\n") + 1)
         replies += p[3] == ' ';
-    unsigned before = 1; /* the greeting, then one for each line of the start */
+    unsigned before = 1; /* the greeting, and one reply for each line of the start */
     for (const char *p = flood_cases[_i].start; *p != '\0'; p += strcspn(p, "\n") + 1)
         before++;
     ck_assert_uint_eq(replies, before + flood_cases[_i].count + 1);
@@ -636,7 +636,7 @@ START_TEST(test_floods)
 }
 END_TEST
 
-/* What may come later is no error of an MTA's. */
+/* A recipient that is refused temporarily does not count as an error of the client. */
 START_TEST(test_refused_for_now)
 {
     struct buf in = {0};
@@ -660,7 +660,7 @@ START_TEST(test_refused_for_now)
 }
 END_TEST
 
-/* The first command must come soon, the others may take longer. */
+/* first_command_timeout is for the first command only. */
 START_TEST(test_first_command)
 {
     struct served v;
@@ -683,7 +683,8 @@ START_TEST(test_first_command)
 }
 END_TEST
 
-/* Each byte comes in time, the content does not; a client that had to wait for us is not slow. */
+/* A content that arrives more slowly than min_data_rate ends the session, although each byte
+ * arrives before the timeout. Without the option it is accepted. */
 START_TEST(test_slow_content)
 {
     struct served v;
@@ -713,7 +714,7 @@ START_TEST(test_slow_content)
 }
 END_TEST
 
-/* Its place is needed. */
+/* A session whose place is needed ends with 421. */
 START_TEST(test_eviction)
 {
     static const char *const sent[] = {"", START, START "DATA\r\nhalf"};
@@ -760,7 +761,7 @@ START_TEST(test_stop)
 }
 END_TEST
 
-/* What one dialogue logs, without the program's name and pid. */
+/* The log lines of one dialogue, without the program's name and pid. */
 static const struct {
     const char *in, *log;
     char fault;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* what: "argument|path|word,word", or "!text of the error". Of an address in another form than the
- * path: "argument|path=address|...", or "argument|path!fault|...". */
+/* what: "argument|path|word,word", or "!text of the error". If the address differs from the path:
+ * "argument|path=address|...", or "argument|path!fault|...". */
 static const struct {
     const char *line;
     enum smtp_verb verb;

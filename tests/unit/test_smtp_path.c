@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* What is read of it; with '!' before the fault. */
+/* what: the address that is read, or '!' and the fault. */
 static const struct {
     const char *text, *what;
 } cases[] = {
@@ -98,7 +98,7 @@ START_TEST(test_read)
     } else {
         ck_assert_str_eq(fault != NULL ? fault : "", "");
         ck_assert_str_eq(buf_str(&out), what);
-        /* What comes out is in the right form. */
+        /* The result is in the right form, so it is read as itself. */
         char *again = mem_strdup(buf_str(&out));
         ck_assert_ptr_null(smtp_path_read(again, strlen(again), &out));
         ck_assert_str_eq(buf_str(&out), what);
@@ -142,7 +142,7 @@ START_TEST(test_len)
 }
 END_TEST
 
-/* Deep and long ones end, too. */
+/* Deeply nested and very long paths are read without a crash. */
 START_TEST(test_deep)
 {
     struct buf text = {0}, out = {0};

@@ -41,7 +41,7 @@ static const struct {
     {"450 4.7 x\r\n", 450, "4.0.0", "450 4.7 x"},
     {"450 4.7.1x\r\n", 450, "4.0.0", "450 4.7.1x"},
     {"250 5.1.1 x\r\n", 250, "2.0.0", "250 5.1.1 x"},
-    /* what may not get into a log */
+    /* characters that must not get into a log */
     {"550 a\tb\x01\x1b\x7f\xff\rc\r\n", 550, "5.0.0", "550 a b?????c"},
     {"599 x\r\n", 599, "5.0.0", "599 x"},
     {"200 x\r\n", 200, "2.0.0", "200 x"},
@@ -118,7 +118,7 @@ START_TEST(multi_line_is_incomplete_before_its_end)
 }
 END_TEST
 
-/* The last line counts, and the caller can tell. */
+/* If the lines have different codes, the last one counts, and is_mixed is set. */
 START_TEST(lines_with_different_codes)
 {
     struct smtp_reply r;

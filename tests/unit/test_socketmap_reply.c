@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the bytes are: "=VALUE", "-" not found, "!" and part of the reason, "?" not complete. A NUL
- * cannot be written here. */
+/* answer: "=VALUE"; "-": not found; "!" and a part of the reason; "?": the reply is not complete.
+ * The input cannot contain a NUL. */
 static const struct {
     const char *input, *answer;
 } cases[] = {
@@ -29,7 +29,7 @@ static const struct {
     {"10:NOTFOUND's,", "!NOTFOUND's"},
     {"4:OK \xff,", "!is not UTF-8"},
     {"5:OK \xc3\xbc,", "=\xc3\xbc"},
-    /* no netstrings */
+    /* not a netstring */
     {":OK,", "!bad length"},
     {"-1:OK,", "!bad length"},
     {" 2:OK,", "!bad length"},
@@ -43,7 +43,7 @@ static const struct {
     {"100001:", "!too long"},
     {"99999999999999999999999999999999999999:", "!too long"},
     {"000000000000000000000:", "!too long"},
-    /* not yet */
+    /* not complete */
     {"", "?"},
     {"8", "?"},
     {"8:", "?"},
@@ -51,7 +51,7 @@ static const struct {
     {"100000:OK", "?"},
 };
 
-/* As above, of bytes that come in pieces of `step`. To be freed. */
+/* The answer, as above, for bytes that come in pieces of `step`. The caller frees it. */
 static char *answer_to(const char *input, size_t size, size_t step)
 {
     struct socketmap_reply r = {0};

@@ -62,7 +62,7 @@ static const struct {
     {"", 7, {{STREAM_EOF, ""}, {STREAM_EOF, ""}}},
 };
 
-/* Whole input at once, and then in all two-part splits. */
+/* The input in one piece, and then in all splits into two pieces. */
 START_TEST(test_lines)
 {
     size_t len = strlen(line_cases[_i].input);
@@ -74,7 +74,7 @@ START_TEST(test_lines)
             setup();
         }
         say(line_cases[_i].input, split);
-        /* What came first is taken into the buffer before the rest is sent. */
+        /* The first piece is read into the buffer before the second one is sent. */
         const char *data;
         size_t n;
         if (split > 0)
@@ -178,7 +178,7 @@ static void *shut(void *arg)
     struct timespec tick = {0, 50000000};
 
     (void)arg;
-    nanosleep(&tick, NULL); /* so that the owner waits, mostly; either order must pass */
+    nanosleep(&tick, NULL); /* in most runs the owner waits by then; both orders must pass */
     stream_shutdown_read(stream);
     return NULL;
 }
@@ -196,7 +196,7 @@ START_TEST(test_shutdown_wakes_a_reader)
     ck_assert_int_lt(now_ms() - begin, 5000);
     ck_assert_str_eq(buf_str(&line), "half");
     pthread_join(thread, NULL);
-    /* a last word still leaves */
+    /* a last reply can still be sent */
     ck_assert_int_eq(stream_printf(stream, "%d\r\n", 421), STREAM_OK);
     ck_assert_int_eq(stream_flush(stream), STREAM_OK);
     ck_assert_int_eq(read(peer, reply, sizeof reply), 5);
@@ -318,7 +318,7 @@ struct upper {
     int fd;
     int closed;
     short wants;
-    int held_up; /* how many writes are to wait for something to be read first */
+    int held_up; /* the number of writes that have to wait for input first */
 };
 
 static ssize_t upper_read(void *state, void *data, size_t len)
@@ -326,7 +326,7 @@ static ssize_t upper_read(void *state, void *data, size_t len)
     struct upper *u = state;
     ssize_t n = recv(u->fd, data, len, MSG_DONTWAIT);
 
-    if (n == 1 && *(char *)data == '!') { /* for us alone */
+    if (n == 1 && *(char *)data == '!') { /* data for the transport alone */
         errno = EAGAIN;
         return -1;
     }
@@ -377,7 +377,7 @@ START_TEST(test_transport)
     ck_assert_str_eq(buf_str(&line), "abc\n");
     ck_assert_int_eq(stream_write(stream, "xyz", 3), STREAM_OK);
     stream_set_deadline(stream, 50);
-    ck_assert_int_eq(stream_flush(stream), STREAM_TIMEOUT); /* it waits for input, as it said */
+    ck_assert_int_eq(stream_flush(stream), STREAM_TIMEOUT); /* it waits for POLLIN, as it wants */
     stream_set_deadline(stream, 5000);
     ck_assert_int_eq(stream_write(stream, "xyz", 3), STREAM_OK);
     ck_assert_int_eq(stream_flush(stream), STREAM_OK);

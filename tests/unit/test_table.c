@@ -50,7 +50,7 @@ static struct table *parse_ok(const struct table_type *type, const char *text)
     return t;
 }
 
-/* Look the key up; expect NULL for "not found". Returns the line. */
+/* Look the key up, and compare the value (expect: NULL for "not found"). Returns the line. */
 static unsigned expect_value(const struct table *t, const char *key, const char *expect)
 {
     struct table_scratch *s = table_scratch_new();
@@ -105,8 +105,8 @@ static const struct {
     {"pcre:/nonexistent/map", "cannot open /nonexistent/map: No such file or directory"},
     {"texthash:/tmp", "/tmp is not a regular file"},
     {"texthash:/dev/zero", "/dev/zero is not a regular file"},
-    {"static:{x", "static:{x: missing '}', or text behind it"},
-    {"static:{x} y", "static:{x} y: missing '}', or text behind it"},
+    {"static:{x", "static:{x: missing '}', or text after it"},
+    {"static:{x} y", "static:{x} y: missing '}', or text after it"},
     {"static:\xff", "static:\xff: the value is not UTF-8"},
     {"inline:x=y", "inline:x=y: braces are missing or not balanced; expected inline:{ key=value, { "
                    "key = text } }"},
@@ -125,7 +125,7 @@ static const struct {
      "inline:{\"x=y}: unbalanced '\"'; expected inline:{ key=value, { key = text } }"},
     {"inline:{{}}", "inline:{{}}: no key found; expected format: key = value; expected inline:{ "
                     "key=value, { key = text } }"},
-    {"inline:{{a=b}c}", "inline:{{a=b}c}: missing '}', or text behind it; expected inline:{ "
+    {"inline:{{a=b}c}", "inline:{{a=b}c}: missing '}', or text after it; expected inline:{ "
                         "key=value, { key = text } }"},
     {"inline:{x=\xff}",
      "inline:{x=\xff}: the text is not UTF-8; expected inline:{ key=value, { key = text } }"},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Tables whose files are made by others: compiled ones, broken ones, ones that change; socketmaps
- * whose server misbehaves. */
+/* Tables in files: compiled ones, damaged ones, ones that change; and socketmaps whose server
+ * misbehaves. */
 #include "table/table_private.h"
 #include "base/mem.h"
 #include "task/task.h"
@@ -68,7 +68,8 @@ static struct table *open_table(const char *type, struct err *err)
     return t;
 }
 
-/* "VALUE", "-" when there is none, "!" and why when it fails; to be freed. */
+/* Look up a key: "VALUE", "-" if there is none, "!" and the reason if it fails. The caller frees
+ * it. */
 static char *ask(const struct table *t, const char *key)
 {
     struct table_scratch *s = table_scratch_new();
@@ -156,7 +157,7 @@ static void check_records(const char *type)
     table_close(t);
 }
 
-/* A file of any length that it was cut off to is refused. */
+/* A file that was truncated to any length is refused. */
 static void check_cut_off(const char *type, const char *name)
 {
     char *path = path_of(name);
@@ -175,7 +176,7 @@ static void check_cut_off(const char *type, const char *name)
     free(path);
 }
 
-/* The file may do what it likes: an open table has its own copy. */
+/* A change of the file does not affect an open table, which has its own copy. */
 static void check_independence(const char *type, const char *name)
 {
     struct err err = {""};
@@ -264,9 +265,9 @@ START_TEST(changes_show)
     write_file("t", "a b\n", 4);
     struct table *hot = open_table("texthash", &err);
     struct table_stamp now = table_stamp_of(path);
-    ck_assert(!table_is_current(hot, &now)); /* written this moment */
+    ck_assert(!table_is_current(hot, &now)); /* the file was written just now */
     table_close(hot);
-    /* Wait until the file's time is in the past for sure. */
+    /* Wait until the file's time is certainly in the past. */
     struct table *t = NULL;
     for (int i = 0; i < 200 && (t == NULL || !table_is_current(t, &now)); i++) {
         table_close(t);
@@ -366,7 +367,7 @@ static void start(struct server *s, const char *const *scripts, size_t count)
     s->port = ntohs(sa.sin_port);
 }
 
-/* All scripts were wanted; a server that still waits for a connection ends, too. */
+/* End the server, also if it still waits for a connection. Checks that all scripts were used. */
 static void stop(struct server *s)
 {
     shutdown(s->listener, SHUT_RDWR);
@@ -481,16 +482,17 @@ START_TEST(socketmap_reconnects_once)
     struct table *t = socketmap_on(s.port);
     expect(t, "1", "a");
     expect(t, "2", "b");                /* the same connection */
-    expect(t, "3", "c");                /* it breaks: another one */
-    expect(t, "4", "!lost connection"); /* two that break */
+    expect(t, "3", "c");                /* the connection breaks, and another one is used */
+    expect(t, "4", "!lost connection"); /* two connections break */
     stop(&s);
     expect(t, "5", "!cannot connect: Connection refused");
     table_close(t);
 }
 END_TEST
 
-/* What the server has closed since is not asked, and so does not count as one that breaks. The end
- * of a connection is seen at once only on a socket in the file system. */
+/* A kept connection that the server has closed is not used, so it does not count as one that
+ * breaks. The test uses a unix socket, because only there the end of a connection is seen at once.
+ */
 START_TEST(socketmap_leaves_what_was_closed)
 {
     static const char *const scripts[] = {"\1"
@@ -545,8 +547,8 @@ static void ask_in_task(void *arg)
     expect(a->table, "key@x", a->answer);
 }
 
-/* A look-up belongs into task_block(), which calls it in the task where there is no thread for it:
- * then the next one is asked over the same connection, by a task of another thread. */
+/* Tasks of different threads use the same connection. (Look-ups run in task_block(), which calls
+ * them in the task itself if it gets no thread.) */
 START_TEST(socketmap_is_asked_by_all_threads)
 {
     static const char *const scripts[] = {"\1"

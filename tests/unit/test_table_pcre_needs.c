@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What a pattern needs: never more than a text that it matches has, and enough to be of use. */
+/* The text that a pattern needs: every text that the pattern matches contains it, and it is long
+ * enough to be useful. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "table/table_pcre_needs.h"
 #include "unit.h"
@@ -9,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* run: a text that whatever matches contains; "" where nothing can be known. */
+/* run: the text that every match contains; "" if none is known. */
 static const struct {
     const char *regex, *run;
 } cases[] = {
@@ -91,7 +92,8 @@ static void random_text(uint64_t *state, const char *const *parts, size_t count,
         strcat(out, parts[next_random(state) % count]);
 }
 
-/* Whatever pcre2 matches has what the regex needs: or we would say that it does not match. */
+/* Every text that pcre2 matches contains the text that the pattern needs. Otherwise the table would
+ * miss a match. */
 START_TEST(no_match_is_lost)
 {
     static const char *const parts[] = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Tasks: waiting for descriptors, for each other, for threads, for the time; and what they leave.
- */
+/* Tasks: waits for descriptors, for other tasks, for threads and for deadlines; and that nothing is
+ * left behind. */
 #include "task/task.h"
 #include "net/stream.h"
 #include "unit.h"
@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WAIT_MS 20000 /* for anything that must happen */
+#define WAIT_MS 20000 /* for an event that must happen */
 #define SOON_MS 30    /* a deadline that is to be missed */
 
 static struct task_pool *pool;
@@ -176,7 +176,7 @@ static void run_echo(void *arg)
 #define ECHOES 50
 #define LINES 200
 
-/* A thread speaks with many tasks at once, in pieces that end anywhere. */
+/* A thread has a dialogue with each of many tasks at once, in pieces of any length. */
 START_TEST(test_dialogues)
 {
     struct echo echoes[ECHOES] = {{0}};
@@ -252,7 +252,7 @@ START_TEST(test_deadline)
 }
 END_TEST
 
-/* What was reported while nobody waited counts, once; the end of the input always. */
+/* Events that are reported while no task waits are returned by the next wait, once. */
 static void read_after_report(void *arg)
 {
     struct reader *r = arg;
@@ -297,7 +297,7 @@ static void wait_for_end(void *arg)
     task_fd_init(&f, r->fd);
     r->got = task_poll(&f, POLLIN, late());
     ck_assert_int_eq(read(r->fd, &byte, 1), 0);
-    r->again = task_poll(&f, POLLIN, late()); /* said again, for it lasts */
+    r->again = task_poll(&f, POLLIN, late()); /* returned again, because the end lasts */
     task_fd_detach(&f);
 }
 
@@ -340,7 +340,7 @@ START_TEST(test_bad_descriptor)
 }
 END_TEST
 
-/* A connection goes from task to task, and so from thread to thread. */
+/* A connection is passed from task to task, and so from thread to thread. */
 struct relay_race {
     struct stream *stream;
     unsigned laps;
@@ -405,14 +405,14 @@ START_TEST(test_shutdown_from_thread)
     stream_shutdown_read(e.stream);
     task_pool_free(pool);
     ck_assert_int_eq(e.end, STREAM_EOF);
-    stream_free(e.stream); /* not by the task: the call above may not be over yet when it ends */
+    stream_free(e.stream); /* not in the task, which may end before stream_shutdown_read() does */
     close(fds[0]);
 }
 END_TEST
 
 /* --- each other --- */
 
-/* A bounded buffer between tasks and threads of both kinds. */
+/* A bounded buffer that tasks and threads write to and read from. */
 struct channel {
     pthread_mutex_t lock;
     struct task_cond changed;
@@ -542,7 +542,7 @@ static void await_waiters(struct waiting *w, unsigned count)
     ck_assert_uint_eq(seen, count);
 }
 
-/* A signal wakes one, even if those before it have given up. */
+/* A signal wakes one waiter, even if others before it have reached their deadlines. */
 START_TEST(test_signal)
 {
     struct waiting w = {0};
@@ -565,7 +565,7 @@ START_TEST(test_signal)
         ;
     ck_assert_uint_eq(w.in_time, 1);
     task_cond_signal(&w.channel.changed);
-    task_cond_signal(&w.channel.changed); /* nobody is there */
+    task_cond_signal(&w.channel.changed); /* nothing waits for this one */
     task_pool_free(pool);
     ck_assert_uint_eq(w.in_time, 2);
     wait_short(&w); /* in this thread */
@@ -579,7 +579,7 @@ static void set_event(void *arg)
     task_event_set(arg);
 }
 
-/* An event is made, waited for and released, many times, by tasks of one thread and helpers. */
+/* A task makes an event, waits for it and releases it, many times; helpers set the events. */
 static void wait_for_events(void *arg)
 {
     for (int i = 0; i < 200; i++) {
@@ -604,14 +604,14 @@ START_TEST(test_event)
     ck_assert(!task_event_wait(&e, soon()));
     start_task(set_event, &e);
     ck_assert(task_event_wait(&e, late()));
-    ck_assert(task_event_wait(&e, 0)); /* it stays */
+    ck_assert(task_event_wait(&e, 0)); /* the event stays set */
     task_event_clear(&e);
     task_pool_free(pool);
     ck_assert_uint_eq(count, 10);
 }
 END_TEST
 
-/* A descriptor and an event: what happens ends the wait, and the event stays. */
+/* A wait for a descriptor and an event ends when either is ready; the event stays set. */
 struct either {
     int fd;
     struct task_event event, begun;
@@ -719,7 +719,7 @@ END_TEST
 #define CROWD (TASK_HELPERS_MAX + 100)
 
 static struct crowd {
-    int gate[2]; /* each call takes one byte */
+    int gate[2]; /* a pipe from which each call reads one byte */
     atomic_uint begun, running, most, next;
     unsigned order[CROWD];
     atomic_bool has_led;
@@ -790,7 +790,7 @@ START_TEST(test_helpers_have_a_cap)
 }
 END_TEST
 
-/* One after the other, because there is one byte at a time, and the next call adds it. */
+/* The calls run one after the other, because there is one byte in the pipe at a time. */
 static void note_order(void *arg)
 {
     unsigned *place = arg;
@@ -827,7 +827,7 @@ static void lead_crowd(void *arg)
     open_gate(TASK_HELPERS_MAX + 20);
 }
 
-/* All helpers wait for what the leader does, and more calls wait for a helper. */
+/* All helpers wait for the leader, and further calls wait for a helper. */
 static void start_leader(void *arg)
 {
     for (int i = 0; i < 20; i++)
@@ -886,7 +886,8 @@ START_TEST(test_guard)
 }
 END_TEST
 
-/* What is in memory, what is not, the end, and a descriptor that is none. */
+/* Read data in the page cache, data that is not in it, the end of the file, and a closed
+ * descriptor. */
 static void read_file(void *arg)
 {
     int fd = *(int *)arg;
@@ -919,7 +920,7 @@ START_TEST(test_pread)
 }
 END_TEST
 
-/* Nothing stays open. */
+/* A pool leaves no descriptor open. */
 START_TEST(test_leaves_nothing)
 {
     int before = dup(0), after;

@@ -65,8 +65,8 @@ static void teardown(void)
     unlink(path);
 }
 
-/* A server that takes one connection, and gives back what it reads until the end; "hello" for "?",
- * a whole RECORD for "!". */
+/* A server for one connection. It sends back what it reads; "hello" for "?", and a whole RECORD for
+ * "!". */
 struct server {
     struct stream *stream;
     struct tls_context *context;
@@ -179,7 +179,7 @@ START_TEST(names_and_fingerprints)
     ck_assert_int_eq(s.info.trust, TLS_ANONYMOUS);
     tls_context_free(client);
 
-    /* The same certificate by its fingerprint, whatever the name. */
+    /* The same certificate is verified by its fingerprint for any name. */
     char *print = info.fingerprint;
     struct string_list prints = {.items = &print, .count = 1};
     client = new_client("", &prints);
@@ -198,8 +198,8 @@ START_TEST(names_and_fingerprints)
 }
 END_TEST
 
-/* More than all buffers hold, there and back; before it what TLS 1.3 sends by itself must not look
- * like a connection that has gone. */
+/* Content that is larger than all buffers, in both directions. Before it, the session tickets of
+ * TLS 1.3 must not make the connection look stale. */
 START_TEST(content_and_staleness)
 {
     struct tls_context *server = new_server(), *client = new_client("", &none);
@@ -242,7 +242,8 @@ START_TEST(content_and_staleness)
 }
 END_TEST
 
-/* One record, of which the stream's buffer takes only a part: the rest is on no socket. */
+/* The stream's buffer takes only a part of a record. The rest is no longer on the socket, but it
+ * makes the connection stale. */
 START_TEST(rest_of_a_record)
 {
     struct tls_context *server = new_server(), *client = new_client("", &none);
@@ -273,7 +274,7 @@ START_TEST(write_deadline)
     char *data = mem_zalloc(LARGE);
 
     connect_as(stream, client, "host.test", TLS_ANONYMOUS);
-    /* Nobody reads what comes back: both sides are full in the end, and time runs out. */
+    /* The client does not read, so both directions are full in the end, and the deadline passes. */
     stream_set_deadline(stream, 300);
     enum stream_status status = STREAM_OK;
     for (int i = 0; i < 100 && status == STREAM_OK; i++)
@@ -294,7 +295,7 @@ START_TEST(sessions_are_resumed)
     for (int i = 0; i < 4; i++) {
         struct server s;
         struct stream *stream = start(&s, server);
-        /* The first two are not good enough for whoever asks: their sessions are not kept. */
+        /* The first two have not the wanted trust, so their sessions are not kept. */
         const char *name = i < 2 ? "other.test" : "host.test";
         struct tls_info info = connect_as(stream, client, name, TLS_VERIFIED);
         ck_assert_int_eq(info.is_resumed, i == 3);
@@ -310,7 +311,7 @@ START_TEST(sessions_are_resumed)
 }
 END_TEST
 
-/* What the other side does in place of a handshake: nothing, nonsense, the end. */
+/* The peer sends nothing, sends text that is no handshake, or closes the connection. */
 START_TEST(handshakes_that_fail)
 {
     static const char *const wanted[] = {"timed out", "", "lost connection"};
@@ -378,8 +379,7 @@ static void serve_in_task(void *arg)
     serve(arg);
 }
 
-/* A server signs with an RSA key on another thread than that of the tasks, with an EC key in place.
- */
+/* A server in a task signs with an RSA key on a helper thread, and with an EC key in place. */
 START_TEST(slow_keys_stop_no_task)
 {
     bool is_rsa = _i == 1;

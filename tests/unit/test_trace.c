@@ -78,7 +78,8 @@ static const char *const hostile[] = {
     "\x01\x7f",
 };
 
-/* Header lines below 78 columns, no byte that could end a comment, a field or a line. */
+/* Check that header lines have less than 78 columns, and no byte that could end a comment, a field
+ * or a line. */
 static void assert_harmless(const char *text)
 {
     int lines = 0;
@@ -96,7 +97,7 @@ static void assert_harmless(const char *text)
         at = end + 2;
     }
     ck_assert_int_le(lines, 8);
-    /* Comments: (name [addr]) (splitrelay) (MTA queue id ...) and no more. */
+    /* The comments are (name [addr]) (splitrelay) (MTA queue id ...), and no others. */
     int open = 0;
     int closed = 0;
     for (const char *p = text; *p != '\0'; p++) {

@@ -98,7 +98,7 @@ START_TEST(none)
 
     ck_assert_int_eq(verdict_read(lock, &v, &err), -1);
     ck_assert_int_eq(errno, ENOENT);
-    /* a link of another user's is not followed */
+    /* a symbolic link, which another user may have made, is not followed */
     ck_assert_int_eq(symlink("/etc/passwd", path), 0);
     ck_assert_int_eq(verdict_read(lock, &v, &err), -1);
     verdict_write(lock, 1, VERDICT_RELOADED, "");

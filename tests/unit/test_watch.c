@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Tables that change, with a clock of our own: when they are read, and what becomes of faults. */
+/* Tables that change: when they are read, and how faults are handled. The test sets the time. */
 #include "policy/watch.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define COOL_MS 200      /* older files are taken as they are: see table_is_current() */
+#define COOL_MS 200      /* an older file is not read twice: see table_is_current() */
 #define COOL_TRIES 10000 /* each of a millisecond */
 
 static char directory[64];
@@ -46,7 +46,7 @@ static void take_away(const char *name)
     free(path);
 }
 
-/* Until the file is so old that nothing can be written into it unseen. */
+/* Wait until the file is so old that a later write changes its time. */
 static void cool(const char *name)
 {
     static const struct timespec pause = {.tv_nsec = 1000000};
@@ -66,7 +66,7 @@ static void cool(const char *name)
     free(path);
 }
 
-/* One look, so much later. True: there is something new, and it is current. */
+/* One call of watch_poll(), `ms` later. True: a new snapshot was returned, which is current now. */
 static bool poll_after(int64_t ms)
 {
     clock_ms += ms;
@@ -97,7 +97,7 @@ static const struct table *table_of(size_t policy, size_t i)
                : NULL;
 }
 
-/* What the index-th policy finds for this key in its table of that name. */
+/* Check the value that the index-th policy finds for this key in its table of that name. */
 static void expect(size_t index, const char *file, const char *key, const char *value)
 {
     struct table_scratch *scratch = table_scratch_new();
@@ -267,7 +267,7 @@ START_TEST(tables_of_all_listeners)
     expect(1, "copy", "a@x", "backup");
     expect(1, "filter2", "b@x", "archive");
     ck_assert_ptr_eq(current->config, config);
-    put("filter2", "b@x nowhere\n"); /* one of two policies cannot be replaced: none is */
+    put("filter2", "b@x nowhere\n"); /* if one of two policies cannot be replaced, none is */
     ck_assert(!poll_after(0));
     ck_assert(!poll_after(WATCH_QUIET_MS));
     expect(1, "filter2", "b@x", "archive");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* unit: what every check program's main() does. */
+/* unit: the main() of the check programs. */
 #ifndef SPLIT_TESTS_UNIT_H
 #define SPLIT_TESTS_UNIT_H
 

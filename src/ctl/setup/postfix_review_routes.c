@@ -44,8 +44,8 @@ static void review_filter(const struct setup *s, const struct config_filter *f,
                            routes->directory, f->name, s->config->path);
     else if (find_line(routes->table, line) == NULL)
         postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_ROUTES, advice,
-                           "%s: Postfix sends mail for filter %s elsewhere than to %s, which %s "
-                           "says",
+                           "%s: Postfix does not send mail for filter %s to %s, its nexthop in "
+                           "%s",
                            routes->directory, f->name, f->nexthop, s->config->path);
     free(line);
 }
@@ -62,7 +62,7 @@ static void review_copies(const struct setup *s, const struct routes *routes, co
                            routes->directory, s->config->path);
     else if (s->config->destination_count > 0 && find_line(routes->table, line) == NULL)
         postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_ROUTES, advice,
-                           "%s: Postfix sends copies elsewhere than to splitrelay of %s",
+                           "%s: Postfix does not send copies to the splitrelay of %s",
                            routes->directory, s->config->path);
     free(line);
 }
@@ -112,10 +112,9 @@ static void compare(const struct config *config, const struct setup_request *r,
     if ((s.is_multi ? setup_plan_multi(&s, &err) : setup_plan_single(&s, &err)) == 0)
         review_steps(&s, &routes, out);
     else
-        postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_ROUTES,
-                           "see `splitctl setup-postfix'",
-                           "%s: setup-postfix would refuse to do its work again: %s",
-                           r->options.directory, err.text);
+        postfix_review_add(
+            out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_ROUTES, "see `splitctl setup-postfix'",
+            "%s: setup-postfix would refuse to run again: %s", r->options.directory, err.text);
     steps_clear(&steps);
     free(routes.directory);
     free(routes.table);

@@ -85,9 +85,9 @@ static void go_back(const struct setup *s, bool is_remove)
     struct err why;
 
     if (is_remove)
-        ctl_complain("what is removed stays removed: say --remove --apply again for the rest");
+        ctl_complain("the steps before stay done: run --remove --apply again for the rest");
     else if (s->makes_instances && setup_drain(s->options, &why) < 0)
-        ctl_complain("nothing is undone (%s): say --apply again, or --remove --apply", why.text);
+        ctl_complain("nothing is undone (%s): run --apply again, or --remove --apply", why.text);
     else
         steps_undo(s->steps);
 }
@@ -156,7 +156,7 @@ int ctl_setup_postfix(const struct ctl_command *self, const char *config_path, i
         ctl_complain("%s", err.text);
         code = EXIT_CHECK_FAILED;
     } else if (r.form == SETUP_FOUND_NONE && !r.is_remove) {
-        ctl_complain("%s is not set up yet: say --single or --multi", r.options.directory);
+        ctl_complain("%s is not set up yet: choose --single or --multi", r.options.directory);
         code = ctl_usage(self);
     } else {
         code = serve(&r, config_path, was_set_up);

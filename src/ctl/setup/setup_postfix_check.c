@@ -18,7 +18,7 @@ static int check_version(const struct postfix *p, struct err *err)
 
     if (strtol(version, NULL, 10) >= 3)
         return 0;
-    err_set(err, "Postfix %s is too old: settings for a single milter came with 3.0", version);
+    err_set(err, "Postfix %s is too old: settings for a single milter need 3.0", version);
     return -1;
 }
 
@@ -95,7 +95,7 @@ static int check_services(const struct setup *s, enum setup_role role, const str
         const struct postfix_service *v = &p->services[i];
         char *value = NULL;
         if (is_ours(v->name)) {
-            err_set(err, "%s/master.cf: there is a service %s/%s: we need that name", p->directory,
+            err_set(err, "%s/master.cf: service %s/%s has a name that we need", p->directory,
                     v->name, v->type);
             return -1;
         }
@@ -238,8 +238,8 @@ static void remark_sockets(const struct setup *s, const struct postfix *p, const
     if (at == NULL || (is_path && (value[0] == '/' || strchr(value, '/') == NULL)))
         return;
     steps_say(s->steps,
-              "%s = %s: that socket is looked for below the queue directories of the new "
-              "instances: let its server listen there, or use an inet socket",
+              "%s = %s: the new instances look for that socket below their own queue "
+              "directories: let its server listen there, or use an inet socket",
               name, value);
 }
 

@@ -132,7 +132,7 @@ int setup_check_files(const char *directory, struct err *err)
             rc = -1;
         } else if (result == FILES_OK &&
                    strncmp(buf_str(&text), SETUP_FILE_HEAD, strlen(SETUP_FILE_HEAD)) != 0) {
-            err_set(err, "%s: there is such a file, and it is not ours: rename it", path);
+            err_set(err, "%s: the file exists, and is not ours: rename it", path);
             rc = -1;
         }
         buf_clear(&text);

@@ -75,7 +75,7 @@ static int open_instance(struct instance *i, const struct postfix *from, struct 
     i->is_new = owner != SETUP_OWNER_WE || !i->is_known;
     free(known);
     if (owner == SETUP_OWNER_OTHER) {
-        err_set(err, "%s: there is such a directory, and it is not ours", i->directory);
+        err_set(err, "%s: the directory exists, and is not ours", i->directory);
         return -1;
     }
     if (!i->is_new) {

@@ -279,7 +279,7 @@ int setup_request_recall(struct setup_request *r, const char *directory, struct 
         who = marked_who(buf_str(&text));
     if (who != NULL && (strncmp(who, WHO, strlen(WHO)) != 0 || parse_who(r, who) < 0)) {
         err_set(err,
-                "%s: cannot read the options in the first line of our part: say all of them, and "
+                "%s: cannot read the options in the first line of our part: give all of them, and "
                 "--force",
                 path);
         rc = -1;

@@ -179,8 +179,8 @@ static int check_others(const struct postfix *p, struct err *err)
         if (!is_ours) {
             err_set(
                 err,
-                "the instance %s was made since: have postmulti(1) forget it first (-e deport), "
-                "and know it again (-e import) afterwards",
+                "the instance %s was added later: remove it from postmulti(1) first (-e deport), "
+                "and add it again (-e import) afterwards",
                 word);
             rc = -1;
         }

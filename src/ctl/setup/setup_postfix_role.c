@@ -286,7 +286,7 @@ int setup_socket_directory(const struct setup *s, const char *queue_directory, s
         return 0;
     const struct passwd *user = getpwnam(s->options->user);
     if (user == NULL) {
-        err_set(err, "there is no user '%s': say as whom splitmilter runs, with --user",
+        err_set(err, "there is no user '%s': give the user of splitmilter with --user",
                 s->options->user);
         return -1;
     }

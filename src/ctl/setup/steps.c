@@ -362,7 +362,7 @@ static int undo(const struct step *step, struct err *err)
         return files_write(step->path, step->before, step->attributes, err);
     if (step->is_new)
         return files_unlink(step->path, err);
-    err_set(err, "%s: what was in it is not known", step->path);
+    err_set(err, "%s: its earlier content is not known", step->path);
     return -1;
 }
 
