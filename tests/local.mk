@@ -124,13 +124,15 @@ EXTRA_DIST += \
 	%D%/tsan.supp
 
 # No-op milters to compare with; `./dev bench' builds them.
-EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/queue_bench %D%/bench/task_bench
+EXTRA_PROGRAMS = %D%/bench/noop_all %D%/bench/noop_envelope %D%/bench/queue_bench %D%/bench/store_bench %D%/bench/task_bench
 %C%_bench_noop_all_SOURCES = %D%/bench/noop_all.c
 %C%_bench_noop_all_LDADD = $(MILTER_LIBS)
 %C%_bench_noop_envelope_SOURCES = %D%/bench/noop_envelope.c
 %C%_bench_noop_envelope_LDADD = $(MILTER_LIBS)
 %C%_bench_queue_bench_SOURCES = %D%/bench/queue_bench.c
 %C%_bench_queue_bench_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(SYSTEMD_LIBS)
+%C%_bench_store_bench_SOURCES = %D%/bench/store_bench.c
+%C%_bench_store_bench_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(SYSTEMD_LIBS)
 %C%_bench_task_bench_SOURCES = %D%/bench/task_bench.c
 %C%_bench_task_bench_LDADD = libsplit.a
 bench-programs: $(EXTRA_PROGRAMS)
@@ -265,6 +267,10 @@ UNIT_TESTS += %D%/unit/test_control
 %C%_unit_test_control_SOURCES = %D%/unit/test_control.c
 %C%_unit_test_control_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_db
+%C%_unit_test_db_SOURCES = %D%/unit/test_db.c
+%C%_unit_test_db_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_delivery
 %C%_unit_test_delivery_SOURCES = %D%/unit/test_delivery.c
 %C%_unit_test_delivery_LDADD = $(UNIT_RELAY_LIBS)
@@ -308,6 +314,10 @@ UNIT_TESTS += %D%/unit/test_format
 UNIT_TESTS += %D%/unit/test_flow
 %C%_unit_test_flow_SOURCES = %D%/unit/test_flow.c
 %C%_unit_test_flow_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_large
+%C%_unit_test_large_SOURCES = %D%/unit/test_large.c
+%C%_unit_test_large_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_log
 %C%_unit_test_log_SOURCES = %D%/unit/test_log.c %D%/unit/fake_syslog.c %D%/unit/fake_syslog.h
@@ -371,6 +381,10 @@ UNIT_TESTS += %D%/unit/test_queue
 UNIT_TESTS += %D%/unit/test_queue_change
 %C%_unit_test_queue_change_SOURCES = %D%/unit/test_queue_change.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
 %C%_unit_test_queue_change_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_queue_id
+%C%_unit_test_queue_id_SOURCES = %D%/unit/test_queue_id.c
+%C%_unit_test_queue_id_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c

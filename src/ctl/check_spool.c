@@ -69,7 +69,7 @@ static void check_destinations(struct findings *f, const struct config *config,
     struct queue_depths depths;
     struct err err;
 
-    if (queue_reader_depths(reader, time(NULL), &depths, &err) < 0) {
+    if (queue_reader_depths(reader, time(NULL), NULL, NULL, &depths, &err) < 0) {
         find(f, LEVEL_ERROR, "spool: %s", err.text);
         return;
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-/* history: what became of copies, newest first. */
+/* What became of copies, newest first. */
 #include "base/process.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
+#include "ctl/progress.h"
 #include "ctl/select.h"
-#include "queue/queue_id.h"
 #include "queue/queue_reader.h"
 
 #include <getopt.h>
@@ -13,8 +13,8 @@
 #include <time.h>
 
 struct telling {
+    struct progress progress; /* first */
     bool is_json;
-    uint64_t count;
 };
 
 static void print_event(const struct queue_event *e)
@@ -62,12 +62,39 @@ static bool tell(void *ctx, const struct queue_event *e)
 {
     struct telling *t = ctx;
 
-    t->count++;
+    progress_end(&t->progress);
     if (t->is_json)
         print_json(e);
     else
         print_event(e);
     return !ferror(stdout);
+}
+
+/* Print what there is of each id, or of the selection. Returns the exit code. */
+static int tell_all(struct telling *t, struct queue_reader *reader, const struct select_request *s)
+{
+    struct queue_selection selection = s->selection;
+    int code = EXIT_OK;
+    struct err err;
+
+    for (int i = 0; i < (s->id_count == 0 ? 1 : s->id_count); i++) {
+        selection.id = s->id_count == 0 ? NULL : s->ids[i];
+        progress_begin(&t->progress, "reading", 0);
+        int64_t count =
+            queue_reader_history(reader, &selection, tell, progress_of_reading(), t, &err);
+        progress_end(&t->progress);
+        if (count < 0) {
+            ctl_complain("%s", err.text);
+            return EXIT_UNAVAILABLE;
+        }
+        if (count == 0 && selection.id != NULL) {
+            ctl_complain("the history has nothing of copy %s", selection.id);
+            code = EXIT_CHECK_FAILED;
+        } else if (count == 0 && !t->is_json) {
+            ctl_printf("Nothing in the history\n");
+        }
+    }
+    return code;
 }
 
 static int history(const struct config *config, const struct select_request *s, bool is_json)
@@ -77,15 +104,15 @@ static int history(const struct config *config, const struct select_request *s, 
     struct queue_reader *reader =
         queue_reader_open(config->relay.spool_directory, config->relay.queue, &err);
 
-    if (reader == NULL || queue_reader_history(reader, &s->selection, tell, NULL, &t, &err) < 0) {
+    if (reader == NULL) {
         ctl_complain("%s", err.text);
-        queue_reader_close(reader);
         return EXIT_UNAVAILABLE;
     }
+    if (config->relay.history_s == 0)
+        ctl_complain("no history is kept: history of section relay is 0");
+    int code = tell_all(&t, reader, s);
     queue_reader_close(reader);
-    if (t.count == 0 && !is_json)
-        ctl_printf("Nothing in the history\n");
-    return EXIT_OK;
+    return code;
 }
 
 int ctl_history(const struct ctl_command *self, const char *config_path, int argc, char **argv)
@@ -93,28 +120,26 @@ int ctl_history(const struct ctl_command *self, const char *config_path, int arg
     static const struct option options[] = {SELECT_OPTIONS, {"json", no_argument, NULL, 'j'}, {0}};
     struct select_request request = {0};
     bool is_json = false;
-    int64_t id;
     int c;
 
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c >= SELECT_FIRST && c <= SELECT_LAST) {
-            if (!select_option(&request, c, optarg))
-                return EXIT_USAGE;
-        } else if (c != 'j') {
+        if (c == '?')
             return ctl_usage(self);
+        if (c == SELECT_IN) {
+            ctl_complain("the history has no places: --in is for copies in the queue");
+            return EXIT_USAGE;
         }
+        if (c >= SELECT_FROM && !select_option(&request, c, optarg))
+            return EXIT_USAGE;
         is_json |= c == 'j';
     }
-    if (argc - optind > 1 || request.selection.places != 0)
+    if (!select_words(&request, true, argc - optind, argv + optind))
         return ctl_usage(self);
-    if (optind < argc && queue_id_parse(argv[optind], &id))
-        request.selection.id = argv[optind];
-    else
-        request.selection.destination = argv[optind];
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
+    select_destination(&request, config);
     int code = history(config, &request, is_json);
     config_free(config);
     return code;

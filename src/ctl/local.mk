@@ -36,6 +36,7 @@ sbin_PROGRAMS += splitctl
 splitctl_SOURCES = \
 	%D%/change.c %D%/change.h \
 	%D%/change_command.c \
+	%D%/change_preview.c \
 	%D%/check.c %D%/check.h \
 	%D%/check_milter.c \
 	%D%/check_postfix.c \

@@ -7,13 +7,14 @@
 #include "ctl/select.h"
 
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define CHANGE_USAGE                                                                               \
-    "[--json] [--dry-run] [--yes] ID... | --all [DESTINATION] | SELECTION [DESTINATION]"
+#define COPIES_USAGE "ID... | --all [DESTINATION] | SELECTION [DESTINATION]"
+#define CHANGE_USAGE "[--json] [--dry-run] [--yes] " COPIES_USAGE
 
 static int help(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 
@@ -22,28 +23,33 @@ static const struct ctl_command commands[] = {
      "check configuration, tables, files, Postfix and the hosts of destinations", ctl_check},
     {"explain", "[--json] [-f SENDER] [--client ADDRESS] [--origin DOMAIN] RECIPIENT...",
      "say what would become of a message, and which lines of tables decide", ctl_explain},
-    {"queue", "[--json] [--summary] [SELECTION] [DESTINATION]",
-     "list the copies that wait; --summary: by destination, reason and age", ctl_queue},
-    {"show", "[--json | --content] ID... | SELECTION",
-     "everything that is known of copies; --content: the message itself", ctl_show},
-    {"stats", "[--json]", "how much waits for each destination", ctl_stats},
-    {"history", "[--json] [SELECTION] [ID | DESTINATION]", "what became of copies, newest first",
+    {"queue", "[--json] [--summary] [" COPIES_USAGE "]",
+     "list the copies that wait; --summary: count them by destination, reason and age", ctl_queue},
+    {"show", "[--json] " COPIES_USAGE " | --content ID",
+     "print all that is known of copies; --content: the message itself", ctl_show},
+    {"stats", "[--json]", "say how much waits for each destination", ctl_stats},
+    {"history", "[--json] [" COPIES_USAGE "]", "say what became of copies, newest first",
      ctl_history},
-    {"retry", CHANGE_USAGE, "try copies now", ctl_change},
+    {"retry", CHANGE_USAGE, "have copies tried now", ctl_change},
     {"hold", CHANGE_USAGE, "keep copies from being delivered", ctl_change},
     {"release", CHANGE_USAGE, "put held copies back into the queue", ctl_change},
     {"delete", CHANGE_USAGE, "remove copies", ctl_change},
     {"requeue", "[--to DESTINATION] " CHANGE_USAGE,
      "put dead letters back into the queue, or copies into that of another destination",
      ctl_change},
-    {"suspend", "[--for TIME] [--reason TEXT] DESTINATION", "send nothing to a destination for now",
-     ctl_suspend},
-    {"resume", "DESTINATION", "end that", ctl_suspend},
-    {"reload", "", "check the configuration and have the daemons read it again", ctl_reload},
+    {"suspend", "DESTINATION [--for TIME] [--reason TEXT]",
+     "have nothing sent to a destination for now", ctl_suspend},
+    {"resume", "DESTINATION", "end a suspension", ctl_suspend},
+    {"reload", "", "check the configuration, and have the daemons read it again", ctl_reload},
     {"status", "[--json | --watch] [--warn-dead NUMBER] [--warn-age TIME] [--postfix DIRECTORY]",
-     "what runs, what waits, and what needs attention; exit code 0, 1 or 2", ctl_status},
-    {"setup-postfix", "[--single | --multi] [--apply] [OPTION...] | --remove [--apply] [--force]",
-     "change main.cf and master.cf for the split, or show what would change", ctl_setup_postfix},
+     "say what runs, what waits, and what needs attention; exit code 0, 1 or 2", ctl_status},
+    {"setup-postfix",
+     "[--single | --multi] [--apply] [--reinject [ADDRESS:]PORT] [--relay NEXTHOP]\n"
+     "    [--filter-networks LIST] [--local [ADDRESS:]PORT] [--submission [ADDRESS:]PORT]\n"
+     "    [--in-hostname NAME] [--out-hostname NAME] [--user NAME] [--postfix DIRECTORY] "
+     "[--force]\n"
+     "    | --remove [--apply] [--postfix DIRECTORY] [--force]",
+     "have Postfix ask splitmilter: show what would change, or --apply it", ctl_setup_postfix},
     {"setup-sendmail", "[-r PORT] [mc | mailertable]",
      "print what sendmail.mc or the mailertable needs", ctl_setup_sendmail},
     {"help", "[COMMAND]", "say what a command does, and how it is called", help},
@@ -54,9 +60,9 @@ enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 static void usage(FILE *to)
 {
     fputs("usage: splitctl [-Vh] [-c FILE] COMMAND [ARGUMENT...]\n"
-          "  -c FILE  configuration (default " CONFIG_FILE_DEFAULT ")\n"
-          "  -V, --version  version\n"
-          "  -h, --help     this help\n"
+          "  -c FILE        configuration (default " CONFIG_FILE_DEFAULT ")\n"
+          "  -V, --version  print the version\n"
+          "  -h, --help     print this summary\n"
           "commands (splitctl help COMMAND says more):\n",
           to);
     for (int i = 0; i < COMMAND_COUNT; i++)
@@ -72,24 +78,36 @@ static const struct ctl_command *find(const char *name)
     return NULL;
 }
 
+static int help_with(const struct ctl_command *command)
+{
+    printf("usage: splitctl [-c FILE] %s%s%s\n\n%s\n", command->name,
+           command->usage[0] == '\0' ? "" : " ", command->usage, command->purpose);
+    if (strstr(command->usage, "SELECTION") != NULL)
+        fputs("\nSELECTION: " SELECT_USAGE "\n" SELECT_HELP "\n", stdout);
+    fputs("\nsplitctl(8) says more.\n", stdout);
+    return EXIT_OK;
+}
+
 static int help(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
     (void)config_path;
-    if (argc > 2)
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-'))
         return ctl_usage(self);
     if (argc < 2) {
         usage(stdout);
         return EXIT_OK;
     }
     const struct ctl_command *command = find(argv[1]);
-    if (command == NULL)
-        return EXIT_USAGE;
-    printf("splitctl [-c FILE] %s%s%s\n    %s\n", command->name,
-           command->usage[0] == '\0' ? "" : " ", command->usage, command->purpose);
-    if (strstr(command->usage, "SELECTION") != NULL)
-        fputs("SELECTION: " SELECT_USAGE "\n", stdout);
-    fputs("More: splitctl(8)\n", stdout);
-    return EXIT_OK;
+    return command == NULL ? EXIT_USAGE : help_with(command);
+}
+
+/* COMMAND --help, wherever it stands among the command's words. */
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0)
+            return true;
+    return false;
 }
 
 /* The exit code: a failure when stdout could not be written (full disk, closed pipe). */
@@ -128,6 +146,8 @@ int main(int argc, char **argv)
         }
     }
     const struct ctl_command *command = optind < argc ? find(argv[optind]) : NULL;
+    if (command != NULL && wants_help(argc - optind, argv + optind))
+        return finish(help_with(command));
     if (command != NULL)
         return finish(command->run(command, config_path, argc - optind, argv + optind));
     usage(stderr);

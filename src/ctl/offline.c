@@ -22,7 +22,7 @@ static int become_owner(const char *directory, struct err *err)
         return -1;
     }
     if (!S_ISDIR(st.st_mode)) {
-        err_set(err, "%s is no directory", directory);
+        err_set(err, "%s is not a directory", directory);
         return -1;
     }
     if (geteuid() == st.st_uid)

@@ -12,7 +12,7 @@
  * Open the spool for changes; release it with ops->close. Root becomes the owner of the spool
  * directory, for good, so that splitrelay can use what is made there; any other user must be it.
  * What is done with copies is logged where the configuration says, if that is syslog. NULL with
- * `err`: there is no spool, it belongs to somebody else, or a process has it.
+ * `err`: there is no spool, it belongs to another user, or a process has it.
  */
 struct queue *offline_open(const struct config *config, struct err *err)
     __attribute__((nonnull, warn_unused_result));

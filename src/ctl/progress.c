@@ -19,7 +19,6 @@ bool progress_is_wanted(void)
 void progress_begin(struct progress *p, const char *what, uint64_t total)
 {
     *p = (struct progress){.what = what, .total = total, .is_shown = progress_is_wanted()};
-    progress_show(p, 0);
 }
 
 void progress_show(struct progress *p, uint64_t done)
@@ -33,13 +32,28 @@ void progress_show(struct progress *p, uint64_t done)
         fprintf(stderr, "\r%s %" PRIu64, p->what, done);
         return;
     }
-    uint64_t part = done < p->total ? done : p->total; /* some came while it went on */
+    uint64_t part = done < p->total ? done : p->total; /* more may come meanwhile */
     uint64_t filled = part * WIDTH / p->total;
     memset(bar, '.', WIDTH);
     memset(bar, '#', filled);
     bar[WIDTH] = '\0';
     fprintf(stderr, "\r%s [%s] %3" PRIu64 "%% %" PRIu64 "/%" PRIu64, p->what, bar,
             part * 100 / p->total, done, p->total);
+}
+
+static bool show_reading(void *ctx, uint64_t looked_at, uint64_t total)
+{
+    struct progress *p = ctx;
+
+    p->total = total;
+    if (looked_at < total || p->is_drawn) /* not for what is done at once */
+        progress_show(p, looked_at);
+    return true;
+}
+
+queue_reader_progress *progress_of_reading(void)
+{
+    return progress_is_wanted() ? show_reading : NULL;
 }
 
 void progress_end(struct progress *p)

@@ -3,6 +3,8 @@
 #ifndef SPLIT_CTL_PROGRESS_H
 #define SPLIT_CTL_PROGRESS_H
 
+#include "queue/queue_reader.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -10,14 +12,18 @@ struct progress {
     const char *what; /* borrowed */
     uint64_t total;   /* 0: unknown */
     bool is_shown;    /* there is a terminal */
-    bool is_drawn;    /* there is something to wipe out */
+    bool is_drawn;    /* there is a bar to erase */
 };
 
-/* Is anybody there to look at it? (If not the total need not be counted.) */
+/* Is stderr a terminal that can show a bar? */
 bool progress_is_wanted(void);
+/* Draws nothing yet. */
 void progress_begin(struct progress *p, const char *what, uint64_t total) __attribute__((nonnull));
 void progress_show(struct progress *p, uint64_t done) __attribute__((nonnull));
-/* Wipe it out. */
+/* What shows how far a queue_reader is, or NULL if there is no terminal. Its ctx begins with a
+ * struct progress, after progress_begin(). */
+queue_reader_progress *progress_of_reading(void);
+/* Erase it. It may be shown again. */
 void progress_end(struct progress *p) __attribute__((nonnull));
 
 #endif

@@ -6,6 +6,7 @@
 #include "ctl/entry.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
+#include "ctl/progress.h"
 #include "ctl/select.h"
 #include "ctl/summary.h"
 
@@ -17,6 +18,7 @@
 #include <time.h>
 
 struct listing {
+    struct progress progress; /* first */
     const struct config *config;
     struct health *health;
     time_t now;
@@ -87,6 +89,7 @@ static bool print_copy(void *ctx, const struct queue_entry *e)
     struct listing *l = ctx;
     time_t next = health_next_attempt(l->health, e, l->now);
 
+    progress_end(&l->progress);
     if (l->is_json)
         ctl_json_line(ctl_entry_json(e, next, l->now));
     else
@@ -100,10 +103,22 @@ static bool print_copy(void *ctx, const struct queue_entry *e)
 static int list(struct listing *l, struct queue_reader *reader, const struct select_request *s)
 {
     const char *destination = s->selection.destination;
+    struct queue_selection selection = s->selection;
     struct err err;
+    int64_t count = 0;
+    int code = EXIT_OK;
 
     l->health = health_new(l->config, reader);
-    int64_t count = queue_reader_list(reader, &s->selection, print_copy, NULL, l, &err);
+    progress_begin(&l->progress, "reading", 0);
+    for (int i = 0; count >= 0 && i < (s->id_count == 0 ? 1 : s->id_count); i++) {
+        selection.id = s->id_count == 0 ? NULL : s->ids[i];
+        count = queue_reader_list(reader, &selection, print_copy, progress_of_reading(), l, &err);
+        if (count == 0 && selection.id != NULL) {
+            ctl_complain("no copy %s", selection.id);
+            code = EXIT_CHECK_FAILED;
+        }
+    }
+    progress_end(&l->progress);
     health_free(l->health);
     if (count < 0) {
         ctl_complain("%s", err.text);
@@ -114,12 +129,13 @@ static int list(struct listing *l, struct queue_reader *reader, const struct sel
         ctl_complain("there is no destination '%s'", destination);
         return EXIT_CHECK_FAILED;
     }
-    if (!l->is_json && l->copies == 0)
-        ctl_printf(s->has_condition ? "No such copy\n" : "The queue is empty\n");
-    else if (!l->is_json)
+    if (!l->is_json && l->copies == 0 && s->id_count == 0)
+        ctl_printf(s->has_condition || s->selection.places != 0 ? "No such copy\n"
+                                                                : "The queue is empty\n");
+    else if (!l->is_json && l->copies > 0)
         ctl_printf("-- %" PRIu64 " kB in %" PRIu64 " cop%s.\n", (l->bytes + 1023) / 1024, l->copies,
                    l->copies == 1 ? "y" : "ies");
-    return l->problems > 0 ? EXIT_CHECK_FAILED : EXIT_OK;
+    return l->problems > 0 ? EXIT_CHECK_FAILED : code;
 }
 
 static int run(const struct config *config, const struct select_request *s, bool is_json,
@@ -149,21 +165,20 @@ int ctl_queue(const struct ctl_command *self, const char *config_path, int argc,
 
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c >= SELECT_FIRST && c <= SELECT_LAST) {
-            if (!select_option(&request, c, optarg))
-                return EXIT_USAGE;
-        } else if (c == '?') {
+        if (c == '?')
             return ctl_usage(self);
-        }
+        if (c >= SELECT_FROM && !select_option(&request, c, optarg))
+            return EXIT_USAGE;
         is_json |= c == 'j';
         is_summary |= c == 's';
     }
-    if (argc - optind > 1)
+    if (!select_words(&request, true, argc - optind, argv + optind) ||
+        (is_summary && request.id_count > 0))
         return ctl_usage(self);
-    request.selection.destination = argv[optind];
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
+    select_destination(&request, config);
     int code = run(config, &request, is_json, is_summary);
     config_free(config);
     return code;

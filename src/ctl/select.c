@@ -10,31 +10,24 @@
 #include <string.h>
 #include <time.h>
 
-enum select_word {
-    OPTION_FROM = SELECT_FIRST,
-    OPTION_TO,
-    OPTION_REASON,
-    OPTION_OLDER,
-    OPTION_NEWER,
-    OPTION_LARGER,
-    OPTION_MTA_ID,
-    OPTION_MESSAGE_ID,
-    OPTION_LIMIT,
-    OPTION_IN,
-};
+/* Every id of this century has so many digits: a shorter word may be a destination's name. */
+#define ID_DIGITS 16
 
-static bool refuse(const char *option, const char *value, const char *allowed)
+static bool refuse(const char *option, const char *value, const char *why)
 {
-    ctl_complain("%s %s: %s", option, value, allowed);
+    ctl_complain("%s '%s': %s", option, value, why);
     return false;
 }
 
+/* An address may have no domain (postmaster). What looks like a domain alone is a mistake. */
 static bool take_pattern(const char **out, const char *option, const char *value)
 {
     *out = value;
-    if (strcmp(value, "<>") == 0 || strchr(value, '@') != NULL || strchr(value, '*') != NULL)
-        return true;
-    return refuse(option, value, "not an address, @domain, or a text with *");
+    if (value[0] == '\0')
+        return refuse(option, value, "not an address, @domain, <>, or a text with *");
+    if (strpbrk(value, "@*<") == NULL && strchr(value, '.') != NULL)
+        return refuse(option, value, "not an address; a domain is written as @example.com");
+    return true;
 }
 
 static bool take_text(const char **out, const char *option, const char *value)
@@ -45,15 +38,22 @@ static bool take_text(const char **out, const char *option, const char *value)
 
 static bool take_age(time_t *out, const char *option, const char *value)
 {
+    const time_t now = time(NULL);
     unsigned seconds;
 
     if (config_units_parse_time(value, &seconds) != 0)
         return refuse(option, value, "not an age as 90s, 5m, 2h or 7d");
-    *out = time(NULL) - (time_t)seconds;
+    *out = now > (time_t)seconds ? now - (time_t)seconds : 1;
     return true;
 }
 
-static bool take_limit(uint64_t *out, const char *value)
+static bool take_size(uint64_t *out, const char *option, const char *value)
+{
+    return (config_units_parse_size(value, out) == 0 && *out > 0) ||
+           refuse(option, value, "not a size as 500k, 10M or 1G");
+}
+
+static bool take_limit(uint64_t *out, const char *option, const char *value)
 {
     size_t len = 0;
 
@@ -61,37 +61,83 @@ static bool take_limit(uint64_t *out, const char *value)
         len++;
     *out = strtoull(value, NULL, 10);
     return (len > 0 && len < 16 && value[len] == '\0' && *out > 0) ||
-           refuse("--limit", value, "not a number from 1 on");
+           refuse(option, value, "not a number from 1 on");
+}
+
+static bool take_places(unsigned *out, const char *option, const char *value)
+{
+    *out = control_line_places(value);
+    return *out != 0 || refuse(option, value, "not queue, hold or dead");
 }
 
 bool select_option(struct select_request *s, int option, const char *value)
 {
     struct queue_selection *q = &s->selection;
+    enum select_word word = (enum select_word)option;
 
-    s->has_condition = true;
-    switch ((enum select_word)option) {
-    case OPTION_FROM:
+    s->is_all |= word == SELECT_ALL;
+    s->has_condition |= word != SELECT_ALL && word != SELECT_LIMIT && word != SELECT_IN;
+    switch (word) {
+    case SELECT_FROM:
         return take_pattern(&q->from, "--from", value);
-    case OPTION_TO:
+    case SELECT_TO:
         return take_pattern(&q->to, "--to", value);
-    case OPTION_REASON:
+    case SELECT_REASON:
         return take_text(&q->reason, "--reason", value);
-    case OPTION_OLDER:
+    case SELECT_OLDER:
         return take_age(&q->arrived_before, "--older", value);
-    case OPTION_NEWER:
+    case SELECT_NEWER:
         return take_age(&q->arrived_after, "--newer", value);
-    case OPTION_LARGER:
-        return config_units_parse_size(value, &q->larger_bytes) == 0 ||
-               refuse("--larger", value, "not a size as 500k, 10M or 1G");
-    case OPTION_MTA_ID:
+    case SELECT_LARGER:
+        return take_size(&q->larger_bytes, "--larger", value);
+    case SELECT_MTA_ID:
         return take_text(&q->mta_id, "--mta-id", value);
-    case OPTION_MESSAGE_ID:
+    case SELECT_MESSAGE_ID:
         return take_text(&q->message_id, "--message-id", value);
-    case OPTION_LIMIT:
-        return take_limit(&q->limit, value);
-    case OPTION_IN:
-        q->places = control_line_places(value);
-        return q->places != 0 || refuse("--in", value, "not queue, hold or dead");
+    case SELECT_LIMIT:
+        return take_limit(&q->limit, "--limit", value);
+    case SELECT_IN:
+        return take_places(&q->places, "--in", value);
+    case SELECT_ALL:
+        return true;
     }
     return false;
+}
+
+/* Where a destination may stand as well, a word of hexadecimal digits may be its name. */
+static bool are_ids(int count, char **words, bool may_be_name)
+{
+    for (int i = 0; i < count; i++)
+        if (!ctl_is_id(words[i]) || (may_be_name && strlen(words[i]) < ID_DIGITS))
+            return false;
+    return count > 0;
+}
+
+bool select_words(struct select_request *s, bool is_all_usual, int count, char **words)
+{
+    const bool is_selection = s->is_all || s->has_condition;
+
+    if (!is_selection && are_ids(count, words, is_all_usual)) {
+        s->id_count = count;
+        s->ids = words;
+        return true;
+    }
+    if (!is_selection && !is_all_usual) {
+        for (int i = 0; i < count; i++)
+            if (!ctl_is_id(words[i]))
+                ctl_complain("'%s' is not the id of a copy", words[i]);
+        return false;
+    }
+    s->selection.destination = count > 0 ? words[0] : NULL;
+    return count <= 1;
+}
+
+void select_destination(struct select_request *s, const struct config *config)
+{
+    const char *name = s->selection.destination;
+    const struct config_destination *d =
+        name == NULL ? NULL : config_find_destination(config, name);
+
+    if (d != NULL)
+        s->selection.destination = d->name;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * select: the options that say which copies a command means, the same for queue, show, retry, hold,
- * release, delete, requeue and history. One thread.
+ * select: which copies a command means, the same for queue, show, retry, hold, release, delete,
+ * requeue and history: IDs, --all, or conditions, the latter two with or without a destination. One
+ * thread.
  *
  *     --from PATTERN --to PATTERN --reason TEXT --older AGE --newer AGE --larger SIZE --mta-id ID
  *     --message-id ID --limit N --in queue|hold|dead
@@ -16,38 +17,68 @@
 #include <stdbool.h>
 
 /* Values of getopt_long() for these options; a command's own are below. */
-enum { SELECT_FIRST = 1000, SELECT_LAST = SELECT_FIRST + 9 };
+enum select_word {
+    SELECT_FROM = 1000,
+    SELECT_TO,
+    SELECT_REASON,
+    SELECT_OLDER,
+    SELECT_NEWER,
+    SELECT_LARGER,
+    SELECT_MTA_ID,
+    SELECT_MESSAGE_ID,
+    SELECT_LIMIT,
+    SELECT_IN,
+    SELECT_ALL,
+};
 
 /* For the array of struct option of a command. */
+/* clang-format off */
 #define SELECT_OPTIONS                                                                             \
-    {"from", required_argument, NULL, SELECT_FIRST},                                               \
-        {"to", required_argument, NULL, SELECT_FIRST + 1},                                         \
-        {"reason", required_argument, NULL, SELECT_FIRST + 2},                                     \
-        {"older", required_argument, NULL, SELECT_FIRST + 3},                                      \
-        {"newer", required_argument, NULL, SELECT_FIRST + 4},                                      \
-        {"larger", required_argument, NULL, SELECT_FIRST + 5},                                     \
-        {"mta-id", required_argument, NULL, SELECT_FIRST + 6},                                     \
-        {"message-id", required_argument, NULL, SELECT_FIRST + 7},                                 \
-        {"limit", required_argument, NULL, SELECT_FIRST + 8},                                      \
-    {                                                                                              \
-        "in", required_argument, NULL, SELECT_LAST                                                 \
-    }
+    {"from", required_argument, NULL, SELECT_FROM},                                                \
+    {"to", required_argument, NULL, SELECT_TO},                                                    \
+    {"reason", required_argument, NULL, SELECT_REASON},                                            \
+    {"older", required_argument, NULL, SELECT_OLDER},                                              \
+    {"newer", required_argument, NULL, SELECT_NEWER},                                              \
+    {"larger", required_argument, NULL, SELECT_LARGER},                                            \
+    {"mta-id", required_argument, NULL, SELECT_MTA_ID},                                            \
+    {"message-id", required_argument, NULL, SELECT_MESSAGE_ID},                                    \
+    {"limit", required_argument, NULL, SELECT_LIMIT},                                              \
+    {"in", required_argument, NULL, SELECT_IN},                                                    \
+    {"all", no_argument, NULL, SELECT_ALL}
+/* clang-format on */
 
 struct select_request {
     struct queue_selection selection; /* borrows from argv */
-    bool has_condition;               /* an option of these was given */
+    bool is_all;                      /* --all */
+    bool has_condition;               /* other than --in and --limit, which only narrow it */
+    int id_count;                     /* copies that are named; then there is nothing else */
+    char **ids;
 };
 
-#define SELECT_TO (SELECT_FIRST + 1)
-#define SELECT_IN SELECT_LAST
-
-/* Take an option with its value (getopt's optarg). False: it was complained about. */
+/* Take an option (SELECT_...) with its value (getopt's optarg). False: a message was printed. */
 bool select_option(struct select_request *s, int option, const char *value)
-    __attribute__((nonnull, warn_unused_result));
+    __attribute__((nonnull(1), warn_unused_result));
 
-/* "PATTERN ..." for usage texts. */
+/* Take the words behind the options: IDs, or one destination. is_all_usual: without any of it,
+ * everything is meant. False: that is no command line; a message may have been printed. */
+bool select_words(struct select_request *s, bool is_all_usual, int count, char **words)
+    __attribute__((nonnull(1), warn_unused_result));
+
+/* Write the destination as the configuration has it. It may be one that is not configured. */
+void select_destination(struct select_request *s, const struct config *config)
+    __attribute__((nonnull));
+
+/* What SELECTION in a usage text stands for, and what its words mean. */
 #define SELECT_USAGE                                                                               \
-    "[--from PATTERN] [--to PATTERN] [--reason TEXT] [--older AGE] [--newer AGE] "                 \
-    "[--larger SIZE] [--mta-id ID] [--message-id ID] [--limit N] [--in queue|hold|dead]"
+    "[--from PATTERN] [--to PATTERN] [--reason TEXT] [--older AGE] [--newer AGE]\n"                \
+    "    [--larger SIZE] [--mta-id ID] [--message-id ID] [--limit N] [--in queue|hold|dead]"
+#define SELECT_HELP                                                                                \
+    "  PATTERN  an address, @domain, <> (the null sender), or a text with * for any characters\n"  \
+    "  TEXT     part of the last reason for which a recipient has not got the copy\n"              \
+    "  AGE      since the copy arrived: 90s, 5m, 2h, 7d\n"                                         \
+    "  SIZE     of the content: 500k, 10M, 1G\n"                                                   \
+    "  ID       the MTA's queue id; the Message-ID, with or without brackets\n"                    \
+    "  N        no more than so many copies, the oldest first\n"                                   \
+    "All conditions have to hold. --in takes several places, too: queue,hold."
 
 #endif

@@ -5,6 +5,7 @@
 #include "ctl/entry.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
+#include "ctl/progress.h"
 #include "ctl/select.h"
 
 #include <getopt.h>
@@ -39,11 +40,6 @@ static void print_time(const char *name, time_t t)
     print_line(name, when);
 }
 
-static void print_place(const struct queue_entry *e, time_t next, time_t now)
-{
-    print_line("place", ctl_entry_queue(e, next, now));
-}
-
 static void print_message(const struct queue_message *m)
 {
     char text[64];
@@ -72,7 +68,7 @@ static void print_entry(const struct queue_entry *e, struct health *health, time
 
     print_line("copy", e->id);
     print_line("destination", e->destination);
-    print_place(e, next, now);
+    print_line("place", ctl_entry_queue(e, next, now));
     if (e->problem[0] != '\0')
         print_line("problem", e->problem);
     print_message(e->message);
@@ -84,7 +80,7 @@ static void print_entry(const struct queue_entry *e, struct health *health, time
         print_line("next_attempt", "now");
     if (order != NULL) {
         print_time("suspended", order->since);
-        print_line("because", order->reason[0] == '\0' ? "splitctl suspend" : order->reason);
+        print_line("because", order->reason[0] == '\0' ? "an administrator" : order->reason);
     } else if (next != 0 && suspension->since != 0) {
         print_time("suspended", suspension->since);
         print_line("because", suspension->reason);
@@ -105,19 +101,16 @@ static void print_json(const struct queue_entry *e, struct health *health, time_
     const struct queue_message *m = e->message;
     json_t *o = ctl_entry_json(e, health_next_attempt(health, e, now), now);
 
-    {
-        ctl_json_set(o, "client_name", ctl_json_text(m->client_name));
-        ctl_json_set(o, "client_address", ctl_json_text(m->client_addr));
-        ctl_json_set(o, "helo", ctl_json_text(m->helo));
-        ctl_json_set(o, "protocol", ctl_json_text(m->protocol));
-        ctl_json_set(o, "is_8bit", json_boolean(m->is_8bit));
-        ctl_json_set(o, "is_utf8", json_boolean(m->is_utf8));
-        ctl_json_set(o, "needs_requiretls", json_boolean(m->needs_requiretls));
-        json_t *recipients = json_object_get(o, "recipients");
-        for (size_t i = 0; i < e->recipient_count; i++)
-            ctl_json_set(json_array_get(recipients, i), "orcpt",
-                         ctl_json_text(e->recipients[i].orcpt));
-    }
+    ctl_json_set(o, "client_name", ctl_json_text(m->client_name));
+    ctl_json_set(o, "client_address", ctl_json_text(m->client_addr));
+    ctl_json_set(o, "helo", ctl_json_text(m->helo));
+    ctl_json_set(o, "protocol", ctl_json_text(m->protocol));
+    ctl_json_set(o, "is_8bit", json_boolean(m->is_8bit));
+    ctl_json_set(o, "is_utf8", json_boolean(m->is_utf8));
+    ctl_json_set(o, "needs_requiretls", json_boolean(m->needs_requiretls));
+    json_t *recipients = json_object_get(o, "recipients");
+    for (size_t i = 0; i < e->recipient_count; i++)
+        ctl_json_set(json_array_get(recipients, i), "orcpt", ctl_json_text(e->recipients[i].orcpt));
     ctl_json_line(o);
 }
 
@@ -166,6 +159,7 @@ static int print_content(struct queue_reader *reader, const char *id)
 }
 
 struct found {
+    struct progress progress; /* first */
     const struct show *show;
     struct health *health;
     uint64_t count;
@@ -176,6 +170,7 @@ static bool print_found(void *ctx, const struct queue_entry *e)
 {
     struct found *f = ctx;
 
+    progress_end(&f->progress);
     f->has_problem |= e->problem[0] != '\0';
     if (f->show->is_json) {
         print_json(e, f->health, time(NULL));
@@ -192,14 +187,17 @@ static bool print_found(void *ctx, const struct queue_entry *e)
 static int show(struct queue_reader *reader, struct found *f,
                 const struct queue_selection *selection)
 {
-    uint64_t before = f->count;
     struct err err;
 
-    if (queue_reader_list(reader, selection, print_found, NULL, f, &err) < 0) {
+    progress_begin(&f->progress, "reading", 0);
+    int64_t count =
+        queue_reader_list(reader, selection, print_found, progress_of_reading(), f, &err);
+    progress_end(&f->progress);
+    if (count < 0) {
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }
-    if (f->count == before) {
+    if (count == 0) {
         if (selection->id != NULL)
             ctl_complain("no copy %s", selection->id);
         else
@@ -212,7 +210,7 @@ static int show(struct queue_reader *reader, struct found *f,
 }
 
 static int show_all(const struct config *config, const struct show *s,
-                    const struct select_request *request, int id_count, char **ids)
+                    const struct select_request *request)
 {
     struct queue_selection selection = request->selection;
     struct found f = {.show = s};
@@ -226,29 +224,14 @@ static int show_all(const struct config *config, const struct show *s,
         return EXIT_UNAVAILABLE;
     }
     f.health = health_new(config, reader);
-    for (int i = 0; i < (id_count == 0 ? 1 : id_count); i++) {
-        selection.id = id_count == 0 ? NULL : ids[i];
+    for (int i = 0; i < (request->id_count == 0 ? 1 : request->id_count); i++) {
+        selection.id = request->id_count == 0 ? NULL : request->ids[i];
         int rc = show(reader, &f, &selection);
         code = rc == EXIT_OK ? code : rc;
     }
     health_free(f.health);
     queue_reader_close(reader);
     return code;
-}
-
-/* Ids, or a selection; a content of one copy. */
-static bool is_complete(const struct show *s, const struct select_request *request, int id_count,
-                        char **ids)
-{
-    if ((s->has_content && (s->is_json || id_count != 1)) ||
-        request->has_condition == (id_count > 0))
-        return false;
-    for (int i = 0; i < id_count; i++)
-        if (!ctl_is_id(ids[i])) {
-            ctl_complain("'%s' is not the id of a copy", ids[i]);
-            return false;
-        }
-    return true;
 }
 
 int ctl_show(const struct ctl_command *self, const char *config_path, int argc, char **argv)
@@ -261,21 +244,21 @@ int ctl_show(const struct ctl_command *self, const char *config_path, int argc, 
 
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c >= SELECT_FIRST && c <= SELECT_LAST) {
-            if (!select_option(&request, c, optarg))
-                return EXIT_USAGE;
-        } else if (c == '?') {
+        if (c == '?')
             return ctl_usage(self);
-        }
+        if (c >= SELECT_FROM && !select_option(&request, c, optarg))
+            return EXIT_USAGE;
         s.has_content |= c == 'c';
         s.is_json |= c == 'j';
     }
-    if (!is_complete(&s, &request, argc - optind, argv + optind))
+    if (!select_words(&request, false, argc - optind, argv + optind) ||
+        (s.has_content && (s.is_json || request.id_count != 1)))
         return ctl_usage(self);
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
-    int code = show_all(config, &s, &request, argc - optind, argv + optind);
+    select_destination(&request, config);
+    int code = show_all(config, &s, &request);
     config_free(config);
     return code;
 }

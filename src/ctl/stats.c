@@ -6,6 +6,7 @@
 #include "ctl/ctl.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
+#include "ctl/progress.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -135,12 +136,20 @@ static void add_configured(struct queue_depths *depths, const struct config *con
 static int stats(const struct config *config, bool is_json)
 {
     struct queue_depths depths = {0};
+    struct progress progress;
     struct err err;
     time_t now = time(NULL);
     struct queue_reader *reader =
         queue_reader_open(config->relay.spool_directory, config->relay.queue, &err);
 
-    if (reader == NULL || queue_reader_depths(reader, now, &depths, &err) != 0) {
+    if (reader == NULL) {
+        ctl_complain("%s", err.text);
+        return EXIT_UNAVAILABLE;
+    }
+    progress_begin(&progress, "counting", 0);
+    int rc = queue_reader_depths(reader, now, progress_of_reading(), &progress, &depths, &err);
+    progress_end(&progress);
+    if (rc != 0) {
         ctl_complain("%s", err.text);
         queue_reader_close(reader);
         return EXIT_UNAVAILABLE;

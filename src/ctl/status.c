@@ -6,6 +6,7 @@
 #include "queue/queue_count.h"
 #include "queue/queue_reader.h"
 #include "ctl/ctl.h"
+#include "ctl/progress.h"
 #include "ctl/setup/files.h"
 
 #include <getopt.h>
@@ -77,12 +78,17 @@ static int read_depths(struct status *s, struct queue_reader *reader, struct hea
 {
     time_t now = time(NULL);
     struct queue_depths depths;
+    struct progress progress;
     char reason[QUEUE_REASON_SIZE];
     int rc = 0;
 
     for (size_t i = 0; i < s->config->destination_count; i++)
         (void)status_group(&s->destinations, s->config->destinations[i].name);
-    if (queue_reader_depths(reader, now, &depths, &s->spool_problem) != 0)
+    progress_begin(&progress, "counting", 0);
+    rc = queue_reader_depths(reader, now, progress_of_reading(), &progress, &depths,
+                             &s->spool_problem);
+    progress_end(&progress);
+    if (rc != 0)
         return -1;
     for (size_t i = 0; i < depths.count; i++)
         (void)status_group(&s->destinations, depths.items[i].destination);
@@ -92,13 +98,14 @@ static int read_depths(struct status *s, struct queue_reader *reader, struct hea
         g->suspension = *health_of(health, g->name);
         if (order != NULL)
             g->order = *order;
-        for (size_t k = 0; k < depths.count; k++)
-            if (strcmp(depths.items[k].destination, g->name) == 0)
-                count_group(s, g, &depths.items[k]);
-        if (g->oldest != 0)
-            rc = queue_reader_last_reason(reader, g->name, reason, &s->spool_problem);
-        if (g->oldest != 0 && rc == 0)
-            status_note(g, g->oldest, reason);
+        for (size_t k = 0; k < depths.count && rc == 0; k++) {
+            if (strcmp(depths.items[k].destination, g->name) != 0)
+                continue;
+            count_group(s, g, &depths.items[k]);
+            rc = queue_reader_last_reason(reader, depths.items[k].tried, reason, &s->spool_problem);
+            if (rc == 0)
+                status_note(g, g->oldest, reason);
+        }
     }
     free(depths.items);
     return rc;
@@ -201,7 +208,7 @@ static int look(const struct config *config, const struct request *request,
     status_read_postfix(&s, request->directory);
     status_judge(&s);
     if (request->is_watch && isatty(STDOUT_FILENO))
-        fputs("\033[H\033[J", stdout); /* the top left corner, and an empty screen */
+        fputs("\033[H\033[J", stdout); /* the upper left corner, and an empty screen below it */
     if (request->is_json)
         status_print_json(&s);
     else
@@ -217,6 +224,7 @@ static int watch(const struct config *config, const struct request *request,
 {
     int code;
 
+    (void)setvbuf(stdout, NULL, _IOFBF, BUFSIZ * 8); /* a screen at once: it does not flicker */
     do {
         code = look(config, request, limits);
         if (!isatty(STDOUT_FILENO))

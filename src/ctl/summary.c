@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/summary.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/process.h"
 #include "ctl/ctl.h"
@@ -14,6 +15,8 @@
 #include <time.h>
 
 #define REASONS_MAX 1000 /* that are told apart; copies with others count as "other reasons" */
+#define DESTINATIONS_MAX 2000
+#define SLOTS 8192 /* several times as many, a power of 2 */
 #define NAME_WIDTH 46
 
 /* Upper bounds of age in minutes, those of qshape(1); the last column has no bound. */
@@ -28,11 +31,12 @@ struct row {
 };
 
 struct rows {
+    struct progress progress; /* first */
     struct row *items;
     size_t count;
+    size_t slots[SLOTS]; /* a hash of the items: their place plus 1; 0: free */
     struct row sum;
     time_t now;
-    struct progress progress;
 };
 
 static size_t age_column(time_t arrival, time_t now)
@@ -45,16 +49,35 @@ static size_t age_column(time_t arrival, time_t now)
     return i;
 }
 
+/* The slot of this row, or the free one where it belongs. */
+static size_t *find_slot(struct rows *rows, const char *destination, const char *reason)
+{
+    uint64_t hash = hash_untrusted(reason) ^ hash_string(destination);
+
+    for (;; hash++) {
+        size_t *slot = &rows->slots[hash % SLOTS];
+        const struct row *row = *slot == 0 ? NULL : &rows->items[*slot - 1];
+        if (row == NULL ||
+            (strcmp(row->destination, destination) == 0 && strcmp(row->reason, reason) == 0))
+            return slot;
+    }
+}
+
+/* Of a destination (reason ""), or of one of its reasons. What goes beyond the limits shares a row.
+ */
 static struct row *row_of(struct rows *rows, const char *destination, const char *reason)
 {
-    if (rows->count >= REASONS_MAX && reason[0] != '\0')
-        reason = "other reasons";
-    for (size_t i = 0; i < rows->count; i++)
-        if (strcmp(rows->items[i].destination, destination) == 0 &&
-            strcmp(rows->items[i].reason, reason) == 0)
-            return &rows->items[i];
+    size_t *slot = find_slot(rows, destination, reason);
+
+    if (*slot == 0 && rows->count >= DESTINATIONS_MAX)
+        slot = find_slot(rows, destination = "others", reason);
+    if (*slot == 0 && rows->count >= REASONS_MAX && reason[0] != '\0')
+        slot = find_slot(rows, destination, reason = "other reasons");
+    if (*slot != 0)
+        return &rows->items[*slot - 1];
     rows->items = mem_grow(rows->items, rows->count + 1, sizeof *rows->items);
     struct row *row = &rows->items[rows->count++];
+    *slot = rows->count;
     memset(row, 0, sizeof *row);
     mem_copy_string(row->destination, sizeof row->destination, destination);
     mem_copy_string(row->reason, sizeof row->reason, reason);
@@ -78,22 +101,32 @@ static const char *reason_of(const struct queue_entry *e)
     return e->place == QUEUE_IN_HOLD ? "held" : "not tried yet";
 }
 
+/* Servers repeat the address in their replies: without it, what is the same is one reason. */
+static void shorten(const char *reason, char out[QUEUE_REASON_SIZE])
+{
+    size_t len = 0;
+
+    for (const char *p = reason; *p != '\0' && len + 2 < QUEUE_REASON_SIZE; p++) {
+        const char *end = *p == '<' ? strchr(p, '>') : NULL;
+        out[len++] = *p;
+        if (end != NULL && memchr(p, '@', (size_t)(end - p)) != NULL) {
+            out[len++] = '>';
+            p = end;
+        }
+    }
+    out[len] = '\0';
+}
+
 static bool add_entry(void *ctx, const struct queue_entry *e)
 {
     struct rows *rows = ctx;
     size_t column = age_column(e->message->arrival.tv_sec, rows->now);
+    char reason[QUEUE_REASON_SIZE];
 
+    shorten(reason_of(e), reason);
     count_in(&rows->sum, column);
     count_in(row_of(rows, e->destination, ""), column);
-    count_in(row_of(rows, e->destination, reason_of(e)), column);
-    return true;
-}
-
-static bool show_progress(void *ctx, uint64_t looked_at)
-{
-    struct rows *rows = ctx;
-
-    progress_show(&rows->progress, looked_at);
+    count_in(row_of(rows, e->destination, reason), column);
     return true;
 }
 
@@ -155,23 +188,23 @@ static void print_json(const struct rows *rows)
 
 int summary(struct queue_reader *reader, const struct queue_selection *selection, bool is_json)
 {
-    struct rows rows = {.now = time(NULL)};
+    struct rows *rows = mem_zalloc(sizeof *rows);
     struct err err;
 
-    progress_begin(&rows.progress, "counting", 0);
-    int64_t count = queue_reader_list(reader, selection, add_entry, show_progress, &rows, &err);
-    progress_end(&rows.progress);
-    if (count < 0) {
+    rows->now = time(NULL);
+    progress_begin(&rows->progress, "counting", 0);
+    int64_t count =
+        queue_reader_list(reader, selection, add_entry, progress_of_reading(), rows, &err);
+    progress_end(&rows->progress);
+    if (rows->count > 0)
+        qsort(rows->items, rows->count, sizeof *rows->items, by_place);
+    if (count < 0)
         ctl_complain("%s", err.text);
-        free(rows.items);
-        return EXIT_UNAVAILABLE;
-    }
-    if (rows.count > 0)
-        qsort(rows.items, rows.count, sizeof *rows.items, by_place);
-    if (is_json)
-        print_json(&rows);
+    else if (is_json)
+        print_json(rows);
     else
-        print_table(&rows);
-    free(rows.items);
-    return EXIT_OK;
+        print_table(rows);
+    free(rows->items);
+    free(rows);
+    return count < 0 ? EXIT_UNAVAILABLE : EXIT_OK;
 }

@@ -7,6 +7,7 @@
 #include "config/config_units.h"
 #include "ctl/ctl.h"
 #include "ctl/offline.h"
+#include "queue/queue_id.h"
 #include "relay/control.h"
 #include "relay/control_line.h"
 
@@ -45,30 +46,34 @@ static int change_queue(struct queue *q, const struct control_line *line, bool *
 static void tell(const struct control_line *line, bool was_suspended)
 {
     const struct queue_suspension *s = &line->suspension;
-    char when[QUEUE_DESTINATION_SIZE + 32];
+    char when[64];
     struct tm tm;
 
-    if (line->verb == CONTROL_RESUME) {
+    if (line->verb == CONTROL_RESUME)
         ctl_printf("%s: %s\n", line->destination,
                    was_suspended ? "resumed" : "was not suspended by an administrator");
-        return;
-    }
-    if (s->until == 0 || localtime_r(&s->until, &tm) == NULL ||
-        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm) == 0)
-        snprintf(when, sizeof when, "splitctl resume %s", s->destination);
-    ctl_printf("%s: suspended until %s\n", s->destination, when);
+    else if (s->until == 0 || localtime_r(&s->until, &tm) == NULL ||
+             strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+        ctl_printf("%s: suspended until it is resumed\n", s->destination);
+    else
+        ctl_printf("%s: suspended until %s\n", s->destination, when);
 }
 
 static int run(const struct config *config, struct control_line *line, const char *destination)
 {
+    const struct config_destination *d = config_find_destination(config, destination);
     bool was_suspended = false;
     struct queue *offline;
     struct err err;
 
-    if (line->verb == CONTROL_SUSPEND && config_find_destination(config, destination) == NULL) {
+    /* One that is not configured any more may still be suspended. */
+    if (d == NULL && (line->verb == CONTROL_SUSPEND || !queue_destination_is_valid(destination))) {
         ctl_complain("there is no destination '%s'", destination);
         return EXIT_CHECK_FAILED;
     }
+    mem_copy_string(line->suspension.destination, QUEUE_DESTINATION_SIZE,
+                    d == NULL ? destination : d->name);
+    mem_copy_string(line->destination, QUEUE_DESTINATION_SIZE, line->suspension.destination);
     int code = offline_find(config, &offline);
     if (code != EXIT_OK)
         return code;
@@ -94,8 +99,12 @@ static bool take_option(struct control_line *line, int option, const char *value
         log_sanitize(line->suspension.reason);
         return true;
     }
-    if (option != 'f' || config_units_parse_time(value, &seconds) != 0 || seconds == 0)
+    if (option != 'f')
         return false;
+    if (config_units_parse_time(value, &seconds) != 0 || seconds == 0) {
+        ctl_complain("--for '%s': not a time as 90s, 5m, 2h or 7d", value);
+        return false;
+    }
     line->suspension.until = time(NULL) + (time_t)seconds;
     return true;
 }
@@ -115,8 +124,6 @@ int ctl_suspend(const struct ctl_command *self, const char *config_path, int arg
     if (argc - optind != 1)
         return ctl_usage(self);
     line.suspension.since = time(NULL);
-    mem_copy_string(line.suspension.destination, QUEUE_DESTINATION_SIZE, argv[optind]);
-    mem_copy_string(line.destination, QUEUE_DESTINATION_SIZE, argv[optind]);
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;

@@ -363,10 +363,10 @@ void destination_join(struct destination *dest, unsigned grace_ms)
 
     pthread_mutex_lock(&dest->lock);
     while (dest->workers != NULL) {
-        for (struct destination_worker *w = dest->workers; w != NULL && clock_now_ms() >= cut_ms;
-             w = w->next) {
+        /* A connection that carries no message yet, to a host that hangs, say, is given no time. */
+        for (struct destination_worker *w = dest->workers; w != NULL; w = w->next) {
             if (w->transport != NULL)
-                w->transport->ops->interrupt(w->transport);
+                w->transport->ops->interrupt(w->transport, clock_now_ms() < cut_ms);
         }
         destination_wait(dest, clock_now_ms() + JOIN_POLL_MS);
         pthread_mutex_unlock(&dest->lock);

@@ -302,9 +302,10 @@ static bool is_connected(const struct transport *t)
     return false;
 }
 
-static void interrupt(struct transport *t)
+static void interrupt(struct transport *t, bool only_setup)
 {
-    atomic_store(&((struct maildir *)t)->is_interrupted, true);
+    if (!only_setup)
+        atomic_store(&((struct maildir *)t)->is_interrupted, true);
 }
 
 static void free_maildir(struct transport *t)

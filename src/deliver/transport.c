@@ -28,9 +28,12 @@ static bool smtp_is_connected(const struct transport *t)
     return client_is_connected(client_of(t));
 }
 
-static void smtp_interrupt(struct transport *t)
+static void smtp_interrupt(struct transport *t, bool only_setup)
 {
-    client_interrupt(client_of(t));
+    if (only_setup)
+        client_interrupt_setup(client_of(t));
+    else
+        client_interrupt(client_of(t));
 }
 
 static void smtp_free(struct transport *t)

@@ -23,8 +23,8 @@ struct transport_ops {
                     struct outcome_report *report);
     /* Is a connection open that can take another copy, and that costs the server something? */
     bool (*is_connected)(const struct transport *t);
-    /* Make deliver() of another thread end soon. */
-    void (*interrupt)(struct transport *t);
+    /* Make deliver() of another thread end soon. only_setup: unless it transmits a copy. */
+    void (*interrupt)(struct transport *t, bool only_setup);
     /* Send QUIT and close the connection if there is one; release the transport. */
     void (*free)(struct transport *t);
 };

@@ -40,10 +40,10 @@ struct db_value {
     size_t len;
 };
 
+/* Values. data: may be NULL with len 0. */
 struct db_value db_int(int64_t number);
 struct db_value db_real(double number);
 struct db_value db_text(const char *text) __attribute__((nonnull));
-/* NULL for "". */
 struct db_value db_blob(const void *data, size_t len);
 struct db_value db_null(void);
 

@@ -8,11 +8,23 @@
 
 /* --- faults --- */
 
-static enum db_status status_of(const struct db_sqlite *s)
+/* Of the last call for the log or the file that failed. (What sqlite3_system_errno() returns may
+ * come from a later call.) */
+static int system_error(const struct db_sqlite *s)
 {
-    int code = sqlite3_extended_errcode(s->handle);
-    int error = sqlite3_system_errno(s->handle);
+    sqlite3_file *log = NULL;
+    int error = 0;
 
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (log != NULL && log->pMethods != NULL)
+        (void)log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    if (error == 0)
+        (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error != 0 ? error : sqlite3_system_errno(s->handle);
+}
+
+static enum db_status status_of(int code, int error)
+{
     switch (code & 0xff) {
     case SQLITE_CONSTRAINT:
         return DB_CONFLICT;
@@ -33,11 +45,12 @@ static enum db_status status_of(const struct db_sqlite *s)
 
 enum db_status db_sqlite_fault(struct db_sqlite *s, const char *what, struct err *err)
 {
-    enum db_status status = status_of(s);
-    int code = sqlite3_errcode(s->handle) & 0xff;
-    int error = sqlite3_system_errno(s->handle);
+    int code = sqlite3_extended_errcode(s->handle);
+    bool is_system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
+    int error = is_system ? system_error(s) : 0;
+    enum db_status status = status_of(code, error);
 
-    if ((code == SQLITE_IOERR || code == SQLITE_CANTOPEN) && error != 0)
+    if (error != 0)
         err_set(err, "%s: %s: %s (%s)", s->path, what, sqlite3_errmsg(s->handle), strerror(error));
     else
         err_set(err, "%s: %s: %s", s->path, what, sqlite3_errmsg(s->handle));

@@ -30,7 +30,7 @@
 #define CHECKPOINT_SLOW_MS 50
 #define CHECKPOINT_FAST_MS 10
 #define RESTART_WAIT_MS 20 /* for readers */
-#define RESTART_EVERY_MS 1000
+#define RESTART_EVERY_MS 200
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
 #define KEEP_FREE_PAGES (8192 * KB / DB_SQLITE_PAGE_BYTES)
 #define RENEW_BYTES (256 * KB)

@@ -101,6 +101,7 @@ struct queue_amount {
 struct queue_depth {
     char destination[QUEUE_DESTINATION_SIZE];
     struct queue_amount due, deferred, held, dead; /* due: also those being delivered */
+    int64_t tried; /* the youngest copy that an attempt has failed for; 0: there is none */
 };
 
 struct queue_depths {
@@ -115,7 +116,7 @@ enum { QUEUE_IN_QUEUE = 1, QUEUE_IN_HOLD = 2, QUEUE_IN_DEAD = 4 };
 struct queue_selection {
     const char *id;          /* this copy alone */
     const char *destination; /* of this destination */
-    unsigned places;         /* QUEUE_IN_...; 0: those that queue_change_places() gives */
+    unsigned places;         /* QUEUE_IN_...; 0: everywhere, or what queue_change_narrow() gives */
     const char *from;        /* the sender matches: an address, "@domain", "<>" (the null sender),
                                 or a text with `*` for any characters; without regard to case */
     const char *to;          /* the same, one of the recipients that have not got the copy */
@@ -126,6 +127,8 @@ struct queue_selection {
     time_t arrived_before, arrived_after; /* seconds since 1970 */
     uint64_t larger_bytes;                /* its content is larger */
     uint64_t limit;                       /* so many at most, oldest first */
+    time_t due_after;                     /* due later than that (queue_change_narrow()) */
+    const char *other_than;               /* not of this destination (the same) */
 };
 
 /* What an administrator may want done with copies. */
@@ -156,10 +159,11 @@ struct queue_change {
     void *ctx;
 };
 
-/* The places that a change looks at: `places`, or if that is 0 the usual ones: retry and hold: the
- * queue; release: hold; delete: all; requeue: dead, with `to` queue and dead. With the id of one
- * copy (is_all false), delete, hold and requeue to another destination look everywhere. */
-unsigned queue_change_places(enum queue_action action, unsigned places, bool has_to, bool is_all);
+/* Complete the selection of a change. places 0 becomes the usual ones: retry and hold: the queue;
+ * release: hold; delete: all; requeue: dead, with `to` queue and dead, and with `to` and the id of
+ * one copy all. due_after and other_than leave out copies that the change has nothing to do with.
+ * now: the time that tells due from deferred. change() does it itself. */
+void queue_change_narrow(struct queue_change *change, time_t now) __attribute__((nonnull));
 
 /* An administrator's order that nothing is to be sent to a destination for now. */
 struct queue_suspension {

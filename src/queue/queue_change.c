@@ -78,28 +78,19 @@ static bool add_item(void *ctx, const struct db_value *columns)
 static enum db_status select_copies(struct work *w, struct db *db)
 {
     struct db_value values[DB_VALUES_MAX] = {db_int(w->from), db_int(w->to)};
-    const char *own = "1 = 1"; /* condition of the action */
-    size_t count = 2;
     struct selection_sql where;
     struct buf sql = {0};
 
-    if (w->order.action == QUEUE_RETRY) {
-        own = "c.due > $3";
-        values[count++] = db_int(queue_now(w->q));
-    } else if (w->order.to[0] != '\0') {
-        own = "c.destination <> $3";
-        values[count++] = db_text(w->order.to);
-    }
-    if (selection_sql_copies(&where, &w->selection, (unsigned)count + 1, w->err) != 0)
+    if (selection_sql_copies(&where, &w->selection, 3, w->err) != 0)
         return DB_FAULT;
-    memcpy(&values[count], where.values, where.count * sizeof values[0]);
+    memcpy(&values[2], where.values, where.count * sizeof values[0]);
     buf_addf(&sql,
              "SELECT c.id, c.destination, c.state, c.due FROM copy c"
              " JOIN message m ON m.id = c.message"
-             " WHERE c.id > $1 AND c.id <= $2 AND %s AND %s ORDER BY c.id LIMIT %zu",
-             own, buf_str(&where.condition), w->max);
+             " WHERE c.id > $1 AND c.id <= $2 AND %s ORDER BY c.id LIMIT %zu",
+             buf_str(&where.condition), w->max);
     enum db_status status =
-        db->ops->query_text(db, buf_str(&sql), values, where.count + count, add_item, w, w->err);
+        db->ops->query_text(db, buf_str(&sql), values, where.count + 2, add_item, w, w->err);
     buf_clear(&sql);
     selection_sql_clear(&where);
     return status;
@@ -250,13 +241,16 @@ static unsigned sensible_places(enum queue_action action, bool has_to)
     return all;
 }
 
-unsigned queue_change_places(enum queue_action action, unsigned places, bool has_to, bool is_all)
+void queue_change_narrow(struct queue_change *change, time_t now)
 {
-    if (places != 0)
-        return places;
-    if (action == QUEUE_REQUEUE && has_to && is_all)
-        return QUEUE_IN_QUEUE | QUEUE_IN_DEAD; /* what is held was held on purpose */
-    return sensible_places(action, has_to);
+    struct queue_selection *s = &change->selection;
+
+    if (s->places == 0 && change->action == QUEUE_REQUEUE && change->to != NULL && s->id == NULL)
+        s->places = QUEUE_IN_QUEUE | QUEUE_IN_DEAD; /* what is held was held on purpose */
+    if (s->places == 0)
+        s->places = sensible_places(change->action, change->to != NULL);
+    s->due_after = change->action == QUEUE_RETRY ? now : 0;
+    s->other_than = change->to;
 }
 
 static int check(const struct queue_change *c, struct err *err)
@@ -340,16 +334,16 @@ int queue_change(struct queue *base, const struct queue_change *change, struct q
     memset(out, 0, sizeof *out);
     if (check(change, err) < 0)
         return -1;
+    struct queue_change narrowed = *change;
+    queue_change_narrow(&narrowed, queue_now(q));
     struct work *w = mem_zalloc(sizeof *w);
     *w = (struct work){.request = {.apply = apply, .urgency = WRITER_DURABLE},
                        .q = q,
                        .change = change,
-                       .selection = change->selection,
+                       .selection = narrowed.selection,
                        .order = {.action = change->action},
                        .err = err};
     mem_copy_string(w->order.to, sizeof w->order.to, change->to == NULL ? "" : change->to);
-    w->selection.places = queue_change_places(change->action, change->selection.places,
-                                              change->to != NULL, change->selection.id == NULL);
     int rc = w->selection.id == NULL ? 0 : check_one(w);
     if (rc == 0)
         change_all(w, out);

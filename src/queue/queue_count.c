@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP 5000 /* copies of a transaction: some milliseconds */
-
 void queue_amount_add(struct queue_amount *sum, const struct queue_amount *a)
 {
     sum->copies += a->copies;
@@ -50,6 +48,8 @@ static bool add_row(void *ctx, const struct db_value *columns)
     else if (columns[2].number != 0)
         sum = &d->due;
     queue_amount_add(sum, &amount);
+    if (columns[6].type != DB_NULL && columns[6].number > d->tried)
+        d->tried = columns[6].number;
     return true;
 }
 
@@ -77,12 +77,13 @@ int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
     int64_t from = 0, to;
 
     memset(out, 0, sizeof *out);
-    while ((status = queue_count_step(db, from, STEP, &to, err)) == DB_OK && to != 0) {
+    while ((status = queue_count_step(db, from, QUEUE_COUNT_STEP, &to, err)) == DB_OK && to != 0) {
         const struct db_value values[] = {db_int(now), db_int(from), db_int(to)};
         status = db->ops->query(
             db,
             "SELECT c.destination, c.state, CASE WHEN c.due <= $1 THEN 1 ELSE 0 END, count(*),"
-            " CAST(sum(m.size) AS BIGINT), CAST(min(m.arrival) AS BIGINT)"
+            " CAST(sum(m.size) AS BIGINT), CAST(min(m.arrival) AS BIGINT),"
+            " max(CASE WHEN c.attempts > 0 OR c.state = 'dead' THEN c.id END)"
             " FROM copy c JOIN message m ON m.id = c.message WHERE c.id > $2 AND c.id <= $3"
             " GROUP BY 1, 2, 3",
             values, 3, add_row, out, err);

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <time.h>
 
+#define QUEUE_COUNT_STEP 5000 /* copies of a transaction: some milliseconds */
+
 /* now: copies that are due later are deferred. go_on (NULL: not called) is called between the
  * steps; false stops it, and then *out is empty. -1 with `err`. */
 int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,

@@ -38,8 +38,9 @@ int64_t queue_id_next(struct queue_id_source *s) __attribute__((nonnull));
 /* The message that the copy belongs to. */
 int64_t queue_id_message(int64_t copy) __attribute__((const));
 
+/* As text, and back. False: the text is not what queue_id_format() writes. Lower-case digits are
+ * taken as well. */
 void queue_id_format(int64_t id, char out[QUEUE_ID_SIZE]) __attribute__((nonnull));
-/* False if the text is not what queue_id_format() writes. Lower-case digits are taken as well. */
 bool queue_id_parse(const char *text, int64_t *out) __attribute__((nonnull));
 
 /* Names of destinations are [a-z0-9-]+, below QUEUE_DESTINATION_SIZE. */

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#define FIRST 16   /* copies that a look reads when none is known, while workers wait */
 #define BATCH 256  /* copies that a look reads ahead */
 #define LOW 64     /* a look is worth while when fewer are ready */
 #define LOOK_S 60  /* rows may have been changed with sqlite3 */
@@ -113,7 +114,8 @@ void queue_look(struct db_queue *q, struct queue_window *w)
 {
     struct look *l = mem_zalloc(sizeof *l);
 
-    *l = (struct look){.q = q, .w = w, .now = queue_now(q), .max = w->known + BATCH};
+    *l = (struct look){.q = q, .w = w, .now = queue_now(q)};
+    l->max = w->known == 0 ? FIRST : w->known + BATCH;
     w->is_looking = true;
     w->has_more = false;
     l->next_due = w->look_at = l->now + LOOK_S;

@@ -26,7 +26,9 @@ struct queue_stored {
     struct queue_message message; /* strings owned */
     char *content;                /* owned, never NULL if it is small; NULL: in the file large/ID */
 };
-/* Another reference; give one back (queue_read.c). */
+/* With one reference, copies of the message's strings, and without content (queue_read.c). */
+struct queue_stored *queue_stored_new(int64_t id, const struct queue_message *message);
+/* Another reference; give one back. */
 struct queue_stored *queue_stored_ref(struct queue_stored *m);
 void queue_stored_unref(struct queue_stored *m);
 
@@ -161,6 +163,17 @@ bool queue_taken_is_pending(const struct queue_taken *t);
 void queue_return_unreadable(struct db_queue *q, struct queue_taken *t, const char *reason);
 /* It cannot be read now: as later(), but no attempt is counted. */
 void queue_return_postponed(struct db_queue *q, struct queue_taken *t, time_t when);
+
+/* --- queue_insert.c: statements about a new message, inside of a writer's transaction --- */
+
+/* Message and body. state: "prepared" or "stored". */
+enum db_status queue_insert_message(struct db *db, const struct queue_stored *s, const char *state,
+                                    struct err *err);
+/* A copy and its recipients, but for those that are QUEUE_SENT. */
+enum db_status queue_insert_copy(struct db *db, int64_t message, int64_t id, time_t due,
+                                 const struct queue_new_copy *c, struct err *err);
+/* Remove whatever there is of a message. */
+enum db_status queue_insert_undo(struct db *db, int64_t message, struct err *err);
 
 /* --- queue_write.c: statements about one copy, inside of a writer's transaction --- */
 

@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "metrics/counters.h"
-#include "queue/queue_row.h"
 #include "task/task.h"
 
 #include <assert.h>
@@ -36,14 +35,19 @@ struct queue_put {
     size_t copy_count;
     int64_t id;
     time_t due;
-    struct buf content;      /* what is not in the file */
+    struct buf content;      /* what has come, and is not in the file */
     struct large_file *file; /* NULL: all is in `content` */
     uint64_t size_bytes;
-    uint64_t room_at;   /* size at which to look at the free space again */
-    bool is_complete;   /* no content follows; a file is synced */
-    bool is_in_doubt;   /* there may be rows */
-    int64_t to_disk_us; /* spent on storing it */
+    uint64_t room_at;            /* size at which to look at the free space again */
+    struct queue_stored *stored; /* no content follows; a file is synced */
+    bool is_in_doubt;            /* there may be rows */
+    int64_t to_disk_us;          /* spent on storing it */
 };
+
+static int64_t id_of(const struct queue_put *p, size_t copy)
+{
+    return p->id + 1 + (int64_t)copy;
+}
 
 /* --- room --- */
 
@@ -118,7 +122,7 @@ enum queue_put_status queue_put_begin(struct queue *base, const struct queue_mes
     p->room_at = ROOM_EVERY;
     for (size_t i = 0; i < copy_count; i++) {
         assert(queue_destination_is_valid(copies[i].destination));
-        queue_id_format(p->id + (int64_t)i + 1, copies[i].id);
+        queue_id_format(id_of(p, i), copies[i].id);
     }
     *out = p;
     return QUEUE_PUT_OK;
@@ -153,17 +157,23 @@ enum queue_put_status queue_put_data(struct queue_put *p, const void *data, size
     return status;
 }
 
+/* No content follows. */
 static enum queue_put_status complete(struct queue_put *p, struct err *err)
 {
     enum queue_put_status status = QUEUE_PUT_OK;
 
-    if (p->is_complete || p->file == NULL)
+    if (p->stored != NULL)
         return status;
-    if (p->content.len > 0)
+    if (p->file != NULL && p->content.len > 0)
         status = flush(p, err);
-    if (status == QUEUE_PUT_OK)
+    if (p->file != NULL && status == QUEUE_PUT_OK)
         status = large_finish(p->file, err);
-    p->is_complete = status == QUEUE_PUT_OK;
+    if (status != QUEUE_PUT_OK)
+        return status;
+    p->stored = queue_stored_new(p->id, p->message);
+    p->stored->message.size_bytes = p->size_bytes;
+    if (p->file == NULL)
+        p->stored->content = buf_take(&p->content);
     return status;
 }
 
@@ -171,47 +181,12 @@ static void put_free(struct queue_put *p)
 {
     if (p->file != NULL)
         large_keep(p->file);
+    queue_stored_unref(p->stored);
     buf_clear(&p->content);
     free(p);
 }
 
 /* --- rows --- */
-
-static enum db_status insert_message(const struct queue_put *p, const char *state, struct db *db,
-                                     struct err *err)
-{
-    const struct queue_message *m = p->message;
-    char flags[QUEUE_ROW_FLAGS_SIZE];
-
-    queue_row_flags(m, flags);
-    struct db_value message[] = {
-        db_int(p->id),
-        db_real((double)m->arrival.tv_sec + (double)m->arrival.tv_nsec / 1e9),
-        db_int((int64_t)p->size_bytes),
-        db_text(m->sender),
-        db_text(m->client_name),
-        db_text(m->client_addr),
-        db_text(m->helo),
-        db_text(m->protocol),
-        db_text(m->mta_queue_id),
-        db_text(m->message_id),
-        db_text(flags),
-        db_text(p->file != NULL ? "file" : "body"),
-        db_text(state),
-    };
-    struct db_value body[] = {db_int(p->id), db_blob(p->content.data, p->content.len)};
-
-    enum db_status status = db->ops->run(
-        db,
-        "INSERT INTO message (id, arrival, size, sender, client_name, client_addr, helo, protocol,"
-        " mta_queue_id, message_id, flags, body_at, state)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-        message, sizeof message / sizeof *message, NULL, err);
-    if (status == DB_OK && p->file == NULL)
-        status = db->ops->run(db, "INSERT INTO body (message, part, data) VALUES ($1, 0, $2)", body,
-                              2, NULL, err);
-    return status;
-}
 
 /* Its recipients that have not got the message; 0: the copy is left out. */
 static size_t count_wanted(const struct queue_new_copy *c)
@@ -223,40 +198,9 @@ static size_t count_wanted(const struct queue_new_copy *c)
     return count;
 }
 
-static enum db_status insert_copy(const struct queue_put *p, size_t i, struct db *db,
-                                  struct err *err)
-{
-    const struct queue_new_copy *c = &p->copies[i];
-    int64_t id = p->id + (int64_t)i + 1;
-    struct db_value copy[] = {db_int(id), db_int(p->id), db_text(c->destination),
-                              db_text(c->is_dead ? "dead" : "queued"), db_int(p->due)};
-
-    enum db_status status =
-        db->ops->run(db,
-                     "INSERT INTO copy (id, message, destination, state, due, attempts)"
-                     " VALUES ($1, $2, $3, $4, $5, 0)",
-                     copy, sizeof copy / sizeof *copy, NULL, err);
-    for (size_t k = 0; k < c->recipient_count && status == DB_OK; k++) {
-        const struct queue_recipient *r = &c->recipients[k];
-        struct db_value recipient[] = {db_int(id),
-                                       db_int((int64_t)k),
-                                       db_text(r->address),
-                                       db_text(r->orcpt),
-                                       db_text(queue_row_state(r->state)),
-                                       db_text(r->reason)};
-        if (r->state != QUEUE_SENT)
-            status =
-                db->ops->run(db,
-                             "INSERT INTO recipient (copy, number, address, orcpt, state, reason)"
-                             " VALUES ($1, $2, $3, $4, $5, $6)",
-                             recipient, sizeof recipient / sizeof *recipient, NULL, err);
-    }
-    return status;
-}
-
 static enum db_status apply_prepare(struct writer_request *r, struct db *db, struct err *err)
 {
-    return insert_message((const struct queue_put *)r, "prepared", db, err);
+    return queue_insert_message(db, ((const struct queue_put *)r)->stored, "prepared", err);
 }
 
 static enum db_status apply_commit(struct writer_request *r, struct db *db, struct err *err)
@@ -271,10 +215,10 @@ static enum db_status apply_commit(struct writer_request *r, struct db *db, stru
             db, "UPDATE message SET state = 'stored' WHERE id = $1 AND state = 'prepared'", &id, 1,
             &prepared, err);
     if (status == DB_OK && prepared == 0) /* never there, or lost with an earlier connection */
-        status = insert_message(p, "stored", db, err);
+        status = queue_insert_message(db, p->stored, "stored", err);
     for (size_t i = 0; i < p->copy_count && status == DB_OK; i++)
         if (count_wanted(&p->copies[i]) > 0)
-            status = insert_copy(p, i, db, err);
+            status = queue_insert_copy(db, p->id, id_of(p, i), p->due, &p->copies[i], err);
     return status;
 }
 
@@ -294,19 +238,7 @@ struct removal {
 
 static enum db_status apply_removal(struct writer_request *r, struct db *db, struct err *err)
 {
-    static const char *const statements[] = {
-        "DELETE FROM recipient WHERE copy BETWEEN $1 AND $2",
-        "DELETE FROM copy WHERE id BETWEEN $1 AND $2",
-        "DELETE FROM body WHERE message BETWEEN $1 AND $2",
-        "DELETE FROM message WHERE id BETWEEN $1 AND $2",
-    };
-    int64_t id = ((const struct removal *)r)->id;
-    struct db_value range[] = {db_int(id), db_int(id + QUEUE_ID_COPIES_MAX)};
-    enum db_status status = DB_OK;
-
-    for (size_t i = 0; i < sizeof statements / sizeof *statements && status == DB_OK; i++)
-        status = db->ops->run(db, statements[i], range, 2, NULL, err);
-    return status;
+    return queue_insert_undo(db, ((const struct removal *)r)->id, err);
 }
 
 static void finish_removal(struct writer_request *r, enum db_status status, const struct err *err)
@@ -342,7 +274,7 @@ static void remove_rows(const struct queue_put *p, bool was_committed)
     for (size_t i = 0; i < p->copy_count && was_committed; i++) {
         if (!is_reserved(&p->copies[i]))
             continue;
-        r->reserved[r->reserved_count].id = p->id + (int64_t)i + 1;
+        r->reserved[r->reserved_count].id = id_of(p, i);
         mem_copy_string(r->reserved[r->reserved_count++].destination, QUEUE_DESTINATION_SIZE,
                         p->copies[i].destination);
     }
@@ -406,35 +338,16 @@ enum queue_put_status queue_put_prepare(struct queue_put *p, struct err *err)
     return status;
 }
 
-/* What next() hands out, without a look at the database. The content is shared with the request. */
-static struct queue_stored *make_stored(struct queue_put *p)
-{
-    struct queue_stored *s = mem_zalloc(sizeof *s);
-    const struct queue_message *m = p->message;
-
-    atomic_init(&s->refs, 1);
-    s->id = p->id;
-    s->message = *m;
-    s->message.size_bytes = p->size_bytes;
-    s->message.sender = mem_strdup(m->sender);
-    s->message.client_name = mem_strdup(m->client_name);
-    s->message.client_addr = mem_strdup(m->client_addr);
-    s->message.helo = mem_strdup(m->helo);
-    s->message.protocol = mem_strdup(m->protocol);
-    s->message.mta_queue_id = mem_strdup(m->mta_queue_id);
-    s->message.message_id = mem_strdup(m->message_id);
-    return s;
-}
-
-static struct queue_ready *make_ready(const struct queue_put *p, size_t i, struct queue_stored *s)
+/* What next() hands out, without a look at the database. */
+static struct queue_ready *make_ready(const struct queue_put *p, size_t i)
 {
     const struct queue_new_copy *c = &p->copies[i];
     struct queue_ready *ready = mem_zalloc(sizeof *ready);
 
-    ready->id = p->id + (int64_t)i + 1;
+    ready->id = id_of(p, i);
     ready->due = p->due;
     ready->recipients = mem_zalloc(count_wanted(c) * sizeof *ready->recipients);
-    ready->message = queue_stored_ref(s);
+    ready->message = queue_stored_ref(p->stored);
     for (size_t k = 0; k < c->recipient_count; k++) {
         if (c->recipients[k].state == QUEUE_SENT)
             continue;
@@ -447,18 +360,14 @@ static struct queue_ready *make_ready(const struct queue_put *p, size_t i, struc
     return ready;
 }
 
-/* Is on stable storage: hand it out. Takes the content. */
-static void hand_out(struct queue_put *p, struct queue_stored *s)
+static void hand_out(const struct queue_put *p)
 {
-    if (p->file == NULL)
-        s->content = buf_take(&p->content);
     for (size_t i = 0; i < p->copy_count; i++) {
         const struct queue_new_copy *c = &p->copies[i];
         if (count_wanted(c) > 0)
             counters_to_disk(c->destination, p->to_disk_us);
         if (is_reserved(c))
-            queue_next_settle(p->queue, c->destination, p->id + (int64_t)i + 1,
-                              make_ready(p, i, s));
+            queue_next_settle(p->queue, c->destination, id_of(p, i), make_ready(p, i));
     }
 }
 
@@ -490,19 +399,17 @@ enum queue_put_status queue_put_commit(struct queue_put *p, void (*stored)(void 
     p->due = queue_now(p->queue);
     for (size_t i = 0; i < p->copy_count; i++)
         if (is_reserved(&p->copies[i]))
-            queue_next_reserve(p->queue, p->copies[i].destination, p->id + (int64_t)i + 1);
+            queue_next_reserve(p->queue, p->copies[i].destination, id_of(p, i));
     submit(p, apply_commit, WRITER_DURABLE, err);
-    struct queue_stored *s = make_stored(p); /* meanwhile */
     status = wait_for(p);
     p->to_disk_us += clock_now_us() - begin_us;
     if (status == QUEUE_PUT_OK) {
         if (stored != NULL)
             stored(ctx);
-        hand_out(p, s);
+        hand_out(p);
     } else {
         remove_rows(p, true);
     }
-    queue_stored_unref(s);
     put_free(p);
     return status;
 }

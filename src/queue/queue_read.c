@@ -104,6 +104,23 @@ void queue_report_damage(struct db_queue *q, const struct err *err)
 
 /* --- what is in memory --- */
 
+struct queue_stored *queue_stored_new(int64_t id, const struct queue_message *message)
+{
+    struct queue_stored *s = mem_zalloc(sizeof *s);
+
+    atomic_init(&s->refs, 1);
+    s->id = id;
+    s->message = *message;
+    s->message.sender = mem_strdup(message->sender);
+    s->message.client_name = mem_strdup(message->client_name);
+    s->message.client_addr = mem_strdup(message->client_addr);
+    s->message.helo = mem_strdup(message->helo);
+    s->message.protocol = mem_strdup(message->protocol);
+    s->message.mta_queue_id = mem_strdup(message->mta_queue_id);
+    s->message.message_id = mem_strdup(message->message_id);
+    return s;
+}
+
 struct queue_stored *queue_stored_ref(struct queue_stored *m)
 {
     atomic_fetch_add(&m->refs, 1);
@@ -151,27 +168,16 @@ struct reading {
 static bool take_copy(void *ctx, const struct db_value *columns)
 {
     struct reading *r = ctx;
-    struct queue_stored *m = mem_zalloc(sizeof *m);
     struct queue_message row;
 
     r->ready = mem_zalloc(sizeof *r->ready);
-    r->ready->message = m;
     r->ready->id = columns[0].number;
     r->ready->due = (time_t)columns[2].number;
     r->ready->attempts = (unsigned)columns[3].number;
     r->is_message_there = columns[4].type == DB_TEXT;
     r->is_large = r->is_message_there && strcmp(columns[4].data, "file") == 0;
     queue_row_message(&columns[5], &row);
-    atomic_init(&m->refs, 1);
-    m->id = columns[1].number;
-    m->message = row;
-    m->message.sender = mem_strdup(row.sender);
-    m->message.client_name = mem_strdup(row.client_name);
-    m->message.client_addr = mem_strdup(row.client_addr);
-    m->message.helo = mem_strdup(row.helo);
-    m->message.protocol = mem_strdup(row.protocol);
-    m->message.mta_queue_id = mem_strdup(row.mta_queue_id);
-    m->message.message_id = mem_strdup(row.message_id);
+    r->ready->message = queue_stored_new(columns[1].number, &row);
     return false;
 }
 

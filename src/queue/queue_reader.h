@@ -38,14 +38,21 @@ struct queue_entry {
     const char *problem; /* its content is missing: why; "" */
 };
 
+/* Told now and then, while much is read, how many of all rows were looked at. False: stop. */
+typedef bool queue_reader_progress(void *ctx, uint64_t looked_at, uint64_t total);
+
 /* Call each(ctx, entry) for the copies of the selection (places 0: everywhere), by id, which is
- * oldest first, until it returns false. Memory does not depend on the number of copies. progress
- * (NULL: not called) is told now and then how many were looked at, and stops the reading with
- * false. The number of entries, or -1 with `err`. */
+ * oldest first, until it returns false. Memory does not depend on the number of copies. progress:
+ * NULL or called with ctx. The number of entries, or -1 with `err`. */
 int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *selection,
                           bool (*each)(void *ctx, const struct queue_entry *entry),
-                          bool (*progress)(void *ctx, uint64_t looked_at), void *ctx,
-                          struct err *err) __attribute__((nonnull(1, 2, 3, 6)));
+                          queue_reader_progress *progress, void *ctx, struct err *err)
+    __attribute__((nonnull(1, 2, 3, 6), warn_unused_result));
+
+/* How many copies queue_reader_list() would list. -1 with `err`. */
+int64_t queue_reader_count(struct queue_reader *r, const struct queue_selection *selection,
+                           queue_reader_progress *progress, void *ctx, struct err *err)
+    __attribute__((nonnull(1, 2, 5), warn_unused_result));
 
 /* Read the content of a copy, from `at` on; up to size bytes, 0 at the end. -1 with `err`, also
  * when the copy is gone. */
@@ -53,19 +60,19 @@ ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at
                              size_t size, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* As queue_ops.depths, counted now. due: the time that tells due from deferred. */
-int queue_reader_depths(struct queue_reader *r, time_t now, struct queue_depths *out,
-                        struct err *err) __attribute__((nonnull, warn_unused_result));
+/* As queue_ops.depths, counted now. now: the time that tells due from deferred. progress: NULL or
+ * called with ctx. */
+int queue_reader_depths(struct queue_reader *r, time_t now, queue_reader_progress *progress,
+                        void *ctx, struct queue_depths *out, struct err *err)
+    __attribute__((nonnull(1, 5, 6), warn_unused_result));
 
 /* Bytes in the database that are free for new copies. */
 int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The last reason of the youngest copy for this destination that was tried and not accepted, or ""
- * when there is none. */
-int queue_reader_last_reason(struct queue_reader *r, const char *destination,
-                             char out[QUEUE_REASON_SIZE], struct err *err)
-    __attribute__((nonnull, warn_unused_result));
+/* The last reason of a copy (the number of its id), or "" when there is none. */
+int queue_reader_last_reason(struct queue_reader *r, int64_t copy, char out[QUEUE_REASON_SIZE],
+                             struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* As queue_ops.suspensions. */
 int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **out,
@@ -88,7 +95,7 @@ struct queue_event {
  * (the reply), mta_id, message_id, arrived_* (here: when it happened), larger_bytes, limit. */
 int64_t queue_reader_history(struct queue_reader *r, const struct queue_selection *selection,
                              bool (*each)(void *ctx, const struct queue_event *event),
-                             bool (*progress)(void *ctx, uint64_t looked_at), void *ctx,
-                             struct err *err) __attribute__((nonnull(1, 2, 3, 6)));
+                             queue_reader_progress *progress, void *ctx, struct err *err)
+    __attribute__((nonnull(1, 2, 3, 6), warn_unused_result));
 
 #endif

@@ -184,6 +184,16 @@ int selection_sql_copies(struct selection_sql *s, const struct queue_selection *
         add_text(s, "r.reason", selection->reason, number);
         buf_addc(&s->condition, ')');
     }
+    if (selection->due_after != 0) {
+        unsigned number = begin(s, first);
+        buf_addf(&s->condition, "c.due > $%u", number);
+        add_value(s, db_int(selection->due_after));
+    }
+    if (selection->other_than != NULL) {
+        unsigned number = begin(s, first);
+        buf_addf(&s->condition, "c.destination <> $%u", number);
+        add_value(s, db_text(selection->other_than));
+    }
     finish(s);
     return 0;
 }

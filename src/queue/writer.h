@@ -58,6 +58,7 @@ struct writer_options {
 struct writer *writer_start(const struct writer_options *options, enum db_status *status_out,
                             struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Returns at once. r is the writer's until r->finish is called. */
 void writer_submit(struct writer *w, struct writer_request *r) __attribute__((nonnull));
 
 /* Submit, and wait until it is finished; r->finish is not used. */

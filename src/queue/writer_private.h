@@ -48,6 +48,7 @@ struct writer {
     int64_t durable_at_ms, busy_at_ms, looked_at_ms, idle_at_ms, figures_at_ms;
 };
 
+/* A list in the order in which requests were added. */
 void writer_list_init(struct writer_list *l);
 void writer_list_add(struct writer_list *l, struct writer_request *r);
 struct writer_request *writer_list_take(struct writer_list *l);
@@ -60,7 +61,9 @@ void writer_work(struct writer *w, struct writer_list *batch);
 void writer_work_for_kept(struct writer *w);
 /* What is to be done between transactions. is_idle: no request for a while. */
 void writer_maintain(struct writer *w, bool has_urgent, bool is_idle);
+/* Ask for the figures of the database, now and then. */
 void writer_update_figures(struct writer *w);
+/* There may be no connection. */
 void writer_close_db(struct writer *w);
 
 #endif

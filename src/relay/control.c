@@ -60,7 +60,7 @@ static int socket_address(const char *spool_directory, struct sockaddr_un *sa, s
     return 0;
 }
 
-/* queue_change.go_on: does anybody still want it? */
+/* queue_change.go_on: false when the client has gone away, or splitrelay stops. */
 static bool go_on(void *ctx, const struct queue_changed *so_far)
 {
     struct client *client = ctx;
@@ -261,7 +261,7 @@ static void *control_main(void *arg)
     }
 }
 
-/* Whoever starts us holds the lock of the spool: a socket that is there has nobody behind it. */
+/* The caller has the lock of the spool: a socket that is there was left behind. */
 static int open_socket(struct control *c, struct err *err)
 {
     const char *path = c->address.sun_path;
@@ -336,7 +336,7 @@ fail:
     return NULL;
 }
 
-/* Nobody waits for a client any more, and long operations end. With the lock. */
+/* End what clients wait for or have under way. False: there is no client. With the lock. */
 static bool hurry_clients(struct control *c)
 {
     bool is_any = false;
@@ -394,7 +394,7 @@ static struct stream *connect_to(const char *spool_directory, struct err *err)
     if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0)
         return stream_new(fd);
     if (errno == ENOENT || errno == ECONNREFUSED)
-        err_set(err, "splitrelay is not running: nobody listens at %s", sa.sun_path);
+        err_set(err, "splitrelay is not running: no process listens at %s", sa.sun_path);
     else
         err_set_errno(err, "%s", sa.sun_path);
     close(fd);
@@ -402,12 +402,12 @@ static struct stream *connect_to(const char *spool_directory, struct err *err)
 }
 
 int control_request(const char *spool_directory, const char *request, unsigned timeout_ms,
-                    void (*on_progress)(void *ctx, uint64_t changed), void *ctx, char **text_out,
+                    bool (*on_progress)(void *ctx, uint64_t changed), void *ctx, char **text_out,
                     struct err *err)
 {
     struct buf line = {0};
     enum stream_status status;
-    bool is_progress = true;
+    bool is_progress = true, is_wanted = true;
     int result = -1;
 
     struct stream *s = connect_to(spool_directory, err);
@@ -417,15 +417,17 @@ int control_request(const char *spool_directory, const char *request, unsigned t
     status = stream_printf(s, "%s\n", request);
     if (status == STREAM_OK)
         status = stream_flush(s);
-    while (status == STREAM_OK && is_progress && read_line(s, &line, &status)) {
+    while (status == STREAM_OK && is_progress && is_wanted && read_line(s, &line, &status)) {
         is_progress = strncmp(buf_str(&line), "progress ", 9) == 0;
         if (is_progress && on_progress != NULL)
-            on_progress(ctx, strtoull(buf_str(&line) + 9, NULL, 10));
+            is_wanted = on_progress(ctx, strtoull(buf_str(&line) + 9, NULL, 10));
         if (!is_progress)
             result = take_reply(buf_str(&line), text_out, err);
         stream_set_deadline(s, timeout_ms);
     }
-    if (is_progress)
+    if (!is_wanted)
+        err_set(err, "stopped");
+    else if (is_progress)
         err_set(err, "no reply from splitrelay: %s", stream_status_text(s, status));
     buf_clear(&line);
     stream_free(s);

@@ -3,8 +3,8 @@
  * control: splitctl's way into a running splitrelay: a unix socket "control" in the spool directory
  * (mode 0600, so only the relay's own user and root). One request line (control_line.h), one reply,
  * then close. Each connection has a thread of its own, CONTROL_CLIENTS_MAX at a time: a long
- * operation holds up nobody. It stops, between two batches of copies, when its client goes away or
- * control_stop() is called.
+ * operation does not delay others. It stops, between two batches of copies, when its client goes
+ * away or control_stop() is called.
  */
 #ifndef SPLIT_CONTROL_H
 #define SPLIT_CONTROL_H
@@ -37,12 +37,12 @@ struct control *control_start(const char *spool_directory, const struct control_
 void control_stop(struct control *c) __attribute__((nonnull));
 
 /* The other side, for splitctl: send a request line (no LF) and wait for the reply, for each line
- * of it at most timeout_ms. on_progress (NULL: nobody) is told how many copies are done. 0:
- * *text_out (to free()) is the text behind "ok"; -1 with `err`: not running, or what the relay
- * said.
+ * of it at most timeout_ms. on_progress (NULL: not called) is told how many copies are done; with
+ * false the connection is closed, and splitrelay stops the change. 0: *text_out (to free()) is the
+ * text behind "ok"; -1 with `err`: not running, stopped, or what splitrelay said.
  */
 int control_request(const char *spool_directory, const char *request, unsigned timeout_ms,
-                    void (*on_progress)(void *ctx, uint64_t changed), void *ctx, char **text_out,
+                    bool (*on_progress)(void *ctx, uint64_t changed), void *ctx, char **text_out,
                     struct err *err) __attribute__((nonnull(1, 2, 6, 7), warn_unused_result));
 
 #endif

@@ -227,19 +227,34 @@ static int parse_word(const char *word, struct control_line *out, struct err *er
     return -1;
 }
 
+/* Does it say which copies are meant? Places, a destination and a limit alone do not: without
+ * another condition all copies are meant, and the request has to say so. */
+static bool has_condition(const struct queue_selection *s)
+{
+    for (size_t i = 0; i < CONTROL_LINE_TEXTS; i++)
+        if (text_of(s, i) != NULL)
+            return true;
+    return s->id != NULL || s->arrived_before != 0 || s->arrived_after != 0 || s->larger_bytes != 0;
+}
+
 /* words: cut up. */
 static int parse_change(char *words, struct control_line *out, struct err *err)
 {
     char *rest = words;
     char *word = strsep(&rest, " ");
+    bool is_all = false;
 
     out->verb = CONTROL_CHANGE;
     while (word != NULL) {
         if (parse_word(word, out, err) != 0)
             return -1;
+        is_all |= strcmp(word, "all") == 0;
         word = strsep(&rest, " ");
     }
-    return 0;
+    if (is_all || has_condition(&out->change.selection))
+        return 0;
+    err_set(err, "the request does not say which copies");
+    return -1;
 }
 
 /* "DESTINATION UNTIL [reason=XTEXT]"; words: cut up. */
@@ -320,7 +335,9 @@ static void format_change(const struct queue_change *change, struct buf *out)
     const struct queue_selection *s = &change->selection;
     const char *separator = " in=";
 
-    buf_addf(out, "%s all", actions[change->action]);
+    buf_adds(out, actions[change->action]);
+    if (!has_condition(s))
+        buf_adds(out, " all");
     if (s->id != NULL)
         buf_addf(out, " id=%s", s->id);
     if (s->destination != NULL)

@@ -3,21 +3,36 @@
  * control_line: what splitctl and splitrelay say to each other at the control socket, one line a
  * request:
  *
- *     request   = ( "ping" / "health" SP destination / suspend / "resume" SP destination / change )
- * LF suspend   = "suspend" SP destination SP until [ SP "reason=" xtext ] change    = action 1*( SP
- * word ) action    = "retry" / "hold" / "release" / "delete" / "requeue" word      = "all" / "id="
- * id / "destination=" destination / "in=" place *( "," place ) / "from=" xtext / "to=" xtext /
- * "reason=" xtext / "mta-id=" xtext / "message-id=" xtext / "before=" number / "after=" number /
- * "larger=" number / "limit=" number / "requeue-to=" destination       ; each once at most place =
- * "queue" / "hold" / "dead" reply     = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error"
- * SP text ) LF
+ *     request = ( "ping" / health / suspend / resume / change ) LF
  *
- * A change names the copies that it means: "all", an id, or any of the conditions of struct
- * queue_selection (queue.h). until: seconds since 1970, 0: until it is resumed.
- * The text of health is two numbers, since when the destination has been suspended by its faults
- * and until when (seconds since 1970; 0 when it is not), and the reason, if there is one. The text
- * of a change is three numbers (changed, ordered, failed; see queue.h) and, if there is one, the
- * reason of the last failure. Pure functions; any thread.
+ *     health  = "health" SP destination
+ *
+ *     suspend = "suspend" SP destination SP until [ SP "reason=" xtext ]
+ *
+ *     resume  = "resume" SP destination
+ *
+ *     change  = action 1*( SP word )                ; each word once at most
+ *
+ *     action  = "retry" / "hold" / "release" / "delete" / "requeue"
+ *
+ *     word    = "all" / "id=" id / "destination=" destination / "requeue-to=" destination
+ *
+ *     word    =/ "from=" xtext / "to=" xtext / "reason=" xtext / "mta-id=" xtext
+ *
+ *     word    =/ "message-id=" xtext / "before=" number / "after=" number / "larger=" number
+ *
+ *     word    =/ "limit=" number / "in=" place *( "," place )
+ *
+ *     place   = "queue" / "hold" / "dead"
+ *
+ *     reply   = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error" SP text ) LF
+ *
+ * A change names the copies that it means: "all", an id, or conditions of struct queue_selection
+ * (queue.h), other than destination, in and limit alone. until: seconds since 1970, 0: until it is
+ * resumed. The text of health is two numbers, since when the destination has been suspended by its
+ * faults and until when (seconds since 1970; 0 when it is not), and the reason, if there is one.
+ * The text of a change is three numbers (changed, ordered, failed; see queue.h) and, if there is
+ * one, the reason of the last failure. Pure functions; any thread.
  */
 #ifndef SPLIT_CONTROL_LINE_H
 #define SPLIT_CONTROL_LINE_H

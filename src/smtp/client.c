@@ -40,6 +40,11 @@ void client_interrupt(struct client *c)
     connection_interrupt(c->connection);
 }
 
+void client_interrupt_setup(struct client *c)
+{
+    connection_interrupt_setup(c->connection);
+}
+
 /* Before a message: close a connection that the server has closed meanwhile, that has carried
  * enough messages, that the server takes for another client's, or that lacks REQUIRETLS. */
 static void close_if_unfit(struct client *c, const struct queue_copy *copy)

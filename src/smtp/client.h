@@ -4,7 +4,7 @@
  * (connection.h), the transactions on it, and its reuse for the next copy (RFC 5321, 2033, 2920
  * PIPELINING, 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 3461 DSN, 8689 REQUIRETLS). Reports an
  * outcome for each recipient; what follows from it is decided in deliver/. One thread at a time,
- * except for client_interrupt().
+ * except for client_interrupt() and client_interrupt_setup().
  */
 #ifndef SPLIT_CLIENT_H
 #define SPLIT_CLIENT_H
@@ -45,5 +45,8 @@ bool client_is_connected(const struct client *c) __attribute__((nonnull));
 /* Make a blocked client_deliver() in another thread end soon (shutdown after the grace time). From
  * any thread. */
 void client_interrupt(struct client *c) __attribute__((nonnull));
+/* The same, unless it has begun a message in its connection: before that there is nothing to be
+ * waited for. */
+void client_interrupt_setup(struct client *c) __attribute__((nonnull));
 
 #endif

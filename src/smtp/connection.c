@@ -40,13 +40,25 @@ void connection_free(struct connection *c)
 
 /* --- interrupt --- */
 
-void connection_interrupt(struct connection *c)
+static void interrupt(struct connection *c, bool if_it_carries)
 {
     pthread_mutex_lock(&c->lock);
-    atomic_store(&c->is_interrupted, true);
-    if (c->live_fd != -1)
-        shutdown(c->live_fd, SHUT_RDWR);
+    if (!c->carries || if_it_carries) {
+        atomic_store(&c->is_interrupted, true);
+        if (c->live_fd != -1)
+            shutdown(c->live_fd, SHUT_RDWR);
+    }
     pthread_mutex_unlock(&c->lock);
+}
+
+void connection_interrupt(struct connection *c)
+{
+    interrupt(c, true);
+}
+
+void connection_interrupt_setup(struct connection *c)
+{
+    interrupt(c, false);
 }
 
 bool connection_is_interrupted(const struct connection *c)
@@ -94,6 +106,7 @@ void connection_close(struct connection *c)
 {
     pthread_mutex_lock(&c->lock);
     c->live_fd = -1;
+    c->carries = false;
     pthread_mutex_unlock(&c->lock);
     stream_free(c->link.stream);
     c->link.stream = NULL;
@@ -175,6 +188,9 @@ const char *connection_peer(const struct connection *c)
 
 unsigned connection_begin_message(struct connection *c)
 {
+    pthread_mutex_lock(&c->lock);
+    c->carries = true;
+    pthread_mutex_unlock(&c->lock);
     return ++c->link.messages;
 }
 

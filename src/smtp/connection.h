@@ -11,7 +11,7 @@
  * for all recipients that have no outcome of their own. The exceptions say so.
  *
  * Commands, replies and content need an open connection; close, faults and what is known do not.
- * One thread at a time, except for connection_interrupt().
+ * One thread at a time, except for connection_interrupt() and connection_interrupt_setup().
  */
 #ifndef SPLIT_CONNECTION_H
 #define SPLIT_CONNECTION_H
@@ -64,7 +64,10 @@ void connection_free(struct connection *c);
 /* Make a call that blocks in another thread fail soon, and all that follow it. From any thread. */
 void connection_interrupt(struct connection *c) __attribute__((nonnull));
 
-/* connection_interrupt() was called. */
+/* The same, unless a message was begun in the connection (connection_begin_message()). */
+void connection_interrupt_setup(struct connection *c) __attribute__((nonnull));
+
+/* It was interrupted. */
 bool connection_is_interrupted(const struct connection *c) __attribute__((nonnull));
 
 /* --- open and close --- */

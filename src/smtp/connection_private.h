@@ -52,8 +52,9 @@ struct connection {
     const char *hostname;
     const struct resolver *resolver; /* NULL: the system's */
 
-    pthread_mutex_t lock; /* guards live_fd */
+    pthread_mutex_t lock; /* guards live_fd and carries */
     int live_fd;          /* what connection_interrupt() shuts down; -1: none */
+    bool carries;         /* a message was begun in this connection */
     atomic_bool is_interrupted;
 
     struct connection_detached link; /* the present or last connection */

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -1229,6 +1230,34 @@ static void *deliver_in_thread(void *arg)
 
 static const enum peer_step silent_steps[] = {PEER_GREETING, PEER_HELLO, PEER_RCPT, PEER_DOT};
 
+/* What has begun a message goes on. */
+START_TEST(interrupting_the_setup_spares_a_message)
+{
+    struct peer_fault fault = {silent_steps[_i], 0, PEER_SILENCE, NULL};
+    struct peer_script script = {.faults = &fault, .fault_count = 1};
+    const bool has_message = silent_steps[_i] != PEER_GREETING && silent_steps[_i] != PEER_HELLO;
+    struct peer *p = peer_start(&script);
+    struct setup s;
+    pthread_t thread;
+    struct timespec until;
+
+    setup_init(&s, peer_port(p), 1);
+    ck_assert_int_eq(pthread_create(&thread, NULL, deliver_in_thread, &s), 0);
+    ck_assert(peer_wait(p, silent_steps[_i], 1));
+    client_interrupt_setup(s.client);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += has_message ? 1 : LONG_MS / 1000;
+    ck_assert_int_eq(pthread_timedjoin_np(thread, NULL, &until), has_message ? ETIMEDOUT : 0);
+    client_interrupt(s.client);
+    if (has_message)
+        pthread_join(thread, NULL);
+    assert_reason(&s, 0, "delivery interrupted: shutting down");
+    setup_clear(&s);
+    peer_stop(p);
+    peer_free(p);
+}
+END_TEST
+
 START_TEST(interrupt_ends_a_delivery)
 {
     struct peer_fault fault = {silent_steps[_i], 0, PEER_SILENCE, NULL};
@@ -1271,6 +1300,7 @@ static void add_connection_tests(TCase *t)
     tcase_add_test(t, connect_times_out);
     tcase_add_test(t, lmtp_over_a_unix_socket);
     tcase_add_loop_test(t, interrupt_ends_a_delivery, 0, UNIT_COUNT(silent_steps));
+    tcase_add_loop_test(t, interrupting_the_setup_spares_a_message, 0, UNIT_COUNT(silent_steps));
 }
 
 /* --- recipients in several transactions --- */

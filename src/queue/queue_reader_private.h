@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: ISC */
+/* queue_reader_private: what the files of queue_reader share. No file outside of this folder
+ * includes it. */
+#ifndef SPLIT_QUEUE_READER_PRIVATE_H
+#define SPLIT_QUEUE_READER_PRIVATE_H
+
+#include "queue/db.h"
+#include "queue/large.h"
+#include "queue/queue_reader.h"
+
+struct queue_reader {
+    struct db *db;       /* NULL: there is no database yet */
+    struct large *large; /* NULL: not opened yet, or not there */
+    char *spool_directory;
+    uint64_t total; /* of copies, for the progress; 0: not counted yet */
+};
+
+/* The large contents, opened when they are needed first. NULL with `err`. */
+struct large *queue_reader_large(struct queue_reader *r, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Tell the progress, if there is one to be told: false: stop. */
+bool queue_reader_tell(struct queue_reader *r, queue_reader_progress *progress, void *ctx,
+                       uint64_t looked_at) __attribute__((nonnull(1)));
+
+#endif
