@@ -296,7 +296,9 @@ START_TEST(interrupted)
     struct setup s;
 
     setup_init(&s, "mail");
-    s.transport->ops->interrupt(s.transport);
+    s.transport->ops->interrupt(s.transport, true); /* a file is written soon */
+    assert_delivered(&s);
+    s.transport->ops->interrupt(s.transport, false);
     assert_deferred(&s, true, "4.3.0", "write: Interrupted");
     ck_assert(!s.transport->ops->is_connected(s.transport));
     setup_clear(&s);
