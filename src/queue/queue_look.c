@@ -56,17 +56,12 @@ static void read_copies(struct look *l, struct db *db, const int64_t *ids, size_
     }
 }
 
-/* For task_block(). In one transaction, so that a copy has its recipients and its content. */
-static void read_ahead(void *arg)
+/* In one transaction, so that a copy has its recipients and its content. */
+static void read_due(struct look *l, struct db *db)
 {
-    struct look *l = arg;
-    struct db *db = queue_borrow_reader(l->q, &l->err);
+    int64_t *ids = mem_grow(NULL, l->max, sizeof *ids);
     size_t count = 0;
 
-    l->status = DB_FAULT;
-    if (db == NULL)
-        return;
-    int64_t *ids = mem_grow(NULL, l->max, sizeof *ids);
     l->status = db->ops->begin(db, false, &l->err);
     if (l->status == DB_OK)
         l->status = queue_read_due(db, l->w->name, l->now, atomic_load(&l->q->delay_max_s), ids,
@@ -75,8 +70,24 @@ static void read_ahead(void *arg)
     if (l->status == DB_OK)
         read_copies(l, db, ids, drop_known(l->w, ids, count));
     db->ops->rollback(db);
-    queue_give_back_reader(l->q, db, l->status, &l->err);
     free(ids);
+}
+
+/* For task_block(). What looks damaged may be a read that failed: it is read again. */
+static void read_ahead(void *arg)
+{
+    struct look *l = arg;
+
+    l->status = DB_CORRUPT;
+    for (int tries = 0; tries < 2 && l->status == DB_CORRUPT; tries++) {
+        struct db *db = queue_borrow_reader(l->q, &l->err);
+        l->status = DB_FAULT;
+        if (db == NULL)
+            return;
+        read_due(l, db);
+        queue_give_back_reader(
+            l->q, db, l->status == DB_CORRUPT && tries == 0 ? DB_FAULT : l->status, &l->err);
+    }
 }
 
 static void note_fault(struct look *l)
