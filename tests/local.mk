@@ -386,9 +386,17 @@ UNIT_TESTS += %D%/unit/test_queue_id
 %C%_unit_test_queue_id_SOURCES = %D%/unit/test_queue_id.c
 %C%_unit_test_queue_id_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_queue_reader
+%C%_unit_test_queue_reader_SOURCES = %D%/unit/test_queue_reader.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_reader_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c
 %C%_unit_test_route_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_selection
+%C%_unit_test_selection_SOURCES = %D%/unit/test_selection.c
+%C%_unit_test_selection_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_server
 %C%_unit_test_server_SOURCES = %D%/unit/test_server.c %D%/unit/fake_queue.c %D%/unit/fake_queue.h

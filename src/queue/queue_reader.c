@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
@@ -15,9 +16,14 @@ struct queue_reader *queue_reader_open(const char *spool_directory, const char *
     struct queue_reader *r = mem_zalloc(sizeof *r);
     enum db_status status;
     bool is_missing = false;
+    struct stat st;
 
     (void)queue; /* "sqlite" is the only engine */
     r->db = db_sqlite_open(spool_directory, DB_READ, &status, &is_missing, err);
+    if (is_missing && stat(spool_directory, &st) != 0) {
+        err_set_errno(err, "%s", spool_directory);
+        is_missing = false;
+    }
     if (r->db == NULL && !is_missing) {
         free(r);
         return NULL;

@@ -19,7 +19,8 @@
 
 struct queue_reader;
 
-/* queue: as in queue_options. A spool without a database is an empty queue. NULL with `err`. */
+/* queue: as in queue_options. A directory without a database is an empty queue.
+ * NULL with `err`. */
 struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
                                        struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -20,18 +20,12 @@ static struct {
     char calls[1000];
 } seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static long fake_retry(void *ctx, const char *destination, const char *id, struct err *err)
+static void see(const char *what)
 {
     pthread_mutex_lock(&seen.lock);
     size_t used = strlen(seen.calls);
-    snprintf(seen.calls + used, sizeof seen.calls - used, "%s/%s;",
-             destination == NULL ? "-" : destination, id == NULL ? "-" : id);
+    snprintf(seen.calls + used, sizeof seen.calls - used, "%s;", what);
     pthread_mutex_unlock(&seen.lock);
-    if (id != NULL && strcmp(id, "missing") == 0) {
-        err_set(err, "missing:\nno such copy");
-        return -1;
-    }
-    return *(const long *)ctx;
 }
 
 static atomic_uint batches; /* of the long change */
@@ -41,16 +35,15 @@ static atomic_bool was_stopped;
 static int fake_change(void *ctx, const struct queue_change *c, struct queue_changed *out,
                        struct err *err)
 {
-    bool is_long = c->destination != NULL && strcmp(c->destination, "long") == 0;
-    bool is_steps = c->destination != NULL && strcmp(c->destination, "steps") == 0;
+    const char *destination = c->selection.destination == NULL ? "" : c->selection.destination;
+    bool is_long = strcmp(destination, "long") == 0, is_steps = strcmp(destination, "steps") == 0;
+    const struct control_line line = {.verb = CONTROL_CHANGE, .change = *c};
+    struct buf text = {0};
 
     (void)ctx;
-    pthread_mutex_lock(&seen.lock);
-    size_t used = strlen(seen.calls);
-    snprintf(seen.calls + used, sizeof seen.calls - used, "%d:%u:%s/%s>%s;", (int)c->action,
-             c->places, c->destination == NULL ? "-" : c->destination, c->id == NULL ? "-" : c->id,
-             c->to == NULL ? "-" : c->to);
-    pthread_mutex_unlock(&seen.lock);
+    control_line_format(&line, &text); /* what it was understood as */
+    see(buf_str(&text));
+    buf_clear(&text);
     *out = (struct queue_changed){5, 2, 1, false};
     for (int i = 0; (is_long || (is_steps && i < 70)) && !out->is_stopped; i++) {
         batches++;
@@ -60,7 +53,29 @@ static int fake_change(void *ctx, const struct queue_change *c, struct queue_cha
     }
     was_stopped = out->is_stopped;
     err_set(err, "disk\nfull");
-    return c->id != NULL && strcmp(c->id, "missing") == 0 ? -1 : 0;
+    return c->selection.id != NULL && strcmp(c->selection.id, "DEAD") == 0 ? -1 : 0;
+}
+
+static int fake_suspend(void *ctx, const struct queue_suspension *s, struct err *err)
+{
+    char text[400];
+
+    (void)ctx;
+    snprintf(text, sizeof text, "suspend %s %lld %s%s", s->destination, (long long)s->until,
+             s->reason, s->since < 1700000000 ? " without a time" : "");
+    see(text);
+    if (strcmp(s->destination, "down") != 0)
+        return 0;
+    err_set(err, "disk\nfull");
+    return -1;
+}
+
+static int fake_resume(void *ctx, const char *destination, struct err *err)
+{
+    (void)ctx;
+    (void)err;
+    see(destination);
+    return strcmp(destination, "down") == 0;
 }
 
 static int fake_health(void *ctx, const char *destination, struct destination_suspension *out,
@@ -78,11 +93,11 @@ static int fake_health(void *ctx, const char *destination, struct destination_su
 
 static char dir[32];
 static struct control *control;
-static long moved = 17;
+static const struct control_actions actions = {
+    .change = fake_change, .suspend = fake_suspend, .resume = fake_resume, .health = fake_health};
 
 static void start(void)
 {
-    struct control_actions actions = {fake_retry, fake_change, fake_health, &moved};
     struct err err = {""};
 
     snprintf(dir, sizeof dir, "/tmp/test_control.XXXXXX");
@@ -108,40 +123,58 @@ static const struct {
     {"health up", "", 0, "0 0"},
     {"health down", "", 0, "1700000000 1700000060 421 later"},
     {"health unknown", "", -1, "destination unknown is not configured"},
-    {"health ../x", "", -1, "unknown request"},
+    {"health ../x", "", -1, "no name of a destination"},
     {"health", "", -1, "unknown request"},
-    {"retry --all", "-/-;", 0, "17"},
-    {"retry --all archive", "archive/-;", 0, "17"},
-    {"retry 0aZ9", "-/0aZ9;", 0, "17"},
-    {"retry missing", "-/missing;", -1, "missing:?no such copy"},
-    {"retry", "", -1, "unknown request"},
-    {"retry ", "", -1, "no id of a copy"},
-    {"retry ../x", "", -1, "no id of a copy"},
-    {"retry 0123456789012345678901234", "", -1, "no id of a copy"},
-    {"retry --all ../x", "", -1, "no name of a destination"},
-    {"retry --all ", "", -1, "no name of a destination"},
-    {"retry --all a b", "", -1, "no name of a destination"},
-    {"retry --allx", "", -1, "no id of a copy"},
-    {"hold 0aZ9", "0:0:-/0aZ9>-;", 0, "5 2 1 disk?full"},
-    {"release --all", "1:0:-/->-;", 0, "5 2 1 disk?full"},
-    {"delete --in=dead --all archive", "2:4:archive/->-;", 0, "5 2 1 disk?full"},
-    {"delete --in=queue A", "2:1:-/A>-;", 0, "5 2 1 disk?full"},
-    {"requeue --to=new-mail --in=hold --all", "3:2:-/->new-mail;", 0, "5 2 1 disk?full"},
-    {"requeue missing", "3:0:-/missing>-;", -1, "disk?full"},
-    {"hold", "", -1, "unknown request"},
-    {"hold ", "", -1, "no id of a copy"},
-    {"hold a b", "", -1, "no id of a copy"},
-    {"hold ../a", "", -1, "no id of a copy"},
-    {"holds a", "", -1, "unknown request"},
-    {"hold --to=x a", "", -1, "unknown option"},
-    {"requeue --to=x --to=y a", "", -1, "unknown option"},
-    {"requeue --to=../x a", "", -1, "unknown option"},
-    {"requeue --to= a", "", -1, "unknown option"},
-    {"delete --in=tmp a", "", -1, "unknown option"},
-    {"delete --in=dead", "", -1, "no id of a copy"},
-    {"delete --all ../x", "", -1, "no name of a destination"},
-    {"delete --in=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa a",
-     "", -1, "unknown option"},
+    {"suspend archive 0", "suspend archive 0 ;", 0, ""},
+    {"suspend archive 1900000000 reason=a+20move+0A", "suspend archive 1900000000 a move?;", 0, ""},
+    {"suspend down 0 reason=", "suspend down 0 ;", -1, "disk?full"},
+    {"suspend ../x 0", "", -1, "request not understood"},
+    {"suspend archive", "", -1, "request not understood"},
+    {"suspend archive -1", "", -1, "request not understood"},
+    {"suspend archive 1 why", "", -1, "request not understood"},
+    {"suspend archive 1 reason=+G0", "", -1, "request not understood"},
+    {"suspend", "", -1, "unknown request"},
+    {"resume archive", "archive;", 0, "0"},
+    {"resume down", "down;", 0, "1"},
+    {"resume ../x", "", -1, "no name of a destination"},
+    {"retry all", "retry all;", 0, "5 2 1 disk?full"},
+    {"retry all destination=archive", "retry all destination=archive;", 0, "5 2 1 disk?full"},
+    {"retry id=330b9403", "retry id=330B9403;", 0, "5 2 1 disk?full"},
+    {"hold id=DEAD", "hold id=DEAD;", -1, "disk?full"},
+    {"delete all in=dead", "delete all in=dead;", 0, "5 2 1 disk?full"},
+    {"delete id=A in=queue,hold", "delete id=A in=queue,hold;", 0, "5 2 1 disk?full"},
+    {"requeue all in=hold requeue-to=new-mail", "requeue all in=hold requeue-to=new-mail;", 0,
+     "5 2 1 disk?full"},
+    {"release from=a+2Bb@c to=@d reason=no+20room mta-id=4F message-id=<x@y> before=5 after=4"
+     " larger=3 limit=2",
+     "release from=a+2Bb@c to=@d reason=no+20room mta-id=4F message-id=<x@y> before=5 after=4"
+     " larger=3 limit=2;",
+     0, "5 2 1 disk?full"},
+    /* What does not say which copies is not all of them. */
+    {"delete", "", -1, "unknown request"},
+    {"delete ", "", -1, "request not understood: "},
+    {"delete in=dead", "", -1, "the request does not say which copies"},
+    {"delete destination=archive", "", -1, "the request does not say which copies"},
+    {"delete limit=1", "", -1, "the request does not say which copies"},
+    {"delete from=", "", -1, "request not understood: from="},
+    {"delete from=+00", "", -1, "request not understood: from=+00"},
+    {"delete from=a+0", "", -1, "request not understood: from=a+0"},
+    {"delete from=a from=b", "", -1, "request not understood: from=b"},
+    {"delete larger=0", "", -1, "request not understood: larger=0"},
+    {"delete larger=1000000000000000000", "", -1,
+     "request not understood: larger=1000000000000000000"},
+    {"delete before=-1", "", -1, "request not understood: before=-1"},
+    {"delete id=../x", "", -1, "request not understood: id=../x"},
+    {"delete id=", "", -1, "request not understood: id="},
+    {"delete id=A id=B", "", -1, "request not understood: id=B"},
+    {"delete all destination=../x", "", -1, "request not understood: destination=../x"},
+    {"delete all in=tmp", "", -1, "request not understood: in=tmp"},
+    {"delete all in=", "", -1, "request not understood: in="},
+    {"delete all requeue-to=x", "", -1, "request not understood: requeue-to=x"},
+    {"requeue all requeue-to=", "", -1, "request not understood: requeue-to="},
+    {"delete all  ", "", -1, "request not understood: "},
+    {"delete --all", "", -1, "request not understood: --all"},
+    {"deletes all", "", -1, "unknown request"},
     {"pong", "", -1, "unknown request"},
     {"", "", -1, "unknown request"},
 };
@@ -207,9 +240,16 @@ START_TEST(rubbish_is_dropped)
 }
 END_TEST
 
-static void on_progress(void *ctx, uint64_t changed)
+static bool on_progress(void *ctx, uint64_t changed)
 {
     *(uint64_t *)ctx = changed + 1;
+    return true;
+}
+
+static bool stop_it(void *ctx, uint64_t changed)
+{
+    *(uint64_t *)ctx = changed + 1;
+    return false;
 }
 
 START_TEST(progress_is_told)
@@ -218,11 +258,30 @@ START_TEST(progress_is_told)
     char *text = NULL;
     struct err err = {""};
 
-    ck_assert_int_eq(
-        control_request(dir, "hold --all steps", 5000, on_progress, &progress, &text, &err), 0);
+    ck_assert_int_eq(control_request(dir, "hold all destination=steps", 5000, on_progress,
+                                     &progress, &text, &err),
+                     0);
     ck_assert_uint_gt(progress, 0);
     ck_assert_str_eq(text, "69 2 1 disk?full");
     free(text);
+}
+END_TEST
+
+START_TEST(progress_can_stop_it)
+{
+    uint64_t progress = 0;
+    char *text = NULL;
+    struct err err = {""};
+
+    was_stopped = false;
+    ck_assert_int_eq(
+        control_request(dir, "hold all destination=long", 5000, stop_it, &progress, &text, &err),
+        -1);
+    ck_assert_str_eq(err.text, "stopped");
+    ck_assert_uint_gt(progress, 0);
+    for (int i = 0; i < 1000 && !was_stopped; i++)
+        poll(NULL, 0, 10);
+    ck_assert(was_stopped);
 }
 END_TEST
 
@@ -235,7 +294,7 @@ START_TEST(a_long_operation_stops_when_its_client_goes)
 
     batches = 0;
     was_stopped = false;
-    ck_assert_int_eq(send(fd, "hold --all long\n", 16, MSG_NOSIGNAL), 16);
+    ck_assert_int_eq(send(fd, "hold all destination=long\n", 26, MSG_NOSIGNAL), 26);
     for (int i = 0; i < 1000 && batches == 0; i++)
         poll(NULL, 0, 10);
     ck_assert_uint_gt(batches, 0);
@@ -257,7 +316,7 @@ START_TEST(stopping_waits_for_nobody)
     batches = 0;
     for (size_t i = 0; i < UNIT_COUNT(fds); i++)
         fds[i] = connect_raw();
-    ck_assert_int_eq(send(fds[0], "hold --all long\n", 16, MSG_NOSIGNAL), 16);
+    ck_assert_int_eq(send(fds[0], "hold all destination=long\n", 26, MSG_NOSIGNAL), 26);
     for (int i = 0; i < 1000 && batches == 0; i++)
         poll(NULL, 0, 10);
     time_t begin = time(NULL);
@@ -298,10 +357,14 @@ START_TEST(replies_are_read)
 END_TEST
 
 static const char *const lines[] = {"ping",
-                                    "retry A1",
-                                    "hold --all",
-                                    "delete --in=dead --all archive",
-                                    "requeue --in=hold --to=new A1",
+                                    "retry id=A1",
+                                    "hold all",
+                                    "delete all destination=archive in=dead",
+                                    "requeue id=A1 in=hold requeue-to=new",
+                                    "hold from=*+2B@x+20 to=+3D reason=%_! limit=7",
+                                    "suspend archive 5 reason=",
+                                    "suspend archive 0 reason=+20x",
+                                    "resume archive",
                                     "health archive"};
 
 START_TEST(a_line_reads_as_it_was_written)
@@ -314,12 +377,12 @@ START_TEST(a_line_reads_as_it_was_written)
     control_line_format(&line, &text);
     ck_assert_str_eq(buf_str(&text), lines[_i]);
     buf_clear(&text);
+    control_line_clear(&line);
 }
 END_TEST
 
 START_TEST(socket_that_was_left_behind_is_replaced)
 {
-    struct control_actions actions = {fake_retry, fake_change, fake_health, &moved};
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     char *text = NULL;
     struct err err = {""};
@@ -340,19 +403,19 @@ START_TEST(socket_that_was_left_behind_is_replaced)
 }
 END_TEST
 
-START_TEST(nobody_is_there)
+START_TEST(no_process_listens)
 {
     char *text = NULL;
     struct err err = {""};
 
     ck_assert_int_eq(control_request("/nonexistent", "ping", 1000, NULL, NULL, &text, &err), -1);
-    ck_assert_str_eq(err.text, "splitrelay is not running: nobody listens at /nonexistent/control");
+    ck_assert_str_eq(err.text,
+                     "splitrelay is not running: no process listens at /nonexistent/control");
 }
 END_TEST
 
 START_TEST(faults_of_start_are_told)
 {
-    struct control_actions actions = {fake_retry, fake_change, fake_health, &moved};
     struct err err = {""};
     char long_dir[200];
 
@@ -397,12 +460,13 @@ int main(void)
     tcase_add_test(running, socket_is_for_the_owner);
     tcase_add_loop_test(running, rubbish_is_dropped, 0, UNIT_COUNT(rubbish));
     tcase_add_test(running, progress_is_told);
+    tcase_add_test(running, progress_can_stop_it);
     tcase_add_test(running, a_long_operation_stops_when_its_client_goes);
     tcase_add_test(running, stopping_waits_for_nobody);
     tcase_add_loop_test(alone, replies_are_read, 0, UNIT_COUNT(replies));
     tcase_add_loop_test(alone, a_line_reads_as_it_was_written, 0, UNIT_COUNT(lines));
     tcase_add_test(alone, socket_that_was_left_behind_is_replaced);
-    tcase_add_test(alone, nobody_is_there);
+    tcase_add_test(alone, no_process_listens);
     tcase_add_test(alone, faults_of_start_are_told);
     tcase_add_test(alone, silence_times_out);
     int failed = unit_run("control", running);
