@@ -174,14 +174,13 @@ static enum db_status set_up(struct db_sqlite *s, struct err *err)
     enum db_status status = db_sqlite_get(s, "PRAGMA page_count", &pages, err);
 
     if (status == DB_OK && pages == 0)
-        status = db_sqlite_exec(
-            s,
-            "PRAGMA page_size = " TEXT_OF(DB_SQLITE_PAGE_BYTES) ";"
-                                                                "PRAGMA auto_vacuum = INCREMENTAL;"
-                                                                "PRAGMA journal_mode = WAL",
-            err);
+        status = db_sqlite_exec(s,
+                                "PRAGMA page_size = " TEXT_OF(
+                                    DB_SQLITE_PAGE_BYTES) "; PRAGMA auto_vacuum = INCREMENTAL",
+                                err);
     if (status == DB_OK)
         status = db_sqlite_exec(s,
+                                "PRAGMA journal_mode = WAL;"
                                 "PRAGMA synchronous = FULL;"
                                 "PRAGMA secure_delete = FAST;"
                                 "PRAGMA cache_size = -8000;"
