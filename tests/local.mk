@@ -12,6 +12,8 @@ PY_LOG_COMPILER = python3
 INTEGRATION_TESTS = \
 	%D%/it/it_backup_faults.py \
 	%D%/it/it_kill.py \
+	%D%/it/it_power.py \
+	%D%/it/it_power_faults.py \
 	%D%/it/it_format.py \
 	%D%/it/it_header_method.py \
 	%D%/it/it_fault_matrix.py \
@@ -109,6 +111,9 @@ EXTRA_DIST += \
 	%D%/rig/milter.py \
 	%D%/rig/own_milter.py \
 	%D%/rig/postfix.py \
+	%D%/rig/power.py \
+	%D%/power/diskrec.c \
+	%D%/power/diskrec.h \
 	%D%/rig/postmulti.py \
 	%D%/rig/queue.py \
 	%D%/rig/sandbox.py \
@@ -472,6 +477,22 @@ check_PROGRAMS += %D%/it/table_query
 check_PROGRAMS += %D%/it/review_query
 %C%_it_review_query_SOURCES = %D%/it/review_query.c
 %C%_it_review_query_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
+
+# Power failures: power_driver's workload is recorded by diskrec.so, and power_replay checks the states of the disk.
+check_PROGRAMS += %D%/power/power_driver %D%/power/power_replay
+%C%_power_power_driver_SOURCES = %D%/power/driver.c %D%/power/driver_copies.c %D%/power/driver_copies.h \
+	%D%/power/promises.h %D%/power/power_content.c %D%/power/power_content.h
+%C%_power_power_driver_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(SYSTEMD_LIBS)
+%C%_power_power_replay_SOURCES = %D%/power/replay.c %D%/power/check.c %D%/power/check.h %D%/power/choose.c %D%/power/choose.h \
+	%D%/power/disk.c %D%/power/disk.h %D%/power/record.h %D%/power/promises.c %D%/power/promises.h \
+	%D%/power/power_content.c %D%/power/power_content.h
+%C%_power_power_replay_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(SYSTEMD_LIBS)
+# Not instrumented: it is loaded before the sanitizers.
+%D%/power/diskrec.so: %D%/power/diskrec.c %D%/power/diskrec.h %D%/power/record.h
+	$(AM_V_CCLD)$(MKDIR_P) %D%/power && \
+	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -fPIC -shared $(WARN_CFLAGS) $(WERROR) -o $@ $(srcdir)/%D%/power/diskrec.c -ldl -pthread
+check_DATA = %D%/power/diskrec.so
+CLEANFILES += %D%/power/diskrec.so
 
 if HAVE_OPENSSL
 UNIT_TESTS += %D%/unit/test_task

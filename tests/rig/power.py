@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: ISC
+"""Records what a queue does to its disk, and checks what a power failure may leave of it (tests/power).
+
+A record is made by power_driver under diskrec.so; power_replay makes the states of a disk out of it, and opens the queue on each.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+
+from .base import TIME_FACTOR, Skip
+from .daemons import build_directory
+
+CALLS = "sync write open link rename unlink mkdir truncate".split()
+
+
+class Lost(AssertionError):
+    """A state that is not as it was promised."""
+
+
+def program(name):
+    path = os.path.join(build_directory(), "tests", "power", name)
+    if not os.path.exists(path):
+        raise Skip(f"{path} is not built")
+    return path
+
+
+def memory_directory():
+    """A new directory, in memory if there is a place for it: the disk is a model, and needs none."""
+    top = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return tempfile.TemporaryDirectory(prefix="split-power-", dir=top)
+
+
+def environment(**more):
+    env = {**os.environ, **more}
+    # The recorder comes first on purpose; what the driver leaves behind at its sudden end is no leak.
+    env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0:detect_leaks=0"
+    return env
+
+
+class Record:
+    """One workload in a directory of its own."""
+
+    def __init__(self, directory, fail=None):
+        """fail: DISKREC_FAIL (diskrec.h), for the first run, or ("second", text) for the other."""
+        self.directory = directory
+        self.disk, self.path = os.path.join(directory, "disk"), os.path.join(directory, "record")
+        self.skipped, self.calls = 0, {}
+        os.mkdir(self.disk, 0o700)
+        faulty, text = fail if isinstance(fail, tuple) else ("first", fail)
+        for run in ("first", "second"):
+            self._run(run, text if run == faulty else None)
+
+    def _run(self, run, fail):
+        counts = os.path.join(self.directory, "counts")
+        env = environment(LD_PRELOAD=program("diskrec.so"), DISKREC_ROOT=self.disk, DISKREC_OUT=self.path, DISKREC_COUNTS=counts)
+        if fail:
+            env["DISKREC_FAIL"] = fail
+        done = subprocess.run(
+            [program("power_driver"), self.disk, run],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, timeout=120 * TIME_FACTOR, check=False,
+        )
+        text = done.stdout.decode()
+        if done.returncode != 0:
+            raise Lost(f"{run} run, fault {fail}: exit {done.returncode}\n{text}{done.stderr.decode()[-2000:]}")
+        self.skipped += int(re.search(r"skipped (\d+)", text)[1])
+        with open(counts, encoding="ascii") as f:
+            self.calls[run] = {name: int(n) for name, n in (line.split() for line in f)}
+
+    def replay(self, states, processes=os.cpu_count() or 1, **options):
+        """(number of states, number of wrong ones, what is said of these). options: of power_replay."""
+        running = []
+        words = [f"{name.replace('_', '-')}={value}" for name, value in options.items()]
+        for part in range(processes):
+            scratch = os.path.join(self.directory, f"scratch{part}")
+            argv = [program("power_replay"), self.path, scratch, f"states={states}", f"part={part}/{processes}", *words]
+            running.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()))
+        count, wrong, texts = 0, 0, ""
+        for process in running:
+            out = process.communicate()[0].decode("utf-8", "replace")
+            end = re.search(r"^states (\d+) wrong (\d+)$", out, re.M)
+            if end is None or process.returncode not in (0, 1):
+                raise Lost(f"power_replay: exit {process.returncode}\n{out[-3000:]}")
+            count, wrong, texts = count + int(end[1]), wrong + int(end[2]), texts + out[: end.start()]
+        return count, wrong, texts
+
+    def close(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
