@@ -26,6 +26,9 @@ dist_examples_DATA = %D%/pflogsumm.sed %D%/splitmilter.conf
 dist_grafana_DATA = %D%/grafana/splitmilter.json
 dist_prometheus_DATA = %D%/prometheus/prometheus.yml %D%/prometheus/splitmilter.rules.yml
 
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = %D%/bash-completion/splitctl
+
 dist_sendmail_DATA = %D%/sendmail/splitmilter.m4
 dist_pkgdata_DATA = %D%/etc/splitmilter.conf
 

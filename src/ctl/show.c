@@ -197,13 +197,12 @@ static int show(struct queue_reader *reader, struct found *f,
         ctl_complain("%s", err.text);
         return EXIT_UNAVAILABLE;
     }
-    if (count == 0) {
-        if (selection->id != NULL)
-            ctl_complain("no copy %s", selection->id);
-        else
-            ctl_complain("no such copy");
+    if (count == 0 && selection->id != NULL) {
+        ctl_complain("no copy %s", selection->id);
         return EXIT_CHECK_FAILED;
     }
+    if (count == 0 && !f->show->is_json)
+        ctl_printf("No such copy\n");
     if (f->show->has_content)
         return print_content(reader, selection->id);
     return f->has_problem ? EXIT_CHECK_FAILED : EXIT_OK;
