@@ -394,6 +394,9 @@ UNIT_TESTS += %D%/unit/test_queue_id
 UNIT_TESTS += %D%/unit/test_queue_reader
 %C%_unit_test_queue_reader_SOURCES = %D%/unit/test_queue_reader.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
 %C%_unit_test_queue_reader_LDADD = $(UNIT_RELAY_LIBS)
+UNIT_TESTS += %D%/unit/test_queue_put
+%C%_unit_test_queue_put_SOURCES = %D%/unit/test_queue_put.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_put_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c

@@ -9,7 +9,8 @@
  *   backlog           1 copy, and nobody takes it; the last one: what it leaves is removed then
  *
  * Each with messages per second, the median, 99th percentile and maximum of the time from put_begin
- * to the end of put_commit, messages per transaction, and the size of the log.
+ * to the end of put_commit, messages per transaction, what a message costs (time of a processor,
+ * bytes given to write(2)), and the sizes of the log and of the database.
  */
 #include "queue/queue_open.h"
 
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define SIZE 4096
 #define THREADS_MAX 256
@@ -111,6 +113,29 @@ static void *take_many(void *ctx)
     }
 }
 
+/* So far, of this process. */
+struct cost {
+    double cpu_us, written;
+};
+
+static struct cost get_cost(void)
+{
+    struct rusage used;
+    struct cost cost = {0, 0};
+    char line[128];
+    FILE *f = fopen("/proc/self/io", "r");
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "wchar:", 6) == 0)
+            cost.written = strtod(line + 6, NULL);
+    if (f != NULL)
+        fclose(f);
+    if (getrusage(RUSAGE_SELF, &used) == 0)
+        cost.cpu_us = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e6 +
+                      (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+    return cost;
+}
+
 static int compare(const void *a, const void *b)
 {
     unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
@@ -118,8 +143,10 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void print(double seconds, const struct queue_figures *before)
+static void print(double seconds, const struct queue_figures *before,
+                  const struct cost *cost_before)
 {
+    struct cost cost = get_cost();
     struct queue_figures after;
     size_t n = (size_t)atomic_load(&stored);
 
@@ -128,11 +155,13 @@ static void print(double seconds, const struct queue_figures *before)
     qsort(samples_us, count, sizeof *samples_us, compare);
     if (count == 0)
         return;
-    printf("  %-8s %6.0f/s  %6.2f %6.2f %7.2f ms  %5.1f a transaction  log %.1f MB  database %.0f "
-           "MB\n",
+    printf("  %-8s %6.0f/s  %6.2f %6.2f %7.2f ms  %5.1f a transaction  %4.0f us  %5.1f kB"
+           "  log %.1f MB  database %.0f MB\n",
            variant->name, (double)n / seconds, samples_us[count / 2] / 1e3,
            samples_us[count - 1 - count / 100] / 1e3, samples_us[count - 1] / 1e3,
-           (double)n / (double)(after.commits - before->commits), (double)after.log_bytes / 1e6,
+           (double)n / (double)(after.commits - before->commits),
+           (cost.cpu_us - cost_before->cpu_us) / (double)n,
+           (cost.written - cost_before->written) / 1e3 / (double)n, (double)after.log_bytes / 1e6,
            (double)after.database_bytes / 1e6);
     fflush(stdout);
 }
@@ -148,6 +177,7 @@ static void measure(long threads, double seconds)
     pthread_t ids[THREADS_MAX], takers[2];
     struct timespec pause = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
     struct queue_figures before;
+    struct cost cost = get_cost();
 
     is_over = false;
     stored = taken = 0;
@@ -164,7 +194,7 @@ static void measure(long threads, double seconds)
     double took = (double)(clock_now_us() - begin_us) / 1e6;
     for (unsigned i = 0; i < variant->copies && variant->has_takers; i++)
         pthread_join(takers[i], NULL);
-    print(took, &before);
+    print(took, &before, &cost);
 }
 
 /* What "backlog" has left, so that the next ones begin with an empty queue. */
