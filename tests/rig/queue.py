@@ -102,7 +102,7 @@ def prepared(spool):
 def leftovers(spool):
     """What no copy needs: rows without one that they belong to, and files without a row. While nothing is being received."""
     queries = {
-        "message": "SELECT id FROM message WHERE NOT EXISTS (SELECT 1 FROM copy WHERE message = message.id)",
+        "message": "SELECT id FROM message WHERE id NOT IN (SELECT message FROM copy)",
         "body": "SELECT message FROM body WHERE message NOT IN (SELECT id FROM message WHERE body_at = 'body')",
         "recipient": "SELECT copy FROM recipient WHERE copy NOT IN (SELECT id FROM copy)",
         "copy": "SELECT id FROM copy WHERE message NOT IN (SELECT id FROM message)",
@@ -193,3 +193,37 @@ def put(
     finally:
         db.close()
     return f"{number:X}"
+
+
+def fill(spool, number, size, destination="archive"):
+    """As a long outage does: so many copies, one for each message, the last of them of now, 10,000 a minute. Not synced."""
+    create(spool)
+    now = time.time()
+    first = (time.time_ns() // 16000 - number << 15) & ~COPIES_MAX
+    content = (b"Subject: x\r\n\r\n" + (b"x" * 68 + b"\r\n") * (size // 70 + 1))[: max(size - 2, 0)] + b"\r\n"
+    numbers = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :number) "
+    values = {"number": number, "first": first, "now": now, "content": content, "size": len(content), "destination": destination}
+    db = sqlite3.connect(path(spool), isolation_level=None)
+    try:
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute("BEGIN")
+        db.execute(
+            "INSERT INTO message (id, arrival, size, sender, client_name, client_addr, helo, protocol, mta_queue_id, message_id, flags, body_at, state) "
+            f"{numbers} SELECT :first + (i << 15), :now - (:number - i) * 60 / 10000.0, :size, 'sender@example.com', '', '', '', '', '', '', '', 'body',"
+            " 'stored' FROM n",
+            values,
+        )
+        db.execute(f"INSERT INTO body (message, part, data) {numbers} SELECT :first + (i << 15), 0, :content FROM n", values)
+        db.execute(
+            f"INSERT INTO copy (id, message, destination, state, due, attempts) {numbers} SELECT :first + (i << 15) + 1, :first + (i << 15),"
+            " :destination, 'queued', CAST(:now - (:number - i) * 60 / 10000.0 AS INTEGER), 0 FROM n",
+            values,
+        )
+        db.execute(
+            f"INSERT INTO recipient (copy, number, address, orcpt, state, reason) {numbers} SELECT :first + (i << 15) + 1, 0, 'user@example.com', '',"
+            " 'pending', '' FROM n",
+            values,
+        )
+        db.execute("COMMIT")
+    finally:
+        db.close()
