@@ -31,6 +31,7 @@ static const struct queue_message message = {.client_name = nothing,
                                              .helo = nothing,
                                              .protocol = nothing,
                                              .mta_queue_id = nothing,
+                                             .message_id = nothing,
                                              .arrival = {.tv_sec = 1700000000}};
 
 /* The header fields above each content. */

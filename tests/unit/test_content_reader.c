@@ -48,7 +48,8 @@ static void begin_put(void)
                                                  .client_addr = nothing,
                                                  .helo = nothing,
                                                  .protocol = nothing,
-                                                 .mta_queue_id = nothing};
+                                                 .mta_queue_id = nothing,
+                                                 .message_id = nothing};
 
     ck_assert_int_eq(queue.queue.ops->put_begin(&queue.queue, &message, NULL, 0, &put, &detail),
                      QUEUE_PUT_OK);

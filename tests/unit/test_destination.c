@@ -181,6 +181,7 @@ static void setup_init(struct setup *s, size_t copies)
                                                  .helo = empty,
                                                  .protocol = empty,
                                                  .mta_queue_id = empty,
+                                                 .message_id = empty,
                                                  .size_bytes = sizeof content - 1};
         clock_gettime(CLOCK_REALTIME, &f->copy.message.arrival);
         snprintf(f->copy.id, sizeof f->copy.id, "ID%zu", i);

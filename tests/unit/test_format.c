@@ -170,6 +170,7 @@ static void setup_init(struct setup *s, enum config_format format, const char *c
                                              .helo = nothing,
                                              .protocol = nothing,
                                              .mta_queue_id = nothing,
+                                             .message_id = nothing,
                                              .size_bytes = len};
     s->copy.content_fd = memfd_create("copy", MFD_CLOEXEC);
     ck_assert_int_ne(s->copy.content_fd, -1);

@@ -66,6 +66,7 @@ static void setup_init(struct setup *s, const char *path)
                                              .helo = nothing,
                                              .protocol = nothing,
                                              .mta_queue_id = nothing,
+                                             .message_id = nothing,
                                              .arrival = {.tv_sec = 1700000000}};
     set_content(s, "Subject: x\r\n\r\nbody\r\n", 20);
     s->report.outcomes = s->outcomes;

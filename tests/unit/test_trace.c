@@ -17,6 +17,7 @@ static struct queue_copy copy_of(char *helo, char *name, char *addr, char *proto
                                        .helo = helo,
                                        .protocol = protocol,
                                        .mta_queue_id = mta_id,
+                                       .message_id = (char *)"",
                                        .arrival = {1700000000, 999999999}};
     return c;
 }
