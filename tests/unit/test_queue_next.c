@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: ISC */
+/* What queue_next.c promises to the other parts of the queue: a reserved copy is not handed out. */
+#include "queue/queue_private.h"
+#include "queue_unit.h"
+#include "unit.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+static const struct queue_order retry = {.action = QUEUE_RETRY};
+
+static struct db_queue *inner(void)
+{
+    return (struct db_queue *)q;
+}
+
+static int64_t put_one(size_t len)
+{
+    static const char content[DB_BODY_PART_BYTES];
+    static const char *const archive[] = {"archive"};
+    char text[1][QUEUE_ID_SIZE];
+    int64_t id;
+
+    queue_unit_put_to(archive, 1, content, len, text);
+    ck_assert(queue_id_parse(text[0], &id));
+    return id;
+}
+
+static struct queue_ready *read_copy(int64_t id)
+{
+    struct queue_ready *ready = NULL;
+    struct err err = {""};
+    struct db *db = queue_borrow_reader(inner(), &err);
+
+    ck_assert_ptr_nonnull(db);
+    enum db_status status = queue_read_copy(db, id, true, &ready, &err);
+    queue_give_back_reader(inner(), db, status, &err);
+    ck_assert_ptr_nonnull(ready);
+    return ready;
+}
+
+START_TEST(each_reservation_counts)
+{
+    const int64_t id = put_one(1);
+
+    ck_assert_int_eq(queue_next_seize(inner(), "archive", id, &retry), QUEUE_SEIZED_FREE);
+    queue_next_reserve(inner(), "archive", id);
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    queue_next_settle(inner(), "archive", id, read_copy(id));
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    queue_next_settle(inner(), "archive", id, _i == 0 ? NULL : read_copy(id));
+    queue_unit_finish(queue_unit_must_take("archive"));
+    ck_assert_ptr_null(queue_unit_take("archive"));
+}
+END_TEST
+
+/* A worker gives back what is reserved; with (1) and without anything to be written. */
+START_TEST(what_is_given_back_while_it_is_reserved_waits)
+{
+    const int64_t id = put_one(1);
+    struct queue_copy *c = queue_unit_must_take("archive");
+
+    ck_assert_int_eq(queue_next_seize(inner(), "archive", id, &retry), QUEUE_SEIZED_FREE);
+    if (_i == 1)
+        strcpy(c->recipients[0].reason, "421 down");
+    q->ops->release(q, c);
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    queue_next_settle(inner(), "archive", id, NULL);
+    c = queue_unit_must_take("archive");
+    ck_assert_str_eq(c->recipients[0].reason, _i == 1 ? "421 down" : "");
+    queue_unit_finish(c);
+}
+END_TEST
+
+/* --- while looks go on --- */
+
+static atomic_bool is_reserved, is_over;
+
+static char reserved_id[QUEUE_ID_SIZE];
+
+static void *take_and_release(void *ctx)
+{
+    unsigned *count = ctx;
+
+    while (!is_over) {
+        struct queue_copy *c = q->ops->next(q, "archive", 0);
+        if (c == NULL)
+            continue;
+        ck_assert_msg(strcmp(c->id, reserved_id) != 0 || !is_reserved,
+                      "a reserved copy is handed out");
+        ++*count;
+        q->ops->release(q, c);
+        for (int k = 0; k < 20; k++)
+            sched_yield();
+    }
+    return NULL;
+}
+
+/* The order that a worker may have got is taken back, or what it did is undone. */
+static void undo_order(int64_t id)
+{
+    const struct queue_order release = {.action = QUEUE_RELEASE};
+    const struct queue_change change = {.action = QUEUE_RELEASE, .selection = {.id = reserved_id}};
+    struct queue_changed done;
+    struct err err;
+
+    (void)queue_next_seize(inner(), "archive", id, &release);
+    queue_next_settle(inner(), "archive", id, NULL);
+    queue_unit_flush();
+    (void)q->ops->change(q, &change, &done, &err); /* it may be in the queue */
+}
+
+START_TEST(no_look_hands_out_what_is_reserved)
+{
+    const struct queue_order hold = {.action = QUEUE_HOLD};
+    const int64_t id = put_one(DB_BODY_PART_BYTES); /* a look takes its time */
+    unsigned free_count = 0, taken_count = 0;
+    pthread_t thread;
+
+    queue_id_format(id, reserved_id);
+    ck_assert_int_eq(pthread_create(&thread, NULL, take_and_release, &taken_count), 0);
+    for (int i = 0; i < 3000; i++) {
+        bool is_free = queue_next_seize(inner(), "archive", id, &hold) == QUEUE_SEIZED_FREE;
+        is_reserved = is_free;
+        for (int k = 0; k < 100 && is_free; k++) /* a look comes to its end meanwhile */
+            sched_yield();
+        is_reserved = false;
+        free_count += is_free;
+        queue_next_settle(inner(), "archive", id, NULL);
+        if (!is_free)
+            undo_order(id);
+    }
+    is_over = true;
+    pthread_join(thread, NULL);
+    ck_assert_uint_gt(free_count, 0);
+    ck_assert_uint_gt(taken_count, 0);
+}
+END_TEST
+
+static TCase *make(void)
+{
+    TCase *tests = queue_unit_case("queue_next");
+
+    tcase_add_loop_test(tests, each_reservation_counts, 0, 2);
+    tcase_add_loop_test(tests, what_is_given_back_while_it_is_reserved_waits, 0, 2);
+    tcase_add_test(tests, no_look_hands_out_what_is_reserved);
+    return tests;
+}
+
+int main(void)
+{
+    return queue_unit_run("queue_next", make);
+}
