@@ -5,8 +5,8 @@
  * private pointer of the connection, because the callbacks of one connection run on different
  * threads. libmilter has one filter per process, and so has this module.
  */
-#ifndef SPLIT_CALLBACKS_H
-#define SPLIT_CALLBACKS_H
+#ifndef MILTER_CALLBACKS_H
+#define MILTER_CALLBACKS_H
 
 #include "base/err.h"
 #include "policy/snapshot.h"

@@ -4,8 +4,8 @@
  * routed by its local part ("sam%b.test@mta") as the MTA reads it. Called in the thread that runs
  * the callback of the connection.
  */
-#ifndef SPLIT_COMPLETE_H
-#define SPLIT_COMPLETE_H
+#ifndef MILTER_COMPLETE_H
+#define MILTER_COMPLETE_H
 
 #include <libmilter/mfapi.h>
 

@@ -4,8 +4,8 @@
  * when it arrives and changed at the end of the message. Called in the thread that runs the
  * callback of the connection.
  */
-#ifndef SPLIT_HEADERS_H
-#define SPLIT_HEADERS_H
+#ifndef MILTER_HEADERS_H
+#define MILTER_HEADERS_H
 
 #include "policy/policy.h"
 

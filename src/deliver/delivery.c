@@ -151,7 +151,7 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
     }
     if (!is_pending)
         q->ops->done(q, c, &delivery);
-    else if (report->is_host_fault && !was_accepted)
+    else if (report->is_host_fault && !was_accepted) /* counted in destination_health.c instead */
         q->ops->release(q, c);
     else
         q->ops->later(q, c,

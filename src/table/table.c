@@ -178,7 +178,7 @@ const char *table_path(const struct table *t)
 
 bool table_asks_server(const struct table *t)
 {
-    return table_takes_whole_address(t) && table_path(t) == NULL;
+    return t->type->asks_server;
 }
 
 bool table_may_take_long(const struct table *t)

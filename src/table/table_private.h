@@ -2,6 +2,20 @@
 /*
  * What table.c and the table types share. A type is one `struct table_type`; its state begins with
  * `struct table`. Only table*.c and the table fuzzer include this.
+ *
+ * What a new type NAME needs:
+ *
+ *     table_NAME.c                 its struct table_type, table_NAME
+ *     table_private.h              its declaration, below
+ *     table.c                      an entry of types[], in alphabetical order
+ *     local.mk                     table_NAME.c
+ *     configure.ac                 for a library: HAVE_NAME, --without-NAME, a line of the summary;
+ *                                  its flags in AM_CFLAGS and TABLE_LIBS of Makefile.am; its package
+ *                                  in dev, debian/control and packaging/rpm
+ *     tests/unit/test_table.c      KNOWN, the list in the message about an unknown type
+ *     tests/unit/test_table_files.c, tests/fuzz/fuzz_table.c   for a type that reads files
+ *     docs/splitmilter.conf.5, docs/tables.md, CHANGELOG.md    what users see
+ *     docs/ARCHITECTURE.md         for a library: a row of its table
  */
 #ifndef SPLIT_TABLE_PRIVATE_H
 #define SPLIT_TABLE_PRIVATE_H
@@ -23,6 +37,7 @@ static inline bool table_is_space(char c)
  * argument names a file). */
 struct table_type {
     const char *name;   /* "texthash" */
+    bool asks_server;   /* table_asks_server() */
     bool may_take_long; /* table_may_take_long() */
     bool takes_whole_address;
     /* argument: the text after "type:". Returns the state or NULL with `err`; table.c fills in

@@ -238,6 +238,7 @@ static enum table_result socketmap_find(const struct table *t, struct table_scra
 
 const struct table_type table_socketmap = {
     .name = "socketmap",
+    .asks_server = true,
     .may_take_long = true,
     .takes_whole_address = true,
     .open = socketmap_open,

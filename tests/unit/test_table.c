@@ -184,7 +184,7 @@ START_TEST(inline_and_static_answer_as_postfix_does)
     struct table *t = open_ok(small[_i].spec);
 
     ck_assert_uint_eq(expect_value(t, small[_i].key, small[_i].value), 0);
-    ck_assert(!table_takes_whole_address(t));
+    ck_assert(!table_takes_whole_address(t) && !table_asks_server(t));
     ck_assert_ptr_null(table_path(t));
     table_close(t);
 }
@@ -449,7 +449,7 @@ START_TEST(pcre_reads_pcre_table)
     else
         ck_assert_msg(strstr(log, rules[_i].warning) != NULL, "%s", log);
     ck_assert_uint_eq(expect_value(t, rules[_i].key, rules[_i].value), rules[_i].line);
-    ck_assert(table_takes_whole_address(t));
+    ck_assert(table_takes_whole_address(t) && !table_asks_server(t));
     table_close(t);
 }
 END_TEST

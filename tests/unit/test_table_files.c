@@ -383,7 +383,7 @@ static struct table *socketmap_on(unsigned port)
     struct table *t = table_open(spec, &err);
 
     ck_assert_msg(t != NULL, "%s", err.text);
-    ck_assert(table_takes_whole_address(t) && table_path(t) == NULL);
+    ck_assert(table_takes_whole_address(t) && table_asks_server(t) && table_path(t) == NULL);
     free(spec);
     return t;
 }
