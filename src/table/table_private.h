@@ -9,9 +9,9 @@
  *     table_private.h              its declaration, below
  *     table.c                      an entry of types[], in alphabetical order
  *     local.mk                     table_NAME.c
- *     configure.ac                 for a library: HAVE_NAME, --without-NAME, a line of the summary;
- *                                  its flags in AM_CFLAGS and TABLE_LIBS of Makefile.am; its package
- *                                  in dev, debian/control and packaging/rpm
+ *     configure.ac                 for a library: HAVE_NAME, --without-NAME, a line of the summary
+ *     Makefile.am                  for a library: AM_CFLAGS, TABLE_LIBS
+ *     dev, debian/control, packaging/rpm/splitmilter.spec      for a library: its package
  *     tests/unit/test_table.c      KNOWN, the list in the message about an unknown type
  *     tests/unit/test_table_files.c, tests/fuzz/fuzz_table.c   for a type that reads files
  *     docs/splitmilter.conf.5, docs/tables.md, CHANGELOG.md    what users see

@@ -7,7 +7,7 @@
  *     setup_postfix.c      the command: options, plan, then the list of steps or their execution
  *     ..._options.c        options, also those of the last run (first line of our part)
  *     ..._check.c          refuses configurations of Postfix that the plans cannot handle
- *     ..._single.c, ..._multi.c, ..._remove.c    the three plans; each adds its steps to setup.steps
+ *     ..._single.c, ..._multi.c, ..._remove.c    the three plans, each of which adds steps
  *     ..._role.c           all settings of one instance in its role: a setup_edit. It calls
  *     ..._milters.c          smtpd_milters, non_smtpd_milters
  *     ..._services.c         lines of master.cf: to filters, to splitrelay, from filters
@@ -16,9 +16,9 @@
  *     ..._edit.c           a setup_edit as texts of main.cf and master.cf, and as files
  *     ..._instances.c, ..._units.c    secondary instances that exist; their systemd units
  *
- * In this folder also: postfix.h reads an instance, postfix_review.h judges it for `splitctl check`,
- * steps.h carries out and undoes, marked_text.h puts our part into a file and takes it out, files.h,
- * command.h and diff.h are tools; setup_sendmail.c is a command of its own.
+ * In this folder also: postfix.h reads an instance; postfix_review.h judges it, for `splitctl
+ * check`; steps.h carries out and undoes; marked_text.h puts our part into a file and takes it out;
+ * files.h, command.h and diff.h are tools; setup_sendmail.c is a command of its own.
  */
 #ifndef SPLIT_CTL_SETUP_POSTFIX_H
 #define SPLIT_CTL_SETUP_POSTFIX_H
