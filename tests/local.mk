@@ -87,7 +87,12 @@ TESTS += $(INTEGRATION_TESTS)
 EXTRA_DIST += \
 	$(INTEGRATION_TESTS) \
 	%D%/.clang-tidy \
+	%D%/bench/backlog.py \
 	%D%/bench/bench.py \
+	%D%/bench/measure.py \
+	%D%/bench/size.py \
+	%D%/bench/store.py \
+	%D%/bench/whole.py \
 	%D%/corpus \
 	%D%/rig/demo.py \
 	%D%/lint.py \

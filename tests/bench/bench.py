@@ -7,20 +7,21 @@ candidate once; a ratio is the median over the rounds of (candidate / baseline o
 """
 
 import argparse
-import dataclasses
 import os
 import socket
 import statistics
-import subprocess
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import rig  # noqa: E402
 from rig.daemons import accepts, build_directory  # noqa: E402
+from backlog import bench_backlog, bench_drain, bench_starvation  # noqa: E402
+from measure import Syncs, Table, Target, processor_seconds, relay_configuration, wait_sent  # noqa: E402
 from size import bench_size  # noqa: E402
+from store import bench_store  # noqa: E402
+from whole import bench_whole  # noqa: E402
 
 TURNS = 3  # for each candidate of the front in a round
 KNOWN, UNKNOWN, COPIED = "u99999@example.com", "nobody@example.net", "c99999@example.com"
@@ -51,9 +52,9 @@ def file_system(directory):
     return kind
 
 
-def working_directory():
-    """The build directory, so that spools are on the disk of the checkout; /var/tmp if that cannot be used."""
-    directory = build_directory()
+def working_directory(directory=None):
+    """Where spools are: the build directory, which is on the disk of the checkout; /var/tmp if that cannot be used."""
+    directory = directory or build_directory()
     if not usable(directory):
         print(f"({directory} is closed to the user postfix, or its name is too long; using /var/tmp)")
         directory = "/var/tmp"
@@ -64,32 +65,6 @@ def working_directory():
     if os.getloadavg()[0] > os.cpu_count() / 2:
         print(f"WARNING: load average {os.getloadavg()[0]:.1f} at the start: others work here, the ratios will scatter")
     return directory
-
-
-class Table:
-    """The rates per candidate and round, and their output."""
-
-    def __init__(self, title, baseline):
-        self.title = title
-        self.baseline = baseline
-        self.rates = {}
-
-    def add(self, name, rate):
-        self.rates.setdefault(name, []).append(rate)
-
-    def ratio(self, name, to):
-        """The median of the ratios over the rounds; None if one of the two was not measured."""
-        if name not in self.rates or to not in self.rates:
-            return None
-        return statistics.median(a / b for a, b in zip(self.rates[name], self.rates[to]))
-
-    def show(self):
-        print(f"\n{self.title}")
-        print(f"  {'':44} {'ratio':>6} {'per second':>11}  (lowest to highest)")
-        for name, rates in self.rates.items():
-            ratio = self.ratio(name, self.baseline)
-            spread = f"({min(rates):.0f} to {max(rates):.0f})"
-            print(f"  {name:44} {ratio:6.2f} {statistics.median(rates):11.0f}  {spread}")
 
 
 class Front:
@@ -212,45 +187,6 @@ def bench_table_size(r, options):
     bench_size(r, options, Front(r, options), Table)
 
 
-def relay_configuration(r, address, sink, more=""):
-    return f"""\
-log {{ target = "stderr" }}
-relay {{
-    listen = {{ "inet:{address[1]}@127.0.0.1" }}
-    hostname = "relay.test"
-    spool_directory = "{r.path('spool')}"
-    max_connections = 500
-    min_free_space = "1M"
-}}
-destination archive {{
-    relay_to = {{ "[127.0.0.1]:{sink[1]}" }}
-    concurrency = 20
-    {more}
-}}
-"""
-
-
-def wait_sent(log, count, seconds=300):
-    """Read the log from its present position, until it has `count` lines with status=sent."""
-    seen, rest, end = 0, b"", time.monotonic() + seconds
-    while True:
-        chunk = rest + log.read()
-        seen += chunk.count(b"status=sent")
-        rest = chunk[-len(b"status=sen"):]
-        if seen >= count:
-            return
-        if time.monotonic() > end:
-            raise rig.Failure(f"only {seen} of {count} copies were sent within {seconds} s")
-        time.sleep(0.005)
-
-
-def processor_seconds(pid):
-    """The processor time of the process, in user and in kernel mode (proc_pid_stat(5))."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def bench_relay(r, options):
     sink = rig.SmtpSink(r, "archive")
     address = ("127.0.0.1", r.free_port())
@@ -278,7 +214,7 @@ def bench_relay(r, options):
                 relayed = time.monotonic() - start
                 if number:  # round 0 is a warm-up
                     table.add("directly", count / direct)
-                    table.add("through splitrelay, until the last is sent", count / relayed)
+                    table.add(RELAYED, count / relayed)
                     costs.append((processor_seconds(relay.pid) - used) / count * 1e6)
             table.show()
             print(f"  processor time of splitrelay, us a message     {statistics.median(costs):.0f}  ({min(costs):.0f} to {max(costs):.0f})")
@@ -318,9 +254,10 @@ def bench_duplicator(r, options):
             table.show()
             tables.append(table)
     show_latency(r, primary.address, address)
-    return tables
+    return [*tables, *count_syncs(r, relay, address)]
 
 
+RELAYED = "through splitrelay, until the last is sent"
 DUPLICATED = "to primary and backup, until the last is there"
 
 
@@ -360,7 +297,20 @@ def show_latency(r, primary, listener):
             waits["sync"].append(sync_once(r, number))
     alone, through, sync = (statistics.median(waits[what]) for what in ("alone", "through", "sync"))
     print(f"  final reply after: primary alone {alone:.2f} ms, through the listener {through:.2f} ms; one sync {sync:.2f} ms")
-    print(f"  added: {(through - alone) / sync:.2f} syncs (the target is below 2)")
+    print(f"  added: the time of {(through - alone) / sync:.2f} syncs")
+
+
+def count_syncs(r, relay, listener, count=200):
+    """What splitrelay syncs while messages come one at a time: those of outcomes and checkpoints, which no client waits for, count, too."""
+    try:
+        rig.need_tools("strace")
+    except rig.Skip as e:
+        print(f"SKIP syncs: {e}")
+        return []
+    with rig.SmtpClient(listener) as client, Syncs(r, relay.pid) as syncs:
+        for _ in range(count):
+            wait_for_reply(client)
+    return [Target("syncs for each message through the listener, one at a time", syncs.count / count, 1.4, at_most=True)]
 
 
 def bench_memory(r, options):
@@ -384,171 +334,6 @@ def bench_memory(r, options):
     print(f"  {'and a message of 49 MB':44} {relay.rss_kb():>8} kB")
 
 
-def wait_line(log, text, seconds=300):
-    """Read the log from its present position, until it has this text."""
-    rest, end = b"", time.monotonic() + seconds
-    while text not in rest:
-        rest = rest[-len(text):] + log.read()
-        if time.monotonic() > end:
-            raise rig.Failure(f"no {text!r} in the log within {seconds} s")
-        time.sleep(0.002)
-
-
-def fill_spool(r, count, size):
-    print(f"  (filling a spool with {count} copies of {size} bytes)")
-    rig.queue.fill(r.path("spool"), count, size)
-    os.sync()
-
-
-def bench_backlog(r, options):
-    """A start with very many copies queued: time to the first delivery, memory then and while they are delivered."""
-    sink = rig.SmtpSink(r, "archive")
-    address = ("127.0.0.1", r.free_port())
-    print(f"\nStart with {options.backlog} copies queued")
-    try:
-        fill_spool(r, options.backlog, 1000)
-        start = time.monotonic()
-        relay = rig.start_splitrelay(r, relay_configuration(r, address, sink.address), address)
-    except rig.Skip as e:
-        print(f"SKIP splitrelay: {e}")
-        return []
-    with open(relay.log_path, "rb") as log:
-        wait_line(log, b"status=sent")
-        first = time.monotonic() - start
-        print(f"  first delivery {first:.2f} s after the start, {relay.rss_kb()} kB")
-        wait_sent(log, min(options.backlog, 20000) - 100)
-    rss = relay.rss_kb(peak=True) / 1024
-    print(f"  {'at most, until 20,000 were delivered':44} {rss:.1f} MB")
-    relay.kill()
-    return [Target("memory in MB", rss, 64, at_most=True), Target("first delivery in s", first, 0.1, at_most=True)]
-
-
-def drain_splitrelay(r, options, sink):
-    """The copies per second that splitrelay delivers of a full spool."""
-    address = ("127.0.0.1", r.free_port())
-    fill_spool(r, options.drain, options.size)
-    start = time.monotonic()
-    relay = rig.start_splitrelay(r, relay_configuration(r, address, sink.address), address)
-    with open(relay.log_path, "rb") as log:
-        wait_sent(log, options.drain, 1800)
-    return options.drain / (time.monotonic() - start)
-
-
-def drain_postfix(r, options, sink):
-    """The messages per second that Postfix with default settings delivers of a queue that was held, to the same sink."""
-    as_it_comes = {"in_flow_delay": "1s", "queue_run_delay": "300s", "minimal_backoff_time": "300s", "maximal_backoff_time": "4000s"}
-    hold = {"in_flow_delay": "0", "smtpd_recipient_restrictions": "static:HOLD, permit_mynetworks, reject"}
-    postfix = rig.Postfix(r, "drain", {"relayhost": sink.bracketed, **as_it_comes, **hold})
-    postfix.start()
-    print(f"  (filling the queue of a Postfix with {options.drain} messages)")
-    rig.smtp_source(postfix.address, options.drain, 20, options.size, flags=("-d",), seconds=1800)
-    postfix.set(**as_it_comes, smtpd_recipient_restrictions="")
-    postfix.reload()
-    with open(postfix.maillog, "rb") as log:
-        log.seek(0, os.SEEK_END)
-        postfix.run("postsuper", "-H", "ALL")
-        start = time.monotonic()  # what it delivered before is counted in its favour
-        postfix.flush()
-        wait_sent(log, options.drain, 1800)
-    rate = options.drain / (time.monotonic() - start)
-    postfix.stop()
-    return rate
-
-
-def bench_drain(r, options):
-    """Measure the delivery of the same backlog to the same smtp-sink by splitrelay and by Postfix."""
-    sink = rig.SmtpSink(r, "archive")
-    print(f"\nDraining {options.drain} queued copies")
-    try:
-        own = drain_splitrelay(r, options, sink)
-    except rig.Skip as e:
-        print(f"SKIP splitrelay: {e}")
-        return []
-    print(f"  {'splitrelay':44} {own:8.0f} per second")
-    other = drain_postfix(r, options, sink)
-    print(f"  {'Postfix, default settings':44} {other:8.0f} per second")
-    return [Target("draining a backlog, splitrelay / Postfix", own / other, 3)]
-
-
-class Ten:
-    """splitrelay with ten destinations. The last one works, or accepts connections and never sends a byte."""
-
-    def __init__(self, r, name, sink, is_well):
-        self.silent = socket.create_server(("127.0.0.1", 0), backlog=500)
-        self.address = ("127.0.0.1", r.free_port())
-        os.mkdir(r.path(f"spool-{name}"), 0o700)
-        last = sink.address[1] if is_well else self.silent.getsockname()[1]
-        text = (
-            'log { target = "stderr" }\n'
-            f'relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" min_free_space = "1M"\n'
-            f'spool_directory = "{r.path(f"spool-{name}")}" }}\n'
-        ) + "".join(f'destination d{i} {{ relay_to = {{ "[127.0.0.1]:{last if i == 9 else sink.address[1]}" }} }}\n' for i in range(10))
-        relay = rig.start_splitrelay(r, text, self.address, name=f"splitrelay-{name}")
-        self.log = open(relay.log_path, "rb")  # noqa: SIM115
-        r.on_close(self.log.close)
-        r.on_close(self.silent.close)
-
-    def send(self, count):
-        with rig.SmtpClient(self.address) as c:
-            commands = "".join(f"RCPT TO:<a@example.com.d{i}.copy.split.invalid>\r\n" for i in range(10))
-            for _ in range(count):
-                c.write(f"MAIL FROM:<s@sender.test>\r\n{commands}DATA\r\n")
-                for _ in range(12):
-                    c.read()
-                c.write(b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n.\r\n")
-                c.read()
-
-    def rate(self, count):
-        """The copies per second to the other nine, for messages over four connections."""
-        self.log.seek(0, os.SEEK_END)
-        start, seen, rest = time.monotonic(), 0, b""
-        senders = [threading.Thread(target=self.send, args=(count // 4,)) for _ in range(4)]
-        for sender in senders:
-            sender.start()
-        while seen < count // 4 * 4 * 9:
-            *lines, rest = (rest + self.log.read()).split(b"\n")
-            seen += sum(b"status=sent" in line and b"dest=d9," not in line for line in lines)
-            time.sleep(0.005)
-            if time.monotonic() > start + 300:
-                raise rig.Failure(f"only {seen} copies within 300 s")
-        for sender in senders:
-            sender.join()
-        return seen / (time.monotonic() - start)
-
-
-def bench_starvation(r, options):
-    """Measure how much a destination that hangs slows nine others down."""
-    sink = rig.SmtpSink(r, "nine")
-    try:
-        ten = {"all ten are well": Ten(r, "well", sink, True), "the tenth hangs": Ten(r, "sick", sink, False)}
-    except rig.Skip as e:
-        print(f"SKIP splitrelay: {e}")
-        return []
-    table = Table("Nine destinations", "all ten are well")
-    for number in range(options.rounds + 1):
-        for name, relay in sorted(ten.items(), reverse=number % 2 == 1):
-            rate = relay.rate(1000 if number else 200)
-            if number:  # round 0 is a warm-up
-                table.add(name, rate)
-    table.show()
-    return [Target("nine destinations while the tenth hangs / while it is well", table.ratio("the tenth hangs", table.baseline), 0.9)]
-
-
-@dataclasses.dataclass
-class Target:
-    """One figure and its bound."""
-
-    name: str
-    value: float
-    bound: float
-    at_most: bool = False
-
-    def judge(self):
-        met = self.value <= self.bound if self.at_most else self.value >= self.bound
-        print(f"  {'met    ' if met else 'NOT met'}  {self.name}: {self.value:.2f} (at {'most' if self.at_most else 'least'} {self.bound:.2f})")
-        return met
-
-
 def judge(name, value, bound, strictly=False):
     if value is None:
         print(f"  SKIP     {name}")
@@ -558,11 +343,12 @@ def judge(name, value, bound, strictly=False):
     return met
 
 
-def judge_all(front, relay, duplicator, targets):
+def judge_all(results):
     """Print the targets and their figures. True: all are met."""
     print("\nTargets")
     met = True
-    for table in front:
+    tables = {name: [x for x in found if isinstance(x, Table)] for name, found in results.items()}
+    for table in tables.get("front", []):
         how = table.title.rsplit(", ", 1)[1]
         for kind in ("unix", "inet"):
             for what in ("no table matches", "filter"):
@@ -574,15 +360,14 @@ def judge_all(front, relay, duplicator, targets):
         for what in ("no table matches", "filter"):
             value = table.ratio(f"splitmilter, inet, {what}", f"splitmilter, unix, {what}")
             met &= judge(f"splitmilter, inet / unix, {what}, {how}", value, 0.9)
-    for table in relay:
-        how = table.title.rsplit(", ", 1)[1]
-        value = table.ratio("through splitrelay, until the last is sent", "directly")
-        met &= judge(f"splitrelay / directly, {how}", value, 0.40)
-    for table in duplicator:
-        how = table.title.rsplit(", ", 1)[1]
-        met &= judge(f"duplicator / directly, {how}", table.ratio(DUPLICATED, "directly"), 0.25)
-    for target in targets:
-        met &= target.judge()
+    for part, name, bounds in (("relay", RELAYED, (0.55, 0.45)), ("duplicator", DUPLICATED, (0.42, 0.30))):
+        for table, bound in zip(tables.get(part, []), bounds):
+            how = table.title.rsplit(", ", 1)[1]
+            met &= judge(f"{part} / directly, {how}", table.ratio(name, "directly"), bound)
+    for found in results.values():
+        for target in found:
+            if isinstance(target, Target):
+                met &= target.judge()
     return met
 
 
@@ -597,9 +382,10 @@ def main():
     parser.add_argument("--lines", type=int, default=100000, help="lines of each table (100000)")
     parser.add_argument("--size-lines", type=int, default=1000000, help="lines of the large table that is compared with a small one (1000000)")
     parser.add_argument("--queued", type=int, default=100000, help="copies queued for the memory figures (100000)")
-    parser.add_argument("--backlog", type=int, default=1000000, help="copies queued at a start; 4 GB of disk (1000000)")
+    parser.add_argument("--backlog", type=int, default=1000000, help="copies queued at a start; 2 GB of disk (1000000)")
     parser.add_argument("--drain", type=int, default=100000, help="copies that splitrelay, and Postfix, have to drain (100000)")
-    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "memory", "backlog", "drain", "starvation"), help="one part alone")
+    parser.add_argument("--directory", help="where spools and Postfix queues are, such as another file system (the build directory)")
+    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "whole", "store", "memory", "backlog", "drain", "starvation"), help="one part alone")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
@@ -609,8 +395,8 @@ def main():
     except rig.Skip as e:
         sys.exit(f"cannot run: {e}")
     parts = {"front": bench_front, "size": bench_table_size, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
-    parts.update(backlog=bench_backlog, drain=bench_drain, starvation=bench_starvation)
-    session = rig.Session("bench", working_directory())
+    parts.update(whole=bench_whole, store=bench_store, backlog=bench_backlog, drain=bench_drain, starvation=bench_starvation)
+    session = rig.Session("bench", working_directory(options.directory))
     results = {}
     status = 0
     try:
@@ -623,8 +409,7 @@ def main():
                     for text in r.close():
                         print(text)
                         status = 1
-        targets = results.get("backlog", []) + results.get("drain", []) + results.get("starvation", [])
-        if not judge_all(results.get("front", []), results.get("relay", []), results.get("duplicator", []), targets) and options.check:
+        if not judge_all(results) and options.check:
             status = 1
     finally:
         session.close()

@@ -180,14 +180,14 @@ def start_splitmilter(rig, configuration, address, name="splitmilter", env=None,
     return daemon.start(lambda: accepts(address))
 
 
-def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, wrapper=()):
-    """Start splitrelay, as start_splitmilter() does with splitmilter."""
+def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, wrapper=(), is_awaited=True):
+    """Start splitrelay, as start_splitmilter() does with splitmilter. is_awaited False: return as soon as it is executed."""
     path = rig.write(f"{name}.conf", configuration)
     daemon = Daemon(rig, name, [*wrapper, program("splitrelay"), "-c", path], env)
     daemon.configuration_path = path
     daemon.address = address
     try:
-        return daemon.start(lambda: accepts(address))
+        return daemon.start((lambda: accepts(address)) if is_awaited else None)
     except Failure as e:
         if "splitrelay was built without" in str(e):
             raise Skip(str(e).strip().rsplit("\n", 1)[-1]) from None

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: ISC
 """splitrelay's queue as a test sees it: SPOOL/queue.db, read with Python's sqlite3 beside splitrelay, or after it.
 
-`copies(spool)` is what there is, `put()` adds a copy by hand, while splitrelay does not run.
+`copies(spool)` is what there is, `put()` adds a copy by hand, `fill()` very many, while splitrelay does not run.
 """
 
 import contextlib
 import dataclasses
+import json
 import os
 import sqlite3
 import subprocess
@@ -195,35 +196,44 @@ def put(
     return f"{number:X}"
 
 
-def fill(spool, number, size, destination="archive"):
-    """As a long outage does: so many copies, one for each message, the last of them of now, 10,000 a minute. Not synced."""
+FILL = """
+CREATE TEMP TABLE fresh AS
+    WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :count)
+    SELECT i, (:first + i * 8) << 15 AS id, :now - (:count - i) / 170 AS time FROM n;
+INSERT INTO message (id, arrival, size, sender, client_name, client_addr, helo, protocol, mta_queue_id, message_id, flags, body_at, state)
+    SELECT id, time, :size, 's' || i || '@sender.test', 'client.test', '192.0.2.1', 'helo.test', 'ESMTP', printf('Q%d', i),
+        printf('<%d@sender.test>', i), '', 'body', 'stored' FROM fresh ORDER BY id;
+INSERT INTO body (message, part, data) SELECT id, 0, :content FROM fresh ORDER BY id;
+INSERT INTO copy (id, message, destination, state, due, attempts)
+    SELECT id + 1, id, (SELECT value FROM json_each(:destinations) WHERE key = i % json_array_length(:destinations)), 'queued', time, 0
+    FROM fresh ORDER BY id;
+INSERT INTO recipient (copy, number, address, orcpt, state, reason)
+    SELECT id + 1, 0, printf('r%d@example.com', i), '', 'pending', '' FROM fresh ORDER BY id
+"""
+
+
+def fill(spool, count, size, destinations=("archive",)):
+    """Add very many messages of so many bytes, for one destination each, as a long outage leaves them: about 170 for each second up to
+    now, from s0@sender.test to r0@example.com and so on. Nothing of it is synced."""
     create(spool)
-    now = time.time()
-    first = (time.time_ns() // 16000 - number << 15) & ~COPIES_MAX
-    content = (b"Subject: x\r\n\r\n" + (b"x" * 68 + b"\r\n") * (size // 70 + 1))[: max(size - 2, 0)] + b"\r\n"
-    numbers = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :number) "
-    values = {"number": number, "first": first, "now": now, "content": content, "size": len(content), "destination": destination}
-    db = sqlite3.connect(path(spool), isolation_level=None)
+    content = (b"Subject: x\r\n\r\n" + (b"x" * 76 + b"\r\n") * (size // 78 + 1))[: size - 2] + b"\r\n"
+    values = {
+        "count": count,
+        "size": size,
+        "content": content,
+        "now": int(time.time()),
+        "first": time.time_ns() // 16000 - 8 * count,  # ids as if they had come at 7,800 in a second
+        "destinations": json.dumps(destinations),
+    }
+    db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous = OFF")
+        db.execute("PRAGMA journal_mode = DELETE")  # else the log would have all of it, too
+        db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("BEGIN")
-        db.execute(
-            "INSERT INTO message (id, arrival, size, sender, client_name, client_addr, helo, protocol, mta_queue_id, message_id, flags, body_at, state) "
-            f"{numbers} SELECT :first + (i << 15), :now - (:number - i) * 60 / 10000.0, :size, 'sender@example.com', '', '', '', '', '', '', '', 'body',"
-            " 'stored' FROM n",
-            values,
-        )
-        db.execute(f"INSERT INTO body (message, part, data) {numbers} SELECT :first + (i << 15), 0, :content FROM n", values)
-        db.execute(
-            f"INSERT INTO copy (id, message, destination, state, due, attempts) {numbers} SELECT :first + (i << 15) + 1, :first + (i << 15),"
-            " :destination, 'queued', CAST(:now - (:number - i) * 60 / 10000.0 AS INTEGER), 0 FROM n",
-            values,
-        )
-        db.execute(
-            f"INSERT INTO recipient (copy, number, address, orcpt, state, reason) {numbers} SELECT :first + (i << 15) + 1, 0, 'user@example.com', '',"
-            " 'pending', '' FROM n",
-            values,
-        )
+        for statement in FILL.split(";"):
+            db.execute(statement, values)
         db.execute("COMMIT")
+        db.execute("PRAGMA journal_mode = WAL")
     finally:
         db.close()

@@ -29,13 +29,12 @@ def smtp_source(address, messages, sessions=10, size=4096, sender="s@sender.test
     return time.monotonic() - start
 
 
-class Strace:
-    """A context in which strace injects this fault into all threads of the process: "inject=mprotect:error=ENOMEM"."""
+class Tracer:
+    """A context in which strace(1) runs with these options on all threads of the process."""
 
-    def __init__(self, rig, pid, fault):
+    def __init__(self, rig, pid, options):
         self.rig, self.pid = rig, pid
-        call = fault.split("=")[1].split(":")[0]
-        self.argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", fault, "-p", str(pid)]
+        self.argv = ["strace", "-f", "-qq", *options, "-p", str(pid)]
         self.tracer = None
 
     def is_attached(self):
@@ -60,6 +59,14 @@ class Strace:
             self.tracer.terminate()
             self.tracer.wait()
             self.tracer = None
+
+
+class Strace(Tracer):
+    """A context in which strace injects this fault into all threads of the process: "inject=mprotect:error=ENOMEM"."""
+
+    def __init__(self, rig, pid, fault):
+        call = fault.split("=")[1].split(":")[0]
+        super().__init__(rig, pid, ["-o", "/dev/null", "-e", f"trace={call}", "-e", fault])
 
 
 class SmtpSink:
