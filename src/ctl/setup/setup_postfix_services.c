@@ -225,6 +225,9 @@ void setup_copy_service(const struct setup *s, const struct postfix *p, struct s
     const char *protocol = strncmp(to, "unix:", 5) == 0 ? "lmtp" : "smtp";
     buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
     add_client_options(e, p, NULL, protocol, "", is_near(to));
+    /* On this machine a new connection costs less than scache(8), which Postfix asks under load. */
+    if (is_near(to))
+        add_default(e, NULL, protocol, "connection_cache_on_demand", "no");
     /* These keep the content of a copy byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
     add_option(e, "disable_mime_output_conversion=yes");
