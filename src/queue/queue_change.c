@@ -305,6 +305,7 @@ static int check_one(struct work *w)
     (void)queue_id_parse(id, &w->from);
     w->from--;
     w->max = 1;
+    w->count = 0;
     task_block(select_one, w);
     if (w->status != DB_OK)
         return -1;
@@ -347,6 +348,9 @@ int queue_change(struct queue *base, const struct queue_change *change, struct q
     int rc = w->selection.id == NULL ? 0 : check_one(w);
     if (rc == 0)
         change_all(w, out);
+    if (rc == 0 && w->selection.id != NULL && change->action != QUEUE_RETRY &&
+        out->changed + out->ordered + out->failed == 0)
+        rc = check_one(w); /* a worker gave it back just now */
     if (rc == 0 && out->failed > 0 && out->changed + out->ordered == 0 && w->selected == 0)
         rc = -1; /* the database cannot be read */
     free(w);

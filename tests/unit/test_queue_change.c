@@ -381,6 +381,7 @@ START_TEST(an_order_is_carried_out_when_the_copy_is_given_back)
         must_change(&change, 0, 1);
         /* A crash now does not bring it back into the queue, but for requeue. */
         queue_unit_count(change.action == QUEUE_REQUEUE, change.action != QUEUE_REQUEUE, 0);
+        ck_assert_ptr_null(queue_unit_take("new"));
         give_back(c, in_delivery[_i].how);
         queue_unit_count(queued, held, dead);
         ck_assert_ptr_null(queue_unit_take("archive"));
