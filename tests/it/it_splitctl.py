@@ -5,6 +5,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,10 +16,11 @@ import threading
 import time
 import unittest
 
+from rig import queue as spool_queue
+
 PROGRAM = os.path.join(os.environ.get("SPLIT_BUILD_DIR", "build/build"), "splitctl")
 SOURCE = os.environ.get("SPLIT_SOURCE_DIR", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 TIMEOUT = 30 * float(os.environ.get("SPLIT_TIME_FACTOR", "1"))
-REASON_WIDTH = 239
 
 CONFIGURATION = """\
 recipient_delimiter = "+"
@@ -38,27 +40,6 @@ destination newmail {{ relay_to = "127.0.0.1:{port}" }}
 CANONICAL = "first@example.test alias@application.test\n"
 FILTER = "# who goes where\nfirst@example.test smtp:secondary.test:25\nplain.test none\n* primary\n"
 COPY = "first@example.test archive, newmail\nexample.test archive\n"
-
-
-def spool_file(copies, sender="s@sender.test", content=b"Subject: x\r\n\r\nx\r\n", arrival=1700000000):
-    """A spool file as docs/queue.md describes it. copies: (id, destination, attempts, recipients);
-    recipients: (state, address, orcpt, reason)."""
-    lines = [
-        "splitrelay-spool 1",
-        f"size {len(content):020d}",
-        f"time {arrival}.123456",
-        f"sender {sender or '-'}",
-        "client_name client.test",
-        "client_addr 192.0.2.1",
-        "helo client.test",
-        "protocol ESMTP",
-        "mta_queue_id ABC123",
-        "flags -",
-    ]
-    for ident, destination, attempts, recipients in copies:
-        lines.append(f"copy {ident} {destination} {attempts:04d}")
-        lines += [f"rcpt {state} {address} {orcpt} {reason:<{REASON_WIDTH}}" for state, address, orcpt, reason in recipients]
-    return "\n".join(lines + ["END", ""]).encode() + content
 
 
 class Case(unittest.TestCase):
@@ -104,22 +85,82 @@ class Usage(Case):
             ("explain", "--bogus", "a@b"),
             ("explain", "-f"),
             ("queue", "a", "b"),
-            ("queue", "--all"),
+            ("queue", "--all", "a", "b"),
+            ("queue", "--summary", "330B940391A78201"),
+            ("history", "--in", "dead"),
+            ("show",),
+            ("show", "--in", "dead"),
+            ("show", "--content", "--all"),
+            ("show", "--content", "A1", "B2"),
             ("retry",),
             ("retry", "a/b"),
             ("retry", "a\nb"),
             ("retry", "--all", "archive", "newmail"),
+            ("delete",),
+            ("delete", "--in", "dead"),
+            ("delete", "--limit", "5"),
+            ("delete", "--in", "dead", "archive"),
+            ("delete", "--all", "archive", "newmail"),
+            ("requeue", "--to", "newmail"),
+            ("suspend",),
+            ("suspend", "a", "b"),
+            ("suspend", "archive", "--for", "soon"),
+            ("suspend", "archive", "--for", "0"),
+            ("resume",),
+            ("resume", "archive", "--for", "1h"),
+            ("status", "--json", "--watch"),
+            ("help", "a", "b"),
+            ("help", "--all"),
             ("reload", "more"),
         ):
             out, err = self.run_ctl(*args, status=64)
             self.assertEqual(out, "")
-            self.assertIn("usage: splitctl", err)
+            self.assertRegex(err, "usage: splitctl|the history has no places", args)
+
+    def test_values_that_select_something_else(self):
+        """A value that is a mistake is not a selection of everything."""
+        for option, value, why in (
+            ("--from", "", "not an address"),
+            ("--to", "example.test", "not an address; a domain is written as @"),
+            ("--reason", "", "empty"),
+            ("--older", "soon", "not an age"),
+            ("--newer", "-1h", "not an age"),
+            ("--larger", "0", "not a size"),
+            ("--larger", "1X", "not a size"),
+            ("--mta-id", "", "empty"),
+            ("--message-id", "", "empty"),
+            ("--limit", "0", "not a number"),
+            ("--limit", "1x", "not a number"),
+            ("--in", "tmp", "not queue, hold or dead"),
+            ("--in", "queue,", "not queue, hold or dead"),
+            ("--in", "", "not queue, hold or dead"),
+        ):
+            for command in ("queue", "delete"):
+                out, err = self.run_ctl(command, "--all", option, value, status=64)
+                self.assertEqual((out, f"splitctl: {option} '{value}': {why}" in err), ("", True), err)
 
     def test_version_and_help(self):
-        self.assertTrue(self.run_ctl("-V", config=False)[0].startswith("splitctl "))
-        out, _ = self.run_ctl("-h", config=False)
-        for word in ("check", "explain", "queue", "retry", "reload"):
-            self.assertIn(f"\n  {word}", out)
+        for option in ("-V", "--version"):
+            self.assertRegex(self.run_ctl(option, config=False)[0], r"^splitctl \d\S*\n$")
+        out = self.run_ctl("-h", config=False)[0]
+        self.assertEqual([self.run_ctl(*args, config=False)[0] for args in (["--help"], ["help"])], [out, out])
+        found = re.findall(r"(?m)^  ([a-z][a-z-]+) +\S", out)
+        self.assertEqual(len(set(found)), 18, out)
+        with open(os.path.join(SOURCE, "docs", "splitctl.8"), encoding="utf-8") as f:
+            manual = f.read()
+        for command in found:
+            text, _ = self.run_ctl("help", command, config=False)
+            self.assertTrue(text.startswith(f"usage: splitctl [-c FILE] {command}"), text)
+            self.assertEqual(self.run_ctl(command, "x", "--help", "y", config=False)[0], text)
+            # Every option that the program takes is in the manual, and the other way round.
+            synopsis = manual[manual.index(".Sh SYNOPSIS"):manual.index(".Sh ENVIRONMENT")]
+            for option in re.findall(r"--([a-z-]+)", text):
+                self.assertRegex(synopsis, rf"Fl -{option}\b", command)
+            self.assertRegex(manual, rf"(?m)^\.Ic .*\b{command}\b", command)
+        known = set(re.findall(r"--([a-z-]+)", "".join(self.run_ctl("help", c, config=False)[0] for c in found))) | {"version", "help"}
+        self.assertEqual(set(re.findall(r"Fl -([a-z]+(?:-[a-z]+)*)", manual)) - known, set())
+        self.assertIn("SELECTION: [--from PATTERN]", self.run_ctl("help", "hold", config=False)[0])
+        self.assertIn("unknown command 'bogus'", self.run_ctl("help", "bogus", config=False, status=64)[1])
 
     def test_output_that_cannot_be_written_is_no_success(self):
         with open("/dev/full", "wb") as full:
@@ -345,10 +386,9 @@ class Explain(Case):
 
 
 class Queue(Case):
-    def put(self, place, ident, **more):
-        recipients = more.pop("recipients", [("q", "a@example.test", "rfc822;a@example.test", "")])
-        copy = (ident, more.pop("destination", "archive"), more.pop("attempts", 0), recipients)
-        self.write(f"spool/{place}/{ident}", spool_file([copy], **more))
+    def put(self, ident, destination="archive", recipients=(("a@example.test", "rfc822;a@example.test", "pending", ""),), **more):
+        more = {"arrival": 1700000000.5, "mta_queue_id": "ABC123", "message_id": "<m@x>", **more}
+        return spool_queue.put(self.path("spool"), destination, recipients, copy_id=ident, **more)
 
     def lines(self, *args, status=0):
         out, _ = self.run_ctl("queue", "--json", *args, status=status)
@@ -357,79 +397,259 @@ class Queue(Case):
     def setUp(self):
         super().setUp()
         self.later = int(time.time()) + 3600
-        self.put("queue/archive/1700000040", "A1")
+        self.put("A201", due=1700000040)
         self.put(
-            f"queue/newmail/{self.later}",
-            "B2",
-            destination="newmail",
+            "B401",
+            "newmail",
+            [("done@example.test", "", "sent", "250 2.0.0 Ok"), ("wait@example.test", "", "pending", "450 4.2.0 <wait@example.test> later")],
+            due=self.later,
             attempts=3,
             sender="",
-            recipients=[
-                ("s", "done@example.test", "-", "250 2.0.0 Ok"),
-                ("q", "wait@example.test", "-", "450 4.2.0 later"),
-            ],
+            message_id="",
         )
-        self.put("dead/archive", "C3", attempts=1, sender="e+1B[1m@sender.test", recipients=[("d", "no@example.test", "-", "550 5.1.1 unknown")])
+        self.put("C601", recipients=[("no@example.test", "", "dead", "550 5.1.1 unknown")], state="dead", attempts=1, sender="e\x1b[1m@sender.test")
 
     def test_json(self):
         found = self.lines()
-        self.assertEqual(sorted(found), ["A1", "B2", "C3"])
-        # The next attempt of a copy that is due is now, not in the past.
-        self.assertLess(abs(found["A1"].pop("next_attempt") - time.time()), TIMEOUT)
+        self.assertEqual(list(found), ["A201", "B401", "C601"])
+        # What is due is tried now, not in the past.
+        self.assertLess(abs(found["A201"].pop("next_attempt") - time.time()), TIMEOUT)
         self.assertEqual(
-            found["A1"],
+            found["A201"],
             {
                 "queue_name": "active",
-                "queue_id": "A1",
+                "queue_id": "A201",
                 "destination": "archive",
                 "arrival_time": 1700000000,
                 "message_size": 17,
                 "sender": "s@sender.test",
                 "mta_queue_id": "ABC123",
+                "message_id": "<m@x>",
                 "attempts": 0,
                 "recipients": [{"address": "a@example.test", "status": "queued", "delay_reason": ""}],
             },
         )
-        b = found["B2"]
+        b = found["B401"]
         self.assertEqual((b["queue_name"], b["next_attempt"], b["attempts"], b["sender"]), ("deferred", self.later, 3, ""))
         self.assertEqual([r["status"] for r in b["recipients"]], ["sent", "queued"])
-        c = found["C3"]
+        c = found["C601"]
         self.assertEqual((c["queue_name"], c["next_attempt"]), ("dead", None))
         self.assertEqual(c["recipients"][0]["delay_reason"], "550 5.1.1 unknown")
 
     def test_one_destination(self):
-        self.assertEqual(list(self.lines("newmail")), ["B2"])
+        self.assertEqual(list(self.lines("newmail")), ["B401"])
+        self.assertEqual(list(self.lines("--all", "NewMail")), ["B401"])
         self.run_ctl("queue", "tertiary", status=1)
-        self.run_ctl("queue", "../queue", status=69)
+        self.run_ctl("queue", "../queue", status=1)
+
+    def test_selections(self):
+        for args, expected in (
+            (["--from", "S@Sender.test"], "A"),
+            (["--from", "<>"], "B"),
+            (["--from", "@sender.test"], "AC"),
+            (["--from", "*"], "ABC"),
+            (["--to", "wait@example.test"], "B"),
+            (["--to", "done@example.test"], ""),
+            (["--to", "*@example.test", "archive"], "AC"),
+            (["--reason", "LATER"], "B"),
+            (["--reason", "%"], ""),
+            (["--older", "1d"], "ABC"),
+            (["--newer", "1d"], ""),
+            (["--newer", "49000d"], "ABC"),
+            (["--older", "49000d"], ""),
+            (["--larger", "16"], "ABC"),
+            (["--larger", "17"], ""),
+            (["--mta-id", "ABC123"], "ABC"),
+            (["--mta-id", "abc123"], ""),
+            (["--message-id", "m@x"], "AC"),
+            (["--message-id=<m@x>", "--in=dead"], "C"),
+            (["--limit", "2"], "AB"),
+            (["--in", "queue,dead", "--limit", "9"], "ABC"),
+            (["--in", "hold"], ""),
+            (["--all"], "ABC"),
+            (["archive", "--in", "queue"], "A"),
+        ):
+            self.assertEqual("".join(i[0] for i in self.lines(*args)), expected, args)
+            if "--all" not in args and len(args) < 3 and args[0] not in ("--in", "--limit", "archive"):
+                shown = [json.loads(line)["queue_id"][0] for line in self.run_ctl("show", "--json", *args)[0].splitlines()]
+                self.assertEqual("".join(shown), expected, args)
+        self.assertEqual(self.run_ctl("queue", "--to", "x@y")[0], "No such copy\n")
+        self.assertEqual(self.run_ctl("show", "--to", "x@y")[0], "No such copy\n")
+
+    def test_ids(self):
+        ident = self.put("330B940391A78201")
+        self.assertEqual(list(self.lines(ident)), [ident])
+        out, err = self.run_ctl("queue", "330B940391A78202", ident, status=1)
+        self.assertIn(f"{ident}*", out)
+        self.assertIn("no copy 330B940391A78202", err)
+
+    def test_summary(self):
+        self.put("D801", "newmail", [("b@example.test", "", "pending", "450 4.2.0 <b@example.test> later")], arrival=time.time() - 130)
+        self.put("EA01", state="held", arrival=time.time())
+        out, _ = self.run_ctl("queue", "--summary")
+        rows = {line[:46].strip(): line[46:].split() for line in out.splitlines()}
+        self.assertEqual(rows[""], "T 5 10 20 40 80 160 320 640 1280 1280+".split())
+        self.assertEqual(rows["TOTAL"], "5 2 0 0 0 0 0 0 0 0 3".split())
+        self.assertEqual(rows["newmail"], "2 1 0 0 0 0 0 0 0 0 1".split())
+        self.assertEqual(rows["450 4.2.0 <> later"][0], "2")
+        self.assertEqual((rows["550 5.1.1 unknown"][0], rows["not tried yet"][0], rows["held"][0]), ("1", "1", "1"))
+        found = [json.loads(line) for line in self.run_ctl("queue", "--summary", "--json", "--in", "queue,hold", "archive")[0].splitlines()]
+        self.assertEqual([(f["destination"], f["reason"], f["copies"]) for f in found], [("archive", None, 2), ("archive", "held", 1), ("archive", "not tried yet", 1)])
+        self.assertEqual(found[1]["by_age"], [1] + 9 * [0])
+
+    def test_summary_of_many_reasons(self):
+        """Rows that have no end are put together, and counted all the same."""
+        spool_queue.change(
+            self.path("spool"),
+            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 1499) INSERT INTO message SELECT 1048576 + i * 512,"
+            " 1700000000, 5, 's@x', '', '', '', '', '', '', '', 'body', 'stored' FROM n",
+        )
+        spool_queue.change(
+            self.path("spool"),
+            "INSERT INTO copy (id, message, destination, state, due, attempts) SELECT id + 1, id, 'd' || id, 'queued', 1, 1 FROM message WHERE id >= 1048576",
+        )
+        spool_queue.change(
+            self.path("spool"),
+            "INSERT INTO recipient SELECT id, 0, 'a@x', '', 'pending', 'no ' || id FROM copy WHERE id >= 1048576",
+        )
+        found = [json.loads(line) for line in self.run_ctl("queue", "--summary", "--json")[0].splitlines()]
+        self.assertEqual(sum(f["copies"] for f in found if f["reason"] is None), 1503)
+        self.assertEqual(sum(f["copies"] for f in found if f["reason"] is not None), 1503)
+        self.assertIn("other reasons", {f["reason"] for f in found})
 
     def test_for_people(self):
         out, _ = self.run_ctl("queue")
-        self.assertRegex(out, r"(?m)^A1\* +17 .* s@sender\.test$")
-        self.assertRegex(out, r"(?m)^B2 +17 .* <>$")
-        self.assertRegex(out, r"(?m)^C3# +17 .* e\?\[1m@sender\.test$")
+        self.assertRegex(out, r"(?m)^A201\* +17 .* s@sender\.test$")
+        self.assertRegex(out, r"(?m)^B401 +17 .* <>$")
+        self.assertRegex(out, r"(?m)^C601# +17 .* e\?\[1m@sender\.test$")
         self.assertIn("dest=newmail, attempts=3, queue_id=ABC123, next ", out)
-        self.assertIn("    (450 4.2.0 later)\n", out)
+        self.assertIn("    (450 4.2.0 <wait@example.test> later)\n", out)
         self.assertRegex(out, r"(?m)^ +done@example\.test  sent$")
         self.assertTrue(out.endswith("-- 1 kB in 3 copies.\n"), out)
 
     def test_empty_and_missing(self):
         shutil.rmtree(self.path("spool"))
-        self.assertIn("No such file", self.run_ctl("queue", status=69)[1])
-        os.mkdir(self.path("spool"))
+        for command in ("queue", "stats", "history"):
+            self.assertIn("No such file", self.run_ctl(command, status=69)[1])
+        os.mkdir(self.path("spool"), 0o700)
         self.assertEqual(self.run_ctl("queue")[0], "The queue is empty\n")
         self.assertEqual(self.run_ctl("queue", "archive")[0], "The queue is empty\n")
         self.assertEqual(self.run_ctl("queue", "--json")[0], "")
+        self.assertEqual(self.run_ctl("history")[0], "Nothing in the history\n")
+        self.assertEqual(os.listdir(self.path("spool")), [])
 
-    def test_files_that_are_no_copies(self):
-        self.write("spool/queue/archive/1700000040/D4", b"splitrelay-spool 1\nsize x\n")
+    def test_a_database_that_is_none(self):
+        self.write("spool/queue.db", b"no database" * 1000)
+        self.assertIn("queue.db", self.run_ctl("queue", status=69)[1])
+        self.run_ctl("delete", "--all", status=69)
+
+    def test_a_content_that_is_missing(self):
+        spool_queue.change(self.path("spool"), "UPDATE message SET body_at = 'file' WHERE id = ?", 0xB400)
         found = self.lines(status=1)
-        self.assertEqual(len(found), 4)
-        self.assertTrue(found["D4"]["problem"])
-        self.assertIn("cannot be read", self.run_ctl("queue", status=1)[0])
+        self.assertEqual(len(found), 3)
+        self.assertIn("No such file", found["B401"]["problem"])
+        self.assertIn("No such file", self.run_ctl("queue", status=1)[0])
+        self.assertIn("No such file", self.run_ctl("show", "B401", status=1)[0])
+        self.run_ctl("show", "--content", "B401", status=1)
+        self.lines("archive")
+
+    def test_dry_run(self):
+        """It says what the command itself does then."""
+        line = "{}: dest={}, from=<{}>, would be {}\n"
+        self.put("D801", state="held")
+        for args, expected in (
+            (["hold", "--all"], [("A201", "archive", "s@sender.test", "held"), ("B401", "newmail", "", "held")]),
+            (["retry", "--all"], [("B401", "newmail", "", "tried now")]),
+            (["release", "--to", "@example.test"], [("D801", "archive", "s@sender.test", "released")]),
+            (["requeue", "--all"], [("C601", "archive", "e?[1m@sender.test", "requeued")]),
+            (["requeue", "--to", "newmail", "--all"], [("A201", "archive", "s@sender.test", "requeued"), ("C601", "archive", "e?[1m@sender.test", "requeued")]),
+            (["requeue", "--to", "NEWMAIL", "--to", "a@example.test", "--in", "hold", "archive"], [("D801", "archive", "s@sender.test", "requeued")]),
+            (["delete", "--from", "<>"], [("B401", "newmail", "", "deleted")]),
+        ):
+            before = spool_queue.copies(self.path("spool"))
+            out, _ = self.run_ctl(*args, "--dry-run")
+            deferred = "deferred " if args[0] == "retry" else ""
+            count = f"{len(expected)} {deferred}cop{'y' if len(expected) == 1 else 'ies'} would be {expected[0][3]}\n"
+            self.assertEqual(out, "".join(line.format(*e) for e in expected) + count, args)
+            self.assertEqual(spool_queue.copies(self.path("spool")), before)
+            found = json.loads(self.run_ctl(*args, "--dry-run", "--json")[0])
+            self.assertEqual((found["changed"], found["dry_run"], found["action"]), (len(expected), True, args[0]))
+            self.assertEqual(json.loads(self.run_ctl(*args, "--json")[0])["changed"], len(expected), args)
+            for copy in before: # as it was
+                spool_queue.change(self.path("spool"), "DELETE FROM copy WHERE id = ?", int(copy.id, 16))
+                spool_queue.change(self.path("spool"), "DELETE FROM recipient WHERE copy = ?", int(copy.id, 16))
+                self.put(copy.id, copy.destination, copy.recipients, state=copy.state, due=copy.due, attempts=copy.attempts, sender=copy.sender)
+
+    def test_dry_run_of_ids(self):
+        self.assertEqual(self.run_ctl("hold", "--dry-run", "A201")[0], "A201: would be held\n")
+        for args, why in (
+            (["release", "A201"], "copy A201 is in the queue"),
+            (["retry", "C601"], "copy C601 is a dead letter"),
+            (["requeue", "A201"], "copy A201 is in the queue"),
+            (["requeue", "--to", "archive", "A201"], "the copy is for archive already"),
+            (["delete", "F1"], "no copy F1"),
+        ):
+            for more in ("--dry-run", "--json"):
+                out, err = self.run_ctl(*args, more, status=1)
+                self.assertIn(f"splitctl: {args[0]} {args[-1]}: {why}\n", err)
+                if more == "--json":
+                    self.assertEqual((json.loads(out)["error"], json.loads(out)["changed"]), (why, 0))
+        self.assertEqual(len(self.lines()), 3)
+
+    def test_options_stand_anywhere(self):
+        for args in (["--json", "newmail", "--to", "wait@example.test"], ["newmail", "--json", "--to", "wait@example.test"], ["newmail", "--to=wait@example.test", "--json"]):
+            self.assertEqual(json.loads(self.run_ctl("queue", *args)[0])["queue_id"], "B401")
+        out = "archive: suspended until it is resumed\n"
+        for args in (["archive", "--reason", "x"], ["--reason", "x", "archive"], ["ARCHIVE", "--reason=x"]):
+            self.assertEqual(self.run_ctl("suspend", *args)[0], out)
+        self.run_ctl("resume", "archive")
+        self.assertEqual(self.run_ctl("hold", "A201", "--dry-run")[0], "A201: would be held\n")
+        self.assertEqual(self.run_ctl("hold", "archive", "--all", "--dry-run", "--limit", "1")[0].splitlines()[-1], "1 copy would be held")
+
+    def test_suspended_without_splitrelay(self):
+        out, _ = self.run_ctl("suspend", "archive", "--for", "2h", "--reason", "moves \x1b[1m")
+        self.assertRegex(out, r"^archive: suspended until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n$")
+        found = self.lines("archive")["A201"]
+        self.assertEqual(found["queue_name"], "deferred")
+        self.assertLess(abs(found["next_attempt"] - time.time() - 7200), TIMEOUT)
+        self.assertIn("because        moves ?[1m\n", self.run_ctl("show", "A201")[0])
+        self.run_ctl("suspend", "archive")
+        self.assertIsNone(self.lines("archive")["A201"]["next_attempt"])
+        self.assertRegex(self.run_ctl("stats")[0], r"(?m)^archive .* suspended$")
+        self.assertEqual(self.run_ctl("resume", "archive")[0], "archive: resumed\n")
+        self.assertEqual(self.run_ctl("resume", "archive")[0], "archive: was not suspended by an administrator\n")
+        self.assertEqual(self.lines("archive")["A201"]["queue_name"], "active")
+        self.assertIn("there is no destination 'x'", self.run_ctl("suspend", "x", status=1)[1])
+        self.assertIn("there is no destination 'x/y'", self.run_ctl("resume", "x/y", status=1)[1])
+        self.assertIn("there is no destination 'a", self.run_ctl("resume", 70 * "a", status=1)[1])
+        self.run_ctl("resume", "former")
+
+    def test_history(self):
+        self.run_ctl("delete", "A201")
+        self.run_ctl("requeue", "--to", "archive", "B401")
+        out, _ = self.run_ctl("history")
+        self.assertRegex(out, r"^[-\d]+ [:\d]+ B401: dest=newmail, from=<>, to=wait@example\.test, size=17, attempts=3, result=requeued, queue_id=ABC123 \(.*\)\n")
+        self.assertRegex(out, r"\n[-\d]+ [:\d]+ A201: dest=archive, from=<s@sender\.test>, to=a@example\.test, .* result=deleted, queue_id=ABC123, message-id=<m@x>\n$")
+        for args, expected in (([], "BA"), (["archive"], "A"), (["--to", "wait@example.test"], "B"), (["--limit", "1"], "B"), (["--from", "<>"], "B"),
+                               (["--message-id", "m@x"], "A"), (["--older", "1h"], ""), (["--newer", "1h", "--all"], "BA")):
+            found = [json.loads(line) for line in self.run_ctl("history", "--json", *args)[0].splitlines()]
+            self.assertEqual("".join(f["queue_id"][0] for f in found), expected, args)
+        self.assertEqual(
+            {k: v for k, v in json.loads(self.run_ctl("history", "--json", "archive")[0]).items() if k != "time"},
+            {"queue_id": "A201", "destination": "archive", "sender": "s@sender.test", "recipients": "a@example.test", "message_id": "<m@x>",
+             "mta_queue_id": "ABC123", "message_size": 17, "result": "deleted", "relay": "", "reply": "", "attempts": 0},
+        )
+        self.assertIn("the history has nothing of copy 330B940391A78201", self.run_ctl("history", "330B940391A78201", status=1)[1])
+
+    def test_no_history(self):
+        self.configure(more='relay { history = "0" }\n')
+        self.run_ctl("delete", "A201")
+        out, err = self.run_ctl("history")
+        self.assertEqual((out, "no history is kept" in err), ("Nothing in the history\n", True))
 
 
 class Control(Case):
-    """A simple splitrelay of the test at the control socket."""
+    """A splitrelay of a few lines at the control socket."""
 
     def serve(self, replies):
         os.makedirs(self.path("spool"), 0o700)
@@ -453,24 +673,112 @@ class Control(Case):
         return requests
 
     def test_retry_of_ids(self):
-        requests = self.serve(["ok\n", "ok 1\n", "error no such copy\n"])
+        requests = self.serve(["ok\n", "ok 1 0 0\n", "error no copy\x1b B2\n"])
         out, err = self.run_ctl("retry", "A1", "B2", status=1)
-        self.assertEqual(requests, ["ping\n", "retry A1\n", "retry B2\n"])
-        self.assertEqual(out, "retry A1: will be tried now\n")
-        self.assertIn("no such copy", err)
+        self.assertEqual(requests, ["ping\n", "retry id=A1\n", "retry id=B2\n"])
+        self.assertEqual(out, "A1: to be tried now\n")
+        self.assertEqual(err, "splitctl: retry B2: no copy? B2\n")
 
-    def test_retry_of_all(self):
-        requests = self.serve(["ok\n", "ok 5\n", "ok\n", "ok 2\n"])
-        self.run_ctl("retry", "--all")
-        self.run_ctl("retry", "--all", "ARCHIVE")
-        self.assertEqual(requests, ["ping\n", "retry --all\n", "ping\n", "retry --all archive\n"])
+    def test_all_of_them(self):
+        requests = self.serve(["ok\n", "ok 5 0 0\n", "ok\n", "ok 2 0 0\n"])
+        self.assertEqual(self.run_ctl("retry", "--all")[0], "5 deferred copies to be tried now\n")
+        self.run_ctl("hold", "--all", "ARCHIVE")
+        self.assertEqual(requests, ["ping\n", "retry all\n", "ping\n", "hold all destination=archive\n"])
+
+    def test_selections_are_passed_on(self):
+        requests = self.serve(["ok\n", "ok 5 1 0\n"])
+        out, _ = self.run_ctl("requeue", "--to", "newmail", "--from", "a+b c@x", "--to", "@y", "--reason", "no room=\u00e4", "--larger", "1k",
+                              "--limit", "7", "--in", "hold,dead", "--message-id", "m@x", "--mta-id", "4F", "archive")
+        self.assertEqual(out, "5 copies requeued\n1 being delivered: requeued afterwards, unless accepted\n")
+        self.assertEqual(
+            requests[1],
+            "requeue destination=archive in=hold,dead from=a+2Bb+20c@x to=@y reason=no+20room+3D+C3+A4 mta-id=4F message-id=m@x larger=1024 limit=7"
+            " requeue-to=newmail\n",
+        )
+
+    def test_replies(self):
+        for reply, args, status, out, err in (
+            ("ok 0 1 0", ["hold", "A1"], 0, "A1: is being delivered: held afterwards, unless accepted\n", ""),
+            ("ok 0 0 0", ["hold", "A1"], 1, "", "splitctl: A1: not held: it has changed meanwhile, or has another order\n"),
+            ("ok 3 0 2 disk full", ["hold", "--all"], 1, "3 copies held\n", "splitctl: hold: 2 copies failed: disk full\n"),
+            ("ok nonsense", ["hold", "--all"], 1, "", "splitctl: hold: splitrelay sent a reply that makes no sense\n"),
+            ("progress 1\nok 2 0 0", ["hold", "--all"], 0, "2 copies held\n", ""),
+            ("error the queue is damaged", ["hold", "--all"], 1, "", "splitctl: hold: the queue is damaged\n"),
+        ):
+            shutil.rmtree(self.path("spool"), ignore_errors=True)
+            self.serve(["ok\n", reply + "\n"])
+            self.assertEqual(self.run_ctl(*args, status=status), (out, err), reply)
+
+    def test_suspensions_are_passed_on(self):
+        requests = self.serve(["ok\n", "ok\n", "ok\n", "ok 1\n", "ok\n", "error disk full\n"])
+        self.assertEqual(self.run_ctl("suspend", "archive", "--for", "1h", "--reason", "a move")[0][:29], "archive: suspended until 20" + time.strftime("%y"))
+        self.assertEqual(self.run_ctl("resume", "archive")[0], "archive: resumed\n")
+        self.assertIn("disk full", self.run_ctl("suspend", "archive", status=1)[1])
+        self.assertRegex(requests[1], r"^suspend archive \d{10} reason=a\+20move\n$")
+        self.assertEqual(requests[2:], ["ping\n", "resume archive\n", "ping\n", "suspend archive 0 reason=\n"])
 
     def test_unknown_destination(self):
         self.serve(["ok\n"])
         self.assertIn("no destination 'x'", self.run_ctl("retry", "--all", "x", status=1)[1])
 
-    def test_nobody_listens(self):
+    def test_splitrelay_does_not_run(self):
         self.run_ctl("retry", "A1", status=69)
+
+
+class Completion(Case):
+    """conf/bash-completion/splitctl, in a bash without the package bash-completion."""
+
+    def complete(self, *words):
+        words = [PROGRAM, *words]
+        script = ". \"$1\"; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _splitctl; printf '%s\\n' \"${COMPREPLY[@]}\""
+        done = subprocess.run(
+            ["bash", "--norc", "-c", script, "bash", os.path.join(SOURCE, "conf", "bash-completion", "splitctl"), *words],
+            capture_output=True, timeout=TIMEOUT, check=True,
+        )
+        self.assertEqual(done.stderr, b"")
+        return done.stdout.decode().split()
+
+    def test_words(self):
+        conf = ["-c", self.path("conf")]
+        commands = re.findall(r"(?m)^  ([a-z][a-z-]+) +\S", self.run_ctl("help", config=False)[0])
+        for words, expected in (
+            ([""], sorted(commands)),
+            (["setup"], ["setup-postfix", "setup-sendmail"]),
+            (["setup-"], ["setup-postfix", "setup-sendmail"]),
+            (["--v"], ["--version"]),
+            (["help", "re"], ["release", "reload", "requeue", "resume", "retry"]),
+            (["status", "--w"], ["--warn-age", "--warn-dead", "--watch"]),
+            (["queue", "--in", ""], ["dead", "hold", "queue"]),
+            (["queue", "--in", "=", "d"], ["dead"]),
+            (["queue", "--in", "="], ["dead", "hold", "queue"]),
+            (["hold", "--from", ""], []),
+            ([*conf, "queue", ""], ["archive", "newmail"]),
+            ([*conf, "requeue", "--to", "new"], ["newmail"]),
+            ([*conf, "requeue", "--to", "newmail", "--all", "a"], ["archive"]),
+            ([*conf, "queue", "--to", "new"], []),
+            ([*conf, "suspend", "archive", "--r"], ["--reason"]),
+            ([*conf, "resume", "n"], ["newmail"]),
+            (["-c", self.path("con")], [self.path("conf")]),
+            (["setup-sendmail", "m"], ["mailertable", "mc"]),
+            (["reload", ""], []),
+            (["bogus", "--"], ["--help"]),
+        ):
+            self.assertEqual(self.complete(*words), expected, words)
+
+    def test_options_are_those_of_the_command(self):
+        for command in ("queue", "delete", "setup-postfix", "explain"):
+            text, _ = self.run_ctl("help", command, config=False)
+            self.assertEqual(set(self.complete(command, "--")), set(re.findall(r"--[a-z-]+", text)) | {"--help"})
+        self.assertEqual(self.complete("explain", "-"), ["--client", "--help", "--json", "--origin", "-f"])
+
+    def test_ids(self):
+        ident = spool_queue.put(self.path("spool"), "archive", copy_id="330B940391A78201")
+        spool_queue.put(self.path("spool"), "archive", copy_id="440B940391A78401")
+        self.assertEqual(self.complete("-c", self.path("conf"), "show", "33"), [ident])
+
+    def test_destinations_of_other_files(self):
+        self.write("conf.d/more.conf", 'destination "late-1" {\n}\n  destination later{\n}\n# destination never {\n')
+        self.assertEqual(self.complete("-c", self.path("conf"), "suspend", ""), ["archive", "late-1", "later", "newmail"])
 
 
 class Reload(Case):
