@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -27,6 +28,12 @@ enum { DIR_TMP, DIR_NEW, DIR_CUR, DIR_COUNT };
 
 static const char *const dir_names[] = {"tmp", "new", "cur"};
 
+/* A directory whose name is on the disk. ino 0: none. */
+struct known {
+    dev_t dev;
+    ino_t ino;
+};
+
 struct maildir {
     struct transport transport; /* first */
     const struct config_destination *destination;
@@ -37,7 +44,8 @@ struct maildir {
     struct format format;
     char *block; /* BLOCK_SIZE bytes, for content that is in a file; NULL until the first one */
 
-    int dirs[DIR_COUNT]; /* open during a delivery; else -1 */
+    int dirs[DIR_COUNT];               /* open during a delivery; else -1 */
+    struct known known[DIR_COUNT + 1]; /* the last one: of path */
     struct outcome outcome;
     bool is_host_fault;
 };
@@ -91,41 +99,66 @@ static void close_dirs(struct maildir *m)
     }
 }
 
-static int open_top(struct maildir *m)
+/*
+ * Open a directory, and create it if it is missing. m->path is `at` AT_FDCWD. Its name is on the
+ * disk afterwards: *known is the directory of which this transport knows that. One that is there
+ * may have been created a moment ago, by another worker or by a process that was killed. After a
+ * sync that failed, the kernel takes the name for written, and no later sync would write it: so the
+ * directory is removed again, and the next attempt creates it anew.
+ */
+static int open_synced(const struct maildir *m, int at, const char *name, struct known *known)
 {
-    int fd = open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_new = fd == -1 && errno == ENOENT && mkdirat(at, name, 0700) == 0;
+    struct stat st;
 
-    if (fd != -1 || errno != ENOENT)
+    if (is_new)
+        fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd == -1 ? -1 : fstat(fd, &st);
+    if (rc == 0 && (st.st_dev != known->dev || st.st_ino != known->ino)) {
+        rc = at == AT_FDCWD ? sync_parent(m) : fsync(at);
+        if (rc == 0)
+            *known = (struct known){st.st_dev, st.st_ino};
+    }
+    if (rc == 0)
         return fd;
-    if ((mkdir(m->path, 0700) != 0 && errno != EEXIST) || sync_parent(m) != 0)
-        return -1;
-    return open(m->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = errno;
+    if (is_new)
+        (void)unlinkat(at, name, AT_REMOVEDIR);
+    if (fd != -1)
+        close(fd);
+    errno = error;
+    return -1;
 }
 
-static int open_sub(int top, const char *name)
+static int open_dirs_locked(struct maildir *m)
 {
-    int fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd != -1 || errno != ENOENT)
-        return fd;
-    if ((mkdirat(top, name, 0700) != 0 && errno != EEXIST) || fsync(top) != 0)
-        return -1;
-    return openat(top, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
-static int open_dirs(struct maildir *m)
-{
-    int top = open_top(m);
+    int top = open_synced(m, AT_FDCWD, m->path, &m->known[DIR_COUNT]);
     int rc = 0;
 
     if (top == -1)
         return fail(m, "open");
     for (size_t i = 0; i < DIR_COUNT && rc == 0; i++) {
-        m->dirs[i] = open_sub(top, dir_names[i]);
+        m->dirs[i] = open_synced(m, top, dir_names[i], &m->known[i]);
         if (m->dirs[i] == -1)
             rc = fail(m, dir_names[i]);
     }
     close(top);
+    return rc;
+}
+
+/* All directories are known after the first delivery. Until then one worker at a time: what one of
+ * them creates is used by another one only when its name is on the disk. */
+static int open_dirs(struct maildir *m)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    bool is_known = m->known[DIR_CUR].ino != 0;
+
+    if (!is_known)
+        pthread_mutex_lock(&lock);
+    int rc = open_dirs_locked(m);
+    if (!is_known)
+        pthread_mutex_unlock(&lock);
     return rc;
 }
 

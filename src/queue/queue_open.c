@@ -53,14 +53,23 @@ int queue_check_owner(const char *spool_directory, struct err *err)
     return -1;
 }
 
-static int sync_parent(const char *directory, struct err *err)
+/*
+ * The directory's name is on the disk. One that is there may have been created by a process that
+ * was killed before its sync. After a sync that failed, the kernel takes the name for written, and
+ * no later sync would write it: so a new directory is removed, and the next start creates it anew.
+ */
+static int sync_parent(const char *directory, bool is_new, struct err *err)
 {
     char *path = mem_printf("%s/..", directory);
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = fd < 0 ? -1 : fsync(fd);
 
+    if (fd < 0 && !is_new && errno == EACCES)
+        rc = 0; /* then this process cannot have created it */
     if (rc < 0)
         err_set_errno(err, "cannot sync the directory above %s", directory);
+    if (rc < 0 && is_new)
+        (void)rmdir(directory);
     if (fd >= 0)
         close(fd);
     free(path);
@@ -77,7 +86,7 @@ static int open_directory(struct db_queue *q, struct err *err)
         return -1;
     }
     if (queue_check_owner(directory, err) < 0 || queue_check_old_spool(directory, err) < 0 ||
-        (is_new && sync_parent(directory, err) < 0))
+        sync_parent(directory, is_new, err) < 0)
         return -1;
     char *lock = mem_printf("%s/lock", directory);
     q->lock_fd = process_lock(lock, err);

@@ -24,6 +24,8 @@ static char root[4096]; /* "": record nothing */
 static size_t root_len;
 static int out_fd = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Held from a change of a name until it is recorded: what is built upon it comes later. */
+static pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic uint64_t entries;      /* written so far */
 static atomic_uchar tracked[FDS_MAX]; /* by descriptor: TRACKED_... */
 enum { TRACKED_NOT, TRACKED_YES, TRACKED_SHM };
@@ -227,17 +229,15 @@ static void record_name(enum record_type type, int dirfd, const char *path, uint
 
 /* --- open --- */
 
-static int do_open(int dirfd, const char *path, int flags, mode_t mode)
+static int open_and_record(int dirfd, const char *path, int flags, mode_t mode)
 {
     unsigned char kind = kind_of_path(dirfd, path);
-
-    if (kind != TRACKED_NOT && fails(RECORD_CALL_OPEN))
-        return -1;
     int error = errno;
     bool is_new = kind == TRACKED_YES && (flags & O_CREAT) != 0 && inode_at(dirfd, path) == 0;
+
     errno = error;
     int fd = (int)syscall(SYS_openat, dirfd, path, flags | O_LARGEFILE, mode);
-    if (fd < 0 || kind == TRACKED_NOT)
+    if (fd < 0)
         return fd;
     if (fd < FDS_MAX)
         atomic_store(&tracked[fd], kind);
@@ -247,6 +247,18 @@ static int do_open(int dirfd, const char *path, int flags, mode_t mode)
         struct record_entry e = {.type = RECORD_TRUNCATE, .file = inode_of(fd)};
         write_entry(&e, NULL, NULL, 0);
     }
+    return fd;
+}
+
+static int do_open(int dirfd, const char *path, int flags, mode_t mode)
+{
+    if (kind_of_path(dirfd, path) == TRACKED_NOT)
+        return (int)syscall(SYS_openat, dirfd, path, flags | O_LARGEFILE, mode);
+    if (fails(RECORD_CALL_OPEN))
+        return -1;
+    pthread_mutex_lock(&names);
+    int fd = open_and_record(dirfd, path, flags, mode);
+    pthread_mutex_unlock(&names);
     return fd;
 }
 
@@ -405,9 +417,11 @@ EXPORT int mkdirat(int dirfd, const char *path, mode_t mode)
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_MKDIR))
         return -1;
+    pthread_mutex_lock(&names);
     int rc = (int)syscall(SYS_mkdirat, dirfd, path, mode);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_CREATE_DIRECTORY, dirfd, path, inode_at(dirfd, path));
+    pthread_mutex_unlock(&names);
     return rc;
 }
 
@@ -422,9 +436,11 @@ EXPORT int linkat(int old_dirfd, const char *old, int new_dirfd, const char *pat
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_LINK))
         return -1;
+    pthread_mutex_lock(&names);
     int rc = (int)syscall(SYS_linkat, old_dirfd, old, new_dirfd, path, flags);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_LINK, new_dirfd, path, inode_at(new_dirfd, path));
+    pthread_mutex_unlock(&names);
     return rc;
 }
 
@@ -436,13 +452,15 @@ EXPORT int link(const char *old, const char *path)
 EXPORT int unlinkat(int dirfd, const char *path, int flags)
 {
     unsigned char kind = kind_of_path(dirfd, path);
-    uint64_t file = kind == TRACKED_YES ? inode_at(dirfd, path) : 0;
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_UNLINK))
         return -1;
+    pthread_mutex_lock(&names);
+    uint64_t file = kind == TRACKED_YES ? inode_at(dirfd, path) : 0;
     int rc = (int)syscall(SYS_unlinkat, dirfd, path, flags);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_UNLINK, dirfd, path, file);
+    pthread_mutex_unlock(&names);
     return rc;
 }
 
@@ -465,11 +483,13 @@ EXPORT int renameat2(int old_dirfd, const char *old, int new_dirfd, const char *
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_RENAME))
         return -1;
+    pthread_mutex_lock(&names);
     int rc = (int)syscall(SYS_renameat2, old_dirfd, old, new_dirfd, path, flags);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_LINK, new_dirfd, path, inode_at(new_dirfd, path));
     if (rc == 0 && old_kind == TRACKED_YES)
         record_name(RECORD_UNLINK, old_dirfd, old, inode_at(new_dirfd, path));
+    pthread_mutex_unlock(&names);
     return rc;
 }
 

@@ -76,13 +76,13 @@ class Record:
         for part in range(processes):
             scratch = os.path.join(self.directory, f"scratch{part}")
             argv = [program("power_replay"), self.path, scratch, f"states={states}", f"part={part}/{processes}", *words]
-            running.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()))
+            running.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()))
         count, wrong, texts = 0, 0, ""
         for process in running:
-            out = process.communicate()[0].decode("utf-8", "replace")
+            out, err = (text.decode("utf-8", "replace") for text in process.communicate())
             end = re.search(r"^states (\d+) wrong (\d+)$", out, re.M)
             if end is None or process.returncode not in (0, 1):
-                raise Lost(f"power_replay: exit {process.returncode}\n{out[-3000:]}")
+                raise Lost(f"power_replay: exit {process.returncode}\n{out[-3000:]}{err[-3000:]}")
             count, wrong, texts = count + int(end[1]), wrong + int(end[2]), texts + out[: end.start()]
         return count, wrong, texts
 
