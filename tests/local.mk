@@ -407,6 +407,10 @@ UNIT_TESTS += %D%/unit/test_queue_next
 %C%_unit_test_queue_next_SOURCES = %D%/unit/test_queue_next.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
 %C%_unit_test_queue_next_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_queue_open
+%C%_unit_test_queue_open_SOURCES = %D%/unit/test_queue_open.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_open_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c
 %C%_unit_test_route_LDADD = $(UNIT_RELAY_LIBS)
