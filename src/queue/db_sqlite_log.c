@@ -148,16 +148,24 @@ static int rewrite(int fd, char *data)
     return n < 0 ? -1 : fsync(fd);
 }
 
-/* SPOOL, of SPOOL/queue.db. */
+/* SPOOL, of SPOOL/queue.db. After a sync of it that failed, the kernel takes the names for written,
+ * and would not write them with the next sync. A change makes it write them again. */
 static int sync_directory(const struct db_sqlite *s)
 {
     char *directory = mem_strndup(s->path, (size_t)(strrchr(s->path, '/') - s->path));
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : fsync(fd);
+    int change = fd < 0 ? -1 : openat(fd, "sync", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
+    if (change >= 0)
+        close(change);
+    if (change >= 0) /* on a full disk the names that are there have to do */
+        (void)unlinkat(fd, "sync", 0);
+    int rc = fd < 0 ? -1 : fsync(fd);
+    int error = errno;
     free(directory);
     if (fd >= 0)
         close(fd);
+    errno = error;
     return rc;
 }
 
