@@ -74,6 +74,19 @@ START_TEST(what_is_given_back_while_it_is_reserved_waits)
 }
 END_TEST
 
+/* What was sent could not be removed. */
+START_TEST(a_damaged_queue_hands_out_nothing)
+{
+    const struct err err = {"a test"};
+
+    (void)put_one(1);
+    queue_report_damage(inner(), &err);
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    queue_unit_reopen();
+    ck_assert_uint_eq(queue_unit_finish_all("archive"), 1);
+}
+END_TEST
+
 /* --- while looks go on --- */
 
 static atomic_bool is_reserved, is_over;
@@ -145,6 +158,7 @@ static TCase *make(void)
 
     tcase_add_loop_test(tests, each_reservation_counts, 0, 2);
     tcase_add_loop_test(tests, what_is_given_back_while_it_is_reserved_waits, 0, 2);
+    tcase_add_test(tests, a_damaged_queue_hands_out_nothing);
     tcase_add_test(tests, no_look_hands_out_what_is_reserved);
     return tests;
 }
