@@ -150,12 +150,12 @@ static int read_by_steps(struct queue_reader *r, const struct queue_selection *s
     if (make_query(reading->columns, reading->order, selection, &where, &sql, err) == 0) {
         if (selection->id != NULL && queue_id_parse(selection->id, &to))
             status = query_range(r, &sql, &where, to - 1, to, reading->row, reading->row_ctx, err);
-        while (selection->id == NULL && !*reading->is_over &&
+        while (selection->id == NULL &&
                (status = queue_count_step(r->db, from, QUEUE_COUNT_STEP, &to, err)) == DB_OK &&
                to != 0) {
             status = query_range(r, &sql, &where, from, to, reading->row, reading->row_ctx, err);
             looked_at += QUEUE_COUNT_STEP;
-            if (status != DB_OK ||
+            if (status != DB_OK || *reading->is_over ||
                 !queue_reader_tell(r, reading->progress, reading->progress_ctx, looked_at))
                 break;
             from = to;
