@@ -174,7 +174,9 @@ void queue_next_begin_return(struct db_queue *q, const char *destination, int64_
     struct queue_node *n = find_in_state(w, id, QUEUE_TAKEN);
 
     n->state = QUEUE_RETURNING;
-    *order_out = n->order == NULL ? (struct queue_order){.action = QUEUE_RETRY} : *n->order;
+    *order_out = (struct queue_order){.action = QUEUE_RETRY};
+    if (n->order != NULL)
+        *order_out = *n->order;
     free(n->order);
     n->order = NULL;
     /* With the lock: a change that seizes the copy from now on is written after this. */
