@@ -39,6 +39,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_metrics.py \
 	%D%/it/it_maildir.py \
 	%D%/it/it_migration.py \
+	%D%/it/it_long.py \
 	%D%/it/it_milter.py \
 	%D%/it/it_milter_fuzz.py \
 	%D%/it/it_letters.py \
