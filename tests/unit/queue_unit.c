@@ -174,6 +174,23 @@ void queue_unit_execute(const char *sql)
     db->ops->close(db);
 }
 
+struct db *queue_unit_block(void)
+{
+    struct err err = {""};
+    enum db_status status;
+    struct db *db = engine->open_db(DB_WRITE, &status, &err);
+
+    ck_assert_msg(db != NULL, "%s", err.text);
+    ck_assert_msg(db->ops->begin(db, true, &err) == DB_OK, "%s", err.text);
+    return db;
+}
+
+void queue_unit_unblock(struct db *db)
+{
+    db->ops->rollback(db);
+    db->ops->close(db);
+}
+
 void queue_unit_count(int64_t queued, int64_t held, int64_t dead)
 {
     queue_unit_flush();

@@ -38,6 +38,10 @@ const char *queue_unit_text(const char *sql);
 /* As an administrator with a database shell. */
 void queue_unit_execute(const char *sql);
 
+/* Nothing can be written until the result is given to queue_unit_unblock(). */
+struct db *queue_unit_block(void);
+void queue_unit_unblock(struct db *db);
+
 struct queue_message queue_unit_message(void);
 struct queue_recipient queue_unit_recipient(const char *address);
 /* A message with a copy of one recipient (a@b.test) for each of these destinations. ids: of the

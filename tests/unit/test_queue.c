@@ -517,6 +517,69 @@ START_TEST(in_hand_each_is_there_once)
 }
 END_TEST
 
+/* --- while nothing can be written --- */
+
+#define OUTCOMES 1100 /* more than may wait */
+
+static void multiply(int count)
+{
+    static const char *const statements[] = {
+        "INSERT INTO copy (id, message, destination, state, due, attempts) SELECT"
+        " id + i * 32768, message + i * 32768, destination, state, due, attempts FROM copy, n",
+        "INSERT INTO message SELECT id + i * 32768, arrival, size, sender, client_name,"
+        " client_addr, helo, protocol, mta_queue_id, message_id, flags, body_at, state"
+        " FROM message, n",
+        "INSERT INTO body SELECT message + i * 32768, part, data FROM body, n",
+        "INSERT INTO recipient SELECT copy + i * 32768, number, address, orcpt, state, reason"
+        " FROM recipient, n",
+    };
+    char sql[1000];
+
+    for (size_t i = 0; i < UNIT_COUNT(statements); i++) {
+        snprintf(sql, sizeof sql,
+                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) %s",
+                 count, statements[i]);
+        queue_unit_execute(sql);
+    }
+}
+
+static uint64_t unwritten(void)
+{
+    struct queue_figures figures;
+
+    queue_get_figures(q, &figures);
+    return figures.unwritten;
+}
+
+/* Nothing more is sent when what was sent cannot be removed; and nothing is sent twice. */
+START_TEST(the_queue_stops_when_outcomes_cannot_be_written)
+{
+    struct queue_copy *c;
+
+    queue_unit_put("archive", "x");
+    q->ops->close(q);
+    multiply(OUTCOMES + 99);
+    queue_unit_open();
+    struct db *block = queue_unit_block();
+    for (int i = 0; i < OUTCOMES; i++) {
+        c = q->ops->next(q, "archive", 0);
+        ck_assert_ptr_nonnull(c);
+        queue_unit_finish(c);
+    }
+    for (int i = 0; i < 3000 && unwritten() <= 1000; i++)
+        usleep(10000);
+    ck_assert_uint_gt(unwritten(), 1000);
+    ck_assert_ptr_null(q->ops->next(q, "archive", 0));
+    queue_unit_unblock(block);
+    for (int i = 0; i < 3000 && unwritten() > 0; i++)
+        usleep(10000);
+    ck_assert_uint_eq(queue_unit_finish_all("archive"), 100);
+    queue_unit_count(0, 0, 0);
+    ck_assert_int_eq(queue_unit_number("SELECT count(DISTINCT copy) FROM history"), OUTCOMES + 100);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM history"), OUTCOMES + 100);
+}
+END_TEST
+
 /* --- threads --- */
 
 #define PUTTERS 4
@@ -682,6 +745,7 @@ static TCase *make(void)
     tcase_add_loop_test(tests, what_does_not_fit_comes_from_the_database, 0, 2);
     tcase_add_test(tests, neither_old_nor_new_copies_starve);
     tcase_add_test(tests, in_hand_each_is_there_once);
+    tcase_add_test(tests, the_queue_stops_when_outcomes_cannot_be_written);
     tcase_add_test(tests, threads_get_each_copy_once);
     tcase_add_test(tests, a_waiting_worker_gets_a_new_copy_or_is_woken);
     tcase_add_test(tests, a_waiting_worker_gets_what_becomes_due);
