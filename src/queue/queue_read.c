@@ -98,7 +98,7 @@ void queue_report_damage(struct db_queue *q, const struct err *err)
     if (!atomic_exchange(&q->is_damaged, true))
         log_error(
             "queue.db is damaged: %s. No mail is taken. Stop splitrelay, then recover what can"
-            " be read: sqlite3 %s/queue.db .recover",
+            " be read from %s/queue.db with sqlite3, as operations.md says",
             err->text, q->options.spool_directory);
 }
 
