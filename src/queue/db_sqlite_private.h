@@ -11,7 +11,23 @@
 
 #include <sqlite3.h>
 
+/*
+ * Measured with store_bench (messages of 4 kB, SQLite 3.40), bytes written per message with 1
+ * thread and with 20: pages of 2 kB 23 and 8.4, 4 kB 41 and 9.7, 8 kB 62 and 19, 16 kB 102 and 23;
+ * the time of the processor is the same. Pages of 4 kB are those of file systems and disks: a
+ * smaller one shares its block with others when a write is torn. auto_vacuum costs a tenth of the
+ * bytes (41 instead of 37), and is what lets space be given back. Recipients in rows of their own
+ * cost a tenth, too (41 instead of 36.5), and can be asked for.
+ */
+#ifndef DB_SQLITE_PAGE_BYTES
 #define DB_SQLITE_PAGE_BYTES 4096
+#endif
+/*
+ * secure_delete = FAST overwrites what was deleted in pages that are written anyway, and costs
+ * nothing that can be measured. A page that becomes free keeps its content until it is used again
+ * or given back. ON writes those, too: a tenth more bytes while mail flows (10.9 kB instead
+ * of 9.9), and a backlog of 100,000 messages drained at 16,000 instead of 30,000 a second.
+ */
 #define DB_SQLITE_BUSY_MS 2000                      /* for a shell that writes */
 #define DB_SQLITE_LOG_KEEP_BYTES (16 * 1024 * 1024) /* a longer log is cut when it begins again */
 #define DB_SQLITE_STATEMENTS 128 /* slots for prepared statements, a power of 2 */
