@@ -104,13 +104,18 @@ static struct db *open_writer(void *ctx, enum db_status *status_out, struct err 
     return db_sqlite_open(q->options.spool_directory, DB_WRITE, status_out, &is_missing, err);
 }
 
+/* What is too old: rows of the history, and suspensions that are over. */
 static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct err *err)
 {
+    const struct db_value now = db_int(queue_now(ctx));
     uint64_t removed = 0;
     enum db_status status = queue_write_prune(ctx, db, PRUNE_ROWS, &removed, err);
 
     *has_more_out = removed == PRUNE_ROWS;
-    return status;
+    return status == DB_OK
+               ? db->ops->run(db, "DELETE FROM suspended WHERE until > 0 AND until <= $1", &now, 1,
+                              NULL, err)
+               : status;
 }
 
 static void note_damage(void *ctx, const struct err *err)

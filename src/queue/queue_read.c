@@ -187,7 +187,7 @@ static bool take_recipient(void *ctx, const struct db_value *columns)
     struct queue_ready *ready = r->ready;
 
     if (ready->recipient_count == r->recipient_cap) {
-        r->recipient_cap = r->recipient_cap == 0 ? 4 : 2 * r->recipient_cap;
+        r->recipient_cap = r->recipient_cap == 0 ? 1 : 2 * r->recipient_cap;
         ready->recipients =
             mem_grow(ready->recipients, r->recipient_cap, sizeof *ready->recipients);
     }

@@ -170,7 +170,7 @@ static void finish(struct writer_request *request, enum db_status status, const 
     if (status == DB_OK && has_order && !(o->kind == DEAD && o->order.action == QUEUE_HOLD))
         queue_change_log(&o->order, destination, id);
     queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
-    if (o->order.action == QUEUE_REQUEUE)
+    if (o->order.to[0] != '\0')
         queue_next_look(o->q, o->order.to);
     if (!is_again)
         queue_ready_free(t->ready);

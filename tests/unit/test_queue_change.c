@@ -529,6 +529,11 @@ START_TEST(a_suspended_destination_gets_nothing)
     fake_now += 1000;
     ck_assert_uint_eq(queue_unit_finish_all("backup"), 1);
     ck_assert_ptr_null(queue_unit_take("archive"));
+    /* The writer removes what is over when it has nothing else to do. */
+    for (int i = 0; i < 1000 && queue_unit_number("SELECT count(*) FROM suspended") > 1; i++)
+        usleep(10000);
+    ck_assert_str_eq(queue_unit_text("SELECT destination FROM suspended"), "archive");
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM suspended"), 1);
     ck_assert_int_eq(q->ops->resume(q, "archive", &err), 1);
     ck_assert_int_eq(q->ops->resume(q, "archive", &err), 0);
     ck_assert_int_eq(q->ops->resume(q, "../x", &err), -1);
