@@ -20,8 +20,5 @@ EXTRA_DIST += \
 	%D%/policy.md \
 	%D%/queue.md \
 	%D%/set-up.md \
-	%D%/tables.md
-	%D%/sendmail.md \
-	%D%/tables.md
-EXTRA_DIST += %D%/INTERNALS.md
-EXTRA_DIST += %D%/INTERNALS.md %D%/tables.md %D%/tasks.md
+	%D%/tables.md \
+	%D%/tasks.md
