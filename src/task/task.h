@@ -150,17 +150,10 @@ void task_cond_broadcast(struct task_cond *c) __attribute__((nonnull));
  * Call fn(arg), which may block for long, on a helper thread, and return when it is done. Other
  * tasks run meanwhile. While TASK_HELPERS_MAX calls run, further ones wait, and run in the order in
  * which they came. So fn must not wait for another task that may be in task_block(), nor for a lock
- * that is held over task_block(). It may wait for a function that task_block_start() runs. Outside
- * of tasks, and without memory for a thread, fn(arg) is called in place.
+ * that is held over task_block(). Outside of tasks, and without memory for a thread, fn(arg) is
+ * called in place.
  */
 void task_block(void (*fn)(void *), void *arg) __attribute__((nonnull(1)));
-
-/* Start fn(arg) on a helper thread, and return at once. The call does not count for
- * TASK_HELPERS_MAX and does not wait for other calls, so the caller keeps the number of such calls
- * small (a commit leader: one at a time). False: the caller is no task, or no thread can be
- * started; fn was not called. */
-bool task_block_start(void (*fn)(void *), void *arg)
-    __attribute__((nonnull(1), warn_unused_result));
 
 /* As pread(2). In a task, data in the page cache is read in place, other data by task_block(). */
 ssize_t task_pread(int fd, void *data, size_t len, off_t offset)

@@ -4,19 +4,13 @@
  * to TASK_HELPERS_MAX. So below the cap a job that takes long (a look-up whose servers are silent)
  * delays no other job. At the cap jobs wait in order. A helper without a job ends after IDLE_S.
  *
- * Why there is no deadlock at the cap: a running job must never wait for a job in the queue. The
- * jobs of task_block() wait for nothing but the system, a peer with a timeout, and a round of the
- * commit leader. The leader is a job of task_block_start(), so such jobs are not subject to the
- * cap: a job of task_block_start() goes to the head of the queue, and a helper is started for it
- * even above the cap if none is idle. A helper that has finished a job ends if there are more
- * helpers than the cap.
+ * Why there is no deadlock at the cap: a running job must never wait for a job in the queue. Jobs
+ * wait for the system, for a peer with a timeout, or for what another running job gives back.
  */
 #include "task/task_private.h"
 
-#include "base/mem.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,7 +22,7 @@ struct task_block_job {
     struct task_block_job *next;
     void (*fn)(void *);
     void *arg;
-    struct task *task; /* the task that waits; NULL: none, and the job is on the heap */
+    struct task *task; /* that waits */
     bool is_done;
 };
 
@@ -44,13 +38,11 @@ void task_helpers_init(struct task_pool *pool)
 }
 
 /* Wait for the next job, and take it. NULL: this thread has to end. With the lock. */
-static struct task_block_job *next_job(struct task_pool *pool, bool is_new)
+static struct task_block_job *next_job(struct task_pool *pool)
 {
     struct timespec until;
     int error = 0;
 
-    if (pool->helpers > TASK_HELPERS_MAX && !is_new)
-        return NULL;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += IDLE_S;
     pool->idle_helpers++;
@@ -71,21 +63,14 @@ static void *helper_main(void *arg)
 {
     struct task_pool *pool = arg;
     struct task_block_job *job;
-    bool is_new = true;
 
     pthread_mutex_lock(&pool->lock);
-    while ((job = next_job(pool, is_new)) != NULL) {
-        is_new = false;
+    while ((job = next_job(pool)) != NULL) {
         pthread_mutex_unlock(&pool->lock);
-        struct task *task = job->task;
         job->fn(job->arg);
-        if (task == NULL)
-            free(job);
         pthread_mutex_lock(&pool->lock);
-        if (task != NULL) {
-            job->is_done = true;
-            task_wake(task); /* with the lock, without which job and task may have ended */
-        }
+        job->is_done = true;
+        task_wake(job->task); /* with the lock, without which job and task may have ended */
     }
     pool->helpers--;
     pthread_cond_broadcast(&pool->changed);
@@ -112,13 +97,6 @@ static int start_helper(struct task_pool *pool)
 static void enqueue(struct task_pool *pool, struct task_block_job *job)
 {
     pool->waiting_jobs++;
-    if (job->task == NULL) {
-        job->next = pool->first_job;
-        pool->first_job = job;
-        if (job->next == NULL)
-            pool->jobs_end = &job->next;
-        return;
-    }
     *pool->jobs_end = job;
     pool->jobs_end = &job->next;
 }
@@ -129,8 +107,7 @@ static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
     pthread_mutex_lock(&pool->lock);
     /* A helper that was signalled counts as idle until it takes its job. */
-    bool is_taken = pool->waiting_jobs < pool->idle_helpers ||
-                    (job->task != NULL && pool->helpers >= TASK_HELPERS_MAX) ||
+    bool is_taken = pool->waiting_jobs < pool->idle_helpers || pool->helpers >= TASK_HELPERS_MAX ||
                     start_helper(pool) == 0;
     if (is_taken)
         enqueue(pool, job);
@@ -163,21 +140,6 @@ void task_block(void (*fn)(void *), void *arg)
     }
     while (!is_done(th->pool, &job))
         task_park(job.task, TASK_FOREVER);
-}
-
-bool task_block_start(void (*fn)(void *), void *arg)
-{
-    struct task_thread *th = task_thread_self();
-
-    if (th == NULL)
-        return false;
-    struct task_block_job *job = mem_zalloc(sizeof *job);
-    job->fn = fn;
-    job->arg = arg;
-    if (submit(th->pool, job))
-        return true;
-    free(job);
-    return false;
 }
 
 struct reading {

@@ -100,7 +100,6 @@ START_TEST(test_no_pool)
 {
     task_pool_free(NULL);
     task_yield(); /* of no effect in a thread */
-    ck_assert(!task_block_start(add_one, NULL));
 }
 END_TEST
 
@@ -579,13 +578,13 @@ static void set_event(void *arg)
     task_event_set(arg);
 }
 
-/* A task makes an event, waits for it and releases it, many times; helpers set the events. */
+/* A task makes an event, waits for it and releases it, many times; other tasks set the events. */
 static void wait_for_events(void *arg)
 {
     for (int i = 0; i < 200; i++) {
         struct task_event e;
         task_event_init(&e);
-        ck_assert(task_block_start(set_event, &e));
+        start_task(set_event, &e);
         ck_assert(task_event_wait(&e, late()));
         task_event_clear(&e);
     }
@@ -722,7 +721,6 @@ static struct crowd {
     int gate[2]; /* a pipe from which each call reads one byte */
     atomic_uint begun, running, most, next;
     unsigned order[CROWD];
-    atomic_bool has_led;
 } crowd;
 
 static void pass_gate(void *arg)
@@ -817,32 +815,6 @@ START_TEST(test_calls_above_the_cap_wait_in_order)
     }
     open_gate(TASK_HELPERS_MAX);
     end_crowd();
-}
-END_TEST
-
-static void lead_crowd(void *arg)
-{
-    (void)arg;
-    crowd.has_led = true;
-    open_gate(TASK_HELPERS_MAX + 20);
-}
-
-/* All helpers wait for the leader, and further calls wait for a helper. */
-static void start_leader(void *arg)
-{
-    for (int i = 0; i < 20; i++)
-        start_task(block_in_crowd, arg);
-    task_yield();
-    ck_assert(task_block_start(lead_crowd, NULL));
-}
-
-START_TEST(test_helpers_may_wait_for_a_leader)
-{
-    start_crowd();
-    start_task(start_leader, NULL);
-    end_crowd();
-    ck_assert(crowd.has_led);
-    ck_assert_uint_eq(crowd.most, TASK_HELPERS_MAX);
 }
 END_TEST
 
@@ -961,7 +933,6 @@ int main(void)
     tcase_add_test(t, test_block);
     tcase_add_test(t, test_helpers_have_a_cap);
     tcase_add_test(t, test_calls_above_the_cap_wait_in_order);
-    tcase_add_test(t, test_helpers_may_wait_for_a_leader);
     tcase_add_test(t, test_guard);
     tcase_add_test(t, test_pread);
     tcase_add_test(t, test_leaves_nothing);
