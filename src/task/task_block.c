@@ -9,7 +9,6 @@
  */
 #include "task/task_private.h"
 
-
 #include <errno.h>
 #include <sys/uio.h>
 #include <time.h>
