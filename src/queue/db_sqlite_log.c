@@ -34,6 +34,8 @@
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
 #define KEEP_FREE_PAGES (8192 * KB / DB_SQLITE_PAGE_BYTES)
 #define RENEW_BYTES (256 * KB)
+#define RESERVE_BYTES (512 * KB)
+#define FRAME_BYTES 24 /* beside each page in the log */
 
 static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
 {
@@ -44,6 +46,8 @@ static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
     if (pages < s->log_pages) { /* it began at the start again */
         s->copied_pages = 0;
         s->checkpoint_at = s->checkpoint_pages;
+        if (s->log_blocks > DB_SQLITE_LOG_KEEP_BYTES)
+            s->log_blocks = DB_SQLITE_LOG_KEEP_BYTES;
     }
     s->log_pages = pages;
     return SQLITE_OK;
@@ -115,12 +119,34 @@ static enum db_status vacuum(struct db_sqlite *s, int64_t keep, bool *has_more_o
     return status;
 }
 
+/*
+ * Take blocks of the disk for what comes next in the log. While the disk is full, the file cannot
+ * grow, so that the log cannot begin at its start again; but outcomes can still be written, and
+ * make the file smaller. The size of the log stays as it is.
+ */
+static void reserve_blocks(struct db_sqlite *s)
+{
+    int64_t wanted = (int64_t)s->log_pages * (DB_SQLITE_PAGE_BYTES + FRAME_BYTES) + RESERVE_BYTES;
+
+    if (wanted <= s->log_blocks)
+        return;
+    char *path = mem_printf("%s-wal", s->path);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    wanted += RESERVE_BYTES;
+    if (fd >= 0 && (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, wanted) == 0 || errno != ENOSPC))
+        s->log_blocks = wanted; /* or the file system cannot do that */
+    if (fd >= 0)
+        close(fd);
+    free(path);
+}
+
 enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_out, struct err *err)
 {
     struct db_sqlite *s = (struct db_sqlite *)db;
     enum db_status status = DB_OK;
 
     *has_more_out = false;
+    reserve_blocks(s);
     if (s->log_pages >= s->checkpoint_at || (is_idle && s->copied_pages < s->log_pages))
         status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err);
     if (status == DB_FULL) /* with fewer pages the file need not grow */
@@ -206,6 +232,7 @@ enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
     if (status != DB_OK)
         return status;
     status = rewrite_log(s, err);
+    reserve_blocks(s);
     s->base.ops->rollback(&s->base);
     if (status != DB_OK)
         return status;

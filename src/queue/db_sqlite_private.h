@@ -49,6 +49,7 @@ struct db_sqlite {
     int log_pages;         /* in use, after the last commit */
     int copied_pages;      /* of them are in the database */
     int checkpoint_at;     /* log_pages for the next checkpoint */
+    int64_t log_blocks;    /* bytes of the log for which the disk has given blocks */
     int checkpoint_pages;  /* from one checkpoint to the next; as many as take little time */
     int64_t restart_at_ms; /* not before: a checkpoint that waits for readers */
 };

@@ -175,9 +175,13 @@ static void settle(struct work *w, struct queue_changed *sum)
         queue_next_settle(w->q, item->destination, item->id, NULL);
         if (w->order.to[0] != '\0')
             queue_next_settle(w->q, w->order.to, item->id, NULL);
-        sum->ordered += item->seized == QUEUE_SEIZED_ORDERED;
+        /* An order that could not be written is carried out all the same, unless there is a crash
+         * before. */
+        bool is_ordered = item->seized == QUEUE_SEIZED_ORDERED &&
+                          (w->status == DB_OK || w->order.action == QUEUE_REQUEUE);
+        sum->ordered += is_ordered;
         sum->changed += w->status == DB_OK && is_free && item->is_changed;
-        sum->failed += w->status != DB_OK && is_free;
+        sum->failed += w->status != DB_OK && item->seized != QUEUE_SEIZED_REFUSED && !is_ordered;
         free(item->destination);
     }
 }
