@@ -245,7 +245,13 @@ static int link_file(struct maildir *m, const char *tmp, uint64_t size_bytes)
         if (i + 1 == NAMES_TRIED)
             return fail(m, "link");
     }
-    return fsync(m->dirs[DIR_NEW]) == 0 ? 0 : fail(m, "sync");
+    if (fsync(m->dirs[DIR_NEW]) == 0)
+        return 0;
+    /* The kernel takes the name for written now, and no later sync would write it. The next attempt
+     * links the file again. */
+    (void)fail(m, "sync");
+    (void)unlinkat(m->dirs[DIR_NEW], name, 0);
+    return -1;
 }
 
 static int write_file(struct maildir *m, const char *tmp)
