@@ -94,6 +94,7 @@ def test_no_message_is_missing_anywhere(r):
         assert len(set(found)) == MESSAGES
     front.wait_empty(60)
     rig.wait_for(lambda: not d.spooled(), 60, "an empty spool")
+    assert not rig.queue.leftovers(d.spool), rig.queue.leftovers(d.spool)[:9]
 
 
 if __name__ == "__main__":

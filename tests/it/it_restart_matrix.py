@@ -7,15 +7,16 @@ SPLIT_STOP_SECONDS (3): the duration of SIGSTOP; use 60 before a release.
 """
 
 import collections
+import errno
 import os
-import shutil
+import re
 import signal
-import socket
 import subprocess
 import threading
 import time
 
 import rig
+from rig import power
 from rig.daemons import program, run_splitctl
 
 STOP_SECONDS = int(os.environ.get("SPLIT_STOP_SECONDS", "3"))
@@ -68,8 +69,9 @@ destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = {C
     def retry(self):
         run_splitctl(self.r, self.daemon.configuration_path, "retry", "--all")
 
-    def files(self, top="queue"):
-        return [os.path.join(d, f) for d, _, files in os.walk(os.path.join(self.spool, top)) for f in files]
+    def queued(self, state="queued"):
+        """Ids of copies."""
+        return rig.queue.ids(self.spool, state)
 
     def arrived(self):
         """{subject: the number of times that the sink accepted it}."""
@@ -77,8 +79,8 @@ destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = {C
 
     def complete(self, seconds=40):
         """Wait until all committed messages have arrived, and the queue is empty."""
-        rig.wait_for(lambda: self.committed <= set(self.arrived()) and not self.files(), seconds, "all copies",
-                     lambda: f"missing {sorted(self.committed - set(self.arrived()))[:9]}, queued {self.files()[:9]}")
+        rig.wait_for(lambda: self.committed <= set(self.arrived()) and not self.queued(), seconds, "all copies",
+                     lambda: f"missing {sorted(self.committed - set(self.arrived()))[:9]}, queued {self.queued()[:9]}")
 
     def check(self, again_at_most):
         """Check that no message is lost, and that at most again_at_most of those whose client got 250 arrived again."""
@@ -86,7 +88,8 @@ destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = {C
         again = {s: n - 1 for s, n in self.arrived().items() if n > 1 and s not in self.uncertain}
         print(f"{len(self.committed)} committed, {len(self.uncertain)} uncertain, sent again: {sum(again.values())}")
         assert sum(again.values()) <= again_at_most, f"sent again: {again}"
-        assert not self.files("dead") and not self.files("tmp") and not self.files("quarantine")
+        assert not self.queued("dead") and not self.queued("held")
+        rig.wait_for(lambda: not rig.queue.leftovers(self.spool), 20, "an empty queue", lambda: str(rig.queue.leftovers(self.spool)))
 
 
 class Load:
@@ -209,37 +212,27 @@ def remount(path, mode):
 def test_read_only(r):
     """If the file system becomes read-only, clients get 451, and no copy is sent more than once. When it is writable again, all
     copies are delivered."""
-    rig.need_root()
+    switch = r.path("read-only")  # while this file is there, all calls that change something in the spool fail
     mount = r.mount_tmpfs("ro", "20M")
-    relay = Relay(r, spool=os.path.join(mount, "spool"))
-    os.mkdir(relay.spool, 0o700)
-    # Between deliveries only the lock is open for writing. It would prevent the remount, so it is on another file system.
-    lock = os.path.join(relay.spool, "lock")
-    for path in (lock, r.path("lock")):
-        r.write(os.path.relpath(path, r.directory), "")
-    r.session.record_mount(lock)
-    subprocess.run(["mount", "--bind", r.path("lock"), lock], check=True)
-    r.on_close(lambda: subprocess.run(["umount", "-l", lock], stderr=subprocess.DEVNULL, check=False))
-    relay.start()
+    spool = os.path.join(mount, "spool")
+    env = power.environment(LD_PRELOAD=power.program("diskrec.so"), DISKREC_ROOT=spool, DISKREC_FAIL=f"while:{switch}:{errno.EROFS}")
+    relay = Relay(r, spool=spool, env=env).start()
     relay.put_many("before", 20)
-    rig.wait_for(lambda: remount(mount, "ro"), 20, "the file system to become read-only")
+    r.write("read-only", "")
     code = str(relay.put("refused"))[:9]
     assert code == "451 4.3.0", code
     relay.sink.start()
-    relay.retry()
     relay.daemon.wait_log("error: .*Read-only file system")
-    relay.retry()
-    relay.daemon.wait_log("error: .*Read-only file system", count=2)
-    assert max(relay.arrived().values(), default=0) <= 1
-    assert remount(mount, "rw")
+    rig.wait_for(relay.arrived, 20, "a delivery")  # nothing has to be written for the first ones
+    assert max(relay.arrived().values()) == 1
+    os.unlink(switch)
+    rig.wait_for(lambda: relay.put("again").code == 250, 20, "mail to be accepted")
     relay.put_many("after", 5)
-    relay.retry()
     relay.check(0)
 
     relay.sink.stop()
     relay.put_many("again", 5)
     relay.daemon.stop()
-    subprocess.run(["umount", lock], check=True)
     assert remount(mount, "ro")
     done = subprocess.run([program("splitrelay"), "-c", relay.daemon.configuration_path], stderr=subprocess.PIPE, timeout=20, check=False)
     assert done.returncode not in (0, 1) and b"Read-only file system" in done.stderr, done
@@ -248,65 +241,63 @@ def test_read_only(r):
     relay.start().check(0)
 
 
+def damage(relay):
+    """Take from copies what belongs to them. Returns {id: the reason that is logged}."""
+    files = rig.queue.large_files(relay.spool)
+    small = [c for c in rig.queue.copies(relay.spool) if c.body_at == "body"]
+    large = {c.id: f"{int(c.id, 16) & ~rig.queue.COPIES_MAX:X}" for c in rig.queue.copies(relay.spool) if c.body_at == "file"}
+    assert sorted(large.values()) == files and len(files) == 4, files
+    first, second, third, _ = large
+    paths = {copy: os.path.join(relay.spool, "large", large[copy]) for copy in large}
+    os.unlink(paths[first])
+    os.truncate(paths[second], 1000)
+    os.unlink(paths[third])
+    os.mkdir(paths[third])
+    message = int(small[0].id, 16) & ~rig.queue.COPIES_MAX
+    assert rig.queue.change(relay.spool, "DELETE FROM body WHERE message = ?", message) == 1
+    assert rig.queue.change(relay.spool, "UPDATE body SET data = zeroblob(10) WHERE message = ?", int(small[1].id, 16) & ~rig.queue.COPIES_MAX) == 1
+    return {first: "No such file", second: "has 1000 bytes instead of", third: "instead of", small[0].id: "content", small[1].id: "content"}
+
+
 def plant(relay):
-    """Put foreign files into the spool. Returns the names that must be reported."""
-    good = sorted(relay.files())[0]
-    due, dest = os.path.dirname(good), os.path.join(relay.spool, "queue", "archive")
-    with open(good, "rb") as f:
-        copy = f.read()
-    head = copy.index(b"\nEND\n")
-    contents = {
-        "0000000empty": b"",
-        "0000000short": copy[:-100],
-        "0000000longer": copy + b"more\r\n",
-        "0000000head": copy[: head // 2],
-        "0000000noend": copy[: head + 1],
-        "0000000binary": os.urandom(5000),
-        "0000000version": copy.replace(b"splitrelay-spool 1", b"splitrelay-spool 9", 1),
-        "0000000other": copy,  # a valid file, but with the id of another copy
-        "notes.txt": b"remember the milk\n",
-        ".hidden": b"x",
-    }
-    for name, content in contents.items():
-        with open(os.path.join(due, name), "wb") as f:
-            f.write(content)
-    with open(os.path.join(due, "0000000sparse"), "wb") as f:
+    """Put foreign files into the spool. Returns those that stay, and those that are removed as what a crash left."""
+    top = os.path.join(relay.spool, "large")
+    stay = ["notes.txt", ".hidden", "0123", "directory"]
+    for name in stay[:-1]:
+        with open(os.path.join(top, name), "wb") as f:
+            f.write(b"remember the milk")
+    os.mkdir(os.path.join(top, "directory"))
+    with open(os.path.join(top, "330B942CEE930000"), "wb") as f:
         f.truncate(1 << 33)
-    os.mkdir(os.path.join(due, "0000000directory"))
-    os.mkfifo(os.path.join(due, "0000000fifo"))
-    os.symlink("/etc/hostname", os.path.join(due, "0000000symlink"))
-    os.symlink(good, os.path.join(due, "0000000alias"))
-    with socket.socket(socket.AF_UNIX) as s:
-        s.bind(os.path.join(due, "0000000socket"))
-    names = [*contents, *(f"0000000{x}" for x in ("sparse", "directory", "fifo", "symlink", "alias", "socket"))]
-    for path in ("README", "archive/tomorrow", "archive/123"):
-        with open(os.path.join(relay.spool, "queue", path), "wb") as f:
-            f.write(b"x")
-    shutil.copy(good, os.path.join(dest, "copy-of-a-copy"))
-    return [*names, "README", "tomorrow", "123", "copy-of-a-copy"]
+    os.symlink("/etc/hostname", os.path.join(top, "330B942CEE938000"))
+    return stay, ["330B942CEE930000", "330B942CEE938000"]
 
 
 def test_foreign_files(r):
-    """Files that are no copies are moved to quarantine and reported, the copies beside them are delivered, and tmp/ is emptied."""
+    """Copies whose content is missing or damaged become dead letters, the copies beside them are delivered. Files in large/ that no
+    row names are removed, and others are left alone."""
     relay = Relay(r).start()
     relay.put_many("good", 20)
+    for n in range(4):
+        assert relay.put(f"large{n}", BODY * 100).code == 250
     relay.daemon.stop()
-    names = plant(relay)
-    with open(os.path.join(relay.spool, "tmp", "0000000left"), "wb") as f:
-        f.write(b"x")
+    damaged = damage(relay)
+    stay, removed = plant(relay)
     relay.sink.start()
     relay.start()
-    for name in names:
-        relay.daemon.wait_log(rf"{name.replace('.', '[.]')} is no valid copy \(.+\): moved to quarantine/\w+-{name.replace('.', '[.]')}")
-    relay.complete()
-    assert set(relay.arrived().values()) == {1} and set(relay.arrived()) == relay.committed
-    quarantine = sorted(n.split("-", 1)[1] for n in os.listdir(os.path.join(relay.spool, "quarantine")))
-    assert quarantine == sorted(names), f"{quarantine}, not {sorted(names)}"
-    assert not relay.files("tmp") and os.path.exists("/etc/hostname")
+    for copy_id, reason in damaged.items():
+        relay.daemon.wait_log(rf"error: {copy_id}: dest=archive: .*{reason}.*: moved to the dead letters")
+    for name in stay:
+        relay.daemon.wait_log(rf"warning: .*large/{re.escape(name)} is not a file of the queue")
+    rig.wait_for(lambda: not relay.queued(), 20, "an empty queue", relay.daemon.log)
+    assert sorted(relay.queued("dead")) == sorted(damaged)
+    assert len(relay.arrived()) == 24 - len(damaged) and set(relay.arrived().values()) == {1}
+    found = rig.queue.large_files(relay.spool)
+    assert set(stay) <= set(found) and not set(removed) & set(found), found
+    assert os.path.exists("/etc/hostname")
     relay.restart()
     relay.put_many("next", 3)
-    relay.complete()
-    assert set(relay.arrived().values()) == {1}
+    rig.wait_for(lambda: {"next0", "next1", "next2"} <= set(relay.arrived()), 20, "further mail", relay.daemon.log)
 
 
 class Clock:

@@ -40,6 +40,7 @@ static unsigned long fail_number, fail_mille, fail_max;
 static int fail_errno;
 static _Atomic uint64_t fail_seed;
 static atomic_ulong failures;
+static char fail_path[4096]; /* "while"; "": not set */
 
 static uint64_t chance(void)
 {
@@ -50,12 +51,22 @@ static uint64_t chance(void)
     return x ^ x >> 31;
 }
 
+static bool fails_now(void)
+{
+    if (fail_path[0] == '\0' || syscall(SYS_faccessat, AT_FDCWD, fail_path, F_OK) != 0)
+        return false;
+    errno = fail_errno;
+    return true;
+}
+
 /* Whether this call is to fail; errno is set then. */
 static bool fails(enum record_call call)
 {
     static const int sync_errors[] = {EIO, ENOSPC}, open_errors[] = {EMFILE, EIO, ENOSPC};
     unsigned long number = atomic_fetch_add(&calls[call], 1) + 1;
 
+    if (call != RECORD_CALL_SYNC && call != RECORD_CALL_OPEN && fails_now())
+        return true;
     if (fail_call == (int)call && number == fail_number) {
         errno = fail_errno;
         return true;
@@ -81,6 +92,8 @@ static void configure_faults(const char *text)
         fail_max = c;
         return;
     }
+    if (sscanf(text, "while:%4095[^:]:%d", fail_path, &fail_errno) == 2)
+        return;
     if (sscanf(text, "%15[a-z]:%lu:%d", name, &fail_number, &fail_errno) == 3)
         for (int i = 0; i < RECORD_CALLS; i++)
             if (strcmp(name, call_names[i]) == 0)
@@ -254,7 +267,8 @@ static int do_open(int dirfd, const char *path, int flags, mode_t mode)
 {
     if (kind_of_path(dirfd, path) == TRACKED_NOT)
         return (int)syscall(SYS_openat, dirfd, path, flags | O_LARGEFILE, mode);
-    if (fails(RECORD_CALL_OPEN))
+    if (fails(RECORD_CALL_OPEN) ||
+        ((flags & (O_ACCMODE | O_CREAT | O_TRUNC)) != O_RDONLY && fails_now()))
         return -1;
     pthread_mutex_lock(&names);
     int fd = open_and_record(dirfd, path, flags, mode);
