@@ -249,7 +249,9 @@ def on_terminal(r, t, *args, answer=None, watch=None):
     r.session.record_process(process.pid, "splitctl")
     os.close(slave)
     text = b""
+    end = time.monotonic() + 60 * rig.TIME_FACTOR
     while True:
+        assert time.monotonic() < end or process.kill(), text[-1000:]
         ready, _, _ = select.select([master], [], [], 60 * rig.TIME_FACTOR)
         try:
             chunk = os.read(master, 65536) if ready else b""

@@ -153,7 +153,7 @@ class Usage(Case):
             self.assertTrue(text.startswith(f"usage: splitctl [-c FILE] {command}"), text)
             self.assertEqual(self.run_ctl(command, "x", "--help", "y", config=False)[0], text)
             # Every option that the program takes is in the manual, and the other way round.
-            synopsis = manual[manual.index(".Sh SYNOPSIS"):manual.index(".Sh ENVIRONMENT")]
+            synopsis = manual[manual.index(".Sh SYNOPSIS"):manual.index(".Ss check")]
             for option in re.findall(r"--([a-z-]+)", text):
                 self.assertRegex(synopsis, rf"Fl -{option}\b", command)
             self.assertRegex(manual, rf"(?m)^\.Ic .*\b{command}\b", command)
@@ -686,7 +686,7 @@ class Control(Case):
         self.assertEqual(requests, ["ping\n", "retry all\n", "ping\n", "hold all destination=archive\n"])
 
     def test_selections_are_passed_on(self):
-        requests = self.serve(["ok\n", "ok 5 1 0\n"])
+        requests = self.serve(["ok\n", "ok 5 1 0\n", "ok\n", "ok 0 0 0\n"])
         out, _ = self.run_ctl("requeue", "--to", "newmail", "--from", "a+b c@x", "--to", "@y", "--reason", "no room=\u00e4", "--larger", "1k",
                               "--limit", "7", "--in", "hold,dead", "--message-id", "m@x", "--mta-id", "4F", "archive")
         self.assertEqual(out, "5 copies requeued\n1 being delivered: requeued afterwards, unless accepted\n")
@@ -695,6 +695,8 @@ class Control(Case):
             "requeue destination=archive in=hold,dead from=a+2Bb+20c@x to=@y reason=no+20room+3D+C3+A4 mta-id=4F message-id=m@x larger=1024 limit=7"
             " requeue-to=newmail\n",
         )
+        self.run_ctl("hold", "--older", "49000d")
+        self.assertEqual(requests[3], "hold before=1\n")
 
     def test_replies(self):
         for reply, args, status, out, err in (
