@@ -193,9 +193,10 @@ enum db_status queue_write_recipient(struct db *db, int64_t copy, const struct q
 enum db_status queue_write_history(struct db_queue *q, struct db *db, const char *destination,
                                    const struct queue_ready *copy, bool is_sent, const char *result,
                                    const struct queue_delivery *delivery, struct err *err);
-/* The copy is done: without another copy its message goes, too. */
+/* The copy is done: without another copy its message goes, too. *was_there_out: false, if it was
+ * removed before. */
 enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_files *files,
-                                   struct err *err);
+                                   bool *was_there_out, struct err *err);
 /* What administrators want, with the history. */
 enum db_status queue_write_hold(struct db *db, int64_t copy, struct err *err);
 enum db_status queue_write_deletion(struct db_queue *q, struct db *db, const char *destination,

@@ -141,9 +141,13 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
 
     o->files.count = 0;
     if (o->kind == SENT) {
-        status = queue_write_history(o->q, db, t->copy.destination, t->ready, true, "sent",
-                                     &(struct queue_delivery){o->relay, o->reply}, err);
-        return status == DB_OK ? queue_write_removal(db, t->ready->id, &o->files, err) : status;
+        /* A commit that failed may have been stored all the same; then it is gone. */
+        bool was_there = false;
+        status = queue_write_removal(db, t->ready->id, &o->files, &was_there, err);
+        if (status == DB_OK && was_there)
+            status = queue_write_history(o->q, db, t->copy.destination, t->ready, true, "sent",
+                                         &(struct queue_delivery){o->relay, o->reply}, err);
+        return status;
     }
     status = write_recipients(o, db, err);
     if (status == DB_OK)

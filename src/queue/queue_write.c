@@ -115,18 +115,20 @@ static bool note_row(void *ctx, const struct db_value *columns)
 }
 
 enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_files *files,
-                                   struct err *err)
+                                   bool *was_there_out, struct err *err)
 {
     const int64_t id = queue_id_message(copy);
     const struct db_value value = db_int(copy), message = db_int(id);
     const struct db_value copies[] = {message, db_int(id + QUEUE_ID_COPIES_MAX + 1)};
     bool has_others = false;
-    uint64_t parts = 0;
+    uint64_t copies_removed = 0, parts = 0;
 
     enum db_status status =
         db->ops->run(db, "DELETE FROM recipient WHERE copy = $1", &value, 1, NULL, err);
     if (status == DB_OK)
-        status = db->ops->run(db, "DELETE FROM copy WHERE id = $1", &value, 1, NULL, err);
+        status =
+            db->ops->run(db, "DELETE FROM copy WHERE id = $1", &value, 1, &copies_removed, err);
+    *was_there_out = copies_removed > 0;
     if (status == DB_OK)
         status = db->ops->query(db, "SELECT 1 FROM copy WHERE id > $1 AND id < $2 LIMIT 1", copies,
                                 2, note_row, &has_others, err);
@@ -154,6 +156,7 @@ enum db_status queue_write_deletion(struct db_queue *q, struct db *db, const cha
                                     int64_t copy, struct queue_files *files, struct err *err)
 {
     struct queue_ready *row;
+    bool was_there;
 
     enum db_status status = queue_read_copy(db, copy, false, &row, err);
     if (status != DB_OK || row == NULL)
@@ -162,7 +165,7 @@ enum db_status queue_write_deletion(struct db_queue *q, struct db *db, const cha
     if (status == DB_OK)
         status = queue_write_history(q, db, destination, row, false, "deleted", NULL, err);
     if (status == DB_OK)
-        status = queue_write_removal(db, copy, files, err);
+        status = queue_write_removal(db, copy, files, &was_there, err);
     queue_ready_free(row);
     return status;
 }

@@ -463,6 +463,21 @@ START_TEST(the_history_says_what_became_of_a_copy)
 }
 END_TEST
 
+/* As when a commit that failed was stored all the same, and is tried again. */
+START_TEST(an_outcome_that_was_written_before_is_not_told_twice)
+{
+    char id[QUEUE_ID_SIZE];
+
+    put("archive", "1", false, id);
+    struct queue_copy *c = queue_unit_must_take("archive");
+    queue_unit_execute("DELETE FROM copy");
+    queue_unit_execute("DELETE FROM recipient");
+    queue_unit_finish(c);
+    queue_unit_count(0, 0, 0);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM history"), 0);
+}
+END_TEST
+
 START_TEST(a_history_ends)
 {
     char id[QUEUE_ID_SIZE];
@@ -757,6 +772,7 @@ static TCase *make(void)
                         UNIT_COUNT(in_delivery));
     tcase_add_test(tests, an_order_may_be_replaced);
     tcase_add_test(tests, the_history_says_what_became_of_a_copy);
+    tcase_add_test(tests, an_outcome_that_was_written_before_is_not_told_twice);
     tcase_add_loop_test(tests, a_history_ends, 0, 2);
     tcase_add_test(tests, a_suspended_destination_gets_nothing);
     tcase_add_test(tests, a_waiting_worker_gets_a_copy_when_its_destination_is_resumed);
