@@ -100,6 +100,9 @@ void process_return_memory(void)
 #ifdef __GLIBC__
     /* Otherwise free(3) raises this threshold with each such block, and then keeps the memory. */
     (void)!mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    /* The default is 8 arenas per processor, and each keeps some MB for threads to come. */
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    (void)!mallopt(M_ARENA_MAX, processors > 0 ? 2 * (int)processors : 2);
 #endif
 }
 

@@ -15,7 +15,7 @@ from measure import Table, Target, relay_configuration, wait_sent  # noqa: E402
 
 DESTINATIONS = [f"d{i}" for i in range(10)]
 HANGS = DESTINATIONS[-1]
-WINDOW = 5000  # copies that are counted in one turn
+WINDOW = 10000  # copies that are counted in one turn
 
 
 def fill(r, count, size, destinations=("archive",)):
