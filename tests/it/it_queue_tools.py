@@ -3,6 +3,7 @@
 """splitctl queue, show, stats, hold, release, delete, requeue, retry: while mail flows, and when splitrelay is down.
 
 SPLIT_QUEUE_MESSAGES (500): through each of two destinations while administrators work at random; SPLIT_SEED repeats a run.
+SPLIT_QUEUE_COPIES (100000): in the queue, while each command answers within two seconds.
 """
 
 import collections
@@ -23,6 +24,7 @@ from rig import queue
 from rig.daemons import program, sanitizer_environment
 
 MESSAGES = int(os.environ.get("SPLIT_QUEUE_MESSAGES", "500"))
+COPIES = int(os.environ.get("SPLIT_QUEUE_COPIES", "100000"))
 SEED = int(os.environ.get("SPLIT_SEED", str(time.time_ns() % 1000000)))
 NAMES = ("archive", "newmail")
 HIDDEN = b"Subject: \x1b]0;evil\x07 x\r\n\r\nbody \x1b[2J\r\n"
@@ -325,6 +327,31 @@ def test_progress_of_reading(r):
     assert t.ctl("queue", "--to", "nobody@x")[1:] == ("No such copy\n", "")
     text, _ = on_terminal(r, t, "queue", "--limit", "1")
     assert "[" not in text and text.startswith("----Copy ID----"), repr(text)
+
+
+def test_many_copies(r):
+    """Beside a splitrelay that works, each command answers within two seconds; the memory does not grow with the queue."""
+    t = Relay(r, down=NAMES)
+    crowd(t, COPIES)
+    t.start()
+    for args in (["queue", "--to", "nobody@x", "--limit", "5"], ["queue", "--to", "a@x", "--limit", "5"], ["queue", "--mta-id", "x"], ["show", "--from", "<>"], ["stats"],
+                 ["history"], ["status", "--json"], ["suspend", "archive"], ["resume", "archive"], ["hold", "--reason", "no such reason"], ["retry", "--from", "nobody@x"]):
+        begin = time.monotonic()
+        t.ctl(*args, check=args[0] != "status")
+        took = time.monotonic() - begin
+        print(f"{took:.2f} s  splitctl {' '.join(args)}")
+        # postconf waits for a second before it says that there is no Postfix.
+        assert took < (3 if args[0] == "status" else 2) * rig.TIME_FACTOR, (args, took)
+    queued = subprocess.Popen([program("splitctl"), "-c", t.configuration_path, "queue", "--json"], stdout=subprocess.PIPE, env=sanitizer_environment(r, "splitctl"))
+    r.session.record_process(queued.pid, "splitctl")
+    lines, peak = 0, 0
+    for _ in queued.stdout:
+        lines += 1
+        if lines % 20000 == 0:
+            with open(f"/proc/{queued.pid}/status", encoding="ascii") as f:
+                peak = int(re.search(r"VmHWM:\s+(\d+)", f.read())[1])
+    assert queued.wait(60) == 0 and lines == COPIES, lines
+    assert peak < 32000 or rig.instrumented(), peak
 
 
 def test_interrupted_while_splitrelay_works(r):
