@@ -158,19 +158,10 @@ def test_slow_bytes_of_one_backup(t):
     assert not t.bounces()
 
 
-def fill(path, leave):
-    """Fill the file system of the path, so that `leave` bytes are free."""
-    stat = os.statvfs(path)
-    filler = os.path.join(path, "filler")
-    with open(filler, "wb") as f:
-        f.write(b"\0" * max(0, stat.f_bavail * stat.f_frsize - leave))
-    return filler
-
-
 def full_spool(r, leave, relay):
     spool = r.mount_tmpfs("small", "8M")
     t = rig.Tower(r, "", "* none\n", COPIES, spool=os.path.join(spool, "spool"), relay=relay, destination_defaults=DEFAULTS)
-    filler = fill(spool, leave)
+    filler = rig.fill_disk(spool, leave)
     t.send(["anna@example.com"], b"Subject: full\r\n\r\n" + (b"x" * 98 + b"\r\n") * 5000)
     wait_subject(t.mailbox, "full")
     t.front.wait_log(r"to=<anna@example\.com\.archive\.copy\.split\.invalid>.*status=deferred .*452 4\.3\.1")

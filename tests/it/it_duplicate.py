@@ -464,9 +464,7 @@ def test_copies_that_cannot_be_stored(r):
     d = rig.Duplicator(r, relay='min_free_space = "2M" message_size_limit = "50M"', start=False)
     d.spool = r.mount_tmpfs("small", "8M")
     d.start()
-    ballast = os.path.join(d.spool, "ballast")
-    with open(ballast, "wb") as f:
-        f.write(bytes(7 * 1024 * 1024))
+    ballast = rig.fill_disk(d.spool, 1000000)
     assert talk(d, "no room")[-1].startswith("452 4.3.1")
     os.unlink(ballast)
     large = b"Subject: large\r\n\r\n" + (b"y" * 998 + b"\r\n") * 9000
@@ -485,8 +483,7 @@ def test_copies_that_cannot_be_stored(r):
         c.rcpt("a@x.test")
         assert c.data(large).code == 250
     d.daemon.wait_log("error: listener=migration: from=<s@x.test>: delivered without its copies: .")
-    with open(ballast, "wb") as f:
-        f.write(bytes(7 * 1024 * 1024))
+    rig.fill_disk(d.spool, 1000000)
     assert talk(d, "without")[-1] == OK
     assert subjects(d.primary) == ["large", "room", "without"]
     os.unlink(ballast)

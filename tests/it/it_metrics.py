@@ -218,13 +218,6 @@ class Relay:
                     reply = c.read()
             return str(reply)
 
-    def fill(self):
-        stat = os.statvfs(self.mount)
-        path = os.path.join(self.mount, "filler")
-        with open(path, "wb") as f:
-            f.write(b"\0" * (stat.f_bavail * stat.f_frsize - 500000))
-        return path
-
 
 def too_many_recipients(relay):
     with rig.SmtpClient(relay.address) as c:
@@ -278,7 +271,7 @@ def let_space_run_out(relay):
     """Without space: MAIL gets 452, a listener delivers without copies, and /readyz is 503."""
     page = relay.page
     assert get(page.port, "/readyz")[::2] == (200, "ready\n")
-    filler = relay.fill()
+    filler = rig.fill_disk(relay.mount, 500000)
     status, _, why = get(page.port, "/readyz")
     assert status == 503 and "bytes are free" in why and why.count("\n") == 1, why
     with rig.SmtpClient(relay.address) as c:

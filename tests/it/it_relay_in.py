@@ -171,9 +171,7 @@ def test_full_spool(r):
     t = Relay(r, 'min_free_space = "2M" message_size_limit = "50M"')
     t.spool = r.mount_tmpfs("small", "8M")
     t.start()
-    ballast = os.path.join(t.spool, "ballast")
-    with open(ballast, "wb") as f:
-        f.write(bytes(7 * 1024 * 1024))
+    ballast = rig.fill_disk(t.spool, 1000000)
     with t.client() as c:
         reply = c.mail("s@x.test")
         assert str(reply).startswith("452 4.3.1"), reply

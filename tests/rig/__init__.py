@@ -55,5 +55,5 @@ from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401
 from .sink import CLOSE, HANG, RESET, Raw, Rcpt, Sink, Transaction, split_trace  # noqa: F401
 from .socketmap import SocketMap  # noqa: F401
 from .tap import Tap  # noqa: F401
-from .tools import SmtpSink, Strace, Tracer, smtp_source  # noqa: F401
+from .tools import SmtpSink, Strace, Tracer, fill_disk, smtp_source  # noqa: F401
 from .tower import Tower  # noqa: F401

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""smtp-source and smtp-sink of the Postfix package; strace on a running process."""
+"""smtp-source and smtp-sink of the Postfix package; strace on a running process; a full disk."""
 
 import glob
 import os
@@ -10,6 +10,15 @@ from .base import Failure, TIME_FACTOR, wait_for
 from .client import SmtpClient
 from .postfix import environment
 from .sink import Rcpt, Transaction, _PATH
+
+
+def fill_disk(directory, leave):
+    """Fill the directory's file system, so that `leave` bytes are free. Returns the file's path."""
+    stat = os.statvfs(directory)
+    path = os.path.join(directory, "filler")
+    with open(path, "wb") as f:
+        f.write(b"\0" * max(0, stat.f_bavail * stat.f_frsize - leave))
+    return path
 
 
 def smtp_source(address, messages, sessions=10, size=4096, sender="s@sender.test", recipient="r@example.com", flags=(), seconds=600):
