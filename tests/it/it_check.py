@@ -366,6 +366,17 @@ class Start(Checked):
         self.assertEqual(done.returncode, 69, done.stderr)
         self.assertRegex(done.stderr.decode(), expected)
 
+    def test_a_spool_of_version_0_1(self):
+        """Neither is a copy of it delivered, nor is it taken for empty."""
+        os.makedirs(self.path("spool", "queue", "archive", "1700000000"))
+        os.makedirs(self.path("spool", "hold", "archive"))
+        self.assertFalse([f for f in self.check()["error"] if "0.1" in f["text"]])
+        self.write("spool/hold/archive/A1", b"splitrelay-spool 1\n")
+        pattern = f"spool_directory {self.d}/spool holds copies of splitrelay 0.1 .in hold/.: drain it with splitrelay 0.1 first"
+        self.expect("error", f"^spool: {pattern}")
+        self.start(f"^splitrelay: {pattern}")
+        self.assertFalse(os.path.exists(self.path("spool", "queue.db")))
+
     def test_a_spool_that_others_may_write(self):
         for mode in (0o777, 0o770, 0o702):
             os.chmod(self.path("spool"), mode)

@@ -5,6 +5,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -192,6 +193,51 @@ def test_full_spool(r):
         assert c.mail("s@x.test").code == 250
     rig.wait_for(lambda: not t.queued() and not rig.queue.leftovers(t.spool), 10, "a queue with nothing left over")
     assert len(t.sink.transactions) == 1
+
+
+def test_free_pages_are_room(r):
+    """Space that is free in the database counts as free: for the reply to MAIL, and for splitctl check."""
+    t = Relay(r, 'min_free_space = "4M"')
+    t.spool = os.path.join(r.mount_tmpfs("small", "16M"), "spool")
+    rig.queue.fill(t.spool, 80, 100000)
+    for table in ("message", "body", "copy", "recipient"):
+        rig.queue.change(t.spool, f"DELETE FROM {table}")
+    filler = rig.fill_disk(os.path.dirname(t.spool), 2000000)
+    conf = r.write("check.conf", t.text())
+
+    def is_warned():
+        return "less than min_free_space = 4M: no copies are taken" in rig.run_splitctl(r, conf, "check", check=False)[1]
+
+    assert not is_warned()
+    t.start()
+    with t.client() as c:
+        assert c.mail("s@x.test").code == 250
+    t.daemon.stop()
+    shutil.rmtree(t.spool)
+    os.unlink(filler)
+    os.mkdir(t.spool, 0o700)
+    rig.fill_disk(os.path.dirname(t.spool), 2000000)
+    assert is_warned()
+    t.start()
+    with t.client() as c:
+        assert str(c.mail("s@x.test")).startswith("452 4.3.1")
+
+
+MESSAGE_ID = b"Subject: x\r\nMessage-ID:\r\n <a.\xc3\xa4\x01@x.test>\r\nMessage-ID: <another@x.test>\r\n\r\nx\r\n"
+
+
+def test_message_id(r):
+    """The Message-ID of the content is in the queue and in the line of the log, on one line and printable."""
+    t = Relay(r)
+    t.start()
+    t.sink.stop()
+    for content in (MESSAGE_ID, b"Subject: none\r\n\r\n"):
+        rig.send(t.address, "s@x.test", [f"a@x.test.{COPY}"], content)
+    lines = t.daemon.wait_log(r"from=<s@x\.test>, .*, message-id=<.*> \(queued\)$", count=2)
+    assert [re.search("message-id=(.*) .queued", ln)[1] for ln in lines] == ["<a.\u00e4?@x.test>", "<>"], lines
+    assert [c.message_id for c in rig.queue.copies(t.spool)] == ["<a.\u00e4?@x.test>", ""]
+    out = rig.run_splitctl(r, t.daemon.configuration_path, "queue", "--message-id", "a.\u00e4?@x.test", "--json")[1]
+    assert len(out.splitlines()) == 1, out
 
 
 def test_limits(r):
