@@ -80,6 +80,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_status.py \
 	%D%/it/it_queue_tools.py \
 	%D%/it/it_real_filters.py \
+	%D%/it/it_recovery.py \
 	%D%/it/it_relay_in.py \
 	%D%/it/it_requiretls.py \
 	%D%/it/it_route.py \
