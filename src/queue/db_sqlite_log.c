@@ -100,20 +100,23 @@ static enum db_status restart(struct db_sqlite *s, struct err *err)
     return status == DB_FULL ? DB_OK : status; /* the next one will tell */
 }
 
-/* Give some of the free pages back to the file system, unless there are only `keep`. */
+/* Give some of the free pages back to the file system, unless there are only `keep`. (A database
+ * that was made by hand, without auto_vacuum, keeps them all.) */
 static enum db_status vacuum(struct db_sqlite *s, int64_t keep, bool *has_more_out, struct err *err)
 {
-    int64_t free_pages;
+    int64_t free_pages, left = 0;
     enum db_status status = db_sqlite_get(s, "PRAGMA freelist_count", &free_pages, err);
 
     if (status != DB_OK || free_pages <= keep)
         return status;
-    *has_more_out = true;
     status = s->base.ops->begin(&s->base, false, err);
     if (status == DB_OK)
         status = s->base.ops->run(&s->base, VACUUM_STEP, NULL, 0, NULL, err);
     if (status == DB_OK)
+        status = db_sqlite_get(s, "PRAGMA freelist_count", &left, err);
+    if (status == DB_OK)
         status = s->base.ops->commit(&s->base, err);
+    *has_more_out = status == DB_OK && left < free_pages;
     if (status != DB_OK)
         s->base.ops->rollback(&s->base);
     return status;

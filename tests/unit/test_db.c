@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -777,6 +778,31 @@ START_TEST(free_pages_are_given_back_when_there_is_nothing_to_do)
 }
 END_TEST
 
+/* Made from a dump: nothing can be given back, so nothing is tried again and again. */
+START_TEST(a_database_without_auto_vacuum_keeps_its_pages)
+{
+    char *path = path_of(directory, "queue.db");
+    bool has_more = true;
+    sqlite3 *raw;
+
+    db->ops->close(db);
+    is_watching = false;
+    ck_assert_int_eq(sqlite3_open(path, &raw), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(raw,
+                                  "PRAGMA journal_mode = DELETE; PRAGMA auto_vacuum = NONE; VACUUM",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    ck_assert_int_eq(sqlite3_close(raw), SQLITE_OK);
+    db = open_at(directory, DB_WRITE);
+    write_much(1, 400);
+    must(db->ops->run(db, "DELETE FROM body", NULL, 0, NULL, &err));
+    for (int i = 0; i < 10 && has_more; i++)
+        must(db->ops->maintain(db, true, &has_more, &err));
+    ck_assert(!has_more);
+    free(path);
+}
+END_TEST
+
 START_TEST(a_clean_end_leaves_no_log)
 {
     struct stat st;
@@ -818,6 +844,7 @@ int main(void)
     tcase_add_test(tests, the_log_shrinks_after_a_reader_has_held_it_up);
     tcase_add_test(tests, readers_without_end_do_not_let_the_log_grow);
     tcase_add_test(tests, free_pages_are_given_back_when_there_is_nothing_to_do);
+    tcase_add_test(tests, a_database_without_auto_vacuum_keeps_its_pages);
     tcase_add_test(tests, a_clean_end_leaves_no_log);
     return unit_run("db", tests);
 }
