@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What of all that status shows needs somebody, and how soon. */
+/* What of all that status shows needs attention, and how soon. */
 #include "base/verdict.h"
 #include "ctl/status.h"
 

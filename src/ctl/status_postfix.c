@@ -99,7 +99,7 @@ static void read_message(void *ctx, const char *line)
     json_decref(message);
 }
 
-/* postqueue(1) wants somebody to ask. */
+/* postqueue(1) needs a Postfix that runs. */
 static void count_files(struct status_instance *i)
 {
     char *queue_directory = ask(i->directory, "queue_directory", &i->problem);
