@@ -12,6 +12,7 @@ PY_LOG_COMPILER = python3
 INTEGRATION_TESTS = \
 	%D%/it/it_backup_faults.py \
 	%D%/it/it_kill.py \
+	%D%/it/it_crash.py \
 	%D%/it/it_power.py \
 	%D%/it/it_power_faults.py \
 	%D%/it/it_format.py \
@@ -64,8 +65,6 @@ INTEGRATION_TESTS = \
 	%D%/it/it_setup_faults.py \
 	%D%/it/it_setup_local.py \
 	%D%/it/it_setup_postfix.py \
-	%D%/it/it_spool_crash.py \
-	%D%/it/it_spool_full.py \
 	%D%/it/it_recipients.py \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \

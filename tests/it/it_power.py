@@ -28,7 +28,7 @@ PLANTED = [
 
 def main():
     with power.memory_directory() as directory:
-        record = power.Record(os.path.join(directory))
+        record = power.Record(directory).run_both()
         assert record.skipped == 0, f"{record.skipped} steps of the workload were skipped"
         print(f"SPLIT_SEED={SEED}, calls: {record.calls}")
         begin = time.monotonic()

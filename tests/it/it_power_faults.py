@@ -55,7 +55,7 @@ def attempt(top, number, fault):
     os.mkdir(directory)
     record = None
     try:
-        record = power.Record(directory, fail=fault)
+        record = power.Record(directory).run_both(fault)
         count, wrong, texts = record.replay(STATES, processes=1, seed=SEED + number, sparse=25, wrong=2)
         return f"{count} states, {wrong} wrong:\n{texts}" if wrong else None
     except power.Lost as e:
@@ -70,7 +70,7 @@ def main():
     with power.memory_directory() as top:
         first = os.path.join(top, "first")
         os.mkdir(first)
-        calls = power.Record(first).calls
+        calls = power.Record(first).run_both().calls
         faults = choose_faults(calls, chance)
         faults += [(run, f"random:{chance.randrange(1 << 30)}:{chance.choice((5, 20, 80))}:{chance.choice((2, 5, 20))}")
                    for run in ("first", "second") for _ in range((RANDOM + 1) // 2)]

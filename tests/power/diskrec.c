@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -68,6 +69,8 @@ static bool fails(enum record_call call)
     if (call != RECORD_CALL_SYNC && call != RECORD_CALL_OPEN && fails_now())
         return true;
     if (fail_call == (int)call && number == fail_number) {
+        if (fail_errno == 0)
+            (void)raise(SIGKILL);
         errno = fail_errno;
         return true;
     }

@@ -8,6 +8,7 @@
  *     DISKREC_OUT     the record; appended to. Unset: nothing is recorded
  *     DISKREC_FAIL    CALL:N:ERRNO  the N-th CALL below the directory fails with that error number;
  *                     CALL: sync write open link rename unlink mkdir truncate
+ *                     ERRNO 0: the process is killed before that call
  *                     random:SEED:MILLE:MAX  each call fails with this chance, at most MAX of them
  *                     while:PATH:ERRNO  all that changes something fails while PATH is there
  *     DISKREC_COUNTS  a file to which the numbers of calls are written at the end

@@ -17,6 +17,7 @@
 #include "driver_copies.h"
 #include "power_content.h"
 #include "queue/queue_open.h"
+#include "queue/queue_reader.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,7 +31,8 @@
 #define RECIPIENTS 3
 #define TRIES_MAX 50
 #define TRY_PAUSE_US 100000 /* the writer opens a connection again within a second */
-#define NEXT_MS 2000
+#define NEXT_SOON_MS 20
+#define NEXT_MS 3000
 #define LARGE 264000 /* above what a row takes */
 #define RECIPIENTS_ALL(letter) ((const char[]){letter, letter, letter, '\0'})
 
@@ -186,9 +188,34 @@ static void *put_group(void *arg)
 
 /* --- taking --- */
 
+static bool note_due(void *ctx, const struct queue_entry *e)
+{
+    *(bool *)ctx = *(bool *)ctx || e->due <= time(NULL);
+    return true;
+}
+
+/* Before a long wait: is a copy there at all? */
+static bool has_due(const char *destination)
+{
+    const struct queue_selection wanted = {.destination = destination, .places = QUEUE_IN_QUEUE};
+    char *spool = mem_printf("%s/spool", directory);
+    struct err err;
+    struct queue_reader *r = queue_reader_open(spool, "sqlite", &err);
+    bool is_there = false;
+
+    if (r != NULL && queue_reader_list(r, &wanted, note_due, NULL, &is_there, &err) < 0)
+        is_there = true; /* a fault: wait */
+    queue_reader_close(r);
+    free(spool);
+    return is_there;
+}
+
 static struct queue_copy *take(const char *destination)
 {
-    struct queue_copy *c = q->ops->next(q, destination, NEXT_MS);
+    struct queue_copy *c = q->ops->next(q, destination, NEXT_SOON_MS);
+
+    if (c == NULL && has_due(destination))
+        c = q->ops->next(q, destination, NEXT_MS);
 
     if (c == NULL) {
         atomic_fetch_add(&skipped, 1);

@@ -14,6 +14,8 @@
  *     wrong=N           stop after so many states that are wrong (10)
  *     keep=DIRECTORY    leave the wrong states there
  *     trace=1           print the record, and check nothing
+ *     now=DIRECTORY     check what is there, against the promises of the whole record: what a
+ *                       process that was killed has left. It is changed
  *
  * SCRATCH is a directory for the states, best in memory. Prints "states N wrong N". Exit status 0:
  * none is wrong; 1: some are; else it did not work.
@@ -40,7 +42,7 @@
 #define STATE_SECONDS 120
 
 struct replay {
-    const char *record, *scratch, *keep;
+    const char *record, *scratch, *keep, *now;
     struct disk_plant plant;
     uint64_t states_max, seed, part, parts, wrong_max, sparse;
     bool is_trace;
@@ -199,6 +201,22 @@ static bool play(struct replay *r, uint64_t round)
     return !r->is_trace;
 }
 
+static void check_now(struct replay *r)
+{
+    const struct disk_entry *e;
+    struct buf why = {0};
+
+    disk_rewind(r->disk);
+    while ((e = disk_advance(r->disk)) != NULL)
+        if (e->type == RECORD_MARK)
+            promises_take(&r->promises, e->data, e->len);
+    r->states = 1;
+    r->wrong = !check_state(r->now, &r->promises, &why);
+    if (r->wrong)
+        printf("wrong: after %s\n  -> %s", r->promises.last_note, buf_str(&why));
+    buf_clear(&why);
+}
+
 static void set_option(struct replay *r, const char *option)
 {
     if (sscanf(option, "states=%" SCNu64, &r->states_max) == 1 ||
@@ -213,6 +231,8 @@ static void set_option(struct replay *r, const char *option)
         r->plant.early_removes = option + 14;
     else if (strncmp(option, "keep=", 5) == 0)
         r->keep = option + 5;
+    else if (strncmp(option, "now=", 4) == 0)
+        r->now = option + 4;
     else if (strcmp(option, "trace=1") == 0)
         r->is_trace = true;
     else
@@ -235,7 +255,9 @@ int main(int argc, char **argv)
     r.seen_size = r.states_max * 2 + 1;
     r.seen = mem_zalloc(r.seen_size * sizeof *r.seen);
     r.disk = disk_load(r.record, &r.plant);
-    for (uint64_t round = 0; round < ROUNDS_MAX && stale < STALE_ROUNDS; round++) {
+    if (r.now != NULL)
+        check_now(&r);
+    for (uint64_t round = 0; r.now == NULL && round < ROUNDS_MAX && stale < STALE_ROUNDS; round++) {
         before = r.states;
         if (!play(&r, round))
             break;

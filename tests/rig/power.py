@@ -43,17 +43,21 @@ def environment(**more):
 class Record:
     """One workload in a directory of its own."""
 
-    def __init__(self, directory, fail=None):
-        """fail: DISKREC_FAIL (diskrec.h), for the first run, or ("second", text) for the other."""
+    def __init__(self, directory):
+        """A directory that is there, for the disk, the record and what else there is."""
         self.directory = directory
         self.disk, self.path = os.path.join(directory, "disk"), os.path.join(directory, "record")
         self.skipped, self.calls = 0, {}
         os.mkdir(self.disk, 0o700)
-        faulty, text = fail if isinstance(fail, tuple) else ("first", fail)
-        for run in ("first", "second"):
-            self._run(run, text if run == faulty else None)
 
-    def _run(self, run, fail):
+    def run_both(self, fail=("", None)):
+        """fail: ("first" or "second", DISKREC_FAIL (diskrec.h) for this run)."""
+        for run in ("first", "second"):
+            self.run(run, fail[1] if run == fail[0] else None)
+        return self
+
+    def run(self, run, fail=None, is_killed=False):
+        """One run of the driver. is_killed: `fail` kills it."""
         counts = os.path.join(self.directory, "counts")
         env = environment(LD_PRELOAD=program("diskrec.so"), DISKREC_ROOT=self.disk, DISKREC_OUT=self.path, DISKREC_COUNTS=counts)
         if fail:
@@ -63,7 +67,9 @@ class Record:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, timeout=120 * TIME_FACTOR, check=False,
         )
         text = done.stdout.decode()
-        if done.returncode != 0:
+        if is_killed and done.returncode == -9:
+            return
+        if done.returncode != 0 or is_killed:
             raise Lost(f"{run} run, fault {fail}: exit {done.returncode}\n{text}{done.stderr.decode()[-2000:]}")
         self.skipped += int(re.search(r"skipped (\d+)", text)[1])
         with open(counts, encoding="ascii") as f:
@@ -85,6 +91,17 @@ class Record:
                 raise Lost(f"power_replay: exit {process.returncode}\n{out[-3000:]}{err[-3000:]}")
             count, wrong, texts = count + int(end[1]), wrong + int(end[2]), texts + out[: end.start()]
         return count, wrong, texts
+
+    def check_now(self):
+        """Check what is on the disk now, which is copied before. What is wrong, or None."""
+        scratch, copy = os.path.join(self.directory, "scratch"), os.path.join(self.directory, "copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.disk, copy)
+        argv = [program("power_replay"), self.path, scratch, f"now={copy}"]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), timeout=60 * TIME_FACTOR, check=False)
+        if done.returncode not in (0, 1):
+            raise Lost(f"power_replay: exit {done.returncode}\n{done.stderr.decode()[-2000:]}")
+        return done.stdout.decode("utf-8", "replace") if done.returncode else None
 
     def close(self):
         shutil.rmtree(self.directory, ignore_errors=True)
