@@ -14,6 +14,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_kill.py \
 	%D%/it/it_crash.py \
 	%D%/it/it_power.py \
+	%D%/it/it_queue_full.py \
 	%D%/it/it_power_faults.py \
 	%D%/it/it_format.py \
 	%D%/it/it_header_method.py \
@@ -496,7 +497,9 @@ check_PROGRAMS += %D%/it/review_query
 %C%_it_review_query_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)
 
 # Power failures: power_driver's workload is recorded by diskrec.so, and power_replay checks the states of the disk.
-check_PROGRAMS += %D%/power/power_driver %D%/power/power_replay
+check_PROGRAMS += %D%/power/power_driver %D%/power/power_replay %D%/power/power_full
+%C%_power_power_full_SOURCES = %D%/power/full.c %D%/power/power_content.c %D%/power/power_content.h
+%C%_power_power_full_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(SYSTEMD_LIBS)
 %C%_power_power_driver_SOURCES = %D%/power/driver.c %D%/power/driver_copies.c %D%/power/driver_copies.h \
 	%D%/power/promises.h %D%/power/power_content.c %D%/power/power_content.h
 %C%_power_power_driver_LDADD = librelay.a libsplit.a $(RELAY_LIBS) $(SYSTEMD_LIBS)

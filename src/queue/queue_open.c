@@ -215,7 +215,9 @@ static int start(struct db_queue *q, struct err *err)
     q->writer = writer_start(&options, &status, err);
     if (q->writer == NULL)
         return -1;
-    if (writer_do(q->writer, &clean, err) != DB_OK || read_database(q, err) < 0)
+    status = writer_do(q->writer, &clean, err);
+    /* On a full disk the rows stay until the next start. They have no copies. */
+    if ((status != DB_OK && status != DB_FULL) || read_database(q, err) < 0)
         return -1;
     return read_suspensions(q, err);
 }
