@@ -254,6 +254,7 @@ START_TEST(floods_are_cut_off)
     bool is_said = false;
     const char *text;
 
+    r.client_addr = "192.0.2.1";
     r.protocol = "ESMTP";
     r.helo = "mta";
 
