@@ -88,7 +88,8 @@ class SmtpSink:
         os.mkdir(self.directory, 0o777)
         os.chmod(self.directory, 0o777)
         dumping = ["-d", os.path.join(self.directory, "%Y%m%d%H%M%S.")] if dump else []
-        argv = ["smtp-sink", "-u", "nobody", "-h", f"{name}.test", *dumping, *flags]
+        # By default it serves no more than 256 connections at a time, and others wait for seconds.
+        argv = ["smtp-sink", "-u", "nobody", "-h", f"{name}.test", "-m", "1000", *dumping, *flags]
         with open(rig.path(f"sink-{name}.log"), "wb") as log:
             self.popen = subprocess.Popen(
                 [*argv, f"127.0.0.1:{self.address[1]}", str(backlog)],
