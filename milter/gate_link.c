@@ -12,18 +12,25 @@
 #include <unistd.h>
 
 #define READ_SIZE 65536
+#define HELD_MAX 16384 /* bytes of packets without reply that may wait for one with a reply */
 
 /*
  * In each direction at most one piece of data is buffered: while there is unsent data for one side,
- * the other side is not read. So a link buffers at most READ_SIZE bytes and one packet, and usually
- * nothing.
+ * the other side is not read. So a link buffers at most HELD_MAX and READ_SIZE bytes and one
+ * packet, and usually nothing.
+ *
+ * Each piece of data that libmilter gets wakes two of its threads. So packets without reply wait
+ * for the next packet with a reply: the macros before the command, MAIL, and ABORT between two
+ * messages.
  */
 struct gate_link {
     struct gate_side mta, inner;
     struct milter_packets packets;
-    struct buf partial;          /* the first part of a packet of the MTA */
+    struct buf pending;          /* from the MTA: packets without reply, then a part of a packet */
+    size_t checked;              /* the length of these packets, which are well-formed */
     struct buf to_mta, to_inner; /* data that could not be sent yet */
     bool is_ending;              /* libmilter has closed: the link ends when to_mta is sent */
+    bool is_answered;            /* libmilter has answered the negotiation */
     bool is_dead, is_inet;
     char name[INET6_ADDRSTRLEN];
     struct gate_link *next, **from;
@@ -112,31 +119,46 @@ static int flush(int fd, struct buf *unsent)
     return 0;
 }
 
-/* Pass the complete packets on and keep the rest in `partial`. -1: the connection has to end. */
+/* How much of the first `whole` bytes of packets libmilter gets now. due: the length up to the last
+ * packet with a reply. */
+static size_t to_pass(const struct gate_link *l, size_t whole, size_t due)
+{
+    return whole > HELD_MAX || (due > 0 && l->packets.has_ended) ? whole : due;
+}
+
+/* Pass packets on up to the last one with a reply, and keep the rest in `pending`. data: all bytes
+ * that were not passed on. -1: the connection has to end. */
 static int pass_packets(struct gate_link *l, const char *data, size_t len)
 {
     struct err err;
-    ptrdiff_t whole = milter_packets_check(&l->packets, data, len, &err);
+    size_t due;
+    ptrdiff_t more =
+        milter_packets_check(&l->packets, data + l->checked, len - l->checked, &due, &err);
 
-    if (whole < 0) {
+    if (more < 0) {
         log_warning("closed the milter connection from [%s]: %s", l->name, err.text);
         return -1;
     }
-    if (put(l->inner.fd, data, (size_t)whole, &l->to_inner) != 0)
+    size_t whole = l->checked + (size_t)more;
+    size_t passed = to_pass(l, whole, due == 0 ? 0 : l->checked + due);
+    if (passed == 0 && l->packets.has_ended)
+        return -1; /* libmilter treats the end of the connection like QUIT */
+    if (put(l->inner.fd, data, passed, &l->to_inner) != 0)
         return -1;
-    if (data != l->partial.data)
-        buf_add(&l->partial, data + whole, len - (size_t)whole);
-    else if ((size_t)whole < len)
-        buf_consume(&l->partial, (size_t)whole);
+    l->checked = whole - passed;
+    if (data != l->pending.data)
+        buf_add(&l->pending, data + passed, len - passed);
+    else if (passed < len)
+        buf_consume(&l->pending, passed);
     else
-        buf_clear(&l->partial);
+        buf_clear(&l->pending);
     return 0;
 }
 
 /*
- * An MTA sends macros in a packet of their own, and Nagle's algorithm delays the command after it
- * until that packet is acknowledged, usually 40 ms later. TCP_QUICKACK is set after each read,
- * because sending a reply ends it.
+ * Nagle's algorithm lets an MTA send the next packet only when the former one is acknowledged. A
+ * reply acknowledges it. Without one that takes 40 ms (delayed ACK), unless TCP_QUICKACK is set. It
+ * is set after each such read, because sending a reply ends it.
  */
 static void acknowledge(const struct gate_link *l)
 {
@@ -149,16 +171,21 @@ static void acknowledge(const struct gate_link *l)
 static int read_mta(struct gate_link *l)
 {
     ssize_t n = recv(l->mta.fd, scratch, sizeof scratch, 0);
+    int rc;
 
     if (n < 0)
         return is_for_later(errno) ? 0 : -1;
     if (n == 0)
         return -1; /* an MTA that closes its side waits for no reply */
-    acknowledge(l);
-    if (l->partial.len == 0)
-        return pass_packets(l, scratch, (size_t)n);
-    buf_add(&l->partial, scratch, (size_t)n);
-    return pass_packets(l, l->partial.data, l->partial.len);
+    if (l->pending.len == 0) {
+        rc = pass_packets(l, scratch, (size_t)n);
+    } else {
+        buf_add(&l->pending, scratch, (size_t)n);
+        rc = pass_packets(l, l->pending.data, l->pending.len);
+    }
+    if (rc == 0 && l->pending.len > 0)
+        acknowledge(l);
+    return rc;
 }
 
 static int read_inner(struct gate_link *l)
@@ -168,6 +195,9 @@ static int read_inner(struct gate_link *l)
     if (n < 0)
         return is_for_later(errno) ? 0 : -1;
     l->is_ending = n == 0;
+    if (!l->is_answered)
+        milter_packets_learn(&l->packets, scratch, (size_t)n);
+    l->is_answered = true;
     return put(l->mta.fd, scratch, (size_t)n, &l->to_mta);
 }
 
@@ -216,7 +246,7 @@ void gate_links_sweep(struct gate_links *links)
         links->count--;
         close(l->mta.fd);
         close(l->inner.fd);
-        buf_clear(&l->partial);
+        buf_clear(&l->pending);
         buf_clear(&l->to_mta);
         buf_clear(&l->to_inner);
         free(l);
