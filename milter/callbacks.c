@@ -13,6 +13,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define NEEDS_CLIENT 1U
+#define NEEDS_HEADERS 2U
+
 static struct snapshot_slot *snapshots;
 
 /* Refuse a recipient, or at the end of the message the message, with this reply. */
@@ -289,10 +292,21 @@ static sfsistat on_close(SMFICTX *ctx)
 
 static const unsigned long needed_actions = SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT;
 
+unsigned callbacks_needs(struct snapshot_slot *slot)
+{
+    struct snapshot *s = snapshot_slot_get(slot);
+    unsigned needs = s->config->milter.bypass_client_count > 0 ? NEEDS_CLIENT : 0;
+
+    if (config_has_canonical_class(s->config, "header_recipient"))
+        needs |= NEEDS_HEADERS;
+    snapshot_unref(s);
+    return needs;
+}
+
 /*
  * Only MAIL, RCPT and end of message are needed, and MAIL needs no reply, because RCPT has one. An
  * MTA without these features of the protocol sends DATA, and waits for replies, which libmilter
- * gives.
+ * gives. Besides the arguments, the answer depends on callbacks_needs() only.
  */
 static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
                           unsigned long f3, unsigned long *pf0, unsigned long *pf1,
@@ -307,11 +321,10 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
         log_error("the MTA does not let a milter add and delete recipients with ESMTP parameters");
         return SMFIS_REJECT;
     }
-    struct snapshot *s = snapshot_slot_get(snapshots);
-    if (s->config->milter.bypass_client_count > 0)
+    unsigned needs = callbacks_needs(snapshots);
+    bool wants_headers = (needs & NEEDS_HEADERS) != 0;
+    if (needs & NEEDS_CLIENT)
         unwanted &= ~(unsigned long)SMFIP_NOCONNECT;
-    bool wants_headers = config_has_canonical_class(s->config, "header_recipient");
-    snapshot_unref(s);
     if (wants_headers)
         unwanted &= ~(unsigned long)SMFIP_NOHDRS;
     if (wants_headers && !(f0 & SMFIF_CHGHDRS)) {

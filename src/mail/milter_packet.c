@@ -128,8 +128,16 @@ ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_
     return (ptrdiff_t)done;
 }
 
+size_t milter_packets_answer(const char *data, size_t len)
+{
+    if (len < LENGTH_SIZE + 1 + OPTIONS_SIZE || data[LENGTH_SIZE] != 'O')
+        return 0;
+    size_t size = read_number(data);
+    return size < 1 + OPTIONS_SIZE || len - LENGTH_SIZE < size ? 0 : LENGTH_SIZE + size;
+}
+
 void milter_packets_learn(struct milter_packets *m, const char *data, size_t len)
 {
-    if (len >= LENGTH_SIZE + 1 + OPTIONS_SIZE && data[LENGTH_SIZE] == 'O')
+    if (milter_packets_answer(data, len) > 0)
         m->steps = read_number(data + STEPS_AT);
 }

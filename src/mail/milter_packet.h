@@ -49,6 +49,11 @@ ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_
                                size_t *due_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The length of the milter's answer to 'O' at the beginning of these bytes; 0: there is no whole
+ * answer. */
+size_t milter_packets_answer(const char *data, size_t len)
+    __attribute__((nonnull, warn_unused_result));
+
 /* Learn from the milter's answer to 'O' which commands get a reply. data: the first bytes of the
  * milter on this connection; nothing is learned from less than a whole answer. */
 void milter_packets_learn(struct milter_packets *m, const char *data, size_t len)
