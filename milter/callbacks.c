@@ -13,8 +13,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define NEEDS_CLIENT 1U
+#define NEEDS_HEADERS 2U
+
 static struct snapshot_slot *snapshots;
-static bool is_inet;
 
 /* Refuse a recipient, or at the end of the message the message, with this reply. */
 static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
@@ -40,7 +42,7 @@ static sfsistat on_connect(SMFICTX *ctx, char *name, _SOCK_ADDR *address)
         memcpy(&c->client, sa, sizeof(struct sockaddr_in));
     else if (sa != NULL && sa->sa_family == AF_INET6)
         memcpy(&c->client, sa, sizeof(struct sockaddr_in6));
-    return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
+    return SMFIS_NOREPLY;
 }
 
 static bool leads_into_tag_domain(const struct conn *c, const char *path)
@@ -172,7 +174,7 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
     if (!c->message.is_bypassed && c->mta != MTA_POSTFIX_CLEANUP &&
         config_has_canonical_class(c->snapshot->config, "header_recipient"))
         headers_see(&c->headers, c->snapshot->policy, c->scratch, name, body);
-    return is_inet ? SMFIS_CONTINUE : SMFIS_NOREPLY;
+    return SMFIS_NOREPLY;
 }
 
 /* Log that a table failed for a header. True: the message has to be refused. False: no table
@@ -290,11 +292,21 @@ static sfsistat on_close(SMFICTX *ctx)
 
 static const unsigned long needed_actions = SMFIF_ADDRCPT | SMFIF_ADDRCPT_PAR | SMFIF_DELRCPT;
 
+unsigned callbacks_needs(struct snapshot_slot *slot)
+{
+    struct snapshot *s = snapshot_slot_get(slot);
+    unsigned needs = s->config->milter.bypass_client_count > 0 ? NEEDS_CLIENT : 0;
+
+    if (config_has_canonical_class(s->config, "header_recipient"))
+        needs |= NEEDS_HEADERS;
+    snapshot_unref(s);
+    return needs;
+}
+
 /*
- * Only MAIL, RCPT and end of message are needed, and MAIL needs no reply, because RCPT has one.
- * Over inet sockets DATA is negotiated and answered too: an MTA sends the macros of a stage even if
- * it skips the stage. A packet without reply stays unacknowledged for 40 ms (delayed ACK), and
- * Nagle's algorithm delays the next packet for so long.
+ * Only MAIL, RCPT and end of message are needed, and MAIL needs no reply, because RCPT has one. An
+ * MTA without these features of the protocol sends DATA, and waits for replies, which libmilter
+ * gives. Besides the arguments, the answer depends on callbacks_needs() only.
  */
 static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
                           unsigned long f3, unsigned long *pf0, unsigned long *pf1,
@@ -309,21 +321,18 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
         log_error("the MTA does not let a milter add and delete recipients with ESMTP parameters");
         return SMFIS_REJECT;
     }
-    struct snapshot *s = snapshot_slot_get(snapshots);
-    if (s->config->milter.bypass_client_count > 0)
+    unsigned needs = callbacks_needs(snapshots);
+    bool wants_headers = (needs & NEEDS_HEADERS) != 0;
+    if (needs & NEEDS_CLIENT)
         unwanted &= ~(unsigned long)SMFIP_NOCONNECT;
-    bool wants_headers = config_has_canonical_class(s->config, "header_recipient");
-    snapshot_unref(s);
     if (wants_headers)
         unwanted &= ~(unsigned long)SMFIP_NOHDRS;
     if (wants_headers && !(f0 & SMFIF_CHGHDRS)) {
         log_error("the MTA does not let a milter change headers (canonical_classes)");
         return SMFIS_REJECT;
     }
-    unwanted |= SMFIP_NR_MAIL;
-    if (!is_inet)
-        unwanted |= SMFIP_NODATA | SMFIP_NR_CONN | SMFIP_NR_HDR;
-    mta_ask(ctx, f0, is_inet);
+    unwanted |= SMFIP_NODATA | SMFIP_NR_MAIL | SMFIP_NR_CONN | SMFIP_NR_HDR;
+    mta_ask(ctx, f0);
     *pf0 = needed_actions | (f0 & SMFIF_ADDHDRS) | (wants_headers ? SMFIF_CHGHDRS : 0);
     *pf1 = f1 & unwanted;
     *pf2 = *pf3 = 0;
@@ -346,11 +355,8 @@ int callbacks_register(struct snapshot_slot *slot, struct err *err)
         .xxfi_close = on_close,
         .xxfi_negotiate = negotiate,
     };
-    struct snapshot *s = snapshot_slot_get(slot);
 
     snapshots = slot;
-    is_inet = s->config->milter.socket.kind == ENDPOINT_INET;
-    snapshot_unref(s);
     if (smfi_register(filter) != MI_SUCCESS) {
         err_set(err, "libmilter refused the registration");
         return -1;

@@ -13,10 +13,13 @@
 
 /*
  * Register with libmilter. slot: connections take their snapshot from it; borrowed for the life of
- * the process. The kind of the milter socket in its present configuration decides which stages get
- * a reply (negotiate() in callbacks.c). -1 with `err`.
+ * the process. -1 with `err`.
  */
 int callbacks_register(struct snapshot_slot *slot, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* What libmilter's answer to a negotiation depends on, besides the negotiation itself: options of
+ * the present configuration, as bits. Any thread. */
+unsigned callbacks_needs(struct snapshot_slot *slot) __attribute__((nonnull));
 
 #endif

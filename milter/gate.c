@@ -21,7 +21,6 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,8 +30,7 @@
 #define FDS_PER_LINK 3 /* the MTA's connection, and both ends of the connection to libmilter */
 #define FDS_RESERVED 64
 #define LINKS_MAX 20000
-#define RETRY_MS 1000           /* pause when there are no free descriptors */
-#define CONNECT_TIMEOUT_MS 2000 /* until a thread of libmilter accepts */
+#define RETRY_MS 1000 /* pause when there are no free descriptors */
 
 struct gate {
     struct snapshot_slot *slot;
@@ -40,7 +38,6 @@ struct gate {
     size_t listener_count;
     char directory[64];    /* of the private socket; "" after its removal */
     char *private_text;    /* "unix:" and its path */
-    int private_fd;        /* O_PATH: reaches the socket after the removal of its name */
     struct gate_side stop; /* an eventfd that ends the thread */
     struct gate_links links;
     size_t link_max;
@@ -80,25 +77,6 @@ static void remove_directory(struct gate *g)
     (void)unlink(g->private_text + strlen("unix:"));
     (void)rmdir(g->directory);
     g->directory[0] = '\0';
-}
-
-/* A new connection to libmilter, or -1. */
-static int connect_private(const struct gate *g)
-{
-    static const struct timeval timeout = {.tv_sec = CONNECT_TIMEOUT_MS / 1000};
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -1;
-    snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d", g->private_fd);
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0 &&
-        connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && fdio_set_nonblocking(fd) == 0)
-        return fd;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return -1;
 }
 
 /* --- the public socket --- */
@@ -143,23 +121,6 @@ static void set_accepting(struct gate *g, bool is_accepting)
     g->is_accepting = is_accepting;
 }
 
-static void add_link(struct gate *g, int fd, const struct sockaddr *sa)
-{
-    static const int on = 1;
-
-    /* libmilter writes a reply in several small pieces. */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    int inner = connect_private(g);
-    if (inner < 0) {
-        log_warning("a connection of the MTA is closed: libmilter does not accept it: %s",
-                    strerror(errno));
-        close(fd);
-        return;
-    }
-    gate_link_add(&g->links, fd, inner, sa);
-}
-
 static void accept_next(struct gate *g, int listener)
 {
     struct sockaddr_storage sa = {0};
@@ -167,7 +128,7 @@ static void accept_next(struct gate *g, int listener)
     int fd = accept4(listener, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd >= 0 && is_trusted(g, (struct sockaddr *)&sa)) {
-        add_link(g, fd, (struct sockaddr *)&sa);
+        gate_link_add(&g->links, fd, (struct sockaddr *)&sa);
     } else if (fd >= 0) {
         close(fd);
         complain(g, (struct sockaddr *)&sa);
@@ -218,6 +179,7 @@ static unsigned link_limit(void)
 
 static int open_public(struct gate *g, const struct config_milter *m, struct err *err)
 {
+    static const int on = 1;
     int fds[LISTENERS_MAX];
     int n = endpoint_listen(&m->socket, BACKLOG, m->socket_mode, fds, LISTENERS_MAX, err);
 
@@ -228,6 +190,9 @@ static int open_public(struct gate *g, const struct config_milter *m, struct err
     for (; (int)g->listener_count < n; g->listener_count++)
         g->listeners[g->listener_count].fd = fds[g->listener_count];
     for (size_t i = 0; i < g->listener_count; i++) {
+        /* Accepted connections inherit these. libmilter writes a reply in several small pieces. */
+        (void)setsockopt(g->listeners[i].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        (void)setsockopt(g->listeners[i].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
         if (fdio_set_nonblocking(g->listeners[i].fd) != 0) {
             err_set_errno(err, "milter.socket: fcntl");
             return -1;
@@ -241,8 +206,8 @@ struct gate *gate_open(struct snapshot_slot *slot, struct err *err)
     struct gate *g = mem_zalloc(sizeof *g);
     struct snapshot *s = snapshot_slot_get(slot);
 
-    g->slot = slot;
-    g->private_fd = -1;
+    g->slot = g->links.slot = slot;
+    g->links.private_fd = -1;
     g->link_max = link_limit();
     g->links.epoll = epoll_create1(EPOLL_CLOEXEC);
     g->stop.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -268,8 +233,8 @@ int gate_start(struct gate *g, struct err *err)
 {
     sigset_t all, former;
 
-    g->private_fd = open(g->private_text + strlen("unix:"), O_PATH | O_CLOEXEC);
-    if (g->private_fd < 0) {
+    g->links.private_fd = open(g->private_text + strlen("unix:"), O_PATH | O_CLOEXEC);
+    if (g->links.private_fd < 0) {
         err_set_errno(err, "%s", g->private_text);
         return -1;
     }
@@ -302,8 +267,8 @@ void gate_close(struct gate *g)
     for (size_t i = 0; i < g->listener_count; i++)
         close(g->listeners[i].fd);
     remove_directory(g);
-    if (g->private_fd >= 0)
-        close(g->private_fd);
+    if (g->links.private_fd >= 0)
+        close(g->links.private_fd);
     if (g->stop.fd >= 0)
         close(g->stop.fd);
     if (g->links.epoll >= 0)

@@ -4,10 +4,14 @@
  * a malformed packet (milter_packet.h). So libmilter listens on a private socket that only this
  * process can reach, and the gate listens on the public socket. The gate closes a connection from
  * an address that is not trusted before it reads a byte, checks each packet, and relays complete
- * packets. That costs two switches between threads for each packet. A unix socket has no gate: its
- * owner, group and mode decide who can connect, and libmilter serves it directly. The gate has one
- * thread for all connections, which never waits for one of them. libmilter's threads never wait for
- * a slow peer either, because they receive only complete packets.
+ * packets. A unix socket has no gate: its owner, group and mode decide who can connect, and
+ * libmilter serves it directly. The gate has one thread for all connections, which never waits for
+ * one of them. libmilter's threads never wait for a slow peer either, because they receive only
+ * complete packets.
+ *
+ * Switches between threads are what the gate costs, so it wakes libmilter only for packets that get
+ * a reply, and answers a negotiation itself if libmilter has answered the same one before
+ * (gate_answer.h).
  */
 #ifndef MILTER_GATE_H
 #define MILTER_GATE_H

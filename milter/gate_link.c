@@ -1,29 +1,45 @@
 /* SPDX-License-Identifier: ISC */
 #include "gate_link.h"
+#include "callbacks.h"
+#include "base/buf.h"
+#include "base/fdio.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/milter_packet.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define READ_SIZE 65536
+#define HELD_MAX 16384 /* bytes of packets without reply that may wait for one with a reply */
+#define CONNECT_TIMEOUT_MS 2000 /* until a thread of libmilter accepts */
 
 /*
  * In each direction at most one piece of data is buffered: while there is unsent data for one side,
- * the other side is not read. So a link buffers at most READ_SIZE bytes and one packet, and usually
- * nothing.
+ * the other side is not read. So a link buffers at most HELD_MAX and READ_SIZE bytes and one
+ * packet, and usually nothing.
+ *
+ * Each piece of data that libmilter gets wakes two of its threads. So packets without reply wait
+ * for the next packet with a reply: the macros before the command, MAIL, and ABORT between two
+ * messages.
  */
 struct gate_link {
-    struct gate_side mta, inner;
+    struct gate_side mta, inner; /* inner.fd: -1 as long as libmilter is not connected */
+    struct gate_question question;
     struct milter_packets packets;
-    struct buf partial;          /* the first part of a packet of the MTA */
+    struct buf pending;          /* from the MTA: packets without reply, then a part of a packet */
+    size_t checked;              /* the length of these packets, which are well-formed */
     struct buf to_mta, to_inner; /* data that could not be sent yet */
     bool is_ending;              /* libmilter has closed: the link ends when to_mta is sent */
+    bool is_answered;            /* the MTA has the answer to its negotiation */
+    bool is_repeated;            /* libmilter is about to answer it, too */
     bool is_dead, is_inet;
     char name[INET6_ADDRSTRLEN];
     struct gate_link *next, **from;
@@ -76,7 +92,8 @@ static void watch_both(struct gate_links *links, struct gate_link *l)
     uint32_t inner_out = l->to_inner.len > 0 ? EPOLLOUT : 0;
 
     gate_watch(links, &l->mta, l->is_ending ? mta_out : mta_in | mta_out);
-    gate_watch(links, &l->inner, inner_in | inner_out);
+    if (l->inner.fd >= 0)
+        gate_watch(links, &l->inner, inner_in | inner_out);
 }
 
 static bool is_for_later(int error)
@@ -112,31 +129,41 @@ static int flush(int fd, struct buf *unsent)
     return 0;
 }
 
-/* Pass the complete packets on and keep the rest in `partial`. -1: the connection has to end. */
-static int pass_packets(struct gate_link *l, const char *data, size_t len)
+/* A new connection to libmilter, or -1. */
+static int connect_private(const struct gate_links *links)
 {
-    struct err err;
-    ptrdiff_t whole = milter_packets_check(&l->packets, data, len, &err);
+    static const struct timeval timeout = {.tv_sec = CONNECT_TIMEOUT_MS / 1000};
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (whole < 0) {
-        log_warning("closed the milter connection from [%s]: %s", l->name, err.text);
+    if (fd < 0)
+        return -1;
+    snprintf(sa.sun_path, sizeof sa.sun_path, "/proc/self/fd/%d", links->private_fd);
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0 &&
+        connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && fdio_set_nonblocking(fd) == 0)
+        return fd;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
+}
+
+/* Send this to libmilter. -1: the connection has to end. */
+static int put_inner(const struct gate_links *links, struct gate_link *l, const char *data,
+                     size_t len)
+{
+    if (len > 0 && l->inner.fd < 0 && (l->inner.fd = connect_private(links)) < 0) {
+        log_warning("a connection of the MTA is closed: libmilter does not accept it: %s",
+                    strerror(errno));
         return -1;
     }
-    if (put(l->inner.fd, data, (size_t)whole, &l->to_inner) != 0)
-        return -1;
-    if (data != l->partial.data)
-        buf_add(&l->partial, data + whole, len - (size_t)whole);
-    else if ((size_t)whole < len)
-        buf_consume(&l->partial, (size_t)whole);
-    else
-        buf_clear(&l->partial);
-    return 0;
+    return put(l->inner.fd, data, len, &l->to_inner);
 }
 
 /*
- * An MTA sends macros in a packet of their own, and Nagle's algorithm delays the command after it
- * until that packet is acknowledged, usually 40 ms later. TCP_QUICKACK is set after each read,
- * because sending a reply ends it.
+ * Nagle's algorithm lets an MTA send the next packet only when the former one is acknowledged. A
+ * reply acknowledges it. Without one that takes 40 ms (delayed ACK), unless TCP_QUICKACK is set. It
+ * is set after each such read, because sending a reply ends it.
  */
 static void acknowledge(const struct gate_link *l)
 {
@@ -146,7 +173,64 @@ static void acknowledge(const struct gate_link *l)
         (void)setsockopt(l->mta.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
-static int read_mta(struct gate_link *l)
+/* The MTA has sent the packet of its negotiation. Answer it if the answer is known. */
+static bool answer(const struct gate_links *links, struct gate_link *l, const char *data,
+                   size_t len)
+{
+    gate_question_set(&l->question, callbacks_needs(links->slot), data, len);
+    const struct gate_answer *a = gate_answer_find(&links->answers, &l->question);
+    if (a == NULL || put(l->mta.fd, a->data, a->len, &l->to_mta) != 0)
+        return false;
+    milter_packets_learn(&l->packets, a->data, a->len);
+    l->is_answered = l->is_repeated = true;
+    return true;
+}
+
+/* How much of the first `whole` bytes of packets libmilter gets now. due: the length up to the last
+ * packet with a reply. */
+static size_t to_pass(const struct gate_links *links, struct gate_link *l, const char *data,
+                      size_t whole, size_t due)
+{
+    if (whole > HELD_MAX || (due > 0 && l->packets.has_ended))
+        return whole;
+    if (due == whole && l->inner.fd < 0 && !l->is_answered && answer(links, l, data, whole))
+        return 0;
+    return due;
+}
+
+/* Pass packets on up to the last one with a reply, and keep the rest in `pending`. data: all bytes
+ * that were not passed on. -1: the connection has to end. */
+static int pass_packets(const struct gate_links *links, struct gate_link *l, const char *data,
+                        size_t len)
+{
+    struct err err;
+    size_t due;
+    ptrdiff_t more =
+        milter_packets_check(&l->packets, data + l->checked, len - l->checked, &due, &err);
+
+    if (more < 0) {
+        log_warning("closed the milter connection from [%s]: %s", l->name, err.text);
+        return -1;
+    }
+    if (due == 0)
+        acknowledge(l);
+    size_t whole = l->checked + (size_t)more;
+    size_t passed = to_pass(links, l, data, whole, due == 0 ? 0 : l->checked + due);
+    if (passed == 0 && l->packets.has_ended)
+        return -1; /* libmilter treats the end of the connection like QUIT */
+    if (put_inner(links, l, data, passed) != 0)
+        return -1;
+    l->checked = whole - passed;
+    if (data != l->pending.data)
+        buf_add(&l->pending, data + passed, len - passed);
+    else if (passed < len)
+        buf_consume(&l->pending, passed);
+    else
+        buf_clear(&l->pending);
+    return 0;
+}
+
+static int read_mta(const struct gate_links *links, struct gate_link *l)
 {
     ssize_t n = recv(l->mta.fd, scratch, sizeof scratch, 0);
 
@@ -154,21 +238,47 @@ static int read_mta(struct gate_link *l)
         return is_for_later(errno) ? 0 : -1;
     if (n == 0)
         return -1; /* an MTA that closes its side waits for no reply */
-    acknowledge(l);
-    if (l->partial.len == 0)
-        return pass_packets(l, scratch, (size_t)n);
-    buf_add(&l->partial, scratch, (size_t)n);
-    return pass_packets(l, l->partial.data, l->partial.len);
+    if (l->pending.len == 0)
+        return pass_packets(links, l, scratch, (size_t)n);
+    buf_add(&l->pending, scratch, (size_t)n);
+    return pass_packets(links, l, l->pending.data, l->pending.len);
 }
 
-static int read_inner(struct gate_link *l)
+/*
+ * The first bytes of libmilter on this connection: its answer, which it writes in one piece.
+ * *sent_out: how much of it the MTA has already. After a reload that may be another answer. No harm
+ * is done, because the callbacks look at the configuration, not at what was negotiated. -1: it is
+ * no answer, but the MTA had one.
+ */
+static int see_answer(struct gate_links *links, struct gate_link *l, const char *data, size_t len,
+                      size_t *sent_out)
+{
+    size_t size = milter_packets_answer(data, len);
+
+    *sent_out = l->is_answered ? size : 0;
+    if (l->is_answered && size == 0)
+        return -1;
+    if (!l->is_answered)
+        milter_packets_learn(&l->packets, data, len);
+    if (l->question.needs == callbacks_needs(links->slot)) /* no reload meanwhile */
+        gate_answer_keep(&links->answers, &l->question, data, size);
+    l->is_answered = true;
+    l->is_repeated = false;
+    return 0;
+}
+
+static int read_inner(struct gate_links *links, struct gate_link *l)
 {
     ssize_t n = recv(l->inner.fd, scratch, sizeof scratch, 0);
+    size_t sent = 0;
 
     if (n < 0)
         return is_for_later(errno) ? 0 : -1;
     l->is_ending = n == 0;
-    return put(l->mta.fd, scratch, (size_t)n, &l->to_mta);
+    if (n > 0 && (!l->is_answered || l->is_repeated) &&
+        see_answer(links, l, scratch, (size_t)n, &sent) != 0)
+        return -1;
+    return put(l->mta.fd, scratch + sent, (size_t)n - sent, &l->to_mta);
 }
 
 void gate_link_serve(struct gate_links *links, struct gate_side *side)
@@ -184,19 +294,19 @@ void gate_link_serve(struct gate_links *links, struct gate_side *side)
     if (unsent->len > 0)
         rc = flush(side->fd, unsent);
     if (rc == 0 && unread->len == 0 && !l->is_ending)
-        rc = is_mta ? read_mta(l) : read_inner(l);
+        rc = is_mta ? read_mta(links, l) : read_inner(links, l);
     if (rc != 0 || (l->is_ending && l->to_mta.len == 0))
         end_link(links, l);
     else
         watch_both(links, l);
 }
 
-void gate_link_add(struct gate_links *links, int mta, int inner, const struct sockaddr *sa)
+void gate_link_add(struct gate_links *links, int mta, const struct sockaddr *sa)
 {
     struct gate_link *l = mem_zalloc(sizeof *l);
 
     l->mta = (struct gate_side){.fd = mta, .link = l};
-    l->inner = (struct gate_side){.fd = inner, .link = l};
+    l->inner = (struct gate_side){.fd = -1, .link = l};
     l->is_inet = sa->sa_family != AF_UNIX;
     gate_name(sa, l->name, sizeof l->name);
     l->next = links->first;
@@ -205,7 +315,7 @@ void gate_link_add(struct gate_links *links, int mta, int inner, const struct so
         l->next->from = &l->next;
     links->first = l;
     links->count++;
-    watch_both(links, l);
+    gate_link_serve(links, &l->mta);
 }
 
 void gate_links_sweep(struct gate_links *links)
@@ -215,8 +325,9 @@ void gate_links_sweep(struct gate_links *links)
         links->dead = l->next;
         links->count--;
         close(l->mta.fd);
-        close(l->inner.fd);
-        buf_clear(&l->partial);
+        if (l->inner.fd >= 0)
+            close(l->inner.fd);
+        buf_clear(&l->pending);
         buf_clear(&l->to_mta);
         buf_clear(&l->to_inner);
         free(l);

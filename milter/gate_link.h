@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * gate_link: the connections of MTAs, each with a connection to libmilter. Data is relayed in both
- * directions; the packets of the MTA are checked. Only the thread of the gate (gate.h).
+ * directions; the packets of the MTA are checked. A negotiation whose answer is known is answered
+ * at once, and libmilter is connected when the MTA has mail. Only the thread of the gate (gate.h).
  */
 #ifndef MILTER_GATE_LINK_H
 #define MILTER_GATE_LINK_H
 
-#include "base/buf.h"
-#include "mail/milter_packet.h"
+#include "gate_answer.h"
+#include "policy/snapshot.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -26,6 +27,9 @@ struct gate_side {
 
 struct gate_links {
     int epoll;
+    int private_fd; /* O_PATH: reaches libmilter's socket after the removal of its name */
+    struct snapshot_slot *slot;
+    struct gate_answers answers;
     unsigned count;
     struct gate_link *first, *dead; /* dead: ended, freed by gate_links_sweep() */
 };
@@ -34,9 +38,9 @@ struct gate_links {
 void gate_watch(struct gate_links *links, struct gate_side *side, uint32_t events)
     __attribute__((nonnull));
 
-/* Add a link between `mta`, the connection of an MTA with address `sa`, and `inner`, the connection
- * to libmilter. Takes over both descriptors. */
-void gate_link_add(struct gate_links *links, int mta, int inner, const struct sockaddr *sa)
+/* Add a link for `mta`, the connection of an MTA with address `sa`, and handle what the MTA has
+ * sent. Takes over the descriptor. */
+void gate_link_add(struct gate_links *links, int mta, const struct sockaddr *sa)
     __attribute__((nonnull));
 
 /* Handle events of this side: it can be read, or written to. */

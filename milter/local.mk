@@ -8,6 +8,7 @@ splitmilter_SOURCES = \
 	%D%/counters.c %D%/counters.h \
 	%D%/envelope.c %D%/envelope.h \
 	%D%/gate.c %D%/gate.h \
+	%D%/gate_answer.c %D%/gate_answer.h \
 	%D%/gate_link.c %D%/gate_link.h \
 	%D%/headers.c %D%/headers.h \
 	%D%/main.c \

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet)
+void mta_ask(SMFICTX *ctx, unsigned long actions)
 {
     static char for_mail[] = "i v {opMode} {client_ptr} {client_resolve} {daemon_name}";
     static char for_rcpt[] = "i {rcpt_mailer} {rcpt_host} {rcpt_addr}";
@@ -17,8 +17,6 @@ void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet)
     /* These fail only if called twice. */
     (void)smfi_setsymlist(ctx, SMFIM_ENVFROM, for_mail);
     (void)smfi_setsymlist(ctx, SMFIM_ENVRCPT, for_rcpt);
-    if (!is_inet)
-        return;
     (void)smfi_setsymlist(ctx, SMFIM_EOH, none); /* Sendmail ignores SMFIM_EOM without it */
     (void)smfi_setsymlist(ctx, SMFIM_EOM, none);
 }

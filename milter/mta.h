@@ -19,10 +19,10 @@ enum mta_kind {
 
 /*
  * In the negotiation: ask for the macros that are used here and in callbacks.c. actions: the
- * actions that the MTA offers. Over inet sockets no macros are requested at end of message, because
- * an MTA sends them in a packet of their own, and they are not needed.
+ * actions that the MTA offers. No macros are requested at end of message: they are not needed, and
+ * Sendmail then sends one packet less.
  */
-void mta_ask(SMFICTX *ctx, unsigned long actions, bool is_inet) __attribute__((nonnull));
+void mta_ask(SMFICTX *ctx, unsigned long actions) __attribute__((nonnull));
 
 /*
  * The kind of the MTA, from MAIL on. It is known from macros that no administrator sets. Only

@@ -1,17 +1,34 @@
 /* SPDX-License-Identifier: ISC */
 #include "mail/milter_packet.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #define LENGTH_SIZE 4
 #define OPTIONS_SIZE 12 /* version, actions, steps */
+#define STEPS_AT (LENGTH_SIZE + 1 + 8)
 
-static size_t read_length(const char *data)
+/* Commands without reply, if the answer has this step (SMFIP_NR_* in libmilter/mfdef.h). */
+static const struct {
+    char command;
+    uint32_t step;
+} no_reply[] = {
+    {'L', 0x80},    {'C', 0x1000},  {'H', 0x2000},  {'M', 0x4000},  {'R', 0x8000},
+    {'T', 0x10000}, {'U', 0x20000}, {'N', 0x40000}, {'B', 0x80000},
+};
+
+static uint32_t read_number(const char *data)
 {
     const unsigned char *p = (const unsigned char *)data;
 
-    return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static bool has_reply(const struct milter_packets *m, char command)
+{
+    for (size_t i = 0; i < sizeof no_reply / sizeof *no_reply; i++)
+        if (no_reply[i].command == command)
+            return (m->steps & no_reply[i].step) == 0;
+    return strchr("DAKQ", command) == NULL;
 }
 
 static bool is_strings(const char *data, size_t len)
@@ -78,6 +95,7 @@ static int check_packet(struct milter_packets *m, const char *packet, size_t len
         return -1;
     }
     m->has_begun = true;
+    m->has_ended |= command == 'Q';
     if (!is_data_valid(command, packet + 1, len - 1)) {
         err_set(err, "a malformed packet (command 0x%02x, %zu bytes)",
                 (unsigned)(unsigned char)command, len);
@@ -87,12 +105,13 @@ static int check_packet(struct milter_packets *m, const char *packet, size_t len
 }
 
 ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_t len,
-                               struct err *err)
+                               size_t *due_out, struct err *err)
 {
     size_t done = 0;
 
+    *due_out = 0;
     while (len - done >= LENGTH_SIZE) {
-        size_t size = read_length(data + done);
+        size_t size = read_number(data + done);
         if (size == 0 || size > MILTER_PACKET_MAX) {
             err_set(err, "a packet of %zu bytes; allowed: 1 to %d", size, MILTER_PACKET_MAX);
             return -1;
@@ -101,7 +120,24 @@ ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_
             break;
         if (check_packet(m, data + done + LENGTH_SIZE, size, err) != 0)
             return -1;
+        char command = data[done + LENGTH_SIZE];
         done += LENGTH_SIZE + size;
+        if (has_reply(m, command))
+            *due_out = done;
     }
     return (ptrdiff_t)done;
+}
+
+size_t milter_packets_answer(const char *data, size_t len)
+{
+    if (len < LENGTH_SIZE + 1 + OPTIONS_SIZE || data[LENGTH_SIZE] != 'O')
+        return 0;
+    size_t size = read_number(data);
+    return size < 1 + OPTIONS_SIZE || len - LENGTH_SIZE < size ? 0 : LENGTH_SIZE + size;
+}
+
+void milter_packets_learn(struct milter_packets *m, const char *data, size_t len)
+{
+    if (milter_packets_answer(data, len) > 0)
+        m->steps = read_number(data + STEPS_AT);
 }

@@ -16,6 +16,9 @@
  *              | 'A' 'K' 'N' 'Q' 'T': bytes without meaning
  *
  * The first packet is 'O', and no other is.
+ *
+ * The milter answers 'O' with a packet of the same form. Its steps tell which commands get no
+ * reply. Macros, 'A', 'K' and 'Q' never get one.
  */
 #ifndef SPLIT_MILTER_PACKET_H
 #define SPLIT_MILTER_PACKET_H
@@ -24,21 +27,36 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Of command and data: the limit of libmilter. */
 #define MILTER_PACKET_MAX 65536
 
 /* One connection's state; zero at its start. */
 struct milter_packets {
-    bool has_begun; /* 'O' was seen */
+    bool has_begun, has_ended; /* 'O' was seen, 'Q' was seen */
+    uint32_t steps;            /* of the milter's answer; 0 until then: all commands get a reply */
 };
 
 /*
  * Check the next `len` bytes of a connection, which begin with a packet. Returns the number of
  * bytes in whole, well-formed packets; the caller passes the rest again, with the bytes that
- * follow. -1 with `err`: a packet is malformed.
+ * follow. -1 with `err`: a packet is malformed. due_out: the length of the packets up to the last
+ * one that gets a reply. The MTA waits for that reply. The milter can get the packets behind it
+ * later.
  */
 ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_t len,
-                               struct err *err) __attribute__((nonnull, warn_unused_result));
+                               size_t *due_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The length of the milter's answer to 'O' at the beginning of these bytes; 0: there is no whole
+ * answer. */
+size_t milter_packets_answer(const char *data, size_t len)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Learn from the milter's answer to 'O' which commands get a reply. data: the first bytes of the
+ * milter on this connection; nothing is learned from less than a whole answer. */
+void milter_packets_learn(struct milter_packets *m, const char *data, size_t len)
+    __attribute__((nonnull));
 
 #endif

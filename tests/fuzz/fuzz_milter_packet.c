@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Bytes from a peer of the milter socket. The same packets pass in one piece and byte by byte, and
- * code that reads macros as libmilter does stays within a packet that passes. */
+ * code that reads macros as libmilter does stays within a packet that passes. Only packets without
+ * reply follow what is due. */
 #include "mail/milter_packet.h"
 
 #include <stdint.h>
@@ -22,7 +23,7 @@ static void walk_macros(const char *at, const char *end)
     }
 }
 
-static void walk(const char *at, const char *end)
+static void walk(const char *at, const char *due, const char *end)
 {
     while (at < end) {
         const unsigned char *p = (const unsigned char *)at;
@@ -31,7 +32,11 @@ static void walk(const char *at, const char *end)
             abort();
         if (at[4] == 'D')
             walk_macros(at + 6, at + 4 + len);
+        if (at >= due && strchr("DAKQ", at[4]) == NULL)
+            abort();
         at += 4 + len;
+        if (at > due && at - 4 - len < due)
+            abort();
     }
 }
 
@@ -40,15 +45,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct milter_packets whole = {0}, slow = {0};
     const char *text = (const char *)data;
     struct err err;
-    ptrdiff_t n = milter_packets_check(&whole, text, size, &err);
+    size_t due;
+    ptrdiff_t n = milter_packets_check(&whole, text, size, &due, &err);
     size_t done = 0;
 
     if (n > (ptrdiff_t)size)
         abort();
     if (n > 0)
-        walk(text, text + n);
+        walk(text, text + due, text + n);
     for (size_t len = 1; len <= size; len++) {
-        ptrdiff_t more = milter_packets_check(&slow, text + done, len - done, &err);
+        ptrdiff_t more = milter_packets_check(&slow, text + done, len - done, &due, &err);
         if (more < 0) {
             if (n != -1)
                 abort();

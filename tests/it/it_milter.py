@@ -6,10 +6,12 @@ import os
 import signal
 import stat
 import subprocess
+import time
 
 import rig
 from rig.milter import (
     ALL_ACTIONS,
+    SMFIF_ADDHDRS,
     SMFIF_ADDRCPT_PAR,
     SMFIP_NOBODY,
     SMFIP_NOCONNECT,
@@ -17,7 +19,7 @@ from rig.milter import (
     SMFIP_NOEOH,
     SMFIP_NOHDRS,
     SMFIP_NOHELO,
-    SMFIP_NR_DATA,
+    SMFIP_NR_HDR,
     SMFIP_NR_MAIL,
     SMFIP_NR_RCPT,
     Milter,
@@ -59,15 +61,14 @@ def message(m, *rcpts):
 
 
 def test_negotiates_away(r):
-    """splitmilter asks for neither headers nor bodies, and answers MAIL not at all and DATA over inet only."""
-    unwanted = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY
+    """splitmilter asks for neither headers, bodies nor DATA, and does not answer MAIL."""
+    unwanted = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NODATA | SMFIP_NOHDRS | SMFIP_NOEOH | SMFIP_NOBODY
     for kind in ("unix", "inet"):
         daemon, address = start(r, kind)
         m = Milter(address)
         assert m.steps & unwanted == unwanted, hex(m.steps)
         assert not m.steps & SMFIP_NR_RCPT
         assert m.steps & SMFIP_NR_MAIL, hex(m.steps)
-        assert (kind == "inet") == (m.steps & (SMFIP_NODATA | SMFIP_NR_DATA) == 0), hex(m.steps)
         m.close()
         daemon.stop()
 
@@ -150,6 +151,97 @@ def test_reload(r):
     daemon.signal(signal.SIGUSR1)
     daemon.wait_log(r"not reloaded.*filters:1: .*nonsense")
     assert len(message(Milter(address), "<three@a.test>")[1]) == 2
+
+
+def sockets(daemon):
+    """How many sockets it has open. Its files do not count: another thread reads tables now and then."""
+    directory = f"/proc/{daemon.pid}/fd"
+    count = 0
+    for name in os.listdir(directory):
+        try:
+            count += os.readlink(os.path.join(directory, name)).startswith("socket:")
+        except FileNotFoundError:
+            pass
+    return count
+
+
+def test_gate_repeats_answers(r):
+    """The second MTA that negotiates in the same way gets the same answer, and occupies libmilter only from its first recipient on."""
+    daemon, address = start(r, "inet")
+    first = Milter(address)
+    before = sockets(daemon)
+    second = Milter(address)
+    assert (second.version, second.actions, second.steps) == (first.version, first.actions, first.steps)
+    second.macros(b"M", v="Postfix 3.7.11")
+    second.mail("<s@x.test>")
+    rig.wait_for(lambda: sockets(daemon) == before + 1, 10, "one connection more", daemon.log)
+    assert second.rcpt("<one@a.test>") == "c"
+    assert sockets(daemon) == before + 3
+    assert len(second.eom()[0]) == 2
+    assert len(message(first, "<two@a.test>")[1]) == 2
+    other = Milter(address, ALL_ACTIONS & ~SMFIF_ADDHDRS)
+    assert other.actions == first.actions & ~SMFIF_ADDHDRS, "the answer to another negotiation"
+    for m in (other, Milter(address)):
+        assert len(message(m, "<one@a.test>")[1]) == 2
+        m.close()
+
+
+def test_gate_forgets_answers(r):
+    """After a reload MTAs get the answer of the new configuration, also one that has negotiated before and has no mail yet."""
+    daemon, address = start(r, "inet")
+    assert Milter(address).steps & SMFIP_NOCONNECT
+    early = Milter(address)
+    with open(r.path("splitmilter.conf"), encoding="utf-8") as f:
+        text = f.read()
+    r.write("splitmilter.conf", text.replace("copy_maps", 'bypass_clients = { "192.0.2.7" }\n    copy_maps', 1))
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log("configuration reloaded")
+    assert early.steps & SMFIP_NOCONNECT
+    assert len(message(early, "<one@a.test>")[1]) == 2
+    for _ in range(3):
+        late = Milter(address)
+        assert not late.steps & SMFIP_NOCONNECT, hex(late.steps)
+        late.connect("192.0.2.7")
+        assert message(late, "<one@a.test>")[1] == []
+    r.write("splitmilter.conf", text)
+    daemon.signal(signal.SIGUSR1)
+    rig.wait_for(lambda: len(daemon.log_lines("configuration reloaded")) == 2, 10, "the second reload", daemon.log)
+    assert Milter(address).steps & SMFIP_NOCONNECT
+
+
+def test_gate_passes_packets_without_reply(r):
+    """However many packets without reply come before one with a reply, they all arrive, in their order."""
+    _, address = start(r, "inet", more='canonical_maps = { "inline:{ alias@a.test=one@a.test }" }\n    canonical_classes = { "header_recipient" }')
+    m = Milter(address)
+    assert m.steps & SMFIP_NR_HDR and not m.steps & SMFIP_NOHDRS, hex(m.steps)
+    for _ in range(2):
+        m.mail("<s@x.test>")
+        m.mail("<s@x.test>")
+        assert m.rcpt("<plain@a.test>") == "c"
+        for i in range(2000):
+            m.header("X-Header", f"{i:50}")
+        m.header("To", "alias@a.test")
+        assert m.eom() == ([("m", "To", 1, "one@a.test")], "c")
+        m.abort()
+
+
+def test_no_packet_waits_for_an_acknowledgement(r):
+    """Over TCP a small packet waits until the one before it is acknowledged. That takes 40 ms if the gate does not see to it."""
+    _, address = start(r, "inet")
+    m = Milter(address)
+    shortest = 10.0
+    for _ in range(3):
+        begin = time.monotonic()
+        for _ in range(40):
+            m.macros(b"M", v="Postfix 3.7.11")
+            m.mail("<s@x.test>")
+            m.macros(b"R", v="Postfix 3.7.11")
+            assert m.rcpt("<plain@a.test>") == "c"
+            m.macros(b"T", i="QUEUEID")
+            assert m.eom() == ([], "c")
+            m.abort()
+        shortest = min(shortest, time.monotonic() - begin)
+    assert shortest < 40 * 0.03, shortest
 
 
 def test_socket_and_second_instance(r):

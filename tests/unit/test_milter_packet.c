@@ -27,11 +27,11 @@ static ptrdiff_t check(struct bytes b, struct err *err)
 {
     struct milter_packets m = {0};
     char buf[256];
-    size_t begin = put_packet(buf, (struct bytes)P(OPTIONS));
+    size_t begin = put_packet(buf, (struct bytes)P(OPTIONS)), due;
     size_t len = begin + put_packet(buf + begin, b);
 
-    ck_assert_int_eq(milter_packets_check(&m, buf, begin, err), (ptrdiff_t)begin);
-    ptrdiff_t whole = milter_packets_check(&m, buf + begin, len - begin, err);
+    ck_assert_int_eq(milter_packets_check(&m, buf, begin, &due, err), (ptrdiff_t)begin);
+    ptrdiff_t whole = milter_packets_check(&m, buf + begin, len - begin, &due, err);
     ck_assert(whole == -1 || whole == (ptrdiff_t)(len - begin));
     return whole;
 }
@@ -86,11 +86,12 @@ START_TEST(negotiation_comes_first_and_is_long_enough)
     static const struct bytes first[] = {P("M<s@x.test>\0"), P("DMi\0x\0"), P("O\0\0\0\6"), P("Q")};
     struct err err;
     char buf[64];
+    size_t due;
 
     for (size_t i = 0; i < UNIT_COUNT(first); i++) {
         struct milter_packets m = {0};
         size_t len = put_packet(buf, first[i]);
-        ck_assert_int_eq(milter_packets_check(&m, buf, len, &err), -1);
+        ck_assert_int_eq(milter_packets_check(&m, buf, len, &due, &err), -1);
     }
 }
 END_TEST
@@ -99,7 +100,7 @@ END_TEST
 START_TEST(partial_packets_wait)
 {
     char buf[128];
-    size_t len = put_packet(buf, (struct bytes)P(OPTIONS)), first = len;
+    size_t len = put_packet(buf, (struct bytes)P(OPTIONS)), first = len, due;
     struct err err;
 
     len += put_packet(buf + len, (struct bytes)P("DMi\0x\0"));
@@ -108,8 +109,8 @@ START_TEST(partial_packets_wait)
     for (size_t n = 0; n <= len; n++) {
         struct milter_packets m = {0};
         size_t whole = n == len ? len : n >= second ? second : n >= first ? first : 0;
-        ck_assert_int_eq(milter_packets_check(&m, buf, n, &err), (ptrdiff_t)whole);
-        ck_assert_int_eq(milter_packets_check(&m, buf + whole, len - whole, &err),
+        ck_assert_int_eq(milter_packets_check(&m, buf, n, &due, &err), (ptrdiff_t)whole);
+        ck_assert_int_eq(milter_packets_check(&m, buf + whole, len - whole, &due, &err),
                          (ptrdiff_t)(len - whole));
     }
 }
@@ -121,14 +122,91 @@ START_TEST(lengths_have_a_limit)
         {0, 0, 0, 0}, {0, 1, 0, 1}, {0x7f, 0xff, 0xff, 0xff}, {0xff, 0xff, 0xff, 0xff}};
     static char large[4 + MILTER_PACKET_MAX];
     struct err err;
+    size_t due;
 
     for (size_t i = 0; i < UNIT_COUNT(lengths); i++) {
         struct milter_packets m = {.has_begun = true};
-        ck_assert_int_eq(milter_packets_check(&m, (const char *)lengths[i], 4, &err), -1);
+        ck_assert_int_eq(milter_packets_check(&m, (const char *)lengths[i], 4, &due, &err), -1);
     }
     struct milter_packets m = {.has_begun = true};
     memcpy(large, (char[]){0, 1, 0, 0, 'B'}, 5);
-    ck_assert_int_eq(milter_packets_check(&m, large, sizeof large, &err), sizeof large);
+    ck_assert_int_eq(milter_packets_check(&m, large, sizeof large, &due, &err), sizeof large);
+}
+END_TEST
+
+#define ALL_STEPS "\0\x1f\xff\xff"
+#define ANSWER(steps) "O\0\0\0\6\0\0\1\xff" steps "\0\0\0\2i\0"
+
+/* Behind this answer of the milter: does the packet get a reply? */
+static bool has_reply(struct bytes answer, char command)
+{
+    struct milter_packets m = {0};
+    char buf[64];
+    struct err err;
+    size_t due, len = put_packet(buf, (struct bytes)P(OPTIONS));
+
+    ck_assert_int_eq(milter_packets_check(&m, buf, len, &due, &err), (ptrdiff_t)len);
+    ck_assert_uint_eq(due, len);
+    milter_packets_learn(&m, buf, put_packet(buf, answer));
+    len = put_packet(buf, (struct bytes){(char[]){command, command == 'D' ? 'C' : 'x', 0, 0, 0},
+                                         command == 'L' ? 3 : 4});
+    if (command == 'D')
+        len = put_packet(buf, (struct bytes)P("DMi\0x\0"));
+    ck_assert_int_eq(milter_packets_check(&m, buf, len, &due, &err), (ptrdiff_t)len);
+    ck_assert(due == 0 || due == len);
+    return due > 0;
+}
+
+START_TEST(replies_follow_the_negotiation)
+{
+    static const struct {
+        char command;
+        struct bytes without; /* an answer that has just the step of this command */
+    } cases[] = {
+        {'L', P(ANSWER("\0\0\0\x80"))}, {'C', P(ANSWER("\0\0\x10\0"))},
+        {'H', P(ANSWER("\0\0\x20\0"))}, {'M', P(ANSWER("\0\0\x40\0"))},
+        {'R', P(ANSWER("\0\0\x80\0"))}, {'T', P(ANSWER("\0\1\0\0"))},
+        {'U', P(ANSWER("\0\2\0\0"))},   {'N', P(ANSWER("\0\4\0\0"))},
+        {'B', P(ANSWER("\0\x8\0\0"))},
+    };
+    static const struct bytes none = P(ANSWER("\0\0\0\0")), all = P(ANSWER(ALL_STEPS)),
+                              half = P("O\0\0\0\6\0\0\1\xff\0\x1f\xff");
+
+    for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+        ck_assert(has_reply(none, cases[i].command));
+        ck_assert(has_reply(half, cases[i].command));
+        ck_assert(!has_reply(all, cases[i].command));
+        for (size_t j = 0; j < UNIT_COUNT(cases); j++)
+            ck_assert(has_reply(cases[j].without, cases[i].command) == (i != j));
+    }
+    for (const char *c = "DAKQ"; *c != '\0'; c++)
+        ck_assert(!has_reply(none, *c));
+    ck_assert(has_reply(all, 'E'));
+}
+END_TEST
+
+/* What waits for a reply is due with all that comes before it, and what comes after it is not. */
+START_TEST(packets_up_to_the_last_reply_are_due)
+{
+    static const struct bytes packets[] = {P(OPTIONS),    P("DMi\0x\0"), P("M<>\0"),
+                                           P("R<a@b>\0"), P("DE"),       P("A")};
+    struct milter_packets m = {0};
+    char buf[256];
+    size_t len = 0, due, ends[UNIT_COUNT(packets)];
+    struct err err;
+
+    for (size_t i = 0; i < UNIT_COUNT(packets); i++)
+        ends[i] = len += put_packet(buf + len, packets[i]);
+    for (size_t i = 0; i < UNIT_COUNT(packets); i++) {
+        m = (struct milter_packets){.steps = 0x4000};
+        ck_assert_int_eq(milter_packets_check(&m, buf, ends[i], &due, &err), (ptrdiff_t)ends[i]);
+        ck_assert_uint_eq(due, i < 3 ? ends[0] : ends[3]);
+        ck_assert(!m.has_ended);
+    }
+    len = put_packet(buf, (struct bytes)P("Q"));
+    ck_assert_int_eq(milter_packets_check(&m, buf, len, &due, &err), (ptrdiff_t)len);
+    ck_assert_uint_eq(due, 0);
+    ck_assert(m.has_ended);
 }
 END_TEST
 
@@ -141,5 +219,7 @@ int main(void)
     tcase_add_test(tcase, negotiation_comes_first_and_is_long_enough);
     tcase_add_test(tcase, partial_packets_wait);
     tcase_add_test(tcase, lengths_have_a_limit);
+    tcase_add_test(tcase, replies_follow_the_negotiation);
+    tcase_add_test(tcase, packets_up_to_the_last_reply_are_due);
     return unit_run("milter_packet", tcase);
 }
