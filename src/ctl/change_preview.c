@@ -2,7 +2,6 @@
 /* What a change would do, read from the queue as it is now: --dry-run, and the question. */
 #include "ctl/change.h"
 
-#include "base/mem.h"
 #include "base/process.h"
 #include "ctl/ctl.h"
 #include "queue/queue_reader.h"
@@ -72,7 +71,7 @@ static bool note(void *ctx, const struct queue_entry *e)
     struct named *named = ctx;
 
     named->place = e->place;
-    mem_copy_string(named->destination, sizeof named->destination, e->destination);
+    snprintf(named->destination, sizeof named->destination, "%s", e->destination);
     return false;
 }
 

@@ -49,7 +49,7 @@ static void parse(const char *text, struct destination_suspension *out)
     memset(out, 0, sizeof *out);
     out->since = (time_t)strtoll(text, &end, 10);
     out->until = (time_t)strtoll(end, &end, 10);
-    mem_copy_string(out->reason, sizeof out->reason, end + (*end == ' '));
+    snprintf(out->reason, sizeof out->reason, "%s", end + (*end == ' '));
     log_sanitize(out->reason);
 }
 

@@ -79,8 +79,8 @@ static struct row *row_of(struct rows *rows, const char *destination, const char
     struct row *row = &rows->items[rows->count++];
     *slot = rows->count;
     memset(row, 0, sizeof *row);
-    mem_copy_string(row->destination, sizeof row->destination, destination);
-    mem_copy_string(row->reason, sizeof row->reason, reason);
+    snprintf(row->destination, sizeof row->destination, "%s", destination);
+    snprintf(row->reason, sizeof row->reason, "%s", reason);
     return row;
 }
 

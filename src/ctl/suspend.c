@@ -95,7 +95,7 @@ static bool take_option(struct control_line *line, int option, const char *value
     if (line->verb != CONTROL_SUSPEND)
         return false;
     if (option == 'r') {
-        mem_copy_string(line->suspension.reason, sizeof line->suspension.reason, value);
+        snprintf(line->suspension.reason, sizeof line->suspension.reason, "%s", value);
         log_sanitize(line->suspension.reason);
         return true;
     }

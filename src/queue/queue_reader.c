@@ -5,6 +5,7 @@
 #include "queue/queue_count.h"
 #include "queue/queue_id.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -190,7 +191,7 @@ int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *e
 
 static bool take_reason(void *ctx, const struct db_value *columns)
 {
-    mem_copy_string(ctx, QUEUE_REASON_SIZE, columns[0].data);
+    snprintf(ctx, QUEUE_REASON_SIZE, "%s", columns[0].data); /* may be written by hand */
     return false;
 }
 

@@ -8,6 +8,7 @@
 #include "queue/queue_id.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -275,7 +276,7 @@ static int parse_suspend(char *words, struct control_line *out, struct err *err)
         mem_copy_string(out->suspension.destination, sizeof out->suspension.destination,
                         destination);
         out->suspension.until = (time_t)number;
-        mem_copy_string(out->suspension.reason, sizeof out->suspension.reason, buf_str(&text));
+        snprintf(out->suspension.reason, sizeof out->suspension.reason, "%s", buf_str(&text));
         log_sanitize(out->suspension.reason);
         rc = 0;
     } else {

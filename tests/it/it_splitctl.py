@@ -623,6 +623,17 @@ class Queue(Case):
         self.assertIn("there is no destination 'x/y'", self.run_ctl("resume", "x/y", status=1)[1])
         self.assertIn("there is no destination 'a", self.run_ctl("resume", 70 * "a", status=1)[1])
         self.run_ctl("resume", "former")
+        self.run_ctl("suspend", "archive", "--reason", 1000 * "\u00e4")
+        self.assertRegex(self.run_ctl("show", "A201")[0], r"(?m)^because +\u00e4+\??$")
+
+    def test_rows_written_by_hand(self):
+        """What is longer than splitrelay writes it is shown, and ends nothing."""
+        for sql in ("UPDATE recipient SET reason = ?, state = 'pending'", "UPDATE message SET sender = ?", "UPDATE copy SET destination = ?, attempts = 1",
+                    "INSERT INTO suspended VALUES ('archive', 1, 0, ?)"):
+            spool_queue.change(self.path("spool"), sql, 5000 * "x")
+        for args, status in ((["queue"], 0), (["queue", "--summary"], 0), (["show", "A201"], 0), (["stats"], 0), (["hold", "--dry-run", "A201"], 0), (["hold", "--all"], 0)):
+            self.run_ctl(*args, status=status)
+        subprocess.run([PROGRAM, "-c", self.path("conf"), "status"], stdout=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
 
     def test_history(self):
         self.run_ctl("delete", "A201")

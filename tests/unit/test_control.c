@@ -114,6 +114,7 @@ static void stop(void)
     ck_assert_int_eq(rmdir(dir), 0);
 }
 
+#define TEN "0123456789"
 static const struct {
     const char *request, *call;
     int result;
@@ -128,6 +129,11 @@ static const struct {
     {"suspend archive 0", "suspend archive 0 ;", 0, ""},
     {"suspend archive 1900000000 reason=a+20move+0A", "suspend archive 1900000000 a move?;", 0, ""},
     {"suspend down 0 reason=", "suspend down 0 ;", -1, "disk?full"},
+    {"suspend archive 0 reason=" TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+         TEN TEN TEN TEN TEN TEN TEN TEN,
+     "suspend archive 0 " TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+         TEN TEN TEN TEN TEN "012345678;",
+     0, ""},
     {"suspend ../x 0", "", -1, "request not understood"},
     {"suspend archive", "", -1, "request not understood"},
     {"suspend archive -1", "", -1, "request not understood"},
