@@ -15,21 +15,20 @@ import time
 from rig import power
 from rig.base import Skip
 
-KILLS = os.environ.get("SPLIT_CRASH_KILLS", "150")
 SEED = int(os.environ.get("SPLIT_SEED", str(time.time_ns() % 1000000)))
 
 
-def choose_places(calls, chance):
+def choose_places(calls, wanted, chance):
     """(run, DISKREC_FAIL)"""
     kinds = [[(run, f"{call}:{n}:0") for n in range(1, count + 1)] for run in calls for call, count in calls[run].items()]
-    if KILLS == "all":
+    if wanted == "all":
         return sum(kinds, [])
     for kind in kinds:
         chance.shuffle(kind)
     chosen = []
-    while len(chosen) < int(KILLS) and any(kinds):
+    while len(chosen) < int(wanted) and any(kinds):
         chosen += [kind.pop() for kind in kinds if kind]
-    return chosen[: int(KILLS)]
+    return chosen[: int(wanted)]
 
 
 def attempt(top, number, place):
@@ -59,12 +58,13 @@ def attempt(top, number, place):
 
 
 def main():
+    kills = power.amount("SPLIT_CRASH_KILLS", 150, 40)
     chance = random.Random(SEED)
     with power.memory_directory() as top:
         os.mkdir(os.path.join(top, "first"))
         record = power.Record(os.path.join(top, "first")).run_both()
         assert record.check_now() is None, record.check_now()
-        places = choose_places(record.calls, chance)
+        places = choose_places(record.calls, kills, chance)
         print(f"SPLIT_SEED={SEED}, {len(places)} places in {record.calls}", flush=True)
         killed = bad = 0
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:

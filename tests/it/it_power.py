@@ -14,7 +14,6 @@ import time
 from rig import power
 from rig.base import Skip
 
-STATES = int(os.environ.get("SPLIT_POWER_STATES", "10000"))
 SEED = int(os.environ.get("SPLIT_SEED", str(time.time_ns() % 1000000)))
 PLANTED = [
     ("lost_syncs", "/spool/large", "the names of large files are not synced"),
@@ -27,14 +26,15 @@ PLANTED = [
 
 
 def main():
+    states = int(power.amount("SPLIT_POWER_STATES", 10000, 1000))
     with power.memory_directory() as directory:
         record = power.Record(directory).run_both()
         assert record.skipped == 0, f"{record.skipped} steps of the workload were skipped"
         print(f"SPLIT_SEED={SEED}, calls: {record.calls}")
         begin = time.monotonic()
-        count, wrong, texts = record.replay(STATES, seed=SEED)
+        count, wrong, texts = record.replay(states, seed=SEED)
         print(f"{count} states of the disk, {wrong} of them wrong, {time.monotonic() - begin:.0f} s\n{texts}", flush=True)
-        assert wrong == 0 and count >= min(STATES, 10000), f"{count} states, {wrong} wrong"
+        assert wrong == 0 and count >= min(states, 10000), f"{count} states, {wrong} wrong"
         for option, path, what in PLANTED:
             count, wrong, texts = record.replay(20000, seed=SEED, wrong=1, sparse=4, **{option: path})
             assert wrong > 0, f"not found in {count} states: {what}"

@@ -17,7 +17,6 @@ import time
 from rig import power
 from rig.base import Skip
 
-FAULTS = os.environ.get("SPLIT_POWER_FAULTS", "60")
 RANDOM = int(os.environ.get("SPLIT_POWER_RANDOM", "10"))
 STATES = int(os.environ.get("SPLIT_POWER_FAULT_STATES", "60"))
 SEED = int(os.environ.get("SPLIT_SEED", str(time.time_ns() % 1000000)))
@@ -33,10 +32,10 @@ def all_faults(calls):
                 yield run, f"{call}:{number}:{errors[number % len(errors)]}"
 
 
-def choose_faults(calls, chance):
+def choose_faults(calls, wanted, chance):
     """Of each kind of call as many as there are of the others, if there are so many."""
     faults = list(all_faults(calls))
-    if FAULTS == "all":
+    if wanted == "all":
         return faults
     kinds = {}
     for run, text in faults:
@@ -44,9 +43,9 @@ def choose_faults(calls, chance):
     for kind in kinds.values():
         chance.shuffle(kind)
     chosen = []
-    while len(chosen) < min(int(FAULTS), len(faults)):
+    while len(chosen) < min(int(wanted), len(faults)):
         chosen += [kind.pop() for kind in kinds.values() if kind]
-    return chosen[: int(FAULTS)]
+    return chosen[: int(wanted)]
 
 
 def attempt(top, number, fault):
@@ -71,7 +70,7 @@ def main():
         first = os.path.join(top, "first")
         os.mkdir(first)
         calls = power.Record(first).run_both().calls
-        faults = choose_faults(calls, chance)
+        faults = choose_faults(calls, power.amount("SPLIT_POWER_FAULTS", 60, 20), chance)
         faults += [(run, f"random:{chance.randrange(1 << 30)}:{chance.choice((5, 20, 80))}:{chance.choice((2, 5, 20))}")
                    for run in ("first", "second") for _ in range((RANDOM + 1) // 2)]
         print(f"SPLIT_SEED={SEED}, {len(faults)} of {sum(1 for _ in all_faults(calls))} faults", flush=True)

@@ -380,7 +380,8 @@ static uint64_t mix(uint64_t hash, const void *data, size_t len)
         hash ^= hash >> 29;
     }
     word = 0;
-    memcpy(&word, p, len);
+    if (len > 0)
+        memcpy(&word, p, len);
     hash = (hash ^ word) * 0xbf58476d1ce4e5b9U;
     return hash ^ hash >> 32;
 }

@@ -27,6 +27,13 @@ def program(name):
     return path
 
 
+def amount(variable, usual, sanitized):
+    """What the environment says, else how much is usual; less in programs with a sanitizer."""
+    with open(program("power_driver"), "rb") as f:
+        is_sanitized = re.search(b"__[at]san_init", f.read())
+    return os.environ.get(variable, str(sanitized if is_sanitized else usual))
+
+
 def memory_directory():
     """A new directory, in memory if there is a place for it: the disk is a model, and needs none."""
     top = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
