@@ -104,7 +104,7 @@ static int read_depths(struct status *s, struct queue_reader *reader, struct hea
             count_group(s, g, &depths.items[k]);
             rc = queue_reader_last_reason(reader, depths.items[k].tried, reason, &s->spool_problem);
             if (rc == 0)
-                status_note(g, g->oldest, reason);
+                status_note(g, g->oldest, reason[0] != '\0' ? reason : g->suspension.reason);
         }
     }
     free(depths.items);
