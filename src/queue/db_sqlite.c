@@ -8,9 +8,8 @@
 
 /* --- faults --- */
 
-/* Of the last call for the log or the file that failed. (What sqlite3_system_errno() returns may
- * come from a later call.) */
-static int system_error(const struct db_sqlite *s)
+/* What sqlite3_system_errno() returns may come from a later call. */
+int db_sqlite_system_error(const struct db_sqlite *s)
 {
     sqlite3_file *log = NULL;
     int error = 0;
@@ -47,7 +46,7 @@ enum db_status db_sqlite_fault(struct db_sqlite *s, const char *what, struct err
 {
     int code = sqlite3_extended_errcode(s->handle);
     bool is_system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
-    int error = is_system ? system_error(s) : 0;
+    int error = is_system ? db_sqlite_system_error(s) : 0;
     enum db_status status = status_of(code, error);
 
     if (error != 0)
@@ -244,7 +243,10 @@ static enum db_status begin(struct db *db, bool is_durable, struct err *err)
 
 static enum db_status commit(struct db *db, struct err *err)
 {
-    return run(db, "COMMIT", NULL, 0, NULL, err);
+    struct db_sqlite *s = (struct db_sqlite *)db;
+    enum db_status status = s->access == DB_READ ? DB_OK : db_sqlite_reserve(s, err);
+
+    return status == DB_OK ? run(db, "COMMIT", NULL, 0, NULL, err) : status;
 }
 
 static void rollback(struct db *db)

@@ -34,8 +34,7 @@
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
 #define KEEP_FREE_PAGES (8192 * KB / DB_SQLITE_PAGE_BYTES)
 #define RENEW_BYTES (256 * KB)
-#define RESERVE_BYTES (512 * KB)
-#define FRAME_BYTES 24 /* beside each page in the log */
+#define LOG_MIN_BYTES (1024 * KB) /* more than WRITER_KEPT_MAX outcomes need */
 
 static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
 {
@@ -46,8 +45,6 @@ static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
     if (pages < s->log_pages) { /* it began at the start again */
         s->copied_pages = 0;
         s->checkpoint_at = s->checkpoint_pages;
-        if (s->log_blocks > DB_SQLITE_LOG_KEEP_BYTES)
-            s->log_blocks = DB_SQLITE_LOG_KEEP_BYTES;
     }
     s->log_pages = pages;
     return SQLITE_OK;
@@ -55,6 +52,9 @@ static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
 
 void db_sqlite_log_init(struct db_sqlite *s)
 {
+    int chunk = DB_SQLITE_CHUNK_BYTES;
+
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
     s->checkpoint_pages = s->checkpoint_at = CHECKPOINT_START_PAGES;
     (void)sqlite3_wal_hook(s->handle, count_pages, s); /* in place of the automatic checkpoints */
 }
@@ -67,27 +67,43 @@ static void adapt(struct db_sqlite *s, int64_t ms)
         s->checkpoint_pages *= 2;
 }
 
-/* mode: SQLITE_CHECKPOINT_... Pages that a reader still needs in the log stay. DB_FULL: the file
- * cannot grow; all that was committed is in the log. */
+/*
+ * The pages that a transaction adds are written to the file by a later checkpoint. If the disk was
+ * full by then, the log could not begin at its start again, and no outcome could be recorded,
+ * though outcomes make room. So the file grows before the commit.
+ */
+enum db_status db_sqlite_reserve(struct db_sqlite *s, struct err *err)
+{
+    int64_t pages;
+    enum db_status status = db_sqlite_get(s, "PRAGMA page_count", &pages, err);
+    sqlite3_int64 size = pages * s->page_bytes;
+
+    if (status != DB_OK || size <= s->reserved_bytes)
+        return status;
+    if (sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_SIZE_HINT, &size) == SQLITE_OK) {
+        s->reserved_bytes = size / DB_SQLITE_CHUNK_BYTES * DB_SQLITE_CHUNK_BYTES;
+        return DB_OK;
+    }
+    int error = db_sqlite_system_error(s);
+    err_set(err, "%s: cannot grow: %s", s->path, strerror(error));
+    return error == ENOSPC || error == EDQUOT ? DB_FULL : DB_FAULT;
+}
+
+/* mode: SQLITE_CHECKPOINT_... Pages that a reader still needs in the log stay. */
 static enum db_status checkpoint(struct db_sqlite *s, int mode, struct err *err)
 {
     int64_t begin_ms = clock_now_ms();
-    int pages = 0, copied = s->copied_pages;
+    int pages = 0, copied = 0;
     int rc = sqlite3_wal_checkpoint_v2(s->handle, "main", mode, &pages, &copied);
 
     s->checkpoint_at = s->log_pages + s->checkpoint_pages;
-    if (rc == SQLITE_OK && mode == SQLITE_CHECKPOINT_PASSIVE &&
-        s->log_pages - s->copied_pages >= s->checkpoint_pages)
+    s->reserved_bytes = 0; /* the file may have been cut */
+    if (rc != SQLITE_OK && rc != SQLITE_BUSY)
+        return db_sqlite_fault(s, "checkpoint", err);
+    if (mode == SQLITE_CHECKPOINT_PASSIVE && s->log_pages - s->copied_pages >= s->checkpoint_pages)
         adapt(s, clock_now_ms() - begin_ms);
-    if (rc == SQLITE_OK || rc == SQLITE_BUSY) {
-        s->copied_pages = copied;
-        return DB_OK;
-    }
-    bool had_failed = s->has_failed;
-    enum db_status status = db_sqlite_fault(s, "checkpoint", err);
-    if (status == DB_FULL)
-        s->has_failed = had_failed;
-    return status;
+    s->copied_pages = copied;
+    return DB_OK;
 }
 
 /* Readers without end would let the log grow: wait for a moment until none needs it. */
@@ -97,17 +113,17 @@ static enum db_status restart(struct db_sqlite *s, struct err *err)
     sqlite3_busy_timeout(s->handle, RESTART_WAIT_MS);
     enum db_status status = checkpoint(s, SQLITE_CHECKPOINT_RESTART, err);
     sqlite3_busy_timeout(s->handle, DB_SQLITE_BUSY_MS);
-    return status == DB_FULL ? DB_OK : status; /* the next one will tell */
+    return status;
 }
 
-/* Give some of the free pages back to the file system, unless there are only `keep`. (A database
- * that was made by hand, without auto_vacuum, keeps them all.) */
-static enum db_status vacuum(struct db_sqlite *s, int64_t keep, bool *has_more_out, struct err *err)
+/* Give some of the free pages back to the file system. (A database that was made by hand, without
+ * auto_vacuum, keeps them all.) */
+static enum db_status vacuum(struct db_sqlite *s, bool *has_more_out, struct err *err)
 {
     int64_t free_pages, left = 0;
     enum db_status status = db_sqlite_get(s, "PRAGMA freelist_count", &free_pages, err);
 
-    if (status != DB_OK || free_pages <= keep)
+    if (status != DB_OK || free_pages <= KEEP_FREE_PAGES)
         return status;
     status = s->base.ops->begin(&s->base, false, err);
     if (status == DB_OK)
@@ -122,48 +138,26 @@ static enum db_status vacuum(struct db_sqlite *s, int64_t keep, bool *has_more_o
     return status;
 }
 
-/*
- * Take blocks of the disk for what comes next in the log. While the disk is full, the file cannot
- * grow, so that the log cannot begin at its start again; but outcomes can still be written, and
- * make the file smaller. The size of the log stays as it is.
- */
-static void reserve_blocks(struct db_sqlite *s)
-{
-    int64_t wanted = (int64_t)s->log_pages * (DB_SQLITE_PAGE_BYTES + FRAME_BYTES) + RESERVE_BYTES;
-
-    if (wanted <= s->log_blocks)
-        return;
-    char *path = mem_printf("%s-wal", s->path);
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    wanted += RESERVE_BYTES;
-    if (fd >= 0 && (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, wanted) == 0 || errno != ENOSPC))
-        s->log_blocks = wanted; /* or the file system cannot do that */
-    if (fd >= 0)
-        close(fd);
-    free(path);
-}
-
 enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_out, struct err *err)
 {
     struct db_sqlite *s = (struct db_sqlite *)db;
     enum db_status status = DB_OK;
 
     *has_more_out = false;
-    reserve_blocks(s);
     if (s->log_pages >= s->checkpoint_at || (is_idle && s->copied_pages < s->log_pages))
         status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err);
-    if (status == DB_FULL) /* with fewer pages the file need not grow */
-        return vacuum(s, 0, has_more_out, err);
     if (status == DB_OK && s->log_pages >= 2 * CHECKPOINT_MAX_PAGES &&
         clock_now_ms() >= s->restart_at_ms)
         status = restart(s, err);
     if (status == DB_OK && is_idle)
-        status = vacuum(s, KEEP_FREE_PAGES, has_more_out, err);
+        status = vacuum(s, has_more_out, err);
     return status;
 }
 
 /* --- the log as a file --- */
 
+/* A log that is short is filled with zeros, which SQLite takes for its end: blocks that are there
+ * make syncs fast, and can be written to when the disk is full. */
 static int rewrite(int fd, char *data)
 {
     off_t at = 0;
@@ -174,7 +168,12 @@ static int rewrite(int fd, char *data)
             return -1;
         at += n;
     }
-    return n < 0 ? -1 : fsync(fd);
+    if (n < 0)
+        return -1;
+    memset(data, 0, RENEW_BYTES);
+    while (at < LOG_MIN_BYTES && (n = pwrite(fd, data, RENEW_BYTES, at)) > 0)
+        at += n;
+    return fsync(fd);
 }
 
 /* SPOOL, of SPOOL/queue.db. After a sync of it that failed, the kernel takes the names for written,
@@ -235,14 +234,10 @@ enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
     if (status != DB_OK)
         return status;
     status = rewrite_log(s, err);
-    reserve_blocks(s);
     s->base.ops->rollback(&s->base);
     if (status != DB_OK)
         return status;
-    /* With the log empty, there is room for outcomes even if the disk is full. If the database has
-     * no room for what is in the log, it stays there. */
-    status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err);
-    return status == DB_FULL ? DB_OK : status;
+    return checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err); /* so that it can begin at its start */
 }
 
 void db_sqlite_log_empty(struct db_sqlite *s)
@@ -253,17 +248,15 @@ void db_sqlite_log_empty(struct db_sqlite *s)
 enum db_status db_sqlite_figures(struct db *db, struct db_figures *out, struct err *err)
 {
     struct db_sqlite *s = (struct db_sqlite *)db;
-    int64_t pages, free_pages = 0, page_bytes = 0;
+    int64_t pages, free_pages = 0;
     enum db_status status = db_sqlite_get(s, "PRAGMA page_count", &pages, err);
     char *path = mem_printf("%s-wal", s->path);
     struct stat st;
 
     if (status == DB_OK)
         status = db_sqlite_get(s, "PRAGMA freelist_count", &free_pages, err);
-    if (status == DB_OK)
-        status = db_sqlite_get(s, "PRAGMA page_size", &page_bytes, err);
-    *out = (struct db_figures){.size_bytes = (uint64_t)(pages * page_bytes),
-                               .free_bytes = (uint64_t)(free_pages * page_bytes),
+    *out = (struct db_figures){.size_bytes = (uint64_t)(pages * s->page_bytes),
+                               .free_bytes = (uint64_t)(free_pages * s->page_bytes),
                                .log_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0};
     free(path);
     return status;

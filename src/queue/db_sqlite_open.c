@@ -190,7 +190,10 @@ static enum db_status set_up(struct db_sqlite *s, struct err *err)
     s->is_synchronous = true;
     if (status == DB_OK)
         status = db_sqlite_exec(s, limit, err);
+    if (status == DB_OK)
+        status = db_sqlite_get(s, "PRAGMA page_size", &s->page_bytes, err);
     sqlite3_free(limit);
+    db_sqlite_log_init(s);
     return status;
 }
 
@@ -218,8 +221,6 @@ static enum db_status open_writer(struct db_sqlite *s, struct err *err)
     }
     if (status == DB_OK)
         status = check_version(s, &has_tables, err);
-    if (status == DB_OK)
-        db_sqlite_log_init(s);
     if (status == DB_OK)
         status = db_sqlite_log_renew(s, err);
     if (status == DB_OK && !has_tables)

@@ -30,6 +30,7 @@
  */
 #define DB_SQLITE_BUSY_MS 2000                      /* for a shell that writes */
 #define DB_SQLITE_LOG_KEEP_BYTES (16 * 1024 * 1024) /* a longer log is cut when it begins again */
+#define DB_SQLITE_CHUNK_BYTES (1024 * 1024)         /* by which the file grows */
 #define DB_SQLITE_STATEMENTS 128 /* slots for prepared statements, a power of 2 */
 
 struct db_sqlite {
@@ -45,11 +46,13 @@ struct db_sqlite {
     bool is_synchronous; /* PRAGMA synchronous is FULL, not NORMAL */
     bool has_failed;     /* not only with a conflict: no checkpoint before it is opened anew */
 
+    int64_t page_bytes;
+    int64_t reserved_bytes; /* the file has at least this size */
+
     /* db_sqlite_log.c, in pages of the log */
     int log_pages;         /* in use, after the last commit */
     int copied_pages;      /* of them are in the database */
     int checkpoint_at;     /* log_pages for the next checkpoint */
-    int64_t log_blocks;    /* bytes of the log for which the disk has given blocks */
     int checkpoint_pages;  /* from one checkpoint to the next; as many as take little time */
     int64_t restart_at_ms; /* not before: a checkpoint that waits for readers */
 };
@@ -57,6 +60,8 @@ struct db_sqlite {
 /* The status of the last call that failed, with the text `what`: ... in `err`. */
 enum db_status db_sqlite_fault(struct db_sqlite *s, const char *what, struct err *err)
     __attribute__((nonnull));
+/* The errno of the last call for the log or the file that failed. */
+int db_sqlite_system_error(const struct db_sqlite *s) __attribute__((nonnull));
 /* Run statements without values and rows. */
 enum db_status db_sqlite_exec(struct db_sqlite *s, const char *sql, struct err *err)
     __attribute__((nonnull));
@@ -70,6 +75,8 @@ extern const struct db_ops db_sqlite_ops;
 
 /* Have the pages of the log counted. After the connection was opened. */
 void db_sqlite_log_init(struct db_sqlite *s) __attribute__((nonnull));
+/* Make the file as large as what is to be committed. */
+enum db_status db_sqlite_reserve(struct db_sqlite *s, struct err *err) __attribute__((nonnull));
 /* Write the log again, and sync it; then copy it into the database. See there. */
 enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err) __attribute__((nonnull));
 enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_out, struct err *err);

@@ -201,8 +201,9 @@ void writer_work_for_kept(struct writer *w)
 
     if (w->kept.first == NULL || !writer_is_ready(w))
         return;
-    batch = w->kept;
-    writer_list_init(&w->kept);
+    writer_list_init(&batch);
+    while (w->kept.first != NULL && batch.count < WRITER_KEPT_MAX)
+        writer_list_add(&batch, writer_list_take(&w->kept));
     writer_work(w, &batch);
     atomic_store(&w->kept_count, w->kept.count);
 }

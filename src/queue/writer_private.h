@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #define WRITER_BATCH_MAX 1000    /* requests in one transaction */
+#define WRITER_KEPT_MAX 20       /* after a failure: a disk may be full, and the log small */
 #define WRITER_IDLE_AFTER_MS 200 /* without a request */
 #define WRITER_IDLE_EVERY_MS 1000
 
@@ -57,7 +58,8 @@ struct writer_request *writer_list_take(struct writer_list *l);
 bool writer_is_ready(struct writer *w);
 /* Commit and finish all of the batch. */
 void writer_work(struct writer *w, struct writer_list *batch);
-/* The same for what has waited since a failure: alone, so that it does not let others fail. */
+/* The same for some of what has waited since a failure: alone, so that it does not let others fail.
+ */
 void writer_work_for_kept(struct writer *w);
 /* What is to be done between transactions. is_idle: no request for a while. */
 void writer_maintain(struct writer *w, bool has_urgent, bool is_idle);
