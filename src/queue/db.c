@@ -27,3 +27,8 @@ struct db_value db_null(void)
 {
     return (struct db_value){.type = DB_NULL};
 }
+
+const char *db_string(const struct db_value *column)
+{
+    return column->type == DB_TEXT ? column->data : "";
+}

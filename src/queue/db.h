@@ -47,6 +47,9 @@ struct db_value db_text(const char *text) __attribute__((nonnull));
 struct db_value db_blob(const void *data, size_t len);
 struct db_value db_null(void);
 
+/* A column that holds a text, or "" if it holds anything else (which was written by hand). */
+const char *db_string(const struct db_value *column) __attribute__((nonnull, returns_nonnull));
+
 struct db;
 
 enum db_access {

@@ -68,7 +68,7 @@ static bool take_place(void *ctx, const struct db_value *columns)
 
     p->is_there = true;
     p->content_size = (uint64_t)columns[1].number;
-    p->got = strcmp(columns[0].data, "file") == 0 ? -1 : 0;
+    p->got = strcmp(db_string(&columns[0]), "file") == 0 ? -1 : 0;
     return false;
 }
 
@@ -191,7 +191,7 @@ int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *e
 
 static bool take_reason(void *ctx, const struct db_value *columns)
 {
-    snprintf(ctx, QUEUE_REASON_SIZE, "%s", columns[0].data); /* may be written by hand */
+    snprintf(ctx, QUEUE_REASON_SIZE, "%s", db_string(&columns[0])); /* may be written by hand */
     return false;
 }
 

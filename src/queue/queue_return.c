@@ -163,17 +163,18 @@ static void finish(struct writer_request *request, enum db_status status, const 
     struct queue_taken *t = o->taken;
     const char *destination = t->copy.destination;
     const bool has_order = o->kind != SENT && o->order.action != QUEUE_RETRY;
-    const bool is_again = o->kind == RELEASED && !has_order;
+    const bool is_again = status == DB_OK && o->kind == RELEASED && !has_order;
     const int64_t id = t->ready->id;
 
-    if (status != DB_OK) /* the queue is being closed */
+    if (status != DB_OK) /* the queue is being closed, or someone has made a trigger */
         log_error("%s: dest=%s: cannot record what came of it: %s", t->copy.id, destination,
                   err->text);
     else
         queue_files_remove(o->q, &o->files);
     if (status == DB_OK && has_order && !(o->kind == DEAD && o->order.action == QUEUE_HOLD))
         queue_change_log(&o->order, destination, id);
-    queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
+    if (status == DB_OK) /* else it stays as it is: not handed out before the next start */
+        queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
     if (o->order.to[0] != '\0')
         queue_next_look(o->q, o->order.to);
     if (!is_again)

@@ -34,13 +34,15 @@ enum db_status queue_write_recipient(struct db *db, int64_t copy, const struct q
 enum db_status queue_write_prune(struct db_queue *q, struct db *db, int64_t limit,
                                  uint64_t *removed_out, struct err *err)
 {
-    const struct db_value values[] = {db_int(queue_now(q) - atomic_load(&q->history_s)),
+    const int64_t now = queue_now(q), history_s = atomic_load(&q->history_s);
+    const struct db_value values[] = {db_int(now - history_s), db_int(now + history_s),
                                       db_int(limit)};
 
+    /* What comes from a clock that was far ahead would stay, and all after it. */
     return db->ops->run(db,
-                        "DELETE FROM history WHERE time < $1 AND number IN"
-                        " (SELECT number FROM history ORDER BY number LIMIT $2)",
-                        values, 2, removed_out, err);
+                        "DELETE FROM history WHERE (time < $1 OR time > $2) AND number IN"
+                        " (SELECT number FROM history ORDER BY number LIMIT $3)",
+                        values, 3, removed_out, err);
 }
 
 static void join_addresses(const struct queue_ready *copy, bool is_sent, struct buf *out)
@@ -119,7 +121,7 @@ enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_fil
 {
     const int64_t id = queue_id_message(copy);
     const struct db_value value = db_int(copy), message = db_int(id);
-    const struct db_value copies[] = {message, db_int(id + QUEUE_ID_COPIES_MAX + 1)};
+    const struct db_value copies[] = {message, db_int(id + QUEUE_ID_COPIES_MAX)};
     bool has_others = false;
     uint64_t copies_removed = 0, parts = 0;
 
@@ -130,7 +132,7 @@ enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_fil
             db->ops->run(db, "DELETE FROM copy WHERE id = $1", &value, 1, &copies_removed, err);
     *was_there_out = copies_removed > 0;
     if (status == DB_OK)
-        status = db->ops->query(db, "SELECT 1 FROM copy WHERE id > $1 AND id < $2 LIMIT 1", copies,
+        status = db->ops->query(db, "SELECT 1 FROM copy WHERE id > $1 AND id <= $2 LIMIT 1", copies,
                                 2, note_row, &has_others, err);
     if (status != DB_OK || has_others)
         return status;
