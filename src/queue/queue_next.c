@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POSTPONE_S 60    /* a copy that cannot be read at present */
-#define BACKLOG_MAX 1000 /* outcomes that cannot be written: nothing more is sent */
+#define POSTPONE_S 60                    /* a copy that cannot be read at present */
+#define BACKLOG_MAX 1000                 /* outcomes that cannot be written: nothing more is sent */
+#define RETURNING_MAX (32 * 1024 * 1024) /* bytes of copies whose outcomes wait for a slow disk */
 #define SUSPENDED_MS 1000
 
 struct queue_windows {
@@ -215,7 +216,8 @@ static bool may_hand_out(const struct db_queue *q, const struct queue_window *w)
         w->is_suspended && (w->suspended_until == 0 || queue_now(q) < w->suspended_until);
 
     return !is_suspended && !atomic_load(&q->is_damaged) &&
-           writer_backlog(q->writer) <= BACKLOG_MAX;
+           writer_backlog(q->writer) <= BACKLOG_MAX &&
+           atomic_load(&q->returning_bytes) <= RETURNING_MAX;
 }
 
 struct opening {

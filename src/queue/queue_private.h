@@ -57,6 +57,7 @@ struct db_queue {
     struct queue_sampler *sampler; /* queue_depth.c */
     atomic_bool is_damaged;        /* SQLite calls the database corrupt */
     unsigned history_rows;         /* written so far; the writer's thread */
+    atomic_size_t returning_bytes; /* of the copies whose outcomes are not written yet */
     int lock_fd;
 };
 

@@ -4,7 +4,7 @@
  * succeeds; until then the copy stays known, so that it is not handed out again. An order that the
  * copy got meanwhile is carried out in the same transaction.
  */
-#include "queue/queue_private.h"
+#include "queue/queue_window.h"
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -26,6 +26,7 @@ struct outcome {
     char *relay, *reply;
     struct queue_order order; /* QUEUE_RETRY: none */
     struct queue_files files;
+    size_t bytes;
 };
 
 /* --- copies in hand --- */
@@ -180,6 +181,7 @@ static void finish(struct writer_request *request, enum db_status status, const 
     if (!is_again)
         queue_ready_free(t->ready);
     free_taken(t);
+    atomic_fetch_sub(&o->q->returning_bytes, o->bytes);
     free(o->files.messages);
     free(o->relay);
     free(o->reply);
@@ -197,11 +199,13 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
         .taken = t,
         .kind = kind,
         .due = due,
+        .bytes = queue_window_cost(t->ready),
         .relay = mem_strdup(delivery == NULL ? "" : delivery->relay),
         .reply = mem_strdup(delivery == NULL ? "" : delivery->reply)};
     /* A large file is removed when its row is gone for good. */
     if (t->ready->message->content == NULL)
         o->request.urgency = WRITER_DURABLE;
+    atomic_fetch_add(&q->returning_bytes, o->bytes);
     queue_next_begin_return(q, t->copy.destination, t->ready->id, &o->request, &o->order);
 }
 
