@@ -105,6 +105,11 @@ struct db {
 /* The largest part of a content in one row of `body`. */
 #define DB_BODY_PART_BYTES (256 * 1024)
 
+/* Run a query for one number; 0 where it gives no row, or no integer. sql: a string constant. */
+enum db_status db_get_number(struct db *db, const char *sql, const struct db_value *values,
+                             size_t count, int64_t *out, struct err *err)
+    __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
+
 /*
  * SPOOL/queue.db. DB_WRITE creates it and its schema when it is missing, and refuses a version that
  * it does not know. DB_READ of one that is missing: DB_FAULT with errno ENOENT in `err`'s text, and
