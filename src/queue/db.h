@@ -109,6 +109,11 @@ struct db {
 /* The largest part of a content in one row of `body`. */
 #define DB_BODY_PART_BYTES (256 * 1024)
 
+/* Run a query for one number; 0 where it gives no row, or no integer. sql: a string constant. */
+enum db_status db_get_number(struct db *db, const char *sql, const struct db_value *values,
+                             size_t count, int64_t *out, struct err *err)
+    __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
+
 /*
  * Open SPOOL/queue.db. DB_WRITE creates the file and its tables if they are missing. A schema of
  * another version is refused. The connection is closed with ops->close. Returns NULL on failure,

@@ -56,21 +56,14 @@ static bool add_row(void *ctx, const struct db_value *columns)
     return true;
 }
 
-static bool take_number(void *ctx, const struct db_value *columns)
-{
-    *(int64_t *)ctx = columns[0].type == DB_NULL ? 0 : columns[0].number;
-    return false;
-}
-
 enum db_status queue_count_step(struct db *db, int64_t after, int64_t count, int64_t *last_out,
                                 struct err *err)
 {
     const struct db_value values[] = {db_int(after), db_int(count)};
 
-    *last_out = 0;
-    return db->ops->query(
+    return db_get_number(
         db, "SELECT max(id) FROM (SELECT id FROM copy WHERE id > $1 ORDER BY id LIMIT $2) AS next",
-        values, 2, take_number, last_out, err);
+        values, 2, last_out, err);
 }
 
 int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
