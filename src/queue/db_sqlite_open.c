@@ -156,6 +156,8 @@ static enum db_status open_reader(struct db_sqlite *s, bool *is_missing_out, str
     if (status == DB_OK)
         status = db_sqlite_exec(s, "PRAGMA cache_size = -1000", err);
     if (status == DB_OK)
+        status = db_sqlite_get(s, "PRAGMA page_size", &s->page_bytes, err);
+    if (status == DB_OK)
         status = check_version(s, &has_tables, err);
     if (status == DB_OK && !has_tables) {
         *is_missing_out = true;
