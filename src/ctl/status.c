@@ -53,7 +53,8 @@ void status_groups_clear(struct status_groups *groups)
     memset(groups, 0, sizeof *groups);
 }
 
-/* What waits for a destination. Due copies wait as long as it is suspended, or nothing runs. */
+/* Set the numbers of a destination. Due copies count as waiting while the destination is suspended
+ * or splitrelay does not run, otherwise as active. */
 static void count_group(struct status *s, struct status_group *g, const struct queue_depth *d)
 {
     const struct queue_amount *amounts[] = {&d->due, &d->deferred, &d->held, &d->dead};
@@ -111,7 +112,8 @@ static int read_depths(struct status *s, struct queue_reader *reader, struct hea
     return rc;
 }
 
-/* What cannot be read is not said to be empty: then there are no destinations. */
+/* Read the queue of splitrelay. If it cannot be read, the list of destinations is empty, so that no
+ * destination is shown with 0 copies. */
 static void read_spool(struct status *s)
 {
     struct queue_reader *reader = queue_reader_open(s->config->relay.spool_directory,
@@ -186,7 +188,7 @@ static bool parse(int argc, char **argv, struct status *s, struct request *out)
     return is_right && optind == argc && !(out->is_json && out->is_watch);
 }
 
-/* Nothing is said of what is not there. */
+/* Check that the directory given with --postfix has a main.cf. False: a message was printed. */
 static bool is_instance(const char *directory)
 {
     if (directory[0] == '\0' || files_is_there(directory, "main.cf"))

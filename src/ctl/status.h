@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* status: the state of everything that handles the mail, and the two ways to print it. Private to
- * status*.c. */
+/* status: the state of the daemons, of the destinations and of the Postfix instances, and the two
+ * formats in which it is printed. Private to status*.c. A *way* is a destination of mail in the
+ * queue of a Postfix instance: "filter NAME", "copy NAME", or a domain. */
 #ifndef SPLIT_CTL_STATUS_H
 #define SPLIT_CTL_STATUS_H
 
@@ -20,7 +21,7 @@
 /* The levels of monitoring plug-ins. The values are the exit codes. */
 enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 
-/* What waits for one destination of splitrelay, or on one way out of a Postfix instance. */
+/* The mail that waits for one destination of splitrelay, or on one way of a Postfix instance. */
 struct status_group {
     char *name;
     /* Copies, or (deferred) recipients. waiting: due, but the destination is suspended, or
@@ -74,10 +75,11 @@ struct status {
     struct buf reasons; /* "" or why it is not OK */
 };
 
-/* The group of that name, which is added if it is missing. */
+/* Return the group of that name. It is added if it is missing. */
 struct status_group *status_group(struct status_groups *groups, const char *name)
     __attribute__((nonnull, returns_nonnull));
-/* Note that something that arrived then waits in the group, for this reason ("" for none). */
+/* Count a copy or recipient in the times of the group, and keep the reason of the youngest one.
+ * arrival: of its message. error: the last reason, "" for none. */
 void status_note(struct status_group *g, time_t arrival, const char *error)
     __attribute__((nonnull));
 void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));

@@ -11,13 +11,14 @@
 static const char *const run_words[] = {
     [SERVICE_STOPPED] = "STOPPED", [SERVICE_RUNS] = "runs", [SERVICE_UNKNOWN] = "?"};
 
-/* A thing that does not belong here is not stopped. */
+/* Return the word for the state. A service that does not belong to this machine is "off", not
+ * "stopped". */
 static const char *run_word(enum service_run run, bool belongs_here)
 {
     return run == SERVICE_STOPPED && !belongs_here ? "off" : run_words[run];
 }
 
-/* How long ago, in the largest unit that gives two. */
+/* Print the age in the largest unit in which it is at least 2. */
 static void print_age(time_t since)
 {
     long long age = (long long)(time(NULL) - since);

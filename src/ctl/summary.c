@@ -63,8 +63,8 @@ static size_t *find_slot(struct rows *rows, const char *destination, const char 
     }
 }
 
-/* Of a destination (reason ""), or of one of its reasons. What goes beyond the limits shares a row.
- */
+/* Return the row of a destination (reason ""), or of one of its reasons. It is added if it is
+ * missing. Reasons beyond the limits share one row. */
 static struct row *row_of(struct rows *rows, const char *destination, const char *reason)
 {
     size_t *slot = find_slot(rows, destination, reason);
@@ -90,7 +90,8 @@ static void count_in(struct row *row, size_t column)
     row->by_age[column]++;
 }
 
-/* The last reason of a recipient that has not got the copy, or what is to be said without one. */
+/* Return the last reason of a recipient that has not got the copy, or a text for a copy without
+ * one. */
 static const char *reason_of(const struct queue_entry *e)
 {
     if (e->problem[0] != '\0')
@@ -101,7 +102,8 @@ static const char *reason_of(const struct queue_entry *e)
     return e->place == QUEUE_IN_HOLD ? "held" : "not tried yet";
 }
 
-/* Servers repeat the address in their replies: without it, what is the same is one reason. */
+/* Copy a reason with its addresses shortened to "<>". Servers repeat the recipient's address in
+ * their replies; without it, equal replies count as one reason. */
 static void shorten(const char *reason, char out[QUEUE_REASON_SIZE])
 {
     size_t len = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Giving copies back. What came of a copy is a request to the writer, which tries it until it
- * succeeds; until then the copy stays known, so that it is not handed out again. An order that the
- * copy got meanwhile is carried out in the same transaction.
+ * Take copies back from workers. The outcome of a copy is a request to the writer, which tries it
+ * until it succeeds. Until then the window knows the copy, so it is not handed out again. An order
+ * for the copy is carried out in the same transaction.
  */
 #include "queue/queue_window.h"
 
@@ -31,7 +31,7 @@ struct outcome {
 
 /* --- copies in hand --- */
 
-/* Its state, and a hash of its reason. */
+/* Return a number made of the recipient's state and a hash of its reason. */
 static uint32_t fingerprint(const struct queue_recipient *r)
 {
     uint32_t hash = hash_fnv1a_32(HASH_FNV1A_32_START, r->reason, strlen(r->reason));
@@ -58,7 +58,7 @@ struct queue_taken *queue_taken_new(const char *destination, struct queue_ready 
     return t;
 }
 
-/* Without what is ready. */
+/* Free t, but not t->ready. */
 static void free_taken(struct queue_taken *t)
 {
     if (t->copy.content_fd >= 0)

@@ -200,7 +200,7 @@ static void *client_main(void *arg)
     return NULL;
 }
 
-/* Wait for a free place. With the lock. */
+/* Wait for a free place in clients[]. Called with the lock. */
 static size_t find_place(struct control *c)
 {
     for (;;) {
@@ -261,7 +261,8 @@ static void *control_main(void *arg)
     }
 }
 
-/* The caller has the lock of the spool: a socket that is there was left behind. */
+/* Open the socket. The caller has the lock of the spool, so an existing socket is a leftover and is
+ * replaced. */
 static int open_socket(struct control *c, struct err *err)
 {
     const char *path = c->address.sun_path;
@@ -336,7 +337,7 @@ fail:
     return NULL;
 }
 
-/* End what clients wait for or have under way. False: there is no client. With the lock. */
+/* Make the threads of all clients end. Called with the lock. False: there is no client. */
 static bool hurry_clients(struct control *c)
 {
     bool is_any = false;
@@ -365,7 +366,7 @@ void control_stop(struct control *c)
     close_all(c);
 }
 
-/* 0: *text_out is what is behind "ok". */
+/* Parse a reply. 0: *text_out is the text after "ok". */
 static int take_reply(const char *reply, char **text_out, struct err *err)
 {
     if (strcmp(reply, "ok") == 0 || strncmp(reply, "ok ", 3) == 0) {

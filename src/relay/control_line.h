@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * control_line: what splitctl and splitrelay say to each other at the control socket, one line a
- * request:
+ * control_line: the protocol of the control socket between splitctl and splitrelay. A request is
+ * one line:
  *
  *     request = ( "ping" / health / suspend / resume / change ) LF
  *
@@ -55,7 +55,8 @@ enum control_verb {
 
 #define CONTROL_LINE_TEXTS 5 /* words with xtext */
 
-/* A request. One that was parsed owns the strings that it points to: control_line_clear(). */
+/* A request. control_line_parse() makes one that owns its strings; control_line_clear() frees them.
+ */
 struct control_line {
     enum control_verb verb;
     struct queue_change change;               /* CONTROL_CHANGE; go_on and ctx are not set */
@@ -76,10 +77,11 @@ void control_line_clear(struct control_line *line) __attribute__((nonnull));
 /* Append the request, without LF. */
 void control_line_format(const struct control_line *line, struct buf *out) __attribute__((nonnull));
 
-/* The bits QUEUE_IN_... of these places ("queue,dead"); 0: one of the words is not a place. */
+/* Return the bits QUEUE_IN_... of a list of places ("queue,dead"), or 0 if a word is not a place.
+ */
 unsigned control_line_places(const char *words) __attribute__((nonnull));
 
-/* The word for the action: "retry", "hold", "release", "delete", "requeue". */
+/* Return the word for the action: "retry", "hold", "release", "delete" or "requeue". */
 const char *control_line_action(enum queue_action action) __attribute__((returns_nonnull));
 
 /* Append the text of a reply to a change. reason: "", or the reason of the last failure. */
