@@ -16,6 +16,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* With so many outcomes that are not committed yet, nothing is handed out: what was sent and cannot
+ * be removed is bounded, and so is the memory when workers are faster than the writer. */
+#define QUEUE_OUTCOMES_MAX 1000
+
 /*
  * A message that is in memory, with its content if that is small: right after it was received, or
  * read ahead from the database. Shared by its copies; immutable. Counted references.
@@ -56,6 +60,8 @@ struct db_queue {
     struct queue_windows *windows; /* queue_next.c: what is in memory, by destination */
     struct queue_sampler *sampler; /* queue_depth.c */
     atomic_bool is_damaged;        /* SQLite calls the database corrupt */
+    atomic_uint outcomes;          /* not committed yet */
+    atomic_bool is_behind;         /* a next() waits until there are fewer of them */
     unsigned history_rows;         /* written so far; the writer's thread */
     int lock_fd;
 };
@@ -133,6 +139,8 @@ void queue_next_begin_return(struct db_queue *q, const char *destination, int64_
                              struct writer_request *request, struct queue_order *order_out);
 void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
                            struct queue_ready *again, time_t due);
+/* The writer has caught up: those that waited for it go on. */
+void queue_next_go_on(struct db_queue *q);
 /* Something may be due that was not before. */
 void queue_next_look(struct db_queue *q, const char *destination);
 /* Suspended destinations hand out nothing. until: as in queue_suspension. */

@@ -173,6 +173,9 @@ static void finish(struct writer_request *request, enum db_status status, const 
         queue_files_remove(o->q, &o->files);
     if (status == DB_OK && has_order && !(o->kind == DEAD && o->order.action == QUEUE_HOLD))
         queue_change_log(&o->order, destination, id);
+    bool has_caught_up = atomic_fetch_sub(&o->q->outcomes, 1) <= QUEUE_OUTCOMES_MAX * 3 / 4;
+    if (has_caught_up && atomic_exchange(&o->q->is_behind, false))
+        queue_next_go_on(o->q);
     queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
     if (o->order.to[0] != '\0')
         queue_next_look(o->q, o->order.to);
@@ -201,6 +204,7 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
     /* A large file is removed when its row is gone for good. */
     if (t->ready->message->content == NULL)
         o->request.urgency = WRITER_DURABLE;
+    atomic_fetch_add(&q->outcomes, 1);
     queue_next_begin_return(q, t->copy.destination, t->ready->id, &o->request, &o->order);
 }
 

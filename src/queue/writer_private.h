@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #define WRITER_BATCH_MAX 1000    /* requests in one transaction */
+#define WRITER_LAZY_MAX 250      /* so many LAZY ones do not wait for company */
 #define WRITER_KEPT_MAX 20       /* after a failure: a disk may be full, and the log small */
 #define WRITER_IDLE_AFTER_MS 200 /* without a request */
 #define WRITER_IDLE_EVERY_MS 1000
