@@ -13,10 +13,16 @@
 
 struct health;
 
+/* Why splitrelay takes no copies now: 1 with `why`. 0: it takes them, or does not answer. */
+int health_refuses(const struct config *config, struct err *why) __attribute__((nonnull));
+
 /* Both are borrowed. The suspensions of administrators are read now. */
 struct health *health_new(const struct config *config, struct queue_reader *reader)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void health_free(struct health *h) __attribute__((nonnull));
+
+/* "" or why the suspensions of administrators cannot be read. Valid as long as h is. */
+const char *health_problem(const struct health *h) __attribute__((nonnull, returns_nonnull));
 
 /* By an administrator: NULL if it is not, or no more. Valid as long as h is. */
 const struct queue_suspension *health_order(const struct health *h, const char *destination,

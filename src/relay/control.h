@@ -19,6 +19,8 @@ struct control;
 
 /* What requests act on. Called from several threads. */
 struct control_actions {
+    /* queue_ops.has_room for a message of unknown size: does the queue take anything now? */
+    enum queue_put_status (*has_room)(void *ctx, struct err *err);
     /* As queue_ops.change, and destinations that faults have suspended are tried at once, if they
      * get copies or copies are to be retried. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
