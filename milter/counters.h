@@ -42,7 +42,7 @@ void counters_reloaded(bool is_ok);
  * not be read and stay as they were. */
 void counters_tables_reloaded(unsigned ok, unsigned failed);
 
-/* metrics_http_options.page and is_ready. ctx: the struct snapshot_slot. */
+/* The functions for metrics_http_options.page and is_ready. ctx: the struct snapshot_slot. */
 void counters_page(void *ctx, struct buf *out) __attribute__((nonnull));
 bool counters_is_ready(void *ctx, struct err *why) __attribute__((nonnull));
 /* Set whether the MTA can connect. */

@@ -390,6 +390,10 @@ UNIT_TESTS += %D%/unit/test_queue
 %C%_unit_test_queue_SOURCES = %D%/unit/test_queue.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
 %C%_unit_test_queue_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_queue_by_hand
+%C%_unit_test_queue_by_hand_SOURCES = %D%/unit/test_queue_by_hand.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_by_hand_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_queue_change
 %C%_unit_test_queue_change_SOURCES = %D%/unit/test_queue_change.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
 %C%_unit_test_queue_change_LDADD = $(UNIT_RELAY_LIBS)

@@ -22,7 +22,7 @@ void buf_init(struct buf *b) __attribute__((nonnull));
 /* Release the memory; the buffer is as after buf_init(). */
 void buf_clear(struct buf *b) __attribute__((nonnull));
 
-/* Empty it, keep the memory. */
+/* Empty the buffer, and keep its memory. */
 void buf_reset(struct buf *b) __attribute__((nonnull));
 
 /* Append bytes (data may be NULL with len 0), a string, a character, formatted text. */
@@ -34,7 +34,8 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0), nonnull(1, 2)));
 
-/* Room for `more` further bytes behind len; the caller writes there and then adds to len. */
+/* Make room for `more` further bytes after the content. Returns the place where the caller writes
+ * them; the caller then adds their number to len. */
 char *buf_reserve(struct buf *b, size_t more) __attribute__((nonnull, returns_nonnull));
 
 /* Remove the first n bytes (n <= len). */

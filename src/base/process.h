@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * process: what the daemons' main() functions have in common: readiness for systemd, and the pid
- * file, whose lock proves that a daemon runs. (The kernel releases a lock when its process ends; a
- * number in a file would stay.)
+ * file, whose lock proves that a daemon runs. (The kernel releases the lock when the daemon ends;
+ * the pid in the file stays.)
  */
 #ifndef SPLIT_PROCESS_H
 #define SPLIT_PROCESS_H

@@ -202,7 +202,8 @@ struct text_place config_table_place(const struct config *c, const char *spec)
 /* NULL is legal. */
 void config_free(struct config *c);
 
-/* NULL if there is none. Names are compared without case. */
+/* The filter or destination with this name; NULL if there is none. Names are compared without case.
+ */
 const struct config_filter *config_find_filter(const struct config *c, const char *name)
     __attribute__((nonnull));
 const struct config_destination *config_find_destination(const struct config *c, const char *name)

@@ -17,13 +17,13 @@ struct progress {
 
 /* Is stderr a terminal that can show a bar? */
 bool progress_is_wanted(void);
-/* Draws nothing yet. */
+/* Begin an operation. Nothing is drawn before progress_show(). */
 void progress_begin(struct progress *p, const char *what, uint64_t total) __attribute__((nonnull));
 void progress_show(struct progress *p, uint64_t done) __attribute__((nonnull));
-/* What shows how far a queue_reader is, or NULL if there is no terminal. Its ctx begins with a
- * struct progress, after progress_begin(). */
+/* The function that shows the progress of a queue_reader; NULL if there is no terminal. Its ctx
+ * begins with a struct progress that progress_begin() has set. */
 queue_reader_progress *progress_of_reading(void);
-/* Erase it. It may be shown again. */
+/* Erase the bar. It may be shown again. */
 void progress_end(struct progress *p) __attribute__((nonnull));
 
 #endif

@@ -105,8 +105,9 @@ static enum told send_signal(const char *program, pid_t pid)
     return TOLD;
 }
 
-/* Tell a daemon to reload. Its process is the one that holds the lock: a number in a file may by
- * now belong to another process. */
+/* Tell a daemon to reload. The daemon is the process that holds the lock on the pid file. The pid
+ * in the file is not used: it may be that of an earlier daemon, and may belong to another process
+ * now. */
 static enum told tell(const char *program, const char *lock_path)
 {
     struct daemon d = {.program = program, .lock_path = lock_path};

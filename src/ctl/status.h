@@ -17,7 +17,7 @@
 
 #define STATUS_GROUPS_MAX 200 /* ways of an instance that are told apart; the rest is one */
 
-/* As monitoring plug-ins have them; the exit codes. */
+/* The levels of monitoring plug-ins. The values are the exit codes. */
 enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 
 /* What waits for one destination of splitrelay, or on one way out of a Postfix instance. */
@@ -75,7 +75,7 @@ struct status {
     struct buf reasons; /* "" or why it is not OK */
 };
 
-/* The group of that name, made if need be. */
+/* The group of that name, which is added if it is missing. */
 struct status_group *status_group(struct status_groups *groups, const char *name)
     __attribute__((nonnull, returns_nonnull));
 /* Note that something that arrived then waits in the group, for this reason ("" for none). */
@@ -85,13 +85,14 @@ void status_note(struct status_group *g, time_t arrival, const char *error)
 bool status_needs_spool(const struct status *s) __attribute__((nonnull));
 void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));
 
-/* status_postfix.c: all instances, the default one (or that in `directory`, if not "") first. */
+/* Read the queues of all Postfix instances, the default one (or that in `directory`, if not "")
+ * first (status_postfix.c). */
 void status_read_postfix(struct status *s, const char *directory) __attribute__((nonnull));
 
-/* status_judge.c: set level and reasons. */
+/* Set level and reasons (status_judge.c). */
 void status_judge(struct status *s) __attribute__((nonnull));
 
-/* status_print.c */
+/* Print the status to stdout, as text or as JSON (status_print.c). */
 void status_print_human(const struct status *s) __attribute__((nonnull));
 void status_print_json(const struct status *s) __attribute__((nonnull));
 

@@ -22,7 +22,8 @@
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random) __attribute__((nonnull));
 
-/* The copy is older than max_age: a failed attempt is the last one. now: CLOCK_REALTIME seconds. */
+/* Is the copy older than max_age, so that a failed attempt is the last one? now: CLOCK_REALTIME
+ * seconds. */
 bool delivery_is_too_old(const struct queue_copy *c, const struct config_destination *d, time_t now)
     __attribute__((nonnull));
 

@@ -118,7 +118,8 @@ void destination_update_health(struct destination_worker *w, const char *id,
                                const struct outcome_report *report, const char *reason)
     __attribute__((nonnull));
 
-/* With the lock held. */
+/* With the lock held: end a suspension, and begin anew to count faults and to adapt the number of
+ * connections. */
 void destination_set_healthy(struct destination *dest) __attribute__((nonnull));
 
 /* Is the destination suspended, and not about to stop? Takes the lock. */

@@ -20,8 +20,8 @@
 #include "config/config.h"
 #include "deliver/transport.h"
 
-/* d, whose only relay_to is a Maildir, and hostname (for the file names) are borrowed for its life.
- * No I/O yet. */
+/* Make the transport. d, whose only relay_to is a Maildir, and hostname (for the file names) are
+ * borrowed for its life. No I/O yet. */
 struct transport *maildir_new(const struct config_destination *d, const char *hostname)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 

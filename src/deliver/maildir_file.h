@@ -13,15 +13,15 @@
 
 struct maildir_file;
 
-/* fd is borrowed. */
+/* Make a writer for the file fd, which is borrowed. */
 struct maildir_file *maildir_file_new(int fd) __attribute__((returns_nonnull, warn_unused_result));
 void maildir_file_free(struct maildir_file *f);
 
-/* Append. -1 with errno. */
+/* Append bytes. -1 with errno. */
 int maildir_file_write(struct maildir_file *f, const char *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 
-/* Write out what is held back, and sync. -1 with errno. */
+/* Write the bytes that are still in memory, and sync the file. -1 with errno. */
 int maildir_file_finish(struct maildir_file *f) __attribute__((nonnull, warn_unused_result));
 
 /* Bytes in the file; after maildir_file_finish(). */

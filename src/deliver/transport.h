@@ -33,8 +33,8 @@ struct transport {
     const struct transport_ops *ops;
 };
 
-/* The one for this destination. d, security (NULL: neither TLS nor AUTH is set up) and hostname
- * (our name) are borrowed for its life. No I/O yet. */
+/* Make the transport of this destination. d, security (NULL: neither TLS nor AUTH is set up) and
+ * hostname (our name) are borrowed for its life. No I/O yet. */
 struct transport *transport_new(const struct config_destination *d,
                                 const struct security_client *security, const char *hostname)
     __attribute__((nonnull(1, 3), returns_nonnull, warn_unused_result));

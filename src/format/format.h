@@ -41,7 +41,7 @@ struct format {
 /* Free what it owns. */
 void format_clear(struct format *f) __attribute__((nonnull));
 
-/* Begin a copy. hostname: ours. -1 with `err`: its content cannot be read. */
+/* Begin a copy. hostname: our own name. -1 with `err`: the content of the copy cannot be read. */
 int format_begin(struct format *f, const struct queue_copy *copy,
                  const struct config_destination *d, const char *hostname, struct err *err)
     __attribute__((nonnull, warn_unused_result));
@@ -53,13 +53,15 @@ int format_begin(struct format *f, const struct queue_copy *copy,
  */
 void format_make(struct format *f, const bool *is_included) __attribute__((nonnull));
 
-/* The len bytes of a copy's content from `offset` on: where they are in memory, or read into block
- * (of len bytes; not used, and may be NULL, when the content is in memory). Valid as long as both
- * are. NULL with `err`. */
+/* Get `len` bytes of a copy's content, from `offset` on. Returns a pointer to the bytes in memory,
+ * or reads them into `block` and returns `block`. block: len bytes; it is not used, and may be
+ * NULL, when the content is in memory. The result is valid as long as the copy and the block. NULL
+ * with `err`. */
 const char *format_read(const struct queue_copy *copy, char *block, uint64_t offset, size_t len,
                         struct err *err) __attribute__((nonnull(1, 5), warn_unused_result));
 
-/* The sender that a destination is to get for a copy. Valid as long as both are. */
+/* The sender that a destination is to get for a copy. Valid as long as the destination and the
+ * copy. */
 const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)
     __attribute__((nonnull, returns_nonnull));
 

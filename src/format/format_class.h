@@ -19,7 +19,8 @@ struct format_class *format_class_new(const struct format_scan *scan, const stru
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void format_class_free(struct format_class *c);
 
-/* "To", "Cc", "Bcc", the first that applies; "Recipient": it is in none of them. */
+/* The first of "To", "Cc" and "Bcc" whose fields contain the recipient; "Recipient" if none does.
+ */
 const char *format_class_name(const struct format_class *c, size_t recipient)
     __attribute__((nonnull, returns_nonnull));
 

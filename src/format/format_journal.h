@@ -30,8 +30,8 @@
 struct format_journal;
 
 /*
- * What a report on this copy says. scan: of all its content. copy and d are borrowed for its
- * life; hostname: ours. NULL with `err`: the system has no random numbers.
+ * Prepare the report on this copy. scan: of the whole content. copy and d are borrowed for the life
+ * of the report. hostname: our own name. NULL with `err`: the system has no random numbers.
  */
 struct format_journal *
 format_journal_new(const struct format_scan *scan, const struct queue_copy *copy,
@@ -41,8 +41,8 @@ void format_journal_free(struct format_journal *j);
 
 /*
  * Append what stands before the content and behind it. head begins with trace, whole header fields.
- * is_included: as for format_make(). Returns whether there are bytes above 127 in the whole; those
- * in the content count.
+ * is_included: as for format_make(). Returns whether there are bytes above 127 in the whole
+ * message, its content included.
  */
 bool format_journal_make(const struct format_journal *j, const struct buf *trace,
                          const bool *is_included, struct buf *head, struct buf *tail)

@@ -53,7 +53,7 @@ struct format_field {
 bool format_scan_next(const struct format_scan *s, size_t *at, struct format_field *out)
     __attribute__((nonnull));
 
-/* Case is ignored. */
+/* Does the field have this name? Case is ignored. */
 bool format_field_is(const struct format_field *f, const char *name) __attribute__((nonnull));
 
 /*

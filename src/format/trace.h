@@ -11,15 +11,15 @@
 
 #define TRACE_DATE_SIZE 64
 
-/* RFC 5322 3.3, in local time. */
+/* Write the date and time of RFC 5322 3.3, in local time. */
 void trace_date(time_t when, char out[TRACE_DATE_SIZE]) __attribute__((nonnull));
 
 #define TRACE_HOSTNAME_SIZE 256
 
-/* A host name, reduced to what a header field may hold. */
+/* Copy a host name, reduced to the characters that a header field may hold. */
 void trace_hostname(const char *hostname, char out[TRACE_HOSTNAME_SIZE]) __attribute__((nonnull));
 
-/* Only "Received: ...". id: "" for none. */
+/* Append only the field Received of trace_header(). id: "" for none. */
 void trace_received(const struct queue_message *m, const char *id, const char *hostname,
                     struct buf *out) __attribute__((nonnull));
 

@@ -37,7 +37,7 @@ void counters_message(uint64_t size_bytes);
 void counters_copy(const char *destination, uint64_t size_bytes) __attribute__((nonnull));
 
 /* The time from the end of the content until a copy was on stable storage, in microseconds, without
- * the time for which the primary was waited for. */
+ * the time spent waiting for the primary. */
 void counters_to_disk(const char *destination, int64_t us) __attribute__((nonnull));
 
 /* A primary got a message whose copies could not be stored. */
@@ -51,10 +51,10 @@ enum counters_outcome { COUNTERS_SENT, COUNTERS_DEFERRED, COUNTERS_DEAD };
 void counters_outcome(const char *destination, enum counters_outcome outcome, int64_t age_ms)
     __attribute__((nonnull));
 
-/* The destination was suspended, or is no longer. */
+/* The destination was suspended, or its suspension has ended. */
 void counters_suspended(const char *destination, bool is_suspended) __attribute__((nonnull));
 
-/* Deliveries in progress, and open connections: one more (change: 1) or one less (-1). */
+/* Count one more (change: 1) or one less (-1) delivery in progress, or open connection. */
 void counters_in_progress(const char *destination, int change) __attribute__((nonnull));
 void counters_connections(const char *destination, int change) __attribute__((nonnull));
 

@@ -45,8 +45,8 @@ bool metrics_is_on(void);
 /* Create the series of a name, so that the page shows it with zeros. */
 void metrics_declare(struct metrics_family *f, const char *name) __attribute__((nonnull));
 
-/* Add n to a cell, or set it. name: "" if the family has no label. kind: index into kinds, 0 if the
- * family has none. */
+/* Add n to a cell, or set the cell to a value. name: "" if the family has no label. kind: index
+ * into kinds, 0 if the family has none. */
 void metrics_add(struct metrics_family *f, const char *name, unsigned kind, int64_t n)
     __attribute__((nonnull));
 void metrics_set(struct metrics_family *f, const char *name, unsigned kind, int64_t value)

@@ -37,9 +37,9 @@ void sasl_end(struct sasl_exchange *x);
 /* Does the client send first in this mechanism, as the initial response of AUTH? */
 bool sasl_begins(const char *mechanism) __attribute__((nonnull));
 
-/* Put the response to a challenge of the server into *out (reset first), both in base64; "" is the
- * start of the exchange, or an empty challenge. -1 with `err`: the challenge is malformed, or the
- * server failed to authenticate. */
+/* Put the response to a challenge of the server into *out (reset first), both in base64; a
+ * challenge of "" is an empty one, or stands for the start of the exchange. -1 with `err`: the
+ * challenge is malformed, or the server failed to authenticate. */
 int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -68,26 +68,30 @@ enum stream_status stream_read(struct stream *s, void *data, size_t size, size_t
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * The same without copying: *data_out points to what is in the input buffer, filled first if it is
- * empty. It stays there, and valid, until stream_consume() takes the first len bytes of it (for
- * readers that have to parse the bytes to find the end of their part), or another read.
+ * The same without copying: *data_out points into the input buffer, which is filled first if it is
+ * empty. The bytes stay in the buffer, so that the caller can parse them to find the end of its
+ * part. stream_consume() then removes the first len bytes. *data_out is valid until that call or
+ * another read.
  */
 enum stream_status stream_peek(struct stream *s, const char **data_out, size_t *len_out)
     __attribute__((nonnull, warn_unused_result));
 void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
 
 /* Is there input in the buffer, which can be read without waiting? With PIPELINING replies are held
- * back as long as there is. */
+ * back as long as there is such input. */
 bool stream_has_input(const struct stream *s) __attribute__((nonnull));
 
 /* The same, after reading the input that has arrived meanwhile. Does not wait. */
 bool stream_input_is_here(struct stream *s) __attribute__((nonnull));
 
-/* Append to the output buffer, which is flushed when it holds 64 kB; or flush it now. */
+/* Append bytes or formatted text to the output buffer. The buffer is flushed when it holds 64 kB.
+ */
 enum stream_status stream_write(struct stream *s, const void *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 enum stream_status stream_printf(struct stream *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull, warn_unused_result));
+
+/* Send what is in the output buffer. */
 enum stream_status stream_flush(struct stream *s) __attribute__((nonnull, warn_unused_result));
 
 /* Has the peer closed the connection, or sent data that no command requested? Such a connection
@@ -99,12 +103,14 @@ bool stream_is_stale(struct stream *s) __attribute__((nonnull));
 void stream_detach(struct stream *s) __attribute__((nonnull));
 
 /* Wake the task or thread that the stream belongs to. When the input buffer is used up, reads
- * return STREAM_EOF. Writes that would have to wait for the peer return it, too; others succeed, so
- * that a last reply can be sent. From any thread. */
+ * return STREAM_EOF. Writes that would have to wait for the peer return STREAM_EOF, too; other
+ * writes succeed, so that a last reply can be sent. From any thread. */
 void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
 
-/* The errno of the last fault, 0 if there was none; the descriptor, which the stream still owns. */
+/* The errno of the last fault; 0 if there was none. */
 int stream_errno(const struct stream *s) __attribute__((nonnull));
+
+/* The descriptor, which the stream still owns. */
 int stream_fd(const struct stream *s) __attribute__((nonnull));
 
 /* The status as text: "timed out", "lost connection", "line too long", or strerror(3) of the fault.

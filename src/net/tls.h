@@ -61,12 +61,13 @@ struct tls_options {
                                                   for the context's life */
 };
 
-/* A context for clients; one for servers. NULL with `err`, which has the file and its fault. */
+/* Make a context for the client's side of connections, or for the server's side. NULL with `err`,
+ * which has the file and its fault. */
 struct tls_context *tls_client_new(const struct tls_options *o, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 struct tls_context *tls_server_new(const struct tls_options *o, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* After its last connection has ended. */
+/* Free the context, after its last connection has ended. */
 void tls_context_free(struct tls_context *c);
 
 /* The server that a client expects. */
@@ -79,7 +80,7 @@ struct tls_peer {
 };
 
 /*
- * The handshake of a client; that of a server; within timeout_ms. Afterwards the stream is
+ * Make the handshake as the client, or as the server, within timeout_ms. Afterwards the stream is
  * encrypted, and input from before is discarded. On failure `err` has the reason, and the stream
  * cannot be used any more.
  */

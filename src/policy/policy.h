@@ -178,9 +178,10 @@ bool policy_may_accept(const struct policy *p, const struct policy_decision *d)
     __attribute__((nonnull));
 
 /*
- * May `next` be accepted after these recipients? Code 0 if so. Otherwise its own reply; 451 4.3.0
- * unless policy_may_accept(); or, with mixed_filters = "defer", 451 4.5.3 when its filter differs
- * from theirs.
+ * May the recipient `next` be accepted after these recipients? The code of the result is 0 if so.
+ * Otherwise the result is the reply of the decision about `next`, if that has one; 451 4.3.0 if
+ * policy_may_accept() is false; or, with mixed_filters = "defer", 451 4.5.3 if the filter of `next`
+ * differs from that of the accepted recipients.
  */
 struct policy_reply policy_admit(const struct policy *p, const struct policy_decision *accepted,
                                  size_t count, const struct policy_decision *next)

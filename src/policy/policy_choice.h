@@ -28,7 +28,7 @@ struct policy_choices {
     size_t count; /* 0: none */
 };
 
-/* -1 with `err` saying what is allowed. */
+/* Parse a result. -1 with `err`, which says what is allowed. */
 int policy_choices_parse(const char *value, struct policy_choices *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void policy_choices_clear(struct policy_choices *c) __attribute__((nonnull));

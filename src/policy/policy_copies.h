@@ -32,7 +32,8 @@ const struct table *policy_copies_table(const struct policy_copies *p, size_t in
 /* May policy_copies_decide() wait for a server (socketmap), or compute for long (regexp)? */
 bool policy_copies_may_take_long(const struct policy_copies *p) __attribute__((nonnull));
 
-/* The caller owns it and frees its content with policy_copies_decision_clear(). */
+/* The decision about one recipient. The caller owns it and frees its content with
+ * policy_copies_decision_clear(). */
 struct policy_copies_decision {
     bool has_result; /* a table has a result for the recipient, perhaps "none"; false: the
                         listener's `copies` apply, unless the decision failed */

@@ -27,3 +27,22 @@ struct db_value db_null(void)
 {
     return (struct db_value){.type = DB_NULL};
 }
+
+const char *db_string(const struct db_value *column)
+{
+    return column->type == DB_TEXT ? column->data : "";
+}
+
+static bool take_number(void *ctx, const struct db_value *columns)
+{
+    if (columns[0].type == DB_INT)
+        *(int64_t *)ctx = columns[0].number;
+    return false;
+}
+
+enum db_status db_get_number(struct db *db, const char *sql, const struct db_value *values,
+                             size_t count, int64_t *out, struct err *err)
+{
+    *out = 0;
+    return db->ops->query(db, sql, values, count, take_number, out, err);
+}

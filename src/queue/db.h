@@ -47,6 +47,9 @@ struct db_value db_text(const char *text) __attribute__((nonnull));
 struct db_value db_blob(const void *data, size_t len);
 struct db_value db_null(void);
 
+/* A column that holds a text, or "" if it holds anything else (which was written by hand). */
+const char *db_string(const struct db_value *column) __attribute__((nonnull, returns_nonnull));
+
 struct db;
 
 enum db_access {
@@ -101,6 +104,11 @@ struct db {
 
 /* The largest part of a content in one row of `body`. */
 #define DB_BODY_PART_BYTES (256 * 1024)
+
+/* Run a query for one number; 0 where it gives no row, or no integer. sql: a string constant. */
+enum db_status db_get_number(struct db *db, const char *sql, const struct db_value *values,
+                             size_t count, int64_t *out, struct err *err)
+    __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
 
 /*
  * SPOOL/queue.db. DB_WRITE creates it and its schema when it is missing, and refuses a version that

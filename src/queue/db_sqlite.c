@@ -209,16 +209,9 @@ static enum db_status query_text(struct db *db, const char *sql, const struct db
     return status;
 }
 
-static bool take_number(void *ctx, const struct db_value *columns)
-{
-    *(int64_t *)ctx = columns[0].number;
-    return false;
-}
-
 enum db_status db_sqlite_get(struct db_sqlite *s, const char *sql, int64_t *out, struct err *err)
 {
-    *out = 0;
-    return query(&s->base, sql, NULL, 0, take_number, out, err);
+    return db_get_number(&s->base, sql, NULL, 0, out, err);
 }
 
 /* --- transactions --- */

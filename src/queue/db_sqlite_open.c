@@ -199,7 +199,7 @@ static enum db_status set_up(struct db_sqlite *s, struct err *err)
 
 static bool is_wal(void *ctx, const struct db_value *columns)
 {
-    *(bool *)ctx = strcmp(columns[0].data, "wal") == 0;
+    *(bool *)ctx = strcmp(db_string(&columns[0]), "wal") == 0;
     return false;
 }
 

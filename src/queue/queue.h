@@ -36,7 +36,7 @@ struct queue_recipient {
     char *orcpt;   /* "rfc822;xtext", "" if there is none */
     enum queue_recipient_state state;
     char reason[QUEUE_REASON_SIZE]; /* of the last attempt, "" before it; printable */
-    unsigned number;                /* the queue's own: of its row */
+    int64_t number;                 /* the queue's own: of its row */
 };
 
 /* What is known of a message from its SMTP transaction. Strings are never NULL, "" where unknown.

@@ -68,9 +68,9 @@ static bool add_item(void *ctx, const struct db_value *columns)
     struct item *item = &w->items[w->count++];
 
     *item = (struct item){.id = columns[0].number,
-                          .destination = mem_strdup(columns[1].data),
+                          .destination = mem_strdup(db_string(&columns[1])),
                           .due = (time_t)columns[3].number};
-    snprintf(item->state, sizeof item->state, "%s", columns[2].data);
+    snprintf(item->state, sizeof item->state, "%s", db_string(&columns[2]));
     return w->count < w->max;
 }
 
@@ -86,7 +86,7 @@ static enum db_status select_copies(struct work *w, struct db *db)
     memcpy(&values[2], where.values, where.count * sizeof values[0]);
     buf_addf(&sql,
              "SELECT c.id, c.destination, c.state, c.due FROM copy c"
-             " JOIN message m ON m.id = c.message"
+             " LEFT JOIN message m ON m.id = c.message"
              " WHERE c.id > $1 AND c.id <= $2 AND %s ORDER BY c.id LIMIT %zu",
              buf_str(&where.condition), w->max);
     enum db_status status =

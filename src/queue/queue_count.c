@@ -16,9 +16,12 @@ void queue_amount_add(struct queue_amount *sum, const struct queue_amount *a)
 }
 
 /* By name; made where it is missing. */
-static struct queue_depth *depth_of(struct queue_depths *depths, const char *destination)
+static struct queue_depth *depth_of(struct queue_depths *depths, const char *name)
 {
+    char destination[QUEUE_DESTINATION_SIZE];
     size_t at = 0;
+
+    snprintf(destination, sizeof destination, "%s", name); /* may be written by hand */
 
     while (at < depths->count && strcmp(depths->items[at].destination, destination) < 0)
         at++;
@@ -29,21 +32,21 @@ static struct queue_depth *depth_of(struct queue_depths *depths, const char *des
             (depths->count - at) * sizeof *depths->items);
     depths->count++;
     memset(&depths->items[at], 0, sizeof depths->items[at]);
-    snprintf(depths->items[at].destination, QUEUE_DESTINATION_SIZE, "%s", destination);
+    memcpy(depths->items[at].destination, destination, sizeof destination);
     return &depths->items[at];
 }
 
 static bool add_row(void *ctx, const struct db_value *columns)
 {
-    struct queue_depth *d = depth_of(ctx, columns[0].data);
+    struct queue_depth *d = depth_of(ctx, db_string(&columns[0]));
     const struct queue_amount amount = {.copies = (uint64_t)columns[3].number,
                                         .bytes = (uint64_t)columns[4].number,
                                         .oldest = (time_t)columns[5].number};
     struct queue_amount *sum = &d->deferred;
 
-    if (strcmp(columns[1].data, "held") == 0)
+    if (strcmp(db_string(&columns[1]), "held") == 0)
         sum = &d->held;
-    else if (strcmp(columns[1].data, "dead") == 0)
+    else if (strcmp(db_string(&columns[1]), "dead") == 0)
         sum = &d->dead;
     else if (columns[2].number != 0)
         sum = &d->due;
@@ -53,21 +56,14 @@ static bool add_row(void *ctx, const struct db_value *columns)
     return true;
 }
 
-static bool take_number(void *ctx, const struct db_value *columns)
-{
-    *(int64_t *)ctx = columns[0].type == DB_NULL ? 0 : columns[0].number;
-    return false;
-}
-
 enum db_status queue_count_step(struct db *db, int64_t after, int64_t count, int64_t *last_out,
                                 struct err *err)
 {
     const struct db_value values[] = {db_int(after), db_int(count)};
 
-    *last_out = 0;
-    return db->ops->query(
+    return db_get_number(
         db, "SELECT max(id) FROM (SELECT id FROM copy WHERE id > $1 ORDER BY id LIMIT $2) AS next",
-        values, 2, take_number, last_out, err);
+        values, 2, last_out, err);
 }
 
 int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
@@ -82,9 +78,10 @@ int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
         status = db->ops->query(
             db,
             "SELECT c.destination, c.state, CASE WHEN c.due <= $1 THEN 1 ELSE 0 END, count(*),"
-            " CAST(sum(m.size) AS BIGINT), CAST(min(m.arrival) AS BIGINT),"
+            " CAST(sum(CASE WHEN m.size BETWEEN 0 AND 1099511627776 THEN m.size END) AS BIGINT), "
+            "CAST(min(m.arrival) AS BIGINT),"
             " max(CASE WHEN c.attempts > 0 OR c.state = 'dead' THEN c.id END)"
-            " FROM copy c JOIN message m ON m.id = c.message WHERE c.id > $2 AND c.id <= $3"
+            " FROM copy c LEFT JOIN message m ON m.id = c.message WHERE c.id > $2 AND c.id <= $3"
             " GROUP BY 1, 2, 3",
             values, 3, add_row, out, err);
         if (status != DB_OK || (go_on != NULL && !go_on(ctx)))
@@ -110,10 +107,10 @@ static bool add_suspension(void *ctx, const struct db_value *columns)
     s->items = mem_grow(s->items, s->count + 1, sizeof *s->items);
     struct queue_suspension *item = &s->items[s->count++];
     memset(item, 0, sizeof *item);
-    snprintf(item->destination, sizeof item->destination, "%s", columns[0].data);
+    snprintf(item->destination, sizeof item->destination, "%s", db_string(&columns[0]));
     item->since = (time_t)columns[1].number;
     item->until = (time_t)columns[2].number;
-    snprintf(item->reason, sizeof item->reason, "%s", columns[3].data);
+    snprintf(item->reason, sizeof item->reason, "%s", db_string(&columns[3]));
     return true;
 }
 

@@ -15,8 +15,11 @@
 
 void queue_id_source_init(struct queue_id_source *s, unsigned node, int64_t last)
 {
+    const int64_t room = (int64_t)1 << 40; /* for ids after it; a number written by hand has none */
+
     s->node = node;
-    atomic_init(&s->last, last >> TIME_SHIFT);
+    atomic_init(&s->last,
+                last >> TIME_SHIFT > (INT64_MAX >> TIME_SHIFT) - room ? 0 : last >> TIME_SHIFT);
 }
 
 int64_t queue_id_next(struct queue_id_source *s)

@@ -216,15 +216,20 @@ static bool may_hand_out(const struct db_queue *q, const struct queue_window *w)
     return !is_suspended && !atomic_load(&q->is_damaged);
 }
 
+static bool has_too_many_outcomes(const struct db_queue *q)
+{
+    return atomic_load(&q->outcomes) >= QUEUE_OUTCOMES_MAX ||
+           atomic_load(&q->returning_bytes) > QUEUE_RETURNING_MAX;
+}
+
 /* Are there so many outcomes that the writer has to catch up first? Then queue_next_go_on() follows
  * when it has. */
 static bool is_behind(struct db_queue *q)
 {
-    if (atomic_load(&q->outcomes) < QUEUE_OUTCOMES_MAX)
+    if (!has_too_many_outcomes(q))
         return false;
     atomic_store(&q->is_behind, true);
-    /* It may have caught up before it could see that. */
-    return atomic_load(&q->outcomes) >= QUEUE_OUTCOMES_MAX;
+    return has_too_many_outcomes(q); /* the writer may have caught up before it could see that */
 }
 
 struct opening {

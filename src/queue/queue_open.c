@@ -26,7 +26,8 @@ time_t queue_now(const struct db_queue *q)
 
 /* --- the directory --- */
 
-int queue_check_owner(const char *spool_directory, struct err *err)
+/* A directory of this process's own user, in which no other user may write, or none. */
+static int check_owner(const char *spool_directory, struct err *err)
 {
     struct stat st;
 
@@ -85,7 +86,7 @@ static int open_directory(struct db_queue *q, struct err *err)
         err_set_errno(err, "cannot create %s", directory);
         return -1;
     }
-    if (queue_check_owner(directory, err) < 0 || queue_check_old_spool(directory, err) < 0 ||
+    if (check_owner(directory, err) < 0 || queue_check_old_spool(directory, err) < 0 ||
         sync_parent(directory, is_new, err) < 0)
         return -1;
     char *lock = mem_printf("%s/lock", directory);
@@ -139,13 +140,6 @@ static enum db_status remove_prepared(struct writer_request *request, struct db 
 
 /* --- what is there --- */
 
-static bool take_number(void *ctx, const struct db_value *columns)
-{
-    if (columns[0].type == DB_INT)
-        *(int64_t *)ctx = columns[0].number;
-    return false;
-}
-
 struct row_check {
     struct db *db;
     enum db_status status;
@@ -160,9 +154,8 @@ static bool has_row(void *ctx, int64_t id)
     int64_t found = 0;
 
     if (c->status == DB_OK)
-        c->status =
-            c->db->ops->query(c->db, "SELECT 1 FROM message WHERE id = $1 AND body_at = 'file'",
-                              &value, 1, take_number, &found, c->err);
+        c->status = db_get_number(c->db, "SELECT 1 FROM message WHERE id = $1 AND body_at = 'file'",
+                                  &value, 1, &found, c->err);
     return found != 0 || c->status != DB_OK;
 }
 
@@ -173,12 +166,12 @@ static int read_database(struct db_queue *q, struct err *err)
 
     if (check.db == NULL)
         return -1;
-    check.status = check.db->ops->query(
+    check.status = db_get_number(
         check.db,
         "SELECT max(id) FROM (SELECT max(id) AS id FROM message UNION ALL"
         " SELECT max(id) FROM copy UNION ALL SELECT max(copy) FROM"
         " (SELECT copy FROM history ORDER BY number DESC LIMIT 100) AS latest) AS ids",
-        NULL, 0, take_number, &last, err);
+        NULL, 0, &last, err);
     queue_id_source_init(&q->ids, 0, last);
     int rc = check.status == DB_OK ? large_clean(q->large, has_row, &check, err) : -1;
     queue_give_back_reader(q, check.db, check.status, err);

@@ -46,11 +46,6 @@ struct queue_figures {
 };
 void queue_get_figures(struct queue *q, struct queue_figures *out) __attribute__((nonnull));
 
-/* Is it a directory of this process's own user, in which no other user may write? One that is not
- * there passes: queue_open() creates it. -1 with `err`. */
-int queue_check_owner(const char *spool_directory, struct err *err)
-    __attribute__((nonnull, warn_unused_result));
-
 /* -1 with `err`: copies of version 0.1 are in the directory (files in queue/, hold/ or dead/), or
  * it cannot be read. One that is not there passes. */
 int queue_check_old_spool(const char *spool_directory, struct err *err)

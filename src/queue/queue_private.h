@@ -19,6 +19,7 @@
 /* With so many outcomes that are not committed yet, nothing is handed out: what was sent and cannot
  * be removed is bounded, and so is the memory when workers are faster than the writer. */
 #define QUEUE_OUTCOMES_MAX 1000
+#define QUEUE_RETURNING_MAX (32 * 1024 * 1024) /* bytes of their copies */
 
 /*
  * A message that is in memory, with its content if that is small: right after it was received, or
@@ -63,6 +64,7 @@ struct db_queue {
     atomic_uint outcomes;          /* not committed yet */
     atomic_bool is_behind;         /* a next() waits until there are fewer of them */
     unsigned history_rows;         /* written so far; the writer's thread */
+    atomic_size_t returning_bytes; /* of the copies whose outcomes are not written yet */
     int lock_fd;
 };
 

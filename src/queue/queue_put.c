@@ -355,7 +355,7 @@ static struct queue_ready *make_ready(const struct queue_put *p, size_t i)
         *r = c->recipients[k];
         r->address = mem_strdup(r->address);
         r->orcpt = mem_strdup(r->orcpt);
-        r->number = (unsigned)k;
+        r->number = (int64_t)k;
     }
     return ready;
 }

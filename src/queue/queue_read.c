@@ -174,8 +174,8 @@ static bool take_copy(void *ctx, const struct db_value *columns)
     r->ready->id = columns[0].number;
     r->ready->due = (time_t)columns[2].number;
     r->ready->attempts = (unsigned)columns[3].number;
-    r->is_message_there = columns[4].type == DB_TEXT;
-    r->is_large = r->is_message_there && strcmp(columns[4].data, "file") == 0;
+    r->is_message_there = columns[4].type != DB_NULL;
+    r->is_large = strcmp(db_string(&columns[4]), "file") == 0;
     queue_row_message(&columns[5], &row);
     r->ready->message = queue_stored_new(columns[1].number, &row);
     return false;
@@ -267,7 +267,8 @@ static bool take_id(void *ctx, const struct db_value *columns)
 
 static bool take_due(void *ctx, const struct db_value *columns)
 {
-    *(time_t *)ctx = (time_t)columns[0].number;
+    if (columns[0].type == DB_INT) /* a text counts as later than any number */
+        *(time_t *)ctx = (time_t)columns[0].number;
     return false;
 }
 

@@ -68,7 +68,7 @@ static bool take_place(void *ctx, const struct db_value *columns)
 
     p->is_there = true;
     p->content_size = (uint64_t)columns[1].number;
-    p->got = strcmp(columns[0].data, "file") == 0 ? -1 : 0;
+    p->got = strcmp(db_string(&columns[0]), "file") == 0 ? -1 : 0;
     return false;
 }
 
@@ -160,22 +160,17 @@ int queue_reader_depths(struct queue_reader *r, time_t now, queue_reader_progres
     return r->db == NULL ? 0 : queue_count(r->db, now, tell_count, &counting, out, err);
 }
 
-static bool take_number(void *ctx, const struct db_value *columns)
-{
-    *(uint64_t *)ctx = (uint64_t)columns[0].number;
-    return false;
-}
-
 bool queue_reader_tell(struct queue_reader *r, queue_reader_progress *progress, void *ctx,
                        uint64_t looked_at)
 {
     struct err ignored;
+    int64_t total;
 
     if (progress == NULL)
         return true;
     if (r->total == 0)
-        (void)r->db->ops->query(r->db, "SELECT count(*) FROM copy", NULL, 0, take_number, &r->total,
-                                &ignored);
+        if (db_get_number(r->db, "SELECT count(*) FROM copy", NULL, 0, &total, &ignored) == DB_OK)
+            r->total = (uint64_t)total;
     return progress(ctx, looked_at < r->total ? looked_at : r->total, r->total);
 }
 
@@ -191,7 +186,7 @@ int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *e
 
 static bool take_reason(void *ctx, const struct db_value *columns)
 {
-    snprintf(ctx, QUEUE_REASON_SIZE, "%s", columns[0].data); /* may be written by hand */
+    snprintf(ctx, QUEUE_REASON_SIZE, "%s", db_string(&columns[0])); /* may be written by hand */
     return false;
 }
 

@@ -19,16 +19,16 @@ static bool tell_event(void *ctx, const struct db_value *columns)
 {
     struct telling *t = ctx;
     struct queue_event event = {
-        .destination = columns[1].data,
+        .destination = db_string(&columns[1]),
         .time = (time_t)columns[2].number,
-        .sender = columns[3].data,
-        .recipients = columns[4].data,
-        .message_id = columns[5].data,
-        .mta_queue_id = columns[6].data,
+        .sender = db_string(&columns[3]),
+        .recipients = db_string(&columns[4]),
+        .message_id = db_string(&columns[5]),
+        .mta_queue_id = db_string(&columns[6]),
         .size_bytes = (uint64_t)columns[7].number,
-        .result = columns[8].data,
-        .relay = columns[9].data,
-        .reply = columns[10].data,
+        .result = db_string(&columns[8]),
+        .relay = db_string(&columns[9]),
+        .reply = db_string(&columns[10]),
         .attempts = (unsigned)columns[11].number,
     };
 

@@ -7,6 +7,7 @@
 #include "queue/queue_row.h"
 #include "queue/selection.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -75,22 +76,27 @@ static bool tell_copy(void *ctx, const struct db_value *columns)
     struct listing *l = ctx;
     struct queue_message message;
     struct err problem = {""};
+    char destination[QUEUE_DESTINATION_SIZE];
     struct queue_entry entry = {
-        .destination = columns[1].data,
-        .place = queue_row_place(columns[2].data),
+        .destination = destination,
+        .place = queue_row_place(db_string(&columns[2])),
         .due = (time_t)columns[3].number,
         .message = &message,
         .attempts = (unsigned)columns[4].number,
         .problem = problem.text,
     };
 
+    snprintf(destination, sizeof destination, "%s",
+             db_string(&columns[1])); /* may be written by hand */
     queue_id_format(columns[0].number, entry.id);
     queue_row_message(&columns[6], &message);
     l->has_failed = read_recipients(l, columns[0].number) != 0;
     l->is_over |= l->has_failed;
     if (l->has_failed)
         return false;
-    if (strcmp(columns[5].data, "file") == 0)
+    if (columns[5].type == DB_NULL)
+        err_set(&problem, "its message is missing in the database");
+    else if (strcmp(db_string(&columns[5]), "file") == 0)
         find_problem(l->reader, queue_id_message(columns[0].number), message.size_bytes, &problem);
     entry.recipients = l->recipients;
     entry.recipient_count = l->recipient_count;
@@ -110,7 +116,7 @@ static int make_query(const char *columns, const char *order,
     if (selection_sql_copies(where, selection, 3, err) != 0)
         return -1;
     buf_addf(sql,
-             "SELECT %s FROM copy c JOIN message m ON m.id = c.message"
+             "SELECT %s FROM copy c LEFT JOIN message m ON m.id = c.message"
              " WHERE c.id > $1 AND c.id <= $2 AND %s%s",
              columns, buf_str(&where->condition), order);
     return 0;

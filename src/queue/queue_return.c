@@ -4,7 +4,7 @@
  * succeeds; until then the copy stays known, so that it is not handed out again. An order that the
  * copy got meanwhile is carried out in the same transaction.
  */
-#include "queue/queue_private.h"
+#include "queue/queue_window.h"
 
 #include "base/hash.h"
 #include "base/log.h"
@@ -26,6 +26,7 @@ struct outcome {
     char *relay, *reply;
     struct queue_order order; /* QUEUE_RETRY: none */
     struct queue_files files;
+    size_t bytes;
 };
 
 /* --- copies in hand --- */
@@ -157,31 +158,41 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
 
 /* --- afterwards --- */
 
+/* One less waits; has the writer caught up? */
+static void forget_outcome(struct db_queue *q, size_t bytes)
+{
+    atomic_fetch_sub(&q->returning_bytes, bytes);
+    atomic_fetch_sub(&q->outcomes, 1);
+    if (atomic_load(&q->outcomes) <= QUEUE_OUTCOMES_MAX * 3 / 4 &&
+        atomic_load(&q->returning_bytes) <= QUEUE_RETURNING_MAX / 4 * 3 &&
+        atomic_exchange(&q->is_behind, false))
+        queue_next_go_on(q);
+}
+
 static void finish(struct writer_request *request, enum db_status status, const struct err *err)
 {
     struct outcome *o = (struct outcome *)request;
     struct queue_taken *t = o->taken;
     const char *destination = t->copy.destination;
     const bool has_order = o->kind != SENT && o->order.action != QUEUE_RETRY;
-    const bool is_again = o->kind == RELEASED && !has_order;
+    const bool is_again = status == DB_OK && o->kind == RELEASED && !has_order;
     const int64_t id = t->ready->id;
 
-    if (status != DB_OK) /* the queue is being closed */
+    if (status != DB_OK) /* the queue is being closed, or someone has made a trigger */
         log_error("%s: dest=%s: cannot record what came of it: %s", t->copy.id, destination,
                   err->text);
     else
         queue_files_remove(o->q, &o->files);
     if (status == DB_OK && has_order && !(o->kind == DEAD && o->order.action == QUEUE_HOLD))
         queue_change_log(&o->order, destination, id);
-    bool has_caught_up = atomic_fetch_sub(&o->q->outcomes, 1) <= QUEUE_OUTCOMES_MAX * 3 / 4;
-    if (has_caught_up && atomic_exchange(&o->q->is_behind, false))
-        queue_next_go_on(o->q);
-    queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
+    if (status == DB_OK) /* else it stays as it is: not handed out before the next start */
+        queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
     if (o->order.to[0] != '\0')
         queue_next_look(o->q, o->order.to);
     if (!is_again)
         queue_ready_free(t->ready);
     free_taken(t);
+    forget_outcome(o->q, o->bytes);
     free(o->files.messages);
     free(o->relay);
     free(o->reply);
@@ -199,11 +210,13 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
         .taken = t,
         .kind = kind,
         .due = due,
+        .bytes = queue_window_cost(t->ready),
         .relay = mem_strdup(delivery == NULL ? "" : delivery->relay),
         .reply = mem_strdup(delivery == NULL ? "" : delivery->reply)};
     /* A large file is removed when its row is gone for good. */
     if (t->ready->message->content == NULL)
         o->request.urgency = WRITER_DURABLE;
+    atomic_fetch_add(&q->returning_bytes, o->bytes);
     atomic_fetch_add(&q->outcomes, 1);
     queue_next_begin_return(q, t->copy.destination, t->ready->id, &o->request, &o->order);
 }

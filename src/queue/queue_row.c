@@ -8,7 +8,7 @@
 
 static char *text(const struct db_value *column)
 {
-    return column->type == DB_TEXT ? (char *)(uintptr_t)column->data : (char *)(uintptr_t) "";
+    return (char *)(uintptr_t)db_string(column);
 }
 
 static struct timespec time_of(double seconds)
@@ -82,7 +82,7 @@ void queue_row_recipient(const struct db_value *columns, struct queue_recipient 
                  : strcmp(state, "dead") == 0 ? QUEUE_DEAD
                                               : QUEUE_PENDING;
     snprintf(out->reason, sizeof out->reason, "%s", text(&columns[3])); /* may be written by hand */
-    out->number = (unsigned)columns[4].number;
+    out->number = columns[4].number;
 }
 
 unsigned queue_row_place(const char *state)

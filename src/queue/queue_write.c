@@ -34,13 +34,15 @@ enum db_status queue_write_recipient(struct db *db, int64_t copy, const struct q
 enum db_status queue_write_prune(struct db_queue *q, struct db *db, int64_t limit,
                                  uint64_t *removed_out, struct err *err)
 {
-    const struct db_value values[] = {db_int(queue_now(q) - atomic_load(&q->history_s)),
+    const int64_t now = queue_now(q), history_s = atomic_load(&q->history_s);
+    const struct db_value values[] = {db_int(now - history_s), db_int(now + history_s),
                                       db_int(limit)};
 
+    /* What comes from a clock that was far ahead would stay, and all after it. */
     return db->ops->run(db,
-                        "DELETE FROM history WHERE time < $1 AND number IN"
-                        " (SELECT number FROM history ORDER BY number LIMIT $2)",
-                        values, 2, removed_out, err);
+                        "DELETE FROM history WHERE (time < $1 OR time > $2) AND number IN"
+                        " (SELECT number FROM history ORDER BY number LIMIT $3)",
+                        values, 3, removed_out, err);
 }
 
 static void join_addresses(const struct queue_ready *copy, bool is_sent, struct buf *out)
@@ -107,20 +109,13 @@ enum db_status queue_write_history(struct db_queue *q, struct db *db, const char
 
 /* --- the end of a copy --- */
 
-static bool note_row(void *ctx, const struct db_value *columns)
-{
-    (void)columns;
-    *(bool *)ctx = true;
-    return false;
-}
-
 enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_files *files,
                                    bool *was_there_out, struct err *err)
 {
     const int64_t id = queue_id_message(copy);
     const struct db_value value = db_int(copy), message = db_int(id);
-    const struct db_value copies[] = {message, db_int(id + QUEUE_ID_COPIES_MAX + 1)};
-    bool has_others = false;
+    const struct db_value copies[] = {message, db_int(id + QUEUE_ID_COPIES_MAX)};
+    int64_t others = 0;
     uint64_t copies_removed = 0, parts = 0;
 
     enum db_status status =
@@ -130,9 +125,9 @@ enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_fil
             db->ops->run(db, "DELETE FROM copy WHERE id = $1", &value, 1, &copies_removed, err);
     *was_there_out = copies_removed > 0;
     if (status == DB_OK)
-        status = db->ops->query(db, "SELECT 1 FROM copy WHERE id > $1 AND id < $2 LIMIT 1", copies,
-                                2, note_row, &has_others, err);
-    if (status != DB_OK || has_others)
+        status = db_get_number(db, "SELECT 1 FROM copy WHERE id > $1 AND id <= $2 LIMIT 1", copies,
+                               2, &others, err);
+    if (status != DB_OK || others != 0)
         return status;
     status = db->ops->run(db, "DELETE FROM body WHERE message = $1", &message, 1, &parts, err);
     if (status == DB_OK)

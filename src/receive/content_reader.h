@@ -27,7 +27,7 @@ struct content_source {
 
 struct content_sinks {
     struct queue *queue;
-    struct queue_put **put;  /* *put NULL: no copies. Aborted and set to NULL when it is dropped */
+    struct queue_put **put;  /* *put NULL: no copies. A dropped put is aborted and set to NULL */
     struct primary *primary; /* NULL: none. primary_abandon() when it is dropped */
     struct buf *trace;       /* with a primary: header fields that it gets before the content */
     struct buf *block;       /* scratch memory */

@@ -45,13 +45,13 @@ const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp, s
 /* Forget the transaction, if there is one. No answer may be due. */
 void duplicate_reset(struct duplicate *d) __attribute__((nonnull));
 
-/* MAIL. 0: the transaction is open, and ends if the answer is a refusal; -1: refused with `reply`,
- * also because of a parameter that needs an extension which the present primary does not offer. x:
- * the attributes of the client. */
+/* Handle MAIL. 0: the transaction is open, and ends if the answer is a refusal; -1: refused with
+ * `reply`, also because of a parameter that needs an extension which the present primary does not
+ * offer. x: the attributes of the client. */
 int duplicate_mail(struct duplicate *d, const struct smtp_command *c, const struct xforward *x,
                    struct err *reply) __attribute__((nonnull, warn_unused_result));
 
-/* RCPT. 0: duplicate_settle() will return the answer; -1: refused with `reply`. */
+/* Handle RCPT. 0: duplicate_settle() will return the answer; -1: refused with `reply`. */
 int duplicate_rcpt(struct duplicate *d, const struct smtp_command *c, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
@@ -69,8 +69,8 @@ struct duplicate_answer {
 /* The next answer; false: none is due. Valid until the next call with d. */
 bool duplicate_settle(struct duplicate *d, struct duplicate_answer *out) __attribute__((nonnull));
 
-/* DATA, after all answers were read. True: accepted. reply: the whole reply for the client, with
- * CRLF; "354 ..." if accepted. */
+/* Handle DATA, after all answers were read. True: DATA is accepted. reply: the whole reply for the
+ * client, with CRLF; "354 ..." if accepted. */
 bool duplicate_data(struct duplicate *d, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 

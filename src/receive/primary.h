@@ -31,12 +31,13 @@ enum primary_answer {
     PRIMARY_LOST, /* there is no connection: the answer to each command until primary_open() */
 };
 
-/* listener: one of the runtime's; all are borrowed for the object's life. No I/O yet. */
+/* Make the object. listener: one of the runtime's; all are borrowed for the object's life. No I/O
+ * yet. */
 struct primary *primary_new(struct runtime *runtime, const struct config_listener *listener,
                             struct primary_pool *pool)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
-/* Gives the connection to the pool, if it can be used again, there was no refusal on it, and there
- * is room; else sends QUIT. NULL is legal. */
+/* Free the object. Its connection goes to the pool if it can be used again, if there was no refusal
+ * on it, and if the pool has room. Otherwise QUIT is sent. NULL is legal. */
 void primary_free(struct primary *p);
 /* As connection_interrupt(). */
 void primary_interrupt(struct primary *p) __attribute__((nonnull));
@@ -84,15 +85,15 @@ void primary_rcpt(struct primary *p, const char *path, const char *const *words)
 enum primary_answer primary_answer(struct primary *p, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* DATA and its answer. */
+/* Send DATA and read the answer. */
 enum primary_answer primary_data(struct primary *p, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* Content, dots not doubled. A fault shows at primary_answer(), as the primary's own reply if it
- * sent one before it closed. */
+/* Send a part of the content, whose dots are not doubled yet. A fault shows at primary_answer(), as
+ * the primary's own reply if the primary sent one before it closed the connection. */
 void primary_write(struct primary *p, const char *data, size_t len) __attribute__((nonnull));
 
-/* The final dot. */
+/* Send the final dot. */
 void primary_dot(struct primary *p) __attribute__((nonnull));
 
 /* Forget the message, after all its answers were read. RSET is sent before the next MAIL if this
@@ -102,10 +103,14 @@ void primary_reset(struct primary *p) __attribute__((nonnull));
 /* Close the connection without QUIT: the primary drops content without its final dot. */
 void primary_abandon(struct primary *p) __attribute__((nonnull));
 
-/* For the log: the peer, "host[ip]:port" or "none"; messages over this connection; the enhanced
- * status code and the text of the last answer, valid until the next call. */
+/* For the log: the peer, "host[ip]:port" or "none". */
 const char *primary_peer(const struct primary *p) __attribute__((nonnull, returns_nonnull));
+
+/* For the log: the number of messages over this connection. */
 unsigned primary_uses(const struct primary *p) __attribute__((nonnull));
+
+/* For the log: the enhanced status code and the text of the last answer. Valid until the next
+ * call. */
 const char *primary_dsn(const struct primary *p) __attribute__((nonnull, returns_nonnull));
 const char *primary_text(const struct primary *p) __attribute__((nonnull, returns_nonnull));
 

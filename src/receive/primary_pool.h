@@ -22,7 +22,7 @@ struct connection_detached;
 struct smtp_features;
 struct primary_pool;
 
-/* NULL with `err`: the thread cannot be started. */
+/* Make a pool and start its thread. NULL with `err`: the thread cannot be started. */
 struct primary_pool *primary_pool_new(struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Send QUIT on all connections without waiting for replies, and close them. NULL is legal. */
@@ -45,7 +45,7 @@ bool primary_pool_give(struct primary_pool *pool, struct runtime *runtime,
 void primary_pool_learn(struct primary_pool *pool, const struct config_listener *listener,
                         const struct smtp_features *features) __attribute__((nonnull));
 
-/* What was noted last. False: nothing since the configuration was read. */
+/* What was noted last. False: nothing was noted since the configuration was read. */
 bool primary_pool_known(struct primary_pool *pool, const struct config_listener *listener,
                         struct smtp_features *out) __attribute__((nonnull, warn_unused_result));
 

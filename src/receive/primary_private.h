@@ -34,7 +34,7 @@ struct primary {
 /* Forget the commands of this message. */
 void primary_forget(struct primary *p) __attribute__((nonnull));
 
-/* A new connection, in place of the one there may be. -1 with the connection's fault. */
+/* Open a new connection; one that is open is replaced. -1 with the connection's fault. */
 int primary_connect(struct primary *p) __attribute__((nonnull, warn_unused_result));
 
 #endif

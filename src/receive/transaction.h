@@ -50,7 +50,7 @@ struct transaction {
     struct err detail;
 };
 
-/* config and queue are borrowed for its life. */
+/* Initialise a transaction. config and queue are borrowed for its life. */
 void transaction_init(struct transaction *t, const struct config *config, struct queue *queue)
     __attribute__((nonnull));
 void transaction_clear(struct transaction *t) __attribute__((nonnull));
@@ -58,11 +58,11 @@ void transaction_clear(struct transaction *t) __attribute__((nonnull));
 /* Drop the recipients and the content (RSET). The state is as after init. */
 void transaction_reset(struct transaction *t) __attribute__((nonnull));
 
-/* MAIL: opens the transaction. 0, or -1: refused. */
+/* Handle MAIL, which opens the transaction. 0, or -1: MAIL is refused. */
 int transaction_mail(struct transaction *t, const struct smtp_command *c, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* RCPT. 0, or -1: this recipient is refused. */
+/* Handle RCPT. 0, or -1: this recipient is refused. */
 int transaction_rcpt(struct transaction *t, const struct smtp_command *c, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
@@ -86,11 +86,12 @@ void transaction_add_copy(struct transaction *t, const char *destination, const 
 /* Abort t->put, if there is one. */
 void transaction_drop_put(struct transaction *t) __attribute__((nonnull));
 
-/* "452 ...", "451 ..." for a status that is not QUEUE_PUT_OK; always -1. */
+/* Set `reply` to "452 ..." or "451 ..." for a status that is not QUEUE_PUT_OK. Returns -1. */
 int transaction_refuse_fault(struct transaction *t, enum queue_put_status status, struct err *reply)
     __attribute__((nonnull));
 
-/* DATA: begin t->put. 0: reply is the 354; -1: refused, the transaction is still open. */
+/* Handle DATA: begin t->put. 0: `reply` is the 354; -1: DATA is refused, and the transaction is
+ * still open. */
 int transaction_data(struct transaction *t, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 

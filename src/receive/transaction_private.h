@@ -9,7 +9,7 @@
 #include "receive/content_reader.h"
 #include "receive/transaction.h"
 
-/* Write the reply to a message that is too large (size: bytes). Always -1. */
+/* Write the reply to a message that is too large (size: bytes). Returns -1. */
 int transaction_refuse_size(struct transaction *t, uint64_t size, struct err *reply)
     __attribute__((nonnull));
 

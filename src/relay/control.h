@@ -21,8 +21,8 @@ struct control;
 struct control_actions {
     /* queue_ops.has_room for a message of unknown size: does the queue take anything now? */
     enum queue_put_status (*has_room)(void *ctx, struct err *err);
-    /* As queue_ops.change, and destinations that faults have suspended are tried at once, if they
-     * get copies or copies are to be retried. */
+    /* As queue_ops.change. Besides, a destination that is suspended because of faults is tried at
+     * once if the change moves copies to it, or retries its copies. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
     /* As the queue_ops of the same name. resume: a suspension by faults ends, too. */
@@ -33,7 +33,8 @@ struct control_actions {
     void *ctx;
 };
 
-/* Serve requests in threads of its own. actions is copied. NULL with `err`. */
+/* Open the control socket and serve requests in threads of its own. `actions` is copied. NULL with
+ * `err`. */
 struct control *control_start(const char *spool_directory, const struct control_actions *actions,
                               struct err *err) __attribute__((nonnull, warn_unused_result));
 void control_stop(struct control *c) __attribute__((nonnull));

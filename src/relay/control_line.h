@@ -70,23 +70,23 @@ struct control_line {
     } owned;
 };
 
-/* A request without its LF. -1 with `err`. In both cases it is to be cleared. */
+/* Parse a request without its LF. -1 with `err`. The caller clears *out in both cases. */
 int control_line_parse(const char *text, struct control_line *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void control_line_clear(struct control_line *line) __attribute__((nonnull));
 /* Append the request, without LF. */
 void control_line_format(const struct control_line *line, struct buf *out) __attribute__((nonnull));
 
-/* "queue,dead" -> QUEUE_IN_... bits; 0: one of them is none. */
+/* The bits QUEUE_IN_... of these places ("queue,dead"); 0: one of the words is not a place. */
 unsigned control_line_places(const char *words) __attribute__((nonnull));
 
-/* "retry", "hold", "release", "delete", "requeue" */
+/* The word for the action: "retry", "hold", "release", "delete", "requeue". */
 const char *control_line_action(enum queue_action action) __attribute__((returns_nonnull));
 
-/* The text of a reply to a change. reason: "" or why the last one failed. */
+/* Append the text of a reply to a change. reason: "", or the reason of the last failure. */
 void control_line_changed(const struct queue_changed *changed, const char *reason, struct buf *out)
     __attribute__((nonnull));
-/* -1: it is none. */
+/* Parse the text of a reply to a change. -1: it is not such a text. */
 int control_line_parse_changed(const char *text, struct queue_changed *out, struct err *reason_out)
     __attribute__((nonnull, warn_unused_result));
 

@@ -19,8 +19,8 @@
 struct client;
 struct security_client;
 
-/* d, security (NULL: neither TLS nor AUTH is set up), hostname (our name for EHLO) and resolver
- * (NULL: the system's) are borrowed for the client's life. No I/O yet. */
+/* Make a client. d, security (NULL: neither TLS nor AUTH is set up), hostname (our name for EHLO)
+ * and resolver (NULL: the system's) are borrowed for the client's life. No I/O yet. */
 struct client *client_new(const struct config_destination *d,
                           const struct security_client *security, const char *hostname,
                           const struct resolver *resolver)
@@ -45,8 +45,8 @@ bool client_is_connected(const struct client *c) __attribute__((nonnull));
 /* Make a blocked client_deliver() in another thread end soon (shutdown after the grace time). From
  * any thread. */
 void client_interrupt(struct client *c) __attribute__((nonnull));
-/* The same, unless it has begun a message in its connection: before that there is nothing to be
- * waited for. */
+/* The same, unless the client has begun a message in its connection. Before it has, nothing is lost
+ * by the interruption. */
 void client_interrupt_setup(struct client *c) __attribute__((nonnull));
 
 #endif

@@ -29,7 +29,7 @@ struct client_rcpt {
     enum client_rcpt_state state;
 };
 
-/* rcpts [first, count) are not decided yet, between two transactions; those before are. */
+/* Between two transactions rcpts [first, count) are not decided yet, and all before them are. */
 struct client_mail {
     const struct queue_copy *copy;
     struct outcome_report *report;
@@ -40,28 +40,29 @@ struct client_mail {
     bool *is_included; /* for each recipient of the copy: format_make() */
 };
 
-/* All pending recipients. copy, report and the client's configuration are borrowed. */
+/* Begin with all pending recipients of the copy. copy, report and the client's configuration are
+ * borrowed. */
 void client_mail_init(struct client_mail *m, const struct client *c, const struct queue_copy *copy,
                       struct outcome_report *report) __attribute__((nonnull));
 
-/* Give recipients that share an address its outcome, and release what the struct owns. All are
- * decided. */
+/* Give all recipients that share an address the outcome of that address, and release what the
+ * struct owns. All recipients are decided before. */
 void client_mail_finish(struct client_mail *m) __attribute__((nonnull));
 
-/* Set the outcome of one. */
+/* Set the outcome of one recipient. */
 void client_mail_decide(struct client_rcpt *r, const struct outcome *o) __attribute__((nonnull));
 
-/* Set the same outcome for all that are not decided. */
+/* Set the same outcome for all recipients that are not decided. */
 void client_mail_decide_rest(struct client_mail *m, const struct outcome *o)
     __attribute__((nonnull));
 
-/* After a transaction, complete or not: those that are not decided become undecided and move behind
- * those that are. */
+/* After a transaction, complete or not: recipients that are not decided get the state
+ * CLIENT_RCPT_UNDECIDED, and move behind the decided ones. */
 void client_mail_settle(struct client_mail *m) __attribute__((nonnull));
 
 /*
- * Decide those that the present connection cannot carry. Returns whether SMTPUTF8 is needed
- * for the envelope of the next `max` that are left.
+ * Decide the recipients that the present connection cannot carry. Returns whether the envelope of
+ * the next `max` undecided recipients needs SMTPUTF8.
  */
 bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t max)
     __attribute__((nonnull));

@@ -25,7 +25,7 @@ struct client {
 
 enum client_sent {
     CLIENT_SENT,        /* recipients are decided, or postponed; the connection may be closed */
-    CLIENT_LOST_EARLY,  /* the connection was lost before content was sent; it has the fault */
+    CLIENT_LOST_EARLY,  /* the connection was lost before content was sent */
     CLIENT_LOST_LATE,   /* it was lost during the content, or before all replies to it were read */
     CLIENT_LOCAL_FAULT, /* the content cannot be read; the connection is closed, and has the fault
                          */
@@ -43,15 +43,15 @@ enum client_sent client_transaction(struct client *c, struct client_mail *m)
 
 /*
  * After connection_begin_content(): write c->format's head, the content and the tail, and the final
- * dot. connection_is_cut_short() tells of faults of the connection. -1: the content cannot be read;
- * the connection is closed, and has the fault.
+ * dot. After a fault of the connection connection_is_cut_short() is true. -1: the content cannot be
+ * read; the connection is closed, and has the fault.
  */
 int client_send_content(struct client *c) __attribute__((nonnull, warn_unused_result));
 
 /* --- client_origin.c --- */
 
-/* Before a transaction with this copy: XCLIENT and XFORWARD, as the destination's `xclient` and
- * `xforward` say. */
+/* Before a transaction with this copy: send XCLIENT and XFORWARD, as the destination's `xclient`
+ * and `xforward` say. */
 enum connection_xclient_result client_send_origin(struct client *c, const struct queue_copy *copy)
     __attribute__((nonnull, warn_unused_result));
 

@@ -6,12 +6,14 @@
  * what follows from a reply, is the caller's: client.h delivers copies of the queue,
  * receive/primary.h passes the commands of a listener's client on.
  *
- * Functions that return int: 0, or -1 when the connection cannot be used any more. It is closed
- * then, and connection_fault() says why: an outcome of OUTCOME_RETRY, worded as Postfix does it,
- * for all recipients that have no outcome of their own. The exceptions say so.
+ * Functions that return int return 0, or -1 when the connection cannot be used any more. The
+ * connection is then closed, and connection_fault() has the reason: an outcome of OUTCOME_RETRY,
+ * worded as by Postfix, for all recipients that have no outcome of their own. The comments of a
+ * function name its exceptions.
  *
- * Commands, replies and content need an open connection; close, faults and what is known do not.
- * One thread at a time, except for connection_interrupt() and connection_interrupt_setup().
+ * The functions for commands, replies and content need an open connection; the functions for
+ * closing, for faults and for what is known do not. One thread at a time, except for
+ * connection_interrupt() and connection_interrupt_setup().
  */
 #ifndef SPLIT_CONNECTION_H
 #define SPLIT_CONNECTION_H
@@ -51,8 +53,9 @@ enum connection_step {
 
 /* --- the object --- */
 
-/* d (relay_to, TLS, AUTH, time limits), security (NULL: neither TLS nor AUTH is set up), hostname
- * (our name for EHLO) and resolver (NULL: the system's) are borrowed for its life. No I/O yet. */
+/* Make the object. d (relay_to, TLS, AUTH, time limits), security (NULL: neither TLS nor AUTH is
+ * set up), hostname (our name for EHLO) and resolver (NULL: the system's) are borrowed for the life
+ * of the object. No I/O yet. */
 struct connection *connection_new(const struct config_destination *d,
                                   const struct security_client *security, const char *hostname,
                                   const struct resolver *resolver)
@@ -67,7 +70,7 @@ void connection_interrupt(struct connection *c) __attribute__((nonnull));
 /* The same, unless a message was begun in the connection (connection_begin_message()). */
 void connection_interrupt_setup(struct connection *c) __attribute__((nonnull));
 
-/* It was interrupted. */
+/* Was the connection interrupted? */
 bool connection_is_interrupted(const struct connection *c) __attribute__((nonnull));
 
 /* --- open and close --- */
@@ -82,23 +85,25 @@ bool connection_is_interrupted(const struct connection *c) __attribute__((nonnul
 int connection_open(struct connection *c, bool needs_requiretls)
     __attribute__((nonnull, warn_unused_result));
 
-/* The last connection_open() failed, and a host that works otherwise lacks REQUIRETLS. */
+/* Did the last connection_open() fail, and does a host that works otherwise lack REQUIRETLS? */
 bool connection_lacks_requiretls(const struct connection *c) __attribute__((nonnull));
 
-/* There is a connection. */
+/* Is there a connection? */
 bool connection_is_open(const struct connection *c) __attribute__((nonnull));
 
-/* The server has closed the connection, or sent something that was not asked for: it cannot be used
- * for another message. The connection must be open. */
+/* Has the server closed the connection, or sent something that was not asked for? Such a connection
+ * cannot be used for another message. The connection must be open. */
 bool connection_is_stale(struct connection *c) __attribute__((nonnull));
 
-/* The connection has carried max_messages_per_connection. */
+/* Has the connection carried max_messages_per_connection? */
 bool connection_is_worn_out(const struct connection *c) __attribute__((nonnull));
 
-/* Send QUIT, wait briefly for the reply, close. Legal when closed. */
+/* Send QUIT, wait briefly for the reply, and close the connection. A closed connection is allowed.
+ */
 void connection_quit(struct connection *c) __attribute__((nonnull));
 
-/* Close without QUIT: a server drops a message that has no final dot yet. Legal when closed. */
+/* Close the connection without QUIT: a server drops a message that has no final dot yet. A closed
+ * connection is allowed. */
 void connection_close(struct connection *c) __attribute__((nonnull));
 
 /* --- detach and attach: a connection that changes its owner, as in a pool --- */
@@ -110,20 +115,21 @@ struct connection_detached;
 struct connection_detached *connection_detach(struct connection *c)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
-/* Take it over; c must be closed, and made for the same destination. k is released in each case. */
+/* Take over a detached connection; c must be closed, and made for the same destination. k is
+ * released also when -1 is returned. */
 int connection_attach(struct connection *c, struct connection_detached *k)
     __attribute__((nonnull, warn_unused_result));
 
-/* When it was opened: task_now_ms(). */
+/* The time at which the connection was opened, as task_now_ms(). */
 int64_t connection_detached_opened_ms(const struct connection_detached *k) __attribute__((nonnull));
 
-/* Send QUIT, close, release. is_hurried: without waiting for the reply. */
+/* Send QUIT, close the connection, and release k. is_hurried: do not wait for the reply. */
 void connection_detached_quit(struct connection_detached *k, bool is_hurried)
     __attribute__((nonnull));
 
 /* --- what is known --- */
 
-/* What the server offers; of the last connection when closed. */
+/* What the server offers; when the connection is closed, what the last server offered. */
 const struct smtp_features *connection_features(const struct connection *c)
     __attribute__((nonnull, returns_nonnull));
 
@@ -137,11 +143,12 @@ unsigned connection_begin_message(struct connection *c) __attribute__((nonnull))
 /* Messages begun on this connection. */
 unsigned connection_messages(const struct connection *c) __attribute__((nonnull));
 
-/* The server may have a transaction open, which RSET must end before the next MAIL. */
+/* May the server have a transaction open, which RSET must end before the next MAIL? */
 bool connection_needs_rset(const struct connection *c) __attribute__((nonnull));
 
-/* The caller keeps this up to date: true from MAIL on, false after the reply to RSET or the dot. A
- * new connection begins with false; detach and attach preserve it. */
+/* Set the answer of connection_needs_rset(). The caller keeps it up to date: true from MAIL on,
+ * false after the reply to RSET or the dot. A new connection begins with false; detach and attach
+ * preserve it. */
 void connection_set_needs_rset(struct connection *c, bool needs_rset) __attribute__((nonnull));
 
 /* --- faults --- */
@@ -169,8 +176,9 @@ int connection_send(struct connection *c, enum connection_step step, const char 
 int connection_send_commands(struct connection *c, enum connection_step step, const char *data,
                              size_t len) __attribute__((nonnull, warn_unused_result));
 
-/* Read one reply, within command_timeout. -1: lost, timed out, malformed, 421, or lines with
- * different codes. Text beyond SMTP_REPLY_TEXT_MAX is read and dropped. */
+/* Read one reply, within command_timeout. -1: the connection was lost, the time limit passed, or
+ * the reply is malformed, is 421, or has lines with different codes. Text beyond
+ * SMTP_REPLY_TEXT_MAX is read and dropped. */
 int connection_read_reply(struct connection *c, enum connection_step step)
     __attribute__((nonnull, warn_unused_result));
 
@@ -188,8 +196,8 @@ void connection_outcome_of_reply(struct connection *c, enum connection_step step
 
 /* --- content, after 354 --- */
 
-/* Begin. -1: the server sent more than its reply to DATA, which would be taken for its reply to the
- * content. */
+/* Begin the content. -1: the server sent more than its reply to DATA, which would be taken for its
+ * reply to the content. */
 int connection_begin_content(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /*
@@ -201,18 +209,19 @@ int connection_begin_content(struct connection *c) __attribute__((nonnull, warn_
 void connection_write_content(struct connection *c, const char *data, size_t len)
     __attribute__((nonnull));
 
-/* Write the final dot, on a line of its own, and flush. Faults as connection_write_content(). */
+/* Write the final dot, on a line of its own, and flush. A fault has the same effect as in
+ * connection_write_content(). */
 void connection_end_content(struct connection *c) __attribute__((nonnull));
 
-/* The content could not be written whole. */
+/* Is the content incomplete, because of a fault while it was written? */
 bool connection_is_cut_short(const struct connection *c) __attribute__((nonnull));
 
-/* CONNECTION_BODY, or CONNECTION_DOT after connection_end_content(): what its reply is a reply to.
- */
+/* The step to which the reply to the content is a reply: CONNECTION_BODY, or CONNECTION_DOT after
+ * connection_end_content(). */
 enum connection_step connection_content_step(const struct connection *c) __attribute__((nonnull));
 
 /* Read one reply to the content (LMTP: there is one for each accepted recipient, RFC 2033 4.2). -1
- * also: 3xx, and 2xx from a server that replied before it had the final dot. */
+ * also for a reply 3xx, and for a reply 2xx that the server sent before it had the final dot. */
 int connection_read_result(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /* Read one reply to a content that was cut short: a server that refuses it half-way sends its

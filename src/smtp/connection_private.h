@@ -71,8 +71,8 @@ struct connection {
 
 /* --- connection.c --- */
 
-/* Publish the descriptor for connection_interrupt(). -1: an interrupt came before; the fault is
- * set, closing is left to the caller. */
+/* Publish the descriptor for connection_interrupt(). -1: the connection was interrupted before; the
+ * fault is set, and the caller closes the connection. */
 int connection_set_live(struct connection *c, int fd) __attribute__((nonnull, warn_unused_result));
 
 /* Set the fault to OUTCOME_RETRY, 4.3.2, "shutting down". */
@@ -103,11 +103,12 @@ void connection_tls_reset(struct connection *c, const char *host, const struct s
 /* Right after connect(2): start TLS if the destination has tls_wrap. */
 int connection_tls_wrap(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
-/* After EHLO: STARTTLS if it is wanted and offered. -1 also: it is required and not offered. */
+/* After EHLO: STARTTLS if it is wanted and offered. -1 also if STARTTLS is required and not
+ * offered. */
 int connection_tls_start(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /* After a connection that failed: true if TLS was the reason and is optional; the next connection
- * to this address does without. */
+ * to this address is made without TLS. */
 bool connection_tls_gives_up(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /* The connection does not offer REQUIRETLS over verified TLS: set the fault to the reason, send

@@ -41,8 +41,8 @@ struct route_hop {
     bool is_foreign;     /* found by an MX look-up, port 25: a server with our own name is a loop */
 };
 
-/* d, hostname (our own) and resolver (NULL: the system's) are borrowed for its life. wake_fd: see
- * struct resolver_query. No I/O yet. */
+/* Make a route. d, hostname (our own) and resolver (NULL: the system's) are borrowed for its life.
+ * wake_fd: see struct resolver_query. No I/O yet. */
 struct route *route_new(const struct config_destination *d, const char *hostname,
                         const struct resolver *resolver, int wake_fd)
     __attribute__((nonnull(1, 2), returns_nonnull, warn_unused_result));
@@ -50,7 +50,7 @@ struct route *route_new(const struct config_destination *d, const char *hostname
 /* NULL is legal. */
 void route_free(struct route *r);
 
-/* relay_to has names to be looked up. */
+/* Does relay_to have names that are looked up? */
 bool route_has_names(const struct config_destination *d) __attribute__((nonnull));
 
 /*

@@ -14,7 +14,7 @@
 #define ROUTE_DOWN_MAX 256 /* addresses */
 
 /*
- * The address is to be avoided. After ROUTE_DOWN_S one caller gets false, and has to try it; all
+ * Is the address to be avoided? After ROUTE_DOWN_S one caller gets false, and has to try it; all
  * others get true until that time has passed once more, or the address was removed.
  */
 bool route_down_is(const struct sockaddr_storage *sa, socklen_t len, int64_t now_s)
@@ -24,7 +24,7 @@ bool route_down_is(const struct sockaddr_storage *sa, socklen_t len, int64_t now
 void route_down_add(const struct sockaddr_storage *sa, socklen_t len, int64_t now_s)
     __attribute__((nonnull));
 
-/* Do not avoid it any more. */
+/* Do not avoid the address any more. */
 void route_down_remove(const struct sockaddr_storage *sa, socklen_t len) __attribute__((nonnull));
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * runtime: what a session, a worker or the connection to a primary of splitrelay is configured by:
- * a snapshot of configuration and tables, and the keys, certificates and passwords that were opened
+ * runtime: what configures a session, a worker or a connection to a primary of splitrelay: a
+ * snapshot of configuration and tables, and the keys, certificates and passwords that were opened
  * for this configuration. Immutable, with a reference count. Made when a configuration is loaded or
  * reloaded; a reload of a table makes one that shares configuration and security.
  */
@@ -29,13 +29,13 @@ struct runtime *runtime_open(struct snapshot *snapshot, struct err *err)
 struct runtime *runtime_with_snapshot(const struct runtime *r, struct snapshot *snapshot)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
-/* One more reference, for the caller to give back. Returns r. */
+/* Take one more reference, which the caller releases. Returns r. */
 struct runtime *runtime_ref(struct runtime *r)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 /* NULL is legal. */
 void runtime_unref(struct runtime *r);
 
-/* Its configuration; borrowed. */
+/* The configuration of the runtime; borrowed. */
 const struct config *runtime_config(const struct runtime *r)
     __attribute__((nonnull, returns_nonnull));
 
@@ -45,15 +45,16 @@ struct runtime_slot {
     struct runtime *current;
 };
 
-/* Takes over the caller's reference. */
+/* Publish the first runtime; the slot takes over the caller's reference. */
 void runtime_slot_init(struct runtime_slot *slot, struct runtime *first) __attribute__((nonnull));
 void runtime_slot_clear(struct runtime_slot *slot) __attribute__((nonnull));
 
-/* A new reference to the current runtime; runtime_unref() it. Any thread. */
+/* A new reference to the current runtime, which the caller releases with runtime_unref(). Any
+ * thread. */
 struct runtime *runtime_slot_get(struct runtime_slot *slot)
     __attribute__((nonnull, warn_unused_result, returns_nonnull));
 
-/* Publish `next` (its reference is taken over) and drop the former. */
+/* Publish `next`, whose reference is taken over, and release the former runtime. */
 void runtime_slot_swap(struct runtime_slot *slot, struct runtime *next) __attribute__((nonnull));
 
 #endif

@@ -36,7 +36,7 @@ struct security {
 struct security *security_open(const struct config *config, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* One more reference, for the caller to give back. Returns s; NULL stays NULL. */
+/* Take one more reference, which the caller releases. Returns s, which may be NULL. */
 struct security *security_ref(struct security *s);
 /* NULL is legal. */
 void security_unref(struct security *s);
@@ -46,21 +46,21 @@ void security_secrets(const struct config *c,
                       void (*fn)(const char *where, const char *path, void *ctx), void *ctx)
     __attribute__((nonnull(1, 2)));
 
-/* For a destination, or the primary of a listener, of that configuration. NULL: s is NULL, or d is
- * not part of it. */
+/* What connections to this destination, or to this primary of a listener, use. NULL: s is NULL, or
+ * d is not part of the configuration of s. */
 const struct security_client *security_find_client(const struct security *s,
                                                    const struct config_destination *d)
     __attribute__((nonnull(2)));
 
-/* For the clients of a listener of that configuration; listener NULL: of section relay. NULL: s is
- * NULL, or TLS is not set up there. */
+/* The TLS context for the clients of this listener; listener NULL: for the clients of section
+ * relay. Returns NULL if s is NULL, or if TLS is not set up there. */
 struct tls_context *security_find_server(const struct security *s,
                                          const struct config_listener *listener);
 
-/* The destination has credentials. */
+/* Does the destination have credentials? */
 bool security_authenticates(const struct config_destination *d) __attribute__((nonnull));
 
-/* It has, and they must not be sent without TLS. */
+/* Does the destination have credentials that must not be sent without TLS? */
 bool security_hides_password(const struct config_destination *d) __attribute__((nonnull));
 
 #endif

@@ -53,11 +53,12 @@ struct rule_engine {
     const struct rule_flag *flags; /* each toggles its option */
     int default_options;
     bool has_second; /* a second pattern may follow a '!' */
-    /* NULL with `why`. needs_groups: the caller will ask for the text that parentheses matched. */
+    /* Compile a regular expression. Returns NULL, with the reason in `why`, if it is not valid.
+     * needs_groups: the caller will ask for the text that parentheses matched. */
     void *(*compile)(const char *regex, int options, bool needs_groups, struct err *why);
-    /* What this pattern needs in a key. The function may be NULL. */
+    /* What the regular expression needs in a key. The member may be NULL. */
     struct rule_needs (*needs)(const char *regex, int options);
-    unsigned (*groups)(const void *code); /* in a pattern compiled with needs_groups */
+    unsigned (*groups)(const void *code); /* number of groups, if compiled with needs_groups */
     void (*release)(void *code);          /* NULL is legal */
 };
 

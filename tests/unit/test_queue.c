@@ -580,6 +580,30 @@ START_TEST(the_queue_stops_when_outcomes_cannot_be_written)
 }
 END_TEST
 
+/* Neither by their number, nor by the size of their contents. */
+START_TEST(outcomes_that_wait_take_little_memory)
+{
+    static char content[256 * 1024];
+    struct queue_copy *c;
+    int count = 0;
+
+    for (int i = 0; i < 150; i++)
+        queue_unit_put_to(archive, 1, content, sizeof content, NULL);
+    struct db *block = queue_unit_block();
+    while ((c = q->ops->next(q, "archive", 0)) != NULL) {
+        queue_unit_finish(c);
+        count++;
+    }
+    queue_unit_unblock(block);
+    ck_assert_int_gt(count, 100);
+    ck_assert_int_lt(count, 150);
+    for (int i = 0; i < 3000 && queue_unit_number("SELECT count(*) FROM copy") > 150 - count; i++)
+        usleep(10000);
+    ck_assert_uint_eq(queue_unit_finish_all("archive"), (unsigned)(150 - count));
+    queue_unit_count(0, 0, 0);
+}
+END_TEST
+
 /* --- threads --- */
 
 #define PUTTERS 4
@@ -746,6 +770,7 @@ static TCase *make(void)
     tcase_add_test(tests, neither_old_nor_new_copies_starve);
     tcase_add_test(tests, in_hand_each_is_there_once);
     tcase_add_test(tests, the_queue_stops_when_outcomes_cannot_be_written);
+    tcase_add_test(tests, outcomes_that_wait_take_little_memory);
     tcase_add_test(tests, threads_get_each_copy_once);
     tcase_add_test(tests, a_waiting_worker_gets_a_new_copy_or_is_woken);
     tcase_add_test(tests, a_waiting_worker_gets_what_becomes_due);

@@ -202,12 +202,13 @@ void setup_reinject_service(const struct setup *s, struct setup_edit *e) __attri
 void setup_local_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 void setup_submission_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 
-/* Format how to connect to a listening endpoint: as a nexthop "[host]:port" or "unix:/path", and as
- * a milter "inet:host:port" (inet only). */
+/* Format how to connect to a listening endpoint: as a nexthop, "[host]:port" or "unix:/path". */
 void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
     __attribute__((nonnull));
-/* The nexthop of splitrelay. */
+/* Format the nexthop of splitrelay. */
 void setup_format_relay(const struct setup *s, char *out, size_t size) __attribute__((nonnull));
+
+/* Format how to connect to a listening inet endpoint as a milter: "inet:host:port". */
 void setup_format_milter(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
 /* May the text be written into main.cf, master.cf and tables without quoting? */
