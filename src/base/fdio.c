@@ -81,3 +81,14 @@ int fdio_set_nonblocking(int fd)
         return flags == -1 ? -1 : 0;
     return fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1 ? -1 : 0;
 }
+
+int fdio_sync_names_again(int directory_fd)
+{
+    int fd = openat(directory_fd, ".sync", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd >= 0) {
+        close(fd);
+        (void)unlinkat(directory_fd, ".sync", 0);
+    }
+    return fsync(directory_fd);
+}

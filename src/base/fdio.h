@@ -30,6 +30,11 @@ ssize_t fdio_pread_full(int fd, void *data, size_t len, off_t offset)
 int fdio_read_rest(int fd, struct buf *out, size_t max)
     __attribute__((nonnull, warn_unused_result));
 
+/* Sync the names in a directory again: 0. After a sync that failed, the kernel takes the names for
+ * written, and another one writes nothing; so this changes the directory first (a file ".sync" is
+ * created and removed), if that is allowed and there is room for it. */
+int fdio_sync_names_again(int directory_fd) __attribute__((warn_unused_result));
+
 /* Set O_NONBLOCK, which all descriptors of one open file share. Returns 0 or -1. */
 int fdio_set_nonblocking(int fd);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What of all that status shows needs attention, and how soon. */
+/* Decide which parts of the status need attention, and set the level. */
 #include "base/verdict.h"
 #include "ctl/status.h"
 
@@ -69,7 +69,8 @@ static void judge_copies(struct status *s)
         blame(s, STATUS_WARNING, "%" PRIu64 " dead letter%s", dead, dead == 1 ? "" : "s");
 }
 
-/* Only what is on our ways: other mail is not ours to judge. */
+/* Return true if the mail of this group goes to a filter or is a copy. The other groups are
+ * ordinary mail of the MTA, which does not change the level. */
 static bool is_our_way(const char *name)
 {
     return strncmp(name, "filter ", 7) == 0 || strncmp(name, "copy ", 5) == 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "deliver/maildir.h"
 
+#include "base/fdio.h"
 #include "base/mem.h"
 #include "task/task.h"
 #include "format/format.h"
@@ -66,13 +67,13 @@ static int fail(struct maildir *m, const char *doing)
     return -1;
 }
 
-static int sync_dir(const char *path)
+static int sync_dir(const char *path, bool is_new)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd == -1)
         return -1;
-    int rc = fsync(fd);
+    int rc = is_new ? fsync(fd) : fdio_sync_names_again(fd);
     int error = errno;
     close(fd);
     errno = error;
@@ -80,11 +81,11 @@ static int sync_dir(const char *path)
 }
 
 /* The directory that m->path is in. */
-static int sync_parent(const struct maildir *m)
+static int sync_parent(const struct maildir *m, bool is_new)
 {
     const char *slash = strrchr(m->path, '/');
     char *parent = mem_strndup(m->path, slash == m->path ? 1 : (size_t)(slash - m->path));
-    int rc = sync_dir(parent);
+    int rc = sync_dir(parent, is_new);
 
     free(parent);
     return rc;
@@ -102,9 +103,8 @@ static void close_dirs(struct maildir *m)
 /*
  * Open a directory, and create it if it is missing. m->path is `at` AT_FDCWD. Its name is on the
  * disk afterwards: *known is the directory of which this transport knows that. One that is there
- * may have been created a moment ago, by another worker or by a process that was killed. After a
- * sync that failed, the kernel takes the name for written, and no later sync would write it: so the
- * directory is removed again, and the next attempt creates it anew.
+ * may have been created a moment ago by a process that was killed, or its sync failed. A new one
+ * whose sync fails is removed, and the next attempt creates it anew.
  */
 static int open_synced(const struct maildir *m, int at, const char *name, struct known *known)
 {
@@ -116,7 +116,9 @@ static int open_synced(const struct maildir *m, int at, const char *name, struct
         fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = fd == -1 ? -1 : fstat(fd, &st);
     if (rc == 0 && (st.st_dev != known->dev || st.st_ino != known->ino)) {
-        rc = at == AT_FDCWD ? sync_parent(m) : fsync(at);
+        rc = at == AT_FDCWD ? sync_parent(m, is_new)
+             : is_new       ? fsync(at)
+                            : fdio_sync_names_again(at);
         if (rc == 0)
             *known = (struct known){st.st_dev, st.st_ino};
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * db: what the queue needs of a database: transactions, statements with values, rows. The SQL
- * itself is written once, above this interface, in the part of the language that SQLite (3.34 or
- * later) and PostgreSQL (13 or later) share, with parameters $1, $2, ... in the order of their
- * first appearance. db_sqlite.c is the embedded engine. A connection is used by one thread at a
- * time.
+ * db: the queue's interface to a database: transactions, statements with parameters, and rows.
+ * db_sqlite*.c implement it with SQLite, which is the only engine.
+ *
+ * The callers write the SQL, in the subset that SQLite 3.34 and PostgreSQL 13 share. Parameters are
+ * $1, $2, ... in the order of their first appearance. A connection is used by one thread at a time.
  */
 #ifndef SPLIT_DB_H
 #define SPLIT_DB_H
@@ -25,8 +25,9 @@ enum db_status {
                     may or may not have happened */
     DB_CORRUPT,  /* the database is damaged, or is not one of ours */
 };
-/* After FULL, FAULT and CORRUPT the transaction is to be rolled back and the connection closed and
- * opened anew: nothing is taken for stored that a failed sync may have left behind. */
+/* After FULL, FAULT and CORRUPT the caller rolls back the transaction, closes the connection and
+ * opens a new one. A failed sync may have left pages in memory that are not on the disk, and only a
+ * new connection makes sure that they are written (db_sqlite_log_renew()). */
 
 enum db_type { DB_NULL, DB_INT, DB_REAL, DB_TEXT, DB_BLOB };
 
@@ -40,24 +41,24 @@ struct db_value {
     size_t len;
 };
 
-/* Values. data: may be NULL with len 0. */
+/* Make a value. The data of texts and blobs is borrowed. data may be NULL if len is 0. */
 struct db_value db_int(int64_t number);
 struct db_value db_real(double number);
 struct db_value db_text(const char *text) __attribute__((nonnull));
 struct db_value db_blob(const void *data, size_t len);
 struct db_value db_null(void);
 
-/* A column that holds a text, or "" if it holds anything else (which was written by hand). */
+/* Return the text of a column, or "" if its value is not a text (a row written with sqlite3). */
 const char *db_string(const struct db_value *column) __attribute__((nonnull, returns_nonnull));
 
 struct db;
 
 enum db_access {
-    DB_READ,  /* changes nothing, never checkpoints; any number beside a writer */
+    DB_READ,  /* changes nothing and never checkpoints; any number of them at a time */
     DB_WRITE, /* the one connection that writes; the caller holds the lock of the spool */
 };
 
-/* Of an engine. */
+/* Sizes of the database. */
 struct db_figures {
     uint64_t size_bytes; /* of the database's file, or 0 */
     uint64_t free_bytes; /* in it, for new rows */
@@ -65,34 +66,37 @@ struct db_figures {
 };
 
 struct db_ops {
-    /* is_durable: what it changes, and all before it, is on stable storage when commit returns;
-     * else later, and not before an earlier transaction. For DB_READ: one view of all tables until
-     * rollback. */
+    /* Begin a transaction. is_durable: when commit returns, this transaction and all earlier ones
+     * are on stable storage. Otherwise they get there later, in the order of their commits. With
+     * DB_READ the transaction is one view of all tables, and ends with rollback. */
     enum db_status (*begin)(struct db *db, bool is_durable, struct err *err);
-    /* Blocks for the sync. */
+    /* Commit the transaction. Waits for the sync, if it is durable. */
     enum db_status (*commit)(struct db *db, struct err *err);
+    /* Undo the transaction, if there is one. */
     void (*rollback)(struct db *db);
 
-    /* Run a statement that gives no rows. sql: a string constant, prepared once per address.
-     * changed_out (NULL: not wanted): rows that it inserted, updated or deleted. */
+    /* Run a statement that gives no rows. sql: a string constant, which is prepared once and kept
+     * by its address. *changed_out (NULL: not wanted): the number of rows that it inserted, updated
+     * or deleted. */
     enum db_status (*run)(struct db *db, const char *sql, const struct db_value *values,
                           size_t count, uint64_t *changed_out, struct err *err);
-    /* Run a statement that gives rows, with row(ctx, columns) for each until it returns false. sql:
-     * a string constant. */
+    /* Run a statement that gives rows, and call row(ctx, columns) for each row until that returns
+     * false. sql: a string constant, as for run. */
     enum db_status (*query)(struct db *db, const char *sql, const struct db_value *values,
                             size_t count, bool (*row)(void *ctx, const struct db_value *columns),
                             void *ctx, struct err *err);
-    /* As query, for a text that was put together: prepared each time. No value of outside is part
-     * of it: those are parameters. */
+    /* As query, but for a text that was put together; it is prepared each time. Values from outside
+     * are parameters, never part of the text. */
     enum db_status (*query_text)(struct db *db, const char *sql, const struct db_value *values,
                                  size_t count,
                                  bool (*row)(void *ctx, const struct db_value *columns), void *ctx,
                                  struct err *err);
 
-    /* Between transactions: work that keeps the database small and commits fast (checkpoint; give
-     * free pages back to the file system), in steps of about 10 ms. is_idle: nothing else is to be
-     * done. *has_more_out: call again. */
+    /* Do one step of maintenance, of about 10 ms: a checkpoint, or giving free pages back to the
+     * file system. Called between transactions. is_idle: there is nothing else to do.
+     * *has_more_out: another step is to follow. */
     enum db_status (*maintain)(struct db *db, bool is_idle, bool *has_more_out, struct err *err);
+    /* Get the sizes of the database. */
     enum db_status (*figures)(struct db *db, struct db_figures *out, struct err *err);
     void (*close)(struct db *db);
 };
@@ -111,9 +115,10 @@ enum db_status db_get_number(struct db *db, const char *sql, const struct db_val
     __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
 
 /*
- * SPOOL/queue.db. DB_WRITE creates it and its schema when it is missing, and refuses a version that
- * it does not know. DB_READ of one that is missing: DB_FAULT with errno ENOENT in `err`'s text, and
- * *is_missing_out true. NULL: *status_out and `err` say why. */
+ * Open SPOOL/queue.db. DB_WRITE creates the file and its tables if they are missing. A schema of
+ * another version is refused. The connection is closed with ops->close. Returns NULL on failure,
+ * with the reason in *status_out and `err`. *is_missing_out: DB_READ has failed because there is no
+ * such file. */
 struct db *db_sqlite_open(const char *spool_directory, enum db_access access,
                           enum db_status *status_out, bool *is_missing_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));

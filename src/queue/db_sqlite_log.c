@@ -176,20 +176,14 @@ static int rewrite(int fd, char *data)
     return fsync(fd);
 }
 
-/* SPOOL, of SPOOL/queue.db. After a sync of it that failed, the kernel takes the names for written,
- * and would not write them with the next sync. A change makes it write them again. */
+/* SPOOL, of SPOOL/queue.db. */
 static int sync_directory(const struct db_sqlite *s)
 {
     char *directory = mem_strndup(s->path, (size_t)(strrchr(s->path, '/') - s->path));
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int change = fd < 0 ? -1 : openat(fd, "sync", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-    if (change >= 0)
-        close(change);
-    if (change >= 0) /* on a full disk the names that are there have to do */
-        (void)unlinkat(fd, "sync", 0);
-    int rc = fd < 0 ? -1 : fsync(fd);
+    int rc = fd < 0 ? -1 : fdio_sync_names_again(fd);
     int error = errno;
+
     free(directory);
     if (fd >= 0)
         close(fd);

@@ -25,7 +25,7 @@ struct look {
     enum db_status status;
 };
 
-/* Those that are not known. */
+/* Remove the ids that the window knows. Returns how many are left. */
 static size_t drop_known(struct queue_window *w, int64_t *ids, size_t count)
 {
     size_t kept = 0;
@@ -56,7 +56,7 @@ static void read_copies(struct look *l, struct db *db, const int64_t *ids, size_
     }
 }
 
-/* In one transaction, so that a copy has its recipients and its content. */
+/* Read due copies in one transaction, so that the rows of a copy belong together. */
 static void read_due(struct look *l, struct db *db)
 {
     int64_t *ids = mem_grow(NULL, l->max, sizeof *ids);
@@ -73,7 +73,8 @@ static void read_due(struct look *l, struct db *db)
     free(ids);
 }
 
-/* For task_block(). What looks damaged may be a read that failed: it is read again. */
+/* Read due copies; for task_block(). A failed read may look like damage, so damage is believed only
+ * when a second read finds it, too. */
 static void read_ahead(void *arg)
 {
     struct look *l = arg;
@@ -101,7 +102,7 @@ static void note_fault(struct look *l)
     log_error("queue: dest=%s: %s", w->name, l->err.text);
 }
 
-/* Unless they have become known meanwhile. */
+/* Add the copies to the window, except those that have become known during the look. */
 static void add_found(struct look *l)
 {
     for (size_t i = 0; i < l->count; i++) {
@@ -140,6 +141,6 @@ void queue_look(struct db_queue *q, struct queue_window *w)
         note_fault(l);
     add_found(l);
     queue_window_end_look(w);
-    task_cond_broadcast(&w->changed); /* others waited for what was found */
+    task_cond_broadcast(&w->changed); /* other workers may wait for these copies */
     free(l);
 }

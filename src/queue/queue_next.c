@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What is next for a destination: a window on the copies in the database. What is not known in the
- * window is found by a look, which begins at the oldest copy each time (queue_look.c).
+ * Hand out the copies of a destination and take them back. Each destination has a window, the part
+ * of its queue that is in memory (queue_window.h). A look reads further copies from the database
+ * into the window (queue_look.c).
  *
- * Why no copy is handed out twice: one look at a time, and it skips what is known. A copy stays
- * known until what became of it is committed, or until the look that may have read it before that
- * commit is over.
+ * The order: copies that a look has found are handed out in the order of due and id. Every fourth
+ * copy is a fresh one, which a commit has put into the window directly (queue_window_take()). So
+ * neither new nor old copies starve. A copy that is released goes back to the head of the list.
  *
- * Why no copy is forgotten: has_more is cleared before a look begins. What is stored or changed
- * later, and is not put into the window at once, sets it again; what is due later sets look_at.
+ * No copy is handed out twice. There is one look at a time, and it skips the copies that the window
+ * knows. A copy stays known until its outcome is committed. If a look is under way then, the copy
+ * stays known until that look ends, because the look may have read it before the commit.
+ *
+ * No copy is forgotten. has_more is cleared before a look begins. A copy that is stored or changed
+ * after that either goes into the window at once, or sets has_more again. A copy that is due later
+ * sets look_at.
  */
 #include "queue/queue_window.h"
 
@@ -46,7 +52,7 @@ void queue_next_stop(struct db_queue *q)
     free(q->windows);
 }
 
-/* Made where it is missing; locked. */
+/* Return the window of a destination, locked. It is made if there is none. */
 static struct queue_window *lock_window(struct db_queue *q, const char *destination)
 {
     struct queue_windows *all = q->windows;
@@ -114,7 +120,8 @@ void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
         queue_ready_free(ready);
 }
 
-/* A worker has it. Deletion replaces each other order; a release ends an order to hold. */
+/* Leave an order with a copy that a worker has. A deletion replaces any other order. A release ends
+ * an order to hold. Other second orders are refused. */
 static enum queue_seized order_taken(struct queue_node *n, const struct queue_order *order)
 {
     if (n->order != NULL && n->order->action == QUEUE_HOLD && order->action == QUEUE_RELEASE) {
@@ -199,7 +206,7 @@ void queue_next_end_return(struct db_queue *q, const char *destination, int64_t 
     }
     if (due != 0 && due < w->look_at) {
         w->look_at = due;
-        task_cond_broadcast(&w->changed); /* all wait for the look that was due before */
+        task_cond_broadcast(&w->changed); /* the waiting workers use the earlier look_at */
     }
     queue_window_forget(w, n);
     pthread_mutex_unlock(&w->lock);
@@ -248,7 +255,8 @@ static void open_large(void *arg)
     o->error = errno;
 }
 
-/* NULL: it cannot be read; look for another. Without the lock. */
+/* Make the copy for the worker, and open its large content. Called without the lock. Returns NULL
+ * if the copy cannot be read; it has been given back then, and the caller takes another one. */
 static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
                                    struct queue_ready *ready)
 {
@@ -278,8 +286,9 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
     return NULL;
 }
 
-/* Wait for a change, but not beyond the deadline or the time for the next look. False when the
- * deadline is over. With the lock. */
+/* Wait for a change of the window, but not beyond the deadline or the time for the next look; only
+ * for the writer to catch up: not beyond the deadline. Called with the lock. False: the deadline
+ * has passed. */
 static bool wait_for_change(struct db_queue *q, struct queue_window *w, bool waits_for_writer,
                             int64_t deadline_ms)
 {

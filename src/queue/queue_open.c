@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/queue_private.h"
 
+#include "base/fdio.h"
 #include "base/mem.h"
 #include "base/process.h"
 
@@ -56,14 +57,14 @@ static int check_owner(const char *spool_directory, struct err *err)
 
 /*
  * The directory's name is on the disk. One that is there may have been created by a process that
- * was killed before its sync. After a sync that failed, the kernel takes the name for written, and
- * no later sync would write it: so a new directory is removed, and the next start creates it anew.
+ * was killed before its sync, or whose sync failed. A new one whose sync fails is removed, and the
+ * next start creates it anew.
  */
 static int sync_parent(const char *directory, bool is_new, struct err *err)
 {
     char *path = mem_printf("%s/..", directory);
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : fsync(fd);
+    int rc = fd < 0 ? -1 : is_new ? fsync(fd) : fdio_sync_names_again(fd);
 
     if (fd < 0 && !is_new && errno == EACCES)
         rc = 0; /* then this process cannot have created it */

@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue_private: what the parts of the queue share. queue_open.c makes it and takes it apart;
- * queue_put.c stores messages; queue_next.c knows what is next; queue_return.c records outcomes;
- * queue_change.c does what administrators want; queue_depth.c counts.
+ * queue_private: the declarations that the parts of the queue share. queue_open.c opens and closes
+ * the queue, queue_put.c stores messages, queue_next.c hands out copies, queue_return.c records
+ * outcomes, queue_change.c carries out the orders of administrators, and queue_depth.c counts.
+ *
+ * Terms:
+ *   - window: the part of a destination's queue that is in memory (queue_window.h).
+ *   - look: one read of due copies from the database into a window (queue_look.c).
+ *   - reserve: keep a copy from being handed out while a transaction about it is under way.
+ *   - settle: end a reservation, when the transaction has been committed or has failed.
+ *   - seize: reserve a copy for an administrator's change, or leave an order with the copy if a
+ *     worker has it.
+ *   - order: what is to be done with a copy when the worker gives it back.
  */
 #ifndef SPLIT_QUEUE_PRIVATE_H
 #define SPLIT_QUEUE_PRIVATE_H
@@ -22,8 +31,8 @@
 #define QUEUE_RETURNING_MAX (32 * 1024 * 1024) /* bytes of their copies */
 
 /*
- * A message that is in memory, with its content if that is small: right after it was received, or
- * read ahead from the database. Shared by its copies; immutable. Counted references.
+ * A message in memory, with its content if that is small. It was received just now, or was read
+ * from the database. Its copies share it and count their references. It is immutable.
  */
 struct queue_stored {
     atomic_uint refs;
@@ -31,13 +40,15 @@ struct queue_stored {
     struct queue_message message; /* strings owned */
     char *content;                /* owned, never NULL if it is small; NULL: in the file large/ID */
 };
-/* With one reference, copies of the message's strings, and without content (queue_read.c). */
+/* Make a message without content, with copies of the strings. The caller has the one reference to
+ * it (queue_read.c). */
 struct queue_stored *queue_stored_new(int64_t id, const struct queue_message *message);
-/* Another reference; give one back. */
+/* Add a reference. Returns m. */
 struct queue_stored *queue_stored_ref(struct queue_stored *m);
+/* Give a reference back. The last one frees the message. */
 void queue_stored_unref(struct queue_stored *m);
 
-/* A copy of it, ready to be handed out. */
+/* A copy of a message in memory, ready to be handed out. */
 struct queue_ready {
     int64_t id;
     time_t due;
@@ -73,51 +84,59 @@ time_t queue_now(const struct db_queue *q);
 
 /* --- queue_read.c: reading; blocks (task_block() around it) --- */
 
-/* No connection is open yet. */
+/* Make the pool of read-only connections. They are opened when they are needed. */
 struct queue_readers *queue_readers_new(void);
+/* Close the connections and free the pool. All connections have been given back. */
 void queue_readers_free(struct queue_readers *r);
 
-/* A read-only connection for the caller alone, until it is given back; may wait for another caller
- * to do that. status: of the last operation; a connection that failed is closed. NULL with `err`.
- */
+/* Borrow a read-only connection. If all of them are in use, wait until one is given back. Returns
+ * NULL with `err` if no connection can be opened. */
 struct db *queue_borrow_reader(struct db_queue *q, struct err *err);
+/* Give a borrowed connection back. status and err: the result of the last operation on it. After a
+ * failure the connection is closed. DB_CORRUPT is reported by queue_report_damage(), too. */
 void queue_give_back_reader(struct db_queue *q, struct db *db, enum db_status status,
                             const struct err *err);
 
-/* A copy with its message and recipients; *out NULL: there is none. with_content: also what is in
- * the table body (else, and if it is large, content is NULL). With any connection. */
+/* Read a copy with its message and recipients, on any connection. *out is the caller's, to release
+ * with queue_ready_free(); NULL: there is no such copy. with_content: read a small content, too. A
+ * large content, or one that is not asked for, is NULL. */
 enum db_status queue_read_copy(struct db *db, int64_t id, bool with_content,
                                struct queue_ready **out, struct err *err);
 
-/* Up to max ids of copies that are due now, the oldest first; last those that are due later than
- * delay_max_s from now (0: unknown). *next_out: when the next one is due, if all were found; else,
- * and if there is none, it stays. */
+/* Read the ids of up to `max` queued copies that are due, in the order of due and id. Copies that
+ * are due more than delay_max_s after now follow them: they were deferred before the clock was set
+ * back (delay_max_s 0: unknown, none are read). If fewer than max copies are due, *next_out is set
+ * to the time when the next copy becomes due. Otherwise, and if there is no such copy, *next_out
+ * is left alone. */
 enum db_status queue_read_due(struct db *db, const char *destination, time_t now,
                               int64_t delay_max_s, int64_t *ids, size_t max, size_t *count_out,
                               time_t *next_out, struct err *err);
 
-/* The database is damaged: has_room says so from now on. Logged once, with how to recover. */
+/* Record that the database is damaged. From now on has_room reports it and no copy is handed out.
+ * The first call logs it, with the way to recover. */
 void queue_report_damage(struct db_queue *q, const struct err *err);
 
 /* --- queue_next.c --- */
 
-/* The windows of all destinations; none yet. */
+/* Make the list of windows, which is empty. A window is made when its destination is first used. */
 void queue_next_start(struct db_queue *q);
+/* Free the windows with all that is in them. */
 void queue_next_stop(struct db_queue *q);
 
 /*
- * A reserved copy is not handed out, whatever a look at the database finds, until each reservation
- * is settled. It is reserved before the transaction that stores it, or brings it to this
- * destination, is submitted.
+ * Reserve a copy: it is not handed out, even if a look finds it, until each of its reservations is
+ * settled. Called before the transaction is submitted that stores the copy or moves it to this
+ * destination.
  */
 void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id);
-/* Its transaction is over. ready: it is stored, and is handed out (it is the queue's from here on;
- * dropped where there is no room for it, and read again later). NULL: it may be there or not, due
- * or not; the next look at the database tells. */
+/* End a reservation after its transaction. ready: the copy has been stored and is due. It is added
+ * to the window if there is room and no other reservation. Otherwise it is freed, and a later look
+ * reads it again. In both cases the queue owns `ready` from now on. NULL: the copy may be stored
+ * or not, and due or not; the next look finds out. */
 void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready);
 
-/* What an administrator wants done with a copy that a worker has. */
+/* An administrator's order for a copy that a worker has. */
 struct queue_order {
     enum queue_action action;
     char to[QUEUE_DESTINATION_SIZE]; /* "": none */
@@ -127,34 +146,40 @@ enum queue_seized {
     QUEUE_SEIZED_ORDERED, /* a worker has it: the order is carried out when it is given back */
     QUEUE_SEIZED_REFUSED, /* a worker has it, and it has another order */
 };
-/* For a change: reserve the copy, and take it out of what is handed out. In each case
- * queue_next_settle() follows. */
+/* Reserve a copy for a change. If it is ready in memory, it is removed from there. If a worker has
+ * it, the order is left with it, or is refused. The caller calls queue_next_settle() after each
+ * result. */
 enum queue_seized queue_next_seize(struct db_queue *q, const char *destination, int64_t id,
                                    const struct queue_order *order);
-/* A worker gives a copy back. At once: nothing is to be written, hand it out again; false: it has
- * an order. Begin: submit the request that writes what came of it, and get the order (action of an
- * order that has none: QUEUE_RETRY). End, from the request's finish(): again (owned; NULL: no) is
- * handed out again; due (0: no): so is what the database has then. */
+/* Take a copy back from a worker and make it ready again, when nothing is to be written. False: it
+ * has an order or is reserved, nothing was done, and the caller keeps `ready`. */
 bool queue_next_return_at_once(struct db_queue *q, const char *destination,
                                struct queue_ready *ready);
+/* Take a copy back from a worker: submit the request that writes the outcome. *order_out: the order
+ * that the copy has; its action is QUEUE_RETRY if there is none. */
 void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id,
                              struct writer_request *request, struct queue_order *order_out);
+/* End what queue_next_begin_return() began; called by the request's finish(). again: the copy is
+ * ready to be handed out again, and the queue owns it from now on; NULL: it is not. due: the time
+ * for a look, because the copy is due then; 0: it needs none. */
 void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
                            struct queue_ready *again, time_t due);
-/* The writer has caught up: those that waited for it go on. */
+/* Wake the workers that wait because of QUEUE_OUTCOMES_MAX: the writer has caught up. */
 void queue_next_go_on(struct db_queue *q);
-/* Something may be due that was not before. */
+/* Ask for a look, because the database may have copies that have become due. */
 void queue_next_look(struct db_queue *q, const char *destination);
-/* Suspended destinations hand out nothing. until: as in queue_suspension. */
+/* Suspend or resume a destination. While it is suspended, none of its copies is handed out. until:
+ * as in queue_suspension. */
 void queue_next_set_suspended(struct db_queue *q, const char *destination, bool is_suspended,
                               time_t until);
 
-/* --- queue_look.c; with the lock of the window, which a look releases meanwhile --- */
+/* --- queue_look.c; called with the lock of the window --- */
 
 struct queue_window;
-/* Is one to be made before the next copy is taken? */
+/* Return true if a look is to be made before the next copy is taken. */
 bool queue_look_is_due(const struct db_queue *q, const struct queue_window *w);
-/* Read what is due ahead, as far as it is not known and there is room for it. */
+/* Read due copies that the window does not know yet, as many as fit, and add them to it. The lock
+ * is released while the database is read. */
 void queue_look(struct db_queue *q, struct queue_window *w);
 
 /* --- queue_return.c --- */
@@ -165,53 +190,59 @@ struct queue_taken {
     struct queue_ready *ready; /* what copy points into */
     uint32_t *before;          /* of each recipient: a hash of its state and reason */
 };
-/* For next(): a copy that was taken; content_fd is -1. destination: borrowed, for as long as the
- * queue is open. */
+/* Make the copy that next() returns; it owns `ready`. content_fd is -1. destination is borrowed as
+ * long as the queue is open. */
 struct queue_taken *queue_taken_new(const char *destination, struct queue_ready *ready);
+/* Return true if a recipient is pending. */
 bool queue_taken_is_pending(const struct queue_taken *t);
-/* Its content cannot be read, for good: to the dead letters, with the reason. */
+/* Move a copy to the dead-letter queue, with the reason, because it can never be read. t is
+ * released. */
 void queue_return_unreadable(struct db_queue *q, struct queue_taken *t, const char *reason);
-/* It cannot be read now: as later(), but no attempt is counted. */
+/* Give back a copy that cannot be read now. It is handed out again at `when`, and no attempt is
+ * counted. t is released. */
 void queue_return_postponed(struct db_queue *q, struct queue_taken *t, time_t when);
 
 /* --- queue_insert.c: statements about a new message, inside of a writer's transaction --- */
 
-/* Message and body. state: "prepared" or "stored". */
+/* Insert the rows of a message and its body. state: "prepared" or "stored". */
 enum db_status queue_insert_message(struct db *db, const struct queue_stored *s, const char *state,
                                     struct err *err);
-/* A copy and its recipients, but for those that are QUEUE_SENT. */
+/* Insert the rows of a copy and of its recipients, except those that are QUEUE_SENT. */
 enum db_status queue_insert_copy(struct db *db, int64_t message, int64_t id, time_t due,
                                  const struct queue_new_copy *c, struct err *err);
-/* Remove whatever there is of a message. */
+/* Remove all rows of a message. It is no error if there are none. */
 enum db_status queue_insert_undo(struct db *db, int64_t message, struct err *err);
 
 /* --- queue_write.c: statements about one copy, inside of a writer's transaction --- */
 
-/* Messages whose large files are of no use any more, once the transaction is durable. */
+/* Messages whose large files are to be removed when the transaction is durable. */
 struct queue_files {
     int64_t *messages; /* owned */
     size_t count;
 };
-/* Remove them, and free the list. */
+/* Remove the files, and free the list. */
 void queue_files_remove(struct db_queue *q, struct queue_files *files);
 
-/* State and reason of a recipient. */
+/* Update state and reason of a recipient. */
 enum db_status queue_write_recipient(struct db *db, int64_t copy, const struct queue_recipient *r,
                                      struct err *err);
-/* For the history: what became of those recipients that are in this state (is_sent), or in another.
- * Nothing if there are none, or no history is kept. */
+/* Add a row to the history about the recipients of a copy: with is_sent about those that are
+ * QUEUE_SENT, otherwise about all others. Nothing is written if there are no such recipients, or
+ * if no history is kept. delivery NULL: there was no delivery. */
 enum db_status queue_write_history(struct db_queue *q, struct db *db, const char *destination,
                                    const struct queue_ready *copy, bool is_sent, const char *result,
                                    const struct queue_delivery *delivery, struct err *err);
-/* The copy is done: without another copy its message goes, too. *was_there_out: false, if it was
- * removed before. */
+/* Remove a copy, and its message if no other copy of it is left. A message that may have a large
+ * file is added to `files`. *was_there_out: false if the copy had been removed before. */
 enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_files *files,
                                    bool *was_there_out, struct err *err);
-/* What administrators want, with the history. */
+/* Hold a copy that is queued. */
 enum db_status queue_write_hold(struct db *db, int64_t copy, struct err *err);
+/* Delete a copy by order of an administrator, and add that to the history. */
 enum db_status queue_write_deletion(struct db_queue *q, struct db *db, const char *destination,
                                     int64_t copy, struct queue_files *files, struct err *err);
-/* to "": its own destination. */
+/* Put a copy into the queue of destination `to` ("": its own), due now, and add that to the
+ * history. */
 enum db_status queue_write_requeue(struct db_queue *q, struct db *db, const char *destination,
                                    int64_t copy, const char *to, struct err *err);
 /* Remove up to `limit` old rows of the history. *removed_out: how many. */
@@ -220,14 +251,15 @@ enum db_status queue_write_prune(struct db_queue *q, struct db *db, int64_t limi
 
 /* --- queue_change.c --- */
 
-/* "ID: dest=...: held by an administrator" */
+/* Log what was done with a copy, as "ID: dest=...: held by an administrator". */
 void queue_change_log(const struct queue_order *order, const char *destination, int64_t id);
 
 /* --- queue_depth.c --- */
 
-/* No thread runs yet. */
+/* Make the sampler, which counts copies for queue_ops.depths. Its thread starts with the first
+ * question. */
 struct queue_sampler *queue_sampler_new(void);
-/* Stops its thread. */
+/* Stop the thread and free the sampler. */
 void queue_sampler_free(struct queue_sampler *s);
 
 /* --- the ops --- */

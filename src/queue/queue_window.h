@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue_window: the copies of one destination that are known, of bounded number and size: ready to
- * be handed out, in a worker's hands, being written, or reserved. Knows no database. All functions
- * are called with the window's lock.
+ * queue_window: the part of one destination's queue that is in memory. It does not use the
+ * database. All functions are called with the window's lock.
  *
- * While a look at the database goes on, what is not needed any more stays known until the look is
- * over (`buried`): it may have read the copy before that was removed.
+ * The window knows a copy, by its id, as long as the copy is ready to be handed out, is in a
+ * worker's hands, has an outcome that is being written, or is reserved. Copies that are ready are
+ * in one of two lists, whose number and size are bounded. `found` has those that were read from
+ * the database, in the order of due and id. `fresh` has those that were put in directly after the
+ * commit that stored them.
+ *
+ * A look is one read of due copies from the database into the window (queue_look.c). It skips the
+ * copies that the window knows. A look may have read a copy just before the copy was removed, so
+ * an id that is forgotten during a look stays known until the look ends (`buried`).
  */
 #ifndef SPLIT_QUEUE_WINDOW_H
 #define SPLIT_QUEUE_WINDOW_H
@@ -19,7 +25,12 @@
 #define QUEUE_WINDOW_READY_MAX 500          /* in each list */
 #define QUEUE_WINDOW_BYTES_MAX (512 * 1024) /* of each list */
 
-enum queue_node_state { QUEUE_IDLE, QUEUE_READY, QUEUE_TAKEN, QUEUE_RETURNING };
+enum queue_node_state {
+    QUEUE_IDLE,      /* none of the others; reserved, or about to be forgotten */
+    QUEUE_READY,     /* in one of the lists */
+    QUEUE_TAKEN,     /* in a worker's hands */
+    QUEUE_RETURNING, /* given back; the outcome is being written */
+};
 
 struct queue_node {
     struct queue_node *hash_next, *buried_next;
@@ -27,9 +38,9 @@ struct queue_node {
     int64_t id;
     enum queue_node_state state;
     bool is_fresh, is_buried;
-    unsigned reserved;         /* reservations */
-    struct queue_ready *ready; /* READY */
-    struct queue_order *order; /* TAKEN; NULL: none */
+    unsigned reserved;         /* number of reservations */
+    struct queue_ready *ready; /* owned; set in the state READY only */
+    struct queue_order *order; /* owned; set in the state TAKEN only; NULL: none */
 };
 
 struct queue_ready_list {
@@ -40,7 +51,7 @@ struct queue_ready_list {
 struct queue_window {
     struct queue_window *next;
     char *name;           /* of the destination */
-    pthread_mutex_t lock; /* all below */
+    pthread_mutex_t lock; /* guards all that follows */
     struct task_cond changed;
     struct queue_node *buckets[QUEUE_WINDOW_BUCKETS];
     size_t known;
@@ -48,36 +59,44 @@ struct queue_window {
     struct queue_node *buried;
     unsigned turn, wakes;
     bool is_looking;
-    bool has_more;  /* there may be due copies that are not known and that a present look misses */
-    time_t look_at; /* time for a look in any case */
+    bool has_more;  /* the database may have due copies that are not known, and that a look under
+                       way may miss */
+    time_t look_at; /* the time for a look even if has_more is false */
     time_t fault_log_at;
     bool is_suspended;
     time_t suspended_until; /* 0: until it is resumed */
 };
 
-/* Nothing is known; a look is to be made. */
+/* Make an empty window. has_more is set, so the first queue_next() makes a look. */
 struct queue_window *queue_window_new(const char *destination);
+/* Free the window and the copies in it. */
 void queue_window_free(struct queue_window *w);
 
-/* NULL: it is not known. */
+/* Return the node of a copy, or NULL if the copy is not known. */
 struct queue_node *queue_window_find(struct queue_window *w, int64_t id);
-/* Made (IDLE) where it is not known. */
+/* Return the node of a copy. If the copy is not known, add a node in the state IDLE. */
 struct queue_node *queue_window_know(struct queue_window *w, int64_t id);
-/* Forget it, if it is IDLE and not reserved. */
+/* Forget a copy and free its node, during a look when the look ends. Nothing happens unless the
+ * copy is IDLE and not reserved. */
 void queue_window_forget(struct queue_window *w, struct queue_node *n);
-/* is_looking is false now. */
+/* End a look: clear is_looking, and forget the copies that were buried during the look. */
 void queue_window_end_look(struct queue_window *w);
 
-/* Bytes that a ready copy occupies. */
+/* Return an estimate of the bytes that a ready copy occupies. */
 size_t queue_window_cost(const struct queue_ready *r);
+/* Return true if one more copy fits into the list. An empty list has room for any copy. */
 bool queue_window_has_room(const struct queue_ready_list *l, const struct queue_ready *more);
-/* n is READY; the window owns `ready`. */
+/* Make a copy READY: add it to `fresh` (is_fresh) or `found`, at the head (is_first) or the end.
+ * The window owns `ready` from now on. */
 void queue_window_add(struct queue_window *w, struct queue_node *n, struct queue_ready *ready,
                       bool is_fresh, bool is_first);
-/* n is in this state; `ready` is the caller's. */
+/* Remove a READY copy from its list and give it this state. Returns the copy, which is the
+ * caller's. */
 struct queue_ready *queue_window_remove(struct queue_window *w, struct queue_node *n,
                                         enum queue_node_state state);
-/* The next one, TAKEN, or NULL: the oldest found one, but each fourth is a fresh one. */
+/* Take the next copy: the first one of `found`, and every fourth time the first one of `fresh`. If
+ * that list is empty, it is the first one of the other list. Returns the copy, which is TAKEN and
+ * the caller's, or NULL if both lists are empty. */
 struct queue_ready *queue_window_take(struct queue_window *w);
 
 #endif
