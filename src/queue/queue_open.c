@@ -98,12 +98,32 @@ static int open_directory(struct db_queue *q, struct err *err)
 
 /* --- the writer --- */
 
+struct db *queue_open_database(struct db_queue *q, enum db_access access,
+                               enum db_status *status_out, struct err *err)
+{
+    char *path = mem_printf("%s/queue.db", q->options.spool_directory);
+    struct db *db = NULL;
+    bool is_missing;
+    struct stat st;
+
+    if (q->inode != 0 &&
+        (stat(path, &st) != 0 || st.st_dev != q->device || st.st_ino != q->inode)) {
+        *status_out = DB_FAULT;
+        err_set(err, "%s was moved away or replaced: restart splitrelay", path);
+    } else {
+        db = db_sqlite_open(q->options.spool_directory, access, status_out, &is_missing, err);
+    }
+    if (db != NULL && q->inode == 0 && stat(path, &st) == 0) { /* the first one, by one thread */
+        q->device = st.st_dev;
+        q->inode = st.st_ino;
+    }
+    free(path);
+    return db;
+}
+
 static struct db *open_writer(void *ctx, enum db_status *status_out, struct err *err)
 {
-    const struct db_queue *q = ctx;
-    bool is_missing;
-
-    return db_sqlite_open(q->options.spool_directory, DB_WRITE, status_out, &is_missing, err);
+    return queue_open_database(ctx, DB_WRITE, status_out, err);
 }
 
 /* What is too old: rows of the history, and suspensions that are over. */

@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 /* With so many outcomes that are not committed yet, nothing is handed out: what was sent and cannot
  * be removed is bounded, and so is the memory when workers are faster than the writer. */
@@ -76,11 +77,18 @@ struct db_queue {
     atomic_bool is_behind;         /* a next() waits until there are fewer of them */
     unsigned history_rows;         /* written so far; the writer's thread */
     atomic_size_t returning_bytes; /* of the copies whose outcomes are not written yet */
+    dev_t device;                  /* of the database's file */
+    ino_t inode;                   /* 0: it was not opened yet */
     int lock_fd;
 };
 
 /* The time of day in seconds, by the clock of the options. */
 time_t queue_now(const struct db_queue *q);
+
+/* Open the database, the same file each time: rows of one would be sent again and again if their
+ * outcomes were written to another. */
+struct db *queue_open_database(struct db_queue *q, enum db_access access,
+                               enum db_status *status_out, struct err *err);
 
 /* --- queue_read.c: reading; blocks (task_block() around it) --- */
 

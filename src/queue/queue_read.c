@@ -54,7 +54,6 @@ struct db *queue_borrow_reader(struct db_queue *q, struct err *err)
     struct queue_readers *r = q->readers;
     enum db_status status;
     struct db *db = NULL;
-    bool is_missing;
 
     pthread_mutex_lock(&r->lock);
     while (r->idle_count == 0 && r->open_count == READERS_MAX)
@@ -66,7 +65,7 @@ struct db *queue_borrow_reader(struct db_queue *q, struct err *err)
     pthread_mutex_unlock(&r->lock);
     if (db != NULL)
         return db;
-    db = db_sqlite_open(q->options.spool_directory, DB_READ, &status, &is_missing, err);
+    db = queue_open_database(q, DB_READ, &status, err);
     if (db == NULL) {
         count_closed(r);
         if (status == DB_CORRUPT)

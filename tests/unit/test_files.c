@@ -161,16 +161,14 @@ END_TEST
 
 static atomic_bool is_done;
 
+static char exchanged[2][200]; /* two paths */
+
 /* Exchange a directory and a link to another one, again and again. */
 static void *exchange(void *unused)
 {
-    char a[200], b[200];
-
     (void)unused;
-    snprintf(a, sizeof a, "%s", at("tree/x"));
-    snprintf(b, sizeof b, "%s", at("tree/y"));
     while (!atomic_load(&is_done))
-        (void)renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+        (void)renameat2(AT_FDCWD, exchanged[0], AT_FDCWD, exchanged[1], RENAME_EXCHANGE);
     return NULL;
 }
 
@@ -178,6 +176,8 @@ START_TEST(nobody_leads_a_removal_elsewhere)
 {
     ck_assert_int_eq(mkdir(at("victim"), 0755), 0);
     make("victim/file", "x", 0644);
+    snprintf(exchanged[0], sizeof exchanged[0], "%s", at("tree/x"));
+    snprintf(exchanged[1], sizeof exchanged[1], "%s", at("tree/y"));
     for (int i = 0; i < ROUNDS; i++) {
         pthread_t thread;
         ck_assert_int_eq(mkdir(at("tree"), 0755), 0);

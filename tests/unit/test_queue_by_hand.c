@@ -228,6 +228,49 @@ START_TEST(a_huge_id_leaves_room)
 }
 END_TEST
 
+static void move_database(const char *command)
+{
+    char text[300];
+
+    snprintf(text, sizeof text, "cd %s && %s", queue_unit_dir, command);
+    ck_assert_int_eq(system(text), 0);
+}
+
+/* The queue goes on with no other file, when a fault has the writer open it anew. */
+START_TEST(a_database_that_was_moved_is_not_made_again)
+{
+    char directory[64];
+    unsigned count = 0;
+    struct err err = {""};
+    struct queue_copy *c;
+
+    queue_unit_put("archive", "x");
+    strcpy(directory, queue_unit_dir);
+    queue_unit_reopen();
+    q->ops->release(q, queue_unit_must_take("archive"));
+    move_database("mkdir away && mv queue.db* away");
+    strcat(queue_unit_dir, "/away");
+    struct db *block = queue_unit_block();
+    ck_assert_int_eq(q->ops->resume(q, "none", &err), -1);
+    queue_unit_unblock(block);
+    strcpy(queue_unit_dir, directory);
+    for (int i = 0; i < 5; i++, fake_now += 120) {
+        c = q->ops->next(q, "archive", 0);
+        if (c != NULL)
+            queue_unit_finish(c);
+        count += c != NULL;
+        (void)q->ops->resume(q, "none", &err);
+    }
+    ck_assert_uint_eq(count, 1);
+    ck_assert_int_eq(q->ops->has_room(q, 0, &err), QUEUE_PUT_FAULT);
+    ck_assert_msg(strstr(err.text, "was moved away") != NULL, "%s", err.text);
+    move_database("mv away/* .");
+    for (int i = 0; i < 3000 && q->ops->has_room(q, 0, &err) != QUEUE_PUT_OK; i++)
+        usleep(10000);
+    queue_unit_count(0, 0, 0);
+}
+END_TEST
+
 /* The clock was ahead for a while. */
 START_TEST(a_history_from_the_future_goes)
 {
@@ -257,6 +300,7 @@ static TCase *make(void)
     tcase_add_test(tests, a_trigger_makes_no_loop);
     tcase_add_test(tests, an_odd_time_makes_no_loop);
     tcase_add_test(tests, a_huge_id_leaves_room);
+    tcase_add_test(tests, a_database_that_was_moved_is_not_made_again);
     tcase_add_test(tests, a_history_from_the_future_goes);
     return tests;
 }
