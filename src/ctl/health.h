@@ -14,10 +14,17 @@
 
 struct health;
 
+/* Ask splitrelay if it takes copies. Returns 1 with the reason in `why` if it refuses them, 0 if it
+ * takes them or does not answer. */
+int health_refuses(const struct config *config, struct err *why) __attribute__((nonnull));
+
 /* Make a health, and read the suspensions by administrators. config and reader are borrowed. */
 struct health *health_new(const struct config *config, struct queue_reader *reader)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void health_free(struct health *h) __attribute__((nonnull));
+
+/* "" or why the suspensions by administrators cannot be read. Valid as long as h is. */
+const char *health_problem(const struct health *h) __attribute__((nonnull, returns_nonnull));
 
 /* The suspension of this destination by an administrator; NULL: there is none, or it is over. Valid
  * as long as h. */

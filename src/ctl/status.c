@@ -75,6 +75,11 @@ static void count_group(struct status *s, struct status_group *g, const struct q
     g->oldest_waiting = waiting.oldest;
 }
 
+bool status_needs_spool(const struct status *s)
+{
+    return s->relay.belongs_here || access(s->config->relay.spool_directory, F_OK) == 0;
+}
+
 static int read_depths(struct status *s, struct queue_reader *reader, struct health *health)
 {
     time_t now = time(NULL);
@@ -122,10 +127,12 @@ static void read_spool(struct status *s)
     if (reader == NULL)
         return;
     struct health *health = health_new(s->config, reader);
-    if (read_depths(s, reader, health) == 0)
-        s->spool_problem.text[0] = '\0';
-    else
+    if (read_depths(s, reader, health) != 0)
         status_groups_clear(&s->destinations);
+    else if (health_problem(health)[0] != '\0')
+        err_set(&s->spool_problem, "%s", health_problem(health));
+    else
+        s->spool_problem.text[0] = '\0';
     health_free(health);
     queue_reader_close(reader);
 }
@@ -207,6 +214,8 @@ static int look(const struct config *config, const struct request *request,
     service_find(SERVICE_MILTER, config, &s.milter);
     service_find(SERVICE_RELAY, config, &s.relay);
     read_spool(&s);
+    if (s.relay.run != SERVICE_RUNS || health_refuses(config, &s.refusal) == 0)
+        s.refusal.text[0] = '\0';
     status_read_postfix(&s, request->directory);
     status_judge(&s);
     if (request->is_watch && isatty(STDOUT_FILENO))

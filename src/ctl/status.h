@@ -65,6 +65,7 @@ struct status {
     struct service milter, relay;
     struct status_groups destinations;
     struct err spool_problem;
+    struct err refusal; /* "" or why splitrelay takes no copies */
     struct status_instance *instances;
     size_t instance_count;
     struct err postfix_problem; /* "" or why there are no instances */
@@ -82,6 +83,8 @@ struct status_group *status_group(struct status_groups *groups, const char *name
  * arrival: of its message. error: the last reason, "" for none. */
 void status_note(struct status_group *g, time_t arrival, const char *error)
     __attribute__((nonnull));
+/* Is the spool to be readable? Where splitrelay does not belong, only one that is there. */
+bool status_needs_spool(const struct status *s) __attribute__((nonnull));
 void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));
 
 /* Read the queues of all Postfix instances, the default one (or that in `directory`, if not "")

@@ -152,7 +152,12 @@ void status_print_human(const struct status *s)
     ctl_printf("%s%s%s\n", heads[s->level], s->reasons.len == 0 ? "" : ": ", buf_str(&s->reasons));
     print_service(&s->milter, s->config->milter.socket_text);
     print_service(&s->relay, s->config->relay.spool_directory);
-    if (s->spool_problem.text[0] != '\0' && s->relay.belongs_here) {
+    if (s->refusal.text[0] != '\0') {
+        ctl_printf("  ");
+        ctl_print(s->refusal.text);
+        putchar('\n');
+    }
+    if (s->spool_problem.text[0] != '\0' && status_needs_spool(s)) {
         ctl_printf("  copies: ");
         ctl_print(s->spool_problem.text);
         putchar('\n');
@@ -257,6 +262,7 @@ void status_print_json(const struct status *s)
 
     ctl_json_set(relay, "destinations", json_groups(&s->destinations, true));
     ctl_json_set(relay, "problem", ctl_json_text(s->spool_problem.text));
+    ctl_json_set(relay, "refusal", ctl_json_text(s->refusal.text));
     for (size_t i = 0; i < s->instance_count; i++)
         append(list, json_instance(&s->instances[i]));
     ctl_json_set(o, "state", ctl_json_text(level_words[s->level]));

@@ -158,6 +158,17 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
 
 /* --- afterwards --- */
 
+/* One less waits; has the writer caught up? */
+static void forget_outcome(struct db_queue *q, size_t bytes)
+{
+    atomic_fetch_sub(&q->returning_bytes, bytes);
+    atomic_fetch_sub(&q->outcomes, 1);
+    if (atomic_load(&q->outcomes) <= QUEUE_OUTCOMES_MAX * 3 / 4 &&
+        atomic_load(&q->returning_bytes) <= QUEUE_RETURNING_MAX / 4 * 3 &&
+        atomic_exchange(&q->is_behind, false))
+        queue_next_go_on(q);
+}
+
 static void finish(struct writer_request *request, enum db_status status, const struct err *err)
 {
     struct outcome *o = (struct outcome *)request;
@@ -181,7 +192,7 @@ static void finish(struct writer_request *request, enum db_status status, const 
     if (!is_again)
         queue_ready_free(t->ready);
     free_taken(t);
-    atomic_fetch_sub(&o->q->returning_bytes, o->bytes);
+    forget_outcome(o->q, o->bytes);
     free(o->files.messages);
     free(o->relay);
     free(o->reply);
@@ -206,6 +217,7 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
     if (t->ready->message->content == NULL)
         o->request.urgency = WRITER_DURABLE;
     atomic_fetch_add(&q->returning_bytes, o->bytes);
+    atomic_fetch_add(&q->outcomes, 1);
     queue_next_begin_return(q, t->copy.destination, t->ready->id, &o->request, &o->order);
 }
 

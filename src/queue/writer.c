@@ -72,7 +72,7 @@ static bool is_due(const struct writer *w, int64_t now_ms, int64_t *at_ms_out)
     if (w->waiting.first == NULL)
         return false;
     *at_ms_out = w->waiting.first->submitted_us / 1000 + WRITER_LAZY_MS;
-    return w->urgent > 0 || w->is_stopping || w->waiting.count >= WRITER_BATCH_MAX ||
+    return w->urgent > 0 || w->is_stopping || w->waiting.count >= WRITER_LAZY_MAX ||
            *at_ms_out <= now_ms;
 }
 
@@ -196,7 +196,8 @@ void writer_submit(struct writer *w, struct writer_request *r)
     pthread_mutex_lock(&w->lock);
     writer_list_add(&w->waiting, r);
     w->urgent += !is_lazy;
-    bool wakes = w->sleep == SLEEPS || (w->sleep == DOZES && !is_lazy);
+    bool is_urgent = !is_lazy || w->waiting.count >= WRITER_LAZY_MAX;
+    bool wakes = w->sleep == SLEEPS || (w->sleep == DOZES && is_urgent);
     if (wakes)
         w->sleep = AWAKE;
     pthread_mutex_unlock(&w->lock);

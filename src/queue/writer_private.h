@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #define WRITER_BATCH_MAX 1000 /* requests in one transaction */
+#define WRITER_LAZY_MAX 250   /* so many LAZY ones do not wait for company */
 #define WRITER_KEPT_MAX 20    /* kept requests in one transaction: it must fit into a small log */
 #define WRITER_IDLE_AFTER_MS 200 /* without a request, the writer is idle */
 #define WRITER_IDLE_EVERY_MS 1000

@@ -75,6 +75,17 @@ static bool go_on(void *ctx, const struct queue_changed *so_far)
            stream_flush(client->stream) == STREAM_OK;
 }
 
+/* "ok", and why the queue takes nothing now. */
+static void do_ping(const struct control *c, struct buf *reply, struct err *err)
+{
+    buf_adds(reply, "ok");
+    if (c->actions.has_room(c->actions.ctx, err) != QUEUE_PUT_OK) {
+        log_sanitize(err->text);
+        buf_addf(reply, " %s", err->text);
+    }
+    buf_addc(reply, '\n');
+}
+
 static void do_health(const struct control *c, const struct control_line *line, struct buf *reply,
                       struct err *err)
 {
@@ -131,7 +142,7 @@ static void handle(struct client *client, const char *request, struct buf *reply
     if (control_line_parse(request, &line, &err) == 0) {
         switch (line.verb) {
         case CONTROL_PING:
-            buf_adds(reply, "ok\n");
+            do_ping(client->control, reply, &err);
             break;
         case CONTROL_HEALTH:
             do_health(client->control, &line, reply, &err);

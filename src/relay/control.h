@@ -20,6 +20,8 @@ struct control;
 
 /* The functions that carry out the requests. They are called from several threads. */
 struct control_actions {
+    /* queue_ops.has_room for a message of unknown size: does the queue take anything now? */
+    enum queue_put_status (*has_room)(void *ctx, struct err *err);
     /* As queue_ops.change. Besides, a destination that is suspended because of faults is tried at
      * once if the change moves copies to it, or retries its copies. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
