@@ -151,7 +151,7 @@ static void clear(struct status *s)
     buf_clear(&s->reasons);
 }
 
-/* The whole number in text, at least 1; 0: there is none. */
+/* Parse a whole number of at least 1. 0: the text is none. */
 static uint64_t parse_count(const char *text)
 {
     char *end;
@@ -167,7 +167,7 @@ struct request {
     bool is_json, is_watch;
 };
 
-/* False: that is no command line. */
+/* Parse the command line. False: it is not valid. */
 static bool parse(int argc, char **argv, struct status *s, struct request *out)
 {
     static const struct option options[] = {
@@ -204,7 +204,7 @@ static bool is_instance(const char *directory)
     return false;
 }
 
-/* Look at everything once, and print it. Returns the exit code. */
+/* Read the whole status once, and print it. Returns the exit code. */
 static int look(const struct config *config, const struct request *request,
                 const struct status *limits)
 {
@@ -229,13 +229,13 @@ static int look(const struct config *config, const struct request *request,
     return code;
 }
 
-/* Again and again, until it is interrupted or the output is closed. */
+/* Print the status repeatedly, until the process is interrupted or the output is closed. */
 static int watch(const struct config *config, const struct request *request,
                  const struct status *limits)
 {
     int code;
 
-    (void)setvbuf(stdout, NULL, _IOFBF, BUFSIZ * 8); /* a screen at once: it does not flicker */
+    (void)setvbuf(stdout, NULL, _IOFBF, BUFSIZ * 8); /* a screen in one write does not flicker */
     do {
         code = look(config, request, limits);
         if (!isatty(STDOUT_FILENO))

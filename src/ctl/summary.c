@@ -14,9 +14,9 @@
 #include <string.h>
 #include <time.h>
 
-#define REASONS_MAX 1000 /* that are told apart; copies with others count as "other reasons" */
+#define REASONS_MAX 1000 /* further reasons are counted together as "other reasons" */
 #define DESTINATIONS_MAX 2000
-#define SLOTS 8192 /* several times as many, a power of 2 */
+#define SLOTS 8192 /* of the hash table, more than twice the number of rows; a power of 2 */
 #define NAME_WIDTH 46
 
 /* Upper bounds of age in minutes, those of qshape(1); the last column has no bound. */
@@ -49,7 +49,7 @@ static size_t age_column(time_t arrival, time_t now)
     return i;
 }
 
-/* The slot of this row, or the free one where it belongs. */
+/* Return the slot of a row, or the free slot where it is to be added. */
 static size_t *find_slot(struct rows *rows, const char *destination, const char *reason)
 {
     uint64_t hash = hash_untrusted(reason) ^ hash_string(destination);
@@ -132,7 +132,8 @@ static bool add_entry(void *ctx, const struct queue_entry *e)
     return true;
 }
 
-/* Destinations by name, each above its reasons, those with most copies first. */
+/* Sort destinations by name. The reasons follow their destination; those with most copies are
+ * first. */
 static int by_place(const void *a, const void *b)
 {
     const struct row *left = a, *right = b;

@@ -348,7 +348,8 @@ fail:
     return NULL;
 }
 
-/* Make the threads of all clients end. Called with the lock. False: there is no client. */
+/* Shut down the connections of all clients for reading, so that their threads end. Called with the
+ * lock. False: there is no client. */
 static bool hurry_clients(struct control *c)
 {
     bool is_any = false;

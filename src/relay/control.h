@@ -20,15 +20,18 @@ struct control;
 
 /* The functions that carry out the requests. They are called from several threads. */
 struct control_actions {
-    /* queue_ops.has_room for a message of unknown size: does the queue take anything now? */
+    /* As queue_ops.has_room for a message of unknown size: check that the queue takes messages. */
     enum queue_put_status (*has_room)(void *ctx, struct err *err);
     /* As queue_ops.change. Besides, a destination that is suspended because of faults is tried at
      * once if the change moves copies to it, or retries its copies. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
-    /* As the queue_ops of the same name. resume: a suspension by faults ends, too. */
+    /* As queue_ops.suspend. */
     int (*suspend)(void *ctx, const struct queue_suspension *s, struct err *err);
+    /* As queue_ops.resume. A suspension by faults ends, too. */
     int (*resume)(void *ctx, const char *destination, struct err *err);
+    /* Get the suspension of a destination by its faults; `since` is 0 if there is none. -1 with
+     * `err`: there is no such destination. */
     int (*health)(void *ctx, const char *destination, struct destination_suspension *out,
                   struct err *err);
     void *ctx;
@@ -38,6 +41,7 @@ struct control_actions {
  * `err`. */
 struct control *control_start(const char *spool_directory, const struct control_actions *actions,
                               struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Close the socket, wait until the requests under way have ended, and release c. */
 void control_stop(struct control *c) __attribute__((nonnull));
 
 /* The client side, for splitctl: send a request line (without LF) and wait for the reply, at most

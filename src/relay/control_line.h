@@ -27,14 +27,18 @@
  *
  *     reply   = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error" SP text ) LF
  *
- * A change names the copies that it means: "all", an id, or conditions of struct queue_selection
- * (queue.h), other than destination, in and limit alone. until: seconds since 1970, 0: until it is
- * resumed. A reason that is too long is cut. The text of ping is the reason why the queue takes
- * nothing now, if there is one; splitrelay runs all the same. The text of health is two numbers,
- * since when the destination has been suspended by its faults and until when (seconds since 1970; 0
- * when it is not), and the reason, if there is one. The text of a change is three numbers (changed,
- * ordered, failed; see queue.h) and, if there is one, the reason of the last failure. Pure
- * functions; any thread.
+ * A change selects its copies with "all", with an id, or with conditions of struct queue_selection
+ * (queue.h). Destination, in and limit alone are not enough. until: seconds since 1970; 0: until it
+ * is resumed. A reason that is too long is cut.
+ *
+ * The text of the reply "ok" depends on the request:
+ *   - ping: the reason why the queue takes no messages now; none if it takes them.
+ *   - health: two numbers, the beginning and the end of the suspension by faults (seconds since
+ *     1970; 0 if the destination is not suspended), then the reason, if there is one.
+ *   - change: three numbers (changed, ordered, failed; see queue.h), then the reason of the last
+ *     failure, if there is one.
+ *
+ * Pure functions; any thread.
  */
 #ifndef SPLIT_CONTROL_LINE_H
 #define SPLIT_CONTROL_LINE_H
