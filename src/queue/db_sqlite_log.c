@@ -217,6 +217,40 @@ static enum db_status rewrite_log(struct db_sqlite *s, struct err *err)
 }
 
 /*
+ * With an empty log SQLite takes the size of the file for the number of pages, and the next commit
+ * writes it into the log. If the file was made larger for a commit that did not come, and was not
+ * synced, it would be shorter after a power failure, and the database would pass for damaged. So a
+ * file that is larger than its pages is cut.
+ */
+static enum db_status cut_file(struct db_sqlite *s, struct err *err)
+{
+    int frames = 0, copied = 0, chunk = 0;
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    int64_t pages = 0;
+
+    if (sqlite3_wal_checkpoint_v2(s->handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied) !=
+            SQLITE_OK ||
+        frames > 0)
+        return DB_OK;
+    enum db_status status = s->base.ops->begin(&s->base, true, err);
+    if (status == DB_OK)
+        status = db_sqlite_get(s, "PRAGMA page_count", &pages, err);
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+    if (status == DB_OK && pages > 0 && file->pMethods->xFileSize(file, &size) == SQLITE_OK &&
+        size > pages * s->page_bytes &&
+        file->pMethods->xTruncate(file, pages * s->page_bytes) != SQLITE_OK) {
+        err_set(err, "%s: cannot be cut", s->path);
+        status = DB_FAULT;
+    }
+    chunk = DB_SQLITE_CHUNK_BYTES;
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+    s->base.ops->rollback(&s->base);
+    return status;
+}
+
+/*
  * After a sync that failed, the kernel may take pages for clean that are not on the disk, and the
  * next sync succeeds without them. What the log has in memory would be copied into the database, or
  * followed by further transactions, and a power failure would find neither. So before anything is
@@ -233,7 +267,8 @@ enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
     s->base.ops->rollback(&s->base);
     if (status != DB_OK)
         return status;
-    return checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err); /* so that it can begin at its start */
+    status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err); /* so that it can begin at its start */
+    return status == DB_OK ? cut_file(s, err) : status;
 }
 
 void db_sqlite_log_empty(struct db_sqlite *s)
