@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHANGE_TIMEOUT_MS 120000 /* between two signs of life */
+#define CHANGE_TIMEOUT_MS 120000 /* between two lines of the reply */
 
 /* --- interrupting it --- */
 
@@ -167,7 +167,7 @@ static void complain(const struct change *c, const struct queue_changed *done, c
         ctl_complain("%s%s%s: %s", word, id == NULL ? "" : " ", id == NULL ? "" : id, reason);
 }
 
-/* Carry out c->line and say so. */
+/* Carry out c->line, and print the result. */
 static int carry_out(struct change *c)
 {
     struct queue_changed done = {0};
@@ -191,7 +191,7 @@ static int carry_out(struct change *c)
 
 /* --- all of it --- */
 
-/* A destination that is not configured may have copies all the same. */
+/* Check the name of a destination. One that is not configured may have copies all the same. */
 static int check_destination(const struct change *c, const char *name)
 {
     struct change probe = *c;

@@ -15,7 +15,7 @@ struct request {
     const char *to; /* of requeue: a destination, or NULL */
 };
 
-/* Fill in what the configuration is needed for. */
+/* Complete the change with the names of destinations as the configuration has them. */
 static int complete(struct change *c, struct request *r)
 {
     struct queue_change *change = &c->line.change;

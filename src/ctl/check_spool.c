@@ -3,6 +3,7 @@
 #include "queue/queue_open.h"
 #include "queue/queue_reader.h"
 #include "ctl/check.h"
+#include "ctl/health.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -21,8 +22,10 @@ static const char *user_name(uid_t uid)
     return pw == NULL ? "?" : pw->pw_name;
 }
 
-static void check_run(struct findings *f, const struct service *s)
+static void check_run(struct findings *f, const struct config *config, const struct service *s)
 {
+    struct err err;
+
     if (s->has_other_lock)
         find(f, LEVEL_WARNING,
              "spool: splitrelay runs (process %ld), but not with this spool_directory: it needs a "
@@ -34,6 +37,8 @@ static void check_run(struct findings *f, const struct service *s)
         find(f, LEVEL_ERROR, "spool: %s", s->problem.text);
     else if (s->belongs_here)
         find(f, LEVEL_WARNING, "spool: splitrelay does not run");
+    if (s->run == SERVICE_RUNS && health_refuses(config, &err) == 1)
+        find(f, LEVEL_ERROR, "spool: %s", err.text);
 }
 
 /* reader: NULL if the database cannot be read. Its free pages are room, too. */
@@ -140,6 +145,6 @@ void check_spool(struct findings *f, const struct config *config, const struct s
     check_directory(f, path, &st, s);
     if (f->errors == errors)
         find(f, LEVEL_OK, "spool: %s, owner %s", path, user_name(st.st_uid));
-    check_run(f, s);
+    check_run(f, config, s);
     check_queue(f, config);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* entry: a copy as JSON, and in the words of mailq(1), for queue and show. */
+/* entry: the parts of the output that the commands queue and show share. */
 #ifndef SPLIT_CTL_ENTRY_H
 #define SPLIT_CTL_ENTRY_H
 

@@ -16,6 +16,7 @@ struct health {
     struct destination_suspension *items;
     struct queue_suspension *orders;
     size_t order_count;
+    struct err problem;
 };
 
 static const struct destination_suspension none;
@@ -23,14 +24,36 @@ static const struct destination_suspension none;
 struct health *health_new(const struct config *config, struct queue_reader *reader)
 {
     struct health *h = mem_zalloc(sizeof *h);
-    struct err err;
 
     h->config = config;
     h->is_known = mem_zalloc(config->destination_count * sizeof *h->is_known);
     h->items = mem_zalloc(config->destination_count * sizeof *h->items);
-    if (queue_reader_suspensions(reader, &h->orders, &h->order_count, &err) != 0)
-        ctl_complain("%s", err.text);
+    if (queue_reader_suspensions(reader, &h->orders, &h->order_count, &h->problem) != 0)
+        ctl_complain("%s", h->problem.text);
+    else
+        h->problem.text[0] = '\0';
     return h;
+}
+
+const char *health_problem(const struct health *h)
+{
+    return h->problem.text;
+}
+
+int health_refuses(const struct config *config, struct err *why)
+{
+    char *text = NULL;
+    int refuses = 0;
+
+    if (control_request(config->relay.spool_directory, "ping", CTL_REPLY_TIMEOUT_MS, NULL, NULL,
+                        &text, why) == 0 &&
+        text[0] != '\0') {
+        err_set(why, "no copies are taken: %s", text);
+        log_sanitize(why->text);
+        refuses = 1;
+    }
+    free(text);
+    return refuses;
 }
 
 void health_free(struct health *h)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * health: which destinations are suspended: by an administrator, as the queue has it, or by their
- * faults, which splitrelay is asked when that is needed first. A splitrelay that does not run, or
- * that may not be asked, has suspended nothing. One thread.
+ * health: the suspensions of destinations. Suspensions by an administrator are read from the queue.
+ * Suspensions by faults are known to splitrelay only; it is asked about a destination when that is
+ * first needed. If splitrelay does not run, or this user may not ask it, there are none. One
+ * thread.
  */
 #ifndef SPLIT_CTL_HEALTH_H
 #define SPLIT_CTL_HEALTH_H
@@ -13,10 +14,17 @@
 
 struct health;
 
-/* config and reader are borrowed. The suspensions by administrators are read now. */
+/* Ask splitrelay if it takes copies. Returns 1 with the reason in `why` if it refuses them, 0 if it
+ * takes them or does not answer. */
+int health_refuses(const struct config *config, struct err *why) __attribute__((nonnull));
+
+/* Make a health, and read the suspensions by administrators. config and reader are borrowed. */
 struct health *health_new(const struct config *config, struct queue_reader *reader)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void health_free(struct health *h) __attribute__((nonnull));
+
+/* "" or why the suspensions by administrators cannot be read. Valid as long as h is. */
+const char *health_problem(const struct health *h) __attribute__((nonnull, returns_nonnull));
 
 /* The suspension of this destination by an administrator; NULL: there is none, or it is over. Valid
  * as long as h. */

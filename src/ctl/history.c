@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What became of copies, newest first. */
+/* history: print the history of copies, the newest event first. */
 #include "base/process.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
@@ -70,7 +70,7 @@ static bool tell(void *ctx, const struct queue_event *e)
     return !ferror(stdout);
 }
 
-/* Print what there is of each id, or of the selection. Returns the exit code. */
+/* Print the history of each id, or of the selection. Returns the exit code. */
 static int tell_all(struct telling *t, struct queue_reader *reader, const struct select_request *s)
 {
     struct queue_selection selection = s->selection;

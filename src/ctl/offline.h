@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* offline: the queue without splitrelay: splitctl takes the lock of the spool itself. One thread.
- */
+/* offline: change the queue while splitrelay does not run. splitctl takes the lock of the spool
+ * itself. One thread. */
 #ifndef SPLIT_CTL_OFFLINE_H
 #define SPLIT_CTL_OFFLINE_H
 

@@ -15,13 +15,14 @@ struct progress {
     bool is_drawn;    /* there is a bar to erase */
 };
 
-/* Is stderr a terminal that can show a bar? */
+/* Return true if stderr is a terminal that can show a bar. */
 bool progress_is_wanted(void);
 /* Begin an operation. Nothing is drawn before progress_show(). */
 void progress_begin(struct progress *p, const char *what, uint64_t total) __attribute__((nonnull));
+/* Draw the bar, if there is a terminal. done: of p->total. */
 void progress_show(struct progress *p, uint64_t done) __attribute__((nonnull));
-/* The function that shows the progress of a queue_reader; NULL if there is no terminal. Its ctx
- * begins with a struct progress that progress_begin() has set. */
+/* Return the function that shows the progress of a queue_reader, or NULL if there is no terminal.
+ * Its ctx begins with a struct progress that progress_begin() has set. */
 queue_reader_progress *progress_of_reading(void);
 /* Erase the bar. It may be shown again. */
 void progress_end(struct progress *p) __attribute__((nonnull));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * select: which copies a command means, the same for queue, show, retry, hold, release, delete,
- * requeue and history: IDs, --all, or conditions, the latter two with or without a destination. One
- * thread.
+ * select: the command-line arguments that select copies. They are the same for queue, show, retry,
+ * hold, release, delete, requeue and history: IDs, or --all, or conditions. A destination may be
+ * given with --all and with conditions. One thread.
  *
  *     --from PATTERN --to PATTERN --reason TEXT --older AGE --newer AGE --larger SIZE --mta-id ID
  *     --message-id ID --limit N --in queue|hold|dead
@@ -51,7 +51,7 @@ struct select_request {
     struct queue_selection selection; /* borrows from argv */
     bool is_all;                      /* --all */
     bool has_condition;               /* other than --in and --limit, which only narrow it */
-    int id_count;                     /* copies that are named; then there is nothing else */
+    int id_count;                     /* of `ids`; with ids there are no other conditions */
     char **ids;
 };
 
@@ -59,8 +59,9 @@ struct select_request {
 bool select_option(struct select_request *s, int option, const char *value)
     __attribute__((nonnull(1), warn_unused_result));
 
-/* Take the words behind the options: IDs, or one destination. is_all_usual: without any of it,
- * everything is meant. False: that is no command line; a message may have been printed. */
+/* Take the arguments after the options: IDs, or one destination. is_all_usual: without IDs,
+ * destination, conditions and --all, all copies are selected. False: the command line is not valid;
+ * a message may have been printed. */
 bool select_words(struct select_request *s, bool is_all_usual, int count, char **words)
     __attribute__((nonnull(1), warn_unused_result));
 

@@ -114,7 +114,7 @@ static void print_json(const struct queue_entry *e, struct health *health, time_
     ctl_json_line(o);
 }
 
-/* A line for a terminal: the CR of its end goes, whatever else could steer the terminal becomes
+/* Print a line on a terminal. The CR at its end is left out, and other control characters become
  * '?'. */
 static void print_safely(char *text, size_t len)
 {
@@ -136,7 +136,7 @@ static void print_safely(char *text, size_t len)
     }
 }
 
-/* As it is; only a terminal gets it printable. */
+/* Print the content: unchanged to a file or pipe, with printable characters only to a terminal. */
 static int print_content(struct queue_reader *reader, const char *id)
 {
     bool is_terminal = isatty(STDOUT_FILENO);
@@ -183,7 +183,7 @@ static bool print_found(void *ctx, const struct queue_entry *e)
     return !ferror(stdout);
 }
 
-/* The copies of one selection, which may be one id. */
+/* Show the copies of one selection, which may be one id. */
 static int show(struct queue_reader *reader, struct found *f,
                 const struct queue_selection *selection)
 {

@@ -53,7 +53,8 @@ void status_groups_clear(struct status_groups *groups)
     memset(groups, 0, sizeof *groups);
 }
 
-/* What waits for a destination. Due copies wait as long as it is suspended, or nothing runs. */
+/* Set the numbers of a destination. Due copies count as waiting while the destination is suspended
+ * or splitrelay does not run, otherwise as active. */
 static void count_group(struct status *s, struct status_group *g, const struct queue_depth *d)
 {
     const struct queue_amount *amounts[] = {&d->due, &d->deferred, &d->held, &d->dead};
@@ -72,6 +73,11 @@ static void count_group(struct status *s, struct status_group *g, const struct q
     queue_amount_add(&waiting, &d->deferred);
     g->oldest = all.oldest;
     g->oldest_waiting = waiting.oldest;
+}
+
+bool status_needs_spool(const struct status *s)
+{
+    return s->relay.belongs_here || access(s->config->relay.spool_directory, F_OK) == 0;
 }
 
 static int read_depths(struct status *s, struct queue_reader *reader, struct health *health)
@@ -111,7 +117,8 @@ static int read_depths(struct status *s, struct queue_reader *reader, struct hea
     return rc;
 }
 
-/* What cannot be read is not said to be empty: then there are no destinations. */
+/* Read the queue of splitrelay. If it cannot be read, the list of destinations is empty, so that no
+ * destination is shown with 0 copies. */
 static void read_spool(struct status *s)
 {
     struct queue_reader *reader = queue_reader_open(s->config->relay.spool_directory,
@@ -120,10 +127,12 @@ static void read_spool(struct status *s)
     if (reader == NULL)
         return;
     struct health *health = health_new(s->config, reader);
-    if (read_depths(s, reader, health) == 0)
-        s->spool_problem.text[0] = '\0';
-    else
+    if (read_depths(s, reader, health) != 0)
         status_groups_clear(&s->destinations);
+    else if (health_problem(health)[0] != '\0')
+        err_set(&s->spool_problem, "%s", health_problem(health));
+    else
+        s->spool_problem.text[0] = '\0';
     health_free(health);
     queue_reader_close(reader);
 }
@@ -142,7 +151,7 @@ static void clear(struct status *s)
     buf_clear(&s->reasons);
 }
 
-/* The whole number in text, at least 1; 0: there is none. */
+/* Parse a whole number of at least 1. 0: the text is none. */
 static uint64_t parse_count(const char *text)
 {
     char *end;
@@ -158,7 +167,7 @@ struct request {
     bool is_json, is_watch;
 };
 
-/* False: that is no command line. */
+/* Parse the command line. False: it is not valid. */
 static bool parse(int argc, char **argv, struct status *s, struct request *out)
 {
     static const struct option options[] = {
@@ -186,7 +195,7 @@ static bool parse(int argc, char **argv, struct status *s, struct request *out)
     return is_right && optind == argc && !(out->is_json && out->is_watch);
 }
 
-/* Nothing is said of what is not there. */
+/* Check that the directory given with --postfix has a main.cf. False: a message was printed. */
 static bool is_instance(const char *directory)
 {
     if (directory[0] == '\0' || files_is_there(directory, "main.cf"))
@@ -195,7 +204,7 @@ static bool is_instance(const char *directory)
     return false;
 }
 
-/* Look at everything once, and print it. Returns the exit code. */
+/* Read the whole status once, and print it. Returns the exit code. */
 static int look(const struct config *config, const struct request *request,
                 const struct status *limits)
 {
@@ -205,6 +214,8 @@ static int look(const struct config *config, const struct request *request,
     service_find(SERVICE_MILTER, config, &s.milter);
     service_find(SERVICE_RELAY, config, &s.relay);
     read_spool(&s);
+    if (s.relay.run != SERVICE_RUNS || health_refuses(config, &s.refusal) == 0)
+        s.refusal.text[0] = '\0';
     status_read_postfix(&s, request->directory);
     status_judge(&s);
     if (request->is_watch && isatty(STDOUT_FILENO))
@@ -218,13 +229,13 @@ static int look(const struct config *config, const struct request *request,
     return code;
 }
 
-/* Again and again, until it is interrupted or the output is closed. */
+/* Print the status repeatedly, until the process is interrupted or the output is closed. */
 static int watch(const struct config *config, const struct request *request,
                  const struct status *limits)
 {
     int code;
 
-    (void)setvbuf(stdout, NULL, _IOFBF, BUFSIZ * 8); /* a screen at once: it does not flicker */
+    (void)setvbuf(stdout, NULL, _IOFBF, BUFSIZ * 8); /* a screen in one write does not flicker */
     do {
         code = look(config, request, limits);
         if (!isatty(STDOUT_FILENO))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* status: the state of everything that handles the mail, and the two ways to print it. Private to
- * status*.c. */
+/* status: the state of the daemons, of the destinations and of the Postfix instances, and the two
+ * formats in which it is printed. Private to status*.c. A *way* is a destination of mail in the
+ * queue of a Postfix instance: "filter NAME", "copy NAME", or a domain. */
 #ifndef SPLIT_CTL_STATUS_H
 #define SPLIT_CTL_STATUS_H
 
@@ -20,7 +21,7 @@
 /* The levels of monitoring plug-ins. The values are the exit codes. */
 enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 
-/* What waits for one destination of splitrelay, or on one way out of a Postfix instance. */
+/* The mail that waits for one destination of splitrelay, or on one way of a Postfix instance. */
 struct status_group {
     char *name;
     /* Copies, or (deferred) recipients. waiting: due, but the destination is suspended, or
@@ -64,6 +65,7 @@ struct status {
     struct service milter, relay;
     struct status_groups destinations;
     struct err spool_problem;
+    struct err refusal; /* "" or why splitrelay takes no copies */
     struct status_instance *instances;
     size_t instance_count;
     struct err postfix_problem; /* "" or why there are no instances */
@@ -74,12 +76,15 @@ struct status {
     struct buf reasons; /* "" or why it is not OK */
 };
 
-/* The group of that name, which is added if it is missing. */
+/* Return the group of that name. It is added if it is missing. */
 struct status_group *status_group(struct status_groups *groups, const char *name)
     __attribute__((nonnull, returns_nonnull));
-/* Note that something that arrived then waits in the group, for this reason ("" for none). */
+/* Count a copy or recipient in the times of the group, and keep the reason of the youngest one.
+ * arrival: of its message. error: the last reason, "" for none. */
 void status_note(struct status_group *g, time_t arrival, const char *error)
     __attribute__((nonnull));
+/* Is the spool to be readable? Where splitrelay does not belong, only one that is there. */
+bool status_needs_spool(const struct status *s) __attribute__((nonnull));
 void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));
 
 /* Read the queues of all Postfix instances, the default one (or that in `directory`, if not "")

@@ -54,9 +54,12 @@ static void judge_copies(struct status *s)
 {
     uint64_t dead = 0;
 
-    if (s->spool_problem.text[0] != '\0' && s->relay.belongs_here &&
-        s->relay.run != SERVICE_UNKNOWN)
-        blame(s, STATUS_CRITICAL, "%s", s->spool_problem.text);
+    if (s->refusal.text[0] != '\0')
+        blame(s, STATUS_CRITICAL, "%s", s->refusal.text);
+    if (s->spool_problem.text[0] != '\0' && s->relay.run != SERVICE_UNKNOWN &&
+        status_needs_spool(s))
+        blame(s, s->relay.belongs_here ? STATUS_CRITICAL : STATUS_WARNING, "%s",
+              s->spool_problem.text);
     for (size_t i = 0; i < s->destinations.count; i++) {
         const struct status_group *g = &s->destinations.items[i];
         dead += g->dead;

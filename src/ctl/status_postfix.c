@@ -111,8 +111,8 @@ static void count_files(struct status_instance *i)
     free(queue_directory);
 }
 
-/* Is the instance to run? The default one unless its unit is not enabled, another one if it says
- * so. */
+/* Return true if the instance is meant to run: the unit of Postfix is enabled or active, and an
+ * instance other than the default one is not switched off by multi_instance_enable. */
 static bool belongs_here(const char *directory, bool is_default)
 {
     struct err ignored;

@@ -11,13 +11,14 @@
 static const char *const run_words[] = {
     [SERVICE_STOPPED] = "STOPPED", [SERVICE_RUNS] = "runs", [SERVICE_UNKNOWN] = "?"};
 
-/* A thing that does not belong here is not stopped. */
+/* Return the word for the state. A service that does not belong to this machine is "off", not
+ * "stopped". */
 static const char *run_word(enum service_run run, bool belongs_here)
 {
     return run == SERVICE_STOPPED && !belongs_here ? "off" : run_words[run];
 }
 
-/* How long ago, in the largest unit that gives two. */
+/* Print the age in the largest unit in which it is at least 2. */
 static void print_age(time_t since)
 {
     long long age = (long long)(time(NULL) - since);
@@ -151,7 +152,12 @@ void status_print_human(const struct status *s)
     ctl_printf("%s%s%s\n", heads[s->level], s->reasons.len == 0 ? "" : ": ", buf_str(&s->reasons));
     print_service(&s->milter, s->config->milter.socket_text);
     print_service(&s->relay, s->config->relay.spool_directory);
-    if (s->spool_problem.text[0] != '\0' && s->relay.belongs_here) {
+    if (s->refusal.text[0] != '\0') {
+        ctl_printf("  ");
+        ctl_print(s->refusal.text);
+        putchar('\n');
+    }
+    if (s->spool_problem.text[0] != '\0' && status_needs_spool(s)) {
         ctl_printf("  copies: ");
         ctl_print(s->spool_problem.text);
         putchar('\n');
@@ -256,6 +262,7 @@ void status_print_json(const struct status *s)
 
     ctl_json_set(relay, "destinations", json_groups(&s->destinations, true));
     ctl_json_set(relay, "problem", ctl_json_text(s->spool_problem.text));
+    ctl_json_set(relay, "refusal", ctl_json_text(s->refusal.text));
     for (size_t i = 0; i < s->instance_count; i++)
         append(list, json_instance(&s->instances[i]));
     ctl_json_set(o, "state", ctl_json_text(level_words[s->level]));

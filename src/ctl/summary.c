@@ -14,9 +14,9 @@
 #include <string.h>
 #include <time.h>
 
-#define REASONS_MAX 1000 /* that are told apart; copies with others count as "other reasons" */
+#define REASONS_MAX 1000 /* further reasons are counted together as "other reasons" */
 #define DESTINATIONS_MAX 2000
-#define SLOTS 8192 /* several times as many, a power of 2 */
+#define SLOTS 8192 /* of the hash table, more than twice the number of rows; a power of 2 */
 #define NAME_WIDTH 46
 
 /* Upper bounds of age in minutes, those of qshape(1); the last column has no bound. */
@@ -49,7 +49,7 @@ static size_t age_column(time_t arrival, time_t now)
     return i;
 }
 
-/* The slot of this row, or the free one where it belongs. */
+/* Return the slot of a row, or the free slot where it is to be added. */
 static size_t *find_slot(struct rows *rows, const char *destination, const char *reason)
 {
     uint64_t hash = hash_untrusted(reason) ^ hash_string(destination);
@@ -63,8 +63,8 @@ static size_t *find_slot(struct rows *rows, const char *destination, const char 
     }
 }
 
-/* Of a destination (reason ""), or of one of its reasons. What goes beyond the limits shares a row.
- */
+/* Return the row of a destination (reason ""), or of one of its reasons. It is added if it is
+ * missing. Reasons beyond the limits share one row. */
 static struct row *row_of(struct rows *rows, const char *destination, const char *reason)
 {
     size_t *slot = find_slot(rows, destination, reason);
@@ -90,7 +90,8 @@ static void count_in(struct row *row, size_t column)
     row->by_age[column]++;
 }
 
-/* The last reason of a recipient that has not got the copy, or what is to be said without one. */
+/* Return the last reason of a recipient that has not got the copy, or a text for a copy without
+ * one. */
 static const char *reason_of(const struct queue_entry *e)
 {
     if (e->problem[0] != '\0')
@@ -101,7 +102,8 @@ static const char *reason_of(const struct queue_entry *e)
     return e->place == QUEUE_IN_HOLD ? "held" : "not tried yet";
 }
 
-/* Servers repeat the address in their replies: without it, what is the same is one reason. */
+/* Copy a reason with its addresses shortened to "<>". Servers repeat the recipient's address in
+ * their replies; without it, equal replies count as one reason. */
 static void shorten(const char *reason, char out[QUEUE_REASON_SIZE])
 {
     size_t len = 0;
@@ -130,7 +132,8 @@ static bool add_entry(void *ctx, const struct queue_entry *e)
     return true;
 }
 
-/* Destinations by name, each above its reasons, those with most copies first. */
+/* Sort destinations by name. The reasons follow their destination; those with most copies are
+ * first. */
 static int by_place(const void *a, const void *b)
 {
     const struct row *left = a, *right = b;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* suspend, resume: nothing is sent to a destination for now, by an administrator's order that the
- * queue keeps. */
+/* suspend, resume: an administrator's order that nothing is sent to a destination. The queue stores
+ * the order. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/process.h"
@@ -66,7 +66,7 @@ static int run(const struct config *config, struct control_line *line, const cha
     struct queue *offline;
     struct err err;
 
-    /* One that is not configured any more may still be suspended. */
+    /* A destination that is not in the configuration any more may still be suspended. */
     if (d == NULL && (line->verb == CONTROL_SUSPEND || !queue_destination_is_valid(destination))) {
         ctl_complain("there is no destination '%s'", destination);
         return EXIT_CHECK_FAILED;
@@ -87,7 +87,7 @@ static int run(const struct config *config, struct control_line *line, const cha
     return EXIT_OK;
 }
 
-/* False: that is no command line. */
+/* Take an option. False: the command line is not valid. */
 static bool take_option(struct control_line *line, int option, const char *value)
 {
     unsigned seconds;

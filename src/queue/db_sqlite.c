@@ -146,7 +146,7 @@ static void get_columns(sqlite3_stmt *statement, struct db_value *out, int count
     }
 }
 
-/* Returns an SQLite code; the statement is reset. row NULL: rows are not looked at. */
+/* Run the statement and reset it. Returns an SQLite code. row NULL: rows are ignored. */
 static int step_all(sqlite3_stmt *statement, bool (*row)(void *ctx, const struct db_value *columns),
                     void *ctx)
 {

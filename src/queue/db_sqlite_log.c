@@ -2,13 +2,13 @@
 /*
  * The write-ahead log (queue.db-wal) and the size of the file.
  *
- * The log is copied into the database by this connection alone, between its transactions, so
- * commits wait meanwhile. What that takes depends on the disk and on how many different pages there
- * are, so it is measured: the number of pages from one checkpoint to the next grows while
- * checkpoints are fast, and shrinks when one was slow. After a complete checkpoint the next
- * transaction begins at the log's start again, unless a reader still needs its end. So the file of
- * the log keeps its size and its blocks, which makes syncs cheap, and lets outcomes be written on a
- * full disk.
+ * A checkpoint copies the log into the database. Only this connection makes checkpoints, between
+ * its transactions, so commits wait meanwhile. The time of a checkpoint depends on the disk and on
+ * the number of different pages, so it is measured. The number of pages from one checkpoint to the
+ * next grows while checkpoints are fast, and shrinks after a slow one. After a complete checkpoint
+ * the next transaction begins at the start of the log again, unless a reader still needs its end.
+ * So the file of the log keeps its size and its blocks. This makes syncs cheap, and outcomes can be
+ * written on a full disk.
  */
 #include "queue/db_sqlite_private.h"
 
@@ -89,7 +89,8 @@ enum db_status db_sqlite_reserve(struct db_sqlite *s, struct err *err)
     return error == ENOSPC || error == EDQUOT ? DB_FULL : DB_FAULT;
 }
 
-/* mode: SQLITE_CHECKPOINT_... Pages that a reader still needs in the log stay. */
+/* Make a checkpoint. mode: SQLITE_CHECKPOINT_... Pages that a reader still needs stay in the log.
+ */
 static enum db_status checkpoint(struct db_sqlite *s, int mode, struct err *err)
 {
     int64_t begin_ms = clock_now_ms();
@@ -106,7 +107,8 @@ static enum db_status checkpoint(struct db_sqlite *s, int mode, struct err *err)
     return DB_OK;
 }
 
-/* Readers without end would let the log grow: wait for a moment until none needs it. */
+/* Make a checkpoint that waits up to RESTART_WAIT_MS for readers. Without it, overlapping readers
+ * would let the log grow without limit. */
 static enum db_status restart(struct db_sqlite *s, struct err *err)
 {
     s->restart_at_ms = clock_now_ms() + RESTART_EVERY_MS;
@@ -116,8 +118,8 @@ static enum db_status restart(struct db_sqlite *s, struct err *err)
     return status;
 }
 
-/* Give some of the free pages back to the file system. (A database that was made by hand, without
- * auto_vacuum, keeps them all.) */
+/* Give some of the free pages back to the file system. A database that was created with sqlite3,
+ * without auto_vacuum, keeps them all. */
 static enum db_status vacuum(struct db_sqlite *s, bool *has_more_out, struct err *err)
 {
     int64_t free_pages, left = 0;
@@ -191,7 +193,7 @@ static int sync_directory(const struct db_sqlite *s)
     return rc;
 }
 
-/* With SQLite's lock for writers. */
+/* Write the log again. Called with SQLite's lock for writers. */
 static enum db_status rewrite_log(struct db_sqlite *s, struct err *err)
 {
     char *path = mem_printf("%s-wal", s->path);
@@ -215,6 +217,40 @@ static enum db_status rewrite_log(struct db_sqlite *s, struct err *err)
 }
 
 /*
+ * With an empty log SQLite takes the size of the file for the number of pages, and the next commit
+ * writes it into the log. If the file was made larger for a commit that did not come, and was not
+ * synced, it would be shorter after a power failure, and the database would pass for damaged. So a
+ * file that is larger than its pages is cut.
+ */
+static enum db_status cut_file(struct db_sqlite *s, struct err *err)
+{
+    int frames = 0, copied = 0, chunk = 0;
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    int64_t pages = 0;
+
+    if (sqlite3_wal_checkpoint_v2(s->handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied) !=
+            SQLITE_OK ||
+        frames > 0)
+        return DB_OK;
+    enum db_status status = s->base.ops->begin(&s->base, true, err);
+    if (status == DB_OK)
+        status = db_sqlite_get(s, "PRAGMA page_count", &pages, err);
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+    if (status == DB_OK && pages > 0 && file->pMethods->xFileSize(file, &size) == SQLITE_OK &&
+        size > pages * s->page_bytes &&
+        file->pMethods->xTruncate(file, pages * s->page_bytes) != SQLITE_OK) {
+        err_set(err, "%s: cannot be cut", s->path);
+        status = DB_FAULT;
+    }
+    chunk = DB_SQLITE_CHUNK_BYTES;
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+    s->base.ops->rollback(&s->base);
+    return status;
+}
+
+/*
  * After a sync that failed, the kernel may take pages for clean that are not on the disk, and the
  * next sync succeeds without them. What the log has in memory would be copied into the database, or
  * followed by further transactions, and a power failure would find neither. So before anything is
@@ -231,7 +267,8 @@ enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
     s->base.ops->rollback(&s->base);
     if (status != DB_OK)
         return status;
-    return checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err); /* so that it can begin at its start */
+    status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err); /* so that it can begin at its start */
+    return status == DB_OK ? cut_file(s, err) : status;
 }
 
 void db_sqlite_log_empty(struct db_sqlite *s)

@@ -72,7 +72,7 @@ static enum db_status create_tables(struct db_sqlite *s, struct err *err)
     return status;
 }
 
-/* *has_tables_out: ours. */
+/* Check the version of the schema. *has_tables_out: false if the database is empty. */
 static enum db_status check_version(struct db_sqlite *s, bool *has_tables_out, struct err *err)
 {
     int64_t version = 0, tables = 0;
@@ -99,8 +99,8 @@ static enum db_status check_version(struct db_sqlite *s, bool *has_tables_out, s
     return status;
 }
 
-/* As a new file of mode 0600. One that is there is not touched: a close(2) of any descriptor of it
- * ends the locks of all connections in this process. */
+/* Create the file with mode 0600. An existing file is not opened, because close(2) of any
+ * descriptor of it ends the POSIX locks of all connections in this process. */
 static enum db_status create_file(const struct db_sqlite *s, struct err *err)
 {
     int fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -167,8 +167,8 @@ static enum db_status open_reader(struct db_sqlite *s, bool *is_missing_out, str
     return status;
 }
 
-/* What is part of the file is set before its first page is written, and never again: on a database
- * that is there it would be a transaction, before db_sqlite_log_renew(). */
+/* Set the pragmas. Those that are stored in the file are set only before its first page is written.
+ * On an existing database they would be a transaction before db_sqlite_log_renew(). */
 static enum db_status set_up(struct db_sqlite *s, struct err *err)
 {
     char *limit = sqlite3_mprintf("PRAGMA journal_size_limit = %d", DB_SQLITE_LOG_KEEP_BYTES);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * db_sqlite_private: what the files of the embedded engine share. db_sqlite.c runs statements and
- * transactions; db_sqlite_open.c opens and creates; db_sqlite_log.c looks after the write-ahead log
- * and the size of the file. No file outside of this folder includes it.
+ * db_sqlite_private: the declarations that the files of db on SQLite share. db_sqlite.c runs
+ * statements and transactions. db_sqlite_open.c opens and creates the database. db_sqlite_log.c
+ * manages the write-ahead log ("the log" below) and the size of the file. No file outside of this
+ * folder includes it.
  */
 #ifndef SPLIT_DB_SQLITE_PRIVATE_H
 #define SPLIT_DB_SQLITE_PRIVATE_H
@@ -50,17 +51,18 @@ struct db_sqlite {
     int64_t reserved_bytes; /* the file has at least this size */
 
     /* db_sqlite_log.c, in pages of the log */
-    int log_pages;         /* in use, after the last commit */
-    int copied_pages;      /* of them are in the database */
-    int checkpoint_at;     /* log_pages for the next checkpoint */
-    int checkpoint_pages;  /* from one checkpoint to the next; as many as take little time */
-    int64_t restart_at_ms; /* not before: a checkpoint that waits for readers */
+    int log_pages;         /* in use after the last commit */
+    int copied_pages;      /* how many of them have been copied into the database */
+    int checkpoint_at;     /* the value of log_pages at which the next checkpoint is made */
+    int checkpoint_pages;  /* from one checkpoint to the next; adapted to the time that it takes */
+    int64_t restart_at_ms; /* earliest time of the next checkpoint that waits for readers */
 };
 
-/* The status of the last call that failed, with the text `what`: ... in `err`. */
+/* Convert the result of the last SQLite call, which failed, into a status. `err` has `what` and the
+ * message of SQLite. */
 enum db_status db_sqlite_fault(struct db_sqlite *s, const char *what, struct err *err)
     __attribute__((nonnull));
-/* The errno of the last call for the log or the file that failed. */
+/* Return the errno of the last failed system call on the log or the file. */
 int db_sqlite_system_error(const struct db_sqlite *s) __attribute__((nonnull));
 /* Run statements without values and rows. */
 enum db_status db_sqlite_exec(struct db_sqlite *s, const char *sql, struct err *err)
@@ -73,15 +75,16 @@ extern const struct db_ops db_sqlite_ops;
 
 /* --- db_sqlite_log.c --- */
 
-/* Have the pages of the log counted. After the connection was opened. */
+/* Start to count the pages of the log. Called after the connection was opened. */
 void db_sqlite_log_init(struct db_sqlite *s) __attribute__((nonnull));
-/* Make the file as large as what is to be committed. */
+/* Grow the file to the size that it has after the commit of this transaction. */
 enum db_status db_sqlite_reserve(struct db_sqlite *s, struct err *err) __attribute__((nonnull));
-/* Write the log again, and sync it; then copy it into the database. See there. */
+/* Write the log again, sync it, and then checkpoint. The definition says why. */
 enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err) __attribute__((nonnull));
+/* The functions of db_ops. */
 enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_out, struct err *err);
 enum db_status db_sqlite_figures(struct db *db, struct db_figures *out, struct err *err);
-/* Copy all into the database, and empty the log. At a clean end. */
+/* Copy the whole log into the database, and empty it. Called at a clean end. */
 void db_sqlite_log_empty(struct db_sqlite *s) __attribute__((nonnull));
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue: where copies wait between the MTA and their destination. The interface between what
- * receives copies (receive/), what delivers them (deliver/), and administrators (relay/control,
- * splitctl). queue_open.h makes one on a database; docs/queue.md says what is on disk at each
- * moment. All functions may be called from any thread and any task; those that wait say so.
+ * queue: where copies wait between the MTA and their destination. It is used by the code that
+ * receives copies (receive/), the code that delivers them (deliver/), and the commands of
+ * administrators (relay/control, splitctl). queue_open() opens a queue; docs/queue.md says what is
+ * on disk at each moment. All functions may be called from any thread and any task. The comment of
+ * a function says when it waits.
  *
  * A *message* is one SMTP transaction from the MTA; a *copy* is that message for one destination,
  * with the recipients of that destination. Each copy has its own id and its own fate.
@@ -36,7 +37,7 @@ struct queue_recipient {
     char *orcpt;   /* "rfc822;xtext", "" if there is none */
     enum queue_recipient_state state;
     char reason[QUEUE_REASON_SIZE]; /* of the last attempt, "" before it; printable */
-    int64_t number;                 /* the queue's own: of its row */
+    int64_t number;                 /* of its row; private to the queue */
 };
 
 /* What is known of a message from its SMTP transaction. Strings are never NULL, "" where unknown.
@@ -64,19 +65,19 @@ struct queue_new_copy {
     char id[QUEUE_ID_SIZE]; /* filled in by put_begin */
 };
 
-/* A copy in a worker's hands. Owned by the queue; valid until it is given back by done, later or
- * release. */
+/* A copy that a worker has taken with next(). Owned by the queue; valid until the worker gives it
+ * back with done, later or release. */
 struct queue_copy {
     char id[QUEUE_ID_SIZE];
     const char *destination;
     struct queue_message message;
     struct queue_recipient *recipients;
     size_t recipient_count;
-    unsigned attempts; /* that failed before */
-    /* The content as the MTA sent it (dot-unstuffed, CRLF lines), message.size_bytes long: in
-     * memory, or if that is NULL in a file from its beginning (pread only). */
+    unsigned attempts; /* failed ones so far */
+    /* The content as the MTA sent it (dot-unstuffed, CRLF lines), message.size_bytes long. It is in
+     * memory (content), or in a file if content is NULL. */
     const char *content;
-    int content_fd; /* -1: in memory */
+    int content_fd; /* to be read with pread(2) from offset 0; -1: the content is in memory */
 };
 
 enum queue_put_status {
@@ -85,13 +86,13 @@ enum queue_put_status {
     QUEUE_PUT_FAULT, /* any other local fault: 451 4.3.0 */
 };
 
-/* What a delivery came to, for the history. "" where there was none. */
+/* The result of a delivery, for the history. A string is "" if there is nothing to say. */
 struct queue_delivery {
     const char *relay; /* "mx1.example.com[192.0.2.1]:25", as in the log */
     const char *reply; /* the reason of the last recipient that was tried */
 };
 
-/* How much waits in one place. */
+/* The amount of copies in one place. */
 struct queue_amount {
     uint64_t copies;
     uint64_t bytes; /* of their contents; a message counts for each destination */
@@ -101,7 +102,7 @@ struct queue_amount {
 struct queue_depth {
     char destination[QUEUE_DESTINATION_SIZE];
     struct queue_amount due, deferred, held, dead; /* due: also those being delivered */
-    int64_t tried; /* the youngest copy that an attempt has failed for; 0: there is none */
+    int64_t tried; /* id of the youngest copy with a failed attempt; 0: there is none */
 };
 
 struct queue_depths {
@@ -109,10 +110,11 @@ struct queue_depths {
     size_t count;
 };
 
-/* Where copies are: a set of bits. */
+/* The places of copies, as bits. */
 enum { QUEUE_IN_QUEUE = 1, QUEUE_IN_HOLD = 2, QUEUE_IN_DEAD = 4 };
 
-/* Which copies. All conditions hold at once; NULL or 0: no condition. Strings are borrowed. */
+/* The conditions that select copies. A copy is selected if it meets all of them. NULL or 0: no
+ * condition. Strings are borrowed. */
 struct queue_selection {
     const char *id;          /* this copy alone */
     const char *destination; /* of this destination */
@@ -126,12 +128,12 @@ struct queue_selection {
     const char *message_id;  /* the Message-ID, exactly, with or without brackets */
     time_t arrived_before, arrived_after; /* seconds since 1970 */
     uint64_t larger_bytes;                /* its content is larger */
-    uint64_t limit;                       /* so many at most, oldest first */
+    uint64_t limit;                       /* the number of copies at most, the oldest first */
     time_t due_after;                     /* due later than that (queue_change_narrow()) */
     const char *other_than;               /* not of this destination (the same) */
 };
 
-/* What an administrator may want done with copies. */
+/* What a change does with copies. */
 enum queue_action {
     QUEUE_RETRY,   /* deferred -> due now */
     QUEUE_HOLD,    /* queue -> hold: not delivered until it is released */
@@ -141,9 +143,9 @@ enum queue_action {
                       the attempts forgotten, to all recipients that have not got it */
 };
 
-/* How far a change has come. Copies that are being delivered get an order (`ordered`): it is
- * carried out when they are given back, unless they were accepted. After a crash a copy with an
- * order to be held or deleted is held. */
+/* How far a change has come, in numbers of copies. A copy that is being delivered gets an order
+ * (`ordered`). The order is carried out when the worker gives the copy back, unless the destination
+ * has accepted the copy. After a crash, a copy that had an order to be held or deleted is held. */
 struct queue_changed {
     uint64_t changed, ordered, failed;
     bool is_stopped;
@@ -153,16 +155,19 @@ struct queue_change {
     enum queue_action action;
     struct queue_selection selection;
     const char *to; /* QUEUE_REQUEUE: the other destination; NULL: its own */
-    /* Called now and then, without a lock; false: stop at once, between two batches. NULL: not
+    /* Called between two batches of copies, without a lock. False: the change stops. NULL: not
      * called. */
     bool (*go_on)(void *ctx, const struct queue_changed *so_far);
     void *ctx;
 };
 
-/* Complete the selection of a change. places 0 becomes the usual ones: retry and hold: the queue;
- * release: hold; delete: all; requeue: dead, with `to` queue and dead, and with `to` and the id of
- * one copy all. due_after and other_than leave out copies that the change has nothing to do with.
- * now: the time that tells due from deferred. change() does it itself. */
+/* Complete the selection of a change. change() calls this itself; other callers use it to select
+ * the same copies.
+ *   - places 0 becomes the usual places of the action. Retry and hold: the queue. Release: hold.
+ *     Delete: all. Requeue: dead; with `to` queue and dead; with `to` and the id of a copy all.
+ *   - due_after and other_than are set so that copies are left out which the change would leave as
+ *     they are.
+ * now: a copy that is due later than this is deferred. */
 void queue_change_narrow(struct queue_change *change, time_t now) __attribute__((nonnull));
 
 /* An administrator's order that nothing is to be sent to a destination for now. */
@@ -176,76 +181,88 @@ struct queue;
 struct queue_put; /* a message being received */
 
 struct queue_ops {
-    /* Would a message of this size (0: unknown) find room now? Also says when the queue takes
-     * nothing at all (a database that is damaged or out of reach): QUEUE_PUT_FAULT with `err`. */
+    /* Check if there is room for a message of this size (0: unknown) now. QUEUE_PUT_FULL or
+     * QUEUE_PUT_FAULT, with `err`: there is not, or the database is damaged or cannot be written.
+     */
     enum queue_put_status (*has_room)(struct queue *q, uint64_t size_bytes, struct err *err);
 
-    /* Begin a message with its copies (borrowed until commit or abort; ids are filled in). */
+    /* Begin a message with its copies, and fill in their ids. message and copies are borrowed until
+     * commit or abort. *out is released by put_commit or put_abort. */
     enum queue_put_status (*put_begin)(struct queue *q, const struct queue_message *message,
                                        struct queue_new_copy *copies, size_t copy_count,
                                        struct queue_put **out, struct err *err);
+    /* Append to the content. May wait for the disk. */
     enum queue_put_status (*put_data)(struct queue_put *p, const void *data, size_t len,
                                       struct err *err);
-    /* Once, after the last put_data: the content is in the database (a large one in its synced
-     * file), and the space for it is taken, so that commit hardly can fail. Nothing is handed out
-     * yet; after a crash nothing is left. May be left out: commit does it then. Waits for the
-     * write. p stays, whatever comes of it. */
+    /* Write the content to the database (a large one to its synced file), so that a lack of space
+     * shows now and not in put_commit. No copy is handed out yet, and after a crash the message is
+     * removed. Called at most once, after the last put_data; without it, put_commit writes the
+     * content. Waits for the write. p is not released, even on failure. */
     enum queue_put_status (*put_prepare)(struct queue_put *p, struct err *err);
-    /* On QUEUE_PUT_OK every copy is on stable storage and will be handed out by next. Recipients
-     * that are QUEUE_SENT by now get nothing, nor do copies that have no others. In each case p is
-     * released. Waits for the sync. stored (NULL: not called) is called in between, when no copy
-     * has been handed out yet, so that what it logs comes before all that is logged of their
-     * delivery. */
+    /* Store the message. QUEUE_PUT_OK: all copies are on stable storage, and next() hands them out.
+     * Recipients that are QUEUE_SENT by now are left out, and so are copies with no other
+     * recipients. Waits for the sync. stored (NULL: not called) is called after the sync and before
+     * the first copy is handed out, so its log lines precede those of the delivery. p is released,
+     * also on failure. */
     enum queue_put_status (*put_commit)(struct queue_put *p, void (*stored)(void *ctx), void *ctx,
                                         struct err *err);
+    /* Remove what has been received of a message. p is released. */
     void (*put_abort)(struct queue_put *p);
 
     /*
-     * The next copy of this destination that is due, or NULL when none became due within wait_ms,
-     * or on wake. Oldest first, roughly. A copy is in one worker's hands at a time. A suspended
-     * destination (see suspend) has none.
+     * Take the next copy of this destination that is due: by and large the one that has been due
+     * for the longest time. Waits up to wait_ms for one. Returns NULL if none became due, or after
+     * wake(). A copy is handed out to one worker at a time. While a destination is suspended, none
+     * of its copies is handed out.
      */
     struct queue_copy *(*next)(struct queue *q, const char *destination, unsigned wait_ms);
 
-    /* Give a copy back; c is released. Recipients' states and reasons are taken from the copy.
-       done: no recipient is pending: removed, or moved to the dead-letter queue if a recipient is
-       QUEUE_DEAD. later: attempts counts one up, next handed out at `when` (CLOCK_REALTIME
-       seconds). release: as if it had never been taken (no attempt is counted). None of them waits;
-       what they record is on disk soon after (within a second, and before close() returns). A
-       crash before that has the copy delivered once more. */
+    /*
+     * done, later and release give a copy back, and release c. They record the states and reasons
+     * of the recipients in c. None of them waits. The record is on disk within a second, and before
+     * close() returns. After a crash before that, the copy is delivered once more.
+     */
+    /* Give back a copy with no pending recipient. It is removed, or moved to the dead-letter queue
+     * if a recipient is QUEUE_DEAD. */
     void (*done)(struct queue *q, struct queue_copy *c, const struct queue_delivery *delivery);
+    /* Give back a copy after a failed attempt, which is counted. It is handed out again at `when`
+     * (CLOCK_REALTIME seconds). */
     void (*later)(struct queue *q, struct queue_copy *c, time_t when);
+    /* Give back a copy without an attempt. It may be handed out again at once. */
     void (*release)(struct queue *q, struct queue_copy *c);
 
     /*
-     * Retry, hold, release, delete, requeue. What is reported as changed is on stable storage; each
-     * copy is logged. Copies that come while it works may or may not be among those selected. 0:
-     * *out says what came of it, and `err` why the last of those that failed did. -1 with `err`:
-     * nothing was done: no such copy, or it is in a place where that makes no sense; a name that is
-     * none; a database that cannot be read.
+     * Change copies: retry, hold, release, delete or requeue. Waits. Copies that are reported as
+     * changed are on stable storage, and each of them is logged. Copies that arrive during the
+     * change may be selected or not. Returns 0 with the numbers in *out; if copies failed, `err` is
+     * the reason of the last one. Returns -1 with `err` if nothing was done: there is no such copy,
+     * the action makes no sense in its place, the name of a destination is not valid, or the
+     * database cannot be read.
      */
     int (*change)(struct queue *q, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
 
-    /* Hand out nothing for a destination until `until` or resume; kept over restarts. resume: 1, or
-     * 0 if it was not suspended. suspensions: all there are, *out for the caller to free. Each -1
-     * with `err`. */
+    /* Suspend a destination until s->until or resume: none of its copies is handed out. The
+     * suspension is on stable storage and outlasts restarts. Waits. -1 with `err`. */
     int (*suspend)(struct queue *q, const struct queue_suspension *s, struct err *err);
+    /* Resume a destination. Waits. Returns 1, 0 if it was not suspended, or -1 with `err`. */
     int (*resume)(struct queue *q, const char *destination, struct err *err);
+    /* Get all suspensions. Waits. The caller frees *out. -1 with `err`. */
     int (*suspensions)(struct queue *q, struct queue_suspension **out, size_t *count_out,
                        struct err *err);
 
     /*
-     * How much waits for each destination: *out (items to free()). Cheap to ask for: it was counted
-     * by a thread in the background, which works only when it is asked, not more often than once
-     * in a second, and never more than a fiftieth of the time. So it may be that old. Waits up to
-     * 2 seconds for the first count; -1 with `err` when that is not done then, or failed: ask again
-     * later.
+     * Get the amounts of copies of all destinations. The caller frees out->items. A background
+     * thread counts them when this function asks for it. A count is used again for a second, and
+     * for 50 times as long as the counting took, so the counting takes at most about 2 % of the
+     * time. Waits up to 2 seconds for a new count, and returns the last one if it takes longer. -1
+     * with `err`: there is no count yet, or the first one has failed; the caller asks again later.
      */
     int (*depths)(struct queue *q, struct queue_depths *out, struct err *err);
 
-    /* Wake every next() of this destination (NULL: of all); they return NULL. */
+    /* Make all waiting next() of this destination (NULL: of all) return NULL. */
     void (*wake)(struct queue *q, const char *destination);
+    /* Write the outcomes that wait, and close the queue. */
     void (*close)(struct queue *q);
 };
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What administrators want done with copies, in batches: selected by a reader, seized in the
- * windows of their destinations, so that no worker takes them, changed in one durable transaction,
- * logged, and settled. A copy that a worker has gets an order, which queue_return.c carries out.
+ * Carry out the changes of administrators. The ids are read in steps, and the selected copies are
+ * changed in batches. A batch is read by a read-only connection. Its copies are seized in the
+ * windows of their destinations, so that no worker takes them (queue_private.h). They are changed
+ * in one durable transaction, logged, and settled. A copy that a worker has gets an order, which
+ * queue_return.c carries out when the worker gives the copy back.
  */
 #include "queue/queue_private.h"
 
@@ -18,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH 200  /* copies of a transaction */
-#define STEP 20000 /* copies that are looked at in a read transaction */
+#define BATCH 200  /* copies changed in one transaction */
+#define STEP 20000 /* copies examined in one read transaction */
 
 struct item {
     int64_t id;
@@ -36,7 +38,7 @@ struct work {
     const struct queue_change *change;
     struct queue_selection selection;
     struct queue_order order;
-    int64_t from, to; /* ids: all up to `from` were looked at; the present step ends with `to` */
+    int64_t from, to; /* ids: all up to `from` were examined; the present step ends with `to` */
     bool is_over;
     uint64_t selected;
     struct item items[BATCH];
@@ -74,7 +76,7 @@ static bool add_item(void *ctx, const struct db_value *columns)
     return w->count < w->max;
 }
 
-/* The next up to w->max copies of the present step. */
+/* Select the next copies of the present step, up to w->max. */
 static enum db_status select_copies(struct work *w, struct db *db)
 {
     struct db_value values[DB_VALUES_MAX] = {db_int(w->from), db_int(w->to)};
@@ -96,7 +98,7 @@ static enum db_status select_copies(struct work *w, struct db *db)
     return status;
 }
 
-/* For task_block(): one batch; it is empty when the step has no more of them. */
+/* Select one batch; for task_block(). It is empty when the step has no more copies. */
 static void select_batch(void *arg)
 {
     struct work *w = arg;
@@ -118,7 +120,8 @@ static void select_batch(void *arg)
 
 /* --- changing --- */
 
-/* *changed_out: 1 if the row is still as it was selected. */
+/* Change state and due of a copy. *changed_out: 0 if the row has changed since it was selected; it
+ * is left as it is then. */
 static enum db_status move(struct db *db, const struct item *item, const char *state, time_t due,
                            uint64_t *changed_out, struct err *err)
 {
@@ -147,8 +150,8 @@ static enum db_status change_item(struct work *w, struct db *db, struct item *it
     return status;
 }
 
-/* In the writer's transaction. What a worker has and is to be held or deleted is held from now on,
- * so that a crash does not bring it back into the queue. */
+/* Write the change, in the writer's transaction. A copy with an order to be held or deleted is held
+ * at once, so that a crash does not bring it back into the queue. */
 static enum db_status apply(struct writer_request *request, struct db *db, struct err *err)
 {
     struct work *w = (struct work *)request;
@@ -186,7 +189,7 @@ static void settle(struct work *w, struct queue_changed *sum)
     }
 }
 
-/* False: it cannot go on. */
+/* Change one batch. False: the change cannot go on. */
 static bool change_batch(struct work *w, struct queue_changed *sum)
 {
     task_block(select_batch, w);
@@ -284,7 +287,7 @@ static int check(const struct queue_change *c, struct err *err)
 
 /* --- one copy --- */
 
-/* For task_block(): it alone, wherever it is. */
+/* Select the one copy with the id of the selection, in any place; for task_block(). */
 static void select_one(void *arg)
 {
     struct work *w = arg;
@@ -300,7 +303,7 @@ static void select_one(void *arg)
     queue_give_back_reader(w->q, db, w->status, w->err);
 }
 
-/* Is it there, and where the change makes sense? -1 with `err`. */
+/* Check that the one copy exists, and that the change makes sense in its place. -1 with `err`. */
 static int check_one(struct work *w)
 {
     const char *id = w->selection.id, *destination = w->selection.destination;

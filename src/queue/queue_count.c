@@ -15,7 +15,7 @@ void queue_amount_add(struct queue_amount *sum, const struct queue_amount *a)
         sum->oldest = a->oldest;
 }
 
-/* By name; made where it is missing. */
+/* Return the entry of a destination, in the order of names. It is added if it is missing. */
 static struct queue_depth *depth_of(struct queue_depths *depths, const char *name)
 {
     char destination[QUEUE_DESTINATION_SIZE];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue_count: how much waits for each destination, counted in short read transactions, so that the
- * writer's checkpoints are never held up for long. Blocks.
+ * queue_count: the amounts of copies of all destinations. They are counted in steps: short read
+ * transactions, so that the writer's checkpoints do not have to wait. All functions block.
  */
 #ifndef SPLIT_QUEUE_COUNT_H
 #define SPLIT_QUEUE_COUNT_H
@@ -13,20 +13,21 @@
 #include <stdbool.h>
 #include <time.h>
 
-#define QUEUE_COUNT_STEP 5000 /* copies of a transaction: some milliseconds */
+#define QUEUE_COUNT_STEP 5000 /* copies in one step, which takes some milliseconds */
 
-/* now: copies that are due later are deferred. go_on (NULL: not called) is called between the
- * steps; false stops it, and then *out is empty. -1 with `err`. */
+/* Count all copies. now: copies that are due later are deferred. go_on (NULL: not called) is called
+ * between two steps; false stops the counting, and *out is empty then. The caller frees out->items.
+ * -1 with `err`. */
 int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
                 struct queue_depths *out, struct err *err)
     __attribute__((nonnull(1, 5, 6), warn_unused_result));
 
-/* The highest id of the next `count` copies after `after`; 0: there are none. For reading in steps.
- */
+/* Find the end of a step: *last_out is the highest id of the next `count` copies after `after`. 0:
+ * there are no more copies. */
 enum db_status queue_count_step(struct db *db, int64_t after, int64_t count, int64_t *last_out,
                                 struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* As queue_ops.suspensions. */
+/* Read all suspensions, as queue_ops.suspensions. */
 enum db_status queue_count_suspended(struct db *db, struct queue_suspension **out,
                                      size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));

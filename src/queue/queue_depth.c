@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue_ops.depths: a thread counts the copies when that is asked for. Counters that each commit
- * and delivery moves would have to be told what was there before the start, while mail flows, and
- * would never learn what was changed with sqlite3.
+ * queue_ops.depths: a thread counts the copies on demand. The result of a count is a sample.
+ * Counters that each commit and delivery updates are no alternative: they would need a count of all
+ * copies at the start, while mail flows, and would miss changes that were made with sqlite3.
  */
 #include "queue/queue_private.h"
 
@@ -15,7 +15,7 @@
 
 #define STACK_SIZE (256 * 1024)
 #define AGE_MIN_MS 1000
-#define COST_SHARE 50 /* a sample is kept for as many times as long as it took to make */
+#define COST_SHARE 50 /* a sample is used for 50 times as long as the counting took */
 #define WAIT_S 2
 
 struct queue_sampler {
@@ -63,7 +63,7 @@ static bool goes_on(void *ctx)
     return !atomic_load(&((struct queue_sampler *)ctx)->is_stopping);
 }
 
-/* Called and returns with the lock; counts without it. */
+/* Count. Called with the lock, which is released meanwhile. */
 static void take_sample(struct db_queue *q)
 {
     struct queue_sampler *s = q->sampler;
@@ -106,7 +106,7 @@ static void *sampler_main(void *arg)
     return NULL;
 }
 
-/* With the lock. */
+/* Start the thread, if it does not run yet. Called with the lock. */
 static int start_thread(struct db_queue *q, struct err *err)
 {
     struct queue_sampler *s = q->sampler;
@@ -125,7 +125,7 @@ static int start_thread(struct db_queue *q, struct err *err)
     return -1;
 }
 
-/* With the lock: ask for a sample and wait for it, within bounds. */
+/* Ask for a new sample and wait up to WAIT_S for it. Called with the lock. */
 static void renew(struct queue_sampler *s)
 {
     struct timespec until;

@@ -22,28 +22,29 @@
 #define QUEUE_ID_COPIES_MAX 511 /* of one message */
 #define QUEUE_ID_NODES_MAX 64
 
-/* Gives out ids of messages. Thread-safe; plain data. */
+/* A source of message ids. Thread-safe; there is nothing to release. */
 struct queue_id_source {
     unsigned node;
     _Atomic int64_t last; /* units of time, of the id given out last */
 };
 
-/* Continue after `last`, the highest id in the database (0: none), so that a clock that was set
- * back gives no id twice. */
+/* Start after `last`, the highest id in the database (0: none). So no id is used twice when the
+ * clock was set back. */
 void queue_id_source_init(struct queue_id_source *s, unsigned node, int64_t last)
     __attribute__((nonnull));
-/* The id of a new message. */
+/* Return the id of a new message. */
 int64_t queue_id_next(struct queue_id_source *s) __attribute__((nonnull));
 
-/* The message that the copy belongs to. */
+/* Return the id of the message that the copy belongs to. */
 int64_t queue_id_message(int64_t copy) __attribute__((const));
 
-/* As text, and back. False: the text is not what queue_id_format() writes. Lower-case digits are
- * taken as well. */
+/* Write an id as text. */
 void queue_id_format(int64_t id, char out[QUEUE_ID_SIZE]) __attribute__((nonnull));
+/* Parse an id as queue_id_format() writes it; digits may be in lower case. False: it is not one. */
 bool queue_id_parse(const char *text, int64_t *out) __attribute__((nonnull));
 
-/* Names of destinations are [a-z0-9-]+, below QUEUE_DESTINATION_SIZE. */
+/* Return true if the name of a destination is valid: [a-z0-9-]+, shorter than
+ * QUEUE_DESTINATION_SIZE. */
 bool queue_destination_is_valid(const char *name) __attribute__((nonnull));
 
 #endif

@@ -26,9 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POSTPONE_S 60                    /* a copy that cannot be read at present */
-#define BACKLOG_MAX 1000                 /* outcomes that cannot be written: nothing more is sent */
-#define RETURNING_MAX (32 * 1024 * 1024) /* bytes of copies whose outcomes wait for a slow disk */
+#define POSTPONE_S 60 /* a copy that cannot be read at present */
 #define SUSPENDED_MS 1000
 
 struct queue_windows {
@@ -222,9 +220,23 @@ static bool may_hand_out(const struct db_queue *q, const struct queue_window *w)
     bool is_suspended =
         w->is_suspended && (w->suspended_until == 0 || queue_now(q) < w->suspended_until);
 
-    return !is_suspended && !atomic_load(&q->is_damaged) &&
-           writer_backlog(q->writer) <= BACKLOG_MAX &&
-           atomic_load(&q->returning_bytes) <= RETURNING_MAX;
+    return !is_suspended && !atomic_load(&q->is_damaged);
+}
+
+static bool has_too_many_outcomes(const struct db_queue *q)
+{
+    return atomic_load(&q->outcomes) >= QUEUE_OUTCOMES_MAX ||
+           atomic_load(&q->returning_bytes) > QUEUE_RETURNING_MAX;
+}
+
+/* Are there so many outcomes that the writer has to catch up first? Then queue_next_go_on() follows
+ * when it has. */
+static bool is_behind(struct db_queue *q)
+{
+    if (!has_too_many_outcomes(q))
+        return false;
+    atomic_store(&q->is_behind, true);
+    return has_too_many_outcomes(q); /* the writer may have caught up before it could see that */
 }
 
 struct opening {
@@ -274,9 +286,11 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
     return NULL;
 }
 
-/* Wait for a change of the window, but not beyond the deadline or the time for the next look.
- * Called with the lock. False: the deadline has passed. */
-static bool wait_for_change(struct db_queue *q, struct queue_window *w, int64_t deadline_ms)
+/* Wait for a change of the window, but not beyond the deadline or the time for the next look; only
+ * for the writer to catch up: not beyond the deadline. Called with the lock. False: the deadline
+ * has passed. */
+static bool wait_for_change(struct db_queue *q, struct queue_window *w, bool waits_for_writer,
+                            int64_t deadline_ms)
 {
     const int64_t now_ms = task_now_ms();
     const time_t now = queue_now(q);
@@ -286,6 +300,8 @@ static bool wait_for_change(struct db_queue *q, struct queue_window *w, int64_t 
         return false;
     if (!may_hand_out(q, w))
         wait_ms = SUSPENDED_MS;
+    else if (waits_for_writer)
+        wait_ms = deadline_ms - now_ms;
     (void)task_cond_wait(&w->changed, &w->lock,
                          wait_ms < deadline_ms - now_ms ? now_ms + wait_ms : deadline_ms);
     return true;
@@ -301,7 +317,8 @@ struct queue_copy *queue_next(struct queue *base, const char *destination, unsig
     bool is_waiting = true;
 
     while (is_waiting && copy == NULL && w->wakes == wakes) {
-        bool is_on = may_hand_out(q, w);
+        bool waits_for_writer = is_behind(q);
+        bool is_on = !waits_for_writer && may_hand_out(q, w);
         if (is_on && queue_look_is_due(q, w))
             queue_look(q, w);
         struct queue_ready *ready = is_on ? queue_window_take(w) : NULL;
@@ -310,7 +327,7 @@ struct queue_copy *queue_next(struct queue *base, const char *destination, unsig
             copy = hand_out(q, w->name, ready);
             pthread_mutex_lock(&w->lock);
         } else if (!is_on || !queue_look_is_due(q, w)) {
-            is_waiting = wait_for_change(q, w, deadline_ms);
+            is_waiting = wait_for_change(q, w, waits_for_writer, deadline_ms);
         }
     }
     pthread_mutex_unlock(&w->lock);
@@ -329,6 +346,18 @@ void queue_wake(struct queue *base, const char *destination)
             continue;
         pthread_mutex_lock(&w->lock);
         w->wakes++;
+        task_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
+void queue_next_go_on(struct db_queue *q)
+{
+    pthread_mutex_lock(&q->windows->lock);
+    struct queue_window *w = q->windows->first;
+    pthread_mutex_unlock(&q->windows->lock);
+    for (; w != NULL; w = w->next) {
+        pthread_mutex_lock(&w->lock);
         task_cond_broadcast(&w->changed);
         pthread_mutex_unlock(&w->lock);
     }

@@ -126,7 +126,7 @@ static struct db *open_writer(void *ctx, enum db_status *status_out, struct err 
     return queue_open_database(ctx, DB_WRITE, status_out, err);
 }
 
-/* What is too old: rows of the history, and suspensions that are over. */
+/* Remove rows of the history that are too old, and suspensions that are over. */
 static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct err *err)
 {
     const struct db_value now = db_int(queue_now(ctx));
@@ -145,7 +145,7 @@ static void note_damage(void *ctx, const struct err *err)
     queue_report_damage(ctx, err);
 }
 
-/* What a crash left between prepare and commit. */
+/* Remove messages that a crash has left between prepare and commit. */
 static enum db_status remove_prepared(struct writer_request *request, struct db *db,
                                       struct err *err)
 {
@@ -167,7 +167,7 @@ struct row_check {
     struct err *err;
 };
 
-/* A file stays when that cannot be found out. */
+/* For large_clean(). Returns true, so that the file stays, if the database cannot be read. */
 static bool has_row(void *ctx, int64_t id)
 {
     struct row_check *c = ctx;

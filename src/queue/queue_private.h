@@ -26,6 +26,11 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+/* With so many outcomes that are not committed yet, nothing is handed out: what was sent and cannot
+ * be removed is bounded, and so is the memory when workers are faster than the writer. */
+#define QUEUE_OUTCOMES_MAX 1000
+#define QUEUE_RETURNING_MAX (32 * 1024 * 1024) /* bytes of their copies */
+
 /*
  * A message in memory, with its content if that is small. It was received just now, or was read
  * from the database. Its copies share it and count their references. It is immutable.
@@ -68,6 +73,8 @@ struct db_queue {
     struct queue_windows *windows; /* queue_next.c: what is in memory, by destination */
     struct queue_sampler *sampler; /* queue_depth.c */
     atomic_bool is_damaged;        /* SQLite calls the database corrupt */
+    atomic_uint outcomes;          /* not committed yet */
+    atomic_bool is_behind;         /* a next() waits until there are fewer of them */
     unsigned history_rows;         /* written so far; the writer's thread */
     atomic_size_t returning_bytes; /* of the copies whose outcomes are not written yet */
     dev_t device;                  /* of the database's file */
@@ -165,6 +172,8 @@ void queue_next_begin_return(struct db_queue *q, const char *destination, int64_
  * for a look, because the copy is due then; 0: it needs none. */
 void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
                            struct queue_ready *again, time_t due);
+/* Wake the workers that wait because of QUEUE_OUTCOMES_MAX: the writer has caught up. */
+void queue_next_go_on(struct db_queue *q);
 /* Ask for a look, because the database may have copies that have become due. */
 void queue_next_look(struct db_queue *q, const char *destination);
 /* Suspend or resume a destination. While it is suspended, none of its copies is handed out. until:

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A message on its way into the queue. Its content is kept in memory while it arrives, or goes to a
- * file when it is too large for a row. put_prepare writes the rows of message and body, put_commit
- * adds those of the copies; without put_prepare it writes all.
+ * Receive a message and store it. The content is kept in memory while it arrives. When it becomes
+ * too large for a row, it goes to a file. put_prepare writes the rows of message and body, and
+ * put_commit adds those of the copies. Without put_prepare, put_commit writes all rows. Its
+ * transaction is durable: its commit returns after the sync of the log (writer_commit.c,
+ * db_sqlite.c), and only then is the message reported as stored.
  *
- * A transaction that failed may have been stored all the same (db.h). So after each failure a
- * further one removes what there may be, as soon as the database takes it; until then the copies
- * stay reserved, and the file stays.
+ * A commit that failed may have been stored all the same (db.h). So after each failure another
+ * request removes the rows of the message. Until that one is committed, the copies stay reserved
+ * and the file is kept.
  */
 #include "queue/queue_private.h"
 
@@ -128,7 +130,7 @@ enum queue_put_status queue_put_begin(struct queue *base, const struct queue_mes
     return QUEUE_PUT_OK;
 }
 
-/* What is in memory goes to the file, which is begun if there is none. */
+/* Write the content that is in memory to the file. The file is created if there is none. */
 static enum queue_put_status flush(struct queue_put *p, struct err *err)
 {
     enum queue_put_status status = QUEUE_PUT_OK;
@@ -157,7 +159,7 @@ enum queue_put_status queue_put_data(struct queue_put *p, const void *data, size
     return status;
 }
 
-/* No content follows. */
+/* Make p->stored, after the last part of the content. A file is synced. */
 static enum queue_put_status complete(struct queue_put *p, struct err *err)
 {
     enum queue_put_status status = QUEUE_PUT_OK;
@@ -188,7 +190,7 @@ static void put_free(struct queue_put *p)
 
 /* --- rows --- */
 
-/* Its recipients that have not got the message; 0: the copy is left out. */
+/* Return the number of recipients that have not got the message yet. 0: the copy is left out. */
 static size_t count_wanted(const struct queue_new_copy *c)
 {
     size_t count = 0;
@@ -259,7 +261,8 @@ static bool is_reserved(const struct queue_new_copy *c)
     return !c->is_dead && count_wanted(c) > 0;
 }
 
-/* was_committed: its copies are reserved, and may be there. */
+/* Submit the request that removes the rows. was_committed: put_commit has failed, so the copies are
+ * reserved and may be in the database. */
 static void remove_rows(const struct queue_put *p, bool was_committed)
 {
     struct removal *r = mem_zalloc(sizeof *r + p->copy_count * sizeof *r->reserved);
@@ -338,7 +341,7 @@ enum queue_put_status queue_put_prepare(struct queue_put *p, struct err *err)
     return status;
 }
 
-/* What next() hands out, without a look at the database. */
+/* Make the copy that goes directly into the window, so that no look has to read it. */
 static struct queue_ready *make_ready(const struct queue_put *p, size_t i)
 {
     const struct queue_new_copy *c = &p->copies[i];
@@ -371,7 +374,7 @@ static void hand_out(const struct queue_put *p)
     }
 }
 
-/* Is any copy left to be stored? */
+/* Return true if there is a copy to be stored. */
 static bool has_wanted(const struct queue_put *p)
 {
     bool has = false;

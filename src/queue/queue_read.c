@@ -40,7 +40,7 @@ void queue_readers_free(struct queue_readers *r)
     free(r);
 }
 
-/* One connection less: whoever waits may open one. */
+/* Count a connection that was closed. A thread that waits may open another one. */
 static void count_closed(struct queue_readers *r)
 {
     pthread_mutex_lock(&r->lock);
@@ -202,7 +202,7 @@ static bool take_part(void *ctx, const struct db_value *columns)
     return r->content.len <= r->ready->message->message.size_bytes;
 }
 
-/* Why it cannot be delivered; NULL: it can. */
+/* Return the reason why the copy cannot be delivered, or NULL. */
 static const char *find_problem(const struct reading *r, bool with_content)
 {
     const struct queue_message *m = &r->ready->message->message;

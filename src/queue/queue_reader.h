@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * queue_reader: the queue read from outside, for splitctl: needs no lock, changes nothing, works
- * while splitrelay runs and while it does not. It reads in short transactions, so that it never
- * holds up the writer's checkpoints for long; what changes meanwhile may be missed or seen. One
- * thread per reader.
+ * queue_reader: read access to the queue for splitctl. It needs no lock, changes nothing, and works
+ * no matter if splitrelay runs. It reads in short transactions, so that the writer's checkpoints do
+ * not have to wait. Changes that are made while it reads may be seen or not. A reader is used by
+ * one thread.
  */
 #ifndef SPLIT_QUEUE_READER_H
 #define SPLIT_QUEUE_READER_H
@@ -19,14 +19,14 @@
 
 struct queue_reader;
 
-/* queue: as in queue_options. A directory without a database is an empty queue.
- * NULL with `err`. */
+/* Open a reader. queue: as in queue_options. A directory without a database is an empty queue. NULL
+ * with `err`. */
 struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
                                        struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void queue_reader_close(struct queue_reader *r);
 
-/* Valid during the call that gets it. */
+/* A copy, valid during the call that gets it. */
 struct queue_entry {
     char id[QUEUE_ID_SIZE];
     const char *destination;
@@ -36,10 +36,11 @@ struct queue_entry {
     const struct queue_recipient *recipients;
     size_t recipient_count;
     unsigned attempts;
-    const char *problem; /* its content is missing: why; "" */
+    const char *problem; /* why its content cannot be read; "": it can */
 };
 
-/* Told now and then, while much is read, how many of all rows were looked at. False: stop. */
+/* Called from time to time during a long operation, with the number of rows that have been read and
+ * the number of all rows. False: stop. */
 typedef bool queue_reader_progress(void *ctx, uint64_t looked_at, uint64_t total);
 
 /* Call each(ctx, entry) for the copies of the selection (places 0: everywhere), by id, which is
@@ -50,37 +51,37 @@ int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *
                           queue_reader_progress *progress, void *ctx, struct err *err)
     __attribute__((nonnull(1, 2, 3, 6), warn_unused_result));
 
-/* How many copies queue_reader_list() would list. -1 with `err`. */
+/* Return the number of copies that queue_reader_list() would list, or -1 with `err`. */
 int64_t queue_reader_count(struct queue_reader *r, const struct queue_selection *selection,
                            queue_reader_progress *progress, void *ctx, struct err *err)
     __attribute__((nonnull(1, 2, 5), warn_unused_result));
 
-/* Read the content of a copy, from `at` on; up to size bytes, 0 at the end. -1 with `err`, also
- * when the copy is gone. */
+/* Read up to `size` bytes of the content of a copy, from offset `at`. Returns the number of bytes,
+ * 0 at the end, or -1 with `err`, also if there is no such copy any more. */
 ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at, void *data,
                              size_t size, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* As queue_ops.depths, counted now. now: the time that tells due from deferred. progress: NULL or
- * called with ctx. */
+/* Count the copies of all destinations. now: copies that are due later are deferred. progress: NULL
+ * or called with ctx. The caller frees out->items. -1 with `err`. */
 int queue_reader_depths(struct queue_reader *r, time_t now, queue_reader_progress *progress,
                         void *ctx, struct queue_depths *out, struct err *err)
     __attribute__((nonnull(1, 5, 6), warn_unused_result));
 
-/* Bytes in the database that are free for new copies. */
+/* Get the number of bytes in the database that are free for new copies. -1 with `err`. */
 int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The last reason of a copy (the number of its id), or "" when there is none. */
+/* Get the last reason of a copy, "" if there is none. copy: the number of its id. -1 with `err`. */
 int queue_reader_last_reason(struct queue_reader *r, int64_t copy, char out[QUEUE_REASON_SIZE],
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* As queue_ops.suspensions. */
+/* Read all suspensions, as queue_ops.suspensions. */
 int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **out,
                              size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* What became of a copy. */
+/* A row of the history, valid during the call that gets it. */
 struct queue_event {
     char id[QUEUE_ID_SIZE];
     const char *destination;
@@ -92,8 +93,10 @@ struct queue_event {
     unsigned attempts;
 };
 
-/* The history, newest first. Of the selection: id, destination, from, to (any recipient), reason
- * (the reply), mta_id, message_id, arrived_* (here: when it happened), larger_bytes, limit. */
+/* Call each(ctx, event) for the selected rows of the history, the newest first, until it returns
+ * false. These parts of the selection are used: id, destination, from, to (any recipient), reason
+ * (the reply), mta_id, message_id, arrived_* (here the time of the event), larger_bytes, limit.
+ * progress: NULL or called with ctx. Returns the number of events, or -1 with `err`. */
 int64_t queue_reader_history(struct queue_reader *r, const struct queue_selection *selection,
                              bool (*each)(void *ctx, const struct queue_event *event),
                              queue_reader_progress *progress, void *ctx, struct err *err)

@@ -133,7 +133,7 @@ static enum db_status query_range(struct queue_reader *r, const struct buf *sql,
     return r->db->ops->query_text(r->db, buf_str(sql), values, where->count + 2, row, ctx, err);
 }
 
-/* What a reading has in common with others. is_over: the row has had enough. */
+/* The common part of all readings. is_over: the row function needs no more rows. */
 struct reading {
     const char *columns, *order;
     bool (*row)(void *ctx, const struct db_value *columns);
@@ -143,7 +143,7 @@ struct reading {
     void *progress_ctx;
 };
 
-/* In steps of ids; a selection with an id needs one. -1 with `err`. */
+/* Read in steps of ids. A selection with an id takes one step. -1 with `err`. */
 static int read_by_steps(struct queue_reader *r, const struct queue_selection *selection,
                          const struct reading *reading, struct err *err)
 {

@@ -15,11 +15,11 @@ struct queue_reader {
     uint64_t total; /* of copies, for the progress; 0: not counted yet */
 };
 
-/* The large contents, opened when they are needed first. NULL with `err`. */
+/* Return the large contents, which are opened by the first call. NULL with `err`. */
 struct large *queue_reader_large(struct queue_reader *r, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Tell the progress, if there is one to be told: false: stop. */
+/* Call progress, unless it is NULL. False: stop. */
 bool queue_reader_tell(struct queue_reader *r, queue_reader_progress *progress, void *ctx,
                        uint64_t looked_at) __attribute__((nonnull(1)));
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Giving copies back. What came of a copy is a request to the writer, which tries it until it
- * succeeds; until then the copy stays known, so that it is not handed out again. An order that the
- * copy got meanwhile is carried out in the same transaction.
+ * Take copies back from workers. The outcome of a copy is a request to the writer, which tries it
+ * until it succeeds. Until then the window knows the copy, so it is not handed out again. An order
+ * for the copy is carried out in the same transaction.
  */
 #include "queue/queue_window.h"
 
@@ -31,7 +31,7 @@ struct outcome {
 
 /* --- copies in hand --- */
 
-/* Its state, and a hash of its reason. */
+/* Return a number made of the recipient's state and a hash of its reason. */
 static uint32_t fingerprint(const struct queue_recipient *r)
 {
     uint32_t hash = hash_fnv1a_32(HASH_FNV1A_32_START, r->reason, strlen(r->reason));
@@ -58,7 +58,7 @@ struct queue_taken *queue_taken_new(const char *destination, struct queue_ready 
     return t;
 }
 
-/* Without what is ready. */
+/* Free t, but not t->ready. */
 static void free_taken(struct queue_taken *t)
 {
     if (t->copy.content_fd >= 0)
@@ -158,6 +158,17 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
 
 /* --- afterwards --- */
 
+/* One less waits; has the writer caught up? */
+static void forget_outcome(struct db_queue *q, size_t bytes)
+{
+    atomic_fetch_sub(&q->returning_bytes, bytes);
+    atomic_fetch_sub(&q->outcomes, 1);
+    if (atomic_load(&q->outcomes) <= QUEUE_OUTCOMES_MAX * 3 / 4 &&
+        atomic_load(&q->returning_bytes) <= QUEUE_RETURNING_MAX / 4 * 3 &&
+        atomic_exchange(&q->is_behind, false))
+        queue_next_go_on(q);
+}
+
 static void finish(struct writer_request *request, enum db_status status, const struct err *err)
 {
     struct outcome *o = (struct outcome *)request;
@@ -181,7 +192,7 @@ static void finish(struct writer_request *request, enum db_status status, const 
     if (!is_again)
         queue_ready_free(t->ready);
     free_taken(t);
-    atomic_fetch_sub(&o->q->returning_bytes, o->bytes);
+    forget_outcome(o->q, o->bytes);
     free(o->files.messages);
     free(o->relay);
     free(o->reply);
@@ -206,6 +217,7 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
     if (t->ready->message->content == NULL)
         o->request.urgency = WRITER_DURABLE;
     atomic_fetch_add(&q->returning_bytes, o->bytes);
+    atomic_fetch_add(&q->outcomes, 1);
     queue_next_begin_return(q, t->copy.destination, t->ready->id, &o->request, &o->order);
 }
 

@@ -28,7 +28,9 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
                         values, 4, NULL, err);
 }
 
-/* 1, 0: it was suspended, or not; -1. */
+/* Write or remove a suspension. Returns 1 if the destination was suspended, 0 if not, -1 on
+ * failure.
+ */
 static int write_suspension(struct db_queue *q, const char *destination,
                             const struct queue_suspension *suspension, struct err *err)
 {

@@ -57,7 +57,7 @@ static void join_addresses(const struct queue_ready *copy, bool is_sent, struct 
     }
 }
 
-/* The reason of the first recipient that has not got it. */
+/* Return the reason of the first recipient that has not got the copy. */
 static const char *reason_of(const struct queue_ready *copy)
 {
     for (size_t i = 0; i < copy->recipient_count; i++)

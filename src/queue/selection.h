@@ -19,11 +19,12 @@ struct selection_sql {
     size_t text_count;
 };
 
-/* first: the number of the first parameter ($N). -1 with `err`: the id is none. */
+/* Make the condition for copies. first: the number of the first parameter ($N). -1 with `err`: the
+ * id is not valid. In both cases the caller clears *s. */
 int selection_sql_copies(struct selection_sql *s, const struct queue_selection *selection,
                          unsigned first, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* On the table history. */
+/* Make the condition for rows of the table history. Otherwise as selection_sql_copies(). */
 int selection_sql_history(struct selection_sql *s, const struct queue_selection *selection,
                           unsigned first, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -36,7 +36,7 @@ struct writer_request *writer_list_take(struct writer_list *l)
 
 /* --- the thread --- */
 
-/* When there is something to do without a request. With the lock. */
+/* Return the time when there is work to do even without a request. Called with the lock. */
 static int64_t next_time_ms(const struct writer *w, int64_t now_ms)
 {
     if (w->is_damaged)
@@ -64,19 +64,20 @@ static void sleep_until(struct writer *w, int64_t at_ms, bool dozes)
             w->sleep = AWAKE;
 }
 
-/* Are requests to be taken now? If not, *at_ms_out says when. With the lock. */
+/* Return true if requests are to be taken now. If not, *at_ms_out is the time when they are. Called
+ * with the lock. */
 static bool is_due(const struct writer *w, int64_t now_ms, int64_t *at_ms_out)
 {
     *at_ms_out = INT64_MAX;
     if (w->waiting.first == NULL)
         return false;
     *at_ms_out = w->waiting.first->submitted_us / 1000 + WRITER_LAZY_MS;
-    return w->urgent > 0 || w->is_stopping || w->waiting.count >= WRITER_BATCH_MAX ||
+    return w->urgent > 0 || w->is_stopping || w->waiting.count >= WRITER_LAZY_MAX ||
            *at_ms_out <= now_ms;
 }
 
-/* Wait for requests, and take them; or for the time to do something else (*batch is empty then).
- * False: it is over. */
+/* Wait for requests and take them into *batch. *batch is empty if there is other work to do. False:
+ * the thread is to end. */
 static bool take(struct writer *w, struct writer_list *batch, bool *has_urgent_out)
 {
     int64_t requests_at_ms;
@@ -195,7 +196,8 @@ void writer_submit(struct writer *w, struct writer_request *r)
     pthread_mutex_lock(&w->lock);
     writer_list_add(&w->waiting, r);
     w->urgent += !is_lazy;
-    bool wakes = w->sleep == SLEEPS || (w->sleep == DOZES && !is_lazy);
+    bool is_urgent = !is_lazy || w->waiting.count >= WRITER_LAZY_MAX;
+    bool wakes = w->sleep == SLEEPS || (w->sleep == DOZES && is_urgent);
     if (wakes)
         w->sleep = AWAKE;
     pthread_mutex_unlock(&w->lock);

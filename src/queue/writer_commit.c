@@ -29,8 +29,8 @@ void writer_close_db(struct writer *w)
     w->db = NULL;
 }
 
-/* The connection is not used any more. Opened again at once, or after a while if that did not help
- * the last time. */
+/* Close the connection after a failure. The next one is opened at once after the first failure, and
+ * after RETRY_MS if failures follow each other. */
 static void note_failure(struct writer *w, enum db_status status, const struct err *err)
 {
     writer_close_db(w);
@@ -88,7 +88,8 @@ static void list_remove(struct writer_list *l, const struct writer_request *r)
     l->count--;
 }
 
-/* Run all requests. *failed_out: the one whose apply() ended with the status, or NULL. */
+/* Run all requests in one transaction, and commit. *failed_out: the request whose apply() has
+ * failed, or NULL. */
 static enum db_status apply_all(struct writer *w, const struct writer_list *batch, bool is_durable,
                                 struct writer_request **failed_out, struct err *err)
 {
@@ -107,7 +108,8 @@ static enum db_status apply_all(struct writer *w, const struct writer_list *batc
     return status;
 }
 
-/* One transaction; without those that conflict, which are finished. */
+/* Commit the batch. A request that conflicts is finished with DB_CONFLICT, and the transaction is
+ * run again without it. */
 static enum db_status commit_batch(struct writer *w, struct writer_list *batch, struct err *err)
 {
     int64_t now_ms = clock_now_ms();
@@ -149,7 +151,7 @@ static void count_commit(struct writer *w, const struct writer_list *batch, int6
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Nothing of it counts: keep those that must succeed, finish the others. */
+/* Keep the requests that must succeed, and finish the others, after a transaction that failed. */
 static void fail_all(struct writer *w, struct writer_list *batch)
 {
     struct err err;

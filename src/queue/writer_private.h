@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * writer_private: what the two files of the writer share. writer.c takes requests and has the
- * thread; writer_commit.c, all on that thread, has the connection, transactions and faults.
+ * writer_private: the declarations that the two files of the writer share. writer.c has the list of
+ * requests and the thread. writer_commit.c has the connection, transactions and faults; all of it
+ * runs on that thread. A request is *kept* if it must succeed and its transaction has failed.
  */
 #ifndef SPLIT_WRITER_PRIVATE_H
 #define SPLIT_WRITER_PRIVATE_H
@@ -11,9 +12,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define WRITER_BATCH_MAX 1000    /* requests in one transaction */
-#define WRITER_KEPT_MAX 20       /* after a failure: a disk may be full, and the log small */
-#define WRITER_IDLE_AFTER_MS 200 /* without a request */
+#define WRITER_BATCH_MAX 1000 /* requests in one transaction */
+#define WRITER_LAZY_MAX 250   /* so many LAZY ones do not wait for company */
+#define WRITER_KEPT_MAX 20    /* kept requests in one transaction: it must fit into a small log */
+#define WRITER_IDLE_AFTER_MS 200 /* without a request, the writer is idle */
 #define WRITER_IDLE_EVERY_MS 1000
 
 struct writer_list {
@@ -28,44 +30,49 @@ struct writer {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
     struct writer_list waiting;
-    size_t urgent;                       /* of them are not LAZY */
+    size_t urgent;                       /* how many of `waiting` are not LAZY */
     enum { AWAKE, DOZES, SLEEPS } sleep; /* DOZES: a LAZY request does not wake it */
     bool is_stopping;
-    int64_t stop_at_ms; /* kept ones are given up then */
+    int64_t stop_at_ms; /* when kept requests are given up */
     enum db_status state;
     struct err state_err;
     struct writer_figures figures;
 
-    atomic_size_t kept_count; /* of `kept` */
+    atomic_size_t kept_count; /* length of `kept` */
 
-    /* Of the thread alone. */
+    /* Used by the thread alone. */
     struct db *db;           /* NULL: to be opened */
-    struct writer_list kept; /* must_succeed, after a failure */
+    struct writer_list kept; /* requests to be tried again after a failure */
     unsigned failures;       /* in a row */
-    int64_t open_at_ms;      /* not before: the next attempt to open the database */
+    int64_t open_at_ms;      /* earliest time of the next attempt to open the database */
     bool is_damaged, is_reported;
-    bool has_idle_work, has_maintenance; /* more of it */
-    /* When it was last: a durable commit, a request, a look without one, the queue's own work. */
+    bool has_idle_work, has_maintenance; /* there is more of it to do */
+    /* Times of the last durable commit, the last request, the last maintenance without a request,
+     * the last housekeeping, and the last update of the figures. */
     int64_t durable_at_ms, busy_at_ms, looked_at_ms, idle_at_ms, figures_at_ms;
 };
 
-/* A list in the order in which requests were added. */
+/* Make the list empty. */
 void writer_list_init(struct writer_list *l);
+/* Add a request at the end. */
 void writer_list_add(struct writer_list *l, struct writer_request *r);
+/* Remove the first request, and return it. The list is not empty. */
 struct writer_request *writer_list_take(struct writer_list *l);
 
-/* Is there a connection? Opens one when it is time to. */
+/* Return true if there is a connection. If there is none, and open_at_ms has passed, open one. */
 bool writer_is_ready(struct writer *w);
-/* Commit and finish all of the batch. */
+/* Run the batch in one transaction, and finish each request. After a failure, requests that must
+ * succeed are kept. */
 void writer_work(struct writer *w, struct writer_list *batch);
-/* The same for some of what has waited since a failure: alone, so that it does not let others fail.
- */
+/* Run up to WRITER_KEPT_MAX kept requests in a transaction of their own, so that other requests do
+ * not fail with them. */
 void writer_work_for_kept(struct writer *w);
-/* What is to be done between transactions. is_idle: no request for a while. */
+/* Do one step of maintenance and, if it is time for it, the housekeeping. has_urgent: urgent
+ * requests wait. is_idle: there has been no request for WRITER_IDLE_AFTER_MS. */
 void writer_maintain(struct writer *w, bool has_urgent, bool is_idle);
-/* Ask for the figures of the database, now and then. */
+/* Read the figures of the database, unless they are recent. */
 void writer_update_figures(struct writer *w);
-/* There may be no connection. */
+/* Close the connection, if there is one. */
 void writer_close_db(struct writer *w);
 
 #endif

@@ -75,6 +75,17 @@ static bool go_on(void *ctx, const struct queue_changed *so_far)
            stream_flush(client->stream) == STREAM_OK;
 }
 
+/* "ok", and why the queue takes nothing now. */
+static void do_ping(const struct control *c, struct buf *reply, struct err *err)
+{
+    buf_adds(reply, "ok");
+    if (c->actions.has_room(c->actions.ctx, err) != QUEUE_PUT_OK) {
+        log_sanitize(err->text);
+        buf_addf(reply, " %s", err->text);
+    }
+    buf_addc(reply, '\n');
+}
+
 static void do_health(const struct control *c, const struct control_line *line, struct buf *reply,
                       struct err *err)
 {
@@ -131,7 +142,7 @@ static void handle(struct client *client, const char *request, struct buf *reply
     if (control_line_parse(request, &line, &err) == 0) {
         switch (line.verb) {
         case CONTROL_PING:
-            buf_adds(reply, "ok\n");
+            do_ping(client->control, reply, &err);
             break;
         case CONTROL_HEALTH:
             do_health(client->control, &line, reply, &err);
@@ -200,7 +211,7 @@ static void *client_main(void *arg)
     return NULL;
 }
 
-/* Wait for a free place. With the lock. */
+/* Wait for a free place in clients[]. Called with the lock. */
 static size_t find_place(struct control *c)
 {
     for (;;) {
@@ -261,7 +272,8 @@ static void *control_main(void *arg)
     }
 }
 
-/* The caller has the lock of the spool: a socket that is there was left behind. */
+/* Open the socket. The caller has the lock of the spool, so an existing socket is a leftover and is
+ * replaced. */
 static int open_socket(struct control *c, struct err *err)
 {
     const char *path = c->address.sun_path;
@@ -336,7 +348,8 @@ fail:
     return NULL;
 }
 
-/* End what clients wait for or have under way. False: there is no client. With the lock. */
+/* Shut down the connections of all clients for reading, so that their threads end. Called with the
+ * lock. False: there is no client. */
 static bool hurry_clients(struct control *c)
 {
     bool is_any = false;
@@ -365,7 +378,7 @@ void control_stop(struct control *c)
     close_all(c);
 }
 
-/* 0: *text_out is what is behind "ok". */
+/* Parse a reply. 0: *text_out is the text after "ok". */
 static int take_reply(const char *reply, char **text_out, struct err *err)
 {
     if (strcmp(reply, "ok") == 0 || strncmp(reply, "ok ", 3) == 0) {

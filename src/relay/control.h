@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * control: splitctl's way into a running splitrelay: a unix socket "control" in the spool directory
- * (mode 0600, so only the relay's own user and root). One request line (control_line.h), one reply,
- * then close. Each connection has a thread of its own, CONTROL_CLIENTS_MAX at a time: a long
- * operation does not delay others. It stops, between two batches of copies, when its client goes
- * away or control_stop() is called.
+ * control: the socket through which splitctl controls a running splitrelay. It is the unix socket
+ * "control" in the spool directory, with mode 0600: only splitrelay's user and root may connect. A
+ * client sends one request line (control_line.h), gets one reply, and the connection is closed.
+ * Each connection has a thread of its own, so a long operation does not delay others; there are at
+ * most CONTROL_CLIENTS_MAX. A change stops, between two batches of copies, when its client closes
+ * the connection or control_stop() is called.
  */
 #ifndef SPLIT_CONTROL_H
 #define SPLIT_CONTROL_H
@@ -17,15 +18,20 @@
 
 struct control;
 
-/* What requests act on. Called from several threads. */
+/* The functions that carry out the requests. They are called from several threads. */
 struct control_actions {
+    /* As queue_ops.has_room for a message of unknown size: check that the queue takes messages. */
+    enum queue_put_status (*has_room)(void *ctx, struct err *err);
     /* As queue_ops.change. Besides, a destination that is suspended because of faults is tried at
      * once if the change moves copies to it, or retries its copies. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
-    /* As the queue_ops of the same name. resume: a suspension by faults ends, too. */
+    /* As queue_ops.suspend. */
     int (*suspend)(void *ctx, const struct queue_suspension *s, struct err *err);
+    /* As queue_ops.resume. A suspension by faults ends, too. */
     int (*resume)(void *ctx, const char *destination, struct err *err);
+    /* Get the suspension of a destination by its faults; `since` is 0 if there is none. -1 with
+     * `err`: there is no such destination. */
     int (*health)(void *ctx, const char *destination, struct destination_suspension *out,
                   struct err *err);
     void *ctx;
@@ -35,13 +41,14 @@ struct control_actions {
  * `err`. */
 struct control *control_start(const char *spool_directory, const struct control_actions *actions,
                               struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Close the socket, wait until the requests under way have ended, and release c. */
 void control_stop(struct control *c) __attribute__((nonnull));
 
-/* The other side, for splitctl: send a request line (no LF) and wait for the reply, for each line
- * of it at most timeout_ms. on_progress (NULL: not called) is told how many copies are done; with
- * false the connection is closed, and splitrelay stops the change. 0: *text_out (to free()) is the
- * text behind "ok"; -1 with `err`: not running, stopped, or what splitrelay said.
- */
+/* The client side, for splitctl: send a request line (without LF) and wait for the reply, at most
+ * timeout_ms for each line. on_progress (NULL: not called) is called with the number of copies that
+ * are done; false closes the connection, and splitrelay stops the change. Returns 0 with the text
+ * after "ok" in *text_out, which the caller frees. Returns -1 with `err` if splitrelay does not
+ * run, if on_progress returned false, or if splitrelay replied with an error. */
 int control_request(const char *spool_directory, const char *request, unsigned timeout_ms,
                     bool (*on_progress)(void *ctx, uint64_t changed), void *ctx, char **text_out,
                     struct err *err) __attribute__((nonnull(1, 2, 6, 7), warn_unused_result));

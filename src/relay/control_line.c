@@ -142,7 +142,8 @@ static const char *behind(const char *text, const char *prefix)
     return strncmp(text, prefix, len) == 0 ? text + len : NULL;
 }
 
-/* 1: it is such a word and was taken; 0: it is another one; -1: its value is wrong. */
+/* Take a word with a text. Returns 1 if it was taken, 0 if it is another word, -1 if its value is
+ * wrong. */
 static int parse_text(const char *word, struct control_line *out)
 {
     struct buf value = {0};
@@ -228,8 +229,9 @@ static int parse_word(const char *word, struct control_line *out, struct err *er
     return -1;
 }
 
-/* Does it say which copies are meant? Places, a destination and a limit alone do not: without
- * another condition all copies are meant, and the request has to say so. */
+/* Return true if the request says which copies it selects. Places, a destination and a limit are
+ * not enough: without another condition all copies are selected, and the request has to say "all".
+ */
 static bool has_condition(const struct queue_selection *s)
 {
     for (size_t i = 0; i < CONTROL_LINE_TEXTS; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * control_line: what splitctl and splitrelay say to each other at the control socket, one line a
- * request:
+ * control_line: the protocol of the control socket between splitctl and splitrelay. A request is
+ * one line:
  *
  *     request = ( "ping" / health / suspend / resume / change ) LF
  *
@@ -27,13 +27,18 @@
  *
  *     reply   = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error" SP text ) LF
  *
- * A change names the copies that it means: "all", an id, or conditions of struct queue_selection
- * (queue.h), other than destination, in and limit alone. until: seconds since 1970, 0: until it is
- * resumed. A reason that is too long is cut. The text of health is two numbers, since when the
- * destination has been suspended by its faults and until when (seconds since 1970; 0 when it is
- * not), and the reason, if there is one. The text of a change is three numbers (changed, ordered,
- * failed; see queue.h) and, if there is one, the reason of the last failure. Pure functions; any
- * thread.
+ * A change selects its copies with "all", with an id, or with conditions of struct queue_selection
+ * (queue.h). Destination, in and limit alone are not enough. until: seconds since 1970; 0: until it
+ * is resumed. A reason that is too long is cut.
+ *
+ * The text of the reply "ok" depends on the request:
+ *   - ping: the reason why the queue takes no messages now; none if it takes them.
+ *   - health: two numbers, the beginning and the end of the suspension by faults (seconds since
+ *     1970; 0 if the destination is not suspended), then the reason, if there is one.
+ *   - change: three numbers (changed, ordered, failed; see queue.h), then the reason of the last
+ *     failure, if there is one.
+ *
+ * Pure functions; any thread.
  */
 #ifndef SPLIT_CONTROL_LINE_H
 #define SPLIT_CONTROL_LINE_H
@@ -55,7 +60,8 @@ enum control_verb {
 
 #define CONTROL_LINE_TEXTS 5 /* words with xtext */
 
-/* A request. One that was parsed owns the strings that it points to: control_line_clear(). */
+/* A request. control_line_parse() makes one that owns its strings; control_line_clear() frees them.
+ */
 struct control_line {
     enum control_verb verb;
     struct queue_change change;               /* CONTROL_CHANGE; go_on and ctx are not set */
@@ -76,10 +82,11 @@ void control_line_clear(struct control_line *line) __attribute__((nonnull));
 /* Append the request, without LF. */
 void control_line_format(const struct control_line *line, struct buf *out) __attribute__((nonnull));
 
-/* The bits QUEUE_IN_... of these places ("queue,dead"); 0: one of the words is not a place. */
+/* Return the bits QUEUE_IN_... of a list of places ("queue,dead"), or 0 if a word is not a place.
+ */
 unsigned control_line_places(const char *words) __attribute__((nonnull));
 
-/* The word for the action: "retry", "hold", "release", "delete", "requeue". */
+/* Return the word for the action: "retry", "hold", "release", "delete" or "requeue". */
 const char *control_line_action(enum queue_action action) __attribute__((returns_nonnull));
 
 /* Append the text of a reply to a change. reason: "", or the reason of the last failure. */

@@ -187,6 +187,14 @@ void relay_stop(struct relay *r, unsigned grace_ms)
     free(r);
 }
 
+/* For control. */
+static enum queue_put_status has_room(void *ctx, struct err *err)
+{
+    struct relay *r = ctx;
+
+    return r->queue->ops->has_room(r->queue, 0, err);
+}
+
 /* Longer than any copy is deferred for: delivery_retry_delay_s() adds up to a fifth. But not by
  * much, or a clock that was set back would leave copies waiting. */
 static int64_t delay_max_s(const struct config *config)
@@ -205,8 +213,12 @@ struct relay *relay_start(struct runtime *first, struct err *err)
 {
     const struct config *config = runtime_config(first);
     struct relay *r = mem_zalloc(sizeof *r);
-    struct control_actions actions = {
-        .change = change, .suspend = suspend, .resume = resume, .health = health, .ctx = r};
+    struct control_actions actions = {.has_room = has_room,
+                                      .change = change,
+                                      .suspend = suspend,
+                                      .resume = resume,
+                                      .health = health,
+                                      .ctx = r};
     struct queue_options options = {
         .spool_directory = config->relay.spool_directory,
         .queue = config->relay.queue,

@@ -3,6 +3,7 @@
 """The commands of docs/operations.md for backup, restoring and recovery do what the guide says, with splitrelay's own database."""
 
 import collections
+import json
 import os
 import re
 import shlex
@@ -117,6 +118,18 @@ def has_recover(r):
     return subprocess.run(["sqlite3", path, ".recover"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
+def check_status(r, site):
+    """splitctl says that nothing is taken."""
+    reason = f"no copies are taken: {site.spool}/queue.db is damaged"
+    code, out, err = run_splitctl(r, site.daemon.configuration_path, "status", "--json", check=False)
+    found = json.loads(out)
+    assert (code, found["state"], found["splitrelay"]["refusal"]) == (2, "critical", reason), f"{out}{err}"
+    assert reason in found["reason"]
+    out = run_splitctl(r, site.daemon.configuration_path, "status", check=False)[1]
+    assert out.startswith("CRITICAL: ") and f"\n  {reason}\n" in out, out
+    assert f"spool: {reason}" in "".join(run_splitctl(r, site.daemon.configuration_path, "check", check=False)[1:])
+
+
 def recover(r, with_dump):
     site = Site(r)
     subjects = [f"m{n:02}" for n in range(30)] + ["large"]
@@ -127,6 +140,7 @@ def recover(r, with_dump):
     site.start()
     rig.wait_for(lambda: site.put("refused") == 451, 30, "a refusal")
     site.daemon.wait_log(r"queue\.db is damaged")
+    check_status(r, site)
     commands, (dump,) = blocks("Recover a damaged database")
     site.sink.start()
     for line in commands:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import time
 
@@ -172,6 +173,33 @@ def test_a_last_reload_that_failed(r):
     t.relay.wait_log("configuration not reloaded")
     rig.wait_for(lambda: rig.run_splitctl(r, t.path, "status", check=False)[0] == WARNING, 20, "the verdict")
     assert "the last reload of splitrelay failed: " in t.status(code=WARNING)[1]["reason"]
+
+
+def test_a_database_that_cannot_be_read(r):
+    """Neither the copies nor the suspensions, on a machine to which splitrelay belongs or not."""
+    no_postfix(r)
+    t = Machine(r).start()
+    t.put()
+    t.relay.stop()
+    database = r.path("spool/queue.db")
+    elsewhere = "".join(line + "\n" for line in t.text.splitlines() if not line.startswith("destination"))
+    r.write("status.conf", elsewhere)
+    t.status(code=OK)
+    with sqlite3.connect(database) as db:
+        db.execute("ALTER TABLE suspended RENAME TO elsewhere")
+    db.close()
+    assert "queue.db" in t.status(code=WARNING)[1]["reason"]
+    for path in (database, database + "-wal", database + "-shm"):
+        if os.path.exists(path):
+            os.unlink(path)
+    r.write("spool/queue.db", "x" * 8192)
+    text, found = t.status(code=WARNING)
+    assert "queue.db" in found["reason"] and "  copies: " in text, text
+    r.write("status.conf", t.text)
+    assert "queue.db" in t.status(code=CRITICAL)[1]["reason"]
+    shutil.rmtree(r.path("spool"))
+    r.write("status.conf", elsewhere)
+    t.status(code=OK)
 
 
 def test_what_may_not_be_read_is_not_empty(r):

@@ -29,7 +29,7 @@
 
 #define COPIES_MAX 3
 #define RECIPIENTS 3
-#define TRIES_MAX 50
+#define TRIES_MAX 300
 #define TRY_PAUSE_US 100000 /* the writer opens a connection again within a second */
 #define NEXT_SOON_MS 20
 #define NEXT_MS 3000

@@ -56,6 +56,15 @@ static int fake_change(void *ctx, const struct queue_change *c, struct queue_cha
     return c->selection.id != NULL && strcmp(c->selection.id, "DEAD") == 0 ? -1 : 0;
 }
 
+static const char *refusal = "";
+
+static enum queue_put_status fake_has_room(void *ctx, struct err *err)
+{
+    (void)ctx;
+    err_set(err, "%s", refusal);
+    return refusal[0] == '\0' ? QUEUE_PUT_OK : QUEUE_PUT_FAULT;
+}
+
 static int fake_suspend(void *ctx, const struct queue_suspension *s, struct err *err)
 {
     char text[400];
@@ -93,8 +102,11 @@ static int fake_health(void *ctx, const char *destination, struct destination_su
 
 static char dir[32];
 static struct control *control;
-static const struct control_actions actions = {
-    .change = fake_change, .suspend = fake_suspend, .resume = fake_resume, .health = fake_health};
+static const struct control_actions actions = {.has_room = fake_has_room,
+                                               .change = fake_change,
+                                               .suspend = fake_suspend,
+                                               .resume = fake_resume,
+                                               .health = fake_health};
 
 static void start(void)
 {
@@ -194,6 +206,19 @@ START_TEST(request_and_reply)
     ck_assert_int_eq(result, requests[_i].result);
     ck_assert_str_eq(result == 0 ? text : err.text, requests[_i].text);
     ck_assert_str_eq(seen.calls, requests[_i].call);
+    free(text);
+}
+END_TEST
+
+/* It runs, but takes nothing. */
+START_TEST(ping_says_why_nothing_is_taken)
+{
+    char *text = NULL;
+    struct err err = {""};
+
+    refusal = "queue.db is\ndamaged";
+    ck_assert_int_eq(control_request(dir, "ping", 5000, NULL, NULL, &text, &err), 0);
+    ck_assert_str_eq(text, "queue.db is?damaged");
     free(text);
 }
 END_TEST
@@ -463,6 +488,7 @@ int main(void)
     tcase_add_checked_fixture(running, start, stop);
     tcase_set_timeout(running, 30);
     tcase_add_loop_test(running, request_and_reply, 0, UNIT_COUNT(requests));
+    tcase_add_test(running, ping_says_why_nothing_is_taken);
     tcase_add_test(running, socket_is_for_the_owner);
     tcase_add_loop_test(running, rubbish_is_dropped, 0, UNIT_COUNT(rubbish));
     tcase_add_test(running, progress_is_told);

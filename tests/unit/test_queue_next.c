@@ -87,6 +87,42 @@ START_TEST(a_damaged_queue_hands_out_nothing)
 }
 END_TEST
 
+/* --- while the writer is behind --- */
+
+static void *take_in_time(void *ctx)
+{
+    (void)ctx;
+    return q->ops->next(q, "other", 100000); /* longer than a test may take */
+}
+
+/* What came of so many copies cannot be written yet: the others wait, of all destinations, and are
+ * handed out as soon as it is. */
+START_TEST(outcomes_that_wait_for_the_writer_are_bounded)
+{
+    enum { PUT = QUEUE_OUTCOMES_MAX + 20 };
+    unsigned count = 0;
+    struct queue_copy *c;
+    pthread_t thread;
+    void *other;
+
+    for (unsigned i = 0; i < PUT; i++)
+        queue_unit_put("archive", "x");
+    queue_unit_put("other", "x");
+    queue_unit_flush();
+    struct db *block = queue_unit_block();
+    for (; (c = q->ops->next(q, "archive", 100)) != NULL; count++)
+        queue_unit_finish(c);
+    ck_assert_uint_eq(count, QUEUE_OUTCOMES_MAX);
+    ck_assert_ptr_null(q->ops->next(q, "other", 0));
+    ck_assert_int_eq(pthread_create(&thread, NULL, take_in_time, NULL), 0);
+    queue_unit_unblock(block);
+    pthread_join(thread, &other);
+    ck_assert_ptr_nonnull(other);
+    queue_unit_finish(other);
+    ck_assert_uint_eq(queue_unit_finish_all("archive"), PUT - QUEUE_OUTCOMES_MAX);
+}
+END_TEST
+
 /* --- while looks go on --- */
 
 static atomic_bool is_reserved, is_over;
@@ -158,6 +194,7 @@ static TCase *make(void)
     tcase_add_loop_test(tests, each_reservation_counts, 0, 2);
     tcase_add_loop_test(tests, what_is_given_back_while_it_is_reserved_waits, 0, 2);
     tcase_add_test(tests, a_damaged_queue_hands_out_nothing);
+    tcase_add_test(tests, outcomes_that_wait_for_the_writer_are_bounded);
     tcase_add_test(tests, no_look_hands_out_what_is_reserved);
     return tests;
 }
