@@ -14,8 +14,9 @@ try:
 except ImportError:
     parse_page = None
 
-# What cannot change while a daemon runs, what is 1 or not there, and the one kind for what has none.
-CONSTANT = re.compile(r"build_info|process_start_time_seconds|process_max_fds|splitrelay_spool_min_free_bytes|splitrelay_queue_suspended|kind=other")
+# What cannot change while a daemon runs, what is 1 or not there, the log of the database (1 MB unless a reader holds it), and the kind
+# for what has none.
+CONSTANT = re.compile(r"build_info|process_start_time_seconds|process_max_fds|splitrelay_spool_min_free_bytes|splitrelay_queue_suspended|splitrelay_queue_log_bytes|kind=other")
 
 
 def need_parser():
