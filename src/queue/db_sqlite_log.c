@@ -67,6 +67,17 @@ static void adapt(struct db_sqlite *s, int64_t ms)
         s->checkpoint_pages *= 2;
 }
 
+/* With an empty log SQLite takes the size of the file for the number of pages, and the next commit
+ * writes it into the log. If the file was shorter after a power failure, the database would pass
+ * for damaged. So its size is on the disk before that. */
+static int sync_file(struct db_sqlite *s)
+{
+    sqlite3_file *file = NULL;
+
+    (void)sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+}
+
 /*
  * The pages that a transaction adds are written to the file by a later checkpoint. If the disk was
  * full by then, the log could not begin at its start again, and no outcome could be recorded,
@@ -81,6 +92,10 @@ enum db_status db_sqlite_reserve(struct db_sqlite *s, struct err *err)
     if (status != DB_OK || size <= s->reserved_bytes)
         return status;
     if (sqlite3_file_control(s->handle, "main", SQLITE_FCNTL_SIZE_HINT, &size) == SQLITE_OK) {
+        if (s->log_pages == 0 && sync_file(s) != SQLITE_OK) {
+            err_set(err, "%s: cannot sync its size", s->path);
+            return DB_FAULT;
+        }
         s->reserved_bytes = size / DB_SQLITE_CHUNK_BYTES * DB_SQLITE_CHUNK_BYTES;
         return DB_OK;
     }
@@ -159,7 +174,9 @@ enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_ou
 /* --- the log as a file --- */
 
 /* A log that is short is filled with zeros, which SQLite takes for its end: blocks that are there
- * make syncs fast, and can be written to when the disk is full. */
+ * make syncs fast, and can be written to when the disk is full. It may have been longer a moment
+ * ago, and its old end may be on the disk still: so what is at its start is synced first. Otherwise
+ * zeros could be the end of an older log, which the database is ahead of. */
 static int rewrite(int fd, char *data)
 {
     off_t at = 0;
@@ -173,6 +190,10 @@ static int rewrite(int fd, char *data)
     if (n < 0)
         return -1;
     memset(data, 0, RENEW_BYTES);
+    if (at == 0 && (n = pwrite(fd, data, RENEW_BYTES, at)) > 0)
+        at = n;
+    if (at < LOG_MIN_BYTES && fsync(fd) != 0)
+        return -1;
     while (at < LOG_MIN_BYTES && (n = pwrite(fd, data, RENEW_BYTES, at)) > 0)
         at += n;
     return fsync(fd);
@@ -216,12 +237,8 @@ static enum db_status rewrite_log(struct db_sqlite *s, struct err *err)
     return is_done ? DB_OK : error == ENOSPC || error == EDQUOT ? DB_FULL : DB_FAULT;
 }
 
-/*
- * With an empty log SQLite takes the size of the file for the number of pages, and the next commit
- * writes it into the log. If the file was made larger for a commit that did not come, and was not
- * synced, it would be shorter after a power failure, and the database would pass for damaged. So a
- * file that is larger than its pages is cut.
- */
+/* A file that was made larger for a commit that did not come, and not synced (see sync_file()), is
+ * cut to its pages. */
 static enum db_status cut_file(struct db_sqlite *s, struct err *err)
 {
     int frames = 0, copied = 0, chunk = 0;
