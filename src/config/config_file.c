@@ -230,7 +230,8 @@ static int derive_socket(const struct config_tree *t, struct config_milter *m, s
     if (e->kind != ENDPOINT_INET)
         return 0;
     if (e->host[0] == '\0')
-        strcpy(e->host, strncmp(m->socket_text, "inet6:", 6) == 0 ? "::1" : "127.0.0.1");
+        mem_copy_string(e->host, sizeof e->host,
+                        strncmp(m->socket_text, "inet6:", 6) == 0 ? "::1" : "127.0.0.1");
     if (endpoint_is_loopback(e) || m->trusted_mta_count > 0)
         return 0;
     err_set(err,

@@ -172,7 +172,7 @@ int change_dry_run(struct change *c, int id_count, char **ids)
     }
     if (ids == NULL)
         code = dry_run_selection(c, reader);
-    for (int i = 0; i < id_count; i++) {
+    for (int i = 0; i < id_count && ids != NULL; i++) {
         c->line.change.selection.id = ids[i];
         int done = dry_run_id(c, reader);
         code = done == EXIT_OK ? code : done;

@@ -203,7 +203,7 @@ static int show(struct queue_reader *reader, struct found *f,
     }
     if (count == 0 && !f->show->is_json)
         ctl_printf("No such copy\n");
-    if (f->show->has_content)
+    if (f->show->has_content && selection->id != NULL)
         return print_content(reader, selection->id);
     return f->has_problem ? EXIT_CHECK_FAILED : EXIT_OK;
 }

@@ -6,9 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The column's own text. struct queue_message has pointers that its owner may write through; these
+ * are for reading alone. */
 static char *text(const struct db_value *column)
 {
-    return (char *)(uintptr_t)db_string(column);
+    const char *string = db_string(column);
+    char *out;
+
+    memcpy(&out, &string, sizeof out);
+    return out;
 }
 
 static struct timespec time_of(double seconds)

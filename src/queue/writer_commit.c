@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <assert.h>
+
 #define RETRY_MS 1000       /* from the second failure in a row on */
 #define UNSYNCED_MAX_MS 500 /* what a commit without a sync has written is synced by then */
 #define IDLE_LATEST_MS 5000 /* the queue's own work, if there is always something urgent */
@@ -80,8 +82,9 @@ static void list_remove(struct writer_list *l, const struct writer_request *r)
 {
     struct writer_request **at = &l->first;
 
-    while (*at != r)
+    while (*at != NULL && *at != r)
         at = &(*at)->next;
+    assert(*at == r);
     *at = r->next;
     if (l->end == &r->next)
         l->end = at;
