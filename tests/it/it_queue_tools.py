@@ -358,14 +358,14 @@ def test_many_copies(r):
 def test_interrupted_while_splitrelay_works(r):
     """The first signal stops the change in splitrelay, too."""
     t = Relay(r, down=NAMES)
-    crowd(t, 150000)
+    crowd(t, 600000)
     t.start()
     t.ctl("suspend", "archive")
 
     sent = []
 
     def interrupt(text, process):
-        if not sent and re.search(rb"hold \[.* [1-9]\d*/150000", text):  # a second signal would end it at once
+        if not sent and re.search(rb"hold \[.* [1-9]\d*/600000", text):  # a second signal would end it at once
             process.send_signal(signal.SIGINT)
             sent.append(1)
 
@@ -374,7 +374,7 @@ def test_interrupted_while_splitrelay_works(r):
     stopped = queue.count(t.spool, "held")
     assert stopped >= int(re.search(r"after (\d+)", text)[1])
     done = t.ctl("hold", "--all")[1]  # the other change has let go of it
-    assert stopped + int(done.split()[0]) <= 150000 and queue.count(t.spool, "held") == 150000, (stopped, done)
+    assert stopped + int(done.split()[0]) <= 600000 and queue.count(t.spool, "held") == 600000, (stopped, done)
 
 
 def test_questions(r):
