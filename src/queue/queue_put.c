@@ -238,9 +238,18 @@ struct removal {
     } reserved[];
 };
 
+/* After a commit whose sync failed, the rows are not to be seen; but they are in the log, behind
+ * its end, and after a power failure they would be part of it. The next transaction that changes
+ * something overwrites them there, so this one always does. */
 static enum db_status apply_removal(struct writer_request *r, struct db *db, struct err *err)
 {
-    return queue_insert_undo(db, ((const struct removal *)r)->id, err);
+    enum db_status status = queue_insert_undo(db, ((const struct removal *)r)->id, err);
+
+    if (status == DB_OK && r->urgency == WRITER_DURABLE)
+        status = db->ops->run(db, "INSERT INTO schema VALUES (0)", NULL, 0, NULL, err);
+    if (status == DB_OK && r->urgency == WRITER_DURABLE)
+        status = db->ops->run(db, "DELETE FROM schema WHERE version = 0", NULL, 0, NULL, err);
+    return status;
 }
 
 static void finish_removal(struct writer_request *r, enum db_status status, const struct err *err)
