@@ -93,7 +93,7 @@ def test_backup_down(t):
     wait_subject(t.mailbox, "down")
     wait_subject(t.backups["newmail"], "down")
     t.relay.wait_log(r"dest=archive, relay=\S+, .*status=deferred \(.*[Cc]onnection refused")
-    assert len(t.spooled()) == 1, t.spooled()
+    rig.wait_for(lambda: len(t.spooled()) == 1, 10, "the copy of newmail to be gone, that of archive to wait")
     sick.start()
     wait_subject(sick, "down")
 
