@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 #define CHUNK_SIZE 65536
@@ -85,7 +86,11 @@ int fdio_set_nonblocking(int fd)
 int fdio_sync_names_again(int directory_fd)
 {
     int fd = openat(directory_fd, ".sync", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool is_forbidden = fd < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EACCES ||
+                                   errno == EPERM || errno == EROFS);
 
+    if (fd < 0 && !is_forbidden)
+        return -1;
     if (fd >= 0) {
         close(fd);
         (void)unlinkat(directory_fd, ".sync", 0);
