@@ -61,6 +61,16 @@ static int fail_unknown(const struct config_lexer *l, enum config_section sectio
     return config_lex_fail(l, l->token_line, err);
 }
 
+/* Does '=' follow the present word? Then it is meant as a key. */
+static bool is_before_equals(const struct config_lexer *l)
+{
+    const char *at = l->at;
+
+    while (at < l->end && (*at == ' ' || *at == '\t'))
+        at++;
+    return at < l->end && *at == '=';
+}
+
 int config_fault_word(const struct config_lexer *l, enum config_section section,
                       struct config_last last, struct err *err)
 {
@@ -74,7 +84,7 @@ int config_fault_word(const struct config_lexer *l, enum config_section section,
     free(name);
     if (is_colon)
         return config_lex_fail(l, l->token_line, err);
-    if (last.key == NULL || last.line != l->token_line ||
+    if (last.key == NULL || last.line != l->token_line || is_before_equals(l) ||
         config_fault_section(key) < CONFIG_SECTION_COUNT)
         return fail_unknown(l, section, key, err);
     err_set(err, "%s: '%.*s' follows its value; a value with blanks needs quotes", last.key,

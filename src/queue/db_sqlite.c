@@ -49,7 +49,10 @@ enum db_status db_sqlite_fault(struct db_sqlite *s, const char *what, struct err
     int error = is_system ? db_sqlite_system_error(s) : 0;
     enum db_status status = status_of(code, error);
 
-    if (error != 0)
+    if (status == DB_CORRUPT)
+        err_set(err, "%s is damaged, or no database of splitrelay: %s", s->path,
+                sqlite3_errmsg(s->handle));
+    else if (error != 0)
         err_set(err, "%s: %s: %s (%s)", s->path, what, sqlite3_errmsg(s->handle), strerror(error));
     else
         err_set(err, "%s: %s: %s", s->path, what, sqlite3_errmsg(s->handle));

@@ -56,6 +56,7 @@ static const struct {
      "2: filter_maps: a value is missing, before '{'"},
     {"log {\n level = very loud\n}",
      "2: level: 'loud' follows its value; a value with blanks needs quotes"},
+    {"log {\n target = stderr levle = info\n}", "2: unknown key 'levle' in section log; " LOG_KEYS},
     {"log {\n level = (info)\n}", "2: level: a value is missing, before '('"},
     {"recipient_delimiter = +", "1: '+' must stand in quotes, or be \"+=\""},
     {"milter { copy_maps = {\n static:* } }", "2: '*' must stand in quotes"},
