@@ -27,6 +27,8 @@ static int out_fd = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Held from a change of a name until it is recorded: what is built upon it comes later. */
 static pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER;
+/* Held for reading from a change until it is recorded: the process is killed at no place between. */
+static pthread_rwlock_t alive = PTHREAD_RWLOCK_INITIALIZER;
 static _Atomic uint64_t entries;      /* written so far */
 static atomic_uchar tracked[FDS_MAX]; /* by descriptor: TRACKED_... */
 enum { TRACKED_NOT, TRACKED_YES, TRACKED_SHM };
@@ -69,8 +71,10 @@ static bool fails(enum record_call call)
     if (call != RECORD_CALL_SYNC && call != RECORD_CALL_OPEN && fails_now())
         return true;
     if (fail_call == (int)call && number == fail_number) {
-        if (fail_errno == 0)
+        if (fail_errno == 0) {
+            pthread_rwlock_wrlock(&alive);
             (void)raise(SIGKILL);
+        }
         errno = fail_errno;
         return true;
     }
@@ -132,7 +136,21 @@ EXPORT void diskrec_mark(const char *text, size_t len)
 {
     struct record_entry e = {.type = RECORD_MARK};
 
+    pthread_rwlock_rdlock(&alive);
     write_entry(&e, NULL, text, len);
+    pthread_rwlock_unlock(&alive);
+}
+
+static void lock_names(void)
+{
+    pthread_rwlock_rdlock(&alive);
+    pthread_mutex_lock(&names);
+}
+
+static void unlock_names(void)
+{
+    pthread_mutex_unlock(&names);
+    pthread_rwlock_unlock(&alive);
 }
 
 static void count_at_end(void)
@@ -273,9 +291,9 @@ static int do_open(int dirfd, const char *path, int flags, mode_t mode)
     if (fails(RECORD_CALL_OPEN) ||
         ((flags & (O_ACCMODE | O_CREAT | O_TRUNC)) != O_RDONLY && fails_now()))
         return -1;
-    pthread_mutex_lock(&names);
+    lock_names();
     int fd = open_and_record(dirfd, path, flags, mode);
-    pthread_mutex_unlock(&names);
+    unlock_names();
     return fd;
 }
 
@@ -337,8 +355,13 @@ EXPORT ssize_t write(int fd, const void *data, size_t len)
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_WRITE))
         return -1;
+    if (kind != TRACKED_YES)
+        return syscall(SYS_write, fd, data, len);
+    pthread_rwlock_rdlock(&alive);
     ssize_t n = syscall(SYS_write, fd, data, len);
-    return kind == TRACKED_YES && n > 0 ? wrote(fd, data, n, lseek(fd, 0, SEEK_CUR) - n) : n;
+    n = n > 0 ? wrote(fd, data, n, lseek(fd, 0, SEEK_CUR) - n) : n;
+    pthread_rwlock_unlock(&alive);
+    return n;
 }
 
 static ssize_t do_pwrite(int fd, const void *data, size_t len, off_t offset)
@@ -347,8 +370,13 @@ static ssize_t do_pwrite(int fd, const void *data, size_t len, off_t offset)
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_WRITE))
         return -1;
+    if (kind != TRACKED_YES)
+        return syscall(SYS_pwrite64, fd, data, len, offset);
+    pthread_rwlock_rdlock(&alive);
     ssize_t n = syscall(SYS_pwrite64, fd, data, len, offset);
-    return kind == TRACKED_YES && n > 0 ? wrote(fd, data, n, offset) : n;
+    n = n > 0 ? wrote(fd, data, n, offset) : n;
+    pthread_rwlock_unlock(&alive);
+    return n;
 }
 
 EXPORT ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
@@ -377,12 +405,14 @@ static int do_truncate(int fd, off_t size)
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_TRUNCATE))
         return -1;
+    pthread_rwlock_rdlock(&alive);
     int rc = (int)syscall(SYS_ftruncate, fd, size);
     if (rc == 0 && kind == TRACKED_YES) {
         struct record_entry e = {
             .type = RECORD_TRUNCATE, .file = inode_of(fd), .offset = (uint64_t)size};
         write_entry(&e, NULL, NULL, 0);
     }
+    pthread_rwlock_unlock(&alive);
     return rc;
 }
 
@@ -407,12 +437,17 @@ static int do_sync(int fd, long number)
     e.file = inode_of(fd);
     if (fails(RECORD_CALL_SYNC)) {
         e.type = RECORD_SYNC_FAILED;
+        pthread_rwlock_rdlock(&alive);
         write_entry(&e, NULL, NULL, 0);
+        pthread_rwlock_unlock(&alive);
         return -1;
     }
     int rc = (int)syscall(number, fd);
-    if (rc == 0)
+    if (rc == 0) {
+        pthread_rwlock_rdlock(&alive);
         write_entry(&e, NULL, NULL, 0);
+        pthread_rwlock_unlock(&alive);
+    }
     return rc;
 }
 
@@ -434,11 +469,11 @@ EXPORT int mkdirat(int dirfd, const char *path, mode_t mode)
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_MKDIR))
         return -1;
-    pthread_mutex_lock(&names);
+    lock_names();
     int rc = (int)syscall(SYS_mkdirat, dirfd, path, mode);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_CREATE_DIRECTORY, dirfd, path, inode_at(dirfd, path));
-    pthread_mutex_unlock(&names);
+    unlock_names();
     return rc;
 }
 
@@ -453,11 +488,11 @@ EXPORT int linkat(int old_dirfd, const char *old, int new_dirfd, const char *pat
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_LINK))
         return -1;
-    pthread_mutex_lock(&names);
+    lock_names();
     int rc = (int)syscall(SYS_linkat, old_dirfd, old, new_dirfd, path, flags);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_LINK, new_dirfd, path, inode_at(new_dirfd, path));
-    pthread_mutex_unlock(&names);
+    unlock_names();
     return rc;
 }
 
@@ -472,12 +507,12 @@ EXPORT int unlinkat(int dirfd, const char *path, int flags)
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_UNLINK))
         return -1;
-    pthread_mutex_lock(&names);
+    lock_names();
     uint64_t file = kind == TRACKED_YES ? inode_at(dirfd, path) : 0;
     int rc = (int)syscall(SYS_unlinkat, dirfd, path, flags);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_UNLINK, dirfd, path, file);
-    pthread_mutex_unlock(&names);
+    unlock_names();
     return rc;
 }
 
@@ -500,13 +535,13 @@ EXPORT int renameat2(int old_dirfd, const char *old, int new_dirfd, const char *
 
     if (kind != TRACKED_NOT && fails(RECORD_CALL_RENAME))
         return -1;
-    pthread_mutex_lock(&names);
+    lock_names();
     int rc = (int)syscall(SYS_renameat2, old_dirfd, old, new_dirfd, path, flags);
     if (rc == 0 && kind == TRACKED_YES)
         record_name(RECORD_LINK, new_dirfd, path, inode_at(new_dirfd, path));
     if (rc == 0 && old_kind == TRACKED_YES)
         record_name(RECORD_UNLINK, old_dirfd, old, inode_at(new_dirfd, path));
-    pthread_mutex_unlock(&names);
+    unlock_names();
     return rc;
 }
 
