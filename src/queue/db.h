@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * db: the queue's interface to a database: transactions, statements with parameters, and rows.
- * db_sqlite*.c implement it with SQLite, which is the only engine.
+ * db_sqlite*.c implement it with SQLite, db_pgsql*.c with PostgreSQL.
  *
  * The callers write the SQL, in the subset that SQLite 3.34 and PostgreSQL 13 share. Parameters are
- * $1, $2, ... in the order of their first appearance. A connection is used by one thread at a time.
+ * $1, $2, ... in the order of their first appearance; each has the same type at each call, or is
+ * NULL. Columns are integers, reals, booleans (integers with SQLite), texts and blobs: a sum is
+ * cast to BIGINT. A connection is used by one thread at a time.
+ *
+ * Errors may show late. PostgreSQL gets statements whose result is not asked for (begin, and run
+ * without changed_out) together with a later one, and their error is returned by the next query,
+ * run with changed_out, or commit. A transaction that asks for no result costs one round trip.
  */
 #ifndef SPLIT_DB_H
 #define SPLIT_DB_H
@@ -19,20 +25,26 @@
 
 enum db_status {
     DB_OK,
-    DB_CONFLICT, /* a constraint (a row with that key is there); this statement alone has failed */
+    DB_CONFLICT, /* a constraint: a row with that key is there. Of this statement or, with
+                    PostgreSQL, of an earlier one of the transaction */
+    DB_AGAIN,    /* PostgreSQL: undone for certain because of another transaction (serialisation,
+                    deadlock). The same statements may succeed in a new transaction */
     DB_FULL,     /* no space: ENOSPC, EDQUOT, a limit of size */
     DB_FAULT,    /* any other fault: I/O, memory, a lock, the connection. A commit that ends with it
                     may or may not have happened */
     DB_CORRUPT,  /* the database is damaged, or is not one of ours */
 };
-/* After FULL, FAULT and CORRUPT the caller rolls back the transaction, closes the connection and
- * opens a new one. A failed sync may have left pages in memory that are not on the disk, and only a
- * new connection makes sure that they are written (db_sqlite_log_renew()). */
+/* After any failure the caller rolls back the transaction. After FULL, FAULT and CORRUPT it also
+ * closes the connection and opens a new one. A failed sync may have left pages in memory that are
+ * not on the disk, and only a new connection makes sure that they are written
+ * (db_sqlite_log_renew()). */
 
 enum db_type { DB_NULL, DB_INT, DB_REAL, DB_TEXT, DB_BLOB };
 
 /* A parameter, or a column. Texts and blobs are borrowed: for the call, or until the next row. A
- * text in a column has a NUL behind it and none in it. */
+ * text in a column has a NUL behind it and none in it. A text parameter that is no valid UTF-8 is
+ * stored as it is by SQLite; PostgreSQL gets U+FFFD for each byte that is not part of a character.
+ */
 struct db_value {
     enum db_type type;
     int64_t number;
@@ -55,7 +67,9 @@ struct db;
 
 enum db_access {
     DB_READ,  /* changes nothing and never checkpoints; any number of them at a time */
-    DB_WRITE, /* the one connection that writes; the caller holds the lock of the spool */
+    DB_WRITE, /* the one connection that writes. SQLite: the caller holds the lock of the spool.
+                 PostgreSQL: the connection holds the lock of the node (db_pgsql.h) */
+    DB_SHARE, /* PostgreSQL only: writes, too; any number of them at a time */
 };
 
 /* Sizes of the database. */
@@ -68,7 +82,8 @@ struct db_figures {
 struct db_ops {
     /* Begin a transaction. is_durable: when commit returns, this transaction and all earlier ones
      * are on stable storage. Otherwise they get there later, in the order of their commits. With
-     * DB_READ the transaction is one view of all tables, and ends with rollback. */
+     * DB_READ the transaction is one view of all tables, and ends with rollback. PostgreSQL:
+     * otherwise each statement sees what is committed when it begins (READ COMMITTED). */
     enum db_status (*begin)(struct db *db, bool is_durable, struct err *err);
     /* Commit the transaction. Waits for the sync, if it is durable. */
     enum db_status (*commit)(struct db *db, struct err *err);
@@ -77,11 +92,11 @@ struct db_ops {
 
     /* Run a statement that gives no rows. sql: a string constant, which is prepared once and kept
      * by its address. *changed_out (NULL: not wanted): the number of rows that it inserted, updated
-     * or deleted. */
+     * or deleted. NULL: the error may show late. */
     enum db_status (*run)(struct db *db, const char *sql, const struct db_value *values,
                           size_t count, uint64_t *changed_out, struct err *err);
     /* Run a statement that gives rows, and call row(ctx, columns) for each row until that returns
-     * false. sql: a string constant, as for run. */
+     * false. sql: a string constant, as for run. row must not use the connection. */
     enum db_status (*query)(struct db *db, const char *sql, const struct db_value *values,
                             size_t count, bool (*row)(void *ctx, const struct db_value *columns),
                             void *ctx, struct err *err);
@@ -104,6 +119,7 @@ struct db_ops {
 /* Implementations begin with this. */
 struct db {
     const struct db_ops *ops;
+    bool is_shared; /* other nodes write to the database, too (PostgreSQL) */
 };
 
 /* The largest part of a content in one row of `body`. */

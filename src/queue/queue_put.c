@@ -61,6 +61,7 @@ static enum queue_put_status put_status(enum db_status status)
     case DB_FULL:
         return QUEUE_PUT_FULL;
     case DB_CONFLICT:
+    case DB_AGAIN:
     case DB_FAULT:
     case DB_CORRUPT:
         break;

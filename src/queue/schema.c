@@ -33,8 +33,8 @@ const char *const schema_statements[] = {
     " state TEXT NOT NULL," /* queued | held | dead */
     " due {INT} NOT NULL,"  /* seconds since 1970 */
     " attempts {INT} NOT NULL,"
-    " owner TEXT,"
-    " owned_until {INT})",
+    " owner TEXT,"    /* a node; NULL: free, and always with SQLite */
+    " ordered TEXT)", /* hold | delete | requeue DEST; NULL: none */
     "CREATE INDEX copy_due ON copy (destination, due, id) WHERE state = 'queued'",
     "CREATE TABLE recipient ("
     " copy {INT} NOT NULL,"
@@ -63,5 +63,11 @@ const char *const schema_statements[] = {
     " since {INT} NOT NULL,"
     " until {INT} NOT NULL," /* 0: until it is resumed */
     " reason TEXT NOT NULL)",
+    "CREATE TABLE node ("
+    " number {INT} PRIMARY KEY," /* in the ids of its messages */
+    " name TEXT NOT NULL UNIQUE,"
+    " since {INT} NOT NULL,"
+    " until {INT}," /* its copies are its own until then; NULL: it has ended */
+    " version TEXT NOT NULL)",
     NULL,
 };
