@@ -262,6 +262,10 @@ UNIT_TESTS += %D%/unit/test_config_docs
 %C%_unit_test_config_docs_SOURCES = %D%/unit/test_config_docs.c
 %C%_unit_test_config_docs_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_config_queue
+%C%_unit_test_config_queue_SOURCES = %D%/unit/test_config_queue.c
+%C%_unit_test_config_queue_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_config_mistakes
 %C%_unit_test_config_mistakes_SOURCES = %D%/unit/test_config_mistakes.c
 %C%_unit_test_config_mistakes_LDADD = $(UNIT_LIBS)

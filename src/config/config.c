@@ -63,6 +63,7 @@ static void relay_clear(struct config_relay *r)
     free(r->hostname);
     free(r->spool_directory);
     free(r->queue);
+    free(r->node);
     free(r->trusted_networks);
     free(r->metrics);
     free(r->dns.servers);

@@ -104,8 +104,12 @@ struct config_relay {
     size_t listen_count;
     char *hostname; /* never "" after loading: the system's name by default */
     char *spool_directory;
-    char *queue;        /* the database that holds the copies: "sqlite" */
-    unsigned history_s; /* how long it keeps what became of them; 0: no history */
+    char *queue;            /* the database that holds the copies: see config_queue.h */
+    bool queue_replicated;  /* refuse a PostgreSQL that does not replicate synchronously */
+    char *node;             /* name of this splitrelay among those at one PostgreSQL; never "" there
+                               after loading: the system's name by default */
+    const char *queue_file; /* the file that has the option queue; borrowed from `files` */
+    unsigned history_s;     /* how long it keeps what became of them; 0: no history */
     struct endpoint_network *trusted_networks;
     size_t trusted_network_count;
     uint64_t message_size_limit_bytes;

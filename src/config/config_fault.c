@@ -53,8 +53,8 @@ static int fail_unknown(const struct config_lexer *l, enum config_section sectio
     if (section == CONFIG_SECTION_TOP)
         for (enum config_section s = CONFIG_SECTION_LOG; s < CONFIG_SECTION_COUNT; s++)
             buf_addf(&keys, ", %s", config_section_name(s));
-    err_set(err, "unknown key '%.*s'%s%s%s; known keys: %s%s", SHOWN_MAX, key,
-            *name == '\0' ? "" : " in section ", name, buf_str(&owners), buf_str(&keys),
+    err_set(err, "unknown key '%.*s'%s%s%s; known keys: %s%s", config_lex_shown(key, SHOWN_MAX),
+            key, *name == '\0' ? "" : " in section ", name, buf_str(&owners), buf_str(&keys),
             section == CONFIG_SECTION_TOP ? ", include" : "");
     buf_clear(&owners);
     buf_clear(&keys);
@@ -88,7 +88,7 @@ int config_fault_word(const struct config_lexer *l, enum config_section section,
         config_fault_section(key) < CONFIG_SECTION_COUNT)
         return fail_unknown(l, section, key, err);
     err_set(err, "%s: '%.*s' follows its value; a value with blanks needs quotes", last.key,
-            SHOWN_MAX, key);
+            config_lex_shown(key, SHOWN_MAX), key);
     return config_lex_fail(l, l->token_line, err);
 }
 

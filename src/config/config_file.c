@@ -9,6 +9,7 @@
 #include "config/config_destination.h"
 #include "config/config_option.h"
 #include "config/config_parse.h"
+#include "config/config_queue.h"
 #include "config/config_tls.h"
 #include "base/mem.h"
 
@@ -241,11 +242,26 @@ static int derive_socket(const struct config_tree *t, struct config_milter *m, s
     return fail_value(only(t, CONFIG_SECTION_MILTER), "socket", 0, err);
 }
 
-/* Defaults that depend on other values or on the machine. */
-static int derive(const struct config_tree *t, struct config *c, struct err *err)
+/* Set an option of section relay to the system's name, unless it has a value. */
+static int derive_name(const struct config *c, char **field, const char *option, struct err *err)
 {
     char name[256];
 
+    if ((*field)[0] != '\0')
+        return 0;
+    if (gethostname(name, sizeof name) < 0 || memchr(name, '\0', sizeof name) == NULL ||
+        name[0] == '\0') {
+        err_set(err, "%s: the system has no name; set %s in section relay", c->path, option);
+        return -1;
+    }
+    free(*field);
+    *field = mem_strdup(name);
+    return 0;
+}
+
+/* Defaults that depend on other values or on the machine. */
+static int derive(const struct config_tree *t, struct config *c, struct err *err)
+{
     for (size_t i = 0; i < c->destination_count; i++)
         c->destinations[i].dns = &c->relay.dns;
     for (size_t i = 0; i < c->listener_count; i++)
@@ -257,15 +273,25 @@ static int derive(const struct config_tree *t, struct config *c, struct err *err
         free(c->milter.pid_file);
         c->milter.pid_file = mem_printf("%s.pid", c->milter.socket.path);
     }
-    if (c->relay.hostname[0] != '\0')
-        return 0;
-    if (gethostname(name, sizeof name) < 0 || memchr(name, '\0', sizeof name) == NULL ||
-        name[0] == '\0') {
-        err_set(err, "%s: the system has no name; set hostname in section relay", c->path);
+    if (config_queue_is_postgresql(c->relay.queue) &&
+        derive_name(c, &c->relay.node, "node", err) < 0)
         return -1;
+    return derive_name(c, &c->relay.hostname, "hostname", err);
+}
+
+static int check_queue(const struct config_part *part, struct config_relay *r, struct err *err)
+{
+    const struct config_value *v = value_at(part, "queue", 0);
+
+    r->queue_file = v == NULL ? part->place.file : v->place.file;
+#ifndef HAVE_LIBPQ
+    if (config_queue_is_postgresql(r->queue)) {
+        err_set(err, "queue: built without PostgreSQL (libpq); allowed: \"sqlite\"");
+        return fail_value(part, "queue", 0, err);
     }
-    free(c->relay.hostname);
-    c->relay.hostname = mem_strdup(name);
+#else
+    (void)err;
+#endif
     return 0;
 }
 
@@ -279,6 +305,8 @@ static int store_relay(const struct config_tree *t, struct config *c, struct err
         return -1;
     if (config_server_tls_check("relay", &c->relay.tls, &blame, err) < 0)
         return fail_value(part, blame.option, blame.index, err);
+    if (check_queue(part, &c->relay, err) < 0)
+        return -1;
     return check_metrics(part, c->relay.metrics_count, err);
 }
 

@@ -259,6 +259,14 @@ int config_lex_next(struct config_lexer *l, struct err *err)
     return 0;
 }
 
+int config_lex_shown(const char *word, int max)
+{
+    const char *mark = strstr(word, "://");
+    size_t len = mark == NULL ? strlen(word) : (size_t)(mark + 3 - word);
+
+    return len < (size_t)max ? (int)len : max;
+}
+
 void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
 {
     static const char *const names[] = {[CONFIG_TOKEN_END] = "the end of the file",
@@ -271,7 +279,8 @@ void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
                                         [CONFIG_TOKEN_CLOSE_ROUND] = "')'"};
 
     if (l->token == CONFIG_TOKEN_WORD)
-        snprintf(out, size, "'%.*s'", SHOWN_MAX, buf_str(&l->word));
+        snprintf(out, size, "'%.*s'", config_lex_shown(buf_str(&l->word), SHOWN_MAX),
+                 buf_str(&l->word));
     else
         snprintf(out, size, "%s", names[l->token]);
 }

@@ -51,6 +51,10 @@ int config_lex_next(struct config_lexer *l, struct err *err)
 void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
     __attribute__((nonnull));
 
+/* The length of the part of a word that a message may have, at most `max`: a URI ends behind its
+ * "://", because it may have a password. */
+int config_lex_shown(const char *word, int max) __attribute__((nonnull));
+
 /* Put "FILE:LINE: " before `err`. When a string of several lines ends in this line, its closing
  * quote may be missing further up: LINE is then where that string begins. Returns -1. */
 int config_lex_fail(const struct config_lexer *l, unsigned line, struct err *err)

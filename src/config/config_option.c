@@ -265,6 +265,7 @@ int config_option_store(const struct config_option *o, void *base, const char *t
     case CONFIG_OPT_TRANSPORT:
     case CONFIG_OPT_MAILBOX:
     case CONFIG_OPT_USER:
+    case CONFIG_OPT_QUEUE:
         return config_option_store_text(o, field, text, err);
     case CONFIG_OPT_ADDRESS:
         return config_option_store_address(o, field, companion, text, err);

@@ -23,7 +23,6 @@ static const char *const sender_words[] = {"original", "null", NULL};
 static const char *const tls_words[] = {"none", "may", "encrypt", "verify", "auto", NULL};
 static const char *const server_tls_words[] = {"none", "may", "encrypt", NULL};
 static const char *const tls_client_words[] = {"none", "ask", "require", NULL};
-static const char *const queue_words[] = {"sqlite", NULL};
 static const char *const mechanism_words[] = {"SCRAM-SHA-256", "PLAIN", "LOGIN", NULL};
 
 #define YEAR_S (366u * 86400)
@@ -71,7 +70,9 @@ const struct config_option config_options[] = {
     {OPTION(RELAY, "listen", SOCKETS, listen), AT(RELAY, listen_count), "inet:10030@127.0.0.1", 1, 16, NULL},
     {OPTION(RELAY, "hostname", HOSTNAME, hostname), 0, "", 0, 0, NULL},
     {OPTION(RELAY, "spool_directory", PATH, spool_directory), 0, "/var/spool/splitmilter", 0, 0, NULL},
-    {OPTION(RELAY, "queue", WORD_TEXT, queue), 0, "sqlite", 0, 0, queue_words},
+    {OPTION(RELAY, "queue", QUEUE, queue), 0, "sqlite", 0, 0, NULL},
+    {OPTION(RELAY, "queue_replicated", SWITCH, queue_replicated), 0, "yes", 0, 0, switch_words},
+    {OPTION(RELAY, "node", HOSTNAME, node), 0, "", 0, 0, NULL},
     {OPTION(RELAY, "history", SECONDS, history_s), 0, "7d", 0, YEAR_S, NULL},
     {OPTION(RELAY, "trusted_networks", NETWORKS, trusted_networks), AT(RELAY, trusted_network_count), "127.0.0.0/8, ::1/128", 0, 0, NULL},
     {OPTION(RELAY, "message_size_limit", SIZE, message_size_limit_bytes), 0, "50M", 1024, 1ULL << 40, NULL},

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_option_text.h"
+#include "config/config_queue.h"
 #include "mail/address.h"
 #include "base/buf.h"
 #include "base/mem.h"
@@ -298,6 +299,11 @@ int config_option_store_text(const struct config_option *o, char **field, const 
         return store_mailbox(field, text, err);
     case CONFIG_OPT_USER:
         return store_user(field, text, err);
+    case CONFIG_OPT_QUEUE:
+        if (config_queue_check(text, err) < 0)
+            return -1;
+        config_option_set_text(field, text);
+        return 0;
     default:
         return store_path(field, o->type == CONFIG_OPT_PATH_OR_NONE, text, err);
     }

@@ -18,7 +18,7 @@ int config_option_find_word(const char *const *words, const char *text) __attrib
 /* Put a copy of text in place of *field, which is freed. */
 void config_option_set_text(char **field, const char *text) __attribute__((nonnull));
 
-/* For the types from WORD_TEXT to USER: check the text and put a copy into *field. -1 with
+/* For the types from WORD_TEXT to QUEUE: check the text and put a copy into *field. -1 with
  * `err`. */
 int config_option_store_text(const struct config_option *o, char **field, const char *text,
                              struct err *err) __attribute__((nonnull, warn_unused_result));

@@ -44,6 +44,8 @@ void config_restart_relay(const struct config *started, const struct config *nex
          "relay.listen");
     name(out, strcmp(a->spool_directory, b->spool_directory) == 0, "relay.spool_directory");
     name(out, strcmp(a->queue, b->queue) == 0, "relay.queue");
+    name(out, a->queue_replicated == b->queue_replicated, "relay.queue_replicated");
+    name(out, strcmp(a->node, b->node) == 0, "relay.node");
     name(out, same_endpoints(a->metrics, a->metrics_count, b->metrics, b->metrics_count),
          "relay.metrics");
     name(out, a->min_free_space_bytes == b->min_free_space_bytes, "relay.min_free_space");

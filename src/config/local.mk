@@ -10,6 +10,7 @@ libsplit_a_SOURCES += %D%/config_option.c %D%/config_option.h
 libsplit_a_SOURCES += %D%/config_option_table.c
 libsplit_a_SOURCES += %D%/config_option_text.c %D%/config_option_text.h
 libsplit_a_SOURCES += %D%/config_parse.c %D%/config_parse.h
+libsplit_a_SOURCES += %D%/config_queue.c %D%/config_queue.h
 libsplit_a_SOURCES += %D%/config_restart.c %D%/config_restart.h
 libsplit_a_SOURCES += %D%/config_tls.c %D%/config_tls.h
 libsplit_a_SOURCES += %D%/config_tree.c %D%/config_tree.h

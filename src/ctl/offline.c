@@ -44,6 +44,8 @@ struct queue *offline_open(const struct config *config, struct err *err)
     struct queue_options options = {
         .spool_directory = relay->spool_directory,
         .queue = relay->queue,
+        .node = relay->node,
+        .must_replicate = relay->queue_replicated,
         .min_free_space_bytes = relay->min_free_space_bytes,
         .history_s = relay->history_s,
     };

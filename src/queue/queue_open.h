@@ -6,13 +6,16 @@
 #include "base/err.h"
 #include "queue/queue.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
 struct queue_options {
     const char *spool_directory; /* borrowed for the call */
-    const char *queue;           /* "sqlite" */
+    const char *queue;           /* relay.queue (config_queue.h); borrowed for the call */
+    const char *node;            /* name of this node at PostgreSQL; borrowed for the call */
+    bool must_replicate;         /* refuse a PostgreSQL that does not replicate synchronously */
     uint64_t min_free_space_bytes;
     int64_t history_s;   /* how long a row of the history is kept; 0: there is no history */
     int64_t delay_max_s; /* the longest time for which a copy is deferred; 0: unknown. A copy that

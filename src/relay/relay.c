@@ -222,6 +222,8 @@ struct relay *relay_start(struct runtime *first, struct err *err)
     struct queue_options options = {
         .spool_directory = config->relay.spool_directory,
         .queue = config->relay.queue,
+        .node = config->relay.node,
+        .must_replicate = config->relay.queue_replicated,
         .min_free_space_bytes = config->relay.min_free_space_bytes,
         .history_s = config->relay.history_s,
         .delay_max_s = delay_max_s(config),

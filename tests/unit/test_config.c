@@ -169,6 +169,8 @@ START_TEST(defaults_are_those_of_the_manual)
     ck_assert_uint_eq(c->relay.listen_count, 1);
     ck_assert_str_eq(c->relay.hostname, name);
     ck_assert_str_eq(c->relay.queue, "sqlite");
+    ck_assert(c->relay.queue_replicated);
+    ck_assert_str_eq(c->relay.node, "");
     ck_assert_uint_eq(c->relay.history_s, 7 * 86400);
     ck_assert_uint_eq(c->relay.trusted_network_count, 2);
     ck_assert_uint_eq(c->relay.message_size_limit_bytes, 50u << 20);
@@ -356,9 +358,16 @@ static const struct {
     {"milter { filter_header = 'X Y' }", 1, "'X Y'", "header"},
     {"milter { filter_maps = { 'primary' } }", 1, "'primary' is no table", "texthash:/path"},
     {"relay { spool_directory = '' }", 1, "spool_directory", "'/'"},
-    {"relay {\n queue = 'postgresql://db1/x' }", 2, "queue: 'postgresql://db1/x'",
+    {"relay {\n queue = 'mysql://u:secret@db1/x' }", 2, "queue: not allowed",
+     "allowed: \"sqlite\", \"postgresql://"},
+    {"relay { queue = '' }", 1, "queue: not allowed", "allowed: \"sqlite\""},
+    {"relay { queue = 'postgresql://u:sec@ret@db1/x' }", 1, "queue: the URI is not valid", "%40"},
+    {"relay { queue_replicated = true }", 1, "queue_replicated: 'true'", "\"yes\""},
+    {"relay { node = 'a b' }", 1, "'a b'", "host name"},
+#ifndef HAVE_LIBPQ
+    {"relay {\n queue = 'postgresql://db1/x' }", 2, "queue: built without PostgreSQL",
      "allowed: \"sqlite\""},
-    {"relay { queue = '' }", 1, "queue: ''", "allowed: \"sqlite\""},
+#endif
     {"relay { history = 7w }", 1, "history: '7w'", "from 0s to 366d"},
     {"relay { history = 367d }", 1, "history: '367d'", "from 0s to 366d"},
     {"relay { hostname = 'a b' }", 1, "'a b'", "host name"},
@@ -505,6 +514,27 @@ START_TEST(includes_are_read_and_faults_in_them_named)
     ck_assert_ptr_nonnull(strstr(err.text, "/bad:3: max_connections: 'x'"));
 }
 END_TEST
+
+#ifdef HAVE_LIBPQ
+START_TEST(a_database_of_many_nodes_is_read)
+{
+    static const char secret[] = "relay { queue = \"postgresql://u:s@db1/q\" }\n";
+    char name[256];
+
+    ck_assert_int_eq(gethostname(name, sizeof name), 0);
+    write_file("secret", secret, strlen(secret));
+    struct config *c = load_valid("include(\"secret\")\nrelay { queue_replicated = no }\n");
+    ck_assert_str_eq(c->relay.queue, "postgresql://u:s@db1/q");
+    ck_assert(!c->relay.queue_replicated);
+    ck_assert_str_eq(c->relay.node, name);
+    ck_assert_ptr_nonnull(strstr(c->relay.queue_file, "/secret"));
+    config_free(c);
+    c = load_valid("include(\"secret\")\nrelay { node = relay1 hostname = mx.test }\n");
+    ck_assert_str_eq(c->relay.node, "relay1");
+    config_free(c);
+}
+END_TEST
+#endif
 
 START_TEST(a_pattern_includes_what_matches_in_order)
 {
@@ -708,6 +738,9 @@ int main(void)
     tcase_add_test(t, a_nul_byte_is_refused);
     tcase_add_test(t, files_that_cannot_be_read_are_named);
     tcase_add_test(t, includes_are_read_and_faults_in_them_named);
+#ifdef HAVE_LIBPQ
+    tcase_add_test(t, a_database_of_many_nodes_is_read);
+#endif
     tcase_add_test(t, a_pattern_includes_what_matches_in_order);
     tcase_add_loop_test(t, nexthops_find_their_filter, 0, UNIT_COUNT(nexthop_searches));
     tcase_add_loop_test(t, times_have_units, 0, UNIT_COUNT(times));

@@ -61,6 +61,11 @@ static const struct {
     {"recipient_delimiter = +", "1: '+' must stand in quotes, or be \"+=\""},
     {"milter { copy_maps = {\n static:* } }", "2: '*' must stand in quotes"},
     {"milter { copy_maps = {\n * } }", "2: '*' must stand in quotes"},
+    /* what may be a password is not shown */
+    {"relay {\n queue = sqlite \"postgresql://u:secret@db1/q\"\n}",
+     "2: queue: 'postgresql://' follows its value; a value with blanks needs quotes"},
+    {"relay {\n listen = { \"inet:1\" \"postgresql://u:secret@db1/q\" }\n}",
+     "2: listen: a comma is missing, before 'postgresql://'"},
     /* sections */
     {"milter\n{\n socket = \"unix:/x\"\n",
      "2: section milter: '{' is never closed: a '}' is missing"},
