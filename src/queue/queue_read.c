@@ -232,8 +232,8 @@ enum db_status queue_read_copy(struct db *db, int64_t id, bool with_content,
         return status;
     const struct db_value message = db_int(r.ready->message->id);
     status = db->ops->query(
-        db, "SELECT " QUEUE_ROW_RECIPIENT " FROM recipient WHERE copy = $1 ORDER BY number", &copy,
-        1, take_recipient, &r, err);
+        db, "SELECT " QUEUE_ROW_RECIPIENT " FROM recipient r WHERE r.copy = $1 ORDER BY r.number",
+        &copy, 1, take_recipient, &r, err);
     if (status == DB_OK && with_content && !r.is_large)
         status = db->ops->query(db, "SELECT data FROM body WHERE message = $1 ORDER BY part",
                                 &message, 1, take_part, &r, err);

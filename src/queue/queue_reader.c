@@ -2,26 +2,40 @@
 #include "queue/queue_reader_private.h"
 
 #include "base/mem.h"
+#include "config/config_queue.h"
+#include "queue/db_pgsql.h"
 #include "queue/queue_count.h"
 #include "queue/queue_id.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+static struct db *open_postgresql(const char *uri, bool *is_missing_out, struct err *err)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    const struct db_pgsql_options options = {
+        .uri = uri, .node = host, .program = "splitctl", .access = DB_READ};
+    enum db_status status;
+
+    (void)gethostname(host, sizeof host - 1);
+    return db_pgsql_open(&options, &status, is_missing_out, err);
+}
+
 struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
                                        struct err *err)
 {
     struct queue_reader *r = mem_zalloc(sizeof *r);
+    bool is_missing = false, is_file = !config_queue_is_postgresql(queue);
     enum db_status status;
-    bool is_missing = false;
     struct stat st;
 
-    (void)queue; /* "sqlite" is the only engine */
-    r->db = db_sqlite_open(spool_directory, DB_READ, &status, &is_missing, err);
-    if (is_missing && stat(spool_directory, &st) != 0) {
+    r->db = is_file ? db_sqlite_open(spool_directory, DB_READ, &status, &is_missing, err)
+                    : open_postgresql(queue, &is_missing, err);
+    if (is_file && is_missing && stat(spool_directory, &st) != 0) {
         err_set_errno(err, "%s", spool_directory);
         is_missing = false;
     }
@@ -125,9 +139,11 @@ ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at
     values[1] = db_int((int64_t)(size < DB_BODY_PART_BYTES ? size : DB_BODY_PART_BYTES));
     values[2] = db_int(queue_id_message(copy));
     values[3] = db_int((int64_t)(at / DB_BODY_PART_BYTES));
-    status = r->db->ops->query(
-        r->db, "SELECT substr(data, $1, $2) FROM body WHERE message = $3 AND part = $4", values, 4,
-        take_piece, &p, err);
+    status =
+        r->db->ops->query(r->db,
+                          "SELECT substr(data, CAST($1 AS INTEGER), CAST($2 AS INTEGER)) FROM body"
+                          " WHERE message = $3 AND part = $4",
+                          values, 4, take_piece, &p, err);
     if (status == DB_OK && p.got == 0)
         err_set(err, "the copy %s is gone", id);
     return status == DB_OK && p.got > 0 ? p.got : -1;

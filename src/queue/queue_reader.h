@@ -19,8 +19,8 @@
 
 struct queue_reader;
 
-/* Open a reader. queue: as in queue_options. A directory without a database is an empty queue. NULL
- * with `err`. */
+/* Open a reader. queue: relay.queue (config_queue.h). A directory without a database, and a
+ * database without tables, is an empty queue. NULL with `err`. */
 struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
                                        struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "queue/queue_count.h"
-#include "queue/queue_id.h"
+#include "queue/queue_private.h"
 #include "queue/queue_row.h"
 #include "queue/selection.h"
 
@@ -12,113 +12,130 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A copy and its recipients are read as one row for each recipient. */
+#define COLUMNS                                                                                    \
+    "c.id, c.destination, c.state, c.due, c.attempts, m.body_at, " QUEUE_ROW_MESSAGE               \
+    ", " QUEUE_ROW_RECIPIENT
+#define MESSAGE_AT 6
+#define RECIPIENT_AT (MESSAGE_AT + QUEUE_ROW_MESSAGE_COLUMNS)
+
 struct listing {
     struct queue_reader *reader;
     bool (*each)(void *ctx, const struct queue_entry *entry);
     void *ctx;
-    struct err *err;
     uint64_t limit, found; /* limit 0: none */
-    bool is_over, has_failed;
+    bool is_over;
+
+    /* The copy whose rows are being read. */
+    struct queue_stored *message; /* NULL: none */
+    int64_t id;
+    char destination[QUEUE_DESTINATION_SIZE];
+    struct queue_entry entry;
+    bool is_message_there, is_large;
     struct queue_recipient *recipients;
     size_t recipient_count, recipient_cap;
 };
 
-static bool add_recipient(void *ctx, const struct db_value *columns)
-{
-    struct listing *l = ctx;
-
-    if (l->recipient_count == l->recipient_cap) {
-        l->recipient_cap = l->recipient_cap == 0 ? 16 : 2 * l->recipient_cap;
-        l->recipients = mem_grow(l->recipients, l->recipient_cap, sizeof *l->recipients);
-    }
-    queue_row_recipient(columns, &l->recipients[l->recipient_count++]);
-    return true;
-}
-
-static void clear_recipients(struct listing *l)
-{
-    for (size_t i = 0; i < l->recipient_count; i++) {
-        free(l->recipients[i].address);
-        free(l->recipients[i].orcpt);
-    }
-    l->recipient_count = 0;
-}
-
-static int read_recipients(struct listing *l, int64_t copy)
-{
-    const struct db_value id = db_int(copy);
-    struct db *db = l->reader->db;
-
-    clear_recipients(l);
-    return db->ops->query(
-               db, "SELECT " QUEUE_ROW_RECIPIENT " FROM recipient WHERE copy = $1 ORDER BY number",
-               &id, 1, add_recipient, l, l->err) == DB_OK
-               ? 0
-               : -1;
-}
-
-#define COPY_COLUMNS "c.id, c.destination, c.state, c.due, c.attempts, m.body_at, "
-
 /* Why the content cannot be read; "" if it can. */
-static void find_problem(struct queue_reader *r, int64_t message, uint64_t size, struct err *out)
+static void find_problem(const struct listing *l, struct err *out)
 {
-    struct large *large = queue_reader_large(r, out);
-    int fd = large == NULL ? -1 : large_read(large, message, size, out);
+    uint64_t size = l->message->message.size_bytes;
 
+    out->text[0] = '\0';
+    if (!l->is_message_there)
+        err_set(out, "its message is missing in the database");
+    if (!l->is_message_there || !l->is_large)
+        return;
+    struct large *large = queue_reader_large(l->reader, out);
+    int fd = large == NULL ? -1 : large_read(large, l->message->id, size, out);
     if (fd == -1)
         return;
     out->text[0] = '\0';
     close(fd);
 }
 
-static bool tell_copy(void *ctx, const struct db_value *columns)
+static void begin_copy(struct listing *l, const struct db_value *columns)
+{
+    struct queue_message message;
+
+    queue_row_message(&columns[MESSAGE_AT], &message);
+    l->id = columns[0].number;
+    l->message = queue_stored_new(queue_id_message(l->id), &message);
+    /* may be written by hand */
+    snprintf(l->destination, sizeof l->destination, "%s", db_string(&columns[1]));
+    l->entry = (struct queue_entry){.destination = l->destination,
+                                    .place = queue_row_place(db_string(&columns[2])),
+                                    .due = (time_t)columns[3].number,
+                                    .attempts = (unsigned)columns[4].number};
+    queue_id_format(l->id, l->entry.id);
+    l->is_message_there = columns[5].type != DB_NULL;
+    l->is_large = strcmp(db_string(&columns[5]), "file") == 0;
+}
+
+/* Forget the copy that has been read, if there is one. */
+static void forget_copy(struct listing *l)
+{
+    for (size_t i = 0; i < l->recipient_count; i++) {
+        free(l->recipients[i].address);
+        free(l->recipients[i].orcpt);
+    }
+    l->recipient_count = 0;
+    queue_stored_unref(l->message);
+    l->message = NULL;
+}
+
+/* Call each() for the copy that has been read, if there is one, and forget it. */
+static void end_copy(struct listing *l)
+{
+    struct err problem;
+
+    if (l->message == NULL)
+        return;
+    find_problem(l, &problem);
+    l->entry.message = &l->message->message;
+    l->entry.recipients = l->recipients;
+    l->entry.recipient_count = l->recipient_count;
+    l->entry.problem = problem.text;
+    l->found++;
+    l->is_over = !l->each(l->ctx, &l->entry) || l->found == l->limit;
+    forget_copy(l);
+}
+
+static bool take_row(void *ctx, const struct db_value *columns)
 {
     struct listing *l = ctx;
-    struct queue_message message;
-    struct err problem = {""};
-    char destination[QUEUE_DESTINATION_SIZE];
-    struct queue_entry entry = {
-        .destination = destination,
-        .place = queue_row_place(db_string(&columns[2])),
-        .due = (time_t)columns[3].number,
-        .message = &message,
-        .attempts = (unsigned)columns[4].number,
-        .problem = problem.text,
-    };
 
-    snprintf(destination, sizeof destination, "%s",
-             db_string(&columns[1])); /* may be written by hand */
-    queue_id_format(columns[0].number, entry.id);
-    queue_row_message(&columns[6], &message);
-    l->has_failed = read_recipients(l, columns[0].number) != 0;
-    l->is_over |= l->has_failed;
-    if (l->has_failed)
-        return false;
-    if (columns[5].type == DB_NULL)
-        err_set(&problem, "its message is missing in the database");
-    else if (strcmp(db_string(&columns[5]), "file") == 0)
-        find_problem(l->reader, queue_id_message(columns[0].number), message.size_bytes, &problem);
-    entry.recipients = l->recipients;
-    entry.recipient_count = l->recipient_count;
-    l->found++;
-    l->is_over = !l->each(l->ctx, &entry) || l->found == l->limit;
-    return !l->is_over;
+    if (l->message == NULL || l->id != columns[0].number) {
+        end_copy(l);
+        if (l->is_over)
+            return false;
+        begin_copy(l, columns);
+    }
+    if (columns[RECIPIENT_AT].type == DB_NULL)
+        return true;
+    if (l->recipient_count == l->recipient_cap) {
+        l->recipient_cap = l->recipient_cap == 0 ? 16 : 2 * l->recipient_cap;
+        l->recipients = mem_grow(l->recipients, l->recipient_cap, sizeof *l->recipients);
+    }
+    queue_row_recipient(&columns[RECIPIENT_AT], &l->recipients[l->recipient_count++]);
+    return true;
 }
 
 /* --- selecting --- */
 
-/* "SELECT columns" of the copies with ids above $1 and up to $2 that are selected. -1 with `err`.
- */
-static int make_query(const char *columns, const char *order,
-                      const struct queue_selection *selection, struct selection_sql *where,
-                      struct buf *sql, struct err *err)
+/* The rows or the number of the copies with ids above $1 and up to $2 that are selected. -1 with
+ * `err`. */
+static int make_query(bool is_count, const struct queue_selection *selection,
+                      struct selection_sql *where, struct buf *sql, struct err *err)
 {
     if (selection_sql_copies(where, selection, 3, err) != 0)
         return -1;
     buf_addf(sql,
-             "SELECT %s FROM copy c LEFT JOIN message m ON m.id = c.message"
+             "SELECT %s FROM copy c LEFT JOIN message m ON m.id = c.message%s"
              " WHERE c.id > $1 AND c.id <= $2 AND %s%s",
-             columns, buf_str(&where->condition), order);
+             is_count ? "count(*)" : COLUMNS,
+             is_count ? "" : " LEFT JOIN recipient r ON r.copy = c.id", buf_str(&where->condition),
+             is_count ? "" : " ORDER BY c.id, r.number");
     return 0;
 }
 
@@ -135,7 +152,7 @@ static enum db_status query_range(struct queue_reader *r, const struct buf *sql,
 
 /* The common part of all readings. is_over: the row function needs no more rows. */
 struct reading {
-    const char *columns, *order;
+    bool is_count;
     bool (*row)(void *ctx, const struct db_value *columns);
     void *row_ctx;
     const bool *is_over;
@@ -153,7 +170,7 @@ static int read_by_steps(struct queue_reader *r, const struct queue_selection *s
     int64_t from = 0, to = 0;
     enum db_status status = DB_FAULT;
 
-    if (make_query(reading->columns, reading->order, selection, &where, &sql, err) == 0) {
+    if (make_query(reading->is_count, selection, &where, &sql, err) == 0) {
         if (selection->id != NULL && queue_id_parse(selection->id, &to))
             status = query_range(r, &sql, &where, to - 1, to, reading->row, reading->row_ctx, err);
         while (selection->id == NULL &&
@@ -176,11 +193,8 @@ int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *
                           bool (*each)(void *ctx, const struct queue_entry *entry),
                           queue_reader_progress *progress, void *ctx, struct err *err)
 {
-    struct listing l = {
-        .reader = r, .each = each, .ctx = ctx, .err = err, .limit = selection->limit};
-    const struct reading reading = {.columns = COPY_COLUMNS QUEUE_ROW_MESSAGE,
-                                    .order = " ORDER BY c.id",
-                                    .row = tell_copy,
+    struct listing l = {.reader = r, .each = each, .ctx = ctx, .limit = selection->limit};
+    const struct reading reading = {.row = take_row,
                                     .row_ctx = &l,
                                     .is_over = &l.is_over,
                                     .progress = progress,
@@ -189,9 +203,11 @@ int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *
     if (r->db == NULL)
         return 0;
     int rc = read_by_steps(r, selection, &reading, err);
-    clear_recipients(&l);
+    if (rc == 0)
+        end_copy(&l);
+    forget_copy(&l);
     free(l.recipients);
-    return rc == 0 && !l.has_failed ? (int64_t)l.found : -1;
+    return rc == 0 ? (int64_t)l.found : -1;
 }
 
 struct count {
@@ -215,8 +231,7 @@ int64_t queue_reader_count(struct queue_reader *r, const struct queue_selection 
                            queue_reader_progress *progress, void *ctx, struct err *err)
 {
     struct count c = {.limit = (int64_t)selection->limit};
-    const struct reading reading = {.columns = "count(*)",
-                                    .order = "",
+    const struct reading reading = {.is_count = true,
                                     .row = add_count,
                                     .row_ctx = &c,
                                     .is_over = &c.is_over,

@@ -12,8 +12,8 @@
     " m.mta_queue_id, m.message_id, m.flags"
 #define QUEUE_ROW_MESSAGE_COLUMNS 10
 
-/* The columns of `recipient`, in the order that queue_row_recipient() expects. */
-#define QUEUE_ROW_RECIPIENT "address, orcpt, state, reason, number"
+/* The columns of `recipient AS r`, in the order that queue_row_recipient() expects. */
+#define QUEUE_ROW_RECIPIENT "r.address, r.orcpt, r.state, r.reason, r.number"
 
 /* Convert a row of message. The strings in *out are borrowed from the columns. */
 void queue_row_message(const struct db_value *columns, struct queue_message *out)
