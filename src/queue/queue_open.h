@@ -49,6 +49,13 @@ struct queue_figures {
     double commit_seconds;     /* spent in them */
     uint64_t commit_slower[8]; /* commits that took longer than 1, 5, 10, 50, 100, 500 ms, 1, 5 s */
     uint64_t unwritten;        /* outcomes that wait, because the database takes nothing */
+
+    bool is_shared;       /* the database is PostgreSQL; the rest is about it */
+    bool is_replicated;   /* a synchronous standby has what is committed */
+    double standby_lag_s; /* of the synchronous standby that is least behind */
+    uint64_t standby_lag_bytes;
+    unsigned nodes;       /* that are alive, this one included */
+    uint64_t leases_lost; /* copies that another node could take while this one had them */
 };
 /* Get the figures. Does not wait. */
 void queue_get_figures(struct queue *q, struct queue_figures *out) __attribute__((nonnull));

@@ -54,7 +54,7 @@ static struct metrics_family queue_suspended = {
 };
 static struct metrics_family database_bytes = {
     .name = "splitrelay_queue_database_bytes",
-    .help = "Size of queue.db.",
+    .help = "Size of the database.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family database_free_bytes = {
@@ -69,18 +69,47 @@ static struct metrics_family log_bytes = {
 };
 static struct metrics_family unwritten = {
     .name = "splitrelay_queue_unwritten_outcomes",
-    .help = "Outcomes of deliveries that wait until queue.db can be written.",
+    .help = "Outcomes of deliveries that wait until the database can be written.",
     .type = METRICS_GAUGE,
 };
 /* As commit_slower of queue_open.h has them. */
 static const int64_t commit_us[] = {1000, 5000, 10000, 50000, 100000, 500000, 1000000, 5000000, 0};
 static struct metrics_family commit_seconds = {
     .name = "splitrelay_queue_commit_seconds",
-    .help = "How long the transactions of queue.db took to commit.",
+    .help = "How long the transactions of the database took to commit.",
     .type = METRICS_HISTOGRAM,
     .bounds_us = commit_us,
 };
 
+static struct metrics_family replicated = {
+    .name = "splitrelay_queue_replicated",
+    .help = "1 while a synchronous standby has all that PostgreSQL commits.",
+    .type = METRICS_GAUGE,
+};
+static struct metrics_family standby_lag_seconds = {
+    .name = "splitrelay_queue_standby_lag_seconds",
+    .help = "How far the synchronous standby that is least behind is behind the primary.",
+    .type = METRICS_GAUGE,
+    .is_micro = true,
+};
+static struct metrics_family standby_lag_bytes = {
+    .name = "splitrelay_queue_standby_lag_bytes",
+    .help = "Write-ahead log of PostgreSQL that this standby does not have yet.",
+    .type = METRICS_GAUGE,
+};
+static struct metrics_family nodes = {
+    .name = "splitrelay_queue_nodes",
+    .help = "Nodes at the database that are alive.",
+    .type = METRICS_GAUGE,
+};
+static struct metrics_family leases_lost = {
+    .name = "splitrelay_queue_leases_lost_total",
+    .help = "Copies that another node could take although this one had them.",
+    .type = METRICS_COUNTER,
+};
+
+static struct metrics_family *const shared_families[] = {
+    &replicated, &standby_lag_seconds, &standby_lag_bytes, &nodes, &leases_lost, NULL};
 static struct metrics_family *const families[] = {
     &queue_copies, &queue_bytes,    &queue_age,      &queue_suspended,
     &free_bytes,   &min_free_bytes, &free_files,     &database_bytes,
@@ -159,7 +188,8 @@ static void look_at_suspensions(struct queue *q)
     free(items);
 }
 
-static void look_at_database(struct queue *q)
+/* Returns true if the database is PostgreSQL. */
+static bool look_at_database(struct queue *q)
 {
     enum { SLOWER = sizeof commit_us / sizeof commit_us[0] - 1 };
     struct queue_figures figures;
@@ -174,6 +204,12 @@ static void look_at_database(struct queue *q)
         counts[i + 1] = figures.commit_slower[i] - slower;
     counts[0] = figures.commits - slower;
     metrics_set_histogram(&commit_seconds, "", counts, (int64_t)(figures.commit_seconds * 1e6));
+    metrics_set(&replicated, "", 0, figures.is_replicated);
+    metrics_set(&standby_lag_seconds, "", 0, (int64_t)(figures.standby_lag_s * 1e6));
+    metrics_set(&standby_lag_bytes, "", 0, (int64_t)figures.standby_lag_bytes);
+    metrics_set(&nodes, "", 0, (int64_t)figures.nodes);
+    metrics_set(&leases_lost, "", 0, (int64_t)figures.leases_lost);
+    return figures.is_shared;
 }
 
 static void page(void *ctx, struct buf *out)
@@ -182,10 +218,12 @@ static void page(void *ctx, struct buf *out)
 
     look_at_queues(p->queue);
     look_at_suspensions(p->queue);
-    look_at_database(p->queue);
+    bool is_shared = look_at_database(p->queue);
     look_at_space(p);
     counters_render(out);
     metrics_render(families, out);
+    if (is_shared)
+        metrics_render(shared_families, out);
     metrics_render_process(out);
 }
 
