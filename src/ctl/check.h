@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "ctl/findings.h"
 #include "ctl/service.h"
+#include "queue/queue_reader.h"
 
 /* Check what splitmilter needs: tables, socket, pid file (check_milter.c). */
 void check_milter(struct findings *f, const struct config *config, const struct service *s)
@@ -27,6 +28,11 @@ void check_listener_tables(struct findings *f, const struct config *config,
 /* Check the spool and its content (check_spool.c). */
 void check_spool(struct findings *f, const struct config *config, const struct service *s)
     __attribute__((nonnull));
+
+/* Check a PostgreSQL that holds the copies: passwords, replication, nodes. reader: NULL if it
+ * cannot be read (check_database.c). */
+void check_database(struct findings *f, const struct config *config, const struct service *s,
+                    struct queue_reader *reader) __attribute__((nonnull(1, 2, 3)));
 
 /* Report addresses that two sockets of the configuration share; check that the daemon can make
  * files in the directory of a unix socket or pid file (check_sockets.c). */

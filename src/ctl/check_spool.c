@@ -92,7 +92,7 @@ static void check_destinations(struct findings *f, const struct config *config,
 }
 
 /* What is in it. */
-static void check_queue(struct findings *f, const struct config *config)
+static void check_queue(struct findings *f, const struct config *config, const struct service *s)
 {
     const struct config_relay *r = &config->relay;
     struct err err;
@@ -103,6 +103,7 @@ static void check_queue(struct findings *f, const struct config *config)
     if (reader == NULL)
         find(f, LEVEL_ERROR, "spool: %s", err.text);
     check_space(f, r, reader);
+    check_database(f, config, s, reader);
     if (reader != NULL)
         check_destinations(f, config, reader);
     queue_reader_close(reader);
@@ -146,5 +147,5 @@ void check_spool(struct findings *f, const struct config *config, const struct s
     if (f->errors == errors)
         find(f, LEVEL_OK, "spool: %s, owner %s", path, user_name(st.st_uid));
     check_run(f, config, s);
-    check_queue(f, config);
+    check_queue(f, config, s);
 }

@@ -38,6 +38,7 @@ splitctl_SOURCES = \
 	%D%/change_command.c \
 	%D%/change_preview.c \
 	%D%/check.c %D%/check.h \
+	%D%/check_database.c \
 	%D%/check_milter.c \
 	%D%/check_postfix.c \
 	%D%/check_relay.c \

@@ -127,7 +127,8 @@ static void read_spool(struct status *s)
     if (reader == NULL)
         return;
     struct health *health = health_new(s->config, reader);
-    if (read_depths(s, reader, health) != 0)
+    if (read_depths(s, reader, health) != 0 ||
+        queue_reader_nodes(reader, &s->nodes, &s->spool_problem) != 0)
         status_groups_clear(&s->destinations);
     else if (health_problem(health)[0] != '\0')
         err_set(&s->spool_problem, "%s", health_problem(health));
@@ -140,6 +141,7 @@ static void read_spool(struct status *s)
 static void clear(struct status *s)
 {
     status_groups_clear(&s->destinations);
+    queue_nodes_clear(&s->nodes);
     for (size_t i = 0; i < s->instance_count; i++) {
         free(s->instances[i].name);
         free(s->instances[i].directory);

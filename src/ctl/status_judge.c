@@ -69,6 +69,19 @@ static void judge_copies(struct status *s)
         blame(s, STATUS_WARNING, "%" PRIu64 " dead letter%s", dead, dead == 1 ? "" : "s");
 }
 
+static void judge_nodes(struct status *s)
+{
+    const struct queue_nodes *n = &s->nodes;
+
+    if (n->replication.problem[0] != '\0' && s->config->relay.queue_replicated &&
+        s->refusal.text[0] == '\0')
+        blame(s, s->relay.belongs_here ? STATUS_CRITICAL : STATUS_WARNING, "replication: %s",
+              n->replication.problem);
+    for (size_t i = 0; i < n->count; i++)
+        if (n->items[i].until != 0 && !n->items[i].is_alive)
+            blame(s, STATUS_WARNING, "node %s is silent", n->items[i].name);
+}
+
 /* Return true if the mail of this group goes to a filter or is a copy. The other groups are
  * ordinary mail of the MTA, which does not change the level. */
 static bool is_our_way(const char *name)
@@ -93,6 +106,7 @@ void status_judge(struct status *s)
     judge_service(s, &s->milter);
     judge_service(s, &s->relay);
     judge_copies(s);
+    judge_nodes(s);
     for (size_t i = 0; i < s->instance_count; i++)
         judge_instance(s, &s->instances[i]);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+#include "config/config_queue.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
 #include "ctl/status.h"
@@ -109,6 +110,40 @@ static void print_destination(const struct status_group *g)
     putchar('\n');
 }
 
+/* Print what is known of a database that several splitrelays share. */
+static void print_nodes(const struct status *s)
+{
+    const struct db_replication *r = &s->nodes.replication;
+    struct buf queue = {0};
+
+    if (!config_queue_is_postgresql(s->config->relay.queue))
+        return;
+    config_queue_show(s->config->relay.queue, &queue);
+    ctl_printf("  %-20s  %s\n", "queue", buf_str(&queue));
+    buf_clear(&queue);
+    if (!s->nodes.is_shared)
+        return;
+    ctl_printf("  %-20s  ", "replication");
+    if (r->problem[0] != '\0')
+        ctl_printf("NONE: %s, from %s\n", r->problem, r->server);
+    else
+        ctl_printf("%u of %u standbys synchronous, from %s, %.1f ms behind\n", r->synchronous,
+                   r->standbys, r->server, r->lag_s * 1000);
+    for (size_t i = 0; i < s->nodes.count; i++) {
+        const struct queue_node_row *n = &s->nodes.items[i];
+        ctl_printf("  node %-15s  %s, %" PRIu64 " cop%s, version %s", n->name,
+                   n->is_alive     ? "alive"
+                   : n->until == 0 ? "stopped"
+                                   : "SILENT",
+                   n->copies, n->copies == 1 ? "y" : "ies", n->version);
+        if (n->until != 0 && !n->is_alive)
+            ctl_printf(", its lease ended %llds ago", (long long)(time(NULL) - n->until));
+        putchar('\n');
+    }
+    if (s->nodes.ordered > 0)
+        ctl_printf("  %-20s  %lld waiting for their node\n", "orders", (long long)s->nodes.ordered);
+}
+
 static void print_way(const struct status_group *g)
 {
     ctl_printf("  ");
@@ -162,6 +197,7 @@ void status_print_human(const struct status *s)
         ctl_print(s->spool_problem.text);
         putchar('\n');
     }
+    print_nodes(s);
     for (size_t i = 0; i < s->destinations.count; i++)
         print_destination(&s->destinations.items[i]);
     for (size_t i = 0; i < s->instance_count; i++)
@@ -256,11 +292,59 @@ static json_t *json_instance(const struct status_instance *i)
     return o;
 }
 
+static json_t *json_replication(const struct db_replication *r)
+{
+    json_t *o = json_object();
+
+    ctl_json_set(o, "problem", ctl_json_text(r->problem));
+    ctl_json_set(o, "primary", ctl_json_text(r->server));
+    ctl_json_set(o, "server_version", json_integer(r->version));
+    ctl_json_set(o, "standbys", json_integer(r->standbys));
+    ctl_json_set(o, "synchronous", json_integer(r->synchronous));
+    ctl_json_set(o, "lag_bytes", json_integer((json_int_t)r->lag_bytes));
+    ctl_json_set(o, "lag_seconds", json_real(r->lag_s));
+    return o;
+}
+
+static json_t *json_nodes(const struct queue_nodes *nodes)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct queue_node_row *n = &nodes->items[i];
+        json_t *o = json_object();
+        ctl_json_set(o, "name", ctl_json_text(n->name));
+        ctl_json_set(o, "number", json_integer(n->number));
+        ctl_json_set(o, "version", ctl_json_text(n->version));
+        ctl_json_set(o, "alive", json_boolean(n->is_alive));
+        ctl_json_set(o, "since", json_time(n->since));
+        ctl_json_set(o, "until", json_time(n->until));
+        ctl_json_set(o, "copies", json_integer((json_int_t)n->copies));
+        append(array, o);
+    }
+    return array;
+}
+
+/* Add what is known of the database. */
+static void json_database(const struct status *s, json_t *relay)
+{
+    struct buf queue = {0};
+
+    config_queue_show(s->config->relay.queue, &queue);
+    ctl_json_set(relay, "queue", ctl_json_text(buf_str(&queue)));
+    buf_clear(&queue);
+    ctl_json_set(relay, "nodes", json_nodes(&s->nodes));
+    ctl_json_set(relay, "ordered", json_integer(s->nodes.ordered));
+    ctl_json_set(relay, "replication",
+                 s->nodes.is_shared ? json_replication(&s->nodes.replication) : json_null());
+}
+
 void status_print_json(const struct status *s)
 {
     json_t *o = json_object(), *relay = json_service(&s->relay), *list = json_array();
 
     ctl_json_set(relay, "destinations", json_groups(&s->destinations, true));
+    json_database(s, relay);
     ctl_json_set(relay, "problem", ctl_json_text(s->spool_problem.text));
     ctl_json_set(relay, "refusal", ctl_json_text(s->refusal.text));
     for (size_t i = 0; i < s->instance_count; i++)

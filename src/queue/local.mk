@@ -20,6 +20,7 @@ librelay_a_SOURCES += %D%/queue_read.c
 librelay_a_SOURCES += %D%/queue_reader.c %D%/queue_reader.h
 librelay_a_SOURCES += %D%/queue_reader_history.c
 librelay_a_SOURCES += %D%/queue_reader_list.c %D%/queue_reader_private.h
+librelay_a_SOURCES += %D%/queue_reader_nodes.c
 librelay_a_SOURCES += %D%/queue_return.c
 librelay_a_SOURCES += %D%/queue_row.c %D%/queue_row.h
 librelay_a_SOURCES += %D%/queue_suspend.c

@@ -9,6 +9,7 @@
 #define SPLIT_QUEUE_READER_H
 
 #include "base/err.h"
+#include "queue/db_pgsql.h"
 #include "queue/queue.h"
 
 #include <stdbool.h>
@@ -80,6 +81,30 @@ int queue_reader_last_reason(struct queue_reader *r, int64_t copy, char out[QUEU
 int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **out,
                              size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* A splitrelay at a database that several share. */
+struct queue_node_row {
+    char name[256];
+    char version[32];
+    int64_t number;
+    time_t since, until; /* its start; the end of its lease, 0 if it has ended cleanly */
+    bool is_alive;       /* its lease lasts, by the clock of the database */
+    uint64_t copies;     /* that it has leased */
+};
+
+struct queue_nodes {
+    bool is_shared; /* false: there is nothing in the rest */
+    struct queue_node_row *items;
+    size_t count;
+    int64_t ordered; /* copies whose order waits for another node */
+    struct db_replication replication;
+};
+
+/* Read the nodes, and the state of replication. The caller clears *out in any case. -1 with `err`.
+ */
+int queue_reader_nodes(struct queue_reader *r, struct queue_nodes *out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+void queue_nodes_clear(struct queue_nodes *nodes) __attribute__((nonnull));
 
 /* A row of the history, valid during the call that gets it. */
 struct queue_event {
