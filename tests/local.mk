@@ -113,11 +113,15 @@ EXTRA_DIST += \
 	%D%/rig/guardian.py \
 	%D%/rig/guide.py \
 	%D%/rig/jail.py \
+	%D%/rig/libpq.py \
 	%D%/rig/machine.py \
 	%D%/rig/metrics.py \
 	%D%/rig/milter.py \
+	%D%/rig/node.py \
 	%D%/rig/own_milter.py \
+	%D%/rig/patroni.py \
 	%D%/rig/postfix.py \
+	%D%/rig/postgres.py \
 	%D%/rig/power.py \
 	%D%/power/diskrec.c \
 	%D%/power/diskrec.h \
@@ -133,6 +137,7 @@ EXTRA_DIST += \
 	%D%/rig/tap.py \
 	%D%/rig/tools.py \
 	%D%/rig/tower.py \
+	%D%/rig/wire.py \
 	%D%/tsan.supp
 
 # No-op milters to compare with; `./dev bench' builds them.

@@ -20,7 +20,7 @@ import rig
 
 TIMEOUT = int(8 * rig.TIME_FACTOR)  # the wait after half a line; longer than any delay of the servers under load
 CONTENT = b"Subject: matrix\r\n\r\n" + b"".join(b"line %06d " % n + b"x" * 80 + b"\r\n.\r\n" for n in range(1500)) + b"end\r\n"
-DATABASE_MAX = 3 * 5  # descriptors: the file, its log and its index, of the writer and four readers
+DATABASE_MAX = 3 * 5  # descriptors: the file, its log and its index, of the writer and four readers; or connections to PostgreSQL
 FAULTS = "4xx 5xx 421 garbage long half reset close".split()
 
 # The log lines for the first and for the second recipient, in order: S sent, D deferred, X dead. In the table for TLS, T is sent
@@ -313,9 +313,10 @@ class Plug:
             s.close()
 
 
-def descriptors(pid):
+def descriptors(pid, spool):
     """The numbers of open descriptors by kind: "socket", "directory", "database", "content", "other"."""
     kinds = collections.Counter()
+    connections = rig.queue.connections(spool)
     for name in os.listdir(f"/proc/{pid}/fd"):
         path = f"/proc/{pid}/fd/{name}"
         try:
@@ -323,9 +324,9 @@ def descriptors(pid):
             is_directory = os.path.isdir(path)
         except OSError:
             continue
-        is_database = re.search(r"/spool/queue\.db(-wal|-shm)?$", target)
+        is_database = re.search(r"/spool/queue\.db(-wal|-shm)?$", target) or target in connections
         is_content = "/spool/large/" in target and not is_directory
-        kinds["socket" if target.startswith("socket:") else "directory" if is_directory else "database" if is_database
+        kinds["database" if is_database else "socket" if target.startswith("socket:") else "directory" if is_directory
               else "content" if is_content else "other"] += 1
     return kinds
 
@@ -345,7 +346,7 @@ class Matrix:
         password = r.write("password", PASSWORD + "\n", 0o600)
         text = f"""\
 log {{ target = "stderr" }}
-relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" spool_directory = "{self.spool}" min_free_space = "1M" }}
+relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" {rig.queue.options(self.r, self.spool)} min_free_space = "1M" }}
 """
         for cell in self.cells:
             text += f"""\
@@ -354,7 +355,7 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
     {cell.lines.format(password=password)} }}
 """
         self.relay = rig.start_splitrelay(r, text, self.address)
-        self.before = descriptors(self.relay.pid)
+        self.before = descriptors(self.relay.pid, self.spool)
         self.threads = 0
 
     def thread_count(self):
@@ -388,20 +389,20 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
 
     def settled(self):
         """Is no connection open, no copy queued, and no descriptor or thread left?"""
-        now = descriptors(self.relay.pid)
+        now = descriptors(self.relay.pid, self.spool)
         queued = rig.queue.count(self.spool, "queued")
         return (now["socket"] <= self.before["socket"] and now["content"] == 0 and now["other"] <= self.before["other"]
                 and now["database"] <= DATABASE_MAX and self.thread_count() <= self.threads and not queued
                 and not any(c.sink.open_connections for c in self.cells))
 
     def left(self):
-        now = descriptors(self.relay.pid)
+        now = descriptors(self.relay.pid, self.spool)
         return f"descriptors {dict(self.before)}, now {dict(now)}; threads {self.threads}, now {self.thread_count()}\n{self.differences()}"
 
     def settle(self):
         self.relay.signal(signal.SIGUSR1)  # a reload closes all kept connections
         rig.wait_for(self.settled, 20, "no connection, thread or file to be left", self.left)
-        assert descriptors(self.relay.pid)["directory"] <= self.before["directory"]
+        assert descriptors(self.relay.pid, self.spool)["directory"] <= self.before["directory"]
 
     def run(self):
         later = self.at("next", "quit")

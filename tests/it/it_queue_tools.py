@@ -46,7 +46,7 @@ class Relay:
     def text(self, names=NAMES):
         return (
             'log { target = "stderr" }\n'
-            f'relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" spool_directory = "{self.spool}" min_free_space = "1k" }}\n'
+            f'relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" {queue.options(self.r, self.spool)} min_free_space = "1k" }}\n'
             + "".join(
                 f'destination {name} {{ relay_to = {{ "{self.sinks[name].bracketed}" }} concurrency = 4 retry_min = "1s" retry_max = "1s" }}\n' for name in names
             )
@@ -131,6 +131,7 @@ def owned_files(t):
 
 def test_the_owner_of_the_spool_keeps_it(r):
     """Root becomes the user that splitrelay runs as; the process that has the lock is named."""
+    queue.need_sqlite()
     t, ids = put_down(r)
     os.chmod(r.path(), 0o755)
     for path in owned_files(t):

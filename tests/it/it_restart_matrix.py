@@ -35,7 +35,7 @@ class Relay:
         self.spool = spool or r.path("spool")
         self.text = f"""\
 log {{ target = "stderr" }}
-relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" spool_directory = "{self.spool}" min_free_space = "1k" }}
+relay {{ listen = {{ "inet:{self.address[1]}@127.0.0.1" }} hostname = "relay.test" {rig.queue.options(self.r, self.spool)} min_free_space = "1k" }}
 destination archive {{ relay_to = {{ "{self.sink.bracketed}" }} concurrency = {CONCURRENCY} retry_min = "1s" retry_max = "1s" }}
 """
         self.names = 0
@@ -182,6 +182,7 @@ def fill(path):
 
 def test_full_disk(r):
     """On a full disk clients get 452, and copies in the queue are still delivered, or deferred."""
+    rig.queue.need_sqlite()
     mount = r.mount_tmpfs("small", "6M")
     later = set()
     relay = Relay(r, spool=os.path.join(mount, "spool"), hook=lambda stage, _c, _a: "451 4.3.0 later" if stage == "mail" and not later else None).start()
@@ -212,6 +213,7 @@ def remount(path, mode):
 def test_read_only(r):
     """If the file system becomes read-only, clients get 451, and no copy is sent more than once. When it is writable again, all
     copies are delivered."""
+    rig.queue.need_sqlite()
     switch = r.path("read-only")  # while this file is there, all calls that change something in the spool fail
     mount = r.mount_tmpfs("ro", "20M")
     spool = os.path.join(mount, "spool")
@@ -276,6 +278,7 @@ def plant(relay):
 def test_foreign_files(r):
     """Copies whose content is missing or damaged become dead letters, the copies beside them are delivered. Files in large/ that no
     row names are removed, and others are left alone."""
+    rig.queue.need_sqlite()
     relay = Relay(r).start()
     relay.put_many("good", 20)
     for n in range(4):

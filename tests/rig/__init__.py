@@ -23,7 +23,7 @@ The tests need root, because postfix(1) does. For an ordinary user the rig runs 
 otherwise the tests are skipped.
 """
 
-from . import queue  # noqa: F401
+from . import libpq, queue  # noqa: F401
 from .base import (  # noqa: F401
     Failure,
     Rig,
@@ -47,7 +47,9 @@ from .guide import Guide, MachineGuide, blocks  # noqa: F401
 from .jail import Jail, dated_back  # noqa: F401
 from .machine import Elsewhere, Machine  # noqa: F401
 from .own_milter import OwnMilter  # noqa: F401
+from .patroni import Patroni  # noqa: F401
 from .postfix import Postfix, date_back, environment  # noqa: F401
+from .postgres import Postgres, pair as postgres_pair  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401
 from .sandbox import Sandbox  # noqa: F401
 from .sendmail import Sendmail, sendmail_root  # noqa: F401
@@ -57,3 +59,4 @@ from .socketmap import SocketMap  # noqa: F401
 from .tap import Tap  # noqa: F401
 from .tools import SmtpSink, Strace, Tracer, fill_disk, smtp_source  # noqa: F401
 from .tower import Tower  # noqa: F401
+from .wire import Wire  # noqa: F401

@@ -75,6 +75,7 @@ class Session:
         self.directory = tempfile.mkdtemp(prefix=f"{name}-", dir=parent)
         os.chmod(self.directory, 0o755)
         self._locks = []
+        self._shared = None
         self._guardian = subprocess.Popen(
             [sys.executable, os.path.join(os.path.dirname(__file__), "guardian.py"), self.directory],
             stdin=subprocess.PIPE,
@@ -118,8 +119,17 @@ class Session:
             return port
         raise Failure("no free port found")
 
+    def shared(self):
+        """A Rig for what several tests use, such as a database server. It is closed with the session."""
+        if self._shared is None:
+            self._shared = Rig(self, "shared")
+        return self._shared
+
     def close(self, keep=False):
-        """Remove the directory (unless keep), and end the guardian."""
+        """Close the shared Rig, remove the directory (unless keep), and end the guardian."""
+        if self._shared is not None:
+            for text in self._shared.close():
+                print(text)
         if keep:
             print(f"left for you: {self.directory}")
         else:

@@ -58,9 +58,10 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 class Daemon:
     """A process in a session of its own. Its output goes to `log_path`. listen_on: listening sockets, as of a service manager:
-    they stay open here, and each start passes them to the process."""
+    they stay open here, and each start passes them to the process. user: (uid, gid) that it runs as; stop_signal: what stop()
+    sends."""
 
-    def __init__(self, rig, name, argv, env=None, listen_on=()):
+    def __init__(self, rig, name, argv, env=None, listen_on=(), user=None, stop_signal=signal.SIGTERM):
         self.rig = rig
         self.name = name
         self.argv = argv
@@ -68,7 +69,9 @@ class Daemon:
         self.env.update(env or {})
         self.log_path = rig.path(f"{name}.log")
         self.listen_on = listen_on
+        self.stop_signal = stop_signal
         self.popen = None
+        self.identity = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": (), "cwd": rig.directory}
         rig.show_on_failure(f"log of {name}", self.log_path)
         rig.on_close(self._close)
         rig.on_success(self._check)
@@ -81,7 +84,8 @@ class Daemon:
             argv = [sys.executable, "-c", PASS_SOCKETS, ",".join(map(str, fds)), *argv]
         with open(self.log_path, "ab") as log:
             self.popen = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True, pass_fds=fds
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, start_new_session=True, pass_fds=fds,
+                **self.identity,
             )
         self.rig.session.record_process(self.popen.pid, self.name)
         if ready:
@@ -127,10 +131,10 @@ class Daemon:
         self.popen.wait(timeout=20)
 
     def stop(self, seconds=20):
-        """Send SIGTERM, and wait for the end; the exit status must be 0."""
+        """Send SIGTERM (or stop_signal), and wait for the end; the exit status must be 0."""
         if not self.running:
             return
-        self.popen.terminate()
+        self.signal(self.stop_signal)
         try:
             status = self.popen.wait(timeout=seconds * TIME_FACTOR)
         except subprocess.TimeoutExpired:

@@ -2,21 +2,31 @@
 """splitrelay's queue as a test sees it: SPOOL/queue.db, read with Python's sqlite3 beside splitrelay, or after it.
 
 `copies(spool)` is what there is, `put()` adds a copy by hand, `fill()` very many, while splitrelay does not run.
+
+A queue in PostgreSQL is known by the spool directory of its splitrelay, too: `use(spool, uri)` tells the other functions where it is.
+With SPLIT_QUEUE=postgresql in the environment, tests that write `options(r, spool)` into their configuration have such a queue.
 """
 
 import contextlib
 import dataclasses
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import tempfile
 import time
 
+from . import libpq
+from .base import Skip
 from .daemons import program
+from .postgres import Postgres
 
 COPIES_MAX = 511  # of a message: its id, and those of its copies, differ in these bits
 BUSY_SECONDS = 20
+ON_POSTGRESQL = os.environ.get("SPLIT_QUEUE") == "postgresql"
+_uris = {}  # spool directory: the URI of its queue in PostgreSQL
+_servers = {}  # session: the server that its tests share
 
 
 @dataclasses.dataclass
@@ -34,6 +44,41 @@ class Copy:
     message_id: str
     body_at: str  # body, file
     recipients: list
+
+
+def use(spool, uri, more='queue_replicated = "no"'):
+    """The queue of this spool directory is in PostgreSQL. Returns the options for it, with `more` of them."""
+    _uris[spool] = uri
+    return f'queue = "{uri}" {more}'
+
+
+def options(r, spool):
+    """The options spool_directory and queue of section relay, for a queue in the engine that the tests run with. The server for
+    PostgreSQL is started once, without replication; each spool has a database of its own."""
+    own = f'spool_directory = "{spool}"'
+    if not ON_POSTGRESQL:
+        return own
+    if spool not in _uris:
+        if r.session not in _servers:
+            _servers[r.session] = Postgres(r.session.shared(), "queue")
+        use(spool, _servers[r.session].create_database(f"q{len(_uris)}"))
+    return f"{own} {use(spool, _uris[spool])}"
+
+
+def need_sqlite():
+    """Skip a test, or a part of one, that is about the files of SQLite."""
+    if ON_POSTGRESQL:
+        raise Skip("about the files of SQLite")
+
+
+def connections(spool):
+    """The sockets of all processes that are connected to the queue, as the links in /proc/PID/fd have them; none with SQLite."""
+    if spool not in _uris:
+        return set()
+    ports = {int(port) for port in re.findall(r":(\d+)[,/]", _uris[spool])}
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if int(row[2].split(":")[1], 16) in ports}
 
 
 def path(spool):
@@ -57,8 +102,19 @@ def reading(spool):
         db.close()
 
 
+def _numbered(sql):
+    """A statement with parameters as PostgreSQL has them."""
+    parts = sql.split("?")
+    return parts[0] + "".join(f"${n}{part}" for n, part in enumerate(parts[1:], 1))
+
+
 def select(spool, sql, *values):
-    """Rows of a query; none where there is no database yet, or no tables in it."""
+    """Rows of a query; none where there is no database yet, or no tables in it. Parameters are written as `?`."""
+    if spool in _uris:
+        with libpq.Connection(_uris[spool]) as db:
+            if not db.execute("SELECT 1 FROM pg_tables WHERE tablename = 'schema'"):
+                return []
+            return db.execute(_numbered(sql), *values)
     if not os.path.exists(path(spool)):
         return []
     with reading(spool) as db:
@@ -130,7 +186,11 @@ def history(spool):
 
 
 def change(spool, sql, *values):
-    """Run a statement that changes rows, as an administrator with sqlite3(1) would. The number of rows."""
+    """Run a statement that changes rows, as an administrator with a shell would. The number of rows."""
+    if spool in _uris:
+        with libpq.Connection(_uris[spool]) as db:
+            db.execute(_numbered(sql), *values)
+            return db.count
     db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS)
     try:
         with db:
@@ -139,13 +199,31 @@ def change(spool, sql, *values):
         db.close()
 
 
+@contextlib.contextmanager
+def _writing(spool):
+    """A transaction: execute(sql, values)."""
+    if spool in _uris:
+        with libpq.Connection(_uris[spool]) as db:
+            db.execute("BEGIN")
+            yield lambda sql, values: db.execute(_numbered(sql), *values)
+            db.execute("COMMIT")
+        return
+    db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS)
+    try:
+        with db:
+            yield db.execute
+    finally:
+        db.close()
+
+
 def create(spool):
     """Have an empty queue made, where there is none."""
-    if os.path.exists(path(spool)):
+    if select(spool, "SELECT version FROM schema"):
         return
     os.makedirs(spool, mode=0o700, exist_ok=True)
+    more = use(spool, _uris[spool]) if spool in _uris else ""
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
-        f.write(f'relay {{ spool_directory = "{spool}" }}\n')
+        f.write(f'relay {{ spool_directory = "{spool}" {more} }}\n')
         f.flush()
         subprocess.run([program("splitctl"), "-c", f.name, "release", "--all"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
 
@@ -174,25 +252,19 @@ def put(
         number = int(copy_id, 16)
     message = number & ~COPIES_MAX
     arrival = time.time() if arrival is None else arrival
-    db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS)
-    try:
-        with db:
-            db.execute(
-                "INSERT OR IGNORE INTO message (id, arrival, size, sender, client_name, client_addr, helo, protocol, mta_queue_id, message_id,"
-                " flags, body_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 'body', 'stored')",
-                (message, arrival, len(content), sender, *client, mta_queue_id, message_id),
-            )
-            db.execute("INSERT OR IGNORE INTO body (message, part, data) VALUES (?, 0, ?)", (message, content))
-            db.execute(
-                "INSERT INTO copy (id, message, destination, state, due, attempts) VALUES (?, ?, ?, ?, ?, ?)",
-                (number, message, destination, state, due, attempts),
-            )
-            db.executemany(
-                "INSERT INTO recipient (copy, number, address, orcpt, state, reason) VALUES (?, ?, ?, ?, ?, ?)",
-                [(number, i, *recipient) for i, recipient in enumerate(recipients)],
-            )
-    finally:
-        db.close()
+    with _writing(spool) as execute:
+        execute(
+            "INSERT INTO message (id, arrival, size, sender, client_name, client_addr, helo, protocol, mta_queue_id, message_id,"
+            " flags, body_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 'body', 'stored') ON CONFLICT DO NOTHING",
+            (message, arrival, len(content), sender, *client, mta_queue_id, message_id),
+        )
+        execute("INSERT INTO body (message, part, data) VALUES (?, 0, ?) ON CONFLICT DO NOTHING", (message, content))
+        execute(
+            "INSERT INTO copy (id, message, destination, state, due, attempts) VALUES (?, ?, ?, ?, ?, ?)",
+            (number, message, destination, state, due, attempts),
+        )
+        for i, recipient in enumerate(recipients):
+            execute("INSERT INTO recipient (copy, number, address, orcpt, state, reason) VALUES (?, ?, ?, ?, ?, ?)", (number, i, *recipient))
     return f"{number:X}"
 
 
@@ -212,6 +284,29 @@ INSERT INTO recipient (copy, number, address, orcpt, state, reason)
 """
 
 
+FILL_POSTGRESQL = """
+CREATE TEMP TABLE fresh AS SELECT i, ({first} + i * 8) << 15 AS id, {now} - ({count} - i) / 170 AS time FROM generate_series(0::bigint, {count} - 1) AS i;
+INSERT INTO message (id, arrival, size, sender, client_name, client_addr, helo, protocol, mta_queue_id, message_id, flags, body_at, state)
+    SELECT id, time, {size}, 's' || i || '@sender.test', 'client.test', '192.0.2.1', 'helo.test', 'ESMTP', 'Q' || i,
+        '<' || i || '@sender.test>', '', 'body', 'stored' FROM fresh;
+INSERT INTO body (message, part, data) SELECT id, 0, '{content}'::bytea FROM fresh;
+INSERT INTO copy (id, message, destination, state, due, attempts)
+    SELECT id + 1, id, (ARRAY[{destinations}])[i % {destination_count} + 1], 'queued', time, 0 FROM fresh;
+INSERT INTO recipient (copy, number, address, orcpt, state, reason)
+    SELECT id + 1, 0, 'r' || i || '@example.com', '', 'pending', '' FROM fresh;
+ANALYZE
+"""
+
+
+def _fill_postgresql(spool, destinations, content, **values):
+    names = ", ".join(f"'{name}'" for name in destinations)
+    text = FILL_POSTGRESQL.format(content=f"\\x{content.hex()}", destinations=names, destination_count=len(destinations), **values)
+    with libpq.Connection(_uris[spool]) as db:
+        db.execute("SET synchronous_commit = off")
+        for statement in text.split(";"):
+            db.execute(statement)
+
+
 def fill(spool, count, size, destinations=("archive",)):
     """Add very many messages of so many bytes, for one destination each, as a long outage leaves them: about 170 for each second up to
     now, from s0@sender.test to r0@example.com and so on. Nothing of it is synced."""
@@ -223,8 +318,11 @@ def fill(spool, count, size, destinations=("archive",)):
         "content": content,
         "now": int(time.time()),
         "first": time.time_ns() // 16000 - 8 * count,  # ids as if they had come at 7,800 in a second
-        "destinations": json.dumps(destinations),
     }
+    if spool in _uris:
+        _fill_postgresql(spool, destinations, **values)
+        return
+    values["destinations"] = json.dumps(destinations)
     db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous = OFF")

@@ -184,7 +184,7 @@ milter {{
 relay {{
     listen = {{ "inet:{self.relay_address[1]}@127.0.0.1" }}
     hostname = "relay.test"
-    spool_directory = "{self.spool}"
+    {queue.options(self.rig, self.spool)}
 {self._options['relay']}
 }}
 {destinations}"""

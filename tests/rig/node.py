@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: ISC
+"""splitrelay at a PostgreSQL that others may use, too; and clients that send until they get 250."""
+
+import collections
+import threading
+import time
+
+from . import metrics
+from .base import wait_for
+from .client import SmtpClient, SmtpError
+from .daemons import run_splitctl, start_splitrelay
+
+COPY = "archive.copy.split.invalid"
+BODY = b"".join(b"%03d " % n + b"x" * 90 + b"\r\n" for n in range(30))
+
+
+class Node:
+    """One splitrelay, with the name `name`, and one destination, `sink`. more: further options of section relay; destination: of
+    the destination; host: of the listening socket's name in Received."""
+
+    def __init__(self, r, name, uri, sink, replicated="yes", more="", destination="", start=True):
+        self.r, self.name, self.sink = r, name, sink
+        self.address = ("127.0.0.1", r.free_port())
+        self.page = r.free_port()
+        self.spool = r.path(f"spool-{name}")
+        self.starts = 0
+        self.daemon = None
+        self.text = f"""\
+log {{ target = "stderr" }}
+relay {{
+    listen = {{ "inet:{self.address[1]}@127.0.0.1" }}
+    hostname = "{name}.test"
+    spool_directory = "{self.spool}"
+    min_free_space = "1k"
+    metrics = "inet:{self.page}@127.0.0.1"
+    queue = "{uri}"
+    queue_replicated = "{replicated}"
+    node = "{name}"
+    {more}
+}}
+destination archive {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retry_max = "1s" {destination} }}
+destination newmail {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retry_max = "1s" {destination} }}
+"""
+        self.configuration = r.write(f"{name}.conf", self.text)
+        if start:
+            self.start()
+
+    def start(self, is_awaited=True):
+        """Start, with a log of its own."""
+        self.starts += 1
+        self.daemon = start_splitrelay(self.r, self.text, self.address, name=f"{self.name}-{self.starts}", is_awaited=is_awaited)
+        return self
+
+    def kill(self):
+        self.daemon.kill()
+
+    def stop(self):
+        self.daemon.stop()
+
+    def put(self, subject, body=BODY, destination="archive", timeout=60):
+        """Send one message. Returns the last reply."""
+        with SmtpClient(self.address, timeout=timeout) as c:
+            for reply in (c.mail("s@sender.test"), c.rcpt(f"a@x.test.{destination}.copy.split.invalid")):
+                if reply.code != 250:
+                    return reply
+            return c.data(f"Subject: {subject}\r\n\r\n".encode() + body)
+
+    def timed_put(self, subject, **options):
+        """(the last reply, the seconds until it came)."""
+        begin = time.monotonic()
+        return self.put(subject, **options), time.monotonic() - begin
+
+    def ctl(self, *args, check=True):
+        return run_splitctl(self.r, self.configuration, *args, check=check)
+
+    def is_ready(self):
+        """(status, text) of /readyz."""
+        status, _, text = metrics.get(self.page, "/readyz")
+        return status, text
+
+    def logs(self):
+        """The log of all its lives."""
+        text = ""
+        for n in range(1, self.starts + 1):
+            with open(self.r.path(f"{self.name}-{n}.log"), encoding="utf-8", errors="replace") as f:
+                text += f.read()
+        return text
+
+
+class Load:
+    """Sends one message after the other to these nodes in turn, each until it is accepted, until end() is called. pause: seconds
+    between messages. taken: subjects that got 250; uncertain: those that got another reply than 250 after the content, or none,
+    before they got it; gaps: seconds between two that were accepted."""
+
+    def __init__(self, nodes, prefix="load", pause=0.0, body=BODY):
+        self.nodes, self.prefix, self.pause, self.body = nodes, prefix, pause, body
+        self.is_over = threading.Event()
+        self.taken, self.uncertain = [], set()
+        self.gaps = []
+        self.waits = collections.Counter()  # whole seconds until a reply that was not 250
+        self.replies = collections.Counter()
+        self.turn = 0
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        last = time.monotonic()
+        while not self.is_over.wait(self.pause):
+            subject = f"{self.prefix}{len(self.taken)}"
+            while not self._attempt(subject):
+                if self.is_over.wait(0.05):
+                    return
+            now = time.monotonic()
+            self.gaps.append(now - last)
+            last = now
+            self.taken.append(subject)
+
+    def _attempt(self, subject):
+        node = self.nodes[self.turn % len(self.nodes)]
+        self.turn += 1
+        begin = time.monotonic()
+        try:
+            reply = node.put(subject, self.body, timeout=30)
+        except (OSError, SmtpError):
+            self.uncertain.add(subject)
+            return False
+        if reply.code == 250:
+            return True
+        self.uncertain.add(subject)
+        self.waits[int(time.monotonic() - begin)] += 1
+        self.replies[str(reply)[:60]] += 1
+        return False
+
+    def more(self, count=20, seconds=40):
+        """Wait until so many more were taken."""
+        goal = len(self.taken) + count
+        wait_for(lambda: len(self.taken) >= goal, seconds, f"{goal} messages to be taken", lambda: f"{len(self.taken)} were; {self.replies}")
+
+    def end(self):
+        """Stop sending. A message that is on its way is uncertain."""
+        self.is_over.set()
+        self.thread.join(60)
+        self.uncertain.add(f"{self.prefix}{len(self.taken)}")
+
+
+def arrived(sink):
+    """{subject: the number of times that the sink accepted it}."""
+    return collections.Counter(s for t in sink.accepted for s in t.headers("Subject"))
