@@ -4,12 +4,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <assert.h>
-
 #define RETRY_MS 1000       /* from the second failure in a row on */
 #define UNSYNCED_MAX_MS 500 /* what a commit without a sync has written is synced by then */
 #define IDLE_LATEST_MS 5000 /* the queue's own work, if there is always something urgent */
 #define FIGURES_EVERY_MS 250
+#define AGAIN_MAX 5
+#define LATE_MS 1000 /* after a failure that took so long, those that wait fail, too */
 
 const unsigned writer_slower_ms[WRITER_SLOWER_COUNT] = {1, 5, 10, 50, 100, 500, 1000, 5000};
 
@@ -78,32 +78,14 @@ bool writer_is_ready(struct writer *w)
 
 /* --- transactions --- */
 
-static void list_remove(struct writer_list *l, const struct writer_request *r)
-{
-    struct writer_request **at = &l->first;
-
-    while (*at != NULL && *at != r)
-        at = &(*at)->next;
-    assert(*at == r);
-    *at = r->next;
-    if (l->end == &r->next)
-        l->end = at;
-    l->count--;
-}
-
-/* Run all requests in one transaction, and commit. *failed_out: the request whose apply() has
- * failed, or NULL. */
+/* Run all requests in one transaction, and commit. */
 static enum db_status apply_all(struct writer *w, const struct writer_list *batch, bool is_durable,
-                                struct writer_request **failed_out, struct err *err)
+                                struct err *err)
 {
     enum db_status status = w->db->ops->begin(w->db, is_durable, err);
 
-    *failed_out = NULL;
-    for (struct writer_request *r = batch->first; r != NULL && status == DB_OK; r = r->next) {
+    for (struct writer_request *r = batch->first; r != NULL && status == DB_OK; r = r->next)
         status = r->apply(r, w->db, err);
-        if (status != DB_OK)
-            *failed_out = r;
-    }
     if (status == DB_OK)
         status = w->db->ops->commit(w->db, err);
     if (status != DB_OK)
@@ -111,31 +93,20 @@ static enum db_status apply_all(struct writer *w, const struct writer_list *batc
     return status;
 }
 
-/* Commit the batch. A request that conflicts is finished with DB_CONFLICT, and the transaction is
- * run again without it. */
-static enum db_status commit_batch(struct writer *w, struct writer_list *batch, struct err *err)
+static enum db_status commit_batch(struct writer *w, const struct writer_list *batch,
+                                   struct err *err)
 {
     int64_t now_ms = clock_now_ms();
     bool is_durable = now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
-    enum db_status status = DB_CONFLICT;
-    struct writer_request *failed;
+    enum db_status status = DB_AGAIN;
 
     for (const struct writer_request *r = batch->first; r != NULL; r = r->next)
         is_durable = is_durable || r->urgency == WRITER_DURABLE;
-    while (status == DB_CONFLICT && batch->first != NULL) {
-        status = apply_all(w, batch, is_durable, &failed, err);
-        if (status == DB_CONFLICT && failed == NULL)
-            status = DB_FAULT; /* of the commit: there is none in this schema */
-        if (status != DB_CONFLICT)
-            break;
-        list_remove(batch, failed);
-        failed->finish(failed, status, err);
-    }
-    if (batch->first == NULL)
-        status = DB_OK;
+    for (int tries = 0; tries < AGAIN_MAX && status == DB_AGAIN; tries++)
+        status = apply_all(w, batch, is_durable, err);
     if (status == DB_OK && is_durable)
         w->durable_at_ms = now_ms;
-    return status;
+    return status == DB_AGAIN ? DB_FAULT : status;
 }
 
 static void count_commit(struct writer *w, const struct writer_list *batch, int64_t begin_us)
@@ -151,6 +122,16 @@ static void count_commit(struct writer *w, const struct writer_list *batch, int6
     for (size_t i = 0; i < WRITER_SLOWER_COUNT; i++)
         if (end_us - begin_us > (int64_t)writer_slower_ms[i] * 1000)
             w->figures.commit_slower[i]++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Add the requests that wait to the batch. */
+static void take_waiting(struct writer *w, struct writer_list *batch)
+{
+    pthread_mutex_lock(&w->lock);
+    while (w->waiting.first != NULL)
+        writer_list_add(batch, writer_list_take(&w->waiting));
+    w->urgent = 0;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -170,6 +151,26 @@ static void fail_all(struct writer *w, struct writer_list *batch)
     atomic_store(&w->kept_count, w->kept.count);
 }
 
+static void finish_all(struct writer_list *batch, enum db_status status, const struct err *err)
+{
+    while (batch->first != NULL) {
+        struct writer_request *r = writer_list_take(batch);
+        r->finish(r, status, err);
+    }
+}
+
+/* Run each request in a transaction of its own: one of them conflicts, and which one is not known
+ * if errors show late. */
+static void work_one_by_one(struct writer *w, struct writer_list *batch)
+{
+    while (batch->first != NULL) {
+        struct writer_list one;
+        writer_list_init(&one);
+        writer_list_add(&one, writer_list_take(batch));
+        writer_work(w, &one);
+    }
+}
+
 void writer_work(struct writer *w, struct writer_list *batch)
 {
     int64_t begin_us = clock_now_us();
@@ -184,19 +185,21 @@ void writer_work(struct writer *w, struct writer_list *batch)
             if (writer_is_ready(w))
                 status = commit_batch(w, batch, &err);
         }
-        if (status != DB_OK && w->db != NULL)
+        if (status != DB_OK && status != DB_CONFLICT && w->db != NULL)
             note_failure(w, status, &err);
     }
-    if (status != DB_OK) {
-        fail_all(w, batch);
-        return;
-    }
-    note_success(w);
-    if (batch->first != NULL)
+    if (status == DB_CONFLICT && batch->count > 1) {
+        work_one_by_one(w, batch);
+    } else if (status == DB_CONFLICT) {
+        finish_all(batch, status, &err);
+    } else if (status == DB_OK) {
+        note_success(w);
         count_commit(w, batch, begin_us);
-    while (batch->first != NULL) {
-        struct writer_request *r = writer_list_take(batch);
-        r->finish(r, DB_OK, &err);
+        finish_all(batch, status, &err);
+    } else {
+        if (clock_now_us() - begin_us > LATE_MS * 1000)
+            take_waiting(w, batch);
+        fail_all(w, batch);
     }
 }
 
@@ -242,7 +245,7 @@ static enum db_status do_idle_work(struct writer *w, struct err *err)
         status = w->db->ops->commit(w->db, err);
     if (status != DB_OK)
         w->db->ops->rollback(w->db);
-    return status;
+    return status == DB_AGAIN ? DB_OK : status; /* next time */
 }
 
 void writer_maintain(struct writer *w, bool has_urgent, bool is_idle)

@@ -119,7 +119,7 @@ static const struct db_ops fake_ops = {.begin = fake_begin,
                                        .maintain = fake_maintain,
                                        .figures = fake_figures,
                                        .close = fake_close};
-static struct db fake = {&fake_ops};
+static struct db fake = {.ops = &fake_ops};
 
 static struct db *open_fake(void *ctx, enum db_status *status_out, struct err *err)
 {
@@ -373,9 +373,50 @@ START_TEST(a_request_that_conflicts_fails_alone)
     writer_stop(writer, 0);
     ck_assert_str_eq(script.transactions[1].names, "ab");
     ck_assert(!script.transactions[1].is_committed);
-    ck_assert_str_eq(script.transactions[2].names, "ac");
-    ck_assert(script.transactions[2].is_committed);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(script.transactions[2 + i].names[0], 'a' + (char)i);
+        ck_assert_int_eq(script.transactions[2 + i].is_committed, i != 1);
+    }
+    ck_assert_uint_eq(script.transaction_count, 5);
     ck_assert_uint_eq(script.open_count, 1);
+}
+END_TEST
+
+/* As with PostgreSQL, which says so when nobody knows which request it was. */
+START_TEST(a_conflict_of_the_commit_fails_alone)
+{
+    struct order first, orders[2];
+
+    start(false);
+    script.commits[1] = script.commits[3] = DB_CONFLICT;
+    hold_writer(&first);
+    for (int i = 0; i < 2; i++) {
+        order_init(&orders[i], (char)('a' + i), WRITER_DURABLE);
+        writer_submit(writer, &orders[i].request);
+    }
+    let_go();
+    ck_assert_int_eq(wait_for(&orders[0]), DB_OK);
+    ck_assert_int_eq(wait_for(&orders[1]), DB_CONFLICT);
+    writer_stop(writer, 0);
+    ck_assert_uint_eq(script.open_count, 1);
+}
+END_TEST
+
+/* The same requests in a new transaction on the same connection; not for ever. */
+START_TEST(a_transaction_that_another_one_has_undone_is_run_again)
+{
+    struct order order;
+
+    start(false);
+    for (int i = 0; i < (_i == 0 ? 3 : SCRIPT_MAX); i++)
+        script.commits[i] = DB_AGAIN;
+    order_init(&order, 'a', WRITER_DURABLE);
+    writer_submit(writer, &order.request);
+    ck_assert_int_eq(wait_for(&order), _i == 0 ? DB_OK : DB_FAULT);
+    ck_assert_uint_eq(order.applied, _i == 0 ? 4 : 5);
+    if (_i == 0)
+        ck_assert_uint_eq(read_count(&script.open_count), 1);
+    writer_stop(writer, 0);
 }
 END_TEST
 
@@ -419,6 +460,33 @@ START_TEST(after_a_fault_outcomes_are_written_by_a_new_connection)
     ck_assert_uint_eq(outcome.applied, 2);
     ck_assert_uint_eq(script.open_count, 2);
     ck_assert_uint_eq(script.close_count, 2);
+}
+END_TEST
+
+/* An MTA waits for the second one, and would wait twice. */
+START_TEST(after_a_slow_failure_those_that_wait_fail_too)
+{
+    struct timespec pause = {.tv_sec = 1, .tv_nsec = 100000000};
+    struct order first, message, outcome;
+
+    start(false);
+    script.commits[0] = DB_FAULT;
+    hold_writer(&first);
+    order_init(&message, 'm', WRITER_DURABLE);
+    writer_submit(writer, &message.request);
+    order_init(&outcome, 'o', WRITER_LAZY);
+    outcome.request.must_succeed = true;
+    writer_submit(writer, &outcome.request);
+    nanosleep(&pause, NULL);
+    let_go();
+    ck_assert_int_eq(wait_for(&message), DB_FAULT);
+    ck_assert_uint_eq(message.applied, 0);
+    ck_assert_int_eq(wait_for(&first), DB_FAULT);
+    ck_assert_int_eq(wait_for(&outcome), DB_OK);
+    order_init(&message, 'm', WRITER_DURABLE);
+    writer_submit(writer, &message.request);
+    ck_assert_int_eq(wait_for(&message), DB_OK);
+    writer_stop(writer, 0);
 }
 END_TEST
 
@@ -655,9 +723,12 @@ int main(void)
     tcase_add_test(tests, what_need_not_be_durable_has_no_sync_of_its_own);
     tcase_add_test(tests, a_lazy_request_waits_for_company);
     tcase_add_test(tests, a_request_that_conflicts_fails_alone);
+    tcase_add_test(tests, a_conflict_of_the_commit_fails_alone);
     tcase_add_test(tests, a_conflict_alone_is_no_fault);
+    tcase_add_loop_test(tests, a_transaction_that_another_one_has_undone_is_run_again, 0, 2);
     tcase_add_loop_test(tests, after_a_fault_outcomes_are_written_by_a_new_connection, 0,
                         UNIT_COUNT(faults));
+    tcase_add_test(tests, after_a_slow_failure_those_that_wait_fail_too);
     tcase_add_test(tests, after_two_faults_there_is_a_pause);
     tcase_add_test(tests, a_database_that_comes_back_is_found_without_a_request);
     tcase_add_test(tests, a_fault_of_the_maintenance_opens_the_database_anew);
