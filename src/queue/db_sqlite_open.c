@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/db_sqlite_private.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
 #include "queue/schema.h"
 
@@ -16,10 +15,8 @@
 #define TEXT_OF(number) TEXT_OF_(number)
 #define TEXT_OF_(number) #number
 
-/* The words of schema.h. A rowid is a number that orders the table, so body is one B-tree. */
-static const struct word {
-    const char *name, *sql;
-} words[] = {
+/* A rowid is a number that orders the table, so body is one B-tree. */
+static const struct schema_word words[] = {
     {"{INT}", "INTEGER"},
     {"{REAL}", "REAL"},
     {"{BLOB}", "BLOB"},
@@ -27,43 +24,23 @@ static const struct word {
     {"{SERIAL}", "INTEGER"},
     {"{CLUSTERED}", "WITHOUT ROWID"},
     {"{BODY_KEY}", ", PRIMARY KEY (message)"},
+    {"{CHURN}", ""},
+    {"{CHURN_BODY}", ""},
+    {NULL, NULL},
 };
-
-static void translate(const char *statement, struct buf *out)
-{
-    while (*statement != '\0') {
-        size_t i = 0;
-        while (i < sizeof words / sizeof *words &&
-               strncmp(statement, words[i].name, strlen(words[i].name)) != 0)
-            i++;
-        if (i == sizeof words / sizeof *words) {
-            buf_addc(out, *statement++);
-            continue;
-        }
-        buf_adds(out, words[i].sql);
-        statement += strlen(words[i].name);
-    }
-}
 
 static enum db_status create_tables(struct db_sqlite *s, struct err *err)
 {
     enum db_status status = s->base.ops->begin(&s->base, true, err);
 
-    for (size_t i = 0; schema_statements[i] != NULL && status == DB_OK; i++) {
-        struct buf sql = {0};
-        translate(schema_statements[i], &sql);
-        status = db_sqlite_exec(s, buf_str(&sql), err);
-        buf_clear(&sql);
-    }
+    if (status == DB_OK)
+        status = schema_create(&s->base, words, err);
     if (status == DB_OK)
         status =
             db_sqlite_exec(s,
-                           "INSERT INTO schema VALUES (" TEXT_OF(
-                               SCHEMA_VERSION) ");"
-                                               "PRAGMA application_id = " TEXT_OF(
-                                                   APPLICATION_ID) ";"
-                                                                   "PRAGMA user_version = " TEXT_OF(
-                                                                       SCHEMA_VERSION),
+                           "PRAGMA application_id = " TEXT_OF(
+                               APPLICATION_ID) ";"
+                                               "PRAGMA user_version = " TEXT_OF(SCHEMA_VERSION),
                            err);
     if (status == DB_OK)
         status = s->base.ops->commit(&s->base, err);
@@ -75,12 +52,12 @@ static enum db_status create_tables(struct db_sqlite *s, struct err *err)
 /* Check the version of the schema. *has_tables_out: false if the database is empty. */
 static enum db_status check_version(struct db_sqlite *s, bool *has_tables_out, struct err *err)
 {
-    int64_t version = 0, tables = 0;
+    int64_t found = 0, tables = 0;
     enum db_status status = db_sqlite_get(
-        s, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema'", &version,
+        s, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema'", &found,
         err);
 
-    *has_tables_out = version != 0;
+    *has_tables_out = found != 0;
     if (status == DB_OK && !*has_tables_out) {
         status = db_sqlite_get(s, "SELECT count(*) FROM sqlite_master", &tables, err);
         if (status == DB_OK && tables != 0) {
@@ -89,14 +66,7 @@ static enum db_status check_version(struct db_sqlite *s, bool *has_tables_out, s
         }
         return status;
     }
-    if (status == DB_OK)
-        status = db_sqlite_get(s, "SELECT version FROM schema", &version, err);
-    if (status == DB_OK && version != SCHEMA_VERSION) {
-        err_set(err, "%s: the tables are of version %lld, this program knows version %d", s->path,
-                (long long)version, SCHEMA_VERSION);
-        return DB_FAULT;
-    }
-    return status;
+    return status == DB_OK ? schema_check(&s->base, s->path, err) : status;
 }
 
 /* Create the file with mode 0600. An existing file is not opened, because close(2) of any

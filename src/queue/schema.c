@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/schema.h"
 
-#include <stddef.h>
+#include "base/buf.h"
 
-const char *const schema_statements[] = {
+#include <string.h>
+
+static const char *const statements[] = {
     "CREATE TABLE schema (version {INT} NOT NULL)",
     "CREATE TABLE message ("
     " id {ID} PRIMARY KEY,"
@@ -16,16 +18,16 @@ const char *const schema_statements[] = {
     " protocol TEXT NOT NULL,"
     " mta_queue_id TEXT NOT NULL,"
     " message_id TEXT NOT NULL,"
-    " flags TEXT NOT NULL,"   /* of 8bit, utf8, requiretls, with commas */
-    " body_at TEXT NOT NULL," /* body | file */
-    " state TEXT NOT NULL)",  /* prepared | stored */
+    " flags TEXT NOT NULL,"          /* of 8bit, utf8, requiretls, with commas */
+    " body_at TEXT NOT NULL,"        /* body | file */
+    " state TEXT NOT NULL) {CHURN}", /* prepared | stored */
     /* What a crash between prepare and commit leaves. */
     "CREATE INDEX message_prepared ON message (id) WHERE state = 'prepared'",
     "CREATE TABLE body ("
     " message {ID} NOT NULL,"
     " part {INT} NOT NULL,"
     " data {BLOB} NOT NULL"
-    " {BODY_KEY})",
+    " {BODY_KEY}) {CHURN_BODY}",
     "CREATE TABLE copy ("
     " id {ID} PRIMARY KEY,"
     " message {INT} NOT NULL,"
@@ -33,8 +35,8 @@ const char *const schema_statements[] = {
     " state TEXT NOT NULL," /* queued | held | dead */
     " due {INT} NOT NULL,"  /* seconds since 1970 */
     " attempts {INT} NOT NULL,"
-    " owner TEXT,"    /* a node; NULL: free, and always with SQLite */
-    " ordered TEXT)", /* hold | delete | requeue DEST; NULL: none */
+    " owner TEXT,"            /* a node; NULL: free, and always with SQLite */
+    " ordered TEXT) {CHURN}", /* hold | delete | requeue DEST; NULL: none */
     "CREATE INDEX copy_due ON copy (destination, due, id) WHERE state = 'queued'",
     "CREATE TABLE recipient ("
     " copy {INT} NOT NULL,"
@@ -43,7 +45,7 @@ const char *const schema_statements[] = {
     " orcpt TEXT NOT NULL,"
     " state TEXT NOT NULL," /* pending | sent | dead */
     " reason TEXT NOT NULL,"
-    " PRIMARY KEY (copy, number)) {CLUSTERED}",
+    " PRIMARY KEY (copy, number)) {CLUSTERED} {CHURN}",
     "CREATE TABLE history ("
     " number {SERIAL} PRIMARY KEY,"
     " copy {INT} NOT NULL,"
@@ -69,5 +71,47 @@ const char *const schema_statements[] = {
     " since {INT} NOT NULL,"
     " until {INT}," /* its copies are its own until then; NULL: it has ended */
     " version TEXT NOT NULL)",
-    NULL,
 };
+
+static void translate(const char *statement, const struct schema_word *words, struct buf *out)
+{
+    while (*statement != '\0') {
+        const struct schema_word *w = words;
+        while (w->name != NULL && strncmp(statement, w->name, strlen(w->name)) != 0)
+            w++;
+        if (w->name == NULL) {
+            buf_addc(out, *statement++);
+            continue;
+        }
+        buf_adds(out, w->sql);
+        statement += strlen(w->name);
+    }
+}
+
+enum db_status schema_create(struct db *db, const struct schema_word *words, struct err *err)
+{
+    const struct db_value version = db_int(SCHEMA_VERSION);
+    enum db_status status = DB_OK;
+
+    for (size_t i = 0; i < sizeof statements / sizeof *statements && status == DB_OK; i++) {
+        struct buf sql = {0};
+        translate(statements[i], words, &sql);
+        status = db->ops->query_text(db, buf_str(&sql), NULL, 0, NULL, NULL, err);
+        buf_clear(&sql);
+    }
+    return status == DB_OK
+               ? db->ops->run(db, "INSERT INTO schema VALUES ($1)", &version, 1, NULL, err)
+               : status;
+}
+
+enum db_status schema_check(struct db *db, const char *name, struct err *err)
+{
+    int64_t version = 0;
+    enum db_status status = db_get_number(db, "SELECT version FROM schema", NULL, 0, &version, err);
+
+    if (status != DB_OK || version == SCHEMA_VERSION)
+        return status;
+    err_set(err, "%s: the tables are of version %lld, this program knows version %d", name,
+            (long long)version, SCHEMA_VERSION);
+    return DB_FAULT;
+}
