@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/db.h"
 
-#include "queue/db_pgsql.h"
-
 #include <string.h>
 
 struct db_value db_int(int64_t number)
@@ -47,10 +45,4 @@ enum db_status db_get_number(struct db *db, const char *sql, const struct db_val
 {
     *out = 0;
     return db->ops->query(db, sql, values, count, take_number, out, err);
-}
-
-bool db_pgsql_is_uri(const char *queue)
-{
-    return strncmp(queue, "postgresql://", strlen("postgresql://")) == 0 ||
-           strncmp(queue, "postgres://", strlen("postgres://")) == 0;
 }

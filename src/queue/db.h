@@ -96,7 +96,8 @@ struct db_ops {
     enum db_status (*run)(struct db *db, const char *sql, const struct db_value *values,
                           size_t count, uint64_t *changed_out, struct err *err);
     /* Run a statement that gives rows, and call row(ctx, columns) for each row until that returns
-     * false. sql: a string constant, as for run. row must not use the connection. */
+     * false; NULL: rows are ignored. sql: a string constant, as for run. row must not use the
+     * connection. */
     enum db_status (*query)(struct db *db, const char *sql, const struct db_value *values,
                             size_t count, bool (*row)(void *ctx, const struct db_value *columns),
                             void *ctx, struct err *err);

@@ -5,7 +5,8 @@
  * otherwise every function fails and says so.
  *
  * Each operation has a deadline. The connection is useless after it (DB_FAULT), and the caller
- * closes it. A password is never part of an error text.
+ * closes it. A password is never part of an error text, if the address has passed
+ * config_queue_check().
  */
 #ifndef SPLIT_DB_PGSQL_H
 #define SPLIT_DB_PGSQL_H
@@ -20,7 +21,7 @@
 #define DB_PGSQL_TIMEOUT_MS 8000
 
 struct db_pgsql_options {
-    const char *uri;     /* postgresql://...; borrowed for the call */
+    const char *uri;     /* config_queue.h; borrowed for the call */
     const char *node;    /* name of this node, not ""; borrowed for the call */
     const char *program; /* "splitrelay": application_name is "splitrelay NODE" */
     enum db_access access;
@@ -43,17 +44,6 @@ struct db_pgsql_options {
 struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status *status_out,
                          bool *is_missing_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-
-/* Is `queue` (the option of the configuration) the address of a database of PostgreSQL? */
-bool db_pgsql_is_uri(const char *queue) __attribute__((nonnull));
-
-/* Check the syntax of the address, and that this program is built for it. -1 with `err`. */
-int db_pgsql_check_uri(const char *uri, struct err *err)
-    __attribute__((nonnull, warn_unused_result));
-
-/* The address without its password, for logs and status. The caller frees it. */
-char *db_pgsql_show_uri(const char *uri)
-    __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /* --- notifications --- */
 

@@ -2,8 +2,6 @@
 /* db_pgsql in a program that was built without PostgreSQL. */
 #include "queue/db_pgsql.h"
 
-#include "base/mem.h"
-
 static void refuse(struct err *err)
 {
     err_set(err, "queue = \"postgresql://...\" needs a splitrelay that was built with"
@@ -18,19 +16,6 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
     *is_missing_out = false;
     refuse(err);
     return NULL;
-}
-
-int db_pgsql_check_uri(const char *uri, struct err *err)
-{
-    (void)uri;
-    refuse(err);
-    return -1;
-}
-
-char *db_pgsql_show_uri(const char *uri)
-{
-    (void)uri;
-    return mem_strdup("postgresql://");
 }
 
 enum db_status db_pgsql_listen(struct db *db, struct err *err)

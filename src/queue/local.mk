@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 # Where copies wait.
 librelay_a_SOURCES += %D%/db.c %D%/db.h %D%/db_pgsql.h
-librelay_a_SOURCES += %D%/db_pgsql_none.c
 librelay_a_SOURCES += %D%/db_sqlite.c %D%/db_sqlite_log.c %D%/db_sqlite_open.c %D%/db_sqlite_private.h
 librelay_a_SOURCES += %D%/large.c %D%/large.h
 librelay_a_SOURCES += %D%/queue.h
@@ -29,3 +28,9 @@ librelay_a_SOURCES += %D%/queue_write.c
 librelay_a_SOURCES += %D%/schema.c %D%/schema.h
 librelay_a_SOURCES += %D%/selection.c %D%/selection.h
 librelay_a_SOURCES += %D%/writer.c %D%/writer.h %D%/writer_commit.c %D%/writer_private.h
+if HAVE_LIBPQ
+librelay_a_SOURCES += %D%/db_pgsql.c %D%/db_pgsql_open.c %D%/db_pgsql_pipe.c %D%/db_pgsql_private.h
+librelay_a_SOURCES += %D%/db_pgsql_value.c %D%/db_pgsql_watch.c
+else
+librelay_a_SOURCES += %D%/db_pgsql_none.c
+endif
