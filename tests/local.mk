@@ -292,6 +292,14 @@ UNIT_TESTS += %D%/unit/test_db
 %C%_unit_test_db_SOURCES = %D%/unit/test_db.c
 %C%_unit_test_db_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_db_engines
+%C%_unit_test_db_engines_SOURCES = %D%/unit/test_db_engines.c %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
+%C%_unit_test_db_engines_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_db_pgsql
+%C%_unit_test_db_pgsql_SOURCES = %D%/unit/test_db_pgsql.c %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
+%C%_unit_test_db_pgsql_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_delivery
 %C%_unit_test_delivery_SOURCES = %D%/unit/test_delivery.c
 %C%_unit_test_delivery_LDADD = $(UNIT_RELAY_LIBS)

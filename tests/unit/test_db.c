@@ -302,99 +302,6 @@ static struct db *open_after_power_failure(void)
     return open_at(disk, DB_WRITE);
 }
 
-/* --- statements --- */
-
-static bool check_values(void *ctx, const struct db_value *columns)
-{
-    ck_assert_int_eq(columns[0].type, DB_INT);
-    ck_assert_int_eq(columns[0].number, INT64_MAX);
-    ck_assert_int_eq(columns[1].type, DB_REAL);
-    ck_assert_double_eq(columns[1].real, 1.5);
-    ck_assert_int_eq(columns[2].type, DB_TEXT);
-    ck_assert_str_eq(columns[2].data, "");
-    ck_assert_int_eq(columns[3].type, DB_TEXT);
-    ck_assert_str_eq(columns[3].data, "\xff'x");
-    ck_assert_uint_eq(columns[3].len, 3);
-    ck_assert_int_eq(columns[4].type, DB_BLOB);
-    ck_assert_uint_eq(columns[4].len, 0);
-    ck_assert_int_eq(columns[5].type, DB_BLOB);
-    ck_assert_int_eq(memcmp(columns[5].data, "a\0b", 3), 0);
-    ck_assert_int_eq(columns[6].type, DB_NULL);
-    *(bool *)ctx = true;
-    return true;
-}
-
-START_TEST(values_come_back_as_they_were)
-{
-    struct db_value values[] = {db_int(INT64_MAX), db_real(1.5),     db_text(""),
-                                db_text("\xff'x"), db_blob(NULL, 0), db_blob("a\0b", 3),
-                                db_null()};
-    bool was_called = false;
-
-    must(db->ops->query(db, "SELECT $1, $2, $3, $4, $5, $6, $7", values, 7, check_values,
-                        &was_called, &err));
-    ck_assert(was_called);
-}
-END_TEST
-
-static bool count_two(void *ctx, const struct db_value *columns)
-{
-    (void)columns;
-    return ++*(int *)ctx < 2;
-}
-
-START_TEST(a_statement_can_be_ended_early_and_used_again)
-{
-    static const char sql[] = "SELECT message FROM body ORDER BY message";
-    uint64_t changed = 0;
-
-    must(db->ops->begin(db, true, &err));
-    for (int i = 1; i <= 5; i++)
-        must(put(db, i, 10));
-    must(db->ops->commit(db, &err));
-    for (int i = 0; i < 3; i++) {
-        int rows = 0;
-        must(db->ops->query(db, sql, NULL, 0, count_two, &rows, &err));
-        ck_assert_int_eq(rows, 2);
-    }
-    must(db->ops->run(db, "DELETE FROM body WHERE message > 2", NULL, 0, &changed, &err));
-    ck_assert_uint_eq(changed, 3);
-    ck_assert_int_eq(db->ops->run(db, "DELETE FROM absent", NULL, 0, NULL, &err), DB_FAULT);
-    ck_assert_msg(strstr(err.text, "no such table") != NULL, "%s", err.text);
-}
-END_TEST
-
-START_TEST(a_conflict_leaves_the_transaction_as_it_was)
-{
-    must(db->ops->begin(db, true, &err));
-    must(put(db, 1, 3000));
-    ck_assert_int_eq(put(db, 1, 3000), DB_CONFLICT);
-    must(put(db, 2, 3000));
-    must(db->ops->commit(db, &err));
-    ck_assert(has_row(db, 1) && has_row(db, 2));
-}
-END_TEST
-
-START_TEST(a_reader_has_one_view_of_what_is_committed)
-{
-    struct db *reader = open_at(directory, DB_READ);
-
-    must(db->ops->begin(db, true, &err));
-    must(put(db, 1, 3000));
-    ck_assert(!has_row(reader, 1));
-    must(db->ops->commit(db, &err));
-    ck_assert(has_row(reader, 1));
-    must(reader->ops->begin(reader, false, &err));
-    ck_assert(!has_row(reader, 2));
-    must(put_one(db, 2, true));
-    ck_assert(!has_row(reader, 2));
-    reader->ops->rollback(reader);
-    ck_assert(has_row(reader, 2));
-    ck_assert_int_ne(put(reader, 3, 3000), DB_OK);
-    reader->ops->close(reader);
-}
-END_TEST
-
 /* --- opening --- */
 
 START_TEST(the_files_are_the_owners_alone)
@@ -857,10 +764,6 @@ int main(void)
 
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, set_up, tear_down);
-    tcase_add_test(tests, values_come_back_as_they_were);
-    tcase_add_test(tests, a_statement_can_be_ended_early_and_used_again);
-    tcase_add_test(tests, a_conflict_leaves_the_transaction_as_it_was);
-    tcase_add_test(tests, a_reader_has_one_view_of_what_is_committed);
     tcase_add_test(tests, the_files_are_the_owners_alone);
     tcase_add_test(tests, a_reader_says_when_there_is_no_database);
     tcase_add_loop_test(tests, what_is_not_ours_is_refused, 0, UNIT_COUNT(strangers));
