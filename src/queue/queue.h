@@ -269,6 +269,7 @@ struct queue_ops {
 /* Implementations begin with this. */
 struct queue {
     const struct queue_ops *ops;
+    bool needs_utf8; /* addresses that are no UTF-8 cannot be stored (PostgreSQL) */
 };
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/fdio.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "config/config_queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -277,6 +278,7 @@ struct queue *queue_open(const struct queue_options *options, struct err *err)
     struct db_queue *q = mem_zalloc(sizeof *q);
 
     q->base.ops = &ops;
+    q->base.needs_utf8 = config_queue_is_postgresql(options->queue);
     q->options = *options;
     q->options.spool_directory = q->spool_directory = mem_strdup(options->spool_directory);
     q->options.queue = NULL; /* "sqlite" is the only engine */

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "task/task.h"
 
 #include <stdlib.h>
@@ -223,6 +224,9 @@ static int plan_recipient(struct duplicate *d, const char *path, struct due *ite
         if (choose_copies(d, path, item, reply) != 0)
             return -1;
     }
+    const char *address = item->address.text;
+    if (item->copy_count > 0 && t->queue->needs_utf8 && !utf8_is_valid(address, strlen(address)))
+        return refuse(reply, "553 5.6.7 Recipient is no UTF-8, and its copy cannot be stored");
     return 0;
 }
 
