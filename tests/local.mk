@@ -63,6 +63,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_rig.py \
 	%D%/it/it_routed.py \
 	%D%/it/it_samples.py \
+	%D%/it/it_scaling.py \
 	%D%/it/it_setup_faults.py \
 	%D%/it/it_setup_local.py \
 	%D%/it/it_setup_postfix.py \
@@ -110,6 +111,7 @@ EXTRA_DIST += \
 	%D%/rig/exim.py \
 	%D%/rig/duplicator.py \
 	%D%/rig/filter.py \
+	%D%/rig/fleet.py \
 	%D%/rig/guardian.py \
 	%D%/rig/guide.py \
 	%D%/rig/jail.py \

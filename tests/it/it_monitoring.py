@@ -181,6 +181,8 @@ ALERTS = {
         "70x10 & 100x10",
         "8m",
     ),
+    "SplitrelayNotReplicated": ('splitrelay_queue_replicated{instance="i"}', "0x10", "1x10", "5m"),
+    "SplitrelayLeasesLost": ('splitrelay_queue_leases_lost_total{instance="i"}', "0+1x10", "3x10", "5m"),
     "SplitrelaySpoolFull": ('splitrelay_refusals_total{kind="space",instance="i"}', "0+1x10", "3x10", "3m"),
 }
 

@@ -43,7 +43,8 @@ from .dns import Dns  # noqa: F401
 from .duplicator import Duplicator  # noqa: F401
 from .exim import Exim, exim_program  # noqa: F401
 from .filter import Filter  # noqa: F401
-from .guide import Guide, MachineGuide, blocks  # noqa: F401
+from .fleet import Fleet  # noqa: F401
+from .guide import Guide, MachineGuide, blocks, commands  # noqa: F401
 from .jail import Jail, dated_back  # noqa: F401
 from .machine import Elsewhere, Machine  # noqa: F401
 from .own_milter import OwnMilter  # noqa: F401

@@ -30,11 +30,11 @@ class Dns:
     of another type only has no data. queries: (name, type) of each query. records may be changed at any time.
     """
 
-    def __init__(self, rig, records, port=0):
+    def __init__(self, rig, records, port=0, host="127.0.0.1"):
         self.records = records
         self.queries = []
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", port))
+        self.socket.bind((host, port))
         self.address = self.socket.getsockname()
         threading.Thread(target=self._serve, daemon=True).start()
         rig.on_close(self.stop)
@@ -42,7 +42,7 @@ class Dns:
     @property
     def server(self):
         """The address in the form of dns_servers."""
-        return f"127.0.0.1:{self.address[1]}"
+        return f"{self.address[0]}:{self.address[1]}"
 
     def stop(self):
         try:

@@ -5,6 +5,8 @@
 ```sh elsewhere    commands for another machine, or for tools that a test cannot have; listed, but not run
 ```conf            a file; the comment in its first line is its path
 ```conf elsewhere  a file on another machine; only checked
+```sh db1 db2      the same on these machines; it_scaling.py does it
+```conf db1 db2
 others             output, or steps that only a reader can do
 """
 
@@ -64,7 +66,7 @@ class MachineGuide:
         until: stop before the command that begins with this text."""
         self.directory = self.clone
         for kind, text in blocks(name):
-            if kind.startswith("conf"):
+            if kind in ("conf", "conf elsewhere"):
                 self._write(kind, text)
             elif kind == "sh":
                 for line in commands(text):

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""The guide to one queue for several splitrelays (docs/scaling.md), on seven machines: every command in it is run, and a database
+server and a relay node are lost with their disks while mail flows."""
+
+import re
+
+import rig
+from rig.guide import MAIN
+
+ADDRESSES = {
+    "front1": "192.0.2.2", "front2": "192.0.2.3", "relay1": "192.0.2.18", "relay2": "192.0.2.19",
+    "db1": "192.0.2.34", "db2": "192.0.2.35", "db3": "192.0.2.36",
+}  # fmt: skip
+DATABASES = ("db1", "db2", "db3")
+RELAYS = ("relay1", "relay2")
+FRONTS = ("front1", "front2")
+LIST = "patronictl -c /etc/patroni/config.yml list"
+POWEROFF = "systemctl poweroff --force --force"
+
+
+class Site:
+    """The machines of the guide, and what lies around them: an archive, a mailbox, and a name server."""
+
+    def __init__(self, r):
+        rig.need_tools("patroni", "patronictl", "etcd", "etcdctl", "postconf", "swaks", "openssl", "setpriv", "nsenter")
+        self.fleet = rig.Fleet(r, ADDRESSES)
+        here = self.fleet.address
+        self.archive = rig.Sink(r, "archive", address=(here, 25))
+        self.mailbox = rig.Sink(r, "mailbox", address=(here, 2525))
+        names = {(f"{name}.example.com", "A"): [address] for name, address in ADDRESSES.items()}
+        rig.Dns(r, {**names, ("copies.example.com", "MX"): [(10, f"{name}.example.com") for name in RELAYS]}, port=53, host=here)
+        self.count = 0
+        self.ran = []
+
+    # --- the database servers
+
+    def roles(self):
+        """{machine: "Leader" | "Sync Standby" | "Replica"} of those that run, as Patroni says."""
+        for name in DATABASES:
+            if "patroni" in self.fleet[name].services:
+                status, said = self.fleet[name].run(LIST, check=None)
+                found = re.findall(r"(?m)^\| *(db\d) *\|[^|]*\| *(Leader|Sync Standby|Replica) *\| *(running|streaming) *\|", said)
+                if status == 0 and found:
+                    return {name: role for name, role, _ in found}
+        return {}
+
+    def leader(self):
+        return rig.wait_for(lambda: next((n for n, role in self.roles().items() if role == "Leader"), None), 90, "a leader", self.said)
+
+    def wait_roles(self, count):
+        def is_complete():
+            roles = sorted(self.roles().values())
+            return len(roles) == count and roles[0] == "Leader" and (count == 1 or "Sync Standby" in roles)
+
+        rig.wait_for(is_complete, 120, f"{count} database servers", self.said)
+
+    def said(self):
+        return f"{self.roles()}\n" + "".join(self.fleet[name].logs() for name in ADDRESSES)
+
+    # --- the guide
+
+    def names(self, words):
+        return [self.leader() if word == "leader" else word for word in words]
+
+    def do(self, kind, text, only=None):
+        """Do what a block says, one command after the other, each on all of its machines. only: these machines alone."""
+        names = [n for n in self.names(kind.split()[1:]) if only is None or n in only]
+        if kind.startswith("conf"):
+            for name in names:
+                self.fleet[name].write(re.match(r"# (/\S+)\n", text).group(1), text)
+            return
+        for line in rig.commands(text):
+            for name in names:
+                print(f"  {name}: {line}", flush=True)
+                self.before(name, line)
+                self.fleet[name].command(line)
+                self.ran.append(line)
+                self.after(name, line)
+
+    def before(self, name, line):
+        if line == "splitctl status":  # it is critical until there is a primary again
+            rig.wait_for(lambda: self.fleet[name].run(line, check=None)[0] in (0, 1), 120, f"splitrelay at {name}", self.said)
+
+    def after(self, name, line):
+        if line == "systemctl enable --now patroni":
+            self.wait_roles(DATABASES.index(name) + 1)
+        elif line.startswith("etcdctl member add"):
+            self.rebuild("db1", self.first_blocks)
+        elif " switchover " in line:
+            self.wait_roles(3)
+
+    def rebuild(self, name, blocks):
+        """A new machine takes the place of one that was lost: the same commands, but the certificate is that of the others."""
+        machine = self.fleet[name].start()
+        for kind, text in blocks:
+            if "openssl" in text:
+                for file in ("server.key", "server.pem"):
+                    self.fleet["db2"].command(f"scp /etc/patroni/{file} root@{name}.example.com:/etc/patroni/")
+                continue
+            if kind.startswith("sh") and "--no-block etcd" in text:
+                machine.run("echo ETCD_INITIAL_CLUSTER_STATE=existing >>/etc/default/etcd")
+            if "CREATE ROLE" not in text and not kind.startswith(("sh db2 db3", "conf relay")):
+                self.do(kind, text, only=(name,))
+        self.wait_roles(3)
+
+    # --- the fronts
+
+    def set_up_front(self, name):
+        """Set a front up as the quickstart does, without filters."""
+        machine = self.fleet[name]
+        main = MAIN.format(mailbox=self.mailbox.bracketed).replace("smtp_dns_support_level = disabled\nsmtp_host_lookup = native\n", "")
+        machine.write("/etc/postfix/main.cf", main.replace("mail.example.com", f"{name}.example.com"))
+        with open("/usr/share/postfix/master.cf.dist", encoding="utf-8") as f:
+            machine.write("/etc/postfix/master.cf", f.read())
+        for kind, text in rig.blocks("quickstart.md"):
+            if kind == "conf":
+                path = re.match(r"# (/\S+)\n", text).group(1)
+                machine.write(path, text if path != "/etc/splitmilter/filter" else "* none\n")
+        machine.run("postfix start; splitctl setup-postfix --multi --apply")
+        for service in ("splitmilter", "splitrelay", "postfix"):
+            machine.service("restart", service)
+
+    def send(self, front, count=1):
+        for _ in range(count):
+            self.count += 1
+            line = f"swaks --silent --server 127.0.0.1 --from me@example.com --to anna@example.com --header 'Subject: number {self.count}'"
+            self.fleet[front].run(line)
+
+    def wait_archive(self):
+        """All messages have arrived. Some may have arrived twice."""
+        wanted = {f"number {i + 1}" for i in range(self.count)}
+        rig.wait_for(lambda: wanted <= {s for t in self.archive.accepted for s in t.headers("Subject")}, 120, "all copies", self.said)
+
+
+def test_guide(r):
+    """Follow the guide from the beginning to the end."""
+    site = Site(r)
+    everything = [(kind, text) for kind, text in rig.blocks("scaling.md") if len(kind.split()) > 1 and kind.split()[1] != "elsewhere"]
+    first_relay = next(i for i, (kind, _) in enumerate(everything) if kind.startswith("conf relay"))
+    site.first_blocks = everything[:first_relay]
+    for kind, text in everything:
+        if kind.startswith("sh front1 front2") and "setup-postfix" in text:
+            for name in FRONTS:
+                site.set_up_front(name)
+        site.do(kind, text)
+        if kind.startswith("sh front1 front2") and "setup-postfix" in text:
+            site.send("front1", 3)
+            site.send("front2", 3)
+            site.wait_archive()
+        if POWEROFF in text:  # no primary at this moment
+            site.send("front1", 3)
+            site.send("front2", 3)
+        if "member add" in text:
+            site.wait_archive()
+            lose_a_relay(site)
+    assert len(site.ran) > 60, site.ran
+    site.send("front2")
+    site.wait_archive()
+
+
+def lose_a_relay(site):
+    """A relay node is lost while it delivers; the other one delivers what it had."""
+    site.send("front1", 2)
+    site.fleet["relay2"].lose()
+    site.send("front2", 4)
+    site.wait_archive()
+    everything = rig.blocks("scaling.md")
+    site.fleet["relay2"].start()
+    site.fleet["db2"].command("scp /etc/patroni/server.pem root@relay2.example.com:/etc/ssl/certs/queue.pem")
+    for kind, text in everything:
+        if kind == "conf relay1 relay2" or (kind == "sh relay1 relay2" and "queue.password" in text):
+            site.do(kind, text, only=("relay2",))
+
+
+if __name__ == "__main__":
+    rig.main(timeout=900)
