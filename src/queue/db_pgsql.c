@@ -26,6 +26,7 @@ static enum db_status run(struct db *db, const char *sql, const struct db_value 
     struct db_pgsql *p = (struct db_pgsql *)db;
     struct db_pgsql_results results = {0};
 
+    db_pgsql_set_deadline(p);
     if (changed_out == NULL && p->is_in_transaction)
         return db_pgsql_send(p, sql, true, values, count, err);
     enum db_status status = execute(db, sql, true, values, count, &results, err);
@@ -81,6 +82,7 @@ static enum db_status commit(struct db *db, struct err *err)
     struct db_pgsql *p = (struct db_pgsql *)db;
     struct db_pgsql_results results = {0};
 
+    db_pgsql_set_deadline(p);
     enum db_status status = db_pgsql_send(p, "COMMIT", true, NULL, 0, err);
     if (status == DB_OK)
         status = db_pgsql_take(p, &results, err);

@@ -50,7 +50,7 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
 #define DB_PGSQL_CHANNEL "splitmilter" /* of LISTEN and NOTIFY */
 
 /* Begin to listen. The connection is used for db_pgsql_wait() from now on, and for queries between
- * two calls of it. Not possible at a standby. */
+ * two calls of it. Not possible at a standby, which DB_SHARE avoids. */
 enum db_status db_pgsql_listen(struct db *db, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -41,8 +41,9 @@ static const struct schema_word words[] = {
 /* --- the connection --- */
 
 /* The value of a parameter that the address does not have; NULL: libpq's own default. A host that
- * does not answer must not take the time of those that follow. */
-static const char *default_of(const char *keyword, bool has_hosts)
+ * does not answer must not take the time of those that follow. Whatever writes needs the primary.
+ */
+static const char *default_of(const char *keyword, bool has_hosts, enum db_access access)
 {
     static const struct {
         const char *keyword, *value;
@@ -55,13 +56,15 @@ static const char *default_of(const char *keyword, bool has_hosts)
 
     if (strcmp(keyword, "connect_timeout") == 0)
         return has_hosts ? "2" : "5";
+    if (strcmp(keyword, "target_session_attrs") == 0)
+        return access == DB_READ ? NULL : "read-write";
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         if (strcmp(keyword, defaults[i].keyword) == 0)
             return defaults[i].value;
     return NULL;
 }
 
-static PGconn *connect_with(const PQconninfoOption *parsed, const char *name)
+static PGconn *connect_with(const PQconninfoOption *parsed, const char *name, enum db_access access)
 {
     const char *keywords[PARAMETERS_MAX + 1], *values[PARAMETERS_MAX + 1];
     bool has_hosts = false;
@@ -77,7 +80,7 @@ static PGconn *connect_with(const PQconninfoOption *parsed, const char *name)
         else if (value == NULL && strcmp(o->keyword, "application_name") == 0)
             value = name;
         else if (value == NULL)
-            value = default_of(o->keyword, has_hosts);
+            value = default_of(o->keyword, has_hosts, access);
         if (value == NULL)
             continue;
         if (count == PARAMETERS_MAX)
@@ -111,7 +114,7 @@ static enum db_status start_connection(struct db_pgsql *p, const struct db_pgsql
     const char *encoding;
 
     if (parsed != NULL)
-        p->conn = connect_with(parsed, name);
+        p->conn = connect_with(parsed, name, options->access);
     else
         db_pgsql_say(p,
                      config_queue_has_password(options->uri) || message == NULL ? "malformed URI"

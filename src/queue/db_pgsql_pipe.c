@@ -17,14 +17,12 @@
 
 void db_pgsql_say(const struct db_pgsql *p, const char *message, struct err *err)
 {
-    size_t at;
-
     err_set(err, "%s: %s", p->server, message);
+    size_t len = strlen(err->text);
+    while (len > 0 && err->text[len - 1] == '\n')
+        err->text[--len] = '\0';
     for (char *c = err->text; *c != '\0'; c++)
-        if (*c == '\n')
-            *c = c[1] == '\0' ? '\0' : ' ';
-    while ((at = strcspn(err->text, "\t")) < strlen(err->text))
-        err->text[at] = ' ';
+        *c = *c == '\n' || *c == '\t' ? ' ' : *c;
     log_sanitize(err->text);
 }
 
