@@ -49,6 +49,10 @@ json_t *ctl_entry_json(const struct queue_entry *e, time_t next, time_t now)
     ctl_json_set(o, "destination", ctl_json_text(e->destination));
     if (e->problem[0] != '\0')
         ctl_json_set(o, "problem", ctl_json_text(e->problem));
+    if (e->owner[0] != '\0')
+        ctl_json_set(o, "node", ctl_json_text(e->owner));
+    if (e->ordered[0] != '\0')
+        ctl_json_set(o, "ordered", ctl_json_text(e->ordered));
     ctl_json_set(o, "arrival_time", json_integer(m->arrival.tv_sec));
     ctl_json_set(o, "message_size", json_integer((json_int_t)m->size_bytes));
     ctl_json_set(o, "sender", ctl_json_text(m->sender));

@@ -71,6 +71,10 @@ static void print_entry(const struct queue_entry *e, struct health *health, time
     print_line("place", ctl_entry_queue(e, next, now));
     if (e->problem[0] != '\0')
         print_line("problem", e->problem);
+    if (e->owner[0] != '\0')
+        print_line("node", e->owner);
+    if (e->ordered[0] != '\0')
+        print_line("ordered", e->ordered);
     print_message(e->message);
     snprintf(attempts, sizeof attempts, "%u", e->attempts);
     print_line("attempts", attempts);

@@ -38,6 +38,8 @@ struct queue_entry {
     size_t recipient_count;
     unsigned attempts;
     const char *problem; /* why its content cannot be read; "": it can */
+    const char *owner;   /* the node that has it; "": none, and always with SQLite */
+    const char *ordered; /* what that node is to do with it, as in the table; "": nothing */
 };
 
 /* Called from time to time during a long operation, with the number of rows that have been read and

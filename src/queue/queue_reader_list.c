@@ -14,9 +14,9 @@
 
 /* A copy and its recipients are read as one row for each recipient. */
 #define COLUMNS                                                                                    \
-    "c.id, c.destination, c.state, c.due, c.attempts, m.body_at, " QUEUE_ROW_MESSAGE               \
-    ", " QUEUE_ROW_RECIPIENT
-#define MESSAGE_AT 6
+    "c.id, c.destination, c.state, c.due, c.attempts, m.body_at, c.owner, "                        \
+    "c.ordered, " QUEUE_ROW_MESSAGE ", " QUEUE_ROW_RECIPIENT
+#define MESSAGE_AT 8
 #define RECIPIENT_AT (MESSAGE_AT + QUEUE_ROW_MESSAGE_COLUMNS)
 
 struct listing {
@@ -29,7 +29,7 @@ struct listing {
     /* The copy whose rows are being read. */
     struct queue_stored *message; /* NULL: none */
     int64_t id;
-    char destination[QUEUE_DESTINATION_SIZE];
+    char destination[QUEUE_DESTINATION_SIZE], owner[256], ordered[QUEUE_DESTINATION_SIZE + 16];
     struct queue_entry entry;
     bool is_message_there, is_large;
     struct queue_recipient *recipients;
@@ -63,7 +63,11 @@ static void begin_copy(struct listing *l, const struct db_value *columns)
     l->message = queue_stored_new(queue_id_message(l->id), &message);
     /* may be written by hand */
     snprintf(l->destination, sizeof l->destination, "%s", db_string(&columns[1]));
+    snprintf(l->owner, sizeof l->owner, "%s", db_string(&columns[6]));
+    snprintf(l->ordered, sizeof l->ordered, "%s", db_string(&columns[7]));
     l->entry = (struct queue_entry){.destination = l->destination,
+                                    .owner = l->owner,
+                                    .ordered = l->ordered,
                                     .place = queue_row_place(db_string(&columns[2])),
                                     .due = (time_t)columns[3].number,
                                     .attempts = (unsigned)columns[4].number};
