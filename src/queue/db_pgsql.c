@@ -104,8 +104,9 @@ static void rollback(struct db *db)
 
     p->is_in_transaction = false;
     db_pgsql_set_deadline(p);
-    if (p->sent_count > 0 && !p->has_failed) /* if one of them fails, ROLLBACK would be skipped */
-        (void)db_pgsql_take(p, &results, &ignored);
+    if (p->sent_count > 0 && !p->has_failed && /* if one of them fails, ROLLBACK would be skipped */
+        db_pgsql_take(p, &results, &ignored) == DB_FAULT && p->has_failed)
+        return;
     if (p->has_failed || PQtransactionStatus(p->conn) == PQTRANS_IDLE)
         return;
     if (execute(db, "ROLLBACK", true, NULL, 0, &results, &ignored) != DB_OK)
