@@ -60,4 +60,4 @@ from .socketmap import SocketMap  # noqa: F401
 from .tap import Tap  # noqa: F401
 from .tools import SmtpSink, Strace, Tracer, fill_disk, smtp_source  # noqa: F401
 from .tower import Tower  # noqa: F401
-from .wire import Wire  # noqa: F401
+from .wire import Cable, Wire  # noqa: F401

@@ -6,11 +6,11 @@ import threading
 import time
 
 from . import metrics
-from .base import wait_for
+from .base import Failure, wait_for
 from .client import SmtpClient, SmtpError
-from .daemons import run_splitctl, start_splitrelay
+from .daemons import accepts, run_splitctl, start_splitrelay
 
-COPY = "archive.copy.split.invalid"
+NO_RESTART, RESTART_SECONDS = (64, 78), 2  # of conf/systemd/splitrelay.service.in
 BODY = b"".join(b"%03d " % n + b"x" * 90 + b"\r\n" for n in range(30))
 
 
@@ -49,6 +49,22 @@ destination newmail {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retr
         """Start, with a log of its own."""
         self.starts += 1
         self.daemon = start_splitrelay(self.r, self.text, self.address, name=f"{self.name}-{self.starts}", is_awaited=is_awaited)
+        return self
+
+    def serve(self, seconds=120):
+        """Start as the unit for systemd does: again after each end, but not after a status that it does not restart."""
+        def is_up():
+            self.start(is_awaited=False)
+            wait_for(lambda: accepts(self.address) or not self.daemon.running, 20, f"{self.name} to serve or to end", self.daemon.log)
+            if self.daemon.running:
+                return True
+            status, self.daemon.popen = self.daemon.popen.returncode, None
+            if status in NO_RESTART:
+                raise Failure(f"{self.name} ended with {status}, and is not started again:\n{self.daemon.log()}")
+            time.sleep(RESTART_SECONDS)
+            return False
+
+        wait_for(is_up, seconds, f"{self.name} to serve", self.logs)
         return self
 
     def kill(self):

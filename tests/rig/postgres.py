@@ -135,15 +135,17 @@ class Databases:
 
 
 class Postgres(Databases):
-    """One server. settings: of postgresql.conf, in addition to those above; is_durable: with fsync."""
+    """One server. settings: of postgresql.conf, in addition to those above; is_durable: with fsync; cable: it is in a network of its
+    own."""
 
-    def __init__(self, rig, name, settings=None, is_durable=False, start=True, copy_of=None):
+    def __init__(self, rig, name, settings=None, is_durable=False, start=True, copy_of=None, cable=None):
         super().__init__(rig, name)
         self.name = name
         self.port = rig.free_port()
-        self.address = ("127.0.0.1", self.port)
-        self.hosts = f"127.0.0.1:{self.port}"
-        self.directory = rig.path(f"{name}-data")
+        self.cable = cable
+        self.address = (cable.host if cable else "127.0.0.1", self.port)
+        self.hosts = f"{self.address[0]}:{self.port}"
+        self.directory = private_directory(rig.path(f"{name}-data"))
         self.socket_directory = private_directory(rig.path(f"{name}-socket"))
         self.settings = {**DURABLE, **({} if is_durable else FAST), **(settings or {})}
         if copy_of is None:
@@ -151,8 +153,12 @@ class Postgres(Databases):
         else:
             self.settings, self.passwords, self.passfile = copy_of.settings, copy_of.passwords, copy_of.passfile
             self._copy(copy_of)
-        argv = [os.path.join(programs(), "postgres"), "-D", self.directory, "-p", str(self.port), "-k", self.socket_directory]
-        self.daemon = Daemon(rig, f"postgresql-{name}", [*argv, "-h", "127.0.0.1"], user=account(), stop_signal=signal.SIGINT)
+        argv = [os.path.join(programs(), "postgres"), "-D", self.directory, "-p", str(self.port), "-k", self.socket_directory,
+                "-h", self.address[0]]
+        uid, gid = account()
+        if cable:  # only root may go to another network
+            argv = [*cable.wrapper, "setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", *argv]
+        self.daemon = Daemon(rig, f"postgresql-{name}", argv, user=None if cable else (uid, gid), stop_signal=signal.SIGINT)
         if start:
             self.start()
 
@@ -161,6 +167,8 @@ class Postgres(Databases):
                  "--locale=C", "--no-sync", "--no-instructions")
         with open(os.path.join(self.directory, "postgresql.conf"), "a", encoding="ascii") as f:
             f.writelines(f"{name} = '{value}'\n" for name, value in self.settings.items())
+        with open(os.path.join(self.directory, "pg_hba.conf"), "a", encoding="ascii") as f:
+            f.write("host all all samenet scram-sha-256\n")
 
     def _copy(self, primary):
         source = f"{primary.superuser_uri('replication')} application_name={self.name}"
@@ -200,7 +208,7 @@ class Postgres(Databases):
 
     def add_standby(self, name):
         """Make and start another server that replicates this one; replicate() makes it synchronous."""
-        return Postgres(self.rig, name, copy_of=self)
+        return Postgres(self.rig, name, copy_of=self, cable=self.cable)
 
     def replicate(self, *standbys):
         """Let commits wait for one of the standbys, and wait until one is there. Without standbys: replication is asynchronous."""
@@ -213,9 +221,9 @@ class Postgres(Databases):
         return bool(self.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming'"))
 
 
-def pair(rig, is_durable=False, settings=None):
-    """A primary and its synchronous standby."""
-    primary = Postgres(rig, "db1", settings=settings, is_durable=is_durable)
+def pair(rig, **options):
+    """A primary and its synchronous standby. options: of Postgres."""
+    primary = Postgres(rig, "db1", **options)
     standby = primary.add_standby("db2")
     primary.replicate(standby)
     return primary, standby

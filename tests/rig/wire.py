@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: ISC
-"""A network between a program and a server, which can be cut: bytes stop in both directions, and nobody is told."""
+"""A network between a program and a server, which can be cut: bytes stop in both directions, and neither side is told."""
 
 import contextlib
+import ctypes
+import os
 import socket
+import subprocess
 import threading
+
+from .base import Skip, need_tools, wait_for
+from .jail import CLONE_NEWNET
+from .postfix import environment
 
 
 class Wire:
@@ -81,3 +88,49 @@ class Wire:
             self._open.wait()  # the end of the connection is a packet, too
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+class Cable:
+    """A network of its own for this thread, and what it starts from now on, and one for servers (`wrapper`: starts a program there;
+    `host`: its address), with a cable between them. cut() and mend() pull it and plug it in: all packets are lost meanwhile. When the
+    rig closes, the thread goes back to the network where it was."""
+
+    NEAR, FAR = "198.51.100.1", "198.51.100.2"
+
+    def __init__(self, rig):
+        need_tools("ip", "unshare", "nsenter")
+        self.host = self.FAR
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        rig.on_close(self._go_home)
+        if self.libc.unshare(CLONE_NEWNET) != 0:
+            raise Skip(f"a network of its own is not allowed here: {os.strerror(ctypes.get_errno())}")
+        own = os.readlink("/proc/thread-self/ns/net")
+        holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], start_new_session=True)
+        rig.session.record_process(holder.pid, "network")
+        rig.on_close(lambda: (holder.kill(), holder.wait()))
+        wait_for(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != own, 10, "another network")
+        self.wrapper = ["nsenter", "--target", str(holder.pid), "--net", "--"]
+        self._ip("link", "set", "lo", "up")
+        self._ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(holder.pid))
+        self._ip("address", "add", f"{self.NEAR}/30", "dev", "near")
+        self._ip("link", "set", "near", "up")
+        self._ip("link", "set", "lo", "up", where=self.wrapper)
+        self._ip("address", "add", f"{self.FAR}/30", "dev", "far", where=self.wrapper)
+        self.mend()
+
+    def _go_home(self):
+        self.libc.setns(self.home, CLONE_NEWNET)
+        os.close(self.home)
+
+    @staticmethod
+    def _ip(*arguments, where=()):
+        done = subprocess.run([*where, "ip", *arguments], stderr=subprocess.PIPE, env=environment(), check=False)
+        if done.returncode != 0:
+            raise Skip(f"ip {' '.join(arguments)}: {done.stderr.decode().strip()}")
+
+    def cut(self):
+        self._ip("link", "set", "far", "down", where=self.wrapper)
+
+    def mend(self):
+        self._ip("link", "set", "far", "up", where=self.wrapper)
