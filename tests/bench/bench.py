@@ -18,7 +18,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import rig  # noqa: E402
 from rig.daemons import accepts, build_directory  # noqa: E402
 from backlog import bench_backlog, bench_drain, bench_starvation  # noqa: E402
-from measure import Syncs, Table, Target, processor_seconds, relay_configuration, wait_sent  # noqa: E402
+from measure import RELAYED, Syncs, Table, Target, relay_configuration, relay_tables, wait_sent  # noqa: E402
+from replicated import bench_replicated  # noqa: E402
 from size import bench_size  # noqa: E402
 from store import bench_store  # noqa: E402
 from whole import bench_whole  # noqa: E402
@@ -196,30 +197,7 @@ def bench_relay(r, options):
     except rig.Skip as e:
         print(f"SKIP splitrelay: {e}")
         return []
-    recipient = "r@example.com.archive.copy.split.invalid"
-    sessions, size = options.relay_sessions, options.size
-    tables = []
-    with open(relay.log_path, "rb") as log:
-        for title, flags in (("a new connection per message", ()), ("connections kept", ("-d",))):
-            table = Table(f"smtp-source to smtp-sink, {title}", "directly")
-            costs = []
-            for number in range(options.rounds + 1):
-                count = options.copies if number else options.copies // 10
-                used = processor_seconds(relay.pid)
-                direct = rig.smtp_source(sink.address, count, sessions, size, recipient=recipient, flags=flags)
-                log.seek(0, os.SEEK_END)
-                start = time.monotonic()
-                rig.smtp_source(address, count, sessions, size, recipient=recipient, flags=flags)
-                wait_sent(log, count)
-                relayed = time.monotonic() - start
-                if number:  # round 0 is a warm-up
-                    table.add("directly", count / direct)
-                    table.add(RELAYED, count / relayed)
-                    costs.append((processor_seconds(relay.pid) - used) / count * 1e6)
-            table.show()
-            print(f"  processor time of splitrelay, us a message     {statistics.median(costs):.0f}  ({min(costs):.0f} to {max(costs):.0f})")
-            tables.append(table)
-    return tables
+    return relay_tables(options, relay, address, sink)
 
 
 def bench_duplicator(r, options):
@@ -257,7 +235,6 @@ def bench_duplicator(r, options):
     return [*tables, *count_syncs(r, relay, address)]
 
 
-RELAYED = "through splitrelay, until the last is sent"
 DUPLICATED = "to primary and backup, until the last is there"
 
 
@@ -385,7 +362,8 @@ def main():
     parser.add_argument("--backlog", type=int, default=1000000, help="copies queued at a start; 2 GB of disk (1000000)")
     parser.add_argument("--drain", type=int, default=100000, help="copies that splitrelay, and Postfix, have to drain (100000)")
     parser.add_argument("--directory", help="where spools and Postfix queues are, such as another file system (the build directory)")
-    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "whole", "store", "memory", "backlog", "drain", "starvation"), help="one part alone")
+    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "whole", "store", "memory", "backlog", "drain", "starvation", "replicated"), help="one part alone")
+    parser.add_argument("--churn", type=int, default=100000, help="copies that come and go in PostgreSQL while others wait (100000)")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
@@ -396,6 +374,7 @@ def main():
         sys.exit(f"cannot run: {e}")
     parts = {"front": bench_front, "size": bench_table_size, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
     parts.update(whole=bench_whole, store=bench_store, backlog=bench_backlog, drain=bench_drain, starvation=bench_starvation)
+    parts.update(replicated=bench_replicated)
     session = rig.Session("bench", working_directory(options.directory))
     results = {}
     status = 0

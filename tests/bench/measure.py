@@ -69,6 +69,38 @@ destination archive {{
 """
 
 
+RELAYED = "through splitrelay, until the last is sent"
+
+
+def relay_tables(options, relay, address, sink, what=""):
+    """Measure smtp-source to smtp-sink, directly and through splitrelay, until the last copy is sent. Two tables: with a new connection
+    for each message, and with kept ones. what: a word for their titles."""
+    recipient = "r@example.com.archive.copy.split.invalid"
+    sessions, size = options.relay_sessions, options.size
+    tables = []
+    with open(relay.log_path, "rb") as log:
+        for how, flags in (("a new connection per message", ()), ("connections kept", ("-d",))):
+            table = Table(f"smtp-source to smtp-sink{what}, {how}", "directly")
+            costs = []
+            for number in range(options.rounds + 1):
+                count = options.copies if number else options.copies // 10
+                used = processor_seconds(relay.pid)
+                direct = rig.smtp_source(sink.address, count, sessions, size, recipient=recipient, flags=flags)
+                log.seek(0, os.SEEK_END)
+                start = time.monotonic()
+                rig.smtp_source(address, count, sessions, size, recipient=recipient, flags=flags)
+                wait_sent(log, count)
+                relayed = time.monotonic() - start
+                if number:  # round 0 is a warm-up
+                    table.add("directly", count / direct)
+                    table.add(RELAYED, count / relayed)
+                    costs.append((processor_seconds(relay.pid) - used) / count * 1e6)
+            table.show()
+            print(f"  processor time of splitrelay, us a message     {statistics.median(costs):.0f}  ({min(costs):.0f} to {max(costs):.0f})")
+            tables.append(table)
+    return tables
+
+
 def wait_lines(log, text, count, seconds=300, pause=0.005):
     """Read the log from its present position, until it has had this text `count` times."""
     seen, rest, end = 0, b"", time.monotonic() + seconds

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What do many queued copies cost? Usage: queue_bench DIRECTORY [COUNT [THREADS]]. Threads put
- * COUNT (100,000) messages of 4 kB for one destination, nobody takes; then the queue is opened
- * anew, and threads take them all. Prints rates and resident memory at each step.
+ * What do many queued copies cost? Usage: queue_bench DIRECTORY [COUNT [THREADS [QUEUE [CHURN]]]].
+ * Threads put COUNT (100,000) messages of 4 kB for one destination, nobody takes; then the queue is
+ * opened anew. One thread takes 2,000 of them, then all take the rest. QUEUE: "sqlite", or the URI
+ * of a PostgreSQL. CHURN: before that, so many more messages come and go, while COUNT wait. Prints
+ * rates, times and resident memory at each step.
  */
 #include "queue/queue_open.h"
 
@@ -13,9 +15,12 @@
 #include <string.h>
 
 #define THREADS_MAX 256
+#define TIMED 2000 /* copies that one thread takes, while the time of each is measured */
 
+static const char *where = "sqlite";
 static struct queue *q;
 static atomic_long left, taken;
+static long take_max;
 
 static double now_s(void)
 {
@@ -41,7 +46,7 @@ static long resident_kb(void)
 
 static void open_queue(const char *directory)
 {
-    struct queue_options options = {.spool_directory = directory, .queue = "sqlite"};
+    struct queue_options options = {.spool_directory = directory, .queue = where, .node = "bench"};
     struct err err;
 
     q = queue_open(&options, &err);
@@ -85,18 +90,58 @@ static void *put_all(void *ctx)
     return NULL;
 }
 
-static void *take_all(void *ctx)
+static bool take_one(void)
 {
     static const struct queue_delivery delivery = {.relay = "none", .reply = "250 2.0.0 Ok"};
-    struct queue_copy *c;
+    struct queue_copy *c = q->ops->next(q, "archive", 500);
 
+    if (c == NULL)
+        return false;
+    c->recipients[0].state = QUEUE_SENT;
+    q->ops->done(q, c, &delivery);
+    taken++;
+    return true;
+}
+
+static void *take_all(void *ctx)
+{
     (void)ctx;
-    while ((c = q->ops->next(q, "archive", 500)) != NULL) {
-        c->recipients[0].state = QUEUE_SENT;
-        q->ops->done(q, c, &delivery);
-        taken++;
-    }
+    while (taken < take_max && take_one())
+        continue;
     return NULL;
+}
+
+/* Every second thread takes as much as the others put. */
+static void *churn(void *ctx)
+{
+    static atomic_uint number;
+
+    return number++ % 2 == 0 ? put_all(ctx) : take_all(ctx);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void take_timed(void)
+{
+    static double ms[TIMED];
+    double sum = 0;
+    size_t count = 0;
+
+    for (; count < TIMED; count++) {
+        double begin = now_s();
+        if (!take_one())
+            break;
+        sum += ms[count] = (now_s() - begin) * 1000;
+    }
+    qsort(ms, count, sizeof ms[0], compare);
+    if (count > 0)
+        printf("one thread took %zu: %.3f ms for each, 99 %% below %.3f ms, %.3f ms at most\n",
+               count, sum / (double)count, ms[count * 99 / 100], ms[count - 1]);
 }
 
 static void run(long threads, void *(*what)(void *))
@@ -115,10 +160,15 @@ int main(int argc, char **argv)
     long count = argc > 2 ? strtol(argv[2], NULL, 10) : 100000;
     long threads = argc > 3 ? strtol(argv[3], NULL, 10) : 20;
 
+    long more = argc > 5 ? strtol(argv[5], NULL, 10) : 0;
+
     if (argc < 2 || count < 1 || threads < 1 || threads > THREADS_MAX) {
-        fprintf(stderr, "usage: queue_bench DIRECTORY [COUNT [THREADS]]\n");
+        fprintf(stderr, "usage: queue_bench DIRECTORY [COUNT [THREADS [QUEUE [CHURN]]]]\n");
         return 64;
     }
+    if (argc > 4)
+        where = argv[4];
+    setvbuf(stdout, NULL, _IOLBF, 0);
     open_queue(argv[1]);
     printf("empty: %ld kB\n", resident_kb());
     double begin = now_s();
@@ -126,6 +176,14 @@ int main(int argc, char **argv)
     run(threads, put_all);
     printf("%ld copies queued: %.0f/s, %ld kB\n", count, (double)count / (now_s() - begin),
            resident_kb());
+    if (more > 0) {
+        begin = now_s();
+        left = take_max = more;
+        run(threads, churn);
+        printf("%ld copies came and went: %.0f/s, %ld kB\n", (long)taken,
+               (double)taken / (now_s() - begin), resident_kb());
+    }
+    count = count + more - taken;
     q->ops->close(q);
     begin = now_s();
     open_queue(argv[1]);
@@ -135,11 +193,14 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     printf("first copy after: %.1f ms, %ld kB\n", (now_s() - begin) * 1000, resident_kb());
     q->ops->release(q, c);
+    taken = 0;
+    take_max = count;
+    take_timed();
+    long before = taken;
     begin = now_s();
     run(threads, take_all);
-    double seconds = now_s() - begin - 0.5; /* the last wait */
-    printf("%ld copies taken: %.0f/s, %ld kB\n", (long)taken, (double)taken / seconds,
-           resident_kb());
+    printf("%ld copies taken: %.0f/s, %ld kB\n", (long)taken - before,
+           (double)(taken - before) / (now_s() - begin - 0.5), resident_kb()); /* the last wait */
     q->ops->close(q);
     return taken == count ? EXIT_SUCCESS : EXIT_FAILURE;
 }
