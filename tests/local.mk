@@ -10,6 +10,10 @@ PY_LOG_COMPILER = python3
 
 # Integration tests, the longest first.
 INTEGRATION_TESTS = \
+	%D%/it/it_queue_postgresql.py \
+	%D%/it/it_replicated.py \
+	%D%/it/it_replicated_faults.py \
+	%D%/it/it_two_nodes.py \
 	%D%/it/it_backup_faults.py \
 	%D%/it/it_kill.py \
 	%D%/it/it_crash.py \
@@ -93,6 +97,7 @@ EXTRA_DIST += \
 	%D%/bench/backlog.py \
 	%D%/bench/bench.py \
 	%D%/bench/measure.py \
+	%D%/bench/replicated.py \
 	%D%/bench/size.py \
 	%D%/bench/store.py \
 	%D%/bench/whole.py \

@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""What is promised of the queue holds with PostgreSQL, too: other tests run again, with their queue there.
+
+SPLIT_POSTGRESQL_TESTS="it_kill test_queue": only these.
+"""
+
+import os
+import subprocess
+import sys
+
+import rig
+from rig.daemons import TOP, build_directory
+
+ONLY = os.environ.get("SPLIT_POSTGRESQL_TESTS", "").split()
+SKIPPED = 77
+
+
+def run(name, argv, env):
+    """Run a test program. False: it was skipped."""
+    if ONLY and name not in ONLY:
+        return False
+    done = subprocess.run(argv, env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    text = done.stdout.decode("utf-8", "replace")
+    print("".join(f"  {name}: {line}\n" for line in text.splitlines() if line.startswith(("OK ", "SKIP", "FAIL", "100%"))), end="")
+    assert done.returncode in (0, SKIPPED), f"{name}: exit {done.returncode}\n{text[-20000:]}"
+    return done.returncode == 0
+
+
+def run_script(name, *tests):
+    """Run functions of another script, or all."""
+    return run(name, [sys.executable, os.path.join(TOP, "tests", "it", f"{name}.py"), *tests], {"SPLIT_QUEUE": "postgresql"})
+
+
+def test_unit_tests(r):
+    """The unit tests of the database and of the queue's interface."""
+    uri = rig.Postgres(r, "unit").create_database("unit")
+    top = os.path.join(build_directory())
+    names = [n for n in sorted(os.listdir(top)) if n == "test_db" or n.startswith("test_queue") or n == "test_writer"]
+    found = [run(name, [os.path.join(top, name)], {"SPLIT_POSTGRESQL": uri}) for name in names if os.access(os.path.join(top, name), os.X_OK)]
+    if not any(found):
+        raise rig.Skip("no unit tests of the queue are built")
+
+
+def test_fault_matrix(_r):
+    assert run_script("it_fault_matrix", "test_smtp", "test_lmtp") or ONLY
+
+
+def test_queue_tools(_r):
+    assert run_script("it_queue_tools") or ONLY
+
+
+def test_restart_matrix(_r):
+    assert run_script("it_restart_matrix") or ONLY
+
+
+def test_kill(_r):
+    assert run_script("it_kill") or ONLY
+
+
+def test_large(_r):
+    assert run_script("it_large") or ONLY
+
+
+if __name__ == "__main__":
+    rig.main(timeout=600)

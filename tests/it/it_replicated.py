@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""A machine of the database is lost with its disk, twice, and each splitrelay is killed five times, while mail flows from a real
+Postfix through two splitrelays: no copy is missing, and nobody has to do anything but replace machines.
+
+SPLIT_REPLICATED_MESSAGES (2000; 20000 before a release); SPLIT_REPLICATED_TTL (20): Patroni's ttl; SPLIT_SEED repeats a run.
+"""
+
+import os
+import random
+import re
+import subprocess
+import time
+
+import rig
+from rig.node import Load, Node
+
+MESSAGES = int(os.environ.get("SPLIT_REPLICATED_MESSAGES", "2000"))
+TTL = int(os.environ.get("SPLIT_REPLICATED_TTL", "20"))
+SEED = int(os.environ.get("SPLIT_SEED", str(time.time_ns() % 1000000)))
+KILLS, LOSSES = 5, 2
+CONCURRENCY = 10
+
+
+class Site:
+    """The cluster, two splitrelays with their destination, and a front that gives copies to either."""
+
+    def __init__(self, r):
+        self.r = r
+        self.cluster = rig.Patroni(r, ttl=TTL)
+        self.uri = self.cluster.create_database("splitmilter")
+        self.archive = rig.Sink(r, "archive")
+        self.nodes = [Node(r, name, self.uri, self.archive, destination=f"concurrency = {CONCURRENCY}") for name in ("one", "two")]
+        one, two = (f"[127.0.0.1]:{n.address[1]}" for n in self.nodes)
+        self.front = rig.Postfix(
+            r, "front", {"transport_maps": f"randmap:{{first:{one},second:{two}}}"},
+            services="".join(f"{name} unix - - n - - smtp -o smtp_fallback_relay={other}\n" for name, other in (("first", two), ("second", one))),
+        )
+        self.front.start()
+
+    def execute(self, sql):
+        return self.cluster.execute(sql, database="splitmilter")
+
+    def left(self):
+        """Rows of each table that has to be empty in the end."""
+        try:
+            return {t: n for t in ("copy", "message", "body", "recipient") if (n := self.execute(f"SELECT count(*) FROM {t}")[0][0])}
+        except rig.libpq.SqlError as e:
+            return {"the database": str(e)}
+
+
+def message_ids(sink):
+    return [i for t in sink.accepted for i in t.headers("Message-Id")]
+
+
+def plan(chance):
+    """What happens, in this order, at even distances: kills of each node, and losses of the primary."""
+    events = ["kill one", "kill two"] * KILLS
+    chance.shuffle(events)
+    for place in sorted((len(events) * (n + 1) // (LOSSES + 1) for n in range(LOSSES)), reverse=True):
+        events.insert(place, "lose")
+    return events
+
+
+def lose_primary(s):
+    """The primary's machine goes; another one takes its place when the cluster goes on without it."""
+    lost = s.cluster.primary()
+    begin = time.monotonic()
+    s.cluster.lose(lost)
+    new = rig.wait_for(lambda: [m for m in s.cluster.with_role("primary") if m is not lost], 60 + TTL, "another primary", s.cluster.describe)[0]
+    print(f"{lost.name} is lost with its disk; {new.name} is primary after {time.monotonic() - begin:.1f} s")
+    s.cluster.replace(lost)
+
+
+def test_a_lost_machine(r):
+    print(f"{MESSAGES} messages, SPLIT_SEED={SEED}")
+    chance = random.Random(SEED)
+    s = Site(r)
+    source = subprocess.Popen(
+        ["smtp-source", "-s", "5", "-m", str(MESSAGES), "-l", "2000", "-f", "s@sender.test", "-t", "anna@example.com.archive.copy.split.invalid"]
+        + [f"inet:127.0.0.1:{s.front.address[1]}"],
+        env=rig.postfix.environment(), start_new_session=True,
+    )
+    r.session.record_process(source.pid, "smtp-source")
+    probe = Load(s.nodes, prefix="probe", pause=0.1)
+    events = plan(chance)
+    for number, event in enumerate(events):
+        share = (number + chance.random()) * MESSAGES / (len(events) + 1)
+        rig.wait_for(lambda share=share: len(s.archive.accepted) >= share, 120 + TTL, f"{share:.0f} copies", lambda: f"{len(s.archive.accepted)}\n{s.cluster.describe()}")
+        if event == "lose":
+            s.cluster.wait_redundant(120)  # else there would be nothing left that has all copies
+            lose_primary(s)
+            continue
+        node = s.nodes[event == "kill two"]
+        time.sleep(chance.random() * 0.05)  # any moment, not the one just after a copy
+        node.kill()
+        node.serve()
+    rig.wait_for(lambda: source.poll() is not None, 120, "the end of smtp-source")
+    assert source.returncode == 0, f"smtp-source: exit {source.returncode}"
+    check(s, probe)
+
+
+def check(s, probe):
+    def state():
+        return f"{len(s.archive.accepted)} there, {len(s.front.queue_files())} at the front, {s.left()}\n{s.nodes[0].logs()[-1500:]}{s.nodes[1].logs()[-1500:]}"
+
+    s.front.wait_empty(120 + MESSAGES // 50)
+    probe.end()
+    rig.wait_for(lambda: not s.left(), 120 + MESSAGES // 50, "an empty queue", state)
+    found = message_ids(s.archive)
+    probes = {x for t in s.archive.accepted for x in t.headers("Subject") if x.startswith("probe")}
+    missing = set(probe.taken) - probes
+    again = len(found) - len(set(found))
+    gap = max(probe.gaps)
+    print(f"{len(set(found))} of {MESSAGES} arrived, {again} of them again; {len(probe.taken)} probes, missing {sorted(missing)[:5]}")
+    print(f"longest time without a message taken: {gap:.1f} s; refusals {dict(probe.replies)}, after {max(probe.waits, default=0) + 1} s at most")
+    assert len(set(found)) == MESSAGES, f"lost: {MESSAGES - len(set(found))}"
+    assert not missing, f"lost: {sorted(missing)}"
+    assert max(probe.waits, default=0) < 10 * rig.TIME_FACTOR, probe.waits
+    assert again <= MESSAGES // 5, f"{again} copies twice"
+    for node in s.nodes:
+        wrong = re.findall(r"(?m)^.*(?:panic|assert).*$", node.logs())
+        assert not wrong, wrong
+    s.cluster.wait_redundant(120)
+
+
+if __name__ == "__main__":
+    rig.main(timeout=600 + MESSAGES // 20)

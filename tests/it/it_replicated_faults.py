@@ -1,0 +1,322 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""A PostgreSQL that does not replicate, cannot be reached, or answers late: no copy is taken that could be lost, the MTA gets 451 in
+time, and nothing is forgotten.
+
+SPLIT_CUT_SECONDS (25): the duration of a cut network; use 300 before a release.
+"""
+
+import os
+import re
+import subprocess
+import threading
+import time
+
+import rig
+from rig.daemons import program
+from rig.node import Load, Node, arrived
+
+CUT_SECONDS = int(os.environ.get("SPLIT_CUT_SECONDS", "25"))
+REPLY_SECONDS = 10  # until the MTA has its 451
+CONCURRENCY = 3
+EX_CONFIG = 78
+
+
+class Site:
+    """A primary with a synchronous standby behind a wire, or a cable, a sink and a node."""
+
+    def __init__(self, r, hook=None, start=True, has_cable=False):
+        self.r = r
+        self.wire = cable = rig.Cable(r) if has_cable else None
+        self.primary, self.standby = rig.postgres_pair(r, cable=cable)
+        self.direct = self.uri = self.primary.create_database("splitmilter")
+        if not has_cable:
+            self.wire = rig.Wire(r, self.primary.address)
+            self.uri = self.direct.replace(f":{self.primary.port}/", f":{self.wire.port}/")
+        self.sink = rig.Sink(r, "archive", hook=hook)
+        self.node = Node(r, "one", self.uri, self.sink, destination=f"concurrency = {CONCURRENCY}", start=start)
+        rig.queue.use(self.node.spool, self.primary.superuser_uri("splitmilter"))  # not over the wire
+
+    def rows(self):
+        return rig.queue.select(self.node.spool, "SELECT id, state, due, attempts, owner FROM copy LIMIT 5")
+
+    def wait_empty(self, seconds=60):
+        def is_empty():
+            return not rig.queue.ids(self.node.spool) and not rig.queue.leftovers(self.node.spool)
+
+        rig.wait_for(is_empty, seconds, "an empty queue",
+                     lambda: f"{self.rows()}, {rig.queue.leftovers(self.node.spool)[:5]}\n{self.node.daemon.log()[-4000:]}")
+
+    def refused(self, subject):
+        """Send a message that has to be refused in time. Returns the text of the reply."""
+        reply, took = self.node.timed_put(subject)
+        assert reply.code == 451, reply
+        assert took < REPLY_SECONDS * rig.TIME_FACTOR, f"{took:.1f} s"
+        return str(reply)
+
+    def wait_taken(self, subject, seconds=30):
+        rig.wait_for(lambda: self.node.put(subject).code == 250, seconds, "mail to be taken", lambda: f"{self.node.is_ready()}\n{self.node.daemon.log()[-3000:]}")
+
+    def wait_ready(self, status, seconds=30):
+        """Wait for this status of /readyz. Returns its text."""
+        rig.wait_for(lambda: self.node.is_ready()[0] == status, seconds, f"/readyz to be {status}", lambda: str(self.node.is_ready()))
+        return self.node.is_ready()[1]
+
+
+def refusal(node):
+    """splitrelay does not start. Returns what it says."""
+    done = subprocess.run([program("splitrelay"), "-c", node.configuration], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=30 * rig.TIME_FACTOR, check=False)
+    text = done.stdout.decode()
+    assert done.returncode == EX_CONFIG, f"exit {done.returncode}: {text}"
+    return text
+
+
+def test_asynchronous(r):
+    """Without synchronous replication splitrelay does not start, and names the setting; without the right to see it, it says so."""
+    s = Site(r, start=False)
+    s.primary.replicate()
+    assert "synchronous_standby_names" in refusal(s.node)
+    s.primary.replicate(s.standby)
+    for level in ("off", "local", "remote_write"):
+        s.primary.set(synchronous_commit=level)
+        assert "synchronous_commit" in refusal(s.node), level
+    s.primary.set(synchronous_commit="on")
+    s.primary.execute("REVOKE pg_monitor FROM splitrelay")
+    assert "pg_monitor" in refusal(s.node)
+    s.primary.execute("GRANT pg_monitor TO splitrelay")
+    for level in ("on", "remote_apply"):
+        s.primary.set(synchronous_commit=level)
+        s.node.start()
+        assert s.node.put(level).code == 250
+        s.node.stop()
+    s.primary.replicate()
+    alone = Node(r, "alone", s.direct, s.sink, replicated="no")
+    assert alone.put("alone").code == 250
+    rig.wait_for(lambda: len(arrived(s.sink)) == 3, 20, "all mail")
+
+
+def test_started_too_early(r):
+    """While the standby, or the primary, is not there yet, splitrelay waits for it, or ends so that systemd starts it again: both come
+    back by themselves."""
+    s = Site(r, start=False)
+    for server in (s.standby, s.primary):
+        server.stop()
+        helper = threading.Thread(target=s.node.serve, daemon=True)
+        helper.start()
+        rig.wait_for(lambda: s.node.daemon is not None and s.node.logs(), 20, "an attempt to start")
+        server.start()
+        helper.join(60 * rig.TIME_FACTOR)
+        assert not helper.is_alive() and s.node.daemon.running, s.node.logs()
+        s.wait_taken(f"after {server.name}")
+        s.node.stop()
+        s.node.daemon = None
+
+
+def test_wrong_settings(r):
+    """A database with another encoding, a wrong password, a database that is not there: said clearly, and never with the password."""
+    s = Site(r, start=False)
+    s.primary.execute("CREATE DATABASE latin OWNER splitrelay TEMPLATE template0 ENCODING 'LATIN1'")
+    latin = Node(r, "latin", s.primary.uri("latin"), s.sink, start=False)
+    assert "UTF8" in refusal(latin)
+    secret = "Open5esame"
+    for name, uri in (("wrong", f"postgresql://splitrelay:{secret}@127.0.0.1:{s.primary.port}/splitmilter"),
+                      ("query", f"postgresql://splitrelay@127.0.0.1:{s.primary.port}/splitmilter?password={secret}")):
+        node = Node(r, name, uri, s.sink, start=False)
+        done = subprocess.run([program("splitrelay"), "-c", node.configuration], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=30 * rig.TIME_FACTOR, check=False)
+        text = done.stdout.decode()
+        assert done.returncode not in (0, -6, -11) and "password authentication failed" in text, f"{done.returncode}: {text}"
+        text += "".join(map(str, node.ctl("status", check=False))) + "".join(map(str, node.ctl("queue", check=False)))
+        text += "".join(map(str, node.ctl("check", check=False)))
+        assert secret not in text, text
+
+
+def test_replication_is_taken_away(r):
+    """When the setting or the standby goes away while splitrelay runs, the MTA gets 451 and /readyz is 503, until it is back."""
+    s = Site(r)
+    assert s.node.put("before").code == 250
+    assert s.node.is_ready()[0] == 200, s.node.is_ready()
+    s.primary.replicate()
+    assert "synchronous_standby_names" in s.wait_ready(503)
+    assert "synchronous_standby_names" in s.refused("asynchronous") + s.node.logs()
+    assert "asynchronous" not in arrived(s.sink)
+    s.primary.replicate(s.standby)
+    s.wait_ready(200)
+    assert s.node.put("synchronous").code == 250
+
+    s.standby.stop()  # commits wait from now on
+    for n in range(3):
+        s.refused(f"no standby {n}")
+    text = s.wait_ready(503)
+    assert "standby" in text, text
+    s.standby.start()
+    s.wait_ready(200)
+    s.wait_taken("again")
+    s.wait_empty()
+    found = arrived(s.sink)
+    assert {"before", "synchronous", "again"} <= set(found), found
+    assert all(found[x] == 1 for x in ("before", "synchronous", "again")), found
+
+
+def test_a_commit_that_comes_late(r):
+    """The standby is silent for longer than the MTA waits, and then confirms: what was refused meanwhile is in the queue after all, or
+    not; nothing stays behind in it."""
+    s = Site(r)
+    assert s.node.put("before").code == 250
+    s.standby.freeze()
+    for n in range(3):
+        s.refused(f"late{n}")
+    s.standby.thaw()
+    s.wait_ready(200)
+    s.wait_taken("after")
+    rig.wait_for(lambda: "after" in arrived(s.sink), 30, "further mail", s.node.daemon.log)
+    s.wait_empty()
+    assert max(arrived(s.sink).values()) == 1, arrived(s.sink)
+
+
+def cut(s, seconds, meanwhile):
+    """Cut the network for so long, and call meanwhile() again and again."""
+    s.wire.cut()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        meanwhile()
+    s.wire.mend()
+
+
+def test_cut_network(r):
+    """The network to the database is cut, and what was sent meanwhile arrives later: deliveries in progress end, and are recorded
+    afterwards. Only copies whose commit was unknown may come twice."""
+    cut_network(r, has_cable=False)
+
+
+def test_pulled_cable(r):
+    """All packets to the database are lost: the same, although the server does not see the end of a connection."""
+    cut_network(r, has_cable=True)
+
+
+def cut_network(r, has_cable):
+    reached, go_on = threading.Semaphore(0), threading.Event()
+
+    def hook(stage, _conn, _arg):
+        if stage == "dot" and not go_on.is_set():
+            reached.release()
+            assert go_on.wait(60 * rig.TIME_FACTOR)
+
+    s = Site(r, hook=hook, has_cable=has_cable)
+    subjects = {f"m{n}" for n in range(30)}
+    for subject in sorted(subjects):
+        assert s.node.put(subject).code == 250
+    for _ in range(CONCURRENCY):
+        assert reached.acquire(timeout=20 * rig.TIME_FACTOR)
+    uncertain, waits = set(), []
+
+    def meanwhile():
+        subject = f"cut{len(waits)}"
+        reply, took = s.node.timed_put(subject)
+        assert reply.code == 451, reply
+        uncertain.add(subject)
+        waits.append(took)
+        if not go_on.is_set():
+            go_on.set()
+            rig.wait_for(lambda: sum(arrived(s.sink).values()) >= CONCURRENCY, 20, "the deliveries in progress to end", s.node.daemon.log)
+            s.wait_ready(503)
+        assert s.node.daemon.running
+        time.sleep(0.2)  # not a busy loop; nothing is waited for
+
+    cut(s, CUT_SECONDS, meanwhile)
+    print(f"{len(waits)} refusals, after {max(waits):.1f} s at most")
+    assert max(waits) < REPLY_SECONDS * rig.TIME_FACTOR, waits
+    s.wait_taken("after")
+    s.wait_ready(200)
+    rig.wait_for(lambda: subjects | {"after"} <= set(arrived(s.sink)), 60, "all mail", lambda: f"{arrived(s.sink)}\n{s.node.daemon.log()[-3000:]}")
+    s.wait_empty()
+    again = {x: n for x, n in arrived(s.sink).items() if n > 1}
+    assert not set(again) - uncertain, again
+    recorded = rig.queue.select(s.node.spool, "SELECT count(DISTINCT copy) FROM history WHERE result = 'sent'")[0][0]
+    assert recorded == len(arrived(s.sink)), (recorded, len(arrived(s.sink)))
+
+
+def test_cuts_under_load(r):
+    """The network is cut again and again while mail flows, and connections are reset: no copy is lost."""
+    def slow_dot(stage, _conn, _arg):
+        if stage == "dot":
+            time.sleep(0.01)
+
+    s = Site(r, hook=slow_dot)
+    loads = [Load([s.node], prefix=f"load{n}-") for n in range(3)]
+    for number in range(6):
+        for load in loads:
+            load.more(20, 60)
+        if number % 2:
+            s.wire.reset()
+        else:
+            cut(s, 3, lambda: time.sleep(0.1))  # shorter than the deadline: commits come late, and are good
+    for load in loads:
+        load.more(20, 60)
+        load.end()
+    s.wait_empty(90)
+    found = arrived(s.sink)
+    taken = {x for load in loads for x in load.taken}
+    assert taken <= set(found), f"lost: {sorted(taken - set(found))[:9]}"
+    uncertain = {x for load in loads for x in load.uncertain}
+    again = {x: n for x, n in found.items() if n > 1 and x not in uncertain}
+    print(f"{len(taken)} taken, {len(uncertain)} uncertain, again {again}; {sum((load.replies for load in loads), loads[0].replies.__class__())}")
+    assert not again, again
+
+
+def test_the_primary_restarts(r):
+    """A clean restart, and SIGKILL, of the server under load: mail is taken again without help, and no copy is lost."""
+    s = Site(r)
+    load = Load([s.node])
+    for end in (s.primary.stop, s.primary.kill):
+        load.more(30, 60)
+        end()
+        s.primary.start()
+    load.more(30, 60)
+    load.end()
+    s.wait_empty()
+    found = arrived(s.sink)
+    assert set(load.taken) <= set(found), f"lost: {sorted(set(load.taken) - set(found))[:9]}"
+    again = {x: n for x, n in found.items() if n > 1 and x not in load.uncertain}
+    print(f"{len(load.taken)} taken, longest gap {max(load.gaps):.1f} s, again {again}")
+
+
+def test_stopped_without_database(r):
+    """A clean stop ends although outcomes cannot be recorded. Afterwards nothing is lost, and only what was sent without a database goes
+    twice."""
+    s = Site(r)
+    s.sink.stop()
+    for n in range(20):
+        assert s.node.put(f"m{n}").code == 250
+    s.node.daemon.wait_log("status=deferred")
+    s.wire.cut()
+    s.sink.start()
+    rig.wait_for(lambda: arrived(s.sink), 30, "what is in memory to be delivered", s.node.daemon.log)
+    s.node.stop()
+    before = arrived(s.sink)
+    s.wire.mend()
+    s.node.start()
+    rig.wait_for(lambda: len(arrived(s.sink)) == 20, 60, "all", lambda: f"{s.rows()}\n{s.node.daemon.log()[-2000:]}")
+    s.wait_empty()
+    again = {x: n for x, n in arrived(s.sink).items() if n > 1}
+    assert set(again) <= set(before) and max(again.values(), default=0) <= 2, again
+
+
+def test_log_lines(r):
+    """An outage is a line in the log, not a flood, and the password is in none."""
+    s = Site(r)
+    s.wire.cut()
+    for n in range(2):
+        s.refused(f"m{n}")
+    s.wire.mend()
+    s.wait_taken("after")
+    text = s.node.logs()
+    lines = [ln for ln in text.split("\n") if re.search("error|warning", ln)]
+    assert 0 < len(lines) < 40, lines
+    assert s.primary.passwords["splitrelay"] not in text
+    s.wait_empty()
+
+
+if __name__ == "__main__":
+    rig.main(timeout=150 + 2 * CUT_SECONDS)
