@@ -35,8 +35,8 @@ def run_script(name, *tests):
 def test_unit_tests(r):
     """The unit tests of the database and of the queue's interface."""
     uri = rig.Postgres(r, "unit").create_database("unit")
-    top = os.path.join(build_directory())
-    names = [n for n in sorted(os.listdir(top)) if n == "test_db" or n.startswith("test_queue") or n == "test_writer"]
+    top = os.path.join(build_directory(), "tests", "unit")
+    names = [n for n in sorted(os.listdir(top)) if n.startswith(("test_db", "test_queue")) and "." not in n]
     found = [run(name, [os.path.join(top, name)], {"SPLIT_POSTGRESQL": uri}) for name in names if os.access(os.path.join(top, name), os.X_OK)]
     if not any(found):
         raise rig.Skip("no unit tests of the queue are built")
