@@ -190,11 +190,14 @@ static enum db_status lock_node(struct db_pgsql *p, const char *node, struct err
     return status;
 }
 
+/* to_regclass() would answer from the session's cache, which is from before the lock. */
 static enum db_status has_tables(struct db_pgsql *p, bool *out, struct err *err)
 {
     int64_t found = 0;
-    enum db_status status =
-        db_get_number(&p->base, "SELECT to_regclass('schema') IS NOT NULL", NULL, 0, &found, err);
+    enum db_status status = db_get_number(&p->base,
+                                          "SELECT 1 FROM pg_class WHERE relname = 'schema' AND "
+                                          "relkind = 'r' AND pg_table_is_visible(oid)",
+                                          NULL, 0, &found, err);
 
     *out = found != 0;
     return status;

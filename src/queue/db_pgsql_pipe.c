@@ -102,7 +102,7 @@ int db_pgsql_poll(struct db_pgsql *p, bool writes, int wake_fd, struct err *err)
         db_pgsql_lost(p, err);
         return -1;
     }
-    return 1;
+    return rc > 0 && fds[1].revents != 0 ? 2 : 1;
 }
 
 /* As db_pgsql_poll(), but the deadline is a fault. */

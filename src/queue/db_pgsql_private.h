@@ -74,7 +74,8 @@ enum db_status db_pgsql_take(struct db_pgsql *p, struct db_pgsql_results *last, 
     __attribute__((nonnull, warn_unused_result));
 
 /* Wait until the connection can be read, or written if `writes`, or wake_fd (-1: none) can be read,
- * and read what is there. 1; 0 after the deadline; -1 with `err` if the connection is lost. */
+ * and read what is there. 2: wake_fd can be read; 1: not; 0 after the deadline; -1 with `err` if
+ * the connection is lost. */
 int db_pgsql_poll(struct db_pgsql *p, bool writes, int wake_fd, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

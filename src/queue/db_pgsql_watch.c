@@ -37,13 +37,11 @@ enum db_status db_pgsql_wait(struct db *db, int wake_fd, unsigned timeout_ms,
 
     if (p->has_failed)
         return db_pgsql_lost(p, err);
-    if (take_notices(p, notice, ctx) > 0) /* those that came with a result */
-        return DB_OK;
+    int rc = 1;
     p->deadline_ms = clock_now_ms() + timeout_ms;
-    if (db_pgsql_poll(p, false, wake_fd, err) < 0)
-        return DB_FAULT;
-    (void)take_notices(p, notice, ctx);
-    return DB_OK;
+    while (rc == 1 && take_notices(p, notice, ctx) == 0)
+        rc = db_pgsql_poll(p, false, wake_fd, err);
+    return rc < 0 ? DB_FAULT : DB_OK;
 }
 
 /* --- replication --- */

@@ -6,10 +6,11 @@
  * request writes. Requests may be submitted from any thread and any task.
  *
  * Failures: after DB_AGAIN the transaction is run again. After DB_CONFLICT each request is run in a
- * transaction of its own, and the one that conflicts fails alone. After DB_FULL, DB_FAULT or DB_CORRUPT the whole transaction has failed, and the
- * writer opens a new connection. Requests with must_succeed are kept and tried again, about once a
- * second. The other requests finish with that status; if the failure took more than a second, so do
- * those that have come meanwhile, for which an MTA waits.
+ * transaction of its own, and the one that conflicts fails alone. After DB_FULL, DB_FAULT or
+ * DB_CORRUPT the whole transaction has failed, and the writer opens a new connection. Requests with
+ * must_succeed are kept and tried again, about once a second. The other requests finish with that
+ * status; if the failure took more than a second, so do those that have come meanwhile, for which
+ * an MTA waits.
  */
 #ifndef SPLIT_WRITER_H
 #define SPLIT_WRITER_H

@@ -416,25 +416,22 @@ static void *open_one(void *node)
     struct err problem;
     struct db *opened = db_pgsql_open(&options, &status, &is_missing, &problem);
 
-    if (opened != NULL)
-        opened->ops->close(opened);
-    return opened == NULL ? NULL : node;
+    ck_assert_msg(opened != NULL, "%s", problem.text);
+    opened->ops->close(opened);
+    return node;
 }
 
 START_TEST(nodes_that_start_at_once_create_the_tables_once)
 {
     static char names[][2] = {"a", "b", "c", "d"};
     pthread_t threads[UNIT_COUNT(names)];
-    void *result;
 
     must(
         execute(db, "DROP TABLE schema, message, body, copy, recipient, history, suspended, node"));
     for (size_t i = 0; i < UNIT_COUNT(names); i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, open_one, names[i]), 0);
-    for (size_t i = 0; i < UNIT_COUNT(names); i++) {
-        pthread_join(threads[i], &result);
-        ck_assert_ptr_nonnull(result);
-    }
+    for (size_t i = 0; i < UNIT_COUNT(names); i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
     ck_assert_int_eq(get(db, "SELECT count(*) FROM schema"), 1);
 }
 END_TEST
