@@ -51,7 +51,7 @@ const char *pgsql_unit_create(const char *clause)
 
 void pgsql_unit_drop(void)
 {
-    execute(mem_printf("DROP DATABASE %s WITH (FORCE)", name));
+    execute(mem_printf("DROP DATABASE %s", name));
     free(uri);
     uri = NULL;
 }
