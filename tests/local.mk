@@ -33,6 +33,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_article.py \
 	%D%/it/it_auth.py \
 	%D%/it/it_bounces.py \
+	%D%/it/it_check_database.py \
 	%D%/it/it_clean_root.py \
 	%D%/it/it_check.py \
 	%D%/it/it_content.py \

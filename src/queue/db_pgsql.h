@@ -38,8 +38,8 @@ struct db_pgsql_options {
  *             still waiting for its commit. Creates the tables if they are missing.
  *   DB_SHARE  writes without that lock; the tables are there.
  * A schema of another version is refused, and an encoding other than UTF8. NULL on failure, with
- * the reason in *status_out and `err`. *is_missing_out: DB_READ or DB_SHARE has failed because
- * there are no tables yet.
+ * the reason in *status_out and `err`. *is_missing_out: there are no tables yet. DB_SHARE has
+ * failed then; with DB_READ the connection is for db_pgsql_replication() alone.
  */
 struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status *status_out,
                          bool *is_missing_out, struct err *err)

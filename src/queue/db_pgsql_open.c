@@ -261,7 +261,7 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
         *status_out = lock_node(p, options->node, err);
     if (*status_out == DB_OK)
         *status_out = find_tables(p, is_missing_out, err);
-    if (*status_out == DB_OK)
+    if (*status_out == DB_OK || (*is_missing_out && p->access == DB_READ))
         return &p->base;
     p->base.ops->close(&p->base);
     return NULL;

@@ -43,6 +43,8 @@ struct queue_reader *queue_reader_open(const char *spool_directory, const char *
         free(r);
         return NULL;
     }
+    r->bare = is_missing ? r->db : NULL;
+    r->db = is_missing ? NULL : r->db;
     r->spool_directory = mem_strdup(spool_directory);
     return r;
 }
@@ -53,6 +55,8 @@ void queue_reader_close(struct queue_reader *r)
         return;
     if (r->db != NULL)
         r->db->ops->close(r->db);
+    if (r->bare != NULL)
+        r->bare->ops->close(r->bare);
     large_close(r->large);
     free(r->spool_directory);
     free(r);

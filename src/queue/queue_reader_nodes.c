@@ -26,11 +26,15 @@ static bool add_node(void *ctx, const struct db_value *columns)
 
 int queue_reader_nodes(struct queue_reader *r, struct queue_nodes *out, struct err *err)
 {
+    struct db *db = r->db == NULL ? r->bare : r->db;
+
     memset(out, 0, sizeof *out);
-    if (r->db == NULL || !r->db->is_shared)
+    if (db == NULL || !db->is_shared)
         return 0;
     out->is_shared = true;
-    enum db_status status = db_pgsql_replication(r->db, &out->replication, err);
+    enum db_status status = db_pgsql_replication(db, &out->replication, err);
+    if (status == DB_OK && r->db == NULL) /* it has no tables yet */
+        return 0;
     if (status == DB_OK)
         status = r->db->ops->query(
             r->db,

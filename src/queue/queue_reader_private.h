@@ -9,7 +9,8 @@
 #include "queue/queue_reader.h"
 
 struct queue_reader {
-    struct db *db;       /* NULL: there is no database yet */
+    struct db *db;       /* NULL: there is no database yet, or it has no tables */
+    struct db *bare;     /* PostgreSQL without tables; NULL: not so */
     struct large *large; /* NULL: not opened yet, or not there */
     char *spool_directory;
     uint64_t total; /* of copies, for the progress; 0: not counted yet */

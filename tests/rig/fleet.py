@@ -79,7 +79,7 @@ class FleetMachine:
         self.run(f"ip link set lo up && ip address add {self.address}/24 dev eth0 && ip link set eth0 up")
         self.write("/etc/hosts", self.fleet.hosts)
         self.write("/etc/resolv.conf", f"nameserver {self.fleet.address}\n")
-        self.write("/etc/fleet/splitctl", f'#!/bin/sh\nexec {program("splitctl")} -c /etc/splitmilter/splitmilter.conf "$@"\n', 0o755)
+        self.write("/etc/fleet/splitctl", f'#!/bin/sh\nexec {os.path.abspath(program("splitctl"))} -c /etc/splitmilter/splitmilter.conf "$@"\n', 0o755)
         self.run("useradd --system splitmilter; install -d -m 755 /etc/splitmilter; install -d -m 700 -o splitmilter /var/spool/splitmilter")
         self.run("install -d -m 2775 -o postgres -g postgres /run/postgresql; mkdir -p /etc/patroni", check=None)
         return self
@@ -139,8 +139,8 @@ class FleetMachine:
             pid = self.services.pop(name)
             self.run(f"kill {pid}; for i in $(seq 600); do kill -0 {pid} || exit 0; sleep 0.1; done; exit 1")
         if verb in ("start", "restart", "enable") and name not in self.services:
-            line = SERVICES[name].format(**{p: program(p) for p in ("splitmilter", "splitrelay")})
-            self.services[name] = int(self.run(f"setsid bash -c {shlex.quote(line)} >>/var/log/fleet-{name}.log 2>&1 & echo $!"))
+            line = SERVICES[name].format(**{p: os.path.abspath(program(p)) for p in ("splitmilter", "splitrelay")})
+            self.services[name] = int(self.run(f"cd /; setsid bash -c {shlex.quote(line)} >>/var/log/fleet-{name}.log 2>&1 & echo $!"))
 
     def runs(self, name):
         return self.run(f"kill -0 {self.services[name]}", check=None)[0] == 0
