@@ -66,6 +66,7 @@ enum db_status db_pgsql_wait(struct db *db, int wake_fd, unsigned timeout_ms,
 struct db_replication {
     /* Why a commit may be lost with a machine, naming the setting; "": it may not. */
     char problem[256];
+    bool is_misconfigured; /* the problem is a setting or a right, not a standby that is away */
     /* Why a commit is not even on the primary's own disk (synchronous_commit = off); "": it is. */
     char unsafe[256];
     char server[128];        /* the primary, as HOST:PORT */

@@ -94,6 +94,8 @@ static void find_problem(const struct db_pgsql *p, const struct reading *r)
     else if (out->synchronous == 0)
         problem = mem_printf("no standby of synchronous_standby_names = '%s' is attached",
                              out->standby_names);
+    out->is_misconfigured = problem != NULL && !r->is_standby &&
+                            (!waits || out->standby_names[0] == '\0' || r->hidden > 0);
     snprintf(out->problem, sizeof out->problem, "%s", problem == NULL ? "" : problem);
     free(problem);
 }

@@ -109,13 +109,14 @@ int main(int argc, char **argv)
     struct files files = {options.config_path,
                           mem_printf("%s/lock", runtime_config(first)->relay.spool_directory)};
     struct relay *r = NULL;
+    int start_code = EXIT_UNAVAILABLE;
     if (log_thread_start(&err) == 0)
-        r = relay_start(first, &err);
+        r = relay_start(first, &start_code, &err);
     if (r == NULL) {
         daemon_complain("splitrelay", &err);
         log_thread_stop(LOG_GRACE_MS);
         free(files.lock);
-        return EXIT_UNAVAILABLE;
+        return start_code;
     }
     verdict_write(files.lock, begun_us, VERDICT_STARTED, "");
     log_info("ready");

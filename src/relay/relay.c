@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "relay/relay.h"
+#include "config/config_queue.h"
 #include "config/config_restart.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/process.h"
 #include "task/task.h"
 #include "net/tls.h"
 #include "relay/control.h"
@@ -11,6 +13,7 @@
 #include "relay/relay_page.h"
 #include "receive/server.h"
 #include "queue/queue_open.h"
+#include "queue/queue_reader.h"
 #include "base/clock.h"
 
 #include <pthread.h>
@@ -209,7 +212,26 @@ static int64_t delay_max_s(const struct config *config)
     return max_s;
 }
 
-struct relay *relay_start(struct runtime *first, struct err *err)
+/* The exit code after a queue could not be opened. Another attempt does not help against settings
+ * of PostgreSQL, but a standby may come back. */
+static int refusal_code(const struct config_relay *relay)
+{
+    struct queue_nodes nodes = {0};
+    int code = EXIT_UNAVAILABLE;
+    struct err ignored;
+
+    if (!config_queue_is_postgresql(relay->queue) || !relay->queue_replicated)
+        return code;
+    struct queue_reader *reader = queue_reader_open(relay->spool_directory, relay->queue, &ignored);
+    if (reader != NULL && queue_reader_nodes(reader, &nodes, &ignored) == 0 &&
+        nodes.replication.is_misconfigured)
+        code = EXIT_CONFIG;
+    queue_nodes_clear(&nodes);
+    queue_reader_close(reader);
+    return code;
+}
+
+struct relay *relay_start(struct runtime *first, int *exit_code_out, struct err *err)
 {
     const struct config *config = runtime_config(first);
     struct relay *r = mem_zalloc(sizeof *r);
@@ -232,7 +254,10 @@ struct relay *relay_start(struct runtime *first, struct err *err)
     runtime_slot_init(&r->slot, first);
     r->first = without_tables(first);
     pthread_mutex_init(&r->lock, NULL);
+    *exit_code_out = EXIT_UNAVAILABLE;
     r->queue = queue_open(&options, err);
+    if (r->queue == NULL)
+        *exit_code_out = refusal_code(&config->relay);
     if (r->queue == NULL || relay_page_start(config, r->queue, &r->page, err) != 0)
         goto fail;
     r->tasks = task_pool_new(0, tls_thread_end, err);

@@ -16,9 +16,10 @@ struct relay;
 /*
  * Open and lock the spool, start to deliver and to serve. The reference to `first` is taken over.
  * Call it with the signals of main() blocked: threads inherit that. NULL with `err`; everything is
- * released then.
+ * released then, and *exit_code_out says if another attempt may help (EXIT_UNAVAILABLE) or not
+ * (EXIT_CONFIG).
  */
-struct relay *relay_start(struct runtime *first, struct err *err)
+struct relay *relay_start(struct runtime *first, int *exit_code_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /*
