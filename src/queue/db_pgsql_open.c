@@ -203,7 +203,9 @@ static enum db_status has_tables(struct db_pgsql *p, bool *out, struct err *err)
     return status;
 }
 
-/* Only one node creates them. Mail is compressed seldom enough for it to be worth a try. */
+/* Only one node creates them. The commit waits for no standby, so that the lack of one can be said;
+ * the first commit of a copy waits for this one, too. Mail is compressed seldom enough for it to be
+ * worth a try. */
 static enum db_status create_tables(struct db_pgsql *p, struct err *err)
 {
     static const char *const before = "SELECT pg_advisory_xact_lock(" TABLES_LOCK ")";
@@ -211,7 +213,7 @@ static enum db_status create_tables(struct db_pgsql *p, struct err *err)
     const struct db_ops *ops = p->base.ops;
     bool has = false;
 
-    enum db_status status = ops->begin(&p->base, true, err);
+    enum db_status status = ops->begin(&p->base, false, err);
     if (status == DB_OK)
         status = ops->query(&p->base, before, NULL, 0, NULL, NULL, err);
     if (status == DB_OK)
