@@ -91,8 +91,8 @@ static void create_file(void *arg)
 
     f->directory_fd = openat(f->large->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (f->directory_fd >= 0)
-        f->fd = openat(f->directory_fd, f->name,
-                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        f->fd = openat(f->directory_fd, f->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                       0600);
     if (f->fd < 0)
         c->status = fault(f, "create it", c->err);
 }
@@ -112,6 +112,25 @@ enum queue_put_status large_begin(struct large *l, int64_t id, struct large_file
     else
         large_keep(f);
     return c.status;
+}
+
+enum queue_put_status large_begin_unnamed(struct large *l, int64_t id, struct large_file **out,
+                                          struct err *err)
+{
+    enum queue_put_status status = large_begin(l, id, out, err);
+
+    if (status == QUEUE_PUT_OK)
+        large_remove(l, id);
+    return status;
+}
+
+int large_take(struct large_file *f)
+{
+    int fd = f->fd;
+
+    f->fd = -1;
+    large_keep(f);
+    return fd;
 }
 
 static void write_data(void *arg)

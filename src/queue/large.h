@@ -31,6 +31,13 @@ void large_close(struct large *l);
  * QUEUE_PUT_FAULT with `err`. */
 enum queue_put_status large_begin(struct large *l, int64_t id, struct large_file **out,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Create a file whose name is removed at once, for a content that is kept in the database in parts.
+ * It is released with large_keep() or large_take(), and not finished. As large_begin(). */
+enum queue_put_status large_begin_unnamed(struct large *l, int64_t id, struct large_file **out,
+                                          struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* Release f, and return its descriptor, for reading and writing, which the caller closes. */
+int large_take(struct large_file *f) __attribute__((nonnull, warn_unused_result));
 /* Append to the file. After a failure the caller drops the file. */
 enum queue_put_status large_write(struct large_file *f, const void *data, size_t len,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));
