@@ -412,15 +412,15 @@ UNIT_TESTS += %D%/unit/test_process
 %C%_unit_test_process_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue
-%C%_unit_test_queue_SOURCES = %D%/unit/test_queue.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_SOURCES = %D%/unit/test_queue.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue_by_hand
-%C%_unit_test_queue_by_hand_SOURCES = %D%/unit/test_queue_by_hand.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_by_hand_SOURCES = %D%/unit/test_queue_by_hand.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_by_hand_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue_change
-%C%_unit_test_queue_change_SOURCES = %D%/unit/test_queue_change.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_change_SOURCES = %D%/unit/test_queue_change.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_change_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue_id
@@ -428,18 +428,21 @@ UNIT_TESTS += %D%/unit/test_queue_id
 %C%_unit_test_queue_id_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue_reader
-%C%_unit_test_queue_reader_SOURCES = %D%/unit/test_queue_reader.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_reader_SOURCES = %D%/unit/test_queue_reader.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_reader_LDADD = $(UNIT_RELAY_LIBS)
 UNIT_TESTS += %D%/unit/test_queue_put
-%C%_unit_test_queue_put_SOURCES = %D%/unit/test_queue_put.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_put_SOURCES = %D%/unit/test_queue_put.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_put_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue_next
-%C%_unit_test_queue_next_SOURCES = %D%/unit/test_queue_next.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_next_SOURCES = %D%/unit/test_queue_next.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_next_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_queue_nodes
+%C%_unit_test_queue_nodes_SOURCES = %D%/unit/test_queue_nodes.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
+%C%_unit_test_queue_nodes_LDADD = $(UNIT_RELAY_LIBS)
 UNIT_TESTS += %D%/unit/test_queue_open
-%C%_unit_test_queue_open_SOURCES = %D%/unit/test_queue_open.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h
+%C%_unit_test_queue_open_SOURCES = %D%/unit/test_queue_open.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_open_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_route

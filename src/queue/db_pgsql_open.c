@@ -35,6 +35,7 @@ static const struct schema_word words[] = {
     {"{CHURN}", "WITH (fillfactor = 85, " CHURN ")"},
     /* A content of up to 8 kB stays in its row, instead of being cut into pieces of 2 kB. */
     {"{CHURN_BODY}", "WITH (toast_tuple_target = 8160, " CHURN ")"},
+    {"{NOW}", "CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)"},
     {NULL, NULL},
 };
 

@@ -26,6 +26,7 @@ static const struct schema_word words[] = {
     {"{BODY_KEY}", ", PRIMARY KEY (message)"},
     {"{CHURN}", ""},
     {"{CHURN_BODY}", ""},
+    {"{NOW}", "CAST(strftime('%s', 'now') AS INTEGER)"},
     {NULL, NULL},
 };
 

@@ -144,8 +144,9 @@ enum queue_action {
 };
 
 /* How far a change has come, in numbers of copies. A copy that is being delivered gets an order
- * (`ordered`). The order is carried out when the worker gives the copy back, unless the destination
- * has accepted the copy. After a crash, a copy that had an order to be held or deleted is held. */
+ * (`ordered`), and so does a copy that another node has leased. The order is on stable storage. It
+ * is carried out when the worker has given the copy back, or after a crash, unless the destination
+ * has accepted the copy. */
 struct queue_changed {
     uint64_t changed, ordered, failed;
     bool is_stopped;

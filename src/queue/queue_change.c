@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Carry out the changes of administrators. The ids are read in steps, and the selected copies are
- * changed in batches. A batch is read by a read-only connection. Its copies are seized in the
- * windows of their destinations, so that no worker takes them (queue_private.h). They are changed
- * in one durable transaction, logged, and settled. A copy that a worker has gets an order, which
- * queue_return.c carries out when the worker gives the copy back.
+ * changed in batches. Its copies are seized in the windows of their destinations, so that no worker
+ * takes them (queue_private.h). They are changed in one durable transaction, logged, and settled.
+ * The state of a copy that is in hand is changed, too: the outcome does not touch it. Orders that
+ * would remove or move it are written into its row (queue_order.c). The same holds for a copy that
+ * is leased by another node.
  */
 #include "queue/queue_private.h"
 
 #include "base/buf.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "queue/queue_count.h"
 #include "queue/queue_row.h"
@@ -28,8 +28,8 @@ struct item {
     char *destination;
     char state[8]; /* as it was selected */
     time_t due;
-    enum queue_seized seized;
-    bool is_changed;
+    bool is_free; /* not in hand here */
+    enum { NOTHING, CHANGED, ORDERED } result;
 };
 
 struct work {
@@ -37,8 +37,8 @@ struct work {
     struct db_queue *q;
     const struct queue_change *change;
     struct queue_selection selection;
-    struct queue_order order;
-    int64_t from, to; /* ids: all up to `from` were examined; the present step ends with `to` */
+    const char *target; /* the other destination of a requeue; "": none */
+    int64_t from, to;   /* ids: all up to `from` were examined; the present step ends with `to` */
     bool is_over;
     uint64_t selected;
     struct item items[BATCH];
@@ -47,20 +47,6 @@ struct work {
     enum db_status status;
     struct err *err;
 };
-
-void queue_change_log(const struct queue_order *order, const char *destination, int64_t id)
-{
-    static const char *const done[] = {[QUEUE_RETRY] = "made due",
-                                       [QUEUE_HOLD] = "held",
-                                       [QUEUE_RELEASE] = "released",
-                                       [QUEUE_DELETE] = "deleted",
-                                       [QUEUE_REQUEUE] = "requeued"};
-    char text[QUEUE_ID_SIZE];
-
-    queue_id_format(id, text);
-    log_info("%s: dest=%s: %s by an administrator%s%s", text, destination, done[order->action],
-             order->to[0] == '\0' ? "" : ", now dest=", order->to);
-}
 
 /* --- selecting --- */
 
@@ -120,73 +106,120 @@ static void select_batch(void *arg)
 
 /* --- changing --- */
 
-/* Change state and due of a copy. *changed_out: 0 if the row has changed since it was selected; it
- * is left as it is then. */
-static enum db_status move(struct db *db, const struct item *item, const char *state, time_t due,
-                           uint64_t *changed_out, struct err *err)
+/* The state and due that a copy gets. A copy that is to be deleted is changed in the same way as
+ * one that is held: the number of changed rows says if it still is what was selected. */
+static const char *new_state(enum queue_action action)
 {
-    const struct db_value values[] = {db_text(state), db_int(due), db_int(item->id),
-                                      db_text(item->state), db_text(item->destination)};
-
-    return db->ops->run(db,
-                        "UPDATE copy SET state = $1, due = $2"
-                        " WHERE id = $3 AND state = $4 AND destination = $5",
-                        values, 5, changed_out, err);
+    return action == QUEUE_HOLD || action == QUEUE_DELETE ? "held" : "queued";
 }
 
-static enum db_status change_item(struct work *w, struct db *db, struct item *item, struct err *err)
+/* Write an order for a copy that is in hand. A deletion replaces any other order; other second
+ * orders are not accepted. */
+static enum db_status write_order(struct work *w, struct db *db, const struct item *item,
+                                  uint64_t *changed_out, struct err *err)
 {
-    const enum queue_action action = w->order.action;
-    const bool is_held = action == QUEUE_HOLD || action == QUEUE_DELETE;
-    uint64_t changed = 0;
+    const bool is_deletion = w->change->action == QUEUE_DELETE;
+    char *text = is_deletion            ? mem_strdup("delete")
+                 : w->target[0] == '\0' ? mem_strdup("requeue")
+                                        : mem_printf("requeue %s", w->target);
+    const struct db_value values[] = {db_text(text), db_int(item->id), db_text(item->state),
+                                      db_text(item->destination)};
 
-    enum db_status status = move(db, item, is_held ? "held" : "queued",
-                                 is_held ? item->due : queue_now(w->q), &changed, err);
-    item->is_changed = changed > 0;
-    if (status == DB_OK && item->is_changed && action == QUEUE_DELETE)
-        return queue_write_deletion(w->q, db, item->destination, item->id, &w->files, err);
-    if (status == DB_OK && item->is_changed && action == QUEUE_REQUEUE)
-        return queue_write_requeue(w->q, db, item->destination, item->id, w->order.to, err);
+    enum db_status status =
+        db->ops->run(db,
+                     "UPDATE copy SET ordered = $1 WHERE id = $2 AND state = $3"
+                     " AND destination = $4 AND (ordered IS NULL OR $1 = 'delete')",
+                     values, 4, changed_out, err);
+    free(text);
     return status;
 }
 
-/* Write the change, in the writer's transaction. A copy with an order to be held or deleted is held
- * at once, so that a crash does not bring it back into the queue. */
+/* Change a copy that is in hand, here or on another node. */
+static enum db_status change_in_hand(struct work *w, struct db *db, struct item *item,
+                                     const struct db_value *values, struct err *err)
+{
+    const enum queue_action action = w->change->action;
+    uint64_t changed = 0;
+    enum db_status status =
+        action == QUEUE_DELETE || action == QUEUE_REQUEUE
+            ? write_order(w, db, item, &changed, err)
+            : db->ops->run(db,
+                           "UPDATE copy SET state = $1, due = $2 WHERE id = $3 AND state = $4"
+                           " AND destination = $5 AND ordered IS NULL",
+                           values, 5, &changed, err);
+
+    if (changed > 0)
+        item->result = action == QUEUE_RETRY || action == QUEUE_RELEASE ? CHANGED : ORDERED;
+    return status == DB_OK && changed > 0
+               ? queue_node_tell(w->q, db, "order", item->destination, item->id, err)
+               : status;
+}
+
+/* Change one copy. Nothing is changed if the row is not as it was selected. */
+static enum db_status change_item(struct work *w, struct db *db, struct item *item, struct err *err)
+{
+    const char *state = new_state(w->change->action);
+    const bool is_held = strcmp(state, "held") == 0;
+    const struct db_value values[] = {db_text(state),
+                                      db_int(is_held ? item->due : queue_now(w->q)),
+                                      db_int(item->id),
+                                      db_text(item->state),
+                                      db_text(item->destination),
+                                      db_text(w->q->node)};
+    enum db_status status = DB_OK;
+    uint64_t changed = 0;
+
+    item->result = NOTHING;
+    if (item->is_free)
+        status = db->ops->run(db,
+                              "UPDATE copy SET state = $1, due = $2, owner = NULL"
+                              " WHERE id = $3 AND state = $4 AND destination = $5"
+                              " AND ordered IS NULL AND " QUEUE_IS_FREE("$6"),
+                              values, 6, &changed, err);
+    if (changed > 0)
+        item->result = CHANGED;
+    return status == DB_OK && changed == 0 ? change_in_hand(w, db, item, values, err) : status;
+}
+
+/* Write the change, in the writer's transaction. */
 static enum db_status apply(struct writer_request *request, struct db *db, struct err *err)
 {
     struct work *w = (struct work *)request;
+    const enum queue_action action = w->change->action;
     enum db_status status = DB_OK;
+    int64_t ids[BATCH];
+    size_t count = 0;
 
     w->files.count = 0;
     for (size_t i = 0; i < w->count && status == DB_OK; i++) {
-        struct item *item = &w->items[i];
-        if (item->seized == QUEUE_SEIZED_FREE)
-            status = change_item(w, db, item, err);
-        else if (item->seized == QUEUE_SEIZED_ORDERED && w->order.action != QUEUE_REQUEUE)
-            status = queue_write_hold(db, item->id, err);
+        status = change_item(w, db, &w->items[i], err);
+        if (w->items[i].result == CHANGED)
+            ids[count++] = w->items[i].id;
     }
+    if (status == DB_OK && (action == QUEUE_DELETE || action == QUEUE_REQUEUE))
+        status = queue_order_write(w->q, db, action, w->target, ids, count, &w->files, err);
     return status;
 }
 
 static void settle(struct work *w, struct queue_changed *sum)
 {
+    bool may_have_orders = false;
+
     for (size_t i = 0; i < w->count; i++) {
         struct item *item = &w->items[i];
-        bool is_free = item->seized == QUEUE_SEIZED_FREE;
-        if (w->status == DB_OK && is_free && item->is_changed)
-            queue_change_log(&w->order, item->destination, item->id);
+        if (w->status == DB_OK && item->result == CHANGED)
+            queue_order_log(w->change->action, w->target, item->destination, item->id);
         queue_next_settle(w->q, item->destination, item->id, NULL);
-        if (w->order.to[0] != '\0')
-            queue_next_settle(w->q, w->order.to, item->id, NULL);
-        /* An order that could not be written is carried out all the same, unless there is a crash
-         * before. */
-        bool is_ordered = item->seized == QUEUE_SEIZED_ORDERED &&
-                          (w->status == DB_OK || w->order.action == QUEUE_REQUEUE);
-        sum->ordered += is_ordered;
-        sum->changed += w->status == DB_OK && is_free && item->is_changed;
-        sum->failed += w->status != DB_OK && item->seized != QUEUE_SEIZED_REFUSED && !is_ordered;
+        sum->changed += w->status == DB_OK && item->result == CHANGED;
+        sum->ordered += w->status == DB_OK && item->result == ORDERED;
+        sum->failed += w->status != DB_OK;
+        may_have_orders = may_have_orders || !item->is_free || item->result == ORDERED;
         free(item->destination);
     }
+    if (w->target[0] != '\0')
+        queue_next_look(w->q, w->target);
+    if (may_have_orders) /* those whose copy was given back before they were written */
+        queue_order_submit(w->q, true);
 }
 
 /* Change one batch. False: the change cannot go on. */
@@ -199,9 +232,7 @@ static bool change_batch(struct work *w, struct queue_changed *sum)
     }
     for (size_t i = 0; i < w->count; i++) {
         struct item *item = &w->items[i];
-        item->seized = queue_next_seize(w->q, item->destination, item->id, &w->order);
-        if (w->order.to[0] != '\0')
-            queue_next_reserve(w->q, w->order.to, item->id);
+        item->is_free = queue_next_seize(w->q, item->destination, item->id);
     }
     if (w->count > 0)
         w->status = writer_do(w->q->writer, &w->request, w->err);
@@ -324,8 +355,8 @@ static int check_one(struct work *w)
                 place == QUEUE_IN_QUEUE  ? "in the queue"
                 : place == QUEUE_IN_HOLD ? "held"
                                          : "a dead letter");
-    else if (strcmp(w->items[0].destination, w->order.to) == 0)
-        err_set(w->err, "the copy is for %s already", w->order.to);
+    else if (strcmp(w->items[0].destination, w->target) == 0)
+        err_set(w->err, "the copy is for %s already", w->target);
     else
         rc = 0;
     if (w->count > 0)
@@ -349,9 +380,8 @@ int queue_change(struct queue *base, const struct queue_change *change, struct q
                        .q = q,
                        .change = change,
                        .selection = narrowed.selection,
-                       .order = {.action = change->action},
+                       .target = change->to == NULL ? "" : change->to,
                        .err = err};
-    mem_copy_string(w->order.to, sizeof w->order.to, change->to == NULL ? "" : change->to);
     int rc = w->selection.id == NULL ? 0 : check_one(w);
     if (rc == 0)
         change_all(w, out);

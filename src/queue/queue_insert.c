@@ -23,7 +23,7 @@ enum db_status queue_insert_message(struct db *db, const struct queue_stored *s,
         db_text(m->mta_queue_id),
         db_text(m->message_id),
         db_text(flags),
-        db_text(s->content == NULL ? "file" : "body"),
+        db_text(s->is_file ? "file" : "body"),
         db_text(state),
     };
     struct db_value body[] = {db_int(s->id), db_blob(s->content, m->size_bytes)};
@@ -41,15 +41,19 @@ enum db_status queue_insert_message(struct db *db, const struct queue_stored *s,
 }
 
 enum db_status queue_insert_copy(struct db *db, int64_t message, int64_t id, time_t due,
-                                 const struct queue_new_copy *c, struct err *err)
+                                 const char *owner, const struct queue_new_copy *c, struct err *err)
 {
-    struct db_value copy[] = {db_int(id), db_int(message), db_text(c->destination),
-                              db_text(c->is_dead ? "dead" : "queued"), db_int(due)};
+    struct db_value copy[] = {db_int(id),
+                              db_int(message),
+                              db_text(c->destination),
+                              db_text(c->is_dead ? "dead" : "queued"),
+                              db_int(due),
+                              owner == NULL ? db_null() : db_text(owner)};
 
     enum db_status status =
         db->ops->run(db,
-                     "INSERT INTO copy (id, message, destination, state, due, attempts)"
-                     " VALUES ($1, $2, $3, $4, $5, 0)",
+                     "INSERT INTO copy (id, message, destination, state, due, attempts, owner)"
+                     " VALUES ($1, $2, $3, $4, $5, 0, $6)",
                      copy, sizeof copy / sizeof *copy, NULL, err);
     for (size_t i = 0; i < c->recipient_count && status == DB_OK; i++) {
         const struct queue_recipient *r = &c->recipients[i];
@@ -67,6 +71,17 @@ enum db_status queue_insert_copy(struct db *db, int64_t message, int64_t id, tim
                              recipient, sizeof recipient / sizeof *recipient, NULL, err);
     }
     return status;
+}
+
+enum db_status queue_insert_part(struct db *db, int64_t message, int64_t part, const void *data,
+                                 size_t len, struct err *err)
+{
+    const struct db_value values[] = {db_int(message), db_int(part), db_blob(data, len)};
+
+    return db->ops->run(db,
+                        "INSERT INTO body (message, part, data) SELECT $1, $2, $3"
+                        " WHERE EXISTS (SELECT 1 FROM message WHERE id = $1)",
+                        values, 3, NULL, err);
 }
 
 enum db_status queue_insert_undo(struct db *db, int64_t message, struct err *err)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/queue_window.h"
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 
 #define FIRST 16   /* copies that a look reads when none is known, while workers wait */
-#define BATCH 256  /* copies that a look reads ahead */
 #define LOW 64     /* a look is worth while when fewer are ready */
 #define LOOK_S 60  /* rows may have been changed with sqlite3 */
+#define SHARED_S 5 /* the same for other nodes, whose notifications may be lost */
 #define FAULT_S 10 /* after a look that failed */
 #define FAULT_LOG_S 60
 
@@ -17,60 +18,127 @@ struct look {
     struct db_queue *q;
     struct queue_window *w;
     time_t now, next_due;
-    size_t max; /* ids to read: as many as are known, and a batch */
-    struct queue_ready *found[BATCH];
+    int64_t *ids; /* of due copies; max of them are read */
+    size_t max, id_count;
+    struct buf known; /* shared: the ids that the window knew, as "{1,2}" */
+    struct queue_ready *found[QUEUE_WINDOW_BATCH];
     size_t count;
-    bool is_full; /* there may be more */
+    unsigned drops; /* of the window, when the look began */
+    bool is_full;   /* there may be more */
     struct err err;
     enum db_status status;
 };
 
-/* Remove the ids that the window knows. Returns how many are left. */
-static size_t drop_known(struct queue_window *w, int64_t *ids, size_t count)
+/* --- which copies are due --- */
+
+static bool take_id(void *ctx, const struct db_value *columns)
+{
+    struct look *l = ctx;
+
+    l->ids[l->id_count++] = columns[0].number;
+    return l->id_count < l->max;
+}
+
+static bool take_due(void *ctx, const struct db_value *columns)
+{
+    if (columns[0].type == DB_INT) /* a text counts as later than any number */
+        *(time_t *)ctx = (time_t)columns[0].number;
+    return false;
+}
+
+#define IS_QUEUED "destination = $1 AND state = 'queued' AND ordered IS NULL"
+
+/*
+ * Lease due copies. Those that another node has just locked are left to it. Copies that this node
+ * leases already and does not know are among them: they are left from an earlier process, from a
+ * look that has failed, or from a change that did nothing with them.
+ */
+#define LEASE(condition)                                                                           \
+    "WITH leased AS (UPDATE copy SET owner = $4 WHERE id = ANY (ARRAY(SELECT id FROM copy "        \
+    "WHERE " IS_QUEUED " AND due " condition " $2 AND (owner IS NULL"                              \
+    " OR (owner = $4 AND id <> ALL (CAST($5 AS BIGINT[])))"                                        \
+    " OR (owner <> $4 AND owner NOT IN (SELECT name FROM alive)))"                                 \
+    " ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED))"                                          \
+    " RETURNING id, due) SELECT id FROM leased ORDER BY due, id"
+#define FIND(condition)                                                                            \
+    "SELECT id FROM copy WHERE " IS_QUEUED " AND due " condition " $2 ORDER BY due, id LIMIT $3"
+
+/* Find the ids of due copies. Copies that are due later than the longest delay follow them: they
+ * were deferred before the clock was set back. */
+static enum db_status find_due(struct look *l, struct db *db)
+{
+    const int64_t delay_max_s = atomic_load(&l->q->delay_max_s);
+    struct db_value values[] = {db_text(l->w->name), db_int(l->now), db_int((int64_t)l->max),
+                                db_text(l->q->node), db_text(buf_str(&l->known))};
+    const bool is_shared = queue_is_shared(l->q);
+    const size_t count = is_shared ? 5 : 3;
+
+    enum db_status status = db->ops->query(db, is_shared ? LEASE("<=") : FIND("<="), values, count,
+                                           take_id, l, &l->err);
+    if (status == DB_OK && l->id_count < l->max)
+        status = db->ops->query(
+            db, "SELECT due FROM copy WHERE " IS_QUEUED " AND due > $2 ORDER BY due LIMIT 1",
+            values, 2, take_due, &l->next_due, &l->err);
+    values[1] = db_int(l->now + delay_max_s);
+    values[2] = db_int((int64_t)(l->max - l->id_count));
+    if (status == DB_OK && l->id_count < l->max && delay_max_s > 0)
+        status = db->ops->query(db, is_shared ? LEASE(">") : FIND(">"), values, count, take_id, l,
+                                &l->err);
+    l->is_full = l->id_count == l->max;
+    return status;
+}
+
+/* --- reading them --- */
+
+/* Remove the ids that the window knows. */
+static void drop_known(struct look *l)
 {
     size_t kept = 0;
 
-    pthread_mutex_lock(&w->lock);
-    for (size_t i = 0; i < count; i++)
-        if (queue_window_find(w, ids[i]) == NULL)
-            ids[kept++] = ids[i];
-    pthread_mutex_unlock(&w->lock);
-    return kept;
+    pthread_mutex_lock(&l->w->lock);
+    for (size_t i = 0; i < l->id_count; i++)
+        if (queue_window_find(l->w, l->ids[i]) == NULL)
+            l->ids[kept++] = l->ids[i];
+    pthread_mutex_unlock(&l->w->lock);
+    l->id_count = kept;
 }
 
-static void read_copies(struct look *l, struct db *db, const int64_t *ids, size_t count)
+static void read_copies(struct look *l, struct db *db)
 {
-    size_t bytes = 0;
+    struct queue_batch batch = {.count = 0};
+    size_t bytes = 0, count;
 
-    for (size_t i = 0; i < count && l->status == DB_OK; i++) {
-        struct queue_ready *ready;
-        if (l->count == BATCH || bytes >= QUEUE_WINDOW_BYTES_MAX) {
+    for (size_t at = 0; at < l->id_count && l->status == DB_OK; at += count) {
+        count = l->id_count - at < QUEUE_READ_MAX ? l->id_count - at : QUEUE_READ_MAX;
+        if (batch.is_cut || l->count + count > QUEUE_WINDOW_BATCH ||
+            bytes >= QUEUE_WINDOW_BYTES_MAX) {
             l->is_full = true;
             return;
         }
-        l->status = queue_read_copy(db, ids[i], true, &ready, &l->err);
-        if (l->status != DB_OK || ready == NULL)
-            continue;
-        bytes += queue_window_cost(ready);
-        l->found[l->count++] = ready;
+        l->status = queue_read_copies(db, &l->ids[at], count, QUEUE_WINDOW_BYTES_MAX - bytes,
+                                      &batch, &l->err);
+        for (size_t i = 0; i < batch.count; i++) {
+            bytes += queue_window_cost(batch.items[i]);
+            l->found[l->count++] = batch.items[i];
+        }
     }
+    l->is_full = l->is_full || batch.is_cut;
 }
 
 /* Read due copies in one transaction, so that the rows of a copy belong together. */
 static void read_due(struct look *l, struct db *db)
 {
-    int64_t *ids = mem_grow(NULL, l->max, sizeof *ids);
-    size_t count = 0;
-
+    l->id_count = 0;
     l->status = db->ops->begin(db, false, &l->err);
     if (l->status == DB_OK)
-        l->status = queue_read_due(db, l->w->name, l->now, atomic_load(&l->q->delay_max_s), ids,
-                                   l->max, &count, &l->next_due, &l->err);
-    l->is_full = count == l->max;
+        l->status = find_due(l, db);
+    drop_known(l);
     if (l->status == DB_OK)
-        read_copies(l, db, ids, drop_known(l->w, ids, count));
-    db->ops->rollback(db);
-    free(ids);
+        read_copies(l, db);
+    if (l->status == DB_OK && queue_is_shared(l->q))
+        l->status = db->ops->commit(db, &l->err);
+    else
+        db->ops->rollback(db);
 }
 
 /* Read due copies; for task_block(). A failed read may look like damage, so damage is believed only
@@ -80,7 +148,7 @@ static void read_ahead(void *arg)
     struct look *l = arg;
 
     l->status = DB_CORRUPT;
-    for (int tries = 0; tries < 2 && l->status == DB_CORRUPT; tries++) {
+    for (int tries = 0; tries < 2 && (l->status == DB_CORRUPT || l->status == DB_AGAIN); tries++) {
         struct db *db = queue_borrow_reader(l->q, &l->err);
         l->status = DB_FAULT;
         if (db == NULL)
@@ -88,6 +156,8 @@ static void read_ahead(void *arg)
         read_due(l, db);
         queue_give_back_reader(
             l->q, db, l->status == DB_CORRUPT && tries == 0 ? DB_FAULT : l->status, &l->err);
+        for (; l->status != DB_OK && l->count > 0; l->count--)
+            queue_ready_free(l->found[l->count - 1]);
     }
 }
 
@@ -107,7 +177,7 @@ static void add_found(struct look *l)
 {
     for (size_t i = 0; i < l->count; i++) {
         struct queue_ready *ready = l->found[i];
-        if (queue_window_find(l->w, ready->id) == NULL)
+        if (queue_window_find(l->w, ready->id) == NULL && l->w->drops == l->drops)
             queue_window_add(l->w, queue_window_know(l->w, ready->id), ready, false, false);
         else
             queue_ready_free(ready);
@@ -122,25 +192,55 @@ bool queue_look_is_due(const struct db_queue *q, const struct queue_window *w)
            (w->has_more || now >= w->look_at || w->look_at > now + LOOK_S); /* set back */
 }
 
+/* Prepare what the database is asked for. */
+static void begin(struct look *l)
+{
+    struct queue_window *w = l->w;
+
+    l->max = w->known == 0 ? FIRST : w->batch;
+    if (l->max > w->batch)
+        l->max = w->batch;
+    if (queue_is_shared(l->q))
+        queue_window_list(w, &l->known);
+    else
+        l->max += w->known; /* they are found again */
+    l->ids = mem_grow(NULL, l->max, sizeof *l->ids);
+    l->next_due = w->look_at = l->now + (queue_is_shared(l->q) ? SHARED_S : LOOK_S);
+    l->drops = w->drops;
+    w->is_looking = true;
+    w->has_more = false;
+}
+
+/* Put the result into the window. */
+static void end(struct look *l)
+{
+    struct queue_window *w = l->w;
+
+    if (l->next_due < w->look_at)
+        w->look_at = l->next_due;
+    w->has_more = w->has_more || (l->is_full && l->status == DB_OK) || w->drops != l->drops;
+    if (l->status != DB_OK)
+        note_fault(l);
+    else if (l->count < l->id_count) /* they do not fit, and would be leased for nothing */
+        w->batch = l->count == 0 ? 1 : (unsigned)l->count;
+    else
+        w->batch = 2 * w->batch < QUEUE_WINDOW_BATCH ? 2 * w->batch : QUEUE_WINDOW_BATCH;
+    add_found(l);
+    queue_window_end_look(w);
+    free(l->ids);
+    buf_clear(&l->known);
+}
+
 void queue_look(struct db_queue *q, struct queue_window *w)
 {
     struct look *l = mem_zalloc(sizeof *l);
 
     *l = (struct look){.q = q, .w = w, .now = queue_now(q)};
-    l->max = w->known == 0 ? FIRST : w->known + BATCH;
-    w->is_looking = true;
-    w->has_more = false;
-    l->next_due = w->look_at = l->now + LOOK_S;
+    begin(l);
     pthread_mutex_unlock(&w->lock);
     task_block(read_ahead, l);
     pthread_mutex_lock(&w->lock);
-    if (l->next_due < w->look_at)
-        w->look_at = l->next_due;
-    w->has_more = w->has_more || l->is_full;
-    if (l->status != DB_OK)
-        note_fault(l);
-    add_found(l);
-    queue_window_end_look(w);
+    end(l);
     task_cond_broadcast(&w->changed); /* other workers may wait for these copies */
     free(l);
 }

@@ -28,6 +28,7 @@
 
 #define POSTPONE_S 60 /* a copy that cannot be read at present */
 #define SUSPENDED_MS 1000
+#define TELL_EVERY_MS 1000
 
 struct queue_windows {
     pthread_mutex_t lock; /* the list; windows are never removed before the end */
@@ -71,10 +72,19 @@ static struct queue_window *lock_window(struct db_queue *q, const char *destinat
     return w;
 }
 
-static struct queue_node *find_in_state(struct queue_window *w, int64_t id,
-                                        enum queue_node_state state)
+/* Return the first window. The others follow; they are added at the front only. */
+static struct queue_window *first_window(struct db_queue *q)
 {
-    struct queue_node *n = queue_window_find(w, id);
+    pthread_mutex_lock(&q->windows->lock);
+    struct queue_window *w = q->windows->first;
+    pthread_mutex_unlock(&q->windows->lock);
+    return w;
+}
+
+static struct queue_known *find_in_state(struct queue_window *w, int64_t id,
+                                         enum queue_known_state state)
+{
+    struct queue_known *n = queue_window_find(w, id);
 
     assert(n != NULL && n->state == state);
     return n;
@@ -89,24 +99,28 @@ static void want_look(struct queue_window *w)
 
 /* --- reserving --- */
 
-void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id)
+bool queue_next_reserve(struct db_queue *q, const char *destination, int64_t id)
 {
     struct queue_window *w = lock_window(q, destination);
+    bool is_taken = w->has_workers && w->fresh.count < QUEUE_WINDOW_READY_MAX / 2 &&
+                    w->fresh.bytes < QUEUE_WINDOW_BYTES_MAX / 2;
 
     queue_window_know(w, id)->reserved++;
     pthread_mutex_unlock(&w->lock);
+    return is_taken;
 }
 
 void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready)
 {
     struct queue_window *w = lock_window(q, destination);
-    struct queue_node *n = queue_window_find(w, id);
+    struct queue_known *n = queue_window_find(w, id);
 
     assert(n != NULL && n->reserved > 0);
     n->reserved--;
     bool is_handed_out = ready != NULL && n->state == QUEUE_IDLE && n->reserved == 0 &&
-                         queue_window_has_room(&w->fresh, ready);
+                         !n->is_marked && queue_window_has_room(&w->fresh, ready);
+    n->is_marked = n->is_marked && (n->state != QUEUE_IDLE || n->reserved > 0);
     if (is_handed_out) {
         queue_window_add(w, n, ready, true, false);
     } else {
@@ -120,40 +134,51 @@ void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
         queue_ready_free(ready);
 }
 
-/* Leave an order with a copy that a worker has. A deletion replaces any other order. A release ends
- * an order to hold. Other second orders are refused. */
-static enum queue_seized order_taken(struct queue_node *n, const struct queue_order *order)
-{
-    if (n->order != NULL && n->order->action == QUEUE_HOLD && order->action == QUEUE_RELEASE) {
-        free(n->order);
-        n->order = NULL;
-    }
-    if (order->action == QUEUE_RETRY || order->action == QUEUE_RELEASE)
-        return n->order == NULL ? QUEUE_SEIZED_FREE : QUEUE_SEIZED_REFUSED;
-    if (n->order != NULL && order->action != QUEUE_DELETE)
-        return QUEUE_SEIZED_REFUSED;
-    if (n->order == NULL)
-        n->order = mem_zalloc(sizeof *n->order);
-    *n->order = *order;
-    return QUEUE_SEIZED_ORDERED;
-}
-
-enum queue_seized queue_next_seize(struct db_queue *q, const char *destination, int64_t id,
-                                   const struct queue_order *order)
+bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id)
 {
     struct queue_window *w = lock_window(q, destination);
-    struct queue_node *n = queue_window_know(w, id);
-    enum queue_seized result = QUEUE_SEIZED_FREE;
+    struct queue_known *n = queue_window_know(w, id);
     struct queue_ready *dropped = NULL;
 
     n->reserved++;
     if (n->state == QUEUE_READY)
         dropped = queue_window_remove(w, n, QUEUE_IDLE);
-    else if (n->state == QUEUE_TAKEN)
-        result = order_taken(n, order);
+    const bool is_free = n->state == QUEUE_IDLE;
+    n->is_marked = !is_free;
     pthread_mutex_unlock(&w->lock);
     queue_ready_free(dropped);
-    return result;
+    return is_free;
+}
+
+/* Remove the copies of a window that are ready, and mark the others. What a look under way has
+ * found is dropped, too. */
+static void drop_all(struct queue_window *w)
+{
+    struct queue_known *next;
+
+    for (size_t i = 0; i < QUEUE_WINDOW_BUCKETS; i++)
+        for (struct queue_known *n = w->buckets[i]; n != NULL; n = next) {
+            next = n->hash_next;
+            if (n->state == QUEUE_READY)
+                queue_ready_free(queue_window_remove(w, n, QUEUE_IDLE));
+            n->is_marked = true;
+            queue_window_forget(w, n);
+        }
+    w->drops++;
+}
+
+size_t queue_next_drop(struct db_queue *q)
+{
+    size_t count = 0;
+
+    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+        pthread_mutex_lock(&w->lock);
+        count += w->known;
+        drop_all(w);
+        want_look(w);
+        pthread_mutex_unlock(&w->lock);
+    }
+    return count;
 }
 
 /* --- giving back --- */
@@ -162,8 +187,8 @@ bool queue_next_return_at_once(struct db_queue *q, const char *destination,
                                struct queue_ready *ready)
 {
     struct queue_window *w = lock_window(q, destination);
-    struct queue_node *n = find_in_state(w, ready->id, QUEUE_TAKEN);
-    bool is_possible = n->order == NULL && n->reserved == 0;
+    struct queue_known *n = find_in_state(w, ready->id, QUEUE_TAKEN);
+    bool is_possible = !n->is_marked && n->reserved == 0 && queue_node_has_lease(q);
 
     if (is_possible) {
         queue_window_add(w, n, ready, false, true);
@@ -173,20 +198,11 @@ bool queue_next_return_at_once(struct db_queue *q, const char *destination,
     return is_possible;
 }
 
-void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id,
-                             struct writer_request *request, struct queue_order *order_out)
+void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id)
 {
     struct queue_window *w = lock_window(q, destination);
-    struct queue_node *n = find_in_state(w, id, QUEUE_TAKEN);
 
-    n->state = QUEUE_RETURNING;
-    *order_out = (struct queue_order){.action = QUEUE_RETRY};
-    if (n->order != NULL)
-        *order_out = *n->order;
-    free(n->order);
-    n->order = NULL;
-    /* With the lock: a change that seizes the copy from now on is written after this. */
-    writer_submit(q->writer, request);
+    find_in_state(w, id, QUEUE_TAKEN)->state = QUEUE_RETURNING;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -194,14 +210,16 @@ void queue_next_end_return(struct db_queue *q, const char *destination, int64_t 
                            struct queue_ready *again, time_t due)
 {
     struct queue_window *w = lock_window(q, destination);
-    struct queue_node *n = find_in_state(w, id, QUEUE_RETURNING);
+    struct queue_known *n = find_in_state(w, id, QUEUE_RETURNING);
+    const bool is_marked = n->is_marked;
 
     n->state = QUEUE_IDLE;
-    if (again != NULL && n->reserved == 0) {
+    n->is_marked = false;
+    if (again != NULL && !is_marked && n->reserved == 0 && queue_node_has_lease(q)) {
         queue_window_add(w, n, again, false, true);
         again = NULL;
         task_cond_signal(&w->changed);
-    } else if (again != NULL) {
+    } else if (again != NULL || is_marked) {
         want_look(w);
     }
     if (due != 0 && due < w->look_at) {
@@ -211,6 +229,8 @@ void queue_next_end_return(struct db_queue *q, const char *destination, int64_t 
     queue_window_forget(w, n);
     pthread_mutex_unlock(&w->lock);
     queue_ready_free(again);
+    if (is_marked)
+        queue_order_submit(q, true);
 }
 
 /* --- handing out --- */
@@ -220,7 +240,7 @@ static bool may_hand_out(const struct db_queue *q, const struct queue_window *w)
     bool is_suspended =
         w->is_suspended && (w->suspended_until == 0 || queue_now(q) < w->suspended_until);
 
-    return !is_suspended && !atomic_load(&q->is_damaged);
+    return !is_suspended && !atomic_load(&q->is_damaged) && queue_node_has_lease(q);
 }
 
 static bool has_too_many_outcomes(const struct db_queue *q)
@@ -241,17 +261,19 @@ static bool is_behind(struct db_queue *q)
 
 struct opening {
     struct db_queue *q;
-    const struct queue_stored *message;
+    const struct queue_ready *ready;
     int fd, error;
     struct err err;
 };
 
 /* For task_block(). */
-static void open_large(void *arg)
+static void open_content(void *arg)
 {
     struct opening *o = arg;
+    const struct queue_stored *m = o->ready->message;
 
-    o->fd = large_read(o->q->large, o->message->id, o->message->message.size_bytes, &o->err);
+    o->fd = m->is_file ? large_read(o->q->large, m->id, m->message.size_bytes, &o->err)
+                       : queue_read_parts(o->q, o->ready, &o->err);
     o->error = errno;
 }
 
@@ -261,7 +283,7 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
                                    struct queue_ready *ready)
 {
     struct queue_taken *t = queue_taken_new(destination, ready);
-    struct opening o = {.q = q, .message = ready->message, .fd = -1};
+    struct opening o = {.q = q, .ready = ready, .fd = -1};
 
     if (ready->problem != NULL) {
         queue_return_unreadable(q, t, ready->problem);
@@ -273,7 +295,7 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
     }
     if (ready->message->content != NULL)
         return &t->copy;
-    task_block(open_large, &o);
+    task_block(open_content, &o);
     t->copy.content_fd = o.fd;
     if (o.fd >= 0)
         return &t->copy;
@@ -316,12 +338,13 @@ struct queue_copy *queue_next(struct queue *base, const char *destination, unsig
     struct queue_copy *copy = NULL;
     bool is_waiting = true;
 
+    w->has_workers = true;
     while (is_waiting && copy == NULL && w->wakes == wakes) {
         bool waits_for_writer = is_behind(q);
         bool is_on = !waits_for_writer && may_hand_out(q, w);
         if (is_on && queue_look_is_due(q, w))
             queue_look(q, w);
-        struct queue_ready *ready = is_on ? queue_window_take(w) : NULL;
+        struct queue_ready *ready = is_on && may_hand_out(q, w) ? queue_window_take(w) : NULL;
         if (ready != NULL) {
             pthread_mutex_unlock(&w->lock);
             copy = hand_out(q, w->name, ready);
@@ -336,12 +359,7 @@ struct queue_copy *queue_next(struct queue *base, const char *destination, unsig
 
 void queue_wake(struct queue *base, const char *destination)
 {
-    struct db_queue *q = (struct db_queue *)base;
-
-    pthread_mutex_lock(&q->windows->lock);
-    struct queue_window *w = q->windows->first;
-    pthread_mutex_unlock(&q->windows->lock);
-    for (; w != NULL; w = w->next) {
+    for (struct queue_window *w = first_window((struct db_queue *)base); w != NULL; w = w->next) {
         if (destination != NULL && strcmp(w->name, destination) != 0)
             continue;
         pthread_mutex_lock(&w->lock);
@@ -353,10 +371,7 @@ void queue_wake(struct queue *base, const char *destination)
 
 void queue_next_go_on(struct db_queue *q)
 {
-    pthread_mutex_lock(&q->windows->lock);
-    struct queue_window *w = q->windows->first;
-    pthread_mutex_unlock(&q->windows->lock);
-    for (; w != NULL; w = w->next) {
+    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
         pthread_mutex_lock(&w->lock);
         task_cond_broadcast(&w->changed);
         pthread_mutex_unlock(&w->lock);
@@ -365,19 +380,70 @@ void queue_next_go_on(struct db_queue *q)
 
 void queue_next_look(struct db_queue *q, const char *destination)
 {
-    struct queue_window *w = lock_window(q, destination);
-
-    want_look(w);
-    pthread_mutex_unlock(&w->lock);
+    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+        if (destination != NULL && strcmp(w->name, destination) != 0)
+            continue;
+        pthread_mutex_lock(&w->lock);
+        want_look(w);
+        pthread_mutex_unlock(&w->lock);
+    }
 }
 
-void queue_next_set_suspended(struct db_queue *q, const char *destination, bool is_suspended,
-                              time_t until)
+/* Called with the lock. */
+static bool tells_now(struct queue_window *w)
+{
+    const int64_t now_ms = task_now_ms();
+    const bool tells = now_ms >= w->told_at_ms + TELL_EVERY_MS;
+
+    if (tells)
+        w->told_at_ms = now_ms;
+    w->is_untold = !tells;
+    return tells;
+}
+
+bool queue_next_may_tell(struct db_queue *q, const char *destination)
 {
     struct queue_window *w = lock_window(q, destination);
+    const bool tells = tells_now(w);
 
+    pthread_mutex_unlock(&w->lock);
+    return tells;
+}
+
+const char *queue_next_untold(struct db_queue *q)
+{
+    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+        pthread_mutex_lock(&w->lock);
+        const bool tells = w->is_untold && tells_now(w);
+        pthread_mutex_unlock(&w->lock);
+        if (tells)
+            return w->name;
+    }
+    return NULL;
+}
+
+static void set_suspended(struct queue_window *w, bool is_suspended, time_t until)
+{
     w->is_suspended = is_suspended;
     w->suspended_until = until;
     task_cond_broadcast(&w->changed);
-    pthread_mutex_unlock(&w->lock);
+}
+
+void queue_next_set_suspended(struct db_queue *q, const struct queue_suspension *items,
+                              size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct queue_window *w = lock_window(q, items[i].destination);
+        set_suspended(w, true, items[i].until);
+        pthread_mutex_unlock(&w->lock);
+    }
+    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+        size_t i = 0;
+        while (i < count && strcmp(items[i].destination, w->name) != 0)
+            i++;
+        pthread_mutex_lock(&w->lock);
+        if (i == count && w->is_suspended)
+            set_suspended(w, false, 0);
+        pthread_mutex_unlock(&w->lock);
+    }
 }

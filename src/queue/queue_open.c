@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "config/config_queue.h"
+#include "queue/db_pgsql.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -99,6 +100,18 @@ static int open_directory(struct db_queue *q, struct err *err)
 
 /* --- the writer --- */
 
+static struct db *open_shared(const struct db_queue *q, enum db_access access,
+                              enum db_status *status_out, struct err *err)
+{
+    const struct db_pgsql_options options = {.uri = q->database,
+                                             .node = q->node,
+                                             .program = "splitrelay",
+                                             .access = access == DB_READ ? DB_SHARE : DB_WRITE};
+    bool is_missing;
+
+    return db_pgsql_open(&options, status_out, &is_missing, err);
+}
+
 struct db *queue_open_database(struct db_queue *q, enum db_access access,
                                enum db_status *status_out, struct err *err)
 {
@@ -107,6 +120,10 @@ struct db *queue_open_database(struct db_queue *q, enum db_access access,
     bool is_missing;
     struct stat st;
 
+    if (queue_is_shared(q)) {
+        free(path);
+        return open_shared(q, access, status_out, err);
+    }
     if (q->inode != 0 &&
         (stat(path, &st) != 0 || st.st_dev != q->device || st.st_ino != q->inode)) {
         *status_out = DB_FAULT;
@@ -127,7 +144,31 @@ static struct db *open_writer(void *ctx, enum db_status *status_out, struct err 
     return queue_open_database(ctx, DB_WRITE, status_out, err);
 }
 
-/* Remove rows of the history that are too old, and suspensions that are over. */
+/* Remove messages that were left between prepare and commit: by an earlier life of this node, or by
+ * nodes that do not live any more. The number of the node is in the id. */
+static enum db_status remove_prepared(const struct db_queue *q, struct db *db, bool is_start,
+                                      struct err *err)
+{
+#define LEFT_MESSAGES "(SELECT id FROM message WHERE state = 'prepared' AND "
+#define NODE_OF_ID "(id >> 9) & 63"
+    static const char *const own[] = {
+        "DELETE FROM body WHERE message IN " LEFT_MESSAGES NODE_OF_ID " = $1)",
+        "DELETE FROM message WHERE id IN " LEFT_MESSAGES NODE_OF_ID " = $1)"};
+    static const char *const others[] = {
+        "DELETE FROM body WHERE message IN " LEFT_MESSAGES NODE_OF_ID
+        " NOT IN (SELECT number FROM alive UNION SELECT $1))",
+        "DELETE FROM message WHERE id IN " LEFT_MESSAGES NODE_OF_ID
+        " NOT IN (SELECT number FROM alive UNION SELECT $1))"};
+    const struct db_value number = db_int(q->ids.node);
+    enum db_status status = DB_OK;
+
+    for (size_t i = 0; i < 2 && status == DB_OK; i++)
+        status = db->ops->run(db, is_start ? own[i] : others[i], &number, 1, NULL, err);
+    return status;
+}
+
+/* Remove rows of the history that are too old, suspensions that are over, and what nodes that do
+ * not live any more have left. */
 static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct err *err)
 {
     const struct db_value now = db_int(queue_now(ctx));
@@ -135,10 +176,10 @@ static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct
     enum db_status status = queue_write_prune(ctx, db, PRUNE_ROWS, &removed, err);
 
     *has_more_out = removed == PRUNE_ROWS;
-    return status == DB_OK
-               ? db->ops->run(db, "DELETE FROM suspended WHERE until > 0 AND until <= $1", &now, 1,
-                              NULL, err)
-               : status;
+    if (status == DB_OK)
+        status = db->ops->run(db, "DELETE FROM suspended WHERE until > 0 AND until <= $1", &now, 1,
+                              NULL, err);
+    return status == DB_OK && queue_is_shared(ctx) ? remove_prepared(ctx, db, false, err) : status;
 }
 
 static void note_damage(void *ctx, const struct err *err)
@@ -146,18 +187,14 @@ static void note_damage(void *ctx, const struct err *err)
     queue_report_damage(ctx, err);
 }
 
-/* Remove messages that a crash has left between prepare and commit. */
-static enum db_status remove_prepared(struct writer_request *request, struct db *db,
-                                      struct err *err)
+struct cleaning {
+    struct writer_request request; /* first */
+    const struct db_queue *q;
+};
+
+static enum db_status apply_cleaning(struct writer_request *r, struct db *db, struct err *err)
 {
-    (void)request;
-    enum db_status status = db->ops->run(db,
-                                         "DELETE FROM body WHERE message IN"
-                                         " (SELECT id FROM message WHERE state = 'prepared')",
-                                         NULL, 0, NULL, err);
-    return status == DB_OK ? db->ops->run(db, "DELETE FROM message WHERE state = 'prepared'", NULL,
-                                          0, NULL, err)
-                           : status;
+    return remove_prepared(((const struct cleaning *)r)->q, db, true, err);
 }
 
 /* --- what is there --- */
@@ -181,7 +218,7 @@ static bool has_row(void *ctx, int64_t id)
     return found != 0 || c->status != DB_OK;
 }
 
-static int read_database(struct db_queue *q, struct err *err)
+static int read_database(struct db_queue *q, unsigned node, struct err *err)
 {
     struct row_check check = {.db = queue_borrow_reader(q, err), .err = err};
     int64_t last = 0;
@@ -194,23 +231,10 @@ static int read_database(struct db_queue *q, struct err *err)
         " SELECT max(id) FROM copy UNION ALL SELECT max(copy) FROM"
         " (SELECT copy FROM history ORDER BY number DESC LIMIT 100) AS latest) AS ids",
         NULL, 0, &last, err);
-    queue_id_source_init(&q->ids, 0, last);
+    queue_id_source_init(&q->ids, node, last);
     int rc = check.status == DB_OK ? large_clean(q->large, has_row, &check, err) : -1;
     queue_give_back_reader(q, check.db, check.status, err);
     return check.status == DB_OK ? rc : -1;
-}
-
-static int read_suspensions(struct db_queue *q, struct err *err)
-{
-    struct queue_suspension *items;
-    size_t count;
-
-    if (queue_suspensions(&q->base, &items, &count, err) < 0)
-        return -1;
-    for (size_t i = 0; i < count; i++)
-        queue_next_set_suspended(q, items[i].destination, true, items[i].until);
-    free(items);
-    return 0;
 }
 
 /* --- opening --- */
@@ -219,8 +243,9 @@ static int start(struct db_queue *q, struct err *err)
 {
     const struct writer_options options = {
         .open = open_writer, .idle = prune, .damaged = note_damage, .ctx = q};
-    struct writer_request clean = {.apply = remove_prepared, .urgency = WRITER_DURABLE};
+    struct cleaning clean = {{.apply = apply_cleaning, .urgency = WRITER_DURABLE}, q};
     enum db_status status;
+    unsigned node = 0;
 
     if (open_directory(q, err) < 0)
         return -1;
@@ -228,13 +253,16 @@ static int start(struct db_queue *q, struct err *err)
     if (q->large == NULL)
         return -1;
     q->writer = writer_start(&options, &status, err);
-    if (q->writer == NULL)
+    if (q->writer == NULL || queue_node_start(q, &node, err) < 0)
         return -1;
-    status = writer_do(q->writer, &clean, err);
+    q->ids.node = node;
+    queue_order_submit(q, true); /* before the next request, which is waited for */
+    status = writer_do(q->writer, &clean.request, err);
     /* On a full disk the rows stay until the next start. They have no copies. */
-    if ((status != DB_OK && status != DB_FULL) || read_database(q, err) < 0)
+    if ((status != DB_OK && status != DB_FULL) || read_database(q, node, err) < 0 ||
+        queue_suspend_refresh(q, err) < 0)
         return -1;
-    return read_suspensions(q, err);
+    return 0;
 }
 
 static void close_queue(struct queue *base)
@@ -242,14 +270,20 @@ static void close_queue(struct queue *base)
     struct db_queue *q = (struct db_queue *)base;
 
     queue_sampler_free(q->sampler);
+    queue_node_leave(q);
     if (q->writer != NULL)
         writer_stop(q->writer, STOP_MS);
+    queue_node_free(q);
     queue_next_stop(q);
     queue_readers_free(q->readers);
     large_close(q->large);
     if (q->lock_fd >= 0)
         close(q->lock_fd);
+    pthread_mutex_destroy(&q->suspending);
     free(q->spool_directory);
+    free(q->database);
+    free(q->node);
+    free(q->place);
     free(q);
 }
 
@@ -273,6 +307,21 @@ static const struct queue_ops ops = {
     .close = close_queue,
 };
 
+/* Note which database it is. */
+static void set_place(struct db_queue *q, const struct queue_options *options)
+{
+    struct buf shown = {0};
+
+    if (config_queue_is_postgresql(options->queue)) {
+        q->database = mem_strdup(options->queue);
+        config_queue_show(options->queue, &shown);
+        q->place = buf_take(&shown);
+    } else {
+        q->place = mem_printf("%s/queue.db", q->spool_directory);
+    }
+    q->node = mem_strdup(queue_is_shared(q) ? options->node : "");
+}
+
 struct queue *queue_open(const struct queue_options *options, struct err *err)
 {
     struct db_queue *q = mem_zalloc(sizeof *q);
@@ -281,7 +330,9 @@ struct queue *queue_open(const struct queue_options *options, struct err *err)
     q->base.needs_utf8 = config_queue_is_postgresql(options->queue);
     q->options = *options;
     q->options.spool_directory = q->spool_directory = mem_strdup(options->spool_directory);
-    q->options.queue = NULL; /* "sqlite" is the only engine */
+    q->options.queue = q->options.node = NULL;
+    set_place(q, options);
+    pthread_mutex_init(&q->suspending, NULL);
     atomic_init(&q->delay_max_s, options->delay_max_s);
     atomic_init(&q->history_s, options->history_s);
     q->lock_fd = -1;
@@ -315,4 +366,5 @@ void queue_get_figures(struct queue *base, struct queue_figures *out)
                                   .commit_seconds = f.commit_seconds,
                                   .unwritten = writer_backlog(q->writer)};
     memcpy(out->commit_slower, f.commit_slower, sizeof out->commit_slower);
+    queue_node_get_figures(q, out);
 }

@@ -174,17 +174,17 @@ static void finish(struct writer_request *request, enum db_status status, const 
         queue_next_look(w->q, NULL); /* they may be in the queue of another destination now */
     settle(w);
     if (status == DB_OK && is_full)
-        queue_order_submit(w->q);
+        queue_order_submit(w->q, w->request.must_succeed);
     free(w->files.messages);
     free(w);
 }
 
-void queue_order_submit(struct db_queue *q)
+void queue_order_submit(struct db_queue *q, bool must_succeed)
 {
     struct work *w = mem_zalloc(sizeof *w);
 
     w->request = (struct writer_request){
-        .apply = apply, .finish = finish, .urgency = WRITER_DURABLE, .must_succeed = true};
+        .apply = apply, .finish = finish, .urgency = WRITER_DURABLE, .must_succeed = must_succeed};
     w->q = q;
     writer_submit(q->writer, &w->request);
 }

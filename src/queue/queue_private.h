@@ -9,9 +9,13 @@
  *   - look: one read of due copies from the database into a window (queue_look.c).
  *   - reserve: keep a copy from being handed out while a transaction about it is under way.
  *   - settle: end a reservation, when the transaction has been committed or has failed.
- *   - seize: reserve a copy for an administrator's change, or leave an order with the copy if a
- *     worker has it.
- *   - order: what is to be done with a copy when the worker gives it back.
+ *   - seize: reserve a copy for an administrator's change, and take it out of the window.
+ *   - in hand: a worker has the copy, or its outcome is being written.
+ *   - order: what is to be done with a copy that was in hand when an administrator wanted to change
+ *     it. It is in the row of the copy (copy.ordered), and no look finds the copy from then on
+ *     (queue_order.c).
+ *   - node: a splitrelay among those that share a database (queue_node.c). A copy is *leased* by
+ * the node that copy.owner names, as long as that node lives. With SQLite there are no nodes.
  */
 #ifndef SPLIT_QUEUE_PRIVATE_H
 #define SPLIT_QUEUE_PRIVATE_H
@@ -39,7 +43,8 @@ struct queue_stored {
     atomic_uint refs;
     int64_t id;
     struct queue_message message; /* strings owned */
-    char *content;                /* owned, never NULL if it is small; NULL: in the file large/ID */
+    char *content;                /* owned, never NULL if it is small; NULL: it is not in memory */
+    bool is_file;                 /* it is in the file large/ID, not in the database */
 };
 /* Make a message without content, with copies of the strings. The caller has the one reference to
  * it (queue_read.c). */
@@ -52,6 +57,7 @@ void queue_stored_unref(struct queue_stored *m);
 /* A copy of a message in memory, ready to be handed out. */
 struct queue_ready {
     int64_t id;
+    char destination[QUEUE_DESTINATION_SIZE]; /* cut off if a longer one was written by hand */
     time_t due;
     unsigned attempts;
     struct queue_recipient *recipients; /* owned, and their strings; number is that of the row */
@@ -64,7 +70,10 @@ void queue_ready_free(struct queue_ready *r);
 struct db_queue {
     struct queue base; /* first */
     struct queue_options options;
-    char *spool_directory; /* owned; that of the options */
+    char *spool_directory; /* owned, as the three below; those of the options */
+    char *database;        /* the address, if it is shared by several nodes; NULL: SQLite */
+    char *node;            /* the name of this node; "" with SQLite */
+    char *place;           /* of the database, for messages: a file, or the address */
     _Atomic int64_t delay_max_s, history_s;
     struct large *large;
     struct writer *writer;
@@ -72,6 +81,8 @@ struct db_queue {
     struct queue_readers *readers; /* read-only connections, for threads that may block */
     struct queue_windows *windows; /* queue_next.c: what is in memory, by destination */
     struct queue_sampler *sampler; /* queue_depth.c */
+    struct queue_node *shared;     /* queue_node.c; NULL with SQLite */
+    pthread_mutex_t suspending;    /* while suspensions are read and passed to the windows */
     atomic_bool is_damaged;        /* SQLite calls the database corrupt */
     atomic_uint outcomes;          /* not committed yet */
     atomic_bool is_behind;         /* a next() waits until there are fewer of them */
@@ -85,40 +96,55 @@ struct db_queue {
 /* The time of day in seconds, by the clock of the options. */
 time_t queue_now(const struct db_queue *q);
 
-/* Open the database, the same file each time: rows of one would be sent again and again if their
- * outcomes were written to another. */
+/* Is the database shared by several nodes (PostgreSQL)? */
+static inline bool queue_is_shared(const struct db_queue *q)
+{
+    return q->database != NULL;
+}
+
+/* The condition in SQL that a copy is not leased by another node. me: the parameter with q->node.
+ */
+#define QUEUE_IS_FREE(me)                                                                          \
+    "(owner IS NULL OR owner = " me " OR owner NOT IN (SELECT name FROM alive))"
+
+/* Open the database. With SQLite it is the same file each time: rows of one would be sent again and
+ * again if their outcomes were written to another. With PostgreSQL, a connection for reading can
+ * write, too. */
 struct db *queue_open_database(struct db_queue *q, enum db_access access,
                                enum db_status *status_out, struct err *err);
 
 /* --- queue_read.c: reading; blocks (task_block() around it) --- */
 
-/* Make the pool of read-only connections. They are opened when they are needed. */
+/* Make the pool of connections. They are opened when they are needed. */
 struct queue_readers *queue_readers_new(void);
 /* Close the connections and free the pool. All connections have been given back. */
 void queue_readers_free(struct queue_readers *r);
 
-/* Borrow a read-only connection. If all of them are in use, wait until one is given back. Returns
- * NULL with `err` if no connection can be opened. */
+/* Borrow a connection, which is read-only with SQLite. If all of them are in use, wait until one is
+ * given back. Returns NULL with `err` if no connection can be opened. */
 struct db *queue_borrow_reader(struct db_queue *q, struct err *err);
 /* Give a borrowed connection back. status and err: the result of the last operation on it. After a
  * failure the connection is closed. DB_CORRUPT is reported by queue_report_damage(), too. */
 void queue_give_back_reader(struct db_queue *q, struct db *db, enum db_status status,
                             const struct err *err);
 
-/* Read a copy with its message and recipients, on any connection. *out is the caller's, to release
- * with queue_ready_free(); NULL: there is no such copy. with_content: read a small content, too. A
- * large content, or one that is not asked for, is NULL. */
-enum db_status queue_read_copy(struct db *db, int64_t id, bool with_content,
-                               struct queue_ready **out, struct err *err);
-
-/* Read the ids of up to `max` queued copies that are due, in the order of due and id. Copies that
- * are due more than delay_max_s after now follow them: they were deferred before the clock was set
- * back (delay_max_s 0: unknown, none are read). If fewer than max copies are due, *next_out is set
- * to the time when the next copy becomes due. Otherwise, and if there is no such copy, *next_out
- * is left alone. */
-enum db_status queue_read_due(struct db *db, const char *destination, time_t now,
-                              int64_t delay_max_s, int64_t *ids, size_t max, size_t *count_out,
-                              time_t *next_out, struct err *err);
+/* Copies that were read together. The caller frees them with queue_ready_free(). */
+#define QUEUE_READ_MAX 16
+struct queue_batch {
+    struct queue_ready *items[QUEUE_READ_MAX]; /* in the order of due and id */
+    size_t count;
+    bool is_cut; /* there are more of the copies that were asked for */
+};
+/* Read up to QUEUE_READ_MAX copies with their messages and recipients, on any connection; those
+ * that are not there are left out. content_max: read contents, too, and leave out copies after the
+ * first one when small contents would have more bytes in all (0: read no contents). A large content
+ * is not read. */
+enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count,
+                                 size_t content_max, struct queue_batch *out, struct err *err);
+/* Read the parts of a large content in the database, and write them to a file without a name.
+ * Returns its descriptor, or -1 with `err` and errno: EBADMSG if parts are missing, otherwise an
+ * error that may be temporary. */
+int queue_read_parts(struct db_queue *q, const struct queue_ready *ready, struct err *err);
 
 /* Record that the database is damaged. From now on has_room reports it and no copy is handed out.
  * The first call logs it, with the way to recover. */
@@ -133,10 +159,11 @@ void queue_next_stop(struct db_queue *q);
 
 /*
  * Reserve a copy: it is not handed out, even if a look finds it, until each of its reservations is
- * settled. Called before the transaction is submitted that stores the copy or moves it to this
- * destination.
+ * settled. Called before the transaction is submitted that stores or changes the copy. Returns true
+ * if the window will take the copy when it is settled; at a shared database the copy is stored as
+ * leased then.
  */
-void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id);
+bool queue_next_reserve(struct db_queue *q, const char *destination, int64_t id);
 /* End a reservation after its transaction. ready: the copy has been stored and is due. It is added
  * to the window if there is room and no other reservation. Otherwise it is freed, and a later look
  * reads it again. In both cases the queue owns `ready` from now on. NULL: the copy may be stored
@@ -144,42 +171,40 @@ void queue_next_reserve(struct db_queue *q, const char *destination, int64_t id)
 void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready);
 
-/* An administrator's order for a copy that a worker has. */
-struct queue_order {
-    enum queue_action action;
-    char to[QUEUE_DESTINATION_SIZE]; /* "": none */
-};
-enum queue_seized {
-    QUEUE_SEIZED_FREE,    /* no worker has it: the caller writes the change */
-    QUEUE_SEIZED_ORDERED, /* a worker has it: the order is carried out when it is given back */
-    QUEUE_SEIZED_REFUSED, /* a worker has it, and it has another order */
-};
-/* Reserve a copy for a change. If it is ready in memory, it is removed from there. If a worker has
- * it, the order is left with it, or is refused. The caller calls queue_next_settle() after each
+/* Reserve a copy for a change. If it is ready in memory, it is removed from there. False: the copy
+ * is in hand. It is marked: it is not handed out again before a look has read its row, and orders
+ * are looked for when it has been given back. The caller calls queue_next_settle() after each
  * result. */
-enum queue_seized queue_next_seize(struct db_queue *q, const char *destination, int64_t id,
-                                   const struct queue_order *order);
+bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id);
 /* Take a copy back from a worker and make it ready again, when nothing is to be written. False: it
- * has an order or is reserved, nothing was done, and the caller keeps `ready`. */
+ * is marked or reserved, nothing was done, and the caller keeps `ready`. */
 bool queue_next_return_at_once(struct db_queue *q, const char *destination,
                                struct queue_ready *ready);
-/* Take a copy back from a worker: submit the request that writes the outcome. *order_out: the order
- * that the copy has; its action is QUEUE_RETRY if there is none. */
-void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id,
-                             struct writer_request *request, struct queue_order *order_out);
-/* End what queue_next_begin_return() began; called by the request's finish(). again: the copy is
- * ready to be handed out again, and the queue owns it from now on; NULL: it is not. due: the time
- * for a look, because the copy is due then; 0: it needs none. */
+/* Take a copy back from a worker, whose outcome is written from now on. */
+void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id);
+/* End what queue_next_begin_return() began. again: the copy is ready to be handed out again, and
+ * the queue owns it from now on; NULL: it is not. due: the time for a look, because the copy is due
+ * then; 0: it needs none. */
 void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
                            struct queue_ready *again, time_t due);
+/* Remove all copies that are ready, because their leases have run out. Returns how many copies were
+ * ready or in hand. */
+size_t queue_next_drop(struct db_queue *q);
 /* Wake the workers that wait because of QUEUE_OUTCOMES_MAX: the writer has caught up. */
 void queue_next_go_on(struct db_queue *q);
-/* Ask for a look, because the database may have copies that have become due. */
+/* Ask for a look, because the database may have copies that have become due. destination NULL: of
+ * all. */
 void queue_next_look(struct db_queue *q, const char *destination);
-/* Suspend or resume a destination. While it is suspended, none of its copies is handed out. until:
- * as in queue_suspension. */
-void queue_next_set_suspended(struct db_queue *q, const char *destination, bool is_suspended,
-                              time_t until);
+/* Return true if other nodes are to be told now that this destination has copies without an owner.
+ * That is once a second at most; what is left out is a matter of queue_next_untold(). */
+bool queue_next_may_tell(struct db_queue *q, const char *destination);
+/* Return a destination of which other nodes are still to be told, and count it as told. NULL: there
+ * is none at present. */
+const char *queue_next_untold(struct db_queue *q);
+/* Set which destinations are suspended; all others are not. While a destination is suspended, none
+ * of its copies is handed out. */
+void queue_next_set_suspended(struct db_queue *q, const struct queue_suspension *items,
+                              size_t count);
 
 /* --- queue_look.c; called with the lock of the window --- */
 
@@ -215,9 +240,14 @@ void queue_return_postponed(struct db_queue *q, struct queue_taken *t, time_t wh
 /* Insert the rows of a message and its body. state: "prepared" or "stored". */
 enum db_status queue_insert_message(struct db *db, const struct queue_stored *s, const char *state,
                                     struct err *err);
-/* Insert the rows of a copy and of its recipients, except those that are QUEUE_SENT. */
+/* Insert the rows of a copy and of its recipients, except those that are QUEUE_SENT. owner: the
+ * node that leases it; NULL: none. */
 enum db_status queue_insert_copy(struct db *db, int64_t message, int64_t id, time_t due,
-                                 const struct queue_new_copy *c, struct err *err);
+                                 const char *owner, const struct queue_new_copy *c,
+                                 struct err *err);
+/* Insert one part of a large content, unless its message was removed. */
+enum db_status queue_insert_part(struct db *db, int64_t message, int64_t part, const void *data,
+                                 size_t len, struct err *err);
 /* Remove all rows of a message. It is no error if there are none. */
 enum db_status queue_insert_undo(struct db *db, int64_t message, struct err *err);
 
@@ -231,36 +261,61 @@ struct queue_files {
 /* Remove the files, and free the list. */
 void queue_files_remove(struct db_queue *q, struct queue_files *files);
 
-/* Update state and reason of a recipient. */
+/* Update state and reason of a recipient that has not got the copy. */
 enum db_status queue_write_recipient(struct db *db, int64_t copy, const struct queue_recipient *r,
                                      struct err *err);
-/* Add a row to the history about the recipients of a copy: with is_sent about those that are
- * QUEUE_SENT, otherwise about all others. Nothing is written if there are no such recipients, or
- * if no history is kept. delivery NULL: there was no delivery. */
-enum db_status queue_write_history(struct db_queue *q, struct db *db, const char *destination,
+/* Add a row to the history about the recipients of a copy, if the copy is there: with is_sent about
+ * those that are QUEUE_SENT, otherwise about all others. Nothing is written if there are no such
+ * recipients, or if no history is kept. delivery NULL: there was no delivery. */
+enum db_status queue_write_history(struct db_queue *q, struct db *db,
                                    const struct queue_ready *copy, bool is_sent, const char *result,
                                    const struct queue_delivery *delivery, struct err *err);
-/* Remove a copy, and its message if no other copy of it is left. A message that may have a large
- * file is added to `files`. *was_there_out: false if the copy had been removed before. */
-enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_files *files,
-                                   bool *was_there_out, struct err *err);
-/* Hold a copy that is queued. */
-enum db_status queue_write_hold(struct db *db, int64_t copy, struct err *err);
-/* Delete a copy by order of an administrator, and add that to the history. */
-enum db_status queue_write_deletion(struct db_queue *q, struct db *db, const char *destination,
-                                    int64_t copy, struct queue_files *files, struct err *err);
-/* Put a copy into the queue of destination `to` ("": its own), due now, and add that to the
- * history. */
-enum db_status queue_write_requeue(struct db_queue *q, struct db *db, const char *destination,
-                                   int64_t copy, const char *to, struct err *err);
+/* Remove a copy, and its message if no other copy of it is left. The message of a large file is
+ * added to `files` then. It is no error if the copy is not there. */
+enum db_status queue_write_removal(struct db *db, const struct queue_ready *copy,
+                                   struct queue_files *files, struct err *err);
 /* Remove up to `limit` old rows of the history. *removed_out: how many. */
 enum db_status queue_write_prune(struct db_queue *q, struct db *db, int64_t limit,
                                  uint64_t *removed_out, struct err *err);
 
-/* --- queue_change.c --- */
+/* --- queue_order.c --- */
 
+/* Delete copies by order of an administrator, or put them into the queue of destination `to` ("":
+ * their own), due now; and add that to the history. action: QUEUE_DELETE or QUEUE_REQUEUE. */
+enum db_status queue_order_write(struct db_queue *q, struct db *db, enum queue_action action,
+                                 const char *to, const int64_t *ids, size_t count,
+                                 struct queue_files *files, struct err *err);
+/* Submit a request that carries out the orders for copies that are not in hand. Does not wait.
+ * must_succeed: as in a writer_request. */
+void queue_order_submit(struct db_queue *q, bool must_succeed);
 /* Log what was done with a copy, as "ID: dest=...: held by an administrator". */
-void queue_change_log(const struct queue_order *order, const char *destination, int64_t id);
+void queue_order_log(enum queue_action action, const char *to, const char *destination, int64_t id);
+
+/* --- queue_suspend.c --- */
+
+/* Read the suspensions, and pass them to the windows. Blocks. -1 with `err`. */
+int queue_suspend_refresh(struct db_queue *q, struct err *err);
+
+/* --- queue_node.c: this node, among those that share a database --- */
+
+/* Register the node, and start the thread that keeps its lease and listens to other nodes. The
+ * writer runs. *number_out: its number in ids. -1 with `err`. */
+int queue_node_start(struct db_queue *q, unsigned *number_out, struct err *err);
+/* Stop the thread. The leases end when the writer has written what waits. */
+void queue_node_leave(struct db_queue *q);
+/* Release what is left, after the writer has ended. */
+void queue_node_free(struct db_queue *q);
+/* Return true if the leases of this node are valid: always with SQLite. */
+bool queue_node_has_lease(const struct db_queue *q);
+/* Return 0 if messages may be taken; otherwise -1 with `err`, because the database does not
+ * replicate them. */
+int queue_node_check(const struct db_queue *q, struct err *err);
+/* Add the figures of a shared database. */
+void queue_node_get_figures(const struct db_queue *q, struct queue_figures *out);
+/* Tell the other nodes, when the transaction is committed. what: "copies" of this destination have
+ * no owner; "order": this copy has an order or was held; "suspended": suspensions have changed. */
+enum db_status queue_node_tell(struct db_queue *q, struct db *db, const char *what,
+                               const char *destination, int64_t id, struct err *err);
 
 /* --- queue_depth.c --- */
 

@@ -6,10 +6,14 @@
 #include "base/mem.h"
 #include "queue/queue_row.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define READERS_MAX 4 /* connections; each has a page cache */
+#define QUEUE_CONTENT_MISSING "its content is missing in the database, or cut off"
 
 struct queue_readers {
     pthread_mutex_t lock; /* all below */
@@ -95,10 +99,9 @@ void queue_give_back_reader(struct db_queue *q, struct db *db, enum db_status st
 void queue_report_damage(struct db_queue *q, const struct err *err)
 {
     if (!atomic_exchange(&q->is_damaged, true))
-        log_error(
-            "queue.db is damaged: %s. No mail is taken. Stop splitrelay, then recover what can"
-            " be read from %s/queue.db with sqlite3, as operations.md says",
-            err->text, q->options.spool_directory);
+        log_error("%s is damaged: %s. No mail is taken. Stop splitrelay, then recover what can be"
+                  " read from it, as operations.md says",
+                  q->place, err->text);
 }
 
 /* --- what is in memory --- */
@@ -158,38 +161,58 @@ void queue_ready_free(struct queue_ready *r)
 /* --- rows --- */
 
 struct reading {
-    struct queue_ready *ready; /* NULL: no such copy */
-    bool is_message_there, is_large;
-    size_t recipient_cap;
-    struct buf content;
+    struct queue_batch *batch;
+    struct buf contents[QUEUE_READ_MAX];
+    bool is_message_there[QUEUE_READ_MAX];
+    size_t content_max, bytes;
 };
+
+static bool is_small(const struct queue_stored *m)
+{
+    return !m->is_file && m->message.size_bytes <= DB_BODY_PART_BYTES;
+}
 
 static bool take_copy(void *ctx, const struct db_value *columns)
 {
     struct reading *r = ctx;
+    struct queue_batch *b = r->batch;
     struct queue_message row;
 
-    r->ready = mem_zalloc(sizeof *r->ready);
-    r->ready->id = columns[0].number;
-    r->ready->due = (time_t)columns[2].number;
-    r->ready->attempts = (unsigned)columns[3].number;
-    r->is_message_there = columns[4].type != DB_NULL;
-    r->is_large = strcmp(db_string(&columns[4]), "file") == 0;
-    queue_row_message(&columns[5], &row);
-    r->ready->message = queue_stored_new(columns[1].number, &row);
-    return false;
+    struct queue_ready *ready = mem_zalloc(sizeof *ready);
+    ready->id = columns[0].number;
+    snprintf(ready->destination, sizeof ready->destination, "%s", db_string(&columns[1]));
+    ready->due = (time_t)columns[3].number;
+    ready->attempts = (unsigned)columns[4].number;
+    queue_row_message(&columns[6], &row);
+    ready->message = queue_stored_new(columns[2].number, &row);
+    ready->message->is_file = strcmp(db_string(&columns[5]), "file") == 0;
+    r->bytes += is_small(ready->message) ? (size_t)row.size_bytes : 0;
+    b->is_cut = b->count == QUEUE_READ_MAX ||
+                (b->count > 0 && r->content_max > 0 && r->bytes > r->content_max);
+    if (b->is_cut) {
+        queue_ready_free(ready);
+        return false;
+    }
+    r->is_message_there[b->count] = columns[5].type != DB_NULL;
+    b->items[b->count++] = ready;
+    return true;
 }
 
 static bool take_recipient(void *ctx, const struct db_value *columns)
 {
-    struct reading *r = ctx;
-    struct queue_ready *ready = r->ready;
+    const struct reading *r = ctx;
+    const struct queue_batch *b = r->batch;
+    size_t i = 0;
 
-    if (ready->recipient_count == r->recipient_cap) {
-        r->recipient_cap = r->recipient_cap == 0 ? 1 : 2 * r->recipient_cap;
+    while (i < b->count && b->items[i]->id != columns[QUEUE_ROW_RECIPIENT_COLUMNS].number)
+        i++;
+    if (i == b->count)
+        return true;
+    struct queue_ready *ready = b->items[i];
+    size_t count = ready->recipient_count;
+    if ((count & (count - 1)) == 0) /* 0 or a power of two */
         ready->recipients =
-            mem_grow(ready->recipients, r->recipient_cap, sizeof *ready->recipients);
-    }
+            mem_grow(ready->recipients, count == 0 ? 1 : 2 * count, sizeof *ready->recipients);
     queue_row_recipient(columns, &ready->recipients[ready->recipient_count++]);
     return true;
 }
@@ -197,106 +220,158 @@ static bool take_recipient(void *ctx, const struct db_value *columns)
 static bool take_part(void *ctx, const struct db_value *columns)
 {
     struct reading *r = ctx;
+    const struct queue_batch *b = r->batch;
 
-    buf_add(&r->content, columns[0].data, columns[0].len);
-    return r->content.len <= r->ready->message->message.size_bytes;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct queue_stored *m = b->items[i]->message;
+        if (m->id == columns[1].number && is_small(m) &&
+            r->contents[i].len <= m->message.size_bytes)
+            buf_add(&r->contents[i], columns[0].data, columns[0].len);
+    }
+    return true;
 }
 
-/* Return the reason why the copy cannot be delivered, or NULL. */
-static const char *find_problem(const struct reading *r, bool with_content)
+/* Note why a copy cannot be delivered. */
+static void find_problem(const struct reading *r, size_t i)
 {
-    const struct queue_message *m = &r->ready->message->message;
+    struct queue_ready *ready = r->batch->items[i];
+    const struct queue_stored *m = ready->message;
+    const char *problem = NULL;
 
-    if (!r->is_message_there)
-        return "its message is missing in the database";
-    if (r->ready->recipient_count == 0)
-        return "its recipients are missing in the database";
-    if (with_content && !r->is_large && r->content.len != m->size_bytes)
-        return "its content is missing in the database, or cut off";
-    return NULL;
+    if (!r->is_message_there[i])
+        problem = "its message is missing in the database";
+    else if (ready->recipient_count == 0)
+        problem = "its recipients are missing in the database";
+    else if (r->content_max > 0 && is_small(m) && r->contents[i].len != m->message.size_bytes)
+        problem = QUEUE_CONTENT_MISSING;
+    ready->problem = problem == NULL ? NULL : mem_strdup(problem);
 }
 
-enum db_status queue_read_copy(struct db *db, int64_t id, bool with_content,
-                               struct queue_ready **out, struct err *err)
+/* Run a query whose text has the ids: "BEFORE (1, 2, 3) AFTER". */
+static enum db_status query_ids(struct db *db, const char *before, const int64_t *ids, size_t count,
+                                const char *after,
+                                bool (*row)(void *ctx, const struct db_value *columns), void *ctx,
+                                struct err *err)
 {
-    const struct db_value copy = db_int(id);
-    struct reading r = {0};
+    struct buf sql = {0};
 
-    enum db_status status =
-        db->ops->query(db,
-                       "SELECT c.id, c.message, c.due, c.attempts, m.body_at, " QUEUE_ROW_MESSAGE
-                       " FROM copy c LEFT JOIN message m ON m.id = c.message WHERE c.id = $1",
-                       &copy, 1, take_copy, &r, err);
-    *out = NULL;
-    if (status != DB_OK || r.ready == NULL)
-        return status;
-    const struct db_value message = db_int(r.ready->message->id);
-    status = db->ops->query(
-        db, "SELECT " QUEUE_ROW_RECIPIENT " FROM recipient r WHERE r.copy = $1 ORDER BY r.number",
-        &copy, 1, take_recipient, &r, err);
-    if (status == DB_OK && with_content && !r.is_large)
-        status = db->ops->query(db, "SELECT data FROM body WHERE message = $1 ORDER BY part",
-                                &message, 1, take_part, &r, err);
-    const char *problem = find_problem(&r, with_content);
-    r.ready->problem = problem == NULL ? NULL : mem_strdup(problem);
-    if (with_content && !r.is_large)
-        r.ready->message->content = buf_take(&r.content);
-    if (status == DB_OK)
-        *out = r.ready;
-    else
-        queue_ready_free(r.ready);
+    if (count == 0)
+        return DB_OK;
+    buf_adds(&sql, before);
+    for (size_t i = 0; i < count; i++)
+        buf_addf(&sql, "%s%" PRId64, i == 0 ? " (" : ", ", ids[i]);
+    buf_addf(&sql, ")%s", after);
+    enum db_status status = db->ops->query_text(db, buf_str(&sql), NULL, 0, row, ctx, err);
+    buf_clear(&sql);
     return status;
 }
 
-/* --- what is due --- */
-
-struct due_ids {
-    int64_t *ids;
-    size_t max, count;
-};
-
-static bool take_id(void *ctx, const struct db_value *columns)
+/* Read what belongs to the copies of the batch. */
+static enum db_status read_parts(struct reading *r, struct db *db, struct err *err)
 {
-    struct due_ids *d = ctx;
+    int64_t copies[QUEUE_READ_MAX], messages[QUEUE_READ_MAX];
+    const struct queue_batch *b = r->batch;
+    size_t message_count = 0;
 
-    if (d->count < d->max)
-        d->ids[d->count++] = columns[0].number;
-    return d->count < d->max;
+    for (size_t i = 0; i < b->count; i++) {
+        const struct queue_stored *m = b->items[i]->message;
+        copies[i] = b->items[i]->id;
+        if (r->content_max > 0 && r->is_message_there[i] && is_small(m))
+            messages[message_count++] = m->id;
+    }
+    enum db_status status =
+        query_ids(db, "SELECT " QUEUE_ROW_RECIPIENT ", r.copy FROM recipient r WHERE r.copy IN",
+                  copies, b->count, " ORDER BY r.copy, r.number", take_recipient, r, err);
+    return status == DB_OK
+               ? query_ids(db, "SELECT data, message FROM body WHERE message IN", messages,
+                           message_count, " ORDER BY message, part", take_part, r, err)
+               : status;
 }
 
-static bool take_due(void *ctx, const struct db_value *columns)
+enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count,
+                                 size_t content_max, struct queue_batch *out, struct err *err)
 {
-    if (columns[0].type == DB_INT) /* a text counts as later than any number */
-        *(time_t *)ctx = (time_t)columns[0].number;
+    struct reading r = {.batch = out, .content_max = content_max};
+
+    *out = (struct queue_batch){.count = 0};
+    enum db_status status = query_ids(
+        db,
+        "SELECT c.id, c.destination, c.message, c.due, c.attempts, m.body_at, " QUEUE_ROW_MESSAGE
+        " FROM copy c LEFT JOIN message m ON m.id = c.message WHERE c.id IN",
+        ids, count, " ORDER BY c.due, c.id", take_copy, &r, err);
+    if (status == DB_OK)
+        status = read_parts(&r, db, err);
+    for (size_t i = 0; i < out->count; i++) {
+        find_problem(&r, i);
+        if (content_max > 0 && is_small(out->items[i]->message))
+            out->items[i]->message->content = buf_take(&r.contents[i]);
+        if (status != DB_OK)
+            queue_ready_free(out->items[i]);
+    }
+    if (status != DB_OK)
+        out->count = 0;
+    return status;
+}
+
+/* --- large contents in the database --- */
+
+struct parts {
+    struct large_file *file;
+    uint64_t size_bytes;
+    bool is_there;
+    enum queue_put_status status;
+    struct err *err;
+};
+
+static bool write_part(void *ctx, const struct db_value *columns)
+{
+    struct parts *p = ctx;
+
+    p->is_there = true;
+    p->size_bytes += columns[0].len;
+    p->status = large_write(p->file, columns[0].data, columns[0].len, p->err);
     return false;
 }
 
-enum db_status queue_read_due(struct db *db, const char *destination, time_t now,
-                              int64_t delay_max_s, int64_t *ids, size_t max, size_t *count_out,
-                              time_t *next_out, struct err *err)
+static enum db_status copy_parts(struct db *db, int64_t message, uint64_t size_bytes,
+                                 struct parts *p, struct err *err)
 {
-    struct due_ids found = {.ids = ids, .max = max};
-    struct db_value values[] = {db_text(destination), db_int(now), db_int((int64_t)max)};
+    enum db_status status = DB_OK;
 
-    enum db_status status = db->ops->query(
-        db,
-        "SELECT id FROM copy WHERE destination = $1 AND state = 'queued' AND due <= $2"
-        " ORDER BY due, id LIMIT $3",
-        values, 3, take_id, &found, err);
-    if (status == DB_OK && found.count < max)
-        status = db->ops->query(
-            db,
-            "SELECT due FROM copy WHERE destination = $1 AND state = 'queued' AND due > $2"
-            " ORDER BY due LIMIT 1",
-            values, 2, take_due, next_out, err);
-    values[1] = db_int(now + delay_max_s);
-    values[2] = db_int((int64_t)(max - found.count));
-    if (status == DB_OK && found.count < max && delay_max_s > 0)
-        status = db->ops->query(
-            db,
-            "SELECT id FROM copy WHERE destination = $1 AND state = 'queued' AND due > $2"
-            " ORDER BY due, id LIMIT $3",
-            values, 3, take_id, &found, err);
-    *count_out = found.count;
+    p->is_there = true;
+    for (int64_t part = 0; status == DB_OK && p->is_there && p->status == QUEUE_PUT_OK; part++) {
+        const struct db_value values[] = {db_int(message), db_int(part)};
+        p->is_there = false;
+        if (p->size_bytes <= size_bytes)
+            status = db->ops->query(db, "SELECT data FROM body WHERE message = $1 AND part = $2",
+                                    values, 2, write_part, p, err);
+    }
     return status;
+}
+
+int queue_read_parts(struct db_queue *q, const struct queue_ready *ready, struct err *err)
+{
+    const uint64_t size_bytes = ready->message->message.size_bytes;
+    struct parts p = {.status = QUEUE_PUT_OK, .err = err};
+    int fd = -1;
+
+    if (large_begin_unnamed(q->large, ready->id, &p.file, err) != QUEUE_PUT_OK) {
+        errno = EIO;
+        return -1;
+    }
+    struct db *db = queue_borrow_reader(q, err);
+    enum db_status status =
+        db == NULL ? DB_FAULT : copy_parts(db, ready->message->id, size_bytes, &p, err);
+    if (db != NULL)
+        queue_give_back_reader(q, db, status, err);
+    errno = EIO;
+    if (status == DB_OK && p.status == QUEUE_PUT_OK && p.size_bytes == size_bytes)
+        fd = large_take(p.file);
+    else
+        large_keep(p.file);
+    if (status == DB_OK && p.status == QUEUE_PUT_OK && p.size_bytes != size_bytes) {
+        err_set(err, QUEUE_CONTENT_MISSING);
+        errno = EBADMSG;
+    }
+    return fd;
 }

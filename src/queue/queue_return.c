@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Take copies back from workers. The outcome of a copy is a request to the writer, which tries it
- * until it succeeds. Until then the window knows the copy, so it is not handed out again. An order
- * for the copy is carried out in the same transaction.
+ * until it succeeds. Until then the window knows the copy, so it is not handed out again. Orders
+ * for the copy are carried out after that (queue_order.c).
+ *
+ * With PostgreSQL the lease of the copy ends with its outcome. When it has run out before, and
+ * another node has the copy, only what the destination has accepted is recorded: those recipients,
+ * or the end of the copy.
  */
 #include "queue/queue_window.h"
 
@@ -24,7 +28,6 @@ struct outcome {
     enum kind kind;
     time_t due; /* LATER, POSTPONED */
     char *relay, *reply;
-    struct queue_order order; /* QUEUE_RETRY: none */
     struct queue_files files;
     size_t bytes;
 };
@@ -104,34 +107,25 @@ static enum db_status write_recipients(const struct outcome *o, struct db *db, s
 static enum db_status write_copy(const struct outcome *o, struct db *db, struct err *err)
 {
     const struct db_value values[] = {db_int(o->due), db_int(o->taken->ready->attempts),
-                                      db_int(o->taken->ready->id)};
+                                      db_int(o->taken->ready->id), db_text(o->q->node)};
 
     switch (o->kind) {
     case DEAD:
-        return db->ops->run(db, "UPDATE copy SET state = 'dead', attempts = $1 WHERE id = $2",
-                            &values[1], 2, NULL, err);
+        return db->ops->run(db,
+                            "UPDATE copy SET state = 'dead', attempts = $1, owner = NULL"
+                            " WHERE id = $2 AND (owner = $3 OR $3 = '')",
+                            &values[1], 3, NULL, err);
     case LATER:
     case POSTPONED:
-        return db->ops->run(db, "UPDATE copy SET due = $1, attempts = $2 WHERE id = $3", values, 3,
-                            NULL, err);
+        return db->ops->run(db,
+                            "UPDATE copy SET due = $1, attempts = $2, owner = NULL"
+                            " WHERE id = $3 AND (owner = $4 OR $4 = '')",
+                            values, 4, NULL, err);
     case SENT:
     case RELEASED:
         break;
     }
     return DB_OK;
-}
-
-static enum db_status carry_out(struct outcome *o, struct db *db, struct err *err)
-{
-    const char *destination = o->taken->copy.destination;
-    const int64_t id = o->taken->ready->id;
-
-    if (o->order.action == QUEUE_DELETE)
-        return queue_write_deletion(o->q, db, destination, id, &o->files, err);
-    if (o->order.action == QUEUE_REQUEUE)
-        return queue_write_requeue(o->q, db, destination, id, o->order.to, err);
-    /* It is held already, unless that could not be written when it was ordered. */
-    return o->order.action == QUEUE_HOLD ? queue_write_hold(db, id, err) : DB_OK;
 }
 
 static enum db_status apply(struct writer_request *request, struct db *db, struct err *err)
@@ -142,18 +136,12 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
 
     o->files.count = 0;
     if (o->kind == SENT) {
-        /* A commit that failed may have been stored all the same; then it is gone. */
-        bool was_there = false;
-        status = queue_write_removal(db, t->ready->id, &o->files, &was_there, err);
-        if (status == DB_OK && was_there)
-            status = queue_write_history(o->q, db, t->copy.destination, t->ready, true, "sent",
-                                         &(struct queue_delivery){o->relay, o->reply}, err);
-        return status;
+        status = queue_write_history(o->q, db, t->ready, true, "sent",
+                                     &(struct queue_delivery){o->relay, o->reply}, err);
+        return status == DB_OK ? queue_write_removal(db, t->ready, &o->files, err) : status;
     }
     status = write_recipients(o, db, err);
-    if (status == DB_OK)
-        status = write_copy(o, db, err);
-    return status == DB_OK ? carry_out(o, db, err) : status;
+    return status == DB_OK ? write_copy(o, db, err) : status;
 }
 
 /* --- afterwards --- */
@@ -174,8 +162,7 @@ static void finish(struct writer_request *request, enum db_status status, const 
     struct outcome *o = (struct outcome *)request;
     struct queue_taken *t = o->taken;
     const char *destination = t->copy.destination;
-    const bool has_order = o->kind != SENT && o->order.action != QUEUE_RETRY;
-    const bool is_again = status == DB_OK && o->kind == RELEASED && !has_order;
+    const bool is_again = status == DB_OK && o->kind == RELEASED;
     const int64_t id = t->ready->id;
 
     if (status != DB_OK) /* the queue is being closed, or someone has made a trigger */
@@ -183,12 +170,8 @@ static void finish(struct writer_request *request, enum db_status status, const 
                   err->text);
     else
         queue_files_remove(o->q, &o->files);
-    if (status == DB_OK && has_order && !(o->kind == DEAD && o->order.action == QUEUE_HOLD))
-        queue_change_log(&o->order, destination, id);
     if (status == DB_OK) /* else it stays as it is: not handed out before the next start */
         queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
-    if (o->order.to[0] != '\0')
-        queue_next_look(o->q, o->order.to);
     if (!is_again)
         queue_ready_free(t->ready);
     free_taken(t);
@@ -214,11 +197,12 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
         .relay = mem_strdup(delivery == NULL ? "" : delivery->relay),
         .reply = mem_strdup(delivery == NULL ? "" : delivery->reply)};
     /* A large file is removed when its row is gone for good. */
-    if (t->ready->message->content == NULL)
+    if (t->ready->message->is_file)
         o->request.urgency = WRITER_DURABLE;
     atomic_fetch_add(&q->returning_bytes, o->bytes);
     atomic_fetch_add(&q->outcomes, 1);
-    queue_next_begin_return(q, t->copy.destination, t->ready->id, &o->request, &o->order);
+    queue_next_begin_return(q, t->copy.destination, t->ready->id);
+    writer_submit(q->writer, &o->request);
 }
 
 void queue_return_done(struct queue *base, struct queue_copy *c,

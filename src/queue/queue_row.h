@@ -14,6 +14,7 @@
 
 /* The columns of `recipient AS r`, in the order that queue_row_recipient() expects. */
 #define QUEUE_ROW_RECIPIENT "r.address, r.orcpt, r.state, r.reason, r.number"
+#define QUEUE_ROW_RECIPIENT_COLUMNS 5
 
 /* Convert a row of message. The strings in *out are borrowed from the columns. */
 void queue_row_message(const struct db_value *columns, struct queue_message *out)

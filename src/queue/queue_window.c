@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define FRESH_EVERY 4
@@ -16,19 +17,19 @@ struct queue_window *queue_window_new(const char *destination)
     task_cond_init(&w->changed);
     TAILQ_INIT(&w->found.nodes);
     TAILQ_INIT(&w->fresh.nodes);
+    w->batch = QUEUE_WINDOW_BATCH;
     w->has_more = true; /* there may be something from before */
     return w;
 }
 
 void queue_window_free(struct queue_window *w)
 {
-    struct queue_node *next;
+    struct queue_known *next;
 
     for (size_t i = 0; i < QUEUE_WINDOW_BUCKETS; i++)
-        for (struct queue_node *n = w->buckets[i]; n != NULL; n = next) {
+        for (struct queue_known *n = w->buckets[i]; n != NULL; n = next) {
             next = n->hash_next;
             queue_ready_free(n->ready);
-            free(n->order);
             free(n);
         }
     task_cond_clear(&w->changed);
@@ -37,23 +38,23 @@ void queue_window_free(struct queue_window *w)
     free(w);
 }
 
-static struct queue_node **bucket(struct queue_window *w, int64_t id)
+static struct queue_known **bucket(struct queue_window *w, int64_t id)
 {
     return &w->buckets[((uint64_t)id * 0x9e3779b97f4a7c15U >> 32) % QUEUE_WINDOW_BUCKETS];
 }
 
-struct queue_node *queue_window_find(struct queue_window *w, int64_t id)
+struct queue_known *queue_window_find(struct queue_window *w, int64_t id)
 {
-    struct queue_node *n = *bucket(w, id);
+    struct queue_known *n = *bucket(w, id);
 
     while (n != NULL && n->id != id)
         n = n->hash_next;
     return n;
 }
 
-struct queue_node *queue_window_know(struct queue_window *w, int64_t id)
+struct queue_known *queue_window_know(struct queue_window *w, int64_t id)
 {
-    struct queue_node *n = queue_window_find(w, id);
+    struct queue_known *n = queue_window_find(w, id);
 
     if (n != NULL)
         return n;
@@ -65,7 +66,17 @@ struct queue_node *queue_window_know(struct queue_window *w, int64_t id)
     return n;
 }
 
-void queue_window_forget(struct queue_window *w, struct queue_node *n)
+void queue_window_list(const struct queue_window *w, struct buf *out)
+{
+    const char *before = "{";
+
+    for (size_t i = 0; i < QUEUE_WINDOW_BUCKETS; i++)
+        for (const struct queue_known *n = w->buckets[i]; n != NULL; n = n->hash_next, before = ",")
+            buf_addf(out, "%s%" PRId64, before, n->id);
+    buf_adds(out, w->known == 0 ? "{}" : "}");
+}
+
+void queue_window_forget(struct queue_window *w, struct queue_known *n)
 {
     if (n->state != QUEUE_IDLE || n->reserved > 0 || n->is_buried)
         return;
@@ -75,7 +86,7 @@ void queue_window_forget(struct queue_window *w, struct queue_node *n)
         w->buried = n;
         return;
     }
-    struct queue_node **at = bucket(w, n->id);
+    struct queue_known **at = bucket(w, n->id);
     while (*at != n)
         at = &(*at)->hash_next;
     *at = n->hash_next;
@@ -85,10 +96,10 @@ void queue_window_forget(struct queue_window *w, struct queue_node *n)
 
 void queue_window_end_look(struct queue_window *w)
 {
-    struct queue_node *next;
+    struct queue_known *next;
 
     w->is_looking = false;
-    for (struct queue_node *n = w->buried; n != NULL; n = next) {
+    for (struct queue_known *n = w->buried; n != NULL; n = next) {
         next = n->buried_next;
         n->is_buried = false;
         queue_window_forget(w, n);
@@ -110,7 +121,7 @@ bool queue_window_has_room(const struct queue_ready_list *l, const struct queue_
                              l->bytes + queue_window_cost(more) <= QUEUE_WINDOW_BYTES_MAX);
 }
 
-void queue_window_add(struct queue_window *w, struct queue_node *n, struct queue_ready *ready,
+void queue_window_add(struct queue_window *w, struct queue_known *n, struct queue_ready *ready,
                       bool is_fresh, bool is_first)
 {
     struct queue_ready_list *l = is_fresh ? &w->fresh : &w->found;
@@ -126,8 +137,8 @@ void queue_window_add(struct queue_window *w, struct queue_node *n, struct queue
         TAILQ_INSERT_TAIL(&l->nodes, n, link);
 }
 
-struct queue_ready *queue_window_remove(struct queue_window *w, struct queue_node *n,
-                                        enum queue_node_state state)
+struct queue_ready *queue_window_remove(struct queue_window *w, struct queue_known *n,
+                                        enum queue_known_state state)
 {
     struct queue_ready_list *l = n->is_fresh ? &w->fresh : &w->found;
     struct queue_ready *ready = n->ready;
@@ -143,7 +154,7 @@ struct queue_ready *queue_window_remove(struct queue_window *w, struct queue_nod
 struct queue_ready *queue_window_take(struct queue_window *w)
 {
     bool is_fresh_turn = w->turn % FRESH_EVERY == FRESH_EVERY - 1;
-    struct queue_node *n = TAILQ_FIRST(is_fresh_turn ? &w->fresh.nodes : &w->found.nodes);
+    struct queue_known *n = TAILQ_FIRST(is_fresh_turn ? &w->fresh.nodes : &w->found.nodes);
 
     if (n == NULL)
         n = TAILQ_FIRST(is_fresh_turn ? &w->found.nodes : &w->fresh.nodes);

@@ -16,6 +16,7 @@
 #ifndef SPLIT_QUEUE_WINDOW_H
 #define SPLIT_QUEUE_WINDOW_H
 
+#include "base/buf.h"
 #include "queue/queue_private.h"
 #include "task/task.h"
 
@@ -24,27 +25,30 @@
 #define QUEUE_WINDOW_BUCKETS 1024           /* a power of two */
 #define QUEUE_WINDOW_READY_MAX 500          /* in each list */
 #define QUEUE_WINDOW_BYTES_MAX (512 * 1024) /* of each list */
+#define QUEUE_WINDOW_BATCH 256              /* copies that a look reads ahead */
 
-enum queue_node_state {
+enum queue_known_state {
     QUEUE_IDLE,      /* none of the others; reserved, or about to be forgotten */
     QUEUE_READY,     /* in one of the lists */
     QUEUE_TAKEN,     /* in a worker's hands */
     QUEUE_RETURNING, /* given back; the outcome is being written */
 };
 
-struct queue_node {
-    struct queue_node *hash_next, *buried_next;
-    TAILQ_ENTRY(queue_node) link; /* of its list, while READY */
+struct queue_known {
+    struct queue_known *hash_next, *buried_next;
+    TAILQ_ENTRY(queue_known) link; /* of its list, while READY */
     int64_t id;
-    enum queue_node_state state;
+    enum queue_known_state state;
     bool is_fresh, is_buried;
+    /* Its row was changed, or has an order, or will soon; or its lease has run out. It does not
+     * become READY again before a look has read it. */
+    bool is_marked;
     unsigned reserved;         /* number of reservations */
     struct queue_ready *ready; /* owned; set in the state READY only */
-    struct queue_order *order; /* owned; set in the state TAKEN only; NULL: none */
 };
 
 struct queue_ready_list {
-    TAILQ_HEAD(queue_nodes, queue_node) nodes;
+    TAILQ_HEAD(queue_known_list, queue_known) nodes;
     size_t count, bytes;
 };
 
@@ -53,12 +57,16 @@ struct queue_window {
     char *name;           /* of the destination */
     pthread_mutex_t lock; /* guards all that follows */
     struct task_cond changed;
-    struct queue_node *buckets[QUEUE_WINDOW_BUCKETS];
-    size_t known;
+    struct queue_known *buckets[QUEUE_WINDOW_BUCKETS];
+    size_t known;                         /* how many */
     struct queue_ready_list found, fresh; /* read from the database; stored just now */
-    struct queue_node *buried;
+    struct queue_known *buried;
     unsigned turn, wakes;
-    bool is_looking;
+    unsigned drops; /* how often all copies were dropped */
+    unsigned batch; /* how many copies a look reads ahead: as many as fitted the last time */
+    bool is_looking, has_workers;
+    bool is_untold; /* other nodes do not know yet of copies without an owner */
+    int64_t told_at_ms;
     bool has_more;  /* the database may have due copies that are not known, and that a look under
                        way may miss */
     time_t look_at; /* the time for a look even if has_more is false */
@@ -73,12 +81,14 @@ struct queue_window *queue_window_new(const char *destination);
 void queue_window_free(struct queue_window *w);
 
 /* Return the node of a copy, or NULL if the copy is not known. */
-struct queue_node *queue_window_find(struct queue_window *w, int64_t id);
+struct queue_known *queue_window_find(struct queue_window *w, int64_t id);
 /* Return the node of a copy. If the copy is not known, add a node in the state IDLE. */
-struct queue_node *queue_window_know(struct queue_window *w, int64_t id);
+struct queue_known *queue_window_know(struct queue_window *w, int64_t id);
+/* Append the ids of all copies that are known to a text, as "{1,2,3}". */
+void queue_window_list(const struct queue_window *w, struct buf *out);
 /* Forget a copy and free its node, during a look when the look ends. Nothing happens unless the
  * copy is IDLE and not reserved. */
-void queue_window_forget(struct queue_window *w, struct queue_node *n);
+void queue_window_forget(struct queue_window *w, struct queue_known *n);
 /* End a look: clear is_looking, and forget the copies that were buried during the look. */
 void queue_window_end_look(struct queue_window *w);
 
@@ -88,12 +98,12 @@ size_t queue_window_cost(const struct queue_ready *r);
 bool queue_window_has_room(const struct queue_ready_list *l, const struct queue_ready *more);
 /* Make a copy READY: add it to `fresh` (is_fresh) or `found`, at the head (is_first) or the end.
  * The window owns `ready` from now on. */
-void queue_window_add(struct queue_window *w, struct queue_node *n, struct queue_ready *ready,
+void queue_window_add(struct queue_window *w, struct queue_known *n, struct queue_ready *ready,
                       bool is_fresh, bool is_first);
 /* Remove a READY copy from its list and give it this state. Returns the copy, which is the
  * caller's. */
-struct queue_ready *queue_window_remove(struct queue_window *w, struct queue_node *n,
-                                        enum queue_node_state state);
+struct queue_ready *queue_window_remove(struct queue_window *w, struct queue_known *n,
+                                        enum queue_known_state state);
 /* Take the next copy: the first one of `found`, and every fourth time the first one of `fresh`. If
  * that list is empty, it is the first one of the other list. Returns the copy, which is TAKEN and
  * the caller's, or NULL if both lists are empty. */

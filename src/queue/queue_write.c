@@ -25,8 +25,10 @@ enum db_status queue_write_recipient(struct db *db, int64_t copy, const struct q
                                       db_int(copy), db_int(r->number)};
 
     return db->ops->run(
-        db, "UPDATE recipient SET state = $1, reason = $2 WHERE copy = $3 AND number = $4", values,
-        4, NULL, err);
+        db,
+        "UPDATE recipient SET state = $1, reason = $2 WHERE copy = $3 AND number = $4"
+        " AND state <> 'sent'",
+        values, 4, NULL, err);
 }
 
 /* --- history --- */
@@ -66,7 +68,7 @@ static const char *reason_of(const struct queue_ready *copy)
     return "";
 }
 
-enum db_status queue_write_history(struct db_queue *q, struct db *db, const char *destination,
+enum db_status queue_write_history(struct db_queue *q, struct db *db,
                                    const struct queue_ready *copy, bool is_sent, const char *result,
                                    const struct queue_delivery *delivery, struct err *err)
 {
@@ -78,7 +80,7 @@ enum db_status queue_write_history(struct db_queue *q, struct db *db, const char
     join_addresses(copy, is_sent, &recipients);
     const struct db_value values[] = {
         db_int(copy->id),
-        db_text(destination),
+        db_text(copy->destination),
         db_int(queue_now(q)),
         db_text(m->sender),
         db_text(buf_str(&recipients)),
@@ -97,7 +99,8 @@ enum db_status queue_write_history(struct db_queue *q, struct db *db, const char
         status = db->ops->run(db,
                               "INSERT INTO history (copy, destination, time, sender, recipients,"
                               " message_id, mta_queue_id, size, result, relay, reply, attempts)"
-                              " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                              " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12"
+                              " WHERE EXISTS (SELECT 1 FROM copy WHERE id = $1)",
                               values, 12, NULL, err);
     buf_clear(&recipients);
     if (status == DB_OK && ++q->history_rows % PRUNE_EVERY == 0) {
@@ -109,82 +112,52 @@ enum db_status queue_write_history(struct db_queue *q, struct db *db, const char
 
 /* --- the end of a copy --- */
 
-enum db_status queue_write_removal(struct db *db, int64_t copy, struct queue_files *files,
-                                   bool *was_there_out, struct err *err)
+/* Another node may remove the last other copy of the message at the same time. Then one of the two
+ * waits here for the commit of the other, and sees afterwards that its copy is the last one. */
+static enum db_status lock_message(struct db *db, int64_t message, int64_t copy, struct err *err)
 {
-    const int64_t id = queue_id_message(copy);
-    const struct db_value value = db_int(copy), message = db_int(id);
-    const struct db_value copies[] = {message, db_int(id + QUEUE_ID_COPIES_MAX)};
-    int64_t others = 0;
-    uint64_t copies_removed = 0, parts = 0;
+    const struct db_value values[] = {db_int(message), db_int(message + QUEUE_ID_COPIES_MAX),
+                                      db_int(copy)};
 
+    return db->ops->run(db,
+                        "SELECT 1 FROM message WHERE id = $1 AND EXISTS (SELECT 1 FROM copy"
+                        " WHERE id > $1 AND id <= $2 AND id <> $3) FOR UPDATE",
+                        values, 3, NULL, err);
+}
+
+static enum db_status add_file(struct db *db, int64_t message, struct queue_files *files,
+                               struct err *err)
+{
+    const struct db_value value = db_int(message);
+    int64_t is_there = 0;
     enum db_status status =
-        db->ops->run(db, "DELETE FROM recipient WHERE copy = $1", &value, 1, NULL, err);
-    if (status == DB_OK)
-        status =
-            db->ops->run(db, "DELETE FROM copy WHERE id = $1", &value, 1, &copies_removed, err);
-    *was_there_out = copies_removed > 0;
-    if (status == DB_OK)
-        status = db_get_number(db, "SELECT 1 FROM copy WHERE id > $1 AND id <= $2 LIMIT 1", copies,
-                               2, &others, err);
-    if (status != DB_OK || others != 0)
-        return status;
-    status = db->ops->run(db, "DELETE FROM body WHERE message = $1", &message, 1, &parts, err);
-    if (status == DB_OK)
-        status = db->ops->run(db, "DELETE FROM message WHERE id = $1", &message, 1, NULL, err);
-    if (parts == 0) { /* there may be a file */
+        db_get_number(db, "SELECT 1 FROM message WHERE id = $1", &value, 1, &is_there, err);
+
+    if (status == DB_OK && !is_there) {
         files->messages = mem_grow(files->messages, files->count + 1, sizeof *files->messages);
-        files->messages[files->count++] = id;
+        files->messages[files->count++] = message;
     }
     return status;
 }
 
-enum db_status queue_write_hold(struct db *db, int64_t copy, struct err *err)
+enum db_status queue_write_removal(struct db *db, const struct queue_ready *copy,
+                                   struct queue_files *files, struct err *err)
 {
-    const struct db_value id = db_int(copy);
+    static const char *const rows[] = {"DELETE FROM recipient WHERE copy = $1",
+                                       "DELETE FROM copy WHERE id = $1"};
+    static const char *const last[] = {
+        "DELETE FROM body WHERE message = $1"
+        " AND NOT EXISTS (SELECT 1 FROM copy WHERE id > $1 AND id <= $2)",
+        "DELETE FROM message WHERE id = $1"
+        " AND NOT EXISTS (SELECT 1 FROM copy WHERE id > $1 AND id <= $2)"};
+    const int64_t message = queue_id_message(copy->id);
+    const struct db_value id = db_int(copy->id);
+    const struct db_value ids[] = {db_int(message), db_int(message + QUEUE_ID_COPIES_MAX)};
+    enum db_status status = db->is_shared ? lock_message(db, message, copy->id, err) : DB_OK;
 
-    return db->ops->run(db, "UPDATE copy SET state = 'held' WHERE id = $1 AND state = 'queued'",
-                        &id, 1, NULL, err);
-}
-
-enum db_status queue_write_deletion(struct db_queue *q, struct db *db, const char *destination,
-                                    int64_t copy, struct queue_files *files, struct err *err)
-{
-    struct queue_ready *row;
-    bool was_there;
-
-    enum db_status status = queue_read_copy(db, copy, false, &row, err);
-    if (status != DB_OK || row == NULL)
-        return status;
-    status = queue_write_history(q, db, destination, row, true, "sent", NULL, err);
-    if (status == DB_OK)
-        status = queue_write_history(q, db, destination, row, false, "deleted", NULL, err);
-    if (status == DB_OK)
-        status = queue_write_removal(db, copy, files, &was_there, err);
-    queue_ready_free(row);
-    return status;
-}
-
-enum db_status queue_write_requeue(struct db_queue *q, struct db *db, const char *destination,
-                                   int64_t copy, const char *to, struct err *err)
-{
-    const struct db_value values[] = {db_text(to[0] == '\0' ? destination : to),
-                                      db_int(queue_now(q)), db_int(copy)};
-    struct queue_ready *row;
-
-    enum db_status status = queue_read_copy(db, copy, false, &row, err);
-    if (status != DB_OK || row == NULL)
-        return status;
-    status = queue_write_history(q, db, destination, row, false, "requeued", NULL, err);
-    queue_ready_free(row);
-    if (status == DB_OK)
-        status = db->ops->run(
-            db, "UPDATE recipient SET state = 'pending' WHERE copy = $1 AND state = 'dead'",
-            &values[2], 1, NULL, err);
-    if (status == DB_OK)
-        status = db->ops->run(db,
-                              "UPDATE copy SET destination = $1, state = 'queued', due = $2,"
-                              " attempts = 0 WHERE id = $3",
-                              values, 3, NULL, err);
-    return status;
+    for (size_t i = 0; i < 2 && status == DB_OK; i++)
+        status = db->ops->run(db, rows[i], &id, 1, NULL, err);
+    for (size_t i = 0; i < 2 && status == DB_OK; i++)
+        status = db->ops->run(db, last[i], ids, 2, NULL, err);
+    return status == DB_OK && copy->message->is_file ? add_file(db, message, files, err) : status;
 }

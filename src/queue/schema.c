@@ -36,8 +36,10 @@ static const char *const statements[] = {
     " due {INT} NOT NULL,"  /* seconds since 1970 */
     " attempts {INT} NOT NULL,"
     " owner TEXT,"            /* a node; NULL: free, and always with SQLite */
-    " ordered TEXT) {CHURN}", /* hold | delete | requeue DEST; NULL: none */
-    "CREATE INDEX copy_due ON copy (destination, due, id) WHERE state = 'queued'",
+    " ordered TEXT) {CHURN}", /* delete | requeue | requeue DEST; NULL: none */
+    "CREATE INDEX copy_due ON copy (destination, due, id)"
+    " WHERE state = 'queued' AND ordered IS NULL",
+    "CREATE INDEX copy_ordered ON copy (id) WHERE ordered IS NOT NULL",
     "CREATE TABLE recipient ("
     " copy {INT} NOT NULL,"
     " number {INT} NOT NULL,"
@@ -71,6 +73,8 @@ static const char *const statements[] = {
     " since {INT} NOT NULL,"
     " until {INT}," /* its copies are its own until then; NULL: it has ended */
     " version TEXT NOT NULL)",
+    /* The nodes whose copies are leased. */
+    "CREATE VIEW alive AS SELECT number, name FROM node WHERE until > {NOW}",
 };
 
 static void translate(const char *statement, const struct schema_word *words, struct buf *out)

@@ -97,7 +97,8 @@ static enum db_status commit_batch(struct writer *w, const struct writer_list *b
                                    struct err *err)
 {
     int64_t now_ms = clock_now_ms();
-    bool is_durable = now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
+    /* A server syncs by itself, and this commit would wait for a standby that may be gone. */
+    bool is_durable = !w->db->is_shared && now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
     enum db_status status = DB_AGAIN;
 
     for (const struct writer_request *r = batch->first; r != NULL; r = r->next)

@@ -2,7 +2,9 @@
 #include "queue_unit.h"
 
 #include "base/log.h"
+#include "pgsql_unit.h"
 #include "queue/db.h"
+#include "queue/db_pgsql.h"
 
 #include <ftw.h>
 #include <stdio.h>
@@ -15,20 +17,31 @@ char queue_unit_dir[64];
 atomic_long fake_now;
 int64_t queue_unit_history_s;
 
-static const struct engine {
-    const char *name;
-    const char *queue; /* of struct queue_options */
-    struct db *(*open_db)(enum db_access access, enum db_status *status, struct err *err);
-} * engine;
+const char *queue_unit_queue;
 
-static struct db *open_sqlite(enum db_access access, enum db_status *status, struct err *err)
+static bool is_on_postgresql;
+
+bool queue_unit_is_shared(void)
 {
-    bool is_missing;
-
-    return db_sqlite_open(queue_unit_dir, access, status, &is_missing, err);
+    return is_on_postgresql;
 }
 
-static const struct engine engines[] = {{"sqlite", "sqlite", open_sqlite}};
+/* A second connection, which writes beside that of the queue. */
+static struct db *open_db(enum db_access access, struct err *err)
+{
+    struct db_pgsql_options options = {.uri = queue_unit_queue,
+                                       .node = "shell",
+                                       .program = "unit",
+                                       .access = access == DB_READ ? DB_READ : DB_SHARE};
+    enum db_status status;
+    bool is_missing;
+    struct db *db = queue_unit_is_shared()
+                        ? db_pgsql_open(&options, &status, &is_missing, err)
+                        : db_sqlite_open(queue_unit_dir, access, &status, &is_missing, err);
+
+    ck_assert_msg(db != NULL, "%s", err->text);
+    return db;
+}
 
 /* --- the queue --- */
 
@@ -37,16 +50,22 @@ static time_t fake_clock(void *ctx)
     return (time_t)atomic_load((atomic_long *)ctx);
 }
 
-struct queue *queue_unit_try_open(struct err *err)
+struct queue *queue_unit_open_node(const char *node, const char *directory, struct err *err)
 {
-    struct queue_options options = {.spool_directory = queue_unit_dir,
-                                    .queue = engine->queue,
+    struct queue_options options = {.spool_directory = directory,
+                                    .queue = queue_unit_queue,
+                                    .node = node,
                                     .history_s = queue_unit_history_s,
                                     .delay_max_s = QUEUE_UNIT_DELAY_MAX_S,
                                     .clock = fake_clock,
                                     .clock_ctx = &fake_now};
 
     return queue_open(&options, err);
+}
+
+struct queue *queue_unit_try_open(struct err *err)
+{
+    return queue_unit_open_node("one", queue_unit_dir, err);
 }
 
 void queue_unit_open(void)
@@ -63,18 +82,21 @@ void queue_unit_reopen(void)
     queue_unit_open();
 }
 
-/* The writer takes requests in their order. */
+/* The writer takes requests in their order. An outcome may submit another one, which carries out an
+ * order. */
 void queue_unit_flush(void)
 {
     struct err err = {""};
 
-    ck_assert_msg(q->ops->resume(q, "none-of-this-name", &err) == 0, "%s", err.text);
+    for (int i = 0; i < 2; i++)
+        ck_assert_msg(q->ops->resume(q, "none-of-this-name", &err) == 0, "%s", err.text);
 }
 
 static void set_up(void)
 {
     strcpy(queue_unit_dir, "/tmp/split-queue-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(queue_unit_dir));
+    queue_unit_queue = is_on_postgresql ? pgsql_unit_create("") : "sqlite";
     fake_now = 1700000045;
     queue_unit_history_s = 86400;
     queue_unit_open();
@@ -91,6 +113,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static void tear_down(void)
 {
     q->ops->close(q);
+    if (queue_unit_is_shared())
+        pgsql_unit_drop();
     nftw(queue_unit_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -103,16 +127,17 @@ TCase *queue_unit_case(const char *name)
     return tests;
 }
 
-int queue_unit_run(const char *name, TCase *(*make)(void))
+/* On SQLite (0), PostgreSQL (1). */
+static int run(const char *name, TCase *(*make)(void), int first, int last)
 {
     struct err err;
     int failed = 0;
 
     if (log_open(name, "stderr", "mail", "error", &err) < 0) /* changes log a line for each copy */
         return EXIT_FAILURE;
-    for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
-        engine = &engines[i];
-        printf("%s: ", engine->name);
+    for (int i = first; i <= last; i++) {
+        is_on_postgresql = i == 1;
+        printf("%s: ", is_on_postgresql ? "postgresql" : "sqlite");
         fflush(stdout);
         Suite *suite = suite_create(name);
         suite_add_tcase(suite, make());
@@ -122,6 +147,21 @@ int queue_unit_run(const char *name, TCase *(*make)(void))
         srunner_free(runner);
     }
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int queue_unit_run(const char *name, TCase *(*make)(void))
+{
+    return run(name, make, 0, pgsql_unit_is_there() ? 1 : 0);
+}
+
+int queue_unit_run_on_sqlite(const char *name, TCase *(*make)(void))
+{
+    return run(name, make, 0, 0);
+}
+
+int queue_unit_run_on_postgresql(const char *name, TCase *(*make)(void))
+{
+    return pgsql_unit_is_there() ? run(name, make, 1, 1) : UNIT_SKIPPED;
 }
 
 /* --- the database --- */
@@ -146,12 +186,10 @@ const char *queue_unit_text(const char *sql)
 {
     static char text[1000];
     struct err err = {""};
-    enum db_status status;
-    struct db *db = engine->open_db(DB_READ, &status, &err);
+    struct db *db = open_db(DB_READ, &err);
 
-    ck_assert_msg(db != NULL, "%s", err.text);
     text[0] = '\0';
-    status = db->ops->query_text(db, sql, NULL, 0, take_column, text, &err);
+    enum db_status status = db->ops->query_text(db, sql, NULL, 0, take_column, text, &err);
     ck_assert_msg(status == DB_OK, "%s", err.text);
     db->ops->close(db);
     return text;
@@ -165,11 +203,9 @@ int64_t queue_unit_number(const char *sql)
 void queue_unit_execute(const char *sql)
 {
     struct err err = {""};
-    enum db_status status;
-    struct db *db = engine->open_db(DB_WRITE, &status, &err);
+    struct db *db = open_db(DB_WRITE, &err);
 
-    ck_assert_msg(db != NULL, "%s", err.text);
-    status = db->ops->query_text(db, sql, NULL, 0, take_nothing, NULL, &err);
+    enum db_status status = db->ops->query_text(db, sql, NULL, 0, take_nothing, NULL, &err);
     ck_assert_msg(status == DB_OK, "%s", err.text);
     db->ops->close(db);
 }
@@ -177,11 +213,14 @@ void queue_unit_execute(const char *sql)
 struct db *queue_unit_block(void)
 {
     struct err err = {""};
-    enum db_status status;
-    struct db *db = engine->open_db(DB_WRITE, &status, &err);
+    struct db *db = open_db(DB_WRITE, &err);
 
-    ck_assert_msg(db != NULL, "%s", err.text);
     ck_assert_msg(db->ops->begin(db, true, &err) == DB_OK, "%s", err.text);
+    if (queue_unit_is_shared())
+        ck_assert_msg(
+            db->ops->query_text(db, "LOCK TABLE message, history, suspended IN EXCLUSIVE MODE",
+                                NULL, 0, take_nothing, NULL, &err) == DB_OK,
+            "%s", err.text);
     return db;
 }
 

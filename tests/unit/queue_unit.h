@@ -24,12 +24,21 @@ extern int64_t queue_unit_history_s; /* for the next open */
 TCase *queue_unit_case(const char *name);
 /* Run it for each engine. Returns main()'s exit code. make: adds the tests. */
 int queue_unit_run(const char *name, TCase *(*make)(void));
+int queue_unit_run_on_sqlite(const char *name, TCase *(*make)(void));
+/* The same; UNIT_SKIPPED if there is no server. */
+int queue_unit_run_on_postgresql(const char *name, TCase *(*make)(void));
+#define UNIT_SKIPPED 77
 
 void queue_unit_open(void);
 /* NULL, with the reason in `err`. */
 struct queue *queue_unit_try_open(struct err *err);
+/* Another queue, or another node of the same database. */
+struct queue *queue_unit_open_node(const char *node, const char *directory, struct err *err);
+/* The present engine is PostgreSQL; also known to make(). */
+bool queue_unit_is_shared(void);
+extern const char *queue_unit_queue; /* as in struct queue_options */
 void queue_unit_reopen(void);
-/* All that was given back so far is on disk. */
+/* All that was given back so far is on disk, and orders for it are carried out. */
 void queue_unit_flush(void);
 
 /* What a SELECT says: one number, or one text (until the next call). */

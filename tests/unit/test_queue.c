@@ -367,7 +367,8 @@ static const struct {
      "its message is missing in the database"},
     {10, "DELETE FROM body WHERE message < (SELECT max(message) FROM body)",
      "its content is missing in the database, or cut off"},
-    {10, "UPDATE body SET data = x'41' WHERE message < (SELECT max(message) FROM body)",
+    {10,
+     "UPDATE body SET data = substr(data, 1, 1) WHERE message < (SELECT max(message) FROM body)",
      "its content is missing in the database, or cut off"},
     {LARGE, "UPDATE message SET size = 5 WHERE id < (SELECT max(id) FROM message)", NULL},
     {LARGE, NULL, NULL}, /* without its file */
@@ -384,6 +385,8 @@ START_TEST(what_cannot_be_read_goes_to_the_dead_letters)
     snprintf(command, sizeof command, "rm %s/large/*", queue_unit_dir);
     if (damages[_i].sql != NULL)
         queue_unit_execute(damages[_i].sql);
+    else if (queue_unit_is_shared())
+        queue_unit_execute("DELETE FROM body WHERE part = 1");
     else
         ck_assert_int_eq(system(command), 0);
     queue_unit_open();

@@ -307,5 +307,5 @@ static TCase *make(void)
 
 int main(void)
 {
-    return queue_unit_run("queue_by_hand", make);
+    return queue_unit_run_on_sqlite("queue_by_hand", make);
 }

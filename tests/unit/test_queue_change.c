@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct queue_changed done;
@@ -379,8 +380,7 @@ START_TEST(an_order_is_carried_out_when_the_copy_is_given_back)
         struct queue_copy *c = queue_unit_must_take("archive");
         change.selection.id = by_id ? id[by_id] : NULL;
         must_change(&change, 0, 1);
-        /* A crash now does not bring it back into the queue, but for requeue. */
-        queue_unit_count(change.action == QUEUE_REQUEUE, change.action != QUEUE_REQUEUE, 0);
+        queue_unit_count(change.action != QUEUE_HOLD, change.action == QUEUE_HOLD, 0);
         ck_assert_ptr_null(queue_unit_take("new"));
         give_back(c, in_delivery[_i].how);
         queue_unit_count(queued, held, dead);
@@ -395,6 +395,35 @@ START_TEST(an_order_is_carried_out_when_the_copy_is_given_back)
         must_change(&(struct queue_change){.action = QUEUE_DELETE},
                     (uint64_t)(queued + held + dead), 0);
     }
+}
+END_TEST
+
+/* The process ends while a worker has the copy. */
+START_TEST(an_order_outlasts_a_crash)
+{
+    const bool is_deletion = _i == 0;
+    struct queue_change change = {.action = is_deletion ? QUEUE_DELETE : QUEUE_REQUEUE,
+                                  .to = is_deletion ? NULL : "new"};
+    char id[QUEUE_ID_SIZE];
+    int status;
+
+    put("archive", "x", false, id);
+    q->ops->close(q);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        queue_unit_open();
+        (void)queue_unit_must_take("archive");
+        must_change(&change, 0, 1);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM copy WHERE ordered IS NOT NULL"), 1);
+    queue_unit_open();
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    queue_unit_count(is_deletion ? 0 : 1, 0, 0);
+    ck_assert_uint_eq(queue_unit_finish_all("new"), is_deletion ? 0 : 1);
 }
 END_TEST
 
@@ -770,6 +799,7 @@ static TCase *make(void)
     tcase_add_test(tests, many);
     tcase_add_loop_test(tests, an_order_is_carried_out_when_the_copy_is_given_back, 0,
                         UNIT_COUNT(in_delivery));
+    tcase_add_loop_test(tests, an_order_outlasts_a_crash, 0, 2);
     tcase_add_test(tests, an_order_may_be_replaced);
     tcase_add_test(tests, the_history_says_what_became_of_a_copy);
     tcase_add_test(tests, an_outcome_that_was_written_before_is_not_told_twice);

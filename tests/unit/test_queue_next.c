@@ -9,8 +9,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-static const struct queue_order retry = {.action = QUEUE_RETRY};
-
 static struct db_queue *inner(void)
 {
     return (struct db_queue *)q;
@@ -30,22 +28,22 @@ static int64_t put_one(size_t len)
 
 static struct queue_ready *read_copy(int64_t id)
 {
-    struct queue_ready *ready = NULL;
+    struct queue_batch batch;
     struct err err = {""};
     struct db *db = queue_borrow_reader(inner(), &err);
 
     ck_assert_ptr_nonnull(db);
-    enum db_status status = queue_read_copy(db, id, true, &ready, &err);
+    enum db_status status = queue_read_copies(db, &id, 1, 1000000, &batch, &err);
     queue_give_back_reader(inner(), db, status, &err);
-    ck_assert_ptr_nonnull(ready);
-    return ready;
+    ck_assert_uint_eq(batch.count, 1);
+    return batch.items[0];
 }
 
 START_TEST(each_reservation_counts)
 {
     const int64_t id = put_one(1);
 
-    ck_assert_int_eq(queue_next_seize(inner(), "archive", id, &retry), QUEUE_SEIZED_FREE);
+    ck_assert(queue_next_seize(inner(), "archive", id));
     queue_next_reserve(inner(), "archive", id);
     ck_assert_ptr_null(queue_unit_take("archive"));
     queue_next_settle(inner(), "archive", id, read_copy(id));
@@ -62,7 +60,7 @@ START_TEST(what_is_given_back_while_it_is_reserved_waits)
     const int64_t id = put_one(1);
     struct queue_copy *c = queue_unit_must_take("archive");
 
-    ck_assert_int_eq(queue_next_seize(inner(), "archive", id, &retry), QUEUE_SEIZED_FREE);
+    ck_assert(!queue_next_seize(inner(), "archive", id));
     if (_i == 1)
         strcpy(c->recipients[0].reason, "421 down");
     q->ops->release(q, c);
@@ -147,23 +145,8 @@ static void *take_and_release(void *ctx)
     return NULL;
 }
 
-/* The order that a worker may have got is taken back, or what it did is undone. */
-static void undo_order(int64_t id)
-{
-    const struct queue_order release = {.action = QUEUE_RELEASE};
-    const struct queue_change change = {.action = QUEUE_RELEASE, .selection = {.id = reserved_id}};
-    struct queue_changed done;
-    struct err err;
-
-    (void)queue_next_seize(inner(), "archive", id, &release);
-    queue_next_settle(inner(), "archive", id, NULL);
-    queue_unit_flush();
-    (void)q->ops->change(q, &change, &done, &err); /* it may be in the queue */
-}
-
 START_TEST(no_look_hands_out_what_is_reserved)
 {
-    const struct queue_order hold = {.action = QUEUE_HOLD};
     const int64_t id = put_one(DB_BODY_PART_BYTES); /* a look takes its time */
     atomic_uint taken_count = 0;
     unsigned free_count = 0;
@@ -172,15 +155,13 @@ START_TEST(no_look_hands_out_what_is_reserved)
     queue_id_format(id, reserved_id);
     ck_assert_int_eq(pthread_create(&thread, NULL, take_and_release, &taken_count), 0);
     for (int i = 0; i < 3000 || taken_count < 10 || free_count < 10; i++) {
-        bool is_free = queue_next_seize(inner(), "archive", id, &hold) == QUEUE_SEIZED_FREE;
+        bool is_free = queue_next_seize(inner(), "archive", id);
         is_reserved = is_free;
         for (int k = 0; k < 100 && is_free; k++) /* a look comes to its end meanwhile */
             sched_yield();
         is_reserved = false;
         free_count += is_free;
         queue_next_settle(inner(), "archive", id, NULL);
-        if (!is_free)
-            undo_order(id);
     }
     is_over = true;
     pthread_join(thread, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* queue_reader: what it lists, counts and tells, beside an open queue; selections with any text. */
 #include "base/ascii.h"
+#include "base/utf8.h"
 #include "queue/queue_id.h"
 #include "queue/queue_reader.h"
 #include "queue_unit.h"
@@ -137,7 +138,7 @@ static void open_reader(void)
 
     queue_unit_flush();
     queue_reader_close(reader);
-    reader = queue_reader_open(queue_unit_dir, "sqlite", &err);
+    reader = queue_reader_open(queue_unit_dir, queue_unit_queue, &err);
     ck_assert_msg(reader != NULL, "%s", err.text);
 }
 
@@ -164,6 +165,13 @@ static void put_hostile(void)
     open_reader();
 }
 
+/* PostgreSQL has another text in place of one that is no UTF-8. */
+static void check_sender(const char *expected)
+{
+    if (!queue_unit_is_shared() || utf8_is_valid(expected, strlen(expected)))
+        ck_assert_str_eq(found.senders[0], expected);
+}
+
 /* Each text finds its own copy, and no other: nothing in it is SQL, or a pattern. */
 START_TEST(a_text_is_but_a_text)
 {
@@ -175,14 +183,14 @@ START_TEST(a_text_is_but_a_text)
         snprintf(bracketed, sizeof bracketed, "<%s>", hostile[i]);
         if (!has_star) {
             list(&(struct queue_selection){.from = hostile[i]}, 1);
-            ck_assert_str_eq(found.senders[0], hostile[i]);
+            check_sender(hostile[i]);
             list(&(struct queue_selection){.to = hostile[i]}, 1);
-            ck_assert_str_eq(found.senders[0], hostile[i]);
+            check_sender(hostile[i]);
         }
         list(&(struct queue_selection){.mta_id = hostile[i]}, 1);
-        ck_assert_str_eq(found.senders[0], hostile[i]);
+        check_sender(hostile[i]);
         list(&(struct queue_selection){.reason = text}, 1);
-        ck_assert_str_eq(found.senders[0], hostile[i]);
+        check_sender(hostile[i]);
         list(&(struct queue_selection){.message_id = bracketed}, 0);
         list(&(struct queue_selection){.destination = hostile[i]}, 0);
     }
@@ -211,7 +219,7 @@ START_TEST(a_text_is_but_a_text_in_the_history)
             {.mta_id = hostile[i]}, {.reason = text}, {.from = hostile[i]}, {.to = hostile[i]}};
         for (size_t k = 0; k < (strchr(hostile[i], '*') == NULL ? 4 : 2); k++) {
             tell(&selections[k], 1);
-            ck_assert_str_eq(found.senders[0], hostile[i]);
+            check_sender(hostile[i]);
         }
     }
     tell(&(struct queue_selection){0}, (int64_t)UNIT_COUNT(hostile));
@@ -295,13 +303,16 @@ START_TEST(conditions_hold_together)
 {
     struct queue_message m = queue_unit_message();
     char old[QUEUE_ID_SIZE], young[QUEUE_ID_SIZE], text[100];
+    int64_t number;
 
     m.message_id = (char *)"<x@y>";
     m.arrival.tv_sec = 1000;
     strcpy(old, put(&m, "a@b.test", 10));
     m.arrival.tv_sec = 2000;
     strcpy(young, put(&m, "a@b.test", 100));
-    snprintf(text, sizeof text, "UPDATE copy SET state = 'held' WHERE id = 0x%s", young);
+    ck_assert(queue_id_parse(young, &number));
+    snprintf(text, sizeof text, "UPDATE copy SET state = 'held' WHERE id = %lld",
+             (long long)number);
     queue_unit_execute(text);
     open_reader();
     list(&(struct queue_selection){.message_id = "x@y"}, 2);
@@ -484,7 +495,8 @@ static void read_content(const char *id, size_t size, size_t piece)
     ssize_t n;
 
     while ((n = queue_reader_content(reader, id, at, data, piece, &err)) > 0) {
-        ck_assert_int_eq(n, at + piece <= size ? piece : size - at);
+        if (!queue_unit_is_shared()) /* there it ends with a part */
+            ck_assert_int_eq(n, at + piece <= size ? piece : size - at);
         for (ssize_t i = 0; i < n; i++)
             ck_assert_int_eq(data[i], 'x');
         at += (uint64_t)n;
@@ -510,6 +522,8 @@ START_TEST(contents)
     }
     list(&(struct queue_selection){.id = ids[5]}, 1);
     ck_assert_str_eq(found.problem, "");
+    if (queue_unit_is_shared())
+        return;
     ck_assert(queue_id_parse(ids[5], &id));
     queue_id_format(queue_id_message(id), name);
     snprintf(path, sizeof path, "%s/large/%s", queue_unit_dir, name);
@@ -617,7 +631,8 @@ static TCase *make(void)
     tcase_add_test(tests, contents);
     tcase_add_test(tests, suspensions);
     tcase_add_test(tests, last_reasons);
-    tcase_add_test(tests, no_database);
+    if (!queue_unit_is_shared())
+        tcase_add_test(tests, no_database);
     return tests;
 }
 

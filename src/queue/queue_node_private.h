@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/* queue_node_private: what the files of queue_node share. queue_node.c has the row of the node and
+ * its lease. queue_node_listen.c has the thread, notifications, and the state of replication. */
+#ifndef SPLIT_QUEUE_NODE_PRIVATE_H
+#define SPLIT_QUEUE_NODE_PRIVATE_H
+
+#include "queue/db_pgsql.h"
+#include "queue/queue_private.h"
+
+struct queue_node {
+    struct db_queue *q;
+    unsigned number;
+    int64_t since;
+    struct db *db; /* of the thread; NULL: to be opened */
+    int wake_fds[2];
+    pthread_t thread;
+    bool has_thread;
+    atomic_bool is_stopping;
+
+    struct writer_request beat, leave;
+    atomic_bool is_beating; /* `beat` belongs to the writer */
+    int64_t beat_at_ms;
+    _Atomic int64_t leased_until_ms;
+    atomic_ullong leases_lost;
+
+    pthread_mutex_t lock; /* the rest */
+    struct db_replication replication;
+    int64_t alive;
+};
+
+/* Submit a heartbeat, which renews the lease, unless the last one is under way. */
+void queue_node_submit_beat(struct queue_node *n);
+/* Open the connection for notifications, and read the state of replication. */
+enum db_status queue_node_open_listener(struct queue_node *n, struct err *err);
+void queue_node_close_listener(struct queue_node *n);
+/* The thread. It ends when is_stopping is set; a byte in wake_fds makes it look at that. */
+void *queue_node_main(void *arg);
+
+#endif
