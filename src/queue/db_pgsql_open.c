@@ -235,14 +235,15 @@ static enum db_status find_tables(struct db_pgsql *p, bool *is_missing_out, stru
     bool has;
     enum db_status status = has_tables(p, &has, err);
 
-    if (status == DB_OK && !has && p->access == DB_WRITE) {
+    *is_missing_out = status == DB_OK && !has && p->access != DB_WRITE;
+    if (status == DB_OK && !has && p->access == DB_WRITE)
         status = create_tables(p, err);
-    } else if (status == DB_OK && !has) {
-        *is_missing_out = true;
-        err_set(err, "%s: database %s has no tables of splitrelay yet", p->server, PQdb(p->conn));
-        return DB_FAULT;
-    }
-    return status == DB_OK ? schema_check(&p->base, p->server, err) : status;
+    if (status != DB_OK || (*is_missing_out && p->access == DB_READ))
+        return status;
+    if (!*is_missing_out)
+        return schema_check(&p->base, p->server, err);
+    err_set(err, "%s: database %s has no tables of splitrelay yet", p->server, PQdb(p->conn));
+    return DB_FAULT;
 }
 
 struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status *status_out,
@@ -264,7 +265,7 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
         *status_out = lock_node(p, options->node, err);
     if (*status_out == DB_OK)
         *status_out = find_tables(p, is_missing_out, err);
-    if (*status_out == DB_OK || (*is_missing_out && p->access == DB_READ))
+    if (*status_out == DB_OK)
         return &p->base;
     p->base.ops->close(&p->base);
     return NULL;

@@ -426,8 +426,8 @@ START_TEST(nodes_that_start_at_once_create_the_tables_once)
     static char names[][2] = {"a", "b", "c", "d"};
     pthread_t threads[UNIT_COUNT(names)];
 
-    must(
-        execute(db, "DROP TABLE schema, message, body, copy, recipient, history, suspended, node"));
+    must(execute(db, "DROP SCHEMA public CASCADE"));
+    must(execute(db, "CREATE SCHEMA public"));
     for (size_t i = 0; i < UNIT_COUNT(names); i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, open_one, names[i]), 0);
     for (size_t i = 0; i < UNIT_COUNT(names); i++)
