@@ -35,6 +35,7 @@ static int become_owner(const char *directory, struct err *err)
         err_set_errno(err, "cannot become the owner of %s", directory);
         return -1;
     }
+    (void)unsetenv("HOME"); /* libpq looks for certificates there */
     return 0;
 }
 

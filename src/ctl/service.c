@@ -239,6 +239,7 @@ int service_become(const struct service *s, struct err *err)
         err_set_errno(err, "cannot become user %s", s->user);
         return -1;
     }
+    (void)unsetenv("HOME"); /* libpq looks for certificates there */
     return 0;
 }
 

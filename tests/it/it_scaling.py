@@ -84,7 +84,7 @@ class Site:
 
     def after(self, name, line):
         if line == "systemctl enable --now patroni":
-            self.wait_roles(DATABASES.index(name) + 1)
+            self.wait_roles(sum("patroni" in self.fleet[n].services for n in DATABASES))
         elif line.startswith("etcdctl member add"):
             self.rebuild("db1", self.first_blocks)
         elif " switchover " in line:

@@ -49,7 +49,7 @@ SERVICES = {
     "etcd": "set -a; . /etc/default/etcd; exec setpriv --reuid=etcd --regid=etcd --init-groups /usr/bin/etcd",
     "patroni": "exec setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/var/lib/postgresql /usr/bin/patroni /etc/patroni/config.yml",
     "splitmilter": "exec {splitmilter} -c /etc/splitmilter/splitmilter.conf",
-    "splitrelay": "exec setpriv --reuid=splitmilter --regid=splitmilter --init-groups {splitrelay} -c /etc/splitmilter/splitmilter.conf",
+    "splitrelay": "exec setpriv --reuid=splitmilter --regid=splitmilter --init-groups env HOME=/nonexistent {splitrelay} -c /etc/splitmilter/splitmilter.conf",
 }
 
 
