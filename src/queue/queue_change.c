@@ -207,7 +207,8 @@ static void settle(struct work *w, struct queue_changed *sum)
 
     for (size_t i = 0; i < w->count; i++) {
         struct item *item = &w->items[i];
-        if (w->status == DB_OK && item->result == CHANGED)
+        const bool is_held = item->result == ORDERED && w->change->action == QUEUE_HOLD;
+        if (w->status == DB_OK && (item->result == CHANGED || is_held))
             queue_order_log(w->change->action, w->target, item->destination, item->id);
         queue_next_settle(w->q, item->destination, item->id, NULL);
         sum->changed += w->status == DB_OK && item->result == CHANGED;

@@ -330,23 +330,24 @@ static void administrate(void)
     (void)put((struct put){.destinations = {"archive"}, .size = LARGE, .is_dead = true});
 }
 
-/* Orders on copies that a worker has: held at once, whatever is to become of them. */
+/* Orders on copies that a worker has: on disk at once, and carried out when the queue is opened. */
 static void order(enum queue_action action, const char *wanted, const char *to)
 {
-    (void)put((struct put){.destinations = {"ordered"}, .size = 500});
-    struct queue_copy *c = take("ordered");
-    bool is_delete = action == QUEUE_DELETE, is_requeue = action == QUEUE_REQUEUE;
+    const char *place = action == QUEUE_DELETE ? "g" : action == QUEUE_REQUEUE ? "q" : "h";
+    const char *in_doubt = action == QUEUE_DELETE ? "gq" : action == QUEUE_REQUEUE ? "q" : "hq";
     char id[QUEUE_ID_SIZE];
 
+    (void)put((struct put){.destinations = {"ordered"}, .size = 500});
+    struct queue_copy *c = take("ordered");
     if (c == NULL)
         return;
     snprintf(id, sizeof id, "%s", c->id);
-    int rc = change(action, id, to, is_requeue ? "q" : "h", NULL);
-    if (rc == 0 && !is_requeue)
-        copies_must(id, "h", NULL, NULL);
-    if (rc != 0)
-        copies_may(id, is_delete ? "gh" : is_requeue ? "q" : "h", to, NULL);
-    give_back(c, wanted, rc != 0 ? "" : is_delete ? "g" : is_requeue ? "q" : "h");
+    int rc = change(action, id, to, place, NULL);
+    if (rc == 0)
+        copies_must(id, place, to, NULL);
+    else
+        copies_may(id, in_doubt, to, NULL);
+    give_back(c, wanted, rc == 0 ? place : in_doubt);
 }
 
 /* --- the Maildir --- */
