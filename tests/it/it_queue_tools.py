@@ -359,14 +359,15 @@ def test_many_copies(r):
 def test_interrupted_while_splitrelay_works(r):
     """The first signal stops the change in splitrelay, too."""
     t = Relay(r, down=NAMES)
-    crowd(t, 600000)
+    count = 100000 if queue.ON_POSTGRESQL else 600000  # enough for several seconds
+    crowd(t, count)
     t.start()
     t.ctl("suspend", "archive")
 
     sent = []
 
     def interrupt(text, process):
-        if not sent and re.search(rb"hold \[.* [1-9]\d*/600000", text):  # a second signal would end it at once
+        if not sent and re.search(rb"hold \[.* [1-9]\d*/%d" % count, text):  # a second signal would end it at once
             process.send_signal(signal.SIGINT)
             sent.append(1)
 
@@ -375,7 +376,7 @@ def test_interrupted_while_splitrelay_works(r):
     stopped = queue.count(t.spool, "held")
     assert stopped >= int(re.search(r"after (\d+)", text)[1])
     done = t.ctl("hold", "--all")[1]  # the other change has let go of it
-    assert stopped + int(done.split()[0]) <= 600000 and queue.count(t.spool, "held") == 600000, (stopped, done)
+    assert stopped + int(done.split()[0]) <= count and queue.count(t.spool, "held") == count, (stopped, done)
 
 
 def test_questions(r):
@@ -463,7 +464,7 @@ def test_watch(r):
     text, status = on_terminal(r, t, "status", "--watch", watch=after_two)
     screens = text.split("\x1b[H\x1b[J")
     assert status == -signal.SIGINT and len(screens) == 3 and screens[0] == "", (status, repr(text))
-    assert all("  copy archive " in s and s.count("splitrelay") == 1 for s in screens[1:]), repr(text)
+    assert all("  copy archive " in s and len(re.findall("(?m)^splitrelay ", s)) == 1 for s in screens[1:]), repr(text)
 
 
 class Administrators:

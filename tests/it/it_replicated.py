@@ -6,6 +6,7 @@ Postfix through two splitrelays: no copy is missing, and nobody has to do anythi
 SPLIT_REPLICATED_MESSAGES (2000; 20000 before a release); SPLIT_REPLICATED_TTL (20): Patroni's ttl; SPLIT_SEED repeats a run.
 """
 
+import collections
 import os
 import random
 import re
@@ -30,13 +31,14 @@ class Site:
         self.cluster = rig.Patroni(r, ttl=TTL)
         self.uri = self.cluster.create_database("splitmilter")
         self.archive = rig.Sink(r, "archive")
-        self.nodes = [Node(r, name, self.uri, self.archive, destination=f"concurrency = {CONCURRENCY}") for name in ("one", "two")]
+        self.nodes = [Node(r, name, self.uri, self.archive, destination=f"concurrency = {CONCURRENCY}", start=False).serve() for name in ("one", "two")]
         one, two = (f"[127.0.0.1]:{n.address[1]}" for n in self.nodes)
         self.front = rig.Postfix(
             r, "front", {"transport_maps": f"randmap:{{first:{one},second:{two}}}"},
             services="".join(f"{name} unix - - n - - smtp -o smtp_fallback_relay={other}\n" for name, other in (("first", two), ("second", one))),
         )
         self.front.start()
+        self.outages, self.kills = [], []  # (begin, end) without a primary; times
 
     def execute(self, sql):
         return self.cluster.execute(sql, database="splitmilter")
@@ -49,8 +51,24 @@ class Site:
             return {"the database": str(e)}
 
 
-def message_ids(sink):
-    return [i for t in sink.accepted for i in t.headers("Message-Id")]
+def first_times(sink):
+    """(the time when each message came first, {message: how often it came}), by Message-Id."""
+    first, count = {}, collections.Counter()
+    for t in sink.accepted:
+        for i in t.headers("Message-Id"):
+            first.setdefault(i, t.when)
+            count[i] += 1
+    return first, count
+
+
+def may_come_again(s, when):
+    """Was the outcome of this delivery perhaps not recorded when a process was killed? That of a copy in delivery, and of one that was
+    sent in the last moments. Without a primary it is in memory; and what a primary had not given to its standby is lost with it."""
+    slack = 3 * rig.TIME_FACTOR
+    spans = [(kill - slack, kill) for kill in s.kills]
+    spans += [(begin - slack, begin + slack) for begin, _ in s.outages]
+    spans += [(begin - slack, kill) for begin, end in s.outages for kill in s.kills if begin < kill < end + 10 * rig.TIME_FACTOR]
+    return any(begin <= when <= end for begin, end in spans)
 
 
 def plan(chance):
@@ -66,9 +84,11 @@ def lose_primary(s):
     """The primary's machine goes; another one takes its place when the cluster goes on without it."""
     lost = s.cluster.primary()
     begin = time.monotonic()
+    s.outages.append([begin, begin])
     s.cluster.lose(lost)
     new = rig.wait_for(lambda: [m for m in s.cluster.with_role("primary") if m is not lost], 60 + TTL, "another primary", s.cluster.describe)[0]
-    print(f"{lost.name} is lost with its disk; {new.name} is primary after {time.monotonic() - begin:.1f} s")
+    s.outages[-1][1] = time.monotonic()
+    print(f"{lost.name} is lost with its disk; {new.name} is primary after {s.outages[-1][1] - begin:.1f} s")
     s.cluster.replace(lost)
 
 
@@ -94,6 +114,7 @@ def test_a_lost_machine(r):
         node = s.nodes[event == "kill two"]
         time.sleep(chance.random() * 0.05)  # any moment, not the one just after a copy
         node.kill()
+        s.kills.append(time.monotonic())
         node.serve()
     rig.wait_for(lambda: source.poll() is not None, 120, "the end of smtp-source")
     assert source.returncode == 0, f"smtp-source: exit {source.returncode}"
@@ -107,17 +128,18 @@ def check(s, probe):
     s.front.wait_empty(120 + MESSAGES // 50)
     probe.end()
     rig.wait_for(lambda: not s.left(), 120 + MESSAGES // 50, "an empty queue", state)
-    found = message_ids(s.archive)
+    first, count = first_times(s.archive)
+    again = [i for i in count if count[i] > 1]
+    strange = [i for i in again if not may_come_again(s, first[i])]
     probes = {x for t in s.archive.accepted for x in t.headers("Subject") if x.startswith("probe")}
     missing = set(probe.taken) - probes
-    again = len(found) - len(set(found))
     gap = max(probe.gaps)
-    print(f"{len(set(found))} of {MESSAGES} arrived, {again} of them again; {len(probe.taken)} probes, missing {sorted(missing)[:5]}")
+    print(f"{len(first)} of {MESSAGES} arrived, {len(again)} of them again; {len(probe.taken)} probes, missing {sorted(missing)[:5]}")
     print(f"longest time without a message taken: {gap:.1f} s; refusals {dict(probe.replies)}, after {max(probe.waits, default=0) + 1} s at most")
-    assert len(set(found)) == MESSAGES, f"lost: {MESSAGES - len(set(found))}"
+    assert len(first) == MESSAGES, f"lost: {MESSAGES - len(first)}"
     assert not missing, f"lost: {sorted(missing)}"
     assert max(probe.waits, default=0) < 10 * rig.TIME_FACTOR, probe.waits
-    assert again <= MESSAGES // 5, f"{again} copies twice"
+    assert not strange, f"{len(strange)} came again without a reason, the first one {min(abs(first[strange[0]] - k) for k in s.kills):.1f} s from a kill"
     for node in s.nodes:
         wrong = re.findall(r"(?m)^.*(?:panic|assert).*$", node.logs())
         assert not wrong, wrong

@@ -19,7 +19,7 @@ from rig.node import Load, Node, arrived
 CUT_SECONDS = int(os.environ.get("SPLIT_CUT_SECONDS", "25"))
 REPLY_SECONDS = 10  # until the MTA has its 451
 CONCURRENCY = 3
-EX_CONFIG = 78
+EX_UNAVAILABLE = 69  # systemd starts splitrelay again after it: what is wrong is on another machine, and may be mended there
 
 
 class Site:
@@ -68,7 +68,7 @@ def refusal(node):
     done = subprocess.run([program("splitrelay"), "-c", node.configuration], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=30 * rig.TIME_FACTOR, check=False)
     text = done.stdout.decode()
-    assert done.returncode == EX_CONFIG, f"exit {done.returncode}: {text}"
+    assert done.returncode == EX_UNAVAILABLE, f"exit {done.returncode}: {text}"
     return text
 
 
@@ -148,8 +148,8 @@ def test_replication_is_taken_away(r):
     s.standby.stop()  # commits wait from now on
     for n in range(3):
         s.refused(f"no standby {n}")
-    text = s.wait_ready(503)
-    assert "standby" in text, text
+    s.wait_ready(503)
+    s.node.daemon.wait_log("error: no mail is taken: .*no standby of synchronous_standby_names")
     s.standby.start()
     s.wait_ready(200)
     s.wait_taken("again")

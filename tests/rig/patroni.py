@@ -48,7 +48,7 @@ class Etcd(Daemon):
     def __init__(self, rig):
         self.port = rig.free_port()
         client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{rig.free_port()}"
-        argv = ["/usr/bin/etcd", "--name", "one", "--data-dir", private_directory(rig.path("etcd")), "--logger", "zap",
+        argv = ["/usr/bin/etcd", "--name", "one", "--data-dir", private_directory(rig.path("etcd")), "--logger", "zap", "--log-level", "warn",
                 "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
                 "--initial-advertise-peer-urls", peer, "--initial-cluster", f"one={peer}"]
         super().__init__(rig, "etcd", argv, user=account())

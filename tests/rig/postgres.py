@@ -122,11 +122,10 @@ class Databases:
                 if value is not None:
                     wait_for(lambda name=name, value=value: connection.execute(f"SHOW {name}") == [(value,)], 10, f"{name} = {value}")
 
-    def create_database(self, name, options="", is_monitor=True):
+    def create_database(self, name, options=""):
         """Make a database for splitrelay, and its role. Returns its URI, with further options of the URI ("&sslmode=disable")."""
         if not self.execute("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
-            self.execute(f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{self.passwords[ROLE]}'")
-        self.execute(f"{'GRANT' if is_monitor else 'REVOKE'} pg_monitor {'TO' if is_monitor else 'FROM'} {ROLE}")
+            self.execute(f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{self.passwords[ROLE]}' IN ROLE pg_monitor")
         self.execute(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8'")
         return self.uri(name, options)
 
