@@ -118,7 +118,7 @@ static enum db_status commit_batch(struct writer *w, struct writer_list *batch, 
     int64_t now_ms = clock_now_ms();
     bool is_durable = now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
     enum db_status status = DB_CONFLICT;
-    struct writer_request *failed;
+    struct writer_request *failed = NULL;
 
     for (const struct writer_request *r = batch->first; r != NULL; r = r->next)
         is_durable = is_durable || r->urgency == WRITER_DURABLE;
@@ -133,6 +133,7 @@ static enum db_status commit_batch(struct writer *w, struct writer_list *batch, 
     }
     if (batch->first == NULL)
         status = DB_OK;
+    w->has_failed_to_apply = status != DB_OK && failed != NULL;
     if (status == DB_OK && is_durable)
         w->durable_at_ms = now_ms;
     return status;
@@ -177,6 +178,7 @@ void writer_work(struct writer *w, struct writer_list *batch)
     struct err err;
 
     err_clear(&err);
+    w->has_failed_to_apply = false;
     if (writer_is_ready(w)) {
         status = commit_batch(w, batch, &err);
         if (status == DB_CORRUPT) { /* or a read that was cut short: look again at the file */
@@ -204,13 +206,20 @@ void writer_work_for_kept(struct writer *w)
 {
     struct writer_list batch;
 
-    if (w->kept.first == NULL || !writer_is_ready(w))
+    if (w->kept.first == NULL || clock_now_ms() < w->kept_at_ms || !writer_is_ready(w))
         return;
     writer_list_init(&batch);
     while (w->kept.first != NULL && batch.count < WRITER_KEPT_MAX)
         writer_list_add(&batch, writer_list_take(&w->kept));
     writer_work(w, &batch);
     atomic_store(&w->kept_count, w->kept.count);
+    if (w->failures == 0)
+        return;
+    w->kept_at_ms = clock_now_ms() + RETRY_MS;
+    if (w->has_failed_to_apply) { /* a fault of the kept requests: others do not have to wait */
+        w->open_at_ms = 0;
+        w->failures = 0;
+    }
 }
 
 /* --- between transactions --- */
