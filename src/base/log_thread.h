@@ -22,15 +22,16 @@
 int log_thread_start(struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Before the process exits: wait until the queue is empty, for timeout_ms at most, and end the
- * thread. Lines that are still queued then are lost, and a line on stderr has their number. */
+ * thread. If lines are still queued at the timeout, a line on stderr has their number, and the
+ * thread goes on until the process exits. */
 void log_thread_stop(unsigned timeout_ms);
 
-/* For log.c: queue one line. tag: tag_len bytes. False: there is no thread, and the line is not
- * queued. */
+/* For log.c: queue one line. tag: tag_len bytes. True: the line is queued, or lost because there is
+ * no room. False: there is no thread, and the caller has to write the line. */
 bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *text)
     __attribute__((nonnull, warn_unused_result));
 
-/* In log.c, for the thread: pass one line to syslog(3), in place. */
+/* Pass one line to syslog(3) in the calling thread. Defined in log.c. */
 void log_write_syslog(int priority, const char *tag, size_t tag_len, const char *text)
     __attribute__((nonnull));
 

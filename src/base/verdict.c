@@ -68,7 +68,7 @@ void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome
     free(path);
 }
 
-/* Read the number at *at, and skip it and the blank behind it. */
+/* Read the number at *at, and move *at behind the blank that follows it. */
 static int take_number(char **at, int64_t *out)
 {
     char *end;

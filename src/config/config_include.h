@@ -27,6 +27,7 @@ char *config_include_read(const char *path, size_t *len_out, struct err *err)
  */
 int config_include_expand(const char *file, const char *pattern, struct config_paths *out,
                           struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Free the paths. The struct is empty then. */
 void config_paths_clear(struct config_paths *paths) __attribute__((nonnull));
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * content: a state machine over the bytes of a content that is received. It finds the end (CRLF .
  * CRLF and nothing else), removes the stuffed dots, reports a bare LF (smuggling), and searches the
- * header for loops and for the Message-ID without storing it. Pure functions; one object per
- * message.
+ * header for loops and for the Message-ID without storing the header. Pure functions; one object
+ * per message.
  */
 #ifndef SPLIT_CONTENT_H
 #define SPLIT_CONTENT_H
@@ -19,7 +19,8 @@
 
 struct content;
 
-/* hostname: of this splitrelay, as in X-Split-Copy: host=; borrowed. */
+/* Make the state for one message. hostname: of this splitrelay, as in X-Split-Copy: host=;
+ * borrowed. */
 struct content *content_new(const char *hostname)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void content_free(struct content *c);

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VALUE_MAX 255 /* XFORWARD_README: of any attribute, after decoding */
+#define VALUE_MAX 255 /* bytes of a value after decoding (XFORWARD_README) */
 
-/* Decode a value into out; "" for one that the MTA does not know. */
+/* Decode a value into out, of `size` bytes; "" for a value that the MTA does not know. */
 static int decode(const char *value, char *out, size_t size, struct err *err)
 {
     struct buf quoted = {0};

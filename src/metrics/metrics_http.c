@@ -77,7 +77,8 @@ static enum MHD_Result answer_ready(const struct metrics_http *h, struct MHD_Con
     return answer_text(c, MHD_HTTP_SERVICE_UNAVAILABLE, why.text);
 }
 
-/* Answers as soon as the headers are read. libmicrohttpd then reads no body, and closes. */
+/* libmicrohttpd calls this first when the headers are read. The answer is given at once, so
+ * libmicrohttpd reads no body, and closes the connection. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **state)
@@ -146,7 +147,7 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_sta
     }
 }
 
-/* Serve at fd, which is taken over: on failure it is closed here. */
+/* Serve at fd, which belongs to the site from now on; on failure it is closed here. */
 static int start_site(struct metrics_http *h, int fd, struct err *err)
 {
     struct site *site = &h->sites[h->site_count];
@@ -211,7 +212,7 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
 
     h->o = *o;
     pthread_mutex_init(&h->page_lock, NULL);
-    /* Threads inherit the mask. */
+    /* Block all signals in the threads, which inherit the mask. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &former);
     for (size_t i = 0; i < o->listen_count && status == 0; i++)

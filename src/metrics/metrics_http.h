@@ -23,8 +23,8 @@ struct metrics_http;
 struct metrics_http_options {
     const struct endpoint *listen;                /* borrowed for the call; host "" is 127.0.0.1 */
     size_t listen_count;                          /* at least 1 */
-    void (*page)(void *ctx, struct buf *out);     /* one call at a time */
-    bool (*is_ready)(void *ctx, struct err *why); /* false: `why`, one line */
+    void (*page)(void *ctx, struct buf *out);     /* appends the page; one call at a time */
+    bool (*is_ready)(void *ctx, struct err *why); /* false: `why` has one line */
     void *ctx;
 };
 

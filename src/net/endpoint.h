@@ -48,10 +48,12 @@ int endpoint_parse_dns_server(const char *text, struct endpoint *out, struct err
 int endpoint_parse_destination(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* For log lines and messages: "[host]:port", "domain:port" or "unix:/path". */
+/* Write the endpoint to `out`, of `size` bytes, for log lines and messages: "[host]:port",
+ * "domain:port", "unix:/path" or "maildir:/path". */
 void endpoint_format(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
-/* A network in trusted_networks: "192.0.2.0/24", "2001:db8::/32", "[::1]/128", or one address. */
+/* A network, as in the option trusted_networks: "192.0.2.0/24", "2001:db8::/32", "[::1]/128", or
+ * one address. */
 struct endpoint_network {
     int family; /* AF_INET, AF_INET6 */
     uint8_t address[16];

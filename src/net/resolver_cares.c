@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The resolver with c-ares, with one channel for each look-up. c-ares reads /etc/hosts and
- * /etc/resolv.conf, and sends the queries. The waiting is done here, because it also ends at the
- * deadline and when wake_fd is ready. The code that differs between releases of c-ares is in
- * resolver_cares_dnsrec.c (1.28 and newer) and resolver_cares_reply.c.
+ * /etc/resolv.conf, and sends the queries. This file waits for the answer with poll(2), because the
+ * wait also ends at the deadline, and when wake_fd is ready. The code that differs between releases
+ * of c-ares is in resolver_cares_dnsrec.c (1.28 and newer) and resolver_cares_reply.c.
  */
 #include "net/resolver_cares_private.h"
 
@@ -84,7 +84,7 @@ static enum resolver_status open_channel(struct cares_lookup *l, const struct re
     return RESOLVER_TRY_AGAIN;
 }
 
-/* Have c-ares read and write at those sockets that are ready. False: none is. */
+/* Have c-ares read and write at the sockets that are ready. False: no socket is ready. */
 static bool process_ready(struct cares_lookup *l)
 {
     bool is_any_ready = false;

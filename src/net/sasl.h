@@ -14,7 +14,8 @@
 #include <stdbool.h>
 
 #define SASL_PASSWORD_MAX 1024
-#define SASL_ITERATIONS_MAX 1000000 /* of SCRAM, about a second; usual are 4096 to 600000 */
+/* Iterations of SCRAM. This many take about a second; servers ask for 4096 to 600000. */
+#define SASL_ITERATIONS_MAX 1000000
 
 struct sasl;
 struct sasl_exchange;
@@ -24,12 +25,12 @@ struct sasl *sasl_new(const char *user, const char *password, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void sasl_free(struct sasl *s);
 
-/* The same with the first line of a file as the password. NULL with `err`. */
+/* As sasl_new(), with the first line of a file as the password. */
 struct sasl *sasl_open(const char *user, const char *password_file, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Begin an exchange with this mechanism ("PLAIN"). It is ended before the credentials are freed.
- * NULL with `err`. */
+/* Begin an exchange with this mechanism ("PLAIN"). The caller ends it with sasl_end() before it
+ * frees the credentials. NULL with `err`. */
 struct sasl_exchange *sasl_begin(const struct sasl *s, const char *mechanism, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void sasl_end(struct sasl_exchange *x);

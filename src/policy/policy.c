@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The decision about one recipient. policy_plan.c makes the changes of the envelope from the
- * decisions of a message. */
+/* Decides about one recipient. policy_plan.c makes the changes of the envelope from the decisions
+ * about all recipients of a message. */
 #include "policy/policy.h"
 #include "base/mem.h"
 #include "policy/policy_choice.h"
@@ -77,7 +77,7 @@ enum policy_failed policy_failed_of(enum table_result result)
     return POLICY_OK;
 }
 
-/* The state of a decision, for all its look-ups. */
+/* What the steps of one decision share. */
 struct deciding {
     const struct policy *p;
     struct table_scratch *scratch;
@@ -136,7 +136,7 @@ static int apply_filters(struct deciding *d, const char *value)
 
 static enum table_result decide_filter(struct deciding *d)
 {
-    if (d->message->filter_value != NULL) { /* it was checked by policy_begin() */
+    if (d->message->filter_value != NULL) { /* policy_begin() has checked it */
         policy_reason_copy(&d->out->filter_reason, &d->message->filter_reason);
         return apply_filters(d, d->message->filter_value) == 0 ? TABLE_FOUND : TABLE_FAILED;
     }
@@ -185,7 +185,7 @@ static int apply_copies(struct deciding *d, const char *value)
 
 static enum table_result decide_copies(struct deciding *d)
 {
-    if (d->message->copy_value != NULL) { /* it was checked by policy_begin() */
+    if (d->message->copy_value != NULL) { /* policy_begin() has checked it */
         policy_reason_copy(&d->out->sender_copy_reason, &d->message->copy_reason);
         if (apply_copies(d, d->message->copy_value) != 0)
             return TABLE_FAILED;
@@ -201,7 +201,7 @@ static enum table_result decide_copies(struct deciding *d)
     return TABLE_FOUND;
 }
 
-/* The recipient stays as it is. */
+/* Take back what earlier look-ups decided, after one that failed: the recipient stays as it is. */
 static void undecide(struct policy_decision *out)
 {
     free(out->final);
@@ -238,8 +238,8 @@ int policy_tagged_back(const struct policy *p, const struct policy_decision *d, 
 
 /*
  * Can the address carry the tags that it needs? With filter_method = "header" a filter needs no tag
- * if all recipients have the same one. That is not known yet, so policy_plan() refuses the message
- * if an address then cannot carry its tag.
+ * if all recipients have the same filter. All recipients are known only at the end of the message,
+ * so there policy_plan() refuses the message if an address needs a tag and cannot carry it.
  */
 static bool can_carry_tags(const struct policy *p, const struct policy_decision *d)
 {

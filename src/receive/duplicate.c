@@ -88,10 +88,10 @@ static int refuse(struct err *reply, const char *text)
 
 /*
  * Refuse ESMTP parameters (words) that need an extension which the present primary does not offer:
- * it may be another host than the one whose extensions the reply to EHLO had, or the client used an
- * extension that was not offered. If the extension was offered, the refusal is temporary: the
- * client comes again, with another EHLO. A parameter is not dropped instead, because that would
- * change how the message is handled. -1: refused with `reply`.
+ * this primary may be another host than the one whose extensions the reply to EHLO had, or the
+ * client used an extension that was not offered. If the extension was offered, the refusal is
+ * temporary: the client comes again, and gets another reply to EHLO. Parameters are not dropped
+ * instead, because that would change how the message is handled. -1: refused with `reply`.
  */
 static int check_words(struct duplicate *d, const char *const *words, struct err *reply)
 {

@@ -18,15 +18,16 @@ struct primary {
     struct primary_pool *pool;
     struct connection *connection;
     struct buf unsent;      /* commands */
-    struct buf message;     /* all commands of this message, as long as none was answered */
-    struct xforward origin; /* sent before them, if has_origin */
+    struct buf message;     /* all commands of this message, for may_begin_again */
+    struct xforward origin; /* sent by XFORWARD before MAIL, if has_origin */
     bool has_origin;
-    bool may_begin_again;            /* a kept connection, and no answer yet */
-    bool awaits_rset;                /* the reply to RSET comes before all others */
-    bool has_refusals;               /* on this connection */
+    /* the connection was kept, and no command of this message was answered yet */
+    bool may_begin_again;
+    bool awaits_rset;                /* the primary's next reply is that to RSET */
+    bool has_refusals;               /* the primary has sent a refusal on this connection */
     size_t unanswered;               /* replies that the primary still owes */
     size_t taken;                    /* recipients of this message that were accepted */
-    enum connection_step first_step; /* of the next answer */
+    enum connection_step first_step; /* that of the next answer: MAIL, RCPT or DOT */
     char dsn[16];
     struct buf text;
 };

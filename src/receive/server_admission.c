@@ -2,8 +2,8 @@
 /*
  * Limits on connections. Where a limit is reached, the client that has been idle longest is
  * disconnected in favour of the new one, if it has been idle for at least IDLE_MS. Thus silent
- * connections cannot keep others out, neither those from other addresses nor those from the MTA's
- * own host.
+ * connections cannot keep other clients out, whether they come from other hosts or from the host of
+ * the MTA.
  */
 #include "receive/server_private.h"
 
@@ -15,8 +15,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-/* How long a client must be idle. An MTA needs less time between two commands, even if it keeps
- * connections for later messages; within a message it may wait for its own disk. */
+/* How long a client must be idle to be disconnected for another one. A busy MTA sends its next
+ * command sooner, also on a connection that it keeps for later messages. Within a message the MTA
+ * may wait for its own disk. */
 #define IDLE_MS 1000
 #define IDLE_IN_MESSAGE_MS 10000
 

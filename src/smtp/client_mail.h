@@ -24,12 +24,14 @@ enum client_rcpt_state {
 struct client_rcpt {
     const char *address;
     const struct queue_recipient *recipient; /* the first one with this address */
-    bool is_shared;                          /* by recipients with different ORCPTs */
-    struct outcome *outcome;                 /* in the report, of that first recipient */
+    /* the address stands for several recipients with different ORCPTs or addresses: no ORCPT is
+     * sent */
+    bool is_shared;
+    struct outcome *outcome; /* in the report: that of `recipient` */
     enum client_rcpt_state state;
 };
 
-/* Between two transactions rcpts [first, count) are not decided yet, and all before them are. */
+/* Between two transactions rcpts [0, first) are decided, and rcpts [first, count) are not. */
 struct client_mail {
     const struct queue_copy *copy;
     struct outcome_report *report;
@@ -41,12 +43,12 @@ struct client_mail {
 };
 
 /* Begin with all pending recipients of the copy. copy, report and the client's configuration are
- * borrowed. */
+ * borrowed until client_mail_finish(). */
 void client_mail_init(struct client_mail *m, const struct client *c, const struct queue_copy *copy,
                       struct outcome_report *report) __attribute__((nonnull));
 
 /* Give all recipients that share an address the outcome of that address, and release what the
- * struct owns. All recipients are decided before. */
+ * struct owns. All recipients must be decided. */
 void client_mail_finish(struct client_mail *m) __attribute__((nonnull));
 
 /* Set the outcome of one recipient. */
@@ -61,14 +63,15 @@ void client_mail_decide_rest(struct client_mail *m, const struct outcome *o)
 void client_mail_settle(struct client_mail *m) __attribute__((nonnull));
 
 /*
- * Decide the recipients that the present connection cannot carry. Returns whether the envelope of
- * the next `max` undecided recipients needs SMTPUTF8.
+ * Decide the recipients that cannot be sent over the present connection: an address has a control
+ * character, or needs SMTPUTF8, which the server does not offer. Returns whether MAIL gets the
+ * parameter SMTPUTF8 for the next `max` undecided recipients.
  */
 bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t max)
     __attribute__((nonnull));
 
-/* Set is_included of the copy's recipients that belong to rcpts [first, first + n) in this state.
- */
+/* Set is_included to true for the copy's recipients that belong to those of rcpts [first, first +
+ * n) that are in this state, and to false for all others. */
 void client_mail_include(struct client_mail *m, size_t n, enum client_rcpt_state state)
     __attribute__((nonnull));
 

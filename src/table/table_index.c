@@ -41,8 +41,8 @@ static bool is_ascii(const char *text)
     return *text == '\0';
 }
 
-/* Only the ASCII letters of a key in the block are folded, because other letters may become
- * longer. */
+/* Is the key in the block the same as the folded key? In the block only ASCII letters are folded,
+ * because other letters may become longer. */
 static bool is_key(const char *in_block, const char *folded)
 {
     struct buf whole = {0};

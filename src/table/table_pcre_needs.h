@@ -9,12 +9,12 @@
 
 #include "table/table_rules.h"
 
-/* The needs of a regex that pcre2 has compiled. Empty where they cannot be known. is_extended:
- * white space in the regex is not significant. */
+/* The pairs and triples in each text that matches a regex, which pcre2 has compiled. The sets are
+ * empty if nothing is known. is_extended: white space in the regex is not significant. */
 struct rule_needs table_pcre_needs(const char *regex, bool is_extended) __attribute__((nonnull));
 
-/* The pairs and triples of a text. It can match a pattern only if they include all that the pattern
- * needs. */
+/* The pairs and triples of a text. The text can match a pattern only if these sets include all that
+ * the pattern needs. */
 struct rule_needs table_pcre_has(const char *text, size_t len) __attribute__((nonnull));
 
 #endif
