@@ -34,20 +34,23 @@ void check_ports(struct findings *f, const struct config *config) __attribute__(
 void check_socket_directory(struct findings *f, const struct service *s, const char *option,
                             const char *path) __attribute__((nonnull));
 
-/* check_reach() for the file of a table, if it has one. */
+/* Check that the daemon may read the file of a table, as check_reach(). spec: the table as in the
+ * configuration; one without a file is not checked. */
 void check_table_reach(struct findings *f, const struct service *s, const char *spec)
     __attribute__((nonnull));
 
-/* Check that a daemon that does not run could listen on these endpoints. Of a unix socket the
- * directory is checked. */
+/* Check that the daemon can listen on these endpoints. Of a unix socket the directory is checked.
+ * An inet endpoint is opened for a moment, if the daemon does not run and systemd does not listen
+ * there for it. option: its name, for the finding. */
 void check_listen(struct findings *f, const struct service *s, const char *option,
                   const struct endpoint *endpoints, size_t count) __attribute__((nonnull(1, 2, 3)));
 
 /* Report settings of Postfix that do not fit the configuration (check_postfix.c). */
 void check_postfix(struct findings *f, const struct config *config) __attribute__((nonnull));
 
-/* May the daemon read (with to_write: write) this path? Only its unit is considered
- * (service_allows()). If not, it is reported. */
+/* Does the sandbox of the daemon's unit allow the daemon to read (with to_write: write) this path
+ * (service_allows())? If not, an error is reported that begins with `what`. Owner and mode of the
+ * file are not looked at. */
 bool check_reach(struct findings *f, const struct service *s, const char *what, const char *path,
                  bool to_write) __attribute__((nonnull));
 

@@ -24,8 +24,9 @@ static char *postfix_value(const char *directory, const char *name)
     return value;
 }
 
-/* A copy that is too large for splitrelay stays in the queue of the MTA until it is too old there.
- * It is then lost without a notification, because copies have NOTIFY=NEVER. */
+/* Check that splitrelay takes copies of all messages that Postfix accepts. A larger copy stays in
+ * the queue of Postfix until Postfix gives it up. It is then lost without a notification, because
+ * copies have NOTIFY=NEVER. */
 static void check_size_limit(struct findings *f, const struct config_relay *r,
                              const char *directory)
 {
@@ -67,7 +68,7 @@ static void check_instance(struct findings *f, const struct config *config, cons
     check_delimiter(f, config, directory);
 }
 
-/* Report the findings of postfix_review.h. */
+/* Report the findings of postfix_review(). */
 static void check_review(struct findings *f, const struct config *config, const char *directory)
 {
     static const enum level levels[] = {[POSTFIX_FINDING_NOTE] = LEVEL_NOTE,

@@ -114,7 +114,7 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
     bool is_stranger = s->has_user && geteuid() != 0 && geteuid() != s->uid;
 
     if (is_stranger)
-        ; /* its permissions are not known */
+        ; /* this user cannot check what the daemon's user may do */
     else if (access(directory, F_OK) != 0)
         find(f, LEVEL_ERROR, "%s: %s: %s: %s", option, path, directory, strerror(errno));
     else if (access(directory, W_OK | X_OK) != 0)
@@ -125,7 +125,7 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
     free(directory);
 }
 
-/* Try to listen on this address. 0, or the errno. */
+/* Try to listen on this address. Returns 0 or the errno. */
 static int try_bind(const struct addrinfo *a)
 {
     static const int on = 1;

@@ -18,8 +18,8 @@
 
 struct ctl_command {
     const char *name;
-    const char *usage;   /* its arguments, for the usage message; SELECTION: those of select.h */
-    const char *purpose; /* in a few words */
+    const char *usage;   /* its arguments; SELECTION stands for the options of select.h */
+    const char *purpose; /* what the command does, in a few words */
     int (*run)(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 };
 
@@ -40,7 +40,7 @@ int ctl_setup_postfix(const struct ctl_command *self, const char *config_path, i
 int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, int argc,
                        char **argv);
 
-/* --- what they share (ctl.c) --- */
+/* --- functions for all commands (ctl.c) --- */
 
 /* Write "splitctl: ..." to stderr; control characters and the like become '?'. */
 void ctl_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
@@ -52,7 +52,7 @@ int ctl_usage(const struct ctl_command *self) __attribute__((nonnull));
  * stderr, and the exit code is EXIT_CONFIG. */
 struct config *ctl_load(const char *config_path) __attribute__((nonnull, warn_unused_result));
 
-/* The path of splitrelay's lock, for the caller to free. */
+/* The path of the file that splitrelay locks, for the caller to free. */
 char *ctl_relay_lock(const struct config *config)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
@@ -64,10 +64,10 @@ char *ctl_relay_lock(const struct config *config)
 void ctl_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void ctl_print(const char *text) __attribute__((nonnull));
 
-/* The same for several lines; tabs are kept. */
+/* As ctl_print(), for a text of several lines: line ends and tabs are kept. */
 void ctl_print_lines(const char *text) __attribute__((nonnull));
 
-/* Is the text an id of a copy that may be part of a control request? */
+/* Is the text the id of a copy (queue_id.h)? Only such a text may be put into a control request. */
 bool ctl_is_id(const char *text) __attribute__((nonnull));
 
 /* Check that a connection can be opened within timeout_ms. All addresses of a name are tried. -1

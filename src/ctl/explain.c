@@ -141,7 +141,7 @@ static int usage(const struct ctl_command *self, struct explanation *x)
     return ctl_usage(self);
 }
 
-/* The sender may be given with brackets, as in MAIL FROM. */
+/* Remove the brackets of a sender that is written as in MAIL FROM. The caller frees the result. */
 static char *without_brackets(const char *sender)
 {
     size_t len = strlen(sender);

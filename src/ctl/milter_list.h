@@ -17,7 +17,7 @@
 
 struct milter_entry {
     char *text; /* as written, with braces */
-    char *name; /* "unix:splitmilter/milter.sock" */
+    char *name; /* without braces and options: "unix:splitmilter/milter.sock" */
 };
 
 struct milter_list {
@@ -35,13 +35,13 @@ char *milter_option(const struct milter_entry *entry, const char *option)
     __attribute__((nonnull, warn_unused_result));
 
 /* The path where a process of Postfix looks for the unix socket with this name, for the caller to
- * free. A relative path is below the queue directory; in a chroot jail every path is. NULL: it is
- * no unix socket. */
+ * free. A relative path is below the queue directory; for a process in a chroot jail every path is.
+ * NULL: the name is not that of a unix socket. */
 char *milter_path(const char *name, const char *queue_directory, bool is_chrooted)
     __attribute__((nonnull, warn_unused_result));
 
-/* Does this name lead to the milter on `socket`, for a chrooted process of Postfix or for
- * another? */
+/* Does this name lead to the milter that listens on `socket`? True if a process of Postfix,
+ * chrooted or not, finds it there. */
 bool milter_is_at(const char *name, const struct endpoint *socket, const char *queue_directory)
     __attribute__((nonnull));
 

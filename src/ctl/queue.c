@@ -18,7 +18,7 @@
 #include <time.h>
 
 struct listing {
-    struct progress progress; /* first */
+    struct progress progress; /* the first member, for progress_of_reading() */
     const struct config *config;
     struct health *health;
     time_t now;

@@ -21,15 +21,15 @@ enum service_run { SERVICE_STOPPED, SERVICE_RUNS, SERVICE_UNKNOWN };
 
 struct service {
     const char *name; /* "splitmilter" */
-    char *lock_path;  /* "": there is none */
+    char *lock_path;  /* the file that the daemon locks; "": none */
     enum service_run run;
     pid_t pid; /* 0: not known */
-    /* It runs, but does not hold the lock of this configuration: it uses an older one. */
+    /* The daemon runs, but does not hold the lock of this configuration: it uses an older one. */
     bool has_other_lock;
-    struct err problem; /* with SERVICE_UNKNOWN */
+    struct err problem; /* why the state is SERVICE_UNKNOWN */
     struct unit unit;
     bool belongs_here;
-    const char *why_not; /* if it does not belong here */
+    const char *why_not; /* the reason, if it does not belong here */
 
     bool has_user; /* false: its user is not known */
     uid_t uid;
@@ -57,8 +57,8 @@ bool service_is_other(const struct service *s) __attribute__((nonnull));
 int service_become(const struct service *s, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* unit_allows() for a daemon that does not run, whose mount namespace therefore does not exist. 0
- * for one that runs. */
+/* Check the access with unit_allows() for a daemon that does not run: it has no mount namespace
+ * that could be tried. 0 for a daemon that runs. */
 int service_allows(const struct service *s, const char *path, bool to_write, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -124,7 +124,7 @@ static void print_safely(char *text, size_t len)
         char *end = memchr(text + at, '\n', len - at);
         size_t line = end == NULL ? len - at : (size_t)(end - text) - at;
         char *copy = mem_strndup(text + at, line);
-        for (size_t i = 0; i < line; i++) /* a NUL would end it */
+        for (size_t i = 0; i < line; i++) /* a NUL would end the text */
             copy[i] = text[at + i] == '\0' || text[at + i] == '\t' ? ' ' : text[at + i];
         if (line > 0 && copy[line - 1] == '\r')
             copy[line - 1] = '\0';
@@ -159,7 +159,7 @@ static int print_content(struct queue_reader *reader, const char *id)
 }
 
 struct found {
-    struct progress progress; /* first */
+    struct progress progress; /* the first member, for progress_of_reading() */
     const struct show *show;
     struct health *health;
     uint64_t count;

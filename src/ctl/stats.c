@@ -117,7 +117,7 @@ static int by_name(const void *a, const void *b)
                   ((const struct queue_depth *)b)->destination);
 }
 
-/* Add the configured destinations that have no copies. */
+/* Add the configured destinations that have no copies, and sort all by name. */
 static void add_configured(struct queue_depths *depths, const struct config *config)
 {
     for (size_t i = 0; i < config->destination_count; i++) {

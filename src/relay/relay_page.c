@@ -72,7 +72,7 @@ static struct metrics_family unwritten = {
     .help = "Outcomes of deliveries that wait until queue.db can be written.",
     .type = METRICS_GAUGE,
 };
-/* As commit_slower of queue_open.h has them. */
+/* The bounds of queue_figures.commit_slower (queue_open.h), in us. */
 static const int64_t commit_us[] = {1000, 5000, 10000, 50000, 100000, 500000, 1000000, 5000000, 0};
 static struct metrics_family commit_seconds = {
     .name = "splitrelay_queue_commit_seconds",
@@ -124,8 +124,8 @@ static void show_depth(const struct queue_depth *d)
     show_amount(d->destination, 3, &d->dead);
 }
 
-/* What is not known is not shown: neither queues that could not be counted, nor those of
- * destinations that are gone. */
+/* Set the gauges of the queues. All former values are hidden first: queues that cannot be counted
+ * are not shown, and neither are destinations that are gone. */
 static void look_at_queues(struct queue *q)
 {
     static struct metrics_family *const gauges[] = {&queue_copies, &queue_bytes, &queue_age};
@@ -189,8 +189,9 @@ static void page(void *ctx, struct buf *out)
     metrics_render_process(out);
 }
 
-/* Can a file be created? Tries one without a name; where the file system has no such files, the
- * permissions and the state of the mount decide. */
+/* Check that files can be made in the spool, by making one without a name. On a file system that
+ * has no such files, the permissions and the state of the mount decide. -1 with the reason in
+ * `why`. */
 static int check_writable(const struct relay_page *p, struct err *why)
 {
     int fd = open(p->spool, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);

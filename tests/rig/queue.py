@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""splitrelay's queue as a test sees it: SPOOL/queue.db, read with Python's sqlite3 beside splitrelay, or after it.
+"""splitrelay's queue as a test sees it: SPOOL/queue.db, read with Python's sqlite3 while splitrelay runs, or after it has stopped.
 
-`copies(spool)` is what there is, `put()` adds a copy by hand, `fill()` very many, while splitrelay does not run.
+`copies(spool)` lists the copies. While splitrelay does not run, `put()` adds a copy by hand, and `fill()` very many.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import time
 
 from .daemons import program
 
-COPIES_MAX = 511  # of a message: its id, and those of its copies, differ in these bits
+COPIES_MAX = 511  # copies of one message; its id and their ids differ in these bits only
 BUSY_SECONDS = 20
 
 
@@ -23,7 +23,7 @@ BUSY_SECONDS = 20
 class Copy:
     """A copy with its message. recipients: (address, orcpt, state, reason); states are those of the table."""
 
-    id: str  # as the log and splitctl have it
+    id: str  # hexadecimal, as in the log
     destination: str
     state: str  # queued, held, dead
     due: int
@@ -48,7 +48,7 @@ def large_files(spool):
 
 @contextlib.contextmanager
 def reading(spool):
-    """A connection for one view of all tables."""
+    """A connection that sees all tables as they are at one moment."""
     db = sqlite3.connect(f"file:{path(spool)}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("BEGIN")
@@ -58,7 +58,7 @@ def reading(spool):
 
 
 def select(spool, sql, *values):
-    """Rows of a query; none where there is no database yet, or no tables in it."""
+    """The rows of a query; none if there is no database yet, or if it has no tables."""
     if not os.path.exists(path(spool)):
         return []
     with reading(spool) as db:
@@ -68,7 +68,7 @@ def select(spool, sql, *values):
 
 
 def copies(spool, state=None, destination=None):
-    """All copies, oldest first; of a state, of a destination."""
+    """All copies, or those in this state, for this destination; oldest first."""
     rows = select(
         spool,
         "SELECT c.id, c.destination, c.state, c.due, c.attempts, m.sender, m.size, m.mta_queue_id, m.message_id, m.body_at,"
@@ -88,7 +88,7 @@ def ids(spool, state=None, destination=None):
 
 
 def count(spool, state=None, destination=None):
-    """As len(copies()), for many of them."""
+    """As len(copies()), but fast for very many copies."""
     rows = select(
         spool, "SELECT count(*) FROM copy WHERE state = coalesce(?, state) AND destination = coalesce(?, destination)", state, destination
     )
@@ -96,12 +96,12 @@ def count(spool, state=None, destination=None):
 
 
 def prepared(spool):
-    """Ids of messages that are being received, or that a crash left so."""
+    """Ids of messages that are being received, or were when splitrelay crashed."""
     return [f"{number:X}" for (number,) in select(spool, "SELECT id FROM message WHERE state = 'prepared'")]
 
 
 def leftovers(spool):
-    """What no copy needs: rows without one that they belong to, and files without a row. While nothing is being received."""
+    """What no copy needs: rows that belong to no copy, and files without a row. To be called while no message is being received."""
     queries = {
         "message": "SELECT id FROM message WHERE id NOT IN (SELECT message FROM copy)",
         "body": "SELECT message FROM body WHERE message NOT IN (SELECT id FROM message WHERE body_at = 'body')",
@@ -130,7 +130,7 @@ def history(spool):
 
 
 def change(spool, sql, *values):
-    """Run a statement that changes rows, as an administrator with sqlite3(1) would. The number of rows."""
+    """Run a statement that changes rows, as an administrator with sqlite3(1) would. Returns the number of rows."""
     db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS)
     try:
         with db:
@@ -140,7 +140,7 @@ def change(spool, sql, *values):
 
 
 def create(spool):
-    """Have an empty queue made, where there is none."""
+    """Have splitctl make an empty queue, if there is none."""
     if os.path.exists(path(spool)):
         return
     os.makedirs(spool, mode=0o700, exist_ok=True)
@@ -165,7 +165,7 @@ def put(
     mta_queue_id="",
     client=("client.test", "192.0.2.1", "helo.test", "ESMTP"),
 ):
-    """Add a copy and its message, while splitrelay does not run. Its id."""
+    """Add a copy and its message, while splitrelay does not run. Returns the id of the copy."""
     create(spool)
     if copy_id is None:
         highest = select(spool, "SELECT coalesce(max(id), 0) FROM copy")[0][0]
@@ -214,7 +214,7 @@ INSERT INTO recipient (copy, number, address, orcpt, state, reason)
 
 def fill(spool, count, size, destinations=("archive",)):
     """Add very many messages of so many bytes, for one destination each, as a long outage leaves them: about 170 for each second up to
-    now, from s0@sender.test to r0@example.com and so on. Nothing of it is synced."""
+    now, from s0@sender.test to r0@example.com and so on. None of it is synced to disk."""
     create(spool)
     content = (b"Subject: x\r\n\r\n" + (b"x" * 76 + b"\r\n") * (size // 78 + 1))[: size - 2] + b"\r\n"
     values = {
@@ -222,13 +222,13 @@ def fill(spool, count, size, destinations=("archive",)):
         "size": size,
         "content": content,
         "now": int(time.time()),
-        "first": time.time_ns() // 16000 - 8 * count,  # ids as if they had come at 7,800 in a second
+        "first": time.time_ns() // 16000 - 8 * count,  # ids as of 7,800 messages a second
         "destinations": json.dumps(destinations),
     }
     db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous = OFF")
-        db.execute("PRAGMA journal_mode = DELETE")  # else the log would have all of it, too
+        db.execute("PRAGMA journal_mode = DELETE")  # otherwise all of it would also be written to the write-ahead log
         db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("BEGIN")
         for statement in FILL.split(";"):

@@ -80,7 +80,7 @@ int files_attributes_set(int fd, const struct files_attributes *a)
 
     if (a != NULL && fchown(fd, a->uid, a->gid) < 0)
         return -1;
-    /* Remove the list that a new file gets from the defaults of its directory. */
+    /* Remove the access control list that a new file gets from the defaults of its directory. */
     if (fremovexattr(fd, ACL) < 0 && errno != ENODATA && errno != ENOTSUP)
         return -1;
     for (size_t i = 0; a != NULL && i < a->count; i++) {

@@ -48,7 +48,8 @@ static char *take_name(char **rest)
     return name;
 }
 
-/* Open the directory (O_PATH). -1 with errno. */
+/* Open the directory (O_PATH), name by name, so that each symbolic link is checked. -1 with
+ * errno. */
 static int open_directory(const char *path)
 {
     char *rest = mem_strdup(path), *name;
@@ -82,8 +83,8 @@ static int open_directory(const char *path)
     return fd;
 }
 
-/* Open the directory that has the last name of the path; *name_out points into `path`. -1 with
- * errno. */
+/* Open the parent directory of the path; *name_out is the last name, and points into `path`. -1
+ * with errno. */
 static int open_parent(const char *path, const char **name_out)
 {
     const char *slash = strrchr(path, '/');

@@ -27,7 +27,8 @@ struct postfix {
     char *main_cf, *master_cf; /* their texts without our part */
     char *main_disk;           /* main.cf as it is on disk */
     enum marked_state main_state, master_state;
-    /* Sorted by name; private. own: parameters of services, "smtp/inet/smtpd_milters". */
+    /* Sorted by name; private. raw: values as they are written; expanded: with $names replaced;
+     * own: parameters of services, "smtp/inet/smtpd_milters". */
     struct postfix_parameter *raw, *expanded, *own;
     size_t raw_count, expanded_count, own_count;
     struct postfix_service *services;
@@ -39,16 +40,17 @@ struct postfix {
 struct postfix *postfix_open(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same with our part, as the instance works now: main_cf and master_cf are the texts on
- * disk. */
+/* As postfix_open(), but with our part, as the instance works now: main_cf and master_cf are the
+ * texts on disk. */
 struct postfix *postfix_open_whole(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* An instance with these texts, which do not have our part, in this directory. */
+/* Make an instance of texts without our part. directory: the configuration directory that the
+ * instance has or will have; it is not read. NULL with `err`: postconf(1) failed. */
 struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Free it; NULL is legal. */
+/* Free the instance; NULL is legal. */
 void postfix_free(struct postfix *p);
 
 /* The value of a parameter, or its default if main.cf does not set it; "" if Postfix does not know
@@ -75,8 +77,8 @@ const struct postfix_service *postfix_service(const struct postfix *p, const cha
 bool postfix_is_chrooted(const struct postfix *p, const struct postfix_service *s)
     __attribute__((nonnull));
 
-/* Does the service have "-o name=..."? The value goes to value_out (for the caller to free), which
- * may be NULL. */
+/* Does the service have "-o name=..."? *value_out is the value, for the caller to free, or NULL.
+ * value_out may be NULL. */
 bool postfix_service_option(const struct postfix_service *s, const char *name, char **value_out)
     __attribute__((nonnull(1, 2)));
 

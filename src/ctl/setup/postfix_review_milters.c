@@ -13,7 +13,8 @@
 /* Settings that send a whole message elsewhere, regardless of its recipients. */
 static const char *const rivals[] = {"content_filter", "smtpd_proxy_filter"};
 
-/* The place where the value of this service is set, for the caller to free. */
+/* Return the file, and the service if it has a value of its own, in which the parameter is set; for
+ * the caller to free. */
 static char *place_of(const struct postfix *p, const struct postfix_service *v, const char *name)
 {
     if (postfix_service_option(v, name, NULL))
@@ -49,8 +50,8 @@ static void review_rivals(const struct config *config, const struct postfix *p,
     }
 }
 
-/* A milter after splitmilter does not see its changes, and splitmilter does not see what that
- * milter refuses. */
+/* Report milters after splitmilter. They do not see the changes that splitmilter makes, and
+ * splitmilter does not see what they refuse. */
 static void review_order(const struct postfix *p, const struct postfix_service *v,
                          const struct milter_list *list, size_t ours, struct postfix_review *out)
 {
@@ -169,8 +170,8 @@ static void review_silent(const struct postfix *p, const struct postfix_service 
     free(place);
 }
 
-/* For non_smtpd_milters, cleanup(8) gives a milter the rewritten recipient, but compares a deletion
- * with the original one. So splitmilter does not change such mail. */
+/* Report splitmilter in non_smtpd_milters, where it does not change mail: cleanup(8) gives these
+ * milters the rewritten recipient, but compares a deletion with the original one. */
 static void review_non_smtpd(const struct config *config, const struct postfix *p,
                              const struct postfix_service *v, struct postfix_review *out)
 {

@@ -25,8 +25,8 @@ static int find_directory(struct setup_options *o, struct err *err)
     return -1;
 }
 
-/* Merge the options of the command line with those of the last call. *was_set_up_out: there was
- * one. */
+/* Merge the options of the command line with those of the last call. *was_set_up_out: Postfix was
+ * set up by an earlier call. */
 static int complete(struct setup_request *r, int argc, char **argv, bool *was_set_up_out,
                     struct err *err)
 {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Closes the tag domain to local users, with one instance. Mail of sendmail(1) and of .forward
- * files, and a bounce for a message with a forged sender, pass no restriction of smtpd(8). Each
- * could be sent to the tag domain, and so forge copies in an archive. cleanup(8) cannot refuse a
+ * files, and a bounce for a message with a forged sender, pass no restriction of smtpd(8). Such
+ * mail could be sent to the tag domain, to forge copies in an archive. cleanup(8) cannot refuse a
  * recipient. So pickup(8) and all other programs except smtpd(8) get a cleanup service of their
  * own:
  *
  *     splitlocal   pickup(8). It asks splitmilter, which refuses a message with such a recipient or
- *                  sender at its end: it goes back to its sender. What postsuper -r puts back into
- *                  the queue comes by pickup(8), too, with suffixes, but is not shown to milters.
+ *                  sender at its end; the message goes back to its sender. What postsuper -r puts
+ *                  back into the queue comes by pickup(8), too, with suffixes, but is not shown to
+ *                  milters.
  *     splitclosed  local(8) and the others. It rewrites such a recipient to one that has the
  *                  transport error. So does splitbounce (setup_postfix_bounces.c), if there is one.
  *

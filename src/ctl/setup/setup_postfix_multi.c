@@ -20,7 +20,7 @@ struct instance {
     const char *name;  /* last part of the directory; borrowed from it */
     struct postfix *p; /* the present instance, or a new one as a copy of the default instance */
     bool is_new;
-    bool is_known; /* to postmulti(1) */
+    bool is_known; /* postmulti(1) knows it */
     struct setup_edit edit;
 };
 
@@ -60,8 +60,9 @@ static char *copy_text(const char *text, const struct postfix *p)
     return buf_take(&out);
 }
 
-/* An instance whose creation was interrupted is made again: it becomes known to postmulti(1) at the
- * end. */
+/* Open the instance, or plan a new one as a copy of `from`. An instance whose creation was
+ * interrupted is made again: it is not known to postmulti(1), or its main.cf has nothing but our
+ * part. */
 static int open_instance(struct instance *i, const struct postfix *from, struct err *err)
 {
     char *known = setup_known_instances(from->directory, err);
@@ -164,8 +165,9 @@ static void make_like(const struct setup *s, const char *path, const char *other
     steps_mkdir(s->steps, path, st.st_mode & 0755, st.st_uid, st.st_gid);
 }
 
-/* Make the instance known to postmulti(1). That writes main.cf of the default instance again, and
- * widens the modes in the directory of the new one, so these files keep their attributes. */
+/* Make the instance known to postmulti(1). postmulti(1) writes main.cf of the default instance
+ * again, and widens the modes in the directory of the new instance, so these files keep their
+ * attributes. */
 static void make_known(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     const char *create[] = {"postmulti", "-I", i->name, "-G", SETUP_GROUP, "-e", "create", NULL};
@@ -194,7 +196,7 @@ static void write_copies(const struct setup *s, const struct instance *i,
         char *path = mem_printf("%s/%s", i->directory, names[k]);
         char *original = mem_printf("%s/%s", from->directory, names[k]);
         char *backup = mem_printf("%s.before-split", path);
-        if (i->is_known) /* postmulti(1) may have changed its mode */
+        if (i->is_known) /* postmulti(1) may have changed the file's mode */
             steps_unlink(s->steps, path);
         steps_write(s->steps, backup, bases[k], original, bases[k], names[k]);
         steps_write(s->steps, path, texts[k], original, likes[k], original);
@@ -222,7 +224,7 @@ static void write_seed(const struct setup *s, const struct instance *i, const st
     }
 }
 
-/* Are the files not readable for all users? */
+/* Is main.cf or master.cf not readable for all users? */
 static bool is_hidden(const struct postfix *p)
 {
     static const char *const names[] = {"main.cf", "master.cf"};
@@ -237,8 +239,8 @@ static bool is_hidden(const struct postfix *p)
     return is;
 }
 
-/* postmulti(1) makes main.cf and master.cf readable for all users for a moment. If the originals
- * are not, the copies are written after it. */
+/* postmulti(1) makes main.cf and master.cf of a new instance readable for all users for a moment.
+ * If the originals are not readable for all users, the copies are written after that. */
 static void write_new(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     const struct passwd *user = getpwnam(postfix_get_expanded(from, "mail_owner"));
@@ -268,8 +270,8 @@ static void write_instance(const struct setup *s, const struct instance *i,
         setup_write_instance(s, i->p, &i->edit);
 }
 
-/* Run Debian's script that copies the files which chrooted services need. systemd runs it too; from
- * Debian 13 on postfix(1) runs it, and nothing else may. */
+/* Run Debian's script that copies the files which chrooted services need. systemd runs it, too.
+ * From Debian 13 on postfix(1) runs it, and no other program may run it. */
 static void fill_chroot(const struct setup *s, const struct instance *i)
 {
     const char *argv[] = {CHROOT_SCRIPT, i->name, NULL};

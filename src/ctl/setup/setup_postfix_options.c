@@ -60,7 +60,8 @@ static bool is_address(const char *host)
            inet_pton(AF_INET6, host, bytes) == 1;
 }
 
-/* Parse "PORT" (of 127.0.0.1), "ADDRESS:PORT" or "[ADDRESS]:PORT". without: the value of "". */
+/* Parse "PORT" (of 127.0.0.1), "ADDRESS:PORT" or "[ADDRESS]:PORT". without: the text that an empty
+ * one stands for. */
 static int parse_listener(const char *text, const char *without, struct endpoint *out)
 {
     const char *given = text[0] == '\0' ? without : text;
@@ -109,7 +110,7 @@ static int parse_networks(const char *text, char **out)
     return rc;
 }
 
-/* without: the value of "" */
+/* Set an option to a text. without: the text that an empty one stands for. */
 static int set_text(char **where, const char *text, const char *without)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

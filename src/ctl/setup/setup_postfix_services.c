@@ -7,13 +7,14 @@
 #include <string.h>
 
 #define LOOPBACK "127.0.0.0/8, [::1]/128"
-/* Options that our client services must not inherit from main.cf. "smtp_" or "lmtp_" comes before
- * each. */
+/* Options that our client services must not inherit from main.cf. Their names begin with "smtp_" or
+ * "lmtp_", which is put before these texts. */
 static const char *const client_options[] = {
     "fallback_relay=", "header_checks=", "mime_header_checks=", "nested_header_checks=",
     "body_checks=",    "bind_address=",  "bind_address6=",      "send_xforward_command=yes"};
 
-/* The same for smtpd(8) on the ports that only our own machines may use. */
+/* Options that our smtpd(8) services must not inherit from main.cf. Only this machine and the
+ * filters may use their ports. */
 static const char *const server_options[] = {
     "content_filter=",
     "smtpd_proxy_filter=",
@@ -43,7 +44,8 @@ static const char *const server_options[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The host to connect to for a server that listens on this host. */
+/* Return the host to connect to if a server listens on `host`: for a wildcard the loopback
+ * address. */
 static const char *connectable(const char *host)
 {
     if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Keep the original files, at the first call only. */
+/* Add steps that keep the original files. At a later call they are kept already. */
 static void back_up(const struct setup *s, const struct postfix *p)
 {
     static const char *const names[] = {"main.cf", "master.cf"};

@@ -79,7 +79,8 @@ static int run(const char *const *argv, struct err *err)
     return rc;
 }
 
-/* Is the unit active? On Debian 12 it is not after `postfix start'. */
+/* Is the unit active? On Debian 12 the unit is not active if the instance was started by `postfix
+ * start'. */
 static bool is_active(const char *unit)
 {
     const char *argv[] = {"systemctl", "is-active", "--quiet", unit, NULL};
