@@ -10,6 +10,7 @@ PY_LOG_COMPILER = python3
 
 # Integration tests, the longest first.
 INTEGRATION_TESTS = \
+	%D%/it/it_long.py \
 	%D%/it/it_backup_faults.py \
 	%D%/it/it_kill.py \
 	%D%/it/it_crash.py \
@@ -41,7 +42,6 @@ INTEGRATION_TESTS = \
 	%D%/it/it_metrics.py \
 	%D%/it/it_maildir.py \
 	%D%/it/it_migration.py \
-	%D%/it/it_long.py \
 	%D%/it/it_milter.py \
 	%D%/it/it_milter_fuzz.py \
 	%D%/it/it_letters.py \
