@@ -38,9 +38,10 @@ void sasl_end(struct sasl_exchange *x);
 /* Does the client send first in this mechanism, as the initial response of AUTH? */
 bool sasl_begins(const char *mechanism) __attribute__((nonnull));
 
-/* Put the response to a challenge of the server into *out (reset first), both in base64; a
- * challenge of "" is an empty one, or stands for the start of the exchange. -1 with `err`: the
- * challenge is malformed, or the server failed to authenticate. */
+/* Put the response to a challenge of the server into *out (reset first), both in base64. A
+ * challenge of "" is an empty challenge, or stands for the start of the exchange. -1 with `err`:
+ * the challenge is malformed or one too many, it asks for more than SASL_ITERATIONS_MAX iterations,
+ * or the server failed to prove that it knows the password. */
 int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
