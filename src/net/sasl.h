@@ -2,8 +2,8 @@
 /*
  * sasl: the client's side of an authentication exchange (RFC 4422, in the form of RFC 4954), by GNU
  * SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677). Credentials are immutable and may be
- * used by any number of threads; an exchange belongs to one thread. Built without GNU SASL there
- * are no credentials.
+ * used by any number of threads; an exchange belongs to one thread. In a build without GNU SASL no
+ * credentials can be made.
  */
 #ifndef SPLIT_SASL_H
 #define SPLIT_SASL_H
