@@ -18,7 +18,7 @@
 
 static struct snapshot_slot *snapshots;
 
-/* Refuse a recipient, or at the end of the message the message, with this reply. */
+/* Refuse with this reply: at RCPT the recipient, at the end of the message the message. */
 static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
 {
     char code[4] = {(char)('0' + reply->code / 100 % 10), (char)('0' + reply->code / 10 % 10),
@@ -95,9 +95,9 @@ static bool can_filter(SMFICTX *ctx, struct conn *c)
 
 /*
  * Does Sendmail deliver to a recipient that a milter refuses? Sendmail puts a recipient on its list
- * before it asks the milters, and removes it after a refusal. But Sendmail cannot parse, and so
- * does not remove, a path with a comma, escaped or not, except in quotes or in a source route in
- * brackets.
+ * before it asks the milters, and removes it after a refusal. But Sendmail cannot parse a path with
+ * a comma, escaped or not, and so does not remove it. A comma in quotes does no harm, nor one in a
+ * source route in brackets.
  */
 static bool is_sticky(const char *path)
 {
@@ -179,7 +179,7 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
 }
 
 /* If a table failed for a header, log that. True: the message has to be refused. False: no table
- * failed, or the headers stay as they are. */
+ * failed, or the message goes on with its headers unchanged. */
 static bool headers_fail(SMFICTX *ctx, struct conn *c)
 {
     if (c->headers.failed == POLICY_OK)
@@ -307,8 +307,8 @@ unsigned callbacks_needs(struct snapshot_slot *slot)
 
 /*
  * Ask for MAIL, RCPT and end of message only, and give no reply to MAIL, because RCPT gets one. An
- * MTA that cannot leave out DATA or replies sends DATA, and gets its replies from libmilter. The
- * answer depends on the arguments and on callbacks_needs() only.
+ * MTA that cannot leave out DATA sends it, and an MTA that needs all replies gets them from
+ * libmilter. The answer depends on the arguments and on callbacks_needs() only.
  */
 static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
                           unsigned long f3, unsigned long *pf0, unsigned long *pf1,

@@ -6,8 +6,8 @@
  * an address that is not trusted before it reads a byte. It checks each packet, and relays complete
  * packets only. A unix socket has no gate: its owner, group and mode decide who can connect, and
  * libmilter serves it directly. One thread of the gate serves all connections, and never waits for
- * a single one. libmilter's threads never wait for a slow peer either, because they get only
- * complete packets.
+ * an MTA. libmilter's threads never wait for a slow peer either, because they get only complete
+ * packets.
  *
  * Switches between threads are the main cost of the gate. So the gate wakes libmilter only for
  * packets that get a reply, and answers a negotiation itself if libmilter has answered the same one

@@ -26,8 +26,8 @@
  * the other side is not read. So a link buffers at most HELD_MAX plus READ_SIZE bytes plus one
  * packet, and usually nothing.
  *
- * Each piece of data that libmilter gets wakes two of its threads. So packets without reply wait
- * for the next packet with a reply: the macros before the command, MAIL, and ABORT between two
+ * Each piece of data that libmilter gets wakes two of its threads. So a packet without reply waits
+ * for the next packet with a reply. Such packets are MAIL, the macros, and ABORT between two
  * messages.
  */
 struct gate_link {
@@ -165,7 +165,7 @@ static int put_inner(const struct gate_links *links, struct gate_link *l, const 
  * Acknowledge what the MTA has sent, because it gets no reply now. With Nagle's algorithm an MTA
  * sends the next packet only when the former one is acknowledged. A reply would acknowledge it;
  * otherwise the kernel waits for 40 ms (delayed ACK), unless TCP_QUICKACK is set. The option is set
- * each time, because it ends when data is sent.
+ * each time, because the kernel clears it when data is sent.
  */
 static void acknowledge(const struct gate_link *l)
 {
@@ -250,8 +250,9 @@ static int read_mta(const struct gate_links *links, struct gate_link *l)
 /*
  * Handle the first bytes of libmilter on this connection, which are its answer to the negotiation
  * in one piece. *sent_out: how many of them the MTA has got already, from the gate. After a reload
- * the two answers may differ. That does no harm, because the callbacks look at the configuration,
- * not at what was negotiated. -1: the bytes are no answer, but the MTA has got one.
+ * libmilter's answer may differ from the gate's. That does no harm, because the callbacks look at
+ * the configuration, not at what was negotiated. -1: the bytes are no answer, but the MTA has got
+ * one.
  */
 static int see_answer(struct gate_links *links, struct gate_link *l, const char *data, size_t len,
                       size_t *sent_out)

@@ -19,7 +19,7 @@
 
 struct gate_link;
 
-/* One descriptor in the epoll set; events[].data.ptr points to it. */
+/* A descriptor for epoll(7); the data.ptr of its events points to this struct. */
 struct gate_side {
     int fd;
     uint32_t events;        /* events that are watched; 0: the descriptor is not in the set */

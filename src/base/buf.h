@@ -35,8 +35,8 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0), nonnull(1, 2)));
 
-/* Make room for `more` further bytes after the content, and a NUL. Returns the address of the first
- * one. The caller writes the bytes there, adds their number to len, and sets data[len] to NUL. */
+/* Make room behind the content for `more` further bytes and a NUL. Returns the address of this
+ * room. The caller writes the bytes there, adds their number to len, and sets data[len] to NUL. */
 char *buf_reserve(struct buf *b, size_t more) __attribute__((nonnull, returns_nonnull));
 
 /* Remove the first n bytes (n <= len). */

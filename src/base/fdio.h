@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Write all len bytes. Returns 0, or -1; some of the bytes may have been written then. */
+/* Write all len bytes. Returns 0 or -1. After -1 some of the bytes may have been written. */
 int fdio_write_all(int fd, const void *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 
@@ -24,16 +24,16 @@ ssize_t fdio_read_full(int fd, void *data, size_t len) __attribute__((nonnull, w
 ssize_t fdio_pread_full(int fd, void *data, size_t len, off_t offset)
     __attribute__((nonnull, warn_unused_result));
 
-/* Append the file from the file offset on to a buffer. Returns 0 at the end of the file, or 1 if
- * more than max bytes are left; in that case more than max of them are appended, but perhaps not
- * all. After -1 the buffer holds what was read before the fault. */
+/* Read from the file offset on, and append the bytes to a buffer. Returns 0 if the end of the file
+ * was reached. Returns 1 if the file has more than max further bytes: then more than max bytes are
+ * appended, but perhaps not all. After -1 the buffer holds what was read before the fault. */
 int fdio_read_rest(int fd, struct buf *out, size_t max)
     __attribute__((nonnull, warn_unused_result));
 
-/* Sync the names in a directory again, after a sync that failed. Returns 0, or -1. The kernel
- * regards the names as written after the failure, so fsync(2) alone would write nothing. Therefore
+/* Sync the names in a directory again, after a sync that failed. Returns 0, or -1. After the
+ * failure the kernel takes the names for written, so fsync(2) alone would write nothing. Therefore
  * the directory is changed first: a file ".sync" is created and removed. If permissions or lack of
- * space prevent that, fsync(2) is called alone. */
+ * space prevent this change, fsync(2) is called alone. */
 int fdio_sync_names_again(int directory_fd) __attribute__((warn_unused_result));
 
 /* Set O_NONBLOCK, which all descriptors of one open file share. Returns 0 or -1. */

@@ -13,14 +13,15 @@
 #include <syslog.h>
 #include <unistd.h>
 
-/* The settings of log_open(), which may change them while other threads log, and the pid. Each
- * thread reads them for each line, so they are atomic. */
+/* The settings, which log_open() may change while other threads log, and the pid. Threads read them
+ * for each line without a lock, so they are atomic. */
 static struct {
     const char *_Atomic ident;
     atomic_bool to_syslog;
     atomic_int facility;
     atomic_int level;
-    atomic_long pid; /* 0: not read yet; no process logs both before and after a fork */
+    atomic_long pid; /* 0: not read yet; it never goes stale, because no process logs before a fork
+                        and after it */
 } state = {NULL, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
 
 #define TAG_SIZE 128
@@ -149,7 +150,8 @@ static long own_pid(void)
 static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 
-/* service: the one of log_as(), or NULL if the line is from another function. */
+/* service: as for log_as(); NULL for a line of log_error(), log_warning(), log_info() or
+ * log_debug(). */
 static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
 {
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};

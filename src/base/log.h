@@ -22,9 +22,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
  * Choose where lines go, and which lines. ident: program name, borrowed for the life of the
  * process. target: "syslog" or "stderr". facility: "mail", "daemon", "local0" to "local7", "user"
  * (for syslog only). level: "error", "warning", "info" or "debug"; lines that are less important
- * are dropped. Before the first call lines go to stderr at level info. Returns 0; or -1 for an
- * unknown word, with the allowed words in `err`, and changes nothing. May be called again after a
- * reload, while other threads log.
+ * are dropped. Before the first call lines go to stderr at level info. Returns 0. For an unknown
+ * word it returns -1 with the allowed words in `err`, and changes nothing. May be called again
+ * after a reload, while other threads log.
  */
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -32,8 +32,8 @@ int log_open(const char *ident, const char *target, const char *facility, const 
 /* Do lines go to syslog, not to stderr? */
 bool log_is_to_syslog(void);
 
-/* Write a line of the level that the name of the function has. The format and its arguments are
- * those of printf(3), without a line end. */
+/* Write a line of the level in the function's name. The format and its arguments are those of
+ * printf(3), without a line end. */
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));

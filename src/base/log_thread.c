@@ -164,7 +164,7 @@ void log_thread_stop(unsigned timeout_ms)
         error = pthread_cond_timedwait(&queue.is_empty, &queue.lock, &until);
     size_t lost = queue.count + queue.lost;
     /* If lines are left, the thread is still in syslog(3). Later lines are queued, too, because
-     * syslog(3) would block their own thread. */
+     * syslog(3) would also block the thread that logs them. */
     queue.is_running = queue.is_running && lost > 0;
     pthread_cond_signal(&queue.has_line);
     pthread_mutex_unlock(&queue.lock);

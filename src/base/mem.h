@@ -2,8 +2,8 @@
 /*
  * mem: allocation that cannot fail, and strings that must fit. Without memory the process ends with
  * a message (abort). A remote party cannot cause this, because every size that it controls is
- * capped before it is allocated here. A message that was not answered with 250 is still in the
- * MTA's queue. Any thread. Everything returned is released with free().
+ * capped before it is allocated here. Nor is mail lost: a message that was not answered with 250 is
+ * still in the MTA's queue. Any thread. Everything returned is released with free().
  */
 #ifndef SPLIT_MEM_H
 #define SPLIT_MEM_H

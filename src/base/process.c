@@ -111,8 +111,9 @@ void process_prefer_batch(void)
 {
     static const struct sched_param none;
 
-    /* The systemd unit sets the policy itself. Its seccomp filter may end a process that does so,
-     * so only the default policy is changed here. */
+    /* In a systemd unit the policy is set already, and the seccomp filter of the unit may end a
+     * process that calls sched_setscheduler(2). So that call is made only where the policy is still
+     * the default. */
     if (sched_getscheduler(0) == SCHED_OTHER)
         (void)!sched_setscheduler(0, SCHED_BATCH, &none);
 }

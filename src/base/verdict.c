@@ -22,7 +22,8 @@ static const char *const words[] = {[VERDICT_STARTED] = "started",
 
 enum { WORDS = sizeof words / sizeof words[0] };
 
-/* Write a new file and rename it, so that a reader sees the former verdict or this one. */
+/* Write a new file and rename it, so that a reader sees the former verdict or this one, never a
+ * part of one. */
 static int replace(const char *path, const char *line, size_t len, struct err *err)
 {
     char *fresh = mem_printf("%s.new", path);

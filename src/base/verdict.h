@@ -2,8 +2,8 @@
 /*
  * verdict: the outcome of the last start or reload of a daemon, in a file beside the file that the
  * daemon locks ("LOCK.reload"). The daemon writes it; `splitctl reload` waits for it, `splitctl
- * check` and `status` read it. A verdict is valid only while the process whose pid it has holds the
- * lock.
+ * check` and `status` read it. A verdict is valid only as long as the process with the pid in it
+ * holds the lock.
  *
  *   line = "splitmilter-verdict 1" SP pid SP begun-us SP unix-time SP outcome SP text LF
  *

@@ -144,8 +144,8 @@ bool config_has_canonical_class(const struct config *c, const char *name)
     return false;
 }
 
-/* Are two values "transport:nexthop" the same as they are written? Case is ignored, unless they
- * have a path. */
+/* Are two values "transport:nexthop" the same as they are written? Case is ignored, unless a value
+ * has a path. */
 static bool is_same_text(const char *a, const char *b)
 {
     return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : ascii_equal(a, b);

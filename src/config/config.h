@@ -30,8 +30,8 @@ enum config_address {
     CONFIG_ADDRESS_FIXED
 };
 
-/* AUTO: MAY for other hosts, NONE for loopback addresses and unix sockets. A server has only NONE,
- * MAY and ENCRYPT. */
+/* AUTO: NONE for loopback addresses and unix sockets, MAY for all other hosts. For connections from
+ * clients only NONE, MAY and ENCRYPT occur. */
 enum config_tls_level {
     CONFIG_TLS_NONE,
     CONFIG_TLS_MAY,

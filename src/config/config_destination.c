@@ -21,8 +21,8 @@ static int check_delays(const struct config_destination *d, struct config_blame 
     return -1;
 }
 
-/* Check that no unix socket is used with SMTP. kind: "destination" or "listener"; option: the one
- * that has the hosts. */
+/* Check that no unix socket is used with SMTP. kind: "destination" or "listener"; option: the
+ * option that has the hosts. */
 static int check_hosts(const char *kind, const char *name, const char *option,
                        const struct config_destination *d, struct config_blame *blame,
                        struct err *err)
@@ -150,8 +150,8 @@ static bool leads_to(const struct endpoint *to, const struct endpoint *list, siz
     return false;
 }
 
-/* Can a session at `from` lead to `target`, directly or through other listeners? is_passed: one for
- * each listener, true once it was visited, so that each is visited once. */
+/* Can a session at `from` lead to `target`, directly or through other listeners? is_passed: for
+ * each listener, whether it was visited; none is visited twice. */
 static bool comes_back(const struct config *c, const struct config_listener *from,
                        const struct config_listener *target, bool *is_passed)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Values are checked and stored after the whole file was parsed, by the table in
- * config_option_table.c. Each value carries its line, so a mistake that is found late is still
- * reported with its line.
+ * Values are checked and stored after the whole file was parsed, as the table in
+ * config_option_table.c describes them. Each value carries its line, so a mistake that is found
+ * late is still reported with its line.
  */
 #include "config/config_file.h"
 #include "mail/address.h"

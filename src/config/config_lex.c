@@ -196,8 +196,8 @@ static int take_string(struct config_lexer *l, struct err *err)
     return 0;
 }
 
-/* For a character that looks like a quote or a space but is neither: what it is, and what to write
- * instead. NULL for all others. */
+/* If a byte order mark, or a character that is easily taken for a quote or a space, is at l->at:
+ * returns what it is, and what to do about it. Otherwise NULL. */
 static const char *look_alike(const struct config_lexer *l)
 {
     if (is_at(l, "\xe2\x80\x98") || is_at(l, "\xe2\x80\x99") || is_at(l, "\xe2\x80\x9c") ||

@@ -32,7 +32,8 @@ struct config_lexer {
     unsigned token_line;     /* the line where the present token begins */
     bool is_quoted;          /* the present word is the content of a string */
     struct buf word;
-    unsigned long_string_line, long_string_end; /* lines of the last string of several lines */
+    /* First and last line of the last string; long_string_end is 0 if the string is in one line. */
+    unsigned long_string_line, long_string_end;
 };
 
 /* Start to read `text`, which is borrowed. There is no present token before config_lex_next(). -1

@@ -28,7 +28,7 @@ struct parser {
     struct config_tree *out;
     struct config_lexer lex;
     struct config_last last;
-    unsigned depth; /* of includes */
+    unsigned depth; /* of this file in the chain of includes; the main file has 1 */
     struct err *err;
 };
 

@@ -43,7 +43,7 @@ struct config_tree {
 
 /* Make a tree that has only the sections without title, all of them empty. */
 void config_tree_init(struct config_tree *t) __attribute__((nonnull));
-/* Free what the tree owns. The tree is empty then. */
+/* Free what the tree owns, and empty the tree. */
 void config_tree_clear(struct config_tree *t) __attribute__((nonnull));
 
 /* Add the name of a file, which is copied. Returns the copy, to which a struct text_place may
@@ -51,8 +51,9 @@ void config_tree_clear(struct config_tree *t) __attribute__((nonnull));
 const char *config_tree_file(struct config_tree *t, const char *path)
     __attribute__((nonnull, returns_nonnull));
 
-/* Find the section with this title (NULL: a section without title), or NULL; or add a section,
- * whose title is copied. The pointer is valid until the next section is added. */
+/* config_tree_find() returns the section with this title, or NULL if there is none. title NULL: for
+ * sections without title. config_tree_add() adds a section, and copies the title. The pointer is
+ * valid until the next section is added. */
 struct config_part *config_tree_find(const struct config_tree *t, enum config_section section,
                                      const char *title) __attribute__((nonnull(1)));
 struct config_part *config_tree_add(struct config_tree *t, enum config_section section,

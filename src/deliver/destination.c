@@ -16,7 +16,7 @@
 #define IDLE_MS 5000     /* after this time an idle worker closes its connection, or ends */
 #define OUTCOMES_KEPT 64 /* room for so many outcomes is kept between copies */
 #define JOIN_POLL_MS 50
-#define PASSED_OVER_MAX 16 /* suspects that a probe passes over */
+#define PASSED_OVER_MAX 16 /* suspects (suspects.h) that a probe passes over, at most */
 
 static void worker_main(void *arg);
 
@@ -110,9 +110,9 @@ static struct outcome first_outcome(const struct queue_copy *c, const struct out
     return outcomes[i];
 }
 
-/* If the destination was just suspended: copies that are too old by now become dead letters with
- * the same outcome, without an attempt of their own. The search ends at the first copy that is not
- * too old. */
+/* If the attempt has suspended the destination: give the outcome of the attempt also to the copies
+ * that are too old by now. They become dead letters without an attempt of their own. The search
+ * ends at the first copy that is not too old. */
 static void expire_old_copies(struct destination_worker *w, struct outcome_report *report,
                               const struct outcome *outcome)
 {
@@ -148,8 +148,8 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     if (report.conn_use == 1)
         counters_connected(dest->name);
     struct outcome outcome = first_outcome(c, w->outcomes);
-    /* The destination's health comes first: another worker may take the copy as soon as it is
-     * released. */
+    /* The destination's health is updated first, because another worker may take the copy as soon
+     * as it is released. */
     destination_update_health(w, c->id, &report, outcome.reason);
     struct timespec now = clock_realtime();
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
@@ -165,8 +165,8 @@ static bool is_suspect_for_probe(struct destination *dest, const struct queue_co
     return is_suspect;
 }
 
-/* Return c, or for a probe another copy if c is a suspect and there is one: a probe with a copy
- * that breaks connections would tell nothing about the destination. */
+/* Return c, or another copy: a probe prefers a copy that is no suspect, because an attempt with a
+ * copy that breaks connections would tell nothing about the destination. */
 static struct queue_copy *prefer_unsuspected(struct destination *dest, struct queue_copy *c)
 {
     struct queue *q = dest->queue;
@@ -185,7 +185,7 @@ static struct queue_copy *prefer_unsuspected(struct destination *dest, struct qu
 }
 
 /* Wait for a copy. NULL: there is none now, or the worker may not deliver it now. *has_left_out:
- * the worker was idle for so long that it ends, because other workers wait for copies;
+ * the worker is to end, because it was idle for IDLE_MS and other workers wait for copies;
  * destination_end_worker() was called. */
 static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_since_ms,
                                     bool *has_left_out)
@@ -366,8 +366,8 @@ void destination_join(struct destination *dest, unsigned grace_ms)
 
     pthread_mutex_lock(&dest->lock);
     while (dest->workers != NULL) {
-        /* Before cut_ms only connections that carry no message yet are interrupted: nothing is
-         * lost, and the host may hang. */
+        /* Before cut_ms only connections that carry no message yet are interrupted. That loses
+         * nothing, and their hosts may hang. */
         for (struct destination_worker *w = dest->workers; w != NULL; w = w->next) {
             if (w->transport != NULL)
                 w->transport->ops->interrupt(w->transport, clock_now_ms() < cut_ms);

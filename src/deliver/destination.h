@@ -3,8 +3,8 @@
  * destination: the workers of one destination, which are tasks, and its health. Each worker takes
  * copies from the queue and delivers them over its own connection; there are as many workers as
  * there is work for, up to `concurrency`, but at least one, which waits for copies. A destination
- * that does not answer is suspended as a whole, with its own doubling delay (retry_min to
- * retry_max), and then probed by one connection at a time; other destinations are not affected.
+ * that does not answer is suspended as a whole, for a delay that doubles each time (retry_min to
+ * retry_max), and then probed by one connection at a time. Other destinations are not affected.
  */
 #ifndef SPLIT_DESTINATION_H
 #define SPLIT_DESTINATION_H
@@ -46,8 +46,7 @@ const char *destination_name(const struct destination *dest) __attribute__((nonn
 void destination_stop(struct destination *dest) __attribute__((nonnull));
 
 /* Wait for the copies in flight, at most grace_ms, then cut the connections; release everything.
- * (Built without c-ares, the function can return later than that, if a resolver does not
- * answer.) */
+ * (In a build without c-ares it can take longer, if a resolver does not answer.) */
 void destination_join(struct destination *dest, unsigned grace_ms) __attribute__((nonnull));
 
 #endif

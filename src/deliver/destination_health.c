@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #define CONNECTION_FAULTS_MAX 3 /* in a row, before the destination is taken for down */
-/* For so long a success proves that the destination works: a worker is not busy between two copies,
- * but its connection works. */
+/* For so long after a success the destination counts as working, although no other worker is busy:
+ * a worker with a connection that works is not busy between two copies. */
 #define LAST_SUCCESS_MS 1000
 
 uint32_t destination_random(struct destination_worker *w)
@@ -152,8 +152,8 @@ void destination_set_healthy(struct destination *dest)
     task_cond_broadcast(&dest->changed);
 }
 
-/* With the lock held: does a fault mean that the destination is down? Counts a broken connection; a
- * missing one begins a pause. */
+/* With the lock held: does a fault mean that the destination is down? If a connection broke, the
+ * fault is counted; if none could be opened, a pause begins. */
 static bool is_down(struct destination_worker *w, const struct outcome_report *report)
 {
     struct destination *dest = w->dest;
@@ -163,16 +163,16 @@ static bool is_down(struct destination_worker *w, const struct outcome_report *r
                                                                         : DESTINATION_PAUSE_S;
         w->has_no_connection = true;
         dest->paused_until_ms = clock_now_ms() + (int64_t)pause_s * 1000;
-        /* It is down unless another worker has a connection that may work, or had one a moment
-         * ago. */
+        /* It is down, unless another worker is busy, whose connection may work, or an attempt ended
+         * without a fault within LAST_SUCCESS_MS. */
         return dest->busy_count == 1 && clock_now_ms() - dest->last_success_ms > LAST_SUCCESS_MS;
     }
     return dest->health == DESTINATION_PROBING ||
            ++dest->connection_faults >= CONNECTION_FAULTS_MAX;
 }
 
-/* With the lock held: does the fault say anything about the destination? Notes the copy as a
- * suspect. */
+/* With the lock held: does the fault say anything about the destination? If a connection broke, the
+ * copy is noted as a suspect. */
 static bool is_news(struct destination *dest, const char *id, const struct outcome_report *report)
 {
     bool is_known = report->is_connection_fault && suspects_has(&dest->suspects, id);
@@ -201,8 +201,9 @@ void destination_update_health(struct destination_worker *w, const char *id,
         flow_succeeded(&dest->flow, dest->busy_count);
     } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED &&
                is_news(dest, id, report)) {
-        /* Other faults say nothing about the destination: its connection was cut by
-         * destination_join(), or began before the suspension, or the copy is a suspect. */
+        /* In all other cases the fault says nothing about the destination: destination_join() cut
+         * the connection, the attempt began before the destination was suspended, or the copy is a
+         * suspect. */
         flow_failed(&dest->flow);
         if (is_down(w, report))
             suspended_s = suspend(w, reason);

@@ -14,7 +14,7 @@
  *
  * A connection that breaks while a copy is sent is a fault of the destination or of the copy. If a
  * connection broke with the same copy before, the break says nothing about the destination
- * (suspects.h). A probe does not take such a copy if there is another one.
+ * (suspects.h). A probe prefers a copy that is no suspect.
  */
 #ifndef SPLIT_DESTINATION_PRIVATE_H
 #define SPLIT_DESTINATION_PRIVATE_H
@@ -34,7 +34,7 @@ enum destination_health { DESTINATION_HEALTHY, DESTINATION_SUSPENDED, DESTINATIO
 struct destination_worker {
     struct destination *dest;
     struct destination_worker *next; /* guarded by dest->lock */
-    struct transport *transport;     /* changed under dest->lock; the worker uses it without */
+    struct transport *transport;     /* changed by its worker alone, under dest->lock */
     bool is_ready;                   /* waits for a copy, or is about to */
     bool is_busy;                    /* has a copy */
     bool has_no_connection;          /* its last attempt to connect failed */

@@ -43,7 +43,7 @@ struct maildir {
     char name[TRACE_HOSTNAME_SIZE]; /* the host name as it stands in file names */
     atomic_bool is_interrupted;
     struct format format;
-    char *block; /* BLOCK_SIZE bytes, for content that is in a file; NULL until the first one */
+    char *block; /* BLOCK_SIZE bytes, for content in a file; NULL until it is first needed */
 
     int dirs[DIR_COUNT];               /* open during a delivery, else -1 */
     struct known known[DIR_COUNT + 1]; /* by the index in dirs; the last one is `path` itself */
@@ -58,7 +58,7 @@ static int fail(struct maildir *m, const char *doing)
     int error = errno;
     char text[128];
 
-    /* Smaller copies may still fit. */
+    /* A full disk is no host fault, because smaller copies may still fit. */
     bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     m->is_host_fault = !is_full;
     m->outcome.result = OUTCOME_RETRY;
@@ -102,11 +102,11 @@ static void close_dirs(struct maildir *m)
 }
 
 /*
- * Open a directory, and create it if it is missing. at: the directory that it is in; AT_FDCWD for
- * m->path. The directory's name is on the disk afterwards. *known: the directory whose name is
- * known to be on the disk, which needs no sync. A directory that exists does need one, because the
- * process that created it may have been killed before its sync, or the sync may have failed. A new
- * directory whose sync fails is removed, and the next attempt creates it anew.
+ * Open a directory, create it if it is missing, and make sure that its name is on the disk. at: the
+ * directory that it is in; AT_FDCWD for m->path. *known: the directory whose name is known to be on
+ * the disk; it needs no sync. Any other directory does, even if it exists already: the process that
+ * created it may have been killed before its sync, or the sync may have failed. A new directory
+ * whose sync fails is removed, and the next attempt creates it anew.
  */
 static int open_synced(const struct maildir *m, int at, const char *name, struct known *known)
 {
@@ -152,8 +152,8 @@ static int open_dirs_locked(struct maildir *m)
 }
 
 /* All directories are known after the first delivery of this worker. Until then only one worker at
- * a time opens them, so that a worker uses a directory that another one creates only when its name
- * is on the disk. */
+ * a time opens them: otherwise a worker could use a directory that another worker has created,
+ * before its name is on the disk. */
 static int open_dirs(struct maildir *m)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -212,7 +212,7 @@ static int write_all(struct maildir *m, struct maildir_file *f)
     return maildir_file_finish(f) == 0 ? 0 : fail(m, "write");
 }
 
-/* Is the file of this name in new/ the same as the one in tmp/? */
+/* Has the file of this name in new/ the same content as the one in tmp/? */
 static bool is_there(const struct maildir *m, const char *tmp, const char *name)
 {
     int a = openat(m->dirs[DIR_TMP], tmp, O_RDONLY | O_CLOEXEC);

@@ -4,7 +4,7 @@
  * as Maildir readers expect it (maildir(5)):
  *
  *     PATH/tmp/TIME.PpidQn_COPYID.HOST         written, synced
- *     PATH/new/ARRIVAL.COPYID.HOST,S=BYTES     linked, the directory synced; then tmp/ is cleared
+ *     PATH/new/ARRIVAL.COPYID.HOST,S=BYTES     linked, directory synced; then unlinked in tmp/
  *
  * The name in new/ is the same at each attempt, so that a copy that was delivered before a crash is
  * recognised and not delivered twice, as long as no mail reader has moved the file. A file begins

@@ -10,7 +10,7 @@
 
 #define SERVICE_SIZE (QUEUE_DESTINATION_SIZE + 16)
 #define FIELD_SIZE 1024      /* bytes of an address or a reason, which are cut to fit */
-#define FLOOD_LINES 1000     /* about refusals, which may be logged at once */
+#define FLOOD_LINES 1000     /* lines about refusals that may be logged at once */
 #define FLOOD_LINES_BACK 200 /* after a flood, logging goes on when so many are allowed again */
 #define FLOOD_LINES_PER_S 20
 

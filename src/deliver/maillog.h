@@ -29,8 +29,9 @@ void maillog_set_style(const char *style) __attribute__((nonnull));
 void maillog_taken(const struct queue_message *m, const struct queue_new_copy *copy, size_t count,
                    uint64_t size) __attribute__((nonnull));
 
-/* Describe a copy again, before the outcomes of an attempt that is not the first, or is late: the
- * log that has its arrival may have been rotated. Does nothing in our own style. */
+/* In Postfix's grammar: log size and sender of a copy again, before the outcomes of an attempt that
+ * is late or not the first, because the log with the copy's arrival may have been rotated away.
+ * Does nothing in our own style. */
 void maillog_active(const struct queue_copy *c) __attribute__((nonnull));
 
 /* An attempt, as it was for one recipient. No string is NULL. */
@@ -60,8 +61,9 @@ struct maillog_reject {
 void maillog_reject(const struct maillog_reject *r) __attribute__((nonnull));
 
 /* May another line about a client's error be logged? False: there were too many lately; the number
- * of lines that are missing is logged later. The limit keeps clients from filling the log, and from
- * making the log daemon drop other lines. maillog_reject() calls this itself. */
+ * of lines that are missing is logged later. True counts as one line. The limit keeps clients from
+ * filling the log, and from making the log daemon drop other lines. maillog_reject() calls this
+ * itself. */
 bool maillog_has_room(void) __attribute__((warn_unused_result));
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * suspects: copies during whose last attempt the connection broke. A server that closes the
  * connection because of the content (some reply 421 to a lone CR, each time) must not be taken for
- * a server that is down. Only the last SUSPECTS_MAX such copies are kept, in memory: the copy that
- * is forgotten is only not suspected any more. The caller has the lock.
+ * a server that is down. Only the last SUSPECTS_MAX such copies are kept, and in memory alone. A
+ * copy that was forgotten can count against the destination once more. The caller has the lock.
  */
 #ifndef SPLIT_SUSPECTS_H
 #define SPLIT_SUSPECTS_H

@@ -17,8 +17,9 @@ struct transport;
 struct security_client;
 
 struct transport_ops {
-    /* Deliver a copy to its pending recipients. Fills report->outcomes, an array of
-     * copy->recipient_count that the caller gives, and all the rest of the report but wait_ms. */
+    /* Deliver a copy to its pending recipients. Fills report->outcomes, for which the caller
+     * provides an array of copy->recipient_count, and all other members of the report except
+     * wait_ms. */
     void (*deliver)(struct transport *t, const struct queue_copy *copy,
                     struct outcome_report *report);
     /* Is a connection open that can take another copy, and that costs the server something? */

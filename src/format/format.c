@@ -14,8 +14,8 @@
 
 #define BLOCK_SIZE 65536
 
-/* MTAs cut off a field that is much longer (Postfix: header_size_limit, 102400); further recipients
- * go into another field of the same name. */
+/* When X-Envelope-To is longer than this, further recipients go into another field of that name.
+ * MTAs cut off a field that is much longer (Postfix: header_size_limit, 102400). */
 #define FIELD_SIZE_MAX 8192
 
 void format_clear(struct format *f)
@@ -120,7 +120,8 @@ void format_address(const char *address, struct buf *out)
     buf_addc(out, '>');
 }
 
-/* An address may be as long as a line (RFC 5322 2.1.1: 998), so each has a line of its own. */
+/* An address may be as long as a line (RFC 5322 2.1.1: 998), so each address has a line of its
+ * own. */
 static void add_recipients(const struct format *f, const bool *is_included, struct buf *out)
 {
     static const char name[] = "X-Envelope-To: ";

@@ -31,7 +31,7 @@ struct format_journal;
 struct format {
     const struct queue_copy *copy;                /* borrowed */
     const struct config_destination *destination; /* borrowed */
-    struct buf trace;                             /* header fields of each format */
+    struct buf trace;                             /* the header fields that all formats have */
     struct format_journal *journal;               /* NULL: the format is not journal */
     struct buf head, tail; /* the text before the content and behind it; lines end in CRLF */
     bool is_8bit;          /* there are bytes above 127 in head or content */

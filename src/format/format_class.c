@@ -16,7 +16,8 @@ static const char *const class_names[] = {"To", "Cc", "Bcc", "Recipient"};
 struct entry {
     char *folded;
     size_t recipient;
-    /* in the first of equal entries: the best class found so far */
+    /* in the first of the entries with equal `folded`: the first class in the enum's order that was
+     * found so far */
     enum class seen;
 };
 

@@ -24,8 +24,8 @@ struct format_journal {
     bool is_8bit, is_binary; /* of the content */
 };
 
-/* Take the text, and return it as one line of valid UTF-8, at most VALUE_MAX bytes, which the
- * caller frees. */
+/* Take the content of `text`, and return it as one line of valid UTF-8, cut to VALUE_MAX bytes. The
+ * caller frees the line. */
 static char *printable(struct buf *text)
 {
     char *out;

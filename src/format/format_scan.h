@@ -36,7 +36,7 @@ void format_scan_clear(struct format_scan *s) __attribute__((nonnull));
 /* Take the next bytes of the content. */
 void format_scan_feed(struct format_scan *s, const char *data, size_t len) __attribute__((nonnull));
 
-/* Note that the content is over: a CR as its last byte stands alone. */
+/* Note that the content is over: if its last byte is a CR, that is a CR alone. */
 void format_scan_end(struct format_scan *s) __attribute__((nonnull));
 
 /* The value of Content-Transfer-Encoding: "7bit", "8bit" or "binary". */

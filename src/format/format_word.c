@@ -24,7 +24,8 @@ static void add_base64(const char *text, size_t len, struct buf *out)
     }
 }
 
-/* The number of bytes, at most max, that the first whole characters of the text have. */
+/* The number of bytes that can be taken from the start of the text, at most max, without cutting a
+ * character. */
 static size_t whole_characters(const char *text, size_t len, size_t max)
 {
     size_t n = 0;

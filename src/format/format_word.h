@@ -8,9 +8,9 @@
 #include "base/buf.h"
 
 /*
- * Append the text, one line of valid UTF-8. ASCII is appended as it is, other text as encoded
- * words, folded so that no line is longer than 76 columns. column: bytes that are on the line
- * already.
+ * Append the text, which must be one line of valid UTF-8. ASCII is appended as it is; other text is
+ * appended as encoded words, folded so that no line is longer than 76 columns. column: bytes that
+ * are on the line already.
  */
 void format_word_encode(const char *text, size_t column, struct buf *out) __attribute__((nonnull));
 

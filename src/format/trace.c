@@ -9,7 +9,7 @@
 
 #define COLUMNS_MAX 77 /* RFC 5322 2.1.1: lines should stay below 78 characters */
 #define TAB_COLUMNS 8
-#define OUTSIDE_MAX 60  /* bytes kept of a text from outside, so that each fits on a line */
+#define OUTSIDE_MAX 60  /* bytes kept of a text from outside, so that it fits on a line */
 #define QUEUE_ID_MAX 48 /* bytes kept of the MTA's queue id */
 
 /* Writes words, and breaks the line before a word that would go over COLUMNS_MAX. */

@@ -19,7 +19,8 @@ void trace_date(time_t when, char out[TRACE_DATE_SIZE]) __attribute__((nonnull))
 /* Copy a host name, reduced to the characters that a header field may hold. */
 void trace_hostname(const char *hostname, char out[TRACE_HOSTNAME_SIZE]) __attribute__((nonnull));
 
-/* Append only the field Received of trace_header(). id: "" for none. */
+/* Append only the field Received of trace_header(). id: that of the copy; "": the field gets
+ * none. */
 void trace_received(const struct queue_message *m, const char *id, const char *hostname,
                     struct buf *out) __attribute__((nonnull));
 

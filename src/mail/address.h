@@ -47,9 +47,9 @@ int address_parse(const char *path, size_t len, unsigned flags, struct address *
                   struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * Does the local part have characters outside quotes that are allowed only inside ( ()<>[]:;,\ and
- * blanks)? MTAs read such addresses in different ways (as comments, as lists), so it is not certain
- * which recipient an MTA finds in such an address.
+ * Does the local part have characters outside quotes that are allowed only inside quotes: blanks,
+ * or one of ()<>[]:;,\ ? MTAs read such an address in different ways (as a comment, as a list), so
+ * it is not certain which recipient an MTA finds in it.
  */
 bool address_is_ambiguous(const struct address *a) __attribute__((nonnull));
 

@@ -66,7 +66,7 @@ static size_t quoted_len(const char *p)
     return 0;
 }
 
-/* The token at p, which is not the end of the text. Its len is 0 if the token does not end. */
+/* The token at p, where the text does not end yet. Its len is 0 if the token is not closed. */
 static struct token next_token(const char *p)
 {
     static const char space[] = " \t\r\n", special[] = "<>,;:@.";

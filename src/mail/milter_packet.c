@@ -7,8 +7,8 @@
 #define OPTIONS_SIZE 12 /* version, actions, steps */
 #define STEPS_AT (LENGTH_SIZE + 1 + 8)
 
-/* Commands that get no reply if the milter's answer to 'O' has this step (SMFIP_NR_* in
- * libmilter/mfdef.h). */
+/* Commands that get no reply if this bit is set in the steps of the milter's answer to 'O'
+ * (SMFIP_NR_* in libmilter/mfdef.h). */
 static const struct {
     char command;
     uint32_t step;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * milter_packet: the syntax of packets from an MTA to a milter. libmilter checks packets only in
- * part: a list of macros with a name and no value makes smfi_getsymval() run past the end of the
- * list. So each packet is checked here before libmilter sees it. Pure functions; any thread.
+ * part. For example, a list of macros with a name and no value makes smfi_getsymval() run past the
+ * end of the list. So each packet is checked here before libmilter sees it. Pure functions; any
+ * thread.
  *
  * Grammar (libmilter/mfdef.h; numbers in network byte order):
  *
@@ -42,8 +43,8 @@ struct milter_packets {
  * Check the next `len` bytes of a connection, which begin at the start of a packet. Returns the
  * number of bytes in whole, well-formed packets; the caller passes the rest again, with the bytes
  * that follow. -1 with `err`: a packet is malformed. *due_out: the length of the packets up to the
- * last one that gets a reply, which is included. The MTA waits for that reply, so the milter must
- * get these packets now; it can get those behind them later.
+ * last one that gets a reply, which is included. The MTA waits for that reply, so these packets
+ * must be passed to the milter now; packets behind them may be passed later.
  */
 ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_t len,
                                size_t *due_out, struct err *err)

@@ -9,8 +9,8 @@
  *     keyword  = ( ALPHA / DIGIT ) *( ALPHA / DIGIT / "-" )
  *
  * SP is a blank or a tab; Postfix and Exim accept both. Every other verb takes the rest as it is.
- * Control characters are refused, except in MAIL, where they become "?": MTAs accept a sender that
- * has some, and its copies must not be refused for that.
+ * Control characters are refused, except in MAIL, where they become "?": MTAs accept a sender
+ * address with control characters, so a copy of a message from such a sender must not be refused.
  */
 #include "mail/smtp_command.h"
 #include "mail/smtp_path.h"
@@ -76,7 +76,7 @@ static int parse_words(char *p, struct smtp_command *out, struct err *err)
     return 0;
 }
 
-/* Set `address`, or `fault`, from the inside of the path's brackets. */
+/* Set `address`, or `fault`, from the text between the brackets of the path. */
 static void read_address(struct smtp_command *out, const char *inside, size_t len)
 {
     struct buf address = {0};
@@ -161,9 +161,9 @@ static int parse_rest(const struct verb *v, char *rest, struct smtp_command *out
     return -1;
 }
 
-/* Replace tabs by blanks, and other control characters by "?". Returns true if there were other
- * control characters. A tab within quotes or behind a backslash counts as one (RFC 5321 4.1.2),
- * because with a blank in its place the address would be another one. */
+/* Replace tabs by blanks, and other control characters by "?". Returns true if a "?" was put in. A
+ * tab within quotes or behind a backslash also becomes "?": it is a part of the address (RFC 5321
+ * 4.1.2), and a blank in its place would make another address. */
 static bool replace_controls(char *text, size_t len)
 {
     bool found = false, is_quoted = false, is_escaped = false;

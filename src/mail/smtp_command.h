@@ -15,7 +15,7 @@
 
 /* Bytes of a command line. RFC 5321 4.5.3.1.4 requires less. But the XFORWARD command of an MTA has
  * the HELO argument of its client as xtext (with Postfix up to 2048 bytes), and a client must not
- * be able to prevent a copy by a long argument. */
+ * be able to prevent copies by a long HELO argument. */
 #define SMTP_COMMAND_LINE_MAX 16384
 #define SMTP_COMMAND_WORDS_MAX 16
 
@@ -38,8 +38,9 @@ enum smtp_verb {
 
 struct smtp_command {
     enum smtp_verb verb;
-    char text[SMTP_COMMAND_LINE_MAX]; /* the line, cut into strings by NULs; the pointers below
-                                         point into it */
+    char text[SMTP_COMMAND_LINE_MAX]; /* the line, cut into strings by NULs. The pointers below
+                                         point into it, except `fault`, and `address` where it
+                                         points to `reformed` */
     const char *argument;             /* HELO etc.: the argument, "" if there is none */
     const char *path;                 /* MAIL, RCPT: the path as written, with <> */
     const char *address; /* the path in the form of smtp_path.h, with <>; NULL: it is not one
@@ -62,8 +63,8 @@ struct smtp_command {
 int smtp_command_parse(const char *line, size_t len, struct smtp_command *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Is the word "KEYWORD=value", or "KEYWORD" (with the value ""), the keyword in any case? Sets
- * *value_out then. */
+/* Is the word "KEYWORD=value" or "KEYWORD" (case is ignored)? If so, *value_out is set to the
+ * value, or to "" if there is none. */
 bool smtp_command_word(const char *word, const char *keyword, const char **value_out)
     __attribute__((nonnull));
 

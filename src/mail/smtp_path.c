@@ -273,9 +273,9 @@ const char *smtp_path_read(const char *text, size_t len, struct buf *out)
 
 /* --- the end of a path --- */
 
-/* The place behind the bracket that closes the bracket at p. NULL: no bracket closes it, or no
- * blank or end follows. is_nested: inner brackets come in pairs, and a backslash outside quotes
- * escapes a character, too. */
+/* The place behind the bracket that closes the bracket at p. NULL: no bracket closes it, or neither
+ * a blank nor the end of the text follows. is_nested: inner brackets come in pairs, and a backslash
+ * outside quotes escapes a character, too. */
 static const char *after_brackets(const char *p, bool is_nested)
 {
     unsigned depth = 0;

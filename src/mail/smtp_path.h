@@ -33,9 +33,9 @@ const char *smtp_path_read(const char *text, size_t len, struct buf *out)
 
 /*
  * The length in bytes of the path at the start of the text. A path is a pair of brackets with
- * everything between them, after a display name or without; or, without brackets, the text up to a
- * blank outside quotes. 0: there is no path, or the path does not end before a blank or the end of
- * the text.
+ * everything between them, and the display name before it, if there is one. If there are no
+ * brackets, the path is the text up to a blank outside quotes. 0: there is no path, or the path
+ * does not end before a blank or the end of the text.
  */
 size_t smtp_path_len(const char *text) __attribute__((nonnull, warn_unused_result));
 

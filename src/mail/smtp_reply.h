@@ -25,7 +25,7 @@
 struct smtp_reply {
     int code;          /* 200..599; 0 as long as there is none */
     char enhanced[16]; /* "2.1.5", or "" if the reply has none */
-    struct buf text;   /* lines joined by '\n', without code; the enhanced code is kept in place */
+    struct buf text;   /* lines joined by '\n', without codes; enhanced codes stay in the text */
     unsigned lines;
     size_t bytes;  /* of all lines, also of text that was not kept */
     bool is_mixed; /* the lines have different codes */

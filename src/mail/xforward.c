@@ -31,8 +31,8 @@ static int decode(const char *value, char *out, size_t size, struct err *err)
         memchr(buf_str(&decoded), '\0', decoded.len) != NULL) {
         err_set(err, "malformed attribute value");
     } else {
-        /* A longer value is cut: the MTA's client chose the HELO name, and a 501 would discard the
-         * queue id in the same command. */
+        /* A longer value is cut, not refused: it may be a HELO name, which the MTA's client has
+         * chosen, and a 501 would also discard the queue id in the same command. */
         snprintf(out, size, "%s", buf_str(&decoded));
         log_sanitize(out);
         status = 0;

@@ -147,7 +147,8 @@ static int decode_utf8_address(const char *text, size_t len, struct buf *out)
     for (size_t at = 0, n; at < len; at += n)
         if ((n = next_character(text + at, len - at, out)) == 0)
             return -1;
-    return utf8_is_valid(out->data + before, out->len - before) ? 0 : -1; /* not with surrogates */
+    /* An embedded character may be a surrogate, which UTF-8 does not allow. */
+    return utf8_is_valid(out->data + before, out->len - before) ? 0 : -1;
 }
 
 int xtext_decode_orcpt(const char *orcpt, struct buf *out)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * counters: the metrics of splitrelay (metrics.h). The modules of splitrelay report events here.
- * Any thread, no lock; the functions do nothing unless metrics are on. Names of destinations are
- * those of the configuration and of the queue.
+ * Any thread. The functions do nothing unless metrics are on. Names of destinations are those of
+ * the configuration and of the queue.
  */
 #ifndef SPLIT_COUNTERS_H
 #define SPLIT_COUNTERS_H
@@ -55,7 +55,8 @@ void counters_outcome(const char *destination, enum counters_outcome outcome, in
 /* The destination was suspended, or its suspension has ended. */
 void counters_suspended(const char *destination, bool is_suspended) __attribute__((nonnull));
 
-/* Count one delivery in progress, or one open connection, more (change: 1) or fewer (-1). */
+/* Add `change` (1 or -1) to the number of deliveries in progress, or to the number of open
+ * connections. */
 void counters_in_progress(const char *destination, int change) __attribute__((nonnull));
 void counters_connections(const char *destination, int change) __attribute__((nonnull));
 

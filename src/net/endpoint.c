@@ -218,7 +218,7 @@ void endpoint_format(const struct endpoint *e, char *out, size_t size)
 }
 
 /* Remove the socket file that a crashed process has left. -1 with `err`: the file is no socket,
- * another process listens at it, or that is not certain. */
+ * another process listens at it, or it is not certain that none does. */
 static int remove_stale(const struct sockaddr_un *sa, struct err *err)
 {
     struct stat st;

@@ -23,7 +23,7 @@ enum resolver_status {
 
 /* The servers that are queried. */
 struct resolver_servers {
-    struct endpoint *servers; /* with addresses as hosts; none: the servers of the system */
+    struct endpoint *servers; /* the hosts are addresses; empty: the servers of the system */
     size_t server_count;
 };
 
@@ -54,8 +54,8 @@ struct resolver {
     /* Look up the addresses of a host. */
     enum resolver_status (*addresses)(const struct resolver_query *q,
                                       struct resolver_addresses *out, struct err *err);
-    /* Look up the MX hosts of a domain. The caller frees the list, which has all hosts of the
-     * answer. An answer has 64 kB at most. */
+    /* Look up the MX hosts of a domain. The caller frees the list, which has every host of the
+     * answer whose name is valid. An answer has 64 kB at most, which bounds the list. */
     enum resolver_status (*mx)(const struct resolver_query *q, struct resolver_mx **list_out,
                                size_t *count_out, struct err *err);
 };

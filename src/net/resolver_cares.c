@@ -23,9 +23,9 @@ static void init_library(void)
         abort(); /* out of memory */
 }
 
-/* Callback of c-ares: it opened or closed a socket, or waits for other events at it. Keeps the list
- * for poll(2) up to date. A free place has the descriptor -1, which poll(2) skips. Places do not
- * move, because process_ready() may be iterating over them. */
+/* Callback of c-ares, which has opened or closed a socket, or now waits for other events at a
+ * socket. Keeps the list for poll(2) up to date. A free place has the descriptor -1, which poll(2)
+ * skips. Places do not move, because process_ready() may be iterating over them. */
 static void note_socket(void *arg, ares_socket_t fd, int is_for_read, int is_for_write)
 {
     struct cares_lookup *l = arg;
@@ -89,7 +89,8 @@ static bool process_ready(struct cares_lookup *l)
 {
     bool is_any_ready = false;
 
-    /* c-ares changes the list meanwhile, so each place is read in its turn. */
+    /* ares_process_fd() may change the list (note_socket()), so a place is read only in its
+     * turn. */
     for (size_t i = 0; i < l->socket_count; i++) {
         ares_socket_t fd = l->sockets[i].fd;
         short ready = l->sockets[i].revents;

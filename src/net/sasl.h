@@ -2,8 +2,8 @@
 /*
  * sasl: the client's side of an authentication exchange (RFC 4422, in the form of RFC 4954), by GNU
  * SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677). Credentials are immutable and may be
- * used by any number of threads; an exchange belongs to one thread. Built without GNU SASL there
- * are no credentials.
+ * used by any number of threads; an exchange belongs to one thread. In a build without GNU SASL no
+ * credentials can be made.
  */
 #ifndef SPLIT_SASL_H
 #define SPLIT_SASL_H
@@ -38,9 +38,10 @@ void sasl_end(struct sasl_exchange *x);
 /* Does the client send first in this mechanism, as the initial response of AUTH? */
 bool sasl_begins(const char *mechanism) __attribute__((nonnull));
 
-/* Put the response to a challenge of the server into *out (reset first), both in base64; a
- * challenge of "" is an empty one, or stands for the start of the exchange. -1 with `err`: the
- * challenge is malformed, or the server failed to authenticate. */
+/* Put the response to a challenge of the server into *out (reset first), both in base64. A
+ * challenge of "" is an empty challenge, or stands for the start of the exchange. -1 with `err`:
+ * the challenge is malformed or one too many, it asks for more than SASL_ITERATIONS_MAX iterations,
+ * or the server failed to prove that it knows the password. */
 int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

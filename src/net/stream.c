@@ -25,8 +25,8 @@
 #define OUTPUT_MAX 65536
 
 /* After the peer has closed its direction, poll(2) does not report a call of
- * stream_shutdown_read(). While a write waits for such a peer, it checks at this interval whether
- * that function was called. */
+ * stream_shutdown_read(). A write that waits for such a peer checks at this interval whether that
+ * function was called. */
 #define SHUTDOWN_POLL_MS 250
 
 /* After this many reads and writes that did not wait, the task yields to the other tasks. */
@@ -124,8 +124,8 @@ enum stream_status stream_wait(struct stream *s, short events)
     }
 }
 
-/* Wait after EAGAIN from the transport, for the events that the transport wants, or without a
- * transport for `events`. */
+/* Wait after EAGAIN: for the event that the transport wants, or, if there is no transport, for
+ * `events`. */
 static enum stream_status wait_for(struct stream *s, short events)
 {
     return stream_wait(s, s->transport != NULL ? s->transport->wants(s->transport_state) : events);
@@ -369,9 +369,9 @@ bool stream_is_stale(struct stream *s)
         return true;
     if (s->transport == NULL || (p.revents & ~POLLIN) != 0)
         return p.revents != 0;
-    /* Try to read. The data on the socket may be for the transport alone, such as a session ticket
-     * of TLS 1.3. The transport may also hold data that is no longer on the socket: the rest of a
-     * record. */
+    /* Only a read can tell: the data on the socket may be for the transport alone, such as a
+     * session ticket of TLS 1.3. The transport may also hold data that is no longer on the socket:
+     * the rest of a record. */
     return transport_read(s, &byte, 1) != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 

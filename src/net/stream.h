@@ -18,7 +18,7 @@
 
 enum stream_status {
     STREAM_OK,
-    STREAM_EOF,      /* the peer closed or reset the connection */
+    STREAM_EOF,      /* closed or reset by the peer, or stream_shutdown_read() was called */
     STREAM_TIMEOUT,  /* the deadline passed */
     STREAM_TOO_LONG, /* a line is longer than the caller allows; the caller's buffer has its start,
                         and the rest is still unread */
@@ -48,12 +48,14 @@ void stream_free(struct stream *s);
 void stream_set_transport(struct stream *s, const struct stream_transport *t, void *state)
     __attribute__((nonnull(1, 2)));
 
-/* Wait until the descriptor is ready for POLLIN or POLLOUT, for a handshake below the stream. */
+/* Wait until the descriptor is ready for `events`, POLLIN or POLLOUT. For handshakes, which bypass
+ * the stream's buffers. */
 enum stream_status stream_wait(struct stream *s, short events)
     __attribute__((nonnull, warn_unused_result));
 
-/* Calls that wait return STREAM_TIMEOUT when timeout_ms have passed since this call. The caller
- * sets the deadline once for each line, reply or block, so that slow bytes do not extend it. */
+/* Set the deadline to timeout_ms from now. When it has passed, calls that have to wait return
+ * STREAM_TIMEOUT. The caller sets the deadline once for each line, reply or block, so that slow
+ * bytes do not extend it. */
 void stream_set_deadline(struct stream *s, unsigned timeout_ms) __attribute__((nonnull));
 
 /*
@@ -64,8 +66,8 @@ void stream_set_deadline(struct stream *s, unsigned timeout_ms) __attribute__((n
 enum stream_status stream_read_line(struct stream *s, struct buf *line, size_t max)
     __attribute__((nonnull, warn_unused_result));
 
-/* Read the bytes that are there, at most `size`, and wait if there is none. *len_out: their
- * number. */
+/* Read the bytes that are there, at most `size`; if there are none, wait for some. *len_out: the
+ * number of bytes read. */
 enum stream_status stream_read(struct stream *s, void *data, size_t size, size_t *len_out)
     __attribute__((nonnull, warn_unused_result));
 
@@ -80,7 +82,7 @@ enum stream_status stream_peek(struct stream *s, const char **data_out, size_t *
 void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
 
 /* Is there input in the buffer, which can be read without waiting? With PIPELINING the SMTP server
- * holds replies back as long as there is. */
+ * holds its replies back while this input has a whole command line. */
 bool stream_has_input(const struct stream *s) __attribute__((nonnull));
 
 /* As stream_has_input(), but if the buffer is empty, input that has arrived is read into it first.
@@ -105,9 +107,9 @@ bool stream_is_stale(struct stream *s) __attribute__((nonnull));
  * connection that is kept in a pool. */
 void stream_detach(struct stream *s) __attribute__((nonnull));
 
-/* Wake the task or thread that the stream belongs to. When the input buffer is used up, reads
- * return STREAM_EOF. Writes that would have to wait for the peer return STREAM_EOF, too; other
- * writes succeed, so that a last reply can be sent. From any thread. */
+/* Wake the task or thread that the stream belongs to. From now on reads return STREAM_EOF when the
+ * input buffer is used up. Writes that would have to wait for the peer return STREAM_EOF, too;
+ * other writes succeed, so that a last reply can be sent. From any thread. */
 void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
 
 /* The errno of the last fault; 0 if there was none. */

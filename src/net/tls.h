@@ -76,7 +76,7 @@ struct tls_peer {
     const struct string_list
         *names; /* allowed instead of `name`, if any; ".example.com" stands for all subdomains */
     const char *place;     /* the server's address; a session is resumed only at the same place */
-    enum tls_trust wanted; /* with less the caller closes the connection, and no session is kept */
+    enum tls_trust wanted; /* with less trust the connection is closed, and no session is kept */
 };
 
 /*
@@ -93,7 +93,7 @@ enum stream_status tls_accept(struct stream *s, struct tls_context *c, unsigned 
 
 /* Release what OpenSSL keeps for the calling thread. A detached thread that has called a function
  * above calls this one before other threads learn that it is done. Otherwise the memory would be
- * released while the process ends. */
+ * released only when the thread ends, and the process may be ending at the same time. */
 void tls_thread_end(void);
 
 #endif

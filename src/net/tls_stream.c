@@ -20,8 +20,8 @@ struct tls {
     bool is_broken; /* nothing more may be sent, not even close_notify (SSL_shutdown(3)) */
 };
 
-/* The result of a call that did not succeed, as read(2) reports it: 0 at the end, or -1 with errno.
- */
+/* The result of a call that did not succeed, as read(2) reports it: 0 at the end of the peer's
+ * data, or -1 with errno. */
 static ssize_t failed(struct tls *t)
 {
     int error = errno;
@@ -155,7 +155,8 @@ static void set_trust(const struct tls *t, X509 *cert, const struct tls_peer *pe
                       struct tls_info *info)
 {
     const struct tls_context *c = t->owner.context;
-    long result = SSL_get_verify_result(t->ssl); /* resumed: the result of the first handshake */
+    /* For a resumed session this is the result of its first handshake. */
+    long result = SSL_get_verify_result(t->ssl);
 
     if (has_fingerprint(c, info->fingerprint)) {
         info->trust = TLS_VERIFIED;
@@ -192,8 +193,8 @@ static void describe(const struct tls *t, const struct tls_peer *peer, struct tl
     set_trust(t, cert, peer, info);
 }
 
-/* One call of SSL_do_handshake(3), which may run on a helper thread. Each thread has its own queue
- * of errors, so the step also takes the error from the queue. */
+/* One call of SSL_do_handshake(3), which may run on a helper thread. OpenSSL has a queue of errors
+ * for each thread, so do_step() also takes the error out of the queue of its thread. */
 struct step {
     SSL *ssl;
     int error; /* SSL_ERROR_NONE: the handshake is done */

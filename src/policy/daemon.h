@@ -33,8 +33,9 @@ struct snapshot *daemon_load(const char *name, const char *config_path, enum sna
  * configured. */
 void daemon_print(const char *name, const struct err *err) __attribute__((nonnull));
 
-/* Log why the daemon cannot start. A message that goes to syslog is also printed to stderr, unless
- * stderr is the journal, so that a start by hand shows it. */
+/* Log why the daemon cannot start. If the log is syslog, the message is also printed to stderr, so
+ * that a start by hand shows it. It is not printed if stderr goes to the journal, which would have
+ * it twice. */
 void daemon_complain(const char *name, const struct err *err) __attribute__((nonnull));
 
 /*

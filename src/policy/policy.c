@@ -129,7 +129,7 @@ static int apply_filters(struct deciding *d, const char *value)
         return -1;
     int i = policy_choose_one(&choices, choices.count > 0 ? share_of(&d->address) : 0);
     if (i >= 0)
-        d->out->filter = policy_find_filter(config, choices.items[i].name); /* NULL for "none" */
+        d->out->filter = policy_find_filter(config, choices.items[i].name); /* NULL: no filter */
     policy_choices_clear(&choices);
     return 0;
 }
@@ -201,7 +201,8 @@ static enum table_result decide_copies(struct deciding *d)
     return TABLE_FOUND;
 }
 
-/* Take back what earlier look-ups decided, after one that failed: the recipient stays as it is. */
+/* After a look-up that failed: take back what earlier look-ups decided, so that the recipient stays
+ * as it is. */
 static void undecide(struct policy_decision *out)
 {
     free(out->final);
@@ -238,8 +239,8 @@ int policy_tagged_back(const struct policy *p, const struct policy_decision *d, 
 
 /*
  * Can the address carry the tags that it needs? With filter_method = "header" a filter needs no tag
- * if all recipients have the same filter. All recipients are known only at the end of the message,
- * so there policy_plan() refuses the message if an address needs a tag and cannot carry it.
+ * if all recipients have the same filter. Whether they have is known only at the end of the
+ * message: policy_plan() refuses a message in which an address needs a tag and cannot carry it.
  */
 static bool can_carry_tags(const struct policy *p, const struct policy_decision *d)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * policy: decides what happens to the recipients of a message: takes recipients and tables, and
- * returns changes of the envelope. The module does no I/O except look-ups in tables, uses no clock,
+ * policy: decides what happens to the recipients of a message. The module looks recipients and
+ * senders up in tables, and returns changes of the envelope. It does no other I/O, uses no clock,
  * and keeps no state between messages. milter/callbacks.c translates the result for libmilter,
  * `splitctl explain` prints it. A policy is immutable; any number of threads may use it, each with
  * its own table_scratch.
@@ -49,7 +49,8 @@ struct policy_fault {
 /* What policy_review() reports besides faults. */
 struct policy_review {
     size_t tables; /* number of tables that could be opened */
-    /* by index in the configuration: a result that was read names it; owned */
+    /* by the index in config->filters and config->destinations: does a result that was read name
+     * this filter or destination? The arrays are owned */
     bool *filter_is_used, *destination_is_used;
     /* false: a table could not be read, or may have results that only a look-up shows */
     bool sees_all;
@@ -69,7 +70,8 @@ void policy_review(const struct config *config, const struct config_listener *li
                    struct policy_review *out) __attribute__((nonnull(1, 3, 5)));
 void policy_review_clear(struct policy_review *r) __attribute__((nonnull));
 
-/* The table with this index, counted over all lists; NULL after the last one. Borrowed. */
+/* Return the table with this index, which counts the tables of all options (canonical_maps,
+ * filter_maps ...). NULL after the last one. Borrowed. */
 const struct table *policy_table(const struct policy *p, size_t index) __attribute__((nonnull));
 
 /* An SMTP reply. code 0: no reply, the recipient or message is not refused. */
@@ -79,7 +81,7 @@ struct policy_reply {
     const char *text;     /* a static text */
 };
 
-/* The entry of a table that decided, for `splitctl explain`; all strings NULL: there is none. */
+/* The table entry that decided, for `splitctl explain`. If there is none, all strings are NULL. */
 struct policy_reason {
     char *table, *key, *value; /* owned */
     char *path;                /* "" for tables without file; owned */
@@ -101,7 +103,8 @@ struct policy_message {
     bool is_from_tag_domain;         /* the sender is in the tag domain; a bounce would go there */
     char *filter_value, *copy_value; /* results of the sender's tables, NULL for none; owned */
     struct policy_reason filter_reason, copy_reason;
-    /* of the look-up of the sender; if it failed, the decision about each recipient fails, too */
+    /* whether the look-up of the sender failed; if so, the decision about each recipient fails,
+     * too */
     enum policy_failed failed;
     struct err failure; /* the reason for `failed` */
 };
@@ -118,7 +121,7 @@ struct policy_decision {
     char *rcpt;     /* RCPT TO exactly as the client sent it, <> included: the string to delete */
     char *original; /* `rcpt` as an address, with a domain, as the MTA reads it */
     char *written;  /* `rcpt` as an address, without source route; NULL: as `original` */
-    char *final;    /* where the recipient ends: the canonical address, or `original` */
+    char *final;    /* the canonical address of the recipient; `original` if there is none */
     struct dsn dsn;
     bool is_rewritten;                  /* final differs from original */
     const struct config_filter *filter; /* NULL: no filter */
@@ -175,13 +178,13 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
 /* Free what the decision owns. */
 void policy_decision_clear(struct policy_decision *d) __attribute__((nonnull));
 
-/* Does this failure refuse the recipient or message? POLICY_FAILED does unless on_failure = accept,
- * POLICY_LIMIT always does. */
+/* Must the recipient or message be refused because of this failure? After POLICY_FAILED it must,
+ * unless on_failure = accept; after POLICY_LIMIT always. */
 bool policy_refuses(const struct policy *p, enum policy_failed failed) __attribute__((nonnull));
 
 /*
  * May this recipient be accepted, regardless of the other recipients? False if the decision refuses
- * it, or has failed and policy_refuses().
+ * the recipient, or has failed and policy_refuses() is true for the failure.
  */
 bool policy_may_accept(const struct policy *p, const struct policy_decision *d)
     __attribute__((nonnull));
@@ -217,8 +220,8 @@ struct policy_add {
 struct policy_plan {
     struct policy_add *adds;
     size_t add_count;
-    const char **deletes; /* sorted: exact strings of RCPT TO, and addresses where these differ;
-                             borrowed from the decisions */
+    const char **deletes; /* sorted; of each deleted recipient the exact string of RCPT TO, and its
+                             address where that differs; borrowed from the decisions */
     size_t delete_count;
     const char *header_name; /* NULL: no header is added; borrowed from the configuration */
     const char *header_value;
@@ -242,9 +245,10 @@ enum policy_rewritten {
 struct policy_reply policy_admit_back(const struct policy *p, const struct policy_decision *next)
     __attribute__((nonnull));
 
-/* Compute the changes for the recipients that policy_admit() accepted; any other recipient is a bug
- * and aborts. A recipient whose decision failed stays as it is. The caller frees the content of
- * *out with policy_plan_clear(); it borrows from the decisions. */
+/* Compute the changes for the recipients that policy_admit() accepted. If another recipient is
+ * among them, the process aborts, because that is a bug. A recipient whose decision failed stays as
+ * it is. The caller frees the content of *out with policy_plan_clear(). The plan borrows from the
+ * decisions. */
 void policy_plan(const struct policy *p, const struct policy_decision *decisions, size_t count,
                  enum policy_rewritten rewritten, struct policy_plan *out)
     __attribute__((nonnull(1, 5)));

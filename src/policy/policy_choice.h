@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * policy_choice: parses the result of a look-up in filter_maps or copy_maps, and finds out which
- * choices apply to a recipient: the percentage of a choice is the part of all addresses to which
- * the choice applies. Each address has a fixed share, a number from 0 to 9999. Pure.
+ * policy_choice: parses the result of a look-up in filter_maps or copy_maps, and finds out which of
+ * its choices apply to a recipient. The percentage of a choice is the part of all addresses to
+ * which the choice applies. Each address has a fixed share, a number from 0 to 9999, which is
+ * compared with the percentages. Pure.
  *
  *     result = "none" / choice *( ( "," / SP ) choice )
  *     choice = NAME [ SP percent ]           percent = 0..100 with at most two decimals, "%"
@@ -26,7 +27,7 @@ struct policy_choice {
 
 struct policy_choices {
     struct policy_choice items[POLICY_CHOICES_MAX];
-    size_t count; /* 0: none */
+    size_t count; /* 0: no choice, as for "none" */
 };
 
 /* Parse a result; the caller clears *out. -1 with `err`, which says what is allowed: nothing has to

@@ -25,7 +25,7 @@ static bool has_host_name(const char *text, struct address *out)
            out->text[out->domain_at] != '\0' && !out->is_literal;
 }
 
-/* Is b the address a, which has no domain, with a domain? */
+/* Does b consist of a, which has no domain, and of "@" and a domain? */
 static bool is_same_local_part(const struct address *a, const struct address *b)
 {
     struct buf x = {0}, y = {0};
@@ -72,8 +72,9 @@ char *policy_complete(const char *path, const char *mta_says, const char *const 
 
 /*
  * At a domain of the MTA, the local parts "sam%b.test" and "b.test!sam" go to sam@b.test, and so
- * does "sam@b.test", with or without quotes. The MTA may add its own domain to "sam@b". For all
- * other paths the MTA reports the same address, or one that concerns only its local delivery.
+ * does "sam@b.test", with or without quotes. The MTA may add its own domain to a domain without a
+ * dot: "sam@b" becomes "sam@b.mta.test". For all other paths the MTA reports the same address, or
+ * one that concerns only its local delivery.
  */
 static bool may_be_rerouted(const struct address *a)
 {

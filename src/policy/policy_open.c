@@ -114,8 +114,8 @@ void policy_close(struct policy *p)
     free(p);
 }
 
-/* One table of the new list: opened again and checked if it was read from `path`, else shared. NULL
- * with `err`. */
+/* Return the table that takes the place of t in the new list: if t was read from `path`, the table
+ * that is opened again and checked, else t itself with one more reference. NULL with `err`. */
 static struct table *replace_table(const struct config *config, enum policy_map map,
                                    struct table *t, const char *path, struct err *err)
 {

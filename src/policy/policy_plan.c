@@ -95,7 +95,7 @@ struct planning {
     enum policy_rewritten rewritten;
     struct policy_plan *plan;
     struct address_set originals; /* the recipients that the client gave */
-    struct address_set ends;      /* the addresses without tag at which a recipient ends */
+    struct address_set ends;      /* the final addresses of the recipients that get no tag */
     struct address_set added;
 };
 
@@ -189,8 +189,8 @@ static int plan_recipient(struct planning *g, const struct policy_decision *d)
 }
 
 /* Is the path of RCPT TO the address alone, without source route? Postfix removes a source route
- * from a recipient, so there the deletion of a path with a route has no effect. The recipient would
- * then get the mail unfiltered, too. */
+ * from a recipient, so the deletion of a path with a route has no effect there, and the recipient
+ * would also get the mail unfiltered. Therefore the address alone is deleted, too. */
 static bool is_plain_path(const struct policy_decision *d)
 {
     size_t len = strlen(d->original);
@@ -200,9 +200,10 @@ static bool is_plain_path(const struct policy_decision *d)
 }
 
 /*
- * A recipient at whose address another recipient ends is not deleted, because the envelope needs
- * that address for the other recipient. (An MTA deletes by text: if the address were added and then
- * deleted, both would be lost.)
+ * List the recipients to be deleted: those that get a tag or another address. But a recipient stays
+ * if its address is the final address of another recipient, which needs that address in the
+ * envelope. (An MTA deletes by text: if the address were added and then deleted, both would be
+ * lost.)
  */
 static void plan_deletes(struct planning *g, const struct policy_decision *decisions, size_t count)
 {

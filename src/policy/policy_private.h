@@ -47,8 +47,7 @@ int policy_check_value(const struct config *config, enum policy_map map, const s
 int policy_value_check(const struct config *config, enum policy_map map, const char *value,
                        struct err *err) __attribute__((warn_unused_result));
 
-/* Check that a recipient may end at this address: it must not be in the tag domain. -1 with
- * `err`. */
+/* Check a canonical address (end): it must not be in the tag domain. -1 with `err`. */
 int policy_canonical_check(const struct config *config, const struct address *end, struct err *err)
     __attribute__((warn_unused_result));
 
@@ -56,10 +55,10 @@ int policy_canonical_check(const struct config *config, const struct address *en
 const struct config_filter *policy_find_filter(const struct config *c, const char *name);
 
 /*
- * Does the value name a delivery by Postfix itself, so that it means "none" here? Such values are
- * those of unfiltered_nexthops and, of transport(5), ":", the transports smtp, relay, lmtp, local
- * and virtual without a next hop, and error, discard and retry with or without a text.
- * *takes_effect_there_out: the value is error, discard or retry, which take effect only in the
+ * Does the value mean "none" here, because Postfix itself delivers? It does if it is one of
+ * unfiltered_nexthops, or one of these results of transport(5): ":"; smtp, relay, lmtp, local or
+ * virtual, without a next hop; error, discard or retry, with or without a text.
+ * *takes_effect_there_out: the value is error, discard or retry, and has an effect only in
  * transport_maps of Postfix.
  */
 bool policy_is_unfiltered(const struct config *config, const char *value,
@@ -68,8 +67,8 @@ bool policy_is_unfiltered(const struct config *config, const char *value,
 /*
  * Parse a result of filter_maps. A nexthop may contain commas or spaces, so the whole text is tried
  * first: if it names a filter, *whole_out is that filter and `choices` is empty; otherwise
- * *whole_out is NULL. A value that policy_is_unfiltered() gives no choices either. 0: the caller
- * clears `choices`. -1 with `err`: nothing has to be cleared.
+ * *whole_out is NULL. `choices` is also empty if policy_is_unfiltered() is true for the value. 0:
+ * the caller clears `choices`. -1 with `err`: nothing has to be cleared.
  */
 int policy_parse_filters(const struct config *config, const char *value,
                          const struct config_filter **whole_out, struct policy_choices *choices,
@@ -81,9 +80,9 @@ int policy_parse_copies(const struct config *config, const char *value,
                         struct policy_choices *choices, struct err *err)
     __attribute__((warn_unused_result));
 
-/* Add the destinations that a result of copy_maps or sender_copy_maps has for the recipient `to` to
- * an array that the caller frees. A destination that is in the array is not added again. -1 with
- * `err`: the result is invalid. */
+/* Add destinations to an array that the caller frees: those that `value`, a result of copy_maps or
+ * sender_copy_maps, has for the recipient `to`. A destination that is already in the array is not
+ * added again. -1 with `err`: the result is invalid. */
 int policy_add_copies(const struct config *config, const struct address *to, const char *value,
                       const struct config_destination ***copies, size_t *count, struct err *err)
     __attribute__((warn_unused_result));
@@ -97,7 +96,8 @@ void policy_reason_clear(struct policy_reason *r);
  * table, and the key. Returns TABLE_FAILED. */
 enum table_result policy_bad_answer(const struct table_match *m, struct err *err);
 
-/* Translate the result of a look-up into that of the decision that needs it. */
+/* How a decision fails, given the result of a look-up that it needs; POLICY_OK: it does not
+ * fail. */
 enum policy_failed policy_failed_of(enum table_result result);
 
 /* Append the recipient's address with the tag for this copy, or for the filter when `copy` is NULL.

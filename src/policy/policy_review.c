@@ -17,7 +17,8 @@ struct reviewing {
     enum policy_map map;
     const struct table *table;
     unsigned faults;
-    /* for review_loops(): the canonical_maps without errors, server and slow look-ups */
+    /* for review_loops(): those of canonical_maps that have no errors, ask no server, and cannot
+     * take long */
     struct lookup_list canonical;
     struct table_scratch *scratch;
 };
@@ -79,7 +80,7 @@ static void note_copies(struct reviewing *r, const char *value)
     policy_choices_clear(&choices);
 }
 
-/* Warn of error, discard and retry in filter_maps, which have an effect in Postfix alone. */
+/* Warn of the results error, discard and retry: they have an effect in Postfix alone. */
 static void review_verdict(struct reviewing *r, const char *key, const char *value, unsigned line)
 {
     const struct config *config = r->policy.config;

@@ -16,8 +16,8 @@
 
 struct snapshot {
     struct config *config;
-    struct policy *policy;                  /* the milter's; NULL if loaded without */
-    struct policy_copies **listener_copies; /* by listener; NULL if loaded without */
+    struct policy *policy;                  /* of the milter; NULL: its tables were not loaded */
+    struct policy_copies **listener_copies; /* by listener; NULL: not loaded */
     unsigned refs;                          /* atomic, private */
     /* atomic, private: the number of snapshots that share the configuration */
     unsigned *config_refs;
@@ -45,8 +45,9 @@ const struct table *snapshot_table(const struct snapshot *s, size_t index) __att
 struct snapshot *snapshot_replace(const struct snapshot *s, const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Make a new snapshot that has the configuration of s and no tables, which are large: for a caller
- * that keeps the configuration over many messages. The caller has one reference. */
+/* Make a new snapshot that has the configuration of s, but no tables. It is for a caller that keeps
+ * the configuration over many messages: a whole snapshot would keep its tables, which are large, in
+ * memory after they were replaced. The caller has one reference. */
 struct snapshot *snapshot_configuration(const struct snapshot *s)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 

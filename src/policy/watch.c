@@ -12,7 +12,7 @@ struct change {
     char *path;
     struct table_stamp stamp; /* the state of the file now */
     int64_t since_ms;
-    bool is_done;      /* the file was read in this state, and is in use or cannot be used */
+    bool is_done;      /* a reload of this state of the file was tried */
     bool is_confirmed; /* seen in this poll */
 };
 

@@ -20,15 +20,15 @@
 struct content_source {
     struct stream *stream;
     unsigned timeout_ms; /* for each block */
-    /* bytes per second: the reader waits for the client for timeout_ms and the time that the
-     * content needs at this rate, in all; 0: no minimum */
+    /* bytes per second; in all, the reader waits for the client at most for timeout_ms plus the
+     * time that the content so far takes at this rate. 0: no minimum */
     unsigned min_rate;
     atomic_llong *idle_since_ms; /* struct session_presence */
 };
 
 struct content_sinks {
     struct queue *queue;
-    /* *put NULL: no copies. If it is dropped, it is aborted and set to NULL */
+    /* *put NULL: no copies. Dropped with put_abort, after which *put is NULL */
     struct queue_put **put;
     struct primary *primary; /* NULL: none. Dropped with primary_abandon() */
     struct buf *trace;       /* with a primary: header fields that it gets before the content */

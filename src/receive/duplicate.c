@@ -179,7 +179,8 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
     else
         decide(&deciding);
     if (decision.failed != POLICY_OK) {
-        /* A client must not be able to avoid copies by its choice of address. */
+        /* POLICY_LIMIT refuses the recipient even without require_copies, because a client must not
+         * be able to avoid copies by its choice of address. */
         if (l->require_copies || decision.failed == POLICY_LIMIT) {
             t->detail = decision.failure;
             status = refuse(reply, "451 4.3.0 Local fault, try again later");
@@ -226,8 +227,9 @@ static int plan_recipient(struct duplicate *d, const char *path, struct due *ite
     return 0;
 }
 
-/* True: the message has as many recipients as it may have. An SMTP client gets one reply to the
- * content, an LMTP primary sends one for each recipient: together they allow one recipient. */
+/* True: the message has as many recipients as it may have. With an SMTP client and an LMTP primary
+ * it may have one: the client gets a single reply to the content, but the primary sends one for
+ * each recipient. */
 static bool is_full(const struct duplicate *d, const struct due *item)
 {
     size_t others = d->accepted_count + duplicate_due(d);

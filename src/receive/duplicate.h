@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * duplicate: what a session of a listener does otherwise than one of relay.listen. MAIL and RCPT
- * are passed to the primary (primary.h), and the primary's replies to the client. Recipients that
- * the primary accepts get their copies (transaction.h). The content goes to the primary and into
- * the queue. duplicate_receive() has all steps at the end of the content, in this order:
+ * duplicate: how a session of a listener differs from a session of relay.listen. MAIL and RCPT are
+ * passed to the primary (primary.h), and the primary's replies to the client. Recipients that the
+ * primary accepts get their copies (transaction.h). The content goes to the primary and into the
+ * queue. duplicate_receive() has all steps at the end of the content, in this order:
  *
  *     the content is written, with no copy in the queue yet    a crash: nothing is left of it
  *     the final dot goes to the primary, which answers         a crash: the client sends it again

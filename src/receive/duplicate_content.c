@@ -137,8 +137,8 @@ static void free_verdicts(struct duplicate *d, struct verdict *verdicts)
     free(verdicts);
 }
 
-/* The primary accepted the message, but its copies could not be stored. Replace its replies, so
- * that the client sends the message again, also to the primary. */
+/* The primary accepted the message, but the copies could not be stored. Replace the primary's
+ * replies, so that the client sends the message again. The primary then gets it twice. */
 static void replace_replies(struct duplicate *d, struct verdict *verdicts, const char *reply)
 {
     for (size_t i = 0; i < d->accepted_count; i++)

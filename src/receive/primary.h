@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * primary: passes the commands of a listener's client to the primary, the server for which the
- * listener duplicates. They are passed one by one, so that the primary's replies can be passed back
- * as they come. Commands are buffered until an answer is asked for (PIPELINING, where the primary
- * offers it). A session has one connection (smtp/connection.h) at a time, which is kept from
- * message to message, and then for other sessions (primary_pool.h). One thread at a time, except
- * for primary_interrupt().
+ * primary: passes the commands of a listener's client to the primary, the server that gets the
+ * original mail. Each command is passed by itself, so that the primary's reply to it can be passed
+ * back. Commands are buffered until an answer is asked for (PIPELINING, where the primary offers
+ * it). A session has one connection (smtp/connection.h) at a time, which is kept from message to
+ * message, and then for other sessions (primary_pool.h). One thread at a time, except for
+ * primary_interrupt().
  *
  * The order for one message: primary_mail, primary_rcpt ..., an answer for each of them,
  * primary_data, primary_write ..., primary_dot, one answer (LMTP: one for each recipient that was

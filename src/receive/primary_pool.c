@@ -21,7 +21,8 @@ struct kept {
 /* What a listener's primary offered last. */
 struct known {
     struct known *next;
-    /* its name, because a session of a former configuration may still call primary_pool_learn() */
+    /* a copy of its name, not a pointer to it: a session of a former configuration may still call
+     * primary_pool_learn(), and its listener may be freed before this entry */
     char *listener;
     struct smtp_features features;
 };

@@ -6,9 +6,9 @@
  * when it is older than PRIMARY_POOL_AGE_MS: otherwise a host that is tried first, but was down for
  * a while, would not be used again.
  *
- * A connection belongs to a listener of one configuration, whose runtime it keeps alive. No other
- * state of a session stays on it: XFORWARD is sent anew, with all of its attributes, before each
- * message. Any thread; a thread of the pool closes connections that are too old.
+ * A connection belongs to a listener of one configuration, whose runtime it keeps alive. No state
+ * of a session stays on it: XFORWARD is sent anew, with all of its attributes, before each message.
+ * Any thread; a thread of the pool closes connections that are too old.
  */
 #ifndef SPLIT_PRIMARY_POOL_H
 #define SPLIT_PRIMARY_POOL_H

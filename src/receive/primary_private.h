@@ -3,8 +3,9 @@
  * primary_private: what the files of primary.h share. primary.c has the connection between
  * messages, primary_talk.c the commands and their answers.
  *
- * Commands that were written to a kept connection before the first answer can be written again to a
- * new one: a server may close a connection between two messages, or accept no more messages on it.
+ * Until the first answer on a kept connection, all commands of the message can be sent again over a
+ * new connection: a server may close a connection between two messages, or accept no more messages
+ * on it.
  */
 #ifndef SPLIT_PRIMARY_PRIVATE_H
 #define SPLIT_PRIMARY_PRIVATE_H
@@ -18,7 +19,7 @@ struct primary {
     struct primary_pool *pool;
     struct connection *connection;
     struct buf unsent;      /* commands */
-    struct buf message;     /* all commands of this message, for may_begin_again */
+    struct buf message;     /* all commands of this message, to be sent again if may_begin_again */
     struct xforward origin; /* sent by XFORWARD before MAIL, if has_origin */
     bool has_origin;
     /* the connection was kept, and no command of this message was answered yet */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_TEXT_MAX 506 /* of a reply line of 512 octets, with code and CRLF */
+#define LINE_TEXT_MAX 506 /* octets of text in a reply line, which has 512 with code and CRLF */
 
 enum primary_word primary_classify_word(const struct smtp_features *f, const char *word)
 {
@@ -65,7 +65,8 @@ static void send_xforward(struct primary *p)
         log_debug("%s: %s", log_name, connection_fault(p->connection)->reason);
 }
 
-/* Close the connection, because the client's parameters were chosen by other extensions. */
+/* Close the connection, because the client has chosen its parameters by other extensions than this
+ * host offers. */
 static int fail_unlike(struct connection *c)
 {
     return connection_fail(c, "4.4.2", "host %s offers other extensions than before",
@@ -101,8 +102,8 @@ void primary_mail(struct primary *p, const char *path, const char *const *words,
     if (p->has_origin)
         p->origin = *x;
     if (p->has_origin && connection_features(c)->xforward) {
-        /* If the server has closed the connection, that shows here, before the message depends on
-         * it. */
+        /* If the server has closed the connection, that shows here, before a command of the message
+         * was sent. */
         send_xforward(p);
         if (!connection_is_open(c) && is_kept) {
             is_kept = false;

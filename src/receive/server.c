@@ -58,8 +58,8 @@ static void refuse(struct stream *stream, const char *hostname, const char *dsn,
         (void)!stream_flush(stream); /* the connection is closed in any case */
 }
 
-/* Set the members of *o that belong to the listener, if the connection came in at one. False: the
- * present configuration has no such listener any more. */
+/* Set the members of *o that belong to the listener with this name (NULL: relay.listen, for which
+ * nothing is set). False: the present configuration has no such listener any more. */
 static bool find_listener(struct runtime *runtime, const char *name, struct primary_pool *pool,
                           struct session_options *o, struct connection *c)
 {
@@ -112,8 +112,8 @@ static void serve(struct connection *c)
         session_run(c->stream, &options);
     }
     server_remove(s, c);
-    /* Release the connection to the primary, which may go to the pool, before the client's is
-     * closed: the next session may need it. */
+    /* Release the connection to the primary before the client's connection is closed: it may go to
+     * the pool, and the next session may need it there. */
     primary_free(c->primary);
     stream_free(c->stream);
     runtime_unref(runtime);
@@ -206,7 +206,7 @@ static void accept_task(void *arg)
         int error = accept_one(l);
         bool is_idle = error == EAGAIN || error == EWOULDBLOCK;
         if (is_idle && task_poll_or_event(&io, POLLIN, &l->stop) != -1)
-            continue; /* accept(2) reports a fault of the socket, too */
+            continue; /* a fault of the socket shows at the next accept(2) */
         if (is_idle)
             error = errno; /* epoll(7) has no room: try accept(2) after each pause */
         if ((is_idle || is_our_fault(error)) && !atomic_load(&s->is_stopping))
@@ -304,7 +304,8 @@ void server_reloaded(struct server *s)
     primary_pool_empty(s->pool);
 }
 
-/* Shut down reading for the sessions that are not within a message, or for all. */
+/* Shut down reading for the sessions that are not within a message. is_all: for all sessions, and
+ * interrupt their connections to the primaries. */
 static void cut(struct server *s, bool is_all)
 {
     for (struct connection *c = s->connections; c != NULL; c = c->next) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Limits on connections. Where a limit is reached, the client that has been idle longest is
- * disconnected in favour of the new one, if it has been idle for at least IDLE_MS. Thus silent
- * connections cannot keep other clients out, whether they come from other hosts or from the host of
- * the MTA.
+ * Limits on connections. Where a limit is reached, an idle client is disconnected in favour of the
+ * new one: an untrusted client rather than a trusted one, and then the one that has been idle
+ * longest. It must have been idle for IDLE_MS, or within a message for IDLE_IN_MESSAGE_MS. Thus
+ * silent connections cannot keep other clients out, whether they come from other hosts or from the
+ * host of the MTA.
  */
 #include "receive/server_private.h"
 
@@ -69,8 +70,9 @@ static bool is_in(const struct connection *c, enum group group, const struct con
     return false;
 }
 
-/* The member of the group to be disconnected: untrusted ones come first, then the one that has been
- * idle longest. NULL: none has been idle for long enough. With the lock held. */
+/* The member of the group to be disconnected: an untrusted one rather than a trusted one, and then
+ * the one that has been idle longest. NULL: none has been idle for long enough. With the lock
+ * held. */
 static struct connection *choose_idle(struct server *s, enum group group,
                                       const struct connection *arrival)
 {

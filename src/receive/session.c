@@ -98,9 +98,10 @@ void session_reply_stopping(struct session *s)
 
 /*
  * Format what follows SIZE in the reply to EHLO: " NUMBER", or "". Postfix bounces a message that
- * is larger than the number without trying to send it. That is right for the client's own mail, but
- * a copy (no listener) would be lost, and its sender would not be told. Without a number no maximum
- * is declared, and SIZE= is accepted (RFC 1870 section 3).
+ * is larger than the number without trying to send it. That is right at a listener, where the
+ * message is the client's own mail. At relay.listen the message is a copy, which would be lost, and
+ * its sender would not be told. So there is no number: no maximum is declared, and SIZE= is
+ * accepted (RFC 1870 section 3).
  */
 static void announce_size(const struct session *s, const struct smtp_features *f, char *out,
                           size_t out_size)
@@ -129,7 +130,8 @@ static void do_helo(struct session *s, enum session_protocol protocol)
     snprintf(s->helo, sizeof s->helo, "%s", s->command.argument);
     log_sanitize(s->helo);
     s->protocol = protocol;
-    /* With a primary, the reply offers only what the primary is known to offer. */
+    /* With a primary, 8BITMIME, SMTPUTF8, DSN and REQUIRETLS are offered only if the primary is
+     * known to offer them. */
     const struct smtp_features *f = NULL;
     bool is_greeted = s->duplicate != NULL && session_refusal(s) == NULL;
     if (is_greeted)
@@ -182,8 +184,8 @@ static void do_xforward(struct session *s)
 
 static void do_unknown(struct session *s)
 {
-    /* This is a web browser that was made to send a POST request to this port: commands in the form
-     * data must not be executed. */
+    /* A web browser was made to send a POST request to this port. The session ends, because the
+     * form data that follows may contain SMTP commands. */
     if (strstr(s->command.argument, "HTTP/") != NULL) {
         if (maillog_has_room())
             log_warning("HTTP request from [%s]", s->o->client_addr);

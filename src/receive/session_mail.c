@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Commands refused because of an earlier refusal, which are not errors: as many as Postfix allows
- * with smtpd_recipient_overshoot_limit. */
+/* The number of refused commands of a message that are not counted as errors, because they only
+ * follow from an earlier refusal, or name recipients beyond the limit. Postfix:
+ * smtpd_recipient_overshoot_limit. */
 #define EXCESS_MAX 1000
 
 /* Log a refusal that is due to policy or state, not to syntax. to: a path with <>, or "". */
@@ -40,8 +41,8 @@ static void count_refusal(struct session *s, const char *text)
     if (text[0] != '5' && s->duplicate == NULL)
         return;
     /* A message has too many recipients: the client sends the other recipients in another message
-     * (RFC 5321 4.5.3.1.10). 421 before DATA of this message would prevent that, and again after
-     * each new attempt. */
+     * (RFC 5321 4.5.3.1.10). 421 before DATA of this message would prevent that, at each attempt
+     * anew. */
     if (is_rcpt && strncmp(text, "452", 3) == 0 && ++s->excess <= EXCESS_MAX)
         return;
     s->refusals++;

@@ -36,7 +36,7 @@ struct session {
     unsigned junk;     /* commands that lead to no message */
     /* About the present message and the present connection: */
     bool is_behind_refusal; /* MAIL or a recipient was refused, maybe unseen by the client */
-    unsigned excess;        /* commands refused only because of an earlier refusal */
+    unsigned excess;        /* refused commands that are not counted as errors (EXCESS_MAX) */
     bool has_progressed;    /* the client did something that leads to a message since progress_ms */
     int64_t progress_ms;    /* task_now_ms() when has_progressed was last reset */
     /* the client has sent a command; the first one has a shorter time limit */
@@ -54,15 +54,16 @@ void session_send(struct session *s, const char *text, size_t len) __attribute__
 void session_reply(struct session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(1, 2)));
 
-/* Reply to an error of protocol, and count it. After too many the reply is 421, and the session
- * ends. */
+/* Send this reply to an error of the protocol, and count the error. After too many errors the
+ * session replies 421 instead, and ends. */
 void session_protocol_error(struct session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull(1, 2)));
 
 /* A message was accepted: reset the counts of errors. */
 void session_message_taken(struct session *s) __attribute__((nonnull));
 
-/* Log that the connection failed, and end the session. */
+/* Handle a fault or the end of the client's connection: reply 421 after a timeout or an eviction,
+ * log it unless the client has left between two messages, and end the session. */
 void session_lost(struct session *s, enum stream_status status) __attribute__((nonnull));
 
 /* Reply 421 because the server stops, and end the session. */

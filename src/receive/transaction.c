@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SENDER_MAX 2000      /* of a sender that is no address; Postfix takes a line of 2048 */
+#define SENDER_MAX 2000 /* bytes of a sender that is no address; Postfix takes a line of 2048 */
 #define BLOCK_KEEP_MAX 16384 /* bytes of memory kept for the next message */
 
 void transaction_init(struct transaction *t, const struct config *config, struct queue *queue)

@@ -21,10 +21,10 @@ static void mark_dead(struct queue_new_copy *copy, const char *reason)
 }
 
 /*
- * Mark copies that loop, according to the header, as dead. Returns the reply if all of them loop,
- * else NULL. A sender could forge such a header field to keep mail out of an archive. Therefore
- * these copies are kept as dead letters even if the reply is a refusal, after which the MTA drops
- * them (NOTIFY=NEVER).
+ * Mark copies that loop, according to the header, as dead. Returns the reply if all copies loop or
+ * the message has too many hops, else NULL. A sender could forge such a header field to keep mail
+ * out of an archive. Therefore these copies are kept as dead letters even if the reply is a
+ * refusal, after which the MTA drops them (NOTIFY=NEVER).
  */
 static const char *mark_loops(struct transaction *t, const struct content *content)
 {

@@ -21,9 +21,9 @@ struct transaction_content {
                          Copies that loop are marked dead */
 };
 
-/* Read the content into t->put (if there is one) and the primary (NULL: none; with its trace),
- * check it, and set t->message.message_id. Not STREAM_OK: the connection failed, all sinks were
- * dropped. */
+/* Read the content into t->put (if there is one) and the primary (NULL: none), check it, and set
+ * t->message.message_id. trace: header fields that the primary gets before the content. Not
+ * STREAM_OK: the connection failed, all sinks were dropped. */
 enum stream_status transaction_read(struct transaction *t, const struct content_source *source,
                                     struct primary *primary, struct buf *trace,
                                     struct transaction_content *out, struct err *reply)

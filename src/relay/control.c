@@ -60,8 +60,8 @@ static int socket_address(const char *spool_directory, struct sockaddr_un *sa, s
     return 0;
 }
 
-/* queue_change.go_on: report the progress to the client. False when the client has disconnected, or
- * splitrelay stops. */
+/* queue_change.go_on: report the progress to the client. False: the client has disconnected or
+ * takes no more lines, or splitrelay stops. */
 static bool go_on(void *ctx, const struct queue_changed *so_far)
 {
     struct client *client = ctx;

@@ -28,13 +28,14 @@
  *     reply   = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error" SP text ) LF
  *
  * A change selects its copies with "all", with an id, or with conditions of struct queue_selection
- * (queue.h). Destination, in and limit alone are not enough. until: seconds since 1970; 0: until it
- * is resumed. A reason that is too long is cut.
+ * (queue.h). The words "destination=", "in=" and "limit=" alone are not enough. until: seconds
+ * since 1970; 0: until a request "resume". A reason that is too long is cut.
  *
  * The text of the reply "ok" depends on the request:
  *   - ping: the reason why the queue takes no messages now; none if it takes them.
  *   - health: two numbers, the beginning and the end of the suspension by faults (seconds since
  *     1970; 0 if the destination is not suspended), then the reason, if there is one.
+ *   - resume: "1" if a suspension by splitctl has ended, "0" if there was none.
  *   - change: three numbers (changed, ordered, failed; see queue.h), then the reason of the last
  *     failure, if there is one.
  *

@@ -22,7 +22,7 @@
 
 struct files {
     const char *config;
-    char *lock; /* the lock file in the spool that is in use */
+    char *lock; /* the lock file in the spool directory with which splitrelay was started */
 };
 
 /* Load configuration and tables, and open keys and passwords. NULL with `err`. */

@@ -262,7 +262,7 @@ static void find_restart(const struct config *started, const struct config *next
         log_warning("%s has changed: that needs a restart", buf_str(restart_out));
 }
 
-/* Stop the destinations at the end of the list, so that `count` are left. */
+/* Stop and remove the destinations at the end of the list, so that the first `count` are left. */
 static void remove_added(struct relay *r, size_t count)
 {
     for (size_t i = count; i < r->destination_count; i++)
@@ -306,7 +306,9 @@ int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out,
     runtime_slot_swap(&r->slot, runtime_ref(next));
     queue_reconfigure(r->queue, delay_max_s(config), config->relay.history_s);
     server_reloaded(r->server);
-    for (size_t i = before; i-- > 0;) { /* take_destination() moves one that is new or was seen */
+    /* Backwards, because take_destination() fills the gap with the last destination of the list,
+     * which is new or was seen. */
+    for (size_t i = before; i-- > 0;) {
         const char *name = destination_name(r->destinations[i]);
         const struct config_destination *d = config_find_destination(config, name);
         if (d != NULL) {

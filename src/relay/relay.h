@@ -32,8 +32,8 @@ struct relay *relay_start(struct runtime *first, struct err *err)
 int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Read files of the listeners' tables again if they have changed (watch_poll()). Sessions that
- * begin from now on use the new tables. */
+/* Read those tables of listeners again whose files have changed (watch_poll()). Sessions that begin
+ * from now on use the new tables. */
 void relay_refresh(struct relay *r, struct watch *watch, int64_t now_ms) __attribute__((nonnull));
 
 /* Stop the relay, and release everything. Sessions have grace_ms to end, and then deliveries have

@@ -46,7 +46,8 @@ void client_interrupt_setup(struct client *c)
 }
 
 /* Before a message: close a connection that the server has closed meanwhile, that has carried
- * enough messages, that the server takes for another client's, or that lacks REQUIRETLS. */
+ * enough messages, in which XCLIENT named another client, or that lacks REQUIRETLS when the copy
+ * needs it. */
 static void close_if_unfit(struct client *c, const struct queue_copy *copy)
 {
     struct connection *conn = c->connection;
@@ -87,8 +88,8 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
         close_if_unfit(c, m->copy);
         bool is_reused = connection_is_open(conn);
         if (connect_if_needed(c, m->copy, report) != 0) {
-            /* A host that works, and only lacks REQUIRETLS, can take copies that do not need
-             * REQUIRETLS. */
+            /* If hosts only lack REQUIRETLS, that is no host fault: they can take copies that do
+             * not need REQUIRETLS. */
             report->is_host_fault =
                 !connection_lacks_requiretls(conn) || connection_is_interrupted(conn);
             return CLIENT_LOST_EARLY;

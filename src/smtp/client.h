@@ -31,10 +31,11 @@ void client_free(struct client *c);
 
 /*
  * Deliver a copy to its pending recipients. The connection is reused if there is one; otherwise the
- * client connects (relay_to in order, every address of each). If a reused connection turns out to
- * be closed, or gets 421 before the content was sent, the client connects anew and tries once more.
- * format.h says what is sent. Fills report->outcomes, an array of copy->recipient_count that the
- * caller gives, and all the rest of the report but wait_ms.
+ * client connects (relay_to in order, every address of each). If a reused connection is lost before
+ * the content is sent (closed by the server, 421, a refusal of MAIL with 4xx), the client connects
+ * anew and tries once more. format.h says what is sent. Fills report->outcomes, for which the
+ * caller provides an array of copy->recipient_count, and all other members of the report except
+ * wait_ms.
  */
 void client_deliver(struct client *c, const struct queue_copy *copy, struct outcome_report *report)
     __attribute__((nonnull));
@@ -42,11 +43,11 @@ void client_deliver(struct client *c, const struct queue_copy *copy, struct outc
 /* True while a connection is open that can take another message. */
 bool client_is_connected(const struct client *c) __attribute__((nonnull));
 
-/* Make a blocked client_deliver() in another thread end soon (shutdown after the grace time). From
- * any thread. */
+/* Make a client_deliver() that waits end soon, when its destination is stopped and the grace time
+ * is over. From any thread. */
 void client_interrupt(struct client *c) __attribute__((nonnull));
-/* As client_interrupt(), unless the client has begun a message in its connection: before that, the
- * interruption loses nothing. */
+/* As client_interrupt(), unless the client has begun a message in its connection: an interruption
+ * before that loses nothing. */
 void client_interrupt_setup(struct client *c) __attribute__((nonnull));
 
 #endif

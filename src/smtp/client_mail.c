@@ -148,7 +148,7 @@ void client_mail_include(struct client_mail *m, size_t n, enum client_rcpt_state
     for (size_t i = m->first; i < m->first + n; i++)
         if (m->rcpts[i].state == state)
             m->is_included[m->rcpts[i].recipient - recipients] = true;
-    for (size_t i = 0; i < total; i++) /* that of same_as[i] <= i is set already */
+    for (size_t i = 0; i < total; i++) /* same_as[i] <= i: its value is set already */
         if (recipients[i].state == QUEUE_PENDING)
             m->is_included[i] = m->is_included[m->same_as[i]];
 }

@@ -20,7 +20,7 @@ struct client {
     /* a line was logged about an extension that the server of this connection does not offer */
     bool has_logged_missing;
     struct buf command;   /* commands of the present window (client_transaction.c) */
-    char *block;          /* for content that is in a file; NULL until the first one */
+    char *block;          /* for content that is in a file; NULL until it is first needed */
     struct format format; /* of the present copy */
 };
 
@@ -39,8 +39,8 @@ enum client_sent {
 /*
  * Send one message over the open connection to the next recipients, at most recipient_limit of
  * them. c->format is begun (format_begin()). Unless the connection is lost or the content cannot be
- * read, each of these recipients is decided or postponed; a refusal of MAIL decides all recipients
- * of the copy.
+ * read, each of these recipients is decided or postponed; a refusal of XCLIENT or MAIL, and a size
+ * above the server's limit, decide all recipients of the copy.
  */
 enum client_sent client_transaction(struct client *c, struct client_mail *m)
     __attribute__((nonnull, warn_unused_result));
@@ -49,8 +49,8 @@ enum client_sent client_transaction(struct client *c, struct client_mail *m)
 
 /*
  * After connection_begin_content(): write c->format's head, the content and the tail, and the final
- * dot. After a fault of the connection connection_is_cut_short() is true. -1: the content cannot be
- * read; the connection is closed, and connection_fault() has the reason.
+ * dot. If the connection fails, connection_is_cut_short() is true afterwards. -1: the content
+ * cannot be read; the connection is closed, and connection_fault() has the reason.
  */
 int client_send_content(struct client *c) __attribute__((nonnull, warn_unused_result));
 

@@ -137,7 +137,8 @@ static bool is_enough(const struct transaction *t)
     return (code == 452 || code == 552) && t->accepted_count > 0;
 }
 
-/* MAIL was refused, because of the sender or the announced size. That decides every recipient. */
+/* Handle a refusal of MAIL, which is about the sender or the announced size: it decides all
+ * recipients. */
 static void refuse_mail(struct transaction *t, const struct outcome *o)
 {
     t->mail_refused = true;
@@ -160,8 +161,9 @@ static void take_refusal(struct transaction *t, enum connection_step step, struc
         client_mail_decide(r, &o);
 }
 
-/* Handle the reply to a command. r: the recipient, with RCPT. -1: the command cannot have this
- * code, so the state of the server is unknown, and the connection is closed. */
+/* Handle the reply to a command. r: the recipient, with RCPT. -1: the connection was closed,
+ * because the reply leaves the state of the server unknown, or because the message is to be sent
+ * over a new connection. */
 static int take_reply(struct transaction *t, enum connection_step step, struct client_rcpt *r)
 {
     int class = connection_reply(t->conn)->code / 100;
@@ -187,8 +189,8 @@ static int take_reply(struct transaction *t, enum connection_step step, struct c
     return 0;
 }
 
-/* Can this command still have an effect after the replies so far? No command can after a refusal of
- * MAIL, nor DATA after a refusal of all recipients. */
+/* Can this command still have an effect after the replies so far? After a refusal of MAIL no
+ * command can; after a refusal of all recipients DATA cannot. */
 static bool is_worth_sending(const struct transaction *t, size_t command, size_t answered)
 {
     if (t->mail_refused)
@@ -283,7 +285,7 @@ static enum client_sent send_content(struct transaction *t)
 }
 
 /* End an empty content. DATA was pipelined and got 354, but no recipient was accepted: RFC 2920 3.1
- * wants the dot alone. */
+ * requires the dot alone. */
 static int send_lone_dot(struct connection *conn)
 {
     return connection_send(conn, CONNECTION_DATA, ".\r\n", 3) != 0
@@ -299,17 +301,18 @@ static enum client_sent run(struct transaction *t)
         return CLIENT_SENT;
     if (t->accepted_count > 0)
         return send_content(t);
-    /* All recipients have their outcome, whatever the reply to a dot is. An LMTP server that sends
-     * 354 here violates RFC 2033 4.2, and has no reply to the dot. A server that refused MAIL may
-     * have another transaction open, and the dot would be an empty message in it. */
+    /* All recipients have their outcome already. In two cases the connection is closed without a
+     * dot. An LMTP server, whose 354 violates RFC 2033 4.2, would send no reply to the dot. A
+     * server that refused MAIL may have another transaction open, which the dot would end as an
+     * empty message. */
     if (t->client->destination->protocol == CONFIG_LMTP || t->mail_refused ||
         send_lone_dot(t->conn) != 0)
         connection_close(t->conn);
     return CLIENT_SENT;
 }
 
-/* Refuse the copy to all recipients if it exceeds the size that the server announced (RFC 1870
- * section 6.1). */
+/* If the copy exceeds the size that the server announced (RFC 1870 section 6.1): refuse it for all
+ * recipients, and return true. */
 static bool exceeds_size(struct transaction *t)
 {
     uint64_t size_bytes = format_size(&t->client->format);
@@ -326,7 +329,7 @@ static bool exceeds_size(struct transaction *t)
 }
 
 /* Log an extension that the copy needs and the server does not offer, once for a connection. The
- * copy is sent as it is, and not converted: an archive without it would be worse. */
+ * copy is sent as it is, and not converted: an archive that lacks the copy would be worse. */
 static void log_missing_extension(struct transaction *t)
 {
     struct client *c = t->client;

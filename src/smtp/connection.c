@@ -76,8 +76,8 @@ int connection_set_live(struct connection *c, int fd)
     pthread_mutex_lock(&c->lock);
     c->live_fd = fd;
     pthread_mutex_unlock(&c->lock);
-    /* The check comes after the descriptor is published: an interrupt is seen here, or it shuts the
-     * descriptor down. */
+    /* The check comes after the descriptor is published: either an interrupt is seen here, or it
+     * shuts the descriptor down. */
     if (fd != -1 && connection_is_interrupted(c)) {
         connection_set_interrupted(c);
         return -1;

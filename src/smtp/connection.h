@@ -2,9 +2,9 @@
 /*
  * connection: one connection to an SMTP or LMTP server, as its client (RFC 5321, 2033): the search
  * for an address, the greeting, EHLO (HELO, LHLO), STARTTLS (RFC 3207), AUTH (RFC 4954), commands
- * and their replies, content with dots doubled. The transaction, what is sent in which order and
- * what follows from a reply, is the caller's: client.h delivers copies of the queue,
- * receive/primary.h passes the commands of a listener's client on.
+ * and their replies, content with dots doubled. The caller makes the transaction, and decides what
+ * is sent in which order and what follows from a reply: client.h delivers copies of the queue, and
+ * receive/primary.h passes on the commands of a listener's client.
  *
  * Functions that return int return 0, or -1 when the connection cannot be used any more. The
  * connection is then closed, and connection_fault() has the reason: an outcome of OUTCOME_RETRY,
@@ -64,7 +64,7 @@ struct connection *connection_new(const struct config_destination *d,
 /* Call connection_quit(), then release the object. NULL is legal. */
 void connection_free(struct connection *c);
 
-/* Make the call that blocks in another thread fail soon, and all later calls. From any thread. */
+/* Make a call that blocks in another thread fail soon. Later calls fail, too. From any thread. */
 void connection_interrupt(struct connection *c) __attribute__((nonnull));
 
 /* As connection_interrupt(), unless a message was begun in the connection
@@ -116,8 +116,8 @@ struct connection_detached;
 struct connection_detached *connection_detach(struct connection *c)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
-/* Let c, which is closed and was made for the same destination, take over a detached connection. k
- * is released, also with -1: c was interrupted. */
+/* Let c, which is closed and was made for the same destination, take over a detached connection.
+ * -1: c was interrupted, and the connection is closed. k is released in both cases. */
 int connection_attach(struct connection *c, struct connection_detached *k)
     __attribute__((nonnull, warn_unused_result));
 
@@ -138,7 +138,8 @@ const struct smtp_features *connection_features(const struct connection *c)
  * connection_open(). */
 const char *connection_peer(const struct connection *c) __attribute__((nonnull, returns_nonnull));
 
-/* Count one more message, and return which one it is: 1 for the first. */
+/* Count one more message, and return its number on this connection, from 1. From now on
+ * connection_interrupt_setup() has no effect, until the connection is closed. */
 unsigned connection_begin_message(struct connection *c) __attribute__((nonnull));
 
 /* Messages begun on this connection. */
@@ -197,8 +198,8 @@ void connection_outcome_of_reply(struct connection *c, enum connection_step step
 
 /* --- content, after 354 --- */
 
-/* Begin the content. -1: the server sent more than its reply to DATA, which would be taken for its
- * reply to the content. */
+/* Begin the content. -1: the server has sent more than its reply to DATA; the surplus would be
+ * taken for its reply to the content. */
 int connection_begin_content(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /*
@@ -217,7 +218,7 @@ void connection_end_content(struct connection *c) __attribute__((nonnull));
 /* Is the content incomplete, because of a fault while it was written? */
 bool connection_is_cut_short(const struct connection *c) __attribute__((nonnull));
 
-/* The step to which the reply to the content is a reply: CONNECTION_BODY, or CONNECTION_DOT after
+/* The step that the reply to the content answers: CONNECTION_BODY, or CONNECTION_DOT after
  * connection_end_content(). */
 enum connection_step connection_content_step(const struct connection *c) __attribute__((nonnull));
 
@@ -250,9 +251,9 @@ enum connection_xclient_result {
 };
 
 /*
- * Send XCLIENT, after which the server treats the connection as if the client x had made it, and
- * then EHLO with that client's name, whose reply replaces the features. A server accepts XCLIENT
- * from the real client only, so it is sent once in a connection.
+ * Send XCLIENT, after which the server treats the connection as if the client x had made it. Then
+ * send EHLO with the name of that client; the reply to it replaces the features. A server accepts
+ * XCLIENT from the real client only, so it is sent once in a connection.
  */
 enum connection_xclient_result connection_xclient(struct connection *c, const struct xforward *x)
     __attribute__((nonnull, warn_unused_result));

@@ -95,8 +95,8 @@ int connection_introduce(struct connection *c, const char *name)
 
 /* --- connection_tls.c --- */
 
-/* Decide the level of TLS before a connection to another address. host is borrowed until the next
- * call. */
+/* Before a connection to an address is made: decide the level of TLS for it. host is borrowed until
+ * the next call. */
 void connection_tls_reset(struct connection *c, const char *host, const struct sockaddr *sa)
     __attribute__((nonnull));
 

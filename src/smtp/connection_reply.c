@@ -188,7 +188,8 @@ int connection_read_reply(struct connection *c, enum connection_step step)
         return connection_fail(c, "4.5.0", "host %s sent a malformed reply: %s (in reply to %s)",
                                c->link.peer, err.text, step_names[step].reply_to);
     }
-    /* Lines with different codes decide nothing, but their text may say what is wrong. */
+    /* After 421 the server closes the connection. A reply whose lines have different codes is a
+     * failure, whatever its last code is. In both cases the text goes into the reason. */
     return c->reply.code == 421 || c->reply.is_mixed ? connection_fail_reply(c, step) : 0;
 }
 

@@ -31,10 +31,10 @@ struct outcome {
 void outcome_set(struct outcome *o, enum outcome_result result, const char *dsn, const char *reason,
                  ...) __attribute__((format(printf, 4, 5), nonnull));
 
-/* One attempt, as client.c reports it: an outcome for each recipient of the copy that was
- * QUEUE_PENDING, by the same index. */
+/* One attempt to deliver a copy, as client.c and maildir.c report it. */
 struct outcome_report {
-    /* one for each recipient of the copy; those of recipients that were not pending are not set */
+    /* one for each recipient of the copy, by the same index; set for those that were
+     * QUEUE_PENDING */
     struct outcome *outcomes;
     char relay[512];   /* "host[ip]:25"; "none": there was no connection */
     unsigned conn_use; /* messages over this connection, this one included; 0: no connection */

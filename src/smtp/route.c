@@ -39,7 +39,7 @@ struct route {
     int64_t deadline_ms; /* for the look-ups of the present entry */
     size_t entry;        /* index in relay_to of the entry to be looked up next */
     struct hops fresh;   /* the hops of the present entry */
-    struct hops parked;  /* of all entries so far; refused a connection lately, tried last */
+    struct hops parked;  /* hops of all entries that refused a connection lately; tried last */
 };
 
 struct route *route_new(const struct config_destination *d, const char *hostname,
@@ -294,14 +294,16 @@ static bool leads_here(const struct route *r, size_t first)
     return is_own;
 }
 
-/* Remove the hops that are not preferred to this host, which has this preference (RFC 5321 5.1). */
+/* Remove the hops that are not preferred to this host (RFC 5321 5.1). preference: that of this
+ * host. */
 static void cut_hops(struct route *r, unsigned preference)
 {
     while (r->fresh.count > 0 && r->fresh.items[r->fresh.count - 1].preference >= preference)
         r->fresh.count--;
 }
 
-/* Add the hosts of a sorted list. With port 25 the list ends where this host itself is in it. */
+/* Add the hosts of a sorted list. With port 25: if this host itself is in the list, leave out this
+ * host and all that are not preferred to it. */
 static void add_mx_hosts(struct route *r, const struct endpoint *e, const struct resolver_mx *list,
                          size_t count, struct outcome *fault)
 {

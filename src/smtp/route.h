@@ -64,10 +64,11 @@ bool route_has_names(const struct config_destination *d) __attribute__((nonnull)
 const struct route_hop *route_next(struct route *r, struct outcome *fault)
     __attribute__((nonnull, warn_unused_result));
 
-/* The hop refused the connection, or sent no reply on it: avoid it for ROUTE_DOWN_S. */
+/* Note that the hop refused the connection, or sent no reply on it: its address is avoided for
+ * ROUTE_DOWN_S. */
 void route_failed(const struct route_hop *hop) __attribute__((nonnull));
 
-/* The hop works: it is not avoided any more. */
+/* Note that the hop works: its address is not avoided any more. */
 void route_worked(const struct route_hop *hop) __attribute__((nonnull));
 
 #endif

@@ -14,7 +14,7 @@ enum { CANONICAL_ROUNDS = 10 };
 /*
  * An address in the forms that keys are made of. As in Postfix, quotes and backslashes of the local
  * part are removed where parts of it are compared or joined, and are added again where RFC 822
- * needs them. For an ASCII address the result is the form of address_fold().
+ * needs them. For an ASCII address the first key is the form of address_fold().
  */
 struct parts {
     struct buf sent;      /* local part without quotes, as the client sent it */

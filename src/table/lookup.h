@@ -23,7 +23,7 @@ int lookup_open(struct lookup_list *list, char *const *specs, size_t count, stru
 /* Open one more table, at the end of the list. -1 with `err`: the list is unchanged. */
 int lookup_add(struct lookup_list *list, const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* Close the tables. The list is empty then. */
+/* Close the tables, and empty the list. */
 void lookup_close(struct lookup_list *list) __attribute__((nonnull));
 
 /*
@@ -51,7 +51,8 @@ enum table_result lookup_sender(const struct lookup_list *list, struct table_scr
  * the result is looked up again until nothing is found or an address maps to itself; more than 10
  * rounds are TABLE_FAILED. On TABLE_FOUND *out is the new address and `m` what the first round
  * found. A result that is not an address with a domain is TABLE_FAILED (Postfix would append its
- * own domain, or take the first address of a list).
+ * own domain, or take the first address of a list). TABLE_LIMIT: the result is an address, but
+ * together with the extension or local part that is carried over it is not valid.
  */
 enum table_result lookup_canonical(const struct lookup_list *list, struct table_scratch *s,
                                    const struct address *a, const char *delimiter,

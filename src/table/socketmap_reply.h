@@ -31,8 +31,8 @@ void socketmap_reply_clear(struct socketmap_reply *r) __attribute__((nonnull));
 
 /*
  * Add the next bytes to a reply that is not complete. *used_out: how many of these bytes belong to
- * the reply; all, unless the reply is complete now. -1 with `err`: the bytes are no netstring, or
- * one of more than SOCKETMAP_REPLY_MAX bytes; the caller has to reset `r`.
+ * the reply; fewer than len only if further bytes follow its end. -1 with `err`: the bytes are no
+ * netstring, or one of more than SOCKETMAP_REPLY_MAX bytes; the caller has to reset `r`.
  */
 int socketmap_reply_add(struct socketmap_reply *r, const char *data, size_t len, size_t *used_out,
                         struct err *err) __attribute__((nonnull, warn_unused_result));

@@ -63,14 +63,15 @@ void table_scratch_free(struct table_scratch *s);
 struct table *table_open(const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Receives the faults that are skipped. line: 0 for a fault of the whole file. */
+/* Receives the faults in a file that do not prevent its use. line: 0 for a fault of the whole
+ * file. */
 struct table_faults {
     void (*each)(void *ctx, const char *path, unsigned line, const char *text);
     void *ctx;
 };
 
-/* As table_open(), but faults that are skipped are passed to `faults`, if that is not NULL, and not
- * logged. */
+/* As table_open(), but faults that do not prevent the use of the file are passed to `faults`, if
+ * that is not NULL, and not logged. */
 struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
                                    struct err *err)
     __attribute__((nonnull(1, 3), warn_unused_result));
@@ -138,8 +139,9 @@ enum table_result table_find(const struct table *t, struct table_scratch *s, con
 
 /*
  * Call fn for every result that can be seen without a look-up (all values of inline, static,
- * texthash, lmdb, cdb; those of pcre and regexp that have no substitutions), until it returns
- * non-zero. line is 0 where there are no lines. Returns what fn returned last, 0 otherwise.
+ * texthash, lmdb, cdb; those of pcre and regexp that have no substitutions), until fn returns
+ * non-zero. line is 0 where there are no lines. Returns what fn returned last; 0 if fn was not
+ * called.
  */
 int table_each_value(const struct table *t,
                      int (*fn)(const char *key, const char *value, unsigned line, void *ctx),

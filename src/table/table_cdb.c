@@ -32,8 +32,8 @@ static void cdb_table_close(struct table *t)
  * bytes, too. */
 #define HEAD_SIZE (HEAD_ENTRIES * 8)
 
-/* Are all hash tables, which are at the end of the file, inside of it? tinycdb checks the position
- * of a hash table only when a look-up needs that table. */
+/* Are all hash tables inside the file? They are at its end, so a file that is cut off lacks some of
+ * them. tinycdb checks the position of a hash table only when a look-up needs that table. */
 static bool is_whole(const struct cdb *cdb, size_t size)
 {
     for (unsigned i = 0; i < HEAD_ENTRIES; i++) {

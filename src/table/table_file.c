@@ -12,12 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How often a file is read that changes while it is read, and how long to wait for the lock of its
- * writer. */
+/* A file that changes while it is read is read again, up to READ_ATTEMPTS times in all. While a
+ * writer has the lock of a file, LOCK_ATTEMPTS attempts are made, LOCK_PAUSE_MS apart. */
 enum { READ_ATTEMPTS = 5, LOCK_ATTEMPTS = 100, LOCK_PAUSE_MS = 50 };
 
-/* A write that follows another within one tick of the clock does not change the times of the
- * file. */
+/* Longer than a tick of the kernel's clock. A write that follows another within one tick does not
+ * change the times of the file. */
 enum { CLOCK_TICK_MS = 50 };
 
 static struct table_stamp stamp_of(const struct stat *st)

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* entry: 0 for an empty slot, else the entry's number + 1. tag: part of the key's hash, so that a
- * probe touches the text of hardly any other key. */
+/* entry: 0 for an empty slot, else the entry's number + 1. tag: a part of the key's hash; the texts
+ * of keys are compared only where the tags are equal. */
 struct table_slot {
     uint32_t tag;
     uint32_t entry;

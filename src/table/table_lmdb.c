@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The largest size limit of a database that is accepted. The limit is in the head of the file, and
- * may exceed the size of the file, because it costs address space alone. */
+/* A database has a size limit in the head of its file. Limits up to MAP_MAX are accepted, also
+ * those far above the size of the file, because they cost only address space. */
 #define MAP_MAX ((size_t)1 << 40)
 #define HEAD_MAX (1 << 20) /* bytes; more than the two pages of the head can have */
 
@@ -48,9 +48,9 @@ static int check_size(struct lmdb_table *t, int fd, size_t size, struct err *err
         err_set(err, "%s is cut off: %zu bytes", t->path, size);
         return -1;
     }
-    /* The mapping may be longer than the file, and a damaged file may refer to a page behind its
-     * end. After ftruncate(2) such a page is all zeros, which liblmdb reports as a fault. Without
-     * ftruncate(2) the access would end the process (SIGBUS). */
+    /* The mapping may be longer than the file, and a damaged file may refer to a page behind the
+     * end of the file. After ftruncate(2) such a page is all zeros, which liblmdb reports as a
+     * fault. Without ftruncate(2) the access would end the process (SIGBUS). */
     if (info.me_mapsize > MAP_MAX || ftruncate(fd, (off_t)info.me_mapsize) < 0) {
         err_set(err, "%s: its size limit of %zu bytes is too large", t->path, info.me_mapsize);
         return -1;

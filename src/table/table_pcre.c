@@ -31,7 +31,7 @@ struct pcre_scratch {
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
     size_t key_len;     /* of the look-up in progress */
-    uint32_t set_pairs; /* offset pairs that its last match has set */
+    uint32_t set_pairs; /* offset pairs that the last match of this look-up has set */
 };
 
 static const struct rule_flag pcre_flags[] = {{'i', PCRE2_CASELESS, false},

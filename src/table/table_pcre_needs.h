@@ -9,8 +9,9 @@
 
 #include "table/table_rules.h"
 
-/* The pairs and triples in each text that matches a regex, which pcre2 has compiled. The sets are
- * empty if nothing is known. is_extended: white space in the regex is not significant. */
+/* The pairs and triples that are in every text that the regex matches. The sets are empty if
+ * nothing is known. The result is used only if pcre2 accepts the regex. is_extended: white space in
+ * the regex is not significant. */
 struct rule_needs table_pcre_needs(const char *regex, bool is_extended) __attribute__((nonnull));
 
 /* The pairs and triples of a text. The text can match a pattern only if these sets include all that

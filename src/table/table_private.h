@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What table.c and the table types share. A type is one `struct table_type`; its state begins with
- * `struct table`. Only table*.c and the table fuzzer include this.
+ * What table.c and the table types share. A type is one `struct table_type`; the state of each
+ * table begins with `struct table`. Only table*.c and the table fuzzer include this.
  *
  * What a new type NAME needs:
  *
@@ -35,8 +35,8 @@ static inline bool table_is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* A type has one of three functions: open (the argument is the table itself), parse or load (the
- * argument names a file). */
+/* A type has one of three functions: open (the argument names no file), parse or load (the argument
+ * names a file). */
 struct table_type {
     const char *name;         /* "texthash" */
     bool asks_server;         /* table_asks_server() */
@@ -46,8 +46,8 @@ struct table_type {
      * type, spec and path. */
     struct table *(*open)(const char *argument, struct err *err);
     /* text: the content of the file, `size` bytes followed by a NUL. The function owns the text
-     * from then on: it frees or keeps it, also on failure. path is for messages, faults for
-     * table_lines_of(). */
+     * from then on: it frees or keeps it, also on failure. path is for messages; `faults` is passed
+     * on to table_lines_of(). */
     struct table *(*parse)(const char *path, char *text, size_t size,
                            const struct table_faults *faults, struct err *err);
     /* The argument followed by `suffix` names a file. fd: a copy of this file, `size` bytes in an
@@ -193,17 +193,17 @@ void table_index_init(struct table_index *ix, char *block, size_t capacity)
     __attribute__((nonnull));
 void table_index_clear(struct table_index *ix) __attribute__((nonnull));
 
-/* Add the key at offset `at` of the block, folded; in the block itself only ASCII letters are
- * folded. Returns NULL. If there is an entry with the same key already, returns that entry, and
- * adds nothing. */
+/* Add an entry for the key at offset `at` of the block. Keys are compared folded; in the block only
+ * ASCII letters are changed to lower case. Returns NULL. If there is an entry with the same key
+ * already, returns that entry, and adds nothing. */
 struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned line)
     __attribute__((nonnull, warn_unused_result));
 
 /* Free the memory of the capacity that was not used. */
 void table_index_shrink(struct table_index *ix) __attribute__((nonnull));
 
-/* Find the entry of a folded key (casefold.h), or NULL; and the key and the value of an entry, as
- * they are in the block. */
+/* table_index_find() returns the entry of a folded key (casefold.h), or NULL. The other two return
+ * the key and the value of an entry, as they are in the block. */
 const struct table_entry *table_index_find(const struct table_index *ix, const char *key)
     __attribute__((nonnull));
 const char *table_index_key(const struct table_index *ix, const struct table_entry *e)

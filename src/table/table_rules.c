@@ -154,8 +154,8 @@ static bool parse_flags(struct reader *rd, unsigned line, char **p, int *options
     return true;
 }
 
-/* Read the pattern at *p and move *p after it. *end_out: its closing delimiter, where the caller
- * ends the text of the regex. False with a warning. */
+/* Read the pattern at *p and move *p after it. *end_out: its closing delimiter, which the caller
+ * replaces by NUL to end the regex. False with a warning. */
 static bool parse_pattern(struct reader *rd, unsigned line, char **p, struct source *out,
                           char **end_out)
 {
@@ -369,7 +369,8 @@ static enum table_result fill_match(const struct rules_search *s, const struct r
     }
     if (!utf8_is_valid(buf_str(&m->value), m->value.len)) {
         err_set(err, "%s:%u: the result for \"%s\" is not UTF-8", s->path, r->line, s->key);
-        return r->max_group > 0 ? TABLE_LIMIT : TABLE_FAILED; /* $1 may cut a character */
+        /* With a group the key may be the cause: $1 may cut a character of it. */
+        return r->max_group > 0 ? TABLE_LIMIT : TABLE_FAILED;
     }
     buf_reset(&m->key);
     buf_adds(&m->key, r->text);

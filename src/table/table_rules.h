@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * table_rules: the rules of a pcre: or regexp: table. The parser (table_rules.c) knows the format,
- * which both share; an engine knows the regular expressions. Only table_*.c include this.
+ * which both types share; an engine knows the regular expressions. Only table_*.c include this.
  */
 #ifndef SPLIT_TABLE_RULES_H
 #define SPLIT_TABLE_RULES_H
@@ -78,14 +78,14 @@ struct rules {
 int rules_parse(const struct rule_engine *engine, const char *path, char *text, size_t size,
                 const struct table_faults *faults, struct rules *rules_out, struct err *err)
     __attribute__((nonnull(1, 2, 3, 6, 7), warn_unused_result));
-/* Free the rules. The struct is empty then. */
+/* Free the rules, and empty the struct. */
 void rules_clear(struct rules *rules) __attribute__((nonnull));
 
 /*
  * One look-up. match: a function of the engine, called for one pattern after the other; it keeps in
  * `ctx` what the groups matched. group: returns the length of the text that a group of the deciding
- * rule's first pattern matched, 0 if the group took no part in the match; *text_out points into the
- * key. path is for `err`.
+ * rule's first pattern matched, 0 if the group matched nothing; *text_out points into the key. path
+ * is for `err`.
  */
 struct rules_search {
     const char *path, *key;

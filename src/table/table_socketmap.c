@@ -187,7 +187,7 @@ static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *re
             left_ms = deadline_ms - clock_now_ms();
         }
         stream_set_deadline(s, left_ms > 0 ? (unsigned)left_ms : 1);
-        err_clear(err); /* it may be about the connection that broke */
+        err_clear(err); /* the text may be about the connection that broke */
         x = exchange(sm, s, key, reply, err);
         if (x == EXCHANGE_OK)
             put_idle(sm, s);

@@ -71,9 +71,9 @@ struct task_fd {
  * clear afterwards. */
 void task_fd_init(struct task_fd *f, int fd) __attribute__((nonnull));
 
-/* Is no event reported, so that a wait would not return at once? The answer dates from the thread's
- * last call of epoll_wait(2), before it ran this task. False also if the descriptor is not bound to
- * this thread, so that nothing is known. */
+/* True: no event was reported, so a wait would not return at once. The answer dates from the
+ * thread's last call of epoll_wait(2), before this task ran. False also if the descriptor is not
+ * bound to this thread, because then nothing is known. */
 bool task_fd_is_quiet(const struct task_fd *f) __attribute__((nonnull));
 
 /* Unbind the descriptor from its thread, so that the next wait may be on any thread. Not needed
@@ -92,8 +92,8 @@ int task_poll(struct task_fd *f, short events, int64_t deadline_ms)
 struct task_event;
 
 /* As task_poll() without a deadline, but returns 0 when the event is set. In a task only. For a
- * descriptor that is shared with another process: shutdown(2) would end the wait, too, but for both
- * processes. */
+ * descriptor that is shared with another process: there shutdown(2) cannot be used to end the wait,
+ * because it would act in both processes. */
 int task_poll_or_event(struct task_fd *f, short events, struct task_event *e)
     __attribute__((nonnull, warn_unused_result));
 
@@ -120,7 +120,7 @@ void task_event_set(struct task_event *e) __attribute__((nonnull));
 /* Wait until the event is set. False: the deadline passed before. */
 bool task_event_wait(struct task_event *e, int64_t deadline_ms) __attribute__((nonnull));
 
-/* A condition variable as pthread_cond_t, for which both tasks and threads may wait. Embedded. */
+/* A condition variable like pthread_cond_t, for which both tasks and threads may wait. Embedded. */
 struct task_cond {
     pthread_mutex_t lock; /* guards the list */
     struct task_cond_waiter *first, **end;
@@ -132,7 +132,7 @@ void task_cond_init(struct task_cond *c) __attribute__((nonnull));
 /* Destroy the condition, which nothing waits for any more. */
 void task_cond_clear(struct task_cond *c) __attribute__((nonnull));
 
-/* Wait for a signal. The caller holds the lock, which is released during the wait and taken again
+/* Wait for a signal. The caller holds `lock`, which is released during the wait and taken again
  * after it. False: the deadline passed without a signal. */
 bool task_cond_wait(struct task_cond *c, pthread_mutex_t *lock, int64_t deadline_ms)
     __attribute__((nonnull));
@@ -154,8 +154,8 @@ void task_cond_broadcast(struct task_cond *c) __attribute__((nonnull));
  * Call fn(arg), which may block for long, on a helper thread, and return when fn has returned.
  * Other tasks run meanwhile. While TASK_HELPERS_MAX calls run, further ones wait, and run in the
  * order in which they came. So fn must not wait for another task that may be in task_block(), nor
- * for a lock that is held over task_block(). Outside of tasks, and without memory for a thread,
- * fn(arg) is called in place.
+ * for a lock that is held over task_block(). Outside of tasks, or if no helper thread can be
+ * started, fn(arg) is called in place.
  */
 void task_block(void (*fn)(void *), void *arg) __attribute__((nonnull(1)));
 

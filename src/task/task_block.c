@@ -69,7 +69,8 @@ static void *helper_main(void *arg)
         job->fn(job->arg);
         pthread_mutex_lock(&pool->lock);
         job->is_done = true;
-        /* Under the lock, because without it task_block() may return, and end job and task. */
+        /* The lock is still held, because otherwise task_block() might return before this call, and
+         * the job and the task might be gone. */
         task_wake(job->task);
     }
     pool->helpers--;
@@ -106,8 +107,9 @@ static void enqueue(struct task_pool *pool, struct task_block_job *job)
 static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
     pthread_mutex_lock(&pool->lock);
-    /* A helper that was signalled stays in idle_helpers until it takes its job, and the job stays
-     * in waiting_jobs as long. So one is free if there are fewer jobs than idle helpers. */
+    /* A helper that was signalled counts as idle until it takes its job, and until then the job
+     * counts as waiting. So a helper is free for this job if fewer jobs wait than helpers are
+     * idle. */
     bool is_taken = pool->waiting_jobs < pool->idle_helpers || pool->helpers >= TASK_HELPERS_MAX ||
                     start_helper(pool) == 0;
     if (is_taken)

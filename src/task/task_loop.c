@@ -126,7 +126,7 @@ void task_take_inbox(struct task_thread *th)
     while (in_order != NULL) {
         struct task *t = in_order;
         in_order = t->inbox_next;
-        /* From here on another thread can put the task there again. */
+        /* From here on another thread can put the task into the inbox again. */
         atomic_exchange(&t->is_in_inbox, false);
         wake_here(t);
     }

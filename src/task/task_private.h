@@ -129,8 +129,9 @@ struct task_thread *task_thread_self(void);
 bool task_park(struct task *t, int64_t deadline_ms) __attribute__((nonnull));
 
 /* Make the task runnable; if it is not waiting, its next task_park() returns at once. From any
- * thread. The caller holds a lock that the task takes before it ends, so that the task exists until
- * this function returns. */
+ * thread. The caller makes sure that *t exists while this function uses it: the task has not begun,
+ * or the caller runs on the task's thread, or the caller holds a lock that the task takes before it
+ * ends. */
 void task_wake(struct task *t) __attribute__((nonnull));
 
 /* Append the task to the runnable tasks. On the thread of the task. */
@@ -172,7 +173,7 @@ void task_end(struct task *t) __attribute__((nonnull));
 
 /* --- task_block.c --- */
 
-/* Prepare the pool's part of task_block.c. No thread is started. */
+/* Initialise the fields of the pool that task_block.c uses. No thread is started. */
 void task_helpers_init(struct task_pool *pool) __attribute__((nonnull));
 
 /* End the helpers, and wait for their end. There are no tasks any more. */

@@ -19,7 +19,7 @@ _Static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &
                    EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP,
                "the events of epoll(7) are those of poll(2)");
 
-#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* epoll(7) reports them once, and they last */
+#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* epoll(7) reports them once, but they last */
 
 /* --- descriptors --- */
 
@@ -256,7 +256,8 @@ static void remove_waiter(struct task_cond *c, const struct task_cond_waiter *w)
         c->end = at;
 }
 
-/* The caller holds c->lock. The waiter takes c->lock before it returns, so it exists here. */
+/* The caller holds c->lock. The waiter takes c->lock before it returns from task_cond_wait(), so *w
+ * exists here. */
 static void wake_first(struct task_cond *c)
 {
     struct task_cond_waiter *w = c->first;
