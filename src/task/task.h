@@ -35,8 +35,8 @@ struct task_thread;
 int64_t task_now_ms(void);
 
 /* Start a pool with this number of threads (0: half the number of processors, at least 1; 64 at
- * most). Each thread calls at_exit (NULL: nothing) when it ends. Returns NULL with `err` on
- * failure. */
+ * most). Each thread, and each thread that task_block() starts, calls at_exit (NULL: nothing) when
+ * it ends. Returns NULL with `err` on failure. */
 struct task_pool *task_pool_new(unsigned threads, void (*at_exit)(void), struct err *err)
     __attribute__((nonnull(3), warn_unused_result));
 

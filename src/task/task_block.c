@@ -73,6 +73,8 @@ static void *helper_main(void *arg)
          * the job and the task might be gone. */
         task_wake(job->task);
     }
+    if (pool->at_exit != NULL)
+        pool->at_exit(); /* before task_helpers_stop() learns that the thread is done */
     pool->helpers--;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
