@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHANGE_TIMEOUT_MS 120000 /* between two lines of the reply */
+#define CHANGE_TIMEOUT_MS 120000 /* the longest wait for a line of the reply */
 
 /* --- interruption by a signal --- */
 
@@ -191,8 +191,8 @@ static int carry_out(struct change *c)
 
 /* --- a change of a selection, and one of ids --- */
 
-/* Check that the destination is configured. All changes but retry also accept one that is not
- * configured, if the queue has copies for it. Returns the exit code. */
+/* Check that the destination is configured. All changes but retry also accept a destination that is
+ * not configured, if the queue has copies for it. Returns the exit code. */
 static int check_destination(const struct change *c, const char *name)
 {
     struct change probe = *c;

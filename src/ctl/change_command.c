@@ -15,8 +15,8 @@ struct request {
     const char *to; /* of requeue: the new destination, or NULL */
 };
 
-/* Complete the change from the command line; names of destinations are written as in the
- * configuration. Returns the exit code. */
+/* Fill in the change from the command line. Names of destinations get the upper and lower case of
+ * the configuration. Returns the exit code. */
 static int complete(struct change *c, struct request *r)
 {
     struct queue_change *change = &c->line.change;

@@ -61,7 +61,7 @@ int64_t change_count(struct change *c, struct err *err)
 
 /* --- dry run --- */
 
-/* What the queue has of the copy with the id of the selection. */
+/* Place and destination of the copy whose id is in the selection. */
 struct named {
     unsigned place; /* QUEUE_IN_...; 0: there is no such copy */
     char destination[QUEUE_DESTINATION_SIZE];
@@ -83,9 +83,9 @@ static const char *place_word(unsigned place)
                                     : "a dead letter";
 }
 
-/* Predict the effect on the copy with the id of the selection. Returns 1 if the copy would be
- * changed; 0 if not, with the text of queue_ops.change in `err`; -1 with `err` if the queue cannot
- * be read. */
+/* Predict the effect on the copy whose id is in the selection. Returns 1 if the copy would be
+ * changed; 0 if not, with the same reason in `err` that queue_ops.change would give; -1 with `err`
+ * if the queue cannot be read. */
 static int judge(struct change *c, struct queue_reader *reader, struct err *err)
 {
     struct queue_change narrowed = c->line.change;

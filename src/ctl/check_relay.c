@@ -128,8 +128,8 @@ static const char *owner_name(uid_t uid)
     return pw == NULL ? "?" : pw->pw_name;
 }
 
-/* Check the permissions of a file with a secret. The group may read the file, so that a file of
- * root can be readable for splitrelay. */
+/* Check the permissions of a file with a secret. The group may have read access: a file that
+ * belongs to root is readable for splitrelay through its group. */
 static void check_secret(const char *where, const char *path, void *ctx)
 {
     const struct secrets *secrets = ctx;

@@ -148,7 +148,8 @@ static void check_bind(struct findings *f, const struct service *s, const char *
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list;
     char port[8], text[ENDPOINT_PATH_SIZE + 32];
-    /* In a user namespace the capability has no effect on the network of the machine. */
+    /* With PrivateUsers=yes the daemon is in a user namespace, where the capability does not apply
+     * to the machine's network. */
     bool may_bind = strstr(s->unit.ambient, "cap_net_bind_service") != NULL &&
                     strcmp(s->unit.private_users, "yes") != 0;
     int error = 0;

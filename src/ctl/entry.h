@@ -7,9 +7,9 @@
 
 #include <jansson.h>
 
-/* Return the name of the queue that a copy is in, much as postqueue(1) has it: "active" (due now),
- * "deferred", "hold" or "dead". next: health_next_attempt() of the copy; a copy that is not tried
- * at present is "deferred". */
+/* Return the name of the queue that a copy is in, "active" (due now), "deferred" and "hold" as
+ * postqueue(1) has them, or "dead". next: health_next_attempt() of the copy; with 0, a copy in the
+ * queue is "deferred". */
 const char *ctl_entry_queue(const struct queue_entry *e, time_t next, time_t now)
     __attribute__((nonnull, returns_nonnull));
 

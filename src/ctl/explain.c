@@ -43,7 +43,8 @@ bool explain_is_completed(const struct policy_decision *d)
     return sample != NULL;
 }
 
-/* Complete an address without domain, for the caller to free. NULL: it has a domain. */
+/* Return the address with the domain that the MTA would add, for the caller to free; NULL if it has
+ * a domain already. */
 static char *complete(struct explanation *x, const char *path)
 {
     static const char *const any[] = {"localhost", NULL};

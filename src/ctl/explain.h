@@ -13,7 +13,7 @@ struct explanation {
     const struct config *config;
     const char *sender;
     const struct sockaddr *client; /* NULL: not known */
-    struct origin origin;          /* domain NULL: it was not needed so far */
+    struct origin origin;          /* domain NULL: not looked up yet */
     struct policy_message message;
     struct policy_decision *decisions; /* one for each recipient on the command line */
     size_t count;
@@ -33,7 +33,7 @@ struct explained_recipient {
 size_t explain_recipients(const struct explanation *x, struct explained_recipient **out)
     __attribute__((nonnull));
 
-/* Was the recipient given without a domain? */
+/* Return true if the recipient was given without a domain. */
 bool explain_is_completed(const struct policy_decision *d) __attribute__((nonnull));
 
 /* Print the explanation on standard output, as text or as one JSON object. */

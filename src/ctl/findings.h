@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * findings: the findings of `splitctl check`, printed one per line and counted. The counts are in
- * memory that is shared with child processes, so that a child reports like the parent. One thread
- * in each process, and one process at a time.
+ * memory that is shared with child processes, so that the findings of a child are counted, too. One
+ * thread in each process, and one process at a time.
  */
 #ifndef SPLIT_CTL_FINDINGS_H
 #define SPLIT_CTL_FINDINGS_H

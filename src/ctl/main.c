@@ -101,7 +101,7 @@ static int help(const struct ctl_command *self, const char *config_path, int arg
     return command == NULL ? EXIT_USAGE : help_with(command);
 }
 
-/* Is --help among the words of the command, before "--"? */
+/* Return true if --help is among the words of the command, before "--". */
 static bool wants_help(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)

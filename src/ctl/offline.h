@@ -9,11 +9,11 @@
 #include "queue/queue.h"
 
 /*
- * Open the queue in the spool for changes; close it with ops->close. A process of root switches to
- * the user that owns the spool directory, and does not switch back, so that the files that it makes
- * belong to that user. A process of any other user than root and the owner fails. Changes of copies
- * are logged if the configuration has target = "syslog". NULL with `err`: there is no spool, it
- * belongs to another user, or another process has its lock.
+ * Open the queue in the spool for changes; close it with ops->close. A process of root becomes the
+ * owner of the spool directory for good, so that files made in the spool belong to that user. If
+ * the process belongs neither to root nor to that owner, the call fails. Changes of copies are
+ * logged if the configuration has target = "syslog". NULL with `err`: there is no spool, it belongs
+ * to another user, or another process has its lock.
  */
 struct queue *offline_open(const struct config *config, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -19,7 +19,7 @@
 #define VERDICT_INTERVAL_MS 20
 
 /* The outcome for one daemon. The larger one of the two outcomes decides the exit code. NOT_RUNNING
- * is the smallest, because it is no failure if the other daemon runs. */
+ * is the smallest: if only one daemon runs, the outcome of that daemon decides. */
 enum told { NOT_RUNNING, TOLD, NEEDS_RESTART, NOT_TOLD, REFUSED };
 
 struct daemon {
@@ -155,7 +155,7 @@ static enum told tell_milter(const struct config *config)
 }
 
 /* Print the filters and destinations for which Postfix has no route, so that their mail waits in
- * its queue. True if there is a warning or an error. */
+ * its queue. Returns true if a finding is a warning or an error. */
 static bool review_postfix(const struct config *config)
 {
     struct postfix_review review = {0};

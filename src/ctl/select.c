@@ -107,8 +107,8 @@ bool select_option(struct select_request *s, int option, const char *value)
     return false;
 }
 
-/* Return true if the words are ids. may_be_name: a destination may be given instead, and a short
- * word of hexadecimal digits may be its name. */
+/* Return true if the words are ids. may_be_name: a destination may be given instead; a word of
+ * hexadecimal digits that is shorter than an id then counts as its name. */
 static bool are_ids(int count, char **words, bool may_be_name)
 {
     for (int i = 0; i < count; i++)

@@ -60,9 +60,9 @@ struct select_request {
 bool select_option(struct select_request *s, int option, const char *value)
     __attribute__((nonnull(1), warn_unused_result));
 
-/* Take the arguments after the options: IDs, or one destination. is_all_usual: without IDs,
- * destination, conditions and --all, all copies are selected. False: the command line is not valid;
- * a message may have been printed. */
+/* Take the arguments after the options: IDs, or one destination. is_all_usual: a destination alone
+ * selects all of its copies, and no argument at all selects all copies; otherwise both are errors.
+ * False: the command line is not valid; a message may have been printed. */
 bool select_words(struct select_request *s, bool is_all_usual, int count, char **words)
     __attribute__((nonnull(1), warn_unused_result));
 

@@ -114,8 +114,8 @@ static void print_json(const struct queue_entry *e, struct health *health, time_
     ctl_json_line(o);
 }
 
-/* Print a line on a terminal. The CR at its end is left out, and other control characters become
- * '?'. */
+/* Print text on a terminal. The CR at the end of a line is left out; a tab or NUL becomes a space,
+ * any other control character '?'. */
 static void print_safely(char *text, size_t len)
 {
     size_t at = 0;

@@ -27,7 +27,7 @@ static struct queue_amount total_of(const struct queue_depth *d)
     return total;
 }
 
-/* Write an age in the largest unit in which it is at least 2. */
+/* Write an age in the largest unit in which it is at least 2, or else in seconds. */
 static const char *age_text(time_t oldest, time_t now, char out[AGE_SIZE])
 {
     static const struct {

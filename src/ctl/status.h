@@ -16,8 +16,8 @@
 #include <sys/types.h>
 #include <time.h>
 
-/* Groups with a name of their own in the list of an instance; the mail of all further domains is in
- * the group "others". Filters and destinations that are configured always have their own group. */
+/* When the list of an instance has this number of groups, the mail of a further domain goes into
+ * the group "others". A filter or destination that is configured always gets its own group. */
 #define STATUS_WAYS_MAX 200
 
 /* The levels of monitoring plug-ins. The values are the exit codes. */
@@ -27,14 +27,14 @@ enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 struct status_group {
     char *name;
     /* Numbers of copies. A way has only `deferred`, a number of recipients. waiting: copies that
-     * are due, but their destination is suspended, or splitrelay does not run. active: other copies
-     * that are due. */
+     * are due, but are not tried, because their destination is suspended or splitrelay does not
+     * run. active: other copies that are due. */
     uint64_t active, waiting, deferred, held, dead;
     time_t oldest;                            /* arrival of the oldest; 0: the group is empty */
     time_t oldest_waiting;                    /* of the oldest due or deferred one; 0: none */
     struct destination_suspension suspension; /* because of its faults */
     struct queue_suspension order;            /* by an administrator; since 0: none */
-    char *error;                              /* last reason of the youngest that has one, or "" */
+    char *error;                              /* reason of the youngest that has one, or "" */
     time_t error_arrival;
 };
 
@@ -85,12 +85,12 @@ struct status_group *status_find(const struct status_groups *groups, const char 
 /* Return the group with this name, after adding it if the list does not have it. */
 struct status_group *status_group(struct status_groups *groups, const char *name)
     __attribute__((nonnull, returns_nonnull));
-/* Count a copy or recipient in the times of the group, and keep the reason of the youngest one.
- * arrival: of its message. error: the last reason, "" for none. */
+/* Count a copy or recipient in the times of the group, and keep its reason if no younger one has a
+ * reason. arrival: of its message. error: the last reason, "" for none. */
 void status_note(struct status_group *g, time_t arrival, const char *error)
     __attribute__((nonnull));
-/* Must the spool be readable? Not if splitrelay does not belong to this machine and there is no
- * spool directory. */
+/* Return false if splitrelay does not belong to this machine and there is no spool directory: then
+ * it is no problem that the spool cannot be read. */
 bool status_needs_spool(const struct status *s) __attribute__((nonnull));
 void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));
 

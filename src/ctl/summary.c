@@ -14,12 +14,13 @@
 #include <string.h>
 #include <time.h>
 
-/* Rows after which a new reason is counted as "other reasons" of its destination. */
+/* From this number of rows on, a new reason is counted as "other reasons" of its destination. */
 #define REASONS_MAX 1000
-/* Rows after which a new destination is counted as "others". */
+/* From this number of rows on, a new destination is counted as "others". */
 #define DESTINATIONS_MAX 2000
-/* Slots of the hash table, a power of 2. Less than half of them are used: each of the destinations
- * and "others" may add a row for its other reasons after DESTINATIONS_MAX. */
+/* Slots of the hash table, a power of 2. Less than half of them are used, because there are at most
+ * 2 * (DESTINATIONS_MAX + 1) rows: after DESTINATIONS_MAX rows come only the row "others", and a
+ * row "other reasons" for each destination and for "others". */
 #define SLOTS 8192
 #define NAME_WIDTH 46
 
@@ -105,7 +106,7 @@ static const char *reason_of(const struct queue_entry *e)
 }
 
 /* Copy a reason with its addresses shortened to "<>". Servers repeat the recipient's address in
- * their replies; without it, equal replies count as one reason. */
+ * their replies. Without the address, replies that are otherwise equal count as one reason. */
 static void shorten(const char *reason, char out[QUEUE_REASON_SIZE])
 {
     size_t len = 0;

@@ -8,7 +8,7 @@
 
 enum access { ACCESS_FULL, ACCESS_READ, ACCESS_NONE };
 
-/* The access that one setting gives below a path. */
+/* The access that one setting of the unit gives to a path and to all below it. */
 struct rule {
     const char *path;
     enum access access;
@@ -144,8 +144,9 @@ void unit_clear(struct unit *u)
     memset(u, 0, sizeof *u);
 }
 
-/* Apply a rule if the searched path is at or below the path of the rule. A hidden directory hides
- * everything below it; otherwise the longest path wins, and of two equal paths the later rule. */
+/* Apply a rule if the searched path (s->path) is the path of the rule or below it. A hidden
+ * directory hides everything below it; otherwise the longest path wins, and of two equal paths the
+ * later rule. */
 static void consider(struct search *s, const char *path, enum access access, const char *setting)
 {
     size_t len = strlen(path);

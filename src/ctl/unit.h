@@ -15,7 +15,7 @@
 
 struct unit {
     char *name;        /* "splitrelay" */
-    bool is_known;     /* systemd has the unit, perhaps masked; if not, the others are empty */
+    bool is_known;     /* systemd has the unit, perhaps masked; if not, all below is false or "" */
     bool is_enabled;   /* by itself or by a socket unit */
     bool is_by_socket; /* a socket unit listens for the daemon */
     bool is_active;    /* runs, starts, or has failed */

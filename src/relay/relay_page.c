@@ -17,17 +17,17 @@
 
 static struct metrics_family free_bytes = {
     .name = "splitrelay_spool_free_bytes",
-    .help = "Free space of the spool's file system.",
+    .help = "Free space in the file system of the spool.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family min_free_bytes = {
     .name = "splitrelay_spool_min_free_bytes",
-    .help = "Option min_free_space: with less no copies are taken.",
+    .help = "Option min_free_space: with less free space, no copies are taken.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family free_files = {
     .name = "splitrelay_spool_free_files",
-    .help = "Files that the spool's file system has room for.",
+    .help = "Number of files for which the file system of the spool has room.",
     .type = METRICS_GAUGE,
 };
 
@@ -41,11 +41,11 @@ static const char *const states[] = {"queued", "deferred", "held", "dead", NULL}
                                              .kind_label = "state",                                \
                                              .kinds = states}
 
-QUEUE_FAMILY(queue_copies, "splitrelay_queue_copies", "Copies in the spool.");
+QUEUE_FAMILY(queue_copies, "splitrelay_queue_copies", "Copies in the spool, by state.");
 QUEUE_FAMILY(queue_bytes, "splitrelay_queue_bytes",
-             "Size of these copies; a message counts for each of its destinations.");
+             "Size of the copies in the spool; a message counts for each of its destinations.");
 QUEUE_FAMILY(queue_age, "splitrelay_queue_oldest_age_seconds",
-             "Age of the oldest of these copies, 0 if there is none.");
+             "Age of the oldest copy in the spool, 0 if there is none.");
 static struct metrics_family queue_suspended = {
     .name = "splitrelay_queue_suspended",
     .help = "1 while the destination is suspended by splitctl suspend.",
@@ -59,7 +59,7 @@ static struct metrics_family database_bytes = {
 };
 static struct metrics_family database_free_bytes = {
     .name = "splitrelay_queue_database_free_bytes",
-    .help = "Free space in queue.db, for new rows.",
+    .help = "Part of queue.db that is free for new copies.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family log_bytes = {
@@ -76,7 +76,7 @@ static struct metrics_family unwritten = {
 static const int64_t commit_us[] = {1000, 5000, 10000, 50000, 100000, 500000, 1000000, 5000000, 0};
 static struct metrics_family commit_seconds = {
     .name = "splitrelay_queue_commit_seconds",
-    .help = "How long the transactions of queue.db took to commit.",
+    .help = "Time that each transaction of queue.db took to commit.",
     .type = METRICS_HISTOGRAM,
     .bounds_us = commit_us,
 };

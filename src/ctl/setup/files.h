@@ -45,7 +45,7 @@ mode_t files_attributes_umask(const struct files_attributes *a);
 int files_write(const char *path, const char *content, const struct files_attributes *attributes,
                 struct err *err) __attribute__((nonnull(1, 2, 4), warn_unused_result));
 
-/* Does the directory have an entry with this name, of any type? */
+/* Return true if the directory has an entry with this name, of any type. */
 bool files_is_there(const char *directory, const char *name)
     __attribute__((nonnull, warn_unused_result));
 
@@ -61,14 +61,15 @@ bool files_is_there(const char *directory, const char *name)
 int files_mkdir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Remove a file. It is no error if it does not exist. */
+/* Remove a file. It is no error if the file does not exist. */
 int files_unlink(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Remove a directory if it is empty. It is no error if it is not, or does not exist. */
+/* Remove a directory if it is empty. It is no error if the directory is not empty, or does not
+ * exist. */
 int files_rmdir(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Remove a directory and everything in it, but nothing on another file system. It is no error if it
- * does not exist. */
+/* Remove a directory and everything in it, but nothing on another file system. It is no error if
+ * the directory does not exist. */
 int files_remove_tree(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -86,7 +86,8 @@ int files_attributes_set(int fd, const struct files_attributes *a)
     for (size_t i = 0; a != NULL && i < a->count; i++) {
         const struct attribute *x = &a->items[i];
         bool is_set = fsetxattr(fd, x->name, x->value, x->len, 0) == 0;
-        /* If there is an access control list, the group bits of the mode are its mask. */
+        /* The group bits of this mode are the mask of the list. Without the list they would permit
+         * access to the group. */
         if (!is_set && strcmp(x->name, ACL) == 0)
             mode &= ~(mode_t)070;
     }

@@ -136,7 +136,7 @@ static int try(const char *owner, const struct identity *id, gid_t gid, const ch
     return WEXITSTATUS(status);
 }
 
-/* Would membership in this group be enough to connect? */
+/* Return true if the user could connect as a member of this group. Group 0 is never recommended. */
 static bool helps(const struct way *way, const struct identity *id, gid_t gid)
 {
     struct identity more = *id;
@@ -220,8 +220,8 @@ static void review_path(const struct config *config, const struct postfix *p,
     id.uid = pw->pw_uid;
     if (getgrouplist(owner, gid, id.groups, &id.group_count) < 0)
         return;
-    /* A path that this process cannot examine is not reported. Neither is a missing socket, because
-     * splitmilter makes it when it starts. */
+    /* A path that this process cannot examine is not reported. A missing socket is not reported
+     * either, because splitmilter makes it when it starts. */
     walk(&way, base, path, &id);
     int error = way.is_there ? try(owner, &id, gid, base, postfix_is_chrooted(p, v), path) : -1;
     if (error == EACCES || (error != 0 && way.count > 0))

@@ -68,7 +68,7 @@ static enum lookup find_route(const struct postfix *p, const char *address, stru
     return result;
 }
 
-/* Does a policy list have this word as an entry of its own? */
+/* Return true if the policy list has this word as an entry of its own, outside of braces. */
 static bool has_word_outside(const char *list, const char *word)
 {
     struct milter_list words;
@@ -81,8 +81,9 @@ static bool has_word_outside(const char *list, const char *word)
     return is_found;
 }
 
-/* Is REQUIRETLS not enforced for this next hop? The default policy of Postfix does not enforce it
- * for IP addresses, localhost and hosts in $mydomain. */
+/* Return true if REQUIRETLS is not enforced for this next hop, or if the next hop is no host. The
+ * default policy of Postfix does not enforce REQUIRETLS for IP addresses, localhost and hosts in
+ * $mydomain. */
 static bool is_relaxed(const struct postfix *p, const char *policy, const char *nexthop)
 {
     unsigned char bytes[sizeof(struct in6_addr)];

@@ -81,7 +81,8 @@ static char *effective(const struct postfix *p, const struct postfix_service *v,
     return own != NULL ? own : mem_strdup(postfix_get_for(p, v, setting));
 }
 
-/* Review default_action (mail while splitmilter does not answer) and protocol. */
+/* Review default_action, which decides about mail while splitmilter does not answer, and
+ * protocol. */
 static void review_options(const struct postfix *p, const struct postfix_service *v,
                            const struct milter_entry *entry, struct postfix_review *out)
 {
@@ -144,7 +145,8 @@ static bool review_service(const struct config *config, const struct postfix *p,
     return count > 0;
 }
 
-/* Does the service accept mail back from filters? Such mail must not go to splitmilter again. */
+/* Return true if the service takes mail back from filters. It asks no milters, because such mail
+ * must not go to splitmilter again. */
 static bool takes_mail_back(const struct postfix *p, const struct postfix_service *v)
 {
     return has_word(postfix_get_for(p, v, "receive_override_options"), "no_milters");

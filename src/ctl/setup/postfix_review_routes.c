@@ -22,8 +22,8 @@ static const char *find_line(const char *text, const char *line)
     return found != NULL && (found == text || found[-1] == '\n') ? found : NULL;
 }
 
-/* Does the table have a route with the same pattern as this line? A pattern ends at the first
- * space. */
+/* Return true if the table has a route with the same pattern as this line. A pattern ends at the
+ * first space. */
 static bool has_pattern(const char *table, const char *line)
 {
     char *pattern = mem_strndup(line, strcspn(line, " ") + 1);

@@ -78,8 +78,8 @@ static void say_what_is_left(const struct setup_request *r, bool was_set_up)
             "All queues: postmulti -x mailq. mailq alone shows the default instance only.\n");
 }
 
-/* Undo the steps after a failure. If new instances run and may have accepted mail, nothing is
- * undone. */
+/* Undo the steps after a failure. Steps of --remove are not undone. If the plan makes instances,
+ * and they cannot be stopped or have mail in their queues, nothing is undone either. */
 static void go_back(const struct setup *s, bool is_remove)
 {
     struct err why;

@@ -104,8 +104,8 @@ int setup_request_parse(struct setup_request *r, int argc, char **argv)
  * cannot be parsed. */
 int setup_request_recall(struct setup_request *r, const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* Return the text for that line, with the options of `s` (WHO in marked_text.h). The caller frees
- * it. */
+/* Return the text for the first line of our part (WHO in marked_text.h), with the options of `s`.
+ * The caller frees it. */
 char *setup_who(const struct setup *s)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
@@ -167,7 +167,8 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
 
 /* --- setup_postfix_units.c: instances as systemd starts them --- */
 
-/* Does Debian's package have the generator that makes units for all instances (up to Debian 12)? */
+/* Return true if Debian's package has the generator that makes units for all instances (up to
+ * Debian 12). */
 bool setup_has_generator(void) __attribute__((warn_unused_result));
 /* Stop a secondary instance now, not as a step: with systemctl(1) if systemd runs it, because its
  * unit would otherwise count as failed. -1 with `err`. */
@@ -188,8 +189,8 @@ void setup_enable_instance(const struct setup *s, const char *directory, bool is
  * further lines of options for that cleanup(8), or "". */
 void setup_bounce_services(const struct setup *s, const struct postfix *p, const char *more,
                            struct setup_edit *e) __attribute__((nonnull));
-/* Return the table with which that cleanup(8) removes suffixes, for the caller to free. tag: the
- * tag domain, escaped. */
+/* Return the table with which the cleanup(8) of setup_bounce_services() removes suffixes, for the
+ * caller to free. tag: the tag domain, escaped. */
 char *setup_bounce_table(const char *tag)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
@@ -207,16 +208,18 @@ void setup_reinject_service(const struct setup *s, struct setup_edit *e) __attri
 void setup_local_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 void setup_submission_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 
-/* Format how to connect to a listening endpoint: as a nexthop, "[host]:port" or "unix:/path". */
+/* Format the nexthop with which Postfix connects to a listening endpoint: "[host]:port" or
+ * "unix:/path". */
 void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
     __attribute__((nonnull));
 /* Format the nexthop of splitrelay. */
 void setup_format_relay(const struct setup *s, char *out, size_t size) __attribute__((nonnull));
 
-/* Format how to connect to a listening inet endpoint as a milter: "inet:host:port". */
+/* Format the name with which Postfix connects to a milter that listens on an inet endpoint:
+ * "inet:host:port". */
 void setup_format_milter(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
-/* May the text be written into main.cf, master.cf and tables without quoting? */
+/* Return true if the text can be written into main.cf, master.cf and tables without quoting. */
 bool setup_is_harmless(const char *text) __attribute__((nonnull, warn_unused_result));
 
 /* --- setup_postfix_local.c: closes the tag domain to local users, with one instance --- */
@@ -224,11 +227,11 @@ bool setup_is_harmless(const char *text) __attribute__((nonnull, warn_unused_res
 /* The option of a cleanup service that makes recipients in the tag domain undeliverable. */
 #define SETUP_CLOSED_OPTION "    -o split_local_maps=regexp:$config_directory/split_local\n"
 
-/* Can the tag domain be closed to local users? It needs Postfix 3.0 and the usual cleanup
- * service. */
+/* Return true if the tag domain can be closed to local users. That needs Postfix 3.0 and the usual
+ * cleanup service. */
 bool setup_can_close_local(const struct postfix *p) __attribute__((nonnull));
-/* Return the line of split_transport for recipients that such a cleanup service has rewritten. The
- * caller frees it. tag: the tag domain, escaped. */
+/* Return the line of split_transport for recipients that a cleanup service with SETUP_CLOSED_OPTION
+ * has rewritten. The caller frees it. tag: the tag domain, escaped. */
 char *setup_local_route(const char *tag)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 /* Close the tag domain to local users, or add a note that it stays open. milter:
@@ -276,14 +279,16 @@ int setup_plan_remove(struct setup *s, bool is_drained, struct err *err)
 enum setup_found setup_find(const struct postfix *p) __attribute__((nonnull));
 
 /* Find the owner of the configuration directory of a secondary instance. NONE: the directory is
- * missing or empty. WE: its main.cf has our part. UNFINISHED: it has no main.cf, but the default
- * instance `p` has our part. -1 with `err`: the directory cannot be read. */
+ * missing or empty. WE: its main.cf has our part. UNFINISHED: it has other files but no main.cf,
+ * and `p`, the default instance, was set up with --multi. OTHER: none of these. -1 with `err`: the
+ * directory cannot be read, or our part is damaged. */
 enum setup_owner { SETUP_OWNER_NONE, SETUP_OWNER_WE, SETUP_OWNER_UNFINISHED, SETUP_OWNER_OTHER };
 int setup_find_owner(const struct postfix *p, const char *directory, enum setup_owner *out,
                      struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Before the instances of --multi are removed: stop the secondary instances and check that their
- * queues are empty. -1 with `err`: a queue has mail, and those that ran have been started again. */
+ * queues are empty. -1 with `err`: a queue has mail, or an instance is not ours or cannot be
+ * stopped; the instances that ran have been started again. */
 int setup_drain(const struct setup_options *options, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
@@ -302,7 +307,8 @@ void setup_postfix_command(const struct setup *s, const char *directory, const c
  * caller to free. NULL with `err`. */
 char *setup_known_instances(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* Is the directory in such a list (separated by white space or commas)? */
+/* Return true if the directory is in the list `known`, which setup_known_instances() has
+ * returned. */
 bool setup_is_known(const char *known, const char *directory)
     __attribute__((nonnull, warn_unused_result));
 

@@ -50,15 +50,15 @@ static char *queue_of(const struct postfix *p, const char *suffix)
     return setup_sibling(postfix_get_expanded(p, "queue_directory"), suffix);
 }
 
-/* Is the directory ours? If the default instance does not have our part, only a main.cf with our
- * part in the directory shows that. */
+/* Return true if the directory of a secondary instance is ours: its main.cf has our part, or the
+ * default instance was set up with --multi. owner: by setup_find_owner(). */
 static bool is_for_us(const struct postfix *p, enum setup_owner owner)
 {
     return owner == SETUP_OWNER_WE || setup_find(p) == SETUP_FOUND_MULTI;
 }
 
-/* Stop the instance if it is ours and runs. -1 with `err`: it has mail in its queue, or is not
- * ours. */
+/* Stop the instance if it is ours and runs. -1 with `err`: it has mail in its queue, is not ours,
+ * or cannot be stopped. */
 static int stop_instance(const struct postfix *p, const char *suffix, bool *was_running,
                          struct err *err)
 {
@@ -119,7 +119,7 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
         char *kept = mem_printf("%s/%s%s.removed", s->options->directory, names[i], suffix);
         struct buf text = {0};
         struct err ignored;
-        /* An empty text is that of an instance whose creation was not complete. */
+        /* If the creation of the instance was not complete, the text is empty. */
         if (texts[i][0] != '\0' && files_read(original, &text, &ignored) == FILES_OK &&
             strcmp(buf_str(&text), texts[i]) != 0) {
             steps_say(s->steps, "%s/%s was edited: kept in %s", ours->directory, names[i], kept);
@@ -163,8 +163,8 @@ static int remove_instance(const struct setup *s, const struct postfix *p, const
     return rc;
 }
 
-/* Refuse if instances were added after ours: our part of main.cf lists them, and they would be lost
- * with it. */
+/* Refuse if instances were added after ours: our part of main.cf lists these instances, and without
+ * our part postmulti(1) would not know them. */
 static int check_others(const struct postfix *p, struct err *err)
 {
     char *known = setup_known_instances(p->directory, err), *rest = known;

@@ -33,7 +33,7 @@ struct step {
     char *before;  /* STEP_WRITE, STEP_UNLINK: the former content; NULL if it could not be read */
     bool is_new;   /* STEP_WRITE: there was no such file */
     struct files_attributes
-        *attributes; /* STEP_WRITE, STEP_UNLINK: the former ones, or those of a new file */
+        *attributes; /* STEP_WRITE, STEP_UNLINK: of the former file, or for a new one */
     bool is_reload;  /* STEP_RUN: steps_undo() runs it again */
     char *like;      /* STEP_WRITE: the text that show() compares it with, or NULL */
     char *like_name; /* the name of that text; NULL: the file itself */

@@ -61,7 +61,7 @@ void steps_reload(struct steps *s, const char *const *argv) __attribute__((nonnu
 void steps_say(struct steps *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull));
 
-/* Is there a step that changes anything? */
+/* Return true if there is a step other than notes. */
 bool steps_has_changes(const struct steps *s) __attribute__((nonnull));
 
 /* Append the names of the files that steps write or remove, separated by ", ". */
