@@ -18,7 +18,7 @@
 
 static struct snapshot_slot *snapshots;
 
-/* Refuse a recipient, or at the end of the message the message, with this reply. */
+/* Refuse with this reply: at RCPT the recipient, at the end of the message the message. */
 static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
 {
     char code[4] = {(char)('0' + reply->code / 100 % 10), (char)('0' + reply->code / 10 % 10),
@@ -31,7 +31,7 @@ static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
     return reply->code >= 500 ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 }
 
-/* Negotiated only with bypass_clients. */
+/* Called only with option bypass_clients, because otherwise this stage is not negotiated. */
 static sfsistat on_connect(SMFICTX *ctx, char *name, _SOCK_ADDR *address)
 {
     struct conn *c = conn_of(ctx, snapshots);
@@ -79,8 +79,8 @@ static void log_refused(SMFICTX *ctx, const struct policy_decision *d,
                  reply->code, reply->enhanced, reply->text);
 }
 
-/* False for filter_method = "header" with Sendmail, which does not route by a header that a milter
- * adds: mail would pass unfiltered. */
+/* Can the MTA route by filter_method? Sendmail cannot route by a header that a milter adds: with
+ * "header" its mail would pass unfiltered. */
 static bool can_filter(SMFICTX *ctx, struct conn *c)
 {
     if (c->mta != MTA_SENDMAIL || c->snapshot->config->milter.filter_method != CONFIG_METHOD_HEADER)
@@ -95,8 +95,9 @@ static bool can_filter(SMFICTX *ctx, struct conn *c)
 
 /*
  * Does Sendmail deliver to a recipient that a milter refuses? Sendmail puts a recipient on its list
- * before it asks the milters, and removes one that is refused. It cannot parse, and so does not
- * remove, a path with a comma, escaped or not, except in quotes or in a source route in brackets.
+ * before it asks the milters, and removes it after a refusal. But Sendmail cannot parse a path with
+ * a comma, escaped or not, and so does not remove it. A comma in quotes does no harm, nor one in a
+ * source route in brackets.
  */
 static bool is_sticky(const char *path)
 {
@@ -166,7 +167,7 @@ static sfsistat on_data(SMFICTX *ctx)
     return SMFIS_CONTINUE;
 }
 
-/* Negotiated only with class header_recipient. */
+/* Called only with class header_recipient, because otherwise this stage is not negotiated. */
 static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
 {
     struct conn *c = conn_of(ctx, snapshots);
@@ -177,8 +178,8 @@ static sfsistat on_header(SMFICTX *ctx, char *name, char *body)
     return SMFIS_NOREPLY;
 }
 
-/* Log that a table failed for a header. True: the message has to be refused. False: no table
- * failed, or the headers stay as they are. */
+/* If a table failed for a header, log that. True: the message has to be refused. False: no table
+ * failed, or the message goes on with its headers unchanged. */
 static bool headers_fail(SMFICTX *ctx, struct conn *c)
 {
     if (c->headers.failed == POLICY_OK)
@@ -207,10 +208,11 @@ static void log_decisions(SMFICTX *ctx, const struct conn *c)
 /*
  * Mail from cleanup(8) is not changed: cleanup(8) gives a milter the rewritten recipient and
  * compares deletions with the original one, so a recipient would get its mail twice, once past its
- * filter. Mail to the tag domain is refused, which here comes only from local users: messages that
- * are requeued (postsuper -r) are not shown to milters. It is refused at the end of the message,
- * and so goes back to its sender; a refused recipient or a temporary failure would keep it in the
- * maildrop queue for ever. A bounce is discarded, because a refused bounce is made again and again.
+ * filter. Mail to the tag domain is refused. Here such mail comes only from local users, because
+ * messages that are requeued (postsuper -r) are not shown to milters. The refusal comes at the end
+ * of the message, so that the message goes back to its sender; a refused recipient or a temporary
+ * failure would keep it in the maildrop queue for ever. A bounce is discarded, because a refused
+ * bounce is made again and again.
  */
 static sfsistat leave_alone(SMFICTX *ctx, struct conn *c)
 {
@@ -304,9 +306,9 @@ unsigned callbacks_needs(struct snapshot_slot *slot)
 }
 
 /*
- * Only MAIL, RCPT and end of message are needed, and MAIL needs no reply, because RCPT has one. An
- * MTA without these features of the protocol sends DATA, and waits for replies, which libmilter
- * gives. Besides the arguments, the answer depends on callbacks_needs() only.
+ * Ask for MAIL, RCPT and end of message only, and give no reply to MAIL, because RCPT gets one. An
+ * MTA that cannot leave out DATA sends it, and an MTA that needs all replies gets them from
+ * libmilter. The answer depends on the arguments and on callbacks_needs() only.
  */
 static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
                           unsigned long f3, unsigned long *pf0, unsigned long *pf1,

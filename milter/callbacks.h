@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * callbacks: the callbacks of libmilter. They translate between libmilter and the policy. Only the
- * stages of the envelope are negotiated, and others where an option needs them. All state is in the
- * private pointer of the connection, because the callbacks of one connection run on different
+ * callbacks: the callbacks of libmilter. They translate between libmilter and the policy. The
+ * stages of the envelope are negotiated, and others only if an option needs them. All state is in
+ * the private pointer of the connection, because the callbacks of one connection run on different
  * threads. libmilter has one filter per process, and so has this module.
  */
 #ifndef MILTER_CALLBACKS_H
@@ -18,8 +18,8 @@
 int callbacks_register(struct snapshot_slot *slot, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* What libmilter's answer to a negotiation depends on, besides the negotiation itself: options of
- * the present configuration, as bits. Any thread. */
+/* The options of the present configuration on which libmilter's answer to a negotiation depends, as
+ * a set of bits. Equal negotiations under equal bits have equal answers. Any thread. */
 unsigned callbacks_needs(struct snapshot_slot *slot) __attribute__((nonnull));
 
 #endif

@@ -8,7 +8,8 @@ char *complete_recipient(SMFICTX *ctx, const char *path, const char *hostname)
 {
     static char rcpt_addr[] = "{rcpt_addr}", mta_name[] = "j";
     static const char *const nothing[] = {"localhost", NULL};
-    /* A macro is read only if it is needed. */
+    /* Complete the path with localhost first, only to see whether it lacks a domain. So macros are
+     * read only if they are needed. */
     char *sample = policy_complete(path, "", nothing);
 
     if (sample == NULL && !policy_may_be_rerouted(path))

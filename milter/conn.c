@@ -89,5 +89,5 @@ const char *conn_queue_id(SMFICTX *ctx)
 {
     const char *id = smfi_getsymval(ctx, "i");
 
-    return id == NULL ? "NOQUEUE" : id; /* Postfix has none at the first recipient */
+    return id == NULL ? "NOQUEUE" : id; /* Postfix has no queue id at the first recipient */
 }

@@ -22,18 +22,18 @@ static const char *const reload_words[] = {"ok", "failed", NULL};
 
 static struct metrics_family build = {
     .name = "splitmilter_build_info",
-    .help = "1; the version is the label.",
+    .help = "Always 1; the label is the version.",
     .type = METRICS_GAUGE,
     .label = "version",
 };
 static struct metrics_family mtas = {
     .name = "splitmilter_connections",
-    .help = "Connections of the MTA that bring mail.",
+    .help = "Connections of the MTA that are open now and bring mail.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family mtas_total = {
     .name = "splitmilter_connections_total",
-    .help = "Connections of the MTA that brought mail.",
+    .help = "Connections of the MTA that have brought mail since the start.",
     .type = METRICS_COUNTER,
 };
 static struct metrics_family messages = {
@@ -50,7 +50,7 @@ static struct metrics_family recipients = {
 };
 static struct metrics_family decisions = {
     .name = "splitmilter_decisions_total",
-    .help = "Recipients by what was decided; canonical, filter and copy may come together.",
+    .help = "Recipients, by decision; one recipient may count as canonical, filter and copy.",
     .type = METRICS_COUNTER,
     .kind_label = "kind",
     .kinds = decision_words,
@@ -63,57 +63,58 @@ static struct metrics_family filters = {
 };
 static struct metrics_family copies = {
     .name = "splitmilter_copy_recipients_total",
-    .help = "Recipients of which this destination gets a copy.",
+    .help = "Recipients for whom this destination gets a copy.",
     .type = METRICS_COUNTER,
     .label = "destination",
 };
 static struct metrics_family failures = {
     .name = "splitmilter_failures_total",
-    .help = "Tables that failed, for a recipient or a header, and changes that the MTA refused.",
+    .help = "Tables that failed for a recipient or a header, and messages whose changes the MTA "
+            "did not accept.",
     .type = METRICS_COUNTER,
     .kind_label = "kind",
     .kinds = fault_words,
 };
 static struct metrics_family lookup_time = {
     .name = "splitmilter_lookup_seconds",
-    .help = "Time to decide about a recipient: all look-ups.",
+    .help = "Time to decide about a recipient, with all look-ups.",
     .type = METRICS_HISTOGRAM,
     .bounds_us = metrics_short_us,
 };
 static struct metrics_family reloads = {
     .name = "splitmilter_reloads_total",
-    .help = "Reloads of the configuration.",
+    .help = "Reloads of the configuration, by result.",
     .type = METRICS_COUNTER,
     .kind_label = "result",
     .kinds = reload_words,
 };
 static struct metrics_family reload_ok = {
     .name = "splitmilter_config_last_reload_successful",
-    .help = "1 unless the last reload failed, and an older configuration is in use.",
+    .help = "0 if the last reload failed and an older configuration is in use, otherwise 1.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family loaded = {
     .name = "splitmilter_config_loaded_timestamp_seconds",
-    .help = "When the configuration in use was loaded, in seconds since 1970.",
+    .help = "Time at which the configuration in use was loaded, in seconds since 1970.",
     .type = METRICS_GAUGE,
     .is_micro = true,
 };
 static struct metrics_family table_reloads = {
     .name = "splitmilter_table_reloads_total",
-    .help = "Tables that were read again because their file had changed.",
+    .help = "Tables that were read again because their file had changed, by result.",
     .type = METRICS_COUNTER,
     .kind_label = "result",
     .kinds = reload_words,
 };
 static struct metrics_family table_sizes = {
     .name = "splitmilter_table_file_bytes",
-    .help = "Size of a table's file now.",
+    .help = "Present size of the file of a table.",
     .type = METRICS_GAUGE,
     .label = "table",
 };
 static struct metrics_family table_times = {
     .name = "splitmilter_table_file_modified_timestamp_seconds",
-    .help = "Last change of a table's file, in seconds since 1970.",
+    .help = "Time of the last change of the file of a table, in seconds since 1970.",
     .type = METRICS_GAUGE,
     .is_micro = true,
     .label = "table",

@@ -15,8 +15,8 @@ static int add_recipient(SMFICTX *ctx, const struct policy_add *a)
     return rc;
 }
 
-/* Delete with brackets: MTAs accept a path without them in RCPT, but here Sendmail would split it
- * at a comma. */
+/* Delete a recipient, with brackets around the path. In RCPT an MTA may accept a path without
+ * brackets, but in a deletion Sendmail would split such a path at a comma. */
 static int delete_recipient(SMFICTX *ctx, const char *path)
 {
     char *bracketed = *path == '<' ? mem_strdup(path) : mem_printf("<%s>", path);
@@ -93,6 +93,7 @@ static void add_hit(struct hits *h, const char *target)
         h->list[h->count++] = target;
 }
 
+/* Collect what the deleted and refused recipients resolve to. The caller frees h->list. */
 static void collect_hits(const struct conn *c, const struct policy_plan *plan, struct hits *h)
 {
     *h = (struct hits){.list = mem_zalloc((c->count + c->refused.count + 1) * sizeof *h->list)};
@@ -105,6 +106,7 @@ static void collect_hits(const struct conn *c, const struct policy_plan *plan, s
     qsort(h->list, h->count, sizeof *h->list, compare_strings);
 }
 
+/* May Sendmail have removed a recipient that resolves to this? */
 static bool may_be_hit(const struct hits *h, const char *target)
 {
     if (h->is_any || (target == NULL && h->count > 0))
@@ -113,6 +115,7 @@ static bool may_be_hit(const struct hits *h, const char *target)
            bsearch(&target, h->list, h->count, sizeof *h->list, compare_strings) != NULL;
 }
 
+/* Add the recipients again that Sendmail may have removed. */
 static int restore(SMFICTX *ctx, const struct conn *c, const struct policy_plan *plan)
 {
     struct hits hits;

@@ -10,8 +10,8 @@
 
 /*
  * Make the changes of the plan: additions first, deletions last, so that no recipient is lost when
- * a change fails. With Sendmail, recipients that a deletion or a refusal may have removed too are
- * added again. -1: the MTA did not accept a change.
+ * a change fails. With Sendmail, recipients that the deletion or refusal of another recipient may
+ * have removed, too, are added again. -1: the MTA did not accept a change.
  */
 int envelope_apply(SMFICTX *ctx, const struct conn *c, const struct policy_plan *plan)
     __attribute__((nonnull, warn_unused_result));

@@ -30,21 +30,21 @@
 #define FDS_PER_LINK 3 /* the MTA's connection, and both ends of the connection to libmilter */
 #define FDS_RESERVED 64
 #define LINKS_MAX 20000
-#define RETRY_MS 1000 /* pause when there are no free descriptors */
+#define RETRY_MS 1000 /* interval between attempts to accept again */
 
 struct gate {
     struct snapshot_slot *slot;
     struct gate_side listeners[LISTENERS_MAX];
     size_t listener_count;
     char directory[64];    /* of the private socket; "" after its removal */
-    char *private_text;    /* "unix:" and its path */
+    char *private_text;    /* "unix:" and the path of the private socket */
     struct gate_side stop; /* an eventfd that ends the thread */
     struct gate_links links;
     size_t link_max;
     bool is_accepting; /* the listeners are in the epoll set */
     bool has_started;
     pthread_t thread;
-    time_t exhausted_s;  /* when there were no free descriptors; 0: there are some */
+    time_t exhausted_s;  /* when descriptors ran out; 0: there are free ones */
     time_t complained_s; /* when a refused connection was last logged */
     unsigned silent;     /* connections refused since then without a log line */
 };
@@ -56,8 +56,8 @@ static time_t now_s(void)
 
 /* --- the private socket --- */
 
-/* Make a directory that only this user can enter. It exists until libmilter has opened its
- * socket. */
+/* Make a directory that only this user can enter. The directory exists until libmilter has opened
+ * its socket in it. */
 static int make_directory(struct gate *g, struct err *err)
 {
     snprintf(g->directory, sizeof g->directory, "%s", P_tmpdir "/splitmilter.XXXXXX");
@@ -190,7 +190,8 @@ static int open_public(struct gate *g, const struct config_milter *m, struct err
     for (; (int)g->listener_count < n; g->listener_count++)
         g->listeners[g->listener_count].fd = fds[g->listener_count];
     for (size_t i = 0; i < g->listener_count; i++) {
-        /* Accepted connections inherit these. libmilter writes a reply in several small pieces. */
+        /* Accepted connections inherit these options. TCP_NODELAY is needed because libmilter
+         * writes a reply in several small pieces. */
         (void)setsockopt(g->listeners[i].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         (void)setsockopt(g->listeners[i].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
         if (fdio_set_nonblocking(g->listeners[i].fd) != 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * gate_answer: libmilter's answers to negotiations. The answer depends on the bytes of the
- * negotiation and on the configuration, so the gate (gate.h) can give it again without asking
- * libmilter. Only the thread of the gate.
+ * gate_answer: keeps libmilter's answers to negotiations. An answer depends only on the bytes of
+ * the negotiation and on the configuration, so the gate (gate.h) can give a known answer without
+ * asking libmilter. Called only by the thread of the gate.
  */
 #ifndef MILTER_GATE_ANSWER_H
 #define MILTER_GATE_ANSWER_H
@@ -13,7 +13,8 @@
 #define GATE_ANSWER_MAX 512
 #define GATE_ANSWERS 4 /* different programs of the MTA may ask differently */
 
-/* What an MTA asked, and under which configuration. len 0: nothing, or too much to be kept. */
+/* The packet in which an MTA negotiates, and the configuration that the answer depends on. len 0:
+ * there is no packet, or it is too long to be kept. */
 struct gate_question {
     unsigned needs; /* callbacks_needs() */
     size_t len;
@@ -26,22 +27,22 @@ struct gate_answer {
     char data[GATE_ANSWER_MAX];
 };
 
-/* Zero at the start. */
+/* All zero is empty. */
 struct gate_answers {
     struct gate_answer list[GATE_ANSWERS];
     size_t next; /* the entry that is overwritten next */
 };
 
-/* data: the packet of a negotiation. */
+/* Fill *q. data: the packet of a negotiation; one that is too long gives len 0. */
 void gate_question_set(struct gate_question *q, unsigned needs, const char *data, size_t len)
     __attribute__((nonnull));
 
-/* The answer to this question; NULL: it is not known. Valid until gate_answer_keep(). */
+/* The answer to this question; NULL: the answer is not known. Valid until gate_answer_keep(). */
 const struct gate_answer *gate_answer_find(const struct gate_answers *a,
                                            const struct gate_question *q)
     __attribute__((nonnull, warn_unused_result));
 
-/* Keep libmilter's answer, which is one packet. len 0: there is none. */
+/* Keep libmilter's answer, which is one packet. len 0: there is no answer, and nothing is kept. */
 void gate_answer_keep(struct gate_answers *a, const struct gate_question *q, const char *data,
                       size_t len) __attribute__((nonnull));
 

@@ -19,15 +19,15 @@
 
 #define READ_SIZE 65536
 #define HELD_MAX 16384 /* bytes of packets without reply that may wait for one with a reply */
-#define CONNECT_TIMEOUT_MS 2000 /* until a thread of libmilter accepts */
+#define CONNECT_TIMEOUT_MS 2000 /* how long a thread of libmilter may take to accept */
 
 /*
  * In each direction at most one piece of data is buffered: while there is unsent data for one side,
- * the other side is not read. So a link buffers at most HELD_MAX and READ_SIZE bytes and one
+ * the other side is not read. So a link buffers at most HELD_MAX plus READ_SIZE bytes plus one
  * packet, and usually nothing.
  *
- * Each piece of data that libmilter gets wakes two of its threads. So packets without reply wait
- * for the next packet with a reply: the macros before the command, MAIL, and ABORT between two
+ * Each piece of data that libmilter gets wakes two of its threads. So a packet without reply waits
+ * for the next packet with a reply. Such packets are MAIL, the macros, and ABORT between two
  * messages.
  */
 struct gate_link {
@@ -35,11 +35,12 @@ struct gate_link {
     struct gate_question question;
     struct milter_packets packets;
     struct buf pending;          /* from the MTA: packets without reply, then a part of a packet */
-    size_t checked;              /* the length of these packets, which are well-formed */
+    size_t checked;              /* the length of the packets in `pending`, which are well-formed */
     struct buf to_mta, to_inner; /* data that could not be sent yet */
     bool is_ending;              /* libmilter has closed: the link ends when to_mta is sent */
     bool is_answered;            /* the MTA has the answer to its negotiation */
-    bool is_repeated;            /* libmilter is about to answer it, too */
+    /* libmilter will answer the negotiation, too; that answer is not passed on */
+    bool is_repeated;
     bool is_dead, is_inet;
     char name[INET6_ADDRSTRLEN];
     struct gate_link *next, **from;
@@ -148,7 +149,7 @@ static int connect_private(const struct gate_links *links)
     return -1;
 }
 
-/* Send this to libmilter. -1: the connection has to end. */
+/* Send the data to libmilter, after connecting to it if need be. -1: the link has to end. */
 static int put_inner(const struct gate_links *links, struct gate_link *l, const char *data,
                      size_t len)
 {
@@ -161,9 +162,10 @@ static int put_inner(const struct gate_links *links, struct gate_link *l, const 
 }
 
 /*
- * Nagle's algorithm lets an MTA send the next packet only when the former one is acknowledged. A
- * reply acknowledges it. Without one that takes 40 ms (delayed ACK), unless TCP_QUICKACK is set. It
- * is set after each such read, because sending a reply ends it.
+ * Acknowledge what the MTA has sent, because it gets no reply now. With Nagle's algorithm an MTA
+ * sends the next packet only when the former one is acknowledged. A reply would acknowledge it;
+ * otherwise the kernel waits for 40 ms (delayed ACK), unless TCP_QUICKACK is set. The option is set
+ * each time, because the kernel clears it when data is sent.
  */
 static void acknowledge(const struct gate_link *l)
 {
@@ -173,7 +175,8 @@ static void acknowledge(const struct gate_link *l)
         (void)setsockopt(l->mta.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
-/* The MTA has sent the packet of its negotiation. Answer it if the answer is known. */
+/* Answer the packet in which the MTA negotiates, if the answer is known. False: libmilter has to be
+ * asked. */
 static bool answer(const struct gate_links *links, struct gate_link *l, const char *data,
                    size_t len)
 {
@@ -186,8 +189,8 @@ static bool answer(const struct gate_links *links, struct gate_link *l, const ch
     return true;
 }
 
-/* How much of the first `whole` bytes of packets libmilter gets now. due: the length up to the last
- * packet with a reply. */
+/* How many bytes libmilter gets now. whole: the length of all complete packets in data. due: the
+ * length up to the last packet that gets a reply. */
 static size_t to_pass(const struct gate_links *links, struct gate_link *l, const char *data,
                       size_t whole, size_t due)
 {
@@ -199,7 +202,7 @@ static size_t to_pass(const struct gate_links *links, struct gate_link *l, const
 }
 
 /* Pass packets on up to the last one with a reply, and keep the rest in `pending`. data: all bytes
- * that were not passed on. -1: the connection has to end. */
+ * that were not passed on. -1: the link has to end. */
 static int pass_packets(const struct gate_links *links, struct gate_link *l, const char *data,
                         size_t len)
 {
@@ -245,10 +248,11 @@ static int read_mta(const struct gate_links *links, struct gate_link *l)
 }
 
 /*
- * The first bytes of libmilter on this connection: its answer, which it writes in one piece.
- * *sent_out: how much of it the MTA has already. After a reload that may be another answer. No harm
- * is done, because the callbacks look at the configuration, not at what was negotiated. -1: it is
- * no answer, but the MTA had one.
+ * Handle the first bytes of libmilter on this connection, which are its answer to the negotiation
+ * in one piece. *sent_out: how many of them the MTA has got already, from the gate. After a reload
+ * libmilter's answer may differ from the gate's. That does no harm, because the callbacks look at
+ * the configuration, not at what was negotiated. -1: the bytes are no answer, but the MTA has got
+ * one.
  */
 static int see_answer(struct gate_links *links, struct gate_link *l, const char *data, size_t len,
                       size_t *sent_out)

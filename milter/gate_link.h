@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * gate_link: the connections of MTAs, each with a connection to libmilter. Data is relayed in both
- * directions; the packets of the MTA are checked. A negotiation whose answer is known is answered
- * at once, and libmilter is connected when the MTA has mail. Only the thread of the gate (gate.h).
+ * gate_link: relays data between each connection of an MTA and a connection to libmilter, in both
+ * directions. The packets of the MTA are checked. A negotiation whose answer is known is answered
+ * at once; the connection to libmilter is then made only when the MTA has mail. Called only by the
+ * thread of the gate (gate.h).
  */
 #ifndef MILTER_GATE_LINK_H
 #define MILTER_GATE_LINK_H
@@ -18,10 +19,10 @@
 
 struct gate_link;
 
-/* One descriptor in the epoll set; events[].data.ptr points to it. */
+/* A descriptor for epoll(7); the data.ptr of its events points to this struct. */
 struct gate_side {
     int fd;
-    uint32_t events;        /* events that are watched; 0: it is not in the set */
+    uint32_t events;        /* events that are watched; 0: the descriptor is not in the set */
     struct gate_link *link; /* NULL: a listener or the eventfd */
 };
 
@@ -34,7 +35,7 @@ struct gate_links {
     struct gate_link *first, *dead; /* dead: ended, freed by gate_links_sweep() */
 };
 
-/* Watch for these events of epoll_ctl(2), or for none. */
+/* Watch the side for these events of epoll_ctl(2); 0: do not watch it. */
 void gate_watch(struct gate_links *links, struct gate_side *side, uint32_t events)
     __attribute__((nonnull));
 
@@ -43,16 +44,16 @@ void gate_watch(struct gate_links *links, struct gate_side *side, uint32_t event
 void gate_link_add(struct gate_links *links, int mta, const struct sockaddr *sa)
     __attribute__((nonnull));
 
-/* Handle events of this side: it can be read, or written to. */
+/* Handle events of this side: its descriptor can be read, or written to. */
 void gate_link_serve(struct gate_links *links, struct gate_side *side) __attribute__((nonnull));
 
-/* Free the links that have ended. To be called before the next epoll_wait(2). */
+/* Free the links that have ended. Called before each epoll_wait(2). */
 void gate_links_sweep(struct gate_links *links) __attribute__((nonnull));
 
 /* End and free all links. */
 void gate_links_clear(struct gate_links *links) __attribute__((nonnull));
 
-/* For log lines: the address, or "unix". */
+/* Write the address for log lines; "unix" for a unix socket. */
 void gate_name(const struct sockaddr *sa, char *out, socklen_t size) __attribute__((nonnull));
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * headers: the To and Cc headers of a message that canonical_maps change. A header is looked up
- * when it arrives and changed at the end of the message. Called in the thread that runs the
- * callback of the connection.
+ * headers: changes the To and Cc headers of a message that have addresses in canonical_maps. A
+ * header is looked up when it arrives and changed at the end of the message. Called in the thread
+ * that runs the callback of the connection.
  */
 #ifndef MILTER_HEADERS_H
 #define MILTER_HEADERS_H
@@ -12,7 +12,7 @@
 #include <libmilter/mfapi.h>
 
 struct header_change {
-    const char *name; /* static */
+    const char *name; /* a static text */
     int index;        /* index among the headers of this name, from 1 */
     char *body;
 };
@@ -23,13 +23,13 @@ struct headers {
     struct header_change *changes;
     size_t count, bytes;
     enum policy_failed failed; /* after a failure further headers are not looked up */
-    struct err failure;        /* why it failed */
+    struct err failure;        /* the reason for `failed` */
 };
 
 /* Free the changes and set all members to zero. */
 void headers_clear(struct headers *h) __attribute__((nonnull));
 
-/* Look up one header of the message and store its change. */
+/* Look up one header of the message, and store its change if there is one. Only To and Cc count. */
 void headers_see(struct headers *h, const struct policy *p, struct table_scratch *s,
                  const char *name, const char *body) __attribute__((nonnull));
 

@@ -26,7 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LIBMILTER_BACKLOG 1024 /* of connections that the gate has accepted */
+#define LIBMILTER_BACKLOG 1024 /* connections that libmilter has not accepted yet */
 
 struct reloader {
     struct snapshot_slot *slot;
@@ -76,8 +76,9 @@ static void refresh(struct reloader *r, struct watch *watch)
 }
 
 /*
- * libmilter owns SIGHUP, SIGTERM and SIGINT. SIGUSR1 is blocked in all threads, and this one waits
- * for it. Between two signals this thread also watches the tables, so reloads never overlap.
+ * libmilter owns SIGHUP, SIGTERM and SIGINT. SIGUSR1 is blocked in all threads, and the reload
+ * thread waits for it. Between two signals the thread also watches the tables. So reloads of the
+ * configuration and of tables never overlap.
  */
 static void *reload_thread(void *arg)
 {
@@ -96,7 +97,7 @@ static void *reload_thread(void *arg)
     return NULL;
 }
 
-/* The thread blocks all signals, so that SIGTERM and the like go to libmilter. */
+/* Start the reload thread. It blocks all signals, so that SIGTERM and the like go to libmilter. */
 static int start_reloader(struct reloader *r, struct err *err)
 {
     const char *lock = r->started->config->milter.pid_file;
@@ -157,9 +158,9 @@ static int listen_by_libmilter(const char *socket, unsigned mode, struct err *er
 }
 
 /*
- * The owner, group and mode of a unix socket decide who may connect, so libmilter serves it itself,
- * which costs less. Any host that reaches an inet socket may connect, so the gate listens there,
- * and libmilter listens on a private socket.
+ * The owner, group and mode of a unix socket decide who may connect, so libmilter serves such a
+ * socket itself, which costs less. Any host that reaches an inet socket may connect, so the gate
+ * listens there, and libmilter listens on a private socket.
  */
 static int open_sockets(struct snapshot_slot *slot, const struct config_milter *m,
                         struct gate **gate_out, struct err *err)
@@ -175,7 +176,8 @@ static int open_sockets(struct snapshot_slot *slot, const struct config_milter *
     return gate_start(*gate_out, err);
 }
 
-/* *lock_out: the descriptor of the pid file, -1 without one. *gate_out: NULL without a gate. */
+/* Lock the pid file, and open the sockets. *lock_out: the descriptor of the pid file, -1 without
+ * one. *gate_out: NULL without a gate. */
 static int start_listening(struct snapshot_slot *slot, const struct config_milter *m,
                            struct gate **gate_out, int *lock_out, struct err *err)
 {
@@ -184,8 +186,8 @@ static int start_listening(struct snapshot_slot *slot, const struct config_milte
     return open_sockets(slot, m, gate_out, err);
 }
 
-/* *out: NULL unless option metrics is set. Called before the first thread starts; counting begins
- * here. */
+/* Start the metrics page and begin to count, if option metrics is set; *out is NULL otherwise.
+ * Called before the first thread starts. */
 static int start_metrics(struct snapshot_slot *slot, const struct config *config,
                          struct metrics_http **out, struct err *err)
 {
@@ -246,7 +248,7 @@ out:
 int main(int argc, char **argv)
 {
     struct daemon_options options;
-    /* Static: the reload thread lives until the process ends. */
+    /* These are static, because the reload thread uses them until the process ends. */
     static struct snapshot_slot slot;
     static struct reloader reloader;
     struct err err;

@@ -13,11 +13,11 @@ void mta_ask(SMFICTX *ctx, unsigned long actions)
     static char none[] = "";
 
     if (!(actions & SMFIF_SETSYMLIST))
-        return; /* the lists of the MTA have these macros by default */
-    /* These fail only if called twice. */
+        return; /* the MTA sends these macros by default */
+    /* These calls fail only if they are repeated. */
     (void)smfi_setsymlist(ctx, SMFIM_ENVFROM, for_mail);
     (void)smfi_setsymlist(ctx, SMFIM_ENVRCPT, for_rcpt);
-    (void)smfi_setsymlist(ctx, SMFIM_EOH, none); /* Sendmail ignores SMFIM_EOM without it */
+    (void)smfi_setsymlist(ctx, SMFIM_EOH, none); /* without this list Sendmail ignores SMFIM_EOM */
     (void)smfi_setsymlist(ctx, SMFIM_EOM, none);
 }
 

@@ -14,6 +14,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_replicated.py \
 	%D%/it/it_replicated_faults.py \
 	%D%/it/it_two_nodes.py \
+	%D%/it/it_long.py \
 	%D%/it/it_backup_faults.py \
 	%D%/it/it_kill.py \
 	%D%/it/it_crash.py \
@@ -46,7 +47,6 @@ INTEGRATION_TESTS = \
 	%D%/it/it_metrics.py \
 	%D%/it/it_maildir.py \
 	%D%/it/it_migration.py \
-	%D%/it/it_long.py \
 	%D%/it/it_milter.py \
 	%D%/it/it_milter_fuzz.py \
 	%D%/it/it_letters.py \

@@ -52,8 +52,8 @@ int ascii_hex_value(char c);
 /* Are two strings equal without case? */
 bool ascii_equal(const char *a, const char *b) __attribute__((nonnull));
 
-/* Are the first len characters of two strings equal without case? A string that is shorter is
- * compared with its NUL, as strncasecmp(3) does. */
+/* Are the first len characters of two strings equal without case? If a string is shorter, its NUL
+ * is compared as well, as strncasecmp(3) does. */
 bool ascii_equal_n(const char *a, const char *b, size_t len) __attribute__((nonnull));
 
 #endif

@@ -25,7 +25,8 @@ void buf_clear(struct buf *b) __attribute__((nonnull));
 /* Empty the buffer, and keep its memory. */
 void buf_reset(struct buf *b) __attribute__((nonnull));
 
-/* Append bytes (data may be NULL with len 0), a string, a character, formatted text. */
+/* Append bytes (data may be NULL if len is 0), a string, a character, or text formatted as by
+ * printf(3). */
 void buf_add(struct buf *b, const void *data, size_t len) __attribute__((nonnull(1)));
 void buf_adds(struct buf *b, const char *s) __attribute__((nonnull));
 void buf_addc(struct buf *b, char c) __attribute__((nonnull));
@@ -34,8 +35,8 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
     __attribute__((format(printf, 2, 0), nonnull(1, 2)));
 
-/* Make room for `more` further bytes after the content. Returns the place where the caller writes
- * them; the caller then adds their number to len. */
+/* Make room behind the content for `more` further bytes and a NUL. Returns the address of this
+ * room. The caller writes the bytes there, adds their number to len, and sets data[len] to NUL. */
 char *buf_reserve(struct buf *b, size_t more) __attribute__((nonnull, returns_nonnull));
 
 /* Remove the first n bytes (n <= len). */

@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Each of the letters first, first + step, ... last folds to the letter + delta. Sorted. */
+/* Each of the letters first, first + step, ..., last folds to the one letter whose code is its own
+ * code plus delta. Sorted by first. */
 static const struct range {
     uint32_t first, last;
     int32_t step, delta;
@@ -75,7 +76,8 @@ static const struct range {
               {0x10594, 0x10595, 1, 39},   {0x10c80, 0x10cb2, 1, 64},   {0x118a0, 0x118bf, 1, 32},
               {0x16e40, 0x16e5f, 1, 32},   {0x1e900, 0x1e921, 1, 34}};
 
-/* Letters that fold to several letters. Sorted. */
+/* Letters that fold to several letters. A 0 ends `to` if it has fewer than three letters. Sorted by
+ * from. */
 static const struct expansion {
     uint32_t from, to[3];
 } expansions[] = {{0xdf, {0x73, 0x73}},
@@ -183,7 +185,8 @@ static const struct expansion {
                   {0xfb16, {0x57e, 0x576}},
                   {0xfb17, {0x574, 0x56d}}};
 
-/* Letters whose folding is ASCII alone. */
+/* For casefold_add_ascii(): letters outside ASCII that fold to ASCII letters alone. Sharp s, which
+ * folds to "ss", is left out, so that a pattern with a sharp s still matches. */
 static const struct lookalike {
     uint32_t from;
     const char *to;

@@ -14,7 +14,7 @@ struct err {
     char text[1024]; /* "" as long as nothing was set; longer texts are cut */
 };
 
-/* Empty the text: before a retry, and where the caller may pass the text of an earlier call. */
+/* Empty the text: before a retry, and where `err` may still have the text of an earlier call. */
 void err_clear(struct err *err) __attribute__((nonnull));
 
 /* Replace the text. */

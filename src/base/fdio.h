@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Write all len bytes. Returns 0; after -1 some of them may have been written. */
+/* Write all len bytes. Returns 0 or -1. After -1 some of the bytes may have been written. */
 int fdio_write_all(int fd, const void *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 
@@ -20,19 +20,20 @@ int fdio_write_all(int fd, const void *data, size_t len)
  * bytes, which is less than len only at the end. */
 ssize_t fdio_read_full(int fd, void *data, size_t len) __attribute__((nonnull, warn_unused_result));
 
-/* The same from `offset` on; the file offset stays. */
+/* As fdio_read_full(), but from `offset` on. The file offset does not change. */
 ssize_t fdio_pread_full(int fd, void *data, size_t len, off_t offset)
     __attribute__((nonnull, warn_unused_result));
 
-/* Append the rest of the file to a buffer. Returns 0, or 1 if the rest has more than max bytes; the
- * buffer then holds some more than max of them. After -1 the buffer holds what was read before the
- * fault. */
+/* Read from the file offset on, and append the bytes to a buffer. Returns 0 if the end of the file
+ * was reached. Returns 1 if the file has more than max further bytes: then more than max bytes are
+ * appended, but perhaps not all. After -1 the buffer holds what was read before the fault. */
 int fdio_read_rest(int fd, struct buf *out, size_t max)
     __attribute__((nonnull, warn_unused_result));
 
-/* Sync the names in a directory again: 0. After a sync that failed, the kernel takes the names for
- * written, and another one writes nothing; so this changes the directory first (a file ".sync" is
- * created and removed), if that is allowed and there is room for it. */
+/* Sync the names in a directory again, after a sync that failed. Returns 0, or -1. After the
+ * failure the kernel takes the names for written, so fsync(2) alone would write nothing. Therefore
+ * the directory is changed first: a file ".sync" is created and removed. If permissions or lack of
+ * space prevent this change, fsync(2) is called alone. */
 int fdio_sync_names_again(int directory_fd) __attribute__((warn_unused_result));
 
 /* Set O_NONBLOCK, which all descriptors of one open file share. Returns 0 or -1. */

@@ -25,7 +25,7 @@ uint64_t hash_fnv1a_64(const char *text) __attribute__((nonnull));
 uint64_t hash_string(const char *text) __attribute__((nonnull));
 
 /* For hash tables whose keys come from outside: hash_siphash() of a string without its NUL, with a
- * key that is chosen at random once in each process. Never stored. */
+ * key that is chosen at random once in each process, so the hash is never stored. */
 uint64_t hash_untrusted(const char *text) __attribute__((nonnull));
 
 /* SipHash-2-4 of 64 bits (Aumasson and Bernstein 2012) over len bytes. */

@@ -13,19 +13,21 @@
 #include <syslog.h>
 #include <unistd.h>
 
-/* Every thread reads it. log_open() writes it, and may run again while other threads log. */
+/* The settings, which log_open() may change while other threads log, and the pid. Threads read them
+ * for each line without a lock, so they are atomic. */
 static struct {
     const char *_Atomic ident;
     atomic_bool to_syslog;
     atomic_int facility;
     atomic_int level;
-    atomic_long pid; /* 0: not read yet; no process logs both before and after a fork */
+    atomic_long pid; /* 0: not read yet; it never goes stale, because no process logs before a fork
+                        and after it */
 } state = {NULL, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
 
 #define TAG_SIZE 128
 
 /* The tag of syslog(3) belongs to the process, so one thread at a time sets it and sends a line.
- * This costs no parallelism: syslog(3) holds a lock of its own for as long. */
+ * This costs no parallelism, because syslog(3) holds a lock of its own while it sends a line. */
 static pthread_mutex_t tag_lock = PTHREAD_MUTEX_INITIALIZER;
 static char tag[TAG_SIZE];
 
@@ -129,7 +131,7 @@ void log_write_syslog(int priority, const char *ident, size_t ident_len, const c
 {
     pthread_mutex_lock(&tag_lock);
     snprintf(tag, sizeof tag, "%.*s", (int)ident_len, ident);
-    openlog(tag, LOG_PID | LOG_NDELAY, atomic_load(&state.facility)); /* cheap when it is open */
+    openlog(tag, LOG_PID | LOG_NDELAY, atomic_load(&state.facility)); /* cheap if open already */
     syslog(priority, "%s", text);
     pthread_mutex_unlock(&tag_lock);
 }
@@ -148,7 +150,8 @@ static long own_pid(void)
 static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 
-/* service: that of log_as(); NULL: none. */
+/* service: as for log_as(); NULL for a line of log_error(), log_warning(), log_info() or
+ * log_debug(). */
 static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
 {
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log: one line per event, to syslog or stderr, in Postfix's format ("splitrelay[PID]: ..."). Set
- * up once by main() before the first thread; afterwards any thread. A line is written with one
- * write(2) or one syslog(3), and is cut at LOG_LINE_MAX bytes. Control characters (C0, DEL, C1),
- * U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no remote
- * text can forge a line. Warnings begin with "warning: ", errors with "error: ". An event is logged
- * once, where the decision is made. errno stays as it was.
+ * log: one line per event, to syslog or stderr, in Postfix's format ("splitrelay[PID]: ...").
+ * main() calls log_open() before the first thread; afterwards any thread may log. A line is written
+ * with one write(2) or one syslog(3), and is cut at LOG_LINE_MAX bytes. Control characters (C0,
+ * DEL, C1), U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no
+ * remote text can forge a line. Warnings begin with "warning: ", errors with "error: ". An event is
+ * logged once, where the decision is made. No function here changes errno.
  */
 #ifndef SPLIT_LOG_H
 #define SPLIT_LOG_H
@@ -19,11 +19,12 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /*
- * ident: program name, borrowed for the life of the process. target: "syslog" or "stderr".
- * facility: "mail", "daemon", "local0" to "local7", "user" (for syslog only). level: "error",
- * "warning", "info" or "debug"; lines that are less important are dropped. Before the first call
- * lines go to stderr at level info. Returns -1 for an unknown word, with the allowed words in
- * `err`, and changes nothing then. May be called again after a reload.
+ * Choose where lines go, and which lines. ident: program name, borrowed for the life of the
+ * process. target: "syslog" or "stderr". facility: "mail", "daemon", "local0" to "local7", "user"
+ * (for syslog only). level: "error", "warning", "info" or "debug"; lines that are less important
+ * are dropped. Before the first call lines go to stderr at level info. Returns 0. For an unknown
+ * word it returns -1 with the allowed words in `err`, and changes nothing. May be called again
+ * after a reload, while other threads log.
  */
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -31,7 +32,8 @@ int log_open(const char *ident, const char *target, const char *facility, const 
 /* Do lines go to syslog, not to stderr? */
 bool log_is_to_syslog(void);
 
-/* Write a line of that level. The format and its arguments are those of printf(3); no line end. */
+/* Write a line of the level in the function's name. The format and its arguments are those of
+ * printf(3), without a line end. */
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
@@ -39,13 +41,15 @@ void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnul
 
 /*
  * Write a line for a service of this process, named as Postfix names its services:
- * "IDENT/SERVICE[PID]: ", on stderr as well as by syslog(3). No level puts "warning: " or "error: "
- * before the text. service: at most 80 bytes, such as "archive/smtp".
+ * "IDENT/SERVICE[PID]: ", on stderr as well as by syslog(3). Unlike log_warning() and log_error(),
+ * this function puts no "warning: " or "error: " before the text. service: at most 80 bytes, such
+ * as "archive/smtp".
  */
 void log_as(enum log_level level, const char *service, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
-/* Make text from outside printable in place, by the rule above. */
+/* Make text from outside printable, in place: replace by '?' the characters that are replaced in a
+ * line, too (see the head of this file). */
 void log_sanitize(char *text) __attribute__((nonnull));
 
 #endif

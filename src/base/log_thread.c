@@ -17,8 +17,8 @@ struct line {
     struct line *next;
     int priority;
     size_t tag_len;
-    size_t size;  /* of the structure */
-    size_t count; /* 1; for the warning about a loss, the number of lines that were lost */
+    size_t size;  /* bytes of the structure, text included */
+    size_t count; /* 1, or for the warning about a loss the number of lost lines */
     char text[];  /* the tag, then the text of the line, '\0' */
 };
 
@@ -28,11 +28,11 @@ static struct {
     bool is_running;
     bool is_waiting; /* the thread waits for has_line */
     struct line *first, **end;
-    size_t size, count; /* of all lines, those included that the thread passes on now */
-    size_t lost;        /* since the last warning */
+    size_t size, count; /* of all lines that are queued or are being passed on */
+    size_t lost;        /* lines lost since the last warning */
 } queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .has_line = PTHREAD_COND_INITIALIZER};
 
-/* With the lock. */
+/* Queue a line. The caller holds the lock. */
 static void append(int priority, const char *tag, size_t tag_len, const char *text, size_t count)
 {
     size_t len = strlen(text), size = sizeof(struct line) + tag_len + len + 1;
@@ -50,7 +50,8 @@ static void append(int priority, const char *tag, size_t tag_len, const char *te
     queue.count += count;
 }
 
-/* With the lock. tag: that of any line; a service in it is left out of the warning's tag. */
+/* If lines were lost since the last warning, queue a warning with their number. The caller holds
+ * the lock. tag: the tag of any line; the warning gets it without the service. */
 static void append_loss(const char *tag, size_t tag_len)
 {
     const char *service = memchr(tag, '/', tag_len);
@@ -83,7 +84,7 @@ bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *t
     return is_taken;
 }
 
-/* Pass a line on, and free it. Without the lock. */
+/* Pass a line on to syslog(3), and free it. The caller does not hold the lock. */
 static void pass_on(struct line *line)
 {
     log_write_syslog(line->priority, line->text, line->tag_len, line->text + line->tag_len);
@@ -162,7 +163,9 @@ void log_thread_stop(unsigned timeout_ms)
     while (queue.is_running && queue.count > 0 && error == 0)
         error = pthread_cond_timedwait(&queue.is_empty, &queue.lock, &until);
     size_t lost = queue.count + queue.lost;
-    queue.is_running = queue.is_running && lost > 0; /* syslog(3) in place would block, too */
+    /* If lines are left, the thread is still in syslog(3). Later lines are queued, too, because
+     * syslog(3) would also block the thread that logs them. */
+    queue.is_running = queue.is_running && lost > 0;
     pthread_cond_signal(&queue.has_line);
     pthread_mutex_unlock(&queue.lock);
     if (lost > 0)

@@ -2,10 +2,10 @@
 /*
  * log_thread: a thread that passes lines to syslog(3). /dev/log is a socket: when the system's log
  * (journald, rsyslogd) is stuck, the socket's queue fills, and syslog(3) blocks. In a process whose
- * tasks share a thread, that would stop all tasks. With the thread, log_info() and the like only
- * put the line into a queue of LOG_QUEUE_MAX bytes. Lines for which there is no room are lost and
- * counted; as soon as there is room, a warning has their number. The log shows the time at which a
- * line is passed on.
+ * tasks share a thread, that would stop all tasks. Once this thread runs, log_info() and the like
+ * only put the line into a queue of LOG_QUEUE_MAX bytes. Lines for which the queue has no room are
+ * lost and counted; as soon as there is room, their number is logged as a warning. The system's log
+ * gives each line the time at which it is passed on, not the time of its event.
  */
 #ifndef SPLIT_LOG_THREAD_H
 #define SPLIT_LOG_THREAD_H
@@ -22,15 +22,16 @@
 int log_thread_start(struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Before the process exits: wait until the queue is empty, for timeout_ms at most, and end the
- * thread. Lines that are still queued then are lost, and a line on stderr has their number. */
+ * thread. If lines are still queued at the timeout, their number is written to stderr, and the
+ * thread goes on until the process exits. */
 void log_thread_stop(unsigned timeout_ms);
 
-/* For log.c: queue one line. tag: tag_len bytes. False: there is no thread, and the line is not
- * queued. */
+/* For log.c: queue one line. tag: tag_len bytes. True: the line is queued, or lost because there is
+ * no room. False: there is no thread, and the caller has to write the line. */
 bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *text)
     __attribute__((nonnull, warn_unused_result));
 
-/* In log.c, for the thread: pass one line to syslog(3), in place. */
+/* Pass one line to syslog(3) in the calling thread. Defined in log.c. */
 void log_write_syslog(int priority, const char *tag, size_t tag_len, const char *text)
     __attribute__((nonnull));
 

@@ -98,7 +98,8 @@ pid_t process_lock_owner(const char *path, struct err *err)
 void process_return_memory(void)
 {
 #ifdef __GLIBC__
-    /* Otherwise free(3) raises this threshold with each such block, and then keeps the memory. */
+    /* If this threshold were not set, free(3) would raise it with each large block, and then keep
+     * such blocks. */
     (void)!mallopt(M_MMAP_THRESHOLD, 1 << 20);
     /* The default is 8 arenas per processor, and each keeps some MB for threads to come. */
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -110,8 +111,9 @@ void process_prefer_batch(void)
 {
     static const struct sched_param none;
 
-    /* A seccomp filter may end a process that changes its policy: the systemd unit sets it before.
-     */
+    /* In a systemd unit the policy is set already, and the seccomp filter of the unit may end a
+     * process that calls sched_setscheduler(2). So that call is made only where the policy is still
+     * the default. */
     if (sched_getscheduler(0) == SCHED_OTHER)
         (void)!sched_setscheduler(0, SCHED_BATCH, &none);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * process: what the daemons' main() functions have in common: readiness for systemd, and the pid
- * file, whose lock proves that a daemon runs. (The kernel releases the lock when the daemon ends;
- * the pid in the file stays.)
+ * process: what the daemons' main() functions have in common: exit statuses, scheduling, memory,
+ * readiness for systemd, and the pid file, whose lock proves that a daemon runs. (The kernel
+ * releases the lock when the daemon ends; the pid in the file stays.)
  */
 #ifndef SPLIT_PROCESS_H
 #define SPLIT_PROCESS_H
@@ -11,7 +11,7 @@
 
 #include <sys/types.h>
 
-/* sysexits(3), as SPEC fixes them */
+/* Exit statuses of all programs; those from 64 on are from sysexits(3). */
 enum {
     EXIT_OK = 0,
     EXIT_CHECK_FAILED = 1,
@@ -22,7 +22,7 @@ enum {
 
 /* Create or open the file, take a POSIX write lock on it for the life of the process, and write the
  * pid. Returns the descriptor, which must stay open: closing any descriptor of the file drops the
- * lock. -1 with `err`, also when another process has the lock (`err` names its pid). */
+ * lock. -1 with `err`, also if another process has the lock (`err` has its pid, if it is known). */
 int process_lock(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* The pid of the process that holds the lock; 0 if no process does; -1 with `err` if the file
@@ -31,12 +31,12 @@ pid_t process_lock_owner(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* Switch to SCHED_BATCH (sched(7)), with which a thread that wakes up does not preempt another.
- * Before threads are started. No effect where it is not allowed, or where the parent has set
+ * Called before threads are started. No effect where it is not allowed, or where the parent has set
  * another scheduling policy. */
 void process_prefer_batch(void);
 
 /* Have large blocks of memory returned to the system as soon as they are freed, because tables are
- * replaced while mail flows; and keep fewer arenas for threads. */
+ * replaced while mail flows. Also allow fewer arenas (mallopt(3)) than the default. */
 void process_return_memory(void);
 
 /* Notify the service manager of the state (sd_notify(3)); no effect without libsystemd or outside

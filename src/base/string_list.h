@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * string_list: a list of strings, as values of options in the configuration. Plain data. The list
- * owns its strings and the array; no string is NULL. All zero is the empty list.
+ * string_list: a list of strings, such as the values of an option of the configuration. Plain data.
+ * The list owns its strings and the arrays; no string is NULL. All zero is the empty list.
  */
 #ifndef SPLIT_STRING_LIST_H
 #define SPLIT_STRING_LIST_H
@@ -17,10 +17,11 @@ struct text_place {
 struct string_list {
     char **items;
     size_t count;
-    struct text_place *places; /* of the items, owned; NULL where they are not known */
+    struct text_place *places; /* one for each item, owned; NULL: not known */
 };
 
-/* Free the strings and the array. */
+/* Free the strings and both arrays. The fields keep their values, so the list is not used
+ * afterwards. */
 void string_list_clear(struct string_list *s) __attribute__((nonnull));
 
 #endif

@@ -22,7 +22,8 @@ static const char *const words[] = {[VERDICT_STARTED] = "started",
 
 enum { WORDS = sizeof words / sizeof words[0] };
 
-/* Write a new file and rename it, so that a reader sees the former verdict or this one. */
+/* Write a new file and rename it, so that a reader sees the former verdict or this one, never a
+ * part of one. */
 static int replace(const char *path, const char *line, size_t len, struct err *err)
 {
     char *fresh = mem_printf("%s.new", path);
@@ -68,7 +69,7 @@ void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome
     free(path);
 }
 
-/* Read the number at *at, and skip it and the blank behind it. */
+/* Read the number at *at, and move *at behind the blank that follows it. */
 static int take_number(char **at, int64_t *out)
 {
     char *end;

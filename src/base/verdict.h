@@ -2,7 +2,8 @@
 /*
  * verdict: the outcome of the last start or reload of a daemon, in a file beside the file that the
  * daemon locks ("LOCK.reload"). The daemon writes it; `splitctl reload` waits for it, `splitctl
- * check` and `status` read it. It is valid only while the process that it names holds the lock.
+ * check` and `status` read it. A verdict is valid only as long as the process with the pid in it
+ * holds the lock.
  *
  *   line = "splitmilter-verdict 1" SP pid SP begun-us SP unix-time SP outcome SP text LF
  *
@@ -20,7 +21,7 @@
 enum verdict_outcome {
     VERDICT_STARTED,  /* no reload yet */
     VERDICT_RELOADED, /* the new configuration is in use */
-    VERDICT_RESTART,  /* the same, except for the options in `text`, which need a restart */
+    VERDICT_RESTART,  /* as RELOADED, but the options in `text` need a restart */
     VERDICT_FAILED,   /* the old configuration stays in use; `text` has the reason */
 };
 
@@ -32,13 +33,13 @@ struct verdict {
     struct err text; /* printable */
 };
 
-/* Replace the verdict beside this lock. A failure is logged, and the daemon continues without a
- * verdict. */
+/* Replace the verdict beside this lock. If that fails, the reason is logged, and the file keeps the
+ * former verdict. */
 void verdict_write(const char *lock_path, int64_t begun_us, enum verdict_outcome outcome,
                    const char *text) __attribute__((nonnull));
 
-/* Read the verdict beside this lock into *out. -1 with `err`: there is none (errno is ENOENT), or
- * it is damaged. */
+/* Read the verdict beside this lock into *out. -1 with `err` and errno, which is ENOENT if there is
+ * no verdict, and EINVAL if the file is damaged. */
 int verdict_read(const char *lock_path, struct verdict *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -74,7 +74,7 @@ static void listener_clear(struct config_listener *l)
 {
     free(l->name);
     free(l->listen);
-    l->primary.name = NULL; /* the listener owns it */
+    l->primary.name = NULL; /* the name of the listener, which is freed already */
     config_destination_clear(&l->primary);
     string_list_clear(&l->copies);
     string_list_clear(&l->copy_maps);
@@ -145,13 +145,15 @@ bool config_has_canonical_class(const struct config *c, const char *name)
     return false;
 }
 
-/* "transport:nexthop" as it is written; the case of a path matters. */
+/* Are two values "transport:nexthop" the same as they are written? Case is ignored, unless a value
+ * has a path. */
 static bool is_same_text(const char *a, const char *b)
 {
     return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : ascii_equal(a, b);
 }
 
-/* The same transport, and after it the same host and port, perhaps written in another way. */
+/* Do two values have the same transport and the same host and port, perhaps written in different
+ * ways? */
 static bool is_same_place(const char *a, const char *b)
 {
     struct err err;

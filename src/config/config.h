@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config: the configuration as plain data, immutable once loaded. config_file.c reads the file into
- * it. Strings are owned by the configuration and never NULL; each list has a count. Any thread may
- * read.
+ * config: the configuration as plain data, immutable once loaded. config_file.c makes it from the
+ * configuration file. Strings are owned by the configuration and never NULL; each list has a count.
+ * Any thread may read.
  */
 #ifndef SPLIT_CONFIG_H
 #define SPLIT_CONFIG_H
@@ -30,8 +30,8 @@ enum config_address {
     CONFIG_ADDRESS_FIXED
 };
 
-/* AUTO: MAY for other hosts, NONE for loopback addresses and unix sockets. A server has only NONE,
- * MAY and ENCRYPT. */
+/* AUTO: NONE for loopback addresses and unix sockets, MAY for all other hosts. For connections from
+ * clients only NONE, MAY and ENCRYPT occur. */
 enum config_tls_level {
     CONFIG_TLS_NONE,
     CONFIG_TLS_MAY,
@@ -74,14 +74,14 @@ struct config_milter {
     struct endpoint socket;
     char *socket_text; /* as it is written: "unix:/path", "inet:port@host" */
     unsigned socket_mode;
-    char *socket_group;                    /* "" leaves the group alone */
+    char *socket_group;                    /* "": the group is not changed */
     struct endpoint_network *trusted_mtas; /* MTAs that may connect besides this machine */
     size_t trusted_mta_count;
     char *pid_file; /* locked while splitmilter runs; default: the unix socket's path + ".pid", ""
                        with inet */
     struct string_list canonical_maps, filter_maps, copy_maps; /* table specifications */
     struct string_list sender_filter_maps, sender_copy_maps;
-    struct string_list unfiltered_nexthops; /* results of filter_maps that mean none */
+    struct string_list unfiltered_nexthops; /* results of filter_maps that mean no filter */
     struct endpoint_network *bypass_clients;
     size_t bypass_client_count;
     struct string_list canonical_classes;
@@ -127,7 +127,7 @@ struct config_relay {
     struct text_place place;
 };
 
-/* "10/1s"; count 0: no limit. */
+/* A rate such as "10/1s": `count` in `period_s`. count 0: no limit. */
 struct config_rate {
     unsigned count, period_s;
 };
@@ -146,9 +146,9 @@ struct config_destination {
     char *sender_address;               /* with FIXED */
     enum config_format format;
     bool xforward,
-        xclient; /* pass the attributes of the client to the server, if it offers the command */
-    char *journal_from;                   /* From of journal reports; "": postmaster at the relay's
-                                             hostname */
+        xclient;        /* pass the client's attributes to the server, if that offers the command */
+    char *journal_from; /* From of journal reports; "": postmaster at the relay's
+                           hostname */
     unsigned initial_concurrency;         /* 0: as concurrency */
     struct config_rate rate_limit;        /* of messages */
     unsigned recipient_limit;             /* in a transaction; 0: any number */
@@ -171,7 +171,7 @@ struct config_listener {
     struct string_list copies;    /* destinations for recipients that copy_maps has no result for */
     struct string_list copy_maps; /* table specifications */
     bool require_copies;          /* refuse (4xx) a message whose copies cannot be made */
-    bool xforward; /* pass the attributes of the client to the primary, if it offers XFORWARD */
+    bool xforward; /* pass the client's attributes to the primary, if that offers XFORWARD */
     unsigned pool_connections; /* idle connections to the primary that are kept; 0: none */
     unsigned pool_idle_time_ms;
     struct config_server_tls tls;
@@ -199,11 +199,11 @@ struct config {
 int config_place_fail(struct text_place place, struct err *err) __attribute__((nonnull));
 
 /* The place where the configuration first names a table with this specification; the first line of
- * the configuration if it does not. */
+ * the configuration if it does not name the table. */
 struct text_place config_table_place(const struct config *c, const char *spec)
     __attribute__((nonnull));
 
-/* NULL is legal. */
+/* Free the configuration. NULL is legal. */
 void config_free(struct config *c);
 
 /* The filter or destination with this name; NULL if there is none. Names are compared without case.
@@ -213,7 +213,7 @@ const struct config_filter *config_find_filter(const struct config *c, const cha
 const struct config_destination *config_find_destination(const struct config *c, const char *name)
     __attribute__((nonnull));
 
-/* The same for listeners. */
+/* As config_find_filter(), for listeners. */
 const struct config_listener *config_find_listener(const struct config *c, const char *name)
     __attribute__((nonnull));
 
@@ -228,7 +228,7 @@ bool config_has_canonical_class(const struct config *c, const char *name) __attr
 const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
 
-/* Is the nexthop one of unfiltered_nexthops, compared by the same rules? */
+/* Is the nexthop one of unfiltered_nexthops, compared by the rules of config_find_nexthop()? */
 bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
 

@@ -21,7 +21,8 @@ static int check_delays(const struct config_destination *d, struct config_blame 
     return -1;
 }
 
-/* kind: "destination" or "listener"; option: the one that names the hosts */
+/* Check that no unix socket is used with SMTP. kind: "destination" or "listener"; option: the
+ * option that has the hosts. */
 static int check_hosts(const char *kind, const char *name, const char *option,
                        const struct config_destination *d, struct config_blame *blame,
                        struct err *err)
@@ -36,7 +37,8 @@ static int check_hosts(const char *kind, const char *name, const char *option,
     return 0;
 }
 
-/* XCLIENT resets the session, and so ends the authentication. */
+/* Refuse XCLIENT with authentication, because XCLIENT resets the session, and so ends the
+ * authentication. */
 static int check_xclient(const struct config_destination *d, struct config_blame *blame,
                          struct err *err)
 {
@@ -148,8 +150,8 @@ static bool leads_to(const struct endpoint *to, const struct endpoint *list, siz
     return false;
 }
 
-/* Can a session at `from` lead to `target`, directly or through other listeners? Each listener is
- * visited once. */
+/* Can a session at `from` lead to `target`, directly or through other listeners? is_passed: for
+ * each listener, whether it was visited; none is visited twice. */
 static bool comes_back(const struct config *c, const struct config_listener *from,
                        const struct config_listener *target, bool *is_passed)
 {

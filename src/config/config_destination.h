@@ -9,7 +9,7 @@
 #include "config/config.h"
 #include "base/err.h"
 
-/* The option at fault: its line is the one in the message. */
+/* The option at fault. The message has the line of this option. */
 struct config_blame {
     const char *option;
     const char *otherwise; /* blamed instead if `option` was not given; NULL: none */
@@ -21,7 +21,7 @@ struct config_blame {
 int config_destination_check(const struct config_destination *d, struct config_blame *blame,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* The same for the primary of a listener. */
+/* As config_destination_check(), for the primary and the TLS of a listener. */
 int config_primary_check(const struct config_listener *l, struct config_blame *blame,
                          struct err *err) __attribute__((nonnull, warn_unused_result));
 
@@ -32,13 +32,13 @@ int config_places_check(const struct config *c, const struct config_destination 
     __attribute__((nonnull, warn_unused_result));
 
 /* Check that the primary of this listener does not lead back to the listener, directly or through
- * other listeners: each session would open another one. Addresses are compared as written; names
- * are not resolved. -1 with `err`, and the option at fault in *blame. */
+ * other listeners. Otherwise each session would open another session. Addresses are compared as
+ * written; names are not resolved. -1 with `err`, and the option at fault in *blame. */
 int config_loop_check(const struct config *c, const struct config_listener *l,
                       struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Free what it owns. */
+/* Free what the destination owns, but not the struct. */
 void config_destination_clear(struct config_destination *d) __attribute__((nonnull));
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_fault: the messages for a token that is not the name of an option or section. They say
- * what is allowed there. Private to config_parse.c. Any thread.
+ * config_fault: the messages for a token that is not the name of an option or section. The messages
+ * say what is allowed in place of the token. Private to config_parse.c. Any thread.
  */
 #ifndef SPLIT_CONFIG_FAULT_H
 #define SPLIT_CONFIG_FAULT_H
@@ -28,7 +28,7 @@ enum config_section config_fault_section(const char *name) __attribute__((nonnul
 int config_fault_word(const struct config_lexer *l, enum config_section section,
                       struct config_last last, struct err *err) __attribute__((nonnull));
 
-/* The same for a present token that is a mark. */
+/* As config_fault_word(), for a present token that is a mark, such as '=' or '{'. */
 int config_fault_mark(const struct config_lexer *l, struct config_last last, struct err *err)
     __attribute__((nonnull));
 

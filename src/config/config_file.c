@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Values are checked and stored after the whole file was parsed, by the table in
- * config_option_table.c. Each value carries its line, so a mistake that is found late is still
- * reported with its line.
+ * Values are checked and stored after the whole file was parsed, as the table in
+ * config_option_table.c describes them. Each value carries its line, so a mistake that is found
+ * late is still reported with its line.
  */
 #include "config/config_file.h"
 #include "mail/address.h"
@@ -33,7 +33,7 @@ static int store_default(const struct config_option *o, void *base)
     return rc;
 }
 
-/* The value with this index, or NULL. */
+/* The value of an option with this index, or NULL. */
 static const struct config_value *value_at(const struct config_part *part, const char *name,
                                            size_t index)
 {
@@ -42,8 +42,8 @@ static const struct config_value *value_at(const struct config_part *part, const
     return s == NULL || index >= s->count ? NULL : &s->values[index];
 }
 
-/* Put the place before `err`: that of the value; if it was not given, that of its option or
- * section. */
+/* Put a place before `err`: the place of the value; if there is no such value, the place of its
+ * option; if that was not given, the place of the section. Returns -1. */
 static int fail_value(const struct config_part *part, const char *name, size_t index,
                       struct err *err)
 {
@@ -53,7 +53,7 @@ static int fail_value(const struct config_part *part, const char *name, size_t i
     return config_place_fail(v != NULL ? v->place : s != NULL ? s->place : part->place, err);
 }
 
-/* Remember where a table is named: a message that it cannot be opened has this place. */
+/* Remember where a table is named, for the message that the table cannot be opened. */
 static void note_place(const struct config_option *o, void *base, struct text_place place)
 {
     struct string_list *list = (void *)((char *)base + o->offset);
@@ -102,7 +102,7 @@ static int store_section(const struct config_part *part, void *base, struct err 
     return 0;
 }
 
-/* The only section of its kind. */
+/* The section of a kind of which there is only one. */
 static const struct config_part *only(const struct config_tree *t, enum config_section section)
 {
     return config_tree_part(t, section, 0);
@@ -207,7 +207,8 @@ static int store_listeners(const struct config_tree *t, struct config *c, struct
     return 0;
 }
 
-/* Option metrics of a section, which has `count` values. */
+/* Check the option metrics of a section, which has `count` values: a build without libmicrohttpd
+ * allows none. */
 static int check_metrics(const struct config_part *part, size_t count, struct err *err)
 {
 #ifdef HAVE_MICROHTTPD
@@ -222,8 +223,8 @@ static int check_metrics(const struct config_part *part, size_t count, struct er
     return fail_value(part, "metrics", 0, err);
 }
 
-/* A milter socket without a host listens on loopback. One that other machines can reach needs
- * trusted_mtas, because splitmilter believes what a connected MTA sends. */
+/* A milter socket without a host listens on loopback. A milter socket that other machines can reach
+ * needs trusted_mtas, because splitmilter believes what a connected MTA sends. */
 static int derive_socket(const struct config_tree *t, struct config_milter *m, struct err *err)
 {
     struct endpoint *e = &m->socket;
@@ -329,13 +330,13 @@ static int store_all(const struct config_tree *t, struct config *c, struct err *
     return derive(t, c, err);
 }
 
-/* Make the configuration of what was parsed. Clears the tree. NULL with `err`. */
+/* Make the configuration from the tree, and clear the tree. NULL with `err`. */
 static struct config *make_config(const char *path, struct config_tree *t, struct err *err)
 {
     struct config *c = mem_zalloc(sizeof *c);
 
     c->path = mem_strdup(path);
-    /* Every struct text_place points to these names. */
+    /* Every struct text_place points to one of these names, so the configuration keeps them. */
     c->files = t->files;
     c->file_count = t->file_count;
     t->files = NULL;

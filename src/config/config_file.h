@@ -21,8 +21,8 @@
 struct config *config_file_load(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same for a text in memory, which may not contain include(). `name` is the FILE in
- * messages. */
+/* As config_file_load(), for a text in memory, which may not contain include(). `name` is the FILE
+ * in messages. */
 struct config *config_file_load_text(const char *name, const char *text, size_t len,
                                      struct err *err) __attribute__((nonnull, warn_unused_result));
 

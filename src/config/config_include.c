@@ -47,7 +47,8 @@ out:
     return buf_take(&text);
 }
 
-/* Called by glob(3) for a directory that it cannot read; true ends the expansion with an error. */
+/* glob(3) calls this for a directory that it cannot read. A result that is not 0 ends the expansion
+ * with an error. */
 static int is_fault(const char *path, int error)
 {
     (void)path;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_include: the files of a configuration. Private to config_parse.c. Any thread.
+ * config_include: reads the files of a configuration, and finds the files that an include() names.
+ * Private to config_parse.c. Any thread.
  */
 #ifndef SPLIT_CONFIG_INCLUDE_H
 #define SPLIT_CONFIG_INCLUDE_H
@@ -27,6 +28,7 @@ char *config_include_read(const char *path, size_t *len_out, struct err *err)
  */
 int config_include_expand(const char *file, const char *pattern, struct config_paths *out,
                           struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Free the paths, and empty the struct. */
 void config_paths_clear(struct config_paths *paths) __attribute__((nonnull));
 
 #endif

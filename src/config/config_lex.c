@@ -100,7 +100,8 @@ static int skip_space(struct config_lexer *l, struct err *err)
     return 0;
 }
 
-/* At "${". As in sh(1), ${NAME:-text} is `text` when the variable is not set or empty. */
+/* Append the value of the variable that begins with the "${" at l->at. As in sh(1), ${NAME:-text}
+ * is `text` if the variable is not set or empty. */
 static int take_variable(struct config_lexer *l, struct err *err)
 {
     const char *begin = l->at + 2, *p = begin;
@@ -128,7 +129,7 @@ static int take_variable(struct config_lexer *l, struct err *err)
     return value == NULL ? config_lex_fail(l, l->line, err) : 0;
 }
 
-/* After "\x" in double quotes. */
+/* Append the character whose hexadecimal digits are at l->at, after "\x" in double quotes. */
 static int take_hex(struct config_lexer *l, struct err *err)
 {
     char digits[3] = "";
@@ -142,7 +143,8 @@ static int take_hex(struct config_lexer *l, struct err *err)
     return 0;
 }
 
-/* After a backslash in double quotes. */
+/* Append the character for the escape sequence that goes on at l->at, after a backslash in double
+ * quotes. */
 static int take_escape(struct config_lexer *l, struct err *err)
 {
     static const char letters[] = "ntrabefv", meanings[] = "\n\t\r\a\b\033\f\v";
@@ -172,7 +174,7 @@ static int take_string(struct config_lexer *l, struct err *err)
         }
         char c = *l->at++;
         l->line += c == '\n';
-        if (c == '\\' && is_at(l, "\n")) { /* the line goes on */
+        if (c == '\\' && is_at(l, "\n")) { /* the string goes on in the next line */
             l->line++;
             l->at++;
             continue;
@@ -194,8 +196,8 @@ static int take_string(struct config_lexer *l, struct err *err)
     return 0;
 }
 
-/* For a character that looks like a quote or a space but is neither: what it is, and what to write
- * instead. NULL for all others. */
+/* If a byte order mark, or a character that is easily taken for a quote or a space, is at l->at:
+ * returns what it is, and what to do about it. Otherwise NULL. */
 static const char *look_alike(const struct config_lexer *l)
 {
     if (is_at(l, "\xe2\x80\x98") || is_at(l, "\xe2\x80\x99") || is_at(l, "\xe2\x80\x9c") ||

@@ -28,17 +28,19 @@ struct config_lexer {
     const char *file; /* name of the file for messages, borrowed */
     const char *at, *end;
     unsigned line;           /* of `at` */
-    enum config_token token; /* the present one */
-    unsigned token_line;     /* where it begins */
-    bool is_quoted;
+    enum config_token token; /* the present token */
+    unsigned token_line;     /* the line where the present token begins */
+    bool is_quoted;          /* the present word is the content of a string */
     struct buf word;
-    unsigned long_string_line, long_string_end; /* lines of the last string of several lines */
+    /* First and last line of the last string; long_string_end is 0 if the string is in one line. */
+    unsigned long_string_line, long_string_end;
 };
 
 /* Start to read `text`, which is borrowed. There is no present token before config_lex_next(). -1
  * with `err`: the file is not text. */
 int config_lex_open(struct config_lexer *l, const char *file, const char *text, size_t len,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Free what the lexer owns. */
 void config_lex_close(struct config_lexer *l) __attribute__((nonnull));
 
 /* Go to the next token; after the last one each call gives END. -1 with `err` as "FILE:LINE: what
@@ -46,8 +48,8 @@ void config_lex_close(struct config_lexer *l) __attribute__((nonnull));
 int config_lex_next(struct config_lexer *l, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* "'='", or "'WORD'", or "the end of the file": the present token for a message; at most `size`
- * bytes. */
+/* Write the present token to `out`, of `size` bytes, for a message: "'='", "'WORD'" or "the end of
+ * the file". */
 void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
     __attribute__((nonnull));
 
@@ -55,8 +57,8 @@ void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
  * "://", because it may have a password. */
 int config_lex_shown(const char *word, int max) __attribute__((nonnull));
 
-/* Put "FILE:LINE: " before `err`. When a string of several lines ends in this line, its closing
- * quote may be missing further up: LINE is then where that string begins. Returns -1. */
+/* Put "FILE:LINE: " before `err`. If a string of several lines ends in this line, its closing quote
+ * may be missing further up, so LINE is the line in which that string begins. Returns -1. */
 int config_lex_fail(const struct config_lexer *l, unsigned line, struct err *err)
     __attribute__((nonnull));
 

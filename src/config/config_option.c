@@ -40,7 +40,7 @@ static int store_mode(const struct config_option *o, unsigned *field, const char
     return 0;
 }
 
-/* factor: how many units of the field a second has */
+/* factor: units of the field in a second, 1 or 1000. */
 static int store_time(const struct config_option *o, unsigned *field, unsigned factor,
                       const char *text, struct err *err)
 {
@@ -101,7 +101,8 @@ static int store_rate(struct config_rate *field, const char *text, struct err *e
     return 0;
 }
 
-/* libmilter needs "inet6:" before an IPv6 address, and takes no '@' without a host. */
+/* Store the socket, and its text for libmilter, which needs "inet6:" before an IPv6 address, and
+ * takes no '@' without a host. */
 static int store_socket(struct endpoint *field, char **libmilter_text, const char *text,
                         struct err *err)
 {

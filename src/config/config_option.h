@@ -36,7 +36,7 @@ enum config_option_type {
     CONFIG_OPT_MAILBOX,      /* char *, an ASCII address with a domain, or "" */
     CONFIG_OPT_USER,         /* char *, a name for authentication, or "" */
     CONFIG_OPT_QUEUE,        /* char *, see config_queue.h */
-    CONFIG_OPT_ADDRESS,      /* enum config_address; with FIXED the char * at `companion` */
+    CONFIG_OPT_ADDRESS,      /* enum config_address; the address of FIXED: char * at `companion` */
     CONFIG_OPT_SOCKET, /* struct endpoint; its text for libmilter in the char * at `companion` */
     /* lists: each value is appended; the size_t at `companion` is their number */
     CONFIG_OPT_WORDS,        /* struct string_list, each one of `words` */
@@ -72,25 +72,27 @@ struct config_option {
     size_t companion;         /* a second field, see the types */
     const char *default_text; /* as in the file, without quotes; lists separated by ", "; NULL: the
                                  option must be given */
-    uint64_t min, max;        /* of a number: its value; of a list: its length (max 0: any) */
-    const char *const *words; /* NULL-terminated; *_WORD*, ADDRESS */
+    uint64_t min, max;        /* limits of a number, or of the length of a list (max 0: none) */
+    const char *const *words; /* NULL-terminated; for SWITCH, WORD, WORD_TEXT, WORDS, ADDRESS */
 };
 
 /* Ends with an entry whose name is NULL. The options of a section stand together. */
 extern const struct config_option config_options[];
 
-/* "milter"; "" for TOP. */
+/* The name of a section, as in the file: "milter"; "" for TOP. */
 const char *config_section_name(enum config_section section) __attribute__((returns_nonnull));
 
-/* Is it a section with a title, of which there may be many (filter, destination, listener)? */
+/* Is this a kind of section with a title, of which there may be many (filter, destination,
+ * listener)? */
 bool config_section_has_title(enum config_section section);
 
 /* Does the option take a list of values? */
 bool config_option_is_list(const struct config_option *o) __attribute__((nonnull));
 
 /*
- * Check one value and store it in the section's struct at `base`. It replaces the present value; to
- * a list it is appended. -1: nothing has changed, `err` says what is wrong and what is allowed.
+ * Check one value and store it in the section's struct at `base`. The value of a list is appended,
+ * any other value replaces the present one. -1: nothing has changed, and `err` says what is wrong
+ * and what is allowed.
  */
 int config_option_store(const struct config_option *o, void *base, const char *text,
                         struct err *err) __attribute__((nonnull, warn_unused_result));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_option.h"
 
-/* The order is that of the enums in config.h. */
+/* Words for an enum are in the order of the enum in config.h. */
 static const char *const method_words[] = {"tag", "header", NULL};
 static const char *const mixed_words[] = {"tag", "defer", NULL};
 static const char *const failure_words[] = {"tempfail", "accept", NULL};

@@ -125,7 +125,7 @@ static int store_group(char **field, const char *text, struct err *err)
     return 0;
 }
 
-/* RFC 5322 2.2 */
+/* Store the name of a header field (RFC 5322 2.2). */
 static int store_header(char **field, const char *text, struct err *err)
 {
     size_t len = 0;
@@ -164,7 +164,8 @@ static int store_transport(char **field, const char *text, struct err *err)
     return 0;
 }
 
-/* RFC 4616: UTF-8 without NUL; no control characters at all, since the name is logged. */
+/* RFC 4616 allows UTF-8 without NUL. Control characters are not allowed here, because the name is
+ * logged. */
 static int store_user(char **field, const char *text, struct err *err)
 {
     bool is_printable = utf8_is_valid(text, strlen(text)) && strlen(text) <= USER_NAME_MAX;
@@ -180,7 +181,8 @@ static int store_user(char **field, const char *text, struct err *err)
     return 0;
 }
 
-/* "AB:CD:...", as openssl x509 -fingerprint prints it; colons may be left out. */
+/* Return a fingerprint as "AB:CD:...", for the caller to free; NULL with `err`. The text is as
+ * openssl x509 -fingerprint prints it; colons may be left out. */
 static char *fingerprint_text(const char *text, struct err *err)
 {
     struct buf out = {0};
@@ -201,7 +203,8 @@ static char *fingerprint_text(const char *text, struct err *err)
     return NULL;
 }
 
-/* "relay:[store.example.com]", "dovecot:", ":[host]": as in transport(5). The colon is required. */
+/* Return a copy of a value of transport(5), such as "relay:[store.example.com]", "dovecot:" or
+ * ":[host]"; NULL with `err`. The colon is required. */
 static char *transport_text(const char *text, struct err *err)
 {
     bool is_printable = true;

@@ -8,7 +8,7 @@
 
 #include "config/config_option.h"
 
-/* `err` becomes "'TEXT' is not allowed; allowed: WORDS<more>". Returns -1. */
+/* Set `err` to "'TEXT' is not allowed; allowed: WORDS", followed by `more`. Returns -1. */
 int config_option_fail_words(const char *text, const char *const *words, const char *more,
                              struct err *err) __attribute__((nonnull));
 
@@ -28,7 +28,8 @@ int config_option_store_text(const struct config_option *o, char **field, const 
 char *config_option_list_text(const struct config_option *o, const char *text, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* For the type ADDRESS: *fixed is "" unless *field becomes CONFIG_ADDRESS_FIXED. -1 with `err`. */
+/* For the type ADDRESS: set *field; set *fixed to the address if *field is CONFIG_ADDRESS_FIXED,
+ * otherwise to "". -1 with `err`. */
 int config_option_store_address(const struct config_option *o, enum config_address *field,
                                 char **fixed, const char *text, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -28,7 +28,7 @@ struct parser {
     struct config_tree *out;
     struct config_lexer lex;
     struct config_last last;
-    unsigned depth; /* of includes */
+    unsigned depth; /* of this file in the chain of includes; the main file has 1 */
     struct err *err;
 };
 
@@ -45,7 +45,8 @@ static int fail_at(const struct parser *p, unsigned line)
     return config_lex_fail(&p->lex, line, p->err);
 }
 
-/* "<err>, before '...'", at the present token. */
+/* Fail at the present token: `err` gets ", before 'TOKEN'" at its end, and the place at its
+ * beginning. Returns -1. */
 static int fail_token(const struct parser *p)
 {
     struct err what = *p->err;
@@ -67,7 +68,7 @@ static void add_value(struct parser *p, struct config_setting *s)
     p->last.line = p->lex.line;
 }
 
-/* After "{" of a list. */
+/* Parse the values of a list, whose "{" is the present token. open_line: the line of that "{". */
 static int parse_list(struct parser *p, struct config_setting *s, unsigned open_line)
 {
     const char *key = s->option->name;
@@ -103,7 +104,7 @@ static int parse_list(struct parser *p, struct config_setting *s, unsigned open_
     return fail_at(p, open_line);
 }
 
-/* At the name of an option. */
+/* Parse a setting. The present token is the name of the option. */
 static int parse_setting(struct parser *p, struct config_part *part,
                          const struct config_option *option)
 {
@@ -142,7 +143,8 @@ static int parse_setting(struct parser *p, struct config_part *part,
     return 0;
 }
 
-/* After "{" of a section. open_line: line of that "{", for messages. */
+/* Parse the settings of a section, whose "{" is the present token. open_line: the line of that "{",
+ * for messages. */
 static int parse_section_body(struct parser *p, struct config_part *part, unsigned open_line)
 {
     const char *name = config_section_name(part->section);
@@ -175,7 +177,7 @@ static int parse_section_body(struct parser *p, struct config_part *part, unsign
     }
 }
 
-/* At the title of a section: add the section. NULL with `err`. */
+/* Add the section whose title is the present token, and go to the next token. NULL with `err`. */
 static struct config_part *parse_title(struct parser *p, enum config_section section,
                                        struct text_place where)
 {
@@ -197,7 +199,7 @@ static struct config_part *parse_title(struct parser *p, enum config_section sec
     return next(p) < 0 ? NULL : part;
 }
 
-/* At the name of a section. */
+/* Parse a section. The present token is the name of the section. */
 static int parse_section(struct parser *p, enum config_section section)
 {
     const char *name = config_section_name(section);
@@ -251,7 +253,7 @@ static int include_files(struct parser *p, const struct config_paths *paths, uns
     return 0;
 }
 
-/* At "include". */
+/* Parse an include(). The present token is "include". */
 static int parse_include(struct parser *p)
 {
     static const char usage[] = "include takes one file; allowed: include(\"/path\"), or "
@@ -308,7 +310,8 @@ static int parse_items(struct parser *p)
     }
 }
 
-/* One file, the main one or an included one. */
+/* Parse one file, the main one or an included one. depth: the number of files above this one in the
+ * chain of includes. */
 static int parse_into(struct config_tree *out, unsigned depth, const char *name, const char *text,
                       size_t len, struct err *err)
 {

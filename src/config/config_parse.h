@@ -16,8 +16,8 @@
 int config_parse_file(struct config_tree *out, const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same for a text in memory, which may not contain include(). `name` is the FILE in
- * messages. */
+/* As config_parse_file(), for a text in memory, which may not contain include(). `name` is the FILE
+ * in messages. */
 int config_parse_text(struct config_tree *out, const char *name, const char *text, size_t len,
                       struct err *err) __attribute__((nonnull, warn_unused_result));
 

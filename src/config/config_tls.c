@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A combination that is not allowed. option: the option at fault; config_tls_check() takes
- * "primary_" off for a destination. */
+/* A combination that is not allowed. option: the option at fault, in config_tls_check() with the
+ * prefix "primary_", which is left out for a destination. */
 struct rule {
     bool is_broken;
-    const char *option; /* "primary_..." */
+    const char *option;
     const char *text;
 };
 

@@ -16,7 +16,7 @@ int config_tls_check(const char *kind, const char *name, const struct config_des
                      struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same for TLS from clients. kind: "relay" or "listener". */
+/* As config_tls_check(), for TLS from clients. kind: "relay" or "listener". */
 int config_server_tls_check(const char *kind, const struct config_server_tls *t,
                             struct config_blame *blame, struct err *err)
     __attribute__((nonnull, warn_unused_result));

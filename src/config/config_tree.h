@@ -29,7 +29,7 @@ struct config_setting {
 struct config_part {
     enum config_section section;
     char *title;             /* NULL: a section without title */
-    struct text_place place; /* where it first begins; line 0: it is not in the file */
+    struct text_place place; /* where the section first begins; line 0: no file has it */
     struct config_setting *settings;
     size_t count;
 };
@@ -43,6 +43,7 @@ struct config_tree {
 
 /* Make a tree that has only the sections without title, all of them empty. */
 void config_tree_init(struct config_tree *t) __attribute__((nonnull));
+/* Free what the tree owns, and empty the tree. */
 void config_tree_clear(struct config_tree *t) __attribute__((nonnull));
 
 /* Add the name of a file, which is copied. Returns the copy, to which a struct text_place may
@@ -50,16 +51,17 @@ void config_tree_clear(struct config_tree *t) __attribute__((nonnull));
 const char *config_tree_file(struct config_tree *t, const char *path)
     __attribute__((nonnull, returns_nonnull));
 
-/* The section with this title (NULL: a section without title), or NULL. The pointer is valid until
- * a section is added. */
+/* config_tree_find() returns the section with this title, or NULL if there is none. title NULL: for
+ * sections without title. config_tree_add() adds a section, and copies the title. The pointer is
+ * valid until the next section is added. */
 struct config_part *config_tree_find(const struct config_tree *t, enum config_section section,
                                      const char *title) __attribute__((nonnull(1)));
 struct config_part *config_tree_add(struct config_tree *t, enum config_section section,
                                     const char *title, struct text_place place)
     __attribute__((nonnull(1), returns_nonnull));
 
-/* The number of sections of this kind, and one of them, in the order of the files. A section
- * without title always exists. */
+/* The number of sections of this kind, and the section with this index among them, in the order of
+ * the files. The index must exist. A section without title always exists. */
 size_t config_tree_count(const struct config_tree *t, enum config_section section)
     __attribute__((nonnull));
 const struct config_part *config_tree_part(const struct config_tree *t, enum config_section section,
@@ -69,8 +71,8 @@ const struct config_part *config_tree_part(const struct config_tree *t, enum con
 const struct config_setting *config_part_setting(const struct config_part *part, const char *name)
     __attribute__((nonnull));
 
-/* The setting of this option, to which the caller adds values. Its former values are removed unless
- * `keep`. */
+/* Find or add the setting of this option, and set its place. Its former values are removed unless
+ * `keep`. The caller adds values by config_setting_add(), which copies the text. */
 struct config_setting *config_part_set(struct config_part *part, const struct config_option *option,
                                        struct text_place place, bool keep)
     __attribute__((nonnull, returns_nonnull));

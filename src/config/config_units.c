@@ -56,7 +56,7 @@ int config_units_parse_size(const char *text, uint64_t *bytes_out)
     return parse(text, size_units, UINT64_MAX, bytes_out);
 }
 
-/* The largest unit that divides the value. */
+/* The largest unit that divides the value. NULL: none does, or the value is 0. */
 static const struct unit *best_unit(uint64_t value, const struct unit *units)
 {
     const struct unit *best = NULL;

@@ -13,9 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHANGE_TIMEOUT_MS 120000 /* between two lines of the reply */
+#define CHANGE_TIMEOUT_MS 120000 /* the longest wait for a line of the reply */
 
-/* --- interrupting it --- */
+/* --- interruption by a signal --- */
 
 static volatile sig_atomic_t is_interrupted;
 
@@ -38,7 +38,7 @@ bool change_is_interrupted(void)
     return is_interrupted != 0;
 }
 
-/* --- doing it --- */
+/* --- the change itself --- */
 
 struct doing {
     struct change *change;
@@ -97,7 +97,7 @@ static int change_offline(struct change *c, struct queue_changed *out, struct er
     return rc;
 }
 
-/* --- telling it --- */
+/* --- output --- */
 
 static json_t *text_or_null(const char *text)
 {
@@ -167,7 +167,7 @@ static void complain(const struct change *c, const struct queue_changed *done, c
         ctl_complain("%s%s%s: %s", word, id == NULL ? "" : " ", id == NULL ? "" : id, reason);
 }
 
-/* Carry out c->line, and print the result. */
+/* Carry out the change in c->line, and print the result. Returns the exit code. */
 static int carry_out(struct change *c)
 {
     struct queue_changed done = {0};
@@ -189,9 +189,10 @@ static int carry_out(struct change *c)
     return is_well ? EXIT_OK : EXIT_CHECK_FAILED;
 }
 
-/* --- all of it --- */
+/* --- a change of a selection, and one of ids --- */
 
-/* Check the name of a destination. One that is not configured may have copies all the same. */
+/* Check that the destination is configured. All changes but retry also accept a destination that is
+ * not configured, if the queue has copies for it. Returns the exit code. */
 static int check_destination(const struct change *c, const char *name)
 {
     struct change probe = *c;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * change: carry out retry, hold, release, delete and requeue. If splitrelay runs, it is asked to do
- * so through its control socket. Otherwise this process does it, with the lock of the spool. A
- * function that returns int prints the result and returns the exit code. One thread.
+ * change: carry out retry, hold, release, delete and requeue. If splitrelay runs, it is asked
+ * through its control socket to make the change. Otherwise this process takes the lock of the spool
+ * and makes the change itself. A function that returns int prints the result and returns the exit
+ * code. One thread.
  */
 #ifndef SPLIT_CTL_CHANGE_H
 #define SPLIT_CTL_CHANGE_H
@@ -15,10 +16,10 @@
 
 struct change {
     const struct config *config;
-    struct queue *offline;    /* NULL: splitrelay does it */
-    struct control_line line; /* CONTROL_CHANGE; its strings are borrowed */
+    struct queue *offline;    /* NULL: splitrelay is asked to make the change */
+    struct control_line line; /* its verb is CONTROL_CHANGE; its strings are borrowed */
     struct progress progress;
-    bool is_all; /* --all: the user is asked first */
+    bool is_all; /* --all was given */
     bool is_json, is_dry_run, is_yes;
 };
 
@@ -27,31 +28,35 @@ int change_ids(struct change *c, int id_count, char **ids) __attribute__((nonnul
 /* Change all copies of line.change.selection. */
 int change_selected(struct change *c) __attribute__((nonnull));
 
-/* Have SIGINT and SIGTERM stop a change between two batches; the second one ends the process. */
+/* Have SIGINT and SIGTERM stop a change between two batches of copies. The same signal a second
+ * time ends the process. */
 void change_catch_signals(void);
-/* Return true after the first signal. */
+/* Return true after the first of these signals. */
 bool change_is_interrupted(void);
 
-/* Print what has been done, or with is_dry_run what would be done. False: nothing has been done,
- * and the reason was printed. */
+/* Print what has been done, or with is_dry_run what would be done. Returns false if the copy with
+ * the given id was not changed; the reason is printed here, unless done->failed counts that
+ * copy. */
 bool change_tell(const struct change *c, const struct queue_changed *done) __attribute__((nonnull));
-/* Print the same as a JSON object. */
+/* Print a JSON object with what change_tell() prints, and with `err` as the reason of a failure
+ * ("": none). */
 void change_tell_json(const struct change *c, const struct queue_changed *done,
                       const struct err *err) __attribute__((nonnull));
 
-/* --- change_preview.c: what would be done --- */
+/* --- change_preview.c: the effect of a change before it is made --- */
 
 /* Return the participle of an action: "held", "deleted", ... */
 const char *change_word(enum queue_action action) __attribute__((returns_nonnull));
-/* Print the copies that would be changed now. Nothing is changed. */
+/* Print the copies that the change would affect now: those with these ids, or (ids NULL) those of
+ * the selection. Nothing is changed. */
 int change_dry_run(struct change *c, int id_count, char **ids) __attribute__((nonnull(1)));
-/* Return the number of copies that are selected now, or -1 with `err`. */
+/* Return the number of copies that the change would affect now, or -1 with `err`. */
 int64_t change_count(struct change *c, struct err *err) __attribute__((nonnull));
-/* Ask the user, if change_needs_question(). count: the number of copies. False: the user declines.
- */
+/* Ask the user, if change_needs_question() is true. count: the number of copies in the question.
+ * False: the user declines. */
 bool change_is_agreed(const struct change *c, int64_t count) __attribute__((nonnull));
-/* Return true if change_is_agreed() asks: on a terminal and without --yes, before copies are
- * deleted and before a change with --all. */
+/* Return true if change_is_agreed() has to ask: standard input is a terminal, --yes was not given,
+ * and the change deletes copies or was given --all. */
 bool change_needs_question(const struct change *c) __attribute__((nonnull));
 
 #endif

@@ -12,10 +12,11 @@
 
 struct request {
     struct select_request select;
-    const char *to; /* of requeue: a destination, or NULL */
+    const char *to; /* of requeue: the new destination, or NULL */
 };
 
-/* Complete the change with the names of destinations as the configuration has them. */
+/* Fill in the change from the command line. Names of destinations get the upper and lower case of
+ * the configuration. Returns the exit code. */
 static int complete(struct change *c, struct request *r)
 {
     struct queue_change *change = &c->line.change;
@@ -60,7 +61,8 @@ static void parse_action(const char *name, struct queue_change *change)
             change->action = a;
 }
 
-/* --to of requeue names a destination, unless it is a pattern: that has a `@`, a `*` or a `<`. */
+/* Take an option. A value of requeue's --to with `@`, `*` or `<` is a pattern of recipients; any
+ * other value is the name of the new destination. False: a message was printed. */
 static bool take(const struct change *c, struct request *r, int option, const char *value)
 {
     if (option == SELECT_TO && c->line.change.action == QUEUE_REQUEUE &&

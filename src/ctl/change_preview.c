@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What a change would do, read from the queue as it is now: --dry-run, and the question. */
+/* Predicts the effect of a change from the present state of the queue, for --dry-run and for the
+ * question that comes before a change. */
 #include "ctl/change.h"
 
 #include "base/process.h"
@@ -60,7 +61,7 @@ int64_t change_count(struct change *c, struct err *err)
 
 /* --- dry run --- */
 
-/* What is known of a copy that is named. */
+/* Place and destination of the copy whose id is in the selection. */
 struct named {
     unsigned place; /* QUEUE_IN_...; 0: there is no such copy */
     char destination[QUEUE_DESTINATION_SIZE];
@@ -82,8 +83,9 @@ static const char *place_word(unsigned place)
                                     : "a dead letter";
 }
 
-/* One copy: the same answers as those of queue_ops.change. 1: it would be changed; 0: it would not;
- * -1: it cannot be read. */
+/* Predict the effect on the copy whose id is in the selection. Returns 1 if the copy would be
+ * changed; 0 if not, with the same reason in `err` that queue_ops.change would give; -1 with `err`
+ * if the queue cannot be read. */
 static int judge(struct change *c, struct queue_reader *reader, struct err *err)
 {
     struct queue_change narrowed = c->line.change;

@@ -35,8 +35,8 @@ static void check_as(struct findings *f, const struct service *s, part *check,
     config_free(config);
 }
 
-/* Run a part of the check as the daemon's user, because permissions and mount namespace of the
- * daemon differ from those of root. */
+/* Run a part of the check. If service_is_other(), a child process becomes the daemon's user for it,
+ * because root has other permissions and perhaps another mount namespace than the daemon. */
 static void check_part(struct findings *f, const struct service *s, part *check,
                        const struct config *config, const char *config_path)
 {
@@ -73,7 +73,7 @@ static void check_user(struct findings *f, const struct service *s)
              s->name, s->user, (unsigned long)geteuid());
 }
 
-/* Warn when the last reload of the daemon failed or needs a restart. */
+/* Warn if the last reload of the daemon failed, or if the daemon needs a restart after it. */
 static void check_verdict(struct findings *f, const struct service *s)
 {
     struct verdict v;

@@ -20,8 +20,8 @@ static void check_paths(struct findings *f, const struct config *config, const s
             check_table_reach(f, s, lists[i]->items[k]);
 }
 
-/* splitmilter gives its socket to socket_group. A user other than root can do so only as a member
- * of that group. */
+/* splitmilter gives its socket to socket_group. A process that does not run as root can do that
+ * only if its user is a member of the group. */
 static void check_socket_group(struct findings *f, const struct config_milter *m,
                                const struct service *s)
 {
@@ -43,7 +43,7 @@ static void check_socket_group(struct findings *f, const struct config_milter *m
              s->user, m->socket_group);
 }
 
-/* libmilter believes its peers, and a malformed packet can end the process (SECURITY.md). */
+/* libmilter trusts its peers: a malformed packet can end the process (SECURITY.md). */
 static void check_socket_mode(struct findings *f, const struct config_milter *m)
 {
     if (m->socket.kind == ENDPOINT_UNIX && (m->socket_mode & 02) != 0)

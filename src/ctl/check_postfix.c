@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The value of a parameter by postconf(1) in this directory, for the caller to free; NULL: not
- * known. */
+/* The value of a parameter of the Postfix instance with this configuration directory, for the
+ * caller to free; NULL if postconf(1) fails. */
 static char *postfix_value(const char *directory, const char *name)
 {
     const char *argv[] = {"postconf", "-c", directory, "-h", name, NULL};
@@ -24,8 +24,9 @@ static char *postfix_value(const char *directory, const char *name)
     return value;
 }
 
-/* A copy that is too large for splitrelay stays in the queue of the MTA until it is too old there.
- * It is then lost without a notification, because copies have NOTIFY=NEVER. */
+/* Check that splitrelay takes copies of all messages that Postfix accepts. A copy above
+ * relay.message_size_limit stays in the queue of Postfix until Postfix gives it up. Then the copy
+ * is lost without a notification, because copies have NOTIFY=NEVER. */
 static void check_size_limit(struct findings *f, const struct config_relay *r,
                              const char *directory)
 {
@@ -45,7 +46,8 @@ static void check_size_limit(struct findings *f, const struct config_relay *r,
     free(value);
 }
 
-/* If the two delimiters differ, Postfix and splitmilter find different entries for user+ext. */
+/* If recipient_delimiter of Postfix and that of the configuration differ, Postfix and splitmilter
+ * find different entries for user+ext. */
 static void check_delimiter(struct findings *f, const struct config *config, const char *directory)
 {
     const struct config_milter *m = &config->milter;
@@ -67,7 +69,7 @@ static void check_instance(struct findings *f, const struct config *config, cons
     check_delimiter(f, config, directory);
 }
 
-/* Report the findings of postfix_review.h. */
+/* Report the findings of postfix_review(). */
 static void check_review(struct findings *f, const struct config *config, const char *directory)
 {
     static const enum level levels[] = {[POSTFIX_FINDING_NOTE] = LEVEL_NOTE,

@@ -13,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* relay: the address; why: NULL if it answers */
+/* Report whether one address of a destination or listener answers. relay: the address; why: the
+ * text that follows the address in the finding, NULL if the address answers. */
 static void report_relay(struct findings *f, const char *kind, const char *name, const char *relay,
                          const char *why)
 {
@@ -58,8 +59,8 @@ static void check_entry(struct findings *f, const char *kind, const struct confi
     route_free(route);
 }
 
-/* Explain why the daemon may not write to this path. error: its errno. If the unit of the daemon
- * forbids it, that is the reason. */
+/* Explain why the daemon may not write to this path. error: the errno of the attempt. A setting of
+ * the daemon's unit that forbids the access is given as the reason. */
 static void explain_refusal(const struct service *s, const char *path, int error, struct err *out)
 {
     struct err why;
@@ -127,7 +128,8 @@ static const char *owner_name(uid_t uid)
     return pw == NULL ? "?" : pw->pw_name;
 }
 
-/* The group may read a secret: with that, splitrelay can read a file that root owns. */
+/* Check the permissions of a file with a secret. The group may have read access: a file that
+ * belongs to root is readable for splitrelay through its group. */
 static void check_secret(const char *where, const char *path, void *ctx)
 {
     const struct secrets *secrets = ctx;

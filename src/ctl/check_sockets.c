@@ -114,7 +114,7 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
     bool is_stranger = s->has_user && geteuid() != 0 && geteuid() != s->uid;
 
     if (is_stranger)
-        ; /* its permissions are not known */
+        ; /* this user cannot check what the daemon's user may do */
     else if (access(directory, F_OK) != 0)
         find(f, LEVEL_ERROR, "%s: %s: %s: %s", option, path, directory, strerror(errno));
     else if (access(directory, W_OK | X_OK) != 0)
@@ -125,7 +125,7 @@ void check_socket_directory(struct findings *f, const struct service *s, const c
     free(directory);
 }
 
-/* Try to listen on this address. 0, or the errno. */
+/* Try to listen on this address. Returns 0 or the errno. */
 static int try_bind(const struct addrinfo *a)
 {
     static const int on = 1;
@@ -148,7 +148,8 @@ static void check_bind(struct findings *f, const struct service *s, const char *
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list;
     char port[8], text[ENDPOINT_PATH_SIZE + 32];
-    /* In a user namespace the capability has no effect on the network of the machine. */
+    /* With PrivateUsers=yes the daemon is in a user namespace, where the capability does not apply
+     * to the machine's network. */
     bool may_bind = strstr(s->unit.ambient, "cap_net_bind_service") != NULL &&
                     strcmp(s->unit.private_users, "yes") != 0;
     int error = 0;

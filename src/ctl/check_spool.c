@@ -41,7 +41,8 @@ static void check_run(struct findings *f, const struct config *config, const str
         find(f, LEVEL_ERROR, "spool: %s", err.text);
 }
 
-/* reader: NULL if the database cannot be read. Its free pages are room, too. */
+/* Check the free space. reader: NULL if the database cannot be read. Free pages of the database
+ * count as free space, because new copies use them. */
 static void check_space(struct findings *f, const struct config_relay *r,
                         struct queue_reader *reader)
 {
@@ -91,7 +92,7 @@ static void check_destinations(struct findings *f, const struct config *config,
     free(depths.items);
 }
 
-/* What is in it. */
+/* Check the content of the spool. */
 static void check_queue(struct findings *f, const struct config *config, const struct service *s)
 {
     const struct config_relay *r = &config->relay;

@@ -24,7 +24,7 @@ static void table_fault(const struct policy_fault *fault, void *ctx)
     find_more(r->findings, fault->is_warning ? LEVEL_WARNING : LEVEL_ERROR, text.text, more);
 }
 
-/* Does a listener copy to this destination, or may its copy_maps do so? */
+/* True if a listener copies to this destination, or may do so because it has copy_maps. */
 static bool listener_uses(const struct config *config, const char *destination)
 {
     for (size_t i = 0; i < config->listener_count; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* entry: the parts of the output that the commands queue and show share. */
+/* entry: the output that the commands queue and show have in common. */
 #ifndef SPLIT_CTL_ENTRY_H
 #define SPLIT_CTL_ENTRY_H
 
@@ -7,8 +7,9 @@
 
 #include <jansson.h>
 
-/* The queue of a copy, named much as by postqueue(1): "active", "deferred", "hold", "dead". next:
- * the time of the next attempt (health_next_attempt()); a copy that is not tried is "deferred". */
+/* Return the name of the queue that a copy is in, "active" (due now), "deferred" and "hold" as
+ * postqueue(1) has them, or "dead". next: health_next_attempt() of the copy; with 0, a copy in the
+ * queue is "deferred". */
 const char *ctl_entry_queue(const struct queue_entry *e, time_t next, time_t now)
     __attribute__((nonnull, returns_nonnull));
 

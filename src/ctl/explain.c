@@ -43,7 +43,8 @@ bool explain_is_completed(const struct policy_decision *d)
     return sample != NULL;
 }
 
-/* Complete an address without domain, for the caller to free. NULL: it has a domain. */
+/* Return the address with the domain that the MTA would add, for the caller to free; NULL if it has
+ * a domain already. */
 static char *complete(struct explanation *x, const char *path)
 {
     static const char *const any[] = {"localhost", NULL};
@@ -141,7 +142,7 @@ static int usage(const struct ctl_command *self, struct explanation *x)
     return ctl_usage(self);
 }
 
-/* The sender may be given with brackets, as in MAIL FROM. */
+/* Remove the brackets of a sender that is written as in MAIL FROM. The caller frees the result. */
 static char *without_brackets(const char *sender)
 {
     size_t len = strlen(sender);

@@ -13,19 +13,19 @@ struct explanation {
     const struct config *config;
     const char *sender;
     const struct sockaddr *client; /* NULL: not known */
-    struct origin origin;          /* domain NULL: not needed so far */
+    struct origin origin;          /* domain NULL: not looked up yet */
     struct policy_message message;
     struct policy_decision *decisions; /* one for each recipient on the command line */
     size_t count;
     struct policy_decision *accepted; /* those that were not refused; shallow copies */
     size_t accepted_count;
-    struct policy_plan plan; /* for the accepted ones */
+    struct policy_plan plan; /* made from `accepted` */
 };
 
 /* A recipient of the resulting envelope. */
 struct explained_recipient {
     const char *address;
-    const char *words; /* "" for none */
+    const char *words; /* ESMTP parameters; "" for none */
 };
 
 /* The recipients of the resulting envelope, in the order of the MTA: those that stay, then those
@@ -33,7 +33,7 @@ struct explained_recipient {
 size_t explain_recipients(const struct explanation *x, struct explained_recipient **out)
     __attribute__((nonnull));
 
-/* Was the recipient given without a domain? */
+/* Return true if the recipient was given without a domain. */
 bool explain_is_completed(const struct policy_decision *d) __attribute__((nonnull));
 
 /* Print the explanation on standard output, as text or as one JSON object. */

@@ -31,7 +31,9 @@ static bool has_reason(const struct policy_reason *r)
     return r->table != NULL && r->table[0] != '\0';
 }
 
-/* "  filter     secondary    (texthash:/path line 3: key -> value)" */
+/* Print a line such as
+ *
+ *       filter     secondary            (texthash:/path line 3: key -> value) */
 static void print_part(const char *name, const char *value, const struct policy_reason *r)
 {
     struct buf line = {0};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * findings: the findings of `splitctl check`, printed one per line and counted. The counts are in
- * memory that is shared with child processes, so that a child reports like the parent. One thread
- * in each process, and one process at a time.
+ * memory that is shared with child processes, so that the findings of a child are counted, too. One
+ * thread in each process, and one process at a time.
  */
 #ifndef SPLIT_CTL_FINDINGS_H
 #define SPLIT_CTL_FINDINGS_H
@@ -25,8 +25,8 @@ struct findings *findings_new(bool is_json) __attribute__((returns_nonnull, warn
 void find(struct findings *f, enum level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
-/* The same. more: members for the JSON object besides level and text; the reference is taken
- * over. */
+/* As find(), with a text that is not a format. more: further members of the JSON object, besides
+ * level and text; NULL for none. The reference is taken over. */
 void find_more(struct findings *f, enum level level, const char *text, json_t *more)
     __attribute__((nonnull(1, 3)));
 

@@ -12,7 +12,7 @@
 struct health {
     const struct config *config;
     bool cannot_ask;
-    bool *is_known; /* by the index of the destination */
+    bool *is_known; /* is items[i] valid? i: index of the destination in the configuration */
     struct destination_suspension *items;
     struct queue_suspension *orders;
     size_t order_count;
@@ -64,7 +64,7 @@ void health_free(struct health *h)
     free(h);
 }
 
-/* "SINCE UNTIL REASON" */
+/* Parse the text of a reply to a request "health": "SINCE UNTIL REASON". */
 static void parse(const char *text, struct destination_suspension *out)
 {
     char *end;
@@ -82,10 +82,12 @@ static void ask(struct health *h, size_t i)
     struct err err;
 
     h->is_known[i] = true;
+    /* The error "destination ..." means that splitrelay runs with an older configuration, which
+     * lacks this destination. After any other error no further destination is asked about. */
     if (control_request(h->config->relay.spool_directory, request, CTL_REPLY_TIMEOUT_MS, NULL, NULL,
                         &text, &err) == 0)
         parse(text, &h->items[i]);
-    else if (strncmp(err.text, "destination ", 12) != 0) /* its configuration is older */
+    else if (strncmp(err.text, "destination ", 12) != 0)
         h->cannot_ask = true;
     free(text);
     free(request);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * health: the suspensions of destinations. Suspensions by an administrator are read from the queue.
- * Suspensions by faults are known to splitrelay only; it is asked about a destination when that is
- * first needed. If splitrelay does not run, or this user may not ask it, there are none. One
+ * Suspensions by faults are known to splitrelay alone: splitrelay is asked about a destination at
+ * the first call of health_of() or health_next_attempt() for that destination. If splitrelay does
+ * not run, or does not let this user connect, no destination counts as suspended by faults. One
  * thread.
  */
 #ifndef SPLIT_CTL_HEALTH_H
@@ -14,16 +15,18 @@
 
 struct health;
 
-/* Ask splitrelay if it takes copies. Returns 1 with the reason in `why` if it refuses them, 0 if it
- * takes them or does not answer. */
+/* Ask splitrelay whether it takes copies. Returns 1 with the reason in `why` if splitrelay refuses
+ * copies, 0 if it takes copies or does not answer. */
 int health_refuses(const struct config *config, struct err *why) __attribute__((nonnull));
 
-/* Make a health, and read the suspensions by administrators. config and reader are borrowed. */
+/* Make a struct health, and read the suspensions by administrators. If they cannot be read, a
+ * message is printed, and health_problem() has the reason. `config` is borrowed as long as the
+ * struct exists, `reader` for the call. */
 struct health *health_new(const struct config *config, struct queue_reader *reader)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void health_free(struct health *h) __attribute__((nonnull));
 
-/* "" or why the suspensions by administrators cannot be read. Valid as long as h is. */
+/* "", or why the suspensions by administrators cannot be read. Valid as long as h. */
 const char *health_problem(const struct health *h) __attribute__((nonnull, returns_nonnull));
 
 /* The suspension of this destination by an administrator; NULL: there is none, or it is over. Valid
@@ -36,8 +39,8 @@ const struct queue_suspension *health_order(const struct health *h, const char *
 const struct destination_suspension *health_of(struct health *h, const char *destination)
     __attribute__((nonnull, returns_nonnull));
 
-/* The earliest time at which this copy is tried next. It is not before the next attempt of the
- * destination, and never in the past. 0: the copy is not in the queue, or its destination is
+/* The earliest time of the next attempt to deliver this copy: not before the suspensions of its
+ * destination end, and never before `now`. 0: the copy is held or dead, or its destination is
  * suspended until an administrator resumes it. */
 time_t health_next_attempt(struct health *h, const struct queue_entry *e, time_t now)
     __attribute__((nonnull));

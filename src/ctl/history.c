@@ -13,7 +13,7 @@
 #include <time.h>
 
 struct telling {
-    struct progress progress; /* first */
+    struct progress progress; /* the first member, for progress_of_reading() */
     bool is_json;
 };
 

@@ -21,7 +21,7 @@ json_t *ctl_json_text(const char *text)
 
 void ctl_json_set(json_t *object, const char *name, json_t *value)
 {
-    /* fails only without memory */
+    /* only a lack of memory makes this fail */
     if (json_object_set_new(object, name, value) < 0)
         abort();
 }

@@ -5,8 +5,8 @@
 
 #include <jansson.h>
 
-/* A JSON string of any bytes: those that are not UTF-8 become '?'. The caller owns the
- * reference. */
+/* Make a JSON string of any bytes. If the text is not valid UTF-8, what is not printable becomes
+ * '?'. The caller owns the reference. */
 json_t *ctl_json_text(const char *text) __attribute__((nonnull, warn_unused_result));
 
 /* Set a member; takes over the reference to value. */

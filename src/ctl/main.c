@@ -101,7 +101,7 @@ static int help(const struct ctl_command *self, const char *config_path, int arg
     return command == NULL ? EXIT_USAGE : help_with(command);
 }
 
-/* COMMAND --help, wherever it stands among the command's words. */
+/* Return true if --help is among the words of the command, before "--". */
 static bool wants_help(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
@@ -110,7 +110,8 @@ static bool wants_help(int argc, char **argv)
     return false;
 }
 
-/* The exit code: a failure when stdout could not be written (full disk, closed pipe). */
+/* Return the exit code `code`, or that of a failure if stdout could not be written (full disk,
+ * closed pipe). */
 static int finish(int code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

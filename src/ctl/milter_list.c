@@ -46,7 +46,8 @@ void milter_list_clear(struct milter_list *l)
     memset(l, 0, sizeof *l);
 }
 
-/* The value in "option=value" or "option = value" at this place; NULL: it is another option. */
+/* The value in "option=value" or "option = value" at this place; NULL: the text there is another
+ * option. */
 static const char *value_of(const char *at, const char *option)
 {
     size_t len = strlen(option);
@@ -93,7 +94,7 @@ char *milter_path(const char *name, const char *queue_directory, bool is_chroote
     return mem_printf("%s/%s", queue_directory, path + strspn(path, "/"));
 }
 
-/* Are these the same path, or two names of one socket? */
+/* Return true if these are the same path, or two names of one socket. */
 static bool is_same_path(const char *a, const char *b)
 {
     struct stat sa, sb;
@@ -102,7 +103,7 @@ static bool is_same_path(const char *a, const char *b)
                                  sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
 }
 
-/* Does the address "host:port" or "[host]:port" reach this socket? */
+/* Return true if the address "host:port" or "[host]:port" reaches this socket. */
 static bool is_inet_at(const char *address, const struct endpoint *socket)
 {
     const char *colon = strrchr(address, ':');

@@ -17,7 +17,7 @@
 
 struct milter_entry {
     char *text; /* as written, with braces */
-    char *name; /* "unix:splitmilter/milter.sock" */
+    char *name; /* without braces and options: "unix:splitmilter/milter.sock" */
 };
 
 struct milter_list {
@@ -29,19 +29,19 @@ struct milter_list {
 void milter_list_parse(const char *value, struct milter_list *out) __attribute__((nonnull));
 void milter_list_clear(struct milter_list *l) __attribute__((nonnull));
 
-/* The value of this option of the entry, for the caller to free; NULL: the entry does not have
- * it. */
+/* The value of this option of the entry (the last one, if it is there twice), for the caller to
+ * free; NULL: the entry does not have the option. */
 char *milter_option(const struct milter_entry *entry, const char *option)
     __attribute__((nonnull, warn_unused_result));
 
 /* The path where a process of Postfix looks for the unix socket with this name, for the caller to
- * free. A relative path is below the queue directory; in a chroot jail every path is. NULL: it is
- * no unix socket. */
+ * free. A relative path is below the queue directory; for a process in a chroot jail an absolute
+ * path is below it, too. NULL: the name is not that of a unix socket. */
 char *milter_path(const char *name, const char *queue_directory, bool is_chrooted)
     __attribute__((nonnull, warn_unused_result));
 
-/* Does this name lead to the milter on `socket`, for a chrooted process of Postfix or for
- * another? */
+/* Return true if this name leads a process of Postfix, chrooted or not, to the milter that listens
+ * on `socket`. */
 bool milter_is_at(const char *name, const struct endpoint *socket, const char *queue_directory)
     __attribute__((nonnull));
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_LINE_MAX 1024 /* myorigin may name a file, of which Postfix takes the first line */
+#define FILE_LINE_MAX 1024 /* bytes of a file that myorigin names; Postfix takes its first line */
 
 /* The first word of the text, for the caller to free; NULL if there is none. */
 static char *first_line(const char *text)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * origin: the domain that `splitctl explain` assumes for recipients without one, because it does
- * not ask an MTA: myorigin of Postfix if Postfix is installed, else hostname of section relay (by
- * default the name of the system). One thread.
+ * origin: the domain that `splitctl explain` assumes for recipients without domain. An MTA would
+ * add its own domain; splitctl takes myorigin of Postfix if Postfix is installed, otherwise
+ * hostname of section relay (by default the name of the system). One thread.
  */
 #ifndef SPLIT_CTL_ORIGIN_H
 #define SPLIT_CTL_ORIGIN_H

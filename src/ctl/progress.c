@@ -32,7 +32,7 @@ void progress_show(struct progress *p, uint64_t done)
         fprintf(stderr, "\r%s %" PRIu64, p->what, done);
         return;
     }
-    uint64_t part = done < p->total ? done : p->total; /* more may come meanwhile */
+    uint64_t part = done < p->total ? done : p->total; /* copies arrive meanwhile: done > total */
     uint64_t filled = part * WIDTH / p->total;
     memset(bar, '.', WIDTH);
     memset(bar, '#', filled);
@@ -46,7 +46,7 @@ static bool show_reading(void *ctx, uint64_t looked_at, uint64_t total)
     struct progress *p = ctx;
 
     p->total = total;
-    if (looked_at < total || p->is_drawn) /* not for what is done at once */
+    if (looked_at < total || p->is_drawn) /* no bar for a single step */
         progress_show(p, looked_at);
     return true;
 }

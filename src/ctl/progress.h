@@ -9,22 +9,24 @@
 #include <stdint.h>
 
 struct progress {
-    const char *what; /* borrowed */
+    const char *what; /* the text before the bar; borrowed */
     uint64_t total;   /* 0: unknown */
-    bool is_shown;    /* there is a terminal */
-    bool is_drawn;    /* there is a bar to erase */
+    bool is_shown;    /* stderr is a terminal that can show a bar */
+    bool is_drawn;    /* a bar is on the terminal */
 };
 
 /* Return true if stderr is a terminal that can show a bar. */
 bool progress_is_wanted(void);
-/* Begin an operation. Nothing is drawn before progress_show(). */
+/* Begin an operation. The bar is not drawn before progress_show(). what: the text before the bar,
+ * such as "counting"; borrowed. total: the amount that is 100 %; 0 if it is not known. */
 void progress_begin(struct progress *p, const char *what, uint64_t total) __attribute__((nonnull));
-/* Draw the bar, if there is a terminal. done: of p->total. */
+/* Draw the bar, if stderr can show it. done: the part of p->total that is done. */
 void progress_show(struct progress *p, uint64_t done) __attribute__((nonnull));
-/* Return the function that shows the progress of a queue_reader, or NULL if there is no terminal.
- * Its ctx begins with a struct progress that progress_begin() has set. */
+/* Return the function with which a queue_reader reports its progress, or NULL if stderr cannot show
+ * a bar. The ctx of that function points to a struct that begins with a struct progress, for which
+ * progress_begin() was called. */
 queue_reader_progress *progress_of_reading(void);
-/* Erase the bar. It may be shown again. */
+/* Erase the bar. progress_show() may draw it again. */
 void progress_end(struct progress *p) __attribute__((nonnull));
 
 #endif

@@ -18,7 +18,7 @@
 #include <time.h>
 
 struct listing {
-    struct progress progress; /* first */
+    struct progress progress; /* the first member, for progress_of_reading() */
     const struct config *config;
     struct health *health;
     time_t now;
@@ -34,7 +34,7 @@ static void format_time(time_t t, char *out, size_t size)
         snprintf(out, size, "%lld", (long long)t);
 }
 
-/* Print the recipients, with each reason above the recipients that share it. */
+/* Print the recipients. A reason is printed once, above the successive recipients that share it. */
 static void print_recipients(const struct queue_entry *e)
 {
     const char *last = "";

@@ -15,10 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERDICT_TIMEOUT_US (120 * INT64_C(1000000)) /* large tables take a while */
+#define VERDICT_TIMEOUT_US (120 * INT64_C(1000000)) /* it takes a while to load large tables */
 #define VERDICT_INTERVAL_MS 20
 
-/* The outcome for one daemon, in ascending order; the larger of the two decides the exit code. */
+/* The outcome for one daemon. The larger one of the two outcomes decides the exit code. NOT_RUNNING
+ * is the smallest: if only one daemon runs, the outcome of that daemon decides. */
 enum told { NOT_RUNNING, TOLD, NEEDS_RESTART, NOT_TOLD, REFUSED };
 
 struct daemon {
@@ -36,8 +37,9 @@ static pid_t find(const char *lock_path, struct err *err)
     return pid < 0 && errno == ENOENT ? 0 : pid;
 }
 
-/* Wait for the result of this reload. 1: it is in *out; 0: the daemon has ended; -1: it took too
- * long. A result of a reload that began before d->asked_us belongs to another request. */
+/* Wait for the result of this reload. Returns 1 with the result in *out, 0 if the daemon has ended,
+ * -1 after VERDICT_TIMEOUT_US. A result of a reload that began before d->asked_us belongs to an
+ * earlier request. */
 static int await(const struct daemon *d, struct verdict *out)
 {
     struct err ignored;
@@ -58,7 +60,7 @@ static int await(const struct daemon *d, struct verdict *out)
 static enum told say(const struct daemon *d, const struct verdict *v)
 {
     switch (v->outcome) {
-    case VERDICT_STARTED: /* it has restarted, as a process with the same number */
+    case VERDICT_STARTED: /* the daemon has restarted, with the same process id */
     case VERDICT_RELOADED:
         ctl_printf("%s has reloaded (process %ld)\n", d->program, (long)d->pid);
         return TOLD;
@@ -152,8 +154,8 @@ static enum told tell_milter(const struct config *config)
     return NOT_TOLD;
 }
 
-/* Print the filters and destinations for which Postfix has no route: their mail waits in its queue.
- * True if there is a warning or an error. */
+/* Print the filters and destinations for which Postfix has no route, so that their mail waits in
+ * its queue. Returns true if a finding is a warning or an error. */
 static bool review_postfix(const struct config *config)
 {
     struct postfix_review review = {0};

@@ -10,7 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-/* Every id of this century has so many digits: a shorter word may be a destination's name. */
+/* All ids of this century have this number of digits (queue_id.h). A shorter word of hexadecimal
+ * digits may be the name of a destination. */
 #define ID_DIGITS 16
 
 static bool refuse(const char *option, const char *value, const char *why)
@@ -19,7 +20,9 @@ static bool refuse(const char *option, const char *value, const char *why)
     return false;
 }
 
-/* An address may have no domain (postmaster). What looks like a domain alone is a mistake. */
+/* Take the pattern of --from or --to. A text with a dot, but without '@' and '*', looks like a
+ * domain and is refused: a domain is written as @example.com. Other texts without '@' are addresses
+ * without domain (postmaster). */
 static bool take_pattern(const char **out, const char *option, const char *value)
 {
     *out = value;
@@ -104,8 +107,8 @@ bool select_option(struct select_request *s, int option, const char *value)
     return false;
 }
 
-/* Return true if the words are ids. may_be_name: a destination may be given instead, and a short
- * word of hexadecimal digits may be its name. */
+/* Return true if the words are ids. may_be_name: a destination may be given instead; a word of
+ * hexadecimal digits that is shorter than an id then counts as its name. */
 static bool are_ids(int count, char **words, bool may_be_name)
 {
     for (int i = 0; i < count; i++)

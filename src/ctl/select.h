@@ -16,7 +16,8 @@
 #include <getopt.h>
 #include <stdbool.h>
 
-/* Values of getopt_long() for these options; a command's own are below. */
+/* Values that getopt_long() returns for these options. The values of a command's own options are
+ * letters, which are smaller. */
 enum select_word {
     SELECT_FROM = 1000,
     SELECT_TO,
@@ -31,7 +32,7 @@ enum select_word {
     SELECT_ALL,
 };
 
-/* For the array of struct option of a command. */
+/* The entries of these options in a command's array of struct option (getopt_long(3)). */
 /* clang-format off */
 #define SELECT_OPTIONS                                                                             \
     {"from", required_argument, NULL, SELECT_FROM},                                                \
@@ -50,8 +51,8 @@ enum select_word {
 struct select_request {
     struct queue_selection selection; /* borrows from argv */
     bool is_all;                      /* --all */
-    bool has_condition;               /* other than --in and --limit, which only narrow it */
-    int id_count;                     /* of `ids`; with ids there are no other conditions */
+    bool has_condition;               /* a condition was given; --in and --limit do not count */
+    int id_count;                     /* of `ids`; with ids there is no condition */
     char **ids;
 };
 
@@ -59,17 +60,19 @@ struct select_request {
 bool select_option(struct select_request *s, int option, const char *value)
     __attribute__((nonnull(1), warn_unused_result));
 
-/* Take the arguments after the options: IDs, or one destination. is_all_usual: without IDs,
- * destination, conditions and --all, all copies are selected. False: the command line is not valid;
- * a message may have been printed. */
+/* Take the arguments after the options: IDs, or one destination. is_all_usual: a destination alone
+ * selects all of its copies, and no argument at all selects all copies; otherwise both are errors.
+ * False: the command line is not valid; a message may have been printed. */
 bool select_words(struct select_request *s, bool is_all_usual, int count, char **words)
     __attribute__((nonnull(1), warn_unused_result));
 
-/* Write the destination as the configuration has it. It may be one that is not configured. */
+/* Replace the name of the destination by the name in the configuration, which may differ in upper
+ * and lower case. The name of a destination that is not configured stays as it is. `config` must
+ * exist as long as the selection is used. */
 void select_destination(struct select_request *s, const struct config *config)
     __attribute__((nonnull));
 
-/* What SELECTION in a usage text stands for, and what its words mean. */
+/* Usage texts: what SELECTION stands for, and the meaning of the words in it. */
 #define SELECT_USAGE                                                                               \
     "[--from PATTERN] [--to PATTERN] [--reason TEXT] [--older AGE] [--newer AGE]\n"                \
     "    [--larger SIZE] [--mta-id ID] [--message-id ID] [--limit N] [--in queue|hold|dead]"

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- whether it runs and belongs here --- */
+/* --- whether the daemon runs and belongs here --- */
 
 static void find_process(struct service *s)
 {
@@ -34,7 +34,8 @@ static void find_process(struct service *s)
     }
 }
 
-/* Without a lock splitmilter runs if its unit does, or if its socket accepts a connection. */
+/* Without a pid file, splitmilter counts as running if its unit has a main process, or if its
+ * socket accepts a connection. */
 static void find_listener(struct service *s, const struct config_milter *m)
 {
     s->pid = s->unit.main_pid;
@@ -62,7 +63,7 @@ static void set_belongs_here(struct service *s, enum service_kind kind, const st
                                           : "the configuration has no destination and no listener";
 }
 
-/* --- its user --- */
+/* --- the user of the daemon --- */
 
 static void name_user(struct service *s)
 {
@@ -72,7 +73,8 @@ static void name_user(struct service *s)
     s->user = pw != NULL ? mem_strdup(pw->pw_name) : mem_printf("%lu", (unsigned long)s->uid);
 }
 
-/* The second number after this name: the effective id in a list of real, effective, ... ids. */
+/* Get the second number after `name`: the effective id in the list of real, effective, saved and
+ * file system ids. False: the line begins with another name, or has no such number. */
 static bool take_effective(const char *line, const char *name, unsigned long *out)
 {
     size_t len = strlen(name);
@@ -194,7 +196,7 @@ void service_clear(struct service *s)
     memset(s, 0, sizeof *s);
 }
 
-/* --- becoming its user --- */
+/* --- becoming that user --- */
 
 /* Open the mount namespace of a process, for setns(2); -1: it cannot be opened, or is the one of
  * this process. */

@@ -21,15 +21,16 @@ enum service_run { SERVICE_STOPPED, SERVICE_RUNS, SERVICE_UNKNOWN };
 
 struct service {
     const char *name; /* "splitmilter" */
-    char *lock_path;  /* "": there is none */
+    char *lock_path;  /* the file that the daemon locks; "": none */
     enum service_run run;
     pid_t pid; /* 0: not known */
-    /* It runs, but does not hold the lock of this configuration: it uses an older one. */
+    /* The daemon runs, but does not hold the lock of this configuration: it uses an older
+     * configuration. */
     bool has_other_lock;
-    struct err problem; /* with SERVICE_UNKNOWN */
+    struct err problem; /* why the state is SERVICE_UNKNOWN */
     struct unit unit;
     bool belongs_here;
-    const char *why_not; /* if it does not belong here */
+    const char *why_not; /* the reason, if it does not belong here */
 
     bool has_user; /* false: its user is not known */
     uid_t uid;
@@ -39,15 +40,16 @@ struct service {
 };
 
 /*
- * Examine the daemon. It belongs here if it runs, or if its unit is enabled; without systemd or
- * without a unit, if the configuration has work for it. Its user is that of the running process,
- * else that of the unit, else the owner of the spool directory.
+ * Examine the daemon. It belongs here if it runs, or if its unit is enabled or active; if there is
+ * no systemd or no unit, it belongs here if the configuration has work for it. Its user is that of
+ * the running process, else that of the unit, else the owner of the spool directory.
  */
 void service_find(enum service_kind kind, const struct config *config, struct service *out)
     __attribute__((nonnull));
 void service_clear(struct service *s) __attribute__((nonnull));
 
-/* Does this process run as root, and the daemon with another user or in another mount namespace? */
+/* Return true if this process runs as root, but the daemon has another user or another mount
+ * namespace. */
 bool service_is_other(const struct service *s) __attribute__((nonnull));
 
 /*
@@ -57,8 +59,9 @@ bool service_is_other(const struct service *s) __attribute__((nonnull));
 int service_become(const struct service *s, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* unit_allows() for a daemon that does not run, whose mount namespace therefore does not exist. 0
- * for one that runs. */
+/* Check with unit_allows() whether the daemon may access the path. Returns 0 if it may, or if the
+ * daemon runs: then the caller tries the access in the daemon's mount namespace, which is more
+ * reliable. -1 with `err`. */
 int service_allows(const struct service *s, const char *path, bool to_write, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

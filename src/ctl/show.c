@@ -118,8 +118,8 @@ static void print_json(const struct queue_entry *e, struct health *health, time_
     ctl_json_line(o);
 }
 
-/* Print a line on a terminal. The CR at its end is left out, and other control characters become
- * '?'. */
+/* Print text on a terminal. The CR at the end of a line is left out; a tab or NUL becomes a space,
+ * any other control character '?'. */
 static void print_safely(char *text, size_t len)
 {
     size_t at = 0;
@@ -128,7 +128,7 @@ static void print_safely(char *text, size_t len)
         char *end = memchr(text + at, '\n', len - at);
         size_t line = end == NULL ? len - at : (size_t)(end - text) - at;
         char *copy = mem_strndup(text + at, line);
-        for (size_t i = 0; i < line; i++) /* a NUL would end it */
+        for (size_t i = 0; i < line; i++) /* a NUL would end the text */
             copy[i] = text[at + i] == '\0' || text[at + i] == '\t' ? ' ' : text[at + i];
         if (line > 0 && copy[line - 1] == '\r')
             copy[line - 1] = '\0';
@@ -163,7 +163,7 @@ static int print_content(struct queue_reader *reader, const char *id)
 }
 
 struct found {
-    struct progress progress; /* first */
+    struct progress progress; /* the first member, for progress_of_reading() */
     const struct show *show;
     struct health *health;
     uint64_t count;

@@ -27,7 +27,7 @@ static struct queue_amount total_of(const struct queue_depth *d)
     return total;
 }
 
-/* Write an age in the largest unit in which it is at least 2. */
+/* Write an age in the largest unit in which it is at least 2, or else in seconds. */
 static const char *age_text(time_t oldest, time_t now, char out[AGE_SIZE])
 {
     static const struct {
@@ -117,7 +117,7 @@ static int by_name(const void *a, const void *b)
                   ((const struct queue_depth *)b)->destination);
 }
 
-/* Add the configured destinations that have no copies. */
+/* Add the configured destinations that have no copies, and sort all by name. */
 static void add_configured(struct queue_depths *depths, const struct config *config)
 {
     for (size_t i = 0; i < config->destination_count; i++) {

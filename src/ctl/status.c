@@ -17,15 +17,22 @@
 #include <string.h>
 #include <unistd.h>
 
-struct status_group *status_group(struct status_groups *groups, const char *name)
+struct status_group *status_find(const struct status_groups *groups, const char *name)
 {
-    if (groups->count >= STATUS_GROUPS_MAX)
-        name = "others";
     for (size_t i = 0; i < groups->count; i++)
         if (strcmp(groups->items[i].name, name) == 0)
             return &groups->items[i];
+    return NULL;
+}
+
+struct status_group *status_group(struct status_groups *groups, const char *name)
+{
+    struct status_group *g = status_find(groups, name);
+
+    if (g != NULL)
+        return g;
     groups->items = mem_grow(groups->items, groups->count + 1, sizeof *groups->items);
-    struct status_group *g = &groups->items[groups->count++];
+    g = &groups->items[groups->count++];
     memset(g, 0, sizeof *g);
     g->name = mem_strdup(name);
     g->error = mem_strdup("");
@@ -153,7 +160,7 @@ static void clear(struct status *s)
     buf_clear(&s->reasons);
 }
 
-/* Parse a whole number of at least 1. 0: the text is none. */
+/* Parse a whole number of at least 1. 0: the text is not such a number. */
 static uint64_t parse_count(const char *text)
 {
     char *end;
@@ -221,7 +228,7 @@ static int look(const struct config *config, const struct request *request,
     status_read_postfix(&s, request->directory);
     status_judge(&s);
     if (request->is_watch && isatty(STDOUT_FILENO))
-        fputs("\033[H\033[J", stdout); /* the upper left corner, and an empty screen below it */
+        fputs("\033[H\033[J", stdout); /* go to the upper left corner, and clear the screen */
     if (request->is_json)
         status_print_json(&s);
     else

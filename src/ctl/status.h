@@ -16,7 +16,9 @@
 #include <sys/types.h>
 #include <time.h>
 
-#define STATUS_GROUPS_MAX 200 /* ways of an instance that are told apart; the rest is one */
+/* When the list of an instance has this number of groups, the mail of a further domain goes into
+ * the group "others". A filter or destination that is configured always gets its own group. */
+#define STATUS_WAYS_MAX 200
 
 /* The levels of monitoring plug-ins. The values are the exit codes. */
 enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
@@ -24,14 +26,15 @@ enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 /* The mail that waits for one destination of splitrelay, or on one way of a Postfix instance. */
 struct status_group {
     char *name;
-    /* Copies, or (deferred) recipients. waiting: due, but the destination is suspended, or
-     * splitrelay does not run. */
+    /* Numbers of copies. A way has only `deferred`, a number of recipients. waiting: copies that
+     * are due, but are not tried, because their destination is suspended or splitrelay does not
+     * run. active: other copies that are due. */
     uint64_t active, waiting, deferred, held, dead;
-    time_t oldest;                            /* arrival; 0: nothing there */
-    time_t oldest_waiting;                    /* of those that are to be delivered */
-    struct destination_suspension suspension; /* by its faults */
+    time_t oldest;                            /* arrival of the oldest; 0: the group is empty */
+    time_t oldest_waiting;                    /* of the oldest due or deferred one; 0: none */
+    struct destination_suspension suspension; /* because of its faults */
     struct queue_suspension order;            /* by an administrator; since 0: none */
-    char *error;                              /* of the youngest one that has any */
+    char *error;                              /* reason of the youngest that has one, or "" */
     time_t error_arrival;
 };
 
@@ -53,10 +56,10 @@ extern const char *const status_queue_names[STATUS_QUEUES];
 struct status_instance {
     char *name, *directory;
     enum service_run run;
-    bool belongs_here; /* if not: it may be stopped */
+    bool belongs_here; /* it is meant to run on this machine */
     uint64_t messages[STATUS_QUEUES];
     time_t oldest;
-    struct status_groups ways; /* with deferred recipients */
+    struct status_groups ways; /* those with deferred recipients */
     struct err problem;        /* "" or why the queue cannot be read */
 };
 
@@ -71,25 +74,30 @@ struct status {
     size_t instance_count;
     struct err postfix_problem; /* "" or why there are no instances */
 
-    uint64_t warn_dead;  /* 0: any number of dead letters is fine */
-    unsigned warn_age_s; /* 0: any age of what waits is fine */
+    uint64_t warn_dead;  /* this number of dead letters is a warning; 0: none is */
+    unsigned warn_age_s; /* mail that has waited for this time is a warning; 0: none is */
     enum status_level level;
-    struct buf reasons; /* "" or why it is not OK */
+    struct buf reasons; /* "", or why the level is not STATUS_OK */
 };
 
-/* Return the group of that name. It is added if it is missing. */
+/* Return the group with this name, or NULL. */
+struct status_group *status_find(const struct status_groups *groups, const char *name)
+    __attribute__((nonnull));
+/* Return the group with this name, after adding it if the list does not have it. */
 struct status_group *status_group(struct status_groups *groups, const char *name)
     __attribute__((nonnull, returns_nonnull));
-/* Count a copy or recipient in the times of the group, and keep the reason of the youngest one.
- * arrival: of its message. error: the last reason, "" for none. */
+/* Count a copy or recipient in the times of the group, and keep its reason if no younger one has a
+ * reason. arrival: of its message. error: the last reason, "" for none. */
 void status_note(struct status_group *g, time_t arrival, const char *error)
     __attribute__((nonnull));
-/* Is the spool to be readable? Where splitrelay does not belong, only one that is there. */
+/* Return false if splitrelay does not belong to this machine and there is no spool directory: then
+ * it is no problem that the spool cannot be read. */
 bool status_needs_spool(const struct status *s) __attribute__((nonnull));
 void status_groups_clear(struct status_groups *groups) __attribute__((nonnull));
 
-/* Read the queues of all Postfix instances, the default one (or that in `directory`, if not "")
- * first (status_postfix.c). */
+/* Read the queues of all Postfix instances (status_postfix.c): first the default instance, or the
+ * one with the configuration directory `directory` if that is not ""; then those in its
+ * multi_instance_directories. */
 void status_read_postfix(struct status *s, const char *directory) __attribute__((nonnull));
 
 /* Set level and reasons (status_judge.c). */

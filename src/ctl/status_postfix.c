@@ -13,7 +13,7 @@
 const char *const status_queue_names[STATUS_QUEUES] = {"maildrop", "incoming", "active", "deferred",
                                                        "hold"};
 
-/* A parameter of the instance, without line end. NULL with `err`. */
+/* Return the value of a parameter of the instance, for the caller to free. NULL with `err`. */
 static char *ask(const char *directory, const char *name, struct err *err)
 {
     const char *argv[] = {"postconf", "-c", directory, "-hx", name, NULL};
@@ -28,27 +28,35 @@ static char *ask(const char *directory, const char *name, struct err *err)
     return NULL;
 }
 
-/* "filter primary", "copy archive", or the domain. */
-static void name_way(const struct config *config, const char *recipient, struct buf *out)
+enum way_kind { WAY_FILTER, WAY_COPY, WAY_KINDS };
+
+/* Append the name of the way of this recipient: "filter primary", "copy archive", or the domain;
+ * "others" for an address without domain. Returns true if it is the way to a filter or destination
+ * that is configured. */
+static bool name_way(const struct config *config, const char *recipient, struct buf *out)
 {
-    static const char *const kinds[] = {"filter", "copy"};
+    static const char *const kinds[WAY_KINDS] = {[WAY_FILTER] = "filter", [WAY_COPY] = "copy"};
     struct address a, plain;
     struct err err;
 
     if (address_parse(recipient, strlen(recipient), ADDRESS_LENIENT, &a, &err) < 0) {
         buf_adds(out, "others");
-        return;
+        return false;
     }
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    for (enum way_kind kind = 0; kind < WAY_KINDS; kind++) {
         struct buf name = {0};
-        bool is = address_untag(&a, kinds[i], config->tag_domain, &plain, &name);
+        bool is = address_untag(&a, kinds[kind], config->tag_domain, &plain, &name);
+        bool is_configured =
+            is && (kind == WAY_FILTER ? config_find_filter(config, buf_str(&name)) != NULL
+                                      : config_find_destination(config, buf_str(&name)) != NULL);
         if (is)
-            buf_addf(out, "%s %s", kinds[i], buf_str(&name));
+            buf_addf(out, "%s %s", kinds[kind], buf_str(&name));
         buf_clear(&name);
         if (is)
-            return;
+            return is_configured;
     }
     buf_adds(out, a.text[a.domain_at] == '\0' ? "others" : a.text + a.domain_at);
+    return false;
 }
 
 struct reading {
@@ -63,6 +71,16 @@ static const char *text_of(const json_t *object, const char *name)
     return text == NULL ? "" : text;
 }
 
+/* Return the group of a way. A way for which the list has no room is in the group "others". */
+static struct status_group *group_of(struct status_groups *ways, const char *way,
+                                     bool is_configured)
+{
+    bool has_room =
+        is_configured || ways->count < STATUS_WAYS_MAX || status_find(ways, way) != NULL;
+
+    return status_group(ways, has_room ? way : "others");
+}
+
 static void read_recipients(const struct reading *r, const json_t *message, time_t arrival)
 {
     const json_t *recipients = json_object_get(message, "recipients"), *recipient;
@@ -74,15 +92,15 @@ static void read_recipients(const struct reading *r, const json_t *message, time
         const char *reason = text_of(recipient, "delay_reason");
         if (reason[0] == '\0')
             continue; /* sent, or never tried */
-        name_way(r->config, text_of(recipient, "address"), &way);
-        struct status_group *g = status_group(&r->instance->ways, buf_str(&way));
+        bool is_configured = name_way(r->config, text_of(recipient, "address"), &way);
+        struct status_group *g = group_of(&r->instance->ways, buf_str(&way), is_configured);
         g->deferred++;
         status_note(g, arrival, reason);
         buf_clear(&way);
     }
 }
 
-/* One line of postqueue -j. */
+/* Count the message in one line of `postqueue -j'. */
 static void read_message(void *ctx, const char *line)
 {
     const struct reading *r = ctx;
@@ -99,7 +117,8 @@ static void read_message(void *ctx, const char *line)
     json_decref(message);
 }
 
-/* postqueue(1) needs a Postfix that runs. */
+/* Count the files in the queues, because postqueue(1) cannot list the queue of an instance that
+ * does not run. */
 static void count_files(struct status_instance *i)
 {
     char *queue_directory = ask(i->directory, "queue_directory", &i->problem);
@@ -147,7 +166,7 @@ static void read_instance(struct status *s, const char *directory, const char *u
         i->name = mem_strdup(usual_name);
     }
     if (geteuid() != 0)
-        i->run = SERVICE_UNKNOWN; /* postfix(1) tells root only */
+        i->run = SERVICE_UNKNOWN; /* `postfix status' works for root only */
     else
         i->run = postfix_is_running(directory) ? SERVICE_RUNS : SERVICE_STOPPED;
     i->belongs_here = i->run == SERVICE_RUNS || belongs_here(directory, is_default);

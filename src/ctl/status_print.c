@@ -12,14 +12,14 @@
 static const char *const run_words[] = {
     [SERVICE_STOPPED] = "STOPPED", [SERVICE_RUNS] = "runs", [SERVICE_UNKNOWN] = "?"};
 
-/* Return the word for the state. A service that does not belong to this machine is "off", not
- * "stopped". */
+/* Return the word for the state. A stopped service that does not belong to this machine is "off",
+ * not "STOPPED". */
 static const char *run_word(enum service_run run, bool belongs_here)
 {
     return run == SERVICE_STOPPED && !belongs_here ? "off" : run_words[run];
 }
 
-/* Print the age in the largest unit in which it is at least 2. */
+/* Print the age in the largest unit in which it is at least 2, or else in seconds. */
 static void print_age(time_t since)
 {
     long long age = (long long)(time(NULL) - since);

@@ -14,9 +14,14 @@
 #include <string.h>
 #include <time.h>
 
-#define REASONS_MAX 1000 /* further reasons are counted together as "other reasons" */
+/* From this number of rows on, a new reason is counted as "other reasons" of its destination. */
+#define REASONS_MAX 1000
+/* From this number of rows on, a new destination is counted as "others". */
 #define DESTINATIONS_MAX 2000
-#define SLOTS 8192 /* of the hash table, more than twice the number of rows; a power of 2 */
+/* Slots of the hash table, a power of 2. Less than half of them are used, because there are at most
+ * 2 * (DESTINATIONS_MAX + 1) rows: after DESTINATIONS_MAX rows come only the row "others", and a
+ * row "other reasons" for each destination and for "others". */
+#define SLOTS 8192
 #define NAME_WIDTH 46
 
 /* Upper bounds of age in minutes, those of qshape(1); the last column has no bound. */
@@ -31,10 +36,10 @@ struct row {
 };
 
 struct rows {
-    struct progress progress; /* first */
+    struct progress progress; /* the first member, for progress_of_reading() */
     struct row *items;
     size_t count;
-    size_t slots[SLOTS]; /* a hash of the items: their place plus 1; 0: free */
+    size_t slots[SLOTS]; /* hash table of the items: index plus 1; 0: a free slot */
     struct row sum;
     time_t now;
 };
@@ -63,14 +68,12 @@ static size_t *find_slot(struct rows *rows, const char *destination, const char 
     }
 }
 
-/* Return the row of a destination (reason ""), or of one of its reasons. It is added if it is
- * missing. Reasons beyond the limits share one row. */
+/* Return the row of a destination (reason ""), or of one of its reasons, after adding it if it is
+ * missing. Reasons beyond REASONS_MAX share one row of their destination. */
 static struct row *row_of(struct rows *rows, const char *destination, const char *reason)
 {
     size_t *slot = find_slot(rows, destination, reason);
 
-    if (*slot == 0 && rows->count >= DESTINATIONS_MAX)
-        slot = find_slot(rows, destination = "others", reason);
     if (*slot == 0 && rows->count >= REASONS_MAX && reason[0] != '\0')
         slot = find_slot(rows, destination, reason = "other reasons");
     if (*slot != 0)
@@ -90,8 +93,8 @@ static void count_in(struct row *row, size_t column)
     row->by_age[column]++;
 }
 
-/* Return the last reason of a recipient that has not got the copy, or a text for a copy without
- * one. */
+/* Return the last reason of a recipient that has not got the copy, or, if there is none, a text
+ * about the state of the copy. */
 static const char *reason_of(const struct queue_entry *e)
 {
     if (e->problem[0] != '\0')
@@ -103,7 +106,7 @@ static const char *reason_of(const struct queue_entry *e)
 }
 
 /* Copy a reason with its addresses shortened to "<>". Servers repeat the recipient's address in
- * their replies; without it, equal replies count as one reason. */
+ * their replies. Without the address, replies that are otherwise equal count as one reason. */
 static void shorten(const char *reason, char out[QUEUE_REASON_SIZE])
 {
     size_t len = 0;
@@ -123,12 +126,17 @@ static bool add_entry(void *ctx, const struct queue_entry *e)
 {
     struct rows *rows = ctx;
     size_t column = age_column(e->message->arrival.tv_sec, rows->now);
+    const char *destination = e->destination;
     char reason[QUEUE_REASON_SIZE];
 
+    /* The reasons of a destination follow its row, so a destination without a row of its own cannot
+     * have reasons of its own either. */
+    if (rows->count >= DESTINATIONS_MAX && *find_slot(rows, destination, "") == 0)
+        destination = "others";
     shorten(reason_of(e), reason);
     count_in(&rows->sum, column);
-    count_in(row_of(rows, e->destination, ""), column);
-    count_in(row_of(rows, e->destination, reason), column);
+    count_in(row_of(rows, destination, ""), column);
+    count_in(row_of(rows, destination, reason), column);
     return true;
 }
 

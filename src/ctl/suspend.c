@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* suspend, resume: an administrator's order that nothing is sent to a destination. The queue stores
- * the order. */
+/* The commands suspend and resume. A suspension by an administrator is an order that nothing is
+ * sent to a destination; the queue stores it. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/process.h"

@@ -8,7 +8,7 @@
 
 enum access { ACCESS_FULL, ACCESS_READ, ACCESS_NONE };
 
-/* The access that one setting gives below a path. */
+/* The access that one setting of the unit gives to a path and to all below it. */
 struct rule {
     const char *path;
     enum access access;
@@ -26,7 +26,7 @@ static void add_words(struct string_list *to, const char *value, const char *pre
     char *words = mem_strdup(value), *saved = NULL;
 
     for (char *w = strtok_r(words, " ", &saved); w != NULL; w = strtok_r(NULL, " ", &saved)) {
-        w += strspn(w, "-+"); /* may be missing; below RootDirectory= */
+        w += strspn(w, "-+"); /* "-": the path may be missing; "+": it is below RootDirectory= */
         to->items = mem_grow(to->items, to->count + 1, sizeof *to->items);
         to->items[to->count++] = mem_printf("%s%s", prefix, w);
     }
@@ -144,8 +144,9 @@ void unit_clear(struct unit *u)
     memset(u, 0, sizeof *u);
 }
 
-/* Apply a rule if the path is below it. A hidden directory hides everything below it; otherwise the
- * longest path wins, and of two equal paths the later rule. */
+/* Apply a rule if the searched path (s->path) is the path of the rule or below it. A hidden
+ * directory hides everything below it; otherwise the longest path wins, and of two equal paths the
+ * later rule. */
 static void consider(struct search *s, const char *path, enum access access, const char *setting)
 {
     size_t len = strlen(path);

@@ -15,19 +15,22 @@
 
 struct unit {
     char *name;        /* "splitrelay" */
-    bool is_known;     /* systemd has this unit, perhaps masked; else all members are empty */
+    bool is_known;     /* systemd has the unit, perhaps masked; if not, all below is false or "" */
     bool is_enabled;   /* by itself or by a socket unit */
-    bool is_by_socket; /* systemd listens for it (a socket unit) */
+    bool is_by_socket; /* a socket unit listens for the daemon */
     bool is_active;    /* runs, starts, or has failed */
     pid_t main_pid;    /* 0: none */
     char *user, *group;
     char *ambient; /* capabilities: "cap_net_bind_service ..." */
     char *protect_system, *protect_home, *private_tmp,
         *private_users; /* "strict", "yes", "no", ... */
+    /* groups: SupplementaryGroups=. The others are paths: ReadWritePaths= and the directories that
+     * systemd makes for the unit; ReadOnlyPaths=; InaccessiblePaths=. */
     struct string_list groups, writable, read_only, hidden;
 };
 
-/* Ask systemctl(1) for the settings of a unit. _clear() frees what the struct owns. */
+/* Ask systemctl(1) for the settings of the unit NAME.service. _clear() frees what the struct
+ * owns. */
 void unit_read(const char *name, struct unit *out) __attribute__((nonnull));
 void unit_clear(struct unit *u) __attribute__((nonnull));
 

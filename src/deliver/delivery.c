@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SECONDS_SIZE 48 /* of a number of seconds as text */
-#define LATE_MS 60000   /* of a first attempt: its arrival may be in an older log */
+#define SECONDS_SIZE 48 /* bytes of a number of seconds as text */
+#define LATE_MS 60000   /* age of the copy at which a first attempt is late */
 
 unsigned delivery_retry_delay_s(const struct config_destination *d, unsigned attempts,
                                 uint32_t random)
@@ -73,8 +73,8 @@ static int64_t age_ms(const struct queue_copy *c, const struct timespec *now)
            (now->tv_nsec - arrival->tv_nsec) / 1000000;
 }
 
-/* "delay=0.4, delays=a/b/c/d": before it was taken from the queue / in the worker / connection
- * set-up / transmission. */
+/* Format "delay=0.4, delays=a/b/c/d". The parts are the time before the copy was taken from the
+ * queue, the time in the worker, connection set-up, and transmission. */
 static void format_delays(const struct queue_copy *c, const struct outcome_report *report,
                           const struct timespec *now, char *out, size_t size)
 {
@@ -151,7 +151,7 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
     }
     if (!is_pending)
         q->ops->done(q, c, &delivery);
-    else if (report->is_host_fault && !was_accepted) /* counted in destination_health.c instead */
+    else if (report->is_host_fault && !was_accepted) /* the destination waits, not the copy */
         q->ops->release(q, c);
     else
         q->ops->later(q, c,

@@ -13,14 +13,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IDLE_MS 5000     /* an idle worker closes its connection, and ends */
-#define OUTCOMES_KEPT 64 /* room for outcomes that a worker keeps between copies */
+#define IDLE_MS 5000     /* after this time an idle worker closes its connection, or ends */
+#define OUTCOMES_KEPT 64 /* room for so many outcomes is kept between copies */
 #define JOIN_POLL_MS 50
-#define PASSED_OVER_MAX 16 /* suspects that a probe passes over */
+#define PASSED_OVER_MAX 16 /* suspects (suspects.h) that a probe passes over, at most */
 
 static void worker_main(void *arg);
 
-/* Locked. -1 with errno if there is no memory for its stack. */
+/* With the lock held: start a worker. -1 with errno: there is no memory for its stack. */
 static int start_worker(struct destination *dest)
 {
     struct destination_worker *w = mem_zalloc(sizeof *w);
@@ -39,8 +39,9 @@ static int start_worker(struct destination *dest)
     return 0;
 }
 
-/* Locked. A worker has taken a copy: start another one to wait for the next, within the limits. -1
- * with errno: there is no memory for it; not tried again for DESTINATION_PAUSE_S. */
+/* With the lock held, after a worker has taken a copy: start another worker to wait for the next
+ * copy, if the limits allow it and no worker waits. -1 with errno: there is no memory for a worker;
+ * the next try is after DESTINATION_PAUSE_S. */
 static int grow(struct destination *dest)
 {
     if (dest->health != DESTINATION_HEALTHY || dest->is_stopping || dest->ready_count > 0 ||
@@ -109,8 +110,9 @@ static struct outcome first_outcome(const struct queue_copy *c, const struct out
     return outcomes[i];
 }
 
-/* The destination was just found down: copies that are too old by now become dead letters with the
- * same outcome, without an attempt of their own. Ends with the first copy that is not too old. */
+/* If the attempt has suspended the destination: give the outcome of the attempt also to the copies
+ * that are too old by now. They become dead letters without an attempt of their own. The search
+ * ends at the first copy that is not too old. */
 static void expire_old_copies(struct destination_worker *w, struct outcome_report *report,
                               const struct outcome *outcome)
 {
@@ -146,8 +148,8 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     if (report.conn_use == 1)
         counters_connected(dest->name);
     struct outcome outcome = first_outcome(c, w->outcomes);
-    /* The destination's health comes first: another worker may take the copy as soon as it is
-     * released. */
+    /* The destination's health is updated first, because another worker may take the copy as soon
+     * as it is released. */
     destination_update_health(w, c->id, &report, outcome.reason);
     struct timespec now = clock_realtime();
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
@@ -163,8 +165,8 @@ static bool is_suspect_for_probe(struct destination *dest, const struct queue_co
     return is_suspect;
 }
 
-/* A probe with a copy that breaks connections would tell nothing about the destination. Take
- * another copy, if there is one. */
+/* Return c, or another copy: a probe prefers a copy that is no suspect, because an attempt with a
+ * copy that breaks connections would tell nothing about the destination. */
 static struct queue_copy *prefer_unsuspected(struct destination *dest, struct queue_copy *c)
 {
     struct queue *q = dest->queue;
@@ -182,8 +184,9 @@ static struct queue_copy *prefer_unsuspected(struct destination *dest, struct qu
     return c;
 }
 
-/* Wait for a copy. NULL: there is none now. *has_left_out: this worker was idle for so long that it
- * ends, because others wait for copies; destination_end_worker() was called. */
+/* Wait for a copy. NULL: there is none now, or the worker may not deliver it now. *has_left_out:
+ * the worker is to end, because it was idle for IDLE_MS and other workers wait for copies;
+ * destination_end_worker() was called. */
 static struct queue_copy *take_copy(struct destination_worker *w, int64_t idle_since_ms,
                                     bool *has_left_out)
 {
@@ -279,7 +282,7 @@ static void worker_main(void *arg)
     free(w);
 }
 
-/* All workers are gone. */
+/* Release the destination, whose workers have all ended. */
 static void release(struct destination *dest)
 {
     counters_suspended(dest->name, false);
@@ -305,7 +308,7 @@ struct destination *destination_start(struct queue *q, struct task_pool *tasks,
     dest->last_success_ms = INT64_MIN / 2; /* never */
     flow_configure(&dest->flow, d);
     counters_connection_limit(dest->name, dest->flow.window);
-    dest->generation = 1; /* 0: a worker that has none yet */
+    dest->generation = 1; /* a worker without configuration has generation 0 */
     pthread_mutex_init(&dest->lock, NULL);
     task_cond_init(&dest->changed);
     pthread_mutex_lock(&dest->lock);
@@ -363,14 +366,15 @@ void destination_join(struct destination *dest, unsigned grace_ms)
 
     pthread_mutex_lock(&dest->lock);
     while (dest->workers != NULL) {
-        /* A connection that carries no message yet, to a host that hangs, say, is given no time. */
+        /* Before cut_ms only connections that carry no message yet are interrupted. That loses
+         * nothing, and their hosts may hang. */
         for (struct destination_worker *w = dest->workers; w != NULL; w = w->next) {
             if (w->transport != NULL)
                 w->transport->ops->interrupt(w->transport, clock_now_ms() < cut_ms);
         }
         destination_wait(dest, clock_now_ms() + JOIN_POLL_MS);
         pthread_mutex_unlock(&dest->lock);
-        /* Repeated, because a worker may begin to wait just after it was woken. */
+        /* This is repeated, because a worker may begin to wait just after it was woken. */
         dest->queue->ops->wake(dest->queue, dest->name);
         pthread_mutex_lock(&dest->lock);
     }

@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #define CONNECTION_FAULTS_MAX 3 /* in a row, before the destination is taken for down */
-/* A worker is not busy between two copies, but its connection works. */
+/* For so long after a success the destination counts as working, although no other worker is busy:
+ * a worker with a connection that works is not busy between two copies. */
 #define LAST_SUCCESS_MS 1000
 
 uint32_t destination_random(struct destination_worker *w)
@@ -53,7 +54,7 @@ int64_t destination_turn_in_ms(const struct destination *dest)
     return (flow_next_us(&dest->flow, now_us) - now_us + 999) / 1000;
 }
 
-/* Locked. */
+/* With the lock held: wait for rate_limit. */
 static void wait_for_turn(struct destination *dest, int64_t until_ms)
 {
     dest->limited_count++;
@@ -73,7 +74,7 @@ bool destination_await_turn(struct destination *dest, bool *has_waited_out)
     return !dest->is_stopping && !(*has_waited_out && dest->health == DESTINATION_SUSPENDED);
 }
 
-/* Locked. How many workers there may be. */
+/* With the lock held: the number of workers that there may be. */
 static unsigned worker_limit(const struct destination *dest)
 {
     return dest->health == DESTINATION_HEALTHY ? dest->flow.window : 1;
@@ -121,7 +122,7 @@ bool destination_may_work(struct destination_worker *w)
     return false;
 }
 
-/* Locked. Returns the seconds. */
+/* With the lock held: suspend the destination. Returns the delay in seconds. */
 static unsigned suspend(struct destination_worker *w, const char *reason)
 {
     struct destination *dest = w->dest;
@@ -151,7 +152,8 @@ void destination_set_healthy(struct destination *dest)
     task_cond_broadcast(&dest->changed);
 }
 
-/* Locked. Does a fault mean that the destination is down? */
+/* With the lock held: does a fault mean that the destination is down? If a connection broke, the
+ * fault is counted; if none could be opened, a pause begins. */
 static bool is_down(struct destination_worker *w, const struct outcome_report *report)
 {
     struct destination *dest = w->dest;
@@ -161,14 +163,16 @@ static bool is_down(struct destination_worker *w, const struct outcome_report *r
                                                                         : DESTINATION_PAUSE_S;
         w->has_no_connection = true;
         dest->paused_until_ms = clock_now_ms() + (int64_t)pause_s * 1000;
-        /* No other worker has a connection that may work, or had one a moment ago. */
+        /* It is down, unless another worker is busy, whose connection may work, or an attempt ended
+         * without a fault within LAST_SUCCESS_MS. */
         return dest->busy_count == 1 && clock_now_ms() - dest->last_success_ms > LAST_SUCCESS_MS;
     }
     return dest->health == DESTINATION_PROBING ||
            ++dest->connection_faults >= CONNECTION_FAULTS_MAX;
 }
 
-/* Locked. Does the fault say anything about the destination? */
+/* With the lock held: does the fault say anything about the destination? If a connection broke, the
+ * copy is noted as a suspect. */
 static bool is_news(struct destination *dest, const char *id, const struct outcome_report *report)
 {
     bool is_known = report->is_connection_fault && suspects_has(&dest->suspects, id);
@@ -197,8 +201,9 @@ void destination_update_health(struct destination_worker *w, const char *id,
         flow_succeeded(&dest->flow, dest->busy_count);
     } else if (!dest->is_stopping && dest->health != DESTINATION_SUSPENDED &&
                is_news(dest, id, report)) {
-        /* A connection that was cut by destination_join(), or that began before the suspension,
-         * says nothing about the destination. */
+        /* In all other cases the fault says nothing about the destination: destination_join() cut
+         * the connection, the attempt began before the destination was suspended, or the copy is a
+         * suspect. */
         flow_failed(&dest->flow);
         if (is_down(w, report))
             suspended_s = suspend(w, reason);

@@ -3,18 +3,18 @@
  * destination_private: what destination.c (workers and copies) and destination_health.c (when
  * workers may take copies) share. Health of a destination:
  *
- *     HEALTHY --- a fault, and no other worker is at work to prove it wrong ---> SUSPENDED
- *     SUSPENDED --- the delay is over ---> PROBING (the one worker left tries one copy)
+ *     HEALTHY --- no worker has a connection, or 3 broke in a row ---> SUSPENDED
+ *     SUSPENDED --- the delay is over ---> PROBING (the only worker left tries one copy)
  *     PROBING --- a fault ---> SUSPENDED, for twice as long
  *     any --- a conversation that worked, destination_resume() ---> HEALTHY
  *
- * A worker that gets no connection while others are at work only pauses: a server may limit the
- * number of connections. When the server is down all do so, and the last one suspends the
- * destination.
+ * A worker that gets no connection while other workers deliver only pauses, because a server may
+ * limit the number of connections. When the server is down, all workers pause one after the other,
+ * and the last one suspends the destination.
  *
- * A connection that breaks while a copy is sent is a fault of the destination or of the copy. If it
- * broke with the same copy before, it says nothing about the destination (suspects.h), and a probe
- * takes another copy if there is one.
+ * A connection that breaks while a copy is sent is a fault of the destination or of the copy. If a
+ * connection broke with the same copy before, the break says nothing about the destination
+ * (suspects.h). A probe prefers a copy that is no suspect.
  */
 #ifndef SPLIT_DESTINATION_PRIVATE_H
 #define SPLIT_DESTINATION_PRIVATE_H
@@ -27,18 +27,18 @@
 
 #include <pthread.h>
 
-#define DESTINATION_PAUSE_S 10 /* no new connection for so long after one could not be opened */
+#define DESTINATION_PAUSE_S 10 /* no new connection for so long after a failed one */
 
 enum destination_health { DESTINATION_HEALTHY, DESTINATION_SUSPENDED, DESTINATION_PROBING };
 
 struct destination_worker {
     struct destination *dest;
     struct destination_worker *next; /* guarded by dest->lock */
-    struct transport *transport; /* changed under dest->lock, used outside of it by the worker */
-    bool is_ready;               /* waits for a copy, or is about to */
-    bool is_busy;                /* has a copy */
-    bool has_no_connection;      /* its last attempt to connect failed */
-    bool is_counted;             /* its connection is counted as open */
+    struct transport *transport;     /* changed by its worker alone, under dest->lock */
+    bool is_ready;                   /* waits for a copy, or is about to */
+    bool is_busy;                    /* has a copy */
+    bool has_no_connection;          /* its last attempt to connect failed */
+    bool is_counted;                 /* its connection is counted as open */
 
     struct runtime *runtime;
     const struct config_destination *config; /* in that runtime */
@@ -58,9 +58,9 @@ struct destination {
     struct task_cond changed;
     struct runtime *runtime;
     const struct config_destination *config;
-    unsigned generation;                /* of the configuration */
+    unsigned generation;                /* number of the configuration */
     struct destination_worker *workers; /* all tasks that are not over yet */
-    unsigned worker_count;              /* those that have not decided to end */
+    unsigned worker_count;              /* workers that have not decided to end */
     unsigned ready_count;               /* workers that wait for a copy, or are about to */
     unsigned busy_count;                /* workers with a copy */
     unsigned limited_count;             /* workers that wait for their turn by rate_limit */
@@ -82,7 +82,7 @@ struct destination {
  * from guessing, and need not be. */
 uint32_t destination_random(struct destination_worker *w) __attribute__((nonnull));
 
-/* With the lock held: wait on `changed`, at most until then. */
+/* With the lock held: wait on `changed`, at most until until_ms (clock_now_ms()). */
 void destination_wait(struct destination *dest, int64_t until_ms) __attribute__((nonnull));
 
 /* With the lock held: milliseconds until rate_limit allows the next copy; 0: now. */
@@ -91,35 +91,35 @@ int64_t destination_turn_in_ms(const struct destination *dest) __attribute__((no
 /* With the lock held: note whether this worker waits for a copy, or is about to. */
 void destination_set_ready(struct destination_worker *w, bool is_ready) __attribute__((nonnull));
 
-/* With the lock held: this worker ends. To be called without releasing the lock after the decision:
- * otherwise two workers could end, each because the other one stays. */
+/* With the lock held: note that this worker ends. The lock must not be released between the
+ * decision to end and this call: otherwise two workers could end, each because the other one
+ * stays. */
 void destination_end_worker(struct destination_worker *w) __attribute__((nonnull));
 
 /*
- * With the lock held: the worker has a copy; wait until rate_limit allows it. *has_waited_out: the
- * limit delays the copies, so that another worker would not help. False: the copy is to be given
- * back, because the destination stops, or was suspended meanwhile.
+ * With the lock held, for a worker that has taken a copy: wait until rate_limit allows to deliver
+ * it. *has_waited_out: rate_limit delays the copies, so another worker would not help. False: the
+ * copy is to be given back, because the destination stops, or was suspended meanwhile.
  */
 bool destination_await_turn(struct destination *dest, bool *has_waited_out)
     __attribute__((nonnull, warn_unused_result));
 
-/* With the lock held: wait until this worker may take a copy. True: it may (the worker is ready);
- * false: it is to end. */
+/* With the lock held: wait until this worker may take a copy. True: the worker is noted as ready,
+ * and may take one; false: the worker is to end. */
 bool destination_may_work(struct destination_worker *w) __attribute__((nonnull));
 
-/* With the lock held: may this worker go on to deliver a copy that it took? A worker that waited
- * for copies before the destination was suspended may not, nor one beside the worker that probes.
- */
+/* With the lock held: may a worker deliver the copy that it has just taken? False if the
+ * destination was suspended while the worker waited for a copy, or if another worker probes. */
 bool destination_may_deliver(const struct destination *dest) __attribute__((nonnull));
 
 /* Update the health of the destination after an attempt with the copy of this id; log a suspension
- * and its end. reason: of the fault. Takes the lock. */
+ * and its end. reason: the text of the fault. Takes the lock. */
 void destination_update_health(struct destination_worker *w, const char *id,
                                const struct outcome_report *report, const char *reason)
     __attribute__((nonnull));
 
-/* With the lock held: end a suspension, and begin anew to count faults and to adapt the number of
- * connections. */
+/* With the lock held: end a suspension, set the count of faults to 0, and begin anew with few
+ * connections (flow_reset()). */
 void destination_set_healthy(struct destination *dest) __attribute__((nonnull));
 
 /* Is the destination suspended, and not about to stop? Takes the lock. */

@@ -21,8 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NAME_SIZE 400  /* of a file */
-#define NAMES_TRIED 10 /* for one copy, when others have its name */
+#define NAME_SIZE 400  /* bytes of a file's name */
+#define NAMES_TRIED 10 /* for one copy, if other files have its name */
 #define BLOCK_SIZE 65536
 
 enum { DIR_TMP, DIR_NEW, DIR_CUR, DIR_COUNT };
@@ -36,28 +36,29 @@ struct known {
 };
 
 struct maildir {
-    struct transport transport; /* first */
+    struct transport transport; /* must be first */
     const struct config_destination *destination;
     const char *path;
     const char *hostname;
-    char name[TRACE_HOSTNAME_SIZE]; /* in names of files */
+    char name[TRACE_HOSTNAME_SIZE]; /* the host name as it stands in file names */
     atomic_bool is_interrupted;
     struct format format;
-    char *block; /* BLOCK_SIZE bytes, for content that is in a file; NULL until the first one */
+    char *block; /* BLOCK_SIZE bytes, for content in a file; NULL until it is first needed */
 
-    int dirs[DIR_COUNT];               /* open during a delivery; else -1 */
-    struct known known[DIR_COUNT + 1]; /* the last one: of path */
+    int dirs[DIR_COUNT];               /* open during a delivery, else -1 */
+    struct known known[DIR_COUNT + 1]; /* by the index in dirs; the last one is `path` itself */
     struct outcome outcome;
     bool is_host_fault;
 };
 
-/* By errno. Always returns -1. */
+/* Set the outcome and is_host_fault from errno. doing: the step, for the reason. Always returns
+ * -1. */
 static int fail(struct maildir *m, const char *doing)
 {
     int error = errno;
     char text[128];
 
-    /* Smaller copies may still fit. */
+    /* A full disk is no host fault, because smaller copies may still fit. */
     bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     m->is_host_fault = !is_full;
     m->outcome.result = OUTCOME_RETRY;
@@ -80,7 +81,7 @@ static int sync_dir(const char *path, bool is_new)
     return rc;
 }
 
-/* The directory that m->path is in. */
+/* Sync the directory that m->path is in. is_new: m->path was just created. */
 static int sync_parent(const struct maildir *m, bool is_new)
 {
     const char *slash = strrchr(m->path, '/');
@@ -101,9 +102,10 @@ static void close_dirs(struct maildir *m)
 }
 
 /*
- * Open a directory, and create it if it is missing. m->path is `at` AT_FDCWD. Its name is on the
- * disk afterwards: *known is the directory of which this transport knows that. One that is there
- * may have been created a moment ago by a process that was killed, or its sync failed. A new one
+ * Open a directory, create it if it is missing, and make sure that its name is on the disk. at: the
+ * directory that it is in; AT_FDCWD for m->path. *known: the directory whose name is known to be on
+ * the disk; it needs no sync. Any other directory does, even if it exists already: the process that
+ * created it may have been killed before its sync, or the sync may have failed. A new directory
  * whose sync fails is removed, and the next attempt creates it anew.
  */
 static int open_synced(const struct maildir *m, int at, const char *name, struct known *known)
@@ -149,8 +151,9 @@ static int open_dirs_locked(struct maildir *m)
     return rc;
 }
 
-/* All directories are known after the first delivery. Until then one worker at a time: what one of
- * them creates is used by another one only when its name is on the disk. */
+/* All directories are known after the first delivery of this worker. Until then only one worker at
+ * a time opens them: otherwise a worker could use a directory that another worker has created,
+ * before its name is on the disk. */
 static int open_dirs(struct maildir *m)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -209,11 +212,12 @@ static int write_all(struct maildir *m, struct maildir_file *f)
     return maildir_file_finish(f) == 0 ? 0 : fail(m, "write");
 }
 
-/* Is the file of this name in new/ the same as the one in tmp/? */
+/* Has the file of this name in new/ the same content as the one in tmp/? */
 static bool is_there(const struct maildir *m, const char *tmp, const char *name)
 {
     int a = openat(m->dirs[DIR_TMP], tmp, O_RDONLY | O_CLOEXEC);
-    /* O_NONBLOCK: others may write there, and a FIFO of that name must not hold us up for ever. */
+    /* O_NONBLOCK: other programs may write there, and the open of a FIFO with that name would wait
+     * for ever. */
     int b =
         openat(m->dirs[DIR_NEW], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     bool is_same = a != -1 && b != -1 && maildir_file_is_same(a, b);
@@ -225,7 +229,7 @@ static bool is_there(const struct maildir *m, const char *tmp, const char *name)
     return is_same;
 }
 
-/* Give the file its name in new/. */
+/* Give the file in tmp/ its name in new/, and sync that directory. */
 static int link_file(struct maildir *m, const char *tmp, uint64_t size_bytes)
 {
     const struct queue_copy *copy = m->format.copy;
@@ -241,7 +245,7 @@ static int link_file(struct maildir *m, const char *tmp, uint64_t size_bytes)
             break;
         if (errno != EEXIST)
             return fail(m, "link");
-        if (is_there(m, tmp, name)) /* from an attempt before a crash */
+        if (is_there(m, tmp, name)) /* the file is from an attempt before a crash */
             break;
         errno = EEXIST;
         if (i + 1 == NAMES_TRIED)
@@ -249,8 +253,8 @@ static int link_file(struct maildir *m, const char *tmp, uint64_t size_bytes)
     }
     if (fsync(m->dirs[DIR_NEW]) == 0)
         return 0;
-    /* The kernel takes the name for written now, and no later sync would write it. The next attempt
-     * links the file again. */
+    /* After a sync that failed, the kernel takes the name for written, and no later sync would
+     * write it. So the name is removed, and the next attempt links the file again. */
     (void)fail(m, "sync");
     (void)unlinkat(m->dirs[DIR_NEW], name, 0);
     return -1;
@@ -303,7 +307,7 @@ struct delivery {
     const struct queue_copy *copy;
 };
 
-/* The delivery, which blocks for the disk. */
+/* Deliver the copy. This waits for the disk, so it runs on a helper thread (task_block()). */
 static void write_durably(void *arg)
 {
     const struct delivery *d = arg;
@@ -369,7 +373,7 @@ struct transport *maildir_new(const struct config_destination *d, const char *ho
     m->hostname = hostname;
     trace_hostname(hostname, m->name);
     for (char *p = m->name; *p != '\0'; p++)
-        if (*p == ':' || *p == '?') /* ":" begins the flags; there is no '/' */
+        if (*p == ':' || *p == '?') /* ':' begins the flags of a file; '/' does not occur */
             *p = '_';
     for (size_t i = 0; i < DIR_COUNT; i++)
         m->dirs[i] = -1;

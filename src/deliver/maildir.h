@@ -4,12 +4,12 @@
  * as Maildir readers expect it (maildir(5)):
  *
  *     PATH/tmp/TIME.PpidQn_COPYID.HOST         written, synced
- *     PATH/new/ARRIVAL.COPYID.HOST,S=BYTES     linked, the directory synced; then tmp/ is cleared
+ *     PATH/new/ARRIVAL.COPYID.HOST,S=BYTES     linked, directory synced; then unlinked in tmp/
  *
  * The name in new/ is the same at each attempt, so that a copy that was delivered before a crash is
- * recognised and not delivered twice, as long as no mail reader has moved it. A file begins with
- * "Return-Path: <sender>", followed by what format.h says; its lines end in LF. Directories that
- * are missing are made with mode 0700, but not the one that PATH is in.
+ * recognised and not delivered twice, as long as no mail reader has moved the file. A file begins
+ * with "Return-Path: <sender>", followed by what format.h says; its lines end in LF. Directories
+ * that are missing are made with mode 0700, but not the one that PATH is in.
  *
  * A full disk defers the copy. Any other error of the directories is a fault of the destination,
  * because all copies would have it.

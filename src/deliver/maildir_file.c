@@ -13,7 +13,7 @@
 
 struct maildir_file {
     int fd;
-    bool has_cr; /* held back until it is known what follows */
+    bool has_cr; /* a CR is held back until the next byte is known */
     uint64_t size_bytes;
     size_t len;
     char block[BLOCK_SIZE];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * maildir_file: the content of a file in a Maildir: CRLF becomes LF, all other bytes stay. The
- * content can be restored from it, because splitrelay takes no LF without CR: each LF was CRLF. One
- * thread.
+ * maildir_file: writes the content of a file in a Maildir: CRLF becomes LF, all other bytes stay.
+ * The original content can be restored from the file: each LF was CRLF, because splitrelay accepts
+ * no LF without CR. One thread.
  */
 #ifndef SPLIT_MAILDIR_FILE_H
 #define SPLIT_MAILDIR_FILE_H
@@ -27,7 +27,8 @@ int maildir_file_finish(struct maildir_file *f) __attribute__((nonnull, warn_unu
 /* Bytes in the file; after maildir_file_finish(). */
 uint64_t maildir_file_size(const struct maildir_file *f) __attribute__((nonnull));
 
-/* Do the two files have the same bytes? False also if that cannot be found out. */
+/* Do the two files have the same bytes? False also if one of them cannot be read. a, b:
+ * descriptors, which are read from offset 0. */
 bool maildir_file_is_same(int a, int b);
 
 #endif

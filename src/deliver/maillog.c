@@ -9,9 +9,9 @@
 #include <string.h>
 
 #define SERVICE_SIZE (QUEUE_DESTINATION_SIZE + 16)
-#define FIELD_SIZE 1024      /* of an address or a reason: what is longer is cut */
-#define FLOOD_LINES 1000     /* about refusals, in a short time */
-#define FLOOD_LINES_BACK 200 /* so many must be free again after a flood */
+#define FIELD_SIZE 1024      /* bytes of an address or a reason, which are cut to fit */
+#define FLOOD_LINES 1000     /* lines about refusals that may be logged at once */
+#define FLOOD_LINES_BACK 200 /* after a flood, logging goes on when so many are allowed again */
 #define FLOOD_LINES_PER_S 20
 
 static atomic_bool is_postfix; /* written at a reload, while other threads read it */
@@ -23,7 +23,7 @@ void maillog_set_style(const char *style)
 
 /* --- the pieces of Postfix's grammar --- */
 
-/* An address as it can stand in <>. */
+/* Copy an address so that it can stand in <>. */
 static const char *plain_address(const char *text, char out[FIELD_SIZE])
 {
     snprintf(out, FIELD_SIZE, "%s", text);
@@ -33,7 +33,7 @@ static const char *plain_address(const char *text, char out[FIELD_SIZE])
     return out;
 }
 
-/* A Message-ID as it can stand in <>: without its own. */
+/* Copy a Message-ID without its own brackets, so that it can stand in <>. */
 static const char *plain_message_id(const char *text, char out[FIELD_SIZE])
 {
     size_t len = strlen(text);
@@ -45,7 +45,8 @@ static const char *plain_message_id(const char *text, char out[FIELD_SIZE])
     return out;
 }
 
-/* Other text from outside: tools look for "to=<" and "from=<" anywhere in a line. */
+/* Copy other text from outside, with "=<" replaced: tools look for "to=<" and "from=<" anywhere in
+ * a line. */
 static const char *plain_text(const char *text, char out[FIELD_SIZE])
 {
     snprintf(out, FIELD_SIZE, "%s", text);
@@ -54,7 +55,7 @@ static const char *plain_text(const char *text, char out[FIELD_SIZE])
     return out;
 }
 
-/* The destination, and the program of Postfix that would deliver to it: "archive/smtp". */
+/* Format the destination and the program of Postfix that would deliver to it: "archive/smtp". */
 static const char *service_of(const struct config_destination *d, char out[SERVICE_SIZE])
 {
     const char *program = d->protocol == CONFIG_LMTP ? "lmtp" : "smtp";
@@ -166,7 +167,7 @@ void maillog_outcome(const struct queue_copy *c, size_t i, const struct config_d
            plain_text(r->reason, text[2]));
 }
 
-/* How long "550 5.7.1" is at the beginning of a reply, or "550". */
+/* The length of the codes at the beginning of a reply: of "550 5.7.1", or of "550". */
 static size_t codes_length(const char *reply)
 {
     size_t code = strspn(reply, "0123456789");
@@ -175,16 +176,19 @@ static size_t codes_length(const char *reply)
     return dsn > 0 ? code + 1 + dsn : code;
 }
 
-/* Postfix names what it refuses between the codes and the reason: "550 5.7.1 <a@b>: Recipient
+/*
+ * Postfix names what it refuses between the codes and the reason: "550 5.7.1 <a@b>: Recipient
  * address rejected: reason; from=...". pflogsumm looks for a reason there, but only with the stages
- * that Postfix has. Therefore END-OF-MESSAGE becomes DATA, and a refusal of the client CONNECT. */
+ * that Postfix has. Therefore the stage END-OF-MESSAGE becomes DATA, and stages such as EHLO become
+ * CONNECT.
+ */
 static void log_postfix_reject(const struct maillog_reject *r)
 {
     char reply[FIELD_SIZE], to[FIELD_SIZE], from[FIELD_SIZE], helo[FIELD_SIZE], what[100] = "";
     const char *stage = r->stage, *open = "", *refused = "", *close = "";
 
     plain_text(r->text, reply);
-    if (strspn(reply, "0123456789") == 3 && reply[3] == '-') /* the first line of several */
+    if (strspn(reply, "0123456789") == 3 && reply[3] == '-') /* this is the first line of several */
         reply[3] = ' ';
     plain_address(r->to[0] == '<' ? r->to + 1 : r->to, to);
     size_t len = strlen(to);
@@ -219,7 +223,7 @@ bool maillog_has_room(void)
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static double room = FLOOD_LINES;
     static int64_t last_ms;
-    static unsigned missing; /* 0: there is no flood */
+    static unsigned missing; /* lines not logged; 0: there is no flood */
     unsigned say_missing = 0;
     int64_t now_ms = task_now_ms();
 

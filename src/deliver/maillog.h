@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * maillog: the log lines about mail: a copy was taken, the outcome of an attempt, a refusal. Their
- * form is decided here alone. There are two styles: our own, and the grammar of Postfix, for tools
- * that read only that (pflogsumm). Any thread.
+ * maillog: the log lines about mail: a copy was taken, the outcome of an attempt, a refusal. This
+ * module alone decides their form. There are two styles: our own, and the grammar of Postfix, for
+ * tools that read only that (pflogsumm). Any thread.
  *
  * In Postfix's grammar the tag has the part of the program that logs ("splitrelay/smtpd[PID]:",
- * log_as()). For a destination it is that destination's part, as if each had a syslog_name of its
- * own: "splitrelay/archive/smtp[PID]:". Text from outside cannot be taken for a field there: '<'
- * and '>' in an address become '?', and so does the '=' of "=<" in other text.
+ * log_as()). Lines about a destination have its name in the tag, as if each destination had a
+ * syslog_name of its own: "splitrelay/archive/smtp[PID]:". Text from outside cannot be taken for a
+ * field of the line: '<' and '>' in an address become '?', and so does the '=' of "=<" in other
+ * text.
  */
 #ifndef SPLIT_MAILLOG_H
 #define SPLIT_MAILLOG_H
@@ -22,14 +23,15 @@
 /* The style of the lines from now on: "splitmilter" (the initial one) or "postfix". */
 void maillog_set_style(const char *style) __attribute__((nonnull));
 
-/* A copy was stored; count: its recipients. If it is dead on arrival, a line for each of them
- * follows. To be called before it can be delivered, because tools take the size from this line. */
+/* Log that a copy was stored. count: the number of its recipients. If the copy is dead on arrival,
+ * a line for each recipient follows. The caller logs a copy before it can be delivered, because
+ * tools take the size from this line. */
 void maillog_taken(const struct queue_message *m, const struct queue_new_copy *copy, size_t count,
                    uint64_t size) __attribute__((nonnull));
 
-/* To be called before the outcomes of an attempt that is not the first, or is late: describes the
- * copy again, because the log that has its arrival may have been rotated. Only in Postfix's
- * grammar. */
+/* In Postfix's grammar: log size and sender of a copy again, before the outcomes of an attempt that
+ * is late or not the first, because the log with the copy's arrival may have been rotated away.
+ * Does nothing in our own style. */
 void maillog_active(const struct queue_copy *c) __attribute__((nonnull));
 
 /* An attempt, as it was for one recipient. No string is NULL. */
@@ -40,7 +42,7 @@ struct maillog_attempt {
     const char *dsn;    /* "2.0.0" */
 };
 
-/* The outcome for recipient i of the copy, whose state and reason are decided. */
+/* Log the outcome for recipient i of the copy, whose state and reason are set. */
 void maillog_outcome(const struct queue_copy *c, size_t i, const struct config_destination *d,
                      const struct maillog_attempt *a) __attribute__((nonnull));
 
@@ -59,8 +61,9 @@ struct maillog_reject {
 void maillog_reject(const struct maillog_reject *r) __attribute__((nonnull));
 
 /* May another line about a client's error be logged? False: there were too many lately; the number
- * of lines that are missing is logged later. The limit keeps clients from filling the log, and from
- * making the log daemon drop other lines. maillog_reject() calls this itself. */
+ * of lines that are missing is logged later. True counts as one line. The limit keeps clients from
+ * filling the log, and from making the log daemon drop other lines. maillog_reject() calls this
+ * itself. */
 bool maillog_has_room(void) __attribute__((warn_unused_result));
 
 #endif

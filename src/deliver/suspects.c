@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* SUSPECTS_MAX: it is not there. */
+/* The place of the id; SUSPECTS_MAX: there is none. */
 static size_t find(const struct suspects *s, const char *id)
 {
     size_t i = 0;

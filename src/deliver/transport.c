@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 struct smtp_transport {
-    struct transport transport; /* first */
+    struct transport transport; /* must be first */
     struct client *client;
 };
 

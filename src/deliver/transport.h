@@ -2,7 +2,7 @@
 /*
  * transport: how a copy gets to its destination, as seen by the workers in destination.c: SMTP and
  * LMTP (client.h), or files in a Maildir (maildir.h). An implementation's struct begins with
- * `struct transport`. One thread at a time, but for interrupt().
+ * `struct transport`. One thread at a time, except for interrupt().
  */
 #ifndef SPLIT_TRANSPORT_H
 #define SPLIT_TRANSPORT_H
@@ -17,13 +17,15 @@ struct transport;
 struct security_client;
 
 struct transport_ops {
-    /* Deliver the pending recipients of a copy: report->outcomes (array of copy->recipient_count
-       given by the caller) and all the rest of the report but wait_ms are filled in. */
+    /* Deliver a copy to its pending recipients. Fills report->outcomes, for which the caller
+     * provides an array of copy->recipient_count, and all other members of the report except
+     * wait_ms. */
     void (*deliver)(struct transport *t, const struct queue_copy *copy,
                     struct outcome_report *report);
     /* Is a connection open that can take another copy, and that costs the server something? */
     bool (*is_connected)(const struct transport *t);
-    /* Make deliver() of another thread end soon. only_setup: unless it transmits a copy. */
+    /* Make deliver() of another thread end soon. only_setup: only if it has not yet begun to
+     * transmit a copy. */
     void (*interrupt)(struct transport *t, bool only_setup);
     /* Send QUIT and close the connection if there is one; release the transport. */
     void (*free)(struct transport *t);

@@ -14,8 +14,8 @@
 
 #define BLOCK_SIZE 65536
 
-/* MTAs cut off what is longer (Postfix: header_size_limit, 102400); further recipients go into
- * another field of the same name. */
+/* When X-Envelope-To is longer than this, further recipients go into another field of that name.
+ * MTAs cut off a field that is much longer (Postfix: header_size_limit, 102400). */
 #define FIELD_SIZE_MAX 8192
 
 void format_clear(struct format *f)
@@ -65,7 +65,7 @@ static int scan_content(const struct queue_copy *copy, struct format_scan *scan,
             format_scan_feed(scan, data, len);
         else
             rc = -1;
-        task_yield(); /* a large one takes a while */
+        task_yield(); /* a large content takes a while */
     }
     format_scan_end(scan);
     free(block);
@@ -82,8 +82,8 @@ static int begin_journal(struct format *f, const char *hostname, struct err *err
     return f->journal != NULL ? 0 : -1;
 }
 
-/* The fields of trace.h, and what ends them: the content may begin with a line that would continue
- * the last field. */
+/* For all formats but journal: make the fields of trace.h, and what ends them (trace_end()), which
+ * depends on the first byte of the content. */
 static int begin_trace(struct format *f, const char *hostname, struct err *err)
 {
     char block[1];
@@ -108,7 +108,7 @@ int format_begin(struct format *f, const struct queue_copy *copy,
     buf_reset(&f->trace);
     if (d->format != CONFIG_FORMAT_JOURNAL)
         return begin_trace(f, hostname, err);
-    trace_header(copy, hostname, &f->trace); /* more fields of ours follow */
+    trace_header(copy, hostname, &f->trace); /* without trace_end(): more fields of ours follow */
     return begin_journal(f, hostname, err);
 }
 
@@ -120,7 +120,8 @@ void format_address(const char *address, struct buf *out)
     buf_addc(out, '>');
 }
 
-/* An address may be as long as a line (RFC 5322 2.1.1: 998), so each has a line of its own. */
+/* An address may be as long as a line (RFC 5322 2.1.1: 998), so each address has a line of its
+ * own. */
 static void add_recipients(const struct format *f, const bool *is_included, struct buf *out)
 {
     static const char name[] = "X-Envelope-To: ";

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * format: what a destination gets: the content as it is in the queue, with text before and behind
- * it that depends on the destination's `format` and on the recipients of the transaction. The
- * content itself is never changed: client.c and maildir.c send the first text, then the content,
- * read block by block (format_read()), then the second text. One thread at a time; the buffers are
- * reused from copy to copy.
+ * format: makes what a destination gets: the content as it is in the queue, with text before and
+ * behind it that depends on the destination's `format` and on the recipients of the transaction.
+ * The content itself is never changed: client.c and maildir.c send the first text, then the
+ * content, read block by block (format_read()), then the second text. One thread at a time; the
+ * buffers are reused from copy to copy.
  *
  *     raw               Received, X-Split-Copy (trace.h); the content
- *     envelope-headers  X-Envelope-From, X-Envelope-To; the two above; the content
- *     journal           X-Envelope-From; the two of raw; a message of our own around the content,
- *                       see format_journal.h
+ *     envelope-headers  X-Envelope-From, X-Envelope-To, Received, X-Split-Copy; the content
+ *     journal           X-Envelope-From, Received, X-Split-Copy; a message of our own around the
+ *                       content, see format_journal.h
  *
  * Above a content that begins with a blank there is an empty line, see trace_end().
  */
@@ -31,25 +31,26 @@ struct format_journal;
 struct format {
     const struct queue_copy *copy;                /* borrowed */
     const struct config_destination *destination; /* borrowed */
-    struct buf trace;                             /* header fields of each format */
-    struct format_journal *journal;               /* NULL: another format */
-    struct buf head, tail; /* CRLF; the text before the content and behind it */
+    struct buf trace;                             /* the header fields that all formats have */
+    struct format_journal *journal;               /* NULL: the format is not journal */
+    struct buf head, tail; /* the text before the content and behind it; lines end in CRLF */
     bool is_8bit;          /* there are bytes above 127 in head or content */
-    bool has_utf8_header;  /* in a header field of head */
+    bool has_utf8_header;  /* there are such bytes in a header field of head */
 };
 
 /* Free what it owns. */
 void format_clear(struct format *f) __attribute__((nonnull));
 
-/* Begin a copy. hostname: our own name. -1 with `err`: the content of the copy cannot be read. */
+/* Begin a copy. hostname: our own name. -1 with `err`: the content of the copy cannot be read, or
+ * the journal cannot be made (format_journal_new()). */
 int format_begin(struct format *f, const struct queue_copy *copy,
                  const struct config_destination *d, const char *hostname, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * Make head, tail and the two flags for a transaction. is_included: for each recipient of the copy,
- * whether it is in this transaction. With fewer recipients the text gets shorter, never longer.
- * Addresses are text from outside: what could end a line becomes '?'.
+ * Make head, tail, is_8bit and has_utf8_header for a transaction. is_included: for each recipient
+ * of the copy, whether it is in this transaction. With fewer recipients the text gets shorter,
+ * never longer. Addresses are text from outside: what could end a line becomes '?'.
  */
 void format_make(struct format *f, const bool *is_included) __attribute__((nonnull));
 

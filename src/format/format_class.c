@@ -16,18 +16,21 @@ static const char *const class_names[] = {"To", "Cc", "Bcc", "Recipient"};
 struct entry {
     char *folded;
     size_t recipient;
-    enum class seen; /* of the first of equal entries: the best class found so far */
+    /* in the first of the entries with equal `folded`: the first class in the enum's order that was
+     * found so far */
+    enum class seen;
 };
 
 struct format_class {
     size_t count;
-    enum class *classes;   /* per recipient */
-    char **originals;      /* per recipient, never NULL */
-    struct entry *entries; /* sorted; addresses, and originals that differ */
+    enum class *classes; /* per recipient */
+    char **originals;    /* per recipient, never NULL */
+    /* sorted: the address of each recipient, and its original if that is another address */
+    struct entry *entries;
     size_t entry_count;
 };
 
-/* The form in which addresses are compared. */
+/* The form in which addresses are compared. The caller frees. */
 static char *fold(const char *text)
 {
     struct address a;
@@ -51,7 +54,7 @@ bool format_class_is_same(const char *a, const char *b)
     return is_same;
 }
 
-/* The address of an ORCPT; NULL if it has none. */
+/* The address in an ORCPT, which the caller frees; NULL if there is none. */
 static char *decode_orcpt(const char *orcpt)
 {
     struct buf out = {0};
@@ -93,7 +96,7 @@ struct search {
     enum class class;
 };
 
-/* The first of those that are equal; NULL: there are none. */
+/* The first of the entries with this address; NULL: there are none. */
 static struct entry *find(const struct format_class *c, const char *folded)
 {
     size_t from = 0, to = c->entry_count;
@@ -109,7 +112,7 @@ static struct entry *find(const struct format_class *c, const char *folded)
     return is_there ? &c->entries[from] : NULL;
 }
 
-/* hdr_address_map: nothing is ever replaced */
+/* A hdr_address_map that notes the class of an address, and replaces nothing. */
 static int note_address(const char *address, struct buf *out, void *ctx)
 {
     struct search *s = ctx;
@@ -186,6 +189,7 @@ const char *format_class_original(const struct format_class *c, size_t recipient
     return c->originals[recipient];
 }
 
+/* A hdr_address_map that keeps the first address, and replaces nothing. */
 static int keep_first(const char *address, struct buf *out, void *ctx)
 {
     char **first = ctx;

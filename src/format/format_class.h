@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * format_class: in which way a message is addressed to the recipients of its envelope: To, Cc or
- * Bcc of its header. Addresses are compared without case and needless quotes. Pure; any thread.
+ * format_class: finds out for each recipient of the envelope whether the header addresses the
+ * message to it by To, Cc or Bcc. Addresses are compared without case and needless quotes. Pure;
+ * any thread.
  */
 #ifndef SPLIT_FORMAT_CLASS_H
 #define SPLIT_FORMAT_CLASS_H
@@ -13,19 +14,19 @@
 
 struct format_class;
 
-/* scan: of the content; copy is borrowed. Takes time in the order of (addresses in the header) *
- * log(recipients). */
+/* Classify the recipients of the copy. scan: of its content. Both are borrowed for the call. Takes
+ * time in the order of (addresses in the header) * log(recipients). */
 struct format_class *format_class_new(const struct format_scan *scan, const struct queue_copy *copy)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void format_class_free(struct format_class *c);
 
-/* The first of "To", "Cc" and "Bcc" whose fields contain the recipient; "Recipient" if none does.
- */
+/* The first of "To", "Cc" and "Bcc" whose fields contain the recipient; "Recipient" if none
+ * does. */
 const char *format_class_name(const struct format_class *c, size_t recipient)
     __attribute__((nonnull, returns_nonnull));
 
-/* What the recipient was before it was rewritten (ORCPT); "" if it was the same, or if that is not
- * known. */
+/* The recipient before it was rewritten (its ORCPT); "" if it was not rewritten, or if the original
+ * is not known. Borrowed. */
 const char *format_class_original(const struct format_class *c, size_t recipient)
     __attribute__((nonnull, returns_nonnull));
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VALUE_MAX 900 /* bytes of a value in the report: a line of the header holds it */
+#define VALUE_MAX 900 /* bytes of a value in the report, so that it fits on a line (998) */
 #define BOUNDARY_RANDOM 16
 
 struct format_journal {
@@ -19,12 +19,13 @@ struct format_journal {
     const struct config_destination *destination;
     char hostname[TRACE_HOSTNAME_SIZE];
     char *sender, *on_behalf_of, *subject, *message_id; /* one line each, "" where there is none */
-    struct format_class *classes;                       /* of recipients */
+    struct format_class *classes;                       /* of the recipients */
     char boundary[2 * BOUNDARY_RANDOM + 1];
-    bool is_8bit, is_binary; /* the content */
+    bool is_8bit, is_binary; /* of the content */
 };
 
-/* One line of valid UTF-8, at most VALUE_MAX bytes. */
+/* Take the content of `text`, and return it as one line of valid UTF-8, cut to VALUE_MAX bytes. The
+ * caller frees the line. */
 static char *printable(struct buf *text)
 {
     char *out;
@@ -40,7 +41,7 @@ static char *printable(struct buf *text)
     return out;
 }
 
-/* The first field of this name; "" if there is none. */
+/* The value of the first field with this name; "" if there is none. The caller frees. */
 static char *field_value(const struct format_scan *scan, const char *name)
 {
     struct format_field field;
@@ -163,7 +164,7 @@ static void add_report(const struct format_journal *j, const bool *is_included, 
             add_recipient(j, i, out);
 }
 
-/* The header of the report message, and that of its first part. */
+/* Add the header of the report message, and that of its first part. */
 static void add_header(const struct format_journal *j, const struct format_scan *report,
                        struct buf *head)
 {

@@ -40,9 +40,9 @@ format_journal_new(const struct format_scan *scan, const struct queue_copy *copy
 void format_journal_free(struct format_journal *j);
 
 /*
- * Append what stands before the content and behind it. head begins with trace, whole header fields.
- * is_included: as for format_make(). Returns whether there are bytes above 127 in the whole
- * message, its content included.
+ * Append the text before the content to head, and the text behind it to tail. trace: whole header
+ * fields, which are appended to head first. is_included: as for format_make(). Returns whether
+ * there are bytes above 127 in the whole message, its content included.
  */
 bool format_journal_make(const struct format_journal *j, const struct buf *trace,
                          const bool *is_included, struct buf *head, struct buf *tail)

@@ -16,7 +16,7 @@ void format_scan_feed(struct format_scan *s, const char *data, size_t len)
     buf_add(&s->header, data, len < room ? len : room);
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)data[i];
-        if (s->after_cr != (c == '\n')) /* one of CR and LF without the other */
+        if (s->after_cr != (c == '\n')) /* a CR without LF, or an LF without CR */
             s->is_binary = true;
         s->after_cr = c == '\r';
         if (c == '\n') {

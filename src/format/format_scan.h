@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * format_scan: what a journal report needs to know about the bytes of a message: the encoding to be
- * declared for them (RFC 2045 6.2), and the fields of its header. The content is read block by
- * block; only its header is kept, up to a limit. Pure; one per message.
+ * format_scan: finds out what a journal report needs to know about the bytes of a message: the
+ * encoding to be declared for them (RFC 2045 6.2), and the fields of its header. The content is
+ * read block by block; only its header is kept, up to a limit. Pure; one struct per message.
  *
  *     header = *( name *WSP ":" body CRLF *( WSP text CRLF ) )
  *
@@ -22,10 +22,11 @@
 
 /* All zero before the first byte. Released with format_scan_clear(). */
 struct format_scan {
-    struct buf header; /* from the first byte on; what is behind the header, too */
-    bool is_8bit;      /* bytes above 127 */
-    bool is_binary;    /* NUL, CR or LF alone, or a line over FORMAT_SCAN_LINE_MAX */
-    size_t line_len;   /* of the line that is being read, without CRLF */
+    /* the first FORMAT_SCAN_HEADER_MAX bytes of the content, which may reach beyond its header */
+    struct buf header;
+    bool is_8bit;    /* bytes above 127 */
+    bool is_binary;  /* NUL, CR or LF alone, or a line over FORMAT_SCAN_LINE_MAX */
+    size_t line_len; /* bytes so far of the present line, without CRLF */
     bool after_cr;
 };
 
@@ -35,10 +36,10 @@ void format_scan_clear(struct format_scan *s) __attribute__((nonnull));
 /* Take the next bytes of the content. */
 void format_scan_feed(struct format_scan *s, const char *data, size_t len) __attribute__((nonnull));
 
-/* The content is over. */
+/* Note that the content is over: if its last byte is a CR, that is a CR alone. */
 void format_scan_end(struct format_scan *s) __attribute__((nonnull));
 
-/* "7bit", "8bit", "binary" */
+/* The value of Content-Transfer-Encoding: "7bit", "8bit" or "binary". */
 const char *format_scan_encoding(bool is_8bit, bool is_binary) __attribute__((returns_nonnull));
 
 struct format_field {
@@ -53,12 +54,12 @@ struct format_field {
 bool format_scan_next(const struct format_scan *s, size_t *at, struct format_field *out)
     __attribute__((nonnull));
 
-/* Does the field have this name? Case is ignored. */
+/* Does the field have this name, whatever the case of its letters? */
 bool format_field_is(const struct format_field *f, const char *name) __attribute__((nonnull));
 
 /*
- * Append the body as one line: unfolded, white space at both ends removed, tabs and NULs replaced.
- * Whatever else is in it stays: also CR, LF and other control characters.
+ * Append the body as one line: unfolded, white space at both ends removed, tabs replaced by blanks
+ * and NULs by '?'. All other characters stay, also a bare CR or LF and control characters.
  */
 void format_field_text(const struct format_field *f, struct buf *out) __attribute__((nonnull));
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define LINE_MAX_COLUMNS 76 /* RFC 2047 2, of a line that holds an encoded word */
+#define LINE_MAX_COLUMNS 76 /* of a line that holds an encoded word: RFC 2047 section 2 */
 
 static void add_base64(const char *text, size_t len, struct buf *out)
 {
@@ -24,7 +24,8 @@ static void add_base64(const char *text, size_t len, struct buf *out)
     }
 }
 
-/* Bytes of whole characters, at most max. */
+/* The number of bytes that can be taken from the start of the text, at most max, without cutting a
+ * character. */
 static size_t whole_characters(const char *text, size_t len, size_t max)
 {
     size_t n = 0;

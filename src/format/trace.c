@@ -9,14 +9,14 @@
 
 #define COLUMNS_MAX 77 /* RFC 5322 2.1.1: lines should stay below 78 characters */
 #define TAB_COLUMNS 8
-#define OUTSIDE_MAX 60  /* bytes kept of a text from outside, so that each fits on a line */
-#define QUEUE_ID_MAX 48 /* of the MTA */
+#define OUTSIDE_MAX 60  /* bytes kept of a text from outside, so that it fits on a line */
+#define QUEUE_ID_MAX 48 /* bytes kept of the MTA's queue id */
 
-/* Writes words, breaking the line before one that would go over COLUMNS_MAX. */
+/* Writes words, and breaks the line before a word that would go over COLUMNS_MAX. */
 struct folder {
     struct buf *out;
     size_t column;
-    bool has_word; /* on this line */
+    bool has_word; /* the present line has a word */
 };
 
 static void fold(struct folder *f)
@@ -42,8 +42,8 @@ static void add_word(struct folder *f, const char *word)
 }
 
 /*
- * Copy text, at most max bytes, with '?' for all but letters, digits and those in `more`. None of
- * those that are let through has a meaning in a header field or in a comment.
+ * Copy text, at most max bytes, with '?' for all but letters, digits and the characters in `more`.
+ * None of the characters that are let through has a meaning in a header field or in a comment.
  */
 static const char *reduce(const char *text, const char *more, size_t max, char *out, size_t size)
 {
@@ -60,7 +60,7 @@ void trace_hostname(const char *hostname, char out[TRACE_HOSTNAME_SIZE])
     reduce(hostname, "-._:[]", TRACE_HOSTNAME_SIZE - 1, out, TRACE_HOSTNAME_SIZE);
 }
 
-/* "HELO (NAME [ADDR])" */
+/* Add "HELO (NAME [ADDR])". */
 static void add_client(struct folder *f, const struct queue_message *m)
 {
     static const char host_chars[] = "-._:[]";
@@ -83,7 +83,7 @@ static void add_client(struct folder *f, const struct queue_message *m)
     }
 }
 
-/* English names whatever the locale is. */
+/* strftime(3) would write the names of days and months in the language of the locale. */
 void trace_date(time_t when, char out[TRACE_DATE_SIZE])
 {
     static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
@@ -144,7 +144,7 @@ void trace_header(const struct queue_copy *c, const char *hostname, struct buf *
 
     trace_hostname(hostname, host);
     trace_received(&c->message, c->id, hostname, out);
-    /* On one line, whatever its length, for tools that are simpler than a parser. */
+    /* The field is on one line, whatever its length, for tools that are simpler than a parser. */
     buf_addf(out, "X-Split-Copy: destination=%s; id=%s; host=%s\r\n", c->destination, c->id, host);
 }
 

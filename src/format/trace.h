@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * trace: the two header fields that splitrelay puts above a copy. Made at delivery from what the
- * queue keeps, the same at each attempt.
+ * trace: the two header fields that splitrelay puts above a copy. They are made at delivery from
+ * what the queue keeps, so they are the same at each attempt. Any thread.
  */
 #ifndef SPLIT_TRACE_H
 #define SPLIT_TRACE_H
@@ -19,16 +19,17 @@ void trace_date(time_t when, char out[TRACE_DATE_SIZE]) __attribute__((nonnull))
 /* Copy a host name, reduced to the characters that a header field may hold. */
 void trace_hostname(const char *hostname, char out[TRACE_HOSTNAME_SIZE]) __attribute__((nonnull));
 
-/* Append only the field Received of trace_header(). id: "" for none. */
+/* Append only the field Received of trace_header(). id: that of the copy; "": the field gets
+ * none. */
 void trace_received(const struct queue_message *m, const char *id, const char *hostname,
                     struct buf *out) __attribute__((nonnull));
 
 /*
- * Append what ends our header fields above a content that begins with these bytes: an empty line if
- * the first one is a blank, else nothing. Such a content begins with a line that can be no field:
- * to MTAs it has no header at all. Right below our fields that line would continue the last of them
- * (RFC 5322 2.2.3): text from outside in our Received, or in the X-Split-Copy by which a loop is
- * found. Postfix's smtpd(8) puts an empty line there, too.
+ * Append what separates our header fields from a content that begins with these bytes: an empty
+ * line if the first byte is a blank, else nothing. For an MTA, a content that begins with a blank
+ * has no header at all. Right below our fields its first line would continue our last field (RFC
+ * 5322 2.2.3), so that Received, or X-Split-Copy, by which a loop is found, would hold text from
+ * outside. Postfix's smtpd(8) puts an empty line there, too.
  */
 void trace_end(const char *content, size_t len, struct buf *out) __attribute__((nonnull));
 

@@ -22,7 +22,7 @@ static bool is_atext(unsigned char c)
            (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
 }
 
-/* Is it a dot-string of RFC 5321: atoms joined by single dots? */
+/* Is the text a dot-string of RFC 5321: atoms joined by single dots? */
 static bool is_dot_string(const char *s, size_t len)
 {
     bool after_atom = false;
@@ -41,7 +41,7 @@ static bool is_dot_string(const char *s, size_t len)
     return after_atom;
 }
 
-/* Is it one quoted-string, from its first quote to its last? */
+/* Is the text one quoted-string, from its first quote to its last? */
 static bool is_quoted_string(const char *s, size_t len)
 {
     if (len < 2 || s[0] != '"')
@@ -55,7 +55,8 @@ static bool is_quoted_string(const char *s, size_t len)
     return false;
 }
 
-/* Host name rules of RFC 5321, with '_' (seen in the wild) and non-ASCII letters (RFC 6531). */
+/* Is the text a domain by the rules of RFC 5321? Also allowed are '_', which occurs in practice,
+ * and letters outside ASCII (RFC 6531). */
 static bool is_domain(const char *s, size_t len)
 {
     size_t label = 0;
@@ -77,8 +78,8 @@ static bool is_domain(const char *s, size_t len)
     return true;
 }
 
-/* Set is_utf8. -1 with `err` for control characters, malformed UTF-8, and an address that is too
- * long. Before domain_at bytes need not be UTF-8. */
+/* Check the bytes of an address, and set is_utf8. -1 with `err` for control characters, malformed
+ * UTF-8, and an address that is too long. Bytes before domain_at need not be UTF-8. */
 static int check_bytes(const char *s, size_t len, size_t domain_at, struct address *out,
                        struct err *err)
 {
@@ -231,8 +232,8 @@ static void add_lower(struct buf *out, const char *s, size_t len)
         out->data[i] = ascii_to_lower(out->data[i]);
 }
 
-/* Append a quoted local part: without quotes if it does not need them, else with as few backslashes
- * as possible. */
+/* Append a quoted local part in lower case: without quotes if it does not need them, else with as
+ * few backslashes as possible. */
 static void add_unquoted(struct buf *out, const char *s, size_t len)
 {
     struct buf plain = {0};
@@ -363,7 +364,8 @@ bool address_leads_into(const char *path, size_t len, const char *tag_domain)
     struct buf squeezed = {0};
     struct buf plain = {0};
 
-    /* Postfix finds split.invalid in its tables for "\u017fplit.invalid". */
+    /* The path is folded, because Postfix finds split.invalid in its tables for
+     * "\u017fplit.invalid". */
     casefold_add(&folded, path, len);
     path = buf_str(&folded);
     len = folded.len;

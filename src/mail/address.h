@@ -39,17 +39,17 @@ enum address_flags {
 /*
  * Parse a path: "<...>" or the bare address, as in RCPT TO. The grammar is in address.c: a
  * dot-string or quoted-string, "@", and a domain or address literal. A source route ("@a,@b:")
- * before it is dropped (RFC 5321 appendix C), and so is a trailing dot of the domain. Control
- * characters, NUL and unbalanced quotes are errors with any flags; invalid UTF-8 is an error
- * without ADDRESS_OCTETS. flags: a combination of enum address_flags. -1 with `err`.
+ * before the address is dropped (RFC 5321 appendix C), and so is a trailing dot of the domain.
+ * Control characters, NUL and unbalanced quotes are errors with any flags; invalid UTF-8 is an
+ * error without ADDRESS_OCTETS. flags: a combination of enum address_flags. -1 with `err`.
  */
 int address_parse(const char *path, size_t len, unsigned flags, struct address *out,
                   struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * Does the local part have characters outside quotes that are allowed only inside ( ()<>[]:;,\ and
- * blanks)? MTAs read such addresses in different ways (as comments, as lists), so the recipient
- * that an MTA makes of it is not certain.
+ * Does the local part have characters outside quotes that are allowed only inside quotes: blanks,
+ * or one of ()<>[]:;,\ ? MTAs read such an address in different ways (as a comment, as a list), so
+ * it is not certain which recipient an MTA finds in it.
  */
 bool address_is_ambiguous(const struct address *a) __attribute__((nonnull));
 
@@ -69,9 +69,10 @@ int address_tag(const struct address *a, const char *name, const char *kind, con
                 struct buf *out, struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * The reverse: if `a` ends in ".NAME.KIND.TAG_DOMAIN" (case is ignored), set *plain_out to the
- * address below it and append NAME in lower case to name_out. False, with nothing changed, if it
- * does not, or if nothing is left of the domain.
+ * The reverse of address_tag(): if `a` ends in ".NAME.KIND.TAG_DOMAIN" (case is ignored), set
+ * *plain_out to the address before this suffix, and append NAME in lower case to name_out. False if
+ * there is no such suffix, or if nothing is left of the domain; *plain_out is undefined then, and
+ * nothing is appended.
  */
 bool address_untag(const struct address *a, const char *kind, const char *tag_domain,
                    struct address *plain_out, struct buf *name_out) __attribute__((nonnull));

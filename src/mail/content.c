@@ -6,8 +6,8 @@
  *     wire = *( ["."] line CRLF ) "." CRLF
  *
  * The header (RFC 5322 2.2) consists of fields, folded lines included. It ends at the empty line,
- * or at the first line that cannot be a field, as in Postfix's cleanup(8). The body below it is not
- * examined.
+ * or at the first line that cannot be a field, as in Postfix's cleanup(8). The body below the
+ * header is not examined.
  */
 #include "mail/content.h"
 #include "base/log.h"
@@ -28,7 +28,8 @@ enum state {
     AT_END,
 };
 
-/* What the present field of the header is. The body of the latter two gathers in content.field. */
+/* The kind of the present header field. For FIELD_COPY and FIELD_MESSAGE_ID its body is collected
+ * in content.field. */
 enum field { FIELD_OTHER, FIELD_COPY, FIELD_MESSAGE_ID };
 
 struct content {
@@ -99,7 +100,8 @@ static bool part_is(const char *part, size_t len, const char *key, const char **
     return true;
 }
 
-/* Parse the X-Split-Copy that is complete now: "destination=NAME; id=COPYID; host=HOSTNAME". */
+/* Parse the X-Split-Copy field in content.field, which is complete: "destination=NAME; id=COPYID;
+ * host=HOSTNAME". */
 static void end_copy_field(struct content *c)
 {
     const char *destination = "", *host = "";
@@ -139,7 +141,7 @@ static void end_message_id_field(struct content *c)
     log_sanitize(c->message_id);
 }
 
-/* The field that was collected is complete. */
+/* Evaluate the field that was collected, which is complete. */
 static void end_field(struct content *c)
 {
     switch (c->field_kind) {
@@ -165,7 +167,8 @@ static void extend_field(struct content *c, const char *text, size_t len)
     c->field_len += len;
 }
 
-/* The length of the field name at the beginning of the line, 0 if the line is no field. */
+/* The length of the field name at the beginning of the line; *body_out: the text behind its colon.
+ * 0 if the line is no field. */
 static size_t field_name(const char *line, size_t len, const char **body_out)
 {
     size_t name = 0, colon;
@@ -180,7 +183,7 @@ static size_t field_name(const char *line, size_t len, const char **body_out)
     return name;
 }
 
-/* Collect the body of this field. */
+/* Begin to collect the body of a field of this kind. */
 static void begin_field(struct content *c, enum field kind, const char *body, size_t len)
 {
     c->field_kind = kind;
@@ -223,7 +226,7 @@ static void header_feed(struct content *c, const char *data, size_t len)
     while (len > 0 && c->is_header) {
         const char *lf = memchr(data, '\n', len);
         size_t n = lf != NULL ? (size_t)(lf - data) + 1 : len;
-        if (lf != NULL && c->line_len == 0) { /* cut as one that comes in pieces */
+        if (lf != NULL && c->line_len == 0) { /* cut like a line that comes in pieces */
             header_line(c, data, n < sizeof c->line ? n : sizeof c->line);
         } else {
             size_t room = sizeof c->line - c->line_len;
@@ -247,8 +250,8 @@ static void emit(struct content *c, const char *data, size_t len, struct buf *ou
         header_feed(c, data, len);
 }
 
-/* Take bytes that begin within a line, up to the next dot at a line start. Returns the end of them.
- */
+/* Emit the bytes up to the next dot at a line start, or all of them. The first byte is content even
+ * if it is a dot. Returns where the rest begins. */
 static const char *feed_lines(struct content *c, const char *data, const char *end, struct buf *out)
 {
     const char *p = data;
@@ -262,7 +265,7 @@ static const char *feed_lines(struct content *c, const char *data, const char *e
             break;
         }
         p = lf + 1;
-        /* An LF at the start of `data` is bare, because the caller handles one behind a CR. */
+        /* An LF at the start of `data` is bare, because the caller handles an LF behind a CR. */
         if (lf == data || lf[-1] != '\r') {
             c->has_bare_lf = true;
         } else if (p == end || *p == '.') {

@@ -2,8 +2,8 @@
 /*
  * content: a state machine over the bytes of a content that is received. It finds the end (CRLF .
  * CRLF and nothing else), removes the stuffed dots, reports a bare LF (smuggling), and searches the
- * header for loops and for the Message-ID without storing it. Pure functions; one object per
- * message.
+ * header for loops and for the Message-ID without storing the header. Pure functions; one object
+ * per message.
  */
 #ifndef SPLIT_CONTENT_H
 #define SPLIT_CONTENT_H
@@ -19,7 +19,8 @@
 
 struct content;
 
-/* hostname: of this splitrelay, as in X-Split-Copy: host=; borrowed. */
+/* Make the state for one message. hostname: of this splitrelay, as in X-Split-Copy: host=;
+ * borrowed. */
 struct content *content_new(const char *hostname)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void content_free(struct content *c);
@@ -35,9 +36,9 @@ size_t content_feed(struct content *c, const char *data, size_t len, struct buf 
 /* Was the final "." line read? */
 bool content_is_complete(const struct content *c) __attribute__((nonnull));
 
-/* Has the content an LF without CR before it? Such an LF ends no line here, but it may in other
- * servers. Therefore the session refuses the message (550 5.5.2) after its end, as Postfix does
- * with smtpd_forbid_bare_newline = reject. A lone CR is passed on as it is. */
+/* Has the content an LF without CR before it? Here such an LF ends no line, but other servers may
+ * take it for the end of a line. Therefore the session refuses the message (550 5.5.2) after its
+ * end, as Postfix does with smtpd_forbid_bare_newline = reject. A lone CR is passed on as it is. */
 bool content_has_bare_lf(const struct content *c) __attribute__((nonnull));
 
 /* Has the header more than CONTENT_HOPS_MAX Received: fields, or X-Split-Copy fields of this host
@@ -48,9 +49,10 @@ bool content_has_too_many_hops(const struct content *c) __attribute__((nonnull))
 bool content_has_copy_for(const struct content *c, const char *destination)
     __attribute__((nonnull));
 
-/* The body of the first Message-ID field (RFC 5322 3.6.4), as a rule "<left@right>": on one line,
- * without white space around it, unprintable characters replaced (log_sanitize()); "" if there is
- * none. Valid as long as c, and final when the content is complete. */
+/* The body of the first Message-ID field (RFC 5322 3.6.4), usually "<left@right>"; "" if there is
+ * no such field. The text is one line without white space at either end, and its unprintable
+ * characters are replaced (log_sanitize()). Valid as long as c, and final when the content is
+ * complete. */
 const char *content_message_id(const struct content *c) __attribute__((nonnull, returns_nonnull));
 
 #endif

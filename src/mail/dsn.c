@@ -44,7 +44,7 @@ static bool is_notify(const char *value)
     }
 }
 
-/* Is it utf-8-addr-unitext of RFC 6533: printable UTF-8 without '+' and '='? */
+/* Is the text utf-8-addr-unitext of RFC 6533: printable UTF-8 without '+' and '='? */
 static bool is_unitext(const char *s)
 {
     size_t len = strlen(s);

@@ -17,7 +17,7 @@ struct dsn {
     char *orcpt;  /* "addr-type;xtext" as the client gave it, "" if it gave none */
 };
 
-/* Both strings empty. _clear() frees them. */
+/* Set both strings to "". dsn_clear() frees them. */
 void dsn_init(struct dsn *d) __attribute__((nonnull));
 void dsn_clear(struct dsn *d) __attribute__((nonnull));
 
@@ -31,8 +31,8 @@ int dsn_parse_word(struct dsn *d, const char *word, struct err *err)
 
 /*
  * Append the words for an added recipient, "NOTIFY=x ORCPT=y". NOTIFY is left out if notify is "".
- * The ORCPT is made from `original` if the client gave none; one of type utf-8 is rewritten as
- * xtext_encode_orcpt() does it; one that would be too long is left out.
+ * The ORCPT is made from `original` if the client gave none. An ORCPT of type utf-8 is rewritten as
+ * by xtext_encode_orcpt(). An ORCPT of more than 500 bytes is left out.
  */
 void dsn_words(const struct dsn *d, const char *notify, const struct address *original,
                struct buf *out) __attribute__((nonnull));

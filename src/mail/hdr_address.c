@@ -33,7 +33,8 @@ struct rewriter {
     int replaced;
 };
 
-/* The length of the text from `open` to `close`; 0 if there is no `close`. */
+/* The length of the text at p from `open` to the `close` that belongs to it, both included; 0 if
+ * there is no such `close`. nests: there may be further pairs inside. */
 static size_t delimited_len(const char *p, char open, char close, bool nests)
 {
     size_t level = 0;
@@ -51,7 +52,7 @@ static size_t delimited_len(const char *p, char open, char close, bool nests)
     return 0;
 }
 
-/* A quoted string begins and ends with the same character. */
+/* As delimited_len(), for a quoted string, which begins and ends with the same character. */
 static size_t quoted_len(const char *p)
 {
     for (size_t i = 1; p[i] != '\0'; i++) {
@@ -65,7 +66,7 @@ static size_t quoted_len(const char *p)
     return 0;
 }
 
-/* The token at p, which is not the end of the text. Its len is 0 if the token does not end. */
+/* The token at p, where the text does not end yet. Its len is 0 if the token is not closed. */
 static struct token next_token(const char *p)
 {
     static const char space[] = " \t\r\n", special[] = "<>,;:@.";
@@ -102,7 +103,8 @@ static bool is_filler(const struct token *t)
     return t->kind == KIND_SPACE || t->kind == KIND_COMMENT;
 }
 
-/* Append the addr-spec of these tokens without comments and white space. False: they are none. */
+/* Append the addr-spec of these tokens without comments and white space. False: the tokens are no
+ * addr-spec. */
 static bool read_address(const struct token *t, const struct token *end, struct buf *address)
 {
     bool is_domain = false, after_word = false, has_local = false;
@@ -123,7 +125,8 @@ static bool read_address(const struct token *t, const struct token *end, struct 
     return is_domain && after_word;
 }
 
-/* Write out tokens that may be an address, which the map may replace. */
+/* Write out tokens. If they are an address, the map may replace it. -1: the map ended the
+ * rewriting. */
 static int write_address(struct rewriter *r, const struct token *t, const struct token *end)
 {
     struct buf address = {0}, replacement = {0};
@@ -163,7 +166,7 @@ static const struct token *find_kind(const struct token *t, const struct token *
     return t;
 }
 
-/* Write out the element whose tokens were collected. */
+/* Write out the element whose tokens were collected. -1: the map ended the rewriting. */
 static int flush(struct rewriter *r)
 {
     if (r->count == 0)

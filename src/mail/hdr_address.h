@@ -15,10 +15,10 @@
 typedef int hdr_address_map(const char *address, struct buf *out, void *ctx);
 
 /*
- * Append the header's body with its addresses replaced. Comments inside a replaced address follow
- * it. Text that is not an address stays as it is; so does everything after a comment, quoted
- * string, literal or angle bracket that does not end. Returns the number of replaced addresses, or
- * -1 if map returned -1.
+ * Append the header's body with its addresses replaced. Comments inside a replaced address are put
+ * behind the address. Text that is not an address stays as it is; so does everything after a
+ * comment, quoted string, literal or angle bracket that does not end. Returns the number of
+ * replaced addresses, or -1 if map returned -1.
  */
 int hdr_address_rewrite(const char *body, hdr_address_map *map, void *ctx, struct buf *out)
     __attribute__((nonnull(1, 2, 4), warn_unused_result));

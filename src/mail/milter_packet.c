@@ -7,7 +7,8 @@
 #define OPTIONS_SIZE 12 /* version, actions, steps */
 #define STEPS_AT (LENGTH_SIZE + 1 + 8)
 
-/* Commands without reply, if the answer has this step (SMFIP_NR_* in libmilter/mfdef.h). */
+/* Commands that get no reply if this bit is set in the steps of the milter's answer to 'O'
+ * (SMFIP_NR_* in libmilter/mfdef.h). */
 static const struct {
     char command;
     uint32_t step;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * milter_packet: the syntax of packets from an MTA to a milter. libmilter checks packets only in
- * part: a list of macros with a name and no value makes smfi_getsymval() run past the end of the
- * list. So each packet is checked here before libmilter sees it. Pure functions; any thread.
+ * part. For example, a list of macros with a name and no value makes smfi_getsymval() run past the
+ * end of the list. So each packet is checked here before libmilter sees it. Pure functions; any
+ * thread.
  *
  * Grammar (libmilter/mfdef.h; numbers in network byte order):
  *
@@ -17,8 +18,8 @@
  *
  * The first packet is 'O', and no other is.
  *
- * The milter answers 'O' with a packet of the same form. Its steps tell which commands get no
- * reply. Macros, 'A', 'K' and 'Q' never get one.
+ * The milter answers 'O' with a packet of the same form. The steps in this answer tell which
+ * commands get no reply. 'D', 'A', 'K' and 'Q' never get a reply.
  */
 #ifndef SPLIT_MILTER_PACKET_H
 #define SPLIT_MILTER_PACKET_H
@@ -29,7 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of command and data: the limit of libmilter. */
+/* Bytes of command and data in a packet: the limit of libmilter. */
 #define MILTER_PACKET_MAX 65536
 
 /* One connection's state; zero at its start. */
@@ -39,11 +40,11 @@ struct milter_packets {
 };
 
 /*
- * Check the next `len` bytes of a connection, which begin with a packet. Returns the number of
- * bytes in whole, well-formed packets; the caller passes the rest again, with the bytes that
- * follow. -1 with `err`: a packet is malformed. due_out: the length of the packets up to the last
- * one that gets a reply. The MTA waits for that reply. The milter can get the packets behind it
- * later.
+ * Check the next `len` bytes of a connection, which begin at the start of a packet. Returns the
+ * number of bytes in whole, well-formed packets; the caller passes the rest again, with the bytes
+ * that follow. -1 with `err`: a packet is malformed. *due_out: the length of the packets up to the
+ * last one that gets a reply, which is included. The MTA waits for that reply, so these packets
+ * must be passed to the milter now; packets behind them may be passed later.
  */
 ptrdiff_t milter_packets_check(struct milter_packets *m, const char *data, size_t len,
                                size_t *due_out, struct err *err)

@@ -9,8 +9,8 @@
  *     keyword  = ( ALPHA / DIGIT ) *( ALPHA / DIGIT / "-" )
  *
  * SP is a blank or a tab; Postfix and Exim accept both. Every other verb takes the rest as it is.
- * Control characters are refused, except in MAIL, where they become "?": MTAs accept a sender that
- * has some, and its copies must not be refused for that.
+ * Control characters are refused, except in MAIL, where they become "?": MTAs accept a sender
+ * address with control characters, so a copy of a message from such a sender must not be refused.
  */
 #include "mail/smtp_command.h"
 #include "mail/smtp_path.h"
@@ -24,7 +24,7 @@ static const struct verb {
     const char *name;
     enum smtp_verb verb;
     enum shape shape;
-    const char *keyword; /* before the path */
+    const char *keyword; /* stands before the path */
 } verbs[] = {
     {"RCPT", SMTP_RCPT, SHAPE_PATH, "TO:"},        {"MAIL", SMTP_MAIL, SHAPE_PATH, "FROM:"},
     {"DATA", SMTP_DATA, SHAPE_BARE, NULL},         {"XFORWARD", SMTP_XFORWARD, SHAPE_WORDS, NULL},
@@ -76,7 +76,7 @@ static int parse_words(char *p, struct smtp_command *out, struct err *err)
     return 0;
 }
 
-/* Set `address`, or `fault`, from the inside of the path's brackets. */
+/* Set `address`, or `fault`, from the text between the brackets of the path. */
 static void read_address(struct smtp_command *out, const char *inside, size_t len)
 {
     struct buf address = {0};
@@ -161,9 +161,9 @@ static int parse_rest(const struct verb *v, char *rest, struct smtp_command *out
     return -1;
 }
 
-/* Replace tabs by blanks, and other control characters by "?". True if there are such others. A tab
- * within quotes or behind a backslash is one of them (RFC 5321 4.1.2), because with a blank in its
- * place the address would be another one. */
+/* Replace tabs by blanks, and other control characters by "?". Returns true if a "?" was put in. A
+ * tab within quotes or behind a backslash also becomes "?": it is a part of the address (RFC 5321
+ * 4.1.2), and a blank in its place would make another address. */
 static bool replace_controls(char *text, size_t len)
 {
     bool found = false, is_quoted = false, is_escaped = false;
@@ -188,8 +188,8 @@ static bool is_space(char c)
     return c == ' ' || c == '\t';
 }
 
-/* Copy the line without the blanks around it. -1 with `err`: it has control characters, and is not
- * MAIL. */
+/* Copy the line without the blanks around it. -1 with `err`: the line has control characters, and
+ * is not MAIL. */
 static int take_line(const char *line, size_t len, struct smtp_command *out, bool *has_control_out,
                      struct err *err)
 {
@@ -200,7 +200,7 @@ static int take_line(const char *line, size_t len, struct smtp_command *out, boo
     memcpy(out->text, line, len);
     out->text[len] = '\0';
     *has_control_out = replace_controls(out->text, len);
-    /* Strings that are empty point to the NUL behind the line. */
+    /* Strings that the command does not have are empty: they point to the NUL behind the line. */
     out->argument = out->path = out->address = out->text + len;
     if (!*has_control_out || ascii_equal_n(out->text, "MAIL ", 5))
         return 0;

@@ -224,8 +224,8 @@ static bool finish_mailbox(struct reader *r, const struct words *w, struct buf *
         buf_addc(out, *r->at++);
         return read_domain(r, out);
     }
-    /* Some servers drop the quotes of such a local part, and take the text behind the "@" as the
-     * domain. */
+    /* Refuse a quoted "@" without a domain behind the quotes: some servers drop the quotes, and
+     * take the text behind the "@" as the domain. */
     if (w->value.len == 0 || memchr(w->value.data, '@', w->value.len) != NULL)
         return fail(r, "there is no domain");
     return true;
@@ -273,7 +273,9 @@ const char *smtp_path_read(const char *text, size_t len, struct buf *out)
 
 /* --- the end of a path --- */
 
-/* The place behind the bracket that closes the one at p; NULL: no bracket does. */
+/* The place behind the bracket that closes the bracket at p. NULL: no bracket closes it, or neither
+ * a blank nor the end of the text follows. is_nested: inner brackets come in pairs, and a backslash
+ * outside quotes escapes a character, too. */
 static const char *after_brackets(const char *p, bool is_nested)
 {
     unsigned depth = 0;
@@ -292,8 +294,8 @@ static const char *after_brackets(const char *p, bool is_nested)
     return NULL;
 }
 
-/* The place behind the words and quoted strings at p; p if there are none. NULL: a quoted string
- * does not end. */
+/* The first character of `stop` from p on that is neither quoted nor behind a backslash, or the end
+ * of the text. NULL: a quoted string does not end. */
 static const char *after_word(const char *p, const char *stop)
 {
     bool is_quoted = false;
@@ -307,8 +309,9 @@ static const char *after_word(const char *p, const char *stop)
     return is_quoted ? NULL : p;
 }
 
-/* The bracket behind a display name; NULL: the text has none. A parameter with "<" in its value,
- * behind a path without brackets, is not taken for one, because an "=" is before the "<". */
+/* The bracket behind the display name that the text begins with. NULL: there is no display name. A
+ * "<" in the value of a parameter, behind a path without brackets, is not taken for such a bracket,
+ * because an "=" is before it. */
 static const char *after_display_name(const char *p)
 {
     const char *end = after_word(p, "<>@=()[]:;,");

@@ -14,10 +14,10 @@
 #include <stddef.h>
 
 /*
- * Read the text between the outer brackets, or a path without brackets. Returns NULL, and in *out
- * the address without brackets ("local@domain", "local", "" for the null path), which equals the
- * text if that is in the right form already. Or returns a static text with the fault; *out is
- * undefined then.
+ * Read the text between the outer brackets, or a path without brackets. Returns NULL, and puts the
+ * address without brackets into *out ("local@domain", "local", "" for the null path); if the text
+ * has the right form already, *out equals it. If the text is refused, returns a static text with
+ * the reason, and *out is undefined.
  *
  * Dropped: comments, blanks and tabs around the parts, a display name with brackets around the
  * address, a source route, the last dot of the domain. A local part that is more than a dot-string
@@ -33,8 +33,9 @@ const char *smtp_path_read(const char *text, size_t len, struct buf *out)
 
 /*
  * The length in bytes of the path at the start of the text. A path is a pair of brackets with
- * everything between them, after a display name or without; or, without brackets, the text up to a
- * blank outside quotes. 0: there is none, or it does not end before a blank or the end of the text.
+ * everything between them, and the display name before it, if there is one. If there are no
+ * brackets, the path is the text up to a blank outside quotes. 0: there is no path, or the path
+ * does not end before a blank or the end of the text.
  */
 size_t smtp_path_len(const char *text) __attribute__((nonnull, warn_unused_result));
 

@@ -105,7 +105,7 @@ int smtp_reply_add_line(struct smtp_reply *r, const char *line, size_t len, stru
     int code = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
     if (r->lines > 0 && code != r->code) {
         r->is_mixed = true;
-        r->enhanced[0] = '\0'; /* it belongs to the other code */
+        r->enhanced[0] = '\0'; /* it belongs to the code of earlier lines */
     }
     r->code = code;
     keep_text(r, len > 4 ? line + 4 : "", len > 4 ? len - 4 : 0);

@@ -25,14 +25,15 @@
 struct smtp_reply {
     int code;          /* 200..599; 0 as long as there is none */
     char enhanced[16]; /* "2.1.5", or "" if the reply has none */
-    struct buf text;   /* lines joined by '\n', without code; the enhanced code is kept in place */
+    struct buf text;   /* lines joined by '\n', without codes; enhanced codes stay in the text */
     unsigned lines;
     size_t bytes;  /* of all lines, also of text that was not kept */
     bool is_mixed; /* the lines have different codes */
     bool is_complete;
 };
 
-/* An empty reply; _clear() frees what it owns, _reset() empties it for the next reply. */
+/* Make an empty reply. _clear() frees what the reply owns, _reset() empties it for the next
+ * reply. */
 void smtp_reply_init(struct smtp_reply *r) __attribute__((nonnull));
 void smtp_reply_clear(struct smtp_reply *r) __attribute__((nonnull));
 void smtp_reply_reset(struct smtp_reply *r) __attribute__((nonnull));
@@ -51,7 +52,8 @@ int smtp_reply_skip(struct smtp_reply *r, size_t len, struct err *err)
  * only, at most 300 bytes. */
 void smtp_reply_one_line(const struct smtp_reply *r, struct buf *out) __attribute__((nonnull));
 
-/* The enhanced code of the reply, or "C.0.0" made from its code's first digit C. */
+/* Write to `out` the enhanced code of the reply, or "C.0.0" with the first digit C of its code.
+ * Returns `out`. */
 const char *smtp_reply_dsn(const struct smtp_reply *r, char out[16]) __attribute__((nonnull));
 
 #endif

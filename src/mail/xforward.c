@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VALUE_MAX 255 /* XFORWARD_README: of any attribute, after decoding */
+#define VALUE_MAX 255 /* bytes of a value after decoding (XFORWARD_README) */
 
-/* Decode a value into out; "" for one that the MTA does not know. */
+/* Decode a value into out, of `size` bytes; "" for a value that the MTA does not know. */
 static int decode(const char *value, char *out, size_t size, struct err *err)
 {
     struct buf quoted = {0};
@@ -31,8 +31,8 @@ static int decode(const char *value, char *out, size_t size, struct err *err)
         memchr(buf_str(&decoded), '\0', decoded.len) != NULL) {
         err_set(err, "malformed attribute value");
     } else {
-        /* A longer value is cut: the MTA's client chose the HELO name, and a 501 would discard the
-         * queue id in the same command. */
+        /* A longer value is cut, not refused: it may be a HELO name, which the MTA's client has
+         * chosen, and a 501 would also discard the queue id in the same command. */
         snprintf(out, size, "%s", buf_str(&decoded));
         log_sanitize(out);
         status = 0;

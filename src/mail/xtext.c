@@ -7,7 +7,7 @@
 
 static const char hex_digits[] = "0123456789ABCDEF";
 
-/* Is it an xchar of RFC 3461, a character that is not encoded? */
+/* Is the byte an xchar of RFC 3461, a character that is not encoded? */
 static bool is_xchar(unsigned char c)
 {
     return c >= 33 && c <= 126 && c != '+' && c != '=';
@@ -117,8 +117,8 @@ static size_t embedded_character(const char *text, size_t len, uint32_t *code_ou
     return i >= 5 && i < len && text[i] == '}' && *code_out > 0 && *code_out < 0x110000 ? i + 1 : 0;
 }
 
-/* Append the next character of an address of RFC 6533, which may have any of its forms. Returns the
- * length of the form, 0 for a fault. */
+/* Append the next character of an address of RFC 6533, which may be in any form of that RFC.
+ * Returns the length of the form, 0 for a fault. */
 static size_t next_character(const char *text, size_t len, struct buf *out)
 {
     uint32_t code;
@@ -147,7 +147,8 @@ static int decode_utf8_address(const char *text, size_t len, struct buf *out)
     for (size_t at = 0, n; at < len; at += n)
         if ((n = next_character(text + at, len - at, out)) == 0)
             return -1;
-    return utf8_is_valid(out->data + before, out->len - before) ? 0 : -1; /* no surrogates */
+    /* An embedded character may be a surrogate, which UTF-8 does not allow. */
+    return utf8_is_valid(out->data + before, out->len - before) ? 0 : -1;
 }
 
 int xtext_decode_orcpt(const char *orcpt, struct buf *out)

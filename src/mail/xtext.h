@@ -25,14 +25,16 @@ bool xtext_is_valid(const char *text, size_t len) __attribute__((nonnull));
 
 /*
  * Append "rfc822;<xtext>" with the octets of the address as xtext, also for an address with
- * characters outside ASCII. RFC 6533 has the type utf-8 for those. But Postfix (up to 3.11) does
- * not decode that type when a milter adds a recipient, and itself generates the form used here.
+ * characters outside ASCII. RFC 6533 has the type utf-8 for such addresses. But Postfix (up to
+ * 3.11) does not decode that type when a milter adds a recipient, and itself generates the form
+ * used here.
  */
 void xtext_encode_orcpt(const char *address, struct buf *out) __attribute__((nonnull));
 
 /*
  * Append the address of an ORCPT of type rfc822, or utf-8 (RFC 6533 section 3: with \x{HEX}, or
- * UTF-8 as it is). -1, and nothing appended, if it is neither, or has a NUL.
+ * UTF-8 as it is). -1, and nothing appended, if the ORCPT has another type, is malformed, or has a
+ * NUL.
  */
 int xtext_decode_orcpt(const char *orcpt, struct buf *out)
     __attribute__((nonnull, warn_unused_result));

@@ -38,21 +38,22 @@ static const char *const reload_words[] = {"ok", "failed", NULL};
 
 static struct metrics_family build = {
     .name = "splitrelay_build_info",
-    .help = "1; the version is the label.",
+    .help = "Always 1; the label is the version.",
     .type = METRICS_GAUGE,
     .label = "version",
 };
 static struct metrics_family clients = {
     .name = "splitrelay_connections",
-    .help = "SMTP and LMTP clients that are connected.",
+    .help = "SMTP and LMTP clients that are connected now.",
     .type = METRICS_GAUGE,
 };
-COUNTER(clients_total, "splitrelay_connections_total", "SMTP and LMTP clients that connected.");
-COUNTER(messages, "splitrelay_messages_total",
-        "Messages taken whose copies are on stable storage.");
-COUNTER(bytes, "splitrelay_message_bytes_total", "Size of these messages.");
+COUNTER(clients_total, "splitrelay_connections_total",
+        "SMTP and LMTP clients that have connected since the start.");
+COUNTER(messages, "splitrelay_messages_total", "Messages whose copies are on stable storage.");
+COUNTER(bytes, "splitrelay_message_bytes_total",
+        "Size of the messages whose copies are on stable storage.");
 COUNTER(missing, "splitrelay_messages_without_copies_total",
-        "Messages that a primary got although their copies could not be stored.");
+        "Messages that a primary accepted although their copies could not be stored.");
 static struct metrics_family refusals = {
     .name = "splitrelay_refusals_total",
     .help = "Connections, commands, recipients and messages that were refused.",
@@ -60,19 +61,20 @@ static struct metrics_family refusals = {
     .kind_label = "kind",
     .kinds = refusal_words,
 };
-DESTINATION_FAMILY(copies, METRICS_COUNTER, "splitrelay_copies_total", "Copies taken.");
+DESTINATION_FAMILY(copies, METRICS_COUNTER, "splitrelay_copies_total",
+                   "Copies that were stored for the destination.");
 DESTINATION_FAMILY(copy_bytes, METRICS_COUNTER, "splitrelay_copy_bytes_total",
-                   "Size of the copies taken.");
+                   "Size of the copies that were stored for the destination.");
 static struct metrics_family to_disk = {
     .name = "splitrelay_copy_disk_seconds",
-    .help = "From the end of a message's content to its copy being on stable storage.",
+    .help = "Time from the end of a message's content until its copy is on stable storage.",
     .type = METRICS_HISTOGRAM,
     .label = "destination",
     .bounds_us = metrics_short_us,
 };
 static struct metrics_family outcomes = {
     .name = "splitrelay_deliveries_total",
-    .help = "Outcomes of attempts, one for each recipient, as the log's status.",
+    .help = "Outcomes of delivery attempts, one for each recipient, as status in the log.",
     .type = METRICS_COUNTER,
     .label = "destination",
     .kind_label = "result",
@@ -80,45 +82,45 @@ static struct metrics_family outcomes = {
 };
 static struct metrics_family to_delivery = {
     .name = "splitrelay_delivery_seconds",
-    .help = "From MAIL to the destination's acceptance of a recipient, as the log's delay.",
+    .help = "Time from MAIL until the destination accepts a recipient, as delay in the log.",
     .type = METRICS_HISTOGRAM,
     .label = "destination",
     .bounds_us = metrics_long_us,
 };
 DESTINATION_FAMILY(suspended, METRICS_GAUGE, "splitrelay_destination_suspended",
-                   "1 while the destination does not answer and is only probed.");
+                   "1 while the destination is suspended because of its faults, otherwise 0.");
 DESTINATION_FAMILY(suspensions, METRICS_COUNTER, "splitrelay_destination_suspensions_total",
-                   "How often it was suspended.");
+                   "Number of times that the destination was suspended because of its faults.");
 DESTINATION_FAMILY(in_progress, METRICS_GAUGE, "splitrelay_deliveries_in_progress",
                    "Copies that are being delivered.");
 DESTINATION_FAMILY(connections, METRICS_GAUGE, "splitrelay_destination_connections",
-                   "Connections that are kept open after a delivery, or used again.");
+                   "Connections that were kept open after a delivery, idle or in use again.");
 DESTINATION_FAMILY(connection_limit, METRICS_GAUGE, "splitrelay_destination_connection_limit",
-                   "Connections at once that it is given at most now.");
+                   "Number of connections that are allowed at a time now.");
 DESTINATION_FAMILY(connections_total, METRICS_COUNTER, "splitrelay_destination_connections_total",
                    "Connections over which a delivery was tried.");
 static struct metrics_family reloads = {
     .name = "splitrelay_reloads_total",
-    .help = "Reloads of the configuration.",
+    .help = "Reloads of the configuration, by result.",
     .type = METRICS_COUNTER,
     .kind_label = "result",
     .kinds = reload_words,
 };
 static struct metrics_family table_reloads = {
     .name = "splitrelay_table_reloads_total",
-    .help = "Tables of listeners that were read again because their file had changed.",
+    .help = "Tables of listeners that were read again because their file had changed, by result.",
     .type = METRICS_COUNTER,
     .kind_label = "result",
     .kinds = reload_words,
 };
 static struct metrics_family reload_ok = {
     .name = "splitrelay_config_last_reload_successful",
-    .help = "1 unless the last reload failed, and an older configuration is in use.",
+    .help = "0 if the last reload failed and an older configuration is in use, otherwise 1.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family loaded = {
     .name = "splitrelay_config_loaded_timestamp_seconds",
-    .help = "When the configuration in use was loaded, in seconds since 1970.",
+    .help = "Time at which the configuration in use was loaded, in seconds since 1970.",
     .type = METRICS_GAUGE,
     .is_micro = true,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * counters: the metrics of splitrelay (metrics.h). Its modules report events here. Any thread, no
- * lock; the functions do nothing unless metrics are on. Names of destinations are those of the
- * configuration and of the queue.
+ * counters: the metrics of splitrelay (metrics.h). The modules of splitrelay report events here.
+ * Any thread. The functions do nothing unless metrics are on. Names of destinations are those of
+ * the configuration and of the queue.
  */
 #ifndef SPLIT_COUNTERS_H
 #define SPLIT_COUNTERS_H
@@ -12,10 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A configuration was loaded. At start and after each reload, before counters_declare(). */
+/* A configuration was loaded. Called at start and after each reload, before counters_declare(). */
 void counters_loaded(void);
 
-/* Show a destination of the configuration with zeros. */
+/* Show a destination of the configuration on the page, with zeros as long as nothing was
+ * counted. */
 void counters_declare(const char *destination) __attribute__((nonnull));
 
 /* --- mail that comes in --- */
@@ -28,10 +29,10 @@ void counters_client_left(void);
  * code and enhanced status code with which `reply` begins: "452 4.3.1 ...". */
 void counters_refused(const char *reply) __attribute__((nonnull));
 
-/* A client got a refusal of the listener's primary. */
+/* A client got a refusal that came from the listener's primary. */
 void counters_refused_by_primary(void);
 
-/* The copies of a message are on stable storage. counters_message() is called once for it,
+/* The copies of a message are on stable storage. counters_message() is called once for the message,
  * counters_copy() once for each copy. */
 void counters_message(uint64_t size_bytes);
 void counters_copy(const char *destination, uint64_t size_bytes) __attribute__((nonnull));
@@ -54,14 +55,15 @@ void counters_outcome(const char *destination, enum counters_outcome outcome, in
 /* The destination was suspended, or its suspension has ended. */
 void counters_suspended(const char *destination, bool is_suspended) __attribute__((nonnull));
 
-/* Count one more (change: 1) or one less (-1) delivery in progress, or open connection. */
+/* Add `change` (1 or -1) to the number of deliveries in progress, or to the number of open
+ * connections. */
 void counters_in_progress(const char *destination, int change) __attribute__((nonnull));
 void counters_connections(const char *destination, int change) __attribute__((nonnull));
 
-/* The number of connections that the flow control (flow.h) allows now. */
+/* Set the number of connections that the flow control (flow.h) allows at a time now. */
 void counters_connection_limit(const char *destination, unsigned limit) __attribute__((nonnull));
 
-/* A connection was made. */
+/* A delivery was tried over a new connection. */
 void counters_connected(const char *destination) __attribute__((nonnull));
 
 /* --- configuration, and the page --- */

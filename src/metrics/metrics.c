@@ -10,11 +10,11 @@
 #include <string.h>
 
 #define MILLION 1000000
-#define HIDDEN INT64_MIN /* the value of a gauge that has none */
+#define HIDDEN INT64_MIN /* the value of a gauge that the page leaves out */
 
 /* The cells of a name: a single one; or one for each kind; or, for a histogram, one for each bound,
- * one for values above all bounds, and the sum. Never removed, because a thread that counts may
- * hold it. */
+ * one for values above all bounds, and the sum. A series is never removed, because a thread that
+ * counts may have a pointer to it. */
 struct metrics_series {
     struct metrics_series *next; /* set before the series is published */
     char *name;
@@ -195,7 +195,8 @@ static void add_escaped(struct buf *out, const char *text, bool is_label)
     }
 }
 
-/* Append a value; one in millionths as a decimal without trailing zeros. */
+/* Append a value. is_micro: the value is in millionths, and is written as a decimal without
+ * trailing zeros. */
 static void add_number(struct buf *out, int64_t value, bool is_micro)
 {
     if (!is_micro) {
@@ -247,7 +248,8 @@ static void add_bucket(struct buf *out, const struct metrics_family *f, const ch
     buf_addf(out, " %lld\n", (long long)count);
 }
 
-/* Other threads change the cells meanwhile, so count is the sum of the values in the buckets. */
+/* Other threads change the cells meanwhile. Therefore `count` is added up from the cells as they
+ * are read, so that it equals the last bucket. */
 static void add_histogram(struct buf *out, const struct metrics_family *f,
                           const struct metrics_series *s)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * metrics: the counters of the daemons, and their text for Prometheus (exposition format 0.0.4). A
- * family is a static object of the module that counts in it. Cells are C11 atomics: counting takes
- * no lock, and any thread may do it. Nothing is counted, and no clock is read, before
- * metrics_enable().
+ * family is a static object of the module that counts in it. Any thread may count. Cells are C11
+ * atomics, so counting takes no lock, except for the first value of a name. Nothing is counted, and
+ * no clock is read, before metrics_enable().
  *
  * Values of labels are names from the configuration and words of the code, never data from outside:
  * the number of series is bounded by the configurations that the process has seen.
@@ -38,7 +38,8 @@ struct metrics_family {
 /* Bounds for what takes microseconds to seconds, and for what takes milliseconds to days. */
 extern const int64_t metrics_short_us[], metrics_long_us[];
 
-/* Count from now on. Called by main() before the first thread. */
+/* Count from now on. Called by main() before the first thread. metrics_is_on(): was
+ * metrics_enable() called? */
 void metrics_enable(void);
 bool metrics_is_on(void);
 
@@ -53,15 +54,16 @@ void metrics_set(struct metrics_family *f, const char *name, unsigned kind, int6
     __attribute__((nonnull));
 
 /* Leave all series of a family of gauges out of the page until they are set again. For gauges whose
- * names may disappear. Called before they are set, by the thread that sets them. */
+ * names may disappear. The thread that sets the gauges calls this first. */
 void metrics_hide(struct metrics_family *f) __attribute__((nonnull));
 
 /* Add an observation in microseconds to a histogram; a negative one counts as 0. */
 void metrics_observe(struct metrics_family *f, const char *name, int64_t us)
     __attribute__((nonnull));
 
-/* Set a histogram that was counted elsewhere. counts: one for each bound, and the last one above
- * them all; sum_us: of all that was observed. */
+/* Set a histogram that was counted elsewhere. counts: the number of observations in each bucket,
+ * one bucket for each bound, and a last one for values above all bounds. sum_us: the sum of the
+ * observations. */
 void metrics_set_histogram(struct metrics_family *f, const char *name, const uint64_t *counts,
                            int64_t sum_us) __attribute__((nonnull));
 

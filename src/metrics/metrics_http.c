@@ -77,7 +77,8 @@ static enum MHD_Result answer_ready(const struct metrics_http *h, struct MHD_Con
     return answer_text(c, MHD_HTTP_SERVICE_UNAVAILABLE, why.text);
 }
 
-/* Answers as soon as the headers are read. libmicrohttpd then reads no body, and closes. */
+/* libmicrohttpd calls this for the first time when it has read the headers. The answer is given at
+ * once, so libmicrohttpd reads no body, and closes the connection. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **state)
@@ -113,8 +114,8 @@ static void add_connection(struct site *site, const struct MHD_Connection *c)
         return;
     site->connections[site->count] = c;
     site->fds[site->count++] = info->connect_fd;
-    /* The last place is taken. The oldest connection is closed, because silent clients could keep
-     * all others out. */
+    /* When the last place is taken, the oldest connection is closed. Otherwise silent clients could
+     * keep all others out. */
     if (site->count == CONNECTIONS_MAX)
         (void)shutdown(site->fds[0], SHUT_RDWR);
 }
@@ -146,12 +147,13 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **socket_sta
     }
 }
 
-/* Serve at fd, which is taken over: on failure it is closed here. */
+/* Serve at fd, which belongs to the site from now on; on failure it is closed here. */
 static int start_site(struct metrics_http *h, int fd, struct err *err)
 {
     struct site *site = &h->sites[h->site_count];
 
-    /* A client may close its connection before accept(2), which must not block then. */
+    /* A client may close its connection after poll(2) has reported it and before accept(2), which
+     * must not block then. */
     if (fdio_set_nonblocking(fd) != 0) {
         err_set_errno(err, "fcntl");
         close(fd);
@@ -211,7 +213,7 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
 
     h->o = *o;
     pthread_mutex_init(&h->page_lock, NULL);
-    /* Threads inherit the mask. */
+    /* Block all signals in the threads, which inherit the mask. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &former);
     for (size_t i = 0; i < o->listen_count && status == 0; i++)

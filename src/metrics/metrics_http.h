@@ -6,8 +6,8 @@
  * functions of struct metrics_http_options.
  *
  * There is no authentication: the address should be a loopback address or in a private network. The
- * resources of clients are limited at each socket: 32 connections (a further one replaces the
- * oldest), 8 kB of headers, 10 seconds of silence. Requests are not logged.
+ * resources of clients are limited at each socket: 32 connections (the one that takes the last
+ * place ends the oldest), 8 kB of headers, 10 seconds of silence. Requests are not logged.
  */
 #ifndef SPLIT_METRICS_HTTP_H
 #define SPLIT_METRICS_HTTP_H
@@ -23,8 +23,8 @@ struct metrics_http;
 struct metrics_http_options {
     const struct endpoint *listen;                /* borrowed for the call; host "" is 127.0.0.1 */
     size_t listen_count;                          /* at least 1 */
-    void (*page)(void *ctx, struct buf *out);     /* one call at a time */
-    bool (*is_ready)(void *ctx, struct err *why); /* false: `why`, one line */
+    void (*page)(void *ctx, struct buf *out);     /* appends the page; one call at a time */
+    bool (*is_ready)(void *ctx, struct err *why); /* false: `why` has one line */
     void *ctx;
 };
 

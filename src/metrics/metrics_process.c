@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* The metrics of the own process. One that cannot be read keeps its former value. */
+/* The metrics of the own process. A value that cannot be read stays as it was. */
 #include "metrics/metrics.h"
 #include "base/clock.h"
 
@@ -58,7 +58,7 @@ static void read_usage(void)
 static void read_descriptors(void)
 {
     DIR *dir = opendir("/proc/self/fd");
-    int64_t count = -1; /* without the descriptor that reads the directory */
+    int64_t count = -1; /* the descriptor that reads the directory does not count */
 
     if (dir == NULL)
         return;
@@ -68,7 +68,7 @@ static void read_descriptors(void)
     metrics_set(&open_fds, "", 0, count);
 }
 
-/* proc(5): "statm" holds pages, the second number is resident memory. */
+/* proc(5): the second number in "statm" is the resident memory in pages. */
 static void read_memory(void)
 {
     FILE *f = fopen("/proc/self/statm", "re");
@@ -84,8 +84,8 @@ static void read_memory(void)
         metrics_set(&memory, "", 0, strtoll(space, NULL, 10) * sysconf(_SC_PAGESIZE));
 }
 
-/* proc(5): field 22 of "stat" is the start in clock ticks after boot; the name in field 2 may hold
- * anything. */
+/* proc(5): field 22 of "stat" is the start in clock ticks after boot. The name in field 2 may have
+ * blanks and parentheses, so the fields are counted from its last ")" on. */
 static void read_start(void)
 {
     FILE *f = fopen("/proc/self/stat", "re");

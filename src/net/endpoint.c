@@ -34,7 +34,7 @@ static int parse_port(const char *text, size_t len, uint16_t *out)
     return 0;
 }
 
-/* A host name, an IPv4 address, or (if may_be_v6) an IPv6 address. */
+/* Parse a host name, an IPv4 address, or (if may_be_v6) an IPv6 address into out->host. */
 static int parse_host(const char *text, size_t len, bool may_be_v6, struct endpoint *out)
 {
     struct in6_addr v6;
@@ -51,7 +51,7 @@ static int parse_host(const char *text, size_t len, bool may_be_v6, struct endpo
     return text[0] == '.' || text[0] == '-' ? -1 : 0;
 }
 
-/* The host between brackets; Postfix also writes "[ipv6:2001:db8::1]". */
+/* Parse the host that was between brackets. Postfix also writes "[ipv6:2001:db8::1]". */
 static int parse_bracketed(const char *text, size_t len, struct endpoint *out)
 {
     if (len > 5 && ascii_equal_n(text, "ipv6:", 5)) {
@@ -217,7 +217,8 @@ void endpoint_format(const struct endpoint *e, char *out, size_t size)
     }
 }
 
-/* Remove the socket of a process that crashed; keep a socket that has a listening process. */
+/* Remove the socket file that a crashed process has left. -1 with `err`: the file is no socket,
+ * another process listens at it, or it is not certain that none does. */
 static int remove_stale(const struct sockaddr_un *sa, struct err *err)
 {
     struct stat st;

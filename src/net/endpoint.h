@@ -22,7 +22,7 @@ struct endpoint {
     enum endpoint_kind kind;
     char host[256];  /* inet: name or address, no brackets; "" listens on every address */
     uint16_t port;   /* inet */
-    bool is_literal; /* inet: written in brackets, or a listener: no MX look-up */
+    bool is_literal; /* inet: in brackets, or a socket to listen at: no MX look-up */
     char path[ENDPOINT_PATH_SIZE]; /* unix, at most 107 bytes; maildir */
 };
 
@@ -48,10 +48,12 @@ int endpoint_parse_dns_server(const char *text, struct endpoint *out, struct err
 int endpoint_parse_destination(const char *text, struct endpoint *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* For log lines and messages: "[host]:port", "domain:port" or "unix:/path". */
+/* Write the endpoint to `out`, of `size` bytes, for log lines and messages: "[host]:port",
+ * "domain:port", "unix:/path" or "maildir:/path". */
 void endpoint_format(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
-/* A network in trusted_networks: "192.0.2.0/24", "2001:db8::/32", "[::1]/128", or one address. */
+/* A network, as in the option trusted_networks: "192.0.2.0/24", "2001:db8::/32", "[::1]/128", or
+ * one address. */
 struct endpoint_network {
     int family; /* AF_INET, AF_INET6 */
     uint8_t address[16];
@@ -78,13 +80,15 @@ bool endpoint_is_loopback_host(const char *host) __attribute__((nonnull));
  * families. */
 bool endpoint_is_loopback_address(const struct sockaddr *sa) __attribute__((nonnull));
 
-/* Does a listener at this host take connections to every address: "", "0.0.0.0", "::"? */
+/* Does this host of a listener stand for all addresses: "" (of IPv4 and IPv6), "0.0.0.0" (of IPv4)
+ * or "::" (of IPv6)? */
 bool endpoint_is_any_host(const char *host) __attribute__((nonnull));
 
 /*
- * Open listening sockets, close-on-exec. A unix socket without a listening process is replaced, and
- * the new one gets `mode`. A host name may have several addresses: up to max descriptors are put
- * into fds_out, for the caller to close. Returns their number, or -1 with `err`.
+ * Open listening sockets, close-on-exec. The file of a unix socket gets `mode`; an old file is
+ * replaced if no process listens at it. A host name may have several addresses, and each gets a
+ * socket: up to max descriptors are put into fds_out, for the caller to close. Returns their
+ * number, or -1 with `err`.
  */
 int endpoint_listen(const struct endpoint *e, int backlog, unsigned mode, int *fds_out, size_t max,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -94,9 +98,9 @@ int endpoint_connect_address(const struct sockaddr *sa, socklen_t len, unsigned 
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * Connect within timeout_ms; all addresses of a name are tried. Returns the descriptor
- * (close-on-exec, non-blocking), or -1 with `err` (without the endpoint's name). timeout_ms does
- * not bound the look-up of a name. In endpoint_connect.c.
+ * Connect within timeout_ms; the addresses of a name are tried one after the other. Returns the
+ * descriptor (close-on-exec, non-blocking), or -1 with `err` (without the endpoint's name).
+ * timeout_ms does not bound the look-up of a name. In endpoint_connect.c.
  */
 int endpoint_connect(const struct endpoint *e, unsigned timeout_ms, struct err *err)
     __attribute__((nonnull, warn_unused_result));

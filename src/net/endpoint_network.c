@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Make an IPv4 network of one with an IPv4-mapped IPv6 address. */
+/* Change a network of IPv4-mapped IPv6 addresses to the IPv4 network. */
 static void unmap_network(struct endpoint_network *net)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -28,7 +28,7 @@ static bool has_host_bits(const struct endpoint_network *net, unsigned bits)
     return false;
 }
 
-/* Parse the address part. An IPv6 address may be in brackets. */
+/* Parse the address part, which may be in brackets. */
 static int parse_network_address(const char *text, size_t len, struct endpoint_network *out)
 {
     char address[INET6_ADDRSTRLEN + 1];

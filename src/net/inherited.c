@@ -59,7 +59,7 @@ int inherited_take(const struct endpoint *e, int *fds_out, size_t max)
 
     for (int fd = FIRST_FD; fd < FIRST_FD + count && fd < FIRST_FD + FDS_MAX; fd++) {
         int flags = fcntl(fd, F_GETFD);
-        /* Sockets that were taken before, and descriptors of this process, are close-on-exec. */
+        /* Skip close-on-exec descriptors: they were taken before, or this process opened them. */
         if (flags == -1 || (flags & FD_CLOEXEC) != 0 || (size_t)found == max || !is_at(fd, e) ||
             fcntl(fd, F_SETFD, flags | FD_CLOEXEC) == -1)
             continue;

@@ -14,8 +14,8 @@
 #include <stddef.h>
 
 /* Put the inherited sockets that listen at `e` into fds_out. They become close-on-exec, belong to
- * the caller, and are not found again. The host of `e` must be an address; "" finds sockets for all
- * addresses. Returns their number, at most max. */
+ * the caller, and are not found again. An inet host must be an address; "" stands for 0.0.0.0 and
+ * for ::, not for every socket with this port. Returns their number, at most max. */
 int inherited_take(const struct endpoint *e, int *fds_out, size_t max) __attribute__((nonnull));
 
 #endif

@@ -23,7 +23,7 @@ enum resolver_status {
 
 /* The servers that are queried. */
 struct resolver_servers {
-    struct endpoint *servers; /* addresses; none: the system's */
+    struct endpoint *servers; /* the hosts are addresses; empty: the servers of the system */
     size_t server_count;
 };
 
@@ -31,7 +31,7 @@ struct resolver_query {
     const char *name;
     int family;                         /* of addresses: AF_UNSPEC, AF_INET, AF_INET6 */
     unsigned timeout_ms;                /* for the whole look-up */
-    const struct resolver_servers *dns; /* NULL: the system's */
+    const struct resolver_servers *dns; /* NULL: the servers of the system */
     int wake_fd; /* when poll(2) reports POLLIN or POLLHUP, the look-up ends; -1: none */
 };
 
@@ -54,14 +54,14 @@ struct resolver {
     /* Look up the addresses of a host. */
     enum resolver_status (*addresses)(const struct resolver_query *q,
                                       struct resolver_addresses *out, struct err *err);
-    /* Look up the MX hosts of a domain. The caller frees the list. It has all hosts of the answer,
-     * which has 64 kB at most. */
+    /* Look up the MX hosts of a domain. The caller frees the list, which has every host of the
+     * answer whose name is valid. An answer has 64 kB at most, which bounds the list. */
     enum resolver_status (*mx)(const struct resolver_query *q, struct resolver_mx **list_out,
                                size_t *count_out, struct err *err);
 };
 
-/* Uses /etc/hosts, and the servers of the configuration or of /etc/resolv.conf. In
- * resolver_cares.c, or without c-ares in resolver_libc.c. */
+/* The resolver that uses /etc/hosts, and the servers of the query or of /etc/resolv.conf. It is in
+ * resolver_cares.c, or in a build without c-ares in resolver_libc.c. */
 extern const struct resolver resolver_system;
 
 #endif

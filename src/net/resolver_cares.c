@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The resolver with c-ares, with one channel for each look-up. c-ares reads /etc/hosts and
- * /etc/resolv.conf, and sends the queries. The waiting is done here, because it also ends at the
- * deadline and when wake_fd is ready. The code that differs between releases of c-ares is in
- * resolver_cares_dnsrec.c (1.28 and newer) and resolver_cares_reply.c.
+ * /etc/resolv.conf, and sends the queries. This file waits for the answer with poll(2), because the
+ * wait also ends at the deadline, and when wake_fd is ready. The code that differs between releases
+ * of c-ares is in resolver_cares_dnsrec.c (1.28 and newer) and resolver_cares_reply.c.
  */
 #include "net/resolver_cares_private.h"
 
@@ -23,9 +23,9 @@ static void init_library(void)
         abort(); /* out of memory */
 }
 
-/* Callback of c-ares: it opened or closed a socket, or waits for other events at it. Keeps the list
- * for poll(2) up to date. A free place has the descriptor -1, which poll(2) skips. Places do not
- * move, because process_ready() may be iterating over them. */
+/* Callback of c-ares, which has opened or closed a socket, or now waits for other events at a
+ * socket. Keeps the list for poll(2) up to date. A free place has the descriptor -1, which poll(2)
+ * skips. Places do not move, because process_ready() may be iterating over them. */
 static void note_socket(void *arg, ares_socket_t fd, int is_for_read, int is_for_write)
 {
     struct cares_lookup *l = arg;
@@ -84,12 +84,13 @@ static enum resolver_status open_channel(struct cares_lookup *l, const struct re
     return RESOLVER_TRY_AGAIN;
 }
 
-/* Have c-ares read and write at those sockets that are ready. False: none is. */
+/* Have c-ares read and write at the sockets that are ready. False: no socket is ready. */
 static bool process_ready(struct cares_lookup *l)
 {
     bool is_any_ready = false;
 
-    /* c-ares changes the list meanwhile, so each place is read in its turn. */
+    /* ares_process_fd() may change the list (note_socket()), so a place is read only in its
+     * turn. */
     for (size_t i = 0; i < l->socket_count; i++) {
         ares_socket_t fd = l->sockets[i].fd;
         short ready = l->sockets[i].revents;

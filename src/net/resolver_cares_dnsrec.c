@@ -32,7 +32,7 @@ void cares_ask_mx(struct cares_lookup *l)
     ares_status_t status = ares_query_dnsrec(l->channel, l->query->name, ARES_CLASS_IN,
                                              ARES_REC_TYPE_MX, take_mx, l, NULL);
 
-    /* The callback has been called, or will be, unless the query could not be made. */
+    /* If the query could not be made, c-ares may never call take_mx(). */
     if (status != ARES_SUCCESS && !l->is_done) {
         l->is_done = true;
         l->status = (int)status;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * resolver_cares_private: the query for MX hosts, whose interface differs between releases of
- * c-ares. resolver_cares_dnsrec.c has it for c-ares 1.28 and newer (ares_query_dnsrec), where the
- * calls of resolver_cares_reply.c (ares_query, ares_parse_mx_reply) are deprecated. configure
- * selects one. Private to resolver_cares*.c.
+ * c-ares. resolver_cares_dnsrec.c is for c-ares 1.28 and newer, and uses ares_query_dnsrec().
+ * resolver_cares_reply.c is for older releases, and uses ares_query() and ares_parse_mx_reply(),
+ * which newer releases deprecate. configure selects one. Private to resolver_cares*.c.
  */
 #ifndef SPLIT_RESOLVER_CARES_PRIVATE_H
 #define SPLIT_RESOLVER_CARES_PRIVATE_H
@@ -28,8 +28,8 @@ struct cares_lookup {
 };
 
 /* Query the MX hosts of the query's name. is_done, status and mx are set now, or later while c-ares
- * processes its sockets. ARES_SUCCESS means at least one host; ARES_EBADRESP means that no record
- * has a valid host name. */
+ * processes its sockets. With the status ARES_SUCCESS there is at least one host; with
+ * ARES_EBADRESP no MX record has a valid host name. */
 void cares_ask_mx(struct cares_lookup *l);
 
 /* Add a host to `mx`. A text that is not a valid host name is skipped: names come from outside and

@@ -2,8 +2,8 @@
 /*
  * sasl: the client's side of an authentication exchange (RFC 4422, in the form of RFC 4954), by GNU
  * SASL: PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 7677). Credentials are immutable and may be
- * used by any number of threads; an exchange belongs to one thread. Built without GNU SASL there
- * are no credentials.
+ * used by any number of threads; an exchange belongs to one thread. In a build without GNU SASL no
+ * credentials can be made.
  */
 #ifndef SPLIT_SASL_H
 #define SPLIT_SASL_H
@@ -14,7 +14,8 @@
 #include <stdbool.h>
 
 #define SASL_PASSWORD_MAX 1024
-#define SASL_ITERATIONS_MAX 1000000 /* of SCRAM, about a second; usual are 4096 to 600000 */
+/* Iterations of SCRAM. This many take about a second; servers ask for 4096 to 600000. */
+#define SASL_ITERATIONS_MAX 1000000
 
 struct sasl;
 struct sasl_exchange;
@@ -24,12 +25,12 @@ struct sasl *sasl_new(const char *user, const char *password, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void sasl_free(struct sasl *s);
 
-/* The same with the first line of a file as the password. NULL with `err`. */
+/* As sasl_new(), with the first line of a file as the password. */
 struct sasl *sasl_open(const char *user, const char *password_file, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Begin an exchange with this mechanism ("PLAIN"). It is ended before the credentials are freed.
- * NULL with `err`. */
+/* Begin an exchange with this mechanism ("PLAIN"). The caller ends it with sasl_end() before it
+ * frees the credentials. NULL with `err`. */
 struct sasl_exchange *sasl_begin(const struct sasl *s, const char *mechanism, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void sasl_end(struct sasl_exchange *x);
@@ -37,9 +38,10 @@ void sasl_end(struct sasl_exchange *x);
 /* Does the client send first in this mechanism, as the initial response of AUTH? */
 bool sasl_begins(const char *mechanism) __attribute__((nonnull));
 
-/* Put the response to a challenge of the server into *out (reset first), both in base64; a
- * challenge of "" is an empty one, or stands for the start of the exchange. -1 with `err`: the
- * challenge is malformed, or the server failed to authenticate. */
+/* Put the response to a challenge of the server into *out (reset first), both in base64. A
+ * challenge of "" is an empty challenge, or stands for the start of the exchange. -1 with `err`:
+ * the challenge is malformed or one too many, it asks for more than SASL_ITERATIONS_MAX iterations,
+ * or the server failed to prove that it knows the password. */
 int sasl_step(struct sasl_exchange *x, const char *challenge, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

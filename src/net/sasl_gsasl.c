@@ -74,8 +74,8 @@ bool sasl_begins(const char *mechanism)
 }
 
 /*
- * Is the iteration count in the challenge at most SASL_ITERATIONS_MAX? With a larger one a server
- * could make the client compute for hours, and nothing could interrupt that.
+ * Is the iteration count in the challenge at most SASL_ITERATIONS_MAX? With a larger count a server
+ * could make the client compute for hours, without a way to interrupt it.
  *
  *     server-first-message = nonce "," salt "," "i=" 1*DIGIT ...        (RFC 5802 section 7)
  */
@@ -86,7 +86,7 @@ static bool is_bearable(const char *challenge)
     bool is_good = true;
 
     if (gsasl_base64_from(challenge, strlen(challenge), &text, &len) != GSASL_OK)
-        return true; /* the library reports what is wrong with it */
+        return true; /* gsasl_step64() reports that it is no base64 */
     for (size_t i = 0; i + 3 < len && is_good; i++)
         if (memcmp(text + i, ",i=", 3) == 0) {
             size_t digits = 0, from = i + 3;

@@ -24,8 +24,9 @@
 #define INPUT_MAX 65536
 #define OUTPUT_MAX 65536
 
-/* After the peer has closed its direction, poll(2) no longer reports stream_shutdown_read(). A
- * write that waits for such a peer checks for it at this interval. */
+/* After the peer has closed its direction, poll(2) does not report a call of
+ * stream_shutdown_read(). A write that waits for such a peer checks at this interval whether that
+ * function was called. */
 #define SHUTDOWN_POLL_MS 250
 
 /* After this many reads and writes that did not wait, the task yields to the other tasks. */
@@ -43,8 +44,8 @@ struct stream {
 
     struct buf out;
 
-    unsigned busy;
-    int64_t deadline_ms; /* of task_now_ms() */
+    unsigned busy;       /* reads and writes since the last wait or yield */
+    int64_t deadline_ms; /* a time of task_now_ms() */
     atomic_bool is_shut;
     int error;
     char error_text[96];
@@ -66,8 +67,8 @@ struct stream *stream_new(int fd)
 
     task_fd_init(&s->io, fd);
     (void)fdio_set_nonblocking(fd);
-    /* Replies and commands are gathered in the output buffer. On unix sockets, which have no Nagle
-     * algorithm, this fails. */
+    /* The output buffer gathers replies and commands, so Nagle's algorithm would only delay them.
+     * On unix sockets, which do not have it, this call fails. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     s->deadline_ms = TASK_FOREVER;
     return s;
@@ -123,7 +124,8 @@ enum stream_status stream_wait(struct stream *s, short events)
     }
 }
 
-/* After EAGAIN from the transport. */
+/* Wait after EAGAIN: for the event that the transport wants, or, if there is no transport, for
+ * `events`. */
 static enum stream_status wait_for(struct stream *s, short events)
 {
     return stream_wait(s, s->transport != NULL ? s->transport->wants(s->transport_state) : events);
@@ -145,7 +147,8 @@ static ssize_t transport_write(struct stream *s, const void *data, size_t len)
     return send(s->io.fd, data, len, MSG_NOSIGNAL);
 }
 
-/* Let the other tasks of the thread run, if this stream has not waited for BUSY_MAX calls. */
+/* Let the other tasks of the thread run, if the last BUSY_MAX reads and writes of this stream did
+ * not wait. */
 static void take_turns(struct stream *s)
 {
     if (++s->busy < BUSY_MAX)
@@ -154,8 +157,8 @@ static void take_turns(struct stream *s)
     task_yield();
 }
 
-/* One read into data. The read is tried first, and waits if nothing has arrived. When the socket is
- * known to be empty, a task waits first, because in a task a wait costs less than a failed read. */
+/* Read once into data: try to read, and wait only if nothing has arrived. When the socket is known
+ * to be empty, a task waits first, because in a task a wait costs less than a failed read. */
 static enum stream_status receive(struct stream *s, void *data, size_t size, size_t *len_out)
 {
     bool has_to_wait = s->transport == NULL && s->in_is_drained && task_is_inside();
@@ -186,7 +189,8 @@ static enum stream_status receive(struct stream *s, void *data, size_t size, siz
     }
 }
 
-/* Empty the input buffer; allocate it if there is none. */
+/* Prepare the input buffer, which is used up, for the next read: allocate it, or enlarge it if the
+ * last read filled it. */
 static void prepare_input(struct stream *s)
 {
     assert(s->in_start == s->in_end);
@@ -198,7 +202,7 @@ static void prepare_input(struct stream *s)
     s->in_start = s->in_end = 0;
 }
 
-/* Fill the empty input buffer. */
+/* Read once into the input buffer, which is used up. */
 static enum stream_status fill(struct stream *s)
 {
     size_t n = 0;
@@ -365,8 +369,9 @@ bool stream_is_stale(struct stream *s)
         return true;
     if (s->transport == NULL || (p.revents & ~POLLIN) != 0)
         return p.revents != 0;
-    /* The data on the socket may be for the transport alone, such as a session ticket of TLS 1.3.
-     * The transport may also hold data that is no longer on the socket: the rest of a record. */
+    /* Only a read can tell: the data on the socket may be for the transport alone, such as a
+     * session ticket of TLS 1.3. The transport may also hold data that is no longer on the socket:
+     * the rest of a record. */
     return transport_read(s, &byte, 1) != -1 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 

@@ -18,74 +18,79 @@
 
 enum stream_status {
     STREAM_OK,
-    STREAM_EOF,      /* the peer closed or reset the connection */
+    STREAM_EOF,      /* closed or reset by the peer, or stream_shutdown_read() was called */
     STREAM_TIMEOUT,  /* the deadline passed */
     STREAM_TOO_LONG, /* a line is longer than the caller allows; the caller's buffer has its start,
                         and the rest is still unread */
     STREAM_ERROR,    /* stream_errno() has the errno of the fault */
 };
 
-/* read and write behave as recv(2)/send(2) on a non-blocking socket: after -1 with EAGAIN the
- * stream polls. */
+/* read and write behave as recv(2) and send(2) at a non-blocking socket: after -1 with EAGAIN the
+ * stream waits for the event that wants() returns. */
 struct stream_transport {
     ssize_t (*read)(void *state, void *data, size_t len);
     ssize_t (*write)(void *state, const void *data, size_t len);
-    short (*wants)(void *state); /* after EAGAIN: POLLIN or POLLOUT, what to wait for */
+    short (*wants)(void *state); /* after EAGAIN: the event to wait for, POLLIN or POLLOUT */
     void (*close)(void *state);  /* releases the state; the descriptor is closed by the stream */
 };
 
 struct stream;
 
-/* A stream on fd, which it takes over, and makes non-blocking and (for TCP) TCP_NODELAY. */
+/* Make a stream on fd. The stream owns fd from now on. It sets O_NONBLOCK, and for TCP also
+ * TCP_NODELAY. There is no deadline yet. */
 struct stream *stream_new(int fd) __attribute__((returns_nonnull, warn_unused_result));
 
-/* Close the descriptor, without a flush. NULL is legal. */
+/* Free the stream, and close its descriptor without a flush. NULL is legal. */
 void stream_free(struct stream *s);
 
-/* Use this transport from now on (STARTTLS). Buffered input of the former transport is discarded
- * (RFC 3207 6). */
+/* Use this transport instead of the socket from now on (STARTTLS); once for a stream. The stream
+ * owns `state`. Input that is in the buffer is discarded (RFC 3207 6). */
 void stream_set_transport(struct stream *s, const struct stream_transport *t, void *state)
     __attribute__((nonnull(1, 2)));
 
-/* Wait until the descriptor is ready for POLLIN or POLLOUT, for a handshake below the stream. */
+/* Wait until the descriptor is ready for `events`, POLLIN or POLLOUT. For handshakes, which bypass
+ * the stream's buffers. */
 enum stream_status stream_wait(struct stream *s, short events)
     __attribute__((nonnull, warn_unused_result));
 
-/* Calls that wait fail with STREAM_TIMEOUT when timeout_ms have passed since this call. It is
- * called once for each line, reply or block, so that slow bytes do not extend the deadline. */
+/* Set the deadline to timeout_ms from now. When it has passed, calls that have to wait return
+ * STREAM_TIMEOUT. The caller sets the deadline once for each line, reply or block, so that slow
+ * bytes do not extend it. */
 void stream_set_deadline(struct stream *s, unsigned timeout_ms) __attribute__((nonnull));
 
 /*
- * Read one line up to and including LF into *line (reset first), with its line end: the caller
- * checks for CRLF. At most max bytes. On STREAM_TOO_LONG, STREAM_EOF and STREAM_TIMEOUT the part
- * read is in *line.
+ * Read one line up to and including LF into *line (reset first), at most max bytes. The caller
+ * checks whether the line ends in CRLF. If the status is not STREAM_OK, *line has the part that was
+ * read.
  */
 enum stream_status stream_read_line(struct stream *s, struct buf *line, size_t max)
     __attribute__((nonnull, warn_unused_result));
 
-/* Read what there is, at least one byte, at most size. */
+/* Read the bytes that are there, at most `size`; if there are none, wait for some. *len_out: the
+ * number of bytes read. */
 enum stream_status stream_read(struct stream *s, void *data, size_t size, size_t *len_out)
     __attribute__((nonnull, warn_unused_result));
 
 /*
- * The same without copying: *data_out points into the input buffer, which is filled first if it is
- * empty. The bytes stay in the buffer, so that the caller can parse them to find the end of its
- * part. stream_consume() then removes the first len bytes. *data_out is valid until that call or
- * another read.
+ * As stream_read(), without copying: *data_out points into the input buffer, which is filled first
+ * if it is empty. The bytes stay in the buffer, so that the caller can parse them to find the end
+ * of its part. stream_consume() then removes the first len bytes. *data_out is valid until that
+ * call or another read.
  */
 enum stream_status stream_peek(struct stream *s, const char **data_out, size_t *len_out)
     __attribute__((nonnull, warn_unused_result));
 void stream_consume(struct stream *s, size_t len) __attribute__((nonnull));
 
-/* Is there input in the buffer, which can be read without waiting? With PIPELINING replies are held
- * back as long as there is such input. */
+/* Is there input in the buffer, which can be read without waiting? With PIPELINING the SMTP server
+ * holds its replies back while this input has a whole command line. */
 bool stream_has_input(const struct stream *s) __attribute__((nonnull));
 
-/* The same, after reading the input that has arrived meanwhile. Does not wait. */
+/* As stream_has_input(), but if the buffer is empty, input that has arrived is read into it first.
+ * Does not wait. */
 bool stream_input_is_here(struct stream *s) __attribute__((nonnull));
 
-/* Append bytes or formatted text to the output buffer. The buffer is flushed when it holds 64 kB.
- */
+/* Append bytes or formatted text to the output buffer. Before the buffer reaches 64 kB it is
+ * flushed; the status is that of the flush. */
 enum stream_status stream_write(struct stream *s, const void *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 enum stream_status stream_printf(struct stream *s, const char *fmt, ...)
@@ -102,9 +107,9 @@ bool stream_is_stale(struct stream *s) __attribute__((nonnull));
  * connection that is kept in a pool. */
 void stream_detach(struct stream *s) __attribute__((nonnull));
 
-/* Wake the task or thread that the stream belongs to. When the input buffer is used up, reads
- * return STREAM_EOF. Writes that would have to wait for the peer return STREAM_EOF, too; other
- * writes succeed, so that a last reply can be sent. From any thread. */
+/* Wake the task or thread that the stream belongs to. From now on reads return STREAM_EOF when the
+ * input buffer is used up. Writes that would have to wait for the peer return STREAM_EOF, too;
+ * other writes succeed, so that a last reply can be sent. From any thread. */
 void stream_shutdown_read(struct stream *s) __attribute__((nonnull));
 
 /* The errno of the last fault; 0 if there was none. */

@@ -3,9 +3,9 @@
  * tls: TLS on a stream (stream.h), by OpenSSL: TLS 1.2 or newer, no compression, no renegotiation.
  * A context holds what many connections share (certificates, trust anchors, sessions to resume). It
  * is created when a configuration is loaded, is immutable, and may be used by any number of
- * threads. A handshake reports the trust in the peer; the caller decides whether it suffices.
- * Processes that use it ignore SIGPIPE, since OpenSSL writes with write(2). Built without OpenSSL
- * no context can be made.
+ * threads. A handshake reports the trust in the peer; the caller decides whether this trust
+ * suffices. A process that uses TLS ignores SIGPIPE, because OpenSSL writes with write(2). In a
+ * build without OpenSSL no context can be made.
  */
 #ifndef SPLIT_TLS_H
 #define SPLIT_TLS_H
@@ -24,7 +24,7 @@ enum tls_trust {
     TLS_UNTRUSTED, /* not signed by a trusted authority, not valid now, or no authority is trusted
                     */
     TLS_TRUSTED,   /* signed by a trusted authority */
-    TLS_VERIFIED,  /* trusted, and for one of the names; or one of the fingerprints */
+    TLS_VERIFIED,  /* trusted, and for an expected name; or its fingerprint is listed */
 };
 
 struct tls_info {
@@ -76,13 +76,13 @@ struct tls_peer {
     const struct string_list
         *names; /* allowed instead of `name`, if any; ".example.com" stands for all subdomains */
     const char *place;     /* the server's address; a session is resumed only at the same place */
-    enum tls_trust wanted; /* with less the caller closes the connection, and no session is kept */
+    enum tls_trust wanted; /* with less trust the connection is closed, and no session is kept */
 };
 
 /*
  * Make the handshake as the client, or as the server, within timeout_ms. Afterwards the stream is
- * encrypted, and input from before is discarded. On failure `err` has the reason, and the stream
- * cannot be used any more.
+ * encrypted, input from before is discarded, and *info describes the connection. On failure `err`
+ * has the reason, and the stream cannot be used any more.
  */
 enum stream_status tls_connect(struct stream *s, struct tls_context *c, const struct tls_peer *peer,
                                unsigned timeout_ms, struct tls_info *info, struct err *err)
@@ -91,9 +91,9 @@ enum stream_status tls_accept(struct stream *s, struct tls_context *c, unsigned 
                               struct tls_info *info, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Release what OpenSSL keeps for the calling thread. A detached thread that used any of the above
- * calls it before other threads learn that it is done. Otherwise the memory is released while the
- * process ends. */
+/* Release what OpenSSL keeps for the calling thread. A detached thread that has called a function
+ * above calls this one before other threads learn that it is done. Otherwise the memory would be
+ * released only when the thread ends, and the process may be ending at the same time. */
 void tls_thread_end(void);
 
 #endif

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A certificate that was revoked or has expired is noticed within this time. */
+/* A resumed session is not checked again, so a certificate that has expired, or is not trusted any
+ * more, may be accepted for this time. */
 #define SESSION_LIFE_S 3600
 
 void tls_error_text(char *out, size_t size)
@@ -116,8 +117,9 @@ void tls_session_keep(struct tls_context *c, const char *place, SSL_SESSION *ses
     pthread_mutex_unlock(&c->lock);
 }
 
-/* SSL_CTX_sess_set_new_cb(3): 1 takes over the reference. With TLS 1.2 it is called within the
- * handshake, before the certificate is checked: tls_connect() keeps that session. */
+/* Callback of SSL_CTX_sess_set_new_cb(3). Returns 1 if it takes over the reference to the session.
+ * With TLS 1.2 OpenSSL calls it within the handshake, before the trust is known. Therefore
+ * tls_connect() keeps such a session itself. */
 static int new_session(SSL *ssl, SSL_SESSION *session)
 {
     const struct tls_owner *owner = SSL_get_app_data(ssl);
@@ -132,7 +134,8 @@ SSL_SESSION *tls_session_take(struct tls_context *c, const char *place)
 {
     SSL_SESSION *found = NULL;
 
-    /* A session is used once (RFC 8446 C.4), because every connection provides new ones. */
+    /* Remove the session, because each is used once (RFC 8446 C.4); every connection provides new
+     * ones. */
     pthread_mutex_lock(&c->lock);
     for (size_t i = c->session_count; i-- > 0 && found == NULL;) {
         if (strcmp(c->sessions[i].place, place) != 0)

@@ -34,7 +34,8 @@ struct tls_context {
 void tls_session_keep(struct tls_context *c, const char *place, SSL_SESSION *session)
     __attribute__((nonnull));
 
-/* A session for this place, for the caller to free, or NULL. */
+/* Remove a session for this place from the context, and return it for the caller to free. NULL:
+ * there is none. */
 SSL_SESSION *tls_session_take(struct tls_context *c, const char *place)
     __attribute__((nonnull, warn_unused_result));
 

@@ -16,12 +16,12 @@
 struct tls {
     SSL *ssl;
     struct tls_owner owner;
-    short wants;    /* POLLIN, POLLOUT */
+    short wants;    /* the event that OpenSSL waits for: POLLIN or POLLOUT */
     bool is_broken; /* nothing more may be sent, not even close_notify (SSL_shutdown(3)) */
 };
 
-/* The result of a call that did not succeed, as read(2) reports it: 0 at the end, or -1 with errno.
- */
+/* The result of a call that did not succeed, as read(2) reports it: 0 at the end of the peer's
+ * data, or -1 with errno. */
 static ssize_t failed(struct tls *t)
 {
     int error = errno;
@@ -44,8 +44,8 @@ static ssize_t failed(struct tls *t)
         return error == 0 ? 0 : -1;
     default:
         t->is_broken = true;
-        /* In SMTP the end is marked by commands and replies, so an end of the connection without
-         * close_notify is treated as an end of the connection, not as a fault of TLS. */
+        /* SMTP itself marks the end of a message and of a session, so a connection that ends
+         * without close_notify is treated as closed, not as a fault of TLS. */
         if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
             ERR_clear_error();
             return 0;
@@ -155,7 +155,8 @@ static void set_trust(const struct tls *t, X509 *cert, const struct tls_peer *pe
                       struct tls_info *info)
 {
     const struct tls_context *c = t->owner.context;
-    long result = SSL_get_verify_result(t->ssl); /* a resumed session has the first one's result */
+    /* For a resumed session this is the result of its first handshake. */
+    long result = SSL_get_verify_result(t->ssl);
 
     if (has_fingerprint(c, info->fingerprint)) {
         info->trust = TLS_VERIFIED;
@@ -192,12 +193,13 @@ static void describe(const struct tls *t, const struct tls_peer *peer, struct tl
     set_trust(t, cert, peer, info);
 }
 
-/* One call of SSL_do_handshake(3), and the error in its thread's queue afterwards. */
+/* One call of SSL_do_handshake(3), which may run on a helper thread. OpenSSL has a queue of errors
+ * for each thread, so do_step() also takes the error out of the queue of its thread. */
 struct step {
     SSL *ssl;
     int error; /* SSL_ERROR_NONE: the handshake is done */
     bool is_eof;
-    char text[160]; /* with SSL_ERROR_SSL, SSL_ERROR_SYSCALL */
+    char text[160]; /* set with SSL_ERROR_SSL and SSL_ERROR_SYSCALL */
 };
 
 static void do_step(void *arg)
@@ -280,7 +282,7 @@ static void start_client(struct tls *t, const struct tls_peer *peer)
     t->owner.place = mem_strdup(peer->place);
     if (peer->names->count > 0 && peer->names->items[0][0] != '.')
         name = peer->names->items[0];
-    if (name[0] != '\0' && !is_ip(name)) /* RFC 6066 3 */
+    if (name[0] != '\0' && !is_ip(name)) /* RFC 6066 3: no address in SNI */
         SSL_set_tlsext_host_name(t->ssl, name);
     if (session != NULL) {
         SSL_set_session(t->ssl, session);

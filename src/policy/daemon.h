@@ -15,16 +15,17 @@
 
 struct daemon_options {
     const char *config_path; /* borrowed from argv, or the default */
-    bool check_only;         /* -t */
+    bool check_only;         /* -t: do not run, only check */
 };
 
-/* Parse -c FILE, -t, -V, -h. Returns -1 when the daemon is to go on, otherwise its exit code: all
- * output is then on stdout or stderr. */
+/* Parse -c FILE, -t, -V, -h. Returns -1 if the daemon is to go on; otherwise its exit code, after
+ * all output was written to stdout or stderr. */
 int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
     __attribute__((nonnull, warn_unused_result));
 
-/* snapshot_load(), then log_open() with the log section of that configuration. `name` is borrowed
- * for the life of the process. NULL with `err`: the log is unchanged. */
+/* Call snapshot_load(), then log_open() with the log section of that configuration. `name` is
+ * borrowed for the life of the process; the caller has one reference to the result. NULL with
+ * `err`: the log is unchanged. */
 struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 
@@ -32,13 +33,17 @@ struct snapshot *daemon_load(const char *name, const char *config_path, enum sna
  * configured. */
 void daemon_print(const char *name, const struct err *err) __attribute__((nonnull));
 
-/* Log why the daemon cannot start. A message that goes to syslog is also printed to stderr, unless
- * stderr is the journal, so that it is seen when the daemon was started by hand. */
+/* Log why the daemon cannot start. If the log is syslog, the message is also printed to stderr, so
+ * that a start by hand shows it. It is not printed if stderr goes to the journal, which would have
+ * it twice. */
 void daemon_complain(const char *name, const struct err *err) __attribute__((nonnull));
 
-/* Write the result of a reload beside the lock file (verdict.h). lock_path "": there is no lock,
- * and nothing is written. failure: NULL, or why the old configuration stays in use. restart: names
- * of the changed options that need a restart. */
+/*
+ * Write the result of a reload beside the lock file (verdict.h). lock_path "": there is no lock,
+ * and nothing is written. begun_us: clock_now_us() before the configuration was read. failure:
+ * NULL, or why the old configuration stays in use. restart: names of the changed options that need
+ * a restart, or "".
+ */
 void daemon_tell_reloaded(const char *lock_path, int64_t begun_us, const struct err *failure,
                           const char *restart) __attribute__((nonnull(1, 4)));
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The decision about one recipient. policy_plan.c makes the changes of the envelope from the
- * decisions of a message. */
+/* Decides about one recipient. policy_plan.c makes the changes of the envelope from the decisions
+ * about all recipients of a message. */
 #include "policy/policy.h"
 #include "base/mem.h"
 #include "policy/policy_choice.h"
@@ -77,7 +77,7 @@ enum policy_failed policy_failed_of(enum table_result result)
     return POLICY_OK;
 }
 
-/* The state of a decision, for all its look-ups. */
+/* What the steps of one decision share. */
 struct deciding {
     const struct policy *p;
     struct table_scratch *scratch;
@@ -129,14 +129,14 @@ static int apply_filters(struct deciding *d, const char *value)
         return -1;
     int i = policy_choose_one(&choices, choices.count > 0 ? share_of(&d->address) : 0);
     if (i >= 0)
-        d->out->filter = policy_find_filter(config, choices.items[i].name); /* NULL for "none" */
+        d->out->filter = policy_find_filter(config, choices.items[i].name); /* NULL: no filter */
     policy_choices_clear(&choices);
     return 0;
 }
 
 static enum table_result decide_filter(struct deciding *d)
 {
-    if (d->message->filter_value != NULL) { /* it was checked by policy_begin() */
+    if (d->message->filter_value != NULL) { /* policy_begin() has checked it */
         policy_reason_copy(&d->out->filter_reason, &d->message->filter_reason);
         return apply_filters(d, d->message->filter_value) == 0 ? TABLE_FOUND : TABLE_FAILED;
     }
@@ -185,7 +185,7 @@ static int apply_copies(struct deciding *d, const char *value)
 
 static enum table_result decide_copies(struct deciding *d)
 {
-    if (d->message->copy_value != NULL) { /* it was checked by policy_begin() */
+    if (d->message->copy_value != NULL) { /* policy_begin() has checked it */
         policy_reason_copy(&d->out->sender_copy_reason, &d->message->copy_reason);
         if (apply_copies(d, d->message->copy_value) != 0)
             return TABLE_FAILED;
@@ -201,7 +201,8 @@ static enum table_result decide_copies(struct deciding *d)
     return TABLE_FOUND;
 }
 
-/* The recipient stays as it is. */
+/* After a look-up that failed: take back what earlier look-ups decided, so that the recipient stays
+ * as it is. */
 static void undecide(struct policy_decision *out)
 {
     free(out->final);
@@ -238,8 +239,8 @@ int policy_tagged_back(const struct policy *p, const struct policy_decision *d, 
 
 /*
  * Can the address carry the tags that it needs? With filter_method = "header" a filter needs no tag
- * if all recipients have the same one. That is not known yet, so policy_plan() refuses the message
- * if an address then cannot carry its tag.
+ * if all recipients have the same filter. Whether they have is known only at the end of the
+ * message: policy_plan() refuses a message in which an address needs a tag and cannot carry it.
  */
 static bool can_carry_tags(const struct policy *p, const struct policy_decision *d)
 {

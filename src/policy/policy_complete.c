@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* The domain of a recipient that was given without domain, or that is routed by its local part. */
+/* Finds the address that the MTA means by a recipient without domain, or by one that it may reroute
+ * (user%host, host!user). */
 #include "base/mem.h"
 #include "policy/policy.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Parse an address without domain. False: it has a domain, or is no address. */
+/* Parse an address without domain. False: the path has a domain, or is no address. */
 static bool parse_bare(const char *path, struct address *out)
 {
     struct err ignored;
@@ -24,6 +25,7 @@ static bool has_host_name(const char *text, struct address *out)
            out->text[out->domain_at] != '\0' && !out->is_literal;
 }
 
+/* Does b consist of a, which has no domain, and of "@" and a domain? */
 static bool is_same_local_part(const struct address *a, const struct address *b)
 {
     struct buf x = {0}, y = {0};
@@ -37,6 +39,7 @@ static bool is_same_local_part(const struct address *a, const struct address *b)
     return is_same;
 }
 
+/* The caller frees. NULL: the domain cannot carry a tag. */
 static char *with_domain(const struct address *local, const char *domain)
 {
     char *text = mem_printf("%s@%s", local->text, domain);
@@ -69,8 +72,9 @@ char *policy_complete(const char *path, const char *mta_says, const char *const 
 
 /*
  * At a domain of the MTA, the local parts "sam%b.test" and "b.test!sam" go to sam@b.test, and so
- * does "sam@b.test", with or without quotes. To "sam@b" the MTA may add its domain. For all other
- * paths the address that the MTA reports is the same, or concerns its local delivery only.
+ * does "sam@b.test", with or without quotes. The MTA may add its own domain to a domain without a
+ * dot: "sam@b" becomes "sam@b.mta.test". For all other paths the MTA reports the same address, or
+ * one that concerns only its local delivery.
  */
 static bool may_be_rerouted(const struct address *a)
 {

@@ -20,7 +20,7 @@ struct policy_copies *policy_copies_open(const struct config *config,
 /* NULL is legal. */
 void policy_copies_close(struct policy_copies *p);
 
-/* As policy_replace(). */
+/* As policy_replace(), for the tables of a listener. */
 struct policy_copies *policy_copies_replace(const struct policy_copies *p, const char *path,
                                             struct err *err)
     __attribute__((nonnull, warn_unused_result));
@@ -40,8 +40,8 @@ struct policy_copies_decision {
     const struct config_destination *
         *copies; /* in the order of the table; owned array, borrowed items */
     size_t copy_count;
-    enum policy_failed failed; /* if so, there is no result */
-    struct err failure;        /* why it failed */
+    enum policy_failed failed; /* unless POLICY_OK, has_result is false */
+    struct err failure;        /* the reason for `failed` */
 };
 
 /* Decide about one recipient. path: the path of RCPT TO, with or without <>. A path that is no

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What is decided for all recipients of a message at once, from its sender and its client. */
+/* Decides what holds for all recipients of a message, from its sender and its client. */
 #include "base/mem.h"
 #include "policy/policy_private.h"
 
@@ -15,7 +15,8 @@ static bool is_bypassed(const struct config_milter *m, const struct sockaddr *cl
     return false;
 }
 
-/* Look the sender up in one of its lists. *value_out: the result. */
+/* Look the sender up in sender_filter_maps or sender_copy_maps. *value_out and *reason: set if
+ * there is a result; owned by the caller. */
 static enum table_result ask_sender(const struct policy *p, struct table_scratch *s,
                                     enum policy_map map, const struct address *sender,
                                     char **value_out, struct policy_reason *reason, struct err *err)

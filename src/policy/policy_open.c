@@ -16,7 +16,7 @@ struct check_context {
     struct err *err;
 };
 
-/* Put the place of the entry before ctx->err, which has the reason. */
+/* Put the place of the entry in front of the text of ctx->err, which has the reason. Returns -1. */
 static int bad_value(const struct check_context *ctx, const char *key, unsigned line)
 {
     const char *path = table_path(ctx->table);
@@ -114,7 +114,8 @@ void policy_close(struct policy *p)
     free(p);
 }
 
-/* One table of the new list: opened again and checked if it was read from `path`, else shared. */
+/* Return the table that takes the place of t in the new list: if t was read from `path`, the table
+ * that is opened again and checked, else t itself with one more reference. NULL with `err`. */
 static struct table *replace_table(const struct config *config, enum policy_map map,
                                    struct table *t, const char *path, struct err *err)
 {

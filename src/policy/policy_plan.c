@@ -13,10 +13,8 @@ static const struct policy_reply reply_cannot_tag = {
     550, "5.1.3",
     "A recipient address cannot be routed through a content filter together with the others"};
 
-/*
- * A set of folded addresses, so that two addresses that differ only in case or quoting are one. A
- * hash table with open addressing over owned strings, at most half full.
- */
+/* A set of folded addresses: two addresses that differ only in case or quoting are the same member.
+ * It is a hash table with open addressing over owned strings, at most half full. */
 struct address_set {
     char **slots;
     size_t size; /* a power of two */
@@ -96,8 +94,8 @@ struct planning {
     bool use_tags;
     enum policy_rewritten rewritten;
     struct policy_plan *plan;
-    struct address_set originals; /* recipients that the client gave */
-    struct address_set ends;      /* addresses without tag at which a recipient ends */
+    struct address_set originals; /* the recipients that the client gave */
+    struct address_set ends;      /* the final addresses of the recipients that get no tag */
     struct address_set added;
 };
 
@@ -112,7 +110,8 @@ static bool is_tagged(const struct planning *g, const struct policy_decision *d)
     return g->use_tags && d->filter != NULL;
 }
 
-/* Do all recipients have the same filter, and is there no copy, which FILTER would redirect too? */
+/* Do all recipients have the same filter, and is there no copy? The header acts on the whole
+ * message (FILTER in header_checks(5)), so copies would go through the filter, too. */
 static bool fits_header(const struct policy_decision *decisions, size_t count)
 {
     if (count == 0)
@@ -189,8 +188,9 @@ static int plan_recipient(struct planning *g, const struct policy_decision *d)
     return 0;
 }
 
-/* Is the path the address alone? Postfix removes source routes from recipients, so deleting a path
- * with a route has no effect there, and the recipient would get the mail unfiltered, too. */
+/* Is the path of RCPT TO the address alone, without source route? Postfix removes a source route
+ * from a recipient, so the deletion of a path with a route has no effect there, and the recipient
+ * would also get the mail unfiltered. Therefore the address alone is deleted, too. */
 static bool is_plain_path(const struct policy_decision *d)
 {
     size_t len = strlen(d->original);
@@ -200,9 +200,10 @@ static bool is_plain_path(const struct policy_decision *d)
 }
 
 /*
- * A recipient at whose address another recipient ends stays in the envelope, because it now stands
- * for that other one. (An MTA deletes by text: adding the address and then deleting it would lose
- * both.)
+ * List the recipients to be deleted: those that get a tag or another address. But a recipient stays
+ * if its address is the final address of another recipient, which needs that address in the
+ * envelope. (An MTA deletes by text: if the address were added and then deleted, both would be
+ * lost.)
  */
 static void plan_deletes(struct planning *g, const struct policy_decision *decisions, size_t count)
 {

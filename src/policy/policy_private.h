@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What policy.c and policy_plan.c share. */
+/* What the files of the policy and of its checks share. */
 #ifndef SPLIT_POLICY_PRIVATE_H
 #define SPLIT_POLICY_PRIVATE_H
 
@@ -20,18 +20,18 @@ struct policy {
     struct lookup_list maps[POLICY_MAP_COUNT];
 };
 
-/* The name of the option ("filter_maps"), and its value in the configuration. */
+/* The name of the milter's option ("filter_maps"), and its value in the configuration. */
 const char *policy_map_option(enum policy_map map);
 const struct string_list *policy_map_specs(const struct config *config, enum policy_map map);
 
-/* Open the tables of these specifications and check their results. -1 with `err`: the caller still
- * has to close *out with lookup_close(). */
+/* Open the tables of these specifications and check their results. The caller closes *out with
+ * lookup_close(), also after -1 with `err`. */
 int policy_open_map(const struct config *config, enum policy_map map,
                     const struct string_list *specs, struct lookup_list *out, struct err *err)
     __attribute__((warn_unused_result));
 
-/* Put the same tables into *out, but open those again that were read from `path`. -1: as
- * policy_open_map(). */
+/* Fill *out with the tables of `from`. Those that were read from `path` are opened again, the
+ * others are shared. -1: as policy_open_map(). */
 int policy_replace_map(const struct config *config, enum policy_map map,
                        const struct lookup_list *from, const char *path, struct lookup_list *out,
                        struct err *err) __attribute__((warn_unused_result));
@@ -42,15 +42,12 @@ int policy_check_value(const struct config *config, enum policy_map map, const s
                        const char *key, const char *value, unsigned line, struct err *err)
     __attribute__((warn_unused_result));
 
-/*
- * Check that the results of a look-up in this map may have this value. -1 with `err`.
- * policy_decide() refuses a value that passes only for a reason that depends on the address.
- */
+/* Check that a table of this map may have this result. -1 with `err`. If a value passes,
+ * policy_decide() refuses it only for a reason that depends on the recipient's address. */
 int policy_value_check(const struct config *config, enum policy_map map, const char *value,
                        struct err *err) __attribute__((warn_unused_result));
 
-/* Check that a recipient may end at this address: it must not be in the tag domain. -1 with
- * `err`. */
+/* Check a canonical address (end): it must not be in the tag domain. -1 with `err`. */
 int policy_canonical_check(const struct config *config, const struct address *end, struct err *err)
     __attribute__((warn_unused_result));
 
@@ -58,10 +55,10 @@ int policy_canonical_check(const struct config *config, const struct address *en
 const struct config_filter *policy_find_filter(const struct config *c, const char *name);
 
 /*
- * Does the value name a delivery of Postfix itself, so that it means "none"? These are, of
- * transport(5), ":" and the transports smtp, relay, lmtp, local, virtual, error, discard and retry
- * without a next hop, error, discard and retry with a text, and the values of unfiltered_nexthops.
- * *takes_effect_there_out: it is error, discard or retry, which take effect only in the
+ * Does the value mean "none" here, because Postfix itself delivers? It does if it is one of
+ * unfiltered_nexthops, or one of these results of transport(5): ":"; smtp, relay, lmtp, local or
+ * virtual, without a next hop; error, discard or retry, with or without a text.
+ * *takes_effect_there_out: the value is error, discard or retry, and has an effect only in
  * transport_maps of Postfix.
  */
 bool policy_is_unfiltered(const struct config *config, const char *value,
@@ -70,44 +67,47 @@ bool policy_is_unfiltered(const struct config *config, const char *value,
 /*
  * Parse a result of filter_maps. A nexthop may contain commas or spaces, so the whole text is tried
  * first: if it names a filter, *whole_out is that filter and `choices` is empty; otherwise
- * *whole_out is NULL. -1 with `err`: nothing has to be cleared.
+ * *whole_out is NULL. `choices` is also empty if policy_is_unfiltered() is true for the value. 0:
+ * the caller clears `choices`. -1 with `err`: nothing has to be cleared.
  */
 int policy_parse_filters(const struct config *config, const char *value,
                          const struct config_filter **whole_out, struct policy_choices *choices,
                          struct err *err) __attribute__((warn_unused_result));
 
-/* The same for a result of copy_maps. */
+/* Parse a result of copy_maps or sender_copy_maps. 0: the caller clears `choices`. -1 with `err`,
+ * also for a name that is no declared destination: nothing has to be cleared. */
 int policy_parse_copies(const struct config *config, const char *value,
                         struct policy_choices *choices, struct err *err)
     __attribute__((warn_unused_result));
 
-/* Add the destinations that a result of copy_maps or sender_copy_maps has for the recipient `to` to
- * an array that the caller frees. A destination that is in the array is not added again. -1 with
- * `err`: the result is invalid. */
+/* Add destinations to an array that the caller frees: those that `value`, a result of copy_maps or
+ * sender_copy_maps, has for the recipient `to`. A destination that is already in the array is not
+ * added again. -1 with `err`: the result is invalid. */
 int policy_add_copies(const struct config *config, const struct address *to, const char *value,
                       const struct config_destination ***copies, size_t *count, struct err *err)
     __attribute__((warn_unused_result));
 
-/* Set, copy and free a reason. It owns its strings. */
+/* Set, copy and free a reason, which owns its strings. */
 void policy_reason_set(struct policy_reason *r, const struct table_match *m);
 void policy_reason_copy(struct policy_reason *r, const struct policy_reason *from);
 void policy_reason_clear(struct policy_reason *r);
 
-/* For a result that is invalid: put the table and key that gave it before `err`. Returns
- * TABLE_FAILED. */
+/* Put the place of an invalid result in front of the text of `err`: the file and line, or the
+ * table, and the key. Returns TABLE_FAILED. */
 enum table_result policy_bad_answer(const struct table_match *m, struct err *err);
 
-/* The failure of a decision that this result of a look-up means. */
+/* How a decision fails, given the result of a look-up that it needs; POLICY_OK: it does not
+ * fail. */
 enum policy_failed policy_failed_of(enum table_result result);
 
-/* Append the address with the tag for this copy, or for the filter when `copy` is NULL. -1 with
- * `err`: the address cannot carry the tag. */
+/* Append the recipient's address with the tag for this copy, or for the filter when `copy` is NULL.
+ * -1 with `err`: the address cannot carry the tag. */
 int policy_tagged(const struct policy *p, const struct policy_decision *d,
                   const struct config_destination *copy, struct buf *out, struct err *err)
     __attribute__((warn_unused_result));
 
-/* Append the address with which a rewritten recipient goes back to the MTA (POLICY_REWRITTEN_BACK).
- * -1: the address cannot carry the suffix. */
+/* Append the address with which a rewritten recipient goes back to the MTA; see
+ * POLICY_REWRITTEN_BACK. -1: the address cannot carry the suffix. */
 int policy_tagged_back(const struct policy *p, const struct policy_decision *d, struct buf *out)
     __attribute__((warn_unused_result));
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAULTS_MAX 100 /* faults that are reported of one table */
+#define FAULTS_MAX 100 /* errors that are reported of one table */
 
 struct reviewing {
     struct policy policy; /* only `config` is set */
@@ -17,11 +17,13 @@ struct reviewing {
     enum policy_map map;
     const struct table *table;
     unsigned faults;
-    struct lookup_list canonical; /* tables without server, whose look-ups take no long time */
+    /* for review_loops(): those of canonical_maps that have no errors, ask no server, and cannot
+     * take long */
+    struct lookup_list canonical;
     struct table_scratch *scratch;
 };
 
-/* Report a fault of the present table. line: in its file, or 0. */
+/* Report a fault of r->table. line: a line of its file, or 0. */
 static void blame(const struct reviewing *r, bool is_warning, unsigned line, const char *text)
 {
     const char *path = r->table == NULL ? NULL : table_path(r->table);
@@ -30,7 +32,7 @@ static void blame(const struct reviewing *r, bool is_warning, unsigned line, con
     r->fault(&fault, r->ctx);
 }
 
-/* table_faults.each: report a line that is skipped. */
+/* Report a line that is skipped (table_faults.each). */
 static void note_skipped(void *ctx, const char *path, unsigned line, const char *text)
 {
     const struct reviewing *r = ctx;
@@ -78,7 +80,7 @@ static void note_copies(struct reviewing *r, const char *value)
     policy_choices_clear(&choices);
 }
 
-/* Warn of error, discard and retry in filter_maps: splitmilter leaves these to Postfix. */
+/* Warn of the results error, discard and retry: they have an effect in Postfix alone. */
 static void review_verdict(struct reviewing *r, const char *key, const char *value, unsigned line)
 {
     const struct config *config = r->policy.config;
@@ -156,8 +158,8 @@ static void review_server(const struct reviewing *r, const struct table *t)
 }
 
 /* The address from which the mapping of an entry is followed: its key, or its result when the key
- * is no address (a domain, a pattern). False: the result is no address either; that is reported
- * elsewhere. */
+ * is no address (a domain, a pattern). False: the result is no address either, which review_value()
+ * reports. */
 static bool parse_start(const char *key, const char *value, struct address *out)
 {
     struct err ignored;
@@ -196,7 +198,8 @@ static int follow(const char *key, const char *value, unsigned line, void *arg)
     return rc;
 }
 
-/* After the review of all tables: only tables without faults are followed. */
+/* Follow all mappings. Called after the review of all tables, because only tables without errors
+ * can be followed. */
 static void review_loops(struct reviewing *r)
 {
     r->scratch = table_scratch_new();

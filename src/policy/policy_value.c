@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* The meaning of the results of tables. The same rules apply when tables are opened, checked and
- * searched. */
+/* Parses results of tables. The same rules apply when tables are opened, checked and searched. */
 #include "policy/policy_choice.h"
 #include "policy/policy_private.h"
 #include "base/utf8.h"

@@ -72,7 +72,7 @@ const struct table *snapshot_table(const struct snapshot *s, size_t index)
 {
     const struct table *t;
     size_t count = s->listener_copies == NULL ? 0 : s->config->listener_count;
-    size_t before = 0; /* number of tables of the policies that were searched so far */
+    size_t before = 0; /* number of tables in the policies that were searched so far */
 
     if (s->policy != NULL) {
         if ((t = policy_table(s->policy, index)) != NULL)

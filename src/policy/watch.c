@@ -10,9 +10,9 @@
 /* A file that has changed since the table in use was read from it. */
 struct change {
     char *path;
-    struct table_stamp stamp; /* its state now */
+    struct table_stamp stamp; /* the state of the file now */
     int64_t since_ms;
-    bool is_done;      /* this state was tried: it is in use, or cannot be used */
+    bool is_done;      /* a reload of this state of the file was tried */
     bool is_confirmed; /* seen in this poll */
 };
 
@@ -61,6 +61,7 @@ static void note(struct watch *w, const char *path, const struct table_stamp *st
     c->is_confirmed = true;
 }
 
+/* Compare all files with the tables that were read from them, and update the list of changes. */
 static void look(struct watch *w, const struct snapshot *s, int64_t now_ms)
 {
     const struct table *t;

@@ -135,7 +135,7 @@ enum db_status db_get_number(struct db *db, const char *sql, const struct db_val
  * Open SPOOL/queue.db. DB_WRITE creates the file and its tables if they are missing. A schema of
  * another version is refused. The connection is closed with ops->close. Returns NULL on failure,
  * with the reason in *status_out and `err`. *is_missing_out: DB_READ has failed because there is no
- * such file. */
+ * such file, or because it has no tables yet. */
 struct db *db_sqlite_open(const char *spool_directory, enum db_access access,
                           enum db_status *status_out, bool *is_missing_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -146,7 +146,7 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
 
 /* --- afterwards --- */
 
-/* One less waits; has the writer caught up? */
+/* One outcome fewer waits. If the writer has caught up, wake the workers. */
 static void forget_outcome(struct db_queue *q, size_t bytes)
 {
     atomic_fetch_sub(&q->returning_bytes, bytes);

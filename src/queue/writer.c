@@ -43,14 +43,12 @@ static int64_t next_time_ms(const struct writer *w, int64_t now_ms)
         return now_ms + WRITER_IDLE_EVERY_MS;
     if (w->db == NULL)
         return w->open_at_ms;
-    if (w->kept.first != NULL)
-        return now_ms;
-    int64_t idle_at_ms = w->busy_at_ms + WRITER_IDLE_AFTER_MS;
-    if (now_ms < idle_at_ms)
-        return idle_at_ms;
-    if (w->looked_at_ms < idle_at_ms || w->has_maintenance || w->has_idle_work)
-        return now_ms;
-    return w->looked_at_ms + WRITER_IDLE_EVERY_MS;
+    int64_t at_ms = w->busy_at_ms + WRITER_IDLE_AFTER_MS;
+    if (now_ms >= at_ms) {
+        bool has_more = w->looked_at_ms < at_ms || w->has_maintenance || w->has_idle_work;
+        at_ms = has_more ? now_ms : w->looked_at_ms + WRITER_IDLE_EVERY_MS;
+    }
+    return w->kept.first != NULL && w->kept_at_ms < at_ms ? w->kept_at_ms : at_ms;
 }
 
 static void sleep_until(struct writer *w, int64_t at_ms, bool dozes)

@@ -78,14 +78,16 @@ bool writer_is_ready(struct writer *w)
 
 /* --- transactions --- */
 
-/* Run all requests in one transaction, and commit. */
+/* Run all requests in one transaction, and commit. *is_applied_out: false if a request has failed,
+ * true if the commit has failed or all is done. */
 static enum db_status apply_all(struct writer *w, const struct writer_list *batch, bool is_durable,
-                                struct err *err)
+                                bool *is_applied_out, struct err *err)
 {
     enum db_status status = w->db->ops->begin(w->db, is_durable, err);
 
     for (struct writer_request *r = batch->first; r != NULL && status == DB_OK; r = r->next)
         status = r->apply(r, w->db, err);
+    *is_applied_out = status == DB_OK;
     if (status == DB_OK)
         status = w->db->ops->commit(w->db, err);
     if (status != DB_OK)
@@ -98,13 +100,17 @@ static enum db_status commit_batch(struct writer *w, const struct writer_list *b
 {
     int64_t now_ms = clock_now_ms();
     /* A server syncs by itself, and this commit would wait for a standby that may be gone. */
-    bool is_durable = !w->db->is_shared && now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
+    const bool is_shared = w->db->is_shared;
+    bool is_durable = !is_shared && now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
     enum db_status status = DB_AGAIN;
+    bool is_applied = true;
 
     for (const struct writer_request *r = batch->first; r != NULL; r = r->next)
         is_durable = is_durable || r->urgency == WRITER_DURABLE;
     for (int tries = 0; tries < AGAIN_MAX && status == DB_AGAIN; tries++)
-        status = apply_all(w, batch, is_durable, err);
+        status = apply_all(w, batch, is_durable, &is_applied, err);
+    /* PostgreSQL reports a statement that has failed at the commit. */
+    w->has_failed_to_apply = status != DB_OK && (!is_applied || is_shared);
     if (status == DB_OK && is_durable)
         w->durable_at_ms = now_ms;
     return status == DB_AGAIN ? DB_FAULT : status;
@@ -179,6 +185,7 @@ void writer_work(struct writer *w, struct writer_list *batch)
     struct err err;
 
     err_clear(&err);
+    w->has_failed_to_apply = false;
     if (writer_is_ready(w)) {
         status = commit_batch(w, batch, &err);
         if (status == DB_CORRUPT) { /* or a read that was cut short: look again at the file */
@@ -208,13 +215,20 @@ void writer_work_for_kept(struct writer *w)
 {
     struct writer_list batch;
 
-    if (w->kept.first == NULL || !writer_is_ready(w))
+    if (w->kept.first == NULL || clock_now_ms() < w->kept_at_ms || !writer_is_ready(w))
         return;
     writer_list_init(&batch);
     while (w->kept.first != NULL && batch.count < WRITER_KEPT_MAX)
         writer_list_add(&batch, writer_list_take(&w->kept));
     writer_work(w, &batch);
     atomic_store(&w->kept_count, w->kept.count);
+    if (w->failures == 0)
+        return;
+    w->kept_at_ms = clock_now_ms() + RETRY_MS;
+    if (w->has_failed_to_apply) { /* a fault of the kept requests: others do not have to wait */
+        w->open_at_ms = 0;
+        w->failures = 0;
+    }
 }
 
 /* --- between transactions --- */

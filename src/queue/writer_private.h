@@ -43,9 +43,11 @@ struct writer {
     /* Used by the thread alone. */
     struct db *db;           /* NULL: to be opened */
     struct writer_list kept; /* requests to be tried again after a failure */
+    int64_t kept_at_ms;      /* earliest time of the next attempt with them */
     unsigned failures;       /* in a row */
     int64_t open_at_ms;      /* earliest time of the next attempt to open the database */
     bool is_damaged, is_reported;
+    bool has_failed_to_apply;            /* the last batch failed in apply(), not in the commit */
     bool has_idle_work, has_maintenance; /* there is more of it to do */
     /* Times of the last durable commit, the last request, the last maintenance without a request,
      * the last housekeeping, and the last update of the figures. */

@@ -6,14 +6,14 @@
 
 struct reader {
     const struct content_source *source;
-    struct content_sinks sinks; /* primary is NULL once it was dropped */
+    struct content_sinks sinks; /* primary: NULL after it was dropped */
     struct content_found *found;
     struct err *detail;
     bool has_trace;    /* the primary got the trace */
-    int64_t waited_ms; /* spent waiting for the client */
+    int64_t waited_ms; /* time spent so far waiting for the client */
 };
 
-/* Wait for the next block: until the timeout, or until the minimum rate is missed. */
+/* Wait for the next block until the timeout, or until the client falls below the minimum rate. */
 static enum stream_status wait_for_block(struct reader *r, const char **data_out, size_t *len_out)
 {
     const struct content_source *source = r->source;
@@ -47,7 +47,8 @@ static void drop_sinks(struct reader *r)
     r->sinks.primary = NULL;
 }
 
-/* Write the trace before the first block; how it ends depends on the beginning of the content. */
+/* Write a block, and before the first one the trace, whose end depends on the beginning of the
+ * content. */
 static void write_to_primary(struct reader *r, const char *data, size_t len)
 {
     if (!r->has_trace) {

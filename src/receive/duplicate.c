@@ -89,10 +89,10 @@ static int refuse(struct err *reply, const char *text)
 
 /*
  * Refuse ESMTP parameters (words) that need an extension which the present primary does not offer:
- * it may be another host than the one whose extensions the reply to EHLO had, or the client used an
- * extension that was not offered. If the extension was offered, the refusal is temporary: the
- * client comes again, with another EHLO. A parameter is not dropped instead, because that would
- * change how the message is handled. -1: refused with `reply`.
+ * this primary may be another host than the one whose extensions the reply to EHLO had, or the
+ * client used an extension that was not offered. If the extension was offered, the refusal is
+ * temporary: the client comes again, and gets another reply to EHLO. Parameters are not dropped
+ * instead, because that would change how the message is handled. -1: refused with `reply`.
  */
 static int check_words(struct duplicate *d, const char *const *words, struct err *reply)
 {
@@ -180,7 +180,8 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
     else
         decide(&deciding);
     if (decision.failed != POLICY_OK) {
-        /* A client must not be able to avoid copies by its choice of address. */
+        /* POLICY_LIMIT refuses the recipient even without require_copies, because a client must not
+         * be able to avoid copies by its choice of address. */
         if (l->require_copies || decision.failed == POLICY_LIMIT) {
             t->detail = decision.failure;
             status = refuse(reply, "451 4.3.0 Local fault, try again later");
@@ -230,8 +231,9 @@ static int plan_recipient(struct duplicate *d, const char *path, struct due *ite
     return 0;
 }
 
-/* True: the message has as many recipients as it may have. An SMTP client gets one reply to the
- * content, an LMTP primary sends one for each recipient: together they allow one recipient. */
+/* True: the message has as many recipients as it may have. With an SMTP client and an LMTP primary
+ * it may have one: the client gets a single reply to the content, but the primary sends one for
+ * each recipient. */
 static bool is_full(const struct duplicate *d, const struct due *item)
 {
     size_t others = d->accepted_count + duplicate_due(d);

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * duplicate: what a listener does differently from relay.listen. The client's MAIL and RCPT are
- * passed to the primary (primary.h), and its replies to the client; recipients that it accepted get
- * their copies (transaction.h); the content goes to both. duplicate_receive() has all steps at the
- * end of the content, in this order:
+ * duplicate: how a session of a listener differs from a session of relay.listen. MAIL and RCPT are
+ * passed to the primary (primary.h), and the primary's replies to the client. Recipients that the
+ * primary accepts get their copies (transaction.h). The content goes to the primary and into the
+ * queue. duplicate_receive() has all steps at the end of the content, in this order:
  *
  *     the content is written, with no copy in the queue yet    a crash: nothing is left of it
  *     the final dot goes to the primary, which answers         a crash: the client sends it again
  *     with 2xx: the copies are committed and synced            a crash: the client sends it again
  *     the client gets the primary's reply
  *
- * The primary's replies to MAIL and RCPT are read later, because of PIPELINING: duplicate_settle()
- * returns them in the order of duplicate_mail() and duplicate_rcpt(). One thread.
+ * Because of PIPELINING the primary's replies to MAIL and RCPT are not read at once: they are due
+ * until duplicate_settle() returns them, in the order of duplicate_mail() and duplicate_rcpt(). One
+ * thread.
  */
 #ifndef SPLIT_DUPLICATE_H
 #define SPLIT_DUPLICATE_H
@@ -24,9 +25,9 @@ struct duplicate;
 
 struct duplicate_options {
     const struct config_listener *listener;
-    const struct policy_copies *copies; /* its copy_maps */
+    const struct policy_copies *copies; /* the copy_maps of the listener */
     struct primary *primary;
-    struct transaction *transaction; /* initialised; the session's */
+    struct transaction *transaction; /* the session's, initialised */
 };
 
 /* The options are borrowed for the object's life. */
@@ -35,19 +36,20 @@ struct duplicate *duplicate_new(const struct duplicate_options *options)
 void duplicate_free(struct duplicate *d);
 
 /*
- * At HELO, EHLO or LHLO (is_lmtp): connect to the primary and return the extensions that it offers.
- * If it cannot be reached (MAIL reports that), return those that a primary of this listener offered
- * last; NULL with `reply`, "421 ...", if they are not known. Valid until the next call.
+ * At HELO, EHLO or LHLO (is_lmtp): connect to the primary, and return the extensions that it
+ * offers. If the primary cannot be reached, MAIL will report that, and the result is what a primary
+ * of this listener offered last. NULL with `reply`, "421 ...": that is not known either. Valid
+ * until the next call.
  */
 const struct smtp_features *duplicate_greet(struct duplicate *d, bool is_lmtp, struct err *reply)
     __attribute__((nonnull));
 
-/* Forget the transaction, if there is one. No answer may be due. */
+/* Forget the transaction, if there is one. No answer may be due, unless the session ends. */
 void duplicate_reset(struct duplicate *d) __attribute__((nonnull));
 
-/* Handle MAIL. 0: the transaction is open, and ends if the answer is a refusal; -1: refused with
- * `reply`, also because of a parameter that needs an extension which the present primary does not
- * offer. x: the attributes of the client. */
+/* Handle MAIL. 0: the transaction is open, and duplicate_settle() will return the primary's answer;
+ * -1: refused with `reply`, also because of a parameter that needs an extension which the present
+ * primary does not offer. x: the attributes of the client. */
 int duplicate_mail(struct duplicate *d, const struct smtp_command *c, const struct xforward *x,
                    struct err *reply) __attribute__((nonnull, warn_unused_result));
 
@@ -59,10 +61,11 @@ int duplicate_rcpt(struct duplicate *d, const struct smtp_command *c, struct err
 size_t duplicate_due(const struct duplicate *d) __attribute__((nonnull));
 
 struct duplicate_answer {
-    bool is_mail;      /* the answer is to MAIL; false: to RCPT */
-    bool is_yes;       /* accepted. If MAIL is not, the caller ends the transaction as soon as no
-                          answer is due */
-    const char *to;    /* RCPT: the path */
+    bool is_mail; /* the answer is to MAIL; false: to RCPT */
+    /* accepted. After a refusal of MAIL the caller ends the transaction as soon as no answer is
+     * due */
+    bool is_yes;
+    const char *to;    /* with RCPT: the path */
     const char *reply; /* all its lines with CRLF */
 };
 
@@ -74,8 +77,8 @@ bool duplicate_settle(struct duplicate *d, struct duplicate_answer *out) __attri
 bool duplicate_data(struct duplicate *d, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* As transaction_receive(), but the primary gets the content, too, and its replies decide.
- * TRANSACTION_FINISHED: the caller sends duplicate_replies() to the client. */
+/* As transaction_receive(), but the primary gets the content, too, and the primary's replies
+ * decide. TRANSACTION_FINISHED: the caller sends duplicate_replies() to the client. */
 enum stream_status duplicate_receive(struct duplicate *d, const struct content_source *source,
                                      enum transaction_result *result_out, struct err *reply)
     __attribute__((nonnull, warn_unused_result));

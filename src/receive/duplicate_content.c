@@ -17,14 +17,15 @@ struct verdict {
     char *reply;
 };
 
-/* The id of the message in the log and in the trace: that of its first copy; "" without copies. */
+/* The id of the message in the log and in the trace, which is that of its first copy; "" without
+ * copies. */
 static const char *first_id(const struct transaction *t)
 {
     return t->copy_count > 0 ? t->copies[0].id : "";
 }
 
-/* The copies cannot be stored. False: require_copies is set, so that the message is refused with
- * the reply that is appended to `replies`. True: it goes on without its copies. */
+/* Called when the copies cannot be stored. False: require_copies is set, and the message is refused
+ * with the reply that is appended to `replies`. True: the message goes on without its copies. */
 static bool do_without_copies(struct duplicate *d, struct buf *replies)
 {
     struct transaction *t = d->o.transaction;
@@ -40,7 +41,7 @@ static bool do_without_copies(struct duplicate *d, struct buf *replies)
     return true;
 }
 
-/* Our header field. */
+/* Make the header field Received, which the primary gets before the content. */
 static void make_trace(struct duplicate *d)
 {
     const struct transaction *t = d->o.transaction;
@@ -107,7 +108,8 @@ static struct verdict *read_verdicts(struct duplicate *d)
     return verdicts;
 }
 
-/* The recipients that the primary did not accept get no copies. False: it accepted none. */
+/* Set the recipients that the primary did not accept to QUEUE_SENT, so that they get no copies.
+ * False: the primary accepted none. */
 static bool mark_refused(struct duplicate *d, const struct verdict *verdicts)
 {
     struct transaction *t = d->o.transaction;
@@ -135,8 +137,8 @@ static void free_verdicts(struct duplicate *d, struct verdict *verdicts)
     free(verdicts);
 }
 
-/* The primary accepted the message, but its copies could not be stored. Replace its replies, so
- * that the client sends the message again, also to the primary. */
+/* The primary accepted the message, but the copies could not be stored. Replace the primary's
+ * replies, so that the client sends the message again. The primary then gets it twice. */
 static void replace_replies(struct duplicate *d, struct verdict *verdicts, const char *reply)
 {
     for (size_t i = 0; i < d->accepted_count; i++)

@@ -9,12 +9,12 @@
 #include "smtp/smtp_features.h"
 #include "receive/duplicate.h"
 
-/* A MAIL or RCPT that is passed to the primary. */
+/* A MAIL or RCPT that is passed to the primary, and whose answer is due. */
 struct due {
     bool is_mail;
-    char *path;             /* as the primary gets it, with <> */
+    char *path;             /* with <>, as the primary gets it */
     struct address address; /* RCPT: without suffix */
-    char *orcpt;            /* of its copies */
+    char *orcpt;            /* ORCPT for the recipient's copies */
     const char **copies;    /* destinations; owned array, borrowed items */
     size_t copy_count;
 };
@@ -26,17 +26,17 @@ struct duplicate {
 
     struct due *due; /* the answers to the first due_at are read */
     size_t due_count, due_at;
-    char **accepted; /* recipients, without <>, in the order of RCPT */
+    char **accepted; /* the accepted recipients, without <>, in the order of RCPT */
     size_t accepted_count;
 
-    struct smtp_features promised; /* in the reply to EHLO */
+    struct smtp_features promised; /* what the reply to EHLO offered */
     bool has_promised;
 
-    bool copies_missing; /* the message is delivered without them */
+    bool copies_missing; /* the message goes to the primary without its copies being stored */
     int64_t begin_ms;
     struct buf trace;   /* our header field, for the primary */
-    struct buf reply;   /* to one command */
-    struct buf replies; /* to the content */
+    struct buf reply;   /* the reply to one command */
+    struct buf replies; /* the replies to the content */
 };
 
 #endif

@@ -21,7 +21,7 @@ struct primary *primary_new(struct runtime *runtime, const struct config_listene
 }
 
 /* Give an idle connection to the pool, for the next session. A connection with refusals is closed
- * instead: servers count them and slow down or close the connection when there are many, so that
+ * instead: a server counts refusals, and slows down or closes a connection that has many, so that
  * the errors of one client would affect another. */
 static void give_to_pool(struct primary *p)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * primary: passes commands of a listener's client to the server that the listener duplicates for,
- * one by one, so that its replies can be passed back as they come. Commands are buffered until an
- * answer is asked for (PIPELINING, where it is offered). One connection (smtp/connection.h) at a
- * time, kept from message to message, and then for other sessions (primary_pool.h). One thread at a
- * time, except for primary_interrupt().
+ * primary: passes the commands of a listener's client to the primary, the server that gets the
+ * original mail. Each command is passed by itself, so that the primary's reply to it can be passed
+ * back. Commands are buffered until an answer is asked for (PIPELINING, where the primary offers
+ * it). A session has one connection (smtp/connection.h) at a time, which is kept from message to
+ * message, and then for other sessions (primary_pool.h). One thread at a time, except for
+ * primary_interrupt().
  *
  * The order for one message: primary_mail, primary_rcpt ..., an answer for each of them,
  * primary_data, primary_write ..., primary_dot, one answer (LMTP: one for each recipient that was
@@ -28,7 +29,7 @@ struct primary;
 enum primary_answer {
     PRIMARY_YES,  /* 2xx; to DATA 354 */
     PRIMARY_NO,   /* another reply */
-    PRIMARY_LOST, /* there is no connection: the answer to each command until primary_open() */
+    PRIMARY_LOST, /* there is no connection; all answers are this until primary_open() */
 };
 
 /* Make the object. listener: one of the runtime's; all are borrowed for the object's life. No I/O
@@ -39,11 +40,12 @@ struct primary *primary_new(struct runtime *runtime, const struct config_listene
 /* Free the object. Its connection goes to the pool if it can be used again, if there was no refusal
  * on it, and if the pool has room. Otherwise QUIT is sent. NULL is legal. */
 void primary_free(struct primary *p);
-/* As connection_interrupt(). */
+/* Interrupt the connection, as connection_interrupt(). */
 void primary_interrupt(struct primary *p) __attribute__((nonnull));
 
 /* Connect. A connection that was kept, here or in the pool, is used if it still works and has not
- * carried max_messages_per_connection. False: it failed, and all answers are PRIMARY_LOST. */
+ * carried max_messages_per_connection. False: there is no connection, and all answers are
+ * PRIMARY_LOST. */
 bool primary_open(struct primary *p) __attribute__((nonnull));
 
 /* Why primary_open() failed, as a reply "421 4.4.1 ..." without CRLF. */
@@ -52,40 +54,43 @@ void primary_fault(const struct primary *p, struct err *reply) __attribute__((no
 /* What the primary offers; NULL when there is no connection. */
 const struct smtp_features *primary_features(const struct primary *p) __attribute__((nonnull));
 
-/* The same; without a connection, what this listener's primary offered last in any session. False:
- * that is not known. */
+/* What the primary offers; without a connection, what this listener's primary offered last in any
+ * session. False: neither is known. */
 bool primary_features_known(const struct primary *p, struct smtp_features *out)
     __attribute__((nonnull, warn_unused_result));
 
-/* How an ESMTP parameter of the client is handled with a primary that offers this. */
+/* How an ESMTP parameter of the client (word) is handled with a primary that offers f. */
 enum primary_word {
     PRIMARY_WORD_PASSED,
     PRIMARY_WORD_LEFT_OUT, /* SIZE and BODY=7BIT: the message is the same without */
     PRIMARY_WORD_NO_8BITMIME,
     PRIMARY_WORD_NO_SMTPUTF8,
     PRIMARY_WORD_NO_DSN,
-    PRIMARY_WORD_NO_REQUIRETLS, /* or offered without verified TLS */
+    PRIMARY_WORD_NO_REQUIRETLS, /* also if it is offered without verified TLS */
 };
 enum primary_word primary_classify_word(const struct smtp_features *f, const char *word)
     __attribute__((nonnull));
 
-/* Begin a message. path: with <>; words: NULL-terminated ESMTP words of the client, those that are
- * PRIMARY_WORD_PASSED are passed on; the caller handles the others. x: for XFORWARD, where the
- * listener has it; NULL: nothing is known. */
+/*
+ * Pass MAIL or RCPT to the primary. MAIL begins a message. path: with <>. words: the client's ESMTP
+ * words, NULL-terminated; those that are PRIMARY_WORD_PASSED are passed on, and the caller handles
+ * the others. x: the attributes for XFORWARD, which is sent if the listener has option xforward;
+ * NULL: none are known.
+ */
 void primary_mail(struct primary *p, const char *path, const char *const *words,
                   const struct xforward *x) __attribute__((nonnull(1, 2, 3)));
 void primary_rcpt(struct primary *p, const char *path, const char *const *words)
     __attribute__((nonnull));
 
 /*
- * The answer to the next command, in their order; commands that are still buffered are sent first.
- * Appends the reply for the client, all its lines with CRLF: the primary's own, or "451 ..." with
- * PRIMARY_LOST.
+ * Read the answer to the oldest command that was not answered yet, after sending the commands that
+ * are still buffered. Appends the reply for the client, all its lines with CRLF: the primary's own,
+ * or "451 ..." with PRIMARY_LOST.
  */
 enum primary_answer primary_answer(struct primary *p, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* Send DATA and read the answer. */
+/* Send DATA and read the answer; as primary_answer(). */
 enum primary_answer primary_data(struct primary *p, struct buf *reply)
     __attribute__((nonnull, warn_unused_result));
 
@@ -96,8 +101,8 @@ void primary_write(struct primary *p, const char *data, size_t len) __attribute_
 /* Send the final dot. */
 void primary_dot(struct primary *p) __attribute__((nonnull));
 
-/* Forget the message, after all its answers were read. RSET is sent before the next MAIL if this
- * one was begun. */
+/* Forget the message, after all its answers were read. If the primary may have a transaction open,
+ * RSET is sent before the next MAIL. */
 void primary_reset(struct primary *p) __attribute__((nonnull));
 
 /* Close the connection without QUIT: the primary drops content without its final dot. */

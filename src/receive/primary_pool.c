@@ -13,22 +13,24 @@
 struct kept {
     struct kept *next;
     struct connection_detached *connection;
-    const struct config_listener *listener; /* of the runtime */
+    const struct config_listener *listener; /* one of the runtime's */
     struct runtime *runtime;
-    int64_t until_ms; /* of task_now_ms() */
+    int64_t until_ms; /* when it is closed, as task_now_ms() */
 };
 
 /* What a listener's primary offered last. */
 struct known {
     struct known *next;
-    char *listener; /* name: sessions of a former configuration may still learn */
+    /* a copy of its name, not a pointer to it: a session of a former configuration may still call
+     * primary_pool_learn(), and its listener may be freed before this entry */
+    char *listener;
     struct smtp_features features;
 };
 
 struct primary_pool {
     pthread_t thread;
     pthread_mutex_t lock;   /* guards what follows */
-    pthread_cond_t changed; /* there is something to wait for, or is_over */
+    pthread_cond_t changed; /* signalled when wake_ms has to be earlier, or is_over is set */
     struct kept *first;     /* the one that was given last */
     struct known *known;
     int64_t wake_ms; /* what the thread waits for; INT64_MAX: nothing */
@@ -42,7 +44,7 @@ static void drop(struct kept *k, bool is_hurried)
     free(k);
 }
 
-/* Drop a list; not with the lock held. */
+/* Drop a list. The lock is not held, because this sends QUIT. */
 static void drop_list(struct kept *list, bool is_hurried)
 {
     while (list != NULL) {
@@ -113,7 +115,7 @@ struct primary_pool *primary_pool_new(struct err *err)
 
     pthread_mutex_init(&pool->lock, NULL);
     pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* as task_now_ms() */
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* the clock of task_now_ms() */
     pthread_cond_init(&pool->changed, &attr);
     pthread_condattr_destroy(&attr);
     int error = pthread_create(&pool->thread, NULL, run, pool);
@@ -199,7 +201,7 @@ bool primary_pool_give(struct primary_pool *pool, struct runtime *runtime,
     return has_room;
 }
 
-/* With the lock held. */
+/* With the lock held: what is known of this listener's primary; NULL: nothing. */
 static struct known *find_known(struct primary_pool *pool, const struct config_listener *listener)
 {
     struct known *k = pool->known;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * primary_pool: connections to primaries between two sessions. A session that ends gives its idle
- * connection to the pool, for the next session of the same listener. Bounded by pool_connections of
- * the listener. A connection is closed when it was not used for pool_idle_time, and when it is
- * older than PRIMARY_POOL_AGE_MS, so that a primary that was down is used again.
+ * primary_pool: keeps connections to primaries between two sessions. A session that ends gives its
+ * idle connection to the pool, for the next session of the same listener. A listener has at most
+ * pool_connections of them. A connection is closed when it was not used for pool_idle_time, and
+ * when it is older than PRIMARY_POOL_AGE_MS: otherwise a host that is tried first, but was down for
+ * a while, would not be used again.
  *
- * A connection belongs to a listener of one configuration, whose runtime it keeps alive. No other
- * state of a session stays on it: XFORWARD is sent anew, with all of its attributes, before each
- * message. Any thread; a thread of the pool closes connections that are too old.
+ * A connection belongs to a listener of one configuration, whose runtime it keeps alive. No state
+ * of a session stays on it: XFORWARD is sent anew, with all of its attributes, before each message.
+ * Any thread; a thread of the pool closes connections that are too old.
  */
 #ifndef SPLIT_PRIMARY_POOL_H
 #define SPLIT_PRIMARY_POOL_H
@@ -34,8 +35,8 @@ struct connection_detached *primary_pool_take(struct primary_pool *pool,
                                               const struct config_listener *listener)
     __attribute__((nonnull, warn_unused_result));
 
-/* Give a connection to the pool. False: there is no room, the caller still owns it. runtime: that
- * of the listener; the pool takes a reference. */
+/* Give a connection to the pool. False: the pool has no room, or the connection is too old; the
+ * caller still owns it. runtime: that of the listener; the pool takes a reference. */
 bool primary_pool_give(struct primary_pool *pool, struct runtime *runtime,
                        const struct config_listener *listener,
                        struct connection_detached *connection)

@@ -3,8 +3,9 @@
  * primary_private: what the files of primary.h share. primary.c has the connection between
  * messages, primary_talk.c the commands and their answers.
  *
- * Commands that were written to a kept connection before the first answer can be written again to a
- * new one: a server may close a connection between two messages, or accept no more messages on it.
+ * Until the first answer on a kept connection, all commands of the message can be sent again over a
+ * new connection: a server may close a connection between two messages, or accept no more messages
+ * on it.
  */
 #ifndef SPLIT_PRIMARY_PRIVATE_H
 #define SPLIT_PRIMARY_PRIVATE_H
@@ -18,15 +19,16 @@ struct primary {
     struct primary_pool *pool;
     struct connection *connection;
     struct buf unsent;      /* commands */
-    struct buf message;     /* all commands of this message, as long as none was answered */
-    struct xforward origin; /* sent before them, if has_origin */
+    struct buf message;     /* all commands of this message, to be sent again if may_begin_again */
+    struct xforward origin; /* sent by XFORWARD before MAIL, if has_origin */
     bool has_origin;
-    bool may_begin_again;            /* a kept connection, and no answer yet */
-    bool awaits_rset;                /* the reply to RSET comes before all others */
-    bool has_refusals;               /* on this connection */
+    /* the connection was kept, and no command of this message was answered yet */
+    bool may_begin_again;
+    bool awaits_rset;                /* the primary's next reply is that to RSET */
+    bool has_refusals;               /* the primary has sent a refusal on this connection */
     size_t unanswered;               /* replies that the primary still owes */
     size_t taken;                    /* recipients of this message that were accepted */
-    enum connection_step first_step; /* of the next answer */
+    enum connection_step first_step; /* that of the next answer: MAIL, RCPT or DOT */
     char dsn[16];
     struct buf text;
 };

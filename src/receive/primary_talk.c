@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_TEXT_MAX 506 /* of a reply line of 512 octets, with code and CRLF */
+#define LINE_TEXT_MAX 506 /* octets of text in a reply line, which has 512 with code and CRLF */
 
 enum primary_word primary_classify_word(const struct smtp_features *f, const char *word)
 {
     const char *value;
 
-    if (smtp_command_word(word, "SIZE", &value)) /* its value was checked before */
+    if (smtp_command_word(word, "SIZE", &value)) /* the caller has checked its value */
         return f->size ? PRIMARY_WORD_PASSED : PRIMARY_WORD_LEFT_OUT;
     if (smtp_command_word(word, "BODY", &value)) {
         if (f->eight_bit)
@@ -65,14 +65,16 @@ static void send_xforward(struct primary *p)
         log_debug("%s: %s", log_name, connection_fault(p->connection)->reason);
 }
 
+/* Close the connection, because the client has chosen its parameters by other extensions than this
+ * host offers. */
 static int fail_unlike(struct connection *c)
 {
     return connection_fail(c, "4.4.2", "host %s offers other extensions than before",
                            connection_peer(c));
 }
 
-/* Replace the connection by a new one. -1 with the connection's fault: there is none, or the new
- * primary does not offer what a parameter (word) needs. */
+/* Replace the connection by a new one. -1 with the connection's fault: no connection could be
+ * opened, or the new primary does not offer what one of the ESMTP parameters (words) needs. */
 static int connect_for_words(struct primary *p, const char *const *words)
 {
     struct connection *c = p->connection;
@@ -100,7 +102,8 @@ void primary_mail(struct primary *p, const char *path, const char *const *words,
     if (p->has_origin)
         p->origin = *x;
     if (p->has_origin && connection_features(c)->xforward) {
-        /* A server that has gone shows here, before the message depends on it. */
+        /* If the server has closed the connection, that shows here, before a command of the message
+         * was sent. */
         send_xforward(p);
         if (!connection_is_open(c) && is_kept) {
             is_kept = false;
@@ -130,7 +133,7 @@ static int send_unsent(struct primary *p, enum connection_step step)
 
     if (len == 0)
         return 0;
-    if (!connection_features(p->connection)->pipelining) /* one at a time */
+    if (!connection_features(p->connection)->pipelining) /* send one command only */
         len = (size_t)((const char *)memchr(p->unsent.data, '\n', len) + 1 - p->unsent.data);
     int result = connection_send_commands(p->connection, step, p->unsent.data, len);
     for (size_t i = 0; i < len; i++)
@@ -147,7 +150,7 @@ static int read_reply(struct primary *p, enum connection_step step)
     return 0;
 }
 
-/* Send what is unsent, read one reply. */
+/* Send the commands that are unsent, and read one reply. */
 static int ask(struct primary *p, enum connection_step step)
 {
     if (p->awaits_rset) {
@@ -244,13 +247,15 @@ static enum primary_answer answer_of_reply(struct primary *p, struct buf *reply)
     return PRIMARY_NO;
 }
 
-/* Some servers send 4xx when a connection has carried enough messages. */
+/* Is the reply 4xx to MAIL? Some servers send that when a connection has carried enough
+ * messages. */
 static bool has_enough(const struct primary *p, enum connection_step step)
 {
     return step == CONNECTION_MAIL && connection_reply(p->connection)->code / 100 == 4;
 }
 
-/* The answer to the next command. A reply with a code that the command cannot have is a fault. */
+/* Read the answer to the next command. A reply with a code that the command cannot have is a fault
+ * of the connection. */
 static enum primary_answer answer(struct primary *p, enum connection_step step, struct buf *reply)
 {
     struct connection *c = p->connection;
@@ -267,7 +272,8 @@ static enum primary_answer answer(struct primary *p, enum connection_step step, 
     return status != 0 ? lost(p, reply) : answer_of_reply(p, reply);
 }
 
-/* The answer to the content. A content that could not be written whole counts as unanswered. */
+/* Read the answer to the content. After content that was cut short, `unanswered` stays above 0, so
+ * that the connection is not used again. */
 static enum primary_answer answer_content(struct primary *p, struct buf *reply)
 {
     struct connection *c = p->connection;

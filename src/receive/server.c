@@ -25,10 +25,11 @@
 #define UNIX_MODE 0666 /* the directory's mode restricts access, as with Postfix's sockets */
 #define COMMAND_TIMEOUT_MS 300000 /* RFC 5321 4.5.3.2.7: at least 5 minutes */
 #define REFUSE_TIMEOUT_MS 1000
-#define ACCEPT_IN_A_ROW 16   /* then other tasks run */
-#define ACCEPT_PAUSE_MS 1000 /* when descriptors or memory have run out */
+#define ACCEPT_IN_A_ROW 16   /* connections, then other tasks run */
+#define ACCEPT_PAUSE_MS 1000 /* after descriptors or memory have run out */
 
-/* A client's address as text; IPv4-mapped IPv6 addresses are written as IPv4. Returns the port. */
+/* Write a client's address as text; an IPv4-mapped IPv6 address is written as IPv4. Returns the
+ * port. */
 static unsigned describe_client(const struct sockaddr_storage *sa, char *out, size_t size)
 {
     const struct sockaddr_in *in4 = (const struct sockaddr_in *)sa;
@@ -57,7 +58,8 @@ static void refuse(struct stream *stream, const char *hostname, const char *dsn,
         (void)!stream_flush(stream); /* the connection is closed in any case */
 }
 
-/* Take over what the present configuration says of this listener. False: its section is gone. */
+/* Set the members of *o that belong to the listener with this name (NULL: relay.listen, for which
+ * nothing is set). False: the present configuration has no such listener any more. */
 static bool find_listener(struct runtime *runtime, const char *name, struct primary_pool *pool,
                           struct session_options *o, struct connection *c)
 {
@@ -110,7 +112,8 @@ static void serve(struct connection *c)
         session_run(c->stream, &options);
     }
     server_remove(s, c);
-    /* Before the client's connection is closed: the next session may need the primary's. */
+    /* Release the connection to the primary before the client's connection is closed: it may go to
+     * the pool, and the next session may need it there. */
     primary_free(c->primary);
     stream_free(c->stream);
     runtime_unref(runtime);
@@ -162,7 +165,7 @@ static void pause_accepting(struct server *s, int error)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Hand the next client to a task of its own. 0, or an errno. */
+/* Accept the next client, and start a task for it. Returns 0 or an errno. */
 static int accept_one(struct listener *l)
 {
     struct sockaddr_storage sa = {0};
@@ -183,8 +186,8 @@ static int accept_one(struct listener *l)
     return error;
 }
 
-/* False: the error is about the connection that was to be accepted; accept(2) reports such errors,
- * too. */
+/* Is this error of accept(2) about this host or the socket? accept(2) also reports errors of the
+ * connection that was to be accepted. */
 static bool is_our_fault(int error)
 {
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
@@ -203,7 +206,7 @@ static void accept_task(void *arg)
         int error = accept_one(l);
         bool is_idle = error == EAGAIN || error == EWOULDBLOCK;
         if (is_idle && task_poll_or_event(&io, POLLIN, &l->stop) != -1)
-            continue; /* a fault of the socket shows at accept(2), too */
+            continue; /* a fault of the socket shows at the next accept(2) */
         if (is_idle)
             error = errno; /* epoll(7) has no room: try accept(2) after each pause */
         if ((is_idle || is_our_fault(error)) && !atomic_load(&s->is_stopping))
@@ -281,7 +284,7 @@ struct server *server_start(struct runtime_slot *slot, struct queue *q, struct t
     s->pool = primary_pool_new(err);
     int status = s->pool == NULL ? -1 : open_listeners(s, runtime_config(runtime), err);
     runtime_unref(runtime);
-    for (size_t i = 0; i < s->listener_count; i++) /* the array has its final place */
+    for (size_t i = 0; i < s->listener_count; i++) /* the array does not move any more */
         task_event_init(&s->listeners[i].stop);
     for (size_t i = 0; i < s->listener_count && status == 0; i++) {
         int error = start_task(s, accept_task, &s->listeners[i]);
@@ -301,7 +304,8 @@ void server_reloaded(struct server *s)
     primary_pool_empty(s->pool);
 }
 
-/* Shut down reading for the sessions that are not within a message, or for all. */
+/* Shut down reading for the sessions that are not within a message. is_all: for all sessions, and
+ * interrupt their connections to the primaries. */
 static void cut(struct server *s, bool is_all)
 {
     for (struct connection *c = s->connections; c != NULL; c = c->next) {
@@ -312,8 +316,9 @@ static void cut(struct server *s, bool is_all)
     }
 }
 
-/* From here on, connections to our own sockets are refused at once. Those to an inherited one wait
- * in its backlog for the next process: shutdown(2) would end it for the service manager, too. */
+/* From here on, connections to our own sockets are refused at once. Connections to an inherited
+ * socket wait in its backlog for the next process: shutdown(2) would end the socket for the service
+ * manager, too. */
 static void stop_accepting(struct server *s)
 {
     for (size_t i = 0; i < s->listener_count; i++) {
@@ -336,7 +341,8 @@ void server_stop(struct server *s, unsigned grace_ms)
     }
     if (s->connection_count > 0)
         log_warning("closing %u connections that did not end in time", s->connection_count);
-    /* A commit that has begun is waited for: it takes as long as the disk does, and then counts. */
+    /* A commit that has begun is not cut off: the server waits as long as the disk takes, and the
+     * copies are then in the queue. */
     cut(s, true);
     while (s->task_count > 0)
         task_cond_wait(&s->changed, &s->lock, TASK_FOREVER);

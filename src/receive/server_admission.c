@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Limits on connections. Where a limit is reached, the client that has been idle longest is
- * disconnected in favour of the new one, if it has been idle for at least IDLE_MS. Thus silent
- * connections cannot keep others out, neither those from other addresses nor those from the MTA's
- * own host.
+ * Limits on connections. Where a limit is reached, an idle client is disconnected in favour of the
+ * new one: an untrusted client rather than a trusted one, and then the one that has been idle
+ * longest. It must have been idle for IDLE_MS, or within a message for IDLE_IN_MESSAGE_MS. Thus
+ * silent connections cannot keep other clients out, whether they come from other hosts or from the
+ * host of the MTA.
  */
 #include "receive/server_private.h"
 
@@ -15,8 +16,9 @@
 #include <netinet/in.h>
 #include <string.h>
 
-/* How long a client must be idle. An MTA needs less time between two commands, even if it keeps
- * connections for later messages; within a message it may wait for its own disk. */
+/* How long a client must be idle to be disconnected for another one. A busy MTA sends its next
+ * command sooner, also on a connection that it keeps for later messages. Within a message the MTA
+ * may wait for its own disk. */
 #define IDLE_MS 1000
 #define IDLE_IN_MESSAGE_MS 10000
 
@@ -68,8 +70,9 @@ static bool is_in(const struct connection *c, enum group group, const struct con
     return false;
 }
 
-/* The member of the group to be disconnected: untrusted ones come first, then the one that has been
- * idle longest. NULL: none has been idle for long enough. With the lock held. */
+/* The member of the group to be disconnected: an untrusted one rather than a trusted one, and then
+ * the one that has been idle longest. NULL: none has been idle for long enough. With the lock
+ * held. */
 static struct connection *choose_idle(struct server *s, enum group group,
                                       const struct connection *arrival)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* server_private: what the files of the server share: server.c has sockets and tasks,
+/* server_private: what the files of server.h share: server.c has sockets and tasks,
  * server_admission.c has the limits on connections. */
 #ifndef SPLIT_SERVER_PRIVATE_H
 #define SPLIT_SERVER_PRIVATE_H
@@ -13,9 +13,11 @@
 struct listener {
     struct server *server;
     int fd;
-    char *name;          /* of the section listener; NULL: relay.listen */
-    char unix_path[108]; /* "" for inet */
-    bool is_inherited;   /* the service manager keeps it open and goes on using it */
+    char *name;          /* name of the section listener; NULL: relay.listen */
+    char unix_path[108]; /* "": an inet socket, or is_inherited */
+    /* the service manager opened the socket and keeps it for the next process, so shutdown(2) is
+     * not allowed */
+    bool is_inherited;
     struct task_event stop;
 };
 
@@ -27,10 +29,10 @@ struct connection {
     struct stream *stream;
     struct primary *primary; /* NULL without section listener */
     struct session_presence presence;
-    struct connection *next, **link; /* link: what points to this one */
+    struct connection *next, **link; /* link: the pointer that points to this one */
 
     /* server_admission.c */
-    unsigned char network[16]; /* IPv4 as IPv4-mapped address; of IPv6 the first 64 bits */
+    unsigned char network[16]; /* IPv4 as IPv4-mapped address; of IPv6 the first 64 bits, or ::1 */
     bool is_unix, is_trusted;
     bool has_place; /* among max_connections; guarded by the server's lock */
 };
@@ -48,12 +50,12 @@ struct server {
     struct task_cond changed;
     struct connection *connections;
     unsigned connection_count; /* in the list */
-    unsigned task_count;       /* those that accept, and those that serve */
+    unsigned task_count;       /* tasks that accept, and tasks that serve */
 };
 
-/* Add the connection, which has its stream, to the list. NULL: it is admitted, maybe in place of an
- * idle client, which is disconnected. Else: the option whose limit is reached, a static text; the
- * caller refuses the client. */
+/* Add the connection, whose stream is set, to the list. NULL: the client is admitted; if a limit
+ * was reached, an idle client is disconnected for it. Else the name of the option whose limit is
+ * reached, a static text: the caller refuses the client. server_remove() follows in both cases. */
 const char *server_admit(struct server *s, struct connection *c, const struct config_relay *config)
     __attribute__((nonnull, warn_unused_result));
 

@@ -13,9 +13,9 @@
 #include <string.h>
 
 #define ERRORS_MAX 20 /* protocol errors without a message in between */
-#define JUNK_MAX 100  /* RSET, NOOP, ... without a message in between; further ones are errors */
+#define JUNK_MAX 100  /* RSET, NOOP, ... without a message in between; each one more is an error */
 #define REPLY_MAX 1024
-#define COMMANDS_IN_A_ROW 50 /* then other tasks run */
+#define COMMANDS_IN_A_ROW 50 /* of one session, then other tasks run */
 
 void session_send(struct session *s, const char *text, size_t len)
 {
@@ -34,7 +34,7 @@ void session_reply(struct session *s, const char *fmt, ...)
     size_t len = n < (int)sizeof text - 2 ? (size_t)n : sizeof text - 3;
     text[len++] = '\r';
     text[len++] = '\n';
-    session_settle(s); /* earlier commands are answered first */
+    session_settle(s); /* the primary's answers to earlier commands come first */
     session_send(s, text, len);
 }
 
@@ -47,7 +47,7 @@ void session_protocol_error(struct session *s, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     counters_refused(text);
-    if (++s->errors < ERRORS_MAX) /* else is_given_up() answers */
+    if (++s->errors < ERRORS_MAX) /* else is_given_up() sends the reply */
         session_reply(s, "%s", text);
 }
 
@@ -57,7 +57,7 @@ void session_message_taken(struct session *s)
     s->has_progressed = true;
 }
 
-/* If there were too many errors: send 421, and end the session. */
+/* If there were too many errors: send 421, end the session, and return true. */
 static bool is_given_up(struct session *s)
 {
     unsigned limit = s->config->relay.hard_error_limit;
@@ -97,10 +97,11 @@ void session_reply_stopping(struct session *s)
 }
 
 /*
- * What follows SIZE: " NUMBER", or "". Postfix bounces a message that is larger than the number
- * without an attempt. That is right for the client's own mail, but a copy (no listener) would be
- * lost, and its sender not told. Without a number no maximum is declared, and SIZE= is accepted
- * (RFC 1870 section 3).
+ * Format what follows SIZE in the reply to EHLO: " NUMBER", or "". Postfix bounces a message that
+ * is larger than the number without trying to send it. That is right at a listener, where the
+ * message is the client's own mail. At relay.listen the message is a copy, which would be lost, and
+ * its sender would not be told. So there is no number: no maximum is declared, and SIZE= is
+ * accepted (RFC 1870 section 3).
  */
 static void announce_size(const struct session *s, const struct smtp_features *f, char *out,
                           size_t out_size)
@@ -129,7 +130,8 @@ static void do_helo(struct session *s, enum session_protocol protocol)
     snprintf(s->helo, sizeof s->helo, "%s", s->command.argument);
     log_sanitize(s->helo);
     s->protocol = protocol;
-    /* With a primary, only what it is known to offer is offered. */
+    /* With a primary, 8BITMIME, SMTPUTF8, DSN and REQUIRETLS are offered only if the primary is
+     * known to offer them. */
     const struct smtp_features *f = NULL;
     bool is_greeted = s->duplicate != NULL && session_refusal(s) == NULL;
     if (is_greeted)
@@ -182,8 +184,8 @@ static void do_xforward(struct session *s)
 
 static void do_unknown(struct session *s)
 {
-    /* A web browser that was made to send a POST request to this port: commands in the form data
-     * must not be executed. */
+    /* A web browser was made to send a POST request to this port. The session ends, because the
+     * form data that follows may contain SMTP commands. */
     if (strstr(s->command.argument, "HTTP/") != NULL) {
         if (maillog_has_room())
             log_warning("HTTP request from [%s]", s->o->client_addr);
@@ -195,7 +197,7 @@ static void do_unknown(struct session *s)
     session_protocol_error(s, "500 5.5.2 Command not recognized");
 }
 
-/* Count commands that lead to no message, and remember that others came. */
+/* Count commands that lead to no message, and note commands that lead to one as progress. */
 static void take_note(struct session *s)
 {
     switch (s->command.verb) {
@@ -284,7 +286,8 @@ static void dispatch(struct session *s)
     }
 }
 
-/* A whole command line waits in the buffer: its reply can join those before it (RFC 2920). */
+/* Is a whole command line in the buffer? If so, the replies so far need not be sent before it is
+ * read (RFC 2920). */
 static bool has_line(struct session *s)
 {
     const char *data;
@@ -294,7 +297,8 @@ static bool has_line(struct session *s)
            memchr(data, '\n', len) != NULL;
 }
 
-/* Read the next command line. is_here: it is in the buffer; else all replies are sent first. */
+/* Read the next command line. is_here: the line is in the buffer; if not, all replies are sent
+ * first. */
 static enum stream_status wait_for_line(struct session *s, bool is_here)
 {
     unsigned first_ms = s->config->relay.first_command_timeout_ms;
@@ -329,13 +333,14 @@ static void one_command(struct session *s)
     if (status == STREAM_TOO_LONG) {
         counters_refused("500");
         session_reply(s, "500 5.5.2 Line too long");
-        s->is_over = true; /* what follows may be anything */
+        s->is_over = true; /* the bytes that follow may be anything */
     } else if (status == STREAM_EOF && atomic_load(s->o->is_stopping)) {
         session_reply_stopping(s);
     } else if (status != STREAM_OK) {
         session_lost(s, status);
     } else if (s->line.len < 2 || s->line.data[s->line.len - 2] != '\r') {
-        /* Where lines end differently for two hosts, messages can be smuggled between them. */
+        /* If two hosts disagree on where a line ends, a message can be smuggled from one to the
+         * other. */
         if (maillog_has_room())
             log_warning("bare <LF> after %s from [%s]", s->stage, s->o->client_addr);
         counters_refused("500");
@@ -368,7 +373,9 @@ void session_run(struct stream *stream, const struct session_options *options)
     }
     stream_set_deadline(stream, options->command_timeout_ms);
     if (atomic_load(options->is_stopping)) {
-        session_reply_stopping(s); /* after 220 it might be lost with the client's EHLO */
+        /* 421 comes instead of 220: after 220 the client's EHLO would meet a closed connection, and
+         * 421 could get lost */
+        session_reply_stopping(s);
     } else if (session_is_welcome(s)) {
         session_reply(s, "220 %s ESMTP splitrelay", s->config->relay.hostname);
     } else {
@@ -383,7 +390,7 @@ void session_run(struct stream *stream, const struct session_options *options)
         if (++commands % COMMANDS_IN_A_ROW == 0)
             task_yield();
     }
-    /* Replies that cannot be sent now are lost; nothing depends on them. */
+    /* Replies that cannot be sent now are lost, but nothing depends on them. */
     (void)!stream_flush(stream);
     atomic_store(&options->presence->is_in_message, false);
     duplicate_free(s->duplicate);

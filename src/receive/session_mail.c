@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* MAIL, RCPT and DATA: the dialogue around a transaction, with a primary or without. */
+/* MAIL, RCPT and DATA: the dialogue around a transaction, with or without a primary. */
 #include "metrics/counters.h"
 #include "deliver/maillog.h"
 #include "receive/session_private.h"
@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Commands refused because of an earlier refusal, which are not errors: as many as Postfix allows
- * with smtpd_recipient_overshoot_limit. */
+/* The number of refused commands of a message that are not counted as errors, because they only
+ * follow from an earlier refusal, or name recipients beyond the limit. Postfix:
+ * smtpd_recipient_overshoot_limit. */
 #define EXCESS_MAX 1000
 
 /* Log a refusal that is due to policy or state, not to syntax. to: a path with <>, or "". */
@@ -39,8 +40,9 @@ static void count_refusal(struct session *s, const char *text)
      * back copies for other destinations. */
     if (text[0] != '5' && s->duplicate == NULL)
         return;
-    /* Too many recipients for one message: the client sends the rest in another one (RFC 5321
-     * 4.5.3.1.10). 421 before DATA of this message would prevent that each time. */
+    /* A message has too many recipients: the client sends the other recipients in another message
+     * (RFC 5321 4.5.3.1.10). 421 before DATA of this message would prevent that, at each attempt
+     * anew. */
     if (is_rcpt && strncmp(text, "452", 3) == 0 && ++s->excess <= EXCESS_MAX)
         return;
     s->refusals++;
@@ -55,8 +57,9 @@ void session_reject(struct session *s, const char *to, const char *text)
     session_reply(s, "%s", text);
 }
 
-/* RCPT or DATA without what has to come first. A client that pipelines has sent it before it knew
- * of the refusal (RFC 2920 3.1). */
+/* Refuse RCPT or DATA without an open transaction or without recipients. This is no error if it
+ * follows from a refusal: a client that pipelines has sent the command before it knew of that (RFC
+ * 2920 3.1). */
 static void refuse_order(struct session *s, const char *text)
 {
     if (!s->is_behind_refusal || ++s->excess > EXCESS_MAX) {
@@ -67,7 +70,8 @@ static void refuse_order(struct session *s, const char *text)
     session_reply(s, "%s", text);
 }
 
-/* A reply of transaction.h with a 50x or 555 code is about syntax. */
+/* Refuse MAIL or RCPT with this reply. Code 501 or 555 is about syntax, and counts as an error of
+ * the protocol. */
 static void refuse(struct session *s, const char *to, const struct err *text)
 {
     s->is_behind_refusal = true;
@@ -82,13 +86,13 @@ void session_end_transaction(struct session *s)
     if (s->duplicate != NULL)
         duplicate_reset(s->duplicate);
     if (s->transaction.is_open)
-        memset(&s->xforward, 0, sizeof s->xforward); /* it was about this message */
+        memset(&s->xforward, 0, sizeof s->xforward); /* XFORWARD was about this message */
     transaction_reset(&s->transaction);
     atomic_store(&s->o->presence->is_in_message, false);
 }
 
-/* Pass a reply to the client: the primary's, or one in its place. It has CRLF, and may have several
- * lines. */
+/* Pass a reply to the client: that of the primary, or one in its place. The text has CRLF, and may
+ * have several lines. */
 static void pass_reply(struct session *s, const char *to, const char *text)
 {
     struct err line;
@@ -102,7 +106,6 @@ static void pass_reply(struct session *s, const char *to, const char *text)
     session_send(s, text, strlen(text));
 }
 
-/* Read all answers that the primary owes, and pass them to the client. */
 void session_settle(struct session *s)
 {
     const char *stage = s->stage;
@@ -124,8 +127,8 @@ void session_settle(struct session *s)
         session_end_transaction(s);
 }
 
-/* Set the origin of the message: the MTA's client if XFORWARD told it, else the MTA. The strings
- * are borrowed. */
+/* Set the origin of the message: the MTA's client if the MTA has sent XFORWARD, else the MTA
+ * itself. The strings are borrowed. */
 static void set_origin(struct session *s, struct queue_message *m)
 {
     static char none[] = "";
@@ -159,8 +162,8 @@ static int begin_duplicate(struct session *s, struct err *text)
     return duplicate_mail(s->duplicate, &s->command, &x, text);
 }
 
-/* With a listener: put the address into the form that the primary reads as splitrelay does. False:
- * refused. */
+/* With a listener: replace the path of the command by a form that the primary and splitrelay read
+ * alike. False: the command is refused, because there is no such form. */
 static bool take_address(struct session *s, const char *refusal)
 {
     struct smtp_command *c = &s->command;
@@ -180,7 +183,8 @@ void session_mail(struct session *s)
 {
     struct err text;
 
-    /* Some printers and scripts send no EHLO, and many servers accept that. */
+    /* With a listener EHLO may be missing: some printers and scripts send none, and many servers
+     * accept that. */
     if (s->helo[0] == '\0' && s->duplicate == NULL) {
         session_protocol_error(s, "503 5.5.1 Send EHLO or LHLO first");
         return;
@@ -193,7 +197,7 @@ void session_mail(struct session *s)
     s->excess = 0;
     if (!take_address(s, "501 5.1.7 Bad sender"))
         return;
-    /* In this order, because the server sets is_stopping and then looks at is_in_message. */
+    /* The order matters: the server sets is_stopping, and then looks at is_in_message. */
     atomic_store(&s->o->presence->is_in_message, true);
     if (atomic_load(s->o->is_stopping)) {
         session_reply_stopping(s);
@@ -232,7 +236,7 @@ void session_rcpt(struct session *s)
         refuse(s, s->command.path, &text);
 }
 
-/* DATA. True: the reply was 354. */
+/* Reply to DATA. True: the reply was 354. */
 static bool begin_content(struct session *s)
 {
     struct err text;
@@ -271,7 +275,7 @@ static void answer_content(struct session *s, enum transaction_result result,
         pass_reply(s, "", duplicate_replies(s->duplicate));
         return;
     }
-    while (--replies > 0) /* RFC 2033 4.2: one for each recipient that was accepted */
+    while (--replies > 0) /* LMTP: one reply for each accepted recipient, RFC 2033 4.2 */
         session_reply(s, "%s", text->text);
 }
 

@@ -14,7 +14,7 @@ static const struct config_server_tls *settings(const struct session *s)
     return s->o->listener != NULL ? &s->o->listener->tls : &s->config->relay.tls;
 }
 
-/* NULL: no TLS. */
+/* The TLS context for the session's client; NULL: TLS is not set up. */
 static struct tls_context *context(const struct session *s)
 {
     return security_find_server(s->o->runtime->security, s->o->listener);
@@ -32,8 +32,8 @@ bool session_is_welcome(const struct session *s)
     return s->o->is_trusted || (context(s) != NULL && t->client != CONFIG_TLS_CLIENT_NONE);
 }
 
-/* The refusal is temporary, because an MTA drops the copy after a permanent one. The MTA keeps the
- * copy until the configuration of one side is corrected. */
+/* The refusal is temporary, because an MTA drops a copy after a permanent refusal. So the MTA keeps
+ * the copy until the configuration of one side is corrected. */
 const char *session_refusal(const struct session *s)
 {
     const struct config_server_tls *t = settings(s);
@@ -85,7 +85,7 @@ void session_starttls(struct session *s)
     }
     session_reply(s, "220 2.0.0 Ready to start TLS");
     if (stream_has_input(s->stream) &&
-        maillog_has_room()) /* thrown away with the handshake: RFC 3207 4.2 */
+        maillog_has_room()) /* the handshake discards this input: RFC 3207 4.2 */
         log_warning("input after STARTTLS from [%s] is discarded", s->o->client_addr);
     enum stream_status status = stream_flush(s->stream);
     if (status != STREAM_OK) {
@@ -102,7 +102,7 @@ void session_starttls(struct session *s)
         return;
     }
     log_client(s, &info);
-    /* RFC 3207 4.2: what was said before is forgotten. */
+    /* All that the client said before TLS is forgotten (RFC 3207 4.2). */
     session_end_transaction(s);
     memset(&s->xforward, 0, sizeof s->xforward);
     s->helo[0] = '\0';

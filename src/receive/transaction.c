@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SENDER_MAX 2000      /* bytes, if it is no address; Postfix takes 2048 with MAIL */
+#define SENDER_MAX 2000 /* bytes of a sender that is no address; Postfix takes a line of 2048 */
 #define BLOCK_KEEP_MAX 16384 /* bytes of memory kept for the next message */
 
 void transaction_init(struct transaction *t, const struct config *config, struct queue *queue)
@@ -80,7 +80,7 @@ int transaction_refuse_size(struct transaction *t, uint64_t size, struct err *re
     return refuse(reply, "452 4.3.4 Message size exceeds message_size_limit of splitrelay");
 }
 
-/* A parameter may come once, and must be valid. Sets *seen. */
+/* Refuse a parameter that comes twice or is not valid. Sets *seen. */
 static int check_once(bool *seen, bool is_valid, const char *what, struct err *reply)
 {
     if (*seen || !is_valid) {
@@ -91,7 +91,7 @@ static int check_once(bool *seen, bool is_valid, const char *what, struct err *r
     return 0;
 }
 
-/* RFC 1870: 1 to 20 digits, which can be more than 64 bits hold. */
+/* Parse 1 to 20 digits (RFC 1870). A number that does not fit into 64 bits counts as UINT64_MAX. */
 static bool parse_size(const char *value, uint64_t *size_out)
 {
     size_t len = strlen(value);
@@ -145,10 +145,10 @@ int transaction_refuse_fault(struct transaction *t, enum queue_put_status status
 }
 
 /*
- * The sender as it is stored. The MTA has accepted the message and reports no refusal of a copy, so
- * a client must not be able to avoid copies by an odd sender. A sender that is no address is kept
- * as text, as far as possible; a destination may refuse it. path: with its brackets. The caller
- * frees the result.
+ * Get the sender in the form that is stored. The MTA has accepted the message and reports no
+ * refusal of a copy, so a client must not be able to avoid copies by an odd sender. A sender that
+ * is no address is kept as text, as far as possible; a destination may refuse it. path: with its
+ * brackets. The caller frees the result.
  */
 static char *sender_of(const char *path)
 {
@@ -175,7 +175,7 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
         if (mail_word(&words, c->words[i], reply) != 0)
             return -1;
     }
-    if (words.has_requiretls && !t->has_tls) /* not offered: RFC 8689 section 3 */
+    if (words.has_requiretls && !t->has_tls) /* it was not offered: RFC 8689 section 3 */
         return refuse(reply, "530 5.7.10 REQUIRETLS needs STARTTLS first");
     if (words.size > t->config->relay.message_size_limit_bytes)
         return transaction_refuse_size(t, words.size, reply);
@@ -199,7 +199,8 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
 
 /* RCPT */
 
-/* NULL if there is none yet. Destination names are the configuration's own: one pointer each. */
+/* The copy for this destination; NULL if there is none yet. The pointers are compared, because
+ * `destination` is always the configuration's own string. */
 static struct queue_new_copy *find_copy(struct transaction *t, const char *destination)
 {
     for (size_t i = 0; i < t->copy_count; i++) {
@@ -231,7 +232,8 @@ static void append(struct queue_new_copy *copy, const char *address, const char 
 {
     size_t n = copy->recipient_count;
 
-    /* The capacity is the next power of two: full when the count is one. */
+    /* The capacity is a power of two, so the array is full when the count is 0 or a power of
+     * two. */
     if ((n & (n - 1)) == 0)
         copy->recipients = mem_grow(copy->recipients, n == 0 ? 1 : n * 2, sizeof *copy->recipients);
     struct queue_recipient *r = &copy->recipients[copy->recipient_count++];

@@ -23,7 +23,7 @@ struct transaction {
     struct queue *queue;
     bool has_tls;               /* set by the caller: REQUIRETLS is allowed in MAIL */
     bool is_open;               /* MAIL was accepted */
-    enum queue_put_status room; /* result of has_room at MAIL */
+    enum queue_put_status room; /* result of the queue's has_room at MAIL */
 
     /* Set by the caller. True: the message is the client's original mail, and may have no copies
        (duplicate.h). MAIL does not fail for lack of room, and a message that is too large gets a
@@ -39,11 +39,11 @@ struct transaction {
 
     struct queue_new_copy *copies; /* owned, with their recipients */
     size_t copy_count;
-    size_t recipient_count; /* of all copies */
+    size_t recipient_count; /* in all copies together */
     size_t accepted_count;  /* RCPT commands answered with 250; with LMTP the number of replies to
                                the content */
 
-    struct queue_put *put; /* while content is received */
+    struct queue_put *put; /* NULL unless content is being received */
     struct buf block;      /* scratch memory of the reader; kept from message to message */
 
     /* The local fault that caused a refusal, for the log; "" otherwise. */
@@ -53,9 +53,11 @@ struct transaction {
 /* Initialise a transaction. config and queue are borrowed for its life. */
 void transaction_init(struct transaction *t, const struct config *config, struct queue *queue)
     __attribute__((nonnull));
+/* Free what it owns. */
 void transaction_clear(struct transaction *t) __attribute__((nonnull));
 
-/* Drop the recipients and the content (RSET). The state is as after init. */
+/* Drop the recipients and the content (RSET). The state is as after transaction_init(), but what
+ * the caller set stays. */
 void transaction_reset(struct transaction *t) __attribute__((nonnull));
 
 /* Handle MAIL, which opens the transaction. 0, or -1: MAIL is refused. */
@@ -66,15 +68,15 @@ int transaction_mail(struct transaction *t, const struct smtp_command *c, struct
 int transaction_rcpt(struct transaction *t, const struct smtp_command *c, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* --- steps, for the duplicator, which decides about recipients by itself (duplicate.h) --- */
+/* --- steps, for duplicate.h, which decides about recipients by itself --- */
 
-/* The destination that the suffix of this address names (the configuration's own string) and the
- * address below it. -1: refused. */
+/* Find the destination that the suffix of this address names (the result is the configuration's own
+ * string), and the address without the suffix. -1: refused. */
 int transaction_route(const struct transaction *t, const struct address *tagged,
                       struct address *plain_out, const char **destination_out, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
-/* Check the ESMTP parameters of RCPT; dsn: initialised. -1: refused. */
+/* Check the ESMTP parameters of RCPT, and put them into dsn, which is initialised. -1: refused. */
 int transaction_rcpt_words(const struct smtp_command *c, struct dsn *dsn, struct err *reply)
     __attribute__((nonnull, warn_unused_result));
 
@@ -98,7 +100,7 @@ int transaction_data(struct transaction *t, struct err *reply)
 enum transaction_result {
     TRANSACTION_COMMITTED,
     TRANSACTION_REFUSED,
-    TRANSACTION_FINISHED, /* with a listener: duplicate_replies() are the replies */
+    TRANSACTION_FINISHED, /* with a listener: the replies are duplicate_replies() */
 };
 
 /*

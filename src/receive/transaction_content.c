@@ -21,10 +21,10 @@ static void mark_dead(struct queue_new_copy *copy, const char *reason)
 }
 
 /*
- * Mark copies that loop, according to the header, as dead. Returns the reply if all of them loop,
- * else NULL. A sender could forge such a header field to keep mail out of an archive. Therefore
- * these copies are kept as dead letters even if the reply is a refusal, after which the MTA drops
- * them (NOTIFY=NEVER).
+ * Mark copies that loop, according to the header, as dead. Returns the reply if all copies loop or
+ * the message has too many hops, else NULL. A sender could forge such a header field to keep mail
+ * out of an archive. Therefore these copies are kept as dead letters even if the reply is a
+ * refusal, after which the MTA drops them (NOTIFY=NEVER).
  */
 static const char *mark_loops(struct transaction *t, const struct content *content)
 {
@@ -44,7 +44,8 @@ static const char *mark_loops(struct transaction *t, const struct content *conte
     return loops > 0 && loops == t->copy_count ? "554 5.4.6 Mail loops back to this host" : NULL;
 }
 
-/* Recipients that are to get the copy. */
+/* The number of recipients that are to get the copy: not those that the primary did not accept
+ * (duplicate_content.c). */
 static size_t count_recipients(const struct queue_new_copy *copy)
 {
     size_t count = 0;
@@ -59,8 +60,8 @@ struct stored {
     uint64_t size;
 };
 
-/* Log and count the copies. put_commit calls it before any copy is handed out, so that the log has
- * the line with the size above the lines of the deliveries. */
+/* Log and count the copies. put_commit calls this function before any copy is handed out, so that
+ * the log has the line with the size above the lines of the deliveries. */
 static void record_stored(void *ctx)
 {
     const struct stored *stored = ctx;
@@ -96,7 +97,7 @@ enum stream_status transaction_read(struct transaction *t, const struct content_
     *out = (struct transaction_content){.is_refused = true};
     enum stream_status status = content_read(content, source, &sinks, &out->found, &t->detail);
     if (status != STREAM_OK) {
-        /* the caller reports it */
+        /* the caller reports the fault */
     } else if (content_has_bare_lf(content)) {
         err_set(reply, "550 5.5.2 Bare <LF> received");
     } else if (out->found.size_bytes > sinks.size_limit_bytes) {

@@ -21,16 +21,16 @@ struct transaction_content {
                          Copies that loop are marked dead */
 };
 
-/* Read the content into t->put (if there is one) and the primary (NULL: none; with its trace),
- * check it, and set t->message.message_id. Not STREAM_OK: the connection failed, all sinks were
- * dropped. */
+/* Read the content into t->put (if there is one) and the primary (NULL: none), check it, and set
+ * t->message.message_id. trace: header fields that the primary gets before the content. Not
+ * STREAM_OK: the connection failed, all sinks were dropped. */
 enum stream_status transaction_read(struct transaction *t, const struct content_source *source,
                                     struct primary *primary, struct buf *trace,
                                     struct transaction_content *out, struct err *reply)
     __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
 
-/* Commit t->put, which is gone afterwards; size: bytes. Copies that were committed are logged and
- * counted; otherwise t->detail tells why not. */
+/* Commit t->put, which is NULL afterwards. size: bytes of the content. QUEUE_PUT_OK: the copies
+ * were committed, logged and counted; otherwise t->detail has the reason. */
 enum queue_put_status transaction_commit(struct transaction *t, uint64_t size)
     __attribute__((nonnull, warn_unused_result));
 

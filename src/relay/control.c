@@ -34,17 +34,17 @@ struct control {
     int stop_fds[2]; /* a pipe: readable when the thread is to end */
     pthread_t thread;
 
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* guards the members below */
     pthread_cond_t changed;
-    struct stream *clients[CONTROL_CLIENTS_MAX]; /* NULL: free */
+    struct stream *clients[CONTROL_CLIENTS_MAX]; /* NULL: a free place */
     atomic_bool is_stopping;
 };
 
-/* A connection, for its thread. */
+/* The connection of a client. It belongs to the thread that serves the client. */
 struct client {
     struct control *control;
     struct stream *stream;
-    size_t at; /* in clients[] */
+    size_t at; /* index in control.clients */
     int64_t progress_at_ms;
 };
 
@@ -60,7 +60,8 @@ static int socket_address(const char *spool_directory, struct sockaddr_un *sa, s
     return 0;
 }
 
-/* queue_change.go_on: false when the client has gone away, or splitrelay stops. */
+/* queue_change.go_on: report the progress to the client. False: the client has disconnected or
+ * takes no more lines, or splitrelay stops. */
 static bool go_on(void *ctx, const struct queue_changed *so_far)
 {
     struct client *client = ctx;
@@ -75,7 +76,7 @@ static bool go_on(void *ctx, const struct queue_changed *so_far)
            stream_flush(client->stream) == STREAM_OK;
 }
 
-/* "ok", and why the queue takes nothing now. */
+/* Reply "ok", followed by the reason if the queue takes no messages now. */
 static void do_ping(const struct control *c, struct buf *reply, struct err *err)
 {
     buf_adds(reply, "ok");
@@ -165,7 +166,7 @@ static void handle(struct client *client, const char *request, struct buf *reply
     }
 }
 
-/* The line without its LF; false if there is none, or a NUL in it. */
+/* Read a line, and remove its LF. False: there is no line, or it has a NUL. */
 static bool read_line(struct stream *s, struct buf *line, enum stream_status *status_out)
 {
     *status_out = stream_read_line(s, line, CONTROL_LINE_SIZE);
@@ -264,7 +265,7 @@ static void *control_main(void *arg)
         if (fd != -1) {
             serve(c, fd);
         } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-            /* Out of descriptors: others need time to close theirs. */
+            /* Probably there is no free descriptor. Wait for connections to be closed. */
             log_warning("control: accept: %s", strerror(errno));
             if (poll(&p[1], 1, 1000) > 0)
                 return NULL;
@@ -287,8 +288,8 @@ static int open_socket(struct control *c, struct err *err)
         err_set_errno(err, "%s: unlink", path);
         return -1;
     }
-    /* On Linux the file gets the mode of the descriptor; the directory is closed to others anyway.
-     */
+    /* On Linux bind(2) makes the file with the mode of the descriptor, so no other user can connect
+     * before chmod(2). The directory is closed to other users anyway. */
     if (fchmod(c->listen_fd, S_IRUSR | S_IWUSR) != 0 ||
         bind(c->listen_fd, (struct sockaddr *)&c->address, sizeof c->address) != 0 ||
         chmod(path, S_IRUSR | S_IWUSR) != 0 || listen(c->listen_fd, BACKLOG) != 0) {
@@ -367,7 +368,7 @@ void control_stop(struct control *c)
     atomic_store(&c->is_stopping, true);
     (void)!fdio_write_all(c->stop_fds[1], "", 1); /* a byte in an empty pipe always has room */
     pthread_mutex_lock(&c->lock);
-    (void)hurry_clients(c); /* the thread may wait for a place */
+    (void)hurry_clients(c); /* the thread may wait in find_place() */
     pthread_mutex_unlock(&c->lock);
     pthread_join(c->thread, NULL);
     pthread_mutex_lock(&c->lock);
@@ -378,7 +379,7 @@ void control_stop(struct control *c)
     close_all(c);
 }
 
-/* Parse a reply. 0: *text_out is the text after "ok". */
+/* Parse a reply. Returns 0 with the text after "ok" in *text_out, or -1 with `err`. */
 static int take_reply(const char *reply, char **text_out, struct err *err)
 {
     if (strcmp(reply, "ok") == 0 || strncmp(reply, "ok ", 3) == 0) {

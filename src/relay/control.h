@@ -2,10 +2,10 @@
 /*
  * control: the socket through which splitctl controls a running splitrelay. It is the unix socket
  * "control" in the spool directory, with mode 0600: only splitrelay's user and root may connect. A
- * client sends one request line (control_line.h), gets one reply, and the connection is closed.
- * Each connection has a thread of its own, so a long operation does not delay others; there are at
- * most CONTROL_CLIENTS_MAX. A change stops, between two batches of copies, when its client closes
- * the connection or control_stop() is called.
+ * client sends one request line (control_line.h) and gets one reply; then the connection is closed.
+ * Each connection has a thread of its own, so a long operation does not delay others. At most
+ * CONTROL_CLIENTS_MAX connections are served at a time; further ones wait. A change stops, between
+ * two batches of copies, when its client closes the connection or control_stop() is called.
  */
 #ifndef SPLIT_CONTROL_H
 #define SPLIT_CONTROL_H
@@ -22,13 +22,14 @@ struct control;
 struct control_actions {
     /* As queue_ops.has_room for a message of unknown size: check that the queue takes messages. */
     enum queue_put_status (*has_room)(void *ctx, struct err *err);
-    /* As queue_ops.change. Besides, a destination that is suspended because of faults is tried at
-     * once if the change moves copies to it, or retries its copies. */
+    /* As queue_ops.change. In addition, if the change retries copies or moves copies into the
+     * queue, a suspension by faults ends for the destination that it names, or for all if it names
+     * none. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
     /* As queue_ops.suspend. */
     int (*suspend)(void *ctx, const struct queue_suspension *s, struct err *err);
-    /* As queue_ops.resume. A suspension by faults ends, too. */
+    /* As queue_ops.resume. In addition, a suspension by faults ends. */
     int (*resume)(void *ctx, const char *destination, struct err *err);
     /* Get the suspension of a destination by its faults; `since` is 0 if there is none. -1 with
      * `err`: there is no such destination. */
@@ -46,9 +47,10 @@ void control_stop(struct control *c) __attribute__((nonnull));
 
 /* The client side, for splitctl: send a request line (without LF) and wait for the reply, at most
  * timeout_ms for each line. on_progress (NULL: not called) is called with the number of copies that
- * are done; false closes the connection, and splitrelay stops the change. Returns 0 with the text
- * after "ok" in *text_out, which the caller frees. Returns -1 with `err` if splitrelay does not
- * run, if on_progress returned false, or if splitrelay replied with an error. */
+ * are done; if it returns false, the connection is closed, and splitrelay stops the change. Returns
+ * 0 with the text after "ok" in *text_out, which the caller frees. Returns -1 with `err` if
+ * splitrelay does not run, if on_progress returned false, or if splitrelay replied with an
+ * error. */
 int control_request(const char *spool_directory, const char *request, unsigned timeout_ms,
                     bool (*on_progress)(void *ctx, uint64_t changed), void *ctx, char **text_out,
                     struct err *err) __attribute__((nonnull(1, 2, 6, 7), warn_unused_result));

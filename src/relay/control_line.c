@@ -54,7 +54,7 @@ const char *control_line_action(enum queue_action action)
     return actions[action];
 }
 
-/* Decimal digits, up to 18. */
+/* Parse 1 to 18 decimal digits. */
 static bool parse_number(const char *text, uint64_t *out)
 {
     size_t len = strlen(text);
@@ -67,10 +67,10 @@ static bool parse_number(const char *text, uint64_t *out)
     return *text == '\0';
 }
 
-/* A word with a text: where it goes, and its place in owned.texts. */
+/* The words whose value is a text. A word has the same index here and in owned.texts. */
 static const struct {
     const char *name;
-    size_t offset; /* in struct queue_selection */
+    size_t offset; /* of the member in struct queue_selection */
 } text_words[CONTROL_LINE_TEXTS] = {
     {"from=", offsetof(struct queue_selection, from)},
     {"to=", offsetof(struct queue_selection, to)},
@@ -134,7 +134,7 @@ static void set_number(struct queue_selection *s, enum number_word word, uint64_
     }
 }
 
-/* Behind the prefix, or NULL. */
+/* Return the text after the prefix; NULL: the text does not begin with the prefix. */
 static const char *behind(const char *text, const char *prefix)
 {
     size_t len = strlen(prefix);
@@ -240,7 +240,7 @@ static bool has_condition(const struct queue_selection *s)
     return s->id != NULL || s->arrived_before != 0 || s->arrived_after != 0 || s->larger_bytes != 0;
 }
 
-/* words: cut up. */
+/* Parse the words of a change. The text of `words` is modified. */
 static int parse_change(char *words, struct control_line *out, struct err *err)
 {
     char *rest = words;
@@ -260,7 +260,8 @@ static int parse_change(char *words, struct control_line *out, struct err *err)
     return -1;
 }
 
-/* "DESTINATION UNTIL [reason=XTEXT]"; words: cut up. */
+/* Parse the words of "suspend": "DESTINATION UNTIL [reason=XTEXT]". The text of `words` is
+ * modified. */
 static int parse_suspend(char *words, struct control_line *out, struct err *err)
 {
     char *rest = words;

@@ -28,13 +28,14 @@
  *     reply   = *( "progress" SP changed LF ) ( "ok" [ SP text ] / "error" SP text ) LF
  *
  * A change selects its copies with "all", with an id, or with conditions of struct queue_selection
- * (queue.h). Destination, in and limit alone are not enough. until: seconds since 1970; 0: until it
- * is resumed. A reason that is too long is cut.
+ * (queue.h). The words "destination=", "in=" and "limit=" alone are not enough. until: seconds
+ * since 1970; 0: until a request "resume". A reason that is too long is cut.
  *
  * The text of the reply "ok" depends on the request:
  *   - ping: the reason why the queue takes no messages now; none if it takes them.
  *   - health: two numbers, the beginning and the end of the suspension by faults (seconds since
  *     1970; 0 if the destination is not suspended), then the reason, if there is one.
+ *   - resume: "1" if a suspension by splitctl has ended, "0" if there was none.
  *   - change: three numbers (changed, ordered, failed; see queue.h), then the reason of the last
  *     failure, if there is one.
  *
@@ -47,7 +48,7 @@
 #include "base/err.h"
 #include "queue/queue.h"
 
-/* Bytes of a request, and of a reply, with its LF. */
+/* The largest size in bytes, with the LF, of a request, and of a line of a reply. */
 #define CONTROL_LINE_SIZE 8192
 
 enum control_verb {
@@ -58,7 +59,7 @@ enum control_verb {
     CONTROL_CHANGE,
 };
 
-#define CONTROL_LINE_TEXTS 5 /* words with xtext */
+#define CONTROL_LINE_TEXTS 5 /* the number of words with xtext */
 
 /* A request. control_line_parse() makes one that owns its strings; control_line_clear() frees them.
  */
@@ -75,7 +76,8 @@ struct control_line {
     } owned;
 };
 
-/* Parse a request without its LF. -1 with `err`. The caller clears *out in both cases. */
+/* Parse a request without its LF. -1 with `err`. The caller calls control_line_clear() in both
+ * cases. */
 int control_line_parse(const char *text, struct control_line *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 void control_line_clear(struct control_line *line) __attribute__((nonnull));
@@ -89,10 +91,12 @@ unsigned control_line_places(const char *words) __attribute__((nonnull));
 /* Return the word for the action: "retry", "hold", "release", "delete" or "requeue". */
 const char *control_line_action(enum queue_action action) __attribute__((returns_nonnull));
 
-/* Append the text of a reply to a change. reason: "", or the reason of the last failure. */
+/* Append the text of a reply to a change (without "ok"). reason: "", or the reason of the last
+ * failure. */
 void control_line_changed(const struct queue_changed *changed, const char *reason, struct buf *out)
     __attribute__((nonnull));
-/* Parse the text of a reply to a change. -1: it is not such a text. */
+/* Parse the text of a reply to a change. reason_out: "", or the reason of the last failure. -1: it
+ * is not such a text. */
 int control_line_parse_changed(const char *text, struct queue_changed *out, struct err *reason_out)
     __attribute__((nonnull, warn_unused_result));
 

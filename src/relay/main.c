@@ -17,12 +17,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define STOP_GRACE_MS 5000 /* for what comes in, and again for what goes out */
-#define LOG_GRACE_MS 1000  /* for lines that the system's log has not taken yet */
+#define STOP_GRACE_MS 5000 /* for sessions, and again for deliveries */
+#define LOG_GRACE_MS 1000  /* for lines that syslog(3) has not taken yet */
 
 struct files {
     const char *config;
-    char *lock; /* of the spool that was opened */
+    char *lock; /* the lock file in the spool directory with which splitrelay was started */
 };
 
 /* Load configuration and tables, and open keys and passwords. NULL with `err`. */
@@ -43,7 +43,7 @@ static void reload(struct relay *r, const struct files *files)
     struct runtime *next = load(files->config, &err);
     bool is_done = next != NULL && relay_reload(r, next, &restart, &err) == 0;
     if (is_done) {
-        maillog_set_style(runtime_config(next)->log.style); /* the relay holds it */
+        maillog_set_style(runtime_config(next)->log.style); /* the relay keeps `next` now */
         log_info("configuration reloaded");
     } else {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
@@ -60,13 +60,14 @@ static void block_signals(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP); /* the end of a terminal; a reload is SIGUSR1 in both daemons */
+    sigaddset(set, SIGHUP); /* a closed terminal ends the daemon; SIGUSR1 is a reload */
     sigaddset(set, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* Reload when told to, and between that watch the tables of listeners, until it is time to stop. */
+/* Reload on SIGUSR1, and look for changed tables of listeners in between. Any other signal ends the
+ * loop. */
 static void run(struct relay *r, const struct files *files, const sigset_t *signals)
 {
     static const struct timespec interval = {.tv_nsec = WATCH_INTERVAL_MS * 1000000L};

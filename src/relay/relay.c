@@ -21,23 +21,23 @@
 #include <string.h>
 
 #define DELAY_MAX_LEAST_S 3600
-#define REMOVE_GRACE_MS 5000 /* for the copies in flight to a destination that was taken out */
+#define REMOVE_GRACE_MS 5000 /* for copies in delivery to a destination that is removed */
 
 struct relay {
     struct runtime_slot slot;
-    struct runtime *first; /* options that only a restart can change are as it has them */
+    struct runtime *first; /* the runtime at the start, which has the options that need a restart */
     struct queue *queue;
     struct task_pool *tasks;
     struct server *server;
     struct control *control;
     struct relay_page *page;
 
-    pthread_mutex_t lock; /* guards the list: the control thread reads it */
+    pthread_mutex_t lock; /* guards the list, which the control threads read */
     struct destination **destinations;
     size_t destination_count;
 };
 
-/* -1 with `err`: no destination has this name. NULL is legal. */
+/* Check that there is a destination with this name, or that `name` is NULL. -1 with `err`. */
 static int check_known(struct relay *r, const char *name, struct err *err)
 {
     bool is_known = name == NULL;
@@ -78,8 +78,8 @@ static int health(void *ctx, const char *name, struct destination_suspension *ou
     return 0;
 }
 
-/* queue_ops.change for the control threads. Copies of a destination that is gone can be held,
- * deleted and sent elsewhere, but only to one that is there. */
+/* queue_ops.change for the control threads. The selection may name a destination that is no longer
+ * configured, except for a retry. The new destination of a requeue must be configured. */
 static int change(void *ctx, const struct queue_change *what, struct queue_changed *out,
                   struct err *err)
 {
@@ -104,7 +104,7 @@ static int suspend(void *ctx, const struct queue_suspension *s, struct err *err)
     return r->queue->ops->suspend(r->queue, s, err);
 }
 
-/* One that is no longer configured may still be suspended. */
+/* A destination that is no longer configured may still be suspended, so the name is not checked. */
 static int resume(void *ctx, const char *destination, struct err *err)
 {
     struct relay *r = ctx;
@@ -115,14 +115,14 @@ static int resume(void *ctx, const char *destination, struct err *err)
     return rc;
 }
 
-/* The same without tables, which are large, for callers that keep it for long. The caller has one
- * reference. */
+/* Return a runtime without the tables, which are large, for callers that keep it for long. The
+ * caller gets one reference. */
 static struct runtime *without_tables(const struct runtime *r)
 {
     return runtime_with_snapshot(r, snapshot_configuration(r->snapshot));
 }
 
-/* -1 with `err`: it is not added. */
+/* Start a destination and add it to the list. -1 with `err`: it cannot be started. */
 static int add_destination(struct relay *r, struct runtime *runtime,
                            const struct config_destination *d, struct err *err)
 {
@@ -163,7 +163,7 @@ static void stop_destinations(struct relay *r, unsigned grace_ms)
 
     for (size_t i = 0; i < r->destination_count; i++)
         destination_stop(r->destinations[i]);
-    /* One grace time for all of them. */
+    /* All destinations share one grace time. */
     while (r->destination_count > 0) {
         struct destination *dest = take_destination(r, 0);
         int64_t spent_ms = clock_now_ms() - begin_ms;
@@ -190,7 +190,7 @@ void relay_stop(struct relay *r, unsigned grace_ms)
     free(r);
 }
 
-/* For control. */
+/* queue_ops.has_room for the control threads. */
 static enum queue_put_status has_room(void *ctx, struct err *err)
 {
     struct relay *r = ctx;
@@ -198,8 +198,9 @@ static enum queue_put_status has_room(void *ctx, struct err *err)
     return r->queue->ops->has_room(r->queue, 0, err);
 }
 
-/* Longer than any copy is deferred for: delivery_retry_delay_s() adds up to a fifth. But not by
- * much, or a clock that was set back would leave copies waiting. */
+/* Return queue_options.delay_max_s: twice the largest retry_max, and at least an hour. So it is
+ * longer than the delay of any copy (delivery_retry_delay_s()). It is not much longer, because a
+ * copy that was deferred before the clock was set back may wait for this time. */
 static int64_t delay_max_s(const struct config *config)
 {
     int64_t max_s = DELAY_MAX_LEAST_S;
@@ -279,7 +280,7 @@ fail:
     return NULL;
 }
 
-/* What needs a restart, as config_restart_relay() has it; logged. */
+/* Append the options that need a restart (config_restart_relay()), and log them. */
 static void find_restart(const struct config *started, const struct config *next,
                          struct buf *restart_out)
 {
@@ -288,7 +289,7 @@ static void find_restart(const struct config *started, const struct config *next
         log_warning("%s has changed: that needs a restart", buf_str(restart_out));
 }
 
-/* Stop those at the end of the list, so that `count` are left. */
+/* Stop and remove the destinations at the end of the list, so that the first `count` are left. */
 static void remove_added(struct relay *r, size_t count)
 {
     for (size_t i = count; i < r->destination_count; i++)
@@ -297,7 +298,8 @@ static void remove_added(struct relay *r, size_t count)
         destination_join(take_destination(r, r->destination_count - 1), REMOVE_GRACE_MS);
 }
 
-/* Start what is new in this configuration: all, or none (-1 with `err`). */
+/* Start the destinations that are new in this configuration. If one cannot be started, none is: -1
+ * with `err`. */
 static int add_new(struct relay *r, struct runtime *bare, struct err *err)
 {
     const struct config *config = runtime_config(bare);
@@ -331,7 +333,9 @@ int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out,
     runtime_slot_swap(&r->slot, runtime_ref(next));
     queue_reconfigure(r->queue, delay_max_s(config), config->relay.history_s);
     server_reloaded(r->server);
-    for (size_t i = before; i-- > 0;) { /* what take_destination() moves is new, or was seen */
+    /* Backwards, because take_destination() fills the gap with the last destination of the list,
+     * which is new or was seen. */
+    for (size_t i = before; i-- > 0;) {
         const char *name = destination_name(r->destinations[i]);
         const struct config_destination *d = config_find_destination(config, name);
         if (d != NULL) {

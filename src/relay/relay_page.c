@@ -17,17 +17,17 @@
 
 static struct metrics_family free_bytes = {
     .name = "splitrelay_spool_free_bytes",
-    .help = "Free space of the spool's file system.",
+    .help = "Free space in the file system of the spool.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family min_free_bytes = {
     .name = "splitrelay_spool_min_free_bytes",
-    .help = "Option min_free_space: with less no copies are taken.",
+    .help = "Option min_free_space: with less free space, no copies are taken.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family free_files = {
     .name = "splitrelay_spool_free_files",
-    .help = "Files that the spool's file system has room for.",
+    .help = "Number of files for which the file system of the spool has room.",
     .type = METRICS_GAUGE,
 };
 
@@ -41,11 +41,11 @@ static const char *const states[] = {"queued", "deferred", "held", "dead", NULL}
                                              .kind_label = "state",                                \
                                              .kinds = states}
 
-QUEUE_FAMILY(queue_copies, "splitrelay_queue_copies", "Copies in the spool.");
+QUEUE_FAMILY(queue_copies, "splitrelay_queue_copies", "Copies in the spool, by state.");
 QUEUE_FAMILY(queue_bytes, "splitrelay_queue_bytes",
-             "Size of these copies; a message counts for each of its destinations.");
+             "Size of the copies in the spool; a message counts for each of its destinations.");
 QUEUE_FAMILY(queue_age, "splitrelay_queue_oldest_age_seconds",
-             "Age of the oldest of these copies, 0 if there is none.");
+             "Age of the oldest copy in the spool, 0 if there is none.");
 static struct metrics_family queue_suspended = {
     .name = "splitrelay_queue_suspended",
     .help = "1 while the destination is suspended by splitctl suspend.",
@@ -59,7 +59,7 @@ static struct metrics_family database_bytes = {
 };
 static struct metrics_family database_free_bytes = {
     .name = "splitrelay_queue_database_free_bytes",
-    .help = "Free space in queue.db, for new rows.",
+    .help = "Part of queue.db that is free for new copies.",
     .type = METRICS_GAUGE,
 };
 static struct metrics_family log_bytes = {
@@ -72,11 +72,11 @@ static struct metrics_family unwritten = {
     .help = "Outcomes of deliveries that wait until the database can be written.",
     .type = METRICS_GAUGE,
 };
-/* As commit_slower of queue_open.h has them. */
+/* The bounds of queue_figures.commit_slower (queue_open.h), in us. */
 static const int64_t commit_us[] = {1000, 5000, 10000, 50000, 100000, 500000, 1000000, 5000000, 0};
 static struct metrics_family commit_seconds = {
     .name = "splitrelay_queue_commit_seconds",
-    .help = "How long the transactions of the database took to commit.",
+    .help = "Time that each transaction of the database took to commit.",
     .type = METRICS_HISTOGRAM,
     .bounds_us = commit_us,
 };
@@ -153,8 +153,8 @@ static void show_depth(const struct queue_depth *d)
     show_amount(d->destination, 3, &d->dead);
 }
 
-/* What is not known is not shown: neither queues that could not be counted, nor those of
- * destinations that are gone. */
+/* Set the gauges of the queues. All former values are hidden first: queues that cannot be counted
+ * are not shown, and neither are destinations that are gone. */
 static void look_at_queues(struct queue *q)
 {
     static struct metrics_family *const gauges[] = {&queue_copies, &queue_bytes, &queue_age};
@@ -227,8 +227,9 @@ static void page(void *ctx, struct buf *out)
     metrics_render_process(out);
 }
 
-/* Can a file be created? Tries one without a name; where the file system has no such files, the
- * permissions and the state of the mount decide. */
+/* Check that files can be made in the spool, by making one without a name. On a file system that
+ * has no such files, the permissions and the state of the mount decide. -1 with the reason in
+ * `why`. */
 static int check_writable(const struct relay_page *p, struct err *why)
 {
     int fd = open(p->spool, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);

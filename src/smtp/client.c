@@ -46,7 +46,8 @@ void client_interrupt_setup(struct client *c)
 }
 
 /* Before a message: close a connection that the server has closed meanwhile, that has carried
- * enough messages, that the server takes for another client's, or that lacks REQUIRETLS. */
+ * enough messages, in which XCLIENT named another client, or that lacks REQUIRETLS when the copy
+ * needs it. */
 static void close_if_unfit(struct client *c, const struct queue_copy *copy)
 {
     struct connection *conn = c->connection;
@@ -61,7 +62,7 @@ static void close_if_unfit(struct client *c, const struct queue_copy *copy)
     }
 }
 
-/* Connect, unless there is a connection. Adds to report->setup_ms. */
+/* Connect, unless there is a connection. The time is added to report->setup_ms. */
 static int connect_if_needed(struct client *c, const struct queue_copy *copy,
                              struct outcome_report *report)
 {
@@ -75,7 +76,8 @@ static int connect_if_needed(struct client *c, const struct queue_copy *copy,
     return result;
 }
 
-/* One transaction after the other, until all recipients are decided or something is lost. */
+/* Run one transaction after the other, until all recipients are decided, the connection is lost, or
+ * the content cannot be read. */
 static enum client_sent send_all(struct client *c, struct client_mail *m,
                                  struct outcome_report *report)
 {
@@ -86,7 +88,8 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
         close_if_unfit(c, m->copy);
         bool is_reused = connection_is_open(conn);
         if (connect_if_needed(c, m->copy, report) != 0) {
-            /* A host that works, and only lacks REQUIRETLS, may do for other copies. */
+            /* If hosts only lack REQUIRETLS, that is no host fault: they can take copies that do
+             * not need REQUIRETLS. */
             report->is_host_fault =
                 !connection_lacks_requiretls(conn) || connection_is_interrupted(conn);
             return CLIENT_LOST_EARLY;
@@ -95,7 +98,8 @@ static enum client_sent send_all(struct client *c, struct client_mail *m,
         report->conn_use = connection_begin_message(conn);
         sent = client_transaction(c, m);
         report->transmit_ms += clock_now_ms() - ready_ms;
-        /* A server may close an idle connection at any time: connect again. */
+        /* A server may close an idle connection at any time, so this loss is no fault: connect
+         * again. */
         if (sent == CLIENT_LOST_EARLY && is_reused && !connection_is_interrupted(conn))
             sent = CLIENT_SENT;
     } while (sent == CLIENT_SENT && m->first < m->count);

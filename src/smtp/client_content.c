@@ -5,7 +5,8 @@
 
 #define BLOCK_SIZE 65536 /* bytes of content read at a time */
 
-/* The content from the queue, block by block. A server drops a message without its final dot. */
+/* Send the content from the queue, block by block. -1 in the middle of the content is safe, because
+ * a server drops a message without its final dot. */
 static int send_blocks(struct client *c)
 {
     const struct queue_copy *copy = c->format.copy;

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SMTPUTF8 is about UTF-8 (RFC 6531 3.3); other octets are sent unchanged. */
+/* Does the address have non-ASCII characters? SMTPUTF8 is about UTF-8 (RFC 6531 3.3); other octets
+ * are sent unchanged. */
 static bool needs_smtputf8(const char *address)
 {
     size_t len = strlen(address);
@@ -20,8 +21,8 @@ static bool needs_smtputf8(const char *address)
     return false;
 }
 
-/* A command must stay one line. Addresses were parsed when they came in, but a file of the queue
- * may have been edited since. */
+/* Can the text stand in a command, which must stay one line? Addresses were parsed when they came
+ * in, but the queue's data may have been edited since. */
 static bool is_sendable(const char *s)
 {
     for (; *s != '\0'; s++) {
@@ -99,7 +100,7 @@ void client_mail_decide_rest(struct client_mail *m, const struct outcome *o)
 
 void client_mail_settle(struct client_mail *m)
 {
-    /* Those before `at` are decided, those from there to i are not. */
+    /* rcpts [0, at) are decided, and rcpts [at, i) are not. */
     for (size_t at = m->first, i = m->first; i < m->count; i++) {
         if (m->rcpts[i].state != CLIENT_RCPT_DECIDED) {
             m->rcpts[i].state = CLIENT_RCPT_UNDECIDED;
@@ -147,7 +148,7 @@ void client_mail_include(struct client_mail *m, size_t n, enum client_rcpt_state
     for (size_t i = m->first; i < m->first + n; i++)
         if (m->rcpts[i].state == state)
             m->is_included[m->rcpts[i].recipient - recipients] = true;
-    for (size_t i = 0; i < total; i++) /* the first one of each comes before the others */
+    for (size_t i = 0; i < total; i++) /* same_as[i] <= i: its value is set already */
         if (recipients[i].state == QUEUE_PENDING)
             m->is_included[i] = m->is_included[m->same_as[i]];
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * client_mail: the recipients of one copy while it is delivered: each different address once, in as
- * many transactions as it takes. Used by client*.c only.
+ * client_mail: the recipients of one copy while the copy is delivered. Each different address is
+ * sent once, in as many transactions as are needed. In these comments `rcpts` are the different
+ * addresses, and recipients are those of the copy. Used by client*.c only.
  */
 #ifndef SPLIT_CLIENT_MAIL_H
 #define SPLIT_CLIENT_MAIL_H
@@ -24,12 +25,14 @@ enum client_rcpt_state {
 struct client_rcpt {
     const char *address;
     const struct queue_recipient *recipient; /* the first one with this address */
-    bool is_shared;                          /* by recipients with different ORCPTs */
-    struct outcome *outcome;                 /* in the report, of that first recipient */
+    /* the address stands for several recipients with different ORCPTs or addresses: no ORCPT is
+     * sent */
+    bool is_shared;
+    struct outcome *outcome; /* in the report: that of `recipient` */
     enum client_rcpt_state state;
 };
 
-/* Between two transactions rcpts [first, count) are not decided yet, and all before them are. */
+/* Between two transactions rcpts [0, first) are decided, and rcpts [first, count) are not. */
 struct client_mail {
     const struct queue_copy *copy;
     struct outcome_report *report;
@@ -37,38 +40,39 @@ struct client_mail {
     struct client_rcpt *rcpts;
     size_t first, count;
     size_t *same_as;   /* for each recipient of the copy: the one whose outcome it shares */
-    bool *is_included; /* for each recipient of the copy: format_make() */
+    bool *is_included; /* for each recipient of the copy: the argument of format_make() */
 };
 
 /* Begin with all pending recipients of the copy. copy, report and the client's configuration are
- * borrowed. */
+ * borrowed until client_mail_finish(). */
 void client_mail_init(struct client_mail *m, const struct client *c, const struct queue_copy *copy,
                       struct outcome_report *report) __attribute__((nonnull));
 
-/* Give all recipients that share an address the outcome of that address, and release what the
- * struct owns. All recipients are decided before. */
+/* Give each pending recipient of the copy the outcome of its address, and release what the struct
+ * owns. All rcpts must be decided. */
 void client_mail_finish(struct client_mail *m) __attribute__((nonnull));
 
-/* Set the outcome of one recipient. */
+/* Set the outcome of one rcpt. */
 void client_mail_decide(struct client_rcpt *r, const struct outcome *o) __attribute__((nonnull));
 
-/* Set the same outcome for all recipients that are not decided. */
+/* Set the same outcome for all rcpts that are not decided. */
 void client_mail_decide_rest(struct client_mail *m, const struct outcome *o)
     __attribute__((nonnull));
 
-/* After a transaction, complete or not: recipients that are not decided get the state
+/* After a transaction, complete or not: rcpts that are not decided get the state
  * CLIENT_RCPT_UNDECIDED, and move behind the decided ones. */
 void client_mail_settle(struct client_mail *m) __attribute__((nonnull));
 
 /*
- * Decide the recipients that the present connection cannot carry. Returns whether the envelope of
- * the next `max` undecided recipients needs SMTPUTF8.
+ * Decide the rcpts that cannot be sent over the present connection: an address has a control
+ * character, or needs SMTPUTF8, which the server does not offer. Returns whether MAIL gets the
+ * parameter SMTPUTF8 for the next `max` undecided rcpts.
  */
 bool client_mail_sort_out(struct client_mail *m, const struct client *c, size_t max)
     __attribute__((nonnull));
 
-/* Set is_included of the copy's recipients that belong to rcpts [first, first + n) in this state.
- */
+/* Set is_included for each recipient of the copy: true if its address is one of rcpts [first, first
+ * + n), and that rcpt is in this state. */
 void client_mail_include(struct client_mail *m, size_t n, enum client_rcpt_state state)
     __attribute__((nonnull));
 

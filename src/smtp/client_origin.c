@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Cut to fit. */
+/* Copy the text, cut to fit. */
 static void copy_text(char *out, size_t size, const char *text)
 {
     snprintf(out, size, "%s", text);
@@ -21,7 +21,7 @@ static void set_origin(struct xforward *x, const struct queue_copy *copy)
     copy_text(x->addr, sizeof x->addr, m->client_addr);
     copy_text(x->helo, sizeof x->helo, m->helo);
     copy_text(x->ident, sizeof x->ident, m->mta_queue_id[0] != '\0' ? m->mta_queue_id : copy->id);
-    /* Both commands know only these two; LMTP counts as ESMTP. */
+    /* Both commands know only the protocols SMTP and ESMTP; LMTP counts as ESMTP. */
     if (m->protocol[0] != '\0')
         copy_text(x->proto, sizeof x->proto, ascii_equal(m->protocol, "SMTP") ? "SMTP" : "ESMTP");
 }

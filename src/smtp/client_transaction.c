@@ -19,7 +19,7 @@
 
 struct transaction {
     struct client *client;
-    struct connection *conn; /* the client's */
+    struct connection *conn; /* the client's connection */
     const struct smtp_features *features;
     struct client_mail *mail;
     bool needs_utf8;
@@ -31,7 +31,7 @@ struct transaction {
     /* command numbers: [first_rcpt - 1] is MAIL, [first_rcpt + rcpt_count] is DATA */
     size_t first_rcpt;
     bool mail_refused;
-    bool data_ready; /* 354 */
+    bool data_ready; /* the reply to DATA was 354 */
 };
 
 /* Set the outcome of the recipients that were accepted so far. */
@@ -63,7 +63,7 @@ static void format_mail(const struct transaction *t, struct buf *out)
         buf_adds(out, " BODY=8BITMIME");
     if (t->needs_utf8)
         buf_adds(out, " SMTPUTF8");
-    if (t->mail->copy->message.needs_requiretls) /* offered: a connection without it is not used */
+    if (t->mail->copy->message.needs_requiretls) /* a server without it is not used */
         buf_adds(out, " REQUIRETLS");
     buf_adds(out, "\r\n");
 }
@@ -137,14 +137,15 @@ static bool is_enough(const struct transaction *t)
     return (code == 452 || code == 552) && t->accepted_count > 0;
 }
 
-/* MAIL was refused: the sender, or the message by its announced size, and so every recipient. */
+/* Handle a refusal of MAIL, which is about the sender or the announced size: it decides all
+ * recipients. */
 static void refuse_mail(struct transaction *t, const struct outcome *o)
 {
     t->mail_refused = true;
     client_mail_decide_rest(t->mail, o);
 }
 
-/* A reply of 4xx or 5xx to MAIL, RCPT or DATA. */
+/* Handle a reply of 4xx or 5xx to MAIL, RCPT or DATA. r: the recipient, with RCPT. */
 static void take_refusal(struct transaction *t, enum connection_step step, struct client_rcpt *r)
 {
     struct outcome o;
@@ -160,8 +161,9 @@ static void take_refusal(struct transaction *t, enum connection_step step, struc
         client_mail_decide(r, &o);
 }
 
-/* r: with RCPT. -1: the command cannot have this code, so that the state of the server is unknown.
- */
+/* Handle the reply to a command. r: the recipient, with RCPT. -1: the connection was closed,
+ * because the reply leaves the state of the server unknown, or because the message is to be sent
+ * over a new connection. */
 static int take_reply(struct transaction *t, enum connection_step step, struct client_rcpt *r)
 {
     int class = connection_reply(t->conn)->code / 100;
@@ -179,14 +181,16 @@ static int take_reply(struct transaction *t, enum connection_step step, struct c
             t->data_ready = true;
         return 0;
     }
-    /* Some servers limit the messages of a connection, and refuse MAIL from the 101st on. */
+    /* Some servers limit the messages of a connection, and refuse MAIL when the limit is reached.
+     * Then the message is sent over a new connection. */
     if (step == CONNECTION_MAIL && class == 4 && connection_messages(t->conn) > 1)
         return connection_fail_reply(t->conn, step);
     take_refusal(t, step, r);
     return 0;
 }
 
-/* This command can still do something, after the replies so far. */
+/* Can this command still have an effect after the replies so far? After a refusal of MAIL no
+ * command can; after a refusal of all recipients DATA cannot. */
 static bool is_worth_sending(const struct transaction *t, size_t command, size_t answered)
 {
     if (t->mail_refused)
@@ -194,7 +198,8 @@ static bool is_worth_sending(const struct transaction *t, size_t command, size_t
     return step_of(t, command) != CONNECTION_DATA || answered < command || t->accepted_count > 0;
 }
 
-/* Format the next commands, up to the window. Returns how many were formatted in all. */
+/* Format the next commands, as many as the window allows. Returns the number of commands that were
+ * formatted so far in this transaction. */
 static size_t fill_window(struct transaction *t, size_t written, size_t answered, size_t count)
 {
     struct buf *command = &t->client->command;
@@ -207,7 +212,7 @@ static size_t fill_window(struct transaction *t, size_t written, size_t answered
     return written;
 }
 
-/* RSET, MAIL, RCPT, DATA. -1: the connection is lost. */
+/* Send RSET, MAIL, RCPT and DATA, and handle the replies. -1: the connection is lost. */
 static int send_envelope(struct transaction *t)
 {
     const struct buf *command = &t->client->command;
@@ -234,8 +239,9 @@ static int send_envelope(struct transaction *t)
     return 0;
 }
 
-/* The reply, or with LMTP the replies, to the content. read: connection_read_result(), or
- * connection_read_refusal(). -1: the connection is lost. */
+/* Read the reply to the content, or with LMTP one for each accepted recipient, and decide the
+ * recipients. read: connection_read_result(), or connection_read_refusal(). -1: the connection is
+ * lost. */
 static int read_results(struct transaction *t, int (*read)(struct connection *))
 {
     bool is_lmtp = t->client->destination->protocol == CONFIG_LMTP;
@@ -256,7 +262,8 @@ static int read_results(struct transaction *t, int (*read)(struct connection *))
     return 0;
 }
 
-/* After 354, with accepted recipients. */
+/* Send the content, and read the replies to it. The reply to DATA was 354, and recipients were
+ * accepted. */
 static enum client_sent send_content(struct transaction *t)
 {
     struct connection *conn = t->conn;
@@ -277,7 +284,8 @@ static enum client_sent send_content(struct transaction *t)
     return CLIENT_SENT;
 }
 
-/* DATA was pipelined and accepted, but no recipient was: RFC 2920 3.1 wants the dot alone. */
+/* End an empty content. DATA was pipelined and got 354, but no recipient was accepted: RFC 2920 3.1
+ * requires the dot alone. */
 static int send_lone_dot(struct connection *conn)
 {
     return connection_send(conn, CONNECTION_DATA, ".\r\n", 3) != 0
@@ -293,17 +301,18 @@ static enum client_sent run(struct transaction *t)
         return CLIENT_SENT;
     if (t->accepted_count > 0)
         return send_content(t);
-    /* All recipients have their outcome, whatever the reply to a dot is. An LMTP server may not
-     * send 354 here (RFC 2033 4.2), and would have no reply to send to the dot. A server that
-     * refused MAIL may have another transaction open, and the dot would be an empty message in it.
-     */
+    /* All recipients have their outcome already. In two cases the connection is closed without a
+     * dot. An LMTP server, whose 354 violates RFC 2033 4.2, would send no reply to the dot. A
+     * server that refused MAIL may have another transaction open, which the dot would end as an
+     * empty message. */
     if (t->client->destination->protocol == CONFIG_LMTP || t->mail_refused ||
         send_lone_dot(t->conn) != 0)
         connection_close(t->conn);
     return CLIENT_SENT;
 }
 
-/* RFC 1870 section 6.1: do not try what exceeds the announced size. */
+/* If the copy exceeds the size that the server announced (RFC 1870 section 6.1): refuse it for all
+ * recipients, and return true. */
 static bool exceeds_size(struct transaction *t)
 {
     uint64_t size_bytes = format_size(&t->client->format);
@@ -320,7 +329,7 @@ static bool exceeds_size(struct transaction *t)
 }
 
 /* Log an extension that the copy needs and the server does not offer, once for a connection. The
- * copy is sent as it is, and not converted: an archive without it would be worse. */
+ * copy is sent as it is, and not converted: an archive that lacks the copy would be worse. */
 static void log_missing_extension(struct transaction *t)
 {
     struct client *c = t->client;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define QUIT_WAIT_MS 500 /* for the reply to QUIT, which changes nothing any more */
+#define QUIT_WAIT_MS 500 /* for the reply to QUIT, on which nothing depends */
 
 struct connection *connection_new(const struct config_destination *d,
                                   const struct security_client *security, const char *hostname,
@@ -76,7 +76,8 @@ int connection_set_live(struct connection *c, int fd)
     pthread_mutex_lock(&c->lock);
     c->live_fd = fd;
     pthread_mutex_unlock(&c->lock);
-    /* After publishing, so that an interrupt is seen either here or by the descriptor. */
+    /* The check comes after the descriptor is published: either an interrupt is seen here, or it
+     * shuts the descriptor down. */
     if (fd != -1 && connection_is_interrupted(c)) {
         connection_set_interrupted(c);
         return -1;
@@ -86,7 +87,7 @@ int connection_set_live(struct connection *c, int fd)
 
 /* --- close --- */
 
-/* line: for the reply; NULL: do not wait for it. */
+/* Send QUIT. line: memory for the reply; NULL: do not wait for the reply. */
 static void quit(struct stream *stream, struct buf *line, const char *peer)
 {
     stream_set_deadline(stream, QUIT_WAIT_MS);

@@ -2,14 +2,14 @@
 /*
  * connection: one connection to an SMTP or LMTP server, as its client (RFC 5321, 2033): the search
  * for an address, the greeting, EHLO (HELO, LHLO), STARTTLS (RFC 3207), AUTH (RFC 4954), commands
- * and their replies, content with dots doubled. The transaction, what is sent in which order and
- * what follows from a reply, is the caller's: client.h delivers copies of the queue,
- * receive/primary.h passes the commands of a listener's client on.
+ * and their replies, content with dots doubled. The caller makes the transaction, and decides what
+ * is sent in which order and what follows from a reply: client.h delivers copies of the queue, and
+ * receive/primary.h passes on the commands of a listener's client.
  *
  * Functions that return int return 0, or -1 when the connection cannot be used any more. The
  * connection is then closed, and connection_fault() has the reason: an outcome of OUTCOME_RETRY,
- * worded as by Postfix, for all recipients that have no outcome of their own. The comments of a
- * function name its exceptions.
+ * worded as by Postfix, for all recipients that have no outcome of their own. A function's comment
+ * names the exceptions.
  *
  * The functions for commands, replies and content need an open connection; the functions for
  * closing, for faults and for what is known do not. One thread at a time, except for
@@ -61,13 +61,14 @@ struct connection *connection_new(const struct config_destination *d,
                                   const struct resolver *resolver)
     __attribute__((nonnull(1, 3), returns_nonnull, warn_unused_result));
 
-/* connection_quit(), then release the object. */
+/* Call connection_quit(), then release the object. NULL is legal. */
 void connection_free(struct connection *c);
 
-/* Make a call that blocks in another thread fail soon, and all that follow it. From any thread. */
+/* Make a call that blocks in another thread fail soon. Later calls fail, too. From any thread. */
 void connection_interrupt(struct connection *c) __attribute__((nonnull));
 
-/* The same, unless a message was begun in the connection (connection_begin_message()). */
+/* As connection_interrupt(), unless a message was begun in the connection
+ * (connection_begin_message()). */
 void connection_interrupt_setup(struct connection *c) __attribute__((nonnull));
 
 /* Was the connection interrupted? */
@@ -76,16 +77,16 @@ bool connection_is_interrupted(const struct connection *c) __attribute__((nonnul
 /* --- open and close --- */
 
 /*
- * Connect and get to the point where mail can be sent: relay_to in order, every address of each,
- * until one host accepts the connection and completes greeting, EHLO, TLS and AUTH. The connection
- * must be closed. -1: no host did; connection_peer() is the last one that accepted the connection,
- * "" if none did. needs_requiretls: hosts that do not offer REQUIRETLS over verified TLS are passed
- * over (RFC 8689 4.2.1).
+ * Connect and get to the point where mail can be sent: try relay_to in order, every address of
+ * each, until one host accepts the connection and completes greeting, EHLO, TLS and AUTH. The
+ * connection must be closed. -1: there was no such host; connection_peer() is the last host that
+ * accepted the connection, "" if none did. needs_requiretls: hosts that do not offer REQUIRETLS
+ * over verified TLS are passed over (RFC 8689 4.2.1).
  */
 int connection_open(struct connection *c, bool needs_requiretls)
     __attribute__((nonnull, warn_unused_result));
 
-/* Did the last connection_open() fail, and does a host that works otherwise lack REQUIRETLS? */
+/* Did the last connection_open() fail although a host works, because that host lacks REQUIRETLS? */
 bool connection_lacks_requiretls(const struct connection *c) __attribute__((nonnull));
 
 /* Is there a connection? */
@@ -95,11 +96,11 @@ bool connection_is_open(const struct connection *c) __attribute__((nonnull));
  * cannot be used for another message. The connection must be open. */
 bool connection_is_stale(struct connection *c) __attribute__((nonnull));
 
-/* Has the connection carried max_messages_per_connection? */
+/* Has the connection carried as many messages as max_messages_per_connection allows? */
 bool connection_is_worn_out(const struct connection *c) __attribute__((nonnull));
 
-/* Send QUIT, wait briefly for the reply, and close the connection. A closed connection is allowed.
- */
+/* Send QUIT, wait briefly for the reply, and close the connection. A closed connection is
+ * allowed. */
 void connection_quit(struct connection *c) __attribute__((nonnull));
 
 /* Close the connection without QUIT: a server drops a message that has no final dot yet. A closed
@@ -111,12 +112,12 @@ void connection_close(struct connection *c) __attribute__((nonnull));
 /* The socket and what is known about it, without the struct connection around it. */
 struct connection_detached;
 
-/* Take the open connection out; c is closed then, and the caller owns the result. */
+/* Take the open connection out of c, which is closed afterwards. The caller owns the result. */
 struct connection_detached *connection_detach(struct connection *c)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
-/* Take over a detached connection; c must be closed, and made for the same destination. k is
- * released also when -1 is returned. */
+/* Let c, which is closed and was made for the same destination, take over a detached connection.
+ * -1: c was interrupted, and the connection is closed. k is released in both cases. */
 int connection_attach(struct connection *c, struct connection_detached *k)
     __attribute__((nonnull, warn_unused_result));
 
@@ -133,11 +134,12 @@ void connection_detached_quit(struct connection_detached *k, bool is_hurried)
 const struct smtp_features *connection_features(const struct connection *c)
     __attribute__((nonnull, returns_nonnull));
 
-/* "host[ip]:port" of the present or last connection; "": none. Valid until the next one is opened.
- */
+/* "host[ip]:port" of the present or last connection; "": there was none. Valid until
+ * connection_open(). */
 const char *connection_peer(const struct connection *c) __attribute__((nonnull, returns_nonnull));
 
-/* Count one more message, and return which one it is: 1 for the first. */
+/* Count one more message, and return its number on this connection, from 1. From now on
+ * connection_interrupt_setup() has no effect, until the connection is closed. */
 unsigned connection_begin_message(struct connection *c) __attribute__((nonnull));
 
 /* Messages begun on this connection. */
@@ -161,8 +163,8 @@ const struct outcome *connection_fault(const struct connection *c)
 int connection_fail(struct connection *c, const char *dsn, const char *reason, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
-/* The present reply makes the connection useless (a code that the command cannot have): set the
- * fault to it (OUTCOME_RETRY with any code), and close. Returns -1. */
+/* Close the connection because of the present reply, whose code the command cannot have. The fault
+ * gets the text of the reply, and is OUTCOME_RETRY whatever the code is. Returns -1. */
 int connection_fail_reply(struct connection *c, enum connection_step step) __attribute__((nonnull));
 
 /* --- commands and replies --- */
@@ -171,8 +173,8 @@ int connection_fail_reply(struct connection *c, enum connection_step step) __att
 int connection_send(struct connection *c, enum connection_step step, const char *data, size_t len)
     __attribute__((nonnull, warn_unused_result));
 
-/* Write and flush commands. 0 also when the server has closed the connection: its reason may be
- * there to be read. */
+/* Write and flush commands. Returns 0 also when the server has closed the connection, because a
+ * reply with the reason may still be there to be read. */
 int connection_send_commands(struct connection *c, enum connection_step step, const char *data,
                              size_t len) __attribute__((nonnull, warn_unused_result));
 
@@ -182,7 +184,7 @@ int connection_send_commands(struct connection *c, enum connection_step step, co
 int connection_read_reply(struct connection *c, enum connection_step step)
     __attribute__((nonnull, warn_unused_result));
 
-/* Flush, then connection_read_reply(). */
+/* Flush what was written, then read one reply as connection_read_reply(). */
 int connection_ask(struct connection *c, enum connection_step step)
     __attribute__((nonnull, warn_unused_result));
 
@@ -196,8 +198,8 @@ void connection_outcome_of_reply(struct connection *c, enum connection_step step
 
 /* --- content, after 354 --- */
 
-/* Begin the content. -1: the server sent more than its reply to DATA, which would be taken for its
- * reply to the content. */
+/* Begin the content. -1: the server has sent more than its reply to DATA; the surplus would be
+ * taken for its reply to the content. */
 int connection_begin_content(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /*
@@ -216,7 +218,7 @@ void connection_end_content(struct connection *c) __attribute__((nonnull));
 /* Is the content incomplete, because of a fault while it was written? */
 bool connection_is_cut_short(const struct connection *c) __attribute__((nonnull));
 
-/* The step to which the reply to the content is a reply: CONNECTION_BODY, or CONNECTION_DOT after
+/* The step that the reply to the content answers: CONNECTION_BODY, or CONNECTION_DOT after
  * connection_end_content(). */
 enum connection_step connection_content_step(const struct connection *c) __attribute__((nonnull));
 
@@ -224,32 +226,34 @@ enum connection_step connection_content_step(const struct connection *c) __attri
  * also for a reply 3xx, and for a reply 2xx that the server sent before it had the final dot. */
 int connection_read_result(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
-/* Read one reply to a content that was cut short: a server that refuses it half-way sends its
- * reply, and closes. Waits briefly. 0: there is a reply of 4xx or 5xx; the caller closes the
- * connection. */
+/* Read one reply after a content that was cut short: a server that refuses content half-way sends a
+ * reply and closes the connection. Waits briefly. 0: there is a reply of 4xx or 5xx; the caller
+ * closes the connection. */
 int connection_read_refusal(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /* --- origin of a message: XFORWARD and XCLIENT --- */
 
 /*
- * Send XFORWARD with the attributes that the server offers, for its log and its filters, and read
- * the replies; RSET comes first if a transaction may be open. A refusal of XFORWARD is logged, with
- * `log_name` ("dest=NAME"), and is not a fault: mail is not lost because of it.
+ * Send XFORWARD with the attributes that the server offers, for the server's log and filters, and
+ * read the replies. RSET comes first if a transaction may be open. A refusal of XFORWARD is logged,
+ * with `log_name` ("dest=NAME"), and is not a fault: mail is not lost because of it.
  */
 int connection_xforward(struct connection *c, const struct xforward *x, const char *log_name)
     __attribute__((nonnull, warn_unused_result));
 
 enum connection_xclient_result {
-    CONNECTION_XCLIENT_OK,      /* or nothing to send: not offered, or sent before */
-    CONNECTION_XCLIENT_LOST,    /* the connection is closed, with its fault */
-    CONNECTION_XCLIENT_REFUSED, /* the same, but the server refused XCLIENT, or that client: the
-                                   fault is about this message alone */
+    /* or there is nothing to send: XCLIENT is not offered, or was sent before */
+    CONNECTION_XCLIENT_OK,
+    CONNECTION_XCLIENT_LOST, /* the connection is closed, with its fault */
+    /* the server refused XCLIENT, or that client; the connection is closed, and its fault is about
+     * this message alone */
+    CONNECTION_XCLIENT_REFUSED,
 };
 
 /*
- * Send XCLIENT, after which the server treats the connection as if the client x had made it, and
- * EHLO with that client's name; the features may be others then. A server accepts it from the real
- * client only, so it is sent once in a connection.
+ * Send XCLIENT, after which the server treats the connection as if the client x had made it. Then
+ * send EHLO with the name of that client; the reply to it replaces the features. A server accepts
+ * XCLIENT from the real client only, so it is sent once in a connection.
  */
 enum connection_xclient_result connection_xclient(struct connection *c, const struct xforward *x)
     __attribute__((nonnull, warn_unused_result));

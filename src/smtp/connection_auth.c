@@ -7,15 +7,16 @@
 
 #include <string.h>
 
-#define STEPS_MAX 8    /* of one exchange; no mechanism has as many */
-#define REPEATED_MIN 8 /* bytes of an answer, in base64, that a reply may not have */
+#define STEPS_MAX 8    /* challenges in one exchange; no mechanism has as many */
+#define REPEATED_MIN 8 /* a reply with so many bytes of our answer in a row is not kept */
 
 static int fail(struct connection *c, const char *dsn, const char *why)
 {
     return connection_fail(c, dsn, "SASL authentication failed; %s (server %s)", why, c->link.peer);
 }
 
-/* A refusal, worded as Postfix does it; RETRY with 5xx, too. */
+/* Set the fault to the server's refusal, in Postfix's words. A 5xx is OUTCOME_RETRY, too. Returns
+ * -1. */
 static int refused(struct connection *c)
 {
     struct buf text = {0};
@@ -42,7 +43,7 @@ static const char *choose(const struct connection *c)
     return NULL;
 }
 
-/* The text contains a part of what was sent. */
+/* Does the text contain REPEATED_MIN bytes in a row of what was sent? */
 static bool repeats(const char *text, const char *sent)
 {
     char word[REPEATED_MIN + 1];
@@ -66,7 +67,7 @@ static int send_line(struct connection *c, const char *verb, const char *mechani
     if (status != STREAM_OK)
         return connection_fail_io(c, CONNECTION_AUTH, status);
     int result = connection_ask(c, CONNECTION_AUTH);
-    /* Replies go into the log and the queue: a server that repeats the password must not put it
+    /* Replies are written to the log and the queue. A password that a server repeats must not get
      * there. */
     if (c->reply.code == 334 || !repeats(buf_str(&c->reply.text), answer))
         return result;
@@ -101,7 +102,7 @@ static int take_step(struct sasl_exchange *x, const char *challenge, struct buf 
     return s.status;
 }
 
-/* One challenge and its answer. */
+/* Answer the challenge in the present reply, and read the next reply. */
 static int answer_challenge(struct connection *c, struct sasl_exchange *x, struct buf *answer)
 {
     const char *challenge = buf_str(&c->reply.text);

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* 0: connected; else errno. */
+/* Wait until connect(2) is done. Returns 0, or the errno of its failure. */
 static int wait_connected(int fd, unsigned timeout_ms)
 {
     struct task_fd io;
@@ -30,6 +30,7 @@ static int wait_connected(int fd, unsigned timeout_ms)
     return error == 0 && (got & POLLHUP) != 0 ? ECONNABORTED : error;
 }
 
+/* Set the fault for an errno of connect(2). Returns -1. */
 static int fail_connect(struct connection *c, const char *target, int error)
 {
     char text[128];
@@ -71,7 +72,7 @@ static int connect_to(struct connection *c, const struct sockaddr *sa, socklen_t
     return -1;
 }
 
-/* 0: the reply is 2xx; 1: another code; -1: lost. */
+/* Send EHLO, HELO or LHLO. 0: the reply is 2xx; 1: another code; -1: the connection is lost. */
 static int send_hello(struct connection *c, enum connection_step step, const char *verb,
                       const char *name)
 {
@@ -91,7 +92,7 @@ int connection_introduce(struct connection *c, const char *name)
 
     int result = send_hello(c, step, is_lmtp ? "LHLO" : "EHLO", name);
     if (result == 1 && !is_lmtp && c->reply.code / 100 == 5) {
-        step = CONNECTION_HELO; /* RFC 5321 3.2 */
+        step = CONNECTION_HELO; /* the older greeting: RFC 5321 3.2 */
         result = send_hello(c, step, "HELO", name);
     }
     if (result == -1)
@@ -106,7 +107,7 @@ int connection_introduce(struct connection *c, const char *name)
     return 0;
 }
 
-/* From connect(2) to the point where mail can be sent. */
+/* Do all that comes between connect(2) and the first MAIL: TLS, greeting, EHLO, STARTTLS, AUTH. */
 static int handshake(struct connection *c)
 {
     if (connection_tls_wrap(c) != 0 || connection_read_reply(c, CONNECTION_GREETING) != 0)
@@ -115,7 +116,7 @@ static int handshake(struct connection *c)
         return connection_fail_reply(c, CONNECTION_GREETING);
     if (connection_introduce(c, c->hostname) != 0 || connection_tls_start(c) != 0)
         return -1;
-    /* RFC 3207 4.2: both sides forget what they learnt before TLS. */
+    /* Both sides forget what they learnt before TLS (RFC 3207 4.2), so EHLO is sent again. */
     if (c->tls.is_on && c->destination->tls.wrap == 0 && connection_introduce(c, c->hostname) != 0)
         return -1;
     return connection_authenticate(c);
@@ -150,7 +151,9 @@ static int try_hop(struct connection *c, const struct route_hop *hop, bool needs
     return -1;
 }
 
-/* The next address. connection_interrupt() ends look-ups: it shuts wake_fd down. */
+/* The next address to try; NULL: there is none, or the connection was interrupted. During a look-up
+ * wake_fd is the published descriptor: connection_interrupt() shuts it down, and that ends the
+ * look-up. */
 static const struct route_hop *next_hop(struct connection *c, struct route *route, int wake_fd)
 {
     if (wake_fd != -1 && connection_set_live(c, wake_fd) != 0) {

@@ -16,12 +16,13 @@ static enum connection_line_state state_after(const char *data, size_t len,
     return has_cr ? CONNECTION_AT_LINE_START : CONNECTION_IN_LINE;
 }
 
-/* Jumps from dot to dot; most content has few. */
+/* Write data with the dots at line starts doubled. The search goes from dot to dot and not from
+ * line to line, because most content has few dots. */
 static enum stream_status write_stuffed(struct stream *s, const char *data, size_t len,
                                         enum connection_line_state *state)
 {
-    size_t done = 0; /* written */
-    size_t seen = 0; /* searched */
+    size_t done = 0; /* bytes that were written */
+    size_t seen = 0; /* bytes that were searched for dots */
 
     while (seen < len) {
         const char *dot = memchr(data + seen, '.', len - seen);

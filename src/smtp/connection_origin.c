@@ -10,8 +10,8 @@
 #define VALUE_MAX 255 /* bytes of an encoded value: XCLIENT_README */
 #define LINE_MAX_BYTES 510
 
-/* Letters, digits, "-._" and `more`: a name that every server accepts, and that needs no quoting.
- */
+/* Has the text only letters, digits, "-._" and the characters in `more`? Every server accepts such
+ * a name, and it needs no quoting. */
 static bool is_plain(const char *text, const char *more)
 {
     static const char usual[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._";
@@ -23,7 +23,7 @@ static bool is_plain(const char *text, const char *more)
     return len > 0 && len <= VALUE_MAX && text[len] == '\0';
 }
 
-/* " NAME=xtext", cut to VALUE_MAX; unknown is "[UNAVAILABLE]". */
+/* Add " NAME=xtext", cut to VALUE_MAX; value "": not known, which is sent as "[UNAVAILABLE]". */
 static void add(struct buf *line, enum smtp_attribute a, const char *value)
 {
     struct buf encoded = {0};
@@ -54,7 +54,7 @@ static void add_attribute(struct buf *line, enum smtp_attribute a, const struct 
     case SMTP_ATTRIBUTE_ADDR:
         add_addr(line, x->addr);
         break;
-    case SMTP_ATTRIBUTE_PORT: /* the queue does not keep it */
+    case SMTP_ATTRIBUTE_PORT: /* the queue does not keep the port */
         add(line, a, "");
         break;
     case SMTP_ATTRIBUTE_PROTO:
@@ -105,7 +105,8 @@ static int take_reply(struct connection *c, enum connection_step step, const cha
     return 0;
 }
 
-/* lines: the commands, RSET first if is_reset. All at once with PIPELINING, else one at a time. */
+/* Send the commands and read their replies: with PIPELINING all at once, else one at a time.
+ * is_reset: the first command is RSET, the others are XFORWARD. */
 static int send_lines(struct connection *c, const char *lines, bool is_reset, const char *log_name)
 {
     const char *unsent = lines;

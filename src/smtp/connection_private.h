@@ -31,12 +31,12 @@ enum connection_line_state { CONNECTION_IN_LINE, CONNECTION_AFTER_CR, CONNECTION
 struct connection_content {
     enum connection_step step; /* CONNECTION_BODY, CONNECTION_DOT */
     enum connection_line_state line_state;
-    enum stream_status status; /* not STREAM_OK: it could not be written */
-    bool is_answered_early;    /* there was a reply before the final dot was sent: a 2xx in it is
-                                  not about the message */
+    enum stream_status status; /* not STREAM_OK: the content could not be written */
+    /* a reply came before the final dot was sent; if it is 2xx, it is not about the message */
+    bool is_answered_early;
 };
 
-/* What detach and attach hand on. */
+/* The part of a connection that detach and attach hand on. */
 struct connection_detached {
     struct stream *stream; /* NULL: closed */
     char peer[512];
@@ -61,18 +61,18 @@ struct connection {
     struct connection_tls tls;
     struct connection_content content;
     struct buf xclient;          /* the command that was sent in this connection; empty: none */
-    unsigned xclient_attributes; /* those that were offered before it */
+    unsigned xclient_attributes; /* offered before XCLIENT was sent */
     bool lacks_requiretls;
 
-    struct smtp_reply reply; /* the last one */
+    struct smtp_reply reply; /* the last one that was read */
     struct buf line;
     struct outcome fault;
 };
 
 /* --- connection.c --- */
 
-/* Publish the descriptor for connection_interrupt(). -1: the connection was interrupted before; the
- * fault is set, and the caller closes the connection. */
+/* Publish the descriptor for connection_interrupt(); fd -1: there is none. -1: the connection was
+ * interrupted before; the fault is set, and the caller closes the connection. */
 int connection_set_live(struct connection *c, int fd) __attribute__((nonnull, warn_unused_result));
 
 /* Set the fault to OUTCOME_RETRY, 4.3.2, "shutting down". */
@@ -80,7 +80,7 @@ void connection_set_interrupted(struct connection *c) __attribute__((nonnull));
 
 /* --- connection_reply.c --- */
 
-/* The connection failed at `step`: set the fault, close. Returns -1. */
+/* The connection failed at `step` with `status`: set the fault, and close. Returns -1. */
 int connection_fail_io(struct connection *c, enum connection_step step, enum stream_status status)
     __attribute__((nonnull));
 
@@ -95,8 +95,8 @@ int connection_introduce(struct connection *c, const char *name)
 
 /* --- connection_tls.c --- */
 
-/* Before a connection to another address: decide the level. host is borrowed until the next call.
- */
+/* Before a connection to an address is made: decide the level of TLS for it. host is borrowed until
+ * the next call. */
 void connection_tls_reset(struct connection *c, const char *host, const struct sockaddr *sa)
     __attribute__((nonnull));
 
@@ -107,8 +107,8 @@ int connection_tls_wrap(struct connection *c) __attribute__((nonnull, warn_unuse
  * offered. */
 int connection_tls_start(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
-/* After a connection that failed: true if TLS was the reason and is optional; the next connection
- * to this address is made without TLS. */
+/* Call after a connection that failed. True: TLS was the reason, and TLS is optional; the next
+ * connection to this address is made without TLS. */
 bool connection_tls_gives_up(struct connection *c) __attribute__((nonnull, warn_unused_result));
 
 /* The connection does not offer REQUIRETLS over verified TLS: set the fault to the reason, send

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Replies, and the words of faults. */
+/* Reads replies, and words the outcomes and faults. */
 #include "smtp/connection_private.h"
 
 #include <stdarg.h>
@@ -8,7 +8,7 @@
 
 #define REFUSAL_WAIT_MS 500 /* for the reply of a server that refuses content half-way */
 
-/* Worded as in Postfix's smtp_proto.c, for tools that read logs. */
+/* The words are those of Postfix's smtp_proto.c, for tools that read logs. */
 static const struct {
     const char *doing;    /* "lost connection with HOST while ..." */
     const char *reply_to; /* "(in reply to ...)" */
@@ -146,7 +146,8 @@ void connection_begin_wait(struct connection *c)
     stream_set_deadline(c->link.stream, c->destination->command_timeout_ms);
 }
 
-/* Read one line of any length into the reply. -1: *status says why; STREAM_OK: `err` does. */
+/* Read one line of any length into the reply. -1: *status is the reason; if it is STREAM_OK, the
+ * reply is malformed, and `err` has the reason. */
 static int read_line(struct connection *c, enum stream_status *status, struct err *err)
 {
     *status = stream_read_line(c->link.stream, &c->line, SMTP_REPLY_LINE_MAX);
@@ -164,7 +165,7 @@ static int read_line(struct connection *c, enum stream_status *status, struct er
     return rc;
 }
 
-/* The lines of one reply, before the deadline. As read_line(). */
+/* Read the lines of one reply before the deadline. -1: as read_line(). */
 static int read_lines(struct connection *c, enum stream_status *status, struct err *err)
 {
     smtp_reply_reset(&c->reply);
@@ -187,7 +188,8 @@ int connection_read_reply(struct connection *c, enum connection_step step)
         return connection_fail(c, "4.5.0", "host %s sent a malformed reply: %s (in reply to %s)",
                                c->link.peer, err.text, step_names[step].reply_to);
     }
-    /* Lines with different codes decide nothing, but their text may say what is wrong. */
+    /* After 421 the server closes the connection. A reply whose lines have different codes is a
+     * failure, whatever its last code is. In both cases the text goes into the reason. */
     return c->reply.code == 421 || c->reply.is_mixed ? connection_fail_reply(c, step) : 0;
 }
 

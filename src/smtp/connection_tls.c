@@ -24,7 +24,7 @@ static int fail(struct connection *c, const char *dsn, const char *text, const c
     return connection_fail(c, dsn, "%s%s%s%s", text, c->link.peer, why[0] != '\0' ? ": " : "", why);
 }
 
-/* The handshake. -1 also: the certificate must be verified, and is not. */
+/* Make the TLS handshake. -1 also if the certificate must be verified and is not. */
 static int begin(struct connection *c, struct tls_context *context)
 {
     const struct config_destination *d = c->destination;
@@ -51,7 +51,7 @@ static int begin(struct connection *c, struct tls_context *context)
     return 0;
 }
 
-/* NULL: TLS is not set up. */
+/* The TLS context of this destination; NULL: TLS is not set up. */
 static struct tls_context *client_context(const struct connection *c)
 {
     return c->security == NULL ? NULL : c->security->tls;

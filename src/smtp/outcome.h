@@ -31,19 +31,22 @@ struct outcome {
 void outcome_set(struct outcome *o, enum outcome_result result, const char *dsn, const char *reason,
                  ...) __attribute__((format(printf, 4, 5), nonnull));
 
-/* One attempt, as client.c reports it: an outcome for each recipient of the copy that was
- * QUEUE_PENDING, by the same index. */
+/* One attempt to deliver a copy, as client.c and maildir.c report it. */
 struct outcome_report {
-    struct outcome *outcomes; /* recipient_count of the copy; those not pending are unset */
-    char relay[512];          /* "host[ip]:25", "none" when no connection came about */
-    unsigned conn_use;  /* messages over this connection, this one included; 0: no connection */
-    bool is_host_fault; /* the copy was not even offered, for a reason that has nothing to do with
-                           it (no connection, no greeting, no EHLO, shutdown): other copies will
-                           have the same result */
-    bool is_connection_fault; /* the connection broke while the copy was being sent: the copy may be
-                                 the cause, or the destination */
-    int64_t wait_ms, setup_ms, transmit_ms; /* for delays=: in the worker before (set by the
-                                               worker), connection set-up, transmission */
+    /* one for each recipient of the copy, by the same index; set for those that were
+     * QUEUE_PENDING */
+    struct outcome *outcomes;
+    char relay[512];   /* "host[ip]:25"; "none": there was no connection */
+    unsigned conn_use; /* messages over this connection, this one included; 0: no connection */
+    /* the copy was not even offered, for a reason that has nothing to do with the copy (no
+     * connection, no greeting, no EHLO, shutdown): other copies will have the same result */
+    bool is_host_fault;
+    /* the connection broke while the copy was being sent: the cause is the copy or the
+     * destination */
+    bool is_connection_fault;
+    /* for delays= in the log: time in the worker before the attempt (set by the worker), connection
+     * set-up, transmission */
+    int64_t wait_ms, setup_ms, transmit_ms;
 };
 
 #endif

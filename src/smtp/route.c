@@ -37,9 +37,9 @@ struct route {
     const struct resolver *resolver;
     int wake_fd;
     int64_t deadline_ms; /* for the look-ups of the present entry */
-    size_t entry;        /* of relay_to, the next to be looked up */
-    struct hops fresh;   /* of the present entry */
-    struct hops parked;  /* of all entries so far: refused a connection lately */
+    size_t entry;        /* index in relay_to of the entry to be looked up next */
+    struct hops fresh;   /* the hops of the present entry */
+    struct hops parked;  /* hops of all entries that refused a connection lately; tried last */
 };
 
 struct route *route_new(const struct config_destination *d, const char *hostname,
@@ -63,7 +63,7 @@ void route_free(struct route *r)
     free(r);
 }
 
-/* A numeric address needs no look-up. */
+/* Parse a numeric address, which needs no look-up. False: the host is a name. */
 static bool parse_address(const char *host, struct resolver_addresses *out)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET};
@@ -158,7 +158,8 @@ static struct resolver_query query_for(const struct route *r, const char *name)
                                    .wake_fd = r->wake_fd};
 }
 
-/* Cut the list to `room`, but leave both families in it: one of them may not work here. */
+/* Cut the list to `room` addresses, but leave addresses of both families in it, because one of the
+ * families may not work here. */
 static void cut_addresses(struct resolver_addresses *found, size_t room)
 {
     sa_family_t first = found->items[0].sa.ss_family;
@@ -245,13 +246,13 @@ static int by_preference(const void *a, const void *b)
     return (x->preference > y->preference) - (x->preference < y->preference);
 }
 
-/* Sort by preference, equal ones at random. */
+/* Sort by preference; hosts of equal preference come in random order. */
 static void sort_mx(struct resolver_mx *list, size_t count)
 {
     for (size_t i = count; i > 1; i--) {
         uint32_t random = 0;
         if (getentropy(&random, sizeof random) != 0)
-            break; /* as the name server gave them */
+            break; /* the order stays that of the name server */
         struct resolver_mx one = list[i - 1];
         list[i - 1] = list[random % i];
         list[random % i] = one;
@@ -279,28 +280,30 @@ static bool is_own_address(const struct sockaddr_storage *sa, const struct ifadd
     return false;
 }
 
-/* A hop from index `first` on is an address of this host. */
+/* Is one of the hops from index `first` on an address of this host? */
 static bool leads_here(const struct route *r, size_t first)
 {
     struct ifaddrs *own = NULL;
     bool is_own = false;
 
     if (getifaddrs(&own) != 0)
-        return false; /* then the name in its reply to EHLO shows the loop */
+        return false; /* a loop then shows by the name in the server's reply to EHLO */
     for (size_t i = first; i < r->fresh.count; i++)
         is_own = is_own || is_own_address(&r->fresh.items[i].pub.sa, own);
     freeifaddrs(own);
     return is_own;
 }
 
-/* Remove the hops of this preference or a worse one: this host has it (RFC 5321 5.1). */
+/* Remove the hops that are not preferred to this host (RFC 5321 5.1). preference: that of this
+ * host. */
 static void cut_hops(struct route *r, unsigned preference)
 {
     while (r->fresh.count > 0 && r->fresh.items[r->fresh.count - 1].preference >= preference)
         r->fresh.count--;
 }
 
-/* Add the hosts of a sorted list. */
+/* Add the hosts of a sorted list. With port 25: if this host itself is in the list, leave out this
+ * host and all that are not preferred to it. */
 static void add_mx_hosts(struct route *r, const struct endpoint *e, const struct resolver_mx *list,
                          size_t count, struct outcome *fault)
 {
@@ -324,7 +327,7 @@ static void add_mx_hosts(struct route *r, const struct endpoint *e, const struct
     }
 }
 
-/* RFC 6761 6.3: not to be looked up in the DNS. */
+/* Is this a name that must not be looked up in the DNS (RFC 6761 6.3)? */
 static bool is_localhost(const char *name)
 {
     size_t len = strlen(name);
@@ -364,7 +367,7 @@ static void add_domain(struct route *r, const struct endpoint *e, struct outcome
     free(list);
 }
 
-/* Look up the next entry. */
+/* Look up the next entry of relay_to, and replace r->fresh by its hops. */
 static void add_entry(struct route *r, struct outcome *fault)
 {
     const struct endpoint *e = &r->destination->relay_to[r->entry++];

@@ -17,7 +17,7 @@ static struct {
     size_t count;
 } down = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Locked. */
+/* With the lock held: the index of the address; down.count if it is not in the list. */
 static size_t find(const struct sockaddr_storage *sa, socklen_t len)
 {
     size_t i = 0;
@@ -28,7 +28,7 @@ static size_t find(const struct sockaddr_storage *sa, socklen_t len)
     return i;
 }
 
-/* Locked. */
+/* With the lock held: remove this entry. */
 static void drop(size_t i)
 {
     down.count--;

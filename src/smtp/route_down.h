@@ -14,8 +14,8 @@
 #define ROUTE_DOWN_MAX 256 /* addresses */
 
 /*
- * Is the address to be avoided? After ROUTE_DOWN_S one caller gets false, and has to try it; all
- * others get true until that time has passed once more, or the address was removed.
+ * Is the address to be avoided? After ROUTE_DOWN_S one caller gets false, and has to try the
+ * address; all others get true until ROUTE_DOWN_S has passed once more, or the address was removed.
  */
 bool route_down_is(const struct sockaddr_storage *sa, socklen_t len, int64_t now_s)
     __attribute__((nonnull));

@@ -38,7 +38,7 @@ void runtime_unref(struct runtime *r)
 {
     if (r == NULL || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
-    security_unref(r->security); /* first: it borrows the configuration */
+    security_unref(r->security); /* first, because it borrows the configuration */
     snapshot_unref(r->snapshot);
     free(r);
 }

@@ -24,15 +24,16 @@ struct runtime {
 struct runtime *runtime_open(struct snapshot *snapshot, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same security with another snapshot of the same configuration (snapshot_replace(),
- * snapshot_configuration()), whose reference is taken over. The caller has one reference. */
+/* Make a runtime that shares the security of r and has another snapshot of the same configuration
+ * (snapshot_replace(), snapshot_configuration()). The caller's reference to the snapshot is taken
+ * over; the caller has one reference to the result. */
 struct runtime *runtime_with_snapshot(const struct runtime *r, struct snapshot *snapshot)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /* Take one more reference, which the caller releases. Returns r. */
 struct runtime *runtime_ref(struct runtime *r)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
-/* NULL is legal. */
+/* Release a reference; the last one frees the runtime. NULL is legal. */
 void runtime_unref(struct runtime *r);
 
 /* The configuration of the runtime; borrowed. */
@@ -47,6 +48,7 @@ struct runtime_slot {
 
 /* Publish the first runtime; the slot takes over the caller's reference. */
 void runtime_slot_init(struct runtime_slot *slot, struct runtime *first) __attribute__((nonnull));
+/* Release the current runtime, and destroy the lock. */
 void runtime_slot_clear(struct runtime_slot *slot) __attribute__((nonnull));
 
 /* A new reference to the current runtime, which the caller releases with runtime_unref(). Any

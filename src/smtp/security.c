@@ -178,7 +178,7 @@ static void secret(const struct secrets *s, const char *kind, const char *name, 
     s->fn(where.text, path, s->ctx);
 }
 
-/* The key is in a file of its own, or behind the certificate. */
+/* Report the file with the private key: key_file, or cert_file if the key is in there. */
 static void key_secret(const struct secrets *s, const char *kind, const char *name,
                        const char *key_file, const char *cert_file)
 {

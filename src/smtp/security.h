@@ -25,10 +25,12 @@ struct security_client {
 struct security {
     const struct config *config;          /* borrowed */
     struct security_client *destinations; /* by the index in config->destinations */
-    struct security_client *primaries;    /* by the index in config->listeners */
-    struct tls_context **listeners;       /* the same; an item is NULL without a certificate */
-    struct tls_context *relay;            /* NULL without a certificate */
-    unsigned refs;                        /* atomic, private */
+    struct security_client *primaries;    /* for listeners, by the index in config->listeners */
+    /* for the clients of a listener, by the same index; an item is NULL without a certificate */
+    struct tls_context **listeners;
+    /* for the clients of section relay; NULL without a certificate */
+    struct tls_context *relay;
+    unsigned refs; /* atomic, private */
 };
 
 /* Open the files of all sections; the caller has one reference. config is borrowed until the last
@@ -38,10 +40,11 @@ struct security *security_open(const struct config *config, struct err *err)
 
 /* Take one more reference, which the caller releases. Returns s, which may be NULL. */
 struct security *security_ref(struct security *s);
-/* NULL is legal. */
+/* Release a reference; the last one frees everything. NULL is legal. */
 void security_unref(struct security *s);
 
-/* Call fn for each file with a secret in it, a key or a password. where: "destination archive". */
+/* Call fn for each file that the configuration names and that has a key or a password in it. where:
+ * the section, "destination archive". */
 void security_secrets(const struct config *c,
                       void (*fn)(const char *where, const char *path, void *ctx), void *ctx)
     __attribute__((nonnull(1, 2)));

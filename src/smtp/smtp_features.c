@@ -48,7 +48,7 @@ static unsigned attribute_bit(const char *word, size_t len)
     return 0;
 }
 
-/* The set of the words of a parameter list. */
+/* The set of bits of the words in a parameter list; unknown words have no bit. */
 static unsigned parse_words(const char *text, size_t len, const char *separators,
                             unsigned (*bit_of)(const char *, size_t))
 {
@@ -64,7 +64,8 @@ static unsigned parse_words(const char *text, size_t len, const char *separators
     return set;
 }
 
-/* "SIZE" [SP number]: RFC 1870 section 4. A parameter that is not a number announces no limit. */
+/* Parse the number of "SIZE" [SP number] (RFC 1870 section 4). A parameter that is not a number
+ * announces no limit. */
 static uint64_t parse_size(const char *text, size_t len)
 {
     uint64_t n = 0;
@@ -77,7 +78,7 @@ static uint64_t parse_size(const char *text, size_t len)
     return n;
 }
 
-/* keyword: its length; len: of the line. */
+/* Read one line of the reply. keyword: the length of its first word; len: that of the line. */
 static void parse_line(struct smtp_features *f, const char *line, size_t keyword, size_t len,
                        bool is_verified)
 {

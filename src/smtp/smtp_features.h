@@ -36,7 +36,7 @@ struct smtp_features {
     unsigned auth;             /* a set of enum smtp_mechanism */
     uint64_t size_limit_bytes; /* 0: none announced */
     unsigned xforward_attributes, xclient_attributes; /* sets of 1U << enum smtp_attribute */
-    bool has_our_name; /* the server gave `hostname` as its own name: the connection is a loop */
+    bool has_our_name; /* the server gave `hostname` as its name: the connection is a loop */
 };
 
 /*

@@ -14,11 +14,11 @@ enum { CANONICAL_ROUNDS = 10 };
 /*
  * An address in the forms that keys are made of. As in Postfix, quotes and backslashes of the local
  * part are removed where parts of it are compared or joined, and are added again where RFC 822
- * needs them. For an ASCII address the result is the form of address_fold().
+ * needs them. For an ASCII address the first key is the form of address_fold().
  */
 struct parts {
     struct buf sent;      /* local part without quotes, as the client sent it */
-    struct buf local;     /* the same, folded */
+    struct buf local;     /* local part without quotes, folded */
     struct buf at;        /* "@domain", folded, "" without domain */
     struct buf whole;     /* the whole address for patterns (casefold_add_ascii()); "" when it
                              equals the first key */
@@ -26,7 +26,7 @@ struct parts {
     size_t sent_bare_len; /* the same for `sent` */
 };
 
-/* One search: the keys are tried one after the other while the result is NOT_FOUND. */
+/* One search. The keys are tried one after the other, as long as the result is TABLE_NOT_FOUND. */
 struct search {
     const struct lookup_list *list;
     struct table_scratch *scratch;
@@ -78,7 +78,8 @@ static void add_unquoted(const char *local, size_t len, struct buf *out)
     }
 }
 
-/* A local part that needs no quotes, by the rule of Postfix, which allows more than RFC 5321. */
+/* Does the local part need no quotes, by the rule of Postfix? The rule allows more than RFC
+ * 5321. */
 static bool is_dot_string(const char *s, size_t len)
 {
     if (len == 0 || s[0] == '.' || s[len - 1] == '.')
@@ -92,7 +93,7 @@ static bool is_dot_string(const char *s, size_t len)
     return true;
 }
 
-/* Append a local part in quotes if it needs them. */
+/* Append a local part, in quotes if it needs them. */
 static void add_quoted(const char *local, size_t len, struct buf *out)
 {
     if (is_dot_string(local, len)) {
@@ -108,8 +109,8 @@ static void add_quoted(const char *local, size_t len, struct buf *out)
     buf_addc(out, '"');
 }
 
-/* Number of bytes of the folded local part before its extension. Some names are never split, as in
- * Postfix with its defaults (owner_request_special). */
+/* The number of bytes of the folded local part before its extension, or all if it has none. Some
+ * names are never split, as in Postfix with its defaults (owner_request_special). */
 static size_t bare_len(const char *local, size_t len, const char *delimiter)
 {
     static const char *const whole[] = {"postmaster", "mailer-daemon", "double-bounce"};
@@ -127,7 +128,7 @@ static size_t bare_len(const char *local, size_t len, const char *delimiter)
     return n == 0 ? len : n;
 }
 
-/* The same for a local part that is not folded and has an extension. */
+/* As bare_len(), for a local part that is not folded and has an extension. */
 static size_t unfolded_bare_len(const char *local, size_t len, const char *delimiter)
 {
     for (size_t i = 0; i < len; i++)
@@ -177,7 +178,7 @@ static void parts_clear(struct parts *p)
     buf_clear(&p->whole);
 }
 
-/* Ask every table for one key. */
+/* Search one key in each table, until a table has a result or fails. */
 static enum table_result ask(struct search *q, const char *key)
 {
     bool is_first = q->is_first_key;
@@ -202,8 +203,9 @@ static enum table_result ask(struct search *q, const char *key)
     return TABLE_NOT_FOUND;
 }
 
-/* Ask for the first `len` bytes of the local part, with the domain; with also_unquoted then for the
- * form without quotes, if it differs. */
+/* Search for the first `len` bytes of the local part with the domain, in quotes if they are needed.
+ * also_unquoted: if quotes are needed and nothing is found, search for the form without quotes,
+ * too. */
 static enum table_result ask_local(struct search *q, const struct parts *p, size_t len,
                                    bool also_unquoted)
 {
@@ -285,7 +287,7 @@ static enum table_result find_canonical(struct search *q, const struct parts *p,
 
 /*
  * Parse a result. Besides valid addresses, local parts with leading, trailing or doubled dots are
- * accepted, since they exist; a list, a display name or a comment is not.
+ * accepted, because such addresses exist. A list, a display name or a comment is not.
  */
 static int parse_result(const char *value, struct address *out, struct err *err)
 {
@@ -300,7 +302,7 @@ static int parse_result(const char *value, struct address *out, struct err *err)
 }
 
 /* Make the address that a result stands for. The extension is carried over; where the result is
- * "@domain", the local part is `sent`. */
+ * "@domain", the local part is `sent`. -1 with the reason in `why`. */
 static int make_address(const char *value, const char *sent, size_t sent_len, const char *extension,
                         struct address *out, struct err *why)
 {
@@ -341,8 +343,8 @@ int lookup_check_canonical(const char *value, struct address *sample_out, struct
 
 /*
  * Make the address that a result for the address `p` stands for. TABLE_FAILED: the result is no
- * address. TABLE_LIMIT: it is one, but with the parts that are carried over from `p` it is no valid
- * address.
+ * address. TABLE_LIMIT: the result is an address, but together with the parts that are carried over
+ * from `p` it is not valid.
  */
 static enum table_result apply_canonical(const struct parts *p, enum canonical_key key,
                                          const struct table_match *m, struct address *out,
@@ -361,7 +363,7 @@ static enum table_result apply_canonical(const struct parts *p, enum canonical_k
     return lookup_check_canonical(value, &sample, &why) == 0 ? TABLE_LIMIT : TABLE_FAILED;
 }
 
-/* One round: *next_out is what *a maps to. */
+/* One round of mapping: set *next_out to the address that *a maps to. */
 static enum table_result map_once(struct search *q, const struct address *a, const char *delimiter,
                                   struct address *next_out)
 {

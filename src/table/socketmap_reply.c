@@ -63,7 +63,7 @@ int socketmap_reply_add(struct socketmap_reply *r, const char *data, size_t len,
     return 0;
 }
 
-/* Is this the first word of the reply? *rest_out: the text after the space, NULL if there is no
+/* Is `word` the first word of the reply? *rest_out: the text after the space, NULL if there is no
  * space. */
 static bool has_word(const char *reply, const char *word, const char **rest_out)
 {

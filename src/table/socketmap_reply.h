@@ -30,9 +30,9 @@ void socketmap_reply_reset(struct socketmap_reply *r) __attribute__((nonnull));
 void socketmap_reply_clear(struct socketmap_reply *r) __attribute__((nonnull));
 
 /*
- * Add the next bytes to a reply that is not complete. *used_out: how many of them belong to this
- * reply; all, unless it is now complete. -1 with `err`: it is no netstring, or one of more than
- * SOCKETMAP_REPLY_MAX bytes; the caller has to reset `r`.
+ * Add the next bytes to a reply that is not complete. *used_out: how many of these bytes belong to
+ * the reply; fewer than len only if further bytes follow its end. -1 with `err`: the bytes are no
+ * netstring, or one of more than SOCKETMAP_REPLY_MAX bytes; the caller has to reset `r`.
  */
 int socketmap_reply_add(struct socketmap_reply *r, const char *data, size_t len, size_t *used_out,
                         struct err *err) __attribute__((nonnull, warn_unused_result));
@@ -40,7 +40,7 @@ int socketmap_reply_add(struct socketmap_reply *r, const char *data, size_t len,
 enum socketmap_answer {
     SOCKETMAP_FOUND,
     SOCKETMAP_NOT_FOUND,
-    SOCKETMAP_FAILED, /* `err` has the reason that the server gave */
+    SOCKETMAP_FAILED, /* the server reports a fault, or the value is no UTF-8; see `err` */
 };
 
 /* The answer in a complete reply, read up to its first NUL. With SOCKETMAP_FOUND *value_out is the

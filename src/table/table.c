@@ -71,7 +71,8 @@ static void set_unknown_type(const char *spec, size_t name_len, struct err *err)
     buf_clear(&known);
 }
 
-/* path: NULL where there is no file. */
+/* Complete the struct table that a type has made, with one reference. t: NULL if the type has
+ * failed; NULL is then returned. path: NULL if there is no file. */
 static struct table *adopt(struct table *t, const struct table_type *type, const char *argument,
                            const char *path, const struct table_stamp *stamp)
 {

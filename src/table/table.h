@@ -23,7 +23,7 @@ struct table_scratch;
 enum table_result {
     TABLE_FOUND,
     TABLE_NOT_FOUND,
-    TABLE_FAILED, /* the table cannot be read now, or its answer is invalid: on_failure decides */
+    TABLE_FAILED, /* the table cannot be read now, or its answer is invalid; see on_failure */
     /* This key exceeds a limit of the look-up, as it will each time. The client has chosen the key,
      * so its command is refused, whatever on_failure is. */
     TABLE_LIMIT,
@@ -40,7 +40,7 @@ struct table_match {
     unsigned line;             /* line of the source file, 0 where the type has no lines */
 };
 
-/* An empty match. _clear() frees what it owns; a match may be used for many look-ups. */
+/* Make an empty match, which may be used for many look-ups. _clear() frees what the match owns. */
 void table_match_init(struct table_match *m) __attribute__((nonnull));
 void table_match_clear(struct table_match *m) __attribute__((nonnull));
 
@@ -56,20 +56,22 @@ void table_scratch_free(struct table_scratch *s);
  * look-up. The caller has one reference. NULL with `err`: an unknown type (with the list of known
  * ones; for hash: and btree: with the advice to use texthash: with the same source, or lmdb:), or a
  * fault in a file as "PATH:LINE: what is wrong". Lines that Postfix skips with a warning (a line
- * without value, a duplicate key) are skipped too, and logged as warnings with PATH:LINE. Of a byte
- * order mark before the first line only the mark is skipped. A texthash takes no more memory than
- * the size of its file plus 64 bytes a line.
+ * without value, a duplicate key) are skipped too, and logged as warnings with PATH:LINE. A byte
+ * order mark before the first line is skipped with a warning, too, but the line itself is read. A
+ * texthash takes no more memory than the size of its file plus 64 bytes a line.
  */
 struct table *table_open(const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Receives the faults that are skipped. line: 0 for a fault of the whole file. */
+/* Receives the faults in a file that do not prevent its use. line: 0 for a fault of the whole
+ * file. */
 struct table_faults {
     void (*each)(void *ctx, const char *path, unsigned line, const char *text);
     void *ctx;
 };
 
-/* The same, but faults that are skipped are passed to `faults` and not logged. */
+/* As table_open(), but faults that do not prevent the use of the file are passed to `faults`, if
+ * that is not NULL, and not logged. */
 struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
                                    struct err *err)
     __attribute__((nonnull(1, 3), warn_unused_result));
@@ -81,7 +83,7 @@ struct table *table_ref(struct table *t)
 /* Release a reference; the last one closes the table. NULL is legal. */
 void table_close(struct table *t);
 
-/* The specification it was opened with. */
+/* The specification that the table was opened with. Valid as long as the table. */
 const char *table_spec(const struct table *t) __attribute__((nonnull));
 
 /* The file that was read (for lmdb: and cdb: with the suffix), or NULL. table_match.line is a line
@@ -92,7 +94,7 @@ const char *table_path(const struct table *t) __attribute__((nonnull));
  * free(); NULL for other types. */
 char *table_source_path(const struct table *t) __attribute__((nonnull, warn_unused_result));
 
-/* The state of a file, which shows a change of its content. */
+/* The state of a file, by which a change of its content is noticed. */
 struct table_stamp {
     bool exists;
     dev_t device;
@@ -125,10 +127,11 @@ bool table_asks_server(const struct table *t) __attribute__((nonnull));
 bool table_may_take_long(const struct table *t) __attribute__((nonnull));
 
 /*
- * Look up one key, which the caller has folded (lookup.h); in a pcre table its flags decide about
- * case. On TABLE_FOUND `m` is filled (its buffers are overwritten). If table_has_failed(), `err` is
- * set; otherwise it is empty, even if it was set before. A table type that sets `err` with FOUND or
- * NOT_FOUND, or does not set it with another result, is a bug and aborts.
+ * Look up one key, which the caller has folded (lookup.h). In a pcre or regexp table the flags of
+ * each pattern decide about case. On TABLE_FOUND `m` is filled (its buffers are overwritten). If
+ * table_has_failed(), `err` is set; otherwise it is empty, even if it was set before. If a table
+ * type sets `err` with FOUND or NOT_FOUND, or does not set it with another result, the process
+ * aborts, because that is a bug.
  */
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)
@@ -136,8 +139,9 @@ enum table_result table_find(const struct table *t, struct table_scratch *s, con
 
 /*
  * Call fn for every result that can be seen without a look-up (all values of inline, static,
- * texthash, lmdb, cdb; those of pcre and regexp that have no substitutions), until it returns
- * non-zero. line is 0 where there are no lines. Returns what fn returned last, 0 otherwise.
+ * texthash, lmdb, cdb; those of pcre and regexp that have no substitutions), until fn returns
+ * non-zero. line is 0 where there are no lines. Returns what fn returned last; 0 if fn was not
+ * called.
  */
 int table_each_value(const struct table *t,
                      int (*fn)(const char *key, const char *value, unsigned line, void *ctx),

@@ -28,11 +28,12 @@ static void cdb_table_close(struct table *t)
 }
 
 #define HEAD_ENTRIES 256
-/* For each hash table its position and its number of slots, which have 8 bytes. */
+/* The head has 8 bytes for each hash table: its position, and its number of slots. A slot has 8
+ * bytes, too. */
 #define HEAD_SIZE (HEAD_ENTRIES * 8)
 
-/* The hash tables are at the end of the file; their positions are in its head. tinycdb checks the
- * position of a hash table only when a look-up needs it. */
+/* Are all hash tables inside the file? They are at its end, so a file that is cut off lacks some of
+ * them. tinycdb checks the position of a hash table only when a look-up needs that table. */
 static bool is_whole(const struct cdb *cdb, size_t size)
 {
     for (unsigned i = 0; i < HEAD_ENTRIES; i++) {
@@ -60,7 +61,7 @@ static struct table *cdb_load(const char *path, int fd, size_t size, struct err 
     struct cdb_table *t = mem_zalloc(sizeof *t);
     t->cdb = cdb;
     t->path = mem_strdup(path);
-    close(fd); /* the mapping stays */
+    close(fd); /* the mapping of the copy stays */
     return &t->table;
 }
 

@@ -12,12 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How often a file is read that changes while it is read, and how long to wait for the lock of its
- * writer. */
+/* A file that changes while it is read is read again, up to READ_ATTEMPTS times in all. While a
+ * writer has the lock of a file, LOCK_ATTEMPTS attempts are made, LOCK_PAUSE_MS apart. */
 enum { READ_ATTEMPTS = 5, LOCK_ATTEMPTS = 100, LOCK_PAUSE_MS = 50 };
 
-/* A write that follows another within one tick of the clock does not change the times of the
- * file. */
+/* Longer than a tick of the kernel's clock. A write that follows another within one tick does not
+ * change the times of the file. */
 enum { CLOCK_TICK_MS = 50 };
 
 static struct table_stamp stamp_of(const struct stat *st)
@@ -72,7 +72,7 @@ static int open_file(const char *path, struct err *err)
     return fd;
 }
 
-/* fstat(2), and check that it is a regular file of at most `max` bytes. */
+/* Get the state of a file, and check that it is a regular file of at most `max` bytes. */
 static int examine(int fd, const char *path, uint64_t max, struct stat *st, struct err *err)
 {
     if (fstat(fd, st) < 0) {
@@ -92,16 +92,16 @@ static int examine(int fd, const char *path, uint64_t max, struct stat *st, stru
 }
 
 /* Where the content of a file is stored. take: returns memory of this size (at least one byte), or
- * NULL with `err`. drop: releases it. */
+ * NULL with `err`. drop: releases this memory. */
 struct target {
     char *(*take)(struct target *t, size_t size, struct err *err);
     void (*drop)(struct target *t);
     char *text;
     size_t size;
-    int fd; /* of the anonymous file, -1 */
+    int fd; /* of the anonymous file; -1: there is none */
 };
 
-/* Try to read the file: 1; 0 if it changed in the meantime; -1 with `err`. */
+/* Try to read the file. Returns 1; 0 if the file changed in the meantime; -1 with `err`. */
 static int read_once(int fd, const char *path, uint64_t max, struct target *target,
                      struct table_stamp *stamp_out, struct err *err)
 {
@@ -197,8 +197,9 @@ static char *memfd_take(struct target *t, size_t size, struct err *err)
     return t->text;
 }
 
-/* postmap(1) locks a file that it writes in place. The lock belongs to the open file description: a
- * lock of the process would end when any of its descriptors of the file is closed. */
+/* Take a shared lock, because postmap(1) locks a file that it writes in place. The lock belongs to
+ * the open file description (F_OFD_SETLK). A lock of the process would end as soon as the process
+ * closes any descriptor of the file. */
 static int lock_shared(int fd, const char *path, struct err *err)
 {
     static const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* entry: 0 for an empty slot, else the entry's number + 1. tag: part of the key's hash, so that a
- * probe touches the text of hardly any other key. */
+/* entry: 0 for an empty slot, else the entry's number + 1. tag: a part of the key's hash; the texts
+ * of keys are compared only where the tags are equal. */
 struct table_slot {
     uint32_t tag;
     uint32_t entry;
@@ -41,8 +41,8 @@ static bool is_ascii(const char *text)
     return *text == '\0';
 }
 
-/* Only the ASCII letters of a key in the block are folded, because other letters may become
- * longer. */
+/* Is the key in the block the same as the folded key? In the block only ASCII letters are folded,
+ * because other letters may become longer. */
 static bool is_key(const char *in_block, const char *folded)
 {
     struct buf whole = {0};

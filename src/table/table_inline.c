@@ -128,7 +128,7 @@ static const char *add_pair(const char *pair, size_t len, struct buf *block)
     return NULL;
 }
 
-/* Collect all pairs in block. */
+/* Append all pairs to block, and count them. Returns NULL, or what is wrong. */
 static const char *parse_items(const char *text, size_t len, struct buf *block, size_t *count_out)
 {
     const char *item, *fault = NULL;

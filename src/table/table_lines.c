@@ -55,7 +55,7 @@ void table_lines_finish(struct table_lines *lines)
     report(lines, 0, text);
 }
 
-/* Join the physical lines of the next logical line. False at the end of the file. */
+/* Join the physical lines of the next logical line into *out. False at the end of the file. */
 static bool gather(struct table_lines *l, struct table_line *out)
 {
     char *start = l->in;

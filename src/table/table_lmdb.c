@@ -15,10 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The largest size limit in the head of a file. It may exceed the size of the file, because it only
- * costs address space. */
+/* A database has a size limit in the head of its file. Limits up to MAP_MAX are accepted, also
+ * those far above the size of the file, because they cost only address space. */
 #define MAP_MAX ((size_t)1 << 40)
-#define HEAD_MAX (1 << 20) /* more than the two pages of the head can have */
+#define HEAD_MAX (1 << 20) /* bytes; more than the two pages of the head can have */
 
 struct lmdb_table {
     struct table table;
@@ -37,7 +37,7 @@ static void lmdb_close(struct table *t)
     free(lt);
 }
 
-/* Check that the file has every page that is in use. */
+/* Check that the file has every page that is in use, and extend the file to its size limit. */
 static int check_size(struct lmdb_table *t, int fd, size_t size, struct err *err)
 {
     MDB_envinfo info;
@@ -48,8 +48,9 @@ static int check_size(struct lmdb_table *t, int fd, size_t size, struct err *err
         err_set(err, "%s is cut off: %zu bytes", t->path, size);
         return -1;
     }
-    /* The mapping may be longer than the file. A page to which a damaged file refers is then all
-     * zeros, which liblmdb reports; without ftruncate(2) it would be a SIGBUS. */
+    /* The mapping may be longer than the file, and a damaged file may refer to a page behind the
+     * end of the file. After ftruncate(2) such a page is all zeros, which liblmdb reports as a
+     * fault. Without ftruncate(2) the access would end the process (SIGBUS). */
     if (info.me_mapsize > MAP_MAX || ftruncate(fd, (off_t)info.me_mapsize) < 0) {
         err_set(err, "%s: its size limit of %zu bytes is too large", t->path, info.me_mapsize);
         return -1;
@@ -98,7 +99,7 @@ static struct table *lmdb_load(const char *path, int fd, size_t size, struct err
     return NULL;
 }
 
-/* Is there a record with exactly these bytes as key? */
+/* Get the value of the record whose key is exactly these bytes. Returns a status of liblmdb. */
 static int get(const struct lmdb_table *t, MDB_txn *txn, const char *key, size_t len,
                MDB_val *value_out)
 {

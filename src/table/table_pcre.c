@@ -31,7 +31,7 @@ struct pcre_scratch {
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
     size_t key_len;     /* of the look-up in progress */
-    uint32_t set_pairs; /* of its last match */
+    uint32_t set_pairs; /* offset pairs that the last match of this look-up has set */
 };
 
 static const struct rule_flag pcre_flags[] = {{'i', PCRE2_CASELESS, false},
@@ -179,7 +179,7 @@ static enum rule_outcome pcre_match_one(void *ctx, const char *key, const struct
     int rc;
 
     (void)r;
-    if (compiled->has_jit) /* pcre2_match() would call it too, but takes twice the time */
+    if (compiled->has_jit) /* pcre2_match() uses the same code, but takes twice the time */
         rc = pcre2_jit_match(compiled->code, subject, p->key_len, 0, 0, p->data, p->context);
     else
         rc = pcre2_match(compiled->code, subject, p->key_len, 0, 0, p->data, p->context);

@@ -9,8 +9,8 @@
  *
  * Literals that follow each other, none of them optional, are a run, and each text that matches
  * contains each run. Groups are skipped. Any other syntax ends the reading. What was found before
- * it counts, except the last item (the unknown syntax may be followed by its quantifier), and
- * unless a "|" follows. Upper and lower case of ASCII letters are treated as equal; pcre2 decides
+ * it counts, unless a "|" follows. The last item does not count, because its quantifier may follow
+ * the unknown syntax. Upper and lower case of ASCII letters are treated as equal; pcre2 decides
  * about texts that differ only in case.
  */
 #include "table/table_pcre_needs.h"
@@ -25,7 +25,8 @@ static bool is_literal(char c)
 
 /* --- sets --- */
 
-/* The last bytes of a text or run, and the sets that were found so far. */
+/* The sets that were found so far, and the last two bytes and the length of the present text or
+ * run. */
 struct grams {
     struct rule_needs set;
     unsigned char before[2];
@@ -57,7 +58,7 @@ struct rule_needs table_pcre_has(const char *text, size_t len)
 
 /* --- regex --- */
 
-/* The position after a class whose "[" is before p, or NULL. */
+/* The position after a class whose "[" is before p. NULL: unknown syntax. */
 static const char *skip_class(const char *p)
 {
     if (*p == '^')
@@ -73,7 +74,7 @@ static const char *skip_class(const char *p)
     return *p == ']' ? p + 1 : NULL;
 }
 
-/* The position after a group whose "(" is before p, or NULL. */
+/* The position after a group whose "(" is before p. NULL: unknown syntax. */
 static const char *skip_group(const char *p)
 {
     unsigned depth = 1;
@@ -97,7 +98,8 @@ static const char *skip_group(const char *p)
     return p;
 }
 
-/* Skip the quantifier of an atom, if there is one. Returns the position after it, or NULL. */
+/* Skip the quantifier of an atom, if there is one. Returns the position after it. NULL: unknown
+ * syntax. */
 static const char *skip_quantifier(const char *p, bool *is_optional_out, bool *is_there_out)
 {
     *is_there_out = *p == '*' || *p == '?' || *p == '+' || *p == '{';

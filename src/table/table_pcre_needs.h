@@ -9,12 +9,13 @@
 
 #include "table/table_rules.h"
 
-/* The needs of a regex that pcre2 has compiled. Empty where they cannot be known. is_extended:
- * white space in the regex is not significant. */
+/* The pairs and triples that are in every text that the regex matches. The sets are empty if
+ * nothing is known. The result is used only if pcre2 accepts the regex. is_extended: white space in
+ * the regex is not significant. */
 struct rule_needs table_pcre_needs(const char *regex, bool is_extended) __attribute__((nonnull));
 
-/* The pairs and triples of a text. It can match a pattern only if they include all that the pattern
- * needs. */
+/* The pairs and triples of a text. The text can match a pattern only if these sets include all that
+ * the pattern needs. */
 struct rule_needs table_pcre_has(const char *text, size_t len) __attribute__((nonnull));
 
 #endif

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What table.c and the table types share. A type is one `struct table_type`; its state begins with
- * `struct table`. Only table*.c and the table fuzzer include this.
+ * What table.c and the table types share. A type is one `struct table_type`; the state of each
+ * table begins with `struct table`. Only table*.c and the table fuzzer include this.
  *
  * What a new type NAME needs:
  *
  *     table_NAME.c                 its struct table_type, table_NAME
  *     table_private.h              its declaration, below
  *     table.c                      an entry of types[], in alphabetical order
+ *     table.h                      the comment of table_open(), which names all types
  *     local.mk                     table_NAME.c
  *     configure.ac                 for a library: HAVE_NAME, --without-NAME, a line of the summary
  *     Makefile.am                  for a library: AM_CFLAGS, TABLE_LIBS
  *     dev, debian/control, packaging/rpm/splitmilter.spec      for a library: its package
  *     tests/unit/test_table.c      KNOWN, the list in the message about an unknown type
  *     tests/unit/test_table_files.c, tests/fuzz/fuzz_table.c   for a type that reads files
+ *     tests/it/it_postmap.py       its lists of kinds, if postmap(1) has such a type
  *     docs/splitmilter.conf.5, docs/tables.md, CHANGELOG.md    what users see
  *     docs/ARCHITECTURE.md         for a library: a row of its table
  */
@@ -33,25 +35,26 @@ static inline bool table_is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* A type has one of three functions: open (the argument is the table itself), parse or load (the
- * argument names a file). */
+/* A type has one of three functions: open (the argument names no file), parse or load (the argument
+ * names a file). */
 struct table_type {
-    const char *name;   /* "texthash" */
-    bool asks_server;   /* table_asks_server() */
-    bool may_take_long; /* table_may_take_long() */
-    bool takes_whole_address;
+    const char *name;         /* "texthash" */
+    bool asks_server;         /* table_asks_server() */
+    bool may_take_long;       /* table_may_take_long() */
+    bool takes_whole_address; /* table_takes_whole_address() */
     /* argument: the text after "type:". Returns the state or NULL with `err`; table.c fills in
      * type, spec and path. */
     struct table *(*open)(const char *argument, struct err *err);
-    /* text: the content of the file, `size` bytes followed by a NUL. The callee takes it over: it
-     * free()s or keeps it, on failure too. path is for messages, faults for table_lines_of(). */
+    /* text: the content of the file, `size` bytes followed by a NUL. The function owns the text
+     * from then on: it frees or keeps it, also on failure. path is for messages; `faults` is passed
+     * on to table_lines_of(). */
     struct table *(*parse)(const char *path, char *text, size_t size,
                            const struct table_faults *faults, struct err *err);
-    /* The argument followed by `suffix` names a file. fd: a copy of it, `size` bytes in an
-     * anonymous file. The callee takes the descriptor over: it keeps or closes it, on failure
-     * too. */
+    /* The argument followed by `suffix` names a file. fd: a copy of this file, `size` bytes in an
+     * anonymous file. The function owns the descriptor from then on: it keeps or closes it, also on
+     * failure. */
     struct table *(*load)(const char *path, int fd, size_t size, struct err *err);
-    const char *suffix;             /* with load */
+    const char *suffix;             /* with load: ".lmdb" */
     uint64_t file_max;              /* bytes, with parse and load */
     void (*close)(struct table *t); /* releases the whole state, struct table included */
     enum table_result (*find)(const struct table *t, struct table_scratch *s, const char *key,
@@ -78,8 +81,8 @@ extern const struct table_type table_lmdb;
 extern const struct table_type table_cdb;
 #endif
 
-/* A table of a type with parse, from memory: as table_open("TYPE:PATH"), with `size` bytes of
- * `text` as the file's content. */
+/* Open a table of a type with parse from memory: as table_open("TYPE:PATH"), with `size` bytes of
+ * `text`, which is copied, as the file's content. */
 struct table *table_open_text(const struct table_type *type, const char *path, const char *text,
                               size_t size, struct err *err)
     __attribute__((nonnull, warn_unused_result));
@@ -93,8 +96,9 @@ void table_pcre_scratch_free(struct pcre_scratch *p);
 
 /* --- text of inline: and static: ----------------------------------------------------------- */
 
-/* The text between the braces that `text` begins and ends with, without white space at its ends:
- * first byte and length. -1 when the text is anything else. */
+/* Set *inner_out and *inner_len_out to the part of `text` between the braces that it begins and
+ * ends with, without white space at either end. -1: `text` is not enclosed in one pair of
+ * braces. */
 int table_strip_braces(const char *text, size_t len, const char **inner_out, size_t *inner_len_out)
     __attribute__((nonnull, warn_unused_result));
 
@@ -107,8 +111,9 @@ char *table_read_file(const char *path, uint64_t max, size_t *size_out,
                       struct table_stamp *stamp_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same into an anonymous file (memfd_create(2)), under a shared lock that postmap(1) respects.
- * Returns the descriptor of the anonymous file, or -1. */
+/* As table_read_file(), but into an anonymous file (memfd_create(2)), under a shared lock that
+ * postmap(1) respects. Returns the descriptor of the anonymous file, which the caller closes, or
+ * -1. */
 int table_copy_file(const char *path, uint64_t max, size_t *size_out, struct table_stamp *stamp_out,
                     struct err *err) __attribute__((nonnull, warn_unused_result));
 
@@ -120,7 +125,8 @@ enum table_result table_compiled_match(const char *path, const char *key, const 
                                        size_t len, struct table_match *m, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Call fn for one record, for table_type.each_value. Bytes after a NUL are ignored. */
+/* Call fn for one record, for table_type.each_value, and return its result. Bytes after a NUL are
+ * ignored. */
 int table_compiled_visit(const void *key, size_t key_len, const void *value, size_t value_len,
                          int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
                          void *ctx) __attribute__((nonnull(1, 3, 5)));
@@ -128,15 +134,15 @@ int table_compiled_visit(const void *key, size_t key_len, const void *value, siz
 /*
  * Iterator over the logical lines of a Postfix table file: a logical line begins with a byte that
  * is not white space; lines that begin with white space continue it. Empty lines, lines of white
- * space and lines whose first other byte is '#' are skipped, between continuations too. The
- * iterator works in place: it moves the pieces of a logical line together.
+ * space, and lines whose first byte other than white space is '#' are skipped, also between
+ * continuations. The iterator works in place: it moves the pieces of a logical line together.
  */
 struct table_lines {
     const char *path; /* for messages */
     char *in, *end;   /* the part that is not read yet */
     unsigned number;  /* physical lines read */
     unsigned warnings;
-    const struct table_faults *faults; /* NULL: they are logged */
+    const struct table_faults *faults; /* receives the warnings; NULL: they are logged */
 };
 
 struct table_line {
@@ -150,12 +156,13 @@ struct table_line {
 struct table_lines table_lines_of(const char *path, char *text, size_t size,
                                   const struct table_faults *faults) __attribute__((nonnull(1, 2)));
 
-/* 1: *line_out is the next logical line; 0: there is none; -1: a line is too long. A line with a
- * NUL, and a first line that begins with white space, are skipped with a warning. */
+/* Read the next logical line. Returns 1 with the line in *line_out; 0 at the end; -1 with `err` for
+ * a line that is too long. A line with a NUL, and a first line that begins with white space, are
+ * skipped with a warning. */
 int table_lines_next(struct table_lines *lines, struct table_line *line_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Report a fault in this line, at most TABLE_WARNINGS_MAX times. */
+/* Report a fault in this line. After TABLE_WARNINGS_MAX reports, faults are only counted. */
 void table_lines_warn(struct table_lines *lines, unsigned number, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
@@ -180,20 +187,23 @@ struct table_index {
     size_t slot_count;
 };
 
-/* block: less than 4 GB, taken over. capacity: the largest number of entries that will be added. */
+/* Make an index. block: less than 4 GB, allocated by malloc(3); the index owns it from now on.
+ * capacity: the largest number of entries that will be added. */
 void table_index_init(struct table_index *ix, char *block, size_t capacity)
     __attribute__((nonnull));
 void table_index_clear(struct table_index *ix) __attribute__((nonnull));
 
-/* Fold the key at this place of the block and add it; in the block only its ASCII letters are
- * folded. Returns NULL, or the entry that has the same key: then nothing is added. */
+/* Add an entry for the key at offset `at` of the block. Keys are compared folded; in the block only
+ * ASCII letters are changed to lower case. Returns NULL. If there is an entry with the same key
+ * already, returns that entry, and adds nothing. */
 struct table_entry *table_index_add(struct table_index *ix, size_t at, unsigned line)
     __attribute__((nonnull, warn_unused_result));
 
 /* Free the memory of the capacity that was not used. */
 void table_index_shrink(struct table_index *ix) __attribute__((nonnull));
 
-/* The entry of a folded key (casefold.h), or NULL. */
+/* table_index_find() returns the entry of a folded key (casefold.h), or NULL. The other two return
+ * the key and the value of an entry, as they are in the block. */
 const struct table_entry *table_index_find(const struct table_index *ix, const char *key)
     __attribute__((nonnull));
 const char *table_index_key(const struct table_index *ix, const struct table_entry *e)
@@ -201,7 +211,7 @@ const char *table_index_key(const struct table_index *ix, const struct table_ent
 const char *table_index_value(const struct table_index *ix, const struct table_entry *e)
     __attribute__((nonnull, returns_nonnull));
 
-/* table_type.find and each_value on top of it */
+/* table_type.find and table_type.each_value, for types whose entries are in an index. */
 enum table_result table_index_lookup(const struct table_index *ix, const char *key,
                                      struct table_match *m) __attribute__((nonnull));
 int table_index_each(const struct table_index *ix,

@@ -92,7 +92,7 @@ static void add_part(struct rule *r, unsigned group, size_t at, size_t len)
         r->max_group = group;
 }
 
-/* Returns NULL, or what is wrong. */
+/* Parse the replacement at p into r. Returns NULL, or what is wrong. */
 static const char *parse_replacement(struct rule *r, const char *p)
 {
     struct buf literal = {0};
@@ -154,8 +154,8 @@ static bool parse_flags(struct reader *rd, unsigned line, char **p, int *options
     return true;
 }
 
-/* Read the pattern at *p and move *p after it. *end_out: its closing delimiter, where the caller
- * ends the text of the regex. False with a warning. */
+/* Read the pattern at *p and move *p after it. *end_out: its closing delimiter, which the caller
+ * replaces by NUL to end the regex. False with a warning. */
 static bool parse_pattern(struct reader *rd, unsigned line, char **p, struct source *out,
                           char **end_out)
 {
@@ -187,7 +187,8 @@ static bool parse_pattern(struct reader *rd, unsigned line, char **p, struct sou
     return parse_flags(rd, line, p, &out->options);
 }
 
-/* The one or two patterns of a rule; second may be NULL. */
+/* Read the one or two patterns of a rule at *p, move *p after them, and set r->text. second: NULL
+ * if the rule may have only one. False with a warning. */
 static bool parse_patterns(struct reader *rd, struct rule *r, char **p, struct source *first,
                            struct source *second)
 {
@@ -230,8 +231,8 @@ static char *skip_space(char *p)
     return p;
 }
 
-/* Each of the functions below reads one kind of line into r. False with a warning if the line is
- * skipped. */
+/* parse_match(), parse_if() and parse_endif() each read one kind of line into r. False with a
+ * warning if the line is skipped. */
 static bool parse_match(struct reader *rd, struct rule *r, char *p)
 {
     struct source first, second = {NULL, 0, false};
@@ -368,7 +369,8 @@ static enum table_result fill_match(const struct rules_search *s, const struct r
     }
     if (!utf8_is_valid(buf_str(&m->value), m->value.len)) {
         err_set(err, "%s:%u: the result for \"%s\" is not UTF-8", s->path, r->line, s->key);
-        return r->max_group > 0 ? TABLE_LIMIT : TABLE_FAILED; /* $1 may be half a character */
+        /* With a group the key may be the cause: $1 may cut a character of it. */
+        return r->max_group > 0 ? TABLE_LIMIT : TABLE_FAILED;
     }
     buf_reset(&m->key);
     buf_adds(&m->key, r->text);
@@ -405,7 +407,7 @@ enum table_result rules_find(const struct rules *rules, const struct rules_searc
         enum rule_outcome o = try_rule(search, r, err);
         if (o == RULE_FAILS) {
             err_wrap(err, "%s:%u", search->path, r->line);
-            return TABLE_LIMIT; /* the key is the cause: the pattern could be compiled */
+            return TABLE_LIMIT; /* the key is the cause, because the pattern was compiled */
         }
         if (o == RULE_MATCHES && r->op == RULE_MATCH)
             return fill_match(search, r, m, err);

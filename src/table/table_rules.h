@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * table_rules: the rules of a pcre: or regexp: table. The parser (table_rules.c) knows the format,
- * which both share; an engine knows the regular expressions. Only table_*.c include this.
+ * which both types share; an engine knows the regular expressions. Only table_*.c include this.
  */
 #ifndef SPLIT_TABLE_RULES_H
 #define SPLIT_TABLE_RULES_H
@@ -12,7 +12,8 @@ enum { RULES_NO_ENDIF = -1, RULES_GROUP_MAX = 65535 };
 
 enum rule_op { RULE_MATCH, RULE_IF, RULE_ENDIF };
 
-/* A part of a replacement: a group's text, or (group 0) len bytes of the rule's literal text. */
+/* A part of a replacement: the text of a group, or (group 0) `len` bytes of the rule's literal
+ * text, from the offset `at` on. */
 struct rule_part {
     unsigned group;
     size_t at, len;
@@ -39,7 +40,7 @@ struct rule {
     char *literal;                     /* the literal text of the replacement, "$$" made "$" */
     struct rule_part *parts;
     size_t part_count;
-    unsigned max_group; /* the largest one used in the replacement */
+    unsigned max_group; /* the largest group number in the replacement */
     long endif;         /* of a RULE_IF: index of its endif, or RULES_NO_ENDIF */
 };
 
@@ -77,12 +78,14 @@ struct rules {
 int rules_parse(const struct rule_engine *engine, const char *path, char *text, size_t size,
                 const struct table_faults *faults, struct rules *rules_out, struct err *err)
     __attribute__((nonnull(1, 2, 3, 6, 7), warn_unused_result));
+/* Free the rules, and empty the struct. */
 void rules_clear(struct rules *rules) __attribute__((nonnull));
 
 /*
- * One look-up. match: a function of the engine, called for one pattern after the other; it
- * remembers what the groups matched. group: returns the text of a group (0 bytes when it took no
- * part in the match), called after the first pattern of the rule that decides. path is for `err`.
+ * One look-up. match: a function of the engine, called for one pattern after the other; it keeps in
+ * `ctx` what the groups matched. group: returns the length of the text that a group of the deciding
+ * rule's first pattern matched, 0 if the group matched nothing; *text_out points into the key. path
+ * is for `err`.
  */
 struct rules_search {
     const char *path, *key;
@@ -93,12 +96,12 @@ struct rules_search {
     size_t (*group)(void *ctx, const char *key, unsigned group, const char **text_out);
 };
 
-/* The result of the first rule that applies to the key, in *m. */
+/* Find the first rule that applies to the key, and put its result into *m. */
 enum table_result rules_find(const struct rules *rules, const struct rules_search *search,
                              struct table_match *m, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* table_type.each_value on top of it: results without substitutions. */
+/* table_type.each_value for types with rules: calls fn for the results without substitutions. */
 int rules_each(const struct rules *rules,
                int (*fn)(const char *key, const char *value, unsigned line, void *ctx), void *ctx)
     __attribute__((nonnull(1, 2)));

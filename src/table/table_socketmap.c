@@ -127,6 +127,7 @@ static void put_idle(struct socketmap *sm, struct stream *s)
     stream_free(s);
 }
 
+/* BROKEN: the connection broke, and a new one may succeed. */
 enum exchange { EXCHANGE_OK, EXCHANGE_BROKEN, EXCHANGE_FAILED };
 
 static enum exchange fail(const struct stream *s, enum stream_status status, struct err *err)
@@ -163,8 +164,8 @@ static enum exchange exchange(const struct socketmap *sm, struct stream *s, cons
     return status == STREAM_OK ? read_reply(s, reply, err) : fail(s, status, err);
 }
 
-/* Ask over an idle connection, or a new one. A connection that breaks is replaced once, because the
- * server may have been restarted. */
+/* Send a request over an idle connection or a new one, and read the reply. A connection that breaks
+ * is replaced once, because the server may have been restarted. */
 static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *reply,
                struct err *err)
 {
@@ -186,7 +187,7 @@ static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *re
             left_ms = deadline_ms - clock_now_ms();
         }
         stream_set_deadline(s, left_ms > 0 ? (unsigned)left_ms : 1);
-        err_clear(err); /* it may be that of the connection that broke */
+        err_clear(err); /* the text may be about the connection that broke */
         x = exchange(sm, s, key, reply, err);
         if (x == EXCHANGE_OK)
             put_idle(sm, s);

@@ -7,7 +7,8 @@
  *   key          = 1*( quoted-text / "\" any / any but white-space )
  *   quoted-text  = DQUOTE *( "\" any / any but DQUOTE ) DQUOTE
  *
- * Quotes and backslashes stay in the key: it is compared with addresses in their quoted form.
+ * Quotes and backslashes stay in the key, because keys are compared with addresses in their quoted
+ * form.
  */
 #include "table/table_private.h"
 #include "base/mem.h"

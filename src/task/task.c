@@ -185,7 +185,7 @@ static void close_thread(struct task_thread *th)
     struct task *t;
 
     if (th->is_started) {
-        atomic_store(&th->is_asleep, true); /* so that wake_fd is written in any case */
+        atomic_store(&th->is_asleep, true); /* otherwise nothing would be written to wake_fd */
         task_thread_wake(th);
         pthread_join(th->thread, NULL);
     }

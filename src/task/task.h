@@ -35,7 +35,8 @@ struct task_thread;
 int64_t task_now_ms(void);
 
 /* Start a pool with this number of threads (0: half the number of processors, at least 1; 64 at
- * most). Each of them calls at_exit (NULL: nothing) when it ends. NULL with `err`. */
+ * most). Each thread, and each thread that task_block() starts, calls at_exit (NULL: nothing) when
+ * it ends. Returns NULL with `err` on failure. */
 struct task_pool *task_pool_new(unsigned threads, void (*at_exit)(void), struct err *err)
     __attribute__((nonnull(3), warn_unused_result));
 
@@ -59,18 +60,20 @@ void task_yield(void);
 /* A descriptor that tasks wait for, one task at a time. The first wait binds it to the thread of
  * the task, until task_fd_detach() or close(2), which must be called on that thread. Embedded. */
 struct task_fd {
-    int fd; /* non-blocking; borrowed */
-    bool has_out;
-    short ready; /* events that were reported, and that no wait has returned yet */
+    int fd;       /* non-blocking; borrowed */
+    bool has_out; /* the thread's epoll(7) reports POLLOUT, too */
+    short ready;  /* events that were reported, and that no wait has returned yet */
     struct task_thread *thread;
     struct task *waiter;
 };
 
-/* fd is non-blocking, and open as long as f is used. There is nothing to clear afterwards. */
+/* Initialise f for fd, which is non-blocking, and open as long as f is used. There is nothing to
+ * clear afterwards. */
 void task_fd_init(struct task_fd *f, int fd) __attribute__((nonnull));
 
-/* Would a wait not return at once? The answer is from the last time that the thread asked epoll(7),
- * before it ran this task. False also if that is not known. */
+/* True: no event was reported, so a wait would not return at once. The answer dates from the
+ * thread's last call of epoll_wait(2), before this task ran. False also if the descriptor is not
+ * bound to this thread, because then nothing is known. */
 bool task_fd_is_quiet(const struct task_fd *f) __attribute__((nonnull));
 
 /* Unbind the descriptor from its thread, so that the next wait may be on any thread. Not needed
@@ -89,7 +92,8 @@ int task_poll(struct task_fd *f, short events, int64_t deadline_ms)
 struct task_event;
 
 /* As task_poll() without a deadline, but returns 0 when the event is set. In a task only. For a
- * descriptor that another process shares, at which shutdown(2) must not be used to end the wait. */
+ * descriptor that is shared with another process: there shutdown(2) cannot be used to end the wait,
+ * because it would act in both processes. */
 int task_poll_or_event(struct task_fd *f, short events, struct task_event *e)
     __attribute__((nonnull, warn_unused_result));
 
@@ -116,7 +120,7 @@ void task_event_set(struct task_event *e) __attribute__((nonnull));
 /* Wait until the event is set. False: the deadline passed before. */
 bool task_event_wait(struct task_event *e, int64_t deadline_ms) __attribute__((nonnull));
 
-/* A condition as pthread_cond_t, for tasks and threads. Embedded. */
+/* A condition variable like pthread_cond_t, for which both tasks and threads may wait. Embedded. */
 struct task_cond {
     pthread_mutex_t lock; /* guards the list */
     struct task_cond_waiter *first, **end;
@@ -128,30 +132,30 @@ void task_cond_init(struct task_cond *c) __attribute__((nonnull));
 /* Destroy the condition, which nothing waits for any more. */
 void task_cond_clear(struct task_cond *c) __attribute__((nonnull));
 
-/* Wait for a signal. The caller holds the lock, which is released during the wait. False: the
- * deadline passed before. */
+/* Wait for a signal. The caller holds `lock`, which is released during the wait and taken again
+ * after it. False: the deadline passed without a signal. */
 bool task_cond_wait(struct task_cond *c, pthread_mutex_t *lock, int64_t deadline_ms)
     __attribute__((nonnull));
 
-/* Wake the task or thread that has waited longest. With the lock or without. */
+/* Wake the task or thread that has waited longest. The caller may hold the lock of the waiters. */
 void task_cond_signal(struct task_cond *c) __attribute__((nonnull));
 
-/* Wake all that wait. With the lock or without. */
+/* Wake all tasks and threads that wait. The caller may hold the lock of the waiters. */
 void task_cond_broadcast(struct task_cond *c) __attribute__((nonnull));
 
 /* --- calls that block --- */
 
 /* At most this number of calls of task_block() run at a time. A helper thread costs 256 kB of
  * address space for its stack, and some 20 kB of memory. More syncs or look-ups at a time would not
- * make them faster. */
+ * be done sooner. */
 #define TASK_HELPERS_MAX 256
 
 /*
- * Call fn(arg), which may block for long, on a helper thread, and return when it is done. Other
- * tasks run meanwhile. While TASK_HELPERS_MAX calls run, further ones wait, and run in the order in
- * which they came. So fn must not wait for another task that may be in task_block(), nor for a lock
- * that is held over task_block(). Outside of tasks, and without memory for a thread, fn(arg) is
- * called in place.
+ * Call fn(arg), which may block for long, on a helper thread, and return when fn has returned.
+ * Other tasks run meanwhile. While TASK_HELPERS_MAX calls run, further ones wait, and run in the
+ * order in which they came. So fn must not wait for another task that may be in task_block(), nor
+ * for a lock that is held over task_block(). Outside of tasks, or if no helper thread can be
+ * started, fn(arg) is called in place.
  */
 void task_block(void (*fn)(void *), void *arg) __attribute__((nonnull(1)));
 

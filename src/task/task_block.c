@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Helper threads, for calls that block. There are as many helpers as there are jobs at a time, up
- * to TASK_HELPERS_MAX. So below the cap a job that takes long (a look-up whose servers are silent)
+ * Helper threads, for calls that block. A job that finds no idle helper starts a new one, up to
+ * TASK_HELPERS_MAX. So below the cap a job that takes long (a look-up whose servers are silent)
  * delays no other job. At the cap jobs wait in order. A helper without a job ends after IDLE_S.
  *
- * Why there is no deadlock at the cap: a running job must never wait for a job in the queue. Jobs
- * wait for the system, for a peer with a timeout, or for what another running job gives back.
+ * There is no deadlock at the cap, because a running job never waits for a job in the queue. It
+ * waits for the system, for a peer with a timeout, or for what another running job gives back.
  */
 #include "task/task_private.h"
 
@@ -21,7 +21,7 @@ struct task_block_job {
     struct task_block_job *next;
     void (*fn)(void *);
     void *arg;
-    struct task *task; /* that waits */
+    struct task *task; /* waits for the job */
     bool is_done;
 };
 
@@ -36,7 +36,7 @@ void task_helpers_init(struct task_pool *pool)
     pthread_condattr_destroy(&attr);
 }
 
-/* Wait for the next job, and take it. NULL: this thread has to end. With the lock. */
+/* Wait for the next job, and take it. NULL: this thread has to end. The caller holds the lock. */
 static struct task_block_job *next_job(struct task_pool *pool)
 {
     struct timespec until;
@@ -69,15 +69,19 @@ static void *helper_main(void *arg)
         job->fn(job->arg);
         pthread_mutex_lock(&pool->lock);
         job->is_done = true;
-        task_wake(job->task); /* with the lock, without which job and task may have ended */
+        /* The lock is still held, because otherwise task_block() might return before this call, and
+         * the job and the task might be gone. */
+        task_wake(job->task);
     }
+    if (pool->at_exit != NULL)
+        pool->at_exit(); /* before task_helpers_stop() learns that the thread is done */
     pool->helpers--;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
     return NULL;
 }
 
-/* With the lock. */
+/* Returns 0 or an errno. The caller holds the lock. */
 static int start_helper(struct task_pool *pool)
 {
     pthread_attr_t attr;
@@ -100,12 +104,14 @@ static void enqueue(struct task_pool *pool, struct task_block_job *job)
     pool->jobs_end = &job->next;
 }
 
-/* Give the job to a helper, or put it into the queue. False: the job needs a new thread, which
- * cannot be started. */
+/* Queue the job, and start a helper if none is free and the cap allows it. False: no helper can be
+ * started, and the job is not queued. */
 static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
     pthread_mutex_lock(&pool->lock);
-    /* A helper that was signalled counts as idle until it takes its job. */
+    /* A helper that was signalled counts as idle until it takes its job, and until then the job
+     * counts as waiting. So a helper is free for this job if fewer jobs wait than helpers are
+     * idle. */
     bool is_taken = pool->waiting_jobs < pool->idle_helpers || pool->helpers >= TASK_HELPERS_MAX ||
                     start_helper(pool) == 0;
     if (is_taken)

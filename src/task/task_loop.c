@@ -16,7 +16,8 @@
 
 #define REPORTS_MAX 128
 
-/* A task does not move between threads, so this does not change while a function runs. */
+/* The calling thread. NULL: it runs no tasks. A task never changes its thread, so the value stays
+ * the same over a wait. */
 static _Thread_local struct task_thread *self;
 
 int64_t task_now_ms(void)
@@ -76,7 +77,7 @@ void task_yield(void)
     task_context_switch(&self->current->context, &self->context);
 }
 
-/* On the thread of the task. */
+/* Called on the thread of the task. */
 static void wake_here(struct task *t)
 {
     if (t->is_waiting)
@@ -125,7 +126,8 @@ void task_take_inbox(struct task_thread *th)
     while (in_order != NULL) {
         struct task *t = in_order;
         in_order = t->inbox_next;
-        atomic_exchange(&t->is_in_inbox, false); /* from here on it can be put there again */
+        /* From here on another thread can put the task into the inbox again. */
+        atomic_exchange(&t->is_in_inbox, false);
         wake_here(t);
     }
 }

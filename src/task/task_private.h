@@ -3,7 +3,7 @@
  * task_private: the structures and functions that the files of the module task share. task.c has
  * tasks and the pool, task_loop.c the scheduler of a thread, task_timer.c its timers, task_switch.c
  * stacks and the switch between them, task_wait.c descriptors, events and conditions, task_block.c
- * the helper threads. No file outside of this folder includes it.
+ * the helper threads. No file outside of this folder includes this one.
  *
  * task-gdb.py reads these structures by name: task_pools, struct task_pool (next, threads,
  * thread_count), struct task_thread (tasks, current), struct task (all_next, context, run, arg,
@@ -22,7 +22,7 @@
 
 struct task_context {
     ucontext_t machine; /* the registers before the first switch, and with swapcontext(3) */
-    jmp_buf jump;       /* the registers otherwise */
+    jmp_buf jump;       /* the registers after a switch with _setjmp(3) */
     bool has_begun;
     bool is_in_jump; /* the registers are in jump, not in machine */
     char *stack;     /* with the guard at its low end; NULL: the stack of a thread */
@@ -45,7 +45,8 @@ void task_context_clear(struct task_context *c) __attribute__((nonnull));
 /* Tell the sanitizers that the first switch is complete. entry() calls this first. */
 void task_context_entered(void);
 
-/* Continue at `to`; returns when another call switches to `from`. */
+/* Save the present state in `from`, and continue at `to`. Returns when another call switches to
+ * `from`. */
 void task_context_switch(struct task_context *from, struct task_context *to)
     __attribute__((nonnull));
 
@@ -60,9 +61,10 @@ struct task {
     atomic_bool is_in_inbox;
     void (*run)(void *);
     void *arg;
-    /* Only the thread of the task uses the following fields. */
+    /* Only the thread of the task uses the following fields. is_woken: task_wake() came while the
+     * task did not wait, so the next wait ends at once. is_late: the wait ended at its deadline. */
     bool is_waiting, is_woken, is_late, is_over;
-    int64_t deadline_ms; /* while it waits */
+    int64_t deadline_ms; /* of the present wait */
     int64_t timer_ms;    /* the key in the heap of timers; never later than deadline_ms while the
                             task waits */
     size_t timer_at;     /* the index in the heap; SIZE_MAX: not in it */
@@ -84,8 +86,8 @@ struct task_thread {
     size_t timer_count, timer_cap;
     int64_t now_ms; /* the time of the last look at the timers */
 
-    struct task *_Atomic inbox;
-    atomic_bool is_asleep; /* in epoll_wait(2), or about to be */
+    struct task *_Atomic inbox; /* tasks woken by other threads, the newest first */
+    atomic_bool is_asleep;      /* in epoll_wait(2), or about to be */
     atomic_uint task_count;
 
     pthread_mutex_t lock; /* guards what follows */
@@ -113,7 +115,7 @@ struct task_pool {
 
     /* task_block.c */
     struct task_block_job *first_job, **jobs_end; /* the queue, in the order of execution */
-    unsigned waiting_jobs, idle_helpers, helpers;
+    unsigned waiting_jobs, idle_helpers, helpers; /* waiting_jobs: in the queue */
     pthread_cond_t has_job;
 };
 
@@ -122,11 +124,14 @@ struct task_pool {
 /* The calling thread if it runs tasks, otherwise NULL. Its `current` is NULL between two tasks. */
 struct task_thread *task_thread_self(void);
 
-/* Wait for task_wake(). False: the deadline passed before. True may be returned without a wake. */
+/* Wait for task_wake(). False: the deadline passed before. True may also come from a wake that was
+ * meant for an earlier wait, so the caller checks its condition again. */
 bool task_park(struct task *t, int64_t deadline_ms) __attribute__((nonnull));
 
-/* Make the task runnable; if it runs, its next task_park() returns at once. From any thread. The
- * caller holds a lock that the task takes before it ends. */
+/* Make the task runnable; if it is not waiting, its next task_park() returns at once. From any
+ * thread. The caller makes sure that *t exists while this function uses it: the task has not begun,
+ * or the caller runs on the task's thread, or the caller holds a lock that the task takes before it
+ * ends. */
 void task_wake(struct task *t) __attribute__((nonnull));
 
 /* Append the task to the runnable tasks. On the thread of the task. */
@@ -162,15 +167,16 @@ void task_fd_report(struct task_fd *f, unsigned events) __attribute__((nonnull))
 
 /* --- task.c --- */
 
-/* Keep the task for the next one, or free it. On its thread, after its function has returned. */
+/* Keep the task and its stack for a later task_start(), or free them. On the thread of the task,
+ * after the task's function has returned. */
 void task_end(struct task *t) __attribute__((nonnull));
 
 /* --- task_block.c --- */
 
-/* Prepare the pool's part of task_block.c. No thread is started. */
+/* Initialise the fields of the pool that task_block.c uses. No thread is started. */
 void task_helpers_init(struct task_pool *pool) __attribute__((nonnull));
 
-/* Wait for the helpers to end; there are no tasks any more. */
+/* End the helpers, and wait for their end. There are no tasks any more. */
 void task_helpers_stop(struct task_pool *pool) __attribute__((nonnull));
 
 #endif

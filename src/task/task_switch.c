@@ -5,7 +5,7 @@
  * mask, which is the same in all tasks. docs/tasks.md has the figures.
  *
  * swapcontext(3) is needed where a stack consists of more than memory and registers. It is used
- * with the sanitizers, which follow it, and with a shadow stack (Intel CET), between which
+ * with the sanitizers, which follow its switches, and with shadow stacks (Intel CET), between which
  * longjmp(3) cannot switch. Whether the process has a shadow stack is known only when it runs: a
  * build with -fcf-protection has one if the processor, the kernel and the C library
  * (GLIBC_TUNABLES=glibc.cpu.x86_shstk=on) support it.
@@ -31,8 +31,8 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
-/* A library function that is compiled without -fstack-clash-protection must not step over the guard
- * with a large frame. */
+/* So large that a library function which was compiled without -fstack-clash-protection does not
+ * step over the guard with a large frame. */
 #define GUARD_SIZE (64 * 1024)
 
 #if defined(WITH_ASAN) || defined(WITH_TSAN)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The timers of a thread, in a heap with the earliest first. A task has at most one timer, which is
- * mostly left from an earlier wait, because most deadlines move to later times. A timer that fires
- * before the deadline of its task is rescheduled.
+ * The timers of a thread, in a heap with the earliest first. A task has at most one timer. Most
+ * deadlines move to later times, so a wait mostly leaves the timer of an earlier wait as it is. A
+ * timer that fires before the deadline of its task is rescheduled.
  */
 #include "task/task_private.h"
 

@@ -14,12 +14,12 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-/* struct task_fd has the events of poll(2). */
+/* task_fd.ready has events of poll(2), and takes those of epoll(7) unchanged. */
 _Static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
                    EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP,
                "the events of epoll(7) are those of poll(2)");
 
-#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* reported once; they hold from then on */
+#define LASTING (POLLERR | POLLHUP | POLLRDHUP) /* epoll(7) reports them once, but they last */
 
 /* --- descriptors --- */
 
@@ -33,7 +33,8 @@ void task_fd_detach(struct task_fd *f)
     if (f->thread == NULL)
         return;
     assert(f->thread == task_thread_self() && f->waiter == NULL);
-    /* This fails if the descriptor has been closed. */
+    /* After close(2) this fails, and is not needed, because close(2) has unregistered the
+     * descriptor. */
     (void)epoll_ctl(f->thread->epoll_fd, EPOLL_CTL_DEL, f->fd, NULL);
     task_fd_init(f, f->fd);
 }
@@ -67,8 +68,8 @@ void task_fd_report(struct task_fd *f, unsigned events)
     f->waiter = NULL;
 }
 
-/* Take those of the reported events that are wanted. The end of the peer's data (POLLRDHUP) counts
- * as input, because read(2) reports it. */
+/* Remove from f->ready the events that the caller waits for, and return them. LASTING ones stay in
+ * f->ready. The end of the peer's data (POLLRDHUP) counts as input, because read(2) reports it. */
 static short take_ready(struct task_fd *f, short events)
 {
     short wanted = (short)(events | POLLERR | POLLHUP | ((events & POLLIN) != 0 ? POLLRDHUP : 0));
@@ -156,7 +157,7 @@ static void init_monotonic(pthread_cond_t *cond)
     pthread_condattr_destroy(&attr);
 }
 
-/* Wait for the condition in a thread. False: the deadline is over. */
+/* Wait for the condition in a thread. False: the deadline has passed. */
 static bool wait_in_thread(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t deadline_ms)
 {
     struct timespec until = {.tv_sec = (time_t)(deadline_ms / 1000),
@@ -227,7 +228,7 @@ struct task_cond_waiter {
     struct task_cond_waiter *next;
     struct task *task;      /* NULL: a thread */
     pthread_cond_t changed; /* for a thread */
-    bool is_woken;          /* true: it is no longer in the list */
+    bool is_woken;          /* true: no longer in the list */
 };
 
 void task_cond_init(struct task_cond *c)
@@ -243,7 +244,7 @@ void task_cond_clear(struct task_cond *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-/* With c->lock. */
+/* The caller holds c->lock. */
 static void remove_waiter(struct task_cond *c, const struct task_cond_waiter *w)
 {
     struct task_cond_waiter **at = &c->first;
@@ -255,7 +256,8 @@ static void remove_waiter(struct task_cond *c, const struct task_cond_waiter *w)
         c->end = at;
 }
 
-/* With c->lock, which the waiter takes before it returns. */
+/* The caller holds c->lock. The waiter takes c->lock before it returns from task_cond_wait(), so *w
+ * exists here. */
 static void wake_first(struct task_cond *c)
 {
     struct task_cond_waiter *w = c->first;

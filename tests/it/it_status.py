@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import rig
+from rig import queue
 from rig.daemons import program
 
 NOBODY = 65534
@@ -163,6 +164,43 @@ def test_thresholds(r):
     for args in (("--warn-dead", "0"), ("--warn-dead", "x"), ("--warn-age", "-1"), ("--warn-age", "soon"), ("--postfix", "relative"), ("--postfix", "/nonexist"), ("more",)):
         t.ctl("status", *args, status=64)
     t.ctl("status", status=78)
+
+
+def test_many_destinations(r):
+    """Each destination has its own copies in the output and in the level, however many destinations there are."""
+    no_postfix(r)
+    t = Machine(r)
+    names = [f"d{i}" for i in range(250)]
+    r.write("status.conf", t.text + "".join(f'destination {n} {{ relay_to = {{ "[127.0.0.1]:1" }} }}\n' for n in names))
+    queue.fill(r.path("spool"), 500, 100, destinations=names)
+    queue.put(r.path("spool"), "d249", state="dead")
+    text, found = t.status("--warn-dead", "1", code=CRITICAL)
+    assert "; 1 dead letter" in found["reason"], found["reason"]
+    destinations = {d["name"]: (d["waiting"], d["dead"]) for d in found["splitrelay"]["destinations"]}
+    assert destinations == {"archive": (0, 0), **{n: (2, 0) for n in names}, "d249": (2, 1)}, destinations
+    assert re.search(r"(?m)^  copy d249 +2 waiting, 0 deferred, 1 dead", text), text
+
+
+def test_many_domains(r):
+    """Mail for very many domains in the queue of Postfix does not hide the mail for a destination of copies."""
+    rig.need_root()
+    t = Machine(r).start()
+    now = int(time.time())
+    addresses = [(f"a@d{i}.test", now) for i in range(210)]
+    addresses += [("a@x.test.archive.copy.split.invalid", now - 7200), ("a@x.test.gone.copy.split.invalid", now - 7200), ("b@d0.test", now)]
+    lines = (
+        json.dumps({"queue_name": "deferred", "arrival_time": arrival, "recipients": [{"address": address, "delay_reason": "later"}]})
+        for address, arrival in addresses
+    )
+    r.write("bin/postqueue", '#!/bin/sh\ncat "$0.lines"\n', 0o755)
+    r.write("bin/postqueue.lines", "".join(f"{line}\n" for line in lines))
+    r.write("bin/postfix", "#!/bin/sh\n", 0o755)
+    r.on_close(lambda path=os.environ["PATH"]: os.environ.__setitem__("PATH", path))
+    os.environ["PATH"] = r.path("bin") + ":" + os.environ["PATH"]
+    _, found = t.status("--warn-age", "1h", "--postfix", r.path("mail"), code=WARNING)
+    assert re.fullmatch(r"copy archive: the oldest waits for \d+ s", found["reason"]), found["reason"]
+    ways = {w["name"]: w["deferred"] for w in found["postfix"][0]["deferred"]}
+    assert ways == {"d0.test": 2, **{f"d{i}.test": 1 for i in range(1, 200)}, "others": 11, "copy archive": 1}, ways
 
 
 def test_a_last_reload_that_failed(r):

@@ -27,7 +27,7 @@ static int out_fd = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Held from a change of a name until it is recorded: what is built upon it comes later. */
 static pthread_mutex_t names = PTHREAD_MUTEX_INITIALIZER;
-/* Held for reading from a change until it is recorded: the process is killed at no place between. */
+/* Held for reading from a change until it is recorded, so the process is not killed in between. */
 static pthread_rwlock_t alive = PTHREAD_RWLOCK_INITIALIZER;
 static _Atomic uint64_t entries;      /* written so far */
 static atomic_uchar tracked[FDS_MAX]; /* by descriptor: TRACKED_... */

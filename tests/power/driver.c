@@ -3,8 +3,8 @@
  * power_driver: each way into the queue, in it, and out of it, with marks of what was promised, for
  * a program that records the disk (diskrec.h) or makes its calls fail.
  *
- *   power_driver DIRECTORY first    a new spool, and a new Maildir; ends like a process that is
- * killed power_driver DIRECTORY second   goes on with it, and closes it
+ *     power_driver DIRECTORY first    makes a spool and a Maildir; ends as if it was killed
+ *     power_driver DIRECTORY second   goes on with them, and closes the spool
  *
  * DIRECTORY/spool is the spool, DIRECTORY/box the Maildir. Faults are borne as splitrelay and
  * the MTA would: mail is sent again, a step that cannot be done is left out. Prints "skipped N",

@@ -31,7 +31,7 @@ class Skip(Exception):
 
 
 def wait_for(predicate, seconds, what, detail=None):
-    """Call predicate until it returns a true value, and return that.
+    """Call predicate until it returns a true value, and return that value.
 
     seconds is multiplied by TIME_FACTOR. On timeout: Failure with `what`, and with detail() if given.
     """
@@ -57,7 +57,7 @@ def need_tools(*names):
 
 
 def need_root():
-    """Become root with sudo, which starts this script again, or Skip."""
+    """Become root: unless this process is root, sudo(8) starts the script again; or Skip."""
     if os.geteuid() == 0:
         return
     sudo = shutil.which("sudo")
@@ -177,7 +177,7 @@ class Rig:
         self._closers.append(function)
 
     def on_success(self, function):
-        """Call function() after a test that passed, before anything is stopped. It may raise Failure."""
+        """Call function() after the test has passed, before anything is stopped. function() may raise Failure."""
         self._checks.append(function)
 
     def show_on_failure(self, title, path):
@@ -212,7 +212,7 @@ class Rig:
             check()
 
     def close(self):
-        """Stop everything. Returns the faults on the way, as texts."""
+        """Stop everything. Returns the faults that occurred meanwhile, as texts."""
         wrong = []
         while self._closers:
             function = self._closers.pop()
@@ -245,7 +245,7 @@ def _too_long(_signum, _frame):
 
 
 def _run_one(function, argument, rig):
-    """Run one test. Returns "ok", "skip: REASON" or "fail". Closes the rig, if the test has one of its own."""
+    """Run one test. Returns "ok", "skip: REASON" or "fail". rig: the rig of this test alone, which is closed; or None."""
     outcome = "ok"
     wrong = []
     signal.setitimer(signal.ITIMER_REAL, TEST_SECONDS * TIME_FACTOR)

@@ -8,7 +8,7 @@ from .base import Failure, need_tools
 
 
 class Certificate:
-    """path: a PEM file with the key and its certificate; fingerprint: SHA-256, with colons."""
+    """A certificate. path: a PEM file with its key and itself; fingerprint: SHA-256, with colons."""
 
     def __init__(self, path, fingerprint):
         self.path = path
@@ -23,7 +23,7 @@ def _openssl(*argv, cwd=None):
 
 
 class Authority:
-    """A certificate authority of its own; path: its certificate."""
+    """A certificate authority for one test; path: the file of its certificate."""
 
     def __init__(self, rig, name="ca"):
         need_tools("openssl")
@@ -32,7 +32,7 @@ class Authority:
         self.path = rig.path(f"{name}.pem")
         self.key = rig.path(f"{name}.key")
         self._key(self.key)
-        # Python 3.13 refuses an authority without a key usage, and a certificate without the identifier of its authority's key.
+        # Python 3.13 refuses an authority without keyUsage, and a certificate without authorityKeyIdentifier (in issue()).
         _openssl(
             "req", "-x509", "-new", "-key", self.key, "-subj", f"/CN={name}", "-days", "2", "-out", self.path,
             "-addext", "keyUsage=critical,keyCertSign,cRLSign",

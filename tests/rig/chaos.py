@@ -7,12 +7,12 @@ import time
 
 from .sink import CLOSE, RESET, Raw
 
-# Replies before the end of the content. A client cannot tell a false 2xx from a true one, so there is none.
+# Replies before the end of the content. A 2xx is not among them, because a client could not tell that it is false.
 EARLY = ("452 4.3.1 full", "554 5.6.0 I do not like it", "421 4.3.2 bye")
 
 
 class Chaos:
-    """share: the fraction of replies that are wrong."""
+    """The hook. seed: of the random numbers; share: the fraction of replies that are wrong."""
 
     def __init__(self, seed, share=0.06):
         self.random = random.Random(seed)

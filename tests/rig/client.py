@@ -15,7 +15,7 @@ class SmtpError(AssertionError):
 
 @dataclass
 class Reply:
-    """code: int; lines: texts after the code, without line ends."""
+    """A reply of the server. code: int; lines: the texts after the code, without line ends."""
 
     code: int
     lines: list
@@ -34,8 +34,8 @@ def quote_message(content):
 
 
 class SmtpClient:
-    """address: (host, port) or the path of a unix socket; source: the address to connect from; greet: wait for the greeting.
-    Every method for a command returns the Reply, also a refusal."""
+    """A connection. address: (host, port) or the path of a unix socket; source: the address to connect from; greet: wait for
+    the greeting. Every method for a command returns the Reply, also a refusal."""
 
     def __init__(self, address, helo="client.test", timeout=60, lmtp=False, source=None, greet=True):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET

@@ -57,9 +57,9 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 class Daemon:
-    """A process in a session of its own. Its output goes to `log_path`. listen_on: listening sockets, as of a service manager:
-    they stay open here, and each start passes them to the process. user: (uid, gid) that it runs as; stop_signal: what stop()
-    sends."""
+    """A process in a session of its own. Its output goes to `log_path`. listen_on: listening sockets, as a service manager has
+    them: they stay open in this process, and each start passes them to the daemon. user: (uid, gid) that it runs as; stop_signal:
+    what stop() sends."""
 
     def __init__(self, rig, name, argv, env=None, listen_on=(), user=None, stop_signal=signal.SIGTERM):
         self.rig = rig
@@ -170,7 +170,7 @@ def accepts(address):
 
 
 def instrumented():
-    """Were the programs built with a sanitizer? Then figures of memory mean nothing."""
+    """Were the programs built with a sanitizer? If so, figures of their memory mean nothing."""
     with open(program("splitrelay"), "rb") as f:
         return b"__asan_init" in (text := f.read()) or b"__tsan_init" in text
 
@@ -185,7 +185,7 @@ def start_splitmilter(rig, configuration, address, name="splitmilter", env=None,
 
 
 def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, wrapper=(), is_awaited=True):
-    """Start splitrelay, as start_splitmilter() does with splitmilter. is_awaited False: return as soon as it is executed."""
+    """Start splitrelay, as start_splitmilter() does with splitmilter. is_awaited False: do not wait."""
     path = rig.write(f"{name}.conf", configuration)
     daemon = Daemon(rig, name, [*wrapper, program("splitrelay"), "-c", path], env)
     daemon.configuration_path = path

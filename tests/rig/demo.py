@@ -56,7 +56,7 @@ MESSAGES = (
 
 
 def original(rcpt):
-    """The address in ORCPT, or the address itself."""
+    """The address in the ORCPT parameter of a recipient, or the recipient's address if it has none."""
     for word in rcpt.params:
         if word.upper().startswith("ORCPT=RFC822;"):
             return re.sub(r"\+([0-9A-F]{2})", lambda m: chr(int(m.group(1), 16)), word.split(";", 1)[1])
@@ -64,7 +64,8 @@ def original(rcpt):
 
 
 def observe(tower, subject):
-    """{original recipient: [(filter, final address)]}, {original recipient: [destination]}, from the records of the sinks."""
+    """What the sinks recorded of a message: {original recipient: [(filter, final address)]} of the mail, and
+    {original recipient: [destination]} of the copies."""
     delivered, copied = {}, {}
     for txn in tower.mailbox.transactions:
         if subject in txn.headers("Subject"):
@@ -86,7 +87,7 @@ def expected_counts(messages):
 
 
 def arrived(tower, messages):
-    """Have the sinks as many recipients as are expected?"""
+    """Have the sinks got as many recipients as the messages should cause?"""
     mailbox, copies = expected_counts(messages)
     got_mail = sum(len(t.rcpts) for t in tower.mailbox.transactions)
     got_copies = sum(len(t.rcpts) for sink in tower.backups.values() for t in sink.transactions)
@@ -200,7 +201,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C, and say how to use it")
     options = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for a process in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts a background process with SIGINT ignored
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda n, _f: sys.exit(128 + n))
     try:

@@ -11,7 +11,8 @@ from .sink import Sink
 
 
 class Duplicator:
-    """Starts at once. listener, relay, destination: further lines of their sections; primary, backups: sinks."""
+    """The splitrelay. It starts at once, unless `start` is False. listener, relay, destination, top: further lines of these
+    sections, and outside of sections; primary, backups: sinks, or names for new ones."""
 
     def __init__(self, r, listener="", relay="", destination="", backups=("newmail",), primary=None, start=True, top="", env=None):
         self.rig = r
@@ -59,7 +60,7 @@ class Duplicator:
         return SmtpClient(self.address, **options)
 
     def spooled(self, state=None, destination=None):
-        """Ids of copies; without a state also of messages that are being received."""
+        """Ids of copies in this state. Without a state: ids of all copies, and of messages that are being received."""
         ids = queue.ids(self.spool, state, destination)
         return ids if state else ids + queue.prepared(self.spool)
 

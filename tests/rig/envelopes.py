@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Random envelopes, and a book that records which recipients were accepted, and where they arrived.
 
-Every recipient has an id in its local part, which stays in any reading of the address. The domain determines where the recipient
-has to arrive.
+Every recipient has an id in its local part. The id remains, however an MTA reads the address. The domain determines where the
+recipient has to arrive.
 """
 
 import itertools

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""A private Exim as a destination. ./dev unpacks it from its package, without an installation. Exim needs a user of its own, which
-/etc/passwd and /etc/group have in its mount namespace."""
+"""A private Exim as a destination. ./dev unpacks it from its package, without an installation. Exim needs a user of its own:
+in its mount namespace, files with that user cover /etc/passwd and /etc/group."""
 
 import glob
 import os
@@ -24,7 +24,7 @@ def exim_program():
 
 
 def by_port(values, otherwise):
-    """A string that Exim expands to the value of the connection's port."""
+    """A string that Exim expands to the value for the port of the connection, or to `otherwise` for other ports."""
     text = otherwise
     for port, value in values.items():
         text = f"${{if eq{{$received_port}}{{{port}}}{{{value}}}{{{text}}}}}"

@@ -6,7 +6,7 @@ from .sink import Sink
 
 
 class Filter(Sink):
-    """give_back: (host, port) of the MTA's re-injection port; port: the filter's own. Records the messages as a Sink does."""
+    """give_back: (host, port) of the MTA's re-injection port; port: the filter's own. The messages are recorded as by a Sink."""
 
     def __init__(self, rig, name, give_back, port=None):
         self.give_back = give_back

@@ -51,9 +51,9 @@ def commands(text):
 
 
 class MachineGuide:
-    """Follows guides on a Machine literally, in the order of the page. clone: the reader's directory, with the package in
-    build/deb. replaced: texts in files of the guides -> their replacements in this test. ran, skipped: the commands that were
-    run, and those that were not."""
+    """Follows guides on a Machine literally, in the order of the page. clone: the directory in which the reader starts, with the
+    package in build/deb. replaced: texts in files of the guides -> their replacements in this test. ran, skipped: the commands
+    that were run, and those that were not."""
 
     def __init__(self, machine, replaced=()):
         self.machine = machine

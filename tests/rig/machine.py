@@ -18,7 +18,7 @@ ENVIRONMENT = {
     "TERM": "dumb",
     "DEBIAN_FRONTEND": "noninteractive",
 }
-# Does what a container manager does before it starts init. Files below /proc/sys and /sys belong to the real machine.
+# Does what a container manager does before it starts init. /proc/sys and /sys are read-only, because they belong to the real machine.
 BOOT = """
 set -e
 cd "$1"
@@ -102,7 +102,7 @@ class Elsewhere:
 
 
 class Machine:
-    """base: the root directory, which is not changed; hosts: lines for /etc/hosts."""
+    """The machine. base: its root directory, which is not changed, because an overlay covers it; hosts: lines for /etc/hosts."""
 
     def __init__(self, rig, jail, base, name="mail.example.com", hosts=""):
         self.rig = rig

@@ -14,8 +14,8 @@ try:
 except ImportError:
     parse_page = None
 
-# What cannot change while a daemon runs, what is 1 or not there, the log of the database (1 MB unless a reader holds it), and the kind
-# for what has none.
+# Samples that may have one value only: those that do not change while a daemon runs, those that are either 1 or missing, the size of the
+# write-ahead log (1 MB unless a reader prevents its reset), and the refusals that have no kind of their own.
 CONSTANT = re.compile(r"build_info|process_start_time_seconds|process_max_fds|splitrelay_spool_min_free_bytes|splitrelay_queue_suspended|splitrelay_queue_log_bytes|kind=other")
 
 

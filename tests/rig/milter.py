@@ -12,7 +12,7 @@ SMFIP_NODATA, SMFIP_NR_MAIL, SMFIP_NR_RCPT, SMFIP_NR_DATA = 1 << 9, 1 << 14, 1 <
 
 
 class Milter:
-    """One connection. `actions` and `steps`: the ones that the milter asked for."""
+    """One connection. `actions`, `steps`: the bits that the milter asked for in the negotiation."""
 
     def __init__(self, address, actions=ALL_ACTIONS, seconds=20):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET

@@ -8,8 +8,9 @@ import threading
 
 
 class OwnMilter:
-    """Listens at once on a port of its own; `asked` counts the messages. refuse: recipients that get 550; delete: recipients that
-    are deleted at the end of a message; add: recipients that are added to a message if one was deleted."""
+    """The milter. It listens at once on a port of its own; `asked` counts the messages. refuse: recipients that get 550;
+    delete: recipients that are deleted at the end of a message; add: recipients that are added to a message if one was
+    deleted."""
 
     def __init__(self, rig, header="X-Own-Milter", refuse=(), delete=(), add=()):
         self.address = ("127.0.0.1", rig.free_port())

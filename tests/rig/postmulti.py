@@ -2,7 +2,8 @@
 """Postfix instances made with postmulti(1), as an administrator makes them, without touching /etc/postfix.
 
 postmulti always uses the default configuration directory. So this process enters a mount namespace of its own, in which a
-private directory covers /etc/postfix: the private primary instance. All processes that it starts see that one.
+private directory covers /etc/postfix. This directory is that of the private primary instance, and all processes that this
+process starts see it.
 """
 
 import ctypes
@@ -27,7 +28,7 @@ def _check(result, what):
 
 
 class PostMulti:
-    """The private primary instance, which is never started. Skip where mount namespaces are not allowed."""
+    """The private primary instance, which is never started. Raises Skip where mount namespaces are not allowed."""
 
     def __init__(self, rig):
         self.directory = rig.path("primary")
@@ -60,8 +61,8 @@ class PostMulti:
 
     @staticmethod
     def run(*arguments, edits=()):
-        """Run postmulti with these arguments. Returns its output. edits: main.cf files that it changes and then reads several
-        times. They are dated back all the time, because otherwise each reading would wait."""
+        """Run postmulti with these arguments. Returns its output. edits: main.cf files that postmulti changes and then
+        reads several times. They are dated back all the time, because otherwise each reading would wait for a second."""
         with tempfile.TemporaryFile() as output:
             with subprocess.Popen(
                 ["postmulti", *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Records what a queue does to its disk, and checks what a power failure may leave of it (tests/power).
 
-A record is made by power_driver under diskrec.so; power_replay makes the states of a disk out of it, and opens the queue on each.
+power_driver makes a record when it runs with diskrec.so. power_replay makes the states of a disk out of the record, and opens the
+queue on each.
 """
 
 import os
@@ -17,7 +18,7 @@ CALLS = "sync write open link rename unlink mkdir truncate".split()
 
 
 class Lost(AssertionError):
-    """A state that is not as it was promised."""
+    """The queue has lost something that it had promised, or a program of tests/power failed."""
 
 
 def program(name):
@@ -28,43 +29,44 @@ def program(name):
 
 
 def amount(variable, usual, sanitized):
-    """What the environment says, else how much is usual; less in programs with a sanitizer."""
+    """The value of the environment variable. Without it: `usual`, or `sanitized` if the programs have a sanitizer."""
     with open(program("power_driver"), "rb") as f:
         is_sanitized = re.search(b"__[at]san_init", f.read())
     return os.environ.get(variable, str(sanitized if is_sanitized else usual))
 
 
 def memory_directory():
-    """A new directory, in memory if there is a place for it: the disk is a model, and needs none."""
+    """A new directory, in memory if possible: the disk in these tests is a model, so no real disk is needed."""
     top = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     return tempfile.TemporaryDirectory(prefix="split-power-", dir=top)
 
 
 def environment(**more):
     env = {**os.environ, **more}
-    # The recorder comes first on purpose; what the driver leaves behind at its sudden end is no leak.
+    # AddressSanitizer wants to be loaded before the recorder, and would report what the driver has not freed at its sudden end.
     env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0:detect_leaks=0"
     return env
 
 
 class Record:
-    """One workload in a directory of its own."""
+    """The record of one workload."""
 
     def __init__(self, directory):
-        """A directory that is there, for the disk, the record and what else there is."""
+        """directory: an existing directory, for the disk, the record, and scratch files."""
         self.directory = directory
         self.disk, self.path = os.path.join(directory, "disk"), os.path.join(directory, "record")
         self.skipped, self.calls = 0, {}
         os.mkdir(self.disk, 0o700)
 
     def run_both(self, fail=("", None)):
-        """fail: ("first" or "second", DISKREC_FAIL (diskrec.h) for this run)."""
+        """Run the driver twice: the second run goes on with what the first has left. fail: ("first" or "second", the value of
+        DISKREC_FAIL (diskrec.h) for that run)."""
         for run in ("first", "second"):
             self.run(run, fail[1] if run == fail[0] else None)
         return self
 
     def run(self, run, fail=None, is_killed=False):
-        """One run of the driver. is_killed: `fail` kills it."""
+        """Run the driver once. run: "first" or "second"; is_killed: the fault in `fail` kills the driver."""
         counts = os.path.join(self.directory, "counts")
         env = environment(LD_PRELOAD=program("diskrec.so"), DISKREC_ROOT=self.disk, DISKREC_OUT=self.path, DISKREC_COUNTS=counts)
         if fail:
@@ -83,7 +85,8 @@ class Record:
             self.calls[run] = {name: int(n) for name, n in (line.split() for line in f)}
 
     def replay(self, states, processes=os.cpu_count() or 1, **options):
-        """(number of states, number of wrong ones, what is said of these). options: of power_replay."""
+        """Check the states of the disk. Returns (number of states, number of wrong ones, texts about the wrong ones). options: those
+        of power_replay."""
         running = []
         words = [f"{name.replace('_', '-')}={value}" for name, value in options.items()]
         for part in range(processes):
@@ -100,7 +103,7 @@ class Record:
         return count, wrong, texts
 
     def check_now(self):
-        """Check what is on the disk now, which is copied before. What is wrong, or None."""
+        """Check a copy of the disk as it is now. Returns None, or a text that says what is wrong."""
         scratch, copy = os.path.join(self.directory, "scratch"), os.path.join(self.directory, "copy")
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(self.disk, copy)

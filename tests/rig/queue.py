@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""splitrelay's queue as a test sees it: SPOOL/queue.db, read with Python's sqlite3 beside splitrelay, or after it.
+"""splitrelay's queue as a test sees it: SPOOL/queue.db, read with Python's sqlite3 while splitrelay runs, or after it has stopped.
 
-`copies(spool)` is what there is, `put()` adds a copy by hand, `fill()` very many, while splitrelay does not run.
+`copies(spool)` lists the copies. While splitrelay does not run, `put()` adds a copy by hand, and `fill()` very many.
 
 A queue in PostgreSQL is known by the spool directory of its splitrelay, too: `use(spool, uri)` tells the other functions where it is.
 With SPLIT_QUEUE=postgresql in the environment, tests that write `options(r, spool)` into their configuration have such a queue.
@@ -22,7 +22,7 @@ from .base import Skip
 from .daemons import program
 from .postgres import Postgres
 
-COPIES_MAX = 511  # of a message: its id, and those of its copies, differ in these bits
+COPIES_MAX = 511  # copies of one message; its id and their ids differ in these bits only
 BUSY_SECONDS = 20
 ON_POSTGRESQL = os.environ.get("SPLIT_QUEUE") == "postgresql"
 _uris = {}  # spool directory: the URI of its queue in PostgreSQL
@@ -33,7 +33,7 @@ _servers = {}  # session: the server that its tests share
 class Copy:
     """A copy with its message. recipients: (address, orcpt, state, reason); states are those of the table."""
 
-    id: str  # as the log and splitctl have it
+    id: str  # hexadecimal, as in the log
     destination: str
     state: str  # queued, held, dead
     due: int
@@ -93,7 +93,7 @@ def large_files(spool):
 
 @contextlib.contextmanager
 def reading(spool):
-    """A connection for one view of all tables."""
+    """A connection that sees all tables as they are at one moment."""
     db = sqlite3.connect(f"file:{path(spool)}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("BEGIN")
@@ -124,7 +124,7 @@ def select(spool, sql, *values):
 
 
 def copies(spool, state=None, destination=None):
-    """All copies, oldest first; of a state, of a destination."""
+    """All copies, or those in this state, for this destination; oldest first."""
     rows = select(
         spool,
         "SELECT c.id, c.destination, c.state, c.due, c.attempts, m.sender, m.size, m.mta_queue_id, m.message_id, m.body_at,"
@@ -144,7 +144,7 @@ def ids(spool, state=None, destination=None):
 
 
 def count(spool, state=None, destination=None):
-    """As len(copies()), for many of them."""
+    """As len(copies()), but fast for very many copies."""
     rows = select(
         spool, "SELECT count(*) FROM copy WHERE state = coalesce(?, state) AND destination = coalesce(?, destination)", state, destination
     )
@@ -152,12 +152,12 @@ def count(spool, state=None, destination=None):
 
 
 def prepared(spool):
-    """Ids of messages that are being received, or that a crash left so."""
+    """Ids of messages that are being received, or were when splitrelay crashed."""
     return [f"{number:X}" for (number,) in select(spool, "SELECT id FROM message WHERE state = 'prepared'")]
 
 
 def leftovers(spool):
-    """What no copy needs: rows without one that they belong to, and files without a row. While nothing is being received."""
+    """What no copy needs: rows that belong to no copy, and files without a row. To be called while no message is being received."""
     queries = {
         "message": "SELECT id FROM message WHERE id NOT IN (SELECT message FROM copy)",
         "body": "SELECT message FROM body WHERE message NOT IN (SELECT id FROM message WHERE body_at = 'body')",
@@ -243,7 +243,7 @@ def put(
     mta_queue_id="",
     client=("client.test", "192.0.2.1", "helo.test", "ESMTP"),
 ):
-    """Add a copy and its message, while splitrelay does not run. Its id."""
+    """Add a copy and its message, while splitrelay does not run. Returns the id of the copy."""
     create(spool)
     if copy_id is None:
         highest = select(spool, "SELECT coalesce(max(id), 0) FROM copy")[0][0]
@@ -309,7 +309,7 @@ def _fill_postgresql(spool, destinations, content, **values):
 
 def fill(spool, count, size, destinations=("archive",)):
     """Add very many messages of so many bytes, for one destination each, as a long outage leaves them: about 170 for each second up to
-    now, from s0@sender.test to r0@example.com and so on. Nothing of it is synced."""
+    now, from s0@sender.test to r0@example.com and so on. None of it is synced to disk."""
     create(spool)
     content = (b"Subject: x\r\n\r\n" + (b"x" * 76 + b"\r\n") * (size // 78 + 1))[: size - 2] + b"\r\n"
     values = {
@@ -317,7 +317,7 @@ def fill(spool, count, size, destinations=("archive",)):
         "size": size,
         "content": content,
         "now": int(time.time()),
-        "first": time.time_ns() // 16000 - 8 * count,  # ids as if they had come at 7,800 in a second
+        "first": time.time_ns() // 16000 - 8 * count,  # ids as of 7,800 messages a second
     }
     if spool in _uris:
         _fill_postgresql(spool, destinations, **values)
@@ -326,7 +326,7 @@ def fill(spool, count, size, destinations=("archive",)):
     db = sqlite3.connect(path(spool), timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("PRAGMA synchronous = OFF")
-        db.execute("PRAGMA journal_mode = DELETE")  # else the log would have all of it, too
+        db.execute("PRAGMA journal_mode = DELETE")  # otherwise all of it would also be written to the write-ahead log
         db.execute("PRAGMA journal_mode = MEMORY")
         db.execute("BEGIN")
         for statement in FILL.split(";"):

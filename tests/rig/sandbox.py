@@ -35,7 +35,7 @@ def settings(unit, name):
 
 
 def members(name, seen=None):
-    """The system calls of a set, as the installed systemd defines it; for a single call, the call."""
+    """The system calls of a set ("@name"), as the installed systemd defines it; for the name of a call, that call."""
     if not name.startswith("@"):
         return {name}
     out = subprocess.run(["systemd-analyze", "--no-pager", "syscall-filter", name], capture_output=True, text=True, check=True).stdout

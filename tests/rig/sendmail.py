@@ -50,7 +50,8 @@ MAILER(`local')dnl
 MAILER(`smtp')dnl
 """
 
-# Sendmail sleeps for a minute if the host name has no dot, looks the name up otherwise, and logs to a syslogd that does not run.
+# A library that is loaded before all others. Without it Sendmail sleeps for a minute if the host name has no dot, looks the name up
+# otherwise, and logs to a syslogd that does not run.
 SHIM = r"""
 #define _GNU_SOURCE
 #include <errno.h>

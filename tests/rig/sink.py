@@ -6,17 +6,17 @@ A hook decides about misbehaviour. hook(stage, conn, arg) is called before each 
     None                the usual reply
     "451 4.3.0 later"   this reply
     CLOSE               close the connection without a reply
-    RESET               the same, with a TCP reset
+    RESET               as CLOSE, but with a TCP reset
     HANG                never reply
     Raw(data)           send these bytes, and then never reply
 
 Stages: connect, helo, starttls, auth, mail, rcpt, data, body, dot, rset, noop, xfor, xcli, quit. arg is the line at helo, auth,
-mail, rcpt and xcli. At body it is the first bytes of the content; a reply text is sent at once, and none after the dot. At dot it
-is the Transaction, which is in sink.transactions already, with answered False. For LMTP the hook is called at dot once for each
-recipient; conn.dot_index is the number of the recipient.
+mail, rcpt and xcli. At body arg is the first bytes of the content; if the hook returns a reply text, it is sent at once, and no reply
+after the dot. At dot arg is the Transaction, which is in sink.transactions already, with answered False. For LMTP the hook is called
+at dot once for each recipient; conn.dot_index is the number of the recipient.
 
-With tls (an ssl.SSLContext) the sink offers STARTTLS; with wrap as well, connections begin with TLS. conn.tls is the version, or
-"".
+With tls (an ssl.SSLContext) the sink offers STARTTLS; with tls and wrap, connections begin with TLS. conn.tls is the version of TLS,
+or "".
 """
 
 import hashlib
@@ -132,7 +132,7 @@ class _Connection:
             self.fill()
 
     def reply(self, stage, usual, arg=None):
-        """Ask the hook, and send its reply or the usual one. True: the reply was positive."""
+        """Ask the hook, and send its reply, or `usual` if it returns None. Returns True if the reply was positive."""
         hook = self.sink.hook
         said = hook(stage, self, arg) if hook else None
         self.misbehave(said)

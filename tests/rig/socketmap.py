@@ -13,9 +13,9 @@ class SocketMap:
 
     look_up(name, key): the reply of the map `name`, as bytes: b"OK secondary", b"NOTFOUND ", b"TEMP busy". It is called for
     each request, also for one that repeats a request whose connection broke.
-    fault: how requests are handled from now on:
+    fault: how requests are handled; a test may set it at any time:
         None         they are answered
-        "once"       the first request on a connection is answered; the second one is read, and the connection closed
+        "once"       the first request on a connection is answered; after the second one the connection is closed
         "garbage"    bytes that are no netstring are sent, and the connection is closed
         "cut"        half of the reply is sent, and the connection is closed
         "close"      the connection is closed after any request

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The whole system of the manual on one machine: front, splitmilter, two filters, output instance, splitrelay, backups.
+"""The whole system on one machine: front, splitmilter, two filters, output instance, splitrelay, backups.
 
     client -> front -+-> filter secondary -+-> out -> mailbox
                 |    +-> filter primary ---+

@@ -699,6 +699,7 @@ START_TEST(test_block)
     for (int i = 20; i-- > 0;)
         start_task(go_on, &b[i]);
     task_pool_free(pool);
+    ck_assert_uint_eq(exits, 21); /* of the thread, and of a helper for each */
     for (int i = 0; i < 20; i++) {
         ck_assert(b[i].others_went_on);
         ck_assert(!b[i].was_task);

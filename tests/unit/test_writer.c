@@ -524,6 +524,31 @@ START_TEST(after_two_faults_there_is_a_pause)
 }
 END_TEST
 
+/* An outcome that fails again and again is tried once a second, also while others are committed. */
+START_TEST(an_outcome_that_always_fails_leaves_time_for_messages)
+{
+    struct order outcome, message;
+
+    start(false);
+    order_init(&outcome, 'o', WRITER_DURABLE);
+    outcome.request.must_succeed = true;
+    outcome.status_of_apply = DB_FAULT;
+    writer_submit(writer, &outcome.request);
+    while (writer_backlog(writer) == 0)
+        sched_yield();
+    int64_t begin_ms = clock_now_ms();
+    for (int i = 0; i < 20; i++) {
+        order_init(&message, 'm', WRITER_DURABLE);
+        writer_submit(writer, &message.request);
+        ck_assert_int_eq(wait_for(&message), DB_OK);
+    }
+    unsigned seconds = (unsigned)((clock_now_ms() - begin_ms) / 1000) + 1;
+    writer_stop(writer, 0);
+    ck_assert_int_eq(wait_for(&outcome), DB_FAULT);
+    ck_assert_uint_le(outcome.applied, 3 + seconds);
+}
+END_TEST
+
 /* Nobody asks while it says that nothing can be written: it looks itself. */
 START_TEST(a_database_that_comes_back_is_found_without_a_request)
 {
@@ -730,6 +755,7 @@ int main(void)
                         UNIT_COUNT(faults));
     tcase_add_test(tests, after_a_slow_failure_those_that_wait_fail_too);
     tcase_add_test(tests, after_two_faults_there_is_a_pause);
+    tcase_add_test(tests, an_outcome_that_always_fails_leaves_time_for_messages);
     tcase_add_test(tests, a_database_that_comes_back_is_found_without_a_request);
     tcase_add_test(tests, a_fault_of_the_maintenance_opens_the_database_anew);
     tcase_add_test(tests, damage_is_believed_when_it_is_seen_twice);

@@ -49,7 +49,7 @@ static int start(const char *const *argv, int out_fd, int said_fd, pid_t *pid_ou
     return error;
 }
 
-/* Read from a pipe. True at its end. */
+/* Append what can be read from a pipe. Returns true at the end of the pipe, or after an error. */
 static bool take(int fd, struct buf *to)
 {
     ssize_t n = read(fd, buf_reserve(to, 65536), 65536);
@@ -59,14 +59,14 @@ static bool take(int fd, struct buf *to)
     return n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN);
 }
 
-/* What is done with standard output as it arrives. */
+/* What is done with standard output when it arrives. */
 struct sink {
     struct buf *out;
     void (*each_line)(void *ctx, const char *line); /* NULL: output is collected in `out` */
     void *ctx;
 };
 
-/* Pass the complete lines to each_line(), at the end also a last line without line end. */
+/* Pass the complete lines to each_line(). is_end: pass a last line without line end, too. */
 static void hand_out(struct sink *sink, bool is_end)
 {
     struct buf *b = sink->out;
@@ -174,7 +174,8 @@ int command_run(const char *const *argv, struct buf *out, struct buf *said, stru
     return run(argv, &sink, said, err);
 }
 
-/* Run the command. A status other than 0 is -1, with its standard error in `err`. */
+/* Run the command. Returns 0, or -1 with `err`; after a status other than 0, `err` has the command
+ * line and the standard error. */
 static int need(const char *const *argv, struct sink *sink, struct err *err)
 {
     struct buf said = {0}, line = {0};

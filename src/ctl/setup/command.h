@@ -20,16 +20,17 @@
 int command_run(const char *const *argv, struct buf *out, struct buf *said, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same, but a status other than 0 is a failure, too: -1, and `err` has the standard error. */
+/* As command_run(), but a status other than 0 is a failure, too: -1, with the standard error in
+ * `err`. */
 int command_need(const char *const *argv, struct buf *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 #define COMMAND_LINE_MAX (16U << 20) /* bytes */
 
 /*
- * The same, but each line of standard output is passed to each_line() as it arrives, without its
- * line end. Memory does not grow with the number of lines. -1 with `err`: as command_need(), or a
- * line is longer than COMMAND_LINE_MAX.
+ * As command_need(), but each line of standard output is passed to each_line() as it arrives,
+ * without its line end. Memory does not grow with the number of lines. -1 with `err`: a failure as
+ * in command_need(), or a line longer than COMMAND_LINE_MAX.
  */
 int command_each_line(const char *const *argv, void (*each_line)(void *ctx, const char *line),
                       void *ctx, struct err *err)

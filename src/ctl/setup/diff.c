@@ -51,8 +51,8 @@ static void put(struct buf *out, char sign, const struct lines *l, size_t i)
     free(line);
 }
 
-/* For each (i, k) the length of the longest common subsequence of the lines from a[i] and b[k]
- * on. */
+/* Return a table with the length of the longest common subsequence of the lines from a[i] and from
+ * b[k] on, for each (i, k), in rows of b->count + 1. The caller frees it. */
 static uint32_t *measure(const struct lines *a, const struct lines *b)
 {
     size_t width = b->count + 1;

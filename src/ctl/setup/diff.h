@@ -5,9 +5,9 @@
 
 #include "base/buf.h"
 
-/* Append the lines that are only in `before` ("  - line") and those that are only in `after`
- * ("  + line"), in their order. Of two very large texts all lines are appended. Control characters
- * become '?'. */
+/* Append the lines that are only in `before` (" - line") and those that are only in `after` (" +
+ * line"), in their order. Very large texts are not compared: all lines of both are appended. A tab
+ * becomes a space, any other control character '?'. */
 void diff_lines(const char *before, const char *after, struct buf *out) __attribute__((nonnull));
 
 #endif

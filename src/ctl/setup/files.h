@@ -30,11 +30,11 @@ struct files_attributes *files_attributes_get(const char *path)
 void files_attributes_free(struct files_attributes *a);
 
 /* Give the attributes to an open file; NULL: mode 0644 and no access control list. If the file
- * system does not accept the list, the mode is narrowed, never widened. -1 with errno. */
+ * system does not accept the list, the mode is made narrower, never wider. -1 with errno. */
 int files_attributes_set(int fd, const struct files_attributes *a)
     __attribute__((warn_unused_result));
 
-/* The umask with which files that another program makes have no wider mode than that file. */
+/* Return a umask for another program: no file that it makes has a wider mode than `a`. */
 mode_t files_attributes_umask(const struct files_attributes *a);
 
 /*
@@ -45,29 +45,31 @@ mode_t files_attributes_umask(const struct files_attributes *a);
 int files_write(const char *path, const char *content, const struct files_attributes *attributes,
                 struct err *err) __attribute__((nonnull(1, 2, 4), warn_unused_result));
 
-/* Does the directory have an entry with this name, of any type? */
+/* Return true if the directory has an entry with this name, of any type. */
 bool files_is_there(const char *directory, const char *name)
     __attribute__((nonnull, warn_unused_result));
 
 /*
  * files_tree.c: changes in directories that other users may write to, such as those below a queue
- * directory. A symbolic link in a path is followed only if it belongs to root or to the user of
- * this process; one at the end of a path never is. So no other user can redirect a change, even by
- * replacing a directory with a link at the same time. All return -1 with `err`.
+ * directory. A symbolic link in the middle of a path is followed only if it belongs to root or to
+ * the user of this process; a link at the end of a path is never followed. So no other user can
+ * redirect a change, even by replacing a directory with a link at the same time. All functions
+ * return -1 with `err`.
  */
 
 /* Make a directory, with exactly this mode and owner. */
 int files_mkdir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Remove a file. It is no error if it does not exist. */
+/* Remove a file. It is no error if the file does not exist. */
 int files_unlink(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Remove a directory if it is empty. It is no error if it is not, or does not exist. */
+/* Remove a directory if it is empty. It is no error if the directory is not empty, or does not
+ * exist. */
 int files_rmdir(const char *path, struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Remove a directory and everything in it, but nothing on another file system. It is no error if it
- * does not exist. */
+/* Remove a directory and everything in it, but nothing on another file system. It is no error if
+ * the directory does not exist. */
 int files_remove_tree(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -80,13 +80,14 @@ int files_attributes_set(int fd, const struct files_attributes *a)
 
     if (a != NULL && fchown(fd, a->uid, a->gid) < 0)
         return -1;
-    /* Remove the list that a new file gets from the defaults of its directory. */
+    /* Remove the access control list that a new file gets from the defaults of its directory. */
     if (fremovexattr(fd, ACL) < 0 && errno != ENODATA && errno != ENOTSUP)
         return -1;
     for (size_t i = 0; a != NULL && i < a->count; i++) {
         const struct attribute *x = &a->items[i];
         bool is_set = fsetxattr(fd, x->name, x->value, x->len, 0) == 0;
-        /* If there is an access control list, the group bits of the mode are its mask. */
+        /* The group bits of this mode are the mask of the list. Without the list they would permit
+         * access to the group. */
         if (!is_set && strcmp(x->name, ACL) == 0)
             mode &= ~(mode_t)070;
     }

@@ -14,7 +14,7 @@
 enum { LINKS_MAX = 40, DEPTH_MAX = 64 };
 
 /* Put the target of the link before the rest of the path. -1 with errno: the link must not be
- * followed. */
+ * followed, or cannot be read. */
 static int follow(int link_fd, const struct stat *st, char **rest)
 {
     char target[PATH_MAX];
@@ -48,7 +48,8 @@ static char *take_name(char **rest)
     return name;
 }
 
-/* Open the directory (O_PATH). -1 with errno. */
+/* Open the directory (O_PATH), name by name, so that each symbolic link is checked. -1 with
+ * errno. */
 static int open_directory(const char *path)
 {
     char *rest = mem_strdup(path), *name;
@@ -82,8 +83,8 @@ static int open_directory(const char *path)
     return fd;
 }
 
-/* Open the directory that has the last name of the path; *name_out points into `path`. -1 with
- * errno. */
+/* Open the parent directory of the path; *name_out is the last name, and points into `path`. -1
+ * with errno. */
 static int open_parent(const char *path, const char **name_out)
 {
     const char *slash = strrchr(path, '/');
@@ -111,8 +112,9 @@ int files_mkdir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct err 
 
     if (is_made)
         fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    /* A user who may write to the parent directory may have replaced the new directory. fchmod() is
-     * needed because of the umask, and comes after fchown(), which clears set-id bits. */
+    /* A user who may write to the parent directory may have replaced the new directory, so owner
+     * and mode are checked. fchmod() is needed because of the umask, and comes after fchown(),
+     * which clears set-id bits. */
     bool is_ours =
         fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 07077) == 0;
     if (fd >= 0 && !is_ours)

@@ -53,7 +53,8 @@ static int find_end(const char *body, const char **rest_out, size_t *body_len_ou
     return -1;
 }
 
-/* Skip our part at *at. `out` already has the lines before it. */
+/* Skip our part at *at. `out` already has the lines before it; the line end of the last one is
+ * removed if the original text had none (flag 'n'). */
 static int skip_part(const char **at, struct buf *out, enum marked_state *state, struct err *err)
 {
     const char *body = *at + line_len(*at), *rest;
@@ -112,15 +113,15 @@ char *marked_who(const char *text)
     return NULL;
 }
 
-/* Does this line begin a logical line? In postconf(5) its first character is neither white space
- * nor '#'. */
+/* Return true if this line begins a logical line (postconf(5)): its first character is neither
+ * white space nor '#'. */
 static bool begins_entry(const char *line)
 {
     return strchr(" \t\r\n#", line[0]) == NULL;
 }
 
-/* Does this line continue the entry before it? Comments and empty lines in between do not end an
- * entry. */
+/* Return true if this line continues the entry before it. Comments and empty lines in between do
+ * not end an entry. */
 static bool continues_entry(const char *line)
 {
     return strchr("#\n", line[strspn(line, " \t\r")]) == NULL && !begins_entry(line);

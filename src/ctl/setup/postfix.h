@@ -27,7 +27,8 @@ struct postfix {
     char *main_cf, *master_cf; /* their texts without our part */
     char *main_disk;           /* main.cf as it is on disk */
     enum marked_state main_state, master_state;
-    /* Sorted by name; private. own: parameters of services, "smtp/inet/smtpd_milters". */
+    /* Sorted by name; private. raw: values as they are written; expanded: with $names replaced;
+     * own: parameters of services, "smtp/inet/smtpd_milters". */
     struct postfix_parameter *raw, *expanded, *own;
     size_t raw_count, expanded_count, own_count;
     struct postfix_service *services;
@@ -39,16 +40,17 @@ struct postfix {
 struct postfix *postfix_open(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* The same with our part, as the instance works now: main_cf and master_cf are the texts on
- * disk. */
+/* As postfix_open(), but with our part, as the instance works now: main_cf and master_cf are the
+ * texts on disk. */
 struct postfix *postfix_open_whole(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* An instance with these texts, which do not have our part, in this directory. */
+/* Make an instance of texts without our part. directory: the configuration directory that the
+ * instance has or will have; it is not read. NULL with `err`: postconf(1) failed. */
 struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));
 
-/* Free it; NULL is legal. */
+/* Free the instance; NULL is legal. */
 void postfix_free(struct postfix *p);
 
 /* The value of a parameter, or its default if main.cf does not set it; "" if Postfix does not know
@@ -59,11 +61,11 @@ const char *postfix_get(const struct postfix *p, const char *name)
 const char *postfix_get_expanded(const struct postfix *p, const char *name)
     __attribute__((nonnull, returns_nonnull));
 
-/* Does this Postfix know the parameter? */
+/* Return true if this version of Postfix has the parameter. */
 bool postfix_knows(const struct postfix *p, const char *name) __attribute__((nonnull));
 
-/* The value of a parameter for this service, with $names replaced: that of its own option, else of
- * main.cf. */
+/* The value of a parameter for this service, with $names replaced: that of the service's own
+ * option, or else that of main.cf. */
 const char *postfix_get_for(const struct postfix *p, const struct postfix_service *s,
                             const char *name) __attribute__((nonnull, returns_nonnull));
 
@@ -71,16 +73,18 @@ const char *postfix_get_for(const struct postfix *p, const struct postfix_servic
 const struct postfix_service *postfix_service(const struct postfix *p, const char *name,
                                               const char *type) __attribute__((nonnull));
 
-/* Does the service run in a chroot jail? Its line and compatibility_level decide. */
+/* Return true if the service runs in a chroot jail. Its line in master.cf decides, and for "-" in
+ * that line compatibility_level. */
 bool postfix_is_chrooted(const struct postfix *p, const struct postfix_service *s)
     __attribute__((nonnull));
 
-/* Does the service have "-o name=..."? The value goes to value_out (for the caller to free), which
- * may be NULL. */
+/* Return true if the service has "-o name=...". *value_out is the value, for the caller to free, or
+ * NULL. value_out may be NULL. */
 bool postfix_service_option(const struct postfix_service *s, const char *name, char **value_out)
     __attribute__((nonnull(1, 2)));
 
-/* Does the service accept mail from the network (smtpd(8), or postscreen(8) before it)? */
+/* Return true if the service accepts mail from the network: smtpd(8), or postscreen(8) before
+ * it. */
 bool postfix_takes_mail(const struct postfix_service *s) __attribute__((nonnull));
 
 /* The default configuration directory of postconf(1), for the caller to free. NULL with `err`. */
@@ -91,7 +95,7 @@ char *postfix_default_directory(struct err *err) __attribute__((warn_unused_resu
 unsigned long postfix_count_messages(const char *queue_directory, const char *queue)
     __attribute__((nonnull, warn_unused_result));
 
-/* Does master(8) run for this configuration directory? */
+/* Return true if master(8) runs for this configuration directory. */
 bool postfix_is_running(const char *directory) __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -39,8 +39,8 @@ void postfix_review_clear(struct postfix_review *r)
     memset(r, 0, sizeof *r);
 }
 
-/* Does splitmilter have decisions to make? A configuration with listeners only does not need the
- * MTA. */
+/* Return true if splitmilter has decisions to make. With a configuration that has listeners only,
+ * no MTA has to ask splitmilter. */
 static bool has_decisions(const struct config *config)
 {
     const struct config_milter *m = &config->milter;

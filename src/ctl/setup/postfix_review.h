@@ -11,7 +11,7 @@
  *
  *     struct postfix_review review = {0};
  *     if (postfix_review(config, "", &review, &err) < 0)
- *         ... what Postfix has cannot be read: err says why ...
+ *         ... the settings of Postfix cannot be read, and err has the reason ...
  *     for (size_t i = 0; i < review.count; i++)
  *         ... review.items[i].level, .text, .advice ...
  *     postfix_review_clear(&review);
@@ -37,7 +37,7 @@ enum postfix_finding_kind {
     POSTFIX_FINDING_NON_SMTPD, /* splitmilter is in non_smtpd_milters, where it has no effect */
     POSTFIX_FINDING_ACCESS,    /* Postfix may not connect to splitmilter's socket */
     POSTFIX_FINDING_ROUTES,    /* the route of a filter or of the copies is missing or differs */
-    POSTFIX_FINDING_TLS        /* REQUIRETLS on the way to a filter or to splitrelay */
+    POSTFIX_FINDING_TLS        /* a message with REQUIRETLS cannot pass to a filter or splitrelay */
 };
 
 struct postfix_finding {
@@ -62,9 +62,9 @@ int postfix_review(const struct config *config, const char *directory, struct po
                    struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /*
- * The part of it that a reload needs (POSTFIX_FINDING_ROUTES, POSTFIX_FINDING_TLS): what
- * setup-postfix would change for this configuration with the options of its last call, or what an
- * instance that was set up by hand lacks. Mail for a filter or destination without a route in
+ * The part of postfix_review() that a reload needs (POSTFIX_FINDING_ROUTES, POSTFIX_FINDING_TLS):
+ * what setup-postfix would change for this configuration with the options of its last call, or what
+ * an instance that was set up by hand lacks. Mail for a filter or destination without a route in
  * Postfix waits in its queue, or bounces.
  */
 int postfix_review_routes(const struct config *config, const char *directory,
@@ -90,16 +90,16 @@ void postfix_review_add(struct postfix_review *r, enum postfix_finding_level lev
 void postfix_review_by_hand(const struct config *config, const struct postfix *p,
                             struct postfix_review *out) __attribute__((nonnull));
 
-/* Call other_fn() for each instance in multi_instance_directories of the default one. -1 with
- * `err`: an instance cannot be read. */
+/* Call other_fn() for each instance in multi_instance_directories of `p`, the default instance. -1
+ * with `err`: an instance cannot be read. */
 int postfix_review_others(const struct config *config, const struct postfix *p,
                           void (*other_fn)(const struct config *config, const struct postfix *p,
                                            struct postfix_review *out),
                           struct postfix_review *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Report if the MTA's user may not connect to splitmilter's socket from this smtpd(8) with this
- * name of the milter. In postfix_review_access.c. */
+/* Report if the MTA's user may not connect to splitmilter's socket (postfix_review_access.c). v:
+ * the smtpd(8) that connects; milter: the name of the socket in smtpd_milters. */
 void postfix_review_access(const struct config *config, const struct postfix *p,
                            const struct postfix_service *v, const char *milter,
                            struct postfix_review *out) __attribute__((nonnull));

@@ -22,7 +22,7 @@ enum { GROUPS_MAX = 256, DENIALS_MAX = 32 };
 
 struct identity {
     uid_t uid;
-    gid_t groups[GROUPS_MAX + 1]; /* one more for helps() */
+    gid_t groups[GROUPS_MAX + 1]; /* with room for the group that helps() adds */
     int group_count;
 };
 
@@ -30,9 +30,10 @@ struct identity {
 struct denial {
     char *path;
     struct stat st;
-    mode_t wanted; /* S_IXOTH or S_IWOTH */
+    mode_t wanted; /* the permission that is missing: S_IXOTH or S_IWOTH */
 };
 
+/* What walk() has found on the way to the socket. */
 struct way {
     struct denial denials[DENIALS_MAX];
     size_t count;
@@ -76,8 +77,8 @@ static bool look_at(struct way *way, const char *path, mode_t wanted, const stru
     return true;
 }
 
-/* Check the directories of the path, below `base`, and then the socket. base: "", or the working
- * directory of the process, which the path is below. */
+/* Check the directories of the path below `base`, and then the socket. base: the working directory
+ * of the process that connects, if the path is below it; otherwise "". */
 static void walk(struct way *way, const char *base, const char *path, const struct identity *id)
 {
     char real[PATH_MAX], real_base[PATH_MAX];
@@ -135,7 +136,7 @@ static int try(const char *owner, const struct identity *id, gid_t gid, const ch
     return WEXITSTATUS(status);
 }
 
-/* Would membership in this group be enough to connect? */
+/* Return true if the user could connect as a member of this group. Group 0 is never recommended. */
 static bool helps(const struct way *way, const struct identity *id, gid_t gid)
 {
     struct identity more = *id;
@@ -147,7 +148,7 @@ static bool helps(const struct way *way, const struct identity *id, gid_t gid)
     return gid != 0;
 }
 
-/* The command that gives the user access, for the caller to free. */
+/* Return the command, or the advice, that gives the user access; for the caller to free. */
 static char *command_for(const struct config *config, const struct postfix *p, const char *owner,
                          const struct identity *id, const struct way *way)
 {
@@ -219,8 +220,8 @@ static void review_path(const struct config *config, const struct postfix *p,
     id.uid = pw->pw_uid;
     if (getgrouplist(owner, gid, id.groups, &id.group_count) < 0)
         return;
-    /* A path that this process cannot examine is not reported, nor a missing one, which splitmilter
-     * will make. */
+    /* A path that this process cannot examine is not reported. A missing socket is not reported
+     * either, because splitmilter makes it when it starts. */
     walk(&way, base, path, &id);
     int error = way.is_there ? try(owner, &id, gid, base, postfix_is_chrooted(p, v), path) : -1;
     if (error == EACCES || (error != 0 && way.count > 0))

@@ -15,8 +15,8 @@
 
 enum lookup { LOOKUP_FOUND, LOOKUP_ABSENT, LOOKUP_UNKNOWN };
 
-/* postmap(1) exits with 1 for a key that is not in the table, and for a table that cannot be
- * read. */
+/* Return true if a look-up has failed. postmap(1) exits with 1 for a key that is not in the table,
+ * and also for a table that cannot be read; only its messages tell the two apart. */
 static bool has_failed(const char *said)
 {
     return strstr(said, "fatal:") != NULL || strstr(said, "error:") != NULL ||
@@ -26,7 +26,7 @@ static bool has_failed(const char *said)
 static enum lookup ask(const struct postfix *p, const char *table, const char *key,
                        struct buf *value)
 {
-    /* A table that Postfix reads through proxymap(8) is read directly. */
+    /* postmap(1) reads the table itself, not through proxymap(8). */
     const char *direct = strncmp(table, "proxy:", 6) == 0 ? table + 6 : table;
     const char *argv[] = {"postmap", "-c", p->directory, "-q", key, direct, NULL};
     struct buf said = {0};
@@ -68,7 +68,7 @@ static enum lookup find_route(const struct postfix *p, const char *address, stru
     return result;
 }
 
-/* Does a policy list have this word as an entry of its own? */
+/* Return true if the policy list has this word as an entry of its own, outside of braces. */
 static bool has_word_outside(const char *list, const char *word)
 {
     struct milter_list words;
@@ -81,8 +81,9 @@ static bool has_word_outside(const char *list, const char *word)
     return is_found;
 }
 
-/* Is REQUIRETLS not enforced for this next hop? The default policy of Postfix does not enforce it
- * for IP addresses, localhost and hosts in $mydomain. */
+/* Return true if REQUIRETLS is not enforced for this next hop, or if the next hop is no host. The
+ * default policy of Postfix does not enforce REQUIRETLS for IP addresses, localhost and hosts in
+ * $mydomain. */
 static bool is_relaxed(const struct postfix *p, const char *policy, const char *nexthop)
 {
     unsigned char bytes[sizeof(struct in6_addr)];
@@ -102,7 +103,8 @@ static bool is_relaxed(const struct postfix *p, const char *policy, const char *
            inet_pton(AF_INET6, e.host, bytes) == 1;
 }
 
-/* route: "transport:nexthop" */
+/* Report a service that does not send messages with REQUIRETLS to this next hop. what: the filter
+ * or destination, for the finding; route: "transport:nexthop". */
 static void review_requiretls(const struct postfix *p, const char *what, const char *route,
                               struct postfix_review *out)
 {
@@ -124,7 +126,8 @@ static void review_requiretls(const struct postfix *p, const char *what, const c
     free(transport);
 }
 
-/* Report a missing route. False: a table cannot be read, so it is not known. */
+/* Report a missing route. False: a table cannot be read, so it is not known whether there is a
+ * route. */
 static bool review_route(const struct postfix *p, const char *what, const char *suffix,
                          struct postfix_review *out)
 {

@@ -13,7 +13,8 @@
 /* Settings that send a whole message elsewhere, regardless of its recipients. */
 static const char *const rivals[] = {"content_filter", "smtpd_proxy_filter"};
 
-/* The place where the value of this service is set, for the caller to free. */
+/* Return the file, and the service if it has a value of its own, in which the parameter is set; for
+ * the caller to free. */
 static char *place_of(const struct postfix *p, const struct postfix_service *v, const char *name)
 {
     if (postfix_service_option(v, name, NULL))
@@ -49,8 +50,8 @@ static void review_rivals(const struct config *config, const struct postfix *p,
     }
 }
 
-/* A milter after splitmilter does not see its changes, and splitmilter does not see what that
- * milter refuses. */
+/* Report milters after splitmilter. They do not see the changes that splitmilter makes, and
+ * splitmilter does not see what they refuse. */
 static void review_order(const struct postfix *p, const struct postfix_service *v,
                          const struct milter_list *list, size_t ours, struct postfix_review *out)
 {
@@ -80,7 +81,8 @@ static char *effective(const struct postfix *p, const struct postfix_service *v,
     return own != NULL ? own : mem_strdup(postfix_get_for(p, v, setting));
 }
 
-/* Review default_action (mail while splitmilter does not answer) and protocol. */
+/* Review default_action, which decides about mail while splitmilter does not answer, and
+ * protocol. */
 static void review_options(const struct postfix *p, const struct postfix_service *v,
                            const struct milter_entry *entry, struct postfix_review *out)
 {
@@ -143,7 +145,8 @@ static bool review_service(const struct config *config, const struct postfix *p,
     return count > 0;
 }
 
-/* Does the service accept mail back from filters? Such mail must not go to splitmilter again. */
+/* Return true if the service takes mail back from filters. It asks no milters, because such mail
+ * must not go to splitmilter again. */
 static bool takes_mail_back(const struct postfix *p, const struct postfix_service *v)
 {
     return has_word(postfix_get_for(p, v, "receive_override_options"), "no_milters");
@@ -169,8 +172,8 @@ static void review_silent(const struct postfix *p, const struct postfix_service 
     free(place);
 }
 
-/* For non_smtpd_milters, cleanup(8) gives a milter the rewritten recipient, but compares a deletion
- * with the original one. So splitmilter does not change such mail. */
+/* Report splitmilter in non_smtpd_milters, where it does not change mail: cleanup(8) gives these
+ * milters the rewritten recipient, but compares a deletion with the original one. */
 static void review_non_smtpd(const struct config *config, const struct postfix *p,
                              const struct postfix_service *v, struct postfix_review *out)
 {

@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The routes of the instance that has them. */
+/* The instance that has the routes, and its table. */
 struct routes {
     char *directory;
     char *table; /* present content of split_transport */
 };
 
+/* Return the line of the text that begins with `line`, or NULL. */
 static const char *find_line(const char *text, const char *line)
 {
     const char *found = strstr(text, line);
@@ -21,7 +22,8 @@ static const char *find_line(const char *text, const char *line)
     return found != NULL && (found == text || found[-1] == '\n') ? found : NULL;
 }
 
-/* Does the table have a route with the pattern of this line, which ends at the first space? */
+/* Return true if the table has a route with the same pattern as this line. A pattern ends at the
+ * first space. */
 static bool has_pattern(const char *table, const char *line)
 {
     char *pattern = mem_strndup(line, strcspn(line, " ") + 1);
@@ -67,7 +69,8 @@ static void review_copies(const struct setup *s, const struct routes *routes, co
     free(line);
 }
 
-/* Report the planned steps that would change a file. */
+/* Report what the planned steps would change: routes that are missing or differ, or else only the
+ * names of the files. */
 static void review_steps(const struct setup *s, const struct routes *routes,
                          struct postfix_review *out)
 {

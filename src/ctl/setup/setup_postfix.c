@@ -25,8 +25,8 @@ static int find_directory(struct setup_options *o, struct err *err)
     return -1;
 }
 
-/* Merge the options of the command line with those of the last call. *was_set_up_out: there was
- * one. */
+/* Merge the options of the command line with those of the last call. *was_set_up_out: Postfix was
+ * set up by an earlier call. */
 static int complete(struct setup_request *r, int argc, char **argv, bool *was_set_up_out,
                     struct err *err)
 {
@@ -78,8 +78,8 @@ static void say_what_is_left(const struct setup_request *r, bool was_set_up)
             "All queues: postmulti -x mailq. mailq alone shows the default instance only.\n");
 }
 
-/* Undo the steps after a failure. If new instances run and may have accepted mail, nothing is
- * undone. */
+/* Undo the steps after a failure. Steps of --remove are not undone. If the plan makes instances,
+ * and they cannot be stopped or have mail in their queues, nothing is undone either. */
 static void go_back(const struct setup *s, bool is_remove)
 {
     struct err why;

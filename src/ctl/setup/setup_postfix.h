@@ -48,7 +48,7 @@ struct setup_options {
     char *directory;          /* configuration directory of the default instance */
     struct endpoint reinject; /* where filters give mail back */
     char *relay;              /* nexthop of splitrelay; "": relay.listen of the configuration */
-    char *networks;           /* further networks of filters that may: ", NET..." or "" */
+    char *networks;           /* networks of filters besides this machine: ", NET..." or "" */
     struct endpoint local;    /* where IN accepts mail from the default instance; not port 25, where
                                  Postfix would see a loop */
     struct endpoint submission;       /* port 0: none */
@@ -99,11 +99,13 @@ void setup_request_clear(struct setup_request *r) __attribute__((nonnull));
  * option is wrong, and the error was written to stderr. */
 int setup_request_parse(struct setup_request *r, int argc, char **argv)
     __attribute__((nonnull, warn_unused_result));
-/* The same with the options of the last call for this instance, which are in the first line of our
- * part of its main.cf. Without that part or without main.cf nothing is added. */
+/* Add the options of the last call for this instance, which are in the first line of our part of
+ * its main.cf. Without that part or without main.cf nothing is added. -1 with `err`: the line
+ * cannot be parsed. */
 int setup_request_recall(struct setup_request *r, const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* The text of that line, for the caller to free. */
+/* Return the text for the first line of our part (WHO in marked_text.h), with the options of `s`.
+ * The caller frees it. */
 char *setup_who(const struct setup *s)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
@@ -165,7 +167,8 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
 
 /* --- setup_postfix_units.c: instances as systemd starts them --- */
 
-/* Does Debian's package have the generator that makes units for all instances (up to Debian 12)? */
+/* Return true if Debian's package has the generator that makes units for all instances (up to
+ * Debian 12). */
 bool setup_has_generator(void) __attribute__((warn_unused_result));
 /* Stop a secondary instance now, not as a step: with systemctl(1) if systemd runs it, because its
  * unit would otherwise count as failed. -1 with `err`. */
@@ -182,17 +185,20 @@ void setup_enable_instance(const struct setup *s, const char *directory, bool is
 
 /* --- setup_postfix_bounces.c: reports to senders do not show suffixes --- */
 
-/* All services of bounce(8) pass their reports to a cleanup(8) that removes suffixes. more: further
- * lines of options for that cleanup(8), or "". */
+/* Have all services of bounce(8) pass their reports to a cleanup(8) that removes suffixes. more:
+ * further lines of options for that cleanup(8), or "". */
 void setup_bounce_services(const struct setup *s, const struct postfix *p, const char *more,
                            struct setup_edit *e) __attribute__((nonnull));
-/* The table of that cleanup(8), for the caller to free. tag: the tag domain, escaped. */
+/* Return the table with which the cleanup(8) of setup_bounce_services() removes suffixes, for the
+ * caller to free. tag: the tag domain, escaped. */
 char *setup_bounce_table(const char *tag)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /* --- setup_postfix_services.c: lines of master.cf --- */
 
-/* Add services to master.cf. -1 with `err`: the nexthop of a filter cannot be used. */
+/* Add services to master.cf: those that send to the filters (-1 with `err`: the nexthop of a filter
+ * cannot be used), to splitrelay, and to the next instance; and those that take mail from the
+ * filters, from the default instance, and by submission. */
 int setup_filter_services(const struct setup *s, const struct postfix *p, struct setup_edit *e,
                           struct err *err) __attribute__((nonnull, warn_unused_result));
 void setup_copy_service(const struct setup *s, const struct postfix *p, struct setup_edit *e)
@@ -202,46 +208,49 @@ void setup_reinject_service(const struct setup *s, struct setup_edit *e) __attri
 void setup_local_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 void setup_submission_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 
-/* Format how to connect to a listening endpoint: as a nexthop, "[host]:port" or "unix:/path". */
+/* Format the nexthop with which Postfix connects to a listening endpoint: "[host]:port" or
+ * "unix:/path". */
 void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
     __attribute__((nonnull));
 /* Format the nexthop of splitrelay. */
 void setup_format_relay(const struct setup *s, char *out, size_t size) __attribute__((nonnull));
 
-/* Format how to connect to a listening inet endpoint as a milter: "inet:host:port". */
+/* Format the name with which Postfix connects to a milter that listens on an inet endpoint:
+ * "inet:host:port". */
 void setup_format_milter(const struct endpoint *e, char *out, size_t size) __attribute__((nonnull));
 
-/* May the text be written into main.cf, master.cf and tables without quoting? */
+/* Return true if the text can be written into main.cf, master.cf and tables without quoting. */
 bool setup_is_harmless(const char *text) __attribute__((nonnull, warn_unused_result));
 
 /* --- setup_postfix_local.c: closes the tag domain to local users, with one instance --- */
 
-/* The option that closes a cleanup service. */
+/* The option of a cleanup service that makes recipients in the tag domain undeliverable. */
 #define SETUP_CLOSED_OPTION "    -o split_local_maps=regexp:$config_directory/split_local\n"
 
-/* Can the tag domain be closed to local users? It needs Postfix 3.0 and the usual cleanup
- * service. */
+/* Return true if the tag domain can be closed to local users. That needs Postfix 3.0 and the usual
+ * cleanup service. */
 bool setup_can_close_local(const struct postfix *p) __attribute__((nonnull));
-/* The line of split_transport, for the caller to free. tag: the tag domain, escaped. */
+/* Return the line of split_transport for recipients that a cleanup service with SETUP_CLOSED_OPTION
+ * has rewritten. The caller frees it. tag: the tag domain, escaped. */
 char *setup_local_route(const char *tag)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 /* Close the tag domain to local users, or add a note that it stays open. milter:
- * setup_milter_name(). It sets recipient_canonical_maps; the caller has to put $split_local_milters
- * into non_smtpd_milters. */
+ * setup_milter_name(). This function sets recipient_canonical_maps. The caller has to put
+ * $split_local_milters into non_smtpd_milters. */
 void setup_close_local(const struct setup *s, const struct postfix *p, const char *milter,
                        struct setup_edit *e) __attribute__((nonnull));
 
 /* --- setup_postfix_role.c --- */
 
-/* A line of split_transport, for the caller to free. */
+/* Return the line of split_transport for one filter, or for all copies. The caller frees it. */
 char *setup_filter_route(const struct setup *s, const struct config_filter *f)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 char *setup_copy_route(const struct setup *s)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /*
- * Fill in the changes of the instance. queue_directory: that of the planned instance. next: the
- * nexthop of all mail without suffix (SETUP_CLIENT, SETUP_IN), else "". -1 with `err`.
+ * Fill in all changes of the instance for its role. queue_directory: that of the planned instance.
+ * next: the nexthop of all mail without suffix (SETUP_CLIENT, SETUP_IN), else "". -1 with `err`.
  */
 int setup_role(const struct setup *s, enum setup_role role, const struct postfix *p,
                const char *queue_directory, const char *next, struct setup_edit *e, struct err *err)
@@ -261,23 +270,25 @@ void setup_escape(const char *s, struct buf *out) __attribute__((nonnull));
 int setup_plan_single(struct setup *s, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 int setup_plan_multi(struct setup *s, struct err *err) __attribute__((nonnull, warn_unused_result));
-/* Add the steps that remove either of them. is_drained: setup_drain() was called; else the steps
- * are only shown. -1 with `err`. */
+/* Add the steps that remove what --single or --multi has set up. is_drained: setup_drain() was
+ * called; if not, the steps are only shown. -1 with `err`. */
 int setup_plan_remove(struct setup *s, bool is_drained, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* What was set up in the default instance `p`. */
+/* Find what was set up in the default instance `p`. */
 enum setup_found setup_find(const struct postfix *p) __attribute__((nonnull));
 
-/* The owner of the configuration directory of a secondary instance. NONE: the directory is missing
- * or empty. WE: its main.cf has our part. UNFINISHED: it has no main.cf, but the default instance
- * `p` has our part. -1 with `err`: the directory cannot be read. */
+/* Find the owner of the configuration directory of a secondary instance. NONE: the directory is
+ * missing or empty. WE: its main.cf has our part. UNFINISHED: it has other files but no main.cf,
+ * and `p`, the default instance, was set up with --multi. OTHER: none of these. -1 with `err`: the
+ * directory cannot be read, or our part is damaged. */
 enum setup_owner { SETUP_OWNER_NONE, SETUP_OWNER_WE, SETUP_OWNER_UNFINISHED, SETUP_OWNER_OTHER };
 int setup_find_owner(const struct postfix *p, const char *directory, enum setup_owner *out,
                      struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Before the instances of --multi are removed: stop the secondary instances and check that their
- * queues are empty. -1 with `err`: they are not, and the instances run again. */
+ * queues are empty. -1 with `err`: a queue has mail, or an instance is not ours or cannot be
+ * stopped; the instances that ran have been started again. */
 int setup_drain(const struct setup_options *options, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
@@ -296,7 +307,8 @@ void setup_postfix_command(const struct setup *s, const char *directory, const c
  * caller to free. NULL with `err`. */
 char *setup_known_instances(const char *directory, struct err *err)
     __attribute__((nonnull, warn_unused_result));
-/* Is the directory in such a list (separated by white space or commas)? */
+/* Return true if the directory is in the list `known`, which setup_known_instances() has
+ * returned. */
 bool setup_is_known(const char *known, const char *directory)
     __attribute__((nonnull, warn_unused_result));
 

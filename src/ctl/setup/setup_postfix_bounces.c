@@ -20,7 +20,7 @@ static char *cleanup_name(const struct postfix *p, const struct postfix_service 
     return mem_strdup(postfix_get_for(p, bounce, "cleanup_service_name"));
 }
 
-/* Do reports already go through header and body checks and milters? */
+/* Return true if reports already go through header and body checks and milters. */
 static bool is_filtered(const struct postfix *p, const struct postfix_service *bounce)
 {
     const char *classes = postfix_get_for(p, bounce, "internal_mail_filter_classes");

@@ -225,7 +225,7 @@ static void remark_services(const struct setup *s, const struct postfix *p)
 }
 
 /* Note sockets whose path is relative to the queue directory, because a new instance has another
- * one. */
+ * queue directory. */
 static void remark_sockets(const struct setup *s, const struct postfix *p, const char *name)
 {
     const char *value = postfix_get_expanded(p, name), *at = value;
@@ -243,7 +243,8 @@ static void remark_sockets(const struct setup *s, const struct postfix *p, const
               name, value);
 }
 
-/* Postfix makes these copies when mail arrives, and again when it comes back from a filter. */
+/* Note Postfix's own copies: Postfix makes them when mail arrives, and again when the mail comes
+ * back from a filter. */
 static void remark_bcc(const struct setup *s, const struct postfix *p)
 {
     static const char *const names[] = {"always_bcc", "sender_bcc_maps", "recipient_bcc_maps"};

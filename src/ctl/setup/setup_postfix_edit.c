@@ -104,7 +104,7 @@ static const char *wanted(const struct setup_edit *e, const char *name)
 
 void setup_write_files(const struct setup *s, const char *directory, const struct setup_edit *e)
 {
-    /* A table gets the attributes of main.cf, so that its mode is not wider. */
+    /* A table gets the attributes of main.cf, so that no more users can read it than main.cf. */
     char *model = mem_printf("%s/main.cf", s->options->directory);
 
     for (int i = 0; i < TABLE_COUNT; i++) {

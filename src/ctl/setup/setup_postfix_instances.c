@@ -49,7 +49,8 @@ bool setup_is_known(const char *known, const char *directory)
     return false;
 }
 
-/* Is the directory missing, or empty except for a temporary main.cf that a crash has left? */
+/* Set *out to true if the directory is missing, or empty except for a temporary main.cf that a
+ * crash has left. -1 with `err`: the directory cannot be read. */
 static int is_empty(const char *directory, bool *out, struct err *err)
 {
     DIR *dir = opendir(directory);

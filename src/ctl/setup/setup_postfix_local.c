@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Closes the tag domain to local users, with one instance. Mail of sendmail(1) and of .forward
- * files, and a bounce for a message with a forged sender, pass no restriction of smtpd(8). Each
- * could be sent to the tag domain, and so forge copies in an archive. cleanup(8) cannot refuse a
+ * files, and a bounce for a message with a forged sender, pass no restriction of smtpd(8). Such
+ * mail could be sent to the tag domain, to forge copies in an archive. cleanup(8) cannot refuse a
  * recipient. So pickup(8) and all other programs except smtpd(8) get a cleanup service of their
  * own:
  *
- *     splitlocal   pickup(8). It asks splitmilter, which refuses a message with such a recipient or
- *                  sender at its end: it goes back to its sender. What postsuper -r puts back into
- *                  the queue comes by pickup(8), too, with suffixes, but is not shown to milters.
- *     splitclosed  local(8) and the others. It rewrites such a recipient to one that has the
- *                  transport error. So does splitbounce (setup_postfix_bounces.c), if there is one.
+ *     splitlocal   for pickup(8). It asks splitmilter, which refuses a message to or from the tag
+ *                  domain when the whole message has arrived; the message goes back to its sender.
+ *                  Mail that postsuper -r puts back into the queue comes by pickup(8), too, with
+ *                  suffixes, but is not shown to milters.
+ *     splitclosed  for local(8) and the others. It rewrites a recipient in the tag domain to an
+ *                  address that has the transport error. splitbounce (setup_postfix_bounces.c), if
+ *                  there is one, does the same.
  *
  * The settings of both are parameters of our own that are empty in main.cf, so that settings in
  * main.cf for all cleanup services also apply to these.

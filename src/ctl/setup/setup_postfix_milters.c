@@ -39,7 +39,8 @@ void setup_set_milter(const struct setup *s, const struct postfix *p, const char
     for (size_t i = 0; i < list.count; i++)
         if (!milter_is_at(list.items[i].name, &s->config->milter.socket, queue_directory))
             buf_addf(&others, "%s, ", list.items[i].text);
-    /* The other milters come first, so they see the recipients as clients gave them. */
+    /* The other milters come before splitmilter, so that they see recipients as clients gave them.
+     * */
     setup_set(e, "smtpd_milters",
               "%s{ %s, protocol=6, connect_timeout=10s, command_timeout=30s, "
               "content_timeout=300s, default_action=tempfail }",
@@ -95,7 +96,7 @@ static bool without_ours(const struct setup *s, const struct postfix *p,
     return is_understood;
 }
 
-/* Does the value refer to smtpd_milters, directly or through other parameters? */
+/* Return true if the value refers to smtpd_milters, directly or through other parameters. */
 static bool refers(const struct postfix *p, const char *value, int depth)
 {
     struct milter_list list;

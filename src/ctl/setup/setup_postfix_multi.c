@@ -20,7 +20,7 @@ struct instance {
     const char *name;  /* last part of the directory; borrowed from it */
     struct postfix *p; /* the present instance, or a new one as a copy of the default instance */
     bool is_new;
-    bool is_known; /* to postmulti(1) */
+    bool is_known; /* postmulti(1) knows it */
     struct setup_edit edit;
 };
 
@@ -60,8 +60,9 @@ static char *copy_text(const char *text, const struct postfix *p)
     return buf_take(&out);
 }
 
-/* An instance whose creation was interrupted is made again: it becomes known to postmulti(1) at the
- * end. */
+/* Open the instance, or plan a new one as a copy of `from`. If the creation of an instance was
+ * interrupted, the instance is made again: postmulti(1) does not know it, or its main.cf has
+ * nothing but our part. */
 static int open_instance(struct instance *i, const struct postfix *from, struct err *err)
 {
     char *known = setup_known_instances(from->directory, err);
@@ -137,7 +138,8 @@ static void set_identity(const struct setup *s, const struct postfix *from, stru
                   postfix_get_expanded(from, "myhostname"));
     for (size_t k = 0; k < sizeof same / sizeof same[0]; k++)
         setup_set(e, same[k], "%s", postfix_get_expanded(from, same[k]));
-    /* A greeting with the name of another instance would look like a loop. */
+    /* copy_text() has replaced $myhostname by the name of the default instance. A greeting with
+     * that name would look like a loop, so the banner gets its original text again. */
     setup_set(e, "smtpd_banner", "%s", postfix_get(from, "smtpd_banner"));
     if (postfix_get(i->p, "master_service_disable")[0] != '\0')
         setup_set(e, "master_service_disable", "%s", "");
@@ -154,7 +156,8 @@ static int fill(const struct setup *s, const struct postfix *from, struct instan
     return setup_role(s, i->role, i->p, i->queue_directory, next, &i->edit, err);
 }
 
-/* Make a directory for copies of the files in `other`, with a mode that is not wider. */
+/* Make a directory for copies of the files in `other`, with a mode that is not wider than that of
+ * `other`. */
 static void make_like(const struct setup *s, const char *path, const char *other)
 {
     struct stat st = {.st_mode = 0755};
@@ -164,8 +167,9 @@ static void make_like(const struct setup *s, const char *path, const char *other
     steps_mkdir(s->steps, path, st.st_mode & 0755, st.st_uid, st.st_gid);
 }
 
-/* Make the instance known to postmulti(1). That writes main.cf of the default instance again, and
- * widens the modes in the directory of the new one, so these files keep their attributes. */
+/* Make the instance known to postmulti(1). postmulti(1) writes main.cf of the default instance
+ * again, and widens the modes in the directory of the new instance, so the step restores the
+ * attributes of these files. */
 static void make_known(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     const char *create[] = {"postmulti", "-I", i->name, "-G", SETUP_GROUP, "-e", "create", NULL};
@@ -189,12 +193,13 @@ static void write_copies(const struct setup *s, const struct instance *i,
     const char *const bases[] = {i->p->main_cf, i->p->master_cf};
     char *texts[] = {setup_main_cf(s, i->p, &i->edit), setup_master_cf(s, i->p, &i->edit)};
 
-    /* main.cf comes last: a directory without it is an instance whose creation is not complete. */
+    /* main.cf comes last: in a directory without main.cf, the creation of the instance is not
+     * complete. */
     for (int k = 1; k >= 0; k--) {
         char *path = mem_printf("%s/%s", i->directory, names[k]);
         char *original = mem_printf("%s/%s", from->directory, names[k]);
         char *backup = mem_printf("%s.before-split", path);
-        if (i->is_known) /* postmulti(1) may have changed its mode */
+        if (i->is_known) /* postmulti(1) may have widened the mode of the present file */
             steps_unlink(s->steps, path);
         steps_write(s->steps, backup, bases[k], original, bases[k], names[k]);
         steps_write(s->steps, path, texts[k], original, likes[k], original);
@@ -205,7 +210,7 @@ static void write_copies(const struct setup *s, const struct instance *i,
     }
 }
 
-/* Write files that have only our part, which marks the directory as ours. */
+/* Write files that have only our part, so that a later call recognises the directory as ours. */
 static void write_seed(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     static const char *const names[] = {"main.cf", "master.cf"};
@@ -222,7 +227,7 @@ static void write_seed(const struct setup *s, const struct instance *i, const st
     }
 }
 
-/* Are the files not readable for all users? */
+/* Return true if main.cf or master.cf is not readable for all users. */
 static bool is_hidden(const struct postfix *p)
 {
     static const char *const names[] = {"main.cf", "master.cf"};
@@ -237,8 +242,9 @@ static bool is_hidden(const struct postfix *p)
     return is;
 }
 
-/* postmulti(1) makes main.cf and master.cf readable for all users for a moment. If the originals
- * are not, the copies are written after it. */
+/* postmulti(1) makes main.cf and master.cf of a new instance readable for all users for a moment.
+ * If the originals are not readable for all users, the copies are written after postmulti(1) has
+ * run. */
 static void write_new(const struct setup *s, const struct instance *i, const struct postfix *from)
 {
     const struct passwd *user = getpwnam(postfix_get_expanded(from, "mail_owner"));
@@ -268,8 +274,8 @@ static void write_instance(const struct setup *s, const struct instance *i,
         setup_write_instance(s, i->p, &i->edit);
 }
 
-/* Run Debian's script that copies the files which chrooted services need. systemd runs it too; from
- * Debian 13 on postfix(1) runs it, and nothing else may. */
+/* Run Debian's script that copies the files which chrooted services need. systemd runs it, too.
+ * From Debian 13 on postfix(1) runs it, and no other program may run it. */
 static void fill_chroot(const struct setup *s, const struct instance *i)
 {
     const char *argv[] = {CHROOT_SCRIPT, i->name, NULL};
@@ -296,7 +302,9 @@ static void write_client(const struct setup *s, const struct postfix *p, const c
     setup_edit_clear(&e);
 }
 
-/* Instances that run are reloaded, because a restart would interrupt deliveries. */
+/* Add steps that check the instances, and, if the default instance runs, start or reload them.
+ * Instances that run are reloaded, because a restart would interrupt deliveries. Only if one of the
+ * two new instances does not run, and systemd runs, systemd restarts all instances. */
 static void start_all(const struct setup *s, const struct postfix *p,
                       const struct instance *instances)
 {

@@ -51,7 +51,7 @@ static const struct option long_options[] = {
     {"force", no_argument, NULL, OPTION_FORCE},
     {0}};
 
-/* May this host be written into mynetworks? */
+/* Return true if this host can be written into mynetworks. */
 static bool is_address(const char *host)
 {
     unsigned char bytes[sizeof(struct in6_addr)];
@@ -60,7 +60,8 @@ static bool is_address(const char *host)
            inet_pton(AF_INET6, host, bytes) == 1;
 }
 
-/* Parse "PORT" (of 127.0.0.1), "ADDRESS:PORT" or "[ADDRESS]:PORT". without: the value of "". */
+/* Parse "PORT" (of 127.0.0.1), "ADDRESS:PORT" or "[ADDRESS]:PORT". without: the text that is parsed
+ * if `text` is empty; if both are empty, *out is zero. */
 static int parse_listener(const char *text, const char *without, struct endpoint *out)
 {
     const char *given = text[0] == '\0' ? without : text;
@@ -109,7 +110,7 @@ static int parse_networks(const char *text, char **out)
     return rc;
 }
 
-/* without: the value of "" */
+/* Set an option to a text. without: the value if `text` is empty. */
 static int set_text(char **where, const char *text, const char *without)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

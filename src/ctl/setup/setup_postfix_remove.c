@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const suffixes[] = {"-in", "-out"}; /* in the order in which they are stopped */
+static const char *const suffixes[] = {"-in", "-out"}; /* instances are stopped in this order */
 
 enum setup_found setup_find(const struct postfix *p)
 {
@@ -50,15 +50,15 @@ static char *queue_of(const struct postfix *p, const char *suffix)
     return setup_sibling(postfix_get_expanded(p, "queue_directory"), suffix);
 }
 
-/* Is the directory ours? If the default instance does not have our part, only a main.cf with our
- * part shows it. */
+/* Return true if the directory of a secondary instance is ours: its main.cf has our part, or the
+ * default instance was set up with --multi. owner: by setup_find_owner(). */
 static bool is_for_us(const struct postfix *p, enum setup_owner owner)
 {
     return owner == SETUP_OWNER_WE || setup_find(p) == SETUP_FOUND_MULTI;
 }
 
-/* Stop the instance if it is ours and runs. -1 with `err`: it has mail in its queue, or is not
- * ours. */
+/* Stop the instance if it is ours and runs. -1 with `err`: it has mail in its queue, is not ours,
+ * or cannot be stopped. */
 static int stop_instance(const struct postfix *p, const char *suffix, bool *was_running,
                          struct err *err)
 {
@@ -106,8 +106,8 @@ int setup_drain(const struct setup_options *options, struct err *err)
     return rc;
 }
 
-/* Keep what the administrator has changed in the copies, beside the files of the default
- * instance. */
+/* Add steps that save the files of a secondary instance beside those of the default instance, if
+ * the administrator has changed them. */
 static void keep_edits(const struct setup *s, const struct postfix *ours, const char *suffix)
 {
     static const char *const names[] = {"main.cf", "master.cf"};
@@ -119,7 +119,7 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
         char *kept = mem_printf("%s/%s%s.removed", s->options->directory, names[i], suffix);
         struct buf text = {0};
         struct err ignored;
-        /* An empty text is that of an instance whose creation was not complete. */
+        /* If the creation of the instance was not complete, the text is empty. */
         if (texts[i][0] != '\0' && files_read(original, &text, &ignored) == FILES_OK &&
             strcmp(buf_str(&text), texts[i]) != 0) {
             steps_say(s->steps, "%s/%s was edited: kept in %s", ours->directory, names[i], kept);
@@ -132,7 +132,8 @@ static void keep_edits(const struct setup *s, const struct postfix *ours, const 
     }
 }
 
-/* The configuration directory is removed last, because it shows that the rest is ours. */
+/* Add the steps that remove a secondary instance. Its configuration directory is removed last,
+ * because it shows that the other directories are ours. */
 static int remove_instance(const struct setup *s, const struct postfix *p, const char *suffix,
                            struct err *err)
 {
@@ -162,8 +163,8 @@ static int remove_instance(const struct setup *s, const struct postfix *p, const
     return rc;
 }
 
-/* Instances that were added after ours are listed in our part of main.cf, and would be lost with
- * it. */
+/* Refuse if instances were added after ours: our part of main.cf lists these instances, and without
+ * our part postmulti(1) would not know them. */
 static int check_others(const struct postfix *p, struct err *err)
 {
     char *known = setup_known_instances(p->directory, err), *rest = known;
@@ -189,7 +190,7 @@ static int check_others(const struct postfix *p, struct err *err)
     return rc;
 }
 
-/* The directory of the socket is removed only if splitmilter does not use it. */
+/* Remove the directory of the socket if it is empty, that is, if splitmilter does not use it. */
 static void remove_socket_directory(const struct setup *s, const struct postfix *p)
 {
     char *path = mem_printf("%s/splitmilter", postfix_get_expanded(p, "queue_directory"));

@@ -48,8 +48,8 @@ char *setup_copy_route(const struct setup *s)
     return line;
 }
 
-/* Write the routes of the suffixes. Mail with a suffix that has no route waits; all other mail goes
- * to `next`. */
+/* Write the routes of the suffixes. Mail with a suffix that has no route waits. Mail without suffix
+ * goes to `next`, or if that is "", where the other tables of transport_maps send it. */
 static void write_routes(const struct setup *s, const char *next, bool is_closed,
                          struct setup_edit *e)
 {
@@ -140,9 +140,10 @@ static void keep_from_domains(const struct setup *s, const struct postfix *p, st
     free(tag);
 }
 
-/* The check is in both lists, because relay restrictions come first and may only defer, and because
- * a service may have its own value of either list. A bounce for a sender in the tag domain would go
- * into the tag domain, to which only splitmilter may add recipients. */
+/* Recipients are checked in smtpd_relay_restrictions and in smtpd_recipient_restrictions, because
+ * relay restrictions come first and may only defer, and because a service may have its own value of
+ * either list. Senders are checked, too: a bounce for a sender in the tag domain would go into the
+ * tag domain, to which only splitmilter may add recipients. */
 static void close_tag_domain(const struct postfix *p, struct setup_edit *e)
 {
     static const char closed[] = "check_recipient_access regexp:$config_directory/split_closed";
@@ -203,8 +204,8 @@ static int client_role(const struct setup *s, const struct postfix *p, const cha
     setup_set(e, "multi_instance_enable", "yes");
     setup_set(e, "multi_instance_wrapper", "${command_directory}/postmulti -p --");
     setup_set(e, "transport_maps", "regexp:$config_directory/split_transport");
-    /* The instance that delivers uses the maps, and the next instance does the header and body
-     * checks. */
+    /* Address maps are applied by the instance that delivers, header and body checks by the next
+     * instance. */
     setup_join(e, p, "receive_override_options", "no_address_mappings, no_header_body_checks");
     if (postfix_get(p, "non_smtpd_milters")[0] != '\0')
         setup_set(e, "non_smtpd_milters", "%s", "");
@@ -243,7 +244,7 @@ static int out_role(const struct setup *s, const struct postfix *p, const char *
             setup_switch_off(e, &p->services[i]);
     write_closed(s, e);
     setup_keep_from_non_smtpd(s, p, queue_directory, "", e);
-    /* To other hosts this instance keeps the former name. */
+    /* Other hosts still see the name that the default instance used in HELO. */
     if (s->options->out_hostname[0] == '\0' &&
         strcmp(postfix_get(p, "smtp_helo_name"), "$myhostname") == 0)
         setup_set(e, "smtp_helo_name", "%s", postfix_get_expanded(p, "myhostname"));
@@ -292,7 +293,7 @@ int setup_socket_directory(const struct setup *s, const char *queue_directory, s
     }
     const struct group *group = getgrnam("postfix");
     char *path = mem_strdup(e->path);
-    /* With the set-group-id bit the socket gets the group of Postfix. */
+    /* With the set-group-id bit the socket gets the group of its directory, that of Postfix. */
     steps_mkdir(s->steps, dirname(path), 02750, user->pw_uid,
                 group == NULL ? user->pw_gid : group->gr_gid);
     free(path);

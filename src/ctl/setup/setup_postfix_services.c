@@ -7,13 +7,14 @@
 #include <string.h>
 
 #define LOOPBACK "127.0.0.0/8, [::1]/128"
-/* Options that our client services must not inherit from main.cf. "smtp_" or "lmtp_" comes before
- * each. */
+/* Options that our client services must not inherit from main.cf. Their names begin with "smtp_" or
+ * "lmtp_", which add_client_options() puts before these texts. */
 static const char *const client_options[] = {
     "fallback_relay=", "header_checks=", "mime_header_checks=", "nested_header_checks=",
     "body_checks=",    "bind_address=",  "bind_address6=",      "send_xforward_command=yes"};
 
-/* The same for smtpd(8) on the ports that only our own machines may use. */
+/* Options that our smtpd(8) services must not inherit from main.cf. Only this machine and the
+ * filters may use their ports. */
 static const char *const server_options[] = {
     "content_filter=",
     "smtpd_proxy_filter=",
@@ -43,7 +44,8 @@ static const char *const server_options[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The host to connect to for a server that listens on this host. */
+/* Return the host to connect to if a server listens on `host`: for a wildcard the loopback
+ * address. */
 static const char *connectable(const char *host)
 {
     if (host[0] == '\0' || strcmp(host, "0.0.0.0") == 0)
@@ -108,8 +110,8 @@ static void add_client_options(struct setup_edit *e, const struct postfix *p,
     add_default(e, base, protocol, "sasl_auth_enable", "no");
     if (is_near)
         add_default(e, base, protocol, "tls_security_level", "none");
-    /* Postfix 3.11 bounces a message with REQUIRETLS at a next hop that does not offer it. A copy
-     * would be lost (NOTIFY=NEVER). */
+    /* Postfix 3.11 bounces a message with REQUIRETLS at a next hop that does not offer REQUIRETLS.
+     * A copy would be lost without a bounce (NOTIFY=NEVER). */
     if (postfix_knows(p, requiretls))
         add_default(e, base, protocol, "requiretls_policy", "opportunistic");
     free(requiretls);
@@ -122,8 +124,8 @@ bool setup_is_harmless(const char *text)
     return text[0] != '\0' && text[strspn(text, allowed)] == '\0';
 }
 
-/* Is the parameter set in main.cf? postconf(1) reports such a parameter only for existing
- * services. */
+/* Return true if main.cf sets this limit of one of our services. postconf(1) reports such a
+ * parameter only if the service is in master.cf already. */
 static bool is_in_main_cf(const struct postfix *p, const char *name)
 {
     size_t len = strlen(name);
@@ -153,7 +155,8 @@ static void take_limits(const struct postfix *p, const char *from, const char *t
     }
 }
 
-/* Is the host of "[host]:port", "host:port" or "host" this machine? */
+/* Return true if the nexthop ("[host]:port", "host:port", "host", or a unix socket) is on this
+ * machine. */
 static bool is_near(const char *nexthop)
 {
     const char *from = nexthop + (nexthop[0] == '[');
@@ -228,7 +231,7 @@ void setup_copy_service(const struct setup *s, const struct postfix *p, struct s
     /* On this machine a new connection costs less than scache(8), which Postfix asks under load. */
     if (is_near(to))
         add_default(e, NULL, protocol, "connection_cache_on_demand", "no");
-    /* These keep the content of a copy byte for byte. */
+    /* These two options keep the content of a copy byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
     add_option(e, "disable_mime_output_conversion=yes");
 }

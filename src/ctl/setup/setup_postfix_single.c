@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Keep the original files, at the first call only. */
+/* Add steps that back up the original files. Files that have our part were backed up by an earlier
+ * call. */
 static void back_up(const struct setup *s, const struct postfix *p)
 {
     static const char *const names[] = {"main.cf", "master.cf"};

@@ -79,7 +79,8 @@ static int run(const char *const *argv, struct err *err)
     return rc;
 }
 
-/* Is the unit active? On Debian 12 it is not after `postfix start'. */
+/* Return true if the unit is active. On Debian 12 it is not if the instance was started by `postfix
+ * start'. */
 static bool is_active(const char *unit)
 {
     const char *argv[] = {"systemctl", "is-active", "--quiet", unit, NULL};

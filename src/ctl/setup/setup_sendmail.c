@@ -21,8 +21,7 @@ struct hop {
     const char *name; /* borrowed */
     bool is_lmtp;
     struct endpoint to;
-    unsigned path_number; /* of a unix socket: it is in the name of its mailer; other mailers have
-                             the port in their name */
+    unsigned path_number; /* of a unix socket: part of its mailer's name */
 };
 
 struct setup {
@@ -68,7 +67,7 @@ static int parse_hop(const struct config_filter *f, struct hop *hop, struct err 
         err_set(err, "filter %s: nexthop \"%s\": a unix socket needs lmtp:", f->name, f->nexthop);
         return -1;
     }
-    /* Without a port the parser sets 25. */
+    /* Without a port the parser has set 25, the default of SMTP. */
     const char *bracket = strrchr(colon + 1, ']');
     if (hop->is_lmtp && strchr(bracket == NULL ? colon + 1 : bracket, ':') == NULL)
         hop->to.port = LMTP_PORT_DEFAULT;

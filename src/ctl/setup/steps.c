@@ -28,18 +28,18 @@ enum step_kind {
 
 struct step {
     enum step_kind kind;
-    char *path;    /* "" with STEP_SAY; STEP_RUN: the file that the command writes, or "" */
+    char *path;    /* "" with STEP_RUN and STEP_SAY */
     char *content; /* STEP_WRITE: the new content; STEP_SAY: the text */
     char *before;  /* STEP_WRITE, STEP_UNLINK: the former content; NULL if it could not be read */
     bool is_new;   /* STEP_WRITE: there was no such file */
     struct files_attributes
-        *attributes; /* STEP_WRITE, STEP_UNLINK: former ones, or of a new file */
+        *attributes; /* STEP_WRITE, STEP_UNLINK: of the former file, or for a new one */
     bool is_reload;  /* STEP_RUN: steps_undo() runs it again */
-    char *like;      /* STEP_WRITE: the text that it is compared with when shown, or NULL */
+    char *like;      /* STEP_WRITE: the text that show() compares it with, or NULL */
     char *like_name; /* the name of that text; NULL: the file itself */
-    char **argv;     /* STEP_RUN */
+    char **argv;     /* STEP_RUN: the command */
     char **kept;     /* STEP_RUN: files that keep their attributes, or NULL */
-    mode_t mode;     /* STEP_MKDIR, as the two below */
+    mode_t mode;     /* STEP_MKDIR: these three */
     uid_t uid;
     gid_t gid;
 };
@@ -55,7 +55,8 @@ static struct step *add(struct steps *s, enum step_kind kind, const char *path)
     return step;
 }
 
-/* The present content; NULL if it cannot be read: the step itself will report why. */
+/* Return the present content, for the caller to free; NULL if it cannot be read. The reason is not
+ * kept, because the step will fail with it. */
 static char *read_now(const char *path)
 {
     struct buf now = {0};
@@ -149,7 +150,7 @@ void steps_remove_tree(struct steps *s, const char *path)
         add(s, STEP_REMOVE_TREE, path);
 }
 
-/* Copy of a NULL-terminated list. */
+/* Copy a NULL-terminated list. */
 static char **copy_list(const char *const *list)
 {
     size_t count = 0;
@@ -366,7 +367,8 @@ static int undo(const struct step *step, struct err *err)
     return -1;
 }
 
-/* The step that failed is undone too, because it may have changed its file. */
+/* The file of the step that failed is restored too, because the step may have changed it. A
+ * directory that could not be made is not removed: it may be that of another program. */
 void steps_undo(const struct steps *s)
 {
     size_t end = s->begun < s->count ? s->begun + 1 : s->count;

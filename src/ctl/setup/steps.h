@@ -20,16 +20,16 @@ struct step;
 struct steps {
     struct step *items; /* private */
     size_t count;
-    size_t begun; /* by steps_apply() */
+    size_t begun; /* index of the step that steps_apply() is at */
 };
 
-/* Write a file. A new file gets the present attributes of `model`, another file. like: the text
- * that it is compared with when the step is shown, NULL for the present content; like_name: the
- * name of that text. */
+/* Write a file. A new file gets the attributes that the file `model` has now. steps_show() shows
+ * the file as a copy of like_name, with its differences from `like`. NULL for both: the differences
+ * from the present content. */
 void steps_write(struct steps *s, const char *path, const char *content, const char *model,
                  const char *like, const char *like_name) __attribute__((nonnull(1, 2, 3, 4)));
 
-/* Make a directory, if it does not exist. */
+/* Make a directory with this mode and owner, if it does not exist. */
 void steps_mkdir(struct steps *s, const char *path, mode_t mode, uid_t uid, gid_t gid)
     __attribute__((nonnull));
 
@@ -47,21 +47,21 @@ void steps_run(struct steps *s, const char *const *argv) __attribute__((nonnull)
 
 #define STEPS_KEPT_MAX 8
 
-/* The same for a command that writes these files again (NULL-terminated, fewer than STEPS_KEPT_MAX,
- * copied): they keep their attributes, and other files that the command makes have no wider
- * mode. */
+/* As steps_run(), for a command that writes `files` again (NULL-terminated, fewer than
+ * STEPS_KEPT_MAX, copied). These files keep their attributes. Other files that the command makes
+ * get no wider mode than any of them. */
 void steps_run_keeping(struct steps *s, const char *const *files, const char *const *argv)
     __attribute__((nonnull));
 
-/* The same for a command that makes a daemon read the files again: steps_undo() runs it once
- * more. */
+/* As steps_run(), for a command that makes a daemon read the files again. steps_undo() runs it once
+ * more, after it has restored the files. */
 void steps_reload(struct steps *s, const char *const *argv) __attribute__((nonnull));
 
-/* A note that is shown and changes nothing. */
+/* Add a note, which is shown and changes nothing. */
 void steps_say(struct steps *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), nonnull));
 
-/* Is there a step that changes anything? */
+/* Return true if there is a step other than notes. */
 bool steps_has_changes(const struct steps *s) __attribute__((nonnull));
 
 /* Append the names of the files that steps write or remove, separated by ", ". */
