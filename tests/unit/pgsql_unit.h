@@ -15,7 +15,7 @@ bool pgsql_unit_is_there(void);
 /* Create an empty database. Returns its URI, valid until pgsql_unit_drop(). One at a time in a
  * process. clause: of CREATE DATABASE, or "". */
 const char *pgsql_unit_create(const char *clause);
-/* Remove it. Its connections have been closed. */
+/* Remove it, and end its connections. */
 void pgsql_unit_drop(void);
 
 /* The port of the server, which is at 127.0.0.1. */
