@@ -130,7 +130,17 @@ class Site:
     def wait_archive(self):
         """All messages have arrived. Some may have arrived twice."""
         wanted = {f"number {i + 1}" for i in range(self.count)}
-        rig.wait_for(lambda: wanted <= {s for t in self.archive.accepted for s in t.headers("Subject")}, 120, "all copies", self.said)
+
+        def are_there():
+            for name in FRONTS:
+                self.fleet[name].run("postqueue -c /etc/postfix-in -f")
+            return wanted <= {s for t in self.archive.accepted for s in t.headers("Subject")}
+
+        rig.wait_for(are_there, 90, "all copies", lambda: f"{len(self.archive.accepted)} of {self.count}\n" + self.mail_logs())
+
+    def mail_logs(self):
+        return "".join(self.fleet[name].run("tail -n 15 /var/log/mail.log", check=None)[1] for name in FRONTS) + "".join(
+            self.fleet[name].logs() for name in RELAYS)
 
 
 def test_guide(r):

@@ -141,6 +141,9 @@ class FleetMachine:
         if verb in ("start", "restart", "enable") and name not in self.services:
             line = SERVICES[name].format(**{p: os.path.abspath(program(p)) for p in ("splitmilter", "splitrelay")})
             self.services[name] = int(self.run(f"cd /; setsid bash -c {shlex.quote(line)} >>/var/log/fleet-{name}.log 2>&1 & echo $!"))
+            if name == "splitrelay":  # its unit is of the type notify
+                listens = f"grep -q ':{10030:04X} ' /proc/net/tcp"
+                wait_for(lambda: self.run(listens, check=None)[0] == 0, 30, f"splitrelay at {self.name}", self.logs)
 
     def runs(self, name):
         return self.run(f"kill -0 {self.services[name]}", check=None)[0] == 0
