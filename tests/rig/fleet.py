@@ -74,8 +74,8 @@ class FleetMachine:
         with open(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children", encoding="ascii") as f:
             self._init = int(f.read())
         link = f"to-{self.name}"
-        Jail._ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(self._init))
-        Jail._ip("link", "set", link, "master", "fleet", "up")
+        for words in (f"add {link} type veth peer name eth0 netns {self._init}", f"set {link} master fleet up"):
+            subprocess.run(["ip", "link", *words.split()], check=True)
         self.run(f"ip link set lo up && ip address add {self.address}/24 dev eth0 && ip link set eth0 up")
         self.write("/etc/hosts", self.fleet.hosts)
         self.write("/etc/resolv.conf", f"nameserver {self.fleet.address}\n")
@@ -93,6 +93,7 @@ class FleetMachine:
         popen.wait(timeout=20)
         popen.stdout.close()
         wait_for(lambda: not os.path.exists(f"/proc/{self._init}"), 20, f"the end of {self.name}")
+        subprocess.run(["ip", "link", "delete", f"to-{self.name}"], stderr=subprocess.DEVNULL, check=False)  # if it is still there
         self.services.clear()
         shutil.rmtree(self.top)
 
