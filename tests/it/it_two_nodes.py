@@ -34,8 +34,9 @@ class Pair:
         return rig.queue.ids(self.one.spool, state)
 
     def owners(self):
-        """{owner: the number of its copies}."""
-        return dict(rig.queue.select(self.one.spool, "SELECT owner, count(*) FROM copy GROUP BY owner"))
+        """{node that has leased copies, and lives: the number of its copies}; None: free ones."""
+        return dict(rig.queue.select(
+            self.one.spool, "SELECT a.name, count(*) FROM copy c LEFT JOIN alive a ON a.name = c.owner GROUP BY a.name"))
 
     def wait_empty(self, seconds=40):
         def is_empty():
