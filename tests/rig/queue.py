@@ -294,7 +294,7 @@ INSERT INTO copy (id, message, destination, state, due, attempts)
     SELECT id + 1, id, (ARRAY[{destinations}])[i % {destination_count} + 1], 'queued', time, 0 FROM fresh;
 INSERT INTO recipient (copy, number, address, orcpt, state, reason)
     SELECT id + 1, 0, 'r' || i || '@example.com', '', 'pending', '' FROM fresh;
-ANALYZE
+ANALYZE message, body, copy, recipient
 """
 
 
