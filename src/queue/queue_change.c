@@ -113,6 +113,22 @@ static const char *new_state(enum queue_action action)
     return action == QUEUE_HOLD || action == QUEUE_DELETE ? "held" : "queued";
 }
 
+/* Get the values of the statements that change a copy: its new state and due, its id, state and
+ * destination as it was selected, and this node. */
+#define VALUES 6
+static void get_values(const struct work *w, const struct item *item, struct db_value out[VALUES])
+{
+    const char *state = new_state(w->change->action);
+    const bool is_held = strcmp(state, "held") == 0;
+
+    out[0] = db_text(state);
+    out[1] = db_int(is_held ? item->due : queue_now(w->q));
+    out[2] = db_int(item->id);
+    out[3] = db_text(item->state);
+    out[4] = db_text(item->destination);
+    out[5] = db_text(w->q->node);
+}
+
 /* Write an order for a copy that is in hand. A deletion replaces any other order; other second
  * orders are not accepted. */
 static enum db_status write_order(struct work *w, struct db *db, const struct item *item,
@@ -136,10 +152,13 @@ static enum db_status write_order(struct work *w, struct db *db, const struct it
 
 /* Change a copy that is in hand, here or on another node. */
 static enum db_status change_in_hand(struct work *w, struct db *db, struct item *item,
-                                     const struct db_value *values, struct err *err)
+                                     struct err *err)
 {
     const enum queue_action action = w->change->action;
+    struct db_value values[VALUES];
     uint64_t changed = 0;
+
+    get_values(w, item, values);
     enum db_status status =
         action == QUEUE_DELETE || action == QUEUE_REQUEUE
             ? write_order(w, db, item, &changed, err)
@@ -155,30 +174,43 @@ static enum db_status change_in_hand(struct work *w, struct db *db, struct item 
                : status;
 }
 
-/* Change one copy. Nothing is changed if the row is not as it was selected. */
-static enum db_status change_item(struct work *w, struct db *db, struct item *item, struct err *err)
+/* Note which copies are as the change has made them. */
+static bool note_changed(void *ctx, const struct db_value *columns)
 {
-    const char *state = new_state(w->change->action);
-    const bool is_held = strcmp(state, "held") == 0;
-    const struct db_value values[] = {db_text(state),
-                                      db_int(is_held ? item->due : queue_now(w->q)),
-                                      db_int(item->id),
-                                      db_text(item->state),
-                                      db_text(item->destination),
-                                      db_text(w->q->node)};
-    enum db_status status = DB_OK;
-    uint64_t changed = 0;
+    struct work *w = ctx;
 
-    item->result = NOTHING;
-    if (item->is_free)
-        status = db->ops->run(db,
-                              "UPDATE copy SET state = $1, due = $2, owner = NULL"
-                              " WHERE id = $3 AND state = $4 AND destination = $5"
-                              " AND ordered IS NULL AND " QUEUE_IS_FREE("$6"),
-                              values, 6, &changed, err);
-    if (changed > 0)
-        item->result = CHANGED;
-    return status == DB_OK && changed == 0 ? change_in_hand(w, db, item, values, err) : status;
+    for (size_t i = 0; i < w->count; i++)
+        if (w->items[i].id == columns[0].number && w->items[i].is_free &&
+            strcmp(w->items[i].destination, db_string(&columns[1])) == 0)
+            w->items[i].result = CHANGED;
+    return true;
+}
+
+/* Change the copies that are not in hand. A row that is not as it was selected is left as it is.
+ * The results are asked for together, so that a batch takes few round trips. */
+static enum db_status change_free(struct work *w, struct db *db, struct err *err)
+{
+    const bool is_held = strcmp(new_state(w->change->action), "held") == 0;
+    enum db_status status = DB_OK;
+    int64_t ids[BATCH];
+
+    for (size_t i = 0; i < w->count && status == DB_OK; i++) {
+        struct db_value values[VALUES];
+        ids[i] = w->items[i].id;
+        get_values(w, &w->items[i], values);
+        if (w->items[i].is_free)
+            status = db->ops->run(db,
+                                  "UPDATE copy SET state = $1, due = $2, owner = NULL"
+                                  " WHERE id = $3 AND state = $4 AND destination = $5"
+                                  " AND ordered IS NULL AND " QUEUE_IS_FREE("$6"),
+                                  values, VALUES, NULL, err);
+    }
+    if (status != DB_OK)
+        return status;
+    return queue_query_ids(db, "SELECT id, destination FROM copy WHERE id IN", ids, w->count,
+                           is_held ? " AND state = 'held' AND owner IS NULL AND ordered IS NULL"
+                                   : " AND state = 'queued' AND owner IS NULL AND ordered IS NULL",
+                           note_changed, w, err);
 }
 
 /* Write the change, in the writer's transaction. */
@@ -186,19 +218,22 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
 {
     struct work *w = (struct work *)request;
     const enum queue_action action = w->change->action;
-    enum db_status status = DB_OK;
     int64_t ids[BATCH];
     size_t count = 0;
 
     w->files.count = 0;
+    for (size_t i = 0; i < w->count; i++)
+        w->items[i].result = NOTHING;
+    enum db_status status = change_free(w, db, err);
     for (size_t i = 0; i < w->count && status == DB_OK; i++) {
-        status = change_item(w, db, &w->items[i], err);
         if (w->items[i].result == CHANGED)
             ids[count++] = w->items[i].id;
+        else
+            status = change_in_hand(w, db, &w->items[i], err);
     }
-    if (status == DB_OK && (action == QUEUE_DELETE || action == QUEUE_REQUEUE))
-        status = queue_order_write(w->q, db, action, w->target, ids, count, &w->files, err);
-    return status;
+    return status == DB_OK && (action == QUEUE_DELETE || action == QUEUE_REQUEUE)
+               ? queue_order_write(w->q, db, action, w->target, ids, count, &w->files, err)
+               : status;
 }
 
 static void settle(struct work *w, struct queue_changed *sum)

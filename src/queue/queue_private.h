@@ -128,6 +128,12 @@ struct db *queue_borrow_reader(struct db_queue *q, struct err *err);
 void queue_give_back_reader(struct db_queue *q, struct db *db, enum db_status status,
                             const struct err *err);
 
+/* Run a query whose text has ids: "BEFORE (1, 2, 3)AFTER". Nothing happens if there are none. */
+enum db_status queue_query_ids(struct db *db, const char *before, const int64_t *ids, size_t count,
+                               const char *after,
+                               bool (*row)(void *ctx, const struct db_value *columns), void *ctx,
+                               struct err *err);
+
 /* Copies that were read together. The caller frees them with queue_ready_free(). */
 #define QUEUE_READ_MAX 16
 struct queue_batch {

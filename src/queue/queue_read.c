@@ -160,6 +160,24 @@ void queue_ready_free(struct queue_ready *r)
 
 /* --- rows --- */
 
+enum db_status queue_query_ids(struct db *db, const char *before, const int64_t *ids, size_t count,
+                               const char *after,
+                               bool (*row)(void *ctx, const struct db_value *columns), void *ctx,
+                               struct err *err)
+{
+    struct buf sql = {0};
+
+    if (count == 0)
+        return DB_OK;
+    buf_adds(&sql, before);
+    for (size_t i = 0; i < count; i++)
+        buf_addf(&sql, "%s%" PRId64, i == 0 ? " (" : ", ", ids[i]);
+    buf_addf(&sql, ")%s", after);
+    enum db_status status = db->ops->query_text(db, buf_str(&sql), NULL, 0, row, ctx, err);
+    buf_clear(&sql);
+    return status;
+}
+
 struct reading {
     struct queue_batch *batch;
     struct buf contents[QUEUE_READ_MAX];
@@ -247,25 +265,6 @@ static void find_problem(const struct reading *r, size_t i)
     ready->problem = problem == NULL ? NULL : mem_strdup(problem);
 }
 
-/* Run a query whose text has the ids: "BEFORE (1, 2, 3) AFTER". */
-static enum db_status query_ids(struct db *db, const char *before, const int64_t *ids, size_t count,
-                                const char *after,
-                                bool (*row)(void *ctx, const struct db_value *columns), void *ctx,
-                                struct err *err)
-{
-    struct buf sql = {0};
-
-    if (count == 0)
-        return DB_OK;
-    buf_adds(&sql, before);
-    for (size_t i = 0; i < count; i++)
-        buf_addf(&sql, "%s%" PRId64, i == 0 ? " (" : ", ", ids[i]);
-    buf_addf(&sql, ")%s", after);
-    enum db_status status = db->ops->query_text(db, buf_str(&sql), NULL, 0, row, ctx, err);
-    buf_clear(&sql);
-    return status;
-}
-
 /* Read what belongs to the copies of the batch. */
 static enum db_status read_parts(struct reading *r, struct db *db, struct err *err)
 {
@@ -279,12 +278,12 @@ static enum db_status read_parts(struct reading *r, struct db *db, struct err *e
         if (r->content_max > 0 && r->is_message_there[i] && is_small(m))
             messages[message_count++] = m->id;
     }
-    enum db_status status =
-        query_ids(db, "SELECT " QUEUE_ROW_RECIPIENT ", r.copy FROM recipient r WHERE r.copy IN",
-                  copies, b->count, " ORDER BY r.copy, r.number", take_recipient, r, err);
+    enum db_status status = queue_query_ids(
+        db, "SELECT " QUEUE_ROW_RECIPIENT ", r.copy FROM recipient r WHERE r.copy IN", copies,
+        b->count, " ORDER BY r.copy, r.number", take_recipient, r, err);
     return status == DB_OK
-               ? query_ids(db, "SELECT data, message FROM body WHERE message IN", messages,
-                           message_count, " ORDER BY message, part", take_part, r, err)
+               ? queue_query_ids(db, "SELECT data, message FROM body WHERE message IN", messages,
+                                 message_count, " ORDER BY message, part", take_part, r, err)
                : status;
 }
 
@@ -294,7 +293,7 @@ enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count
     struct reading r = {.batch = out, .content_max = content_max};
 
     *out = (struct queue_batch){.count = 0};
-    enum db_status status = query_ids(
+    enum db_status status = queue_query_ids(
         db,
         "SELECT c.id, c.destination, c.message, c.due, c.attempts, m.body_at, " QUEUE_ROW_MESSAGE
         " FROM copy c LEFT JOIN message m ON m.id = c.message WHERE c.id IN",
