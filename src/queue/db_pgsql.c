@@ -67,32 +67,43 @@ static enum db_status begin(struct db *db, bool is_durable, struct err *err)
                                            : "BEGIN ISOLATION LEVEL READ COMMITTED",
                       true, NULL, 0, err);
     p->is_in_transaction = status == DB_OK;
+    p->is_durable = is_durable;
     if (status == DB_OK && !is_durable && p->access != DB_READ)
         status = db_pgsql_send(p, "SET LOCAL synchronous_commit = off", true, NULL, 0, err);
     return status;
 }
 
+static bool take_flag(void *ctx, const struct db_value *columns)
+{
+    *(bool *)ctx = columns[0].number != 0;
+    return false;
+}
+
 /*
  * A commit that waits for a standby can be told to stop waiting, by an administrator or because
- * the server is shut down. It then succeeds with a warning, though no standby may have it. COMMIT
- * of a transaction in which a statement has failed succeeds, too, and says ROLLBACK.
+ * the server is shut down. It then succeeds with a warning, though no standby may have it. It waits
+ * for none if synchronous_standby_names is empty; that is asked in the same round trip.
  */
 static enum db_status commit(struct db *db, struct err *err)
 {
     struct db_pgsql *p = (struct db_pgsql *)db;
-    struct db_pgsql_results results = {0};
+    bool has_standby = true;
+    struct db_pgsql_results results = {.row = take_flag, .ctx = &has_standby};
 
     db_pgsql_set_deadline(p);
     enum db_status status = db_pgsql_send(p, "COMMIT", true, NULL, 0, err);
+    if (status == DB_OK && p->must_replicate && p->is_durable)
+        status = db_pgsql_send(p, "SELECT current_setting('synchronous_standby_names') <> ''", true,
+                               NULL, 0, err);
     if (status == DB_OK)
         status = db_pgsql_take(p, &results, err);
     if (status != DB_OK)
         return status;
     p->is_in_transaction = false;
-    if (strcmp(results.tag, "COMMIT") == 0 && p->warning[0] == '\0')
+    if (has_standby && p->warning[0] == '\0')
         return DB_OK;
     err_set(err, "%s: COMMIT: %s", p->server,
-            p->warning[0] == '\0' ? "the transaction was rolled back" : p->warning);
+            has_standby ? p->warning : "synchronous_standby_names is empty");
     return DB_FAULT;
 }
 

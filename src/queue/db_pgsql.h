@@ -27,6 +27,11 @@ struct db_pgsql_options {
     enum db_access access;
     unsigned timeout_ms; /* for an operation, with DB_WRITE for a transaction;
                             0: DB_PGSQL_TIMEOUT_MS */
+    bool must_replicate; /* a durable commit fails if it has waited for no standby, because
+                            synchronous_standby_names is empty */
+    int *backend;        /* DB_WRITE: the server's process of the writer's last connection, 0: none.
+                            If it still has the lock, it is ended: it may wait for a standby that is
+                            away. Set to that of this connection. NULL: not wanted */
 };
 
 /*
@@ -34,8 +39,8 @@ struct db_pgsql_options {
  *   DB_READ   can read only, also at a standby.
  *   DB_WRITE  takes the lock of the node first: a session lock on its name, which the server
  *             releases when the connection ends. Fails with "another splitrelay is node ..." if it
- *             is not released within the deadline. Thus no transaction of an earlier connection is
- *             still waiting for its commit. Creates the tables if they are missing.
+ *             is not released within half of the time for an operation. Thus no transaction of an
+ *             earlier connection is still waiting for its commit. Creates the tables if they are missing.
  *   DB_SHARE  writes without that lock; the tables are there.
  * A schema of another version is refused, and an encoding other than UTF8. NULL on failure, with
  * the reason in *status_out and `err`. *is_missing_out: there are no tables yet. DB_SHARE has

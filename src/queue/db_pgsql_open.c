@@ -179,15 +179,37 @@ static enum db_status set_up_session(struct db_pgsql *p, struct err *err)
 
 /* --- the lock and the tables --- */
 
-static enum db_status lock_node(struct db_pgsql *p, const char *node, struct err *err)
+/* End a process of the server that still has the lock. The two parts of its key are oids there. */
+static enum db_status end_backend(struct db_pgsql *p, const char *node, int backend,
+                                  struct err *err)
 {
-    const struct db_value name = db_text(node);
+    const struct db_value values[] = {db_text(node), db_int(backend)};
 
-    enum db_status status =
-        p->base.ops->query(&p->base, "SELECT pg_advisory_lock(" NODE_LOCK ", hashtext($1))", &name,
-                           1, NULL, NULL, err);
+    return p->base.ops->query(
+        &p->base,
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND classid = " NODE_LOCK " AND objid = CAST(CAST(hashtext($1) AS BIGINT) & 4294967295"
+        " AS OID) AND pid = $2",
+        values, 2, NULL, NULL, err);
+}
+
+static enum db_status lock_node(struct db_pgsql *p, const struct db_pgsql_options *options,
+                                struct err *err)
+{
+    const struct db_value name = db_text(options->node);
+    enum db_status status = DB_OK;
+
+    if (options->backend != NULL && *options->backend != 0)
+        status = end_backend(p, options->node, *options->backend, err);
+    if (status == DB_OK)
+        status =
+            p->base.ops->query(&p->base, "SELECT pg_advisory_lock(" NODE_LOCK ", hashtext($1))",
+                               &name, 1, NULL, NULL, err);
     if (status != DB_OK && strcmp(p->sqlstate, "55P03") == 0) /* lock_not_available */
-        err_set(err, "another splitrelay is node \"%s\" of the queue at %s", node, p->server);
+        err_set(err, "another splitrelay is node \"%s\" of the queue at %s", options->node,
+                p->server);
+    if (status == DB_OK && options->backend != NULL)
+        *options->backend = PQbackendPID(p->conn);
     return status;
 }
 
@@ -254,6 +276,7 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
     p->base.ops = &db_pgsql_ops;
     p->base.is_shared = true;
     p->access = options->access;
+    p->must_replicate = options->must_replicate;
     p->timeout_ms = options->timeout_ms == 0 ? DB_PGSQL_TIMEOUT_MS : options->timeout_ms;
     mem_copy_string(p->server, sizeof p->server, "PostgreSQL");
     *is_missing_out = false;
@@ -262,7 +285,7 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
     if (*status_out == DB_OK)
         *status_out = set_up_session(p, err);
     if (*status_out == DB_OK && p->access == DB_WRITE)
-        *status_out = lock_node(p, options->node, err);
+        *status_out = lock_node(p, options, err);
     if (*status_out == DB_OK)
         *status_out = find_tables(p, is_missing_out, err);
     if (*status_out == DB_OK)

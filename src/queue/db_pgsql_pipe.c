@@ -230,12 +230,14 @@ static enum db_status take_rows(const PGresult *result, const struct db_pgsql_re
     return DB_OK;
 }
 
-static void take_tag(PGresult *result, struct db_pgsql_results *last)
+/* COMMIT of a transaction in which a statement has failed succeeds, and says ROLLBACK. */
+static enum db_status check_tag(const struct db_pgsql *p, const char *sql, PGresult *result,
+                                struct err *err)
 {
-    size_t len = strcspn(PQcmdStatus(result), " ");
-
-    last->changed = strtoull(PQcmdTuples(result), NULL, 10);
-    snprintf(last->tag, sizeof last->tag, "%.*s", (int)len, PQcmdStatus(result));
+    if (strcmp(sql, "COMMIT") != 0 || strcmp(PQcmdStatus(result), "COMMIT") == 0)
+        return DB_OK;
+    err_set(err, "%s: COMMIT: the transaction was rolled back", p->server);
+    return DB_FAULT;
 }
 
 /* Wait for the next result of a message; NULL: there is none, or the connection is lost. */
@@ -271,8 +273,10 @@ static enum db_status take_one(struct db_pgsql *p, const struct db_pgsql_sent *s
         case PGRES_COMMAND_OK:
             if (status == DB_OK && wants)
                 status = take_rows(result, last, &wants, err);
+            if (status == DB_OK && s->kind == DB_PGSQL_EXECUTE)
+                status = check_tag(p, s->sql, result, err);
             if (last != NULL)
-                take_tag(result, last);
+                last->changed = strtoull(PQcmdTuples(result), NULL, 10);
             break;
         default:
             if (s->kind == DB_PGSQL_PREPARE)

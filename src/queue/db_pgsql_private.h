@@ -32,6 +32,7 @@ struct db_pgsql {
     unsigned timeout_ms;
     int64_t deadline_ms; /* of the operation; with DB_WRITE of the transaction */
     bool is_in_transaction;
+    bool must_replicate, is_durable;
     bool has_failed;   /* the connection is lost, or its state unknown */
     char server[128];  /* HOST:PORT */
     char sqlstate[6];  /* of the last error */
@@ -66,7 +67,6 @@ struct db_pgsql_results {
     bool (*row)(void *ctx, const struct db_value *columns); /* called for each row; NULL: is not */
     void *ctx;
     uint64_t changed; /* rows that were changed */
-    char tag[16];     /* the first word of what the server says was done: "COMMIT" */
 };
 
 /* Send a sync, and take the results of all that was sent. Returns the first failure. */

@@ -100,13 +100,15 @@ static int open_directory(struct db_queue *q, struct err *err)
 
 /* --- the writer --- */
 
-static struct db *open_shared(const struct db_queue *q, enum db_access access,
+static struct db *open_shared(struct db_queue *q, enum db_access access,
                               enum db_status *status_out, struct err *err)
 {
     const struct db_pgsql_options options = {.uri = q->database,
                                              .node = q->node,
                                              .program = "splitrelay",
-                                             .access = access == DB_READ ? DB_SHARE : DB_WRITE};
+                                             .access = access == DB_READ ? DB_SHARE : DB_WRITE,
+                                             .must_replicate = q->options.must_replicate,
+                                             .backend = &q->backend};
     bool is_missing;
 
     return db_pgsql_open(&options, status_out, &is_missing, err);

@@ -73,6 +73,7 @@ struct db_queue {
     char *spool_directory; /* owned, as the three below; those of the options */
     char *database;        /* the address, if it is shared by several nodes; NULL: SQLite */
     char *node;            /* the name of this node; "" with SQLite */
+    int backend;           /* PostgreSQL: see db_pgsql_open(); the writer's thread */
     char *place;           /* of the database, for messages: a file, or the address */
     _Atomic int64_t delay_max_s, history_s;
     struct large *large;

@@ -147,11 +147,10 @@ struct removal {
 static enum db_status apply_removal(struct writer_request *r, struct db *db, struct err *err)
 {
     enum db_status status = queue_insert_undo(db, ((const struct removal *)r)->id, err);
-    const bool overwrites = r->urgency == WRITER_DURABLE && !db->is_shared;
 
-    if (status == DB_OK && overwrites)
+    if (status == DB_OK && r->urgency == WRITER_DURABLE)
         status = db->ops->run(db, "INSERT INTO schema VALUES (0)", NULL, 0, NULL, err);
-    if (status == DB_OK && overwrites)
+    if (status == DB_OK && r->urgency == WRITER_DURABLE)
         status = db->ops->run(db, "DELETE FROM schema WHERE version = 0", NULL, 0, NULL, err);
     return status;
 }
@@ -174,10 +173,12 @@ static void finish_removal(struct writer_request *r, enum db_status status, cons
 static void remove_rows(const struct queue_put *p, bool was_committed)
 {
     struct removal *r = mem_zalloc(sizeof *r + p->copy_count * sizeof *r->reserved);
+    /* On PostgreSQL it must not wait for a standby that may be away. */
+    bool is_durable = was_committed && !queue_is_shared(p->queue);
 
     r->request = (struct writer_request){.apply = apply_removal,
                                          .finish = finish_removal,
-                                         .urgency = was_committed ? WRITER_DURABLE : WRITER_LAZY,
+                                         .urgency = is_durable ? WRITER_DURABLE : WRITER_LAZY,
                                          .must_succeed = true};
     r->queue = p->queue;
     r->id = p->id;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "pgsql_unit.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <check.h>
@@ -46,7 +47,8 @@ const char *pgsql_unit_create(const char *clause)
 {
     static unsigned count;
 
-    snprintf(name, sizeof name, "unit_%ld_%u", (long)getpid(), ++count);
+    snprintf(name, sizeof name, "unit_%ld_%u_%lld", (long)getpid(), ++count,
+             (long long)clock_now_us());
     execute(mem_printf("CREATE DATABASE %s TEMPLATE template0 %s", name, clause), true);
     uri = pgsql_unit_uri_at(pgsql_unit_port(), "");
     return uri;

@@ -128,10 +128,18 @@ static struct err err;
         ck_assert_msg(status_ == DB_OK, "%d: %s", (int)status_, err.text);                         \
     } while (0)
 
+static int backend;
+static bool must_replicate;
+
 static struct db *try_open(const char *at, const char *node, enum db_access access)
 {
-    const struct db_pgsql_options options = {
-        .uri = at, .node = node, .program = "test_db", .access = access, .timeout_ms = TIMEOUT_MS};
+    const struct db_pgsql_options options = {.uri = at,
+                                             .node = node,
+                                             .program = "test_db",
+                                             .access = access,
+                                             .timeout_ms = TIMEOUT_MS,
+                                             .must_replicate = must_replicate,
+                                             .backend = access == DB_WRITE ? &backend : NULL};
     enum db_status status;
     bool is_missing;
     struct db *opened = db_pgsql_open(&options, &status, &is_missing, &err);
@@ -281,6 +289,21 @@ START_TEST(a_commit_with_a_warning_has_failed)
 }
 END_TEST
 
+START_TEST(a_durable_commit_that_waits_for_no_standby_has_failed)
+{
+    must_replicate = true;
+    struct db *strict = open_at(uri, "strict", DB_WRITE);
+    must(strict->ops->begin(strict, false, &err));
+    must(put(strict, 1, 1));
+    must(strict->ops->commit(strict, &err));
+    must(strict->ops->begin(strict, true, &err));
+    must(put(strict, 2, 1));
+    ck_assert_int_eq(strict->ops->commit(strict, &err), DB_FAULT);
+    ck_assert_msg(strstr(err.text, "synchronous_standby_names") != NULL, "%s", err.text);
+    strict->ops->close(strict);
+}
+END_TEST
+
 START_TEST(a_serialization_failure_can_be_tried_again)
 {
     struct db *other = open_at(uri, "there", DB_SHARE);
@@ -395,8 +418,26 @@ END_TEST
 
 /* --- opening --- */
 
+/* The server is still busy with the last statement, or waits for a standby. */
+START_TEST(an_earlier_connection_of_the_writer_is_ended)
+{
+    int last = backend;
+
+    ck_assert_int_ne(last, 0);
+    ck_assert_int_eq(execute(db, "SELECT pg_sleep(60)"), DB_FAULT);
+    db->ops->close(db);
+    backend = last + 1;
+    db = try_open(uri, "here", DB_WRITE);
+    ck_assert_ptr_null(db); /* it is not ours */
+    backend = last;
+    db = open_at(uri, "here", DB_WRITE);
+    ck_assert_int_ne(backend, last);
+}
+END_TEST
+
 START_TEST(a_node_has_one_writer)
 {
+    backend = 0;
     ck_assert_ptr_null(try_open(uri, "here", DB_WRITE));
     ck_assert_msg(strstr(err.text, "another splitrelay is node \"here\"") != NULL, "%s", err.text);
     struct db *other = open_at(uri, "there", DB_WRITE), *shares = open_at(uri, "here", DB_SHARE);
@@ -536,6 +577,7 @@ int main(void)
     tcase_add_test(tests, a_statement_whose_preparation_was_skipped_works_later);
     tcase_add_test(tests, a_commit_after_an_error_is_no_commit);
     tcase_add_test(tests, a_commit_with_a_warning_has_failed);
+    tcase_add_test(tests, a_durable_commit_that_waits_for_no_standby_has_failed);
     tcase_add_test(tests, a_serialization_failure_can_be_tried_again);
     tcase_add_test(tests, a_text_that_the_database_cannot_hold_is_made_valid);
     tcase_add_test(tests, a_type_that_is_not_known_is_said);
@@ -543,6 +585,7 @@ int main(void)
     tcase_add_test(tests, a_slow_transaction_has_one_deadline);
     tcase_add_test(tests, a_commit_without_an_answer_may_have_happened);
     tcase_add_test(tests, a_connection_that_the_server_ends_is_a_fault);
+    tcase_add_test(tests, an_earlier_connection_of_the_writer_is_ended);
     tcase_add_test(tests, a_node_has_one_writer);
     tcase_add_test(tests, nodes_that_start_at_once_create_the_tables_once);
     tcase_add_loop_test(tests, a_password_is_not_in_the_error, 0, 3);

@@ -330,6 +330,23 @@ START_TEST(what_need_not_be_durable_has_no_sync_of_its_own)
 }
 END_TEST
 
+/* PostgreSQL syncs by itself; the standby for which a durable commit waits may be away. */
+START_TEST(a_shared_database_is_not_synced_without_need)
+{
+    struct timespec pause = {.tv_nsec = 600 * 1000000};
+    struct order order;
+
+    fake.is_shared = true;
+    start(false);
+    order_init(&order, 'w', WRITER_WRITTEN);
+    nanosleep(&pause, NULL);
+    writer_submit(writer, &order.request);
+    ck_assert_int_eq(wait_for(&order), DB_OK);
+    writer_stop(writer, 0);
+    ck_assert(!script.transactions[0].is_durable);
+}
+END_TEST
+
 START_TEST(a_lazy_request_waits_for_company)
 {
     struct order lazy, other;
@@ -746,6 +763,7 @@ int main(void)
     tcase_add_test(tests, a_database_that_cannot_be_opened_is_said_at_the_start);
     tcase_add_test(tests, requests_gather_while_a_commit_is_under_way);
     tcase_add_test(tests, what_need_not_be_durable_has_no_sync_of_its_own);
+    tcase_add_test(tests, a_shared_database_is_not_synced_without_need);
     tcase_add_test(tests, a_lazy_request_waits_for_company);
     tcase_add_test(tests, a_request_that_conflicts_fails_alone);
     tcase_add_test(tests, a_conflict_of_the_commit_fails_alone);
