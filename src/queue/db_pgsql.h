@@ -40,11 +40,11 @@ struct db_pgsql_options {
  *   DB_WRITE  takes the lock of the node first: a session lock on its name, which the server
  *             releases when the connection ends. Fails with "another splitrelay is node ..." if it
  *             is not released within half of the time for an operation. Thus no transaction of an
- *             earlier connection is still waiting for its commit. Creates the tables if they are missing.
- *   DB_SHARE  writes without that lock; the tables are there.
- * A schema of another version is refused, and an encoding other than UTF8. NULL on failure, with
- * the reason in *status_out and `err`. *is_missing_out: there are no tables yet. DB_SHARE has
- * failed then; with DB_READ the connection is for db_pgsql_replication() alone.
+ *             earlier connection is still waiting for its commit. Creates the tables if they are
+ * missing. DB_SHARE  writes without that lock; the tables are there. A schema of another version is
+ * refused, and an encoding other than UTF8. NULL on failure, with the reason in *status_out and
+ * `err`. *is_missing_out: there are no tables yet. DB_SHARE has failed then; with DB_READ the
+ * connection is for db_pgsql_replication() alone.
  */
 struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status *status_out,
                          bool *is_missing_out, struct err *err)

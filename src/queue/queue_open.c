@@ -100,8 +100,8 @@ static int open_directory(struct db_queue *q, struct err *err)
 
 /* --- the writer --- */
 
-static struct db *open_shared(struct db_queue *q, enum db_access access,
-                              enum db_status *status_out, struct err *err)
+static struct db *open_shared(struct db_queue *q, enum db_access access, enum db_status *status_out,
+                              struct err *err)
 {
     const struct db_pgsql_options options = {.uri = q->database,
                                              .node = q->node,
