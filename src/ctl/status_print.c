@@ -141,7 +141,8 @@ static void print_nodes(const struct status *s)
         putchar('\n');
     }
     if (s->nodes.ordered > 0)
-        ctl_printf("  %-20s  %lld waiting for their node\n", "orders", (long long)s->nodes.ordered);
+        ctl_printf("  %-20s  %lld wait until no worker has their copies\n", "orders",
+                   (long long)s->nodes.ordered);
 }
 
 static void print_way(const struct status_group *g)

@@ -38,8 +38,8 @@ struct queue_entry {
     size_t recipient_count;
     unsigned attempts;
     const char *problem; /* why its content cannot be read; "": it can */
-    const char *owner;   /* the node that has it; "": none, and always with SQLite */
-    const char *ordered; /* what that node is to do with it, as in the table; "": nothing */
+    const char *owner;   /* the living node that has leased it; "": none, and always with SQLite */
+    const char *ordered; /* the order for it, as in the table; "": none */
 };
 
 /* Called from time to time during a long operation, with the number of rows that have been read and
@@ -89,8 +89,8 @@ struct queue_node_row {
     char name[256];
     char version[32];
     int64_t number;
-    time_t since, until; /* its start; the end of its lease, 0 if it has ended cleanly */
-    bool is_alive;       /* its lease lasts, by the clock of the database */
+    time_t since, until; /* its start; the end of its leases, 0 if it has ended cleanly */
+    bool is_alive;       /* its leases last, by the clock of the database */
     uint64_t copies;     /* that it has leased */
 };
 

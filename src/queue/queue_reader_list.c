@@ -14,7 +14,8 @@
 
 /* A copy and its recipients are read as one row for each recipient. */
 #define COLUMNS                                                                                    \
-    "c.id, c.destination, c.state, c.due, c.attempts, m.body_at, c.owner, "                        \
+    "c.id, c.destination, c.state, c.due, c.attempts, m.body_at,"                                  \
+    " CASE WHEN c.owner IN (SELECT name FROM alive) THEN c.owner END, "                            \
     "c.ordered, " QUEUE_ROW_MESSAGE ", " QUEUE_ROW_RECIPIENT
 #define MESSAGE_AT 8
 #define RECIPIENT_AT (MESSAGE_AT + QUEUE_ROW_MESSAGE_COLUMNS)

@@ -38,11 +38,10 @@ int queue_reader_nodes(struct queue_reader *r, struct queue_nodes *out, struct e
     if (status == DB_OK)
         status = r->db->ops->query(
             r->db,
-            "SELECT n.name, n.number, CAST(n.since AS BIGINT), CAST(n.until AS BIGINT),"
-            " CASE WHEN n.until > EXTRACT(EPOCH FROM clock_timestamp()) THEN 1 ELSE 0 END,"
-            " n.version, coalesce(owned.copies, 0) FROM node n LEFT JOIN (SELECT owner,"
-            " count(*) AS copies FROM copy WHERE owner IS NOT NULL GROUP BY owner) owned"
-            " ON owned.owner = n.name ORDER BY n.name",
+            "SELECT n.name, n.number, n.since, n.until, a.name IS NOT NULL, n.version,"
+            " coalesce(owned.copies, 0) FROM node n LEFT JOIN alive a ON a.number = n.number"
+            " LEFT JOIN (SELECT owner, count(*) AS copies FROM copy WHERE owner IS NOT NULL"
+            " GROUP BY owner) owned ON owned.owner = a.name ORDER BY n.name",
             NULL, 0, add_node, out, err);
     if (status == DB_OK)
         status = db_get_number(r->db, "SELECT count(*) FROM copy WHERE ordered IS NOT NULL", NULL,

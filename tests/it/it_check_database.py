@@ -4,10 +4,12 @@
 
 import json
 import os
+import re
 import subprocess
 
 import rig
 from rig.daemons import program
+from rig.node import Node
 
 SECRET = "b%40d-secret"
 
@@ -104,6 +106,48 @@ def test_replication(r):
     assert found["queue"] == s.uri and found["replication"]["problem"] == "" and found["replication"]["synchronous"] == 1, found
     standby.stop()
     rig.wait_for(lambda: s.levels("is attached") == ["error"], 20, "the loss of the standby", s.findings)
+
+
+def test_nodes(r):
+    """status, show and queue tell what each node has; a node that is silent is a warning, one that was stopped is none."""
+    s = Site(r)
+    sink = rig.Sink(r, "archive", hook=lambda stage, _conn, _arg: rig.HANG if stage == "mail" else None)
+    one, two = (Node(r, name, s.uri, sink, replicated="no") for name in ("one", "two"))
+    assert one.put("x").code == 250
+
+    def nodes(code=0):
+        status, said, _ = rig.run_splitctl(r, two.configuration, "status", "--json", check=False)
+        found = json.loads(said)
+        assert status == code, found
+        return found["reason"], {n["name"]: n for n in found["splitrelay"]["nodes"]}
+
+    def copy():
+        return json.loads(rig.run_splitctl(r, two.configuration, "queue", "--json", check=False)[1])
+
+    _, found = nodes()
+    assert [(n, found[n]["alive"], found[n]["copies"]) for n in ("one", "two")] == [("one", True, 1), ("two", True, 0)], found
+    assert copy()["node"] == "one" and "ordered" not in copy(), copy()
+    assert re.search("(?m)^node +one$", rig.run_splitctl(r, two.configuration, "show", copy()["queue_id"], check=False)[1])
+    done = rig.run_splitctl(r, two.configuration, "delete", "--yes", "--all", check=False)
+    assert "1 being delivered" in done[1], done
+    assert copy()["ordered"] == "delete" and nodes()[0] == "", copy()
+    text = rig.run_splitctl(r, two.configuration, "status", check=False)[1]
+    assert "node one              alive, 1 copy, version " in text and "1 wait until no worker has their copies" in text, text
+    two.daemon.stop()
+    _, found = nodes(2)  # splitrelay does not run here
+    assert not found["two"]["alive"] and found["two"]["until"] is None and found["two"]["copies"] == 0, found
+    two.start()
+    one.daemon.kill()
+    rig.wait_for(lambda: not nodes_of(r, two)["one"]["alive"], 30, "the end of a lease")
+    reason, found = nodes(1)
+    assert reason == "node one is silent" and found["one"]["copies"] == 0 and found["one"]["until"] > 0, (reason, found)
+    s.configure(s.uri)
+    assert s.levels("node one is silent") == ["warning"], s.findings()
+
+
+def nodes_of(r, node):
+    said = rig.run_splitctl(r, node.configuration, "status", "--json", check=False)[1]
+    return {n["name"]: n for n in json.loads(said)["splitrelay"]["nodes"]}
 
 
 if __name__ == "__main__":
