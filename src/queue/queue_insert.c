@@ -79,8 +79,8 @@ enum db_status queue_insert_part(struct db *db, int64_t message, int64_t part, c
     const struct db_value values[] = {db_int(message), db_int(part), db_blob(data, len)};
 
     return db->ops->run(db,
-                        "INSERT INTO body (message, part, data) SELECT $1, $2, $3"
-                        " WHERE EXISTS (SELECT 1 FROM message WHERE id = $1)",
+                        "INSERT INTO body (message, part, data) SELECT $1, $2, $3 FROM message"
+                        " WHERE id = $1 FOR KEY SHARE", /* no part without a message stays */
                         values, 3, NULL, err);
 }
 

@@ -16,6 +16,7 @@
 
 #define STOP_MS 1500 /* for outcomes that the database does not take */
 #define PRUNE_ROWS 200
+#define PREPARED_MAX 50 /* messages that are removed at a time */
 
 time_t queue_now(const struct db_queue *q)
 {
@@ -146,26 +147,41 @@ static struct db *open_writer(void *ctx, enum db_status *status_out, struct err 
     return queue_open_database(ctx, DB_WRITE, status_out, err);
 }
 
-/* Remove messages that were left between prepare and commit: by an earlier life of this node, or by
- * nodes that do not live any more. The number of the node is in the id. */
-static enum db_status remove_prepared(const struct db_queue *q, struct db *db, bool is_start,
-                                      struct err *err)
-{
-#define LEFT_MESSAGES "(SELECT id FROM message WHERE state = 'prepared' AND "
-#define NODE_OF_ID "(id >> 9) & 63"
-    static const char *const own[] = {
-        "DELETE FROM body WHERE message IN " LEFT_MESSAGES NODE_OF_ID " = $1)",
-        "DELETE FROM message WHERE id IN " LEFT_MESSAGES NODE_OF_ID " = $1)"};
-    static const char *const others[] = {
-        "DELETE FROM body WHERE message IN " LEFT_MESSAGES NODE_OF_ID
-        " NOT IN (SELECT number FROM alive UNION SELECT $1))",
-        "DELETE FROM message WHERE id IN " LEFT_MESSAGES NODE_OF_ID
-        " NOT IN (SELECT number FROM alive UNION SELECT $1))"};
-    const struct db_value number = db_int(q->ids.node);
-    enum db_status status = DB_OK;
+struct prepared {
+    int64_t ids[PREPARED_MAX];
+    size_t count;
+};
 
-    for (size_t i = 0; i < 2 && status == DB_OK; i++)
-        status = db->ops->run(db, is_start ? own[i] : others[i], &number, 1, NULL, err);
+static bool take_prepared(void *ctx, const struct db_value *columns)
+{
+    struct prepared *p = ctx;
+
+    p->ids[p->count++] = columns[0].number;
+    return p->count < PREPARED_MAX;
+}
+
+/*
+ * Remove messages that were left between prepare and commit: by an earlier life of this node, or by
+ * nodes that do not live any more. The number of the node is in the id. A node that is only slow
+ * may be storing such a message. So the rows are locked, and what another transaction has locked is
+ * left out: the message is either stored, or not there any more when it is to be stored.
+ */
+static enum db_status remove_prepared(const struct db_queue *q, struct db *db, bool is_start,
+                                      bool *has_more_out, struct err *err)
+{
+#define PREPARED "SELECT id FROM message WHERE state = 'prepared' AND (id >> 9) & 63 "
+#define LOCKED " LIMIT $2 FOR UPDATE SKIP LOCKED"
+    const char *sql = !is_start ? PREPARED
+                          "NOT IN (SELECT number FROM alive UNION SELECT $1)" LOCKED
+                      : db->is_shared ? PREPARED "= $1" LOCKED
+                                      : PREPARED "= $1 LIMIT $2";
+    const struct db_value values[] = {db_int(q->ids.node), db_int(PREPARED_MAX)};
+    struct prepared found = {.count = 0};
+    enum db_status status = db->ops->query(db, sql, values, 2, take_prepared, &found, err);
+
+    for (size_t i = 0; i < found.count && status == DB_OK; i++)
+        status = queue_insert_undo(db, found.ids[i], err);
+    *has_more_out = *has_more_out || found.count == PREPARED_MAX;
     return status;
 }
 
@@ -181,7 +197,9 @@ static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct
     if (status == DB_OK)
         status = db->ops->run(db, "DELETE FROM suspended WHERE until > 0 AND until <= $1", &now, 1,
                               NULL, err);
-    return status == DB_OK && queue_is_shared(ctx) ? remove_prepared(ctx, db, false, err) : status;
+    return status == DB_OK && queue_is_shared(ctx)
+               ? remove_prepared(ctx, db, false, has_more_out, err)
+               : status;
 }
 
 static void note_damage(void *ctx, const struct err *err)
@@ -196,7 +214,14 @@ struct cleaning {
 
 static enum db_status apply_cleaning(struct writer_request *r, struct db *db, struct err *err)
 {
-    return remove_prepared(((const struct cleaning *)r)->q, db, true, err);
+    const struct db_queue *q = ((const struct cleaning *)r)->q;
+    enum db_status status = DB_OK;
+
+    for (bool has_more = true; has_more && status == DB_OK;) {
+        has_more = false;
+        status = remove_prepared(q, db, true, &has_more, err);
+    }
+    return status;
 }
 
 /* --- what is there --- */
