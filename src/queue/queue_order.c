@@ -143,14 +143,15 @@ static bool take_order(void *ctx, const struct db_value *columns)
 static enum db_status apply(struct writer_request *request, struct db *db, struct err *err)
 {
     struct work *w = (struct work *)request;
+#define ORDERED                                                                                    \
+    "SELECT id, destination, ordered FROM copy WHERE ordered IS NOT NULL"                          \
+    " AND " QUEUE_IS_FREE("$1") " ORDER BY id"
     const struct db_value me = db_text(w->q->node);
+    /* Another node may carry out the same order now, and have the copy delivered. */
+    const char *sql = db->is_shared ? ORDERED " FOR UPDATE SKIP LOCKED" : ORDERED;
 
     settle(w); /* of a transaction that is run again */
-    enum db_status status =
-        db->ops->query(db,
-                       "SELECT id, destination, ordered FROM copy WHERE ordered IS NOT NULL"
-                       " AND " QUEUE_IS_FREE("$1") " ORDER BY id",
-                       &me, 1, take_order, w, err);
+    enum db_status status = db->ops->query(db, sql, &me, 1, take_order, w, err);
     for (size_t i = 0; i < w->count && status == DB_OK; i++) {
         const struct order *o = &w->orders[i];
         status = queue_order_write(w->q, db, o->action, o->to, &o->id, 1, &w->files, err);
