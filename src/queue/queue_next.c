@@ -144,7 +144,7 @@ bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id)
     if (n->state == QUEUE_READY)
         dropped = queue_window_remove(w, n, QUEUE_IDLE);
     const bool is_free = n->state == QUEUE_IDLE;
-    n->is_marked = !is_free;
+    n->is_marked = n->is_marked || !is_free || n->reserved > 1; /* of a commit that just ends */
     pthread_mutex_unlock(&w->lock);
     queue_ready_free(dropped);
     return is_free;

@@ -179,9 +179,9 @@ void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready);
 
 /* Reserve a copy for a change. If it is ready in memory, it is removed from there. False: the copy
- * is in hand. It is marked: it is not handed out again before a look has read its row, and orders
- * are looked for when it has been given back. The caller calls queue_next_settle() after each
- * result. */
+ * is in hand. It is marked, and so is one that was reserved: it is not handed out again before a
+ * look has read its row, and orders are looked for when it has been given back. The caller calls
+ * queue_next_settle() after each result. */
 bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id);
 /* Take a copy back from a worker and make it ready again, when nothing is to be written. False: it
  * is marked or reserved, nothing was done, and the caller keeps `ready`. */

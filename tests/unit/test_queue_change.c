@@ -399,6 +399,29 @@ START_TEST(an_order_is_carried_out_when_the_copy_is_given_back)
 END_TEST
 
 /* The process ends while a worker has the copy. */
+static void hold_all(void *ctx)
+{
+    (void)ctx;
+    must_change(&(struct queue_change){.action = QUEUE_HOLD}, 1, 0);
+}
+
+/* The commit that has stored the copy has not handed it out yet. */
+START_TEST(a_fresh_copy_that_is_held_is_not_handed_out)
+{
+    struct queue_message m = queue_unit_message();
+    struct queue_recipient r = queue_unit_recipient("a@b.test");
+    struct queue_new_copy copy = {.destination = "archive", .recipients = &r, .recipient_count = 1};
+    struct queue_put *p;
+    struct err err = {""};
+
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    ck_assert_int_eq(q->ops->put_begin(q, &m, &copy, 1, &p, &err), QUEUE_PUT_OK);
+    ck_assert_int_eq(q->ops->put_commit(p, hold_all, NULL, &err), QUEUE_PUT_OK);
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    queue_unit_count(0, 1, 0);
+}
+END_TEST
+
 START_TEST(an_order_outlasts_a_crash)
 {
     const bool is_deletion = _i == 0;
@@ -799,6 +822,7 @@ static TCase *make(void)
     tcase_add_test(tests, many);
     tcase_add_loop_test(tests, an_order_is_carried_out_when_the_copy_is_given_back, 0,
                         UNIT_COUNT(in_delivery));
+    tcase_add_test(tests, a_fresh_copy_that_is_held_is_not_handed_out);
     tcase_add_loop_test(tests, an_order_outlasts_a_crash, 0, 2);
     tcase_add_test(tests, an_order_may_be_replaced);
     tcase_add_test(tests, the_history_says_what_became_of_a_copy);
