@@ -168,6 +168,15 @@ static void finish_removal(struct writer_request *r, enum db_status status, cons
     free(removal);
 }
 
+/* End the reservations of a commit that has changed nothing for certain. Rows with these ids are
+ * another message's. */
+static void settle_all(const struct queue_put *p)
+{
+    for (size_t i = 0; i < p->copy_count; i++)
+        if (is_reserved(&p->copies[i]))
+            queue_next_settle(p->queue, p->copies[i].destination, id_of(p, i), NULL);
+}
+
 /* Submit the request that removes the rows. was_committed: put_commit has failed, so the copies are
  * reserved and may be in the database. */
 static void remove_rows(const struct queue_put *p, bool was_committed)
@@ -211,8 +220,8 @@ enum queue_put_status queue_put_prepare(struct queue_put *p, struct err *err)
     enum queue_put_status status = queue_put_complete(p, err);
 
     if (status == QUEUE_PUT_OK && !p->is_in_doubt) {
-        p->is_in_doubt = true;
         status = queue_put_submit(p, queue_put_apply_prepare, WRITER_WRITTEN, err);
+        p->is_in_doubt = p->status != DB_CONFLICT; /* then the rows are another message's */
     }
     p->to_disk_us += clock_now_us() - begin_us;
     return status;
@@ -289,6 +298,8 @@ enum queue_put_status queue_put_commit(struct queue_put *p, void (*stored)(void 
         if (stored != NULL)
             stored(ctx);
         hand_out(p);
+    } else if (p->status == DB_CONFLICT && !p->is_in_doubt && p->file == NULL) {
+        settle_all(p);
     } else {
         remove_rows(p, true);
     }

@@ -5,6 +5,7 @@
  * the process go through the functions below.
  */
 #include "base/mem.h"
+#include "queue/queue_id.h"
 #include "queue_unit.h"
 #include "unit.h"
 
@@ -321,6 +322,36 @@ START_TEST(a_message_that_all_have_got_is_not_kept)
 }
 END_TEST
 
+/* Two nodes have the same number, against all rules. */
+START_TEST(a_message_with_the_same_id_is_not_removed)
+{
+    struct queue_message m = queue_unit_message();
+    struct queue_recipient r = queue_unit_recipient("a@b.test");
+    struct queue_new_copy copy = {.destination = "archive", .recipients = &r, .recipient_count = 1};
+    struct queue_put *p;
+    struct err err = {""};
+    char sql[200];
+    int64_t id;
+
+    ck_assert_int_eq(q->ops->put_begin(q, &m, &copy, 1, &p, &err), QUEUE_PUT_OK);
+    ck_assert(queue_id_parse(copy.id, &id));
+    snprintf(sql, sizeof sql,
+             "INSERT INTO message VALUES (%lld, 0, 0, '', '', '', '', '', '', '', '', 'body',"
+             " 'stored')",
+             (long long)queue_id_message(id));
+    queue_unit_execute(sql);
+    if (_i == 1)
+        ck_assert_int_eq(q->ops->put_prepare(p, &err), QUEUE_PUT_FAULT);
+    if (_i == 1)
+        q->ops->put_abort(p);
+    else
+        ck_assert_int_eq(q->ops->put_commit(p, NULL, NULL, &err), QUEUE_PUT_FAULT);
+    queue_unit_flush();
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM message"), 1);
+    ck_assert_ptr_null(queue_unit_take("archive"));
+}
+END_TEST
+
 START_TEST(too_many_copies_are_refused)
 {
     struct new_message m;
@@ -454,6 +485,7 @@ static TCase *make(void)
     tcase_add_checked_fixture(tests, set_up, NULL);
     tcase_add_loop_test(tests, an_abort_leaves_nothing, 0, UNIT_COUNT(forms));
     tcase_add_loop_test(tests, a_message_that_all_have_got_is_not_kept, 0, UNIT_COUNT(forms));
+    tcase_add_loop_test(tests, a_message_with_the_same_id_is_not_removed, 0, 2);
     tcase_add_test(tests, too_many_copies_are_refused);
     tcase_add_loop_test(tests, rows_that_were_lost_are_written_again, 0,
                         queue_unit_is_shared() ? 1 : 2);
