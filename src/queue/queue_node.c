@@ -10,7 +10,9 @@
  * A thread submits the heartbeats, listens to the notifications of other nodes, and checks the
  * replication. The node's own clock decides when it takes its lease for lost, some seconds before
  * other nodes do, so no copy is handed out by two nodes. When a heartbeat succeeds later, the
- * copies in memory are dropped, because another node may have delivered them.
+ * copies in memory are dropped, because another node may have delivered them. The same is done when
+ * the database says that the lease had run out: the machine may have been suspended, or a standby
+ * has become the primary that had not got the last heartbeats.
  */
 #include "queue/queue_node_private.h"
 
@@ -107,10 +109,13 @@ static enum db_status apply_join(struct writer_request *r, struct db *db, struct
 
 static enum db_status apply_beat(struct writer_request *r, struct db *db, struct err *err)
 {
-    const struct queue_node *n =
-        (const struct queue_node *)(const void *)((char *)r - offsetof(struct queue_node, beat));
+    struct queue_node *n =
+        (struct queue_node *)(void *)((char *)r - offsetof(struct queue_node, beat));
+    const struct db_value number = db_int(n->number);
+    enum db_status status = db_get_number(db, "SELECT count(*) FROM alive WHERE number = $1",
+                                          &number, 1, &n->was_alive, err);
 
-    return write_row(n, db, err);
+    return status == DB_OK ? write_row(n, db, err) : status;
 }
 
 static enum db_status apply_leave(struct writer_request *r, struct db *db, struct err *err)
@@ -134,7 +139,8 @@ static void finish_leave(struct writer_request *r, enum db_status status, const 
 bool queue_node_has_lease(const struct db_queue *q)
 {
     return q->shared == NULL ||
-           clock_now_ms() < atomic_load(&q->shared->leased_until_ms) - MARGIN_MS;
+           (clock_now_ms() < atomic_load(&q->shared->leased_until_ms) - MARGIN_MS &&
+            !atomic_load(&q->shared->is_cut_off));
 }
 
 static void finish_beat(struct writer_request *r, enum db_status status, const struct err *err)
@@ -142,8 +148,10 @@ static void finish_beat(struct writer_request *r, enum db_status status, const s
     struct queue_node *n =
         (struct queue_node *)(void *)((char *)r - offsetof(struct queue_node, beat));
 
-    (void)err; /* the writer logs it */
-    if (status == DB_OK && clock_now_ms() >= atomic_load(&n->leased_until_ms)) {
+    if (status == DB_CONFLICT) /* the writer logs the other failures */
+        log_error("node %s: its number %u was given to another node: restart splitrelay: %s",
+                  n->q->node, n->number, err->text);
+    if (status == DB_OK && (!n->was_alive || clock_now_ms() >= atomic_load(&n->leased_until_ms))) {
         size_t lost = queue_next_drop(n->q);
         atomic_fetch_add(&n->leases_lost, lost);
         log_warning("node %s: the lease had run out; other nodes may have taken up to %zu copies",

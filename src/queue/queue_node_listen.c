@@ -15,6 +15,7 @@
 #define TICK_MS 5000 /* from one heartbeat to the next */
 #define WAIT_MS 1000
 #define RETRY_MS 500
+#define LOOKED_MAX_MS (4 * TICK_MS)
 
 /* --- replication --- */
 
@@ -31,6 +32,7 @@ static enum db_status look_at_replication(struct queue_node *n, struct err *err)
     pthread_mutex_lock(&n->lock);
     bool is_new = strcmp(now.problem, n->replication.problem) != 0;
     n->replication = now;
+    n->looked_at_ms = clock_now_ms();
     n->alive = alive;
     pthread_mutex_unlock(&n->lock);
     if (is_new && n->q->options.must_replicate && now.problem[0] != '\0')
@@ -53,6 +55,8 @@ int queue_node_check(const struct db_queue *q, struct err *err)
         err_set(err, "%s: %s", r->server, r->unsafe);
     else if (q->options.must_replicate && r->problem[0] != '\0')
         err_set(err, "%s: %s (queue_replicated = \"no\" allows that)", r->server, r->problem);
+    else if (q->options.must_replicate && clock_now_ms() - n->looked_at_ms > LOOKED_MAX_MS)
+        err_set(err, "%s: the state of replication cannot be read", r->server);
     else
         rc = 0;
     pthread_mutex_unlock(&n->lock);
@@ -174,8 +178,10 @@ static enum db_status listen_once(struct queue_node *n, bool is_tick, struct err
     const bool is_new = n->db == NULL;
     enum db_status status = is_new ? queue_node_open_listener(n, err) : DB_OK;
 
-    if (status == DB_OK && is_new)
-        queue_next_look(n->q, NULL);
+    if (status == DB_OK && is_new) { /* orders may have been missed, or leases lost */
+        (void)queue_next_drop(n->q);
+        atomic_store(&n->is_cut_off, false);
+    }
     if (status == DB_OK && (is_new || is_tick))
         status = tick(n, err);
     if (status == DB_OK)
@@ -200,6 +206,7 @@ void *queue_node_main(void *arg)
         }
         if (listen_once(n, is_tick, &err) == DB_OK)
             continue;
+        atomic_store(&n->is_cut_off, true);
         queue_node_close_listener(n); /* the writer logs that the database does not answer */
         (void)poll(&wake, 1, RETRY_MS);
     }

@@ -20,11 +20,14 @@ struct queue_node {
     struct writer_request beat, leave;
     atomic_bool is_beating; /* `beat` belongs to the writer */
     int64_t beat_at_ms;
+    int64_t was_alive; /* before the heartbeat */
     _Atomic int64_t leased_until_ms;
     atomic_ullong leases_lost;
+    atomic_bool is_cut_off; /* nothing is listened to, so orders may be missed */
 
     pthread_mutex_t lock; /* the rest */
     struct db_replication replication;
+    int64_t looked_at_ms; /* when that was read */
     int64_t alive;
 };
 

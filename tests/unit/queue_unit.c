@@ -210,12 +210,20 @@ void queue_unit_execute(const char *sql)
     db->ops->close(db);
 }
 
-struct db *queue_unit_block(void)
+struct db *queue_unit_begin(void)
 {
     struct err err = {""};
     struct db *db = open_db(DB_WRITE, &err);
 
     ck_assert_msg(db->ops->begin(db, true, &err) == DB_OK, "%s", err.text);
+    return db;
+}
+
+struct db *queue_unit_block(void)
+{
+    struct err err = {""};
+    struct db *db = queue_unit_begin();
+
     if (queue_unit_is_shared())
         ck_assert_msg(
             db->ops->query_text(db, "LOCK TABLE message, history, suspended IN EXCLUSIVE MODE",

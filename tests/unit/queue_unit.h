@@ -47,6 +47,8 @@ const char *queue_unit_text(const char *sql);
 /* As an administrator with a database shell. */
 void queue_unit_execute(const char *sql);
 
+/* A connection that has begun a transaction. */
+struct db *queue_unit_begin(void);
 /* Nothing can be written until the result is given to queue_unit_unblock(). */
 struct db *queue_unit_block(void);
 void queue_unit_unblock(struct db *db);

@@ -211,6 +211,35 @@ START_TEST(no_copy_is_stranded)
 }
 END_TEST
 
+/* The database knows better than the node's clock: the machine was suspended, or the heartbeats
+ * were lost with the primary. */
+START_TEST(a_lease_that_the_database_has_not_seen_renewed)
+{
+    queue_unit_put("archive", "x");
+    q->ops->release(q, wait_for_copy(q, "archive"));
+    queue_unit_execute("INSERT INTO node VALUES (9, 'three', 0, 4000000000, '')");
+    queue_unit_execute("UPDATE node SET until = 1 WHERE name = 'one'");
+    queue_unit_execute("UPDATE copy SET owner = 'three'");
+    wait_for("SELECT count(*) FROM node WHERE name = 'one' AND until > 1", 1);
+    flush(q); /* the heartbeat has ended */
+    ck_assert_ptr_null(take_at(q, 300));
+    ck_assert_str_eq(queue_unit_text("SELECT owner FROM copy"), "three");
+}
+END_TEST
+
+/* Orders may have been missed while nothing was listened to. */
+START_TEST(what_was_held_while_nobody_listened)
+{
+    queue_unit_put("archive", "x");
+    two->ops->release(two, wait_for_copy(two, "archive"));
+    queue_unit_execute("UPDATE copy SET state = 'held'");
+    queue_unit_execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE"
+                       " application_name = 'splitrelay two' AND pid NOT IN"
+                       " (SELECT pid FROM pg_locks WHERE locktype = 'advisory')");
+    ck_assert_ptr_null(take_at(two, 3000));
+}
+END_TEST
+
 /* --- the last copies of a message --- */
 
 static void *finish_two(void *copy)
@@ -273,6 +302,53 @@ START_TEST(orders_are_carried_out_by_any_node)
     ck_assert_ptr_null(take_at(q, 300));
     if (orders[_i].queued == 1)
         finish_at(two, wait_for_copy(two, "new"));
+}
+END_TEST
+
+/* Begin to change the database beside the nodes. */
+static struct db *begin_beside(const char *sql)
+{
+    struct db *db = queue_unit_begin();
+    struct err err = {""};
+
+    ck_assert_msg(db->ops->query_text(db, sql, NULL, 0, NULL, NULL, &err) == DB_OK, "%s", err.text);
+    return db;
+}
+
+static void commit_beside(struct db *db)
+{
+    struct err err = {""};
+
+    ck_assert_msg(db->ops->commit(db, &err) == DB_OK, "%s", err.text);
+    db->ops->close(db);
+}
+
+/* Give what is done every second or so the time to be done; what cannot be done waits. */
+static void wait_a_while_for(const char *sql, int64_t number)
+{
+    for (int i = 0; i < 30 && queue_unit_number(sql) != number; i++)
+        usleep(100000);
+}
+
+/* Another node carries out the order and leases the copy, while this one has seen the order, too.
+ */
+START_TEST(an_order_is_carried_out_by_one_node)
+{
+    queue_unit_execute("INSERT INTO node VALUES (9, 'three', 0, 4000000000, '')");
+    queue_unit_put("archive", "x");
+    q->ops->later(q, wait_for_copy(q, "archive"), (time_t)fake_now + 1000000);
+    flush(q);
+    queue_unit_execute("UPDATE copy SET owner = 'three', ordered = 'requeue new'");
+    struct db *db =
+        begin_beside("UPDATE copy SET ordered = NULL, destination = 'new', owner = 'three'");
+    queue_unit_execute("UPDATE node SET until = NULL WHERE name = 'three'");
+    queue_unit_execute("SELECT pg_notify('splitmilter', 'order none 1')");
+    wait_a_while_for("SELECT 1", 0);
+    commit_beside(db);
+    flush(q);
+    flush(two);
+    ck_assert_str_eq(queue_unit_text("SELECT owner FROM copy"), "three");
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM history"), 0);
 }
 END_TEST
 
@@ -349,6 +425,31 @@ START_TEST(prepared_messages_of_the_dead_are_removed)
 }
 END_TEST
 
+/* A node that is only slow stores the message in the moment when it is taken for dead. */
+START_TEST(a_message_that_is_stored_meanwhile_is_not_removed)
+{
+    static const int64_t id = INT64_C(1000000) * 32768;
+    char sql[300];
+
+    snprintf(sql, sizeof sql,
+             "INSERT INTO message SELECT %lld + (n << 9), 0, 1, '', '', '', '', '', '', '', '',"
+             " 'body', 'prepared' FROM generate_series(1, 2) AS n",
+             (long long)id);
+    close_two();
+    queue_unit_execute("UPDATE node SET until = 4000000000 WHERE name = 'two'");
+    queue_unit_execute("INSERT INTO node VALUES (2, 'three', 0, 4000000000, '')");
+    queue_unit_execute(sql);
+    queue_unit_execute("INSERT INTO body SELECT id, 0, 'x' FROM message");
+    struct db *db = begin_beside("UPDATE message SET state = 'stored' WHERE (id >> 9) & 63 = 1");
+    queue_unit_execute("UPDATE node SET until = NULL WHERE name <> 'one'");
+    wait_a_while_for("SELECT count(*) FROM message", 1);
+    commit_beside(db);
+    wait_for("SELECT count(*) FROM message WHERE state = 'prepared'", 0);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM message"), 1);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM body"), 1);
+}
+END_TEST
+
 static TCase *make(void)
 {
     TCase *tests = queue_unit_case("queue_nodes");
@@ -360,12 +461,16 @@ static TCase *make(void)
     tcase_add_loop_test(tests, the_copies_of_a_node_that_ends_are_given_to_others, 0, 2);
     tcase_add_loop_test(tests, a_node_that_has_lost_its_lease, 0, 3);
     tcase_add_test(tests, no_copy_is_stranded);
+    tcase_add_test(tests, a_lease_that_the_database_has_not_seen_renewed);
+    tcase_add_test(tests, what_was_held_while_nobody_listened);
     tcase_add_test(tests, two_nodes_remove_the_last_two_copies);
     tcase_add_loop_test(tests, orders_are_carried_out_by_any_node, 0, UNIT_COUNT(orders));
+    tcase_add_test(tests, an_order_is_carried_out_by_one_node);
     tcase_add_test(tests, a_suspension_holds_for_all_nodes);
     tcase_add_test(tests, a_large_content_goes_through_the_database);
     tcase_add_test(tests, a_content_that_has_lost_a_part_is_not_stored);
     tcase_add_test(tests, prepared_messages_of_the_dead_are_removed);
+    tcase_add_test(tests, a_message_that_is_stored_meanwhile_is_not_removed);
     return tests;
 }
 
