@@ -230,13 +230,18 @@ END_TEST
 /* Orders may have been missed while nothing was listened to. */
 START_TEST(what_was_held_while_nobody_listened)
 {
+#define OTHERS /* connections than that of the writer */                                           \
+    " application_name = 'splitrelay two' AND pid NOT IN"                                          \
+    " (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
     queue_unit_put("archive", "x");
     two->ops->release(two, wait_for_copy(two, "archive"));
     queue_unit_execute("UPDATE copy SET state = 'held'");
-    queue_unit_execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE"
-                       " application_name = 'splitrelay two' AND pid NOT IN"
-                       " (SELECT pid FROM pg_locks WHERE locktype = 'advisory')");
-    ck_assert_ptr_null(take_at(two, 3000));
+    queue_unit_execute(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE" OTHERS);
+    wait_for("SELECT count(*) FROM pg_stat_activity WHERE" OTHERS, 0);
+    wait_for("SELECT CASE WHEN count(*) > 0 THEN 1 END FROM pg_stat_activity WHERE" OTHERS, 1);
+    ck_assert_ptr_null(take_at(two, 300));
+#undef OTHERS
 }
 END_TEST
 
