@@ -21,8 +21,7 @@ struct look {
     int64_t *ids; /* of due copies; max of them are read */
     size_t max, id_count;
     struct buf known; /* shared: the ids that the window knew, as "{1,2}" */
-    struct queue_ready *found[QUEUE_WINDOW_BATCH];
-    size_t count;
+    struct queue_batch found;
     unsigned drops; /* of the window, when the look began */
     bool is_full;   /* there may be more */
     struct err err;
@@ -56,7 +55,7 @@ static bool take_due(void *ctx, const struct db_value *columns)
 #define LEASE(condition)                                                                           \
     "WITH leased AS (UPDATE copy SET owner = $4 WHERE id = ANY (ARRAY(SELECT id FROM copy "        \
     "WHERE " IS_QUEUED " AND due " condition " $2 AND (owner IS NULL"                              \
-    " OR (owner = $4 AND id <> ALL (CAST($5 AS BIGINT[])))"                                        \
+    " OR (owner = $4 AND id NOT IN (SELECT unnest(CAST($5 AS BIGINT[]))))"                         \
     " OR (owner <> $4 AND owner NOT IN (SELECT name FROM alive)))"                                 \
     " ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED))"                                          \
     " RETURNING id, due) SELECT id FROM leased ORDER BY due, id"
@@ -103,28 +102,6 @@ static void drop_known(struct look *l)
     l->id_count = kept;
 }
 
-static void read_copies(struct look *l, struct db *db)
-{
-    struct queue_batch batch = {.count = 0};
-    size_t bytes = 0, count;
-
-    for (size_t at = 0; at < l->id_count && l->status == DB_OK; at += count) {
-        count = l->id_count - at < QUEUE_READ_MAX ? l->id_count - at : QUEUE_READ_MAX;
-        if (batch.is_cut || l->count + count > QUEUE_WINDOW_BATCH ||
-            bytes >= QUEUE_WINDOW_BYTES_MAX) {
-            l->is_full = true;
-            return;
-        }
-        l->status = queue_read_copies(db, &l->ids[at], count, QUEUE_WINDOW_BYTES_MAX - bytes,
-                                      &batch, &l->err);
-        for (size_t i = 0; i < batch.count; i++) {
-            bytes += queue_window_cost(batch.items[i]);
-            l->found[l->count++] = batch.items[i];
-        }
-    }
-    l->is_full = l->is_full || batch.is_cut;
-}
-
 /* Read due copies in one transaction, so that the rows of a copy belong together. */
 static void read_due(struct look *l, struct db *db)
 {
@@ -133,8 +110,11 @@ static void read_due(struct look *l, struct db *db)
     if (l->status == DB_OK)
         l->status = find_due(l, db);
     drop_known(l);
+    const size_t count = l->id_count < QUEUE_READ_MAX ? l->id_count : QUEUE_READ_MAX;
     if (l->status == DB_OK)
-        read_copies(l, db);
+        l->status =
+            queue_read_copies(db, l->ids, count, QUEUE_WINDOW_BYTES_MAX, &l->found, &l->err);
+    l->is_full = l->is_full || l->found.is_cut || count < l->id_count;
     if (l->status == DB_OK && queue_is_shared(l->q))
         l->status = db->ops->commit(db, &l->err);
     else
@@ -156,8 +136,8 @@ static void read_ahead(void *arg)
         read_due(l, db);
         queue_give_back_reader(
             l->q, db, l->status == DB_CORRUPT && tries == 0 ? DB_FAULT : l->status, &l->err);
-        for (; l->status != DB_OK && l->count > 0; l->count--)
-            queue_ready_free(l->found[l->count - 1]);
+        for (; l->status != DB_OK && l->found.count > 0; l->found.count--)
+            queue_ready_free(l->found.items[l->found.count - 1]);
     }
 }
 
@@ -175,8 +155,8 @@ static void note_fault(struct look *l)
 /* Add the copies to the window, except those that have become known during the look. */
 static void add_found(struct look *l)
 {
-    for (size_t i = 0; i < l->count; i++) {
-        struct queue_ready *ready = l->found[i];
+    for (size_t i = 0; i < l->found.count; i++) {
+        struct queue_ready *ready = l->found.items[i];
         if (queue_window_find(l->w, ready->id) == NULL && l->w->drops == l->drops)
             queue_window_add(l->w, queue_window_know(l->w, ready->id), ready, false, false);
         else
@@ -221,10 +201,10 @@ static void end(struct look *l)
     w->has_more = w->has_more || (l->is_full && l->status == DB_OK) || w->drops != l->drops;
     if (l->status != DB_OK)
         note_fault(l);
-    else if (l->count < l->id_count) /* they do not fit, and would be leased for nothing */
-        w->batch = l->count == 0 ? 1 : (unsigned)l->count;
+    else if (l->found.count < l->id_count) /* they do not fit, and would be leased for nothing */
+        w->batch = l->found.count == 0 ? 1 : (unsigned)l->found.count;
     else
-        w->batch = 2 * w->batch < QUEUE_WINDOW_BATCH ? 2 * w->batch : QUEUE_WINDOW_BATCH;
+        w->batch = 2 * w->batch < QUEUE_READ_MAX ? 2 * w->batch : QUEUE_READ_MAX;
     add_found(l);
     queue_window_end_look(w);
     free(l->ids);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define ORDERS_MAX 50 /* of a request */
+#define READ_MAX 16   /* copies with their recipients in memory */
 
 struct order {
     int64_t id;
@@ -85,7 +86,7 @@ enum db_status queue_order_write(struct db_queue *q, struct db *db, enum queue_a
     struct queue_batch batch;
 
     for (size_t at = 0, n; at < count && status == DB_OK; at += n) {
-        n = count - at < QUEUE_READ_MAX ? count - at : QUEUE_READ_MAX;
+        n = count - at < READ_MAX ? count - at : READ_MAX;
         status = queue_read_copies(db, &ids[at], n, 0, &batch, err);
         for (size_t i = 0; i < batch.count; i++) {
             const struct queue_ready *copy = batch.items[i];

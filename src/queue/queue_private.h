@@ -136,18 +136,18 @@ enum db_status queue_query_ids(struct db *db, const char *before, const int64_t 
                                struct err *err);
 
 /* Copies that were read together. The caller frees them with queue_ready_free(). */
-#define QUEUE_READ_MAX 16
+#define QUEUE_READ_MAX 256
 struct queue_batch {
     struct queue_ready *items[QUEUE_READ_MAX]; /* in the order of due and id */
     size_t count;
     bool is_cut; /* there are more of the copies that were asked for */
 };
 /* Read up to QUEUE_READ_MAX copies with their messages and recipients, on any connection; those
- * that are not there are left out. content_max: read contents, too, and leave out copies after the
- * first one when small contents would have more bytes in all (0: read no contents). A large content
- * is not read. */
-enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count,
-                                 size_t content_max, struct queue_batch *out, struct err *err);
+ * that are not there are left out. bytes_max: read small contents, too, and leave out copies after
+ * the first one when all would take more memory than that (0: read no contents, and all copies). A
+ * large content is not read. */
+enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count, size_t bytes_max,
+                                 struct queue_batch *out, struct err *err);
 /* Read the parts of a large content in the database, and write them to a file without a name.
  * Returns its descriptor, or -1 with `err` and errno: EBADMSG if parts are missing, otherwise an
  * error that may be temporary. */

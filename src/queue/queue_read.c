@@ -182,13 +182,16 @@ struct reading {
     struct queue_batch *batch;
     struct buf contents[QUEUE_READ_MAX];
     bool is_message_there[QUEUE_READ_MAX];
-    size_t content_max, bytes;
+    size_t bytes_max, bytes;
 };
 
 static bool is_small(const struct queue_stored *m)
 {
     return !m->is_file && m->message.size_bytes <= DB_BODY_PART_BYTES;
 }
+
+#define MESSAGE_AT 6
+#define COUNT_AT (MESSAGE_AT + QUEUE_ROW_MESSAGE_COLUMNS)
 
 static bool take_copy(void *ctx, const struct db_value *columns)
 {
@@ -201,12 +204,14 @@ static bool take_copy(void *ctx, const struct db_value *columns)
     snprintf(ready->destination, sizeof ready->destination, "%s", db_string(&columns[1]));
     ready->due = (time_t)columns[3].number;
     ready->attempts = (unsigned)columns[4].number;
-    queue_row_message(&columns[6], &row);
+    queue_row_message(&columns[MESSAGE_AT], &row);
     ready->message = queue_stored_new(columns[2].number, &row);
     ready->message->is_file = strcmp(db_string(&columns[5]), "file") == 0;
-    r->bytes += is_small(ready->message) ? (size_t)row.size_bytes : 0;
-    b->is_cut = b->count == QUEUE_READ_MAX ||
-                (b->count > 0 && r->content_max > 0 && r->bytes > r->content_max);
+    /* As queue_window_cost(); the recipients are read later. */
+    r->bytes += 1024 + (size_t)columns[COUNT_AT].number * (sizeof *ready->recipients + 64) +
+                (is_small(ready->message) ? (size_t)row.size_bytes : 0);
+    b->is_cut =
+        b->count == QUEUE_READ_MAX || (b->count > 0 && r->bytes_max > 0 && r->bytes > r->bytes_max);
     if (b->is_cut) {
         queue_ready_free(ready);
         return false;
@@ -260,7 +265,7 @@ static void find_problem(const struct reading *r, size_t i)
         problem = "its message is missing in the database";
     else if (ready->recipient_count == 0)
         problem = "its recipients are missing in the database";
-    else if (r->content_max > 0 && is_small(m) && r->contents[i].len != m->message.size_bytes)
+    else if (r->bytes_max > 0 && is_small(m) && r->contents[i].len != m->message.size_bytes)
         problem = QUEUE_CONTENT_MISSING;
     ready->problem = problem == NULL ? NULL : mem_strdup(problem);
 }
@@ -275,7 +280,7 @@ static enum db_status read_parts(struct reading *r, struct db *db, struct err *e
     for (size_t i = 0; i < b->count; i++) {
         const struct queue_stored *m = b->items[i]->message;
         copies[i] = b->items[i]->id;
-        if (r->content_max > 0 && r->is_message_there[i] && is_small(m))
+        if (r->bytes_max > 0 && r->is_message_there[i] && is_small(m))
             messages[message_count++] = m->id;
     }
     enum db_status status = queue_query_ids(
@@ -287,22 +292,23 @@ static enum db_status read_parts(struct reading *r, struct db *db, struct err *e
                : status;
 }
 
-enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count,
-                                 size_t content_max, struct queue_batch *out, struct err *err)
+enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count, size_t bytes_max,
+                                 struct queue_batch *out, struct err *err)
 {
-    struct reading r = {.batch = out, .content_max = content_max};
+    struct reading r = {.batch = out, .bytes_max = bytes_max};
 
     *out = (struct queue_batch){.count = 0};
     enum db_status status = queue_query_ids(
         db,
         "SELECT c.id, c.destination, c.message, c.due, c.attempts, m.body_at, " QUEUE_ROW_MESSAGE
-        " FROM copy c LEFT JOIN message m ON m.id = c.message WHERE c.id IN",
+        ", (SELECT count(*) FROM recipient r WHERE r.copy = c.id) FROM copy c LEFT JOIN message m "
+        "ON m.id = c.message WHERE c.id IN",
         ids, count, " ORDER BY c.due, c.id", take_copy, &r, err);
     if (status == DB_OK)
         status = read_parts(&r, db, err);
     for (size_t i = 0; i < out->count; i++) {
         find_problem(&r, i);
-        if (content_max > 0 && is_small(out->items[i]->message))
+        if (bytes_max > 0 && is_small(out->items[i]->message))
             out->items[i]->message->content = buf_take(&r.contents[i]);
         if (status != DB_OK)
             queue_ready_free(out->items[i]);

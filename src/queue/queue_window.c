@@ -17,7 +17,7 @@ struct queue_window *queue_window_new(const char *destination)
     task_cond_init(&w->changed);
     TAILQ_INIT(&w->found.nodes);
     TAILQ_INIT(&w->fresh.nodes);
-    w->batch = QUEUE_WINDOW_BATCH;
+    w->batch = QUEUE_READ_MAX;
     w->has_more = true; /* there may be something from before */
     return w;
 }

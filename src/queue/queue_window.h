@@ -25,7 +25,6 @@
 #define QUEUE_WINDOW_BUCKETS 1024           /* a power of two */
 #define QUEUE_WINDOW_READY_MAX 500          /* in each list */
 #define QUEUE_WINDOW_BYTES_MAX (512 * 1024) /* of each list */
-#define QUEUE_WINDOW_BATCH 256              /* copies that a look reads ahead */
 
 enum queue_known_state {
     QUEUE_IDLE,      /* none of the others; reserved, or about to be forgotten */
