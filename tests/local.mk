@@ -42,6 +42,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_destination_random.py \
 	%D%/it/it_content_top.py \
 	%D%/it/it_duplicate.py \
+	%D%/it/it_encodings.py \
 	%D%/it/it_duplicate_kill.py \
 	%D%/it/it_duplicate_pool.py \
 	%D%/it/it_metrics.py \
