@@ -89,6 +89,8 @@ class Site:
             self.rebuild("db1", self.first_blocks)
         elif " switchover " in line:
             self.wait_roles(3)
+        elif " edit-config " in line:
+            self.leader()
 
     def rebuild(self, name, blocks):
         """A new machine takes the place of one that was lost: the same commands, but the certificate is that of the others."""
@@ -158,6 +160,12 @@ def test_guide(r):
             site.send("front1", 3)
             site.send("front2", 3)
             site.wait_archive()
+        if "dropdb" in text:  # only the last server is left
+            site.send("front2")
+            site.wait_archive()
+            for name in ("db1", "db2"):
+                site.fleet[name].lose()
+            site.send("front1")
         if POWEROFF in text:  # no primary at this moment
             site.send("front1", 3)
             site.send("front2", 3)

@@ -143,7 +143,7 @@ class FleetMachine:
             line = SERVICES[name].format(**{p: os.path.abspath(program(p)) for p in ("splitmilter", "splitrelay")})
             self.services[name] = int(self.run(f"cd /; setsid bash -c {shlex.quote(line)} >>/var/log/fleet-{name}.log 2>&1 & echo $!"))
             if name == "splitrelay":  # its unit is of the type notify
-                listens = f"grep -q ':{10030:04X} ' /proc/net/tcp"
+                listens = f"grep -q ':{10030:04X} 00000000:0000 0A' /proc/net/tcp"
                 wait_for(lambda: self.run(listens, check=None)[0] == 0, 30, f"splitrelay at {self.name}", self.logs)
 
     def runs(self, name):
