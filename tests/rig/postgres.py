@@ -22,7 +22,7 @@ import sys
 
 from . import libpq
 from .base import Failure, Rig, Session, Skip, TIME_FACTOR, wait_for
-from .daemons import Daemon
+from .daemons import Daemon, program
 
 ROLE = "splitrelay"
 DURABLE = {"wal_level": "replica", "wal_keep_size": "256MB", "max_wal_senders": "10", "max_connections": "100", "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ", "log_checkpoints": "off"}
@@ -35,6 +35,13 @@ def programs():
     if not found:
         raise Skip("not installed: postgresql")
     return max(found, key=lambda d: float(d.split("/")[4]))
+
+
+def need_client():
+    """Skip unless splitrelay is linked with libpq."""
+    with open(program("splitrelay"), "rb") as f:
+        if b"libpq.so" not in f.read():
+            raise Skip("splitrelay is built without PostgreSQL")
 
 
 def account():
@@ -104,6 +111,7 @@ class Databases:
     """What a server and a cluster share: passwords, and databases for splitrelay."""
 
     def __init__(self, rig, name):
+        need_client()
         self.rig = rig
         self.passwords = {ROLE: secrets.token_hex(12)}
         self.passfile = rig.write(f"{name}.passwords", f"*:*:*:{ROLE}:{self.passwords[ROLE]}\n", 0o600)
