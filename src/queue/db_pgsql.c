@@ -82,7 +82,8 @@ static bool take_flag(void *ctx, const struct db_value *columns)
 /*
  * A commit that waits for a standby can be told to stop waiting, by an administrator or because
  * the server is shut down. It then succeeds with a warning, though no standby may have it. It waits
- * for none if synchronous_standby_names is empty; that is asked in the same round trip.
+ * for none if synchronous_standby_names is empty, or if this session has got another
+ * synchronous_commit than the one that was looked at; that is asked in the same round trip.
  */
 static enum db_status commit(struct db *db, struct err *err)
 {
@@ -93,8 +94,10 @@ static enum db_status commit(struct db *db, struct err *err)
     db_pgsql_set_deadline(p);
     enum db_status status = db_pgsql_send(p, "COMMIT", true, NULL, 0, err);
     if (status == DB_OK && p->must_replicate && p->is_durable)
-        status = db_pgsql_send(p, "SELECT current_setting('synchronous_standby_names') <> ''", true,
-                               NULL, 0, err);
+        status = db_pgsql_send(p,
+                               "SELECT current_setting('synchronous_standby_names') <> '' AND"
+                               " current_setting('synchronous_commit') IN ('on', 'remote_apply')",
+                               true, NULL, 0, err);
     if (status == DB_OK)
         status = db_pgsql_take(p, &results, err);
     if (status != DB_OK)
@@ -103,7 +106,8 @@ static enum db_status commit(struct db *db, struct err *err)
     if (has_standby && p->warning[0] == '\0')
         return DB_OK;
     err_set(err, "%s: COMMIT: %s", p->server,
-            has_standby ? p->warning : "synchronous_standby_names is empty");
+            has_standby ? p->warning
+                        : "synchronous_standby_names is empty, or synchronous_commit is not on");
     return DB_FAULT;
 }
 

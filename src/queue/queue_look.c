@@ -102,11 +102,16 @@ static void drop_known(struct look *l)
     l->id_count = kept;
 }
 
-/* Read due copies in one transaction, so that the rows of a copy belong together. */
+/* Read due copies in one transaction, so that the rows of a copy belong together. Leases outlast a
+ * failover, or another node would take the copies, too; without a standby there is none. */
 static void read_due(struct look *l, struct db *db)
 {
+    struct err ignored;
+    const bool is_durable = queue_is_shared(l->q) && l->q->options.must_replicate &&
+                            queue_node_check(l->q, &ignored) == 0;
+
     l->id_count = 0;
-    l->status = db->ops->begin(db, false, &l->err);
+    l->status = db->ops->begin(db, is_durable, &l->err);
     if (l->status == DB_OK)
         l->status = find_due(l, db);
     drop_known(l);

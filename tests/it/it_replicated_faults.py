@@ -303,6 +303,48 @@ def test_stopped_without_database(r):
     assert set(again) <= set(before) and max(again.values(), default=0) <= 2, again
 
 
+def test_leases_outlast_a_failover(r):
+    """What a node has leased and is delivering is still leased at the standby that becomes the primary, so no other node takes it."""
+    go_on = threading.Event()
+
+    def hook(stage, _conn, _arg):
+        if stage == "dot":
+            assert go_on.wait(60 * rig.TIME_FACTOR)
+
+    s = Site(r, hook=hook)
+    s.primary.set(wal_writer_delay="10s")  # what is not durable does not get to the standby
+    s.node.ctl("suspend", "archive")
+    for n in range(20):
+        assert s.node.put(f"m{n}").code == 250
+    for action in ("hold", "release"):
+        s.node.ctl(action, "--all")
+    assert owners(s.primary) == {None: 20}, owners(s.primary)
+    s.node.ctl("resume", "archive")
+    rig.wait_for(lambda: owners(s.primary) == {"one": 20}, 20, "the copies to be leased", lambda: str(owners(s.primary)))
+    s.primary.kill()
+    s.standby.execute("SELECT pg_promote()")
+    assert owners(s.standby) == {"one": 20}, owners(s.standby)
+    go_on.set()
+
+
+def test_a_session_with_another_setting(r):
+    """A setting of the role holds for new sessions alone: when the writer has got one, mail is refused at once."""
+    s = Site(r)
+    assert s.node.put("before").code == 250
+    s.primary.execute("ALTER ROLE splitrelay SET synchronous_commit = 'local'")
+    assert s.node.put("with the old session").code == 250
+    s.primary.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+    rig.wait_for(lambda: "synchronous_commit" in s.refused("local") + s.node.logs(), 20, "a refusal by the new session")
+    s.primary.execute("ALTER ROLE splitrelay RESET synchronous_commit")
+    s.primary.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+    s.wait_taken("after")
+    s.wait_empty()
+
+
+def owners(server):
+    return dict(server.execute("SELECT owner, count(*) FROM copy GROUP BY owner", database="splitmilter"))
+
+
 def test_log_lines(r):
     """An outage is a line in the log, not a flood, and the password is in none."""
     s = Site(r)
