@@ -207,10 +207,13 @@ static enum db_status change_free(struct work *w, struct db *db, struct err *err
     }
     if (status != DB_OK)
         return status;
-    return queue_query_ids(db, "SELECT id, destination FROM copy WHERE id IN", ids, w->count,
-                           is_held ? " AND state = 'held' AND owner IS NULL AND ordered IS NULL"
-                                   : " AND state = 'queued' AND owner IS NULL AND ordered IS NULL",
-                           note_changed, w, err);
+    char *after = mem_printf(" AND state = '%s' AND owner IS NULL AND ordered IS NULL%s",
+                             is_held ? "held" : "queued",
+                             db->is_shared ? " FOR UPDATE" : ""); /* a look may lease them now */
+    status = queue_query_ids(db, "SELECT id, destination FROM copy WHERE id IN", ids, w->count,
+                             after, note_changed, w, err);
+    free(after);
+    return status;
 }
 
 /* Write the change, in the writer's transaction. */
