@@ -9,6 +9,7 @@ import time
 
 import rig
 from rig.guide import MAIN
+from rig.postgres import need_client
 
 ADDRESSES = {
     "front1": "192.0.2.2", "front2": "192.0.2.3", "relay1": "192.0.2.18", "relay2": "192.0.2.19",
@@ -25,6 +26,7 @@ class Site:
     """The machines of the guide, and what lies around them: an archive, a mailbox, and a name server."""
 
     def __init__(self, r):
+        need_client()
         rig.need_tools("patroni", "patronictl", "etcd", "etcdctl", "postconf", "swaks", "openssl", "setpriv", "nsenter")
         self.fleet = rig.Fleet(r, ADDRESSES)
         here = self.fleet.address
