@@ -5,6 +5,7 @@
 SPLIT_POSTGRESQL_TESTS="it_kill test_queue": only these.
 """
 
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -37,7 +38,8 @@ def test_unit_tests(r):
     uri = rig.Postgres(r, "unit").create_database("unit")
     top = os.path.join(build_directory(), "tests", "unit")
     names = [n for n in sorted(os.listdir(top)) if n.startswith(("test_db", "test_queue")) and "." not in n]
-    found = [run(name, [os.path.join(top, name)], {"SPLIT_POSTGRESQL": uri}) for name in names if os.access(os.path.join(top, name), os.X_OK)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:  # each has a database of its own, and they mostly wait
+        found = list(pool.map(lambda name: run(name, [os.path.join(top, name)], {"SPLIT_POSTGRESQL": uri}), names))
     if not any(found):
         raise rig.Skip("no unit tests of the queue are built")
 
