@@ -219,6 +219,13 @@ struct db *queue_unit_begin(void)
     return db;
 }
 
+struct db *queue_unit_connect(void)
+{
+    struct err err = {""};
+
+    return open_db(DB_WRITE, &err);
+}
+
 struct db *queue_unit_block(void)
 {
     struct err err = {""};

@@ -49,6 +49,8 @@ void queue_unit_execute(const char *sql);
 
 /* A connection that has begun a transaction. */
 struct db *queue_unit_begin(void);
+/* Another connection that can write. The caller closes it. */
+struct db *queue_unit_connect(void);
 /* Nothing can be written until the result is given to queue_unit_unblock(). */
 struct db *queue_unit_block(void);
 void queue_unit_unblock(struct db *db);

@@ -247,27 +247,66 @@ END_TEST
 
 /* --- the last copies of a message --- */
 
-static void *finish_two(void *copy)
+struct removing {
+    struct db *db;
+    const struct queue_ready *copy;
+    atomic_bool is_over;
+};
+
+static void remove_copy(struct db *db, const struct queue_ready *copy)
 {
-    finish_at(two, copy);
+    struct queue_files files = {0};
+    struct err err = {""};
+    int64_t count;
+
+    ck_assert_int_eq(db->ops->begin(db, true, &err), DB_OK);
+    ck_assert_int_eq(queue_write_removal(db, copy, &files, &err), DB_OK);
+    /* so that the statements before it are executed */
+    ck_assert_int_eq(db_get_number(db, "SELECT count(*) FROM copy", NULL, 0, &count, &err), DB_OK);
+}
+
+static void *remove_and_commit(void *ctx)
+{
+    struct removing *r = ctx;
+    struct err err = {""};
+
+    remove_copy(r->db, r->copy);
+    ck_assert_int_eq(r->db->ops->commit(r->db, &err), DB_OK);
+    r->is_over = true;
     return NULL;
 }
 
+/* Each of them sees the copy of the other, until one has committed. */
 START_TEST(two_nodes_remove_the_last_two_copies)
 {
-    static const char *const destinations[] = {"archive", "backup"};
+    static const char *const destinations[] = {"elsewhere", "beyond"};
+    struct db *one = queue_unit_connect(), *other = queue_unit_connect();
+    char text[2][QUEUE_ID_SIZE];
+    struct queue_batch batch;
+    struct err err = {""};
     pthread_t thread;
+    int64_t ids[2];
 
-    for (int i = 0; i < 100; i++) {
-        queue_unit_put_to(destinations, 2, "x", 1, NULL);
-        struct queue_copy *a = wait_for_copy(q, "archive"), *b = wait_for_copy(two, "backup");
-        ck_assert_int_eq(pthread_create(&thread, NULL, finish_two, b), 0);
-        finish_at(q, a);
-        pthread_join(thread, NULL);
-    }
-    flush(two);
-    queue_unit_count(0, 0, 0);
+    queue_unit_put_to(destinations, 2, "x", 1, text);
+    ck_assert(queue_id_parse(text[0], &ids[0]) && queue_id_parse(text[1], &ids[1]));
+    ck_assert_int_eq(queue_read_copies(one, ids, 2, 0, &batch, &err), DB_OK);
+    ck_assert_uint_eq(batch.count, 2);
+    struct removing second = {.db = other, .copy = batch.items[1]};
+    remove_copy(one, batch.items[0]);
+    ck_assert_int_eq(pthread_create(&thread, NULL, remove_and_commit, &second), 0);
+    for (int i = 0; i < 1000 && !second.is_over &&
+                    queue_unit_number("SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                                      " current_database() AND wait_event_type = 'Lock'") == 0;
+         i++)
+        usleep(10000);
+    ck_assert_int_eq(one->ops->commit(one, &err), DB_OK);
+    pthread_join(thread, NULL);
     ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM message"), 0);
+    queue_unit_count(0, 0, 0);
+    for (int i = 0; i < 2; i++)
+        queue_ready_free(batch.items[i]);
+    one->ops->close(one);
+    other->ops->close(other);
 }
 END_TEST
 
