@@ -242,7 +242,11 @@ static enum db_status commit(struct db *db, struct err *err)
     struct db_sqlite *s = (struct db_sqlite *)db;
     enum db_status status = s->access == DB_READ ? DB_OK : db_sqlite_reserve(s, err);
 
-    return status == DB_OK ? run(db, "COMMIT", NULL, 0, NULL, err) : status;
+    if (status == DB_OK)
+        status = run(db, "COMMIT", NULL, 0, NULL, err);
+    if (status == DB_OK && !db_sqlite_gather_is_empty(s))
+        abort(); /* SQLite has not synced */
+    return status;
 }
 
 static void rollback(struct db *db)
@@ -262,6 +266,7 @@ static void close_connection(struct db *db)
     for (size_t i = 0; i < DB_SQLITE_STATEMENTS; i++)
         sqlite3_finalize(s->statements[i].statement);
     sqlite3_close(s->handle);
+    buf_clear(&s->gather.data);
     free(s->path);
     free(s);
 }

@@ -196,6 +196,8 @@ static enum db_status open_writer(struct db_sqlite *s, struct err *err)
         status = check_version(s, &has_tables, err);
     if (status == DB_OK)
         status = db_sqlite_log_renew(s, err);
+    if (status == DB_OK)
+        db_sqlite_gather_init(s);
     if (status == DB_OK && !has_tables)
         status = create_tables(s, err);
     return status;

@@ -2,12 +2,13 @@
 /*
  * db_sqlite_private: the declarations that the files of db on SQLite share. db_sqlite.c runs
  * statements and transactions. db_sqlite_open.c opens and creates the database. db_sqlite_log.c
- * manages the write-ahead log ("the log" below) and the size of the file. No file outside of this
- * folder includes it.
+ * manages the write-ahead log ("the log" below) and the size of the file, and db_sqlite_gather.c
+ * gathers the writes to the log. No file outside of this folder includes it.
  */
 #ifndef SPLIT_DB_SQLITE_PRIVATE_H
 #define SPLIT_DB_SQLITE_PRIVATE_H
 
+#include "base/buf.h"
 #include "queue/db.h"
 
 #include <sqlite3.h>
@@ -34,6 +35,15 @@
 #define DB_SQLITE_CHUNK_BYTES (1024 * 1024)         /* by which the file grows */
 #define DB_SQLITE_STATEMENTS 128 /* slots for prepared statements, a power of 2 */
 
+/* The writes to the log (db_sqlite_gather.c). */
+struct db_sqlite_gather {
+    sqlite3_io_methods methods;      /* first */
+    const sqlite3_io_methods *below; /* those of SQLite; NULL: nothing is gathered */
+    const bool *is_synchronous;      /* of the connection */
+    struct buf data;                 /* what is gathered */
+    sqlite3_int64 end;               /* of `data` in the file */
+};
+
 struct db_sqlite {
     struct db base; /* first */
     sqlite3 *handle;
@@ -56,6 +66,8 @@ struct db_sqlite {
     int checkpoint_at;     /* the value of log_pages at which the next checkpoint is made */
     int checkpoint_pages;  /* from one checkpoint to the next; adapted to the time that it takes */
     int64_t restart_at_ms; /* earliest time of the next checkpoint that waits for readers */
+
+    struct db_sqlite_gather gather;
 };
 
 /* Convert the result of the last SQLite call, which failed, into a status. `err` has `what` and the
@@ -72,6 +84,13 @@ enum db_status db_sqlite_get(struct db_sqlite *s, const char *sql, int64_t *out,
     __attribute__((nonnull));
 
 extern const struct db_ops db_sqlite_ops;
+
+/* --- db_sqlite_gather.c --- */
+
+/* Gather the writes to the log from now on. Called when the log is open. */
+void db_sqlite_gather_init(struct db_sqlite *s) __attribute__((nonnull));
+/* Return true if all writes have been passed on. */
+bool db_sqlite_gather_is_empty(const struct db_sqlite *s) __attribute__((nonnull));
 
 /* --- db_sqlite_log.c --- */
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
 # Where copies wait.
 librelay_a_SOURCES += %D%/db.c %D%/db.h %D%/db_pgsql.h
-librelay_a_SOURCES += %D%/db_sqlite.c %D%/db_sqlite_log.c %D%/db_sqlite_open.c %D%/db_sqlite_private.h
+librelay_a_SOURCES += %D%/db_sqlite.c %D%/db_sqlite_gather.c %D%/db_sqlite_log.c %D%/db_sqlite_open.c
+librelay_a_SOURCES += %D%/db_sqlite_private.h
 librelay_a_SOURCES += %D%/large.c %D%/large.h
 librelay_a_SOURCES += %D%/queue.h
 librelay_a_SOURCES += %D%/queue_change.c

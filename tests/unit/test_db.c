@@ -379,6 +379,49 @@ END_TEST
 
 /* --- power failures --- */
 
+static size_t writes_before_sync;
+
+static void count_writes(void)
+{
+    if (files[1].count > 0)
+        writes_before_sync = files[1].count;
+}
+
+START_TEST(a_durable_transaction_is_written_in_few_calls)
+{
+    must(db->ops->begin(db, true, &err));
+    for (int64_t id = 1; id <= 15; id++)
+        must(put(db, id, 3000));
+    writes_before_sync = 0;
+    before_sync = count_writes;
+    must(db->ops->commit(db, &err));
+    ck_assert_uint_ge(writes_before_sync, 1);
+    ck_assert_uint_le(writes_before_sync, 3);
+    before_sync = NULL;
+    struct db *reader = open_at(directory, DB_READ);
+    for (int64_t id = 1; id <= 15; id++)
+        ck_assert(has_row(reader, id));
+    reader->ops->close(reader);
+}
+END_TEST
+
+/* What a process that is killed after the commit leaves. */
+START_TEST(a_commit_is_in_the_files_when_it_returns)
+{
+    for (int64_t id = 1; id <= 6; id++) {
+        must(put_one(db, id, id % 3 == 1));
+        remove_files(disk);
+        char *command = mem_printf("cp -r %s %s && rm %s/queue.db-shm", directory, disk, disk);
+        ck_assert_int_eq(system(command), 0);
+        free(command);
+        struct db *other = open_at(disk, DB_WRITE);
+        for (int64_t i = 1; i <= id; i++)
+            ck_assert(has_row(other, i));
+        other->ops->close(other);
+    }
+}
+END_TEST
+
 START_TEST(what_was_durable_outlasts_a_power_failure)
 {
     must(put_one(db, 1, true));
@@ -767,6 +810,8 @@ int main(void)
     tcase_add_test(tests, the_files_are_the_owners_alone);
     tcase_add_test(tests, a_reader_says_when_there_is_no_database);
     tcase_add_loop_test(tests, what_is_not_ours_is_refused, 0, UNIT_COUNT(strangers));
+    tcase_add_test(tests, a_durable_transaction_is_written_in_few_calls);
+    tcase_add_test(tests, a_commit_is_in_the_files_when_it_returns);
     tcase_add_test(tests, what_was_durable_outlasts_a_power_failure);
     tcase_add_test(tests, a_durable_commit_brings_those_before_it);
     tcase_add_loop_test(tests, a_failed_sync_is_not_taken_for_a_success_later, 0, 4);
