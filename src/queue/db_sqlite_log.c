@@ -34,6 +34,7 @@
 #define VACUUM_STEP "PRAGMA incremental_vacuum(64)"
 #define KEEP_FREE_PAGES (8192 * KB / DB_SQLITE_PAGE_BYTES)
 #define RENEW_BYTES (256 * KB)
+#define START_BYTES (4 * KB)      /* less than the first frame of a log needs */
 #define LOG_MIN_BYTES (1024 * KB) /* more than WRITER_KEPT_MAX outcomes need */
 
 static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
@@ -176,7 +177,8 @@ enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_ou
 /* A log that is short is filled with zeros, which SQLite takes for its end: blocks that are there
  * make syncs fast, and can be written to when the disk is full. It may have been longer a moment
  * ago, and its old end may be on the disk still: so what is at its start is synced first. Otherwise
- * zeros could be the end of an older log, which the database is ahead of. */
+ * zeros could be the end of an older log, which the database is ahead of. For the same reason that
+ * start is so short that no frame is left before it, whichever part of it gets to the disk. */
 static int rewrite(int fd, char *data)
 {
     off_t at = 0;
@@ -190,7 +192,7 @@ static int rewrite(int fd, char *data)
     if (n < 0)
         return -1;
     memset(data, 0, RENEW_BYTES);
-    if (at == 0 && (n = pwrite(fd, data, RENEW_BYTES, at)) > 0)
+    if (at == 0 && (n = pwrite(fd, data, START_BYTES, at)) > 0)
         at = n;
     if (at < LOG_MIN_BYTES && fsync(fd) != 0)
         return -1;
