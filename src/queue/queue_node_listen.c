@@ -112,11 +112,13 @@ static void refresh_suspensions(struct queue_node *n)
 static void take_notice(void *ctx, const char *payload)
 {
     struct queue_node *n = ctx;
-    char what[16], destination[QUEUE_DESTINATION_SIZE];
-    int64_t id;
+    char what[16], destination[QUEUE_DESTINATION_SIZE], number[24], *end;
 
-    if (sscanf(payload, "%15s %63s %" SCNd64, what, destination, &id) != 3 ||
+    if (sscanf(payload, "%15s %63s %23s", what, destination, number) != 3 ||
         !queue_destination_is_valid(destination))
+        return;
+    const int64_t id = strtoll(number, &end, 10);
+    if (*end != '\0')
         return;
     if (strcmp(what, "copies") == 0) {
         queue_next_look(n->q, destination);

@@ -156,10 +156,11 @@ static void print(double seconds, const struct queue_figures *before,
     qsort(samples_us, count, sizeof *samples_us, compare);
     if (count == 0)
         return;
+    size_t middle = count / 2, high = count - 1 - count / 100;
     printf("  %-8s %6.0f/s  %6.2f %6.2f %7.2f ms  %5.1f a transaction  %4.0f us  %5.1f kB"
            "  log %.1f MB  database %.0f MB\n",
-           variant->name, (double)n / seconds, samples_us[count / 2] / 1e3,
-           samples_us[count - 1 - count / 100] / 1e3, samples_us[count - 1] / 1e3,
+           variant->name, (double)n / seconds, (double)samples_us[middle] / 1e3,
+           (double)samples_us[high] / 1e3, samples_us[count - 1] / 1e3,
            (double)n / (double)(after.commits - before->commits),
            (cost.cpu_us - cost_before->cpu_us) / (double)n,
            (cost.written - cost_before->written) / 1e3 / (double)n, (double)after.log_bytes / 1e6,

@@ -81,6 +81,7 @@ static struct db *open_db(enum db_access access)
 
     ck_assert_msg(opened != NULL, "%s", err.text);
     ck_assert_int_eq(status, DB_OK);
+    /* cppcheck-suppress returnDanglingLifetime */
     return opened;
 }
 
