@@ -109,7 +109,7 @@ struct config_relay {
     char *node;             /* name of this splitrelay among those at one PostgreSQL; never "" there
                                after loading: the system's name by default */
     const char *queue_file; /* the file that has the option queue; borrowed from `files` */
-    unsigned history_s;     /* how long it keeps what became of them; 0: no history */
+    unsigned history_s;     /* how long the outcomes of copies are kept; 0: no history */
     struct endpoint_network *trusted_networks;
     size_t trusted_network_count;
     uint64_t message_size_limit_bytes;
