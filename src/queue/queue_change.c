@@ -174,7 +174,7 @@ static enum db_status change_in_hand(struct work *w, struct db *db, struct item 
                : status;
 }
 
-/* Note that a copy is as the change makes it. */
+/* Called for each row that is now as the change makes it: note that its copy was changed. */
 static bool note_changed(void *ctx, const struct db_value *columns)
 {
     struct work *w = ctx;

@@ -56,7 +56,7 @@ struct queue_figures {
     bool is_replicated;   /* a synchronous standby has what is committed */
     double standby_lag_s; /* of the synchronous standby that is least behind */
     uint64_t standby_lag_bytes;
-    unsigned nodes;       /* that are alive, this one included */
+    unsigned nodes;       /* number of those that are alive, this one included */
     uint64_t leases_lost; /* copies that another node could take while this one had them */
 };
 /* Get the figures. Does not wait. */

@@ -167,8 +167,8 @@ static void finish_all(struct writer_list *batch, enum db_status status, const s
     }
 }
 
-/* Run each request in a transaction of its own: one of them conflicts, and which one is not known
- * if errors show late. */
+/* Run each request in a transaction of its own. One of them conflicts; since errors may show late,
+ * it is not known which one. */
 static void work_one_by_one(struct writer *w, struct writer_list *batch)
 {
     while (batch->first != NULL) {
