@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FLUSH_BYTES (256 * 1024) /* so much in libpq's buffer is written to the socket */
+#define FLUSH_BYTES (256 * 1024) /* a buffer of libpq with so much is written to the socket */
 
 /* --- faults --- */
 

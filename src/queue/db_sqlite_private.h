@@ -63,10 +63,10 @@ struct db_sqlite {
     int64_t reserved_bytes; /* the file has at least this size */
 
     /* db_sqlite_log.c, in pages of the log */
-    int log_pages;         /* in use after the last commit */
-    int copied_pages;      /* how many of them have been copied into the database */
-    int checkpoint_at;     /* the value of log_pages at which the next checkpoint is made */
-    int checkpoint_pages;  /* from one checkpoint to the next; adapted to the time that it takes */
+    int log_pages;        /* in use after the last commit */
+    int copied_pages;     /* how many of them have been copied into the database */
+    int checkpoint_at;    /* the value of log_pages at which the next checkpoint is made */
+    int checkpoint_pages; /* from one checkpoint to the next; adapted to the time of a checkpoint */
     int64_t restart_at_ms; /* earliest time of the next checkpoint that waits for readers */
 
     struct db_sqlite_gather gather;

@@ -6,8 +6,7 @@
  *
  * The order: copies that a look has found are handed out in the order of due and id. Every fourth
  * copy is a fresh one, which a commit has put into the window directly (queue_window_take()). So
- * neither new nor old copies starve. A copy that a worker releases goes back to the head of the
- * list.
+ * neither new nor old copies starve. A copy that was released goes back to the head of the list.
  *
  * No copy is handed out twice. There is one look at a time, and it skips the copies that the window
  * knows. A copy stays known until its outcome is committed. If a look is under way then, the copy
@@ -310,10 +309,9 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
     return NULL;
 }
 
-/* Wait for a change of the window, at most until the deadline or the time for the next look. With
- * waits_for_writer no look is made, so only the deadline counts. While no copy may be handed out,
- * the wait ends after SUSPENDED_MS, because a suspension may be over. Called with the lock. False:
- * the deadline has passed. */
+/* Wait for a change of the window, at most until the deadline or, unless waits_for_writer, the time
+ * for the next look; while no copy may be handed out, at most SUSPENDED_MS, because a suspension
+ * may be over. Called with the lock. False: the deadline has passed. */
 static bool wait_for_change(struct db_queue *q, struct queue_window *w, bool waits_for_writer,
                             int64_t deadline_ms)
 {

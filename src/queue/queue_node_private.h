@@ -37,7 +37,7 @@ void queue_node_submit_beat(struct queue_node *n);
 enum db_status queue_node_open_listener(struct queue_node *n, struct err *err);
 /* Close the connection, if there is one. */
 void queue_node_close_listener(struct queue_node *n);
-/* The thread. It ends when is_stopping is set; a byte in wake_fds makes it look at that. */
+/* The function of the thread. It returns when is_stopping is set; a byte in wake_fds wakes it. */
 void *queue_node_main(void *arg);
 
 #endif

@@ -222,7 +222,8 @@ enum queue_put_status queue_put_prepare(struct queue_put *p, struct err *err)
 
     if (status == QUEUE_PUT_OK && !p->is_in_doubt) {
         status = queue_put_submit(p, queue_put_apply_prepare, WRITER_WRITTEN, err);
-        p->is_in_doubt = p->status != DB_CONFLICT; /* a conflict: another message's rows */
+        /* After a conflict, the rows with this id belong to another message. */
+        p->is_in_doubt = p->status != DB_CONFLICT;
     }
     p->to_disk_us += clock_now_us() - begin_us;
     return status;

@@ -164,7 +164,8 @@ static enum queue_put_status upload(struct queue_put *p, struct err *err)
     ssize_t n = 1;
 
     p->file = NULL;
-    p->is_in_doubt = p->status != DB_CONFLICT; /* a conflict: another message's rows */
+    /* After a conflict, the rows with this id belong to another message. */
+    p->is_in_doubt = p->status != DB_CONFLICT;
     for (off_t at = 0; status == QUEUE_PUT_OK && (uint64_t)at < p->size_bytes; at += n) {
         n = task_pread(fd, room, DB_BODY_PART_BYTES, at);
         if (n <= 0)

@@ -26,9 +26,9 @@ struct queue_put {
     uint64_t room_at;            /* size_bytes when the free space was checked last */
     struct queue_stored *stored; /* NULL: more content may follow (queue_put_complete()) */
     bool is_in_doubt;            /* rows of the message may be in the database */
-    int64_t parts;               /* rows of a large content in the database; 0: it is not there */
-    bool *is_leased;             /* for each copy: the result of queue_next_reserve() */
-    int64_t to_disk_us;          /* time spent on storing the message */
+    int64_t parts;      /* number of parts of a large content in the database; 0: it has none */
+    bool *is_leased;    /* for each copy: the result of queue_next_reserve() */
+    int64_t to_disk_us; /* time spent on storing the message */
 };
 
 /* Insert the row of the message, as `prepared`, and its content if that is in memory. */

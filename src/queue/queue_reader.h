@@ -38,7 +38,8 @@ struct queue_entry {
     size_t recipient_count;
     unsigned attempts;
     const char *problem; /* why its content cannot be read; "": it can */
-    const char *owner;   /* the living node that has leased it; "": none, and always with SQLite */
+    const char
+        *owner; /* the node that has leased it, if it is alive; otherwise, and with SQLite, "" */
     const char *ordered; /* the order for it, as in the column copy.ordered; "": none */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Suspensions of destinations: rows of `suspended`, and a copy of them in the windows. */
+/* Suspensions of destinations: they are rows of the table suspended, and the windows know them. */
 #include "queue/queue_private.h"
 
 #include "queue/queue_count.h"

@@ -79,14 +79,14 @@ struct queue_window *queue_window_new(const char *destination);
 /* Free the window and the copies in it. */
 void queue_window_free(struct queue_window *w);
 
-/* Return the node of a copy, or NULL if the copy is not known. */
+/* Return the entry of a copy, or NULL if the copy is not known. */
 struct queue_known *queue_window_find(struct queue_window *w, int64_t id);
-/* Return the node of a copy. If the copy is not known, add a node in the state IDLE. */
+/* Return the entry of a copy. If the copy is not known, add an entry in the state IDLE. */
 struct queue_known *queue_window_know(struct queue_window *w, int64_t id);
 /* Append the ids of all copies that are known to a text, as "{1,2,3}". */
 void queue_window_list(const struct queue_window *w, struct buf *out);
-/* Forget a copy and free its node, during a look when the look ends. Nothing happens unless the
- * copy is IDLE and not reserved. */
+/* Forget a copy and free its entry; during a look this is done when the look ends. Nothing happens
+ * unless the copy is IDLE and not reserved. */
 void queue_window_forget(struct queue_window *w, struct queue_known *n);
 /* End a look: clear is_looking, and forget the copies that were buried during the look. */
 void queue_window_end_look(struct queue_window *w);

@@ -13,9 +13,9 @@
 #include <stdatomic.h>
 
 #define WRITER_BATCH_MAX 1000 /* requests in one transaction */
-#define WRITER_LAZY_MAX 250   /* so many LAZY requests are committed at once */
+#define WRITER_LAZY_MAX 250   /* so many LAZY requests do not wait any longer */
 #define WRITER_KEPT_MAX 20 /* kept requests in one transaction, which must fit into a small log */
-#define WRITER_IDLE_AFTER_MS 200 /* without a request, the writer is idle */
+#define WRITER_IDLE_AFTER_MS 200 /* after so long without a request, the writer is idle */
 #define WRITER_IDLE_EVERY_MS 1000
 
 struct writer_list {
