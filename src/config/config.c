@@ -145,15 +145,15 @@ bool config_has_canonical_class(const struct config *c, const char *name)
     return false;
 }
 
-/* Are two values "transport:nexthop" the same as they are written? Case is ignored, unless a value
+/* Return true if two values "transport:nexthop" are written alike. Case is ignored, unless a value
  * has a path. */
 static bool is_same_text(const char *a, const char *b)
 {
     return strchr(a, '/') != NULL ? strcmp(a, b) == 0 : ascii_equal(a, b);
 }
 
-/* Do two values have the same transport and the same host and port, perhaps written in different
- * ways? */
+/* Return true if two values have the same transport and the same host and port, even if they are
+ * written in different ways. */
 static bool is_same_place(const char *a, const char *b)
 {
     struct err err;

@@ -109,7 +109,7 @@ struct config_relay {
     char *node;             /* name of this splitrelay among those at one PostgreSQL; never "" there
                                after loading: the system's name by default */
     const char *queue_file; /* the file that has the option queue; borrowed from `files` */
-    unsigned history_s;     /* how long it keeps what became of them; 0: no history */
+    unsigned history_s;     /* how long the outcomes of copies are kept; 0: no history */
     struct endpoint_network *trusted_networks;
     size_t trusted_network_count;
     uint64_t message_size_limit_bytes;
@@ -217,7 +217,8 @@ const struct config_destination *config_find_destination(const struct config *c,
 const struct config_listener *config_find_listener(const struct config *c, const char *name)
     __attribute__((nonnull));
 
-/* Is canonical_maps to be applied to this class ("envelope_recipient", "header_recipient")? */
+/* Return true if canonical_maps is to be applied to this class ("envelope_recipient",
+ * "header_recipient"). */
 bool config_has_canonical_class(const struct config *c, const char *name) __attribute__((nonnull));
 
 /*
@@ -228,7 +229,8 @@ bool config_has_canonical_class(const struct config *c, const char *name) __attr
 const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
 
-/* Is the nexthop one of unfiltered_nexthops, compared by the rules of config_find_nexthop()? */
+/* Return true if the nexthop is one of unfiltered_nexthops, compared by the rules of
+ * config_find_nexthop(). */
 bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
 

@@ -132,7 +132,7 @@ int config_places_check(const struct config *c, const struct config_destination 
     return 0;
 }
 
-/* Does a connection to `to` reach a socket that listens at one of these? */
+/* Return true if a connection to `to` reaches a socket that listens at one of these. */
 static bool leads_to(const struct endpoint *to, const struct endpoint *list, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -150,8 +150,8 @@ static bool leads_to(const struct endpoint *to, const struct endpoint *list, siz
     return false;
 }
 
-/* Can a session at `from` lead to `target`, directly or through other listeners? is_passed: for
- * each listener, whether it was visited; none is visited twice. */
+/* Return true if a session at `from` can lead to `target`, directly or through other listeners.
+ * is_passed: for each listener, whether it was visited; none is visited twice. */
 static bool comes_back(const struct config *c, const struct config_listener *from,
                        const struct config_listener *target, bool *is_passed)
 {

@@ -61,7 +61,7 @@ static int fail_unknown(const struct config_lexer *l, enum config_section sectio
     return config_lex_fail(l, l->token_line, err);
 }
 
-/* Does '=' follow the present word, so that the word is meant as a key? */
+/* Return true if '=' follows the present word, so that the word is meant as a key. */
 static bool is_before_equals(const struct config_lexer *l)
 {
     const char *at = l->at;

@@ -260,7 +260,7 @@ static int derive_name(const struct config *c, char **field, const char *option,
     return 0;
 }
 
-/* Defaults that depend on other values or on the machine. */
+/* Set the values whose defaults depend on other values or on the machine. */
 static int derive(const struct config_tree *t, struct config *c, struct err *err)
 {
     for (size_t i = 0; i < c->destination_count; i++)

@@ -53,8 +53,8 @@ int config_lex_next(struct config_lexer *l, struct err *err)
 void config_lex_describe(const struct config_lexer *l, char *out, size_t size)
     __attribute__((nonnull));
 
-/* The length of the part of a word that a message may have, at most `max`: a URI ends behind its
- * "://", because it may have a password. */
+/* Return how many bytes of a word a message may show, at most `max`. A URI is shown up to its "://"
+ * only, because there may be a password in the rest. */
 int config_lex_shown(const char *word, int max) __attribute__((nonnull));
 
 /* Put "FILE:LINE: " before `err`. If a string of several lines ends in this line, its closing quote

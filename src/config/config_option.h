@@ -82,11 +82,11 @@ extern const struct config_option config_options[];
 /* The name of a section, as in the file: "milter"; "" for TOP. */
 const char *config_section_name(enum config_section section) __attribute__((returns_nonnull));
 
-/* Is this a kind of section with a title, of which there may be many (filter, destination,
- * listener)? */
+/* Return true if this is a kind of section with a title, of which there may be many (filter,
+ * destination, listener). */
 bool config_section_has_title(enum config_section section);
 
-/* Does the option take a list of values? */
+/* Return true if the option takes a list of values. */
 bool config_option_is_list(const struct config_option *o) __attribute__((nonnull));
 
 /*

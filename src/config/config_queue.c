@@ -11,7 +11,7 @@ bool config_queue_is_postgresql(const char *queue)
     return strncmp(queue, scheme, strlen(scheme)) == 0;
 }
 
-/* The places in a URI. */
+/* Where the parts of a URI begin. */
 struct uri {
     const char *password, *hosts; /* password: NULL, or what is between ':' and '@' */
     const char *options;          /* behind '?', or the end */
@@ -30,7 +30,7 @@ static struct uri split(const char *queue)
                         .options = mark == NULL ? begin + strlen(begin) : mark + 1};
 }
 
-/* Are all '%' followed by two hexadecimal digits that are not 00? */
+/* Return true if each '%' is followed by two hexadecimal digits that are not 00. */
 static bool is_encoded(const char *text)
 {
     for (const char *p = text; (p = strchr(p, '%')) != NULL; p++) {
@@ -41,8 +41,8 @@ static bool is_encoded(const char *text)
     return true;
 }
 
-/* Has each address in brackets something in it, an end, and a port, a comma or the end behind it?
- */
+/* Return true if in each "[address]" the address is not empty and the closing bracket is there,
+ * with a port, a comma or the end behind it. */
 static bool has_whole_addresses(const char *hosts)
 {
     const char *end = hosts + strcspn(hosts, "/?");
@@ -57,8 +57,8 @@ static bool has_whole_addresses(const char *hosts)
     return true;
 }
 
-/* libpq puts what it does not understand into its messages, and could take a part of a password
- * with a mark in it for a port. */
+/* Refuse a URI that is ambiguous. libpq quotes what it does not understand, and could take a part
+ * of a password that has a mark such as '@' in it for a port. */
 int config_queue_check(const char *queue, struct err *err)
 {
     if (strcmp(queue, "sqlite") == 0)

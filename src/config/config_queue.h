@@ -5,8 +5,8 @@
  *
  *     uri  = "postgresql://" [ user [ ":" password ] "@" ] hosts [ "/" database ] [ "?" options ]
  *
- * Of a URI that passes config_queue_check(), all passwords are known, so no message has one. Pure
- * functions; any thread.
+ * In a URI that passes config_queue_check(), the places of all passwords are certain, so that
+ * messages can leave them out. Pure functions; any thread.
  */
 #ifndef SPLIT_CONFIG_QUEUE_H
 #define SPLIT_CONFIG_QUEUE_H
@@ -16,8 +16,8 @@
 
 #include <stdbool.h>
 
-/* Check the value. -1 with `err`, which has no part of the value, because it may have a password.
- */
+/* Check the value. -1 with `err`, which quotes no part of the value, because there may be a
+ * password in it. */
 int config_queue_check(const char *queue, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -30,8 +30,8 @@ void check_listener_tables(struct findings *f, const struct config *config,
 void check_spool(struct findings *f, const struct config *config, const struct service *s)
     __attribute__((nonnull));
 
-/* Check a PostgreSQL that holds the copies: passwords, replication, nodes. reader: NULL if it
- * cannot be read (check_database.c). */
+/* Check a PostgreSQL that holds the copies: passwords, replication, nodes. reader: of the queue;
+ * NULL if the queue cannot be read (check_database.c). */
 void check_database(struct findings *f, const struct config *config, const struct service *s,
                     struct queue_reader *reader) __attribute__((nonnull(1, 2, 3)));
 

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* libpq does not use a file of passwords that others may read. */
+/* Check the file of passwords. libpq ignores one that others may read. */
 static void check_passfile(struct findings *f, const struct config_relay *r,
                            const struct service *s)
 {

@@ -12,7 +12,7 @@
 struct health {
     const struct config *config;
     bool cannot_ask;
-    bool *is_known; /* is items[i] valid? i: index of the destination in the configuration */
+    bool *is_known; /* for each destination of the configuration, by its index: items[i] is valid */
     struct destination_suspension *items;
     struct queue_suspension *orders;
     size_t order_count;

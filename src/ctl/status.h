@@ -67,7 +67,7 @@ struct status {
     const struct config *config;
     struct service milter, relay;
     struct status_groups destinations;
-    struct queue_nodes nodes; /* at the database */
+    struct queue_nodes nodes; /* those that share the database, if it is PostgreSQL */
     struct err spool_problem;
     struct err refusal; /* "" or why splitrelay takes no copies */
     struct status_instance *instances;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIGURES_EVERY_MS 10000 /* the server looks at each file of the database */
+#define FIGURES_EVERY_MS 10000 /* the server has to look at each file for them */
 
 static enum db_status execute(struct db *db, const char *sql, bool is_kept,
                               const struct db_value *values, size_t count,
@@ -80,10 +80,11 @@ static bool take_flag(void *ctx, const struct db_value *columns)
 }
 
 /*
- * A commit that waits for a standby can be told to stop waiting, by an administrator or because
- * the server is shut down. It then succeeds with a warning, though no standby may have it. It waits
- * for none if synchronous_standby_names is empty, or if this session has got another
- * synchronous_commit than the one that was looked at; that is asked in the same round trip.
+ * An administrator or a shutdown of the server can end the wait of a commit for a standby. The
+ * commit then succeeds with a warning, although perhaps no standby has it. So each warning counts
+ * as a failure. A commit does not wait at all if synchronous_standby_names is empty, or if this
+ * session has another synchronous_commit than the session of db_pgsql_replication(). So with
+ * must_replicate these settings are read in the same round trip.
  */
 static enum db_status commit(struct db *db, struct err *err)
 {
@@ -119,7 +120,7 @@ static void rollback(struct db *db)
 
     p->is_in_transaction = false;
     db_pgsql_set_deadline(p);
-    if (p->sent_count > 0 && !p->has_failed && /* if one of them fails, ROLLBACK would be skipped */
+    if (p->sent_count > 0 && !p->has_failed && /* after a failure, ROLLBACK is skipped */
         db_pgsql_take(p, &results, &ignored) == DB_FAULT && p->has_failed)
         return;
     if (p->has_failed || PQtransactionStatus(p->conn) == PQTRANS_IDLE)
@@ -132,7 +133,7 @@ static void rollback(struct db *db)
 
 static enum db_status maintain(struct db *db, bool is_idle, bool *has_more_out, struct err *err)
 {
-    (void)db; /* autovacuum, with the settings of the tables */
+    (void)db; /* autovacuum does the work, with the settings of the tables */
     (void)is_idle;
     (void)err;
     *has_more_out = false;

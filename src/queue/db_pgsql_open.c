@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* Open connections to PostgreSQL: parameters, the lock of the node, and the tables. */
 #include "queue/db_pgsql_private.h"
 
 #include "base/log.h"
@@ -13,12 +14,14 @@
 #define VERSION_MIN 130000
 #define PARAMETERS_MAX 64 /* of a connection; libpq 15 knows 42 */
 
-/* Keys of advisory locks. hashtext() of the node's name follows NODE_LOCK. */
+/* Keys of advisory locks. The lock of a node has two keys: NODE_LOCK, and hashtext() of the node's
+ * name. The lock for the creation of the tables has one key. PostgreSQL never takes the one kind
+ * for the other. */
 #define NODE_LOCK "1399876724" /* "Splt" */
 #define TABLES_LOCK "1399876724"
 
-/* Every row of these tables is removed soon, and its space is to be used again soon. The default
- * is a vacuum when a fifth of the rows is dead. */
+/* Every row of these tables is removed soon, and its space is to be used again soon. By default
+ * PostgreSQL vacuums a table only when a fifth of its rows is dead. */
 #define CHURN                                                                                      \
     "autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,"                   \
     " autovacuum_analyze_scale_factor = 0.1, autovacuum_analyze_threshold = 2000,"                 \
@@ -41,9 +44,9 @@ static const struct schema_word words[] = {
 
 /* --- the connection --- */
 
-/* The value of a parameter that the address does not have; NULL: libpq's own default. A host that
- * does not answer must not take the time of those that follow. Whatever writes needs the primary.
- */
+/* Return the value for a parameter that is not in the URI; NULL: libpq's own default. With several
+ * hosts the time to connect is shorter, so that a host that does not answer leaves time for the
+ * others. A connection that writes needs the primary. */
 static const char *default_of(const char *keyword, bool has_hosts, enum db_access access)
 {
     static const struct {
@@ -93,7 +96,7 @@ static PGconn *connect_with(const PQconninfoOption *parsed, const char *name, en
     return PQconnectdbParams(keywords, values, 0);
 }
 
-/* Keep warnings: commit() looks for them. */
+/* Keep the last warning for commit(). */
 static void take_notice(void *ctx, const PGresult *result)
 {
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
@@ -149,11 +152,14 @@ static enum db_status start_connection(struct db_pgsql *p, const struct db_pgsql
 }
 
 /*
- * Settings of the session. The server learns from keepalives that a machine was lost, and then
- * releases what its connections held. statement_timeout could end the wait of a commit for a
- * standby. An index is there for each statement of the queue; what the planner knows about a table
- * may be from the time when it was empty. default_transaction_read_only cannot be among the
- * parameters of the connection, because target_session_attrs=read-write looks at it.
+ * Make the settings of the session:
+ *   - Keepalives tell the server that a machine was lost, so that the locks of its connections are
+ *     released.
+ *   - statement_timeout is off, because it could end the wait of a commit for a standby.
+ *   - enable_seqscan is off where rows are written: each statement of the queue has an index, and
+ *     the planner may know a table from the time when it was empty.
+ *   - default_transaction_read_only is set after connecting. As a parameter of the connection it
+ *     would make target_session_attrs=read-write refuse the server.
  */
 static enum db_status set_up_session(struct db_pgsql *p, struct err *err)
 {
@@ -179,7 +185,8 @@ static enum db_status set_up_session(struct db_pgsql *p, struct err *err)
 
 /* --- the lock and the tables --- */
 
-/* End a process of the server that still has the lock. The two parts of its key are oids there. */
+/* End this process of the server, if it still has the lock of the node. pg_locks shows the two keys
+ * of the lock as oids. */
 static enum db_status end_backend(struct db_pgsql *p, const char *node, int backend,
                                   struct err *err)
 {
@@ -213,7 +220,8 @@ static enum db_status lock_node(struct db_pgsql *p, const struct db_pgsql_option
     return status;
 }
 
-/* to_regclass() would answer from the session's cache, which is from before the lock. */
+/* Look for the tables. to_regclass() would not do: it answers from the session's cache, which may
+ * be older than the lock that create_tables() has taken. */
 static enum db_status has_tables(struct db_pgsql *p, bool *out, struct err *err)
 {
     int64_t found = 0;
@@ -226,9 +234,10 @@ static enum db_status has_tables(struct db_pgsql *p, bool *out, struct err *err)
     return status;
 }
 
-/* Only one node creates them. The commit waits for no standby, so that the lack of one can be said;
- * the first commit of a copy waits for this one, too. Mail is compressed seldom enough for it to be
- * worth a try. */
+/* Create the tables, unless another node has created them before this one got the lock. The commit
+ * does not wait for a standby: if there is none, the check of replication, which comes later, says
+ * so. The first durable commit of a copy waits until a standby has the tables, too. Contents are
+ * stored without compression, because mail is seldom compressible enough for the effort. */
 static enum db_status create_tables(struct db_pgsql *p, struct err *err)
 {
     static const char *const before = "SELECT pg_advisory_xact_lock(" TABLES_LOCK ")";

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* Send statements to PostgreSQL in pipeline mode, and take their results. */
 #include "queue/db_pgsql_private.h"
 
 #include "base/clock.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FLUSH_BYTES (256 * 1024) /* so much is collected before the socket has to take it */
+#define FLUSH_BYTES (256 * 1024) /* a buffer of libpq with so much is written to the socket */
 
 /* --- faults --- */
 
@@ -36,7 +37,7 @@ enum db_status db_pgsql_lost(struct db_pgsql *p, struct err *err)
     return DB_FAULT;
 }
 
-/* Appendix A of PostgreSQL's manual. */
+/* Convert an SQLSTATE, which is in appendix A of PostgreSQL's manual. */
 static enum db_status status_of(const char *sqlstate)
 {
     static const struct {
@@ -57,14 +58,15 @@ static enum db_status status_of(const char *sqlstate)
     return DB_FAULT;
 }
 
-/* Convert a result that is an error. Its detail is left out, because it may have the values. */
+/* Convert a result that is an error. The detail of the message is left out, because it may quote
+ * values of rows. */
 static enum db_status note_error(struct db_pgsql *p, const char *sql, const PGresult *result,
                                  struct err *err)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 
-    if (sqlstate == NULL || PQstatus(p->conn) == CONNECTION_BAD) { /* libpq's own: of the socket */
+    if (sqlstate == NULL || PQstatus(p->conn) == CONNECTION_BAD) { /* from libpq: the socket */
         db_pgsql_say(p, PQresultErrorMessage(result), err);
         p->has_failed = true;
         return DB_FAULT;
@@ -105,7 +107,8 @@ int db_pgsql_poll(struct db_pgsql *p, bool writes, int wake_fd, struct err *err)
     return rc > 0 && fds[1].revents != 0 ? 2 : 1;
 }
 
-/* As db_pgsql_poll(), but the deadline is a fault. */
+/* Wait as db_pgsql_poll() does. False with `err`: the deadline has passed, or the connection is
+ * lost. */
 static bool wait_socket(struct db_pgsql *p, bool writes, struct err *err)
 {
     int rc = db_pgsql_poll(p, writes, -1, err);
@@ -152,14 +155,15 @@ static size_t find_slot(struct db_pgsql *p, const char *sql)
         if (p->statements[slot].sql == NULL)
             break;
     }
-    /* The texts are constants of the program: if there were too many, this says so early. */
+    /* The texts are constants of the program: too many of them show in the first test. */
     if (++p->statement_count == DB_PGSQL_STATEMENTS)
         abort();
     p->statements[slot].sql = sql;
     return slot;
 }
 
-/* A parameter has one type for ever, and an integer would be taken for a real. */
+/* Check that each parameter has the type that it had before. The server keeps the types from the
+ * preparation, and would read the bytes of an integer as a real. */
 static void check_types(struct db_pgsql *p, size_t slot, const struct db_value *values,
                         size_t count)
 {
@@ -184,7 +188,7 @@ static bool send_kept(struct db_pgsql *p, const char *sql, const struct db_pgsql
         if (!PQsendPrepare(p->conn, name, sql, count, par->types))
             return false;
         note_sent(p, DB_PGSQL_PREPARE, slot, sql);
-        p->statements[slot].is_prepared = true; /* or take_one() says that it is not */
+        p->statements[slot].is_prepared = true; /* take_one() clears this if it fails */
     }
     return PQsendQueryPrepared(p->conn, name, count, par->values, par->lengths, par->formats, 1);
 }
@@ -216,7 +220,7 @@ enum db_status db_pgsql_send(struct db_pgsql *p, const char *sql, bool is_kept,
 
 /* --- results --- */
 
-/* Hand the rows out. *wants: false as soon as row() has returned false. */
+/* Call row() for each row of the result. *wants: false as soon as row() has returned false. */
 static enum db_status take_rows(const PGresult *result, const struct db_pgsql_results *last,
                                 bool *wants, struct err *err)
 {
@@ -230,7 +234,8 @@ static enum db_status take_rows(const PGresult *result, const struct db_pgsql_re
     return DB_OK;
 }
 
-/* COMMIT of a transaction in which a statement has failed succeeds, and says ROLLBACK. */
+/* Check the result of COMMIT. After a statement that failed, COMMIT succeeds too, but its command
+ * tag is ROLLBACK. */
 static enum db_status check_tag(const struct db_pgsql *p, const char *sql, PGresult *result,
                                 struct err *err)
 {
@@ -240,7 +245,8 @@ static enum db_status check_tag(const struct db_pgsql *p, const char *sql, PGres
     return DB_FAULT;
 }
 
-/* Wait for the next result of a message; NULL: there is none, or the connection is lost. */
+/* Wait for the next result of a message. NULL: there are no more results, or the connection is
+ * lost. */
 static PGresult *next_result(struct db_pgsql *p, struct err *err)
 {
     while (!p->has_failed && PQisBusy(p->conn))
@@ -249,7 +255,7 @@ static PGresult *next_result(struct db_pgsql *p, struct err *err)
     return p->has_failed ? NULL : PQgetResult(p->conn);
 }
 
-/* Take the results of one message. last: NULL, except for the last statement. */
+/* Take the results of one message. last: where they go, or NULL, except for the last statement. */
 static enum db_status take_one(struct db_pgsql *p, const struct db_pgsql_sent *s,
                                struct db_pgsql_results *last, struct err *err)
 {

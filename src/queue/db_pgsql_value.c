@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Values as PostgreSQL has them in the binary format: numbers in the order of the network. */
+/* Convert values to PostgreSQL's binary format and back. Its numbers are in network byte order. */
 #include "queue/db_pgsql_private.h"
 
 #include "base/buf.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From pg_type.dat; they never change. */
+/* The numbers of types, from PostgreSQL's pg_type.dat. They never change. */
 enum {
     TYPE_BOOL = 16,
     TYPE_BYTEA = 17,
@@ -77,7 +77,7 @@ void db_pgsql_encode(const struct db_value *values, size_t count, struct db_pgsq
         const struct db_value *v = &values[i];
         out->formats[i] = 1;
         switch (v->type) {
-        case DB_NULL: /* of the type that the server finds for it */
+        case DB_NULL: /* the server finds the type */
             break;
         case DB_INT:
             encode_number(out, i, TYPE_INT8, (uint64_t)v->number);

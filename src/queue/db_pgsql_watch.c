@@ -50,7 +50,7 @@ struct reading {
     struct db_replication *out;
     char synchronous_commit[32];
     bool is_standby;
-    unsigned hidden; /* standbys whose state this role must not see */
+    unsigned hidden; /* number of standbys whose state this role is not allowed to see */
 };
 
 static bool take_state(void *ctx, const struct db_value *columns)
@@ -69,7 +69,7 @@ static bool take_state(void *ctx, const struct db_value *columns)
     return false;
 }
 
-/* Name the first setting that is not as it must be. */
+/* Set `problem` to the first reason why a commit may be lost with a machine, and `unsafe`. */
 static void find_problem(const struct db_pgsql *p, const struct reading *r)
 {
     struct db_replication *out = r->out;

@@ -8,7 +8,8 @@
 
 /* --- faults --- */
 
-/* What sqlite3_system_errno() returns may come from a later call. */
+/* The files are asked first, because the errno in sqlite3_system_errno() may come from a later
+ * call. */
 int db_sqlite_system_error(const struct db_sqlite *s)
 {
     sqlite3_file *log = NULL;
@@ -33,7 +34,7 @@ static enum db_status status_of(int code, int error)
     case SQLITE_NOTADB:
         return DB_CORRUPT;
     case SQLITE_IOERR:
-        /* The index of the log could not be made larger: the only reason is a lack of space. */
+        /* IOERR_SHMSIZE: the index of the log could not grow, which only a lack of space causes. */
         if (code == SQLITE_IOERR_SHMSIZE || error == ENOSPC || error == EDQUOT)
             return DB_FULL;
         return DB_FAULT;
@@ -79,7 +80,7 @@ static int prepare(struct db_sqlite *s, const char *sql, sqlite3_stmt **out)
             break;
     }
     if (s->statements[slot].sql == NULL) {
-        /* The texts are constants of the program: if there were too many, this says so early. */
+        /* The texts are constants of the program: too many of them show in the first test. */
         if (++s->statement_count == DB_SQLITE_STATEMENTS)
             abort();
         int rc = sqlite3_prepare_v3(s->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
@@ -149,7 +150,7 @@ static void get_columns(sqlite3_stmt *statement, struct db_value *out, int count
     }
 }
 
-/* Run the statement and reset it. Returns an SQLite code. row NULL: rows are ignored. */
+/* Run the statement; the caller resets it. Returns an SQLite code. row NULL: rows are ignored. */
 static int step_all(sqlite3_stmt *statement, bool (*row)(void *ctx, const struct db_value *columns),
                     void *ctx)
 {
@@ -226,7 +227,7 @@ static enum db_status begin(struct db *db, bool is_durable, struct err *err)
 
     if (s->access == DB_READ)
         return run(db, "BEGIN", NULL, 0, NULL, err);
-    /* With FULL, COMMIT syncs the log; with NORMAL that is left to a later one or a checkpoint. */
+    /* With FULL, COMMIT syncs the log. With NORMAL, a later COMMIT or a checkpoint does so. */
     if (is_durable != s->is_synchronous) {
         status = db_sqlite_exec(
             s, is_durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", err);
@@ -245,7 +246,7 @@ static enum db_status commit(struct db *db, struct err *err)
     if (status == DB_OK)
         status = run(db, "COMMIT", NULL, 0, NULL, err);
     if (status == DB_OK && !db_sqlite_gather_is_empty(s))
-        abort(); /* SQLite has not synced */
+        abort(); /* SQLite has not synced, so a part of the transaction is only in memory */
     return status;
 }
 
@@ -253,7 +254,7 @@ static void rollback(struct db *db)
 {
     struct db_sqlite *s = (struct db_sqlite *)db;
 
-    if (!sqlite3_get_autocommit(s->handle)) /* SQLite has not done it itself */
+    if (!sqlite3_get_autocommit(s->handle)) /* SQLite has not rolled back by itself */
         (void)sqlite3_exec(s->handle, "ROLLBACK", NULL, NULL, NULL);
 }
 

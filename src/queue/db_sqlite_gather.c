@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Writes to the log. SQLite appends a transaction by two small writes for each page. In a
- * transaction that is to be synced, these are gathered and written together, 96 kB at a time, when
- * SQLite asks for the sync. SQLite tells the readers about the transaction after that sync, so no
- * reader looks for what is still in memory, and a fault of the write is a fault of the commit.
+ * Gather the writes to the log. SQLite makes two small writes for each page of a transaction. In a
+ * transaction that is to be synced, these are gathered, and written 96 kB at a time, the last of
+ * them when SQLite asks for the sync. Readers do not see the transaction before that sync, so no
+ * reader looks for what is still in memory. If the write fails, the commit fails.
  *
- * Other transactions are not gathered: nothing but their last write says that they are complete.
- * Without IOCAP_POWERSAFE_OVERWRITE, which every file of SQLite's own has, SQLite would write more
- * after the sync; then nothing is gathered.
+ * Other transactions are not gathered: they end without a call that could write what is gathered.
+ * Nothing is gathered either if the file lacks IOCAP_POWERSAFE_OVERWRITE, because SQLite then
+ * writes more after the sync. All files of SQLite's own VFS have it.
  */
 #include "queue/db_sqlite_private.h"
 
 #include <stddef.h>
 
-#define GATHER_BYTES (96 * 1024) /* SQLite passes less than 128 kB to one pwrite(2) */
+#define GATHER_BYTES (96 * 1024) /* SQLite's VFS passes less than 128 kB to one pwrite(2) */
 
-/* `methods` begins the structure, and is what file->pMethods points to. */
+/* file->pMethods points to `methods`, which is the first member of the structure. */
 static struct db_sqlite_gather *gather_of(sqlite3_file *file)
 {
     return (struct db_sqlite_gather *)(uintptr_t)file->pMethods;
 }
 
-/* Write what is gathered. After a fault it is dropped: SQLite rolls the transaction back. */
+/* Write what is gathered. After a fault the data is dropped, because SQLite rolls the transaction
+ * back. */
 static int flush(struct db_sqlite_gather *g, sqlite3_file *file)
 {
     const int len = (int)g->data.len;

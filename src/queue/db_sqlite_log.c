@@ -43,7 +43,7 @@ static int count_pages(void *ctx, sqlite3 *handle, const char *name, int pages)
 
     (void)handle;
     (void)name;
-    if (pages < s->log_pages) { /* it began at the start again */
+    if (pages < s->log_pages) { /* the log began at its start again */
         s->copied_pages = 0;
         s->checkpoint_at = s->checkpoint_pages;
     }
@@ -68,9 +68,10 @@ static void adapt(struct db_sqlite *s, int64_t ms)
         s->checkpoint_pages *= 2;
 }
 
-/* With an empty log SQLite takes the size of the file for the number of pages, and the next commit
- * writes it into the log. If the file was shorter after a power failure, the database would pass
- * for damaged. So its size is on the disk before that. */
+/* Sync the size of the file. While the log is empty, SQLite computes the number of pages from that
+ * size, and the next commit writes the number into the log. If the file were shorter after a power
+ * failure, SQLite would call the database damaged. So the size is on the disk before that commit.
+ */
 static int sync_file(struct db_sqlite *s)
 {
     sqlite3_file *file = NULL;
@@ -80,9 +81,9 @@ static int sync_file(struct db_sqlite *s)
 }
 
 /*
- * The pages that a transaction adds are written to the file by a later checkpoint. If the disk was
- * full by then, the log could not begin at its start again, and no outcome could be recorded,
- * though outcomes make room. So the file grows before the commit.
+ * The pages that a transaction adds are written to the file by a later checkpoint. If the disk were
+ * full then, the log could not begin at its start again, and no outcome could be recorded, although
+ * recording outcomes makes room. So the file grows before the commit.
  */
 enum db_status db_sqlite_reserve(struct db_sqlite *s, struct err *err)
 {
@@ -123,8 +124,8 @@ static enum db_status checkpoint(struct db_sqlite *s, int mode, struct err *err)
     return DB_OK;
 }
 
-/* Make a checkpoint that waits up to RESTART_WAIT_MS for readers. Without it, overlapping readers
- * would let the log grow without limit. */
+/* Make a checkpoint that waits up to RESTART_WAIT_MS for readers. Without such checkpoints,
+ * overlapping readers would let the log grow without limit. */
 static enum db_status restart(struct db_sqlite *s, struct err *err)
 {
     s->restart_at_ms = clock_now_ms() + RESTART_EVERY_MS;
@@ -174,11 +175,15 @@ enum db_status db_sqlite_maintain(struct db *db, bool is_idle, bool *has_more_ou
 
 /* --- the log as a file --- */
 
-/* A log that is short is filled with zeros, which SQLite takes for its end: blocks that are there
- * make syncs fast, and can be written to when the disk is full. It may have been longer a moment
- * ago, and its old end may be on the disk still: so what is at its start is synced first. Otherwise
- * zeros could be the end of an older log, which the database is ahead of. For the same reason that
- * start is so short that no frame is left before it, whichever part of it gets to the disk. */
+/* Write the log over itself, and sync it. A short log is then filled with zeros up to
+ * LOG_MIN_BYTES, which SQLite takes for the end of the log: allocated blocks make syncs fast, and
+ * can be written to when the disk is full.
+ *
+ * The file may have been longer a moment ago, and after a power failure its old frames may be there
+ * again. Some old frames with zeros behind them would pass for a complete log, and the database is
+ * ahead of it. So the start of the file is synced before the zeros behind it are written. In an
+ * empty log that start is START_BYTES of zeros. It ends before the end of the first frame, so
+ * whichever part of it gets to the disk, no old frame before its end is valid. */
 static int rewrite(int fd, char *data)
 {
     off_t at = 0;
@@ -201,7 +206,7 @@ static int rewrite(int fd, char *data)
     return fsync(fd);
 }
 
-/* SPOOL, of SPOOL/queue.db. */
+/* Sync SPOOL, the directory of SPOOL/queue.db. -1 with errno. */
 static int sync_directory(const struct db_sqlite *s)
 {
     char *directory = mem_strndup(s->path, (size_t)(strrchr(s->path, '/') - s->path));
@@ -239,8 +244,8 @@ static enum db_status rewrite_log(struct db_sqlite *s, struct err *err)
     return is_done ? DB_OK : error == ENOSPC || error == EDQUOT ? DB_FULL : DB_FAULT;
 }
 
-/* A file that was made larger for a commit that did not come, and not synced (see sync_file()), is
- * cut to its pages. */
+/* Cut the file to the size of its pages. db_sqlite_reserve() may have made it larger, without a
+ * sync, for a commit that did not come (see sync_file()). */
 static enum db_status cut_file(struct db_sqlite *s, struct err *err)
 {
     int frames = 0, copied = 0, chunk = 0;
@@ -271,10 +276,11 @@ static enum db_status cut_file(struct db_sqlite *s, struct err *err)
 
 /*
  * After a sync that failed, the kernel may take pages for clean that are not on the disk, and the
- * next sync succeeds without them. What the log has in memory would be copied into the database, or
- * followed by further transactions, and a power failure would find neither. So before anything is
- * built upon the log, all of it is written once more. Bytes that were on the disk stay the same.
- * SQLite does not tell when the sync of the log's name fails, so this syncs the directory, too.
+ * next sync succeeds without them. Pages of the log that are only in memory would then be copied
+ * into the database, or be followed by further transactions, and a power failure would damage both.
+ * So before anything is built upon the log, all of it is written once more. Bytes that were on the
+ * disk stay the same. SQLite does not report a failed sync of the directory, which has the log's
+ * name, so the directory is synced here, too.
  */
 enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
 {
@@ -286,7 +292,7 @@ enum db_status db_sqlite_log_renew(struct db_sqlite *s, struct err *err)
     s->base.ops->rollback(&s->base);
     if (status != DB_OK)
         return status;
-    status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err); /* so that it can begin at its start */
+    status = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, err); /* so that the log can restart */
     return status == DB_OK ? cut_file(s, err) : status;
 }
 

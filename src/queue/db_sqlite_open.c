@@ -15,7 +15,8 @@
 #define TEXT_OF(number) TEXT_OF_(number)
 #define TEXT_OF_(number) #number
 
-/* A rowid is a number that orders the table, so body is one B-tree. */
+/* {BODY_KEY}: an INTEGER PRIMARY KEY is the rowid, so the table body is one B-tree and has no
+ * index. */
 static const struct schema_word words[] = {
     {"{INT}", "INTEGER"},
     {"{REAL}", "REAL"},
@@ -88,8 +89,8 @@ static enum db_status create_file(const struct db_sqlite *s, struct err *err)
 
 static void configure_library(void)
 {
-    /* The statistics of memory cost a lock at each allocation. Too late in a program that has used
-     * SQLite before; then they are kept. */
+    /* Switch off the statistics of memory, which cost a lock at each allocation. In a program that
+     * has used SQLite before, the call has no effect, and the statistics stay on. */
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
@@ -108,8 +109,8 @@ static enum db_status open_handle(struct db_sqlite *s, struct err *err)
     }
     sqlite3_extended_result_codes(s->handle, 1);
     sqlite3_busy_timeout(s->handle, DB_SQLITE_BUSY_MS);
-    /* A checkpoint when the last connection is closed could follow a sync that failed; see
-     * db_sqlite_log_renew(). */
+    /* SQLite would make a checkpoint when the last connection is closed, perhaps after a sync that
+     * failed; see db_sqlite_log_renew(). */
     sqlite3_db_config(s->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return DB_OK;
 }
@@ -139,7 +140,8 @@ static enum db_status open_reader(struct db_sqlite *s, bool *is_missing_out, str
 }
 
 /* Set the pragmas. Those that are stored in the file are set only before its first page is written.
- * On an existing database they would be a transaction before db_sqlite_log_renew(). */
+ * On an existing database setting them would be a transaction, and none may come before
+ * db_sqlite_log_renew(). */
 static enum db_status set_up(struct db_sqlite *s, struct err *err)
 {
     char *limit = sqlite3_mprintf("PRAGMA journal_size_limit = %d", DB_SQLITE_LOG_KEEP_BYTES);

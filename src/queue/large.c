@@ -25,12 +25,13 @@ struct large_file {
     struct large *large;
     char name[QUEUE_ID_SIZE];
     int fd;
-    /* An open directory of its own: the kernel reports a failed write-back of the directory once to
-     * each open description, so that with a common one the sync for another file would take it. */
+    /* The directory, opened for this file alone. The kernel reports a failed write-back once to
+     * each open description. If all files had one description in common, the sync for another file
+     * could get the report, and the sync for this one would succeed. */
     int directory_fd;
 };
 
-/* What is done where it may block, for task_block(). */
+/* Arguments and result of a function that runs in task_block(). */
 struct call {
     struct large_file *file;
     const void *data;
@@ -57,7 +58,7 @@ struct large *large_open(const char *spool_directory, bool create, struct err *e
         err_set_errno(err, "cannot open %s", spool_directory);
         return NULL;
     }
-    /* The sync is repeated for a directory that is there: an earlier one may have failed. */
+    /* A directory that exists already is synced, too, because an earlier sync may have failed. */
     bool is_there = !create || ((mkdirat(spool_fd, "large", 0700) == 0 || errno == EEXIST) &&
                                 fsync(spool_fd) == 0);
     if (is_there)
@@ -142,7 +143,8 @@ static void write_data(void *arg)
         return;
     }
 #ifdef SYNC_FILE_RANGE_WRITE
-    /* Start the write-back, so that the sync at the end is short. Failures show there. */
+    /* Start the write-back, so that the sync at the end is short. That sync reports failures, too.
+     */
     (void)sync_file_range(c->file->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 #endif
 }

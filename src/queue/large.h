@@ -31,8 +31,9 @@ void large_close(struct large *l);
  * QUEUE_PUT_FAULT with `err`. */
 enum queue_put_status large_begin(struct large *l, int64_t id, struct large_file **out,
                                   struct err *err) __attribute__((nonnull, warn_unused_result));
-/* Create a file whose name is removed at once, for a content that is kept in the database in parts.
- * It is released with large_keep() or large_take(), and not finished. As large_begin(). */
+/* As large_begin(), but the name of the file is removed at once: the file is for a content that is
+ * kept in the database in parts. It is released with large_keep() or large_take(), and
+ * large_finish() is not called. */
 enum queue_put_status large_begin_unnamed(struct large *l, int64_t id, struct large_file **out,
                                           struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -33,7 +33,7 @@ enum queue_recipient_state {
 };
 
 struct queue_recipient {
-    char *address; /* without suffix, as the MTA gave it */
+    char *address; /* as the MTA gave it, without the suffix that names the destination */
     char *orcpt;   /* "rfc822;xtext", "" if there is none */
     enum queue_recipient_state state;
     char reason[QUEUE_REASON_SIZE]; /* of the last attempt, "" before it; printable */
@@ -121,7 +121,7 @@ struct queue_selection {
     unsigned places;         /* QUEUE_IN_...; 0: everywhere, or what queue_change_narrow() gives */
     const char *from;        /* the sender matches: an address, "@domain", "<>" (the null sender),
                                 or a text with `*` for any characters; without regard to case */
-    const char *to;          /* the same, one of the recipients that have not got the copy */
+    const char *to;          /* as `from`, for one of the recipients that have not got the copy */
     const char *reason;      /* a recipient's last reason has this text in it, without regard to
                                 case */
     const char *mta_id;      /* the MTA's queue id, exactly */
@@ -129,8 +129,8 @@ struct queue_selection {
     time_t arrived_before, arrived_after; /* seconds since 1970 */
     uint64_t larger_bytes;                /* its content is larger */
     uint64_t limit;                       /* the number of copies at most, the oldest first */
-    time_t due_after;                     /* due later than that (queue_change_narrow()) */
-    const char *other_than;               /* not of this destination (the same) */
+    time_t due_after;                     /* due later than that; set by queue_change_narrow() */
+    const char *other_than; /* not of this destination; set by queue_change_narrow() */
 };
 
 /* What a change does with copies. */
@@ -145,8 +145,8 @@ enum queue_action {
 
 /* How far a change has come, in numbers of copies. A copy that is being delivered gets an order
  * (`ordered`), and so does a copy that another node has leased. The order is on stable storage. It
- * is carried out when the worker has given the copy back, or after a crash, unless the destination
- * has accepted the copy. */
+ * is carried out when no worker has the copy any more, or after a crash, unless the destination has
+ * accepted the copy. */
 struct queue_changed {
     uint64_t changed, ordered, failed;
     bool is_stopped;
@@ -182,9 +182,9 @@ struct queue;
 struct queue_put; /* a message being received */
 
 struct queue_ops {
-    /* Check if there is room for a message of this size (0: unknown) now. QUEUE_PUT_FULL or
-     * QUEUE_PUT_FAULT, with `err`: there is not, or the database is damaged or cannot be written.
-     */
+    /* Check whether a message of this size (0: unknown) can be stored now. QUEUE_PUT_FULL with
+     * `err`: there is no room. QUEUE_PUT_FAULT with `err`: the database is damaged, cannot be
+     * written, or does not replicate as it has to. */
     enum queue_put_status (*has_room)(struct queue *q, uint64_t size_bytes, struct err *err);
 
     /* Begin a message with its copies, and fill in their ids. message and copies are borrowed until
@@ -195,10 +195,10 @@ struct queue_ops {
     /* Append to the content. May wait for the disk. */
     enum queue_put_status (*put_data)(struct queue_put *p, const void *data, size_t len,
                                       struct err *err);
-    /* Write the content to the database (a large one to its synced file), so that a lack of space
-     * shows now and not in put_commit. No copy is handed out yet, and after a crash the message is
-     * removed. Called at most once, after the last put_data; without it, put_commit writes the
-     * content. Waits for the write. p is not released, even on failure. */
+    /* Write the content to the database (with SQLite a large one to its file, which is synced), so
+     * that a lack of space shows now and not in put_commit. No copy is handed out yet, and after a
+     * crash the message is removed. Called at most once, after the last put_data; without it,
+     * put_commit writes the content. Waits for the write. p is not released, even on failure. */
     enum queue_put_status (*put_prepare)(struct queue_put *p, struct err *err);
     /* Store the message. QUEUE_PUT_OK: all copies are on stable storage, and next() hands them out.
      * Recipients that are QUEUE_SENT by now are left out, and so are copies with no other
@@ -267,7 +267,7 @@ struct queue_ops {
     void (*close)(struct queue *q);
 };
 
-/* Implementations begin with this. */
+/* The structure of each implementation begins with this one. */
 struct queue {
     const struct queue_ops *ops;
     bool needs_utf8; /* addresses that are no UTF-8 cannot be stored (PostgreSQL) */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Carry out the changes of administrators. The ids are read in steps, and the selected copies are
- * changed in batches. Its copies are seized in the windows of their destinations, so that no worker
- * takes them (queue_private.h). They are changed in one durable transaction, logged, and settled.
- * The state of a copy that is in hand is changed, too: the outcome does not touch it. Orders that
- * would remove or move it are written into its row (queue_order.c). The same holds for a copy that
- * is leased by another node.
+ * changed in batches. The copies of a batch are seized in the windows of their destinations, so
+ * that no worker takes them (queue_private.h). They are changed in one durable transaction, logged,
+ * and settled. If a copy is in hand, its row is changed all the same, because an outcome leaves a
+ * hold or a release as it is; but a deletion or a move is written into the row as an order
+ * (queue_order.c). A copy that another node has leased is treated as one in hand.
  */
 #include "queue/queue_private.h"
 
@@ -84,7 +84,7 @@ static enum db_status select_copies(struct work *w, struct db *db)
     return status;
 }
 
-/* Select one batch; for task_block(). It is empty when the step has no more copies. */
+/* Select one batch; runs in task_block(). The batch is empty when the step has no more copies. */
 static void select_batch(void *arg)
 {
     struct work *w = arg;
@@ -106,8 +106,8 @@ static void select_batch(void *arg)
 
 /* --- changing --- */
 
-/* The state and due that a copy gets. A copy that is to be deleted is changed in the same way as
- * one that is held: the number of changed rows says if it still is what was selected. */
+/* Return the state that a copy gets. A copy that is to be deleted becomes `held` first:
+ * note_changed() then finds out whether its row was still as it was selected. */
 static const char *new_state(enum queue_action action)
 {
     return action == QUEUE_HOLD || action == QUEUE_DELETE ? "held" : "queued";
@@ -174,7 +174,7 @@ static enum db_status change_in_hand(struct work *w, struct db *db, struct item 
                : status;
 }
 
-/* Note which copies are as the change has made them. */
+/* Called for each row that is now as the change makes it: note that its copy was changed. */
 static bool note_changed(void *ctx, const struct db_value *columns)
 {
     struct work *w = ctx;
@@ -186,8 +186,8 @@ static bool note_changed(void *ctx, const struct db_value *columns)
     return true;
 }
 
-/* Change the copies that are not in hand. A row that is not as it was selected is left as it is.
- * The results are asked for together, so that a batch takes few round trips. */
+/* Change the copies that are not in hand, except those whose row is not as it was selected any
+ * more. One query then finds all that were changed, so that a batch takes few round trips. */
 static enum db_status change_free(struct work *w, struct db *db, struct err *err)
 {
     const bool is_held = strcmp(new_state(w->change->action), "held") == 0;
@@ -209,7 +209,7 @@ static enum db_status change_free(struct work *w, struct db *db, struct err *err
         return status;
     char *after = mem_printf(" AND state = '%s' AND owner IS NULL AND ordered IS NULL%s",
                              is_held ? "held" : "queued",
-                             db->is_shared ? " FOR UPDATE" : ""); /* a look may lease them now */
+                             db->is_shared ? " FOR UPDATE" : ""); /* no look may lease them */
     status = queue_query_ids(db, "SELECT id, destination FROM copy WHERE id IN", ids, w->count,
                              after, note_changed, w, err);
     free(after);
@@ -257,7 +257,7 @@ static void settle(struct work *w, struct queue_changed *sum)
     }
     if (w->target[0] != '\0')
         queue_next_look(w->q, w->target);
-    if (may_have_orders) /* those whose copy was given back before they were written */
+    if (may_have_orders) /* for copies that were given back before their orders were written */
         queue_order_submit(w->q, true);
 }
 
@@ -357,7 +357,7 @@ static int check(const struct queue_change *c, struct err *err)
 
 /* --- one copy --- */
 
-/* Select the one copy with the id of the selection, in any place; for task_block(). */
+/* Select the one copy with the id of the selection, in any place; runs in task_block(). */
 static void select_one(void *arg)
 {
     struct work *w = arg;
@@ -426,7 +426,7 @@ int queue_change(struct queue *base, const struct queue_change *change, struct q
         change_all(w, out);
     if (rc == 0 && w->selection.id != NULL && change->action != QUEUE_RETRY &&
         out->changed + out->ordered + out->failed == 0)
-        rc = check_one(w); /* a worker gave it back just now */
+        rc = check_one(w); /* its row has changed since the first check */
     if (rc == 0 && out->failed > 0 && out->changed + out->ordered == 0 && w->selected == 0)
         rc = -1; /* the database cannot be read */
     free(w);

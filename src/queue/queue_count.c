@@ -21,7 +21,8 @@ static struct queue_depth *depth_of(struct queue_depths *depths, const char *nam
     char destination[QUEUE_DESTINATION_SIZE];
     size_t at = 0;
 
-    snprintf(destination, sizeof destination, "%s", name); /* may be written by hand */
+    /* A name that was written by hand may be longer, and is cut off. */
+    snprintf(destination, sizeof destination, "%s", name);
 
     while (at < depths->count && strcmp(depths->items[at].destination, destination) < 0)
         at++;

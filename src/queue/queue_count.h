@@ -15,9 +15,9 @@
 
 #define QUEUE_COUNT_STEP 5000 /* copies in one step, which takes some milliseconds */
 
-/* Count all copies. now: copies that are due later are deferred. go_on (NULL: not called) is called
- * between two steps; false stops the counting, and *out is empty then. The caller frees out->items.
- * -1 with `err`. */
+/* Count all copies. now: copies that are due later count as deferred. go_on (NULL: not called) is
+ * called between two steps; false stops the counting, and *out is empty then. The caller frees
+ * out->items. -1 with `err`. */
 int queue_count(struct db *db, time_t now, bool (*go_on)(void *ctx), void *ctx,
                 struct queue_depths *out, struct err *err)
     __attribute__((nonnull(1, 5, 6), warn_unused_result));
@@ -32,7 +32,7 @@ enum db_status queue_count_suspended(struct db *db, struct queue_suspension **ou
                                      size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Add an amount to another. */
+/* Add *a to *sum. sum->oldest becomes the earlier one of the two. */
 void queue_amount_add(struct queue_amount *sum, const struct queue_amount *a)
     __attribute__((nonnull));
 

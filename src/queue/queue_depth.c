@@ -19,14 +19,14 @@
 #define WAIT_S 2
 
 struct queue_sampler {
-    pthread_mutex_t lock; /* all below */
+    pthread_mutex_t lock; /* guards all that follows */
     pthread_cond_t changed;
     pthread_t thread;
     bool has_thread, is_wanted, has_last;
     atomic_bool is_stopping;
     struct queue_depths last;
     struct err fault; /* "" or why the last attempt failed */
-    uint64_t serial;  /* attempts that ended */
+    uint64_t serial;  /* number of counts that have ended, also of failed ones */
     int64_t made_ms, cost_ms;
 };
 

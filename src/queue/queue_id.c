@@ -15,7 +15,8 @@
 
 void queue_id_source_init(struct queue_id_source *s, unsigned node, int64_t last)
 {
-    const int64_t room = (int64_t)1 << 40; /* for ids after it; a number written by hand has none */
+    /* A `last` that was written by hand, and leaves no room for later ids, is ignored. */
+    const int64_t room = (int64_t)1 << 40;
 
     s->node = node;
     atomic_init(&s->last,

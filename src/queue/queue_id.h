@@ -8,8 +8,8 @@
  *     bits 9 to 14     node (0 with SQLite)
  *     bits 0 to 8      0: a message; n: its n-th copy
  *
- * So the copies of message m are those with m < id < m + QUEUE_ID_COPIES_MAX + 1, whatever was done
- * to them, and no index is needed to find them.
+ * So the copies of message m are those with m < id <= m + QUEUE_ID_COPIES_MAX. This does not change
+ * when they are moved or held, and no index is needed to find them.
  */
 #ifndef SPLIT_QUEUE_ID_H
 #define SPLIT_QUEUE_ID_H

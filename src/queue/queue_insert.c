@@ -80,7 +80,7 @@ enum db_status queue_insert_part(struct db *db, int64_t message, int64_t part, c
 
     return db->ops->run(db,
                         "INSERT INTO body (message, part, data) SELECT $1, $2, $3 FROM message"
-                        " WHERE id = $1 FOR KEY SHARE", /* no part without a message stays */
+                        " WHERE id = $1 FOR KEY SHARE", /* no part stays without message */
                         values, 3, NULL, err);
 }
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* A look: one read of due copies from the database into a window (queue_private.h). */
 #include "queue/queue_window.h"
 
 #include "base/buf.h"
@@ -10,7 +11,7 @@
 #define FIRST 16   /* copies that a look reads when none is known, while workers wait */
 #define LOW 64     /* a look is worth while when fewer are ready */
 #define LOOK_S 60  /* rows may have been changed with sqlite3 */
-#define SHARED_S 5 /* the same for other nodes, whose notifications may be lost */
+#define SHARED_S 5 /* with PostgreSQL: notifications of other nodes may be lost */
 #define FAULT_S 10 /* after a look that failed */
 #define FAULT_LOG_S 60
 
@@ -23,7 +24,7 @@ struct look {
     struct buf known; /* shared: the ids that the window knew, as "{1,2}" */
     struct queue_batch found;
     unsigned drops; /* of the window, when the look began */
-    bool is_full;   /* there may be more */
+    bool is_full;   /* there may be more due copies */
     struct err err;
     enum db_status status;
 };
@@ -48,9 +49,9 @@ static bool take_due(void *ctx, const struct db_value *columns)
 #define IS_QUEUED "destination = $1 AND state = 'queued' AND ordered IS NULL"
 
 /*
- * Lease due copies. Those that another node has just locked are left to it. Copies that this node
- * leases already and does not know are among them: they are left from an earlier process, from a
- * look that has failed, or from a change that did nothing with them.
+ * Lease due copies. Copies that another node has locked at this moment are left to that node.
+ * Copies that this node has leased already, but that the window does not know, are taken, too: an
+ * earlier process, a look that failed, or a change that did nothing with them has left them.
  */
 #define LEASE(condition)                                                                           \
     "WITH leased AS (UPDATE copy SET owner = $4 WHERE id = ANY (ARRAY(SELECT id FROM copy "        \
@@ -62,8 +63,8 @@ static bool take_due(void *ctx, const struct db_value *columns)
 #define FIND(condition)                                                                            \
     "SELECT id FROM copy WHERE " IS_QUEUED " AND due " condition " $2 ORDER BY due, id LIMIT $3"
 
-/* Find the ids of due copies. Copies that are due later than the longest delay follow them: they
- * were deferred before the clock was set back. */
+/* Find the ids of due copies. After them come copies that are due later than now plus the longest
+ * delay: they were deferred before the clock was set back. */
 static enum db_status find_due(struct look *l, struct db *db)
 {
     const int64_t delay_max_s = atomic_load(&l->q->delay_max_s);
@@ -102,8 +103,9 @@ static void drop_known(struct look *l)
     l->id_count = kept;
 }
 
-/* Read due copies in one transaction, so that the rows of a copy belong together. Leases outlast a
- * failover, or another node would take the copies, too; without a standby there is none. */
+/* Read due copies in one transaction, so that the rows of a copy belong together. If there is a
+ * standby, the transaction is durable: otherwise the leases could be lost in a failover, and
+ * another node would take the copies, too. */
 static void read_due(struct look *l, struct db *db)
 {
     struct err ignored;
@@ -126,8 +128,9 @@ static void read_due(struct look *l, struct db *db)
         db->ops->rollback(db);
 }
 
-/* Read due copies; for task_block(). A failed read may look like damage, so damage is believed only
- * when a second read finds it, too. */
+/* Read due copies; runs in task_block(). A failed read may look like damage, so damage is believed
+ * only when a second read finds it, too. A transaction that PostgreSQL has undone is tried a second
+ * time, too. */
 static void read_ahead(void *arg)
 {
     struct look *l = arg;
@@ -174,7 +177,7 @@ bool queue_look_is_due(const struct db_queue *q, const struct queue_window *w)
     const time_t now = queue_now(q);
 
     return !w->is_looking && w->found.count < LOW && w->found.bytes < QUEUE_WINDOW_BYTES_MAX / 2 &&
-           (w->has_more || now >= w->look_at || w->look_at > now + LOOK_S); /* set back */
+           (w->has_more || now >= w->look_at || w->look_at > now + LOOK_S); /* clock set back */
 }
 
 /* Prepare what the database is asked for. */
@@ -188,7 +191,7 @@ static void begin(struct look *l)
     if (queue_is_shared(l->q))
         queue_window_list(w, &l->known);
     else
-        l->max += w->known; /* they are found again */
+        l->max += w->known; /* known copies are found again */
     l->ids = mem_grow(NULL, l->max, sizeof *l->ids);
     l->next_due = w->look_at = l->now + (queue_is_shared(l->q) ? SHARED_S : LOOK_S);
     l->drops = w->drops;
@@ -206,7 +209,7 @@ static void end(struct look *l)
     w->has_more = w->has_more || (l->is_full && l->status == DB_OK) || w->drops != l->drops;
     if (l->status != DB_OK)
         note_fault(l);
-    else if (l->found.count < l->id_count) /* they do not fit, and would be leased for nothing */
+    else if (l->found.count < l->id_count) /* the others do not fit, and were leased for nothing */
         w->batch = l->found.count == 0 ? 1 : (unsigned)l->found.count;
     else
         w->batch = 2 * w->batch < QUEUE_READ_MAX ? 2 * w->batch : QUEUE_READ_MAX;

@@ -6,7 +6,7 @@
  *
  * The order: copies that a look has found are handed out in the order of due and id. Every fourth
  * copy is a fresh one, which a commit has put into the window directly (queue_window_take()). So
- * neither new nor old copies starve. A copy that is released goes back to the head of the list.
+ * neither new nor old copies starve. A copy that was released goes back to the head of the list.
  *
  * No copy is handed out twice. There is one look at a time, and it skips the copies that the window
  * knows. A copy stays known until its outcome is committed. If a look is under way then, the copy
@@ -26,12 +26,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POSTPONE_S 60 /* a copy that cannot be read at present */
+#define POSTPONE_S 60 /* for a copy that cannot be read at present */
 #define SUSPENDED_MS 1000
 #define TELL_EVERY_MS 1000
 
 struct queue_windows {
-    pthread_mutex_t lock; /* the list; windows are never removed before the end */
+    pthread_mutex_t lock; /* guards the list; no window is removed before queue_next_stop() */
     struct queue_window *first;
 };
 
@@ -128,7 +128,7 @@ void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
         queue_window_forget(w, n);
     }
     pthread_mutex_unlock(&w->lock);
-    if (is_handed_out) /* without the lock, which is what the worker needs first */
+    if (is_handed_out) /* after unlocking, because the worker locks first */
         task_cond_signal(&w->changed);
     else
         queue_ready_free(ready);
@@ -144,7 +144,8 @@ bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id)
     if (n->state == QUEUE_READY)
         dropped = queue_window_remove(w, n, QUEUE_IDLE);
     const bool is_free = n->state == QUEUE_IDLE;
-    n->is_marked = n->is_marked || !is_free || n->reserved > 1; /* of a commit that just ends */
+    /* With more than one reservation, another request is about to settle the copy. */
+    n->is_marked = n->is_marked || !is_free || n->reserved > 1;
     pthread_mutex_unlock(&w->lock);
     queue_ready_free(dropped);
     return is_free;
@@ -249,14 +250,14 @@ static bool has_too_many_outcomes(const struct db_queue *q)
            atomic_load(&q->returning_bytes) > QUEUE_RETURNING_MAX;
 }
 
-/* Are there so many outcomes that the writer has to catch up first? Then queue_next_go_on() follows
- * when it has. */
+/* Return true if so many outcomes wait that the writer has to catch up first. queue_next_go_on() is
+ * called when it has. */
 static bool is_behind(struct db_queue *q)
 {
     if (!has_too_many_outcomes(q))
         return false;
     atomic_store(&q->is_behind, true);
-    return has_too_many_outcomes(q); /* the writer may have caught up before it could see that */
+    return has_too_many_outcomes(q); /* the writer may have caught up before it saw is_behind */
 }
 
 struct opening {
@@ -266,7 +267,7 @@ struct opening {
     struct err err;
 };
 
-/* For task_block(). */
+/* Open the large content of a copy; runs in task_block(). */
 static void open_content(void *arg)
 {
     struct opening *o = arg;
@@ -308,9 +309,9 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
     return NULL;
 }
 
-/* Wait for a change of the window, but not beyond the deadline or the time for the next look; only
- * for the writer to catch up: not beyond the deadline. Called with the lock. False: the deadline
- * has passed. */
+/* Wait for a change of the window, at most until the deadline or, unless waits_for_writer, the time
+ * for the next look; while no copy may be handed out, at most SUSPENDED_MS, because a suspension
+ * may be over. Called with the lock. False: the deadline has passed. */
 static bool wait_for_change(struct db_queue *q, struct queue_window *w, bool waits_for_writer,
                             int64_t deadline_ms)
 {
@@ -389,7 +390,7 @@ void queue_next_look(struct db_queue *q, const char *destination)
     }
 }
 
-/* Called with the lock. */
+/* Return true, once a second at most, if other nodes are to be told now. Called with the lock. */
 static bool tells_now(struct queue_window *w)
 {
     const int64_t now_ms = task_now_ms();

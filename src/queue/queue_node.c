@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * One of the nodes that share a database (PostgreSQL). A node has a row in the table node, whose
- * number is a part of its ids. The copies that it has leased are its own as long as node.until is
- * in the future: a heartbeat moves that ahead, so renewing the leases costs one row. After a clean
- * end until is NULL. Leases of a node that does not live are void: other nodes take its copies. The
- * node itself, started again under its name, takes those first that nobody else has taken
- * (queue_look.c).
+ * One of the nodes that share a database (PostgreSQL). Each node has a row in the table node. The
+ * number in that row is a part of the ids that the node gives out. The copies that a node has
+ * leased are its own as long as its node.until is in the future. A heartbeat moves node.until
+ * ahead, so renewing all leases costs one row. After a clean end node.until is NULL. The leases of
+ * a node that is not alive are void, and other nodes take its copies. When the node is started
+ * again under the same name, its looks find the copies that no other node has taken (queue_look.c).
  *
  * A thread submits the heartbeats, listens to the notifications of other nodes, and checks the
- * replication. The node's own clock decides when it takes its lease for lost, some seconds before
- * other nodes do, so no copy is handed out by two nodes. When a heartbeat succeeds later, the
- * copies in memory are dropped, because another node may have delivered them. The same is done when
- * the database says that the lease had run out: the machine may have been suspended, or a standby
- * has become the primary that had not got the last heartbeats.
+ * replication. A node takes its lease for lost, by its own clock, some seconds before other nodes
+ * do, and hands out no copies from then on. So no copy is handed out by two nodes. When a heartbeat
+ * succeeds after that, the copies in memory are dropped, because another node may have delivered
+ * them. They are also dropped when the database says that the lease had run out. This happens after
+ * the machine was suspended, or when the new primary had not got the last heartbeats.
  */
 #include "queue/queue_node_private.h"
 
@@ -27,8 +27,8 @@
 #include <unistd.h>
 
 #define LEASE_S 15
-#define LEASE_MS ((LEASE_S - 1) * 1000) /* until has whole seconds */
-#define MARGIN_MS 2000                  /* nothing is handed out at the end of the lease */
+#define LEASE_MS ((LEASE_S - 1) * 1000) /* node.until has whole seconds */
+#define MARGIN_MS 2000                  /* nothing is handed out in this last part of the lease */
 #define JOIN_MAX 5
 
 /* --- the row --- */
@@ -52,16 +52,16 @@ static bool take_number(void *ctx, const struct db_value *columns)
 {
     struct queue_node *n = ctx;
 
-    if (columns[1].number != 0) { /* its own row */
+    if (columns[1].number != 0) { /* the row of this node, which comes first */
         n->number = (unsigned)columns[0].number;
         return false;
     }
-    n->number += columns[0].number == n->number; /* they come in their order */
+    n->number += columns[0].number == n->number; /* the numbers come in ascending order */
     return true;
 }
 
-/* Find the number: that of an earlier life, or the first one that is free, or that of the node that
- * has ended first. */
+/* Choose the number of this node: the one of its earlier runs, or the lowest that is free, or that
+ * of the node that has been dead for the longest time. */
 static enum db_status find_number(struct queue_node *n, struct db *db, struct err *err)
 {
     const struct db_value name = db_text(n->q->node);
@@ -180,7 +180,7 @@ static int join(struct queue_node *n, struct err *err)
     int64_t begun_ms = clock_now_ms();
     enum db_status status = DB_CONFLICT;
 
-    /* Another node may take the number at the same time. */
+    /* DB_CONFLICT: another node has taken the number at the same time. */
     for (int tries = 0; tries < JOIN_MAX && status == DB_CONFLICT; tries++)
         status = writer_do(n->q->writer, &j.request, err);
     atomic_store(&n->leased_until_ms, begun_ms + LEASE_MS);
@@ -222,8 +222,9 @@ void queue_node_leave(struct db_queue *q)
     if (n == NULL || !n->has_thread)
         return;
     atomic_store(&n->is_stopping, true);
+    /* Without the byte the thread ends within a second. */
     if (write(n->wake_fds[1], "x", 1) < 0)
-        log_warning("cannot wake a thread: %s", strerror(errno)); /* it ends within a second */
+        log_warning("cannot wake a thread: %s", strerror(errno));
     pthread_join(n->thread, NULL);
     n->leave = (struct writer_request){
         .apply = apply_leave, .finish = finish_leave, .urgency = WRITER_WRITTEN};

@@ -105,10 +105,10 @@ static void refresh_suspensions(struct queue_node *n)
 {
     struct err ignored;
 
-    (void)queue_suspend_refresh(n->q, &ignored); /* again at the next tick */
+    (void)queue_suspend_refresh(n->q, &ignored); /* tried again at the next tick */
 }
 
-/* "copies DEST 0", "order DEST ID", "suspended DEST 0" */
+/* Act on a notification: "copies DEST 0", "order DEST ID" or "suspended DEST 0". */
 static void take_notice(void *ctx, const char *payload)
 {
     struct queue_node *n = ctx;
@@ -155,7 +155,7 @@ enum db_status queue_node_open_listener(struct queue_node *n, struct err *err)
     return status;
 }
 
-/* What may have been missed, because a notification was lost. */
+/* Do what lost notifications may have asked for, and read the state of replication. */
 static enum db_status tick(struct queue_node *n, struct err *err)
 {
     queue_order_submit(n->q, false);
@@ -163,7 +163,7 @@ static enum db_status tick(struct queue_node *n, struct err *err)
     return look_at_replication(n, err);
 }
 
-/* Tell other nodes what was left out in the last second. */
+/* Tell other nodes of the destinations for which queue_next_may_tell() has returned false. */
 static enum db_status tell_the_rest(struct queue_node *n, struct err *err)
 {
     enum db_status status = DB_OK;

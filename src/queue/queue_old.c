@@ -13,7 +13,9 @@
 
 #define LEVELS 3 /* of directories */
 
-/* Is there anything but directories in it? Closes fd. -1 with errno. */
+/* Return 1 if the directory has anything but directories in it, otherwise 0, or -1 with errno.
+ * levels: how deep to look; whatever is in a directory at the last level counts as a file. Closes
+ * fd. */
 static int has_file(int fd, unsigned levels)
 {
     DIR *dir = fdopendir(fd);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* Open and close the queue, and remove what is left over or too old. */
 #include "queue/queue_private.h"
 
 #include "base/fdio.h"
@@ -14,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STOP_MS 1500 /* for outcomes that the database does not take */
+#define STOP_MS 1500 /* the longest wait for outcomes that the database does not take */
 #define PRUNE_ROWS 200
 #define PREPARED_MAX 50 /* messages that are removed at a time */
 
@@ -30,7 +31,8 @@ time_t queue_now(const struct db_queue *q)
 
 /* --- the directory --- */
 
-/* A directory of this process's own user, in which no other user may write, or none. */
+/* Check that the directory belongs to the user of this process, and that no other user may write in
+ * it. A missing directory passes. */
 static int check_owner(const char *spool_directory, struct err *err)
 {
     struct stat st;
@@ -59,9 +61,9 @@ static int check_owner(const char *spool_directory, struct err *err)
 }
 
 /*
- * The directory's name is on the disk. One that is there may have been created by a process that
- * was killed before its sync, or whose sync failed. A new one whose sync fails is removed, and the
- * next start creates it anew.
+ * Sync the name of the spool directory. A directory that exists already is synced, too: it may have
+ * been created by a process that was killed before its sync, or whose sync failed. A new directory
+ * whose sync fails is removed, and the next start creates it anew.
  */
 static int sync_parent(const char *directory, bool is_new, struct err *err)
 {
@@ -70,7 +72,7 @@ static int sync_parent(const char *directory, bool is_new, struct err *err)
     int rc = fd < 0 ? -1 : is_new ? fsync(fd) : fdio_sync_names_again(fd);
 
     if (fd < 0 && !is_new && errno == EACCES)
-        rc = 0; /* then this process cannot have created it */
+        rc = 0; /* without this right no process of this user has created it */
     if (rc < 0)
         err_set_errno(err, "cannot sync the directory above %s", directory);
     if (rc < 0 && is_new)
@@ -161,10 +163,11 @@ static bool take_prepared(void *ctx, const struct db_value *columns)
 }
 
 /*
- * Remove messages that were left between prepare and commit: by an earlier life of this node, or by
- * nodes that do not live any more. The number of the node is in the id. A node that is only slow
- * may be storing such a message. So the rows are locked, and what another transaction has locked is
- * left out: the message is either stored, or not there any more when it is to be stored.
+ * Remove messages that were left between prepare and commit. is_start: by an earlier run of this
+ * node; otherwise: by nodes that are not alive. The number of the node is in the id. A node that is
+ * not alive may just be slow, and storing such a message. So the rows are locked, and messages that
+ * another transaction has locked are left out. The message is then either stored, or it is gone
+ * when the slow node tries to store it, and that fails.
  */
 static enum db_status remove_prepared(const struct db_queue *q, struct db *db, bool is_start,
                                       bool *has_more_out, struct err *err)
@@ -185,8 +188,8 @@ static enum db_status remove_prepared(const struct db_queue *q, struct db *db, b
     return status;
 }
 
-/* Remove rows of the history that are too old, suspensions that are over, and what nodes that do
- * not live any more have left. */
+/* Remove rows of the history that are too old, suspensions that are over, and prepared messages of
+ * nodes that are not alive. */
 static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct err *err)
 {
     const struct db_value now = db_int(queue_now(ctx));
@@ -283,7 +286,7 @@ static int start(struct db_queue *q, struct err *err)
     if (q->writer == NULL || queue_node_start(q, &node, err) < 0)
         return -1;
     q->ids.node = node;
-    queue_order_submit(q, true); /* before the next request, which is waited for */
+    queue_order_submit(q, true); /* is done before the next request, which is waited for */
     status = writer_do(q->writer, &clean.request, err);
     /* On a full disk the rows stay until the next start. They have no copies. */
     if ((status != DB_OK && status != DB_FULL) || read_database(q, node, err) < 0 ||
@@ -334,7 +337,7 @@ static const struct queue_ops ops = {
     .close = close_queue,
 };
 
-/* Note which database it is. */
+/* Set database, place and node from the options. */
 static void set_place(struct db_queue *q, const struct queue_options *options)
 {
     struct buf shown = {0};

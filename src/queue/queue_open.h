@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* queue_open: the queue on a database (queue.h). */
+/* queue_open: open a queue (queue.h), and get figures of its database. */
 #ifndef SPLIT_QUEUE_OPEN_H
 #define SPLIT_QUEUE_OPEN_H
 
@@ -19,8 +19,8 @@ struct queue_options {
     uint64_t min_free_space_bytes;
     int64_t history_s;   /* how long a row of the history is kept; 0: there is no history */
     int64_t delay_max_s; /* the longest time for which a copy is deferred; 0: unknown. A copy that
-                            is due later than that was deferred before the clock was set back, and
-                            counts as due */
+                            is due later than that from now was deferred before the clock was set
+                            back, and counts as due */
     time_t (*clock)(void *ctx); /* CLOCK_REALTIME seconds; NULL: the system's */
     void *clock_ctx;
 };
@@ -33,7 +33,9 @@ struct queue_options {
  *   - another splitrelay has the lock,
  *   - the directory belongs to another user, or other users may write in it,
  *   - copies of version 0.1 are in it (queue_check_old_spool()),
- *   - the database is damaged or of another version.
+ *   - the database is damaged or of another version,
+ *   - with PostgreSQL: another splitrelay has the name of this node, or must_replicate is set and
+ *     the database does not replicate.
  */
 struct queue *queue_open(const struct queue_options *options, struct err *err)
     __attribute__((nonnull, warn_unused_result));
@@ -46,7 +48,7 @@ void queue_reconfigure(struct queue *q, int64_t delay_max_s, int64_t history_s)
 struct queue_figures {
     uint64_t database_bytes, free_bytes, log_bytes;
     uint64_t commits;          /* so far */
-    double commit_seconds;     /* spent in them */
+    double commit_seconds;     /* sum of their times */
     uint64_t commit_slower[8]; /* commits that took longer than 1, 5, 10, 50, 100, 500 ms, 1, 5 s */
     uint64_t unwritten;        /* outcomes that wait, because the database takes nothing */
 
@@ -54,7 +56,7 @@ struct queue_figures {
     bool is_replicated;   /* a synchronous standby has what is committed */
     double standby_lag_s; /* of the synchronous standby that is least behind */
     uint64_t standby_lag_bytes;
-    unsigned nodes;       /* that are alive, this one included */
+    unsigned nodes;       /* number of those that are alive, this one included */
     uint64_t leases_lost; /* copies that another node could take while this one had them */
 };
 /* Get the figures. Does not wait. */

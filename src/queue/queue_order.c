@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Deletions and moves by order of an administrator. A change writes them at once for copies that
- * are not in hand. For the others it writes an order into the row: `delete`, `requeue`, or `requeue
- * DESTINATION`. Orders are carried out by a request of their own, which looks for all orders of
- * copies that are not in hand any more. It is submitted at the start, when orders have been
- * written, when a copy that may have one has been given back, and, by a node that shares the
- * database, when another node has written one and every few seconds.
+ * Deletions and moves by order of an administrator. A change carries them out at once for copies
+ * that are not in hand. For the other copies it writes an order into the row: `delete`, `requeue`,
+ * or `requeue DESTINATION`. A separate request to the writer carries out all orders whose copies
+ * are not in hand any more. This request is submitted
+ *   - at the start,
+ *   - when orders have been written,
+ *   - when a copy that may have an order has been given back,
+ *   - with PostgreSQL also when another node has written an order, and every few seconds.
  */
 #include "queue/queue_private.h"
 
@@ -22,7 +24,7 @@ struct order {
     int64_t id;
     char destination[QUEUE_DESTINATION_SIZE];
     enum queue_action action;
-    char to[QUEUE_DESTINATION_SIZE]; /* "": its own */
+    char to[QUEUE_DESTINATION_SIZE]; /* "": the destination of the copy */
 };
 
 struct work {
@@ -101,7 +103,7 @@ enum db_status queue_order_write(struct db_queue *q, struct db *db, enum queue_a
 
 /* --- orders --- */
 
-/* Parse copy.ordered. False: it is none of ours. */
+/* Parse copy.ordered. False: it has another text. */
 static bool parse(const char *text, struct order *out)
 {
     const size_t len = strlen("requeue");
@@ -148,10 +150,11 @@ static enum db_status apply(struct writer_request *request, struct db *db, struc
     "SELECT id, destination, ordered FROM copy WHERE ordered IS NOT NULL"                          \
     " AND " QUEUE_IS_FREE("$1") " ORDER BY id"
     const struct db_value me = db_text(w->q->node);
-    /* Another node may carry out the same order now, and have the copy delivered. */
+    /* SKIP LOCKED: another node may be carrying out the same order, after which the copy may be
+     * delivered at once. */
     const char *sql = db->is_shared ? ORDERED " FOR UPDATE SKIP LOCKED" : ORDERED;
 
-    settle(w); /* of a transaction that is run again */
+    settle(w); /* what a transaction that was undone had seized */
     enum db_status status = db->ops->query(db, sql, &me, 1, take_order, w, err);
     for (size_t i = 0; i < w->count && status == DB_OK; i++) {
         const struct order *o = &w->orders[i];
@@ -173,7 +176,7 @@ static void finish(struct writer_request *request, enum db_status status, const 
     if (status == DB_OK)
         queue_files_remove(w->q, &w->files);
     if (w->count > 0)
-        queue_next_look(w->q, NULL); /* they may be in the queue of another destination now */
+        queue_next_look(w->q, NULL); /* they may have another destination now */
     settle(w);
     if (status == DB_OK && is_full)
         queue_order_submit(w->q, w->request.must_succeed);

@@ -11,11 +11,12 @@
  *   - settle: end a reservation, when the transaction has been committed or has failed.
  *   - seize: reserve a copy for an administrator's change, and take it out of the window.
  *   - in hand: a worker has the copy, or its outcome is being written.
- *   - order: what is to be done with a copy that was in hand when an administrator wanted to change
- *     it. It is in the row of the copy (copy.ordered), and no look finds the copy from then on
- *     (queue_order.c).
+ *   - order: what an administrator wants to be done with a copy that is in hand, or that another
+ *     node has leased. It is written into the row of the copy (copy.ordered). From then on no look
+ *     finds the copy (queue_order.c).
  *   - node: a splitrelay among those that share a database (queue_node.c). A copy is *leased* by
- * the node that copy.owner names, as long as that node lives. With SQLite there are no nodes.
+ *     the node that copy.owner names, as long as that node is alive. With SQLite there are no
+ *     nodes.
  */
 #ifndef SPLIT_QUEUE_PRIVATE_H
 #define SPLIT_QUEUE_PRIVATE_H
@@ -30,10 +31,11 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-/* With so many outcomes that are not committed yet, nothing is handed out: what was sent and cannot
- * be removed is bounded, and so is the memory when workers are faster than the writer. */
+/* While so many outcomes are not committed yet, no copy is handed out. This limits the number of
+ * copies that were sent and are still in the database, and the memory if workers are faster than
+ * the writer. */
 #define QUEUE_OUTCOMES_MAX 1000
-#define QUEUE_RETURNING_MAX (32 * 1024 * 1024) /* bytes of their copies */
+#define QUEUE_RETURNING_MAX (32 * 1024 * 1024) /* the same limit in bytes of the copies */
 
 /*
  * A message in memory, with its content if that is small. It was received just now, or was read
@@ -70,11 +72,11 @@ void queue_ready_free(struct queue_ready *r);
 struct db_queue {
     struct queue base; /* first */
     struct queue_options options;
-    char *spool_directory; /* owned, as the three below; those of the options */
+    char *spool_directory; /* a copy of the option; owned, as are `database`, `node` and `place` */
     char *database;        /* the address, if it is shared by several nodes; NULL: SQLite */
     char *node;            /* the name of this node; "" with SQLite */
-    int backend;           /* PostgreSQL: see db_pgsql_open(); the writer's thread */
-    char *place;           /* of the database, for messages: a file, or the address */
+    int backend; /* PostgreSQL: as in struct db_pgsql_options; used by the writer's thread alone */
+    char *place; /* of the database, for messages: a file, or the address */
     _Atomic int64_t delay_max_s, history_s;
     struct large *large;
     struct writer *writer;
@@ -85,9 +87,9 @@ struct db_queue {
     struct queue_node *shared;     /* queue_node.c; NULL with SQLite */
     pthread_mutex_t suspending;    /* while suspensions are read and passed to the windows */
     atomic_bool is_damaged;        /* SQLite calls the database corrupt */
-    atomic_uint outcomes;          /* not committed yet */
-    atomic_bool is_behind;         /* a next() waits until there are fewer of them */
-    unsigned history_rows;         /* written so far; the writer's thread */
+    atomic_uint outcomes;          /* number of those that are not committed yet */
+    atomic_bool is_behind;         /* a next() waits until there are fewer `outcomes` */
+    unsigned history_rows;         /* written so far; used by the writer's thread alone */
     atomic_size_t returning_bytes; /* of the copies whose outcomes are not written yet */
     dev_t device;                  /* of the database's file */
     ino_t inode;                   /* 0: it was not opened yet */
@@ -97,7 +99,7 @@ struct db_queue {
 /* The time of day in seconds, by the clock of the options. */
 time_t queue_now(const struct db_queue *q);
 
-/* Is the database shared by several nodes (PostgreSQL)? */
+/* Return true if several nodes share the database (PostgreSQL). */
 static inline bool queue_is_shared(const struct db_queue *q)
 {
     return q->database != NULL;
@@ -108,13 +110,13 @@ static inline bool queue_is_shared(const struct db_queue *q)
 #define QUEUE_IS_FREE(me)                                                                          \
     "(owner IS NULL OR owner = " me " OR owner NOT IN (SELECT name FROM alive))"
 
-/* Open the database. With SQLite it is the same file each time: rows of one would be sent again and
- * again if their outcomes were written to another. With PostgreSQL, a connection for reading can
- * write, too. */
+/* Open the database. With SQLite this fails if the file is not the one that was opened first: if
+ * the outcomes were written to another file, the copies in the first one would be sent again and
+ * again. With PostgreSQL, DB_READ gives a connection that can write, too (DB_SHARE). */
 struct db *queue_open_database(struct db_queue *q, enum db_access access,
                                enum db_status *status_out, struct err *err);
 
-/* --- queue_read.c: reading; blocks (task_block() around it) --- */
+/* --- queue_read.c: reading; blocks, so a task calls it inside of task_block() --- */
 
 /* Make the pool of connections. They are opened when they are needed. */
 struct queue_readers *queue_readers_new(void);
@@ -129,7 +131,8 @@ struct db *queue_borrow_reader(struct db_queue *q, struct err *err);
 void queue_give_back_reader(struct db_queue *q, struct db *db, enum db_status status,
                             const struct err *err);
 
-/* Run a query whose text has ids: "BEFORE (1, 2, 3)AFTER". Nothing happens if there are none. */
+/* Run the query "BEFORE (1, 2, 3)AFTER", with these ids in the parentheses. Without ids the result
+ * is DB_OK, and row is not called. */
 enum db_status queue_query_ids(struct db *db, const char *before, const int64_t *ids, size_t count,
                                const char *after,
                                bool (*row)(void *ctx, const struct db_value *columns), void *ctx,
@@ -143,9 +146,9 @@ struct queue_batch {
     bool is_cut; /* there are more of the copies that were asked for */
 };
 /* Read up to QUEUE_READ_MAX copies with their messages and recipients, on any connection; those
- * that are not there are left out. bytes_max: read small contents, too, and leave out copies after
- * the first one when all would take more memory than that (0: read no contents, and all copies). A
- * large content is not read. */
+ * that are not there are left out. bytes_max: small contents are read, too, and the batch ends
+ * before the copy with which it would take more memory than that; it has at least one copy. 0: no
+ * contents are read, and the memory is not limited. Large contents are never read. */
 enum db_status queue_read_copies(struct db *db, const int64_t *ids, size_t count, size_t bytes_max,
                                  struct queue_batch *out, struct err *err);
 /* Read the parts of a large content in the database, and write them to a file without a name.
@@ -167,8 +170,8 @@ void queue_next_stop(struct db_queue *q);
 /*
  * Reserve a copy: it is not handed out, even if a look finds it, until each of its reservations is
  * settled. Called before the transaction is submitted that stores or changes the copy. Returns true
- * if the window will take the copy when it is settled; at a shared database the copy is stored as
- * leased then.
+ * if the window has room for the copy; with a shared database the caller then stores the copy as
+ * leased by this node.
  */
 bool queue_next_reserve(struct db_queue *q, const char *destination, int64_t id);
 /* End a reservation after its transaction. ready: the copy has been stored and is due. It is added
@@ -178,24 +181,26 @@ bool queue_next_reserve(struct db_queue *q, const char *destination, int64_t id)
 void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready);
 
-/* Reserve a copy for a change. If it is ready in memory, it is removed from there. False: the copy
- * is in hand. It is marked, and so is one that was reserved: it is not handed out again before a
- * look has read its row, and orders are looked for when it has been given back. The caller calls
- * queue_next_settle() after each result. */
+/* Reserve a copy for a change. If the copy is ready in the window, it is removed from the window.
+ * Returns false if the copy is in hand. A copy that is in hand, or that had a reservation already,
+ * is marked: it is not handed out again before a look has read its row, and orders are carried out
+ * when a worker has given it back. The caller calls queue_next_settle() later, whatever the result
+ * is. */
 bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id);
-/* Take a copy back from a worker and make it ready again, when nothing is to be written. False: it
- * is marked or reserved, nothing was done, and the caller keeps `ready`. */
+/* Take a copy back from a worker and make it ready again, when nothing is to be written. False: the
+ * copy is marked or reserved, or the lease of this node has run out. Nothing was done then, and the
+ * caller keeps `ready`. */
 bool queue_next_return_at_once(struct db_queue *q, const char *destination,
                                struct queue_ready *ready);
 /* Take a copy back from a worker, whose outcome is written from now on. */
 void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id);
 /* End what queue_next_begin_return() began. again: the copy is ready to be handed out again, and
- * the queue owns it from now on; NULL: it is not. due: the time for a look, because the copy is due
- * then; 0: it needs none. */
+ * the queue owns it from now on; NULL: it is not. due: the time when the copy is due, so that a
+ * look is made then; 0: no look is needed. */
 void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
                            struct queue_ready *again, time_t due);
-/* Remove all copies that are ready, because their leases have run out. Returns how many copies were
- * ready or in hand. */
+/* Remove all copies that are ready, and mark those that are in hand, because the leases have run
+ * out. Returns how many copies the windows knew. */
 size_t queue_next_drop(struct db_queue *q);
 /* Wake the workers that wait because of QUEUE_OUTCOMES_MAX: the writer has caught up. */
 void queue_next_go_on(struct db_queue *q);
@@ -203,7 +208,8 @@ void queue_next_go_on(struct db_queue *q);
  * all. */
 void queue_next_look(struct db_queue *q, const char *destination);
 /* Return true if other nodes are to be told now that this destination has copies without an owner.
- * That is once a second at most; what is left out is a matter of queue_next_untold(). */
+ * The result is true once a second at most. After false, queue_next_untold() returns the
+ * destination later. */
 bool queue_next_may_tell(struct db_queue *q, const char *destination);
 /* Return a destination of which other nodes are still to be told, and count it as told. NULL: there
  * is none at present. */
@@ -228,7 +234,7 @@ void queue_look(struct db_queue *q, struct queue_window *w);
 struct queue_taken {
     struct queue_copy copy;    /* first */
     struct queue_ready *ready; /* what copy points into */
-    uint32_t *before;          /* of each recipient: a hash of its state and reason */
+    uint32_t *before; /* for each recipient: a hash of state and reason when the copy was taken */
 };
 /* Make the copy that next() returns; it owns `ready`. content_fd is -1. destination is borrowed as
  * long as the queue is open. */
@@ -277,8 +283,8 @@ enum db_status queue_write_recipient(struct db *db, int64_t copy, const struct q
 enum db_status queue_write_history(struct db_queue *q, struct db *db,
                                    const struct queue_ready *copy, bool is_sent, const char *result,
                                    const struct queue_delivery *delivery, struct err *err);
-/* Remove a copy, and its message if no other copy of it is left. The message of a large file is
- * added to `files` then. It is no error if the copy is not there. */
+/* Remove a copy, and its message if no other copy of the message is left. A message that is removed
+ * and whose content is a file is added to `files`. It is no error if the copy is not there. */
 enum db_status queue_write_removal(struct db *db, const struct queue_ready *copy,
                                    struct queue_files *files, struct err *err);
 /* Remove up to `limit` old rows of the history. *removed_out: how many. */
@@ -306,9 +312,11 @@ int queue_suspend_refresh(struct db_queue *q, struct err *err);
 /* --- queue_node.c: this node, among those that share a database --- */
 
 /* Register the node, and start the thread that keeps its lease and listens to other nodes. The
- * writer runs. *number_out: its number in ids. -1 with `err`. */
+ * writer runs already. *number_out: the number of the node in ids. With SQLite nothing is done. -1
+ * with `err`. */
 int queue_node_start(struct db_queue *q, unsigned *number_out, struct err *err);
-/* Stop the thread. The leases end when the writer has written what waits. */
+/* Stop the thread, and submit the request that ends the leases of this node. The writer runs it
+ * after the requests that wait. */
 void queue_node_leave(struct db_queue *q);
 /* Release what is left, after the writer has ended. */
 void queue_node_free(struct db_queue *q);
@@ -319,8 +327,9 @@ bool queue_node_has_lease(const struct db_queue *q);
 int queue_node_check(const struct db_queue *q, struct err *err);
 /* Add the figures of a shared database. */
 void queue_node_get_figures(const struct db_queue *q, struct queue_figures *out);
-/* Tell the other nodes, when the transaction is committed. what: "copies" of this destination have
- * no owner; "order": this copy has an order or was held; "suspended": suspensions have changed. */
+/* Called inside a transaction: have the other nodes told when it is committed. what: "copies":
+ * copies of this destination have no owner; "order": this copy has an order or was held;
+ * "suspended": suspensions have changed. With SQLite nothing is done. */
 enum db_status queue_node_tell(struct db_queue *q, struct db *db, const char *what,
                                const char *destination, int64_t id, struct err *err);
 

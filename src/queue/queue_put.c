@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Receive a message and store it. put_prepare writes the rows of message and body, and
- * put_commit adds those of the copies. Without put_prepare, put_commit writes all rows. Its
- * transaction is durable: its commit returns after the sync of the log (writer_commit.c,
- * db_sqlite.c), and only then is the message reported as stored.
+ * Receive a message and store it. put_prepare writes the rows of message and body, and put_commit
+ * adds those of the copies. Without put_prepare, put_commit writes all rows. The transaction of
+ * put_commit is durable: its commit returns after the sync of the log (writer_commit.c,
+ * db_sqlite.c). Only then is the message reported as stored.
  *
  * A commit that failed may have been stored all the same (db.h). So after each failure another
  * request removes the rows of the message. Until that one is committed, the copies stay reserved
@@ -141,9 +141,10 @@ struct removal {
     } reserved[];
 };
 
-/* SQLite: after a commit whose sync failed, the rows are not to be seen; but they are in the log,
- * behind its end, and after a power failure they would be part of it. The next transaction that
- * changes something overwrites them there, so this one always does. */
+/* With SQLite, after a commit whose sync failed, no connection sees the rows, but they are in the
+ * file of the log, behind the log's end. After a power failure they could be a part of the log
+ * again. The next transaction that changes something overwrites them. So this transaction always
+ * changes something, even if it finds no rows to remove. */
 static enum db_status apply_removal(struct writer_request *r, struct db *db, struct err *err)
 {
     enum db_status status = queue_insert_undo(db, ((const struct removal *)r)->id, err);
@@ -168,8 +169,8 @@ static void finish_removal(struct writer_request *r, enum db_status status, cons
     free(removal);
 }
 
-/* End the reservations of a commit that has changed nothing for certain. Rows with these ids are
- * another message's. */
+/* End the reservations of a commit that has certainly changed nothing. If there are rows with these
+ * ids, they belong to another message. */
 static void settle_all(const struct queue_put *p)
 {
     for (size_t i = 0; i < p->copy_count; i++)
@@ -182,7 +183,7 @@ static void settle_all(const struct queue_put *p)
 static void remove_rows(const struct queue_put *p, bool was_committed)
 {
     struct removal *r = mem_zalloc(sizeof *r + p->copy_count * sizeof *r->reserved);
-    /* On PostgreSQL it must not wait for a standby that may be away. */
+    /* With PostgreSQL a durable removal would wait for a standby, which may be away. */
     bool is_durable = was_committed && !queue_is_shared(p->queue);
 
     r->request = (struct writer_request){.apply = apply_removal,
@@ -221,7 +222,8 @@ enum queue_put_status queue_put_prepare(struct queue_put *p, struct err *err)
 
     if (status == QUEUE_PUT_OK && !p->is_in_doubt) {
         status = queue_put_submit(p, queue_put_apply_prepare, WRITER_WRITTEN, err);
-        p->is_in_doubt = p->status != DB_CONFLICT; /* then the rows are another message's */
+        /* After a conflict, the rows with this id belong to another message. */
+        p->is_in_doubt = p->status != DB_CONFLICT;
     }
     p->to_disk_us += clock_now_us() - begin_us;
     return status;

@@ -11,7 +11,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define ROOM_EVERY (4 * 1024 * 1024) /* bytes of a large content between two looks at the space */
+#define ROOM_EVERY (4 * 1024 * 1024) /* bytes between two checks of the free space */
 
 /* --- room --- */
 
@@ -164,7 +164,8 @@ static enum queue_put_status upload(struct queue_put *p, struct err *err)
     ssize_t n = 1;
 
     p->file = NULL;
-    p->is_in_doubt = p->status != DB_CONFLICT; /* then the rows are another message's */
+    /* After a conflict, the rows with this id belong to another message. */
+    p->is_in_doubt = p->status != DB_CONFLICT;
     for (off_t at = 0; status == QUEUE_PUT_OK && (uint64_t)at < p->size_bytes; at += n) {
         n = task_pread(fd, room, DB_BODY_PART_BYTES, at);
         if (n <= 0)

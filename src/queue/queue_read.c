@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* Connections for reading, messages and copies in memory, and how they are read from the rows. */
 #include "queue/queue_private.h"
 
 #include "base/buf.h"
@@ -16,7 +17,7 @@
 #define QUEUE_CONTENT_MISSING "its content is missing in the database, or cut off"
 
 struct queue_readers {
-    pthread_mutex_t lock; /* all below */
+    pthread_mutex_t lock; /* guards all that follows */
     pthread_cond_t changed;
     struct db *idle[READERS_MAX];
     size_t idle_count, open_count;

@@ -155,7 +155,7 @@ ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at
 
 /* --- counts and suspensions --- */
 
-/* queue_count()'s go_on as a progress. */
+/* The context of tell_count(), which queue_count() calls as go_on: it calls `progress`. */
 struct counting {
     struct queue_reader *reader;
     queue_reader_progress *progress;
@@ -206,7 +206,8 @@ int queue_reader_free_bytes(struct queue_reader *r, uint64_t *out, struct err *e
 
 static bool take_reason(void *ctx, const struct db_value *columns)
 {
-    snprintf(ctx, QUEUE_REASON_SIZE, "%s", db_string(&columns[0])); /* may be written by hand */
+    /* A text that was written by hand may be longer, and is cut off. */
+    snprintf(ctx, QUEUE_REASON_SIZE, "%s", db_string(&columns[0]));
     return false;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * queue_reader: read access to the queue for splitctl. It needs no lock, changes nothing, and works
- * no matter if splitrelay runs. It reads in short transactions, so that the writer's checkpoints do
- * not have to wait. Changes that are made while it reads may be seen or not. A reader is used by
+ * whether splitrelay runs or not. It reads in short transactions, so that the writer's checkpoints
+ * do not have to wait. Changes that are made while it reads may be seen or not. A reader is used by
  * one thread.
  */
 #ifndef SPLIT_QUEUE_READER_H
@@ -38,8 +38,9 @@ struct queue_entry {
     size_t recipient_count;
     unsigned attempts;
     const char *problem; /* why its content cannot be read; "": it can */
-    const char *owner;   /* the living node that has leased it; "": none, and always with SQLite */
-    const char *ordered; /* the order for it, as in the table; "": none */
+    const char
+        *owner; /* the node that has leased it, if it is alive; otherwise, and with SQLite, "" */
+    const char *ordered; /* the order for it, as in the column copy.ordered; "": none */
 };
 
 /* Called from time to time during a long operation, with the number of rows that have been read and
@@ -48,7 +49,7 @@ typedef bool queue_reader_progress(void *ctx, uint64_t looked_at, uint64_t total
 
 /* Call each(ctx, entry) for the copies of the selection (places 0: everywhere), by id, which is
  * oldest first, until it returns false. Memory does not depend on the number of copies. progress:
- * NULL or called with ctx. The number of entries, or -1 with `err`. */
+ * NULL or called with ctx. Returns the number of entries, or -1 with `err`. */
 int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *selection,
                           bool (*each)(void *ctx, const struct queue_entry *entry),
                           queue_reader_progress *progress, void *ctx, struct err *err)
@@ -65,8 +66,8 @@ ssize_t queue_reader_content(struct queue_reader *r, const char *id, uint64_t at
                              size_t size, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Count the copies of all destinations. now: copies that are due later are deferred. progress: NULL
- * or called with ctx. The caller frees out->items. -1 with `err`. */
+/* Count the copies of all destinations. now: copies that are due later count as deferred. progress:
+ * NULL or called with ctx. The caller frees out->items. -1 with `err`. */
 int queue_reader_depths(struct queue_reader *r, time_t now, queue_reader_progress *progress,
                         void *ctx, struct queue_depths *out, struct err *err)
     __attribute__((nonnull(1, 5, 6), warn_unused_result));
@@ -84,21 +85,21 @@ int queue_reader_suspensions(struct queue_reader *r, struct queue_suspension **o
                              size_t *count_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* A splitrelay at a database that several share. */
+/* A splitrelay among those that share a database. */
 struct queue_node_row {
     char name[256];
     char version[32];
     int64_t number;
-    time_t since, until; /* its start; the end of its leases, 0 if it has ended cleanly */
-    bool is_alive;       /* its leases last, by the clock of the database */
-    uint64_t copies;     /* that it has leased */
+    time_t since, until; /* when it started; when its leases end, 0 if it was stopped cleanly */
+    bool is_alive;       /* its leases are valid, by the clock of the database */
+    uint64_t copies;     /* number of those that it has leased */
 };
 
 struct queue_nodes {
-    bool is_shared; /* false: there is nothing in the rest */
+    bool is_shared; /* false: the database is SQLite, and the rest is empty */
     struct queue_node_row *items;
     size_t count;
-    int64_t ordered; /* copies whose order waits for another node */
+    int64_t ordered; /* number of copies whose order has not been carried out yet */
     struct db_replication replication;
 };
 

@@ -37,7 +37,7 @@ struct listing {
     size_t recipient_count, recipient_cap;
 };
 
-/* Why the content cannot be read; "" if it can. */
+/* Set *out to the reason why the content cannot be read, or to "" if it can. */
 static void find_problem(const struct listing *l, struct err *out)
 {
     uint64_t size = l->message->message.size_bytes;
@@ -62,7 +62,7 @@ static void begin_copy(struct listing *l, const struct db_value *columns)
     queue_row_message(&columns[MESSAGE_AT], &message);
     l->id = columns[0].number;
     l->message = queue_stored_new(queue_id_message(l->id), &message);
-    /* may be written by hand */
+    /* Texts that were written by hand may be longer, and are cut off. */
     snprintf(l->destination, sizeof l->destination, "%s", db_string(&columns[1]));
     snprintf(l->owner, sizeof l->owner, "%s", db_string(&columns[6]));
     snprintf(l->ordered, sizeof l->ordered, "%s", db_string(&columns[7]));
@@ -128,8 +128,8 @@ static bool take_row(void *ctx, const struct db_value *columns)
 
 /* --- selecting --- */
 
-/* The rows or the number of the copies with ids above $1 and up to $2 that are selected. -1 with
- * `err`. */
+/* Make the query for those selected copies whose ids are above $1 and not above $2. It gives their
+ * rows or, with is_count, their number. -1 with `err`. */
 static int make_query(bool is_count, const struct queue_selection *selection,
                       struct selection_sql *where, struct buf *sql, struct err *err)
 {

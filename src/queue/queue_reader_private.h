@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* queue_reader_private: what the files of queue_reader share. No file outside of this folder
- * includes it. */
+/* queue_reader_private: the declarations that the files of queue_reader share. No file outside of
+ * this folder includes it. */
 #ifndef SPLIT_QUEUE_READER_PRIVATE_H
 #define SPLIT_QUEUE_READER_PRIVATE_H
 
@@ -10,13 +10,13 @@
 
 struct queue_reader {
     struct db *db;       /* NULL: there is no database yet, or it has no tables */
-    struct db *bare;     /* PostgreSQL without tables; NULL: not so */
+    struct db *bare;     /* a connection to a PostgreSQL that has no tables; otherwise NULL */
     struct large *large; /* NULL: not opened yet, or not there */
     char *spool_directory;
     uint64_t total; /* of copies, for the progress; 0: not counted yet */
 };
 
-/* Return the large contents, which are opened by the first call. NULL with `err`. */
+/* Return the directory of large contents. The first call opens it. NULL with `err`. */
 struct large *queue_reader_large(struct queue_reader *r, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

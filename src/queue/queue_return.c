@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Take copies back from workers. The outcome of a copy is a request to the writer, which tries it
- * until it succeeds. Until then the window knows the copy, so it is not handed out again. Orders
- * for the copy are carried out after that (queue_order.c).
+ * Take copies back from workers. The outcome of a copy is written by a request to the writer, which
+ * tries the request until it succeeds. Until then the window knows the copy, so the copy is not
+ * handed out again. Orders for the copy are carried out afterwards (queue_order.c).
  *
- * With PostgreSQL the lease of the copy ends with its outcome. When it has run out before, and
- * another node has the copy, only what the destination has accepted is recorded: those recipients,
- * or the end of the copy.
+ * With PostgreSQL an outcome, except for a release, also ends the lease of the copy. If the lease
+ * has run out before that, and another node has the copy, the outcome still updates the recipients,
+ * and a copy that all have accepted is still removed. State, due and attempts of the copy are left
+ * to the other node.
  */
 #include "queue/queue_window.h"
 
@@ -165,12 +166,13 @@ static void finish(struct writer_request *request, enum db_status status, const 
     const bool is_again = status == DB_OK && o->kind == RELEASED;
     const int64_t id = t->ready->id;
 
-    if (status != DB_OK) /* the queue is being closed, or someone has made a trigger */
+    if (status != DB_OK) /* the queue is being closed, or an administrator has made a trigger */
         log_error("%s: dest=%s: cannot record what came of it: %s", t->copy.id, destination,
                   err->text);
     else
         queue_files_remove(o->q, &o->files);
-    if (status == DB_OK) /* else it stays as it is: not handed out before the next start */
+    /* After a failure the copy stays RETURNING: it is not handed out before the next start. */
+    if (status == DB_OK)
         queue_next_end_return(o->q, destination, id, is_again ? t->ready : NULL, o->due);
     if (!is_again)
         queue_ready_free(t->ready);
@@ -196,7 +198,7 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
         .bytes = queue_window_cost(t->ready),
         .relay = mem_strdup(delivery == NULL ? "" : delivery->relay),
         .reply = mem_strdup(delivery == NULL ? "" : delivery->reply)};
-    /* A large file is removed when its row is gone for good. */
+    /* A large file is removed after the commit, so the removal of its row must be durable then. */
     if (t->ready->message->is_file)
         o->request.urgency = WRITER_DURABLE;
     atomic_fetch_add(&q->returning_bytes, o->bytes);
@@ -216,7 +218,7 @@ void queue_return_done(struct queue *base, struct queue_copy *c,
         queue_return_release(base, c);
         return;
     }
-    t->ready->attempts++; /* the one that ended it */
+    t->ready->attempts++; /* the attempt that has ended the delivery */
     give_back(q, t, has_state(t, QUEUE_DEAD) ? DEAD : SENT, 0, delivery);
 }
 

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The column's own text. struct queue_message has pointers that its owner may write through; these
- * are for reading alone. */
+/* Return the text of a column as char *, which struct queue_message has for owners that write to
+ * their strings. This text is only read. */
 static char *text(const struct db_value *column)
 {
     const char *string = db_string(column);
@@ -25,7 +25,7 @@ static struct timespec time_of(double seconds)
     return t;
 }
 
-/* Words with commas between. */
+/* Return true if the word is in `flags`, a list with commas. */
 static bool has_flag(const char *flags, const char *word)
 {
     size_t len = strlen(word);
@@ -87,7 +87,8 @@ void queue_row_recipient(const struct db_value *columns, struct queue_recipient 
     out->state = strcmp(state, "sent") == 0   ? QUEUE_SENT
                  : strcmp(state, "dead") == 0 ? QUEUE_DEAD
                                               : QUEUE_PENDING;
-    snprintf(out->reason, sizeof out->reason, "%s", text(&columns[3])); /* may be written by hand */
+    /* A text that was written by hand may be longer, and is cut off. */
+    snprintf(out->reason, sizeof out->reason, "%s", text(&columns[3]));
     out->number = columns[4].number;
 }
 

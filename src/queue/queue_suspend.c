@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* Suspensions of destinations: they are rows of the table suspended, and the windows know them. */
 #include "queue/queue_private.h"
 
 #include "queue/queue_count.h"
@@ -14,7 +15,7 @@ struct reading {
     int rc;
 };
 
-/* For task_block(). */
+/* Read the suspensions; blocks, so a task calls it inside of task_block(). */
 static void read_suspensions(void *arg)
 {
     struct reading *r = arg;

@@ -18,7 +18,7 @@ struct queue_window *queue_window_new(const char *destination)
     TAILQ_INIT(&w->found.nodes);
     TAILQ_INIT(&w->fresh.nodes);
     w->batch = QUEUE_READ_MAX;
-    w->has_more = true; /* there may be something from before */
+    w->has_more = true; /* the database may have copies from an earlier run */
     return w;
 }
 

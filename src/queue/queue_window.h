@@ -5,13 +5,13 @@
  *
  * The window knows a copy, by its id, as long as the copy is ready to be handed out, is in a
  * worker's hands, has an outcome that is being written, or is reserved. Copies that are ready are
- * in one of two lists, whose number and size are bounded. `found` has those that were read from
- * the database, in the order of due and id. `fresh` has those that were put in directly after the
- * commit that stored them.
+ * in one of two lists. Each list is bounded in number and bytes of its copies. `found` has those
+ * that were read from the database, in the order of due and id. `fresh` has those that were put in
+ * directly after the commit that stored them.
  *
  * A look is one read of due copies from the database into the window (queue_look.c). It skips the
- * copies that the window knows. A look may have read a copy just before the copy was removed, so
- * an id that is forgotten during a look stays known until the look ends (`buried`).
+ * copies that the window knows. A look may have read a copy just before the copy was removed, so an
+ * id that is forgotten during a look stays known until the look ends (`buried`).
  */
 #ifndef SPLIT_QUEUE_WINDOW_H
 #define SPLIT_QUEUE_WINDOW_H
@@ -39,8 +39,8 @@ struct queue_known {
     int64_t id;
     enum queue_known_state state;
     bool is_fresh, is_buried;
-    /* Its row was changed, or has an order, or will soon; or its lease has run out. It does not
-     * become READY again before a look has read it. */
+    /* The row of the copy was changed or has an order, or may soon; or the lease of the copy has
+     * run out. The copy does not become READY again before a look has read its row. */
     bool is_marked;
     unsigned reserved;         /* number of reservations */
     struct queue_ready *ready; /* owned; set in the state READY only */
@@ -60,12 +60,12 @@ struct queue_window {
     size_t known;                         /* how many */
     struct queue_ready_list found, fresh; /* read from the database; stored just now */
     struct queue_known *buried;
-    unsigned turn, wakes;
-    unsigned drops; /* how often all copies were dropped */
-    unsigned batch; /* how many copies a look reads ahead: as many as fitted the last time */
+    unsigned turn, wakes; /* copies handed out, and calls of wake(), so far */
+    unsigned drops;       /* number of calls of queue_next_drop() so far */
+    unsigned batch;       /* how many copies a look reads ahead: as many as fitted the last time */
     bool is_looking, has_workers;
-    bool is_untold; /* other nodes do not know yet of copies without an owner */
-    int64_t told_at_ms;
+    bool is_untold; /* other nodes are still to be told that there are copies without an owner */
+    int64_t told_at_ms; /* when they were told last */
     bool has_more;  /* the database may have due copies that are not known, and that a look under
                        way may miss */
     time_t look_at; /* the time for a look even if has_more is false */
@@ -79,14 +79,14 @@ struct queue_window *queue_window_new(const char *destination);
 /* Free the window and the copies in it. */
 void queue_window_free(struct queue_window *w);
 
-/* Return the node of a copy, or NULL if the copy is not known. */
+/* Return the entry of a copy, or NULL if the copy is not known. */
 struct queue_known *queue_window_find(struct queue_window *w, int64_t id);
-/* Return the node of a copy. If the copy is not known, add a node in the state IDLE. */
+/* Return the entry of a copy. If the copy is not known, add an entry in the state IDLE. */
 struct queue_known *queue_window_know(struct queue_window *w, int64_t id);
 /* Append the ids of all copies that are known to a text, as "{1,2,3}". */
 void queue_window_list(const struct queue_window *w, struct buf *out);
-/* Forget a copy and free its node, during a look when the look ends. Nothing happens unless the
- * copy is IDLE and not reserved. */
+/* Forget a copy and free its entry; during a look this is done when the look ends. Nothing happens
+ * unless the copy is IDLE and not reserved. */
 void queue_window_forget(struct queue_window *w, struct queue_known *n);
 /* End a look: clear is_looking, and forget the copies that were buried during the look. */
 void queue_window_end_look(struct queue_window *w);

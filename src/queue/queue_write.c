@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* The statements that change or remove a copy, and those about the history. */
 #include "queue/queue_private.h"
 
 #include "base/buf.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PRUNE_EVERY 64 /* rows of the history; while mail flows, the writer is never idle */
+#define PRUNE_EVERY 64 /* new rows after which old ones go: the writer may never be idle */
 
 void queue_files_remove(struct db_queue *q, struct queue_files *files)
 {
@@ -40,7 +41,8 @@ enum db_status queue_write_prune(struct db_queue *q, struct db *db, int64_t limi
     const struct db_value values[] = {db_int(now - history_s), db_int(now + history_s),
                                       db_int(limit)};
 
-    /* What comes from a clock that was far ahead would stay, and all after it. */
+    /* A row from a clock that was far ahead never becomes too old, and would keep all later rows.
+     */
     return db->ops->run(db,
                         "DELETE FROM history WHERE (time < $1 OR time > $2) AND number IN"
                         " (SELECT number FROM history ORDER BY number LIMIT $3)",
@@ -112,8 +114,9 @@ enum db_status queue_write_history(struct db_queue *q, struct db *db,
 
 /* --- the end of a copy --- */
 
-/* Another node may remove the last other copy of the message at the same time. Then one of the two
- * waits here for the commit of the other, and sees afterwards that its copy is the last one. */
+/* Lock the message, if it has another copy. Another node may remove that copy at the same time.
+ * Then one of the two nodes waits here for the commit of the other one, and sees afterwards that
+ * its own copy is the last one. */
 static enum db_status lock_message(struct db *db, int64_t message, int64_t copy, struct err *err)
 {
     const struct db_value values[] = {db_int(message), db_int(message + QUEUE_ID_COPIES_MAX),

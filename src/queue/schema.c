@@ -18,10 +18,10 @@ static const char *const statements[] = {
     " protocol TEXT NOT NULL,"
     " mta_queue_id TEXT NOT NULL,"
     " message_id TEXT NOT NULL,"
-    " flags TEXT NOT NULL,"          /* of 8bit, utf8, requiretls, with commas */
+    " flags TEXT NOT NULL,"          /* some of 8bit, utf8, requiretls, with commas between */
     " body_at TEXT NOT NULL,"        /* body | file */
     " state TEXT NOT NULL) {CHURN}", /* prepared | stored */
-    /* What a crash between prepare and commit leaves. */
+    /* Finds what a crash between prepare and commit has left. */
     "CREATE INDEX message_prepared ON message (id) WHERE state = 'prepared'",
     "CREATE TABLE body ("
     " message {ID} NOT NULL,"
@@ -71,9 +71,9 @@ static const char *const statements[] = {
     " number {INT} PRIMARY KEY," /* in the ids of its messages */
     " name TEXT NOT NULL UNIQUE,"
     " since {INT} NOT NULL,"
-    " until {INT}," /* its copies are its own until then; NULL: it has ended */
+    " until {INT}," /* the end of its leases; NULL: it has ended cleanly */
     " version TEXT NOT NULL)",
-    /* The nodes whose copies are leased. */
+    /* The nodes whose leases are valid. */
     "CREATE VIEW alive AS SELECT number, name FROM node WHERE until > {NOW}",
 };
 

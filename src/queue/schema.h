@@ -3,9 +3,10 @@
  * schema: the tables. Their names are an interface, because administrators query them;
  * docs/queue.md describes each column. A word in braces is replaced by the engine with its own
  * spelling: {INT} a 64-bit integer, {REAL} a double, {BLOB} bytes, {ID} the type of a primary key
- * that is one integer, {CLUSTERED} the clause that stores a table in the order of its primary key,
- * {CHURN} the settings of a table whose rows are removed soon, {NOW} the time in seconds since 1970
- * by the clock of the database.
+ * that is one integer, {SERIAL} the type of a primary key that the database counts up, {CLUSTERED}
+ * the clause that stores a table in the order of its primary key, {BODY_KEY} the primary key of
+ * body, {CHURN} the settings of a table whose rows are removed soon, {CHURN_BODY} those of body,
+ * {NOW} the time in seconds since 1970 by the clock of the database.
  */
 #ifndef SPLIT_SCHEMA_H
 #define SPLIT_SCHEMA_H

@@ -18,7 +18,7 @@ static void add_value(struct selection_sql *s, struct db_value value)
     s->values[s->count++] = value;
 }
 
-/* Begin another condition; returns the number of its parameter. */
+/* Begin another condition. Returns the number of its parameter. */
 static unsigned begin(struct selection_sql *s, unsigned first)
 {
     if (s->condition.len > 0)
@@ -32,7 +32,8 @@ static const char *own(struct selection_sql *s, char *text)
     return text;
 }
 
-/* `*` becomes `%`; what LIKE gives a meaning is escaped; "@domain" stands for "*@domain". */
+/* Make a pattern for LIKE: `*` becomes `%`, characters that mean something in LIKE are escaped, and
+ * "@domain" becomes "%@domain". before and after are added as they are. */
 static char *like_pattern(const char *pattern, const char *before, const char *after)
 {
     struct buf out = {0};
@@ -49,7 +50,7 @@ static char *like_pattern(const char *pattern, const char *before, const char *a
     return buf_take(&out);
 }
 
-/* column LIKE pattern, or "" for the null sender. */
+/* Add: the column matches the pattern. "<>" is the null sender. */
 static void add_pattern(struct selection_sql *s, const char *column, const char *pattern,
                         unsigned number)
 {
@@ -62,12 +63,12 @@ static void add_pattern(struct selection_sql *s, const char *column, const char 
     add_value(s, db_text(own(s, like_pattern(pattern, "", ""))));
 }
 
-/* column has the text in it. */
+/* Add: the column has the text in it. */
 static void add_text(struct selection_sql *s, const char *column, const char *text, unsigned number)
 {
     struct buf escaped = {0};
 
-    for (const char *p = text; *p != '\0'; p++) { /* here `*` and '@' are characters as others */
+    for (const char *p = text; *p != '\0'; p++) { /* `*` and '@' mean nothing here */
         if (*p == '%' || *p == '_' || *p == '!')
             buf_addc(&escaped, '!');
         buf_addc(&escaped, ascii_to_lower(*p));

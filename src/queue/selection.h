@@ -11,8 +11,8 @@
 #include "queue/queue.h"
 
 struct selection_sql {
-    struct buf condition; /* on the tables copy and message, and EXISTS on recipient; "1 = 1" when
-                             there is none */
+    struct buf condition; /* about the tables copy (c), message (m) and, with EXISTS, recipient;
+                             "1 = 1": all copies are selected */
     struct db_value values[DB_VALUES_MAX]; /* point into `texts` and into the selection */
     size_t count;
     char *texts[DB_VALUES_MAX]; /* owned */

@@ -9,8 +9,8 @@
  * transaction of its own, and the one that conflicts fails alone. After DB_FULL, DB_FAULT or
  * DB_CORRUPT the whole transaction has failed, and the writer opens a new connection. Requests with
  * must_succeed are kept and tried again, about once a second. The other requests finish with that
- * status; if the failure took more than a second, so do those that have come meanwhile, for which
- * an MTA waits.
+ * status. If the failure took more than a second, the requests that have come meanwhile fail with
+ * it, because an MTA waits for each of them.
  */
 #ifndef SPLIT_WRITER_H
 #define SPLIT_WRITER_H
@@ -77,15 +77,17 @@ size_t writer_backlog(const struct writer *w) __attribute__((nonnull));
 /* Return DB_OK, or the reason why the database cannot be written at present, with `err`. */
 enum db_status writer_state(struct writer *w, struct err *err) __attribute__((nonnull));
 
-/* The time of a commit is the time that a caller had to wait: from the submission of its first
- * request that is not LAZY to the end of the sync. It includes checkpoints. */
+/* The time of a commit is the time that a caller had to wait: from the submission of the
+ * transaction's first request that is not LAZY to the end of the sync. Checkpoints before the
+ * transaction are included. */
 #define WRITER_SLOWER_COUNT 8
 extern const unsigned writer_slower_ms[WRITER_SLOWER_COUNT];
 struct writer_figures {
     struct db_figures db; /* at most about a second old */
     uint64_t commits;
-    double commit_seconds;                       /* the sum of their times */
-    uint64_t commit_slower[WRITER_SLOWER_COUNT]; /* that took longer than writer_slower_ms */
+    double commit_seconds;                       /* the sum of the times of all commits */
+    uint64_t commit_slower[WRITER_SLOWER_COUNT]; /* number of those that took longer than
+                                                    writer_slower_ms */
 };
 /* Get the figures. */
 void writer_get_figures(struct writer *w, struct writer_figures *out) __attribute__((nonnull));

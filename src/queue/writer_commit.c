@@ -5,11 +5,11 @@
 #include "base/log.h"
 
 #define RETRY_MS 1000       /* from the second failure in a row on */
-#define UNSYNCED_MAX_MS 500 /* what a commit without a sync has written is synced by then */
-#define IDLE_LATEST_MS 5000 /* the queue's own work, if there is always something urgent */
+#define UNSYNCED_MAX_MS 500 /* after so long without a sync, the next commit is durable */
+#define IDLE_LATEST_MS 5000 /* between two housekeepings, while urgent requests wait */
 #define FIGURES_EVERY_MS 250
 #define AGAIN_MAX 5
-#define LATE_MS 1000 /* after a failure that took so long, those that wait fail, too */
+#define LATE_MS 1000 /* after a failure that took so long, the requests that wait fail, too */
 
 const unsigned writer_slower_ms[WRITER_SLOWER_COUNT] = {1, 5, 10, 50, 100, 500, 1000, 5000};
 
@@ -99,7 +99,8 @@ static enum db_status commit_batch(struct writer *w, const struct writer_list *b
                                    struct err *err)
 {
     int64_t now_ms = clock_now_ms();
-    /* A server syncs by itself, and this commit would wait for a standby that may be gone. */
+    /* PostgreSQL syncs by itself, and a durable commit would wait for a standby, which may be gone.
+     */
     const bool is_shared = w->db->is_shared;
     bool is_durable = !is_shared && now_ms - w->durable_at_ms >= UNSYNCED_MAX_MS;
     enum db_status status = DB_AGAIN;
@@ -109,7 +110,7 @@ static enum db_status commit_batch(struct writer *w, const struct writer_list *b
         is_durable = is_durable || r->urgency == WRITER_DURABLE;
     for (int tries = 0; tries < AGAIN_MAX && status == DB_AGAIN; tries++)
         status = apply_all(w, batch, is_durable, &is_applied, err);
-    /* PostgreSQL reports a statement that has failed at the commit. */
+    /* With PostgreSQL the failure of a statement may show only at the commit. */
     w->has_failed_to_apply = status != DB_OK && (!is_applied || is_shared);
     if (status == DB_OK && is_durable)
         w->durable_at_ms = now_ms;
@@ -166,8 +167,8 @@ static void finish_all(struct writer_list *batch, enum db_status status, const s
     }
 }
 
-/* Run each request in a transaction of its own: one of them conflicts, and which one is not known
- * if errors show late. */
+/* Run each request in a transaction of its own. One of them conflicts; since errors may show late,
+ * it is not known which one. */
 static void work_one_by_one(struct writer *w, struct writer_list *batch)
 {
     while (batch->first != NULL) {
@@ -188,7 +189,7 @@ void writer_work(struct writer *w, struct writer_list *batch)
     w->has_failed_to_apply = false;
     if (writer_is_ready(w)) {
         status = commit_batch(w, batch, &err);
-        if (status == DB_CORRUPT) { /* or a read that was cut short: look again at the file */
+        if (status == DB_CORRUPT) { /* or a read was cut short: try again with a new connection */
             writer_close_db(w);
             if (writer_is_ready(w))
                 status = commit_batch(w, batch, &err);

@@ -13,9 +13,9 @@
 #include <stdatomic.h>
 
 #define WRITER_BATCH_MAX 1000 /* requests in one transaction */
-#define WRITER_LAZY_MAX 250   /* so many LAZY ones do not wait for company */
-#define WRITER_KEPT_MAX 20    /* kept requests in one transaction: it must fit into a small log */
-#define WRITER_IDLE_AFTER_MS 200 /* without a request, the writer is idle */
+#define WRITER_LAZY_MAX 250   /* so many LAZY requests do not wait any longer */
+#define WRITER_KEPT_MAX 20 /* kept requests in one transaction, which must fit into a small log */
+#define WRITER_IDLE_AFTER_MS 200 /* after so long without a request, the writer is idle */
 #define WRITER_IDLE_EVERY_MS 1000
 
 struct writer_list {
@@ -30,7 +30,7 @@ struct writer {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
     struct writer_list waiting;
-    size_t urgent;                       /* how many of `waiting` are not LAZY */
+    size_t urgent;                       /* number of requests in `waiting` that are not LAZY */
     enum { AWAKE, DOZES, SLEEPS } sleep; /* DOZES: a LAZY request does not wake it */
     bool is_stopping;
     int64_t stop_at_ms; /* when kept requests are given up */
@@ -48,7 +48,7 @@ struct writer {
     int64_t open_at_ms;      /* earliest time of the next attempt to open the database */
     bool is_damaged, is_reported;
     bool has_failed_to_apply;            /* the last batch failed in apply(), not in the commit */
-    bool has_idle_work, has_maintenance; /* there is more of it to do */
+    bool has_idle_work, has_maintenance; /* there is more of this work to do */
     /* Times of the last durable commit, the last request, the last maintenance without a request,
      * the last housekeeping, and the last update of the figures. */
     int64_t durable_at_ms, busy_at_ms, looked_at_ms, idle_at_ms, figures_at_ms;

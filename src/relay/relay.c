@@ -213,8 +213,9 @@ static int64_t delay_max_s(const struct config *config)
     return max_s;
 }
 
-/* The exit code after a queue could not be opened. Another attempt does not help against settings
- * of PostgreSQL, but a standby may come back. */
+/* Return the exit code after the queue could not be opened. If a setting of PostgreSQL is the
+ * reason, another attempt does not help (EXIT_CONFIG). If a standby is away, it may come back
+ * (EXIT_UNAVAILABLE). */
 static int refusal_code(const struct config_relay *relay)
 {
     struct queue_nodes nodes = {0};

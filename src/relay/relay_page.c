@@ -188,7 +188,7 @@ static void look_at_suspensions(struct queue *q)
     free(items);
 }
 
-/* Returns true if the database is PostgreSQL. */
+/* Set the metrics of the database. Returns true if the database is PostgreSQL. */
 static bool look_at_database(struct queue *q)
 {
     enum { SLOWER = sizeof commit_us / sizeof commit_us[0] - 1 };

@@ -49,7 +49,7 @@ class Site:
 
 
 def test_a_password_in_the_configuration(r):
-    """A password in a file that all users may read is a warning; nothing shows it, whatever fails."""
+    """A password in a file that all users may read is a warning. No output shows the password, whatever fails."""
     s = Site(r)
     for uri in (s.uri.replace("splitrelay@", f"splitrelay:{SECRET}@"), s.uri + f"&password={SECRET}"):
         for mode, levels in ((0o644, ["warning"]), (0o640, []), (0o600, [])):

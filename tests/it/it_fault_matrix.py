@@ -237,7 +237,7 @@ class Cell:
         return "235 2.7.0 Ok"
 
     def is_allowed(self, conn):
-        """May this connection send mail?"""
+        """Return true if this connection may send mail."""
         if self.kind in ("encrypt", "wrap"):
             return conn.tls != ""
         if self.kind in ("plain", "login"):
@@ -388,7 +388,7 @@ destination {cell.name} {{ relay_to = {{ "{cell.sink.bracketed}" }} protocol = "
         return "\n".join(text for cell in self.cells for text in cell.check(log))
 
     def settled(self):
-        """Is no connection open, no copy queued, and no descriptor or thread left?"""
+        """Return true if no connection is open, no copy queued, and no descriptor or thread left."""
         now = descriptors(self.relay.pid, self.spool)
         queued = rig.queue.count(self.spool, "queued")
         return (now["socket"] <= self.before["socket"] and now["content"] == 0 and now["other"] <= self.before["other"]

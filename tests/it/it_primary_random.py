@@ -79,7 +79,7 @@ def client(d, numbers, seed, messages, lmtp):
 
 
 def is_unknown(log, m):
-    """Did the primary's reply to the content not arrive? Then the primary may have accepted the message, and the client tries
+    """Return true if the primary's reply to the content did not arrive. The primary may have the message then, and the client tries
     again."""
     pattern = rf"reject: END-OF-MESSAGE.*(timed out|lost connection) .*from=<{re.escape(m.sender)}>"
     return re.search(pattern, log) is not None

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""What is promised of the queue holds with PostgreSQL, too: other tests run again, with their queue there.
+"""Run other tests again with their queue in PostgreSQL: what is promised of the queue holds there, too.
 
-SPLIT_POSTGRESQL_TESTS="it_kill test_queue": only these.
+SPLIT_POSTGRESQL_TESTS="it_kill test_queue": run only these.
 """
 
 import concurrent.futures

@@ -416,7 +416,7 @@ def test_selections(r):
     assert [c.id for c in queue.copies(t.spool, destination="newmail")] == ids[:1]
     t.ctl("delete", "--to", "@y.test", "archive")
     assert t.ids() == ids[:1]
-    events = [(e["queue_id"], e["result"]) for e in t.json("history", "--json")]  # the last first; two were deleted at once
+    events = [(e["queue_id"], e["result"]) for e in t.json("history", "--json")]  # the newest first; two are of one change
     assert set(events[:2]) == {(ids[2], "deleted"), (ids[1], "deleted")} and events[2:] == [(ids[0], "requeued")], events
 
 

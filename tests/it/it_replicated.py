@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
 """A machine of the database is lost with its disk, twice, and each splitrelay is killed five times, while mail flows from a real
-Postfix through two splitrelays: no copy is missing, and nobody has to do anything but replace machines.
+Postfix through two splitrelays: no copy is missing, and nothing has to be done but to replace machines.
 
 SPLIT_REPLICATED_MESSAGES (2000; 20000 before a release); SPLIT_REPLICATED_TTL (20): Patroni's ttl; SPLIT_SEED repeats a run.
 """
@@ -38,7 +38,7 @@ class Site:
             services="".join(f"{name} unix - - n - - smtp -o smtp_fallback_relay={other}\n" for name, other in (("first", two), ("second", one))),
         )
         self.front.start()
-        self.outages, self.kills = [], []  # (begin, end) without a primary; times
+        self.outages, self.kills = [], []  # [begin, end] of each time without a primary; times of kills
 
     def execute(self, sql):
         return self.cluster.execute(sql, database="splitmilter")
@@ -71,10 +71,10 @@ def history(s, names):
 
 
 def may_come_again(s, times):
-    """May these be the arrivals of one message? Each copy once is right: the front had no reply to the first one, and sent the message
-    again. A copy comes again if the outcome of its delivery was not recorded when a process was killed: that of a copy in delivery, and
-    of one that was sent in the last moments. Without a primary it is in memory; and what a primary had not given to its standby is lost
-    with it."""
+    """Return true if the arrivals of one message have a reason. Several copies, each once, are right: the front had no reply to the
+    first one, and sent the message again. One copy may come twice if the outcome of its delivery was not recorded when a process was
+    killed: the copy was in delivery, or was sent in the last moments. Without a primary, outcomes wait in memory for longer; and an
+    outcome that a primary had not given to its standby is lost with the primary."""
     copies = [copy for _, copy in times]
     when = next((t for t, copy in times if copies.count(copy) > 1), None)
     if when is None:
@@ -96,7 +96,7 @@ def plan(chance):
 
 
 def lose_primary(s):
-    """The primary's machine goes; another one takes its place when the cluster goes on without it."""
+    """Lose the primary's machine. When another member is primary, replace the machine."""
     lost = s.cluster.primary()
     begin = time.monotonic()
     s.outages.append([begin, begin])
@@ -123,7 +123,7 @@ def test_a_lost_machine(r):
         share = (number + chance.random()) * MESSAGES / (len(events) + 1)
         rig.wait_for(lambda share=share: len(s.archive.accepted) >= share, 120 + TTL, f"{share:.0f} copies", lambda: f"{len(s.archive.accepted)}\n{s.cluster.describe()}")
         if event == "lose":
-            s.cluster.wait_redundant(120)  # else there would be nothing left that has all copies
+            s.cluster.wait_redundant(120)  # without the standby no other machine has all copies
             lose_primary(s)
             continue
         node = s.nodes[event == "kill two"]

@@ -23,7 +23,7 @@ EX_UNAVAILABLE, EX_CONFIG = 69, 78  # systemd does not start splitrelay again af
 
 
 class Site:
-    """A primary with a synchronous standby behind a wire, or a cable, a sink and a node."""
+    """A primary behind a wire or a cable, its synchronous standby, a sink and a node."""
 
     def __init__(self, r, hook=None, start=True, has_cable=False):
         self.r = r
@@ -73,7 +73,7 @@ def refusal(node, status=EX_CONFIG):
 
 
 def test_asynchronous(r):
-    """Without synchronous replication splitrelay does not start, and names the setting; without the right to see it, it says so."""
+    """Without synchronous replication splitrelay does not start, and names the setting, or the right that its role lacks to see it."""
     s = Site(r, start=False)
     s.primary.replicate()
     assert "synchronous_standby_names" in refusal(s.node)
@@ -97,8 +97,8 @@ def test_asynchronous(r):
 
 
 def test_started_too_early(r):
-    """While the standby, or the primary, is not there yet, splitrelay waits for it, or ends so that systemd starts it again: both come
-    back by themselves."""
+    """While the standby, or the primary, is not there yet, splitrelay waits for it, or ends, and systemd starts it again. In both
+    cases it serves in the end."""
     s = Site(r, start=False)
     for server in (s.standby, s.primary):
         server.stop()
@@ -114,7 +114,7 @@ def test_started_too_early(r):
 
 
 def test_wrong_settings(r):
-    """A database with another encoding, a wrong password, a database that is not there: said clearly, and never with the password."""
+    """A database with another encoding, and a wrong password, are reported as such, and no output has the password."""
     s = Site(r, start=False)
     s.primary.execute("CREATE DATABASE latin OWNER splitrelay TEMPLATE template0 ENCODING 'LATIN1'")
     latin = Node(r, "latin", s.primary.uri("latin"), s.sink, start=False)
@@ -160,8 +160,8 @@ def test_replication_is_taken_away(r):
 
 
 def test_a_commit_that_comes_late(r):
-    """The standby is silent for longer than the MTA waits, and then confirms: what was refused meanwhile is in the queue after all, or
-    not; nothing stays behind in it."""
+    """The standby is silent for longer than the MTA waits, and then confirms. What was refused meanwhile arrives once, or not at all,
+    and nothing stays in the queue."""
     s = Site(r)
     assert s.node.put("before").code == 250
     s.standby.freeze()
@@ -191,7 +191,7 @@ def test_cut_network(r):
 
 
 def test_pulled_cable(r):
-    """All packets to the database are lost: the same, although the server does not see the end of a connection."""
+    """As test_cut_network(), but all packets are lost, so the server does not see the end of a connection."""
     cut_network(r, has_cable=True)
 
 
@@ -283,8 +283,8 @@ def test_the_primary_restarts(r):
 
 
 def test_stopped_without_database(r):
-    """A clean stop ends although outcomes cannot be recorded. Afterwards nothing is lost, and only what was sent without a database goes
-    twice."""
+    """A clean stop ends although outcomes cannot be recorded. Nothing is lost, and only what was sent while the database was away
+    arrives twice."""
     s = Site(r)
     s.sink.stop()
     for n in range(20):
@@ -328,7 +328,7 @@ def test_leases_outlast_a_failover(r):
 
 
 def test_a_session_with_another_setting(r):
-    """A setting of the role holds for new sessions alone: when the writer has got one, mail is refused at once."""
+    """A changed setting of the role applies to new sessions alone. As soon as the writer has a new session, mail is refused."""
     s = Site(r)
     assert s.node.put("before").code == 250
     s.primary.execute("ALTER ROLE splitrelay SET synchronous_commit = 'local'")
@@ -346,7 +346,7 @@ def owners(server):
 
 
 def test_log_lines(r):
-    """An outage is a line in the log, not a flood, and the password is in none."""
+    """An outage makes few lines in the log, and the password is in none."""
     s = Site(r)
     s.wire.cut()
     for n in range(2):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Two splitrelays at one PostgreSQL: both deliver, each copy goes once, and what one leaves behind goes by the other."""
+"""Two splitrelays at one PostgreSQL: both deliver, each copy arrives once, and what one leaves behind the other delivers."""
 
 import collections
 import json
@@ -59,7 +59,7 @@ def slow_dot(stage, _conn, _arg):
 
 
 def test_both_deliver(r):
-    """Copies that one node took, and has no hands for, are delivered by the other, each once."""
+    """Copies that one node has taken, and has no free worker for, are delivered by the other, each once."""
     p = Pair(r, hook=slow_dot, sink_is_up=False)
     rig.smtp_source(p.one.address, MANY, 5, 3000, recipient="a@x.test.archive.copy.split.invalid", flags=("-d",))
     assert len(p.queued()) == MANY
@@ -75,7 +75,7 @@ def test_both_deliver(r):
 
 
 def test_while_mail_flows(r):
-    """Mail comes to both nodes, and nothing goes twice."""
+    """Mail comes to both nodes, and nothing arrives twice."""
     p = Pair(r, hook=slow_dot)
     loads = [Load(p.nodes, prefix=f"load{n}-") for n in range(4)]
     for load in loads:
@@ -94,7 +94,7 @@ def test_while_mail_flows(r):
 
 def leave_to_the_other(r, end, seconds, again_at_most):
     """Node one has all copies in its window, some of them in delivery, when end(p, go_on) is called; go_on lets deliveries end. The
-    other delivers the rest within these seconds."""
+    other node delivers the rest within these seconds."""
     reached, go_on = threading.Semaphore(0), threading.Event()
 
     def hook(stage, _conn, _arg):
@@ -137,13 +137,13 @@ def test_a_clean_stop_gives_leases_back(r):
 
 
 def test_a_node_that_dies(r):
-    """Its leases run out, and only what was in delivery goes twice."""
+    """After SIGKILL the leases of a node run out, and only what was in delivery arrives twice."""
     leave_to_the_other(r, lambda p, _go_on: p.one.kill(), 2 * LEASE_SECONDS + 10, CONCURRENCY)
 
 
 def test_a_node_that_sleeps(r):
-    """A node that was stopped for longer than its leases goes on; what the other sent meanwhile is not sent again, but what was in
-    delivery, and what the node had just taken up."""
+    """A node that was stopped for longer than its leases goes on. Of the copies that the other node has sent meanwhile, only those
+    arrive again that were in delivery, or that the node had just taken up."""
     def end(p, _go_on):
         p.one.daemon.signal(signal.SIGSTOP)
         rig.wait_for(lambda: p.owners().get("one", 0) == 0, 2 * LEASE_SECONDS + 10, "the other to take the copies", lambda: str(p.owners()))
@@ -190,7 +190,8 @@ def test_one_name_twice(r):
 
 
 def in_hand(r):
-    """A copy that node one is delivering, and the two nodes; go_on lets the server refuse it for now, and take it later."""
+    """Returns (the pair, the id of a copy that node one is delivering, go_on). go_on.set() lets the server refuse the copy for now;
+    later attempts succeed."""
     reached, go_on, once = threading.Event(), threading.Event(), []
 
     def hook(stage, _conn, arg):
@@ -211,7 +212,7 @@ def in_hand(r):
 
 
 def test_orders_for_a_copy_of_the_other(r):
-    """An order through one node for a copy that the other is delivering is carried out when that one gives it back."""
+    """An order through node two, for a copy that node one is delivering, is carried out when the worker gives the copy back."""
     for args, check in (
         (("hold",), lambda p, ident: p.queued("held") == [ident]),
         (("delete",), lambda p, ident: not p.queued()),
@@ -253,7 +254,7 @@ def test_orders_of_ready_copies(r):
 
 
 def test_suspended_at_both(r):
-    """What one node is told about a destination holds for the other within seconds."""
+    """A suspension through one node applies to the other one within seconds."""
     p = Pair(r)
     p.one.ctl("suspend", "archive", "--reason", "a move")
     status = lambda node: json.loads(node.ctl("status", "--json", check=False)[1])["splitrelay"]["destinations"][0]  # noqa: E731
@@ -278,7 +279,7 @@ def test_status(r):
 
 def test_many_kills(r):
     """Each node is killed again and again while mail flows. No copy is lost, and only what was in delivery, or had not been
-    recorded yet, goes twice."""
+    recorded yet, arrives twice."""
     p = Pair(r, hook=slow_dot)
     loads = [Load(p.nodes, prefix=f"load{n}-") for n in range(3)]
     kills = 0

@@ -158,7 +158,7 @@ class Daemon:
 
 
 def accepts(address):
-    """Does a process listen at the address: (host, port), or the path of a unix socket?"""
+    """Return true if a process listens at the address: (host, port), or the path of a unix socket."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as s:
         s.settimeout(2)
@@ -170,7 +170,7 @@ def accepts(address):
 
 
 def instrumented():
-    """Were the programs built with a sanitizer? If so, figures of their memory mean nothing."""
+    """Return true if the programs were built with a sanitizer. Then figures of their memory mean nothing."""
     with open(program("splitrelay"), "rb") as f:
         return b"__asan_init" in (text := f.read()) or b"__tsan_init" in text
 

@@ -87,7 +87,7 @@ def expected_counts(messages):
 
 
 def arrived(tower, messages):
-    """Have the sinks got as many recipients as the messages should cause?"""
+    """Return true if the sinks have got as many recipients as the messages should cause."""
     mailbox, copies = expected_counts(messages)
     got_mail = sum(len(t.rcpts) for t in tower.mailbox.transactions)
     got_copies = sum(len(t.rcpts) for sink in tower.backups.values() for t in sink.transactions)

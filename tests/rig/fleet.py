@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
 """Several machines on one network, for guides about more than one. A machine has its own mounts, processes, host name and
-network. Its system is that of the host, below overlays; systemd does not run, and the test carries out its commands.
+network. Its files are those of the host, below overlays. systemd does not run; the test does what the commands of systemctl say.
 
     fleet = rig.Fleet(r, {"db1": "192.0.2.34", "relay1": "192.0.2.18"})
     fleet["db1"].run("hostname")
@@ -22,7 +22,7 @@ from .jail import COVERED, Jail
 
 ENVIRONMENT = {"HOME": "/root", "PATH": "/etc/fleet:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
 DOMAIN = "example.com"
-# Process 1 of a machine: makes the overlays, then waits for the end of processes that have lost their parent.
+# Process 1 of a machine: makes the overlays, then reaps processes that have lost their parent.
 INIT = """
 import os, signal, subprocess, sys
 top, name, *covered = sys.argv[1:]
@@ -98,7 +98,7 @@ class FleetMachine:
         shutil.rmtree(self.top)
 
     def path(self, path):
-        """The path of the machine's file on this machine."""
+        """The path by which the test reaches a file of the machine."""
         return f"/proc/{self._init}/root{path}"
 
     def write(self, path, text, mode=0o644):
@@ -169,7 +169,7 @@ class FleetMachine:
 
 
 class Fleet:
-    """The machines, and a switch. address: that of the test on their network. The process enters a network of its own."""
+    """The machines, and a bridge between them. address: the test's own, on their network. The test enters a network namespace."""
 
     def __init__(self, rig, addresses, address="192.0.2.60"):
         self.rig, self.address = rig, address

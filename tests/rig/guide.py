@@ -5,8 +5,8 @@
 ```sh elsewhere    commands for another machine, or for tools that a test cannot have; listed, but not run
 ```conf            a file; the comment in its first line is its path
 ```conf elsewhere  a file on another machine; only checked
-```sh db1 db2      the same on these machines; it_scaling.py does it
-```conf db1 db2
+```sh db1 db2      commands for these machines, which it_scaling.py runs
+```conf db1 db2    files on these machines
 others             output, or steps that only a reader can do
 """
 

@@ -77,7 +77,7 @@ class Connection:
     def __init__(self, uri):
         self.pq = library()
         self.handle = self.pq.PQconnectdb(uri.encode())
-        self.count = 0  # rows that the last statement changed, or gave
+        self.count = 0  # number of rows that the last statement changed or returned
         if self.pq.PQstatus(self.handle) != CONNECTION_OK:
             text = self.pq.PQerrorMessage(self.handle).decode("utf-8", "replace").strip()
             self.close()
@@ -95,7 +95,7 @@ class Connection:
             self.pq.PQfinish(handle)
 
     def execute(self, sql, *values):
-        """Execute a statement; without values it may be several. Parameters are $1, $2, ... Returns the rows as tuples."""
+        """Execute a statement; a text without values may have several. Parameters are $1, $2, ... Returns the rows as tuples."""
         if values:
             texts = (ctypes.c_char_p * len(values))(*map(_to_text, values))
             result = self.pq.PQexecParams(self.handle, sql.encode(), len(values), None, texts, None, None, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""splitrelay at a PostgreSQL that others may use, too; and clients that send until they get 250."""
+"""A splitrelay at a PostgreSQL that other splitrelays may share, and clients that send until they get 250."""
 
 import collections
 import threading
@@ -15,8 +15,8 @@ BODY = b"".join(b"%03d " % n + b"x" * 90 + b"\r\n" for n in range(30))
 
 
 class Node:
-    """One splitrelay, with the name `name`, and one destination, `sink`. more: further options of section relay; destination: of
-    the destination; host: of the listening socket's name in Received."""
+    """One splitrelay, which is node `name`. Its destinations archive and newmail are both at `sink`. more: further options of
+    section relay; destination: further options of both destinations."""
 
     def __init__(self, r, name, uri, sink, replicated="yes", more="", destination="", start=True):
         self.r, self.name, self.sink = r, name, sink
@@ -46,13 +46,13 @@ destination newmail {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retr
             self.start()
 
     def start(self, is_awaited=True):
-        """Start, with a log of its own."""
+        """Start the splitrelay. Each start has a log of its own."""
         self.starts += 1
         self.daemon = start_splitrelay(self.r, self.text, self.address, name=f"{self.name}-{self.starts}", is_awaited=is_awaited)
         return self
 
     def serve(self, seconds=120):
-        """Start as the unit for systemd does: again after each end, but not after a status that it does not restart."""
+        """Start as systemd does: again after each end, except for the exit statuses in NO_RESTART. Returns when it serves."""
         def is_up():
             self.start(is_awaited=False)
             wait_for(lambda: accepts(self.address) or not self.daemon.running, 20, f"{self.name} to serve or to end", self.daemon.log)
@@ -82,7 +82,7 @@ destination newmail {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retr
             return c.data(f"Subject: {subject}\r\n\r\n".encode() + body)
 
     def timed_put(self, subject, **options):
-        """(the last reply, the seconds until it came)."""
+        """As put(). Returns (the last reply, the seconds until it came)."""
         begin = time.monotonic()
         return self.put(subject, **options), time.monotonic() - begin
 
@@ -95,7 +95,7 @@ destination newmail {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retr
         return status, text
 
     def logs(self):
-        """The log of all its lives."""
+        """The logs of all starts."""
         text = ""
         for n in range(1, self.starts + 1):
             with open(self.r.path(f"{self.name}-{n}.log"), encoding="utf-8", errors="replace") as f:
@@ -105,8 +105,8 @@ destination newmail {{ relay_to = {{ "{sink.bracketed}" }} retry_min = "1s" retr
 
 class Load:
     """Sends one message after the other to these nodes in turn, each until it is accepted, until end() is called. pause: seconds
-    between messages. taken: subjects that got 250; uncertain: those that got another reply than 250 after the content, or none,
-    before they got it; gaps: seconds between two that were accepted."""
+    between messages. taken: subjects that got 250; uncertain: subjects with an attempt that ended with another reply, or without
+    one, so that the message may be in the queue all the same; gaps: seconds from one accepted message to the next."""
 
     def __init__(self, nodes, prefix="load", pause=0.0, body=BODY):
         self.nodes, self.prefix, self.pause, self.body = nodes, prefix, pause, body
@@ -148,7 +148,7 @@ class Load:
         return False
 
     def more(self, count=20, seconds=40):
-        """Wait until so many more were taken."""
+        """Wait until so many more messages were taken."""
         goal = len(self.taken) + count
         wait_for(lambda: len(self.taken) >= goal, seconds, f"{goal} messages to be taken", lambda: f"{len(self.taken)} were; {self.replies}")
 

@@ -76,7 +76,7 @@ class Member:
                              env={"PYTHONPATH": "", "PYTHONHOME": "", "HOME": self.top, "LC_ALL": "C.UTF-8"}, user=account())
 
     def write_configuration(self):
-        """Patroni reads YAML, of which JSON is a part."""
+        """Write the configuration as JSON, which is valid YAML."""
         cluster = self.cluster
         superuser, replicator = ({"username": n, "password": cluster.passwords[n]} for n in ("postgres", "replicator"))
         text = {
@@ -133,7 +133,7 @@ class Member:
             return None
 
     def record(self):
-        """The server is no child of Patroni, and the guardian has to know it, too."""
+        """Tell the guardian of the server, which is no child of Patroni."""
         pid = self.postmaster()
         if pid and pid not in self.recorded:
             self.recorded.add(pid)
@@ -149,7 +149,7 @@ class Member:
 
 
 class Patroni(Databases):
-    """A cluster. ttl: the seconds after which a primary that is silent has lost its office (Patroni's default is 30)."""
+    """A cluster. ttl: the seconds after which a silent primary is replaced (Patroni's default is 30)."""
 
     def __init__(self, rig, count=3, ttl=20, is_synchronous=True):
         need_patroni()
@@ -190,7 +190,7 @@ class Patroni(Databases):
         return wait_for(lambda: self.with_role("primary"), seconds, "a primary", self.describe)[0]
 
     def is_redundant(self):
-        """Are all members there, and is one of them a synchronous standby that streams?"""
+        """Return true if all members are there, and one of them is a synchronous standby that streams."""
         roles = sorted(role or "" for role in self.roles().values())
         wanted = ["primary", *["replica"] * (len(self.members) - 2), "sync_standby" if self.is_synchronous else "replica"]
         if roles != wanted:
@@ -205,12 +205,12 @@ class Patroni(Databases):
         wait_for(self.is_redundant, seconds, "all members of the cluster", self.describe)
 
     def lose(self, member):
-        """A machine goes, with its disk."""
+        """Lose a machine with its disk."""
         member.kill()
         shutil.rmtree(member.directory)
 
     def replace(self, member):
-        """A new machine takes the place of one that was lost. Patroni copies the primary to it."""
+        """Put a new machine in the place of one that was lost. Patroni copies the primary to it."""
         member.start()
 
     def describe(self):

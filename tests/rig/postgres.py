@@ -6,7 +6,7 @@
     server.replicate(standby)
     uri = server.create_database("splitmilter")     # for the option queue of splitrelay
 
-A server runs as the user postgres, listens at 127.0.0.1 with passwords, and at a unix socket in a directory of its own without.
+A server runs as the user postgres. It listens at 127.0.0.1, with passwords, and at a unix socket in a directory of its own, without.
 
 `python3 -m rig.postgres COMMAND...` (with PYTHONPATH=tests) runs a command with a server; the environment variable
 SPLIT_POSTGRESQL has the URI of an empty database, for the unit tests.
@@ -26,7 +26,7 @@ from .daemons import Daemon, program
 
 ROLE = "splitrelay"
 DURABLE = {"wal_level": "replica", "wal_keep_size": "256MB", "max_wal_senders": "10", "max_connections": "100", "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ", "log_checkpoints": "off"}
-FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}  # a killed process loses nothing by it, a machine would
+FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}  # without fsync a killed process loses nothing; a machine would
 
 
 def programs():
@@ -142,8 +142,8 @@ class Databases:
 
 
 class Postgres(Databases):
-    """One server. settings: of postgresql.conf, in addition to those above; is_durable: with fsync; cable: it is in a network of its
-    own."""
+    """One server. settings: of postgresql.conf, in addition to those above; is_durable: with fsync; copy_of: the primary whose
+    standby it is; cable: a Cable, at whose far end it runs."""
 
     def __init__(self, rig, name, settings=None, is_durable=False, start=True, copy_of=None, cable=None):
         super().__init__(rig, name)

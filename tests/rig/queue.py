@@ -3,7 +3,7 @@
 
 `copies(spool)` lists the copies. While splitrelay does not run, `put()` adds a copy by hand, and `fill()` very many.
 
-A queue in PostgreSQL is known by the spool directory of its splitrelay, too: `use(spool, uri)` tells the other functions where it is.
+A queue in PostgreSQL is named by the spool directory of its splitrelay, too: `use(spool, uri)` tells the other functions where it is.
 With SPLIT_QUEUE=postgresql in the environment, tests that write `options(r, spool)` into their configuration have such a queue.
 """
 
@@ -47,7 +47,7 @@ class Copy:
 
 
 def use(spool, uri, more='queue_replicated = "no"'):
-    """The queue of this spool directory is in PostgreSQL. Returns the options for it, with `more` of them."""
+    """Tell the other functions that the queue of this spool directory is in PostgreSQL. Returns the options for it, and `more`."""
     _uris[spool] = uri
     return f'queue = "{uri}" {more}'
 
@@ -217,7 +217,7 @@ def _writing(spool):
 
 
 def create(spool):
-    """Have an empty queue made, where there is none."""
+    """Make an empty queue, unless there is a queue already."""
     if select(spool, "SELECT version FROM schema"):
         return
     os.makedirs(spool, mode=0o700, exist_ok=True)

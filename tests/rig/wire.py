@@ -91,9 +91,9 @@ class Wire:
 
 
 class Cable:
-    """A network of its own for this thread, and what it starts from now on, and one for servers (`wrapper`: starts a program there;
-    `host`: its address), with a cable between them. cut() and mend() pull it and plug it in: all packets are lost meanwhile. When the
-    rig closes, the thread goes back to the network where it was."""
+    """Two networks with a cable between them. One is for this thread and the programs that it starts from now on. The other is for
+    servers: `wrapper` starts a program there, and `host` is its address. cut() pulls the cable, and mend() plugs it in; all packets
+    are lost meanwhile. When the rig closes, the thread goes back to the network where it was."""
 
     NEAR, FAR = "198.51.100.1", "198.51.100.2"
 
