@@ -105,8 +105,9 @@ void db_pgsql_encode(const struct db_value *values, size_t count, struct db_pgsq
     __attribute__((nonnull(3)));
 /* Free what db_pgsql_encode() has allocated. */
 void db_pgsql_encode_clear(struct db_pgsql_parameters *p) __attribute__((nonnull));
-/* Convert a row. Texts and blobs point into the result. -1 with `err`: a column has a type that
- * db_pgsql_value.c does not know. */
+/* Convert a row. Texts and blobs point into the result. -1 with `err`: there are too many columns,
+ * or a column has a type that db_pgsql_value.c does not know, or a length that its type does not
+ * have. */
 int db_pgsql_decode(const PGresult *result, int row, struct db_value columns[DB_VALUES_MAX],
                     struct err *err) __attribute__((nonnull, warn_unused_result));
 
