@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_option.h"
+#include "config/config_lex.h"
 #include "mail/address.h"
 #include "config/config_option_text.h"
 #include "config/config_units.h"
@@ -9,6 +10,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define URI_SHOWN_MAX 80
 
 static int store_number(const struct config_option *o, unsigned *field, const char *text,
                         struct err *err)
@@ -129,7 +132,7 @@ static int check_table(const char *text, struct err *err)
 {
     size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-");
 
-    if (len > 0 && text[len] == ':' && text[len + 1] != '\0')
+    if (len > 0 && text[len] == ':' && text[len + 1] != '\0' && strncmp(text, "postgres", 8) != 0)
         return 0;
     err_set(err, "'%s' is no table; allowed: \"type:argument\", like \"texthash:/path\"", text);
     return -1;
@@ -226,8 +229,7 @@ static int append(const struct config_option *o, void *base, const char *text, s
     return append_endpoint(o, field, count, text, err);
 }
 
-int config_option_store(const struct config_option *o, void *base, const char *text,
-                        struct err *err)
+static int store(const struct config_option *o, void *base, const char *text, struct err *err)
 {
     void *field = (char *)base + o->offset, *companion = (char *)base + o->companion;
     int word;
@@ -286,4 +288,28 @@ int config_option_store(const struct config_option *o, void *base, const char *t
         return append(o, base, text, err);
     }
     abort();
+}
+
+/* Leave the value out of `err`, if it is a URI that may have a password, such as that of the queue.
+ */
+static void hide_uri(const char *text, struct err *err)
+{
+    const char mark[] = "; allowed: ", *allowed = strstr(err->text, mark);
+    const char *uri = strstr(text, "://");
+
+    if (uri == NULL || strpbrk(uri, "@?") == NULL)
+        return;
+    char *rest = mem_strdup(allowed == NULL || strstr(text, mark) != NULL ? "" : allowed);
+    err_set(err, "'%.*s...' is not allowed%s", config_lex_shown(text, URI_SHOWN_MAX), text, rest);
+    free(rest);
+}
+
+int config_option_store(const struct config_option *o, void *base, const char *text,
+                        struct err *err)
+{
+    int rc = store(o, base, text, err);
+
+    if (rc < 0 && o->type != CONFIG_OPT_QUEUE)
+        hide_uri(text, err);
+    return rc;
 }

@@ -57,6 +57,28 @@ static bool has_whole_addresses(const char *hosts)
     return true;
 }
 
+/* The length of an option up to the next '&' or the end. */
+static size_t option_len(const char *option)
+{
+    return strcspn(option, "&");
+}
+
+/* Is '%' in its name? libpq decodes names, too. */
+static bool has_encoded_name(const char *option)
+{
+    return option[strcspn(option, "%=&")] == '%';
+}
+
+static bool has_plain_names(const char *options)
+{
+    for (const char *p = options; *p != '\0'; p += *p == '&') {
+        if (has_encoded_name(p))
+            return false;
+        p += option_len(p);
+    }
+    return true;
+}
+
 /* Refuse a URI that is ambiguous. libpq quotes what it does not understand, and could take a part
  * of a password that has a mark such as '@' in it for a port. */
 int config_queue_check(const char *queue, struct err *err)
@@ -73,13 +95,10 @@ int config_queue_check(const char *queue, struct err *err)
                      "%%3F, %% as %%25");
         return -1;
     }
-    return 0;
-}
-
-/* The length of an option up to the next '&' or the end. */
-static size_t option_len(const char *option)
-{
-    return strcspn(option, "&");
+    if (has_plain_names(uri.options))
+        return 0;
+    err_set(err, "the URI is not valid: the name of an option is written without %%");
+    return -1;
 }
 
 /* Return the value of the option, if it has this name, or NULL. */
@@ -90,11 +109,16 @@ static const char *value_of(const char *option, const char *name)
     return strncmp(option, name, len) == 0 && option[len] == '=' ? option + len + 1 : NULL;
 }
 
+/* Return the value of the option, if it is a secret, or NULL. */
 static const char *secret_value(const char *option)
 {
-    const char *value = value_of(option, "password");
+    static const char *const names[] = {"password", "sslpassword", "scram_client_key",
+                                        "scram_server_key", "oauth_client_secret"};
+    const char *value = has_encoded_name(option) ? option : NULL;
 
-    return value == NULL ? value_of(option, "sslpassword") : value;
+    for (size_t i = 0; i < sizeof names / sizeof *names && value == NULL; i++)
+        value = value_of(option, names[i]);
+    return value;
 }
 
 void config_queue_show(const char *queue, struct buf *out)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /* Common mistakes, each with its whole message: file, line, key, and what is allowed. */
 #include "config/config_file.h"
+#include "config/config_option.h"
 #include "base/mem.h"
 #include "unit.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +66,8 @@ static const struct {
     /* what may be a password is not shown */
     {"relay {\n queue = sqlite \"postgresql://u:secret@db1/q\"\n}",
      "2: queue: 'postgresql://' follows its value; a value with blanks needs quotes"},
+    {"relay {\n node = \"postgresql://u:secret@db1/q\"\n}",
+     "2: node: 'postgresql://...' is not allowed; allowed: a host name, or \"\" for the system's"},
     {"relay {\n listen = { \"inet:1\" \"postgresql://u:secret@db1/q\" }\n}",
      "2: listen: a comma is missing, before 'postgresql://'"},
     /* sections */
@@ -178,10 +182,24 @@ START_TEST(each_is_told_completely)
 }
 END_TEST
 
+START_TEST(no_option_shows_a_uri_that_it_does_not_take)
+{
+    for (const struct config_option *o = config_options; o->name != NULL; o++) {
+        static _Alignas(max_align_t) char sections[CONFIG_SECTION_COUNT][65536];
+        struct err err = {""};
+        if (config_option_store(o, sections[o->section], "postgresql://u:secret@db1/q", &err) == 0)
+            continue;
+        ck_assert_msg(err.text[0] != '\0' && strstr(err.text, "secret") == NULL, "%s: %s", o->name,
+                      err.text);
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("config_mistakes");
 
     tcase_add_loop_test(t, each_is_told_completely, 0, UNIT_COUNT(mistakes));
+    tcase_add_test(t, no_option_shows_a_uri_that_it_does_not_take);
     return unit_run("config_mistakes", t);
 }

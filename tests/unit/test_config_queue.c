@@ -29,6 +29,10 @@ static const struct {
     {"postgresql://u@db1/q?sslpassword=secret&passfile=/p",
      "postgresql://u@db1/q?sslpassword=&passfile=/p", true},
     {"postgresql://u@db1/q?passwords=x", "postgresql://u@db1/q?passwords=x", false},
+    {"postgresql://u@db1/q?oauth_client_secret=sec&a=%25",
+     "postgresql://u@db1/q?oauth_client_secret=&a=%25", true},
+    {"postgresql://u@db1/q?p%61ssword=secret", NULL, false},
+    {"postgresql://u@db1/q?a=b&%73slpassword=secret", NULL, false},
     {"", NULL, false},
     {"SQLite", NULL, false},
     {"postgresql:/u:secret@db1/q", NULL, false},
@@ -47,6 +51,19 @@ static const struct {
     {"postgresql://u:secret@[]/q", NULL, false},
     {"postgresql://u:secret@[::1]x/q", NULL, false},
 };
+
+/* Not allowed in a configuration; if such a URI comes from elsewhere, it is not shown either. */
+START_TEST(the_value_of_an_option_whose_name_is_encoded_is_not_shown)
+{
+    static const char uri[] = "postgresql://u@db1/q?a=b&p%61ssword=secret&c=d";
+    struct buf shown = {0};
+
+    config_queue_show(uri, &shown);
+    ck_assert_str_eq(buf_str(&shown), "postgresql://u@db1/q?a=b&&c=d");
+    ck_assert(config_queue_has_password(uri));
+    buf_clear(&shown);
+}
+END_TEST
 
 START_TEST(no_message_has_a_password)
 {
@@ -99,6 +116,7 @@ int main(void)
     TCase *t = tcase_create("config_queue");
 
     tcase_add_loop_test(t, no_message_has_a_password, 0, UNIT_COUNT(values));
+    tcase_add_test(t, the_value_of_an_option_whose_name_is_encoded_is_not_shown);
     tcase_add_loop_test(t, an_option_is_found, 0, UNIT_COUNT(options));
     return unit_run("config_queue", t);
 }
