@@ -284,6 +284,12 @@ static enum db_status take_one(struct db_pgsql *p, const struct db_pgsql_sent *s
             if (last != NULL)
                 last->changed = strtoull(PQcmdTuples(result), NULL, 10);
             break;
+        case PGRES_COPY_IN: /* there is no end of these results */
+        case PGRES_COPY_OUT:
+        case PGRES_COPY_BOTH:
+            err_set(err, "%s: the server has answered with COPY", p->server);
+            p->has_failed = true;
+            break;
         default:
             if (s->kind == DB_PGSQL_PREPARE)
                 p->statements[s->slot].is_prepared = false;

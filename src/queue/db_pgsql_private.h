@@ -36,7 +36,8 @@ struct db_pgsql {
     bool has_failed;   /* the connection is lost, or its state unknown */
     char server[128];  /* HOST:PORT */
     char sqlstate[6];  /* of the last error */
-    char warning[200]; /* the server's last warning since db_pgsql_take() began; "": none */
+    char warning[200]; /* the last one, since db_pgsql_take() began, after which a COMMIT counts as
+                          failed; "": none */
     struct {
         const char *sql; /* NULL: free */
         bool is_prepared;
@@ -105,8 +106,9 @@ void db_pgsql_encode(const struct db_value *values, size_t count, struct db_pgsq
     __attribute__((nonnull(3)));
 /* Free what db_pgsql_encode() has allocated. */
 void db_pgsql_encode_clear(struct db_pgsql_parameters *p) __attribute__((nonnull));
-/* Convert a row. Texts and blobs point into the result. -1 with `err`: a column has a type that
- * db_pgsql_value.c does not know. */
+/* Convert a row. Texts and blobs point into the result. -1 with `err`: there are too many columns,
+ * or a column has a type that db_pgsql_value.c does not know, or a length that its type does not
+ * have. */
 int db_pgsql_decode(const PGresult *result, int row, struct db_value columns[DB_VALUES_MAX],
                     struct err *err) __attribute__((nonnull, warn_unused_result));
 

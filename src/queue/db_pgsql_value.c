@@ -134,9 +134,30 @@ static double get_float8(const char *data)
     return real;
 }
 
-/* Convert a value that is not NULL. False: its type is not known. */
+/* Return how many bytes a value of this type has; -1: any number. */
+static int length_of(Oid type)
+{
+    switch (type) {
+    case TYPE_BOOL:
+        return 1;
+    case TYPE_INT2:
+        return 2;
+    case TYPE_INT4:
+    case TYPE_FLOAT4:
+        return 4;
+    case TYPE_INT8:
+    case TYPE_FLOAT8:
+        return 8;
+    default:
+        return -1;
+    }
+}
+
+/* Convert a value that is not NULL. False: its type is not known, or it has another length. */
 static bool decode_value(Oid type, const char *data, int len, struct db_value *out)
 {
+    if (length_of(type) >= 0 && len != length_of(type))
+        return false;
     switch (type) {
     case TYPE_BOOL:
         *out = db_int(data[0] != 0);
@@ -177,15 +198,17 @@ int db_pgsql_decode(const PGresult *result, int row, struct db_value columns[DB_
 {
     int count = PQnfields(result);
 
-    if (count > DB_VALUES_MAX)
-        abort();
+    if (count > DB_VALUES_MAX) {
+        err_set(err, "a row has %d columns, at most %d are known here", count, DB_VALUES_MAX);
+        return -1;
+    }
     for (int i = 0; i < count; i++) {
         if (PQgetisnull(result, row, i)) {
             columns[i] = db_null();
         } else if (!decode_value(PQftype(result, i), PQgetvalue(result, row, i),
                                  PQgetlength(result, row, i), &columns[i])) {
-            err_set(err, "column %s has type %u, which is not known here", PQfname(result, i),
-                    PQftype(result, i));
+            err_set(err, "column %s has type %u, which is not known here with %d bytes",
+                    PQfname(result, i), PQftype(result, i), PQgetlength(result, row, i));
             return -1;
         }
     }

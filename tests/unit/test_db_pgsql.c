@@ -9,6 +9,9 @@
 #include "base/mem.h"
 #include "pgsql_unit.h"
 #include "unit.h"
+#ifdef HAVE_LIBPQ
+#include "queue/db_pgsql_private.h"
+#endif
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -272,17 +275,22 @@ START_TEST(a_commit_after_an_error_is_no_commit)
 }
 END_TEST
 
-/* As when the wait for a standby is cancelled: the commit succeeds, with a warning. */
-START_TEST(a_commit_with_a_warning_has_failed)
+/* 0: the warning of a trigger. 1: a warning of another kind, as when the server is shut down. */
+START_TEST(a_warning_of_a_commit)
 {
-    must(execute(db, "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS"
-                     " 'BEGIN RAISE WARNING ''not replicated''; RETURN NULL; END'"));
+    static const char *const triggers[] = {
+        "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE WARNING ''canceling wait''; RETURN NULL; END'",
+        "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN"
+        " RAISE WARNING ''not replicated'' USING ERRCODE = ''57P01''; RETURN NULL; END'"};
+
+    must(execute(db, triggers[_i]));
     must(execute(db, "CREATE CONSTRAINT TRIGGER warn AFTER INSERT ON body DEFERRABLE INITIALLY"
                      " DEFERRED FOR EACH ROW EXECUTE FUNCTION warn()"));
     must(db->ops->begin(db, true, &err));
     must(put(db, 1, 1));
-    ck_assert_int_eq(db->ops->commit(db, &err), DB_FAULT);
-    ck_assert_msg(strstr(err.text, "not replicated") != NULL, "%s", err.text);
+    ck_assert_int_eq(db->ops->commit(db, &err), _i == 0 ? DB_OK : DB_FAULT);
+    ck_assert_msg(_i == 0 || strstr(err.text, "not replicated") != NULL, "%s", err.text);
     must(db->ops->begin(db, true, &err));
     must(db->ops->run(db, "DELETE FROM body", NULL, 0, NULL, &err));
     must(db->ops->commit(db, &err));
@@ -343,6 +351,56 @@ START_TEST(a_text_that_the_database_cannot_hold_is_made_valid)
     ck_assert(was_called);
 }
 END_TEST
+
+/* The number of results of a COPY has no end. */
+START_TEST(a_copy_is_a_fault)
+{
+    static const char *const statements[] = {"COPY (SELECT 1) TO STDOUT", "COPY body FROM STDIN"};
+
+    ck_assert_int_eq(execute(db, statements[_i]), DB_FAULT);
+    ck_assert_msg(strstr(err.text, "COPY") != NULL, "%s", err.text);
+    ck_assert_int_eq(db->ops->begin(db, true, &err), DB_FAULT);
+}
+END_TEST
+
+START_TEST(too_many_columns_are_a_fault)
+{
+    int64_t number = 0;
+
+    ck_assert_int_eq(db->ops->query_text(db,
+                                         "SELECT 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,"
+                                         "20,21,22,23,24,25",
+                                         NULL, 0, take_number, &number, &err),
+                     DB_FAULT);
+    ck_assert_msg(strstr(err.text, "25 columns") != NULL, "%s", err.text);
+    ck_assert_int_eq(get(db, "SELECT 5"), 5);
+}
+END_TEST
+
+#ifdef HAVE_LIBPQ
+static const struct {
+    Oid type;
+    int len; /* that it must have */
+} lengths[] = {{16, 1}, {21, 2}, {23, 4}, {20, 8}, {700, 4}, {701, 8}};
+
+START_TEST(a_number_of_another_length_is_a_fault)
+{
+    static char name[] = "what", data[] = "123456789";
+    PGresAttDesc column = {.name = name, .format = 1, .typid = lengths[_i].type};
+    struct db_value columns[DB_VALUES_MAX];
+
+    for (int len = 0; len <= 9; len++) {
+        PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+        ck_assert_int_eq(PQsetResultAttrs(result, 1, &column), 1);
+        ck_assert_int_eq(PQsetvalue(result, 0, 0, data, len), 1);
+        int rc = db_pgsql_decode(result, 0, columns, &err);
+        ck_assert_int_eq(rc, len == lengths[_i].len ? 0 : -1);
+        ck_assert_msg(rc == 0 || strstr(err.text, "what") != NULL, "%s", err.text);
+        PQclear(result);
+    }
+}
+END_TEST
+#endif
 
 START_TEST(a_type_that_is_not_known_is_said)
 {
@@ -481,7 +539,8 @@ START_TEST(a_password_is_not_in_the_error)
 {
     static const char *const bad[] = {"postgresql://me:secret@127.0.0.1:1/x",
                                       "postgresql://me:secret@127.0.0.1:port/x",
-                                      "postgresql://me:secret@127.0.0.1:1/x?nonsense=1"};
+                                      "postgresql://me:secret@127.0.0.1:1/x?nonsense=1",
+                                      "postgresql://me@127.0.0.1:1/x?p%61ssword=sec=secret"};
 
     ck_assert_ptr_null(try_open(bad[_i], "here", DB_READ));
     ck_assert_str_ne(err.text, "");
@@ -576,10 +635,15 @@ int main(void)
     tcase_add_test(tests, a_large_transaction_does_not_get_stuck);
     tcase_add_test(tests, a_statement_whose_preparation_was_skipped_works_later);
     tcase_add_test(tests, a_commit_after_an_error_is_no_commit);
-    tcase_add_test(tests, a_commit_with_a_warning_has_failed);
+    tcase_add_loop_test(tests, a_warning_of_a_commit, 0, 2);
     tcase_add_test(tests, a_durable_commit_that_waits_for_no_standby_has_failed);
     tcase_add_test(tests, a_serialization_failure_can_be_tried_again);
     tcase_add_test(tests, a_text_that_the_database_cannot_hold_is_made_valid);
+    tcase_add_loop_test(tests, a_copy_is_a_fault, 0, 2);
+    tcase_add_test(tests, too_many_columns_are_a_fault);
+#ifdef HAVE_LIBPQ
+    tcase_add_loop_test(tests, a_number_of_another_length_is_a_fault, 0, UNIT_COUNT(lengths));
+#endif
     tcase_add_test(tests, a_type_that_is_not_known_is_said);
     tcase_add_test(tests, a_database_that_is_silent_fails_in_time);
     tcase_add_test(tests, a_slow_transaction_has_one_deadline);
@@ -588,7 +652,7 @@ int main(void)
     tcase_add_test(tests, an_earlier_connection_of_the_writer_is_ended);
     tcase_add_test(tests, a_node_has_one_writer);
     tcase_add_test(tests, nodes_that_start_at_once_create_the_tables_once);
-    tcase_add_loop_test(tests, a_password_is_not_in_the_error, 0, 3);
+    tcase_add_loop_test(tests, a_password_is_not_in_the_error, 0, 4);
     tcase_add_test(tests, another_encoding_is_refused);
     tcase_add_test(tests, a_notification_ends_the_wait);
     tcase_add_loop_test(tests, what_is_missing_for_replication_is_named, 0, UNIT_COUNT(settings));
