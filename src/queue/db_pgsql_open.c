@@ -96,14 +96,30 @@ static PGconn *connect_with(const PQconninfoOption *parsed, const char *name, en
     return PQconnectdbParams(keywords, values, 0);
 }
 
-/* Keep the last warning for commit(). */
+/*
+ * Does this warning say that a commit has not waited for its standby? The cancelled wait has the
+ * SQLSTATE of all plain warnings (01000), and its text is translated (lc_messages). What tells it
+ * from the warnings of a trigger is the function of the server that reports it. A server that is
+ * shut down has a SQLSTATE of its own (57P01). Whatever else is not a plain warning, or does not
+ * say where it comes from, counts as a failure, too.
+ */
+static bool is_failure(const PGresult *result)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+
+    return sqlstate == NULL || strncmp(sqlstate, "01", 2) != 0 || function == NULL ||
+           strncmp(function, "SyncRep", strlen("SyncRep")) == 0;
+}
+
+/* Keep the warnings that commit() looks for. */
 static void take_notice(void *ctx, const PGresult *result)
 {
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     struct db_pgsql *p = ctx;
 
-    if (severity == NULL || strcmp(severity, "WARNING") != 0)
+    if (severity == NULL || strcmp(severity, "WARNING") != 0 || !is_failure(result))
         return;
     snprintf(p->warning, sizeof p->warning, "%s", message == NULL ? "warning" : message);
     log_sanitize(p->warning);
@@ -156,6 +172,7 @@ static enum db_status start_connection(struct db_pgsql *p, const struct db_pgsql
  *   - Keepalives tell the server that a machine was lost, so that the locks of its connections are
  *     released.
  *   - statement_timeout is off, because it could end the wait of a commit for a standby.
+ *   - client_min_messages lets the warning about a wait that was cancelled through.
  *   - enable_seqscan is off where rows are written: each statement of the queue has an index, and
  *     the planner may know a table from the time when it was empty.
  *   - default_transaction_read_only is set after connecting. As a parameter of the connection it
@@ -177,6 +194,7 @@ static enum db_status set_up_session(struct db_pgsql *p, struct err *err)
         " set_config('tcp_keepalives_interval', '2', false),"
         " set_config('tcp_keepalives_count', '3', false),"
         " set_config('tcp_user_timeout', '10000', false),"
+        " set_config('client_min_messages', 'warning', false),"
         " set_config('jit', 'off', false), set_config('enable_seqscan', $2, false),"
         " set_config('default_transaction_read_only', $2, false)",
         true, values, 2, err);

@@ -36,7 +36,8 @@ struct db_pgsql {
     bool has_failed;   /* the connection is lost, or its state unknown */
     char server[128];  /* HOST:PORT */
     char sqlstate[6];  /* of the last error */
-    char warning[200]; /* the server's last warning since db_pgsql_take() began; "": none */
+    char warning[200]; /* the last one, since db_pgsql_take() began, after which a COMMIT counts as
+                          failed; "": none */
     struct {
         const char *sql; /* NULL: free */
         bool is_prepared;

@@ -8,6 +8,7 @@ librelay_a_SOURCES += %D%/queue.h
 librelay_a_SOURCES += %D%/queue_change.c
 librelay_a_SOURCES += %D%/queue_count.c %D%/queue_count.h
 librelay_a_SOURCES += %D%/queue_depth.c
+librelay_a_SOURCES += %D%/queue_drop.c
 librelay_a_SOURCES += %D%/queue_id.c %D%/queue_id.h
 librelay_a_SOURCES += %D%/queue_insert.c
 librelay_a_SOURCES += %D%/queue_look.c

@@ -261,6 +261,9 @@ struct queue_ops {
      */
     int (*depths)(struct queue *q, struct queue_depths *out, struct err *err);
 
+    /* No worker calls next() for this destination any more. Other nodes take its copies. Does not
+     * wait. */
+    void (*leave)(struct queue *q, const char *destination);
     /* Make all waiting next() of this destination (NULL: of all) return NULL. */
     void (*wake)(struct queue *q, const char *destination);
     /* Write the outcomes that wait, and close the queue. */

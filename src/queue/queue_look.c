@@ -122,13 +122,17 @@ static void read_due(struct look *l, struct db *db)
         l->status =
             queue_read_copies(db, l->ids, count, QUEUE_WINDOW_BYTES_MAX, &l->found, &l->err);
     l->is_full = l->is_full || l->found.is_cut || count < l->id_count;
+    if (l->status == DB_OK && queue_is_shared(l->q)) /* those that do not fit are free again */
+        l->status =
+            queue_query_ids(db, "UPDATE copy SET owner = NULL WHERE id IN", l->ids + l->found.count,
+                            l->id_count - l->found.count, "", NULL, NULL, &l->err);
     if (l->status == DB_OK && queue_is_shared(l->q))
         l->status = db->ops->commit(db, &l->err);
     else
         db->ops->rollback(db);
 }
 
-/* Read due copies; runs in task_block(). A failed read may look like damage, so damage is believed
+/* Read due copies. A failed read may look like damage, so damage is believed
  * only when a second read finds it, too. A transaction that PostgreSQL has undone is tried a second
  * time, too. */
 static void read_ahead(void *arg)
@@ -219,16 +223,28 @@ static void end(struct look *l)
     buf_clear(&l->known);
 }
 
+static void look(void *arg)
+{
+    struct look *l = arg;
+    struct queue_window *w = l->w;
+
+    read_ahead(l);
+    pthread_mutex_lock(&w->lock);
+    end(l);
+    free(l);
+    task_cond_broadcast(&w->changed); /* other workers may wait for these copies */
+    pthread_mutex_unlock(&w->lock);
+}
+
 void queue_look(struct db_queue *q, struct queue_window *w)
 {
+    const bool is_awaited = w->found.count + w->fresh.count == 0;
     struct look *l = mem_zalloc(sizeof *l);
 
     *l = (struct look){.q = q, .w = w, .now = queue_now(q)};
     begin(l);
     pthread_mutex_unlock(&w->lock);
-    task_block(read_ahead, l);
+    if (is_awaited || !task_block_start(look, l))
+        task_block(look, l);
     pthread_mutex_lock(&w->lock);
-    end(l);
-    task_cond_broadcast(&w->changed); /* other workers may wait for these copies */
-    free(l);
 }

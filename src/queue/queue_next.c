@@ -41,6 +41,16 @@ void queue_next_start(struct db_queue *q)
     pthread_mutex_init(&q->windows->lock, NULL);
 }
 
+void queue_next_end_looks(struct db_queue *q)
+{
+    for (struct queue_window *w = queue_window_first(q); w != NULL; w = w->next) {
+        pthread_mutex_lock(&w->lock);
+        while (w->is_looking)
+            (void)task_cond_wait(&w->changed, &w->lock, TASK_FOREVER);
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
 void queue_next_stop(struct db_queue *q)
 {
     struct queue_window *w;
@@ -53,8 +63,7 @@ void queue_next_stop(struct db_queue *q)
     free(q->windows);
 }
 
-/* Return the window of a destination, locked. It is made if there is none. */
-static struct queue_window *lock_window(struct db_queue *q, const char *destination)
+struct queue_window *queue_window_lock(struct db_queue *q, const char *destination)
 {
     struct queue_windows *all = q->windows;
 
@@ -72,8 +81,7 @@ static struct queue_window *lock_window(struct db_queue *q, const char *destinat
     return w;
 }
 
-/* Return the first window. The others follow; they are added at the front only. */
-static struct queue_window *first_window(struct db_queue *q)
+struct queue_window *queue_window_first(struct db_queue *q)
 {
     pthread_mutex_lock(&q->windows->lock);
     struct queue_window *w = q->windows->first;
@@ -90,18 +98,11 @@ static struct queue_known *find_in_state(struct queue_window *w, int64_t id,
     return n;
 }
 
-static void want_look(struct queue_window *w)
-{
-    if (!w->has_more)
-        task_cond_signal(&w->changed);
-    w->has_more = true;
-}
-
 /* --- reserving --- */
 
 bool queue_next_reserve(struct db_queue *q, const char *destination, int64_t id)
 {
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
     bool is_taken = w->has_workers && w->fresh.count < QUEUE_WINDOW_READY_MAX / 2 &&
                     w->fresh.bytes < QUEUE_WINDOW_BYTES_MAX / 2;
 
@@ -110,21 +111,29 @@ bool queue_next_reserve(struct db_queue *q, const char *destination, int64_t id)
     return is_taken;
 }
 
+/* Does this node not deliver to the destination any more, so that other nodes are to take its
+ * copies? */
+static bool has_left(const struct db_queue *q, const struct queue_window *w)
+{
+    return queue_is_shared(q) && !w->has_workers;
+}
+
 void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
                        struct queue_ready *ready)
 {
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
     struct queue_known *n = queue_window_find(w, id);
 
     assert(n != NULL && n->reserved > 0);
     n->reserved--;
+    const bool is_left = ready != NULL && has_left(q, w);
     bool is_handed_out = ready != NULL && n->state == QUEUE_IDLE && n->reserved == 0 &&
-                         !n->is_marked && queue_window_has_room(&w->fresh, ready);
+                         !n->is_marked && !is_left && queue_window_has_room(&w->fresh, ready);
     n->is_marked = n->is_marked && (n->state != QUEUE_IDLE || n->reserved > 0);
     if (is_handed_out) {
         queue_window_add(w, n, ready, true, false);
     } else {
-        want_look(w);
+        queue_window_want_look(w);
         queue_window_forget(w, n);
     }
     pthread_mutex_unlock(&w->lock);
@@ -132,11 +141,13 @@ void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
         task_cond_signal(&w->changed);
     else
         queue_ready_free(ready);
+    if (is_left)
+        queue_next_give_back(q, destination, &id, 1);
 }
 
 bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id)
 {
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
     struct queue_known *n = queue_window_know(w, id);
     struct queue_ready *dropped = NULL;
 
@@ -151,45 +162,15 @@ bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id)
     return is_free;
 }
 
-/* Remove the copies of a window that are ready, and mark the others. What a look under way has
- * found is dropped, too. */
-static void drop_all(struct queue_window *w)
-{
-    struct queue_known *next;
-
-    for (size_t i = 0; i < QUEUE_WINDOW_BUCKETS; i++)
-        for (struct queue_known *n = w->buckets[i]; n != NULL; n = next) {
-            next = n->hash_next;
-            if (n->state == QUEUE_READY)
-                queue_ready_free(queue_window_remove(w, n, QUEUE_IDLE));
-            n->is_marked = true;
-            queue_window_forget(w, n);
-        }
-    w->drops++;
-}
-
-size_t queue_next_drop(struct db_queue *q)
-{
-    size_t count = 0;
-
-    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
-        pthread_mutex_lock(&w->lock);
-        count += w->known;
-        drop_all(w);
-        want_look(w);
-        pthread_mutex_unlock(&w->lock);
-    }
-    return count;
-}
-
 /* --- giving back --- */
 
 bool queue_next_return_at_once(struct db_queue *q, const char *destination,
                                struct queue_ready *ready)
 {
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
     struct queue_known *n = find_in_state(w, ready->id, QUEUE_TAKEN);
-    bool is_possible = !n->is_marked && n->reserved == 0 && queue_node_has_lease(q);
+    bool is_possible =
+        !n->is_marked && n->reserved == 0 && !has_left(q, w) && queue_node_has_lease(q);
 
     if (is_possible) {
         queue_window_add(w, n, ready, false, true);
@@ -201,7 +182,7 @@ bool queue_next_return_at_once(struct db_queue *q, const char *destination,
 
 void queue_next_begin_return(struct db_queue *q, const char *destination, int64_t id)
 {
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
 
     find_in_state(w, id, QUEUE_TAKEN)->state = QUEUE_RETURNING;
     pthread_mutex_unlock(&w->lock);
@@ -210,18 +191,21 @@ void queue_next_begin_return(struct db_queue *q, const char *destination, int64_
 void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
                            struct queue_ready *again, time_t due)
 {
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
     struct queue_known *n = find_in_state(w, id, QUEUE_RETURNING);
-    const bool is_marked = n->is_marked;
+    const int64_t delay_max_s = atomic_load(&q->delay_max_s), now = queue_now(q);
+    const bool is_marked = n->is_marked, is_left = again != NULL && has_left(q, w);
 
+    if (delay_max_s > 0 && due > now + delay_max_s) /* the clock was set back meanwhile */
+        due = now;
     n->state = QUEUE_IDLE;
     n->is_marked = false;
-    if (again != NULL && !is_marked && n->reserved == 0 && queue_node_has_lease(q)) {
+    if (again != NULL && !is_marked && !is_left && n->reserved == 0 && queue_node_has_lease(q)) {
         queue_window_add(w, n, again, false, true);
         again = NULL;
         task_cond_signal(&w->changed);
     } else if (again != NULL || is_marked) {
-        want_look(w);
+        queue_window_want_look(w);
     }
     if (due != 0 && due < w->look_at) {
         w->look_at = due;
@@ -230,6 +214,8 @@ void queue_next_end_return(struct db_queue *q, const char *destination, int64_t 
     queue_window_forget(w, n);
     pthread_mutex_unlock(&w->lock);
     queue_ready_free(again);
+    if (is_left)
+        queue_next_give_back(q, destination, &id, 1);
     if (is_marked)
         queue_order_submit(q, true);
 }
@@ -334,7 +320,7 @@ struct queue_copy *queue_next(struct queue *base, const char *destination, unsig
 {
     struct db_queue *q = (struct db_queue *)base;
     const int64_t deadline_ms = task_now_ms() + wait_ms;
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
     const unsigned wakes = w->wakes;
     struct queue_copy *copy = NULL;
     bool is_waiting = true;
@@ -360,7 +346,8 @@ struct queue_copy *queue_next(struct queue *base, const char *destination, unsig
 
 void queue_wake(struct queue *base, const char *destination)
 {
-    for (struct queue_window *w = first_window((struct db_queue *)base); w != NULL; w = w->next) {
+    for (struct queue_window *w = queue_window_first((struct db_queue *)base); w != NULL;
+         w = w->next) {
         if (destination != NULL && strcmp(w->name, destination) != 0)
             continue;
         pthread_mutex_lock(&w->lock);
@@ -372,7 +359,7 @@ void queue_wake(struct queue *base, const char *destination)
 
 void queue_next_go_on(struct db_queue *q)
 {
-    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+    for (struct queue_window *w = queue_window_first(q); w != NULL; w = w->next) {
         pthread_mutex_lock(&w->lock);
         task_cond_broadcast(&w->changed);
         pthread_mutex_unlock(&w->lock);
@@ -381,11 +368,11 @@ void queue_next_go_on(struct db_queue *q)
 
 void queue_next_look(struct db_queue *q, const char *destination)
 {
-    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+    for (struct queue_window *w = queue_window_first(q); w != NULL; w = w->next) {
         if (destination != NULL && strcmp(w->name, destination) != 0)
             continue;
         pthread_mutex_lock(&w->lock);
-        want_look(w);
+        queue_window_want_look(w);
         pthread_mutex_unlock(&w->lock);
     }
 }
@@ -404,7 +391,7 @@ static bool tells_now(struct queue_window *w)
 
 bool queue_next_may_tell(struct db_queue *q, const char *destination)
 {
-    struct queue_window *w = lock_window(q, destination);
+    struct queue_window *w = queue_window_lock(q, destination);
     const bool tells = tells_now(w);
 
     pthread_mutex_unlock(&w->lock);
@@ -413,7 +400,7 @@ bool queue_next_may_tell(struct db_queue *q, const char *destination)
 
 const char *queue_next_untold(struct db_queue *q)
 {
-    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+    for (struct queue_window *w = queue_window_first(q); w != NULL; w = w->next) {
         pthread_mutex_lock(&w->lock);
         const bool tells = w->is_untold && tells_now(w);
         pthread_mutex_unlock(&w->lock);
@@ -434,11 +421,11 @@ void queue_next_set_suspended(struct db_queue *q, const struct queue_suspension 
                               size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct queue_window *w = lock_window(q, items[i].destination);
+        struct queue_window *w = queue_window_lock(q, items[i].destination);
         set_suspended(w, true, items[i].until);
         pthread_mutex_unlock(&w->lock);
     }
-    for (struct queue_window *w = first_window(q); w != NULL; w = w->next) {
+    for (struct queue_window *w = queue_window_first(q); w != NULL; w = w->next) {
         size_t i = 0;
         while (i < count && strcmp(items[i].destination, w->name) != 0)
             i++;

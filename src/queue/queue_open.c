@@ -299,6 +299,8 @@ static void close_queue(struct queue *base)
 {
     struct db_queue *q = (struct db_queue *)base;
 
+    queue_next_end_looks(q);
+    queue_next_leave_all(q);
     queue_sampler_free(q->sampler);
     queue_node_leave(q);
     if (q->writer != NULL)
@@ -333,6 +335,7 @@ static const struct queue_ops ops = {
     .resume = queue_resume,
     .suspensions = queue_suspensions,
     .depths = queue_depths,
+    .leave = queue_leave,
     .wake = queue_wake,
     .close = close_queue,
 };

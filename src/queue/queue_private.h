@@ -164,6 +164,8 @@ void queue_report_damage(struct db_queue *q, const struct err *err);
 
 /* Make the list of windows, which is empty. A window is made when its destination is first used. */
 void queue_next_start(struct db_queue *q);
+/* Wait for the looks that are under way. */
+void queue_next_end_looks(struct db_queue *q);
 /* Free the windows with all that is in them. */
 void queue_next_stop(struct db_queue *q);
 
@@ -199,9 +201,6 @@ void queue_next_begin_return(struct db_queue *q, const char *destination, int64_
  * look is made then; 0: no look is needed. */
 void queue_next_end_return(struct db_queue *q, const char *destination, int64_t id,
                            struct queue_ready *again, time_t due);
-/* Remove all copies that are ready, and mark those that are in hand, because the leases have run
- * out. Returns how many copies the windows knew. */
-size_t queue_next_drop(struct db_queue *q);
 /* Wake the workers that wait because of QUEUE_OUTCOMES_MAX: the writer has caught up. */
 void queue_next_go_on(struct db_queue *q);
 /* Ask for a look, because the database may have copies that have become due. destination NULL: of
@@ -219,13 +218,27 @@ const char *queue_next_untold(struct db_queue *q);
 void queue_next_set_suspended(struct db_queue *q, const struct queue_suspension *items,
                               size_t count);
 
+/* --- queue_drop.c --- */
+
+/* Remove all copies that are ready, and mark those that are in hand, because the leases have run
+ * out. Returns how many copies the windows knew. */
+size_t queue_next_drop(struct db_queue *q);
+/* Give the leases of these copies back, except of those that are in hand. Does not wait. */
+void queue_next_give_back(struct db_queue *q, const char *destination, const int64_t *ids,
+                          size_t count);
+
+/* Give the leases of all copies that are ready back, at the end. The node may be started again
+ * without some of their destinations. */
+void queue_next_leave_all(struct db_queue *q);
+
 /* --- queue_look.c; called with the lock of the window --- */
 
 struct queue_window;
 /* Return true if a look is to be made before the next copy is taken. */
 bool queue_look_is_due(const struct db_queue *q, const struct queue_window *w);
 /* Read due copies that the window does not know yet, as many as fit, and add them to it. The lock
- * is released while the database is read. */
+ * is released while the database is read. In a task, if copies are ready already, it returns at
+ * once, and the look goes on beside the caller. */
 void queue_look(struct db_queue *q, struct queue_window *w);
 
 /* --- queue_return.c --- */
@@ -354,6 +367,7 @@ enum queue_put_status queue_put_commit(struct queue_put *p, void (*stored)(void 
 void queue_put_abort(struct queue_put *p);
 struct queue_copy *queue_next(struct queue *base, const char *destination, unsigned wait_ms);
 void queue_wake(struct queue *base, const char *destination);
+void queue_leave(struct queue *base, const char *destination);
 void queue_return_done(struct queue *base, struct queue_copy *c,
                        const struct queue_delivery *delivery);
 void queue_return_later(struct queue *base, struct queue_copy *c, time_t when);

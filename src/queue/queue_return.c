@@ -189,15 +189,18 @@ static void give_back(struct db_queue *q, struct queue_taken *t, enum kind kind,
 {
     struct outcome *o = mem_zalloc(sizeof *o);
 
-    *o = (struct outcome){
-        .request = {.apply = apply, .finish = finish, .urgency = WRITER_LAZY, .must_succeed = true},
-        .q = q,
-        .taken = t,
-        .kind = kind,
-        .due = due,
-        .bytes = queue_window_cost(t->ready),
-        .relay = mem_strdup(delivery == NULL ? "" : delivery->relay),
-        .reply = mem_strdup(delivery == NULL ? "" : delivery->reply)};
+    *o = (struct outcome){.request = {.apply = apply,
+                                      .finish = finish,
+                                      .urgency = WRITER_LAZY,
+                                      .must_succeed = true,
+                                      .order = t->ready->id}, /* so also that of the messages */
+                          .q = q,
+                          .taken = t,
+                          .kind = kind,
+                          .due = due,
+                          .bytes = queue_window_cost(t->ready),
+                          .relay = mem_strdup(delivery == NULL ? "" : delivery->relay),
+                          .reply = mem_strdup(delivery == NULL ? "" : delivery->reply)};
     /* A large file is removed after the commit, so the removal of its row must be durable then. */
     if (t->ready->message->is_file)
         o->request.urgency = WRITER_DURABLE;

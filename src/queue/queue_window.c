@@ -107,6 +107,13 @@ void queue_window_end_look(struct queue_window *w)
     w->buried = NULL;
 }
 
+void queue_window_want_look(struct queue_window *w)
+{
+    if (!w->has_more)
+        task_cond_signal(&w->changed);
+    w->has_more = true;
+}
+
 size_t queue_window_cost(const struct queue_ready *r)
 {
     const struct queue_stored *m = r->message;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * queue_window: the part of one destination's queue that is in memory. It does not use the
- * database. All functions are called with the window's lock.
+ * database. All functions are called with the window's lock, unless they say otherwise.
  *
  * The window knows a copy, by its id, as long as the copy is ready to be handed out, is in a
  * worker's hands, has an outcome that is being written, or is reserved. Copies that are ready are
@@ -74,6 +74,15 @@ struct queue_window {
     time_t suspended_until; /* 0: until it is resumed */
 };
 
+/* --- the windows of a queue (queue_next.c) --- */
+
+/* Return the window of a destination, locked. It is made if there is none. */
+struct queue_window *queue_window_lock(struct db_queue *q, const char *destination);
+/* Return the first window. The others follow; they are added at the front only. Without a lock. */
+struct queue_window *queue_window_first(struct db_queue *q);
+
+/* --- one window --- */
+
 /* Make an empty window. has_more is set, so the first queue_next() makes a look. */
 struct queue_window *queue_window_new(const char *destination);
 /* Free the window and the copies in it. */
@@ -90,6 +99,9 @@ void queue_window_list(const struct queue_window *w, struct buf *out);
 void queue_window_forget(struct queue_window *w, struct queue_known *n);
 /* End a look: clear is_looking, and forget the copies that were buried during the look. */
 void queue_window_end_look(struct queue_window *w);
+
+/* Set has_more, and wake a worker for the look. */
+void queue_window_want_look(struct queue_window *w);
 
 /* Return an estimate of the bytes that a ready copy occupies. */
 size_t queue_window_cost(const struct queue_ready *r);

@@ -40,13 +40,18 @@ enum db_status queue_write_prune(struct db_queue *q, struct db *db, int64_t limi
     const int64_t now = queue_now(q), history_s = atomic_load(&q->history_s);
     const struct db_value values[] = {db_int(now - history_s), db_int(now + history_s),
                                       db_int(limit)};
+/* A row from a clock that was far ahead never becomes too old, and would keep all later rows. */
+#define IS_OLD                                                                                     \
+    "(time < $1 OR time > $2) AND number IN (SELECT number FROM history ORDER BY number LIMIT $3)"
 
-    /* A row from a clock that was far ahead never becomes too old, and would keep all later rows.
-     */
+    /* Rows that another node removes now are left out: to wait for it could be a deadlock. */
     return db->ops->run(db,
-                        "DELETE FROM history WHERE (time < $1 OR time > $2) AND number IN"
-                        " (SELECT number FROM history ORDER BY number LIMIT $3)",
+                        db->is_shared ? "DELETE FROM history WHERE number = ANY (ARRAY(SELECT"
+                                        " number FROM history WHERE " IS_OLD
+                                        " FOR UPDATE SKIP LOCKED))"
+                                      : "DELETE FROM history WHERE " IS_OLD,
                         values, 3, removed_out, err);
+#undef IS_OLD
 }
 
 static void join_addresses(const struct queue_ready *copy, bool is_sent, struct buf *out)

@@ -41,6 +41,9 @@ struct writer_request {
         WRITER_LAZY,    /* committed with the next transaction, within WRITER_LAZY_MS */
     } urgency;
     bool must_succeed; /* after a failure it is tried again until it succeeds */
+    /* In a transaction, requests with an order run in that order, after those without (0). So two
+     * nodes lock the rows that both need one after the other, and not crosswise. */
+    int64_t order;
 };
 
 #define WRITER_LAZY_MS 50

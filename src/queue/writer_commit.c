@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <stdlib.h>
+
 #define RETRY_MS 1000       /* from the second failure in a row on */
 #define UNSYNCED_MAX_MS 500 /* after so long without a sync, the next commit is durable */
 #define IDLE_LATEST_MS 5000 /* between two housekeepings, while urgent requests wait */
@@ -78,6 +80,33 @@ bool writer_is_ready(struct writer *w)
 
 /* --- transactions --- */
 
+static int by_order(const void *a, const void *b)
+{
+    const struct writer_request *first = *(struct writer_request *const *)a;
+    const struct writer_request *second = *(struct writer_request *const *)b;
+
+    return (first->order > second->order) - (first->order < second->order);
+}
+
+static enum db_status apply_requests(struct writer *w, const struct writer_list *batch,
+                                     struct err *err)
+{
+    struct writer_request *ordered[WRITER_BATCH_MAX];
+    enum db_status status = DB_OK;
+    size_t count = 0;
+
+    for (struct writer_request *r = batch->first; r != NULL && status == DB_OK; r = r->next) {
+        if (r->order != 0)
+            ordered[count++] = r;
+        else
+            status = r->apply(r, w->db, err);
+    }
+    qsort(ordered, count, sizeof *ordered, by_order);
+    for (size_t i = 0; i < count && status == DB_OK; i++)
+        status = ordered[i]->apply(ordered[i], w->db, err);
+    return status;
+}
+
 /* Run all requests in one transaction, and commit. *is_applied_out: false if a request has failed,
  * true if the commit has failed or all is done. */
 static enum db_status apply_all(struct writer *w, const struct writer_list *batch, bool is_durable,
@@ -85,8 +114,8 @@ static enum db_status apply_all(struct writer *w, const struct writer_list *batc
 {
     enum db_status status = w->db->ops->begin(w->db, is_durable, err);
 
-    for (struct writer_request *r = batch->first; r != NULL && status == DB_OK; r = r->next)
-        status = r->apply(r, w->db, err);
+    if (status == DB_OK)
+        status = apply_requests(w, batch, err);
     *is_applied_out = status == DB_OK;
     if (status == DB_OK)
         status = w->db->ops->commit(w->db, err);

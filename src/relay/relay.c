@@ -290,13 +290,25 @@ static void find_restart(const struct config *started, const struct config *next
         log_warning("%s has changed: that needs a restart", buf_str(restart_out));
 }
 
+/* Stop a destination and remove it from the list. */
+static void remove_destination(struct relay *r, size_t i)
+{
+    struct destination *dest = take_destination(r, i);
+    char *name = mem_strdup(destination_name(dest));
+
+    destination_stop(dest);
+    destination_join(dest, REMOVE_GRACE_MS);
+    r->queue->ops->leave(r->queue, name);
+    free(name);
+}
+
 /* Stop and remove the destinations at the end of the list, so that the first `count` are left. */
 static void remove_added(struct relay *r, size_t count)
 {
     for (size_t i = count; i < r->destination_count; i++)
         destination_stop(r->destinations[i]);
     while (r->destination_count > count)
-        destination_join(take_destination(r, r->destination_count - 1), REMOVE_GRACE_MS);
+        remove_destination(r, r->destination_count - 1);
 }
 
 /* Start the destinations that are new in this configuration. If one cannot be started, none is: -1
@@ -344,9 +356,7 @@ int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out,
             continue;
         }
         log_warning("dest=%s: no longer configured: its copies stay in the spool", name);
-        struct destination *dest = take_destination(r, i);
-        destination_stop(dest);
-        destination_join(dest, REMOVE_GRACE_MS);
+        remove_destination(r, i);
     }
     runtime_unref(bare);
     runtime_unref(next);

@@ -159,6 +159,11 @@ void task_cond_broadcast(struct task_cond *c) __attribute__((nonnull));
  */
 void task_block(void (*fn)(void *), void *arg) __attribute__((nonnull(1)));
 
+/* Call fn(arg) on a helper thread, and do not wait for it; task_pool_free() does. False: this is no
+ * task, or no helper thread can be started, and fn is not called. */
+bool task_block_start(void (*fn)(void *), void *arg)
+    __attribute__((nonnull(1), warn_unused_result));
+
 /* As pread(2). In a task, data in the page cache is read in place, other data by task_block(). */
 ssize_t task_pread(int fd, void *data, size_t len, off_t offset)
     __attribute__((nonnull, warn_unused_result));

@@ -9,7 +9,10 @@
  */
 #include "task/task_private.h"
 
+#include "base/mem.h"
+
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +24,7 @@ struct task_block_job {
     struct task_block_job *next;
     void (*fn)(void *);
     void *arg;
-    struct task *task; /* waits for the job */
+    struct task *task; /* waits for the job, and owns it; NULL: none does */
     bool is_done;
 };
 
@@ -68,6 +71,10 @@ static void *helper_main(void *arg)
         pthread_mutex_unlock(&pool->lock);
         job->fn(job->arg);
         pthread_mutex_lock(&pool->lock);
+        if (job->task == NULL) {
+            free(job);
+            continue;
+        }
         job->is_done = true;
         /* The lock is still held, because otherwise task_block() might return before this call, and
          * the job and the task might be gone. */
@@ -145,6 +152,21 @@ void task_block(void (*fn)(void *), void *arg)
     }
     while (!is_done(th->pool, &job))
         task_park(job.task, TASK_FOREVER);
+}
+
+bool task_block_start(void (*fn)(void *), void *arg)
+{
+    struct task_thread *th = task_thread_self();
+
+    if (th == NULL)
+        return false;
+    struct task_block_job *job = mem_zalloc(sizeof *job);
+    job->fn = fn;
+    job->arg = arg;
+    bool is_started = submit(th->pool, job);
+    if (!is_started)
+        free(job);
+    return is_started;
 }
 
 struct reading {

@@ -175,6 +175,31 @@ def test_a_commit_that_comes_late(r):
     assert max(arrived(s.sink).values()) == 1, arrived(s.sink)
 
 
+def test_a_cancelled_wait(r):
+    """An administrator ends the wait of a commit for its standby: the MTA gets 451, and the copy does not stay in the queue."""
+    s = Site(r, start=False)
+    s.primary.execute("ALTER ROLE splitrelay SET client_min_messages = 'error'")  # not for the sessions of splitrelay
+    s.node.start()
+    assert s.node.put("before").code == 250
+    s.wait_empty()
+    s.standby.freeze()
+    replies = []
+    client = threading.Thread(target=lambda: replies.append(s.node.put("cancelled")), daemon=True)
+    client.start()
+
+    def cancel():
+        s.primary.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        return replies
+
+    rig.wait_for(cancel, 20, "a reply", s.node.daemon.log)
+    s.standby.thaw()
+    assert replies[0].code == 451, replies
+    assert "canceling wait for synchronous replication" in s.node.logs(), s.node.logs()
+    s.wait_ready(200)
+    s.wait_taken("after")
+    s.wait_empty()
+
+
 def cut(s, seconds, meanwhile):
     """Cut the network for so long, and call meanwhile() again and again."""
     s.wire.cut()

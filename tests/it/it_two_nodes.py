@@ -136,6 +136,18 @@ def test_a_clean_stop_gives_leases_back(r):
     leave_to_the_other(r, end, LEASE_SECONDS * 0.6, 0)
 
 
+def test_a_node_without_the_destination(r):
+    """A reload removes the destination of a node that has leased its copies: the other delivers them."""
+    def end(p, _go_on):
+        text = re.sub("(?m)^destination archive .*\n", "", p.one.text)
+        assert text != p.one.text
+        with open(p.one.daemon.configuration_path, "w", encoding="ascii") as f:
+            f.write(text)
+        p.one.ctl("reload")
+
+    leave_to_the_other(r, end, LEASE_SECONDS, CONCURRENCY)
+
+
 def test_a_node_that_dies(r):
     """After SIGKILL the leases of a node run out, and only what was in delivery arrives twice."""
     leave_to_the_other(r, lambda p, _go_on: p.one.kill(), 2 * LEASE_SECONDS + 10, CONCURRENCY)

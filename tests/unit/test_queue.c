@@ -343,6 +343,21 @@ START_TEST(the_clock_may_be_set_back)
 }
 END_TEST
 
+/* A copy was in delivery when the clock was set back, and is deferred by the time of before, after
+ * a look by the new one. */
+START_TEST(a_copy_is_deferred_by_a_clock_that_was_set_back)
+{
+    const time_t before = (time_t)fake_now;
+
+    queue_unit_put("archive", "0");
+    struct queue_copy *c = queue_unit_must_take("archive");
+    fake_now -= QUEUE_UNIT_DELAY_MAX_S + 3600;
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    q->ops->later(q, c, before + 1);
+    queue_unit_finish(queue_unit_must_take("archive"));
+}
+END_TEST
+
 /* Somebody brings a row back with a database shell: it is found within a minute. */
 START_TEST(rows_that_were_changed_by_hand_are_found)
 {
@@ -765,6 +780,7 @@ static TCase *make(void)
     tcase_add_test(tests, what_is_released_comes_first);
     tcase_add_test(tests, a_dead_copy_is_never_handed_out);
     tcase_add_test(tests, the_clock_may_be_set_back);
+    tcase_add_test(tests, a_copy_is_deferred_by_a_clock_that_was_set_back);
     tcase_add_test(tests, rows_that_were_changed_by_hand_are_found);
     tcase_add_loop_test(tests, what_cannot_be_read_goes_to_the_dead_letters, 0,
                         UNIT_COUNT(damages));

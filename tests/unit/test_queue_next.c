@@ -2,6 +2,7 @@
 /* What queue_next.c promises to the other parts of the queue: a reserved copy is not handed out. */
 #include "queue/queue_private.h"
 #include "queue_unit.h"
+#include "task/task.h"
 #include "unit.h"
 
 #include <pthread.h>
@@ -123,6 +124,48 @@ END_TEST
 
 /* --- while looks go on --- */
 
+struct taking {
+    struct task_event is_over;
+    struct queue_copy *copy;
+};
+
+static void take_as_a_task(void *ctx)
+{
+    struct taking *t = ctx;
+
+    t->copy = q->ops->next(q, "archive", 0);
+    task_event_set(&t->is_over);
+}
+
+/* All connections for looks are in use. */
+START_TEST(what_is_ready_does_not_wait_for_a_look)
+{
+    struct err err = {""};
+    struct task_pool *pool = task_pool_new(1, NULL, &err);
+    struct taking t = {.copy = NULL};
+    struct db *readers[4];
+
+    ck_assert_ptr_nonnull(pool);
+    for (int i = 0; i < 3; i++)
+        (void)put_one(1);
+    q->ops->release(q, queue_unit_must_take("archive"));
+    for (int i = 0; i < 4; i++)
+        readers[i] = queue_borrow_reader(inner(), &err);
+    queue_next_look(inner(), "archive");
+    task_event_init(&t.is_over);
+    ck_assert_int_eq(task_start(pool, take_as_a_task, &t), 0);
+    bool is_over = task_event_wait(&t.is_over, task_now_ms() + 5000);
+    for (int i = 0; i < 4; i++)
+        queue_give_back_reader(inner(), readers[i], DB_OK, &err);
+    ck_assert_msg(is_over, "the copy has waited for the look");
+    ck_assert_ptr_nonnull(t.copy);
+    queue_unit_finish(t.copy);
+    task_pool_free(pool); /* the look has ended */
+    task_event_clear(&t.is_over);
+    ck_assert_uint_eq(queue_unit_finish_all("archive"), 2);
+}
+END_TEST
+
 static atomic_bool is_reserved, is_over;
 
 static char reserved_id[QUEUE_ID_SIZE];
@@ -176,6 +219,7 @@ static TCase *make(void)
     tcase_add_loop_test(tests, what_is_given_back_while_it_is_reserved_waits, 0, 2);
     tcase_add_test(tests, a_damaged_queue_hands_out_nothing);
     tcase_add_test(tests, outcomes_that_wait_for_the_writer_are_bounded);
+    tcase_add_test(tests, what_is_ready_does_not_wait_for_a_look);
     tcase_add_test(tests, no_look_hands_out_what_is_reserved);
     return tests;
 }

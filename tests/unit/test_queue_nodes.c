@@ -72,6 +72,14 @@ static void wait_for(const char *sql, int64_t number)
     ck_assert_msg(queue_unit_number(sql) == number, "%s", sql);
 }
 
+static void commit_beside(struct db *db)
+{
+    struct err err = {""};
+
+    ck_assert_msg(db->ops->commit(db, &err) == DB_OK, "%s", err.text);
+    db->ops->close(db);
+}
+
 /* --- names and numbers --- */
 
 START_TEST(a_name_is_used_once)
@@ -245,7 +253,113 @@ START_TEST(what_was_held_while_nobody_listened)
 }
 END_TEST
 
+/* A node does not deliver to a destination any more. It has copies of it that are ready (0), and
+ * one that a worker gives back later with something to be written (1). */
+START_TEST(the_copies_of_a_destination_that_a_node_leaves)
+{
+    for (int i = 0; i < 3; i++)
+        queue_unit_put("archive", "x");
+    struct queue_copy *c = wait_for_copy(two, "archive");
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM copy WHERE owner = 'two'"), 3);
+    if (_i == 0)
+        two->ops->release(two, c);
+    two->ops->leave(two, "archive");
+    if (_i == 1) {
+        flush(two);
+        ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM copy WHERE owner = 'two'"), 1);
+        strcpy(c->recipients[0].reason, "421 down");
+        two->ops->release(two, c);
+    }
+    flush(two);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM copy WHERE owner IS NULL"), 3);
+    for (int i = 0; i < 3; i++)
+        finish_at(q, wait_for_copy(q, "archive"));
+    flush(q);
+    queue_unit_count(0, 0, 0);
+    q->ops->leave(q, "archive");
+    queue_unit_put("archive", "x");
+    finish_at(two, wait_for_copy(two, "archive")); /* it is configured again */
+}
+END_TEST
+
+/* A node is started again, and does not deliver to the destination any more. */
+START_TEST(the_copies_of_a_destination_that_a_node_has_no_more)
+{
+    queue_unit_put("archive", "x");
+    two->ops->release(two, wait_for_copy(two, "archive"));
+    close_two();
+    open_two();
+    finish_at(q, wait_for_copy(q, "archive"));
+    queue_unit_count(0, 0, 0);
+}
+END_TEST
+
 /* --- the last copies of a message --- */
+
+/* Close all connections of the nodes, so that their statistics are there. */
+static void close_both(void)
+{
+    close_two();
+    q->ops->close(q);
+    wait_for("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+             " AND application_name LIKE 'splitrelay %'",
+             0);
+}
+
+/* Each node has one of the two copies of many messages, and they end in opposite orders. */
+START_TEST(two_nodes_remove_copies_of_the_same_messages)
+{
+    enum { COUNT = 200 };
+    static const char *const destinations[] = {"archive", "beyond"};
+    struct queue_copy *first[COUNT], *second[COUNT];
+
+    for (int i = 0; i < COUNT; i++)
+        queue_unit_put_to(destinations, 2, "x", 1, NULL);
+    for (int i = 0; i < COUNT; i++) {
+        first[i] = wait_for_copy(q, "archive");
+        second[i] = wait_for_copy(two, "beyond");
+    }
+    struct db *block = queue_unit_block(); /* both transactions begin before one can end */
+    for (int i = 0; i < COUNT; i++) {
+        finish_at(q, first[i]);
+        finish_at(two, second[COUNT - 1 - i]);
+    }
+    wait_for("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+             " AND wait_event_type = 'Lock'",
+             2);
+    queue_unit_unblock(block);
+    flush(q);
+    flush(two);
+    queue_unit_count(0, 0, 0);
+    close_both();
+    int64_t deadlocks = queue_unit_number(
+        "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+    queue_unit_open();
+    ck_assert_int_eq(deadlocks, 0);
+}
+END_TEST
+
+/* Both remove the same old rows of the history. */
+START_TEST(two_nodes_prune_the_history)
+{
+    struct db *one = queue_unit_begin(), *other = queue_unit_begin();
+    struct db_queue strict = {.options = ((struct db_queue *)q)->options, .history_s = 10};
+    struct err err = {""};
+    uint64_t removed;
+
+    fake_now += 1000; /* the nodes themselves keep these rows for a day */
+    queue_unit_execute("INSERT INTO history (copy, destination, time, sender, recipients,"
+                       " message_id, mta_queue_id, size, result, relay, reply, attempts)"
+                       " SELECT 1, '', 1700000045, '', '', '', '', 0, '', '', '', 0"
+                       " FROM generate_series(1, 10)");
+    ck_assert_int_eq(queue_write_prune(&strict, one, 5, &removed, &err), DB_OK);
+    ck_assert_uint_eq(removed, 5);
+    ck_assert_msg(queue_write_prune(&strict, other, 5, &removed, &err) == DB_OK, "%s", err.text);
+    ck_assert_uint_eq(removed, 0);
+    commit_beside(one);
+    commit_beside(other);
+}
+END_TEST
 
 struct removing {
     struct db *db;
@@ -357,14 +471,6 @@ static struct db *begin_beside(const char *sql)
 
     ck_assert_msg(db->ops->query_text(db, sql, NULL, 0, NULL, NULL, &err) == DB_OK, "%s", err.text);
     return db;
-}
-
-static void commit_beside(struct db *db)
-{
-    struct err err = {""};
-
-    ck_assert_msg(db->ops->commit(db, &err) == DB_OK, "%s", err.text);
-    db->ops->close(db);
 }
 
 /* Give what is done every second or so the time to be done; what cannot be done waits. */
@@ -507,7 +613,11 @@ static TCase *make(void)
     tcase_add_test(tests, no_copy_is_stranded);
     tcase_add_test(tests, a_lease_that_the_database_has_not_seen_renewed);
     tcase_add_test(tests, what_was_held_while_nobody_listened);
+    tcase_add_loop_test(tests, the_copies_of_a_destination_that_a_node_leaves, 0, 2);
+    tcase_add_test(tests, the_copies_of_a_destination_that_a_node_has_no_more);
     tcase_add_test(tests, two_nodes_remove_the_last_two_copies);
+    tcase_add_test(tests, two_nodes_remove_copies_of_the_same_messages);
+    tcase_add_test(tests, two_nodes_prune_the_history);
     tcase_add_loop_test(tests, orders_are_carried_out_by_any_node, 0, UNIT_COUNT(orders));
     tcase_add_test(tests, an_order_is_carried_out_by_one_node);
     tcase_add_test(tests, a_suspension_holds_for_all_nodes);

@@ -714,6 +714,44 @@ START_TEST(test_block)
 }
 END_TEST
 
+/* --- a call that is not waited for --- */
+
+static struct {
+    int gate[2];
+    atomic_bool has_started, has_gone_on, is_over;
+} beside;
+
+static void wait_at_gate(void *arg)
+{
+    char byte;
+
+    (void)arg;
+    ck_assert_int_eq(read(beside.gate[0], &byte, 1), 1);
+    beside.is_over = beside.has_gone_on;
+}
+
+static void start_beside(void *arg)
+{
+    (void)arg;
+    beside.has_started = task_block_start(wait_at_gate, NULL);
+    beside.has_gone_on = true;
+    ck_assert_int_eq(write(beside.gate[1], "x", 1), 1);
+}
+
+START_TEST(test_block_start)
+{
+    memset(&beside, 0, sizeof beside);
+    ck_assert_int_eq(pipe(beside.gate), 0);
+    start_pool(1);
+    start_task(start_beside, NULL);
+    task_pool_free(pool);
+    ck_assert(beside.has_started && beside.is_over);
+    ck_assert(!task_block_start(wait_at_gate, NULL)); /* in a thread */
+    close(beside.gate[0]);
+    close(beside.gate[1]);
+}
+END_TEST
+
 /* --- more calls that block than helpers --- */
 
 #define CROWD (TASK_HELPERS_MAX + 100)
@@ -932,6 +970,7 @@ int main(void)
     tcase_add_test(t, test_event);
     tcase_add_test(t, test_poll_or_event);
     tcase_add_test(t, test_block);
+    tcase_add_test(t, test_block_start);
     tcase_add_test(t, test_helpers_have_a_cap);
     tcase_add_test(t, test_calls_above_the_cap_wait_in_order);
     tcase_add_test(t, test_guard);

@@ -371,6 +371,26 @@ START_TEST(a_lazy_request_waits_for_company)
 }
 END_TEST
 
+START_TEST(requests_run_in_their_order)
+{
+    static const int64_t wanted[] = {30, 0, INT64_MIN, 10, 0, INT64_MAX};
+    struct order first, orders[UNIT_COUNT(wanted)];
+
+    start(false);
+    hold_writer(&first);
+    for (size_t i = 0; i < UNIT_COUNT(wanted); i++) {
+        order_init(&orders[i], (char)('a' + i), i % 2 == 0 ? WRITER_LAZY : WRITER_DURABLE);
+        orders[i].request.order = wanted[i];
+        writer_submit(writer, &orders[i].request);
+    }
+    let_go();
+    for (size_t i = 0; i < UNIT_COUNT(wanted); i++)
+        ck_assert_int_eq(wait_for(&orders[i]), DB_OK);
+    writer_stop(writer, 0);
+    ck_assert_str_eq(script.transactions[1].names, "becdaf");
+}
+END_TEST
+
 START_TEST(a_request_that_conflicts_fails_alone)
 {
     struct order first, orders[3];
@@ -765,6 +785,7 @@ int main(void)
     tcase_add_test(tests, what_need_not_be_durable_has_no_sync_of_its_own);
     tcase_add_test(tests, a_shared_database_is_not_synced_without_need);
     tcase_add_test(tests, a_lazy_request_waits_for_company);
+    tcase_add_test(tests, requests_run_in_their_order);
     tcase_add_test(tests, a_request_that_conflicts_fails_alone);
     tcase_add_test(tests, a_conflict_of_the_commit_fails_alone);
     tcase_add_test(tests, a_conflict_alone_is_no_fault);
