@@ -31,7 +31,7 @@ static char *ask(const char *directory, const char *name, struct err *err)
 enum way_kind { WAY_FILTER, WAY_COPY, WAY_KINDS };
 
 /* Append the name of the way of this recipient: "filter primary", "copy archive", or the domain;
- * "others" for an address without domain. Returns true if it is the way to a filter or destination
+ * "others" for text that is not an address with a domain. Returns true if it is the way to a filter or destination
  * that is configured. */
 static bool name_way(const struct config *config, const char *recipient, struct buf *out)
 {

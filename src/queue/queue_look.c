@@ -132,9 +132,9 @@ static void read_due(struct look *l, struct db *db)
         db->ops->rollback(db);
 }
 
-/* Read due copies. A failed read may look like damage, so damage is believed
- * only when a second read finds it, too. A transaction that PostgreSQL has undone is tried a second
- * time, too. */
+/* Read due copies. A failed read may look like damage, so damage is believed only when a second
+ * read finds it, too. After a conflict, PostgreSQL has undone the transaction; it is also tried a
+ * second time. */
 static void read_ahead(void *arg)
 {
     struct look *l = arg;
