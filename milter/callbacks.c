@@ -3,6 +3,7 @@
 #include "complete.h"
 #include "conn.h"
 #include "counters.h"
+#include "decision_log.h"
 #include "envelope.h"
 #include "base/log.h"
 
@@ -66,17 +67,6 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
                  c->client.ss_family == 0 ? NULL : (const struct sockaddr *)&c->client,
                  &c->message);
     return SMFIS_NOREPLY;
-}
-
-static void log_refused(SMFICTX *ctx, const struct policy_decision *d,
-                        const struct policy_reply *reply)
-{
-    if (d->failed != POLICY_OK)
-        log_warning("%s: to=<%s>, status=%s (%s)", conn_queue_id(ctx), d->original,
-                    reply->code == 0 ? "unchanged" : "tempfail", d->failure.text);
-    else
-        log_info("%s: to=<%s>, status=refused (%d %s %s)", conn_queue_id(ctx), d->original,
-                 reply->code, reply->enhanced, reply->text);
 }
 
 /* Can the MTA route by filter_method? Sendmail cannot route by a header that a milter adds: with
@@ -152,7 +142,7 @@ static sfsistat on_rcpt(SMFICTX *ctx, char **argv)
         reply = policy_admit_back(c->snapshot->policy, &d);
     counters_decision(&d, &reply, begin_us);
     if (reply.code != 0 || d.failed != POLICY_OK)
-        log_refused(ctx, &d, &reply);
+        decision_log_refused(conn_queue_id(ctx), &d, &reply);
     if (reply.code != 0) {
         policy_decision_clear(&d);
         return refuse_recipient(ctx, c, argv[0], &reply);
@@ -186,23 +176,17 @@ static bool headers_fail(SMFICTX *ctx, struct conn *c)
         return false;
     bool refuses = policy_refuses(c->snapshot->policy, c->headers.failed);
     counters_failure(COUNTERS_HEADERS);
-    log_warning("%s: headers, status=%s (%s)", conn_queue_id(ctx),
-                refuses ? "tempfail" : "unchanged", c->headers.failure.text);
+    decision_log_message(LOG_LEVEL_WARNING, conn_queue_id(ctx),
+                         "headers, status=", refuses ? "tempfail" : "unchanged",
+                         c->headers.failure.text);
     headers_clear(&c->headers);
     return refuses;
 }
 
 static void log_decisions(SMFICTX *ctx, const struct conn *c)
 {
-    struct buf line = {0};
-
-    for (size_t i = 0; i < c->count; i++) {
-        buf_reset(&line);
-        policy_log_line(&c->decisions[i], &line);
-        if (line.len > 0)
-            log_info("%s: %s", conn_queue_id(ctx), buf_str(&line));
-    }
-    buf_clear(&line);
+    for (size_t i = 0; i < c->count; i++)
+        decision_log_applied(conn_queue_id(ctx), &c->decisions[i]);
 }
 
 /*
@@ -220,17 +204,16 @@ static sfsistat leave_alone(SMFICTX *ctx, struct conn *c)
     sfsistat status = SMFIS_CONTINUE;
 
     if (c->is_intruder && c->is_bounce) {
-        log_warning("%s: discarded: a bounce to an address in the tag domain, which no sender has",
-                    conn_queue_id(ctx));
+        decision_log_message(LOG_LEVEL_WARNING, conn_queue_id(ctx), "", "discarded",
+                             "a bounce to an address in the tag domain, which no sender has");
         status = SMFIS_DISCARD;
     } else if (c->is_intruder) {
-        log_info("%s: refused (%d %s %s)", conn_queue_id(ctx), closed.code, closed.enhanced,
-                 closed.text);
+        decision_log_reply(conn_queue_id(ctx), &closed);
         status = refuse(ctx, &closed);
     } else if (!mta_is_splitlocal(ctx)) {
-        log_warning("%s: status=unchanged (this message did not come by SMTP; take splitmilter out "
-                    "of non_smtpd_milters, and of internal_mail_filter_classes)",
-                    conn_queue_id(ctx));
+        decision_log_message(LOG_LEVEL_WARNING, conn_queue_id(ctx), "status=", "unchanged",
+                             "this message did not come by SMTP; take splitmilter out of "
+                             "non_smtpd_milters, and of internal_mail_filter_classes");
     }
     counters_message(status == SMFIS_CONTINUE);
     conn_forget_message(c);
@@ -260,8 +243,7 @@ static sfsistat on_eom(SMFICTX *ctx)
     if (plan.reply.code == 0)
         plan.reply = c->sticky;
     if (plan.reply.code != 0) {
-        log_info("%s: refused (%d %s %s)", conn_queue_id(ctx), plan.reply.code, plan.reply.enhanced,
-                 plan.reply.text);
+        decision_log_reply(conn_queue_id(ctx), &plan.reply);
         status = refuse(ctx, &plan.reply);
     } else if (headers_apply(&c->headers, ctx) != 0 || envelope_apply(ctx, c, &plan) != 0) {
         log_error("%s: the MTA did not accept the changes of the message", conn_queue_id(ctx));

@@ -6,6 +6,7 @@ splitmilter_SOURCES = \
 	%D%/complete.c %D%/complete.h \
 	%D%/conn.c %D%/conn.h \
 	%D%/counters.c %D%/counters.h \
+	%D%/decision_log.c %D%/decision_log.h \
 	%D%/envelope.c %D%/envelope.h \
 	%D%/gate.c %D%/gate.h \
 	%D%/gate_answer.c %D%/gate_answer.h \

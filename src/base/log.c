@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/log.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log_format.h"
+#include "base/log_journal.h"
 #include "base/log_thread.h"
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <paths.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -13,16 +18,23 @@
 #include <syslog.h>
 #include <unistd.h>
 
+enum target {
+    TO_STDERR,
+    TO_SYSLOG,
+    TO_JOURNAL, /* syslog, where the journal takes its lines */
+};
+
 /* The settings, which log_open() may change while other threads log, and the pid. Threads read them
  * for each line without a lock, so they are atomic. */
 static struct {
     const char *_Atomic ident;
-    atomic_bool to_syslog;
+    atomic_int target;
+    atomic_bool is_json;
     atomic_int facility;
     atomic_int level;
     atomic_long pid; /* 0: not read yet; it never goes stale, because no process logs before a fork
                         and after it */
-} state = {NULL, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
+} state = {NULL, TO_STDERR, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
 
 #define TAG_SIZE 128
 
@@ -36,7 +48,7 @@ struct word {
     int value;
 };
 
-static const struct word targets[] = {{"syslog", 1}, {"stderr", 0}, {NULL, 0}};
+static const struct word targets[] = {{"syslog", TO_SYSLOG}, {"stderr", TO_STDERR}, {NULL, 0}};
 
 static const struct word facilities[] = {
     {"mail", LOG_MAIL},     {"daemon", LOG_DAEMON}, {"user", LOG_USER},     {"local0", LOG_LOCAL0},
@@ -70,22 +82,29 @@ static int find_word(const struct word *words, const char *what, const char *nam
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err)
 {
-    int to_syslog, fac = LOG_MAIL, lev;
+    int to, fac = LOG_MAIL, lev;
 
-    if (find_word(targets, "target", target, &to_syslog, err) < 0 ||
+    if (find_word(targets, "target", target, &to, err) < 0 ||
         find_word(levels, "level", level, &lev, err) < 0 ||
-        (to_syslog && find_word(facilities, "facility", facility, &fac, err) < 0))
+        (to == TO_SYSLOG && find_word(facilities, "facility", facility, &fac, err) < 0))
         return -1;
     atomic_store(&state.ident, ident);
     atomic_store(&state.facility, fac);
     atomic_store(&state.level, lev);
-    atomic_store(&state.to_syslog, to_syslog != 0);
+    if (to == TO_SYSLOG && log_journal_open(_PATH_LOG, "/run/systemd/journal"))
+        to = TO_JOURNAL;
+    atomic_store(&state.target, to);
     return 0;
+}
+
+void log_set_json(bool is_json)
+{
+    atomic_store(&state.is_json, is_json);
 }
 
 bool log_is_to_syslog(void)
 {
-    return atomic_load(&state.to_syslog);
+    return atomic_load(&state.target) != TO_STDERR;
 }
 
 static bool is_printable(uint32_t code)
@@ -112,8 +131,7 @@ void log_sanitize(char *text)
     }
 }
 
-/* The length of the text without an incomplete UTF-8 character at its end. */
-static size_t whole_characters(const char *text, size_t len)
+size_t log_whole_characters(const char *text, size_t len)
 {
     uint32_t code;
 
@@ -127,12 +145,16 @@ static size_t whole_characters(const char *text, size_t len)
     return len;
 }
 
-void log_write_syslog(int priority, const char *ident, size_t ident_len, const char *text)
+void log_pass_on(const struct log_parcel *p)
 {
+    if (p->is_for_journal) {
+        log_journal_send(p->data, p->len);
+        return;
+    }
     pthread_mutex_lock(&tag_lock);
-    snprintf(tag, sizeof tag, "%.*s", (int)ident_len, ident);
+    snprintf(tag, sizeof tag, "%.*s", (int)p->tag_len, p->tag);
     openlog(tag, LOG_PID | LOG_NDELAY, atomic_load(&state.facility)); /* cheap if open already */
-    syslog(priority, "%s", text);
+    syslog(p->priority, "%.*s", (int)p->len, p->data);
     pthread_mutex_unlock(&tag_lock);
 }
 
@@ -147,12 +169,45 @@ static long own_pid(void)
     return pid;
 }
 
-static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
-    __attribute__((format(printf, 3, 0)));
+static void write_stderr(const char *data, size_t len)
+{
+    while (write(STDERR_FILENO, data, len) < 0 && errno == EINTR)
+        continue;
+}
 
-/* service: as for log_as(); NULL for a line of log_error(), log_warning(), log_info() or
- * log_debug(). */
-static void emit(enum log_level level, const char *service, const char *fmt, va_list ap)
+static void hand_over(const struct log_parcel *p)
+{
+    if (!log_thread_put(p))
+        log_pass_on(p);
+}
+
+/* Write a line as a JSON object, or send it to the journal. */
+static void send_formatted(const struct log_line *l, enum target target, int priority)
+{
+    struct timespec now = clock_realtime();
+    struct buf out = {0};
+
+    if (target == TO_JOURNAL)
+        log_format_journal(l, priority, atomic_load(&state.facility), &out);
+    else
+        log_format_json(l, &now, &out);
+    if (target == TO_STDERR) {
+        buf_addc(&out, '\n');
+        write_stderr(out.data, out.len);
+    } else {
+        hand_over(&(struct log_parcel){target == TO_JOURNAL, priority, l->tag, l->tag_len, out.data,
+                                  out.len});
+    }
+    buf_clear(&out);
+}
+
+static void emit(enum log_level level, const char *service, const struct log_field *fields,
+                 const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
+
+/* service: as for log_as(); NULL for a line of the program itself. fields: NULL, or as for
+ * log_event(). */
+static void emit(enum log_level level, const char *service, const struct log_field *fields,
+                 const char *fmt, va_list ap)
 {
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};
     static const int priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
@@ -162,28 +217,33 @@ static void emit(enum log_level level, const char *service, const char *fmt, va_
     if ((int)level > atomic_load_explicit(&state.level, memory_order_relaxed))
         return;
     int saved_errno = errno;
-    int head = snprintf(line, TAG_SIZE, "%.40s%s%.80s",
-                        ident == NULL ? program_invocation_short_name : ident,
-                        service == NULL ? "" : "/", service == NULL ? "" : service);
-    size_t ident_len = (size_t)head, used = ident_len;
+    ident = ident == NULL ? program_invocation_short_name : ident;
+    int head = snprintf(line, TAG_SIZE, "%.40s%s%.80s", ident, service == NULL ? "" : "/",
+                        service == NULL ? "" : service);
+    size_t tag_len = (size_t)head, used = tag_len;
     used += (size_t)snprintf(line + used, sizeof line - used, "[%ld]: ", own_pid());
-    size_t text = used;
+    const char *text = line + used;
     used += (size_t)snprintf(line + used, sizeof line - used, "%s",
                              service == NULL ? prefix[level] : "");
+    const char *message = line + used;
     int want = vsnprintf(line + used, sizeof line - used, fmt, ap);
     if (want < 0 || (size_t)want >= sizeof line - used)
-        used = whole_characters(line, strlen(line));
+        used = log_whole_characters(line, strlen(line));
     else
         used += (size_t)want;
     line[used] = '\0';
     log_sanitize(line);
-    if (atomic_load_explicit(&state.to_syslog, memory_order_relaxed)) {
-        if (!log_thread_put(priority[level], line, ident_len, line + text))
-            log_write_syslog(priority[level], line, ident_len, line + text);
+    enum target target = (enum target)atomic_load_explicit(&state.target, memory_order_relaxed);
+    if (target == TO_JOURNAL || atomic_load_explicit(&state.is_json, memory_order_relaxed)) {
+        send_formatted(
+            &(struct log_line){level, ident, line, tag_len, own_pid(), text, message, fields},
+            target, priority[level]);
+    } else if (target == TO_SYSLOG) {
+        hand_over(&(struct log_parcel){false, priority[level], line, tag_len, text,
+                                  used - (size_t)(text - line)});
     } else {
         line[used] = '\n';
-        while (write(STDERR_FILENO, line, used + 1) < 0 && errno == EINTR)
-            continue;
+        write_stderr(line, used + 1);
     }
     errno = saved_errno;
 }
@@ -193,7 +253,7 @@ void log_error(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_ERROR, NULL, fmt, ap);
+    emit(LOG_LEVEL_ERROR, NULL, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -202,7 +262,7 @@ void log_warning(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_WARNING, NULL, fmt, ap);
+    emit(LOG_LEVEL_WARNING, NULL, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -211,7 +271,7 @@ void log_info(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_INFO, NULL, fmt, ap);
+    emit(LOG_LEVEL_INFO, NULL, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -220,7 +280,7 @@ void log_debug(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(LOG_LEVEL_DEBUG, NULL, fmt, ap);
+    emit(LOG_LEVEL_DEBUG, NULL, NULL, fmt, ap);
     va_end(ap);
 }
 
@@ -229,6 +289,16 @@ void log_as(enum log_level level, const char *service, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    emit(level, service, fmt, ap);
+    emit(level, service, NULL, fmt, ap);
+    va_end(ap);
+}
+
+void log_event(enum log_level level, const char *service, const struct log_field *fields,
+               const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    emit(level, service, fields, fmt, ap);
     va_end(ap);
 }

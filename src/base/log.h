@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log: one line per event, to syslog or stderr, in Postfix's format ("splitrelay[PID]: ...").
+ * log: one line per event, to syslog or stderr, in Postfix's format ("splitrelay[PID]: ..."), or as
+ * a JSON object. Where /dev/log is the socket of systemd's journal, lines for syslog go to the
+ * journal, with the fields of log_event() as fields of the journal (log_format.h).
  * main() calls log_open() before the first thread; afterwards any thread may log. A line is written
  * with one write(2) or one syslog(3), and is cut at LOG_LINE_MAX bytes. Control characters (C0,
  * DEL, C1), U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no
@@ -13,6 +15,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define LOG_LINE_MAX 2000
 
@@ -29,6 +32,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Write lines as JSON objects from now on, or not. In the journal the text stays as it is. */
+void log_set_json(bool is_json);
+
 /* Do lines go to syslog, not to stderr? */
 bool log_is_to_syslog(void);
 
@@ -38,6 +44,25 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnul
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
 void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2), nonnull));
+
+/* A member of a line about mail, besides its text. name: lower case letters and '_'. text: any
+ * text; NULL: the line does not have this member. is_number: the text is a decimal number. */
+struct log_field {
+    const char *name;
+    const char *text;
+    bool is_number;
+};
+#define LOG_TEXT(name, text) {(name), (text), false}
+#define LOG_NUMBER(name, text) {(name), (text), true}
+#define LOG_END {NULL, NULL, false}
+
+/*
+ * Write a line with fields. The text of the classic line comes from the format. In JSON the fields
+ * take its place, so they have to contain all of it. fields: the last one is LOG_END.
+ * service: NULL, or as for log_as().
+ */
+void log_event(enum log_level level, const char *service, const struct log_field *fields,
+               const char *fmt, ...) __attribute__((format(printf, 4, 5), nonnull(3, 4)));
 
 /*
  * Write a line for a service of this process, named as Postfix names its services:
@@ -51,5 +76,8 @@ void log_as(enum log_level level, const char *service, const char *fmt, ...)
 /* Make text from outside printable, in place: replace by '?' the characters that are replaced in a
  * line, too (see the head of this file). */
 void log_sanitize(char *text) __attribute__((nonnull));
+
+/* The length of the text without an incomplete UTF-8 character at its end. */
+size_t log_whole_characters(const char *text, size_t len) __attribute__((nonnull));
 
 #endif

@@ -15,11 +15,10 @@
 
 struct line {
     struct line *next;
-    int priority;
-    size_t tag_len;
-    size_t size;  /* bytes of the structure, text included */
-    size_t count; /* 1, or for the warning about a loss the number of lost lines */
-    char text[];  /* the tag, then the text of the line, '\0' */
+    struct log_parcel parcel; /* its tag and data are in `text` */
+    size_t size;              /* bytes of the structure, text included */
+    size_t count;             /* 1, or for the warning about a loss the number of lost lines */
+    char text[];
 };
 
 static struct {
@@ -32,21 +31,26 @@ static struct {
     size_t lost;        /* lines lost since the last warning */
 } queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .has_line = PTHREAD_COND_INITIALIZER};
 
-/* Queue a line. The caller holds the lock. */
-static void append(int priority, const char *tag, size_t tag_len, const char *text, size_t count)
+static size_t size_of(const struct log_parcel *p)
 {
-    size_t len = strlen(text), size = sizeof(struct line) + tag_len + len + 1;
-    struct line *line = mem_zalloc(size);
+    return sizeof(struct line) + p->tag_len + p->len;
+}
 
-    line->priority = priority;
-    line->tag_len = tag_len;
-    line->size = size;
+/* Queue a line. The caller holds the lock. */
+static void append(const struct log_parcel *p, size_t count)
+{
+    struct line *line = mem_zalloc(size_of(p));
+
+    memcpy(line->text, p->tag, p->tag_len);
+    memcpy(line->text + p->tag_len, p->data, p->len);
+    line->parcel = *p;
+    line->parcel.tag = line->text;
+    line->parcel.data = line->text + p->tag_len;
+    line->size = size_of(p);
     line->count = count;
-    memcpy(line->text, tag, tag_len);
-    memcpy(line->text + tag_len, text, len);
     *queue.end = line;
     queue.end = &line->next;
-    queue.size += size;
+    queue.size += line->size;
     queue.count += count;
 }
 
@@ -61,22 +65,23 @@ static void append_loss(const char *tag, size_t tag_len)
         return;
     if (service != NULL)
         tag_len = (size_t)(service - tag);
-    snprintf(text, sizeof text,
-             "warning: %zu lines of the log were lost here: the system's log did not take them",
-             queue.lost);
-    append(LOG_WARNING, tag, tag_len, text, queue.lost);
+    int len =
+        snprintf(text, sizeof text,
+                 "warning: %zu lines of the log were lost here: the system's log did not take them",
+                 queue.lost);
+    append(&(struct log_parcel){false, LOG_WARNING, tag, tag_len, text, (size_t)len}, queue.lost);
     queue.lost = 0;
 }
 
-bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *text)
+bool log_thread_put(const struct log_parcel *p)
 {
     pthread_mutex_lock(&queue.lock);
     bool is_taken = queue.is_running;
-    if (is_taken && queue.size + sizeof(struct line) + tag_len + strlen(text) >= LOG_QUEUE_MAX) {
+    if (is_taken && queue.size + size_of(p) >= LOG_QUEUE_MAX) {
         queue.lost++;
     } else if (is_taken) {
-        append_loss(tag, tag_len);
-        append(priority, tag, tag_len, text, 1);
+        append_loss(p->tag, p->tag_len);
+        append(p, 1);
     }
     if (is_taken && queue.is_waiting)
         pthread_cond_signal(&queue.has_line);
@@ -84,16 +89,16 @@ bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *t
     return is_taken;
 }
 
-/* Pass a line on to syslog(3), and free it. The caller does not hold the lock. */
+/* Pass a line on, and free it. The caller does not hold the lock. */
 static void pass_on(struct line *line)
 {
-    log_write_syslog(line->priority, line->text, line->tag_len, line->text + line->tag_len);
+    log_pass_on(&line->parcel);
     pthread_mutex_lock(&queue.lock);
     queue.size -= line->size;
     queue.count -= line->count;
     /* The next line may be logged much later, so the warning does not wait for it. */
     if (queue.count == 0)
-        append_loss(line->text, line->tag_len);
+        append_loss(line->parcel.tag, line->parcel.tag_len);
     if (queue.count == 0)
         pthread_cond_broadcast(&queue.is_empty);
     pthread_mutex_unlock(&queue.lock);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log_thread: a thread that passes lines to syslog(3). /dev/log is a socket: when the system's log
- * (journald, rsyslogd) is stuck, the socket's queue fills, and syslog(3) blocks. In a process whose
- * tasks share a thread, that would stop all tasks. Once this thread runs, log_info() and the like
- * only put the line into a queue of LOG_QUEUE_MAX bytes. Lines for which the queue has no room are
- * lost and counted; as soon as there is room, their number is logged as a warning. The system's log
- * gives each line the time at which it is passed on, not the time of its event.
+ * log_thread: a thread that passes lines to syslog(3) or to the journal. /dev/log is a socket: when
+ * the system's log (journald, rsyslogd) is stuck, the socket's queue fills, and syslog(3) blocks.
+ * In a process whose tasks share a thread, that would stop all tasks. Once this thread runs,
+ * log_info() and the like only put the line into a queue of LOG_QUEUE_MAX bytes. Lines for which
+ * the queue has no room are lost and counted; as soon as there is room, their number is logged as a
+ * warning. The system's log gives each line the time at which it is passed on, not the time of its
+ * event.
  */
 #ifndef SPLIT_LOG_THREAD_H
 #define SPLIT_LOG_THREAD_H
@@ -26,13 +27,22 @@ int log_thread_start(struct err *err) __attribute__((nonnull, warn_unused_result
  * thread goes on until the process exits. */
 void log_thread_stop(unsigned timeout_ms);
 
-/* For log.c: queue one line. tag: tag_len bytes. True: the line is queued, or lost because there is
- * no room. False: there is no thread, and the caller has to write the line. */
-bool log_thread_put(int priority, const char *tag, size_t tag_len, const char *text)
-    __attribute__((nonnull, warn_unused_result));
+/* A line on its way to the system's log. tag: of syslog(3), tag_len bytes. data: len bytes, the
+ * text of the line, or a datagram for the journal (log_journal.h). */
+struct log_parcel {
+    bool is_for_journal;
+    int priority; /* of syslog(3) */
+    const char *tag;
+    size_t tag_len;
+    const char *data;
+    size_t len;
+};
 
-/* Pass one line to syslog(3) in the calling thread. Defined in log.c. */
-void log_write_syslog(int priority, const char *tag, size_t tag_len, const char *text)
-    __attribute__((nonnull));
+/* For log.c: queue a copy of one line. True: the line is queued, or lost because there is no room.
+ * False: there is no thread, and the caller has to pass the line on. */
+bool log_thread_put(const struct log_parcel *p) __attribute__((nonnull, warn_unused_result));
+
+/* Pass one line on in the calling thread. Defined in log.c. */
+void log_pass_on(const struct log_parcel *p) __attribute__((nonnull));
 
 #endif

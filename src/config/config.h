@@ -67,7 +67,7 @@ struct config_server_tls {
 
 struct config_log {
     char *target, *facility, *level;
-    char *style; /* format of splitrelay's lines about mail: "splitmilter" or "postfix" */
+    char *style; /* "splitmilter", "postfix" (splitrelay's lines about mail), "json" */
 };
 
 struct config_milter {

@@ -15,7 +15,7 @@ static const char *const facility_words[] = {"mail",   "daemon", "user",   "loca
                                              "local1", "local2", "local3", "local4",
                                              "local5", "local6", "local7", NULL};
 static const char *const level_words[] = {"error", "warning", "info", "debug", NULL};
-static const char *const style_words[] = {"splitmilter", "postfix", NULL};
+static const char *const style_words[] = {"splitmilter", "postfix", "json", NULL};
 static const char *const class_words[] = {"envelope_recipient", "header_recipient", NULL};
 static const char *const recipient_words[] = {"original", "canonical", NULL};
 static const char *const sender_words[] = {"original", "null", NULL};

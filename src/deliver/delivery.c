@@ -73,18 +73,23 @@ static int64_t age_ms(const struct queue_copy *c, const struct timespec *now)
            (now->tv_nsec - arrival->tv_nsec) / 1000000;
 }
 
-/* Format "delay=0.4, delays=a/b/c/d". The parts are the time before the copy was taken from the
- * queue, the time in the worker, connection set-up, and transmission. */
+struct delay_texts {
+    char delay[SECONDS_SIZE], delays[5 * SECONDS_SIZE];
+};
+
+/* Format the delay, and its parts "a/b/c/d": the time before the copy was taken from the queue, the
+ * time in the worker, connection set-up, and transmission. */
 static void format_delays(const struct queue_copy *c, const struct outcome_report *report,
-                          const struct timespec *now, char *out, size_t size)
+                          const struct timespec *now, struct delay_texts *out)
 {
     int64_t total_ms = age_ms(c, now);
     int64_t queued_ms = total_ms - report->wait_ms - report->setup_ms - report->transmit_ms;
-    char t[5][SECONDS_SIZE];
+    char t[4][SECONDS_SIZE];
 
-    snprintf(out, size, "delay=%s, delays=%s/%s/%s/%s", format_seconds(total_ms, t[0]),
-             format_seconds(queued_ms, t[1]), format_seconds(report->wait_ms, t[2]),
-             format_seconds(report->setup_ms, t[3]), format_seconds(report->transmit_ms, t[4]));
+    (void)format_seconds(total_ms, out->delay);
+    snprintf(out->delays, sizeof out->delays, "%s/%s/%s/%s", format_seconds(queued_ms, t[0]),
+             format_seconds(report->wait_ms, t[1]), format_seconds(report->setup_ms, t[2]),
+             format_seconds(report->transmit_ms, t[3]));
 }
 
 /* Set the state and the reason of one recipient. */
@@ -129,9 +134,9 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
     bool was_accepted = false;
     bool is_pending = false;
     struct queue_delivery delivery = {.relay = report->relay, .reply = ""};
-    char delays[5 * SECONDS_SIZE];
+    struct delay_texts delays;
 
-    format_delays(c, report, now, delays, sizeof delays);
+    format_delays(c, report, now, &delays);
     if (c->attempts > 0 || age_ms(c, now) > LATE_MS)
         maillog_active(c);
     for (size_t i = 0; i < c->recipient_count; i++) {
@@ -142,7 +147,8 @@ void delivery_finish(struct queue *q, struct queue_copy *c, const struct config_
         maillog_outcome(c, i, d,
                         &(struct maillog_attempt){.relay = report->relay,
                                                   .conn_use = report->conn_use,
-                                                  .delays = delays,
+                                                  .delay = delays.delay,
+                                                  .delays = delays.delays,
                                                   .dsn = report->outcomes[i].dsn});
         counters_outcome(c->destination, counted_as(r->state), age_ms(c, now));
         delivery.reply = r->reason;

@@ -182,6 +182,30 @@ static bool is_news(struct destination *dest, const char *id, const struct outco
     return !is_known;
 }
 
+static void log_works_again(const char *destination)
+{
+    const struct log_field fields[] = {LOG_TEXT("dest", destination),
+                                       LOG_TEXT("status", "works again"), LOG_END};
+
+    log_event(LOG_LEVEL_INFO, NULL, fields, "dest=%s: works again", destination);
+}
+
+static void log_suspended(const char *destination, unsigned seconds, const char *reason)
+{
+    char number[16];
+
+    snprintf(number, sizeof number, "%u", seconds);
+    const struct log_field fields[] = {
+        LOG_TEXT("dest", destination),
+        LOG_TEXT("status", "suspended"),
+        LOG_NUMBER("seconds", number),
+        LOG_TEXT("reason", reason),
+        LOG_END,
+    };
+    log_event(LOG_LEVEL_WARNING, NULL, fields, "dest=%s: suspended for %u s: %s", destination,
+              seconds, reason);
+}
+
 void destination_update_health(struct destination_worker *w, const char *id,
                                const struct outcome_report *report, const char *reason)
 {
@@ -211,9 +235,9 @@ void destination_update_health(struct destination_worker *w, const char *id,
     counters_connection_limit(dest->name, dest->flow.window);
     pthread_mutex_unlock(&dest->lock);
     if (works_again)
-        log_info("dest=%s: works again", dest->name);
+        log_works_again(dest->name);
     if (suspended_s > 0)
-        log_warning("dest=%s: suspended for %u s: %s", dest->name, suspended_s, reason);
+        log_suspended(dest->name, suspended_s, reason);
 }
 
 bool destination_is_suspended(struct destination *dest)

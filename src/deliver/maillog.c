@@ -66,52 +66,118 @@ static const char *service_of(const struct config_destination *d, char out[SERVI
     return out;
 }
 
-static void log_queue_active(const char *id, const char *destination, const char *sender,
-                             uint64_t size, size_t count)
-{
-    char service[SERVICE_SIZE], from[FIELD_SIZE];
+/* --- fields --- */
 
-    snprintf(service, sizeof service, "%s/qmgr", destination);
-    log_as(LOG_LEVEL_INFO, service, "%s: from=<%s>, size=%llu, nrcpt=%zu (queue active)", id,
-           plain_address(sender, from), (unsigned long long)size, count);
+#define NUMBER_SIZE 24
+
+static const char *number(uint64_t n, char out[NUMBER_SIZE])
+{
+    snprintf(out, NUMBER_SIZE, "%llu", (unsigned long long)n);
+    return out;
+}
+
+/* NULL, so that the line does not have the field, for a text that is empty. */
+static const char *text_or_null(const char *text)
+{
+    return text[0] == '\0' ? NULL : text;
+}
+
+struct outcome_line {
+    const char *id, *to, *orig_to, *destination;
+    const struct maillog_attempt *attempt;
+    const char *status, *reason;
+};
+
+enum { OUTCOME_FIELDS = 12 };
+
+/* conn_use: for the text of the number. */
+static void set_outcome_fields(const struct outcome_line *l, char conn_use[NUMBER_SIZE],
+                               struct log_field out[OUTCOME_FIELDS])
+{
+    const struct maillog_attempt *a = l->attempt;
+    const struct log_field fields[OUTCOME_FIELDS] = {
+        LOG_TEXT("copy_id", l->id),
+        LOG_TEXT("dest", l->destination),
+        LOG_TEXT("to", l->to),
+        LOG_TEXT("orig_to", text_or_null(l->orig_to)),
+        LOG_TEXT("relay", a->relay),
+        LOG_NUMBER("conn_use", a->conn_use == 0 ? NULL : number(a->conn_use, conn_use)),
+        LOG_NUMBER("delay", a->delay),
+        LOG_TEXT("delays", a->delays),
+        LOG_TEXT("dsn", a->dsn),
+        LOG_TEXT("status", l->status),
+        LOG_TEXT("reason", l->reason),
+        LOG_END,
+    };
+
+    memcpy(out, fields, sizeof fields);
 }
 
 /* --- the lines --- */
 
 static void log_dead_on_arrival(const struct queue_new_copy *copy, const struct queue_recipient *r)
 {
+    static const struct maillog_attempt none = {
+        .relay = "none", .delay = "0", .delays = "0/0/0/0", .dsn = "5.4.6"};
     static const char rest[] = "relay=none, delay=0, delays=0/0/0/0, dsn=5.4.6";
-    char service[SERVICE_SIZE], to[FIELD_SIZE];
+    const struct outcome_line line = {copy->id, r->address, "",       copy->destination,
+                                      &none,    "dead",     r->reason};
+    char service[SERVICE_SIZE], to[FIELD_SIZE], unused[NUMBER_SIZE];
+    struct log_field fields[OUTCOME_FIELDS];
 
+    set_outcome_fields(&line, unused, fields);
     if (!atomic_load(&is_postfix)) {
-        log_warning("%s: to=<%s>, dest=%s, %s, status=dead (%s)", copy->id, r->address,
-                    copy->destination, rest, r->reason);
+        log_event(LOG_LEVEL_WARNING, NULL, fields, "%s: to=<%s>, dest=%s, %s, status=dead (%s)",
+                  copy->id, r->address, copy->destination, rest, r->reason);
         return;
     }
     snprintf(service, sizeof service, "%s/error", copy->destination);
-    log_as(LOG_LEVEL_WARNING, service, "%s: to=<%s>, %s, status=bounced (%s)", copy->id,
-           plain_address(r->address, to), rest, r->reason);
+    log_event(LOG_LEVEL_WARNING, service, fields, "%s: to=<%s>, %s, status=bounced (%s)", copy->id,
+              plain_address(r->address, to), rest, r->reason);
+}
+
+/* Postfix's line about sender and size. */
+static void log_queue_active(const char *id, const char *destination, const char *sender,
+                             uint64_t size, size_t count, const struct log_field *fields)
+{
+    char service[SERVICE_SIZE], from[FIELD_SIZE];
+
+    snprintf(service, sizeof service, "%s/qmgr", destination);
+    log_event(LOG_LEVEL_INFO, service, fields, "%s: from=<%s>, size=%llu, nrcpt=%zu (queue active)",
+              id, plain_address(sender, from), (unsigned long long)size, count);
 }
 
 void maillog_taken(const struct queue_message *m, const struct queue_new_copy *copy, size_t count,
                    uint64_t size)
 {
-    const char *queue_id = m->mta_queue_id;
-    char message_id[FIELD_SIZE];
+    const char *queue_id = m->mta_queue_id, *status = copy->is_dead ? "dead" : "queued";
+    char message_id[FIELD_SIZE], numbers[2][NUMBER_SIZE];
+    const struct log_field id[] = {LOG_TEXT("copy_id", copy->id), LOG_END};
 
     plain_message_id(m->message_id, message_id);
+    const struct log_field fields[] = {
+        LOG_TEXT("copy_id", copy->id),
+        LOG_TEXT("dest", copy->destination),
+        LOG_TEXT("queue_id", text_or_null(queue_id)),
+        LOG_TEXT("from", m->sender),
+        LOG_NUMBER("size", number(size, numbers[0])),
+        LOG_NUMBER("nrcpt", number(count, numbers[1])),
+        LOG_TEXT("status", status),
+        LOG_TEXT("message_id", text_or_null(message_id)),
+        LOG_END,
+    };
     if (atomic_load(&is_postfix)) {
-        log_as(LOG_LEVEL_INFO, "smtpd", "%s: client=%s[%s]%s%s", copy->id,
-               m->client_name[0] == '\0' ? "unknown" : m->client_name,
-               m->client_addr[0] == '\0' ? "unknown" : m->client_addr,
-               queue_id[0] == '\0' ? "" : ", orig_queue_id=", queue_id);
-        log_as(LOG_LEVEL_INFO, "cleanup", "%s: message-id=<%s>", copy->id, message_id);
-        log_queue_active(copy->id, copy->destination, m->sender, size, count);
+        log_event(LOG_LEVEL_INFO, "smtpd", id, "%s: client=%s[%s]%s%s", copy->id,
+                  m->client_name[0] == '\0' ? "unknown" : m->client_name,
+                  m->client_addr[0] == '\0' ? "unknown" : m->client_addr,
+                  queue_id[0] == '\0' ? "" : ", orig_queue_id=", queue_id);
+        log_event(LOG_LEVEL_INFO, "cleanup", id, "%s: message-id=<%s>", copy->id, message_id);
+        log_queue_active(copy->id, copy->destination, m->sender, size, count, fields);
     } else {
-        log_info("%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s, message-id=<%s> (%s)",
-                 copy->id, m->sender, (unsigned long long)size, count, copy->destination,
-                 queue_id[0] == '\0' ? "-" : queue_id, message_id,
-                 copy->is_dead ? "dead" : "queued");
+        log_event(LOG_LEVEL_INFO, NULL, fields,
+                  "%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s, message-id=<%s> (%s)",
+                  copy->id, m->sender, (unsigned long long)size, count, copy->destination,
+                  queue_id[0] == '\0' ? "-" : queue_id, message_id, status);
     }
     for (size_t i = 0; i < copy->recipient_count && copy->is_dead; i++)
         log_dead_on_arrival(copy, &copy->recipients[i]);
@@ -119,17 +185,18 @@ void maillog_taken(const struct queue_message *m, const struct queue_new_copy *c
 
 void maillog_active(const struct queue_copy *c)
 {
+    const struct log_field id[] = {LOG_TEXT("copy_id", c->id), LOG_END};
     size_t pending = 0;
 
     if (!atomic_load(&is_postfix))
         return;
     for (size_t i = 0; i < c->recipient_count; i++)
         pending += c->recipients[i].state == QUEUE_PENDING;
-    log_queue_active(c->id, c->destination, c->message.sender, c->message.size_bytes, pending);
+    log_queue_active(c->id, c->destination, c->message.sender, c->message.size_bytes, pending, id);
 }
 
 /* The value of status= for a recipient that was tried. */
-static const char *status_word(enum queue_recipient_state state, bool for_postfix)
+static const char *status_word(enum queue_recipient_state state)
 {
     switch (state) {
     case QUEUE_PENDING:
@@ -139,7 +206,7 @@ static const char *status_word(enum queue_recipient_state state, bool for_postfi
     case QUEUE_DEAD:
         break;
     }
-    return for_postfix ? "bounced" : "dead";
+    return "dead";
 }
 
 void maillog_outcome(const struct queue_copy *c, size_t i, const struct config_destination *d,
@@ -147,24 +214,34 @@ void maillog_outcome(const struct queue_copy *c, size_t i, const struct config_d
 {
     const struct queue_recipient *r = &c->recipients[i];
     bool is_fixed = d->recipient == CONFIG_ADDRESS_FIXED;
-    const char *to = is_fixed ? d->recipient_address : r->address;
-    const char *orig_to = is_fixed ? r->address : "";
+    const char *status = status_word(r->state);
     const char *begin = is_fixed ? ", orig_to=<" : "", *end = is_fixed ? ">" : "";
-    char conn_use[32] = "", service[SERVICE_SIZE], text[3][FIELD_SIZE];
+    char conn_use[32] = "", number_text[NUMBER_SIZE], service[SERVICE_SIZE], text[3][FIELD_SIZE];
+    const struct outcome_line l = {c->id,
+                                   is_fixed ? d->recipient_address : r->address,
+                                   is_fixed ? r->address : "",
+                                   c->destination,
+                                   a,
+                                   status,
+                                   r->reason};
+    struct log_field fields[OUTCOME_FIELDS];
 
+    set_outcome_fields(&l, number_text, fields);
     if (a->conn_use > 1)
         snprintf(conn_use, sizeof conn_use, ", conn_use=%u", a->conn_use);
     if (!atomic_load(&is_postfix)) {
-        log_info("%s: to=<%s>%s%s%s, dest=%s, relay=%s%s, %s, dsn=%s, status=%s (%s)", c->id, to,
-                 begin, orig_to, end, c->destination, a->relay, conn_use, a->delays, a->dsn,
-                 status_word(r->state, false), r->reason);
+        log_event(LOG_LEVEL_INFO, NULL, fields,
+                  "%s: to=<%s>%s%s%s, dest=%s, relay=%s%s, delay=%s, delays=%s, dsn=%s, status=%s "
+                  "(%s)",
+                  c->id, l.to, begin, l.orig_to, end, c->destination, a->relay, conn_use, a->delay,
+                  a->delays, a->dsn, status, r->reason);
         return;
     }
-    log_as(LOG_LEVEL_INFO, service_of(d, service),
-           "%s: to=<%s>%s%s%s, relay=%s%s, %s, dsn=%s, status=%s (%s)", c->id,
-           plain_address(to, text[0]), begin, plain_address(orig_to, text[1]), end, a->relay,
-           conn_use, a->delays, a->dsn, status_word(r->state, true),
-           plain_text(r->reason, text[2]));
+    log_event(LOG_LEVEL_INFO, service_of(d, service), fields,
+              "%s: to=<%s>%s%s%s, relay=%s%s, delay=%s, delays=%s, dsn=%s, status=%s (%s)", c->id,
+              plain_address(l.to, text[0]), begin, plain_address(l.orig_to, text[1]), end, a->relay,
+              conn_use, a->delay, a->delays, a->dsn, r->state == QUEUE_DEAD ? "bounced" : status,
+              plain_text(r->reason, text[2]));
 }
 
 /* The length of the codes at the beginning of a reply: of "550 5.7.1", or of "550". */
@@ -182,7 +259,7 @@ static size_t codes_length(const char *reply)
  * that Postfix has. Therefore the stage END-OF-MESSAGE becomes DATA, and stages such as EHLO become
  * CONNECT.
  */
-static void log_postfix_reject(const struct maillog_reject *r)
+static void log_postfix_reject(const struct maillog_reject *r, const struct log_field *fields)
 {
     char reply[FIELD_SIZE], to[FIELD_SIZE], from[FIELD_SIZE], helo[FIELD_SIZE], what[100] = "";
     const char *stage = r->stage, *open = "", *refused = "", *close = "";
@@ -210,12 +287,13 @@ static void log_postfix_reject(const struct maillog_reject *r)
     }
     size_t codes = codes_length(reply);
     bool has_detail = r->detail[0] != '\0', has_to = r->to[0] != '\0';
-    log_as(LOG_LEVEL_WARNING, "smtpd",
-           "NOQUEUE: reject: %s from unknown[%s]: %.*s%s%s%s%s%s%s%s; from=<%s>%s%s%s proto=%s "
-           "helo=<%s>",
-           stage, r->client_addr, (int)codes, reply, open, refused, close, reply + codes,
-           has_detail ? " (" : "", r->detail, has_detail ? ")" : "", plain_address(r->sender, from),
-           has_to ? " to=<" : "", to, has_to ? ">" : "", r->protocol, plain_address(r->helo, helo));
+    log_event(LOG_LEVEL_WARNING, "smtpd", fields,
+              "NOQUEUE: reject: %s from unknown[%s]: %.*s%s%s%s%s%s%s%s; from=<%s>%s%s%s proto=%s "
+              "helo=<%s>",
+              stage, r->client_addr, (int)codes, reply, open, refused, close, reply + codes,
+              has_detail ? " (" : "", r->detail, has_detail ? ")" : "",
+              plain_address(r->sender, from), has_to ? " to=<" : "", to, has_to ? ">" : "",
+              r->protocol, plain_address(r->helo, helo));
 }
 
 bool maillog_has_room(void)
@@ -250,12 +328,29 @@ void maillog_reject(const struct maillog_reject *r)
 {
     if (!maillog_has_room())
         return;
+    size_t len = strlen(r->to);
+    bool is_path = len >= 2 && r->to[0] == '<' && r->to[len - 1] == '>';
+    char to[FIELD_SIZE];
+    snprintf(to, sizeof to, "%.*s", (int)(is_path ? len - 2 : len), r->to + is_path);
+    const struct log_field fields[] = {
+        LOG_TEXT("status", "rejected"),
+        LOG_TEXT("stage", r->stage),
+        LOG_TEXT("client", r->client_addr),
+        LOG_TEXT("from", r->sender),
+        LOG_TEXT("to", r->to[0] == '\0' ? NULL : to),
+        LOG_TEXT("proto", r->protocol),
+        LOG_TEXT("helo", r->helo),
+        LOG_TEXT("reason", r->text),
+        LOG_TEXT("detail", text_or_null(r->detail)),
+        LOG_END,
+    };
     if (atomic_load(&is_postfix)) {
-        log_postfix_reject(r);
+        log_postfix_reject(r, fields);
         return;
     }
-    log_warning("NOQUEUE: reject: %s from [%s]: %s%s%s%s; from=<%s>%s%s proto=%s helo=<%s>",
-                r->stage, r->client_addr, r->text, r->detail[0] != '\0' ? " (" : "", r->detail,
-                r->detail[0] != '\0' ? ")" : "", r->sender, r->to[0] != '\0' ? " to=" : "", r->to,
-                r->protocol, r->helo);
+    log_event(LOG_LEVEL_WARNING, NULL, fields,
+              "NOQUEUE: reject: %s from [%s]: %s%s%s%s; from=<%s>%s%s proto=%s helo=<%s>", r->stage,
+              r->client_addr, r->text, r->detail[0] != '\0' ? " (" : "", r->detail,
+              r->detail[0] != '\0' ? ")" : "", r->sender, r->to[0] != '\0' ? " to=" : "", r->to,
+              r->protocol, r->helo);
 }

@@ -2,7 +2,8 @@
 /*
  * maillog: the log lines about mail: a copy was taken, the outcome of an attempt, a refusal. This
  * module alone decides their form. There are two styles: our own, and the grammar of Postfix, for
- * tools that read only that (pflogsumm). Any thread.
+ * tools that read only that (pflogsumm). In both styles the lines have fields (log_event()), whose
+ * names and values are those of our own style. Any thread.
  *
  * In Postfix's grammar the tag has the part of the program that logs ("splitrelay/smtpd[PID]:",
  * log_as()). Lines about a destination have its name in the tag, as if each destination had a
@@ -20,7 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The style of the lines from now on: "splitmilter" (the initial one) or "postfix". */
+/* The style of the lines from now on: "postfix"; or any other word for our own style, which is the
+ * initial one. */
 void maillog_set_style(const char *style) __attribute__((nonnull));
 
 /* Log that a copy was stored. count: the number of its recipients. If the copy is dead on arrival,
@@ -36,10 +38,10 @@ void maillog_active(const struct queue_copy *c) __attribute__((nonnull));
 
 /* An attempt, as it was for one recipient. No string is NULL. */
 struct maillog_attempt {
-    const char *relay;  /* "host[ip]:25", "none" */
-    unsigned conn_use;  /* messages over this connection */
-    const char *delays; /* "delay=0.4, delays=0/0/0.3/0.1" */
-    const char *dsn;    /* "2.0.0" */
+    const char *relay;          /* "host[ip]:25", "none" */
+    unsigned conn_use;          /* messages over this connection */
+    const char *delay, *delays; /* "0.4", "0/0/0.3/0.1" */
+    const char *dsn;            /* "2.0.0" */
 };
 
 /* Log the outcome for recipient i of the copy, whose state and reason are set. */

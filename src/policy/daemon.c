@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void usage(FILE *to, const char *name)
@@ -64,6 +65,7 @@ struct snapshot *daemon_load(const char *name, const char *config_path, enum sna
         snapshot_unref(s);
         return NULL;
     }
+    log_set_json(strcmp(log->style, "json") == 0);
     return s;
 }
 

@@ -18,7 +18,6 @@
  */
 #include "queue/queue_window.h"
 
-#include "base/log.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -290,7 +289,7 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
         queue_return_unreadable(q, t, o.err.text);
         return NULL;
     }
-    log_error("%s: dest=%s: %s (tried again later)", t->copy.id, destination, o.err.text);
+    queue_log_fault(&t->copy, "%s (tried again later)", o.err.text);
     queue_return_postponed(q, t, queue_now(q) + POSTPONE_S);
     return NULL;
 }

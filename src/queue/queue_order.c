@@ -11,9 +11,11 @@
  */
 #include "queue/queue_private.h"
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,8 +47,36 @@ void queue_order_log(enum queue_action action, const char *to, const char *desti
     char text[QUEUE_ID_SIZE];
 
     queue_id_format(id, text);
-    log_info("%s: dest=%s: %s by an administrator%s%s", text, destination, done[action],
-             to[0] == '\0' ? "" : ", now dest=", to);
+    const struct log_field fields[] = {
+        LOG_TEXT("copy_id", text),
+        LOG_TEXT("dest", destination),
+        LOG_TEXT("to_dest", to[0] == '\0' ? NULL : to),
+        LOG_TEXT("status", done[action]),
+        LOG_TEXT("reason", "by an administrator"),
+        LOG_END,
+    };
+    log_event(LOG_LEVEL_INFO, NULL, fields, "%s: dest=%s: %s by an administrator%s%s", text,
+              destination, done[action], to[0] == '\0' ? "" : ", now dest=", to);
+}
+
+void queue_log_fault(const struct queue_copy *c, const char *fmt, ...)
+{
+    struct buf text = {0};
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    const struct log_field fields[] = {
+        LOG_TEXT("copy_id", c->id),
+        LOG_TEXT("dest", c->destination),
+        LOG_TEXT("status", "error"),
+        LOG_TEXT("reason", buf_str(&text)),
+        LOG_END,
+    };
+    log_event(LOG_LEVEL_ERROR, NULL, fields, "%s: dest=%s: %s", c->id, c->destination,
+              buf_str(&text));
+    buf_clear(&text);
 }
 
 /* --- what is written --- */

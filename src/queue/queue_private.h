@@ -314,6 +314,9 @@ enum db_status queue_order_write(struct db_queue *q, struct db *db, enum queue_a
 /* Submit a request that carries out the orders for copies that are not in hand. Does not wait.
  * must_succeed: as in a writer_request. */
 void queue_order_submit(struct db_queue *q, bool must_succeed);
+/* Log a fault that concerns a copy, as "ID: dest=...: TEXT". */
+void queue_log_fault(const struct queue_copy *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), nonnull));
 /* Log what was done with a copy, as "ID: dest=...: held by an administrator". */
 void queue_order_log(enum queue_action action, const char *to, const char *destination, int64_t id);
 

@@ -12,7 +12,6 @@
 #include "queue/queue_window.h"
 
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -167,8 +166,7 @@ static void finish(struct writer_request *request, enum db_status status, const 
     const int64_t id = t->ready->id;
 
     if (status != DB_OK) /* the queue is being closed, or an administrator has made a trigger */
-        log_error("%s: dest=%s: cannot record what came of it: %s", t->copy.id, destination,
-                  err->text);
+        queue_log_fault(&t->copy, "cannot record what came of it: %s", err->text);
     else
         queue_files_remove(o->q, &o->files);
     /* After a failure the copy stays RETURNING: it is not handed out before the next start. */
@@ -217,7 +215,7 @@ void queue_return_done(struct queue *base, struct queue_copy *c,
     struct queue_taken *t = (struct queue_taken *)c;
 
     if (queue_taken_is_pending(t)) {
-        log_error("%s: dest=%s: done, but recipients are pending", c->id, c->destination);
+        queue_log_fault(c, "done, but recipients are pending");
         queue_return_release(base, c);
         return;
     }
@@ -254,8 +252,7 @@ void queue_return_release(struct queue *base, struct queue_copy *c)
 
 void queue_return_unreadable(struct db_queue *q, struct queue_taken *t, const char *reason)
 {
-    log_error("%s: dest=%s: %s: moved to the dead letters", t->copy.id, t->copy.destination,
-              reason);
+    queue_log_fault(&t->copy, "%s: moved to the dead letters", reason);
     for (size_t i = 0; i < t->copy.recipient_count; i++) {
         struct queue_recipient *r = &t->copy.recipients[i];
         if (r->state != QUEUE_PENDING)

@@ -8,6 +8,7 @@
 #include "task/task.h"
 #include "format/trace.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,22 @@ static const char *first_id(const struct transaction *t)
     return t->copy_count > 0 ? t->copies[0].id : "";
 }
 
+/* what: what became of the message. */
+static void log_without_copies(const struct duplicate *d, const char *status, const char *what)
+{
+    const struct transaction *t = d->o.transaction;
+    const struct log_field fields[] = {
+        LOG_TEXT("listener", d->o.listener->name),
+        LOG_TEXT("from", t->message.sender),
+        LOG_TEXT("status", status),
+        LOG_TEXT("reason", t->detail.text),
+        LOG_END,
+    };
+
+    log_event(LOG_LEVEL_ERROR, NULL, fields, "listener=%s: from=<%s>: %s: %s", d->o.listener->name,
+              t->message.sender, what, t->detail.text);
+}
+
 /* Called when the copies cannot be stored. False: require_copies is set, and the message is refused
  * with the reply that is appended to `replies`. True: the message goes on without its copies. */
 static bool do_without_copies(struct duplicate *d, struct buf *replies)
@@ -32,8 +49,7 @@ static bool do_without_copies(struct duplicate *d, struct buf *replies)
 
     transaction_drop_put(t);
     if (d->o.listener->require_copies) {
-        log_error("listener=%s: from=<%s>: refused, its copies cannot be stored: %s",
-                  d->o.listener->name, t->message.sender, t->detail.text);
+        log_without_copies(d, "refused", "refused, its copies cannot be stored");
         buf_adds(replies, "452 4.3.1 Insufficient system storage for copies\r\n");
         return false;
     }
@@ -78,12 +94,27 @@ static void log_verdict(const struct duplicate *d, const char *to, const struct 
     const char *status = v->answer == PRIMARY_YES                          ? "sent"
                          : v->answer == PRIMARY_LOST || v->reply[0] != '5' ? "deferred"
                                                                            : "refused";
-    int64_t ms = task_now_ms() - d->begin_ms;
+    const char *id = first_id(t);
+    char delay[32], conn_use[16];
 
-    log_info("%s: to=<%s>, listener=%s, relay=%s, conn_use=%u, delay=%.2f, dsn=%s, status=%s (%s)",
-             first_id(t)[0] != '\0' ? first_id(t) : "NOQUEUE", to, d->o.listener->name,
-             primary_peer(p), primary_uses(p), (double)ms / 1000, primary_dsn(p), status,
-             primary_text(p));
+    snprintf(delay, sizeof delay, "%.2f", (double)(task_now_ms() - d->begin_ms) / 1000);
+    snprintf(conn_use, sizeof conn_use, "%u", primary_uses(p));
+    const struct log_field fields[] = {
+        LOG_TEXT("copy_id", id[0] == '\0' ? NULL : id),
+        LOG_TEXT("listener", d->o.listener->name),
+        LOG_TEXT("to", to),
+        LOG_TEXT("relay", primary_peer(p)),
+        LOG_NUMBER("conn_use", conn_use),
+        LOG_NUMBER("delay", delay),
+        LOG_TEXT("dsn", primary_dsn(p)),
+        LOG_TEXT("status", status),
+        LOG_TEXT("reason", primary_text(p)),
+        LOG_END,
+    };
+    log_event(LOG_LEVEL_INFO, NULL, fields,
+              "%s: to=<%s>, listener=%s, relay=%s, conn_use=%s, delay=%s, dsn=%s, status=%s (%s)",
+              id[0] != '\0' ? id : "NOQUEUE", to, d->o.listener->name, primary_peer(p), conn_use,
+              delay, primary_dsn(p), status, primary_text(p));
 }
 
 /* Read the primary's answer to the content: one for all recipients, or with LMTP one for each.
@@ -150,11 +181,8 @@ static void replace_replies(struct duplicate *d, struct verdict *verdicts, const
 
 static void report_missing_copies(struct duplicate *d)
 {
-    struct transaction *t = d->o.transaction;
-
     counters_copies_missing();
-    log_error("listener=%s: from=<%s>: delivered without its copies: %s", d->o.listener->name,
-              t->message.sender, t->detail.text);
+    log_without_copies(d, "without_copies", "delivered without its copies");
 }
 
 enum stream_status duplicate_receive(struct duplicate *d, const struct content_source *source,

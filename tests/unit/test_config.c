@@ -334,7 +334,7 @@ static const struct {
      "require_copies: 'maybe'", "\"no\", \"yes\""},
     {"log {\n\n level = loud\n}", 3, "level: 'loud'",
      "\"error\", \"warning\", \"info\", \"debug\""},
-    {"log {\n style = syslog\n}", 2, "style: 'syslog'", "\"splitmilter\", \"postfix\""},
+    {"log {\n style = syslog\n}", 2, "style: 'syslog'", "\"splitmilter\", \"postfix\", \"json\""},
     {"milter {\n on_failure = ignore }", 2, "on_failure: 'ignore'", "\"tempfail\", \"accept\""},
     {"milter {\n canonical_classes = { envelope_recipient,\n header_sender } }", 3,
      "canonical_classes: 'header_sender'", "allowed: \"envelope_recipient\""},

@@ -154,7 +154,8 @@ START_TEST(outcomes_have_the_destination_in_the_tag)
         .id = "ID1", .destination = name, .recipients = &r, .recipient_count = 1};
     struct maillog_attempt a = {.relay = "h[1.2.3.4]:25",
                                 .conn_use = outcomes[_i].conn_use,
-                                .delays = "delay=0.4, delays=0/0/0/0.4",
+                                .delay = "0.4",
+                                .delays = "0/0/0/0.4",
                                 .dsn = "2.0.0"};
 
     snprintf(r.reason, sizeof r.reason, "%s", outcomes[_i].reason);
