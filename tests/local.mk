@@ -31,6 +31,8 @@ INTEGRATION_TESTS = \
 	%D%/it/it_lint.py \
 	%D%/it/it_listener_forms.py \
 	%D%/it/it_live_reload.py \
+	%D%/it/it_journal.py \
+	%D%/it/it_log.py \
 	%D%/it/it_article.py \
 	%D%/it/it_auth.py \
 	%D%/it/it_bounces.py \
@@ -360,6 +362,11 @@ UNIT_TESTS += %D%/unit/test_large
 UNIT_TESTS += %D%/unit/test_log
 %C%_unit_test_log_SOURCES = %D%/unit/test_log.c %D%/unit/fake_syslog.c %D%/unit/fake_syslog.h
 %C%_unit_test_log_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_log_format
+%C%_unit_test_log_format_SOURCES = %D%/unit/test_log_format.c %D%/unit/fake_syslog.c %D%/unit/fake_syslog.h
+%C%_unit_test_log_format_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+%C%_unit_test_log_format_LDADD = $(UNIT_LIBS) $(JANSSON_LIBS)
 
 UNIT_TESTS += %D%/unit/test_hash
 %C%_unit_test_hash_SOURCES = %D%/unit/test_hash.c

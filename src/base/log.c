@@ -8,7 +8,6 @@
 #include "base/utf8.h"
 
 #include <errno.h>
-#include <paths.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -18,23 +17,20 @@
 #include <syslog.h>
 #include <unistd.h>
 
-enum target {
-    TO_STDERR,
-    TO_SYSLOG,
-    TO_JOURNAL, /* syslog, where the journal takes its lines */
-};
+enum target { TO_STDERR, TO_SYSLOG };
 
 /* The settings, which log_open() may change while other threads log, and the pid. Threads read them
  * for each line without a lock, so they are atomic. */
 static struct {
     const char *_Atomic ident;
     atomic_int target;
+    atomic_bool has_journal; /* which takes the lines for syslog */
     atomic_bool is_json;
     atomic_int facility;
     atomic_int level;
     atomic_long pid; /* 0: not read yet; it never goes stale, because no process logs before a fork
                         and after it */
-} state = {NULL, TO_STDERR, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
+} state = {NULL, TO_STDERR, false, false, LOG_MAIL, LOG_LEVEL_INFO, 0};
 
 #define TAG_SIZE 128
 
@@ -91,10 +87,13 @@ int log_open(const char *ident, const char *target, const char *facility, const 
     atomic_store(&state.ident, ident);
     atomic_store(&state.facility, fac);
     atomic_store(&state.level, lev);
-    if (to == TO_SYSLOG && log_journal_open(_PATH_LOG, "/run/systemd/journal"))
-        to = TO_JOURNAL;
     atomic_store(&state.target, to);
     return 0;
+}
+
+void log_use_journal(const char *device, const char *directory)
+{
+    atomic_store(&state.has_journal, log_journal_open(device, directory));
 }
 
 void log_set_json(bool is_json)
@@ -182,12 +181,13 @@ static void hand_over(const struct log_parcel *p)
 }
 
 /* Write a line as a JSON object, or send it to the journal. */
-static void send_formatted(const struct log_line *l, enum target target, int priority)
+static void send_formatted(const struct log_line *l, enum target target, bool to_journal,
+                           int priority)
 {
     struct timespec now = clock_realtime();
     struct buf out = {0};
 
-    if (target == TO_JOURNAL)
+    if (to_journal)
         log_format_journal(l, priority, atomic_load(&state.facility), &out);
     else
         log_format_json(l, &now, &out);
@@ -195,8 +195,8 @@ static void send_formatted(const struct log_line *l, enum target target, int pri
         buf_addc(&out, '\n');
         write_stderr(out.data, out.len);
     } else {
-        hand_over(&(struct log_parcel){target == TO_JOURNAL, priority, l->tag, l->tag_len, out.data,
-                                  out.len});
+        hand_over(
+            &(struct log_parcel){to_journal, priority, l->tag, l->tag_len, out.data, out.len});
     }
     buf_clear(&out);
 }
@@ -234,13 +234,15 @@ static void emit(enum log_level level, const char *service, const struct log_fie
     line[used] = '\0';
     log_sanitize(line);
     enum target target = (enum target)atomic_load_explicit(&state.target, memory_order_relaxed);
-    if (target == TO_JOURNAL || atomic_load_explicit(&state.is_json, memory_order_relaxed)) {
+    bool to_journal =
+        target == TO_SYSLOG && atomic_load_explicit(&state.has_journal, memory_order_relaxed);
+    if (to_journal || atomic_load_explicit(&state.is_json, memory_order_relaxed)) {
         send_formatted(
             &(struct log_line){level, ident, line, tag_len, own_pid(), text, message, fields},
-            target, priority[level]);
+            target, to_journal, priority[level]);
     } else if (target == TO_SYSLOG) {
         hand_over(&(struct log_parcel){false, priority[level], line, tag_len, text,
-                                  used - (size_t)(text - line)});
+                                       used - (size_t)(text - line)});
     } else {
         line[used] = '\n';
         write_stderr(line, used + 1);

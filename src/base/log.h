@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * log: one line per event, to syslog or stderr, in Postfix's format ("splitrelay[PID]: ..."), or as
- * a JSON object. Where /dev/log is the socket of systemd's journal, lines for syslog go to the
- * journal, with the fields of log_event() as fields of the journal (log_format.h).
+ * a JSON object. With log_use_journal() lines for syslog go to systemd's journal, and the fields of
+ * log_event() become fields of the journal (log_format.h).
+ *
  * main() calls log_open() before the first thread; afterwards any thread may log. A line is written
  * with one write(2) or one syslog(3), and is cut at LOG_LINE_MAX bytes. Control characters (C0,
  * DEL, C1), U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no
@@ -32,6 +33,12 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 int log_open(const char *ident, const char *target, const char *facility, const char *level,
              struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* From now on, send lines for syslog to systemd's journal, if `device` (/dev/log) is the journal's
+ * socket in `directory`. */
+void log_use_journal(const char *device, const char *directory) __attribute__((nonnull));
+#define LOG_JOURNAL_DEVICE "/dev/log"
+#define LOG_JOURNAL_DIRECTORY "/run/systemd/journal"
+
 /* Write lines as JSON objects from now on, or not. In the journal the text stays as it is. */
 void log_set_json(bool is_json);
 
@@ -52,9 +59,11 @@ struct log_field {
     const char *text;
     bool is_number;
 };
+// clang-format off
 #define LOG_TEXT(name, text) {(name), (text), false}
 #define LOG_NUMBER(name, text) {(name), (text), true}
 #define LOG_END {NULL, NULL, false}
+// clang-format on
 
 /*
  * Write a line with fields. The text of the classic line comes from the format. In JSON the fields

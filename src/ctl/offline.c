@@ -56,6 +56,7 @@ struct queue *offline_open(const struct config *config, struct err *err)
     if (strcmp(config->log.target, "syslog") == 0 &&
         log_open("splitctl", "syslog", config->log.facility, "info", err) < 0)
         return NULL;
+    log_use_journal(LOG_JOURNAL_DEVICE, LOG_JOURNAL_DIRECTORY);
     log_set_json(strcmp(config->log.target, "syslog") == 0 &&
                  strcmp(config->log.style, "json") == 0);
     return queue_open(&options, err);

@@ -8,6 +8,7 @@
 
 #include <string.h>
 #include <time.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define CONNECTION_FAULTS_MAX 3 /* in a row, before the destination is taken for down */

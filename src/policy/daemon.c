@@ -65,6 +65,7 @@ struct snapshot *daemon_load(const char *name, const char *config_path, enum sna
         snapshot_unref(s);
         return NULL;
     }
+    log_use_journal(LOG_JOURNAL_DEVICE, LOG_JOURNAL_DIRECTORY);
     log_set_json(strcmp(log->style, "json") == 0);
     return s;
 }

@@ -23,7 +23,7 @@ struct daemon_options {
 int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
     __attribute__((nonnull, warn_unused_result));
 
-/* Call snapshot_load(), then log_open() and log_set_json() with the log section of that
+/* Call snapshot_load(), then log_open() and its like with the log section of that
  * configuration. `name` is
  * borrowed for the life of the process; the caller has one reference to the result. NULL with
  * `err`: the log is unchanged. */
