@@ -24,7 +24,11 @@ dist_postfix_DATA = \
 
 dist_examples_DATA = %D%/pflogsumm.sed %D%/splitmilter.conf
 dist_grafana_DATA = %D%/grafana/splitmilter.json
-dist_prometheus_DATA = %D%/prometheus/prometheus.yml %D%/prometheus/splitmilter.rules.yml
+dist_prometheus_DATA = \
+	%D%/prometheus/prometheus.yml \
+	%D%/prometheus/splitmilter-status.service \
+	%D%/prometheus/splitmilter-status.timer \
+	%D%/prometheus/splitmilter.rules.yml
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = %D%/bash-completion/splitctl

@@ -65,6 +65,7 @@ splitctl_SOURCES = \
 	%D%/stats.c \
 	%D%/status.c %D%/status.h \
 	%D%/status_judge.c \
+	%D%/status_metrics.c \
 	%D%/status_postfix.c \
 	%D%/status_print.c \
 	%D%/summary.c %D%/summary.h \

@@ -41,7 +41,9 @@ static const struct ctl_command commands[] = {
      "have nothing sent to a destination for now", ctl_suspend},
     {"resume", "DESTINATION", "end a suspension", ctl_suspend},
     {"reload", "", "check the configuration, and have the daemons read it again", ctl_reload},
-    {"status", "[--json | --watch] [--warn-dead NUMBER] [--warn-age TIME] [--postfix DIRECTORY]",
+    {"status",
+     "[--json | --watch | --metrics FILE] [--warn-dead NUMBER] [--warn-age TIME] [--postfix "
+     "DIRECTORY]",
      "say what runs, what waits, and what needs attention; exit code 0, 1 or 2", ctl_status},
     {"setup-postfix",
      "[--single | --multi] [--apply] [--reinject [ADDRESS:]PORT] [--relay NEXTHOP]\n"

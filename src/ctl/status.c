@@ -173,16 +173,20 @@ static uint64_t parse_count(const char *text)
 
 struct request {
     const char *directory;
+    const char *metrics; /* file for the metrics, NULL: none */
     bool is_json, is_watch;
 };
 
 /* Parse the command line. False: it is not valid. */
 static bool parse(int argc, char **argv, struct status *s, struct request *out)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},           {"postfix", required_argument, NULL, 'p'},
-        {"warn-age", required_argument, NULL, 'a'}, {"warn-dead", required_argument, NULL, 'd'},
-        {"watch", no_argument, NULL, 'w'},          {0}};
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"postfix", required_argument, NULL, 'p'},
+                                            {"metrics", required_argument, NULL, 'm'},
+                                            {"warn-age", required_argument, NULL, 'a'},
+                                            {"warn-dead", required_argument, NULL, 'd'},
+                                            {"watch", no_argument, NULL, 'w'},
+                                            {0}};
     bool is_right = true;
     int c;
 
@@ -192,6 +196,8 @@ static bool parse(int argc, char **argv, struct status *s, struct request *out)
             out->is_json = true;
         else if (c == 'w')
             out->is_watch = true;
+        else if (c == 'm' && optarg[0] != '\0')
+            out->metrics = optarg;
         else if (c == 'p' && optarg[0] == '/')
             out->directory = optarg;
         else if (c == 'a')
@@ -201,7 +207,7 @@ static bool parse(int argc, char **argv, struct status *s, struct request *out)
         else
             is_right = false;
     }
-    return is_right && optind == argc && !(out->is_json && out->is_watch);
+    return is_right && optind == argc && out->is_json + out->is_watch + (out->metrics != NULL) <= 1;
 }
 
 /* Check that the directory given with --postfix has a main.cf. False: a message was printed. */
@@ -211,6 +217,16 @@ static bool is_instance(const char *directory)
         return true;
     ctl_complain("--postfix: there is no main.cf in %s", directory);
     return false;
+}
+
+static int write_metrics(const struct status *s, const char *path)
+{
+    struct err err;
+
+    if (status_write_metrics(s, path, &err) == 0)
+        return EXIT_OK;
+    ctl_complain("%s", err.text);
+    return EXIT_CHECK_FAILED;
 }
 
 /* Read the whole status once, and print it. Returns the exit code. */
@@ -229,11 +245,11 @@ static int look(const struct config *config, const struct request *request,
     status_judge(&s);
     if (request->is_watch && isatty(STDOUT_FILENO))
         fputs("\033[H\033[J", stdout); /* go to the upper left corner, and clear the screen */
+    int code = request->metrics == NULL ? (int)s.level : write_metrics(&s, request->metrics);
     if (request->is_json)
         status_print_json(&s);
-    else
+    else if (request->metrics == NULL)
         status_print_human(&s);
-    int code = (int)s.level;
     clear(&s);
     return code;
 }

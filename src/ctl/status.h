@@ -26,9 +26,10 @@ enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 /* The mail that waits for one destination of splitrelay, or on one way of a Postfix instance. */
 struct status_group {
     char *name;
-    /* Numbers of copies. A way has only `deferred`, a number of recipients. waiting: copies that
-     * are due, but are not tried, because their destination is suspended or splitrelay does not
-     * run. active: other copies that are due. */
+    /* Numbers of copies. waiting: copies that are due, but are not tried, because their destination
+     * is suspended or splitrelay does not run. active: other copies that are due.
+     * A way has numbers of recipients. deferred: those that Postfix has tried. active: those that
+     * it has not tried yet; only a way to a filter or to splitrelay has them. */
     uint64_t active, waiting, deferred, held, dead;
     time_t oldest;                            /* arrival of the oldest; 0: the group is empty */
     time_t oldest_waiting;                    /* of the oldest due or deferred one; 0: none */
@@ -59,7 +60,7 @@ struct status_instance {
     bool belongs_here; /* it is meant to run on this machine */
     uint64_t messages[STATUS_QUEUES];
     time_t oldest;
-    struct status_groups ways; /* those with deferred recipients */
+    struct status_groups ways; /* those on which recipients wait */
     struct err problem;        /* "" or why the queue cannot be read */
 };
 
@@ -106,5 +107,10 @@ void status_judge(struct status *s) __attribute__((nonnull));
 /* Print the status to stdout, as text or as JSON (status_print.c). */
 void status_print_human(const struct status *s) __attribute__((nonnull));
 void status_print_json(const struct status *s) __attribute__((nonnull));
+
+/* Write the state of the Postfix instances as metrics for Prometheus (status_metrics.c) to a file,
+ * which is replaced in one step; path "-": to stdout. -1 with `err`. */
+int status_write_metrics(const struct status *s, const char *path, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -81,21 +81,29 @@ static struct status_group *group_of(struct status_groups *ways, const char *way
     return status_group(ways, has_room ? way : "others");
 }
 
+/* Recipients without a reason are sent already, or were never tried. In the queues "incoming" and
+ * "active" the latter wait for a connection: a filter that hangs has many of them. */
 static void read_recipients(const struct reading *r, const json_t *message, time_t arrival)
 {
     const json_t *recipients = json_object_get(message, "recipients"), *recipient;
+    const char *queue = text_of(message, "queue_name");
+    bool is_in_work = strcmp(queue, status_queue_names[STATUS_ACTIVE]) == 0 ||
+                      strcmp(queue, status_queue_names[STATUS_INCOMING]) == 0;
     size_t i;
 
     json_array_foreach(recipients, i, recipient)
     {
         struct buf way = {0};
         const char *reason = text_of(recipient, "delay_reason");
-        if (reason[0] == '\0')
-            continue; /* sent, or never tried */
+        if (reason[0] == '\0' && !is_in_work)
+            continue;
         bool is_configured = name_way(r->config, text_of(recipient, "address"), &way);
-        struct status_group *g = group_of(&r->instance->ways, buf_str(&way), is_configured);
-        g->deferred++;
-        status_note(g, arrival, reason);
+        if (reason[0] != '\0' || is_configured) {
+            struct status_group *g = group_of(&r->instance->ways, buf_str(&way), is_configured);
+            g->deferred += reason[0] != '\0';
+            g->active += reason[0] == '\0';
+            status_note(g, arrival, reason);
+        }
         buf_clear(&way);
     }
 }

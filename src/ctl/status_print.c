@@ -149,7 +149,12 @@ static void print_way(const struct status_group *g)
 {
     ctl_printf("  ");
     ctl_print(g->name);
-    ctl_printf(": %" PRIu64 " recipient%s deferred", g->deferred, g->deferred == 1 ? "" : "s");
+    ctl_printf(": ");
+    if (g->active > 0)
+        ctl_printf("%" PRIu64 " recipient%s active%s", g->active, g->active == 1 ? "" : "s",
+                   g->deferred > 0 ? ", " : "");
+    if (g->deferred > 0)
+        ctl_printf("%" PRIu64 " recipient%s deferred", g->deferred, g->deferred == 1 ? "" : "s");
     print_age(g->oldest);
     print_error(g->error);
     putchar('\n');
@@ -255,8 +260,7 @@ static json_t *json_groups(const struct status_groups *groups, bool are_destinat
         const struct status_group *g = &groups->items[i];
         json_t *o = json_object();
         ctl_json_set(o, "name", ctl_json_text(g->name));
-        if (are_destinations)
-            ctl_json_set(o, "active", json_integer((json_int_t)g->active));
+        ctl_json_set(o, "active", json_integer((json_int_t)g->active));
         if (are_destinations)
             ctl_json_set(o, "waiting", json_integer((json_int_t)g->waiting));
         ctl_json_set(o, "deferred", json_integer((json_int_t)g->deferred));

@@ -23,7 +23,7 @@ destination archive {{ relay_to = {{ "[127.0.0.1]:10026" }} retry_min = "1h" ret
 """
 # On the page of a splitrelay with PostgreSQL only (it_two_nodes.py).
 SHARED = {f"splitrelay_queue_{name}" for name in ("replicated", "standby_lag_seconds", "standby_lag_bytes", "nodes", "leases_lost_total")}
-METRIC = re.compile(r"\b(?:splitmilter|splitrelay|process)_[a-z_]+")
+METRIC = re.compile(r"\b(?:splitmilter|splitrelay|splitctl|process)_[a-z_]+")
 
 
 def read(*path):
@@ -45,7 +45,9 @@ def start(r):
     rig.run_splitctl(r, relay.configuration_path, "suspend", "archive")
     pages = [Page(port) for port in ports.values()]
     pages[1].wait("splitrelay_queue_copies{destination=archive,state=queued}", lambda v: v is not None, "to be there")
-    return {key.partition("{")[0] for page in pages for key in page.look()}
+    names = {key.partition("{")[0] for page in pages for key in page.look()}
+    text = rig.run_splitctl(r, relay.configuration_path, "status", "--metrics", "-")[1]
+    return names | set(re.findall(r"(?m)^# TYPE (\w+) gauge$", text))
 
 
 def panels(dashboard):
@@ -86,6 +88,7 @@ def test_every_expression_names_what_there_is(r):
         "splitmilter_table_file_modified_timestamp_seconds",
         "splitrelay_config_loaded_timestamp_seconds",
         "splitrelay_destination_connections_total",
+        "splitctl_status_level",
     }
     assert unused == rare, unused ^ rare
 
@@ -187,6 +190,10 @@ ALERTS = {
     ),
     "SplitrelayNotReplicated": ('splitrelay_queue_replicated{instance="i"}', "0x10", "1x10", "5m"),
     "SplitrelayLeasesLost": ('splitrelay_queue_leases_lost_total{instance="i"}', "0+1x10", "3x10", "5m"),
+    "SplitMailWaitsForFilter": ('splitctl_postfix_waiting_oldest_age_seconds{kind="filter",name="f",postfix="p",instance="i"}', "2000x10", "1700x10", "8m"),
+    "SplitCopiesWaitInPostfix": ('splitctl_postfix_waiting_oldest_age_seconds{kind="copy",name="d",postfix="p",instance="i"}', "4000x10", "3500x10", "8m"),
+    "SplitPostfixDown": ('splitctl_postfix_up{postfix="p",instance="i"}', "0x10", "1x10", "8m"),
+    "SplitStatusOld": ('splitctl_status_timestamp_seconds{instance="i"}', "0x30", "0+60x30", "20m"),
     "SplitrelaySpoolFull": ('splitrelay_refusals_total{kind="space",instance="i"}', "0+1x10", "3x10", "3m"),
 }
 

@@ -181,6 +181,97 @@ def test_many_destinations(r):
     assert re.search(r"(?m)^  copy d249 +2 waiting, 0 deferred, 1 dead", text), text
 
 
+def fake_postfix(r, messages):
+    """A Postfix that runs, with these messages in its queue: (queue, arrival, [(address, reason or "")])."""
+    r.write("bin/postqueue", '#!/bin/sh\ncat "$0.lines"\n', 0o755)
+    r.write("bin/postfix", "#!/bin/sh\n", 0o755)
+    lines = []
+    for name, arrival, recipients in messages:
+        members = [{"address": a, **({"delay_reason": reason} if reason else {})} for a, reason in recipients]
+        lines.append(json.dumps({"queue_name": name, "arrival_time": arrival, "recipients": members}))
+    r.write("bin/postqueue.lines", "".join(f"{line}\n" for line in lines))
+    if r.path("bin") not in os.environ["PATH"]:
+        r.on_close(lambda path=os.environ["PATH"]: os.environ.__setitem__("PATH", path))
+        os.environ["PATH"] = r.path("bin") + ":" + os.environ["PATH"]
+
+
+PRIMARY, ARCHIVE = "{}@x.test.primary.filter.split.invalid", "{}@x.test.archive.copy.split.invalid"
+
+
+def with_filter(t):
+    """The configuration of the machine with a filter, and with tables for splitmilter elsewhere."""
+    with open(t.path, "a", encoding="utf-8") as f:
+        f.write('filter primary { nexthop = "smtp:[127.0.0.1]:10024" }\n')
+
+
+def test_mail_at_a_filter_that_hangs(r):
+    """Recipients that Postfix has not tried yet, because their filter hangs, count as waiting for it; others do not."""
+    rig.need_root()
+    t = Machine(r).start()
+    with_filter(t)
+    now = int(time.time())
+    old = now - 7200
+    fake_postfix(r, [
+        ("active", old, [(PRIMARY.format("a"), ""), (PRIMARY.format("b"), ""), ("c@d.test", "")]),
+        ("incoming", now, [(PRIMARY.format("d"), "")]),
+        ("deferred", now, [(PRIMARY.format("e"), "later"), (PRIMARY.format("sent"), "")]),
+        ("hold", old, [(ARCHIVE.format("f"), "")]),
+    ])  # fmt: skip
+    text, found = t.status("--warn-age", "1h", "--postfix", r.path("mail"), code=WARNING)
+    assert re.fullmatch(r"filter primary: the oldest waits for \d+ s", found["reason"]), found["reason"]
+    (way,) = found["postfix"][0]["deferred"]
+    assert (way["name"], way["active"], way["deferred"], way["oldest"], way["last_error"]) == ("filter primary", 3, 1, old, "later"), way
+    assert re.search(r"(?m)^  filter primary: 3 recipients active, 1 recipient deferred, oldest 2h\n +\(later\)$", text), text
+
+
+def samples(text):
+    """{'name{labels}': value} of the samples."""
+    return {key: float(value) for key, value in (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))}
+
+
+def test_metrics(r):
+    """--metrics writes what waits in Postfix, for each filter and destination of the configuration, and for all else together."""
+    rig.need_root()
+    t = Machine(r).start()
+    with_filter(t)
+    now = int(time.time())
+    fake_postfix(r, [
+        ("active", now - 600, [(PRIMARY.format("a"), "")]),
+        ("deferred", now - 3600, [(PRIMARY.format("b"), "later"), ("c@d.test", "later"), ("c@e.test", "later"), ("x@y.gone.filter.split.invalid", "later")]),
+    ])  # fmt: skip
+    r.write("mail/main.cf", f'compatibility_level = 3.6\nqueue_directory = {r.path("queue")}\nmulti_instance_name = postfix-"in"\n')
+    path = r.write("out/split.prom", "old\n")
+    reader = os.stat(path).st_ino
+    out = t.ctl("status", "--metrics", path, "--postfix", r.path("mail"))
+    assert out == "" and sorted(os.listdir(r.path("out"))) == ["split.prom"] and os.stat(path).st_ino != reader
+    assert os.stat(path).st_mode & 0o777 == 0o644
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    found = samples(text)
+    name = 'postfix="postfix-\\"in\\""'
+    recipients = f"splitctl_postfix_waiting_recipients{{{name},"
+    assert {k[len(recipients):-1]: v for k, v in found.items() if k.startswith(recipients)} == {
+        'kind="filter",name="primary",state="active"': 1, 'kind="filter",name="primary",state="deferred"': 1,
+        'kind="copy",name="archive",state="active"': 0, 'kind="copy",name="archive",state="deferred"': 0,
+        'kind="other",name="",state="active"': 0, 'kind="other",name="",state="deferred"': 3,
+    }, text  # fmt: skip
+    assert 3600 <= found[f'splitctl_postfix_waiting_oldest_age_seconds{{{name},kind="filter",name="primary"}}'] < 3700, text
+    assert found[f'splitctl_postfix_waiting_oldest_age_seconds{{{name},kind="copy",name="archive"}}'] == 0, text
+    assert found[f"splitctl_postfix_up{{{name}}}"] == 1 and found[f'splitctl_postfix_queue_messages{{{name},queue="deferred"}}'] == 1, text
+    assert now <= found["splitctl_status_timestamp_seconds"] <= time.time() and found["splitctl_status_level"] == OK, text
+    # On stdout they are the same. A state that is not OK is a metric, not an exit code.
+    t.relay.stop()
+    found = samples(t.ctl("status", "--metrics", "-", "--postfix", r.path("mail")))
+    assert found["splitctl_status_level"] == CRITICAL and found[f"splitctl_postfix_up{{{name}}}"] == 1
+    t.ctl("status", "--metrics", r.path("missing/split.prom"), status=1)
+    for args in (("--json",), ("--watch",)):
+        t.ctl("status", "--metrics", "-", *args, status=64)
+    # A queue that cannot be read has no numbers, rather than zeros.
+    r.write("bin/postqueue", "#!/bin/sh\necho no >&2\nexit 1\n", 0o755)
+    text = t.ctl("status", "--metrics", "-", "--postfix", r.path("mail"))
+    assert "splitctl_postfix_waiting_recipients{" not in text and "splitctl_postfix_queue_messages{" not in text, text
+
+
 def test_many_domains(r):
     """Mail for very many domains in the queue of Postfix does not hide the mail for a destination of copies."""
     rig.need_root()
@@ -188,15 +279,7 @@ def test_many_domains(r):
     now = int(time.time())
     addresses = [(f"a@d{i}.test", now) for i in range(210)]
     addresses += [("a@x.test.archive.copy.split.invalid", now - 7200), ("a@x.test.gone.copy.split.invalid", now - 7200), ("b@d0.test", now)]
-    lines = (
-        json.dumps({"queue_name": "deferred", "arrival_time": arrival, "recipients": [{"address": address, "delay_reason": "later"}]})
-        for address, arrival in addresses
-    )
-    r.write("bin/postqueue", '#!/bin/sh\ncat "$0.lines"\n', 0o755)
-    r.write("bin/postqueue.lines", "".join(f"{line}\n" for line in lines))
-    r.write("bin/postfix", "#!/bin/sh\n", 0o755)
-    r.on_close(lambda path=os.environ["PATH"]: os.environ.__setitem__("PATH", path))
-    os.environ["PATH"] = r.path("bin") + ":" + os.environ["PATH"]
+    fake_postfix(r, [("deferred", arrival, [(address, "later")]) for address, arrival in addresses])
     _, found = t.status("--warn-age", "1h", "--postfix", r.path("mail"), code=WARNING)
     assert re.fullmatch(r"copy archive: the oldest waits for \d+ s", found["reason"]), found["reason"]
     ways = {w["name"]: w["deferred"] for w in found["postfix"][0]["deferred"]}
