@@ -3,11 +3,14 @@
 #include "base/buf.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
+#include "ctl/terminal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+
+#define NAME_WIDTH 7
 
 struct findings *findings_new(bool is_json)
 {
@@ -23,6 +26,8 @@ struct findings *findings_new(bool is_json)
 void find_more(struct findings *f, enum level level, const char *text, json_t *more)
 {
     static const char *const names[] = {"ok", "note", "warning", "error"};
+    static const enum terminal_style styles[] = {TERMINAL_GOOD, TERMINAL_PLAIN, TERMINAL_NOTICE,
+                                                 TERMINAL_BAD};
 
     f->notes += level == LEVEL_NOTE;
     f->warnings += level == LEVEL_WARNING;
@@ -35,7 +40,9 @@ void find_more(struct findings *f, enum level level, const char *text, json_t *m
             abort(); /* out of memory */
         ctl_json_line(o);
     } else {
-        ctl_printf("%-7s  %s\n", names[level], text);
+        terminal_print_cell(styles[level], names[level], NAME_WIDTH);
+        terminal_print_wrapped(TERMINAL_PLAIN, NAME_WIDTH, NAME_WIDTH + 2, text);
+        putchar('\n');
     }
     json_decref(more);
     fflush(stdout);

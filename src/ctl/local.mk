@@ -45,6 +45,7 @@ splitctl_SOURCES = \
 	%D%/check_sockets.c \
 	%D%/check_spool.c \
 	%D%/check_tables.c \
+	%D%/columns.c %D%/columns.h \
 	%D%/entry.c %D%/entry.h \
 	%D%/explain.c %D%/explain.h \
 	%D%/explain_print.c \
@@ -70,6 +71,7 @@ splitctl_SOURCES = \
 	%D%/status_print.c \
 	%D%/summary.c %D%/summary.h \
 	%D%/suspend.c \
+	%D%/terminal.c %D%/terminal.h \
 	%D%/unit.c %D%/unit.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

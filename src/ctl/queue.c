@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/process.h"
 #include "queue/queue_reader.h"
@@ -9,6 +10,7 @@
 #include "ctl/progress.h"
 #include "ctl/select.h"
 #include "ctl/summary.h"
+#include "ctl/terminal.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -16,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define REASON_INDENT 4
+#define RECIPIENT_INDENT 50
 
 struct listing {
     struct progress progress; /* the first member, for progress_of_reading() */
@@ -34,6 +39,35 @@ static void format_time(time_t t, char *out, size_t size)
         snprintf(out, size, "%lld", (long long)t);
 }
 
+static void print_reason(const char *reason)
+{
+    char *text = mem_printf("(%s)", reason);
+
+    terminal_print_wrapped(TERMINAL_FAINT, 0, REASON_INDENT, text);
+    putchar('\n');
+    free(text);
+}
+
+static void print_recipient(const struct queue_recipient *r)
+{
+    static const struct {
+        enum terminal_style style;
+        const char *word;
+    } states[] = {[QUEUE_PENDING] = {TERMINAL_PLAIN, ""},
+                  [QUEUE_SENT] = {TERMINAL_GOOD, "  sent"},
+                  [QUEUE_DEAD] = {TERMINAL_BAD, "  dead"}};
+    const char *word = states[r->state].word;
+    size_t width = terminal_width(), indent = RECIPIENT_INDENT;
+    size_t needed = terminal_columns(r->address) + strlen(word);
+
+    if (width > 0 && indent + needed > width) /* an address that is too long begins further left */
+        indent = needed + REASON_INDENT < width ? width - needed : REASON_INDENT;
+    printf("%*s", (int)indent, "");
+    ctl_print(r->address);
+    terminal_print(states[r->state].style, word);
+    putchar('\n');
+}
+
 /* Print the recipients. A reason is printed once, above the successive recipients that share it. */
 static void print_recipients(const struct queue_entry *e)
 {
@@ -41,45 +75,56 @@ static void print_recipients(const struct queue_entry *e)
 
     for (size_t i = 0; i < e->recipient_count; i++) {
         const struct queue_recipient *r = &e->recipients[i];
-        if (strcmp(r->reason, last) != 0 && r->reason[0] != '\0') {
-            ctl_printf("    (%s)\n", r->reason);
-        }
+        if (strcmp(r->reason, last) != 0 && r->reason[0] != '\0')
+            print_reason(r->reason);
         last = r->reason;
-        ctl_printf("%50s%s%s\n", "", r->address,
-                   r->state == QUEUE_PENDING ? ""
-                   : r->state == QUEUE_SENT  ? "  sent"
-                                             : "  dead");
+        print_recipient(r);
     }
+}
+
+/* next: time of the next attempt, 0: not to be printed. */
+static void print_details(const struct queue_entry *e, time_t next)
+{
+    struct buf text = {0};
+    char when[32];
+
+    buf_addf(&text, "dest=%s, attempts=%u", e->destination, e->attempts);
+    if (e->message->mta_queue_id[0] != '\0')
+        buf_addf(&text, ", queue_id=%s", e->message->mta_queue_id);
+    if (next != 0) {
+        format_time(next, when, sizeof when);
+        buf_addf(&text, ", next %s", when);
+    }
+    terminal_print_wrapped(TERMINAL_PLAIN, 0, REASON_INDENT, buf_str(&text));
+    putchar('\n');
+    buf_clear(&text);
 }
 
 static void print_human(const struct queue_entry *e, time_t next, time_t now, bool is_first)
 {
     char id[QUEUE_ID_SIZE + 8], when[32];
 
-    if (is_first)
-        ctl_printf("%-21s %10s %-20s %s\n", "----Copy ID----", "--Size--", "---Arrival Time---",
-                   "-Sender/Recipient-------");
+    if (is_first) {
+        terminal_printf(TERMINAL_HEAD, "%-21s %10s %-20s %s", "----Copy ID----", "--Size--",
+                        "---Arrival Time---", "-Sender/Recipient-------");
+        putchar('\n');
+    }
     snprintf(id, sizeof id, "%.*s%s", QUEUE_ID_SIZE, e->id,
              e->place == QUEUE_IN_HOLD   ? "!"
              : e->place == QUEUE_IN_DEAD ? "#"
              : next != 0 && next <= now  ? "*"
                                          : "");
     format_time(e->message->arrival.tv_sec, when, sizeof when);
-    ctl_printf("%-21s %10" PRIu64 " %-18s  ", id, e->message->size_bytes, when);
+    terminal_print_cell(e->place == QUEUE_IN_DEAD   ? TERMINAL_BAD
+                        : e->place == QUEUE_IN_HOLD ? TERMINAL_NOTICE
+                                                    : TERMINAL_PLAIN,
+                        id, 21);
+    ctl_printf(" %10" PRIu64 " %-18s  ", e->message->size_bytes, when);
     ctl_print(e->message->sender[0] == '\0' ? "<>" : e->message->sender);
     putchar('\n');
-    ctl_printf("    dest=%s, attempts=%u", e->destination, e->attempts);
-    if (e->message->mta_queue_id[0] != '\0') {
-        ctl_printf(", queue_id=");
-        ctl_print(e->message->mta_queue_id);
-    }
-    if (next > now) {
-        format_time(next, when, sizeof when);
-        ctl_printf(", next %s", when);
-    }
-    putchar('\n');
+    print_details(e, next > now ? next : 0);
     if (e->problem[0] != '\0')
-        ctl_printf("    (%s)\n", e->problem);
+        print_reason(e->problem);
     print_recipients(e);
     putchar('\n');
 }

@@ -3,6 +3,7 @@
 #include "base/process.h"
 #include "queue/queue_count.h"
 #include "queue/queue_reader.h"
+#include "ctl/columns.h"
 #include "ctl/ctl.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
@@ -51,24 +52,41 @@ static bool is_suspended(struct health *health, const char *destination, time_t 
            health_of(health, destination)->since != 0;
 }
 
+/* Add a number, in this style if it is not 0. */
+static void add_number(struct columns *c, enum terminal_style style, uint64_t n)
+{
+    columns_add(c, n == 0 ? TERMINAL_PLAIN : style, "%" PRIu64, n);
+}
+
 static void print_human(const struct queue_depths *depths, const struct config *config,
                         struct health *health, time_t now)
 {
+    static const char *const heads[] = {"destination", "due", "deferred", "held",
+                                        "dead",        "kB",  "oldest"};
+    static const int widths[] = {24, 9, 9, 9, 9, 12, 8};
+    enum { COUNT = sizeof widths / sizeof widths[0] };
+    struct columns *c = columns_new(widths, COUNT, false);
     char age[AGE_SIZE];
 
-    ctl_printf("%-24s %9s %9s %9s %9s %12s %8s\n", "destination", "due", "deferred", "held", "dead",
-               "kB", "oldest");
+    for (size_t i = 0; i < COUNT; i++)
+        columns_add(c, TERMINAL_HEAD, "%s", heads[i]);
     for (size_t i = 0; i < depths->count; i++) {
         const struct queue_depth *d = &depths->items[i];
         struct queue_amount total = total_of(d);
-        ctl_printf("%-24s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %12" PRIu64
-                   " %8s%s\n",
-                   d->destination, d->due.copies, d->deferred.copies, d->held.copies,
-                   d->dead.copies, (total.bytes + 1023) / 1024, age_text(total.oldest, now, age),
-                   config_find_destination(config, d->destination) == NULL ? "  not configured"
-                   : is_suspended(health, d->destination, now)             ? "  suspended"
-                                                                           : "");
+        columns_add(c, TERMINAL_PLAIN, "%s", d->destination);
+        add_number(c, TERMINAL_PLAIN, d->due.copies);
+        add_number(c, TERMINAL_NOTICE, d->deferred.copies);
+        add_number(c, TERMINAL_NOTICE, d->held.copies);
+        add_number(c, TERMINAL_BAD, d->dead.copies);
+        add_number(c, TERMINAL_PLAIN, (total.bytes + 1023) / 1024);
+        columns_add(c, TERMINAL_PLAIN, "%s", age_text(total.oldest, now, age));
+        if (config_find_destination(config, d->destination) == NULL)
+            columns_note(c, TERMINAL_NOTICE, "  not configured");
+        else if (is_suspended(health, d->destination, now))
+            columns_note(c, TERMINAL_BAD, "  suspended");
     }
+    columns_print(c);
+    columns_free(c);
 }
 
 static json_t *amount_json(const struct queue_amount *a)

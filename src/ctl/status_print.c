@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_queue.h"
+#include "base/mem.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
 #include "ctl/status.h"
+#include "ctl/terminal.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define DETAIL_INDENT 24
 
 static const char *const run_words[] = {
     [SERVICE_STOPPED] = "STOPPED", [SERVICE_RUNS] = "runs", [SERVICE_UNKNOWN] = "?"};
@@ -40,13 +44,28 @@ static void print_error(const char *error)
 {
     if (error[0] == '\0')
         return;
+    char *text = mem_printf("(%s)", error);
     putchar('\n');
-    ctl_printf("%24s(%s)", "", error);
+    terminal_print_wrapped(TERMINAL_FAINT, 0, DETAIL_INDENT, text);
+    free(text);
+}
+
+/* Print the name of a service or instance, and whether it runs. */
+static void print_run(const char *name, enum service_run run, bool belongs_here)
+{
+    static const enum terminal_style styles[] = {[SERVICE_STOPPED] = TERMINAL_BAD,
+                                                 [SERVICE_RUNS] = TERMINAL_GOOD,
+                                                 [SERVICE_UNKNOWN] = TERMINAL_NOTICE};
+    bool is_off = run == SERVICE_STOPPED && !belongs_here;
+
+    ctl_printf("%-14s  ", name);
+    terminal_print_cell(is_off ? TERMINAL_FAINT : styles[run], run_word(run, belongs_here), 7);
+    ctl_printf("  ");
 }
 
 static void print_service(const struct service *s, const char *where)
 {
-    ctl_printf("%-14s  %-7s  ", s->name, run_word(s->run, s->belongs_here));
+    print_run(s->name, s->run, s->belongs_here);
     if (s->pid > 0)
         ctl_printf("process %ld, ", (long)s->pid);
     if (s->run == SERVICE_STOPPED && !s->belongs_here)
@@ -65,8 +84,10 @@ static void print_suspension(const struct destination_suspension *suspension)
         localtime_r(&suspension->until, &tm) == NULL ||
         strftime(until, sizeof until, "%H:%M:%S", &tm) == 0)
         return;
+    char *text = mem_printf("suspended since %s, next attempt %s", since, until);
     putchar('\n');
-    ctl_printf("%24ssuspended since %s, next attempt %s", "", since, until);
+    terminal_print_wrapped(TERMINAL_NOTICE, 0, DETAIL_INDENT, text);
+    free(text);
     print_error(suspension->reason);
 }
 
@@ -80,8 +101,10 @@ static void print_order(const struct queue_suspension *order)
         return;
     if (order->until != 0 && localtime_r(&order->until, &tm) != NULL)
         (void)strftime(until, sizeof until, "until %Y-%m-%d %H:%M:%S", &tm);
+    char *text = mem_printf("suspended by an administrator since %s, %s", since, until);
     putchar('\n');
-    ctl_printf("%24ssuspended by an administrator since %s, %s", "", since, until);
+    terminal_print_wrapped(TERMINAL_NOTICE, 0, DETAIL_INDENT, text);
+    free(text);
     print_error(order->reason);
 }
 
@@ -101,7 +124,7 @@ static void print_destination(const struct status_group *g)
     if (g->held > 0)
         ctl_printf("%" PRIu64 " held, ", g->held);
     if (all > 0)
-        ctl_printf("%" PRIu64 " dead", g->dead);
+        terminal_printf(g->dead > 0 ? TERMINAL_BAD : TERMINAL_PLAIN, "%" PRIu64 " dead", g->dead);
     print_age(g->oldest);
     print_order(&g->order);
     print_suspension(&g->suspension);
@@ -164,7 +187,7 @@ static void print_instance(const struct status_instance *i)
 {
     uint64_t all = 0;
 
-    ctl_printf("%-14s  %-7s  ", i->name, run_word(i->run, i->belongs_here));
+    print_run(i->name, i->run, i->belongs_here);
     ctl_print(i->directory);
     for (int q = 0; q < STATUS_QUEUES; q++)
         all += i->messages[q];
@@ -188,9 +211,13 @@ void status_print_human(const struct status *s)
 {
     static const char *const heads[] = {
         [STATUS_OK] = "OK", [STATUS_WARNING] = "WARNING", [STATUS_CRITICAL] = "CRITICAL"};
+    static const enum terminal_style styles[] = {[STATUS_OK] = TERMINAL_GOOD,
+                                                 [STATUS_WARNING] = TERMINAL_NOTICE,
+                                                 [STATUS_CRITICAL] = TERMINAL_BAD};
 
     /* The first line is what monitoring shows. */
-    ctl_printf("%s%s%s\n", heads[s->level], s->reasons.len == 0 ? "" : ": ", buf_str(&s->reasons));
+    terminal_print(styles[s->level], heads[s->level]);
+    ctl_printf("%s%s\n", s->reasons.len == 0 ? "" : ": ", buf_str(&s->reasons));
     print_service(&s->milter, s->config->milter.socket_text);
     print_service(&s->relay, s->config->relay.spool_directory);
     if (s->refusal.text[0] != '\0') {

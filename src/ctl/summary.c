@@ -4,10 +4,12 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/process.h"
+#include "ctl/columns.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
 #include "ctl/progress.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +24,6 @@
  * 2 * (DESTINATIONS_MAX + 1) rows: after DESTINATIONS_MAX rows come only the row "others", and a
  * row "other reasons" for each destination and for "others". */
 #define SLOTS 8192
-#define NAME_WIDTH 46
 
 /* Upper bounds of age in minutes, those of qshape(1); the last column has no bound. */
 static const long long bounds[] = {5, 10, 20, 40, 80, 160, 320, 640, 1280};
@@ -156,28 +157,39 @@ static int by_place(const void *a, const void *b)
     return strcmp(left->reason, right->reason);
 }
 
-static void print_row(const struct row *row, const char *name)
+static void add_row(struct columns *c, enum terminal_style style, const struct row *row,
+                    const char *name)
 {
-    ctl_printf("%-*.*s %7" PRIu64, NAME_WIDTH, NAME_WIDTH, name, row->total);
+    columns_add(c, style, "%s", name);
+    columns_add(c, TERMINAL_PLAIN, "%" PRIu64, row->total);
     for (size_t i = 0; i < AGES; i++)
-        ctl_printf(" %6" PRIu64, row->by_age[i]);
-    putchar('\n');
+        columns_add(c, row->by_age[i] == 0 ? TERMINAL_FAINT : TERMINAL_PLAIN, "%" PRIu64,
+                    row->by_age[i]);
 }
 
 static void print_table(const struct rows *rows)
 {
-    ctl_printf("%-*s %7s", NAME_WIDTH, "", "T");
+    static const int widths[] = {46, 7, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6};
+    enum { COUNT = sizeof widths / sizeof widths[0] };
+    struct columns *c = columns_new(widths, COUNT, true);
+
+    static_assert((int)COUNT == (int)AGES + 2, "a width for each column");
+    columns_add(c, TERMINAL_PLAIN, "%s", "");
+    columns_add(c, TERMINAL_HEAD, "T");
     for (size_t i = 0; i < AGES - 1; i++)
-        ctl_printf(" %6lld", bounds[i]);
-    ctl_printf(" %5lld+\n", bounds[AGES - 2]);
-    print_row(&rows->sum, "TOTAL");
+        columns_add(c, TERMINAL_HEAD, "%lld", bounds[i]);
+    columns_add(c, TERMINAL_HEAD, "%lld+", bounds[AGES - 2]);
+    add_row(c, TERMINAL_HEAD, &rows->sum, "TOTAL");
     for (size_t i = 0; i < rows->count; i++) {
         const struct row *row = &rows->items[i];
+        bool is_destination = row->reason[0] == '\0';
         char *name =
-            row->reason[0] == '\0' ? mem_strdup(row->destination) : mem_printf("  %s", row->reason);
-        print_row(row, name);
+            is_destination ? mem_strdup(row->destination) : mem_printf("  %s", row->reason);
+        add_row(c, is_destination ? TERMINAL_HEAD : TERMINAL_PLAIN, row, name);
         free(name);
     }
+    columns_print(c);
+    columns_free(c);
 }
 
 static void print_json(const struct rows *rows)
