@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define DETAIL_INDENT 24
+#define RUN_WIDTH 25 /* of the output of print_run() */
 
 static const char *const run_words[] = {
     [SERVICE_STOPPED] = "STOPPED", [SERVICE_RUNS] = "runs", [SERVICE_UNKNOWN] = "?"};
@@ -23,21 +24,30 @@ static const char *run_word(enum service_run run, bool belongs_here)
     return run == SERVICE_STOPPED && !belongs_here ? "off" : run_words[run];
 }
 
-/* Print the age in the largest unit in which it is at least 2, or else in seconds. */
-static void print_age(time_t since)
+/* Append the age in the largest unit in which it is at least 2, or else in seconds. */
+static void add_age(struct buf *out, time_t since)
 {
     long long age = (long long)(time(NULL) - since);
 
     if (since == 0)
         return;
     if (age >= 2LL * 86400)
-        ctl_printf(", oldest %lldd", age / 86400);
+        buf_addf(out, ", oldest %lldd", age / 86400);
     else if (age >= 2LL * 3600)
-        ctl_printf(", oldest %lldh", age / 3600);
+        buf_addf(out, ", oldest %lldh", age / 3600);
     else if (age >= 2LL * 60)
-        ctl_printf(", oldest %lldm", age / 60);
+        buf_addf(out, ", oldest %lldm", age / 60);
     else
-        ctl_printf(", oldest %llds", age < 0 ? 0 : age);
+        buf_addf(out, ", oldest %llds", age < 0 ? 0 : age);
+}
+
+static void print_age(time_t since)
+{
+    struct buf text = {0};
+
+    add_age(&text, since);
+    ctl_print(buf_str(&text));
+    buf_clear(&text);
 }
 
 static void print_error(const char *error)
@@ -65,13 +75,18 @@ static void print_run(const char *name, enum service_run run, bool belongs_here)
 
 static void print_service(const struct service *s, const char *where)
 {
+    struct buf text = {0};
+
     print_run(s->name, s->run, s->belongs_here);
     if (s->pid > 0)
-        ctl_printf("process %ld, ", (long)s->pid);
+        buf_addf(&text, "process %ld, ", (long)s->pid);
     if (s->run == SERVICE_STOPPED && !s->belongs_here)
-        ctl_printf("not of this machine: %s\n", s->why_not);
+        buf_addf(&text, "not of this machine: %s", s->why_not);
     else
-        ctl_printf("%s\n", where);
+        buf_adds(&text, where);
+    terminal_print_wrapped(TERMINAL_PLAIN, RUN_WIDTH, RUN_WIDTH, buf_str(&text));
+    putchar('\n');
+    buf_clear(&text);
 }
 
 static void print_suspension(const struct destination_suspension *suspension)
@@ -185,19 +200,22 @@ static void print_way(const struct status_group *g)
 
 static void print_instance(const struct status_instance *i)
 {
+    struct buf text = {0};
     uint64_t all = 0;
 
     print_run(i->name, i->run, i->belongs_here);
-    ctl_print(i->directory);
+    buf_adds(&text, i->directory);
     for (int q = 0; q < STATUS_QUEUES; q++)
         all += i->messages[q];
     if (all > 0 || i->problem.text[0] == '\0')
-        ctl_printf("%s", all == 0 ? ": empty" : ":");
+        buf_adds(&text, all == 0 ? ": empty" : ":");
     for (int q = 0, n = 0; q < STATUS_QUEUES; q++)
         if (i->messages[q] > 0)
-            ctl_printf("%s %" PRIu64 " %s", n++ == 0 ? "" : ",", i->messages[q],
-                       status_queue_names[q]);
-    print_age(i->oldest);
+            buf_addf(&text, "%s %" PRIu64 " %s", n++ == 0 ? "" : ",", i->messages[q],
+                     status_queue_names[q]);
+    add_age(&text, i->oldest);
+    terminal_print_wrapped(TERMINAL_PLAIN, RUN_WIDTH, RUN_WIDTH, buf_str(&text));
+    buf_clear(&text);
     print_error(i->problem.text);
     putchar('\n');
     for (size_t k = 0; k < i->ways.count; k++)
@@ -221,13 +239,12 @@ void status_print_human(const struct status *s)
     print_service(&s->milter, s->config->milter.socket_text);
     print_service(&s->relay, s->config->relay.spool_directory);
     if (s->refusal.text[0] != '\0') {
-        ctl_printf("  ");
-        ctl_print(s->refusal.text);
+        terminal_print_wrapped(TERMINAL_BAD, 0, 2, s->refusal.text);
         putchar('\n');
     }
     if (s->spool_problem.text[0] != '\0' && status_needs_spool(s)) {
         ctl_printf("  copies: ");
-        ctl_print(s->spool_problem.text);
+        terminal_print_wrapped(TERMINAL_BAD, 10, 10, s->spool_problem.text);
         putchar('\n');
     }
     print_nodes(s);
@@ -237,7 +254,7 @@ void status_print_human(const struct status *s)
         print_instance(&s->instances[i]);
     if (s->postfix_problem.text[0] != '\0') {
         ctl_printf("%-14s  none     ", "postfix");
-        ctl_print(s->postfix_problem.text);
+        terminal_print_wrapped(TERMINAL_PLAIN, RUN_WIDTH, RUN_WIDTH, s->postfix_problem.text);
         putchar('\n');
     }
 }

@@ -105,8 +105,8 @@ void terminal_print_cell(enum terminal_style style, const char *text, size_t col
     terminal_printf(style, "%.*s%.*s", (int)bytes_of(text, columns - dots), text, (int)dots, "...");
 }
 
-/* The length in bytes of the part of a text that fits on a line: up to the last blank, or all that
- * fits if there is no blank. */
+/* The length in bytes of the part of a text that fits on a line: up to the last blank. A word that
+ * is longer than a line, such as an address, is not broken, so that it can be copied. */
 static size_t fitting(const char *text, size_t columns)
 {
     size_t len = bytes_of(text, columns), blank = len;
@@ -115,7 +115,7 @@ static size_t fitting(const char *text, size_t columns)
         return len;
     while (blank > 0 && text[blank - 1] != ' ')
         blank--;
-    return blank > 0 ? blank : len;
+    return blank > 0 ? blank : strcspn(text, " ");
 }
 
 void terminal_print_wrapped(enum terminal_style style, size_t at, size_t indent, const char *text)

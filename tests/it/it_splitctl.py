@@ -766,6 +766,7 @@ class Completion(Case):
             (["--v"], ["--version"]),
             (["help", "re"], ["release", "reload", "requeue", "resume", "retry"]),
             (["status", "--w"], ["--warn-age", "--warn-dead", "--watch"]),
+            (["status", "--metrics", self.path("con")], [self.path("conf")]),
             (["queue", "--in", ""], ["dead", "hold", "queue"]),
             (["queue", "--in", "=", "d"], ["dead"]),
             (["queue", "--in", "="], ["dead", "hold", "queue"]),

@@ -185,6 +185,95 @@ START_TEST(a_later_attempt_says_again_what_it_is_about)
 }
 END_TEST
 
+/* --- fields --- */
+
+/* The members of the next line, from the first one that not every line has. Its level is checked.
+ */
+static const char *members(const char **lines, const char *level)
+{
+    char head[50];
+    int len = snprintf(head, sizeof head, ",\"level\":\"%s\",", level);
+    const char *begin = strstr(*lines, head);
+
+    ck_assert_msg(begin != NULL && begin < strchrnul(*lines, '\n'), "%s: %s", level, *lines);
+    *lines = strchrnul(*lines, '\n') + 1;
+    return begin + len;
+}
+
+static void assert_members(const char **lines, const char *level, const char *expect)
+{
+    const char *text = members(lines, level);
+
+    ck_assert_msg(strncmp(text, expect, strlen(expect)) == 0, "not %s: %s", expect, text);
+    ck_assert_int_eq(text[strlen(expect)], '\n');
+}
+
+/* They are the same in both styles. */
+static const char *const styles[] = {"splitmilter", "postfix"};
+
+START_TEST(fields_of_a_dead_copy)
+{
+    static char a[] = "a@b", queue_id[] = "4Abc", id[] = "<m@x>";
+    bool is_postfix = _i == 1;
+    struct queue_message m = message_of(sender);
+    struct queue_recipient r = {.address = a, .orcpt = none, .state = QUEUE_DEAD, .reason = "loop"};
+    struct queue_new_copy copy = {.destination = "archive",
+                                  .recipients = &r,
+                                  .recipient_count = 1,
+                                  .is_dead = true,
+                                  .id = "ID1"};
+
+    m.mta_queue_id = queue_id;
+    m.message_id = id;
+    maillog_set_style(styles[_i]);
+    log_set_json(true);
+    maillog_taken(&m, &copy, 1, 5);
+    const char *lines = logged();
+    if (is_postfix) {
+        assert_members(&lines, "info", "\"copy_id\":\"ID1\"}");
+        assert_members(&lines, "info", "\"copy_id\":\"ID1\"}");
+    }
+    assert_members(
+        &lines, "info",
+        "\"copy_id\":\"ID1\",\"dest\":\"archive\",\"queue_id\":\"4Abc\",\"from\":\"s@x\","
+        "\"size\":5,\"nrcpt\":1,\"status\":\"dead\",\"message_id\":\"m@x\"}");
+    assert_members(&lines, "warning",
+                   "\"copy_id\":\"ID1\",\"dest\":\"archive\",\"to\":\"a@b\",\"relay\":\"none\","
+                   "\"delay\":0,\"delays\":\"0/0/0/0\",\"dsn\":\"5.4.6\",\"status\":\"dead\","
+                   "\"reason\":\"loop\"}");
+}
+END_TEST
+
+START_TEST(fields_of_a_refusal)
+{
+    struct maillog_reject r = {.stage = "RCPT",
+                               .client_addr = "192.0.2.1",
+                               .text = "550 5.7.1 No",
+                               .detail = "why",
+                               .sender = "",
+                               .to = "<a@b>",
+                               .protocol = "ESMTP",
+                               .helo = "h\"x"};
+
+    maillog_set_style(styles[_i]);
+    log_set_json(true);
+    maillog_reject(&r);
+    r.to = "";
+    r.detail = "";
+    maillog_reject(&r);
+    const char *lines = logged();
+    assert_members(
+        &lines, "warning",
+        "\"status\":\"rejected\",\"stage\":\"RCPT\",\"client\":\"192.0.2.1\",\"from\":\"\","
+        "\"to\":\"a@b\",\"proto\":\"ESMTP\",\"helo\":\"h\\\"x\",\"reason\":\"550 5.7.1 "
+        "No\",\"detail\":\"why\"}");
+    assert_members(
+        &lines, "warning",
+        "\"status\":\"rejected\",\"stage\":\"RCPT\",\"client\":\"192.0.2.1\",\"from\":\"\","
+        "\"proto\":\"ESMTP\",\"helo\":\"h\\\"x\",\"reason\":\"550 5.7.1 No\"}");
+}
+END_TEST
+
 /* --- refusals --- */
 
 static const struct {
@@ -284,6 +373,8 @@ int main(void)
     tcase_add_test(t, dead_on_arrival);
     tcase_add_loop_test(t, outcomes_have_the_destination_in_the_tag, 0, UNIT_COUNT(outcomes));
     tcase_add_test(t, a_later_attempt_says_again_what_it_is_about);
+    tcase_add_loop_test(t, fields_of_a_dead_copy, 0, (int)UNIT_COUNT(styles));
+    tcase_add_loop_test(t, fields_of_a_refusal, 0, (int)UNIT_COUNT(styles));
     tcase_add_loop_test(t, refusals_have_their_reason_where_it_is_looked_for, 0,
                         UNIT_COUNT(rejects));
     tcase_add_test(t, long_texts_are_cut);
