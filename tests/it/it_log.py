@@ -21,7 +21,7 @@ log {{ target = "stderr" style = "{style}" }}
 milter {{
     socket = "unix:{socket}"
     canonical_maps = {{ "inline:{{ alias@a.test=one@a.test }}" }}
-    filter_maps = {{ "inline:{{ one@a.test=primary }}" }}
+    filter_maps = {{ "inline:{{ alias@a.test=primary }}" }}
     copy_maps = {{ "inline:{{ {{ alias@a.test = archive, newmail }} }}" }}
 }}
 filter primary {{ nexthop = "smtp:[127.0.0.1]:10024" }}
@@ -54,11 +54,11 @@ def start_relay(r, style):
     address = ("127.0.0.1", r.free_port())
     text = RELAY.format(style=style, port=address[1], spool=r.path("spool"), archive=archive.bracketed, broken=broken.bracketed)
     r.write("spool/.keep", "")
-    return rig.start_splitrelay(r, text, address), archive, broken, text
+    return rig.start_splitrelay(r, text, address), archive, text
 
 
 def test_splitrelay(r):
-    relay, archive, broken, _ = start_relay(r, "json")
+    relay, archive, _ = start_relay(r, "json")
     content = b'Message-ID: <"odd>\\"@x.test>\r\nSubject: x\r\n\r\nx\r\n'
     recipients = ['"a\\"b"@x.test.archive.copy.split.invalid', "b@x.test.broken.copy.split.invalid", "c@x.test.fixed.copy.split.invalid"]
     assert rig.send(relay.address, "", recipients, content).code == 250
@@ -79,18 +79,14 @@ def test_splitrelay(r):
     assert only(relay, status="suspended")["seconds"] > 0
     rig.run_splitctl(r, relay.configuration_path, "hold", deferred["copy_id"])
     assert only(relay, status="held")["copy_id"] == deferred["copy_id"]
-    broken.start()
-    rig.run_splitctl(r, relay.configuration_path, "release", deferred["copy_id"])
-    relay.wait_log('"status":"works again"')
     assert only(relay, message="ready") == {"message": "ready"}
 
 
 def test_refusals(r):
     relay = start_relay(r, "json")[0]
     client = rig.SmtpClient(relay.address)
-    client.command('EHLO a"b\\c')
-    client.command("MAIL FROM:<s@x.test>")
-    assert client.command("RCPT TO:<outside@example.com>").code == 550
+    client.mail("s@x.test")
+    assert client.rcpt("outside@example.com").code == 550
     client.close()
     relay.wait_log('"status":"rejected"')
     found = only(relay, status="rejected")
@@ -118,7 +114,7 @@ def test_splitmilter(r):
 
 
 def test_a_reload_changes_the_style(r):
-    relay, _, _, text = start_relay(r, "splitmilter")
+    relay, _, text = start_relay(r, "splitmilter")
     assert "[" in relay.log()
     for style, pattern in (("json", r'^\{.*"message":"configuration reloaded"\}$'), ("splitmilter", r"^splitrelay\[\d+\]: configuration reloaded$")):
         r.write("splitrelay.conf", text.replace('style = "splitmilter"', f'style = "{style}"'))
