@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NAME_MIN 16 /* the width that names have at least */
 
@@ -85,6 +86,28 @@ static void fit(const struct columns *c, size_t width, size_t *out)
     out[0] = out[0] > left ? left : out[0];
 }
 
+static void print_name(const struct columns *c, const struct cell *cell, size_t wanted)
+{
+    size_t columns = terminal_columns(cell->text), lead = strspn(cell->text, " ");
+
+    if (columns <= wanted || (terminal_width() == 0 && c->is_cut)) {
+        terminal_print_cell(cell->style, cell->text, wanted);
+    } else if (terminal_width() == 0) {
+        terminal_print(cell->style, cell->text);
+    } else {
+        terminal_print_wrapped(cell->style, 0, lead, cell->text + lead);
+        printf("\n%*s", (int)wanted, "");
+    }
+}
+
+static void print_number(const struct cell *cell, size_t wanted)
+{
+    size_t columns = terminal_columns(cell->text);
+
+    printf(" %*s", columns < wanted ? (int)(wanted - columns) : 0, "");
+    terminal_print(cell->style, cell->text);
+}
+
 void columns_print(const struct columns *c)
 {
     size_t *widths = mem_zalloc(c->count * sizeof *widths), width = terminal_width();
@@ -95,14 +118,10 @@ void columns_print(const struct columns *c)
         widths[k] = (size_t)c->widths[k];
     for (size_t i = 0; i < c->cell_count; i++) {
         const struct cell *cell = &c->cells[i];
-        size_t columns = terminal_columns(cell->text), wanted = widths[i % c->count];
-        bool is_name = i % c->count == 0;
-        if (is_name && (width > 0 || c->is_cut || columns < wanted)) {
-            terminal_print_cell(cell->style, cell->text, wanted);
-        } else {
-            printf("%s%*s", is_name ? "" : " ", columns < wanted ? (int)(wanted - columns) : 0, "");
-            terminal_print(cell->style, cell->text);
-        }
+        if (i % c->count == 0)
+            print_name(c, cell, widths[0]);
+        else
+            print_number(cell, widths[i % c->count]);
         if (cell->note != NULL)
             terminal_print(cell->note_style, cell->note);
         if ((i + 1) % c->count == 0)

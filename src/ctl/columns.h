@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * columns: a table on stdout, whose first column has names and whose other columns have numbers. On
- * a terminal the columns are as wide as their content, and names are cut to what is left of the
- * width. In a file or a pipe the widths are those that are given, so that programs find the
- * columns at the same place each time. One thread.
+ * a terminal the columns are as wide as their content; a name that is longer than what is left of
+ * the width has lines of its own above its numbers. In a file or a pipe the widths are those that
+ * are given, so that programs find the columns at the same place each time. One thread.
  */
 #ifndef SPLIT_CTL_COLUMNS_H
 #define SPLIT_CTL_COLUMNS_H
