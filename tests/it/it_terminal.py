@@ -20,7 +20,7 @@ destination archive {{ relay_to = {{ "{archive}" }} retry_min = "1h" retry_max =
 destination down {{ relay_to = {{ "{down}" }} retry_min = "1h" retry_max = "1h" }}
 """
 ESCAPE = re.compile("\x1b\\[[0-9]*m")
-REASON = "450 4.2.0 http://example.com/" + "x" * 80 + " ".join(f" word{i}" for i in range(40))
+REASON = "450 4.2.0 http://example.com/" + "x" * 80 + "".join(f" word{i}" for i in range(40))
 LONG = "a.very.long.local.part.of.an.address.that.does.not.fit@" + "sub." * 10 + "example.com"
 
 
