@@ -168,6 +168,13 @@ static long own_pid(void)
     return pid;
 }
 
+static const char *own_ident(void)
+{
+    const char *ident = atomic_load_explicit(&state.ident, memory_order_relaxed);
+
+    return ident == NULL ? program_invocation_short_name : ident;
+}
+
 static void write_stderr(const char *data, size_t len)
 {
     while (write(STDERR_FILENO, data, len) < 0 && errno == EINTR)
@@ -201,6 +208,25 @@ static void send_formatted(const struct log_line *l, enum target target, bool to
     buf_clear(&out);
 }
 
+void log_describe_loss(size_t lost, struct buf *out)
+{
+    static const char prefix[] = "warning: ";
+    struct timespec now = clock_realtime();
+    char text[150];
+
+    snprintf(text, sizeof text,
+             "%s%zu lines of the log were lost here: the system's log did not take them", prefix,
+             lost);
+    struct log_line line = {.level = LOG_LEVEL_WARNING,
+                            .program = own_ident(),
+                            .pid = own_pid(),
+                            .message = text + sizeof prefix - 1};
+    if (atomic_load(&state.is_json) && !atomic_load(&state.has_journal))
+        log_format_json(&line, &now, out);
+    else
+        buf_adds(out, text);
+}
+
 static void emit(enum log_level level, const char *service, const struct log_field *fields,
                  const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
 
@@ -212,12 +238,11 @@ static void emit(enum log_level level, const char *service, const struct log_fie
     static const char *const prefix[] = {"error: ", "warning: ", "", ""};
     static const int priority[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
     char line[LOG_LINE_MAX + 1];
-    const char *ident = atomic_load_explicit(&state.ident, memory_order_relaxed);
 
     if ((int)level > atomic_load_explicit(&state.level, memory_order_relaxed))
         return;
     int saved_errno = errno;
-    ident = ident == NULL ? program_invocation_short_name : ident;
+    const char *ident = own_ident();
     int head = snprintf(line, TAG_SIZE, "%.40s%s%.80s", ident, service == NULL ? "" : "/",
                         service == NULL ? "" : service);
     size_t tag_len = (size_t)head, used = tag_len;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/log_thread.h"
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -59,17 +60,15 @@ static void append(const struct log_parcel *p, size_t count)
 static void append_loss(const char *tag, size_t tag_len)
 {
     const char *service = memchr(tag, '/', tag_len);
-    char text[120];
+    struct buf text = {0};
 
     if (queue.lost == 0)
         return;
     if (service != NULL)
         tag_len = (size_t)(service - tag);
-    int len =
-        snprintf(text, sizeof text,
-                 "warning: %zu lines of the log were lost here: the system's log did not take them",
-                 queue.lost);
-    append(&(struct log_parcel){false, LOG_WARNING, tag, tag_len, text, (size_t)len}, queue.lost);
+    log_describe_loss(queue.lost, &text);
+    append(&(struct log_parcel){false, LOG_WARNING, tag, tag_len, text.data, text.len}, queue.lost);
+    buf_clear(&text);
     queue.lost = 0;
 }
 

@@ -11,6 +11,7 @@
 #ifndef SPLIT_LOG_THREAD_H
 #define SPLIT_LOG_THREAD_H
 
+#include "base/buf.h"
 #include "base/err.h"
 
 #include <stdbool.h>
@@ -41,6 +42,9 @@ struct log_parcel {
 /* For log.c: queue a copy of one line. True: the line is queued, or lost because there is no room.
  * False: there is no thread, and the caller has to pass the line on. */
 bool log_thread_put(const struct log_parcel *p) __attribute__((nonnull, warn_unused_result));
+
+/* Append the line, as syslog(3) gets it, that tells how many lines were lost. Defined in log.c. */
+void log_describe_loss(size_t lost, struct buf *out) __attribute__((nonnull));
 
 /* Pass one line on in the calling thread. Defined in log.c. */
 void log_pass_on(const struct log_parcel *p) __attribute__((nonnull));

@@ -284,6 +284,9 @@ def test_units_and_sandboxes(r):
     )
     said = m.run("splitctl reload")
     assert re.fullmatch(r"splitmilter has reloaded \(process \d+\)\nsplitrelay has reloaded \(process \d+\)\n", said), said
+    # Both reach the journal itself, past syslog.
+    for name in ("splitmilter", "splitrelay"):
+        assert "configuration reloaded" in m.run(f"journalctl --sync; journalctl -o cat _TRANSPORT=journal SYSLOG_IDENTIFIER={name} _SYSTEMD_UNIT={name}.service")
     hidden = "warning  destination home: maildir:/home/archive/box: is not visible for splitrelay.service (ProtectHome=); systemctl edit splitrelay changes that\n"
     closed = "warning  destination files: maildir:/srv/mail/box: is read-only for splitrelay.service (ProtectSystem=strict, and no ReadWritePaths= names it); systemctl edit splitrelay changes that\n"
     for state in ("start", "stop"):

@@ -209,6 +209,31 @@ START_TEST(syslog_gets_objects)
 }
 END_TEST
 
+START_TEST(lost_lines_are_told_in_an_object)
+{
+    static char text[1000];
+    static const char head[] = "prog mail warn ";
+    size_t lost = 0;
+    struct err err;
+
+    memset(text, 'x', sizeof text - 1);
+    ck_assert_int_eq(log_open("prog", "syslog", "mail", "info", &err), 0);
+    log_set_json(true);
+    ck_assert_int_eq(log_thread_start(&err), 0);
+    fake_syslog_block(true);
+    for (size_t i = 0; i < LOG_QUEUE_MAX / sizeof text + 100; i++)
+        log_info("%s", text);
+    fake_syslog_block(false);
+    log_thread_stop(10000);
+    ck_assert_mem_eq(fake_syslog_last(), head, sizeof head - 1);
+    json_t *o = parse(fake_syslog_last() + sizeof head - 1);
+    ck_assert_int_eq(sscanf(text_of(o, "message"), "%zu lines of the log were lost", &lost), 1);
+    ck_assert_uint_gt(lost, 100);
+    ck_assert_str_eq(text_of(o, "level"), "warning");
+    json_decref(o);
+}
+END_TEST
+
 /* --- the journal --- */
 
 static char directory[] = "/tmp/test_log_format.XXXXXX";
@@ -362,6 +387,7 @@ int main(void)
     tcase_add_loop_test(t, a_long_member_is_cut_between_characters, 0, 6);
     tcase_add_test(t, an_object_with_too_much_text_is_still_an_object);
     tcase_add_test(t, syslog_gets_objects);
+    tcase_add_test(t, lost_lines_are_told_in_an_object);
     tcase_add_test(t, the_journal_gets_fields);
     tcase_add_test(t, the_thread_passes_datagrams_on);
     tcase_add_test(t, without_a_journal_it_is_syslog);
