@@ -248,7 +248,7 @@ def on_terminal(r, t, *args, answer=None, watch=None):
     is_stdout = args[0] in ("show", "queue", "status")
     master, slave = pty.openpty()
     process = subprocess.Popen([program("splitctl"), "-c", t.configuration_path, *args], stdin=subprocess.DEVNULL if answer is None else slave,
-                               stdout=slave if is_stdout else subprocess.DEVNULL, stderr=slave, env=dict(sanitizer_environment(r, "splitctl"), TERM="xterm"))
+                               stdout=slave if is_stdout else subprocess.DEVNULL, stderr=slave, env=dict(sanitizer_environment(r, "splitctl"), TERM="xterm", NO_COLOR="1"))
     r.session.record_process(process.pid, "splitctl")
     os.close(slave)
     text = b""
