@@ -204,6 +204,11 @@ FUZZERS += %D%/fuzz/fuzz_content
 %C%_fuzz_fuzz_content_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_content_LDADD = $(FUZZ_RELAY_LIBS)
 
+FUZZERS += %D%/fuzz/fuzz_query
+%C%_fuzz_fuzz_query_SOURCES = %D%/fuzz/fuzz_query.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_query_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_query_LDADD = $(FUZZ_RELAY_LIBS)
+
 FUZZERS += %D%/fuzz/fuzz_control_line
 %C%_fuzz_fuzz_control_line_SOURCES = %D%/fuzz/fuzz_control_line.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_control_line_LDFLAGS = $(FUZZ_LINK)
@@ -453,6 +458,10 @@ UNIT_TESTS += %D%/unit/test_queue_nodes
 UNIT_TESTS += %D%/unit/test_queue_open
 %C%_unit_test_queue_open_SOURCES = %D%/unit/test_queue_open.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_open_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_query
+%C%_unit_test_query_SOURCES = %D%/unit/test_query.c
+%C%_unit_test_query_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c

@@ -10,6 +10,7 @@ libsplit_a_SOURCES += %D%/clock.c %D%/clock.h
 libsplit_a_SOURCES += %D%/err.c %D%/err.h
 libsplit_a_SOURCES += %D%/fdio.c %D%/fdio.h
 libsplit_a_SOURCES += %D%/hash.c %D%/hash.h
+libsplit_a_SOURCES += %D%/json_value.c %D%/json_value.h
 libsplit_a_SOURCES += %D%/log.c %D%/log.h
 libsplit_a_SOURCES += %D%/log_format.c %D%/log_format.h
 libsplit_a_SOURCES += %D%/log_journal.c %D%/log_journal.h

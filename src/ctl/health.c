@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "relay/control.h"
+#include "relay/entry.h"
 #include "ctl/ctl.h"
 
 #include <stdio.h>
@@ -118,14 +119,8 @@ const struct queue_suspension *health_order(const struct health *h, const char *
 
 time_t health_next_attempt(struct health *h, const struct queue_entry *e, time_t now)
 {
-    if (e->place != QUEUE_IN_QUEUE)
+    if (e->place != QUEUE_IN_QUEUE) /* splitrelay is asked only if its reply matters */
         return 0;
-    const struct queue_suspension *order = health_order(h, e->destination, now);
-    const struct destination_suspension *s = health_of(h, e->destination);
-    time_t next = e->due > now ? e->due : now;
-    if (order != NULL && order->until == 0)
-        return 0;
-    if (order != NULL && order->until > next)
-        next = order->until;
-    return s->since != 0 && s->until > next ? s->until : next;
+    return entry_next_attempt(e, health_order(h, e->destination, now), health_of(h, e->destination),
+                              now);
 }

@@ -39,9 +39,7 @@ const struct queue_suspension *health_order(const struct health *h, const char *
 const struct destination_suspension *health_of(struct health *h, const char *destination)
     __attribute__((nonnull, returns_nonnull));
 
-/* The earliest time of the next attempt to deliver this copy: not before the suspensions of its
- * destination end, and never before `now`. 0: the copy is held or dead, or its destination is
- * suspended until an administrator resumes it. */
+/* entry_next_attempt() of this copy. */
 time_t health_next_attempt(struct health *h, const struct queue_entry *e, time_t now)
     __attribute__((nonnull));
 

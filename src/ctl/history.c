@@ -6,6 +6,7 @@
 #include "ctl/progress.h"
 #include "ctl/select.h"
 #include "queue/queue_reader.h"
+#include "relay/entry.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -39,32 +40,13 @@ static void print_event(const struct queue_event *e)
     putchar('\n');
 }
 
-static void print_json(const struct queue_event *e)
-{
-    json_t *o = json_object();
-
-    ctl_json_set(o, "time", json_integer(e->time));
-    ctl_json_set(o, "queue_id", ctl_json_text(e->id));
-    ctl_json_set(o, "destination", ctl_json_text(e->destination));
-    ctl_json_set(o, "sender", ctl_json_text(e->sender));
-    ctl_json_set(o, "recipients", ctl_json_text(e->recipients));
-    ctl_json_set(o, "message_id", ctl_json_text(e->message_id));
-    ctl_json_set(o, "mta_queue_id", ctl_json_text(e->mta_queue_id));
-    ctl_json_set(o, "message_size", json_integer((json_int_t)e->size_bytes));
-    ctl_json_set(o, "result", ctl_json_text(e->result));
-    ctl_json_set(o, "relay", ctl_json_text(e->relay));
-    ctl_json_set(o, "reply", ctl_json_text(e->reply));
-    ctl_json_set(o, "attempts", json_integer(e->attempts));
-    ctl_json_line(o);
-}
-
 static bool tell(void *ctx, const struct queue_event *e)
 {
     struct telling *t = ctx;
 
     progress_end(&t->progress);
     if (t->is_json)
-        print_json(e);
+        ctl_json_line(entry_json_event(e));
     else
         print_event(e);
     return !ferror(stdout);

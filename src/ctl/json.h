@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* json: functions for commands with --json, on top of libjansson. */
+/* json: functions for commands with --json. */
 #ifndef SPLIT_CTL_JSON_H
 #define SPLIT_CTL_JSON_H
 
-#include <jansson.h>
+#include "base/json_value.h"
 
-/* Make a JSON string of any bytes. If the text is not valid UTF-8, what is not printable becomes
- * '?'. The caller owns the reference. */
+/* As json_value_text(). */
 json_t *ctl_json_text(const char *text) __attribute__((nonnull, warn_unused_result));
 
-/* Set a member; takes over the reference to value. */
+/* As json_value_set(). */
 void ctl_json_set(json_t *object, const char *name, json_t *value) __attribute__((nonnull));
 
 /* Write the object as one line to stdout and drop the reference. */

@@ -46,7 +46,6 @@ splitctl_SOURCES = \
 	%D%/check_spool.c \
 	%D%/check_tables.c \
 	%D%/columns.c %D%/columns.h \
-	%D%/entry.c %D%/entry.h \
 	%D%/explain.c %D%/explain.h \
 	%D%/explain_print.c \
 	%D%/findings.c %D%/findings.h \
@@ -75,4 +74,4 @@ splitctl_SOURCES = \
 	%D%/unit.c %D%/unit.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-splitctl_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS) $(JANSSON_LIBS)
+splitctl_LDADD = libctl.a librelay.a libsplit.a $(RELAY_LIBS) $(TABLE_LIBS) $(SYSTEMD_LIBS)

@@ -3,8 +3,8 @@
 #include "base/mem.h"
 #include "base/process.h"
 #include "queue/queue_reader.h"
+#include "relay/entry.h"
 #include "ctl/ctl.h"
-#include "ctl/entry.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
 #include "ctl/progress.h"
@@ -136,7 +136,7 @@ static bool print_copy(void *ctx, const struct queue_entry *e)
 
     progress_end(&l->progress);
     if (l->is_json)
-        ctl_json_line(ctl_entry_json(e, next, l->now));
+        ctl_json_line(entry_json(e, next, l->now));
     else
         print_human(e, next, l->now, l->copies == 0);
     l->copies++;

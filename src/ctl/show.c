@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
 #include "base/process.h"
+#include "relay/entry.h"
 #include "ctl/ctl.h"
-#include "ctl/entry.h"
 #include "ctl/health.h"
 #include "ctl/json.h"
 #include "ctl/progress.h"
@@ -68,7 +68,7 @@ static void print_entry(const struct queue_entry *e, struct health *health, time
 
     print_line("copy", e->id);
     print_line("destination", e->destination);
-    print_line("place", ctl_entry_queue(e, next, now));
+    print_line("place", entry_queue(e, next, now));
     if (e->problem[0] != '\0')
         print_line("problem", e->problem);
     if (e->owner[0] != '\0')
@@ -91,7 +91,7 @@ static void print_entry(const struct queue_entry *e, struct health *health, time
     }
     for (size_t i = 0; i < e->recipient_count; i++) {
         const struct queue_recipient *r = &e->recipients[i];
-        char *text = mem_printf("%s  %s%s%s%s%s%s", r->address, ctl_entry_status(r->state),
+        char *text = mem_printf("%s  %s%s%s%s%s%s", r->address, entry_status(r->state),
                                 r->reason[0] == '\0' ? "" : "  (", r->reason,
                                 r->reason[0] == '\0' ? "" : ")",
                                 r->orcpt[0] == '\0' ? "" : "  orcpt=", r->orcpt);
@@ -102,20 +102,7 @@ static void print_entry(const struct queue_entry *e, struct health *health, time
 
 static void print_json(const struct queue_entry *e, struct health *health, time_t now)
 {
-    const struct queue_message *m = e->message;
-    json_t *o = ctl_entry_json(e, health_next_attempt(health, e, now), now);
-
-    ctl_json_set(o, "client_name", ctl_json_text(m->client_name));
-    ctl_json_set(o, "client_address", ctl_json_text(m->client_addr));
-    ctl_json_set(o, "helo", ctl_json_text(m->helo));
-    ctl_json_set(o, "protocol", ctl_json_text(m->protocol));
-    ctl_json_set(o, "is_8bit", json_boolean(m->is_8bit));
-    ctl_json_set(o, "is_utf8", json_boolean(m->is_utf8));
-    ctl_json_set(o, "needs_requiretls", json_boolean(m->needs_requiretls));
-    json_t *recipients = json_object_get(o, "recipients");
-    for (size_t i = 0; i < e->recipient_count; i++)
-        ctl_json_set(json_array_get(recipients, i), "orcpt", ctl_json_text(e->recipients[i].orcpt));
-    ctl_json_line(o);
+    ctl_json_line(entry_json_whole(e, health_next_attempt(health, e, now), now));
 }
 
 /* Print text on a terminal. The CR at the end of a line is left out; a tab or NUL becomes a space,

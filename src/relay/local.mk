@@ -2,6 +2,8 @@
 # splitrelay: start, reload, control, and all of it together.
 librelay_a_SOURCES += %D%/control.c %D%/control.h
 librelay_a_SOURCES += %D%/control_line.c %D%/control_line.h
+librelay_a_SOURCES += %D%/entry.c %D%/entry.h
+librelay_a_SOURCES += %D%/query.c %D%/query.h
 librelay_a_SOURCES += %D%/relay.c %D%/relay.h
 librelay_a_SOURCES += %D%/relay_page.c %D%/relay_page.h
 

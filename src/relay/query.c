@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: ISC */
+#include "relay/query.h"
+
+#include "base/ascii.h"
+#include "config/config_units.h"
+#include "relay/control_line.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[QUERY_WORDS] = {
+    [QUERY_FROM] = "from",     [QUERY_TO] = "to",
+    [QUERY_REASON] = "reason", [QUERY_OLDER] = "older",
+    [QUERY_NEWER] = "newer",   [QUERY_LARGER] = "larger",
+    [QUERY_MTA_ID] = "mta-id", [QUERY_MESSAGE_ID] = "message-id",
+    [QUERY_LIMIT] = "limit",   [QUERY_IN] = "in",
+};
+
+enum query_word query_find(const char *name)
+{
+    enum query_word word = QUERY_FROM;
+
+    while (word < QUERY_WORDS && strcmp(names[word], name) != 0)
+        word++;
+    return word;
+}
+
+const char *query_name(enum query_word word)
+{
+    return names[word];
+}
+
+static int refuse(struct err *err, const char *why)
+{
+    err_set(err, "%s", why);
+    return -1;
+}
+
+/* Take the pattern of from or to. A text with a dot, but without '@' and '*', looks like a domain
+ * and is refused: a domain is written as @example.com. Other texts without '@' are addresses
+ * without domain (postmaster). */
+static int take_pattern(const char **out, const char *value, struct err *err)
+{
+    *out = value;
+    if (value[0] == '\0')
+        return refuse(err, "not an address, @domain, <>, or a text with *");
+    if (strpbrk(value, "@*<") == NULL && strchr(value, '.') != NULL)
+        return refuse(err, "not an address; a domain is written as @example.com");
+    return 0;
+}
+
+static int take_text(const char **out, const char *value, struct err *err)
+{
+    *out = value;
+    return value[0] != '\0' ? 0 : refuse(err, "empty");
+}
+
+static int take_age(time_t *out, const char *value, time_t now, struct err *err)
+{
+    unsigned seconds;
+
+    if (config_units_parse_time(value, &seconds) != 0)
+        return refuse(err, "not an age as 90s, 5m, 2h or 7d");
+    *out = now > (time_t)seconds ? now - (time_t)seconds : 1;
+    return 0;
+}
+
+static int take_size(uint64_t *out, const char *value, struct err *err)
+{
+    return config_units_parse_size(value, out) == 0 && *out > 0
+               ? 0
+               : refuse(err, "not a size as 500k, 10M or 1G");
+}
+
+static int take_limit(uint64_t *out, const char *value, struct err *err)
+{
+    size_t len = 0;
+
+    while (ascii_is_digit(value[len]))
+        len++;
+    *out = strtoull(value, NULL, 10);
+    return len > 0 && len < 16 && value[len] == '\0' && *out > 0
+               ? 0
+               : refuse(err, "not a number from 1 on");
+}
+
+static int take_places(unsigned *out, const char *value, struct err *err)
+{
+    *out = control_line_places(value);
+    return *out != 0 ? 0 : refuse(err, "not queue, hold or dead");
+}
+
+int query_take(struct queue_selection *selection, enum query_word word, const char *value,
+               time_t now, struct err *err)
+{
+    switch (word) {
+    case QUERY_FROM:
+        return take_pattern(&selection->from, value, err);
+    case QUERY_TO:
+        return take_pattern(&selection->to, value, err);
+    case QUERY_REASON:
+        return take_text(&selection->reason, value, err);
+    case QUERY_OLDER:
+        return take_age(&selection->arrived_before, value, now, err);
+    case QUERY_NEWER:
+        return take_age(&selection->arrived_after, value, now, err);
+    case QUERY_LARGER:
+        return take_size(&selection->larger_bytes, value, err);
+    case QUERY_MTA_ID:
+        return take_text(&selection->mta_id, value, err);
+    case QUERY_MESSAGE_ID:
+        return take_text(&selection->message_id, value, err);
+    case QUERY_LIMIT:
+        return take_limit(&selection->limit, value, err);
+    case QUERY_IN:
+        return take_places(&selection->places, value, err);
+    case QUERY_WORDS:
+        break;
+    }
+    return refuse(err, "no such condition");
+}
