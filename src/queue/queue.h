@@ -131,6 +131,7 @@ struct queue_selection {
     uint64_t limit;                       /* the number of copies at most, the oldest first */
     time_t due_after;                     /* due later than that; set by queue_change_narrow() */
     const char *other_than; /* not of this destination; set by queue_change_narrow() */
+    const char *after; /* younger than the copy with this id; queue_reader_list() alone uses it */
 };
 
 /* What a change does with copies. */

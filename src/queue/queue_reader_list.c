@@ -175,6 +175,10 @@ static int read_by_steps(struct queue_reader *r, const struct queue_selection *s
     int64_t from = 0, to = 0;
     enum db_status status = DB_FAULT;
 
+    if (selection->after != NULL && !queue_id_parse(selection->after, &from)) {
+        err_set(err, "'%s' is not the id of a copy", selection->after);
+        return -1;
+    }
     if (make_query(reading->is_count, selection, &where, &sql, err) == 0) {
         if (selection->id != NULL && queue_id_parse(selection->id, &to))
             status = query_range(r, &sql, &where, to - 1, to, reading->row, reading->row_ctx, err);
