@@ -65,6 +65,8 @@ INTEGRATION_TESTS = \
 	%D%/it/it_postfix_review.py \
 	%D%/it/it_origin.py \
 	%D%/it/it_package.py \
+	%D%/it/it_page_browser.py \
+	%D%/it/it_page.py \
 	%D%/it/it_postmap.py \
 	%D%/it/it_reload.py \
 	%D%/it/it_reload_verdict.py \
@@ -112,6 +114,7 @@ EXTRA_DIST += \
 	%D%/rig/README.md \
 	%D%/rig/__init__.py \
 	%D%/rig/base.py \
+	%D%/rig/browser.py \
 	%D%/rig/certificates.py \
 	%D%/rig/chaos.py \
 	%D%/rig/client.py \
@@ -409,6 +412,10 @@ UNIT_TESTS += %D%/unit/test_metrics
 %C%_unit_test_metrics_SOURCES = %D%/unit/test_metrics.c
 %C%_unit_test_metrics_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_metrics_access
+%C%_unit_test_metrics_access_SOURCES = %D%/unit/test_metrics_access.c
+%C%_unit_test_metrics_access_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_milter_packet
 %C%_unit_test_milter_packet_SOURCES = %D%/unit/test_milter_packet.c
 %C%_unit_test_milter_packet_LDADD = $(UNIT_LIBS)
@@ -462,6 +469,10 @@ UNIT_TESTS += %D%/unit/test_queue_open
 UNIT_TESTS += %D%/unit/test_query
 %C%_unit_test_query_SOURCES = %D%/unit/test_query.c
 %C%_unit_test_query_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_relay_rates
+%C%_unit_test_relay_rates_SOURCES = %D%/unit/test_relay_rates.c
+%C%_unit_test_relay_rates_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_route
 %C%_unit_test_route_SOURCES = %D%/unit/test_route.c

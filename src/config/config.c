@@ -66,6 +66,7 @@ static void relay_clear(struct config_relay *r)
     free(r->node);
     free(r->trusted_networks);
     free(r->metrics);
+    free(r->page_password_file);
     free(r->dns.servers);
     config_server_tls_clear(&r->tls);
 }

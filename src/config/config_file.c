@@ -223,6 +223,27 @@ static int check_metrics(const struct config_part *part, size_t count, struct er
     return fail_value(part, "metrics", 0, err);
 }
 
+/* A page at a socket that other machines can reach needs a password, if the configuration asks for
+ * the page. If it does not, the page is only served at the other sockets (metrics_http.h). */
+static int check_page(const struct config_part *part, const struct config_relay *r, struct err *err)
+{
+    char text[300];
+
+    if (!r->page || r->page_password_file[0] != '\0' || config_part_setting(part, "page") == NULL)
+        return 0;
+    for (size_t i = 0; i < r->metrics_count; i++) {
+        if (r->metrics[i].host[0] == '\0' || endpoint_is_loopback(&r->metrics[i]))
+            continue;
+        endpoint_format(&r->metrics[i], text, sizeof text);
+        err_set(err,
+                "page: metrics at %s can be reached from other machines: set page_password_file;"
+                " allowed without it: loopback addresses, unix sockets, page = \"no\"",
+                text);
+        return fail_value(part, "page", 0, err);
+    }
+    return 0;
+}
+
 /* A milter socket without a host listens on loopback. A milter socket that other machines can reach
  * needs trusted_mtas, because splitmilter believes what a connected MTA sends. */
 static int derive_socket(const struct config_tree *t, struct config_milter *m, struct err *err)
@@ -308,7 +329,9 @@ static int store_relay(const struct config_tree *t, struct config *c, struct err
         return fail_value(part, blame.option, blame.index, err);
     if (check_queue(part, &c->relay, err) < 0)
         return -1;
-    return check_metrics(part, c->relay.metrics_count, err);
+    if (check_metrics(part, c->relay.metrics_count, err) < 0)
+        return -1;
+    return check_page(part, &c->relay, err);
 }
 
 static int store_milter(const struct config_tree *t, struct config *c, struct err *err)

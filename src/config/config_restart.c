@@ -48,6 +48,9 @@ void config_restart_relay(const struct config *started, const struct config *nex
     name(out, strcmp(a->node, b->node) == 0, "relay.node");
     name(out, same_endpoints(a->metrics, a->metrics_count, b->metrics, b->metrics_count),
          "relay.metrics");
+    name(out, a->page == b->page, "relay.page");
+    name(out, strcmp(a->page_password_file, b->page_password_file) == 0,
+         "relay.page_password_file");
     name(out, a->min_free_space_bytes == b->min_free_space_bytes, "relay.min_free_space");
 }
 

@@ -295,6 +295,12 @@ void counters_tables_reloaded(unsigned ok, unsigned failed)
     metrics_add(&table_reloads, "", 1, failed);
 }
 
+void counters_get(const char *destination, struct counters_totals *out)
+{
+    out->copies = metrics_value(&copies, destination, 0);
+    out->sent = metrics_value(&outcomes, destination, COUNTERS_SENT);
+}
+
 void counters_render(struct buf *out)
 {
     metrics_render(families, out);

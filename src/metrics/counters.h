@@ -75,6 +75,12 @@ void counters_reloaded(bool is_ok);
  * the new file has a fault. */
 void counters_tables_reloaded(unsigned ok, unsigned failed);
 
+/* What was counted for a destination so far: copies stored, and recipients delivered. */
+struct counters_totals {
+    int64_t copies, sent;
+};
+void counters_get(const char *destination, struct counters_totals *out) __attribute__((nonnull));
+
 /* Append the text of all these metrics. */
 void counters_render(struct buf *out) __attribute__((nonnull));
 

@@ -78,7 +78,7 @@ void metrics_render(struct metrics_family *const *families, struct buf *out)
  * values: CPU, memory, descriptors, time of start. */
 void metrics_render_process(struct buf *out) __attribute__((nonnull));
 
-/* For tests: the value of a cell; for a histogram, the number of observations. */
+/* The value of a cell; for a histogram, the number of observations. 0: nothing was counted. */
 int64_t metrics_value(struct metrics_family *f, const char *name, unsigned kind)
     __attribute__((nonnull));
 

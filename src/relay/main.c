@@ -9,6 +9,7 @@
 #include "metrics/counters.h"
 #include "deliver/maillog.h"
 #include "relay/relay.h"
+#include "relay/relay_page.h"
 #include "base/clock.h"
 
 #include <pthread.h>
@@ -29,8 +30,12 @@ struct files {
 static struct runtime *load(const char *config_path, struct err *err)
 {
     struct snapshot *s = daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, err);
+    struct runtime *r = s == NULL ? NULL : runtime_open(s, err);
 
-    return s == NULL ? NULL : runtime_open(s, err);
+    if (r == NULL || relay_page_check(runtime_config(r), err) == 0)
+        return r;
+    runtime_unref(r);
+    return NULL;
 }
 
 static void reload(struct relay *r, const struct files *files)

@@ -32,7 +32,7 @@ struct relay {
     struct control *control;
     struct relay_page *page;
 
-    pthread_mutex_t lock; /* guards the list, which the control threads read */
+    pthread_mutex_t lock; /* guards the list, which other threads read */
     struct destination **destinations;
     size_t destination_count;
 };
@@ -76,6 +76,22 @@ static int health(void *ctx, const char *name, struct destination_suspension *ou
             destination_suspension(r->destinations[i], out);
     pthread_mutex_unlock(&r->lock);
     return 0;
+}
+
+/* relay_page_source.destinations */
+static struct relay_api_destination *destinations(void *ctx, size_t *count_out)
+{
+    struct relay *r = ctx;
+
+    pthread_mutex_lock(&r->lock);
+    *count_out = r->destination_count;
+    struct relay_api_destination *items = mem_zalloc(r->destination_count * sizeof *items);
+    for (size_t i = 0; i < r->destination_count; i++) {
+        mem_copy_string(items[i].name, sizeof items[i].name, destination_name(r->destinations[i]));
+        destination_suspension(r->destinations[i], &items[i].suspension);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return items;
 }
 
 /* queue_ops.change for the control threads. The selection may name a destination that is no longer
@@ -253,6 +269,8 @@ struct relay *relay_start(struct runtime *first, int *exit_code_out, struct err 
         .delay_max_s = delay_max_s(config),
     };
 
+    const struct relay_page_source source = {.destinations = destinations, .ctx = r};
+
     runtime_slot_init(&r->slot, first);
     r->first = without_tables(first);
     pthread_mutex_init(&r->lock, NULL);
@@ -260,7 +278,7 @@ struct relay *relay_start(struct runtime *first, int *exit_code_out, struct err 
     r->queue = queue_open(&options, err);
     if (r->queue == NULL)
         *exit_code_out = refusal_code(&config->relay);
-    if (r->queue == NULL || relay_page_start(config, r->queue, &r->page, err) != 0)
+    if (r->queue == NULL || relay_page_start(config, r->queue, &source, &r->page, err) != 0)
         goto fail;
     r->tasks = task_pool_new(0, tls_thread_end, err);
     if (r->tasks == NULL)

@@ -6,6 +6,7 @@
 #include "metrics/metrics_http.h"
 #include "metrics/counters.h"
 #include "queue/queue_open.h"
+#include "relay/relay_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -121,6 +122,9 @@ struct relay_page {
     char *spool;
     uint64_t min_free_bytes;
     atomic_bool is_serving;
+    struct relay_api *api;         /* NULL: page = "no" */
+    struct metrics_access *access; /* NULL: no page_password_file */
+    struct metrics_http_site site;
     struct metrics_http *http;
 };
 
@@ -259,7 +263,71 @@ static bool is_ready(void *ctx, struct err *why)
     return check_writable(p, why) == 0;
 }
 
-int relay_page_start(const struct config *config, struct queue *q, struct relay_page **out,
+static unsigned document(void *ctx, const char *path,
+                         const struct metrics_http_parameters *parameters, struct buf *out)
+{
+    const struct relay_page *p = ctx;
+
+    return relay_api_document(p->api, path, parameters, out);
+}
+
+static void tick(void *ctx)
+{
+    const struct relay_page *p = ctx;
+
+    relay_api_tick(p->api);
+}
+
+/* Read the file of passwords; *out is NULL if the page has none. -1 with `err`. */
+static int open_access(const struct config_relay *relay, struct metrics_access **out,
+                       struct err *err)
+{
+    *out = NULL;
+    if (!relay->page || relay->page_password_file[0] == '\0')
+        return 0;
+    *out = metrics_access_open(relay->page_password_file, err);
+    if (*out != NULL)
+        return 0;
+    err_wrap(err, "page_password_file");
+    return -1;
+}
+
+int relay_page_check(const struct config *config, struct err *err)
+{
+    struct metrics_access *access;
+    int rc = open_access(&config->relay, &access, err);
+
+    metrics_access_free(access);
+    return rc;
+}
+
+/* Make what the page for people needs. -1 with `err`: the file of passwords is wrong. */
+static int open_site(struct relay_page *p, const struct config_relay *relay,
+                     const struct relay_page_source *source, struct err *err)
+{
+    const struct relay_api_options options = {
+        .spool_directory = relay->spool_directory,
+        .queue = relay->queue,
+        .hostname = relay->hostname,
+        .counts = p->queue,
+        .destinations = source->destinations,
+        .destinations_ctx = source->ctx,
+        .is_ready = is_ready,
+        .is_ready_ctx = p,
+    };
+
+    if (!relay->page)
+        return 0;
+    if (open_access(relay, &p->access, err) != 0)
+        return -1;
+    p->api = relay_api_new(&options);
+    p->site = (struct metrics_http_site){
+        .files = relay_files, .document = document, .tick = tick, .access = p->access, .ctx = p};
+    return 0;
+}
+
+int relay_page_start(const struct config *config, struct queue *q,
+                     const struct relay_page_source *source, struct relay_page **out,
                      struct err *err)
 {
     const struct config_relay *relay = &config->relay;
@@ -274,6 +342,7 @@ int relay_page_start(const struct config *config, struct queue *q, struct relay_
         .page = page,
         .is_ready = is_ready,
         .ctx = p,
+        .site = relay->page ? &p->site : NULL,
     };
     p->queue = q;
     p->spool = mem_strdup(relay->spool_directory);
@@ -282,7 +351,8 @@ int relay_page_start(const struct config *config, struct queue *q, struct relay_
     counters_loaded();
     for (size_t i = 0; i < config->destination_count; i++)
         counters_declare(config->destinations[i].name);
-    p->http = metrics_http_start(&options, err);
+    if (open_site(p, relay, source, err) == 0)
+        p->http = metrics_http_start(&options, err);
     if (p->http == NULL) {
         relay_page_stop(p);
         return -1;
@@ -301,7 +371,12 @@ void relay_page_stop(struct relay_page *p)
 {
     if (p == NULL)
         return;
+    if (p->api != NULL)
+        relay_api_cancel(p->api);
     metrics_http_stop(p->http);
+    if (p->api != NULL)
+        relay_api_free(p->api);
+    metrics_access_free(p->access);
     free(p->spool);
     free(p);
 }

@@ -192,6 +192,7 @@ void security_secrets(const struct config *c,
     const struct config_server_tls *server = &c->relay.tls;
 
     key_secret(&s, "relay", "", server->key_file, server->cert_file);
+    secret(&s, "relay", "", c->relay.page_password_file);
     for (size_t i = 0; i < c->destination_count; i++) {
         const struct config_destination *d = &c->destinations[i];
         key_secret(&s, "destination", d->name, d->tls.key_file, d->tls.cert_file);

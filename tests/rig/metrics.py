@@ -4,6 +4,7 @@
 import http.client
 import json
 import re
+import socket
 import sys
 
 from .base import TIME_FACTOR, Skip, wait_for
@@ -24,11 +25,15 @@ def need_parser():
         raise Skip("python3-prometheus-client is not installed")
 
 
-def get(port, path, method="GET"):
-    """Make one request: (status, headers, body)."""
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=20 * TIME_FACTOR)
+def get(port, path, method="GET", headers=None):
+    """Make one request: (status, headers, body). port: of 127.0.0.1, or the path of a unix socket."""
+    c = http.client.HTTPConnection("127.0.0.1", port if isinstance(port, int) else 80, timeout=20 * TIME_FACTOR)
+    if isinstance(port, str):
+        c.sock = socket.socket(socket.AF_UNIX)
+        c.sock.settimeout(20 * TIME_FACTOR)
+        c.sock.connect(port)
     try:
-        c.request(method, path)
+        c.request(method, path, headers=headers or {})
         r = c.getresponse()
         return r.status, dict(r.getheaders()), r.read().decode()
     finally:

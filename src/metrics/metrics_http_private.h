@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * metrics_http_private: the parts of metrics_http: sockets and their connections (metrics_http.c),
+ * the answer to each request (metrics_http_answer.c), and the thread that makes documents
+ * (metrics_http_document.c).
+ */
+#ifndef SPLIT_METRICS_HTTP_PRIVATE_H
+#define SPLIT_METRICS_HTTP_PRIVATE_H
+
+#include "metrics/metrics_http.h"
+
+#include <microhttpd.h>
+
+#include <pthread.h>
+
+#define METRICS_HTTP_SOCKETS_MAX 16
+#define METRICS_HTTP_CONNECTIONS_MAX 32
+#define METRICS_HTTP_STACK_SIZE (256 * 1024)
+
+/* One listening socket and its thread. */
+struct metrics_http_socket {
+    struct metrics_http *http;
+    struct MHD_Daemon *daemon;
+    char unix_path[108]; /* "" for inet */
+    bool is_loopback;    /* inet: only this machine reaches it */
+    /* The open connections, oldest first; only the socket's own thread uses them. */
+    const struct MHD_Connection *connections[METRICS_HTTP_CONNECTIONS_MAX];
+    int fds[METRICS_HTTP_CONNECTIONS_MAX];
+    size_t count;
+};
+
+/* A request for a document. It belongs to its connection, which is suspended until the document is
+ * made. */
+struct metrics_http_job {
+    struct metrics_http_job *next;
+    struct MHD_Connection *connection;
+    char *path;
+    struct metrics_http_parameters parameters;
+    unsigned status; /* 0: not made yet */
+    struct buf body;
+};
+
+struct metrics_http {
+    struct metrics_http_options o;
+    pthread_mutex_t page_lock;
+    struct metrics_http_socket sockets[METRICS_HTTP_SOCKETS_MAX];
+    size_t socket_count;
+
+    pthread_mutex_t lock; /* guards the members below */
+    pthread_cond_t changed;
+    pthread_t thread;
+    bool has_thread, is_stopping;
+    struct metrics_http_job *first, **last; /* those that wait */
+    size_t waiting;
+    int64_t denied_ms; /* when a wrong password was logged last */
+};
+
+/* Answer a request: the function that libmicrohttpd calls (MHD_AccessHandlerCallback). cls: the
+ * socket. */
+enum MHD_Result metrics_http_answer(void *cls, struct MHD_Connection *c, const char *url,
+                                    const char *method, const char *version, const char *upload,
+                                    size_t *upload_size, void **state);
+/* Free the state of a request (MHD_RequestCompletedCallback). */
+void metrics_http_completed(void *cls, struct MHD_Connection *c, void **state,
+                            enum MHD_RequestTerminationCode code);
+
+/* Start the thread that makes documents. -1 with `err`. */
+int metrics_http_documents_start(struct metrics_http *h, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* End the thread, and resume the connections that wait; their jobs get the status 503. */
+void metrics_http_documents_stop(struct metrics_http *h) __attribute__((nonnull));
+/* Have a document made: suspend the connection until job->status is set. False: too many wait, or
+ * the thread ends. */
+bool metrics_http_documents_add(struct metrics_http *h, struct metrics_http_job *job)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif

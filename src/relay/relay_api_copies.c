@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: ISC */
+/* The documents about copies: "queue", "history" and "copy/ID". */
+#include "relay/relay_api_private.h"
+
+#include "base/clock.h"
+#include "base/json_value.h"
+#include "queue/queue_id.h"
+#include "relay/entry.h"
+#include "relay/query.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LIMIT 100           /* copies or events in a document, unless it is asked for more */
+#define LIMIT_MAX 1000      /* if it is */
+#define RECIPIENTS_SHOWN 20 /* of a copy in a list */
+#define BYTES_MAX 2000000   /* from this size on, a list takes no more copies */
+
+/* A list of copies or events that is being made. */
+struct list {
+    const struct relay_api *api;
+    struct buf *out;
+    time_t now;
+    int64_t began_ms;
+    struct relay_api_destination *destinations;
+    size_t destination_count;
+    struct queue_suspension *orders;
+    size_t order_count;
+    uint64_t limit, found;
+    bool has_more;   /* the list was cut at its limit */
+    bool is_stopped; /* reading took too long */
+    char last[QUEUE_ID_SIZE];
+};
+
+/* Take a parameter. -1 with `err`. */
+static int take(struct queue_selection *s, const char *name, const char *value, bool is_queue,
+                struct err *err)
+{
+    enum query_word word = query_find(name);
+    const char **text = strcmp(name, "destination") == 0         ? &s->destination
+                        : strcmp(name, "id") == 0                ? &s->id
+                        : is_queue && strcmp(name, "after") == 0 ? &s->after
+                                                                 : NULL;
+    int64_t number;
+
+    if (text != NULL && text != &s->destination && !queue_id_parse(value, &number)) {
+        err_set(err, "not the id of a copy");
+        return -1;
+    }
+    if (text != NULL) {
+        *text = value;
+        return 0;
+    }
+    if (word == QUERY_WORDS || (word == QUERY_IN && !is_queue)) {
+        err_set(err, "no such condition");
+        return -1;
+    }
+    return query_take(s, word, value, time(NULL), err);
+}
+
+/* Make the selection from the parameters. Parameters without a value, as an HTML form sends them,
+ * do not count. -1 with `err`. */
+static int make_selection(const struct metrics_http_parameters *p, bool is_queue,
+                          struct queue_selection *out, struct err *err)
+{
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < p->count; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(p->names[k], p->names[i]) != 0)
+                continue;
+            err_set(err, "%s: given twice", p->names[i]);
+            return -1;
+        }
+        if (p->values[i][0] != '\0' && take(out, p->names[i], p->values[i], is_queue, err) != 0) {
+            err_wrap(err, "%s", p->names[i]);
+            return -1;
+        }
+    }
+    if (out->limit == 0)
+        out->limit = LIMIT;
+    if (out->limit > LIMIT_MAX)
+        out->limit = LIMIT_MAX;
+    return 0;
+}
+
+static bool may_go_on(void *ctx, uint64_t looked_at, uint64_t total)
+{
+    struct list *l = ctx;
+
+    (void)looked_at;
+    (void)total;
+    l->is_stopped = !relay_api_goes_on(l->api);
+    return !l->is_stopped;
+}
+
+/* Return the entry's time of the next attempt. */
+static time_t next_attempt(const struct list *l, const struct queue_entry *e)
+{
+    struct destination_suspension fault = {0};
+    const struct queue_suspension *order = NULL;
+
+    for (size_t i = 0; i < l->destination_count; i++)
+        if (strcmp(l->destinations[i].name, e->destination) == 0)
+            fault = l->destinations[i].suspension;
+    for (size_t i = 0; i < l->order_count; i++)
+        if (strcmp(l->orders[i].destination, e->destination) == 0 &&
+            (l->orders[i].until == 0 || l->orders[i].until > l->now))
+            order = &l->orders[i];
+    return entry_next_attempt(e, order, &fault, l->now);
+}
+
+/* Append an element. The reference to it is taken over. */
+static void add(struct list *l, json_t *element)
+{
+    if (l->found++ > 0)
+        buf_addc(l->out, ',');
+    json_value_dump(element, l->out);
+}
+
+/* Return true, and set has_more, if the list is full. One element more than the limit is read to
+ * find out. */
+static bool is_full(struct list *l)
+{
+    l->has_more = l->found >= l->limit || l->out->len > BYTES_MAX;
+    return l->has_more;
+}
+
+static bool add_copy(void *ctx, const struct queue_entry *e)
+{
+    struct list *l = ctx;
+    struct queue_entry shown = *e;
+
+    if (is_full(l))
+        return false;
+    if (shown.recipient_count > RECIPIENTS_SHOWN)
+        shown.recipient_count = RECIPIENTS_SHOWN;
+    json_t *o = entry_json(&shown, next_attempt(l, e), l->now);
+    json_value_set(o, "recipient_count", json_integer((json_int_t)e->recipient_count));
+    memcpy(l->last, e->id, sizeof l->last);
+    add(l, o);
+    return true;
+}
+
+static bool add_event(void *ctx, const struct queue_event *e)
+{
+    struct list *l = ctx;
+
+    if (is_full(l))
+        return false;
+    add(l, entry_json_event(e));
+    return true;
+}
+
+/* Open a reader and read what next_attempt() needs. NULL: the error is the document. */
+static struct queue_reader *begin(struct relay_api *a, struct list *l, struct buf *out)
+{
+    struct err err;
+    struct queue_reader *reader = relay_api_reader(a, out);
+
+    *l = (struct list){.api = a, .out = out, .now = time(NULL), .began_ms = clock_now_ms()};
+    if (reader == NULL)
+        return NULL;
+    if (queue_reader_suspensions(reader, &l->orders, &l->order_count, &err) != 0) {
+        (void)relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
+        queue_reader_close(reader);
+        return NULL;
+    }
+    l->destinations = a->o.destinations(a->o.destinations_ctx, &l->destination_count);
+    return reader;
+}
+
+static void end(struct list *l, struct queue_reader *reader)
+{
+    free(l->destinations);
+    free(l->orders);
+    queue_reader_close(reader);
+}
+
+/* Append the members after a list. */
+static void finish_list(const struct list *l, bool is_queue)
+{
+    buf_addf(l->out, "],\"time\":%lld,\"incomplete\":%s,\"took\":%lld.%03lld", (long long)l->now,
+             l->is_stopped ? "true" : "false", (long long)(clock_now_ms() - l->began_ms) / 1000,
+             (long long)(clock_now_ms() - l->began_ms) % 1000);
+    if (!is_queue)
+        buf_addf(l->out, ",\"more\":%s}", l->has_more ? "true" : "false");
+    else if (l->has_more && l->found > 0)
+        buf_addf(l->out, ",\"next\":\"%s\"}", l->last);
+    else
+        buf_adds(l->out, ",\"next\":null}");
+}
+
+static unsigned make_list(struct relay_api *a, const struct metrics_http_parameters *parameters,
+                          bool is_queue, struct buf *out)
+{
+    struct queue_selection selection;
+    struct err err;
+    struct list l;
+    int64_t count;
+
+    if (make_selection(parameters, is_queue, &selection, &err) != 0)
+        return relay_api_fail(out, API_WRONG, "%s", err.text);
+    struct queue_reader *reader = begin(a, &l, out);
+    if (reader == NULL)
+        return API_UNAVAILABLE;
+    l.limit = selection.limit;
+    selection.limit++;
+    buf_adds(out, is_queue ? "{\"copies\":[" : "{\"events\":[");
+    if (is_queue)
+        count = queue_reader_list(reader, &selection, add_copy, may_go_on, &l, &err);
+    else
+        count = queue_reader_history(reader, &selection, add_event, may_go_on, &l, &err);
+    finish_list(&l, is_queue);
+    end(&l, reader);
+    return count >= 0 ? API_OK : relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
+}
+
+unsigned relay_api_queue(struct relay_api *a, const struct metrics_http_parameters *parameters,
+                         struct buf *out)
+{
+    return make_list(a, parameters, true, out);
+}
+
+unsigned relay_api_history(struct relay_api *a, const struct metrics_http_parameters *parameters,
+                           struct buf *out)
+{
+    return make_list(a, parameters, false, out);
+}
+
+static bool add_whole(void *ctx, const struct queue_entry *e)
+{
+    struct list *l = ctx;
+
+    add(l, entry_json_whole(e, next_attempt(l, e), l->now));
+    return false;
+}
+
+unsigned relay_api_copy(struct relay_api *a, const char *id, struct buf *out)
+{
+    struct queue_selection selection = {.id = id};
+    int64_t number;
+    struct err err;
+    struct list l;
+
+    if (!queue_id_parse(id, &number))
+        return relay_api_fail(out, API_NOT_FOUND, "not the id of a copy");
+    struct queue_reader *reader = begin(a, &l, out);
+    if (reader == NULL)
+        return API_UNAVAILABLE;
+    l.limit = LIMIT;
+    buf_adds(out, "{\"copy\":");
+    int64_t copies = queue_reader_list(reader, &selection, add_whole, NULL, &l, &err);
+    if (copies == 0)
+        buf_adds(out, "null");
+    buf_adds(out, ",\"events\":[");
+    l.found = 0;
+    int64_t events =
+        copies < 0 ? -1 : queue_reader_history(reader, &selection, add_event, may_go_on, &l, &err);
+    finish_list(&l, false);
+    end(&l, reader);
+    if (copies < 0 || events < 0)
+        return relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
+    if (copies == 0 && events == 0 && !l.is_stopped)
+        return relay_api_fail(out, API_NOT_FOUND,
+                              "neither the queue nor the history has this copy");
+    return API_OK;
+}
