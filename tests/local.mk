@@ -104,6 +104,7 @@ EXTRA_DIST += \
 	%D%/bench/backlog.py \
 	%D%/bench/bench.py \
 	%D%/bench/measure.py \
+	%D%/bench/page.py \
 	%D%/bench/replicated.py \
 	%D%/bench/size.py \
 	%D%/bench/store.py \

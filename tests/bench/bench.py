@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import rig  # noqa: E402
 from rig.daemons import accepts, build_directory  # noqa: E402
 from backlog import bench_backlog, bench_drain, bench_starvation  # noqa: E402
+from page import bench_page  # noqa: E402
 from measure import RELAYED, Syncs, Table, Target, relay_configuration, relay_tables, wait_sent  # noqa: E402
 from replicated import bench_replicated  # noqa: E402
 from size import bench_size  # noqa: E402
@@ -362,7 +363,7 @@ def main():
     parser.add_argument("--backlog", type=int, default=1000000, help="copies queued at a start; 2 GB of disk (1000000)")
     parser.add_argument("--drain", type=int, default=100000, help="copies that splitrelay, and Postfix, have to drain (100000)")
     parser.add_argument("--directory", help="where spools and Postfix queues are, such as another file system (the build directory)")
-    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "whole", "store", "memory", "backlog", "drain", "starvation", "replicated"), help="one part alone")
+    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "whole", "store", "memory", "backlog", "drain", "starvation", "replicated", "page"), help="one part alone")
     parser.add_argument("--churn", type=int, default=100000, help="copies that come and go in PostgreSQL while others wait (100000)")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     options = parser.parse_args()
@@ -374,7 +375,7 @@ def main():
         sys.exit(f"cannot run: {e}")
     parts = {"front": bench_front, "size": bench_table_size, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
     parts.update(whole=bench_whole, store=bench_store, backlog=bench_backlog, drain=bench_drain, starvation=bench_starvation)
-    parts.update(replicated=bench_replicated)
+    parts.update(replicated=bench_replicated, page=bench_page)
     session = rig.Session("bench", working_directory(options.directory))
     results = {}
     status = 0
