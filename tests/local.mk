@@ -83,6 +83,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_split.py \
 	%D%/it/it_task_gdb.py \
 	%D%/it/it_tls.py \
+	%D%/it/it_trace.py \
 	%D%/it/it_transport_map.py \
 	%D%/it/it_tls_remote.py \
 	%D%/it/it_units.py \
@@ -148,6 +149,7 @@ EXTRA_DIST += \
 	%D%/rig/sendmail_tower.py \
 	%D%/rig/sink.py \
 	%D%/rig/socketmap.py \
+	%D%/rig/stamp.py \
 	%D%/rig/setup_system.py \
 	%D%/rig/split_scenarios.py \
 	%D%/rig/tap.py \
@@ -257,6 +259,11 @@ FUZZERS += %D%/fuzz/fuzz_table
 %C%_fuzz_fuzz_table_SOURCES = %D%/fuzz/fuzz_table.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_table_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_table_LDADD = $(FUZZ_LIBS)
+
+FUZZERS += %D%/fuzz/fuzz_trace_way
+%C%_fuzz_fuzz_trace_way_SOURCES = %D%/fuzz/fuzz_trace_way.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_trace_way_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_trace_way_LDADD = libctl.a $(FUZZ_RELAY_LIBS) $(JANSSON_LIBS)
 
 check_PROGRAMS += $(FUZZERS)
 TESTS += $(FUZZERS)
@@ -518,6 +525,15 @@ UNIT_TESTS += %D%/unit/test_stream
 UNIT_TESTS += %D%/unit/test_trace
 %C%_unit_test_trace_SOURCES = %D%/unit/test_trace.c
 %C%_unit_test_trace_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_trace_line
+%C%_unit_test_trace_line_SOURCES = %D%/unit/test_trace_line.c
+%C%_unit_test_trace_line_LDADD = libctl.a $(UNIT_RELAY_LIBS) $(JANSSON_LIBS)
+
+UNIT_TESTS += %D%/unit/test_trace_way
+%C%_unit_test_trace_way_SOURCES = %D%/unit/test_trace_way.c
+%C%_unit_test_trace_way_LDADD = libctl.a $(UNIT_RELAY_LIBS) $(JANSSON_LIBS)
+
 UNIT_TESTS += %D%/unit/test_table
 %C%_unit_test_table_SOURCES = %D%/unit/test_table.c
 %C%_unit_test_table_LDADD = $(UNIT_LIBS)

@@ -35,6 +35,7 @@ int ctl_show(const struct ctl_command *self, const char *config_path, int argc, 
 int ctl_stats(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_status(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_trace(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_setup_postfix(const struct ctl_command *self, const char *config_path, int argc,
                       char **argv);
 int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, int argc,

@@ -30,7 +30,24 @@ libctl_a_SOURCES = \
 	%D%/setup/setup_postfix_services.c \
 	%D%/setup/setup_postfix_single.c \
 	%D%/setup/setup_postfix_units.c \
-	%D%/setup/steps.c %D%/setup/steps.h
+	%D%/setup/steps.c %D%/setup/steps.h \
+	%D%/trace/trace_facts.c %D%/trace/trace_facts.h \
+	%D%/trace/trace_follow.c %D%/trace/trace_follow.h \
+	%D%/trace/trace_join.c %D%/trace/trace_join.h \
+	%D%/trace/trace_kind.c %D%/trace/trace_kind.h \
+	%D%/trace/trace_line.c %D%/trace/trace_line.h \
+	%D%/trace/trace_log.c %D%/trace/trace_log.h \
+	%D%/trace/trace_object.c %D%/trace/trace_object.h \
+	%D%/trace/trace_reader.c %D%/trace/trace_reader.h \
+	%D%/trace/trace_stamp.c %D%/trace/trace_stamp.h \
+	%D%/trace/trace_way.c %D%/trace/trace_way.h %D%/trace/trace_way_private.h \
+	%D%/trace/trace_way_end.c \
+	%D%/trace/trace_way_part.c \
+	%D%/trace/trace_way_root.c \
+	%D%/trace/trace_way_text.c \
+	%D%/trace/trace_when.c %D%/trace/trace_when.h \
+	%D%/trace/trace_word.c %D%/trace/trace_word.h
+libctl_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 
 sbin_PROGRAMS += splitctl
 splitctl_SOURCES = \
@@ -71,6 +88,10 @@ splitctl_SOURCES = \
 	%D%/summary.c %D%/summary.h \
 	%D%/suspend.c \
 	%D%/terminal.c %D%/terminal.h \
+	%D%/trace/trace.c \
+	%D%/trace/trace_print.c %D%/trace/trace_print.h \
+	%D%/trace/trace_print_json.c \
+	%D%/trace/trace_queue.c %D%/trace/trace_queue.h \
 	%D%/unit.c %D%/unit.h
 splitctl_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"'
 splitctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: ISC */
+/* trace: the command `splitctl trace`. */
+#include "base/mem.h"
+#include "base/process.h"
+#include "ctl/ctl.h"
+#include "ctl/trace/trace_follow.h"
+#include "ctl/trace/trace_join.h"
+#include "ctl/trace/trace_print.h"
+#include "ctl/trace/trace_queue.h"
+#include "ctl/trace/trace_reader.h"
+#include "ctl/trace/trace_when.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define JOURNAL_SINCE_S 86400 /* how far back the journal is read if --since is not given */
+
+struct trace {
+    char **words, **files; /* borrowed from argv */
+    int word_count, file_count;
+    time_t since, until; /* 0: not given */
+    bool is_json, is_followed;
+
+    const struct config *config;
+    struct trace_log *log;
+    struct trace_words *set;
+    struct trace_queue *queue; /* NULL: it cannot be read */
+    struct trace_reader **readers;
+    int reader_count;
+};
+
+/* --- reading --- */
+
+static void add_reader(struct trace *t, struct trace_reader *r, const struct err *err)
+{
+    if (r == NULL) {
+        ctl_complain("%s", err->text);
+        return;
+    }
+    t->readers = mem_grow(t->readers, (size_t)t->reader_count + 1, sizeof(struct trace_reader *));
+    t->readers[t->reader_count++] = r;
+}
+
+static void open_readers(struct trace *t)
+{
+    struct err err = {0};
+
+    for (int i = 0; i < t->file_count; i++) {
+        struct trace_reader *r = trace_reader_open(t->files[i], &err);
+        add_reader(t, r, &err);
+    }
+    if (t->file_count > 0)
+        return;
+    struct trace_reader *r = trace_reader_journal(t->log->since_us, t->log->until_us,
+                                                  t->config->log.facility, false, &err);
+    add_reader(t, r, &err);
+}
+
+/* Read all logs. Returns false if none could be read. */
+static bool read_logs(struct trace *t)
+{
+    int failures = 0;
+    struct err err;
+
+    open_readers(t);
+    for (int i = 0; i < t->reader_count; i++)
+        if (trace_reader_all(t->readers[i], t->log, t->is_followed, &err) < 0) {
+            ctl_complain("%s", err.text);
+            failures++;
+        }
+    if (t->log->unstamped > 0)
+        ctl_complain("%llu lines are not used, because their time is not understood. The first: %s",
+                     (unsigned long long)t->log->unstamped, t->log->first_unstamped);
+    if (t->log->overlong > 0)
+        ctl_complain("%llu lines are not used, because they are too long",
+                     (unsigned long long)t->log->overlong);
+    return t->reader_count > failures || t->log->event_count > 0;
+}
+
+/* Add what the queue knows of copies of which the log has no line. */
+static void read_queue(struct trace *t)
+{
+    int64_t added = 0;
+    struct err err;
+
+    t->queue = trace_queue_open(t->config, &err);
+    for (int i = 0; t->queue != NULL && i < t->word_count; i++) {
+        int64_t n = trace_queue_add(t->queue, t->words[i], t->since, t->log, &err);
+        if (n < 0) {
+            trace_queue_close(t->queue);
+            t->queue = NULL;
+            break;
+        }
+        added += n;
+    }
+    if (t->queue == NULL)
+        ctl_complain("the queue of splitrelay cannot be read: %s", err.text);
+    if (added > 0)
+        trace_log_sort(t->log);
+}
+
+/* --- output --- */
+
+/* Write the messages that were refused before they had a queue id. Returns their number. */
+static size_t print_refusals(const struct trace *t, struct trace_follow *follow)
+{
+    struct trace_facts f;
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < t->log->event_count; i++) {
+        const struct trace_event *e = &t->log->events[i];
+        if (e->message != TRACE_NONE || e->kind != TRACE_KIND_REFUSED)
+            continue;
+        trace_log_facts(t->log, e, &f);
+        bool is_wanted = (f.to.at != NULL && trace_words_have(t->set, f.to)) ||
+                         (f.from.len > 0 && trace_words_have(t->set, f.from));
+        if (!is_wanted)
+            continue;
+        count++;
+        if (trace_follow_is_new(follow, e->serial, ""))
+            trace_print_refusal(t->log, e, &f, t->is_json);
+    }
+    return count;
+}
+
+/* Write the steps of a way that were not written before. */
+static void print_new_steps(const struct trace *t, struct trace_follow *follow,
+                            const struct trace_way *way, bool is_first)
+{
+    for (size_t i = 0; i < way->step_count; i++) {
+        bool is_new = way->steps[i].serial != TRACE_NONE &&
+                      trace_follow_is_new(follow, way->steps[i].serial, way->recipient);
+        if (is_new && !is_first)
+            trace_print_step(t->log, &way->steps[i], way->recipient);
+    }
+}
+
+/* Connect the messages, and write those that the words select. is_first: whole ways; otherwise the
+ * steps that are new. Returns the number of ways. */
+static size_t report(struct trace *t, struct trace_follow *follow, bool is_first)
+{
+    const struct trace_way_options options = {.log = t->log,
+                                              .words = t->set,
+                                              .tag_domain = t->config->tag_domain,
+                                              .find = t->queue == NULL ? NULL : trace_queue_find,
+                                              .ctx = t->queue};
+    size_t found = 0;
+    uint32_t *roots;
+
+    trace_join(t->log);
+    trace_words_mark(t->set, t->log);
+    size_t count = trace_way_roots(&options, &roots);
+    for (size_t i = 0; i < count; i++) {
+        struct trace_way *ways;
+        struct trace_mail mail;
+        size_t way_count = trace_ways(&options, roots[i], &ways);
+        trace_print_mail(t->log, roots[i], &mail);
+        for (size_t k = 0; k < way_count; k++) {
+            if (!ways[k].is_wanted)
+                continue;
+            found++;
+            if (is_first && t->is_json)
+                trace_print_json(t->log, roots[i], &mail, &ways[k]);
+            else if (is_first)
+                trace_print_way(t->log, &mail, &ways[k]);
+            if (t->is_followed)
+                print_new_steps(t, follow, &ways[k], is_first);
+        }
+        trace_ways_free(ways, way_count);
+    }
+    free(roots);
+    return found + print_refusals(t, follow);
+}
+
+/* Start journalctl(1) again, for the lines from now on. */
+static void follow_journal(struct trace *t)
+{
+    struct err err = {0};
+
+    if (t->file_count > 0)
+        return;
+    for (int i = 0; i < t->reader_count; i++)
+        trace_reader_close(t->readers[i]);
+    t->reader_count = 0;
+    int64_t since_us = t->log->last_us != 0 ? t->log->last_us + 1000000 : t->log->since_us;
+    struct trace_reader *r = trace_reader_journal(since_us, 0, t->config->log.facility, true, &err);
+    add_reader(t, r, &err);
+}
+
+/* Write what comes, until all logs end or the process is stopped. */
+static void follow_logs(struct trace *t, struct trace_follow *follow)
+{
+    static const struct timespec pause = {.tv_nsec = 500000000};
+    struct err err;
+    bool is_open = true;
+
+    follow_journal(t);
+    while (is_open && fflush(stdout) == 0) {
+        uint32_t before = t->log->event_count;
+        is_open = false;
+        (void)nanosleep(&pause, NULL);
+        for (int i = 0; i < t->reader_count; i++) {
+            int rc = trace_reader_more(t->readers[i], t->log, &err);
+            if (rc < 0)
+                ctl_complain("%s", err.text);
+            is_open |= rc == 0;
+        }
+        if (t->log->event_count == before)
+            continue;
+        trace_log_sort(t->log);
+        (void)report(t, follow, false);
+    }
+}
+
+static int trace(struct trace *t)
+{
+    int code = EXIT_OK;
+    time_t now = time(NULL);
+
+    t->log = trace_log_new(now);
+    if (t->file_count == 0 && t->since == 0)
+        t->since = now - JOURNAL_SINCE_S;
+    t->log->since_us = (int64_t)t->since * 1000000;
+    t->log->until_us = (int64_t)t->until * 1000000;
+    t->set = trace_words_new(t->words, t->word_count, t->config->tag_domain);
+    struct trace_follow *follow = trace_follow_new();
+    if (!read_logs(t))
+        code = EXIT_UNAVAILABLE;
+    trace_log_sort(t->log);
+    read_queue(t);
+    size_t found = report(t, follow, true);
+    if (found == 0 && !t->is_json && code == EXIT_OK)
+        ctl_printf("Nothing was found in the logs%s\n", t->queue == NULL ? "" : " and the queue");
+    if (found == 0 && code == EXIT_OK)
+        code = EXIT_CHECK_FAILED;
+    if (t->is_followed)
+        follow_logs(t, follow);
+    for (int i = 0; i < t->reader_count; i++)
+        trace_reader_close(t->readers[i]);
+    free(t->readers);
+    trace_queue_close(t->queue);
+    trace_words_free(t->set);
+    trace_follow_free(follow);
+    trace_log_free(t->log);
+    return code;
+}
+
+/* --- command line --- */
+
+/* A plain argument is a word. After --log it is a further file, if there is such a file, or if it
+ * looks like a path: the shell makes several arguments of --log mail.log*. */
+static void take_argument(struct trace *t, char *text)
+{
+    bool is_file = t->file_count > 0 && (strchr(text, '/') != NULL || access(text, F_OK) == 0);
+
+    if (is_file)
+        t->files[t->file_count++] = text;
+    else
+        t->words[t->word_count++] = text;
+}
+
+static bool take_time(time_t *out, const char *option, const char *text)
+{
+    if (trace_when_parse(text, time(NULL), out))
+        return true;
+    ctl_complain("%s %s: not a time such as 10:00, \"2026-11-30 10:00\" or 2h", option, text);
+    return false;
+}
+
+/* Returns false if the command line is not valid. */
+static bool read_arguments(struct trace *t, int argc, char **argv)
+{
+    enum { SINCE = 256, UNTIL, LOG, JSON, FOLLOW };
+    static const struct option options[] = {
+        {"since", required_argument, NULL, SINCE}, {"until", required_argument, NULL, UNTIL},
+        {"log", required_argument, NULL, LOG},     {"json", no_argument, NULL, JSON},
+        {"follow", no_argument, NULL, FOLLOW},     {0}};
+    bool is_valid = true;
+    int c;
+
+    optind = 0;
+    while (is_valid && (c = getopt_long(argc, argv, "-", options, NULL)) != -1) {
+        if (c == 1)
+            take_argument(t, optarg);
+        else if (c == SINCE)
+            is_valid = take_time(&t->since, "--since", optarg);
+        else if (c == UNTIL)
+            is_valid = take_time(&t->until, "--until", optarg);
+        else if (c == LOG)
+            t->files[t->file_count++] = optarg;
+        else if (c == JSON)
+            t->is_json = true;
+        else if (c == FOLLOW)
+            t->is_followed = true;
+        else
+            is_valid = false;
+    }
+    while (is_valid && optind < argc) /* after "--" */
+        t->words[t->word_count++] = argv[optind++];
+    return is_valid && t->word_count > 0 && !(t->is_followed && (t->is_json || t->until != 0));
+}
+
+int ctl_trace(const struct ctl_command *self, const char *config_path, int argc, char **argv)
+{
+    struct trace t = {.words = mem_zalloc((size_t)argc * sizeof(char *)),
+                      .files = mem_zalloc((size_t)argc * sizeof(char *))};
+    int code;
+
+    if (!read_arguments(&t, argc, argv)) {
+        code = ctl_usage(self);
+    } else {
+        struct config *config = ctl_load(config_path);
+        t.config = config;
+        code = config == NULL ? EXIT_CONFIG : trace(&t);
+        if (config != NULL)
+            config_free(config);
+    }
+    free(t.words);
+    free(t.files);
+    return code;
+}

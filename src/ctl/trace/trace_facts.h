@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * trace_facts: the fields in the text of a line about a message. Pure functions; the results point
+ * into the text.
+ *
+ *     text  = field *( ", " field ) [ " (" note ")" ]
+ *     field = name "=" value
+ *     value = "<" address ">" *( "," "<" address ">" ) / text without ", "
+ *
+ * After `status=` the text in parentheses is the reply, and after `stat=` of Sendmail the rest of
+ * the line. The fields are read from left to right, so that a reply cannot be taken for a field.
+ * Syslog may cut a line: a value whose end is missing is left out, and is_whole is false.
+ */
+#ifndef SPLIT_CTL_TRACE_FACTS_H
+#define SPLIT_CTL_TRACE_FACTS_H
+
+#include "ctl/trace/trace_line.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum trace_status {
+    TRACE_STATUS_NONE, /* the line has no status */
+    TRACE_STATUS_SENT,
+    TRACE_STATUS_DEFERRED,
+    TRACE_STATUS_BOUNCED,
+    TRACE_STATUS_EXPIRED,
+    TRACE_STATUS_DEAD,    /* splitrelay: kept as a dead letter */
+    TRACE_STATUS_REFUSED, /* refused while the client was connected */
+    TRACE_STATUS_SKIPPED, /* splitrelay: not wanted by the destination */
+    TRACE_STATUS_DELETED, /* by an administrator */
+    TRACE_STATUS_OTHER
+};
+
+struct trace_facts {
+    /* One address, or several with their brackets and commas (Sendmail). Without the brackets if it
+     * is one. */
+    struct trace_slice to, orig_to, from, canonical;
+    struct trace_slice message_id; /* without brackets */
+    struct trace_slice filter, copy, dest, listener;
+    struct trace_slice client;   /* "host[ip]" */
+    struct trace_slice queue_id; /* queue_id= or orig_queue_id=; "-" counts as absent */
+    struct trace_slice size, relay, delay, status_text, reply;
+    enum trace_status status;
+    bool is_whole; /* the end of the text is there, as far as the text shows it */
+};
+
+/* Read the fields of a text that follows "ID: ". */
+void trace_facts_read(const char *text, size_t len, struct trace_facts *out)
+    __attribute__((nonnull));
+
+/* Read "reject: STAGE from CLIENT: REPLY; from=<a> to=<b> ...", as Postfix, milter-reject lines and
+ * splitrelay have it. The reply is in out->reply. */
+void trace_facts_read_reject(const char *text, size_t len, struct trace_facts *out)
+    __attribute__((nonnull));
+
+/* Read a line of amavis: "(12345-01) Passed CLEAN {...}, ... Queue-ID: X, ..., queued_as: Y, 512
+ * ms". status_text has "Passed CLEAN", reply has the text after queued_as:, delay "512 ms". */
+void trace_facts_read_amavis(const char *text, size_t len, struct trace_facts *out)
+    __attribute__((nonnull));
+
+/* Get the next address of a list as in `to`, without brackets. *at: where to go on; initially 0.
+ * False: there is no further address. */
+bool trace_facts_address(struct trace_slice list, size_t *at, struct trace_slice *out)
+    __attribute__((nonnull));
+
+/* Get the next queue id that the reply of a server names: "queued as ID [ID...]", "ID Message
+ * accepted for delivery", "id=ID". An id at the very end of a reply that is cut is left out. *at:
+ * initially 0. */
+bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct trace_slice *out)
+    __attribute__((nonnull));
+
+/* Is the slice equal to the text? */
+bool trace_slice_is(struct trace_slice s, const char *text) __attribute__((nonnull));
+
+/* Are two slices equal, without regard to the case of ASCII letters? */
+bool trace_slice_is_same(struct trace_slice a, struct trace_slice b);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: ISC */
+#include "ctl/trace/trace_line.h"
+#include "base/ascii.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static bool begins(struct trace_slice s, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    return s.len >= len && memcmp(s.at, prefix, len) == 0;
+}
+
+static void skip(struct trace_slice *s, size_t n)
+{
+    s->at += n;
+    s->len -= n;
+}
+
+/* Skip "<22>", the priority in a datagram of syslog. */
+static void skip_priority(struct trace_slice *rest)
+{
+    size_t n = 1;
+
+    if (rest->len == 0 || rest->at[0] != '<')
+        return;
+    while (n < rest->len && n < 4 && ascii_is_digit(rest->at[n]))
+        n++;
+    if (n > 1 && n < rest->len && rest->at[n] == '>')
+        skip(rest, n + 1);
+}
+
+/* Take the text up to the next space. False: there is no space, or nothing before it. */
+static bool take_word(struct trace_slice *rest, struct trace_slice *out)
+{
+    const char *space = memchr(rest->at, ' ', rest->len);
+
+    if (space == NULL || space == rest->at)
+        return false;
+    *out = (struct trace_slice){rest->at, (size_t)(space - rest->at)};
+    skip(rest, out->len + 1);
+    return true;
+}
+
+/* Is this word "TAG:" or "TAG[PID]:"? Then set *out to the tag. */
+static bool is_tag(struct trace_slice word, struct trace_slice *out)
+{
+    if (word.len < 2 || word.at[word.len - 1] != ':')
+        return false;
+    size_t len = word.len - 1;
+    if (word.at[len - 1] == ']') {
+        size_t n = len - 1;
+        while (n > 0 && ascii_is_digit(word.at[n - 1]))
+            n--;
+        if (n < 2 || n == len - 1 || word.at[n - 1] != '[')
+            return false;
+        len = n - 1;
+    }
+    *out = (struct trace_slice){word.at, len};
+    return true;
+}
+
+/* Skip what syslog daemons put around the message. */
+static void unwrap(struct trace_slice *text)
+{
+    static const char repeated[] = " times: [ ";
+
+    while (text->len > 0 && (text->at[text->len - 1] == '\r' || text->at[text->len - 1] == ' '))
+        text->len--;
+    if (begins(*text, "[ID ")) {
+        const char *end = memchr(text->at, ']', text->len);
+        if (end != NULL && end + 1 < text->at + text->len && end[1] == ' ')
+            skip(text, (size_t)(end + 2 - text->at));
+    }
+    if (!begins(*text, "message repeated ") || text->at[text->len - 1] != ']')
+        return;
+    const char *at = memmem(text->at, text->len, repeated, sizeof repeated - 1);
+    if (at != NULL) {
+        skip(text, (size_t)(at - text->at) + sizeof repeated - 1);
+        text->len -= text->len > 0;
+    }
+}
+
+enum trace_line_result trace_line_parse(struct trace_stamp *stamp, const char *line, size_t len,
+                                        struct trace_line *out)
+{
+    struct trace_slice rest = {line, len}, word;
+
+    *out = (struct trace_line){.host = {line, 0}};
+    skip_priority(&rest);
+    size_t n = trace_stamp_parse(stamp, rest.at, rest.len, &out->us);
+    if (n == 0 && !begins(rest, "splitmilter") && !begins(rest, "splitrelay"))
+        return TRACE_LINE_NO_STAMP;
+    if (n > 0 && (n >= rest.len || rest.at[n] != ' '))
+        return TRACE_LINE_NO_STAMP;
+    skip(&rest, n > 0 ? n + 1 : 0);
+    if (!take_word(&rest, &word))
+        return TRACE_LINE_NO_TAG;
+    if (!is_tag(word, &out->tag)) {
+        if (n == 0)
+            return TRACE_LINE_NO_STAMP;
+        out->host = word;
+        if (!take_word(&rest, &word) || !is_tag(word, &out->tag))
+            return TRACE_LINE_NO_TAG;
+    }
+    out->text = rest;
+    unwrap(&out->text);
+    return TRACE_LINE_OK;
+}

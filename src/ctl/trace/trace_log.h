@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * trace_log: the lines of all logs that have a queue id, sorted by time and collected into
+ * messages. One message here is one queue file: a mail that passes two instances of Postfix and
+ * splitrelay is at least three messages, which trace_join connects. One thread.
+ *
+ * Use: trace_log_new(), trace_log_add() for each line, trace_log_sort(). After further lines,
+ * trace_log_sort() starts again. Messages and events are numbered; numbers change with each sort.
+ *
+ * Short queue ids of Postfix are used again. A message ends with the line "removed", or when
+ * another message with the same id arrives in the same instance.
+ */
+#ifndef SPLIT_CTL_TRACE_LOG_H
+#define SPLIT_CTL_TRACE_LOG_H
+
+#include "ctl/trace/trace_facts.h"
+#include "ctl/trace/trace_kind.h"
+#include "ctl/trace/trace_line.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TRACE_NONE UINT32_MAX /* no event, no message, no edge */
+
+/* Where lines come from: host and tag. */
+struct trace_source_tag {
+    char *text; /* HOST and tag, each with a NUL */
+    struct trace_slice host;
+    struct trace_origin origin;
+    uint32_t system; /* index: tags of one instance on one host have the same */
+};
+
+struct trace_system {
+    struct trace_slice host, name; /* "postfix-in", "splitrelay" */
+    enum trace_program program;
+};
+
+struct trace_event {
+    int64_t us;       /* since 1970 */
+    const char *text; /* "ID: ...", with a NUL at its end */
+    uint32_t len;
+    uint32_t serial;        /* order in which the lines were read; does not change */
+    uint32_t tag;           /* index */
+    uint32_t file;          /* number of the file, in the order in which they were read */
+    uint32_t message, next; /* its message; the next event of this message */
+    uint8_t id_len;         /* 0: a line of amavis */
+    uint8_t kind;           /* enum trace_kind */
+    bool is_undated;        /* us is that of the line before */
+    bool is_long;           /* the line has a length at which syslog daemons cut */
+};
+
+struct trace_message {
+    struct trace_slice id;
+    uint32_t system;
+    uint32_t first, last; /* events */
+    uint32_t older;       /* the message before with this id, in any system */
+    int64_t first_us, last_us;
+    bool has_arrived, is_removed;
+    struct trace_slice message_id; /* in the text of an event */
+
+    /* set by trace_join */
+    uint32_t out, in; /* edges */
+    /* set by trace_word */
+    bool is_named;   /* a word is its id */
+    bool is_wanted;  /* a word is its sender or Message-ID */
+    bool is_touched; /* a word may be one of its recipients */
+    /* set by trace_way */
+    struct trace_facts *facts; /* of its events, in their order; NULL: not read yet */
+    uint32_t event_count;
+};
+
+/* From one message to the next one, into which it was delivered. */
+struct trace_edge {
+    uint32_t from, to; /* messages */
+    uint32_t event;    /* the delivery; TRACE_NONE: only the receiver says so */
+    uint32_t next_out, next_in;
+    bool is_notification;
+};
+
+struct trace_log {
+    struct trace_stamp stamp;
+    int64_t since_us, until_us; /* lines outside are dropped; 0: no limit */
+
+    struct trace_event *events;
+    uint32_t event_count, event_cap;
+    struct trace_source_tag *tags;
+    uint32_t tag_count, last_tag;
+    struct trace_system *systems;
+    uint32_t system_count;
+    int64_t last_us; /* of the line before in the same file */
+    uint32_t file;   /* number of the file that is being read */
+
+    struct trace_message *messages;
+    uint32_t message_count, message_cap;
+    uint32_t *heads; /* hash table: the newest message with an id */
+    uint32_t head_count;
+    struct trace_edge *edges;
+    uint32_t edge_count, edge_cap;
+
+    /* lines of unknown time, with the first one; lines that are too long */
+    uint64_t lines, bytes, unstamped, overlong;
+    char *first_unstamped;
+
+    char **blocks; /* memory of the texts */
+    size_t block_count, block_used, block_size;
+};
+
+/* now: the present time. */
+struct trace_log *trace_log_new(time_t now) __attribute__((returns_nonnull, warn_unused_result));
+void trace_log_free(struct trace_log *log);
+
+/* A file begins: its first lines cannot have the time of a line before. */
+void trace_log_begin_file(struct trace_log *log) __attribute__((nonnull));
+
+/* Add a line without its line end. Lines of other programs are dropped. */
+void trace_log_add(struct trace_log *log, const char *line, size_t len) __attribute__((nonnull));
+
+/* Sort the events by time, and make the messages. Events that need a search for their message
+ * (splitmilter, amavis) do not have one yet: see trace_join(). */
+void trace_log_sort(struct trace_log *log) __attribute__((nonnull));
+
+/* The newest message with this id; TRACE_NONE: there is none. The others follow in `older`. */
+uint32_t trace_log_find(const struct trace_log *log, struct trace_slice id)
+    __attribute__((nonnull));
+
+/* Make a message without events. */
+uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct trace_slice id,
+                               int64_t us) __attribute__((nonnull));
+
+/* Put an event into a message, at the place that its time gives it. An event that the message has
+ * from another file, because files overlap, is dropped. */
+void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
+    __attribute__((nonnull));
+
+/* Text of an event after "ID: ". */
+struct trace_slice trace_log_body(const struct trace_event *e) __attribute__((nonnull));
+
+/* Read the facts of an event, by its kind. */
+void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
+                     struct trace_facts *out) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: ISC */
+#include "ctl/trace/trace_reader.h"
+#include "base/buf.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#define CHUNK (256U << 10)
+#define REST_MAX (1U << 20) /* a line that is longer is no line of a log */
+
+struct trace_reader {
+    char *name; /* of the file, or "journalctl" */
+    int fd;
+    pid_t pid;       /* of the program that writes to fd; 0: none */
+    bool is_regular; /* fd is the file itself: it may grow */
+    struct buf rest; /* the beginning of a line */
+    bool is_skipping;
+};
+
+/* --- opening --- */
+
+/* Start a program. in: its standard input, -1: none. The reader gets its standard output. */
+static int spawn(struct trace_reader *r, const char *const *argv, int in, struct err *err)
+{
+    posix_spawn_file_actions_t actions;
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        err_set_errno(err, "%s: pipe", argv[0]);
+        return -1;
+    }
+    if (posix_spawn_file_actions_init(&actions) != 0)
+        abort();
+    int error = in >= 0 ? posix_spawn_file_actions_adddup2(&actions, in, 0)
+                        : posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (error == 0)
+        error = posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
+    if (error == 0)
+        error = posix_spawnp(&r->pid, argv[0], &actions, NULL, (char *const *)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(fds[1]);
+    if (error == 0) {
+        r->fd = fds[0];
+        return 0;
+    }
+    r->pid = 0;
+    close(fds[0]);
+    err_set(err, "%s: %s", argv[0], strerror(error));
+    return -1;
+}
+
+/* The program that unpacks a file which begins so; NULL: the file is not compressed. */
+static const char *unpacker(const unsigned char *head, size_t len)
+{
+    static const struct {
+        const char *magic, *program;
+    } formats[] = {{"\x1f\x8b", "gzip"},
+                   {"\xfd\x37zXZ", "xz"},
+                   {"\x28\xb5\x2f\xfd", "zstd"},
+                   {"BZh", "bzip2"}};
+
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (len >= strlen(formats[i].magic) &&
+            memcmp(head, formats[i].magic, strlen(formats[i].magic)) == 0)
+            return formats[i].program;
+    return NULL;
+}
+
+static int open_file(struct trace_reader *r, struct err *err)
+{
+    unsigned char head[8];
+    struct stat st;
+
+    int fd = strcmp(r->name, "-") == 0 ? dup(STDIN_FILENO) : open(r->name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        err_set_errno(err, "%s", r->name);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    ssize_t n = S_ISREG(st.st_mode) ? pread(fd, head, sizeof head, 0) : 0;
+    const char *program = unpacker(head, n > 0 ? (size_t)n : 0);
+    r->is_regular = program == NULL && S_ISREG(st.st_mode);
+    if (program == NULL) {
+        r->fd = fd;
+        return 0;
+    }
+    const char *const argv[] = {program, "-dc", NULL};
+    int rc = spawn(r, argv, fd, err);
+    close(fd);
+    return rc;
+}
+
+static struct trace_reader *new_reader(const char *name)
+{
+    struct trace_reader *r = mem_zalloc(sizeof *r);
+
+    r->name = mem_strdup(name);
+    r->fd = -1;
+    return r;
+}
+
+struct trace_reader *trace_reader_open(const char *path, struct err *err)
+{
+    struct trace_reader *r = new_reader(path);
+
+    if (open_file(r, err) == 0)
+        return r;
+    trace_reader_close(r);
+    return NULL;
+}
+
+/* The number of a facility as journalctl(1) has it. */
+static int facility_number(const char *name)
+{
+    if (strncmp(name, "local", 5) == 0 && name[5] >= '0' && name[5] <= '7')
+        return LOG_FAC(LOG_LOCAL0) + (name[5] - '0');
+    return strcmp(name, "daemon") == 0 ? LOG_FAC(LOG_DAEMON)
+           : strcmp(name, "user") == 0 ? LOG_FAC(LOG_USER)
+                                       : LOG_FAC(LOG_MAIL);
+}
+
+struct trace_reader *trace_reader_journal(int64_t since_us, int64_t until_us, const char *facility,
+                                          bool is_followed, struct err *err)
+{
+    struct trace_reader *r = new_reader("journalctl");
+    char since[40], until[40], mail[40], ours[40];
+    const char *argv[20] = {"journalctl", "--no-pager", "--all", "--output=short-iso-precise"};
+    size_t n = 4;
+
+    snprintf(since, sizeof since, "--since=@%lld", (long long)(since_us / 1000000));
+    snprintf(until, sizeof until, "--until=@%lld", (long long)(until_us / 1000000 + 1));
+    snprintf(mail, sizeof mail, "SYSLOG_FACILITY=%d", LOG_FAC(LOG_MAIL));
+    snprintf(ours, sizeof ours, "SYSLOG_FACILITY=%d", facility_number(facility));
+    if (since_us != 0)
+        argv[n++] = since;
+    if (until_us != 0)
+        argv[n++] = until;
+    if (is_followed) {
+        argv[n++] = "--follow";
+        argv[n++] = "--no-tail";
+    }
+    argv[n++] = mail;
+    argv[n++] = "+";
+    argv[n++] = ours;
+    argv[n++] = "+";
+    argv[n++] = "_SYSTEMD_UNIT=splitmilter.service";
+    argv[n++] = "+";
+    argv[n++] = "_SYSTEMD_UNIT=splitrelay.service";
+    if (spawn(r, argv, -1, err) == 0)
+        return r;
+    trace_reader_close(r);
+    return NULL;
+}
+
+void trace_reader_close(struct trace_reader *r)
+{
+    if (r == NULL)
+        return;
+    if (r->fd >= 0)
+        close(r->fd);
+    if (r->pid > 0) {
+        kill(r->pid, SIGTERM);
+        while (waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    }
+    buf_clear(&r->rest);
+    free(r->name);
+    free(r);
+}
+
+/* --- lines --- */
+
+/* Add the complete lines in the buffer. */
+static void add_lines(struct trace_reader *r, struct trace_log *log)
+{
+    char *at = r->rest.data, *stop = at + r->rest.len, *end;
+
+    while (at < stop && (end = memchr(at, '\n', (size_t)(stop - at))) != NULL) {
+        if (!r->is_skipping)
+            trace_log_add(log, at, (size_t)(end - at));
+        r->is_skipping = false;
+        at = end + 1;
+    }
+    buf_consume(&r->rest, (size_t)(at - r->rest.data));
+    if (r->rest.len > REST_MAX) {
+        log->overlong += !r->is_skipping;
+        r->is_skipping = true;
+        buf_reset(&r->rest);
+    }
+}
+
+/* Read once. Returns the number of bytes, 0 at the end, -1 with `err`. */
+static ssize_t read_some(struct trace_reader *r, struct trace_log *log, struct err *err)
+{
+    ssize_t n;
+
+    do
+        n = read(r->fd, buf_reserve(&r->rest, CHUNK), CHUNK);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        err_set_errno(err, "%s", r->name);
+        return -1;
+    }
+    r->rest.len += (size_t)n;
+    r->rest.data[r->rest.len] = '\0';
+    add_lines(r, log);
+    return n;
+}
+
+/* Wait for the program. -1 with `err`: it failed. */
+static int finish(struct trace_reader *r, struct err *err)
+{
+    int status = 0;
+
+    if (r->pid == 0)
+        return 0;
+    while (waitpid(r->pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    r->pid = 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    err_set(err, "%s cannot be read to its end: exit status %d", r->name,
+            WIFEXITED(status) ? WEXITSTATUS(status) : 128);
+    return -1;
+}
+
+int trace_reader_all(struct trace_reader *r, struct trace_log *log, bool is_followed,
+                     struct err *err)
+{
+    ssize_t n;
+
+    trace_log_begin_file(log);
+    while ((n = read_some(r, log, err)) > 0)
+        continue;
+    if (n < 0)
+        return -1;
+    if (r->rest.len > 0 && !r->is_skipping && !(is_followed && r->is_regular)) {
+        trace_log_add(log, r->rest.data, r->rest.len);
+        buf_reset(&r->rest);
+    }
+    return finish(r, err);
+}
+
+/* Has the name become that of another file, or has the file become shorter than what was read? */
+static bool is_replaced(const struct trace_reader *r)
+{
+    struct stat here, there;
+
+    if (!r->is_regular || fstat(r->fd, &here) < 0 || stat(r->name, &there) < 0)
+        return false;
+    off_t at = lseek(r->fd, 0, SEEK_CUR);
+    return here.st_dev != there.st_dev || here.st_ino != there.st_ino || there.st_size < at;
+}
+
+int trace_reader_more(struct trace_reader *r, struct trace_log *log, struct err *err)
+{
+    struct pollfd p = {.fd = r->fd, .events = POLLIN};
+    ssize_t n = 1;
+
+    if (!r->is_regular && r->pid == 0)
+        return 1;
+    while (n > 0 && (r->is_regular || poll(&p, 1, 0) > 0)) {
+        n = read_some(r, log, err);
+        if (n < 0)
+            return -1;
+    }
+    if (n == 0 && r->pid != 0)
+        return finish(r, err) < 0 ? -1 : 1;
+    if (!is_replaced(r))
+        return 0;
+    while ((n = read_some(r, log, err)) > 0) /* what came before the file was replaced */
+        continue;
+    close(r->fd);
+    r->fd = -1;
+    buf_reset(&r->rest);
+    return open_file(r, err);
+}

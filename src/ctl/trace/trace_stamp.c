@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: ISC */
+#include "ctl/trace/trace_stamp.h"
+#include "base/ascii.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define CLASSIC_LEN 15 /* "Nov 30 05:41:12" */
+#define MINUTE_LEN 12
+#define RFC3339_LEN 19 /* "2026-11-30T05:41:12" */
+#define DAY_S 86400
+#define YEARS_BACK 8 /* there is a leap year among so many */
+
+void trace_stamp_init(struct trace_stamp *s, time_t now)
+{
+    memset(s, 0, sizeof *s);
+    s->now = now;
+}
+
+/* The number in `count` digits, of which the first may be a space if may_be_padded; -1: another
+ * character. */
+static int digits(const char *at, int count, bool may_be_padded)
+{
+    int value = 0;
+
+    for (int i = 0; i < count; i++) {
+        if (i == 0 && may_be_padded && at[0] == ' ')
+            continue;
+        if (!ascii_is_digit(at[i]))
+            return -1;
+        value = value * 10 + (at[i] - '0');
+    }
+    return value;
+}
+
+/* Parse "HH:MM:SS"; -1: it is not a time of day. */
+static int time_of_day(const char *at)
+{
+    int h = digits(at, 2, false), m = digits(at + 3, 2, false), s = digits(at + 6, 2, false);
+
+    if (h < 0 || h > 23 || m < 0 || m > 59 || s < 0 || s > 60 || at[2] != ':' || at[5] != ':')
+        return -1;
+    return h * 3600 + m * 60 + s;
+}
+
+/* Parse a fraction of a second, such as ".25". Returns its length, 0 if there is none. */
+static size_t fraction(const char *at, size_t len, int64_t *us_out)
+{
+    int64_t unit = 100000;
+    size_t n = 1;
+
+    *us_out = 0;
+    if (len < 2 || (at[0] != '.' && at[0] != ',') || !ascii_is_digit(at[1]))
+        return 0;
+    for (; n < len && ascii_is_digit(at[n]); n++) {
+        *us_out += unit * (at[n] - '0');
+        unit /= 10;
+    }
+    return n;
+}
+
+/* The month 0 to 11; -1: these three letters are no English month. */
+static int month_of(const char *at)
+{
+    static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+    for (int i = 0; i < 12; i++)
+        if (memcmp(names + 3 * i, at, 3) == 0)
+            return i;
+    return -1;
+}
+
+/* The beginning of this minute in the latest possible year. False: there is no such day. */
+static bool minute_of(const struct trace_stamp *s, const char *at, int64_t *out)
+{
+    int month = month_of(at), day = digits(at + 4, 2, true);
+    int hour = digits(at + 7, 2, false), minute = digits(at + 10, 2, false);
+    struct tm now;
+
+    if (month < 0 || day < 1 || localtime_r(&s->now, &now) == NULL)
+        return false;
+    for (int back = -1; back < YEARS_BACK; back++) {
+        struct tm tm = {.tm_year = now.tm_year - back,
+                        .tm_mon = month,
+                        .tm_mday = day,
+                        .tm_hour = hour,
+                        .tm_min = minute,
+                        .tm_isdst = -1};
+        time_t t = mktime(&tm);
+        if (t != -1 && tm.tm_mon == month && tm.tm_mday == day && t <= s->now + DAY_S) {
+            *out = t;
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t classic(struct trace_stamp *s, const char *at, size_t len, int64_t *us_out)
+{
+    int64_t us;
+
+    if (len < CLASSIC_LEN || at[3] != ' ' || at[6] != ' ')
+        return 0;
+    int second = time_of_day(at + 7);
+    if (second < 0)
+        return 0;
+    if (memcmp(s->minute, at, MINUTE_LEN) != 0) {
+        if (!minute_of(s, at, &s->minute_s))
+            return 0;
+        memcpy(s->minute, at, MINUTE_LEN);
+    }
+    size_t n = fraction(at + CLASSIC_LEN, len - CLASSIC_LEN, &us);
+    *us_out = (s->minute_s + second % 60) * 1000000 + us;
+    return CLASSIC_LEN + n;
+}
+
+/* Days from 1970-01-01 to this day of the Gregorian calendar. */
+static int64_t days_from_1970(int year, int month, int day)
+{
+    int y = month <= 2 ? year - 1 : year, m = (month + 9) % 12;
+    int64_t era_days = 365LL * y + y / 4 - y / 100 + y / 400;
+
+    return era_days + (153 * m + 2) / 5 + day - 1 - 719468;
+}
+
+/* Parse a zone. Returns its length and sets *s_out to its seconds east of UTC; 0: no zone. */
+static size_t zone(const char *at, size_t len, int *s_out)
+{
+    *s_out = 0;
+    if (len >= 1 && (at[0] == 'Z' || at[0] == 'z'))
+        return 1;
+    if (len < 5 || (at[0] != '+' && at[0] != '-'))
+        return 0;
+    size_t colon = at[3] == ':';
+    if (len < 5 + colon)
+        return 0;
+    int h = digits(at + 1, 2, false), m = digits(at + 3 + colon, 2, false);
+    if (h < 0 || h > 23 || m < 0 || m > 59)
+        return 0;
+    *s_out = (at[0] == '-' ? -1 : 1) * (h * 3600 + m * 60);
+    return 5 + colon;
+}
+
+static size_t rfc3339(const char *at, size_t len, int64_t *us_out)
+{
+    int64_t us;
+    int zone_s;
+
+    if (len < RFC3339_LEN || at[4] != '-' || at[7] != '-' || at[10] != 'T')
+        return 0;
+    int year = digits(at, 4, false), month = digits(at + 5, 2, false);
+    int day = digits(at + 8, 2, false), second = time_of_day(at + 11);
+    if (year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 || second < 0)
+        return 0;
+    size_t n = RFC3339_LEN + fraction(at + RFC3339_LEN, len - RFC3339_LEN, &us);
+    size_t zone_len = zone(at + n, len - n, &zone_s);
+    if (zone_len == 0)
+        return 0;
+    *us_out = (days_from_1970(year, month, day) * DAY_S + second - zone_s) * 1000000 + us;
+    return n + zone_len;
+}
+
+size_t trace_stamp_parse(struct trace_stamp *s, const char *text, size_t len, int64_t *us_out)
+{
+    if (len > 0 && ascii_is_digit(text[0]))
+        return rfc3339(text, len, us_out);
+    return classic(s, text, len, us_out);
+}

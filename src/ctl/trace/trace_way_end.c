@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: ISC */
+#include "ctl/trace/trace_way_private.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct trace_message *walk_message(const struct walk *w, uint32_t message)
+{
+    return &w->o->log->messages[message];
+}
+
+enum trace_program walk_program(const struct walk *w, uint32_t message)
+{
+    return w->o->log->systems[walk_message(w, message)->system].program;
+}
+
+struct trace_slice walk_system(const struct walk *w, uint32_t message)
+{
+    return w->o->log->systems[walk_message(w, message)->system].name;
+}
+
+bool walk_has_visited(const struct walk *w, uint32_t message)
+{
+    for (size_t i = 0; i < w->visited_count; i++)
+        if (w->visited[i] == message)
+            return true;
+    return false;
+}
+
+static void set_text(char **slot, struct trace_slice s)
+{
+    free(*slot);
+    *slot = mem_strndup(s.at == NULL ? "" : s.at, s.len);
+}
+
+/* Add an end in this message. */
+struct trace_end *trace_way_end_in(struct walk *w, enum trace_end_state state, uint32_t message,
+                                   struct leg leg, const struct hit *hit)
+{
+    struct trace_end *end = trace_way_end(w->way, state);
+    struct trace_slice plain, name;
+
+    end->message = message;
+    end->is_copy = leg.is_copy;
+    set_text(&end->name, leg.name);
+    set_text(&end->id, walk_message(w, message)->id);
+    if (hit != NULL) {
+        end->us = w->o->log->events[hit->event].us;
+        (void)trace_word_untag(hit->facts->to, w->o->tag_domain, &plain, &name);
+        set_text(&end->address, plain);
+        set_text(&end->relay, hit->facts->relay);
+        set_text(&end->why, hit->facts->reply);
+    }
+    return end;
+}
+
+/* --- copies --- */
+
+/* The destination that the lines of splitrelay name for a copy; len 0: none. */
+struct trace_slice walk_destination(const struct walk *w, uint32_t message)
+{
+    const struct trace_facts *f = trace_way_facts(w->o, message);
+    size_t n = 0;
+
+    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
+         e = w->o->log->events[e].next, n++) {
+        struct trace_slice middle = w->o->log->tags[w->o->log->events[e].tag].origin.middle;
+        if (f[n].dest.at != NULL)
+            return f[n].dest;
+        if (middle.len > 0)
+            return middle;
+    }
+    return (struct trace_slice){"", 0};
+}
+
+static struct trace_copy ask(const struct walk *w, struct trace_slice id, const struct names *names)
+{
+    struct trace_copy copy = {.place = TRACE_COPY_NOT_ASKED};
+
+    if (w->o->find != NULL)
+        w->o->find(w->o->ctx, id, names->items, names->count, &copy);
+    return copy;
+}
+
+/* Add the end that the queue knows. Returns false if the queue knows nothing. */
+static bool end_of_copy(struct walk *w, const struct trace_copy *copy, struct trace_slice id,
+                        struct leg leg)
+{
+    static const enum trace_end_state states[] = {
+        [TRACE_COPY_NOT_ASKED] = TRACE_END_UNKNOWN, [TRACE_COPY_NOWHERE] = TRACE_END_UNKNOWN,
+        [TRACE_COPY_IN_QUEUE] = TRACE_END_WAITS,    [TRACE_COPY_HELD] = TRACE_END_HELD,
+        [TRACE_COPY_DEAD] = TRACE_END_DEAD,         [TRACE_COPY_SENT] = TRACE_END_SENT,
+        [TRACE_COPY_DELETED] = TRACE_END_DELETED};
+
+    if (copy->place == TRACE_COPY_NOT_ASKED || copy->place == TRACE_COPY_NOWHERE)
+        return false;
+    struct trace_end *end = trace_way_end(w->way, states[copy->place]);
+    end->is_copy = true;
+    set_text(&end->name, leg.name);
+    if (leg.name.len == 0)
+        set_text(&end->name, (struct trace_slice){copy->destination, strlen(copy->destination)});
+    set_text(&end->id, id);
+    set_text(&end->why, (struct trace_slice){copy->why, strlen(copy->why)});
+    set_text(&end->relay, (struct trace_slice){copy->relay, strlen(copy->relay)});
+    end->next = copy->next;
+    end->us = (int64_t)copy->when * 1000000;
+    return true;
+}
+
+/* The front gave a copy to splitrelay, whose lines are not there: ask the queue about each id. */
+void trace_way_end_behind_front(struct walk *w, uint32_t message, const struct hit *hit,
+                                const struct names *names, struct leg leg)
+{
+    struct trace_slice id;
+    size_t at = 0;
+    bool is_found = false;
+
+    while (trace_facts_queued_as(hit->facts, &at, &id)) {
+        struct trace_copy copy = ask(w, id, names);
+        bool is_other =
+            copy.place > TRACE_COPY_NOWHERE && copy.destination[0] != '\0' &&
+            !trace_slice_is_same(leg.name,
+                                 (struct trace_slice){copy.destination, strlen(copy.destination)});
+        is_found |= !is_other && end_of_copy(w, &copy, id, leg);
+        trace_copy_clear(&copy);
+    }
+    if (is_found)
+        return;
+    trace_way_missing(w->way, "what splitrelay did with the copy for %.*s (%.*s)", SLICE(leg.name),
+                      SLICE(hit->facts->reply));
+    (void)trace_way_end_in(w, TRACE_END_UNKNOWN, message, leg, hit);
+}
+
+void trace_way_end_in_relay(struct walk *w, uint32_t message, const struct names *names,
+                            struct leg leg, const struct hit *hit, enum trace_end_state by_log)
+{
+    struct trace_slice id = walk_message(w, message)->id;
+    struct trace_copy copy = ask(w, id, names);
+
+    if (!end_of_copy(w, &copy, id, leg)) {
+        bool is_gone = copy.place == TRACE_COPY_NOWHERE;
+        (void)trace_way_end_in(w, is_gone ? TRACE_END_UNKNOWN : by_log, message, leg, hit);
+        if (is_gone)
+            trace_way_missing(w->way, "how copy %.*s left the queue", SLICE(id));
+    }
+    trace_copy_clear(&copy);
+}
+
+bool trace_way_is_copy_for(struct walk *w, uint32_t message, const struct names *names)
+{
+    struct trace_slice id = walk_message(w, message)->id;
+    struct trace_copy copy = ask(w, id, names);
+    enum trace_copy_place place = copy.place;
+
+    if (place == TRACE_COPY_NOT_ASKED)
+        trace_way_missing(w->way, "whether copy %.*s is for this recipient", SLICE(id));
+    trace_copy_clear(&copy);
+    return place > TRACE_COPY_NOWHERE;
+}
+
+/* --- ends in an MTA --- */
+
+/* What became of a recipient that the last delivery line leaves in the queue. */
+static enum trace_end_state state_in_queue(const struct walk *w, uint32_t message)
+{
+    const struct trace_log *log = w->o->log;
+    const struct trace_message *m = walk_message(w, message);
+
+    for (uint32_t e = m->first; e != TRACE_NONE; e = log->events[e].next) {
+        struct trace_slice service = log->tags[log->events[e].tag].origin.service;
+        if (log->events[e].kind == TRACE_KIND_EXPIRED)
+            return TRACE_END_BOUNCED;
+        if (log->events[e].kind == TRACE_KIND_REMOVED && trace_slice_is(service, "postsuper"))
+            return TRACE_END_DELETED;
+    }
+    return m->is_removed ? TRACE_END_UNKNOWN : TRACE_END_WAITS;
+}
+
+void trace_way_end_waiting(struct walk *w, uint32_t message, struct leg leg, const struct hit *hit)
+{
+    enum trace_end_state state = state_in_queue(w, message);
+
+    (void)trace_way_end_in(w, state, message, leg, hit);
+    if (state == TRACE_END_UNKNOWN)
+        trace_way_missing(w->way, "why %.*s left the queue of %.*s",
+                          SLICE(walk_message(w, message)->id), SLICE(walk_system(w, message)));
+}
+
+/* --- what was decided --- */
+
+static bool has_end(const struct trace_way *w, size_t first, bool is_copy, struct trace_slice name)
+{
+    for (size_t i = first; i < w->end_count; i++) {
+        const struct trace_end *e = &w->ends[i];
+        const struct trace_slice own = {e->name, strlen(e->name)};
+        if (e->is_copy == is_copy && (!is_copy || trace_slice_is_same(name, own)))
+            return true;
+    }
+    return false;
+}
+
+static void expect_copies(struct walk *w, uint32_t message, struct trace_slice list, size_t first)
+{
+    for (size_t at = 0; at < list.len;) {
+        size_t n = 0;
+        while (at + n < list.len && list.at[at + n] != ',')
+            n++;
+        struct leg leg = {true, {list.at + at, n}};
+        if (!has_end(w->way, first, true, leg.name))
+            trace_way_end_waiting(w, message, leg, NULL);
+        at += n + 1;
+    }
+}
+
+void trace_way_expect(struct walk *w, uint32_t message, const struct names *names, size_t first)
+{
+    const struct trace_log *log = w->o->log;
+    const struct trace_facts *f = trace_way_facts(w->o, message);
+    enum trace_program program = walk_program(w, message);
+
+    if (w->is_refused)
+        return;
+    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
+         e = log->events[e].next, f++) {
+        if (log->events[e].kind != TRACE_KIND_DECIDED || !trace_way_belongs(w->o, f, names))
+            continue;
+        if (f->copy.at != NULL)
+            expect_copies(w, message, f->copy, first);
+        if (program != TRACE_PROGRAM_SPLITMILTER &&
+            !has_end(w->way, first, false, (struct trace_slice){0}))
+            trace_way_end_waiting(w, message, (struct leg){false, f->filter}, NULL);
+    }
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: ISC */
+/* trace_way: prepared logs, and what became of the mail of a word in them. */
+#include "base/buf.h"
+#include "base/mem.h"
+#include "ctl/trace/trace_join.h"
+#include "ctl/trace/trace_way.h"
+#include "unit.h"
+
+#include <string.h>
+#include <time.h>
+
+#define T "Nov 30 05:00:00 mx "
+#define U "Nov 30 05:00:01 mx "
+#define V "Nov 30 05:00:02 mx "
+#define FILTER(address) address ".secondary.filter.split.invalid"
+#define COPY(address) address ".archive.copy.split.invalid"
+#define RELAY ", relay=127.0.0.1[127.0.0.1]:10, delay=0.4, delays=0/0/0/0.4, dsn=2.0.0, status="
+
+/* The front with id 4Xy1234567z takes a message for anna and ben. */
+#define FRONT                                                                                      \
+    T "postfix-in/smtpd[1]: 4Xy1234567z: client=client.test[192.0.2.1]\n" T                        \
+      "postfix-in/cleanup[2]: 4Xy1234567z: message-id=<1@x>\n" T                                   \
+      "postfix-in/qmgr[4]: 4Xy1234567z: from=<s@sender.test>, size=1234, nrcpt=3 (queue active)\n"
+#define DECISIONS                                                                                  \
+    T "splitmilter[3]: 4Xy1234567z: to=<anna@a.test>, canonical=<anna@new.test>, "                 \
+      "filter=secondary, copy=archive\n" T                                                         \
+      "splitmilter[3]: 4Xy1234567z: to=<ben@a.test>, filter=secondary\n"
+#define TO_FILTER                                                                                  \
+    U "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(                                              \
+        "anna@new.test") ">" RELAY "sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n" U                \
+                         "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(                           \
+                             "ben@a.test") ">" RELAY                                               \
+                                           "sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n"
+#define TO_COPY                                                                                    \
+    U "postfix-in/smtp[5]: 4Xy1234567z: to=<" COPY(                                                \
+        "anna@a.test") ">" RELAY "sent (250 2.0.0 Ok: queued as 6A00000000000001)\n"
+#define OUT                                                                                        \
+    U "postfix-out/smtpd[7]: 4Xy1234568z: client=localhost[127.0.0.1]\n" U                         \
+      "postfix-out/cleanup[8]: 4Xy1234568z: message-id=<1@x>\n" V                                  \
+      "postfix-out/lmtp[9]: 4Xy1234568z: to=<anna@new.test>" RELAY "sent (250 2.0.0 saved)\n" V    \
+      "postfix-out/lmtp[9]: 4Xy1234568z: to=<ben@a.test>" RELAY "bounced (550 5.1.1 unknown)\n"
+#define TAKEN                                                                                      \
+    U "splitrelay[6]: 6A00000000000001: from=<s@sender.test>, size=1400, nrcpt=1, dest=archive, "  \
+      "queue_id=4Xy1234567z, message-id=<1@x> (queued)\n"
+#define OUTCOME(status)                                                                            \
+    V "splitrelay[6]: 6A00000000000001: to=<anna@a.test>, dest=archive" RELAY status "\n"
+
+#define LOST_TEXT                                                                                  \
+    "missing: what became of the mail behind filter secondary (250 2.0.0 Ok: queued as "           \
+    "4Xy1234568z)\n"
+
+static const struct {
+    const char *log, *word, *result;
+} rows[] = {
+    /* the whole way, for one of two recipients */
+    {FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("sent (250 Ok)"), "anna@a.test",
+     "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
+    {FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("sent (250 Ok)"), "BEN@a.test",
+     "ben@a.test: mail secondary bounced 550 5.1.1 unknown\n"},
+    /* by sender, ids, Message-ID and final address */
+    {FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("sent (250 Ok)"), "anna@new.test",
+     "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
+    {FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("sent (250 Ok)"), "6a00000000000001",
+     "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
+    {FRONT DECISIONS TO_FILTER OUT, "<1@x>",
+     "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive waits \n"
+     "ben@a.test: mail secondary bounced 550 5.1.1 unknown\n"},
+    {FRONT DECISIONS TO_FILTER OUT, "s@sender.test",
+     "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive waits \n"
+     "ben@a.test: mail secondary bounced 550 5.1.1 unknown\n"},
+    {FRONT DECISIONS TO_FILTER OUT, "nobody@a.test", ""},
+    /* the order of the files does not matter */
+    {OUTCOME("sent (250 Ok)") TAKEN OUT DECISIONS TO_COPY TO_FILTER FRONT, "anna@a.test",
+     "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
+    /* the copy is deferred, then dead */
+    {FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("deferred (timeout)"), "anna@a.test",
+     "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive waits timeout\n"},
+    {FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("deferred (timeout)")
+         OUTCOME("dead (550 no)"),
+     "anna@a.test", "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive dead 550 no\n"},
+    /* what is not in the logs is named */
+    {FRONT DECISIONS TO_FILTER TO_COPY TAKEN OUTCOME("sent (250 Ok)"), "anna@a.test",
+     "anna@a.test: mail secondary unknown 250 2.0.0 Ok: queued as 4Xy1234568z; copy archive sent "
+     "250 Ok\n" LOST_TEXT},
+    {TO_FILTER OUT, "ben@a.test",
+     "ben@a.test: mail secondary bounced 550 5.1.1 unknown\n"
+     "missing: the arrival of 4Xy1234567z in postfix-in\n"},
+    {DECISIONS, "ben@a.test",
+     "ben@a.test: mail unknown \nmissing: what became of the mail itself\n"
+     "missing: the lines of the MTA about 4Xy1234567z\n"},
+    {TAKEN OUTCOME("sent (250 Ok)"), "anna@a.test",
+     "anna@a.test: mail unknown ; copy archive sent 250 Ok\n"
+     "missing: what became of the mail itself\nmissing: the lines of the MTA about 4Xy1234567z\n"},
+    /* the front has not got rid of it */
+    {FRONT DECISIONS U "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
+         "ben@a.test") ">" RELAY "deferred (connect to 127.0.0.1: Connection refused)\n",
+     "ben@a.test", "ben@a.test: mail secondary waits connect to 127.0.0.1: Connection refused\n"},
+    {FRONT DECISIONS, "ben@a.test", "ben@a.test: mail secondary waits \n"},
+
+    /* RFC 3339 stamps, of two zones: the later line is first in the file */
+    {"2026-11-30T06:00:02.500000+01:00 mx postfix/lmtp[9]: 4Xy1234567z: to=<a@a.test>" RELAY
+     "sent (250 two)\n"
+     "2026-11-30T05:00:01.250000Z mx postfix/lmtp[9]: 4Xy1234567z: to=<a@a.test>" RELAY
+     "deferred (451 one)\n"
+     "2026-11-30T05:00:00Z mx postfix/smtpd[9]: 4Xy1234567z: client=c[192.0.2.1]\n",
+     "a@a.test", "a@a.test: mail sent 250 two\n"},
+    /* a short id is used again */
+    {T "postfix/smtpd[1]: 0A1B2C3D4E: client=c[192.0.2.1]\n" T
+       "postfix/lmtp[9]: 0A1B2C3D4E: to=<a@a.test>" RELAY "sent (250 first)\n" U
+       "postfix/qmgr[4]: 0A1B2C3D4E: removed\n" V
+       "postfix/smtpd[1]: 0A1B2C3D4E: client=c[192.0.2.1]\n" V
+       "postfix/lmtp[9]: 0A1B2C3D4E: to=<a@a.test>" RELAY "deferred (451 second)\n",
+     "a@a.test", "a@a.test: mail sent 250 first\na@a.test: mail waits 451 second\n"},
+    /* two instances have the same short id at the same time: the Message-ID decides */
+    {T "postfix-in/smtpd[1]: 0A1B2C3D40: client=c[192.0.2.1]\n" T
+       "postfix-in/cleanup[2]: 0A1B2C3D40: message-id=<1@x>\n" U
+       "postfix-in/smtp[5]: 0A1B2C3D40: to=<" FILTER(
+           "a@a.test") ">" RELAY "sent (250 2.0.0 Ok: queued as 0A1B2C3D4E)\n" U
+                       "postfix-x/smtpd[1]: 0A1B2C3D4E: client=c[192.0.2.1]\n" U
+                       "postfix-x/cleanup[2]: 0A1B2C3D4E: message-id=<2@x>\n" U
+                       "postfix-out/smtpd[1]: 0A1B2C3D4E: client=c[192.0.2.1]\n" U
+                       "postfix-out/cleanup[2]: 0A1B2C3D4E: message-id=<1@x>\n" V
+                       "postfix-x/lmtp[9]: 0A1B2C3D4E: to=<a@a.test>" RELAY "sent (250 wrong)\n" V
+                       "postfix-out/lmtp[9]: 0A1B2C3D4E: to=<a@a.test>" RELAY "sent (250 right)\n",
+     "0A1B2C3D40", "a@a.test: mail secondary sent 250 right\n"},
+    /* ... and without it none is taken */
+    {T "postfix-in/smtpd[1]: 0A1B2C3D40: client=c[192.0.2.1]\n" U
+       "postfix-in/smtp[5]: 0A1B2C3D40: to=<" FILTER(
+           "a@a.test") ">" RELAY "sent (250 2.0.0 Ok: queued as 0A1B2C3D4E)\n" U
+                       "postfix-x/smtpd[1]: 0A1B2C3D4E: client=c[192.0.2.1]\n" U
+                       "postfix-out/smtpd[1]: 0A1B2C3D4E: client=c[192.0.2.1]\n" V
+                       "postfix-x/lmtp[9]: 0A1B2C3D4E: to=<a@a.test>" RELAY "sent (250 x)\n" V
+                       "postfix-out/lmtp[9]: 0A1B2C3D4E: to=<a@a.test>" RELAY "sent (250 out)\n",
+     "0A1B2C3D40",
+     "a@a.test: mail secondary unknown 250 2.0.0 Ok: queued as 0A1B2C3D4E\n"
+     "missing: what became of the mail behind filter secondary (250 2.0.0 Ok: queued as "
+     "0A1B2C3D4E)\n"},
+    /* splitmilter does not say which instance asked: the recipient decides */
+    {T "postfix-a/smtpd[1]: 0A1B2C3D40: client=c[192.0.2.1]\n" T
+       "postfix-b/smtpd[1]: 0A1B2C3D40: client=c[192.0.2.1]\n" T
+       "splitmilter[3]: 0A1B2C3D40: to=<b@a.test>, copy=archive\n" V
+       "postfix-a/lmtp[9]: 0A1B2C3D40: to=<a@a.test>" RELAY "sent (250 a)\n" V
+       "postfix-b/lmtp[9]: 0A1B2C3D40: to=<b@a.test>" RELAY "sent (250 b)\n",
+     "0A1B2C3D40", "a@a.test: mail sent 250 a\nb@a.test: mail sent 250 b; copy archive waits \n"},
+
+    /* syslog has cut the line: an id at its end may be incomplete, and so may a status */
+    {FRONT DECISIONS OUT U "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
+         "ben@a.test") ">" RELAY "sent (250 2.0.0 Ok: queued as 4Xy1234568z",
+     "ben@a.test",
+     "ben@a.test: mail secondary unknown 250 2.0.0 Ok: queued as 4Xy1234568z\n" LOST_TEXT
+     "ben@a.test: mail bounced 550 5.1.1 unknown\n"},
+    {FRONT DECISIONS U "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER("ben@a.test") ">" RELAY "se",
+     "ben@a.test",
+     "ben@a.test: mail secondary unknown \n"
+     "missing: the outcome of a delivery of 4Xy1234567z, whose line is cut\n"},
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<ben@a.te", "ben@a.test", ""},
+
+    /* text from outside is not a field */
+    {FRONT U
+     "postfix-in/smtp[5]: 4Xy1234567z: to=<ben@a.test>" RELAY
+     "deferred (451 to=<eve@a.test>, relay=x, status=sent (250 queued as 4Xy1234568z))\n" OUT,
+     "ben@a.test",
+     "ben@a.test: mail waits 451 to=<eve@a.test>, relay=x, status=sent (250 queued as "
+     "4Xy1234568z)\nben@a.test: mail bounced 550 5.1.1 unknown\n"},
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<\"x>, status=sent (\"@a.test>" RELAY
+             "bounced (550 no)\n",
+     "4Xy1234567z", "\"x>, status=sent (\"@a.test: mail bounced 550 no\n"},
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<ben@a.test>" RELAY
+             "deferred (451 to=<eve@a.test>)\n",
+     "eve@a.test", ""},
+
+    /* amavis gives both ids, and the reply of the filter none */
+    {FRONT T
+     "splitmilter[3]: 4Xy1234567z: to=<ben@a.test>, filter=secondary\n" U
+     "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
+         "ben@a.test") ">" RELAY "sent (250 2.7.0 Ok)\n" OUT
+         U "amavis[11]: (11-01) Passed CLEAN {RelayedInbound}, [192.0.2.1] <s@sender.test> -> "
+                       "<ben@a.test>, Queue-ID: 4Xy1234567z, Message-ID: <1@x>, mail_id: x, Hits: "
+                       "-1, size: "
+                       "1, queued_as: 4Xy1234568z, 512 ms\n",
+     "ben@a.test", "ben@a.test: mail secondary bounced 550 5.1.1 unknown\n"},
+    /* XFORWARD brings the front's id */
+    {FRONT T "splitmilter[3]: 4Xy1234567z: to=<ben@a.test>, filter=secondary\n" U
+             "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
+                 "ben@a.test") ">" RELAY "sent (250 2.7.0 Ok)\n" U
+                               "postfix-out/smtpd[7]: 4Xy1234568z: client=localhost[127.0.0.1], "
+                               "orig_queue_id=4Xy1234567z, orig_client=client.test[192.0.2.1]\n" V
+                               "postfix-out/lmtp[9]: 4Xy1234568z: to=<ben@a.test>" RELAY
+                               "sent (250 saved)\n",
+     "ben@a.test", "ben@a.test: mail secondary sent 250 saved\n"},
+    /* the filter has changed the only recipient */
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
+         "ben@a.test") ">" RELAY "sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n" U
+                       "postfix-out/smtpd[7]: 4Xy1234568z: client=localhost[127.0.0.1]\n" V
+                       "postfix-out/lmtp[9]: 4Xy1234568z: to=<quarantine@b.test>" RELAY
+                       "sent (250 kept)\n",
+     "ben@a.test", "ben@a.test: mail secondary sent 250 kept\n"},
+    /* two recipients become one */
+    {FRONT T "splitmilter[3]: 4Xy1234567z: to=<a@a.test>, canonical=<c@a.test>, copy=archive\n" T
+             "splitmilter[3]: 4Xy1234567z: to=<b@a.test>, canonical=<c@a.test>\n" U
+             "postfix-in/lmtp[5]: 4Xy1234567z: to=<c@a.test>" RELAY "sent (250 one)\n",
+     "b@a.test", "b@a.test: mail sent 250 one\n"},
+    /* splitmilter refuses */
+    {FRONT T "splitmilter[3]: warning: 4Xy1234567z: to=<a@a.test>, status=tempfail (no table)\n",
+     "a@a.test", "a@a.test: mail refused no table\n"},
+
+    /* splitrelay in the style of Postfix, and in JSON */
+    {FRONT DECISIONS TO_COPY TO_FILTER OUT U
+     "splitrelay/smtpd[6]: 6A00000000000001: client=client.test[192.0.2.1], "
+     "orig_queue_id=4Xy1234567z\n" U "splitrelay/cleanup[6]: 6A00000000000001: message-id=<1@x>\n" U
+     "splitrelay/archive/qmgr[6]: 6A00000000000001: from=<s@sender.test>, size=1, nrcpt=1 (queue "
+     "active)\n" V "splitrelay/archive/smtp[6]: 6A00000000000001: to=<anna@a.test>" RELAY
+     "sent (250 Ok)\n",
+     "anna@a.test", "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
+    {FRONT TO_COPY TO_FILTER OUT
+     "{\"time\":\"2026-11-30T05:00:00.100000Z\",\"program\":\"splitmilter\",\"pid\":3,\"level\":"
+     "\"info\",\"queue_id\":\"4Xy1234567z\",\"to\":\"anna@a.test\",\"canonical\":\"anna@new.test\","
+     "\"filter\":\"secondary\",\"copy\":\"archive\"}\n" U
+     "splitrelay[6]: {\"time\":\"2026-11-30T05:00:01.100000Z\",\"program\":\"splitrelay\",\"pid\":"
+     "6,\"level\":\"info\",\"copy_id\":\"6A00000000000001\",\"dest\":\"archive\",\"queue_id\":"
+     "\"4Xy1234567z\",\"from\":\"s@sender.test\",\"size\":1400,\"nrcpt\":1,\"status\":\"queued\","
+     "\"message_id\":\"1@x\"}\n"
+     "{\"time\":\"2026-11-30T05:00:02.100000Z\",\"program\":\"splitrelay\",\"pid\":6,\"level\":"
+     "\"info\",\"copy_id\":\"6A00000000000001\",\"dest\":\"archive\",\"to\":\"anna@a.test\","
+     "\"relay\":\"h[192.0.2.9]:25\",\"delay\":0.4,\"delays\":\"0/0/0/0\",\"dsn\":\"2.0.0\","
+     "\"status\":\"sent\",\"reason\":\"250 Ok\"}\n",
+     "anna@a.test", "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
+    /* a listener and its primary */
+    {V "splitrelay[6]: 6A00000000000001: to=<a@a.test>, listener=in, relay=p[192.0.2.3]:25, "
+       "conn_use=1, delay=0.10, dsn=2.0.0, status=sent (250 primary)\n" U
+       "splitrelay[6]: 6A00000000000001: from=<s@sender.test>, size=1, nrcpt=1, dest=archive, "
+       "queue_id=-, message-id=<1@x> (queued)\n" U
+       "splitrelay[6]: 6A00000000000002: from=<s@sender.test>, size=1, nrcpt=1, dest=newmail, "
+       "queue_id=-, message-id=<1@x> (queued)\n" V
+       "splitrelay[6]: 6A00000000000001: to=<a@a.test>, dest=archive" RELAY "sent (250 a)\n" V
+       "splitrelay[6]: 6A00000000000002: to=<a@a.test>, dest=newmail" RELAY "sent (250 n)\n",
+     "a@a.test",
+     "a@a.test: mail sent 250 primary; copy archive sent 250 a; copy newmail sent 250 n\n"},
+
+    /* Sendmail */
+    {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=12, class=0, nrcpts=2, "
+       "msgid=<1@x>, proto=ESMTP, daemon=MTA, relay=c [192.0.2.1]\n" T
+       "splitmilter[3]: 4AU500ab000123: to=<a@a.test>, copy=archive\n" U
+       "sm-mta[2]: 4AU500ab000123: to=<" COPY(
+           "a@a.test") ">, delay=00:00:01, xdelay=00:00:01, "
+                       "mailer=copy, pri=1, relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0, stat=Sent "
+                       "(2.0.0 Ok: queued "
+                       "as 6A00000000000001)\n" V
+                       "splitrelay[6]: 6A00000000000001: to=<a@a.test>, dest=archive" RELAY
+                       "sent (250 Ok)\n" V "sm-mta[2]: 4AU500ab000123: to=<a@a.test>,<b@a.test>, "
+                       "delay=00:00:01, mailer=esmtp, "
+                       "relay=h. [192.0.2.7], dsn=2.0.0, stat=Sent (x123 Message accepted for "
+                       "delivery)\n",
+     "a@a.test",
+     "a@a.test: mail sent x123 Message accepted for delivery; copy archive sent 250 Ok\n"},
+    {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=12, relay=c [192.0.2.1]\n" U
+       "sm-mta[2]: 4AU500ab000123: to=<a@a.test>, delay=00:00:01, mailer=esmtp, relay=h., "
+       "dsn=4.0.0, stat=Deferred: Connection refused by h.\n",
+     "a@a.test", "a@a.test: mail waits Deferred: Connection refused by h.\n"},
+    {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=12, relay=c [192.0.2.1]\n" U
+       "sm-mta[2]: 4AU500ab000123: to=<a@a.test>, ctladdr=<s@sender.test> (1000/8), "
+       "delay=00:00:01, mailer=local, dsn=5.1.1, stat=User unknown\n",
+     "a@a.test", "a@a.test: mail bounced User unknown\n"},
+};
+
+static const char *state_name(enum trace_end_state state)
+{
+    static const char *const names[] = {"sent",    "waits",   "held",    "dead",   "bounced",
+                                        "refused", "deleted", "skipped", "unknown"};
+
+    return names[state];
+}
+
+static void write_way(const struct trace_way *w, struct buf *out)
+{
+    size_t written = 0;
+
+    buf_addf(out, "%s:", w->recipient);
+    for (size_t i = 0; i < 2 * w->end_count; i++) { /* the mail first, then the copies */
+        const struct trace_end *e = &w->ends[i % w->end_count];
+        if (e->is_copy == (i >= w->end_count))
+            buf_addf(out, "%s %s%s%s %s %s", written++ == 0 ? "" : ";",
+                     e->is_copy ? "copy" : "mail", e->name[0] == '\0' ? "" : " ", e->name,
+                     state_name(e->state), e->why);
+    }
+    buf_addc(out, '\n');
+    for (size_t i = 0; i < w->missing_count; i++)
+        buf_addf(out, "missing: %s\n", w->missing[i]);
+    for (size_t i = 1; i < w->step_count; i++)
+        ck_assert_int_le(w->steps[i - 1].us, w->steps[i].us);
+}
+
+/* Noon of 2026-12-01 in UTC: the present time of the tests. */
+#define NOW 1796126400
+
+static struct trace_log *read_log(const char *text)
+{
+    struct trace_log *log = trace_log_new(NOW);
+
+    trace_log_begin_file(log);
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n");
+        trace_log_add(log, text, len);
+        text += len + (text[len] == '\n');
+    }
+    trace_log_sort(log);
+    trace_join(log);
+    return log;
+}
+
+static void trace(struct trace_log *log, char *word, trace_copy_find *find, struct buf *out)
+{
+    struct trace_words *words = trace_words_new(&word, 1, "split.invalid");
+    const struct trace_way_options o = {
+        .log = log, .words = words, .tag_domain = "split.invalid", .find = find};
+    uint32_t *roots;
+
+    trace_words_mark(words, log);
+    size_t count = trace_way_roots(&o, &roots);
+    for (size_t i = 0; i < count; i++) {
+        struct trace_way *ways;
+        size_t n = trace_ways(&o, roots[i], &ways);
+        for (size_t k = 0; k < n; k++)
+            if (ways[k].is_wanted)
+                write_way(&ways[k], out);
+        trace_ways_free(ways, n);
+    }
+    free(roots);
+    trace_words_free(words);
+}
+
+START_TEST(ways_are_what_the_log_says)
+{
+    struct trace_log *log = read_log(rows[_i].log);
+    struct buf out = {0};
+
+    trace(log, (char *)rows[_i].word, NULL, &out);
+    ck_assert_str_eq(buf_str(&out), rows[_i].result);
+    buf_clear(&out);
+    trace_log_free(log);
+}
+END_TEST
+
+/* What the queue says of each copy in find_fixed(). */
+static const struct trace_copy *answer;
+
+static void find_fixed(void *ctx, struct trace_slice id, const struct trace_slice *names,
+                       size_t name_count, struct trace_copy *out)
+{
+    (void)ctx;
+    ck_assert(trace_slice_is(id, "6A00000000000001"));
+    bool is_named = false;
+    for (size_t i = 0; i < name_count; i++)
+        is_named |= trace_slice_is(names[i], "anna@a.test");
+    ck_assert(is_named);
+    *out = *answer;
+    out->destination = mem_strdup(answer->destination);
+    out->why = mem_strdup(answer->why);
+    out->relay = mem_strdup(answer->relay);
+}
+
+static const struct {
+    const char *log;
+    struct trace_copy copy;
+    const char *result;
+} queue_rows[] = {
+    /* the log has nothing of the copy */
+    {FRONT TO_COPY,
+     {TRACE_COPY_IN_QUEUE, (char *)"archive", (char *)"refused", (char *)"", 5, 0},
+     "anna@a.test: mail waits ; copy archive waits refused\n"},
+    {FRONT TO_COPY,
+     {TRACE_COPY_SENT, (char *)"archive", (char *)"250 Ok", (char *)"h:25", 0, 5},
+     "anna@a.test: mail waits ; copy archive sent 250 Ok\n"},
+    {FRONT TO_COPY,
+     {TRACE_COPY_SENT, (char *)"other", (char *)"250 Ok", (char *)"h:25", 0, 5},
+     "anna@a.test: mail waits ; copy archive unknown 250 2.0.0 Ok: queued as 6A00000000000001\n"
+     "missing: what splitrelay did with the copy for archive (250 2.0.0 Ok: queued as "
+     "6A00000000000001)\n"},
+    /* the queue knows more than the log */
+    {FRONT TO_COPY TAKEN,
+     {TRACE_COPY_HELD, (char *)"archive", (char *)"", (char *)"", 0, 0},
+     "anna@a.test: mail waits ; copy archive held \n"},
+    {FRONT TO_COPY TAKEN OUTCOME("deferred (timeout)"),
+     {TRACE_COPY_DELETED, (char *)"archive", (char *)"timeout", (char *)"", 0, 0},
+     "anna@a.test: mail waits ; copy archive deleted timeout\n"},
+    {FRONT TO_COPY TAKEN OUTCOME("deferred (timeout)"),
+     {TRACE_COPY_NOWHERE, (char *)"", (char *)"", (char *)"", 0, 0},
+     "anna@a.test: mail waits ; copy archive unknown timeout\n"
+     "missing: how copy 6A00000000000001 left the queue\n"},
+};
+
+START_TEST(the_queue_is_asked_about_copies)
+{
+    struct trace_log *log = read_log(queue_rows[_i].log);
+    char word[] = "anna@a.test";
+    struct buf out = {0};
+
+    answer = &queue_rows[_i].copy;
+    trace(log, word, find_fixed, &out);
+    ck_assert_str_eq(buf_str(&out), queue_rows[_i].result);
+    buf_clear(&out);
+    trace_log_free(log);
+}
+END_TEST
+
+START_TEST(lines_of_unknown_time_are_counted)
+{
+    static const char text[] = FRONT "Okt 30 05:00:00 mx postfix/smtpd[1]: 4Xy1234569z: client=c\n"
+                                     "\n-- Boot 1 --\n    second line\n"
+                                     "30. Nov 05:00:00 mx postfix/smtpd[1]: x\n";
+    struct trace_log *log = read_log(text);
+    struct trace_slice id = {"4Xy1234569z", 11};
+
+    ck_assert_uint_eq(log->unstamped, 2);
+    ck_assert_str_eq(log->first_unstamped,
+                     "Okt 30 05:00:00 mx postfix/smtpd[1]: 4Xy1234569z: client=c");
+    ck_assert_uint_eq(trace_log_find(log, id), TRACE_NONE);
+    trace_log_free(log);
+}
+END_TEST
+
+/* Lines that two files have in common count once. */
+START_TEST(files_may_overlap)
+{
+    static const char text[] = FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("sent (250 Ok)");
+    struct trace_log *log = trace_log_new(NOW);
+    char word[] = "anna@a.test";
+    struct buf out = {0};
+
+    for (int file = 0; file < 2; file++) {
+        trace_log_begin_file(log);
+        for (const char *at = text; *at != '\0'; at += strcspn(at, "\n") + 1)
+            trace_log_add(log, at, strcspn(at, "\n"));
+    }
+    trace_log_sort(log);
+    trace_join(log);
+    trace(log, word, NULL, &out);
+    ck_assert_str_eq(
+        buf_str(&out),
+        "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n");
+    buf_clear(&out);
+    trace_log_free(log);
+}
+END_TEST
+
+/* A decision of splitmilter has no end by which a cut could be seen, other than its length. */
+START_TEST(a_decision_of_the_length_of_a_cut_may_be_cut)
+{
+    struct buf text = {0}, out = {0};
+    char word[] = "anna@a.test";
+
+    buf_adds(&text, FRONT T "splitmilter[3]: 4Xy1234567z: to=<anna@a.test>, canonical=<");
+    size_t begin =
+        text.len - strlen(T "splitmilter[3]: 4Xy1234567z: to=<anna@a.test>, canonical=<");
+    while (text.len - begin < 1000)
+        buf_addc(&text, 'x');
+    buf_adds(&text, "@x>, copy=archi");
+    struct trace_log *log = read_log(buf_str(&text));
+    trace(log, word, NULL, &out);
+    ck_assert_str_eq(buf_str(&out),
+                     "anna@a.test: mail waits ; copy archi waits \n"
+                     "missing: the end of the line of splitmilter, if syslog has cut it\n");
+    buf_clear(&text);
+    buf_clear(&out);
+    trace_log_free(log);
+}
+END_TEST
+
+START_TEST(lines_outside_the_time_are_dropped)
+{
+    struct trace_log *log = trace_log_new(NOW);
+    static const char line[] = T "postfix-in/smtpd[1]: 4Xy1234567z: client=client.test[192.0.2.1]";
+
+    log->since_us = (int64_t)(NOW - 3600) * 1000000;
+    trace_log_add(log, line, strlen(line));
+    ck_assert_uint_eq(log->event_count, 0);
+    log->since_us = (int64_t)(NOW - 7 * 86400) * 1000000;
+    trace_log_add(log, line, strlen(line));
+    ck_assert_uint_eq(log->event_count, 1);
+    trace_log_free(log);
+}
+END_TEST
+
+int main(void)
+{
+    setenv("TZ", "UTC", 1);
+    tzset();
+    TCase *tests = tcase_create("trace_way");
+
+    tcase_add_loop_test(tests, ways_are_what_the_log_says, 0, UNIT_COUNT(rows));
+    tcase_add_loop_test(tests, the_queue_is_asked_about_copies, 0, UNIT_COUNT(queue_rows));
+    tcase_add_test(tests, lines_of_unknown_time_are_counted);
+    tcase_add_test(tests, files_may_overlap);
+    tcase_add_test(tests, a_decision_of_the_length_of_a_cut_may_be_cut);
+    tcase_add_test(tests, lines_outside_the_time_are_dropped);
+    return unit_run("trace_way", tests);
+}
