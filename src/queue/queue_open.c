@@ -300,7 +300,6 @@ static void close_queue(struct queue *base)
     struct db_queue *q = (struct db_queue *)base;
 
     queue_next_end_looks(q);
-    queue_next_leave_all(q);
     queue_sampler_free(q->sampler);
     queue_node_leave(q);
     if (q->writer != NULL)
