@@ -189,6 +189,7 @@ START_TEST(nothing_is_left_while_a_look_goes_on)
     ck_assert_ptr_nonnull(pool);
     for (int i = 0; i < 3; i++)
         (void)put_one(1);
+    queue_unit_reopen(); /* the window is empty */
     queue_unit_execute("UPDATE copy SET state = 'held' WHERE id = (SELECT max(id) FROM copy)");
     q->ops->release(q, queue_unit_must_take("archive"));
     queue_unit_execute("UPDATE copy SET state = 'queued'");

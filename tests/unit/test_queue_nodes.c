@@ -72,6 +72,16 @@ static void wait_for(const char *sql, int64_t number)
     ck_assert_msg(queue_unit_number(sql) == number, "%s", sql);
 }
 
+/* Begin to change the database beside the nodes. */
+static struct db *begin_beside(const char *sql)
+{
+    struct db *db = queue_unit_begin();
+    struct err err = {""};
+
+    ck_assert_msg(db->ops->query_text(db, sql, NULL, 0, NULL, NULL, &err) == DB_OK, "%s", err.text);
+    return db;
+}
+
 static void commit_beside(struct db *db)
 {
     struct err err = {""};
@@ -320,7 +330,7 @@ static void *take_at_two(void *ctx)
     return NULL;
 }
 
-/* The lock stops the look before it leases the copy. */
+/* The look has leased the copy, and cannot read it yet. */
 START_TEST(a_look_goes_on_while_the_node_leaves)
 {
     struct queue_copy *copy = NULL;
@@ -329,7 +339,7 @@ START_TEST(a_look_goes_on_while_the_node_leaves)
     ck_assert_ptr_null(take_at(two, 0)); /* the window is there */
     queue_unit_put("archive", "x");
     flush(q);
-    struct db *block = begin_beside("LOCK TABLE copy IN EXCLUSIVE MODE");
+    struct db *block = begin_beside("LOCK TABLE recipient IN ACCESS EXCLUSIVE MODE");
     fake_now += 10;
     ck_assert_int_eq(pthread_create(&thread, NULL, take_at_two, &copy), 0);
     wait_for("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -337,6 +347,7 @@ START_TEST(a_look_goes_on_while_the_node_leaves)
              1);
     two->ops->leave(two, "archive");
     two->ops->wake(two, "archive");
+    flush(two);
     commit_beside(block);
     pthread_join(thread, NULL);
     ck_assert_ptr_null(copy);
@@ -514,16 +525,6 @@ START_TEST(orders_are_carried_out_by_any_node)
         finish_at(two, wait_for_copy(two, "new"));
 }
 END_TEST
-
-/* Begin to change the database beside the nodes. */
-static struct db *begin_beside(const char *sql)
-{
-    struct db *db = queue_unit_begin();
-    struct err err = {""};
-
-    ck_assert_msg(db->ops->query_text(db, sql, NULL, 0, NULL, NULL, &err) == DB_OK, "%s", err.text);
-    return db;
-}
 
 /* Give what is done every second or so the time to be done; what cannot be done waits. */
 static void wait_a_while_for(const char *sql, int64_t number)
