@@ -86,6 +86,7 @@ struct db_queue {
     struct queue_sampler *sampler; /* queue_depth.c */
     struct queue_node *shared;     /* queue_node.c; NULL with SQLite */
     pthread_mutex_t suspending;    /* while suspensions are read and passed to the windows */
+    atomic_bool is_open;           /* the start is over, so that ids.node is set */
     atomic_bool is_damaged;        /* SQLite calls the database corrupt */
     atomic_uint outcomes;          /* number of those that are not committed yet */
     atomic_bool is_behind;         /* a next() waits until there are fewer `outcomes` */
