@@ -634,10 +634,9 @@ END_TEST
 
 int main(void)
 {
-    TCase *tests = tcase_create("db_pgsql");
-
     if (!pgsql_unit_is_there())
         return 77;
+    TCase *tests = tcase_create("db_pgsql");
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_add_test(tests, a_group_commit_is_one_round_trip);
