@@ -101,7 +101,8 @@ static enum db_status apply_requests(struct writer *w, const struct writer_list 
         else
             status = r->apply(r, w->db, err);
     }
-    qsort(ordered, count, sizeof *ordered, by_order);
+    if (count > 1)
+        qsort(ordered, count, sizeof *ordered, by_order);
     for (size_t i = 0; i < count && status == DB_OK; i++)
         status = ordered[i]->apply(ordered[i], w->db, err);
     return status;
