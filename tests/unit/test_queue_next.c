@@ -211,6 +211,15 @@ static atomic_bool is_reserved, is_over;
 
 static char reserved_id[QUEUE_ID_SIZE];
 
+/* Let other threads go on. On a busy machine each yield may take some milliseconds. */
+static void yield(int times)
+{
+    const int64_t end_ms = task_now_ms() + 3;
+
+    for (int i = 0; i < times && task_now_ms() < end_ms; i++)
+        sched_yield();
+}
+
 static void *take_and_release(void *ctx)
 {
     atomic_uint *count = ctx;
@@ -223,8 +232,7 @@ static void *take_and_release(void *ctx)
                       "a reserved copy is handed out");
         ++*count;
         q->ops->release(q, c);
-        for (int k = 0; k < 20; k++)
-            sched_yield();
+        yield(20);
     }
     return NULL;
 }
@@ -238,11 +246,13 @@ START_TEST(no_look_hands_out_what_is_reserved)
 
     queue_id_format(id, reserved_id);
     ck_assert_int_eq(pthread_create(&thread, NULL, take_and_release, &taken_count), 0);
-    for (int i = 0; i < 3000 || taken_count < 10 || free_count < 10; i++) {
+    const int64_t end_ms = task_now_ms() + 3000;
+    for (int i = 0; (i < 3000 && task_now_ms() < end_ms) || taken_count < 10 || free_count < 10;
+         i++) {
         bool is_free = queue_next_seize(inner(), "archive", id);
         is_reserved = is_free;
-        for (int k = 0; k < 100 && is_free; k++) /* a look comes to its end meanwhile */
-            sched_yield();
+        if (is_free)
+            yield(100); /* a look comes to its end meanwhile */
         is_reserved = false;
         free_count += is_free;
         queue_next_settle(inner(), "archive", id, NULL);
