@@ -61,7 +61,7 @@ int metrics_http_documents_start(struct metrics_http *h, struct err *err)
     if (h->o.site == NULL)
         return 0;
     pthread_attr_init(&thread_attr);
-    pthread_attr_setstacksize(&thread_attr, METRICS_HTTP_STACK_SIZE);
+    pthread_attr_setstacksize(&thread_attr, METRICS_HTTP_DOCUMENT_STACK_SIZE);
     int error = pthread_create(&h->thread, &thread_attr, documents_main, h);
     pthread_attr_destroy(&thread_attr);
     h->has_thread = error == 0;

@@ -16,6 +16,7 @@
 #define METRICS_HTTP_SOCKETS_MAX 16
 #define METRICS_HTTP_CONNECTIONS_MAX 32
 #define METRICS_HTTP_STACK_SIZE (256 * 1024)
+#define METRICS_HTTP_DOCUMENT_STACK_SIZE (2 * 1024 * 1024) /* the database runs on it */
 
 /* One listening socket and its thread. */
 struct metrics_http_socket {

@@ -109,6 +109,8 @@ static enum db_status open_handle(struct db_sqlite *s, struct err *err)
     }
     sqlite3_extended_result_codes(s->handle, 1);
     sqlite3_busy_timeout(s->handle, DB_SQLITE_BUSY_MS);
+    /* LIKE calls itself for each `%`, so the length of a pattern limits the stack that it needs. */
+    sqlite3_limit(s->handle, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, DB_SQLITE_PATTERN_MAX);
     /* SQLite would make a checkpoint when the last connection is closed, perhaps after a sync that
      * failed; see db_sqlite_log_renew(). */
     sqlite3_db_config(s->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);

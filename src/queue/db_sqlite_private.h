@@ -32,7 +32,8 @@
  * kB for each message instead of 9.9), and a backlog of 100,000 messages drains at 16,000 instead
  * of 30,000 messages a second.
  */
-#define DB_SQLITE_BUSY_MS 2000 /* the longest wait for the lock of a shell that writes */
+#define DB_SQLITE_PATTERN_MAX 4096 /* bytes of a pattern of LIKE */
+#define DB_SQLITE_BUSY_MS 2000     /* the longest wait for the lock of a shell that writes */
 #define DB_SQLITE_LOG_KEEP_BYTES (16 * 1024 * 1024) /* a longer log is cut when it restarts */
 #define DB_SQLITE_CHUNK_BYTES (1024 * 1024)         /* the file grows by so much at a time */
 #define DB_SQLITE_STATEMENTS 128 /* slots for prepared statements, a power of 2 */

@@ -33,7 +33,8 @@ static const char *own(struct selection_sql *s, char *text)
 }
 
 /* Make a pattern for LIKE: `*` becomes `%`, characters that mean something in LIKE are escaped, and
- * "@domain" becomes "%@domain". before and after are added as they are. */
+ * "@domain" becomes "%@domain". Successive `*` become one `%`. before and after are added as they
+ * are. */
 static char *like_pattern(const char *pattern, const char *before, const char *after)
 {
     struct buf out = {0};
@@ -42,6 +43,8 @@ static char *like_pattern(const char *pattern, const char *before, const char *a
     if (pattern[0] == '@')
         buf_addc(&out, '%');
     for (const char *p = pattern; *p != '\0'; p++) {
+        if (*p == '*' && p[1] == '*')
+            continue;
         if (*p == '%' || *p == '_' || *p == '!')
             buf_addc(&out, '!');
         buf_addc(&out, *p == '*' ? '%' : ascii_to_lower(*p));

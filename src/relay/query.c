@@ -5,6 +5,7 @@
 #include "config/config_units.h"
 #include "relay/control_line.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,17 @@ static int refuse(struct err *err, const char *why)
     return -1;
 }
 
+/* The database compares a pattern by a recursion for each wildcard. Successive ones count as one.
+ */
+static bool has_too_many_wildcards(const char *pattern)
+{
+    unsigned count = 0;
+
+    for (const char *p = pattern; *p != '\0'; p++)
+        count += *p == '*' && p[1] != '*';
+    return count > QUERY_WILDCARDS_MAX;
+}
+
 /* Take the pattern of from or to. A text with a dot, but without '@' and '*', looks like a domain
  * and is refused: a domain is written as @example.com. Other texts without '@' are addresses
  * without domain (postmaster). */
@@ -46,12 +58,16 @@ static int take_pattern(const char **out, const char *value, struct err *err)
         return refuse(err, "not an address, @domain, <>, or a text with *");
     if (strpbrk(value, "@*<") == NULL && strchr(value, '.') != NULL)
         return refuse(err, "not an address; a domain is written as @example.com");
-    return 0;
+    if (strlen(value) > QUERY_TEXT_MAX)
+        return refuse(err, "too long");
+    return has_too_many_wildcards(value) ? refuse(err, "too many *") : 0;
 }
 
 static int take_text(const char **out, const char *value, struct err *err)
 {
     *out = value;
+    if (strlen(value) > QUERY_TEXT_MAX)
+        return refuse(err, "too long");
     return value[0] != '\0' ? 0 : refuse(err, "empty");
 }
 

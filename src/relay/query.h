@@ -12,6 +12,9 @@
 
 #include <time.h>
 
+#define QUERY_TEXT_MAX 1000    /* bytes of a pattern or a text */
+#define QUERY_WILDCARDS_MAX 20 /* `*` in a pattern */
+
 enum query_word {
     QUERY_FROM,
     QUERY_TO,

@@ -190,6 +190,8 @@ def test_wrong_requests(r):
         ("queue?limit=1&limit=2", 400, "limit: given twice"),
         ("queue?after=zz", 400, "after: not the id"),
         ("queue?in=elsewhere", 400, "in: not queue, hold or dead"),
+        ("history?to=" + "*e" * 30, 400, "to: too many *"),
+        ("queue?reason=" + "x" * 2000, 400, "reason: too long"),
         ("history?in=dead", 400, "in: no such condition"),
         ("history?after=1", 400, "after: no such condition"),
         ("queue?reason=a%00b", 400, "a NUL"),
@@ -210,6 +212,21 @@ def test_wrong_requests(r):
     with socket.create_connection(("127.0.0.1", relay.port), timeout=20) as s:
         s.sendall(b"GET /api/queue HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello")
         assert s.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_patterns_need_little_memory(r):
+    """SQLite compares a pattern with a recursion for each wildcard; the pattern comes from a client, and the text from a sender."""
+    relay = Relay(r)
+    users = [f"see.eee{i}.employee" for i in range(1000)]
+    relay.send("archive", *users)
+    rig.wait_for(lambda: rig.queue.history(relay.spool), 30, "the history")
+    for pattern, status in (("*e" * 19 + "*", 200), ("*e" * 2000 + "*", 400), ("*" * 900, 200), ("*see.eee9*", 200)):
+        got, _, body = relay.get(f"/api/history?to={pattern}")
+        assert got == status and (status != 200 or len(json.loads(body)["events"]) == 1), (pattern[:30], got, body[:300])
+    relay.splitctl("history", "--json", "--to", "*e" * 19 + "*")
+    code, _, err = rig.run_splitctl(r, relay.path, "history", "--to", "*e" * 30, check=False)
+    assert code == 64 and "too many *" in err, (code, err)
+    assert relay.daemon.running
 
 
 def test_files(r):

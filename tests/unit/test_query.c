@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define NOW 1000000
+#define X10(s) s s s s s s s s s s
 
 static const struct {
     const char *name, *value, *err; /* err NULL: the value is right */
@@ -19,6 +20,13 @@ static const struct {
     {"from", "b.c", "a domain is written as @example.com"},
     {"to", "b.c", "a domain is written as @example.com"},
     {"to", "a@b.c", NULL},
+    {"to", X10("*e") X10("*e"), NULL},
+    {"to", X10("*e") X10("*e") "*", "too many *"},
+    {"to", X10("**********") "@b.c", NULL},
+    {"to", X10(X10("aaaaaaaaaa")), NULL},
+    {"from", X10(X10("aaaaaaaaaa")) "a", "too long"},
+    {"reason", X10(X10("**********")), NULL},
+    {"reason", X10(X10("aaaaaaaaaa")) "a", "too long"},
     {"reason", "a", NULL},
     {"reason", "", "empty"},
     {"mta-id", "", "empty"},
