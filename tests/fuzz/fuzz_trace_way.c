@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         at += len + 1;
     }
     trace_log_sort(log);
-    trace_join(log);
+    trace_join(log, "split.invalid");
     follow_all(log);
     trace_log_free(log);
     return 0;

@@ -352,31 +352,143 @@ def test_rotated_and_compressed_files(r):
     assert "broken.gz cannot be read to its end" in err, err
     foreign = r.write("foreign", "Okt 30 05:00:00 mx postfix/smtpd[1]: 4Xy1234568z: client=c\n" + "".join(LINES))
     _, _, err = alone.trace("anna@example.com", "--log", foreign)
-    assert "1 lines are not used, because their time is not understood. The first: Okt 30" in err, err
+    assert "1 lines are not used, because their time or form is not understood. The first: Okt 30" in err, err
+
+
+JOURNALCTL = """\
+#!{python}
+# Prints lines in place of journalctl(1). The cursor is the number of lines.
+import sys
+import time
+
+with open({arguments!r}, "a", encoding="ascii") as f:
+    f.write(" ".join(sys.argv) + "\\n")
+after = [int(a.partition("=")[2]) for a in sys.argv if a.startswith("--after-cursor=")]
+with open({lines!r}, encoding="ascii") as f:
+    for _ in range(after[0] if after else 0):
+        f.readline()
+    while True:
+        line = f.readline()
+        print(line, end="", flush=True)
+        if line == "" and "--follow" not in sys.argv:
+            break
+        if line == "":
+            time.sleep(0.05)
+if "--show-cursor" in sys.argv:
+    with open({lines!r}, encoding="ascii") as f:
+        print("-- cursor:", len(f.readlines()))
+"""
+
+
+def journal_lines(lines):
+    return [ln.replace("Nov 30 ", "2026-11-30T").replace(" mx", ".123456+0000 mx") for ln in lines]
+
+
+def make_journalctl(r, text):
+    """Returns the environment, the file with the lines, and that with the arguments."""
+    lines, arguments = r.write("lines", text), r.path("arguments")
+    os.mkdir(r.path("bin"))
+    program = r.write("bin/journalctl", JOURNALCTL.format(python=sys.executable, lines=lines, arguments=arguments))
+    os.chmod(program, 0o755)
+    return {"PATH": f"{r.path('bin')}:{os.environ['PATH']}"}, lines, arguments
 
 
 def test_journal(r):
     """The journal is read through journalctl(1); here a program that prints lines in its place."""
     alone = Alone(r)
-    lines = r.write("lines", "-- Boot --\n" + "".join(ln.replace("Nov 30 ", "2026-11-30T").replace(" mx", ".123456+0000 mx") for ln in LINES))
-    os.mkdir(r.path("bin"))
-    program = r.write("bin/journalctl", f'#!/bin/sh\necho "$@" > {r.path("arguments")}\ncat {lines}\n')
-    os.chmod(program, 0o755)
-    env = {"PATH": f"{r.path('bin')}:{os.environ['PATH']}"}
+    env, _, path = make_journalctl(r, "-- Boot --\n" + "".join(journal_lines(LINES)))
     status, out, err = alone.trace("anna@example.com", "--since", "2026-11-30", "--until", "2026-12-01", env=env)
     assert (status, err) == (0, "") and "250 2.0.0 saved" in out, (out, err)
-    with open(r.path("arguments"), encoding="ascii") as f:
+    with open(path, encoding="ascii") as f:
         arguments = f.read()
     assert "--since=@" in arguments and "--until=@" in arguments and "SYSLOG_FACILITY=2" in arguments, arguments
+
+
+def test_journal_is_followed(r):
+    """From the line where the first look ended: none is lost, none comes twice."""
+    alone = Alone(r)
+    refusal = "2026-11-30T05:00:00.2+0000 mx postfix/smtpd[1]: NOQUEUE: reject: RCPT from c[192.0.2.1]: 554 no; from=<x@sender.test> to=<anna@example.com> proto=SMTP helo=<c>\n"
+    env, lines, path = make_journalctl(r, refusal + "".join(journal_lines(LINES[:4])))
+    follower = Follower(alone, "anna@example.com", "--since", "2026-11-30", env=env)
+    follower.wait("451 4.2.1 later")
+    append(lines, journal_lines(LINES[4:5]))
+    follower.wait("saved")
+    assert sum("554 no" in ln for ln in follower.lines) == 1, follower.lines
+    assert sum("saved" in ln for ln in follower.lines) == 1, follower.lines
+    with open(path, encoding="ascii") as f:
+        assert "--after-cursor=5" in f.readlines()[1]
+
+
+ODD = """\
+2026-11-30T05:00:00Z mx postfix/smtpd[1]: NOQUEUE: reject: RCPT from c[192.0.2.1]: 554 no; from=<s@sender.test> to=<gone@example.com> proto=SMTP helo=<c>
+2026-11-30T05:00:01Z mx postfix/postscreen[1]: NOQUEUE: reject: RCPT from [192.0.2.1]:1234: 550 5.7.1 blocked; from=<s@sender.test>, to=<screened@example.com>, proto=ESMTP, helo=<c>
+2026-11-30T05:00:02Z mx postfix/smtpd[1]: proxy-reject: END-OF-MESSAGE: 554 5.7.0 spam; from=<s@sender.test> to=<proxied@example.com> proto=ESMTP helo=<c>
+2026-11-30T05:00:03Z mx postfix/smtpd[1]: NOQUEUE: discard: RCPT from c[192.0.2.1]: <x>: DISCARD action; from=<s@sender.test> to=<thrown@example.com> proto=ESMTP helo=<c>
+"""
+
+
+def test_refusals(r):
+    """Mail that had no queue id."""
+    alone = Alone(r)
+    log = r.write("mail.log", ODD)
+    for user, verb, reply in (("gone", "refused", "554 no"), ("screened", "refused", "550 5.7.1 blocked"), ("proxied", "refused", "554 5.7.0 spam"),
+                              ("thrown", "discarded", "DISCARD action")):
+        out = alone.trace(f"{user}@example.com", "--log", log)[1].splitlines()
+        assert out[0] == f"{user}@example.com, from <s@sender.test>" and out[1].startswith(f"  {verb} by postfix  2026-11-30 ") and reply in out[1], out
+        (line,) = alone.trace("--json", f"{user}@example.com", "--log", log)[1].splitlines()
+        assert reply in json.loads(line)["refused"]
+
+
+def test_strange_files(r):
+    """What is cut, or no text, misleads nobody."""
+    alone = Alone(r)
+    # The files in the order of the shell, rotated within a second.
+    new = r.write("mail.log", "".join(ln.replace("05:09:01", "05:00:00") for ln in LINES[4:]))
+    old = r.write("mail.log.1", "Nov 30 04:00:00 mx postfix/qmgr[3]: 4Xy1234566z: removed\n" + "".join(LINES[:3]))
+    assert alone.states("s@sender.test", "--log", new, old) == (["sent"], [])
+    # A compressed file that is cut, within a line that would make sense.
+    decision = "Nov 30 05:00:00 mx splitmilter[3]: 4Xy1234567z: to=<anna@example.com>, copy=archi"
+    whole = gzip.compress(("".join(LINES[:3]) + decision).encode())
+    cut = r.path("cut.gz")
+    with open(cut, "wb") as f:
+        f.write(whole[:-8])
+    _, out, err = alone.trace("--json", "4Xy1234567z", "--log", cut)
+    assert "cut.gz cannot be read to its end" in err and "archi" not in out, (out, err)
+    # NUL bytes, a line of a megabyte, other bytes
+    odd = r.path("odd")
+    with open(odd, "wb") as f:
+        f.write(b"\0" * 5000 + b"\n" + b"Nov 30 05:00:00 mx postfix/smtpd[1]: " + b"x" * 1500000 + b"\n" + bytes(range(256)) * 4 + b"\n")
+        f.write("".join(LINES).encode() + b"Nov 30 05:09:02 mx postfix/lmtp[4]: 4Xy1234567z: \0\xff\n")
+    _, out, err = alone.trace("anna@example.com", "--log", odd)
+    assert "  mail               sent" in out and "1 lines are not used, because they are too long" in err, (out, err)
+    # Berlin, where the hour from 2 to 3 comes twice
+    berlin = ["Oct 25 02:59:58 mx" + LINES[0][18:], "Oct 25 02:59:58 mx" + LINES[2][18:], "Oct 25 02:59:59 mx" + LINES[3][18:],
+              "Oct 25 02:05:00 mx" + LINES[4][18:], "Oct 25 02:05:00 mx" + LINES[5][18:], "Oct 25 02:50:00 mx postfix/x[1]: y\n"]
+    hour = r.write("hour", "".join(berlin))
+    (line,) = alone.trace("--json", "anna@example.com", "--log", hour, env={"TZ": "Europe/Berlin"})[1].splitlines()
+    answer = json.loads(line)
+    assert [m["status"] for m in answer["mail"]] == ["sent"] and answer["missing"] == [], answer
+    times = [s["time"] for s in answer["steps"]]
+    assert times[-1] - times[0] == 302, times
+    # New year
+    year = r.write("year", "Dec 31 23:59:59 mx" + LINES[0][18:] + "Dec 31 23:59:59 mx" + LINES[2][18:] + "Jan  1 00:00:00 mx" + LINES[4][18:])
+    assert alone.states("anna@example.com", "--log", year) == (["sent"], [])
+    # Forms that are not understood are named.
+    docker = r.write("docker", "".join("2026-11-30T05:00:00.1Z " + ln for ln in LINES))
+    status, _, err = alone.trace("anna@example.com", "--log", docker, check=False)
+    assert status == 1 and f"{len(LINES)} lines are not used, because their time or form is not understood" in err, (status, err)
 
 
 class Follower:
     """splitctl trace --follow, whose lines are collected."""
 
-    def __init__(self, alone, *arguments):
+    def __init__(self, alone, *arguments, env=None):
         self.lines = []
         self.process = subprocess.Popen(
-            ["stdbuf", "-oL", rig.program("splitctl"), "-c", alone.path, "trace", "--follow", *arguments], stdout=subprocess.PIPE, text=True
+            ["stdbuf", "-oL", rig.program("splitctl"), "-c", alone.path, "trace", "--follow", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
         )
         alone.rig.session.record_process(self.process.pid, "splitctl")
         alone.rig.on_close(self.stop)

@@ -261,6 +261,175 @@ static const struct {
        "sm-mta[2]: 4AU500ab000123: to=<a@a.test>, ctladdr=<s@sender.test> (1000/8), "
        "delay=00:00:01, mailer=local, dsn=5.1.1, stat=User unknown\n",
      "a@a.test", "a@a.test: mail bounced User unknown\n"},
+
+    /* nothing is in the queue before qmgr(8) says so */
+    {T "postfix/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" U
+       "postfix/smtpd[1]: lost connection after DATA (4711 bytes) from c[192.0.2.1]\n",
+     "4Xy1234567z",
+     ": mail unknown \nmissing: whether 4Xy1234567z came into the queue of postfix\n"},
+    {T "postfix/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" T
+       "postfix/cleanup[2]: 4Xy1234567z: message-id=<1@x>\n" T
+       "postfix/cleanup[2]: 4Xy1234567z: discard: header Subject: x; from=<e@e.test> to=<f@f.test> "
+       "proto=E helo=<h>: y from c[192.0.2.1]; from=<s@sender.test> to=<a@a.test> proto=ESMTP "
+       "helo=<c>: silently\n",
+     "a@a.test",
+     "a@a.test: mail deleted discard: header Subject: x; from=<e@e.test> to=<f@f.test> proto=E "
+     "helo=<h>: y from c[192.0.2.1]; from=<s@sender.test> to=<a@a.test> proto=ESMTP helo=<c>: "
+     "silently\n"},
+    {T "postfix/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" T
+       "postfix/cleanup[2]: 4Xy1234567z: hold: header Subject: x from c[192.0.2.1]; "
+       "from=<s@sender.test> to=<a@a.test> proto=ESMTP helo=<c>: look\n" T
+       "postfix/qmgr[3]: 4Xy1234567z: from=<s@sender.test>, size=12, nrcpt=1 (queue active)\n",
+     "a@a.test", "a@a.test: mail held \n"},
+    /* orders of postsuper(1) */
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "deferred (later)\n" U
+             "postfix-in/postsuper[9]: 4Xy1234567z: placed on hold\n",
+     "a@a.test", "a@a.test: mail held later\n"},
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "deferred (later)\n" U
+             "postfix-in/postsuper[9]: 4Xy1234567z: placed on hold\n" V
+             "postfix-in/postsuper[9]: 4Xy1234567z: released from hold\n",
+     "a@a.test", "a@a.test: mail waits later\n"},
+    {FRONT U
+     "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "deferred (later)\n" U
+     "postfix-in/postsuper[9]: 4Xy1234567z: requeued\n" U
+     "postfix-in/pickup[9]: 4Xy1234569z: uid=110 from=<s@sender.test> orig_id=4Xy1234567z\n" U
+     "postfix-in/cleanup[9]: 4Xy1234569z: message-id=<1@x>\n" V
+     "postfix-in/smtp[5]: 4Xy1234569z: to=<a@a.test>" RELAY "sent (250 ok)\n",
+     "a@a.test", "a@a.test: mail sent 250 ok\n"},
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "deferred (later)\n" U
+             "postfix-in/postsuper[9]: 4Xy1234567z: requeued\n",
+     "a@a.test",
+     "a@a.test: mail unknown later\nmissing: the new id of 4Xy1234567z in postfix-in\n"},
+    /* local(8) gives mail back to the queue */
+    {FRONT U "postfix-in/local[5]: 4Xy1234567z: to=<root@a.test>, orig_to=<root>, relay=local, "
+             "delay=0, status=sent (forwarded as 4Xy1234569z)\n" V
+             "postfix-in/smtp[5]: 4Xy1234569z: to=<admin@b.test>, orig_to=<root>, "
+             "relay=h[192.0.2.9]:25, delay=0, status=bounced (550 unknown)\n",
+     "root@a.test", "root: mail bounced 550 unknown\n"},
+    /* a server elsewhere cannot name an id of ours ... */
+    {FRONT U
+     "postfix-in/smtpd[1]: 4Xy1234569z: client=mx.evil.test[192.0.2.66]\n" U
+     "postfix-in/cleanup[1]: 4Xy1234569z: message-id=<1@x>\n" U
+     "postfix-in/smtp[5]: 4Xy1234567z: to=<eve@evil.test>, relay=mx.evil.test[192.0.2.66]:25, "
+     "delay=0, status=sent (250 2.0.0 Ok: queued as 4Xy1234569z)\n" V
+     "postfix-in/smtp[5]: 4Xy1234569z: to=<eve@evil.test>, relay=mx.evil.test[192.0.2.66]:25, "
+     "delay=0, status=bounced (550 no)\n",
+     "s@sender.test", "eve@evil.test: mail sent 250 2.0.0 Ok: queued as 4Xy1234569z\n"},
+    /* ... but a host of the log, a filter, and one whose own line has the first id can */
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>, relay=mx[192.0.2.66]:25, delay=0, "
+             "status=sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n" V
+             "postfix-out/lmtp[9]: 4Xy1234568z: to=<a@a.test>" RELAY "bounced (550 no)\n",
+     "s@sender.test", "a@a.test: mail bounced 550 no\n"},
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
+         "a@a.test") ">, relay=f[192.0.2.66]:25, "
+                     "delay=0, status=sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n" V
+                     "postfix-out/lmtp[9]: 4Xy1234568z: to=<a@a.test>" RELAY "bounced (550 no)\n",
+     "s@sender.test", "a@a.test: mail secondary bounced 550 no\n"},
+    /* a quoted sender looks like the end of the line */
+    {FRONT T "postfix-in/smtpd[1]: 4Xy1234567z: reject: RCPT from c[192.0.2.1]: 554 5.7.1 "
+             "<gone@a.test>: Access denied; from=<\"; from=<ceo@f.test> to=<ben@a.test> proto=E "
+             "helo=<y\"@sender.test> to=<gone@a.test> proto=ESMTP helo=<c>\n",
+     "gone@a.test",
+     "gone@a.test: mail refused reject: RCPT from c[192.0.2.1]: 554 5.7.1 <gone@a.test>: Access "
+     "denied\n"},
+    {FRONT T "postfix-in/smtpd[1]: 4Xy1234567z: reject: RCPT from c[192.0.2.1]: 554 5.7.1 "
+             "<gone@a.test>: Access denied; from=<\"; from=<ceo@f.test> to=<ben@a.test> proto=E "
+             "helo=<y\"@sender.test> to=<gone@a.test> proto=ESMTP helo=<c>\n",
+     "ben@a.test", ""},
+    /* refused at first, then sent */
+    {T "postfix-in/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" T
+       "postfix-in/smtpd[1]: 4Xy1234567z: milter-reject: RCPT from c[192.0.2.1]: 451 4.7.1 later; "
+       "from=<s@sender.test> to=<a@a.test> proto=ESMTP helo=<c>\n" U
+       "postfix-in/lmtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "sent (250 ok)\n",
+     "a@a.test", "a@a.test: mail sent 250 ok\n"},
+    /* words in addresses are no states */
+    {T "postfix/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" T
+       "postfix/qmgr[3]: 4Xy1234567z: from=<status=expired@sender.test>, size=1, nrcpt=1 (queue "
+       "active)\n" U "postfix/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "deferred (later)\n",
+     "a@a.test", "a@a.test: mail waits later\n"},
+    {FRONT U
+     "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "deferred (later)\n" V
+     "postfix-in/qmgr[3]: 4Xy1234567z: from=<s@sender.test>, status=force-expired, returned "
+     "to sender\n" V "postfix-in/qmgr[3]: 4Xy1234567z: removed\n",
+     "a@a.test", "a@a.test: mail bounced later\n"},
+    /* a Message-ID is no list of fields */
+    {T "postfix/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" T
+       "postfix/cleanup[3]: 4Xy1234567z: message-id=<a@x>, from=<ceo@f.test>, status=refused (550 "
+       "blocked>\n" U "postfix/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "sent (250 ok)\n",
+     "a@a.test", "a@a.test: mail sent 250 ok\n"},
+    {T "postfix/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" T
+       "postfix/cleanup[3]: 4Xy1234567z: message-id=<a@x>, from=<ceo@f.test>, status=refused (550 "
+       "blocked>\n" U "postfix/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "sent (250 ok)\n",
+     "ceo@f.test", ""},
+    {U "splitrelay[6]: 6A00000000000001: from=<s@sender.test>, size=1, nrcpt=1, dest=archive, "
+       "queue_id=-, message-id=<a@x>, status=refused (550 forged> (queued)\n" OUTCOME(
+           "sent (250 Ok)"),
+     "anna@a.test",
+     "anna@a.test: mail unknown ; copy archive sent 250 Ok\n"
+     "missing: what became of the mail itself\n"},
+    {"{\"time\":\"2026-11-30T05:00:01Z\",\"program\":\"splitrelay\",\"copy_id\":"
+     "\"6A00000000000001\",\"dest\":\"archive\",\"message_id\":\"a@x>, queue_id=4Xy1234567z, "
+     "status=refused (550 forged\",\"from\":\"s@sender.test\",\"status\":\"queued\"}\n" OUTCOME(
+         "sent (250 Ok)"),
+     "anna@a.test",
+     "anna@a.test: mail unknown ; copy archive sent 250 Ok\n"
+     "missing: what became of the mail itself\n"},
+    {FRONT DECISIONS TO_FILTER OUT U
+     "amavis[11]: (11-01) Blocked INFECTED {DiscardedInbound}, [192.0.2.66] <s@evil.test> -> "
+     "<eve@evil.test>, Queue-ID: 4Xy1234511z, Message-ID: <x, Queue-ID: 4Xy1234567z, "
+     "y@evil.test>, mail_id: x, Hits: -, size: 1, 512 ms\n",
+     "ben@a.test", "ben@a.test: mail secondary bounced 550 5.1.1 unknown\n"},
+    /* objects of other programs */
+    {FRONT U "webapp[4]: {\"program\":\"postfix/smtp\",\"queue_id\":\"4Xy1234567z\",\"to\":"
+             "\"a@a.test\",\"status\":\"sent\",\"relay\":\"mx\",\"reason\":\"250 ok\"}\n" U
+             "splitrelay[4]: {\"program\":\"postfix/smtp\",\"queue_id\":\"4Xy1234567z\",\"to\":"
+             "\"a@a.test\",\"status\":\"sent\",\"relay\":\"mx\",\"reason\":\"250 ok\"}\n",
+     "a@a.test", ""},
+    /* a short id is used again, and the lines about the end and the client are missing */
+    {T "postfix/smtpd[1]: 0A1B2C3D4E: client=c[192.0.2.1]\n" T
+       "postfix/cleanup[1]: 0A1B2C3D4E: message-id=<old@x>\n" T
+       "postfix/qmgr[1]: 0A1B2C3D4E: from=<a@old.test>, size=1, nrcpt=1 (queue active)\n" T
+       "postfix/lmtp[9]: 0A1B2C3D4E: to=<bob@old.test>" RELAY "deferred (451 first)\n" V
+       "postfix/cleanup[1]: 0A1B2C3D4E: message-id=<new@x>\n" V
+       "postfix/lmtp[9]: 0A1B2C3D4E: to=<anna@a.test>" RELAY "sent (250 second)\n",
+     "anna@a.test",
+     "anna@a.test: mail sent 250 second\nmissing: the arrival of 0A1B2C3D4E in postfix\n"},
+    /* a service has a name of its own in the log */
+    {T "postfix-submission/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n" T
+       "postfix/cleanup[1]: 4Xy1234567z: message-id=<1@x>\n" T
+       "postfix/qmgr[1]: 4Xy1234567z: from=<a@a.test>, size=1, nrcpt=1 (queue active)\n" T
+       "postfix/lmtp[9]: 4Xy1234567z: to=<b@a.test>" RELAY "sent (250 ok)\n",
+     "4Xy1234567z", "b@a.test: mail sent 250 ok\n"},
+    /* status words, RFC 5424 */
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "SOFTBOUNCE (550 no)\n",
+     "a@a.test", "a@a.test: mail waits 550 no\n"},
+    {"<22>1 2026-11-30T05:00:00.1Z mx postfix/smtpd 123 - - 4Xy1234567z: client=c[192.0.2.1]\n"
+     "<22>1 2026-11-30T05:00:01+00:00 mx postfix/lmtp - - [a b=\"\\\"]\"][c] \xef\xbb\xbf"
+     "4Xy1234567z: to=<a@a.test>" RELAY "sent (250 ok)\n",
+     "a@a.test", "a@a.test: mail sent 250 ok\n"},
+    /* Sendmail: the class of dsn= decides; nothing is in the queue without recipients */
+    {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=12, nrcpts=1, relay=c [192.0.2.1]\n" U
+       "sm-mta[2]: 4AU500ab000123: to=<a@a.test>, delay=00:00:01, dsn=4.0.0, stat=I/O error\n",
+     "a@a.test", "a@a.test: mail waits I/O error\n"},
+    {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=0, nrcpts=0, relay=c [192.0.2.1]\n",
+     "s@sender.test",
+     ": mail unknown \nmissing: whether 4AU500ab000123 came into the queue of sm-mta\n"},
+    {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=12, nrcpts=1, relay=c [192.0.2.1]\n" U
+       "sm-mta[2]: 4AU500ab000123: to=<a@a.test>, delay=00:00:01, mai",
+     "a@a.test",
+     "a@a.test: mail unknown \nmissing: the outcome of a delivery of 4AU500ab000123, whose line is "
+     "cut\n"},
+    /* amavis has thrown it away */
+    {FRONT T "splitmilter[3]: 4Xy1234567z: to=<ben@a.test>, filter=secondary\n" U
+             "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
+                 "ben@a.test") ">" RELAY "sent (250 2.7.0 Ok, discarded, id=1-1 - spam)\n",
+     "ben@a.test", "ben@a.test: mail secondary deleted 250 2.7.0 Ok, discarded, id=1-1 - spam\n"},
+    /* orders about copies, without the queue */
+    {TAKEN OUTCOME("deferred (timeout)") V
+     "splitrelay[6]: 6A00000000000001: dest=archive: deleted by an administrator\n",
+     "anna@a.test",
+     "anna@a.test: mail unknown ; copy archive deleted timeout\n"
+     "missing: what became of the mail itself\nmissing: the lines of the MTA about 4Xy1234567z\n"},
 };
 
 static const char *state_name(enum trace_end_state state)
@@ -304,7 +473,7 @@ static struct trace_log *read_log(const char *text)
         text += len + (text[len] == '\n');
     }
     trace_log_sort(log);
-    trace_join(log);
+    trace_join(log, "split.invalid");
     return log;
 }
 
@@ -433,7 +602,7 @@ START_TEST(files_may_overlap)
             trace_log_add(log, at, strcspn(at, "\n"));
     }
     trace_log_sort(log);
-    trace_join(log);
+    trace_join(log, "split.invalid");
     trace(log, word, NULL, &out);
     ck_assert_str_eq(
         buf_str(&out),
@@ -458,7 +627,7 @@ START_TEST(a_decision_of_the_length_of_a_cut_may_be_cut)
     struct trace_log *log = read_log(buf_str(&text));
     trace(log, word, NULL, &out);
     ck_assert_str_eq(buf_str(&out),
-                     "anna@a.test: mail waits ; copy archi waits \n"
+                     "anna@a.test: mail waits \n"
                      "missing: the end of the line of splitmilter, if syslog has cut it\n");
     buf_clear(&text);
     buf_clear(&out);

@@ -54,8 +54,8 @@ static void open_readers(struct trace *t)
     }
     if (t->file_count > 0)
         return;
-    struct trace_reader *r = trace_reader_journal(t->log->since_us, t->log->until_us,
-                                                  t->config->log.facility, false, &err);
+    struct trace_reader *r =
+        trace_reader_journal(t->log->since_us, t->log->until_us, t->config->log.facility, &err);
     add_reader(t, r, &err);
 }
 
@@ -72,7 +72,8 @@ static bool read_logs(struct trace *t)
             failures++;
         }
     if (t->log->unstamped > 0)
-        ctl_complain("%llu lines are not used, because their time is not understood. The first: %s",
+        ctl_complain("%llu lines are not used, because their time or form is not understood. The "
+                     "first: %s",
                      (unsigned long long)t->log->unstamped, t->log->first_unstamped);
     if (t->log->overlong > 0)
         ctl_complain("%llu lines are not used, because they are too long",
@@ -112,7 +113,8 @@ static size_t print_refusals(const struct trace *t, struct trace_follow *follow)
 
     for (uint32_t i = 0; i < t->log->event_count; i++) {
         const struct trace_event *e = &t->log->events[i];
-        if (e->message != TRACE_NONE || e->kind != TRACE_KIND_REFUSED)
+        if (e->message != TRACE_NONE ||
+            (e->kind != TRACE_KIND_REFUSED && e->kind != TRACE_KIND_DISCARDED))
             continue;
         trace_log_facts(t->log, e, &f);
         bool is_wanted = (f.to.at != NULL && trace_words_have(t->set, f.to)) ||
@@ -121,7 +123,7 @@ static size_t print_refusals(const struct trace *t, struct trace_follow *follow)
             continue;
         count++;
         if (trace_follow_is_new(follow, e->serial, ""))
-            trace_print_refusal(t->log, e, &f, t->is_json);
+            (t->is_json ? trace_print_json_refusal : trace_print_refusal)(t->log, e, &f);
     }
     return count;
 }
@@ -150,7 +152,7 @@ static size_t report(struct trace *t, struct trace_follow *follow, bool is_first
     size_t found = 0;
     uint32_t *roots;
 
-    trace_join(t->log);
+    trace_join(t->log, t->config->tag_domain);
     trace_words_mark(t->set, t->log);
     size_t count = trace_way_roots(&options, &roots);
     for (size_t i = 0; i < count; i++) {
@@ -180,13 +182,12 @@ static void follow_journal(struct trace *t)
 {
     struct err err = {0};
 
-    if (t->file_count > 0)
+    if (t->file_count > 0 || t->reader_count == 0)
         return;
-    for (int i = 0; i < t->reader_count; i++)
-        trace_reader_close(t->readers[i]);
+    struct trace_reader *r =
+        trace_reader_journal_follow(t->readers[0], t->log->since_us, t->config->log.facility, &err);
+    trace_reader_close(t->readers[0]);
     t->reader_count = 0;
-    int64_t since_us = t->log->last_us != 0 ? t->log->last_us + 1000000 : t->log->since_us;
-    struct trace_reader *r = trace_reader_journal(since_us, 0, t->config->log.facility, true, &err);
     add_reader(t, r, &err);
 }
 

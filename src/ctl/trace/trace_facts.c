@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "ctl/trace/trace_facts.h"
+#include "ctl/trace/trace_facts_private.h"
 #include "base/ascii.h"
 
 #include <string.h>
@@ -16,14 +16,17 @@ bool trace_slice_is(struct trace_slice s, const char *text)
     return s.at != NULL && strlen(text) == s.len && memcmp(s.at, text, s.len) == 0;
 }
 
+bool trace_slice_is_equal(struct trace_slice a, struct trace_slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
 bool trace_slice_is_same(struct trace_slice a, struct trace_slice b)
 {
     return a.at != NULL && b.at != NULL && a.len == b.len && ascii_equal_n(a.at, b.at, a.len);
 }
 
-/* The length of "<address>" at the beginning of the text; 0: its end is missing. A '>' between
- * quotes does not end it. */
-static size_t path_len(const char *at, size_t len)
+size_t trace_facts_path_len(const char *at, size_t len)
 {
     bool is_quoted = false;
 
@@ -43,13 +46,12 @@ static size_t path_len(const char *at, size_t len)
     return 0;
 }
 
-/* The length of "<a>,<b>..." at the beginning of the text; 0: its end is missing. */
-static size_t paths_len(const char *at, size_t len)
+size_t trace_facts_paths_len(const char *at, size_t len)
 {
     size_t n = 0;
 
     for (;;) {
-        size_t one = path_len(at + n, len - n);
+        size_t one = trace_facts_path_len(at + n, len - n);
         if (one == 0)
             return 0;
         n += one;
@@ -95,7 +97,7 @@ static void take_value(struct trace_slice *rest, struct field *f)
     bool is_status = trace_slice_is(f->name, "status");
 
     if (rest->len > 0 && rest->at[0] == '<') {
-        size_t n = paths_len(rest->at, rest->len);
+        size_t n = trace_facts_paths_len(rest->at, rest->len);
         f->is_whole = n > 0;
         f->value = (struct trace_slice){n > 0 ? rest->at : NULL, n};
         n = n > 0 ? n : rest->len;
@@ -147,7 +149,7 @@ static bool next_field(struct trace_slice *rest, struct field *f)
 
 static struct trace_slice without_brackets(struct trace_slice s)
 {
-    if (s.len >= 2 && s.at[0] == '<' && path_len(s.at, s.len) == s.len)
+    if (s.len >= 2 && s.at[0] == '<' && trace_facts_path_len(s.at, s.len) == s.len)
         return (struct trace_slice){s.at + 1, s.len - 2};
     return s;
 }
@@ -157,11 +159,17 @@ static enum trace_status status_of(struct trace_slice word)
     static const struct {
         const char *word;
         enum trace_status status;
-    } words[] = {{"sent", TRACE_STATUS_SENT},        {"deferred", TRACE_STATUS_DEFERRED},
-                 {"bounced", TRACE_STATUS_BOUNCED},  {"dead", TRACE_STATUS_DEAD},
-                 {"expired", TRACE_STATUS_EXPIRED},  {"refused", TRACE_STATUS_REFUSED},
-                 {"tempfail", TRACE_STATUS_REFUSED}, {"skipped", TRACE_STATUS_SKIPPED},
-                 {"deleted", TRACE_STATUS_DELETED}};
+    } words[] = {{"sent", TRACE_STATUS_SENT},
+                 {"deferred", TRACE_STATUS_DEFERRED},
+                 {"bounced", TRACE_STATUS_BOUNCED},
+                 {"dead", TRACE_STATUS_DEAD},
+                 {"expired", TRACE_STATUS_EXPIRED},
+                 {"refused", TRACE_STATUS_REFUSED},
+                 {"tempfail", TRACE_STATUS_REFUSED},
+                 {"skipped", TRACE_STATUS_SKIPPED},
+                 {"deleted", TRACE_STATUS_DELETED},
+                 {"SOFTBOUNCE", TRACE_STATUS_DEFERRED},
+                 {"force-expired", TRACE_STATUS_EXPIRED}};
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (trace_slice_is(word, words[i].word))
@@ -169,12 +177,13 @@ static enum trace_status status_of(struct trace_slice word)
     return TRACE_STATUS_OTHER;
 }
 
-static bool begins_with(struct trace_slice s, const char *prefix)
+bool trace_facts_begins(struct trace_slice s, const char *prefix)
 {
     return s.len >= strlen(prefix) && memcmp(s.at, prefix, strlen(prefix)) == 0;
 }
 
-/* Sendmail: "Sent (reply)", "Deferred: reason", "User unknown", "queued". */
+/* Sendmail: "Sent (reply)", "Deferred: reason", "User unknown", "queued". The class of dsn= decides
+ * if there is one. */
 static void read_stat(struct trace_slice stat, struct trace_facts *out)
 {
     size_t word = 0;
@@ -183,9 +192,11 @@ static void read_stat(struct trace_slice stat, struct trace_facts *out)
         word++;
     out->reply = stat;
     out->status = TRACE_STATUS_BOUNCED;
-    if (begins_with(stat, "Sent"))
+    char class = out->dsn.len > 0 ? out->dsn.at[0] : '\0';
+    if (trace_facts_begins(stat, "Sent"))
         out->status = TRACE_STATUS_SENT;
-    else if (begins_with(stat, "Deferred") || begins_with(stat, "queued"))
+    else if (class == '4' || trace_facts_begins(stat, "queued") ||
+             (class == '\0' && trace_facts_begins(stat, "Deferred")))
         out->status = TRACE_STATUS_DEFERRED;
     out->status_text = (struct trace_slice){stat.at, word};
     const char *open = memmem(stat.at, stat.len, " (", 2);
@@ -216,6 +227,9 @@ static void set_field(const struct field *f, struct trace_facts *out)
                  {"queue_id", offsetof(struct trace_facts, queue_id)},
                  {"orig_queue_id", offsetof(struct trace_facts, queue_id)},
                  {"size", offsetof(struct trace_facts, size)},
+                 {"nrcpt", offsetof(struct trace_facts, nrcpt)},
+                 {"nrcpts", offsetof(struct trace_facts, nrcpt)},
+                 {"dsn", offsetof(struct trace_facts, dsn)},
                  {"relay", offsetof(struct trace_facts, relay)},
                  {"delay", offsetof(struct trace_facts, delay)},
                  {"status", offsetof(struct trace_facts, status_text)}};
@@ -257,7 +271,7 @@ bool trace_facts_address(struct trace_slice list, size_t *at, struct trace_slice
     if (list.at == NULL || *at >= list.len)
         return false;
     struct trace_slice rest = {list.at + *at, list.len - *at};
-    size_t n = rest.at[0] == '<' ? path_len(rest.at, rest.len) : 0;
+    size_t n = rest.at[0] == '<' ? trace_facts_path_len(rest.at, rest.len) : 0;
     if (n == 0) { /* one address, whose brackets are gone, or Sendmail's without brackets */
         *at = list.len;
         *out = rest;
@@ -266,120 +280,4 @@ bool trace_facts_address(struct trace_slice list, size_t *at, struct trace_slice
     *out = (struct trace_slice){rest.at + 1, n - 2};
     *at += n + 1;
     return true;
-}
-
-/* --- other texts --- */
-
-/* Find the last occurrence of a text; NULL: there is none. */
-static const char *find_last(struct trace_slice s, const char *what)
-{
-    size_t len = strlen(what);
-
-    for (size_t i = s.len + 1 - (s.len >= len ? len : s.len + 1); i-- > 0;)
-        if (memcmp(s.at + i, what, len) == 0)
-            return s.at + i;
-    return NULL;
-}
-
-void trace_facts_read_reject(const char *text, size_t len, struct trace_facts *out)
-{
-    struct trace_slice all = {text, len};
-    const char *from = find_last(all, "; from=<");
-    size_t n;
-
-    memset(out, 0, sizeof *out);
-    out->status = TRACE_STATUS_REFUSED;
-    out->reply = (struct trace_slice){text, from == NULL ? len : (size_t)(from - text)};
-    out->is_whole = from != NULL;
-    if (from == NULL)
-        return;
-    struct trace_slice rest = {from + 7, (size_t)(text + len - from) - 7};
-    n = path_len(rest.at, rest.len);
-    if (n == 0)
-        return;
-    out->from = (struct trace_slice){rest.at + 1, n - 2};
-    rest.at += n;
-    rest.len -= n;
-    if (!begins_with(rest, " to=<"))
-        return;
-    n = path_len(rest.at + 4, rest.len - 4);
-    if (n > 0)
-        out->to = (struct trace_slice){rest.at + 5, n - 2};
-}
-
-/* The word after `name` and a space, up to a comma, space or '>'. */
-static struct trace_slice word_after(struct trace_slice s, const char *name)
-{
-    const char *at = find_last(s, name);
-    size_t n = 0;
-
-    if (at == NULL)
-        return (struct trace_slice){0};
-    at += strlen(name);
-    while (at + n < s.at + s.len && at[n] != ',' && at[n] != ' ' && at[n] != '>')
-        n++;
-    return (struct trace_slice){at, n};
-}
-
-void trace_facts_read_amavis(const char *text, size_t len, struct trace_facts *out)
-{
-    struct trace_slice all = {text, len};
-    const char *close = memmem(text, len, ") ", 2);
-
-    memset(out, 0, sizeof *out);
-    out->is_whole = true;
-    if (text[0] != '(' || close == NULL)
-        return;
-    const char *verdict = close + 2;
-    size_t n = 0;
-    while (verdict + n < text + len && verdict[n] != ',' && verdict[n] != '{' && verdict[n] != '(')
-        n++;
-    out->status_text = (struct trace_slice){verdict, n};
-    while (out->status_text.len > 0 && verdict[out->status_text.len - 1] == ' ')
-        out->status_text.len--;
-    out->queue_id = word_after(all, ", Queue-ID: ");
-    out->message_id = word_after(all, ", Message-ID: <");
-    out->reply = word_after(all, ", queued_as: ");
-    const char *last = find_last(all, ", ");
-    if (last != NULL && all.len > 3 && memcmp(all.at + all.len - 3, " ms", 3) == 0)
-        out->delay = (struct trace_slice){last + 2, (size_t)(text + len - last) - 2};
-}
-
-/* The length of the queue id at the beginning of the text. */
-static size_t id_len(struct trace_slice s)
-{
-    size_t n = 0;
-
-    while (n < s.len && (ascii_is_alnum(s.at[n]) || s.at[n] == '-'))
-        n++;
-    return n;
-}
-
-bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct trace_slice *out)
-{
-    static const char queued[] = "queued as ", accepted[] = " Message accepted for delivery";
-    struct trace_slice s = f->reply;
-
-    if (s.at == NULL || *at > s.len)
-        return false;
-    if (*at == 0) {
-        const char *found = find_last(s, queued), *end = find_last(s, accepted);
-        if (found == NULL && end == NULL)
-            return false;
-        if (found == NULL) {
-            size_t n = (size_t)(end - s.at), len = 0;
-            while (len < n && s.at[n - len - 1] != ' ')
-                len++;
-            *out = (struct trace_slice){end - len, len};
-            *at = s.len + 1;
-            return len > 0;
-        }
-        *at = (size_t)(found - s.at) + sizeof queued - 1;
-    }
-    while (*at < s.len && (s.at[*at] == ' ' || s.at[*at] == '/'))
-        ++*at;
-    *out = (struct trace_slice){s.at + *at, s.len - *at};
-    out->len = id_len(*out);
-    *at += out->len;
-    return out->len >= 5 && (*at < s.len || f->is_whole);
 }

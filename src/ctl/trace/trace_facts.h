@@ -40,7 +40,7 @@ struct trace_facts {
     struct trace_slice filter, copy, dest, listener;
     struct trace_slice client;   /* "host[ip]" */
     struct trace_slice queue_id; /* queue_id= or orig_queue_id=; "-" counts as absent */
-    struct trace_slice size, relay, delay, status_text, reply;
+    struct trace_slice size, nrcpt, relay, delay, dsn, status_text, reply;
     enum trace_status status;
     bool is_whole; /* the end of the text is there, as far as the text shows it */
 };
@@ -49,13 +49,23 @@ struct trace_facts {
 void trace_facts_read(const char *text, size_t len, struct trace_facts *out)
     __attribute__((nonnull));
 
-/* Read "reject: STAGE from CLIENT: REPLY; from=<a> to=<b> ...", as Postfix, milter-reject lines and
- * splitrelay have it. The reply is in out->reply. */
+/*
+ * Read a refusal, as Postfix and splitrelay have it; also "discard: " and "hold: ".
+ *
+ *     refusal = action ": " text "; from=<a>" [ [","] " to=<b>" ] *( [","] " " name "=" value )
+ *               [ ": " text ]                            (action "... header", "... body")
+ *
+ * The text before the sender may be that of a client, and so may the sender. The addresses are at
+ * the first place from where the line can be read to its end, for a header or a body at the last
+ * such place. out->reply has the text before it.
+ */
 void trace_facts_read_reject(const char *text, size_t len, struct trace_facts *out)
     __attribute__((nonnull));
 
-/* Read a line of amavis: "(12345-01) Passed CLEAN {...}, ... Queue-ID: X, ..., queued_as: Y, 512
- * ms". status_text has "Passed CLEAN", reply has the text after queued_as:, delay "512 ms". */
+/* Read a line of amavis: "(12345-01) Passed CLEAN {...}, [IP] <a> -> <b>,<c>, Queue-ID: X,
+ * Message-ID: <...>, ..., queued_as: Y, 512 ms". status_text has "Passed CLEAN", reply has the text
+ * after queued_as:, delay "512 ms". The Message-ID is chosen by the sender, and cannot be taken for
+ * other members. */
 void trace_facts_read_amavis(const char *text, size_t len, struct trace_facts *out)
     __attribute__((nonnull));
 
@@ -65,13 +75,23 @@ bool trace_facts_address(struct trace_slice list, size_t *at, struct trace_slice
     __attribute__((nonnull));
 
 /* Get the next queue id that the reply of a server names: "queued as ID [ID...]", "ID Message
- * accepted for delivery", "id=ID". An id at the very end of a reply that is cut is left out. *at:
- * initially 0. */
+ * accepted for delivery"; or local(8): "forwarded as ID". An id at the very end of a reply that is
+ * cut is left out. *at: initially 0. */
 bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct trace_slice *out)
     __attribute__((nonnull));
 
+/* Is the mail still in this instance: "forwarded as ID"? */
+bool trace_facts_is_forwarded(const struct trace_facts *f) __attribute__((nonnull));
+
+/* Is the relay on this machine or in a private network? Other servers may answer with any id. True
+ * if no relay is named. */
+bool trace_facts_is_near(const struct trace_facts *f) __attribute__((nonnull));
+
 /* Is the slice equal to the text? */
 bool trace_slice_is(struct trace_slice s, const char *text) __attribute__((nonnull));
+
+/* Are two slices equal? */
+bool trace_slice_is_equal(struct trace_slice a, struct trace_slice b);
 
 /* Are two slices equal, without regard to the case of ASCII letters? */
 bool trace_slice_is_same(struct trace_slice a, struct trace_slice b);

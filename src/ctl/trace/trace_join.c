@@ -2,6 +2,7 @@
 #include "ctl/trace/trace_join.h"
 #include "base/ascii.h"
 #include "base/mem.h"
+#include "ctl/trace/trace_word.h"
 #include "queue/queue_id.h"
 
 #include <stdio.h>
@@ -32,7 +33,7 @@ static bool may_be_same(const struct trace_message *a, const struct trace_messag
 
     if (x.at == NULL || y.at == NULL || x.len == 0 || y.len == 0)
         return true;
-    return x.len == y.len && memcmp(x.at, y.at, x.len) == 0;
+    return trace_slice_is_equal(x, y);
 }
 
 static bool is_known_same(const struct trace_message *a, const struct trace_message *b)
@@ -43,13 +44,15 @@ static bool is_known_same(const struct trace_message *a, const struct trace_mess
 
 /* What a message must be to be the one that an id means. */
 struct wanted {
-    uint32_t other;            /* the message on the other side; TRACE_NONE: not known */
-    bool is_source;            /* it is the sender of `other`, not its receiver */
-    int64_t us;                /* the time of the line that has the id; 0: unknown */
-    int64_t slack_us;          /* by which times may be wrong */
-    struct trace_slice host;   /* at NULL: any */
-    bool is_from_mta;          /* it is of Postfix or Sendmail */
-    bool is_message_id_needed; /* Message-IDs must be known to be the same */
+    uint32_t other;                /* the message on the other side; TRACE_NONE: not known */
+    bool is_source;                /* it is the sender of `other`, not its receiver */
+    int64_t us;                    /* the time of the line that has the id; 0: unknown */
+    int64_t slack_us;              /* by which times may be wrong */
+    struct trace_slice host;       /* at NULL: any */
+    uint32_t system;               /* TRACE_NONE: any */
+    struct trace_slice message_id; /* at NULL or empty: unknown */
+    bool is_from_mta;              /* it is of Postfix or Sendmail */
+    bool is_message_id_needed;     /* Message-IDs must be known to be the same */
 };
 
 static bool fits(const struct trace_log *log, uint32_t candidate, const struct wanted *w)
@@ -62,6 +65,11 @@ static bool fits(const struct trace_log *log, uint32_t candidate, const struct w
         !has_program(log, candidate, TRACE_PROGRAM_SENDMAIL))
         return false;
     if (w->host.at != NULL && !is_on_host(log, candidate, w->host))
+        return false;
+    if (w->system != TRACE_NONE && m->system != w->system)
+        return false;
+    if (w->message_id.len > 0 && m->message_id.len > 0 &&
+        !trace_slice_is_equal(w->message_id, m->message_id))
         return false;
     /* the message on this side was still there at that time */
     if (w->is_source && m->is_removed && m->last_us + w->slack_us < w->us && w->us != 0)
@@ -116,16 +124,17 @@ static uint32_t find_best(const struct trace_log *log, struct trace_slice id, st
 uint32_t trace_join_target(const struct trace_log *log, struct trace_slice id, uint32_t from,
                            int64_t us, bool *is_ambiguous_out)
 {
-    const struct wanted w = {.other = from, .us = us};
+    const struct wanted w = {.other = from, .us = us, .system = TRACE_NONE};
 
     return find_best(log, id, w, is_ambiguous_out);
 }
 
-/* Find the message that went on as `message`. */
+/* Find the message that went on as `message`. system: its own if the MTA gave it another id. */
 static uint32_t source_of(const struct trace_log *log, struct trace_slice id, uint32_t message,
-                          int64_t us)
+                          uint32_t system, int64_t us)
 {
-    const struct wanted w = {.other = message, .is_source = true, .us = us, .is_from_mta = true};
+    const struct wanted w = {
+        .other = message, .is_source = true, .us = us, .is_from_mta = true, .system = system};
     bool is_ambiguous;
 
     return find_best(log, id, w, &is_ambiguous);
@@ -142,7 +151,7 @@ static bool has_edge(const struct trace_log *log, uint32_t from, uint32_t to, ui
 }
 
 static void add_edge(struct trace_log *log, uint32_t from, uint32_t to, uint32_t event,
-                     bool is_notification)
+                     enum trace_edge_kind kind)
 {
     if (from == to || has_edge(log, from, to, event))
         return;
@@ -155,23 +164,37 @@ static void add_edge(struct trace_log *log, uint32_t from, uint32_t to, uint32_t
                                                       .event = event,
                                                       .next_out = log->messages[from].out,
                                                       .next_in = log->messages[to].in,
-                                                      .is_notification = is_notification};
+                                                      .kind = kind};
     log->messages[from].out = log->edge_count;
     log->messages[to].in = log->edge_count++;
 }
 
-/* "queued as ID" in the reply to a delivery, or in a line of amavis. */
-static void join_reply(struct trace_log *log, uint32_t from, uint32_t event,
-                       const struct trace_facts *facts)
+/* Is the relay, "host[ip]:port", the host of this message? */
+static bool is_relay_of(const struct trace_log *log, uint32_t message, struct trace_slice relay)
 {
-    struct trace_slice id;
-    bool is_ambiguous;
+    struct trace_slice host = log->systems[log->messages[message].system].host;
+
+    return host.len > 0 && relay.len > host.len && relay.at[host.len] == '[' &&
+           ascii_equal_n(relay.at, host.at, host.len);
+}
+
+/* "queued as ID" or "forwarded as ID" in the reply to a delivery. */
+static void join_reply(struct trace_log *log, uint32_t from, uint32_t event,
+                       const struct trace_facts *facts, const char *tag_domain)
+{
+    struct trace_slice id, plain, name;
+    struct wanted w = {.other = from, .us = log->events[event].us, .system = TRACE_NONE};
+    bool is_ambiguous, is_forwarded = trace_facts_is_forwarded(facts);
+    bool is_ours = trace_word_untag(facts->to, tag_domain, &plain, &name) != TRACE_ROUTE_NONE ||
+                   trace_facts_is_near(facts);
     size_t at = 0;
 
+    if (is_forwarded)
+        w.system = log->messages[from].system;
     while (trace_facts_queued_as(facts, &at, &id)) {
-        uint32_t to = trace_join_target(log, id, from, log->events[event].us, &is_ambiguous);
-        if (to != TRACE_NONE)
-            add_edge(log, from, to, event, false);
+        uint32_t to = find_best(log, id, w, &is_ambiguous);
+        if (to != TRACE_NONE && (is_ours || is_relay_of(log, to, facts->relay)))
+            add_edge(log, from, to, event, TRACE_EDGE_DELIVERY);
     }
 }
 
@@ -193,22 +216,23 @@ static void join_siblings(struct trace_log *log, uint32_t first)
         uint32_t m = trace_log_find(log, (struct trace_slice){text, strlen(text)});
         if (m == TRACE_NONE)
             return;
-        add_edge(log, first, m, TRACE_NONE, false);
+        add_edge(log, first, m, TRACE_NONE, TRACE_EDGE_DELIVERY);
     }
 }
 
-static void join_delivery(struct trace_log *log, uint32_t event)
+static void join_delivery(struct trace_log *log, uint32_t event, const char *tag_domain)
 {
     const struct trace_event *e = &log->events[event];
     struct trace_facts facts;
 
     if (memmem(e->text, e->len, "queued as ", 10) == NULL &&
+        memmem(e->text, e->len, "forwarded as ", 13) == NULL &&
         memmem(e->text, e->len, "accepted for delivery", 21) == NULL &&
         memmem(e->text, e->len, ", listener=", 11) == NULL)
         return;
     trace_log_facts(log, e, &facts);
     if (facts.status == TRACE_STATUS_SENT)
-        join_reply(log, e->message, event, &facts);
+        join_reply(log, e->message, event, &facts, tag_domain);
     if (facts.listener.at != NULL)
         join_siblings(log, e->message);
 }
@@ -219,17 +243,21 @@ static void join_source(struct trace_log *log, uint32_t event)
     const struct trace_event *e = &log->events[event];
     struct trace_facts facts;
 
-    if (memmem(e->text, e->len, "queue_id=", 9) == NULL)
+    bool is_requeued = trace_slice_is(log->tags[e->tag].origin.service, "pickup");
+
+    if (memmem(e->text, e->len, is_requeued ? "orig_id=" : "queue_id=", 8 + !is_requeued) == NULL)
         return;
     trace_log_facts(log, e, &facts);
     if (facts.queue_id.at == NULL)
         return;
-    uint32_t from = source_of(log, facts.queue_id, e->message, e->us);
+    uint32_t system = is_requeued ? log->messages[e->message].system : TRACE_NONE;
+    uint32_t from = source_of(log, facts.queue_id, e->message, system, e->us);
     if (from != TRACE_NONE)
-        add_edge(log, from, e->message, TRACE_NONE, false);
+        add_edge(log, from, e->message, TRACE_NONE,
+                 is_requeued ? TRACE_EDGE_REQUEUE : TRACE_EDGE_DELIVERY);
 }
 
-/* bounce(8): "sender non-delivery notification: NEWID" */
+/* bounce(8): "sender non-delivery notification: NEWID"; Sendmail: "NEWID: DSN: REASON" */
 static void join_notification(struct trace_log *log, uint32_t event)
 {
     const struct trace_event *e = &log->events[event];
@@ -237,11 +265,16 @@ static void join_notification(struct trace_log *log, uint32_t event)
     bool is_ambiguous;
 
     const char *at = memmem(body.at, body.len, "notification: ", 14);
-    id = (struct trace_slice){at + 14, (size_t)(body.at + body.len - at) - 14};
-    const struct wanted w = {.other = TRACE_NONE, .us = e->us};
+    if (at != NULL)
+        body = (struct trace_slice){at + 14, (size_t)(body.at + body.len - at) - 14};
+    id = (struct trace_slice){body.at, 0};
+    while (id.len < body.len && ascii_is_alnum(body.at[id.len]))
+        id.len++;
+    const struct wanted w = {
+        .other = TRACE_NONE, .us = e->us, .system = log->messages[e->message].system};
     uint32_t to = find_best(log, id, w, &is_ambiguous);
     if (to != TRACE_NONE)
-        add_edge(log, e->message, to, event, true);
+        add_edge(log, e->message, to, event, TRACE_EDGE_NOTIFICATION);
 }
 
 /* --- lines that do not say which instance they are about --- */
@@ -271,7 +304,11 @@ static void join_decision(struct trace_log *log, uint32_t event)
     struct trace_event *e = &log->events[event];
     const struct trace_slice id = {e->text, e->id_len};
     const struct trace_source_tag *tag = &log->tags[e->tag];
-    struct wanted w = {.other = TRACE_NONE, .is_source = true, .us = e->us, .is_from_mta = true};
+    struct wanted w = {.other = TRACE_NONE,
+                       .is_source = true,
+                       .us = e->us,
+                       .is_from_mta = true,
+                       .system = TRACE_NONE};
     bool is_ambiguous;
     struct trace_facts f;
 
@@ -313,7 +350,14 @@ static void join_filtered(struct trace_log *log, uint32_t event)
     trace_log_facts(log, e, &f);
     if (f.queue_id.at == NULL)
         return;
-    uint32_t m = source_of(log, f.queue_id, TRACE_NONE, e->us);
+    const struct wanted w = {.other = TRACE_NONE,
+                             .is_source = true,
+                             .us = e->us,
+                             .is_from_mta = true,
+                             .system = TRACE_NONE,
+                             .message_id = f.message_id};
+    bool is_ambiguous;
+    uint32_t m = find_best(log, f.queue_id, w, &is_ambiguous);
     if (m == TRACE_NONE)
         return;
     trace_log_attach(log, m, event);
@@ -321,16 +365,15 @@ static void join_filtered(struct trace_log *log, uint32_t event)
         size_t n = 0;
         while (at + n < f.reply.len && f.reply.at[at + n] != '/')
             n++;
-        bool is_ambiguous;
         uint32_t to = trace_join_target(log, (struct trace_slice){f.reply.at + at, n}, m, e->us,
                                         &is_ambiguous);
         if (to != TRACE_NONE)
-            add_edge(log, m, to, event, false);
+            add_edge(log, m, to, event, TRACE_EDGE_DELIVERY);
         at += n + 1;
     }
 }
 
-void trace_join(struct trace_log *log)
+void trace_join(struct trace_log *log, const char *tag_domain)
 {
     for (uint32_t i = 0; i < log->event_count; i++)
         if (log->events[i].kind == TRACE_KIND_DECIDED && log->events[i].id_len > 0 &&
@@ -343,7 +386,7 @@ void trace_join(struct trace_log *log)
         else if (e->message == TRACE_NONE)
             continue;
         else if (e->kind == TRACE_KIND_DELIVERY)
-            join_delivery(log, i);
+            join_delivery(log, i, tag_domain);
         else if (e->kind == TRACE_KIND_ARRIVED || e->kind == TRACE_KIND_SENDER)
             join_source(log, i);
         else if (e->kind == TRACE_KIND_NOTIFIED)

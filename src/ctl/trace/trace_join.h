@@ -8,6 +8,11 @@
  * and are not unique among instances. So a message is only taken for the one that is meant if the
  * times fit, and if the Message-ID is the same on both sides where both are known. If several
  * messages fit, none is taken.
+ *
+ * A server elsewhere may answer with any id, even with one that it has seen here. So "queued as ID"
+ * counts only if the address has a suffix of splitmilter, or if the relay is on this machine, in a
+ * private network, or a host of the log. If it is elsewhere, its own line has to name the sender's
+ * id.
  */
 #ifndef SPLIT_CTL_TRACE_JOIN_H
 #define SPLIT_CTL_TRACE_JOIN_H
@@ -16,7 +21,7 @@
 
 /* Make all edges, and give the lines of splitmilter and amavis to their messages. Called once after
  * trace_log_sort(). */
-void trace_join(struct trace_log *log) __attribute__((nonnull));
+void trace_join(struct trace_log *log, const char *tag_domain) __attribute__((nonnull));
 
 /* Find the message that is meant by an id. from: the message that went on as this id, TRACE_NONE if
  * unknown; us: the time of the line that has the id. TRACE_NONE: there is none. *is_ambiguous_out:

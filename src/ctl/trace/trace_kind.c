@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/trace/trace_kind.h"
 #include "base/ascii.h"
+#include "ctl/trace/trace_facts.h"
 
 #include <string.h>
 
@@ -46,7 +47,7 @@ void trace_kind_origin(struct trace_slice tag, struct trace_origin *out)
         out->program = TRACE_PROGRAM_SPLITMILTER;
     else if (slash != NULL)
         out->program = TRACE_PROGRAM_POSTFIX;
-    else if (has(tag, "sendmail") || begins(tag, "sm-"))
+    else if (begins(tag, "sendmail") || begins(tag, "sm-"))
         out->program = TRACE_PROGRAM_SENDMAIL;
 }
 
@@ -116,6 +117,35 @@ size_t trace_kind_id(enum trace_program program, struct trace_slice *text)
     return 0;
 }
 
+/* qmgr(8): "from=<a>, status=expired, returned to sender", also "force-expired" */
+static bool is_expiry(struct trace_slice body)
+{
+    struct trace_facts f;
+
+    if (!has(body, "expired"))
+        return false;
+    trace_facts_read(body.at, body.len, &f);
+    return f.status == TRACE_STATUS_EXPIRED;
+}
+
+/* What the filters of smtpd(8) and cleanup(8) have done; TRACE_KIND_OTHER: none of it. */
+static enum trace_kind of_action(struct trace_slice body)
+{
+    static const struct {
+        const char *prefix;
+        enum trace_kind kind;
+    } actions[] = {
+        {"reject: ", TRACE_KIND_REFUSED},           {"milter-reject: ", TRACE_KIND_REFUSED},
+        {"proxy-reject: ", TRACE_KIND_REFUSED},     {"discard: ", TRACE_KIND_DISCARDED},
+        {"milter-discard: ", TRACE_KIND_DISCARDED}, {"hold: ", TRACE_KIND_HELD},
+        {"milter-hold: ", TRACE_KIND_HELD}};
+
+    for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++)
+        if (begins(body, actions[i].prefix))
+            return actions[i].kind;
+    return TRACE_KIND_OTHER;
+}
+
 static enum trace_kind of_postfix(struct trace_slice service, struct trace_slice body)
 {
     if (begins(body, "to=<"))
@@ -125,26 +155,26 @@ static enum trace_kind of_postfix(struct trace_slice service, struct trace_slice
     if (begins(body, "message-id=") || begins(body, "resent-message-id="))
         return TRACE_KIND_MESSAGE_ID;
     if (begins(body, "from=<"))
-        return has(body, "status=expired") ? TRACE_KIND_EXPIRED : TRACE_KIND_SENDER;
+        return is_expiry(body) ? TRACE_KIND_EXPIRED : TRACE_KIND_SENDER;
     if (is(body, "removed"))
         return TRACE_KIND_REMOVED;
-    if (begins(body, "reject: ") || begins(body, "milter-reject: "))
-        return TRACE_KIND_REFUSED;
-    if (has(body, "notification: "))
+    if (begins(service, "bounce") && has(body, "notification: "))
         return TRACE_KIND_NOTIFIED;
     if (is(service, "postsuper"))
-        return TRACE_KIND_ORDER;
-    return TRACE_KIND_OTHER;
+        return is(body, "requeued") ? TRACE_KIND_REQUEUED : TRACE_KIND_ORDER;
+    return of_action(body);
 }
 
 static enum trace_kind of_sendmail(struct trace_slice body)
 {
-    if (begins(body, "to=") && has(body, "stat="))
+    if (begins(body, "to="))
         return TRACE_KIND_DELIVERY;
     if (begins(body, "from="))
         return TRACE_KIND_ARRIVED;
     if (begins(body, "ruleset=") && has(body, "reject="))
         return TRACE_KIND_REFUSED;
+    if (trace_kind_id(TRACE_PROGRAM_SENDMAIL, &body) > 0 && !has(body, ": clone"))
+        return TRACE_KIND_NOTIFIED;
     return TRACE_KIND_OTHER;
 }
 
@@ -160,9 +190,20 @@ static enum trace_kind of_splitrelay(struct trace_slice body)
         return TRACE_KIND_MESSAGE_ID;
     if (begins(body, "reject: "))
         return TRACE_KIND_REFUSED;
-    if (has(body, " by an administrator"))
+    if (begins(body, "dest=") && has(body, " by an administrator"))
         return TRACE_KIND_ORDER;
     return TRACE_KIND_OTHER;
+}
+
+/* amavis: "(12345-01) Passed CLEAN ...", "(12345-01) Blocked SPAM ..." */
+static bool is_verdict(struct trace_slice body)
+{
+    const char *close = memmem(body.at, body.len, ") ", 2);
+
+    if (close == NULL || body.at[0] != '(')
+        return false;
+    struct trace_slice rest = {close + 2, (size_t)(body.at + body.len - close) - 2};
+    return begins(rest, "Passed ") || begins(rest, "Blocked ");
 }
 
 enum trace_kind trace_kind_of(const struct trace_origin *origin, struct trace_slice body)
@@ -177,9 +218,7 @@ enum trace_kind trace_kind_of(const struct trace_origin *origin, struct trace_sl
     case TRACE_PROGRAM_SPLITMILTER:
         return TRACE_KIND_DECIDED;
     case TRACE_PROGRAM_AMAVIS:
-        if (has(body, ") Passed ") || has(body, ") Blocked "))
-            return TRACE_KIND_FILTERED;
-        break;
+        return is_verdict(body) ? TRACE_KIND_FILTERED : TRACE_KIND_OTHER;
     case TRACE_PROGRAM_OTHER:
         break;
     }

@@ -28,9 +28,12 @@ enum trace_kind {
     TRACE_KIND_DECIDED,    /* splitmilter: canonical address, filter, copies; or a failure */
     TRACE_KIND_DELIVERY,   /* to=, with status */
     TRACE_KIND_REFUSED,    /* reject: ... */
+    TRACE_KIND_DISCARDED,  /* discard: ... */
+    TRACE_KIND_HELD,       /* hold: ... */
     TRACE_KIND_NOTIFIED,   /* a notification to the sender: another queue id */
     TRACE_KIND_FILTERED,   /* amavis: verdict */
     TRACE_KIND_ORDER,      /* held, released, deleted ... by an administrator */
+    TRACE_KIND_REQUEUED,   /* postsuper(1): the message goes on under another id */
     TRACE_KIND_EXPIRED,    /* Postfix: status=expired, returned to sender */
     TRACE_KIND_REMOVED     /* Postfix: the message is no longer in the queue */
 };
@@ -48,10 +51,11 @@ void trace_kind_origin(struct trace_slice tag, struct trace_origin *out) __attri
 
 /* Find the queue id in the text of a line. *text: skipped up to the id. Returns its length; the
  * text then is "ID: ...". The id may be "NOQUEUE", for a message that was refused. 0: there is
- * none; a line of amavis about a message has none either, and trace_kind_of() says so. */
+ * none; a line of amavis about a message has none either, nor has the refusal of a proxy, and
+ * trace_kind_of() says so. */
 size_t trace_kind_id(enum trace_program program, struct trace_slice *text) __attribute__((nonnull));
 
-/* The kind of a line. body: the text after "ID: "; for amavis the whole text. */
+/* The kind of a line. body: the text after "ID: "; the whole text if there is no id. */
 enum trace_kind trace_kind_of(const struct trace_origin *origin, struct trace_slice body)
     __attribute__((nonnull));
 

@@ -18,17 +18,23 @@ static void skip(struct trace_slice *s, size_t n)
     s->len -= n;
 }
 
-/* Skip "<22>", the priority in a datagram of syslog. */
-static void skip_priority(struct trace_slice *rest)
+/* Skip "<22>", the priority in a datagram of syslog. True: "1 " came after it, so the line has the
+ * form of RFC 5424. */
+static bool skip_priority(struct trace_slice *rest)
 {
     size_t n = 1;
 
     if (rest->len == 0 || rest->at[0] != '<')
-        return;
+        return false;
     while (n < rest->len && n < 4 && ascii_is_digit(rest->at[n]))
         n++;
-    if (n > 1 && n < rest->len && rest->at[n] == '>')
-        skip(rest, n + 1);
+    if (n == 1 || n >= rest->len || rest->at[n] != '>')
+        return false;
+    skip(rest, n + 1);
+    if (!begins(*rest, "1 "))
+        return false;
+    skip(rest, 2);
+    return true;
 }
 
 /* Take the text up to the next space. False: there is no space, or nothing before it. */
@@ -40,6 +46,43 @@ static bool take_word(struct trace_slice *rest, struct trace_slice *out)
         return false;
     *out = (struct trace_slice){rest->at, (size_t)(space - rest->at)};
     skip(rest, out->len + 1);
+    return true;
+}
+
+/* Skip the structured data of RFC 5424 and the space after it. False: its end is missing. */
+static bool skip_data(struct trace_slice *rest)
+{
+    bool is_quoted = false;
+
+    if (begins(*rest, "-"))
+        skip(rest, 1);
+    while (begins(*rest, "[")) {
+        while (rest->len > 0 && (is_quoted || rest->at[0] != ']')) {
+            bool is_escape = is_quoted && rest->at[0] == '\\' && rest->len > 1;
+            is_quoted ^= rest->at[0] == '"';
+            skip(rest, is_escape ? 2 : 1);
+        }
+        if (rest->len == 0)
+            return false;
+        skip(rest, 1);
+    }
+    if (!begins(*rest, " "))
+        return false;
+    skip(rest, 1);
+    if (begins(*rest, "\xef\xbb\xbf"))
+        skip(rest, 3);
+    return true;
+}
+
+/* Split what follows the stamp of RFC 5424. */
+static bool split_5424(struct trace_slice rest, struct trace_line *out)
+{
+    struct trace_slice word;
+
+    if (!take_word(&rest, &out->host) || !take_word(&rest, &out->tag) || !take_word(&rest, &word) ||
+        !take_word(&rest, &word) || !skip_data(&rest))
+        return false;
+    out->text = rest;
     return true;
 }
 
@@ -88,13 +131,19 @@ enum trace_line_result trace_line_parse(struct trace_stamp *stamp, const char *l
     struct trace_slice rest = {line, len}, word;
 
     *out = (struct trace_line){.host = {line, 0}};
-    skip_priority(&rest);
+    bool is_5424 = skip_priority(&rest);
     size_t n = trace_stamp_parse(stamp, rest.at, rest.len, &out->us);
     if (n == 0 && !begins(rest, "splitmilter") && !begins(rest, "splitrelay"))
         return TRACE_LINE_NO_STAMP;
     if (n > 0 && (n >= rest.len || rest.at[n] != ' '))
         return TRACE_LINE_NO_STAMP;
     skip(&rest, n > 0 ? n + 1 : 0);
+    if (is_5424) {
+        if (!split_5424(rest, out))
+            return TRACE_LINE_NO_TAG;
+        unwrap(&out->text);
+        return TRACE_LINE_OK;
+    }
     if (!take_word(&rest, &word))
         return TRACE_LINE_NO_TAG;
     if (!is_tag(word, &out->tag)) {

@@ -3,7 +3,9 @@
  * trace_line: a line of a log file split into time, host, tag and text. Pure functions.
  *
  *     line = [ "<" number ">" ] stamp " " [ host " " ] tag [ "[" pid "]" ] ": " text
- *     text = [ "[ID " ... "] " ] ( message / "message repeated N times: [ " message "]" )
+ *          / "<" number ">1 " stamp " " host " " tag " " pid " " id " " data [ " " text ]  (RFC
+ * 5424) data = "-" / 1*( "[" ... "]" ) text = [ "[ID " ... "] " ] ( message / "message repeated N
+ * times: [ " message "]" )
  *
  * A line may also begin with the tag, if the tag is that of splitmilter or splitrelay: they write
  * such lines to standard error.

@@ -45,6 +45,7 @@ void trace_log_free(struct trace_log *log)
     free(log->messages);
     free(log->heads);
     free(log->edges);
+    free(log->file_us);
     free(log->first_unstamped);
     free(log);
 }
@@ -52,7 +53,14 @@ void trace_log_free(struct trace_log *log)
 void trace_log_begin_file(struct trace_log *log)
 {
     log->last_us = 0;
+    trace_stamp_begin_file(&log->stamp);
     log->file++;
+    if (log->file < log->file_cap)
+        return;
+    uint32_t cap = log->file + 16;
+    log->file_us = mem_grow(log->file_us, cap, sizeof *log->file_us);
+    memset(log->file_us + log->file_cap, 0, (cap - log->file_cap) * sizeof *log->file_us);
+    log->file_cap = cap;
 }
 
 /* --- lines --- */
@@ -73,29 +81,24 @@ static const char *keep(struct trace_log *log, struct trace_slice s)
     return at;
 }
 
-static bool is_equal(struct trace_slice a, struct trace_slice b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
-}
-
 static uint32_t system_of(struct trace_log *log, const struct trace_source_tag *tag)
 {
     for (uint32_t i = 0; i < log->system_count; i++)
-        if (is_equal(log->systems[i].name, tag->origin.system) &&
-            is_equal(log->systems[i].host, tag->host))
+        if (trace_slice_is_equal(log->systems[i].name, tag->origin.system) &&
+            trace_slice_is_equal(log->systems[i].host, tag->host))
             return i;
     log->systems = mem_grow(log->systems, log->system_count + 1, sizeof *log->systems);
     log->systems[log->system_count] =
-        (struct trace_system){tag->host, tag->origin.system, tag->origin.program};
+        (struct trace_system){tag->host, tag->origin.system, tag->origin.program, false};
     return log->system_count++;
 }
 
 static bool is_tag(const struct trace_source_tag *tag, const struct trace_line *line)
 {
-    return is_equal((struct trace_slice){tag->text + tag->host.len + 1,
-                                         strlen(tag->text + tag->host.len + 1)},
-                    line->tag) &&
-           is_equal(tag->host, line->host);
+    return trace_slice_is_equal((struct trace_slice){tag->text + tag->host.len + 1,
+                                                     strlen(tag->text + tag->host.len + 1)},
+                                line->tag) &&
+           trace_slice_is_equal(tag->host, line->host);
 }
 
 /* Return the index of host and tag. The number of tags is small: services times instances. */
@@ -115,6 +118,7 @@ static uint32_t tag_of(struct trace_log *log, const struct trace_line *line)
     trace_kind_origin((struct trace_slice){tag->text + line->host.len + 1, line->tag.len},
                       &tag->origin);
     tag->system = system_of(log, tag);
+    log->systems[tag->system].has_qmgr |= trace_slice_is(tag->origin.service, "qmgr");
     return log->last_tag = log->tag_count++;
 }
 
@@ -139,7 +143,7 @@ static void add_event(struct trace_log *log, const struct trace_line *line, size
     if (id_len > 0)
         body = (struct trace_slice){text.at + id_len + 2, text.len - id_len - 2};
     enum trace_kind kind = trace_kind_of(origin, body);
-    if (id_len == 0 && kind != TRACE_KIND_FILTERED)
+    if (id_len == 0 && kind != TRACE_KIND_FILTERED && kind != TRACE_KIND_REFUSED)
         return;
     if (log->event_count == log->event_cap) {
         log->event_cap = log->event_cap == 0 ? 4096 : log->event_cap * 2;
@@ -160,6 +164,28 @@ static void add_event(struct trace_log *log, const struct trace_line *line, size
     log->event_count++;
 }
 
+/* Is the text an object that splitmilter or splitrelay wrote? Others write objects, too. */
+static bool is_object(const struct trace_line *line)
+{
+    struct trace_origin origin;
+
+    if (line->text.len == 0 || line->text.at[0] != '{')
+        return false;
+    if (line->tag.len == 0)
+        return true;
+    trace_kind_origin(line->tag, &origin);
+    return origin.program == TRACE_PROGRAM_SPLITMILTER ||
+           origin.program == TRACE_PROGRAM_SPLITRELAY;
+}
+
+/* May a line that has a stamp, but no tag where it should be, be about mail? */
+static bool is_of_mail(const char *line, size_t len)
+{
+    return memmem(line, len, " postfix", 8) != NULL ||
+           memmem(line, len, " splitrelay", 11) != NULL ||
+           memmem(line, len, " splitmilter", 12) != NULL;
+}
+
 void trace_log_add(struct trace_log *log, const char *line, size_t len)
 {
     struct trace_line parsed;
@@ -173,219 +199,24 @@ void trace_log_add(struct trace_log *log, const char *line, size_t len)
     }
     enum trace_line_result result = trace_line_parse(&log->stamp, line, len, &parsed);
     if (result == TRACE_LINE_NO_STAMP && len > 0 && line[0] == '{') {
-        parsed = (struct trace_line){.host = {line, 0}, .text = {line, len}};
+        parsed = (struct trace_line){.host = {line, 0}, .tag = {line, 0}, .text = {line, len}};
         result = TRACE_LINE_OK;
     }
-    if (result == TRACE_LINE_OK && parsed.text.len > 0 && parsed.text.at[0] == '{') {
+    if (result == TRACE_LINE_OK && is_object(&parsed)) {
         classic = trace_object_read(&parsed);
         if (classic == NULL)
             return;
     }
-    if (result == TRACE_LINE_NO_STAMP)
+    if (result == TRACE_LINE_NO_STAMP || (result == TRACE_LINE_NO_TAG && is_of_mail(line, len)))
         note_unstamped(log, line, len);
     if (result == TRACE_LINE_OK) {
         log->last_us = parsed.us != 0 ? parsed.us : log->last_us;
+        if (log->file < log->file_cap && log->file_us[log->file] == 0)
+            log->file_us[log->file] = parsed.us;
         bool is_outside = (log->since_us != 0 && log->last_us < log->since_us) ||
                           (log->until_us != 0 && log->last_us > log->until_us);
         if (!is_outside || log->last_us == 0)
             add_event(log, &parsed, len);
     }
     free(classic);
-}
-
-/* --- messages --- */
-
-static uint32_t hash_id(struct trace_slice id)
-{
-    uint64_t h = 1469598103934665603ULL;
-
-    for (size_t i = 0; i < id.len; i++)
-        h = (h ^ (unsigned char)id.at[i]) * 1099511628211ULL;
-    return (uint32_t)(h ^ (h >> 32));
-}
-
-/* The slot of an id in the hash table. */
-static uint32_t *slot_of(const struct trace_log *log, struct trace_slice id)
-{
-    uint32_t mask = log->head_count - 1, i = hash_id(id) & mask;
-
-    while (log->heads[i] != TRACE_NONE && !is_equal(log->messages[log->heads[i]].id, id))
-        i = (i + 1) & mask;
-    return &log->heads[i];
-}
-
-static void grow_heads(struct trace_log *log)
-{
-    uint32_t count = log->head_count == 0 ? 1024 : log->head_count * 2;
-
-    free(log->heads);
-    log->heads = mem_grow(NULL, count, sizeof *log->heads);
-    memset(log->heads, 0xff, count * sizeof *log->heads);
-    log->head_count = count;
-    /* the newest message with an id has the highest number */
-    for (uint32_t i = 0; i < log->message_count; i++)
-        *slot_of(log, log->messages[i].id) = i;
-}
-
-uint32_t trace_log_find(const struct trace_log *log, struct trace_slice id)
-{
-    return log->head_count == 0 ? TRACE_NONE : *slot_of(log, id);
-}
-
-uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct trace_slice id,
-                               int64_t us)
-{
-    if (log->message_count >= log->head_count / 2)
-        grow_heads(log);
-    if (log->message_count == log->message_cap) {
-        log->message_cap = log->message_cap == 0 ? 1024 : log->message_cap * 2;
-        log->messages = mem_grow(log->messages, log->message_cap, sizeof *log->messages);
-    }
-    uint32_t *slot = slot_of(log, id);
-    log->messages[log->message_count] = (struct trace_message){.id = id,
-                                                               .system = system,
-                                                               .first = TRACE_NONE,
-                                                               .last = TRACE_NONE,
-                                                               .older = *slot,
-                                                               .first_us = us,
-                                                               .last_us = us,
-                                                               .out = TRACE_NONE,
-                                                               .in = TRACE_NONE};
-    *slot = log->message_count;
-    return log->message_count++;
-}
-
-/* Has the message this event from another file? */
-static bool has_event(const struct trace_log *log, uint32_t message, const struct trace_event *e)
-{
-    for (uint32_t i = log->messages[message].first; log->file > 1 && i != TRACE_NONE;
-         i = log->events[i].next) {
-        const struct trace_event *own = &log->events[i];
-        if (own->us == e->us && own->len == e->len && own->file != e->file && own->tag == e->tag &&
-            memcmp(own->text, e->text, e->len) == 0)
-            return true;
-    }
-    return false;
-}
-
-void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
-{
-    struct trace_message *m = &log->messages[message];
-    struct trace_event *e = &log->events[event];
-    uint32_t *link = &m->first;
-
-    if (has_event(log, message, e))
-        return;
-    e->message = message;
-    if (m->last != TRACE_NONE && log->events[m->last].us <= e->us)
-        link = &log->events[m->last].next;
-    while (*link != TRACE_NONE && log->events[*link].us <= e->us)
-        link = &log->events[*link].next;
-    e->next = *link;
-    *link = event;
-    if (e->next == TRACE_NONE)
-        m->last = event;
-    m->event_count++;
-    m->first_us = (e->us != 0 && e->us < m->first_us) || m->first_us == 0 ? e->us : m->first_us;
-    m->last_us = e->us > m->last_us ? e->us : m->last_us;
-}
-
-/* Does this event begin a new message, although there is one with its id? */
-static bool is_new_message(const struct trace_message *m, enum trace_kind kind)
-{
-    if (kind == TRACE_KIND_ARRIVED)
-        return m->has_arrived || m->is_removed;
-    return m->is_removed && (kind == TRACE_KIND_MESSAGE_ID || kind == TRACE_KIND_SENDER);
-}
-
-/* May a line of this system be about the message? The ids of copies are unique: one splitrelay may
- * take a copy, and another one that shares the database may deliver it. */
-static bool is_of_system(const struct trace_log *log, uint32_t message, uint32_t system)
-{
-    uint32_t own = log->messages[message].system;
-
-    return own == system || (log->systems[own].program == TRACE_PROGRAM_SPLITRELAY &&
-                             log->systems[system].program == TRACE_PROGRAM_SPLITRELAY);
-}
-
-static void place(struct trace_log *log, uint32_t event)
-{
-    struct trace_event *e = &log->events[event];
-    const struct trace_slice id = {e->text, e->id_len};
-    uint32_t system = log->tags[e->tag].system;
-    struct trace_facts facts;
-
-    enum trace_program program = log->tags[e->tag].origin.program;
-    if (e->id_len == 0 || trace_slice_is(id, "NOQUEUE") || program == TRACE_PROGRAM_SPLITMILTER)
-        return;
-    uint32_t m = trace_log_find(log, id);
-    while (m != TRACE_NONE && !is_of_system(log, m, system))
-        m = log->messages[m].older;
-    if (m != TRACE_NONE && has_event(log, m, e))
-        return;
-    if (m != TRACE_NONE && is_new_message(&log->messages[m], e->kind)) {
-        log->messages[m].is_removed = true;
-        m = TRACE_NONE;
-    }
-    if (m == TRACE_NONE)
-        m = trace_log_new_message(log, system, id, e->us);
-    trace_log_attach(log, m, event);
-    struct trace_message *message = &log->messages[m];
-    message->has_arrived |= e->kind == TRACE_KIND_ARRIVED;
-    message->is_removed |= e->kind == TRACE_KIND_REMOVED;
-    if (message->message_id.at == NULL &&
-        (e->kind == TRACE_KIND_MESSAGE_ID || e->kind == TRACE_KIND_SENDER ||
-         program == TRACE_PROGRAM_SENDMAIL)) {
-        trace_log_facts(log, e, &facts);
-        message->message_id = facts.message_id;
-    }
-}
-
-static int by_time(const void *a, const void *b)
-{
-    const struct trace_event *x = a, *y = b;
-
-    if (x->us != y->us)
-        return x->us < y->us ? -1 : 1;
-    return x->serial < y->serial ? -1 : x->serial > y->serial;
-}
-
-void trace_log_sort(struct trace_log *log)
-{
-    bool is_sorted = true;
-
-    for (uint32_t i = 0; i < log->message_count; i++)
-        free(log->messages[i].facts);
-    log->message_count = log->edge_count = 0;
-    if (log->head_count > 0)
-        memset(log->heads, 0xff, log->head_count * sizeof *log->heads);
-    for (uint32_t i = 0; i < log->event_count; i++) {
-        log->events[i].message = log->events[i].next = TRACE_NONE;
-        is_sorted &= i == 0 || by_time(&log->events[i - 1], &log->events[i]) <= 0;
-    }
-    if (!is_sorted)
-        qsort(log->events, log->event_count, sizeof *log->events, by_time);
-    for (uint32_t i = 0; i < log->event_count; i++)
-        place(log, i);
-}
-
-struct trace_slice trace_log_body(const struct trace_event *e)
-{
-    size_t skip = e->id_len == 0 ? 0 : e->id_len + 2U;
-
-    return (struct trace_slice){e->text + skip, e->len - skip};
-}
-
-void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
-                     struct trace_facts *out)
-{
-    struct trace_slice body = trace_log_body(e);
-
-    (void)log;
-    if (e->kind == TRACE_KIND_FILTERED)
-        trace_facts_read_amavis(body.at, body.len, out);
-    else if (e->kind == TRACE_KIND_REFUSED)
-        trace_facts_read_reject(body.at, body.len, out);
-    else
-        trace_facts_read(body.at, body.len, out);
 }

@@ -8,7 +8,11 @@
  * trace_log_sort() starts again. Messages and events are numbered; numbers change with each sort.
  *
  * Short queue ids of Postfix are used again. A message ends with the line "removed", or when
- * another message with the same id arrives in the same instance.
+ * another message with the same id arrives in the same instance: a second client, Message-ID or
+ * sender.
+ *
+ * Lines of one second keep their order in a file, and files count in the order of their first
+ * stamps.
  */
 #ifndef SPLIT_CTL_TRACE_LOG_H
 #define SPLIT_CTL_TRACE_LOG_H
@@ -34,6 +38,7 @@ struct trace_source_tag {
 struct trace_system {
     struct trace_slice host, name; /* "postfix-in", "splitrelay" */
     enum trace_program program;
+    bool has_qmgr; /* it is an instance of Postfix, and not a service that has a name of its own */
 };
 
 struct trace_event {
@@ -43,6 +48,7 @@ struct trace_event {
     uint32_t serial;        /* order in which the lines were read; does not change */
     uint32_t tag;           /* index */
     uint32_t file;          /* number of the file, in the order in which they were read */
+    uint32_t rank;          /* of the file, by its first stamp */
     uint32_t message, next; /* its message; the next event of this message */
     uint8_t id_len;         /* 0: a line of amavis */
     uint8_t kind;           /* enum trace_kind */
@@ -58,6 +64,7 @@ struct trace_message {
     int64_t first_us, last_us;
     bool has_arrived, is_removed;
     struct trace_slice message_id; /* in the text of an event */
+    struct trace_slice sender;     /* the same, in an event SENDER */
 
     /* set by trace_join */
     uint32_t out, in; /* edges */
@@ -70,12 +77,18 @@ struct trace_message {
     uint32_t event_count;
 };
 
-/* From one message to the next one, into which it was delivered. */
+enum trace_edge_kind {
+    TRACE_EDGE_DELIVERY,     /* the next message, into which it was delivered */
+    TRACE_EDGE_NOTIFICATION, /* a notification about it */
+    TRACE_EDGE_REQUEUE       /* the same mail under another id, after postsuper -r */
+};
+
+/* From one message to another one. */
 struct trace_edge {
     uint32_t from, to; /* messages */
     uint32_t event;    /* the delivery; TRACE_NONE: only the receiver says so */
     uint32_t next_out, next_in;
-    bool is_notification;
+    enum trace_edge_kind kind;
 };
 
 struct trace_log {
@@ -88,8 +101,10 @@ struct trace_log {
     uint32_t tag_count, last_tag;
     struct trace_system *systems;
     uint32_t system_count;
-    int64_t last_us; /* of the line before in the same file */
-    uint32_t file;   /* number of the file that is being read */
+    int64_t last_us;  /* of the line before in the same file */
+    uint32_t file;    /* number of the file that is being read */
+    int64_t *file_us; /* the first stamp of each file; 0: none */
+    uint32_t file_cap;
 
     struct trace_message *messages;
     uint32_t message_count, message_cap;
@@ -98,7 +113,7 @@ struct trace_log {
     struct trace_edge *edges;
     uint32_t edge_count, edge_cap;
 
-    /* lines of unknown time, with the first one; lines that are too long */
+    /* lines of unknown time or form, with the first one; lines that are too long */
     uint64_t lines, bytes, unstamped, overlong;
     char *first_unstamped;
 
@@ -136,7 +151,7 @@ void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
 /* Text of an event after "ID: ". */
 struct trace_slice trace_log_body(const struct trace_event *e) __attribute__((nonnull));
 
-/* Read the facts of an event, by its kind. */
+/* Read the facts of an event: those that lines of its kind have. */
 void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
                      struct trace_facts *out) __attribute__((nonnull));
 

@@ -70,9 +70,9 @@ static void add_reject(struct buf *out, const json_t *o)
 
 static void add_fields(struct buf *out, json_t *o)
 {
-    static const char *const skipped[] = {"to",     "from",     "time",      "program", "service",
-                                          "pid",    "level",    "status",    "copy_id", "reason",
-                                          "delays", "conn_use", "truncated", NULL};
+    static const char *const skipped[] = {
+        "to",      "from",   "time",   "program",  "service",   "pid",        "level", "status",
+        "copy_id", "reason", "delays", "conn_use", "truncated", "message_id", NULL};
     const char *status = text_of(o, "status"), *reason = text_of(o, "reason");
     bool has_copy_id = text_of(o, "copy_id") != NULL, is_first = true;
     const char *name;
@@ -90,6 +90,11 @@ static void add_fields(struct buf *out, json_t *o)
         add_field(out, &is_first, name, value);
     }
     bool is_taken = status != NULL && text_of(o, "from") != NULL;
+    /* The sender chooses the Message-ID: so it comes last, and no other field is missing. */
+    if (is_taken && has_copy_id && text_of(o, "queue_id") == NULL)
+        buf_adds(out, ", queue_id=-");
+    if (is_taken && text_of(o, "message_id") != NULL)
+        add_field(out, &is_first, "message_id", json_object_get(o, "message_id"));
     bool is_order = reason != NULL && strcmp(reason, "by an administrator") == 0;
     if (status != NULL && !is_taken) {
         buf_adds(out, is_order ? ": " : is_first ? "status=" : ", status=");
@@ -110,7 +115,8 @@ static bool write_classic(struct buf *out, json_t *o, size_t *text_at_out)
 
     id = id == NULL ? text_of(o, "queue_id") : id;
     bool is_reject = status != NULL && strcmp(status, "rejected") == 0;
-    if (program == NULL || (id == NULL && !is_reject))
+    if (program == NULL || (id == NULL && !is_reject) ||
+        (strncmp(program, "splitmilter", 11) != 0 && strncmp(program, "splitrelay", 10) != 0))
         return false;
     add_text(out, program);
     buf_addc(out, '\0');

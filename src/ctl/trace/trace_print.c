@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define TIME_SIZE 32
 #define INDENT 8 /* of the further lines on a narrow terminal */
@@ -117,7 +118,8 @@ static void print_rest(enum terminal_style style, size_t at, const char *text)
     putchar('\n');
 }
 
-static void print_end(const struct trace_log *log, const struct trace_end *e)
+/* recipient: that of the way; another address is shown. */
+static void print_end(const struct trace_log *log, const struct trace_end *e, const char *recipient)
 {
     char when[TIME_SIZE];
     struct buf rest = {0};
@@ -126,6 +128,8 @@ static void print_end(const struct trace_log *log, const struct trace_end *e)
                                       : mem_strdup("mail");
 
     buf_adds(&rest, time_text(e->us, when));
+    if (e->address[0] != '\0' && strcasecmp(e->address, recipient) != 0)
+        buf_addf(&rest, "  to <%s>", e->address);
     if (e->state != TRACE_END_SENT && e->state != TRACE_END_UNKNOWN && e->id[0] != '\0') {
         char *place = e->message == TRACE_NONE
                           ? mem_printf("the queue %s", e->id)
@@ -184,11 +188,34 @@ void trace_print_way(const struct trace_log *log, const struct trace_mail *mail,
     for (size_t i = 0; i < 2 * way->end_count; i++) { /* the mail first, then the copies */
         const struct trace_end *e = &way->ends[i % way->end_count];
         if (e->is_copy == (i >= way->end_count))
-            print_end(log, e);
+            print_end(log, e, way->recipient);
     }
     for (size_t i = 0; i < way->missing_count; i++)
         print_missing(way->missing[i]);
     for (size_t i = 0; i < way->step_count; i++)
         trace_print_step(log, &way->steps[i], NULL);
     putchar('\n');
+}
+
+void trace_print_refusal(const struct trace_log *log, const struct trace_event *e,
+                         const struct trace_facts *facts)
+{
+    const struct trace_slice system = log->tags[e->tag].origin.system;
+    const char *verb = e->kind == TRACE_KIND_DISCARDED ? "discarded" : "refused";
+    char *recipient = mem_printf("%.*s", SLICE(facts->to));
+    char *reply = mem_printf("%.*s", SLICE(facts->reply));
+    char *where = mem_printf("by %.*s", SLICE(system));
+    char when[TIME_SIZE];
+
+    terminal_print(TERMINAL_HEAD, recipient[0] == '\0' ? "(recipient unknown)" : recipient);
+    ctl_printf(", from <%.*s>", SLICE(facts->from));
+    putchar('\n');
+    ctl_printf("  ");
+    terminal_print(TERMINAL_BAD, verb);
+    ctl_printf(" %s  %s  ", where, time_text(e->us, when));
+    print_rest(TERMINAL_PLAIN, 2 + strlen(verb) + 1 + terminal_columns(where) + 2 + 19 + 2, reply);
+    putchar('\n');
+    free(recipient);
+    free(reply);
+    free(where);
 }

@@ -29,7 +29,10 @@ void trace_print_json(const struct trace_log *log, uint32_t root, const struct t
 
 /* Write a message that was refused before it had a queue id. facts: of the event. */
 void trace_print_refusal(const struct trace_log *log, const struct trace_event *e,
-                         const struct trace_facts *facts, bool is_json) __attribute__((nonnull));
+                         const struct trace_facts *facts) __attribute__((nonnull));
+/* The same as an object. */
+void trace_print_json_refusal(const struct trace_log *log, const struct trace_event *e,
+                              const struct trace_facts *facts) __attribute__((nonnull));
 
 /* The word for a state: "sent", "waits", ... */
 const char *trace_print_state(enum trace_end_state state) __attribute__((returns_nonnull));

@@ -70,7 +70,9 @@ static const char *kind_name(enum trace_kind kind)
         [TRACE_KIND_DECIDED] = "decided",       [TRACE_KIND_DELIVERY] = "delivery",
         [TRACE_KIND_REFUSED] = "refused",       [TRACE_KIND_NOTIFIED] = "notified",
         [TRACE_KIND_FILTERED] = "filtered",     [TRACE_KIND_ORDER] = "order",
-        [TRACE_KIND_EXPIRED] = "expired",       [TRACE_KIND_REMOVED] = "removed"};
+        [TRACE_KIND_EXPIRED] = "expired",       [TRACE_KIND_REMOVED] = "removed",
+        [TRACE_KIND_DISCARDED] = "discarded",   [TRACE_KIND_HELD] = "held",
+        [TRACE_KIND_REQUEUED] = "requeued"};
 
     return names[kind];
 }
@@ -115,28 +117,17 @@ void trace_print_json(const struct trace_log *log, uint32_t root, const struct t
     ctl_json_line(o);
 }
 
-void trace_print_refusal(const struct trace_log *log, const struct trace_event *e,
-                         const struct trace_facts *facts, bool is_json)
+void trace_print_json_refusal(const struct trace_log *log, const struct trace_event *e,
+                              const struct trace_facts *facts)
 {
     const struct trace_source_tag *tag = &log->tags[e->tag];
-    time_t t = (time_t)(e->us / 1000000);
-    char when[32] = "-";
-    struct tm tm;
+    json_t *o = json_object();
 
-    if (is_json) {
-        json_t *o = json_object();
-        ctl_json_set(o, "recipient", slice_json(facts->to));
-        ctl_json_set(o, "sender", slice_json(facts->from));
-        ctl_json_set(o, "system", slice_json(tag->origin.system));
-        ctl_json_set(o, "time", time_json(e->us));
-        ctl_json_set(o, "refused", slice_json(facts->reply));
-        ctl_json_line(o);
-        return;
-    }
-    if (localtime_r(&t, &tm) != NULL)
-        (void)strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &tm);
-    ctl_printf("%.*s, from <%.*s>\n  refused by %.*s  %s  %.*s\n\n", (int)facts->to.len,
-               facts->to.at == NULL ? "" : facts->to.at, (int)facts->from.len,
-               facts->from.at == NULL ? "" : facts->from.at, (int)tag->origin.system.len,
-               tag->origin.system.at, when, (int)facts->reply.len, facts->reply.at);
+    ctl_json_set(o, "recipient", slice_json(facts->to));
+    ctl_json_set(o, "sender", slice_json(facts->from));
+    ctl_json_set(o, "host", slice_json(tag->host));
+    ctl_json_set(o, "system", slice_json(tag->origin.system));
+    ctl_json_set(o, "time", time_json(e->us));
+    ctl_json_set(o, "refused", slice_json(facts->reply));
+    ctl_json_line(o);
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define CHUNK (256U << 10)
+#define CURSOR_SIZE 512
 #define REST_MAX (1U << 20) /* a line that is longer is no line of a log */
 
 struct trace_reader {
@@ -26,6 +27,7 @@ struct trace_reader {
     bool is_regular; /* fd is the file itself: it may grow */
     struct buf rest; /* the beginning of a line */
     bool is_skipping;
+    char cursor[CURSOR_SIZE]; /* of the last line of the journal; "": not known */
 };
 
 /* --- opening --- */
@@ -131,26 +133,19 @@ static int facility_number(const char *name)
                                        : LOG_FAC(LOG_MAIL);
 }
 
-struct trace_reader *trace_reader_journal(int64_t since_us, int64_t until_us, const char *facility,
-                                          bool is_followed, struct err *err)
+/* Start journalctl(1) with options, which end with NULL. */
+static struct trace_reader *start_journal(const char *const *options, const char *facility,
+                                          struct err *err)
 {
     struct trace_reader *r = new_reader("journalctl");
-    char since[40], until[40], mail[40], ours[40];
+    char mail[40], ours[40];
     const char *argv[20] = {"journalctl", "--no-pager", "--all", "--output=short-iso-precise"};
     size_t n = 4;
 
-    snprintf(since, sizeof since, "--since=@%lld", (long long)(since_us / 1000000));
-    snprintf(until, sizeof until, "--until=@%lld", (long long)(until_us / 1000000 + 1));
+    while (*options != NULL)
+        argv[n++] = *options++;
     snprintf(mail, sizeof mail, "SYSLOG_FACILITY=%d", LOG_FAC(LOG_MAIL));
     snprintf(ours, sizeof ours, "SYSLOG_FACILITY=%d", facility_number(facility));
-    if (since_us != 0)
-        argv[n++] = since;
-    if (until_us != 0)
-        argv[n++] = until;
-    if (is_followed) {
-        argv[n++] = "--follow";
-        argv[n++] = "--no-tail";
-    }
     argv[n++] = mail;
     argv[n++] = "+";
     argv[n++] = ours;
@@ -162,6 +157,36 @@ struct trace_reader *trace_reader_journal(int64_t since_us, int64_t until_us, co
         return r;
     trace_reader_close(r);
     return NULL;
+}
+
+struct trace_reader *trace_reader_journal(int64_t since_us, int64_t until_us, const char *facility,
+                                          struct err *err)
+{
+    const char *options[4] = {"--show-cursor"};
+    char since[40], until[40];
+    size_t n = 1;
+
+    snprintf(since, sizeof since, "--since=@%lld", (long long)(since_us / 1000000));
+    snprintf(until, sizeof until, "--until=@%lld", (long long)(until_us / 1000000 + 1));
+    if (since_us != 0)
+        options[n++] = since;
+    if (until_us != 0)
+        options[n] = until;
+    return start_journal(options, facility, err);
+}
+
+struct trace_reader *trace_reader_journal_follow(const struct trace_reader *former,
+                                                 int64_t since_us, const char *facility,
+                                                 struct err *err)
+{
+    char from[CURSOR_SIZE + 40];
+    const char *const options[] = {"--follow", "--no-tail", from, NULL};
+
+    if (former->cursor[0] != '\0')
+        snprintf(from, sizeof from, "--after-cursor=%s", former->cursor);
+    else
+        snprintf(from, sizeof from, "--since=@%lld", (long long)(since_us / 1000000));
+    return start_journal(options, facility, err);
 }
 
 void trace_reader_close(struct trace_reader *r)
@@ -182,6 +207,18 @@ void trace_reader_close(struct trace_reader *r)
 
 /* --- lines --- */
 
+/* Keep the cursor that journalctl(1) prints after the last line. */
+static void note_cursor(struct trace_reader *r, const char *line, size_t len)
+{
+    static const char mark[] = "-- cursor: ";
+    size_t skip = sizeof mark - 1;
+
+    if (len <= skip || len - skip >= sizeof r->cursor || memcmp(line, mark, skip) != 0)
+        return;
+    memcpy(r->cursor, line + skip, len - skip);
+    r->cursor[len - skip] = '\0';
+}
+
 /* Add the complete lines in the buffer. */
 static void add_lines(struct trace_reader *r, struct trace_log *log)
 {
@@ -190,6 +227,7 @@ static void add_lines(struct trace_reader *r, struct trace_log *log)
     while (at < stop && (end = memchr(at, '\n', (size_t)(stop - at))) != NULL) {
         if (!r->is_skipping)
             trace_log_add(log, at, (size_t)(end - at));
+        note_cursor(r, at, (size_t)(end - at));
         r->is_skipping = false;
         at = end + 1;
     }
@@ -244,13 +282,13 @@ int trace_reader_all(struct trace_reader *r, struct trace_log *log, bool is_foll
     trace_log_begin_file(log);
     while ((n = read_some(r, log, err)) > 0)
         continue;
-    if (n < 0)
+    if (n < 0 || finish(r, err) < 0)
         return -1;
     if (r->rest.len > 0 && !r->is_skipping && !(is_followed && r->is_regular)) {
         trace_log_add(log, r->rest.data, r->rest.len);
         buf_reset(&r->rest);
     }
-    return finish(r, err);
+    return 0;
 }
 
 /* Has the name become that of another file, or has the file become shorter than what was read? */

@@ -20,17 +20,23 @@ struct trace_reader *trace_reader_open(const char *path, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* Start journalctl(1) for the lines of the mail system. since_us, until_us: 0: no limit. facility:
- * that of our daemons, besides "mail". is_followed: also the lines that come later. NULL with
- * `err`. */
+ * that of our daemons, besides "mail". NULL with `err`. */
 struct trace_reader *trace_reader_journal(int64_t since_us, int64_t until_us, const char *facility,
-                                          bool is_followed, struct err *err)
+                                          struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Start it for the lines after those that `former` has read, and for those that come later. former:
+ * a reader of the journal that was read to its end. NULL with `err`. */
+struct trace_reader *trace_reader_journal_follow(const struct trace_reader *former,
+                                                 int64_t since_us, const char *facility,
+                                                 struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* End the program, if there is one, and close the file. */
 void trace_reader_close(struct trace_reader *r);
 
 /* Add all lines up to the end to the log. is_followed: a last line without its line end waits for
- * the rest of it. -1 with `err`: the lines before the fault were added. */
+ * the rest of it. -1 with `err`: the complete lines before the fault were added. */
 int trace_reader_all(struct trace_reader *r, struct trace_log *log, bool is_followed,
                      struct err *err) __attribute__((nonnull, warn_unused_result));
 

@@ -9,12 +9,18 @@
 #define MINUTE_LEN 12
 #define RFC3339_LEN 19 /* "2026-11-30T05:41:12" */
 #define DAY_S 86400
-#define YEARS_BACK 8 /* there is a leap year among so many */
+#define DISORDER_S 120 /* lines of several programs may be that much out of order */
+#define YEARS_BACK 8   /* there is a leap year among so many */
 
 void trace_stamp_init(struct trace_stamp *s, time_t now)
 {
     memset(s, 0, sizeof *s);
     s->now = now;
+}
+
+void trace_stamp_begin_file(struct trace_stamp *s)
+{
+    s->last_s = 0;
 }
 
 /* The number in `count` digits, of which the first may be a space if may_be_padded; -1: another
@@ -70,8 +76,23 @@ static int month_of(const char *at)
     return -1;
 }
 
-/* The beginning of this minute in the latest possible year. False: there is no such day. */
-static bool minute_of(const struct trace_stamp *s, const char *at, int64_t *out)
+/* The same local time with the other value of tm_isdst; `t` if there is none. */
+static time_t twin_of(time_t t)
+{
+    struct tm tm, other;
+
+    if (localtime_r(&t, &tm) == NULL)
+        return t;
+    other = tm;
+    other.tm_isdst = tm.tm_isdst > 0 ? 0 : 1;
+    time_t twin = mktime(&other);
+    bool is_same = twin != -1 && other.tm_isdst != tm.tm_isdst && other.tm_hour == tm.tm_hour &&
+                   other.tm_min == tm.tm_min && other.tm_mday == tm.tm_mday;
+    return is_same ? twin : t;
+}
+
+/* Set the beginning of this minute in the latest possible year. False: there is no such day. */
+static bool set_minute(struct trace_stamp *s, const char *at)
 {
     int month = month_of(at), day = digits(at + 4, 2, true);
     int hour = digits(at + 7, 2, false), minute = digits(at + 10, 2, false);
@@ -88,7 +109,10 @@ static bool minute_of(const struct trace_stamp *s, const char *at, int64_t *out)
                         .tm_isdst = -1};
         time_t t = mktime(&tm);
         if (t != -1 && tm.tm_mon == month && tm.tm_mday == day && t <= s->now + DAY_S) {
-            *out = t;
+            time_t twin = twin_of(t);
+            s->minute_s = t < twin ? t : twin;
+            s->second_minute_s = t < twin ? twin : t;
+            memcpy(s->minute, at, MINUTE_LEN);
             return true;
         }
     }
@@ -104,13 +128,14 @@ static size_t classic(struct trace_stamp *s, const char *at, size_t len, int64_t
     int second = time_of_day(at + 7);
     if (second < 0)
         return 0;
-    if (memcmp(s->minute, at, MINUTE_LEN) != 0) {
-        if (!minute_of(s, at, &s->minute_s))
-            return 0;
-        memcpy(s->minute, at, MINUTE_LEN);
-    }
+    if (memcmp(s->minute, at, MINUTE_LEN) != 0 && !set_minute(s, at))
+        return 0;
     size_t n = fraction(at + CLASSIC_LEN, len - CLASSIC_LEN, &us);
-    *us_out = (s->minute_s + second % 60) * 1000000 + us;
+    int64_t t = s->minute_s + second % 60;
+    if (s->second_minute_s != s->minute_s && t + DISORDER_S < s->last_s)
+        t = s->second_minute_s + second % 60;
+    s->last_s = t;
+    *us_out = t * 1000000 + us;
     return CLASSIC_LEN + n;
 }
 

@@ -74,7 +74,8 @@ static bool follow_edge(struct walk *w, const struct trace_edge *edge, uint32_t 
         edge->event != TRACE_NONE && log->events[edge->event].kind == TRACE_KIND_DELIVERY;
     bool is_relay = walk_program(w, edge->to) == TRACE_PROGRAM_SPLITRELAY;
 
-    if (edge->is_notification || (event != TRACE_NONE ? edge->event != event : is_delivery))
+    if (edge->kind == TRACE_EDGE_NOTIFICATION ||
+        (event != TRACE_NONE ? edge->event != event : is_delivery))
         return false;
     if (walk_has_visited(w, edge->to))
         return event != TRACE_NONE;
@@ -102,6 +103,12 @@ static unsigned follow(struct walk *w, uint32_t message, uint32_t event, const s
     return count;
 }
 
+/* The reply of amavis to mail that it has thrown away: "250 2.7.0 Ok, discarded, id=..." */
+static bool is_discarded(const struct trace_facts *f)
+{
+    return f->reply.at != NULL && memmem(f->reply.at, f->reply.len, " Ok, discarded, ", 16) != NULL;
+}
+
 static void follow_sent(struct walk *w, uint32_t message, const struct hit *hit, struct leg leg)
 {
     struct trace_slice plain, name;
@@ -114,7 +121,10 @@ static void follow_sent(struct walk *w, uint32_t message, const struct hit *hit,
         leg = (struct leg){route == TRACE_ROUTE_COPY, name};
     if (follow(w, message, hit->event, &names, leg) > 0)
         return;
-    if (route == TRACE_ROUTE_NONE) {
+    if (is_discarded(hit->facts) &&
+        (route != TRACE_ROUTE_NONE || trace_facts_is_near(hit->facts))) {
+        (void)trace_way_end_in(w, TRACE_END_DELETED, message, leg, hit);
+    } else if (route == TRACE_ROUTE_NONE) {
         (void)trace_way_end_in(w, TRACE_END_SENT, message, leg, hit);
     } else if (follow(w, message, TRACE_NONE, &names, leg) == 0) {
         if (route == TRACE_ROUTE_COPY) {
@@ -180,8 +190,9 @@ static void finish(struct walk *w, uint32_t message, const struct hit *hit,
     case TRACE_STATUS_NONE:
     case TRACE_STATUS_OTHER:
         (void)trace_way_end_in(w, TRACE_END_UNKNOWN, message, leg, hit);
-        trace_way_missing(w->way, "the outcome of a delivery of %.*s, whose line is cut",
-                          SLICE(walk_message(w, message)->id));
+        trace_way_missing(
+            w->way, "the outcome of a delivery of %.*s, %s", SLICE(walk_message(w, message)->id),
+            hit->facts->reply.at != NULL ? "whose status is not known" : "whose line is cut");
         break;
     }
 }
@@ -234,15 +245,28 @@ static void finish_all(struct walk *w, uint32_t message, const struct hit *hits,
     }
 }
 
-/* Add an end for mail that was refused, once. */
-static void end_refused(struct walk *w, uint32_t message, uint32_t event,
-                        const struct trace_facts *f)
+/* Remember the first refusal. It is an end only if nothing came of another attempt. */
+static void note_refusal(struct walk *w, uint32_t message, uint32_t event,
+                         const struct trace_facts *f)
 {
-    const struct hit hit = {event, f};
-
-    if (!w->is_refused)
-        (void)trace_way_end_in(w, TRACE_END_REFUSED, message, (struct leg){0}, &hit);
+    if (w->is_refused)
+        return;
+    w->refusal = (struct hit){event, f};
+    w->refused_in = message;
     w->is_refused = true;
+}
+
+/* Is a refusal about this recipient only, and not about the whole message? */
+static bool is_of_recipient(const struct trace_facts *f)
+{
+    static const char *const stages[] = {"reject: RCPT ", "proxy-reject: RCPT ",
+                                         "milter-reject: RCPT "};
+
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
+        if (f->reply.len >= strlen(stages[i]) &&
+            memcmp(f->reply.at, stages[i], strlen(stages[i])) == 0)
+            return true;
+    return false;
 }
 
 /* Add the steps of the other lines about the message. */
@@ -256,13 +280,16 @@ static void describe_all(struct walk *w, uint32_t message, const struct names *n
          e = log->events[e].next, n++) {
         bool is_own = trace_way_belongs(w->o, &f[n], names);
         enum trace_kind kind = (enum trace_kind)log->events[e].kind;
-        bool is_rcpt = kind == TRACE_KIND_REFUSED &&
-                       memmem(f[n].reply.at, f[n].reply.len, "reject: RCPT ", 13) != NULL;
+        bool is_rcpt = kind == TRACE_KIND_REFUSED && is_of_recipient(&f[n]);
         if (((kind == TRACE_KIND_DECIDED && f[n].to.at != NULL) || is_rcpt) && !is_own)
             continue;
         trace_way_describe(w->o, w->way, &log->events[e], &f[n]);
-        if (kind == TRACE_KIND_REFUSED || f[n].status == TRACE_STATUS_REFUSED)
-            end_refused(w, message, e, &f[n]);
+        if (kind == TRACE_KIND_REFUSED ||
+            (kind == TRACE_KIND_DECIDED && f[n].status == TRACE_STATUS_REFUSED))
+            note_refusal(w, message, e, &f[n]);
+        if (kind == TRACE_KIND_DELIVERY && f[n].to.at == NULL)
+            trace_way_missing(w->way, "the recipient of a delivery of %.*s, whose line is cut",
+                              SLICE(walk_message(w, message)->id));
         if (kind == TRACE_KIND_DECIDED && log->events[e].is_long)
             trace_way_missing(w->way, "the end of the line of splitmilter, if syslog has cut it");
     }
@@ -329,11 +356,24 @@ static void add_canonical(const struct walk *w, uint32_t message, struct names *
             names_add(names, f->canonical);
 }
 
+/* Follow the mail to the id that it has got from postsuper(1), if no delivery has ended it before.
+ */
+static void follow_requeued(struct walk *w, uint32_t message, const struct names *names,
+                            struct leg leg)
+{
+    const struct trace_log *log = w->o->log;
+
+    for (uint32_t i = walk_message(w, message)->out; i != TRACE_NONE; i = log->edges[i].next_out)
+        if (log->edges[i].kind == TRACE_EDGE_REQUEUE)
+            trace_way_walk(w, log->edges[i].to, names, leg);
+}
+
 /* Follow the deliveries of a message. */
 static void walk_deliveries(struct walk *w, uint32_t message, const struct names *names,
                             struct leg leg)
 {
     bool is_root = w->visited_count == 1;
+    size_t ends = w->way->end_count;
     struct names more = *names;
     struct hit *hits;
 
@@ -350,6 +390,8 @@ static void walk_deliveries(struct walk *w, uint32_t message, const struct names
     }
     free(hits);
     (void)follow(w, message, TRACE_NONE, &more, leg);
+    if (w->way->end_count == ends)
+        follow_requeued(w, message, &more, leg);
 }
 
 void trace_way_walk(struct walk *w, uint32_t message, const struct names *names, struct leg leg)
@@ -359,9 +401,17 @@ void trace_way_walk(struct walk *w, uint32_t message, const struct names *names,
     struct names own = *names;
     size_t ends = w->way->end_count;
 
-    if (walk_has_visited(w, message) ||
-        w->visited_count == sizeof w->visited / sizeof w->visited[0])
+    if (walk_has_visited(w, message))
         return;
+    if (w->depth == DEPTH_MAX) {
+        trace_way_missing(w->way, "what comes after %u messages one after the other: a loop?",
+                          DEPTH_MAX);
+        return;
+    }
+    w->depth++;
+    if ((w->visited_count & (w->visited_count - 1)) == 0)
+        w->visited = mem_grow(w->visited, w->visited_count == 0 ? 1 : w->visited_count * 2,
+                              sizeof *w->visited);
     w->visited[w->visited_count++] = message;
     w->way->is_wanted |= m->is_named || m->is_wanted;
     add_canonical(w, message, &own);
@@ -370,4 +420,5 @@ void trace_way_walk(struct walk *w, uint32_t message, const struct names *names,
     trace_way_expect(w, message, &own, ends);
     if (w->way->end_count == ends && !is_root)
         end_without_delivery(w, message, &own, leg);
+    w->depth--;
 }

@@ -132,6 +132,27 @@ void trace_way_end_behind_front(struct walk *w, uint32_t message, const struct h
     (void)trace_way_end_in(w, TRACE_END_UNKNOWN, message, leg, hit);
 }
 
+/* What the last order of an administrator has made of the state of a copy. */
+static enum trace_end_state state_by_order(const struct walk *w, uint32_t message,
+                                           enum trace_end_state state)
+{
+    const struct trace_log *log = w->o->log;
+
+    for (uint32_t i = walk_message(w, message)->first; i != TRACE_NONE; i = log->events[i].next) {
+        const struct trace_event *e = &log->events[i];
+        if (e->kind != TRACE_KIND_ORDER)
+            continue;
+        if (memmem(e->text, e->len, ": deleted by ", 13) != NULL)
+            state = TRACE_END_DELETED;
+        else if (memmem(e->text, e->len, ": held by ", 10) != NULL)
+            state = TRACE_END_HELD;
+        else if (memmem(e->text, e->len, ": released by ", 14) != NULL ||
+                 memmem(e->text, e->len, ": requeued by ", 14) != NULL)
+            state = TRACE_END_WAITS;
+    }
+    return state;
+}
+
 void trace_way_end_in_relay(struct walk *w, uint32_t message, const struct names *names,
                             struct leg leg, const struct hit *hit, enum trace_end_state by_log)
 {
@@ -139,6 +160,7 @@ void trace_way_end_in_relay(struct walk *w, uint32_t message, const struct names
     struct trace_copy copy = ask(w, id, names);
 
     if (!end_of_copy(w, &copy, id, leg)) {
+        by_log = state_by_order(w, message, by_log);
         bool is_gone = copy.place == TRACE_COPY_NOWHERE;
         (void)trace_way_end_in(w, is_gone ? TRACE_END_UNKNOWN : by_log, message, leg, hit);
         if (is_gone)
@@ -161,30 +183,125 @@ bool trace_way_is_copy_for(struct walk *w, uint32_t message, const struct names 
 
 /* --- ends in an MTA --- */
 
-/* What became of a recipient that the last delivery line leaves in the queue. */
-static enum trace_end_state state_in_queue(const struct walk *w, uint32_t message)
+/* What became of a recipient that no line about a delivery takes out of the queue. */
+struct in_queue {
+    enum trace_end_state state;
+    uint32_t event;   /* that says so; TRACE_NONE: none */
+    bool is_queued;   /* the message was in the queue */
+    bool is_requeued; /* it has got another id */
+};
+
+static bool has_prefix(struct trace_slice s, const char *prefix)
+{
+    return s.len >= strlen(prefix) && memcmp(s.at, prefix, strlen(prefix)) == 0;
+}
+
+/* Take an event into account. */
+static void look_at(const struct trace_log *log, uint32_t event, const struct trace_facts *f,
+                    struct in_queue *q)
+{
+    const struct trace_event *e = &log->events[event];
+    const struct trace_origin *origin = &log->tags[e->tag].origin;
+    enum trace_end_state former = q->state;
+
+    switch ((enum trace_kind)e->kind) {
+    case TRACE_KIND_EXPIRED:
+        q->state = TRACE_END_BOUNCED;
+        break;
+    case TRACE_KIND_DISCARDED:
+        q->state = TRACE_END_DELETED;
+        break;
+    case TRACE_KIND_REMOVED:
+        if (trace_slice_is(origin->service, "postsuper"))
+            q->state = TRACE_END_DELETED;
+        break;
+    case TRACE_KIND_HELD:
+        q->state = TRACE_END_HELD;
+        break;
+    case TRACE_KIND_ORDER:
+        if (trace_slice_is(trace_log_body(e), "placed on hold"))
+            q->state = TRACE_END_HELD;
+        else if (has_prefix(trace_log_body(e), "released from hold"))
+            q->state = TRACE_END_WAITS;
+        break;
+    case TRACE_KIND_REQUEUED:
+        q->is_requeued = true;
+        break;
+    case TRACE_KIND_SENDER:
+    case TRACE_KIND_DELIVERY:
+        q->is_queued = true;
+        break;
+    case TRACE_KIND_ARRIVED:
+        q->is_queued |= origin->program == TRACE_PROGRAM_SENDMAIL && !trace_slice_is(f->nrcpt, "0");
+        break;
+    case TRACE_KIND_OTHER:
+    case TRACE_KIND_MESSAGE_ID:
+    case TRACE_KIND_DECIDED:
+    case TRACE_KIND_REFUSED:
+    case TRACE_KIND_NOTIFIED:
+    case TRACE_KIND_FILTERED:
+        break;
+    }
+    if (q->state != former)
+        q->event = event;
+}
+
+static struct in_queue state_in_queue(const struct walk *w, uint32_t message)
 {
     const struct trace_log *log = w->o->log;
     const struct trace_message *m = walk_message(w, message);
+    const struct trace_facts *f = trace_way_facts(w->o, message);
+    struct in_queue q = {.state = TRACE_END_WAITS, .event = TRACE_NONE};
 
-    for (uint32_t e = m->first; e != TRACE_NONE; e = log->events[e].next) {
-        struct trace_slice service = log->tags[log->events[e].tag].origin.service;
-        if (log->events[e].kind == TRACE_KIND_EXPIRED)
-            return TRACE_END_BOUNCED;
-        if (log->events[e].kind == TRACE_KIND_REMOVED && trace_slice_is(service, "postsuper"))
-            return TRACE_END_DELETED;
-    }
-    return m->is_removed ? TRACE_END_UNKNOWN : TRACE_END_WAITS;
+    for (uint32_t e = m->first; e != TRACE_NONE; e = log->events[e].next)
+        look_at(log, e, f++, &q);
+    bool is_gone = m->is_removed || q.is_requeued || !q.is_queued;
+    if (q.state == TRACE_END_WAITS && is_gone)
+        q.state = TRACE_END_UNKNOWN;
+    return q;
+}
+
+bool trace_way_is_requeued(const struct walk *w, uint32_t message)
+{
+    for (uint32_t i = walk_message(w, message)->out; i != TRACE_NONE;
+         i = w->o->log->edges[i].next_out)
+        if (w->o->log->edges[i].kind == TRACE_EDGE_REQUEUE)
+            return true;
+    return false;
+}
+
+/* Name what the logs lack about mail in a queue. */
+static void miss_in_queue(struct walk *w, uint32_t message, const struct in_queue *q)
+{
+    struct trace_slice id = walk_message(w, message)->id, system = walk_system(w, message);
+
+    if (q->state == TRACE_END_WAITS && w->o->log->until_us != 0)
+        trace_way_missing(w->way, "what happened after the time of --until");
+    if (q->state != TRACE_END_UNKNOWN)
+        return;
+    if (q->is_requeued)
+        trace_way_missing(w->way, "the new id of %.*s in %.*s", SLICE(id), SLICE(system));
+    else if (!q->is_queued)
+        trace_way_missing(w->way, "whether %.*s came into the queue of %.*s", SLICE(id),
+                          SLICE(system));
+    else
+        trace_way_missing(w->way, "why %.*s left the queue of %.*s", SLICE(id), SLICE(system));
 }
 
 void trace_way_end_waiting(struct walk *w, uint32_t message, struct leg leg, const struct hit *hit)
 {
-    enum trace_end_state state = state_in_queue(w, message);
+    struct in_queue q = state_in_queue(w, message);
 
-    (void)trace_way_end_in(w, state, message, leg, hit);
-    if (state == TRACE_END_UNKNOWN)
-        trace_way_missing(w->way, "why %.*s left the queue of %.*s",
-                          SLICE(walk_message(w, message)->id), SLICE(walk_system(w, message)));
+    if (q.is_requeued && q.state == TRACE_END_UNKNOWN && trace_way_is_requeued(w, message))
+        return;
+    struct trace_end *end = trace_way_end_in(w, q.state, message, leg, hit);
+    if (q.event != TRACE_NONE && q.state != TRACE_END_WAITS && q.state != TRACE_END_UNKNOWN) {
+        const struct trace_event *e = &w->o->log->events[q.event];
+        end->us = e->us;
+        if (hit == NULL && e->kind == TRACE_KIND_DISCARDED)
+            set_text(&end->why, trace_log_body(e));
+    }
+    miss_in_queue(w, message, &q);
 }
 
 /* --- what was decided --- */
@@ -200,13 +317,17 @@ static bool has_end(const struct trace_way *w, size_t first, bool is_copy, struc
     return false;
 }
 
-static void expect_copies(struct walk *w, uint32_t message, struct trace_slice list, size_t first)
+/* is_cut: the end of the list, and with it of its last name, may be missing. */
+static void expect_copies(struct walk *w, uint32_t message, struct trace_slice list, size_t first,
+                          bool is_cut)
 {
     for (size_t at = 0; at < list.len;) {
         size_t n = 0;
         while (at + n < list.len && list.at[at + n] != ',')
             n++;
         struct leg leg = {true, {list.at + at, n}};
+        if (is_cut && at + n == list.len)
+            break;
         if (!has_end(w->way, first, true, leg.name))
             trace_way_end_waiting(w, message, leg, NULL);
         at += n + 1;
@@ -226,7 +347,7 @@ void trace_way_expect(struct walk *w, uint32_t message, const struct names *name
         if (log->events[e].kind != TRACE_KIND_DECIDED || !trace_way_belongs(w->o, f, names))
             continue;
         if (f->copy.at != NULL)
-            expect_copies(w, message, f->copy, first);
+            expect_copies(w, message, f->copy, first, log->events[e].is_long);
         if (program != TRACE_PROGRAM_SPLITMILTER &&
             !has_end(w->way, first, false, (struct trace_slice){0}))
             trace_way_end_waiting(w, message, (struct leg){false, f->filter}, NULL);

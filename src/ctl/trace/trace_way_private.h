@@ -6,7 +6,7 @@
 #include "ctl/trace/trace_way.h"
 
 #define NAMES_MAX 16
-#define DEPTH_MAX 24 /* messages one after the other */
+#define DEPTH_MAX 64 /* messages one after the other */
 
 /* The addresses that one recipient has in a message. */
 struct names {
@@ -56,18 +56,21 @@ struct leg {
     struct trace_slice name; /* destination of the copy, or the last filter */
 };
 
-struct walk {
-    const struct trace_way_options *o;
-    struct trace_way *way;
-    uint32_t visited[DEPTH_MAX * 4];
-    size_t visited_count;
-    bool is_refused;
-};
-
 /* A delivery for the recipient. */
 struct hit {
     uint32_t event;
     const struct trace_facts *facts;
+};
+
+struct walk {
+    const struct trace_way_options *o;
+    struct trace_way *way;
+    uint32_t *visited; /* owned */
+    size_t visited_count;
+    unsigned depth;
+    bool is_refused;
+    struct hit refusal;  /* the first one, if is_refused */
+    uint32_t refused_in; /* its message */
 };
 
 /* Accessors. */
@@ -105,7 +108,10 @@ bool trace_way_is_copy_for(struct walk *w, uint32_t message, const struct names 
  * it. first: the number of ends before this message. */
 void trace_way_expect(struct walk *w, uint32_t message, const struct names *names, size_t first)
     __attribute__((nonnull));
-/* Add the end of a recipient that the last line leaves in the queue of an MTA. */
+/* Has the MTA given the mail another id, which the log knows? */
+bool trace_way_is_requeued(const struct walk *w, uint32_t message) __attribute__((nonnull));
+/* Add the end of a recipient that the last line leaves in the queue of an MTA. Of a mail that goes
+ * on under another id no end is added. */
 void trace_way_end_waiting(struct walk *w, uint32_t message, struct leg leg, const struct hit *hit)
     __attribute__((nonnull(1)));
 

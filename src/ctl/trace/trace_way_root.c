@@ -21,7 +21,7 @@ struct recipients {
 static uint32_t parent_of(const struct trace_log *log, uint32_t message)
 {
     for (uint32_t e = log->messages[message].in; e != TRACE_NONE; e = log->edges[e].next_in)
-        if (!log->edges[e].is_notification)
+        if (log->edges[e].kind != TRACE_EDGE_NOTIFICATION)
             return log->edges[e].from;
     return TRACE_NONE;
 }
@@ -107,6 +107,12 @@ static void add_delivered(const struct trace_way_options *o, struct recipients *
     }
 }
 
+/* The lines of these kinds name a recipient. */
+static bool is_action(enum trace_kind kind)
+{
+    return kind == TRACE_KIND_REFUSED || kind == TRACE_KIND_DISCARDED || kind == TRACE_KIND_HELD;
+}
+
 /* Collect the recipients: first from splitmilter's decisions, which have the addresses that the
  * client gave, then from deliveries and refusals. depth: 0 for the root itself. */
 static void read_recipients(const struct trace_way_options *o, uint32_t root, unsigned depth,
@@ -123,15 +129,15 @@ static void read_recipients(const struct trace_way_options *o, uint32_t root, un
                 add_decided(out, f);
             else if (pass == 1 && log->events[e].kind == TRACE_KIND_DELIVERY)
                 add_delivered(o, out, f);
-            else if (pass == 1 && log->events[e].kind == TRACE_KIND_REFUSED && f->to.at != NULL &&
-                     find(out, f->to) == NULL)
+            else if (pass == 1 && is_action((enum trace_kind)log->events[e].kind) &&
+                     f->to.at != NULL && find(out, f->to) == NULL)
                 (void)add(out, f->to);
         }
     }
     /* the lines about deliveries of the root are missing: what came after it may have some */
     for (uint32_t i = log->messages[root].out;
          out->count == 0 && i != TRACE_NONE && depth < DEPTH_MAX; i = log->edges[i].next_out)
-        if (!log->edges[i].is_notification)
+        if (log->edges[i].kind != TRACE_EDGE_NOTIFICATION)
             read_recipients(o, log->edges[i].to, depth + 1, out);
 }
 
@@ -150,8 +156,12 @@ static void end_mail(struct walk *w, uint32_t root, const struct names *names)
 {
     enum trace_program program = walk_program(w, root);
 
-    if (w->is_refused || has_mail_end(w->way))
+    if (has_mail_end(w->way))
         return;
+    if (w->is_refused) {
+        (void)trace_way_end_in(w, TRACE_END_REFUSED, w->refused_in, (struct leg){0}, &w->refusal);
+        return;
+    }
     if (program == TRACE_PROGRAM_POSTFIX || program == TRACE_PROGRAM_SENDMAIL) {
         trace_way_end_waiting(w, root, (struct leg){0}, NULL);
         return;
@@ -161,6 +171,12 @@ static void end_mail(struct walk *w, uint32_t root, const struct names *names)
                                TRACE_END_WAITS);
     (void)trace_way_end(w->way, TRACE_END_UNKNOWN);
     trace_way_missing(w->way, "what became of the mail itself");
+}
+
+/* Is the message a notification about another one? It has not come from a client. */
+static bool is_notification(const struct trace_log *log, uint32_t message)
+{
+    return log->messages[message].in != TRACE_NONE;
 }
 
 /* Name what the logs lack of the beginning. */
@@ -176,7 +192,7 @@ static void check_arrival(struct walk *w, uint32_t root)
         for (uint32_t i = 0; i < m->event_count; i++)
             if (f[i].queue_id.at != NULL)
                 trace_way_missing(w->way, "the lines of the MTA about %.*s", SLICE(f[i].queue_id));
-    } else if (!m->has_arrived) {
+    } else if (!m->has_arrived && !is_notification(w->o->log, root)) {
         trace_way_missing(w->way, "the arrival of %.*s in %.*s", SLICE(m->id),
                           SLICE(walk_system(w, root)));
     }
@@ -200,6 +216,7 @@ size_t trace_ways(const struct trace_way_options *o, uint32_t root, struct trace
         end_mail(&w, root, &r->names);
         check_arrival(&w, root);
         trace_way_sort(w.way);
+        free(w.visited);
     }
     free(all.items);
     return all.count;

@@ -15,7 +15,7 @@ static struct trace_slice client_of(const struct trace_facts *f, struct trace_sl
 static bool is_root(const struct trace_log *log, uint32_t message)
 {
     for (uint32_t e = log->messages[message].in; e != TRACE_NONE; e = log->edges[e].next_in)
-        if (!log->edges[e].is_notification)
+        if (log->edges[e].kind != TRACE_EDGE_NOTIFICATION)
             return false;
     return true;
 }
@@ -83,6 +83,8 @@ void trace_way_describe(const struct trace_way_options *o, struct trace_way *w,
                        f->delay.len > 0 ? ", after " : "", SLICE(f->delay));
         break;
     case TRACE_KIND_REFUSED:
+    case TRACE_KIND_DISCARDED:
+    case TRACE_KIND_HELD:
         trace_way_step(o, w, e, "%.*s", SLICE(f->reply));
         break;
     case TRACE_KIND_OTHER:
@@ -91,6 +93,7 @@ void trace_way_describe(const struct trace_way_options *o, struct trace_way *w,
         break;
     case TRACE_KIND_NOTIFIED:
     case TRACE_KIND_ORDER:
+    case TRACE_KIND_REQUEUED:
     case TRACE_KIND_EXPIRED:
         trace_way_step(o, w, e, "%.*s", SLICE(body));
         break;

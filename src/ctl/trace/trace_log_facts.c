@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: ISC */
+#include "ctl/trace/trace_log.h"
+#include "base/ascii.h"
+
+#include <string.h>
+
+struct trace_slice trace_log_body(const struct trace_event *e)
+{
+    size_t skip = e->id_len == 0 ? 0 : e->id_len + 2U;
+
+    return (struct trace_slice){e->text + skip, e->len - skip};
+}
+
+/* pickup(8): "uid=N from=<SENDER> orig_id=ID". The sender may have any text, the id is the last
+ * word. */
+static void read_pickup(struct trace_slice body, struct trace_facts *out)
+{
+    static const char mark[] = "> orig_id=";
+    size_t n = 0;
+
+    while (n < body.len && ascii_is_alnum(body.at[body.len - n - 1]))
+        n++;
+    const char *id = body.at + body.len - n;
+    if (n > 0 && body.len - n >= sizeof mark - 1 &&
+        memcmp(id - (sizeof mark - 1), mark, sizeof mark - 1) == 0)
+        out->queue_id = (struct trace_slice){id, n};
+}
+
+/* Arrivals: the client, and for Sendmail all about the sender. */
+static void read_arrival(enum trace_program program, struct trace_slice body,
+                         struct trace_facts *out)
+{
+    struct trace_facts f;
+
+    trace_facts_read(body.at, body.len, &f);
+    *out = (struct trace_facts){.client = f.client, .is_whole = f.is_whole};
+    if (program == TRACE_PROGRAM_SENDMAIL) {
+        out->from = f.from;
+        out->size = f.size;
+        out->nrcpt = f.nrcpt;
+        out->message_id = f.message_id;
+        out->relay = f.relay;
+    } else if (f.client.at != NULL) {
+        out->queue_id = f.queue_id;
+    } else {
+        read_pickup(body, out);
+    }
+}
+
+/* Orders of an administrator: "dest=NAME: deleted by an administrator" */
+static struct trace_slice before_colon(struct trace_slice s)
+{
+    const char *colon = s.at == NULL ? NULL : memchr(s.at, ':', s.len);
+
+    return colon == NULL ? s : (struct trace_slice){s.at, (size_t)(colon - s.at)};
+}
+
+/* Take the fields that lines of this kind have. */
+static void take_fields(enum trace_kind kind, const struct trace_facts *f, struct trace_facts *out)
+{
+    *out = (struct trace_facts){.is_whole = f->is_whole};
+    if (kind == TRACE_KIND_DELIVERY) {
+        *out = *f;
+        out->message_id = out->client = out->from = (struct trace_slice){0};
+    } else if (kind == TRACE_KIND_DECIDED) {
+        out->to = f->to;
+        out->canonical = f->canonical;
+        out->filter = f->filter;
+        out->copy = f->copy;
+        out->status = f->status;
+        out->status_text = f->status_text;
+        out->reply = f->reply;
+    } else if (kind == TRACE_KIND_MESSAGE_ID) {
+        out->message_id = f->message_id;
+    } else if (kind == TRACE_KIND_SENDER) {
+        out->from = f->from;
+        out->size = f->size;
+        out->nrcpt = f->nrcpt;
+        out->dest = f->dest;
+        out->queue_id = f->queue_id;
+        out->message_id = f->message_id;
+    } else if (kind == TRACE_KIND_EXPIRED) {
+        out->from = f->from;
+    } else {
+        out->dest = before_colon(f->dest);
+    }
+}
+
+/*
+ * A line has text of a sender in some of its fields, such as the Message-ID, which could look like
+ * further fields. So only those fields are taken that lines of this kind have.
+ */
+void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
+                     struct trace_facts *out)
+{
+    struct trace_slice body = trace_log_body(e);
+    struct trace_facts f;
+
+    switch ((enum trace_kind)e->kind) {
+    case TRACE_KIND_FILTERED:
+        trace_facts_read_amavis(body.at, body.len, out);
+        return;
+    case TRACE_KIND_REFUSED:
+    case TRACE_KIND_DISCARDED:
+    case TRACE_KIND_HELD:
+        trace_facts_read_reject(body.at, body.len, out);
+        return;
+    case TRACE_KIND_ARRIVED:
+        read_arrival(log->tags[e->tag].origin.program, body, out);
+        return;
+    case TRACE_KIND_NOTIFIED:
+    case TRACE_KIND_REQUEUED:
+    case TRACE_KIND_REMOVED:
+        *out = (struct trace_facts){.is_whole = true};
+        return;
+    case TRACE_KIND_DELIVERY:
+    case TRACE_KIND_DECIDED:
+    case TRACE_KIND_MESSAGE_ID:
+    case TRACE_KIND_SENDER:
+    case TRACE_KIND_EXPIRED:
+    case TRACE_KIND_ORDER:
+    case TRACE_KIND_OTHER:
+        trace_facts_read(body.at, body.len, &f);
+        take_fields((enum trace_kind)e->kind, &f, out);
+        return;
+    }
+}
