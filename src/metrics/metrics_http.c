@@ -16,6 +16,26 @@
 #define CONNECTION_MEMORY 8192
 #define SILENCE_MAX_S 10U
 
+/* Close the oldest connection. One that waits for a document is left alone: libmicrohttpd does not
+ * look at it meanwhile, so its place would not become free. Few can wait (WAITING_MAX). */
+static void close_oldest(const struct metrics_http_socket *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (s->are_waiting[i])
+            continue;
+        (void)shutdown(s->fds[i], SHUT_RDWR);
+        return;
+    }
+}
+
+void metrics_http_set_waiting(struct metrics_http_socket *s, const struct MHD_Connection *c,
+                              bool is_waiting)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->connections[i] == c)
+            s->are_waiting[i] = is_waiting;
+}
+
 static void add_connection(struct metrics_http_socket *s, const struct MHD_Connection *c)
 {
     const union MHD_ConnectionInfo *info =
@@ -24,11 +44,12 @@ static void add_connection(struct metrics_http_socket *s, const struct MHD_Conne
     if (info == NULL || s->count == METRICS_HTTP_CONNECTIONS_MAX)
         return;
     s->connections[s->count] = c;
+    s->are_waiting[s->count] = false;
     s->fds[s->count++] = info->connect_fd;
     /* When the last place is taken, the oldest connection is closed. Otherwise silent clients could
      * keep all others out. */
     if (s->count == METRICS_HTTP_CONNECTIONS_MAX)
-        (void)shutdown(s->fds[0], SHUT_RDWR);
+        close_oldest(s);
 }
 
 static void remove_connection(struct metrics_http_socket *s, const struct MHD_Connection *c)
@@ -40,6 +61,8 @@ static void remove_connection(struct metrics_http_socket *s, const struct MHD_Co
         memmove(&s->connections[i], &s->connections[i + 1],
                 (s->count - i) * sizeof(const struct MHD_Connection *));
         memmove(&s->fds[i], &s->fds[i + 1], (s->count - i) * sizeof s->fds[0]);
+        memmove(&s->are_waiting[i], &s->are_waiting[i + 1],
+                (s->count - i) * sizeof s->are_waiting[0]);
         return;
     }
 }
@@ -128,6 +151,7 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
     int status;
 
     h->o = *o;
+    h->access = o->site == NULL ? NULL : o->site->access;
     pthread_mutex_init(&h->page_lock, NULL);
     /* Block all signals in the threads, which inherit the mask. */
     sigfillset(&all);
@@ -140,6 +164,13 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
         return h;
     metrics_http_stop(h);
     return NULL;
+}
+
+void metrics_http_set_access(struct metrics_http *h, const struct metrics_access *access)
+{
+    pthread_mutex_lock(&h->lock);
+    h->access = access;
+    pthread_mutex_unlock(&h->lock);
 }
 
 void metrics_http_stop(struct metrics_http *h)

@@ -14,11 +14,12 @@
  *   - Without passwords the page is at loopback addresses and at unix sockets only. A loopback
  *     address needs a field Host that names one. A web site that an administrator visits could
  *     otherwise read the page, by a name of its own that resolves to 127.0.0.1 (DNS rebinding).
+ *   - At a loopback address, without passwords, a request that a proxy passes on is refused.
  *   - A browser may ask for a document only from the page itself (Sec-Fetch-Site).
  *
  * The resources of clients are limited at each socket: 32 connections (the one that takes the last
- * place ends the oldest), 8 kB of headers, 10 seconds of silence. Up to 8 documents wait to be
- * made. Requests are not logged, except for a wrong password.
+ * place ends the oldest that does not wait for a document), 8 kB of headers, 10 seconds of silence.
+ * Up to 8 documents wait to be made. Requests are not logged, except for a wrong password.
  */
 #ifndef SPLIT_METRICS_HTTP_H
 #define SPLIT_METRICS_HTTP_H
@@ -75,6 +76,10 @@ struct metrics_http_options {
  * libmicrohttpd always returns NULL. */
 struct metrics_http *metrics_http_start(const struct metrics_http_options *o, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* Let other passwords count from now on. The former ones are no longer used when this returns. */
+void metrics_http_set_access(struct metrics_http *h, const struct metrics_access *access)
+    __attribute__((nonnull));
 
 /* End the threads; afterwards no function of the options runs. NULL is legal. */
 void metrics_http_stop(struct metrics_http *h);

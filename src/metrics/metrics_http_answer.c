@@ -145,16 +145,37 @@ static void log_denied(struct metrics_http *h, struct MHD_Connection *c)
     log_warning("page: wrong name or password from [%s]", address);
 }
 
+/* Is the request one that a web server passes on for a client elsewhere? */
+static bool is_passed_on(struct MHD_Connection *c)
+{
+    static const char *const names[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (header(c, names[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* Does a password count, and has the client given one? */
+static bool check_password(struct metrics_http *h, const char *authorization, bool *is_wanted_out)
+{
+    pthread_mutex_lock(&h->lock);
+    *is_wanted_out = h->access != NULL;
+    bool is_right = h->access != NULL && metrics_access_allows(h->access, authorization);
+    pthread_mutex_unlock(&h->lock);
+    return is_right;
+}
+
 /* Return 200 if the client may see the page, else the status and the reason of the refusal. */
 static unsigned check_access(struct metrics_http_socket *s, struct MHD_Connection *c,
                              const char **why)
 {
-    const struct metrics_access *access = s->http->o.site->access;
     const char *authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION);
 
-    if (access != NULL) {
-        if (metrics_access_allows(access, authorization))
-            return MHD_HTTP_OK;
+    bool is_wanted;
+    if (check_password(s->http, authorization, &is_wanted))
+        return MHD_HTTP_OK;
+    if (is_wanted) {
         if (authorization != NULL)
             log_denied(s->http, c);
         *why = "name and password, please";
@@ -168,7 +189,11 @@ static unsigned check_access(struct metrics_http_socket *s, struct MHD_Connectio
         return MHD_HTTP_FORBIDDEN;
     *why = "the page is at http://127.0.0.1 and http://localhost only, unless page_password_file is"
            " set";
-    return is_loopback_name(header(c, MHD_HTTP_HEADER_HOST)) ? MHD_HTTP_OK : MHD_HTTP_FORBIDDEN;
+    if (!is_loopback_name(header(c, MHD_HTTP_HEADER_HOST)))
+        return MHD_HTTP_FORBIDDEN;
+    *why = "a web server passes this request on: the page needs a unix socket for it, or"
+           " page_password_file";
+    return is_passed_on(c) ? MHD_HTTP_FORBIDDEN : MHD_HTTP_OK;
 }
 
 /* --- the page --- */
@@ -224,7 +249,7 @@ static void free_job(struct metrics_http_job *job)
 }
 
 /* Begin to make a document, or refuse the request. */
-static enum MHD_Result begin_document(struct metrics_http *h, struct MHD_Connection *c,
+static enum MHD_Result begin_document(struct metrics_http_socket *s, struct MHD_Connection *c,
                                       const char *path, void **state)
 {
     if (!is_same_site(c))
@@ -241,8 +266,10 @@ static enum MHD_Result begin_document(struct metrics_http *h, struct MHD_Connect
         return answer_error(c, MHD_HTTP_BAD_REQUEST, "too many parameters, or a NUL in one");
     }
     *state = job;
-    if (metrics_http_documents_add(h, job))
+    metrics_http_set_waiting(s, c, true);
+    if (metrics_http_documents_add(s->http, job))
         return MHD_YES;
+    metrics_http_set_waiting(s, c, false);
     *state = NULL;
     free_job(job);
     return answer_error(c, MHD_HTTP_SERVICE_UNAVAILABLE, "too many requests wait");
@@ -264,7 +291,7 @@ static enum MHD_Result answer_site(struct metrics_http_socket *s, struct MHD_Con
     if (status != MHD_HTTP_OK)
         return is_document ? answer_error(c, status, why) : answer_text(c, status, why);
     if (is_document)
-        return begin_document(s->http, c, url + 5, state);
+        return begin_document(s, c, url + 5, state);
     return queue(c, MHD_HTTP_OK, file->type,
                  MHD_create_response_from_buffer(file->size, (void *)(uintptr_t)file->data,
                                                  MHD_RESPMEM_PERSISTENT));
@@ -284,8 +311,10 @@ enum MHD_Result metrics_http_answer(void *cls, struct MHD_Connection *c, const c
     (void)version;
     (void)upload;
     (void)upload_size;
-    if (job != NULL)
+    if (job != NULL) {
+        metrics_http_set_waiting(s, c, false);
         return answer(c, job->status, JSON, &job->body);
+    }
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return answer_text(c, MHD_HTTP_METHOD_NOT_ALLOWED, "GET and HEAD only");
     if (strcmp(url, "/healthz") == 0)

@@ -27,6 +27,7 @@ struct metrics_http_socket {
     /* The open connections, oldest first; only the socket's own thread uses them. */
     const struct MHD_Connection *connections[METRICS_HTTP_CONNECTIONS_MAX];
     int fds[METRICS_HTTP_CONNECTIONS_MAX];
+    bool are_waiting[METRICS_HTTP_CONNECTIONS_MAX]; /* suspended: a document is being made */
     size_t count;
 };
 
@@ -53,8 +54,13 @@ struct metrics_http {
     bool has_thread, is_stopping;
     struct metrics_http_job *first, **last; /* those that wait */
     size_t waiting;
-    int64_t denied_ms; /* when a wrong password was logged last */
+    int64_t denied_ms;                   /* when a wrong password was logged last */
+    const struct metrics_access *access; /* of the page; NULL: no passwords */
 };
+
+/* Note whether a connection waits for a document. Called in the socket's own thread. */
+void metrics_http_set_waiting(struct metrics_http_socket *s, const struct MHD_Connection *c,
+                              bool is_waiting) __attribute__((nonnull));
 
 /* Answer a request: the function that libmicrohttpd calls (MHD_AccessHandlerCallback). cls: the
  * socket. */

@@ -145,4 +145,9 @@ struct db *db_sqlite_open(const char *spool_directory, enum db_access access,
                           enum db_status *status_out, bool *is_missing_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Call goes_on(ctx) from time to time while a statement runs. When it returns false, the statement
+ * fails. For a connection of db_sqlite_open(). */
+void db_sqlite_watch(struct db *db, bool (*goes_on)(void *ctx), void *ctx)
+    __attribute__((nonnull(1, 2)));
+
 #endif

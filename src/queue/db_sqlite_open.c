@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define WATCH_STEPS 50 /* of SQLite's machine, from one call of goes_on to the next: a few rows */
 #define APPLICATION_ID 0x53706c74 /* "Splt", for file(1) */
 #define TEXT_OF(number) TEXT_OF_(number)
 #define TEXT_OF_(number) #number
@@ -205,6 +206,22 @@ static enum db_status open_writer(struct db_sqlite *s, struct err *err)
     if (status == DB_OK && !has_tables)
         status = create_tables(s, err);
     return status;
+}
+
+static int on_progress(void *ctx)
+{
+    const struct db_sqlite *s = ctx;
+
+    return s->goes_on(s->goes_on_ctx) ? 0 : 1;
+}
+
+void db_sqlite_watch(struct db *db, bool (*goes_on)(void *ctx), void *ctx)
+{
+    struct db_sqlite *s = (struct db_sqlite *)(void *)db;
+
+    s->goes_on = goes_on;
+    s->goes_on_ctx = ctx;
+    sqlite3_progress_handler(s->handle, WATCH_STEPS, on_progress, s);
 }
 
 struct db *db_sqlite_open(const char *spool_directory, enum db_access access,

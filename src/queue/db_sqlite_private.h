@@ -70,6 +70,9 @@ struct db_sqlite {
     int checkpoint_pages; /* from one checkpoint to the next; adapted to the time of a checkpoint */
     int64_t restart_at_ms; /* earliest time of the next checkpoint that waits for readers */
 
+    bool (*goes_on)(void *ctx); /* db_sqlite_watch() */
+    void *goes_on_ctx;
+
     struct db_sqlite_gather gather;
 };
 

@@ -62,6 +62,19 @@ void queue_reader_close(struct queue_reader *r)
     free(r);
 }
 
+void queue_reader_watch(struct queue_reader *r, bool (*goes_on)(void *ctx), void *ctx)
+{
+    struct err ignored;
+    uint64_t changed;
+
+    if (r->db == NULL)
+        return;
+    if (r->db->is_shared)
+        (void)r->db->ops->run(r->db, "SET statement_timeout = 5000", NULL, 0, &changed, &ignored);
+    else
+        db_sqlite_watch(r->db, goes_on, ctx);
+}
+
 struct large *queue_reader_large(struct queue_reader *r, struct err *err)
 {
     if (r->large == NULL)

@@ -27,6 +27,11 @@ struct queue_reader *queue_reader_open(const char *spool_directory, const char *
     __attribute__((nonnull, warn_unused_result));
 void queue_reader_close(struct queue_reader *r);
 
+/* Call goes_on(ctx) from time to time while the database works. When it returns false, the function
+ * that reads fails. PostgreSQL is not asked meanwhile; there a statement ends after 5 s. */
+void queue_reader_watch(struct queue_reader *r, bool (*goes_on)(void *ctx), void *ctx)
+    __attribute__((nonnull(1, 2)));
+
 /* A copy, valid during the call that gets it. */
 struct queue_entry {
     char id[QUEUE_ID_SIZE];

@@ -364,6 +364,7 @@ int relay_reload(struct relay *r, struct runtime *next, struct buf *restart_out,
     runtime_slot_swap(&r->slot, runtime_ref(next));
     queue_reconfigure(r->queue, delay_max_s(config), config->relay.history_s);
     server_reloaded(r->server);
+    relay_page_reload(r->page, config);
     /* Backwards, because take_destination() fills the gap with the last destination of the list,
      * which is new or was seen. */
     for (size_t i = before; i-- > 0;) {

@@ -84,13 +84,25 @@ unsigned relay_api_fail(struct buf *out, unsigned status, const char *fmt, ...)
     return status;
 }
 
-struct queue_reader *relay_api_reader(const struct relay_api *a, struct buf *out)
+static bool goes_on(void *ctx)
+{
+    return relay_api_goes_on(ctx);
+}
+
+void relay_api_watch(struct relay_api *a, struct queue_reader *reader)
+{
+    queue_reader_watch(reader, goes_on, a);
+}
+
+struct queue_reader *relay_api_reader(struct relay_api *a, struct buf *out)
 {
     struct err err;
     struct queue_reader *reader = queue_reader_open(a->o.spool_directory, a->o.queue, &err);
 
     if (reader == NULL)
         (void)relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
+    else
+        relay_api_watch(a, reader);
     return reader;
 }
 

@@ -12,10 +12,11 @@
 #include <string.h>
 #include <time.h>
 
-#define LIMIT 100           /* copies or events in a document, unless it is asked for more */
-#define LIMIT_MAX 1000      /* if it is */
-#define RECIPIENTS_SHOWN 20 /* of a copy in a list */
-#define BYTES_MAX 2000000   /* from this size on, a list takes no more copies */
+#define LIMIT 100              /* copies or events in a document, unless it is asked for more */
+#define LIMIT_MAX 1000         /* if it is */
+#define RECIPIENTS_SHOWN 20    /* of a copy in a list */
+#define RECIPIENTS_WHOLE 10000 /* of a copy that is shown alone */
+#define BYTES_MAX 2000000      /* from this size on, a list takes no more copies */
 
 /* A list of copies or events that is being made. */
 struct list {
@@ -191,6 +192,13 @@ static void finish_list(const struct list *l, bool is_queue)
         buf_adds(l->out, ",\"next\":null}");
 }
 
+/* Reading that has failed because it took too long has a result, which is not complete. */
+static int64_t end_of_reading(struct list *l, int64_t count)
+{
+    l->is_stopped |= count < 0 && !relay_api_goes_on(l->api);
+    return count < 0 && l->is_stopped ? 0 : count;
+}
+
 static unsigned make_list(struct relay_api *a, const struct metrics_http_parameters *parameters,
                           bool is_queue, struct buf *out)
 {
@@ -211,6 +219,7 @@ static unsigned make_list(struct relay_api *a, const struct metrics_http_paramet
         count = queue_reader_list(reader, &selection, add_copy, may_go_on, &l, &err);
     else
         count = queue_reader_history(reader, &selection, add_event, may_go_on, &l, &err);
+    count = end_of_reading(&l, count);
     finish_list(&l, is_queue);
     end(&l, reader);
     return count >= 0 ? API_OK : relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
@@ -231,8 +240,13 @@ unsigned relay_api_history(struct relay_api *a, const struct metrics_http_parame
 static bool add_whole(void *ctx, const struct queue_entry *e)
 {
     struct list *l = ctx;
+    struct queue_entry shown = *e;
 
-    add(l, entry_json_whole(e, next_attempt(l, e), l->now));
+    if (shown.recipient_count > RECIPIENTS_WHOLE)
+        shown.recipient_count = RECIPIENTS_WHOLE;
+    json_t *o = entry_json_whole(&shown, next_attempt(l, e), l->now);
+    json_value_set(o, "recipient_count", json_integer((json_int_t)e->recipient_count));
+    add(l, o);
     return false;
 }
 
@@ -257,6 +271,7 @@ unsigned relay_api_copy(struct relay_api *a, const char *id, struct buf *out)
     l.found = 0;
     int64_t events =
         copies < 0 ? -1 : queue_reader_history(reader, &selection, add_event, may_go_on, &l, &err);
+    events = end_of_reading(&l, events);
     finish_list(&l, false);
     end(&l, reader);
     if (copies < 0 || events < 0)

@@ -30,7 +30,7 @@ unsigned relay_api_fail(struct buf *out, unsigned status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
 /* Open a reader of the queue. NULL: the error is the document; the status is API_UNAVAILABLE. */
-struct queue_reader *relay_api_reader(const struct relay_api *a, struct buf *out)
+struct queue_reader *relay_api_reader(struct relay_api *a, struct buf *out)
     __attribute__((nonnull, warn_unused_result));
 
 /* Return true as long as the document may go on: before its deadline, and before
@@ -48,5 +48,8 @@ unsigned relay_api_history(struct relay_api *a, const struct metrics_http_parame
                            struct buf *out) __attribute__((nonnull));
 unsigned relay_api_copy(struct relay_api *a, const char *id, struct buf *out)
     __attribute__((nonnull));
+
+/* Let a reader fail when the document may take no longer. */
+void relay_api_watch(struct relay_api *a, struct queue_reader *reader) __attribute__((nonnull));
 
 #endif

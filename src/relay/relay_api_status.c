@@ -182,6 +182,8 @@ static void gather(struct facts *f)
         return;
     }
     f->reader = queue_reader_open(a->o.spool_directory, a->o.queue, problem);
+    if (f->reader != NULL)
+        relay_api_watch(a, f->reader);
     if (f->reader == NULL ||
         queue_reader_suspensions(f->reader, &f->orders, &f->order_count, problem) != 0 ||
         queue_reader_nodes(f->reader, &f->nodes, problem) != 0)

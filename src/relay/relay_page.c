@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -124,6 +125,7 @@ struct relay_page {
     atomic_bool is_serving;
     struct relay_api *api;         /* NULL: page = "no" */
     struct metrics_access *access; /* NULL: no page_password_file */
+    char *password_file;           /* where `access` comes from */
     struct metrics_http_site site;
     struct metrics_http *http;
 };
@@ -320,6 +322,7 @@ static int open_site(struct relay_page *p, const struct config_relay *relay,
         return 0;
     if (open_access(relay, &p->access, err) != 0)
         return -1;
+    p->password_file = mem_strdup(relay->page_password_file);
     p->api = relay_api_new(&options);
     p->site = (struct metrics_http_site){
         .files = relay_files, .document = document, .tick = tick, .access = p->access, .ctx = p};
@@ -361,6 +364,23 @@ int relay_page_start(const struct config *config, struct queue *q,
     return 0;
 }
 
+void relay_page_reload(struct relay_page *p, const struct config *config)
+{
+    struct metrics_access *next;
+    struct err err;
+
+    if (p == NULL || p->access == NULL || !config->relay.page ||
+        strcmp(p->password_file, config->relay.page_password_file) != 0)
+        return;
+    if (open_access(&config->relay, &next, &err) != 0) {
+        log_warning("%s", err.text);
+        return;
+    }
+    metrics_http_set_access(p->http, next);
+    metrics_access_free(p->access);
+    p->access = next;
+}
+
 void relay_page_set_serving(struct relay_page *p, bool is_serving)
 {
     if (p != NULL)
@@ -377,6 +397,7 @@ void relay_page_stop(struct relay_page *p)
     if (p->api != NULL)
         relay_api_free(p->api);
     metrics_access_free(p->access);
+    free(p->password_file);
     free(p->spool);
     free(p);
 }

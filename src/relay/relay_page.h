@@ -31,6 +31,11 @@ int relay_page_start(const struct config *config, struct queue *q,
                      const struct relay_page_source *source, struct relay_page **out,
                      struct err *err) __attribute__((nonnull, warn_unused_result));
 
+/* Take over the passwords of the page, if its file is the same as before. Called after a reload.
+ * page: NULL is legal. */
+void relay_page_reload(struct relay_page *p, const struct config *config)
+    __attribute__((nonnull(2)));
+
 /* Tell the page whether splitrelay serves. Until the first call it does not. NULL is legal. */
 void relay_page_set_serving(struct relay_page *p, bool is_serving);
 

@@ -4,11 +4,14 @@
 and hostile clients get nothing and delay nothing."""
 
 import base64
+import contextlib
 import json
 import os
 import re
 import resource
+import select
 import socket
+import sqlite3
 import subprocess
 import time
 import urllib.parse
@@ -289,6 +292,18 @@ def test_passwords(r):
     assert "Geheim" not in relay.daemon.log() and basic(f"anna:{secret}")[6:] not in relay.daemon.log()
 
 
+def test_passwords_change(r):
+    """A reload reads the file again. A wrong file leaves the old passwords."""
+    path = r.write("passwords", "anna:old\n", mode=0o600)
+    relay = Relay(r, f'page_password_file = "{path}"')
+    for content, is_done, known in (("anna:new\n", True, "new"), ("nonsense\n", False, "new"), ("ben:x\nanna:newer\n", True, "newer")):
+        r.write("passwords", content, mode=0o600)
+        code, _, err = rig.run_splitctl(r, relay.path, "reload", check=False)
+        assert (code == 0) == is_done, (content, code, err)
+        for password in ("old", "new", "newer"):
+            assert relay.get("/api/status", Authorization=basic(f"anna:{password}"))[0] == (200 if password == known else 401), (content, password)
+
+
 def start_fails(r, options, metrics="inet:{port}@127.0.0.1"):
     relay = Relay(r, options, metrics, is_started=False)
     done = subprocess.run([rig.program("splitrelay"), "-c", relay.path], capture_output=True, text=True, timeout=60, check=False)
@@ -310,6 +325,17 @@ def test_where_the_page_is(r):
     for content in ("", "# nothing\n", "no colon\n", ":no name\n", "noword:\n", "a:b\nbad\x01:x\n", "x" * 70000):
         code, text = start_fails(r, f'page_password_file = "{r.write("bad", content)}"')
         assert code == 78 and "page_password_file: " in text, (content[:20], code, text)
+
+
+def test_web_servers_before_it(r):
+    """One that passes on everything must not publish the page."""
+    relay = Relay(r)
+    for name in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+        for path in ("/", "/api/history"):
+            status, _, body = relay.get(path, **{name: "203.0.113.5"})
+            assert status == 403 and "a web server passes this request on" in body, (name, path, status)
+        assert relay.get("/metrics", **{name: "203.0.113.5"})[0] == 200
+    assert relay.get("/api/history")[0] == 200
 
 
 def test_no_page(r):
@@ -465,6 +491,45 @@ def test_many_documents_at_once(r):
                 heads.append(b"")
             s.close()
         assert is_last or (b"200" in heads and set(heads) <= {b"200", b"503"}), heads
+
+
+def put_long_history(spool):
+    """Rows that take long to compare with LONG_PATTERN; all of them are one step of reading."""
+    rig.queue.create(spool)
+    with sqlite3.connect(rig.queue.path(spool)) as db:
+        recipients = ", ".join(["a" * 890 + "@example.com"] * 27)
+        db.executemany(
+            "INSERT INTO history (copy, destination, time, sender, recipients, message_id, mta_queue_id, size, result, relay, reply, attempts)"
+            " VALUES (?, 'archive', ?, 's@sender.test', ?, '', '', 1, 'sent', '', '', 1)",
+            ((i * 65536 + 1, int(time.time()) - 60, recipients) for i in range(1, 1001)),
+        )
+    db.close()
+
+
+LONG_PATTERN = "*" + "a" * 900 + "*"
+
+
+def test_long_reading_ends(r):
+    """A statement is ended after five seconds, and when splitrelay stops. Silent clients do not keep monitoring out meanwhile."""
+    relay = Relay(r, fill=put_long_history)
+    request = f"GET /api/history?to={LONG_PATTERN} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    document = relay.document("history", to=LONG_PATTERN)
+    assert document["incomplete"] and document["took"] < 7 * rig.TIME_FACTOR, document
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.create_connection(("127.0.0.1", relay.port), timeout=60 * rig.TIME_FACTOR))
+        busy.sendall(request)
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", relay.port)))
+        began = time.monotonic()
+        rig.wait_for(lambda: answers(relay, "/healthz"), 30, "an answer for monitoring")
+        is_made = select.select([busy], [], [], 0)[0]
+        assert not is_made, f"monitoring had to wait {time.monotonic() - began:.1f} s for the document"
+        assert busy.recv(100).startswith(b"HTTP/1.1 200 ")  # and the client of the document gets it
+        again = stack.enter_context(socket.create_connection(("127.0.0.1", relay.port)))
+        again.sendall(request)
+        began = time.monotonic()
+        relay.daemon.stop()
+        assert time.monotonic() - began < 4 * rig.TIME_FACTOR
 
 
 def test_reading_has_a_budget(r):

@@ -358,9 +358,11 @@ def test_rotated_and_compressed_files(r):
 JOURNALCTL = """\
 #!{python}
 # Prints lines in place of journalctl(1). The cursor is the number of lines.
+import os
 import sys
 import time
 
+parent = os.getppid()
 with open({arguments!r}, "a", encoding="ascii") as f:
     f.write(" ".join(sys.argv) + "\\n")
 after = [int(a.partition("=")[2]) for a in sys.argv if a.startswith("--after-cursor=")]
@@ -374,6 +376,8 @@ with open({lines!r}, encoding="ascii") as f:
             break
         if line == "":
             time.sleep(0.05)
+        if os.getppid() != parent:  # splitctl was killed
+            sys.exit(1)
 if "--show-cursor" in sys.argv:
     with open({lines!r}, encoding="ascii") as f:
         print("-- cursor:", len(f.readlines()))

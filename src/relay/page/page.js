@@ -311,7 +311,7 @@ function life(answer) {
     const c = answer.copy;
     const steps = [];
     if (c) {
-        steps.push([c.arrival_time, `arrived, ${count(c.recipients.length)} recipient${c.recipients.length === 1 ? "" : "s"}`]);
+        steps.push([c.arrival_time, `arrived, ${count(c.recipient_count)} recipient${c.recipient_count === 1 ? "" : "s"}`]);
         if (c.attempts > 0) {
             steps.push([null, `${count(c.attempts)} failed attempt${c.attempts === 1 ? "" : "s"}`]);
         }
@@ -328,6 +328,9 @@ function life(answer) {
 function recipientDetails(c) {
     const items = c.recipients.map((r) => element("li", {}, `${r.address}: ${r.status}`, r.delay_reason ? element("span", { class: "reason" }, r.delay_reason) : "",
         r.orcpt ? element("span", { class: "reason" }, `ORCPT ${r.orcpt}`) : ""));
+    if (c.recipient_count > c.recipients.length) {
+        items.push(element("li", {}, `and ${count(c.recipient_count - c.recipients.length)} more, which splitctl show has`));
+    }
     return [element("h3", {}, "Recipients"), element("ul", {}, items)];
 }
 
