@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 # Look-up tables.
+libsplit_a_SOURCES += %D%/cf.h %D%/module.h %D%/pool.h %D%/query.h %D%/table_module.h
 libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
 libsplit_a_SOURCES += %D%/socketmap_reply.c %D%/socketmap_reply.h
 libsplit_a_SOURCES += %D%/table.c %D%/table.h

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * pool: the hosts of one external table, and the connections to them. Any thread; no lock is held
+ * while a connection is made or used.
+ *
+ * Order of the hosts, as in Postfix: first those with an idle connection, then those that have not
+ * failed within the last retry interval; among these, local ones before others; equals in random
+ * order. A host that fails (no connection, or ANSWER_BROKEN) is not asked again before the retry
+ * interval is over; if that leaves no host, the look-up fails at once. Each host has its share of
+ * the time that is left: one that hangs leaves time for the others. A connection that breaks after
+ * it was idle is replaced once, without the host counting as failed, because the server may have
+ * been restarted.
+ *
+ * Connections: at most POOL_CONNECTIONS_MAX to all hosts together; a look-up waits for one until
+ * its deadline. Idle ones are closed after the idle interval, at the next look-up.
+ *
+ * Log: one warning when a host fails, one line when it answers again.
+ */
+#ifndef SPLIT_POOL_H
+#define SPLIT_POOL_H
+
+#include "table/table_module.h"
+
+#include <stdint.h>
+
+#define POOL_CONNECTIONS_MAX 16
+
+struct pool;
+
+struct pool_times {
+    int64_t retry_ms, idle_ms;
+};
+
+/* name: of the table, for messages and the log. module, settings: borrowed until pool_free(). */
+struct pool *pool_new(const char *name, const struct table_module *module, const void *settings,
+                      struct pool_times times)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* Close all connections, none of which is in use. NULL is legal. */
+void pool_free(struct pool *p);
+
+/*
+ * Ask the hosts, one after the other, until one has answered. result: empty, with query and key.
+ * *host_out: the name of the host that has answered, borrowed as long as the pool. ANSWER_BROKEN
+ * with `err`: no host could be asked, or the deadline is over; the reasons of all hosts that were
+ * tried are in `err`.
+ */
+enum table_answer pool_ask(struct pool *p, struct query_result *result, int64_t deadline_ms,
+                           const char **host_out, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* For `splitctl check`: the number of hosts; the name of one; connect to it, and ask for a key, on
+ * a connection of its own, whatever the state of the host. */
+size_t pool_hosts(const struct pool *p) __attribute__((nonnull));
+const char *pool_host(const struct pool *p, size_t host) __attribute__((nonnull, returns_nonnull));
+enum table_answer pool_try_host(const struct pool *p, size_t host, struct query_result *result,
+                                int64_t deadline_ms, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+#endif
