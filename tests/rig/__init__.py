@@ -23,7 +23,7 @@ The tests need root, because postfix(1) does. For an ordinary user the rig runs 
 otherwise the tests are skipped.
 """
 
-from . import libpq, queue  # noqa: F401
+from . import libpq, queue, table_outages, tables  # noqa: F401
 from .base import (  # noqa: F401
     Failure,
     Rig,
@@ -44,6 +44,7 @@ from .duplicator import Duplicator  # noqa: F401
 from .exim import Exim, exim_program  # noqa: F401
 from .filter import Filter  # noqa: F401
 from .fleet import Fleet  # noqa: F401
+from .gate import Gate  # noqa: F401
 from .guide import Guide, MachineGuide, blocks, commands  # noqa: F401
 from .jail import Jail, dated_back  # noqa: F401
 from .machine import Elsewhere, Machine  # noqa: F401
