@@ -111,7 +111,6 @@ class Databases:
     """What a server and a cluster share: passwords, and databases for splitrelay."""
 
     def __init__(self, rig, name):
-        need_client()
         self.rig = rig
         self.passwords = {ROLE: secrets.token_hex(12)}
         self.passfile = rig.write(f"{name}.passwords", f"*:*:*:{ROLE}:{self.passwords[ROLE]}\n", 0o600)
@@ -131,7 +130,9 @@ class Databases:
                     wait_for(lambda name=name, value=value: connection.execute(f"SHOW {name}") == [(value,)], 10, f"{name} = {value}")
 
     def create_database(self, name, options=""):
-        """Make a database for splitrelay, and its role. Returns its URI, with further options of the URI ("&sslmode=disable")."""
+        """Make a database for splitrelay, and its role. Returns its URI, with further options of the URI ("&sslmode=disable").
+        Skips unless splitrelay is built with PostgreSQL."""
+        need_client()
         if not self.execute("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
             self.execute(f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{self.passwords[ROLE]}' IN ROLE pg_monitor")
         self.execute(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8'")

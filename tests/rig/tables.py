@@ -364,34 +364,38 @@ def compare_cases(backend):
         assert found > each // 50, f"{case}: hardly anything was found, so the test is worth nothing"
 
 
-def check_injections(backend):
+def check_injections(backend, count=INJECTIONS, more=None, may_fail=False):
     """Hostile local parts find nothing, and change nothing on the server. Hostile addresses that the table has find their own rows
-    alone."""
+    alone. more: the case, instead of `plain`. may_fail: look-ups may fail, as the server refuses some keys; rows are not looked up."""
     rnd = random.Random(seed())
     backend.rows = make_rows(rnd)
     backend.fill(backend.rows)
     before = backend.snapshot()
     there = {a.casefold() for a in backend.rows}
-    query = TableQuery(backend.rig, backend.write("injections"))
-    wrong = []
+    query = TableQuery(backend.rig, backend.write("injections", more))
+    wrong, failed = [], 0
     for address, values in backend.rows.items():
         expected = b",".join(v.encode() for v in values if v)
         answer = query.ask(address)
-        if answer != (Answer(FOUND, expected) if expected else Answer(NOT_FOUND, b"")) and not _same_values(answer, expected):
+        if not may_fail and not _has_values(answer, expected):
             wrong.append(f"{address}: {answer!r} instead of {expected!r}")
-    for _ in range(INJECTIONS):
+    for _ in range(count):
         key = hostile_local_part(rnd) + rnd.choice((b"", b"@example.com", b"@example.net"))
         if key.split(b"\0")[0].decode("utf-8", "replace").casefold() in there or backend.is_same(key):
             continue
         answer = query.ask(key)
-        if answer.kind != NOT_FOUND:
+        failed += answer.kind != NOT_FOUND
+        if answer.kind != NOT_FOUND and not (may_fail and answer.kind == FAILED):
             wrong.append(f"{key!r}: {answer!r}")
     query.stop()
     if wrong:
         raise Failure(f"{len(wrong)} wrong answers:\n" + "\n".join(wrong[:20]))
     assert backend.snapshot() == before, "a look-up has changed the table"
+    assert failed < count // 2, f"{failed} of {count} look-ups failed, so the test is worth little"
 
 
-def _same_values(answer, expected):
-    """Are the values those expected, perhaps in another order?"""
+def _has_values(answer, expected):
+    """Does the answer have these values (joined by commas), perhaps in another order?"""
+    if not expected:
+        return answer.kind == NOT_FOUND
     return answer.kind == FOUND and sorted(answer.text.split(b",")) == sorted(expected.split(b","))
