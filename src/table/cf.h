@@ -29,12 +29,14 @@ struct cf;
 
 enum cf_kind {
     CF_TEXT,    /* cf_text() */
-    CF_SECRET,  /* cf_text(); a value that no message may contain */
+    CF_SECRET,  /* cf_text(): as CF_TEXT, but no message may contain the value */
     CF_BOOL,    /* cf_bool(): "yes" or "no", in any case of letters */
     CF_NUMBER,  /* cf_number(): a decimal number between min and max; seconds, for times */
     CF_LIST,    /* cf_list(): words separated by white space and commas */
     CF_IGNORED, /* Postfix ignores it, and so do we: a fault that does not prevent the use */
-    CF_REFUSED, /* Postfix has it, but it is not supported: cf_open() fails */
+    /* Postfix has it, but it is not supported: cf_open() fails, unless the value is the default
+     * value. */
+    CF_REFUSED,
 };
 
 struct cf_parameter {
@@ -43,8 +45,9 @@ struct cf_parameter {
     /* The value of a parameter that the file does not have, written as in a file. NULL: the getter
      * returns NULL, false, 0 or no words. */
     const char *default_value;
-    bool is_required; /* a file without it, or with an empty value, is refused */
-    long min, max;    /* CF_NUMBER; max 0: INT_MAX */
+    /* An empty value is refused. So is a file without the parameter, if it has no default value. */
+    bool is_required;
+    long min, max; /* CF_NUMBER; max 0: INT_MAX */
     /* CF_IGNORED, CF_REFUSED: the reason, and what to write instead, as the end of a sentence:
      * "PATH:LINE: NAME is not supported: REASON". */
     const char *reason;
@@ -52,7 +55,7 @@ struct cf_parameter {
 
 /* Entries of the list for tables with a result: what query_open() reads besides the templates. */
 #define CF_RESULT_PARAMETERS                                                                       \
-    {.name = "result_format", .kind = CF_TEXT, .default_value = "%s"},                             \
+    {.name = "result_format", .kind = CF_TEXT, .default_value = "%s", .is_required = true},        \
         {.name = "domain", .kind = CF_LIST},                                                       \
     {                                                                                              \
         .name = "expansion_limit", .kind = CF_NUMBER, .default_value = "0"                         \
@@ -78,8 +81,12 @@ struct cf_parameter {
  * Read a file. parameters: borrowed as long as the struct cf; ends with a NULL name. faults: as for
  * table_open_reporting(). As in Postfix, the last of several lines with the same name counts.
  * NULL with `err`, which begins with "PATH:LINE: " where a line is at fault: the file cannot be
- * read, is longer than CF_FILE_MAX, has a NUL or bytes that are not UTF-8, has a line without "=",
- * a parameter that is not in the list, or a value that is not valid.
+ * read, is longer than CF_FILE_MAX, has a NUL, a byte order mark, white space before the first
+ * parameter, a line without "=", a parameter that is not in the list, or a value that is not valid.
+ *
+ * A parameter that is set twice is reported to `faults`, or logged if that is NULL. Only `faults`
+ * receives parameters that are ignored, and the fault that others than owner and group can read a
+ * file with a secret.
  */
 struct cf *cf_open(const char *path, const struct cf_parameter *parameters,
                    const struct table_faults *faults, struct err *err)
@@ -90,7 +97,7 @@ struct cf *cf_open_text(const char *path, const char *text, size_t size,
                         const struct cf_parameter *parameters, const struct table_faults *faults,
                         struct err *err) __attribute__((nonnull(1, 2, 4, 6), warn_unused_result));
 
-/* NULL is legal. Overwrites the secrets before it frees them. */
+/* Overwrite the content of the file in memory, and free it. NULL is legal. */
 void cf_close(struct cf *cf);
 
 /* The path that the file was opened with, and its state when it was read. */
@@ -101,7 +108,7 @@ struct table_stamp cf_stamp(const struct cf *cf) __attribute__((nonnull));
 bool cf_takes(const struct cf *cf, const char *name) __attribute__((nonnull));
 bool cf_is_set(const struct cf *cf, const char *name) __attribute__((nonnull));
 
-/* The first line of the parameter in the file, from 1; 0 if it is not there. */
+/* The line of the parameter in the file, from 1; 0 if it is not there. */
 unsigned cf_line(const struct cf *cf, const char *name) __attribute__((nonnull));
 
 /* The value, or the default value, borrowed. cf_text(): NULL if there is neither; "" if the file
