@@ -9,10 +9,11 @@
  * result_format  %s the value    %u %d its parts; upper case and digits as in a query in both %%  a
  * percent sign
  *
- * The last '@' divides an address. Nothing is asked for a key that has no domain, an empty local
- * part, or fewer labels than the templates need (all templates of a table count, also
- * result_format), for a key outside of `domain`, for an empty key, and for a key that is not UTF-8.
- * It is not found. A value that is empty, or lacks a part that result_format needs, is skipped.
+ * The last '@' divides an address. Nothing is asked for a key that lacks a part that a template
+ * needs: the domain, the local part before an '@', or so many labels (all templates of a table
+ * count, also result_format); nor for a key outside of `domain`, an empty key, and a key that is
+ * not UTF-8. It is not found. A value that is empty, or lacks a part that result_format needs, is
+ * skipped.
  *
  * What reaches a server is a string of valid UTF-8 without NUL, in which every expansion went
  * through the quoting function of the driver. A value with a NUL, or that is not UTF-8, makes the
@@ -57,6 +58,10 @@ void query_free(struct query *q);
 
 /* Does the template contain an expansion that depends on the key? */
 bool query_is_dynamic(const struct query *q, const char *name) __attribute__((nonnull));
+
+/* For templates of SQL: the first expansion that is not inside '...', or NULL. There its text could
+ * change the statement, because the drivers quote for string constants. */
+const char *query_unquoted(const struct query *q, const char *name) __attribute__((nonnull));
 
 /* Is there anything to ask for this key? False: the key is not found, and no server is asked. */
 bool query_applies(const struct query *q, const char *key) __attribute__((nonnull));
