@@ -82,6 +82,6 @@ struct table_module {
 
 /* The symbol of a module; declared here for the modules, and not to be used by the program, which
  * finds it by dlsym(3). */
-extern const struct table_module splitmilter_table;
+extern const struct table_module splitmilter_table __attribute__((visibility("default")));
 
 #endif
