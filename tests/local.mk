@@ -2,6 +2,7 @@
 # Check programs test_<module>.c, fuzzers fuzz_<parser>.c, integration tests it_<behaviour>.py.
 AM_TESTS_ENVIRONMENT = \
 	SPLIT_BUILD_DIR='$(abs_top_builddir)'; export SPLIT_BUILD_DIR; \
+	SPLIT_MODULE_DIR='$(abs_top_builddir)/src/table'; export SPLIT_MODULE_DIR; \
 	SPLIT_SOURCE_DIR='$(abs_top_srcdir)'; export SPLIT_SOURCE_DIR; \
 	PYTHONPATH='$(abs_top_srcdir)/tests'; export PYTHONPATH; \
 	PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE;
@@ -77,6 +78,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \
+	%D%/it/it_tables_sqlite.py \
 	%D%/it/it_task_gdb.py \
 	%D%/it/it_tls.py \
 	%D%/it/it_transport_map.py \
@@ -119,6 +121,7 @@ EXTRA_DIST += \
 	%D%/rig/duplicator.py \
 	%D%/rig/filter.py \
 	%D%/rig/fleet.py \
+	%D%/rig/gate.py \
 	%D%/rig/guardian.py \
 	%D%/rig/guide.py \
 	%D%/rig/jail.py \
@@ -143,6 +146,8 @@ EXTRA_DIST += \
 	%D%/rig/socketmap.py \
 	%D%/rig/setup_system.py \
 	%D%/rig/split_scenarios.py \
+	%D%/rig/table_outages.py \
+	%D%/rig/tables.py \
 	%D%/rig/tap.py \
 	%D%/rig/tools.py \
 	%D%/rig/tower.py \
@@ -186,6 +191,11 @@ FUZZERS += %D%/fuzz/fuzz_address
 %C%_fuzz_fuzz_address_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_address_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz/fuzz_cf
+%C%_fuzz_fuzz_cf_SOURCES = %D%/fuzz/fuzz_cf.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_cf_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_cf_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz/fuzz_config
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_config_LDFLAGS = $(FUZZ_LINK)
@@ -220,6 +230,11 @@ FUZZERS += %D%/fuzz/fuzz_orcpt
 %C%_fuzz_fuzz_orcpt_SOURCES = %D%/fuzz/fuzz_orcpt.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_orcpt_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_orcpt_LDADD = $(FUZZ_LIBS)
+
+FUZZERS += %D%/fuzz/fuzz_query
+%C%_fuzz_fuzz_query_SOURCES = %D%/fuzz/fuzz_query.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_query_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_query_LDADD = $(FUZZ_LIBS)
 
 FUZZERS += %D%/fuzz/fuzz_smtp_command
 %C%_fuzz_fuzz_smtp_command_SOURCES = %D%/fuzz/fuzz_smtp_command.c $(FUZZ_MAIN)
@@ -263,6 +278,10 @@ UNIT_TESTS += %D%/unit/test_address
 UNIT_TESTS += %D%/unit/test_ascii
 %C%_unit_test_ascii_SOURCES = %D%/unit/test_ascii.c
 %C%_unit_test_ascii_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_cf
+%C%_unit_test_cf_SOURCES = %D%/unit/test_cf.c
+%C%_unit_test_cf_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_clock
 %C%_unit_test_clock_SOURCES = %D%/unit/test_clock.c
@@ -400,6 +419,14 @@ UNIT_TESTS += %D%/unit/test_milter_packet
 %C%_unit_test_milter_packet_SOURCES = %D%/unit/test_milter_packet.c
 %C%_unit_test_milter_packet_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_module
+%C%_unit_test_module_SOURCES = %D%/unit/test_module.c
+%C%_unit_test_module_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += %D%/unit/other_version/ldap.so
+%C%_unit_other_version_ldap_so_SOURCES = %D%/unit/module_other_version.c
+%C%_unit_other_version_ldap_so_CFLAGS = $(MODULE_CFLAGS)
+%C%_unit_other_version_ldap_so_LDFLAGS = $(MODULE_LDFLAGS)
+
 UNIT_TESTS += %D%/unit/test_policy
 %C%_unit_test_policy_SOURCES = %D%/unit/test_policy.c
 %C%_unit_test_policy_LDADD = $(UNIT_LIBS)
@@ -408,9 +435,17 @@ UNIT_TESTS += %D%/unit/test_policy_choice
 %C%_unit_test_policy_choice_SOURCES = %D%/unit/test_policy_choice.c
 %C%_unit_test_policy_choice_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_pool
+%C%_unit_test_pool_SOURCES = %D%/unit/test_pool.c
+%C%_unit_test_pool_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_process
 %C%_unit_test_process_SOURCES = %D%/unit/test_process.c
 %C%_unit_test_process_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_query
+%C%_unit_test_query_SOURCES = %D%/unit/test_query.c
+%C%_unit_test_query_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue
 %C%_unit_test_queue_SOURCES = %D%/unit/test_queue.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h

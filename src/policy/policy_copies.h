@@ -29,7 +29,7 @@ struct policy_copies *policy_copies_replace(const struct policy_copies *p, const
 const struct table *policy_copies_table(const struct policy_copies *p, size_t index)
     __attribute__((nonnull));
 
-/* May policy_copies_decide() wait for a server (socketmap), or compute for long (regexp)? */
+/* May policy_copies_decide() wait for a server, or compute for long (regexp)? */
 bool policy_copies_may_take_long(const struct policy_copies *p) __attribute__((nonnull));
 
 /* The decision about one recipient. The caller owns it and frees its content with

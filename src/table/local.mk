@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: ISC
 # Look-up tables.
-libsplit_a_SOURCES += %D%/cf.h %D%/module.h %D%/pool.h %D%/query.h %D%/table_module.h
+libsplit_a_SOURCES += %D%/cf.c %D%/cf.h
 libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
+libsplit_a_SOURCES += %D%/module.c %D%/module.h
+libsplit_a_SOURCES += %D%/pool.c %D%/pool.h
+libsplit_a_SOURCES += %D%/query.c %D%/query.h
 libsplit_a_SOURCES += %D%/socketmap_reply.c %D%/socketmap_reply.h
 libsplit_a_SOURCES += %D%/table.c %D%/table.h
 libsplit_a_SOURCES += %D%/table_compiled.c
+libsplit_a_SOURCES += %D%/table_external.c
 libsplit_a_SOURCES += %D%/table_file.c
 libsplit_a_SOURCES += %D%/table_index.c
 libsplit_a_SOURCES += %D%/table_inline.c
 libsplit_a_SOURCES += %D%/table_lines.c
+libsplit_a_SOURCES += %D%/table_module.h
 libsplit_a_SOURCES += %D%/table_pcre.c
 libsplit_a_SOURCES += %D%/table_pcre_needs.c %D%/table_pcre_needs.h
 libsplit_a_SOURCES += %D%/table_private.h
@@ -22,4 +27,14 @@ libsplit_a_SOURCES += %D%/table_cdb.c
 endif
 if HAVE_LMDB
 libsplit_a_SOURCES += %D%/table_lmdb.c
+endif
+
+# Modules, which are loaded for tables of their type.
+EXTRA_DIST += %D%/module.symbols
+if HAVE_MODULE_SQLITE
+module_PROGRAMS += %D%/sqlite.so
+%C%_sqlite_so_SOURCES = %D%/module_sqlite.c
+%C%_sqlite_so_CFLAGS = $(MODULE_CFLAGS) $(SQLITE_TABLE_CFLAGS)
+%C%_sqlite_so_LDFLAGS = $(MODULE_LDFLAGS)
+%C%_sqlite_so_LDADD = $(SQLITE_TABLE_LIBS)
 endif

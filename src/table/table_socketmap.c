@@ -20,9 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOKUP_TIMEOUT_MS 10000 /* for a whole look-up: connecting, request and reply */
-#define IDLE_MAX 16             /* connections */
-#define IDLE_MS 10000           /* a connection that was idle for longer is not used again */
+#define IDLE_MAX 16   /* connections */
+#define IDLE_MS 10000 /* a connection that was idle for longer is not used again */
 
 struct idle {
     struct stream *stream;
@@ -169,7 +168,7 @@ static enum exchange exchange(const struct socketmap *sm, struct stream *s, cons
 static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *reply,
                struct err *err)
 {
-    int64_t deadline_ms = clock_now_ms() + LOOKUP_TIMEOUT_MS;
+    int64_t deadline_ms = clock_now_ms() + sm->table.timeout_ms;
     enum exchange x = EXCHANGE_BROKEN;
     struct stream *s = take_idle(sm);
 

@@ -110,12 +110,15 @@ int main(int argc, char **argv)
 {
     struct err err;
     bool wants_all = false;
+    unsigned timeout_ms = TABLE_TIMEOUT_MS;
     int option;
 
     while ((option = getopt(argc, argv, "at:")) != -1)
         if (option == 'a')
             wants_all = true;
-        else if (option != 't')
+        else if (option == 't')
+            timeout_ms = (unsigned)strtoul(optarg, NULL, 10) * 1000;
+        else
             argc = 0;
     if (argc != optind + 1) {
         fputs("usage: table_query [-a] [-t SECONDS] TYPE:ARGUMENT < KEYS\n", stderr);
@@ -126,6 +129,7 @@ int main(int argc, char **argv)
         log_error("%s", err.text);
         return 2;
     }
+    table_set_timeout(t, timeout_ms);
     int code = query_all(t, wants_all);
     table_close(t);
     return code;

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * mysql, pgsql, ldap, sqlite: tables that a module asks for. What a look-up passes through:
+ *
+ *   cf.c      the parameter file, read when the table is opened; a change of it makes a new table
+ *   module.c  the module of the type
+ *   query.c   which keys are asked for
+ *   pool.c    a host and a connection, within the time limit of the table
+ *   module    the text of the query, the answer
+ *   query.c   the result
+ *
+ * A server that is away is no reason not to open a table.
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "table/cf.h"
+#include "table/module.h"
+#include "table/pool.h"
+#include "table/query.h"
+#include "table/table_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define INTERVAL_S 60 /* retry_interval and idle_interval, as in Postfix */
+
+struct external {
+    struct table table;
+    const struct table_module *module;
+    struct cf *cf;
+    struct query *query;
+    void *settings;
+    struct pool *pool;
+};
+
+static void external_close(struct table *t)
+{
+    struct external *x = (struct external *)t;
+
+    pool_free(x->pool);
+    if (x->settings != NULL)
+        x->module->close(x->settings);
+    query_free(x->query);
+    cf_close(x->cf);
+    free(x);
+}
+
+static int64_t interval_ms(const struct cf *cf, const char *name, unsigned otherwise_s)
+{
+    return 1000 * (cf_takes(cf, name) ? (int64_t)cf_number(cf, name) : (int64_t)otherwise_s);
+}
+
+/* Report an expansion outside of '...' in a statement of SQL. */
+static void review_quotes(const struct external *x, const struct table_faults *faults)
+{
+    struct err text;
+
+    for (const char *const *name = x->module->templates; faults != NULL && *name != NULL; name++) {
+        const char *at = strcmp(*name, "query") == 0 ? query_unquoted(x->query, *name) : NULL;
+        if (at == NULL)
+            continue;
+        err_set(&text, "query: %.2s is not inside '...': an address could change the statement",
+                at);
+        faults->each(faults->ctx, cf_path(x->cf), cf_line(x->cf, *name), text.text);
+    }
+}
+
+static int read_file(struct external *x, const char *path, const struct table_faults *faults,
+                     struct err *err)
+{
+    x->cf = cf_open(path, x->module->parameters, faults, err);
+    if (x->cf == NULL)
+        return -1;
+    x->query = query_open(x->cf, x->module->templates, err);
+    if (x->query == NULL)
+        return -1;
+    x->settings = x->module->open(x->cf, x->query, err);
+    if (x->settings == NULL)
+        return -1;
+    review_quotes(x, faults);
+    return 0;
+}
+
+static struct table *external_open(const struct table_type *type, const char *path,
+                                   const struct table_faults *faults, struct table_stamp *stamp_out,
+                                   struct err *err)
+{
+    if (path[0] != '/') {
+        err_set(err,
+                "%s:%s: expected the path of a file: parameters in Postfix's main.cf are not read",
+                type->name, path);
+        return NULL;
+    }
+    struct external *x = mem_zalloc(sizeof *x);
+    x->module = module_load(type->name, err);
+    if (x->module == NULL || read_file(x, path, faults, err) < 0) {
+        external_close(&x->table);
+        return NULL;
+    }
+    struct pool_times times = {
+        .retry_ms = interval_ms(x->cf, "retry_interval", x->module->retry_s),
+        .idle_ms = interval_ms(x->cf, "idle_interval", INTERVAL_S),
+    };
+    char *name = mem_printf("%s:%s", type->name, path);
+    x->pool = pool_new(name, x->module, x->settings, times);
+    free(name);
+    *stamp_out = cf_stamp(x->cf);
+    return &x->table;
+}
+
+static enum table_result understand(const struct table *t, enum table_answer answer,
+                                    const struct query_result *result, const char *host,
+                                    struct table_match *m, struct err *err)
+{
+    switch (answer) {
+    case ANSWER_OK:
+        break;
+    case ANSWER_BROKEN:
+    case ANSWER_FAILED:
+        err_wrap(err, "%s:%s", t->type->name, t->path);
+        return TABLE_FAILED;
+    case ANSWER_LIMIT:
+        err_wrap(err, "%s:%s", t->type->name, t->path);
+        return TABLE_LIMIT;
+    }
+    err_clear(err);
+    if (result->value.len == 0)
+        return TABLE_NOT_FOUND;
+    buf_reset(&m->value);
+    buf_adds(&m->value, buf_str(&result->value));
+    buf_reset(&m->key);
+    buf_adds(&m->key, result->key);
+    m->line = 0;
+    buf_adds(&m->host, host);
+    buf_adds(&m->query, buf_str(&result->asked));
+    return TABLE_FOUND;
+}
+
+static enum table_result external_find(const struct table *t, struct table_scratch *s,
+                                       const char *key, struct table_match *m, struct err *err)
+{
+    const struct external *x = (const struct external *)t;
+    struct query_result result = {.query = x->query, .key = key};
+    const char *host = "";
+
+    (void)s;
+    if (!query_applies(x->query, key))
+        return TABLE_NOT_FOUND;
+    enum table_answer answer =
+        pool_ask(x->pool, &result, clock_now_ms() + t->timeout_ms, &host, err);
+    enum table_result r = understand(t, answer, &result, host, m, err);
+    query_result_clear(&result);
+    return r;
+}
+
+static void external_try(const struct table *t, const char *key, const struct table_faults *faults)
+{
+    const struct external *x = (const struct external *)t;
+    struct query_result result = {.query = x->query, .key = key};
+    struct err err;
+
+    for (size_t i = 0; i < pool_hosts(x->pool); i++) {
+        int64_t deadline_ms = clock_now_ms() + t->timeout_ms;
+        if (pool_try_host(x->pool, i, &result, deadline_ms, &err) == ANSWER_OK)
+            continue;
+        err_wrap(&err, "%s:%s: host %s", t->type->name, t->path, pool_host(x->pool, i));
+        faults->each(faults->ctx, "", 0, err.text);
+    }
+    query_result_clear(&result);
+}
+
+#define EXTERNAL(type)                                                                             \
+    const struct table_type table_##type = {                                                       \
+        .name = #type,                                                                             \
+        .asks_server = true,                                                                       \
+        .may_take_long = true,                                                                     \
+        .open_parameters = external_open,                                                          \
+        .close = external_close,                                                                   \
+        .find = external_find,                                                                     \
+        .try_hosts = external_try,                                                                 \
+    }
+
+EXTERNAL(ldap);
+EXTERNAL(mysql);
+EXTERNAL(pgsql);
+EXTERNAL(sqlite);
