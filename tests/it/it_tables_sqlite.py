@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: ISC
+"""sqlite: tables: the same answers as postmap(1) for the same files; hostile keys; databases that are locked, replaced, damaged or
+missing; what users see of it.
+
+Environment: SPLIT_LOOKUPS, SPLIT_INJECTIONS, SPLIT_SEED (tests/rig/tables.py)."""
+
+import os
+import sqlite3
+import time
+
+import rig
+from rig import tables, table_outages
+from rig.tables import FAILED, FOUND, NOT_FOUND, TableQuery
+
+QUERY = "SELECT goto FROM alias WHERE address = '%s' ORDER BY id"
+
+
+class Sqlite(tables.Backend):
+    kind = "sqlite"
+    plain = {"query": QUERY}
+    fast = {}
+    cases = {
+        "plain": {"query": QUERY},
+        "format": {"query": QUERY, "result_format": "%u at %d for %S %%"},
+        "user": {"query": QUERY, "result_format": "smtp:[%u]:%U@%D"},
+        "parts": {"query": "SELECT goto FROM alias WHERE address = '%u' || '@' || '%d' ORDER BY id"},
+        "labels": {"query": "SELECT goto FROM alias WHERE address = '%U@%D' AND '%1' <> '' AND '%2' = '%2' ORDER BY id", "result_format": "%2.%1 %s"},
+        "domain": {"query": QUERY, "domain": "!example.net, example.com b\u00fccher.example mail.example.com"},
+        "limit": {"query": QUERY, "expansion_limit": "2"},
+        "like": {"query": "SELECT goto FROM alias WHERE address LIKE '%%' || '%s' ORDER BY id LIMIT 3"},
+        "columns": {"query": "SELECT goto, address FROM alias WHERE address = '%s' ORDER BY id"},
+        "types": {"query": "SELECT CASE id %% 4 WHEN 0 THEN id WHEN 1 THEN id / 2.0 WHEN 2 THEN NULL ELSE CAST(goto AS BLOB) END FROM alias WHERE address = '%s' ORDER BY id"},
+        "several statements": {"query": QUERY + "; DROP TABLE alias"},
+    }
+
+    def __init__(self, r):
+        super().__init__(r)
+        self.path = r.path("mail.sqlite")
+
+    def connect(self):
+        return sqlite3.connect(self.path)
+
+    def fill(self, rows):
+        with self.connect() as db:
+            db.execute("DROP TABLE IF EXISTS alias")
+            db.execute("CREATE TABLE alias (id INTEGER PRIMARY KEY, address TEXT, goto TEXT)")
+            db.executemany("INSERT INTO alias (address, goto) VALUES (?, ?)", [(a, v) for a, values in rows.items() for v in values])
+        db.close()
+
+    def snapshot(self):
+        db = self.connect()
+        text = list(db.iterdump())
+        db.close()
+        return text
+
+    def parameters(self, address=None):
+        return {"dbpath": self.path}
+
+
+def test_same_answers_as_postmap(r):
+    tables.compare_cases(Sqlite(r))
+
+
+def test_injections(r):
+    tables.check_injections(Sqlite(r))
+
+
+def test_tools(r):
+    table_outages.check_tools(Sqlite(r), has_password=False)
+
+
+def small(r, text="CREATE TABLE alias (id INTEGER PRIMARY KEY, address TEXT, goto); INSERT INTO alias (address, goto) VALUES ('k', 'v')"):
+    """A table with one row, and table_query on it."""
+    t = Sqlite(r)
+    db = t.connect()
+    db.executescript(text)
+    db.close()
+    return t, TableQuery(r, t.write("small"), seconds=3)
+
+
+def test_a_database_that_was_replaced_is_opened_again(r):
+    t, query = small(r)
+    assert query.ask("k") == (FOUND, b"v")
+    before = query.descriptors()
+    for i in range(20):
+        other = sqlite3.connect(r.path("other"))
+        other.executescript(f"CREATE TABLE alias (id INTEGER PRIMARY KEY, address TEXT, goto TEXT); INSERT INTO alias (address, goto) VALUES ('k', 'v{i}')")
+        other.close()
+        os.rename(r.path("other"), t.path)
+        assert query.ask("k") == (FOUND, f"v{i}".encode())
+    assert query.descriptors() == before
+
+
+def test_a_database_that_is_missing_or_damaged_fails_until_it_is_there(r):
+    t, query = small(r)
+    assert query.ask("k") == (FOUND, b"v")
+    os.rename(t.path, r.path("away"))
+    for _ in range(3):
+        answer = query.ask("k")
+        assert answer.kind == FAILED and b"cannot open the database" in answer.text, answer
+    with open(t.path, "wb") as f:
+        f.write(b"This is no database. " * 100)
+    answer = query.ask("k")
+    assert answer.kind == FAILED and b"not a database" in answer.text, answer
+    os.rename(r.path("away"), t.path)
+    assert query.ask("k") == (FOUND, b"v")
+    assert query.ask("l") == (NOT_FOUND, b"")
+    assert query.log().count("does not answer") == 1 and query.log().count("answers again") == 1, query.log()
+
+
+def test_a_locked_database_is_waited_for(r):
+    t, query = small(r)
+    db = t.connect()
+    db.isolation_level = None
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("BEGIN EXCLUSIVE")
+    begin = time.monotonic()
+    answer = query.ask("k")
+    assert answer.kind == FAILED and b"locked" in answer.text, answer
+    assert 2 < time.monotonic() - begin < 5 * rig.TIME_FACTOR
+    db.execute("COMMIT")
+    db.close()
+    assert query.ask("k") == (FOUND, b"v")
+
+
+def test_a_query_without_end_is_interrupted(r):
+    t, query = small(r)
+    query.stop()
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n WHERE '%s' <> ''"
+    query = TableQuery(r, t.write("endless", {"query": endless}), seconds=2, name="endless")
+    begin = time.monotonic()
+    answer = query.ask("k")
+    assert answer.kind == FAILED and b"takes too long" in answer.text, answer
+    assert 1.9 < time.monotonic() - begin < 4 * rig.TIME_FACTOR
+
+
+def test_values_that_are_no_text_fail(r):
+    _, query = small(
+        r,
+        "CREATE TABLE alias (id INTEGER PRIMARY KEY, address TEXT, goto); "
+        "INSERT INTO alias (address, goto) VALUES ('nul', CAST(x'6100' AS TEXT)), ('latin', CAST(x'fc' AS TEXT)), ('null', NULL), ('empty', ''), ('number', 5)",
+    )
+    for key in ("nul", "latin"):
+        answer = query.ask(key)
+        assert answer.kind == FAILED and b"no valid UTF-8" in answer.text, answer
+    assert query.ask("null").kind == query.ask("empty").kind == NOT_FOUND
+    assert query.ask("number") == (FOUND, b"5")
+
+
+def test_faults_of_a_file_have_path_and_line(r):
+    t = Sqlite(r)
+    for more, expected in (
+        ({"query": "SELECT %x"}, "2: query: "),
+        ({"query": QUERY, "hosts": "x"}, '3: unknown parameter "hosts"'),
+        ({"select_field": "goto"}, "2: select_field is not supported: write the statement as query = SELECT"),
+        ({"query": QUERY, "dbpath": "mail.sqlite"}, "1: dbpath: "),
+    ):
+        parameters = {"dbpath": t.path, **more}
+        path = r.write("bad.cf", "".join(f"{n} = {v}\n" for n, v in parameters.items()))
+        conf = r.write("bad.conf", f'log {{ target = "stderr" }}\nmilter {{ socket = "unix:{r.path("m.sock")}" filter_maps = {{ "proxy:sqlite:{path}" }} }}\n')
+        status, out, err = rig.run_splitctl(r, conf, "check", check=False)
+        assert status != 0 and f"{path}:{expected}" in out + err, out + err
+
+
+def test_a_missing_module_names_its_package(r):
+    t = Sqlite(r)
+    spec = t.write("small")
+    conf = r.write("missing.conf", f'log {{ target = "stderr" }}\nmilter {{ socket = "unix:{r.path("m.sock")}" filter_maps = {{ "{spec}" }} }}\n')
+    status, out, err = rig.run_splitctl(r, conf, "check", check=False, env={"SPLIT_MODULE_DIR": r.path("")})
+    assert status != 0 and "sqlite: tables need the package splitmilter-sqlite" in out + err, out + err
+
+
+if __name__ == "__main__":
+    rig.main()
