@@ -78,6 +78,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \
+	%D%/it/it_tables_pgsql.py \
 	%D%/it/it_tables_sqlite.py \
 	%D%/it/it_task_gdb.py \
 	%D%/it/it_tls.py \
