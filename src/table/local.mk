@@ -31,6 +31,13 @@ endif
 
 # Modules, which are loaded for tables of their type.
 EXTRA_DIST += %D%/module.symbols
+if HAVE_MODULE_PGSQL
+module_PROGRAMS += %D%/pgsql.so
+%C%_pgsql_so_SOURCES = %D%/module_pgsql.c %D%/module_pgsql_settings.c %D%/module_pgsql_private.h
+%C%_pgsql_so_CFLAGS = $(MODULE_CFLAGS) $(PGSQL_CFLAGS)
+%C%_pgsql_so_LDFLAGS = $(MODULE_LDFLAGS)
+%C%_pgsql_so_LDADD = $(PGSQL_LIBS)
+endif
 if HAVE_MODULE_SQLITE
 module_PROGRAMS += %D%/sqlite.so
 %C%_sqlite_so_SOURCES = %D%/module_sqlite.c

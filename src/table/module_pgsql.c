@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The module of pgsql: tables (table_module.h), with libpq. The parameters are those of
+ * pgsql_table(5). As in Postfix, the statement is sent as text, in which the parts of the key are
+ * quoted by PQescapeStringConn() for the connection's encoding. All columns of all rows of the last
+ * statement are values.
+ *
+ * libpq is used without blocking, so that each call ends at its deadline. Only the look-up of a
+ * host name blocks.
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "table/module_pgsql_private.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct connection {
+    PGconn *conn;
+    bool is_spent; /* cannot be used again, although the last answer was complete */
+};
+
+static const char *const templates[] = {"query", NULL};
+
+/* --- connections --- */
+
+/* Set `err` to a message of libpq, in one line. */
+static void say(const char *message, struct err *err)
+{
+    err_set(err, "%s", message);
+    size_t len = strlen(err->text);
+    while (len > 0 && err->text[len - 1] == '\n')
+        err->text[--len] = '\0';
+    for (char *c = err->text; *c != '\0'; c++)
+        if (*c == '\n' || *c == '\t')
+            *c = ' ';
+}
+
+/* Wait until libpq can read (or write) the connection. False with `err`: the deadline is over. */
+static bool wait_socket(PGconn *conn, short events, int64_t deadline_ms, struct err *err)
+{
+    for (;;) {
+        struct pollfd fd = {.fd = PQsocket(conn), .events = events};
+        int64_t left_ms = deadline_ms - clock_now_ms();
+        int rc = left_ms <= 0 ? 0 : poll(&fd, 1, (int)left_ms);
+        if (rc > 0)
+            return true;
+        if (rc == 0) {
+            err_set(err, "no answer within the time limit");
+            return false;
+        }
+        if (errno != EINTR) {
+            err_set_errno(err, "poll");
+            return false;
+        }
+    }
+}
+
+static void ignore_notice(void *arg, const char *message)
+{
+    (void)arg;
+    (void)message;
+}
+
+/* Begin to connect. As with PQsetdbLogin(), which Postfix uses, dbname may be a list of options,
+ * and the parameters of the file take precedence over it. */
+static PGconn *start(const struct pgsql_settings *s, const struct pgsql_host *h)
+{
+    const char *names[8], *values[8];
+    size_t count = 0;
+    bool is_uri = h->uri != NULL;
+    const struct {
+        const char *name, *value;
+    } all[] = {
+        {"dbname", is_uri ? h->uri : s->dbname},
+        {"host", is_uri ? "" : h->host},
+        {"port", is_uri ? "" : h->port},
+        {"user", is_uri ? "" : s->user},
+        {"password", is_uri ? "" : s->password},
+        {"client_encoding", s->encoding},
+        {"fallback_application_name", "splitmilter"},
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (*all[i].value == '\0')
+            continue;
+        names[count] = all[i].name;
+        values[count++] = all[i].value;
+    }
+    names[count] = values[count] = NULL;
+    return PQconnectStartParams(names, values, 1);
+}
+
+static bool finish(PGconn *conn, int64_t deadline_ms, struct err *err)
+{
+    PostgresPollingStatusType state = PGRES_POLLING_WRITING;
+
+    PQsetNoticeProcessor(conn, ignore_notice, NULL);
+    if (PQstatus(conn) == CONNECTION_BAD)
+        state = PGRES_POLLING_FAILED;
+    while (state != PGRES_POLLING_OK && state != PGRES_POLLING_FAILED) {
+        short events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        if (!wait_socket(conn, events, deadline_ms, err))
+            return false;
+        state = PQconnectPoll(conn);
+    }
+    if (state == PGRES_POLLING_OK && PQsetnonblocking(conn, 1) == 0)
+        return true;
+    say(PQerrorMessage(conn), err);
+    return false;
+}
+
+static void *connect_host(const void *settings, size_t host, int64_t deadline_ms, struct err *err)
+{
+    const struct pgsql_settings *s = settings;
+    PGconn *conn = start(s, &s->hosts[host]);
+
+    if (conn == NULL)
+        abort(); /* no memory */
+    if (!finish(conn, deadline_ms, err)) {
+        PQfinish(conn);
+        return NULL;
+    }
+    struct connection *c = mem_zalloc(sizeof *c);
+    c->conn = conn;
+    return c;
+}
+
+static void disconnect(void *connection)
+{
+    struct connection *c = connection;
+
+    PQfinish(c->conn);
+    free(c);
+}
+
+/* --- questions --- */
+
+static int quote(void *ctx, const char *text, size_t len, struct buf *out, struct err *err)
+{
+    PGconn *conn = ctx;
+    int failure = 0;
+    char *room = buf_reserve(out, 2 * len);
+    size_t quoted = PQescapeStringConn(conn, room, text, len, &failure);
+
+    if (failure != 0) {
+        say(PQerrorMessage(conn), err);
+        err_wrap(err, "the key cannot be quoted");
+        return -1;
+    }
+    out->len += quoted;
+    out->data[out->len] = '\0';
+    return 0;
+}
+
+/*
+ * Classify an error of the server by its SQLSTATE (appendix A of PostgreSQL's manual). A fault of
+ * this server alone is ANSWER_BROKEN. A fault that the key or the data can cause must not be,
+ * because then a client could make the host count as failed. Postfix makes no such difference.
+ */
+static enum table_answer classify(const char *sqlstate)
+{
+    static const char *const broken[] = {
+        "08",    /* connection exception */
+        "25006", /* read-only transaction: a standby */
+        "531",   /* disk full */
+        "532",   /* out of memory */
+        "533",   /* too many connections */
+        "57P",   /* the server shuts down, crashes, starts; the connection was ended */
+        "58",    /* system error */
+        "XX001", /* data corrupted */
+        "XX002", /* index corrupted */
+    };
+
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
+        if (strncmp(sqlstate, broken[i], strlen(broken[i])) == 0)
+            return ANSWER_BROKEN;
+    return ANSWER_FAILED;
+}
+
+static enum table_answer note_error(const struct connection *c, const PGresult *result,
+                                    struct err *err)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    say(message != NULL ? message : PQresultErrorMessage(result), err);
+    if (sqlstate == NULL || PQstatus(c->conn) == CONNECTION_BAD) /* an error of libpq */
+        return ANSWER_BROKEN;
+    return classify(sqlstate);
+}
+
+static enum table_answer send_query(struct connection *c, const char *sql, int64_t deadline_ms,
+                                    struct err *err)
+{
+    int rc;
+
+    if (!PQsendQuery(c->conn, sql)) {
+        say(PQerrorMessage(c->conn), err);
+        return ANSWER_BROKEN;
+    }
+    (void)PQsetSingleRowMode(c->conn); /* memory does not grow with the number of rows */
+    while ((rc = PQflush(c->conn)) == 1) {
+        if (!wait_socket(c->conn, POLLIN | POLLOUT, deadline_ms, err))
+            return ANSWER_BROKEN;
+        if (!PQconsumeInput(c->conn))
+            rc = -1;
+        if (rc < 0)
+            break;
+    }
+    if (rc == 0)
+        return ANSWER_OK;
+    say(PQerrorMessage(c->conn), err);
+    return ANSWER_BROKEN;
+}
+
+/* Take the next result. *result_out NULL with ANSWER_OK: there are no more. */
+static enum table_answer next_result(struct connection *c, int64_t deadline_ms,
+                                     PGresult **result_out, struct err *err)
+{
+    *result_out = NULL;
+    while (PQisBusy(c->conn)) {
+        if (!wait_socket(c->conn, POLLIN, deadline_ms, err))
+            return ANSWER_BROKEN;
+        if (!PQconsumeInput(c->conn)) {
+            say(PQerrorMessage(c->conn), err);
+            return ANSWER_BROKEN;
+        }
+    }
+    *result_out = PQgetResult(c->conn);
+    return ANSWER_OK;
+}
+
+static enum table_answer add_rows(const PGresult *rows, struct query_result *result,
+                                  struct err *err)
+{
+    for (int i = 0; i < PQntuples(rows); i++)
+        for (int j = 0; j < PQnfields(rows); j++) {
+            const char *value = PQgetisnull(rows, i, j) ? NULL : PQgetvalue(rows, i, j);
+            size_t len = value == NULL ? 0 : (size_t)PQgetlength(rows, i, j);
+            enum table_answer answer = query_result_add(result, value, len, err);
+            if (answer != ANSWER_OK)
+                return answer;
+        }
+    return ANSWER_OK;
+}
+
+/* The statements of a query, one after the other; the values of the last one count. */
+struct answer {
+    enum table_answer answer;
+    bool is_over; /* the statement before is complete */
+};
+
+static void take(struct connection *c, const PGresult *part, struct answer *a, const char *sql,
+                 struct query_result *result, struct err *err)
+{
+    ExecStatusType status = PQresultStatus(part);
+
+    if (a->answer != ANSWER_OK) /* what remains of an answer that is at fault */
+        return;
+    if (a->is_over) {
+        query_result_reset(result);
+        query_result_asked(result, "%s", sql);
+    }
+    a->is_over = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+    switch ((int)status) {
+    case PGRES_SINGLE_TUPLE:
+    case PGRES_TUPLES_OK:
+        a->answer = add_rows(part, result, err);
+        break;
+    case PGRES_COMMAND_OK:
+        break;
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+        err_set(err, "the query is a COPY, and not a SELECT");
+        a->answer = ANSWER_FAILED;
+        break;
+    case PGRES_EMPTY_QUERY:
+        err_set(err, "the query has no statement");
+        a->answer = ANSWER_FAILED;
+        break;
+    default:
+        a->answer = note_error(c, part, err);
+    }
+}
+
+static bool is_copy(const PGresult *part)
+{
+    ExecStatusType status = PQresultStatus(part);
+
+    return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
+static enum table_answer run(struct connection *c, const char *sql, struct query_result *result,
+                             int64_t deadline_ms, struct err *err)
+{
+    struct answer a = {.answer = send_query(c, sql, deadline_ms, err)};
+    struct err ignored;
+    PGresult *part;
+
+    while (a.answer != ANSWER_BROKEN && !c->is_spent) {
+        bool has_failed = a.answer != ANSWER_OK;
+        enum table_answer more = next_result(c, deadline_ms, &part, has_failed ? &ignored : err);
+        if (more != ANSWER_OK) {
+            c->is_spent = true;
+            return has_failed ? a.answer : more;
+        }
+        if (part == NULL)
+            break;
+        take(c, part, &a, sql, result, err);
+        c->is_spent = is_copy(part); /* its end does not come */
+        PQclear(part);
+    }
+    if (PQtransactionStatus(c->conn) == PQTRANS_INERROR)
+        c->is_spent = true;
+    return a.answer;
+}
+
+static enum table_answer ask(void *connection, const void *settings, const char *key,
+                             struct query_result *result, int64_t deadline_ms, struct err *err)
+{
+    struct connection *c = connection;
+    const struct pgsql_settings *s = settings;
+    struct buf sql = {0};
+    enum table_answer answer = ANSWER_FAILED;
+
+    if (c->is_spent) {
+        err_set(err, "the connection cannot be used again");
+        return ANSWER_BROKEN;
+    }
+    if (query_expand(s->query, "query", key, quote, c->conn, &sql, err) == 0) {
+        query_result_asked(result, "%s", buf_str(&sql));
+        answer = run(c, buf_str(&sql), result, deadline_ms, err);
+    }
+    buf_clear(&sql);
+    return answer;
+}
+
+const struct table_module splitmilter_table = {
+    .version = PACKAGE_VERSION,
+    .type = "pgsql",
+    .parameters = module_pgsql_parameters,
+    .templates = templates,
+    .open = module_pgsql_open,
+    .close = module_pgsql_close,
+    .hosts = module_pgsql_hosts,
+    .connect = connect_host,
+    .disconnect = disconnect,
+    .ask = ask,
+};
