@@ -255,6 +255,9 @@ static enum choice choose(struct asking *a, struct chosen *out, struct closing *
     out->deadline_ms = now_ms + share_ms;
     out->is_fair = share_ms >= FAIR_MS;
     a->is_tried[out->host] = true;
+    /* One look-up finds out whether a host is back; the others do not wait for it. */
+    if (p->hosts[out->host].has_failed)
+        p->hosts[out->host].retry_at_ms = now_ms + p->times.retry_ms;
     return CHOICE_OK;
 }
 

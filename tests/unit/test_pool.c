@@ -303,6 +303,31 @@ START_TEST(a_host_that_fails_is_left_alone_for_a_while)
 }
 END_TEST
 
+static void *ask_once(void *arg)
+{
+    (void)arg;
+    free(ask_within(3000));
+    return NULL;
+}
+
+START_TEST(one_look_up_finds_out_whether_a_host_is_back)
+{
+    pthread_t threads[8];
+
+    make_pool(1, 100, LONG_MS);
+    fake.moods[0] = MOOD_REFUSES;
+    ask_once(NULL);
+    pause_ms(150);
+    fake.moods[0] = MOOD_HANGS;
+    for (size_t i = 0; i < UNIT_COUNT(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_once, NULL), 0);
+    pause_ms(50);
+    ck_assert_uint_eq(fake.connects[0], 2);
+    for (size_t i = 0; i < UNIT_COUNT(threads); i++)
+        pthread_join(threads[i], NULL);
+}
+END_TEST
+
 START_TEST(without_a_retry_interval_a_host_is_asked_each_time)
 {
     make_pool(1, 0, LONG_MS);
@@ -463,6 +488,7 @@ int main(void)
     tcase_add_test(tests, local_hosts_come_first_and_equals_take_turns);
     tcase_add_test(tests, a_connected_host_comes_before_a_local_one);
     tcase_add_test(tests, a_host_that_fails_is_left_alone_for_a_while);
+    tcase_add_test(tests, one_look_up_finds_out_whether_a_host_is_back);
     tcase_add_test(tests, without_a_retry_interval_a_host_is_asked_each_time);
     tcase_add_test(tests, a_connection_that_broke_while_it_was_idle_is_replaced_once);
     tcase_add_test(tests, a_host_that_hangs_leaves_time_for_the_next_one);
