@@ -426,7 +426,7 @@ UNIT_TESTS += %D%/unit/test_module
 check_PROGRAMS += %D%/unit/other_version/ldap.so
 %C%_unit_other_version_ldap_so_SOURCES = %D%/unit/module_other_version.c
 %C%_unit_other_version_ldap_so_CFLAGS = $(MODULE_CFLAGS)
-%C%_unit_other_version_ldap_so_LDFLAGS = $(MODULE_LINK)
+%C%_unit_other_version_ldap_so_LDFLAGS = $(MODULE_LDFLAGS)
 
 UNIT_TESTS += %D%/unit/test_policy
 %C%_unit_test_policy_SOURCES = %D%/unit/test_policy.c

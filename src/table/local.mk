@@ -35,13 +35,13 @@ if HAVE_MODULE_PGSQL
 module_PROGRAMS += %D%/pgsql.so
 %C%_pgsql_so_SOURCES = %D%/module_pgsql.c %D%/module_pgsql_settings.c %D%/module_pgsql_private.h
 %C%_pgsql_so_CFLAGS = $(MODULE_CFLAGS) $(PGSQL_CFLAGS)
-%C%_pgsql_so_LDFLAGS = $(MODULE_LINK)
+%C%_pgsql_so_LDFLAGS = $(MODULE_LDFLAGS)
 %C%_pgsql_so_LDADD = $(PGSQL_LIBS)
 endif
 if HAVE_MODULE_SQLITE
 module_PROGRAMS += %D%/sqlite.so
 %C%_sqlite_so_SOURCES = %D%/module_sqlite.c
 %C%_sqlite_so_CFLAGS = $(MODULE_CFLAGS) $(SQLITE_TABLE_CFLAGS)
-%C%_sqlite_so_LDFLAGS = $(MODULE_LINK)
+%C%_sqlite_so_LDFLAGS = $(MODULE_LDFLAGS)
 %C%_sqlite_so_LDADD = $(SQLITE_TABLE_LIBS)
 endif
