@@ -104,6 +104,7 @@ EXTRA_DIST += \
 	%D%/bench/measure.py \
 	%D%/bench/replicated.py \
 	%D%/bench/size.py \
+	%D%/bench/sql.py \
 	%D%/bench/store.py \
 	%D%/bench/whole.py \
 	%D%/corpus \
