@@ -224,7 +224,7 @@ static void review_table(struct reviewing *r, const char *spec, const char *opti
     }
     table_set_timeout(t, r->policy.config->milter.lookup_timeout_ms);
     r->out->tables++;
-    r->out->sees_all = r->out->sees_all && !table_takes_whole_address(t);
+    r->out->sees_all = r->out->sees_all && !table_takes_whole_address(t) && !table_asks_server(t);
     table_each_value(t, review_value, r);
     review_age(r, t);
     table_try_hosts(t, "check@split.invalid", &faults);
