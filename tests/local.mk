@@ -78,6 +78,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \
+	%D%/it/it_tables_mysql.py \
 	%D%/it/it_tables_pgsql.py \
 	%D%/it/it_tables_sqlite.py \
 	%D%/it/it_task_gdb.py \
@@ -129,6 +130,7 @@ EXTRA_DIST += \
 	%D%/rig/jail.py \
 	%D%/rig/libpq.py \
 	%D%/rig/machine.py \
+	%D%/rig/mariadb.py \
 	%D%/rig/metrics.py \
 	%D%/rig/milter.py \
 	%D%/rig/node.py \

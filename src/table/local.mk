@@ -31,6 +31,13 @@ endif
 
 # Modules, which are loaded for tables of their type.
 EXTRA_DIST += %D%/module.symbols
+if HAVE_MODULE_MYSQL
+module_PROGRAMS += %D%/mysql.so
+%C%_mysql_so_SOURCES = %D%/module_mysql.c %D%/module_mysql_connection.c %D%/module_mysql_private.h %D%/module_mysql_settings.c
+%C%_mysql_so_CFLAGS = $(MODULE_CFLAGS) $(MYSQL_CFLAGS)
+%C%_mysql_so_LDFLAGS = $(MODULE_LDFLAGS)
+%C%_mysql_so_LDADD = $(MYSQL_LIBS)
+endif
 if HAVE_MODULE_PGSQL
 module_PROGRAMS += %D%/pgsql.so
 %C%_pgsql_so_SOURCES = %D%/module_pgsql.c %D%/module_pgsql_settings.c %D%/module_pgsql_private.h

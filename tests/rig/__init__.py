@@ -23,7 +23,7 @@ The tests need root, because postfix(1) does. For an ordinary user the rig runs 
 otherwise the tests are skipped.
 """
 
-from . import libpq, queue, table_outages, tables  # noqa: F401
+from . import libpq, mariadb, queue, table_outages, tables  # noqa: F401
 from .base import (  # noqa: F401
     Failure,
     Rig,
@@ -48,6 +48,7 @@ from .gate import Gate  # noqa: F401
 from .guide import Guide, MachineGuide, blocks, commands  # noqa: F401
 from .jail import Jail, dated_back  # noqa: F401
 from .machine import Elsewhere, Machine  # noqa: F401
+from .mariadb import FakeMariaDb, MariaDb  # noqa: F401
 from .own_milter import OwnMilter  # noqa: F401
 from .patroni import Patroni  # noqa: F401
 from .postfix import Postfix, date_back, environment  # noqa: F401
