@@ -7,6 +7,7 @@ Environment: SPLIT_LOOKUPS, SPLIT_INJECTIONS, SPLIT_SEED (tests/rig/tables.py)."
 
 import os
 import sqlite3
+import threading
 import time
 
 import rig
@@ -31,7 +32,7 @@ class Sqlite(tables.Backend):
         "like": {"query": "SELECT goto FROM alias WHERE address LIKE '%%' || '%s' ORDER BY id LIMIT 3"},
         "columns": {"query": "SELECT goto, address FROM alias WHERE address = '%s' ORDER BY id"},
         "types": {"query": "SELECT CASE id %% 4 WHEN 0 THEN id WHEN 1 THEN id / 2.0 WHEN 2 THEN NULL ELSE CAST(goto AS BLOB) END FROM alias WHERE address = '%s' ORDER BY id"},
-        "several statements": {"query": QUERY + "; DROP TABLE alias"},
+        "several": {"query": QUERY + "; DROP TABLE alias"},
     }
 
     def __init__(self, r):
@@ -169,6 +170,37 @@ def test_a_missing_module_names_its_package(r):
     conf = r.write("missing.conf", f'log {{ target = "stderr" }}\nmilter {{ socket = "unix:{r.path("m.sock")}" filter_maps = {{ "{spec}" }} }}\n')
     status, out, err = rig.run_splitctl(r, conf, "check", check=False, env={"SPLIT_MODULE_DIR": r.path("")})
     assert status != 0 and "sqlite: tables need the package splitmilter-sqlite" in out + err, out + err
+
+
+def test_a_listener_goes_on_while_it_looks_a_recipient_up(r):
+    t, query = small(r)
+    query.stop()
+    endless = "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n)"
+    spec = t.write("half", {"query": f"SELECT CASE WHEN '%s' = 'slow@x.test' THEN {endless} ELSE 'newmail' END"})
+    d = rig.Duplicator(r, listener=f'copies = {{}} copy_maps = {{ "{spec}" }}', top='milter { lookup_timeout = "4s" }\n')
+    said = []
+
+    def send(name):
+        with d.client(timeout=60 * rig.TIME_FACTOR) as c:
+            replies = [c.mail("s@x.test"), c.rcpt(f"{name}@x.test")]
+            if replies[-1].code == 250:
+                replies.append(c.data(f"Subject: {name}\r\n\r\nx\r\n".encode()))
+        return replies[-1]
+
+    slow = [threading.Thread(target=lambda: said.append(send("slow")), daemon=True) for _ in range(4)]
+    for thread in slow:
+        thread.start()
+    time.sleep(0.3)
+    count, begin = 0, time.monotonic()
+    while not said:
+        assert send("quick").code == 250
+        count += 1
+    print(f"{count} messages in the {time.monotonic() - begin:.1f} s that the look-ups of others took")
+    assert count > 10, "messages waited for look-ups of others"
+    for thread in slow:
+        thread.join(60)
+    assert len(said) == 4 and all(reply.code == 451 and "4.3.0" in str(reply) for reply in said), said
+    d.backups["newmail"].wait(count, 30)
 
 
 if __name__ == "__main__":
