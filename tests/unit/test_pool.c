@@ -264,7 +264,7 @@ END_TEST
 
 START_TEST(a_connected_host_comes_before_a_local_one)
 {
-    make_pool(2, LONG_MS, LONG_MS);
+    make_pool(2, 0, LONG_MS);
     fake.hosts[1].is_local = true;
     fake.moods[1] = MOOD_REFUSES;
     expect("a", 5000);
