@@ -72,7 +72,7 @@ class Pgsql(tables.Backend):
     def snapshot(self):
         found = {"roles": self.server.execute("SELECT rolname FROM pg_roles ORDER BY 1")}
         for database in (DATABASE, BYTES):
-            found[database] = self.server.execute("SELECT id, address::bytea, goto::bytea FROM alias ORDER BY id", database=database)
+            found[database] = self.server.execute("SELECT id, textsend(address), textsend(goto) FROM alias ORDER BY id", database=database)
             found[database, "tables"] = self.server.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'v') ORDER BY 1", database=database)
         return found
 
@@ -83,6 +83,8 @@ class Pgsql(tables.Backend):
     def difference(self, case, key, ours, theirs):
         if case == "utf8" and self.is_old and not (key + ours.text).isascii():
             return "Postfix before 3.8 speaks LATIN1 with the server"
+        if case == "format-fixed" and b"no valid UTF-8" in ours.text:
+            return "a value that is not UTF-8 is refused even if result_format does not use it"
         return None
 
 
@@ -332,9 +334,11 @@ def test_files_that_are_refused(r):
         ("query = SELECT 1\nhosts = postgresql://h/d?sslmode=require other\n", r"dbname.*other"),
     ):
         path = r.write("refused.cf", text, 0o600)
-        q = subprocess.run([rig.program("table_query"), f"pgsql:{path}"], input=b"", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
-        log = q.stderr.decode()
-        assert q.returncode == 2 and re.search(r"refused\.cf.*" + expected, log), (text, log)
+        done = subprocess.run(
+            [rig.program("table_query"), f"pgsql:{path}"], input=b"", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=rig.sanitizer_environment(r, "refused"), timeout=60, check=False
+        )
+        log = done.stderr.decode()
+        assert done.returncode == 2 and re.search(r"refused\.cf.*" + expected, log), (text, log)
         assert "w%zz" not in log and "pa55" not in log, log
 
 

@@ -33,6 +33,11 @@ class Sqlite(tables.Backend):
         "columns": {"query": "SELECT goto, address FROM alias WHERE address = '%s' ORDER BY id"},
         "types": {"query": "SELECT CASE id %% 4 WHEN 0 THEN id WHEN 1 THEN id / 2.0 WHEN 2 THEN NULL ELSE CAST(goto AS BLOB) END FROM alias WHERE address = '%s' ORDER BY id"},
         "several": {"query": QUERY + "; DROP TABLE alias"},
+        "continued": {"query": "SELECT goto\n    FROM alias\n# comment\n    WHERE address = '%s'\n    ORDER BY id"},
+        "name": {"query": "SELECT goto FROM alias WHERE substr(address, 1, length('%u') + 1) = '%u' || '@' ORDER BY id LIMIT 3"},
+        "more-labels": {"query": "SELECT goto FROM alias WHERE address = '%u@%6.%5.%4.%3.%2.%1' ORDER BY id"},
+        "escape": {"query": "SELECT goto FROM alias WHERE address LIKE '%u@%d' ESCAPE '\\' ORDER BY id LIMIT 4"},
+        "limit-of-domains": {"query": QUERY, "expansion_limit": "1", "result_format": "%d"},
     }
 
     def __init__(self, r):
@@ -110,6 +115,45 @@ def test_a_database_that_is_missing_or_damaged_fails_until_it_is_there(r):
     assert query.log().count("does not answer") == 1 and query.log().count("answers again") == 1, query.log()
 
 
+def test_changes_are_seen_at_once(r):
+    t, query = small(r)
+    for i in range(20):
+        db = t.connect()
+        db.execute("UPDATE alias SET goto = ?", (f"v{i}",))
+        db.commit()
+        db.close()
+        assert query.ask("k") == (FOUND, f"v{i}".encode())
+
+
+def test_a_database_that_is_missing_refuses_mail(r):
+    """Recipients get 451 while the file is away. Then they are filtered, without a restart."""
+    t = Sqlite(r)
+    table_outages.check_away(t, lambda: os.rename(t.path, f"{t.path}.away"), lambda: os.rename(f"{t.path}.away", t.path))
+
+
+def test_queries_that_write_fail(r):
+    t, query = small(r)
+    query.stop()
+    before = t.snapshot()
+    for i, text in enumerate(("DELETE FROM alias WHERE address = '%s'", "UPDATE alias SET goto = '%s' RETURNING goto", f"ATTACH '{r.path('attached')}' AS x")):
+        query = TableQuery(r, t.write(f"writes{i}", {"query": text}), name=f"writes{i}")
+        answer = query.ask("k")
+        assert answer.kind == FAILED, (text, answer)
+        query.stop()
+        assert t.snapshot() == before and not os.path.exists(r.path("attached")), text
+
+
+def test_rows_without_end_fail_at_once(r):
+    t, query = small(r)
+    query.stop()
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT '%s' || i FROM n"
+    for i, limit in enumerate(("10", "0")):
+        query = TableQuery(r, t.write(f"rows{i}", {"query": endless, "expansion_limit": limit}), seconds=60, name=f"rows{i}")
+        answer = query.ask("k")
+        assert answer.kind in (FAILED, tables.LIMIT) and b"the result" in answer.text, answer
+        query.stop()
+
+
 def test_a_locked_database_is_waited_for(r):
     t, query = small(r)
     db = t.connect()
@@ -137,6 +181,7 @@ def test_a_query_without_end_is_interrupted(r):
 
 
 def test_values_that_are_no_text_fail(r):
+    """Postfix fails for a value that is not UTF-8, too, but cuts a value at its NUL."""
     _, query = small(
         r,
         "CREATE TABLE alias (id INTEGER PRIMARY KEY, address TEXT, goto); "
@@ -145,6 +190,8 @@ def test_values_that_are_no_text_fail(r):
     for key in ("nul", "latin"):
         answer = query.ask(key)
         assert answer.kind == FAILED and b"no valid UTF-8" in answer.text, answer
+    theirs = tables.Postmap(r, "sqlite").ask_all(f"sqlite:{r.path('small.cf')}", [b"nul", b"latin"])
+    assert theirs[0] == (FOUND, b"a") and theirs[1].kind == FAILED, theirs
     assert query.ask("null").kind == query.ask("empty").kind == NOT_FOUND
     assert query.ask("number") == (FOUND, b"5")
 

@@ -17,6 +17,7 @@ Outages are in table_outages.py.
 Environment: SPLIT_LOOKUPS (look-ups that are compared, 2000), SPLIT_INJECTIONS (10000), SPLIT_SEED (repeats a run).
 """
 
+import concurrent.futures
 import os
 import random
 import subprocess
@@ -238,14 +239,14 @@ class Postmap:
             raise Skip(f"postmap has no {kind}: tables (postfix-{kind})")
 
     def _run(self, spec, keys):
-        """The answers for keys, or None if postmap fails for one of them."""
+        """The answers for keys; if postmap fails for one of them, its log as a text."""
         done = subprocess.run(
             ["postmap", "-c", self.directory, "-q", "-", spec], input=b"".join(k + b"\n" for k in keys), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment(), timeout=600 * TIME_FACTOR, check=False,
         )
-        self.log = done.stderr.decode("utf-8", "replace")
-        if "fatal:" in self.log or "panic:" in self.log or done.returncode not in (0, 1):
-            return None
+        log = done.stderr.decode("utf-8", "replace")
+        if "fatal:" in log or "panic:" in log or done.returncode not in (0, 1):
+            return log
         answers, rest = [], done.stdout
         for key in keys:
             begin = key.split(b"\0")[0] + b"\t"  # postmap takes the text before a NUL
@@ -261,12 +262,17 @@ class Postmap:
     def ask_all(self, spec, keys):
         """The answers for the keys. Postmap ends at the first key for which it fails; that key is searched for."""
         answers = self._run(spec, keys)
-        if answers is not None:
+        if isinstance(answers, list):
             return answers
         if len(keys) == 1:
-            return [Answer(FAILED, self.log.encode())]
+            return [Answer(FAILED, answers.encode())]
         half = len(keys) // 2
         return self.ask_all(spec, keys[:half]) + self.ask_all(spec, keys[half:])
+
+    def ask_each(self, spec, keys):
+        """As ask_all(), for keys for which postmap is expected to fail: each has a process of its own."""
+        with concurrent.futures.ThreadPoolExecutor(FAILURES_ASKED) as pool:
+            return [found[0] for found in pool.map(lambda key: self.ask_all(spec, [key]), keys)]
 
 
 # --- a type of table ------------------------------------------------------------------------------------------------------------
@@ -342,8 +348,8 @@ def compare(backend, postmap, case, spec, keys):
     failed = [i for i in left if ours[i].kind in (FAILED, LIMIT)]
     asked = [i for i in left if ours[i].kind not in (FAILED, LIMIT)]
     theirs = dict(zip(asked, postmap.ask_all(spec, [keys[i] for i in asked])))
-    for i in failed[:FAILURES_ASKED]:
-        theirs.update({i: postmap.ask_all(spec, [keys[i]])[0]})
+    few = failed[:FAILURES_ASKED]
+    theirs.update(zip(few, postmap.ask_each(spec, [keys[i] for i in few])))
     for i, answer in theirs.items():
         if ours[i] != answer and not is_known(i, answer):
             wrong.append(f"{keys[i]!r}: ours {ours[i]!r}, postmap {answer!r}")
