@@ -221,7 +221,8 @@ def check_restarts_under_load(backend, messages=MESSAGES):
 
 
 def check_reconnects(backend, count=RECONNECTS):
-    """Each look-up finds its connection closed, connects again, and is answered. Descriptors and memory do not grow."""
+    """Each look-up finds its connection closed, connects again, and is answered. Descriptors and memory do not grow, nor do they when
+    connections fail."""
     _fill(backend)
     gate = Gate(backend.rig, backend.address)
     query = TableQuery(backend.rig, backend.write("reconnects", {**backend.plain, **backend.fast}, gate.address), seconds=30)
@@ -239,6 +240,24 @@ def check_reconnects(backend, count=RECONNECTS):
     assert now[0] <= first[0], f"{first[0]} descriptors after {count // 10} look-ups, {now[0]} after {count}"
     if not instrumented():
         assert now[1] < first[1] + 1024, f"{first[1]} kB after {count // 10} look-ups, {now[1]} kB after {count}"
+    query.stop()
+    _check_failed_connections(backend, gate)
+
+
+def _check_failed_connections(backend, gate):
+    """Connections that are refused, or time out, leave no descriptor behind."""
+    query = TableQuery(backend.rig, backend.write("failing", {**backend.plain, **backend.fast}, gate.address), seconds=1, name="failing")
+    assert query.ask("load1@example.com").kind == FOUND, query.log()
+    before = query.descriptors()
+    gate.cut()
+    gate.is_closed = True
+    for _ in range(2):
+        seen = gate.connections
+        wait_for(lambda seen=seen: query.ask("load1@example.com").kind == FAILED and gate.connections >= seen + 2, 60, "connections that fail")
+        assert query.descriptors() < before, f"{query.descriptors()} descriptors after connections that fail, {before} before"
+        gate.is_closed = False
+        gate.hang()
+    gate.flow()
     query.stop()
 
 
