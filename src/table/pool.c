@@ -184,8 +184,8 @@ static unsigned rank(const struct pool *p, size_t host)
     return (is_connected ? 0 : 2) + (p->hosts[host].host->is_local ? 0 : 1);
 }
 
-/* Choose one of the hosts that may be asked, with equal probability among those of the best rank.
- * *left_out: how many may be asked. */
+/* Choose one of the hosts that may be asked, with equal probability among those of the best rank,
+ * or the first of them. *left_out: how many may be asked. */
 static size_t choose_host(struct asking *a, size_t *left_out)
 {
     struct pool *p = a->p;
@@ -202,7 +202,7 @@ static size_t choose_host(struct asking *a, size_t *left_out)
             best = i;
             best_rank = r;
             equals = 1;
-        } else if (r == best_rank && next_random(p) % ++equals == 0) {
+        } else if (r == best_rank && !p->module->has_host_order && next_random(p) % ++equals == 0) {
             best = i;
         }
     }

@@ -5,11 +5,11 @@
  *
  * Order of the hosts, as in Postfix: first those with an idle connection, then those that have not
  * failed within the last retry interval; among these, local ones before others; equals in random
- * order. A host that fails (no connection, or ANSWER_BROKEN) is not asked again before the retry
- * interval is over; if that leaves no host, the look-up fails at once. Each host has its share of
- * the time that is left: one that hangs leaves time for the others. A connection that breaks after
- * it was idle is replaced once, without the host counting as failed, because the server may have
- * been restarted.
+ * order, or with has_host_order in the order of the file. A host that fails (no connection, or
+ * ANSWER_BROKEN) is not asked again before the retry interval is over; if that leaves no host, the
+ * look-up fails at once. Each host has its share of the time that is left: one that hangs leaves
+ * time for the others. A connection that breaks after it was idle is replaced once, without the
+ * host counting as failed, because the server may have been restarted.
  *
  * Connections: at most POOL_CONNECTIONS_MAX to all hosts together; a look-up waits for one until
  * its deadline. Idle ones are closed after the idle interval, at the next look-up.

@@ -2,8 +2,8 @@
 /*
  * table_module: what a module of an external table type exports: one symbol, splitmilter_table.
  * A module is loaded when a configuration has a table of its type,
- * so that the programs need no client library. A module uses base/, cf and query of the
- * program that loads it, and no other part of it.
+ * so that the programs need no client library. A module uses base/, cf, query and
+ * endpoint_connect() of the program that loads it, and no other part of it (module.symbols).
  *
  * A module keeps no global state, logs nothing, and does not print. It starts no thread. Client
  * libraries are not told to be global (no mysql_library_end(), no ldap_set_option(NULL, ...)).
@@ -45,6 +45,8 @@ struct table_module {
     /* Seconds for which a host that has failed is not asked, where the type has no retry_interval.
      * 0: it is tried in each look-up. */
     unsigned retry_s;
+    /* Hosts are asked in the order of hosts(), and not in random order. */
+    bool has_host_order;
 
     /* Make the settings of one table, without connecting. cf, query: borrowed until close(). NULL
      * with `err` (cf_fault()): a value is not valid. */

@@ -262,6 +262,22 @@ START_TEST(local_hosts_come_first_and_equals_take_turns)
 }
 END_TEST
 
+START_TEST(hosts_are_asked_in_the_order_of_the_file_where_the_type_has_one)
+{
+    struct table_module ordered = module;
+
+    ordered.has_host_order = true;
+    fake.count = HOSTS;
+    for (int i = 0; i < 50; i++) {
+        pool = pool_new("fake:FILE", &ordered, &fake, (struct pool_times){LONG_MS, LONG_MS});
+        expect("a", 5000);
+        pool_free(pool);
+        pool = NULL;
+    }
+    ck_assert_uint_eq(fake.connects[0], 50);
+}
+END_TEST
+
 START_TEST(a_connected_host_comes_before_a_local_one)
 {
     make_pool(2, 0, LONG_MS);
@@ -486,6 +502,7 @@ int main(void)
     tcase_add_test(tests, a_connection_is_used_again);
     tcase_add_test(tests, an_idle_connection_is_closed);
     tcase_add_test(tests, local_hosts_come_first_and_equals_take_turns);
+    tcase_add_test(tests, hosts_are_asked_in_the_order_of_the_file_where_the_type_has_one);
     tcase_add_test(tests, a_connected_host_comes_before_a_local_one);
     tcase_add_test(tests, a_host_that_fails_is_left_alone_for_a_while);
     tcase_add_test(tests, one_look_up_finds_out_whether_a_host_is_back);
