@@ -31,6 +31,18 @@ endif
 
 # Modules, which are loaded for tables of their type.
 EXTRA_DIST += %D%/module.symbols
+if HAVE_MODULE_LDAP
+module_PROGRAMS += %D%/ldap.so
+%C%_ldap_so_SOURCES = %D%/module_ldap.c %D%/module_ldap_private.h
+%C%_ldap_so_SOURCES += %D%/module_ldap_bind.c
+%C%_ldap_so_SOURCES += %D%/module_ldap_link.c
+%C%_ldap_so_SOURCES += %D%/module_ldap_search.c
+%C%_ldap_so_SOURCES += %D%/module_ldap_settings.c
+%C%_ldap_so_SOURCES += %D%/module_ldap_values.c
+%C%_ldap_so_CFLAGS = $(MODULE_CFLAGS) $(LDAP_CFLAGS)
+%C%_ldap_so_LDFLAGS = $(MODULE_LDFLAGS)
+%C%_ldap_so_LDADD = $(LDAP_LIBS)
+endif
 if HAVE_MODULE_MYSQL
 module_PROGRAMS += %D%/mysql.so
 %C%_mysql_so_SOURCES = %D%/module_mysql.c %D%/module_mysql_connection.c %D%/module_mysql_private.h %D%/module_mysql_settings.c
