@@ -78,6 +78,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \
+	%D%/it/it_tables_ldap.py \
 	%D%/it/it_tables_mysql.py \
 	%D%/it/it_tables_pgsql.py \
 	%D%/it/it_tables_sqlite.py \
@@ -149,6 +150,7 @@ EXTRA_DIST += \
 	%D%/rig/sink.py \
 	%D%/rig/socketmap.py \
 	%D%/rig/setup_system.py \
+	%D%/rig/slapd.py \
 	%D%/rig/split_scenarios.py \
 	%D%/rig/table_outages.py \
 	%D%/rig/tables.py \

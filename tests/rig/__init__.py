@@ -58,6 +58,7 @@ from .sandbox import Sandbox  # noqa: F401
 from .sendmail import Sendmail, sendmail_root  # noqa: F401
 from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401
 from .sink import CLOSE, HANG, RESET, Raw, Rcpt, Sink, Transaction, split_trace  # noqa: F401
+from .slapd import Slapd  # noqa: F401
 from .socketmap import SocketMap  # noqa: F401
 from .tap import Tap  # noqa: F401
 from .tools import SmtpSink, Strace, Tracer, fill_disk, smtp_source  # noqa: F401
