@@ -2,10 +2,15 @@
 /* Loading the modules of table types. */
 #include "base/mem.h"
 #include "table/module.h"
+#include "table/table.h"
 #include "unit.h"
 
 #include <stdio.h>
 #include <string.h>
+
+/* Links this program with all that modules use, as the programs are. */
+static struct table *(*const volatile links)(const char *spec, struct err *err)
+    __attribute__((used)) = table_open;
 
 static const char *const built[] = {
 #ifdef HAVE_MODULE_LDAP
