@@ -17,12 +17,13 @@ The schema has attributes of its own, which extensibleObject allows:
 """
 
 import base64
+import glob
 import os
 import shutil
 import signal
 import subprocess
 
-from .base import Failure, Skip, TIME_FACTOR
+from .base import Failure, Skip, TIME_FACTOR, wait_for
 from .daemons import Daemon, accepts
 
 SUFFIX = "dc=example,dc=com"
@@ -188,8 +189,16 @@ class Slapd:
         self.daemon.kill()
 
     def freeze(self):
-        """Stop the server with SIGSTOP: its clients wait, and no connection is closed."""
+        """Stop the server with SIGSTOP, all its threads: its clients wait, and no connection is closed."""
         self.daemon.signal(signal.SIGSTOP)
+        wait_for(self._is_stopped, 10, "the server to stop")
+
+    def _is_stopped(self):
+        for path in glob.glob(f"/proc/{self.pid}/task/*/stat"):
+            with open(path, "rb") as f:
+                if f.read().rsplit(b")", 1)[1].split()[0] != b"T":
+                    return False
+        return True
 
     def thaw(self):
         self.daemon.signal(signal.SIGCONT)
