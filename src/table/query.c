@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,16 +195,28 @@ bool query_is_dynamic(const struct query *q, const char *name)
     return find_template(q, name)->is_dynamic;
 }
 
+/* Does the quote at `at` begin a constant like E'...'? There PostgreSQL takes a backslash for an
+ * escape, and PQescapeStringConn() does not double it. */
+static bool is_escape_constant(const char *text, const char *at)
+{
+    return *at == '\'' && at > text && (at[-1] == 'E' || at[-1] == 'e') &&
+           (at - 1 == text || (!isalnum((unsigned char)at[-2]) && at[-2] != '_'));
+}
+
 const char *query_unquoted(const struct query *q, const char *name)
 {
+    const char *text = find_template(q, name)->text;
     char quote = '\0';
+    bool is_escape = false;
 
-    for (const char *p = find_template(q, name)->text; *p != '\0'; p++) {
-        if (quote == '\0' && strchr("'\"`", *p) != NULL)
+    for (const char *p = text; *p != '\0'; p++) {
+        if (quote == '\0' && strchr("'\"`", *p) != NULL) {
             quote = *p;
-        else if (*p == quote)
+            is_escape = is_escape_constant(text, p);
+        } else if (*p == quote) {
             quote = '\0';
-        if (*p == '%' && *++p != '%' && quote != '\'')
+        }
+        if (*p == '%' && *++p != '%' && (quote != '\'' || is_escape))
             return p - 1;
     }
     return NULL;

@@ -59,8 +59,9 @@ void query_free(struct query *q);
 /* Does the template contain an expansion that depends on the key? */
 bool query_is_dynamic(const struct query *q, const char *name) __attribute__((nonnull));
 
-/* For templates of SQL: the first expansion that is not inside '...', or NULL. There its text could
- * change the statement, because the drivers quote for string constants. */
+/* For templates of SQL: the first expansion that is not inside '...', or NULL. There, and inside
+ * E'...', its text could change the statement, because the drivers quote for plain string
+ * constants. */
 const char *query_unquoted(const struct query *q, const char *name) __attribute__((nonnull));
 
 /* Is there anything to ask for this key? False: the key is not found, and no server is asked. */

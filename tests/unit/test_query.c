@@ -268,6 +268,10 @@ static const struct {
     {"SELECT \"'\", '%d' FROM b", NULL},
     {"SELECT 'it''s %s'", NULL},
     {"SELECT `'` + %1 + '`'", "%1"},
+    {"SELECT a FROM b WHERE c = E'%s'", "%s"},
+    {"SELECT a FROM b WHERE c LIKE'%s' AND d = '%u'", NULL},
+    {"e'%d'", "%d"},
+    {"SELECT E'x', '%s'", NULL},
 };
 
 START_TEST(expansions_outside_of_quotes_are_found)
