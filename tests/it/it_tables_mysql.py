@@ -53,17 +53,17 @@ class Mysql(tables.Backend):
         "upper": {"query": "SELECT goto FROM alias WHERE address = CONCAT('%U', '@', '%D') AND '%S' <> '' ORDER BY position"},
         "labels": {"query": "SELECT goto FROM alias WHERE address = '%s' AND domain LIKE '%%%2.%1' ORDER BY position"},
         "like": {"query": "SELECT goto FROM alias WHERE address LIKE '%s' ORDER BY position"},
-        "double quotes": {"query": 'SELECT goto FROM alias WHERE address = "%s" ORDER BY position'},
+        "double-quotes": {"query": 'SELECT goto FROM alias WHERE address = "%s" ORDER BY position'},
         "columns": {"query": "SELECT goto, NULL, '', domain, position FROM alias WHERE address = '%s' ORDER BY position"},
         "format": {"query": PLAIN, "result_format": "smtp:[%s]:25"},
-        "format of parts": {"query": PLAIN, "result_format": "%u+x@%d (%S)"},
-        "format of key": {"query": PLAIN, "result_format": "%U at %D, %1 %%, %s"},
+        "format-of-parts": {"query": PLAIN, "result_format": "%u+x@%d (%S)"},
+        "format-of-key": {"query": PLAIN, "result_format": "%U at %D, %1 %%, %s"},
         "limit": {"query": PLAIN, "expansion_limit": "2"},
         "domain": {"query": PLAIN, "domain": "example.com, mail.example.com\n bücher.example"},
         "latin1": {"query": "SELECT goto FROM old_alias WHERE address = '%s' ORDER BY position"},
         "procedure": {"query": "CALL lookup('%s')"},
-        "procedure without result": {"query": "CALL lookup_existing('%s')", "require_result_set": "no"},
-        "procedure with required result": {"query": "CALL lookup_existing('%s')"},
+        "procedure-without-result": {"query": "CALL lookup_existing('%s')", "require_result_set": "no"},
+        "procedure-with-required-result": {"query": "CALL lookup_existing('%s')"},
     }
 
     def __init__(self, r, **options):
@@ -76,7 +76,7 @@ class Mysql(tables.Backend):
         self.cases = dict(self.cases)
         self.cases["socket"] = {"query": PLAIN, "hosts": f"unix:{self.server.socket}"}
         without_backslash = r.write("without-backslash.cnf", "[client]\ninit-command = SET sql_mode = 'NO_BACKSLASH_ESCAPES'\n")
-        self.cases["no backslash escapes"] = {"query": PLAIN, "option_file": without_backslash}
+        self.cases["no-backslash-escapes"] = {"query": PLAIN, "option_file": without_backslash}
         self._session = None
 
     def fill(self, rows):
@@ -241,7 +241,7 @@ def test_double_quotes_without_backslash(r):
     """A query with "%s" cannot be quoted in the SQL mode NO_BACKSLASH_ESCAPES: a key with a double quote fails, and matches nothing."""
     backend = Mysql(r)
     backend.fill({'dq"uote@example.com': ["a"], "load1@example.com": ["primary"]})
-    more = {**backend.cases["no backslash escapes"], "query": 'SELECT goto FROM alias WHERE address = "%s"'}
+    more = {**backend.cases["no-backslash-escapes"], "query": 'SELECT goto FROM alias WHERE address = "%s"'}
     query = query_of(r, backend, more)
     assert query.ask("load1@example.com") == (tables.FOUND, b"primary")
     for key in ('" or "1"="1', 'dq"uote@example.com', '" union select user() -- @example.com'):
