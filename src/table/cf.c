@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -284,12 +285,14 @@ static int take_value(struct cf *cf, size_t i, struct err *err)
     return 0;
 }
 
+/* Has the file a password, also in a URI of a host? */
 static bool has_secret(const struct cf *cf)
 {
-    for (size_t i = 0; i < cf->count; i++)
-        if (cf->parameters[i].kind == CF_SECRET && cf->settings[i].line > 0 &&
-            cf->settings[i].value[0] != '\0')
+    for (size_t i = 0; i < cf->count; i++) {
+        const char *pattern = cf->parameters[i].kind == CF_SECRET ? "?*" : "*://*:*@*";
+        if (cf->settings[i].line > 0 && fnmatch(pattern, cf->settings[i].value, 0) == 0)
             return true;
+    }
     return false;
 }
 
