@@ -267,9 +267,12 @@ static size_t part_of(char letter, const struct divided *value, const struct div
 {
     const struct divided *of = letter >= 'a' ? value : key;
 
-    if (letter >= '1' && letter <= '9')
+    if (letter >= '1' && letter <= '9') {
+        assert(key->domain != NULL);
         return find_label(key->domain, (size_t)(letter - '0'), text_out);
+    }
     if (letter == 'd' || letter == 'D') {
+        assert(of->domain != NULL);
         *text_out = of->domain;
         return strlen(of->domain);
     }
