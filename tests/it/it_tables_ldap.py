@@ -409,6 +409,8 @@ def test_servers_that_send_garbage(r):
         ("other-id", DONE.replace(b"ID", b"\x77") % 0, (FAILED, b"")),
         ("leaves", b"\x30\x24\x02\x01\x00\x78\x1f\x0a\x01\x34\x04\x00\x04\x00\x8a\x161.3.6.1.4.1.1466.20036", (FAILED, b"")),
     ):
+        if name == "leaves" and rig.instrumented():
+            continue  # OpenLDAP's library loses the memory of this message
         for is_closed in (True, False):
             server = FakeServer(r, reply, is_closed)
             text = "".join(f"{n} = {v}\n" for n, v in {
