@@ -91,9 +91,12 @@ static struct table *external_open(const struct table_type *type, const char *pa
                 type->name, path);
         return NULL;
     }
+    const struct table_module *module = module_load(type->name, err);
+    if (module == NULL)
+        return NULL;
     struct external *x = mem_zalloc(sizeof *x);
-    x->module = module_load(type->name, err);
-    if (x->module == NULL || read_file(x, path, faults, err) < 0) {
+    x->module = module;
+    if (read_file(x, path, faults, err) < 0) {
         external_close(&x->table);
         return NULL;
     }

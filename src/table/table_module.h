@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * table_module: what a module of an external table type exports: one symbol, splitmilter_table.
- * A module is loaded when a configuration has a table of its type,
- * so that the programs need no client library. A module uses base/, cf, query and
- * endpoint_connect() of the program that loads it, and no other part of it (module.symbols).
+ * table_module: what a module of an external table type exports: one symbol, splitmilter_table. A
+ * module is loaded when a configuration has a table of its type, so that the programs need no
+ * client library. A module uses base/, cf, query and endpoint_connect() of the program that loads
+ * it, and no other part of it (module.symbols).
  *
  * A module keeps no global state, logs nothing, and does not print. It starts no thread. Client
  * libraries are not told to be global (no mysql_library_end(), no ldap_set_option(NULL, ...)).

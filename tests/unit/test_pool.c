@@ -98,14 +98,15 @@ static enum table_answer fake_ask(void *connection, const void *settings, const 
 {
     struct fake_connection *c = connection;
     struct fake *f = c->fake;
+    enum mood mood = f->moods[c->host];
 
     ck_assert_ptr_eq(settings, f);
     f->questions[c->host]++;
     pause_ms(f->delay_ms);
-    err_set(err, "mood %d", (int)f->moods[c->host]);
+    err_set(err, "mood %d", (int)mood);
     if (c->generation != f->generation[c->host])
         return ANSWER_BROKEN;
-    switch (f->moods[c->host]) {
+    switch (mood) {
     case MOOD_HANGS:
         hang(deadline_ms);
         return ANSWER_BROKEN;
