@@ -63,6 +63,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_policy_random.py \
 	%D%/it/it_postfix_review.py \
 	%D%/it/it_origin.py \
+	%D%/it/it_panels.py \
 	%D%/it/it_package.py \
 	%D%/it/it_postmap.py \
 	%D%/it/it_reload.py \
