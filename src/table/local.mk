@@ -38,6 +38,7 @@ module_PROGRAMS += %D%/ldap.so
 %C%_ldap_so_SOURCES += %D%/module_ldap_link.c
 %C%_ldap_so_SOURCES += %D%/module_ldap_search.c
 %C%_ldap_so_SOURCES += %D%/module_ldap_settings.c
+%C%_ldap_so_SOURCES += %D%/module_ldap_tls.c
 %C%_ldap_so_SOURCES += %D%/module_ldap_values.c
 %C%_ldap_so_CFLAGS = $(MODULE_CFLAGS) $(LDAP_CFLAGS)
 %C%_ldap_so_LDFLAGS = $(MODULE_LDFLAGS)

@@ -179,45 +179,6 @@ static int set_options(struct module_ldap_link *link, const struct module_ldap_s
     return 0;
 }
 
-/* Set an option of TLS to the value of a parameter, if the file has one. */
-static int set_tls_text(struct module_ldap_link *link, const struct module_ldap_settings *s,
-                        int option, const char *name, struct err *err)
-{
-    const char *value = cf_text(s->cf, name);
-
-    if (value == NULL || value[0] == '\0')
-        return 0;
-    if (ldap_set_option(link->ld, option, value) == LDAP_OPT_SUCCESS)
-        return 0;
-    err_set(err, "the LDAP library does not take %s = %.200s", name, value);
-    return -1;
-}
-
-static int set_tls_options(struct module_ldap_link *link, const struct module_ldap_settings *s,
-                           struct err *err)
-{
-    int require = cf_bool(s->cf, "tls_require_cert") ? LDAP_OPT_X_TLS_DEMAND : LDAP_OPT_X_TLS_NEVER;
-    int is_server = 0;
-
-    if (set_tls_text(link, s, LDAP_OPT_X_TLS_CACERTFILE, "tls_ca_cert_file", err) < 0 ||
-        set_tls_text(link, s, LDAP_OPT_X_TLS_CACERTDIR, "tls_ca_cert_dir", err) < 0 ||
-        set_tls_text(link, s, LDAP_OPT_X_TLS_CERTFILE, "tls_cert", err) < 0 ||
-        set_tls_text(link, s, LDAP_OPT_X_TLS_KEYFILE, "tls_key", err) < 0 ||
-        set_tls_text(link, s, LDAP_OPT_X_TLS_CIPHER_SUITE, "tls_cipher_suite", err) < 0)
-        return -1;
-    if (ldap_set_option(link->ld, LDAP_OPT_X_TLS_REQUIRE_CERT, &require) != LDAP_OPT_SUCCESS) {
-        err_set(err, "the LDAP library has no TLS");
-        return -1;
-    }
-    int rc = ldap_set_option(link->ld, LDAP_OPT_X_TLS_NEWCTX, &is_server);
-    if (rc != LDAP_OPT_SUCCESS) {
-        module_ldap_fault(link, LDAP_CONNECT_ERROR,
-                          "TLS: the files or the cipher suite of the table cannot be used", err);
-        return -1;
-    }
-    return 0;
-}
-
 /* The handshake. */
 static int install_tls(struct module_ldap_link *link, const struct module_ldap_settings *s,
                        int64_t deadline_ms, struct err *err)
@@ -280,7 +241,7 @@ static int prepare(struct module_ldap_link *link, const struct module_ldap_setti
     if (set_options(link, s, err) < 0)
         return -1;
     if (link->at.is_tls || s->start_tls) {
-        if (set_tls_options(link, s, err) < 0)
+        if (module_ldap_tls_prepare(link, s, err) < 0)
             return -1;
         int rc = link->at.is_tls ? install_tls(link, s, deadline_ms, err)
                                  : start_tls(link, s, deadline_ms, err);

@@ -6,6 +6,7 @@
  *   module_ldap.c           the module's table, and a look-up from key to result
  *   module_ldap_settings.c  the parameters of a file
  *   module_ldap_link.c      connections: socket, TLS, messages
+ *   module_ldap_tls.c       files and options of TLS
  *   module_ldap_bind.c      authentication on a new connection
  *   module_ldap_search.c    one search, and the referrals that it leads to
  *   module_ldap_values.c    the values of the entries, and the entries that these refer to
@@ -57,6 +58,7 @@ struct module_ldap_settings {
     int64_t timeout_ms;
     unsigned recursion_limit, size_limit; /* size_limit 0: none */
     bool base_is_dynamic, start_tls, chase_referrals;
+    struct module_ldap_tls *tls; /* owned; not const, but locked */
 };
 
 /* Read the parameters. NULL with `err`. */
@@ -94,6 +96,15 @@ module_ldap_link_open(const struct module_ldap_settings *s, const struct module_
     __attribute__((nonnull, warn_unused_result));
 /* Close the connection, without waiting. NULL is legal. */
 void module_ldap_link_close(struct module_ldap_link *link);
+
+/* What the links of a table share about TLS. Any thread. _free(NULL) is legal. */
+struct module_ldap_tls *module_ldap_tls_new(void)
+    __attribute__((returns_nonnull, warn_unused_result));
+void module_ldap_tls_free(struct module_ldap_tls *tls);
+
+/* Set the options of TLS for a link, before the handshake. -1 with `err`: a file cannot be used. */
+int module_ldap_tls_prepare(struct module_ldap_link *link, const struct module_ldap_settings *s,
+                            struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Authenticate as the table says. -1 with `err`. */
 int module_ldap_bind(struct module_ldap_link *link, const struct module_ldap_settings *s,

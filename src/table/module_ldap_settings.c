@@ -284,6 +284,7 @@ struct module_ldap_settings *module_ldap_settings_open(const struct cf *cf,
 
     s->cf = cf;
     s->query = query;
+    s->tls = module_ldap_tls_new();
     if (read_values(s, err) == 0 && read_bind(s, err) == 0 && read_servers(s, err) == 0 &&
         read_attributes(s, err) == 0 && check_base(s, err) == 0 && check_filter(s, err) == 0)
         return s;
@@ -299,6 +300,7 @@ void module_ldap_settings_close(struct module_ldap_settings *s)
         free(s->servers[i].url);
     for (char **a = s->attributes; a != NULL && *a != NULL; a++)
         free(*a);
+    module_ldap_tls_free(s->tls);
     free(s->attributes);
     free(s->servers);
     free(s->hosts);

@@ -6,7 +6,9 @@ server lose no filter.
 SPLIT_LOOKUPS, SPLIT_INJECTIONS, SPLIT_TABLE_MESSAGES, SPLIT_RECONNECTS: see rig/tables.py and rig/table_outages.py."""
 
 import contextlib
+import os
 import random
+import shutil
 import socket
 import subprocess
 import threading
@@ -344,6 +346,8 @@ def test_certificates(r):
         ("client", {**trusted, "tls_cert": client, "tls_key": client}, True),
         ("ciphers", {**trusted, "tls_cipher_suite": "no such cipher"}, False),
     ):
+        if name == "client" and rig.instrumented():
+            continue  # OpenLDAP's library loses the memory of a client certificate
         for transport in ({"server_host": backend.server.ldaps_url}, {"start_tls": "yes"}):
             query = TableQuery(r, backend.write(name, {**backend.plain, **more, **transport}), seconds=5, name=name)
             answer = query.ask("near@example.com")
@@ -357,6 +361,33 @@ def test_certificates(r):
     query = TableQuery(r, backend.write("hang", {**backend.plain, **trusted, "server_host": f"ldaps://127.0.0.1:{gate.address[1]}"}), seconds=2, name="hang")
     answer, seconds = timed(query, "near@example.com")
     assert answer.kind == FAILED and seconds < 4 * rig.TIME_FACTOR, (answer, seconds)
+
+
+def test_client_certificate(r):
+    """New connections do not need more and more memory for a client certificate, and a new certificate is used."""
+    if rig.instrumented():
+        raise rig.Skip("OpenLDAP's library loses the memory of a client certificate once for each table")
+    backend = filled(r)
+    server = rig.Slapd(r, "strict", backend.authority.issue("strict", "IP:127.0.0.1"), backend.authority, verify="demand", password=backend.secret)
+    server.load([container("rows"), row(f"cn=n,{ROWS}", "n", "near@example.com", ["near@x.test"])])
+    server.start()
+    gate = Gate(r, ("127.0.0.1", server.tls_port))
+    good, bad = backend.authority.issue("client", "DNS:client.test").path, rig.Authority(r, "other").issue("client", "DNS:client.test").path
+    path = r.path("client.pem")
+    shutil.copy(good, path)
+    parameters = {"server_host": f"ldaps://127.0.0.1:{gate.address[1]}", "tls_cert": path, "tls_key": path}
+    query = TableQuery(r, backend.write("client", {**backend.plain, **parameters}))
+    for i in range(40):
+        assert query.ask("near@example.com") == (FOUND, b"near@x.test"), query.log()
+        if i == 10:
+            before = query.rss_kb()
+        gate.cut()
+    assert gate.connections >= 40 and query.rss_kb() < before + 300, (gate.connections, before, query.rss_kb())
+    for certificate, expected in ((bad, (FAILED, b"")), (good, (FOUND, b"near@x.test"))):
+        shutil.copy(certificate, f"{path}.new")
+        os.rename(f"{path}.new", path)
+        gate.cut()
+        rig.wait_for(lambda expected=expected: query.ask("near@example.com") == expected, 20, f"{expected} with {certificate}", query.log)
 
 
 class FakeServer:

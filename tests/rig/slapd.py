@@ -82,11 +82,11 @@ def ldif(entries):
 
 
 class Slapd:
-    """One server. certificate: a Certificate for ldaps: and StartTLS, with the Authority that client certificates must be of;
-    referral: the URL that it gives for what is outside of SUFFIX; options: further lines of slapd.conf, before the database;
-    password: of READER."""
+    """One server. certificate: a Certificate for ldaps: and StartTLS, with the Authority that client certificates must be of
+    (verify: "demand": each client must have one); referral: the URL that it gives for what is outside of SUFFIX; options:
+    further lines of slapd.conf, before the database; password: of READER."""
 
-    def __init__(self, rig, name, certificate=None, authority=None, referral=None, options="", password="reader", port=None):
+    def __init__(self, rig, name, certificate=None, authority=None, referral=None, options="", password="reader", port=None, verify="try"):
         self.rig = rig
         self.name = name
         self.program = find_slapd()
@@ -105,14 +105,14 @@ class Slapd:
             self.urls.append(self.ldaps_url)
         self.database = rig.path(f"{name}-data")
         os.makedirs(self.database, mode=0o700)
-        self.configuration = rig.write(f"{name}.slapd.conf", self._configuration(certificate, authority, referral, options), 0o600)
+        self.configuration = rig.write(f"{name}.slapd.conf", self._configuration(certificate, authority, verify, referral, options), 0o600)
         self.daemon = Daemon(
             rig, f"slapd-{name}", [self.program, "-d", "0", "-h", " ".join(f"{u}/" for u in self.urls), "-f", self.configuration],
             stop_signal=signal.SIGTERM,
         )
         self.load([])
 
-    def _configuration(self, certificate, authority, referral, options):
+    def _configuration(self, certificate, authority, verify, referral, options):
         schema = _first(SCHEMA_DIRECTORIES, "slapd's schema")
         modules = _first(MODULE_DIRECTORIES, "slapd's modules")
         lines = [f"include {schema}/{n}.schema" for n in ("core", "cosine", "inetorgperson")]
@@ -131,7 +131,7 @@ class Slapd:
         if certificate:
             lines += [f"TLSCertificateFile {certificate.path}", f"TLSCertificateKeyFile {certificate.path}"]
         if authority:
-            lines += [f"TLSCACertificateFile {authority.path}", "TLSVerifyClient try"]
+            lines += [f"TLSCACertificateFile {authority.path}", f"TLSVerifyClient {verify}"]
         if referral:
             lines.append(f"referral {referral}")
         lines += [
