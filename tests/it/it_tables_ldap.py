@@ -472,7 +472,7 @@ def test_files_that_are_refused(r):
 
     def opened(parameters):
         path = r.write("refused.cf", "".join(f"{n} = {v}\n" for n, v in parameters.items()), 0o600)
-        done = subprocess.run([program, f"ldap:{path}"], input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+        done = subprocess.run([program, f"ldap:{path}"], input=b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=rig.sanitizer_environment(r, "refused"), timeout=60, check=False)
         return done.returncode, done.stdout.decode(), path
 
     for more, text in (
