@@ -2,8 +2,8 @@
 /*
  * The files and options of TLS. Each connection reads the files of its table, so that new ones are
  * used. With a client certificate, connections share what was read until a file changes: built with
- * GnuTLS, OpenLDAP's library (2.4 to 2.6) loses the memory of certificate and key, 16 kB, each time
- * that it reads them.
+ * GnuTLS, OpenLDAP's library (2.5 and 2.6) loses the memory of certificate and key, 16 kB, each
+ * time that it reads them.
  */
 #include "table/module_ldap_private.h"
 #include "base/mem.h"
