@@ -80,6 +80,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \
 	%D%/it/it_tables_ldap.py \
+	%D%/it/it_tables_ldap_servers.py \
 	%D%/it/it_tables_mysql.py \
 	%D%/it/it_tables_pgsql.py \
 	%D%/it/it_tables_sqlite.py \

@@ -127,7 +127,9 @@ static enum table_answer look_up(struct module_ldap_lookup *l, const char *base,
         answer = module_ldap_values(l, &entries, err);
     } else if (answer == ANSWER_OK && !(code == LDAP_NO_SUCH_OBJECT && s->base_is_dynamic)) {
         err_wrap(err, "base \"%.200s\"", base);
-        answer = ANSWER_FAILED;
+        /* A key that makes no DN of the base is not to be a way around a filter. */
+        answer =
+            code == LDAP_INVALID_DN_SYNTAX && s->base_is_dynamic ? ANSWER_LIMIT : ANSWER_FAILED;
     }
     module_ldap_entries_clear(&entries);
     return answer;

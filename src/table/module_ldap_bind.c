@@ -85,6 +85,10 @@ static int bind_sasl(struct module_ldap_link *link, const struct module_ldap_set
                                         &msgid);
         ldap_msgfree(message);
         message = NULL;
+        if (rc == LDAP_SASL_BIND_IN_PROGRESS && clock_now_ms() >= deadline_ms) {
+            err_set(err, "SASL bind: timed out");
+            return -1;
+        }
         if (rc == LDAP_SASL_BIND_IN_PROGRESS &&
             module_ldap_next(link, msgid, deadline_ms, &message, err) != MODULE_LDAP_MESSAGE) {
             err_wrap(err, "SASL bind");

@@ -113,9 +113,17 @@ enum module_ldap_event module_ldap_next(struct module_ldap_link *link, int msgid
     for (;;) {
         struct timeval none = {0, 0};
         errno = 0;
-        int type = ldap_result(link->ld, msgid, LDAP_MSG_ONE, &none, message_out);
-        if (type > 0)
+        /* Any message, because the library would keep notifications for ever. */
+        int type = ldap_result(link->ld, LDAP_RES_ANY, LDAP_MSG_ONE, &none, message_out);
+        int id = type > 0 ? ldap_msgid(*message_out) : msgid;
+        if (type > 0 && id == msgid)
             return MODULE_LDAP_MESSAGE;
+        if (type > 0) {
+            ldap_msgfree(*message_out);
+            *message_out = NULL;
+            if (id == LDAP_RES_UNSOLICITED)
+                break;
+        }
         if (type < 0) {
             event = errno == ERANGE ? MODULE_LDAP_TOO_LONG : MODULE_LDAP_LOST;
             break;
@@ -125,6 +133,8 @@ enum module_ldap_event module_ldap_next(struct module_ldap_link *link, int msgid
             event = MODULE_LDAP_TIMEOUT;
             break;
         }
+        if (type > 0)
+            continue; /* more may have been read already */
         struct pollfd p = {.fd = link->fd, .events = POLLIN};
         if (link->wants_write)
             p.events |= POLLOUT;

@@ -23,13 +23,16 @@
 #include <ldap.h>
 
 #define MODULE_LDAP_MESSAGE_MAX 4000000  /* bytes of one message of a server */
-#define MODULE_LDAP_BYTES_MAX 32000000   /* bytes of all entries of a look-up */
-#define MODULE_LDAP_ENTRIES_MAX 20000    /* of a look-up */
+#define MODULE_LDAP_BYTES_MAX 32000000   /* bytes of all entries and URLs of a look-up */
+#define MODULE_LDAP_ENTRIES_MAX 20000    /* and other messages before a result, of a look-up */
 #define MODULE_LDAP_SEARCHES_MAX 5000    /* of a look-up */
 #define MODULE_LDAP_DEPTH_MAX 50         /* recursion_limit is not larger: a matter of the stack */
 #define MODULE_LDAP_REFERRALS_MAX 100    /* of a look-up */
 #define MODULE_LDAP_HOPS_MAX 5           /* referrals that lead to referrals; as in the library */
-#define MODULE_LDAP_REFERRED_LINKS_MAX 8 /* servers of referrals, of a look-up */
+#define MODULE_LDAP_REFERRED_LINKS_MAX 8 /* servers of referrals, of a look-up, away or not */
+#define MODULE_LDAP_URLS_MAX 20          /* of one referral */
+#define MODULE_LDAP_URL_MAX 8192         /* bytes of a URL from a server */
+#define MODULE_LDAP_FILTER_DEPTH_MAX 50  /* of a filter: the library's parser is recursive */
 
 /* A server, of server_host or of a referral. */
 struct module_ldap_server {
@@ -119,7 +122,9 @@ enum module_ldap_event {
 };
 
 /* Wait for the next message that answers the request msgid. The caller frees *message_out with
- * ldap_msgfree(). Unless MODULE_LDAP_MESSAGE, the link is dead, and `err` has the reason. */
+ * ldap_msgfree(). Unless MODULE_LDAP_MESSAGE, the link is dead, and `err` has the reason. A message
+ * that is there is taken, even after the deadline. A notification that no request has asked for
+ * (RFC 4511 4.4) is MODULE_LDAP_LOST. */
 enum module_ldap_event module_ldap_next(struct module_ldap_link *link, int msgid,
                                         int64_t deadline_ms, LDAPMessage **message_out,
                                         struct err *err)
@@ -145,9 +150,10 @@ struct module_ldap_lookup {
     int64_t deadline_ms;
     unsigned depth;                         /* of entries that refer to entries; 1: none */
     unsigned searches, answered, referrals; /* answered: searches that have ended */
-    size_t entries, bytes;                  /* received */
+    size_t entries, bytes;                  /* received: entries also counts references */
     struct module_ldap_link *referred[MODULE_LDAP_REFERRED_LINKS_MAX]; /* owned */
     size_t referred_count;
+    unsigned referred_tries; /* connections that were tried for `referred` */
 };
 
 struct module_ldap_search {
@@ -163,12 +169,21 @@ struct module_ldap_entries {
 };
 void module_ldap_entries_clear(struct module_ldap_entries *entries) __attribute__((nonnull));
 
+/* Are the parentheses of a filter nested deeper than MODULE_LDAP_FILTER_DEPTH_MAX? NULL is legal.
+ */
+bool module_ldap_filter_is_deep(const char *filter);
+
 /*
- * Search, and follow referrals if the table does. ANSWER_OK: *code_out is the code of the result;
- * if that is LDAP_SUCCESS, `entries` has all entries, at the servers of referrals, too; otherwise
- * `err` has the meaning of the code. Any other answer: as for table_module.ask; the reason is in
- * `err`. A referral that cannot be followed is ANSWER_FAILED (the library, and Postfix with it,
- * would take what is there for the complete answer).
+ * Search, and follow referrals if the table does. ANSWER_OK: *code_out is the code of the result of
+ * this link's server; if that is LDAP_SUCCESS, `entries` has all entries, at the servers of
+ * referrals, too; otherwise `err` has the meaning of the code. Any other answer: as for
+ * table_module.ask; the reason is in `err`. The link is dead after a code that may be due to the
+ * state of the connection.
+ *
+ * A referral that cannot be followed, or whose server answers with any error, is ANSWER_FAILED (the
+ * library, and Postfix with it, would take what is there for the complete answer). This includes
+ * noSuchObject: the server of a referral is asked without authentication, and servers answer so if
+ * the base must not be disclosed (slapd.access(5)).
  */
 enum table_answer module_ldap_search(struct module_ldap_lookup *l,
                                      const struct module_ldap_search *search,

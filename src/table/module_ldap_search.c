@@ -55,6 +55,50 @@ static size_t entry_size(LDAP *ld, LDAPMessage *entry)
     return size;
 }
 
+bool module_ldap_filter_is_deep(const char *filter)
+{
+    unsigned depth = 0;
+
+    /* An escaped parenthesis is written \28 or \29 (RFC 4515), or, as in LDAPv2, with a backslash
+     * before it: which of these the library takes for a parenthesis depends on where it begins to
+     * read, so that here the deepest reading counts. */
+    for (const char *p = filter; p != NULL && *p != '\0'; p++) {
+        if (*p == '(')
+            depth++;
+        else if (*p == ')' && depth > 0 && p[-1] != '\\')
+            depth--;
+        if (depth > MODULE_LDAP_FILTER_DEPTH_MAX)
+            return true;
+    }
+    return false;
+}
+
+/* Count a message of this many bytes. */
+static enum table_answer count_message(struct module_ldap_lookup *l, size_t bytes, struct err *err)
+{
+    l->entries++;
+    l->bytes += bytes;
+    if (l->entries <= MODULE_LDAP_ENTRIES_MAX && l->bytes <= MODULE_LDAP_BYTES_MAX)
+        return ANSWER_OK;
+    err_set(err, "more than %d entries and references, or %d bytes of them, for one key",
+            MODULE_LDAP_ENTRIES_MAX, MODULE_LDAP_BYTES_MAX);
+    return ANSWER_FAILED;
+}
+
+/* Count the URLs of a referral. */
+static enum table_answer count_urls(struct module_ldap_lookup *l, char **urls, struct err *err)
+{
+    size_t count = 0, bytes = 0;
+
+    for (; urls != NULL && urls[count] != NULL; count++)
+        bytes += strlen(urls[count]) + sizeof *urls;
+    if (count > MODULE_LDAP_URLS_MAX) {
+        err_set(err, "a referral has more than %d URLs", MODULE_LDAP_URLS_MAX);
+        return ANSWER_FAILED;
+    }
+    return count_message(l, bytes, err);
+}
+
 /* Add an entry, which `entries` owns from now on. */
 static enum table_answer add_entry(struct module_ldap_lookup *l, LDAP *ld, LDAPMessage *entry,
                                    struct module_ldap_entries *entries, struct err *err)
@@ -64,13 +108,7 @@ static enum table_answer add_entry(struct module_ldap_lookup *l, LDAP *ld, LDAPM
         entries->items = mem_grow(entries->items, entries->capacity, sizeof(LDAPMessage *));
     }
     entries->items[entries->count++] = entry;
-    l->entries++;
-    l->bytes += entry_size(ld, entry);
-    if (l->entries <= MODULE_LDAP_ENTRIES_MAX && l->bytes <= MODULE_LDAP_BYTES_MAX)
-        return ANSWER_OK;
-    err_set(err, "more than %d entries, or %d bytes of entries, for one key",
-            MODULE_LDAP_ENTRIES_MAX, MODULE_LDAP_BYTES_MAX);
-    return ANSWER_FAILED;
+    return count_message(l, entry_size(ld, entry), err);
 }
 
 /* Read a search reference, and free the message. */
@@ -81,7 +119,7 @@ static enum table_answer add_reference(struct module_ldap_lookup *l, LDAP *ld, L
 
     if (!l->settings->chase_referrals) {
         ldap_msgfree(message);
-        return ANSWER_OK;
+        return count_message(l, 0, err);
     }
     int rc = ldap_parse_reference(ld, message, &urls, NULL, 1);
     if (rc != LDAP_SUCCESS || urls == NULL || reply->reference_count >= MODULE_LDAP_REFERRALS_MAX) {
@@ -93,12 +131,12 @@ static enum table_answer add_reference(struct module_ldap_lookup *l, LDAP *ld, L
     reply->references =
         mem_grow(reply->references, reply->reference_count + 1, sizeof *reply->references);
     reply->references[reply->reference_count++] = urls;
-    return ANSWER_OK;
+    return count_urls(l, urls, err);
 }
 
 /* Read the result of a search, and free the message. */
-static enum table_answer read_result(LDAP *ld, LDAPMessage *message, struct reply *reply,
-                                     struct err *err)
+static enum table_answer read_result(struct module_ldap_lookup *l, LDAP *ld, LDAPMessage *message,
+                                     struct reply *reply, struct err *err)
 {
     char *text = NULL;
     int rc = ldap_parse_result(ld, message, &reply->code, NULL, &text, &reply->referral, NULL, 1);
@@ -110,7 +148,9 @@ static enum table_answer read_result(LDAP *ld, LDAPMessage *message, struct repl
     else if (reply->code != LDAP_SUCCESS)
         err_set(err, "%s", ldap_err2string(reply->code));
     ldap_memfree(text);
-    return reply->code == LDAP_BUSY || reply->code == LDAP_UNAVAILABLE ? ANSWER_BROKEN : ANSWER_OK;
+    if (reply->code == LDAP_BUSY || reply->code == LDAP_UNAVAILABLE)
+        return ANSWER_BROKEN;
+    return reply->referral != NULL ? count_urls(l, reply->referral, err) : ANSWER_OK;
 }
 
 /* What the end of a link in the middle of a search means. If the server has answered another search
@@ -144,9 +184,16 @@ static enum table_answer read_reply(struct module_ldap_lookup *l, struct module_
             break;
         case LDAP_RES_SEARCH_RESULT:
             l->answered++;
-            return read_result(link->ld, message, reply, err);
+            return read_result(l, link->ld, message, reply, err);
         default:
             ldap_msgfree(message);
+            answer = count_message(l, 0, err);
+        }
+        /* A server that always has a next message ready does not work for ever. */
+        if (answer == ANSWER_OK && clock_now_ms() >= deadline_ms) {
+            err_set(err, "timed out while the server was sending entries");
+            link->is_dead = true;
+            return ANSWER_FAILED;
         }
     }
     ldap_abandon_ext(link->ld, msgid, NULL, NULL);
@@ -168,8 +215,16 @@ static enum table_answer search_at(struct module_ldap_lookup *l, struct module_l
     struct timeval limit = {.tv_sec = left > 2000 ? (left - 500) / 1000 : 1};
     int msgid;
 
+    if (left <= 0) {
+        err_set(err, "timed out");
+        return answer_of(MODULE_LDAP_TIMEOUT, l);
+    }
     if (++l->searches > MODULE_LDAP_SEARCHES_MAX) {
         err_set(err, "more than %d searches for one key", MODULE_LDAP_SEARCHES_MAX);
+        return ANSWER_FAILED;
+    }
+    if (module_ldap_filter_is_deep(search->filter)) {
+        err_set(err, "a filter is nested deeper than %d", MODULE_LDAP_FILTER_DEPTH_MAX);
         return ANSWER_FAILED;
     }
     int rc =
@@ -193,7 +248,7 @@ static struct module_ldap_link *referred_link(struct module_ldap_lookup *l,
     for (size_t i = 0; i < l->referred_count; i++)
         if (module_ldap_server_equal(&l->referred[i]->at, at))
             return l->referred[i];
-    if (l->referred_count == MODULE_LDAP_REFERRED_LINKS_MAX) {
+    if (++l->referred_tries > MODULE_LDAP_REFERRED_LINKS_MAX) {
         err_set(err, "referrals to more than %d servers", MODULE_LDAP_REFERRED_LINKS_MAX);
         return NULL;
     }
@@ -238,7 +293,8 @@ static enum table_answer search_from(struct module_ldap_lookup *l, struct module
                                      struct module_ldap_entries *entries, int *code_out,
                                      struct err *err);
 
-/* Follow one URL of a referral. Entries of a server that fails are dropped. */
+/* Follow one URL of a referral. Any other code than LDAP_SUCCESS is a failure, and the entries of a
+ * server that fails are dropped. */
 static enum table_answer follow_url(struct module_ldap_lookup *l, const char *text,
                                     const struct module_ldap_search *search, bool is_reference,
                                     unsigned hops, struct module_ldap_entries *entries,
@@ -250,7 +306,8 @@ static enum table_answer follow_url(struct module_ldap_lookup *l, const char *te
     LDAPURLDesc *url = NULL;
     size_t before = entries->count;
 
-    if (ldap_url_parse(text, &url) != LDAP_URL_SUCCESS || url->lud_crit_exts > 0)
+    if (strlen(text) > MODULE_LDAP_URL_MAX || ldap_url_parse(text, &url) != LDAP_URL_SUCCESS ||
+        url->lud_crit_exts > 0)
         err_set(err, "no URL that is supported");
     else if (module_ldap_server_of(url, &at, err) == 0)
         link = referred_link(l, &at, err);
@@ -259,6 +316,8 @@ static enum table_answer follow_url(struct module_ldap_lookup *l, const char *te
     } else if (link != NULL) {
         struct module_ldap_search next = search_of(search, text, url, is_reference);
         answer = search_from(l, link, &next, hops, entries, code_out, err);
+        if (*code_out != LDAP_SUCCESS)
+            answer = ANSWER_FAILED;
     }
     while (answer != ANSWER_OK && entries->count > before)
         ldap_msgfree(entries->items[--entries->count]);
@@ -284,6 +343,11 @@ static enum table_answer follow(struct module_ldap_lookup *l, char **urls,
                     MODULE_LDAP_REFERRALS_MAX, MODULE_LDAP_HOPS_MAX);
             return ANSWER_FAILED;
         }
+        /* Before a host name is looked up, which no deadline ends. */
+        if (clock_now_ms() >= l->deadline_ms) {
+            err_set(err, "timed out before the referral to %.200s", *urls);
+            return ANSWER_FAILED;
+        }
         answer = follow_url(l, *urls, search, is_reference, hops, entries, code_out, err);
     }
     return answer;
@@ -296,9 +360,15 @@ static enum table_answer search_from(struct module_ldap_lookup *l, struct module
                                      struct err *err)
 {
     struct reply reply = {0};
+    size_t before = entries->count;
     enum table_answer answer = search_at(l, link, search, entries, &reply, err);
 
     *code_out = reply.code;
+    if (answer == ANSWER_OK && reply.code == LDAP_NO_SUCH_OBJECT &&
+        (entries->count > before || reply.reference_count > 0)) {
+        err_wrap(err, "entries, and then");
+        answer = ANSWER_FAILED;
+    }
     if (answer == ANSWER_OK && reply.code == LDAP_REFERRAL && l->settings->chase_referrals)
         answer = follow(l, reply.referral, search, false, hops + 1, entries, code_out, err);
     for (size_t i = 0;
@@ -308,10 +378,23 @@ static enum table_answer search_from(struct module_ldap_lookup *l, struct module
     return answer;
 }
 
+/* May the connection be the reason for this code? Postfix closes it, too, after a code that it does
+ * not know. */
+static bool is_of_connection(int code)
+{
+    return code != LDAP_SUCCESS && code != LDAP_TIMELIMIT_EXCEEDED &&
+           code != LDAP_SIZELIMIT_EXCEEDED && code != LDAP_REFERRAL &&
+           code != LDAP_NO_SUCH_OBJECT && code != LDAP_INVALID_DN_SYNTAX;
+}
+
 enum table_answer module_ldap_search(struct module_ldap_lookup *l,
                                      const struct module_ldap_search *search,
                                      struct module_ldap_entries *entries, int *code_out,
                                      struct err *err)
 {
-    return search_from(l, l->link, search, 0, entries, code_out, err);
+    enum table_answer answer = search_from(l, l->link, search, 0, entries, code_out, err);
+
+    if (answer == ANSWER_OK && is_of_connection(*code_out))
+        l->link->is_dead = true;
+    return answer;
 }

@@ -251,6 +251,11 @@ static int check_filter(const struct module_ldap_settings *s, struct err *err)
     struct buf key = {0}, filter = {0};
     int rc = 0;
 
+    if (module_ldap_filter_is_deep(cf_text(s->cf, "query_filter"))) {
+        cf_fault(s->cf, "query_filter", err, "the filter is nested deeper than %d",
+                 MODULE_LDAP_FILTER_DEPTH_MAX);
+        return -1;
+    }
     if (find_sample(s, &key) &&
         query_expand(s->query, "query_filter", buf_str(&key), NULL, NULL, &filter, err) == 0 &&
         !filter_is_valid(buf_str(&filter))) {

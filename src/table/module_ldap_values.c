@@ -91,6 +91,10 @@ static enum table_answer add_url(struct module_ldap_lookup *l, const char *text,
     enum table_answer answer = ANSWER_OK;
     LDAPURLDesc *url = NULL;
 
+    if (strlen(text) > MODULE_LDAP_URL_MAX) {
+        err_set(err, "a URL of more than %d bytes: \"%.100s...\"", MODULE_LDAP_URL_MAX, text);
+        return ANSWER_FAILED;
+    }
     if (ldap_url_parse(text, &url) != LDAP_URL_SUCCESS) {
         err_set(err, "\"%.200s\" is no URL of LDAP", text);
         return ANSWER_FAILED;
