@@ -76,16 +76,14 @@ static void add_names(const struct cf *cf, struct buf *out)
             buf_addf(out, "%s%s", out->len == 0 ? "" : ", ", cf->parameters[i].name);
 }
 
-/* The text before "=" may be a part of a password that was split by mistake, so only text that
- * looks like a name is shown. */
+/* Other text before "=" may be a part of a password that was split by mistake: it is not shown. */
 static bool looks_like_name(const char *name)
 {
-    size_t len = strlen(name);
+    size_t len = 0;
 
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)name[i]) && name[i] != '_')
-            return false;
-    return len > 0 && len <= NAME_SHOWN_MAX;
+    while (isalnum((unsigned char)name[len]) || name[len] == '_')
+        len++;
+    return len > 0 && name[len] == '\0' && len <= NAME_SHOWN_MAX;
 }
 
 static int unknown_name(const struct cf *cf, const char *name, unsigned line, struct err *err)
@@ -160,11 +158,9 @@ static unsigned line_of(const struct cf *cf, const char *at)
     return number;
 }
 
-/*
- * Refuse what Postfix skips or takes for a part of a name: NUL, a byte order mark, and a
+/* Refuse what Postfix skips or takes for a part of a name: NUL, a byte order mark, and a
  * continuation before the first parameter. table_lines.c would only warn of them, and show the
- * text, which may be a password.
- */
+ * text, which may be a password. */
 static int check_text(const struct cf *cf, struct err *err)
 {
     const char *nul = memchr(cf->text, '\0', cf->size), *p = cf->text;
@@ -285,12 +281,16 @@ static int take_value(struct cf *cf, size_t i, struct err *err)
     return 0;
 }
 
-/* Has the file a password, also in a URI of a host? */
+/* Has the file a password, also in a URI of a host, or in a connection string of libpq? */
 static bool has_secret(const struct cf *cf)
 {
     for (size_t i = 0; i < cf->count; i++) {
-        const char *pattern = cf->parameters[i].kind == CF_SECRET ? "?*" : "*://*:*@*";
-        if (cf->settings[i].line > 0 && fnmatch(pattern, cf->settings[i].value, 0) == 0)
+        const char *name = cf->parameters[i].name, *value = cf->settings[i].value;
+        bool is_secret = cf->parameters[i].kind == CF_SECRET && value != NULL && *value != '\0';
+        bool is_host = strcmp(name, "hosts") == 0 || strcmp(name, "dbname") == 0;
+        if (cf->settings[i].line > 0 &&
+            (is_secret || (is_host && (fnmatch("*://*:*@*", value, 0) == 0 ||
+                                       fnmatch("*password*=*", value, 0) == 0))))
             return true;
     }
     return false;

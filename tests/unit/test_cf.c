@@ -190,6 +190,10 @@ START_TEST(a_password_that_everybody_can_read_is_reported)
         {"dbname = d\n", 0644, 0},
         {"dbname = d\nhosts = h postgresql://u:" SECRET "@h:1/d\n", 0644, 1},
         {"dbname = d\nhosts = h:5432 postgresql://u@h:1/d\n", 0644, 0},
+        {"dbname = host=h password=" SECRET "\n", 0644, 1},
+        {"dbname = host=h dbname=d\n", 0644, 0},
+        {"dbname = postgresql://u@h/d?password=" SECRET "\n", 0644, 1},
+        {"dbname = postgresql://u:" SECRET "@h/d\n", 0644, 1},
     };
     char path[] = "/tmp/test_cf.XXXXXX";
     int fd = mkstemp(path), count = 0;
@@ -222,6 +226,6 @@ int main(void)
                         UNIT_COUNT(bad));
     tcase_add_test(tests, a_nul_is_refused);
     tcase_add_test(tests, faults_that_do_not_prevent_the_use_are_reported);
-    tcase_add_loop_test(tests, a_password_that_everybody_can_read_is_reported, 0, 6);
+    tcase_add_loop_test(tests, a_password_that_everybody_can_read_is_reported, 0, 10);
     return unit_run("cf", tests);
 }
