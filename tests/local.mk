@@ -443,9 +443,17 @@ UNIT_TESTS += %D%/unit/test_policy_choice
 %C%_unit_test_policy_choice_SOURCES = %D%/unit/test_policy_choice.c
 %C%_unit_test_policy_choice_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_policy_copies
+%C%_unit_test_policy_copies_SOURCES = %D%/unit/test_policy_copies.c
+%C%_unit_test_policy_copies_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_pool
-%C%_unit_test_pool_SOURCES = %D%/unit/test_pool.c
+%C%_unit_test_pool_SOURCES = %D%/unit/test_pool.c %D%/unit/pool_unit.c %D%/unit/pool_unit.h
 %C%_unit_test_pool_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_pool_failure
+%C%_unit_test_pool_failure_SOURCES = %D%/unit/test_pool_failure.c %D%/unit/pool_unit.c %D%/unit/pool_unit.h
+%C%_unit_test_pool_failure_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_process
 %C%_unit_test_process_SOURCES = %D%/unit/test_process.c

@@ -302,6 +302,7 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     struct err ignored;
     size_t len = strlen(rcpt);
 
+    table_scratch_begin(s);
     memset(out, 0, sizeof *out);
     out->rcpt = mem_strdup(rcpt);
     dsn_init(&out->dsn);

@@ -39,6 +39,7 @@ enum policy_failed policy_rewrite_header(const struct policy *p, struct table_sc
 {
     struct header h = {.policy = p, .scratch = s, .err = err};
 
+    table_scratch_begin(s);
     table_match_init(&h.match);
     int rc = hdr_address_rewrite(body, map_address, &h, out);
     table_match_clear(&h.match);

@@ -4,6 +4,7 @@ libsplit_a_SOURCES += %D%/cf.c %D%/cf.h
 libsplit_a_SOURCES += %D%/lookup.c %D%/lookup.h
 libsplit_a_SOURCES += %D%/module.c %D%/module.h
 libsplit_a_SOURCES += %D%/pool.c %D%/pool.h
+libsplit_a_SOURCES += %D%/pool_choice.c %D%/pool_private.h
 libsplit_a_SOURCES += %D%/query.c %D%/query.h
 libsplit_a_SOURCES += %D%/socketmap_reply.c %D%/socketmap_reply.h
 libsplit_a_SOURCES += %D%/table.c %D%/table.h

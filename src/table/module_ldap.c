@@ -153,6 +153,7 @@ static enum table_answer ask(void *connection, const void *settings, const char 
         query_result_asked(result, "base \"%s\", filter %s", buf_str(&base), buf_str(&filter));
         answer = look_up(&l, buf_str(&base), buf_str(&filter), err);
     }
+    result->is_lost = l.link->is_dead;
     for (size_t i = 0; i < l.referred_count; i++)
         module_ldap_link_close(l.referred[i]);
     buf_clear(&base);

@@ -157,7 +157,10 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     while (events != 0)
         events = mysql_real_query_cont(&failed, c->mysql, mysql_connection_await(c, events));
     buf_clear(&sql);
-    return failed != 0 ? mysql_connection_fail(c, err) : read_answer(c, s, result, err);
+    enum table_answer answer =
+        failed != 0 ? mysql_connection_fail(c, err) : read_answer(c, s, result, err);
+    result->is_lost = c->is_lost;
+    return answer;
 }
 
 static const char *const templates[] = {"query", NULL};

@@ -335,6 +335,7 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     if (query_expand(s->query, "query", key, quote, c->conn, &sql, err) == 0) {
         query_result_asked(result, "%s", buf_str(&sql));
         answer = run(c, buf_str(&sql), result, deadline_ms, err);
+        result->is_lost = c->is_spent;
     }
     buf_clear(&sql);
     return answer;

@@ -1,67 +1,24 @@
 /* SPDX-License-Identifier: ISC */
-#include "table/pool.h"
-
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "table/pool_private.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define REASON_SIZE 256
-
-/* A host that got less time than this is not said to have failed when it did not answer in time:
- * the look-up has spent its time with other hosts, or with waiting for a connection. */
+/* A host that got less time than this, or than half of its share of lookup_timeout, is not said to
+ * have failed when it did not answer in time: the look-up has spent its time with other hosts, or
+ * with waiting for a connection. */
 #define FAIR_MS 1000
 
-struct host {
-    const struct table_host *host;
-    bool has_failed;
-    int64_t retry_at_ms; /* with has_failed */
-    char reason[REASON_SIZE];
-};
+/* Client libraries may end a call a little before its deadline, because they round the time. */
+#define EARLY_MS 20
 
-struct idle {
-    void *connection;
-    size_t host;
-    int64_t since_ms;
-};
-
-struct pool {
-    char *name;
-    const struct table_module *module;
-    const void *settings;
-    struct pool_times times;
-    size_t host_count;
-    pthread_mutex_t lock; /* protects the members below */
-    pthread_cond_t freed; /* a connection was closed, or is idle; by CLOCK_MONOTONIC */
-    struct host *hosts;
-    struct idle idle[POOL_CONNECTIONS_MAX]; /* the one that was used last is at the end */
-    size_t idle_count;
-    size_t open_count; /* connections that are used, made or idle */
-    uint32_t random;   /* state of the generator, never 0 */
-};
-
-/* One question: which hosts were asked already, and what they said. */
-struct asking {
-    struct pool *p;
-    struct query_result *result;
-    int64_t deadline_ms;
-    bool *is_tried;
-    struct buf reasons;
-};
-
-/* A host, and a connection to it. */
-struct chosen {
-    size_t host;
-    void *connection; /* NULL: one has to be made, for which there is room */
-    int64_t deadline_ms;
-    bool is_fair; /* see FAIR_MS */
-};
+/* Connections that one host is asked over in a look-up: the second one replaces one that broke
+ * while it was idle, or is tried where there is no other host. */
+#define ATTEMPTS 2
 
 struct pool *pool_new(const char *name, const struct table_module *module, const void *settings,
                       struct pool_times times)
@@ -102,211 +59,123 @@ void pool_free(struct pool *p)
     free(p);
 }
 
-static uint32_t next_random(struct pool *p)
-{
-    p->random ^= p->random << 13; /* xorshift32 (Marsaglia 2003) */
-    p->random ^= p->random >> 17;
-    p->random ^= p->random << 5;
-    return p->random;
-}
-
-/* --- idle connections, with the lock held --- */
-
-/* Connections that were removed from the pool, to be closed without the lock. */
-struct closing {
-    void *connections[POOL_CONNECTIONS_MAX];
-    size_t count;
-};
-
-static void *remove_idle(struct pool *p, size_t i)
-{
-    void *connection = p->idle[i].connection;
-
-    p->idle_count--;
-    memmove(&p->idle[i], &p->idle[i + 1], (p->idle_count - i) * sizeof p->idle[0]);
-    return connection;
-}
-
-static void close_idle(struct pool *p, size_t i, struct closing *closing)
-{
-    assert(closing->count < POOL_CONNECTIONS_MAX);
-    closing->connections[closing->count++] = remove_idle(p, i);
-    p->open_count--;
-}
-
-static void close_expired(struct pool *p, struct closing *closing)
-{
-    int64_t now_ms = clock_now_ms();
-
-    for (size_t i = p->idle_count; i-- > 0;)
-        if (now_ms - p->idle[i].since_ms > p->times.idle_ms)
-            close_idle(p, i, closing);
-}
-
-static void close_idle_of(struct pool *p, size_t host, struct closing *closing)
-{
-    for (size_t i = p->idle_count; i-- > 0;)
-        if (p->idle[i].host == host)
-            close_idle(p, i, closing);
-}
-
-/* Close the connections, without the lock. */
-static void close_all(struct pool *p, struct closing *closing)
-{
-    for (size_t i = 0; i < closing->count; i++)
-        p->module->disconnect(closing->connections[i]);
-    closing->count = 0;
-}
-
-/* --- the choice of a host, with the lock held --- */
-
-static bool may_be_asked(const struct asking *a, size_t host)
-{
-    const struct host *h = &a->p->hosts[host];
-
-    return !a->is_tried[host] && (!h->has_failed || clock_now_ms() >= h->retry_at_ms);
-}
-
-/* The index of the newest idle connection to a host; p->idle_count if there is none. */
-static size_t idle_of(const struct pool *p, size_t host)
-{
-    for (size_t i = p->idle_count; i-- > 0;)
-        if (p->idle[i].host == host)
-            return i;
-    return p->idle_count;
-}
-
-/* How early a host is asked; the smallest number first. */
-static unsigned rank(const struct pool *p, size_t host)
-{
-    bool is_connected = idle_of(p, host) < p->idle_count;
-
-    return (is_connected ? 0 : 2) + (p->hosts[host].host->is_local ? 0 : 1);
-}
-
-/* Choose one of the hosts that may be asked, with equal probability among those of the best rank,
- * or the first of them. *left_out: how many may be asked. */
-static size_t choose_host(struct asking *a, size_t *left_out)
-{
-    struct pool *p = a->p;
-    size_t best = p->host_count;
-    unsigned best_rank = 0, equals = 0;
-
-    *left_out = 0;
-    for (size_t i = 0; i < p->host_count; i++) {
-        if (!may_be_asked(a, i))
-            continue;
-        ++*left_out;
-        unsigned r = rank(p, i);
-        if (best == p->host_count || r < best_rank) {
-            best = i;
-            best_rank = r;
-            equals = 1;
-        } else if (r == best_rank && !p->module->has_host_order && next_random(p) % ++equals == 0) {
-            best = i;
-        }
-    }
-    return best;
-}
-
-static struct timespec time_of(int64_t ms)
-{
-    return (struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (ms % 1000) * 1000000};
-}
-
-/* Wait until a connection is idle or closed. False: the deadline is over. */
-static bool wait_for_room(const struct asking *a)
-{
-    struct timespec until = time_of(a->deadline_ms);
-
-    return clock_now_ms() < a->deadline_ms &&
-           pthread_cond_timedwait(&a->p->freed, &a->p->lock, &until) == 0;
-}
-
-enum choice { CHOICE_OK, CHOICE_NO_HOST, CHOICE_NO_ROOM, CHOICE_NO_TIME };
-
-static enum choice choose(struct asking *a, struct chosen *out, struct closing *closing)
-{
-    struct pool *p = a->p;
-    size_t left;
-
-    for (;;) {
-        close_expired(p, closing);
-        out->host = choose_host(a, &left);
-        if (left == 0)
-            return CHOICE_NO_HOST;
-        if (clock_now_ms() >= a->deadline_ms)
-            return CHOICE_NO_TIME;
-        size_t i = idle_of(p, out->host);
-        out->connection = i < p->idle_count ? remove_idle(p, i) : NULL;
-        if (out->connection != NULL)
-            break;
-        if (p->open_count == POOL_CONNECTIONS_MAX && p->idle_count > 0)
-            close_idle(p, 0, closing);
-        if (p->open_count < POOL_CONNECTIONS_MAX) {
-            p->open_count++;
-            break;
-        }
-        if (!wait_for_room(a))
-            return CHOICE_NO_ROOM;
-    }
-    int64_t now_ms = clock_now_ms();
-    int64_t share_ms = (a->deadline_ms - now_ms) / (int64_t)left;
-    out->deadline_ms = now_ms + share_ms;
-    out->is_fair = share_ms >= FAIR_MS;
-    a->is_tried[out->host] = true;
-    /* One look-up finds out whether a host is back; the others do not wait for it. */
-    if (p->hosts[out->host].has_failed)
-        p->hosts[out->host].retry_at_ms = now_ms + p->times.retry_ms;
-    return CHOICE_OK;
-}
-
 /* --- what became of a host --- */
 
-/* Return the connection to the pool. The host has answered. */
-static void keep(struct pool *p, const struct chosen *c)
+/* A connection was made. */
+static void note_connection(struct pool *p, size_t host)
 {
-    struct host *h = &p->hosts[c->host];
+    struct pool_host_state *h = &p->hosts[host];
 
+    pthread_mutex_lock(&p->lock);
+    h->established++;
+    h->is_doubted = false;
+    h->has_refused = false;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* A connection broke, or is not used any more; it stays counted as open. is_late: it has not
+ * answered in time. Otherwise the server has closed it, and with it those that were idle. */
+static void note_break(struct pool *p, size_t host, bool is_late)
+{
+    struct pool_closing closing = {.count = 0};
+
+    pthread_mutex_lock(&p->lock);
+    p->hosts[host].established--;
+    if (is_late)
+        p->hosts[host].is_doubted = true;
+    else
+        pool_close_idle_of(p, host, &closing);
+    pthread_cond_broadcast(&p->freed);
+    pthread_mutex_unlock(&p->lock);
+    pool_close_all(p, &closing);
+}
+
+/* Return the connection to the pool, or close it. The host has answered. */
+static void keep(struct pool *p, const struct pool_chosen *c, bool is_lost)
+{
+    struct pool_host_state *h = &p->hosts[c->host];
+
+    if (is_lost)
+        p->module->disconnect(c->connection);
     pthread_mutex_lock(&p->lock);
     bool is_back = h->has_failed;
     h->has_failed = false;
-    p->idle[p->idle_count++] = (struct idle){c->connection, c->host, clock_now_ms()};
-    pthread_cond_signal(&p->freed);
+    h->failures = 0;
+    h->is_doubted = false;
+    if (is_lost) {
+        h->established--;
+        p->open_count--;
+    } else {
+        p->idle[p->idle_count++] = (struct pool_idle){c->connection, c->host, clock_now_ms()};
+    }
+    pthread_cond_broadcast(&p->freed);
     pthread_mutex_unlock(&p->lock);
     if (is_back)
         log_info("%s: host %s answers again", p->name, h->host->name);
 }
 
 /* Note that the host has failed, with the lock held. Returns whether it had not failed before. */
-static bool note_failure(struct pool *p, struct host *h, const struct err *why)
+static bool note_failure(struct pool *p, struct pool_host_state *h, const struct err *why)
 {
     bool is_new = !h->has_failed;
-    size_t len = strnlen(why->text, REASON_SIZE - 1);
+    size_t len = strnlen(why->text, POOL_REASON_SIZE - 1);
 
     h->has_failed = true;
-    h->retry_at_ms = clock_now_ms() + p->times.retry_ms;
+    h->retry_at_ms = clock_now_ms() + pool_back_off_ms(p, h->failures);
     memcpy(h->reason, why->text, len);
     h->reason[len] = '\0';
     return is_new;
 }
 
-/* The connection is closed, and the host is not asked for a while. */
-static void give_up(struct asking *a, const struct chosen *c, const struct err *why)
+/* What a host does that has not answered. */
+enum failure {
+    FAILURE_HOST, /* it cannot be reached, or breaks connections: it is not asked for a while */
+    FAILURE_FULL, /* it takes no more connections than those that are open */
+    FAILURE_LATE, /* it was given too little time, or the question takes too long */
+};
+
+/* With the lock held. is_late: the time is over. has_connection: it was over an open connection. */
+static enum failure understand_failure(const struct pool_host_state *h, const struct pool_chosen *c,
+                                       bool is_late, bool has_connection)
+{
+    if (is_late && (has_connection || !c->is_fair))
+        return FAILURE_LATE;
+    if (!has_connection && h->established > 0 && !(is_late && h->is_doubted))
+        return FAILURE_FULL;
+    return FAILURE_HOST;
+}
+
+/* No answer came, and the connection is closed, if there was one. */
+static void give_up(struct pool_asking *a, const struct pool_chosen *c, bool is_late,
+                    bool has_connection, const struct err *why)
 {
     struct pool *p = a->p;
-    struct host *h = &p->hosts[c->host];
-    struct closing closing = {.count = 0};
+    struct pool_host_state *h = &p->hosts[c->host];
+    struct pool_closing closing = {.count = 0};
+    bool is_new = false, is_full = false;
 
     pthread_mutex_lock(&p->lock);
-    bool is_new = (c->is_fair || clock_now_ms() < c->deadline_ms) && note_failure(p, h, why);
-    close_idle_of(p, c->host, &closing);
+    enum failure failure = understand_failure(h, c, is_late, has_connection);
+    size_t established = h->established;
+    if (failure == FAILURE_HOST) {
+        is_new = note_failure(p, h, why);
+        pool_close_idle_of(p, c->host, &closing);
+    } else if (failure == FAILURE_FULL) {
+        is_full = !h->has_refused;
+        h->has_refused = true;
+        h->is_doubted = false;
+        a->is_tried[c->host] = a->is_full[c->host];
+        a->is_full[c->host] = true;
+    }
     p->open_count--;
     pthread_cond_broadcast(&p->freed);
     pthread_mutex_unlock(&p->lock);
-    close_all(p, &closing);
+    pool_close_all(p, &closing);
     if (is_new)
         log_warning("%s: host %s does not answer: %s", p->name, h->host->name, why->text);
+    if (is_full)
+        log_warning("%s: host %s takes no more connections than the %zu that are open: %s", p->name,
+                    h->host->name, established, why->text);
     buf_addf(&a->reasons, "%shost %s: %s", a->reasons.len == 0 ? "" : "; ", h->host->name,
              why->text);
 }
@@ -324,63 +193,80 @@ static enum table_answer ask_over(const struct pool *p, void *connection,
     return answer;
 }
 
-/* Close the other idle connections to a host that has closed one of them. */
-static void drop_idle(struct pool *p, size_t host)
+static bool is_over(int64_t deadline_ms)
 {
-    struct closing closing = {.count = 0};
+    return clock_now_ms() + EARLY_MS >= deadline_ms;
+}
 
+/* Ask over a connection, which is closed if the answer is ANSWER_BROKEN. It may take all of the
+ * time that is left, because the question would be as slow at the other hosts. */
+static enum table_answer ask_connected(struct pool_asking *a, struct pool_chosen *c,
+                                       struct err *err)
+{
+    struct pool *p = a->p;
+    enum table_answer answer = ask_over(p, c->connection, a->result, a->deadline_ms, err);
+
+    if (answer == ANSWER_BROKEN) {
+        p->module->disconnect(c->connection);
+        c->connection = NULL;
+        note_break(p, c->host, is_over(a->deadline_ms));
+    }
+    return answer;
+}
+
+/* Make a connection. False: there is none. */
+static bool connect_host(struct pool *p, struct pool_chosen *c, struct err *err)
+{
+    err_clear(err);
+    c->connection = p->module->connect(p->settings, c->host, c->deadline_ms, err);
+    log_sanitize(err->text);
+    if (c->connection != NULL)
+        note_connection(p, c->host);
+    return c->connection != NULL;
+}
+
+/* May the host be asked once more? Of connections that it refuses, only if there is no other host,
+ * and none is open. */
+static bool may_try_again(struct pool *p, const struct pool_chosen *c, bool was_idle)
+{
     pthread_mutex_lock(&p->lock);
-    close_idle_of(p, host, &closing);
-    pthread_cond_broadcast(&p->freed);
+    bool may = was_idle || (p->host_count == 1 && p->hosts[c->host].established == 0);
     pthread_mutex_unlock(&p->lock);
-    close_all(p, &closing);
+    return may && !is_over(c->deadline_ms);
 }
 
 /* Ask the chosen host. Unless ANSWER_BROKEN, its connection is back in the pool. */
-static enum table_answer ask_host(struct asking *a, struct chosen *c, struct err *err)
+static enum table_answer ask_host(struct pool_asking *a, struct pool_chosen *c, struct err *err)
 {
     struct pool *p = a->p;
     enum table_answer answer = ANSWER_BROKEN;
-    bool is_new = false;
+    bool is_connected = false, was_idle = false;
 
-    while (answer == ANSWER_BROKEN && !is_new) {
-        is_new = c->connection == NULL;
-        if (is_new) {
-            err_clear(err);
-            c->connection = p->module->connect(p->settings, c->host, c->deadline_ms, err);
-            log_sanitize(err->text);
-            if (c->connection == NULL)
-                break;
+    for (int i = 0; i < ATTEMPTS && (i == 0 || may_try_again(p, c, was_idle)); i++) {
+        was_idle = c->connection != NULL;
+        is_connected = was_idle || connect_host(p, c, err);
+        if (is_connected)
+            answer = ask_connected(a, c, err);
+        if (answer != ANSWER_BROKEN) {
+            keep(p, c, a->result->is_lost);
+            return answer;
         }
-        answer = ask_over(p, c->connection, a->result, c->deadline_ms, err);
-        if (answer != ANSWER_BROKEN)
-            break;
-        p->module->disconnect(c->connection);
-        c->connection = NULL;
-        if (clock_now_ms() >= c->deadline_ms)
-            break;
-        if (!is_new)
-            drop_idle(p, c->host);
     }
-    if (answer == ANSWER_BROKEN)
-        give_up(a, c, err);
-    else
-        keep(p, c);
+    give_up(a, c, is_over(is_connected ? a->deadline_ms : c->deadline_ms), is_connected, err);
     return answer;
 }
 
 /* Set the reason why no host has answered. */
-static void explain_failure(struct asking *a, enum choice choice, struct err *err)
+static void explain_failure(struct pool_asking *a, enum pool_choice choice, struct err *err)
 {
     struct pool *p = a->p;
     int64_t now_ms = clock_now_ms();
 
     if (choice == CHOICE_NO_ROOM)
-        buf_addf(&a->reasons, "%sall %d connections are in use", a->reasons.len == 0 ? "" : "; ",
-                 POOL_CONNECTIONS_MAX);
+        buf_addf(&a->reasons, "%sall connections are in use", a->reasons.len == 0 ? "" : "; ");
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; i < p->host_count && choice == CHOICE_NO_HOST; i++) {
-        const struct host *h = &p->hosts[i];
+        const struct pool_host_state *h = &p->hosts[i];
         if (!a->is_tried[i] && h->has_failed && h->retry_at_ms > now_ms)
             buf_addf(&a->reasons, "%shost %s: %s (asked again in %lld s)",
                      a->reasons.len == 0 ? "" : "; ", h->host->name, h->reason,
@@ -390,21 +276,26 @@ static void explain_failure(struct asking *a, enum choice choice, struct err *er
     err_set(err, "%s", a->reasons.len == 0 ? "no time is left" : buf_str(&a->reasons));
 }
 
-enum table_answer pool_ask(struct pool *p, struct query_result *result, int64_t deadline_ms,
-                           const char **host_out, struct err *err)
+enum table_answer pool_ask(struct pool *p, struct query_result *result, int64_t limit_ms,
+                           int64_t deadline_ms, const char **host_out, struct err *err)
 {
-    struct asking a = {.p = p, .result = result, .deadline_ms = deadline_ms};
+    int64_t half_ms = limit_ms / (int64_t)p->host_count / 2;
+    struct pool_asking a = {.p = p,
+                            .result = result,
+                            .deadline_ms = deadline_ms,
+                            .fair_ms = half_ms < FAIR_MS ? half_ms : FAIR_MS};
     enum table_answer answer = ANSWER_BROKEN;
-    struct closing closing = {.count = 0};
-    struct chosen chosen;
-    enum choice choice = CHOICE_OK;
+    struct pool_closing closing = {.count = 0};
+    struct pool_chosen chosen;
+    enum pool_choice choice = CHOICE_OK;
 
     a.is_tried = mem_zalloc(p->host_count * sizeof *a.is_tried);
+    a.is_full = mem_zalloc(p->host_count * sizeof *a.is_full);
     while (answer == ANSWER_BROKEN) {
         pthread_mutex_lock(&p->lock);
-        choice = choose(&a, &chosen, &closing);
+        choice = pool_choose(&a, &chosen, &closing);
         pthread_mutex_unlock(&p->lock);
-        close_all(p, &closing);
+        pool_close_all(p, &closing);
         if (choice != CHOICE_OK)
             break;
         *host_out = p->hosts[chosen.host].host->name;
@@ -416,6 +307,7 @@ enum table_answer pool_ask(struct pool *p, struct query_result *result, int64_t 
         err_wrap(err, "host %s", *host_out);
     buf_clear(&a.reasons);
     free(a.is_tried);
+    free(a.is_full);
     return answer;
 }
 

@@ -7,12 +7,19 @@
  * failed within the last retry interval; among these, local ones before others; equals in random
  * order, or with has_host_order in the order of the file. A host that fails (no connection, or
  * ANSWER_BROKEN) is not asked again before the retry interval is over; if that leaves no host, the
- * look-up fails at once. Each host has its share of the time that is left: one that hangs leaves
- * time for the others. A connection that breaks after it was idle is replaced once, without the
- * host counting as failed, because the server may have been restarted.
+ * look-up fails at once. A single host is tried twice in a look-up, and again after 1, 2, 4 ...
+ * seconds. For its connection each host has its share of the time that is left: one that hangs
+ * leaves time for the others. A connection that breaks after it was idle is replaced once, without
+ * the host counting as failed, because the server may have been restarted.
+ *
+ * A question over a connection has all of the time that is left, and is not put to another host
+ * when it takes longer, because the client has chosen the key. Whether the host hangs is found out
+ * by the next look-up, which makes a new connection.
  *
  * Connections: at most POOL_CONNECTIONS_MAX to all hosts together; a look-up waits for one until
- * its deadline. Idle ones are closed after the idle interval, at the next look-up.
+ * its deadline. A host that refuses a connection beside those that are open has not failed: the
+ * look-up asks another host, or waits for one of the open connections. Idle ones are closed after
+ * the idle interval, at the next look-up.
  *
  * Log: one warning when a host fails, one line when it answers again.
  */
@@ -40,12 +47,13 @@ void pool_free(struct pool *p);
 
 /*
  * Ask the hosts, one after the other, until one has answered. result: empty, with query and key.
+ * limit_ms: the time that a look-up has, of which a part may be over already.
  * *host_out: the name of the host that has answered, borrowed as long as the pool. ANSWER_BROKEN
  * with `err`: no host could be asked, or the deadline is over; the reasons of all hosts that were
  * tried are in `err`.
  */
-enum table_answer pool_ask(struct pool *p, struct query_result *result, int64_t deadline_ms,
-                           const char **host_out, struct err *err)
+enum table_answer pool_ask(struct pool *p, struct query_result *result, int64_t limit_ms,
+                           int64_t deadline_ms, const char **host_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* For `splitctl check`: the number of hosts; the name of one; connect to it, and ask for a key, on

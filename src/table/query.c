@@ -261,6 +261,26 @@ bool query_applies(const struct query *q, const char *key)
            (q->labels == 0 || find_label(d.domain, q->labels, &label) > 0);
 }
 
+bool query_add_sample(const struct query *q, struct buf *key)
+{
+    size_t len = key->len;
+
+    if (q->domain_count == 0) {
+        buf_adds(key, "check@");
+        for (size_t i = 2; i < q->labels; i++)
+            buf_adds(key, "x.");
+        buf_adds(key, "split.invalid");
+        return true;
+    }
+    for (size_t i = 0; i < q->domain_count; i++) {
+        buf_addf(key, "check@%s", q->domains[i].domain);
+        if (query_applies(q, buf_str(key) + len))
+            return true;
+        buf_truncate(key, len);
+    }
+    return false;
+}
+
 /* The text that an expansion stands for. value: of %s, %u and %d. */
 static size_t part_of(char letter, const struct divided *value, const struct divided *key,
                       const char **text_out)
@@ -317,6 +337,7 @@ void query_result_reset(struct query_result *r)
     buf_reset(&r->value);
     buf_reset(&r->asked);
     r->count = 0;
+    r->is_lost = false;
 }
 
 void query_result_clear(struct query_result *r)

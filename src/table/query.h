@@ -4,10 +4,11 @@
  * asked for, the text of a query for a key, and the result that the values of the answer make. All
  * of it is as in Postfix (mysql_table(5), ldap_table(5)):
  *
- *   in a query        %s %S  the key                   %u %U  its local part, or the key without
- * '@' %d %D  its domain                %1 to %9  label of the domain, from the right in
- * result_format  %s the value    %u %d its parts; upper case and digits as in a query in both %%  a
- * percent sign
+ *   - in a query: %s and %S are the key; %u and %U its local part, or the key without '@'; %d and
+ *     %D its domain; %1 to %9 a label of the domain, counted from the right
+ *   - in result_format: %s is the value, %u and %d are its parts; upper case and digits as in a
+ *     query
+ *   - in both: %% is a percent sign
  *
  * The last '@' divides an address. Nothing is asked for a key that lacks a part that a template
  * needs: the domain, the local part before an '@', or so many labels (all templates of a table
@@ -67,6 +68,10 @@ const char *query_unquoted(const struct query *q, const char *name) __attribute_
 /* Is there anything to ask for this key? False: the key is not found, and no server is asked. */
 bool query_applies(const struct query *q, const char *key) __attribute__((nonnull));
 
+/* Append a key for which query_applies(), for a check: in the first domain of `domain` that can be
+ * asked for, with the labels that the templates need. False: nothing is asked for any key. */
+bool query_add_sample(const struct query *q, struct buf *key) __attribute__((nonnull));
+
 /* Append the text of the key, or of a part of it, to `out`, such that it has no meaning in the
  * language of the query but its own. text: valid UTF-8 of len bytes, followed by no NUL. -1 with
  * `err`: the text cannot be quoted. */
@@ -88,6 +93,7 @@ struct query_result {
     struct buf value;          /* the values, formatted and joined by commas; "" : not found */
     struct buf asked;          /* query_result_asked() */
     size_t count;              /* values in `value` */
+    bool is_lost; /* set by the driver: the connection is not to be used for another question */
 };
 
 /* Empty the result for the same key (before another host is asked); release its memory. */

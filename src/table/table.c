@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "table/table_private.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -45,6 +46,23 @@ void table_scratch_free(struct table_scratch *s)
     table_pcre_scratch_free(s->pcre);
     buf_clear(&s->groups);
     free(s);
+}
+
+void table_scratch_begin(struct table_scratch *s)
+{
+    s->is_limited = true;
+    s->deadline_ms = 0;
+}
+
+int64_t table_deadline_ms(const struct table *t, struct table_scratch *s)
+{
+    int64_t deadline_ms = clock_now_ms() + t->timeout_ms;
+
+    if (!s->is_limited)
+        return deadline_ms;
+    if (s->deadline_ms == 0)
+        s->deadline_ms = deadline_ms;
+    return s->deadline_ms < deadline_ms ? s->deadline_ms : deadline_ms;
 }
 
 static const struct table_type *find_type(const char *name, size_t len)

@@ -48,6 +48,10 @@ void table_match_clear(struct table_match *m) __attribute__((nonnull));
 /* Memory for look-ups in all tables. table_scratch_free(NULL) is legal. */
 struct table_scratch *table_scratch_new(void) __attribute__((returns_nonnull, warn_unused_result));
 void table_scratch_free(struct table_scratch *s);
+/* A decision begins: all look-ups with this scratch, until the next call, have one time limit
+ * together, which begins with the first of them that asks a server. Without this call each look-up
+ * has a limit of its own. */
+void table_scratch_begin(struct table_scratch *s) __attribute__((nonnull));
 
 /*
  * Open "type:argument": inline:{ key=value, { key = text } }, static:value, texthash:/path,

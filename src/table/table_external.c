@@ -146,11 +146,10 @@ static enum table_result external_find(const struct table *t, struct table_scrat
     struct query_result result = {.query = x->query, .key = key};
     const char *host = "";
 
-    (void)s;
     if (!query_applies(x->query, key))
         return TABLE_NOT_FOUND;
     enum table_answer answer =
-        pool_ask(x->pool, &result, clock_now_ms() + t->timeout_ms, &host, err);
+        pool_ask(x->pool, &result, t->timeout_ms, table_deadline_ms(t, s), &host, err);
     enum table_result r = understand(t, answer, &result, host, m, err);
     query_result_clear(&result);
     return r;
@@ -160,8 +159,17 @@ static void external_try(const struct table *t, const char *key, const struct ta
 {
     const struct external *x = (const struct external *)t;
     struct query_result result = {.query = x->query, .key = key};
+    struct buf sample = {0};
     struct err err;
 
+    if (!query_applies(x->query, key)) {
+        if (query_add_sample(x->query, &sample))
+            result.key = buf_str(&sample);
+        else
+            faults->each(faults->ctx, cf_path(x->cf), cf_line(x->cf, "domain"),
+                         "nothing is asked for any address: no word of domain is a domain with the "
+                         "parts that the query needs");
+    }
     for (size_t i = 0; i < pool_hosts(x->pool); i++) {
         int64_t deadline_ms = clock_now_ms() + t->timeout_ms;
         if (pool_try_host(x->pool, i, &result, deadline_ms, &err) == ANSWER_OK)
@@ -169,6 +177,7 @@ static void external_try(const struct table *t, const char *key, const struct ta
         err_wrap(&err, "%s:%s: host %s", t->type->name, t->path, pool_host(x->pool, i));
         faults->each(faults->ctx, "", 0, err.text);
     }
+    buf_clear(&sample);
     query_result_clear(&result);
 }
 

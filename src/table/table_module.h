@@ -15,8 +15,9 @@
  * stack of 256 kB.
  *
  * Deadlines: times of clock_now_ms(). No call returns later than its deadline, whatever the server
- * does (50 ms more do no harm), except for the time that the look-up of a host name takes. The pool
- * divides lookup_timeout among the hosts that are left, so a deadline may come earlier than that.
+ * does (50 ms more do no harm), except for the time that the look-up of a host name takes. For
+ * connect() the pool divides the time that is left among the hosts that are left; ask() has all of
+ * it, which may be less than lookup_timeout.
  */
 #ifndef SPLIT_TABLE_MODULE_H
 #define SPLIT_TABLE_MODULE_H
@@ -75,6 +76,9 @@ struct table_module {
      *   ANSWER_FAILED  the query or its answer is at fault, as it would be at each host; the
      *                  connection is usable
      *   ANSWER_LIMIT   as ANSWER_FAILED, and the key is the reason, whatever the state of the data
+     *
+     * Where the connection is not usable with another answer than ANSWER_BROKEN (what remains of
+     * the answer was not read), the module sets result->is_lost, and the pool disconnects.
      *
      * Unless ANSWER_OK, `err` has the reason, without the name of the table and of the host.
      */

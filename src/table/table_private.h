@@ -101,7 +101,11 @@ struct table *table_open_text(const struct table_type *type, const char *path, c
 struct table_scratch {
     struct pcre_scratch *pcre; /* NULL until the first look-up in a pcre table */
     struct buf groups;         /* room for the groups of regexec(3) */
+    bool is_limited;           /* table_scratch_begin(): the look-ups share one time limit */
+    int64_t deadline_ms;       /* of all of them; 0: no server was asked yet */
 };
+/* The deadline of a look-up in a table that asks a server, which begins now. */
+int64_t table_deadline_ms(const struct table *t, struct table_scratch *s) __attribute__((nonnull));
 /* Free the part of a scratch that pcre tables use. NULL is legal. */
 void table_pcre_scratch_free(struct pcre_scratch *p);
 

@@ -165,17 +165,19 @@ static enum exchange exchange(const struct socketmap *sm, struct stream *s, cons
 
 /* Send a request over an idle connection or a new one, and read the reply. A connection that breaks
  * is replaced once, because the server may have been restarted. */
-static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *reply,
-               struct err *err)
+static int ask(struct socketmap *sm, const char *key, int64_t deadline_ms,
+               struct socketmap_reply *reply, struct err *err)
 {
-    int64_t deadline_ms = clock_now_ms() + sm->table.timeout_ms;
     enum exchange x = EXCHANGE_BROKEN;
     struct stream *s = take_idle(sm);
 
     for (int attempt = 0; attempt < 2 && x == EXCHANGE_BROKEN; attempt++) {
         int64_t left_ms = deadline_ms - clock_now_ms();
-        if (left_ms <= 0)
+        if (left_ms <= 0) {
+            if (attempt == 0)
+                err_set(err, "no time is left");
             break;
+        }
         if (s == NULL) {
             int fd = endpoint_connect(&sm->server, (unsigned)left_ms, err);
             if (fd < 0) {
@@ -227,8 +229,7 @@ static enum table_result socketmap_find(const struct table *t, struct table_scra
     enum table_result result = TABLE_FAILED;
     struct socketmap_reply reply = {0};
 
-    (void)s;
-    if (ask(sm, key, &reply, err) == 0)
+    if (ask(sm, key, table_deadline_ms(t, s), &reply, err) == 0)
         result = understand(&reply, key, m, err);
     if (result == TABLE_FAILED)
         err_wrap(err, "socketmap:%s:%s", sm->server_name, sm->map_name);

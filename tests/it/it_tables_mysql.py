@@ -139,6 +139,10 @@ def test_server_killed(r):
     table_outages.check_killed(Mysql(r))
 
 
+def test_single_server_is_found_again_soon(r):
+    table_outages.check_default_intervals(Mysql(r))
+
+
 def test_server_hung(r):
     table_outages.check_hung(Mysql(r))
 

@@ -146,6 +146,10 @@ def test_server_is_killed(r):
     table_outages.check_killed(Pgsql(r))
 
 
+def test_single_server_is_found_again_soon(r):
+    table_outages.check_default_intervals(Pgsql(r))
+
+
 def test_server_hangs(r):
     table_outages.check_hung(Pgsql(r))
 

@@ -211,6 +211,22 @@ def test_faults_of_a_file_have_path_and_line(r):
         assert status != 0 and f"{path}:{expected}" in out + err, out + err
 
 
+def test_check_asks_for_a_key_that_the_table_takes(r):
+    """A query with an error is found though `domain` or the labels that it needs leave hardly any address to ask for."""
+    t = Sqlite(r)
+    broken = "SELECT goto FROM missing WHERE address = '%s'"
+    for more, expected in (
+        ({"query": QUERY, "domain": "x.test"}, None),
+        ({"query": broken, "domain": "x.test"}, "no such table: missing"),
+        ({"query": broken + " OR address = '%4'"}, "no such table: missing"),
+        ({"query": QUERY + " OR address = '%3'", "domain": "x.test"}, "nothing is asked for any address"),
+    ):
+        spec = t.write("checked", more)
+        conf = r.write("checked.conf", f'log {{ target = "stderr" }}\nmilter {{ socket = "unix:{r.path("m.sock")}" filter_maps = {{ "{spec}" }} }}\n')
+        _, out, err = rig.run_splitctl(r, conf, "check", check=False)
+        assert ("checked.cf" in out + err) == (expected is not None) and (expected or "") in out + err, f"{more}: {out}{err}"
+
+
 def test_a_missing_module_names_its_package(r):
     t = Sqlite(r)
     spec = t.write("small")

@@ -35,8 +35,8 @@ def _fill(backend):
 class Front:
     """A front Postfix with splitmilter that has the table; the filters and the mailbox are sinks."""
 
-    def __init__(self, backend, on_failure="tempfail", address=None):
-        self.spec = backend.write(f"outage-{on_failure}", {**backend.plain, **backend.fast}, address)
+    def __init__(self, backend, on_failure="tempfail", address=None, more=None):
+        self.spec = backend.write(f"outage-{on_failure}", {**backend.plain, **backend.fast, **(more or {})}, address)
         options = f'    filter_maps += {{ "{self.spec}" }}\n    on_failure = "{on_failure}"\n    lookup_timeout = "{LIMIT_SECONDS}s"\n'
         self.tower = Tower(backend.rig, milter=options, short=True)
         self.milter = self.tower.milter
@@ -90,6 +90,20 @@ def check_away(backend, stop, start, has_warning=True):
 def check_killed(backend):
     """The server is killed and started again."""
     check_away(backend, backend.server.kill, backend.server.start)
+
+
+def check_default_intervals(backend):
+    """A single server is found again soon after it is back, also with the default retry_interval of 60 seconds."""
+    _fill(backend)
+    front = Front(backend, more={name: None for name in backend.fast})
+    front.is_filtered(0)
+    backend.server.kill()
+    for _ in range(3):
+        front.is_refused()
+    backend.server.start()
+    front.wait_accepted(20 * TIME_FACTOR)
+    front.is_filtered(1)
+    assert not front.tower.mailbox.accepted, "a message was not filtered"
 
 
 def check_hung(backend):
@@ -189,7 +203,8 @@ def check_restarts_under_load(backend, messages=MESSAGES):
     """The server is killed, stopped with SIGSTOP, and started again while clients send. Each message that is accepted arrives at the
     filter of its recipient, and none at the mailbox. Afterwards the number of descriptors is what it was before."""
     _fill(backend)
-    front = Front(backend)
+    takes_idle_interval = backend.kind != "ldap"
+    front = Front(backend, more={"idle_interval": "1"} if takes_idle_interval else None)
     front.is_filtered(0)
     before = front.descriptors()
     sinks = front.tower.taps
@@ -216,7 +231,9 @@ def check_restarts_under_load(backend, messages=MESSAGES):
         assert f"m{number}" in arrived[name], f"message {number} is not at {name}"
     assert not front.tower.mailbox.accepted, "a message was not filtered"
     front.wait_accepted()
-    wait_for(lambda: front.descriptors() <= before + 16, 30, "descriptors to be closed", lambda: f"{before} before, {front.descriptors()} now")
+    # The connections that clients used at the same time are closed by the look-ups that come later than idle_interval.
+    allowed = before + (1 if takes_idle_interval else len(load.threads))
+    wait_for(lambda: front.reply()[0].code == 250 and front.descriptors() <= allowed, 30, "descriptors to be closed", lambda: f"{before} before, {front.descriptors()} now")
     assert backend.secret not in front.milter.log(), "the password is in the log"
 
 
@@ -295,11 +312,12 @@ def check_tools(backend, has_password=True):
         return status, out + err
 
     status, out = ctl("good", "check")
-    assert status == 0, out
+    assert status == 0 and "good.cf" not in out, out
     status, out = ctl("good", "explain", "load1@example.com")
-    assert status == 0 and "primary" in out and specs["good"] in out and "load1@example.com" in re.sub(r"\\", "", out), out
+    assert status == 0 and f"{specs['good']}: load1@example.com -> primary" in out, out
+    assert re.search(r"(?m)^ +asked: host \S+: .*load1@example\.com", out), out
     _, out = ctl("open", "check")
-    assert bool(re.search(r"(?im)^warning.*open\.cf", out)) == has_password, out
+    assert bool(re.search(r"(?m)^warning.*open\.cf.*everybody can read it", out)) == has_password, out
     if backend.server is None:
         return
     backend.server.kill()

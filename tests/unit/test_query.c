@@ -289,6 +289,33 @@ START_TEST(expansions_outside_of_quotes_are_found)
 }
 END_TEST
 
+/* A file, and the key for which a check asks; NULL: nothing is asked for any key. */
+static const struct {
+    const char *text, *sample;
+} samples[] = {
+    {"query = %s\n", "check@split.invalid"},
+    {"query = %1\n", "check@split.invalid"},
+    {"query = %3 %5\n", "check@x.x.x.split.invalid"},
+    {"query = %s\ndomain = a.test\n", "check@a.test"},
+    {"query = %3\ndomain = a.test, !b.c.test, b.c.test, c.d.test\n", "check@c.d.test"},
+    {"query = %3\ndomain = a.test\n", NULL},
+    {"query = %s\ndomain = !a.test\n", NULL},
+};
+
+START_TEST(a_check_has_a_key_for_which_something_is_asked)
+{
+    struct err err;
+    struct opened o = open_text(samples[_i].text, &err);
+    struct buf key = {0};
+
+    ck_assert_int_eq(query_add_sample(o.query, &key), samples[_i].sample != NULL);
+    ck_assert_str_eq(buf_str(&key), samples[_i].sample == NULL ? "" : samples[_i].sample);
+    ck_assert(key.len == 0 || query_applies(o.query, buf_str(&key)));
+    buf_clear(&key);
+    close_both(&o);
+}
+END_TEST
+
 static int refuse(void *ctx, const char *text, size_t len, struct buf *out, struct err *err)
 {
     (void)text;
@@ -336,6 +363,8 @@ int main(void)
     tcase_add_loop_test(tests, the_domain_filter_is_that_of_postfix, 0, UNIT_COUNT(domains));
     tcase_add_loop_test(tests, a_fault_of_a_template_is_named_with_its_line, 0, UNIT_COUNT(bad));
     tcase_add_loop_test(tests, expansions_outside_of_quotes_are_found, 0, UNIT_COUNT(quoted));
+    tcase_add_loop_test(tests, a_check_has_a_key_for_which_something_is_asked, 0,
+                        UNIT_COUNT(samples));
     tcase_add_test(tests, templates_are_told_apart);
     return unit_run("query", tests);
 }
