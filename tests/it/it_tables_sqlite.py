@@ -214,6 +214,7 @@ def test_faults_of_a_file_have_path_and_line(r):
 def test_check_asks_for_a_key_that_the_table_takes(r):
     """A query with an error is found though `domain` or the labels that it needs leave hardly any address to ask for."""
     t = Sqlite(r)
+    t.fill({"a@x.test": ["primary"]})
     broken = "SELECT goto FROM missing WHERE address = '%s'"
     for more, expected in (
         ({"query": QUERY, "domain": "x.test"}, None),
