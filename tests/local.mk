@@ -82,6 +82,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_tables_ldap.py \
 	%D%/it/it_tables_ldap_servers.py \
 	%D%/it/it_tables_mysql.py \
+	%D%/it/it_tables_mysql_server.py \
 	%D%/it/it_tables_pgsql.py \
 	%D%/it/it_tables_sqlite.py \
 	%D%/it/it_task_gdb.py \
@@ -136,8 +137,10 @@ EXTRA_DIST += \
 	%D%/rig/mariadb.py \
 	%D%/rig/metrics.py \
 	%D%/rig/milter.py \
+	%D%/rig/mysql_table.py \
 	%D%/rig/node.py \
 	%D%/rig/own_milter.py \
+	%D%/rig/panels.py \
 	%D%/rig/patroni.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postgres.py \

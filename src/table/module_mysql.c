@@ -76,11 +76,14 @@ static enum table_answer read_rows(struct mysql_connection *c, MYSQL_RES *rows,
     unsigned skipped = 0;
     MYSQL_ROW row;
 
-    while (skipped < SKIPPED_MAX && (row = next_row(c, rows)) != NULL)
+    while (skipped < SKIPPED_MAX && (row = next_row(c, rows)) != NULL) {
         if (answer == ANSWER_OK)
             answer = add_row(rows, row, result, err);
         else
             skipped++;
+        if (mysql_connection_is_late(c))
+            return answer == ANSWER_OK ? mysql_connection_fail(c, err) : answer;
+    }
     if (mysql_errno(c->mysql) != 0 && answer == ANSWER_OK)
         return mysql_connection_fail(c, err);
     if (mysql_errno(c->mysql) != 0 || skipped == SKIPPED_MAX)
@@ -121,6 +124,8 @@ static enum table_answer read_answer(struct mysql_connection *c, const struct my
             answer = one;
         if (answer == ANSWER_BROKEN || c->is_lost || !mysql_more_results(c->mysql))
             break;
+        if (mysql_connection_is_late(c))
+            return answer == ANSWER_OK ? mysql_connection_fail(c, err) : answer;
         int events = mysql_next_result_start(&failed, c->mysql);
         while (events != 0)
             events = mysql_next_result_cont(&failed, c->mysql, mysql_connection_await(c, events));
@@ -150,7 +155,7 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     }
     if (query_expand(s->query, "query", key, quote, &quoting, &sql, err) != 0) {
         buf_clear(&sql);
-        return ANSWER_FAILED;
+        return ANSWER_LIMIT; /* the key cannot be quoted */
     }
     query_result_asked(result, "%s", buf_str(&sql));
     int events = mysql_real_query_start(&failed, c->mysql, buf_str(&sql), sql.len);

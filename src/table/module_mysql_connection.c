@@ -14,7 +14,10 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-#define STACK_SIZE ((size_t)256 * 1024)  /* for one call; TLS and getaddrinfo(3) need some */
+#define STACK_SIZE ((size_t)256 * 1024) /* for one call; TLS and getaddrinfo(3) need some */
+#define AUTHENTICATION_PLUGINS                                                                     \
+    "mysql_native_password,client_ed25519,parsec,caching_sha2_password,sha256_password,"           \
+    "auth_gssapi_client"
 #define PACKET_MAX ((size_t)1024 * 1024) /* bytes of one row */
 
 /* --- waiting --- */
@@ -50,7 +53,7 @@ int mysql_connection_await(struct mysql_connection *c, int events)
                        ((events & MYSQL_WAIT_EXCEPT) != 0 ? POLLPRI : 0));
     for (;;) {
         const int64_t left_ms = until_ms - clock_now_ms();
-        int rc = poll(&p, 1, left_ms > 0 ? (int)left_ms : 0);
+        int rc = left_ms > 0 ? poll(&p, 1, (int)left_ms) : 0; /* also of a server that trickles */
         if (rc > 0)
             return events & (MYSQL_WAIT_READ | MYSQL_WAIT_WRITE | MYSQL_WAIT_EXCEPT);
         if (rc == 0 || errno != EINTR)
@@ -60,6 +63,15 @@ int mysql_connection_await(struct mysql_connection *c, int events)
     if (until_ms == c->deadline_ms)
         mysql_connection_give_up(c);
     return MYSQL_WAIT_TIMEOUT;
+}
+
+bool mysql_connection_is_late(struct mysql_connection *c)
+{
+    if (clock_now_ms() < c->deadline_ms)
+        return false;
+    c->has_timed_out = true;
+    mysql_connection_give_up(c);
+    return true;
 }
 
 void mysql_connection_begin(struct mysql_connection *c, int64_t deadline_ms)
@@ -96,7 +108,6 @@ static const unsigned server_errors[] = {
     1356, /* the view has invalid tables */
     1370, /* execution of the procedure denied */
     1429, /* the server of a federated table is away */
-    3024, /* execution time exceeded (MySQL) */
     4031, /* the server has closed an idle connection (MySQL) */
 };
 
@@ -109,6 +120,45 @@ static bool is_row_too_long(MYSQL *mysql)
     return code == CR_NET_PACKET_TOO_LARGE || (code == CR_SERVER_LOST && mysql->net.error == 1);
 }
 
+static bool is_among(unsigned code, const unsigned *codes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (code == codes[i])
+            return true;
+    return false;
+}
+
+static bool has_class(MYSQL *mysql, const char *sqlstate_class)
+{
+    return strncmp(mysql_sqlstate(mysql), sqlstate_class, 2) == 0;
+}
+
+/* Is the last error one of the client, and not of the server? */
+static bool is_of_client(MYSQL *mysql)
+{
+    const unsigned code = mysql_errno(mysql);
+
+    return code == 0 || IS_MYSQL_ERROR(code) || IS_MARIADB_ERROR(code);
+}
+
+/* Can the choice of the key alone cause the last error? */
+static bool is_caused_by_key(MYSQL *mysql, const struct mysql_settings *s)
+{
+    static const unsigned errors[] = {
+        1139,             /* regular expression (MariaDB) */
+        1267, 1270, 1271, /* mix of collations */
+        1300,             /* no valid text in the character set */
+        1366,             /* incorrect value */
+    };
+    const unsigned code = mysql_errno(mysql);
+
+    if (is_among(code, errors, sizeof errors / sizeof *errors) || has_class(mysql, "22"))
+        return true;
+    if (code >= 3685 && code <= 3699) /* regular expression (MySQL) */
+        return true;
+    return s->has_unquoted && has_class(mysql, "42"); /* syntax, names */
+}
+
 /* Does the last error tell about the server or the connection, and not about the query? */
 static bool is_state_of_server(MYSQL *mysql)
 {
@@ -116,15 +166,14 @@ static bool is_state_of_server(MYSQL *mysql)
     static const char *const classes[] = {"08", "28", "40", "70"};
     const unsigned code = mysql_errno(mysql);
 
-    if (code == 0 || IS_MYSQL_ERROR(code) || IS_MARIADB_ERROR(code)) /* of the client */
+    if (is_of_client(mysql))
         return true;
+    if (code == 1969) /* execution time exceeded (MariaDB), as a slow key does at each host */
+        return false;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (strncmp(mysql_sqlstate(mysql), classes[i], 2) == 0)
+        if (has_class(mysql, classes[i]))
             return true;
-    for (size_t i = 0; i < sizeof server_errors / sizeof *server_errors; i++)
-        if (code == server_errors[i])
-            return true;
-    return false;
+    return is_among(code, server_errors, sizeof server_errors / sizeof *server_errors);
 }
 
 /* A call of the library has failed: set `err`. */
@@ -146,6 +195,8 @@ enum table_answer mysql_connection_fail(struct mysql_connection *c, struct err *
         return ANSWER_FAILED;
     }
     explain(c, "query", err);
+    if (!c->has_timed_out && !is_of_client(c->mysql) && is_caused_by_key(c->mysql, c->settings))
+        return ANSWER_LIMIT;
     return c->has_timed_out || is_state_of_server(c->mysql) ? ANSWER_BROKEN : ANSWER_FAILED;
 }
 
@@ -173,6 +224,22 @@ static int restrict_client(MYSQL *mysql)
            mysql_options(mysql, MYSQL_OPT_RECONNECT, &reconnects);
 }
 
+/*
+ * Restrict the ways of authentication to those that do not show the server the password: a server
+ * can ask for any of the library's. Only a server whose certificate is verified may see it (plugin
+ * mysql_clear_password, for PAM). The option restricted-auth of the option file replaces the list.
+ * Returns non-zero on failure.
+ */
+static int restrict_authentication(MYSQL *mysql, const struct mysql_settings *s)
+{
+    const bool is_verified =
+        cf_is_set(s->cf, "tls_verify_cert") && cf_bool(s->cf, "tls_verify_cert");
+
+    return mysql_options(mysql, MARIADB_OPT_RESTRICTED_AUTH,
+                         is_verified ? AUTHENTICATION_PLUGINS ",mysql_clear_password"
+                                     : AUTHENTICATION_PLUGINS);
+}
+
 /* Returns non-zero on failure. */
 static int set_options(const struct mysql_connection *c, const struct mysql_settings *s)
 {
@@ -191,7 +258,7 @@ static int set_options(const struct mysql_connection *c, const struct mysql_sett
     int rc = mysql_options(c->mysql, MYSQL_OPT_NONBLOCK, &stack_size) |
              mysql_options(c->mysql, MYSQL_OPT_CONNECT_TIMEOUT, &timeout_s) |
              mysql_options(c->mysql, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_max) |
-             restrict_client(c->mysql);
+             restrict_client(c->mysql) | restrict_authentication(c->mysql, s);
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *value = cf_text(s->cf, texts[i].parameter);
@@ -240,6 +307,7 @@ void *mysql_connection_open(const void *settings, size_t host, int64_t deadline_
     struct mysql_connection *c = mem_zalloc(sizeof *c);
 
     mysql_connection_begin(c, deadline_ms);
+    c->settings = s;
     c->is_connecting = true;
     c->mysql = mysql_init(NULL);
     if (c->mysql == NULL) {

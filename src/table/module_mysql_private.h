@@ -24,6 +24,7 @@ struct mysql_settings {
     struct mysql_server *servers; /* of the hosts */
     size_t count;
     bool has_double_quotes; /* in the query */
+    bool has_unquoted;      /* a key can change the syntax of the query: query_unquoted() */
 };
 
 extern const struct cf_parameter mysql_settings_parameters[];
@@ -39,6 +40,7 @@ size_t mysql_settings_hosts(const void *settings, const struct table_host **host
 
 struct mysql_connection {
     MYSQL *mysql;
+    const struct mysql_settings *settings;
     int64_t deadline_ms; /* of the present call */
     bool is_connecting;
     bool has_timed_out; /* in the present call */
@@ -65,11 +67,17 @@ void mysql_connection_begin(struct mysql_connection *c, int64_t deadline_ms)
 int mysql_connection_await(struct mysql_connection *c, int events)
     __attribute__((nonnull, warn_unused_result));
 
+/* Is the deadline over? The connection is then ended. For answers that arrive so fast that no call
+ * of the library has to wait. */
+bool mysql_connection_is_late(struct mysql_connection *c)
+    __attribute__((nonnull, warn_unused_result));
+
 /* End the connection, so that no call of the library can wait for it any more. */
 void mysql_connection_give_up(struct mysql_connection *c) __attribute__((nonnull));
 
-/* A call of the library for a query has failed. Sets `err`. Returns ANSWER_BROKEN, if the
- * connection or the state of the server is the reason, or ANSWER_FAILED. */
+/* A call of the library for a query has failed, or mysql_connection_is_late(). Sets `err`. Returns
+ * ANSWER_BROKEN, if the connection or the state of the server is the reason; ANSWER_LIMIT, if a
+ * client can cause the error by the choice of a key; or ANSWER_FAILED. */
 enum table_answer mysql_connection_fail(struct mysql_connection *c, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

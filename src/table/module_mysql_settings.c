@@ -111,6 +111,13 @@ void mysql_settings_close(void *settings)
     free(s);
 }
 
+/* Is the word a URI, or a part of one that was divided at a comma? */
+static bool is_uri(const char *word)
+{
+    return strncmp(word, "unix:", 5) != 0 &&
+           (strstr(word, "://") != NULL || strchr(word, '@') != NULL);
+}
+
 static int read_hosts(struct mysql_settings *s, struct err *err)
 {
     static const char *const no_words[] = {"localhost"};
@@ -126,6 +133,11 @@ static int read_hosts(struct mysql_settings *s, struct err *err)
     for (size_t i = 0; i < count; i++) {
         s->count++;
         s->hosts[i].name = words[i];
+        if (is_uri(words[i])) {
+            /* The word is not shown, because it may have a password. */
+            cf_fault(s->cf, "hosts", err, "a URI or a user is not supported: write host:port");
+            return -1;
+        }
         const char *reason = parse_server(words[i], &s->servers[i], &s->hosts[i].is_local);
         if (reason != NULL) {
             cf_fault(s->cf, "hosts", err, "%s: %s", words[i], reason);
@@ -153,6 +165,7 @@ void *mysql_settings_open(const struct cf *cf, const struct query *query, struct
 
     s->cf = cf;
     s->query = query;
+    s->has_unquoted = query_unquoted(query, "query") != NULL;
     s->has_double_quotes = strchr(cf_text(cf, "query"), '"') != NULL;
     if (read_hosts(s, err) == 0 && check_option_file(s, err) == 0)
         return s;

@@ -20,6 +20,7 @@
 
 struct connection {
     PGconn *conn;
+    const struct pgsql_settings *settings;
     bool is_spent; /* cannot be used again, although the last answer was complete */
 };
 
@@ -126,6 +127,7 @@ static void *connect_host(const void *settings, size_t host, int64_t deadline_ms
     }
     struct connection *c = mem_zalloc(sizeof *c);
     c->conn = conn;
+    c->settings = s;
     return c;
 }
 
@@ -156,16 +158,35 @@ static int quote(void *ctx, const char *text, size_t len, struct buf *out, struc
     return 0;
 }
 
+static bool is_among(const char *sqlstate, const char *const *beginnings)
+{
+    for (; *beginnings != NULL; beginnings++)
+        if (strncmp(sqlstate, *beginnings, strlen(*beginnings)) == 0)
+            return true;
+    return false;
+}
+
 /*
  * Classify an error of the server by its SQLSTATE (appendix A of PostgreSQL's manual). A fault of
  * this server alone is ANSWER_BROKEN. A fault that the key or the data can cause must not be,
- * because then a client could make the host count as failed. Postfix makes no such difference.
+ * because then a client could make the host count as failed. A fault that a client can cause by the
+ * choice of a key is ANSWER_LIMIT, because otherwise such a key would pass with on_failure =
+ * "accept". Postfix makes no such difference.
  */
-static enum table_answer classify(const char *sqlstate)
+static enum table_answer classify(const struct pgsql_settings *s, const char *sqlstate)
 {
+    static const char *const key[] = {
+        "22", /* data exception: characters, regular expressions, numbers */
+        "54", /* program limit exceeded: too complex */
+        NULL,
+    };
     static const char *const broken[] = {
         "08",    /* connection exception */
         "25006", /* read-only transaction: a standby */
+        "3F000", /* no such schema */
+        "40",    /* transaction rollback: conflict with recovery, deadlock */
+        "42501", /* insufficient privilege */
+        "42P01", /* no such table */
         "531",   /* disk full */
         "532",   /* out of memory */
         "533",   /* too many connections */
@@ -173,12 +194,14 @@ static enum table_answer classify(const char *sqlstate)
         "58",    /* system error */
         "XX001", /* data corrupted */
         "XX002", /* index corrupted */
+        NULL,
     };
 
-    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
-        if (strncmp(sqlstate, broken[i], strlen(broken[i])) == 0)
-            return ANSWER_BROKEN;
-    return ANSWER_FAILED;
+    if (is_among(sqlstate, key))
+        return ANSWER_LIMIT;
+    if (s->has_unquoted && strncmp(sqlstate, "42", 2) == 0) /* syntax, names */
+        return ANSWER_LIMIT;
+    return is_among(sqlstate, broken) ? ANSWER_BROKEN : ANSWER_FAILED;
 }
 
 static enum table_answer note_error(const struct connection *c, const PGresult *result,
@@ -190,7 +213,7 @@ static enum table_answer note_error(const struct connection *c, const PGresult *
     say(message != NULL ? message : PQresultErrorMessage(result), err);
     if (sqlstate == NULL || PQstatus(c->conn) == CONNECTION_BAD) /* an error of libpq */
         return ANSWER_BROKEN;
-    return classify(sqlstate);
+    return classify(c->settings, sqlstate);
 }
 
 static enum table_answer send_query(struct connection *c, const char *sql, int64_t deadline_ms,
@@ -326,7 +349,7 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     struct connection *c = connection;
     const struct pgsql_settings *s = settings;
     struct buf sql = {0};
-    enum table_answer answer = ANSWER_FAILED;
+    enum table_answer answer = ANSWER_LIMIT; /* the key cannot be quoted */
 
     if (c->is_spent) {
         err_set(err, "the connection cannot be used again");

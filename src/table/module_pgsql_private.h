@@ -20,6 +20,7 @@ struct pgsql_settings {
     struct pgsql_host *hosts;
     struct table_host *shown; /* of the same length */
     size_t count;
+    bool has_unquoted; /* a key can change the syntax of the query: query_unquoted() */
 };
 
 extern const struct cf_parameter module_pgsql_parameters[];

@@ -94,6 +94,11 @@ static int parse_host(const struct cf *cf, const char *word, struct pgsql_host *
             cf_fault(cf, "hosts", err, "a connection URI is not valid");
         return out->shown == NULL ? -1 : 0;
     }
+    if (strchr(word, '@') != NULL && *word != '/' && strncmp(word, "unix:", 5) != 0) {
+        /* The word is not shown, because it may be a part of a URI with a password. */
+        cf_fault(cf, "hosts", err, "a user is only supported in a URI: postgresql://user@host");
+        return -1;
+    }
     divide(has_prefix ? word + 5 : word, out);
     out->shown = mem_strdup(word);
     return 0;
@@ -149,6 +154,7 @@ void *module_pgsql_open(const struct cf *cf, const struct query *query, struct e
         count = 1;
     }
     s->query = query;
+    s->has_unquoted = query_unquoted(query, "query") != NULL;
     s->user = cf_text(cf, "user");
     s->password = cf_text(cf, "password");
     s->dbname = cf_text(cf, "dbname");

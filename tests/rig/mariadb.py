@@ -16,6 +16,7 @@ import signal
 import socketserver
 import subprocess
 import threading
+import time
 
 from .base import Failure, Skip, TIME_FACTOR, need_tools
 from .daemons import Daemon
@@ -202,13 +203,15 @@ class FakeMariaDb:
     and the query, and may return such a list.
     greet: is called with the connection before anything else; by default it sends a greeting.
     capabilities: what the greeting offers.
-    queries: the texts of all queries. received: all bytes that came after the client was accepted.
+    plugin: the client is asked to authenticate with this plugin ("": it is accepted), prompt: with these data.
+    queries: the texts of all queries. received: the client's reply to the plugin, and all bytes that came after it was accepted.
     """
 
     def __init__(self, rig, answer):
         self.answer = answer
         self.greet = FakeConnection.greet
         self.capabilities = CAPABILITIES
+        self.plugin, self.prompt = "", b""
         self.queries = []
         self.received = b""
         self.released = threading.Event()
@@ -236,6 +239,9 @@ class FakeMariaDb:
     def _serve(self, connection):
         self.greet(connection)
         connection.read()  # the client's reply to the greeting
+        if self.plugin:
+            connection.send(b"\xfe" + self.plugin.encode() + b"\x00" + self.prompt)
+            self.received += connection.read()
         connection.send(OK)
         while True:
             command = connection.read(first=True)
@@ -302,3 +308,14 @@ class FakeConnection:
             self.sock.sendall(data[i : i + 1])
             if self.server.released.wait(seconds):
                 raise EOFError
+
+    def flood(self, packets, seconds):
+        """Send the packets again and again, as fast as the client reads them."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.server.released.is_set():
+            data = b""
+            for packet in packets * 5000:
+                data += len(packet).to_bytes(3, "little") + bytes([self.number]) + packet
+                self.number = (self.number + 1) % 256
+            self.sock.sendall(data)
+        raise EOFError

@@ -134,6 +134,18 @@ def check_accept(backend):
     backend.server.start()
 
 
+def check_refused_key(backend, more, recipient):
+    """With on_failure = "accept" a recipient for which the query fails is deferred nevertheless, so that a sender cannot bypass the
+    filter by its choice. more: the parameters of such a query. The table has no row for the recipient."""
+    _fill(backend)
+    front = Front(backend, "accept", more=more)
+    front.is_filtered(0)
+    reply = front.tower.rcpt_reply(recipient)
+    assert reply.code == 451 and "4.3.0" in str(reply), f"{reply}\n{front.milter.log()}"
+    front.is_filtered(1)
+    assert not front.tower.mailbox.accepted, "a message was not filtered"
+
+
 def check_slow(backend):
     """A server that answers slowly, but within lookup_timeout, is waited for; one that is slower gets 451."""
     _fill(backend)
