@@ -5,7 +5,8 @@
 - a file in src/FOLDER includes only from its own folder and from folders before it in ORDER, by its full path below src/;
 - a *_private.h is included from its own folder alone, and mfapi.h from milter/ alone;
 - a file in src/ or milter/ has at most 450 lines, a function at most 60;
-- each function in a header has a comment above it, or above the group of declarations that it is in.
+- each function in a header has a comment above it, or above the group of declarations that it is in;
+- a function_name() that a document or a comment names is there.
 
 Usage: lint.py [TOP]. Prints FILE:LINE: what is wrong; exits 1 if there is anything.
 """
@@ -19,9 +20,12 @@ ORDER = (
 ).split()
 FILE_LINES_MAX = 450
 FUNCTION_LINES_MAX = 60
+FOREIGN = {"pg_ls_waldir", "jump_fcontext", "to_regclass"}  # functions of other programs that are named, and not called
 
 INCLUDE = re.compile(r'#include\s+["<]([^">]+)[">]')
 DECLARATION = re.compile(r"^[a-z][\w \t*]*\b[a-z]\w*\(")  # in column 0: a function
+COMMENT = re.compile(r"/\*.*?\*/", re.S)
+NAMED = re.compile(r"\b([a-z][a-z0-9]*_[a-z0-9_]+)\(\)")
 
 
 def files(top, *folders):
@@ -93,12 +97,39 @@ def check_comments(path, lines):
             has_comment = True  # once for a block
 
 
+def read(top, path):
+    with open(os.path.join(top, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def documents(top):
+    for folder in (".", "docs"):
+        for name in sorted(os.listdir(os.path.join(top, folder))):
+            if name.endswith((".md", ".5", ".8")) and name != "CHANGELOG.md":
+                yield os.path.normpath(os.path.join(folder, name))
+
+
+def check_names(top):
+    """Yield (path, line, text) for each name of a function that is nowhere in the code."""
+    sources = {path: read(top, path) for path in files(top, "src", "milter", "tests")}
+    code = "".join(COMMENT.sub("", text) for text in sources.values())
+    known = set(re.findall(r"\w+", code)) | FOREIGN
+    texts = {path: [(0, read(top, path))] for path in documents(top)}
+    for path, text in sources.items():
+        texts[path] = [(m.start(), m.group()) for m in COMMENT.finditer(text)]
+    for path, parts in texts.items():
+        for start, part in parts:
+            for match in NAMED.finditer(part):
+                if match.group(1) not in known:
+                    before = (sources[path][:start] if path in sources else "") + part[: match.start()]
+                    yield path, before.count("\n") + 1, f"{match.group(1)}() does not exist"
+
+
 def main():
     top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
     wrong = 0
     for path in files(top, "src", "milter"):
-        with open(os.path.join(top, path), encoding="utf-8") as f:
-            lines = f.read().split("\n")[:-1]
+        lines = read(top, path).split("\n")[:-1]
         checks = [check_includes, check_lengths]
         if path.endswith(".h"):
             checks.append(check_comments)
@@ -106,6 +137,9 @@ def main():
             for number, text in check(path, lines):
                 print(f"{path}:{number}: {text}")
                 wrong += 1
+    for path, number, text in check_names(top):
+        print(f"{path}:{number}: {text}")
+        wrong += 1
     return 1 if wrong else 0
 
 

@@ -31,8 +31,8 @@ static char *ask(const char *directory, const char *name, struct err *err)
 enum way_kind { WAY_FILTER, WAY_COPY, WAY_KINDS };
 
 /* Append the name of the way of this recipient: "filter primary", "copy archive", or the domain;
- * "others" for an address without domain. Returns true if it is the way to a filter or destination
- * that is configured. */
+ * "others" for text that is not an address with a domain. Returns true if it is the way to a filter
+ * or destination that is configured. */
 static bool name_way(const struct config *config, const char *recipient, struct buf *out)
 {
     static const char *const kinds[WAY_KINDS] = {[WAY_FILTER] = "filter", [WAY_COPY] = "copy"};

@@ -59,7 +59,10 @@ static char *decode_orcpt(const char *orcpt)
 {
     struct buf out = {0};
 
-    return xtext_decode_orcpt(orcpt, &out) == 0 ? buf_take(&out) : NULL;
+    if (xtext_decode_orcpt(orcpt, &out) == 0)
+        return buf_take(&out);
+    buf_clear(&out);
+    return NULL;
 }
 
 static void add_entry(struct format_class *c, const char *address, size_t recipient)

@@ -81,10 +81,10 @@ static bool take_flag(void *ctx, const struct db_value *columns)
 
 /*
  * An administrator or a shutdown of the server can end the wait of a commit for a standby. The
- * commit then succeeds with a warning, although perhaps no standby has it. So each warning counts
- * as a failure. A commit does not wait at all if synchronous_standby_names is empty, or if this
- * session has another synchronous_commit than the session of db_pgsql_replication(). So with
- * must_replicate these settings are read in the same round trip.
+ * commit then succeeds with a warning, although perhaps no standby has it. So the warnings that
+ * take_notice() keeps count as failures. A commit does not wait at all if synchronous_standby_names
+ * is empty, or if this session has another synchronous_commit than the session of
+ * db_pgsql_replication(). So with must_replicate these settings are read in the same round trip.
  */
 static enum db_status commit(struct db *db, struct err *err)
 {

@@ -173,8 +173,9 @@ static enum db_status start_connection(struct db_pgsql *p, const struct db_pgsql
  *     released.
  *   - statement_timeout is off, because it could end the wait of a commit for a standby.
  *   - client_min_messages lets the warning about a wait that was cancelled through.
- *   - enable_seqscan is off where rows are written: each statement of the queue has an index, and
- *     the planner may know a table from the time when it was empty.
+ *   - enable_seqscan is off where rows are written: the planner may know a table from the time when
+ *     it was empty, and each statement of the queue has an index, except those that give back all
+ *     leases of a node or destination.
  *   - default_transaction_read_only is set after connecting. As a parameter of the connection it
  *     would make target_session_attrs=read-write refuse the server.
  */

@@ -9,7 +9,6 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
 /* --- dropping --- */
@@ -50,82 +49,73 @@ size_t queue_next_drop(struct db_queue *q)
 struct leaving {
     struct writer_request request; /* first */
     struct db_queue *q;
-    char destination[QUEUE_DESTINATION_SIZE];
-    size_t count;
-    int64_t ids[]; /* the copies are seized */
+    struct queue_window *w;
 };
 
+/*
+ * The copies that the window knows are left out: a worker may still have them, or their outcomes
+ * are being written, which gives the lease back as well. No look runs between the reading of the
+ * window and the end of this transaction (queue_look_is_due()), and no insertion, because this is
+ * the writer's thread. So no copy gets known meanwhile that this node has leased.
+ */
 static enum db_status apply(struct writer_request *request, struct db *db, struct err *err)
 {
     const struct leaving *l = (const struct leaving *)request;
-    struct buf ids = {0};
+    struct buf known = {0};
 
-    for (size_t i = 0; i < l->count; i++)
-        buf_addf(&ids, "%s%" PRId64, i == 0 ? "{" : ",", l->ids[i]);
-    buf_addc(&ids, '}');
-    const struct db_value values[] = {db_text(l->q->node), db_text(buf_str(&ids))};
+    pthread_mutex_lock(&l->w->lock);
+    queue_window_list(l->w, &known);
+    pthread_mutex_unlock(&l->w->lock);
+    const struct db_value values[] = {db_text(l->w->name), db_text(l->q->node),
+                                      db_text(buf_str(&known))};
     enum db_status status = db->ops->run(db,
-                                         "UPDATE copy SET owner = NULL WHERE owner = $1"
-                                         " AND id = ANY (CAST($2 AS BIGINT[]))",
-                                         values, 2, NULL, err);
-    buf_clear(&ids);
-    return status == DB_OK ? queue_node_tell(l->q, db, "copies", l->destination, 0, err) : status;
+                                         "UPDATE copy SET owner = NULL WHERE destination = $1"
+                                         " AND owner = $2 AND id <> ALL (CAST($3 AS BIGINT[]))",
+                                         values, 3, NULL, err);
+    buf_clear(&known);
+    return status == DB_OK ? queue_node_tell(l->q, db, "copies", l->w->name, 0, err) : status;
 }
 
 static void finish(struct writer_request *request, enum db_status status, const struct err *err)
 {
     struct leaving *l = (struct leaving *)request;
+    struct queue_window *w = l->w;
 
     (void)status; /* a failure: the node ends, and with it all its leases */
     (void)err;
-    for (size_t i = 0; i < l->count; i++)
-        queue_next_settle(l->q, l->destination, l->ids[i], NULL);
+    pthread_mutex_lock(&w->lock);
+    w->is_leaving = false;
+    if (w->leaves_again)
+        queue_next_give_back(l->q, w);
+    task_cond_broadcast(&w->changed); /* workers that have come back may wait for a look */
+    pthread_mutex_unlock(&w->lock);
     free(l);
 }
 
-/* The copies stay seized until their leases are gone from the database. Otherwise a look of workers
- * that have come back could take them meanwhile. */
-void queue_next_give_back(struct db_queue *q, const char *destination, const int64_t *ids,
-                          size_t count)
+void queue_next_give_back(struct db_queue *q, struct queue_window *w)
 {
-    struct leaving *l = mem_zalloc(sizeof *l + count * sizeof *l->ids);
-
+    w->leaves_again = w->is_leaving || w->is_looking; /* the end of either calls this again */
+    if (w->leaves_again)
+        return;
+    struct leaving *l = mem_zalloc(sizeof *l);
+    /* After a failover that has lost this commit, the leases would be back. */
     l->request = (struct writer_request){
-        .apply = apply, .finish = finish, .urgency = WRITER_LAZY, .must_succeed = true};
+        .apply = apply, .finish = finish, .urgency = WRITER_DURABLE, .must_succeed = true};
     l->q = q;
-    mem_copy_string(l->destination, sizeof l->destination, destination);
-    for (size_t i = 0; i < count; i++) {
-        if (queue_next_seize(q, destination, ids[i]))
-            l->ids[l->count++] = ids[i];
-        else
-            queue_next_settle(q, destination, ids[i], NULL);
-    }
-    if (l->count > 0)
-        writer_submit(q->writer, &l->request);
-    else
-        free(l);
+    l->w = w;
+    w->is_leaving = true;
+    writer_submit(q->writer, &l->request);
 }
 
 void queue_leave(struct queue *base, const char *destination)
 {
     struct db_queue *q = (struct db_queue *)base;
     struct queue_window *w = queue_window_lock(q, destination);
-    int64_t *ids = mem_grow(NULL, w->known + 1, sizeof *ids);
-    size_t count = 0;
 
     w->has_workers = false;
-    for (size_t i = 0; i < QUEUE_WINDOW_BUCKETS; i++)
-        for (const struct queue_known *n = w->buckets[i]; n != NULL; n = n->hash_next)
-            if (n->state == QUEUE_READY)
-                ids[count++] = n->id;
+    if (queue_is_shared(q)) {
+        drop_all(w);
+        queue_next_give_back(q, w);
+    }
     pthread_mutex_unlock(&w->lock);
-    if (queue_is_shared(q))
-        queue_next_give_back(q, destination, ids, count);
-    free(ids);
-}
-
-void queue_next_leave_all(struct db_queue *q)
-{
-    for (struct queue_window *w = queue_window_first(q); w != NULL; w = w->next)
-        queue_leave(&q->base, w->name);
 }

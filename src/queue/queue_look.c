@@ -50,8 +50,8 @@ static bool take_due(void *ctx, const struct db_value *columns)
 
 /*
  * Lease due copies. Copies that another node has locked at this moment are left to that node.
- * Copies that this node has leased already, but that the window does not know, are taken, too: an
- * earlier process, a look that failed, or a change that did nothing with them has left them.
+ * Copies that this node has leased already, but that the window does not know, are taken, too: a
+ * look that failed, a full window, or a change that did nothing with them has left them.
  */
 #define LEASE(condition)                                                                           \
     "WITH leased AS (UPDATE copy SET owner = $4 WHERE id = ANY (ARRAY(SELECT id FROM copy "        \
@@ -132,9 +132,9 @@ static void read_due(struct look *l, struct db *db)
         db->ops->rollback(db);
 }
 
-/* Read due copies. A failed read may look like damage, so damage is believed
- * only when a second read finds it, too. A transaction that PostgreSQL has undone is tried a second
- * time, too. */
+/* Read due copies. A failed read may look like damage, so damage is believed only when a second
+ * read finds it, too. After a conflict, PostgreSQL has undone the transaction; it is also tried a
+ * second time. */
 static void read_ahead(void *arg)
 {
     struct look *l = arg;
@@ -180,7 +180,8 @@ bool queue_look_is_due(const struct db_queue *q, const struct queue_window *w)
 {
     const time_t now = queue_now(q);
 
-    return !w->is_looking && w->found.count < LOW && w->found.bytes < QUEUE_WINDOW_BYTES_MAX / 2 &&
+    return !w->is_looking && !w->is_leaving && w->found.count < LOW &&
+           w->found.bytes < QUEUE_WINDOW_BYTES_MAX / 2 &&
            (w->has_more || now >= w->look_at || w->look_at > now + LOOK_S); /* clock set back */
 }
 
@@ -219,6 +220,8 @@ static void end(struct look *l)
         w->batch = 2 * w->batch < QUEUE_READ_MAX ? 2 * w->batch : QUEUE_READ_MAX;
     add_found(l);
     queue_window_end_look(w);
+    if (w->leaves_again)
+        queue_next_give_back(l->q, w);
     free(l->ids);
     buf_clear(&l->known);
 }

@@ -28,6 +28,7 @@
 
 #define POSTPONE_S 60 /* for a copy that cannot be read at present */
 #define SUSPENDED_MS 1000
+#define LOOK_WAIT_MS 1000 /* between two glances at whether a look has ended */
 #define TELL_EVERY_MS 1000
 
 struct queue_windows {
@@ -136,13 +137,13 @@ void queue_next_settle(struct db_queue *q, const char *destination, int64_t id,
         queue_window_want_look(w);
         queue_window_forget(w, n);
     }
+    if (is_left)
+        queue_next_give_back(q, w);
     pthread_mutex_unlock(&w->lock);
     if (is_handed_out) /* after unlocking, because the worker locks first */
         task_cond_signal(&w->changed);
     else
         queue_ready_free(ready);
-    if (is_left)
-        queue_next_give_back(q, destination, &id, 1);
 }
 
 bool queue_next_seize(struct db_queue *q, const char *destination, int64_t id)
@@ -212,10 +213,10 @@ void queue_next_end_return(struct db_queue *q, const char *destination, int64_t 
         task_cond_broadcast(&w->changed); /* the waiting workers use the earlier look_at */
     }
     queue_window_forget(w, n);
+    if (is_left)
+        queue_next_give_back(q, w);
     pthread_mutex_unlock(&w->lock);
     queue_ready_free(again);
-    if (is_left)
-        queue_next_give_back(q, destination, &id, 1);
     if (is_marked)
         queue_order_submit(q, true);
 }
@@ -297,7 +298,8 @@ static struct queue_copy *hand_out(struct db_queue *q, const char *destination,
 
 /* Wait for a change of the window, at most until the deadline or, unless waits_for_writer, the time
  * for the next look; while no copy may be handed out, at most SUSPENDED_MS, because a suspension
- * may be over. Called with the lock. False: the deadline has passed. */
+ * may be over. A look under way is awaited even after the deadline: only its result says that there
+ * is no copy. Called with the lock. False: the deadline has passed. */
 static bool wait_for_change(struct db_queue *q, struct queue_window *w, bool waits_for_writer,
                             int64_t deadline_ms)
 {
@@ -305,8 +307,10 @@ static bool wait_for_change(struct db_queue *q, struct queue_window *w, bool wai
     const time_t now = queue_now(q);
     int64_t wait_ms = w->look_at > now ? (int64_t)(w->look_at - now) * 1000 : 1000;
 
-    if (now_ms >= deadline_ms)
+    if (now_ms >= deadline_ms && !w->is_looking)
         return false;
+    if (now_ms >= deadline_ms)
+        deadline_ms = now_ms + LOOK_WAIT_MS;
     if (!may_hand_out(q, w))
         wait_ms = SUSPENDED_MS;
     else if (waits_for_writer)

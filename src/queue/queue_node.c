@@ -4,8 +4,8 @@
  * number in that row is a part of the ids that the node gives out. The copies that a node has
  * leased are its own as long as its node.until is in the future. A heartbeat moves node.until
  * ahead, so renewing all leases costs one row. After a clean end node.until is NULL. The leases of
- * a node that is not alive are void, and other nodes take its copies. When the node is started
- * again under the same name, its looks find the copies that no other node has taken (queue_look.c).
+ * a node that is not alive are void, and other nodes take its copies. When a node is started again
+ * under the same name, it first gives the leases of its earlier run back.
  *
  * A thread submits the heartbeats, listens to the notifications of other nodes, and checks the
  * replication. A node takes its lease for lost, by its own clock, some seconds before other nodes
@@ -99,11 +99,17 @@ struct joining {
     struct queue_node *node;
 };
 
+/* The leases of an earlier process are given back. Otherwise they would be valid again, and the
+ * copies of destinations that this node does not have any more would wait for it. */
 static enum db_status apply_join(struct writer_request *r, struct db *db, struct err *err)
 {
     struct queue_node *n = ((struct joining *)r)->node;
+    const struct db_value name = db_text(n->q->node);
     enum db_status status = find_number(n, db, err);
 
+    if (status == DB_OK)
+        status =
+            db->ops->run(db, "UPDATE copy SET owner = NULL WHERE owner = $1", &name, 1, NULL, err);
     return status == DB_OK ? write_row(n, db, err) : status;
 }
 

@@ -174,7 +174,8 @@ static enum db_status tell_the_rest(struct queue_node *n, struct err *err)
     return status;
 }
 
-/* Do what is to be done now, and wait for notifications, but no longer than a second. */
+/* Connect if needed, carry out what lost notifications may have asked for, and tell the other
+ * nodes. Then wait for notifications, at most a second. */
 static enum db_status listen_once(struct queue_node *n, bool is_tick, struct err *err)
 {
     const bool is_new = n->db == NULL;

@@ -192,16 +192,17 @@ static enum db_status remove_prepared(const struct db_queue *q, struct db *db, b
  * nodes that are not alive. */
 static enum db_status prune(void *ctx, struct db *db, bool *has_more_out, struct err *err)
 {
-    const struct db_value now = db_int(queue_now(ctx));
+    struct db_queue *q = ctx;
+    const struct db_value now = db_int(queue_now(q));
     uint64_t removed = 0;
-    enum db_status status = queue_write_prune(ctx, db, PRUNE_ROWS, &removed, err);
+    enum db_status status = queue_write_prune(q, db, PRUNE_ROWS, &removed, err);
 
     *has_more_out = removed == PRUNE_ROWS;
     if (status == DB_OK)
         status = db->ops->run(db, "DELETE FROM suspended WHERE until > 0 AND until <= $1", &now, 1,
                               NULL, err);
-    return status == DB_OK && queue_is_shared(ctx)
-               ? remove_prepared(ctx, db, false, has_more_out, err)
+    return status == DB_OK && queue_is_shared(q) && atomic_load(&q->is_open)
+               ? remove_prepared(q, db, false, has_more_out, err)
                : status;
 }
 
@@ -292,6 +293,7 @@ static int start(struct db_queue *q, struct err *err)
     if ((status != DB_OK && status != DB_FULL) || read_database(q, node, err) < 0 ||
         queue_suspend_refresh(q, err) < 0)
         return -1;
+    atomic_store(&q->is_open, true);
     return 0;
 }
 
@@ -300,7 +302,6 @@ static void close_queue(struct queue *base)
     struct db_queue *q = (struct db_queue *)base;
 
     queue_next_end_looks(q);
-    queue_next_leave_all(q);
     queue_sampler_free(q->sampler);
     queue_node_leave(q);
     if (q->writer != NULL)

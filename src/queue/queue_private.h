@@ -86,6 +86,7 @@ struct db_queue {
     struct queue_sampler *sampler; /* queue_depth.c */
     struct queue_node *shared;     /* queue_node.c; NULL with SQLite */
     pthread_mutex_t suspending;    /* while suspensions are read and passed to the windows */
+    atomic_bool is_open;           /* the start is over, so that ids.node is set */
     atomic_bool is_damaged;        /* SQLite calls the database corrupt */
     atomic_uint outcomes;          /* number of those that are not committed yet */
     atomic_bool is_behind;         /* a next() waits until there are fewer `outcomes` */
@@ -223,17 +224,15 @@ void queue_next_set_suspended(struct db_queue *q, const struct queue_suspension 
 /* Remove all copies that are ready, and mark those that are in hand, because the leases have run
  * out. Returns how many copies the windows knew. */
 size_t queue_next_drop(struct db_queue *q);
-/* Give the leases of these copies back, except of those that are in hand. Does not wait. */
-void queue_next_give_back(struct db_queue *q, const char *destination, const int64_t *ids,
-                          size_t count);
 
-/* Give the leases of all copies that are ready back, at the end. The node may be started again
- * without some of their destinations. */
-void queue_next_leave_all(struct db_queue *q);
+/* Give the leases of all copies back that this node has of a destination without workers, except of
+ * those that are in hand; also of copies that the window does not know. Called with the lock of the
+ * window. Does not wait. */
+struct queue_window;
+void queue_next_give_back(struct db_queue *q, struct queue_window *w);
 
 /* --- queue_look.c; called with the lock of the window --- */
 
-struct queue_window;
 /* Return true if a look is to be made before the next copy is taken. */
 bool queue_look_is_due(const struct db_queue *q, const struct queue_window *w);
 /* Read due copies that the window does not know yet, as many as fit, and add them to it. The lock

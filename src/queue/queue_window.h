@@ -64,7 +64,9 @@ struct queue_window {
     unsigned drops;       /* number of calls of queue_next_drop() so far */
     unsigned batch;       /* how many copies a look reads ahead: as many as fitted the last time */
     bool is_looking, has_workers;
-    bool is_untold; /* other nodes are still to be told that there are copies without an owner */
+    bool is_leaving;   /* the leases are being given back; no look is made meanwhile */
+    bool leaves_again; /* give the leases back once more, after the look or request under way */
+    bool is_untold;    /* other nodes are still to be told that there are copies without an owner */
     int64_t told_at_ms; /* when they were told last */
     bool has_more;  /* the database may have due copies that are not known, and that a look under
                        way may miss */

@@ -80,10 +80,14 @@ bool writer_is_ready(struct writer *w)
 
 /* --- transactions --- */
 
+struct ordered {
+    struct writer_request *request;
+    int64_t order;
+};
+
 static int by_order(const void *a, const void *b)
 {
-    const struct writer_request *first = *(struct writer_request *const *)a;
-    const struct writer_request *second = *(struct writer_request *const *)b;
+    const struct ordered *first = a, *second = b;
 
     return (first->order > second->order) - (first->order < second->order);
 }
@@ -91,19 +95,20 @@ static int by_order(const void *a, const void *b)
 static enum db_status apply_requests(struct writer *w, const struct writer_list *batch,
                                      struct err *err)
 {
-    struct writer_request *ordered[WRITER_BATCH_MAX];
+    struct ordered ordered[WRITER_BATCH_MAX];
     enum db_status status = DB_OK;
     size_t count = 0;
 
     for (struct writer_request *r = batch->first; r != NULL && status == DB_OK; r = r->next) {
         if (r->order != 0)
-            ordered[count++] = r;
+            ordered[count++] = (struct ordered){r, r->order};
         else
             status = r->apply(r, w->db, err);
     }
-    qsort(ordered, count, sizeof *ordered, by_order);
+    if (count > 1)
+        qsort(ordered, count, sizeof *ordered, by_order);
     for (size_t i = 0; i < count && status == DB_OK; i++)
-        status = ordered[i]->apply(ordered[i], w->db, err);
+        status = ordered[i].request->apply(ordered[i].request, w->db, err);
     return status;
 }
 

@@ -49,9 +49,11 @@ struct writer {
     bool is_damaged, is_reported;
     bool has_failed_to_apply;            /* the last batch failed in apply(), not in the commit */
     bool has_idle_work, has_maintenance; /* there is more of this work to do */
-    /* Times of the last durable commit, the last request, the last maintenance without a request,
-     * the last housekeeping, and the last update of the figures. */
-    int64_t durable_at_ms, busy_at_ms, looked_at_ms, idle_at_ms, figures_at_ms;
+    int64_t durable_at_ms;               /* the last durable commit */
+    int64_t busy_at_ms;                  /* the end of the last batch of requests */
+    int64_t looked_at_ms;                /* the last maintenance without a batch */
+    int64_t idle_at_ms;                  /* the last housekeeping (options.idle) */
+    int64_t figures_at_ms;               /* the last update of the figures */
 };
 
 /* Make the list empty. */

@@ -40,8 +40,9 @@ struct route_hop {
     /* for TLS: its name as relay_to has it, which no DNS server can change; "" with a unix
      * socket */
     const char *nexthop;
-    char text[400];  /* for messages: "host[ip]:port", "HOSTNAME[/path]" */
-    bool is_foreign; /* found by an MX look-up, port 25: a server with our own name is a loop */
+    char text[400]; /* for messages: "host[ip]:port", "HOSTNAME[/path]" */
+    /* found by an MX look-up, for port 25; if its reply has our own name, mail to it loops */
+    bool is_foreign;
 };
 
 /* Make a route. d, hostname (our own) and resolver (NULL: the system's) are borrowed for its life.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The whole job: one front Postfix that delivers to a mailbox, and a copy of every message in an archive, made in three ways; against
-the same Postfix without copies. Time until all queues are empty: Postfix's, and splitrelay's."""
+the same Postfix without copies. Time until all queues are empty: Postfix's, and splitrelay's. recipient_bcc_maps behind a milter that
+does nothing shows what is lost to the milter protocol and the second recipient, whatever the milter does."""
 
 import glob
 import os
@@ -12,9 +13,12 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import rig  # noqa: E402
+from rig.daemons import accepts  # noqa: E402
 from measure import Table, Target, processor_seconds, switches, wait_lines  # noqa: E402
 
 ALONE, BCC, SPLIT, LISTENER = "Postfix alone", "recipient_bcc_maps", "splitmilter and splitrelay", "a duplicating listener behind Postfix"
+FLOOR = "recipient_bcc_maps and a no-op milter"
+DOMAINS = {ALONE: "alone.test", BCC: "bcc.test", FLOOR: "floor.test", SPLIT: "split.test", LISTENER: "listener.test"}
 COPY_CLIENT = "fallback_relay= header_checks= mime_header_checks= nested_header_checks= body_checks= bind_address= bind_address6="
 
 
@@ -33,11 +37,15 @@ class Whole:
         self.mailbox, self.archive = rig.SmtpSink(r, "mailbox"), rig.SmtpSink(r, "archive")
         self.copies, self.listener = ("127.0.0.1", r.free_port()), ("127.0.0.1", r.free_port())
         self.milter_socket = r.path("splitmilter.sock")
-        self.ports = {name: r.free_port() for name in (ALONE, BCC, SPLIT, LISTENER)}
+        self.noop_socket = r.path("noop.sock")
+        self.ports = {name: r.free_port() for name in DOMAINS}
         os.mkdir(r.path("spool"), 0o700)
         text = self.configuration()
         self.relay = rig.start_splitrelay(r, text, self.copies)
         self.milter = rig.start_splitmilter(r, text, self.milter_socket)
+        noop = rig.Daemon(r, "noop", [rig.program("noop_envelope"), f"unix:{self.noop_socket}"])
+        noop.start(lambda: accepts(self.noop_socket))
+        os.chmod(self.noop_socket, 0o666)
         self.front = self.make_front()
         self.front.start()
         self.maillog, self.log = open(self.front.maillog, "rb"), open(self.relay.log_path, "rb")  # noqa: SIM115
@@ -68,10 +76,11 @@ listener duplicate {{
 
     def make_front(self):
         """Its smtpd(8) differ in their options alone; the recipient's domain says which way a message goes."""
+        bcc = " -o cleanup_service_name=cleanup-bcc -o receive_override_options="  # no_address_mappings would switch it off
         options = {
             ALONE: "",
-            # no_address_mappings would switch it off
-            BCC: " -o cleanup_service_name=cleanup-bcc -o receive_override_options=",
+            BCC: bcc,
+            FLOOR: f"{bcc} -o smtpd_milters=unix:{self.noop_socket}",
             SPLIT: f" -o smtpd_milters=unix:{self.milter_socket}",
             LISTENER: "",
         }
@@ -79,7 +88,7 @@ listener duplicate {{
         services += "cleanup-bcc unix n - n - 0 cleanup -o recipient_bcc_maps=static:bcc@archive.test\n"
         services += f"splitcopy unix - - n - - smtp{setup_options()}\n"
         main = {
-            "relay_domains": "alone.test split.test bcc.test listener.test archive.test",
+            "relay_domains": " ".join([*DOMAINS.values(), "archive.test"]),
             "relayhost": self.mailbox.bracketed,
             "transport_maps": "regexp:$config_directory/split_transport",
             "milter_default_action": "tempfail",
@@ -99,15 +108,14 @@ listener duplicate {{
 
     def run(self, name, count, options):
         """Seconds until everything is delivered, and the row of `Costs`."""
-        domain = {ALONE: "alone.test", BCC: "bcc.test", SPLIT: "split.test", LISTENER: "listener.test"}[name]
-        deliveries = {ALONE: count, BCC: 2 * count, SPLIT: 2 * count, LISTENER: count}[name]  # of Postfix
-        sent = {ALONE: 0, BCC: 0, SPLIT: count, LISTENER: 2 * count}[name]  # of splitrelay, which logs those to the primary, too
+        deliveries = count if name in (ALONE, LISTENER) else 2 * count  # of Postfix
+        sent = {SPLIT: count, LISTENER: 2 * count}.get(name, 0)  # of splitrelay, which logs those to the primary, too
         begin = self.maillog.seek(0, os.SEEK_END)
         self.log.seek(0, os.SEEK_END)
         before = self.spent()
         start = time.monotonic()
         address = ("127.0.0.1", self.ports[name])
-        rig.smtp_source(address, count, options.sessions, options.size, recipient=f"r@{domain}", flags=options.flags)
+        rig.smtp_source(address, count, options.sessions, options.size, recipient=f"r@{DOMAINS[name]}", flags=options.flags)
         accepted = time.monotonic() - start
         wait_lines(self.maillog, b"status=sent", deliveries)
         self.maillog.seek(begin)

@@ -20,7 +20,7 @@ def readelf(option, name):
 
 def variable(name):
     with open(os.path.join(BUILD, "Makefile"), encoding="utf-8") as f:
-        return re.search(rf"(?m)^{name} =(.*)$", f.read()).group(1)
+        return re.search(rf"(?m)^{name} =(.*)$", f.read()).group(1).strip()
 
 
 class Hardening(unittest.TestCase):

@@ -31,6 +31,7 @@ GOOD = {
     "src/net/tls_private.h": '#include "net/tls.h"\n',
     "src/net/tls.c": '#include "net/tls_private.h"\n\nint a(void)\n{\n' + "    x();\n" * 60 + "}\n",
     "src/ctl/setup/steps.h": '#include "ctl/ctl.h"\n',
+    "docs/a.md": "err_a() ends in pg_ls_waldir().\n",
     "milter/main.c": '#include "callbacks.h"\n#include "net/tls.h"\n#include <libmilter/mfapi.h>\n',
 }
 
@@ -53,6 +54,8 @@ def test_each_rule(r):
         ("src/base/log.c", "\n" * 451, "src/base/log.c:451: 451 lines"),
         ("src/base/log.c", "int a(void)\n{\n" + "    x();\n" * 61 + "}\n", "src/base/log.c:2: a function of 61 lines"),
         ("src/base/log.h", "/* One. */\nint a(void);\n\nint b(void);\n", "src/base/log.h:4: a function without a comment"),
+        ("docs/b.md", "One.\nSee err_c().\n", "docs/b.md:2: err_c() does not exist"),
+        ("src/base/log.c", "/* One. */\n\n/* As\n * err_c(). */\n", "src/base/log.c:4: err_c() does not exist"),
     ):
         lines = lint(r, {**GOOD, path: text})
         assert len(lines) == 1 and lines[0].startswith(where), (where, lines)

@@ -140,11 +140,22 @@ class FleetMachine:
             pid = self.services.pop(name)
             self.run(f"kill {pid}; for i in $(seq 600); do kill -0 {pid} || exit 0; sleep 0.1; done; exit 1")
         if verb in ("start", "restart", "enable") and name not in self.services:
-            line = SERVICES[name].format(**{p: os.path.abspath(program(p)) for p in ("splitmilter", "splitrelay")})
-            self.services[name] = int(self.run(f"cd /; setsid bash -c {shlex.quote(line)} >>/var/log/fleet-{name}.log 2>&1 & echo $!"))
+            self.launch(name)
             if name == "splitrelay":  # its unit is of the type notify
-                listens = f"grep -q ':{10030:04X} 00000000:0000 0A' /proc/net/tcp"
-                wait_for(lambda: self.run(listens, check=None)[0] == 0, 30, f"splitrelay at {self.name}", self.logs)
+                wait_for(self.listens, 60, f"splitrelay at {self.name}", self.logs)
+
+    def launch(self, name):
+        line = SERVICES[name].format(**{p: os.path.abspath(program(p)) for p in ("splitmilter", "splitrelay")})
+        self.services[name] = int(self.run(f"cd /; setsid bash -c {shlex.quote(line)} >>/var/log/fleet-{name}.log 2>&1 & echo $!"))
+
+    def listens(self):
+        """Return true if splitrelay listens. If it has ended, it is started again, as its unit says (Restart=on-failure): the database
+        may not be ready yet."""
+        if self.run(f"grep -q ':{10030:04X} 00000000:0000 0A' /proc/net/tcp", check=None)[0] == 0:
+            return True
+        if not self.runs("splitrelay"):
+            self.launch("splitrelay")
+        return False
 
     def runs(self, name):
         return self.run(f"kill -0 {self.services[name]}", check=None)[0] == 0

@@ -42,9 +42,13 @@ def memory_directory():
 
 
 def environment(**more):
+    """The environment for a program with the recorder. What sanitizers report goes to stderr."""
     env = {**os.environ, **more}
-    # AddressSanitizer wants to be loaded before the recorder, and would report what the driver has not freed at its sudden end.
-    env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0:detect_leaks=0"
+    # AddressSanitizer wants to be loaded before the recorder, and would report what the driver has not freed at its sudden end. Sanitizers
+    # that open a file, or give functions another stack, before the recorder is initialised crash.
+    env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0:detect_leaks=0:detect_stack_use_after_return=0"
+    for variable in ("LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
+        env[variable] = env.get(variable, "") + ":exitcode=99"
     return env
 
 

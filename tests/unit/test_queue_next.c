@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct db_queue *inner(void)
 {
@@ -166,9 +167,58 @@ START_TEST(what_is_ready_does_not_wait_for_a_look)
 }
 END_TEST
 
+static void take_all_as_a_task(void *ctx)
+{
+    atomic_uint *count = ctx;
+    struct queue_copy *c;
+
+    while ((c = q->ops->next(q, "archive", 0)) != NULL) {
+        queue_unit_finish(c);
+        ++*count;
+    }
+}
+
+/* The look begins while two copies are ready, and finds a third one. */
+START_TEST(nothing_is_left_while_a_look_goes_on)
+{
+    struct err err = {""};
+    struct task_pool *pool = task_pool_new(1, NULL, &err);
+    struct db *readers[4];
+    atomic_uint count = 0;
+
+    ck_assert_ptr_nonnull(pool);
+    for (int i = 0; i < 3; i++)
+        (void)put_one(1);
+    queue_unit_reopen(); /* the window is empty */
+    queue_unit_execute("UPDATE copy SET state = 'held' WHERE id = (SELECT max(id) FROM copy)");
+    q->ops->release(q, queue_unit_must_take("archive"));
+    queue_unit_execute("UPDATE copy SET state = 'queued'");
+    for (int i = 0; i < 4; i++)
+        readers[i] = queue_borrow_reader(inner(), &err);
+    queue_next_look(inner(), "archive");
+    ck_assert_int_eq(task_start(pool, take_all_as_a_task, &count), 0);
+    for (int i = 0; i < 1000 && count < 2; i++)
+        usleep(10000);
+    ck_assert_uint_eq(count, 2);
+    for (int i = 0; i < 4; i++)
+        queue_give_back_reader(inner(), readers[i], DB_OK, &err);
+    task_pool_free(pool); /* the task has ended */
+    ck_assert_uint_eq(count, 3);
+}
+END_TEST
+
 static atomic_bool is_reserved, is_over;
 
 static char reserved_id[QUEUE_ID_SIZE];
+
+/* Let other threads go on. On a busy machine each yield may take some milliseconds. */
+static void yield(int times)
+{
+    const int64_t end_ms = task_now_ms() + 3;
+
+    for (int i = 0; i < times && task_now_ms() < end_ms; i++)
+        sched_yield();
+}
 
 static void *take_and_release(void *ctx)
 {
@@ -182,8 +232,7 @@ static void *take_and_release(void *ctx)
                       "a reserved copy is handed out");
         ++*count;
         q->ops->release(q, c);
-        for (int k = 0; k < 20; k++)
-            sched_yield();
+        yield(20);
     }
     return NULL;
 }
@@ -197,14 +246,18 @@ START_TEST(no_look_hands_out_what_is_reserved)
 
     queue_id_format(id, reserved_id);
     ck_assert_int_eq(pthread_create(&thread, NULL, take_and_release, &taken_count), 0);
-    for (int i = 0; i < 3000 || taken_count < 10 || free_count < 10; i++) {
+    const int64_t end_ms = task_now_ms() + 3000;
+    for (int i = 0; (i < 3000 && task_now_ms() < end_ms) || taken_count < 10 || free_count < 10;
+         i++) {
         bool is_free = queue_next_seize(inner(), "archive", id);
         is_reserved = is_free;
-        for (int k = 0; k < 100 && is_free; k++) /* a look comes to its end meanwhile */
-            sched_yield();
+        if (is_free)
+            yield(100); /* a look comes to its end meanwhile */
         is_reserved = false;
         free_count += is_free;
         queue_next_settle(inner(), "archive", id, NULL);
+        if (is_free)
+            yield(100); /* so the copy is free at the end of many looks */
     }
     is_over = true;
     pthread_join(thread, NULL);
@@ -220,6 +273,7 @@ static TCase *make(void)
     tcase_add_test(tests, a_damaged_queue_hands_out_nothing);
     tcase_add_test(tests, outcomes_that_wait_for_the_writer_are_bounded);
     tcase_add_test(tests, what_is_ready_does_not_wait_for_a_look);
+    tcase_add_test(tests, nothing_is_left_while_a_look_goes_on);
     tcase_add_test(tests, no_look_hands_out_what_is_reserved);
     return tests;
 }

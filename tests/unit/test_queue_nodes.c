@@ -72,6 +72,16 @@ static void wait_for(const char *sql, int64_t number)
     ck_assert_msg(queue_unit_number(sql) == number, "%s", sql);
 }
 
+/* Begin to change the database beside the nodes. */
+static struct db *begin_beside(const char *sql)
+{
+    struct db *db = queue_unit_begin();
+    struct err err = {""};
+
+    ck_assert_msg(db->ops->query_text(db, sql, NULL, 0, NULL, NULL, &err) == DB_OK, "%s", err.text);
+    return db;
+}
+
 static void commit_beside(struct db *db)
 {
     struct err err = {""};
@@ -282,15 +292,68 @@ START_TEST(the_copies_of_a_destination_that_a_node_leaves)
 }
 END_TEST
 
-/* A node is started again, and does not deliver to the destination any more. */
+/* A node is started again, after it was stopped cleanly (0) or not (1), and does not deliver to the
+ * destination any more. */
 START_TEST(the_copies_of_a_destination_that_a_node_has_no_more)
 {
     queue_unit_put("archive", "x");
     two->ops->release(two, wait_for_copy(two, "archive"));
     close_two();
+    if (_i == 1)
+        queue_unit_execute("UPDATE node SET until = 4000000000 WHERE name = 'two'");
     open_two();
     finish_at(q, wait_for_copy(q, "archive"));
     queue_unit_count(0, 0, 0);
+}
+END_TEST
+
+/* The window of the node does not know these copies: one is held, of the other it knows nothing. */
+START_TEST(the_copies_that_a_node_leaves_besides_its_window)
+{
+    queue_unit_put("archive", "x");
+    two->ops->release(two, wait_for_copy(two, "archive"));
+    queue_unit_put("archive", "x");
+    flush(two);
+    queue_unit_execute("UPDATE copy SET state = 'held' WHERE owner = 'two'");
+    queue_unit_execute("UPDATE copy SET owner = 'two'");
+    two->ops->leave(two, "archive");
+    wait_for("SELECT count(*) FROM copy WHERE owner IS NULL", 2);
+    queue_unit_execute("UPDATE copy SET state = 'queued'");
+    for (int i = 0; i < 2; i++)
+        finish_at(q, wait_for_copy(q, "archive"));
+}
+END_TEST
+
+static void *take_at_two(void *ctx)
+{
+    *(struct queue_copy **)ctx = take_at(two, 100000); /* longer than a test may take */
+    return NULL;
+}
+
+/* The look has leased the copy, and cannot read it yet. */
+START_TEST(a_look_goes_on_while_the_node_leaves)
+{
+    struct queue_copy *copy = NULL;
+    pthread_t thread;
+
+    ck_assert_ptr_null(take_at(two, 0)); /* the window is there */
+    queue_unit_put("archive", "x");
+    flush(q);
+    struct db *block = begin_beside("LOCK TABLE recipient IN ACCESS EXCLUSIVE MODE");
+    fake_now += 10;
+    ck_assert_int_eq(pthread_create(&thread, NULL, take_at_two, &copy), 0);
+    wait_for("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+             " AND wait_event_type = 'Lock'",
+             1);
+    two->ops->leave(two, "archive");
+    two->ops->wake(two, "archive");
+    flush(two);
+    commit_beside(block);
+    pthread_join(thread, NULL);
+    ck_assert_ptr_null(copy);
+    flush(two);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM copy WHERE owner IS NULL"), 1);
+    finish_at(q, wait_for_copy(q, "archive"));
 }
 END_TEST
 
@@ -463,16 +526,6 @@ START_TEST(orders_are_carried_out_by_any_node)
 }
 END_TEST
 
-/* Begin to change the database beside the nodes. */
-static struct db *begin_beside(const char *sql)
-{
-    struct db *db = queue_unit_begin();
-    struct err err = {""};
-
-    ck_assert_msg(db->ops->query_text(db, sql, NULL, 0, NULL, NULL, &err) == DB_OK, "%s", err.text);
-    return db;
-}
-
 /* Give what is done every second or so the time to be done; what cannot be done waits. */
 static void wait_a_while_for(const char *sql, int64_t number)
 {
@@ -614,7 +667,9 @@ static TCase *make(void)
     tcase_add_test(tests, a_lease_that_the_database_has_not_seen_renewed);
     tcase_add_test(tests, what_was_held_while_nobody_listened);
     tcase_add_loop_test(tests, the_copies_of_a_destination_that_a_node_leaves, 0, 2);
-    tcase_add_test(tests, the_copies_of_a_destination_that_a_node_has_no_more);
+    tcase_add_test(tests, the_copies_that_a_node_leaves_besides_its_window);
+    tcase_add_test(tests, a_look_goes_on_while_the_node_leaves);
+    tcase_add_loop_test(tests, the_copies_of_a_destination_that_a_node_has_no_more, 0, 2);
     tcase_add_test(tests, two_nodes_remove_the_last_two_copies);
     tcase_add_test(tests, two_nodes_remove_copies_of_the_same_messages);
     tcase_add_test(tests, two_nodes_prune_the_history);
