@@ -90,7 +90,7 @@ struct config_milter {
     char *filter_header;
     enum config_on_failure on_failure;
     unsigned lookup_timeout_ms; /* for a look-up in a table that asks servers, also of listeners */
-    struct endpoint *metrics; /* sockets of splitmilter's metrics page; may be none */
+    struct endpoint *metrics;   /* sockets of splitmilter's metrics page; may be none */
     size_t metrics_count;
 };
 

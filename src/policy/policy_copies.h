@@ -57,6 +57,7 @@ void policy_copies_decide_in_task(const struct policy_copies *p, struct table_sc
                                   const char *path, struct policy_copies_decision *out)
     __attribute__((nonnull));
 
+/* Release the memory of a decision. */
 void policy_copies_decision_clear(struct policy_copies_decision *d) __attribute__((nonnull));
 
 #endif

@@ -6,7 +6,7 @@
  * it, and no other part of it (module.symbols).
  *
  * A module keeps no global state, logs nothing, and does not print. It starts no thread. Client
- * libraries are not told to be global (no mysql_library_end(), no ldap_set_option(NULL, ...)).
+ * libraries are not told to be global (no mysql_library_end, no ldap_set_option(NULL, ...)).
  * Texts in `err` never contain a password; the pool makes them printable (log_sanitize()).
  *
  * Threads: open() and close() are called by one thread at a time. Settings are const afterwards,
