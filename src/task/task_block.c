@@ -2,7 +2,9 @@
 /*
  * Helper threads, for calls that block. A job that finds no idle helper starts a new one, up to
  * TASK_HELPERS_MAX. So below the cap a job that takes long (a look-up whose servers are silent)
- * delays no other job. At the cap jobs wait in order. A helper without a job ends after IDLE_S.
+ * delays no other job. At the cap jobs wait in order. A helper without a job ends after IDLE_S. A
+ * job goes to the helper that became idle last, so that a few jobs a second do not keep all helpers
+ * alive in turn.
  *
  * There is no deadlock at the cap, because a running job never waits for a job in the queue. It
  * waits for the system, for a peer with a timeout, or for what another running job gives back.
@@ -28,36 +30,55 @@ struct task_block_job {
     bool is_done;
 };
 
+/* A helper that waits for a job, on its own stack. */
+struct task_idle {
+    struct task_idle *next;
+    struct task_block_job *job; /* NULL: none yet */
+    pthread_cond_t is_called;   /* job is set, or the pool stops */
+};
+
 void task_helpers_init(struct task_pool *pool)
 {
-    pthread_condattr_t attr;
-
     pool->jobs_end = &pool->first_job;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->has_job, &attr);
-    pthread_condattr_destroy(&attr);
 }
 
-/* Wait for the next job, and take it. NULL: this thread has to end. The caller holds the lock. */
-static struct task_block_job *next_job(struct task_pool *pool)
+/* Wait to be called, at most IDLE_S. Returns the job, or NULL. The caller holds the lock. */
+static struct task_block_job *wait_idle(struct task_pool *pool)
 {
+    struct task_idle self = {.next = pool->idle}, **link = &pool->idle;
+    pthread_condattr_t attr;
     struct timespec until;
     int error = 0;
 
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&self.is_called, &attr);
+    pthread_condattr_destroy(&attr);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += IDLE_S;
-    pool->idle_helpers++;
-    while (pool->first_job == NULL && error != ETIMEDOUT && !atomic_load(&pool->is_stopping))
-        error = pthread_cond_timedwait(&pool->has_job, &pool->lock, &until);
-    pool->idle_helpers--;
+    pool->idle = &self;
+    while (self.job == NULL && error != ETIMEDOUT && !atomic_load(&pool->is_stopping))
+        error = pthread_cond_timedwait(&self.is_called, &pool->lock, &until);
+    if (self.job == NULL) {
+        while (*link != &self)
+            link = &(*link)->next;
+        *link = self.next;
+    }
+    pthread_cond_destroy(&self.is_called);
+    return self.job;
+}
+
+/* Take the next job of the queue, or wait for one. NULL: this thread has to end. The caller holds
+ * the lock. */
+static struct task_block_job *next_job(struct task_pool *pool)
+{
     struct task_block_job *job = pool->first_job;
+
     if (job == NULL)
-        return NULL;
+        return wait_idle(pool);
     pool->first_job = job->next;
     if (pool->first_job == NULL)
         pool->jobs_end = &pool->first_job;
-    pool->waiting_jobs--;
     return job;
 }
 
@@ -106,26 +127,26 @@ static int start_helper(struct task_pool *pool)
 
 static void enqueue(struct task_pool *pool, struct task_block_job *job)
 {
-    pool->waiting_jobs++;
     *pool->jobs_end = job;
     pool->jobs_end = &job->next;
 }
 
-/* Queue the job, and start a helper if none is free and the cap allows it. False: no helper can be
- * started, and the job is not queued. */
+/* Give the job to an idle helper, or to a new one if the cap allows it, or queue it. False: there is
+ * no helper, none can be started, and the job is not queued. */
 static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
     pthread_mutex_lock(&pool->lock);
-    /* A helper that was signalled counts as idle until it takes its job, and until then the job
-     * counts as waiting. So a helper is free for this job if fewer jobs wait than helpers are
-     * idle. */
-    bool is_taken = pool->waiting_jobs < pool->idle_helpers || pool->helpers >= TASK_HELPERS_MAX ||
-                    start_helper(pool) == 0;
-    if (is_taken)
+    struct task_idle *helper = pool->idle;
+    bool is_taken =
+        helper != NULL || pool->helpers >= TASK_HELPERS_MAX || start_helper(pool) == 0;
+    if (helper != NULL) {
+        pool->idle = helper->next;
+        helper->job = job;
+        pthread_cond_signal(&helper->is_called); /* with the lock, because it may end at any time */
+    } else if (is_taken) {
         enqueue(pool, job);
+    }
     pthread_mutex_unlock(&pool->lock);
-    if (is_taken)
-        pthread_cond_signal(&pool->has_job);
     return is_taken;
 }
 
@@ -205,9 +226,9 @@ void task_helpers_stop(struct task_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->is_stopping, true);
-    pthread_cond_broadcast(&pool->has_job);
+    for (struct task_idle *helper = pool->idle; helper != NULL; helper = helper->next)
+        pthread_cond_signal(&helper->is_called);
     while (pool->helpers > 0)
         pthread_cond_wait(&pool->changed, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
-    pthread_cond_destroy(&pool->has_job);
 }

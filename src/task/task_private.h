@@ -115,8 +115,8 @@ struct task_pool {
 
     /* task_block.c */
     struct task_block_job *first_job, **jobs_end; /* the queue, in the order of execution */
-    unsigned waiting_jobs, idle_helpers, helpers; /* waiting_jobs: in the queue */
-    pthread_cond_t has_job;
+    struct task_idle *idle; /* helpers without a job, the one that became idle last at the front */
+    unsigned helpers;
 };
 
 /* --- task_loop.c --- */

@@ -758,7 +758,7 @@ END_TEST
 
 static struct crowd {
     int gate[2]; /* a pipe from which each call reads one byte */
-    atomic_uint begun, running, most, next;
+    atomic_uint begun, running, most, ended, next;
     unsigned order[CROWD];
 } crowd;
 
@@ -785,25 +785,26 @@ static void block_in_crowd(void *arg)
 {
     (void)arg;
     task_block(pass_gate, NULL);
+    atomic_fetch_add(&crowd.ended, 1);
 }
 
-static void wait_until_begun(unsigned count)
+static void wait_until(const atomic_uint *counter, unsigned count)
 {
     int64_t end_ms = late();
 
-    while (crowd.begun < count && task_now_ms() < end_ms)
+    while (*counter < count && task_now_ms() < end_ms)
         usleep(1000);
-    ck_assert_uint_ge(crowd.begun, count);
+    ck_assert_uint_ge(*counter, count);
 }
 
-static void start_crowd(void)
+static void start_crowd(unsigned count)
 {
     memset(&crowd, 0, sizeof crowd);
     ck_assert_int_eq(pipe(crowd.gate), 0);
     start_pool(1);
-    for (unsigned i = 0; i < TASK_HELPERS_MAX; i++)
+    for (unsigned i = 0; i < count; i++)
         start_task(block_in_crowd, NULL);
-    wait_until_begun(TASK_HELPERS_MAX);
+    wait_until(&crowd.begun, count);
 }
 
 static void end_crowd(void)
@@ -815,7 +816,7 @@ static void end_crowd(void)
 
 START_TEST(test_helpers_have_a_cap)
 {
-    start_crowd();
+    start_crowd(TASK_HELPERS_MAX);
     for (unsigned i = TASK_HELPERS_MAX; i < CROWD; i++)
         start_task(block_in_crowd, NULL);
     usleep(100 * 1000); /* a helper above the cap would begin here */
@@ -843,17 +844,45 @@ static void block_in_order(void *arg)
 
 START_TEST(test_calls_above_the_cap_wait_in_order)
 {
-    start_crowd();
+    start_crowd(TASK_HELPERS_MAX);
     for (unsigned i = 0; i < 50; i++)
         start_task(block_in_order, &crowd.order[i]);
     for (unsigned i = 0; i < 50; i++) {
         open_gate(1);
-        wait_until_begun(TASK_HELPERS_MAX + i + 1);
+        wait_until(&crowd.begun, TASK_HELPERS_MAX + i + 1);
         ck_assert_uint_eq(crowd.next, i + 1);
         ck_assert_uint_eq(crowd.order[i], i);
     }
     open_gate(TASK_HELPERS_MAX);
     end_crowd();
+}
+END_TEST
+
+static void note_thread(void *arg)
+{
+    *(pthread_t *)arg = pthread_self();
+}
+
+static void block_in_turn(void *arg)
+{
+    pthread_t *threads = arg;
+
+    for (unsigned i = 0; i < 20; i++)
+        task_block(note_thread, &threads[i]);
+}
+
+/* The others can end. */
+START_TEST(test_one_helper_takes_calls_that_come_one_after_another)
+{
+    pthread_t threads[20];
+
+    start_crowd(20);
+    open_gate(20);
+    wait_until(&crowd.ended, 20);
+    start_task(block_in_turn, threads);
+    end_crowd();
+    for (unsigned i = 1; i < 20; i++)
+        ck_assert(pthread_equal(threads[i], threads[0]));
 }
 END_TEST
 
@@ -972,6 +1001,7 @@ int main(void)
     tcase_add_test(t, test_block);
     tcase_add_test(t, test_block_start);
     tcase_add_test(t, test_helpers_have_a_cap);
+    tcase_add_test(t, test_one_helper_takes_calls_that_come_one_after_another);
     tcase_add_test(t, test_calls_above_the_cap_wait_in_order);
     tcase_add_test(t, test_guard);
     tcase_add_test(t, test_pread);
