@@ -104,7 +104,7 @@ static void keep(struct pool *p, const struct pool_chosen *c, bool is_lost)
     h->is_doubted = false;
     if (is_lost) {
         h->established--;
-        p->open_count--;
+        pool_leave(p, c->host);
     } else {
         p->idle[p->idle_count++] = (struct pool_idle){c->connection, c->host, clock_now_ms()};
     }
@@ -112,6 +112,15 @@ static void keep(struct pool *p, const struct pool_chosen *c, bool is_lost)
     pthread_mutex_unlock(&p->lock);
     if (is_back)
         log_info("%s: host %s answers again", p->name, h->host->name);
+}
+
+/* The connection is closed, and nothing is known about the host. */
+static void leave(struct pool *p, size_t host)
+{
+    pthread_mutex_lock(&p->lock);
+    pool_leave(p, host);
+    pthread_cond_broadcast(&p->freed);
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* Note that the host has failed, with the lock held. Returns whether it had not failed before. */
@@ -131,14 +140,15 @@ static bool note_failure(struct pool *p, struct pool_host_state *h, const struct
 enum failure {
     FAILURE_HOST, /* it cannot be reached, or breaks connections: it is not asked for a while */
     FAILURE_FULL, /* it takes no more connections than those that are open */
-    FAILURE_LATE, /* it was given too little time, or the question takes too long */
+    FAILURE_LATE, /* it was given too little time for a connection */
 };
 
-/* With the lock held. is_late: the time is over. has_connection: it was over an open connection. */
+/* With the lock held. is_late: no connection was made in time. has_connection: it was over an open
+ * connection. */
 static enum failure understand_failure(const struct pool_host_state *h, const struct pool_chosen *c,
                                        bool is_late, bool has_connection)
 {
-    if (is_late && (has_connection || !c->is_fair))
+    if (is_late && !c->is_fair)
         return FAILURE_LATE;
     if (!has_connection && h->established > 0 && !(is_late && h->is_doubted))
         return FAILURE_FULL;
@@ -167,7 +177,7 @@ static void give_up(struct pool_asking *a, const struct pool_chosen *c, bool is_
         a->is_tried[c->host] = a->is_full[c->host];
         a->is_full[c->host] = true;
     }
-    p->open_count--;
+    pool_leave(p, c->host);
     pthread_cond_broadcast(&p->freed);
     pthread_mutex_unlock(&p->lock);
     pool_close_all(p, &closing);
@@ -199,17 +209,20 @@ static bool is_over(int64_t deadline_ms)
 }
 
 /* Ask over a connection, which is closed if the answer is ANSWER_BROKEN. It may take all of the
- * time that is left, because the question would be as slow at the other hosts. */
+ * time that is left. If that is not enough, the look-up has failed, because the question would be
+ * as slow at the other hosts. */
 static enum table_answer ask_connected(struct pool_asking *a, struct pool_chosen *c,
                                        struct err *err)
 {
     struct pool *p = a->p;
     enum table_answer answer = ask_over(p, c->connection, a->result, a->deadline_ms, err);
+    bool is_late = a->result->is_late || is_over(a->deadline_ms);
 
     if (answer == ANSWER_BROKEN) {
         p->module->disconnect(c->connection);
         c->connection = NULL;
-        note_break(p, c->host, is_over(a->deadline_ms));
+        note_break(p, c->host, is_late);
+        return is_late ? ANSWER_FAILED : ANSWER_BROKEN;
     }
     return answer;
 }
@@ -247,12 +260,15 @@ static enum table_answer ask_host(struct pool_asking *a, struct pool_chosen *c, 
         is_connected = was_idle || connect_host(p, c, err);
         if (is_connected)
             answer = ask_connected(a, c, err);
-        if (answer != ANSWER_BROKEN) {
+        if (answer == ANSWER_BROKEN)
+            continue;
+        if (c->connection != NULL)
             keep(p, c, a->result->is_lost);
-            return answer;
-        }
+        else
+            leave(p, c->host);
+        return answer;
     }
-    give_up(a, c, is_over(is_connected ? a->deadline_ms : c->deadline_ms), is_connected, err);
+    give_up(a, c, !is_connected && is_over(c->deadline_ms), is_connected, err);
     return answer;
 }
 

@@ -12,12 +12,13 @@
  * leaves time for the others. A connection that breaks after it was idle is replaced once, without
  * the host counting as failed, because the server may have been restarted.
  *
- * A question over a connection has all of the time that is left, and is not put to another host
- * when it takes longer, because the client has chosen the key. Whether the host hangs is found out
- * by the next look-up, which makes a new connection.
+ * A question over a connection has all of the time that is left. When it takes longer, or longer
+ * than a limit of the module, the look-up has failed (ANSWER_FAILED): no other host is asked,
+ * because the client has chosen the key. Whether the host hangs is found out by the next look-up,
+ * which makes a new connection.
  *
- * Connections: at most POOL_CONNECTIONS_MAX to all hosts together; a look-up waits for one until
- * its deadline. A host that refuses a connection beside those that are open has not failed: the
+ * Connections: at most POOL_CONNECTIONS_MAX to all hosts together, and at most
+ * POOL_HOST_CONNECTIONS_MAX to one of several; a look-up waits for one until its deadline. A host that refuses a connection beside those that are open has not failed: the
  * look-up asks another host, or waits for one of the open connections. Idle ones are closed after
  * the idle interval, at the next look-up.
  *
@@ -31,6 +32,7 @@
 #include <stdint.h>
 
 #define POOL_CONNECTIONS_MAX 16
+#define POOL_HOST_CONNECTIONS_MAX 12 /* to one of several hosts */
 
 struct pool;
 
@@ -49,8 +51,7 @@ void pool_free(struct pool *p);
  * Ask the hosts, one after the other, until one has answered. result: empty, with query and key.
  * limit_ms: the time that a look-up has, of which a part may be over already.
  * *host_out: the name of the host that has answered, borrowed as long as the pool. ANSWER_BROKEN
- * with `err`: no host could be asked, or the deadline is over; the reasons of all hosts that were
- * tried are in `err`.
+ * with `err`: no host could be asked; the reasons of all hosts that were tried are in `err`.
  */
 enum table_answer pool_ask(struct pool *p, struct query_result *result, int64_t limit_ms,
                            int64_t deadline_ms, const char **host_out, struct err *err)

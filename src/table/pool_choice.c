@@ -26,12 +26,18 @@ static void *remove_idle(struct pool *p, size_t i)
     return connection;
 }
 
+void pool_leave(struct pool *p, size_t host)
+{
+    p->hosts[host].open_count--;
+    p->open_count--;
+}
+
 static void close_idle(struct pool *p, size_t i, struct pool_closing *closing)
 {
     assert(closing->count < POOL_CONNECTIONS_MAX);
     p->hosts[p->idle[i].host].established--;
+    pool_leave(p, p->idle[i].host);
     closing->connections[closing->count++] = remove_idle(p, i);
-    p->open_count--;
 }
 
 static void close_expired(struct pool *p, struct pool_closing *closing)
@@ -41,6 +47,17 @@ static void close_expired(struct pool *p, struct pool_closing *closing)
     for (size_t i = p->idle_count; i-- > 0;)
         if (now_ms - p->idle[i].since_ms > p->times.idle_ms)
             close_idle(p, i, closing);
+}
+
+/* Close the idle connection to a host that was used longest ago. False: there is none. */
+static bool close_one_of(struct pool *p, size_t host, struct pool_closing *closing)
+{
+    for (size_t i = 0; i < p->idle_count; i++)
+        if (p->idle[i].host == host) {
+            close_idle(p, i, closing);
+            return true;
+        }
+    return false;
 }
 
 void pool_close_idle_of(struct pool *p, size_t host, struct pool_closing *closing)
@@ -91,13 +108,20 @@ static size_t idle_of(const struct pool *p, size_t host)
     return p->idle_count;
 }
 
+/* Connections to a host that hangs leave room for those to others. */
+static bool is_at_cap(const struct pool *p, size_t host)
+{
+    return p->host_count > 1 && p->hosts[host].open_count >= POOL_HOST_CONNECTIONS_MAX;
+}
+
 /* How early a host is asked; the smallest number first. */
 static unsigned rank(const struct pool_asking *a, size_t host)
 {
     const struct pool *p = a->p;
-    unsigned connected = idle_of(p, host) < p->idle_count ? 0 : a->is_full[host] ? 4 : 2;
+    bool is_connected = idle_of(p, host) < p->idle_count;
+    bool has_no_room = a->is_full[host] || is_at_cap(p, host);
 
-    return connected + (p->hosts[host].host->is_local ? 0 : 1);
+    return (is_connected ? 0 : has_no_room ? 4 : 2) + (p->hosts[host].host->is_local ? 0 : 1);
 }
 
 /* Choose one of the hosts that may be asked, with equal probability among those of the best rank,
@@ -152,10 +176,13 @@ static bool take_connection(struct pool_asking *a, struct pool_chosen *out,
         return true;
     if (a->is_full[out->host])
         return false;
+    if (is_at_cap(p, out->host) && !close_one_of(p, out->host, closing))
+        return false;
     if (p->open_count == POOL_CONNECTIONS_MAX && p->idle_count > 0)
         close_idle(p, 0, closing);
     if (p->open_count == POOL_CONNECTIONS_MAX)
         return false;
+    p->hosts[out->host].open_count++;
     p->open_count++;
     return true;
 }

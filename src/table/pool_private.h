@@ -13,7 +13,8 @@
 
 struct pool_host_state {
     const struct table_host *host;
-    size_t established; /* connections to it, used or idle */
+    size_t open_count;  /* connections to it that are used, made or idle */
+    size_t established; /* those that were made */
     bool has_failed;
     unsigned failures;   /* with has_failed: how often it was tried since */
     int64_t retry_at_ms; /* with has_failed */
@@ -41,7 +42,7 @@ struct pool {
     struct pool_host_state *hosts;
     struct pool_idle idle[POOL_CONNECTIONS_MAX]; /* the one that was used last is at the end */
     size_t idle_count;
-    size_t open_count; /* connections that are used, made or idle */
+    size_t open_count; /* of all hosts */
     uint32_t random;   /* state of the generator, never 0 */
 };
 
@@ -74,6 +75,9 @@ struct pool_closing {
 
 /* Close the connections, without the lock. */
 void pool_close_all(struct pool *p, struct pool_closing *closing) __attribute__((nonnull));
+
+/* A connection to the host is closed, or was not made. */
+void pool_leave(struct pool *p, size_t host) __attribute__((nonnull));
 
 /* Remove all idle connections to a host. */
 void pool_close_idle_of(struct pool *p, size_t host, struct pool_closing *closing)

@@ -337,7 +337,7 @@ void query_result_reset(struct query_result *r)
     buf_reset(&r->value);
     buf_reset(&r->asked);
     r->count = 0;
-    r->is_lost = false;
+    r->is_lost = r->is_late = false;
 }
 
 void query_result_clear(struct query_result *r)

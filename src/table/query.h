@@ -94,6 +94,7 @@ struct query_result {
     struct buf asked;          /* query_result_asked() */
     size_t count;              /* values in `value` */
     bool is_lost; /* set by the driver: the connection is not to be used for another question */
+    bool is_late; /* set by the driver, with ANSWER_BROKEN: a time limit of its own was over */
 };
 
 /* Empty the result for the same key (before another host is asked); release its memory. */

@@ -72,13 +72,15 @@ struct table_module {
      *   ANSWER_OK      `result` is complete; the connection is usable
      *   ANSWER_BROKEN  the connection is lost, the deadline is over, or this server cannot answer
      *                  any query now (it shuts down, starts, is full): the pool disconnects, and
-     *                  asks the next host
+     *                  asks the next host unless it was a matter of time
      *   ANSWER_FAILED  the query or its answer is at fault, as it would be at each host; the
      *                  connection is usable
      *   ANSWER_LIMIT   as ANSWER_FAILED, and the key is the reason, whatever the state of the data
      *
      * Where the connection is not usable with another answer than ANSWER_BROKEN (what remains of
-     * the answer was not read), the module sets result->is_lost, and the pool disconnects.
+     * the answer was not read), the module sets result->is_lost, and the pool disconnects. If the
+     * module has waited for an answer until a limit of its own that comes before the deadline, it
+     * returns ANSWER_BROKEN, and sets result->is_late.
      *
      * Unless ANSWER_OK, `err` has the reason, without the name of the table and of the host.
      */

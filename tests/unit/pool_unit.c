@@ -90,6 +90,9 @@ static enum table_answer fake_ask(void *connection, const void *settings, const 
     case MOOD_REFUSES:
     case MOOD_BREAKS:
         return ANSWER_BROKEN;
+    case MOOD_LATE:
+        result->is_late = true;
+        return ANSWER_BROKEN;
     case MOOD_LOST:
         result->is_lost = true;
         return ANSWER_FAILED;

@@ -24,6 +24,7 @@ enum mood {
     MOOD_SLOW, /* takes connections, and hangs at a question */
     MOOD_FULL, /* answers, and refuses further connections */
     MOOD_LOST, /* the query fails, and the connection with it */
+    MOOD_LATE, /* the module does not wait until the deadline */
 };
 
 /* The settings of the fake module: its hosts, and what happened to them. */

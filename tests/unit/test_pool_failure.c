@@ -56,7 +56,7 @@ START_TEST(a_slow_question_does_not_take_the_hosts_away)
     make_pool(2, LONG_MS, LONG_MS);
     fake.hosts[0].is_local = true;
     fake.moods[0] = MOOD_SLOW;
-    expect("broken: host a: mood 6", 1500); /* it has all of the time, and b is not asked */
+    expect("failed: host a: mood 6", 1500); /* it has all of the time, and b is not asked */
     ck_assert_uint_eq(fake.questions[0], 1);
     ck_assert_uint_eq(fake.connects[1], 0);
     ck_assert_uint_eq(logged("host"), 0);
@@ -66,13 +66,28 @@ START_TEST(a_slow_question_does_not_take_the_hosts_away)
 }
 END_TEST
 
+START_TEST(a_question_that_is_slow_for_the_module_is_asked_once)
+{
+    make_pool(2, LONG_MS, LONG_MS);
+    fake.hosts[0].is_local = true;
+    expect("a", 5000);
+    fake.moods[0] = MOOD_LATE;
+    expect("failed: host a: mood 9", 5000);
+    ck_assert_uint_eq(fake.questions[0], 2);
+    ck_assert_uint_eq(fake.questions[1], 0);
+    ck_assert_uint_eq(logged("host"), 0);
+    fake.moods[0] = MOOD_ANSWERS;
+    expect("a", 5000);
+}
+END_TEST
+
 START_TEST(a_host_that_hangs_after_a_connection_is_found_out_by_the_next_look_up)
 {
     make_pool(2, LONG_MS, LONG_MS);
     fake.hosts[0].is_local = true;
     expect("a", 5000);
     fake.moods[0] = MOOD_HANGS;
-    expect("broken: host a: mood 3", 1500);
+    expect("failed: host a: mood 3", 1500);
     ck_assert_uint_eq(logged("host"), 0);
     expect("b", 2400);
     ck_assert_uint_eq(logged("host a does not answer"), 1);
@@ -86,6 +101,40 @@ static void *ask_slowly(void *arg)
     expect("a", 10000);
     return NULL;
 }
+
+static void *ask_b(void *arg)
+{
+    expect("b", 1000);
+    return arg;
+}
+
+static void *ask_and_wait(void *arg)
+{
+    free(ask_within(1500));
+    return arg;
+}
+
+START_TEST(questions_at_a_host_that_hangs_leave_room_for_others)
+{
+    pthread_t threads[2 * POOL_CONNECTIONS_MAX];
+
+    make_pool(2, LONG_MS, LONG_MS);
+    fake.hosts[0].is_local = true;
+    fake.moods[0] = MOOD_SLOW;
+    for (size_t i = 0; i < POOL_HOST_CONNECTIONS_MAX; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_and_wait, NULL), 0);
+    while (fake.questions[0] < POOL_HOST_CONNECTIONS_MAX)
+        pause_ms(1);
+    for (size_t i = POOL_HOST_CONNECTIONS_MAX; i < UNIT_COUNT(threads); i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_b, NULL), 0);
+    expect("b", 1000);
+    for (size_t i = 0; i < UNIT_COUNT(threads); i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(fake.questions[0], POOL_HOST_CONNECTIONS_MAX);
+    ck_assert_uint_eq(fake.questions[1], 1 + UNIT_COUNT(threads) - POOL_HOST_CONNECTIONS_MAX);
+    ck_assert_uint_le(fake.open_max, POOL_CONNECTIONS_MAX);
+}
+END_TEST
 
 START_TEST(a_refused_connection_leaves_the_open_ones)
 {
@@ -184,8 +233,10 @@ int main(void)
     tcase_add_test(tests, a_host_that_hangs_leaves_time_for_the_next_one);
     tcase_add_test(tests, a_host_that_got_no_time_has_not_failed);
     tcase_add_test(tests, a_query_that_fails_does_not_close_the_connection);
+    tcase_add_test(tests, a_question_that_is_slow_for_the_module_is_asked_once);
     tcase_add_test(tests, a_slow_question_does_not_take_the_hosts_away);
     tcase_add_test(tests, a_host_that_hangs_after_a_connection_is_found_out_by_the_next_look_up);
+    tcase_add_test(tests, questions_at_a_host_that_hangs_leave_room_for_others);
     tcase_add_test(tests, a_refused_connection_leaves_the_open_ones);
     tcase_add_test(tests, a_full_host_leaves_the_question_to_another_one);
     tcase_add_test(tests, a_single_host_is_tried_again_soon);
