@@ -551,6 +551,10 @@ UNIT_TESTS += %D%/unit/test_table_pcre_needs
 %C%_unit_test_table_pcre_needs_SOURCES = %D%/unit/test_table_pcre_needs.c
 %C%_unit_test_table_pcre_needs_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_table_external
+%C%_unit_test_table_external_SOURCES = %D%/unit/test_table_external.c
+%C%_unit_test_table_external_LDADD = $(UNIT_LIBS) $(SQLITE_LIBS)
+
 UNIT_TESTS += %D%/unit/test_table_files
 %C%_unit_test_table_files_SOURCES = %D%/unit/test_table_files.c
 %C%_unit_test_table_files_LDADD = $(UNIT_LIBS)

@@ -54,14 +54,18 @@ void table_scratch_begin(struct table_scratch *s)
     s->deadline_ms = 0;
 }
 
-int64_t table_deadline_ms(const struct table *t, struct table_scratch *s)
+int64_t table_deadline_ms(const struct table *t, struct table_scratch *s,
+                          enum table_result *failure_out)
 {
     int64_t deadline_ms = clock_now_ms() + t->timeout_ms;
 
+    *failure_out = TABLE_FAILED;
     if (!s->is_limited)
         return deadline_ms;
     if (s->deadline_ms == 0)
         s->deadline_ms = deadline_ms;
+    if (s->deadline_ms < deadline_ms - t->timeout_ms / 2)
+        *failure_out = TABLE_LIMIT;
     return s->deadline_ms < deadline_ms ? s->deadline_ms : deadline_ms;
 }
 

@@ -9,6 +9,11 @@
  *   module    the text of the query, the answer
  *   query.c   the result
  *
+ * A question that fails, while the server answers one for another key, fails because of its key:
+ * it is no text for the server, exceeds a limit, or leads to data that are at fault. The result is
+ * TABLE_LIMIT then. Otherwise a client could choose such a key, and with on_failure = "accept" its
+ * mail would pass unfiltered.
+ *
  * A server that is away is no reason not to open a table.
  */
 #include "base/clock.h"
@@ -19,6 +24,7 @@
 #include "table/query.h"
 #include "table/table_private.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +37,8 @@ struct external {
     struct query *query;
     void *settings;
     struct pool *pool;
+    pthread_mutex_t lock; /* protects `known` */
+    struct buf known;     /* the key that was answered last; "" : none */
 };
 
 static void external_close(struct table *t)
@@ -42,6 +50,8 @@ static void external_close(struct table *t)
         x->module->close(x->settings);
     query_free(x->query);
     cf_close(x->cf);
+    buf_clear(&x->known);
+    pthread_mutex_destroy(&x->lock);
     free(x);
 }
 
@@ -96,6 +106,7 @@ static struct table *external_open(const struct table_type *type, const char *pa
         return NULL;
     struct external *x = mem_zalloc(sizeof *x);
     x->module = module;
+    pthread_mutex_init(&x->lock, NULL);
     if (read_file(x, path, faults, err) < 0) {
         external_close(&x->table);
         return NULL;
@@ -111,22 +122,43 @@ static struct table *external_open(const struct table_type *type, const char *pa
     return &x->table;
 }
 
-static enum table_result understand(const struct table *t, enum table_answer answer,
-                                    const struct query_result *result, const char *host,
-                                    struct table_match *m, struct err *err)
+/* Keep a key that was answered, unless another thread does the same. */
+static void remember(struct external *x, const char *key)
 {
-    switch (answer) {
-    case ANSWER_OK:
-        break;
-    case ANSWER_BROKEN:
-    case ANSWER_FAILED:
-        err_wrap(err, "%s:%s", t->type->name, t->path);
-        return TABLE_FAILED;
-    case ANSWER_LIMIT:
-        err_wrap(err, "%s:%s", t->type->name, t->path);
-        return TABLE_LIMIT;
+    if (pthread_mutex_trylock(&x->lock) != 0)
+        return;
+    buf_reset(&x->known);
+    buf_adds(&x->known, key);
+    pthread_mutex_unlock(&x->lock);
+}
+
+/* Does a server answer for another key? */
+static bool answers_another(struct external *x, const char *key, int64_t deadline_ms)
+{
+    struct query_result result = {.query = x->query};
+    enum table_answer answer = ANSWER_FAILED;
+    struct buf other = {0};
+    const char *host;
+    struct err ignored;
+
+    pthread_mutex_lock(&x->lock);
+    buf_adds(&other, buf_str(&x->known));
+    pthread_mutex_unlock(&x->lock);
+    if (strcmp(buf_str(&other), key) == 0)
+        buf_reset(&other);
+    if (other.len > 0 || query_add_sample(x->query, &other)) {
+        result.key = buf_str(&other);
+        answer =
+            pool_ask(x->pool, &result, x->table.timeout_ms, deadline_ms, &host, &ignored);
     }
-    err_clear(err);
+    query_result_clear(&result);
+    buf_clear(&other);
+    return answer == ANSWER_OK;
+}
+
+static enum table_result understand(const struct query_result *result, const char *host,
+                                    struct table_match *m)
+{
     if (result->value.len == 0)
         return TABLE_NOT_FOUND;
     buf_reset(&m->value);
@@ -142,15 +174,27 @@ static enum table_result understand(const struct table *t, enum table_answer ans
 static enum table_result external_find(const struct table *t, struct table_scratch *s,
                                        const char *key, struct table_match *m, struct err *err)
 {
-    const struct external *x = (const struct external *)t;
+    /* The connections are not part of the immutable state of a table, so const is cast away. */
+    struct external *x = (struct external *)t;
     struct query_result result = {.query = x->query, .key = key};
     const char *host = "";
+    enum table_result r;
 
     if (!query_applies(x->query, key))
         return TABLE_NOT_FOUND;
+    int64_t deadline_ms = table_deadline_ms(t, s, &r);
     enum table_answer answer =
-        pool_ask(x->pool, &result, t->timeout_ms, table_deadline_ms(t, s), &host, err);
-    enum table_result r = understand(t, answer, &result, host, m, err);
+        pool_ask(x->pool, &result, t->timeout_ms, deadline_ms, &host, err);
+    if (answer == ANSWER_OK) {
+        remember(x, key);
+        err_clear(err);
+        r = understand(&result, host, m);
+    } else {
+        if (answer == ANSWER_LIMIT ||
+            (answer == ANSWER_FAILED && answers_another(x, key, deadline_ms)))
+            r = TABLE_LIMIT;
+        err_wrap(err, "%s:%s", t->type->name, t->path);
+    }
     query_result_clear(&result);
     return r;
 }

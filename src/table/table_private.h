@@ -104,8 +104,13 @@ struct table_scratch {
     bool is_limited;           /* table_scratch_begin(): the look-ups share one time limit */
     int64_t deadline_ms;       /* of all of them; 0: no server was asked yet */
 };
-/* The deadline of a look-up in a table that asks a server, which begins now. */
-int64_t table_deadline_ms(const struct table *t, struct table_scratch *s) __attribute__((nonnull));
+/*
+ * The deadline of a look-up in a table that asks a server, which begins now. *failure_out: what it
+ * results in if it fails. That is TABLE_LIMIT if other look-ups of the decision have used up more
+ * than half of the time: the address is the reason then, because it has so many keys.
+ */
+int64_t table_deadline_ms(const struct table *t, struct table_scratch *s,
+                          enum table_result *failure_out) __attribute__((nonnull));
 /* Free the part of a scratch that pcre tables use. NULL is legal. */
 void table_pcre_scratch_free(struct pcre_scratch *p);
 

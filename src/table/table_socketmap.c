@@ -176,6 +176,7 @@ static int ask(struct socketmap *sm, const char *key, int64_t deadline_ms,
         if (left_ms <= 0) {
             if (attempt == 0)
                 err_set(err, "no time is left");
+            stream_free(s);
             break;
         }
         if (s == NULL) {
@@ -226,12 +227,13 @@ static enum table_result socketmap_find(const struct table *t, struct table_scra
     /* The idle connections are not part of the immutable state of a table, so const is cast
      * away. */
     struct socketmap *sm = (struct socketmap *)t;
-    enum table_result result = TABLE_FAILED;
     struct socketmap_reply reply = {0};
+    enum table_result result;
+    int64_t deadline_ms = table_deadline_ms(t, s, &result);
 
-    if (ask(sm, key, table_deadline_ms(t, s), &reply, err) == 0)
+    if (ask(sm, key, deadline_ms, &reply, err) == 0)
         result = understand(&reply, key, m, err);
-    if (result == TABLE_FAILED)
+    if (table_has_failed(result))
         err_wrap(err, "socketmap:%s:%s", sm->server_name, sm->map_name);
     socketmap_reply_clear(&reply);
     return result;

@@ -99,7 +99,7 @@ static void *answer(void *arg)
         if (delay_ms < 0)
             continue;
         pause_ms(delay_ms);
-        if (write(fd, "9:NOTFOUND ,", 12) != 12)
+        if (send(fd, "9:NOTFOUND ,", 12, MSG_NOSIGNAL) != 12)
             break;
     }
     close(fd);
@@ -168,10 +168,14 @@ START_TEST(the_look_ups_of_a_decision_have_one_time_limit)
     struct policy_copies_decision d;
     int64_t begin_ms = clock_now_ms();
 
-    delay_ms = 450; /* three of them take more than the limit */
+    delay_ms = 450; /* three of them take more than the limit: the address has too many keys */
+    policy_copies_decide(copies, scratch, "<a@b.test>", &d);
+    ck_assert_int_eq(d.failed, POLICY_LIMIT);
+    ck_assert_int_lt(clock_now_ms() - begin_ms, LIMIT_MS + 250);
+    policy_copies_decision_clear(&d);
+    delay_ms = -1; /* the first one takes all of the time: the server is slow */
     policy_copies_decide(copies, scratch, "<a@b.test>", &d);
     ck_assert_int_eq(d.failed, POLICY_FAILED);
-    ck_assert_int_lt(clock_now_ms() - begin_ms, LIMIT_MS + 250);
     policy_copies_decision_clear(&d);
     delay_ms = 0; /* the next decision has its own */
     policy_copies_decide(copies, scratch, "<a@b.test>", &d);
