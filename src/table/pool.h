@@ -4,13 +4,13 @@
  * while a connection is made or used.
  *
  * Order of the hosts, as in Postfix: first those with an idle connection, then those that have not
- * failed within the last retry interval; among these, local ones before others; equals in random
- * order, or with has_host_order in the order of the file. A host that fails (no connection, or
- * ANSWER_BROKEN) is not asked again before the retry interval is over; if that leaves no host, the
- * look-up fails at once. A single host is tried twice in a look-up, and again after 1, 2, 4 ...
- * seconds. For its connection each host has its share of the time that is left: one that hangs
- * leaves time for the others. A connection that breaks after it was idle is replaced once, without
- * the host counting as failed, because the server may have been restarted.
+ * failed within the last retry interval; among these, local ones before others, and connection URIs
+ * last; equals in random order, or with has_host_order in the order of the file. A host that fails
+ * (no connection, or ANSWER_BROKEN) is not asked again before the retry interval is over; if that
+ * leaves no host, the look-up fails at once. A single host is tried twice in a look-up, and again
+ * after 1, 2, 4 ... seconds. For its connection each host has its share of the time that is left:
+ * one that hangs leaves time for the others. A connection that breaks after it was idle is replaced
+ * once, without the host counting as failed, because the server may have been restarted.
  *
  * A question over a connection has all of the time that is left, and is not put to another host
  * when it takes longer, because the client has chosen the key. Whether the host hangs is found out

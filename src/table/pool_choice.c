@@ -95,9 +95,10 @@ static size_t idle_of(const struct pool *p, size_t host)
 static unsigned rank(const struct pool_asking *a, size_t host)
 {
     const struct pool *p = a->p;
-    unsigned connected = idle_of(p, host) < p->idle_count ? 0 : a->is_full[host] ? 4 : 2;
+    const struct table_host *h = p->hosts[host].host;
+    unsigned state = idle_of(p, host) < p->idle_count ? 0 : a->is_full[host] ? 2 : 1;
 
-    return connected + (p->hosts[host].host->is_local ? 0 : 1);
+    return 3 * state + (h->is_local ? 0 : h->is_last ? 2 : 1);
 }
 
 /* Choose one of the hosts that may be asked, with equal probability among those of the best rank,
