@@ -84,6 +84,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_tables_mysql.py \
 	%D%/it/it_tables_mysql_server.py \
 	%D%/it/it_tables_pgsql.py \
+	%D%/it/it_tables_pgsql_server.py \
 	%D%/it/it_tables_sqlite.py \
 	%D%/it/it_task_gdb.py \
 	%D%/it/it_tls.py \
@@ -142,6 +143,7 @@ EXTRA_DIST += \
 	%D%/rig/own_milter.py \
 	%D%/rig/panels.py \
 	%D%/rig/patroni.py \
+	%D%/rig/pgsql_table.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postgres.py \
 	%D%/rig/power.py \

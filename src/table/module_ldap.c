@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "table/module_ldap_private.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define NO_CACHE "OpenLDAP's library has no cache; remove the line"
@@ -128,8 +129,8 @@ static enum table_answer look_up(struct module_ldap_lookup *l, const char *base,
     } else if (answer == ANSWER_OK && !(code == LDAP_NO_SUCH_OBJECT && s->base_is_dynamic)) {
         err_wrap(err, "base \"%.200s\"", base);
         /* A key that makes no DN of the base is not to be a way around a filter. */
-        answer =
-            code == LDAP_INVALID_DN_SYNTAX && s->base_is_dynamic ? ANSWER_LIMIT : ANSWER_FAILED;
+        answer = code == LDAP_INVALID_DN_SYNTAX && s->base_is_dynamic ? ANSWER_LIMIT
+                                                                      : module_ldap_fault_of(code);
     }
     module_ldap_entries_clear(&entries);
     return answer;
@@ -143,10 +144,7 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     enum table_answer answer = ANSWER_FAILED;
     struct buf base = {0}, filter = {0};
 
-    if (l.link->is_dead) {
-        err_set(err, "lost connection");
-        return ANSWER_BROKEN;
-    }
+    assert(!l.link->is_dead);
     if (query_expand(l.settings->query, "search_base", key, quote_dn, NULL, &base, err) == 0 &&
         query_expand(l.settings->query, "query_filter", key, quote_filter, NULL, &filter, err) ==
             0) {

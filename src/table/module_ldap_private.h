@@ -173,6 +173,10 @@ void module_ldap_entries_clear(struct module_ldap_entries *entries) __attribute_
  */
 bool module_ldap_filter_is_deep(const char *filter);
 
+/* What the code of a search that failed means: ANSWER_LIMIT for too many entries, which a client
+ * can reach by a key that many entries match, otherwise ANSWER_FAILED. */
+enum table_answer module_ldap_fault_of(int code);
+
 /*
  * Search, and follow referrals if the table does. ANSWER_OK: *code_out is the code of the result of
  * this link's server; if that is LDAP_SUCCESS, `entries` has all entries, at the servers of
@@ -191,8 +195,8 @@ enum table_answer module_ldap_search(struct module_ldap_lookup *l,
                                      struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Add the values of the entries to the result, and those of the entries that they refer to, in
- * Postfix's order. Frees the entries. ANSWER_FAILED: a limit is exceeded, or a value is not valid.
- */
+ * Postfix's order. Frees the entries. ANSWER_LIMIT: there are too many. ANSWER_FAILED: another
+ * limit is exceeded, or a value is not valid. */
 enum table_answer module_ldap_values(struct module_ldap_lookup *l,
                                      struct module_ldap_entries *entries, struct err *err)
     __attribute__((nonnull, warn_unused_result));

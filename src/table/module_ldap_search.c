@@ -55,6 +55,11 @@ static size_t entry_size(LDAP *ld, LDAPMessage *entry)
     return size;
 }
 
+enum table_answer module_ldap_fault_of(int code)
+{
+    return code == LDAP_SIZELIMIT_EXCEEDED ? ANSWER_LIMIT : ANSWER_FAILED;
+}
+
 bool module_ldap_filter_is_deep(const char *filter)
 {
     unsigned depth = 0;
@@ -82,7 +87,7 @@ static enum table_answer count_message(struct module_ldap_lookup *l, size_t byte
         return ANSWER_OK;
     err_set(err, "more than %d entries and references, or %d bytes of them, for one key",
             MODULE_LDAP_ENTRIES_MAX, MODULE_LDAP_BYTES_MAX);
-    return ANSWER_FAILED;
+    return ANSWER_LIMIT;
 }
 
 /* Count the URLs of a referral. */
@@ -221,7 +226,7 @@ static enum table_answer search_at(struct module_ldap_lookup *l, struct module_l
     }
     if (++l->searches > MODULE_LDAP_SEARCHES_MAX) {
         err_set(err, "more than %d searches for one key", MODULE_LDAP_SEARCHES_MAX);
-        return ANSWER_FAILED;
+        return ANSWER_LIMIT;
     }
     if (module_ldap_filter_is_deep(search->filter)) {
         err_set(err, "a filter is nested deeper than %d", MODULE_LDAP_FILTER_DEPTH_MAX);
@@ -316,8 +321,8 @@ static enum table_answer follow_url(struct module_ldap_lookup *l, const char *te
     } else if (link != NULL) {
         struct module_ldap_search next = search_of(search, text, url, is_reference);
         answer = search_from(l, link, &next, hops, entries, code_out, err);
-        if (*code_out != LDAP_SUCCESS)
-            answer = ANSWER_FAILED;
+        if (answer == ANSWER_OK && *code_out != LDAP_SUCCESS)
+            answer = module_ldap_fault_of(*code_out);
     }
     while (answer != ANSWER_OK && entries->count > before)
         ldap_msgfree(entries->items[--entries->count]);
@@ -325,7 +330,7 @@ static enum table_answer follow_url(struct module_ldap_lookup *l, const char *te
         err_wrap(err, "referral to %.200s", text);
     free(at.url);
     ldap_free_urldesc(url);
-    return answer == ANSWER_OK ? ANSWER_OK : ANSWER_FAILED;
+    return answer == ANSWER_BROKEN ? ANSWER_FAILED : answer;
 }
 
 /* Follow one of the URLs. */
@@ -337,7 +342,7 @@ static enum table_answer follow(struct module_ldap_lookup *l, char **urls,
     enum table_answer answer = ANSWER_FAILED;
 
     err_set(err, "a referral without URL");
-    for (; urls != NULL && *urls != NULL && answer != ANSWER_OK; urls++) {
+    for (; urls != NULL && *urls != NULL && answer == ANSWER_FAILED; urls++) {
         if (hops > MODULE_LDAP_HOPS_MAX || ++l->referrals > MODULE_LDAP_REFERRALS_MAX) {
             err_set(err, "more than %d referrals, or %d that lead to each other",
                     MODULE_LDAP_REFERRALS_MAX, MODULE_LDAP_HOPS_MAX);

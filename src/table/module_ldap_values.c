@@ -79,7 +79,7 @@ static enum table_answer add_found(struct module_ldap_lookup *l,
         answer = module_ldap_values(l, &entries, err);
     } else if (answer == ANSWER_OK && code != LDAP_NO_SUCH_OBJECT) {
         err_wrap(err, "entry \"%.200s\"", search->base);
-        answer = ANSWER_FAILED;
+        answer = module_ldap_fault_of(code);
     }
     module_ldap_entries_clear(&entries);
     return answer;
@@ -205,7 +205,7 @@ enum table_answer module_ldap_values(struct module_ldap_lookup *l,
 
     if (l->settings->size_limit > 0 && entries->count > l->settings->size_limit) {
         err_set(err, "more than %u entries (size_limit)", l->settings->size_limit);
-        return ANSWER_FAILED;
+        return ANSWER_LIMIT;
     }
     l->depth++;
     for (size_t i = 0; i < entries->count && answer == ANSWER_OK; i++) {

@@ -6,12 +6,16 @@
  * statement are values.
  *
  * libpq is used without blocking, so that each call ends at its deadline. Only the look-up of a
- * host name blocks.
+ * host name blocks. A server does not notice that a client has closed its connection while it works
+ * on a query. So each query is sent with a limit (statement_timeout) that ends it a bit before the
+ * deadline; otherwise slow queries of clients that have left could occupy all of the server's
+ * connections.
  */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "table/module_pgsql_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <libpq-fe.h>
 #include <poll.h>
@@ -21,10 +25,19 @@
 struct connection {
     PGconn *conn;
     const struct pgsql_settings *settings;
-    bool is_spent; /* cannot be used again, although the last answer was complete */
+    bool sets_limit; /* add_limit() */
+    bool is_spent;   /* cannot be used again, although the last answer was complete */
 };
 
 static const char *const templates[] = {"query", NULL};
+
+/* A statement_timeout of a query is shorter than the time that is left, by a tenth, but at most by
+ * this time. If the server ends the query, the connection stays usable, and it is known that the
+ * server works. */
+#define MARGIN_MAX_MS 500
+
+/* From this version on, SET LOCAL in front of a statement in the same message applies to it. */
+#define VERSION_MIN 110000
 
 /* --- connections --- */
 
@@ -112,31 +125,6 @@ static bool finish(PGconn *conn, int64_t deadline_ms, struct err *err)
         return true;
     say(PQerrorMessage(conn), err);
     return false;
-}
-
-static void *connect_host(const void *settings, size_t host, int64_t deadline_ms, struct err *err)
-{
-    const struct pgsql_settings *s = settings;
-    PGconn *conn = start(s, &s->hosts[host]);
-
-    if (conn == NULL)
-        abort(); /* no memory */
-    if (!finish(conn, deadline_ms, err)) {
-        PQfinish(conn);
-        return NULL;
-    }
-    struct connection *c = mem_zalloc(sizeof *c);
-    c->conn = conn;
-    c->settings = s;
-    return c;
-}
-
-static void disconnect(void *connection)
-{
-    struct connection *c = connection;
-
-    PQfinish(c->conn);
-    free(c);
 }
 
 /* --- questions --- */
@@ -277,7 +265,7 @@ struct answer {
     bool is_over; /* the statement before is complete */
 };
 
-static void take(struct connection *c, const PGresult *part, struct answer *a, const char *sql,
+static void take(struct connection *c, const PGresult *part, struct answer *a, const char *query,
                  struct query_result *result, struct err *err)
 {
     ExecStatusType status = PQresultStatus(part);
@@ -286,7 +274,7 @@ static void take(struct connection *c, const PGresult *part, struct answer *a, c
         return;
     if (a->is_over) {
         query_result_reset(result);
-        query_result_asked(result, "%s", sql);
+        query_result_asked(result, "%s", query);
     }
     a->is_over = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
     switch ((int)status) {
@@ -318,8 +306,9 @@ static bool is_copy(const PGresult *part)
     return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
-static enum table_answer run(struct connection *c, const char *sql, struct query_result *result,
-                             int64_t deadline_ms, struct err *err)
+/* query: the end of `sql`, without the limit. */
+static enum table_answer run(struct connection *c, const char *sql, const char *query,
+                             struct query_result *result, int64_t deadline_ms, struct err *err)
 {
     struct answer a = {.answer = send_query(c, sql, deadline_ms, err)};
     struct err ignored;
@@ -334,13 +323,73 @@ static enum table_answer run(struct connection *c, const char *sql, struct query
         }
         if (part == NULL)
             break;
-        take(c, part, &a, sql, result, err);
+        take(c, part, &a, query, result, err);
         c->is_spent = is_copy(part); /* its end does not come */
         PQclear(part);
     }
     if (PQtransactionStatus(c->conn) == PQTRANS_INERROR)
         c->is_spent = true;
     return a.answer;
+}
+
+/* --- the module --- */
+
+/* Note whether queries over the new connection are sent with a limit: not where the role, the
+ * database or the URI sets one, as its author knows better. False with `err`: the connection is not
+ * usable. */
+static bool read_limit(struct connection *c, int64_t deadline_ms, struct err *err)
+{
+    bool is_off = false;
+    PGresult *part;
+
+    if (!c->settings->is_select || PQserverVersion(c->conn) < VERSION_MIN)
+        return true;
+    enum table_answer answer = send_query(c, "SHOW statement_timeout", deadline_ms, err);
+    while (answer == ANSWER_OK) {
+        answer = next_result(c, deadline_ms, &part, err);
+        if (part == NULL)
+            break;
+        if (PQntuples(part) == 1)
+            is_off = strcmp(PQgetvalue(part, 0, 0), "0") == 0;
+        PQclear(part);
+    }
+    c->sets_limit = is_off;
+    return answer == ANSWER_OK;
+}
+
+static void disconnect(void *connection)
+{
+    struct connection *c = connection;
+
+    PQfinish(c->conn);
+    free(c);
+}
+
+static void *connect_host(const void *settings, size_t host, int64_t deadline_ms, struct err *err)
+{
+    const struct pgsql_settings *s = settings;
+    struct connection *c = mem_zalloc(sizeof *c);
+
+    c->settings = s;
+    c->conn = start(s, &s->hosts[host]);
+    if (c->conn == NULL)
+        abort(); /* no memory */
+    if (finish(c->conn, deadline_ms, err) && read_limit(c, deadline_ms, err))
+        return c;
+    disconnect(c);
+    return NULL;
+}
+
+/* Append the statement that limits the time of the query behind it. It holds for this query alone,
+ * because with a pooler the server's session may be used for others next. */
+static void add_limit(const struct connection *c, int64_t deadline_ms, struct buf *sql)
+{
+    int64_t left_ms = deadline_ms - clock_now_ms();
+    int64_t margin_ms = left_ms / 10 < MARGIN_MAX_MS ? left_ms / 10 : MARGIN_MAX_MS;
+
+    if (c->sets_limit)
+        buf_addf(sql, "SET LOCAL statement_timeout = %lld; ",
+                 left_ms - margin_ms < 1 ? 1LL : (long long)(left_ms - margin_ms));
 }
 
 static enum table_answer ask(void *connection, const void *settings, const char *key,
@@ -351,15 +400,15 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     struct buf sql = {0};
     enum table_answer answer = ANSWER_LIMIT; /* the key cannot be quoted */
 
-    if (c->is_spent) {
-        err_set(err, "the connection cannot be used again");
-        return ANSWER_BROKEN;
-    }
+    assert(!c->is_spent);
+    add_limit(c, deadline_ms, &sql);
+    size_t limit_len = sql.len;
     if (query_expand(s->query, "query", key, quote, c->conn, &sql, err) == 0) {
-        query_result_asked(result, "%s", buf_str(&sql));
-        answer = run(c, buf_str(&sql), result, deadline_ms, err);
-        result->is_lost = c->is_spent;
+        const char *query = buf_str(&sql) + limit_len;
+        query_result_asked(result, "%s", query);
+        answer = run(c, buf_str(&sql), query, result, deadline_ms, err);
     }
+    result->is_lost = c->is_spent;
     buf_clear(&sql);
     return answer;
 }

@@ -21,6 +21,7 @@ struct pgsql_settings {
     struct table_host *shown; /* of the same length */
     size_t count;
     bool has_unquoted; /* a key can change the syntax of the query: query_unquoted() */
+    bool is_select;    /* the query begins with SELECT or WITH */
 };
 
 extern const struct cf_parameter module_pgsql_parameters[];

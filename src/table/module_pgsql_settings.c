@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* The parameter file of a pgsql: table (pgsql_table(5)). */
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "table/module_pgsql_private.h"
 
+#include <ctype.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +143,14 @@ static int check_dbname(const struct cf *cf, const struct pgsql_settings *s, str
     return -1;
 }
 
+/* Does the text begin with this word? */
+static bool begins_with(const char *text, const char *word)
+{
+    size_t len = strlen(word);
+
+    return ascii_equal_n(text, word, len) && !isalnum((unsigned char)text[len]) && text[len] != '_';
+}
+
 void *module_pgsql_open(const struct cf *cf, const struct query *query, struct err *err)
 {
     struct pgsql_settings *s = mem_zalloc(sizeof *s);
@@ -155,6 +165,8 @@ void *module_pgsql_open(const struct cf *cf, const struct query *query, struct e
     }
     s->query = query;
     s->has_unquoted = query_unquoted(query, "query") != NULL;
+    s->is_select =
+        begins_with(cf_text(cf, "query"), "SELECT") || begins_with(cf_text(cf, "query"), "WITH");
     s->user = cf_text(cf, "user");
     s->password = cf_text(cf, "password");
     s->dbname = cf_text(cf, "dbname");
@@ -164,8 +176,10 @@ void *module_pgsql_open(const struct cf *cf, const struct query *query, struct e
     for (; s->count < count && rc == 0; s->count++) {
         struct pgsql_host *h = &s->hosts[s->count];
         rc = parse_host(cf, words[s->count], h, err);
-        s->shown[s->count] = (struct table_host){
-            .name = h->shown, .is_local = h->host != NULL && (*h->host == '/' || *h->host == '\0')};
+        s->shown[s->count] = (struct table_host){.name = h->shown,
+                                                 .is_local = h->host != NULL &&
+                                                             (*h->host == '/' || *h->host == '\0'),
+                                                 .is_last = h->uri != NULL};
     }
     if (rc == 0)
         rc = check_dbname(cf, s, err);

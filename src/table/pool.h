@@ -4,13 +4,13 @@
  * while a connection is made or used.
  *
  * Order of the hosts, as in Postfix: first those with an idle connection, then those that have not
- * failed within the last retry interval; among these, local ones before others; equals in random
- * order, or with has_host_order in the order of the file. A host that fails (no connection, or
- * ANSWER_BROKEN) is not asked again before the retry interval is over; if that leaves no host, the
- * look-up fails at once. A single host is tried twice in a look-up, and again after 1, 2, 4 ...
- * seconds. For its connection each host has its share of the time that is left: one that hangs
- * leaves time for the others. A connection that breaks after it was idle is replaced once, without
- * the host counting as failed, because the server may have been restarted.
+ * failed within the last retry interval; among these, local ones before others, and connection URIs
+ * last; equals in random order, or with has_host_order in the order of the file. A host that fails
+ * (no connection, or ANSWER_BROKEN) is not asked again before the retry interval is over; if that
+ * leaves no host, the look-up fails at once. A single host is tried twice in a look-up, and again
+ * after 1, 2, 4 ... seconds. For its connection each host has its share of the time that is left:
+ * one that hangs leaves time for the others. A connection that breaks after it was idle is replaced
+ * once, without the host counting as failed, because the server may have been restarted.
  *
  * A question over a connection has all of the time that is left. When it takes longer, or longer
  * than a limit of the module, the look-up has failed (ANSWER_FAILED): no other host is asked,
@@ -18,9 +18,10 @@
  * which makes a new connection.
  *
  * Connections: at most POOL_CONNECTIONS_MAX to all hosts together, and at most
- * POOL_HOST_CONNECTIONS_MAX to one of several; a look-up waits for one until its deadline. A host that refuses a connection beside those that are open has not failed: the
- * look-up asks another host, or waits for one of the open connections. Idle ones are closed after
- * the idle interval, at the next look-up.
+ * POOL_HOST_CONNECTIONS_MAX to one of several; a look-up waits for one until its deadline. A host
+ * that refuses a connection beside those that are open has not failed: the look-up asks another
+ * host, or waits for one of the open connections. Idle ones are closed after the idle interval, at
+ * the next look-up.
  *
  * Log: one warning when a host fails, one line when it answers again.
  */

@@ -118,10 +118,11 @@ static bool is_at_cap(const struct pool *p, size_t host)
 static unsigned rank(const struct pool_asking *a, size_t host)
 {
     const struct pool *p = a->p;
-    bool is_connected = idle_of(p, host) < p->idle_count;
+    const struct table_host *h = p->hosts[host].host;
     bool has_no_room = a->is_full[host] || is_at_cap(p, host);
+    unsigned state = idle_of(p, host) < p->idle_count ? 0 : has_no_room ? 2 : 1;
 
-    return (is_connected ? 0 : has_no_room ? 4 : 2) + (p->hosts[host].host->is_local ? 0 : 1);
+    return 3 * state + (h->is_local ? 0 : h->is_last ? 2 : 1);
 }
 
 /* Choose one of the hosts that may be asked, with equal probability among those of the best rank,

@@ -369,7 +369,7 @@ enum table_answer query_result_add(struct query_result *r, const char *value, si
         return ANSWER_OK;
     if (len > QUERY_RESULT_MAX) {
         err_set(err, "the result is longer than %d bytes", QUERY_RESULT_MAX);
-        return ANSWER_FAILED;
+        return ANSWER_LIMIT;
     }
     if (memchr(value, '\0', len) != NULL || !utf8_is_valid(value, len)) {
         err_set(err, "a value of the result has a NUL, or is no valid UTF-8");
@@ -380,11 +380,11 @@ enum table_answer query_result_add(struct query_result *r, const char *value, si
     free(text);
     if (r->query->limit > 0 && r->count > r->query->limit) {
         err_set(err, "the result has more than %zu values (expansion_limit)", r->query->limit);
-        return ANSWER_FAILED;
+        return ANSWER_LIMIT;
     }
     if (r->value.len > QUERY_RESULT_MAX) {
         err_set(err, "the result is longer than %d bytes", QUERY_RESULT_MAX);
-        return ANSWER_FAILED;
+        return ANSWER_LIMIT;
     }
     return ANSWER_OK;
 }

@@ -103,9 +103,10 @@ void query_result_clear(struct query_result *r) __attribute__((nonnull));
 
 /*
  * Add one value (a column of a row, a value of an attribute). value: len bytes; NULL (SQL's NULL)
- * is skipped. ANSWER_OK: added or skipped. ANSWER_FAILED with `err`: the value is not valid, the
- * result is longer than QUERY_RESULT_MAX, or has more than expansion_limit values. The driver then
- * stops reading, and leaves the connection usable.
+ * is skipped. ANSWER_OK: added or skipped. ANSWER_FAILED with `err`: the value is not valid.
+ * ANSWER_LIMIT with `err`: the result is longer than QUERY_RESULT_MAX, or has more than
+ * expansion_limit values, which a client can reach by the choice of a key, such as "%@example.com"
+ * for a query with LIKE. The driver then stops reading, and leaves the connection usable.
  */
 enum table_answer query_result_add(struct query_result *r, const char *value, size_t len,
                                    struct err *err)

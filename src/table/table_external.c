@@ -148,8 +148,7 @@ static bool answers_another(struct external *x, const char *key, int64_t deadlin
         buf_reset(&other);
     if (other.len > 0 || query_add_sample(x->query, &other)) {
         result.key = buf_str(&other);
-        answer =
-            pool_ask(x->pool, &result, x->table.timeout_ms, deadline_ms, &host, &ignored);
+        answer = pool_ask(x->pool, &result, x->table.timeout_ms, deadline_ms, &host, &ignored);
     }
     query_result_clear(&result);
     buf_clear(&other);
@@ -183,8 +182,7 @@ static enum table_result external_find(const struct table *t, struct table_scrat
     if (!query_applies(x->query, key))
         return TABLE_NOT_FOUND;
     int64_t deadline_ms = table_deadline_ms(t, s, &r);
-    enum table_answer answer =
-        pool_ask(x->pool, &result, t->timeout_ms, deadline_ms, &host, err);
+    enum table_answer answer = pool_ask(x->pool, &result, t->timeout_ms, deadline_ms, &host, err);
     if (answer == ANSWER_OK) {
         remember(x, key);
         err_clear(err);

@@ -34,6 +34,7 @@
 struct table_host {
     const char *name; /* as in the file, for messages; without password, also in a URI */
     bool is_local;    /* a Unix-domain socket or a file: tried before the others */
+    bool is_last;     /* a connection URI: tried after the others, as in Postfix */
 };
 
 struct table_module {
@@ -75,7 +76,7 @@ struct table_module {
      *                  asks the next host unless it was a matter of time
      *   ANSWER_FAILED  the query or its answer is at fault, as it would be at each host; the
      *                  connection is usable
-     *   ANSWER_LIMIT   as ANSWER_FAILED, and the key is the reason, whatever the state of the data
+     *   ANSWER_LIMIT   as ANSWER_FAILED, where a client can cause the fault by the choice of a key
      *
      * Where the connection is not usable with another answer than ANSWER_BROKEN (what remains of
      * the answer was not read), the module sets result->is_lost, and the pool disconnects. If the

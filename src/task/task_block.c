@@ -131,14 +131,13 @@ static void enqueue(struct task_pool *pool, struct task_block_job *job)
     pool->jobs_end = &job->next;
 }
 
-/* Give the job to an idle helper, or to a new one if the cap allows it, or queue it. False: there is
- * no helper, none can be started, and the job is not queued. */
+/* Give the job to an idle helper, or to a new one if the cap allows it, or queue it. False: there
+ * is no helper, none can be started, and the job is not queued. */
 static bool submit(struct task_pool *pool, struct task_block_job *job)
 {
     pthread_mutex_lock(&pool->lock);
     struct task_idle *helper = pool->idle;
-    bool is_taken =
-        helper != NULL || pool->helpers >= TASK_HELPERS_MAX || start_helper(pool) == 0;
+    bool is_taken = helper != NULL || pool->helpers >= TASK_HELPERS_MAX || start_helper(pool) == 0;
     if (helper != NULL) {
         pool->idle = helper->next;
         helper->job = job;

@@ -222,6 +222,15 @@ def test_server_is_killed(r):
     table_outages.check_killed(Ldap(r))
 
 
+def test_single_server_is_found_again_soon(r):
+    table_outages.check_default_intervals(Ldap(r))
+
+
+def test_keys_that_match_many_entries(r):
+    """With on_failure = "accept" a sender does not bypass the filter by a key that matches more entries than size_limit."""
+    table_outages.check_refused_key(Ldap(r), {"query_filter": "(splitAddress=*%u*)", "size_limit": 1}, "load@example.com")
+
+
 def test_server_hangs(r):
     table_outages.check_hung(Ldap(r))
 

@@ -48,6 +48,21 @@ START_TEST(local_hosts_come_first_and_equals_take_turns)
 }
 END_TEST
 
+START_TEST(connection_uris_come_last)
+{
+    fake.hosts[0].is_last = fake.hosts[2].is_local = true;
+    fake.moods[2] = MOOD_REFUSES;
+    for (int i = 0; i < 20; i++) {
+        make_pool(HOSTS, LONG_MS, LONG_MS);
+        expect("b", 5000);
+        pool_free(pool);
+        pool = NULL;
+    }
+    ck_assert_uint_eq(fake.connects[0], 0);
+    ck_assert_uint_eq(fake.connects[2], 20);
+}
+END_TEST
+
 START_TEST(hosts_are_asked_in_the_order_of_the_file_where_the_type_has_one)
 {
     struct table_module ordered = pool_unit_module;
@@ -241,6 +256,7 @@ int main(void)
     tcase_add_test(tests, a_connection_is_used_again);
     tcase_add_test(tests, an_idle_connection_is_closed);
     tcase_add_test(tests, local_hosts_come_first_and_equals_take_turns);
+    tcase_add_test(tests, connection_uris_come_last);
     tcase_add_test(tests, hosts_are_asked_in_the_order_of_the_file_where_the_type_has_one);
     tcase_add_test(tests, a_connected_host_comes_before_a_local_one);
     tcase_add_test(tests, a_host_that_fails_is_left_alone_for_a_while);
