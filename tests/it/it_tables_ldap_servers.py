@@ -171,14 +171,14 @@ def test_referrals_that_end_with_an_error(r):
     value = entry(maildrop=["anna@b.at"])
     assert answer_of(r, FakeServer(r, done(32)), **chasing).kind == NOT_FOUND
     assert has_failed(answer_of(r, FakeServer(r, value + done(32)), **chasing), "entries, and then")
-    for code in (0, 1, 32, 34, 50, 53):
-        far = FakeServer(r, entry(maildrop=["far@b.at"]) + done(code))
+    for code, begin in ((0, value), (1, value), (32, value), (32, b""), (34, b""), (50, value), (53, b"")):
+        far = FakeServer(r, begin.replace(b"anna@", b"far0@") + done(code))
         url = f"{far.url}/ou=far,{SUFFIX}"
         for near, found in (
-            (FakeServer(r, value + reference(url) + done()), b"anna@b.at,far@b.at"),
-            (FakeServer(r, reference(url) + done()), b"far@b.at"),
-            (FakeServer(r, done(10, [url])), b"far@b.at"),
-            (FakeServer(r, entry(splitMember=["cn=y"], maildrop=["anna@b.at"]) + done(), done(10, [url])), b"anna@b.at,far@b.at"),
+            (FakeServer(r, value + reference(url) + done()), b"anna@b.at,far0@b.at"),
+            (FakeServer(r, reference(url) + done()), b"far0@b.at"),
+            (FakeServer(r, done(10, [url])), b"far0@b.at"),
+            (FakeServer(r, entry(splitMember=["cn=y"], maildrop=["anna@b.at"]) + done(), done(10, [url])), b"anna@b.at,far0@b.at"),
         ):
             answer = answer_of(r, near, special_result_attribute="splitMember", **chasing)
             if code == 0:
@@ -257,9 +257,10 @@ def test_server_sends_without_end(r):
         ("hints", NOTIFICATION.replace(b"20036", b"20099"), FAILED, "lost connection"),
     ):
         server = FakeServer(r, reply, is_endless=True)
-        query = TableQuery(r, write(r, server), seconds=3, name=name)
+        limit = 30 if kind == LIMIT else 3
+        query = TableQuery(r, write(r, server), seconds=limit, name=name)
         answer, seconds = ask(query)
-        assert answer.kind == kind and reason in answer.text.decode() and seconds < 5 * rig.TIME_FACTOR, (name, answer, seconds, query.log())
+        assert answer.kind == kind and reason in answer.text.decode() and seconds < (limit + 2) * rig.TIME_FACTOR, (name, answer, seconds, query.log())
         assert rig.instrumented() or query.rss_kb() < 100000, (name, query.rss_kb())
         query.stop()
         server.close()
