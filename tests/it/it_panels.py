@@ -170,6 +170,7 @@ def test_mail_in_a_box(s):
         database.executescript(BOX)
     database.close()
     shutil.rmtree("/var/lib/splitmilter", ignore_errors=True)
+    os.makedirs("/var/spool/postfix/splitmilter", exist_ok=True)  # as systemd-tmpfiles makes it
     assert guide.follow(PAGE, section="Mail-in-a-Box") > 4
     guide.run("setpriv --reuid=splitmilter --regid=splitmilter --init-groups cat /var/lib/splitmilter/filter.sqlite")
     s.check("sqlite", BOX_DECISIONS)
