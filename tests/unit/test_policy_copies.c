@@ -18,15 +18,17 @@
 
 #define LIMIT_MS 1000 /* lookup_timeout */
 
-static struct snapshot *load(struct err *err)
+static struct snapshot *load(const char *milter, struct err *err)
 {
     char path[] = "/tmp/test_copies.XXXXXX";
     int fd = mkstemp(path);
 
     ck_assert_int_ge(fd, 0);
-    dprintf(fd, "milter { lookup_timeout = \"1s\" }\nrelay { hostname = \"relay.test\" }\n"
-                "destination archive { relay_to = { \"[127.0.0.1]:2601\" } }\n"
-                "destination newmail { relay_to = { \"[127.0.0.1]:2602\" } }\n");
+    dprintf(fd,
+            "milter { lookup_timeout = \"1s\" %s }\nrelay { hostname = \"relay.test\" }\n"
+            "destination archive { relay_to = { \"[127.0.0.1]:2601\" } }\n"
+            "destination newmail { relay_to = { \"[127.0.0.1]:2602\" } }\n",
+            milter);
     close(fd);
     struct snapshot *s = snapshot_load(path, SNAPSHOT_WITH_TABLES, err);
     unlink(path);
@@ -54,7 +56,7 @@ START_TEST(copies_of_a_listener)
     struct text_place places[] = {{"here", 1}};
     struct string_list maps = {.items = items, .count = 1, .places = places};
     struct err err = {""};
-    struct snapshot *s = load(&err);
+    struct snapshot *s = load("", &err);
     struct policy_copies *p = policy_copies_open(s->config, &maps, &err);
     struct table_scratch *scratch = table_scratch_new();
     struct policy_copies_decision d;
@@ -145,7 +147,7 @@ static void setup(void)
         places[i] = (struct text_place){"here", 1};
     }
     struct string_list maps = {.items = items, .count = UNIT_COUNT(items), .places = places};
-    snapshot = load(&err);
+    snapshot = load("", &err);
     ck_assert_msg(snapshot != NULL, "%s", err.text);
     copies = policy_copies_open(snapshot->config, &maps, &err);
     ck_assert_msg(copies != NULL, "%s", err.text);
@@ -183,6 +185,36 @@ START_TEST(the_look_ups_of_a_decision_have_one_time_limit)
     ck_assert(!d.has_result);
     policy_copies_decision_clear(&d);
     table_scratch_free(scratch);
+}
+END_TEST
+
+/* The addresses of a header field are many decisions: all of them together take longer. */
+START_TEST(each_address_of_a_header_field_has_the_time_of_a_decision)
+{
+    struct table_scratch *scratch = table_scratch_new();
+    char *milter = mem_printf("canonical_maps = { \"socketmap:unix:%s:map\" }\n"
+                              "canonical_classes = { \"header_recipient\" }",
+                              server_path);
+    struct buf body = {0}, out = {0};
+    struct err err = {""};
+    size_t replaced = 1;
+    struct snapshot *s = load(milter, &err);
+
+    ck_assert_msg(s != NULL, "%s", err.text);
+    for (int i = 0; i < 60; i++)
+        buf_addf(&body, "%s a%d@b.test", i == 0 ? "" : ",", i);
+    delay_ms = 20;
+    int64_t begin_ms = clock_now_ms();
+    enum policy_failed failed =
+        policy_rewrite_header(s->policy, scratch, buf_str(&body), &out, &replaced, &err);
+    ck_assert_msg(failed == POLICY_OK, "%s", err.text);
+    ck_assert_int_gt(clock_now_ms() - begin_ms, LIMIT_MS);
+    ck_assert_uint_eq(replaced, 0);
+    buf_clear(&body);
+    buf_clear(&out);
+    free(milter);
+    table_scratch_free(scratch);
+    snapshot_unref(s);
 }
 END_TEST
 
@@ -234,6 +266,7 @@ int main(void)
     tcase_add_checked_fixture(slow, setup, teardown);
     tcase_set_timeout(slow, 60);
     tcase_add_test(slow, the_look_ups_of_a_decision_have_one_time_limit);
+    tcase_add_test(slow, each_address_of_a_header_field_has_the_time_of_a_decision);
     tcase_add_test(slow, a_server_that_hangs_does_not_get_all_helpers);
     suite_add_tcase(suite, tests);
     suite_add_tcase(suite, slow);
