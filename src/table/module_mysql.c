@@ -9,9 +9,13 @@
  * has to be continued until it ends, because only then it releases its memory. So at the deadline
  * the module shuts the socket down, and continues the call, which then fails at once.
  *
+ * The server gets a time limit, too, so that a query which takes longer ends there as well, and
+ * does not take its processors and its connections away from the next ones.
+ *
  * The TLS handshake blocks in this interface, too. Each of its reads has a time limit, so that a
  * server which hangs does not exceed the deadline, but one that sends byte by byte may.
  */
+#include "base/clock.h"
 #include "table/module_mysql_private.h"
 
 #include <string.h>
@@ -19,6 +23,13 @@
 /* After a value that is not valid, so many rows are read, so that the connection can be used again.
  */
 #define SKIPPED_MAX 1000
+
+/* The time limit that the server gets for a query, in percent of the time that is left. It is set
+ * again when it would be outside of LIMIT_MIN and LIMIT_MAX, so that most look-ups need no further
+ * statement. */
+#define LIMIT_PERCENT 90
+#define LIMIT_MIN 50
+#define LIMIT_MAX 95
 
 struct quoting {
     const struct mysql_connection *connection;
@@ -46,6 +57,45 @@ static int quote(void *ctx, const char *text, size_t len, struct buf *out, struc
     }
     out->len += size;
     return 0;
+}
+
+/* Send a statement, and wait for the beginning of its answer. Returns non-zero on failure. */
+static int send_statement(struct mysql_connection *c, const char *sql, size_t len)
+{
+    int failed;
+    int events = mysql_real_query_start(&failed, c->mysql, sql, len);
+
+    while (events != 0)
+        events = mysql_real_query_cont(&failed, c->mysql, mysql_connection_await(c, events));
+    return failed;
+}
+
+/* Set the time limit of the server, unless it fits or the server knows none. ANSWER_OK, or
+ * ANSWER_BROKEN with `err`. */
+static enum table_answer limit_query(struct mysql_connection *c, struct err *err)
+{
+    const int64_t left_ms = c->deadline_ms - clock_now_ms();
+    const int64_t limit_ms = left_ms * LIMIT_PERCENT / 100;
+    struct buf sql = {0};
+
+    if (c->has_no_limit || limit_ms <= 0 ||
+        (c->limit_ms * 100 >= left_ms * LIMIT_MIN && c->limit_ms * 100 <= left_ms * LIMIT_MAX))
+        return ANSWER_OK;
+    if (mariadb_connection(c->mysql))
+        buf_addf(&sql, "SET SESSION max_statement_time = %lld.%03d", (long long)(limit_ms / 1000),
+                 (int)(limit_ms % 1000));
+    else
+        buf_addf(&sql, "SET SESSION max_execution_time = %lld", (long long)limit_ms);
+    int failed = send_statement(c, buf_str(&sql), sql.len);
+    buf_clear(&sql);
+    c->limit_ms = limit_ms;
+    if (failed == 0)
+        return ANSWER_OK;
+    if (mysql_connection_fail(c, err) == ANSWER_BROKEN)
+        return ANSWER_BROKEN;
+    c->has_no_limit = true;
+    err_clear(err);
+    return ANSWER_OK;
 }
 
 static MYSQL_ROW next_row(struct mysql_connection *c, MYSQL_RES *rows)
@@ -146,24 +196,22 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     struct mysql_connection *c = connection;
     struct quoting quoting = {c, s};
     struct buf sql = {0};
-    int failed;
+    enum table_answer answer = ANSWER_LIMIT; /* the key cannot be quoted */
 
     mysql_connection_begin(c, deadline_ms);
     if (c->is_lost) {
         err_set(err, "the connection was closed after an answer that was not read to its end");
         return ANSWER_BROKEN;
     }
-    if (query_expand(s->query, "query", key, quote, &quoting, &sql, err) != 0) {
-        buf_clear(&sql);
-        return ANSWER_LIMIT; /* the key cannot be quoted */
+    if (query_expand(s->query, "query", key, quote, &quoting, &sql, err) == 0) {
+        query_result_asked(result, "%s", buf_str(&sql));
+        answer = limit_query(c, err);
+        if (answer == ANSWER_OK)
+            answer = send_statement(c, buf_str(&sql), sql.len) != 0
+                         ? mysql_connection_fail(c, err)
+                         : read_answer(c, s, result, err);
     }
-    query_result_asked(result, "%s", buf_str(&sql));
-    int events = mysql_real_query_start(&failed, c->mysql, buf_str(&sql), sql.len);
-    while (events != 0)
-        events = mysql_real_query_cont(&failed, c->mysql, mysql_connection_await(c, events));
     buf_clear(&sql);
-    enum table_answer answer =
-        failed != 0 ? mysql_connection_fail(c, err) : read_answer(c, s, result, err);
     result->is_lost = c->is_lost;
     return answer;
 }

@@ -192,7 +192,7 @@ enum table_answer mysql_connection_fail(struct mysql_connection *c, struct err *
     if (!c->has_timed_out && is_row_too_long(c->mysql)) {
         err_set(err, "a row is longer than %zu bytes", PACKET_MAX);
         mysql_connection_give_up(c);
-        return ANSWER_FAILED;
+        return ANSWER_LIMIT;
     }
     explain(c, "query", err);
     if (!c->has_timed_out && !is_of_client(c->mysql) && is_caused_by_key(c->mysql, c->settings))

@@ -45,6 +45,8 @@ struct mysql_connection {
     bool is_connecting;
     bool has_timed_out; /* in the present call */
     bool is_lost;       /* an answer was not read to its end; nothing more can be asked */
+    int64_t limit_ms;   /* that the server has for one query; 0: not set */
+    bool has_no_limit;  /* the server knows none */
 };
 
 /* The functions of struct table_module. */

@@ -3,6 +3,7 @@
 """mysql: tables: TLS and authentication, the time limit, servers that fail or misbehave."""
 
 import os
+import socket
 import time
 
 import rig
@@ -196,6 +197,51 @@ def test_deadline(r):
         query.stop()
 
 
+def test_slow_query(r):
+    """A query that takes too long ends at the server, too. The connection is used again, and the host has not failed."""
+    backend = Mysql(r)
+    query = query_of(r, backend, {"query": "SELECT CASE '%u' WHEN 'slow' THEN SLEEP(60) ELSE 'primary' END"}, seconds=2)
+    assert query.ask("load1@example.com") == (tables.FOUND, b"primary")
+    before = connections(backend)
+    for _ in range(2):
+        begin = time.monotonic()
+        answer = query.ask("slow@example.com")
+        assert answer.kind in (tables.FAILED, tables.LIMIT) and b"max_statement_time" in answer.text, answer
+        assert 1.5 < time.monotonic() - begin < 2 + 1 * rig.TIME_FACTOR
+        assert query.ask("load1@example.com") == (tables.FOUND, b"primary")
+    assert connections(backend) == before != [], "the connection was not used again"
+    query.stop()
+    assert "warning" not in query.log(), query.log()
+
+
+def test_time_limit_for_the_server(r):
+    """A server gets the time limit of a query once for each connection, and again when much less or more time is left."""
+    backend = Mysql(r)
+    for name, version, setting_answer, statement, limit in (
+        ("mariadb", "5.5.5-10.11.0-MariaDB", mariadb.OK, "SET SESSION max_statement_time = ", 3.6), ("mysql", "8.0.36", mariadb.OK, "SET SESSION max_execution_time = ", 3600),
+        ("old", "5.5.62", mariadb.error(1193), "SET SESSION max_execution_time = ", 3600),
+    ):
+        server = rig.FakeMariaDb(r, mariadb.rows("primary"))
+        server.version, server.setting_answer = version, setting_answer
+        query = query_of(r, backend, backend.plain, seconds=4, name=name, address=server.address)
+        for _ in range(5):
+            assert query.ask("load1@example.com") == (tables.FOUND, b"primary"), query.log()
+        query.stop()
+        assert len(server.settings) == 1 and server.settings[0].startswith(statement), server.settings
+        assert limit * 0.5 < float(server.settings[0][len(statement) :]) <= limit, server.settings
+    server = rig.FakeMariaDb(r, mariadb.rows("primary"))
+    with socket.socket(socket.AF_UNIX) as hanging:  # accepts connections, and sends no greeting
+        hanging.bind(r.path("hanging"))
+        hanging.listen()
+        hosts = f"unix:{r.path('hanging')}, 127.0.0.1:{server.address[1]}"
+        query = query_of(r, backend, {**backend.plain, "hosts": hosts}, seconds=4, name="two")
+        for _ in range(3):
+            assert query.ask("load1@example.com") == (tables.FOUND, b"primary"), query.log()
+        query.stop()
+    limits = [float(text.rpartition(" ")[2]) for text in server.settings]
+    assert len(limits) == 2 and limits[0] <= 1.8 < 2 < limits[1] <= 3.6, limits
+
+
 def test_hostile_server(r):
     """A server gets no file of this machine, and no memory without limit; after an answer that is not valid, the next key is answered."""
     backend = Mysql(r)
@@ -220,14 +266,14 @@ def test_hostile_server(r):
 
         def reply(connection, query, answer=answer, turn=turn):
             turn.append(query)
-            if len(turn) == 1:
+            if len(turn) <= 2:  # a single server is asked twice in a look-up, when its connection breaks
                 return answer
             return mariadb.rows(f"for {query[-3:-1]}")
 
         server = rig.FakeMariaDb(r, reply)
         query = query_of(r, backend, {"query": "SELECT '%s'", **backend.fast}, seconds=2, name=name.replace(" ", "-"), address=server.address)
         answer = query.ask("k1")
-        assert answer.kind == tables.FAILED, f"{name}: {answer!r:.300}"
+        assert answer.kind in (tables.FAILED, tables.LIMIT), f"{name}: {answer!r:.300}"
         rig.wait_for(lambda query=query: query.ask("k2").kind == tables.FOUND, 10, f"{name}: the next answer", query.log)
         for key in ("k3", "k4"):
             assert query.ask(key) == (tables.FOUND, f"for {key}".encode()), name
@@ -270,7 +316,7 @@ def test_faults_of_a_key(r):
             answer = query.ask("load1@example.com")
             assert answer.kind == kind and b"as the test wants it" in answer.text and b"asked again" not in answer.text, f"{code}: {answer!r}"
         query.stop()
-        assert len(server.queries) == 2 and "warning" not in query.log(), f"{code}: {query.log()}"
+        assert sum("load1" in text for text in server.queries) == 2 and "warning" not in query.log(), f"{code}: {query.log()}"
 
 
 if __name__ == "__main__":

@@ -197,12 +197,13 @@ def rows(*values, more=False):
 
 
 class FakeMariaDb:
-    """Listens at `address`, and accepts each client and each SET NAMES.
+    """Listens at `address`, and accepts each client and each SET statement.
 
     answer: the answer to a query: a list of packets (bytes), or a function that is called with the connection (a FakeConnection)
     and the query, and may return such a list.
     greet: is called with the connection before anything else; by default it sends a greeting.
-    capabilities: what the greeting offers.
+    capabilities: what the greeting offers. version: of the server.
+    setting_answer: the packet that answers SET SESSION. settings: the texts of all SET SESSION.
     plugin: the client is asked to authenticate with this plugin ("": it is accepted), prompt: with these data.
     queries: the texts of all queries. received: the client's reply to the plugin, and all bytes that came after it was accepted.
     """
@@ -211,6 +212,9 @@ class FakeMariaDb:
         self.answer = answer
         self.greet = FakeConnection.greet
         self.capabilities = CAPABILITIES
+        self.version = "5.5.5-10.11.0-MariaDB"
+        self.setting_answer = OK
+        self.settings = []
         self.plugin, self.prompt = "", b""
         self.queries = []
         self.received = b""
@@ -252,6 +256,10 @@ class FakeMariaDb:
             if query.startswith("SET NAMES"):
                 connection.send(OK)
                 continue
+            if query.startswith("SET SESSION"):
+                self.settings.append(query)
+                connection.send(self.setting_answer)
+                continue
             self.queries.append(query)
             packets = self.answer(connection, query) if callable(self.answer) else self.answer
             for packet in packets or ():
@@ -267,7 +275,7 @@ class FakeConnection:
     def greet(self):
         low, high = self.server.capabilities & 0xFFFF, self.server.capabilities >> 16
         self.send(
-            b"\x0a5.5.5-10.11.0-MariaDB\x00" + (1).to_bytes(4, "little") + b"saltsalt\x00" + low.to_bytes(2, "little") + b"\x2d\x02\x00" + high.to_bytes(2, "little")
+            b"\x0a" + self.server.version.encode() + b"\x00" + (1).to_bytes(4, "little") + b"saltsalt\x00" + low.to_bytes(2, "little") + b"\x2d\x02\x00" + high.to_bytes(2, "little")
             + b"\x15" + b"\x00" * 10 + b"saltsaltsalt\x00" + b"mysql_native_password\x00"
         )
 
