@@ -131,6 +131,31 @@ def test_a_database_that_is_missing_refuses_mail(r):
     table_outages.check_away(t, lambda: os.rename(t.path, f"{t.path}.away"), lambda: os.rename(f"{t.path}.away", t.path))
 
 
+def test_refused_keys(r):
+    """A sender that chooses a key with too many results does not bypass the filter."""
+    table_outages.check_refused_key(Sqlite(r), {"query": "SELECT goto FROM alias WHERE address LIKE '%s'", "expansion_limit": "2"}, "load_@example.com")
+
+
+def test_faults_of_a_key(r):
+    """Errors that a client can cause by the choice of the key, and those of the query, are told apart. None makes the host fail."""
+    t, query = small(r)
+    query.stop()
+    for i, (text, good, bad, kind) in enumerate((
+        ("SELECT abs(CAST('%s' AS INTEGER))", "-7", "-9223372036854775808", tables.LIMIT),
+        ("SELECT %s", "7", "no_such_column", tables.LIMIT),
+        ("SELECT 7 LIMIT '%s'", "1", "x", tables.LIMIT),
+        ("SELECT length(zeroblob(CAST('%s' AS INTEGER)))", "7", "9000000000", tables.LIMIT),
+        ("SELECT goto FROM missing WHERE address = '%s'", None, "x", FAILED),
+    )):
+        query = TableQuery(r, t.write(f"key{i}", {"query": text}), name=f"key{i}")
+        for _ in range(2):
+            answer = query.ask(bad)
+            assert answer.kind == kind and b"asked again" not in answer.text, (text, answer)
+            assert good is None or query.ask(good).kind == FOUND, text
+        query.stop()
+        assert "warning" not in query.log(), query.log()
+
+
 def test_queries_that_write_fail(r):
     t, query = small(r)
     query.stop()
