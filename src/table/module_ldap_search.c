@@ -160,11 +160,12 @@ static enum table_answer read_result(struct module_ldap_lookup *l, LDAP *ld, LDA
 
 /* What the end of a link in the middle of a search means. If the server has answered another search
  * of this look-up, it is the key that takes too long. */
-static enum table_answer answer_of(enum module_ldap_event event, const struct module_ldap_lookup *l)
+static enum table_answer answer_of(enum module_ldap_event event, struct module_ldap_lookup *l)
 {
     bool is_for_key =
         event == MODULE_LDAP_TOO_LONG || (event == MODULE_LDAP_TIMEOUT && l->answered > 0);
 
+    l->result->is_late = event == MODULE_LDAP_TIMEOUT; /* perhaps that of `timeout` */
     return is_for_key ? ANSWER_FAILED : ANSWER_BROKEN;
 }
 
