@@ -209,7 +209,8 @@ def test_time_limit(r):
         assert q.ask("jürgen@example.com").kind == FOUND
         first = connections(b)
         answer, seconds = timed(q, "anna@example.com")
-        assert answer.kind == FAILED and (b"statement timeout" if is_ended else b"time limit") in answer.text, answer
+        # LIMIT: there was time to see that the server answers for another key.
+        assert answer.kind in ((FAILED, LIMIT) if is_ended else (FAILED,)) and (b"statement timeout" if is_ended else b"time limit") in answer.text, answer
         assert seconds < 4 * rig.TIME_FACTOR, seconds
         state = connections(b)
         assert set(state.values()) == {"idle" if is_ended else "active"} and state.keys() == first.keys(), (text, state, first)
@@ -235,7 +236,7 @@ def test_limits_that_are_set_already(r):
     q.stop()
     q = query(b, query=SLOW, hosts=f"postgresql://{USER}:{b.secret}@{host}:{port}/{DATABASE}?options=-c%20statement_timeout%3D300ms")
     answer, seconds = timed(q, "anna@example.com")
-    assert answer.kind == FAILED and b"statement timeout" in answer.text and seconds < 5 * rig.TIME_FACTOR, (answer, seconds)
+    assert answer.kind in (FAILED, LIMIT) and b"statement timeout" in answer.text and seconds < 5 * rig.TIME_FACTOR, (answer, seconds)
     q.stop()
     b.server.execute(f"ALTER ROLE {USER} SET statement_timeout = '1min'")
     q = query(b, query=shown)
