@@ -12,6 +12,7 @@ import sys
 
 import rig
 from rig.daemons import TOP, build_directory
+from rig.postgres import need_client
 
 ONLY = os.environ.get("SPLIT_POSTGRESQL_TESTS", "").split()
 SKIPPED = 77
@@ -30,6 +31,7 @@ def run(name, argv, env):
 
 def run_script(name, *tests):
     """Run functions of another script, or all."""
+    need_client()
     return run(name, [sys.executable, os.path.join(TOP, "tests", "it", f"{name}.py"), *tests], {"SPLIT_QUEUE": "postgresql"})
 
 

@@ -91,7 +91,7 @@ class Site:
             self.rebuild("db1", self.first_blocks)
         elif " switchover " in line:
             self.wait_roles(3)
-        elif " edit-config " in line:
+        elif line == "systemctl start patroni":
             self.leader()
 
     def rebuild(self, name, blocks):
