@@ -213,6 +213,7 @@ static enum table_answer ask(void *connection, const void *settings, const char 
     }
     buf_clear(&sql);
     result->is_lost = c->is_lost;
+    result->is_late = c->has_timed_out; /* a limit of the option file may be shorter */
     return answer;
 }
 

@@ -141,26 +141,9 @@ static bool is_of_client(MYSQL *mysql)
     return code == 0 || IS_MYSQL_ERROR(code) || IS_MARIADB_ERROR(code);
 }
 
-/* Can the choice of the key alone cause the last error? */
-static bool is_caused_by_key(MYSQL *mysql, const struct mysql_settings *s)
-{
-    static const unsigned errors[] = {
-        1139,             /* regular expression (MariaDB) */
-        1267, 1270, 1271, /* mix of collations */
-        1300,             /* no valid text in the character set */
-        1366,             /* incorrect value */
-    };
-    const unsigned code = mysql_errno(mysql);
-
-    if (is_among(code, errors, sizeof errors / sizeof *errors) || has_class(mysql, "22"))
-        return true;
-    if (code >= 3685 && code <= 3699) /* regular expression (MySQL) */
-        return true;
-    return s->has_unquoted && has_class(mysql, "42"); /* syntax, names */
-}
-
-/* Does the last error tell about the server or the connection, and not about the query? */
-static bool is_state_of_server(MYSQL *mysql)
+/* Does the last error tell about the server or the connection, and not about the query or its
+ * key? */
+static bool is_state_of_server(MYSQL *mysql, const struct mysql_settings *s)
 {
     /* connection, also to other nodes of a cluster; access; deadlock; interruption or shutdown */
     static const char *const classes[] = {"08", "28", "40", "70"};
@@ -169,6 +152,8 @@ static bool is_state_of_server(MYSQL *mysql)
     if (is_of_client(mysql))
         return true;
     if (code == 1969) /* execution time exceeded (MariaDB), as a slow key does at each host */
+        return false;
+    if (s->has_unquoted && has_class(mysql, "42")) /* syntax, names */
         return false;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (has_class(mysql, classes[i]))
@@ -195,9 +180,8 @@ enum table_answer mysql_connection_fail(struct mysql_connection *c, struct err *
         return ANSWER_LIMIT;
     }
     explain(c, "query", err);
-    if (!c->has_timed_out && !is_of_client(c->mysql) && is_caused_by_key(c->mysql, c->settings))
-        return ANSWER_LIMIT;
-    return c->has_timed_out || is_state_of_server(c->mysql) ? ANSWER_BROKEN : ANSWER_FAILED;
+    return c->has_timed_out || is_state_of_server(c->mysql, c->settings) ? ANSWER_BROKEN
+                                                                         : ANSWER_FAILED;
 }
 
 /* --- connections --- */

@@ -78,8 +78,8 @@ bool mysql_connection_is_late(struct mysql_connection *c)
 void mysql_connection_give_up(struct mysql_connection *c) __attribute__((nonnull));
 
 /* A call of the library for a query has failed, or mysql_connection_is_late(). Sets `err`. Returns
- * ANSWER_BROKEN, if the connection or the state of the server is the reason; ANSWER_LIMIT, if a
- * client can cause the error by the choice of a key; or ANSWER_FAILED. */
+ * ANSWER_BROKEN, if the connection or the state of the server is the reason; ANSWER_LIMIT, if a row
+ * is too long; or ANSWER_FAILED. */
 enum table_answer mysql_connection_fail(struct mysql_connection *c, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 

@@ -157,17 +157,10 @@ static bool is_among(const char *sqlstate, const char *const *beginnings)
 /*
  * Classify an error of the server by its SQLSTATE (appendix A of PostgreSQL's manual). A fault of
  * this server alone is ANSWER_BROKEN. A fault that the key or the data can cause must not be,
- * because then a client could make the host count as failed. A fault that a client can cause by the
- * choice of a key is ANSWER_LIMIT, because otherwise such a key would pass with on_failure =
- * "accept". Postfix makes no such difference.
+ * because then a client could make the host count as failed.
  */
 static enum table_answer classify(const struct pgsql_settings *s, const char *sqlstate)
 {
-    static const char *const key[] = {
-        "22", /* data exception: characters, regular expressions, numbers */
-        "54", /* program limit exceeded: too complex */
-        NULL,
-    };
     static const char *const broken[] = {
         "08",    /* connection exception */
         "25006", /* read-only transaction: a standby */
@@ -185,10 +178,8 @@ static enum table_answer classify(const struct pgsql_settings *s, const char *sq
         NULL,
     };
 
-    if (is_among(sqlstate, key))
-        return ANSWER_LIMIT;
     if (s->has_unquoted && strncmp(sqlstate, "42", 2) == 0) /* syntax, names */
-        return ANSWER_LIMIT;
+        return ANSWER_FAILED;
     return is_among(sqlstate, broken) ? ANSWER_BROKEN : ANSWER_FAILED;
 }
 

@@ -29,7 +29,6 @@ static const char *const templates[] = {"query", NULL};
 
 struct settings {
     const struct query *query;
-    bool has_unquoted; /* a key can change the syntax of the query: query_unquoted() */
     struct table_host host;
 };
 
@@ -50,7 +49,6 @@ static void *sqlite_open(const struct cf *cf, const struct query *query, struct 
     }
     struct settings *s = mem_zalloc(sizeof *s);
     s->query = query;
-    s->has_unquoted = query_unquoted(query, "query") != NULL;
     s->host = (struct table_host){.name = path, .is_local = true};
     return s;
 }
@@ -142,9 +140,8 @@ static bool is_current(const struct connection *c, const char *path)
     return stat(path, &st) == 0 && st.st_dev == c->device && st.st_ino == c->inode;
 }
 
-/* Set the reason of a failure. BROKEN, where the file may be another one next time. is_for_key: can
- * the key be the reason of an error without a code of its own? */
-static enum table_answer fail(const struct connection *c, int rc, bool is_for_key, struct err *err)
+/* Set the reason of a failure. BROKEN, where the file may be another one next time. */
+static enum table_answer fail(const struct connection *c, int rc, struct err *err)
 {
     err_set(err, "%s", sqlite3_errmsg(c->db));
     switch (rc & 0xff) {
@@ -160,12 +157,6 @@ static enum table_answer fail(const struct connection *c, int rc, bool is_for_ke
     case SQLITE_NOTADB:
     case SQLITE_PROTOCOL:
         return ANSWER_BROKEN;
-    case SQLITE_TOOBIG:
-    case SQLITE_MISMATCH:
-        return ANSWER_LIMIT;
-    case SQLITE_ERROR:
-    case SQLITE_SCHEMA: /* an error in a statement, before the schema was needed */
-        return is_for_key ? ANSWER_LIMIT : ANSWER_FAILED;
     default:
         return ANSWER_FAILED;
     }
@@ -178,22 +169,22 @@ static enum table_answer read_rows(const struct connection *c, sqlite3_stmt *sta
     int rc;
 
     while (answer == ANSWER_OK && (rc = sqlite3_step(statement)) != SQLITE_DONE) {
-        if (rc != SQLITE_ROW) /* the statement is valid, but not its functions for this key */
-            return fail(c, rc, true, err);
+        if (rc != SQLITE_ROW)
+            return fail(c, rc, err);
         const char *text = (const char *)sqlite3_column_text(statement, 0);
         answer = query_result_add(result, text, (size_t)sqlite3_column_bytes(statement, 0), err);
     }
     return answer;
 }
 
-static enum table_answer run(const struct connection *c, const struct settings *s,
-                             const struct buf *text, struct query_result *result, struct err *err)
+static enum table_answer run(const struct connection *c, const struct buf *text,
+                             struct query_result *result, struct err *err)
 {
     sqlite3_stmt *statement = NULL;
     int rc = sqlite3_prepare_v2(c->db, buf_str(text), (int)text->len, &statement, NULL);
 
     if (rc != SQLITE_OK)
-        return fail(c, rc, s->has_unquoted, err);
+        return fail(c, rc, err);
     if (statement == NULL) {
         err_set(err, "the query has no statement");
         return ANSWER_FAILED;
@@ -219,7 +210,7 @@ static enum table_answer sqlite_ask(void *connection, const void *settings, cons
         answer = ANSWER_FAILED;
     } else {
         query_result_asked(result, "%s", buf_str(&text));
-        answer = run(c, s, &text, result, err);
+        answer = run(c, &text, result, err);
     }
     buf_clear(&text);
     return answer;

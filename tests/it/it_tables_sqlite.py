@@ -148,6 +148,7 @@ def test_faults_of_a_key(r):
         ("SELECT goto FROM missing WHERE address = '%s'", None, "x", FAILED),
     )):
         query = TableQuery(r, t.write(f"key{i}", {"query": text}), name=f"key{i}")
+        assert good is None or query.ask(good).kind == FOUND, text
         for _ in range(2):
             answer = query.ask(bad)
             assert answer.kind == kind and b"asked again" not in answer.text, (text, answer)

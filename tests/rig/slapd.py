@@ -21,6 +21,7 @@ import glob
 import os
 import shutil
 import signal
+import socket
 import subprocess
 
 from .base import Failure, Skip, TIME_FACTOR, wait_for
@@ -79,6 +80,16 @@ def ldif(entries):
         lines += [f"{name}:: {encode(value)}" for name, values in attributes.items() for value in values]
         lines.append("")
     return "\n".join(lines) + "\n"
+
+
+def answers(address):
+    """Return true if a server answers an anonymous bind (RFC 4511 4.2)."""
+    try:
+        with socket.create_connection(address, 2) as s:
+            s.sendall(bytes.fromhex("300c020101600702010304008000"))
+            return s.recv(1) == b"0"
+    except OSError:
+        return False
 
 
 class Slapd:
@@ -178,8 +189,8 @@ class Slapd:
         return self.daemon.pid
 
     def start(self):
-        """Start the server, and wait until it accepts connections."""
-        self.daemon.start(lambda: accepts(self.address) and accepts(self.ldapi_path), 30)
+        """Start the server, and wait until it answers: one that is stopped before that fails."""
+        self.daemon.start(lambda: answers(self.address) and accepts(self.ldapi_path), 30)
         return self
 
     def stop(self):
