@@ -209,10 +209,11 @@ static int restrict_client(MYSQL *mysql)
 }
 
 /*
- * Restrict the ways of authentication to those that do not show the server the password: a server
- * can ask for any of the library's. Only a server whose certificate is verified may see it (plugin
- * mysql_clear_password, for PAM). The option restricted-auth of the option file replaces the list.
- * Returns non-zero on failure.
+ * Restrict the ways of authentication to those that do not send the password in clear text: a
+ * server can ask for any of the library's. The plugins of SHA-256 encrypt it with a key that the
+ * server sends; without them, users of MySQL 8 could not log in. Only a server whose certificate is
+ * verified may see it (plugin mysql_clear_password, for PAM). The option restricted-auth of the
+ * option file replaces the list. Returns non-zero on failure.
  */
 static int restrict_authentication(MYSQL *mysql, const struct mysql_settings *s)
 {

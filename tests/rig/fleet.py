@@ -33,6 +33,7 @@ for path in covered:
     options = "lowerdir=%s,upperdir=%s,workdir=%s" % (path, *parts)
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, path], check=True)
 subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True)
 subprocess.run(["hostname", name], check=True)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
 print("ready", flush=True)

@@ -25,7 +25,7 @@ from .base import Failure, Rig, Session, Skip, TIME_FACTOR, wait_for
 from .daemons import Daemon, program
 
 ROLE = "splitrelay"
-DURABLE = {"wal_level": "replica", "wal_keep_size": "256MB", "max_wal_senders": "10", "max_connections": "100", "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ", "log_checkpoints": "off"}
+DURABLE = {"wal_level": "replica", "wal_keep_size": "256MB", "max_wal_senders": "10", "max_connections": "100", "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ", "log_checkpoints": "off", "dynamic_shared_memory_type": "mmap"}  # mmap: a killed server leaves nothing in /dev/shm
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}  # without fsync a killed process loses nothing; a machine would
 
 
