@@ -14,7 +14,7 @@ and outages.
 
 Outages are in table_outages.py.
 
-Environment: SPLIT_LOOKUPS (look-ups that are compared, 2000), SPLIT_INJECTIONS (10000), SPLIT_SEED (repeats a run).
+Environment: SPLIT_LOOKUPS (look-ups that are compared, 800), SPLIT_INJECTIONS (10000), SPLIT_SEED (repeats a run).
 """
 
 import concurrent.futures
@@ -26,7 +26,7 @@ from .base import Failure, Skip, TIME_FACTOR, need_tools
 from .daemons import program, sanitizer_environment
 from .postfix import environment
 
-LOOKUPS = int(os.environ.get("SPLIT_LOOKUPS", "2000"))
+LOOKUPS = int(os.environ.get("SPLIT_LOOKUPS", "800"))
 INJECTIONS = int(os.environ.get("SPLIT_INJECTIONS", "10000"))
 FOUND, NOT_FOUND, FAILED, LIMIT = "=", "-", "!", "#"
 FAILURES_ASKED = 12  # keys for which both programs fail, that postmap is asked for: it sleeps for a second each time
