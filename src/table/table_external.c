@@ -29,6 +29,7 @@
 #include <string.h>
 
 #define INTERVAL_S 60 /* retry_interval and idle_interval, as in Postfix */
+#define SOON 16       /* an answer within lookup_timeout divided by this comes soon */
 
 struct external {
     struct table table;
@@ -38,7 +39,7 @@ struct external {
     void *settings;
     struct pool *pool;
     pthread_mutex_t lock; /* protects `known` */
-    struct buf known;     /* the key that was answered last; "" : none */
+    struct buf known;     /* the key that was answered soon, and last; "" : none */
 };
 
 static void external_close(struct table *t)
@@ -122,7 +123,8 @@ static struct table *external_open(const struct table_type *type, const char *pa
     return &x->table;
 }
 
-/* Keep a key that was answered, unless another thread does the same. */
+/* Keep a key that was answered soon, unless another thread does the same. A client must not choose
+ * a slow one, for which there is no time when another question has failed. */
 static void remember(struct external *x, const char *key)
 {
     if (pthread_mutex_trylock(&x->lock) != 0)
@@ -181,10 +183,11 @@ static enum table_result external_find(const struct table *t, struct table_scrat
 
     if (!query_applies(x->query, key))
         return TABLE_NOT_FOUND;
-    int64_t deadline_ms = table_deadline_ms(t, s, &r);
+    int64_t deadline_ms = table_deadline_ms(t, s, &r), begin_ms = clock_now_ms();
     enum table_answer answer = pool_ask(x->pool, &result, t->timeout_ms, deadline_ms, &host, err);
     if (answer == ANSWER_OK) {
-        remember(x, key);
+        if (clock_now_ms() - begin_ms <= t->timeout_ms / SOON)
+            remember(x, key);
         err_clear(err);
         r = understand(&result, host, m);
     } else {

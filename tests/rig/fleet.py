@@ -144,6 +144,8 @@ class FleetMachine:
             self.launch(name)
             if name == "splitrelay":  # its unit is of the type notify
                 wait_for(self.listens, 60, f"splitrelay at {self.name}", self.logs)
+            if name == "etcd" and verb == "start":  # so is this one; with --no-block it is not waited for
+                wait_for(lambda: self.run("etcdctl endpoint health", check=None)[0] == 0, 60, f"etcd at {self.name}", self.logs)
 
     def launch(self, name):
         line = SERVICES[name].format(**{p: os.path.abspath(program(p)) for p in ("splitmilter", "splitrelay")})

@@ -94,6 +94,23 @@ START_TEST(a_key_that_was_answered_shows_that_the_query_works)
 }
 END_TEST
 
+START_TEST(a_slow_key_does_not_show_that_the_query_works)
+{
+    struct table *t = open_with(
+        "SELECT CASE '%s' WHEN 'slow@b.test' THEN (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL "
+        "SELECT x + 1 FROM c WHERE x < 12000000) SELECT max(x) FROM c) WHEN 'x@b.test' THEN "
+        "abs(-9223372036854775807 - 1) ELSE json_extract('{\"a\": %u}', '$.a') END");
+    struct err err;
+
+    table_set_timeout(t, 8000);
+    ck_assert_int_eq(find(t, "1@b.test", &err), TABLE_FOUND);
+    ck_assert_int_eq(find(t, "slow@b.test", &err), TABLE_FOUND);
+    table_set_timeout(t, 400); /* too little for the slow one */
+    ck_assert_int_eq(find(t, "x@b.test", &err), TABLE_LIMIT);
+    table_close(t);
+}
+END_TEST
+
 /* Each look-up computes for a few milliseconds. */
 START_TEST(a_decision_with_too_many_keys_is_at_fault)
 {
@@ -127,6 +144,7 @@ int main(void)
 #ifdef HAVE_MODULE_SQLITE
     tcase_add_test(tests, a_key_that_makes_the_query_fail_is_at_fault);
     tcase_add_test(tests, a_key_that_was_answered_shows_that_the_query_works);
+    tcase_add_test(tests, a_slow_key_does_not_show_that_the_query_works);
     tcase_add_test(tests, a_decision_with_too_many_keys_is_at_fault);
 #endif
     return unit_run("table_external", tests);
