@@ -10,6 +10,7 @@ dist_doc_DATA = \
 	%D%/from-gosmtp-dup.md \
 	%D%/migration.md \
 	%D%/operations.md \
+	%D%/panels.md \
 	%D%/postfix.md \
 	%D%/quickstart.md \
 	%D%/scaling.md \

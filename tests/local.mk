@@ -2,6 +2,7 @@
 # Check programs test_<module>.c, fuzzers fuzz_<parser>.c, integration tests it_<behaviour>.py.
 AM_TESTS_ENVIRONMENT = \
 	SPLIT_BUILD_DIR='$(abs_top_builddir)'; export SPLIT_BUILD_DIR; \
+	SPLIT_MODULE_DIR='$(abs_top_builddir)/src/table'; export SPLIT_MODULE_DIR; \
 	SPLIT_SOURCE_DIR='$(abs_top_srcdir)'; export SPLIT_SOURCE_DIR; \
 	PYTHONPATH='$(abs_top_srcdir)/tests'; export PYTHONPATH; \
 	PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE;
@@ -64,6 +65,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_policy_random.py \
 	%D%/it/it_postfix_review.py \
 	%D%/it/it_origin.py \
+	%D%/it/it_panels.py \
 	%D%/it/it_package.py \
 	%D%/it/it_page_browser.py \
 	%D%/it/it_page.py \
@@ -81,6 +83,13 @@ INTEGRATION_TESTS = \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \
+	%D%/it/it_tables_ldap.py \
+	%D%/it/it_tables_ldap_servers.py \
+	%D%/it/it_tables_mysql.py \
+	%D%/it/it_tables_mysql_server.py \
+	%D%/it/it_tables_pgsql.py \
+	%D%/it/it_tables_pgsql_server.py \
+	%D%/it/it_tables_sqlite.py \
 	%D%/it/it_task_gdb.py \
 	%D%/it/it_tls.py \
 	%D%/it/it_trace.py \
@@ -108,6 +117,7 @@ EXTRA_DIST += \
 	%D%/bench/page.py \
 	%D%/bench/replicated.py \
 	%D%/bench/size.py \
+	%D%/bench/sql.py \
 	%D%/bench/store.py \
 	%D%/bench/whole.py \
 	%D%/corpus \
@@ -127,16 +137,21 @@ EXTRA_DIST += \
 	%D%/rig/duplicator.py \
 	%D%/rig/filter.py \
 	%D%/rig/fleet.py \
+	%D%/rig/gate.py \
 	%D%/rig/guardian.py \
 	%D%/rig/guide.py \
 	%D%/rig/jail.py \
 	%D%/rig/libpq.py \
 	%D%/rig/machine.py \
+	%D%/rig/mariadb.py \
 	%D%/rig/metrics.py \
 	%D%/rig/milter.py \
+	%D%/rig/mysql_table.py \
 	%D%/rig/node.py \
 	%D%/rig/own_milter.py \
+	%D%/rig/panels.py \
 	%D%/rig/patroni.py \
+	%D%/rig/pgsql_table.py \
 	%D%/rig/postfix.py \
 	%D%/rig/postgres.py \
 	%D%/rig/power.py \
@@ -151,7 +166,10 @@ EXTRA_DIST += \
 	%D%/rig/socketmap.py \
 	%D%/rig/stamp.py \
 	%D%/rig/setup_system.py \
+	%D%/rig/slapd.py \
 	%D%/rig/split_scenarios.py \
+	%D%/rig/table_outages.py \
+	%D%/rig/tables.py \
 	%D%/rig/tap.py \
 	%D%/rig/tools.py \
 	%D%/rig/tower.py \
@@ -195,6 +213,11 @@ FUZZERS += %D%/fuzz/fuzz_address
 %C%_fuzz_fuzz_address_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_address_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz/fuzz_cf
+%C%_fuzz_fuzz_cf_SOURCES = %D%/fuzz/fuzz_cf.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_cf_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_cf_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz/fuzz_config
 %C%_fuzz_fuzz_config_SOURCES = %D%/fuzz/fuzz_config.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_config_LDFLAGS = $(FUZZ_LINK)
@@ -210,10 +233,10 @@ FUZZERS += %D%/fuzz/fuzz_content
 %C%_fuzz_fuzz_content_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_content_LDADD = $(FUZZ_RELAY_LIBS)
 
-FUZZERS += %D%/fuzz/fuzz_query
-%C%_fuzz_fuzz_query_SOURCES = %D%/fuzz/fuzz_query.c $(FUZZ_MAIN)
-%C%_fuzz_fuzz_query_LDFLAGS = $(FUZZ_LINK)
-%C%_fuzz_fuzz_query_LDADD = $(FUZZ_RELAY_LIBS)
+FUZZERS += %D%/fuzz/fuzz_criterion
+%C%_fuzz_fuzz_criterion_SOURCES = %D%/fuzz/fuzz_criterion.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_criterion_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_criterion_LDADD = $(FUZZ_RELAY_LIBS)
 
 FUZZERS += %D%/fuzz/fuzz_control_line
 %C%_fuzz_fuzz_control_line_SOURCES = %D%/fuzz/fuzz_control_line.c $(FUZZ_MAIN)
@@ -234,6 +257,11 @@ FUZZERS += %D%/fuzz/fuzz_orcpt
 %C%_fuzz_fuzz_orcpt_SOURCES = %D%/fuzz/fuzz_orcpt.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_orcpt_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_orcpt_LDADD = $(FUZZ_LIBS)
+
+FUZZERS += %D%/fuzz/fuzz_query
+%C%_fuzz_fuzz_query_SOURCES = %D%/fuzz/fuzz_query.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_query_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_query_LDADD = $(FUZZ_LIBS)
 
 FUZZERS += %D%/fuzz/fuzz_smtp_command
 %C%_fuzz_fuzz_smtp_command_SOURCES = %D%/fuzz/fuzz_smtp_command.c $(FUZZ_MAIN)
@@ -282,6 +310,10 @@ UNIT_TESTS += %D%/unit/test_address
 UNIT_TESTS += %D%/unit/test_ascii
 %C%_unit_test_ascii_SOURCES = %D%/unit/test_ascii.c
 %C%_unit_test_ascii_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_cf
+%C%_unit_test_cf_SOURCES = %D%/unit/test_cf.c
+%C%_unit_test_cf_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_clock
 %C%_unit_test_clock_SOURCES = %D%/unit/test_clock.c
@@ -428,6 +460,14 @@ UNIT_TESTS += %D%/unit/test_milter_packet
 %C%_unit_test_milter_packet_SOURCES = %D%/unit/test_milter_packet.c
 %C%_unit_test_milter_packet_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_module
+%C%_unit_test_module_SOURCES = %D%/unit/test_module.c
+%C%_unit_test_module_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += %D%/unit/other_version/ldap.so
+%C%_unit_other_version_ldap_so_SOURCES = %D%/unit/module_other_version.c
+%C%_unit_other_version_ldap_so_CFLAGS = $(MODULE_CFLAGS)
+%C%_unit_other_version_ldap_so_LDFLAGS = $(MODULE_LDFLAGS)
+
 UNIT_TESTS += %D%/unit/test_policy
 %C%_unit_test_policy_SOURCES = %D%/unit/test_policy.c
 %C%_unit_test_policy_LDADD = $(UNIT_LIBS)
@@ -436,9 +476,25 @@ UNIT_TESTS += %D%/unit/test_policy_choice
 %C%_unit_test_policy_choice_SOURCES = %D%/unit/test_policy_choice.c
 %C%_unit_test_policy_choice_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_policy_copies
+%C%_unit_test_policy_copies_SOURCES = %D%/unit/test_policy_copies.c
+%C%_unit_test_policy_copies_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_pool
+%C%_unit_test_pool_SOURCES = %D%/unit/test_pool.c %D%/unit/pool_unit.c %D%/unit/pool_unit.h
+%C%_unit_test_pool_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_pool_failure
+%C%_unit_test_pool_failure_SOURCES = %D%/unit/test_pool_failure.c %D%/unit/pool_unit.c %D%/unit/pool_unit.h
+%C%_unit_test_pool_failure_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_process
 %C%_unit_test_process_SOURCES = %D%/unit/test_process.c
 %C%_unit_test_process_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_query
+%C%_unit_test_query_SOURCES = %D%/unit/test_query.c
+%C%_unit_test_query_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_queue
 %C%_unit_test_queue_SOURCES = %D%/unit/test_queue.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
@@ -474,9 +530,9 @@ UNIT_TESTS += %D%/unit/test_queue_open
 %C%_unit_test_queue_open_SOURCES = %D%/unit/test_queue_open.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_open_LDADD = $(UNIT_RELAY_LIBS)
 
-UNIT_TESTS += %D%/unit/test_query
-%C%_unit_test_query_SOURCES = %D%/unit/test_query.c
-%C%_unit_test_query_LDADD = $(UNIT_RELAY_LIBS)
+UNIT_TESTS += %D%/unit/test_criterion
+%C%_unit_test_criterion_SOURCES = %D%/unit/test_criterion.c
+%C%_unit_test_criterion_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_relay_rates
 %C%_unit_test_relay_rates_SOURCES = %D%/unit/test_relay_rates.c
@@ -541,6 +597,10 @@ UNIT_TESTS += %D%/unit/test_table
 UNIT_TESTS += %D%/unit/test_table_pcre_needs
 %C%_unit_test_table_pcre_needs_SOURCES = %D%/unit/test_table_pcre_needs.c
 %C%_unit_test_table_pcre_needs_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_table_external
+%C%_unit_test_table_external_SOURCES = %D%/unit/test_table_external.c
+%C%_unit_test_table_external_LDADD = $(UNIT_LIBS) $(SQLITE_LIBS)
 
 UNIT_TESTS += %D%/unit/test_table_files
 %C%_unit_test_table_files_SOURCES = %D%/unit/test_table_files.c

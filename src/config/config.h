@@ -89,7 +89,8 @@ struct config_milter {
     enum config_mixed_filters mixed_filters;
     char *filter_header;
     enum config_on_failure on_failure;
-    struct endpoint *metrics; /* sockets of splitmilter's metrics page; may be none */
+    unsigned lookup_timeout_ms; /* for a look-up in a table that asks servers, also of listeners */
+    struct endpoint *metrics;   /* sockets of splitmilter's metrics page; may be none */
     size_t metrics_count;
 };
 

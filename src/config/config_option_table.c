@@ -65,6 +65,7 @@ const struct config_option config_options[] = {
     {OPTION(MILTER, "mixed_filters", WORD, mixed_filters), 0, "tag", 0, 0, mixed_words},
     {OPTION(MILTER, "filter_header", HEADER, filter_header), 0, "X-Split-Filter", 0, 0, NULL},
     {OPTION(MILTER, "on_failure", WORD, on_failure), 0, "tempfail", 0, 0, failure_words},
+    {OPTION(MILTER, "lookup_timeout", MILLISECONDS, lookup_timeout_ms), 0, "10s", 1, 29, NULL},
     {OPTION(MILTER, "metrics", SOCKETS, metrics), AT(MILTER, metrics_count), "", 0, 4, NULL},
     {OPTION(FILTER, "nexthop", TRANSPORT, nexthop), 0, NULL, 0, 0, NULL},
     {OPTION(RELAY, "listen", SOCKETS, listen), AT(RELAY, listen_count), "inet:10030@127.0.0.1", 1, 16, NULL},

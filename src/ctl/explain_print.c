@@ -46,6 +46,11 @@ static void print_part(const char *name, const char *value, const struct policy_
     else
         buf_addf(&line, " (%s: %s -> %s)", r->table, r->key, r->value);
     print_line(&line);
+    if (has_reason(r) && r->query[0] != '\0') {
+        buf_reset(&line);
+        buf_addf(&line, "  %-10s asked: host %s: %s", "", r->host, r->query);
+        print_line(&line);
+    }
     buf_clear(&line);
 }
 
@@ -145,6 +150,8 @@ static json_t *reason_json(const struct policy_reason *r)
     ctl_json_set(o, "value", ctl_json_text(r->value));
     ctl_json_set(o, "path", ctl_json_text(r->path));
     ctl_json_set(o, "line", json_integer(r->line));
+    ctl_json_set(o, "host", ctl_json_text(r->host));
+    ctl_json_set(o, "query", ctl_json_text(r->query));
     return o;
 }
 

@@ -19,10 +19,10 @@ bool select_option(struct select_request *s, int option, const char *value)
         return true;
     }
     s->has_condition |= option != SELECT_LIMIT && option != SELECT_IN;
-    enum query_word word = (enum query_word)(option - SELECT_FROM);
-    if (query_take(&s->selection, word, value, time(NULL), &err) == 0)
+    enum criterion word = (enum criterion)(option - SELECT_FROM);
+    if (criterion_take(&s->selection, word, value, time(NULL), &err) == 0)
         return true;
-    ctl_complain("--%s '%s': %s", query_name(word), value, err.text);
+    ctl_complain("--%s '%s': %s", criterion_name(word), value, err.text);
     return false;
 }
 

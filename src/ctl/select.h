@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * select: the command-line arguments that select copies. They are the same for queue, show, retry,
- * hold, release, delete, requeue and history: IDs, or --all, or conditions (query.h). A destination
+ * hold, release, delete, requeue and history: IDs, or --all, or conditions (criterion.h). A destination
  * may be given with --all and with conditions. One thread.
  *
  *     --from PATTERN --to PATTERN --reason TEXT --older AGE --newer AGE --larger SIZE --mta-id ID
@@ -12,7 +12,7 @@
 
 #include "config/config.h"
 #include "queue/queue.h"
-#include "relay/query.h"
+#include "relay/criterion.h"
 
 #include <getopt.h>
 #include <stdbool.h>
@@ -20,17 +20,17 @@
 /* Values that getopt_long() returns for these options. The values of a command's own options are
  * letters, which are smaller. */
 enum select_word {
-    SELECT_FROM = 1000 + QUERY_FROM,
-    SELECT_TO = 1000 + QUERY_TO,
-    SELECT_REASON = 1000 + QUERY_REASON,
-    SELECT_OLDER = 1000 + QUERY_OLDER,
-    SELECT_NEWER = 1000 + QUERY_NEWER,
-    SELECT_LARGER = 1000 + QUERY_LARGER,
-    SELECT_MTA_ID = 1000 + QUERY_MTA_ID,
-    SELECT_MESSAGE_ID = 1000 + QUERY_MESSAGE_ID,
-    SELECT_LIMIT = 1000 + QUERY_LIMIT,
-    SELECT_IN = 1000 + QUERY_IN,
-    SELECT_ALL = 1000 + QUERY_WORDS,
+    SELECT_FROM = 1000 + CRITERION_FROM,
+    SELECT_TO = 1000 + CRITERION_TO,
+    SELECT_REASON = 1000 + CRITERION_REASON,
+    SELECT_OLDER = 1000 + CRITERION_OLDER,
+    SELECT_NEWER = 1000 + CRITERION_NEWER,
+    SELECT_LARGER = 1000 + CRITERION_LARGER,
+    SELECT_MTA_ID = 1000 + CRITERION_MTA_ID,
+    SELECT_MESSAGE_ID = 1000 + CRITERION_MESSAGE_ID,
+    SELECT_LIMIT = 1000 + CRITERION_LIMIT,
+    SELECT_IN = 1000 + CRITERION_IN,
+    SELECT_ALL = 1000 + CRITERION_COUNT,
 };
 
 /* The entries of these options in a command's array of struct option (getopt_long(3)). */

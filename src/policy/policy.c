@@ -33,6 +33,8 @@ void policy_reason_set(struct policy_reason *r, const struct table_match *m)
     r->value = mem_strdup(buf_str(&m->value));
     r->path = mem_strdup(path == NULL ? "" : path);
     r->line = m->line;
+    r->host = mem_strdup(buf_str(&m->host));
+    r->query = mem_strdup(buf_str(&m->query));
 }
 
 void policy_reason_copy(struct policy_reason *r, const struct policy_reason *from)
@@ -42,6 +44,8 @@ void policy_reason_copy(struct policy_reason *r, const struct policy_reason *fro
     r->value = mem_strdup(from->value);
     r->path = mem_strdup(from->path);
     r->line = from->line;
+    r->host = mem_strdup(from->host);
+    r->query = mem_strdup(from->query);
 }
 
 void policy_reason_clear(struct policy_reason *r)
@@ -50,6 +54,8 @@ void policy_reason_clear(struct policy_reason *r)
     free(r->key);
     free(r->value);
     free(r->path);
+    free(r->host);
+    free(r->query);
 }
 
 enum table_result policy_bad_answer(const struct table_match *m, struct err *err)
@@ -296,6 +302,7 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     struct err ignored;
     size_t len = strlen(rcpt);
 
+    table_scratch_begin(s);
     memset(out, 0, sizeof *out);
     out->rcpt = mem_strdup(rcpt);
     dsn_init(&out->dsn);

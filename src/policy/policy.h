@@ -62,7 +62,7 @@ struct policy_review {
  * times for one table, and for each warning; what it gets is valid during the call. Errors are a
  * table that cannot be opened, an invalid result, and an address whose canonical mapping does not
  * end. Warnings are a line that is skipped, a result that only Postfix acts on, a compiled table
- * that is older than its source, and a socketmap whose server does not answer. The caller frees the
+ * that is older than its source, and servers of tables that do not answer. The caller frees the
  * content of *out with policy_review_clear().
  */
 void policy_review(const struct config *config, const struct config_listener *listener,
@@ -86,6 +86,7 @@ struct policy_reason {
     char *table, *key, *value; /* owned */
     char *path;                /* "" for tables without file; owned */
     unsigned line;
+    char *host, *query; /* of a table that asks servers by a query; "" otherwise; owned */
 };
 
 /* Whether a decision failed. This value alone says so: the text in `failure` beside it only

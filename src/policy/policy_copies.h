@@ -29,9 +29,6 @@ struct policy_copies *policy_copies_replace(const struct policy_copies *p, const
 const struct table *policy_copies_table(const struct policy_copies *p, size_t index)
     __attribute__((nonnull));
 
-/* May policy_copies_decide() wait for a server (socketmap), or compute for long (regexp)? */
-bool policy_copies_may_take_long(const struct policy_copies *p) __attribute__((nonnull));
-
 /* The decision about one recipient. The caller owns it and frees its content with
  * policy_copies_decision_clear(). */
 struct policy_copies_decision {
@@ -48,6 +45,19 @@ struct policy_copies_decision {
  * address, or is in the tag domain, has no result. Always fills *out. */
 void policy_copies_decide(const struct policy_copies *p, struct table_scratch *s, const char *path,
                           struct policy_copies_decision *out) __attribute__((nonnull));
+
+/* At most this number of decisions of a listener run on helper threads at a time, so that a server
+ * that hangs leaves helper threads for others. A table has no more connections either. */
+#define POLICY_COPIES_RUNNING_MAX 16
+
+/* As policy_copies_decide(), for a task: a decision that may wait for a server, or compute for long
+ * (regexp), runs in task_block(). A decision that gets no helper thread within lookup_timeout has
+ * failed (POLICY_FAILED). */
+void policy_copies_decide_in_task(const struct policy_copies *p, struct table_scratch *s,
+                                  const char *path, struct policy_copies_decision *out)
+    __attribute__((nonnull));
+
+/* Release the memory of a decision. */
 void policy_copies_decision_clear(struct policy_copies_decision *d) __attribute__((nonnull));
 
 #endif

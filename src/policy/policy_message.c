@@ -51,6 +51,7 @@ void policy_begin(const struct policy *p, struct table_scratch *s, const char *s
     struct address a;
     struct err ignored;
 
+    table_scratch_begin(s);
     memset(out, 0, sizeof *out);
     out->is_bypassed = is_bypassed(&p->config->milter, client);
     out->is_from_tag_domain = address_leads_into(sender, strlen(sender), p->config->tag_domain);

@@ -85,9 +85,11 @@ int policy_open_map(const struct config *config, enum policy_map map,
             err_wrap(err, "%s", maps[map].option);
             return config_place_fail(specs->places[i], err);
         }
-    for (size_t i = 0; i < out->count; i++)
+    for (size_t i = 0; i < out->count; i++) {
+        table_set_timeout(out->tables[i], config->milter.lookup_timeout_ms);
         if (check_table(config, map, out->tables[i], err) != 0)
             return -1;
+    }
     return 0;
 }
 
@@ -124,11 +126,13 @@ static struct table *replace_table(const struct config *config, enum policy_map 
     if (own_path == NULL || strcmp(own_path, path) != 0)
         return table_ref(t);
     struct table *fresh = table_open(table_spec(t), err);
-    if (fresh != NULL && check_table(config, map, fresh, err) != 0) {
-        table_close(fresh);
-        fresh = NULL;
-    }
-    return fresh;
+    if (fresh == NULL)
+        return NULL;
+    table_set_timeout(fresh, config->milter.lookup_timeout_ms);
+    if (check_table(config, map, fresh, err) == 0)
+        return fresh;
+    table_close(fresh);
+    return NULL;
 }
 
 int policy_replace_map(const struct config *config, enum policy_map map,

@@ -32,12 +32,12 @@ static void blame(const struct reviewing *r, bool is_warning, unsigned line, con
     r->fault(&fault, r->ctx);
 }
 
-/* Report a line that is skipped (table_faults.each). */
-static void note_skipped(void *ctx, const char *path, unsigned line, const char *text)
+/* Report a fault that does not prevent the use of a table (table_faults.each). */
+static void note_fault(void *ctx, const char *path, unsigned line, const char *text)
 {
     const struct reviewing *r = ctx;
-    char *placed =
-        line > 0 ? mem_printf("%s:%u: %s", path, line, text) : mem_printf("%s: %s", path, text);
+    char *placed = line > 0 ? mem_printf("%s:%u: %s", path, line, text)
+                            : mem_printf("%s%s%s", path, path[0] == '\0' ? "" : ": ", text);
     struct policy_fault fault = {true, path, line, placed};
 
     r->fault(&fault, r->ctx);
@@ -141,22 +141,6 @@ static void review_age(const struct reviewing *r, const struct table *t)
     free(source);
 }
 
-/* Warn when the server of a socketmap does not answer. */
-static void review_server(const struct reviewing *r, const struct table *t)
-{
-    struct table_match match;
-    struct err err;
-
-    if (!table_asks_server(t))
-        return;
-    struct table_scratch *scratch = table_scratch_new();
-    table_match_init(&match);
-    if (table_has_failed(table_find(t, scratch, "check@split.invalid", &match, &err)))
-        blame(r, true, 0, err.text);
-    table_match_clear(&match);
-    table_scratch_free(scratch);
-}
-
 /* The address from which the mapping of an entry is followed: its key, or its result when the key
  * is no address (a domain, a pattern). False: the result is no address either, which review_value()
  * reports. */
@@ -225,7 +209,7 @@ static void keep_canonical(struct reviewing *r, struct table *t)
 
 static void review_table(struct reviewing *r, const char *spec, const char *option)
 {
-    const struct table_faults faults = {note_skipped, r};
+    const struct table_faults faults = {note_fault, r};
     struct err err;
     struct table *t = table_open_reporting(spec, &faults, &err);
 
@@ -238,11 +222,12 @@ static void review_table(struct reviewing *r, const char *spec, const char *opti
         r->out->sees_all = false;
         return;
     }
+    table_set_timeout(t, r->policy.config->milter.lookup_timeout_ms);
     r->out->tables++;
-    r->out->sees_all = r->out->sees_all && !table_takes_whole_address(t);
+    r->out->sees_all = r->out->sees_all && !table_takes_whole_address(t) && !table_asks_server(t);
     table_each_value(t, review_value, r);
     review_age(r, t);
-    review_server(r, t);
+    table_try_hosts(t, "check@split.invalid", &faults);
     keep_canonical(r, t);
     r->table = NULL;
     table_close(t);

@@ -204,19 +204,42 @@ static enum db_status set_up_session(struct db_pgsql *p, struct err *err)
 
 /* --- the lock and the tables --- */
 
-/* End this process of the server, if it still has the lock of the node. pg_locks shows the two keys
- * of the lock as oids. */
+/* In pg_locks: the lock of the node $1. The view shows the two keys as oids. */
+#define IS_NODE_LOCK                                                                               \
+    "locktype = 'advisory' AND classid = " NODE_LOCK                                               \
+    " AND objid = CAST(CAST(hashtext($1) AS BIGINT) & 4294967295 AS OID)"
+
+/* End this process of the server, if it still has the lock of the node. */
 static enum db_status end_backend(struct db_pgsql *p, const char *node, int backend,
                                   struct err *err)
 {
     const struct db_value values[] = {db_text(node), db_int(backend)};
 
-    return p->base.ops->query(
-        &p->base,
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-        " AND classid = " NODE_LOCK " AND objid = CAST(CAST(hashtext($1) AS BIGINT) & 4294967295"
-        " AS OID) AND pid = $2",
-        values, 2, NULL, NULL, err);
+    return p->base.ops->query(&p->base,
+                              "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE " IS_NODE_LOCK
+                              " AND pid = $2",
+                              values, 2, NULL, NULL, err);
+}
+
+/* Set the reason why the lock of the node cannot be had. A session whose splitrelay was killed goes
+ * on as long as its commit waits for a standby. */
+static void explain_lock(struct db_pgsql *p, const char *node, struct err *err)
+{
+    const struct db_value name = db_text(node);
+    struct err ignored;
+    int64_t found = 0;
+
+    if (db_get_number(&p->base,
+                      "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE " IS_NODE_LOCK
+                      " AND granted AND wait_event = 'SyncRep'",
+                      &name, 1, &found, &ignored) == DB_OK &&
+        found != 0)
+        err_set(err,
+                "the last session of node \"%s\" at %s waits for a synchronous standby to have its "
+                "commit",
+                node, p->server);
+    else
+        err_set(err, "another splitrelay is node \"%s\" of the queue at %s", node, p->server);
 }
 
 static enum db_status lock_node(struct db_pgsql *p, const struct db_pgsql_options *options,
@@ -232,8 +255,7 @@ static enum db_status lock_node(struct db_pgsql *p, const struct db_pgsql_option
             p->base.ops->query(&p->base, "SELECT pg_advisory_lock(" NODE_LOCK ", hashtext($1))",
                                &name, 1, NULL, NULL, err);
     if (status != DB_OK && strcmp(p->sqlstate, "55P03") == 0) /* lock_not_available */
-        err_set(err, "another splitrelay is node \"%s\" of the queue at %s", options->node,
-                p->server);
+        explain_lock(p, options->node, err);
     if (status == DB_OK && options->backend != NULL)
         *options->backend = PQbackendPID(p->conn);
     return status;

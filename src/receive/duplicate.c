@@ -152,19 +152,6 @@ static void add_destination(struct due *item, const char *name)
     item->copies[item->copy_count++] = name;
 }
 
-struct deciding {
-    const struct duplicate *duplicate;
-    const char *path;
-    struct policy_copies_decision *out;
-};
-
-static void decide(void *arg)
-{
-    const struct deciding *d = arg;
-
-    policy_copies_decide(d->duplicate->o.copies, d->duplicate->scratch, d->path, d->out);
-}
-
 /* Choose the copies of a recipient: by copy_maps, or by `copies` if copy_maps has no result. -1:
  * refused with `reply`. */
 static int choose_copies(struct duplicate *d, const char *path, struct due *item, struct err *reply)
@@ -172,13 +159,9 @@ static int choose_copies(struct duplicate *d, const char *path, struct due *item
     const struct config_listener *l = d->o.listener;
     struct transaction *t = d->o.transaction;
     struct policy_copies_decision decision;
-    struct deciding deciding = {d, path, &decision};
     int status = 0;
 
-    if (policy_copies_may_take_long(d->o.copies))
-        task_block(decide, &deciding);
-    else
-        decide(&deciding);
+    policy_copies_decide_in_task(d->o.copies, d->scratch, path, &decision);
     if (decision.failed != POLICY_OK) {
         /* POLICY_LIMIT refuses the recipient even without require_copies, because a client must not
          * be able to avoid copies by its choice of address. */

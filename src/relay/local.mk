@@ -3,7 +3,7 @@
 librelay_a_SOURCES += %D%/control.c %D%/control.h
 librelay_a_SOURCES += %D%/control_line.c %D%/control_line.h
 librelay_a_SOURCES += %D%/entry.c %D%/entry.h
-librelay_a_SOURCES += %D%/query.c %D%/query.h
+librelay_a_SOURCES += %D%/criterion.c %D%/criterion.h
 librelay_a_SOURCES += %D%/relay.c %D%/relay.h
 librelay_a_SOURCES += %D%/relay_api.c %D%/relay_api.h %D%/relay_api_private.h
 librelay_a_SOURCES += %D%/relay_api_copies.c

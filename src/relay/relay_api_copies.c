@@ -6,7 +6,7 @@
 #include "base/json_value.h"
 #include "queue/queue_id.h"
 #include "relay/entry.h"
-#include "relay/query.h"
+#include "relay/criterion.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,7 @@ struct list {
 static int take(struct queue_selection *s, const char *name, const char *value, bool is_queue,
                 struct err *err)
 {
-    enum query_word word = query_find(name);
+    enum criterion word = criterion_find(name);
     const char **text = strcmp(name, "destination") == 0         ? &s->destination
                         : strcmp(name, "id") == 0                ? &s->id
                         : is_queue && strcmp(name, "after") == 0 ? &s->after
@@ -53,11 +53,11 @@ static int take(struct queue_selection *s, const char *name, const char *value, 
         *text = value;
         return 0;
     }
-    if (word == QUERY_WORDS || (word == QUERY_IN && !is_queue)) {
+    if (word == CRITERION_COUNT || (word == CRITERION_IN && !is_queue)) {
         err_set(err, "no such condition");
         return -1;
     }
-    return query_take(s, word, value, time(NULL), err);
+    return criterion_take(s, word, value, time(NULL), err);
 }
 
 /* Make the selection from the parameters. Parameters without a value, as an HTML form sends them,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "table/table_private.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -10,11 +11,12 @@ static const struct table_type *const types[] = {
 #ifdef HAVE_CDB
     &table_cdb,
 #endif
-    &table_inline,
+    &table_inline,    &table_ldap,
 #ifdef HAVE_LMDB
     &table_lmdb,
 #endif
-    &table_pcre,   &table_regexp, &table_socketmap, &table_static, &table_texthash};
+    &table_mysql,     &table_pcre,   &table_pgsql,  &table_regexp,
+    &table_socketmap, &table_sqlite, &table_static, &table_texthash};
 
 enum { TYPE_COUNT = sizeof types / sizeof types[0] };
 
@@ -27,6 +29,8 @@ void table_match_clear(struct table_match *m)
 {
     buf_clear(&m->value);
     buf_clear(&m->key);
+    buf_clear(&m->host);
+    buf_clear(&m->query);
     table_match_init(m);
 }
 
@@ -42,6 +46,27 @@ void table_scratch_free(struct table_scratch *s)
     table_pcre_scratch_free(s->pcre);
     buf_clear(&s->groups);
     free(s);
+}
+
+void table_scratch_begin(struct table_scratch *s)
+{
+    s->is_limited = true;
+    s->deadline_ms = 0;
+}
+
+int64_t table_deadline_ms(const struct table *t, struct table_scratch *s,
+                          enum table_result *failure_out)
+{
+    int64_t deadline_ms = clock_now_ms() + t->timeout_ms;
+
+    *failure_out = TABLE_FAILED;
+    if (!s->is_limited)
+        return deadline_ms;
+    if (s->deadline_ms == 0)
+        s->deadline_ms = deadline_ms;
+    if (s->deadline_ms < deadline_ms - t->timeout_ms / 2)
+        *failure_out = TABLE_LIMIT;
+    return s->deadline_ms < deadline_ms ? s->deadline_ms : deadline_ms;
 }
 
 static const struct table_type *find_type(const char *name, size_t len)
@@ -71,22 +96,32 @@ static void set_unknown_type(const char *spec, size_t name_len, struct err *err)
     buf_clear(&known);
 }
 
+/* A specification without "proxy:". Postfix reaches a table through its proxymap(8) then. */
+static const char *without_proxy(const char *spec)
+{
+    static const char proxy[] = "proxy:";
+
+    return strncmp(spec, proxy, sizeof proxy - 1) == 0 ? spec + sizeof proxy - 1 : spec;
+}
+
 /* Complete the struct table that a type has made, with one reference. t: NULL if the type has
  * failed; NULL is then returned. path: NULL if there is no file. */
-static struct table *adopt(struct table *t, const struct table_type *type, const char *argument,
+static struct table *adopt(struct table *t, const struct table_type *type, const char *spec,
                            const char *path, const struct table_stamp *stamp)
 {
     if (t == NULL)
         return NULL;
     t->type = type;
     t->refs = 1;
-    t->spec = mem_printf("%s:%s", type->name, argument);
+    t->timeout_ms = TABLE_TIMEOUT_MS;
+    t->spec = mem_strdup(spec);
     t->path = path == NULL ? NULL : mem_strdup(path);
     t->stamp = *stamp;
     return t;
 }
 
-static struct table *load(const struct table_type *type, const char *argument, struct err *err)
+static struct table *load(const struct table_type *type, const char *spec, const char *argument,
+                          struct err *err)
 {
     char *path = mem_printf("%s%s", argument, type->suffix);
     struct table_stamp stamp;
@@ -95,36 +130,48 @@ static struct table *load(const struct table_type *type, const char *argument, s
     int fd = table_copy_file(path, type->file_max, &size, &stamp, err);
 
     if (fd >= 0)
-        t = adopt(type->load(path, fd, size, err), type, argument, path, &stamp);
+        t = adopt(type->load(path, fd, size, err), type, spec, path, &stamp);
     free(path);
     return t;
+}
+
+static struct table *read_and_parse(const struct table_type *type, const char *spec,
+                                    const char *path, const struct table_faults *faults,
+                                    struct err *err)
+{
+    struct table_stamp stamp;
+    size_t size;
+    char *text = table_read_file(path, type->file_max, &size, &stamp, err);
+
+    if (text == NULL)
+        return NULL;
+    return adopt(type->parse(path, text, size, faults, err), type, spec, path, &stamp);
 }
 
 struct table *table_open_reporting(const char *spec, const struct table_faults *faults,
                                    struct err *err)
 {
     struct table_stamp stamp = {0};
-    const char *colon = strchr(spec, ':');
+    const char *bare = without_proxy(spec), *colon = strchr(bare, ':');
 
-    if (colon == NULL || colon == spec || colon[1] == '\0') {
+    if (colon == NULL || colon == bare || colon[1] == '\0') {
         err_set(err, "\"%s\" is no table: expected type:argument, e.g. texthash:/path", spec);
         return NULL;
     }
-    const struct table_type *type = find_type(spec, (size_t)(colon - spec));
+    const struct table_type *type = find_type(bare, (size_t)(colon - bare));
     if (type == NULL) {
-        set_unknown_type(spec, (size_t)(colon - spec), err);
+        set_unknown_type(bare, (size_t)(colon - bare), err);
         return NULL;
     }
     const char *argument = colon + 1;
     if (type->open != NULL)
-        return adopt(type->open(argument, err), type, argument, NULL, &stamp);
+        return adopt(type->open(argument, err), type, spec, NULL, &stamp);
     if (type->load != NULL)
-        return load(type, argument, err);
-    size_t size;
-    char *text = table_read_file(argument, type->file_max, &size, &stamp, err);
-    if (text == NULL)
-        return NULL;
-    return adopt(type->parse(argument, text, size, faults, err), type, argument, argument, &stamp);
+        return load(type, spec, argument, err);
+    if (type->parse != NULL)
+        return read_and_parse(type, spec, argument, faults, err);
+    struct table *t = type->open_parameters(type, argument, faults, &stamp, err);
+    return adopt(t, type, spec, argument, &stamp);
 }
 
 struct table *table_open(const char *spec, struct err *err)
@@ -136,10 +183,17 @@ struct table *table_open_text(const struct table_type *type, const char *path, c
                               size_t size, struct err *err)
 {
     struct table_stamp stamp = {0};
-    char *copy = mem_zalloc(size + 1);
+    char *copy = mem_zalloc(size + 1), *spec = mem_printf("%s:%s", type->name, path);
 
     memcpy(copy, text, size);
-    return adopt(type->parse(path, copy, size, NULL, err), type, path, path, &stamp);
+    struct table *t = adopt(type->parse(path, copy, size, NULL, err), type, spec, path, &stamp);
+    free(spec);
+    return t;
+}
+
+void table_set_timeout(struct table *t, unsigned timeout_ms)
+{
+    t->timeout_ms = timeout_ms;
 }
 
 struct table *table_ref(struct table *t)
@@ -164,7 +218,7 @@ bool table_is_current(const struct table *t, const struct table_stamp *now)
 
 char *table_source_path(const struct table *t)
 {
-    return t->type->load == NULL ? NULL : mem_strdup(strchr(t->spec, ':') + 1);
+    return t->type->load == NULL ? NULL : mem_strdup(strchr(without_proxy(t->spec), ':') + 1);
 }
 
 const char *table_spec(const struct table *t)
@@ -209,12 +263,31 @@ enum table_result table_find(const struct table *t, struct table_scratch *s, con
                              struct table_match *m, struct err *err)
 {
     err_clear(err);
+    buf_reset(&m->host);
+    buf_reset(&m->query);
     enum table_result result = t->type->find(t, s, key, m, err);
 
     assert(table_has_failed(result) == (err->text[0] != '\0'));
     if (result == TABLE_FOUND)
         m->table = t;
     return result;
+}
+
+void table_try_hosts(const struct table *t, const char *key, const struct table_faults *faults)
+{
+    struct table_match match;
+    struct err err;
+
+    if (t->type->try_hosts != NULL) {
+        t->type->try_hosts(t, key, faults);
+    } else if (t->type->asks_server) {
+        struct table_scratch *scratch = table_scratch_new();
+        table_match_init(&match);
+        if (table_has_failed(table_find(t, scratch, key, &match, &err)))
+            faults->each(faults->ctx, "", 0, err.text);
+        table_match_clear(&match);
+        table_scratch_free(scratch);
+    }
 }
 
 int table_each_value(const struct table *t,

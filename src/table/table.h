@@ -38,6 +38,7 @@ struct table_match {
     struct buf key;            /* the key that was found; for pcre and regexp the pattern's text */
     const struct table *table; /* borrowed; table_spec() names it */
     unsigned line;             /* line of the source file, 0 where the type has no lines */
+    struct buf host, query;    /* of a type that asks servers by a query; "" otherwise */
 };
 
 /* Make an empty match, which may be used for many look-ups. _clear() frees what the match owns. */
@@ -47,12 +48,18 @@ void table_match_clear(struct table_match *m) __attribute__((nonnull));
 /* Memory for look-ups in all tables. table_scratch_free(NULL) is legal. */
 struct table_scratch *table_scratch_new(void) __attribute__((returns_nonnull, warn_unused_result));
 void table_scratch_free(struct table_scratch *s);
+/* A decision begins: all look-ups with this scratch, until the next call, have one time limit
+ * together, which begins with the first of them that asks a server. Without this call each look-up
+ * has a limit of its own. */
+void table_scratch_begin(struct table_scratch *s) __attribute__((nonnull));
 
 /*
  * Open "type:argument": inline:{ key=value, { key = text } }, static:value, texthash:/path,
  * pcre:/path, regexp:/path, lmdb:/path, cdb:/path (the last two only if they were built in),
- * socketmap:inet:host:port:name, socketmap:unix:/path:name. This call reads files completely, so
- * that later changes of a file have no effect on look-ups; a socketmap connects at its first
+ * socketmap:inet:host:port:name, socketmap:unix:/path:name, and mysql:/path, pgsql:/path,
+ * ldap:/path, sqlite:/path with the path of a parameter file of Postfix (their modules are loaded
+ * here). "proxy:" before a type has no meaning. This call reads files completely, so that later
+ * changes of a file have no effect on look-ups; a table that asks servers connects at its first
  * look-up. The caller has one reference. NULL with `err`: an unknown type (with the list of known
  * ones; for hash: and btree: with the advice to use texthash: with the same source, or lmdb:), or a
  * fault in a file as "PATH:LINE: what is wrong". Lines that Postfix skips with a warning (a line
@@ -79,6 +86,12 @@ struct table *table_open_reporting(const char *spec, const struct table_faults *
 /* Take one more reference, which is released by table_close(). Returns t. */
 struct table *table_ref(struct table *t)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
+
+#define TABLE_TIMEOUT_MS 10000 /* the time limit of a table until table_set_timeout() */
+
+/* Limit the time of one look-up in a table that asks servers, over all of them. Before the table is
+ * used by several threads. No effect on other types. */
+void table_set_timeout(struct table *t, unsigned timeout_ms) __attribute__((nonnull));
 
 /* Release a reference; the last one closes the table. NULL is legal. */
 void table_close(struct table *t);
@@ -119,7 +132,8 @@ bool table_is_current(const struct table *t, const struct table_stamp *now)
  * socketmap). */
 bool table_takes_whole_address(const struct table *t) __attribute__((nonnull));
 
-/* True if a look-up asks a server, and may wait for it (socketmap). */
+/* True if a look-up asks a server, or a database file, and may wait for it (socketmap, mysql,
+ * pgsql, ldap, sqlite). */
 bool table_asks_server(const struct table *t) __attribute__((nonnull));
 
 /* True if a look-up may wait for a server, or may compute for long (regexp: unlike pcre2,
@@ -136,6 +150,12 @@ bool table_may_take_long(const struct table *t) __attribute__((nonnull));
 enum table_result table_find(const struct table *t, struct table_scratch *s, const char *key,
                              struct table_match *m, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* For a table that asks servers: connect to each of them and ask for the key; `faults` receives a
+ * fault for each one that does not answer, without path and line. Nothing is done for other types.
+ * The state of the pool of connections, and so the look-ups, are not affected. */
+void table_try_hosts(const struct table *t, const char *key, const struct table_faults *faults)
+    __attribute__((nonnull));
 
 /*
  * Call fn for every result that can be seen without a look-up (all values of inline, static,

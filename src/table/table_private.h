@@ -18,6 +18,10 @@
  *     tests/it/it_postmap.py       its lists of kinds, if postmap(1) has such a type
  *     docs/splitmilter.conf.5, docs/tables.md, CHANGELOG.md    what users see
  *     docs/ARCHITECTURE.md         for a library: a row of its table
+ *
+ * A type whose library not everybody shall install is a module: module_NAME.c (table_module.h)
+ * instead of table_NAME.c, EXTERNAL(NAME) in table_external.c, types[] in module.c, and
+ * SPLIT_MODULE in configure.ac.
  */
 #ifndef SPLIT_TABLE_PRIVATE_H
 #define SPLIT_TABLE_PRIVATE_H
@@ -35,8 +39,8 @@ static inline bool table_is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* A type has one of three functions: open (the argument names no file), parse or load (the argument
- * names a file). */
+/* A type has one of four functions: open (the argument names no file), parse or load (the argument
+ * names a file), or open_parameters (the argument names a parameter file of Postfix). */
 struct table_type {
     const char *name;         /* "texthash" */
     bool asks_server;         /* table_asks_server() */
@@ -54,6 +58,10 @@ struct table_type {
      * anonymous file. The function owns the descriptor from then on: it keeps or closes it, also on
      * failure. */
     struct table *(*load)(const char *path, int fd, size_t size, struct err *err);
+    /* Sets *stamp_out to the state in which the file was read. */
+    struct table *(*open_parameters)(const struct table_type *type, const char *path,
+                                     const struct table_faults *faults,
+                                     struct table_stamp *stamp_out, struct err *err);
     const char *suffix;             /* with load: ".lmdb" */
     uint64_t file_max;              /* bytes, with parse and load */
     void (*close)(struct table *t); /* releases the whole state, struct table included */
@@ -62,6 +70,8 @@ struct table_type {
     int (*each_value)(const struct table *t,
                       int (*fn)(const char *key, const char *value, unsigned line, void *ctx),
                       void *ctx); /* NULL: results are only seen in a look-up */
+    /* table_try_hosts(); NULL: table_find() is called. */
+    void (*try_hosts)(const struct table *t, const char *key, const struct table_faults *faults);
 };
 
 struct table {
@@ -69,11 +79,12 @@ struct table {
     char *spec;               /* owned by table.c */
     char *path;               /* owned by table.c; NULL where there is no file */
     struct table_stamp stamp; /* of the file when it was read */
+    unsigned timeout_ms;      /* for one look-up, of types that ask a server */
     unsigned refs;            /* atomic */
 };
 
 extern const struct table_type table_inline, table_static, table_texthash, table_pcre, table_regexp,
-    table_socketmap;
+    table_socketmap, table_ldap, table_mysql, table_pgsql, table_sqlite;
 #ifdef HAVE_LMDB
 extern const struct table_type table_lmdb;
 #endif
@@ -90,7 +101,16 @@ struct table *table_open_text(const struct table_type *type, const char *path, c
 struct table_scratch {
     struct pcre_scratch *pcre; /* NULL until the first look-up in a pcre table */
     struct buf groups;         /* room for the groups of regexec(3) */
+    bool is_limited;           /* table_scratch_begin(): the look-ups share one time limit */
+    int64_t deadline_ms;       /* of all of them; 0: no server was asked yet */
 };
+/*
+ * The deadline of a look-up in a table that asks a server, which begins now. *failure_out: what it
+ * results in if it fails. That is TABLE_LIMIT if other look-ups of the decision have used up more
+ * than half of the time: the address is the reason then, because it has so many keys.
+ */
+int64_t table_deadline_ms(const struct table *t, struct table_scratch *s,
+                          enum table_result *failure_out) __attribute__((nonnull));
 /* Free the part of a scratch that pcre tables use. NULL is legal. */
 void table_pcre_scratch_free(struct pcre_scratch *p);
 

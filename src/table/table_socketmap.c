@@ -20,9 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOKUP_TIMEOUT_MS 10000 /* for a whole look-up: connecting, request and reply */
-#define IDLE_MAX 16             /* connections */
-#define IDLE_MS 10000           /* a connection that was idle for longer is not used again */
+#define IDLE_MAX 16   /* connections */
+#define IDLE_MS 10000 /* a connection that was idle for longer is not used again */
 
 struct idle {
     struct stream *stream;
@@ -166,17 +165,20 @@ static enum exchange exchange(const struct socketmap *sm, struct stream *s, cons
 
 /* Send a request over an idle connection or a new one, and read the reply. A connection that breaks
  * is replaced once, because the server may have been restarted. */
-static int ask(struct socketmap *sm, const char *key, struct socketmap_reply *reply,
-               struct err *err)
+static int ask(struct socketmap *sm, const char *key, int64_t deadline_ms,
+               struct socketmap_reply *reply, struct err *err)
 {
-    int64_t deadline_ms = clock_now_ms() + LOOKUP_TIMEOUT_MS;
     enum exchange x = EXCHANGE_BROKEN;
     struct stream *s = take_idle(sm);
 
     for (int attempt = 0; attempt < 2 && x == EXCHANGE_BROKEN; attempt++) {
         int64_t left_ms = deadline_ms - clock_now_ms();
-        if (left_ms <= 0)
+        if (left_ms <= 0) {
+            if (attempt == 0)
+                err_set(err, "no time is left");
+            stream_free(s);
             break;
+        }
         if (s == NULL) {
             int fd = endpoint_connect(&sm->server, (unsigned)left_ms, err);
             if (fd < 0) {
@@ -225,13 +227,13 @@ static enum table_result socketmap_find(const struct table *t, struct table_scra
     /* The idle connections are not part of the immutable state of a table, so const is cast
      * away. */
     struct socketmap *sm = (struct socketmap *)t;
-    enum table_result result = TABLE_FAILED;
     struct socketmap_reply reply = {0};
+    enum table_result result;
+    int64_t deadline_ms = table_deadline_ms(t, s, &result);
 
-    (void)s;
-    if (ask(sm, key, &reply, err) == 0)
+    if (ask(sm, key, deadline_ms, &reply, err) == 0)
         result = understand(&reply, key, m, err);
-    if (result == TABLE_FAILED)
+    if (table_has_failed(result))
         err_wrap(err, "socketmap:%s:%s", sm->server_name, sm->map_name);
     socketmap_reply_clear(&reply);
     return result;

@@ -42,40 +42,46 @@ void task_helpers_init(struct task_pool *pool)
     pool->jobs_end = &pool->first_job;
 }
 
-/* Wait to be called, at most IDLE_S. Returns the job, or NULL. The caller holds the lock. */
-static struct task_block_job *wait_idle(struct task_pool *pool)
+static void init_idle(struct task_idle *self)
 {
-    struct task_idle self = {.next = pool->idle}, **link = &pool->idle;
     pthread_condattr_t attr;
-    struct timespec until;
-    int error = 0;
 
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&self.is_called, &attr);
+    pthread_cond_init(&self->is_called, &attr);
     pthread_condattr_destroy(&attr);
+}
+
+/* Wait to be called, at most IDLE_S. Returns the job, or NULL. The caller holds the lock. */
+static struct task_block_job *wait_idle(struct task_pool *pool, struct task_idle *self)
+{
+    struct task_idle **link = &pool->idle;
+    struct timespec until;
+    int error = 0;
+
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += IDLE_S;
-    pool->idle = &self;
-    while (self.job == NULL && error != ETIMEDOUT && !atomic_load(&pool->is_stopping))
-        error = pthread_cond_timedwait(&self.is_called, &pool->lock, &until);
-    if (self.job == NULL) {
-        while (*link != &self)
+    self->job = NULL;
+    self->next = pool->idle;
+    pool->idle = self;
+    while (self->job == NULL && error != ETIMEDOUT && !atomic_load(&pool->is_stopping))
+        error = pthread_cond_timedwait(&self->is_called, &pool->lock, &until);
+    if (self->job == NULL) {
+        while (*link != self)
             link = &(*link)->next;
-        *link = self.next;
+        *link = self->next;
     }
-    pthread_cond_destroy(&self.is_called);
-    return self.job;
+    return self->job;
 }
 
 /* Take the next job of the queue, or wait for one. NULL: this thread has to end. The caller holds
  * the lock. */
-static struct task_block_job *next_job(struct task_pool *pool)
+static struct task_block_job *next_job(struct task_pool *pool, struct task_idle *self)
 {
     struct task_block_job *job = pool->first_job;
 
     if (job == NULL)
-        return wait_idle(pool);
+        return wait_idle(pool, self);
     pool->first_job = job->next;
     if (pool->first_job == NULL)
         pool->jobs_end = &pool->first_job;
@@ -86,9 +92,11 @@ static void *helper_main(void *arg)
 {
     struct task_pool *pool = arg;
     struct task_block_job *job;
+    struct task_idle self;
 
+    init_idle(&self);
     pthread_mutex_lock(&pool->lock);
-    while ((job = next_job(pool)) != NULL) {
+    while ((job = next_job(pool, &self)) != NULL) {
         pthread_mutex_unlock(&pool->lock);
         job->fn(job->arg);
         pthread_mutex_lock(&pool->lock);
@@ -106,6 +114,7 @@ static void *helper_main(void *arg)
     pool->helpers--;
     pthread_cond_broadcast(&pool->changed);
     pthread_mutex_unlock(&pool->lock);
+    pthread_cond_destroy(&self.is_called);
     return NULL;
 }
 

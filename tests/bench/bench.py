@@ -22,6 +22,7 @@ from page import bench_page  # noqa: E402
 from measure import RELAYED, Syncs, Table, Target, relay_configuration, relay_tables, wait_sent  # noqa: E402
 from replicated import bench_replicated  # noqa: E402
 from size import bench_size  # noqa: E402
+from sql import bench_sql  # noqa: E402
 from store import bench_store  # noqa: E402
 from whole import bench_whole  # noqa: E402
 
@@ -78,10 +79,17 @@ class Front:
         self.candidates = []  # (name, port, recipient)
         self.services = ""
         self.instance = None
+        self.main = {
+            "default_transport": "discard:",
+            "relay_transport": "discard:",
+            "relay_domains": "example.com example.net",
+            "receive_override_options": "no_address_mappings",
+            "milter_default_action": "tempfail",
+        }
 
-    def add(self, name, milter, recipients):
+    def add(self, name, milter, recipients, smtpd_options=""):
         port = self.r.free_port()
-        setting = f" -o smtpd_milters={milter}" if milter else ""
+        setting = (f" -o smtpd_milters={milter}" if milter else "") + smtpd_options
         self.services += f"127.0.0.1:{port} inet n - n - - smtpd{setting}\n"
         for suffix, recipient in recipients:
             self.candidates.append((name + suffix, port, recipient))
@@ -114,18 +122,7 @@ class Front:
         self.add(f"splitmilter, {kind}", setting, [(", no table matches", UNKNOWN), (", filter", KNOWN), (", filter and copy", COPIED)])
 
     def start(self):
-        self.instance = rig.Postfix(
-            self.r,
-            "front",
-            {
-                "default_transport": "discard:",
-                "relay_transport": "discard:",
-                "relay_domains": "example.com example.net",
-                "receive_override_options": "no_address_mappings",
-                "milter_default_action": "tempfail",
-            },
-            services=self.services,
-        )
+        self.instance = rig.Postfix(self.r, "front", self.main, services=self.services)
         self.instance.start()
 
     def measure(self, title, flags):
@@ -187,6 +184,10 @@ def bench_front(r, options):
 
 def bench_table_size(r, options):
     bench_size(r, options, Front(r, options), Table)
+
+
+def bench_tables(r, options):
+    return bench_sql(r, options, Front(r, options))
 
 
 def bench_relay(r, options):
@@ -363,7 +364,7 @@ def main():
     parser.add_argument("--backlog", type=int, default=1000000, help="copies queued at a start; 2 GB of disk (1000000)")
     parser.add_argument("--drain", type=int, default=100000, help="copies that splitrelay, and Postfix, have to drain (100000)")
     parser.add_argument("--directory", help="where spools and Postfix queues are, such as another file system (the build directory)")
-    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "whole", "store", "memory", "backlog", "drain", "starvation", "replicated", "page"), help="one part alone")
+    parser.add_argument("--only", choices=("front", "size", "relay", "duplicator", "whole", "store", "memory", "backlog", "drain", "starvation", "replicated", "sql", "page"), help="one part alone")
     parser.add_argument("--churn", type=int, default=100000, help="copies that come and go in PostgreSQL while others wait (100000)")
     parser.add_argument("--check", action="store_true", help="exit 1 if a target is not met")
     options = parser.parse_args()
@@ -375,7 +376,7 @@ def main():
         sys.exit(f"cannot run: {e}")
     parts = {"front": bench_front, "size": bench_table_size, "relay": bench_relay, "duplicator": bench_duplicator, "memory": bench_memory}
     parts.update(whole=bench_whole, store=bench_store, backlog=bench_backlog, drain=bench_drain, starvation=bench_starvation)
-    parts.update(replicated=bench_replicated, page=bench_page)
+    parts.update(replicated=bench_replicated, sql=bench_tables, page=bench_page)
     session = rig.Session("bench", working_directory(options.directory))
     results = {}
     status = 0

@@ -10,6 +10,7 @@ package, built on that release. `./dev cleanroot' prepares both. The root is bel
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 
 import rig
@@ -180,7 +181,8 @@ class Site:
             self.filters = [rig.Filter(r, n, ("127.0.0.1", 10025), port=p) for n, p in (("primary", 10024), ("secondary", 10027))]
         self.guide = rig.MachineGuide(self.machine)
         os.makedirs(f"{self.machine.path}{self.guide.clone}/build/deb")
-        shutil.copy(deb, f"{self.machine.path}{self.guide.clone}/build/deb/")
+        for path in (deb, *(deb.replace("splitmilter_", f"splitmilter-{kind}_") for kind in ("mysql", "pgsql", "ldap", "sqlite"))):
+            shutil.copy(path, f"{self.machine.path}{self.guide.clone}/build/deb/")
         self.machine.start()
 
     def chroot_no(self):
@@ -275,7 +277,7 @@ def test_units_and_sandboxes(r):
     is enabled."""
     site = Site(r, filters=False)
     m = site.machine
-    m.run(f"echo 'postfix postfix/main_mailer_type select Local only' | debconf-set-selections; apt-get install -y postfix {site.guide.clone}/build/deb/*.deb")
+    m.run(f"echo 'postfix postfix/main_mailer_type select Local only' | debconf-set-selections; apt-get install -y postfix {site.guide.clone}/build/deb/splitmilter_*.deb")
     m.run("mkdir -p /srv/mail /home/archive; chown splitmilter /srv/mail /home/archive")
     m.write(
         "/etc/splitmilter/splitmilter.conf",
@@ -313,6 +315,23 @@ def test_units_and_sandboxes(r):
     m.run("systemctl disable splitrelay postfix")
     said = m.run("splitctl status")
     assert said.startswith("OK\n") and re.search("(?m)^splitrelay +off +not of this machine: its unit is not enabled$", said), said
+
+
+def test_a_module_starts_what_waits_for_it(r):
+    """A daemon that did not start without the module of a table is started by the installation of the module."""
+    site = Site(r, filters=False)
+    m = site.machine
+    m.run(f"apt-get install -y {site.guide.clone}/build/deb/splitmilter_*.deb")
+    with sqlite3.connect(f"{m.path}/etc/splitmilter/filter.sqlite") as database:
+        database.execute("CREATE TABLE filter (address TEXT PRIMARY KEY, name TEXT)")
+    database.close()
+    m.write("/etc/splitmilter/filter.cf", "dbpath = /etc/splitmilter/filter.sqlite\nquery = SELECT name FROM filter WHERE address = '%s'\n")
+    m.write("/etc/splitmilter/splitmilter.conf", 'milter { filter_maps = { "sqlite:/etc/splitmilter/filter.cf" } }\n')
+    m.run("systemctl restart splitmilter", check=None)
+    assert m.run("systemctl is-active splitmilter", check=None)[1].strip() == "failed"
+    assert "sqlite: tables need the package splitmilter-sqlite" in m.journal("splitmilter")
+    m.run(f"apt-get install -y {site.guide.clone}/build/deb/splitmilter-sqlite_*.deb")
+    rig.wait_for(lambda: m.run("systemctl is-active splitmilter", check=None)[1].strip() == "active", 30, "splitmilter", lambda: m.journal("splitmilter"))
 
 
 def wait_empty(site):

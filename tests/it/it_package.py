@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""The Debian package beside each mail server, upgraded, and purged. `./dev cleanroot' prepares and runs it, as it_clean_root.py.
+"""The Debian packages beside each mail server, upgraded, and purged. `./dev cleanroot' prepares and runs it, as it_clean_root.py.
 
 SPLIT_CLEAN_ROOT, SPLIT_DEB: as in it_clean_root.py. The root has the archives of the mail servers, too.
 """
@@ -8,6 +8,7 @@ SPLIT_CLEAN_ROOT, SPLIT_DEB: as in it_clean_root.py. The root has the archives o
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 
 import rig
@@ -105,6 +106,57 @@ def test_the_installed_file_reads_conf_d(r):
     os.unlink(f"{fresh.path}/etc/splitmilter/conf.d/10-archive.conf")
     fresh.run("dpkg", "--purge", "splitmilter")
     assert not os.path.exists(f"{fresh.path}/etc/splitmilter")
+
+
+# Parameter files, of servers that are away.
+TABLES = {
+    "mysql": "hosts = 127.0.0.1:1\nuser = u\npassword = p\ndbname = d\nquery = SELECT 'none' FROM t WHERE k = '%s'\n",
+    "pgsql": "hosts = 127.0.0.1:1\nuser = u\npassword = p\ndbname = d\nquery = SELECT 'none' FROM t WHERE k = '%s'\n",
+    "ldap": "server_host = ldap://127.0.0.1:1\nsearch_base = dc=x\nquery_filter = (mail=%s)\nresult_attribute = cn\nbind = no\n",
+    "sqlite": "dbpath = /etc/splitmilter/table.sqlite\nquery = SELECT 'none' FROM t WHERE k = '%s'\n",
+}
+
+# Every program has to open the table.
+MODULES = """\
+milter {{ filter_maps = {{ "{0}" }} }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:1" }} }}
+listener copies {{ listen = {{ "inet:2525@127.0.0.1" }} primary = {{ "[127.0.0.1]:1" }} copy_maps = {{ "{0}" }} }}
+"""
+
+
+def test_modules(r):
+    """A table in a database needs the package of its module, and splitmilter names it. With the package it starts, although the
+    server is away. A purge leaves nothing."""
+    fresh = root(r)
+    before = fresh.everything()
+    install(fresh)
+    fresh.write("/etc/splitmilter/table.sqlite", "")
+    with sqlite3.connect(f"{fresh.path}/etc/splitmilter/table.sqlite") as database:
+        database.execute("CREATE TABLE t (k TEXT)")
+    database.close()
+    for kind, text in TABLES.items():
+        wanted = f"{kind}: tables need the package splitmilter-{kind}"
+        fresh.write("/etc/splitmilter/table.cf", text, mode=0o640)
+        fresh.run("chgrp", "splitmilter", "/etc/splitmilter/table.cf")
+        fresh.write(CONF, MODULES.format(f"proxy:{kind}:/etc/splitmilter/table.cf"))
+        for daemon in ("splitmilter", "splitrelay"):
+            assert wanted in fresh.run(daemon, "-t", status=78)
+        package = f"/root/splitmilter-{kind}.deb"
+        shutil.copy(fresh.deb.replace("splitmilter_", f"splitmilter-{kind}_"), fresh.path + package)
+        said = install(fresh, package)
+        assert f"Setting up splitmilter-{kind} " in said and not re.search(r"(?m)^Setting up (mariadb-server|postgresql|slapd)", said), said
+        for daemon in ("splitmilter", "splitrelay"):
+            fresh.run(daemon, "-t")
+        said = fresh.run("splitctl", "check")
+        assert bool(re.search(rf"warning +tables: {kind}:/etc/splitmilter/table.cf: host ", said)) == (kind != "sqlite"), said
+        fresh.run("dpkg", "--purge", f"splitmilter-{kind}")
+        assert wanted in fresh.run("splitmilter", "-t", status=78)
+        os.unlink(fresh.path + package)
+    for name in ("table.cf", "table.sqlite"):
+        os.unlink(f"{fresh.path}/etc/splitmilter/{name}")
+    fresh.run("dpkg", "--purge", "splitmilter")
+    left = {p for p in fresh.everything() - before - fresh.owned() if "split" in p}
+    assert left == set(), left
 
 
 def test_copies_outlive_a_purge(r):

@@ -342,6 +342,8 @@ class Explain(Case):
                 "value": "smtp:secondary.test:25",
                 "path": self.path("filter"),
                 "line": 2,
+                "host": "",
+                "query": "",
             },
         )
         self.assertEqual((second["filter"], second["copies"], second["copy_reason"]), (None, [], None))

@@ -3,6 +3,7 @@
 """Two splitrelays at one PostgreSQL: both deliver, each copy arrives once, and what one leaves behind the other delivers."""
 
 import collections
+import contextlib
 import json
 import re
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 
 import rig
+from rig.client import SmtpError
 from rig.node import Load, Node, arrived
 
 CONCURRENCY = 3
@@ -199,6 +201,31 @@ def test_one_name_twice(r):
     twin.daemon.popen = None
     assert re.search('another splitrelay is node "one"', twin.logs()), twin.logs()
     assert p.one.put("still here").code == 250
+
+
+def test_a_session_that_waits_for_a_standby(r):
+    """A splitrelay that was killed leaves a session whose commit waits for a standby. The next one says so, and starts afterwards."""
+    p = Pair(r, start=False)
+    p.one.start()
+    p.server.set(synchronous_standby_names="nobody")
+
+    def send():
+        with contextlib.suppress(SmtpError, OSError):
+            p.one.put("waits")
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    rig.wait_for(lambda: p.server.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), 20, "a commit that waits")
+    p.one.kill()
+    sender.join()
+    p.one.start(is_awaited=False)
+    assert p.one.daemon.popen.wait(30 * rig.TIME_FACTOR) not in (0, 1), p.one.logs()
+    p.one.daemon.popen = None
+    assert re.search('the last session of node "one" at .* waits for a synchronous standby', p.one.logs()), p.one.logs()
+    p.server.set(synchronous_standby_names=None)
+    p.one.start()
+    assert p.one.put("after it").code == 250
+    rig.wait_for(lambda: "after it" in arrived(p.sink), 20, "the next message")
 
 
 def in_hand(r):

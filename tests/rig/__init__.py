@@ -23,7 +23,7 @@ The tests need root, because postfix(1) does. For an ordinary user the rig runs 
 otherwise the tests are skipped.
 """
 
-from . import libpq, queue  # noqa: F401
+from . import libpq, mariadb, queue, table_outages, tables  # noqa: F401
 from .base import (  # noqa: F401
     Failure,
     Rig,
@@ -44,9 +44,11 @@ from .duplicator import Duplicator  # noqa: F401
 from .exim import Exim, exim_program  # noqa: F401
 from .filter import Filter  # noqa: F401
 from .fleet import Fleet  # noqa: F401
+from .gate import Gate  # noqa: F401
 from .guide import Guide, MachineGuide, blocks, commands  # noqa: F401
 from .jail import Jail, dated_back  # noqa: F401
 from .machine import Elsewhere, Machine  # noqa: F401
+from .mariadb import FakeMariaDb, MariaDb  # noqa: F401
 from .own_milter import OwnMilter  # noqa: F401
 from .patroni import Patroni  # noqa: F401
 from .postfix import Postfix, date_back, environment  # noqa: F401
@@ -56,6 +58,7 @@ from .sandbox import Sandbox  # noqa: F401
 from .sendmail import Sendmail, sendmail_root  # noqa: F401
 from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401
 from .sink import CLOSE, HANG, RESET, Raw, Rcpt, Sink, Transaction, split_trace  # noqa: F401
+from .slapd import Slapd  # noqa: F401
 from .socketmap import SocketMap  # noqa: F401
 from .tap import Tap  # noqa: F401
 from .tools import SmtpSink, Strace, Tracer, fill_disk, smtp_source  # noqa: F401

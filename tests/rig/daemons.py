@@ -30,8 +30,10 @@ def program(name):
 
 
 def sanitizer_environment(rig, name, has_libmilter=False):
-    """The environment in which sanitizers write to files of the rig, which make the test fail. No effect without sanitizers."""
+    """The environment in which sanitizers write to files of the rig, which make the test fail, and in which programs find the
+    modules that were built."""
     env = dict(os.environ)
+    env.setdefault("SPLIT_MODULE_DIR", os.path.join(build_directory(), "src", "table"))
     log = os.path.join(rig.sanitizer_directory, name)
     suppressions = f"suppressions={TOP}/tests/tsan.supp" if has_libmilter else ""
     for variable, options in (

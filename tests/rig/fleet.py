@@ -33,6 +33,7 @@ for path in covered:
     options = "lowerdir=%s,upperdir=%s,workdir=%s" % (path, *parts)
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, path], check=True)
 subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True)
 subprocess.run(["hostname", name], check=True)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
 print("ready", flush=True)
@@ -143,6 +144,8 @@ class FleetMachine:
             self.launch(name)
             if name == "splitrelay":  # its unit is of the type notify
                 wait_for(self.listens, 60, f"splitrelay at {self.name}", self.logs)
+            if name == "etcd" and verb == "start":  # so is this one; with --no-block it is not waited for
+                wait_for(lambda: self.run("etcdctl endpoint health", check=None)[0] == 0, 60, f"etcd at {self.name}", self.logs)
 
     def launch(self, name):
         line = SERVICES[name].format(**{p: os.path.abspath(program(p)) for p in ("splitmilter", "splitrelay")})

@@ -7,6 +7,7 @@
 ```conf elsewhere  a file on another machine; only checked
 ```sh db1 db2      commands for these machines, which it_scaling.py runs
 ```conf db1 db2    files on these machines
+```sql, ```ldif    for a server of the test; see Guide.handlers
 others             output, or steps that only a reader can do
 """
 
@@ -36,12 +37,16 @@ maillog_file = /var/log/mail.log
 """
 
 
-def blocks(name):
-    """(kind, text) of every fenced block of a page: README.md, or a file in docs/. kind: "sh", "sh elsewhere", "conf", ..."""
+def blocks(name, section=None):
+    """(kind, text) of every fenced block of a page: README.md, or a file in docs/. kind: "sh", "sh elsewhere", "conf", ...
+    section: a heading of the second level; only the blocks below it."""
     with open(os.path.join(TOP, "" if name == "README.md" else "docs", name), encoding="utf-8") as f:
-        found = re.findall(r"(?ms)^```([\w. ]*)\n(.*?)^```$", f.read())
+        text = f.read()
+    if section is not None:
+        text = "".join(re.findall(rf"(?ms)^## {re.escape(section)}\n(.*?)(?=^## |\Z)", text))
+    found = re.findall(r"(?ms)^```([\w. ]*)\n(.*?)^```$", text)
     if not found:
-        raise Failure(f"no blocks in {name}")
+        raise Failure(f"no blocks in {name}, section {section}")
     return found
 
 
@@ -104,7 +109,10 @@ class MachineGuide:
 
 class Guide:
     """A system with Postfix on which guides are followed. fresh() restores its first state. mailbox: the sink for all mail.
-    replaced: texts in files of the guides -> their replacements in this test."""
+    replaced: texts in files of the guides -> their replacements in this test. handlers: kinds of blocks -> functions, which are
+    called with the text."""
+
+    handlers = {}
 
     def __init__(self, rig):
         self.rig = rig
@@ -141,14 +149,19 @@ class Guide:
             f.write(text)
         date_back(path)
 
-    def follow(self, name, only=("sh", "conf"), since=None):
-        """Do what the guide says. Returns the number of commands that were run. since: the first command to run."""
+    def follow(self, name, only=("sh", "conf"), since=None, section=None, until=None):
+        """Do what the guide, or a section of it, says. Returns the number of commands that were run. since: the first command to
+        run; until: stop before the command that begins with this text."""
         before = self.ran
-        for kind, text in blocks(name):
-            if kind == "conf" and kind in only:
+        for kind, text in blocks(name, section):
+            if kind in self.handlers:
+                self.handlers[kind](text)
+            elif kind == "conf" and kind in only:
                 self.write(re.match(r"# (/\S+)\n", text).group(1), text)
             elif kind == "sh" and kind in only:
                 for line in commands(text):
+                    if until and line.startswith(until):
+                        return self.ran - before
                     since = None if line == since else since
                     if since is None:
                         self.command(line)

@@ -25,7 +25,7 @@ from .base import Failure, Rig, Session, Skip, TIME_FACTOR, wait_for
 from .daemons import Daemon, program
 
 ROLE = "splitrelay"
-DURABLE = {"wal_level": "replica", "wal_keep_size": "256MB", "max_wal_senders": "10", "max_connections": "100", "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ", "log_checkpoints": "off"}
+DURABLE = {"wal_level": "replica", "wal_keep_size": "256MB", "max_wal_senders": "10", "max_connections": "100", "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ", "log_checkpoints": "off", "dynamic_shared_memory_type": "mmap"}  # mmap: a killed server leaves nothing in /dev/shm
 FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "on"}  # without fsync a killed process loses nothing; a machine would
 
 
@@ -111,7 +111,6 @@ class Databases:
     """What a server and a cluster share: passwords, and databases for splitrelay."""
 
     def __init__(self, rig, name):
-        need_client()
         self.rig = rig
         self.passwords = {ROLE: secrets.token_hex(12)}
         self.passfile = rig.write(f"{name}.passwords", f"*:*:*:{ROLE}:{self.passwords[ROLE]}\n", 0o600)
@@ -131,7 +130,9 @@ class Databases:
                     wait_for(lambda name=name, value=value: connection.execute(f"SHOW {name}") == [(value,)], 10, f"{name} = {value}")
 
     def create_database(self, name, options=""):
-        """Make a database for splitrelay, and its role. Returns its URI, with further options of the URI ("&sslmode=disable")."""
+        """Make a database for splitrelay, and its role. Returns its URI, with further options of the URI ("&sslmode=disable").
+        Skips unless splitrelay is built with PostgreSQL."""
+        need_client()
         if not self.execute("SELECT 1 FROM pg_roles WHERE rolname = $1", ROLE):
             self.execute(f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{self.passwords[ROLE]}' IN ROLE pg_monitor")
         self.execute(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8'")

@@ -566,52 +566,9 @@ START_TEST(log_line_and_reasons)
 }
 END_TEST
 
-static const struct {
-    const char *path;
-    bool has_result;
-    size_t copies;
-} copies_cases[] = {
-    {"<a@b.test>", true, 2},
-    {"<none@b.test>", true, 0},
-    {"<\xff@b.test>", true, 2}, /* the primary decides about it */
-    {"<a@other.test>", false, 0},
-    {"<a@>", false, 0},
-    {"<a=b@x.archive.copy.split.internal>", false, 0},
-};
-
-/* The result of a listener's copy_maps for a recipient. */
-START_TEST(copies_of_a_listener)
-{
-    static char spec[] = "inline:{ none@b.test=none, { b.test = archive newmail archive } }";
-    char *items[] = {spec};
-    struct text_place places[] = {{"here", 1}};
-    struct string_list maps = {.items = items, .count = 1, .places = places};
-    struct err err = {""};
-    struct snapshot *s = load("", &err);
-    struct policy_copies *p = policy_copies_open(s->config, &maps, &err);
-    struct table_scratch *scratch = table_scratch_new();
-    struct policy_copies_decision d;
-
-    ck_assert_msg(p != NULL, "%s", err.text);
-    ck_assert(!policy_copies_may_take_long(p));
-    policy_copies_decide(p, scratch, copies_cases[_i].path, &d);
-    ck_assert_int_eq(d.failed, POLICY_OK);
-    ck_assert_int_eq(d.has_result, copies_cases[_i].has_result);
-    ck_assert_uint_eq(d.copy_count, copies_cases[_i].copies);
-    if (d.copy_count > 0)
-        ck_assert_str_eq(d.copies[0]->name, "archive");
-    policy_copies_decision_clear(&d);
-    table_scratch_free(scratch);
-    policy_copies_close(p);
-    snapshot_unref(s);
-}
-END_TEST
-
 int main(void)
 {
     TCase *tests = tcase_create("policy");
-
-    tcase_add_loop_test(tests, copies_of_a_listener, 0, UNIT_COUNT(copies_cases));
 
     tcase_add_loop_test(tests, plans, 0, UNIT_COUNT(cases));
     tcase_add_loop_test(tests, what_the_mta_reads_counts, 0, UNIT_COUNT(ways));

@@ -86,7 +86,9 @@ static unsigned expect_value(const struct table *t, const char *key, const char 
 #define KNOWN_LMDB ""
 #define OR_LMDB ""
 #endif
-#define KNOWN KNOWN_CDB "inline, " KNOWN_LMDB "pcre, regexp, socketmap, static, texthash"
+#define KNOWN                                                                                      \
+    KNOWN_CDB "inline, ldap, " KNOWN_LMDB                                                          \
+              "mysql, pcre, pgsql, regexp, socketmap, sqlite, static, texthash"
 
 static const struct {
     const char *spec, *expect;
@@ -101,6 +103,12 @@ static const struct {
      "hash:/x: Berkeley DB tables are not read: use texthash:/x (the source text)" OR_LMDB},
     {"btree:/x",
      "btree:/x: Berkeley DB tables are not read: use texthash:/x (the source text)" OR_LMDB},
+    {"proxy:hash:/x",
+     "hash:/x: Berkeley DB tables are not read: use texthash:/x (the source text)" OR_LMDB},
+    {"proxy:", "\"proxy:\" is no table: expected type:argument, e.g. texthash:/path"},
+    {"proxy:static", "\"proxy:static\" is no table: expected type:argument, e.g. texthash:/path"},
+    {"mysql:name", "mysql:name: expected the path of a file: parameters in Postfix's main.cf are "
+                   "not read"},
     {"texthash:/nonexistent/map", "cannot open /nonexistent/map: No such file or directory"},
     {"pcre:/nonexistent/map", "cannot open /nonexistent/map: No such file or directory"},
     {"texthash:/tmp", "/tmp is not a regular file"},
@@ -177,6 +185,7 @@ static const struct {
     {"static:{}", "k", ""},
     {"static:{ {x} }", "k", "{x}"},
     {"static:smtp:[host]:25", "k", "smtp:[host]:25"},
+    {"proxy:static:smtp:[host]:25", "k", "smtp:[host]:25"},
 };
 
 START_TEST(inline_and_static_answer_as_postfix_does)

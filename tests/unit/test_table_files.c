@@ -467,6 +467,22 @@ START_TEST(socketmap_understands)
 }
 END_TEST
 
+START_TEST(socketmap_keeps_no_connection_when_no_time_is_left)
+{
+    const char *scripts[] = {"\1"
+                             "8:OK value,\2"};
+    struct server s;
+
+    start(&s, scripts, 1);
+    struct table *t = socketmap_on(s.port);
+    expect(t, "key@x", "value");
+    table_set_timeout(t, 0);
+    expect(t, "key@x", "!no time is left");
+    table_close(t);
+    stop(&s); /* waits for the end of the connection */
+}
+END_TEST
+
 START_TEST(socketmap_reconnects_once)
 {
     static const char *const scripts[] = {"\1"
@@ -602,6 +618,7 @@ int main(void)
 #endif
     tcase_add_test(tests, changes_show);
     tcase_add_loop_test(tests, socketmap_understands, 0, (int)UNIT_COUNT(replies));
+    tcase_add_test(tests, socketmap_keeps_no_connection_when_no_time_is_left);
     tcase_add_test(tests, socketmap_reconnects_once);
     tcase_add_test(tests, socketmap_leaves_what_was_closed);
     tcase_add_test(tests, socketmap_is_asked_by_all_threads);

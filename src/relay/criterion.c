@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "relay/query.h"
+#include "relay/criterion.h"
 
 #include "base/ascii.h"
 #include "config/config_units.h"
@@ -9,24 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[QUERY_WORDS] = {
-    [QUERY_FROM] = "from",     [QUERY_TO] = "to",
-    [QUERY_REASON] = "reason", [QUERY_OLDER] = "older",
-    [QUERY_NEWER] = "newer",   [QUERY_LARGER] = "larger",
-    [QUERY_MTA_ID] = "mta-id", [QUERY_MESSAGE_ID] = "message-id",
-    [QUERY_LIMIT] = "limit",   [QUERY_IN] = "in",
+static const char *const names[CRITERION_COUNT] = {
+    [CRITERION_FROM] = "from",     [CRITERION_TO] = "to",
+    [CRITERION_REASON] = "reason", [CRITERION_OLDER] = "older",
+    [CRITERION_NEWER] = "newer",   [CRITERION_LARGER] = "larger",
+    [CRITERION_MTA_ID] = "mta-id", [CRITERION_MESSAGE_ID] = "message-id",
+    [CRITERION_LIMIT] = "limit",   [CRITERION_IN] = "in",
 };
 
-enum query_word query_find(const char *name)
+enum criterion criterion_find(const char *name)
 {
-    enum query_word word = QUERY_FROM;
+    enum criterion word = CRITERION_FROM;
 
-    while (word < QUERY_WORDS && strcmp(names[word], name) != 0)
+    while (word < CRITERION_COUNT && strcmp(names[word], name) != 0)
         word++;
     return word;
 }
 
-const char *query_name(enum query_word word)
+const char *criterion_name(enum criterion word)
 {
     return names[word];
 }
@@ -45,7 +45,7 @@ static bool has_too_many_wildcards(const char *pattern)
 
     for (const char *p = pattern; *p != '\0'; p++)
         count += *p == '*' && p[1] != '*';
-    return count > QUERY_WILDCARDS_MAX;
+    return count > CRITERION_WILDCARDS_MAX;
 }
 
 /* Take the pattern of from or to. A text with a dot, but without '@' and '*', looks like a domain
@@ -58,7 +58,7 @@ static int take_pattern(const char **out, const char *value, struct err *err)
         return refuse(err, "not an address, @domain, <>, or a text with *");
     if (strpbrk(value, "@*<") == NULL && strchr(value, '.') != NULL)
         return refuse(err, "not an address; a domain is written as @example.com");
-    if (strlen(value) > QUERY_TEXT_MAX)
+    if (strlen(value) > CRITERION_TEXT_MAX)
         return refuse(err, "too long");
     return has_too_many_wildcards(value) ? refuse(err, "too many *") : 0;
 }
@@ -66,7 +66,7 @@ static int take_pattern(const char **out, const char *value, struct err *err)
 static int take_text(const char **out, const char *value, struct err *err)
 {
     *out = value;
-    if (strlen(value) > QUERY_TEXT_MAX)
+    if (strlen(value) > CRITERION_TEXT_MAX)
         return refuse(err, "too long");
     return value[0] != '\0' ? 0 : refuse(err, "empty");
 }
@@ -106,31 +106,31 @@ static int take_places(unsigned *out, const char *value, struct err *err)
     return *out != 0 ? 0 : refuse(err, "not queue, hold or dead");
 }
 
-int query_take(struct queue_selection *selection, enum query_word word, const char *value,
+int criterion_take(struct queue_selection *selection, enum criterion word, const char *value,
                time_t now, struct err *err)
 {
     switch (word) {
-    case QUERY_FROM:
+    case CRITERION_FROM:
         return take_pattern(&selection->from, value, err);
-    case QUERY_TO:
+    case CRITERION_TO:
         return take_pattern(&selection->to, value, err);
-    case QUERY_REASON:
+    case CRITERION_REASON:
         return take_text(&selection->reason, value, err);
-    case QUERY_OLDER:
+    case CRITERION_OLDER:
         return take_age(&selection->arrived_before, value, now, err);
-    case QUERY_NEWER:
+    case CRITERION_NEWER:
         return take_age(&selection->arrived_after, value, now, err);
-    case QUERY_LARGER:
+    case CRITERION_LARGER:
         return take_size(&selection->larger_bytes, value, err);
-    case QUERY_MTA_ID:
+    case CRITERION_MTA_ID:
         return take_text(&selection->mta_id, value, err);
-    case QUERY_MESSAGE_ID:
+    case CRITERION_MESSAGE_ID:
         return take_text(&selection->message_id, value, err);
-    case QUERY_LIMIT:
+    case CRITERION_LIMIT:
         return take_limit(&selection->limit, value, err);
-    case QUERY_IN:
+    case CRITERION_IN:
         return take_places(&selection->places, value, err);
-    case QUERY_WORDS:
+    case CRITERION_COUNT:
         break;
     }
     return refuse(err, "no such condition");
