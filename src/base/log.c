@@ -110,8 +110,11 @@ static bool is_printable(uint32_t code)
 {
     bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);
     bool is_line_break = code == 0x2028 || code == 0x2029;
+    /* marks, embeddings, overrides and isolates of the bidirectional algorithm (UAX 9) */
+    bool is_direction = code == 0x61c || code == 0x200e || code == 0x200f ||
+                        (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 
-    return !is_control && !is_line_break;
+    return !is_control && !is_line_break && !is_direction;
 }
 
 void log_sanitize(char *text)

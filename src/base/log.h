@@ -6,9 +6,11 @@
  *
  * main() calls log_open() before the first thread; afterwards any thread may log. A line is written
  * with one write(2) or one syslog(3), and is cut at LOG_LINE_MAX bytes. Control characters (C0,
- * DEL, C1), U+2028, U+2029 and bytes that are not valid UTF-8 become '?', byte for byte, so that no
- * remote text can forge a line. Warnings begin with "warning: ", errors with "error: ". An event is
- * logged once, where the decision is made. No function here changes errno.
+ * DEL, C1), U+2028, U+2029, characters that set the direction of text (U+061C, U+200E, U+200F,
+ * U+202A to U+202E, U+2066 to U+2069) and bytes that are not valid UTF-8 become '?', byte for byte,
+ * so that no remote text can forge a line or show its parts in another order. Warnings begin with
+ * "warning: ", errors with "error: ". An event is logged once, where the decision is made. No
+ * function here changes errno.
  */
 #ifndef SPLIT_LOG_H
 #define SPLIT_LOG_H
