@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * select: the command-line arguments that select copies. They are the same for queue, show, retry,
- * hold, release, delete, requeue and history: IDs, or --all, or conditions (criterion.h). A destination
- * may be given with --all and with conditions. One thread.
+ * hold, release, delete, requeue and history: IDs, or --all, or conditions (criterion.h). A
+ * destination may be given with --all and with conditions. One thread.
  *
  *     --from PATTERN --to PATTERN --reason TEXT --older AGE --newer AGE --larger SIZE --mta-id ID
  *     --message-id ID --limit N --in queue|hold|dead

@@ -107,7 +107,7 @@ static int take_places(unsigned *out, const char *value, struct err *err)
 }
 
 int criterion_take(struct queue_selection *selection, enum criterion word, const char *value,
-               time_t now, struct err *err)
+                   time_t now, struct err *err)
 {
     switch (word) {
     case CRITERION_FROM:

@@ -37,6 +37,6 @@ const char *criterion_name(enum criterion word) __attribute__((returns_nonnull))
 /* Set the condition of a word. The value is borrowed as long as the selection is used. now: ages
  * are counted back from there. -1 with `err`: what the value should be. */
 int criterion_take(struct queue_selection *selection, enum criterion word, const char *value,
-               time_t now, struct err *err) __attribute__((nonnull, warn_unused_result));
+                   time_t now, struct err *err) __attribute__((nonnull, warn_unused_result));
 
 #endif

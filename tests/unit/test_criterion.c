@@ -69,7 +69,8 @@ START_TEST(values_are_taken)
     struct err err;
 
     for (size_t i = 0; i < UNIT_COUNT(words); i++)
-        ck_assert_int_eq(criterion_take(&s, criterion_find(words[i][0]), words[i][1], NOW, &err), 0);
+        ck_assert_int_eq(criterion_take(&s, criterion_find(words[i][0]), words[i][1], NOW, &err),
+                         0);
     ck_assert_str_eq(s.from, "f");
     ck_assert_str_eq(s.to, "t");
     ck_assert_str_eq(s.reason, "r");
