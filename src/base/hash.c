@@ -97,10 +97,15 @@ static void choose_key(void)
     }
 }
 
-uint64_t hash_untrusted(const char *text)
+uint64_t hash_untrusted_bytes(const void *data, size_t len)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, choose_key);
-    return hash_siphash(process_key, text, strlen(text));
+    return hash_siphash(process_key, data, len);
+}
+
+uint64_t hash_untrusted(const char *text)
+{
+    return hash_untrusted_bytes(text, strlen(text));
 }

@@ -27,6 +27,8 @@ uint64_t hash_string(const char *text) __attribute__((nonnull));
 /* For hash tables whose keys come from outside: hash_siphash() of a string without its NUL, with a
  * key that is chosen at random once in each process, so the hash is never stored. */
 uint64_t hash_untrusted(const char *text) __attribute__((nonnull));
+/* The same for len bytes. */
+uint64_t hash_untrusted_bytes(const void *data, size_t len) __attribute__((nonnull));
 
 /* SipHash-2-4 of 64 bits (Aumasson and Bernstein 2012) over len bytes. */
 uint64_t hash_siphash(const uint64_t key[2], const void *data, size_t len) __attribute__((nonnull));

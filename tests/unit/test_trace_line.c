@@ -53,6 +53,27 @@ START_TEST(stamps_are_parsed)
 }
 END_TEST
 
+/* A file that was written last at some time has no later stamps. */
+START_TEST(stamps_are_not_later_than_their_file)
+{
+    static const char text[] = "Nov 30 12:00:00 mx";
+    struct trace_stamp stamp;
+    int64_t us = 0;
+
+    trace_stamp_init(&stamp, NOW);
+    trace_stamp_begin_file(&stamp, NOW - 400 * DAY);
+    ck_assert_uint_gt(trace_stamp_parse(&stamp, text, strlen(text), &us), 0);
+    ck_assert_int_eq(us, INT64_C(1000000) * (NOW - DAY - 2 * 365 * DAY));
+    trace_stamp_begin_file(&stamp, 0);
+    ck_assert_uint_gt(trace_stamp_parse(&stamp, text, strlen(text), &us), 0);
+    ck_assert_int_eq(us, INT64_C(1000000) * (NOW - DAY));
+    trace_stamp_begin_file(&stamp, NOW - 400 * DAY);
+    trace_stamp_go_on(&stamp, NOW + 365 * DAY);
+    ck_assert_uint_gt(trace_stamp_parse(&stamp, text, strlen(text), &us), 0);
+    ck_assert_int_eq(us, INT64_C(1000000) * (NOW - DAY + 365 * DAY));
+}
+END_TEST
+
 static const struct {
     const char *line;
     enum trace_line_result result;
@@ -132,6 +153,7 @@ int main(void)
     TCase *tests = tcase_create("trace_line");
 
     tcase_add_loop_test(tests, stamps_are_parsed, 0, UNIT_COUNT(stamps));
+    tcase_add_test(tests, stamps_are_not_later_than_their_file);
     tcase_add_loop_test(tests, lines_are_split, 0, UNIT_COUNT(lines));
     tcase_add_loop_test(tests, times_of_the_command_line_are_parsed, 0, UNIT_COUNT(whens));
     return unit_run("trace_line", tests);

@@ -49,6 +49,10 @@
     "missing: what became of the mail behind filter secondary (250 2.0.0 Ok: queued as "           \
     "4Xy1234568z)\n"
 
+#define NO_LINE(missing, all)                                                                      \
+    "missing: lines about " missing " of the " all                                                 \
+    " recipients of 4Xy1234567z in postfix-in, unless a milter has removed them\n"
+
 static const struct {
     const char *log, *word, *result;
 } rows[] = {
@@ -164,7 +168,7 @@ static const struct {
      "4Xy1234568z)\nben@a.test: mail bounced 550 5.1.1 unknown\n"},
     {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<\"x>, status=sent (\"@a.test>" RELAY
              "bounced (550 no)\n",
-     "4Xy1234567z", "\"x>, status=sent (\"@a.test: mail bounced 550 no\n"},
+     "4Xy1234567z", "\"x>, status=sent (\"@a.test: mail bounced 550 no\n" NO_LINE("2", "3")},
     {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<ben@a.test>" RELAY
              "deferred (451 to=<eve@a.test>)\n",
      "eve@a.test", ""},
@@ -314,17 +318,31 @@ static const struct {
      "delay=0, status=sent (250 2.0.0 Ok: queued as 4Xy1234569z)\n" V
      "postfix-in/smtp[5]: 4Xy1234569z: to=<eve@evil.test>, relay=mx.evil.test[192.0.2.66]:25, "
      "delay=0, status=bounced (550 no)\n",
-     "s@sender.test", "eve@evil.test: mail sent 250 2.0.0 Ok: queued as 4Xy1234569z\n"},
+     "s@sender.test",
+     "eve@evil.test: mail sent 250 2.0.0 Ok: queued as 4Xy1234569z\n" NO_LINE("2", "3")},
     /* ... but a host of the log, a filter, and one whose own line has the first id can */
     {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<a@a.test>, relay=mx[192.0.2.66]:25, delay=0, "
              "status=sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n" V
              "postfix-out/lmtp[9]: 4Xy1234568z: to=<a@a.test>" RELAY "bounced (550 no)\n",
-     "s@sender.test", "a@a.test: mail bounced 550 no\n"},
+     "s@sender.test", "a@a.test: mail bounced 550 no\n" NO_LINE("2", "3")},
     {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<" FILTER(
          "a@a.test") ">, relay=f[192.0.2.66]:25, "
                      "delay=0, status=sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n" V
                      "postfix-out/lmtp[9]: 4Xy1234568z: to=<a@a.test>" RELAY "bounced (550 no)\n",
-     "s@sender.test", "a@a.test: mail secondary bounced 550 no\n"},
+     "s@sender.test", "a@a.test: mail secondary bounced 550 no\n" NO_LINE("1", "2")},
+    /* recipients without a line: not in an answer about another recipient */
+    {FRONT U "postfix-in/lmtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "sent (250 ok)\n" U
+             "postfix-in/lmtp[5]: 4Xy1234567z: to=<b@a.test>" RELAY "deferred (later)\n" V
+             "postfix-in/lmtp[5]: 4Xy1234567z: to=<b@a.test>" RELAY "sent (250 ok)\n",
+     "4Xy1234567z",
+     "a@a.test: mail sent 250 ok\n" NO_LINE("1", "3") "b@a.test: mail sent 250 ok\n" NO_LINE("1",
+                                                                                             "3")},
+    {FRONT T "splitmilter[3]: 4Xy1234567z: to=<a@a.test>, canonical=<c@a.test>\n" U
+             "postfix-in/lmtp[5]: 4Xy1234567z: to=<c@a.test>" RELAY "sent (250 ok)\n" U
+             "postfix-in/lmtp[5]: 4Xy1234567z: to=<b@a.test>" RELAY "sent (250 ok)\n",
+     "4Xy1234567z", "a@a.test: mail sent 250 ok\nb@a.test: mail sent 250 ok\n"},
+    {FRONT U "postfix-in/lmtp[5]: 4Xy1234567z: to=<a@a.test>" RELAY "sent (250 ok)\n", "a@a.test",
+     "a@a.test: mail sent 250 ok\n"},
     /* a quoted sender looks like the end of the line */
     {FRONT T "postfix-in/smtpd[1]: 4Xy1234567z: reject: RCPT from c[192.0.2.1]: 554 5.7.1 "
              "<gone@a.test>: Access denied; from=<\"; from=<ceo@f.test> to=<ben@a.test> proto=E "
@@ -466,7 +484,7 @@ static struct trace_log *read_log(const char *text)
 {
     struct trace_log *log = trace_log_new(NOW);
 
-    trace_log_begin_file(log);
+    trace_log_begin_file(log, 0);
     while (*text != '\0') {
         size_t len = strcspn(text, "\n");
         trace_log_add(log, text, len);
@@ -477,11 +495,20 @@ static struct trace_log *read_log(const char *text)
     return log;
 }
 
+static const char *own_host;
+static bool is_unread;
+
 static void trace(struct trace_log *log, char *word, trace_copy_find *find, struct buf *out)
 {
     struct trace_words *words = trace_words_new(&word, 1, "split.invalid");
-    const struct trace_way_options o = {
-        .log = log, .words = words, .tag_domain = "split.invalid", .find = find};
+    char unread[] = "the log x", *all_unread[] = {unread};
+    const struct trace_way_options o = {.log = log,
+                                        .words = words,
+                                        .tag_domain = "split.invalid",
+                                        .find = find,
+                                        .host = own_host,
+                                        .unread = all_unread,
+                                        .unread_count = is_unread};
     uint32_t *roots;
 
     trace_words_mark(words, log);
@@ -510,7 +537,7 @@ START_TEST(ways_are_what_the_log_says)
 }
 END_TEST
 
-/* What the queue says of each copy in find_fixed(). */
+/* What the queue says of each copy in find_fixed(), and the host that has this queue. */
 static const struct trace_copy *answer;
 
 static void find_fixed(void *ctx, struct trace_slice id, const struct trace_slice *names,
@@ -532,30 +559,64 @@ static const struct {
     const char *log;
     struct trace_copy copy;
     const char *result;
+    const char *host;
 } queue_rows[] = {
     /* the log has nothing of the copy */
     {FRONT TO_COPY,
      {TRACE_COPY_IN_QUEUE, (char *)"archive", (char *)"refused", (char *)"", 5, 0},
-     "anna@a.test: mail waits ; copy archive waits refused\n"},
+     "anna@a.test: mail waits ; copy archive waits refused\n",
+     NULL},
     {FRONT TO_COPY,
      {TRACE_COPY_SENT, (char *)"archive", (char *)"250 Ok", (char *)"h:25", 0, 5},
-     "anna@a.test: mail waits ; copy archive sent 250 Ok\n"},
+     "anna@a.test: mail waits ; copy archive sent 250 Ok\n",
+     NULL},
     {FRONT TO_COPY,
      {TRACE_COPY_SENT, (char *)"other", (char *)"250 Ok", (char *)"h:25", 0, 5},
      "anna@a.test: mail waits ; copy archive unknown 250 2.0.0 Ok: queued as 6A00000000000001\n"
      "missing: what splitrelay did with the copy for archive (250 2.0.0 Ok: queued as "
-     "6A00000000000001)\n"},
+     "6A00000000000001)\n",
+     NULL},
     /* the queue knows more than the log */
     {FRONT TO_COPY TAKEN,
      {TRACE_COPY_HELD, (char *)"archive", (char *)"", (char *)"", 0, 0},
-     "anna@a.test: mail waits ; copy archive held \n"},
+     "anna@a.test: mail waits ; copy archive held \n",
+     NULL},
     {FRONT TO_COPY TAKEN OUTCOME("deferred (timeout)"),
      {TRACE_COPY_DELETED, (char *)"archive", (char *)"timeout", (char *)"", 0, 0},
-     "anna@a.test: mail waits ; copy archive deleted timeout\n"},
+     "anna@a.test: mail waits ; copy archive deleted timeout\n",
+     NULL},
     {FRONT TO_COPY TAKEN OUTCOME("deferred (timeout)"),
      {TRACE_COPY_NOWHERE, (char *)"", (char *)"", (char *)"", 0, 0},
      "anna@a.test: mail waits ; copy archive unknown timeout\n"
-     "missing: how copy 6A00000000000001 left the queue\n"},
+     "missing: how copy 6A00000000000001 left the queue\n",
+     NULL},
+    {FRONT TO_COPY TAKEN OUTCOME("deferred (timeout)"),
+     {TRACE_COPY_NOWHERE, (char *)"", (char *)"", (char *)"", 0, 0},
+     "anna@a.test: mail waits ; copy archive unknown timeout\n"
+     "missing: how copy 6A00000000000001 left the queue\n",
+     "MX.a.test"},
+    {"Nov 30 05:00:02 mx.a.test splitrelay[6]: 6A00000000000001: to=<anna@a.test>, "
+     "dest=archive" RELAY "deferred (timeout)\n",
+     {TRACE_COPY_NOWHERE, (char *)"", (char *)"", (char *)"", 0, 0},
+     "anna@a.test: mail unknown ; copy archive unknown timeout\n"
+     "missing: how copy 6A00000000000001 left the queue\n"
+     "missing: what became of the mail itself\n",
+     "mx"},
+    /* the log is that of another host, and so is its queue */
+    {FRONT TO_COPY TAKEN OUTCOME("deferred (timeout)"),
+     {TRACE_COPY_NOWHERE, (char *)"", (char *)"", (char *)"", 0, 0},
+     "anna@a.test: mail waits ; copy archive waits timeout\n"
+     "missing: what the queue of mx says of copy 6A00000000000001: this host is mx2\n",
+     "mx2"},
+    {FRONT TO_COPY TAKEN OUTCOME("dead (550 no)"),
+     {TRACE_COPY_NOWHERE, (char *)"", (char *)"", (char *)"", 0, 0},
+     "anna@a.test: mail waits ; copy archive dead 550 no\n"
+     "missing: what the queue of mx says of copy 6A00000000000001: this host is mx2\n",
+     "mx2"},
+    {FRONT TO_COPY TAKEN OUTCOME("deferred (timeout)"),
+     {TRACE_COPY_HELD, (char *)"archive", (char *)"", (char *)"", 0, 0},
+     "anna@a.test: mail waits ; copy archive held \n",
+     "mx2"},
 };
 
 START_TEST(the_queue_is_asked_about_copies)
@@ -565,6 +626,7 @@ START_TEST(the_queue_is_asked_about_copies)
     struct buf out = {0};
 
     answer = &queue_rows[_i].copy;
+    own_host = queue_rows[_i].host;
     trace(log, word, find_fixed, &out);
     ck_assert_str_eq(buf_str(&out), queue_rows[_i].result);
     buf_clear(&out);
@@ -597,7 +659,7 @@ START_TEST(files_may_overlap)
     struct buf out = {0};
 
     for (int file = 0; file < 2; file++) {
-        trace_log_begin_file(log);
+        trace_log_begin_file(log, 0);
         for (const char *at = text; *at != '\0'; at += strcspn(at, "\n") + 1)
             trace_log_add(log, at, strcspn(at, "\n"));
     }
@@ -635,6 +697,62 @@ START_TEST(a_decision_of_the_length_of_a_cut_may_be_cut)
 }
 END_TEST
 
+/* Daemons cut at other lengths, too: then the longest lines of the file are equally long. */
+START_TEST(the_longest_lines_of_a_file_may_be_cut)
+{
+    static const char begin[] = T "splitmilter[3]: 4Xy1234567z: to=<anna@a.test>, canonical=<";
+
+    for (int lines = 1; lines <= 2; lines++) {
+        struct buf text = {0}, out = {0};
+        char word[] = "anna@a.test";
+        buf_adds(&text, FRONT);
+        for (int i = 0; i < lines; i++) {
+            size_t at = text.len;
+            buf_adds(&text, begin);
+            if (i > 0)
+                text.data[at + strlen(T "splitmilter[3]: 4Xy123456")] = '0';
+            while (text.len - at < 480)
+                buf_addc(&text, 'x');
+            buf_adds(&text, "@x>, copy=newmail,archi\n");
+        }
+        struct trace_log *log = read_log(buf_str(&text));
+        trace(log, word, NULL, &out);
+        ck_assert_int_eq(strstr(buf_str(&out), "copy archi waits") != NULL, lines == 1);
+        ck_assert_int_eq(strstr(buf_str(&out), "the end of the line of splitmilter") != NULL,
+                         lines == 2);
+        buf_clear(&text);
+        buf_clear(&out);
+        trace_log_free(log);
+    }
+}
+END_TEST
+
+START_TEST(what_could_not_be_read_is_missing)
+{
+    struct trace_log *log = read_log(FRONT DECISIONS);
+    char word[] = "ben@a.test";
+    struct buf out = {0};
+
+    is_unread = true;
+    trace(log, word, NULL, &out);
+    ck_assert_str_eq(buf_str(&out), "ben@a.test: mail secondary waits \nmissing: the log x\n");
+    buf_clear(&out);
+    trace_log_free(log);
+}
+END_TEST
+
+/* An object that was cut is no object. */
+START_TEST(broken_objects_are_counted)
+{
+    struct trace_log *log =
+        read_log(U "splitrelay[6]: {\"program\":\"splitrelay\",\"copy_id\":\"6A0\n" U
+                   "splitrelay[6]: {\"program\":\"splitrelay\",\"message\":\"x\"}\n");
+
+    ck_assert_uint_eq(log->unstamped, 1);
+    trace_log_free(log);
+}
+END_TEST
+
 START_TEST(lines_outside_the_time_are_dropped)
 {
     struct trace_log *log = trace_log_new(NOW);
@@ -661,6 +779,9 @@ int main(void)
     tcase_add_test(tests, lines_of_unknown_time_are_counted);
     tcase_add_test(tests, files_may_overlap);
     tcase_add_test(tests, a_decision_of_the_length_of_a_cut_may_be_cut);
+    tcase_add_test(tests, the_longest_lines_of_a_file_may_be_cut);
+    tcase_add_test(tests, what_could_not_be_read_is_missing);
+    tcase_add_test(tests, broken_objects_are_counted);
     tcase_add_test(tests, lines_outside_the_time_are_dropped);
     return unit_run("trace_way", tests);
 }

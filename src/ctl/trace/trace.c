@@ -2,6 +2,7 @@
 /* trace: the command `splitctl trace`. */
 #include "base/mem.h"
 #include "base/process.h"
+#include "config/config_queue.h"
 #include "ctl/ctl.h"
 #include "ctl/trace/trace_follow.h"
 #include "ctl/trace/trace_join.h"
@@ -30,14 +31,26 @@ struct trace {
     struct trace_queue *queue; /* NULL: it cannot be read */
     struct trace_reader **readers;
     int reader_count;
+    char host[256];
+    char **unread; /* what could not be read, as a part of each answer */
+    size_t unread_count;
 };
 
 /* --- reading --- */
 
-static void add_reader(struct trace *t, struct trace_reader *r, const struct err *err)
+/* Complain, and remember what is missing in the answers. */
+static void miss(struct trace *t, const struct err *err, const char *what, const char *name)
+{
+    ctl_complain("%s", err->text);
+    t->unread = mem_grow(t->unread, t->unread_count + 1, sizeof *t->unread);
+    t->unread[t->unread_count++] = mem_printf("%s%s", what, name);
+}
+
+static void add_reader(struct trace *t, struct trace_reader *r, const char *name,
+                       const struct err *err)
 {
     if (r == NULL) {
-        ctl_complain("%s", err->text);
+        miss(t, err, "the log ", name);
         return;
     }
     t->readers = mem_grow(t->readers, (size_t)t->reader_count + 1, sizeof(struct trace_reader *));
@@ -50,27 +63,24 @@ static void open_readers(struct trace *t)
 
     for (int i = 0; i < t->file_count; i++) {
         struct trace_reader *r = trace_reader_open(t->files[i], &err);
-        add_reader(t, r, &err);
+        add_reader(t, r, t->files[i], &err);
     }
     if (t->file_count > 0)
         return;
     struct trace_reader *r =
         trace_reader_journal(t->log->since_us, t->log->until_us, t->config->log.facility, &err);
-    add_reader(t, r, &err);
+    add_reader(t, r, "of systemd", &err);
 }
 
-/* Read all logs. Returns false if none could be read. */
-static bool read_logs(struct trace *t)
+/* Read all logs. */
+static void read_logs(struct trace *t)
 {
-    int failures = 0;
     struct err err;
 
     open_readers(t);
     for (int i = 0; i < t->reader_count; i++)
-        if (trace_reader_all(t->readers[i], t->log, t->is_followed, &err) < 0) {
-            ctl_complain("%s", err.text);
-            failures++;
-        }
+        if (trace_reader_all(t->readers[i], t->log, t->is_followed, &err) < 0)
+            miss(t, &err, "the rest of the log ", trace_reader_name(t->readers[i]));
     if (t->log->unstamped > 0)
         ctl_complain("%llu lines are not used, because their time or form is not understood. The "
                      "first: %s",
@@ -78,7 +88,6 @@ static bool read_logs(struct trace *t)
     if (t->log->overlong > 0)
         ctl_complain("%llu lines are not used, because they are too long",
                      (unsigned long long)t->log->overlong);
-    return t->reader_count > failures || t->log->event_count > 0;
 }
 
 /* Add what the queue knows of copies of which the log has no line. */
@@ -97,8 +106,10 @@ static void read_queue(struct trace *t)
         }
         added += n;
     }
-    if (t->queue == NULL)
-        ctl_complain("the queue of splitrelay cannot be read: %s", err.text);
+    if (t->queue == NULL) {
+        err_wrap(&err, "the queue of splitrelay cannot be read");
+        miss(t, &err, "what the queue of splitrelay says", "");
+    }
     if (added > 0)
         trace_log_sort(t->log);
 }
@@ -148,7 +159,10 @@ static size_t report(struct trace *t, struct trace_follow *follow, bool is_first
                                               .words = t->set,
                                               .tag_domain = t->config->tag_domain,
                                               .find = t->queue == NULL ? NULL : trace_queue_find,
-                                              .ctx = t->queue};
+                                              .ctx = t->queue,
+                                              .host = t->host[0] == '\0' ? NULL : t->host,
+                                              .unread = t->unread,
+                                              .unread_count = t->unread_count};
     size_t found = 0;
     uint32_t *roots;
 
@@ -188,7 +202,7 @@ static void follow_journal(struct trace *t)
         trace_reader_journal_follow(t->readers[0], t->log->since_us, t->config->log.facility, &err);
     trace_reader_close(t->readers[0]);
     t->reader_count = 0;
-    add_reader(t, r, &err);
+    add_reader(t, r, "of systemd", &err);
 }
 
 /* Write what comes, until all logs end or the process is stopped. */
@@ -203,6 +217,7 @@ static void follow_logs(struct trace *t, struct trace_follow *follow)
         uint32_t before = t->log->event_count;
         is_open = false;
         (void)nanosleep(&pause, NULL);
+        trace_stamp_go_on(&t->log->stamp, time(NULL));
         for (int i = 0; i < t->reader_count; i++) {
             int rc = trace_reader_more(t->readers[i], t->log, &err);
             if (rc < 0)
@@ -228,20 +243,29 @@ static int trace(struct trace *t)
     t->log->until_us = (int64_t)t->until * 1000000;
     t->set = trace_words_new(t->words, t->word_count, t->config->tag_domain);
     struct trace_follow *follow = trace_follow_new();
-    if (!read_logs(t))
-        code = EXIT_UNAVAILABLE;
+    /* nodes that share a database have one queue */
+    if (config_queue_is_postgresql(t->config->relay.queue) ||
+        gethostname(t->host, sizeof t->host - 1) < 0)
+        t->host[0] = '\0';
+    read_logs(t);
     trace_log_sort(t->log);
     read_queue(t);
     size_t found = report(t, follow, true);
-    if (found == 0 && !t->is_json && code == EXIT_OK)
-        ctl_printf("Nothing was found in the logs%s\n", t->queue == NULL ? "" : " and the queue");
-    if (found == 0 && code == EXIT_OK)
+    if (found == 0 && !t->is_json)
+        ctl_printf("Nothing was found in the logs%s%s\n", t->queue == NULL ? "" : " and the queue",
+                   t->unread_count == 0 ? "" : ", as far as they could be read");
+    if (t->unread_count > 0)
+        code = EXIT_UNAVAILABLE;
+    else if (found == 0)
         code = EXIT_CHECK_FAILED;
     if (t->is_followed)
         follow_logs(t, follow);
     for (int i = 0; i < t->reader_count; i++)
         trace_reader_close(t->readers[i]);
     free(t->readers);
+    for (size_t i = 0; i < t->unread_count; i++)
+        free(t->unread[i]);
+    free(t->unread);
     trace_queue_close(t->queue);
     trace_words_free(t->set);
     trace_follow_free(follow);

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define BLOCK_SIZE (4U << 20)
-#define LINE_MAX_LEN 65536 /* longer lines are no log lines */
+#define LINE_MAX_LEN 65535 /* longer lines are no log lines */
+#define CUT_MIN 400        /* relays of RFC 3164 may cut at 480 bytes, others later */
 
 /* The lengths at which syslog daemons cut: 1024 bytes in RFC 3164, multiples of it elsewhere. What
  * a daemon puts before the text or leaves out of it differs a little. */
@@ -45,21 +46,21 @@ void trace_log_free(struct trace_log *log)
     free(log->messages);
     free(log->heads);
     free(log->edges);
-    free(log->file_us);
+    free(log->files);
     free(log->first_unstamped);
     free(log);
 }
 
-void trace_log_begin_file(struct trace_log *log)
+void trace_log_begin_file(struct trace_log *log, time_t written)
 {
     log->last_us = 0;
-    trace_stamp_begin_file(&log->stamp);
+    trace_stamp_begin_file(&log->stamp, written);
     log->file++;
     if (log->file < log->file_cap)
         return;
     uint32_t cap = log->file + 16;
-    log->file_us = mem_grow(log->file_us, cap, sizeof *log->file_us);
-    memset(log->file_us + log->file_cap, 0, (cap - log->file_cap) * sizeof *log->file_us);
+    log->files = mem_grow(log->files, cap, sizeof *log->files);
+    memset(log->files + log->file_cap, 0, (cap - log->file_cap) * sizeof *log->files);
     log->file_cap = cap;
 }
 
@@ -160,7 +161,7 @@ static void add_event(struct trace_log *log, const struct trace_line *line, size
                                                          .id_len = (uint8_t)id_len,
                                                          .kind = (uint8_t)kind,
                                                          .is_undated = line->us == 0,
-                                                         .is_long = is_cut_length(raw_len)};
+                                                         .line_len = (uint16_t)raw_len};
     log->event_count++;
 }
 
@@ -186,10 +187,33 @@ static bool is_of_mail(const char *line, size_t len)
            memmem(line, len, " splitmilter", 12) != NULL;
 }
 
+/* Remember what the line says of its file. */
+static void note_line(struct trace_log *log, int64_t us, size_t len)
+{
+    if (log->file >= log->file_cap)
+        return;
+    struct trace_file *f = &log->files[log->file];
+    f->us = f->us == 0 ? us : f->us;
+    if (len > f->longest) {
+        f->longest = (uint32_t)len;
+        f->longest_count = 0;
+    }
+    f->longest_count += len == f->longest;
+}
+
+bool trace_log_may_be_cut(const struct trace_log *log, const struct trace_event *e)
+{
+    const struct trace_file *f = e->file < log->file_cap ? &log->files[e->file] : NULL;
+
+    return is_cut_length(e->line_len) || (f != NULL && e->line_len >= CUT_MIN &&
+                                          e->line_len == f->longest && f->longest_count > 1);
+}
+
 void trace_log_add(struct trace_log *log, const char *line, size_t len)
 {
     struct trace_line parsed;
     char *classic = NULL;
+    bool is_broken = false;
 
     log->lines++;
     log->bytes += len + 1;
@@ -203,7 +227,9 @@ void trace_log_add(struct trace_log *log, const char *line, size_t len)
         result = TRACE_LINE_OK;
     }
     if (result == TRACE_LINE_OK && is_object(&parsed)) {
-        classic = trace_object_read(&parsed);
+        classic = trace_object_read(&parsed, &is_broken);
+        if (is_broken)
+            note_unstamped(log, line, len);
         if (classic == NULL)
             return;
     }
@@ -211,8 +237,7 @@ void trace_log_add(struct trace_log *log, const char *line, size_t len)
         note_unstamped(log, line, len);
     if (result == TRACE_LINE_OK) {
         log->last_us = parsed.us != 0 ? parsed.us : log->last_us;
-        if (log->file < log->file_cap && log->file_us[log->file] == 0)
-            log->file_us[log->file] = parsed.us;
+        note_line(log, parsed.us, len);
         bool is_outside = (log->since_us != 0 && log->last_us < log->since_us) ||
                           (log->until_us != 0 && log->last_us > log->until_us);
         if (!is_outside || log->last_us == 0)

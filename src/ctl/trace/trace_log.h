@@ -41,6 +41,12 @@ struct trace_system {
     bool has_qmgr; /* it is an instance of Postfix, and not a service that has a name of its own */
 };
 
+struct trace_file {
+    int64_t us; /* the first stamp; 0: none */
+    /* The lines that a syslog daemon cuts have one length. */
+    uint32_t longest, longest_count; /* bytes of the longest line, and how many are as long */
+};
+
 struct trace_event {
     int64_t us;       /* since 1970 */
     const char *text; /* "ID: ...", with a NUL at its end */
@@ -53,7 +59,7 @@ struct trace_event {
     uint8_t id_len;         /* 0: a line of amavis */
     uint8_t kind;           /* enum trace_kind */
     bool is_undated;        /* us is that of the line before */
-    bool is_long;           /* the line has a length at which syslog daemons cut */
+    uint16_t line_len;      /* of the whole line */
 };
 
 struct trace_message {
@@ -101,9 +107,9 @@ struct trace_log {
     uint32_t tag_count, last_tag;
     struct trace_system *systems;
     uint32_t system_count;
-    int64_t last_us;  /* of the line before in the same file */
-    uint32_t file;    /* number of the file that is being read */
-    int64_t *file_us; /* the first stamp of each file; 0: none */
+    int64_t last_us; /* of the line before in the same file */
+    uint32_t file;   /* number of the file that is being read */
+    struct trace_file *files;
     uint32_t file_cap;
 
     struct trace_message *messages;
@@ -125,8 +131,9 @@ struct trace_log {
 struct trace_log *trace_log_new(time_t now) __attribute__((returns_nonnull, warn_unused_result));
 void trace_log_free(struct trace_log *log);
 
-/* A file begins: its first lines cannot have the time of a line before. */
-void trace_log_begin_file(struct trace_log *log) __attribute__((nonnull));
+/* A file begins: its first lines cannot have the time of a line before. written: when it was
+ * written last; 0: not known. */
+void trace_log_begin_file(struct trace_log *log, time_t written) __attribute__((nonnull));
 
 /* Add a line without its line end. Lines of other programs are dropped. */
 void trace_log_add(struct trace_log *log, const char *line, size_t len) __attribute__((nonnull));
@@ -150,6 +157,11 @@ void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
 
 /* Text of an event after "ID: ". */
 struct trace_slice trace_log_body(const struct trace_event *e) __attribute__((nonnull));
+
+/* May a syslog daemon have cut the line? It has a length at which daemons cut, or a length that the
+ * longest lines of its file have in common. */
+bool trace_log_may_be_cut(const struct trace_log *log, const struct trace_event *e)
+    __attribute__((nonnull));
 
 /* Read the facts of an event: those that lines of its kind have. */
 void trace_log_facts(const struct trace_log *log, const struct trace_event *e,

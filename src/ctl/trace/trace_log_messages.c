@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* trace_log_messages: events are sorted, and collected into messages. */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "ctl/trace/trace_log.h"
 
@@ -8,19 +9,10 @@
 
 #define SERVICE_US INT64_C(3600000000) /* from the client to the first line of the instance */
 
-static uint32_t hash_id(struct trace_slice id)
-{
-    uint64_t h = 1469598103934665603ULL;
-
-    for (size_t i = 0; i < id.len; i++)
-        h = (h ^ (unsigned char)id.at[i]) * 1099511628211ULL;
-    return (uint32_t)(h ^ (h >> 32));
-}
-
 /* The slot of an id in the hash table. */
 static uint32_t *slot_of(const struct trace_log *log, struct trace_slice id)
 {
-    uint32_t mask = log->head_count - 1, i = hash_id(id) & mask;
+    uint32_t mask = log->head_count - 1, i = (uint32_t)hash_untrusted_bytes(id.at, id.len) & mask;
 
     while (log->heads[i] != TRACE_NONE &&
            !trace_slice_is_equal(log->messages[log->heads[i]].id, id))
@@ -222,7 +214,7 @@ static uint32_t rank_of(const struct trace_log *log, uint32_t file)
 
     for (uint32_t i = 0; i <= log->file && i < log->file_cap; i++)
         rank +=
-            log->file_us[i] != 0 && file < log->file_cap && log->file_us[i] < log->file_us[file];
+            log->files[i].us != 0 && file < log->file_cap && log->files[i].us < log->files[file].us;
     return rank;
 }
 

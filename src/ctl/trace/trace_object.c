@@ -131,7 +131,7 @@ static bool write_classic(struct buf *out, json_t *o, size_t *text_at_out)
     return true;
 }
 
-char *trace_object_read(struct trace_line *line)
+char *trace_object_read(struct trace_line *line, bool *is_broken_out)
 {
     json_t *o = json_loadb(line->text.at, line->text.len, JSON_DISABLE_EOF_CHECK, NULL);
     const char *time = text_of(o, "time");
@@ -139,6 +139,7 @@ char *trace_object_read(struct trace_line *line)
     struct buf out = {0};
     size_t text_at = 0;
 
+    *is_broken_out = o == NULL;
     if (line->us == 0 && time != NULL) {
         trace_stamp_init(&stamp, 0);
         (void)trace_stamp_parse(&stamp, time, strlen(time), &line->us);

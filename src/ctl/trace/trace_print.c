@@ -169,7 +169,7 @@ void trace_print_step(const struct trace_log *log, const struct trace_step *step
 
 static void print_missing(const char *text)
 {
-    static const char head[] = "  missing in the logs: ";
+    static const char head[] = "  missing: ";
 
     terminal_print(TERMINAL_NOTICE, head);
     print_rest(TERMINAL_PLAIN, sizeof head - 1, text);

@@ -281,7 +281,7 @@ int64_t trace_queue_add(struct trace_queue *q, const char *word, time_t since,
     struct adding a = {q, log, 0};
     int64_t number, rc = 0;
 
-    trace_log_begin_file(log);
+    trace_log_begin_file(log, 0);
     if (queue_id_parse(word, &number)) {
         s.id = word;
         rc = add_selected(q, &s, &a, err);

@@ -25,6 +25,7 @@ struct trace_reader {
     int fd;
     pid_t pid;       /* of the program that writes to fd; 0: none */
     bool is_regular; /* fd is the file itself: it may grow */
+    time_t written;  /* when the file was written last; 0: not known */
     struct buf rest; /* the beginning of a line */
     bool is_skipping;
     char cursor[CURSOR_SIZE]; /* of the last line of the journal; "": not known */
@@ -94,6 +95,7 @@ static int open_file(struct trace_reader *r, struct err *err)
     ssize_t n = S_ISREG(st.st_mode) ? pread(fd, head, sizeof head, 0) : 0;
     const char *program = unpacker(head, n > 0 ? (size_t)n : 0);
     r->is_regular = program == NULL && S_ISREG(st.st_mode);
+    r->written = S_ISREG(st.st_mode) ? st.st_mtime : 0;
     if (program == NULL) {
         r->fd = fd;
         return 0;
@@ -189,6 +191,11 @@ struct trace_reader *trace_reader_journal_follow(const struct trace_reader *form
     return start_journal(options, facility, err);
 }
 
+const char *trace_reader_name(const struct trace_reader *r)
+{
+    return strcmp(r->name, "journalctl") == 0 ? "of systemd" : r->name;
+}
+
 void trace_reader_close(struct trace_reader *r)
 {
     if (r == NULL)
@@ -279,7 +286,7 @@ int trace_reader_all(struct trace_reader *r, struct trace_log *log, bool is_foll
 {
     ssize_t n;
 
-    trace_log_begin_file(log);
+    trace_log_begin_file(log, r->written);
     while ((n = read_some(r, log, err)) > 0)
         continue;
     if (n < 0 || finish(r, err) < 0)

@@ -32,6 +32,10 @@ struct trace_reader *trace_reader_journal_follow(const struct trace_reader *form
                                                  struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The file, or "of systemd". */
+const char *trace_reader_name(const struct trace_reader *r)
+    __attribute__((nonnull, returns_nonnull));
+
 /* End the program, if there is one, and close the file. */
 void trace_reader_close(struct trace_reader *r);
 

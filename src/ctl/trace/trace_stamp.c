@@ -15,12 +15,20 @@
 void trace_stamp_init(struct trace_stamp *s, time_t now)
 {
     memset(s, 0, sizeof *s);
-    s->now = now;
+    s->now = s->latest = now;
 }
 
-void trace_stamp_begin_file(struct trace_stamp *s)
+void trace_stamp_begin_file(struct trace_stamp *s, time_t written)
 {
     s->last_s = 0;
+    s->latest = written != 0 && written < s->now ? written : s->now;
+    s->minute[0] = '\0';
+}
+
+void trace_stamp_go_on(struct trace_stamp *s, time_t now)
+{
+    s->now = s->latest = now;
+    s->minute[0] = '\0';
 }
 
 /* The number in `count` digits, of which the first may be a space if may_be_padded; -1: another
@@ -96,19 +104,19 @@ static bool set_minute(struct trace_stamp *s, const char *at)
 {
     int month = month_of(at), day = digits(at + 4, 2, true);
     int hour = digits(at + 7, 2, false), minute = digits(at + 10, 2, false);
-    struct tm now;
+    struct tm latest;
 
-    if (month < 0 || day < 1 || localtime_r(&s->now, &now) == NULL)
+    if (month < 0 || day < 1 || localtime_r(&s->latest, &latest) == NULL)
         return false;
     for (int back = -1; back < YEARS_BACK; back++) {
-        struct tm tm = {.tm_year = now.tm_year - back,
+        struct tm tm = {.tm_year = latest.tm_year - back,
                         .tm_mon = month,
                         .tm_mday = day,
                         .tm_hour = hour,
                         .tm_min = minute,
                         .tm_isdst = -1};
         time_t t = mktime(&tm);
-        if (t != -1 && tm.tm_mon == month && tm.tm_mday == day && t <= s->now + DAY_S) {
+        if (t != -1 && tm.tm_mon == month && tm.tm_mday == day && t <= s->latest + DAY_S) {
             time_t twin = twin_of(t);
             s->minute_s = t < twin ? t : twin;
             s->second_minute_s = t < twin ? twin : t;
@@ -137,15 +145,6 @@ static size_t classic(struct trace_stamp *s, const char *at, size_t len, int64_t
     s->last_s = t;
     *us_out = t * 1000000 + us;
     return CLASSIC_LEN + n;
-}
-
-/* Days from 1970-01-01 to this day of the Gregorian calendar. */
-static int64_t days_from_1970(int year, int month, int day)
-{
-    int y = month <= 2 ? year - 1 : year, m = (month + 9) % 12;
-    int64_t era_days = 365LL * y + y / 4 - y / 100 + y / 400;
-
-    return era_days + (153 * m + 2) / 5 + day - 1 - 719468;
 }
 
 /* Parse a zone. Returns its length and sets *s_out to its seconds east of UTC; 0: no zone. */
@@ -181,7 +180,8 @@ static size_t rfc3339(const char *at, size_t len, int64_t *us_out)
     size_t zone_len = zone(at + n, len - n, &zone_s);
     if (zone_len == 0)
         return 0;
-    *us_out = (days_from_1970(year, month, day) * DAY_S + second - zone_s) * 1000000 + us;
+    struct tm tm = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
+    *us_out = ((int64_t)timegm(&tm) + second - zone_s) * 1000000 + us;
     return n + zone_len;
 }
 

@@ -290,7 +290,7 @@ static void describe_all(struct walk *w, uint32_t message, const struct names *n
         if (kind == TRACE_KIND_DELIVERY && f[n].to.at == NULL)
             trace_way_missing(w->way, "the recipient of a delivery of %.*s, whose line is cut",
                               SLICE(walk_message(w, message)->id));
-        if (kind == TRACE_KIND_DECIDED && log->events[e].is_long)
+        if (kind == TRACE_KIND_DECIDED && trace_log_may_be_cut(log, &log->events[e]))
             trace_way_missing(w->way, "the end of the line of splitmilter, if syslog has cut it");
     }
 }

@@ -94,6 +94,9 @@ struct trace_way_options {
     const char *tag_domain;
     trace_copy_find *find; /* NULL: the queue is not asked */
     void *ctx;
+    const char *host;    /* whose queue it is; NULL: all hosts of the logs have this queue */
+    char *const *unread; /* what could not be read: missing in each way */
+    size_t unread_count;
 };
 
 /* Set the roots of all messages that the words select. The array is for the caller to free. */

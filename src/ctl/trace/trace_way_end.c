@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/trace/trace_way_private.h"
+#include "base/ascii.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -74,12 +75,46 @@ struct trace_slice walk_destination(const struct walk *w, uint32_t message)
     return (struct trace_slice){"", 0};
 }
 
+/* Are these names of one host? One may lack the domain. */
+static bool is_same_host(struct trace_slice a, const char *b)
+{
+    size_t len = strcspn(b, ".");
+    const char *dot = memchr(a.at, '.', a.len);
+
+    a.len = dot == NULL ? a.len : (size_t)(dot - a.at);
+    return a.len == len && ascii_equal_n(a.at, b, len);
+}
+
+/* Is the message of a splitrelay whose queue is not the one that can be asked? */
+static bool is_elsewhere(const struct walk *w, uint32_t message)
+{
+    struct trace_slice host = w->o->log->systems[walk_message(w, message)->system].host;
+
+    return w->o->host != NULL && host.len > 0 && !is_same_host(host, w->o->host);
+}
+
 static struct trace_copy ask(const struct walk *w, struct trace_slice id, const struct names *names)
 {
     struct trace_copy copy = {.place = TRACE_COPY_NOT_ASKED};
 
     if (w->o->find != NULL)
         w->o->find(w->o->ctx, id, names->items, names->count, &copy);
+    return copy;
+}
+
+/* Ask the queue about a message of splitrelay. If it was on another host, the queue of this host
+ * does not have the copy, and this says nothing. */
+static struct trace_copy ask_about(struct walk *w, uint32_t message, const struct names *names)
+{
+    struct trace_slice id = walk_message(w, message)->id;
+    struct trace_copy copy = ask(w, id, names);
+
+    if (copy.place != TRACE_COPY_NOWHERE || !is_elsewhere(w, message))
+        return copy;
+    copy.place = TRACE_COPY_NOT_ASKED;
+    trace_way_missing(w->way, "what the queue of %.*s says of copy %.*s: this host is %s",
+                      SLICE(w->o->log->systems[walk_message(w, message)->system].host), SLICE(id),
+                      w->o->host);
     return copy;
 }
 
@@ -157,7 +192,7 @@ void trace_way_end_in_relay(struct walk *w, uint32_t message, const struct names
                             struct leg leg, const struct hit *hit, enum trace_end_state by_log)
 {
     struct trace_slice id = walk_message(w, message)->id;
-    struct trace_copy copy = ask(w, id, names);
+    struct trace_copy copy = ask_about(w, message, names);
 
     if (!end_of_copy(w, &copy, id, leg)) {
         by_log = state_by_order(w, message, by_log);
@@ -172,7 +207,7 @@ void trace_way_end_in_relay(struct walk *w, uint32_t message, const struct names
 bool trace_way_is_copy_for(struct walk *w, uint32_t message, const struct names *names)
 {
     struct trace_slice id = walk_message(w, message)->id;
-    struct trace_copy copy = ask(w, id, names);
+    struct trace_copy copy = ask_about(w, message, names);
     enum trace_copy_place place = copy.place;
 
     if (place == TRACE_COPY_NOT_ASKED)
@@ -347,7 +382,7 @@ void trace_way_expect(struct walk *w, uint32_t message, const struct names *name
         if (log->events[e].kind != TRACE_KIND_DECIDED || !trace_way_belongs(w->o, f, names))
             continue;
         if (f->copy.at != NULL)
-            expect_copies(w, message, f->copy, first, log->events[e].is_long);
+            expect_copies(w, message, f->copy, first, trace_log_may_be_cut(log, &log->events[e]));
         if (program != TRACE_PROGRAM_SPLITMILTER &&
             !has_end(w->way, first, false, (struct trace_slice){0}))
             trace_way_end_waiting(w, message, (struct leg){false, f->filter}, NULL);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/trace/trace_way_private.h"
+#include "base/ascii.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -198,9 +200,121 @@ static void check_arrival(struct walk *w, uint32_t root)
     }
 }
 
+/* --- how many recipients --- */
+
+/* What the lines of a message say about the number of its recipients. */
+struct tally {
+    uint64_t *delivered; /* hashes of the recipients of deliveries; bit 0: to a filter; owned */
+    size_t delivered_count;
+    size_t decided;  /* by splitmilter, with the copies that it has added */
+    size_t replaced; /* by splitmilter: nrcpt= still counts the original */
+    size_t counted;  /* nrcpt=; 0: not known */
+};
+
+static size_t number_of(struct trace_slice s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.len && ascii_is_digit(s.at[i]) && n < 1000000; i++)
+        n = n * 10 + (size_t)(s.at[i] - '0');
+    return n;
+}
+
+static size_t items_in(struct trace_slice list)
+{
+    size_t count = list.len > 0;
+
+    for (size_t i = 0; i < list.len; i++)
+        count += list.at[i] == ',';
+    return count;
+}
+
+static void tally_delivery(const struct trace_way_options *o, struct tally *t,
+                           const struct trace_facts *f)
+{
+    struct trace_slice one, plain, name;
+
+    for (size_t at = 0; trace_facts_address(f->to, &at, &one);) {
+        if ((t->delivered_count & (t->delivered_count - 1)) == 0)
+            t->delivered =
+                mem_grow(t->delivered, t->delivered_count == 0 ? 1 : 2 * t->delivered_count,
+                         sizeof *t->delivered);
+        uint64_t hash = hash_untrusted_bytes(one.at, one.len);
+        if (f->orig_to.len > 0)
+            hash += 3 * hash_untrusted_bytes(f->orig_to.at, f->orig_to.len);
+        bool is_filter = trace_word_untag(one, o->tag_domain, &plain, &name) == TRACE_ROUTE_FILTER;
+        t->delivered[t->delivered_count++] = (hash & ~UINT64_C(1)) | is_filter;
+    }
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* The number of different recipients that the lines name. Those of filters were replaced by
+ * splitmilter, even if its lines are missing. */
+static size_t count_named(struct tally *t)
+{
+    size_t count = 0, filtered = 0;
+
+    if (t->delivered_count > 0)
+        qsort(t->delivered, t->delivered_count, sizeof *t->delivered, by_number);
+    for (size_t i = 0; i < t->delivered_count; i++)
+        if (i == 0 || t->delivered[i] != t->delivered[i - 1]) {
+            count++;
+            filtered += t->delivered[i] & 1;
+        }
+    t->replaced = t->replaced > filtered ? t->replaced : filtered;
+    return count > t->decided ? count : t->decided;
+}
+
+/* The text that names how many recipients of the message have no line; NULL: none. For the caller
+ * to free. */
+static char *missing_recipients(const struct trace_way_options *o, uint32_t root)
+{
+    const struct trace_log *log = o->log;
+    const struct trace_message *m = &log->messages[root];
+    const struct trace_facts *f = trace_way_facts(o, root);
+    struct tally t = {0};
+    char *text = NULL;
+
+    for (uint32_t e = m->first; e != TRACE_NONE; e = log->events[e].next, f++) {
+        if (t.counted == 0 && f->nrcpt.at != NULL)
+            t.counted = number_of(f->nrcpt);
+        if (log->events[e].kind == TRACE_KIND_DELIVERY)
+            tally_delivery(o, &t, f);
+        if (log->events[e].kind != TRACE_KIND_DECIDED || f->to.at == NULL)
+            continue;
+        t.decided += 1 + items_in(f->copy);
+        t.replaced += f->canonical.at != NULL || f->filter.at != NULL;
+    }
+    size_t named = count_named(&t);
+    if (t.counted > named + t.replaced)
+        text = mem_printf("lines about %zu of the %zu recipients of %.*s in %.*s, unless a milter "
+                          "has removed them",
+                          t.counted - t.replaced - named, t.counted - t.replaced, SLICE(m->id),
+                          SLICE(log->systems[m->system].name));
+    free(t.delivered);
+    return text;
+}
+
+/* Does splitrelay write the lines of the message? It names the number of recipients of a copy, and
+ * the queue knows what became of them. */
+static bool is_of_relay(const struct trace_log *log, uint32_t message)
+{
+    return log->systems[log->messages[message].system].program == TRACE_PROGRAM_SPLITRELAY;
+}
+
 size_t trace_ways(const struct trace_way_options *o, uint32_t root, struct trace_way **out)
 {
+    const struct trace_message *m = &o->log->messages[root];
     struct recipients all = {0};
+    /* a recipient that is asked for has a line */
+    bool is_of_all = (m->is_named || m->is_wanted) && !is_of_relay(o->log, root);
+    char *lacking = is_of_all ? missing_recipients(o, root) : NULL;
 
     read_recipients(o, root, 0, &all);
     if (all.count == 0)
@@ -215,9 +329,14 @@ size_t trace_ways(const struct trace_way_options *o, uint32_t root, struct trace
         trace_way_walk(&w, root, &r->names, (struct leg){0});
         end_mail(&w, root, &r->names);
         check_arrival(&w, root);
+        if (lacking != NULL)
+            trace_way_missing(w.way, "%s", lacking);
+        for (size_t k = 0; k < o->unread_count; k++)
+            trace_way_missing(w.way, "%s", o->unread[k]);
         trace_way_sort(w.way);
         free(w.visited);
     }
     free(all.items);
+    free(lacking);
     return all.count;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/trace/trace_word.h"
 #include "base/ascii.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -18,14 +19,15 @@ struct trace_words {
     bool lengths[WORD_MAX_LEN + 1]; /* is there a word of this length? */
 };
 
-/* FNV-1a of the text in lower case. */
+/* Hash of the text in lower case. Longer texts that begin alike have the same one. */
 static uint64_t hash_of(struct trace_slice s)
 {
-    uint64_t h = 1469598103934665603ULL;
+    char lower[WORD_MAX_LEN];
+    size_t len = s.len < sizeof lower ? s.len : sizeof lower;
 
-    for (size_t i = 0; i < s.len; i++)
-        h = (h ^ (unsigned char)ascii_to_lower(s.at[i])) * 1099511628211ULL;
-    return h ^ (h >> 32);
+    for (size_t i = 0; i < len; i++)
+        lower[i] = ascii_to_lower(s.at[i]);
+    return hash_untrusted_bytes(lower, len);
 }
 
 static uint32_t *slot_of(const struct trace_words *w, struct trace_slice s)
