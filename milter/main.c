@@ -192,6 +192,7 @@ static int start_metrics(struct snapshot_slot *slot, const struct config *config
                          struct metrics_http **out, struct err *err)
 {
     struct metrics_http_options options = {
+        .not_found = "/metrics, /healthz and /readyz are here",
         .listen = config->milter.metrics,
         .listen_count = config->milter.metrics_count,
         .page = counters_page,

@@ -14,7 +14,8 @@
  *   - Without passwords the page is at loopback addresses and at unix sockets only. A loopback
  *     address needs a field Host that names one. A web site that an administrator visits could
  *     otherwise read the page, by a name of its own that resolves to 127.0.0.1 (DNS rebinding).
- *   - At a loopback address, without passwords, a request that a proxy passes on is refused.
+ *   - At a loopback address, without passwords, a request that a proxy passes on is refused: one
+ *     with a field that proxies add, or of HTTP/1.0.
  *   - A browser may ask for a document only from the page itself (Sec-Fetch-Site).
  *
  * The resources of clients are limited at each socket: 32 connections (the one that takes the last
@@ -70,6 +71,7 @@ struct metrics_http_options {
     bool (*is_ready)(void *ctx, struct err *why); /* false: `why` has one line */
     void *ctx;
     const struct metrics_http_site *site; /* NULL: no page; borrowed until metrics_http_stop() */
+    const char *not_found;                /* the text for other paths, without a page; a constant */
 };
 
 /* Open the sockets and serve. The threads block all signals. NULL with `err`; a build without

@@ -145,11 +145,14 @@ static void log_denied(struct metrics_http *h, struct MHD_Connection *c)
     log_warning("page: wrong name or password from [%s]", address);
 }
 
-/* Is the request one that a web server passes on for a client elsewhere? */
-static bool is_passed_on(struct MHD_Connection *c)
+/* Is the request one that a web server passes on for a client elsewhere? nginx adds none of these
+ * fields unless it is told to, and then speaks HTTP/1.0, which no browser does. */
+static bool is_passed_on(struct MHD_Connection *c, const char *version)
 {
     static const char *const names[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
 
+    if (strcmp(version, MHD_HTTP_VERSION_1_1) != 0)
+        return true;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (header(c, names[i]) != NULL)
             return true;
@@ -168,7 +171,7 @@ static bool check_password(struct metrics_http *h, const char *authorization, bo
 
 /* Return 200 if the client may see the page, else the status and the reason of the refusal. */
 static unsigned check_access(struct metrics_http_socket *s, struct MHD_Connection *c,
-                             const char **why)
+                             const char *version, const char **why)
 {
     const char *authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION);
 
@@ -193,7 +196,7 @@ static unsigned check_access(struct metrics_http_socket *s, struct MHD_Connectio
         return MHD_HTTP_FORBIDDEN;
     *why = "a web server passes this request on: the page needs a unix socket for it, or"
            " page_password_file";
-    return is_passed_on(c) ? MHD_HTTP_FORBIDDEN : MHD_HTTP_OK;
+    return is_passed_on(c, version) ? MHD_HTTP_FORBIDDEN : MHD_HTTP_OK;
 }
 
 /* --- the page --- */
@@ -276,7 +279,7 @@ static enum MHD_Result begin_document(struct metrics_http_socket *s, struct MHD_
 }
 
 static enum MHD_Result answer_site(struct metrics_http_socket *s, struct MHD_Connection *c,
-                                   const char *url, void **state)
+                                   const char *url, const char *version, void **state)
 {
     const struct metrics_http_file *file = s->http->o.site->files;
     const char *why = "";
@@ -287,7 +290,7 @@ static enum MHD_Result answer_site(struct metrics_http_socket *s, struct MHD_Con
     if (!is_document && file->path == NULL)
         return answer_text(c, MHD_HTTP_NOT_FOUND,
                            "/, /api/..., /metrics, /healthz and /readyz are here");
-    unsigned status = check_access(s, c, &why);
+    unsigned status = check_access(s, c, version, &why);
     if (status != MHD_HTTP_OK)
         return is_document ? answer_error(c, status, why) : answer_text(c, status, why);
     if (is_document)
@@ -308,7 +311,6 @@ enum MHD_Result metrics_http_answer(void *cls, struct MHD_Connection *c, const c
     struct metrics_http *h = s->http;
     struct metrics_http_job *job = *state;
 
-    (void)version;
     (void)upload;
     (void)upload_size;
     if (job != NULL) {
@@ -324,8 +326,8 @@ enum MHD_Result metrics_http_answer(void *cls, struct MHD_Connection *c, const c
     if (strcmp(url, "/metrics") == 0)
         return answer_metrics(h, c);
     if (h->o.site != NULL)
-        return answer_site(s, c, url, state);
-    return answer_text(c, MHD_HTTP_NOT_FOUND, "/metrics, /healthz and /readyz are here");
+        return answer_site(s, c, url, version, state);
+    return answer_text(c, MHD_HTTP_NOT_FOUND, h->o.not_found);
 }
 
 void metrics_http_completed(void *cls, struct MHD_Connection *c, void **state,

@@ -17,6 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NO_PAGE                                                                                    \
+    "/metrics, /healthz and /readyz are here. The page is off: page or page_password_file in"      \
+    " section relay of splitmilter.conf switches it on"
+
 static struct metrics_family free_bytes = {
     .name = "splitrelay_spool_free_bytes",
     .help = "Free space in the file system of the spool.",
@@ -346,6 +350,7 @@ int relay_page_start(const struct config *config, struct queue *q,
         .is_ready = is_ready,
         .ctx = p,
         .site = relay->page ? &p->site : NULL,
+        .not_found = NO_PAGE,
     };
     p->queue = q;
     p->spool = mem_strdup(relay->spool_directory);
