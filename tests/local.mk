@@ -515,6 +515,11 @@ UNIT_TESTS += %D%/unit/test_queue_id
 UNIT_TESTS += %D%/unit/test_queue_reader
 %C%_unit_test_queue_reader_SOURCES = %D%/unit/test_queue_reader.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_reader_LDADD = $(UNIT_RELAY_LIBS)
+
+UNIT_TESTS += %D%/unit/test_queue_reader_parts
+%C%_unit_test_queue_reader_parts_SOURCES = %D%/unit/test_queue_reader_parts.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
+%C%_unit_test_queue_reader_parts_LDADD = $(UNIT_RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_queue_put
 %C%_unit_test_queue_put_SOURCES = %D%/unit/test_queue_put.c %D%/unit/queue_unit.c %D%/unit/queue_unit.h %D%/unit/pgsql_unit.c %D%/unit/pgsql_unit.h
 %C%_unit_test_queue_put_LDADD = $(UNIT_RELAY_LIBS)

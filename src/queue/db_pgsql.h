@@ -54,6 +54,12 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
                          bool *is_missing_out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Call goes_on(ctx) from time to time while the connection waits for the server. When it returns
+ * false, the operation fails, and the connection is of no further use. The server goes on with the
+ * statement until it sends something, or until statement_timeout. */
+void db_pgsql_watch(struct db *db, bool (*goes_on)(void *ctx), void *ctx)
+    __attribute__((nonnull(1, 2)));
+
 /* --- notifications --- */
 
 #define DB_PGSQL_CHANNEL "splitmilter" /* of LISTEN and NOTIFY */

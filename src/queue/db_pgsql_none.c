@@ -18,6 +18,13 @@ struct db *db_pgsql_open(const struct db_pgsql_options *options, enum db_status 
     return NULL;
 }
 
+void db_pgsql_watch(struct db *db, bool (*goes_on)(void *ctx), void *ctx)
+{
+    (void)db;
+    (void)goes_on;
+    (void)ctx;
+}
+
 enum db_status db_pgsql_listen(struct db *db, struct err *err)
 {
     (void)db;

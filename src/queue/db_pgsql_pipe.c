@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define FLUSH_BYTES (256 * 1024) /* a buffer of libpq with so much is written to the socket */
+#define WATCH_MS 50              /* from one call of goes_on() to the next */
 
 /* --- faults --- */
 
@@ -107,11 +108,39 @@ int db_pgsql_poll(struct db_pgsql *p, bool writes, int wake_fd, struct err *err)
     return rc > 0 && fds[1].revents != 0 ? 2 : 1;
 }
 
-/* Wait as db_pgsql_poll() does. False with `err`: the deadline has passed, or the connection is
- * lost. */
+void db_pgsql_watch(struct db *db, bool (*goes_on)(void *ctx), void *ctx)
+{
+    struct db_pgsql *p = (struct db_pgsql *)db;
+
+    p->goes_on = goes_on;
+    p->goes_on_ctx = ctx;
+}
+
+/* Wait as db_pgsql_poll() does, in pieces of time between which goes_on() is called. */
+static int poll_watched(struct db_pgsql *p, bool writes, struct err *err)
+{
+    const int64_t deadline_ms = p->deadline_ms;
+    int rc = 0;
+
+    while (rc == 0 && clock_now_ms() < deadline_ms) {
+        if (!p->goes_on(p->goes_on_ctx)) {
+            err_set(err, "%s: interrupted", p->server);
+            p->has_failed = true;
+            return -1;
+        }
+        int64_t next_ms = clock_now_ms() + WATCH_MS;
+        p->deadline_ms = next_ms < deadline_ms ? next_ms : deadline_ms;
+        rc = db_pgsql_poll(p, writes, -1, err);
+    }
+    p->deadline_ms = deadline_ms;
+    return rc;
+}
+
+/* Wait as db_pgsql_poll() does. False with `err`: the deadline has passed, the connection is lost,
+ * or goes_on() has returned false. */
 static bool wait_socket(struct db_pgsql *p, bool writes, struct err *err)
 {
-    int rc = db_pgsql_poll(p, writes, -1, err);
+    int rc = p->goes_on == NULL ? db_pgsql_poll(p, writes, -1, err) : poll_watched(p, writes, err);
 
     if (rc == 0) {
         err_set(err, "%s: no answer within %u ms", p->server, p->timeout_ms);

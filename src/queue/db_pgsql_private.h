@@ -33,7 +33,9 @@ struct db_pgsql {
     int64_t deadline_ms; /* of the operation; with DB_WRITE of the transaction */
     bool is_in_transaction;
     bool must_replicate, is_durable;
-    bool has_failed;   /* the connection is lost, or its state unknown */
+    bool has_failed;            /* the connection is lost, or its state unknown */
+    bool (*goes_on)(void *ctx); /* db_pgsql_watch(); NULL: not watched */
+    void *goes_on_ctx;
     char server[128];  /* HOST:PORT */
     char sqlstate[6];  /* of the last error */
     char warning[200]; /* the last one, since db_pgsql_take() began, after which a COMMIT counts as

@@ -132,6 +132,7 @@ struct queue_selection {
     time_t due_after;                     /* due later than that; set by queue_change_narrow() */
     const char *other_than; /* not of this destination; set by queue_change_narrow() */
     const char *after; /* younger than the copy with this id; queue_reader_list() alone uses it */
+    int64_t before;    /* rows with lower numbers; queue_reader_history() alone uses it; 0: all */
 };
 
 /* What a change does with copies. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/queue_reader_private.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "config/config_queue.h"
 #include "queue/db_pgsql.h"
@@ -14,11 +15,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct db *open_postgresql(const char *uri, bool *is_missing_out, struct err *err)
+/* The steps of a reader that is watched grow while a step takes less than SHORT_MS, and shrink when
+ * one takes more than LONG_MS. */
+#define STEP_MIN 10
+#define STEP_SHORT_MS 100
+#define STEP_LONG_MS 500
+#define TEXT_OF(number) TEXT_OF_(number)
+#define TEXT_OF_(number) #number
+
+static struct db *open_postgresql(const char *program, const char *uri, bool *is_missing_out,
+                                  struct err *err)
 {
     char host[HOST_NAME_MAX + 1] = "";
     const struct db_pgsql_options options = {
-        .uri = uri, .node = host, .program = "splitctl", .access = DB_READ};
+        .uri = uri, .node = host, .program = program, .access = DB_READ};
     enum db_status status;
 
     (void)gethostname(host, sizeof host - 1);
@@ -28,13 +38,19 @@ static struct db *open_postgresql(const char *uri, bool *is_missing_out, struct 
 struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
                                        struct err *err)
 {
+    return queue_reader_open_for("splitctl", spool_directory, queue, err);
+}
+
+struct queue_reader *queue_reader_open_for(const char *program, const char *spool_directory,
+                                           const char *queue, struct err *err)
+{
     struct queue_reader *r = mem_zalloc(sizeof *r);
     bool is_missing = false, is_file = !config_queue_is_postgresql(queue);
     enum db_status status;
     struct stat st;
 
     r->db = is_file ? db_sqlite_open(spool_directory, DB_READ, &status, &is_missing, err)
-                    : open_postgresql(queue, &is_missing, err);
+                    : open_postgresql(program, queue, &is_missing, err);
     if (is_file && is_missing && stat(spool_directory, &st) != 0) {
         err_set_errno(err, "%s", spool_directory);
         is_missing = false;
@@ -67,12 +83,36 @@ void queue_reader_watch(struct queue_reader *r, bool (*goes_on)(void *ctx), void
     struct err ignored;
     uint64_t changed;
 
+    r->is_watched = true;
     if (r->db == NULL)
         return;
-    if (r->db->is_shared)
-        (void)r->db->ops->run(r->db, "SET statement_timeout = 5000", NULL, 0, &changed, &ignored);
-    else
+    if (!r->db->is_shared) {
         db_sqlite_watch(r->db, goes_on, ctx);
+        return;
+    }
+    (void)r->db->ops->run(r->db, "SET statement_timeout = " TEXT_OF(QUEUE_READER_STATEMENT_MS),
+                          NULL, 0, &changed, &ignored);
+    db_pgsql_watch(r->db, goes_on, ctx);
+}
+
+void queue_reader_begin_steps(struct queue_reader *r)
+{
+    r->step = r->is_watched ? STEP_MIN : QUEUE_COUNT_STEP;
+}
+
+void queue_reader_end_step(struct queue_reader *r, int64_t began_ms)
+{
+    int64_t took_ms = clock_now_ms() - began_ms;
+
+    if (r->is_watched && took_ms < STEP_SHORT_MS)
+        r->step = r->step > QUEUE_COUNT_STEP / 4 ? QUEUE_COUNT_STEP : r->step * 4;
+    else if (r->is_watched && took_ms > STEP_LONG_MS)
+        r->step = r->step < STEP_MIN * 4 ? STEP_MIN : r->step / 4;
+}
+
+int64_t queue_reader_position(const struct queue_reader *r)
+{
+    return r->position;
 }
 
 struct large *queue_reader_large(struct queue_reader *r, struct err *err)
@@ -201,6 +241,8 @@ bool queue_reader_tell(struct queue_reader *r, queue_reader_progress *progress, 
 
     if (progress == NULL)
         return true;
+    if (r->is_watched)
+        return progress(ctx, looked_at, 0);
     if (r->total == 0)
         if (db_get_number(r->db, "SELECT count(*) FROM copy", NULL, 0, &total, &ignored) == DB_OK)
             r->total = (uint64_t)total;

@@ -25,12 +25,25 @@ struct queue_reader;
 struct queue_reader *queue_reader_open(const char *spool_directory, const char *queue,
                                        struct err *err)
     __attribute__((nonnull, warn_unused_result));
+/* As queue_reader_open(), for another program than splitctl. PostgreSQL shows its name. */
+struct queue_reader *queue_reader_open_for(const char *program, const char *spool_directory,
+                                           const char *queue, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 void queue_reader_close(struct queue_reader *r);
 
 /* Call goes_on(ctx) from time to time while the database works. When it returns false, the function
- * that reads fails. PostgreSQL is not asked meanwhile; there a statement ends after 5 s. */
+ * that reads fails. With PostgreSQL the connection is of no further use then, and the server ends
+ * the statement after QUEUE_READER_STATEMENT_MS at the latest. The steps of reading are short at
+ * first, so that the position moves on even where each row takes long; the progress has no total.
+ */
 void queue_reader_watch(struct queue_reader *r, bool (*goes_on)(void *ctx), void *ctx)
     __attribute__((nonnull(1, 2)));
+#define QUEUE_READER_STATEMENT_MS 5000
+
+/* Return how far the last reading has come: for queue_reader_list() the number of the id up to
+ * which all copies were told of (selection.after), for queue_reader_history() the number down to
+ * which all rows were (selection.before). 0: the reading has not begun. */
+int64_t queue_reader_position(const struct queue_reader *r) __attribute__((nonnull, pure));
 
 /* A copy, valid during the call that gets it. */
 struct queue_entry {
@@ -49,7 +62,7 @@ struct queue_entry {
 };
 
 /* Called from time to time during a long operation, with the number of rows that have been read and
- * the number of all rows. False: stop. */
+ * the number of all rows (0: unknown). False: stop. */
 typedef bool queue_reader_progress(void *ctx, uint64_t looked_at, uint64_t total);
 
 /* Call each(ctx, entry) for the copies of the selection (places 0: everywhere), by id, which is
@@ -117,6 +130,7 @@ void queue_nodes_clear(struct queue_nodes *nodes) __attribute__((nonnull));
 /* A row of the history, valid during the call that gets it. */
 struct queue_event {
     char id[QUEUE_ID_SIZE];
+    int64_t number; /* of the row; later rows have higher numbers */
     const char *destination;
     time_t time;
     const char *sender, *recipients, *message_id, *mta_queue_id;
@@ -128,7 +142,8 @@ struct queue_event {
 
 /* Call each(ctx, event) for the selected rows of the history, the newest first, until it returns
  * false. These parts of the selection are used: id, destination, from, to (any recipient), reason
- * (the reply), mta_id, message_id, arrived_* (here the time of the event), larger_bytes, limit.
+ * (the reply), mta_id, message_id, arrived_* (here the time of the event), larger_bytes, limit,
+ * before.
  * progress: NULL or called with ctx. Returns the number of events, or -1 with `err`. */
 int64_t queue_reader_history(struct queue_reader *r, const struct queue_selection *selection,
                              bool (*each)(void *ctx, const struct queue_event *event),

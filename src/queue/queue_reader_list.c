@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "queue/queue_reader_private.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "queue/queue_count.h"
 #include "queue/queue_private.h"
@@ -90,8 +91,9 @@ static void forget_copy(struct listing *l)
 }
 
 /* Call each() for the copy that has been read, if there is one, and forget it. */
-static void end_copy(struct listing *l)
+static void end_copy(void *ctx)
 {
+    struct listing *l = ctx;
     struct err problem;
 
     if (l->message == NULL)
@@ -103,6 +105,7 @@ static void end_copy(struct listing *l)
     l->entry.problem = problem.text;
     l->found++;
     l->is_over = !l->each(l->ctx, &l->entry) || l->found == l->limit;
+    l->reader->position = l->id;
     forget_copy(l);
 }
 
@@ -159,11 +162,40 @@ static enum db_status query_range(struct queue_reader *r, const struct buf *sql,
 struct reading {
     bool is_count;
     bool (*row)(void *ctx, const struct db_value *columns);
+    void (*end)(void *ctx); /* called at the end of a step with row_ctx; NULL: not needed */
     void *row_ctx;
     const bool *is_over;
     queue_reader_progress *progress;
     void *progress_ctx;
 };
+
+/* Read the copies above `from`. Returns the status of the last statement. */
+static enum db_status read_steps(struct queue_reader *r, const struct buf *sql,
+                                 const struct selection_sql *where, int64_t from,
+                                 const struct reading *reading, struct err *err)
+{
+    enum db_status status;
+    uint64_t looked_at = 0;
+    int64_t to;
+
+    queue_reader_begin_steps(r);
+    for (r->position = from;; from = to) {
+        int64_t began_ms = clock_now_ms();
+        status = queue_count_step(r->db, from, r->step, &to, err);
+        if (status != DB_OK || to == 0)
+            return status;
+        status = query_range(r, sql, where, from, to, reading->row, reading->row_ctx, err);
+        if (status == DB_OK && reading->end != NULL)
+            reading->end(reading->row_ctx);
+        looked_at += (uint64_t)r->step;
+        if (status != DB_OK || *reading->is_over)
+            return status;
+        r->position = to;
+        if (!queue_reader_tell(r, reading->progress, reading->progress_ctx, looked_at))
+            return status;
+        queue_reader_end_step(r, began_ms);
+    }
+}
 
 /* Read in steps of ids. A selection with an id takes one step. -1 with `err`. */
 static int read_by_steps(struct queue_reader *r, const struct queue_selection *selection,
@@ -171,8 +203,7 @@ static int read_by_steps(struct queue_reader *r, const struct queue_selection *s
 {
     struct selection_sql where;
     struct buf sql = {0};
-    uint64_t looked_at = 0;
-    int64_t from = 0, to = 0;
+    int64_t from = 0, id;
     enum db_status status = DB_FAULT;
 
     if (selection->after != NULL && !queue_id_parse(selection->after, &from)) {
@@ -180,18 +211,10 @@ static int read_by_steps(struct queue_reader *r, const struct queue_selection *s
         return -1;
     }
     if (make_query(reading->is_count, selection, &where, &sql, err) == 0) {
-        if (selection->id != NULL && queue_id_parse(selection->id, &to))
-            status = query_range(r, &sql, &where, to - 1, to, reading->row, reading->row_ctx, err);
-        while (selection->id == NULL &&
-               (status = queue_count_step(r->db, from, QUEUE_COUNT_STEP, &to, err)) == DB_OK &&
-               to != 0) {
-            status = query_range(r, &sql, &where, from, to, reading->row, reading->row_ctx, err);
-            looked_at += QUEUE_COUNT_STEP;
-            if (status != DB_OK || *reading->is_over ||
-                !queue_reader_tell(r, reading->progress, reading->progress_ctx, looked_at))
-                break;
-            from = to;
-        }
+        if (selection->id == NULL)
+            status = read_steps(r, &sql, &where, from, reading, err);
+        else if (queue_id_parse(selection->id, &id))
+            status = query_range(r, &sql, &where, id - 1, id, reading->row, reading->row_ctx, err);
     }
     selection_sql_clear(&where);
     buf_clear(&sql);
@@ -204,6 +227,7 @@ int64_t queue_reader_list(struct queue_reader *r, const struct queue_selection *
 {
     struct listing l = {.reader = r, .each = each, .ctx = ctx, .limit = selection->limit};
     const struct reading reading = {.row = take_row,
+                                    .end = end_copy,
                                     .row_ctx = &l,
                                     .is_over = &l.is_over,
                                     .progress = progress,

@@ -455,6 +455,23 @@ START_TEST(a_slow_transaction_has_one_deadline)
 }
 END_TEST
 
+static bool goes_on(void *ctx)
+{
+    return ++*(int *)ctx < 3;
+}
+
+START_TEST(a_statement_that_is_watched_ends)
+{
+    int calls = 0;
+
+    db_pgsql_watch(db, goes_on, &calls);
+    ck_assert_int_eq(execute(db, "SELECT pg_sleep(60)"), DB_FAULT);
+    ck_assert_msg(strstr(err.text, "interrupted") != NULL, "%s", err.text);
+    ck_assert_int_eq(calls, 3);
+    ck_assert_int_eq(execute(db, "SELECT 1"), DB_FAULT);
+}
+END_TEST
+
 START_TEST(a_commit_without_an_answer_may_have_happened)
 {
     must(db->ops->begin(db, true, &err));
@@ -655,6 +672,7 @@ int main(void)
     tcase_add_test(tests, a_type_that_is_not_known_is_said);
     tcase_add_test(tests, a_database_that_is_silent_fails_in_time);
     tcase_add_test(tests, a_slow_transaction_has_one_deadline);
+    tcase_add_test(tests, a_statement_that_is_watched_ends);
     tcase_add_test(tests, a_commit_without_an_answer_may_have_happened);
     tcase_add_test(tests, a_connection_that_the_server_ends_is_a_fault);
     tcase_add_test(tests, an_earlier_connection_of_the_writer_is_ended);
