@@ -9,13 +9,14 @@
 #include "metrics/counters.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define READ_MAX_MS 5000       /* for one document */
 #define ALLOWANCE_MAX_MS 10000 /* for all documents at once */
 #define ALLOWANCE_SHARE 20     /* the 20th part of the time is added to the allowance */
-#define STATUS_AGE_MAX_MS 1000
+#define STATUS_AGE_MAX_MS 1000 /* or as long as ALLOWANCE_SHARE wants */
 #define SAMPLE_MS 1000
 
 struct relay_api *relay_api_new(const struct relay_api_options *options)
@@ -52,6 +53,18 @@ void relay_api_cancel(struct relay_api *a)
     atomic_store(&a->is_cancelled, true);
 }
 
+static unsigned fail(struct buf *out, unsigned status, int64_t retry_after_s, const char *text)
+{
+    json_t *o = json_object();
+
+    json_value_set(o, "error", json_value_text(text));
+    if (retry_after_s > 0)
+        json_value_set(o, "retry_after", json_integer(retry_after_s));
+    buf_reset(out);
+    json_value_dump(o, out);
+    return status;
+}
+
 bool relay_api_goes_on(const struct relay_api *a)
 {
     return !atomic_load(&a->is_cancelled) && clock_now_ms() < a->deadline_ms;
@@ -68,7 +81,6 @@ json_t *relay_api_time(time_t t)
 
 unsigned relay_api_fail(struct buf *out, unsigned status, const char *fmt, ...)
 {
-    json_t *o = json_object();
     struct buf text = {0};
     va_list ap;
 
@@ -77,10 +89,8 @@ unsigned relay_api_fail(struct buf *out, unsigned status, const char *fmt, ...)
     va_end(ap);
     if (text.data != NULL)
         log_sanitize(text.data);
-    json_value_set(o, "error", json_value_text(buf_str(&text)));
+    (void)fail(out, status, 0, buf_str(&text));
     buf_clear(&text);
-    buf_reset(out);
-    json_value_dump(o, out);
     return status;
 }
 
@@ -89,20 +99,13 @@ static bool goes_on(void *ctx)
     return relay_api_goes_on(ctx);
 }
 
-void relay_api_watch(struct relay_api *a, struct queue_reader *reader)
+struct queue_reader *relay_api_reader(struct relay_api *a, struct err *err)
 {
-    queue_reader_watch(reader, goes_on, a);
-}
+    struct queue_reader *reader =
+        queue_reader_open_for("splitrelay-page", a->o.spool_directory, a->o.queue, err);
 
-struct queue_reader *relay_api_reader(struct relay_api *a, struct buf *out)
-{
-    struct err err;
-    struct queue_reader *reader = queue_reader_open(a->o.spool_directory, a->o.queue, &err);
-
-    if (reader == NULL)
-        (void)relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
-    else
-        relay_api_watch(a, reader);
+    if (reader != NULL)
+        queue_reader_watch(reader, goes_on, a);
     return reader;
 }
 
@@ -125,10 +128,13 @@ static unsigned read_document(struct relay_api *a, const char *path,
     unsigned status = API_NOT_FOUND;
 
     earn(a, began_ms);
-    if (a->allowance_ms <= 0)
-        return relay_api_fail(out, API_UNAVAILABLE,
-                              "the page has read the queue for long; it goes on in %lld s",
-                              (long long)(-a->allowance_ms * ALLOWANCE_SHARE / 1000 + 1));
+    if (a->allowance_ms <= 0) {
+        int64_t wait_s = -a->allowance_ms * ALLOWANCE_SHARE / 1000 + 1;
+        char text[100];
+        snprintf(text, sizeof text, "the page has read the queue for long; it goes on in %lld s",
+                 (long long)wait_s);
+        return fail(out, API_UNAVAILABLE, wait_s, text);
+    }
     a->deadline_ms = began_ms + READ_MAX_MS;
     if (strcmp(path, "queue") == 0)
         status = relay_api_queue(a, parameters, out);
@@ -142,21 +148,34 @@ static unsigned read_document(struct relay_api *a, const char *path,
     return status;
 }
 
+/* Make the status, unless the last one is young: its age is at least ALLOWANCE_SHARE times what it
+ * took to make it. Its time is taken from the allowance, but it is not refused for want of it: so
+ * searches do not keep it out, and all reading together keeps to its share. */
+static void renew_status(struct relay_api *a)
+{
+    int64_t now_ms = clock_now_ms(), age_min_ms = a->status_took_ms * ALLOWANCE_SHARE;
+
+    earn(a, now_ms);
+    if (age_min_ms < STATUS_AGE_MAX_MS)
+        age_min_ms = STATUS_AGE_MAX_MS;
+    if (a->status_ms != 0 && now_ms - a->status_ms < age_min_ms)
+        return;
+    buf_reset(&a->status);
+    a->deadline_ms = now_ms + READ_MAX_MS;
+    (void)relay_api_status(a, &a->status);
+    a->status_ms = clock_now_ms();
+    a->status_took_ms = a->status_ms - now_ms;
+    a->allowance_ms -= a->status_took_ms;
+}
+
 unsigned relay_api_document(struct relay_api *a, const char *path,
                             const struct metrics_http_parameters *parameters, struct buf *out)
 {
-    int64_t now_ms = clock_now_ms();
-
     if (atomic_load(&a->is_cancelled))
         return relay_api_fail(out, API_UNAVAILABLE, "splitrelay is stopping");
     if (strcmp(path, "status") != 0)
         return read_document(a, path, parameters, out);
-    if (a->status_ms == 0 || now_ms - a->status_ms >= STATUS_AGE_MAX_MS) {
-        buf_reset(&a->status);
-        a->deadline_ms = now_ms + READ_MAX_MS;
-        (void)relay_api_status(a, &a->status);
-        a->status_ms = clock_now_ms();
-    }
+    renew_status(a);
     buf_add(out, a->status.data, a->status.len);
     return API_OK;
 }

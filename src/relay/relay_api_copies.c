@@ -12,11 +12,12 @@
 #include <string.h>
 #include <time.h>
 
-#define LIMIT 100              /* copies or events in a document, unless it is asked for more */
-#define LIMIT_MAX 1000         /* if it is */
-#define RECIPIENTS_SHOWN 20    /* of a copy in a list */
-#define RECIPIENTS_WHOLE 10000 /* of a copy that is shown alone */
-#define BYTES_MAX 2000000      /* from this size on, a list takes no more copies */
+#define LIMIT 100                /* copies or events in a document, unless it is asked for more */
+#define LIMIT_MAX 1000           /* if it is */
+#define RECIPIENTS_SHOWN 20      /* of a copy in a list */
+#define RECIPIENTS_BYTES 1000000 /* of a copy that is shown alone */
+#define RECIPIENT_BYTES 100      /* of a recipient without its texts, at most */
+#define BYTES_MAX 2000000        /* from this size on, a list takes no more copies */
 
 /* A list of copies or events that is being made. */
 struct list {
@@ -31,8 +32,19 @@ struct list {
     uint64_t limit, found;
     bool has_more;   /* the list was cut at its limit */
     bool is_stopped; /* reading took too long */
-    char last[QUEUE_ID_SIZE];
+    int64_t last;    /* the id of the last copy, or the number of the last event */
 };
+
+static int take_before(int64_t *out, const char *value, struct err *err)
+{
+    size_t len = strspn(value, "0123456789");
+
+    *out = strtoll(value, NULL, 10);
+    if (len > 0 && len < 19 && value[len] == '\0' && *out > 0)
+        return 0;
+    err_set(err, "not the value of next");
+    return -1;
+}
 
 /* Take a parameter. -1 with `err`. */
 static int take(struct queue_selection *s, const char *name, const char *value, bool is_queue,
@@ -45,6 +57,8 @@ static int take(struct queue_selection *s, const char *name, const char *value, 
                                                                  : NULL;
     int64_t number;
 
+    if (!is_queue && strcmp(name, "before") == 0)
+        return take_before(&s->before, value, err);
     if (text != NULL && text != &s->destination && !queue_id_parse(value, &number)) {
         err_set(err, "not the id of a copy");
         return -1;
@@ -127,6 +141,17 @@ static bool is_full(struct list *l)
     return l->has_more;
 }
 
+/* Append a copy that was made from `shown`, which may have fewer recipients than `all`. */
+static void add_entry(struct list *l, json_t *o, const struct queue_entry *all,
+                      const struct queue_entry *shown)
+{
+    size_t left_out = all->recipient_count - shown->recipient_count;
+
+    json_value_set(o, "recipient_count", json_integer((json_int_t)all->recipient_count));
+    json_value_set(o, "recipients_left_out", json_integer((json_int_t)left_out));
+    add(l, o);
+}
+
 static bool add_copy(void *ctx, const struct queue_entry *e)
 {
     struct list *l = ctx;
@@ -136,10 +161,8 @@ static bool add_copy(void *ctx, const struct queue_entry *e)
         return false;
     if (shown.recipient_count > RECIPIENTS_SHOWN)
         shown.recipient_count = RECIPIENTS_SHOWN;
-    json_t *o = entry_json(&shown, next_attempt(l, e), l->now);
-    json_value_set(o, "recipient_count", json_integer((json_int_t)e->recipient_count));
-    memcpy(l->last, e->id, sizeof l->last);
-    add(l, o);
+    (void)queue_id_parse(e->id, &l->last);
+    add_entry(l, entry_json(&shown, next_attempt(l, e), l->now), e, &shown);
     return true;
 }
 
@@ -149,6 +172,7 @@ static bool add_event(void *ctx, const struct queue_event *e)
 
     if (is_full(l))
         return false;
+    l->last = e->number;
     add(l, entry_json_event(e));
     return true;
 }
@@ -157,12 +181,11 @@ static bool add_event(void *ctx, const struct queue_event *e)
 static struct queue_reader *begin(struct relay_api *a, struct list *l, struct buf *out)
 {
     struct err err;
-    struct queue_reader *reader = relay_api_reader(a, out);
+    struct queue_reader *reader = relay_api_reader(a, &err);
 
     *l = (struct list){.api = a, .out = out, .now = time(NULL), .began_ms = clock_now_ms()};
-    if (reader == NULL)
-        return NULL;
-    if (queue_reader_suspensions(reader, &l->orders, &l->order_count, &err) != 0) {
+    if (reader == NULL ||
+        queue_reader_suspensions(reader, &l->orders, &l->order_count, &err) != 0) {
         (void)relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
         queue_reader_close(reader);
         return NULL;
@@ -179,17 +202,27 @@ static void end(struct list *l, struct queue_reader *reader)
 }
 
 /* Append the members after a list. */
-static void finish_list(const struct list *l, bool is_queue)
+static void finish_list(const struct list *l)
 {
     buf_addf(l->out, "],\"time\":%lld,\"incomplete\":%s,\"took\":%lld.%03lld", (long long)l->now,
              l->is_stopped ? "true" : "false", (long long)(clock_now_ms() - l->began_ms) / 1000,
              (long long)(clock_now_ms() - l->began_ms) % 1000);
-    if (!is_queue)
-        buf_addf(l->out, ",\"more\":%s}", l->has_more ? "true" : "false");
-    else if (l->has_more && l->found > 0)
-        buf_addf(l->out, ",\"next\":\"%s\"}", l->last);
-    else
+}
+
+/* Append where the next part of the list begins, and the end of the document. */
+static void finish_with_next(const struct list *l, const struct queue_reader *reader, bool is_queue)
+{
+    int64_t next = l->has_more ? l->last : l->is_stopped ? queue_reader_position(reader) : 0;
+    char id[QUEUE_ID_SIZE];
+
+    if (next == 0) {
         buf_adds(l->out, ",\"next\":null}");
+    } else if (is_queue) {
+        queue_id_format(next, id);
+        buf_addf(l->out, ",\"next\":\"%s\"}", id);
+    } else {
+        buf_addf(l->out, ",\"next\":\"%lld\"}", (long long)next);
+    }
 }
 
 /* Reading that has failed because it took too long has a result, which is not complete. */
@@ -220,7 +253,8 @@ static unsigned make_list(struct relay_api *a, const struct metrics_http_paramet
     else
         count = queue_reader_history(reader, &selection, add_event, may_go_on, &l, &err);
     count = end_of_reading(&l, count);
-    finish_list(&l, is_queue);
+    finish_list(&l);
+    finish_with_next(&l, reader, is_queue);
     end(&l, reader);
     return count >= 0 ? API_OK : relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);
 }
@@ -237,16 +271,38 @@ unsigned relay_api_history(struct relay_api *a, const struct metrics_http_parame
     return make_list(a, parameters, false, out);
 }
 
+/* The size of a text in JSON, at most: each byte that may have to be escaped counts six. */
+static size_t json_bytes(const char *text)
+{
+    size_t bytes = 0;
+
+    for (const char *c = text; *c != '\0'; c++)
+        bytes += *c < ' ' || *c > '~' || *c == '"' || *c == '\\' ? 6 : 1;
+    return bytes;
+}
+
+/* Return the number of recipients that RECIPIENTS_BYTES have room for. */
+static size_t count_that_fit(const struct queue_entry *e)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < e->recipient_count; i++) {
+        const struct queue_recipient *r = &e->recipients[i];
+        bytes +=
+            RECIPIENT_BYTES + json_bytes(r->address) + json_bytes(r->orcpt) + json_bytes(r->reason);
+        if (bytes > RECIPIENTS_BYTES)
+            return i;
+    }
+    return e->recipient_count;
+}
+
 static bool add_whole(void *ctx, const struct queue_entry *e)
 {
     struct list *l = ctx;
     struct queue_entry shown = *e;
 
-    if (shown.recipient_count > RECIPIENTS_WHOLE)
-        shown.recipient_count = RECIPIENTS_WHOLE;
-    json_t *o = entry_json_whole(&shown, next_attempt(l, e), l->now);
-    json_value_set(o, "recipient_count", json_integer((json_int_t)e->recipient_count));
-    add(l, o);
+    shown.recipient_count = count_that_fit(e);
+    add_entry(l, entry_json_whole(&shown, next_attempt(l, e), l->now), e, &shown);
     return false;
 }
 
@@ -272,7 +328,8 @@ unsigned relay_api_copy(struct relay_api *a, const char *id, struct buf *out)
     int64_t events =
         copies < 0 ? -1 : queue_reader_history(reader, &selection, add_event, may_go_on, &l, &err);
     events = end_of_reading(&l, events);
-    finish_list(&l, false);
+    finish_list(&l);
+    buf_addf(out, ",\"more\":%s}", l.has_more ? "true" : "false");
     end(&l, reader);
     if (copies < 0 || events < 0)
         return relay_api_fail(out, API_UNAVAILABLE, "%s", err.text);

@@ -19,6 +19,7 @@ struct relay_api {
     struct relay_rates *rates;
     int64_t sampled_ms;
     int64_t status_ms; /* when the status was made; 0: never */
+    int64_t status_took_ms;
     struct buf status;
     int64_t allowance_ms, allowance_at_ms; /* time for reading that is left, and as of when */
     int64_t deadline_ms;                   /* for the document that is being made */
@@ -29,8 +30,8 @@ struct relay_api {
 unsigned relay_api_fail(struct buf *out, unsigned status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), nonnull));
 
-/* Open a reader of the queue. NULL: the error is the document; the status is API_UNAVAILABLE. */
-struct queue_reader *relay_api_reader(struct relay_api *a, struct buf *out)
+/* Open a reader of the queue, which fails when the document may take no longer. NULL with `err`. */
+struct queue_reader *relay_api_reader(struct relay_api *a, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
 /* Return true as long as the document may go on: before its deadline, and before
@@ -48,8 +49,5 @@ unsigned relay_api_history(struct relay_api *a, const struct metrics_http_parame
                            struct buf *out) __attribute__((nonnull));
 unsigned relay_api_copy(struct relay_api *a, const char *id, struct buf *out)
     __attribute__((nonnull));
-
-/* Let a reader fail when the document may take no longer. */
-void relay_api_watch(struct relay_api *a, struct queue_reader *reader) __attribute__((nonnull));
 
 #endif

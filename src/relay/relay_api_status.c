@@ -181,9 +181,7 @@ static void gather(struct facts *f)
         err_wrap(problem, "the copies cannot be counted");
         return;
     }
-    f->reader = queue_reader_open(a->o.spool_directory, a->o.queue, problem);
-    if (f->reader != NULL)
-        relay_api_watch(a, f->reader);
+    f->reader = relay_api_reader(a, problem);
     if (f->reader == NULL ||
         queue_reader_suspensions(f->reader, &f->orders, &f->order_count, problem) != 0 ||
         queue_reader_nodes(f->reader, &f->nodes, problem) != 0)

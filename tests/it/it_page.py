@@ -11,7 +11,6 @@ import re
 import resource
 import select
 import socket
-import sqlite3
 import subprocess
 import time
 import urllib.parse
@@ -86,7 +85,7 @@ def put_some(spool):
 
 def plain(copies):
     """Copies as splitctl shows them: without what only the document has, and what depends on the moment."""
-    return [{k: v for k, v in c.items() if k not in ("recipient_count", "next_attempt")} for c in copies]
+    return [{k: v for k, v in c.items() if k not in ("recipient_count", "recipients_left_out", "next_attempt")} for c in copies]
 
 
 def test_lists_are_those_of_splitctl(r):
@@ -99,6 +98,7 @@ def test_lists_are_those_of_splitctl(r):
     assert plain(got["copies"]) == plain(wanted)
     assert [c["next_attempt"] for c in got["copies"]] == [c["next_attempt"] for c in wanted]
     assert [c["recipient_count"] for c in got["copies"]] == [1, 1, 1, 1, 1, 1, 30, 1]
+    assert [c["recipients_left_out"] for c in got["copies"]] == [0, 0, 0, 0, 0, 0, 10, 0]
     for word, value in (
         ("from", "s1@a.test"), ("from", "@a.test"), ("from", "<>"), ("to", "r*@example.com"), ("reason", "LATER 3"), ("older", "90m"),
         ("newer", "90m"), ("larger", "50k"), ("mta-id", "4QID"), ("message-id", "m@x"), ("in", "dead"), ("in", "queue,hold"), ("limit", "3"),
@@ -197,6 +197,10 @@ def test_wrong_requests(r):
         ("queue?reason=" + "x" * 2000, 400, "reason: too long"),
         ("history?in=dead", 400, "in: no such condition"),
         ("history?after=1", 400, "after: no such condition"),
+        ("queue?before=1", 400, "before: no such condition"),
+        ("history?before=-1", 400, "before: not the value of next"),
+        ("history?before=1x", 400, "before: not the value of next"),
+        ("history?before=9999999999999999999", 400, "before: not the value of next"),
         ("queue?reason=a%00b", 400, "a NUL"),
         ("queue?" + "&".join(f"x{i}=1" for i in range(17)), 400, "too many parameters"),
         ("copy/", 404, "not the id"),
@@ -494,16 +498,13 @@ def test_many_documents_at_once(r):
 
 
 def put_long_history(spool):
-    """Rows that take long to compare with LONG_PATTERN; all of them are one step of reading."""
+    """Rows that take long to compare with LONG_PATTERN."""
     rig.queue.create(spool)
-    with sqlite3.connect(rig.queue.path(spool)) as db:
-        recipients = ", ".join(["a" * 890 + "@example.com"] * 27)
-        db.executemany(
-            "INSERT INTO history (copy, destination, time, sender, recipients, message_id, mta_queue_id, size, result, relay, reply, attempts)"
-            " VALUES (?, 'archive', ?, 's@sender.test', ?, '', '', 1, 'sent', '', '', 1)",
-            ((i * 65536 + 1, int(time.time()) - 60, recipients) for i in range(1, 1001)),
-        )
-    db.close()
+    row = ", ".join(["a" * 890 + "@example.com"] * 27)
+    for first in range(0, 1000, 100):
+        values = ", ".join(f"({(first + i) * 65536 + 1}, 'archive', {int(time.time()) - 60}, 's@sender.test', '{row}', '', '', 1, 'sent', '', '', 1)" for i in range(100))
+        rig.queue.change(
+            spool, f"INSERT INTO history (copy, destination, time, sender, recipients, message_id, mta_queue_id, size, result, relay, reply, attempts) VALUES {values}")
 
 
 LONG_PATTERN = "*" + "a" * 900 + "*"
@@ -515,6 +516,7 @@ def test_long_reading_ends(r):
     request = f"GET /api/history?to={LONG_PATTERN} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     document = relay.document("history", to=LONG_PATTERN)
     assert document["incomplete"] and document["took"] < 7 * rig.TIME_FACTOR, document
+    assert 0 < int(document["next"]) <= 990, document  # and the search can go on
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(socket.create_connection(("127.0.0.1", relay.port), timeout=60 * rig.TIME_FACTOR))
         busy.sendall(request)
@@ -539,10 +541,48 @@ def test_reading_has_a_budget(r):
     def refused():
         status, _, body = relay.get("/api/queue?reason=nothing-like-this")
         assert status in (200, 503), body
-        return status == 503 and "goes on in" in body
+        return status == 503 and "goes on in" in body and json.loads(body)["retry_after"] > 0
 
     rig.wait_for(refused, 90, "a refusal")
-    assert relay.document("status")["destinations"]
+    began = int(time.time())
+    assert rig.wait_for(lambda: relay.document("status")["time"] >= began, 20, "a new status")
+
+
+def test_a_copy_of_many(r):
+    """A document shows as many recipients of a copy as there is room for."""
+    ids = []
+
+    def fill(spool):
+        for texts in (("", ""), ("rfc822;" + "x" * 100, "450 4.2.0 " + "\u00fc" * 100)):
+            ids.append(rig.queue.put(spool, "newmail", [(f"recipient{i}@example.com", texts[0], "dead", texts[1]) for i in range(50000)], state="dead"))
+
+    relay = Relay(r, fill=fill)
+    for copy_id in ids:
+        body = relay.get(f"/api/copy/{copy_id}")[2]
+        copy = json.loads(body)["copy"]
+        assert 300000 < len(body) < 1100000, len(body)
+        assert copy["recipient_count"] == 50000 == len(copy["recipients"]) + copy["recipients_left_out"], (copy["recipient_count"], copy["recipients_left_out"])
+
+
+def test_the_history_in_parts(r):
+    relay = Relay(r, fill=lambda spool: put_events(spool, 25))
+    wanted = relay.splitctl("history", "--json")
+    seen, before = [], ""
+    while before is not None:
+        part = relay.document("history", limit=4, before=before)
+        assert len(part["events"]) <= 4
+        seen += part["events"]
+        before = part["next"]
+    assert len(wanted) == 25 and seen == wanted
+    assert relay.document("history", limit=25)["next"] is None
+
+
+def put_events(spool, count):
+    rig.queue.create(spool)
+    for i in range(count):
+        rig.queue.change(
+            spool, "INSERT INTO history (copy, destination, time, sender, recipients, message_id, mta_queue_id, size, result, relay, reply, attempts)"
+            f" VALUES ({i * 65536 + 1}, 'archive', {int(time.time()) - 60}, 's{i}@sender.test', 'r@example.com', '', '', 1, 'sent', '', '', 1)")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import re
 
 import rig
 from rig.browser import Browser, axe_source
-from it_page import HOSTILE, Relay, put_some
+from it_page import HOSTILE, LONG_PATTERN, Relay, put_events, put_long_history, put_some
 
 ROWS = "[...document.querySelectorAll('#queue-table tbody tr')].map((tr) => tr.dataset.key)"
 PHONE = (360, 740)
@@ -130,6 +130,32 @@ def test_a_hundred_thousand_copies(r):
     submit(b)
     b.wait(f"({ROWS}).length === 1", 60)
     assert b.script("return document.querySelector('#queue-table tbody').innerText.includes('s99999@sender.test')")
+    check_console(b)
+
+
+BEFORE = "performance.getEntriesByType('resource').map((e) => new URL(e.name).searchParams.get('before')).filter(Boolean).map(Number)"
+
+
+def test_older_events(r):
+    relay = Relay(r, fill=lambda spool: put_events(spool, 205))
+    b = open_page(r, relay)
+    first = "document.querySelector('#history-table tbody tr').innerText"
+    for sender, button in (("s204@", "next"), ("s104@", "next"), ("s4@", "first"), ("s204@", None)):
+        b.wait(f"{first}.includes('{sender}')")
+        assert b.script("return document.querySelector('#history-next').hidden") == (button == "first")
+        if button:
+            b.click(f"#history-{button}")
+    check_console(b)
+
+
+def test_a_search_goes_on(r):
+    """A search that took too long goes on where it has stopped."""
+    relay = Relay(r, fill=put_long_history)
+    b = open_page(r, relay, f"http://127.0.0.1:{relay.port}/?history.to={LONG_PATTERN}")
+    b.wait("document.querySelector('#history-message').textContent.includes('goes on from there')", 60)
+    assert b.script("return document.querySelector('#history-next').textContent") == "Search on"
+    b.click("#history-next")
+    rig.wait_for(lambda: b.script(f"return {BEFORE}"), 60, "a search that begins further on")
     check_console(b)
 
 

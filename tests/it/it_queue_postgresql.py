@@ -50,6 +50,10 @@ def test_fault_matrix(_r):
     assert run_script("it_fault_matrix", "test_smtp", "test_lmtp") or ONLY
 
 
+def test_page(_r):
+    assert run_script("it_page", "test_lists_are_those_of_splitctl", "test_the_history_in_parts", "test_long_reading_ends") or ONLY
+
+
 def test_queue_tools(_r):
     assert run_script("it_queue_tools") or ONLY
 

@@ -5,6 +5,7 @@ import { age, buildForm, conditions, count, element, graph, lastMinute, message,
 const REFRESH_MS = 5000;
 const COST_SHARE = 50; // a document that took t to make is asked for again after 50 t at the earliest
 const TIMEOUT_MS = 20000;
+const OLD_S = 30; // a part of the page that is so much older than the destinations says so
 
 const $ = (id) => document.getElementById(id);
 
@@ -20,14 +21,20 @@ const CONDITIONS = [
 ];
 
 let period = 10; // seconds of a period in the graphs
-let lastAnswer = null;
+let lastAnswer = null; // when splitrelay answered last
 let openCopy = null;
 let shownCopy = "";
-const after = []; // the first copies of the pages of the queue before this one
+let after = null; // where the shown part of the queue begins: the parameter after
+let before = null; // where the shown part of the history begins: the parameter before
 
 // --- asking ---
 
-class Refused extends Error {} // splitrelay answered that it does not
+class Refused extends Error { // splitrelay answered that it does not, perhaps for some seconds
+    constructor(text, seconds = 0) {
+        super(text);
+        this.seconds = seconds;
+    }
+}
 class Silent extends Error {} // splitrelay did not answer
 
 // A name and password in the address of the page must not be in that of a document: fetch() refuses it.
@@ -52,7 +59,7 @@ async function ask(path, parameters) {
         throw new Refused(`${response.status}: the answer is not that of splitrelay`);
     }
     if (!response.ok) {
-        throw new Refused(answer.error || String(response.status));
+        throw new Refused(answer.error || String(response.status), answer.retry_after || 0);
     }
     return answer;
 }
@@ -61,7 +68,14 @@ function heard() {
     lastAnswer = Date.now();
     $("alarm").hidden = true;
     document.body.classList.remove("stale");
-    $("updated").textContent = `as of ${time(lastAnswer / 1000)}`;
+}
+
+// Say of what time the shown parts are: the first, and those that are much older.
+function showTimes() {
+    const parts = [statusPart, queuePart, historyPart].filter((p) => p.shownOf !== null);
+    const [first, ...others] = parts;
+    const old = others.filter((p) => first.shownOf - p.shownOf > OLD_S).map((p) => `, ${p.name} as of ${time(p.shownOf)}`);
+    $("updated").textContent = first ? `as of ${time(first.shownOf)}${old.join("")}` : "";
 }
 
 function notHeard() {
@@ -76,28 +90,34 @@ function notHeard() {
     $("state").className = "mark warn";
 }
 
-// A part of the page that is asked for again and again: run() asks and shows; it returns for how many seconds the document was made.
+// A part of the page that is asked for again and again: ask() returns a document, show() shows it.
 class Part {
-    constructor(run, fault) {
-        this.run = run;
+    constructor(name, ask, show, fault) {
+        this.name = name;
+        this.ask = ask;
+        this.show = show;
         this.fault = fault;
         this.dueAt = 0;
         this.turn = 0;
+        this.shownOf = null; // the time of the document that is shown
     }
 
-    // Ask now. An answer to an older question is dropped (isCurrent).
+    // Ask now. An answer to an older question is dropped.
     async refresh() {
         const turn = ++this.turn;
         this.dueAt = Date.now() + TIMEOUT_MS;
         try {
-            const took = await this.run(() => turn === this.turn);
+            const answer = await this.ask();
             heard();
             if (turn === this.turn) {
-                this.dueAt = Date.now() + Math.max(REFRESH_MS, took * 1000 * COST_SHARE);
+                this.dueAt = Date.now() + Math.max(REFRESH_MS, (answer.took || 0) * 1000 * COST_SHARE);
+                this.show(answer);
+                this.shownOf = answer.time;
+                showTimes();
             }
         } catch (e) {
             if (turn === this.turn) {
-                this.dueAt = Date.now() + REFRESH_MS;
+                this.dueAt = Date.now() + Math.max(REFRESH_MS, (e.seconds || 0) * 1000);
             }
             if (e instanceof Refused) {
                 heard();
@@ -177,13 +197,7 @@ function showStatus(s) {
     offerDestinations($("history-form"), names);
 }
 
-const statusPart = new Part(async (isCurrent) => {
-    const answer = await ask("status");
-    if (isCurrent()) {
-        showStatus(answer);
-    }
-    return 0;
-}, (text) => {
+const statusPart = new Part("destinations", () => ask("status"), showStatus, (text) => {
     $("refusal").hidden = false;
     $("refusal").textContent = text;
 });
@@ -244,28 +258,35 @@ function copyRow(c) {
 // An active copy has the present time as its next attempt, which is not shown.
 const lookOfCopy = (c) => JSON.stringify(c.queue_name === "active" ? { ...c, next_attempt: null } : c);
 
-let nextPage = null;
+// Show the buttons below a list, and say how much was found. begin: where the shown part begins, or null.
+function showEnd(name, answer, begin, found, form) {
+    $(`${name}-next`).hidden = answer.next === null;
+    $(`${name}-next`).textContent = answer.incomplete ? "Search on" : $(`${name}-next`).dataset.text;
+    $(`${name}-first`).hidden = begin === null;
+    const n = answer.copies ? answer.copies.length : answer.events.length;
+    const rest = answer.next === null ? `A narrower selection, or splitctl ${name}, finds the others.` : "\u201cSearch on\u201d goes on from there.";
+    message($(`${name}-message`), answer.incomplete ? `${count(n)} found so far; the search took long and was stopped. ${rest}` : found, answer.incomplete, form);
+}
 
-const queuePart = new Part(async (isCurrent) => {
+let nextCopies = null;
+
+function askQueue() {
     const parameters = conditions($("queue-form"));
-    if (after.length > 0) {
-        parameters.set("after", after[after.length - 1]);
+    if (after !== null) {
+        parameters.set("after", after);
     }
-    const answer = await ask("queue", parameters);
-    if (!isCurrent()) {
-        return 0;
-    }
+    return ask("queue", parameters);
+}
+
+function showQueue(answer) {
     const n = answer.copies.length;
     showRows($("queue-table"), answer.copies, (c) => c.queue_id, lookOfCopy, copyRow);
-    nextPage = answer.next;
-    $("queue-next").hidden = nextPage === null;
-    $("queue-first").hidden = after.length === 0;
+    nextCopies = answer.next;
     const more = answer.next !== null ? ", and there are more" : "";
-    const text = answer.incomplete ? `${count(n)} found so far; the search took too long and was stopped. A narrower selection, or splitctl queue, finds the others.`
-        : n === 0 ? "No such copy" : `${count(n)} cop${n === 1 ? "y" : "ies"}${more}`;
-    message($("queue-message"), text, answer.incomplete, $("queue-form"));
-    return answer.took;
-}, (text) => message($("queue-message"), text, true, $("queue-form")));
+    showEnd("queue", answer, after, n === 0 ? "No such copy" : `${count(n)} cop${n === 1 ? "y" : "ies"}${more}`, $("queue-form"));
+}
+
+const queuePart = new Part("queue", askQueue, showQueue, (text) => message($("queue-message"), text, true, $("queue-form")));
 
 // --- history ---
 
@@ -282,18 +303,25 @@ function eventRow(e) {
     ]);
 }
 
-const historyPart = new Part(async (isCurrent) => {
-    const answer = await ask("history", conditions($("history-form")));
-    if (!isCurrent()) {
-        return 0;
+let nextEvents = null;
+
+function askHistory() {
+    const parameters = conditions($("history-form"));
+    if (before !== null) {
+        parameters.set("before", before);
     }
+    return ask("history", parameters);
+}
+
+function showHistory(answer) {
     const n = answer.events.length;
     showRows($("history-table"), answer.events, (e) => JSON.stringify(e), () => "", eventRow);
-    const text = answer.incomplete ? `${count(n)} found so far; the search took too long and was stopped. A narrower selection, or splitctl history, finds the others.`
-        : n === 0 ? "Nothing in the history" : `${count(n)} event${n === 1 ? "" : "s"}${answer.more ? ", and there are older ones" : ""}`;
-    message($("history-message"), text, answer.incomplete, $("history-form"));
-    return answer.took;
-}, (text) => message($("history-message"), text, true, $("history-form")));
+    nextEvents = answer.next;
+    const more = answer.next !== null ? ", and there are older ones" : "";
+    showEnd("history", answer, before, n === 0 ? "Nothing in the history" : `${count(n)} event${n === 1 ? "" : "s"}${more}`, $("history-form"));
+}
+
+const historyPart = new Part("history", askHistory, showHistory, (text) => message($("history-message"), text, true, $("history-form")));
 
 // --- one copy ---
 
@@ -328,17 +356,16 @@ function life(answer) {
 function recipientDetails(c) {
     const items = c.recipients.map((r) => element("li", {}, `${r.address}: ${r.status}`, r.delay_reason ? element("span", { class: "reason" }, r.delay_reason) : "",
         r.orcpt ? element("span", { class: "reason" }, `ORCPT ${r.orcpt}`) : ""));
-    if (c.recipient_count > c.recipients.length) {
-        items.push(element("li", {}, `and ${count(c.recipient_count - c.recipients.length)} more, which splitctl show has`));
+    if (c.recipients_left_out > 0) {
+        items.push(element("li", {}, `and ${count(c.recipients_left_out)} more, which splitctl show has`));
     }
     return [element("h3", {}, "Recipients"), element("ul", {}, items)];
 }
 
-const copyPart = new Part(async (isCurrent) => {
-    const answer = await ask(`copy/${openCopy}`);
+function showLife(answer) {
     const look = JSON.stringify([answer.copy && lookOfCopy(answer.copy), answer.events]);
-    if (!isCurrent() || openCopy === null || look === shownCopy) {
-        return answer.took;
+    if (openCopy === null || look === shownCopy) {
+        return;
     }
     shownCopy = look;
     const parts = [];
@@ -351,8 +378,9 @@ const copyPart = new Part(async (isCurrent) => {
     }
     $("copy-content").replaceChildren(...parts);
     message($("copy-message"), answer.copy ? "" : "This copy is no longer in the queue.", false);
-    return answer.took;
-}, (text) => message($("copy-message"), text, true));
+}
+
+const copyPart = new Part("copy", () => ask(`copy/${openCopy}`), showLife, (text) => message($("copy-message"), text, true));
 
 function showCopy(id) {
     openCopy = id;
@@ -400,12 +428,13 @@ function recall() {
 }
 
 function search() {
-    after.length = 0;
+    after = null;
     remember();
     queuePart.refresh();
 }
 
 function searchHistory() {
+    before = null;
     remember();
     historyPart.refresh();
 }
@@ -440,10 +469,15 @@ function start() {
         $(id).addEventListener("reset", () => window.setTimeout(run)); // the fields are empty after this event
     }
     $("queue-next").addEventListener("click", () => {
-        after.push(nextPage);
+        after = nextCopies;
         queuePart.refresh();
     });
     $("queue-first").addEventListener("click", search);
+    $("history-next").addEventListener("click", () => {
+        before = nextEvents;
+        historyPart.refresh();
+    });
+    $("history-first").addEventListener("click", searchHistory);
     $("now").addEventListener("click", refreshAll);
     $("copy-close").addEventListener("click", () => $("copy").close());
     $("copy").addEventListener("close", () => { openCopy = null; });
