@@ -452,9 +452,13 @@ UNIT_TESTS += %D%/unit/test_metrics
 %C%_unit_test_metrics_SOURCES = %D%/unit/test_metrics.c
 %C%_unit_test_metrics_LDADD = $(UNIT_LIBS)
 
-UNIT_TESTS += %D%/unit/test_metrics_access
-%C%_unit_test_metrics_access_SOURCES = %D%/unit/test_metrics_access.c
-%C%_unit_test_metrics_access_LDADD = $(UNIT_LIBS)
+UNIT_TESTS += %D%/unit/test_http_guard
+%C%_unit_test_http_guard_SOURCES = %D%/unit/test_http_guard.c
+%C%_unit_test_http_guard_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_http_access
+%C%_unit_test_http_access_SOURCES = %D%/unit/test_http_access.c
+%C%_unit_test_http_access_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_milter_packet
 %C%_unit_test_milter_packet_SOURCES = %D%/unit/test_milter_packet.c

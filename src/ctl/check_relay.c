@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
-#include "metrics/metrics_access.h"
+#include "metrics/http_access.h"
 #include "smtp/route.h"
 #include "smtp/security.h"
 #include "ctl/check.h"
@@ -159,10 +159,10 @@ static void check_security(struct findings *f, const struct config *config, cons
     security_unref(security);
     security_secrets(config, check_secret, &secrets);
     if (config->relay.page && config->relay.page_password_file[0] != '\0') {
-        struct metrics_access *access = metrics_access_open(config->relay.page_password_file, &err);
+        struct http_access *access = http_access_open(config->relay.page_password_file, &err);
         if (access == NULL)
             find(f, LEVEL_ERROR, "relay: page_password_file: %s", err.text);
-        metrics_access_free(access);
+        http_access_free(access);
     }
 }
 

@@ -150,6 +150,7 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
 
     h->o = *o;
     h->access = o->site == NULL ? NULL : o->site->access;
+    h->wants_passwords = h->access != NULL;
     pthread_mutex_init(&h->page_lock, NULL);
     /* Block all signals in the threads, which inherit the mask. */
     sigfillset(&all);
@@ -164,7 +165,7 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
     return NULL;
 }
 
-void metrics_http_set_access(struct metrics_http *h, const struct metrics_access *access)
+void metrics_http_set_access(struct metrics_http *h, const struct http_access *access)
 {
     pthread_mutex_lock(&h->lock);
     h->access = access;

@@ -10,7 +10,8 @@
  * /metrics, /healthz and /readyz have no authentication: the address should be a loopback address
  * or in a private network. Rules for the page:
  *
- *   - With passwords (metrics_access.h) each request needs one, at each socket.
+ *   - With passwords (http_access.h) each request needs one, at each socket. Too many wrong ones
+ *     make their address wait: 429 (http_guard.h).
  *   - Without passwords the page is at loopback addresses and at unix sockets only. A loopback
  *     address needs a field Host that names one. A web site that an administrator visits could
  *     otherwise read the page, by a name of its own that resolves to 127.0.0.1 (DNS rebinding).
@@ -28,7 +29,7 @@
 #include "base/buf.h"
 #include "net/endpoint.h"
 #include "base/err.h"
-#include "metrics/metrics_access.h"
+#include "metrics/http_access.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -60,7 +61,10 @@ struct metrics_http_site {
     /* Called in the same thread from time to time, at least every second while no document is
      * being made. */
     void (*tick)(void *ctx);
-    const struct metrics_access *access; /* NULL: no passwords */
+    const struct http_access *access; /* NULL: no passwords */
+    /* A request got no page, because of a wrong password, or because its address has to wait after
+     * too many of these. Any thread. */
+    void (*denied)(void *ctx, bool has_to_wait);
     void *ctx;
 };
 
@@ -79,8 +83,9 @@ struct metrics_http_options {
 struct metrics_http *metrics_http_start(const struct metrics_http_options *o, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Let other passwords count from now on. The former ones are no longer used when this returns. */
-void metrics_http_set_access(struct metrics_http *h, const struct metrics_access *access)
+/* Let other passwords count from now on, if there were some at the start. The former ones are no
+ * longer used when this returns. */
+void metrics_http_set_access(struct metrics_http *h, const struct http_access *access)
     __attribute__((nonnull));
 
 /* End the threads; afterwards no function of the options runs. NULL is legal. */

@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 #include "metrics/metrics_http_private.h"
 
-#include "base/ascii.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
-#include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json"
-#define DENIED_LOG_MS 1000 /* between two log lines about wrong passwords */
 
 /* The page loads its own files and documents, and nothing else. Its script is a file, so no text
  * that finds its way into the page is run. */
@@ -33,11 +29,17 @@ static const struct {
     {"X-Frame-Options", "DENY"},
 };
 
+/* retry_after_s: 0: none. */
 static enum MHD_Result queue(struct MHD_Connection *c, unsigned status, const char *type,
-                             struct MHD_Response *r)
+                             unsigned retry_after_s, struct MHD_Response *r)
 {
+    char seconds[16];
+
     if (r == NULL)
         return MHD_NO;
+    snprintf(seconds, sizeof seconds, "%u", retry_after_s);
+    if (retry_after_s > 0)
+        (void)MHD_add_response_header(r, MHD_HTTP_HEADER_RETRY_AFTER, seconds);
     (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     for (size_t i = 0; i < sizeof all_headers / sizeof all_headers[0]; i++)
         (void)MHD_add_response_header(r, all_headers[i].name, all_headers[i].value);
@@ -56,7 +58,7 @@ static enum MHD_Result answer(struct MHD_Connection *c, unsigned status, const c
 {
     size_t len = body->len;
 
-    return queue(c, status, type,
+    return queue(c, status, type, 0,
                  MHD_create_response_from_buffer(len, buf_take(body), MHD_RESPMEM_MUST_FREE));
 }
 
@@ -74,6 +76,22 @@ static enum MHD_Result answer_error(struct MHD_Connection *c, unsigned status, c
 
     buf_addf(&body, "{\"error\":\"%s\"}", text);
     return answer(c, status, JSON, &body);
+}
+
+static enum MHD_Result answer_refusal(struct MHD_Connection *c,
+                                      const struct metrics_http_refusal *f, bool is_document)
+{
+    struct buf body = {0};
+
+    if (!is_document)
+        buf_addf(&body, "%s\n", f->why);
+    else if (f->retry_after_s > 0)
+        buf_addf(&body, "{\"error\":\"%s\",\"retry_after\":%u}", f->why, f->retry_after_s);
+    else
+        buf_addf(&body, "{\"error\":\"%s\"}", f->why);
+    size_t len = body.len;
+    return queue(c, f->status, is_document ? JSON : TEXT, f->retry_after_s,
+                 MHD_create_response_from_buffer(len, buf_take(&body), MHD_RESPMEM_MUST_FREE));
 }
 
 static enum MHD_Result answer_ready(const struct metrics_http *h, struct MHD_Connection *c)
@@ -96,110 +114,12 @@ static enum MHD_Result answer_metrics(struct metrics_http *h, struct MHD_Connect
     return answer(c, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
-/* --- who may see the page --- */
+/* --- the page --- */
 
 static const char *header(struct MHD_Connection *c, const char *name)
 {
     return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
 }
-
-/* Does the value of Host ("NAME", "NAME:PORT", "[ADDRESS]:PORT") name a loopback host? */
-static bool is_loopback_name(const char *host)
-{
-    char name[256];
-
-    if (host == NULL)
-        return false;
-    bool has_brackets = host[0] == '[';
-    host += has_brackets;
-    size_t len = strcspn(host, has_brackets ? "]" : ":");
-    if (len >= sizeof name)
-        return false;
-    memcpy(name, host, len);
-    name[len] = '\0';
-    return endpoint_is_loopback_host(name);
-}
-
-/* Log that a client gave a wrong password, at most once a second. */
-static void log_denied(struct metrics_http *h, struct MHD_Connection *c)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    char address[INET6_ADDRSTRLEN] = "unix";
-    int64_t now_ms = clock_now_ms();
-
-    pthread_mutex_lock(&h->lock);
-    bool is_due = h->denied_ms == 0 || now_ms - h->denied_ms >= DENIED_LOG_MS;
-    if (is_due)
-        h->denied_ms = now_ms;
-    pthread_mutex_unlock(&h->lock);
-    if (!is_due)
-        return;
-    const struct sockaddr *sa = info == NULL ? NULL : info->client_addr;
-    if (sa != NULL && sa->sa_family == AF_INET)
-        (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, address,
-                        sizeof address);
-    else if (sa != NULL && sa->sa_family == AF_INET6)
-        (void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr,
-                        address, sizeof address);
-    log_warning("page: wrong name or password from [%s]", address);
-}
-
-/* Is the request one that a web server passes on for a client elsewhere? nginx adds none of these
- * fields unless it is told to, and then speaks HTTP/1.0, which no browser does. */
-static bool is_passed_on(struct MHD_Connection *c, const char *version)
-{
-    static const char *const names[] = {"Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"};
-
-    if (strcmp(version, MHD_HTTP_VERSION_1_1) != 0)
-        return true;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (header(c, names[i]) != NULL)
-            return true;
-    return false;
-}
-
-/* Does a password count, and has the client given one? */
-static bool check_password(struct metrics_http *h, const char *authorization, bool *is_wanted_out)
-{
-    pthread_mutex_lock(&h->lock);
-    *is_wanted_out = h->access != NULL;
-    bool is_right = h->access != NULL && metrics_access_allows(h->access, authorization);
-    pthread_mutex_unlock(&h->lock);
-    return is_right;
-}
-
-/* Return 200 if the client may see the page, else the status and the reason of the refusal. */
-static unsigned check_access(struct metrics_http_socket *s, struct MHD_Connection *c,
-                             const char *version, const char **why)
-{
-    const char *authorization = header(c, MHD_HTTP_HEADER_AUTHORIZATION);
-
-    bool is_wanted;
-    if (check_password(s->http, authorization, &is_wanted))
-        return MHD_HTTP_OK;
-    if (is_wanted) {
-        if (authorization != NULL)
-            log_denied(s->http, c);
-        *why = "name and password, please";
-        return MHD_HTTP_UNAUTHORIZED;
-    }
-    if (s->unix_path[0] != '\0')
-        return MHD_HTTP_OK;
-    *why = "the page is not served at this address: it can be reached from other machines, and"
-           " page_password_file is not set";
-    if (!s->is_loopback)
-        return MHD_HTTP_FORBIDDEN;
-    *why = "the page is at http://127.0.0.1 and http://localhost only, unless page_password_file is"
-           " set";
-    if (!is_loopback_name(header(c, MHD_HTTP_HEADER_HOST)))
-        return MHD_HTTP_FORBIDDEN;
-    *why = "a web server passes this request on: the page needs a unix socket for it, or"
-           " page_password_file";
-    return is_passed_on(c, version) ? MHD_HTTP_FORBIDDEN : MHD_HTTP_OK;
-}
-
-/* --- the page --- */
 
 /* Is the request made by the page itself, or by a program that is no browser? */
 static bool is_same_site(struct MHD_Connection *c)
@@ -282,7 +202,7 @@ static enum MHD_Result answer_site(struct metrics_http_socket *s, struct MHD_Con
                                    const char *url, const char *version, void **state)
 {
     const struct metrics_http_file *file = s->http->o.site->files;
-    const char *why = "";
+    struct metrics_http_refusal refusal;
     bool is_document = strncmp(url, "/api/", 5) == 0;
 
     while (file->path != NULL && strcmp(file->path, url) != 0)
@@ -290,12 +210,12 @@ static enum MHD_Result answer_site(struct metrics_http_socket *s, struct MHD_Con
     if (!is_document && file->path == NULL)
         return answer_text(c, MHD_HTTP_NOT_FOUND,
                            "/, /api/..., /metrics, /healthz and /readyz are here");
-    unsigned status = check_access(s, c, version, &why);
-    if (status != MHD_HTTP_OK)
-        return is_document ? answer_error(c, status, why) : answer_text(c, status, why);
+    metrics_http_check_access(s, c, version, &refusal);
+    if (refusal.status != MHD_HTTP_OK)
+        return answer_refusal(c, &refusal, is_document);
     if (is_document)
         return begin_document(s, c, url + 5, state);
-    return queue(c, MHD_HTTP_OK, file->type,
+    return queue(c, MHD_HTTP_OK, file->type, 0,
                  MHD_create_response_from_buffer(file->size, (void *)(uintptr_t)file->data,
                                                  MHD_RESPMEM_PERSISTENT));
 }

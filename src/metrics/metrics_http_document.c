@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "metrics/metrics_http_private.h"
 
+#include "base/clock.h"
+
 #include <string.h>
 #include <time.h>
 
@@ -36,6 +38,7 @@ static void *documents_main(void *arg)
     while (!h->is_stopping) {
         struct metrics_http_job *job = next_job(h);
         pthread_mutex_unlock(&h->lock);
+        metrics_http_report_refused(h, clock_now_ms());
         site->tick(site->ctx);
         if (job != NULL) {
             job->status = site->document(site->ctx, job->path, &job->parameters, &job->body);
@@ -79,6 +82,7 @@ void metrics_http_documents_stop(struct metrics_http *h)
     pthread_mutex_unlock(&h->lock);
     if (h->has_thread)
         pthread_join(h->thread, NULL);
+    metrics_http_report_refused(h, INT64_MAX);
     for (struct metrics_http_job *job = h->first, *next; job != NULL; job = next) {
         next = job->next;
         job->status = MHD_HTTP_SERVICE_UNAVAILABLE;

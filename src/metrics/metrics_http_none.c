@@ -9,7 +9,7 @@ struct metrics_http *metrics_http_start(const struct metrics_http_options *o, st
     return NULL;
 }
 
-void metrics_http_set_access(struct metrics_http *h, const struct metrics_access *access)
+void metrics_http_set_access(struct metrics_http *h, const struct http_access *access)
 {
     (void)h;
     (void)access;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * metrics_http_private: the parts of metrics_http: sockets and their connections (metrics_http.c),
- * the answer to each request (metrics_http_answer.c), and the thread that makes documents
+ * the answer to each request (metrics_http_answer.c), which requests get the page
+ * (metrics_http_access.c), and the thread that makes documents
  * (metrics_http_document.c).
  */
 #ifndef SPLIT_METRICS_HTTP_PRIVATE_H
 #define SPLIT_METRICS_HTTP_PRIVATE_H
 
+#include "metrics/http_guard.h"
 #include "metrics/metrics_http.h"
 
 #include <microhttpd.h>
@@ -54,9 +56,25 @@ struct metrics_http {
     bool has_thread, is_stopping;
     struct metrics_http_job *first, **last; /* those that wait */
     size_t waiting;
-    int64_t denied_ms;                   /* when a wrong password was logged last */
-    const struct metrics_access *access; /* of the page; NULL: no passwords */
+    struct http_guard guard;
+    const struct http_access *access; /* of the page; NULL: no passwords */
+
+    bool wants_passwords; /* constant */
 };
+
+/* status 200: the client gets the page. Otherwise: why not. */
+struct metrics_http_refusal {
+    unsigned status;
+    const char *why;
+    unsigned retry_after_s; /* 0: unknown */
+};
+
+/* May the client have the page? A wrong password is logged. version: of HTTP. */
+void metrics_http_check_access(struct metrics_http_socket *s, struct MHD_Connection *c,
+                               const char *version, struct metrics_http_refusal *out)
+    __attribute__((nonnull));
+/* Log how many requests were refused after too many wrong passwords, if that is over at now_ms. */
+void metrics_http_report_refused(struct metrics_http *h, int64_t now_ms) __attribute__((nonnull));
 
 /* Note whether a connection waits for a document. Called in the socket's own thread. */
 void metrics_http_set_waiting(struct metrics_http_socket *s, const struct MHD_Connection *c,

@@ -114,6 +114,16 @@ static struct metrics_family leases_lost = {
     .type = METRICS_COUNTER,
 };
 
+static const char *const denied_words[] = {"password", "limit", NULL};
+static struct metrics_family denied = {
+    .name = "splitrelay_page_denied_total",
+    .help = "Requests for the page with a wrong password, or refused after too many of these.",
+    .type = METRICS_COUNTER,
+    .kind_label = "kind",
+    .kinds = denied_words,
+};
+
+static struct metrics_family *const password_families[] = {&denied, NULL};
 static struct metrics_family *const shared_families[] = {
     &replicated, &standby_lag_seconds, &standby_lag_bytes, &nodes, &leases_lost, NULL};
 static struct metrics_family *const families[] = {
@@ -127,9 +137,9 @@ struct relay_page {
     char *spool;
     uint64_t min_free_bytes;
     atomic_bool is_serving;
-    struct relay_api *api;         /* NULL: page = "no" */
-    struct metrics_access *access; /* NULL: no page_password_file */
-    char *password_file;           /* where `access` comes from */
+    struct relay_api *api;      /* NULL: page = "no" */
+    struct http_access *access; /* NULL: no page_password_file */
+    char *password_file;        /* where `access` comes from */
     struct metrics_http_site site;
     struct metrics_http *http;
 };
@@ -234,6 +244,8 @@ static void page(void *ctx, struct buf *out)
     metrics_render(families, out);
     if (is_shared)
         metrics_render(shared_families, out);
+    if (p->password_file != NULL && p->password_file[0] != '\0')
+        metrics_render(password_families, out);
     metrics_render_process(out);
 }
 
@@ -277,6 +289,12 @@ static unsigned document(void *ctx, const char *path,
     return relay_api_document(p->api, path, parameters, out);
 }
 
+static void count_denied(void *ctx, bool has_to_wait)
+{
+    (void)ctx;
+    metrics_add(&denied, "", has_to_wait, 1);
+}
+
 static void tick(void *ctx)
 {
     const struct relay_page *p = ctx;
@@ -285,13 +303,12 @@ static void tick(void *ctx)
 }
 
 /* Read the file of passwords; *out is NULL if the page has none. -1 with `err`. */
-static int open_access(const struct config_relay *relay, struct metrics_access **out,
-                       struct err *err)
+static int open_access(const struct config_relay *relay, struct http_access **out, struct err *err)
 {
     *out = NULL;
     if (!relay->page || relay->page_password_file[0] == '\0')
         return 0;
-    *out = metrics_access_open(relay->page_password_file, err);
+    *out = http_access_open(relay->page_password_file, err);
     if (*out != NULL)
         return 0;
     err_wrap(err, "page_password_file");
@@ -300,10 +317,10 @@ static int open_access(const struct config_relay *relay, struct metrics_access *
 
 int relay_page_check(const struct config *config, struct err *err)
 {
-    struct metrics_access *access;
+    struct http_access *access;
     int rc = open_access(&config->relay, &access, err);
 
-    metrics_access_free(access);
+    http_access_free(access);
     return rc;
 }
 
@@ -329,7 +346,13 @@ static int open_site(struct relay_page *p, const struct config_relay *relay,
     p->password_file = mem_strdup(relay->page_password_file);
     p->api = relay_api_new(&options);
     p->site = (struct metrics_http_site){
-        .files = relay_files, .document = document, .tick = tick, .access = p->access, .ctx = p};
+        .files = relay_files,
+        .document = document,
+        .tick = tick,
+        .access = p->access,
+        .denied = count_denied,
+        .ctx = p,
+    };
     return 0;
 }
 
@@ -371,7 +394,7 @@ int relay_page_start(const struct config *config, struct queue *q,
 
 void relay_page_reload(struct relay_page *p, const struct config *config)
 {
-    struct metrics_access *next;
+    struct http_access *next;
     struct err err;
 
     if (p == NULL || p->access == NULL || !config->relay.page ||
@@ -382,7 +405,7 @@ void relay_page_reload(struct relay_page *p, const struct config *config)
         return;
     }
     metrics_http_set_access(p->http, next);
-    metrics_access_free(p->access);
+    http_access_free(p->access);
     p->access = next;
 }
 
@@ -401,7 +424,7 @@ void relay_page_stop(struct relay_page *p)
     metrics_http_stop(p->http);
     if (p->api != NULL)
         relay_api_free(p->api);
-    metrics_access_free(p->access);
+    http_access_free(p->access);
     free(p->password_file);
     free(p->spool);
     free(p);

@@ -263,7 +263,7 @@ def basic(text):
 def test_other_web_sites_get_nothing(r):
     """A web site that the administrator visits: by a name that resolves to 127.0.0.1, and by a request to the address itself."""
     relay = Relay(r)
-    for host in ("evil.test", f"evil.test:{relay.port}", "localhost.evil.test", "127.0.0.1.evil.test", "", "[::2]:80", "10.0.0.1", "[", "x" * 300):
+    for host in ("evil.test", f"evil.test:{relay.port}", "localhost.evil.test", "127.0.0.1.evil.test", "", "[::2]:80", "10.0.0.1", "[", "x" * 300, "127.0.0.1 evil", "[::1", "[::1]evil", "127.0.0.1:80x", "127.0.0.1:80 x"):
         for path in ("/", "/api/status", "/page.js"):
             assert relay.get(path, Host=host)[0] == 403, (host, path)
     for host in ("localhost", "LOCALHOST:9", "127.0.0.1", f"127.0.0.1:{relay.port}", "[::1]", "[::1]:80"):
@@ -280,10 +280,11 @@ def test_passwords(r):
     secret = "zu Geheim:\u00fc"
     path = r.write("passwords", f"# for the page\n\nanna:{secret}\r\nben:other\n", mode=0o600)
     relay = Relay(r, f'page_password_file = "{path}"')
-    for authorization in (None, basic("anna:wrong"), basic("anna"), basic(f"ben:{secret}"), basic(""), basic(f"anna:{secret}x"), "Basic", "Basic !!!",
-                          "Bearer " + basic(f"anna:{secret}")[6:], basic(f"anna:{secret}") + "A", "Basic " + "A" * 4000, basic("# for the page")):
+    wrong = (None, basic("anna:wrong"), basic("anna"), basic(f"ben:{secret}"), basic(""), basic(f"anna:{secret}x"), "Basic", "Basic !!!",
+             "Bearer " + basic(f"anna:{secret}")[6:], basic(f"anna:{secret}") + "A", "Basic " + "A" * 4000, basic("# for the page"))
+    for i, authorization in enumerate(wrong):
         for where in ("/", "/page.js", "/api/status", "/api/copy/1"):
-            status, headers, body = relay.get(where, **({"Authorization": authorization} if authorization else {}))
+            status, headers, body = get(relay.port, where, headers={"Authorization": authorization} if authorization else {}, source=f"127.0.2.{i + 1}")
             assert status == 401 and headers["WWW-Authenticate"].startswith("Basic realm="), (authorization, where, status)
             assert "relay.test" not in body
     for authorization in (basic(f"anna:{secret}"), basic("ben:other"), basic("ben:other").replace("Basic", "bASIC")):
@@ -291,9 +292,40 @@ def test_passwords(r):
         assert relay.get("/", Authorization=authorization)[0] == 200
     assert relay.get("/metrics")[0] == relay.get("/healthz")[0] == 200
     relay.daemon.stop()
-    lines = relay.daemon.log_lines(r"page: wrong name or password from \[127\.0\.0\.1\]")
-    assert 1 <= len(lines) < 20, lines
+    for i in range(1, len(wrong)):
+        assert len(relay.daemon.log_lines(rf"page: wrong name or password from \[127\.0\.2\.{i + 1}\]")) == 4, i
     assert "Geheim" not in relay.daemon.log() and basic(f"anna:{secret}")[6:] not in relay.daemon.log()
+
+
+def test_guesses(r):
+    """After 10 wrong passwords an address has to wait; after 100 of all, addresses without a right one."""
+    path = r.write("passwords", "anna:secret\n", mode=0o600)
+    relay = Relay(r, f'page_password_file = "{path}"')
+
+    def attempt(source, password):
+        return get(relay.port, "/api/status", headers={"Authorization": basic(f"anna:{password}")}, source=source)
+
+    def denied(kind):
+        return f'splitrelay_page_denied_total{{kind="{kind}"}}'
+
+    page = relay.get("/metrics")[2]
+    assert f"{denied('password')} 0\n" in page and f"{denied('limit')} 0\n" in page
+    assert attempt("127.0.0.3", "secret")[0] == 200
+    assert [attempt("127.0.0.2", f"guess{i}")[0] for i in range(11)] == [401] * 10 + [429]
+    status, headers, body = attempt("127.0.0.2", "secret")
+    assert status == 429 and 1 <= int(headers["Retry-After"]) <= 60 and json.loads(body)["retry_after"] <= 60, (status, headers, body)
+    assert get(relay.port, "/", source="127.0.0.2")[0] == 401  # a browser asks for the password
+    assert attempt("127.0.0.4", "secret")[0] == 200
+    page = relay.get("/metrics")[2]
+    assert f"{denied('password')} 10\n" in page and f"{denied('limit')} 2\n" in page
+    for i in range(90):
+        assert attempt(f"127.0.1.{i // 5 + 1}", "guess")[0] == 401
+    assert attempt("127.0.0.5", "secret")[0] == 429
+    assert attempt("127.0.0.4", "secret")[0] == 200
+    relay.daemon.stop()
+    assert len(relay.daemon.log_lines(r"page: wrong name or password from \[127\.0\.0\.2\]")) == 10
+    assert len(relay.daemon.log_lines(r"page: too many wrong passwords, the last from \[127\.0\.(0\.2|1\.18)\]")) == 2
+    assert relay.daemon.log_lines("page: 3 requests were refused after too many wrong passwords")
 
 
 def test_passwords_change(r):

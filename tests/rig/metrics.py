@@ -25,9 +25,9 @@ def need_parser():
         raise Skip("python3-prometheus-client is not installed")
 
 
-def get(port, path, method="GET", headers=None):
-    """Make one request: (status, headers, body). port: of 127.0.0.1, or the path of a unix socket."""
-    c = http.client.HTTPConnection("127.0.0.1", port if isinstance(port, int) else 80, timeout=20 * TIME_FACTOR)
+def get(port, path, method="GET", headers=None, source="127.0.0.1"):
+    """Make one request: (status, headers, body). port: of 127.0.0.1, or the path of a unix socket. source: the client's address."""
+    c = http.client.HTTPConnection("127.0.0.1", port if isinstance(port, int) else 80, timeout=20 * TIME_FACTOR, source_address=(source, 0))
     if isinstance(port, str):
         c.sock = socket.socket(socket.AF_UNIX)
         c.sock.settimeout(20 * TIME_FACTOR)

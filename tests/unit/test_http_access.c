@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Files of passwords, and what clients send. */
-#include "metrics/metrics_access.h"
+#include "metrics/http_access.h"
 #include "unit.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct metrics_access *open_text(const char *text, size_t len, struct err *err)
+static struct http_access *open_text(const char *text, size_t len, struct err *err)
 {
     char path[] = "/tmp/test-metrics-access-XXXXXX";
     int fd = mkstemp(path);
@@ -17,7 +17,7 @@ static struct metrics_access *open_text(const char *text, size_t len, struct err
     ck_assert_int_eq(write(fd, text, len), (ssize_t)len);
     close(fd);
     err_clear(err);
-    struct metrics_access *a = metrics_access_open(path, err);
+    struct http_access *a = http_access_open(path, err);
     unlink(path);
     return a;
 }
@@ -53,11 +53,11 @@ static const struct {
 START_TEST(a_password_is_right_or_not)
 {
     struct err err;
-    struct metrics_access *a = open_text(cases[_i].file, strlen(cases[_i].file), &err);
+    struct http_access *a = open_text(cases[_i].file, strlen(cases[_i].file), &err);
 
     ck_assert_msg(a != NULL, "%s", err.text);
-    ck_assert_int_eq(metrics_access_allows(a, cases[_i].authorization), cases[_i].is_allowed);
-    metrics_access_free(a);
+    ck_assert_int_eq(http_access_allows(a, cases[_i].authorization), cases[_i].is_allowed);
+    http_access_free(a);
 }
 END_TEST
 
@@ -94,19 +94,19 @@ START_TEST(limits)
 
     for (int i = 0; i < 1001; i++)
         memcpy(text + i * 4, "a:b\n", 4);
-    struct metrics_access *a = open_text(text, 4000, &err);
+    struct http_access *a = open_text(text, 4000, &err);
     ck_assert_ptr_nonnull(a);
-    metrics_access_free(a);
+    http_access_free(a);
     ck_assert_ptr_null(open_text(text, 4004, &err));
     ck_assert_ptr_nonnull(strstr(err.text, ":1001: too many lines"));
     memset(text, '\n', 70000);
     ck_assert_ptr_null(open_text(text, 70000, &err));
     ck_assert_ptr_nonnull(strstr(err.text, "larger than 65536 bytes"));
     free(text);
-    ck_assert_ptr_null(metrics_access_open("/nowhere/at/all", &err));
-    ck_assert_ptr_null(metrics_access_open("/tmp", &err));
+    ck_assert_ptr_null(http_access_open("/nowhere/at/all", &err));
+    ck_assert_ptr_null(http_access_open("/tmp", &err));
     ck_assert_ptr_nonnull(strstr(err.text, "/tmp: is no regular file"));
-    metrics_access_free(NULL);
+    http_access_free(NULL);
 }
 END_TEST
 
@@ -117,5 +117,5 @@ int main(void)
     tcase_add_loop_test(tests, a_password_is_right_or_not, 0, UNIT_COUNT(cases));
     tcase_add_loop_test(tests, a_wrong_file_is_refused, 0, UNIT_COUNT(wrong));
     tcase_add_test(tests, limits);
-    return unit_run("metrics_access", tests);
+    return unit_run("http_access", tests);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "metrics/metrics_access.h"
+#include "metrics/http_access.h"
 
 #include "base/ascii.h"
 #include "base/buf.h"
@@ -17,7 +17,7 @@
 #define FILE_BYTES_MAX 65536
 #define LINES_MAX 1000
 
-struct metrics_access {
+struct http_access {
     char *values[LINES_MAX]; /* what clients send: NAME:PASSWORD in base64 */
     size_t count;
 };
@@ -55,7 +55,7 @@ static bool is_entry(const char *line, size_t len)
 }
 
 /* Take the lines of the file. -1 with `err`. */
-static int take_lines(struct metrics_access *a, const char *path, const struct buf *text,
+static int take_lines(struct http_access *a, const char *path, const struct buf *text,
                       struct err *err)
 {
     const char *line = buf_str(text), *end = line + text->len;
@@ -105,9 +105,9 @@ static int read_file(const char *path, struct buf *out, struct err *err)
     return rc == 0 ? 0 : -1;
 }
 
-struct metrics_access *metrics_access_open(const char *path, struct err *err)
+struct http_access *http_access_open(const char *path, struct err *err)
 {
-    struct metrics_access *a = mem_zalloc(sizeof *a);
+    struct http_access *a = mem_zalloc(sizeof *a);
     struct buf text = {0};
     int rc = read_file(path, &text, err);
 
@@ -118,11 +118,11 @@ struct metrics_access *metrics_access_open(const char *path, struct err *err)
     buf_clear(&text);
     if (rc == 0)
         return a;
-    metrics_access_free(a);
+    http_access_free(a);
     return NULL;
 }
 
-void metrics_access_free(struct metrics_access *a)
+void http_access_free(struct http_access *a)
 {
     if (a == NULL)
         return;
@@ -145,7 +145,7 @@ static bool is_equal(const char *wanted, const char *given)
     return difference == 0;
 }
 
-bool metrics_access_allows(const struct metrics_access *a, const char *authorization)
+bool http_access_allows(const struct http_access *a, const char *authorization)
 {
     bool is_allowed = false;
 
