@@ -563,6 +563,10 @@ UNIT_TESTS += %D%/unit/test_session
 %C%_unit_test_session_SOURCES = %D%/unit/test_session.c %D%/unit/fake_queue.c %D%/unit/fake_queue.h
 %C%_unit_test_session_LDADD = $(UNIT_RELAY_LIBS)
 
+UNIT_TESTS += %D%/unit/test_slice
+%C%_unit_test_slice_SOURCES = %D%/unit/test_slice.c
+%C%_unit_test_slice_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_smtp_command
 %C%_unit_test_smtp_command_SOURCES = %D%/unit/test_smtp_command.c
 %C%_unit_test_smtp_command_LDADD = $(UNIT_LIBS)

@@ -17,6 +17,7 @@ libsplit_a_SOURCES += %D%/log_journal.c %D%/log_journal.h
 libsplit_a_SOURCES += %D%/log_thread.c %D%/log_thread.h
 libsplit_a_SOURCES += %D%/mem.c %D%/mem.h
 libsplit_a_SOURCES += %D%/process.c %D%/process.h
+libsplit_a_SOURCES += %D%/slice.c %D%/slice.h
 libsplit_a_SOURCES += %D%/string_list.c %D%/string_list.h
 libsplit_a_SOURCES += %D%/utf8.c %D%/utf8.h
 libsplit_a_SOURCES += %D%/verdict.c %D%/verdict.h

@@ -95,7 +95,7 @@ static const struct {
     {"", TRACE_LINE_NO_STAMP, "", "", ""},
 };
 
-static void assert_slice(struct trace_slice s, const char *text)
+static void assert_slice(struct slice s, const char *text)
 {
     ck_assert_uint_eq(s.len, strlen(text));
     ck_assert_mem_eq(s.at, text, s.len);

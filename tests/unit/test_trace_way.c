@@ -540,14 +540,14 @@ END_TEST
 /* What the queue says of each copy in find_fixed(), and the host that has this queue. */
 static const struct trace_copy *answer;
 
-static void find_fixed(void *ctx, struct trace_slice id, const struct trace_slice *names,
-                       size_t name_count, struct trace_copy *out)
+static void find_fixed(void *ctx, struct slice id, const struct slice *names, size_t name_count,
+                       struct trace_copy *out)
 {
     (void)ctx;
-    ck_assert(trace_slice_is(id, "6A00000000000001"));
+    ck_assert(slice_is(id, "6A00000000000001"));
     bool is_named = false;
     for (size_t i = 0; i < name_count; i++)
-        is_named |= trace_slice_is(names[i], "anna@a.test");
+        is_named |= slice_is(names[i], "anna@a.test");
     ck_assert(is_named);
     *out = *answer;
     out->destination = mem_strdup(answer->destination);
@@ -640,7 +640,7 @@ START_TEST(lines_of_unknown_time_are_counted)
                                      "\n-- Boot 1 --\n    second line\n"
                                      "30. Nov 05:00:00 mx postfix/smtpd[1]: x\n";
     struct trace_log *log = read_log(text);
-    struct trace_slice id = {"4Xy1234569z", 11};
+    struct slice id = {"4Xy1234569z", 11};
 
     ck_assert_uint_eq(log->unstamped, 2);
     ck_assert_str_eq(log->first_unstamped,

@@ -6,25 +6,10 @@
 
 /* A field, and what follows it. */
 struct field {
-    struct trace_slice name, value;
-    struct trace_slice note; /* the text in parentheses after it, if it is the last field */
+    struct slice name, value;
+    struct slice note; /* the text in parentheses after it, if it is the last field */
     bool is_whole;
 };
-
-bool trace_slice_is(struct trace_slice s, const char *text)
-{
-    return s.at != NULL && strlen(text) == s.len && memcmp(s.at, text, s.len) == 0;
-}
-
-bool trace_slice_is_equal(struct trace_slice a, struct trace_slice b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
-}
-
-bool trace_slice_is_same(struct trace_slice a, struct trace_slice b)
-{
-    return a.at != NULL && b.at != NULL && a.len == b.len && ascii_equal_n(a.at, b.at, a.len);
-}
 
 size_t trace_facts_path_len(const char *at, size_t len)
 {
@@ -83,23 +68,23 @@ static size_t word_len(const char *at, size_t len)
 }
 
 /* Take what follows the value: a note in parentheses up to the end of the text. */
-static void take_note(struct trace_slice *rest, struct field *f)
+static void take_note(struct slice *rest, struct field *f)
 {
     if (rest->len < 2 || rest->at[0] != ' ' || rest->at[1] != '(')
         return;
     f->is_whole = rest->at[rest->len - 1] == ')' && rest->len > 2;
-    f->note = (struct trace_slice){rest->at + 2, rest->len - 2 - f->is_whole};
+    f->note = (struct slice){rest->at + 2, rest->len - 2 - f->is_whole};
     rest->len = 0;
 }
 
-static void take_value(struct trace_slice *rest, struct field *f)
+static void take_value(struct slice *rest, struct field *f)
 {
-    bool is_status = trace_slice_is(f->name, "status");
+    bool is_status = slice_is(f->name, "status");
 
     if (rest->len > 0 && rest->at[0] == '<') {
         size_t n = trace_facts_paths_len(rest->at, rest->len);
         f->is_whole = n > 0;
-        f->value = (struct trace_slice){n > 0 ? rest->at : NULL, n};
+        f->value = (struct slice){n > 0 ? rest->at : NULL, n};
         n = n > 0 ? n : rest->len;
         rest->at += n;
         rest->len -= n;
@@ -109,13 +94,13 @@ static void take_value(struct trace_slice *rest, struct field *f)
             rest->at += more;
             rest->len -= more;
         }
-    } else if (trace_slice_is(f->name, "stat")) {
+    } else if (slice_is(f->name, "stat")) {
         f->value = *rest;
         rest->len = 0;
         return;
     } else {
         size_t n = is_status ? word_len(rest->at, rest->len) : plain_len(rest->at, rest->len);
-        f->value = (struct trace_slice){rest->at, n};
+        f->value = (struct slice){rest->at, n};
         rest->at += n;
         rest->len -= n;
     }
@@ -123,7 +108,7 @@ static void take_value(struct trace_slice *rest, struct field *f)
 }
 
 /* Get the next field. False: there is none. */
-static bool next_field(struct trace_slice *rest, struct field *f)
+static bool next_field(struct slice *rest, struct field *f)
 {
     size_t n = 0;
 
@@ -138,7 +123,7 @@ static bool next_field(struct trace_slice *rest, struct field *f)
         n++;
     if (n == 0 || n >= rest->len || rest->at[n] != '=')
         return false;
-    f->name = (struct trace_slice){rest->at, n};
+    f->name = (struct slice){rest->at, n};
     rest->at += n + 1;
     rest->len -= n + 1;
     take_value(rest, f);
@@ -147,14 +132,14 @@ static bool next_field(struct trace_slice *rest, struct field *f)
 
 /* --- meanings --- */
 
-static struct trace_slice without_brackets(struct trace_slice s)
+static struct slice without_brackets(struct slice s)
 {
     if (s.len >= 2 && s.at[0] == '<' && trace_facts_path_len(s.at, s.len) == s.len)
-        return (struct trace_slice){s.at + 1, s.len - 2};
+        return (struct slice){s.at + 1, s.len - 2};
     return s;
 }
 
-static enum trace_status status_of(struct trace_slice word)
+static enum trace_status status_of(struct slice word)
 {
     static const struct {
         const char *word;
@@ -172,19 +157,14 @@ static enum trace_status status_of(struct trace_slice word)
                  {"force-expired", TRACE_STATUS_EXPIRED}};
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (trace_slice_is(word, words[i].word))
+        if (slice_is(word, words[i].word))
             return words[i].status;
     return TRACE_STATUS_OTHER;
 }
 
-bool trace_facts_begins(struct trace_slice s, const char *prefix)
-{
-    return s.len >= strlen(prefix) && memcmp(s.at, prefix, strlen(prefix)) == 0;
-}
-
 /* Sendmail: "Sent (reply)", "Deferred: reason", "User unknown", "queued". The class of dsn= decides
  * if there is one. */
-static void read_stat(struct trace_slice stat, struct trace_facts *out)
+static void read_stat(struct slice stat, struct trace_facts *out)
 {
     size_t word = 0;
 
@@ -193,17 +173,16 @@ static void read_stat(struct trace_slice stat, struct trace_facts *out)
     out->reply = stat;
     out->status = TRACE_STATUS_BOUNCED;
     char class = out->dsn.len > 0 ? out->dsn.at[0] : '\0';
-    if (trace_facts_begins(stat, "Sent"))
+    if (slice_begins(stat, "Sent"))
         out->status = TRACE_STATUS_SENT;
-    else if (class == '4' || trace_facts_begins(stat, "queued") ||
-             (class == '\0' && trace_facts_begins(stat, "Deferred")))
+    else if (class == '4' || slice_begins(stat, "queued") ||
+             (class == '\0' && slice_begins(stat, "Deferred")))
         out->status = TRACE_STATUS_DEFERRED;
-    out->status_text = (struct trace_slice){stat.at, word};
+    out->status_text = (struct slice){stat.at, word};
     const char *open = memmem(stat.at, stat.len, " (", 2);
     if (out->status == TRACE_STATUS_SENT && open != NULL) {
         bool is_whole = stat.at[stat.len - 1] == ')';
-        out->reply =
-            (struct trace_slice){open + 2, (size_t)(stat.at + stat.len - open) - 2 - is_whole};
+        out->reply = (struct slice){open + 2, (size_t)(stat.at + stat.len - open) - 2 - is_whole};
         out->is_whole &= is_whole;
     }
 }
@@ -235,21 +214,21 @@ static void set_field(const struct field *f, struct trace_facts *out)
                  {"status", offsetof(struct trace_facts, status_text)}};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        struct trace_slice *slot = (struct trace_slice *)(void *)((char *)out + names[i].at);
-        if (trace_slice_is(f->name, names[i].name) && slot->at == NULL)
+        struct slice *slot = (struct slice *)(void *)((char *)out + names[i].at);
+        if (slice_is(f->name, names[i].name) && slot->at == NULL)
             *slot = without_brackets(f->value);
     }
     if (f->note.at != NULL)
         out->reply = f->note;
-    if (trace_slice_is(f->name, "status"))
+    if (slice_is(f->name, "status"))
         out->status = status_of(f->value);
-    else if (trace_slice_is(f->name, "stat"))
+    else if (slice_is(f->name, "stat"))
         read_stat(f->value, out);
 }
 
 void trace_facts_read(const char *text, size_t len, struct trace_facts *out)
 {
-    struct trace_slice rest = {text, len};
+    struct slice rest = {text, len};
     struct field f;
 
     memset(out, 0, sizeof *out);
@@ -262,22 +241,22 @@ void trace_facts_read(const char *text, size_t len, struct trace_facts *out)
     out->is_whole &= rest.len == 0;
     /* a delivery without status has lost its end */
     out->is_whole &= out->delay.at == NULL || out->status != TRACE_STATUS_NONE;
-    if (trace_slice_is(out->queue_id, "-"))
-        out->queue_id = (struct trace_slice){0};
+    if (slice_is(out->queue_id, "-"))
+        out->queue_id = (struct slice){0};
 }
 
-bool trace_facts_address(struct trace_slice list, size_t *at, struct trace_slice *out)
+bool trace_facts_address(struct slice list, size_t *at, struct slice *out)
 {
     if (list.at == NULL || *at >= list.len)
         return false;
-    struct trace_slice rest = {list.at + *at, list.len - *at};
+    struct slice rest = {list.at + *at, list.len - *at};
     size_t n = rest.at[0] == '<' ? trace_facts_path_len(rest.at, rest.len) : 0;
     if (n == 0) { /* one address, whose brackets are gone, or Sendmail's without brackets */
         *at = list.len;
         *out = rest;
         return true;
     }
-    *out = (struct trace_slice){rest.at + 1, n - 2};
+    *out = (struct slice){rest.at + 1, n - 2};
     *at += n + 1;
     return true;
 }

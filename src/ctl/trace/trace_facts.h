@@ -35,12 +35,12 @@ enum trace_status {
 struct trace_facts {
     /* One address, or several with their brackets and commas (Sendmail). Without the brackets if it
      * is one. */
-    struct trace_slice to, orig_to, from, canonical;
-    struct trace_slice message_id; /* without brackets */
-    struct trace_slice filter, copy, dest, listener;
-    struct trace_slice client;   /* "host[ip]" */
-    struct trace_slice queue_id; /* queue_id= or orig_queue_id=; "-" counts as absent */
-    struct trace_slice size, nrcpt, relay, delay, dsn, status_text, reply;
+    struct slice to, orig_to, from, canonical;
+    struct slice message_id; /* without brackets */
+    struct slice filter, copy, dest, listener;
+    struct slice client;   /* "host[ip]" */
+    struct slice queue_id; /* queue_id= or orig_queue_id=; "-" counts as absent */
+    struct slice size, nrcpt, relay, delay, dsn, status_text, reply;
     enum trace_status status;
     bool is_whole; /* the end of the text is there, as far as the text shows it */
 };
@@ -71,13 +71,12 @@ void trace_facts_read_amavis(const char *text, size_t len, struct trace_facts *o
 
 /* Get the next address of a list as in `to`, without brackets. *at: where to go on; initially 0.
  * False: there is no further address. */
-bool trace_facts_address(struct trace_slice list, size_t *at, struct trace_slice *out)
-    __attribute__((nonnull));
+bool trace_facts_address(struct slice list, size_t *at, struct slice *out) __attribute__((nonnull));
 
 /* Get the next queue id that the reply of a server names: "queued as ID [ID...]", "ID Message
  * accepted for delivery"; or local(8): "forwarded as ID". An id at the very end of a reply that is
  * cut is left out. *at: initially 0. */
-bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct trace_slice *out)
+bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct slice *out)
     __attribute__((nonnull));
 
 /* Is the mail still in this instance: "forwarded as ID"? */
@@ -86,14 +85,5 @@ bool trace_facts_is_forwarded(const struct trace_facts *f) __attribute__((nonnul
 /* Is the relay on this machine or in a private network? Other servers may answer with any id. True
  * if no relay is named. */
 bool trace_facts_is_near(const struct trace_facts *f) __attribute__((nonnull));
-
-/* Is the slice equal to the text? */
-bool trace_slice_is(struct trace_slice s, const char *text) __attribute__((nonnull));
-
-/* Are two slices equal? */
-bool trace_slice_is_equal(struct trace_slice a, struct trace_slice b);
-
-/* Are two slices equal, without regard to the case of ASCII letters? */
-bool trace_slice_is_same(struct trace_slice a, struct trace_slice b);
 
 #endif

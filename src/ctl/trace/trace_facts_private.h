@@ -10,6 +10,5 @@
 size_t trace_facts_path_len(const char *at, size_t len) __attribute__((nonnull));
 /* The length of "<a>,<b>..." at the beginning of the text; 0: its end is missing. */
 size_t trace_facts_paths_len(const char *at, size_t len) __attribute__((nonnull));
-bool trace_facts_begins(struct trace_slice s, const char *prefix) __attribute__((nonnull));
 
 #endif

@@ -6,88 +6,60 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-static void skip(struct trace_slice *s, size_t n)
-{
-    s->at += n;
-    s->len -= n;
-}
-
-/* Find the last occurrence of a text; NULL: there is none. */
-static const char *find_last(struct trace_slice s, const char *what)
-{
-    size_t len = strlen(what);
-
-    for (size_t i = s.len + 1 - (s.len >= len ? len : s.len + 1); i-- > 0;)
-        if (memcmp(s.at + i, what, len) == 0)
-            return s.at + i;
-    return NULL;
-}
-
-static const char *find_first(struct trace_slice s, const char *what)
-{
-    return memmem(s.at, s.len, what, strlen(what));
-}
-
-/* What follows a place in the text. */
-static struct trace_slice from(struct trace_slice s, const char *at)
-{
-    return (struct trace_slice){at, (size_t)(s.at + s.len - at)};
-}
-
 /* --- refusals --- */
 
 /* Take "<address>". False: its end is missing. */
-static bool take_path(struct trace_slice *rest, struct trace_slice *out)
+static bool take_path(struct slice *rest, struct slice *out)
 {
     size_t n = rest->len > 0 && rest->at[0] == '<' ? trace_facts_path_len(rest->at, rest->len) : 0;
 
     if (n == 0)
         return false;
-    *out = (struct trace_slice){rest->at + 1, n - 2};
-    skip(rest, n);
+    *out = (struct slice){rest->at + 1, n - 2};
+    slice_skip(rest, n);
     return true;
 }
 
 /* Is this "[,] NAME=VALUE ..." up to the end? A value in brackets has no brackets and no quotes,
  * which Postfix replaces. Syslog may have cut the end. */
-static bool is_tail(struct trace_slice s, bool has_text)
+static bool is_tail(struct slice s, bool has_text)
 {
     while (s.len > 0) {
-        if (has_text && trace_facts_begins(s, ": "))
+        if (has_text && slice_begins(s, ": "))
             return true;
-        skip(&s, s.at[0] == ',');
+        slice_skip(&s, s.at[0] == ',');
         if (s.len == 0 || s.at[0] != ' ')
             return s.len == 0;
-        skip(&s, 1);
+        slice_skip(&s, 1);
         while (s.len > 0 && (ascii_is_alnum(s.at[0]) || s.at[0] == '_'))
-            skip(&s, 1);
+            slice_skip(&s, 1);
         if (s.len == 0 || s.at[0] != '=')
             return s.len == 0;
-        skip(&s, 1);
+        slice_skip(&s, 1);
         bool has_brackets = s.len > 0 && s.at[0] == '<';
-        skip(&s, has_brackets);
+        slice_skip(&s, has_brackets);
         while (s.len > 0 && s.at[0] != (has_brackets ? '>' : ' ') && s.at[0] != '<' &&
                s.at[0] != '"' && (has_brackets || s.at[0] != ','))
-            skip(&s, 1);
+            slice_skip(&s, 1);
         if (has_brackets && s.len > 0 && s.at[0] != '>')
             return false;
-        skip(&s, has_brackets && s.len > 0);
+        slice_skip(&s, has_brackets && s.len > 0);
     }
     return true;
 }
 
 /* Read the addresses at "; from=<". False: the rest is something else. */
-static bool read_addresses(struct trace_slice rest, bool has_text, struct trace_facts *out)
+static bool read_addresses(struct slice rest, bool has_text, struct trace_facts *out)
 {
-    struct trace_slice sender, to = {0};
+    struct slice sender, to = {0};
 
-    skip(&rest, strlen("; from="));
+    slice_skip(&rest, strlen("; from="));
     if (!take_path(&rest, &sender))
         return false;
-    struct trace_slice next = rest;
-    skip(&next, next.len > 0 && next.at[0] == ',');
-    if (trace_facts_begins(next, " to=<")) {
-        skip(&next, strlen(" to="));
+    struct slice next = rest;
+    slice_skip(&next, next.len > 0 && next.at[0] == ',');
+    if (slice_begins(next, " to=<")) {
+        slice_skip(&next, strlen(" to="));
         if (!take_path(&next, &to))
             return false;
         rest = next;
@@ -102,18 +74,18 @@ static bool read_addresses(struct trace_slice rest, bool has_text, struct trace_
 void trace_facts_read_reject(const char *text, size_t len, struct trace_facts *out)
 {
     static const char mark[] = "; from=<";
-    struct trace_slice all = {text, len};
-    const char *colon = find_first(all, ": ");
+    struct slice all = {text, len};
+    const char *colon = slice_find(all, ": ");
 
     memset(out, 0, sizeof *out);
     out->status = TRACE_STATUS_REFUSED;
     out->reply = all;
-    struct trace_slice stage = colon == NULL ? (struct trace_slice){text, 0} : from(all, colon + 2);
-    bool has_text = trace_facts_begins(stage, "header ") || trace_facts_begins(stage, "body ") ||
-                    trace_facts_begins(stage, "content ");
-    for (const char *at = find_first(all, mark); at != NULL;
-         at = find_first(from(all, at + 1), mark)) {
-        if (!read_addresses(from(all, at), has_text, out))
+    struct slice stage = colon == NULL ? (struct slice){text, 0} : slice_from(all, colon + 2);
+    bool has_text = slice_begins(stage, "header ") || slice_begins(stage, "body ") ||
+                    slice_begins(stage, "content ");
+    for (const char *at = slice_find(all, mark); at != NULL;
+         at = slice_find(slice_from(all, at + 1), mark)) {
+        if (!read_addresses(slice_from(all, at), has_text, out))
             continue;
         out->reply.len = (size_t)(at - text);
         out->is_whole = true;
@@ -125,76 +97,76 @@ void trace_facts_read_reject(const char *text, size_t len, struct trace_facts *o
 /* --- amavis --- */
 
 /* The word after `name`, which is in the text once, up to a comma, space or '>'. */
-static struct trace_slice word_after(struct trace_slice s, const char *name)
+static struct slice word_after(struct slice s, const char *name)
 {
-    const char *at = find_first(s, name);
+    const char *at = slice_find(s, name);
 
-    if (at == NULL || find_last(s, name) != at)
-        return (struct trace_slice){0};
-    struct trace_slice word = from(s, at + strlen(name));
+    if (at == NULL || slice_find_last(s, name) != at)
+        return (struct slice){0};
+    struct slice word = slice_from(s, at + strlen(name));
     size_t n = 0;
     while (n < word.len && word.at[n] != ',' && word.at[n] != ' ' && word.at[n] != '>')
         n++;
-    return (struct trace_slice){word.at, n};
+    return (struct slice){word.at, n};
 }
 
 /* Skip "<sender> -> <a>,<b>". False: they are not there. */
-static bool skip_envelope(struct trace_slice *rest)
+static bool skip_envelope(struct slice *rest)
 {
     static const char arrow[] = " -> ";
-    struct trace_slice sender;
-    const char *open = find_first(*rest, " <");
+    struct slice sender;
+    const char *open = slice_find(*rest, " <");
 
     if (open == NULL)
         return false;
-    *rest = from(*rest, open + 1);
-    if (!take_path(rest, &sender) || !trace_facts_begins(*rest, arrow))
+    *rest = slice_from(*rest, open + 1);
+    if (!take_path(rest, &sender) || !slice_begins(*rest, arrow))
         return false;
-    skip(rest, sizeof arrow - 1);
+    slice_skip(rest, sizeof arrow - 1);
     size_t n = rest->len > 0 && rest->at[0] == '<' ? trace_facts_paths_len(rest->at, rest->len) : 0;
-    skip(rest, n);
+    slice_skip(rest, n);
     return n > 0;
 }
 
 void trace_facts_read_amavis(const char *text, size_t len, struct trace_facts *out)
 {
     static const char id_mark[] = ", Message-ID: ";
-    struct trace_slice all = {text, len};
+    struct slice all = {text, len};
     const char *close = memmem(text, len, ") ", 2);
 
     memset(out, 0, sizeof *out);
     out->is_whole = true;
     if (len == 0 || text[0] != '(' || close == NULL)
         return;
-    struct trace_slice verdict = from(all, close + 2);
+    struct slice verdict = slice_from(all, close + 2);
     size_t n = 0;
     while (n < verdict.len && strchr(",{(", verdict.at[n]) == NULL)
         n++;
     while (n > 0 && verdict.at[n - 1] == ' ')
         n--;
-    out->status_text = (struct trace_slice){verdict.at, n};
-    struct trace_slice rest = verdict;
+    out->status_text = (struct slice){verdict.at, n};
+    struct slice rest = verdict;
     if (!skip_envelope(&rest))
         return;
-    const char *id = find_first(rest, id_mark);
-    struct trace_slice before = {rest.at, id == NULL ? rest.len : (size_t)(id - rest.at)};
+    const char *id = slice_find(rest, id_mark);
+    struct slice before = {rest.at, id == NULL ? rest.len : (size_t)(id - rest.at)};
     out->queue_id = word_after(before, ", Queue-ID: ");
     if (id != NULL) {
-        rest = from(rest, id + sizeof id_mark - 1);
+        rest = slice_from(rest, id + sizeof id_mark - 1);
         if (!take_path(&rest, &out->message_id))
             return;
     }
-    if (trace_facts_begins(out->status_text, "Passed"))
+    if (slice_begins(out->status_text, "Passed"))
         out->reply = word_after(rest, ", queued_as: ");
-    const char *last = find_last(rest, ", ");
+    const char *last = slice_find_last(rest, ", ");
     if (last != NULL && len > 3 && memcmp(text + len - 3, " ms", 3) == 0)
-        out->delay = from(all, last + 2);
+        out->delay = slice_from(all, last + 2);
 }
 
 /* --- replies --- */
 
 /* The length of the queue id at the beginning of the text. */
-static size_t id_len(struct trace_slice s)
+static size_t id_len(struct slice s)
 {
     size_t n = 0;
 
@@ -207,34 +179,34 @@ static const char forwarded[] = "forwarded as ";
 
 bool trace_facts_is_forwarded(const struct trace_facts *f)
 {
-    return trace_facts_begins(f->reply, forwarded);
+    return slice_begins(f->reply, forwarded);
 }
 
 /* "ID Message accepted for delivery" */
-static bool accepted_as(struct trace_slice reply, struct trace_slice *out)
+static bool accepted_as(struct slice reply, struct slice *out)
 {
-    const char *end = find_last(reply, " Message accepted for delivery");
+    const char *end = slice_find_last(reply, " Message accepted for delivery");
     size_t len = 0;
 
     if (end == NULL)
         return false;
     while (len < (size_t)(end - reply.at) && *(end - len - 1) != ' ')
         len++;
-    *out = (struct trace_slice){end - len, len};
+    *out = (struct slice){end - len, len};
     return len > 0;
 }
 
-bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct trace_slice *out)
+bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct slice *out)
 {
     static const char queued[] = "queued as ";
-    struct trace_slice s = f->reply;
+    struct slice s = f->reply;
 
     if (s.at == NULL || *at > s.len)
         return false;
     if (*at == 0 && trace_facts_is_forwarded(f)) {
         *at = sizeof forwarded - 1;
     } else if (*at == 0) {
-        const char *found = find_last(s, queued);
+        const char *found = slice_find_last(s, queued);
         if (found == NULL) {
             *at = s.len + 1;
             return accepted_as(s, out);
@@ -243,7 +215,7 @@ bool trace_facts_queued_as(const struct trace_facts *f, size_t *at, struct trace
     }
     while (*at < s.len && (s.at[*at] == ' ' || s.at[*at] == '/'))
         ++*at;
-    *out = (struct trace_slice){s.at + *at, s.len - *at};
+    *out = (struct slice){s.at + *at, s.len - *at};
     out->len = id_len(*out);
     *at += out->len;
     return out->len >= 5 && (*at < s.len || f->is_whole);
@@ -258,13 +230,13 @@ static bool is_near_v4(const unsigned char a[4])
 
 bool trace_facts_is_near(const struct trace_facts *f)
 {
-    const char *open = f->relay.at == NULL ? NULL : find_last(f->relay, "[");
+    const char *open = f->relay.at == NULL ? NULL : slice_find_last(f->relay, "[");
     unsigned char a[16];
     char text[64];
 
     if (open == NULL) /* a transport without a server, such as "local" */
         return true;
-    struct trace_slice inside = from(f->relay, open + 1);
+    struct slice inside = slice_from(f->relay, open + 1);
     size_t n = 0;
     while (n < inside.len && inside.at[n] != ']')
         n++;

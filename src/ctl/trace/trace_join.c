@@ -19,21 +19,19 @@ static bool has_program(const struct trace_log *log, uint32_t message, enum trac
     return log->systems[log->messages[message].system].program == program;
 }
 
-static bool is_on_host(const struct trace_log *log, uint32_t message, struct trace_slice host)
+static bool is_on_host(const struct trace_log *log, uint32_t message, struct slice host)
 {
-    struct trace_slice other = log->systems[log->messages[message].system].host;
-
-    return other.len == host.len && (host.len == 0 || memcmp(other.at, host.at, host.len) == 0);
+    return slice_is_equal(log->systems[log->messages[message].system].host, host);
 }
 
 /* May both be parts of one mail? No if their Message-IDs differ. */
 static bool may_be_same(const struct trace_message *a, const struct trace_message *b)
 {
-    struct trace_slice x = a->message_id, y = b->message_id;
+    struct slice x = a->message_id, y = b->message_id;
 
     if (x.at == NULL || y.at == NULL || x.len == 0 || y.len == 0)
         return true;
-    return trace_slice_is_equal(x, y);
+    return slice_is_equal(x, y);
 }
 
 static bool is_known_same(const struct trace_message *a, const struct trace_message *b)
@@ -44,15 +42,15 @@ static bool is_known_same(const struct trace_message *a, const struct trace_mess
 
 /* What a message must be to be the one that an id means. */
 struct wanted {
-    uint32_t other;                /* the message on the other side; TRACE_NONE: not known */
-    bool is_source;                /* it is the sender of `other`, not its receiver */
-    int64_t us;                    /* the time of the line that has the id; 0: unknown */
-    int64_t slack_us;              /* by which times may be wrong */
-    struct trace_slice host;       /* at NULL: any */
-    uint32_t system;               /* TRACE_NONE: any */
-    struct trace_slice message_id; /* at NULL or empty: unknown */
-    bool is_from_mta;              /* it is of Postfix or Sendmail */
-    bool is_message_id_needed;     /* Message-IDs must be known to be the same */
+    uint32_t other;            /* the message on the other side; TRACE_NONE: not known */
+    bool is_source;            /* it is the sender of `other`, not its receiver */
+    int64_t us;                /* the time of the line that has the id; 0: unknown */
+    int64_t slack_us;          /* by which times may be wrong */
+    struct slice host;         /* at NULL: any */
+    uint32_t system;           /* TRACE_NONE: any */
+    struct slice message_id;   /* at NULL or empty: unknown */
+    bool is_from_mta;          /* it is of Postfix or Sendmail */
+    bool is_message_id_needed; /* Message-IDs must be known to be the same */
 };
 
 static bool fits(const struct trace_log *log, uint32_t candidate, const struct wanted *w)
@@ -69,7 +67,7 @@ static bool fits(const struct trace_log *log, uint32_t candidate, const struct w
     if (w->system != TRACE_NONE && m->system != w->system)
         return false;
     if (w->message_id.len > 0 && m->message_id.len > 0 &&
-        !trace_slice_is_equal(w->message_id, m->message_id))
+        !slice_is_equal(w->message_id, m->message_id))
         return false;
     /* the message on this side was still there at that time */
     if (w->is_source && m->is_removed && m->last_us + w->slack_us < w->us && w->us != 0)
@@ -83,8 +81,8 @@ static bool fits(const struct trace_log *log, uint32_t candidate, const struct w
 }
 
 /* Find the only message with this id that fits. *count_out: how many fit. */
-static uint32_t find_only(const struct trace_log *log, struct trace_slice id,
-                          const struct wanted *w, unsigned *count_out)
+static uint32_t find_only(const struct trace_log *log, struct slice id, const struct wanted *w,
+                          unsigned *count_out)
 {
     uint32_t found = TRACE_NONE;
 
@@ -99,7 +97,7 @@ static uint32_t find_only(const struct trace_log *log, struct trace_slice id,
 
 /* As find_only(), first with strict times, then with clocks that differ; among several, with the
  * same Message-ID. */
-static uint32_t find_best(const struct trace_log *log, struct trace_slice id, struct wanted w,
+static uint32_t find_best(const struct trace_log *log, struct slice id, struct wanted w,
                           bool *is_ambiguous_out)
 {
     unsigned count = 0;
@@ -121,8 +119,8 @@ static uint32_t find_best(const struct trace_log *log, struct trace_slice id, st
     return m;
 }
 
-uint32_t trace_join_target(const struct trace_log *log, struct trace_slice id, uint32_t from,
-                           int64_t us, bool *is_ambiguous_out)
+uint32_t trace_join_target(const struct trace_log *log, struct slice id, uint32_t from, int64_t us,
+                           bool *is_ambiguous_out)
 {
     const struct wanted w = {.other = from, .us = us, .system = TRACE_NONE};
 
@@ -130,7 +128,7 @@ uint32_t trace_join_target(const struct trace_log *log, struct trace_slice id, u
 }
 
 /* Find the message that went on as `message`. system: its own if the MTA gave it another id. */
-static uint32_t source_of(const struct trace_log *log, struct trace_slice id, uint32_t message,
+static uint32_t source_of(const struct trace_log *log, struct slice id, uint32_t message,
                           uint32_t system, int64_t us)
 {
     const struct wanted w = {
@@ -170,9 +168,9 @@ static void add_edge(struct trace_log *log, uint32_t from, uint32_t to, uint32_t
 }
 
 /* Is the relay, "host[ip]:port", the host of this message? */
-static bool is_relay_of(const struct trace_log *log, uint32_t message, struct trace_slice relay)
+static bool is_relay_of(const struct trace_log *log, uint32_t message, struct slice relay)
 {
-    struct trace_slice host = log->systems[log->messages[message].system].host;
+    struct slice host = log->systems[log->messages[message].system].host;
 
     return host.len > 0 && relay.len > host.len && relay.at[host.len] == '[' &&
            ascii_equal_n(relay.at, host.at, host.len);
@@ -182,7 +180,7 @@ static bool is_relay_of(const struct trace_log *log, uint32_t message, struct tr
 static void join_reply(struct trace_log *log, uint32_t from, uint32_t event,
                        const struct trace_facts *facts, const char *tag_domain)
 {
-    struct trace_slice id, plain, name;
+    struct slice id, plain, name;
     struct wanted w = {.other = from, .us = log->events[event].us, .system = TRACE_NONE};
     bool is_ambiguous, is_forwarded = trace_facts_is_forwarded(facts);
     bool is_ours = trace_word_untag(facts->to, tag_domain, &plain, &name) != TRACE_ROUTE_NONE ||
@@ -213,7 +211,7 @@ static void join_siblings(struct trace_log *log, uint32_t first)
         return;
     for (int n = 1; n < QUEUE_ID_COPIES_MAX; n++) {
         queue_id_format(id + n, text);
-        uint32_t m = trace_log_find(log, (struct trace_slice){text, strlen(text)});
+        uint32_t m = trace_log_find(log, (struct slice){text, strlen(text)});
         if (m == TRACE_NONE)
             return;
         add_edge(log, first, m, TRACE_NONE, TRACE_EDGE_DELIVERY);
@@ -243,7 +241,7 @@ static void join_source(struct trace_log *log, uint32_t event)
     const struct trace_event *e = &log->events[event];
     struct trace_facts facts;
 
-    bool is_requeued = trace_slice_is(log->tags[e->tag].origin.service, "pickup");
+    bool is_requeued = slice_is(log->tags[e->tag].origin.service, "pickup");
 
     if (memmem(e->text, e->len, is_requeued ? "orig_id=" : "queue_id=", 8 + !is_requeued) == NULL)
         return;
@@ -261,13 +259,13 @@ static void join_source(struct trace_log *log, uint32_t event)
 static void join_notification(struct trace_log *log, uint32_t event)
 {
     const struct trace_event *e = &log->events[event];
-    struct trace_slice body = trace_log_body(e), id;
+    struct slice body = trace_log_body(e), id;
     bool is_ambiguous;
 
     const char *at = memmem(body.at, body.len, "notification: ", 14);
     if (at != NULL)
-        body = (struct trace_slice){at + 14, (size_t)(body.at + body.len - at) - 14};
-    id = (struct trace_slice){body.at, 0};
+        body = (struct slice){at + 14, (size_t)(body.at + body.len - at) - 14};
+    id = (struct slice){body.at, 0};
     while (id.len < body.len && ascii_is_alnum(body.at[id.len]))
         id.len++;
     const struct wanted w = {
@@ -280,7 +278,7 @@ static void join_notification(struct trace_log *log, uint32_t event)
 /* --- lines that do not say which instance they are about --- */
 
 /* Does the message have this recipient, as a recipient or before mapping? */
-static bool has_recipient(const struct trace_log *log, uint32_t message, struct trace_slice address)
+static bool has_recipient(const struct trace_log *log, uint32_t message, struct slice address)
 {
     struct trace_facts f;
 
@@ -290,8 +288,7 @@ static bool has_recipient(const struct trace_log *log, uint32_t message, struct 
         trace_log_facts(log, &log->events[i], &f);
         bool is_before_tag = f.to.len > address.len && f.to.at[address.len] == '.' &&
                              ascii_equal_n(f.to.at, address.at, address.len);
-        if (is_before_tag || trace_slice_is_same(f.to, address) ||
-            trace_slice_is_same(f.orig_to, address))
+        if (is_before_tag || slice_is_same(f.to, address) || slice_is_same(f.orig_to, address))
             return true;
     }
     return false;
@@ -302,7 +299,7 @@ static bool has_recipient(const struct trace_log *log, uint32_t message, struct 
 static void join_decision(struct trace_log *log, uint32_t event)
 {
     struct trace_event *e = &log->events[event];
-    const struct trace_slice id = {e->text, e->id_len};
+    const struct slice id = {e->text, e->id_len};
     const struct trace_source_tag *tag = &log->tags[e->tag];
     struct wanted w = {.other = TRACE_NONE,
                        .is_source = true,
@@ -365,8 +362,8 @@ static void join_filtered(struct trace_log *log, uint32_t event)
         size_t n = 0;
         while (at + n < f.reply.len && f.reply.at[at + n] != '/')
             n++;
-        uint32_t to = trace_join_target(log, (struct trace_slice){f.reply.at + at, n}, m, e->us,
-                                        &is_ambiguous);
+        uint32_t to =
+            trace_join_target(log, (struct slice){f.reply.at + at, n}, m, e->us, &is_ambiguous);
         if (to != TRACE_NONE)
             add_edge(log, m, to, event, TRACE_EDGE_DELIVERY);
         at += n + 1;

@@ -26,7 +26,7 @@ void trace_join(struct trace_log *log, const char *tag_domain) __attribute__((no
 /* Find the message that is meant by an id. from: the message that went on as this id, TRACE_NONE if
  * unknown; us: the time of the line that has the id. TRACE_NONE: there is none. *is_ambiguous_out:
  * there are several. */
-uint32_t trace_join_target(const struct trace_log *log, struct trace_slice id, uint32_t from,
-                           int64_t us, bool *is_ambiguous_out) __attribute__((nonnull));
+uint32_t trace_join_target(const struct trace_log *log, struct slice id, uint32_t from, int64_t us,
+                           bool *is_ambiguous_out) __attribute__((nonnull));
 
 #endif

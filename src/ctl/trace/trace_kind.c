@@ -8,52 +8,36 @@
 #define ID_MIN 6
 #define ID_MAX 40
 
-static bool begins(struct trace_slice s, const char *prefix)
-{
-    size_t len = strlen(prefix);
-
-    return s.len >= len && memcmp(s.at, prefix, len) == 0;
-}
-
-static bool is(struct trace_slice s, const char *text)
-{
-    return s.len == strlen(text) && memcmp(s.at, text, s.len) == 0;
-}
-
-static bool has(struct trace_slice s, const char *text)
-{
-    return memmem(s.at, s.len, text, strlen(text)) != NULL;
-}
-
-void trace_kind_origin(struct trace_slice tag, struct trace_origin *out)
+void trace_kind_origin(struct slice tag, struct trace_origin *out)
 {
     const char *slash = memchr(tag.at, '/', tag.len), *end = tag.at + tag.len;
 
     memset(out, 0, sizeof *out);
     out->system = tag;
-    out->middle = out->service = (struct trace_slice){end, 0};
+    out->middle = out->service = (struct slice){end, 0};
     if (slash != NULL) {
         const char *last = memrchr(tag.at, '/', tag.len);
         out->system.len = (size_t)(slash - tag.at);
-        out->service = (struct trace_slice){last + 1, (size_t)(end - last) - 1};
+        out->service = (struct slice){last + 1, (size_t)(end - last) - 1};
         if (last > slash)
-            out->middle = (struct trace_slice){slash + 1, (size_t)(last - slash) - 1};
+            out->middle = (struct slice){slash + 1, (size_t)(last - slash) - 1};
     }
-    if (begins(tag, "amavis") || begins(out->service, "amavis")) /* also "/usr/sbin/amavisd" */
+    if (slice_begins(tag, "amavis") ||
+        slice_begins(out->service, "amavis")) /* also "/usr/sbin/amavisd" */
         out->program = TRACE_PROGRAM_AMAVIS;
-    else if (is(out->system, "splitrelay"))
+    else if (slice_is(out->system, "splitrelay"))
         out->program = TRACE_PROGRAM_SPLITRELAY;
-    else if (begins(out->system, "splitmilter"))
+    else if (slice_begins(out->system, "splitmilter"))
         out->program = TRACE_PROGRAM_SPLITMILTER;
     else if (slash != NULL)
         out->program = TRACE_PROGRAM_POSTFIX;
-    else if (begins(tag, "sendmail") || begins(tag, "sm-"))
+    else if (slice_begins(tag, "sendmail") || slice_begins(tag, "sm-"))
         out->program = TRACE_PROGRAM_SENDMAIL;
 }
 
 /* Is this a queue id of Postfix? Short ids are upper-case hexadecimal; long ids have neither
  * vowels nor punctuation, so that words such as "warning" and "statistics" are no ids. */
-static bool is_postfix_id(struct trace_slice id)
+static bool is_postfix_id(struct slice id)
 {
     bool is_short = true, is_long = id.len >= 10, has_digit = false;
 
@@ -66,7 +50,7 @@ static bool is_postfix_id(struct trace_slice id)
     return is_short || (is_long && has_digit);
 }
 
-static bool is_sendmail_id(struct trace_slice id)
+static bool is_sendmail_id(struct slice id)
 {
     bool has_digit = false;
 
@@ -75,7 +59,7 @@ static bool is_sendmail_id(struct trace_slice id)
     return has_digit && id.len >= 8;
 }
 
-static bool is_copy_id(struct trace_slice id)
+static bool is_copy_id(struct slice id)
 {
     for (size_t i = 0; i < id.len; i++)
         if (!ascii_is_digit(id.at[i]) && (id.at[i] < 'A' || id.at[i] > 'F'))
@@ -83,13 +67,13 @@ static bool is_copy_id(struct trace_slice id)
     return true;
 }
 
-size_t trace_kind_id(enum trace_program program, struct trace_slice *text)
+size_t trace_kind_id(enum trace_program program, struct slice *text)
 {
     static const char *const levels[] = {"warning: ", "error: "};
     size_t n = 0;
 
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
-        if (program != TRACE_PROGRAM_POSTFIX && begins(*text, levels[i])) {
+        if (program != TRACE_PROGRAM_POSTFIX && slice_begins(*text, levels[i])) {
             text->at += strlen(levels[i]);
             text->len -= strlen(levels[i]);
         }
@@ -98,8 +82,8 @@ size_t trace_kind_id(enum trace_program program, struct trace_slice *text)
     if (n < ID_MIN || n > ID_MAX || n + 2 > text->len || text->at[n] != ':' ||
         text->at[n + 1] != ' ')
         return 0;
-    struct trace_slice id = {text->at, n};
-    if (is(id, "NOQUEUE"))
+    struct slice id = {text->at, n};
+    if (slice_is(id, "NOQUEUE"))
         return n;
     switch (program) {
     case TRACE_PROGRAM_POSTFIX:
@@ -118,18 +102,18 @@ size_t trace_kind_id(enum trace_program program, struct trace_slice *text)
 }
 
 /* qmgr(8): "from=<a>, status=expired, returned to sender", also "force-expired" */
-static bool is_expiry(struct trace_slice body)
+static bool is_expiry(struct slice body)
 {
     struct trace_facts f;
 
-    if (!has(body, "expired"))
+    if (slice_find(body, "expired") == NULL)
         return false;
     trace_facts_read(body.at, body.len, &f);
     return f.status == TRACE_STATUS_EXPIRED;
 }
 
 /* What the filters of smtpd(8) and cleanup(8) have done; TRACE_KIND_OTHER: none of it. */
-static enum trace_kind of_action(struct trace_slice body)
+static enum trace_kind of_action(struct slice body)
 {
     static const struct {
         const char *prefix;
@@ -141,72 +125,72 @@ static enum trace_kind of_action(struct trace_slice body)
         {"milter-hold: ", TRACE_KIND_HELD}};
 
     for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++)
-        if (begins(body, actions[i].prefix))
+        if (slice_begins(body, actions[i].prefix))
             return actions[i].kind;
     return TRACE_KIND_OTHER;
 }
 
-static enum trace_kind of_postfix(struct trace_slice service, struct trace_slice body)
+static enum trace_kind of_postfix(struct slice service, struct slice body)
 {
-    if (begins(body, "to=<"))
+    if (slice_begins(body, "to=<"))
         return TRACE_KIND_DELIVERY;
-    if (begins(body, "client=") || begins(body, "uid="))
+    if (slice_begins(body, "client=") || slice_begins(body, "uid="))
         return TRACE_KIND_ARRIVED;
-    if (begins(body, "message-id=") || begins(body, "resent-message-id="))
+    if (slice_begins(body, "message-id=") || slice_begins(body, "resent-message-id="))
         return TRACE_KIND_MESSAGE_ID;
-    if (begins(body, "from=<"))
+    if (slice_begins(body, "from=<"))
         return is_expiry(body) ? TRACE_KIND_EXPIRED : TRACE_KIND_SENDER;
-    if (is(body, "removed"))
+    if (slice_is(body, "removed"))
         return TRACE_KIND_REMOVED;
-    if (begins(service, "bounce") && has(body, "notification: "))
+    if (slice_begins(service, "bounce") && slice_find(body, "notification: ") != NULL)
         return TRACE_KIND_NOTIFIED;
-    if (is(service, "postsuper"))
-        return is(body, "requeued") ? TRACE_KIND_REQUEUED : TRACE_KIND_ORDER;
+    if (slice_is(service, "postsuper"))
+        return slice_is(body, "requeued") ? TRACE_KIND_REQUEUED : TRACE_KIND_ORDER;
     return of_action(body);
 }
 
-static enum trace_kind of_sendmail(struct trace_slice body)
+static enum trace_kind of_sendmail(struct slice body)
 {
-    if (begins(body, "to="))
+    if (slice_begins(body, "to="))
         return TRACE_KIND_DELIVERY;
-    if (begins(body, "from="))
+    if (slice_begins(body, "from="))
         return TRACE_KIND_ARRIVED;
-    if (begins(body, "ruleset=") && has(body, "reject="))
+    if (slice_begins(body, "ruleset=") && slice_find(body, "reject=") != NULL)
         return TRACE_KIND_REFUSED;
-    if (trace_kind_id(TRACE_PROGRAM_SENDMAIL, &body) > 0 && !has(body, ": clone"))
+    if (trace_kind_id(TRACE_PROGRAM_SENDMAIL, &body) > 0 && slice_find(body, ": clone") == NULL)
         return TRACE_KIND_NOTIFIED;
     return TRACE_KIND_OTHER;
 }
 
-static enum trace_kind of_splitrelay(struct trace_slice body)
+static enum trace_kind of_splitrelay(struct slice body)
 {
-    if (begins(body, "to=<"))
+    if (slice_begins(body, "to=<"))
         return TRACE_KIND_DELIVERY;
-    if (begins(body, "client="))
+    if (slice_begins(body, "client="))
         return TRACE_KIND_ARRIVED;
-    if (begins(body, "from=<"))
+    if (slice_begins(body, "from=<"))
         return TRACE_KIND_SENDER;
-    if (begins(body, "message-id="))
+    if (slice_begins(body, "message-id="))
         return TRACE_KIND_MESSAGE_ID;
-    if (begins(body, "reject: "))
+    if (slice_begins(body, "reject: "))
         return TRACE_KIND_REFUSED;
-    if (begins(body, "dest=") && has(body, " by an administrator"))
+    if (slice_begins(body, "dest=") && slice_find(body, " by an administrator") != NULL)
         return TRACE_KIND_ORDER;
     return TRACE_KIND_OTHER;
 }
 
 /* amavis: "(12345-01) Passed CLEAN ...", "(12345-01) Blocked SPAM ..." */
-static bool is_verdict(struct trace_slice body)
+static bool is_verdict(struct slice body)
 {
-    const char *close = memmem(body.at, body.len, ") ", 2);
+    const char *close = slice_find(body, ") ");
 
     if (close == NULL || body.at[0] != '(')
         return false;
-    struct trace_slice rest = {close + 2, (size_t)(body.at + body.len - close) - 2};
-    return begins(rest, "Passed ") || begins(rest, "Blocked ");
+    struct slice rest = slice_from(body, close + 2);
+    return slice_begins(rest, "Passed ") || slice_begins(rest, "Blocked ");
 }
 
-enum trace_kind trace_kind_of(const struct trace_origin *origin, struct trace_slice body)
+enum trace_kind trace_kind_of(const struct trace_origin *origin, struct slice body)
 {
     switch (origin->program) {
     case TRACE_PROGRAM_POSTFIX:

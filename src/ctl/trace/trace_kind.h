@@ -42,21 +42,21 @@ enum trace_kind {
  * system, destination and service. */
 struct trace_origin {
     enum trace_program program;
-    struct trace_slice system; /* the first component: an instance of Postfix, or the program */
-    struct trace_slice middle, service; /* "" if absent */
+    struct slice system;          /* the first component: an instance of Postfix, or the program */
+    struct slice middle, service; /* "" if absent */
 };
 
 /* Split a tag. */
-void trace_kind_origin(struct trace_slice tag, struct trace_origin *out) __attribute__((nonnull));
+void trace_kind_origin(struct slice tag, struct trace_origin *out) __attribute__((nonnull));
 
 /* Find the queue id in the text of a line. *text: skipped up to the id. Returns its length; the
  * text then is "ID: ...". The id may be "NOQUEUE", for a message that was refused. 0: there is
  * none; a line of amavis about a message has none either, nor has the refusal of a proxy, and
  * trace_kind_of() says so. */
-size_t trace_kind_id(enum trace_program program, struct trace_slice *text) __attribute__((nonnull));
+size_t trace_kind_id(enum trace_program program, struct slice *text) __attribute__((nonnull));
 
 /* The kind of a line. body: the text after "ID: "; the whole text if there is no id. */
-enum trace_kind trace_kind_of(const struct trace_origin *origin, struct trace_slice body)
+enum trace_kind trace_kind_of(const struct trace_origin *origin, struct slice body)
     __attribute__((nonnull));
 
 #endif

@@ -13,20 +13,15 @@
 #ifndef SPLIT_CTL_TRACE_LINE_H
 #define SPLIT_CTL_TRACE_LINE_H
 
+#include "base/slice.h"
 #include "ctl/trace/trace_stamp.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* A part of a text, without NUL at its end. Borrowed. */
-struct trace_slice {
-    const char *at; /* NULL: absent */
-    size_t len;
-};
-
 struct trace_line {
     int64_t us; /* since 1970; 0: the line has no time stamp */
-    struct trace_slice host, tag, text;
+    struct slice host, tag, text;
 };
 
 enum trace_line_result {

@@ -67,7 +67,7 @@ void trace_log_begin_file(struct trace_log *log, time_t written)
 /* --- lines --- */
 
 /* Keep a text, with a NUL behind it. */
-static const char *keep(struct trace_log *log, struct trace_slice s)
+static const char *keep(struct trace_log *log, struct slice s)
 {
     if (log->block_count == 0 || log->block_used + s.len + 1 > log->block_size) {
         log->blocks = mem_grow(log->blocks, log->block_count + 1, sizeof *log->blocks);
@@ -85,8 +85,8 @@ static const char *keep(struct trace_log *log, struct trace_slice s)
 static uint32_t system_of(struct trace_log *log, const struct trace_source_tag *tag)
 {
     for (uint32_t i = 0; i < log->system_count; i++)
-        if (trace_slice_is_equal(log->systems[i].name, tag->origin.system) &&
-            trace_slice_is_equal(log->systems[i].host, tag->host))
+        if (slice_is_equal(log->systems[i].name, tag->origin.system) &&
+            slice_is_equal(log->systems[i].host, tag->host))
             return i;
     log->systems = mem_grow(log->systems, log->system_count + 1, sizeof *log->systems);
     log->systems[log->system_count] =
@@ -96,10 +96,10 @@ static uint32_t system_of(struct trace_log *log, const struct trace_source_tag *
 
 static bool is_tag(const struct trace_source_tag *tag, const struct trace_line *line)
 {
-    return trace_slice_is_equal((struct trace_slice){tag->text + tag->host.len + 1,
-                                                     strlen(tag->text + tag->host.len + 1)},
-                                line->tag) &&
-           trace_slice_is_equal(tag->host, line->host);
+    return slice_is_equal(
+               (struct slice){tag->text + tag->host.len + 1, strlen(tag->text + tag->host.len + 1)},
+               line->tag) &&
+           slice_is_equal(tag->host, line->host);
 }
 
 /* Return the index of host and tag. The number of tags is small: services times instances. */
@@ -115,11 +115,10 @@ static uint32_t tag_of(struct trace_log *log, const struct trace_line *line)
     tag->text = mem_zalloc(line->host.len + line->tag.len + 2);
     memcpy(tag->text, line->host.at, line->host.len);
     memcpy(tag->text + line->host.len + 1, line->tag.at, line->tag.len);
-    tag->host = (struct trace_slice){tag->text, line->host.len};
-    trace_kind_origin((struct trace_slice){tag->text + line->host.len + 1, line->tag.len},
-                      &tag->origin);
+    tag->host = (struct slice){tag->text, line->host.len};
+    trace_kind_origin((struct slice){tag->text + line->host.len + 1, line->tag.len}, &tag->origin);
     tag->system = system_of(log, tag);
-    log->systems[tag->system].has_qmgr |= trace_slice_is(tag->origin.service, "qmgr");
+    log->systems[tag->system].has_qmgr |= slice_is(tag->origin.service, "qmgr");
     return log->last_tag = log->tag_count++;
 }
 
@@ -135,14 +134,14 @@ static void add_event(struct trace_log *log, const struct trace_line *line, size
 {
     uint32_t tag = tag_of(log, line);
     const struct trace_origin *origin = &log->tags[tag].origin;
-    struct trace_slice text = line->text;
+    struct slice text = line->text;
 
     if (origin->program == TRACE_PROGRAM_OTHER)
         return;
     size_t id_len = trace_kind_id(origin->program, &text);
-    struct trace_slice body = text;
+    struct slice body = text;
     if (id_len > 0)
-        body = (struct trace_slice){text.at + id_len + 2, text.len - id_len - 2};
+        body = (struct slice){text.at + id_len + 2, text.len - id_len - 2};
     enum trace_kind kind = trace_kind_of(origin, body);
     if (id_len == 0 && kind != TRACE_KIND_FILTERED && kind != TRACE_KIND_REFUSED)
         return;

@@ -30,13 +30,13 @@
 /* Where lines come from: host and tag. */
 struct trace_source_tag {
     char *text; /* HOST and tag, each with a NUL */
-    struct trace_slice host;
+    struct slice host;
     struct trace_origin origin;
     uint32_t system; /* index: tags of one instance on one host have the same */
 };
 
 struct trace_system {
-    struct trace_slice host, name; /* "postfix-in", "splitrelay" */
+    struct slice host, name; /* "postfix-in", "splitrelay" */
     enum trace_program program;
     bool has_qmgr; /* it is an instance of Postfix, and not a service that has a name of its own */
 };
@@ -63,14 +63,14 @@ struct trace_event {
 };
 
 struct trace_message {
-    struct trace_slice id;
+    struct slice id;
     uint32_t system;
     uint32_t first, last; /* events */
     uint32_t older;       /* the message before with this id, in any system */
     int64_t first_us, last_us;
     bool has_arrived, is_removed;
-    struct trace_slice message_id; /* in the text of an event */
-    struct trace_slice sender;     /* the same, in an event SENDER */
+    struct slice message_id; /* in the text of an event */
+    struct slice sender;     /* the same, in an event SENDER */
 
     /* set by trace_join */
     uint32_t out, in; /* edges */
@@ -143,12 +143,11 @@ void trace_log_add(struct trace_log *log, const char *line, size_t len) __attrib
 void trace_log_sort(struct trace_log *log) __attribute__((nonnull));
 
 /* The newest message with this id; TRACE_NONE: there is none. The others follow in `older`. */
-uint32_t trace_log_find(const struct trace_log *log, struct trace_slice id)
-    __attribute__((nonnull));
+uint32_t trace_log_find(const struct trace_log *log, struct slice id) __attribute__((nonnull));
 
 /* Make a message without events. */
-uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct trace_slice id,
-                               int64_t us) __attribute__((nonnull));
+uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct slice id, int64_t us)
+    __attribute__((nonnull));
 
 /* Put an event into a message, at the place that its time gives it. An event that the message has
  * from another file, because files overlap, is dropped. */
@@ -156,7 +155,7 @@ void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
     __attribute__((nonnull));
 
 /* Text of an event after "ID: ". */
-struct trace_slice trace_log_body(const struct trace_event *e) __attribute__((nonnull));
+struct slice trace_log_body(const struct trace_event *e) __attribute__((nonnull));
 
 /* May a syslog daemon have cut the line? It has a length at which daemons cut, or a length that the
  * longest lines of its file have in common. */

@@ -4,16 +4,16 @@
 
 #include <string.h>
 
-struct trace_slice trace_log_body(const struct trace_event *e)
+struct slice trace_log_body(const struct trace_event *e)
 {
     size_t skip = e->id_len == 0 ? 0 : e->id_len + 2U;
 
-    return (struct trace_slice){e->text + skip, e->len - skip};
+    return (struct slice){e->text + skip, e->len - skip};
 }
 
 /* pickup(8): "uid=N from=<SENDER> orig_id=ID". The sender may have any text, the id is the last
  * word. */
-static void read_pickup(struct trace_slice body, struct trace_facts *out)
+static void read_pickup(struct slice body, struct trace_facts *out)
 {
     static const char mark[] = "> orig_id=";
     size_t n = 0;
@@ -23,12 +23,11 @@ static void read_pickup(struct trace_slice body, struct trace_facts *out)
     const char *id = body.at + body.len - n;
     if (n > 0 && body.len - n >= sizeof mark - 1 &&
         memcmp(id - (sizeof mark - 1), mark, sizeof mark - 1) == 0)
-        out->queue_id = (struct trace_slice){id, n};
+        out->queue_id = (struct slice){id, n};
 }
 
 /* Arrivals: the client, and for Sendmail all about the sender. */
-static void read_arrival(enum trace_program program, struct trace_slice body,
-                         struct trace_facts *out)
+static void read_arrival(enum trace_program program, struct slice body, struct trace_facts *out)
 {
     struct trace_facts f;
 
@@ -48,11 +47,11 @@ static void read_arrival(enum trace_program program, struct trace_slice body,
 }
 
 /* Orders of an administrator: "dest=NAME: deleted by an administrator" */
-static struct trace_slice before_colon(struct trace_slice s)
+static struct slice before_colon(struct slice s)
 {
     const char *colon = s.at == NULL ? NULL : memchr(s.at, ':', s.len);
 
-    return colon == NULL ? s : (struct trace_slice){s.at, (size_t)(colon - s.at)};
+    return colon == NULL ? s : (struct slice){s.at, (size_t)(colon - s.at)};
 }
 
 /* Take the fields that lines of this kind have. */
@@ -61,7 +60,7 @@ static void take_fields(enum trace_kind kind, const struct trace_facts *f, struc
     *out = (struct trace_facts){.is_whole = f->is_whole};
     if (kind == TRACE_KIND_DELIVERY) {
         *out = *f;
-        out->message_id = out->client = out->from = (struct trace_slice){0};
+        out->message_id = out->client = out->from = (struct slice){0};
     } else if (kind == TRACE_KIND_DECIDED) {
         out->to = f->to;
         out->canonical = f->canonical;
@@ -93,7 +92,7 @@ static void take_fields(enum trace_kind kind, const struct trace_facts *f, struc
 void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
                      struct trace_facts *out)
 {
-    struct trace_slice body = trace_log_body(e);
+    struct slice body = trace_log_body(e);
     struct trace_facts f;
 
     switch ((enum trace_kind)e->kind) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* trace_log_messages: events are sorted, and collected into messages. */
-#include "base/hash.h"
 #include "base/mem.h"
 #include "ctl/trace/trace_log.h"
 
@@ -10,12 +9,11 @@
 #define SERVICE_US INT64_C(3600000000) /* from the client to the first line of the instance */
 
 /* The slot of an id in the hash table. */
-static uint32_t *slot_of(const struct trace_log *log, struct trace_slice id)
+static uint32_t *slot_of(const struct trace_log *log, struct slice id)
 {
-    uint32_t mask = log->head_count - 1, i = (uint32_t)hash_untrusted_bytes(id.at, id.len) & mask;
+    uint32_t mask = log->head_count - 1, i = (uint32_t)slice_hash(id) & mask;
 
-    while (log->heads[i] != TRACE_NONE &&
-           !trace_slice_is_equal(log->messages[log->heads[i]].id, id))
+    while (log->heads[i] != TRACE_NONE && !slice_is_equal(log->messages[log->heads[i]].id, id))
         i = (i + 1) & mask;
     return &log->heads[i];
 }
@@ -33,13 +31,12 @@ static void grow_heads(struct trace_log *log)
         *slot_of(log, log->messages[i].id) = i;
 }
 
-uint32_t trace_log_find(const struct trace_log *log, struct trace_slice id)
+uint32_t trace_log_find(const struct trace_log *log, struct slice id)
 {
     return log->head_count == 0 ? TRACE_NONE : *slot_of(log, id);
 }
 
-uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct trace_slice id,
-                               int64_t us)
+uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct slice id, int64_t us)
 {
     if (log->message_count >= log->head_count / 2)
         grow_heads(log);
@@ -96,9 +93,9 @@ void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
     m->last_us = e->us > m->last_us ? e->us : m->last_us;
 }
 
-static bool is_other(struct trace_slice a, struct trace_slice b)
+static bool is_other(struct slice a, struct slice b)
 {
-    return a.at != NULL && b.at != NULL && !trace_slice_is_equal(a, b);
+    return a.at != NULL && b.at != NULL && !slice_is_equal(a, b);
 }
 
 /* Does this event begin a new message, although there is one with its id? */
@@ -134,7 +131,7 @@ static bool is_of_system(const struct trace_log *log, uint32_t message, uint32_t
  * Then its line about the client is all that it says of a message, whose other lines have the name
  * of the instance. Find such a message. */
 static uint32_t find_of_service(const struct trace_log *log, const struct trace_event *e,
-                                struct trace_slice id)
+                                struct slice id)
 {
     const struct trace_system *own = &log->systems[log->tags[e->tag].system];
 
@@ -144,7 +141,7 @@ static uint32_t find_of_service(const struct trace_log *log, const struct trace_
         const struct trace_message *message = &log->messages[m];
         const struct trace_system *other = &log->systems[message->system];
         if (other->program == TRACE_PROGRAM_POSTFIX && !other->has_qmgr &&
-            trace_slice_is_equal(other->host, own->host) && message->has_arrived &&
+            slice_is_equal(other->host, own->host) && message->has_arrived &&
             message->event_count == 1 && e->us - message->first_us < SERVICE_US)
             return m;
     }
@@ -173,11 +170,11 @@ static void note_facts(struct trace_log *log, uint32_t message, const struct tra
 static void place(struct trace_log *log, uint32_t event)
 {
     struct trace_event *e = &log->events[event];
-    const struct trace_slice id = {e->text, e->id_len};
+    const struct slice id = {e->text, e->id_len};
     uint32_t system = log->tags[e->tag].system;
 
     enum trace_program program = log->tags[e->tag].origin.program;
-    if (e->id_len == 0 || trace_slice_is(id, "NOQUEUE") || program == TRACE_PROGRAM_SPLITMILTER)
+    if (e->id_len == 0 || slice_is(id, "NOQUEUE") || program == TRACE_PROGRAM_SPLITMILTER)
         return;
     uint32_t m = trace_log_find(log, id);
     while (m != TRACE_NONE && !is_of_system(log, m, system))

@@ -152,7 +152,7 @@ char *trace_object_read(struct trace_line *line, bool *is_broken_out)
     }
     size_t len = out.len;
     char *memory = buf_take(&out);
-    line->tag = (struct trace_slice){memory, text_at - 1};
-    line->text = (struct trace_slice){memory + text_at, len - text_at};
+    line->tag = (struct slice){memory, text_at - 1};
+    line->text = (struct slice){memory + text_at, len - text_at};
     return memory;
 }

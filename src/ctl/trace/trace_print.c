@@ -13,8 +13,6 @@
 #define TIME_SIZE 32
 #define INDENT 8 /* of the further lines on a narrow terminal */
 
-#define SLICE(s) (int)(s).len, (s).at == NULL ? "" : (s).at
-
 const char *trace_print_state(enum trace_end_state state)
 {
     switch (state) {
@@ -77,8 +75,7 @@ static char *place_of(const struct trace_log *log, uint32_t message, uint32_t sy
 
     for (uint32_t i = 0; i < log->system_count; i++)
         if (log->systems[i].host.len > 0 && s->host.len > 0 &&
-            (log->systems[i].host.len != s->host.len ||
-             memcmp(log->systems[i].host.at, s->host.at, s->host.len) != 0))
+            !slice_is_equal(log->systems[i].host, s->host))
             return mem_printf("%.*s/%.*s %.*s", SLICE(s->host), SLICE(s->name), SLICE(m->id));
     return mem_printf("%.*s %.*s", SLICE(s->name), SLICE(m->id));
 }
@@ -200,7 +197,7 @@ void trace_print_way(const struct trace_log *log, const struct trace_mail *mail,
 void trace_print_refusal(const struct trace_log *log, const struct trace_event *e,
                          const struct trace_facts *facts)
 {
-    const struct trace_slice system = log->tags[e->tag].origin.system;
+    const struct slice system = log->tags[e->tag].origin.system;
     const char *verb = e->kind == TRACE_KIND_DISCARDED ? "discarded" : "refused";
     char *recipient = mem_printf("%.*s", SLICE(facts->to));
     char *reply = mem_printf("%.*s", SLICE(facts->reply));

@@ -7,7 +7,7 @@
 
 /* What is the same for all recipients of a root. */
 struct trace_mail {
-    struct trace_slice sender, size, message_id; /* at NULL: unknown */
+    struct slice sender, size, message_id; /* at NULL: unknown */
     bool has_sender;
 };
 

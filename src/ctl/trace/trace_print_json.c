@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static json_t *slice_json(struct trace_slice s)
+static json_t *slice_json(struct slice s)
 {
     if (s.at == NULL)
         return json_null();

@@ -49,15 +49,15 @@ void trace_queue_close(struct trace_queue *q)
 
 struct look {
     struct trace_queue *queue;
-    const struct trace_slice *names;
+    const struct slice *names;
     size_t name_count;
     struct trace_copy *out;
 };
 
-static bool is_named(const struct look *l, struct trace_slice address)
+static bool is_named(const struct look *l, struct slice address)
 {
     for (size_t i = 0; i < l->name_count; i++)
-        if (trace_slice_is_same(l->names[i], address))
+        if (slice_is_same(l->names[i], address))
             return true;
     return false;
 }
@@ -89,7 +89,7 @@ static bool take_entry(void *ctx, const struct queue_entry *e)
 
     for (size_t i = 0; i < e->recipient_count; i++) {
         const struct queue_recipient *r = &e->recipients[i];
-        if (!is_named(l, (struct trace_slice){r->address, strlen(r->address)}))
+        if (!is_named(l, (struct slice){r->address, strlen(r->address)}))
             continue;
         l->out->place = places[e->place & 7];
         if (r->state == QUEUE_SENT)
@@ -117,7 +117,7 @@ static bool take_event(void *ctx, const struct queue_event *e)
     for (;;) {
         const char *end = strstr(at, ", ");
         size_t len = end == NULL ? strlen(at) : (size_t)(end - at);
-        is_own |= is_named(l, (struct trace_slice){at, len});
+        is_own |= is_named(l, (struct slice){at, len});
         if (end == NULL)
             break;
         at = end + 2;
@@ -133,8 +133,8 @@ static bool take_event(void *ctx, const struct queue_event *e)
     return false;
 }
 
-void trace_queue_find(void *ctx, struct trace_slice id, const struct trace_slice *names,
-                      size_t name_count, struct trace_copy *out)
+void trace_queue_find(void *ctx, struct slice id, const struct slice *names, size_t name_count,
+                      struct trace_copy *out)
 {
     struct trace_queue *q = ctx;
     struct look look = {q, names, name_count, out};
@@ -169,7 +169,7 @@ static bool is_new(struct adding *a, const char *id)
 {
     struct trace_queue *q = a->queue;
 
-    if (trace_log_find(a->log, (struct trace_slice){id, strlen(id)}) != TRACE_NONE)
+    if (trace_log_find(a->log, (struct slice){id, strlen(id)}) != TRACE_NONE)
         return false;
     for (size_t i = 0; i < q->added_count; i++)
         if (strcmp(q->added[i], id) == 0)

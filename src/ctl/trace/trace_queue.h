@@ -18,8 +18,8 @@ struct trace_queue *trace_queue_open(const struct config *config, struct err *er
 void trace_queue_close(struct trace_queue *q);
 
 /* A trace_copy_find function; ctx: the struct trace_queue. */
-void trace_queue_find(void *ctx, struct trace_slice id, const struct trace_slice *names,
-                      size_t name_count, struct trace_copy *out) __attribute__((nonnull(1, 5)));
+void trace_queue_find(void *ctx, struct slice id, const struct slice *names, size_t name_count,
+                      struct trace_copy *out) __attribute__((nonnull(1, 5)));
 
 /* Add to the log, as lines in splitrelay's style, what queue and history know of the copies that a
  * word selects and of which the log has no line. since: the copies that arrived later; 0: all.

@@ -32,11 +32,11 @@ static bool has_own_delivery(const struct walk *w, uint32_t message, const struc
 
 /* May this message of splitrelay be the copy for that destination and recipient? */
 static bool may_be_copy(const struct walk *w, uint32_t message, const struct names *names,
-                        struct trace_slice name)
+                        struct slice name)
 {
-    struct trace_slice dest = walk_destination(w, message);
+    struct slice dest = walk_destination(w, message);
 
-    if (dest.len > 0 && name.len > 0 && !trace_slice_is_same(dest, name))
+    if (dest.len > 0 && name.len > 0 && !slice_is_same(dest, name))
         return false;
     return !has_delivery(w, message) || has_own_delivery(w, message, names);
 }
@@ -58,7 +58,7 @@ static bool is_for(struct walk *w, uint32_t message, const struct names *names, 
 {
     if (walk_program(w, message) != TRACE_PROGRAM_SPLITRELAY)
         return has_own_delivery(w, message, names);
-    if (!may_be_copy(w, message, names, leg.is_copy ? leg.name : (struct trace_slice){0}))
+    if (!may_be_copy(w, message, names, leg.is_copy ? leg.name : (struct slice){0}))
         return false;
     if (has_delivery(w, message))
         return true;
@@ -82,7 +82,7 @@ static bool follow_edge(struct walk *w, const struct trace_edge *edge, uint32_t 
     if (event == TRACE_NONE && !is_for(w, edge->to, names, leg))
         return false;
     if (is_relay && event != TRACE_NONE &&
-        !may_be_copy(w, edge->to, names, leg.is_copy ? leg.name : (struct trace_slice){0}))
+        !may_be_copy(w, edge->to, names, leg.is_copy ? leg.name : (struct slice){0}))
         return false;
     if (is_relay && !leg.is_copy)
         leg = (struct leg){true, walk_destination(w, edge->to)};
@@ -106,12 +106,12 @@ static unsigned follow(struct walk *w, uint32_t message, uint32_t event, const s
 /* The reply of amavis to mail that it has thrown away: "250 2.7.0 Ok, discarded, id=..." */
 static bool is_discarded(const struct trace_facts *f)
 {
-    return f->reply.at != NULL && memmem(f->reply.at, f->reply.len, " Ok, discarded, ", 16) != NULL;
+    return slice_find(f->reply, " Ok, discarded, ") != NULL;
 }
 
 static void follow_sent(struct walk *w, uint32_t message, const struct hit *hit, struct leg leg)
 {
-    struct trace_slice plain, name;
+    struct slice plain, name;
     struct names names = {0};
     enum trace_route route = trace_word_untag(hit->facts->to, w->o->tag_domain, &plain, &name);
 
@@ -140,14 +140,14 @@ static void follow_sent(struct walk *w, uint32_t message, const struct hit *hit,
 static struct leg leg_of(const struct walk *w, uint32_t message, const struct hit *hit,
                          struct leg leg)
 {
-    struct trace_slice plain, name;
+    struct slice plain, name;
     enum trace_route route = trace_word_untag(hit->facts->to, w->o->tag_domain, &plain, &name);
 
     if (route != TRACE_ROUTE_NONE)
         return (struct leg){route == TRACE_ROUTE_COPY, name};
     if (walk_program(w, message) == TRACE_PROGRAM_SPLITRELAY)
         return hit->facts->listener.at == NULL ? (struct leg){true, walk_destination(w, message)}
-                                               : (struct leg){false, (struct trace_slice){"", 0}};
+                                               : (struct leg){false, (struct slice){"", 0}};
     return leg;
 }
 
@@ -199,10 +199,9 @@ static void finish(struct walk *w, uint32_t message, const struct hit *hit,
 
 static bool is_same_target(const struct hit *a, const struct hit *b)
 {
-    return trace_slice_is_same(a->facts->to, b->facts->to) &&
+    return slice_is_same(a->facts->to, b->facts->to) &&
            a->facts->orig_to.len == b->facts->orig_to.len &&
-           (a->facts->orig_to.len == 0 ||
-            trace_slice_is_same(a->facts->orig_to, b->facts->orig_to)) &&
+           (a->facts->orig_to.len == 0 || slice_is_same(a->facts->orig_to, b->facts->orig_to)) &&
            (a->facts->listener.at == NULL) == (b->facts->listener.at == NULL);
 }
 
@@ -263,8 +262,7 @@ static bool is_of_recipient(const struct trace_facts *f)
                                          "milter-reject: RCPT "};
 
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
-        if (f->reply.len >= strlen(stages[i]) &&
-            memcmp(f->reply.at, stages[i], strlen(stages[i])) == 0)
+        if (slice_begins(f->reply, stages[i]))
             return true;
     return false;
 }
@@ -298,7 +296,7 @@ static void describe_all(struct walk *w, uint32_t message, const struct names *n
 /* Did the deliveries that lead to this message all have the same recipient? */
 static bool has_one_recipient(const struct walk *w, uint32_t message)
 {
-    struct trace_slice only = {0};
+    struct slice only = {0};
     struct trace_facts f;
 
     for (uint32_t i = walk_message(w, message)->in; i != TRACE_NONE;
@@ -307,7 +305,7 @@ static bool has_one_recipient(const struct walk *w, uint32_t message)
         if (event == TRACE_NONE || w->o->log->events[event].kind != TRACE_KIND_DELIVERY)
             continue;
         trace_log_facts(w->o->log, &w->o->log->events[event], &f);
-        if (only.at != NULL && !trace_slice_is_same(only, f.to))
+        if (only.at != NULL && !slice_is_same(only, f.to))
             return false;
         only = f.to;
     }
@@ -384,7 +382,7 @@ static void walk_deliveries(struct walk *w, uint32_t message, const struct names
     }
     finish_all(w, message, hits, count, names, leg);
     for (size_t i = 0; i < count; i++) {
-        struct trace_slice plain, name;
+        struct slice plain, name;
         (void)trace_word_untag(hits[i].facts->to, w->o->tag_domain, &plain, &name);
         names_add(&more, plain);
     }

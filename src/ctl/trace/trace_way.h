@@ -40,7 +40,7 @@ struct trace_copy {
 };
 
 /* Looks a copy up. names: addresses, one of which is the recipient if the copy is for it. */
-typedef void trace_copy_find(void *ctx, struct trace_slice id, const struct trace_slice *names,
+typedef void trace_copy_find(void *ctx, struct slice id, const struct slice *names,
                              size_t name_count, struct trace_copy *out);
 
 /* Free the strings. */

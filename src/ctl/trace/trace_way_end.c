@@ -16,7 +16,7 @@ enum trace_program walk_program(const struct walk *w, uint32_t message)
     return w->o->log->systems[walk_message(w, message)->system].program;
 }
 
-struct trace_slice walk_system(const struct walk *w, uint32_t message)
+struct slice walk_system(const struct walk *w, uint32_t message)
 {
     return w->o->log->systems[walk_message(w, message)->system].name;
 }
@@ -29,7 +29,7 @@ bool walk_has_visited(const struct walk *w, uint32_t message)
     return false;
 }
 
-static void set_text(char **slot, struct trace_slice s)
+static void set_text(char **slot, struct slice s)
 {
     free(*slot);
     *slot = mem_strndup(s.at == NULL ? "" : s.at, s.len);
@@ -40,7 +40,7 @@ struct trace_end *trace_way_end_in(struct walk *w, enum trace_end_state state, u
                                    struct leg leg, const struct hit *hit)
 {
     struct trace_end *end = trace_way_end(w->way, state);
-    struct trace_slice plain, name;
+    struct slice plain, name;
 
     end->message = message;
     end->is_copy = leg.is_copy;
@@ -59,24 +59,24 @@ struct trace_end *trace_way_end_in(struct walk *w, enum trace_end_state state, u
 /* --- copies --- */
 
 /* The destination that the lines of splitrelay name for a copy; len 0: none. */
-struct trace_slice walk_destination(const struct walk *w, uint32_t message)
+struct slice walk_destination(const struct walk *w, uint32_t message)
 {
     const struct trace_facts *f = trace_way_facts(w->o, message);
     size_t n = 0;
 
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
          e = w->o->log->events[e].next, n++) {
-        struct trace_slice middle = w->o->log->tags[w->o->log->events[e].tag].origin.middle;
+        struct slice middle = w->o->log->tags[w->o->log->events[e].tag].origin.middle;
         if (f[n].dest.at != NULL)
             return f[n].dest;
         if (middle.len > 0)
             return middle;
     }
-    return (struct trace_slice){"", 0};
+    return (struct slice){"", 0};
 }
 
 /* Are these names of one host? One may lack the domain. */
-static bool is_same_host(struct trace_slice a, const char *b)
+static bool is_same_host(struct slice a, const char *b)
 {
     size_t len = strcspn(b, ".");
     const char *dot = memchr(a.at, '.', a.len);
@@ -88,12 +88,12 @@ static bool is_same_host(struct trace_slice a, const char *b)
 /* Is the message of a splitrelay whose queue is not the one that can be asked? */
 static bool is_elsewhere(const struct walk *w, uint32_t message)
 {
-    struct trace_slice host = w->o->log->systems[walk_message(w, message)->system].host;
+    struct slice host = w->o->log->systems[walk_message(w, message)->system].host;
 
     return w->o->host != NULL && host.len > 0 && !is_same_host(host, w->o->host);
 }
 
-static struct trace_copy ask(const struct walk *w, struct trace_slice id, const struct names *names)
+static struct trace_copy ask(const struct walk *w, struct slice id, const struct names *names)
 {
     struct trace_copy copy = {.place = TRACE_COPY_NOT_ASKED};
 
@@ -106,7 +106,7 @@ static struct trace_copy ask(const struct walk *w, struct trace_slice id, const 
  * does not have the copy, and this says nothing. */
 static struct trace_copy ask_about(struct walk *w, uint32_t message, const struct names *names)
 {
-    struct trace_slice id = walk_message(w, message)->id;
+    struct slice id = walk_message(w, message)->id;
     struct trace_copy copy = ask(w, id, names);
 
     if (copy.place != TRACE_COPY_NOWHERE || !is_elsewhere(w, message))
@@ -119,7 +119,7 @@ static struct trace_copy ask_about(struct walk *w, uint32_t message, const struc
 }
 
 /* Add the end that the queue knows. Returns false if the queue knows nothing. */
-static bool end_of_copy(struct walk *w, const struct trace_copy *copy, struct trace_slice id,
+static bool end_of_copy(struct walk *w, const struct trace_copy *copy, struct slice id,
                         struct leg leg)
 {
     static const enum trace_end_state states[] = {
@@ -134,10 +134,10 @@ static bool end_of_copy(struct walk *w, const struct trace_copy *copy, struct tr
     end->is_copy = true;
     set_text(&end->name, leg.name);
     if (leg.name.len == 0)
-        set_text(&end->name, (struct trace_slice){copy->destination, strlen(copy->destination)});
+        set_text(&end->name, (struct slice){copy->destination, strlen(copy->destination)});
     set_text(&end->id, id);
-    set_text(&end->why, (struct trace_slice){copy->why, strlen(copy->why)});
-    set_text(&end->relay, (struct trace_slice){copy->relay, strlen(copy->relay)});
+    set_text(&end->why, (struct slice){copy->why, strlen(copy->why)});
+    set_text(&end->relay, (struct slice){copy->relay, strlen(copy->relay)});
     end->next = copy->next;
     end->us = (int64_t)copy->when * 1000000;
     return true;
@@ -147,7 +147,7 @@ static bool end_of_copy(struct walk *w, const struct trace_copy *copy, struct tr
 void trace_way_end_behind_front(struct walk *w, uint32_t message, const struct hit *hit,
                                 const struct names *names, struct leg leg)
 {
-    struct trace_slice id;
+    struct slice id;
     size_t at = 0;
     bool is_found = false;
 
@@ -155,8 +155,7 @@ void trace_way_end_behind_front(struct walk *w, uint32_t message, const struct h
         struct trace_copy copy = ask(w, id, names);
         bool is_other =
             copy.place > TRACE_COPY_NOWHERE && copy.destination[0] != '\0' &&
-            !trace_slice_is_same(leg.name,
-                                 (struct trace_slice){copy.destination, strlen(copy.destination)});
+            !slice_is_same(leg.name, (struct slice){copy.destination, strlen(copy.destination)});
         is_found |= !is_other && end_of_copy(w, &copy, id, leg);
         trace_copy_clear(&copy);
     }
@@ -177,12 +176,13 @@ static enum trace_end_state state_by_order(const struct walk *w, uint32_t messag
         const struct trace_event *e = &log->events[i];
         if (e->kind != TRACE_KIND_ORDER)
             continue;
-        if (memmem(e->text, e->len, ": deleted by ", 13) != NULL)
+        struct slice body = trace_log_body(e);
+        if (slice_find(body, ": deleted by ") != NULL)
             state = TRACE_END_DELETED;
-        else if (memmem(e->text, e->len, ": held by ", 10) != NULL)
+        else if (slice_find(body, ": held by ") != NULL)
             state = TRACE_END_HELD;
-        else if (memmem(e->text, e->len, ": released by ", 14) != NULL ||
-                 memmem(e->text, e->len, ": requeued by ", 14) != NULL)
+        else if (slice_find(body, ": released by ") != NULL ||
+                 slice_find(body, ": requeued by ") != NULL)
             state = TRACE_END_WAITS;
     }
     return state;
@@ -191,7 +191,7 @@ static enum trace_end_state state_by_order(const struct walk *w, uint32_t messag
 void trace_way_end_in_relay(struct walk *w, uint32_t message, const struct names *names,
                             struct leg leg, const struct hit *hit, enum trace_end_state by_log)
 {
-    struct trace_slice id = walk_message(w, message)->id;
+    struct slice id = walk_message(w, message)->id;
     struct trace_copy copy = ask_about(w, message, names);
 
     if (!end_of_copy(w, &copy, id, leg)) {
@@ -206,7 +206,7 @@ void trace_way_end_in_relay(struct walk *w, uint32_t message, const struct names
 
 bool trace_way_is_copy_for(struct walk *w, uint32_t message, const struct names *names)
 {
-    struct trace_slice id = walk_message(w, message)->id;
+    struct slice id = walk_message(w, message)->id;
     struct trace_copy copy = ask_about(w, message, names);
     enum trace_copy_place place = copy.place;
 
@@ -226,11 +226,6 @@ struct in_queue {
     bool is_requeued; /* it has got another id */
 };
 
-static bool has_prefix(struct trace_slice s, const char *prefix)
-{
-    return s.len >= strlen(prefix) && memcmp(s.at, prefix, strlen(prefix)) == 0;
-}
-
 /* Take an event into account. */
 static void look_at(const struct trace_log *log, uint32_t event, const struct trace_facts *f,
                     struct in_queue *q)
@@ -247,16 +242,16 @@ static void look_at(const struct trace_log *log, uint32_t event, const struct tr
         q->state = TRACE_END_DELETED;
         break;
     case TRACE_KIND_REMOVED:
-        if (trace_slice_is(origin->service, "postsuper"))
+        if (slice_is(origin->service, "postsuper"))
             q->state = TRACE_END_DELETED;
         break;
     case TRACE_KIND_HELD:
         q->state = TRACE_END_HELD;
         break;
     case TRACE_KIND_ORDER:
-        if (trace_slice_is(trace_log_body(e), "placed on hold"))
+        if (slice_is(trace_log_body(e), "placed on hold"))
             q->state = TRACE_END_HELD;
-        else if (has_prefix(trace_log_body(e), "released from hold"))
+        else if (slice_begins(trace_log_body(e), "released from hold"))
             q->state = TRACE_END_WAITS;
         break;
     case TRACE_KIND_REQUEUED:
@@ -267,7 +262,7 @@ static void look_at(const struct trace_log *log, uint32_t event, const struct tr
         q->is_queued = true;
         break;
     case TRACE_KIND_ARRIVED:
-        q->is_queued |= origin->program == TRACE_PROGRAM_SENDMAIL && !trace_slice_is(f->nrcpt, "0");
+        q->is_queued |= origin->program == TRACE_PROGRAM_SENDMAIL && !slice_is(f->nrcpt, "0");
         break;
     case TRACE_KIND_OTHER:
     case TRACE_KIND_MESSAGE_ID:
@@ -308,7 +303,7 @@ bool trace_way_is_requeued(const struct walk *w, uint32_t message)
 /* Name what the logs lack about mail in a queue. */
 static void miss_in_queue(struct walk *w, uint32_t message, const struct in_queue *q)
 {
-    struct trace_slice id = walk_message(w, message)->id, system = walk_system(w, message);
+    struct slice id = walk_message(w, message)->id, system = walk_system(w, message);
 
     if (q->state == TRACE_END_WAITS && w->o->log->until_us != 0)
         trace_way_missing(w->way, "what happened after the time of --until");
@@ -341,19 +336,19 @@ void trace_way_end_waiting(struct walk *w, uint32_t message, struct leg leg, con
 
 /* --- what was decided --- */
 
-static bool has_end(const struct trace_way *w, size_t first, bool is_copy, struct trace_slice name)
+static bool has_end(const struct trace_way *w, size_t first, bool is_copy, struct slice name)
 {
     for (size_t i = first; i < w->end_count; i++) {
         const struct trace_end *e = &w->ends[i];
-        const struct trace_slice own = {e->name, strlen(e->name)};
-        if (e->is_copy == is_copy && (!is_copy || trace_slice_is_same(name, own)))
+        const struct slice own = {e->name, strlen(e->name)};
+        if (e->is_copy == is_copy && (!is_copy || slice_is_same(name, own)))
             return true;
     }
     return false;
 }
 
 /* is_cut: the end of the list, and with it of its last name, may be missing. */
-static void expect_copies(struct walk *w, uint32_t message, struct trace_slice list, size_t first,
+static void expect_copies(struct walk *w, uint32_t message, struct slice list, size_t first,
                           bool is_cut)
 {
     for (size_t at = 0; at < list.len;) {
@@ -384,7 +379,7 @@ void trace_way_expect(struct walk *w, uint32_t message, const struct names *name
         if (f->copy.at != NULL)
             expect_copies(w, message, f->copy, first, trace_log_may_be_cut(log, &log->events[e]));
         if (program != TRACE_PROGRAM_SPLITMILTER &&
-            !has_end(w->way, first, false, (struct trace_slice){0}))
+            !has_end(w->way, first, false, (struct slice){0}))
             trace_way_end_waiting(w, message, (struct leg){false, f->filter}, NULL);
     }
 }

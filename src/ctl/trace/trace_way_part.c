@@ -7,16 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-void names_add(struct names *n, struct trace_slice address)
+void names_add(struct names *n, struct slice address)
 {
     if (address.at != NULL && n->count < NAMES_MAX && !names_have(n, address))
         n->items[n->count++] = address;
 }
 
-bool names_have(const struct names *n, struct trace_slice address)
+bool names_have(const struct names *n, struct slice address)
 {
     for (size_t i = 0; i < n->count; i++)
-        if (trace_slice_is_same(n->items[i], address))
+        if (slice_is_same(n->items[i], address))
             return true;
     return false;
 }
@@ -37,7 +37,7 @@ const struct trace_facts *trace_way_facts(const struct trace_way_options *o, uin
 bool trace_way_belongs(const struct trace_way_options *o, const struct trace_facts *f,
                        const struct names *names)
 {
-    struct trace_slice one, plain, name;
+    struct slice one, plain, name;
 
     if (names_have(names, f->orig_to))
         return true;

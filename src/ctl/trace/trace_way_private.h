@@ -10,14 +10,14 @@
 
 /* The addresses that one recipient has in a message. */
 struct names {
-    struct trace_slice items[NAMES_MAX];
+    struct slice items[NAMES_MAX];
     size_t count;
 };
 
 /* Add an address, if there is room. */
-void names_add(struct names *n, struct trace_slice address) __attribute__((nonnull));
+void names_add(struct names *n, struct slice address) __attribute__((nonnull));
 /* Is the address one of the names? Case does not matter. */
-bool names_have(const struct names *n, struct trace_slice address) __attribute__((nonnull));
+bool names_have(const struct names *n, struct slice address) __attribute__((nonnull));
 
 /* Read the facts of all events of a message, in their order. Valid until the next sort. */
 const struct trace_facts *trace_way_facts(const struct trace_way_options *o, uint32_t message)
@@ -53,7 +53,7 @@ void trace_way_describe_delivery(const struct trace_way_options *o, struct trace
 /* Which way a part of the mail goes. */
 struct leg {
     bool is_copy;
-    struct trace_slice name; /* destination of the copy, or the last filter */
+    struct slice name; /* destination of the copy, or the last filter */
 };
 
 /* A delivery for the recipient. */
@@ -77,11 +77,10 @@ struct walk {
 const struct trace_message *walk_message(const struct walk *w, uint32_t message)
     __attribute__((nonnull, returns_nonnull));
 enum trace_program walk_program(const struct walk *w, uint32_t message) __attribute__((nonnull));
-struct trace_slice walk_system(const struct walk *w, uint32_t message) __attribute__((nonnull));
+struct slice walk_system(const struct walk *w, uint32_t message) __attribute__((nonnull));
 bool walk_has_visited(const struct walk *w, uint32_t message) __attribute__((nonnull));
 /* The destination that the lines of splitrelay name for a copy; len 0: none. */
-struct trace_slice walk_destination(const struct walk *w, uint32_t message)
-    __attribute__((nonnull));
+struct slice walk_destination(const struct walk *w, uint32_t message) __attribute__((nonnull));
 
 /* Follow a message with all that comes after it. names: the addresses of the recipient in it. */
 void trace_way_walk(struct walk *w, uint32_t message, const struct names *names, struct leg leg)
@@ -114,8 +113,5 @@ bool trace_way_is_requeued(const struct walk *w, uint32_t message) __attribute__
  * on under another id no end is added. */
 void trace_way_end_waiting(struct walk *w, uint32_t message, struct leg leg, const struct hit *hit)
     __attribute__((nonnull(1)));
-
-/* "%.*s" of a slice. */
-#define SLICE(s) (int)(s).len, (s).at == NULL ? "" : (s).at
 
 #endif

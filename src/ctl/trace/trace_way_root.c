@@ -9,7 +9,7 @@
 
 /* A recipient of a root, with the addresses that it has there. */
 struct recipient {
-    struct trace_slice name;
+    struct slice name;
     struct names names;
 };
 
@@ -64,7 +64,7 @@ size_t trace_way_roots(const struct trace_way_options *o, uint32_t **out)
 
 /* --- recipients --- */
 
-static struct recipient *find(struct recipients *all, struct trace_slice address)
+static struct recipient *find(struct recipients *all, struct slice address)
 {
     for (size_t i = 0; address.at != NULL && i < all->count; i++)
         if (names_have(&all->items[i].names, address))
@@ -72,7 +72,7 @@ static struct recipient *find(struct recipients *all, struct trace_slice address
     return NULL;
 }
 
-static struct recipient *add(struct recipients *all, struct trace_slice name)
+static struct recipient *add(struct recipients *all, struct slice name)
 {
     if ((all->count & (all->count - 1)) == 0)
         all->items = mem_grow(all->items, all->count == 0 ? 1 : all->count * 2, sizeof *all->items);
@@ -89,7 +89,7 @@ static void add_decided(struct recipients *all, const struct trace_facts *f)
     /* two recipients may get the same canonical address: so only the original is looked up */
     struct recipient *r = NULL;
     for (size_t i = 0; i < all->count && r == NULL; i++)
-        if (trace_slice_is_same(all->items[i].name, f->to))
+        if (slice_is_same(all->items[i].name, f->to))
             r = &all->items[i];
     if (r == NULL)
         r = add(all, f->to);
@@ -99,7 +99,7 @@ static void add_decided(struct recipients *all, const struct trace_facts *f)
 static void add_delivered(const struct trace_way_options *o, struct recipients *all,
                           const struct trace_facts *f)
 {
-    struct trace_slice one, plain, name;
+    struct slice one, plain, name;
 
     for (size_t at = 0; trace_facts_address(f->to, &at, &one);) {
         (void)trace_word_untag(one, o->tag_domain, &plain, &name);
@@ -211,7 +211,7 @@ struct tally {
     size_t counted;  /* nrcpt=; 0: not known */
 };
 
-static size_t number_of(struct trace_slice s)
+static size_t number_of(struct slice s)
 {
     size_t n = 0;
 
@@ -220,7 +220,7 @@ static size_t number_of(struct trace_slice s)
     return n;
 }
 
-static size_t items_in(struct trace_slice list)
+static size_t items_in(struct slice list)
 {
     size_t count = list.len > 0;
 
@@ -232,7 +232,7 @@ static size_t items_in(struct trace_slice list)
 static void tally_delivery(const struct trace_way_options *o, struct tally *t,
                            const struct trace_facts *f)
 {
-    struct trace_slice one, plain, name;
+    struct slice one, plain, name;
 
     for (size_t at = 0; trace_facts_address(f->to, &at, &one);) {
         if ((t->delivered_count & (t->delivered_count - 1)) == 0)
@@ -318,7 +318,7 @@ size_t trace_ways(const struct trace_way_options *o, uint32_t root, struct trace
 
     read_recipients(o, root, 0, &all);
     if (all.count == 0)
-        (void)add(&all, (struct trace_slice){"", 0});
+        (void)add(&all, (struct slice){"", 0});
     *out = mem_zalloc(all.count * sizeof **out);
     for (size_t i = 0; i < all.count; i++) {
         struct recipient *r = &all.items[i];

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* The client without what smtpd(8) says about it after a comma. */
-static struct trace_slice client_of(const struct trace_facts *f, struct trace_slice body)
+static struct slice client_of(const struct trace_facts *f, struct slice body)
 {
     if (f->client.at != NULL)
         return f->client;
@@ -23,9 +23,9 @@ static bool is_root(const struct trace_log *log, uint32_t message)
 static void describe_arrival(const struct trace_way_options *o, struct trace_way *w,
                              const struct trace_event *e, const struct trace_facts *f)
 {
-    struct trace_slice body = trace_log_body(e), client = client_of(f, body);
+    struct slice body = trace_log_body(e), client = client_of(f, body);
 
-    if (body.len >= 4 && memcmp(body.at, "uid=", 4) == 0)
+    if (slice_begins(body, "uid="))
         trace_way_step(o, w, e, "submitted on this machine (%.*s)", SLICE(body));
     else
         trace_way_step(o, w, e, "%s %.*s",
@@ -48,15 +48,15 @@ static void describe_decision(const struct trace_way_options *o, struct trace_wa
     if (text.len > 0) {
         trace_way_step(o, w, e, "decided: %s", buf_str(&text) + 2);
     } else {
-        struct trace_slice body = trace_log_body(e);
+        struct slice body = trace_log_body(e);
         trace_way_step(o, w, e, "%.*s", SLICE(body));
     }
     buf_clear(&text);
 }
 
 /* The destination of a copy: in the text, or in the tag of the style "postfix". */
-static struct trace_slice destination_of(const struct trace_log *log, const struct trace_event *e,
-                                         const struct trace_facts *f)
+static struct slice destination_of(const struct trace_log *log, const struct trace_event *e,
+                                   const struct trace_facts *f)
 {
     return f->dest.at != NULL ? f->dest : log->tags[e->tag].origin.middle;
 }
@@ -65,7 +65,7 @@ void trace_way_describe(const struct trace_way_options *o, struct trace_way *w,
                         const struct trace_event *e, const struct trace_facts *f)
 {
     enum trace_program program = o->log->tags[e->tag].origin.program;
-    struct trace_slice body = trace_log_body(e), dest = destination_of(o->log, e, f);
+    struct slice body = trace_log_body(e), dest = destination_of(o->log, e, f);
 
     switch ((enum trace_kind)e->kind) {
     case TRACE_KIND_ARRIVED:
@@ -107,7 +107,7 @@ void trace_way_describe(const struct trace_way_options *o, struct trace_way *w,
 void trace_way_describe_delivery(const struct trace_way_options *o, struct trace_way *w,
                                  const struct trace_event *e, const struct trace_facts *f)
 {
-    struct trace_slice plain, name, dest = destination_of(o->log, e, f);
+    struct slice plain, name, dest = destination_of(o->log, e, f);
     enum trace_route route = trace_word_untag(f->to, o->tag_domain, &plain, &name);
     struct buf text = {0};
 

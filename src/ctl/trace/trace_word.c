@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "ctl/trace/trace_word.h"
 #include "base/ascii.h"
-#include "base/hash.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -19,20 +18,9 @@ struct trace_words {
     bool lengths[WORD_MAX_LEN + 1]; /* is there a word of this length? */
 };
 
-/* Hash of the text in lower case. Longer texts that begin alike have the same one. */
-static uint64_t hash_of(struct trace_slice s)
+static uint32_t *slot_of(const struct trace_words *w, struct slice s)
 {
-    char lower[WORD_MAX_LEN];
-    size_t len = s.len < sizeof lower ? s.len : sizeof lower;
-
-    for (size_t i = 0; i < len; i++)
-        lower[i] = ascii_to_lower(s.at[i]);
-    return hash_untrusted_bytes(lower, len);
-}
-
-static uint32_t *slot_of(const struct trace_words *w, struct trace_slice s)
-{
-    size_t i = hash_of(s) & (w->slot_count - 1);
+    size_t i = slice_hash_same(s) & (w->slot_count - 1);
 
     for (; w->slots[i] != TRACE_NONE; i = (i + 1) & (w->slot_count - 1)) {
         const char *word = w->words[w->slots[i]];
@@ -58,7 +46,7 @@ struct trace_words *trace_words_new(char **words, int count, const char *tag_dom
         size_t len = strlen(words[i]);
         bool has_brackets = len >= 2 && words[i][0] == '<' && words[i][len - 1] == '>';
         w->words[i] = mem_strndup(words[i] + has_brackets, len - 2U * has_brackets);
-        struct trace_slice s = {w->words[i], strlen(w->words[i])};
+        struct slice s = {w->words[i], strlen(w->words[i])};
         *slot_of(w, s) = (uint32_t)i;
         if (s.len <= WORD_MAX_LEN)
             w->lengths[s.len] = true;
@@ -78,15 +66,15 @@ void trace_words_free(struct trace_words *w)
 }
 
 /* The length of the text without the suffix; 0: it has another end. */
-static size_t without(struct trace_slice s, const char *suffix)
+static size_t without(struct slice s, const char *suffix)
 {
     size_t len = strlen(suffix);
 
     return s.len > len && ascii_equal_n(s.at + s.len - len, suffix, len) ? s.len - len : 0;
 }
 
-enum trace_route trace_word_untag(struct trace_slice address, const char *tag_domain,
-                                  struct trace_slice *plain_out, struct trace_slice *name_out)
+enum trace_route trace_word_untag(struct slice address, const char *tag_domain,
+                                  struct slice *plain_out, struct slice *name_out)
 {
     static const struct {
         const char *suffix;
@@ -94,30 +82,30 @@ enum trace_route trace_word_untag(struct trace_slice address, const char *tag_do
     } kinds[] = {{".filter.", TRACE_ROUTE_FILTER}, {".copy.", TRACE_ROUTE_COPY}};
 
     *plain_out = address;
-    *name_out = (struct trace_slice){address.at, 0};
+    *name_out = (struct slice){address.at, 0};
     size_t len = address.at == NULL ? 0 : without(address, tag_domain);
     for (size_t i = 0; len > 0 && i < 2; i++) {
-        size_t rest = without((struct trace_slice){address.at, len}, kinds[i].suffix), dot = rest;
+        size_t rest = without((struct slice){address.at, len}, kinds[i].suffix), dot = rest;
         while (dot > 0 && address.at[dot - 1] != '.')
             dot--;
         if (dot < 2)
             continue;
-        *plain_out = (struct trace_slice){address.at, dot - 1};
-        *name_out = (struct trace_slice){address.at + dot, rest - dot};
+        *plain_out = (struct slice){address.at, dot - 1};
+        *name_out = (struct slice){address.at + dot, rest - dot};
         return kinds[i].route;
     }
     return TRACE_ROUTE_NONE;
 }
 
-static bool is_word(const struct trace_words *w, struct trace_slice s)
+static bool is_word(const struct trace_words *w, struct slice s)
 {
     return s.at != NULL && s.len <= WORD_MAX_LEN && w->lengths[s.len] &&
            *slot_of(w, s) != TRACE_NONE;
 }
 
-bool trace_words_have(const struct trace_words *w, struct trace_slice address)
+bool trace_words_have(const struct trace_words *w, struct slice address)
 {
-    struct trace_slice plain, name;
+    struct slice plain, name;
 
     return is_word(w, address) ||
            (trace_word_untag(address, w->tag_domain, &plain, &name) != TRACE_ROUTE_NONE &&
@@ -134,7 +122,7 @@ static bool mentions(const struct trace_words *w, const struct trace_event *e)
         const char *close = memchr(at, '>', (size_t)(end - at));
         if (close == NULL)
             return false;
-        if (trace_words_have(w, (struct trace_slice){at + 1, (size_t)(close - at) - 1}))
+        if (trace_words_have(w, (struct slice){at + 1, (size_t)(close - at) - 1}))
             return true;
         at++;
     }
@@ -164,7 +152,7 @@ static void mark_event(const struct trace_words *w, struct trace_log *log, uint3
 
 static void mark_id(struct trace_log *log, const char *word)
 {
-    uint32_t m = trace_log_find(log, (struct trace_slice){word, strlen(word)});
+    uint32_t m = trace_log_find(log, (struct slice){word, strlen(word)});
 
     for (; m != TRACE_NONE; m = log->messages[m].older)
         log->messages[m].is_named = true;

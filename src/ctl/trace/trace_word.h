@@ -22,16 +22,15 @@ struct trace_words *trace_words_new(char **words, int count, const char *tag_dom
 void trace_words_free(struct trace_words *w);
 
 /* Is this address, or the address before its suffix, one of the words? */
-bool trace_words_have(const struct trace_words *w, struct trace_slice address)
-    __attribute__((nonnull));
+bool trace_words_have(const struct trace_words *w, struct slice address) __attribute__((nonnull));
 
 /* Set is_named, is_wanted and is_touched of all messages. */
 void trace_words_mark(const struct trace_words *w, struct trace_log *log) __attribute__((nonnull));
 
 /* Split an address in the tag domain: the address before ".NAME.filter.TAG_DOMAIN" and NAME. For
  * another address *plain_out is the address. */
-enum trace_route trace_word_untag(struct trace_slice address, const char *tag_domain,
-                                  struct trace_slice *plain_out, struct trace_slice *name_out)
+enum trace_route trace_word_untag(struct slice address, const char *tag_domain,
+                                  struct slice *plain_out, struct slice *name_out)
     __attribute__((nonnull));
 
 #endif
