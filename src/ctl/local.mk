@@ -30,10 +30,10 @@ libctl_a_SOURCES = \
 	%D%/setup/setup_postfix_services.c \
 	%D%/setup/setup_postfix_single.c \
 	%D%/setup/setup_postfix_units.c \
+	%D%/spawn.c %D%/spawn.h \
 	%D%/setup/steps.c %D%/setup/steps.h \
 	%D%/trace/trace_facts.c %D%/trace/trace_facts.h %D%/trace/trace_facts_private.h \
 	%D%/trace/trace_facts_text.c \
-	%D%/trace/trace_follow.c %D%/trace/trace_follow.h \
 	%D%/trace/trace_join.c %D%/trace/trace_join.h \
 	%D%/trace/trace_kind.c %D%/trace/trace_kind.h \
 	%D%/trace/trace_line.c %D%/trace/trace_line.h \
@@ -42,6 +42,7 @@ libctl_a_SOURCES = \
 	%D%/trace/trace_log_messages.c \
 	%D%/trace/trace_object.c %D%/trace/trace_object.h \
 	%D%/trace/trace_reader.c %D%/trace/trace_reader.h \
+	%D%/trace/trace_seen.c %D%/trace/trace_seen.h \
 	%D%/trace/trace_stamp.c %D%/trace/trace_stamp.h \
 	%D%/trace/trace_way.c %D%/trace/trace_way.h %D%/trace/trace_way_private.h \
 	%D%/trace/trace_way_end.c \

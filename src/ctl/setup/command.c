@@ -3,51 +3,18 @@
 #include "base/mem.h"
 #include "base/clock.h"
 #include "base/ascii.h"
+#include "ctl/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* The PATH of users often lacks the directories of postfix(1). */
-static void extend_path(void)
-{
-    static bool is_done;
-    const char *path = getenv("PATH");
-
-    if (is_done)
-        return;
-    is_done = true;
-    char *longer = mem_printf("%s:/usr/sbin:/sbin", path == NULL ? "/usr/bin:/bin" : path);
-    if (setenv("PATH", longer, 1) < 0)
-        abort();
-    free(longer);
-}
-
-static int start(const char *const *argv, int out_fd, int said_fd, pid_t *pid_out)
-{
-    posix_spawn_file_actions_t actions;
-
-    extend_path();
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        abort();
-    int error = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (error == 0)
-        error = posix_spawn_file_actions_adddup2(&actions, out_fd, 1);
-    if (error == 0)
-        error = posix_spawn_file_actions_adddup2(&actions, said_fd, 2);
-    if (error == 0)
-        error = posix_spawnp(pid_out, argv[0], &actions, NULL, (char *const *)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    return error;
-}
 
 /* Append what can be read from a pipe. Returns true at the end of the pipe, or after an error. */
 static bool take(int fd, struct buf *to)
@@ -142,7 +109,7 @@ static int run(const char *const *argv, struct sink *sink, struct buf *said, str
         err_set_errno(err, "%s: pipe", argv[0]);
         goto out;
     }
-    int error = start(argv, pipes[0][1], pipes[1][1], &pid);
+    int error = spawn_start(argv, -1, pipes[0][1], pipes[1][1], &pid);
     if (error != 0) {
         err_set(err, "%s: %s", argv[0], strerror(error));
         goto out;

@@ -4,7 +4,7 @@
 #include "base/process.h"
 #include "config/config_queue.h"
 #include "ctl/ctl.h"
-#include "ctl/trace/trace_follow.h"
+#include "ctl/trace/trace_seen.h"
 #include "ctl/trace/trace_join.h"
 #include "ctl/trace/trace_print.h"
 #include "ctl/trace/trace_queue.h"
@@ -117,7 +117,7 @@ static void read_queue(struct trace *t)
 /* --- output --- */
 
 /* Write the messages that were refused before they had a queue id. Returns their number. */
-static size_t print_refusals(const struct trace *t, struct trace_follow *follow)
+static size_t print_refusals(const struct trace *t, struct trace_seen *seen)
 {
     struct trace_facts f;
     size_t count = 0;
@@ -133,19 +133,19 @@ static size_t print_refusals(const struct trace *t, struct trace_follow *follow)
         if (!is_wanted)
             continue;
         count++;
-        if (trace_follow_is_new(follow, e->serial, ""))
+        if (trace_seen_is_new(seen, e->serial, ""))
             (t->is_json ? trace_print_json_refusal : trace_print_refusal)(t->log, e, &f);
     }
     return count;
 }
 
 /* Write the steps of a way that were not written before. */
-static void print_new_steps(const struct trace *t, struct trace_follow *follow,
+static void print_new_steps(const struct trace *t, struct trace_seen *seen,
                             const struct trace_way *way, bool is_first)
 {
     for (size_t i = 0; i < way->step_count; i++) {
         bool is_new = way->steps[i].serial != TRACE_NONE &&
-                      trace_follow_is_new(follow, way->steps[i].serial, way->recipient);
+                      trace_seen_is_new(seen, way->steps[i].serial, way->recipient);
         if (is_new && !is_first)
             trace_print_step(t->log, &way->steps[i], way->recipient);
     }
@@ -153,7 +153,7 @@ static void print_new_steps(const struct trace *t, struct trace_follow *follow,
 
 /* Connect the messages, and write those that the words select. is_first: whole ways; otherwise the
  * steps that are new. Returns the number of ways. */
-static size_t report(struct trace *t, struct trace_follow *follow, bool is_first)
+static size_t report(struct trace *t, struct trace_seen *seen, bool is_first)
 {
     const struct trace_way_options options = {.log = t->log,
                                               .words = t->set,
@@ -183,12 +183,12 @@ static size_t report(struct trace *t, struct trace_follow *follow, bool is_first
             else if (is_first)
                 trace_print_way(t->log, &mail, &ways[k]);
             if (t->is_followed)
-                print_new_steps(t, follow, &ways[k], is_first);
+                print_new_steps(t, seen, &ways[k], is_first);
         }
         trace_ways_free(ways, way_count);
     }
     free(roots);
-    return found + print_refusals(t, follow);
+    return found + print_refusals(t, seen);
 }
 
 /* Start journalctl(1) again, for the lines from now on. */
@@ -206,7 +206,7 @@ static void follow_journal(struct trace *t)
 }
 
 /* Write what comes, until all logs end or the process is stopped. */
-static void follow_logs(struct trace *t, struct trace_follow *follow)
+static void follow_logs(struct trace *t, struct trace_seen *seen)
 {
     static const struct timespec pause = {.tv_nsec = 500000000};
     struct err err;
@@ -227,7 +227,7 @@ static void follow_logs(struct trace *t, struct trace_follow *follow)
         if (t->log->event_count == before)
             continue;
         trace_log_sort(t->log);
-        (void)report(t, follow, false);
+        (void)report(t, seen, false);
     }
 }
 
@@ -242,7 +242,7 @@ static int trace(struct trace *t)
     t->log->since_us = (int64_t)t->since * 1000000;
     t->log->until_us = (int64_t)t->until * 1000000;
     t->set = trace_words_new(t->words, t->word_count, t->config->tag_domain);
-    struct trace_follow *follow = trace_follow_new();
+    struct trace_seen *seen = trace_seen_new();
     /* nodes that share a database have one queue */
     if (config_queue_is_postgresql(t->config->relay.queue) ||
         gethostname(t->host, sizeof t->host - 1) < 0)
@@ -250,7 +250,7 @@ static int trace(struct trace *t)
     read_logs(t);
     trace_log_sort(t->log);
     read_queue(t);
-    size_t found = report(t, follow, true);
+    size_t found = report(t, seen, true);
     if (found == 0 && !t->is_json)
         ctl_printf("Nothing was found in the logs%s%s\n", t->queue == NULL ? "" : " and the queue",
                    t->unread_count == 0 ? "" : ", as far as they could be read");
@@ -259,7 +259,7 @@ static int trace(struct trace *t)
     else if (found == 0)
         code = EXIT_CHECK_FAILED;
     if (t->is_followed)
-        follow_logs(t, follow);
+        follow_logs(t, seen);
     for (int i = 0; i < t->reader_count; i++)
         trace_reader_close(t->readers[i]);
     free(t->readers);
@@ -268,7 +268,7 @@ static int trace(struct trace *t)
     free(t->unread);
     trace_queue_close(t->queue);
     trace_words_free(t->set);
-    trace_follow_free(follow);
+    trace_seen_free(seen);
     trace_log_free(t->log);
     return code;
 }

@@ -2,12 +2,12 @@
 #include "ctl/trace/trace_reader.h"
 #include "base/buf.h"
 #include "base/mem.h"
+#include "ctl/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,24 +34,15 @@ struct trace_reader {
 /* --- opening --- */
 
 /* Start a program. in: its standard input, -1: none. The reader gets its standard output. */
-static int spawn(struct trace_reader *r, const char *const *argv, int in, struct err *err)
+static int start(struct trace_reader *r, const char *const *argv, int in, struct err *err)
 {
-    posix_spawn_file_actions_t actions;
     int fds[2];
 
     if (pipe2(fds, O_CLOEXEC) < 0) {
         err_set_errno(err, "%s: pipe", argv[0]);
         return -1;
     }
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        abort();
-    int error = in >= 0 ? posix_spawn_file_actions_adddup2(&actions, in, 0)
-                        : posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (error == 0)
-        error = posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-    if (error == 0)
-        error = posix_spawnp(&r->pid, argv[0], &actions, NULL, (char *const *)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
+    int error = spawn_start(argv, in, fds[1], -1, &r->pid);
     close(fds[1]);
     if (error == 0) {
         r->fd = fds[0];
@@ -101,7 +92,7 @@ static int open_file(struct trace_reader *r, struct err *err)
         return 0;
     }
     const char *const argv[] = {program, "-dc", NULL};
-    int rc = spawn(r, argv, fd, err);
+    int rc = start(r, argv, fd, err);
     close(fd);
     return rc;
 }
@@ -155,7 +146,7 @@ static struct trace_reader *start_journal(const char *const *options, const char
     argv[n++] = "_SYSTEMD_UNIT=splitmilter.service";
     argv[n++] = "+";
     argv[n++] = "_SYSTEMD_UNIT=splitrelay.service";
-    if (spawn(r, argv, -1, err) == 0)
+    if (start(r, argv, -1, err) == 0)
         return r;
     trace_reader_close(r);
     return NULL;

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: ISC */
-#include "ctl/trace/trace_follow.h"
+#include "ctl/trace/trace_seen.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 
 /* A hash table of keys; 0 is no key. */
-struct trace_follow {
+struct trace_seen {
     uint64_t *slots;
     size_t slot_count, count;
 };
 
-struct trace_follow *trace_follow_new(void)
+struct trace_seen *trace_seen_new(void)
 {
-    return mem_zalloc(sizeof(struct trace_follow));
+    return mem_zalloc(sizeof(struct trace_seen));
 }
 
-void trace_follow_free(struct trace_follow *f)
+void trace_seen_free(struct trace_seen *f)
 {
     if (f != NULL)
         free(f->slots);
@@ -35,7 +35,7 @@ static bool add(uint64_t *slots, size_t slot_count, uint64_t key)
     return true;
 }
 
-static void grow(struct trace_follow *f)
+static void grow(struct trace_seen *f)
 {
     size_t slot_count = f->slot_count == 0 ? 256 : f->slot_count * 2;
     uint64_t *slots = mem_zalloc(slot_count * sizeof *slots);
@@ -48,7 +48,7 @@ static void grow(struct trace_follow *f)
     f->slot_count = slot_count;
 }
 
-bool trace_follow_is_new(struct trace_follow *f, uint32_t serial, const char *recipient)
+bool trace_seen_is_new(struct trace_seen *f, uint32_t serial, const char *recipient)
 {
     uint64_t key = hash_untrusted(recipient) ^ (serial * UINT64_C(0x9e3779b97f4a7c15));
 
