@@ -33,16 +33,19 @@ libctl_a_SOURCES = \
 	%D%/spawn.c %D%/spawn.h \
 	%D%/setup/steps.c %D%/setup/steps.h \
 	%D%/trace/trace_facts.c %D%/trace/trace_facts.h %D%/trace/trace_facts_private.h \
+	%D%/trace/trace_facts_line.c \
 	%D%/trace/trace_facts_text.c \
+	%D%/trace/trace_input.c %D%/trace/trace_input.h \
 	%D%/trace/trace_join.c %D%/trace/trace_join.h \
+	%D%/trace/trace_keys.c %D%/trace/trace_keys.h \
 	%D%/trace/trace_kind.c %D%/trace/trace_kind.h \
 	%D%/trace/trace_line.c %D%/trace/trace_line.h \
 	%D%/trace/trace_log.c %D%/trace/trace_log.h \
-	%D%/trace/trace_log_facts.c \
 	%D%/trace/trace_log_messages.c \
 	%D%/trace/trace_object.c %D%/trace/trace_object.h \
+	%D%/trace/trace_pool.c %D%/trace/trace_pool.h \
 	%D%/trace/trace_reader.c %D%/trace/trace_reader.h \
-	%D%/trace/trace_seen.c %D%/trace/trace_seen.h \
+	%D%/trace/trace_select.c %D%/trace/trace_select.h \
 	%D%/trace/trace_stamp.c %D%/trace/trace_stamp.h \
 	%D%/trace/trace_way.c %D%/trace/trace_way.h %D%/trace/trace_way_private.h \
 	%D%/trace/trace_way_end.c \

@@ -30,7 +30,9 @@ static const struct ctl_command commands[] = {
     {"stats", "[--json]", "say how much waits for each destination", ctl_stats},
     {"history", "[--json] [" COPIES_USAGE "]", "say what became of copies, newest first",
      ctl_history},
-    {"trace", "[--json | --follow] [--since TIME] [--until TIME] WORD... [--log FILE...]",
+    {"trace",
+     "[--json | --follow] [--since TIME] [--until TIME] [--memory SIZE] WORD... "
+     "[--log FILE...]",
      "follow mail through all logs and the queue: by address, queue id, copy id or Message-ID",
      ctl_trace},
     {"retry", CHANGE_USAGE, "have copies tried now", ctl_change},

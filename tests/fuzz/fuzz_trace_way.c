@@ -9,11 +9,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void follow_all(struct trace_log *log)
+static void follow_all(struct trace_log *log, const struct trace_words *set)
 {
-    char word[] = "anna@example.com";
-    char *words[] = {word};
-    struct trace_words *set = trace_words_new(words, 1, "split.invalid");
     const struct trace_way_options o = {.log = log, .words = set, .tag_domain = "split.invalid"};
     uint32_t *roots;
 
@@ -27,13 +24,17 @@ static void follow_all(struct trace_log *log)
         trace_ways_free(ways, n);
     }
     free(roots);
-    trace_words_free(set);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *at = (const char *)data, *end = at + size;
-    struct trace_log *log = trace_log_new(1796126400);
+    char word[] = "anna@example.com", *words[] = {word};
+    struct trace_words *set = trace_words_new(words, 1, "split.invalid");
+    struct trace_log *log = trace_log_new(1796126400, set);
+
+    if (size > 0 && data[0] % 2 == 0) /* all messages, or those that the word selects */
+        log->mode = TRACE_LOG_WANTS;
 
     while (at < end) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
@@ -41,9 +42,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         trace_log_add(log, at, len);
         at += len + 1;
     }
+    (void)trace_log_settle(log);
     trace_log_sort(log);
     trace_join(log, "split.invalid");
-    follow_all(log);
+    follow_all(log, set);
     trace_log_free(log);
+    trace_words_free(set);
     return 0;
 }

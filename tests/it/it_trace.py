@@ -500,6 +500,36 @@ def test_strange_files(r):
     assert status == 1 and f"{len(LINES)} lines are not used, because their time or form is not understood" in err, (status, err)
 
 
+def test_memory(r):
+    """Files that are larger than the memory are read twice; what is no file is not read to its end."""
+    alone = Alone(r)
+    lines = []
+    for i in range(40000):
+        lines.append(f"Nov 30 05:00:00 mx postfix/qmgr[3]: 4Xz{i:07d}z: from=<x{i}@sender.test>, size=1234, nrcpt=1 (queue active)\n")
+        if i % 8000 == 4000:
+            lines.append(LINES[i // 8000])
+    lines.append(LINES[5])
+    log = r.write("mail.log", "".join(lines))
+    packed = r.path("mail.log.gz")
+    with gzip.open(packed, "wt", encoding="ascii") as f:
+        f.writelines(lines)
+    whole = alone.trace("anna@example.com", "--log", log)[1]
+    assert "250 2.0.0 saved" in whole, whole
+    for path in (log, packed):
+        status, out, err = alone.trace("anna@example.com", "--memory", "1M", "--log", path)
+        assert (status, out, err) == (0, whole, ""), (status, out, err)
+    # the connections alone are too many
+    status, out, err = alone.trace("anna@example.com", "--memory", "1k", "--log", log, check=False)
+    assert status == 69 and err.count("than the memory that --memory allows") == 1, (status, err)
+    env, _, _ = make_journalctl(r, "".join(journal_lines(lines)))
+    status, out, err = alone.trace("--json", "x7@sender.test", "--memory", "1M", "--since", "2026-11-30", env=env, check=False)
+    (line,) = out.splitlines()
+    assert status == 69 and "the rest of the log of systemd" in json.loads(line)["missing"], (status, out)
+    assert err == "splitctl: journalctl cannot be read to its end: the lines that may be about these words take more than the memory that --memory allows\n", err
+    status, _, err = alone.trace("anna@example.com", "--memory", "0", "--log", log, check=False)
+    assert status == 64 and "--memory 0: not a size" in err, (status, err)
+
+
 class Follower:
     """splitctl trace --follow, whose lines are collected."""
 

@@ -480,27 +480,56 @@ static void write_way(const struct trace_way *w, struct buf *out)
 /* Noon of 2026-12-01 in UTC: the present time of the tests. */
 #define NOW 1796126400
 
-static struct trace_log *read_log(const char *text)
-{
-    struct trace_log *log = trace_log_new(NOW);
+static char *word_list[1];
+static struct trace_words *words;
 
+/* An empty log for a word. */
+static struct trace_log *new_log(const char *word)
+{
+    word_list[0] = mem_strdup(word);
+    words = trace_words_new(word_list, 1, "split.invalid");
+    return trace_log_new(NOW, words);
+}
+
+static void free_log(struct trace_log *log)
+{
+    trace_log_free(log);
+    trace_words_free(words);
+    free(word_list[0]);
+}
+
+static void add_file(struct trace_log *log, const char *text)
+{
     trace_log_begin_file(log, 0);
     while (*text != '\0') {
         size_t len = strcspn(text, "\n");
         trace_log_add(log, text, len);
         text += len + (text[len] == '\n');
     }
+}
+
+static void settle(struct trace_log *log)
+{
+    (void)trace_log_settle(log);
+    trace_log_forget(log);
     trace_log_sort(log);
     trace_join(log, "split.invalid");
+}
+
+static struct trace_log *read_log(const char *text, const char *word)
+{
+    struct trace_log *log = new_log(word);
+
+    add_file(log, text);
+    settle(log);
     return log;
 }
 
 static const char *own_host;
 static bool is_unread;
 
-static void trace(struct trace_log *log, char *word, trace_copy_find *find, struct buf *out)
+static void trace(struct trace_log *log, trace_copy_find *find, struct buf *out)
 {
-    struct trace_words *words = trace_words_new(&word, 1, "split.invalid");
     char unread[] = "the log x", *all_unread[] = {unread};
     const struct trace_way_options o = {.log = log,
                                         .words = words,
@@ -522,18 +551,17 @@ static void trace(struct trace_log *log, char *word, trace_copy_find *find, stru
         trace_ways_free(ways, n);
     }
     free(roots);
-    trace_words_free(words);
 }
 
 START_TEST(ways_are_what_the_log_says)
 {
-    struct trace_log *log = read_log(rows[_i].log);
+    struct trace_log *log = read_log(rows[_i].log, rows[_i].word);
     struct buf out = {0};
 
-    trace(log, (char *)rows[_i].word, NULL, &out);
+    trace(log, NULL, &out);
     ck_assert_str_eq(buf_str(&out), rows[_i].result);
     buf_clear(&out);
-    trace_log_free(log);
+    free_log(log);
 }
 END_TEST
 
@@ -619,18 +647,46 @@ static const struct {
      "mx2"},
 };
 
+/* The same when there is no memory for all lines, and the files are read again. */
+START_TEST(files_are_read_again)
+{
+    struct trace_log *log = new_log(rows[_i].word);
+    struct buf out = {0};
+
+    log->memory_max = 1;
+    log->when_full = TRACE_LOG_READS_AGAIN;
+    add_file(log, "");
+    trace_log_add(log, T "postfix/smtpd[1]: 4Xy1239999z: client=c[192.0.2.1]", 61);
+    ck_assert_int_eq(log->mode, TRACE_LOG_NOTES);
+    ck_assert(log->is_full); /* a byte is little */
+    log->is_full = false;
+    log->memory_max = SIZE_MAX;
+    trace_log_begin_again(log);
+    log->mode = TRACE_LOG_NOTES;
+    trace_select_freeze(log->select, false);
+    add_file(log, rows[_i].log);
+    ck_assert(!trace_log_settle(log));
+    trace_log_begin_again(log);
+    add_file(log, rows[_i].log);
+    settle(log);
+    trace(log, NULL, &out);
+    ck_assert_str_eq(buf_str(&out), rows[_i].result);
+    buf_clear(&out);
+    free_log(log);
+}
+END_TEST
+
 START_TEST(the_queue_is_asked_about_copies)
 {
-    struct trace_log *log = read_log(queue_rows[_i].log);
-    char word[] = "anna@a.test";
+    struct trace_log *log = read_log(queue_rows[_i].log, "anna@a.test");
     struct buf out = {0};
 
     answer = &queue_rows[_i].copy;
     own_host = queue_rows[_i].host;
-    trace(log, word, find_fixed, &out);
+    trace(log, find_fixed, &out);
     ck_assert_str_eq(buf_str(&out), queue_rows[_i].result);
     buf_clear(&out);
-    trace_log_free(log);
+    free_log(log);
 }
 END_TEST
 
@@ -639,14 +695,14 @@ START_TEST(lines_of_unknown_time_are_counted)
     static const char text[] = FRONT "Okt 30 05:00:00 mx postfix/smtpd[1]: 4Xy1234569z: client=c\n"
                                      "\n-- Boot 1 --\n    second line\n"
                                      "30. Nov 05:00:00 mx postfix/smtpd[1]: x\n";
-    struct trace_log *log = read_log(text);
+    struct trace_log *log = read_log(text, "4Xy1234569z");
     struct slice id = {"4Xy1234569z", 11};
 
     ck_assert_uint_eq(log->unstamped, 2);
     ck_assert_str_eq(log->first_unstamped,
                      "Okt 30 05:00:00 mx postfix/smtpd[1]: 4Xy1234569z: client=c");
     ck_assert_uint_eq(trace_log_find(log, id), TRACE_NONE);
-    trace_log_free(log);
+    free_log(log);
 }
 END_TEST
 
@@ -654,23 +710,18 @@ END_TEST
 START_TEST(files_may_overlap)
 {
     static const char text[] = FRONT DECISIONS TO_FILTER TO_COPY OUT TAKEN OUTCOME("sent (250 Ok)");
-    struct trace_log *log = trace_log_new(NOW);
-    char word[] = "anna@a.test";
+    struct trace_log *log = new_log("anna@a.test");
     struct buf out = {0};
 
-    for (int file = 0; file < 2; file++) {
-        trace_log_begin_file(log, 0);
-        for (const char *at = text; *at != '\0'; at += strcspn(at, "\n") + 1)
-            trace_log_add(log, at, strcspn(at, "\n"));
-    }
-    trace_log_sort(log);
-    trace_join(log, "split.invalid");
-    trace(log, word, NULL, &out);
+    add_file(log, text);
+    add_file(log, text);
+    settle(log);
+    trace(log, NULL, &out);
     ck_assert_str_eq(
         buf_str(&out),
         "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n");
     buf_clear(&out);
-    trace_log_free(log);
+    free_log(log);
 }
 END_TEST
 
@@ -678,7 +729,6 @@ END_TEST
 START_TEST(a_decision_of_the_length_of_a_cut_may_be_cut)
 {
     struct buf text = {0}, out = {0};
-    char word[] = "anna@a.test";
 
     buf_adds(&text, FRONT T "splitmilter[3]: 4Xy1234567z: to=<anna@a.test>, canonical=<");
     size_t begin =
@@ -686,14 +736,14 @@ START_TEST(a_decision_of_the_length_of_a_cut_may_be_cut)
     while (text.len - begin < 1000)
         buf_addc(&text, 'x');
     buf_adds(&text, "@x>, copy=archi");
-    struct trace_log *log = read_log(buf_str(&text));
-    trace(log, word, NULL, &out);
+    struct trace_log *log = read_log(buf_str(&text), "anna@a.test");
+    trace(log, NULL, &out);
     ck_assert_str_eq(buf_str(&out),
                      "anna@a.test: mail waits \n"
                      "missing: the end of the line of splitmilter, if syslog has cut it\n");
     buf_clear(&text);
     buf_clear(&out);
-    trace_log_free(log);
+    free_log(log);
 }
 END_TEST
 
@@ -704,7 +754,6 @@ START_TEST(the_longest_lines_of_a_file_may_be_cut)
 
     for (int lines = 1; lines <= 2; lines++) {
         struct buf text = {0}, out = {0};
-        char word[] = "anna@a.test";
         buf_adds(&text, FRONT);
         for (int i = 0; i < lines; i++) {
             size_t at = text.len;
@@ -715,29 +764,28 @@ START_TEST(the_longest_lines_of_a_file_may_be_cut)
                 buf_addc(&text, 'x');
             buf_adds(&text, "@x>, copy=newmail,archi\n");
         }
-        struct trace_log *log = read_log(buf_str(&text));
-        trace(log, word, NULL, &out);
+        struct trace_log *log = read_log(buf_str(&text), "anna@a.test");
+        trace(log, NULL, &out);
         ck_assert_int_eq(strstr(buf_str(&out), "copy archi waits") != NULL, lines == 1);
         ck_assert_int_eq(strstr(buf_str(&out), "the end of the line of splitmilter") != NULL,
                          lines == 2);
         buf_clear(&text);
         buf_clear(&out);
-        trace_log_free(log);
+        free_log(log);
     }
 }
 END_TEST
 
 START_TEST(what_could_not_be_read_is_missing)
 {
-    struct trace_log *log = read_log(FRONT DECISIONS);
-    char word[] = "ben@a.test";
+    struct trace_log *log = read_log(FRONT DECISIONS, "ben@a.test");
     struct buf out = {0};
 
     is_unread = true;
-    trace(log, word, NULL, &out);
+    trace(log, NULL, &out);
     ck_assert_str_eq(buf_str(&out), "ben@a.test: mail secondary waits \nmissing: the log x\n");
     buf_clear(&out);
-    trace_log_free(log);
+    free_log(log);
 }
 END_TEST
 
@@ -746,25 +794,76 @@ START_TEST(broken_objects_are_counted)
 {
     struct trace_log *log =
         read_log(U "splitrelay[6]: {\"program\":\"splitrelay\",\"copy_id\":\"6A0\n" U
-                   "splitrelay[6]: {\"program\":\"splitrelay\",\"message\":\"x\"}\n");
+                   "splitrelay[6]: {\"program\":\"splitrelay\",\"message\":\"x\"}\n",
+                 "x");
 
     ck_assert_uint_eq(log->unstamped, 1);
-    trace_log_free(log);
+    free_log(log);
+}
+END_TEST
+
+/* Only lines that the word may be about are kept; others wait, because a later line may connect
+ * them. */
+START_TEST(lines_wait_until_they_are_selected)
+{
+    struct trace_log *log = new_log("anna@a.test");
+
+    trace_log_follow(log);
+    add_file(log, T "postfix-x/smtpd[1]: 4Xy1234560z: client=c[192.0.2.1]\n" OUT T
+                    "postfix-x/smtpd[1]: 4Xy1234561z: client=c[192.0.2.1]\n" T
+                    "unrelated[1]: 4Xy1234561z: to=<anna@a.test>\n");
+    ck_assert(!trace_log_settle(log));
+    ck_assert_uint_eq(log->kept.count, 0);
+    ck_assert_uint_eq(log->recent.count, 6);
+    add_file(log, T "postfix-in/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n");
+    ck_assert(!trace_log_settle(log));
+    add_file(log, TO_FILTER);
+    ck_assert(!trace_log_settle(log)); /* a connection, but not with the word */
+    add_file(log, U "postfix-in/lmtp[9]: 4Xy1234567z: to=<anna@a.test>" RELAY "sent (250 x)\n");
+    ck_assert(trace_log_settle(log));
+    ck_assert_uint_eq(log->kept.count, 8);
+    ck_assert_uint_eq(log->recent.count, 2);
+    ck_assert(!trace_log_settle(log));
+    free_log(log);
+}
+END_TEST
+
+/* While logs are followed, lines that have waited long are forgotten. */
+START_TEST(lines_that_wait_for_long_are_forgotten)
+{
+    struct trace_log *log = new_log("anna@a.test");
+    char line[] = T "postfix/smtpd[1]: 4X00000000z: client=c[192.0.2.1]";
+
+    trace_log_follow(log);
+    log->memory_max = 4U << 20;
+    for (int i = 0; i < 100000; i++) {
+        snprintf(line + strlen(T "postfix/smtpd[1]: 4X"), 9, "%08d", i);
+        line[strlen(T "postfix/smtpd[1]: 4X00000000")] = 'z';
+        trace_log_add(log, line, strlen(line));
+        ck_assert_uint_le(log->recent.bytes + log->older.bytes, log->memory_max);
+    }
+    ck_assert(!log->is_full);
+    ck_assert_uint_gt(log->recent.count + log->older.count, 5000);
+    add_file(log, V "postfix/lmtp[9]: 4X00000001z: to=<anna@a.test>" RELAY "sent (250 x)\n" V
+                    "postfix/lmtp[9]: 4X00099998z: to=<anna@a.test>" RELAY "sent (250 x)\n");
+    ck_assert(trace_log_settle(log));
+    ck_assert_uint_eq(log->kept.count, 3); /* the arrival of the first one is gone */
+    free_log(log);
 }
 END_TEST
 
 START_TEST(lines_outside_the_time_are_dropped)
 {
-    struct trace_log *log = trace_log_new(NOW);
+    struct trace_log *log = new_log("anna@a.test");
     static const char line[] = T "postfix-in/smtpd[1]: 4Xy1234567z: client=client.test[192.0.2.1]";
 
     log->since_us = (int64_t)(NOW - 3600) * 1000000;
     trace_log_add(log, line, strlen(line));
-    ck_assert_uint_eq(log->event_count, 0);
+    ck_assert_uint_eq(log->recent.count, 0);
     log->since_us = (int64_t)(NOW - 7 * 86400) * 1000000;
     trace_log_add(log, line, strlen(line));
-    ck_assert_uint_eq(log->event_count, 1);
-    trace_log_free(log);
+    ck_assert_uint_eq(log->recent.count, 1);
+    free_log(log);
 }
 END_TEST
 
@@ -775,6 +874,7 @@ int main(void)
     TCase *tests = tcase_create("trace_way");
 
     tcase_add_loop_test(tests, ways_are_what_the_log_says, 0, UNIT_COUNT(rows));
+    tcase_add_loop_test(tests, files_are_read_again, 0, UNIT_COUNT(rows));
     tcase_add_loop_test(tests, the_queue_is_asked_about_copies, 0, UNIT_COUNT(queue_rows));
     tcase_add_test(tests, lines_of_unknown_time_are_counted);
     tcase_add_test(tests, files_may_overlap);
@@ -782,6 +882,8 @@ int main(void)
     tcase_add_test(tests, the_longest_lines_of_a_file_may_be_cut);
     tcase_add_test(tests, what_could_not_be_read_is_missing);
     tcase_add_test(tests, broken_objects_are_counted);
+    tcase_add_test(tests, lines_wait_until_they_are_selected);
+    tcase_add_test(tests, lines_that_wait_for_long_are_forgotten);
     tcase_add_test(tests, lines_outside_the_time_are_dropped);
     return unit_run("trace_way", tests);
 }

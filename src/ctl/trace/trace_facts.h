@@ -14,6 +14,7 @@
 #ifndef SPLIT_CTL_TRACE_FACTS_H
 #define SPLIT_CTL_TRACE_FACTS_H
 
+#include "ctl/trace/trace_kind.h"
 #include "ctl/trace/trace_line.h"
 
 #include <stdbool.h>
@@ -85,5 +86,13 @@ bool trace_facts_is_forwarded(const struct trace_facts *f) __attribute__((nonnul
 /* Is the relay on this machine or in a private network? Other servers may answer with any id. True
  * if no relay is named. */
 bool trace_facts_is_near(const struct trace_facts *f) __attribute__((nonnull));
+
+/* Read the fields that lines of this kind have. body: the text after "ID: ". */
+void trace_facts_read_line(enum trace_program program, enum trace_kind kind, struct slice body,
+                           struct trace_facts *out) __attribute__((nonnull));
+
+/* The id that the line of a notification names: bounce(8) writes "sender non-delivery notification:
+ * NEWID", Sendmail "NEWID: DSN: REASON". */
+struct slice trace_facts_notification(struct slice body);
 
 #endif

@@ -181,7 +181,7 @@ static void join_reply(struct trace_log *log, uint32_t from, uint32_t event,
                        const struct trace_facts *facts, const char *tag_domain)
 {
     struct slice id, plain, name;
-    struct wanted w = {.other = from, .us = log->events[event].us, .system = TRACE_NONE};
+    struct wanted w = {.other = from, .us = log->kept.events[event].us, .system = TRACE_NONE};
     bool is_ambiguous, is_forwarded = trace_facts_is_forwarded(facts);
     bool is_ours = trace_word_untag(facts->to, tag_domain, &plain, &name) != TRACE_ROUTE_NONE ||
                    trace_facts_is_near(facts);
@@ -220,7 +220,7 @@ static void join_siblings(struct trace_log *log, uint32_t first)
 
 static void join_delivery(struct trace_log *log, uint32_t event, const char *tag_domain)
 {
-    const struct trace_event *e = &log->events[event];
+    const struct trace_event *e = &log->kept.events[event];
     struct trace_facts facts;
 
     if (memmem(e->text, e->len, "queued as ", 10) == NULL &&
@@ -238,7 +238,7 @@ static void join_delivery(struct trace_log *log, uint32_t event, const char *tag
 /* The receiver names the id that the message had at its sender. */
 static void join_source(struct trace_log *log, uint32_t event)
 {
-    const struct trace_event *e = &log->events[event];
+    const struct trace_event *e = &log->kept.events[event];
     struct trace_facts facts;
 
     bool is_requeued = slice_is(log->tags[e->tag].origin.service, "pickup");
@@ -255,19 +255,12 @@ static void join_source(struct trace_log *log, uint32_t event)
                  is_requeued ? TRACE_EDGE_REQUEUE : TRACE_EDGE_DELIVERY);
 }
 
-/* bounce(8): "sender non-delivery notification: NEWID"; Sendmail: "NEWID: DSN: REASON" */
 static void join_notification(struct trace_log *log, uint32_t event)
 {
-    const struct trace_event *e = &log->events[event];
-    struct slice body = trace_log_body(e), id;
+    const struct trace_event *e = &log->kept.events[event];
+    struct slice id = trace_facts_notification(trace_log_body(e));
     bool is_ambiguous;
 
-    const char *at = memmem(body.at, body.len, "notification: ", 14);
-    if (at != NULL)
-        body = (struct slice){at + 14, (size_t)(body.at + body.len - at) - 14};
-    id = (struct slice){body.at, 0};
-    while (id.len < body.len && ascii_is_alnum(body.at[id.len]))
-        id.len++;
     const struct wanted w = {
         .other = TRACE_NONE, .us = e->us, .system = log->messages[e->message].system};
     uint32_t to = find_best(log, id, w, &is_ambiguous);
@@ -282,10 +275,10 @@ static bool has_recipient(const struct trace_log *log, uint32_t message, struct 
 {
     struct trace_facts f;
 
-    for (uint32_t i = log->messages[message].first; i != TRACE_NONE; i = log->events[i].next) {
-        if (log->events[i].kind != TRACE_KIND_DELIVERY)
+    for (uint32_t i = log->messages[message].first; i != TRACE_NONE; i = log->kept.events[i].next) {
+        if (log->kept.events[i].kind != TRACE_KIND_DELIVERY)
             continue;
-        trace_log_facts(log, &log->events[i], &f);
+        trace_log_facts(log, &log->kept.events[i], &f);
         bool is_before_tag = f.to.len > address.len && f.to.at[address.len] == '.' &&
                              ascii_equal_n(f.to.at, address.at, address.len);
         if (is_before_tag || slice_is_same(f.to, address) || slice_is_same(f.orig_to, address))
@@ -298,7 +291,7 @@ static bool has_recipient(const struct trace_log *log, uint32_t message, struct 
  * recipient is meant. If there is none, the line gets a message of its own. */
 static void join_decision(struct trace_log *log, uint32_t event)
 {
-    struct trace_event *e = &log->events[event];
+    struct trace_event *e = &log->kept.events[event];
     const struct slice id = {e->text, e->id_len};
     const struct trace_source_tag *tag = &log->tags[e->tag];
     struct wanted w = {.other = TRACE_NONE,
@@ -341,7 +334,7 @@ static void join_decision(struct trace_log *log, uint32_t event)
  * back. */
 static void join_filtered(struct trace_log *log, uint32_t event)
 {
-    struct trace_event *e = &log->events[event];
+    struct trace_event *e = &log->kept.events[event];
     struct trace_facts f;
 
     trace_log_facts(log, e, &f);
@@ -372,12 +365,12 @@ static void join_filtered(struct trace_log *log, uint32_t event)
 
 void trace_join(struct trace_log *log, const char *tag_domain)
 {
-    for (uint32_t i = 0; i < log->event_count; i++)
-        if (log->events[i].kind == TRACE_KIND_DECIDED && log->events[i].id_len > 0 &&
-            strncmp(log->events[i].text, "NOQUEUE:", 8) != 0)
+    for (uint32_t i = 0; i < log->kept.count; i++)
+        if (log->kept.events[i].kind == TRACE_KIND_DECIDED && log->kept.events[i].id_len > 0 &&
+            strncmp(log->kept.events[i].text, "NOQUEUE:", 8) != 0)
             join_decision(log, i);
-    for (uint32_t i = 0; i < log->event_count; i++) {
-        const struct trace_event *e = &log->events[i];
+    for (uint32_t i = 0; i < log->kept.count; i++) {
+        const struct trace_event *e = &log->kept.events[i];
         if (e->kind == TRACE_KIND_FILTERED)
             join_filtered(log, i);
         else if (e->message == TRACE_NONE)

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_SIZE (4U << 20)
 #define LINE_MAX_LEN 65535 /* longer lines are no log lines */
 #define CUT_MIN 400        /* relays of RFC 3164 may cut at 480 bytes, others later */
 
@@ -20,12 +19,13 @@ static bool is_cut_length(size_t len)
     return false;
 }
 
-struct trace_log *trace_log_new(time_t now)
+struct trace_log *trace_log_new(time_t now, const struct trace_words *words)
 {
     struct trace_log *log = mem_zalloc(sizeof *log);
 
     trace_stamp_init(&log->stamp, now);
-    log->last_tag = TRACE_NONE;
+    log->select = trace_select_new(words);
+    log->memory_max = SIZE_MAX;
     return log;
 }
 
@@ -37,12 +37,12 @@ void trace_log_free(struct trace_log *log)
         free(log->tags[i].text);
     for (uint32_t i = 0; i < log->message_count; i++)
         free(log->messages[i].facts);
-    for (size_t i = 0; i < log->block_count; i++)
-        free(log->blocks[i]);
-    free(log->blocks);
+    trace_pool_clear(&log->kept);
+    trace_log_forget(log);
+    trace_select_free(log->select);
     free(log->tags);
+    free(log->tag_slots);
     free(log->systems);
-    free(log->events);
     free(log->messages);
     free(log->heads);
     free(log->edges);
@@ -66,22 +66,6 @@ void trace_log_begin_file(struct trace_log *log, time_t written)
 
 /* --- lines --- */
 
-/* Keep a text, with a NUL behind it. */
-static const char *keep(struct trace_log *log, struct slice s)
-{
-    if (log->block_count == 0 || log->block_used + s.len + 1 > log->block_size) {
-        log->blocks = mem_grow(log->blocks, log->block_count + 1, sizeof *log->blocks);
-        log->block_size = s.len + 1 > BLOCK_SIZE ? s.len + 1 : BLOCK_SIZE;
-        log->blocks[log->block_count++] = mem_grow(NULL, log->block_size, 1);
-        log->block_used = 0;
-    }
-    char *at = log->blocks[log->block_count - 1] + log->block_used;
-    memcpy(at, s.at, s.len);
-    at[s.len] = '\0';
-    log->block_used += s.len + 1;
-    return at;
-}
-
 static uint32_t system_of(struct trace_log *log, const struct trace_source_tag *tag)
 {
     for (uint32_t i = 0; i < log->system_count; i++)
@@ -94,32 +78,48 @@ static uint32_t system_of(struct trace_log *log, const struct trace_source_tag *
     return log->system_count++;
 }
 
-static bool is_tag(const struct trace_source_tag *tag, const struct trace_line *line)
+static uint32_t *slot_of_tag(const struct trace_log *log, struct slice host, struct slice tag)
 {
-    return slice_is_equal(
-               (struct slice){tag->text + tag->host.len + 1, strlen(tag->text + tag->host.len + 1)},
-               line->tag) &&
-           slice_is_equal(tag->host, line->host);
+    uint32_t mask = log->tag_slot_count - 1;
+    uint32_t i = (uint32_t)(slice_hash(host) + 3 * slice_hash(tag)) & mask;
+
+    while (log->tag_slots[i] != TRACE_NONE &&
+           !(slice_is_equal(log->tags[log->tag_slots[i]].tag, tag) &&
+             slice_is_equal(log->tags[log->tag_slots[i]].host, host)))
+        i = (i + 1) & mask;
+    return &log->tag_slots[i];
 }
 
-/* Return the index of host and tag. The number of tags is small: services times instances. */
+static void grow_tags(struct trace_log *log)
+{
+    log->tag_cap = log->tag_cap == 0 ? 64 : 2 * log->tag_cap;
+    log->tags = mem_grow(log->tags, log->tag_cap, sizeof *log->tags);
+    log->tag_slot_count = 4 * log->tag_cap;
+    free(log->tag_slots);
+    log->tag_slots = mem_grow(NULL, log->tag_slot_count, sizeof *log->tag_slots);
+    memset(log->tag_slots, 0xff, log->tag_slot_count * sizeof *log->tag_slots);
+    for (uint32_t i = 0; i < log->tag_count; i++)
+        *slot_of_tag(log, log->tags[i].host, log->tags[i].tag) = i;
+}
+
+/* Return the index of host and tag. */
 static uint32_t tag_of(struct trace_log *log, const struct trace_line *line)
 {
-    if (log->last_tag != TRACE_NONE && is_tag(&log->tags[log->last_tag], line))
-        return log->last_tag;
-    for (uint32_t i = 0; i < log->tag_count; i++)
-        if (is_tag(&log->tags[i], line))
-            return log->last_tag = i;
-    log->tags = mem_grow(log->tags, log->tag_count + 1, sizeof *log->tags);
+    if (log->tag_count == log->tag_cap)
+        grow_tags(log);
+    uint32_t *slot = slot_of_tag(log, line->host, line->tag);
+    if (*slot != TRACE_NONE)
+        return *slot;
     struct trace_source_tag *tag = &log->tags[log->tag_count];
     tag->text = mem_zalloc(line->host.len + line->tag.len + 2);
     memcpy(tag->text, line->host.at, line->host.len);
     memcpy(tag->text + line->host.len + 1, line->tag.at, line->tag.len);
     tag->host = (struct slice){tag->text, line->host.len};
-    trace_kind_origin((struct slice){tag->text + line->host.len + 1, line->tag.len}, &tag->origin);
+    tag->tag = (struct slice){tag->text + line->host.len + 1, line->tag.len};
+    trace_kind_origin(tag->tag, &tag->origin);
     tag->system = system_of(log, tag);
     log->systems[tag->system].has_qmgr |= slice_is(tag->origin.service, "qmgr");
-    return log->last_tag = log->tag_count++;
+    return *slot = log->tag_count++;
 }
 
 static void note_unstamped(struct trace_log *log, const char *line, size_t len)
@@ -130,38 +130,114 @@ static void note_unstamped(struct trace_log *log, const char *line, size_t len)
         log->first_unstamped = mem_strndup(line, len < 200 ? len : 200);
 }
 
+/* More lines wait than there is memory for. */
+static void make_room(struct trace_log *log)
+{
+    size_t others = log->kept.bytes + trace_select_bytes(log->select);
+
+    if (log->when_full == TRACE_LOG_AGES && log->recent.bytes > log->memory_max / 4) {
+        trace_pool_clear(&log->older);
+        log->older = log->recent;
+        log->recent = (struct trace_pool){0};
+        log->checked = 0;
+        trace_select_age(log->select);
+    }
+    if (others + log->recent.bytes + log->older.bytes <= log->memory_max)
+        return;
+    if (log->when_full == TRACE_LOG_READS_AGAIN && log->mode == TRACE_LOG_WAITS) {
+        trace_pool_clear(&log->recent);
+        log->mode = TRACE_LOG_NOTES;
+    }
+    log->is_full = others + log->recent.bytes > log->memory_max;
+}
+
 static void add_event(struct trace_log *log, const struct trace_line *line, size_t raw_len)
 {
-    uint32_t tag = tag_of(log, line);
-    const struct trace_origin *origin = &log->tags[tag].origin;
+    struct trace_origin origin;
     struct slice text = line->text;
 
-    if (origin->program == TRACE_PROGRAM_OTHER)
+    trace_kind_origin(line->tag, &origin);
+    if (origin.program == TRACE_PROGRAM_OTHER)
         return;
-    size_t id_len = trace_kind_id(origin->program, &text);
-    struct slice body = text;
-    if (id_len > 0)
-        body = (struct slice){text.at + id_len + 2, text.len - id_len - 2};
-    enum trace_kind kind = trace_kind_of(origin, body);
+    size_t id_len = trace_kind_id(origin.program, &text);
+    struct slice id = {text.at, id_len}, body = text;
+    slice_skip(&body, id_len > 0 ? id_len + 2 : 0);
+    enum trace_kind kind = trace_kind_of(&origin, body);
     if (id_len == 0 && kind != TRACE_KIND_FILTERED && kind != TRACE_KIND_REFUSED)
         return;
-    if (log->event_count == log->event_cap) {
-        log->event_cap = log->event_cap == 0 ? 4096 : log->event_cap * 2;
-        log->events = mem_grow(log->events, log->event_cap, sizeof *log->events);
+    uint32_t tag = tag_of(log, line);
+    struct trace_noted noted = trace_select_note(log->select, origin.program, kind, id, body);
+    if (log->mode == TRACE_LOG_WANTS && id_len > 0)
+        trace_select_want(log->select, id);
+    if (log->mode != TRACE_LOG_NOTES &&
+        (log->mode != TRACE_LOG_SELECTS || trace_select_has(log->select, &noted)))
+        trace_pool_add(&log->recent, &(struct trace_event){.us = log->last_us,
+                                                           .text = text.at,
+                                                           .noted = noted,
+                                                           .len = (uint32_t)text.len,
+                                                           .serial = log->serial++,
+                                                           .tag = tag,
+                                                           .file = log->file,
+                                                           .message = TRACE_NONE,
+                                                           .next = TRACE_NONE,
+                                                           .line_len = (uint16_t)raw_len,
+                                                           .id_len = (uint8_t)id_len,
+                                                           .kind = (uint8_t)kind,
+                                                           .is_undated = line->us == 0});
+    make_room(log);
+}
+
+/* Move the events that are selected, from the given one on, to those that are kept. */
+static void take(struct trace_log *log, struct trace_pool *from, uint32_t first)
+{
+    uint32_t left = first;
+
+    for (uint32_t i = first; i < from->count; i++) {
+        if (trace_select_has(log->select, &from->events[i].noted))
+            trace_pool_add(&log->kept, &from->events[i]);
+        else
+            from->events[left++] = from->events[i];
     }
-    log->events[log->event_count] = (struct trace_event){.us = log->last_us,
-                                                         .text = keep(log, text),
-                                                         .len = (uint32_t)text.len,
-                                                         .serial = log->event_count,
-                                                         .tag = tag,
-                                                         .file = log->file,
-                                                         .message = TRACE_NONE,
-                                                         .next = TRACE_NONE,
-                                                         .id_len = (uint8_t)id_len,
-                                                         .kind = (uint8_t)kind,
-                                                         .is_undated = line->us == 0,
-                                                         .line_len = (uint16_t)raw_len};
-    log->event_count++;
+    from->count = left;
+}
+
+bool trace_log_settle(struct trace_log *log)
+{
+    uint32_t before = log->kept.count;
+    bool are_more = trace_select_close(log->select);
+
+    if (are_more)
+        take(log, &log->older, 0);
+    take(log, &log->recent, are_more ? 0 : log->checked);
+    log->checked = log->recent.count;
+    return log->kept.count > before;
+}
+
+void trace_log_forget(struct trace_log *log)
+{
+    trace_pool_clear(&log->recent);
+    trace_pool_clear(&log->older);
+    log->checked = 0;
+}
+
+void trace_log_follow(struct trace_log *log)
+{
+    log->mode = TRACE_LOG_WAITS;
+    log->when_full = TRACE_LOG_AGES;
+    trace_select_freeze(log->select, false);
+}
+
+void trace_log_begin_again(struct trace_log *log)
+{
+    if (log->file_cap > 0)
+        memset(log->files, 0, log->file_cap * sizeof *log->files);
+    log->file = 0;
+    log->lines = log->bytes = log->unstamped = log->overlong = 0;
+    free(log->first_unstamped);
+    log->first_unstamped = NULL;
+    log->mode = TRACE_LOG_SELECTS;
+    log->is_full = false;
+    trace_select_freeze(log->select, true);
 }
 
 /* Is the text an object that splitmilter or splitrelay wrote? Others write objects, too. */
@@ -216,7 +292,9 @@ void trace_log_add(struct trace_log *log, const char *line, size_t len)
 
     log->lines++;
     log->bytes += len + 1;
-    if (len > LINE_MAX_LEN || log->event_count == TRACE_NONE - 1) {
+    if (log->is_full)
+        return;
+    if (len > LINE_MAX_LEN || log->serial == TRACE_NONE - 1) {
         log->overlong++;
         return;
     }
@@ -243,4 +321,20 @@ void trace_log_add(struct trace_log *log, const char *line, size_t len)
             add_event(log, &parsed, len);
     }
     free(classic);
+}
+
+/* --- texts of events --- */
+
+struct slice trace_log_body(const struct trace_event *e)
+{
+    size_t skip = e->id_len == 0 ? 0 : e->id_len + 2U;
+
+    return (struct slice){e->text + skip, e->len - skip};
+}
+
+void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
+                     struct trace_facts *out)
+{
+    trace_facts_read_line(log->tags[e->tag].origin.program, (enum trace_kind)e->kind,
+                          trace_log_body(e), out);
 }

@@ -4,8 +4,13 @@
  * messages. One message here is one queue file: a mail that passes two instances of Postfix and
  * splitrelay is at least three messages, which trace_join connects. One thread.
  *
- * Use: trace_log_new(), trace_log_add() for each line, trace_log_sort(). After further lines,
- * trace_log_sort() starts again. Messages and events are numbered; numbers change with each sort.
+ * Use: trace_log_new(), trace_log_add() for each line, trace_log_settle(), trace_log_sort(). After
+ * further lines the latter two start again. Messages and events are numbered; numbers change with
+ * each sort.
+ *
+ * Only the lines that the words may be about stay (trace_select.h). Which ones is known at the end,
+ * so all wait in memory until then. If that would take too much memory, logs that are files are
+ * read twice: first for the connections between ids alone.
  *
  * Short queue ids of Postfix are used again. A message ends with the line "removed", or when
  * another message with the same id arrives in the same instance: a second client, Message-ID or
@@ -20,6 +25,8 @@
 #include "ctl/trace/trace_facts.h"
 #include "ctl/trace/trace_kind.h"
 #include "ctl/trace/trace_line.h"
+#include "ctl/trace/trace_pool.h"
+#include "ctl/trace/trace_select.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +37,7 @@
 /* Where lines come from: host and tag. */
 struct trace_source_tag {
     char *text; /* HOST and tag, each with a NUL */
-    struct slice host;
+    struct slice host, tag;
     struct trace_origin origin;
     uint32_t system; /* index: tags of one instance on one host have the same */
 };
@@ -45,21 +52,6 @@ struct trace_file {
     int64_t us; /* the first stamp; 0: none */
     /* The lines that a syslog daemon cuts have one length. */
     uint32_t longest, longest_count; /* bytes of the longest line, and how many are as long */
-};
-
-struct trace_event {
-    int64_t us;       /* since 1970 */
-    const char *text; /* "ID: ...", with a NUL at its end */
-    uint32_t len;
-    uint32_t serial;        /* order in which the lines were read; does not change */
-    uint32_t tag;           /* index */
-    uint32_t file;          /* number of the file, in the order in which they were read */
-    uint32_t rank;          /* of the file, by its first stamp */
-    uint32_t message, next; /* its message; the next event of this message */
-    uint8_t id_len;         /* 0: a line of amavis */
-    uint8_t kind;           /* enum trace_kind */
-    bool is_undated;        /* us is that of the line before */
-    uint16_t line_len;      /* of the whole line */
 };
 
 struct trace_message {
@@ -97,14 +89,38 @@ struct trace_edge {
     enum trace_edge_kind kind;
 };
 
+enum trace_log_mode {
+    TRACE_LOG_WAITS,   /* lines wait for trace_log_settle() */
+    TRACE_LOG_NOTES,   /* no line is kept: the files will be read again */
+    TRACE_LOG_SELECTS, /* they are read again: lines that are selected wait */
+    TRACE_LOG_WANTS    /* all lines are selected */
+};
+
+/* What happens when the lines that wait take too much memory. */
+enum trace_log_full {
+    TRACE_LOG_STOPS,       /* is_full is set, and further lines are ignored */
+    TRACE_LOG_READS_AGAIN, /* the mode becomes TRACE_LOG_NOTES */
+    TRACE_LOG_AGES         /* lines that have waited long are forgotten */
+};
+
 struct trace_log {
     struct trace_stamp stamp;
     int64_t since_us, until_us; /* lines outside are dropped; 0: no limit */
+    enum trace_log_mode mode;
+    enum trace_log_full when_full;
+    size_t memory_max; /* bytes */
+    bool is_full;
 
-    struct trace_event *events;
-    uint32_t event_count, event_cap;
+    struct trace_pool kept;          /* the events that are selected */
+    struct trace_pool recent, older; /* those that wait; `older` only with TRACE_LOG_AGES */
+    uint32_t checked;                /* so many of `recent` were not selected */
+    uint32_t serial;
+    struct trace_select *select;
+
     struct trace_source_tag *tags;
-    uint32_t tag_count, last_tag;
+    uint32_t tag_count, tag_cap;
+    uint32_t *tag_slots; /* hash table */
+    uint32_t tag_slot_count;
     struct trace_system *systems;
     uint32_t system_count;
     int64_t last_us; /* of the line before in the same file */
@@ -122,13 +138,12 @@ struct trace_log {
     /* lines of unknown time or form, with the first one; lines that are too long */
     uint64_t lines, bytes, unstamped, overlong;
     char *first_unstamped;
-
-    char **blocks; /* memory of the texts */
-    size_t block_count, block_used, block_size;
 };
 
-/* now: the present time. */
-struct trace_log *trace_log_new(time_t now) __attribute__((returns_nonnull, warn_unused_result));
+/* now: the present time. words: borrowed. No line is dropped for lack of memory unless memory_max
+ * is set to something else than SIZE_MAX. */
+struct trace_log *trace_log_new(time_t now, const struct trace_words *words)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void trace_log_free(struct trace_log *log);
 
 /* A file begins: its first lines cannot have the time of a line before. written: when it was
@@ -137,6 +152,18 @@ void trace_log_begin_file(struct trace_log *log, time_t written) __attribute__((
 
 /* Add a line without its line end. Lines of other programs are dropped. */
 void trace_log_add(struct trace_log *log, const char *line, size_t len) __attribute__((nonnull));
+
+/* Keep the lines that are selected by now. Returns true if there are more than before. */
+bool trace_log_settle(struct trace_log *log) __attribute__((nonnull));
+
+/* Forget the lines that still wait. */
+void trace_log_forget(struct trace_log *log) __attribute__((nonnull));
+
+/* Lines that come from now on are new ones. */
+void trace_log_follow(struct trace_log *log) __attribute__((nonnull));
+
+/* All files will be read again: count from the beginning, and take the lines that are selected. */
+void trace_log_begin_again(struct trace_log *log) __attribute__((nonnull));
 
 /* Sort the events by time, and make the messages. Events that need a search for their message
  * (splitmilter, amavis) do not have one yet: see trace_join(). */
@@ -162,7 +189,7 @@ struct slice trace_log_body(const struct trace_event *e) __attribute__((nonnull)
 bool trace_log_may_be_cut(const struct trace_log *log, const struct trace_event *e)
     __attribute__((nonnull));
 
-/* Read the facts of an event: those that lines of its kind have. */
+/* Read the facts of an event. */
 void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
                      struct trace_facts *out) __attribute__((nonnull));
 

@@ -62,8 +62,8 @@ uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct sl
 static bool has_event(const struct trace_log *log, uint32_t message, const struct trace_event *e)
 {
     for (uint32_t i = log->messages[message].first; log->file > 1 && i != TRACE_NONE;
-         i = log->events[i].next) {
-        const struct trace_event *own = &log->events[i];
+         i = log->kept.events[i].next) {
+        const struct trace_event *own = &log->kept.events[i];
         if (own->us == e->us && own->len == e->len && own->file != e->file && own->tag == e->tag &&
             memcmp(own->text, e->text, e->len) == 0)
             return true;
@@ -74,16 +74,16 @@ static bool has_event(const struct trace_log *log, uint32_t message, const struc
 void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
 {
     struct trace_message *m = &log->messages[message];
-    struct trace_event *e = &log->events[event];
+    struct trace_event *e = &log->kept.events[event];
     uint32_t *link = &m->first;
 
     if (has_event(log, message, e))
         return;
     e->message = message;
-    if (m->last != TRACE_NONE && log->events[m->last].us <= e->us)
-        link = &log->events[m->last].next;
-    while (*link != TRACE_NONE && log->events[*link].us <= e->us)
-        link = &log->events[*link].next;
+    if (m->last != TRACE_NONE && log->kept.events[m->last].us <= e->us)
+        link = &log->kept.events[m->last].next;
+    while (*link != TRACE_NONE && log->kept.events[*link].us <= e->us)
+        link = &log->kept.events[*link].next;
     e->next = *link;
     *link = event;
     if (e->next == TRACE_NONE)
@@ -169,7 +169,7 @@ static void note_facts(struct trace_log *log, uint32_t message, const struct tra
 
 static void place(struct trace_log *log, uint32_t event)
 {
-    struct trace_event *e = &log->events[event];
+    struct trace_event *e = &log->kept.events[event];
     const struct slice id = {e->text, e->id_len};
     uint32_t system = log->tags[e->tag].system;
 
@@ -225,15 +225,15 @@ void trace_log_sort(struct trace_log *log)
     if (log->head_count > 0)
         memset(log->heads, 0xff, log->head_count * sizeof *log->heads);
     uint32_t file = TRACE_NONE, rank = 0;
-    for (uint32_t i = 0; i < log->event_count; i++) {
-        log->events[i].message = log->events[i].next = TRACE_NONE;
-        rank = log->events[i].file == file ? rank : rank_of(log, log->events[i].file);
-        file = log->events[i].file;
-        log->events[i].rank = rank;
-        is_sorted &= i == 0 || by_time(&log->events[i - 1], &log->events[i]) <= 0;
+    for (uint32_t i = 0; i < log->kept.count; i++) {
+        log->kept.events[i].message = log->kept.events[i].next = TRACE_NONE;
+        rank = log->kept.events[i].file == file ? rank : rank_of(log, log->kept.events[i].file);
+        file = log->kept.events[i].file;
+        log->kept.events[i].rank = rank;
+        is_sorted &= i == 0 || by_time(&log->kept.events[i - 1], &log->kept.events[i]) <= 0;
     }
     if (!is_sorted)
-        qsort(log->events, log->event_count, sizeof *log->events, by_time);
-    for (uint32_t i = 0; i < log->event_count; i++)
+        qsort(log->kept.events, log->kept.count, sizeof *log->kept.events, by_time);
+    for (uint32_t i = 0; i < log->kept.count; i++)
         place(log, i);
 }

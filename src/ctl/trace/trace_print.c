@@ -55,10 +55,11 @@ void trace_print_mail(struct trace_log *log, uint32_t root, struct trace_mail *o
 
     memset(out, 0, sizeof *out);
     out->message_id = log->messages[root].message_id;
-    for (uint32_t e = log->messages[root].first; e != TRACE_NONE; e = log->events[e].next) {
-        if (log->events[e].kind != TRACE_KIND_SENDER && log->events[e].kind != TRACE_KIND_ARRIVED)
+    for (uint32_t e = log->messages[root].first; e != TRACE_NONE; e = log->kept.events[e].next) {
+        if (log->kept.events[e].kind != TRACE_KIND_SENDER &&
+            log->kept.events[e].kind != TRACE_KIND_ARRIVED)
             continue;
-        trace_log_facts(log, &log->events[e], &f);
+        trace_log_facts(log, &log->kept.events[e], &f);
         if (f.from.at != NULL && f.client.at == NULL && f.size.at != NULL) {
             out->has_sender = true;
             out->sender = f.from;

@@ -2,8 +2,10 @@
 #include "ctl/trace/trace_queue.h"
 #include "base/ascii.h"
 #include "base/buf.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "ctl/health.h"
+#include "ctl/trace/trace_keys.h"
 #include "queue/queue_id.h"
 #include "queue/queue_reader.h"
 
@@ -13,11 +15,18 @@
 
 #define COPIES_MAX 1000 /* that a word may select; more than can be read */
 
+/* A copy that a word selects. */
+struct found {
+    char *id;
+    struct buf lines; /* what is known of it, in splitrelay's style, each with a line end */
+};
+
 struct trace_queue {
     struct queue_reader *reader;
     struct health *health;
-    char **added; /* ids of the copies whose lines were added to the log */
-    size_t added_count;
+    struct found *found; /* the copies that the words select */
+    size_t found_count;
+    struct trace_keys found_ids;
 };
 
 struct trace_queue *trace_queue_open(const struct config *config, struct err *err)
@@ -37,9 +46,12 @@ void trace_queue_close(struct trace_queue *q)
 {
     if (q == NULL)
         return;
-    for (size_t i = 0; i < q->added_count; i++)
-        free(q->added[i]);
-    free(q->added);
+    for (size_t i = 0; i < q->found_count; i++) {
+        free(q->found[i].id);
+        buf_clear(&q->found[i].lines);
+    }
+    free(q->found);
+    trace_keys_clear(&q->found_ids);
     health_free(q->health);
     queue_reader_close(q->reader);
     free(q);
@@ -158,44 +170,48 @@ void trace_queue_find(void *ctx, struct slice id, const struct slice *names, siz
 
 /* --- copies of which the log has nothing --- */
 
-struct adding {
+struct search {
     struct trace_queue *queue;
-    struct trace_log *log;
-    int64_t added;
+    struct trace_select *select;
 };
 
-/* Is a copy new, that is: neither in the log nor added before? Then it counts as added. */
-static bool is_new(struct adding *a, const char *id)
+/* Is the copy new? Then add it, and return where its lines belong. */
+static struct buf *add_found(struct search *s, const char *id, const char *mta_id)
 {
-    struct trace_queue *q = a->queue;
+    struct trace_queue *q = s->queue;
 
-    if (trace_log_find(a->log, (struct slice){id, strlen(id)}) != TRACE_NONE)
-        return false;
-    for (size_t i = 0; i < q->added_count; i++)
-        if (strcmp(q->added[i], id) == 0)
-            return false;
-    q->added = mem_grow(q->added, q->added_count + 1, sizeof *q->added);
-    q->added[q->added_count++] = mem_strdup(id);
-    a->added++;
-    return true;
+    if (!trace_keys_add(&q->found_ids, hash_untrusted(id)))
+        return NULL;
+    trace_select_want(s->select, (struct slice){id, strlen(id)});
+    if (mta_id[0] != '\0')
+        trace_select_want(s->select, (struct slice){mta_id, strlen(mta_id)});
+    if ((q->found_count & (q->found_count - 1)) == 0)
+        q->found =
+            mem_grow(q->found, q->found_count == 0 ? 1 : 2 * q->found_count, sizeof *q->found);
+    struct found *f = &q->found[q->found_count++];
+    *f = (struct found){.id = mem_strdup(id)};
+    return &f->lines;
 }
 
 /* Begin a line with the time, or without time. */
-static void begin_line(struct buf *line, time_t when, const char *id)
+static void begin_line(struct buf *lines, time_t when, const char *id)
 {
     char stamp[40];
     struct tm tm;
 
-    buf_reset(line);
     if (when != 0 && gmtime_r(&when, &tm) != NULL &&
         strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
-        buf_addf(line, "%s ", stamp);
-    buf_addf(line, "splitrelay[0]: %s: ", id);
+        buf_addf(lines, "%s ", stamp);
+    buf_addf(lines, "splitrelay[0]: %s: ", id);
 }
 
-static void add_line(struct adding *a, const struct buf *line)
+/* End the last line, which began at `from`. What could be taken for a line end is replaced. */
+static void end_line(struct buf *lines, size_t from)
 {
-    trace_log_add(a->log, line->data, line->len);
+    for (; from < lines->len; from++)
+        if (lines->data[from] == '\n')
+            lines->data[from] = '?';
+    buf_addc(lines, '\n');
 }
 
 static const char *plain(const char *message_id, char out[QUEUE_MESSAGE_ID_SIZE])
@@ -209,94 +225,110 @@ static const char *plain(const char *message_id, char out[QUEUE_MESSAGE_ID_SIZE]
     return out;
 }
 
-static void add_taken(struct adding *a, struct buf *line, const char *sender, uint64_t size,
-                      const char *destination, const char *mta_id, const char *message_id)
+static void add_taken(struct buf *lines, const char *sender, uint64_t size, const char *destination,
+                      const char *mta_id, const char *message_id)
 {
     char id[QUEUE_MESSAGE_ID_SIZE];
 
-    buf_addf(line, "from=<%s>, size=%" PRIu64 ", dest=%s, queue_id=%s, message-id=<%s> (queued)",
+    buf_addf(lines, "from=<%s>, size=%" PRIu64 ", dest=%s, queue_id=%s, message-id=<%s> (queued)",
              sender, size, destination, mta_id[0] == '\0' ? "-" : mta_id, plain(message_id, id));
-    add_line(a, line);
 }
 
-static bool add_entry(void *ctx, const struct queue_entry *e)
+static bool find_entry(void *ctx, const struct queue_entry *e)
 {
-    struct adding *a = ctx;
     const struct queue_message *m = e->message;
-    struct buf line = {0};
+    struct buf *lines = add_found(ctx, e->id, m->mta_queue_id);
 
-    if (!is_new(a, e->id))
+    if (lines == NULL)
         return true;
-    begin_line(&line, m->arrival.tv_sec, e->id);
-    add_taken(a, &line, m->sender, m->size_bytes, e->destination, m->mta_queue_id, m->message_id);
+    begin_line(lines, m->arrival.tv_sec, e->id);
+    add_taken(lines, m->sender, m->size_bytes, e->destination, m->mta_queue_id, m->message_id);
+    end_line(lines, 0);
     for (size_t i = 0; i < e->recipient_count; i++) {
         const struct queue_recipient *r = &e->recipients[i];
-        begin_line(&line, 0, e->id);
-        buf_addf(&line, "to=<%s>, dest=%s, status=%s (%s)", r->address, e->destination,
+        size_t from = lines->len;
+        begin_line(lines, 0, e->id);
+        buf_addf(lines, "to=<%s>, dest=%s, status=%s (%s)", r->address, e->destination,
                  r->state == QUEUE_SENT   ? "sent"
                  : r->state == QUEUE_DEAD ? "dead"
                                           : "deferred",
                  r->reason[0] == '\0' ? "no attempt yet" : r->reason);
-        add_line(a, &line);
+        end_line(lines, from);
     }
-    buf_clear(&line);
     return true;
 }
 
-static bool add_event(void *ctx, const struct queue_event *e)
+static bool find_event(void *ctx, const struct queue_event *e)
 {
-    struct adding *a = ctx;
-    struct buf line = {0};
     const char *at = e->recipients;
+    struct buf *lines;
 
     bool is_end = strcmp(e->result, "sent") == 0 || strcmp(e->result, "deleted") == 0;
-    if (!is_end || !is_new(a, e->id))
+    if (!is_end || (lines = add_found(ctx, e->id, e->mta_queue_id)) == NULL)
         return true;
-    begin_line(&line, e->time, e->id);
-    add_taken(a, &line, e->sender, e->size_bytes, e->destination, e->mta_queue_id, e->message_id);
+    begin_line(lines, e->time, e->id);
+    add_taken(lines, e->sender, e->size_bytes, e->destination, e->mta_queue_id, e->message_id);
+    end_line(lines, 0);
     while (*at != '\0') {
         size_t len = strstr(at, ", ") == NULL ? strlen(at) : (size_t)(strstr(at, ", ") - at);
-        begin_line(&line, e->time, e->id);
-        buf_addf(&line, "to=<%.*s>, dest=%s, relay=%s, status=%s (%s)", (int)len, at,
+        size_t from = lines->len;
+        begin_line(lines, e->time, e->id);
+        buf_addf(lines, "to=<%.*s>, dest=%s, relay=%s, status=%s (%s)", (int)len, at,
                  e->destination, e->relay[0] == '\0' ? "none" : e->relay, e->result, e->reply);
-        add_line(a, &line);
+        end_line(lines, from);
         at += len + (at[len] == '\0' ? 0 : 2);
     }
-    buf_clear(&line);
     return true;
 }
 
-static int64_t add_selected(struct trace_queue *q, const struct queue_selection *selection,
-                            struct adding *a, struct err *err)
+static int find_selected(struct search *s, const struct queue_selection *selection, struct err *err)
 {
-    if (queue_reader_list(q->reader, selection, add_entry, NULL, a, err) < 0)
+    struct queue_reader *reader = s->queue->reader;
+
+    if (queue_reader_list(reader, selection, find_entry, NULL, s, err) < 0)
         return -1;
-    return queue_reader_history(q->reader, selection, add_event, NULL, a, err) < 0 ? -1 : 0;
+    return queue_reader_history(reader, selection, find_event, NULL, s, err) < 0 ? -1 : 0;
 }
 
-int64_t trace_queue_add(struct trace_queue *q, const char *word, time_t since,
-                        struct trace_log *log, struct err *err)
+int trace_queue_search(struct trace_queue *q, const char *word, time_t since,
+                       struct trace_select *select, struct err *err)
 {
     struct queue_selection s = {.arrived_after = since, .limit = COPIES_MAX};
-    struct adding a = {q, log, 0};
-    int64_t number, rc = 0;
+    struct search search = {q, select};
+    int64_t number;
+    int rc = 0;
 
-    trace_log_begin_file(log, 0);
     if (queue_id_parse(word, &number)) {
         s.id = word;
-        rc = add_selected(q, &s, &a, err);
+        rc = find_selected(&search, &s, err);
         s.id = NULL;
     }
     if (rc == 0 && strchr(word, '@') == NULL) {
         s.mta_id = word;
-        rc = add_selected(q, &s, &a, err);
-        return rc < 0 ? rc : a.added;
+        return find_selected(&search, &s, err);
     }
     const char **conditions[] = {&s.to, &s.from, &s.message_id};
     for (size_t i = 0; i < 3 && rc == 0; i++) {
         *conditions[i] = word;
-        rc = add_selected(q, &s, &a, err);
+        rc = find_selected(&search, &s, err);
         *conditions[i] = NULL;
     }
-    return rc < 0 ? rc : a.added;
+    return rc;
+}
+
+void trace_queue_add(const struct trace_queue *q, struct trace_log *log)
+{
+    enum trace_log_mode mode = log->mode;
+
+    log->mode = TRACE_LOG_WANTS;
+    trace_log_begin_file(log, 0);
+    for (size_t i = 0; i < q->found_count; i++) {
+        const struct found *f = &q->found[i];
+        const char *at = buf_str(&f->lines);
+        if (trace_log_find(log, (struct slice){f->id, strlen(f->id)}) != TRACE_NONE)
+            continue;
+        for (; *at != '\0'; at += strcspn(at, "\n") + 1)
+            trace_log_add(log, at, strcspn(at, "\n"));
+    }
+    log->mode = mode;
 }

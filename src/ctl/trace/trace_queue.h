@@ -21,11 +21,14 @@ void trace_queue_close(struct trace_queue *q);
 void trace_queue_find(void *ctx, struct slice id, const struct slice *names, size_t name_count,
                       struct trace_copy *out) __attribute__((nonnull(1, 5)));
 
-/* Add to the log, as lines in splitrelay's style, what queue and history know of the copies that a
- * word selects and of which the log has no line. since: the copies that arrived later; 0: all.
- * Returns the number of copies, or -1 with `err`. The log is sorted. */
-int64_t trace_queue_add(struct trace_queue *q, const char *word, time_t since,
-                        struct trace_log *log, struct err *err)
+/* Find what queue and history know of the copies that a word selects, and select their ids and
+ * those that they had in the MTA. since: the copies that arrived later; 0: all. */
+int trace_queue_search(struct trace_queue *q, const char *word, time_t since,
+                       struct trace_select *select, struct err *err)
     __attribute__((nonnull, warn_unused_result));
+
+/* Add to the log, as lines in splitrelay's style, the copies that were found and of which the log
+ * has no line. The log has been sorted. */
+void trace_queue_add(const struct trace_queue *q, struct trace_log *log) __attribute__((nonnull));
 
 #endif

@@ -187,6 +187,11 @@ const char *trace_reader_name(const struct trace_reader *r)
     return strcmp(r->name, "journalctl") == 0 ? "of systemd" : r->name;
 }
 
+bool trace_reader_is_file(const struct trace_reader *r)
+{
+    return r->written != 0 && strcmp(r->name, "-") != 0;
+}
+
 void trace_reader_close(struct trace_reader *r)
 {
     if (r == NULL)
@@ -278,8 +283,15 @@ int trace_reader_all(struct trace_reader *r, struct trace_log *log, bool is_foll
     ssize_t n;
 
     trace_log_begin_file(log, r->written);
-    while ((n = read_some(r, log, err)) > 0)
+    while ((n = read_some(r, log, err)) > 0 && !log->is_full)
         continue;
+    if (log->is_full) {
+        err_set(err,
+                "%s cannot be read to its end: the lines that may be about these words take more "
+                "than the memory that --memory allows",
+                r->name);
+        return -1;
+    }
     if (n < 0 || finish(r, err) < 0)
         return -1;
     if (r->rest.len > 0 && !r->is_skipping && !(is_followed && r->is_regular)) {

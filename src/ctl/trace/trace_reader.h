@@ -36,11 +36,15 @@ struct trace_reader *trace_reader_journal_follow(const struct trace_reader *form
 const char *trace_reader_name(const struct trace_reader *r)
     __attribute__((nonnull, returns_nonnull));
 
+/* Is it a file, which can be read again? */
+bool trace_reader_is_file(const struct trace_reader *r) __attribute__((nonnull));
+
 /* End the program, if there is one, and close the file. */
 void trace_reader_close(struct trace_reader *r);
 
 /* Add all lines up to the end to the log. is_followed: a last line without its line end waits for
- * the rest of it. -1 with `err`: the complete lines before the fault were added. */
+ * the rest of it. -1 with `err`: the complete lines before the fault were added, or the log is
+ * full. */
 int trace_reader_all(struct trace_reader *r, struct trace_log *log, bool is_followed,
                      struct err *err) __attribute__((nonnull, warn_unused_result));
 

@@ -10,8 +10,8 @@
 static bool has_delivery(const struct walk *w, uint32_t message)
 {
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->events[e].next)
-        if (w->o->log->events[e].kind == TRACE_KIND_DELIVERY)
+         e = w->o->log->kept.events[e].next)
+        if (w->o->log->kept.events[e].kind == TRACE_KIND_DELIVERY)
             return true;
     return false;
 }
@@ -23,8 +23,8 @@ static bool has_own_delivery(const struct walk *w, uint32_t message, const struc
     size_t n = 0;
 
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->events[e].next, n++)
-        if (w->o->log->events[e].kind == TRACE_KIND_DELIVERY &&
+         e = w->o->log->kept.events[e].next, n++)
+        if (w->o->log->kept.events[e].kind == TRACE_KIND_DELIVERY &&
             trace_way_belongs(w->o, &f[n], names))
             return true;
     return false;
@@ -48,7 +48,7 @@ static bool has_delivered_edge(const struct walk *w, uint32_t message)
 
     for (uint32_t i = walk_message(w, message)->in; i != TRACE_NONE; i = log->edges[i].next_in)
         if (log->edges[i].event != TRACE_NONE &&
-            log->events[log->edges[i].event].kind == TRACE_KIND_DELIVERY)
+            log->kept.events[log->edges[i].event].kind == TRACE_KIND_DELIVERY)
             return true;
     return false;
 }
@@ -71,7 +71,7 @@ static bool follow_edge(struct walk *w, const struct trace_edge *edge, uint32_t 
 {
     const struct trace_log *log = w->o->log;
     bool is_delivery =
-        edge->event != TRACE_NONE && log->events[edge->event].kind == TRACE_KIND_DELIVERY;
+        edge->event != TRACE_NONE && log->kept.events[edge->event].kind == TRACE_KIND_DELIVERY;
     bool is_relay = walk_program(w, edge->to) == TRACE_PROGRAM_SPLITRELAY;
 
     if (edge->kind == TRACE_EDGE_NOTIFICATION ||
@@ -210,7 +210,7 @@ static bool is_same_target(const struct hit *a, const struct hit *b)
 static void finish_hit(struct walk *w, uint32_t message, const struct hit *hit,
                        const struct names *names, struct leg leg, bool is_last, size_t hidden)
 {
-    const struct trace_event *e = &w->o->log->events[hit->event];
+    const struct trace_event *e = &w->o->log->kept.events[hit->event];
 
     if (is_last && hidden > 0) {
         trace_way_step(w->o, w->way, e, "attempts in between: %zu", hidden);
@@ -275,20 +275,20 @@ static void describe_all(struct walk *w, uint32_t message, const struct names *n
     size_t n = 0;
 
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = log->events[e].next, n++) {
+         e = log->kept.events[e].next, n++) {
         bool is_own = trace_way_belongs(w->o, &f[n], names);
-        enum trace_kind kind = (enum trace_kind)log->events[e].kind;
+        enum trace_kind kind = (enum trace_kind)log->kept.events[e].kind;
         bool is_rcpt = kind == TRACE_KIND_REFUSED && is_of_recipient(&f[n]);
         if (((kind == TRACE_KIND_DECIDED && f[n].to.at != NULL) || is_rcpt) && !is_own)
             continue;
-        trace_way_describe(w->o, w->way, &log->events[e], &f[n]);
+        trace_way_describe(w->o, w->way, &log->kept.events[e], &f[n]);
         if (kind == TRACE_KIND_REFUSED ||
             (kind == TRACE_KIND_DECIDED && f[n].status == TRACE_STATUS_REFUSED))
             note_refusal(w, message, e, &f[n]);
         if (kind == TRACE_KIND_DELIVERY && f[n].to.at == NULL)
             trace_way_missing(w->way, "the recipient of a delivery of %.*s, whose line is cut",
                               SLICE(walk_message(w, message)->id));
-        if (kind == TRACE_KIND_DECIDED && trace_log_may_be_cut(log, &log->events[e]))
+        if (kind == TRACE_KIND_DECIDED && trace_log_may_be_cut(log, &log->kept.events[e]))
             trace_way_missing(w->way, "the end of the line of splitmilter, if syslog has cut it");
     }
 }
@@ -302,9 +302,9 @@ static bool has_one_recipient(const struct walk *w, uint32_t message)
     for (uint32_t i = walk_message(w, message)->in; i != TRACE_NONE;
          i = w->o->log->edges[i].next_in) {
         uint32_t event = w->o->log->edges[i].event;
-        if (event == TRACE_NONE || w->o->log->events[event].kind != TRACE_KIND_DELIVERY)
+        if (event == TRACE_NONE || w->o->log->kept.events[event].kind != TRACE_KIND_DELIVERY)
             continue;
-        trace_log_facts(w->o->log, &w->o->log->events[event], &f);
+        trace_log_facts(w->o->log, &w->o->log->kept.events[event], &f);
         if (only.at != NULL && !slice_is_same(only, f.to))
             return false;
         only = f.to;
@@ -321,8 +321,8 @@ static size_t collect(const struct walk *w, uint32_t message, const struct names
 
     *out = mem_zalloc((walk_message(w, message)->event_count + 1) * sizeof **out);
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->events[e].next, n++)
-        if (w->o->log->events[e].kind == TRACE_KIND_DELIVERY &&
+         e = w->o->log->kept.events[e].next, n++)
+        if (w->o->log->kept.events[e].kind == TRACE_KIND_DELIVERY &&
             (are_all || trace_way_belongs(w->o, &f[n], names)))
             (*out)[count++] = (struct hit){e, &f[n]};
     return count;
@@ -349,8 +349,8 @@ static void add_canonical(const struct walk *w, uint32_t message, struct names *
     const struct trace_facts *f = trace_way_facts(w->o, message);
 
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->events[e].next, f++)
-        if (w->o->log->events[e].kind == TRACE_KIND_DECIDED && names_have(names, f->to))
+         e = w->o->log->kept.events[e].next, f++)
+        if (w->o->log->kept.events[e].kind == TRACE_KIND_DECIDED && names_have(names, f->to))
             names_add(names, f->canonical);
 }
 

@@ -47,7 +47,7 @@ struct trace_end *trace_way_end_in(struct walk *w, enum trace_end_state state, u
     set_text(&end->name, leg.name);
     set_text(&end->id, walk_message(w, message)->id);
     if (hit != NULL) {
-        end->us = w->o->log->events[hit->event].us;
+        end->us = w->o->log->kept.events[hit->event].us;
         (void)trace_word_untag(hit->facts->to, w->o->tag_domain, &plain, &name);
         set_text(&end->address, plain);
         set_text(&end->relay, hit->facts->relay);
@@ -65,8 +65,8 @@ struct slice walk_destination(const struct walk *w, uint32_t message)
     size_t n = 0;
 
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->events[e].next, n++) {
-        struct slice middle = w->o->log->tags[w->o->log->events[e].tag].origin.middle;
+         e = w->o->log->kept.events[e].next, n++) {
+        struct slice middle = w->o->log->tags[w->o->log->kept.events[e].tag].origin.middle;
         if (f[n].dest.at != NULL)
             return f[n].dest;
         if (middle.len > 0)
@@ -172,8 +172,9 @@ static enum trace_end_state state_by_order(const struct walk *w, uint32_t messag
 {
     const struct trace_log *log = w->o->log;
 
-    for (uint32_t i = walk_message(w, message)->first; i != TRACE_NONE; i = log->events[i].next) {
-        const struct trace_event *e = &log->events[i];
+    for (uint32_t i = walk_message(w, message)->first; i != TRACE_NONE;
+         i = log->kept.events[i].next) {
+        const struct trace_event *e = &log->kept.events[i];
         if (e->kind != TRACE_KIND_ORDER)
             continue;
         struct slice body = trace_log_body(e);
@@ -230,7 +231,7 @@ struct in_queue {
 static void look_at(const struct trace_log *log, uint32_t event, const struct trace_facts *f,
                     struct in_queue *q)
 {
-    const struct trace_event *e = &log->events[event];
+    const struct trace_event *e = &log->kept.events[event];
     const struct trace_origin *origin = &log->tags[e->tag].origin;
     enum trace_end_state former = q->state;
 
@@ -283,7 +284,7 @@ static struct in_queue state_in_queue(const struct walk *w, uint32_t message)
     const struct trace_facts *f = trace_way_facts(w->o, message);
     struct in_queue q = {.state = TRACE_END_WAITS, .event = TRACE_NONE};
 
-    for (uint32_t e = m->first; e != TRACE_NONE; e = log->events[e].next)
+    for (uint32_t e = m->first; e != TRACE_NONE; e = log->kept.events[e].next)
         look_at(log, e, f++, &q);
     bool is_gone = m->is_removed || q.is_requeued || !q.is_queued;
     if (q.state == TRACE_END_WAITS && is_gone)
@@ -326,7 +327,7 @@ void trace_way_end_waiting(struct walk *w, uint32_t message, struct leg leg, con
         return;
     struct trace_end *end = trace_way_end_in(w, q.state, message, leg, hit);
     if (q.event != TRACE_NONE && q.state != TRACE_END_WAITS && q.state != TRACE_END_UNKNOWN) {
-        const struct trace_event *e = &w->o->log->events[q.event];
+        const struct trace_event *e = &w->o->log->kept.events[q.event];
         end->us = e->us;
         if (hit == NULL && e->kind == TRACE_KIND_DISCARDED)
             set_text(&end->why, trace_log_body(e));
@@ -373,11 +374,12 @@ void trace_way_expect(struct walk *w, uint32_t message, const struct names *name
     if (w->is_refused)
         return;
     for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = log->events[e].next, f++) {
-        if (log->events[e].kind != TRACE_KIND_DECIDED || !trace_way_belongs(w->o, f, names))
+         e = log->kept.events[e].next, f++) {
+        if (log->kept.events[e].kind != TRACE_KIND_DECIDED || !trace_way_belongs(w->o, f, names))
             continue;
         if (f->copy.at != NULL)
-            expect_copies(w, message, f->copy, first, trace_log_may_be_cut(log, &log->events[e]));
+            expect_copies(w, message, f->copy, first,
+                          trace_log_may_be_cut(log, &log->kept.events[e]));
         if (program != TRACE_PROGRAM_SPLITMILTER &&
             !has_end(w->way, first, false, (struct slice){0}))
             trace_way_end_waiting(w, message, (struct leg){false, f->filter}, NULL);

@@ -29,8 +29,8 @@ const struct trace_facts *trace_way_facts(const struct trace_way_options *o, uin
     if (m->facts != NULL)
         return m->facts;
     m->facts = mem_zalloc((m->event_count + 1) * sizeof *m->facts);
-    for (uint32_t e = m->first; e != TRACE_NONE; e = o->log->events[e].next)
-        trace_log_facts(o->log, &o->log->events[e], &m->facts[n++]);
+    for (uint32_t e = m->first; e != TRACE_NONE; e = o->log->kept.events[e].next)
+        trace_log_facts(o->log, &o->log->kept.events[e], &m->facts[n++]);
     return m->facts;
 }
 

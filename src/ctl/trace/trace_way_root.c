@@ -126,12 +126,12 @@ static void read_recipients(const struct trace_way_options *o, uint32_t root, un
     for (int pass = 0; pass < 2; pass++) {
         const struct trace_facts *f = facts;
         for (uint32_t e = log->messages[root].first; e != TRACE_NONE;
-             e = log->events[e].next, f++) {
-            if (pass == 0 && log->events[e].kind == TRACE_KIND_DECIDED)
+             e = log->kept.events[e].next, f++) {
+            if (pass == 0 && log->kept.events[e].kind == TRACE_KIND_DECIDED)
                 add_decided(out, f);
-            else if (pass == 1 && log->events[e].kind == TRACE_KIND_DELIVERY)
+            else if (pass == 1 && log->kept.events[e].kind == TRACE_KIND_DELIVERY)
                 add_delivered(o, out, f);
-            else if (pass == 1 && is_action((enum trace_kind)log->events[e].kind) &&
+            else if (pass == 1 && is_action((enum trace_kind)log->kept.events[e].kind) &&
                      f->to.at != NULL && find(out, f->to) == NULL)
                 (void)add(out, f->to);
         }
@@ -281,12 +281,12 @@ static char *missing_recipients(const struct trace_way_options *o, uint32_t root
     struct tally t = {0};
     char *text = NULL;
 
-    for (uint32_t e = m->first; e != TRACE_NONE; e = log->events[e].next, f++) {
+    for (uint32_t e = m->first; e != TRACE_NONE; e = log->kept.events[e].next, f++) {
         if (t.counted == 0 && f->nrcpt.at != NULL)
             t.counted = number_of(f->nrcpt);
-        if (log->events[e].kind == TRACE_KIND_DELIVERY)
+        if (log->kept.events[e].kind == TRACE_KIND_DELIVERY)
             tally_delivery(o, &t, f);
-        if (log->events[e].kind != TRACE_KIND_DECIDED || f->to.at == NULL)
+        if (log->kept.events[e].kind != TRACE_KIND_DECIDED || f->to.at == NULL)
             continue;
         t.decided += 1 + items_in(f->copy);
         t.replaced += f->canonical.at != NULL || f->filter.at != NULL;

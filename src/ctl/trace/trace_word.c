@@ -2,6 +2,7 @@
 #include "ctl/trace/trace_word.h"
 #include "base/ascii.h"
 #include "base/mem.h"
+#include "ctl/trace/trace_log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -112,11 +113,10 @@ bool trace_words_have(const struct trace_words *w, struct slice address)
             is_word(w, plain));
 }
 
-/* Is a word among the values in brackets? A value in a reply may count as well: is_touched only
- * says that a closer look is needed. */
-static bool mentions(const struct trace_words *w, const struct trace_event *e)
+/* Is a word among the values in brackets? */
+static bool is_in_brackets(const struct trace_words *w, struct slice s)
 {
-    const char *at = e->text, *end = e->text + e->len;
+    const char *at = s.at, *end = s.at + s.len;
 
     while ((at = memchr(at, '<', (size_t)(end - at))) != NULL) {
         const char *close = memchr(at, '>', (size_t)(end - at));
@@ -129,18 +129,39 @@ static bool mentions(const struct trace_words *w, const struct trace_event *e)
     return false;
 }
 
+bool trace_words_mention(const struct trace_words *w, enum trace_program program,
+                         enum trace_kind kind, struct slice body)
+{
+    struct trace_facts f;
+
+    if (body.len == 0)
+        return false;
+    if (memchr(body.at, '<', body.len) != NULL)
+        return is_in_brackets(w, body);
+    if (kind != TRACE_KIND_DELIVERY)
+        return false;
+    /* Sendmail may write addresses without brackets */
+    trace_facts_read_line(program, kind, body, &f);
+    return f.to.len > 0 && trace_words_have(w, f.to);
+}
+
+size_t trace_words_count(const struct trace_words *w)
+{
+    return w->count;
+}
+
+const char *trace_words_get(const struct trace_words *w, size_t i)
+{
+    return w->exact[i];
+}
+
 static void mark_event(const struct trace_words *w, struct trace_log *log, uint32_t event)
 {
-    const struct trace_event *e = &log->events[event];
+    const struct trace_event *e = &log->kept.events[event];
     struct trace_message *m = &log->messages[e->message];
     struct trace_facts f;
 
-    if (memchr(e->text, '<', e->len) == NULL) { /* Sendmail may write addresses without brackets */
-        trace_log_facts(log, e, &f);
-        m->is_touched |= f.to.len > 0 && trace_words_have(w, f.to);
-        return;
-    }
-    if (!mentions(w, e))
+    if (!e->noted.is_mentioned)
         return;
     m->is_touched = true;
     if (m->is_wanted || e->kind == TRACE_KIND_DELIVERY || e->kind == TRACE_KIND_DECIDED)
@@ -172,7 +193,7 @@ void trace_words_mark(const struct trace_words *w, struct trace_log *log)
             mark_id(log, upper);
         free(upper);
     }
-    for (uint32_t i = 0; i < log->event_count; i++)
-        if (log->events[i].message != TRACE_NONE)
+    for (uint32_t i = 0; i < log->kept.count; i++)
+        if (log->kept.events[i].message != TRACE_NONE)
             mark_event(w, log, i);
 }

@@ -7,10 +7,11 @@
 #ifndef SPLIT_CTL_TRACE_WORD_H
 #define SPLIT_CTL_TRACE_WORD_H
 
-#include "ctl/trace/trace_log.h"
+#include "ctl/trace/trace_facts.h"
 
 #include <stdbool.h>
 
+struct trace_log;
 struct trace_words;
 
 /* The suffix of an address in the tag domain. */
@@ -23,6 +24,16 @@ void trace_words_free(struct trace_words *w);
 
 /* Is this address, or the address before its suffix, one of the words? */
 bool trace_words_have(const struct trace_words *w, struct slice address) __attribute__((nonnull));
+
+/* May the line mention a word as an address or Message-ID? A value in a reply may count as well, so
+ * a closer look is needed. */
+bool trace_words_mention(const struct trace_words *w, enum trace_program program,
+                         enum trace_kind kind, struct slice body) __attribute__((nonnull));
+
+/* The words, as they were given. */
+size_t trace_words_count(const struct trace_words *w) __attribute__((nonnull));
+const char *trace_words_get(const struct trace_words *w, size_t i)
+    __attribute__((nonnull, returns_nonnull));
 
 /* Set is_named, is_wanted and is_touched of all messages. */
 void trace_words_mark(const struct trace_words *w, struct trace_log *log) __attribute__((nonnull));

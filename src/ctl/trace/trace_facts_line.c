@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include "ctl/trace/trace_log.h"
+/* trace_facts_line: the facts of a whole line, by its kind. */
 #include "base/ascii.h"
+#include "ctl/trace/trace_facts.h"
 
 #include <string.h>
-
-struct slice trace_log_body(const struct trace_event *e)
-{
-    size_t skip = e->id_len == 0 ? 0 : e->id_len + 2U;
-
-    return (struct slice){e->text + skip, e->len - skip};
-}
 
 /* pickup(8): "uid=N from=<SENDER> orig_id=ID". The sender may have any text, the id is the last
  * word. */
@@ -89,13 +83,12 @@ static void take_fields(enum trace_kind kind, const struct trace_facts *f, struc
  * A line has text of a sender in some of its fields, such as the Message-ID, which could look like
  * further fields. So only those fields are taken that lines of this kind have.
  */
-void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
-                     struct trace_facts *out)
+void trace_facts_read_line(enum trace_program program, enum trace_kind kind, struct slice body,
+                           struct trace_facts *out)
 {
-    struct slice body = trace_log_body(e);
     struct trace_facts f;
 
-    switch ((enum trace_kind)e->kind) {
+    switch (kind) {
     case TRACE_KIND_FILTERED:
         trace_facts_read_amavis(body.at, body.len, out);
         return;
@@ -105,7 +98,7 @@ void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
         trace_facts_read_reject(body.at, body.len, out);
         return;
     case TRACE_KIND_ARRIVED:
-        read_arrival(log->tags[e->tag].origin.program, body, out);
+        read_arrival(program, body, out);
         return;
     case TRACE_KIND_NOTIFIED:
     case TRACE_KIND_REQUEUED:
@@ -120,7 +113,19 @@ void trace_log_facts(const struct trace_log *log, const struct trace_event *e,
     case TRACE_KIND_ORDER:
     case TRACE_KIND_OTHER:
         trace_facts_read(body.at, body.len, &f);
-        take_fields((enum trace_kind)e->kind, &f, out);
+        take_fields(kind, &f, out);
         return;
     }
+}
+
+struct slice trace_facts_notification(struct slice body)
+{
+    static const char mark[] = "notification: ";
+    const char *at = slice_find(body, mark);
+    struct slice id = at == NULL ? body : slice_from(body, at + sizeof mark - 1);
+    size_t n = 0;
+
+    while (n < id.len && ascii_is_alnum(id.at[n]))
+        n++;
+    return (struct slice){id.at, n};
 }
