@@ -49,7 +49,9 @@ libctl_a_SOURCES = \
 	%D%/trace/trace_stamp.c %D%/trace/trace_stamp.h \
 	%D%/trace/trace_way.c %D%/trace/trace_way.h %D%/trace/trace_way_private.h \
 	%D%/trace/trace_way_end.c \
+	%D%/trace/trace_way_index.c \
 	%D%/trace/trace_way_part.c \
+	%D%/trace/trace_way_recipients.c \
 	%D%/trace/trace_way_root.c \
 	%D%/trace/trace_way_text.c \
 	%D%/trace/trace_when.c %D%/trace/trace_when.h \

@@ -11,6 +11,7 @@ import os
 import pwd
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -528,6 +529,24 @@ def test_memory(r):
     assert err == "splitctl: journalctl cannot be read to its end: the lines that may be about these words take more than the memory that --memory allows\n", err
     status, _, err = alone.trace("anna@example.com", "--memory", "0", "--log", log, check=False)
     assert status == 64 and "--memory 0: not a size" in err, (status, err)
+
+
+def test_many_recipients(r):
+    """Time grows with the recipients of a message, not with their square."""
+    alone = Alone(r)
+    lines = LINES[:3]
+    for status in ("deferred (451 later)", "sent (250 ok)"):
+        for i in range(20000):
+            lines.append(f"Nov 30 05:00:0{1 + (status[0] == 's')} mx postfix/lmtp[4]: 4Xy1234567z: to=<user{i}@example.com>, relay=h[192.0.2.2]:24, delay=1, dsn=2.0.0, status={status}\n")
+    log = r.write("mail.log", "".join(lines))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    out = alone.trace("--json", "s@sender.test", "--log", log)[1].splitlines()
+    seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    print(f"{seconds:.1f} s of the processor")
+    assert seconds < 25, seconds  # it was more than 60
+    answers = [json.loads(ln) for ln in out]
+    assert [a["recipient"] for a in answers] == [f"user{i}@example.com" for i in range(20000)]
+    assert all([m["status"] for m in a["mail"]] == ["sent"] and len(a["steps"]) == 3 for a in answers)
 
 
 class Follower:

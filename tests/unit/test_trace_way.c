@@ -6,6 +6,7 @@
 #include "ctl/trace/trace_way.h"
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -815,6 +816,7 @@ START_TEST(lines_wait_until_they_are_selected)
     ck_assert(!trace_log_settle(log));
     ck_assert_uint_eq(log->kept.count, 0);
     ck_assert_uint_eq(log->recent.count, 6);
+    ck_assert_uint_eq(log->tag_count, 4); /* other programs take no memory */
     add_file(log, T "postfix-in/smtpd[1]: 4Xy1234567z: client=c[192.0.2.1]\n");
     ck_assert(!trace_log_settle(log));
     add_file(log, TO_FILTER);

@@ -41,6 +41,7 @@ bool trace_input_more(struct trace_input *in, struct trace_log *log) __attribute
 void trace_input_miss(struct trace_input *in, const struct err *err, const char *what,
                       const char *name) __attribute__((nonnull));
 
+/* Close all logs. */
 void trace_input_clear(struct trace_input *in) __attribute__((nonnull));
 
 #endif

@@ -140,9 +140,17 @@ static uint32_t source_of(const struct trace_log *log, struct slice id, uint32_t
 
 /* --- edges --- */
 
-static bool has_edge(const struct trace_log *log, uint32_t from, uint32_t to, uint32_t event)
+/* The list of the edges that are of this delivery, or of none. */
+static uint32_t *list_of(struct trace_log *log, uint32_t from, uint32_t event)
 {
-    for (uint32_t e = log->messages[from].out; e != TRACE_NONE; e = log->edges[e].next_out)
+    bool is_delivery = event != TRACE_NONE && log->kept.events[event].kind == TRACE_KIND_DELIVERY;
+
+    return is_delivery ? &log->kept.events[event].edge : &log->messages[from].plain;
+}
+
+static bool has_edge(const struct trace_log *log, uint32_t list, uint32_t to, uint32_t event)
+{
+    for (uint32_t e = list; e != TRACE_NONE; e = log->edges[e].next_alike)
         if (log->edges[e].to == to && log->edges[e].event == event)
             return true;
     return false;
@@ -151,7 +159,9 @@ static bool has_edge(const struct trace_log *log, uint32_t from, uint32_t to, ui
 static void add_edge(struct trace_log *log, uint32_t from, uint32_t to, uint32_t event,
                      enum trace_edge_kind kind)
 {
-    if (from == to || has_edge(log, from, to, event))
+    uint32_t *list = list_of(log, from, event);
+
+    if (from == to || has_edge(log, *list, to, event))
         return;
     if (log->edge_count == log->edge_cap) {
         log->edge_cap = log->edge_cap == 0 ? 1024 : log->edge_cap * 2;
@@ -162,8 +172,9 @@ static void add_edge(struct trace_log *log, uint32_t from, uint32_t to, uint32_t
                                                       .event = event,
                                                       .next_out = log->messages[from].out,
                                                       .next_in = log->messages[to].in,
+                                                      .next_alike = *list,
                                                       .kind = kind};
-    log->messages[from].out = log->edge_count;
+    *list = log->messages[from].out = log->edge_count;
     log->messages[to].in = log->edge_count++;
 }
 

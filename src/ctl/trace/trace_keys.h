@@ -14,6 +14,7 @@ struct trace_keys {
     size_t slot_count, count;
 };
 
+/* Remove all keys. */
 void trace_keys_clear(struct trace_keys *k) __attribute__((nonnull));
 
 /* Add a key. False: it was there. */

@@ -29,6 +29,17 @@ struct trace_log *trace_log_new(time_t now, const struct trace_words *words)
     return log;
 }
 
+void trace_index_free(struct trace_index *ix)
+{
+    if (ix == NULL)
+        return;
+    free(ix->facts);
+    free(ix->events);
+    free(ix->namings);
+    free(ix->common);
+    free(ix);
+}
+
 void trace_log_free(struct trace_log *log)
 {
     if (log == NULL)
@@ -36,7 +47,7 @@ void trace_log_free(struct trace_log *log)
     for (uint32_t i = 0; i < log->tag_count; i++)
         free(log->tags[i].text);
     for (uint32_t i = 0; i < log->message_count; i++)
-        free(log->messages[i].facts);
+        trace_index_free(log->messages[i].index);
     trace_pool_clear(&log->kept);
     trace_log_forget(log);
     trace_select_free(log->select);

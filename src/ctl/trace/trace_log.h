@@ -54,10 +54,29 @@ struct trace_file {
     uint32_t longest, longest_count; /* bytes of the longest line, and how many are as long */
 };
 
+/* What trace_way reads once of the events of a message, which have the numbers 0, 1, ... in it. */
+struct trace_naming {
+    uint64_t hash; /* of an address, slice_hash_same() */
+    uint32_t n;    /* the event, which is about this recipient */
+};
+
+struct trace_index {
+    struct trace_facts *facts;
+    uint32_t *events;
+    uint32_t count;
+    struct trace_naming *namings; /* sorted */
+    uint32_t naming_count;
+    uint32_t *common; /* the events that are about no single recipient */
+    uint32_t common_count;
+    bool has_delivery;
+};
+
 struct trace_message {
     struct slice id;
     uint32_t system;
     uint32_t first, last; /* events */
+    uint32_t run;         /* the first event with the time of the last one */
+    uint32_t inserted;    /* the event that was put between others last; TRACE_NONE: none */
     uint32_t older;       /* the message before with this id, in any system */
     int64_t first_us, last_us;
     bool has_arrived, is_removed;
@@ -66,12 +85,13 @@ struct trace_message {
 
     /* set by trace_join */
     uint32_t out, in; /* edges */
+    uint32_t plain;   /* those of `out` that are of no delivery */
     /* set by trace_word */
     bool is_named;   /* a word is its id */
     bool is_wanted;  /* a word is its sender or Message-ID */
     bool is_touched; /* a word may be one of its recipients */
     /* set by trace_way */
-    struct trace_facts *facts; /* of its events, in their order; NULL: not read yet */
+    struct trace_index *index; /* NULL: not read yet */
     uint32_t event_count;
 };
 
@@ -86,6 +106,7 @@ struct trace_edge {
     uint32_t from, to; /* messages */
     uint32_t event;    /* the delivery; TRACE_NONE: only the receiver says so */
     uint32_t next_out, next_in;
+    uint32_t next_alike; /* of the same delivery, or of no delivery */
     enum trace_edge_kind kind;
 };
 
@@ -145,6 +166,7 @@ struct trace_log {
 struct trace_log *trace_log_new(time_t now, const struct trace_words *words)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void trace_log_free(struct trace_log *log);
+void trace_index_free(struct trace_index *ix);
 
 /* A file begins: its first lines cannot have the time of a line before. written: when it was
  * written last; 0: not known. */

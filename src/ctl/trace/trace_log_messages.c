@@ -49,21 +49,33 @@ uint32_t trace_log_new_message(struct trace_log *log, uint32_t system, struct sl
                                                                .system = system,
                                                                .first = TRACE_NONE,
                                                                .last = TRACE_NONE,
+                                                               .run = TRACE_NONE,
+                                                               .inserted = TRACE_NONE,
                                                                .older = *slot,
                                                                .first_us = us,
                                                                .last_us = us,
                                                                .out = TRACE_NONE,
+                                                               .plain = TRACE_NONE,
                                                                .in = TRACE_NONE};
     *slot = log->message_count;
     return log->message_count++;
 }
 
+/* An event of the message from which on events with this time come. */
+static uint32_t start_for(const struct trace_log *log, const struct trace_message *m, int64_t us)
+{
+    return m->run != TRACE_NONE && log->kept.events[m->run].us <= us ? m->run : m->first;
+}
+
 /* Has the message this event from another file? */
 static bool has_event(const struct trace_log *log, uint32_t message, const struct trace_event *e)
 {
-    for (uint32_t i = log->messages[message].first; log->file > 1 && i != TRACE_NONE;
-         i = log->kept.events[i].next) {
+    uint32_t i = start_for(log, &log->messages[message], e->us);
+
+    for (; log->file > 1 && i != TRACE_NONE; i = log->kept.events[i].next) {
         const struct trace_event *own = &log->kept.events[i];
+        if (own->us > e->us)
+            return false;
         if (own->us == e->us && own->len == e->len && own->file != e->file && own->tag == e->tag &&
             memcmp(own->text, e->text, e->len) == 0)
             return true;
@@ -71,23 +83,39 @@ static bool has_event(const struct trace_log *log, uint32_t message, const struc
     return false;
 }
 
+/* The link where an event of this time belongs. */
+static uint32_t *link_for(struct trace_log *log, struct trace_message *m, int64_t us)
+{
+    struct trace_event *all = log->kept.events;
+    uint32_t *link = &m->first;
+
+    if (m->last != TRACE_NONE && all[m->last].us <= us)
+        return &all[m->last].next;
+    if (m->inserted != TRACE_NONE && all[m->inserted].us <= us)
+        link = &all[m->inserted].next;
+    while (*link != TRACE_NONE && all[*link].us <= us)
+        link = &all[*link].next;
+    return link;
+}
+
 void trace_log_attach(struct trace_log *log, uint32_t message, uint32_t event)
 {
     struct trace_message *m = &log->messages[message];
     struct trace_event *e = &log->kept.events[event];
-    uint32_t *link = &m->first;
 
     if (has_event(log, message, e))
         return;
     e->message = message;
-    if (m->last != TRACE_NONE && log->kept.events[m->last].us <= e->us)
-        link = &log->kept.events[m->last].next;
-    while (*link != TRACE_NONE && log->kept.events[*link].us <= e->us)
-        link = &log->kept.events[*link].next;
+    uint32_t *link = link_for(log, m, e->us);
     e->next = *link;
     *link = event;
-    if (e->next == TRACE_NONE)
+    if (e->next != TRACE_NONE) {
+        m->inserted = event;
+    } else {
+        if (m->last == TRACE_NONE || log->kept.events[m->last].us != e->us)
+            m->run = event;
         m->last = event;
+    }
     m->event_count++;
     m->first_us = (e->us != 0 && e->us < m->first_us) || m->first_us == 0 ? e->us : m->first_us;
     m->last_us = e->us > m->last_us ? e->us : m->last_us;
@@ -220,13 +248,14 @@ void trace_log_sort(struct trace_log *log)
     bool is_sorted = true;
 
     for (uint32_t i = 0; i < log->message_count; i++)
-        free(log->messages[i].facts);
+        trace_index_free(log->messages[i].index);
     log->message_count = log->edge_count = 0;
     if (log->head_count > 0)
         memset(log->heads, 0xff, log->head_count * sizeof *log->heads);
     uint32_t file = TRACE_NONE, rank = 0;
     for (uint32_t i = 0; i < log->kept.count; i++) {
-        log->kept.events[i].message = log->kept.events[i].next = TRACE_NONE;
+        log->kept.events[i].message = log->kept.events[i].next = log->kept.events[i].edge =
+            TRACE_NONE;
         rank = log->kept.events[i].file == file ? rank : rank_of(log, log->kept.events[i].file);
         file = log->kept.events[i].file;
         log->kept.events[i].rank = rank;

@@ -19,6 +19,7 @@ struct trace_event {
     uint32_t tag;           /* index */
     uint32_t file;          /* number of the file, in the order in which they were read */
     uint32_t rank;          /* of the file, by its first stamp */
+    uint32_t edge;          /* of a delivery: the first one of its edges (trace_log.h) */
     uint32_t message, next; /* its message; the next event of this message */
     uint16_t line_len;      /* of the whole line */
     uint8_t id_len;         /* 0: a line of amavis */

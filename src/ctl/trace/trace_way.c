@@ -9,25 +9,21 @@
 
 static bool has_delivery(const struct walk *w, uint32_t message)
 {
-    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->kept.events[e].next)
-        if (w->o->log->kept.events[e].kind == TRACE_KIND_DELIVERY)
-            return true;
-    return false;
+    return trace_way_index(w->o, message)->has_delivery;
 }
 
 /* Does a delivery of the message belong to one of the addresses? */
 static bool has_own_delivery(const struct walk *w, uint32_t message, const struct names *names)
 {
-    const struct trace_facts *f = trace_way_facts(w->o, message);
-    size_t n = 0;
+    const struct trace_index *ix = trace_way_index(w->o, message);
+    bool is_there = false;
+    uint32_t *own;
 
-    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->kept.events[e].next, n++)
-        if (w->o->log->kept.events[e].kind == TRACE_KIND_DELIVERY &&
-            trace_way_belongs(w->o, &f[n], names))
-            return true;
-    return false;
+    size_t count = trace_way_own(w->o, message, names, &own);
+    for (size_t i = 0; i < count; i++)
+        is_there |= w->o->log->kept.events[ix->events[own[i]]].kind == TRACE_KIND_DELIVERY;
+    free(own);
+    return is_there;
 }
 
 /* May this message of splitrelay be the copy for that destination and recipient? */
@@ -96,9 +92,10 @@ static unsigned follow(struct walk *w, uint32_t message, uint32_t event, const s
                        struct leg leg)
 {
     unsigned count = 0;
+    uint32_t first =
+        event == TRACE_NONE ? walk_message(w, message)->plain : w->o->log->kept.events[event].edge;
 
-    for (uint32_t i = walk_message(w, message)->out; i != TRACE_NONE;
-         i = w->o->log->edges[i].next_out)
+    for (uint32_t i = first; i != TRACE_NONE; i = w->o->log->edges[i].next_alike)
         count += follow_edge(w, &w->o->log->edges[i], event, names, leg);
     return count;
 }
@@ -255,42 +252,37 @@ static void note_refusal(struct walk *w, uint32_t message, uint32_t event,
     w->is_refused = true;
 }
 
-/* Is a refusal about this recipient only, and not about the whole message? */
-static bool is_of_recipient(const struct trace_facts *f)
+/* Add the step of a line, unless it is about a delivery. */
+static void describe(struct walk *w, uint32_t message, uint32_t event, const struct trace_facts *f)
 {
-    static const char *const stages[] = {"reject: RCPT ", "proxy-reject: RCPT ",
-                                         "milter-reject: RCPT "};
+    const struct trace_event *e = &w->o->log->kept.events[event];
 
-    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
-        if (slice_begins(f->reply, stages[i]))
-            return true;
-    return false;
+    trace_way_describe(w->o, w->way, e, f);
+    if (e->kind == TRACE_KIND_REFUSED ||
+        (e->kind == TRACE_KIND_DECIDED && f->status == TRACE_STATUS_REFUSED))
+        note_refusal(w, message, event, f);
+    if (e->kind == TRACE_KIND_DELIVERY && f->to.at == NULL)
+        trace_way_missing(w->way, "the recipient of a delivery of %.*s, whose line is cut",
+                          SLICE(walk_message(w, message)->id));
+    if (e->kind == TRACE_KIND_DECIDED && trace_log_may_be_cut(w->o->log, e))
+        trace_way_missing(w->way, "the end of the line of splitmilter, if syslog has cut it");
 }
 
-/* Add the steps of the other lines about the message. */
+/* Add the steps of the other lines about the message and the recipient, in their order. */
 static void describe_all(struct walk *w, uint32_t message, const struct names *names)
 {
-    const struct trace_log *log = w->o->log;
-    const struct trace_facts *f = trace_way_facts(w->o, message);
-    size_t n = 0;
+    const struct trace_index *ix = trace_way_index(w->o, message);
+    size_t at = 0, common_at = 0;
+    uint32_t *own;
 
-    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = log->kept.events[e].next, n++) {
-        bool is_own = trace_way_belongs(w->o, &f[n], names);
-        enum trace_kind kind = (enum trace_kind)log->kept.events[e].kind;
-        bool is_rcpt = kind == TRACE_KIND_REFUSED && is_of_recipient(&f[n]);
-        if (((kind == TRACE_KIND_DECIDED && f[n].to.at != NULL) || is_rcpt) && !is_own)
-            continue;
-        trace_way_describe(w->o, w->way, &log->kept.events[e], &f[n]);
-        if (kind == TRACE_KIND_REFUSED ||
-            (kind == TRACE_KIND_DECIDED && f[n].status == TRACE_STATUS_REFUSED))
-            note_refusal(w, message, e, &f[n]);
-        if (kind == TRACE_KIND_DELIVERY && f[n].to.at == NULL)
-            trace_way_missing(w->way, "the recipient of a delivery of %.*s, whose line is cut",
-                              SLICE(walk_message(w, message)->id));
-        if (kind == TRACE_KIND_DECIDED && trace_log_may_be_cut(log, &log->kept.events[e]))
-            trace_way_missing(w->way, "the end of the line of splitmilter, if syslog has cut it");
+    size_t count = trace_way_own(w->o, message, names, &own);
+    while (at < count || common_at < ix->common_count) {
+        bool is_own =
+            common_at == ix->common_count || (at < count && own[at] < ix->common[common_at]);
+        uint32_t n = is_own ? own[at++] : ix->common[common_at++];
+        describe(w, message, ix->events[n], &ix->facts[n]);
     }
+    free(own);
 }
 
 /* Did the deliveries that lead to this message all have the same recipient? */
@@ -316,15 +308,18 @@ static bool has_one_recipient(const struct walk *w, uint32_t message)
 static size_t collect(const struct walk *w, uint32_t message, const struct names *names,
                       bool are_all, struct hit **out)
 {
-    const struct trace_facts *f = trace_way_facts(w->o, message);
-    size_t n = 0, count = 0;
+    const struct trace_index *ix = trace_way_index(w->o, message);
+    uint32_t *own = NULL;
+    size_t count = 0;
 
-    *out = mem_zalloc((walk_message(w, message)->event_count + 1) * sizeof **out);
-    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->kept.events[e].next, n++)
-        if (w->o->log->kept.events[e].kind == TRACE_KIND_DELIVERY &&
-            (are_all || trace_way_belongs(w->o, &f[n], names)))
-            (*out)[count++] = (struct hit){e, &f[n]};
+    size_t own_count = are_all ? ix->count : trace_way_own(w->o, message, names, &own);
+    *out = mem_zalloc((own_count + 1) * sizeof **out);
+    for (size_t i = 0; i < own_count; i++) {
+        uint32_t n = are_all ? (uint32_t)i : own[i];
+        if (w->o->log->kept.events[ix->events[n]].kind == TRACE_KIND_DELIVERY)
+            (*out)[count++] = (struct hit){ix->events[n], &ix->facts[n]};
+    }
+    free(own);
     return count;
 }
 
@@ -346,12 +341,15 @@ static void end_without_delivery(struct walk *w, uint32_t message, const struct 
 /* Add the canonical addresses that splitmilter gave the recipient in this message. */
 static void add_canonical(const struct walk *w, uint32_t message, struct names *names)
 {
-    const struct trace_facts *f = trace_way_facts(w->o, message);
+    const struct trace_index *ix = trace_way_index(w->o, message);
+    uint32_t *own;
 
-    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->kept.events[e].next, f++)
-        if (w->o->log->kept.events[e].kind == TRACE_KIND_DECIDED && names_have(names, f->to))
-            names_add(names, f->canonical);
+    size_t count = trace_way_own(w->o, message, names, &own);
+    for (size_t i = 0; i < count; i++)
+        if (w->o->log->kept.events[ix->events[own[i]]].kind == TRACE_KIND_DECIDED &&
+            names_have(names, ix->facts[own[i]].to))
+            names_add(names, ix->facts[own[i]].canonical);
+    free(own);
 }
 
 /* Follow the mail to the id that it has got from postsuper(1), if no delivery has ended it before.
@@ -361,7 +359,8 @@ static void follow_requeued(struct walk *w, uint32_t message, const struct names
 {
     const struct trace_log *log = w->o->log;
 
-    for (uint32_t i = walk_message(w, message)->out; i != TRACE_NONE; i = log->edges[i].next_out)
+    for (uint32_t i = walk_message(w, message)->plain; i != TRACE_NONE;
+         i = log->edges[i].next_alike)
         if (log->edges[i].kind == TRACE_EDGE_REQUEUE)
             trace_way_walk(w, log->edges[i].to, names, leg);
 }

@@ -61,14 +61,13 @@ struct trace_end *trace_way_end_in(struct walk *w, enum trace_end_state state, u
 /* The destination that the lines of splitrelay name for a copy; len 0: none. */
 struct slice walk_destination(const struct walk *w, uint32_t message)
 {
-    const struct trace_facts *f = trace_way_facts(w->o, message);
-    size_t n = 0;
+    const struct trace_index *ix = trace_way_index(w->o, message);
+    const struct trace_log *log = w->o->log;
 
-    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = w->o->log->kept.events[e].next, n++) {
-        struct slice middle = w->o->log->tags[w->o->log->kept.events[e].tag].origin.middle;
-        if (f[n].dest.at != NULL)
-            return f[n].dest;
+    for (uint32_t n = 0; n < ix->count; n++) {
+        struct slice middle = log->tags[log->kept.events[ix->events[n]].tag].origin.middle;
+        if (ix->facts[n].dest.at != NULL)
+            return ix->facts[n].dest;
         if (middle.len > 0)
             return middle;
     }
@@ -259,7 +258,7 @@ static void look_at(const struct trace_log *log, uint32_t event, const struct tr
         q->is_requeued = true;
         break;
     case TRACE_KIND_SENDER:
-    case TRACE_KIND_DELIVERY:
+    case TRACE_KIND_DELIVERY: /* whose recipient is cut; for others see has_delivery */
         q->is_queued = true;
         break;
     case TRACE_KIND_ARRIVED:
@@ -279,13 +278,13 @@ static void look_at(const struct trace_log *log, uint32_t event, const struct tr
 
 static struct in_queue state_in_queue(const struct walk *w, uint32_t message)
 {
-    const struct trace_log *log = w->o->log;
     const struct trace_message *m = walk_message(w, message);
-    const struct trace_facts *f = trace_way_facts(w->o, message);
-    struct in_queue q = {.state = TRACE_END_WAITS, .event = TRACE_NONE};
+    const struct trace_index *ix = trace_way_index(w->o, message);
+    struct in_queue q = {
+        .state = TRACE_END_WAITS, .event = TRACE_NONE, .is_queued = ix->has_delivery};
 
-    for (uint32_t e = m->first; e != TRACE_NONE; e = log->kept.events[e].next)
-        look_at(log, e, f++, &q);
+    for (uint32_t i = 0; i < ix->common_count; i++)
+        look_at(w->o->log, ix->events[ix->common[i]], &ix->facts[ix->common[i]], &q);
     bool is_gone = m->is_removed || q.is_requeued || !q.is_queued;
     if (q.state == TRACE_END_WAITS && is_gone)
         q.state = TRACE_END_UNKNOWN;
@@ -294,8 +293,8 @@ static struct in_queue state_in_queue(const struct walk *w, uint32_t message)
 
 bool trace_way_is_requeued(const struct walk *w, uint32_t message)
 {
-    for (uint32_t i = walk_message(w, message)->out; i != TRACE_NONE;
-         i = w->o->log->edges[i].next_out)
+    for (uint32_t i = walk_message(w, message)->plain; i != TRACE_NONE;
+         i = w->o->log->edges[i].next_alike)
         if (w->o->log->edges[i].kind == TRACE_EDGE_REQUEUE)
             return true;
     return false;
@@ -368,20 +367,23 @@ static void expect_copies(struct walk *w, uint32_t message, struct slice list, s
 void trace_way_expect(struct walk *w, uint32_t message, const struct names *names, size_t first)
 {
     const struct trace_log *log = w->o->log;
-    const struct trace_facts *f = trace_way_facts(w->o, message);
+    const struct trace_index *ix = trace_way_index(w->o, message);
     enum trace_program program = walk_program(w, message);
+    uint32_t *own;
 
     if (w->is_refused)
         return;
-    for (uint32_t e = walk_message(w, message)->first; e != TRACE_NONE;
-         e = log->kept.events[e].next, f++) {
-        if (log->kept.events[e].kind != TRACE_KIND_DECIDED || !trace_way_belongs(w->o, f, names))
+    size_t count = trace_way_own(w->o, message, names, &own);
+    for (size_t i = 0; i < count; i++) {
+        const struct trace_event *e = &log->kept.events[ix->events[own[i]]];
+        const struct trace_facts *f = &ix->facts[own[i]];
+        if (e->kind != TRACE_KIND_DECIDED)
             continue;
         if (f->copy.at != NULL)
-            expect_copies(w, message, f->copy, first,
-                          trace_log_may_be_cut(log, &log->kept.events[e]));
+            expect_copies(w, message, f->copy, first, trace_log_may_be_cut(log, e));
         if (program != TRACE_PROGRAM_SPLITMILTER &&
             !has_end(w->way, first, false, (struct slice){0}))
             trace_way_end_waiting(w, message, (struct leg){false, f->filter}, NULL);
     }
+    free(own);
 }

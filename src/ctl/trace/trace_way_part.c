@@ -21,19 +21,6 @@ bool names_have(const struct names *n, struct slice address)
     return false;
 }
 
-const struct trace_facts *trace_way_facts(const struct trace_way_options *o, uint32_t message)
-{
-    struct trace_message *m = &o->log->messages[message];
-    size_t n = 0;
-
-    if (m->facts != NULL)
-        return m->facts;
-    m->facts = mem_zalloc((m->event_count + 1) * sizeof *m->facts);
-    for (uint32_t e = m->first; e != TRACE_NONE; e = o->log->kept.events[e].next)
-        trace_log_facts(o->log, &o->log->kept.events[e], &m->facts[n++]);
-    return m->facts;
-}
-
 bool trace_way_belongs(const struct trace_way_options *o, const struct trace_facts *f,
                        const struct names *names)
 {

@@ -19,13 +19,48 @@ void names_add(struct names *n, struct slice address) __attribute__((nonnull));
 /* Is the address one of the names? Case does not matter. */
 bool names_have(const struct names *n, struct slice address) __attribute__((nonnull));
 
-/* Read the facts of all events of a message, in their order. Valid until the next sort. */
-const struct trace_facts *trace_way_facts(const struct trace_way_options *o, uint32_t message)
-    __attribute__((nonnull));
+/* What is known of the events of a message. Valid until the next sort. */
+const struct trace_index *trace_way_index(const struct trace_way_options *o, uint32_t message)
+    __attribute__((nonnull, returns_nonnull));
+
+/* Set the numbers of the events that are about one of the addresses, in their order. The array is
+ * for the caller to free. */
+size_t trace_way_own(const struct trace_way_options *o, uint32_t message, const struct names *names,
+                     uint32_t **out) __attribute__((nonnull));
 
 /* Do these facts name one of the addresses as the recipient, with its suffix or without? */
 bool trace_way_belongs(const struct trace_way_options *o, const struct trace_facts *f,
                        const struct names *names) __attribute__((nonnull));
+
+/* A recipient of a root, with the addresses that it has there. */
+struct trace_recipient {
+    struct slice name;
+    struct names names;
+};
+
+struct trace_recipient_slot {
+    uint64_t key; /* hash of a name, or the complement of the hash of an original address */
+    size_t n;     /* number of the recipient, plus 1; 0: free */
+};
+
+struct trace_recipients {
+    struct trace_recipient *items;
+    size_t count;
+    struct trace_recipient_slot *slots; /* hash table */
+    size_t slot_count, used;
+};
+
+/* Collect the recipients of a root: first from splitmilter's decisions, which have the addresses
+ * that the client gave, then from deliveries and refusals. If no line has one, there is one without
+ * address. */
+void trace_recipients_read(const struct trace_way_options *o, uint32_t root,
+                           struct trace_recipients *out) __attribute__((nonnull));
+void trace_recipients_clear(struct trace_recipients *all) __attribute__((nonnull));
+
+/* The text that says how many recipients of the message have no line; NULL: none. For the caller to
+ * free. */
+char *trace_recipients_missing(const struct trace_way_options *o, uint32_t root)
+    __attribute__((nonnull));
 
 /* Add to a way. The format of a text is that of printf(3). */
 void trace_way_step(const struct trace_way_options *o, struct trace_way *w,
