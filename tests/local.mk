@@ -599,6 +599,10 @@ UNIT_TESTS += %D%/unit/test_trace_line
 %C%_unit_test_trace_line_SOURCES = %D%/unit/test_trace_line.c
 %C%_unit_test_trace_line_LDADD = libctl.a $(UNIT_RELAY_LIBS) $(JANSSON_LIBS)
 
+UNIT_TESTS += %D%/unit/test_trace_select
+%C%_unit_test_trace_select_SOURCES = %D%/unit/test_trace_select.c
+%C%_unit_test_trace_select_LDADD = libctl.a $(UNIT_RELAY_LIBS) $(JANSSON_LIBS)
+
 UNIT_TESTS += %D%/unit/test_trace_way
 %C%_unit_test_trace_way_SOURCES = %D%/unit/test_trace_way.c
 %C%_unit_test_trace_way_LDADD = libctl.a $(UNIT_RELAY_LIBS) $(JANSSON_LIBS)

@@ -205,6 +205,20 @@ static const struct {
              "splitmilter[3]: 4Xy1234567z: to=<b@a.test>, canonical=<c@a.test>\n" U
              "postfix-in/lmtp[5]: 4Xy1234567z: to=<c@a.test>" RELAY "sent (250 one)\n",
      "b@a.test", "b@a.test: mail sent 250 one\n"},
+    /* an address that only orig_to= names */
+    {FRONT T "splitmilter[3]: 4Xy1234567z: to=<staff@a.test>, copy=archive\n" U
+             "postfix-in/lmtp[5]: 4Xy1234567z: to=<c@a.test>, orig_to=<staff@a.test>" RELAY
+             "sent (250 one)\n",
+     "staff@a.test", "staff@a.test: mail sent 250 one; copy archive waits \n"},
+    /* an instance in between has the address with its suffix, too */
+    {FRONT U "postfix-in/smtp[5]: 4Xy1234567z: to=<" COPY(
+         "anna@a.test") ">" RELAY "sent (250 2.0.0 Ok: queued as 4Xy1234568z)\n" U
+                        "postfix-mid/smtpd[1]: 4Xy1234568z: client=localhost[127.0.0.1]\n" U
+                        "postfix-mid/smtp[5]: 4Xy1234568z: to=<" COPY(
+                            "anna@a.test") ">" RELAY
+                                           "sent (250 2.0.0 Ok: queued as 6A00000000000001)\n" TAKEN
+                                               OUTCOME("sent (250 Ok)"),
+     "anna@a.test", "anna@a.test: mail waits ; copy archive sent 250 Ok\n"},
     /* splitmilter refuses */
     {FRONT T "splitmilter[3]: warning: 4Xy1234567z: to=<a@a.test>, status=tempfail (no table)\n",
      "a@a.test", "a@a.test: mail refused no table\n"},
@@ -476,6 +490,9 @@ static void write_way(const struct trace_way *w, struct buf *out)
         buf_addf(out, "missing: %s\n", w->missing[i]);
     for (size_t i = 1; i < w->step_count; i++)
         ck_assert_int_le(w->steps[i - 1].us, w->steps[i].us);
+    for (size_t i = 0; i < w->step_count; i++) /* each line is shown once */
+        for (size_t k = 0; k < i && w->steps[i].serial != TRACE_NONE; k++)
+            ck_assert_uint_ne(w->steps[k].serial, w->steps[i].serial);
 }
 
 /* Noon of 2026-12-01 in UTC: the present time of the tests. */
@@ -721,6 +738,9 @@ START_TEST(files_may_overlap)
     ck_assert_str_eq(
         buf_str(&out),
         "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n");
+    const struct trace_message *m =
+        &log->messages[trace_log_find(log, (struct slice){"4Xy1234567z", 11})];
+    ck_assert_uint_eq(m->event_count, 3 + 2 + 2 + 1);
     buf_clear(&out);
     free_log(log);
 }
@@ -834,7 +854,7 @@ END_TEST
 START_TEST(lines_that_wait_for_long_are_forgotten)
 {
     struct trace_log *log = new_log("anna@a.test");
-    char line[] = T "postfix/smtpd[1]: 4X00000000z: client=c[192.0.2.1]";
+    char line[] = T "postfix/smtpd[1]: 4X00000000z: client=c[192.0.2.1]          ";
 
     trace_log_follow(log);
     log->memory_max = 4U << 20;
@@ -850,6 +870,12 @@ START_TEST(lines_that_wait_for_long_are_forgotten)
                     "postfix/lmtp[9]: 4X00099998z: to=<anna@a.test>" RELAY "sent (250 x)\n");
     ck_assert(trace_log_settle(log));
     ck_assert_uint_eq(log->kept.count, 3); /* the arrival of the first one is gone */
+    ck_assert_uint_gt(log->older.count, 0);
+    snprintf(line, sizeof line, V "postfix/lmtp[9]: %.11s: to=<anna@a.test>, x",
+             log->older.events[0].text);
+    trace_log_add(log, line, strlen(line));
+    ck_assert(trace_log_settle(log));
+    ck_assert_uint_eq(log->kept.count, 5);
     free_log(log);
 }
 END_TEST
