@@ -617,6 +617,22 @@ def test_queue_and_history(r):
         assert alone.states(word, "--log", empty) == (["unknown"], ["sent"]), word
 
 
+def test_the_queue_leads_to_the_mail(r):
+    """The lines of the MTA do not have the word: the queue knows the id that they have."""
+    alone = Alone(r)
+    alone.sink.stop()
+    daemon = rig.start_splitrelay(r, alone.text, alone.address)
+    with rig.SmtpClient(alone.address) as c:
+        c.cmd("XFORWARD NAME=client.test ADDR=192.0.2.1 IDENT=4Xy1234567z")
+        assert c.mail("s@sender.test").code == 250
+        assert c.rcpt("anna@example.com.archive.copy.split.invalid").code == 250
+        assert c.data(b"Message-Id: <7@x>\r\n\r\nx\r\n").code == 250
+    daemon.wait_log("status=deferred")
+    stamp = time.strftime("%b %e %H:%M:%S")
+    log = r.write("mail.log", "".join(stamp + ln[15:] for ln in LINES[:1] + LINES[2:3] + LINES[4:]))
+    assert alone.states("7@x", "--log", log) == (["sent"], ["waits"])
+
+
 def test_styles(r):
     """The log of a listener, without time stamps, in each style."""
     for style in ("splitmilter", "postfix", "json"):
