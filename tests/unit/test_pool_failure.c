@@ -139,7 +139,7 @@ START_TEST(a_refused_connection_leaves_the_open_ones)
     ck_assert_uint_eq(fake.questions[0], 1 + UNIT_COUNT(threads));
     ck_assert_uint_eq(fake.open, 1);
     ck_assert_uint_eq(logged("does not answer"), 0);
-    ck_assert_uint_eq(logged("host a takes no more connections than the 1 that are open: no"), 1);
+    ck_assert_uint_eq(logged("host a takes no connection beside the 1 that are open: no"), 1);
 }
 END_TEST
 

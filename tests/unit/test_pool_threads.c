@@ -119,6 +119,71 @@ START_TEST(a_host_that_is_killed_while_a_question_is_open_has_failed)
 }
 END_TEST
 
+START_TEST(a_host_that_takes_no_connection_in_time_and_is_silent_has_failed)
+{
+    struct question held;
+
+    make_pool(2, LONG_MS, LONG_MS);
+    fake.hosts[0].is_local = true;
+    begin_held(&held, WAIT_MS);
+    fake.moods[0] = MOOD_DEAF;
+    expect("b", 2400);
+    ck_assert_uint_eq(logged("host a does not answer: no connection?"), 1);
+    end_held(&held, "a");
+    ck_assert_uint_eq(logged("host a answers again"), 1);
+}
+END_TEST
+
+START_TEST(a_host_that_takes_no_connection_in_time_but_answers_has_not_failed)
+{
+    struct question held, deaf;
+
+    make_pool(2, LONG_MS, LONG_MS);
+    fake.hosts[0].is_local = true;
+    expect("a", WAIT_MS);
+    begin_held(&held, WAIT_MS);
+    fake.moods[0] = MOOD_DEAF;
+    question_begin(&deaf, 2400);
+    wait_for_count(&fake.connects[0], 2);
+    end_held(&held, "a");
+    question_end(&deaf, "a"); /* over the connection that is idle now */
+    ck_assert_uint_eq(logged("host a does not answer"), 0);
+}
+END_TEST
+
+START_TEST(a_single_host_is_tried_twice_beside_open_connections)
+{
+    struct question held;
+
+    make_pool(1, LONG_MS, LONG_MS);
+    begin_held(&held, WAIT_MS);
+    fake.moods[0] = MOOD_BREAKS_ONCE;
+    expect("a", WAIT_MS);
+    ck_assert_uint_eq(fake.connects[0], 3);
+    ck_assert_uint_eq(logged("host"), 0);
+    end_held(&held, "a");
+}
+END_TEST
+
+START_TEST(a_connection_that_breaks_late_after_it_was_idle_is_replaced)
+{
+    struct question late;
+
+    make_pool(2, LONG_MS, LONG_MS);
+    fake.hosts[0].is_local = true;
+    expect("a", WAIT_MS);
+    int64_t begin_ms = clock_now_ms();
+    begin_held(&late, 4000);
+    while (clock_now_ms() - begin_ms < 2200) /* more than the share of host a */
+        pause_ms(1);
+    fake.generation[0]++;
+    end_held(&late, "a");
+    ck_assert_uint_eq(fake.connects[0], 2);
+    ck_assert_uint_eq(fake.questions[1], 0);
+    ck_assert_uint_eq(logged("host"), 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("pool_threads");
@@ -130,5 +195,9 @@ int main(void)
     tcase_add_test(tests, a_look_up_connects_when_the_connection_that_it_waits_for_is_closed);
     tcase_add_test(tests, a_look_up_connects_when_the_connection_that_it_waits_for_breaks);
     tcase_add_test(tests, a_host_that_is_killed_while_a_question_is_open_has_failed);
+    tcase_add_test(tests, a_host_that_takes_no_connection_in_time_and_is_silent_has_failed);
+    tcase_add_test(tests, a_host_that_takes_no_connection_in_time_but_answers_has_not_failed);
+    tcase_add_test(tests, a_single_host_is_tried_twice_beside_open_connections);
+    tcase_add_test(tests, a_connection_that_breaks_late_after_it_was_idle_is_replaced);
     return unit_run("pool_threads", tests);
 }
