@@ -127,6 +127,7 @@ EXTRA_DIST += \
 	%D%/rig/envelopes.py \
 	%D%/rig/exim.py \
 	%D%/rig/duplicator.py \
+	%D%/rig/fake_ldap.py \
 	%D%/rig/filter.py \
 	%D%/rig/fleet.py \
 	%D%/rig/gate.py \
