@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The files and options of TLS. Each connection reads the files of its table, so that new ones are
- * used. With a client certificate, connections share what was read until a file changes: built with
- * GnuTLS, OpenLDAP's library (2.5 and 2.6) loses the memory of certificate and key, 16 kB, each
- * time that it reads them.
+ * used. With a client certificate, connections share what was read until a file changes, or a file
+ * is added to tls_ca_cert_dir, removed or renamed: built with GnuTLS, OpenLDAP's library (2.5 and
+ * 2.6) loses the memory of certificate and key, 16 kB, each time that it reads them.
  */
 #include "table/module_ldap_private.h"
 #include "base/mem.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const files[] = {"tls_ca_cert_file", "tls_cert", "tls_key"};
+static const char *const files[] = {"tls_ca_cert_file", "tls_ca_cert_dir", "tls_cert", "tls_key"};
 
 enum { FILE_COUNT = sizeof files / sizeof files[0] };
 

@@ -8,6 +8,7 @@ SPLIT_LOOKUPS, SPLIT_INJECTIONS, SPLIT_TABLE_MESSAGES, SPLIT_RECONNECTS: see rig
 import os
 import random
 import shutil
+import subprocess
 import time
 
 import rig
@@ -393,6 +394,24 @@ def test_client_certificate(r):
         os.rename(f"{path}.new", path)
         gate.cut()
         rig.wait_for(lambda expected=expected: query.ask("near@example.com") == expected, 20, f"{expected} with {certificate}", query.log)
+
+
+def test_directory_of_authorities(r):
+    """The certificate of an authority that is added to tls_ca_cert_dir is used by new connections, also with a client certificate."""
+    backend = filled(r)
+    client = backend.authority.issue("client", "DNS:client.test").path
+    for name, more in (("plain", {}), ("client", {"tls_cert": client, "tls_key": client})):
+        if more and rig.instrumented():
+            continue  # OpenLDAP's library loses the memory of a client certificate
+        directory = r.path(f"{name}-authorities")
+        os.mkdir(directory)
+        trusted = {"tls_ca_cert_file": None, "tls_ca_cert_dir": directory, "tls_require_cert": "yes", "server_host": backend.server.ldaps_url}
+        query = TableQuery(r, backend.write(name, {**backend.plain, **trusted, **more}), seconds=5, name=name)
+        assert query.ask("near@example.com").kind == FAILED
+        shutil.copy(backend.authority.path, os.path.join(directory, "ca.pem"))
+        subprocess.run(["openssl", "rehash", directory], check=True, timeout=60 * rig.TIME_FACTOR)
+        rig.wait_for(lambda query=query: query.ask("near@example.com") == (FOUND, b"near@x.test"), 20, "the new authority", query.log)
+        query.stop()
 
 
 if __name__ == "__main__":
