@@ -113,6 +113,31 @@ static int share_files(struct module_ldap_link *link, const struct module_ldap_s
     return rc;
 }
 
+/* Return whether the library makes a context with the cipher suite; NULL: with none. */
+static bool takes_suite(const char *suite)
+{
+    int is_server = 0;
+    LDAP *ld;
+
+    if (ldap_initialize(&ld, "ldapi://%2F") != LDAP_SUCCESS)
+        return true;
+    bool is_taken = (suite == NULL ||
+                     ldap_set_option(ld, LDAP_OPT_X_TLS_CIPHER_SUITE, suite) == LDAP_OPT_SUCCESS) &&
+                    ldap_set_option(ld, LDAP_OPT_X_TLS_NEWCTX, &is_server) == LDAP_OPT_SUCCESS;
+    ldap_unbind_ext(ld, NULL, NULL);
+    return is_taken;
+}
+
+int module_ldap_tls_check(const struct cf *cf, struct err *err)
+{
+    const char *suite = cf_text(cf, "tls_cipher_suite");
+
+    if (suite == NULL || suite[0] == '\0' || takes_suite(suite) || !takes_suite(NULL))
+        return 0;
+    cf_fault(cf, "tls_cipher_suite", err, "the library of TLS does not know %.200s", suite);
+    return -1;
+}
+
 int module_ldap_tls_prepare(struct module_ldap_link *link, const struct module_ldap_settings *s,
                             struct err *err)
 {

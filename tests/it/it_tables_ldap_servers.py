@@ -263,6 +263,7 @@ def test_files_that_are_refused(r):
         ({"server_host": f"ldap://x/{SUFFIX}"}, "only scheme"),
         ({"server_host": "ldaps://x", "start_tls": "yes"}, "TLS already"),
         ({"search_base": "no dn"}, "no distinguished name"),
+        ({"tls_cipher_suite": "no such cipher"}, "tls_cipher_suite: the library of TLS does not know no such cipher"),
         ({"query_filter": "(mail=%s"}, "no filter"),
         ({"query_filter": "(&(mail=%s)(x))"}, "no filter"),
         ({"query_filter": "(!" * 60 + "(mail=%s)" + ")" * 60}, "nested deeper"),
