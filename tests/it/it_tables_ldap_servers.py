@@ -279,6 +279,8 @@ def test_files_that_are_refused(r):
         ({"lookup_wildcards": "no"}, "lookup_wildcards"),
         ({"bind_pw": "tops3cret", "bindpw": "tops3cret"}, "bindpw"),
     ):
+        if "tls_cipher_suite" in more and rig.instrumented():
+            continue  # GnuTLS loses the memory of a cipher suite that it does not know
         code, out, path = opened({**GOOD, **more})
         assert "tops3cret" not in out, out
         if text is None:
