@@ -4,7 +4,10 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+
+static atomic_uint connections; /* that have a state */
 
 struct conn *conn_of(SMFICTX *ctx, struct snapshot_slot *slot)
 {
@@ -15,9 +18,15 @@ struct conn *conn_of(SMFICTX *ctx, struct snapshot_slot *slot)
         c->snapshot = snapshot_slot_get(slot);
         c->scratch = table_scratch_new();
         smfi_setpriv(ctx, c);
+        atomic_fetch_add(&connections, 1);
         counters_mta_entered();
     }
     return c;
+}
+
+unsigned conn_count(void)
+{
+    return atomic_load(&connections);
 }
 
 static void targets_add(struct conn_targets *t, char *target)
@@ -61,6 +70,7 @@ void conn_close(struct conn *c)
     snapshot_unref(c->snapshot);
     free(c);
     counters_mta_left();
+    atomic_fetch_sub(&connections, 1);
 }
 
 void conn_keep(struct conn *c, const struct policy_decision *d, SMFICTX *ctx)

@@ -52,6 +52,9 @@ struct conn *conn_of(SMFICTX *ctx, struct snapshot_slot *slot)
  * state. */
 void conn_close(struct conn *c);
 
+/* Return the number of connections that have a state. */
+unsigned conn_count(void);
+
 /* Free the state of the message, at its end or abort. */
 void conn_forget_message(struct conn *c) __attribute__((nonnull));
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* splitmilter: command line, sockets, signals. callbacks.c and the core library do the rest. */
 #include "callbacks.h"
+#include "conn.h"
 #include "config/config_restart.h"
 #include "counters.h"
 #include "policy/daemon.h"
@@ -33,6 +34,7 @@ struct reloader {
     const char *config_path;
     struct snapshot *started; /* has the options that change only at a restart; never freed */
     int64_t begun_us;         /* clock_now_us() of the start */
+    pthread_mutex_t work;     /* held while files and tables are read */
 };
 
 static void reload(struct reloader *r)
@@ -83,16 +85,20 @@ static void refresh(struct reloader *r, struct watch *watch)
 static void *reload_thread(void *arg)
 {
     static const struct timespec interval = {.tv_nsec = WATCH_INTERVAL_MS * 1000000L};
+    struct reloader *r = arg;
     struct watch *watch = watch_new();
     sigset_t set;
 
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     for (;;) {
-        if (sigtimedwait(&set, NULL, &interval) == SIGUSR1)
-            reload(arg);
+        bool is_asked = sigtimedwait(&set, NULL, &interval) == SIGUSR1;
+        pthread_mutex_lock(&r->work);
+        if (is_asked)
+            reload(r);
         else
-            refresh(arg, watch);
+            refresh(r, watch);
+        pthread_mutex_unlock(&r->work);
     }
     return NULL;
 }
@@ -246,12 +252,24 @@ out:
     return status;
 }
 
+/*
+ * End the process after libmilter has stopped. The threads of its connections go on, and so does
+ * the reload thread. As long as one of them may be in the library of a database, the exit handlers
+ * of that library must not run, because they free what it uses.
+ */
+static int end(struct reloader *r, int code)
+{
+    if (conn_count() > 0 || pthread_mutex_trylock(&r->work) != 0)
+        _exit(code);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct daemon_options options;
     /* These are static, because the reload thread uses them until the process ends. */
     static struct snapshot_slot slot;
-    static struct reloader reloader;
+    static struct reloader reloader = {.work = PTHREAD_MUTEX_INITIALIZER};
     struct err err;
     int code = daemon_parse_options(argc, argv, "splitmilter", &options);
 
@@ -267,8 +285,8 @@ int main(int argc, char **argv)
     snapshot_slot_init(&slot, first);
     reloader.slot = &slot;
     reloader.config_path = options.config_path;
-    code = options.check_only ? EXIT_OK : serve(&slot, &reloader);
-    if (options.check_only)
-        snapshot_slot_clear(&slot);
-    return code;
+    if (!options.check_only)
+        return end(&reloader, serve(&slot, &reloader));
+    snapshot_slot_clear(&slot);
+    return EXIT_OK;
 }

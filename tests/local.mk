@@ -135,6 +135,7 @@ EXTRA_DIST += \
 	%D%/rig/envelopes.py \
 	%D%/rig/exim.py \
 	%D%/rig/duplicator.py \
+	%D%/rig/fake_ldap.py \
 	%D%/rig/filter.py \
 	%D%/rig/fleet.py \
 	%D%/rig/gate.py \
@@ -491,6 +492,10 @@ UNIT_TESTS += %D%/unit/test_pool
 UNIT_TESTS += %D%/unit/test_pool_failure
 %C%_unit_test_pool_failure_SOURCES = %D%/unit/test_pool_failure.c %D%/unit/pool_unit.c %D%/unit/pool_unit.h
 %C%_unit_test_pool_failure_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_pool_threads
+%C%_unit_test_pool_threads_SOURCES = %D%/unit/test_pool_threads.c %D%/unit/pool_unit.c %D%/unit/pool_unit.h
+%C%_unit_test_pool_threads_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_process
 %C%_unit_test_process_SOURCES = %D%/unit/test_process.c

@@ -95,17 +95,46 @@ static void configure_library(void)
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+/* open(2) for SQLite, with the signature that it wants. If the index of the log cannot be opened
+ * for writing (EMFILE, EIO), SQLite would open it for reading, and all connections of the process,
+ * later ones too, could not write for as long as one of them is open. */
+static int open_file(const char *path, int flags, int mode)
+{
+    static const char suffix[] = "-shm";
+    size_t len = strlen(path);
+
+    if ((flags & O_ACCMODE) == O_RDONLY && len >= sizeof suffix - 1 &&
+        strcmp(path + len - (sizeof suffix - 1), suffix) == 0) {
+        errno = EACCES;
+        return -1;
+    }
+    return open(path, flags, mode);
+}
+
+static void configure_for_writing(void)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+
+    vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_file);
+}
+
 static enum db_status open_handle(struct db_sqlite *s, struct err *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static pthread_once_t once = PTHREAD_ONCE_INIT, once_for_writing = PTHREAD_ONCE_INIT;
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE |
                 (s->access == DB_WRITE ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
 
     pthread_once(&once, configure_library);
+    if (s->access == DB_WRITE)
+        pthread_once(&once_for_writing, configure_for_writing);
     if (sqlite3_open_v2(s->path, &s->handle, flags, NULL) != SQLITE_OK) {
         if (s->handle != NULL)
             return db_sqlite_fault(s, "open", err);
         err_set(err, "%s: no memory", s->path);
+        return DB_FAULT;
+    }
+    if (s->access == DB_WRITE && sqlite3_db_readonly(s->handle, "main") != 0) {
+        err_set(err, "%s cannot be opened for writing", s->path);
         return DB_FAULT;
     }
     sqlite3_extended_result_codes(s->handle, 1);

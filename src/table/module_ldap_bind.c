@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "table/module_ldap_private.h"
+#include "base/ascii.h"
 #include "base/clock.h"
 
 #include <stdio.h>
@@ -65,15 +66,26 @@ static void limit_waits(LDAP *ld, int64_t deadline_ms)
     ldap_set_option(ld, LDAP_OPT_TIMEOUT, &t);
 }
 
+/* How strong the layer of SASL has to be. Cyrus SASL 2.1.28 loses 17 kB with each connection for
+ * which DIGEST-MD5 makes a layer that encrypts (with RC4 or DES). A layer that protects against
+ * changes (ssf 1) is made without them. */
+static void choose_layer(const struct module_ldap_settings *s, char *properties, size_t size)
+{
+    long min = cf_number(s->cf, "sasl_minssf");
+    bool has_choice = !ascii_equal(text_of(s, "sasl_mechs"), "DIGEST-MD5") || min > 1;
+
+    snprintf(properties, size, has_choice ? "minssf=%ld" : "minssf=%ld,maxssf=1", min);
+}
+
 static int bind_sasl(struct module_ldap_link *link, const struct module_ldap_settings *s,
                      int64_t deadline_ms, struct err *err)
 {
     LDAPMessage *message = NULL;
     const char *mechanism = NULL;
-    char properties[32];
+    char properties[48];
     int msgid, rc;
 
-    snprintf(properties, sizeof properties, "minssf=%ld", cf_number(s->cf, "sasl_minssf"));
+    choose_layer(s, properties, sizeof properties);
     if (ldap_set_option(link->ld, LDAP_OPT_X_SASL_SECPROPS, properties) != LDAP_OPT_SUCCESS) {
         err_set(err, "the LDAP library has no SASL");
         return -1;

@@ -104,6 +104,10 @@ void module_ldap_link_close(struct module_ldap_link *link);
 struct module_ldap_tls *module_ldap_tls_new(void)
     __attribute__((returns_nonnull, warn_unused_result));
 void module_ldap_tls_free(struct module_ldap_tls *tls);
+/* Check tls_cipher_suite of a parameter file. Each connection that uses one that is unknown would
+ * fail, and lose 8 kB in GnuTLS. -1 with `err`. */
+int module_ldap_tls_check(const struct cf *cf, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 /* Set the options of TLS for a link, before the handshake. -1 with `err`: a file cannot be used. */
 int module_ldap_tls_prepare(struct module_ldap_link *link, const struct module_ldap_settings *s,

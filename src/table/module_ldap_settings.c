@@ -291,7 +291,8 @@ struct module_ldap_settings *module_ldap_settings_open(const struct cf *cf,
     s->query = query;
     s->tls = module_ldap_tls_new();
     if (read_values(s, err) == 0 && read_bind(s, err) == 0 && read_servers(s, err) == 0 &&
-        read_attributes(s, err) == 0 && check_base(s, err) == 0 && check_filter(s, err) == 0)
+        read_attributes(s, err) == 0 && check_base(s, err) == 0 && check_filter(s, err) == 0 &&
+        module_ldap_tls_check(cf, err) == 0)
         return s;
     module_ldap_settings_close(s);
     return NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The files and options of TLS. Each connection reads the files of its table, so that new ones are
- * used. With a client certificate, connections share what was read until a file changes: built with
- * GnuTLS, OpenLDAP's library (2.5 and 2.6) loses the memory of certificate and key, 16 kB, each
- * time that it reads them.
+ * used. With a client certificate, connections share what was read until a file changes, or a file
+ * is added to tls_ca_cert_dir, removed or renamed: built with GnuTLS, OpenLDAP's library (2.5 and
+ * 2.6) loses the memory of certificate and key, 16 kB, each time that it reads them.
  */
 #include "table/module_ldap_private.h"
 #include "base/mem.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *const files[] = {"tls_ca_cert_file", "tls_cert", "tls_key"};
+static const char *const files[] = {"tls_ca_cert_file", "tls_ca_cert_dir", "tls_cert", "tls_key"};
 
 enum { FILE_COUNT = sizeof files / sizeof files[0] };
 
@@ -111,6 +111,31 @@ static int share_files(struct module_ldap_link *link, const struct module_ldap_s
     }
     pthread_mutex_unlock(&tls->lock);
     return rc;
+}
+
+/* Return whether the library makes a context with the cipher suite; NULL: with none. */
+static bool takes_suite(const char *suite)
+{
+    int is_server = 0;
+    LDAP *ld;
+
+    if (ldap_initialize(&ld, "ldapi://%2F") != LDAP_SUCCESS)
+        return true;
+    bool is_taken = (suite == NULL ||
+                     ldap_set_option(ld, LDAP_OPT_X_TLS_CIPHER_SUITE, suite) == LDAP_OPT_SUCCESS) &&
+                    ldap_set_option(ld, LDAP_OPT_X_TLS_NEWCTX, &is_server) == LDAP_OPT_SUCCESS;
+    ldap_unbind_ext(ld, NULL, NULL);
+    return is_taken;
+}
+
+int module_ldap_tls_check(const struct cf *cf, struct err *err)
+{
+    const char *suite = cf_text(cf, "tls_cipher_suite");
+
+    if (suite == NULL || suite[0] == '\0' || takes_suite(suite) || !takes_suite(NULL))
+        return 0;
+    cf_fault(cf, "tls_cipher_suite", err, "the library of TLS does not know %.200s", suite);
+    return -1;
 }
 
 int module_ldap_tls_prepare(struct module_ldap_link *link, const struct module_ldap_settings *s,

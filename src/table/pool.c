@@ -102,11 +102,12 @@ static void keep(struct pool *p, const struct pool_chosen *c, bool is_lost)
     h->has_failed = false;
     h->failures = 0;
     h->is_doubted = false;
+    h->answered_ms = clock_now_ms();
     if (is_lost) {
         h->established--;
         pool_leave(p, c->host);
     } else {
-        p->idle[p->idle_count++] = (struct pool_idle){c->connection, c->host, clock_now_ms()};
+        p->idle[p->idle_count++] = (struct pool_idle){c->connection, c->host, h->answered_ms};
     }
     pthread_cond_broadcast(&p->freed);
     pthread_mutex_unlock(&p->lock);
@@ -139,18 +140,22 @@ static bool note_failure(struct pool *p, struct pool_host_state *h, const struct
 /* What a host does that has not answered. */
 enum failure {
     FAILURE_HOST, /* it cannot be reached, or breaks connections: it is not asked for a while */
-    FAILURE_FULL, /* it takes no more connections than those that are open */
+    FAILURE_FULL, /* it takes no connection beside those that are open */
     FAILURE_LATE, /* it was given too little time for a connection */
 };
 
 /* With the lock held. is_late: no connection was made in time. has_connection: it was over an open
- * connection. */
-static enum failure understand_failure(const struct pool_host_state *h, const struct pool_chosen *c,
+ * connection. A host that neither takes a connection in time nor answers over an open one meanwhile
+ * may be hanging: it counts as failed if there is another one, or if a question was late. */
+static enum failure understand_failure(const struct pool *p, const struct pool_chosen *c,
                                        bool is_late, bool has_connection)
 {
+    const struct pool_host_state *h = &p->hosts[c->host];
+    bool is_silent = h->is_doubted || (p->host_count > 1 && h->answered_ms < c->begin_ms);
+
     if (is_late && !c->is_fair)
         return FAILURE_LATE;
-    if (!has_connection && h->established > 0 && !(is_late && h->is_doubted))
+    if (!has_connection && h->established > 0 && !(is_late && is_silent))
         return FAILURE_FULL;
     return FAILURE_HOST;
 }
@@ -165,7 +170,7 @@ static void give_up(struct pool_asking *a, const struct pool_chosen *c, bool is_
     bool is_new = false, is_full = false;
 
     pthread_mutex_lock(&p->lock);
-    enum failure failure = understand_failure(h, c, is_late, has_connection);
+    enum failure failure = understand_failure(p, c, is_late, has_connection);
     size_t established = h->established;
     if (failure == FAILURE_HOST) {
         is_new = note_failure(p, h, why);
@@ -184,7 +189,7 @@ static void give_up(struct pool_asking *a, const struct pool_chosen *c, bool is_
     if (is_new)
         log_warning("%s: host %s does not answer: %s", p->name, h->host->name, why->text);
     if (is_full)
-        log_warning("%s: host %s takes no more connections than the %zu that are open: %s", p->name,
+        log_warning("%s: host %s takes no connection beside the %zu that are open: %s", p->name,
                     h->host->name, established, why->text);
     buf_addf(&a->reasons, "%shost %s: %s", a->reasons.len == 0 ? "" : "; ", h->host->name,
              why->text);
@@ -238,14 +243,20 @@ static bool connect_host(struct pool *p, struct pool_chosen *c, struct err *err)
     return c->connection != NULL;
 }
 
-/* May the host be asked once more? Of connections that it refuses, only if there is no other host,
- * and none is open. */
-static bool may_try_again(struct pool *p, const struct pool_chosen *c, bool was_idle)
+/* May the host be asked once more, because its connection broke after it was idle, or because there
+ * is no other host? Not if it refuses a connection beside those that are open. */
+static bool may_try_again(const struct pool_asking *a, struct pool_chosen *c, bool was_idle,
+                          bool is_connected)
 {
+    struct pool *p = a->p;
+
+    if (was_idle)
+        pool_share_time(a, c); /* the question may have taken long */
     pthread_mutex_lock(&p->lock);
-    bool may = was_idle || (p->host_count == 1 && p->hosts[c->host].established == 0);
+    bool is_open = p->hosts[c->host].established > 0;
     pthread_mutex_unlock(&p->lock);
-    return may && !is_over(c->deadline_ms);
+    return (was_idle || (p->host_count == 1 && (is_connected || !is_open))) &&
+           !is_over(c->deadline_ms);
 }
 
 /* Ask the chosen host. Unless ANSWER_BROKEN, its connection is back in the pool. */
@@ -255,7 +266,7 @@ static enum table_answer ask_host(struct pool_asking *a, struct pool_chosen *c, 
     enum table_answer answer = ANSWER_BROKEN;
     bool is_connected = false, was_idle = false;
 
-    for (int i = 0; i < ATTEMPTS && (i == 0 || may_try_again(p, c, was_idle)); i++) {
+    for (int i = 0; i < ATTEMPTS && (i == 0 || may_try_again(a, c, was_idle, is_connected)); i++) {
         was_idle = c->connection != NULL;
         is_connected = was_idle || connect_host(p, c, err);
         if (is_connected)

@@ -20,8 +20,9 @@
  * Connections: at most POOL_CONNECTIONS_MAX to all hosts together, and at most
  * POOL_HOST_CONNECTIONS_MAX to one of several; a look-up waits for one until its deadline. A host
  * that refuses a connection beside those that are open has not failed: the look-up asks another
- * host, or waits for one of the open connections. Idle ones are closed after the idle interval, at
- * the next look-up.
+ * host, or waits for one of the open connections. One of several that takes no connection in time,
+ * and gives no answer over an open one meanwhile, has failed. Idle ones are closed after the idle
+ * interval, at the next look-up.
  *
  * Log: one warning when a host fails, one line when it answers again.
  */

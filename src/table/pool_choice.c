@@ -188,16 +188,23 @@ static bool take_connection(struct pool_asking *a, struct pool_chosen *out,
     return true;
 }
 
+void pool_share_time(const struct pool_asking *a, struct pool_chosen *c)
+{
+    c->begin_ms = clock_now_ms();
+    int64_t share_ms = (a->deadline_ms - c->begin_ms) / (int64_t)c->left;
+    c->deadline_ms = c->begin_ms + share_ms;
+    c->is_fair = share_ms >= a->fair_ms;
+}
+
 enum pool_choice pool_choose(struct pool_asking *a, struct pool_chosen *out,
                              struct pool_closing *closing)
 {
     struct pool *p = a->p;
-    size_t left;
 
     for (;;) {
         close_expired(p, closing);
-        out->host = choose_host(a, &left);
-        if (left == 0)
+        out->host = choose_host(a, &out->left);
+        if (out->left == 0)
             return CHOICE_NO_HOST;
         if (clock_now_ms() >= a->deadline_ms)
             return CHOICE_NO_TIME;
@@ -211,13 +218,10 @@ enum pool_choice pool_choose(struct pool_asking *a, struct pool_chosen *out,
             return CHOICE_NO_ROOM;
     }
     struct pool_host_state *h = &p->hosts[out->host];
-    int64_t now_ms = clock_now_ms();
-    int64_t share_ms = (a->deadline_ms - now_ms) / (int64_t)left;
-    out->deadline_ms = now_ms + share_ms;
-    out->is_fair = share_ms >= a->fair_ms;
+    pool_share_time(a, out);
     a->is_tried[out->host] = true;
     /* One look-up finds out whether a host is back; the others do not wait for it. */
     if (h->has_failed)
-        h->retry_at_ms = now_ms + pool_back_off_ms(p, ++h->failures);
+        h->retry_at_ms = out->begin_ms + pool_back_off_ms(p, ++h->failures);
     return CHOICE_OK;
 }

@@ -18,6 +18,7 @@ struct pool_host_state {
     bool has_failed;
     unsigned failures;   /* with has_failed: how often it was tried since */
     int64_t retry_at_ms; /* with has_failed */
+    int64_t answered_ms; /* when it answered last */
     /* A question took all of its time. Only a new connection tells whether the question or the host
      * is slow, so the idle ones are not used before that. */
     bool is_doubted;
@@ -60,8 +61,10 @@ struct pool_asking {
 /* A host, and a connection to it. */
 struct pool_chosen {
     size_t host;
+    size_t left;         /* the hosts that may be asked, with this one */
     void *connection;    /* NULL: one has to be made, for which there is room */
-    int64_t deadline_ms; /* for making a connection */
+    int64_t begin_ms;    /* of the time for making a connection */
+    int64_t deadline_ms; /* the end of this time */
     bool is_fair;        /* see fair_ms */
 };
 
@@ -85,6 +88,10 @@ void pool_close_idle_of(struct pool *p, size_t host, struct pool_closing *closin
 
 /* The time for which a host that has failed is left alone, after so many further failures. */
 int64_t pool_back_off_ms(const struct pool *p, unsigned failures) __attribute__((nonnull));
+
+/* Give the chosen host its share of the time that is left, for making a connection; also without
+ * the lock. */
+void pool_share_time(const struct pool_asking *a, struct pool_chosen *c) __attribute__((nonnull));
 
 /* Choose a host that the question was not put to, and a connection; wait for room. */
 enum pool_choice pool_choose(struct pool_asking *a, struct pool_chosen *out,

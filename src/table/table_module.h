@@ -77,7 +77,7 @@ struct table_module {
      *   ANSWER_FAILED  the query or its answer is at fault, as it would be at each host; the
      *                  connection is usable
      *   ANSWER_LIMIT   as ANSWER_FAILED, where the key exceeds a limit, or cannot be quoted. Of
-     * other faults table_external.c finds out whether the key is the reason
+     *                  other faults table_external.c finds out whether the key is the reason
      *
      * Where the connection is not usable with another answer than ANSWER_BROKEN (what remains of
      * the answer was not read), the module sets result->is_lost, and the pool disconnects. If the

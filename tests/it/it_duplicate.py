@@ -183,7 +183,7 @@ def test_reply_within_the_content(r):
             c.rcpt("a@x.test")
             assert c.cmd("DATA").code == 354
             c.write(b"Subject: large\r\n\r\n" + b"".join(b"%06d " % n + b"x" * 90 + b"\r\n" for n in range(3000)))
-            assert said.wait(20)
+            assert said.wait(20 * rig.TIME_FACTOR)
             c.write(b"".join(b"%06d " % n + b"x" * 90 + b"\r\n" for n in range(3000)) + b".\r\n")
             reply = c.read()
             assert re.match(last, str(reply)), (text, then, reply)

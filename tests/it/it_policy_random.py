@@ -194,7 +194,7 @@ def run(r, on_failure, make):
         thread.join(60 + MESSAGES / 2)
         assert not thread.is_alive(), "a client does not end"
     done.set()
-    threads[-1].join(20)
+    threads[-1].join(20 * rig.TIME_FACTOR)
     sent = time.monotonic() - start
     assert not book.faults, book.faults
     t.settle(120 + MESSAGES / 20)

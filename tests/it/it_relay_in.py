@@ -483,7 +483,7 @@ def test_stop_with_a_message_under_way(r):
         c.write(b"Subject: late\r\n\r\n.\r\n")
         assert c.read().code == 250
         assert c.read().code == 421
-    assert t.daemon.popen.wait(timeout=15) == 0
+    assert t.daemon.popen.wait(timeout=15 * rig.TIME_FACTOR) == 0
     t.start()
     t.sink.wait(1)
     assert subjects(t.sink) == ["late"]
@@ -517,7 +517,7 @@ def test_exit_codes_and_options(r):
     t.sink.wait(1)
     for sig in (signal.SIGINT, signal.SIGHUP):
         t.daemon.signal(sig)
-        assert t.daemon.popen.wait(timeout=15) == 0
+        assert t.daemon.popen.wait(timeout=15 * rig.TIME_FACTOR) == 0
         t.start()
 
 

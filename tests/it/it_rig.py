@@ -96,6 +96,25 @@ def test_nothing_is_left_when_killed(r):
     rig.wait_for(lambda: not os.path.exists(directory), 10, "the removal of the directory")
 
 
+def test_end_of_a_slow_guardian(r):
+    """The time that the guardian has for its end is multiplied, too. Here it never ends in time."""
+    script = r.write(
+        "slow.py",
+        "import os, signal, subprocess, rig\n"
+        "s = rig.Session('slow')\n"
+        "os.kill(s._guardian.pid, signal.SIGSTOP)\n"
+        "try:\n"
+        "    s.close()\n"
+        "except subprocess.TimeoutExpired as e:\n"
+        "    print(e.timeout)\n"
+        "os.kill(s._guardian.pid, signal.SIGCONT)\n"
+        "s._guardian.wait()\n",
+    )
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(__file__))), SPLIT_TIME_FACTOR="0.01")
+    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, env=env, timeout=100 * rig.TIME_FACTOR, check=True)
+    assert float(done.stdout) == 0.2, done.stdout
+
+
 def test_waiting_is_bounded(_r):
     """A predicate that never holds ends in a failure that says what was missing."""
     start = time.monotonic()

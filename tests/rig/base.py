@@ -136,7 +136,7 @@ class Session:
             shutil.rmtree(self.directory, ignore_errors=True)
         self._guardian.stdin.write(b"done")
         self._guardian.stdin.close()
-        self._guardian.wait(timeout=20)
+        self._guardian.wait(timeout=20 * TIME_FACTOR)
         for lock in self._locks:
             lock.close()
 

@@ -130,7 +130,7 @@ class Daemon:
         """Send SIGKILL, and wait for the end."""
         if self.running:
             self.popen.kill()
-        self.popen.wait(timeout=20)
+        self.popen.wait(timeout=20 * TIME_FACTOR)
 
     def stop(self, seconds=20):
         """Send SIGTERM (or stop_signal), and wait for the end; the exit status must be 0."""

@@ -91,7 +91,7 @@ class FleetMachine:
         if popen is None:
             return
         popen.kill()
-        popen.wait(timeout=20)
+        popen.wait(timeout=20 * TIME_FACTOR)
         popen.stdout.close()
         wait_for(lambda: not os.path.exists(f"/proc/{self._init}"), 20, f"the end of {self.name}")
         subprocess.run(["ip", "link", "delete", f"to-{self.name}"], stderr=subprocess.DEVNULL, check=False)  # if it is still there

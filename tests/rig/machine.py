@@ -185,7 +185,7 @@ class Machine:
         if popen is None:
             return
         popen.kill()
-        popen.wait(timeout=20)
+        popen.wait(timeout=20 * TIME_FACTOR)
         wait_for(lambda: not os.path.exists(f"/proc/{self._init}"), 20, "the machine to end")
         for directory, _, _ in os.walk(self._cgroup, topdown=False):
             wait_for(lambda d=directory: self._is_removed(d), 10, f"an empty {directory}")

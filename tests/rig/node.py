@@ -6,7 +6,7 @@ import threading
 import time
 
 from . import metrics
-from .base import Failure, wait_for
+from .base import Failure, TIME_FACTOR, wait_for
 from .client import SmtpClient, SmtpError
 from .daemons import accepts, run_splitctl, start_splitrelay
 
@@ -155,7 +155,7 @@ class Load:
     def end(self):
         """Stop sending. A message that is on its way is uncertain."""
         self.is_over.set()
-        self.thread.join(60)
+        self.thread.join(60 * TIME_FACTOR)
         self.uncertain.add(f"{self.prefix}{len(self.taken)}")
 
 

@@ -121,7 +121,7 @@ class SmtpSink:
     def stop(self):
         if self.popen.poll() is None:
             self.popen.terminate()
-            self.popen.wait(timeout=10)
+            self.popen.wait(timeout=10 * TIME_FACTOR)
 
     @property
     def transactions(self):

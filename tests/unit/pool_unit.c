@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "unit.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -25,12 +26,20 @@ void pause_ms(int64_t ms)
     nanosleep(&t, NULL);
 }
 
-static void hang(int64_t deadline_ms)
+/* Wait until the deadline, or until the host has another mood. */
+static void hang(const struct fake *f, size_t host, enum mood mood, int64_t deadline_ms)
 {
-    int64_t left_ms = deadline_ms - clock_now_ms();
+    while (clock_now_ms() < deadline_ms && f->moods[host] == mood)
+        pause_ms(1);
+}
 
-    if (left_ms > 0)
-        pause_ms(left_ms);
+void wait_for_count(const atomic_uint *count, unsigned value)
+{
+    int64_t deadline_ms = clock_now_ms() + WAIT_MS;
+
+    while (*count < value && clock_now_ms() < deadline_ms)
+        pause_ms(1);
+    ck_assert_uint_eq(*count, value);
 }
 
 static size_t fake_hosts(const void *settings, const struct table_host **hosts_out)
@@ -45,11 +54,13 @@ static void *fake_connect(const void *settings, size_t host, int64_t deadline_ms
 {
     struct fake *f = (struct fake *)settings;
 
+    enum mood mood = f->moods[host]; /* a test that sees the count may set another one */
     f->connects[host]++;
-    if (f->moods[host] == MOOD_HANGS)
-        hang(deadline_ms);
-    if (f->moods[host] == MOOD_REFUSES || f->moods[host] == MOOD_HANGS ||
-        f->moods[host] == MOOD_FULL) {
+    if (mood == MOOD_HANGS || mood == MOOD_DEAF) {
+        hang(f, host, mood, deadline_ms);
+        mood = f->moods[host];
+    }
+    if (mood == MOOD_REFUSES || mood == MOOD_HANGS || mood == MOOD_FULL || mood == MOOD_DEAF) {
         err_set(err, "no connection\n");
         return NULL;
     }
@@ -74,10 +85,12 @@ static enum table_answer fake_ask(void *connection, const void *settings, const 
 {
     struct fake_connection *c = connection;
     struct fake *f = c->fake;
-    enum mood mood = f->moods[c->host];
 
     ck_assert_ptr_eq(settings, f);
-    f->questions[c->host]++;
+    unsigned question = ++f->questions[c->host];
+    while (question <= f->held[c->host] && clock_now_ms() < deadline_ms)
+        pause_ms(1);
+    enum mood mood = f->moods[c->host];
     pause_ms(f->delay_ms);
     err_set(err, "mood %d", (int)mood);
     if (c->generation != f->generation[c->host])
@@ -85,10 +98,13 @@ static enum table_answer fake_ask(void *connection, const void *settings, const 
     switch (mood) {
     case MOOD_HANGS:
     case MOOD_SLOW:
-        hang(deadline_ms);
+        hang(f, c->host, mood, deadline_ms);
         return ANSWER_BROKEN;
     case MOOD_REFUSES:
     case MOOD_BREAKS:
+        return ANSWER_BROKEN;
+    case MOOD_BREAKS_ONCE:
+        f->moods[c->host] = MOOD_ANSWERS;
         return ANSWER_BROKEN;
     case MOOD_LATE:
         result->is_late = true;
@@ -101,6 +117,7 @@ static enum table_answer fake_ask(void *connection, const void *settings, const 
     case MOOD_LIMITS:
         return ANSWER_LIMIT;
     case MOOD_FULL:
+    case MOOD_DEAF:
     case MOOD_ANSWERS:
         break;
     }
@@ -139,7 +156,10 @@ void pool_unit_setup(void)
     cf = cf_open_text("FILE", text, strlen(text), parameters, NULL, &err);
     query = query_open(cf, templates, &err);
     log_file = tmpfile();
-    ck_assert(log_file != NULL && dup2(fileno(log_file), STDERR_FILENO) == STDERR_FILENO);
+    ck_assert_ptr_nonnull(log_file);
+    /* A thread may log while the test reads. */
+    ck_assert_int_eq(fcntl(fileno(log_file), F_SETFL, O_APPEND), 0);
+    ck_assert_int_eq(dup2(fileno(log_file), STDERR_FILENO), STDERR_FILENO);
 }
 
 void pool_unit_teardown(void)
@@ -167,6 +187,15 @@ unsigned logged(const char *text)
     while (fgets(line, sizeof line, log_file) != NULL)
         count += strstr(line, text) != NULL;
     return count;
+}
+
+void wait_for_log(const char *text)
+{
+    int64_t deadline_ms = clock_now_ms() + WAIT_MS;
+
+    while (logged(text) == 0 && clock_now_ms() < deadline_ms)
+        pause_ms(1);
+    ck_assert_uint_eq(logged(text), 1);
 }
 
 char *ask_within(int64_t ms)
@@ -202,6 +231,27 @@ void expect(const char *expected, int64_t ms)
 
     ck_assert_str_eq(answer, expected);
     free(answer);
+}
+
+static void *question_main(void *arg)
+{
+    struct question *q = arg;
+
+    q->answer = ask_within(q->ms);
+    return NULL;
+}
+
+void question_begin(struct question *q, int64_t ms)
+{
+    q->ms = ms;
+    ck_assert_int_eq(pthread_create(&q->thread, NULL, question_main, q), 0);
+}
+
+void question_end(struct question *q, const char *expected)
+{
+    ck_assert_int_eq(pthread_join(q->thread, NULL), 0);
+    ck_assert_msg(strncmp(q->answer, expected, strlen(expected)) == 0, "%s", q->answer);
+    free(q->answer);
 }
 
 enum table_answer try_host(size_t host, const char *key, struct err *err)

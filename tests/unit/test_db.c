@@ -341,6 +341,39 @@ START_TEST(a_reader_says_when_there_is_no_database)
 }
 END_TEST
 
+static sqlite3_syscall_ptr real_open;
+static bool fail_open_of_index; /* for writing, once */
+
+static int open_for_sqlite(const char *path, int flags, int mode)
+{
+    if (fail_open_of_index && strstr(path, "-shm") != NULL && (flags & O_ACCMODE) == O_RDWR) {
+        fail_open_of_index = false;
+        errno = EMFILE;
+        return -1;
+    }
+    return ((int (*)(const char *, int, int))real_open)(path, flags, mode);
+}
+
+/* SQLite would share an index that it has opened for reading among all connections. */
+START_TEST(an_index_that_cannot_be_opened_once_does_not_keep_others_from_writing)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    enum db_status status;
+
+    db->ops->close(db);
+    real_open = vfs->xGetSystemCall(vfs, "open");
+    vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_for_sqlite);
+    fail_open_of_index = true;
+    struct db *reader = try_open(directory, DB_READ, &status);
+    ck_assert(!fail_open_of_index);
+    db = open_at(directory, DB_WRITE);
+    must(put_one(db, 1, true));
+    if (reader != NULL)
+        reader->ops->close(reader);
+    vfs->xSetSystemCall(vfs, "open", real_open);
+}
+END_TEST
+
 static const struct {
     const char *sql; /* NULL: a text instead of a database */
     enum db_status status;
@@ -809,6 +842,7 @@ int main(void)
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_add_test(tests, the_files_are_the_owners_alone);
     tcase_add_test(tests, a_reader_says_when_there_is_no_database);
+    tcase_add_test(tests, an_index_that_cannot_be_opened_once_does_not_keep_others_from_writing);
     tcase_add_loop_test(tests, what_is_not_ours_is_refused, 0, UNIT_COUNT(strangers));
     tcase_add_test(tests, a_durable_transaction_is_written_in_few_calls);
     tcase_add_test(tests, a_commit_is_in_the_files_when_it_returns);

@@ -102,37 +102,25 @@ static void *ask_slowly(void *arg)
     return NULL;
 }
 
-static void *ask_b(void *arg)
-{
-    expect("b", 1000);
-    return arg;
-}
-
-static void *ask_and_wait(void *arg)
-{
-    free(ask_within(1500));
-    return arg;
-}
-
 START_TEST(questions_at_a_host_that_hangs_leave_room_for_others)
 {
-    pthread_t threads[2 * POOL_CONNECTIONS_MAX];
+    struct question at_a[POOL_HOST_CONNECTIONS_MAX], at_b[POOL_CONNECTIONS_MAX];
 
     make_pool(2, LONG_MS, LONG_MS);
     fake.hosts[0].is_local = true;
-    fake.moods[0] = MOOD_SLOW;
-    for (size_t i = 0; i < POOL_HOST_CONNECTIONS_MAX; i++)
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_and_wait, NULL), 0);
-    while (fake.questions[0] < POOL_HOST_CONNECTIONS_MAX)
-        pause_ms(1);
-    for (size_t i = POOL_HOST_CONNECTIONS_MAX; i < UNIT_COUNT(threads); i++)
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_b, NULL), 0);
-    expect("b", 1000);
-    for (size_t i = 0; i < UNIT_COUNT(threads); i++)
-        pthread_join(threads[i], NULL);
-    ck_assert_uint_eq(fake.questions[0], POOL_HOST_CONNECTIONS_MAX);
-    ck_assert_uint_eq(fake.questions[1], 1 + UNIT_COUNT(threads) - POOL_HOST_CONNECTIONS_MAX);
+    fake.held[0] = UNIT_COUNT(at_a);
+    for (size_t i = 0; i < UNIT_COUNT(at_a); i++)
+        question_begin(&at_a[i], WAIT_MS);
+    wait_for_count(&fake.questions[0], UNIT_COUNT(at_a));
+    for (size_t i = 0; i < UNIT_COUNT(at_b); i++)
+        question_begin(&at_b[i], WAIT_MS);
+    for (size_t i = 0; i < UNIT_COUNT(at_b); i++)
+        question_end(&at_b[i], "b");
+    ck_assert_uint_eq(fake.questions[0], UNIT_COUNT(at_a));
     ck_assert_uint_le(fake.open_max, POOL_CONNECTIONS_MAX);
+    fake.held[0] = 0;
+    for (size_t i = 0; i < UNIT_COUNT(at_a); i++)
+        question_end(&at_a[i], "a");
 }
 END_TEST
 
@@ -151,23 +139,24 @@ START_TEST(a_refused_connection_leaves_the_open_ones)
     ck_assert_uint_eq(fake.questions[0], 1 + UNIT_COUNT(threads));
     ck_assert_uint_eq(fake.open, 1);
     ck_assert_uint_eq(logged("does not answer"), 0);
-    ck_assert_uint_eq(logged("host a takes no more connections than the 1 that are open: no"), 1);
+    ck_assert_uint_eq(logged("host a takes no connection beside the 1 that are open: no"), 1);
 }
 END_TEST
 
 START_TEST(a_full_host_leaves_the_question_to_another_one)
 {
-    pthread_t thread;
+    struct question held;
 
     make_pool(2, LONG_MS, LONG_MS);
     fake.hosts[0].is_local = true;
     expect("a", 5000);
     fake.moods[0] = MOOD_FULL;
-    fake.delay_ms = 300;
-    ck_assert_int_eq(pthread_create(&thread, NULL, ask_slowly, NULL), 0);
-    pause_ms(100);
+    fake.held[0] = 2;
+    question_begin(&held, WAIT_MS);
+    wait_for_count(&fake.questions[0], 2);
     expect("b", 5000);
-    pthread_join(thread, NULL);
+    fake.held[0] = 0;
+    question_end(&held, "a");
     ck_assert_uint_eq(fake.open, 2);
 }
 END_TEST
@@ -206,14 +195,15 @@ END_TEST
 
 START_TEST(a_connection_that_is_lost_with_an_answer_does_not_take_the_others)
 {
-    pthread_t thread;
+    struct question held;
 
     make_pool(1, LONG_MS, LONG_MS);
-    fake.delay_ms = 300;
-    ck_assert_int_eq(pthread_create(&thread, NULL, ask_slowly, NULL), 0);
-    pause_ms(50);
+    fake.held[0] = 1;
+    question_begin(&held, WAIT_MS);
+    wait_for_count(&fake.questions[0], 1);
     expect("a", 5000);
-    pthread_join(thread, NULL);
+    fake.held[0] = 0;
+    question_end(&held, "a");
     ck_assert_uint_eq(fake.open, 2);
     fake.moods[0] = MOOD_LOST;
     expect("failed: host a: mood 8", 5000);

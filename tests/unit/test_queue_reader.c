@@ -442,8 +442,8 @@ START_TEST(a_long_history)
     struct err err = {""};
 
     add_many("INSERT INTO history (copy, destination, time, sender, recipients, message_id,"
-             " mta_queue_id, size, result, relay, reply, attempts) SELECT i + 1, 'archive', i, 's',"
-             " 'r', '', '', 1, 'sent', '', '', 0 FROM n");
+             " mta_queue_id, size, result, relay, reply, attempts) SELECT i + 1, 'archive',"
+             " 1699990000 + i, 's', 'r', '', '', 1, 'sent', '', '', 0 FROM n");
     open_reader();
     progress_calls = 0;
     found.count = 0;
@@ -459,7 +459,7 @@ START_TEST(a_long_history)
     ck_assert_int_eq(queue_reader_history(reader, &(struct queue_selection){.limit = 5001},
                                           add_event, NULL, NULL, &err),
                      5001);
-    tell(&(struct queue_selection){.arrived_before = 3}, 3);
+    tell(&(struct queue_selection){.arrived_before = 1699990003}, 3);
     queue_unit_execute("DELETE FROM history WHERE number <= 11000");
     open_reader();
     found.count = 0;
