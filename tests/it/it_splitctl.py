@@ -146,7 +146,7 @@ class Usage(Case):
         out = self.run_ctl("-h", config=False)[0]
         self.assertEqual([self.run_ctl(*args, config=False)[0] for args in (["--help"], ["help"])], [out, out])
         found = re.findall(r"(?m)^  ([a-z][a-z-]+) +\S", out)
-        self.assertEqual(len(set(found)), 18, out)
+        self.assertEqual(len(set(found)), 19, out)
         with open(os.path.join(SOURCE, "docs", "splitctl.8"), encoding="utf-8") as f:
             manual = f.read()
         for command in found:

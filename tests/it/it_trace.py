@@ -555,7 +555,7 @@ class Follower:
     def __init__(self, alone, *arguments, env=None):
         self.lines = []
         self.process = subprocess.Popen(
-            ["stdbuf", "-oL", rig.program("splitctl"), "-c", alone.path, "trace", "--follow", *arguments],
+            [rig.program("splitctl"), "-c", alone.path, "trace", "--follow", *arguments],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **(env or {})},
