@@ -10,14 +10,15 @@
 /* The room that is kept for the end of the object. */
 static const char truncated_end[] = ",\"truncated\":true}";
 
-/* Copy the text of a field, printable and cut between characters. Returns false if it was cut. */
-static bool copy_value(const char *text, char out[LOG_VALUE_MAX + 1])
+/* Copy the text of a field, printable and cut between characters at `max` bytes. Returns false if
+ * it was cut. */
+static bool copy_value(const char *text, size_t max, char out[LOG_VALUE_MAX + 1])
 {
-    size_t len = strnlen(text, LOG_VALUE_MAX + 1);
-    bool is_whole = len <= LOG_VALUE_MAX;
+    size_t len = strnlen(text, max + 1);
+    bool is_whole = len <= max;
 
     if (!is_whole)
-        len = log_whole_characters(text, LOG_VALUE_MAX);
+        len = log_whole_characters(text, max);
     memcpy(out, text, len);
     out[len] = '\0';
     log_sanitize(out);
@@ -46,22 +47,40 @@ static bool add_string(struct buf *out, const char *text, size_t room)
     return left == 0;
 }
 
-/* Append ,"name":value if there is room before `end`. Returns false if the member is cut or
- * missing. */
-static bool add_member(struct buf *out, const struct log_field *f, size_t end)
+/* How much of the members an object has. */
+enum fit {
+    FIT_WHOLE,
+    FIT_CUT,     /* a text was too long */
+    FIT_NO_ROOM, /* a text was cut, or a member left out, because the object was full */
+};
+
+/* Append ,"name":value if there is room before `end`. */
+static enum fit add_member(struct buf *out, const struct log_field *f, size_t max, size_t end)
 {
     char value[LOG_VALUE_MAX + 1];
-    bool is_whole = copy_value(f->text, value);
+    enum fit fit = copy_value(f->text, max, value) ? FIT_WHOLE : FIT_CUT;
     size_t need = strlen(f->name) + sizeof ",\"\":" - 1 + (f->is_number ? strlen(value) : 2);
 
     if (out->len + need > end)
-        return false;
+        return FIT_NO_ROOM;
     buf_addf(out, ",\"%s\":", f->name);
     if (f->is_number)
         buf_adds(out, value);
-    else
-        is_whole &= add_string(out, value, end - out->len);
-    return is_whole;
+    else if (!add_string(out, value, end - out->len))
+        return FIT_NO_ROOM;
+    return fit;
+}
+
+/* Append all fields, with texts of at most `max` bytes. */
+static enum fit add_members(struct buf *out, const struct log_field *f, size_t max, size_t end)
+{
+    enum fit all = FIT_WHOLE;
+
+    for (; f->name != NULL; f++) {
+        enum fit fit = f->text == NULL ? FIT_WHOLE : add_member(out, f, max, end);
+        all = fit > all ? fit : all;
+    }
+    return all;
 }
 
 static void add_time(struct buf *out, const struct timespec *now)
@@ -81,17 +100,19 @@ void log_format_json(const struct log_line *l, const struct timespec *now, struc
     const struct log_field message[] = {LOG_TEXT("message", l->message), LOG_END};
     const struct log_field *f = l->fields == NULL ? message : l->fields;
     size_t end = out->len + LOG_JSON_MAX - sizeof truncated_end + 1;
-    bool is_whole = true;
 
     buf_addc(out, '{');
     add_time(out, now);
     buf_adds(out, "\"program\":");
     (void)add_string(out, l->program, 100);
     buf_addf(out, ",\"pid\":%ld,\"level\":\"%s\"", l->pid, levels[l->level]);
-    for (; f->name != NULL; f++)
-        if (f->text != NULL)
-            is_whole &= add_member(out, f, end);
-    buf_adds(out, is_whole ? "}" : truncated_end);
+    size_t head = out->len;
+    enum fit fit = add_members(out, f, LOG_VALUE_MAX, end);
+    if (fit == FIT_NO_ROOM) {
+        buf_truncate(out, head);
+        (void)add_members(out, f, LOG_VALUE_SHORT, end);
+    }
+    buf_adds(out, fit == FIT_WHOLE ? "}" : truncated_end);
 }
 
 /* No value contains a line end, so each field has the form for text. */
@@ -108,7 +129,7 @@ void log_format_journal(const struct log_line *l, int priority, int facility, st
         buf_adds(out, "SPLIT_");
         for (const char *c = f->name; *c != '\0'; c++)
             buf_addc(out, ascii_to_upper(*c));
-        (void)copy_value(f->text, value);
+        (void)copy_value(f->text, LOG_VALUE_MAX, value);
         buf_addf(out, "=%s\n", value);
     }
 }

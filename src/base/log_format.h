@@ -4,7 +4,8 @@
  * journal of systemd. Private to log.c. Any thread.
  *
  * A member is a field of log_event(). Its text is made printable (log_sanitize()) and is cut at
- * LOG_VALUE_MAX bytes.
+ * LOG_VALUE_MAX bytes, or at LOG_VALUE_SHORT bytes if there is no room for all members of an object
+ * otherwise.
  */
 #ifndef SPLIT_LOG_FORMAT_H
 #define SPLIT_LOG_FORMAT_H
@@ -15,6 +16,7 @@
 #include <time.h>
 
 #define LOG_VALUE_MAX 1000
+#define LOG_VALUE_SHORT 300
 
 /* A JSON object is written with one write(2). On a pipe it stays in one piece up to PIPE_BUF (4096)
  * bytes, and servers of syslog take it. */

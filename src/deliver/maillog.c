@@ -66,7 +66,12 @@ static const char *service_of(const struct config_destination *d, char out[SERVI
     return out;
 }
 
-/* --- fields --- */
+/*
+ * --- fields ---
+ *
+ * The fields of splitrelay itself come first, since there may be no room for all that a client
+ * sends (log_format.h).
+ */
 
 #define NUMBER_SIZE 24
 
@@ -98,8 +103,6 @@ static void set_outcome_fields(const struct outcome_line *l, char conn_use[NUMBE
     const struct log_field fields[OUTCOME_FIELDS] = {
         LOG_TEXT("copy_id", l->id),
         LOG_TEXT("dest", l->destination),
-        LOG_TEXT("to", l->to),
-        LOG_TEXT("orig_to", text_or_null(l->orig_to)),
         LOG_TEXT("relay", a->relay),
         LOG_NUMBER("conn_use", a->conn_use == 0 ? NULL : number(a->conn_use, conn_use)),
         LOG_NUMBER("delay", a->delay),
@@ -107,6 +110,8 @@ static void set_outcome_fields(const struct outcome_line *l, char conn_use[NUMBE
         LOG_TEXT("dsn", a->dsn),
         LOG_TEXT("status", l->status),
         LOG_TEXT("reason", l->reason),
+        LOG_TEXT("to", l->to),
+        LOG_TEXT("orig_to", text_or_null(l->orig_to)),
         LOG_END,
     };
 
@@ -158,11 +163,12 @@ void maillog_taken(const struct queue_message *m, const struct queue_new_copy *c
     const struct log_field fields[] = {
         LOG_TEXT("copy_id", copy->id),
         LOG_TEXT("dest", copy->destination),
-        LOG_TEXT("queue_id", text_or_null(queue_id)),
-        LOG_TEXT("from", m->sender),
         LOG_NUMBER("size", number(size, numbers[0])),
         LOG_NUMBER("nrcpt", number(count, numbers[1])),
         LOG_TEXT("status", status),
+        LOG_TEXT("queue_id", text_or_null(queue_id)),
+        LOG_TEXT("mta_queue_id", text_or_null(queue_id)),
+        LOG_TEXT("from", m->sender),
         LOG_TEXT("message_id", text_or_null(message_id)),
         LOG_END,
     };
@@ -333,16 +339,11 @@ void maillog_reject(const struct maillog_reject *r)
     char to[FIELD_SIZE];
     snprintf(to, sizeof to, "%.*s", (int)(is_path ? len - 2 : len), r->to + is_path);
     const struct log_field fields[] = {
-        LOG_TEXT("status", "rejected"),
-        LOG_TEXT("stage", r->stage),
-        LOG_TEXT("client", r->client_addr),
-        LOG_TEXT("from", r->sender),
-        LOG_TEXT("to", r->to[0] == '\0' ? NULL : to),
-        LOG_TEXT("proto", r->protocol),
-        LOG_TEXT("helo", r->helo),
-        LOG_TEXT("reason", r->text),
-        LOG_TEXT("detail", text_or_null(r->detail)),
-        LOG_END,
+        LOG_TEXT("status", "rejected"),     LOG_TEXT("stage", r->stage),
+        LOG_TEXT("client", r->client_addr), LOG_TEXT("proto", r->protocol),
+        LOG_TEXT("reason", r->text),        LOG_TEXT("detail", text_or_null(r->detail)),
+        LOG_TEXT("from", r->sender),        LOG_TEXT("to", r->to[0] == '\0' ? NULL : to),
+        LOG_TEXT("helo", r->helo),          LOG_END,
     };
     if (atomic_load(&is_postfix)) {
         log_postfix_reject(r, fields);

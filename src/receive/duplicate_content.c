@@ -31,9 +31,9 @@ static void log_without_copies(const struct duplicate *d, const char *status, co
     const struct transaction *t = d->o.transaction;
     const struct log_field fields[] = {
         LOG_TEXT("listener", d->o.listener->name),
-        LOG_TEXT("from", t->message.sender),
         LOG_TEXT("status", status),
         LOG_TEXT("reason", t->detail.text),
+        LOG_TEXT("from", t->message.sender),
         LOG_END,
     };
 
@@ -102,13 +102,13 @@ static void log_verdict(const struct duplicate *d, const char *to, const struct 
     const struct log_field fields[] = {
         LOG_TEXT("copy_id", id[0] == '\0' ? NULL : id),
         LOG_TEXT("listener", d->o.listener->name),
-        LOG_TEXT("to", to),
         LOG_TEXT("relay", primary_peer(p)),
         LOG_NUMBER("conn_use", conn_use),
         LOG_NUMBER("delay", delay),
         LOG_TEXT("dsn", primary_dsn(p)),
         LOG_TEXT("status", status),
         LOG_TEXT("reason", primary_text(p)),
+        LOG_TEXT("to", to),
         LOG_END,
     };
     log_event(LOG_LEVEL_INFO, NULL, fields,

@@ -235,12 +235,13 @@ START_TEST(fields_of_a_dead_copy)
     }
     assert_members(
         &lines, "info",
-        "\"copy_id\":\"ID1\",\"dest\":\"archive\",\"queue_id\":\"4Abc\",\"from\":\"s@x\","
-        "\"size\":5,\"nrcpt\":1,\"status\":\"dead\",\"message_id\":\"m@x\"}");
-    assert_members(&lines, "warning",
-                   "\"copy_id\":\"ID1\",\"dest\":\"archive\",\"to\":\"a@b\",\"relay\":\"none\","
-                   "\"delay\":0,\"delays\":\"0/0/0/0\",\"dsn\":\"5.4.6\",\"status\":\"dead\","
-                   "\"reason\":\"loop\"}");
+        "\"copy_id\":\"ID1\",\"dest\":\"archive\",\"size\":5,\"nrcpt\":1,\"status\":\"dead\","
+        "\"queue_id\":\"4Abc\",\"mta_queue_id\":\"4Abc\",\"from\":\"s@x\",\"message_id\":\"m@x\"}");
+    assert_members(
+        &lines, "warning",
+        "\"copy_id\":\"ID1\",\"dest\":\"archive\",\"relay\":\"none\",\"delay\":0,"
+        "\"delays\":\"0/0/0/0\",\"dsn\":\"5.4.6\",\"status\":\"dead\",\"reason\":\"loop\","
+        "\"to\":\"a@b\"}");
 }
 END_TEST
 
@@ -264,13 +265,44 @@ START_TEST(fields_of_a_refusal)
     const char *lines = logged();
     assert_members(
         &lines, "warning",
-        "\"status\":\"rejected\",\"stage\":\"RCPT\",\"client\":\"192.0.2.1\",\"from\":\"\","
-        "\"to\":\"a@b\",\"proto\":\"ESMTP\",\"helo\":\"h\\\"x\",\"reason\":\"550 5.7.1 "
-        "No\",\"detail\":\"why\"}");
+        "\"status\":\"rejected\",\"stage\":\"RCPT\",\"client\":\"192.0.2.1\",\"proto\":\"ESMTP\","
+        "\"reason\":\"550 5.7.1 No\",\"detail\":\"why\",\"from\":\"\",\"to\":\"a@b\","
+        "\"helo\":\"h\\\"x\"}");
     assert_members(
         &lines, "warning",
-        "\"status\":\"rejected\",\"stage\":\"RCPT\",\"client\":\"192.0.2.1\",\"from\":\"\","
-        "\"proto\":\"ESMTP\",\"helo\":\"h\\\"x\",\"reason\":\"550 5.7.1 No\"}");
+        "\"status\":\"rejected\",\"stage\":\"RCPT\",\"client\":\"192.0.2.1\",\"proto\":\"ESMTP\","
+        "\"reason\":\"550 5.7.1 No\",\"from\":\"\",\"helo\":\"h\\\"x\"}");
+}
+END_TEST
+
+/* What a client sends leaves room for what splitrelay says. */
+START_TEST(fields_of_a_refusal_with_long_texts)
+{
+    char text[991];
+    struct maillog_reject r = {.stage = "RCPT",
+                               .client_addr = "192.0.2.1",
+                               .text = "550 5.7.1 No",
+                               .detail = "why",
+                               .sender = text,
+                               .to = text,
+                               .protocol = "ESMTP",
+                               .helo = text};
+
+    memset(text, '\\', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    maillog_set_style(styles[_i]);
+    log_set_json(true);
+    maillog_reject(&r);
+    const char *line = logged();
+    ck_assert_ptr_nonnull(strstr(line, "\"reason\":\"550 5.7.1 No\",\"detail\":\"why\",\"from\":"));
+    for (const char *member = "from\0to\0helo\0"; *member != '\0'; member += strlen(member) + 1) {
+        char begin[20];
+        snprintf(begin, sizeof begin, "\"%s\":\"", member);
+        const char *value = strstr(line, begin);
+        ck_assert_msg(value != NULL, "no %s in %s", member, line);
+        ck_assert_uint_ge(strspn(value + strlen(begin), "\\"), 600);
+    }
+    ck_assert_ptr_nonnull(strstr(line, "\"truncated\":true}"));
 }
 END_TEST
 
@@ -375,6 +407,7 @@ int main(void)
     tcase_add_test(t, a_later_attempt_says_again_what_it_is_about);
     tcase_add_loop_test(t, fields_of_a_dead_copy, 0, (int)UNIT_COUNT(styles));
     tcase_add_loop_test(t, fields_of_a_refusal, 0, (int)UNIT_COUNT(styles));
+    tcase_add_loop_test(t, fields_of_a_refusal_with_long_texts, 0, (int)UNIT_COUNT(styles));
     tcase_add_loop_test(t, refusals_have_their_reason_where_it_is_looked_for, 0,
                         UNIT_COUNT(rejects));
     tcase_add_test(t, long_texts_are_cut);
