@@ -14,10 +14,11 @@ void decision_log_applied(const char *id, const struct policy_decision *d)
         buf_addf(&copies, "%s%s", i == 0 ? "" : ",", d->copies[i]->name);
     const struct log_field fields[] = {
         LOG_TEXT("queue_id", id),
-        LOG_TEXT("to", d->original),
-        LOG_TEXT("canonical", d->is_rewritten ? d->final : NULL),
+        LOG_TEXT("mta_queue_id", id),
         LOG_TEXT("filter", d->filter == NULL ? NULL : d->filter->name),
         LOG_TEXT("copy", d->copy_count == 0 ? NULL : buf_str(&copies)),
+        LOG_TEXT("to", d->original),
+        LOG_TEXT("canonical", d->is_rewritten ? d->final : NULL),
         LOG_END,
     };
     if (line.len > 0)
@@ -39,11 +40,8 @@ void decision_log_refused(const char *id, const struct policy_decision *d,
     char *text = reply_text(reply);
     const char *reason = has_failed ? d->failure.text : text;
     const struct log_field fields[] = {
-        LOG_TEXT("queue_id", id),
-        LOG_TEXT("to", d->original),
-        LOG_TEXT("status", status),
-        LOG_TEXT("reason", reason),
-        LOG_END,
+        LOG_TEXT("queue_id", id),   LOG_TEXT("mta_queue_id", id), LOG_TEXT("status", status),
+        LOG_TEXT("reason", reason), LOG_TEXT("to", d->original),  LOG_END,
     };
 
     log_event(has_failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, NULL, fields,
@@ -56,6 +54,7 @@ void decision_log_message(enum log_level level, const char *id, const char *what
 {
     const struct log_field fields[] = {
         LOG_TEXT("queue_id", id),
+        LOG_TEXT("mta_queue_id", id),
         LOG_TEXT("status", status),
         LOG_TEXT("reason", reason),
         LOG_END,

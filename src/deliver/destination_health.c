@@ -186,7 +186,7 @@ static bool is_news(struct destination *dest, const char *id, const struct outco
 static void log_works_again(const char *destination)
 {
     const struct log_field fields[] = {LOG_TEXT("dest", destination),
-                                       LOG_TEXT("status", "works again"), LOG_END};
+                                       LOG_TEXT("status", "works_again"), LOG_END};
 
     log_event(LOG_LEVEL_INFO, NULL, fields, "dest=%s: works again", destination);
 }

@@ -51,7 +51,7 @@ void queue_order_log(enum queue_action action, const char *to, const char *desti
         LOG_TEXT("copy_id", text),
         LOG_TEXT("dest", destination),
         LOG_TEXT("to_dest", to[0] == '\0' ? NULL : to),
-        LOG_TEXT("status", done[action]),
+        LOG_TEXT("status", action == QUEUE_RETRY ? "made_due" : done[action]),
         LOG_TEXT("reason", "by an administrator"),
         LOG_END,
     };

@@ -56,6 +56,7 @@ json_t *entry_json(const struct queue_entry *e, time_t next, time_t now)
 
     json_value_set(o, "queue_name", json_value_text(entry_queue(e, next, now)));
     json_value_set(o, "queue_id", json_value_text(e->id));
+    json_value_set(o, "copy_id", json_value_text(e->id));
     json_value_set(o, "destination", json_value_text(e->destination));
     if (e->problem[0] != '\0')
         json_value_set(o, "problem", json_value_text(e->problem));
@@ -99,6 +100,7 @@ json_t *entry_json_event(const struct queue_event *e)
 
     json_value_set(o, "time", json_integer(e->time));
     json_value_set(o, "queue_id", json_value_text(e->id));
+    json_value_set(o, "copy_id", json_value_text(e->id));
     json_value_set(o, "destination", json_value_text(e->destination));
     json_value_set(o, "sender", json_value_text(e->sender));
     json_value_set(o, "recipients", json_value_text(e->recipients));

@@ -66,7 +66,7 @@ def test_splitrelay(r):
     relay.wait_log('"status":"deferred"')
     relay.wait_log('"status":"suspended"')
     queued = only(relay, status="queued", dest="archive")
-    assert isinstance(queued["size"], int) and queued["nrcpt"] == 1 and queued["from"] == "" and "queue_id" not in queued, queued
+    assert isinstance(queued["size"], int) and queued["nrcpt"] == 1 and queued["from"] == "" and "queue_id" not in queued and "mta_queue_id" not in queued, queued
     assert queued["message_id"].startswith('"odd') and list(queued)[:2] == ["copy_id", "dest"], queued
     sent = only(relay, status="sent", dest="archive")
     assert sent["copy_id"] == queued["copy_id"] and sent["to"] == '"a\\"b"@x.test' and "orig_to" not in sent, sent
@@ -79,6 +79,12 @@ def test_splitrelay(r):
     assert only(relay, status="suspended")["seconds"] > 0
     rig.run_splitctl(r, relay.configuration_path, "hold", deferred["copy_id"])
     assert only(relay, status="held")["copy_id"] == deferred["copy_id"]
+    rig.run_splitctl(r, relay.configuration_path, "release", deferred["copy_id"])
+    rig.run_splitctl(r, relay.configuration_path, "retry", "--all", "broken", "--yes")
+    (copy,) = [json.loads(line) for line in rig.run_splitctl(r, relay.configuration_path, "queue", "--json", "broken")[1].splitlines()]
+    assert copy["copy_id"] == copy["queue_id"] == deferred["copy_id"], copy
+    for o in objects(relay):
+        assert " " not in o.get("status", ""), o
     assert only(relay, message="ready") == {"message": "ready"}
 
 
@@ -107,7 +113,7 @@ def test_splitmilter(r):
     m.eom()
     m.close()
     daemon.wait_log('"canonical"')
-    assert only(daemon, to="alias@a.test") == {"queue_id": "4F00", "to": "alias@a.test", "canonical": "one@a.test", "filter": "primary", "copy": "archive,newmail"}
+    assert only(daemon, to="alias@a.test") == {"queue_id": "4F00", "mta_queue_id": "4F00", "to": "alias@a.test", "canonical": "one@a.test", "filter": "primary", "copy": "archive,newmail"}
     refused = only(daemon, status="refused")
     assert refused["queue_id"] == "4F00" and refused["reason"].startswith("550 5.7.1"), refused
     assert not [o for o in objects(daemon) if o.get("to") == "plain@b.test"]

@@ -422,6 +422,7 @@ class Queue(Case):
             {
                 "queue_name": "active",
                 "queue_id": "A201",
+                "copy_id": "A201",
                 "destination": "archive",
                 "arrival_time": 1700000000,
                 "message_size": 17,
@@ -654,7 +655,7 @@ class Queue(Case):
             self.assertEqual("".join(f["queue_id"][0] for f in found), expected, args)
         self.assertEqual(
             {k: v for k, v in json.loads(self.run_ctl("history", "--json", "archive")[0]).items() if k != "time"},
-            {"queue_id": "A201", "destination": "archive", "sender": "s@sender.test", "recipients": "a@example.test", "message_id": "<m@x>",
+            {"queue_id": "A201", "copy_id": "A201", "destination": "archive", "sender": "s@sender.test", "recipients": "a@example.test", "message_id": "<m@x>",
              "mta_queue_id": "ABC123", "message_size": 17, "result": "deleted", "relay": "", "reply": "", "attempts": 0},
         )
         self.assertIn("the history has nothing of copy 330B940391A78201", self.run_ctl("history", "330B940391A78201", status=1)[1])

@@ -70,9 +70,10 @@ static void add_reject(struct buf *out, const json_t *o)
 
 static void add_fields(struct buf *out, json_t *o)
 {
-    static const char *const skipped[] = {
-        "to",      "from",   "time",   "program",  "service",   "pid",        "level", "status",
-        "copy_id", "reason", "delays", "conn_use", "truncated", "message_id", NULL};
+    static const char *const skipped[] = {"to",        "from",       "time",         "program",
+                                          "service",   "pid",        "level",        "status",
+                                          "copy_id",   "reason",     "delays",       "conn_use",
+                                          "truncated", "message_id", "mta_queue_id", NULL};
     const char *status = text_of(o, "status"), *reason = text_of(o, "reason");
     bool has_copy_id = text_of(o, "copy_id") != NULL, is_first = true;
     const char *name;
