@@ -147,17 +147,16 @@ size_t log_whole_characters(const char *text, size_t len)
     return len;
 }
 
-void log_pass_on(const struct log_parcel *p)
+bool log_pass_on(const struct log_parcel *p)
 {
-    if (p->is_for_journal) {
-        log_journal_send(p->data, p->len);
-        return;
-    }
+    if (p->is_for_journal)
+        return log_journal_send(p->data, p->len);
     pthread_mutex_lock(&tag_lock);
     snprintf(tag, sizeof tag, "%.*s", (int)p->tag_len, p->tag);
     openlog(tag, LOG_PID | LOG_NDELAY, atomic_load(&state.facility)); /* cheap if open already */
     syslog(p->priority, "%.*s", (int)p->len, p->data);
     pthread_mutex_unlock(&tag_lock);
+    return true;
 }
 
 static long own_pid(void)
@@ -184,10 +183,49 @@ static void write_stderr(const char *data, size_t len)
         continue;
 }
 
+void log_describe_loss(size_t lost, struct buf *out)
+{
+    static const char prefix[] = "warning: ";
+    struct timespec now = clock_realtime();
+    char text[150];
+
+    snprintf(text, sizeof text,
+             "%s%zu lines of the log were lost here: the system's log did not take them", prefix,
+             lost);
+    struct log_line line = {.level = LOG_LEVEL_WARNING,
+                            .program = own_ident(),
+                            .pid = own_pid(),
+                            .message = text + sizeof prefix - 1};
+    if (atomic_load(&state.is_json) && !atomic_load(&state.has_journal))
+        log_format_json(&line, &now, out);
+    else
+        buf_adds(out, text);
+}
+
+/* Pass a line on in this thread. Lines that are lost are counted, and their number follows the next
+ * line that is not. */
+static void pass_on_here(const struct log_parcel *p)
+{
+    static atomic_size_t lost;
+    struct buf text = {0};
+
+    if (!log_pass_on(p)) {
+        atomic_fetch_add(&lost, 1);
+        return;
+    }
+    size_t count = atomic_load(&lost) == 0 ? 0 : atomic_exchange(&lost, 0);
+    if (count == 0)
+        return;
+    log_describe_loss(count, &text);
+    (void)log_pass_on(&(struct log_parcel){false, LOG_WARNING, own_ident(), strlen(own_ident()),
+                                           text.data, text.len});
+    buf_clear(&text);
+}
+
 static void hand_over(const struct log_parcel *p)
 {
     if (!log_thread_put(p))
-        log_pass_on(p);
+        pass_on_here(p);
 }
 
 /* Write a line as a JSON object, or send it to the journal. */
@@ -209,25 +247,6 @@ static void send_formatted(const struct log_line *l, enum target target, bool to
             &(struct log_parcel){to_journal, priority, l->tag, l->tag_len, out.data, out.len});
     }
     buf_clear(&out);
-}
-
-void log_describe_loss(size_t lost, struct buf *out)
-{
-    static const char prefix[] = "warning: ";
-    struct timespec now = clock_realtime();
-    char text[150];
-
-    snprintf(text, sizeof text,
-             "%s%zu lines of the log were lost here: the system's log did not take them", prefix,
-             lost);
-    struct log_line line = {.level = LOG_LEVEL_WARNING,
-                            .program = own_ident(),
-                            .pid = own_pid(),
-                            .message = text + sizeof prefix - 1};
-    if (atomic_load(&state.is_json) && !atomic_load(&state.has_journal))
-        log_format_json(&line, &now, out);
-    else
-        buf_adds(out, text);
 }
 
 static void emit(enum log_level level, const char *service, const struct log_field *fields,

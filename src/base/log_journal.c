@@ -62,12 +62,14 @@ bool log_journal_open(const char *device, const char *directory)
     return is_open;
 }
 
-void log_journal_send(const char *data, size_t len)
+bool log_journal_send(const char *data, size_t len)
 {
     const struct sockaddr *to = (const struct sockaddr *)&address;
+    ssize_t n;
 
     /* The address is looked up for each line, because a restarted journal may have a new socket. */
-    while (sendto(atomic_load(&fd), data, len, MSG_NOSIGNAL, to, sizeof address) < 0 &&
-           errno == EINTR)
-        continue;
+    do
+        n = sendto(atomic_load(&fd), data, len, MSG_NOSIGNAL, to, sizeof address);
+    while (n < 0 && errno == EINTR);
+    return n >= 0;
 }

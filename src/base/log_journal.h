@@ -15,8 +15,8 @@
 bool log_journal_open(const char *device, const char *directory)
     __attribute__((nonnull, warn_unused_result));
 
-/* Send a datagram of log_format_journal(). It may block, as syslog(3) does. As with syslog(3), a
- * line that cannot be sent is lost. */
-void log_journal_send(const char *data, size_t len) __attribute__((nonnull));
+/* Send a datagram of log_format_journal(). It may block, as syslog(3) does. False: the journal does
+ * not take it, and the line is lost. */
+bool log_journal_send(const char *data, size_t len) __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -30,6 +30,7 @@ static struct {
     struct line *first, **end;
     size_t size, count; /* of all lines that are queued or are being passed on */
     size_t lost;        /* lines lost since the last warning */
+    bool is_away;       /* the last line that was passed on was lost */
 } queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .has_line = PTHREAD_COND_INITIALIZER};
 
 static size_t size_of(const struct log_parcel *p)
@@ -55,14 +56,15 @@ static void append(const struct log_parcel *p, size_t count)
     queue.count += count;
 }
 
-/* If lines were lost since the last warning, queue a warning with their number. The caller holds
- * the lock. tag: the tag of any line; the warning gets it without the service. */
+/* If lines were lost since the last warning, and others are taken again, queue a warning with their
+ * number. The caller holds the lock. tag: the tag of any line; the warning gets it without the
+ * service. */
 static void append_loss(const char *tag, size_t tag_len)
 {
     const char *service = memchr(tag, '/', tag_len);
     struct buf text = {0};
 
-    if (queue.lost == 0)
+    if (queue.lost == 0 || queue.is_away)
         return;
     if (service != NULL)
         tag_len = (size_t)(service - tag);
@@ -91,10 +93,13 @@ bool log_thread_put(const struct log_parcel *p)
 /* Pass a line on, and free it. The caller does not hold the lock. */
 static void pass_on(struct line *line)
 {
-    log_pass_on(&line->parcel);
+    bool is_passed = log_pass_on(&line->parcel);
+
     pthread_mutex_lock(&queue.lock);
     queue.size -= line->size;
     queue.count -= line->count;
+    queue.lost += is_passed ? 0 : line->count;
+    queue.is_away = !is_passed;
     /* The next line may be logged much later, so the warning does not wait for it. */
     if (queue.count == 0)
         append_loss(line->parcel.tag, line->parcel.tag_len);
@@ -169,7 +174,7 @@ void log_thread_stop(unsigned timeout_ms)
     size_t lost = queue.count + queue.lost;
     /* If lines are left, the thread is still in syslog(3). Later lines are queued, too, because
      * syslog(3) would also block the thread that logs them. */
-    queue.is_running = queue.is_running && lost > 0;
+    queue.is_running = queue.is_running && queue.count > 0;
     pthread_cond_signal(&queue.has_line);
     pthread_mutex_unlock(&queue.lock);
     if (lost > 0)

@@ -4,9 +4,9 @@
  * the system's log (journald, rsyslogd) is stuck, the socket's queue fills, and syslog(3) blocks.
  * In a process whose tasks share a thread, that would stop all tasks. Once this thread runs,
  * log_info() and the like only put the line into a queue of LOG_QUEUE_MAX bytes. Lines for which
- * the queue has no room are lost and counted; as soon as there is room, their number is logged as a
- * warning. The system's log gives each line the time at which it is passed on, not the time of its
- * event.
+ * the queue has no room are lost and counted, and so are those that the journal does not take; as
+ * soon as lines are taken again, their number is logged as a warning. The system's log gives each
+ * line the time at which it is passed on, not the time of its event.
  */
 #ifndef SPLIT_LOG_THREAD_H
 #define SPLIT_LOG_THREAD_H
@@ -46,7 +46,7 @@ bool log_thread_put(const struct log_parcel *p) __attribute__((nonnull, warn_unu
 /* Append the line, as syslog(3) gets it, that tells how many lines were lost. Defined in log.c. */
 void log_describe_loss(size_t lost, struct buf *out) __attribute__((nonnull));
 
-/* Pass one line on in the calling thread. Defined in log.c. */
-void log_pass_on(const struct log_parcel *p) __attribute__((nonnull));
+/* Pass one line on in the calling thread. False: the line is lost. Defined in log.c. */
+bool log_pass_on(const struct log_parcel *p) __attribute__((nonnull));
 
 #endif

@@ -335,6 +335,64 @@ START_TEST(the_thread_passes_datagrams_on)
 }
 END_TEST
 
+static void remove_socket(void)
+{
+    char path[100];
+
+    snprintf(path, sizeof path, "%s/run/socket", directory);
+    ck_assert_int_eq(unlink(path), 0);
+    close(journal);
+}
+
+static void bind_again(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/run/socket", directory);
+    journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    ck_assert_int_eq(bind(journal, (struct sockaddr *)&address, sizeof address), 0);
+}
+
+START_TEST(lines_that_the_journal_does_not_take_are_counted)
+{
+    make_journal();
+    open_journal();
+    remove_socket();
+    for (int i = 0; i < 3; i++)
+        log_info("lost");
+    bind_again();
+    log_info("found");
+    ck_assert_ptr_nonnull(strstr(received(), "\nMESSAGE=found\n"));
+    ck_assert_uint_eq(fake_syslog_lines(), 1);
+    ck_assert_ptr_nonnull(strstr(fake_syslog_last(), "3 lines of the log were lost here"));
+    log_info("again");
+    ck_assert_uint_eq(fake_syslog_lines(), 1);
+    remove_journal();
+}
+END_TEST
+
+START_TEST(the_thread_counts_them_too)
+{
+    struct err err;
+
+    char text[500];
+
+    open_stderr();
+    make_journal();
+    open_journal();
+    ck_assert_int_eq(log_thread_start(&err), 0);
+    remove_socket();
+    log_info("lost");
+    log_info("lost");
+    log_thread_stop(10000);
+    ssize_t n = read(pipe_fds[0], text, sizeof text - 1);
+    text[n < 0 ? 0 : n] = '\0';
+    ck_assert_msg(strstr(text, ": 2 lines of the log are lost") != NULL, "%s", text);
+    ck_assert_uint_eq(fake_syslog_lines(), 0); /* the journal has /dev/log, too */
+    remove_journal();
+}
+END_TEST
+
 /* Lines go to syslog(3) where another program has /dev/log, and where there is no journal. */
 START_TEST(without_a_journal_it_is_syslog)
 {
@@ -390,6 +448,8 @@ int main(void)
     tcase_add_test(t, lost_lines_are_told_in_an_object);
     tcase_add_test(t, the_journal_gets_fields);
     tcase_add_test(t, the_thread_passes_datagrams_on);
+    tcase_add_test(t, lines_that_the_journal_does_not_take_are_counted);
+    tcase_add_test(t, the_thread_counts_them_too);
     tcase_add_test(t, without_a_journal_it_is_syslog);
     tcase_add_test(t, a_journal_that_does_not_run_is_not_used);
     return unit_run("log_format", t);
