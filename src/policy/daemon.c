@@ -53,21 +53,24 @@ int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_
     return -1;
 }
 
+int daemon_use_log(const char *name, const struct config_log *log, struct err *err)
+{
+    if (log_open(name, log->target, log->facility, log->level, err) != 0)
+        return -1;
+    log_use_journal(LOG_JOURNAL_DEVICE, LOG_JOURNAL_DIRECTORY);
+    log_set_json(strcmp(log->style, "json") == 0);
+    return 0;
+}
+
 struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
                              struct err *err)
 {
     struct snapshot *s = snapshot_load(config_path, parts, err);
 
-    if (s == NULL)
-        return NULL;
-    const struct config_log *log = &s->config->log;
-    if (log_open(name, log->target, log->facility, log->level, err) != 0) {
-        snapshot_unref(s);
-        return NULL;
-    }
-    log_use_journal(LOG_JOURNAL_DEVICE, LOG_JOURNAL_DIRECTORY);
-    log_set_json(strcmp(log->style, "json") == 0);
-    return s;
+    if (s == NULL || daemon_use_log(name, &s->config->log, err) == 0)
+        return s;
+    snapshot_unref(s);
+    return NULL;
 }
 
 void daemon_print(const char *name, const struct err *err)

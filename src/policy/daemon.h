@@ -23,10 +23,13 @@ struct daemon_options {
 int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
     __attribute__((nonnull, warn_unused_result));
 
-/* Call snapshot_load(), then log_open() and its like with the log section of that
- * configuration. `name` is
- * borrowed for the life of the process; the caller has one reference to the result. NULL with
- * `err`: the log is unchanged. */
+/* Log from now on as the configuration says. `name` is borrowed for the life of the process. -1
+ * with `err`: the log is unchanged. */
+int daemon_use_log(const char *name, const struct config_log *log, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/* Call snapshot_load(), then daemon_use_log(). The caller has one reference to the result. NULL
+ * with `err`: the log is unchanged. */
 struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
                              struct err *err) __attribute__((nonnull, warn_unused_result));
 

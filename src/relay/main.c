@@ -26,10 +26,9 @@ struct files {
     char *lock; /* the lock file in the spool directory with which splitrelay was started */
 };
 
-/* Load configuration and tables, and open keys and passwords. NULL with `err`. */
-static struct runtime *load(const char *config_path, struct err *err)
+/* Open keys and passwords. s: NULL is legal; its reference is taken over. NULL with `err`. */
+static struct runtime *open_all(struct snapshot *s, struct err *err)
 {
-    struct snapshot *s = daemon_load("splitrelay", config_path, SNAPSHOT_WITH_LISTENER_TABLES, err);
     struct runtime *r = s == NULL ? NULL : runtime_open(s, err);
 
     if (r == NULL || relay_page_check(runtime_config(r), err) == 0)
@@ -45,10 +44,15 @@ static void reload(struct relay *r, const struct files *files)
     int64_t begun_us = clock_now_us();
 
     process_notify_reloading();
-    struct runtime *next = load(files->config, &err);
+    /* The log stays as it is unless all of the configuration is taken over. */
+    struct runtime *next =
+        open_all(snapshot_load(files->config, SNAPSHOT_WITH_LISTENER_TABLES, &err), &err);
     bool is_done = next != NULL && relay_reload(r, next, &restart, &err) == 0;
     if (is_done) {
-        maillog_set_style(runtime_config(next)->log.style); /* the relay keeps `next` now */
+        const struct config_log *log = &runtime_config(next)->log; /* the relay keeps `next` now */
+        if (daemon_use_log("splitrelay", log, &err) != 0)
+            log_warning("%s", err.text);
+        maillog_set_style(log->style);
         log_info("configuration reloaded");
     } else {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
@@ -101,7 +105,8 @@ int main(int argc, char **argv)
     block_signals(&signals);
     process_prefer_batch();
     process_return_memory();
-    struct runtime *first = load(options.config_path, &err);
+    struct runtime *first = open_all(
+        daemon_load("splitrelay", options.config_path, SNAPSHOT_WITH_LISTENER_TABLES, &err), &err);
     if (first == NULL) {
         daemon_print("splitrelay", &err);
         return EXIT_CONFIG;

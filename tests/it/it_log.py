@@ -128,5 +128,17 @@ def test_a_reload_changes_the_style(r):
         relay.wait_log(pattern)
 
 
+def test_a_failed_reload_leaves_the_log(r):
+    """A reload fails as a whole: also when the fault is found after the section log has been read."""
+    relay, _, text = start_relay(r, "splitmilter")
+    passwords = r.write("passwords", "nonsense\n", mode=0o600)
+    r.write("splitrelay.conf", text.replace('style = "splitmilter"', 'style = "json" level = "error"').replace("min_free_space", f'page_password_file = "{passwords}" min_free_space'))
+    relay.signal(signal.SIGUSR1)
+    relay.wait_log("^splitrelay.*configuration not reloaded, the old one stays: page_password_file")
+    r.write("splitrelay.conf", text)
+    relay.signal(signal.SIGUSR1)
+    relay.wait_log(r"^splitrelay\[\d+\]: configuration reloaded$")
+
+
 if __name__ == "__main__":
     rig.main()
