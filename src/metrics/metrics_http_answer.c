@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,7 +141,7 @@ static bool has_body(struct MHD_Connection *c)
 
 struct taking {
     struct metrics_http_parameters *parameters;
-    bool is_refused; /* there are too many parameters, or one has a NUL */
+    bool is_refused; /* there are too many parameters, or one is no text */
 };
 
 static enum MHD_Result take_parameter(void *cls, enum MHD_ValueKind kind, const char *name,
@@ -152,6 +153,7 @@ static enum MHD_Result take_parameter(void *cls, enum MHD_ValueKind kind, const 
     (void)kind;
     value = value == NULL ? "" : value;
     t->is_refused = strlen(name) != name_size || strlen(value) != value_size ||
+                    !utf8_is_valid(name, name_size) || !utf8_is_valid(value, value_size) ||
                     p->count == METRICS_HTTP_PARAMETERS_MAX;
     if (t->is_refused)
         return MHD_NO;
@@ -186,7 +188,8 @@ static enum MHD_Result begin_document(struct metrics_http_socket *s, struct MHD_
     (void)MHD_get_connection_values_n(c, MHD_GET_ARGUMENT_KIND, take_parameter, &taking);
     if (taking.is_refused) {
         free_job(job);
-        return answer_error(c, MHD_HTTP_BAD_REQUEST, "too many parameters, or a NUL in one");
+        return answer_error(c, MHD_HTTP_BAD_REQUEST,
+                            "too many parameters, or one with a NUL or not in UTF-8");
     }
     *state = job;
     metrics_http_set_waiting(s, c, true);

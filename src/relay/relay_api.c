@@ -94,8 +94,10 @@ unsigned relay_api_fail(struct buf *out, unsigned status, const char *fmt, ...)
     return status;
 }
 
+/* Called while the database works. The graphs get their samples meanwhile. */
 static bool goes_on(void *ctx)
 {
+    relay_api_tick(ctx);
     return relay_api_goes_on(ctx);
 }
 

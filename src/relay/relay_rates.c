@@ -16,6 +16,7 @@ struct rate {
 struct relay_rates {
     struct rate *items;
     size_t count;
+    size_t next; /* where the next destination is if they come in the same order as before */
 };
 
 struct relay_rates *relay_rates_new(void)
@@ -33,9 +34,11 @@ void relay_rates_free(struct relay_rates *r)
 
 static struct rate *find(const struct relay_rates *r, const char *destination)
 {
-    for (size_t i = 0; i < r->count; i++)
-        if (strcmp(r->items[i].destination, destination) == 0)
-            return &r->items[i];
+    for (size_t i = 0; i < r->count; i++) {
+        size_t at = (r->next + i) % r->count;
+        if (strcmp(r->items[at].destination, destination) == 0)
+            return &r->items[at];
+    }
     return NULL;
 }
 
@@ -61,6 +64,7 @@ void relay_rates_sample(struct relay_rates *r, const char *destination, int64_t 
         rate->destination = mem_strdup(destination);
         rate->period = period;
     }
+    r->next = (size_t)(rate - r->items) + 1;
     if (period > rate->period) {
         const int64_t steps = period - rate->period;
         const size_t shifted = steps < RELAY_RATES_SLOTS ? (size_t)steps : RELAY_RATES_SLOTS;
