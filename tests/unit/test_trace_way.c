@@ -444,6 +444,9 @@ static const struct {
     {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=12, nrcpts=1, relay=c [192.0.2.1]\n" U
        "sm-mta[2]: 4AU500ab000123: to=<a@a.test>, delay=00:00:01, dsn=4.0.0, stat=I/O error\n",
      "a@a.test", "a@a.test: mail waits I/O error\n"},
+    {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=12, nrcpts=1, relay=c [192.0.2.1]\n" U
+       "sm-mta[2]: 4AU500ab000123: to=<a@a.test>, delay=00:00:01, dsn=4.2.1, stat=<a@a.test>, x\n",
+     "a@a.test", "a@a.test: mail waits <a@a.test>, x\n"},
     {T "sm-mta[1]: 4AU500ab000123: from=<s@sender.test>, size=0, nrcpts=0, relay=c [192.0.2.1]\n",
      "s@sender.test",
      ": mail unknown \nmissing: whether 4AU500ab000123 came into the queue of sm-mta\n"},

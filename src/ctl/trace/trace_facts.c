@@ -81,6 +81,11 @@ static void take_value(struct slice *rest, struct field *f)
 {
     bool is_status = slice_is(f->name, "status");
 
+    if (slice_is(f->name, "stat")) {
+        f->value = *rest;
+        rest->len = 0;
+        return;
+    }
     if (rest->len > 0 && rest->at[0] == '<') {
         size_t n = trace_facts_paths_len(rest->at, rest->len);
         f->is_whole = n > 0;
@@ -94,10 +99,6 @@ static void take_value(struct slice *rest, struct field *f)
             rest->at += more;
             rest->len -= more;
         }
-    } else if (slice_is(f->name, "stat")) {
-        f->value = *rest;
-        rest->len = 0;
-        return;
     } else {
         size_t n = is_status ? word_len(rest->at, rest->len) : plain_len(rest->at, rest->len);
         f->value = (struct slice){rest->at, n};
@@ -179,7 +180,7 @@ static void read_stat(struct slice stat, struct trace_facts *out)
              (class == '\0' && slice_begins(stat, "Deferred")))
         out->status = TRACE_STATUS_DEFERRED;
     out->status_text = (struct slice){stat.at, word};
-    const char *open = memmem(stat.at, stat.len, " (", 2);
+    const char *open = slice_find(stat, " (");
     if (out->status == TRACE_STATUS_SENT && open != NULL) {
         bool is_whole = stat.at[stat.len - 1] == ')';
         out->reply = (struct slice){open + 2, (size_t)(stat.at + stat.len - open) - 2 - is_whole};
