@@ -862,8 +862,7 @@ START_TEST(lines_that_wait_for_long_are_forgotten)
     trace_log_follow(log);
     log->memory_max = 4U << 20;
     for (int i = 0; i < 100000; i++) {
-        snprintf(line + strlen(T "postfix/smtpd[1]: 4X"), 9, "%08d", i);
-        line[strlen(T "postfix/smtpd[1]: 4X00000000")] = 'z';
+        snprintf(line, sizeof line, T "postfix/smtpd[1]: 4X%08dz: client=c[192.0.2.1]", i);
         trace_log_add(log, line, strlen(line));
         ck_assert_uint_le(log->recent.bytes + log->older.bytes, log->memory_max);
     }
@@ -879,6 +878,24 @@ START_TEST(lines_that_wait_for_long_are_forgotten)
     trace_log_add(log, line, strlen(line));
     ck_assert(trace_log_settle(log));
     ck_assert_uint_eq(log->kept.count, 5);
+    free_log(log);
+}
+END_TEST
+
+/* New lines are read, also if the old ones were too many. */
+START_TEST(a_full_log_can_be_followed)
+{
+    struct trace_log *log = new_log("anna@a.test");
+
+    log->memory_max = 300000;
+    for (int i = 0; i < 5000; i++)
+        add_file(log, T "postfix-x/smtpd[1]: 4Xy1234560z: client=c[192.0.2.1]\n");
+    ck_assert(log->is_full);
+    ck_assert(!trace_log_settle(log));
+    trace_log_follow(log);
+    add_file(log, V "postfix-x/lmtp[9]: 4Xy1234560z: to=<anna@a.test>" RELAY "sent (250 x)\n");
+    ck_assert(trace_log_settle(log));
+    ck_assert_uint_eq(log->kept.count, 1);
     free_log(log);
 }
 END_TEST
@@ -915,6 +932,7 @@ int main(void)
     tcase_add_test(tests, broken_objects_are_counted);
     tcase_add_test(tests, lines_wait_until_they_are_selected);
     tcase_add_test(tests, lines_that_wait_for_long_are_forgotten);
+    tcase_add_test(tests, a_full_log_can_be_followed);
     tcase_add_test(tests, lines_outside_the_time_are_dropped);
     return unit_run("trace_way", tests);
 }

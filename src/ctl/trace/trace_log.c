@@ -233,6 +233,9 @@ void trace_log_forget(struct trace_log *log)
 
 void trace_log_follow(struct trace_log *log)
 {
+    if (log->is_full)
+        trace_log_forget(log);
+    log->is_full = false;
     log->mode = TRACE_LOG_WAITS;
     log->when_full = TRACE_LOG_AGES;
     trace_select_freeze(log->select, false);
