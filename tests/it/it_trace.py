@@ -217,6 +217,24 @@ def wait_for_all(tower, sent):
     )
 
 
+def matches(path, pattern):
+    with open(path, encoding="utf-8") as f:
+        return set(re.findall(pattern, f.read(), re.MULTILINE))
+
+
+def wait_for_lines(tower, sent):
+    """Wait until the programs have also logged what they have done."""
+    rcpts = sum(len(rcpts) for rcpts, _ in sent.values())
+    newmail = sum("newmail" in copies_of(a) for rcpts, _ in sent.values() for a in rcpts)
+    newmail += sum(len(rcpts) for rcpts, is_door in sent.values() if is_door)
+    for path, pattern, count in (
+        (tower.front.maillog, r": (\w+): removed$", len(sent)),
+        (tower.out.maillog, r": (\w+): to=<([^>]+)>.* status=", rcpts),
+        (tower.relay.log_path, r": (\w+): to=<([^>]+)>, .*dest=newmail.* status=sent", newmail),
+    ):
+        rig.wait_for(lambda p=path, e=pattern, n=count: len(matches(p, e)) >= n, 120, f"{count} lines {pattern} in {path}")
+
+
 def check_mail(rcpt, answer, mailbox):
     assert len(answer["mail"]) == 1, answer
     mail = answer["mail"][0]
@@ -262,6 +280,7 @@ def test_answers_are_what_the_servers_saw(r):
     print("amavis:", "the real one" if tower.is_real else "a stand-in, because amavisd is not installed")
     sent = send_all(tower, everyone, seed)
     wait_for_all(tower, sent)
+    wait_for_lines(tower, sent)
     mailbox, newmail = seen_by(tower.mailbox), seen_by(tower.backups["newmail"])
     asked = random.Random(seed).sample(everyone, min(ASKED, len(everyone)))
 
