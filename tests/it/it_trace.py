@@ -545,7 +545,8 @@ def test_memory(r):
     status, out, err = alone.trace("--json", "x7@sender.test", "--memory", "1M", "--since", "2026-11-30", env=env, check=False)
     (line,) = out.splitlines()
     assert status == 69 and "the rest of the log of systemd" in json.loads(line)["missing"], (status, out)
-    assert err == "splitctl: journalctl cannot be read to its end: the lines that may be about these words take more than the memory that --memory allows\n", err
+    message = "splitctl: journalctl cannot be read to its end: the lines that may be about these words take more than the memory that --memory allows"
+    assert err.splitlines()[0] == message, err  # the stand-in may complain of the closed pipe
     status, _, err = alone.trace("anna@example.com", "--memory", "0", "--log", log, check=False)
     assert status == 64 and "--memory 0: not a size" in err, (status, err)
 
