@@ -123,8 +123,7 @@ struct config_relay {
     uint64_t min_free_space_bytes;
     struct endpoint *metrics; /* sockets of splitrelay's metrics page; may be none */
     size_t metrics_count;
-    bool page;                /* serve the page for people there, too; also set by the next option,
-                                 unless the file has page = "no" */
+    bool page;                /* serve the page for people there, too */
     char *page_password_file; /* "": no passwords */
     struct resolver_servers dns;
     struct config_server_tls tls;

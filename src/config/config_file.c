@@ -223,15 +223,13 @@ static int check_metrics(const struct config_part *part, size_t count, struct er
     return fail_value(part, "metrics", 0, err);
 }
 
-/* A file of passwords asks for the page, too. A page at a socket that other machines can reach
- * needs a password. */
-static int derive_page(const struct config_part *part, struct config_relay *r, struct err *err)
+/* A page at a socket that other machines can reach needs a password, if the configuration asks for
+ * the page. If it does not, the page is only served at the other sockets (metrics_http.h). */
+static int check_page(const struct config_part *part, const struct config_relay *r, struct err *err)
 {
     char text[300];
 
-    if (config_part_setting(part, "page") == NULL)
-        r->page = r->page_password_file[0] != '\0';
-    if (!r->page || r->page_password_file[0] != '\0')
+    if (!r->page || r->page_password_file[0] != '\0' || config_part_setting(part, "page") == NULL)
         return 0;
     for (size_t i = 0; i < r->metrics_count; i++) {
         if (r->metrics[i].host[0] == '\0' || endpoint_is_loopback(&r->metrics[i]))
@@ -333,7 +331,7 @@ static int store_relay(const struct config_tree *t, struct config *c, struct err
         return -1;
     if (check_metrics(part, c->relay.metrics_count, err) < 0)
         return -1;
-    return derive_page(part, &c->relay, err);
+    return check_page(part, &c->relay, err);
 }
 
 static int store_milter(const struct config_tree *t, struct config *c, struct err *err)

@@ -85,7 +85,7 @@ const struct config_option config_options[] = {
     {OPTION(RELAY, "min_data_rate", NUMBER, min_data_rate), 0, "500", 0, 1000000, NULL},
     {OPTION(RELAY, "min_free_space", SIZE, min_free_space_bytes), 0, "256M", 0, 1ULL << 50, NULL},
     {OPTION(RELAY, "metrics", SOCKETS, metrics), AT(RELAY, metrics_count), "", 0, 4, NULL},
-    {OPTION(RELAY, "page", SWITCH, page), 0, "no", 0, 0, switch_words},
+    {OPTION(RELAY, "page", SWITCH, page), 0, "yes", 0, 0, switch_words},
     {OPTION(RELAY, "page_password_file", PATH_OR_NONE, page_password_file), 0, "", 0, 0, NULL},
     {OPTION(RELAY, "dns_servers", DNS_SERVERS, dns.servers), AT(RELAY, dns.server_count), "", 0, 16, NULL},
     {OPTION(RELAY, "tls", WORD, tls.level), 0, "may", 0, 0, server_tls_words},

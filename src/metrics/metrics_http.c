@@ -139,6 +139,8 @@ static int open_endpoint(struct metrics_http *h, const struct endpoint *wanted, 
         log_info("metrics at %s", text);
     else
         log_info("metrics at http://%s/metrics", text);
+    if (h->o.site != NULL && h->o.site->access == NULL && !endpoint_is_loopback(&e))
+        log_info("no page at http://%s/: page_password_file is not set", text);
     return 0;
 }
 

@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #define NO_PAGE                                                                                    \
-    "/metrics, /healthz and /readyz are here. The page is off: page or page_password_file in"      \
-    " section relay of splitmilter.conf switches it on"
+    "/metrics, /healthz and /readyz are here. The page is off: splitmilter.conf has page = \"no\"" \
+    " in section relay"
 
 static struct metrics_family free_bytes = {
     .name = "splitrelay_spool_free_bytes",

@@ -101,7 +101,7 @@ def crowd(port, what):
 def bench_page(r, options):
     sink = rig.SmtpSink(r, "archive")
     address, port = ("127.0.0.1", r.free_port()), r.free_port()
-    text = relay_configuration(r, address, sink.address).replace("max_connections", f'metrics = "inet:{port}" page = "yes" max_connections')
+    text = relay_configuration(r, address, sink.address).replace("max_connections", f'metrics = "inet:{port}" max_connections')
     text += f'destination nowhere {{ relay_to = {{ "[127.0.0.1]:{r.free_port()}" }} }}\n'
     rig.queue.fill(r.path("spool"), 100000, 500, ("nowhere",))
     try:
