@@ -8,6 +8,7 @@
  */
 #include "queue/queue_open.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,7 +16,8 @@
 #include <string.h>
 
 #define THREADS_MAX 256
-#define TIMED 2000 /* copies that one thread takes, while the time of each is measured */
+#define TIMED 2000     /* copies that one thread takes, while the time of each is measured */
+#define AHEAD_MAX 1000 /* copies, of those that come before those that go, or the other way */
 
 static const char *where = "sqlite";
 static struct queue *q;
@@ -64,7 +66,7 @@ static void must(enum queue_put_status status, const struct err *err)
     exit(EXIT_FAILURE);
 }
 
-static void *put_all(void *ctx)
+static void put_one(void)
 {
     static const char content[3400];
     char text[] = "", sender[] = "sender@example.com", address[] = "user@example.com";
@@ -76,17 +78,20 @@ static void *put_all(void *ctx)
                               .mta_queue_id = text,
                               .message_id = text};
     struct queue_recipient r = {.address = address, .orcpt = text, .state = QUEUE_PENDING};
+    struct queue_new_copy copy = {.destination = "archive", .recipients = &r, .recipient_count = 1};
+    struct queue_put *p;
     struct err err;
 
+    must(q->ops->put_begin(q, &m, &copy, 1, &p, &err), &err);
+    must(q->ops->put_data(p, content, sizeof content, &err), &err);
+    must(q->ops->put_commit(p, NULL, NULL, &err), &err);
+}
+
+static void *put_all(void *ctx)
+{
     (void)ctx;
-    while (left-- > 0) {
-        struct queue_new_copy copy = {
-            .destination = "archive", .recipients = &r, .recipient_count = 1};
-        struct queue_put *p;
-        must(q->ops->put_begin(q, &m, &copy, 1, &p, &err), &err);
-        must(q->ops->put_data(p, content, sizeof content, &err), &err);
-        must(q->ops->put_commit(p, NULL, NULL, &err), &err);
-    }
+    while (left-- > 0)
+        put_one();
     return NULL;
 }
 
@@ -111,16 +116,27 @@ static void *take_all(void *ctx)
     return NULL;
 }
 
-/* Every second thread takes as much as the others put. That the queue has nothing for a moment,
- * because too many outcomes wait, is no reason to end. */
+/* Every second thread takes as much as the others put, and neither gets far ahead of the other, so
+ * that as many copies wait all the time. That the queue has nothing for a moment, because too many
+ * outcomes wait, is no reason to end. */
 static void *churn(void *ctx)
 {
     static atomic_uint number;
+    static atomic_long put;
+    bool puts = number++ % 2 == 0;
 
-    if (number++ % 2 == 0)
-        return put_all(ctx);
-    while (taken < take_max)
-        (void)take_one();
+    (void)ctx;
+    while (puts ? left > 0 : taken < take_max) {
+        long ahead = put - taken;
+        if (puts ? ahead > AHEAD_MAX : ahead < -AHEAD_MAX) {
+            poll(NULL, 0, 1);
+        } else if (!puts) {
+            (void)take_one();
+        } else if (left-- > 0) {
+            put_one();
+            put++;
+        }
+    }
     return NULL;
 }
 

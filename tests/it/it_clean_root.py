@@ -7,6 +7,7 @@ SPLIT_CLEAN_ROOT is a root that debootstrap made, with the archives of the packa
 package, built on that release. `./dev cleanroot' prepares both. The root is below an overlay, and not changed.
 """
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 
 import rig
 from rig.daemons import accepts
+from rig.panels import BOX
 
 CONFIGURATION = """\
 log {{ target = "stderr" }}
@@ -332,6 +334,45 @@ def test_a_module_starts_what_waits_for_it(r):
     assert "sqlite: tables need the package splitmilter-sqlite" in m.journal("splitmilter")
     m.run(f"apt-get install -y {site.guide.clone}/build/deb/splitmilter-sqlite_*.deb")
     rig.wait_for(lambda: m.run("systemctl is-active splitmilter", check=None)[1].strip() == "active", 30, "splitmilter", lambda: m.journal("splitmilter"))
+
+
+def test_a_panel_below_home(r):
+    """The unit hides a database below /home, and check says so. The file of docs/panels.md opens this database, and nothing else."""
+    site = Site(r, filters=False)
+    m = site.machine
+    m.run(f"apt-get install -y {site.guide.clone}/build/deb/splitmilter_*.deb {site.guide.clone}/build/deb/splitmilter-sqlite_*.deb")
+    m.run("useradd --create-home anna; mkdir -p /home/user-data/mail/mailboxes; touch /home/user-data/mail/mailboxes/letter")
+    with sqlite3.connect(f"{m.path}/home/user-data/mail/users.sqlite") as database:
+        database.executescript(BOX)
+    database.close()
+    files = {re.match(r"# (/\S+)\n", text).group(1): text for kind, text in rig.blocks("panels.md", "Mail-in-a-Box") if kind == "conf"}
+    drop_in = next(path for path in files if path.endswith("home.conf"))
+    m.write("/etc/splitmilter/copy.cf", files["/etc/splitmilter/copy.cf"])
+    m.write(
+        "/etc/splitmilter/splitmilter.conf",
+        'milter { socket = "inet:10023@127.0.0.1" trusted_mtas = { "127.0.0.1" } copy_maps = { "sqlite:/etc/splitmilter/copy.cf" } }\n'
+        'destination archive { relay_to = { "[archive.example.com]:25" } }\n',
+    )
+    fault = "sqlite:/etc/splitmilter/copy.cf: host /home/user-data/mail/users.sqlite: cannot open the database"
+    namespace = "nsenter --mount --target $(systemctl show -P MainPID splitmilter)"
+
+    def copies(recipient):
+        return json.loads(m.run(f"{namespace} splitctl explain --json {recipient}").splitlines()[0])["copies"]
+
+    m.run("systemctl restart splitmilter")
+    assert fault in m.run("splitctl check", check=None)[1]
+    m.write(drop_in, files[drop_in])
+    m.run("systemctl daemon-reload; systemctl restart splitmilter")
+    said = m.run("splitctl check", check=None)[1]
+    assert "users.sqlite" not in said and "ok       tables: 1" in said, said
+    assert copies("anna@example.com") == ["archive"] and copies("carl@example.com") == []
+    with sqlite3.connect(f"{m.path}/home/user-data/mail/users.sqlite") as database:
+        database.execute("INSERT INTO users (email) VALUES ('carl@example.com')")
+    database.close()
+    assert copies("carl@example.com") == ["archive"]
+    seen = m.run(f"{namespace} find /home /root /run/user").split()
+    assert sorted(seen) == ["/home", "/home/user-data", "/home/user-data/mail", "/home/user-data/mail/users.sqlite", "/root", "/run/user"], seen
+    assert m.run(f"{namespace} touch /home/user-data/mail/users.sqlite", check=None)[0] != 0
 
 
 def wait_empty(site):

@@ -54,6 +54,7 @@ def test_kinds_of_errors(r):
     failing = "CREATE OR REPLACE FUNCTION aliases(key TEXT) RETURNS SETOF TEXT LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'as the test wants it' USING ERRCODE = '{}'; END $$"
     for code, text, kind in (
         ("40001", quoted, FOUND), ("40P01", quoted, FOUND), ("42P01", quoted, FOUND), ("42501", quoted, FOUND), ("3F000", quoted, FOUND), ("53200", quoted, FOUND), ("25006", quoted, FOUND),
+        ("08006", quoted, FOUND), ("53100", quoted, FOUND), ("53300", quoted, FOUND), ("57P03", quoted, FOUND), ("58000", quoted, FOUND), ("XX001", quoted, FOUND), ("XX002", quoted, FOUND),
         ("22021", quoted, FAILED), ("2201B", quoted, FAILED), ("54001", quoted, FAILED), ("42601", bare, FAILED), ("42P01", bare, FAILED),
         ("42601", quoted, FAILED), ("42883", quoted, FAILED), ("21000", quoted, FAILED), ("57014", quoted, FAILED), ("P0001", quoted, FAILED),
     ):
@@ -81,6 +82,11 @@ def test_encodings(r):
         q.stop()
     q = query(b, {"query": "SELECT goto FROM alias WHERE '%s' <> '' AND id = (SELECT max(id) FROM alias)", "encoding": "LATIN1"})
     assert q.ask("x").kind == FAILED
+    q.stop()
+    q = query(b, {"query": "SELECT 1 / 0 WHERE '%s' <> ''", "encoding": "SJIS"})
+    assert q.ask("anna@example.com").kind == FAILED
+    answer = q.ask("あ")  # ends with the first byte of a character of two
+    assert answer.kind == LIMIT and b"cannot be quoted" in answer.text, answer
     q.stop()
     q = query(b, encoding="nosuchcoding")
     answer = q.ask("anna@example.com")
@@ -286,7 +292,8 @@ def test_files_that_are_refused(r):
         ("dbname = mail\nquery = SELECT 1\nexpansion_limit = many\n", r":3: .*expansion_limit"),
         ("dbname = mail\nquery = SELECT 1\nretry_interval = 0\n", r":3: .*retry_interval"),
         (f"query = SELECT 1\nhosts = postgresql://u:{secret}@h/d\n", r":2: .*hosts.*URI is not valid"),
-        (f"query = SELECT 1\ndbname = x\n\nhosts = a b mysql://u:{secret}@h/d\n", r":4: .*hosts.*postgresql://"),
+        (f"query = SELECT 1\ndbname = x\n\nhosts = a b mysql://u:{secret}@h/d\n", r":4: .*hosts.*URI begins with"),
+        (f"query = SELECT 1\ndbname = x\nhosts = mysql://h/d?password={secret}\n", r":3: .*hosts.*URI begins with"),
         (f"query = SELECT 1\ndbname = x\nhosts = u:{secret}@h:5432\n", r":3: .*hosts.*a user"),
         (f"query = SELECT 1\ndbname = x\nhosts = {secret}@h/d\n", r":3: .*hosts.*a user"),
         (f"query = SELECT 1\nhosts = h\ndbname = dbname=x passwort={secret}\n", r":3: .*dbname"),

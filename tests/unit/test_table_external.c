@@ -94,26 +94,33 @@ START_TEST(a_key_that_was_answered_shows_that_the_query_works)
 }
 END_TEST
 
-#define COUNT_LONG                                                                                 \
-    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 4000000)"            \
-    " SELECT max(x) FROM c"
-
+/* Afterwards the slow key fails, so that the second question shows which key is known. */
 START_TEST(a_slow_key_does_not_show_that_the_query_works)
 {
-    struct table *t = open_with("SELECT CASE '%s' WHEN 'slow@b.test' THEN (" COUNT_LONG
-                                ") WHEN 'x@b.test' THEN abs(-9223372036854775807 - 1)"
-                                " ELSE json_extract('{\"a\": %u}', '$.a') END");
+    static const char count_long[] = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 "
+                                     "FROM c WHERE x < 2000000) SELECT max(x) FROM c";
+    char *query = mem_printf("SELECT json_type(v) FROM map WHERE k = '%%s' AND "
+                             "CASE k WHEN 'slow@b.test' THEN (%s) ELSE 1 END > 0",
+                             count_long);
+    struct table *t = open_with(query);
+    enum table_result result = TABLE_FAILED;
     struct err err;
-    int64_t begin_ms = clock_now_ms();
 
-    execute(COUNT_LONG);
-    unsigned slow_ms = (unsigned)(clock_now_ms() - begin_ms);
-    table_set_timeout(t, slow_ms * 4); /* a quarter of it is not soon */
-    ck_assert_int_eq(find(t, "1@b.test", &err), TABLE_FOUND);
-    ck_assert_int_eq(find(t, "slow@b.test", &err), TABLE_FOUND);
-    table_set_timeout(t, slow_ms / 2); /* too little for the slow one */
-    ck_assert_int_eq(find(t, "x@b.test", &err), TABLE_LIMIT);
+    execute("INSERT INTO map VALUES ('1@b.test', '{}'), ('slow@b.test', '{}'), ('x@b.test', '{')");
+    /* Several times, because the speed of a busy machine changes. */
+    for (int i = 0; i < 20 && result != TABLE_LIMIT; i++) {
+        int64_t begin_ms = clock_now_ms();
+        execute(count_long);
+        table_set_timeout(t, 8 * (unsigned)(clock_now_ms() - begin_ms)); /* half of it is soon */
+        execute("UPDATE map SET v = '{}' WHERE k = 'slow@b.test'");
+        if (find(t, "1@b.test", &err) != TABLE_FOUND || find(t, "slow@b.test", &err) != TABLE_FOUND)
+            continue;
+        execute("UPDATE map SET v = '{' WHERE k = 'slow@b.test'");
+        result = find(t, "x@b.test", &err);
+    }
+    ck_assert_int_eq(result, TABLE_LIMIT);
     table_close(t);
+    free(query);
 }
 END_TEST
 
