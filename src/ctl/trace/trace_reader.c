@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -159,8 +160,8 @@ struct trace_reader *trace_reader_journal(int64_t since_us, int64_t until_us, co
     char since[40], until[40];
     size_t n = 1;
 
-    snprintf(since, sizeof since, "--since=@%lld", (long long)(since_us / 1000000));
-    snprintf(until, sizeof until, "--until=@%lld", (long long)(until_us / 1000000 + 1));
+    snprintf(since, sizeof since, "--since=@%" PRId64, since_us / 1000000);
+    snprintf(until, sizeof until, "--until=@%" PRId64, until_us / 1000000 + 1);
     if (since_us != 0)
         options[n++] = since;
     if (until_us != 0)
@@ -328,7 +329,7 @@ int trace_reader_more(struct trace_reader *r, struct trace_log *log, struct err 
         return finish(r, err) < 0 ? -1 : 1;
     if (!is_replaced(r))
         return 0;
-    while ((n = read_some(r, log, err)) > 0) /* what came before the file was replaced */
+    while (read_some(r, log, err) > 0) /* what came before the file was replaced */
         continue;
     close(r->fd);
     r->fd = -1;

@@ -68,7 +68,7 @@ static void add_name(struct trace_recipients *all, struct trace_recipient *r, st
 
 static struct trace_recipient *add(struct trace_recipients *all, struct slice name)
 {
-    if ((all->count & (all->count - 1)) == 0)
+    if (all->items == NULL || (all->count & (all->count - 1)) == 0)
         all->items = mem_grow(all->items, all->count == 0 ? 1 : all->count * 2, sizeof *all->items);
     struct trace_recipient *r = &all->items[all->count++];
     *r = (struct trace_recipient){.name = name};
