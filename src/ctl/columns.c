@@ -116,16 +116,18 @@ void columns_print(const struct columns *c)
         fit(c, width, widths);
     for (size_t k = 0; k < c->count && width == 0; k++)
         widths[k] = (size_t)c->widths[k];
-    for (size_t i = 0; i < c->cell_count; i++) {
+    for (size_t i = 0, k = 0; i < c->cell_count; i++) {
         const struct cell *cell = &c->cells[i];
-        if (i % c->count == 0)
+        if (k == 0)
             print_name(c, cell, widths[0]);
         else
-            print_number(cell, widths[i % c->count]);
+            print_number(cell, widths[k]);
         if (cell->note != NULL)
             terminal_print(cell->note_style, cell->note);
-        if ((i + 1) % c->count == 0)
+        if (++k == c->count) {
             putchar('\n');
+            k = 0;
+        }
     }
     free(widths);
 }

@@ -50,13 +50,10 @@ static void print_reason(const char *reason)
 
 static void print_recipient(const struct queue_recipient *r)
 {
-    static const struct {
-        enum terminal_style style;
-        const char *word;
-    } states[] = {[QUEUE_PENDING] = {TERMINAL_PLAIN, ""},
-                  [QUEUE_SENT] = {TERMINAL_GOOD, "  sent"},
-                  [QUEUE_DEAD] = {TERMINAL_BAD, "  dead"}};
-    const char *word = states[r->state].word;
+    enum terminal_style style = r->state == QUEUE_SENT   ? TERMINAL_GOOD
+                                : r->state == QUEUE_DEAD ? TERMINAL_BAD
+                                                         : TERMINAL_PLAIN;
+    const char *word = r->state == QUEUE_SENT ? "  sent" : r->state == QUEUE_DEAD ? "  dead" : "";
     size_t width = terminal_width(), indent = RECIPIENT_INDENT;
     size_t needed = terminal_columns(r->address) + strlen(word);
 
@@ -64,7 +61,7 @@ static void print_recipient(const struct queue_recipient *r)
         indent = needed + REASON_INDENT < width ? width - needed : REASON_INDENT;
     printf("%*s", (int)indent, "");
     ctl_print(r->address);
-    terminal_print(states[r->state].style, word);
+    terminal_print(style, word);
     putchar('\n');
 }
 

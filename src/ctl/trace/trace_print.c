@@ -183,11 +183,12 @@ void trace_print_way(const struct trace_log *log, const struct trace_mail *mail,
     if (mail->message_id.len > 0)
         ctl_printf(", Message-ID <%.*s>", SLICE(mail->message_id));
     putchar('\n');
-    for (size_t i = 0; i < 2 * way->end_count; i++) { /* the mail first, then the copies */
-        const struct trace_end *e = &way->ends[i % way->end_count];
-        if (e->is_copy == (i >= way->end_count))
-            print_end(log, e, way->recipient);
-    }
+    for (size_t i = 0; i < way->end_count; i++)
+        if (!way->ends[i].is_copy)
+            print_end(log, &way->ends[i], way->recipient);
+    for (size_t i = 0; i < way->end_count; i++)
+        if (way->ends[i].is_copy)
+            print_end(log, &way->ends[i], way->recipient);
     for (size_t i = 0; i < way->missing_count; i++)
         print_missing(way->missing[i]);
     for (size_t i = 0; i < way->step_count; i++)
