@@ -83,13 +83,13 @@ int fdio_set_nonblocking(int fd)
     return fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1 ? -1 : 0;
 }
 
-int fdio_sync_names_again(int directory_fd)
+int fdio_sync_names_again(int directory_fd, bool may_be_full)
 {
     int fd = openat(directory_fd, ".sync", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    bool is_forbidden = fd < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EACCES ||
-                                   errno == EPERM || errno == EROFS);
+    bool is_full = fd < 0 && (errno == ENOSPC || errno == EDQUOT);
+    bool is_forbidden = fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS);
 
-    if (fd < 0 && !is_forbidden)
+    if (fd < 0 && !is_forbidden && !(is_full && may_be_full))
         return -1;
     if (fd >= 0) {
         close(fd);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -30,11 +31,12 @@ ssize_t fdio_pread_full(int fd, void *data, size_t len, off_t offset)
 int fdio_read_rest(int fd, struct buf *out, size_t max)
     __attribute__((nonnull, warn_unused_result));
 
-/* Sync the names in a directory again, after a sync that failed. Returns 0, or -1. After the
- * failure the kernel takes the names for written, so fsync(2) alone would write nothing. Therefore
- * the directory is changed first: a file ".sync" is created and removed. If permissions or lack of
- * space prevent this change, fsync(2) is called alone. */
-int fdio_sync_names_again(int directory_fd) __attribute__((warn_unused_result));
+/* Sync the names in a directory again, after a sync that failed. Returns 0, or -1 with errno. After
+ * the failure the kernel takes the names for written, so fsync(2) alone would write nothing.
+ * Therefore the directory is changed first: a file ".sync" is created and removed. If permissions
+ * prevent this change, fsync(2) is called alone. may_be_full: it is as well if space is lacking,
+ * for a name that an earlier process has used. */
+int fdio_sync_names_again(int directory_fd, bool may_be_full) __attribute__((warn_unused_result));
 
 /* Set O_NONBLOCK, which all descriptors of one open file share. Returns 0 or -1. */
 int fdio_set_nonblocking(int fd);

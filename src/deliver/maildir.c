@@ -74,7 +74,7 @@ static int sync_dir(const char *path, bool is_new)
 
     if (fd == -1)
         return -1;
-    int rc = is_new ? fsync(fd) : fdio_sync_names_again(fd);
+    int rc = is_new ? fsync(fd) : fdio_sync_names_again(fd, false);
     int error = errno;
     close(fd);
     errno = error;
@@ -120,7 +120,7 @@ static int open_synced(const struct maildir *m, int at, const char *name, struct
     if (rc == 0 && (st.st_dev != known->dev || st.st_ino != known->ino)) {
         rc = at == AT_FDCWD ? sync_parent(m, is_new)
              : is_new       ? fsync(at)
-                            : fdio_sync_names_again(at);
+                            : fdio_sync_names_again(at, false);
         if (rc == 0)
             *known = (struct known){st.st_dev, st.st_ino};
     }

@@ -211,7 +211,7 @@ static int sync_directory(const struct db_sqlite *s)
 {
     char *directory = mem_strndup(s->path, (size_t)(strrchr(s->path, '/') - s->path));
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : fdio_sync_names_again(fd);
+    int rc = fd < 0 ? -1 : fdio_sync_names_again(fd, true);
     int error = errno;
 
     free(directory);

@@ -63,13 +63,16 @@ static int check_owner(const char *spool_directory, struct err *err)
 /*
  * Sync the name of the spool directory. A directory that exists already is synced, too: it may have
  * been created by a process that was killed before its sync, or whose sync failed. A new directory
- * whose sync fails is removed, and the next start creates it anew.
+ * whose sync fails is removed, and the next start creates it anew. If the disk is full, splitrelay
+ * starts only if an earlier one has done this and created the database.
  */
-static int sync_parent(const char *directory, bool is_new, struct err *err)
+static int sync_parent(const struct db_queue *q, bool is_new, struct err *err)
 {
-    char *path = mem_printf("%s/..", directory);
+    const char *directory = q->options.spool_directory;
+    char *path = mem_printf("%s/..", directory), *file = mem_printf("%s/queue.db", directory);
+    bool may_be_full = q->database != NULL || access(file, F_OK) == 0;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -1 : is_new ? fsync(fd) : fdio_sync_names_again(fd);
+    int rc = fd < 0 ? -1 : is_new ? fsync(fd) : fdio_sync_names_again(fd, may_be_full);
 
     if (fd < 0 && !is_new && errno == EACCES)
         rc = 0; /* without this right no process of this user has created it */
@@ -80,6 +83,7 @@ static int sync_parent(const char *directory, bool is_new, struct err *err)
     if (fd >= 0)
         close(fd);
     free(path);
+    free(file);
     return rc;
 }
 
@@ -93,7 +97,7 @@ static int open_directory(struct db_queue *q, struct err *err)
         return -1;
     }
     if (check_owner(directory, err) < 0 || queue_check_old_spool(directory, err) < 0 ||
-        sync_parent(directory, is_new, err) < 0)
+        sync_parent(q, is_new, err) < 0)
         return -1;
     char *lock = mem_printf("%s/lock", directory);
     q->lock_fd = process_lock(lock, err);

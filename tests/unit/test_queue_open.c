@@ -4,12 +4,51 @@
 #include "queue_unit.h"
 #include "unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static bool has_no_space; /* for ".sync" */
+
+/* In place of the C library's, also for the queue; which of the two is called depends on the
+ * machine. */
+int openat(int dir_fd, const char *path, int flags, ...);
+int openat64(int dir_fd, const char *path, int flags, ...);
+
+static int open_at(int dir_fd, const char *path, int flags, unsigned mode)
+{
+    if (has_no_space && strcmp(path, ".sync") == 0) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_openat, dir_fd, path, flags, mode);
+}
+
+int openat(int dir_fd, const char *path, int flags, ...)
+{
+    va_list rest;
+
+    va_start(rest, flags);
+    unsigned mode = (flags & O_CREAT) != 0 ? va_arg(rest, unsigned) : 0;
+    va_end(rest);
+    return open_at(dir_fd, path, flags, mode);
+}
+
+int openat64(int dir_fd, const char *path, int flags, ...)
+{
+    va_list rest;
+
+    va_start(rest, flags);
+    unsigned mode = (flags & O_CREAT) != 0 ? va_arg(rest, unsigned) : 0;
+    va_end(rest);
+    return open_at(dir_fd, path, flags, mode);
+}
 
 static const char *path_of(const char *name)
 {
@@ -49,6 +88,29 @@ START_TEST(what_is_missing_is_made)
     ck_assert_uint_eq(st.st_mode & 07777, 0700);
     ck_assert_int_eq(stat(path_of("queue.db"), &st), 0);
     ck_assert_uint_eq(st.st_mode & 07777, 0600);
+    q->ops->close(q);
+    strcpy(queue_unit_dir, above);
+    queue_unit_open();
+}
+END_TEST
+
+/* A start before may have created the directory and failed to sync its name. */
+START_TEST(a_full_disk_is_borne_with_a_database_that_is_there)
+{
+    char above[64];
+
+    q->ops->close(q);
+    strcpy(above, queue_unit_dir);
+    strcat(queue_unit_dir, "/below");
+    ck_assert_int_eq(mkdir(queue_unit_dir, 0700), 0);
+    has_no_space = true;
+    must_refuse("cannot sync the directory above");
+    has_no_space = false;
+    queue_unit_open();
+    q->ops->close(q);
+    has_no_space = true;
+    queue_unit_open();
+    has_no_space = false;
     q->ops->close(q);
     strcpy(queue_unit_dir, above);
     queue_unit_open();
@@ -199,6 +261,7 @@ static TCase *make(void)
     if (queue_unit_is_shared()) /* the others are about the file */
         return tests;
     tcase_add_test(tests, what_is_missing_is_made);
+    tcase_add_test(tests, a_full_disk_is_borne_with_a_database_that_is_there);
     tcase_add_test(tests, what_is_no_database_of_ours_is_refused);
     tcase_add_test(tests, another_version_is_refused);
     tcase_add_test(tests, a_damaged_database_takes_nothing);
