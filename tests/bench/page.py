@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: ISC
 """What the page costs the queue: the throughput of splitrelay while pages are open, and while clients attack the page.
 
+The clients run on the same machine. What they take of its processors is measured, and the rate is also given as if splitrelay,
+source and sink had had that time; the targets are about this rate.
+
 As a program, page.py PORT open|attack is the clients: three pages that refresh themselves; or 1,000 connections that send a byte a
 second and are opened again when they are closed, 50 searches through 100,000 copies a second, and requests for other paths.
 """
@@ -22,6 +25,7 @@ import rig  # noqa: E402
 from measure import Table, Target, relay_configuration, wait_sent  # noqa: E402
 
 ALONE, OPEN, ATTACKED = "nobody looks", "three pages are open", "1,000 connections and 50 searches a second"
+CORRECTED = ", less what the clients take"
 SLOW = 1000
 
 
@@ -83,16 +87,22 @@ def clients(port, what):
     signal.pause()
 
 
+def processor_time(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
 def crowd(port, what):
-    """The clients, in a process of their own."""
+    """The clients, in a process of their own. Yields a function that returns the processor time that they have taken, in seconds."""
     if what is None:
-        yield
+        yield lambda: 0.0
         return
     process = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(port), what])
     try:
         time.sleep(1)
-        yield
+        yield lambda: processor_time(process.pid)
     finally:
         process.kill()
         process.wait()
@@ -116,16 +126,19 @@ def bench_page(r, options):
         for number in range(options.rounds + 1):
             count = options.copies if number else options.copies // 10
             for name, what in turns if number % 2 else reversed(turns):
-                with crowd(port, what):
+                with crowd(port, what) as spent:
                     log.seek(0, os.SEEK_END)
-                    start = time.monotonic()
+                    start, before = time.monotonic(), spent()
                     rig.smtp_source(address, count, options.relay_sessions, options.size, recipient=recipient, flags=("-d",))
                     wait_sent(log, count)
                     took = time.monotonic() - start
+                    share = (spent() - before) / took / (os.cpu_count() or 1)
                 if number:  # round 0 is a warm-up
                     table.add(name, count / took)
+                    if what is not None:
+                        table.add(name + CORRECTED, count / took / (1 - share))
     table.show()
-    return [Target(f"throughput while {name}", table.ratio(name, ALONE), 0.97) for name in (OPEN, ATTACKED)]
+    return [Target(f"throughput while {name}{CORRECTED}", table.ratio(name + CORRECTED, ALONE), 0.97) for name in (OPEN, ATTACKED)]
 
 
 if __name__ == "__main__":
