@@ -2,7 +2,8 @@
 """What the page costs the queue: the throughput of splitrelay while pages are open, and while clients attack the page.
 
 The clients run on the same machine. What they take of its processors is measured, and the rate is also given as if splitrelay,
-source and sink had had that time; the targets are about this rate.
+source and sink had had that time; the targets are about this rate. The attack has gone on until searches are refused when the
+measurement begins.
 
 As a program, page.py PORT open|attack is the clients: three pages that refresh themselves; or 1,000 connections that send a byte a
 second and are opened again when they are closed, 50 searches through 100,000 copies a second, and requests for other paths.
@@ -27,15 +28,18 @@ from measure import Table, Target, relay_configuration, wait_sent  # noqa: E402
 ALONE, OPEN, ATTACKED = "nobody looks", "three pages are open", "1,000 connections and 50 searches a second"
 CORRECTED = ", less what the clients take"
 SLOW = 1000
+SEARCH = "/api/queue?reason=nothing-like-this&to=*x*y*z*"
 
 
 def ask(port, path):
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         c.request("GET", path)
-        c.getresponse().read()
+        response = c.getresponse()
+        response.read()
+        return response.status
     except (OSError, http.client.HTTPException):
-        pass
+        return None
     finally:
         c.close()
 
@@ -81,7 +85,7 @@ def clients(port, what):
             for _ in range(3):
                 again(5, ask, port, path)
     else:
-        again(0.02, ask, port, "/api/queue?reason=nothing-like-this&to=*x*y*z*")
+        again(0.02, ask, port, SEARCH)
         again(0.02, ask, port, "/..%2f..%2fetc/passwd")
         trickle(port)
     signal.pause()
@@ -101,7 +105,10 @@ def crowd(port, what):
         return
     process = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(port), what])
     try:
-        time.sleep(1)
+        if what == "attack":
+            rig.wait_for(lambda: ask(port, SEARCH) == 503, 60, "the end of what may be read at once")
+        else:
+            time.sleep(1)
         yield lambda: processor_time(process.pid)
     finally:
         process.kill()
