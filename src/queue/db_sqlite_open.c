@@ -111,11 +111,13 @@ static int open_file(const char *path, int flags, int mode)
     return open(path, flags, mode);
 }
 
+static bool uses_open_file;
+
 static void configure_for_writing(void)
 {
     sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
 
-    vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_file);
+    uses_open_file = vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_file) == SQLITE_OK;
 }
 
 static enum db_status open_handle(struct db_sqlite *s, struct err *err)
@@ -127,6 +129,11 @@ static enum db_status open_handle(struct db_sqlite *s, struct err *err)
     pthread_once(&once, configure_library);
     if (s->access == DB_WRITE)
         pthread_once(&once_for_writing, configure_for_writing);
+    if (s->access == DB_WRITE && !uses_open_file) {
+        err_set(err, "%s: this SQLite does not open files by the function that it is given",
+                s->path);
+        return DB_FAULT;
+    }
     if (sqlite3_open_v2(s->path, &s->handle, flags, NULL) != SQLITE_OK) {
         if (s->handle != NULL)
             return db_sqlite_fault(s, "open", err);
