@@ -42,19 +42,23 @@ def need_server():
 
 
 def _template(rig):
-    """A data directory with the system tables alone, which is made once for all tests of a session."""
+    """A data directory with the system tables alone, which is made once for all tests of a session.
+
+    It is made in a TMPDIR of its own: mariadbd removes each #sql* file of its TMPDIR when it starts, also those of other servers."""
     path = os.path.join(rig.session.directory, "mariadb-template")
     if not os.path.exists(path):
         uid, gid = account()
-        os.mkdir(path, 0o700)
-        os.chown(path, uid, gid)
+        for directory in (path, f"{path}-tmp"):
+            os.mkdir(directory, 0o700)
+            os.chown(directory, uid, gid)
         done = subprocess.run(
             ["mariadb-install-db", "--no-defaults", f"--datadir={path}", "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb_log_file_size=8M"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/", user=uid, group=gid, extra_groups=(),
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}, timeout=120 * TIME_FACTOR, check=False,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TMPDIR": f"{path}-tmp"}, timeout=120 * TIME_FACTOR, check=False,
         )
         if done.returncode != 0:
             shutil.rmtree(path)
+            shutil.rmtree(f"{path}-tmp")
             raise Failure(f"mariadb-install-db: exit {done.returncode}\n{done.stdout.decode('utf-8', 'replace')}")
     return path
 
