@@ -6,6 +6,7 @@ dist_man_MANS += \
 	%D%/splitmilter.conf.5 \
 	%D%/splitrelay.8
 dist_doc_DATA = \
+	%D%/archives.md \
 	%D%/filters.md \
 	%D%/from-gosmtp-dup.md \
 	%D%/migration.md \
