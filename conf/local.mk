@@ -36,10 +36,14 @@ dist_bashcompletion_DATA = %D%/bash-completion/splitctl
 dist_sendmail_DATA = %D%/sendmail/splitmilter.m4
 dist_pkgdata_DATA = %D%/etc/splitmilter.conf
 
-systemdsystemunit_DATA = %D%/systemd/splitmilter.service %D%/systemd/splitrelay.service
+systemdsystemunit_DATA = \
+	%D%/systemd/splitmilter.service \
+	%D%/systemd/splitmilter@.service \
+	%D%/systemd/splitrelay.service
 CLEANFILES += $(systemdsystemunit_DATA)
 EXTRA_DIST += \
 	%D%/systemd/splitmilter.service.in \
+	%D%/systemd/splitmilter@.service.in \
 	%D%/systemd/splitrelay.service.in
 
 .service.in.service:

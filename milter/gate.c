@@ -184,7 +184,7 @@ static int open_public(struct gate *g, const struct config_milter *m, struct err
     int n = endpoint_listen(&m->socket, BACKLOG, m->socket_mode, fds, LISTENERS_MAX, err);
 
     if (n < 0) {
-        err_wrap(err, "milter.socket");
+        err_wrap(err, "%s.socket", m->label);
         return -1;
     }
     for (; (int)g->listener_count < n; g->listener_count++)
@@ -195,7 +195,7 @@ static int open_public(struct gate *g, const struct config_milter *m, struct err
         (void)setsockopt(g->listeners[i].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         (void)setsockopt(g->listeners[i].fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
         if (fdio_set_nonblocking(g->listeners[i].fd) != 0) {
-            err_set_errno(err, "milter.socket: fcntl");
+            err_set_errno(err, "%s.socket: fcntl", m->label);
             return -1;
         }
     }

@@ -31,7 +31,7 @@
 
 struct reloader {
     struct snapshot_slot *slot;
-    const char *config_path;
+    const struct daemon_options *options;
     struct snapshot *started; /* has the options that change only at a restart; never freed */
     int64_t begun_us;         /* clock_now_us() of the start */
     pthread_mutex_t work;     /* held while files and tables are read */
@@ -44,7 +44,7 @@ static void reload(struct reloader *r)
     int64_t begun_us = clock_now_us();
 
     process_notify_reloading();
-    struct snapshot *next = daemon_load("splitmilter", r->config_path, SNAPSHOT_WITH_TABLES, &err);
+    struct snapshot *next = daemon_load("splitmilter", r->options, SNAPSHOT_WITH_TABLES, &err);
     if (next == NULL) {
         log_error("configuration not reloaded, the old one stays: %s", err.text);
         counters_reloaded(false);
@@ -136,7 +136,7 @@ static int set_socket_group(const struct config_milter *m, struct err *err)
         return 0;
     struct group *group = getgrnam(m->socket_group);
     if (group == NULL) {
-        err_set(err, "milter.socket_group: there is no group \"%s\"", m->socket_group);
+        err_set(err, "%s.socket_group: there is no group \"%s\"", m->label, m->socket_group);
         return -1;
     }
     if (chown(m->socket.path, (uid_t)-1, group->gr_gid) != 0) {
@@ -266,8 +266,8 @@ static int end(struct reloader *r, int code)
 
 int main(int argc, char **argv)
 {
-    struct daemon_options options;
     /* These are static, because the reload thread uses them until the process ends. */
+    static struct daemon_options options;
     static struct snapshot_slot slot;
     static struct reloader reloader = {.work = PTHREAD_MUTEX_INITIALIZER};
     struct err err;
@@ -276,15 +276,14 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     process_return_memory();
-    struct snapshot *first =
-        daemon_load("splitmilter", options.config_path, SNAPSHOT_WITH_TABLES, &err);
+    struct snapshot *first = daemon_load("splitmilter", &options, SNAPSHOT_WITH_TABLES, &err);
     if (first == NULL) {
         daemon_print("splitmilter", &err);
         return EXIT_CONFIG;
     }
     snapshot_slot_init(&slot, first);
     reloader.slot = &slot;
-    reloader.config_path = options.config_path;
+    reloader.options = &options;
     if (!options.check_only)
         return end(&reloader, serve(&slot, &reloader));
     snapshot_slot_clear(&slot);

@@ -80,6 +80,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_setup_local.py \
 	%D%/it/it_setup_postfix.py \
 	%D%/it/it_recipients.py \
+	%D%/it/it_second_milter.py \
 	%D%/it/it_sendmail.py \
 	%D%/it/it_sendmail_setup.py \
 	%D%/it/it_split.py \

@@ -41,6 +41,8 @@ struct text_place config_table_place(const struct config *c, const char *spec)
 
 static void milter_clear(struct config_milter *m)
 {
+    free(m->name);
+    free(m->label);
     free(m->socket_text);
     free(m->socket_group);
     free(m->trusted_mtas);
@@ -97,6 +99,9 @@ void config_free(struct config *c)
     free(c->log.level);
     free(c->log.style);
     milter_clear(&c->milter);
+    for (size_t i = 0; i < c->other_milter_count; i++)
+        milter_clear(&c->other_milters[i]);
+    free(c->other_milters);
     for (size_t i = 0; i < c->filter_count; i++) {
         free(c->filters[i].name);
         free(c->filters[i].nexthop);
@@ -110,6 +115,39 @@ void config_free(struct config *c)
         listener_clear(&c->listeners[i]);
     free(c->listeners);
     free(c);
+}
+
+int config_use_milter(struct config *c, const char *name, struct err *err)
+{
+    size_t i = 0;
+
+    if (strcmp(c->milter.name, name) == 0)
+        return 0;
+    while (i < c->other_milter_count && strcmp(c->other_milters[i].name, name) != 0)
+        i++;
+    if (i == c->other_milter_count) {
+        err_set(err, "%s: there is no section \"milter %s\"", c->path, name);
+        return -1;
+    }
+    struct config_milter former = c->milter;
+    c->milter = c->other_milters[i];
+    c->other_milters[i] = former;
+    return 0;
+}
+
+struct config config_of_milter(const struct config *c, size_t index)
+{
+    struct config view = *c;
+
+    if (index > 0)
+        view.milter = c->other_milters[index - 1];
+    return view;
+}
+
+size_t config_milter_table_count(const struct config_milter *m)
+{
+    return m->canonical_maps.count + m->filter_maps.count + m->copy_maps.count +
+           m->sender_filter_maps.count + m->sender_copy_maps.count;
 }
 
 const struct config_filter *config_find_filter(const struct config *c, const char *name)

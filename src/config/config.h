@@ -71,6 +71,9 @@ struct config_log {
 };
 
 struct config_milter {
+    char *name;  /* of `milter NAME', address_is_tag_name(); "": the section without a name */
+    char *label; /* for messages: "milter", "milter NAME" */
+    struct text_place place;
     struct endpoint socket;
     char *socket_text; /* as it is written: "unix:/path", "inet:port@host" */
     unsigned socket_mode;
@@ -188,7 +191,9 @@ struct config {
     char *tag_domain; /* lower case */
     char *recipient_delimiter;
     struct config_log log;
-    struct config_milter milter;
+    struct config_milter milter; /* the section without a name; in splitmilter -n NAME, that one */
+    struct config_milter *other_milters;
+    size_t other_milter_count;
     struct config_filter *filters;
     size_t filter_count;
     struct config_relay relay;
@@ -208,6 +213,21 @@ struct text_place config_table_place(const struct config *c, const char *spec)
 
 /* Free the configuration. NULL is legal. */
 void config_free(struct config *c);
+
+/* Make `milter' the section with this name, before the configuration is shared; the section that
+ * was there becomes one of other_milters. -1 with `err`: there is no such section. */
+int config_use_milter(struct config *c, const char *name, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+
+/*
+ * For programs that look at all splitmilters: the configuration as the splitmilter with this index
+ * has it in `milter'; 0 is c->milter itself, the last index is other_milter_count. The copy borrows
+ * everything from *c, and is not freed.
+ */
+struct config config_of_milter(const struct config *c, size_t index) __attribute__((nonnull));
+
+/* The number of tables in all options of the section. */
+size_t config_milter_table_count(const struct config_milter *m) __attribute__((nonnull));
 
 /* The filter or destination with this name; NULL if there is none. Names are compared without case.
  */

@@ -109,7 +109,8 @@ static const struct config_part *only(const struct config_tree *t, enum config_s
 }
 
 /* The name of a filter, destination or listener becomes part of addresses and of paths in the
- * spool. In a table "none" means that there is no filter or copy, so it cannot be a name. */
+ * spool, that of a milter part of the path of its socket and of the name of its unit. In a table
+ * "none" means that there is no filter or copy, so it cannot be a name. */
 static int store_name(const struct config_part *part, char **name, struct text_place *place,
                       struct err *err)
 {
@@ -244,12 +245,22 @@ static int check_page(const struct config_part *part, const struct config_relay 
     return 0;
 }
 
-/* A milter socket without a host listens on loopback. A milter socket that other machines can reach
- * needs trusted_mtas, because splitmilter believes what a connected MTA sends. */
-static int derive_socket(const struct config_tree *t, struct config_milter *m, struct err *err)
+/* The socket of a milter with a name has that name in its path. The pid file is beside a unix
+ * socket. A milter socket without a host listens on loopback. A milter socket that other machines
+ * can reach needs trusted_mtas, because splitmilter believes what a connected MTA sends. */
+static int derive_socket(const struct config_part *part, struct config_milter *m, struct err *err)
 {
     struct endpoint *e = &m->socket;
 
+    if (m->name[0] != '\0' && config_part_setting(part, "socket") == NULL) {
+        free(m->socket_text);
+        m->socket_text = mem_printf("unix:/run/splitmilter/milter-%s.sock", m->name);
+        mem_copy_string(e->path, sizeof e->path, strchr(m->socket_text, '/'));
+    }
+    if (e->kind == ENDPOINT_UNIX && config_part_setting(part, "pid_file") == NULL) {
+        free(m->pid_file);
+        m->pid_file = mem_printf("%s.pid", e->path);
+    }
     if (e->kind != ENDPOINT_INET)
         return 0;
     if (e->host[0] == '\0')
@@ -261,7 +272,7 @@ static int derive_socket(const struct config_tree *t, struct config_milter *m, s
             "socket: \"%s\" can be reached from other machines: set trusted_mtas to the addresses "
             "of the mail servers that may connect",
             m->socket_text);
-    return fail_value(only(t, CONFIG_SECTION_MILTER), "socket", 0, err);
+    return fail_value(part, "socket", 0, err);
 }
 
 /* Set an option of section relay to the system's name, unless it has a value. */
@@ -282,19 +293,12 @@ static int derive_name(const struct config *c, char **field, const char *option,
 }
 
 /* Set the values whose defaults depend on other values or on the machine. */
-static int derive(const struct config_tree *t, struct config *c, struct err *err)
+static int derive(struct config *c, struct err *err)
 {
     for (size_t i = 0; i < c->destination_count; i++)
         c->destinations[i].dns = &c->relay.dns;
     for (size_t i = 0; i < c->listener_count; i++)
         c->listeners[i].primary.dns = &c->relay.dns;
-    if (derive_socket(t, &c->milter, err) < 0)
-        return -1;
-    if (config_part_setting(only(t, CONFIG_SECTION_MILTER), "pid_file") == NULL &&
-        c->milter.socket.kind == ENDPOINT_UNIX) {
-        free(c->milter.pid_file);
-        c->milter.pid_file = mem_printf("%s.pid", c->milter.socket.path);
-    }
     if (config_queue_is_postgresql(c->relay.queue) &&
         derive_name(c, &c->relay.node, "node", err) < 0)
         return -1;
@@ -334,23 +338,42 @@ static int store_relay(const struct config_tree *t, struct config *c, struct err
     return check_page(part, &c->relay, err);
 }
 
-static int store_milter(const struct config_tree *t, struct config *c, struct err *err)
+static int store_milter(const struct config_part *part, struct config_milter *m, struct err *err)
 {
-    const struct config_part *part = only(t, CONFIG_SECTION_MILTER);
-
-    if (store_section(part, &c->milter, err) < 0)
+    m->place = part->place;
+    if (part->title == NULL)
+        m->name = mem_strdup("");
+    else if (store_name(part, &m->name, &m->place, err) < 0)
         return -1;
-    return check_metrics(part, c->milter.metrics_count, err);
+    m->label = mem_printf("milter%s%s", m->name[0] == '\0' ? "" : " ", m->name);
+    if (store_section(part, m, err) < 0 || check_metrics(part, m->metrics_count, err) < 0)
+        return -1;
+    return derive_socket(part, m, err);
+}
+
+static int store_milters(const struct config_tree *t, struct config *c, struct err *err)
+{
+    size_t count = config_tree_count(t, CONFIG_SECTION_MILTER);
+
+    c->other_milters = mem_zalloc((count - 1) * sizeof *c->other_milters);
+    if (store_milter(only(t, CONFIG_SECTION_MILTER), &c->milter, err) < 0)
+        return -1;
+    for (size_t i = 1; i < count; i++)
+        if (store_milter(config_tree_part(t, CONFIG_SECTION_MILTER, i),
+                         &c->other_milters[c->other_milter_count++], err) < 0)
+            return -1;
+    return 0;
 }
 
 static int store_all(const struct config_tree *t, struct config *c, struct err *err)
 {
     if (store_section(only(t, CONFIG_SECTION_TOP), c, err) < 0 ||
         store_section(only(t, CONFIG_SECTION_LOG), &c->log, err) < 0 ||
-        store_milter(t, c, err) < 0 || store_relay(t, c, err) < 0 || store_filters(t, c, err) < 0 ||
-        store_destinations(t, c, err) < 0 || store_listeners(t, c, err) < 0)
+        store_milters(t, c, err) < 0 || store_relay(t, c, err) < 0 ||
+        store_filters(t, c, err) < 0 || store_destinations(t, c, err) < 0 ||
+        store_listeners(t, c, err) < 0)
         return -1;
-    return derive(t, c, err);
+    return derive(c, err);
 }
 
 /* Make the configuration from the tree, and clear the tree. NULL with `err`. */

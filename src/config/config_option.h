@@ -85,6 +85,9 @@ const char *config_section_name(enum config_section section) __attribute__((retu
 /* Return true if this is a kind of section with a title, of which there may be many (filter,
  * destination, listener). */
 bool config_section_has_title(enum config_section section);
+/* As config_section_has_title(); also true for milter, of which there is one section without a
+ * title besides those with titles. */
+bool config_section_may_have_title(enum config_section section);
 
 /* Return true if the option takes a list of values. */
 bool config_option_is_list(const struct config_option *o) __attribute__((nonnull));

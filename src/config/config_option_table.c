@@ -171,3 +171,8 @@ bool config_section_has_title(enum config_section section)
     return section == CONFIG_SECTION_FILTER || section == CONFIG_SECTION_DESTINATION ||
            section == CONFIG_SECTION_LISTENER;
 }
+
+bool config_section_may_have_title(enum config_section section)
+{
+    return section == CONFIG_SECTION_MILTER || config_section_has_title(section);
+}

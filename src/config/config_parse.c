@@ -211,9 +211,10 @@ static int parse_section(struct parser *p, enum config_section section)
         err_set(p->err, "%s is a section: no '=' before its '{'", name);
         return fail_at(p, p->lex.token_line);
     }
-    struct config_part *part = config_section_has_title(section)
-                                   ? parse_title(p, section, where)
-                                   : config_tree_find(p->out, section, NULL);
+    bool has_title = config_section_has_title(section) ||
+                     (config_section_may_have_title(section) && p->lex.token == CONFIG_TOKEN_WORD);
+    struct config_part *part =
+        has_title ? parse_title(p, section, where) : config_tree_find(p->out, section, NULL);
     if (part == NULL)
         return -1;
     if (part->place.line == 0)

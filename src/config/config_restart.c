@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_restart.h"
+#include "base/mem.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static bool same_endpoints(const struct endpoint *a, size_t a_count, const struct endpoint *b,
@@ -54,14 +56,25 @@ void config_restart_relay(const struct config *started, const struct config *nex
     name(out, a->min_free_space_bytes == b->min_free_space_bytes, "relay.min_free_space");
 }
 
+/* Name an option of a section milter. */
+static void name_of_milter(struct buf *out, const struct config_milter *m, bool is_same,
+                           const char *option)
+{
+    char *full = mem_printf("%s.%s", m->label, option);
+
+    name(out, is_same, full);
+    free(full);
+}
+
 void config_restart_milter(const struct config *started, const struct config *next, struct buf *out)
 {
     const struct config_milter *a = &started->milter, *b = &next->milter;
 
-    name(out, strcmp(a->socket_text, b->socket_text) == 0, "milter.socket");
-    name(out, a->socket_mode == b->socket_mode, "milter.socket_mode");
-    name(out, strcmp(a->socket_group, b->socket_group) == 0, "milter.socket_group");
-    name(out, strcmp(a->pid_file, b->pid_file) == 0, "milter.pid_file");
-    name(out, same_endpoints(a->metrics, a->metrics_count, b->metrics, b->metrics_count),
-         "milter.metrics");
+    name_of_milter(out, a, strcmp(a->socket_text, b->socket_text) == 0, "socket");
+    name_of_milter(out, a, a->socket_mode == b->socket_mode, "socket_mode");
+    name_of_milter(out, a, strcmp(a->socket_group, b->socket_group) == 0, "socket_group");
+    name_of_milter(out, a, strcmp(a->pid_file, b->pid_file) == 0, "pid_file");
+    name_of_milter(out, a,
+                   same_endpoints(a->metrics, a->metrics_count, b->metrics, b->metrics_count),
+                   "metrics");
 }

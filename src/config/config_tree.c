@@ -49,7 +49,8 @@ struct config_part *config_tree_find(const struct config_tree *t, enum config_se
 {
     for (size_t i = 0; i < t->part_count; i++)
         if (t->parts[i].section == section &&
-            (title == NULL || strcmp(t->parts[i].title, title) == 0))
+            (title == NULL ? t->parts[i].title == NULL
+                           : t->parts[i].title != NULL && strcmp(t->parts[i].title, title) == 0))
             return &t->parts[i];
     return NULL;
 }

@@ -24,8 +24,8 @@ struct config_setting {
     size_t count;
 };
 
-/* A section. When a section without title is written several times, all of it is one
- * config_part. */
+/* A section. When a section without title is written several times, all of it is one config_part.
+ * Of the sections milter, the one without title is the first. */
 struct config_part {
     enum config_section section;
     char *title;             /* NULL: a section without title */
@@ -51,8 +51,8 @@ void config_tree_clear(struct config_tree *t) __attribute__((nonnull));
 const char *config_tree_file(struct config_tree *t, const char *path)
     __attribute__((nonnull, returns_nonnull));
 
-/* config_tree_find() returns the section with this title, or NULL if there is none. title NULL: for
- * sections without title. config_tree_add() adds a section, and copies the title. The pointer is
+/* config_tree_find() returns the section with this title, or NULL if there is none. title NULL: the
+ * section without title. config_tree_add() adds a section, and copies the title. The pointer is
  * valid until the next section is added. */
 struct config_part *config_tree_find(const struct config_tree *t, enum config_section section,
                                      const char *title) __attribute__((nonnull(1)));

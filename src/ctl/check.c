@@ -18,7 +18,7 @@ typedef void part(struct findings *f, const struct config *config, const struct 
 
 /* In the child: become the daemon's user and read the configuration, as the daemon does. */
 static void check_as(struct findings *f, const struct service *s, part *check,
-                     const char *config_path)
+                     const char *config_path, const char *milter)
 {
     struct err err;
 
@@ -27,7 +27,8 @@ static void check_as(struct findings *f, const struct service *s, part *check,
         return;
     }
     struct config *config = config_file_load(config_path, &err);
-    if (config == NULL) {
+    if (config == NULL || config_use_milter(config, milter, &err) < 0) {
+        config_free(config);
         find(f, LEVEL_ERROR, "configuration: for %s (user %s): %s", s->name, s->user, err.text);
         return;
     }
@@ -49,7 +50,7 @@ static void check_part(struct findings *f, const struct service *s, part *check,
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
-        check_as(f, s, check, config_path);
+        check_as(f, s, check, config_path, config->milter.name);
         _exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_CHECK_FAILED);
     }
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -95,24 +96,29 @@ static void check_verdict(struct findings *f, const struct service *s)
              when, v.text.text);
 }
 
+static void check_service(struct findings *f, enum service_kind kind, const struct config *config,
+                          const char *config_path)
+{
+    struct service s;
+
+    service_find(kind, config, &s);
+    check_user(f, &s);
+    check_part(f, &s, kind == SERVICE_MILTER ? check_milter : check_relay, config, config_path);
+    check_verdict(f, &s);
+    service_clear(&s);
+}
+
 static void check_all(struct findings *f, const struct config *config, const char *config_path)
 {
-    static const struct {
-        enum service_kind kind;
-        part *check;
-    } parts[] = {{SERVICE_MILTER, check_milter}, {SERVICE_RELAY, check_relay}};
     char absolute[PATH_MAX];
 
     if (realpath(config_path, absolute) == NULL)
         snprintf(absolute, sizeof absolute, "%s", config_path);
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        struct service s;
-        service_find(parts[i].kind, config, &s);
-        check_user(f, &s);
-        check_part(f, &s, parts[i].check, config, absolute);
-        check_verdict(f, &s);
-        service_clear(&s);
+    for (size_t i = 0; i <= config->other_milter_count; i++) {
+        struct config view = config_of_milter(config, i);
+        check_service(f, SERVICE_MILTER, &view, absolute);
     }
+    check_service(f, SERVICE_RELAY, config, absolute);
     check_ports(f, config);
     check_postfix(f, config);
 }

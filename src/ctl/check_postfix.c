@@ -50,8 +50,10 @@ static void check_size_limit(struct findings *f, const struct config_relay *r,
  * find different entries for user+ext. */
 static void check_delimiter(struct findings *f, const struct config *config, const char *directory)
 {
-    const struct config_milter *m = &config->milter;
-    bool has_tables = m->canonical_maps.count + m->filter_maps.count + m->copy_maps.count > 0;
+    bool has_tables = config_milter_table_count(&config->milter) > 0;
+
+    for (size_t i = 0; i < config->other_milter_count; i++)
+        has_tables = has_tables || config_milter_table_count(&config->other_milters[i]) > 0;
     char *value = has_tables ? postfix_value(directory, "recipient_delimiter") : NULL;
 
     if (value != NULL && strcmp(value, config->recipient_delimiter) != 0)

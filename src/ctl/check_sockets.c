@@ -31,6 +31,12 @@ static void add(struct places *p, char *option, const struct endpoint *endpoints
     free(option);
 }
 
+static void add_milter(struct places *p, const struct config_milter *m)
+{
+    add(p, mem_printf("%s.socket", m->label), &m->socket, 1);
+    add(p, mem_printf("%s.metrics", m->label), m->metrics, m->metrics_count);
+}
+
 static bool is_ipv6(const char *host)
 {
     return strchr(host, ':') != NULL;
@@ -70,8 +76,9 @@ void check_ports(struct findings *f, const struct config *config)
 {
     struct places p = {0};
 
-    add(&p, mem_strdup("milter.socket"), &config->milter.socket, 1);
-    add(&p, mem_strdup("milter.metrics"), config->milter.metrics, config->milter.metrics_count);
+    add_milter(&p, &config->milter);
+    for (size_t i = 0; i < config->other_milter_count; i++)
+        add_milter(&p, &config->other_milters[i]);
     add(&p, mem_strdup("relay.listen"), config->relay.listen, config->relay.listen_count);
     add(&p, mem_strdup("relay.metrics"), config->relay.metrics, config->relay.metrics_count);
     for (size_t i = 0; i < config->listener_count; i++)

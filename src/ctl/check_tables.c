@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 #include "policy/policy.h"
+#include "base/mem.h"
 #include "ctl/check.h"
 #include "ctl/json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct reviewing {
     struct findings *findings;
-    const char *where; /* "tables", "listener NAME" */
+    const char *where; /* "tables", "tables of milter NAME", "listener NAME" */
 };
 
 static void table_fault(const struct policy_fault *fault, void *ctx)
@@ -38,6 +40,28 @@ static bool listener_uses(const struct config *config, const char *destination)
     return false;
 }
 
+static void ignore(const struct policy_fault *fault, void *ctx)
+{
+    (void)fault;
+    (void)ctx;
+}
+
+/* Add what the tables of the other milters use. */
+static void add_use(const struct config *config, struct policy_review *review)
+{
+    for (size_t m = 1; m <= config->other_milter_count; m++) {
+        struct config view = config_of_milter(config, m);
+        struct policy_review other;
+        policy_review(&view, NULL, ignore, NULL, &other);
+        for (size_t i = 0; i < config->filter_count; i++)
+            review->filter_is_used[i] |= other.filter_is_used[i];
+        for (size_t i = 0; i < config->destination_count; i++)
+            review->destination_is_used[i] |= other.destination_is_used[i];
+        review->sees_all &= other.sees_all;
+        policy_review_clear(&other);
+    }
+}
+
 /* Report filters and destinations that no table names. */
 static void check_use(struct findings *f, const struct config *config,
                       const struct policy_review *review)
@@ -58,15 +82,21 @@ static void check_use(struct findings *f, const struct config *config,
 
 void check_tables(struct findings *f, const struct config *config)
 {
-    struct reviewing reviewing = {f, "tables"};
+    const struct config_milter *m = &config->milter;
+    char *where = m->name[0] == '\0' ? mem_strdup("tables") : mem_printf("tables of %s", m->label);
+    struct reviewing reviewing = {f, where};
     unsigned errors = f->errors;
     struct policy_review review;
 
     policy_review(config, NULL, table_fault, &reviewing, &review);
     if (f->errors == errors)
-        find(f, LEVEL_OK, "tables: %zu", review.tables);
-    check_use(f, config, &review);
+        find(f, LEVEL_OK, "%s: %zu", where, review.tables);
+    if (m->name[0] == '\0') {
+        add_use(config, &review);
+        check_use(f, config, &review);
+    }
     policy_review_clear(&review);
+    free(where);
 }
 
 void check_listener_tables(struct findings *f, const struct config *config,

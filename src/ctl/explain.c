@@ -160,17 +160,21 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
                                             {0}};
     struct sockaddr_storage client = {0};
     struct explanation x = {.sender = ""};
+    const char *milter = "";
     bool is_json = false;
+    struct err err;
     int c;
 
     optind = 0;
-    while ((c = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "f:n:", options, NULL)) != -1) {
         if (c == 'j')
             is_json = true;
         else if (c == 'a' && parse_client(optarg, &client))
             continue;
         else if (c == 'f')
             x.sender = optarg;
+        else if (c == 'n')
+            milter = optarg;
         else if (c == 'o')
             set_origin(&x, optarg);
         else
@@ -179,7 +183,10 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
     if (optind == argc)
         return usage(self, &x);
     struct config *config = ctl_load(config_path);
-    if (config == NULL) {
+    if (config == NULL || config_use_milter(config, milter, &err) < 0) {
+        if (config != NULL)
+            ctl_complain("%s", err.text);
+        config_free(config);
         free(x.origin.domain);
         return EXIT_CONFIG;
     }

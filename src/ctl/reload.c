@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "policy/policy.h"
+#include "base/mem.h"
 #include "base/process.h"
 #include "base/verdict.h"
 #include "ctl/ctl.h"
@@ -92,7 +93,7 @@ static enum told look_elsewhere(const char *program)
     ctl_printf("%s (process %ld) was started with another %s: it needs a restart\n", program,
                (long)pid,
                strcmp(program, "splitrelay") == 0 ? "relay.spool_directory"
-                                                  : "milter.socket or milter.pid_file");
+                                                  : "socket or pid_file of its section milter");
     return NEEDS_RESTART;
 }
 
@@ -139,19 +140,52 @@ static enum told tell(const char *program, const char *lock_path)
     return NOT_TOLD;
 }
 
-static enum told tell_milter(const struct config *config)
+static enum told tell_milter(const struct config_milter *m, const char *program,
+                             const char *config_path)
 {
     struct unit unit;
 
-    if (config->milter.pid_file[0] != '\0')
-        return tell("splitmilter", config->milter.pid_file);
-    unit_read("splitmilter", &unit);
+    if (m->pid_file[0] != '\0')
+        return tell(program, m->pid_file);
+    unit_read(program, &unit);
     pid_t pid = unit.main_pid;
     unit_clear(&unit);
     if (pid > 0)
-        return send_signal("splitmilter", pid);
-    ctl_complain("splitmilter: not signalled: milter.pid_file is not set in %s", config->path);
+        return send_signal(program, pid);
+    ctl_complain("%s: not signalled: %s.pid_file is not set in %s", program, m->label, config_path);
     return NOT_TOLD;
+}
+
+/* Tell all splitmilters, and return the outcome that decides. */
+static enum told tell_milters(const struct config *config)
+{
+    enum told worst = tell_milter(&config->milter, "splitmilter", config->path);
+
+    for (size_t i = 0; i < config->other_milter_count; i++) {
+        const struct config_milter *m = &config->other_milters[i];
+        char *program = mem_printf("splitmilter@%s", m->name);
+        enum told told = tell_milter(m, program, config->path);
+        worst = told > worst ? told : worst;
+        free(program);
+    }
+    return worst;
+}
+
+/* Open the tables of all splitmilters. -1: the error was written to stderr. */
+static int try_tables(const struct config *config)
+{
+    struct err err;
+
+    for (size_t i = 0; i <= config->other_milter_count; i++) {
+        struct config view = config_of_milter(config, i);
+        struct policy *policy = policy_open(&view, &err);
+        if (policy == NULL) {
+            ctl_complain("%s", err.text);
+            return -1;
+        }
+        policy_close(policy);
+    }
+    return 0;
 }
 
 /* Print the filters and destinations for which Postfix has no route, so that their mail waits in
@@ -193,23 +227,18 @@ static int exit_code(enum told milter, enum told relay)
 
 int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
-    struct err err;
-
     (void)argv;
     if (argc != 1)
         return ctl_usage(self);
     struct config *config = ctl_load(config_path);
     if (config == NULL)
         return EXIT_CONFIG;
-    struct policy *policy = policy_open(config, &err);
-    if (policy == NULL) {
-        ctl_complain("%s", err.text);
+    if (try_tables(config) < 0) {
         config_free(config);
         return EXIT_CONFIG;
     }
-    policy_close(policy);
     char *lock = ctl_relay_lock(config);
-    enum told milter = tell_milter(config), relay = tell("splitrelay", lock);
+    enum told milter = tell_milters(config), relay = tell("splitrelay", lock);
     free(lock);
     int code = exit_code(milter, relay);
     if (review_postfix(config) && code == EXIT_OK)

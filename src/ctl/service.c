@@ -44,16 +44,9 @@ static void find_listener(struct service *s, const struct config_milter *m)
                  : SERVICE_STOPPED;
 }
 
-static bool milter_has_work(const struct config_milter *m)
-{
-    return m->canonical_maps.count + m->filter_maps.count + m->copy_maps.count +
-               m->sender_filter_maps.count + m->sender_copy_maps.count >
-           0;
-}
-
 static void set_belongs_here(struct service *s, enum service_kind kind, const struct config *config)
 {
-    bool has_work = kind == SERVICE_MILTER ? milter_has_work(&config->milter)
+    bool has_work = kind == SERVICE_MILTER ? config_milter_table_count(&config->milter) > 0
                                            : config->destination_count + config->listener_count > 0;
 
     s->belongs_here = s->run == SERVICE_RUNS ||
@@ -172,8 +165,12 @@ static bool take_owner_of_spool(struct service *s, const struct config *config)
 
 void service_find(enum service_kind kind, const struct config *config, struct service *out)
 {
+    const char *section = config->milter.name;
+
     memset(out, 0, sizeof *out);
-    out->name = kind == SERVICE_MILTER ? "splitmilter" : "splitrelay";
+    out->name = kind == SERVICE_RELAY
+                    ? mem_strdup("splitrelay")
+                    : mem_printf("splitmilter%s%s", section[0] == '\0' ? "" : "@", section);
     unit_read(out->name, &out->unit);
     out->lock_path =
         kind == SERVICE_RELAY ? ctl_relay_lock(config) : mem_strdup(config->milter.pid_file);
@@ -190,6 +187,7 @@ void service_find(enum service_kind kind, const struct config *config, struct se
 
 void service_clear(struct service *s)
 {
+    free(s->name);
     free(s->lock_path);
     free(s->user);
     unit_clear(&s->unit);

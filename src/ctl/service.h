@@ -20,8 +20,8 @@ enum service_kind { SERVICE_MILTER, SERVICE_RELAY };
 enum service_run { SERVICE_STOPPED, SERVICE_RUNS, SERVICE_UNKNOWN };
 
 struct service {
-    const char *name; /* "splitmilter" */
-    char *lock_path;  /* the file that the daemon locks; "": none */
+    char *name;      /* "splitmilter", "splitmilter@NAME"; also the name of its unit */
+    char *lock_path; /* the file that the daemon locks; "": none */
     enum service_run run;
     pid_t pid; /* 0: not known */
     /* The daemon runs, but does not hold the lock of this configuration: it uses an older
@@ -40,9 +40,10 @@ struct service {
 };
 
 /*
- * Examine the daemon. It belongs here if it runs, or if its unit is enabled or active; if there is
- * no systemd or no unit, it belongs here if the configuration has work for it. Its user is that of
- * the running process, else that of the unit, else the owner of the spool directory.
+ * Examine the daemon; SERVICE_MILTER: the one of config->milter. It belongs here if it runs, or if
+ * its unit is enabled or active; if there is no systemd or no unit, it belongs here if the
+ * configuration has work for it. Its user is that of the running process, else that of the unit,
+ * else the owner of the spool directory.
  */
 void service_find(enum service_kind kind, const struct config *config, struct service *out)
     __attribute__((nonnull));

@@ -155,7 +155,9 @@ static void clear(struct status *s)
         status_groups_clear(&s->instances[i].ways);
     }
     free(s->instances);
-    service_clear(&s->milter);
+    for (size_t i = 0; i <= s->config->other_milter_count; i++)
+        service_clear(&s->milters[i]);
+    free(s->milters);
     service_clear(&s->relay);
     buf_clear(&s->reasons);
 }
@@ -236,7 +238,11 @@ static int look(const struct config *config, const struct request *request,
     struct status s = {
         .config = config, .warn_age_s = limits->warn_age_s, .warn_dead = limits->warn_dead};
 
-    service_find(SERVICE_MILTER, config, &s.milter);
+    s.milters = mem_zalloc((config->other_milter_count + 1) * sizeof *s.milters);
+    for (size_t i = 0; i <= config->other_milter_count; i++) {
+        struct config view = config_of_milter(config, i);
+        service_find(SERVICE_MILTER, &view, &s.milters[i]);
+    }
     service_find(SERVICE_RELAY, config, &s.relay);
     read_spool(&s);
     if (s.relay.run != SERVICE_RUNS || health_refuses(config, &s.refusal) == 0)

@@ -66,7 +66,8 @@ struct status_instance {
 
 struct status {
     const struct config *config;
-    struct service milter, relay;
+    struct service *milters; /* as config_of_milter() counts them */
+    struct service relay;
     struct status_groups destinations;
     struct queue_nodes nodes; /* those that share the database, if it is PostgreSQL */
     struct err spool_problem;

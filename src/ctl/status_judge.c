@@ -103,7 +103,8 @@ static void judge_instance(struct status *s, const struct status_instance *i)
 void status_judge(struct status *s)
 {
     s->level = STATUS_OK;
-    judge_service(s, &s->milter);
+    for (size_t i = 0; i <= s->config->other_milter_count; i++)
+        judge_service(s, &s->milters[i]);
     judge_service(s, &s->relay);
     judge_copies(s);
     judge_nodes(s);

@@ -236,7 +236,10 @@ void status_print_human(const struct status *s)
     /* The first line is what monitoring shows. */
     terminal_print(styles[s->level], heads[s->level]);
     ctl_printf("%s%s\n", s->reasons.len == 0 ? "" : ": ", buf_str(&s->reasons));
-    print_service(&s->milter, s->config->milter.socket_text);
+    for (size_t i = 0; i <= s->config->other_milter_count; i++) {
+        struct config view = config_of_milter(s->config, i);
+        print_service(&s->milters[i], view.milter.socket_text);
+    }
     print_service(&s->relay, s->config->relay.spool_directory);
     if (s->refusal.text[0] != '\0') {
         terminal_print_wrapped(TERMINAL_BAD, 0, 2, s->refusal.text);
@@ -400,7 +403,8 @@ void status_print_json(const struct status *s)
         append(list, json_instance(&s->instances[i]));
     ctl_json_set(o, "state", ctl_json_text(level_words[s->level]));
     ctl_json_set(o, "reason", ctl_json_text(buf_str(&s->reasons)));
-    ctl_json_set(o, "splitmilter", json_service(&s->milter));
+    for (size_t i = 0; i <= s->config->other_milter_count; i++)
+        ctl_json_set(o, s->milters[i].name, json_service(&s->milters[i]));
     ctl_json_set(o, "splitrelay", relay);
     ctl_json_set(o, "postfix", list);
     ctl_json_line(o);

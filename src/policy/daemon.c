@@ -10,26 +10,36 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool has_sections(const char *name)
+{
+    return strcmp(name, "splitmilter") == 0;
+}
+
 static void usage(FILE *to, const char *name)
 {
     fprintf(to,
-            "usage: %s [-tVh] [-c FILE]\n"
+            "usage: %s [-tVh] [-c FILE]%s\n"
             "  -c FILE  configuration (default %s)\n"
+            "%s"
             "  -t       check the configuration and its tables, then exit\n"
             "  -V       version\n"
             "  -h       this help\n",
-            name, CONFIG_FILE_DEFAULT);
+            name, has_sections(name) ? " [-n NAME]" : "", CONFIG_FILE_DEFAULT,
+            has_sections(name) ? "  -n NAME  be the splitmilter of section \"milter NAME\"\n" : "");
 }
 
 int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
 {
     int c;
 
-    *out = (struct daemon_options){.config_path = CONFIG_FILE_DEFAULT};
-    while ((c = getopt(argc, argv, "c:tVh")) != -1) {
+    *out = (struct daemon_options){.config_path = CONFIG_FILE_DEFAULT, .milter = ""};
+    while ((c = getopt(argc, argv, has_sections(name) ? "c:n:tVh" : "c:tVh")) != -1) {
         switch (c) {
         case 'c':
             out->config_path = optarg;
+            break;
+        case 'n':
+            out->milter = optarg;
             break;
         case 't':
             out->check_only = true;
@@ -62,10 +72,10 @@ int daemon_use_log(const char *name, const struct config_log *log, struct err *e
     return 0;
 }
 
-struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
-                             struct err *err)
+struct snapshot *daemon_load(const char *name, const struct daemon_options *options,
+                             enum snapshot_parts parts, struct err *err)
 {
-    struct snapshot *s = snapshot_load(config_path, parts, err);
+    struct snapshot *s = snapshot_load(options->config_path, options->milter, parts, err);
 
     if (s == NULL || daemon_use_log(name, &s->config->log, err) == 0)
         return s;

@@ -15,11 +15,12 @@
 
 struct daemon_options {
     const char *config_path; /* borrowed from argv, or the default */
+    const char *milter;      /* -n, of splitmilter alone; borrowed from argv; "": not given */
     bool check_only;         /* -t: do not run, only check */
 };
 
-/* Parse -c FILE, -t, -V, -h. Returns -1 if the daemon is to go on; otherwise its exit code, after
- * all output was written to stdout or stderr. */
+/* Parse -c FILE, -t, -V, -h, and for splitmilter -n NAME. Returns -1 if the daemon is to go on;
+ * otherwise its exit code, after all output was written to stdout or stderr. */
 int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
     __attribute__((nonnull, warn_unused_result));
 
@@ -30,8 +31,9 @@ int daemon_use_log(const char *name, const struct config_log *log, struct err *e
 
 /* Call snapshot_load(), then daemon_use_log(). The caller has one reference to the result. NULL
  * with `err`: the log is unchanged. */
-struct snapshot *daemon_load(const char *name, const char *config_path, enum snapshot_parts parts,
-                             struct err *err) __attribute__((nonnull, warn_unused_result));
+struct snapshot *daemon_load(const char *name, const struct daemon_options *options,
+                             enum snapshot_parts parts, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 /* Print an error to stderr, with control characters replaced. For the time before the log is
  * configured. */

@@ -32,7 +32,8 @@ static int open_tables(struct snapshot *s, enum snapshot_parts parts, struct err
     abort();
 }
 
-struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, struct err *err)
+struct snapshot *snapshot_load(const char *path, const char *milter, enum snapshot_parts parts,
+                               struct err *err)
 {
     struct snapshot *s = mem_zalloc(sizeof *s);
 
@@ -40,7 +41,8 @@ struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, stru
     s->config_refs = mem_zalloc(sizeof *s->config_refs);
     *s->config_refs = 1;
     s->config = config_file_load(path, err);
-    if (s->config == NULL || open_tables(s, parts, err) != 0) {
+    if (s->config == NULL || config_use_milter(s->config, milter, err) != 0 ||
+        open_tables(s, parts, err) != 0) {
         snapshot_unref(s);
         return NULL;
     }

@@ -29,9 +29,10 @@ enum snapshot_parts {
     SNAPSHOT_WITH_LISTENER_TABLES /* those in copy_maps of all listeners */
 };
 
-/* Load the file and, if asked for, tables; the caller has one reference. NULL with `err`. */
-struct snapshot *snapshot_load(const char *path, enum snapshot_parts parts, struct err *err)
-    __attribute__((nonnull, warn_unused_result));
+/* Load the file and, if asked for, tables; the caller has one reference. milter: the name of the
+ * section that is to be config->milter, "" for the one without a name. NULL with `err`. */
+struct snapshot *snapshot_load(const char *path, const char *milter, enum snapshot_parts parts,
+                               struct err *err) __attribute__((nonnull, warn_unused_result));
 /* Release a reference; the last one frees the snapshot. NULL is legal. */
 void snapshot_unref(struct snapshot *s);
 

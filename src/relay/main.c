@@ -46,7 +46,7 @@ static void reload(struct relay *r, const struct files *files)
     process_notify_reloading();
     /* The log stays as it is unless all of the configuration is taken over. */
     struct runtime *next =
-        open_all(snapshot_load(files->config, SNAPSHOT_WITH_LISTENER_TABLES, &err), &err);
+        open_all(snapshot_load(files->config, "", SNAPSHOT_WITH_LISTENER_TABLES, &err), &err);
     bool is_done = next != NULL && relay_reload(r, next, &restart, &err) == 0;
     if (is_done) {
         const struct config_log *log = &runtime_config(next)->log; /* the relay keeps `next` now */
@@ -105,8 +105,8 @@ int main(int argc, char **argv)
     block_signals(&signals);
     process_prefer_batch();
     process_return_memory();
-    struct runtime *first = open_all(
-        daemon_load("splitrelay", options.config_path, SNAPSHOT_WITH_LISTENER_TABLES, &err), &err);
+    struct runtime *first =
+        open_all(daemon_load("splitrelay", &options, SNAPSHOT_WITH_LISTENER_TABLES, &err), &err);
     if (first == NULL) {
         daemon_print("splitrelay", &err);
         return EXIT_CONFIG;

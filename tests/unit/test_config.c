@@ -194,6 +194,43 @@ START_TEST(an_empty_file_is_a_configuration)
 }
 END_TEST
 
+START_TEST(milters_with_names)
+{
+    struct config *c =
+        load_valid("milter after { copy_maps = { static:a } on_failure = accept }\n"
+                   "milter { filter_maps = { static:f } socket_mode = 600 }\n"
+                   "milter other { socket = 'inet:8890' }\n"
+                   "destination a { relay_to = h }\nfilter f { nexthop = 'smtp:h' }\n");
+    struct err err;
+
+    ck_assert_uint_eq(c->other_milter_count, 2);
+    ck_assert_str_eq(c->milter.name, "");
+    ck_assert_str_eq(c->milter.label, "milter");
+    ck_assert_uint_eq(c->milter.filter_maps.count, 1);
+    ck_assert_uint_eq(c->milter.place.line, 2);
+    struct config view = config_of_milter(c, 1);
+    ck_assert_str_eq(view.milter.label, "milter after");
+    ck_assert_str_eq(view.milter.socket_text, "unix:/run/splitmilter/milter-after.sock");
+    ck_assert_str_eq(view.milter.socket.path, "/run/splitmilter/milter-after.sock");
+    ck_assert_str_eq(view.milter.pid_file, "/run/splitmilter/milter-after.sock.pid");
+    ck_assert_uint_eq(view.milter.place.line, 1);
+    ck_assert_uint_eq(view.milter.filter_maps.count, 0);
+    ck_assert_uint_eq(config_milter_table_count(&view.milter), 1);
+    ck_assert_int_eq(view.milter.on_failure, CONFIG_FAIL_ACCEPT);
+    ck_assert_uint_eq(view.milter.socket_mode, 0660);
+    ck_assert_uint_eq(config_table_place(&view, "static:a").line, 1);
+
+    ck_assert_int_eq(config_use_milter(c, "other", &err), 0);
+    ck_assert_str_eq(c->milter.socket.host, "127.0.0.1");
+    ck_assert_str_eq(c->milter.pid_file, "");
+    ck_assert_int_eq(config_use_milter(c, "", &err), 0);
+    ck_assert_uint_eq(c->milter.filter_maps.count, 1);
+    ck_assert_int_eq(config_use_milter(c, "none", &err), -1);
+    ck_assert_ptr_nonnull(strstr(err.text, "there is no section \"milter none\""));
+    config_free(c);
+}
+END_TEST
+
 static const struct {
     const char *socket;
     const char *text;
@@ -729,6 +766,7 @@ int main(void)
     tcase_add_test(t, destinations_are_read);
     tcase_add_test(t, defaults_are_those_of_the_manual);
     tcase_add_test(t, an_empty_file_is_a_configuration);
+    tcase_add_test(t, milters_with_names);
     tcase_add_loop_test(t, sockets_are_written_as_libmilter_reads_them, 0,
                         UNIT_COUNT(libmilter_texts));
     tcase_add_test(t, a_milter_socket_is_local_unless_it_knows_its_mtas);

@@ -81,7 +81,16 @@ static const struct {
     {"log { level { info } }", "1: level: '=' is missing"},
     {"filter {\n}", "1: filter: a name is missing, like in: filter NAME { ... }"},
     {"filter a b {\n}", "1: section filter: '{' is missing, before 'b'"},
-    {"milter front {\n}", "1: section milter: '{' is missing, before 'front'"},
+    {"log front {\n}", "1: section log: '{' is missing, before 'front'"},
+    {"milter a {\n}\nmilter a {\n}",
+     "3: milter 'a' is declared twice, first at c:1; names must differ"},
+    {"milter {\n}\nmilter A {\n}",
+     "3: milter 'A': the name is not allowed; allowed: 1 to 63 of a-z 0-9 '-', no '-' at either "
+     "end, not \"none\""},
+    {"milter a {\n socket = \"inet:1@192.0.2.1\"\n}",
+     "2: socket: \"inet:1@192.0.2.1\" can be reached from other machines: set trusted_mtas to the "
+     "addresses of the mail servers that may connect"},
+    {"milter a b {\n}", "1: section milter: '{' is missing, before 'b'"},
     {"{ log { } }", "1: unexpected '{': a name must stand before it"},
     {"filter a { nexthop = smtp:a }\n\nfilter a { nexthop = smtp:b }\n",
      "3: filter 'a' is declared twice, first at c:1; names must differ"},

@@ -30,7 +30,7 @@ static struct snapshot *load(const char *milter, struct err *err)
     dprintf(fd, "recipient_delimiter = \"+\"\nmilter {\n%s\n}\n%s%s", milter, FILTERS,
             DESTINATIONS);
     close(fd);
-    struct snapshot *s = snapshot_load(path, SNAPSHOT_WITH_TABLES, err);
+    struct snapshot *s = snapshot_load(path, "", SNAPSHOT_WITH_TABLES, err);
     unlink(path);
     return s;
 }

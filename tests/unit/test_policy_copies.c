@@ -30,7 +30,7 @@ static struct snapshot *load(const char *milter, struct err *err)
             "destination newmail { relay_to = { \"[127.0.0.1]:2602\" } }\n",
             milter);
     close(fd);
-    struct snapshot *s = snapshot_load(path, SNAPSHOT_WITH_TABLES, err);
+    struct snapshot *s = snapshot_load(path, "", SNAPSHOT_WITH_TABLES, err);
     unlink(path);
     return s;
 }

@@ -121,7 +121,7 @@ static void load(enum snapshot_parts parts)
     char *path = path_of("conf");
     struct err err = {""};
 
-    current = snapshot_load(path, parts, &err);
+    current = snapshot_load(path, "", parts, &err);
     ck_assert_msg(current != NULL, "%s", err.text);
     watch = watch_new();
     free(path);

@@ -43,11 +43,7 @@ void postfix_review_clear(struct postfix_review *r)
  * no MTA has to ask splitmilter. */
 static bool has_decisions(const struct config *config)
 {
-    const struct config_milter *m = &config->milter;
-
-    return m->filter_maps.count + m->copy_maps.count + m->canonical_maps.count +
-               m->sender_filter_maps.count + m->sender_copy_maps.count >
-           0;
+    return config_milter_table_count(&config->milter) > 0;
 }
 
 static void review_absence(const struct config *config, bool is_set_up, const char *directory,

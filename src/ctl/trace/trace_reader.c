@@ -146,6 +146,8 @@ static struct trace_reader *start_journal(const char *const *options, const char
     argv[n++] = "+";
     argv[n++] = "_SYSTEMD_UNIT=splitmilter.service";
     argv[n++] = "+";
+    argv[n++] = "_SYSTEMD_SLICE=system-splitmilter.slice"; /* of splitmilter@NAME */
+    argv[n++] = "+";
     argv[n++] = "_SYSTEMD_UNIT=splitrelay.service";
     if (start(r, argv, -1, err) == 0)
         return r;
