@@ -64,6 +64,11 @@ struct endpoint_network {
 int endpoint_parse_network(const char *text, struct endpoint_network *out, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* Read the address of a client: "192.0.2.1", "2001:db8::1", "IPv6:2001:db8::1". False: the text is
+ * no address. The port is 0. */
+bool endpoint_parse_address(const char *text, struct sockaddr_storage *out)
+    __attribute__((nonnull, warn_unused_result));
+
 /* Is the address in the network? IPv4-mapped IPv6 addresses count as IPv4. False for other families
  * than AF_INET and AF_INET6. */
 bool endpoint_network_has(const struct endpoint_network *net, const struct sockaddr *sa)

@@ -74,6 +74,21 @@ int endpoint_parse_network(const char *text, struct endpoint_network *out, struc
     return 0;
 }
 
+bool endpoint_parse_address(const char *text, struct sockaddr_storage *out)
+{
+    static const char ipv6[] = "IPv6:";
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+
+    memset(out, 0, sizeof *out);
+    out->ss_family = strchr(text, ':') == NULL ? AF_INET : AF_INET6;
+    if (out->ss_family == AF_INET)
+        return inet_pton(AF_INET, text, &v4->sin_addr) == 1;
+    if (ascii_equal_n(text, ipv6, sizeof ipv6 - 1))
+        text += sizeof ipv6 - 1;
+    return inet_pton(AF_INET6, text, &v6->sin6_addr) == 1;
+}
+
 bool endpoint_network_has(const struct endpoint_network *net, const struct sockaddr *sa)
 {
     struct endpoint_network one = {.family = sa->sa_family, .prefix = 128};
