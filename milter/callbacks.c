@@ -32,7 +32,8 @@ static sfsistat refuse(SMFICTX *ctx, const struct policy_reply *reply)
     return reply->code >= 500 ? SMFIS_REJECT : SMFIS_TEMPFAIL;
 }
 
-/* Called only with option bypass_clients, because otherwise this stage is not negotiated. */
+/* Called only with option bypass_clients, or if the MTA takes no list of macros, because otherwise
+ * this stage is not negotiated. */
 static sfsistat on_connect(SMFICTX *ctx, char *name, _SOCK_ADDR *address)
 {
     struct conn *c = conn_of(ctx, snapshots);
@@ -51,6 +52,20 @@ static bool leads_into_tag_domain(const struct conn *c, const char *path)
     return address_leads_into(path, strlen(path), c->snapshot->config->tag_domain);
 }
 
+/* Look up the sender, for the client that the macros name. Without macros it is the client of
+ * on_connect(). */
+static void begin_message(SMFICTX *ctx, struct conn *c, const char *sender)
+{
+    struct sockaddr_storage address;
+    struct policy_client client = {.is_authenticated = mta_is_authenticated(ctx)};
+
+    if (mta_client_address(ctx, &address))
+        client.address = (const struct sockaddr *)&address;
+    else if (c->client.ss_family != 0)
+        client.address = (const struct sockaddr *)&c->client;
+    policy_begin(c->snapshot->policy, c->scratch, sender, &client, &c->message);
+}
+
 static sfsistat on_mail(SMFICTX *ctx, char **argv)
 {
     struct conn *c = conn_of(ctx, snapshots);
@@ -63,9 +78,7 @@ static sfsistat on_mail(SMFICTX *ctx, char **argv)
         c->is_bounce = argv[0][0] == '\0' || strcmp(argv[0], "<>") == 0;
         return SMFIS_NOREPLY;
     }
-    policy_begin(c->snapshot->policy, c->scratch, argv[0],
-                 c->client.ss_family == 0 ? NULL : (const struct sockaddr *)&c->client,
-                 &c->message);
+    begin_message(ctx, c, argv[0]);
     return SMFIS_NOREPLY;
 }
 
@@ -307,7 +320,7 @@ static sfsistat negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsi
     }
     unsigned needs = callbacks_needs(snapshots);
     bool wants_headers = (needs & NEEDS_HEADERS) != 0;
-    if (needs & NEEDS_CLIENT)
+    if (needs & NEEDS_CLIENT || !(f0 & SMFIF_SETSYMLIST))
         unwanted &= ~(unsigned long)SMFIP_NOCONNECT;
     if (wants_headers)
         unwanted &= ~(unsigned long)SMFIP_NOHDRS;

@@ -67,6 +67,12 @@ static struct metrics_family copies = {
     .type = METRICS_COUNTER,
     .label = "destination",
 };
+static struct metrics_family skips = {
+    .name = "splitmilter_skip_recipients_total",
+    .help = "Recipients for whom this destination gets no copy because of the direction.",
+    .type = METRICS_COUNTER,
+    .label = "destination",
+};
 static struct metrics_family failures = {
     .name = "splitmilter_failures_total",
     .help = "Tables that failed for a recipient or a header, and messages whose changes the MTA "
@@ -121,9 +127,9 @@ static struct metrics_family table_times = {
 };
 
 static struct metrics_family *const families[] = {
-    &build,       &mtas,          &mtas_total,  &messages,    &recipients, &decisions,
-    &filters,     &copies,        &failures,    &reloads,     &reload_ok,  &loaded,
-    &lookup_time, &table_reloads, &table_sizes, &table_times, NULL};
+    &build,   &mtas,        &mtas_total,    &messages,    &recipients,  &decisions,
+    &filters, &copies,      &skips,         &failures,    &reloads,     &reload_ok,
+    &loaded,  &lookup_time, &table_reloads, &table_sizes, &table_times, NULL};
 
 static atomic_bool is_listening;
 
@@ -139,8 +145,11 @@ void counters_declare(const struct config *config)
     note_loaded();
     for (size_t i = 0; i < config->filter_count; i++)
         metrics_declare(&filters, config->filters[i].name);
-    for (size_t i = 0; i < config->destination_count; i++)
+    for (size_t i = 0; i < config->destination_count; i++) {
         metrics_declare(&copies, config->destinations[i].name);
+        if (!config_destination_takes_all(&config->destinations[i]))
+            metrics_declare(&skips, config->destinations[i].name);
+    }
 }
 
 void counters_mta_entered(void)
@@ -166,6 +175,8 @@ static void count_parts(const struct policy_decision *d)
         metrics_add(&decisions, "", DECIDED_COPY, 1);
     for (size_t i = 0; i < d->copy_count; i++)
         metrics_add(&copies, d->copies[i]->name, 0, 1);
+    for (size_t i = 0; i < d->skip_count; i++)
+        metrics_add(&skips, d->skips[i]->name, 0, 1);
     if (!d->is_rewritten && d->filter == NULL && d->copy_count == 0)
         metrics_add(&decisions, "", DECIDED_NONE, 1);
 }

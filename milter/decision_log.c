@@ -7,16 +7,18 @@
 
 void decision_log_applied(const char *id, const struct policy_decision *d)
 {
-    struct buf line = {0}, copies = {0};
+    struct buf line = {0}, copies = {0}, skips = {0};
 
     policy_log_line(d, &line);
     for (size_t i = 0; i < d->copy_count; i++)
         buf_addf(&copies, "%s%s", i == 0 ? "" : ",", d->copies[i]->name);
+    policy_add_skips(d, &skips);
     const struct log_field fields[] = {
         LOG_TEXT("queue_id", id),
         LOG_TEXT("mta_queue_id", id),
         LOG_TEXT("filter", d->filter == NULL ? NULL : d->filter->name),
         LOG_TEXT("copy", d->copy_count == 0 ? NULL : buf_str(&copies)),
+        LOG_TEXT("skip", d->skip_count == 0 ? NULL : buf_str(&skips)),
         LOG_TEXT("to", d->original),
         LOG_TEXT("canonical", d->is_rewritten ? d->final : NULL),
         LOG_END,
@@ -25,6 +27,7 @@ void decision_log_applied(const char *id, const struct policy_decision *d)
         log_event(LOG_LEVEL_INFO, NULL, fields, "%s: %s", id, buf_str(&line));
     buf_clear(&line);
     buf_clear(&copies);
+    buf_clear(&skips);
 }
 
 static char *reply_text(const struct policy_reply *reply)

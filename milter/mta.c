@@ -2,13 +2,15 @@
 #include "mta.h"
 #include "base/mem.h"
 #include "base/ascii.h"
+#include "net/endpoint.h"
 
 #include <stddef.h>
 #include <string.h>
 
 void mta_ask(SMFICTX *ctx, unsigned long actions)
 {
-    static char for_mail[] = "i v {opMode} {client_ptr} {client_resolve} {daemon_name}";
+    static char for_mail[] = "i v {opMode} {client_ptr} {client_resolve} {daemon_name} "
+                             "{client_addr} {auth_type} {auth_authen}";
     static char for_rcpt[] = "i {rcpt_mailer} {rcpt_host} {rcpt_addr}";
     static char none[] = "";
 
@@ -40,6 +42,16 @@ enum mta_kind mta_of(SMFICTX *ctx)
         return MTA_POSTFIX_CLEANUP;
     bool is_sendmail = *v != '\0' ? ascii_is_digit(*v) : *macro(ctx, "i") != '\0';
     return is_sendmail ? MTA_SENDMAIL : MTA_POSTFIX;
+}
+
+bool mta_client_address(SMFICTX *ctx, struct sockaddr_storage *out)
+{
+    return endpoint_parse_address(macro(ctx, "{client_addr}"), out);
+}
+
+bool mta_is_authenticated(SMFICTX *ctx)
+{
+    return *macro(ctx, "{auth_authen}") != '\0' || *macro(ctx, "{auth_type}") != '\0';
 }
 
 bool mta_is_splitlocal(SMFICTX *ctx)

@@ -9,6 +9,7 @@
 #include <libmilter/mfapi.h>
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 enum mta_kind {
     MTA_POSTFIX,
@@ -33,6 +34,13 @@ void mta_ask(SMFICTX *ctx, unsigned long actions) __attribute__((nonnull));
  * there is a queue id at MAIL, which Postfix has only with smtpd_delay_open_until_valid_rcpt = no.
  */
 enum mta_kind mta_of(SMFICTX *ctx) __attribute__((nonnull));
+
+/* At MAIL: the address of the client. False: the MTA does not know it, or has ignored mta_ask(). */
+bool mta_client_address(SMFICTX *ctx, struct sockaddr_storage *out)
+    __attribute__((nonnull, warn_unused_result));
+
+/* At MAIL: has the client authenticated (SASL)? */
+bool mta_is_authenticated(SMFICTX *ctx) __attribute__((nonnull));
 
 /* For cleanup(8), from MAIL on: is this the service splitlocal of setup-postfix? That service asks
  * splitmilter only to keep local users from writing to the tag domain. It is known by its

@@ -43,6 +43,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_content.py \
 	%D%/it/it_crowd.py \
 	%D%/it/it_destination_random.py \
+	%D%/it/it_direction.py \
 	%D%/it/it_content_top.py \
 	%D%/it/it_duplicate.py \
 	%D%/it/it_encodings.py \
@@ -162,6 +163,7 @@ EXTRA_DIST += \
 	%D%/rig/postmulti.py \
 	%D%/rig/queue.py \
 	%D%/rig/sandbox.py \
+	%D%/rig/sasl.py \
 	%D%/rig/sendmail.py \
 	%D%/rig/sendmail_tower.py \
 	%D%/rig/sink.py \
@@ -485,6 +487,10 @@ UNIT_TESTS += %D%/unit/test_policy_choice
 UNIT_TESTS += %D%/unit/test_policy_copies
 %C%_unit_test_policy_copies_SOURCES = %D%/unit/test_policy_copies.c
 %C%_unit_test_policy_copies_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_policy_direction
+%C%_unit_test_policy_direction_SOURCES = %D%/unit/test_policy_direction.c
+%C%_unit_test_policy_direction_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_pool
 %C%_unit_test_pool_SOURCES = %D%/unit/test_pool.c %D%/unit/pool_unit.c %D%/unit/pool_unit.h

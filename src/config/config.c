@@ -54,6 +54,8 @@ static void milter_clear(struct config_milter *m)
     string_list_clear(&m->sender_copy_maps);
     string_list_clear(&m->unfiltered_nexthops);
     free(m->bypass_clients);
+    free(m->local_networks);
+    string_list_clear(&m->local_domains);
     string_list_clear(&m->canonical_classes);
     free(m->filter_header);
     free(m->metrics);
@@ -172,6 +174,41 @@ const struct config_listener *config_find_listener(const struct config *c, const
         if (ascii_equal(c->listeners[i].name, name))
             return &c->listeners[i];
     return NULL;
+}
+
+const char *config_direction_name(enum config_direction direction)
+{
+    static const char *const names[CONFIG_DIRECTION_COUNT] = {"inbound", "outbound", "internal"};
+
+    return names[direction];
+}
+
+bool config_destination_takes(const struct config_destination *d, enum config_direction direction)
+{
+    for (size_t i = 0; i < d->direction.count; i++)
+        if (strcmp(d->direction.items[i], config_direction_name(direction)) == 0)
+            return true;
+    return false;
+}
+
+bool config_destination_takes_all(const struct config_destination *d)
+{
+    for (enum config_direction i = 0; i < CONFIG_DIRECTION_COUNT; i++)
+        if (!config_destination_takes(d, i))
+            return false;
+    return true;
+}
+
+int config_listener_copy_check(const struct config_destination *d, struct err *err)
+{
+    if (config_destination_takes_all(d))
+        return 0;
+    err_set(
+        err,
+        "\"%s\" has a direction, which a listener does not know; allowed: a destination without "
+        "direction, which may have the same relay_to",
+        d->name);
+    return -1;
 }
 
 bool config_has_canonical_class(const struct config *c, const char *name)

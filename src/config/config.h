@@ -30,6 +30,9 @@ enum config_address {
     CONFIG_ADDRESS_FIXED
 };
 
+/* The direction of a message for one recipient (policy.h). */
+enum config_direction { CONFIG_INBOUND, CONFIG_OUTBOUND, CONFIG_INTERNAL, CONFIG_DIRECTION_COUNT };
+
 /* AUTO: NONE for loopback addresses and unix sockets, MAY for all other hosts. For connections from
  * clients only NONE, MAY and ENCRYPT occur. */
 enum config_tls_level {
@@ -87,6 +90,9 @@ struct config_milter {
     struct string_list unfiltered_nexthops; /* results of filter_maps that mean no filter */
     struct endpoint_network *bypass_clients;
     size_t bypass_client_count;
+    struct endpoint_network *local_networks; /* clients inside, whose mail is outbound */
+    size_t local_network_count;
+    struct string_list local_domains; /* domains, or ".domain"; folded */
     struct string_list canonical_classes;
     enum config_filter_method filter_method;
     enum config_mixed_filters mixed_filters;
@@ -150,6 +156,7 @@ struct config_destination {
     char *recipient_address;            /* with FIXED */
     enum config_address sender;         /* ORIGINAL, NULL or FIXED */
     char *sender_address;               /* with FIXED */
+    struct string_list direction;       /* of mail that is copied here: names of directions */
     enum config_format format;
     bool xforward,
         xclient;        /* pass the client's attributes to the server, if that offers the command */
@@ -239,6 +246,21 @@ const struct config_destination *config_find_destination(const struct config *c,
 /* As config_find_filter(), for listeners. */
 const struct config_listener *config_find_listener(const struct config *c, const char *name)
     __attribute__((nonnull));
+
+/* The name of a direction ("inbound"). */
+const char *config_direction_name(enum config_direction direction) __attribute__((returns_nonnull));
+
+/* Return true if mail of this direction is copied to the destination. */
+bool config_destination_takes(const struct config_destination *d, enum config_direction direction)
+    __attribute__((nonnull));
+
+/* Return true if mail of any direction is copied to the destination. */
+bool config_destination_takes_all(const struct config_destination *d) __attribute__((nonnull));
+
+/* Check that a listener may copy to this destination: not if the destination has a direction. A
+ * listener does not know whether the original client has authenticated. -1 with `err`. */
+int config_listener_copy_check(const struct config_destination *d, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
 
 /* Return true if canonical_maps is to be applied to this class ("envelope_recipient",
  * "header_recipient"). */

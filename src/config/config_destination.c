@@ -190,6 +190,7 @@ void config_destination_clear(struct config_destination *d)
     free(d->recipient_address);
     free(d->sender_address);
     free(d->journal_from);
+    string_list_clear(&d->direction);
     config_tls_clear(&d->tls);
     config_auth_clear(&d->auth);
 }

@@ -174,12 +174,17 @@ static int check_listener(const struct config_part *part, const struct config *c
 {
     struct config_blame blame = {0};
 
-    for (size_t i = 0; i < l->copies.count; i++)
-        if (config_find_destination(c, l->copies.items[i]) == NULL) {
+    for (size_t i = 0; i < l->copies.count; i++) {
+        const struct config_destination *d = config_find_destination(c, l->copies.items[i]);
+        if (d == NULL)
             err_set(err, "listener %s: copies: '%s' is not a declared destination", l->name,
                     l->copies.items[i]);
-            return fail_value(part, "copies", i, err);
-        }
+        else if (config_listener_copy_check(d, err) == 0)
+            continue;
+        else
+            err_wrap(err, "listener %s: copies", l->name);
+        return fail_value(part, "copies", i, err);
+    }
     if (config_primary_check(l, &blame, err) < 0)
         return fail_value(part, blame.option, blame.index, err);
     l->primary.name = l->name;

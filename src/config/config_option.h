@@ -43,6 +43,7 @@ enum config_option_type {
     CONFIG_OPT_TABLES,       /* struct string_list, "type:argument" */
     CONFIG_OPT_NAMES,        /* struct string_list, names as of sections with a title */
     CONFIG_OPT_HOSTNAMES,    /* struct string_list, host names, or ".domain" */
+    CONFIG_OPT_DOMAINS,      /* struct string_list, domains of addresses, or ".domain" */
     CONFIG_OPT_TRANSPORTS,   /* struct string_list, values of transport(5) */
     CONFIG_OPT_FINGERPRINTS, /* struct string_list, "AB:CD:...": SHA-256 */
     CONFIG_OPT_SOCKETS,      /* struct endpoint * */

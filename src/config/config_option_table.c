@@ -18,6 +18,7 @@ static const char *const level_words[] = {"error", "warning", "info", "debug", N
 static const char *const style_words[] = {"splitmilter", "postfix", "json", NULL};
 static const char *const class_words[] = {"envelope_recipient", "header_recipient", NULL};
 static const char *const recipient_words[] = {"original", "canonical", NULL};
+static const char *const direction_words[] = {"inbound", "outbound", "internal", NULL};
 static const char *const sender_words[] = {"original", "null", NULL};
 
 static const char *const tls_words[] = {"none", "may", "encrypt", "verify", "auto", NULL};
@@ -61,6 +62,8 @@ const struct config_option config_options[] = {
     {OPTION(MILTER, "sender_copy_maps", TABLES, sender_copy_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "unfiltered_nexthops", TRANSPORTS, unfiltered_nexthops), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "bypass_clients", NETWORKS, bypass_clients), AT(MILTER, bypass_client_count), "", 0, 0, NULL},
+    {OPTION(MILTER, "local_networks", NETWORKS, local_networks), AT(MILTER, local_network_count), "127.0.0.0/8, ::1/128", 0, 0, NULL},
+    {OPTION(MILTER, "local_domains", DOMAINS, local_domains), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "filter_method", WORD, filter_method), 0, "tag", 0, 0, method_words},
     {OPTION(MILTER, "mixed_filters", WORD, mixed_filters), 0, "tag", 0, 0, mixed_words},
     {OPTION(MILTER, "filter_header", HEADER, filter_header), 0, "X-Split-Filter", 0, 0, NULL},
@@ -104,6 +107,7 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "recipient_limit", NUMBER, recipient_limit), 0, "1000", 1, 2000, NULL},
     {OPTION(DESTINATION, "recipient", ADDRESS, recipient), AT(DESTINATION, recipient_address), "original", 0, 0, recipient_words},
     {OPTION(DESTINATION, "sender", ADDRESS, sender), AT(DESTINATION, sender_address), "original", 0, 0, sender_words},
+    {OPTION(DESTINATION, "direction", WORDS, direction), 0, "inbound, outbound, internal", 1, 3, direction_words},
     {OPTION(DESTINATION, "format", WORD, format), 0, "raw", 0, 0, format_words},
     {OPTION(DESTINATION, "journal_from", MAILBOX, journal_from), 0, "", 0, 0, NULL},
     {OPTION(DESTINATION, "xforward", SWITCH, xforward), 0, "no", 0, 0, switch_words},

@@ -3,6 +3,7 @@
 #include "config/config_queue.h"
 #include "mail/address.h"
 #include "base/buf.h"
+#include "base/casefold.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "base/ascii.h"
@@ -220,12 +221,38 @@ static char *transport_text(const char *text, struct err *err)
     return NULL;
 }
 
+/* Return a domain, or ".domain", without regard to case (casefold_add()), for the caller to free;
+ * NULL with `err`. */
+static char *domain_text(const char *text, struct err *err)
+{
+    struct address address;
+    struct buf folded = {0};
+    struct err why;
+    bool is_below = text[0] == '.';
+    char *sample = mem_printf("x@%s", text + is_below);
+    bool is_valid = strchr(text, '@') == NULL &&
+                    address_parse(sample, strlen(sample), 0, &address, &why) == 0 &&
+                    address.text[address.domain_at] != '\0' && !address.is_literal;
+
+    free(sample);
+    if (is_valid) {
+        buf_adds(&folded, is_below ? "." : "");
+        casefold_add(&folded, address.text + address.domain_at,
+                     strlen(address.text + address.domain_at));
+        return buf_take(&folded);
+    }
+    err_set(err, "'%s' is not allowed; allowed: a domain, or \".domain\" for all below it", text);
+    return NULL;
+}
+
 char *config_option_list_text(const struct config_option *o, const char *text, struct err *err)
 {
     if (o->type == CONFIG_OPT_TRANSPORTS)
         return transport_text(text, err);
     if (o->type == CONFIG_OPT_FINGERPRINTS)
         return fingerprint_text(text, err);
+    if (o->type == CONFIG_OPT_DOMAINS)
+        return domain_text(text, err);
     if (is_host_name(text[0] == '.' ? text + 1 : text, ADDRESS_DOMAIN_MAX))
         return mem_strdup(text);
     err_set(err, "'%s' is not allowed; allowed: a host name, or \".domain\" for all below it",

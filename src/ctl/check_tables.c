@@ -80,6 +80,27 @@ static void check_use(struct findings *f, const struct config *config,
                  config->destinations[i].name, more);
 }
 
+/* Report the destinations in the tables of this milter whose direction has no effect as it is
+ * meant, because no domain is local: all mail from inside is outbound then. */
+static void check_directions(struct findings *f, const struct config *config,
+                             const struct policy_review *review)
+{
+    const struct config_milter *m = &config->milter;
+
+    for (size_t i = 0; i < config->destination_count && m->local_domains.count == 0; i++) {
+        const struct config_destination *d = &config->destinations[i];
+        bool takes_internal = config_destination_takes(d, CONFIG_INTERNAL);
+        if (takes_internal == config_destination_takes(d, CONFIG_OUTBOUND) ||
+            (!review->destination_is_used[i] && review->sees_all))
+            continue;
+        find(f, takes_internal ? LEVEL_WARNING : LEVEL_NOTE,
+             "%s:%u: destination %s: no mail is internal, because local_domains of section %s is "
+             "empty: mail to colleagues is outbound, and is %s",
+             d->place.file, d->place.line, d->name, m->label,
+             takes_internal ? "not copied" : "copied, too");
+    }
+}
+
 void check_tables(struct findings *f, const struct config *config)
 {
     const struct config_milter *m = &config->milter;
@@ -95,6 +116,7 @@ void check_tables(struct findings *f, const struct config *config)
         add_use(config, &review);
         check_use(f, config, &review);
     }
+    check_directions(f, config, &review);
     policy_review_clear(&review);
     free(where);
 }

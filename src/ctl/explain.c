@@ -4,9 +4,7 @@
 #include "base/process.h"
 #include "ctl/ctl.h"
 
-#include <arpa/inet.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +63,7 @@ static void decide(struct explanation *x, const struct policy *policy, char **re
     struct table_scratch *scratch = table_scratch_new();
 
     char *sender = mem_printf("<%s>", x->sender);
-    policy_begin(policy, scratch, sender, x->client, &x->message);
+    policy_begin(policy, scratch, sender, &x->client, &x->message);
     free(sender);
     x->decisions = mem_zalloc(x->count * sizeof *x->decisions);
     x->accepted = mem_zalloc(x->count * sizeof *x->accepted);
@@ -118,18 +116,6 @@ static int explain(struct explanation *x, char **recipients, bool is_json)
     return code;
 }
 
-static bool parse_client(const char *text, struct sockaddr_storage *out)
-{
-    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-
-    memset(out, 0, sizeof *out);
-    out->ss_family = strchr(text, ':') == NULL ? AF_INET : AF_INET6;
-    return inet_pton(out->ss_family, text,
-                     out->ss_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr) ==
-           1;
-}
-
 static void set_origin(struct explanation *x, const char *domain)
 {
     free(x->origin.domain);
@@ -156,9 +142,10 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
 {
     static const struct option options[] = {{"json", no_argument, NULL, 'j'},
                                             {"client", required_argument, NULL, 'a'},
+                                            {"authenticated", no_argument, NULL, 'u'},
                                             {"origin", required_argument, NULL, 'o'},
                                             {0}};
-    struct sockaddr_storage client = {0};
+    struct sockaddr_storage client;
     struct explanation x = {.sender = ""};
     const char *milter = "";
     bool is_json = false;
@@ -169,8 +156,10 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
     while ((c = getopt_long(argc, argv, "f:n:", options, NULL)) != -1) {
         if (c == 'j')
             is_json = true;
-        else if (c == 'a' && parse_client(optarg, &client))
-            continue;
+        else if (c == 'a' && endpoint_parse_address(optarg, &client))
+            x.client.address = (const struct sockaddr *)&client;
+        else if (c == 'u')
+            x.client.is_authenticated = true;
         else if (c == 'f')
             x.sender = optarg;
         else if (c == 'n')
@@ -193,7 +182,6 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
     char *sender = without_brackets(x.sender);
     x.sender = sender;
     x.config = config;
-    x.client = client.ss_family == 0 ? NULL : (const struct sockaddr *)&client;
     x.count = (size_t)(argc - optind);
     int code = explain(&x, argv + optind, is_json);
     free(x.origin.domain);

@@ -12,8 +12,8 @@
 struct explanation {
     const struct config *config;
     const char *sender;
-    const struct sockaddr *client; /* NULL: not known */
-    struct origin origin;          /* domain NULL: not looked up yet */
+    struct policy_client client;
+    struct origin origin; /* domain NULL: not looked up yet */
     struct policy_message message;
     struct policy_decision *decisions; /* one for each recipient on the command line */
     size_t count;

@@ -54,6 +54,52 @@ static void print_part(const char *name, const char *value, const struct policy_
     buf_clear(&line);
 }
 
+/* Is there a destination that does not take mail of each direction? */
+static bool direction_matters(const struct config *config)
+{
+    for (size_t i = 0; i < config->destination_count; i++)
+        if (!config_destination_takes_all(&config->destinations[i]))
+            return true;
+    return false;
+}
+
+/* Print the direction, and why it is that one. */
+static void print_direction(const struct explanation *x, const struct policy_decision *d)
+{
+    const struct policy_client *client = &x->client;
+    struct buf line = {0};
+
+    buf_addf(&line, "  %-10s %-20s (%s", "direction", config_direction_name(d->direction),
+             client->is_authenticated  ? "the client has authenticated"
+             : x->message.is_outbound  ? "the client is in local_networks"
+             : client->address == NULL ? "without --client, a client outside is assumed"
+                                       : "the client is not in local_networks");
+    if (x->message.is_outbound)
+        buf_adds(&line, d->direction == CONFIG_INTERNAL
+                            ? ", the recipient is in local_domains"
+                            : ", the recipient is not in local_domains");
+    buf_addc(&line, ')');
+    print_line(&line);
+    buf_clear(&line);
+}
+
+/* Print each copy that is skipped, with the directions that its destination takes. */
+static void print_skips(const struct policy_decision *d)
+{
+    struct buf line = {0};
+
+    for (size_t i = 0; i < d->skip_count; i++) {
+        const struct string_list *taken = &d->skips[i]->direction;
+        buf_reset(&line);
+        buf_addf(&line, "  %-10s %-20s (direction =", "skipped", d->skips[i]->name);
+        for (size_t k = 0; k < taken->count; k++)
+            buf_addf(&line, "%s %s", k == 0 ? "" : ",", taken->items[k]);
+        buf_addc(&line, ')');
+        print_line(&line);
+    }
+    buf_clear(&line);
+}
+
 static void print_decision(const struct explanation *x, const struct policy_decision *d)
 {
     struct buf line = {0};
@@ -85,6 +131,9 @@ static void print_decision(const struct explanation *x, const struct policy_deci
         print_part("copies", buf_str(&line), &d->copy_reason);
         if (has_reason(&d->sender_copy_reason))
             print_part("", "and by the sender", &d->sender_copy_reason);
+        if (direction_matters(x->config) && !x->message.is_bypassed)
+            print_direction(x, d);
+        print_skips(d);
     }
     buf_clear(&line);
 }
@@ -163,7 +212,7 @@ static void append(json_t *array, json_t *value)
 
 static void print_decision_json(const struct policy_decision *d)
 {
-    json_t *o = json_object(), *copies = json_array();
+    json_t *o = json_object(), *copies = json_array(), *skips = json_array();
 
     for (size_t i = 0; i < d->copy_count; i++)
         append(copies, ctl_json_text(d->copies[i]->name));
@@ -171,7 +220,11 @@ static void print_decision_json(const struct policy_decision *d)
     ctl_json_set(o, "given", ctl_json_text(d->rcpt));
     ctl_json_set(o, "final", ctl_json_text(d->final));
     ctl_json_set(o, "filter", d->filter == NULL ? json_null() : ctl_json_text(d->filter->name));
+    for (size_t i = 0; i < d->skip_count; i++)
+        append(skips, ctl_json_text(d->skips[i]->name));
     ctl_json_set(o, "copies", copies);
+    ctl_json_set(o, "direction", ctl_json_text(config_direction_name(d->direction)));
+    ctl_json_set(o, "skipped", skips);
     ctl_json_set(o, "reply", reply_json(&d->reply));
     ctl_json_set(o, "failure", ctl_json_text(d->failure.text));
     ctl_json_set(o, "canonical_reason", reason_json(&d->canonical_reason));

@@ -5,6 +5,7 @@ libsplit_a_SOURCES += %D%/policy.c %D%/policy.h
 libsplit_a_SOURCES += %D%/policy_choice.c %D%/policy_choice.h
 libsplit_a_SOURCES += %D%/policy_complete.c
 libsplit_a_SOURCES += %D%/policy_copies.c %D%/policy_copies.h
+libsplit_a_SOURCES += %D%/policy_direction.c
 libsplit_a_SOURCES += %D%/policy_header.c
 libsplit_a_SOURCES += %D%/policy_message.c
 libsplit_a_SOURCES += %D%/policy_open.c

@@ -167,12 +167,13 @@ static void add_copy(const struct config_destination ***copies, size_t *count,
     (*copies)[(*count)++] = dest;
 }
 
-int policy_add_copies(const struct config *config, const struct address *to, const char *value,
-                      const struct config_destination ***copies, size_t *count, struct err *err)
+int policy_add_copies(const struct config *config, enum policy_map map, const struct address *to,
+                      const char *value, const struct config_destination ***copies, size_t *count,
+                      struct err *err)
 {
     struct policy_choices choices;
 
-    if (policy_parse_copies(config, value, &choices, err) != 0)
+    if (policy_parse_copies(config, map, value, &choices, err) != 0)
         return -1;
     unsigned share = choices.count > 0 ? share_of(to) : 0;
     for (size_t i = 0; i < choices.count; i++) {
@@ -183,17 +184,17 @@ int policy_add_copies(const struct config *config, const struct address *to, con
     return 0;
 }
 
-static int apply_copies(struct deciding *d, const char *value)
+static int apply_copies(struct deciding *d, enum policy_map map, const char *value)
 {
-    return policy_add_copies(d->p->config, &d->address, value, &d->out->copies, &d->out->copy_count,
-                             &d->out->failure);
+    return policy_add_copies(d->p->config, map, &d->address, value, &d->out->copies,
+                             &d->out->copy_count, &d->out->failure);
 }
 
 static enum table_result decide_copies(struct deciding *d)
 {
     if (d->message->copy_value != NULL) { /* policy_begin() has checked it */
         policy_reason_copy(&d->out->sender_copy_reason, &d->message->copy_reason);
-        if (apply_copies(d, d->message->copy_value) != 0)
+        if (apply_copies(d, POLICY_SENDER_COPIES, d->message->copy_value) != 0)
             return TABLE_FAILED;
     }
     enum table_result r =
@@ -201,7 +202,7 @@ static enum table_result decide_copies(struct deciding *d)
                          d->p->config->recipient_delimiter, &d->match, &d->out->failure);
     if (r != TABLE_FOUND)
         return r;
-    if (apply_copies(d, buf_str(&d->match.value)) != 0)
+    if (apply_copies(d, POLICY_COPIES, buf_str(&d->match.value)) != 0)
         return policy_bad_answer(&d->match, &d->out->failure);
     policy_reason_set(&d->out->copy_reason, &d->match);
     return TABLE_FOUND;
@@ -289,6 +290,7 @@ static void decide_by_tables(struct deciding *d)
             out->reply = reply_tempfail;
         return;
     }
+    policy_skip_copies(out);
     bool changes = out->is_rewritten || out->filter != NULL || out->copy_count > 0;
     if (changes && (d->is_ambiguous || !can_carry_tags(d->p, out)))
         out->reply = reply_cannot_tag;
@@ -319,6 +321,8 @@ void policy_decide(const struct policy *p, struct table_scratch *s,
     out->original =
         parsed == 0 ? mem_strdup(d.address.text) : mem_strndup(rcpt + bracket, len - 2 * bracket);
     out->final = mem_strdup(out->original);
+    if (parsed == 0)
+        out->direction = policy_direction(p->config, message->is_outbound, &d.address);
     if (address_leads_into(rcpt, len, p->config->tag_domain) ||
         address_leads_into(text, strlen(text), p->config->tag_domain))
         out->reply = reply_tag_domain;
@@ -339,6 +343,7 @@ void policy_decision_clear(struct policy_decision *d)
     free(d->written);
     free(d->final);
     free(d->copies);
+    free(d->skips);
     dsn_clear(&d->dsn);
     policy_reason_clear(&d->canonical_reason);
     policy_reason_clear(&d->filter_reason);

@@ -97,10 +97,17 @@ enum policy_failed {
     POLICY_LIMIT,  /* the address exceeds a limit of a look-up (TABLE_LIMIT): always refused */
 };
 
+/* What is known of the client that sent the message. */
+struct policy_client {
+    const struct sockaddr *address; /* NULL: not known */
+    bool is_authenticated;          /* to the MTA, by a user name */
+};
+
 /* What is decided for all recipients of a message at once. The caller owns it and frees its content
  * with policy_message_clear(). All zeros is a message whose sender and client are not known. */
 struct policy_message {
     bool is_bypassed;                /* the client is in bypass_clients */
+    bool is_outbound;                /* the client is authenticated, or in local_networks */
     bool is_from_tag_domain;         /* the sender is in the tag domain; a bounce would go there */
     char *filter_value, *copy_value; /* results of the sender's tables, NULL for none; owned */
     struct policy_reason filter_reason, copy_reason;
@@ -110,11 +117,11 @@ struct policy_message {
     struct err failure; /* the reason for `failed` */
 };
 
-/* Decide what depends on sender and client alone. sender: the path of MAIL FROM. client: the
- * address of the client, NULL if it is not known. Always fills *out. */
+/* Decide what depends on sender and client alone. sender: the path of MAIL FROM. Always fills
+ * *out. */
 void policy_begin(const struct policy *p, struct table_scratch *s, const char *sender,
-                  const struct sockaddr *client, struct policy_message *out)
-    __attribute__((nonnull(1, 2, 3, 5)));
+                  const struct policy_client *client, struct policy_message *out)
+    __attribute__((nonnull));
 void policy_message_clear(struct policy_message *m) __attribute__((nonnull));
 
 /* The decision about one recipient. Owned by the caller: policy_decision_clear(). */
@@ -129,6 +136,12 @@ struct policy_decision {
     const struct config_destination *
         *copies; /* in the order of the table; owned array, borrowed items */
     size_t copy_count;
+    /* From inside (is_outbound) to local_domains: internal; `original` decides, not `final`. */
+    enum config_direction direction;
+    /* The copies that the tables ask for, but whose destination does not take this direction. In
+     * the order of the table; owned array, borrowed items. */
+    const struct config_destination **skips;
+    size_t skip_count;
     struct policy_reply reply; /* code != 0: refuse this recipient with it */
     /* not POLICY_OK: `reply` is 451 4.3.0, or the recipient is not changed (on_failure = accept) */
     enum policy_failed failed;
@@ -255,9 +268,12 @@ void policy_plan(const struct policy *p, const struct policy_decision *decisions
     __attribute__((nonnull(1, 5)));
 void policy_plan_clear(struct policy_plan *plan) __attribute__((nonnull));
 
+/* Append the copies that are skipped, with the reason: "archive(direction=inbound),..." */
+void policy_add_skips(const struct policy_decision *d, struct buf *out) __attribute__((nonnull));
+
 /* Append the part of the log line of one recipient that follows the queue id: "to=<a@b>,
- * canonical=<c@d>, filter=secondary, copy=archive,newmail". Members that do not apply are left out.
- * Appends nothing when the recipient is not changed. */
+ * canonical=<c@d>, filter=secondary, copy=newmail, skip=archive(direction=inbound)". Members that
+ * do not apply are left out. Appends nothing when nothing is decided about the recipient. */
 void policy_log_line(const struct policy_decision *d, struct buf *out) __attribute__((nonnull));
 
 #endif

@@ -42,7 +42,7 @@ struct policy_copies *policy_copies_open(const struct config *config,
 {
     struct policy_copies *p = new_copies(config);
 
-    if (policy_open_map(config, POLICY_COPIES, copy_maps, &p->tables, err) == 0)
+    if (policy_open_map(config, POLICY_LISTENER_COPIES, copy_maps, &p->tables, err) == 0)
         return p;
     policy_copies_close(p);
     return NULL;
@@ -64,7 +64,8 @@ struct policy_copies *policy_copies_replace(const struct policy_copies *p, const
 {
     struct policy_copies *next = new_copies(p->config);
 
-    if (policy_replace_map(p->config, POLICY_COPIES, &p->tables, path, &next->tables, err) == 0)
+    if (policy_replace_map(p->config, POLICY_LISTENER_COPIES, &p->tables, path, &next->tables,
+                           err) == 0)
         return next;
     policy_copies_close(next);
     return NULL;
@@ -90,8 +91,9 @@ static enum table_result ask(const struct policy_copies *p, struct table_scratch
     enum table_result r =
         lookup_transport(&p->tables, s, a, p->config->recipient_delimiter, match, &out->failure);
 
-    if (r == TABLE_FOUND && policy_add_copies(p->config, a, buf_str(&match->value), &out->copies,
-                                              &out->copy_count, &out->failure) != 0)
+    if (r == TABLE_FOUND &&
+        policy_add_copies(p->config, POLICY_LISTENER_COPIES, a, buf_str(&match->value),
+                          &out->copies, &out->copy_count, &out->failure) != 0)
         return policy_bad_answer(match, &out->failure);
     return r;
 }

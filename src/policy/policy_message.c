@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_bypassed(const struct config_milter *m, const struct sockaddr *client)
+/* Is the client in one of these networks? Not if its address is not known. */
+static bool is_in(const struct endpoint_network *networks, size_t count,
+                  const struct policy_client *client)
 {
-    for (size_t i = 0; client != NULL && i < m->bypass_client_count; i++)
-        if (endpoint_network_has(&m->bypass_clients[i], client))
+    for (size_t i = 0; client->address != NULL && i < count; i++)
+        if (endpoint_network_has(&networks[i], client->address))
             return true;
     return false;
 }
@@ -32,7 +34,7 @@ static enum table_result ask_sender(const struct policy *p, struct table_scratch
         const char *value = buf_str(&match.value);
         int rc = map == POLICY_SENDER_FILTERS
                      ? policy_parse_filters(p->config, value, &whole, &choices, err)
-                     : policy_parse_copies(p->config, value, &choices, err);
+                     : policy_parse_copies(p->config, map, value, &choices, err);
         if (rc == 0) {
             policy_choices_clear(&choices);
             *value_out = mem_strdup(value);
@@ -46,14 +48,17 @@ static enum table_result ask_sender(const struct policy *p, struct table_scratch
 }
 
 void policy_begin(const struct policy *p, struct table_scratch *s, const char *sender,
-                  const struct sockaddr *client, struct policy_message *out)
+                  const struct policy_client *client, struct policy_message *out)
 {
+    const struct config_milter *m = &p->config->milter;
     struct address a;
     struct err ignored;
 
     table_scratch_begin(s);
     memset(out, 0, sizeof *out);
-    out->is_bypassed = is_bypassed(&p->config->milter, client);
+    out->is_bypassed = is_in(m->bypass_clients, m->bypass_client_count, client);
+    out->is_outbound =
+        client->is_authenticated || is_in(m->local_networks, m->local_network_count, client);
     out->is_from_tag_domain = address_leads_into(sender, strlen(sender), p->config->tag_domain);
     if (out->is_bypassed ||
         p->maps[POLICY_SENDER_FILTERS].count + p->maps[POLICY_SENDER_COPIES].count == 0)

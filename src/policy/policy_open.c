@@ -42,13 +42,14 @@ static int check_value(const char *key, const char *value, unsigned line, void *
 static const struct {
     const char *option;
     size_t specs; /* offset of the struct string_list in struct config_milter */
-} maps[POLICY_MAP_COUNT] = {
+} maps[] = {
     [POLICY_CANONICAL] = {"canonical_maps", offsetof(struct config_milter, canonical_maps)},
     [POLICY_FILTERS] = {"filter_maps", offsetof(struct config_milter, filter_maps)},
     [POLICY_COPIES] = {"copy_maps", offsetof(struct config_milter, copy_maps)},
     [POLICY_SENDER_FILTERS] = {"sender_filter_maps",
                                offsetof(struct config_milter, sender_filter_maps)},
     [POLICY_SENDER_COPIES] = {"sender_copy_maps", offsetof(struct config_milter, sender_copy_maps)},
+    [POLICY_LISTENER_COPIES] = {"copy_maps", 0}, /* in struct config_listener */
 };
 
 const char *policy_map_option(enum policy_map map)

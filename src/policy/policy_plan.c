@@ -285,7 +285,7 @@ void policy_plan_clear(struct policy_plan *plan)
 
 void policy_log_line(const struct policy_decision *d, struct buf *out)
 {
-    if (!d->is_rewritten && d->filter == NULL && d->copy_count == 0)
+    if (!d->is_rewritten && d->filter == NULL && d->copy_count == 0 && d->skip_count == 0)
         return;
     buf_addf(out, "to=<%s>", d->original);
     if (d->is_rewritten)
@@ -294,4 +294,7 @@ void policy_log_line(const struct policy_decision *d, struct buf *out)
         buf_addf(out, ", filter=%s", d->filter->name);
     for (size_t i = 0; i < d->copy_count; i++)
         buf_addf(out, "%s%s", i == 0 ? ", copy=" : ",", d->copies[i]->name);
+    if (d->skip_count > 0)
+        buf_adds(out, ", skip=");
+    policy_add_skips(d, out);
 }

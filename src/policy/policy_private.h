@@ -12,7 +12,8 @@ enum policy_map {
     POLICY_COPIES,
     POLICY_SENDER_FILTERS,
     POLICY_SENDER_COPIES,
-    POLICY_MAP_COUNT
+    POLICY_MAP_COUNT,                          /* the number of maps of the milter */
+    POLICY_LISTENER_COPIES = POLICY_MAP_COUNT, /* copy_maps of a listener */
 };
 
 struct policy {
@@ -20,7 +21,8 @@ struct policy {
     struct lookup_list maps[POLICY_MAP_COUNT];
 };
 
-/* The name of the milter's option ("filter_maps"), and its value in the configuration. */
+/* The name of the option ("filter_maps"); and, for a map of the milter, its value in the
+ * configuration. */
 const char *policy_map_option(enum policy_map map);
 const struct string_list *policy_map_specs(const struct config *config, enum policy_map map);
 
@@ -74,18 +76,26 @@ int policy_parse_filters(const struct config *config, const char *value,
                          const struct config_filter **whole_out, struct policy_choices *choices,
                          struct err *err) __attribute__((warn_unused_result));
 
-/* Parse a result of copy_maps or sender_copy_maps. 0: the caller clears `choices`. -1 with `err`,
- * also for a name that is no declared destination: nothing has to be cleared. */
-int policy_parse_copies(const struct config *config, const char *value,
+/* Parse a result of a map of copies. 0: the caller clears `choices`. -1 with `err`, also for a name
+ * that is no declared destination, or with POLICY_LISTENER_COPIES one that has a direction: nothing
+ * has to be cleared. */
+int policy_parse_copies(const struct config *config, enum policy_map map, const char *value,
                         struct policy_choices *choices, struct err *err)
     __attribute__((warn_unused_result));
 
-/* Add destinations to an array that the caller frees: those that `value`, a result of copy_maps or
- * sender_copy_maps, has for the recipient `to`. A destination that is already in the array is not
- * added again. -1 with `err`: the result is invalid. */
-int policy_add_copies(const struct config *config, const struct address *to, const char *value,
-                      const struct config_destination ***copies, size_t *count, struct err *err)
-    __attribute__((warn_unused_result));
+/* Add destinations to an array that the caller frees: those that `value`, a result of this map, has
+ * for the recipient `to`. A destination that is already in the array is not added again. -1 with
+ * `err`: the result is invalid. */
+int policy_add_copies(const struct config *config, enum policy_map map, const struct address *to,
+                      const char *value, const struct config_destination ***copies, size_t *count,
+                      struct err *err) __attribute__((warn_unused_result));
+
+/* The direction of a message for this recipient. is_outbound: of struct policy_message. */
+enum config_direction policy_direction(const struct config *config, bool is_outbound,
+                                       const struct address *to);
+
+/* Move the copies whose destinations do not take d->direction from d->copies to d->skips. */
+void policy_skip_copies(struct policy_decision *d);
 
 /* Set, copy and free a reason, which owns its strings. */
 void policy_reason_set(struct policy_reason *r, const struct table_match *m);

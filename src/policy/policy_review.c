@@ -71,7 +71,7 @@ static void note_copies(struct reviewing *r, const char *value)
     struct policy_choices choices;
     struct err ignored;
 
-    if (policy_parse_copies(config, value, &choices, &ignored) != 0)
+    if (policy_parse_copies(config, r->map, value, &choices, &ignored) != 0)
         return;
     for (size_t i = 0; i < choices.count; i++) {
         const struct config_destination *d = config_find_destination(config, choices.items[i].name);
@@ -250,7 +250,7 @@ void policy_review(const struct config *config, const struct config_listener *li
     out->destination_is_used = mem_zalloc(config->destination_count * sizeof(bool));
     if (listener != NULL) {
         char *option = mem_printf("listener %s: copy_maps", listener->name);
-        r.map = POLICY_COPIES;
+        r.map = POLICY_LISTENER_COPIES;
         review_tables(&r, &listener->copy_maps, option);
         free(option);
         return;

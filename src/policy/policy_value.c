@@ -80,15 +80,26 @@ int policy_parse_filters(const struct config *config, const char *value,
     return 0;
 }
 
-int policy_parse_copies(const struct config *config, const char *value,
+/* Check the name of a destination in a map of copies. */
+static int check_destination(const struct config *config, enum policy_map map, const char *name,
+                             struct err *err)
+{
+    const struct config_destination *d = config_find_destination(config, name);
+
+    if (d == NULL) {
+        err_set(err, "\"%s\" is not a declared destination", name);
+        return -1;
+    }
+    return map == POLICY_LISTENER_COPIES ? config_listener_copy_check(d, err) : 0;
+}
+
+int policy_parse_copies(const struct config *config, enum policy_map map, const char *value,
                         struct policy_choices *choices, struct err *err)
 {
     if (policy_choices_parse(value, choices, err) != 0)
         return -1;
     for (size_t i = 0; i < choices->count; i++) {
-        const char *name = choices->items[i].name;
-        if (config_find_destination(config, name) == NULL) {
-            err_set(err, "\"%s\" is not a declared destination", name);
+        if (check_destination(config, map, choices->items[i].name, err) != 0) {
             policy_choices_clear(choices);
             return -1;
         }
@@ -137,9 +148,8 @@ int policy_value_check(const struct config *config, enum policy_map map, const c
         break;
     case POLICY_COPIES:
     case POLICY_SENDER_COPIES:
-        rc = policy_parse_copies(config, value, &choices, err);
-        break;
-    case POLICY_MAP_COUNT:
+    case POLICY_LISTENER_COPIES:
+        rc = policy_parse_copies(config, map, value, &choices, err);
         break;
     }
     if (rc == 0)

@@ -7,11 +7,8 @@ import hashlib
 import hmac
 import os
 import re
-import pwd
-import shutil
 import signal
 import ssl
-import subprocess
 
 import rig
 
@@ -73,9 +70,6 @@ def auth(path, *mechanisms, user=USER, plaintext=False):
 
 def cyrus_postfix(r, sink, certificate):
     """A Postfix that accepts mail only from authenticated clients, with a password file of its own."""
-    rig.need_tools("saslpasswd2")
-    if not any(os.path.exists(f"/usr/lib/{d}/sasl2/libscram.so") for d in os.listdir("/usr/lib") if "linux" in d):
-        raise rig.Skip("libsasl2-modules is not installed")
     server = rig.Postfix(
         r,
         "server",
@@ -93,16 +87,8 @@ def cyrus_postfix(r, sink, certificate):
         },
     )
     directory = os.path.join(server.etc, "sasl")  # the default of Debian's Postfix; others need the setting
-    os.mkdir(directory)
+    rig.sasl_directory(directory, "smtpd", "server.test", USER, PASSWORD, "PLAIN LOGIN SCRAM-SHA-256", owner="postfix")
     server.set(cyrus_sasl_config_path=directory)
-    database = os.path.join(directory, "sasldb2")
-    subprocess.run(["saslpasswd2", "-c", "-p", "-f", database, "-u", "server.test", USER], input=PASSWORD.encode(), check=True)
-    shutil.chown(database, pwd.getpwnam("postfix").pw_uid)
-    with open(os.path.join(directory, "smtpd.conf"), "w", encoding="ascii") as f:
-        f.write(
-            "pwcheck_method: auxprop\nauxprop_plugin: sasldb\n"
-            f"sasldb_path: {database}\nmech_list: PLAIN LOGIN SCRAM-SHA-256\n"
-        )
     server.start()
     return server
 

@@ -22,11 +22,12 @@ milter {{
     socket = "unix:{socket}"
     canonical_maps = {{ "inline:{{ alias@a.test=one@a.test }}" }}
     filter_maps = {{ "inline:{{ alias@a.test=primary }}" }}
-    copy_maps = {{ "inline:{{ {{ alias@a.test = archive, newmail }} }}" }}
+    copy_maps = {{ "inline:{{ {{ alias@a.test = archive, newmail }}, skipped@a.test=sent }}" }}
 }}
 filter primary {{ nexthop = "smtp:[127.0.0.1]:10024" }}
 destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
 destination newmail {{ relay_to = {{ "[127.0.0.1]:2602" }} }}
+destination sent {{ relay_to = {{ "[127.0.0.1]:2602" }} direction = {{ "outbound" }} }}
 """
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -106,7 +107,7 @@ def test_splitmilter(r):
     m = Milter(socket)
     m.macros(b"M", i="4F00")
     m.mail("<s@sender.test>")
-    for recipient in ("<alias@a.test>", "<plain@b.test>"):
+    for recipient in ("<alias@a.test>", "<plain@b.test>", "<skipped@a.test>"):
         assert m.rcpt(recipient) == "c"
     assert m.rcpt("<x@a.archive.copy.split.invalid>").startswith("550")
     m.data()
@@ -114,6 +115,7 @@ def test_splitmilter(r):
     m.close()
     daemon.wait_log('"canonical"')
     assert only(daemon, to="alias@a.test") == {"queue_id": "4F00", "mta_queue_id": "4F00", "to": "alias@a.test", "canonical": "one@a.test", "filter": "primary", "copy": "archive,newmail"}
+    assert only(daemon, to="skipped@a.test") == {"queue_id": "4F00", "mta_queue_id": "4F00", "to": "skipped@a.test", "skip": "sent(direction=inbound)"}
     refused = only(daemon, status="refused")
     assert refused["queue_id"] == "4F00" and refused["reason"].startswith("550 5.7.1"), refused
     assert not [o for o in objects(daemon) if o.get("to") == "plain@b.test"]

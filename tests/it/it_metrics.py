@@ -25,7 +25,7 @@ milter {
     canonical_classes = { "envelope_recipient", "header_recipient" }
     canonical_maps = { "texthash:$known", "socketmap:unix:$nobody:name" }
     filter_maps = { "texthash:$table" }
-    copy_maps = { 'inline:{ { anna@example.com = archive, newmail } }', "static:none" }
+    copy_maps = { 'inline:{ { anna@example.com = archive, newmail, sent } }', "static:none" }
     on_failure = "$on_failure"
     filter_method = "header"
 }
@@ -33,6 +33,7 @@ filter primary { nexthop = "smtp:[127.0.0.1]:10024" }
 filter secondary { nexthop = "smtp:[127.0.0.1]:10025" }
 destination archive { relay_to = { "[127.0.0.1]:10026" } }
 destination newmail { relay_to = { "[127.0.0.1]:10026" } }
+destination sent { relay_to = { "[127.0.0.1]:10026" } direction = { "outbound" } }
 """
 # No server listens at the socket, so an address that the first table does not have is a failure.
 KNOWN = "carl@example.com karl@example.com\nkarl@example.com karl@example.com\nanna@example.com anna@example.com\nnone@example.com none@example.com\n"
@@ -51,9 +52,10 @@ def start_milter(r):
     return daemon, Page(values["port"]), values
 
 
-def message(values, *recipients, header=None):
+def message(values, *recipients, header=None, client="192.0.2.1"):
     """Send one message. Returns the answers to its recipients, and to its end."""
     m = Milter(values["socket"])
+    m.macros(b"M", **{"{client_addr}": client})
     m.mail("<s@sender.test>")
     answers = [m.rcpt(f"<{x}>") for x in recipients]
     m.data()
@@ -109,27 +111,30 @@ def test_every_metric_of_splitmilter_moves(r):
     page.wait_value(splitmilter_connections=0)
     answers = message(values, "anna@example.com", "carl@example.com", "none@example.com")
     assert answers == ["c", "c", "c", "c"], answers
+    assert message(values, "anna@example.com", client="127.0.0.1") == ["c", "c"]
     assert message(values, "x@y.primary.filter.split.invalid")[0].startswith("550 5.7.1")
     assert message(values, "unknown@example.com")[0].startswith("451 4.3.0")
     assert message(values, "none@example.com", header=("To", "unknown@example.com"))[-1].startswith("451 4.3.0")
     now = page.look()
     wanted = {
-        "splitmilter_recipients_total": 6,
+        "splitmilter_recipients_total": 7,
         "splitmilter_decisions_total{kind=canonical}": 1,
-        "splitmilter_decisions_total{kind=filter}": 2,
-        "splitmilter_decisions_total{kind=copy}": 1,
+        "splitmilter_decisions_total{kind=filter}": 3,
+        "splitmilter_decisions_total{kind=copy}": 2,
         "splitmilter_decisions_total{kind=none}": 2,
         "splitmilter_decisions_total{kind=refused}": 2,
-        "splitmilter_filter_recipients_total{filter=primary}": 1,
+        "splitmilter_filter_recipients_total{filter=primary}": 2,
         "splitmilter_filter_recipients_total{filter=secondary}": 1,
-        "splitmilter_copy_recipients_total{destination=archive}": 1,
-        "splitmilter_copy_recipients_total{destination=newmail}": 1,
+        "splitmilter_copy_recipients_total{destination=archive}": 2,
+        "splitmilter_copy_recipients_total{destination=newmail}": 2,
+        "splitmilter_copy_recipients_total{destination=sent}": 1,
+        "splitmilter_skip_recipients_total{destination=sent}": 1,
         "splitmilter_failures_total{kind=lookup}": 1,
         "splitmilter_failures_total{kind=headers}": 1,
-        "splitmilter_messages_total{result=accepted}": 3,
+        "splitmilter_messages_total{result=accepted}": 4,
         "splitmilter_messages_total{result=refused}": 1,
-        "splitmilter_lookup_seconds_count": 6,
-        "splitmilter_connections_total": 5,
+        "splitmilter_lookup_seconds_count": 7,
+        "splitmilter_connections_total": 6,
     }
     assert {k: now[k] for k in wanted} == wanted, {k: (now[k], v) for k, v in wanted.items() if now[k] != v}
     refuse_changes(values)

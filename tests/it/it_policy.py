@@ -1,18 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""splitctl explain shows exactly what splitmilter does, on random policies; also shares, senders and clients over the socket."""
+"""splitctl explain shows exactly what splitmilter does, on random policies; also shares, senders and clients over the socket.
+SPLIT_POLICIES: the number of random policies (default 12), with SPLIT_POLICY_MESSAGES messages each (20); SPLIT_SEED: others."""
 
 import json
+import os
 import random
+import re
 
 import rig
 from rig.milter import SMFIP_NOCONNECT, SMFIP_NOHDRS, Milter
 
-POLICIES = 12
-MESSAGES = 20
+POLICIES = int(os.environ.get("SPLIT_POLICIES", "12"))
+MESSAGES = int(os.environ.get("SPLIT_POLICY_MESSAGES", "20"))
+SEED = int(os.environ.get("SPLIT_SEED", "20261120"))
 DOMAINS = ["a.test", "b.a.test", "c.test", "d.example"]
 LOCALS = ["x", "y", "x+ext", "long.name", '"q q"', "postmaster"]
 FILTERS = ["one", "two", "none", "one 30%, two", "two 10%", "smtp:[127.0.0.1]:10024"]
+CLIENTS = ["192.0.2.1", "198.51.100.1", "2001:db8::1", ""]  # "": the MTA does not know the address
+DIRECTIONS = ["inbound", "outbound", "internal"]
 COPIES = ["archive", "newmail", "archive newmail 50%", "archive 25%", "none"]
 
 
@@ -37,6 +43,11 @@ def configuration(r, number, rnd):
             return ""
         return f"    {option} = {{ {', '.join(table(f'{option}{i}-', values, key_) for i in range(rnd.randrange(1, 3)))} }}\n"
 
+    def some(option, values):
+        """An option with some of the values, in random order; or none."""
+        words = ", ".join(f'"{v}"' for v in rnd.sample(values, rnd.randrange(1, len(values) + 1)))
+        return f"{option} = {{ {words} }}" if rnd.random() < 0.7 else ""
+
     canonical = "".join(["    canonical_maps = { 'inline:{ ", ", ".join(f"{canonical_key()}=new@z{i}.test" for i in range(3)).replace('"q q"', "qq"), " }' }\n"])
     return socket, f"""
 log {{ target = "stderr" }}
@@ -45,13 +56,15 @@ milter {{
     socket = "unix:{socket}"
     {"filter_method = header" if rnd.random() < 0.3 else ""}
     {'bypass_clients = { "192.0.2.0/24" }' if rnd.random() < 0.5 else ""}
+    {some("local_networks", ["192.0.2.0/25", "198.51.100.0/24", "2001:db8::/64", "::/0"])}
+    {some("local_domains", DOMAINS + [f".{d}" for d in DOMAINS])}
 {canonical if rnd.random() < 0.6 else ""}\
 {maps("filter_maps", FILTERS, key)}{maps("copy_maps", COPIES, key)}\
 {maps("sender_filter_maps", FILTERS, key)}{maps("sender_copy_maps", COPIES, key)}}}
 filter one {{ nexthop = "smtp:[127.0.0.1]:10024" }}
 filter two {{ nexthop = "smtp:[127.0.0.1]:10025" }}
-destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} }}
-destination newmail {{ relay_to = {{ "[127.0.0.1]:2602" }} recipient = "canonical" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:2601" }} {some("direction", DIRECTIONS)} }}
+destination newmail {{ relay_to = {{ "[127.0.0.1]:2602" }} recipient = "canonical" {some("direction", DIRECTIONS)} }}
 """
 
 
@@ -59,11 +72,12 @@ def address(rnd):
     return f"{rnd.choice(LOCALS)}@{rnd.choice(DOMAINS)}"
 
 
-def by_milter(socket, sender, client, rcpts):
+def by_milter(socket, sender, client, rcpts, macros=None):
     """Send a message: (the refusals, the envelope's recipients with their words, the added headers, the answer at the end)."""
     m = Milter(socket)
-    if not m.steps & SMFIP_NOCONNECT:
+    if not m.steps & SMFIP_NOCONNECT and client:
         m.connect(client)
+    m.macros(b"M", **(macros or {}))
     m.mail(f"<{sender}>")
     refused, kept = {}, []
     for rcpt in rcpts:
@@ -81,37 +95,63 @@ def by_milter(socket, sender, client, rcpts):
     return refused, sorted(envelope), headers, end
 
 
-def by_explain(r, path, sender, client, rcpts):
-    _, out, _ = rig.run_splitctl(r, path, "explain", "--json", "-f", sender, "--client", client, *rcpts, check=False)
+def by_explain(r, path, sender, client, rcpts, is_authenticated):
+    """The result of by_milter(), as explain says it; and the lines of the log that it leads to: {(recipient, text after skip=)}"""
+    words = [*(["--client", client] if client else []), *(["--authenticated"] if is_authenticated else [])]
+    _, out, _ = rig.run_splitctl(r, path, "explain", "--json", "-f", sender, *words, *rcpts, check=False)
     objects = [json.loads(line) for line in out.splitlines()]
     refused = {o["recipient"]: o["reply"] for o in objects[:-1] if o["reply"]}
     envelope = objects[-1]["envelope"]
     header = envelope["header"]
+    lines = {
+        (o["recipient"], ",".join(f"{name}(direction={o['direction']})" for name in o["skipped"]))
+        for o in objects[:-1]
+        if not o["reply"] and not envelope["reply"] and (o["filter"] or o["copies"] or o["skipped"] or o["final"] != o["recipient"])
+    }
     return (
         refused,
         sorted((x["address"], x["words"]) for x in envelope["recipients"]),
         [(header["name"], header["value"])] if header else [],
         envelope["reply"] or "c",
-    )
+    ), lines
+
+
+def decided(daemon):
+    """{queue id: {(recipient, text after skip=)}} of the lines of the daemon's log."""
+    found = {}
+    for line in daemon.log_lines(r"\]: id\d+: to=<.*>, (canonical|filter|copy|skip)="):
+        queue_id, recipient, rest = re.search(r"\]: (id\d+): to=<(.*?)>, (.*)$", line).groups()
+        found.setdefault(queue_id, set()).add((recipient, rest.partition("skip=")[2]))
+    return found
 
 
 def test_explain_agrees_with_the_daemon(r):
-    rnd = random.Random(20261120)
-    changed = 0
+    """On random policies, clients and recipients explain has the envelope and the skipped copies of the daemon."""
+    rnd = random.Random(SEED)
+    changed = skipped = 0
     for number in range(POLICIES):
         socket, text = configuration(r, number, rnd)
         daemon = rig.start_splitmilter(r, text, socket, name=f"m{number}")
-        for _ in range(MESSAGES):
+        logged = {}
+        for message in range(MESSAGES):
             sender = rnd.choice(["", address(rnd).replace('"q q"', "qq")])
-            client = rnd.choice(["192.0.2.1", "198.51.100.1"])
+            client, is_authenticated = rnd.choice(CLIENTS), rnd.random() < 0.2
             rcpts = list(dict.fromkeys(address(rnd) for _ in range(rnd.randrange(1, 5))))
-            done = by_milter(socket, sender, client, rcpts)
-            said = by_explain(r, daemon.configuration_path, sender, client, rcpts)
-            assert done == said, f"{text}\n{sender} {client} {rcpts}\nmilter:  {done}\nexplain: {said}"
+            macros = {"i": f"id{message}", "{client_resolve}": "OK", "{client_addr}": f"IPv6:{client}" if ":" in client and message % 2 else client}
+            if is_authenticated:
+                macros[rnd.choice(["{auth_authen}", "{auth_type}"])] = "anna"
+            done = by_milter(socket, sender, client, rcpts, macros)
+            said, lines = by_explain(r, daemon.configuration_path, sender, client, rcpts, is_authenticated)
+            assert done == said, f"{text}\n{sender} {client} {macros} {rcpts}\nmilter:  {done}\nexplain: {said}"
             changed += done[1] != sorted((rcpt, "") for rcpt in rcpts)
+            skipped += sum(1 for _, skip in lines if skip)
+            if lines:
+                logged[f"id{message}"] = lines
+        rig.wait_for(lambda d=daemon, x=logged: decided(d) == x, 10, f"the lines {logged} of policy {text}", daemon.log)
         daemon.kill()
-    print(f"{POLICIES} policies, {POLICIES * MESSAGES} messages, {changed} changed")
+    print(f"{POLICIES} policies, {POLICIES * MESSAGES} messages, {changed} changed, {skipped} recipients with skipped copies")
     assert changed > POLICIES * MESSAGES / 4
+    assert skipped > POLICIES * MESSAGES / 8
 
 
 SHARES = """
@@ -213,4 +253,4 @@ def test_headers_when_a_table_fails(r):
 
 
 if __name__ == "__main__":
-    rig.main()
+    rig.main(timeout=300 + POLICIES)

@@ -258,6 +258,41 @@ class Check(Case):
         self.assertNotIn("filter primary", out)
         self.assertIn("3 errors", out)
 
+    def test_a_direction_that_no_mail_has(self):
+        """Without local_domains no mail is internal: a warning for a destination that waits for it, a note for one that leaves it
+        out. It is no fault if internal and outbound are taken alike. Each milter counts with its own tables."""
+        more = "".join(
+            f'destination d{i} {{ relay_to = "127.0.0.1:{self.port}" direction = {{ {words} }} }}\n'
+            for i, words in enumerate(("internal", "inbound, internal", "outbound, internal", "inbound", "outbound"))
+        )
+        self.write("copy", "* archive newmail d0 d1 d2 d3 d4\n")
+        self.configure(more=more)
+        out, _ = self.run_ctl("check")
+        empty = "no mail is internal, because local_domains of section milter is empty"
+        for i in (0, 1):
+            self.assertRegex(out, rf"(?m)^warning +{self.d}/conf:{14 + i}: destination d{i}: {empty}")
+        self.assertRegex(out, rf"(?m)^note +.*/conf:18: destination d4: {empty}")
+        self.assertEqual(out.count("local_domains of"), 3, out)
+        after = f'milter after {{ socket = "unix:{self.d}/after.sock" copy_maps = {{ "static:d1" }} }}\n'
+        self.configure(milter="local_domains = { example.test }", more=more + after)
+        out, _ = self.run_ctl("check")
+        self.assertRegex(out, r"(?m)^warning +.*/conf:15: destination d1: .* local_domains of section milter after is empty")
+        self.assertEqual(out.count("local_domains of"), 1, out)
+
+    def test_a_listener_with_a_direction(self):
+        """A listener, or its tables, must not name a destination that has a direction."""
+        inbound = f'destination inbound {{ relay_to = "127.0.0.1:{self.port}" direction = {{ inbound }} }}\n'
+        listener = 'listener l {{ listen = {{ "unix:{d}/l.sock" }} primary = {{ "127.0.0.1:{port}" }}\n {copies} }}\n'
+        for copies, expected in (
+            ("copies = { archive,\n inbound }", r'configuration: .*/conf:17: listener l: copies: "inbound" has a direction'),
+            ('copy_maps = { "texthash:%s" }' % self.path("copy"), r'listener l: .*/copy:2: result of "b@b": "inbound" has a direction'),
+            ('copy_maps = { "static:inbound" }', r'listener l: .*/conf:16: static:inbound: .*"inbound" has a direction'),
+        ):
+            self.write("copy", "a@b archive\nb@b inbound\n")
+            self.configure(more=inbound + listener.format(d=self.d, port=self.port, copies=copies))
+            out, _ = self.run_ctl("check", status=1)
+            self.assertRegex(out, f"(?m)^error +{expected}", copies)
+
     def test_json(self):
         self.write("copy", "a@b nobody\n")
         out, _ = self.run_ctl("check", "--json", status=1)
@@ -312,6 +347,34 @@ class Explain(Case):
         self.assertRegex(out, r"(?m)^  canonical +alias\+ext@application\.test ")
         self.assertRegex(out, r"(?m)^  filter +secondary ")
         self.assertRegex(out, r"(?m)^  copies +archive, newmail ")
+
+    def test_direction(self):
+        """explain has the direction, the reason for it, and the copies that are skipped. Without a destination that has a
+        direction there is no word of it."""
+        self.assertNotIn("direction", self.run_ctl("explain", "a@example.test")[0])
+        self.write("copy", "* archive, outside\n")
+        self.configure(
+            milter='local_domains = { example.test } local_networks = { "192.0.2.0/24" } bypass_clients = { "198.51.100.1" }',
+            more=f'destination outside {{ relay_to = "127.0.0.1:{self.port}" direction = {{ outbound, inbound }} }}\n',
+        )
+        skipped = "  skipped    outside              (direction = outbound, inbound)\n"
+        for words, direction, reason in (
+            ((), "inbound", "without --client, a client outside is assumed"),
+            (("--client", "203.0.113.1"), "inbound", "the client is not in local_networks"),
+            (("--client", "192.0.2.9"), "internal", "the client is in local_networks, the recipient is in local_domains"),
+            (("--client", "203.0.113.1", "--authenticated"), "internal", "the client has authenticated, the recipient is in local_domains"),
+        ):
+            out, _ = self.run_ctl("explain", *words, "a@example.test")
+            self.assertIn(f"  direction  {direction:<20} ({reason})\n", out)
+            self.assertEqual(skipped in out, direction == "internal", out)
+            self.assertEqual(out.count(".outside.copy.split.invalid"), direction != "internal", out)
+        self.assertIn("(the client has authenticated, the recipient is not in local_domains)", self.run_ctl("explain", "--authenticated", "a@b.test")[0])
+        self.assertNotIn("  direction  ", self.run_ctl("explain", "--client", "198.51.100.1", "a@b.test")[0])
+        out, _ = self.run_ctl("explain", "--json", "--authenticated", "a@example.test", "a@b.test")
+        self.assertEqual(
+            [(o["direction"], o["copies"], o["skipped"]) for o in map(json.loads, out.splitlines()[:2])],
+            [("internal", ["archive"], ["outside"]), ("outbound", ["archive", "outside"], [])],
+        )
 
     def test_the_envelope(self):
         out, _ = self.run_ctl("explain", "-f", "s@x.test", "first@example.test", "a@plain.test", "<b@plain.test>")
@@ -791,7 +854,7 @@ class Completion(Case):
         for command in ("queue", "delete", "setup-postfix", "explain"):
             text, _ = self.run_ctl("help", command, config=False)
             self.assertEqual(set(self.complete(command, "--")), set(re.findall(r"--[a-z-]+", text)) | {"--help"})
-        self.assertEqual(self.complete("explain", "-"), ["--client", "--help", "--json", "--origin", "-f", "-n"])
+        self.assertEqual(self.complete("explain", "-"), ["--authenticated", "--client", "--help", "--json", "--origin", "-f", "-n"])
 
     def test_ids(self):
         ident = spool_queue.put(self.path("spool"), "archive", copy_id="330B940391A78201")

@@ -55,6 +55,7 @@ from .postfix import Postfix, date_back, environment  # noqa: F401
 from .postgres import Postgres, pair as postgres_pair  # noqa: F401
 from .postmulti import MultiPostfix, PostMulti  # noqa: F401
 from .sandbox import Sandbox  # noqa: F401
+from .sasl import auth_plain, sasl_directory  # noqa: F401
 from .sendmail import Sendmail, sendmail_root  # noqa: F401
 from .sendmail_tower import SendmailTower, setup_sendmail  # noqa: F401
 from .sink import CLOSE, HANG, RESET, Raw, Rcpt, Sink, Transaction, split_trace  # noqa: F401

@@ -45,8 +45,9 @@ class Milter:
         self.send(b"D", stage + b"".join(f"{k}\0{v}\0".encode() for k, v in values.items()))
 
     def connect(self, client):
-        """Send the client's IPv4 address. Only for a milter that has not asked to skip this step."""
-        self.send(b"C", b"client.test\0" + b"4" + struct.pack("!H", 25) + client.encode() + b"\0")
+        """Send the client's address. Only for a milter that has not asked to skip this step."""
+        family = b"6" if ":" in client else b"4"
+        self.send(b"C", b"client.test\0" + family + struct.pack("!H", 25) + client.encode() + b"\0")
         return None if self.steps & SMFIP_NR_CONN else self.receive()
 
     def mail(self, *argv):

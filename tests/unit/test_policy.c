@@ -60,8 +60,9 @@ static bool begin(const struct snapshot *s, struct table_scratch *scratch, char 
     }
     if (strncmp(line, "MAIL ", 5) != 0)
         return false;
-    policy_begin(s->policy, scratch, line + 5,
-                 client.sin_family == 0 ? NULL : (const struct sockaddr *)&client, message);
+    const struct policy_client from = {
+        .address = client.sin_family == 0 ? NULL : (const struct sockaddr *)&client};
+    policy_begin(s->policy, scratch, line + 5, &from, message);
     return true;
 }
 

@@ -219,6 +219,19 @@ static const struct {
                                            "sent (250 2.0.0 Ok: queued as 6A00000000000001)\n" TAKEN
                                                OUTCOME("sent (250 Ok)"),
      "anna@a.test", "anna@a.test: mail waits ; copy archive sent 250 Ok\n"},
+    /* a copy that splitmilter has skipped, and one that it has made; and in JSON */
+    {FRONT T "splitmilter[3]: 4Xy1234567z: to=<anna@a.test>, copy=archive, "
+             "skip=newmail(direction=inbound),sent(direction=inbound)\n" TO_COPY TAKEN OUTCOME(
+                 "sent (250 Ok)") U "postfix-in/lmtp[5]: 4Xy1234567z: to=<anna@a.test>" RELAY
+                                    "sent (250 one)\n",
+     "anna@a.test",
+     "anna@a.test: mail sent 250 one; copy archive sent 250 Ok; copy newmail skipped "
+     "direction=inbound; copy sent skipped direction=inbound\n"},
+    {FRONT "{\"time\":\"2026-11-30T05:00:00.100000Z\",\"program\":\"splitmilter\",\"pid\":3,"
+           "\"level\":\"info\",\"queue_id\":\"4Xy1234567z\",\"to\":\"anna@a.test\",\"skip\":"
+           "\"newmail(direction=internal)\"}\n" U
+           "postfix-in/lmtp[5]: 4Xy1234567z: to=<anna@a.test>" RELAY "sent (250 one)\n",
+     "anna@a.test", "anna@a.test: mail sent 250 one; copy newmail skipped direction=internal\n"},
     /* splitmilter refuses */
     {FRONT T "splitmilter[3]: warning: 4Xy1234567z: to=<a@a.test>, status=tempfail (no table)\n",
      "a@a.test", "a@a.test: mail refused no table\n"},

@@ -201,6 +201,7 @@ static void set_field(const struct field *f, struct trace_facts *out)
                  {"msgid", offsetof(struct trace_facts, message_id)},
                  {"filter", offsetof(struct trace_facts, filter)},
                  {"copy", offsetof(struct trace_facts, copy)},
+                 {"skip", offsetof(struct trace_facts, skip)},
                  {"dest", offsetof(struct trace_facts, dest)},
                  {"listener", offsetof(struct trace_facts, listener)},
                  {"client", offsetof(struct trace_facts, client)},

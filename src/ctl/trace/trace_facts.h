@@ -38,7 +38,7 @@ struct trace_facts {
      * is one. */
     struct slice to, orig_to, from, canonical;
     struct slice message_id; /* without brackets */
-    struct slice filter, copy, dest, listener;
+    struct slice filter, copy, skip, dest, listener;
     struct slice client;   /* "host[ip]" */
     struct slice queue_id; /* queue_id= or orig_queue_id=; "-" counts as absent */
     struct slice size, nrcpt, relay, delay, dsn, status_text, reply;

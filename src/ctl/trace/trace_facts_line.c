@@ -60,6 +60,7 @@ static void take_fields(enum trace_kind kind, const struct trace_facts *f, struc
         out->canonical = f->canonical;
         out->filter = f->filter;
         out->copy = f->copy;
+        out->skip = f->skip;
         out->status = f->status;
         out->status_text = f->status_text;
         out->reply = f->reply;

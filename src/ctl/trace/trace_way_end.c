@@ -364,6 +364,23 @@ static void expect_copies(struct walk *w, uint32_t message, struct slice list, s
     }
 }
 
+/* Add an end for each copy that splitmilter has skipped: "archive(direction=inbound),...". A name
+ * without its reason is cut, and left out. */
+static void end_skipped(struct walk *w, uint32_t message, struct slice list, int64_t us)
+{
+    while (list.len > 0) {
+        const char *open = slice_find(list, "("), *close = slice_find(list, ")");
+        if (open == NULL || close == NULL || close < open)
+            break;
+        struct leg leg = {true, {list.at, (size_t)(open - list.at)}};
+        struct trace_end *end = trace_way_end_in(w, TRACE_END_SKIPPED, message, leg, NULL);
+        set_text(&end->why, (struct slice){open + 1, (size_t)(close - open) - 1});
+        end->us = us;
+        list = slice_from(list, close + 1);
+        slice_skip(&list, list.len > 0 && list.at[0] == ',');
+    }
+}
+
 void trace_way_expect(struct walk *w, uint32_t message, const struct names *names, size_t first)
 {
     const struct trace_log *log = w->o->log;
@@ -381,6 +398,7 @@ void trace_way_expect(struct walk *w, uint32_t message, const struct names *name
             continue;
         if (f->copy.at != NULL)
             expect_copies(w, message, f->copy, first, trace_log_may_be_cut(log, e));
+        end_skipped(w, message, f->skip, e->us);
         if (program != TRACE_PROGRAM_SPLITMILTER &&
             !has_end(w->way, first, false, (struct slice){0}))
             trace_way_end_waiting(w, message, (struct leg){false, f->filter}, NULL);

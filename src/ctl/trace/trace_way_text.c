@@ -43,6 +43,8 @@ static void describe_decision(const struct trace_way_options *o, struct trace_wa
         buf_addf(&text, ", filter %.*s", SLICE(f->filter));
     if (f->copy.at != NULL)
         buf_addf(&text, ", copies for %.*s", SLICE(f->copy));
+    if (f->skip.at != NULL)
+        buf_addf(&text, ", no copy for %.*s", SLICE(f->skip));
     if (f->status != TRACE_STATUS_NONE)
         buf_addf(&text, ", %.*s (%.*s)", SLICE(f->status_text), SLICE(f->reply));
     if (text.len > 0) {
