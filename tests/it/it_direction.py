@@ -10,6 +10,7 @@ import os
 import signal
 
 import rig
+from rig.milter import ALL_ACTIONS, SMFIF_SETSYMLIST, SMFIP_NOCONNECT, Milter
 from rig.split_scenarios import by_subject, message
 
 OUTSIDE, INSIDE = "127.0.0.1", "127.0.0.2"  # the client's addresses
@@ -215,6 +216,42 @@ def test_reload_in_a_session(r):
         assert c.data(message("reload")).code == 250
     settle(t)
     assert copies(t, "reload") == {"archive": [], "newmail": ["anna@domain.com"]}, copies(t, "reload")
+
+
+ALONE = """
+log {{ target = "stderr" }}
+milter {{
+    socket = "{socket}"
+    copy_maps = {{ "static:sent" }}
+    local_networks = {{ "192.0.2.0/24", "2001:db8::/32" }}
+}}
+destination sent {{ relay_to = {{ "[127.0.0.1]:2601" }} direction = {{ "outbound" }} }}
+"""
+
+
+def test_mta_without_lists_of_macros(r):
+    """An MTA that takes no list of macros is asked for CONNECT, and the client's address is from there. An MTA that takes one is
+    not, and may say nothing of the client."""
+    port = r.free_port()
+    for name, address in ((f"unix:{r.path('m.sock')}", r.path("m.sock")), (f"inet:{port}@127.0.0.1", ("127.0.0.1", port))):
+        daemon = rig.start_splitmilter(r, ALONE.format(socket=name), address, name=name[:4])
+        for lacks, client, count in (
+            (SMFIF_SETSYMLIST, "192.0.2.9", 1),
+            (SMFIF_SETSYMLIST, "2001:db8::9", 1),
+            (SMFIF_SETSYMLIST, "198.51.100.1", 0),
+            (0, None, 0),
+        ):
+            m = Milter(address, actions=ALL_ACTIONS & ~lacks)
+            assert bool(m.steps & SMFIP_NOCONNECT) == (not lacks), m.steps
+            if lacks:
+                m.connect(client)
+            m.mail("<s@sender.test>")
+            assert m.rcpt("<anna@example.com>") == "c"
+            m.data()
+            changes, end = m.eom()
+            assert end == "c" and [c[1] for c in changes] == ["<anna@example.com.sent.copy.split.invalid>"] * count, (client, changes)
+            m.close()
+        daemon.kill()
 
 
 if __name__ == "__main__":

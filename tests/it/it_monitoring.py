@@ -19,7 +19,7 @@ log {{ target = "stderr" }}
 milter {{ socket = "unix:{socket}" filter_maps = {{ "texthash:{table}" }} metrics = "inet:{milter_port}" }}
 filter primary {{ nexthop = "smtp:[127.0.0.1]:10024" }}
 relay {{ listen = {{ "unix:{listen}" }} spool_directory = "{spool}" metrics = "inet:{relay_port}" }}
-destination archive {{ relay_to = {{ "[127.0.0.1]:10026" }} retry_min = "1h" retry_max = "1h" }}
+destination archive {{ relay_to = {{ "[127.0.0.1]:10026" }} retry_min = "1h" retry_max = "1h" direction = {{ inbound }} }}
 """
 # On the page of a splitrelay with PostgreSQL only (it_two_nodes.py).
 SHARED = {f"splitrelay_queue_{name}" for name in ("replicated", "standby_lag_seconds", "standby_lag_bytes", "nodes", "leases_lost_total")}

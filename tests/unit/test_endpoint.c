@@ -170,6 +170,46 @@ static const struct {
     {"", NULL, false},
 };
 
+/* shown: NULL if the text is refused */
+static const struct {
+    const char *text, *shown;
+    int family;
+} clients[] = {
+    {"192.0.2.1", "192.0.2.1", AF_INET},
+    {"2001:DB8::1", "2001:db8::1", AF_INET6},
+    {"IPv6:2001:db8::1", "2001:db8::1", AF_INET6},
+    {"ipv6:::1", "::1", AF_INET6},
+    {"::ffff:192.0.2.1", "::ffff:192.0.2.1", AF_INET6},
+    {"", NULL, 0},
+    {"unknown", NULL, 0},
+    {"192.0.2", NULL, 0},
+    {"192.0.2.1 ", NULL, 0},
+    {"192.0.2.1/32", NULL, 0},
+    {"IPv6:", NULL, 0},
+    {"IPv6:192.0.2.1", NULL, 0},
+    {"IPv6:IPv6:::1", NULL, 0},
+    {"[::1]", NULL, 0},
+    {"fe80::1%lo", NULL, 0},
+};
+
+START_TEST(addresses_of_clients_are_parsed)
+{
+    struct sockaddr_storage sa;
+    char shown[INET6_ADDRSTRLEN];
+    bool is = endpoint_parse_address(clients[_i].text, &sa);
+
+    ck_assert_int_eq(is, clients[_i].shown != NULL);
+    if (!is)
+        return;
+    ck_assert_int_eq(sa.ss_family, clients[_i].family);
+    const void *address = sa.ss_family == AF_INET
+                              ? (const void *)&((struct sockaddr_in *)&sa)->sin_addr
+                              : (const void *)&((struct sockaddr_in6 *)&sa)->sin6_addr;
+    ck_assert_ptr_nonnull(inet_ntop(sa.ss_family, address, shown, sizeof shown));
+    ck_assert_str_eq(shown, clients[_i].shown);
+}
+END_TEST
+
 START_TEST(networks_know_their_members)
 {
     struct endpoint_network net;
@@ -331,6 +371,7 @@ int main(void)
     tcase_add_loop_test(t, sockets_are_parsed, 0, UNIT_COUNT(sockets));
     tcase_add_loop_test(t, nexthops_are_parsed, 0, UNIT_COUNT(nexthops));
     tcase_add_test(t, a_host_name_that_is_too_long_is_refused);
+    tcase_add_loop_test(t, addresses_of_clients_are_parsed, 0, UNIT_COUNT(clients));
     tcase_add_loop_test(t, networks_know_their_members, 0, UNIT_COUNT(memberships));
     tcase_add_test(t, other_families_are_in_no_network);
     tcase_add_test(t, a_unix_socket_is_replaced_only_when_nobody_listens);
