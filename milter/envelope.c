@@ -58,7 +58,7 @@ static bool is_deleted(const struct policy_plan *plan, const struct policy_decis
 /* Add a recipient again, with the DSN parameters that the client gave. */
 static int add_again(SMFICTX *ctx, const struct policy_decision *d)
 {
-    struct policy_add again = {.address = d->original};
+    struct policy_add again = {.address = d->is_from_orcpt ? d->final : d->original};
     struct address original;
     struct err ignored;
     struct buf words = {0};

@@ -77,6 +77,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_routed.py \
 	%D%/it/it_samples.py \
 	%D%/it/it_scaling.py \
+	%D%/it/it_setup_after.py \
 	%D%/it/it_setup_faults.py \
 	%D%/it/it_setup_local.py \
 	%D%/it/it_setup_postfix.py \

@@ -31,7 +31,7 @@ struct text_place config_table_place(const struct config *c, const char *spec)
     if (find_table(&m->canonical_maps, spec, &place) || find_table(&m->filter_maps, spec, &place) ||
         find_table(&m->copy_maps, spec, &place) ||
         find_table(&m->sender_filter_maps, spec, &place) ||
-        find_table(&m->sender_copy_maps, spec, &place))
+        find_table(&m->sender_copy_maps, spec, &place) || find_table(&m->orcpt_maps, spec, &place))
         return place;
     for (size_t i = 0; i < c->listener_count; i++)
         if (find_table(&c->listeners[i].copy_maps, spec, &place))
@@ -52,6 +52,7 @@ static void milter_clear(struct config_milter *m)
     string_list_clear(&m->copy_maps);
     string_list_clear(&m->sender_filter_maps);
     string_list_clear(&m->sender_copy_maps);
+    string_list_clear(&m->orcpt_maps);
     string_list_clear(&m->unfiltered_nexthops);
     free(m->bypass_clients);
     free(m->local_networks);

@@ -87,6 +87,7 @@ struct config_milter {
                        with inet */
     struct string_list canonical_maps, filter_maps, copy_maps; /* table specifications */
     struct string_list sender_filter_maps, sender_copy_maps;
+    struct string_list orcpt_maps;          /* canonical_maps of the splitmilter before this one */
     struct string_list unfiltered_nexthops; /* results of filter_maps that mean no filter */
     struct endpoint_network *bypass_clients;
     size_t bypass_client_count;
@@ -233,7 +234,7 @@ int config_use_milter(struct config *c, const char *name, struct err *err)
  */
 struct config config_of_milter(const struct config *c, size_t index) __attribute__((nonnull));
 
-/* The number of tables in all options of the section. */
+/* The number of tables that decide about mail, in all options of the section. */
 size_t config_milter_table_count(const struct config_milter *m) __attribute__((nonnull));
 
 /* The filter or destination with this name; NULL if there is none. Names are compared without case.

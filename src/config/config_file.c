@@ -353,6 +353,11 @@ static int store_milter(const struct config_part *part, struct config_milter *m,
     m->label = mem_printf("milter%s%s", m->name[0] == '\0' ? "" : " ", m->name);
     if (store_section(part, m, err) < 0 || check_metrics(part, m->metrics_count, err) < 0)
         return -1;
+    if (m->orcpt_maps.count > 0 && m->canonical_maps.count > 0) {
+        err_set(err, "orcpt_maps: canonical_maps in the same section would rewrite a recipient "
+                     "again; allowed: one of the two");
+        return fail_value(part, "orcpt_maps", 0, err);
+    }
     return derive_socket(part, m, err);
 }
 

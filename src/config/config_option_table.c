@@ -60,6 +60,7 @@ const struct config_option config_options[] = {
     {OPTION(MILTER, "copy_maps", TABLES, copy_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "sender_filter_maps", TABLES, sender_filter_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "sender_copy_maps", TABLES, sender_copy_maps), 0, "", 0, 0, NULL},
+    {OPTION(MILTER, "orcpt_maps", TABLES, orcpt_maps), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "unfiltered_nexthops", TRANSPORTS, unfiltered_nexthops), 0, "", 0, 0, NULL},
     {OPTION(MILTER, "bypass_clients", NETWORKS, bypass_clients), AT(MILTER, bypass_client_count), "", 0, 0, NULL},
     {OPTION(MILTER, "local_networks", NETWORKS, local_networks), AT(MILTER, local_network_count), "127.0.0.0/8, ::1/128", 0, 0, NULL},

@@ -10,8 +10,9 @@
 static void check_paths(struct findings *f, const struct config *config, const struct service *s)
 {
     const struct config_milter *m = &config->milter;
-    const struct string_list *const lists[] = {&m->canonical_maps, &m->filter_maps, &m->copy_maps,
-                                               &m->sender_filter_maps, &m->sender_copy_maps};
+    const struct string_list *const lists[] = {&m->canonical_maps,   &m->filter_maps,
+                                               &m->copy_maps,        &m->sender_filter_maps,
+                                               &m->sender_copy_maps, &m->orcpt_maps};
 
     char *socket = mem_printf("%s.socket", m->label), *pid = mem_printf("%s.pid_file", m->label);
     char *metrics = mem_printf("%s.metrics", m->label);

@@ -112,11 +112,11 @@ void check_tables(struct findings *f, const struct config *config)
     policy_review(config, NULL, table_fault, &reviewing, &review);
     if (f->errors == errors)
         find(f, LEVEL_OK, "%s: %zu", where, review.tables);
+    check_directions(f, config, &review);
     if (m->name[0] == '\0') {
         add_use(config, &review);
         check_use(f, config, &review);
     }
-    check_directions(f, config, &review);
     policy_review_clear(&review);
     free(where);
 }

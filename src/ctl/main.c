@@ -57,6 +57,7 @@ static const struct ctl_command commands[] = {
      "    [--filter-networks LIST] [--local [ADDRESS:]PORT] [--submission [ADDRESS:]PORT]\n"
      "    [--in-hostname NAME] [--out-hostname NAME] [--user NAME] [--postfix DIRECTORY] "
      "[--force]\n"
+     "    [--copies front | after-filter]\n"
      "    | --remove [--apply] [--postfix DIRECTORY] [--force]",
      "have Postfix ask splitmilter: show what would change, or --apply it", ctl_setup_postfix},
     {"setup-sendmail", "[-r PORT] [mc | mailertable]",

@@ -9,6 +9,7 @@ libsplit_a_SOURCES += %D%/policy_direction.c
 libsplit_a_SOURCES += %D%/policy_header.c
 libsplit_a_SOURCES += %D%/policy_message.c
 libsplit_a_SOURCES += %D%/policy_open.c
+libsplit_a_SOURCES += %D%/policy_orcpt.c
 libsplit_a_SOURCES += %D%/policy_plan.c
 libsplit_a_SOURCES += %D%/policy_private.h
 libsplit_a_SOURCES += %D%/policy_review.c

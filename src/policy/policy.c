@@ -94,6 +94,21 @@ struct deciding {
     struct policy_decision *out;
 };
 
+static enum table_result decide_original(struct deciding *d)
+{
+    struct address original;
+    enum table_result r = policy_find_original(d->p, d->scratch, d->out->dsn.orcpt, &d->address,
+                                               &original, &d->out->failure);
+
+    if (r == TABLE_FOUND) {
+        d->address = original;
+        free(d->out->original);
+        d->out->original = mem_strdup(original.text);
+        d->out->is_from_orcpt = true;
+    }
+    return r;
+}
+
 static enum table_result decide_canonical(struct deciding *d)
 {
     struct address end;
@@ -265,8 +280,8 @@ static bool can_carry_tags(const struct policy *p, const struct policy_decision 
 
 static enum policy_failed ask_tables(struct deciding *d)
 {
-    static enum table_result (*const steps[])(struct deciding *) = {decide_canonical, decide_filter,
-                                                                    decide_copies};
+    static enum table_result (*const steps[])(struct deciding *) = {
+        decide_original, decide_canonical, decide_filter, decide_copies};
     enum policy_failed failed = d->message->failed;
 
     if (failed != POLICY_OK)

@@ -131,7 +131,8 @@ struct policy_decision {
     char *written;  /* `rcpt` as an address, without source route; NULL: as `original` */
     char *final;    /* the canonical address of the recipient; `original` if there is none */
     struct dsn dsn;
-    bool is_rewritten;                  /* final differs from original */
+    bool is_rewritten;  /* final differs from original */
+    bool is_from_orcpt; /* `original` is from ORCPT, and `final` is the recipient, which stays */
     const struct config_filter *filter; /* NULL: no filter */
     const struct config_destination *
         *copies; /* in the order of the table; owned array, borrowed items */

@@ -49,6 +49,7 @@ static const struct {
     [POLICY_SENDER_FILTERS] = {"sender_filter_maps",
                                offsetof(struct config_milter, sender_filter_maps)},
     [POLICY_SENDER_COPIES] = {"sender_copy_maps", offsetof(struct config_milter, sender_copy_maps)},
+    [POLICY_ORCPT] = {"orcpt_maps", offsetof(struct config_milter, orcpt_maps)},
     [POLICY_LISTENER_COPIES] = {"copy_maps", 0}, /* in struct config_listener */
 };
 

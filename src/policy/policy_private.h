@@ -12,6 +12,7 @@ enum policy_map {
     POLICY_COPIES,
     POLICY_SENDER_FILTERS,
     POLICY_SENDER_COPIES,
+    POLICY_ORCPT,
     POLICY_MAP_COUNT,                          /* the number of maps of the milter */
     POLICY_LISTENER_COPIES = POLICY_MAP_COUNT, /* copy_maps of a listener */
 };
@@ -52,6 +53,12 @@ int policy_value_check(const struct config *config, enum policy_map map, const c
 /* Check a canonical address (end): it must not be in the tag domain. -1 with `err`. */
 int policy_canonical_check(const struct config *config, const struct address *end, struct err *err)
     __attribute__((warn_unused_result));
+
+/* Find the recipient as the client gave it, from its ORCPT ("" for none). rcpt: the recipient now.
+ * TABLE_FOUND: orcpt_maps confirm it, and *out is set. TABLE_FAILED with `err'. */
+enum table_result policy_find_original(const struct policy *p, struct table_scratch *s,
+                                       const char *orcpt, const struct address *rcpt,
+                                       struct address *out, struct err *err);
 
 /* The filter with this name or with this nexthop, or NULL. */
 const struct config_filter *policy_find_filter(const struct config *c, const char *name);

@@ -113,7 +113,7 @@ static int review_value(const char *key, const char *value, unsigned line, void 
     if (r->map == POLICY_FILTERS || r->map == POLICY_SENDER_FILTERS) {
         note_filters(r, value);
         review_verdict(r, key, value, line);
-    } else if (r->map != POLICY_CANONICAL)
+    } else if (r->map == POLICY_COPIES || r->map == POLICY_SENDER_COPIES)
         note_copies(r, value);
     return 0;
 }

@@ -141,6 +141,7 @@ int policy_value_check(const struct config *config, enum policy_map map, const c
     }
     switch (map) {
     case POLICY_CANONICAL:
+    case POLICY_ORCPT:
         return check_canonical(config, value, err);
     case POLICY_FILTERS:
     case POLICY_SENDER_FILTERS:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 
 import rig
-from rig.daemons import accepts, program
+from rig.daemons import TOP, accepts, program
 from rig.milter import Milter
 
 
@@ -126,6 +126,27 @@ def test_command_line(r):
     done = run("splitmilter", "-n", "other", "-t")
     assert done.returncode == 78 and 'c.conf: there is no section "milter other"' in done.stderr, done
     assert run("splitrelay", "-n", "after", "-t").returncode == 64
+
+
+def test_unit(r):
+    """splitmilter@.service has the settings of splitmilter.service, sandbox included, with -n and the directories of postfix-out; a
+    daemon works in it, and reloads as ExecReload says."""
+    texts = []
+    for name in ("splitmilter", "splitmilter@"):
+        with open(os.path.join(TOP, "conf", "systemd", f"{name}.service.in"), encoding="utf-8") as f:
+            texts.append([line for line in f.read().splitlines() if not line.startswith(("#", "Description="))])
+    differing = {line.partition("=")[0]: (line, other) for line, other in zip(*texts) if line != other}
+    assert len(texts[0]) == len(texts[1]) and sorted(differing) == ["Before", "ExecStart", "ReadWritePaths"], differing
+    assert all(set(line.split()) <= set(other.split()) for line, other in differing.values()), differing
+    assert differing["ExecStart"][1].endswith("/splitmilter.conf -n %i")
+    box = rig.Sandbox("splitmilter@")
+    os.makedirs(r.path("run"))
+    socket = f"{box.give(r.path('run'))}/after.sock"
+    path = r.write("c.conf", f'log {{ target = "stderr" }} milter after {{ socket = "unix:{socket}" filter_maps = {{ "static:f" }} }} filter f {{ nexthop = "smtp:h" }}')
+    daemon = rig.Daemon(r, "boxed", [*box.wrapper, program("splitmilter"), "-c", path, "-n", "after"]).start(lambda: accepts(socket))
+    assert ask(socket)[0] == ("+", "<a@example.com.f.filter.split.invalid>")
+    daemon.signal(signal.SIGUSR1)
+    daemon.wait_log("configuration reloaded")
 
 
 if __name__ == "__main__":

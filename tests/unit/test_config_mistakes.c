@@ -90,6 +90,9 @@ static const struct {
     {"milter a {\n socket = \"inet:1@192.0.2.1\"\n}",
      "2: socket: \"inet:1@192.0.2.1\" can be reached from other machines: set trusted_mtas to the "
      "addresses of the mail servers that may connect"},
+    {"milter a {\n canonical_maps = static:a\n orcpt_maps = static:a\n}",
+     "3: orcpt_maps: canonical_maps in the same section would rewrite a recipient again; allowed: "
+     "one of the two"},
     {"milter a b {\n}", "1: section milter: '{' is missing, before 'b'"},
     {"{ log { } }", "1: unexpected '{': a name must stand before it"},
     {"filter a { nexthop = smtp:a }\n\nfilter a { nexthop = smtp:b }\n",

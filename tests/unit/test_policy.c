@@ -131,6 +131,9 @@ static void run(const char *milter, const char *rcpts, struct buf *out)
     "sender_filter_maps = { \"inline:{ sender.test=secondary, <>=none }\" }\n"                     \
     "sender_copy_maps = { 'inline:{ boss@sender.test=newmail }', 'inline:{ a@b=archive }' }\n"     \
     "filter_maps = { \"static:primary\" }\ncopy_maps = { \"inline:{ x.test=archive }\" }\n"
+#define BEHIND                                                                                     \
+    "orcpt_maps = { \"inline:{ a@x.test=c@z.test }\" }\n"                                          \
+    "copy_maps = { \"inline:{ { a@x.test = archive newmail }, c@z.test=newmail }\" }\n"
 #define BYPASS "bypass_clients = { \"192.0.2.0/24\" }\n"
 #define HEADER "filter_method = \"header\"\n"
 
@@ -289,6 +292,25 @@ static const struct {
      "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"},
     {"the sender's table fails", "sender_copy_maps = { \"socketmap:unix:/nonexistent/socket:x\" }",
      "MAIL <x@y.test>\n<a@x.test>", "<a@x.test> 451 4.3.0\n"},
+    {"behind a filter, ORCPT is the recipient that the client gave", BEHIND,
+     "<c@z.test> ORCPT=rfc822;a@x.test",
+     "+a@x.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"
+     "+c@z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;a@x.test\n"},
+    {"the same with an extension, in other case", BEHIND, "<C+e@Z.test> ORCPT=rfc822;A+2Be@X.test",
+     "+A+e@X.test.archive.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;A+2Be@X.test\n"
+     "+C+e@Z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;A+2Be@X.test\n"},
+    {"ORCPT of a client that wants no copies in the archive", BEHIND,
+     "<c@z.test> ORCPT=rfc822;b@x.test",
+     "+c@z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;b@x.test\n"},
+    {"an ORCPT that is no address", BEHIND, "<c@z.test> ORCPT=x400;a@x.test",
+     "+c@z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=x400;a@x.test\n"},
+    {"behind a filter that drops ORCPT", BEHIND, "<c@z.test>",
+     "+c@z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;c@z.test\n"},
+    {"without orcpt_maps ORCPT does not count", "copy_maps = { \"inline:{ a@x.test=archive }\" }\n",
+     "<c@z.test> ORCPT=rfc822;a@x.test", ""},
+    {"orcpt_maps fail",
+     "orcpt_maps = { \"socketmap:unix:/nonexistent/socket:x\" }\ncopy_maps = { static:archive }\n",
+     "<c@z.test> ORCPT=rfc822;a@x.test", "<c@z.test> 451 4.3.0\n"},
     {"100% and 0%",
      "filter_maps = { \"static:secondary 0%, primary\" }\n"
      "copy_maps = { \"static:archive 100%, newmail 0%\" }",

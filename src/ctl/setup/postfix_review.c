@@ -36,6 +36,7 @@ void postfix_review_clear(struct postfix_review *r)
         free(r->items[i].advice);
     }
     free(r->items);
+    free(r->is_named_asked);
     memset(r, 0, sizeof *r);
 }
 
@@ -63,6 +64,23 @@ static void review_absence(const struct config *config, bool is_set_up, const ch
                            "see `splitctl setup-postfix --single' and `--multi'",
                            "%s: no instance of Postfix on this machine asks splitmilter (%s)",
                            directory, config->milter.socket_text);
+}
+
+/* Report the splitmilters of sections with names that no service asks. */
+static void review_named_absence(const struct config *config, bool is_set_up, const char *directory,
+                                 struct postfix_review *out)
+{
+    for (size_t i = 0; i < config->other_milter_count; i++) {
+        const struct config_milter *m = &config->other_milters[i];
+        if (!out->is_named_asked[i] && config_milter_table_count(m) > 0)
+            postfix_review_add(out, is_set_up ? POSTFIX_FINDING_WARNING : POSTFIX_FINDING_NOTE,
+                               POSTFIX_FINDING_MILTERS,
+                               strcmp(m->name, SETUP_AFTER) == 0
+                                   ? "see `splitctl setup-postfix --copies=after-filter'"
+                                   : "",
+                               "%s: no instance of Postfix asks the splitmilter of section %s (%s)",
+                               directory, m->label, m->socket_text);
+    }
 }
 
 int postfix_review_others(const struct config *config, const struct postfix *p,
@@ -112,7 +130,9 @@ int postfix_review(const struct config *config, const char *directory, struct po
     if (p != NULL) {
         postfix_review_instance(config, p, out);
         rc = postfix_review_others(config, p, postfix_review_instance, out, err);
-        review_absence(config, setup_find(p) != SETUP_FOUND_NONE, found, out);
+        bool is_set_up = setup_find(p) != SETUP_FOUND_NONE;
+        review_absence(config, is_set_up, found, out);
+        review_named_absence(config, is_set_up, found, out);
     }
     if (rc == 0)
         rc = postfix_review_routes(config, found, out, err);

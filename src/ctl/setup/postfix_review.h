@@ -51,6 +51,9 @@ struct postfix_review {
     struct postfix_finding *items;
     size_t count;
     size_t asking; /* number of instances that ask splitmilter */
+    /* by the index in config->other_milters: does a service ask that splitmilter? NULL: no instance
+     * was reviewed */
+    bool *is_named_asked;
 };
 
 /*

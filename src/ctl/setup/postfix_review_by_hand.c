@@ -152,12 +152,15 @@ void postfix_review_by_hand(const struct config *config, const struct postfix *p
                             struct postfix_review *out)
 {
     struct postfix_review milters = {0};
-    bool is_known = p->main_state == MARKED_NONE;
+    bool is_known = p->main_state == MARKED_NONE, makes_copies = false;
 
     postfix_review_instance(config, p, &milters);
-    is_known = is_known && milters.asking > 0;
+    bool has_filters = milters.asking > 0;
+    for (size_t i = 0; i < config->other_milter_count; i++)
+        makes_copies = makes_copies || milters.is_named_asked[i];
+    is_known = is_known && (has_filters || makes_copies);
     postfix_review_clear(&milters);
-    for (size_t i = 0; is_known && i < config->filter_count; i++) {
+    for (size_t i = 0; is_known && has_filters && i < config->filter_count; i++) {
         char *what = mem_printf("filter %s of %s", config->filters[i].name, config->path);
         char *suffix = mem_printf(".%s.filter.%s", config->filters[i].name, config->tag_domain);
         is_known = review_route(p, what, suffix, out);

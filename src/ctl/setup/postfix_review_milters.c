@@ -145,8 +145,9 @@ static bool review_service(const struct config *config, const struct postfix *p,
     return count > 0;
 }
 
-/* Return true if the service takes mail back from filters. It asks no milters, because such mail
- * must not go to splitmilter again. */
+/* Return true if the service takes mail back from filters without asking milters, because such mail
+ * must not go to splitmilter again. (A service that asks a splitmilter behind the filters is seen
+ * by review_named().) */
 static bool takes_mail_back(const struct postfix *p, const struct postfix_service *v)
 {
     return has_word(postfix_get_for(p, v, "receive_override_options"), "no_milters");
@@ -198,25 +199,45 @@ static void review_non_smtpd(const struct config *config, const struct postfix *
     free(place);
 }
 
+/* As review_service(), for the splitmilters of sections with names. */
+static bool review_named(const struct config *config, const struct postfix *p,
+                         const struct postfix_service *v, struct postfix_review *out)
+{
+    bool is_any = false;
+
+    for (size_t i = 0; i < config->other_milter_count; i++) {
+        struct config view = config_of_milter(config, i + 1);
+        bool is_asking = review_service(&view, p, v, out);
+        out->is_named_asked[i] |= is_asking;
+        is_any |= is_asking;
+    }
+    return is_any;
+}
+
 void postfix_review_instance(const struct config *config, const struct postfix *p,
                              struct postfix_review *out)
 {
     bool is_asking = false;
 
+    if (out->is_named_asked == NULL)
+        out->is_named_asked = mem_zalloc(config->other_milter_count * sizeof(bool));
     for (size_t i = 0; i < p->service_count; i++) {
         const struct postfix_service *v = &p->services[i];
-        if (strcmp(v->command, "smtpd") == 0 && !takes_mail_back(p, v))
+        if (strcmp(v->command, "smtpd") == 0 && !takes_mail_back(p, v)) {
             is_asking |= review_service(config, p, v, out);
+            (void)review_named(config, p, v, out);
+        }
         if (strcmp(v->command, "cleanup") == 0)
             review_non_smtpd(config, p, v, out);
     }
     out->asking += is_asking;
     for (size_t i = 0; is_asking && i < p->service_count; i++) {
         const struct postfix_service *v = &p->services[i];
-        struct postfix_review ignored = {0};
+        struct postfix_review ignored = {.is_named_asked = out->is_named_asked};
         if (strcmp(v->command, "smtpd") == 0 && !takes_mail_back(p, v) &&
-            !review_service(config, p, v, &ignored))
+            !review_service(config, p, v, &ignored) && !review_named(config, p, v, &ignored))
             review_silent(p, v, out);
+        ignored.is_named_asked = NULL;
         postfix_review_clear(&ignored);
     }
     if (is_asking && postfix_get_expanded(p, "smtpd_milter_maps")[0] != '\0')

@@ -73,6 +73,9 @@ static void say_what_is_left(const struct setup_request *r, bool was_set_up)
                "changed need a restart);\nsee `splitctl check' and `splitctl status'."
              : "Done. splitmilter and splitrelay must run (systemctl restart splitmilter "
                "splitrelay);\nsee `splitctl check' and `splitctl status'.");
+    if (r->options.copies_after_filter)
+        puts("splitmilter@" SETUP_AFTER " must run, too: systemctl enable --now "
+             "splitmilter@" SETUP_AFTER);
     if (r->form == SETUP_FOUND_MULTI)
         ctl_printf(
             "All queues: postmulti -x mailq. mailq alone shows the default instance only.\n");

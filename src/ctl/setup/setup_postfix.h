@@ -12,6 +12,7 @@
  *     ..._milters.c          smtpd_milters, non_smtpd_milters
  *     ..._services.c         lines of master.cf: to filters, to splitrelay, from filters
  *     ..._local.c            the tag domain is closed to local users
+ *     ..._after.c            copies behind the filters: what the configuration needs for that
  *     ..._bounces.c          reports to senders without suffixes
  *     ..._edit.c           a setup_edit as texts of main.cf and master.cf, and as files
  *     ..._instances.c, ..._units.c    secondary instances that exist; their systemd units
@@ -35,6 +36,7 @@
 #define SETUP_GROUP "split"
 #define SETUP_WHO_SINGLE "splitctl setup-postfix --single"
 #define SETUP_WHO_MULTI "splitctl setup-postfix --multi"
+#define SETUP_AFTER "after" /* the section milter whose splitmilter is asked behind the filters */
 #define SETUP_FILE_HEAD "# Made by splitctl setup-postfix, which writes it anew: do not edit.\n"
 
 enum setup_role {
@@ -54,6 +56,7 @@ struct setup_options {
     struct endpoint submission;       /* port 0: none */
     char *in_hostname, *out_hostname; /* "": made from the present name */
     char *user;                       /* of splitmilter: owns the socket's directory */
+    bool copies_after_filter;         /* the port `reinject' asks splitmilter@SETUP_AFTER */
     bool is_forced;                   /* overwrite our part even if it was edited */
 };
 
@@ -114,9 +117,16 @@ char *setup_who(const struct setup *s)
 /* Set smtpd_milters: the present milters, then splitmilter with settings of its own. */
 void setup_set_milter(const struct setup *s, const struct postfix *p, const char *queue_directory,
                       struct setup_edit *e) __attribute__((nonnull));
-/* The name of splitmilter in smtpd_milters, for the caller to free. */
-char *setup_milter_name(const struct setup *s, const char *queue_directory)
+/* The name in smtpd_milters of the splitmilter at this socket, for the caller to free. */
+char *setup_milter_name(const struct endpoint *socket, const char *queue_directory)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* The entry of smtpd_milters, with its settings, for the same splitmilter. */
+char *setup_milter_entry(const struct endpoint *socket, const char *queue_directory)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* The section of the splitmilter behind the filters; NULL without copies_after_filter.
+ * setup_check() has made sure that it is there. */
+const struct config_milter *setup_after(const struct setup *s)
+    __attribute__((nonnull, warn_unused_result));
 /* Remove splitmilter from non_smtpd_milters, which may refer to smtpd_milters, and add a note.
  * more: a text to append to the list, or "". */
 void setup_keep_from_non_smtpd(const struct setup *s, const struct postfix *p,
@@ -165,6 +175,15 @@ int setup_check(const struct setup *s, enum setup_role role, const struct postfi
 void setup_remarks(const struct setup *s, enum setup_role role, const struct postfix *p)
     __attribute__((nonnull));
 
+/* --- setup_postfix_after.c --- */
+
+/* Check that the configuration has what copies behind the filters need, and that no copy is made
+ * twice. -1 with `err`. */
+int setup_check_after(const struct setup *s, struct err *err)
+    __attribute__((nonnull, warn_unused_result));
+/* Add notes about mail that does not pass the port where filters give mail back. */
+void setup_remark_after(const struct setup *s) __attribute__((nonnull));
+
 /* --- setup_postfix_units.c: instances as systemd starts them --- */
 
 /* Return true if Debian's package has the generator that makes units for all instances (up to
@@ -204,7 +223,9 @@ int setup_filter_services(const struct setup *s, const struct postfix *p, struct
 void setup_copy_service(const struct setup *s, const struct postfix *p, struct setup_edit *e)
     __attribute__((nonnull));
 void setup_next_service(const struct postfix *p, struct setup_edit *e) __attribute__((nonnull));
-void setup_reinject_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
+void setup_reinject_service(const struct setup *s, const struct postfix *p,
+                            const char *queue_directory, struct setup_edit *e)
+    __attribute__((nonnull));
 void setup_local_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 void setup_submission_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 
@@ -234,9 +255,9 @@ bool setup_can_close_local(const struct postfix *p) __attribute__((nonnull));
  * has rewritten. The caller frees it. tag: the tag domain, escaped. */
 char *setup_local_route(const char *tag)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
-/* Close the tag domain to local users, or add a note that it stays open. milter:
- * setup_milter_name(). This function sets recipient_canonical_maps. The caller has to put
- * $split_local_milters into non_smtpd_milters. */
+/* Close the tag domain to local users, or add a note that it stays open. milter: the
+ * setup_milter_name() of the splitmilter to ask. This function sets recipient_canonical_maps. The
+ * caller has to put $split_local_milters into non_smtpd_milters. */
 void setup_close_local(const struct setup *s, const struct postfix *p, const char *milter,
                        struct setup_edit *e) __attribute__((nonnull));
 
@@ -256,10 +277,11 @@ int setup_role(const struct setup *s, enum setup_role role, const struct postfix
                const char *queue_directory, const char *next, struct setup_edit *e, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* Add a step that makes the directory of splitmilter's socket, if it is below this queue directory.
- * -1 with `err`. */
-int setup_socket_directory(const struct setup *s, const char *queue_directory, struct err *err)
-    __attribute__((nonnull, warn_unused_result));
+/* Add a step that makes the directory of a milter's socket, if it is below this queue directory. m
+ * NULL: do nothing. -1 with `err`. */
+int setup_socket_directory(const struct setup *s, const struct config_milter *m,
+                           const char *queue_directory, struct err *err)
+    __attribute__((nonnull(1, 3, 4), warn_unused_result));
 
 /* Append `s` with the special characters of regular expressions escaped. */
 void setup_escape(const char *s, struct buf *out) __attribute__((nonnull));

@@ -167,13 +167,17 @@ static int check_state(const struct setup *s, const struct postfix *p, struct er
  * Postfix. */
 static int check_values(const struct setup *s, struct err *err)
 {
+    const struct config_milter *after = setup_after(s);
     const struct {
         const char *key;
         const struct endpoint *at;
     } listeners[] = {{"milter.socket", &s->config->milter.socket},
-                     {"relay.listen", &s->config->relay.listen[0]}};
+                     {"relay.listen", &s->config->relay.listen[0]},
+                     {"milter " SETUP_AFTER ".socket", after == NULL ? NULL : &after->socket}};
 
     for (size_t i = 0; i < sizeof listeners / sizeof listeners[0]; i++) {
+        if (listeners[i].at == NULL)
+            continue;
         const struct endpoint *e = listeners[i].at;
         const char *text = e->kind == ENDPOINT_UNIX ? e->path : e->host;
         if (text[0] != '\0' && !setup_is_harmless(text)) {
@@ -188,9 +192,9 @@ static int check_values(const struct setup *s, struct err *err)
 int setup_check(const struct setup *s, enum setup_role role, const struct postfix *p,
                 struct err *err)
 {
-    if (check_values(s, err) < 0 || check_version(p, err) < 0 || check_state(s, p, err) < 0 ||
-        check_rivals(p, err) < 0 || check_services(s, role, p, err) < 0 ||
-        setup_check_files(p->directory, err) < 0)
+    if (setup_check_after(s, err) < 0 || check_values(s, err) < 0 || check_version(p, err) < 0 ||
+        check_state(s, p, err) < 0 || check_rivals(p, err) < 0 ||
+        check_services(s, role, p, err) < 0 || setup_check_files(p->directory, err) < 0)
         return -1;
     if (role == SETUP_SINGLE || role == SETUP_IN) {
         char *queue_directory =
@@ -269,6 +273,7 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
     remark_services(s, p);
     if (role == SETUP_SINGLE)
         remark_bcc(s, p);
+    setup_remark_after(s);
     if (strcmp(postfix_get_expanded(p, "recipient_delimiter"), s->config->recipient_delimiter) != 0)
         steps_say(s->steps, "recipient_delimiter is \"%s\" in Postfix, and \"%s\" in %s",
                   postfix_get_expanded(p, "recipient_delimiter"), s->config->recipient_delimiter,

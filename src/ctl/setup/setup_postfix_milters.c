@@ -13,9 +13,8 @@ enum { DEPTH_MAX = 8 };
 
 /* A socket below the queue directory gets a relative path, which smtpd(8) finds with and without
  * chroot. */
-char *setup_milter_name(const struct setup *s, const char *queue_directory)
+char *setup_milter_name(const struct endpoint *e, const char *queue_directory)
 {
-    const struct endpoint *e = &s->config->milter.socket;
     size_t len = strlen(queue_directory);
     char listener[300];
 
@@ -28,10 +27,21 @@ char *setup_milter_name(const struct setup *s, const char *queue_directory)
     return mem_strdup(listener);
 }
 
+char *setup_milter_entry(const struct endpoint *socket, const char *queue_directory)
+{
+    char *name = setup_milter_name(socket, queue_directory);
+    char *entry = mem_printf("{ %s, protocol=6, connect_timeout=10s, command_timeout=30s, "
+                             "content_timeout=300s, default_action=tempfail }",
+                             name);
+
+    free(name);
+    return entry;
+}
+
 void setup_set_milter(const struct setup *s, const struct postfix *p, const char *queue_directory,
                       struct setup_edit *e)
 {
-    char *name = setup_milter_name(s, queue_directory);
+    char *entry = setup_milter_entry(&s->config->milter.socket, queue_directory);
     struct milter_list list;
     struct buf others = {0};
 
@@ -41,13 +51,10 @@ void setup_set_milter(const struct setup *s, const struct postfix *p, const char
             buf_addf(&others, "%s, ", list.items[i].text);
     /* The other milters come before splitmilter, so that they see recipients as clients gave them.
      * */
-    setup_set(e, "smtpd_milters",
-              "%s{ %s, protocol=6, connect_timeout=10s, command_timeout=30s, "
-              "content_timeout=300s, default_action=tempfail }",
-              buf_str(&others), name);
+    setup_set(e, "smtpd_milters", "%s%s", buf_str(&others), entry);
     milter_list_clear(&list);
     buf_clear(&others);
-    free(name);
+    free(entry);
     if (s->config->milter.filter_method == CONFIG_METHOD_HEADER)
         setup_join(e, p, "milter_header_checks", "regexp:$config_directory/split_filter");
 }

@@ -375,7 +375,8 @@ static int plan(struct setup *s, const struct postfix *p, struct instance *insta
         write_instance(s, &instances[i], p);
     for (int i = 0; i < 2; i++)
         fill_chroot(s, &instances[i]);
-    if (setup_socket_directory(s, instances[1].queue_directory, err) < 0)
+    if (setup_socket_directory(s, &s->config->milter, instances[1].queue_directory, err) < 0 ||
+        setup_socket_directory(s, setup_after(s), instances[0].queue_directory, err) < 0)
         return -1;
     if (steps_has_changes(s->steps))
         start_all(s, p, instances);

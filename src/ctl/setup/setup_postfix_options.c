@@ -15,6 +15,7 @@
 #define DEFAULT_REINJECT "10025"
 #define DEFAULT_LOCAL "10026"
 #define DEFAULT_USER "splitmilter"
+#define AFTER_FILTER "after-filter"
 #define WHO "splitctl setup-postfix "
 
 enum {
@@ -31,6 +32,7 @@ enum {
     OPTION_IN,
     OPTION_OUT,
     OPTION_USER,
+    OPTION_COPIES,
     OPTION_FORCE
 };
 
@@ -48,6 +50,7 @@ static const struct option long_options[] = {
     {"in-hostname", required_argument, NULL, OPTION_IN},
     {"out-hostname", required_argument, NULL, OPTION_OUT},
     {"user", required_argument, NULL, OPTION_USER},
+    {"copies", required_argument, NULL, OPTION_COPIES},
     {"force", no_argument, NULL, OPTION_FORCE},
     {0}};
 
@@ -135,6 +138,15 @@ static int set_form(struct setup_request *r, enum setup_found form)
     return 0;
 }
 
+static int set_copies(struct setup_options *o, const char *text)
+{
+    o->copies_after_filter = strcmp(text, AFTER_FILTER) == 0;
+    if (o->copies_after_filter || text[0] == '\0' || strcmp(text, "front") == 0)
+        return 0;
+    ctl_complain("--copies=%s: allowed: front, " AFTER_FILTER, text);
+    return -1;
+}
+
 static int take_option(struct setup_request *r, int option)
 {
     struct setup_options *o = &r->options;
@@ -167,6 +179,8 @@ static int take_option(struct setup_request *r, int option)
         return set_text(&o->out_hostname, optarg, "");
     case OPTION_USER:
         return set_text(&o->user, optarg, DEFAULT_USER);
+    case OPTION_COPIES:
+        return set_copies(o, optarg);
     case OPTION_FORCE:
         o->is_forced = true;
         return 0;
@@ -248,6 +262,7 @@ char *setup_who(const struct setup *s)
     format_text(&out, "in-hostname", o->in_hostname, "");
     format_text(&out, "out-hostname", o->out_hostname, "");
     format_text(&out, "user", o->user, DEFAULT_USER);
+    format_text(&out, "copies", o->copies_after_filter ? AFTER_FILTER : "", "");
     buf_clear(&networks);
     return buf_take(&out);
 }

@@ -50,7 +50,7 @@ char *setup_copy_route(const struct setup *s)
 
 /* Write the routes of the suffixes. Mail with a suffix that has no route waits. Mail without suffix
  * goes to `next`, or if that is "", where the other tables of transport_maps send it. */
-static void write_routes(const struct setup *s, const char *next, bool is_closed,
+static void write_routes(const struct setup *s, bool has_filters, const char *next, bool is_closed,
                          struct setup_edit *e)
 {
     struct buf t = {0};
@@ -61,7 +61,7 @@ static void write_routes(const struct setup *s, const char *next, bool is_closed
         buf_adds(&t, line);
         free(line);
     }
-    for (size_t i = 0; i < s->config->filter_count; i++) {
+    for (size_t i = 0; has_filters && i < s->config->filter_count; i++) {
         char *line = setup_filter_route(s, &s->config->filters[i]);
         buf_adds(&t, line);
         free(line);
@@ -171,6 +171,15 @@ static void set_transports(const struct postfix *p, const char *next, struct set
         setup_set(e, "address_verify_transport_maps", "%s", postfix_get(p, "transport_maps"));
 }
 
+static void add_copies(const struct setup *s, const struct postfix *p, struct setup_edit *e)
+{
+    if (s->config->destination_count == 0)
+        return;
+    setup_copy_service(s, p, e);
+    /* With this limit a message with many copies reaches splitrelay in one transaction. */
+    setup_set(e, "splitcopy_destination_recipient_limit", "1000");
+}
+
 static int ask_and_split(const struct setup *s, const struct postfix *p,
                          const char *queue_directory, const char *next, struct setup_edit *e,
                          struct err *err)
@@ -184,14 +193,10 @@ static int ask_and_split(const struct setup *s, const struct postfix *p,
     if (setup_filter_services(s, p, e, err) < 0)
         return -1;
     setup_bounce_services(s, p, is_closed ? SETUP_CLOSED_OPTION : "", e);
-    write_routes(s, next, is_closed, e);
+    write_routes(s, true, next, is_closed, e);
     write_tables(s, e);
     write_closed(s, e);
-    if (s->config->destination_count > 0) {
-        setup_copy_service(s, p, e);
-        /* With this limit a message with many copies reaches splitrelay in one transaction. */
-        setup_set(e, "splitcopy_destination_recipient_limit", "1000");
-    }
+    add_copies(s, p, e);
     return 0;
 }
 
@@ -236,36 +241,60 @@ static int in_role(const struct setup *s, const struct postfix *p, const char *q
     return 0;
 }
 
+static void close_local(const struct setup *s, const struct postfix *p,
+                        const struct config_milter *m, const char *queue_directory,
+                        struct setup_edit *e)
+{
+    char *milter = setup_milter_name(&m->socket, queue_directory);
+
+    setup_close_local(s, p, milter, e);
+    free(milter);
+}
+
+/* Send the copies that are made behind the filters to splitrelay, and protect their suffixes as in
+ * an instance that does everything. */
+static void split_copies(const struct setup *s, const struct postfix *p,
+                         const char *queue_directory, struct setup_edit *e)
+{
+    set_transports(p, "", e);
+    keep_from_domains(s, p, e);
+    keep_from_maps(s, p, e);
+    write_routes(s, false, "", setup_can_close_local(p), e);
+    add_copies(s, p, e);
+    close_local(s, p, setup_after(s), queue_directory, e);
+}
+
 static int out_role(const struct setup *s, const struct postfix *p, const char *queue_directory,
                     struct setup_edit *e)
 {
+    bool has_copies = setup_after(s) != NULL;
+    bool is_closed = has_copies && setup_can_close_local(p);
+
     for (size_t i = 0; i < p->service_count; i++)
         if (strcmp(p->services[i].type, "inet") == 0)
             setup_switch_off(e, &p->services[i]);
     write_closed(s, e);
-    setup_keep_from_non_smtpd(s, p, queue_directory, "", e);
+    setup_keep_from_non_smtpd(s, p, queue_directory, is_closed ? "$split_local_milters" : "", e);
+    if (has_copies)
+        split_copies(s, p, queue_directory, e);
     /* Other hosts still see the name that the default instance used in HELO. */
     if (s->options->out_hostname[0] == '\0' &&
         strcmp(postfix_get(p, "smtp_helo_name"), "$myhostname") == 0)
         setup_set(e, "smtp_helo_name", "%s", postfix_get_expanded(p, "myhostname"));
-    setup_reinject_service(s, e);
+    setup_reinject_service(s, p, queue_directory, e);
     return 0;
 }
 
 int setup_role(const struct setup *s, enum setup_role role, const struct postfix *p,
                const char *queue_directory, const char *next, struct setup_edit *e, struct err *err)
 {
-    char *milter;
-
     switch (role) {
     case SETUP_SINGLE:
         if (ask_and_split(s, p, queue_directory, "", e, err) < 0)
             return -1;
         keep_from_maps(s, p, e);
-        setup_reinject_service(s, e);
-        milter = setup_milter_name(s, queue_directory);
-        setup_close_local(s, p, milter, e);
-        free(milter);
+        setup_reinject_service(s, p, queue_directory, e);
+        close_local(s, p, &s->config->milter, queue_directory, e);
         return 0;
     case SETUP_CLIENT:
         return client_role(s, p, next, e);
@@ -277,12 +306,13 @@ int setup_role(const struct setup *s, enum setup_role role, const struct postfix
     abort();
 }
 
-int setup_socket_directory(const struct setup *s, const char *queue_directory, struct err *err)
+int setup_socket_directory(const struct setup *s, const struct config_milter *m,
+                           const char *queue_directory, struct err *err)
 {
-    const struct endpoint *e = &s->config->milter.socket;
+    const struct endpoint *e = m == NULL ? NULL : &m->socket;
     size_t len = strlen(queue_directory);
 
-    if (e->kind != ENDPOINT_UNIX || strncmp(e->path, queue_directory, len) != 0 ||
+    if (e == NULL || e->kind != ENDPOINT_UNIX || strncmp(e->path, queue_directory, len) != 0 ||
         e->path[len] != '/' || strchr(e->path + len + 1, '/') == NULL)
         return 0;
     const struct passwd *user = getpwnam(s->options->user);

@@ -270,14 +270,26 @@ static void add_server(struct setup_edit *e, const struct endpoint *at, const ch
     free(own);
 }
 
-void setup_reinject_service(const struct setup *s, struct setup_edit *e)
+void setup_reinject_service(const struct setup *s, const struct postfix *p,
+                            const char *queue_directory, struct setup_edit *e)
 {
+    const struct config_milter *after = setup_after(s);
+
     add_server(e, &s->options->reinject, "reinject", s->options->networks);
-    add_option(e, "smtpd_milters=");
     add_option(e, "smtpd_authorized_xforward_hosts=$mynetworks");
     add_option(e, "local_header_rewrite_clients=");
-    add_option(e, "receive_override_options=no_header_body_checks,no_unknown_recipient_checks,"
-                  "no_milters");
+    if (after == NULL) {
+        add_option(e, "smtpd_milters=");
+        add_option(e, "receive_override_options=no_header_body_checks,no_unknown_recipient_checks,"
+                      "no_milters");
+        return;
+    }
+    char *entry = setup_milter_entry(&after->socket, queue_directory);
+    buf_addf(&e->master_part, "    -o { smtpd_milters = %s }\n", entry);
+    free(entry);
+    if (postfix_knows(p, "smtpd_milter_maps"))
+        add_option(e, "smtpd_milter_maps=");
+    add_option(e, "receive_override_options=no_header_body_checks,no_unknown_recipient_checks");
 }
 
 void setup_submission_service(const struct setup *s, struct setup_edit *e)

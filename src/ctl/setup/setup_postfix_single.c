@@ -62,7 +62,9 @@ int setup_plan_single(struct setup *s, struct err *err)
     const char *queue_directory = postfix_get_expanded(p, "queue_directory");
     if (setup_check(s, SETUP_SINGLE, p, err) < 0 ||
         setup_role(s, SETUP_SINGLE, p, queue_directory, "", &e, err) < 0 ||
-        setup_socket_directory(s, queue_directory, err) < 0 || setup_review(s, p, &e, err) < 0)
+        setup_socket_directory(s, &s->config->milter, queue_directory, err) < 0 ||
+        setup_socket_directory(s, setup_after(s), queue_directory, err) < 0 ||
+        setup_review(s, p, &e, err) < 0)
         goto out;
     setup_write_instance(s, p, &e);
     if (steps_has_changes(s->steps)) {

@@ -109,11 +109,19 @@ void steps_write(struct steps *s, const char *path, const char *content, const c
     step->like_name = like_name == NULL ? NULL : mem_strdup(like_name);
 }
 
+static bool is_made(const struct steps *s, const char *path)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->items[i].kind == STEP_MKDIR && strcmp(s->items[i].path, path) == 0)
+            return true;
+    return false;
+}
+
 void steps_mkdir(struct steps *s, const char *path, mode_t mode, uid_t uid, gid_t gid)
 {
     struct stat st;
 
-    if (stat(path, &st) == 0)
+    if (stat(path, &st) == 0 || is_made(s, path))
         return;
     struct step *step = add(s, STEP_MKDIR, path);
     step->mode = mode;
