@@ -293,6 +293,11 @@ FUZZERS += %D%/fuzz/fuzz_table
 %C%_fuzz_fuzz_table_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_table_LDADD = $(FUZZ_LIBS)
 
+FUZZERS += %D%/fuzz/fuzz_template
+%C%_fuzz_fuzz_template_SOURCES = %D%/fuzz/fuzz_template.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_template_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_template_LDADD = $(FUZZ_LIBS)
+
 FUZZERS += %D%/fuzz/fuzz_trace_way
 %C%_fuzz_fuzz_trace_way_SOURCES = %D%/fuzz/fuzz_trace_way.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_trace_way_LDFLAGS = $(FUZZ_LINK)
@@ -686,6 +691,10 @@ if HAVE_OPENSSL
 UNIT_TESTS += %D%/unit/test_task
 %C%_unit_test_task_SOURCES = %D%/unit/test_task.c
 %C%_unit_test_task_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_template
+%C%_unit_test_template_SOURCES = %D%/unit/test_template.c
+%C%_unit_test_template_LDADD = $(UNIT_LIBS)
 
 UNIT_TESTS += %D%/unit/test_tls
 %C%_unit_test_tls_SOURCES = %D%/unit/test_tls.c

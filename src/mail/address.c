@@ -232,38 +232,51 @@ static void add_lower(struct buf *out, const char *s, size_t len)
         out->data[i] = ascii_to_lower(out->data[i]);
 }
 
-/* Append a quoted local part in lower case: without quotes if it does not need them, else with as
- * few backslashes as possible. */
-static void add_unquoted(struct buf *out, const char *s, size_t len)
+int address_unquote_local(const char *local, size_t len, struct buf *out)
 {
-    struct buf plain = {0};
-
+    if (!is_quoted_string(local, len)) {
+        if (memchr(local, '"', len) != NULL || memchr(local, '\\', len) != NULL)
+            return -1;
+        buf_add(out, local, len);
+        return 0;
+    }
     for (size_t i = 1; i + 1 < len; i++) {
-        if (s[i] == '\\' && i + 2 < len)
+        if (local[i] == '\\' && i + 2 < len)
             i++;
-        buf_addc(&plain, s[i]);
+        buf_addc(out, local[i]);
     }
-    if (is_dot_string(buf_str(&plain), plain.len)) {
-        add_lower(out, plain.data, plain.len);
-    } else {
-        buf_addc(out, '"');
-        for (size_t i = 0; i < plain.len; i++) {
-            if (plain.data[i] == '"' || plain.data[i] == '\\')
-                buf_addc(out, '\\');
-            add_lower(out, plain.data + i, 1);
-        }
-        buf_addc(out, '"');
+    return 0;
+}
+
+void address_quote_local(const char *plain, size_t len, struct buf *out)
+{
+    if (is_dot_string(plain, len)) {
+        buf_add(out, plain, len);
+        return;
     }
-    buf_clear(&plain);
+    buf_addc(out, '"');
+    for (size_t i = 0; i < len; i++) {
+        if (plain[i] == '"' || plain[i] == '\\')
+            buf_addc(out, '\\');
+        buf_addc(out, plain[i]);
+    }
+    buf_addc(out, '"');
 }
 
 void address_fold(const struct address *a, struct buf *out)
 {
-    if (is_quoted_string(a->text, a->local_len))
-        add_unquoted(out, a->text, a->local_len);
-    else
-        add_lower(out, a->text, a->local_len);
-    add_lower(out, a->text + a->local_len, strlen(a->text + a->local_len));
+    struct buf plain = {0}, local = {0};
+    const char *rest = a->text;
+
+    if (is_quoted_string(a->text, a->local_len) &&
+        address_unquote_local(a->text, a->local_len, &plain) == 0) {
+        address_quote_local(buf_str(&plain), plain.len, &local);
+        add_lower(out, buf_str(&local), local.len);
+        rest += a->local_len;
+    }
+    add_lower(out, rest, strlen(rest));
+    buf_clear(&plain);
+    buf_clear(&local);
 }
 
 int address_tag(const struct address *a, const char *name, const char *kind, const char *tag_domain,

@@ -60,6 +60,14 @@ bool address_is_ambiguous(const struct address *a) __attribute__((nonnull));
  */
 void address_fold(const struct address *a, struct buf *out) __attribute__((nonnull));
 
+/* Append the meaning of a local part: without the quotes and backslashes of a quoted string. -1,
+ * and nothing appended, if it has a quote or a backslash and is no quoted string. */
+int address_unquote_local(const char *local, size_t len, struct buf *out)
+    __attribute__((nonnull, warn_unused_result));
+
+/* The reverse: append a local part with this meaning, as a quoted string if it is no dot-string. */
+void address_quote_local(const char *plain, size_t len, struct buf *out) __attribute__((nonnull));
+
 /*
  * Append `a` with ".NAME.KIND.TAG_DOMAIN" behind its domain. kind: "filter" or "copy". -1 with
  * `err`, and nothing appended, if the address cannot have a suffix: it has no domain, an address
