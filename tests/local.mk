@@ -102,6 +102,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_strange_senders.py \
 	%D%/it/it_splitctl.py \
 	%D%/it/it_status.py \
+	%D%/it/it_template.py \
 	%D%/it/it_terminal.py \
 	%D%/it/it_queue_tools.py \
 	%D%/it/it_real_filters.py \

@@ -27,7 +27,8 @@ enum config_address {
     CONFIG_ADDRESS_ORIGINAL,
     CONFIG_ADDRESS_CANONICAL,
     CONFIG_ADDRESS_NULL,
-    CONFIG_ADDRESS_FIXED
+    CONFIG_ADDRESS_FIXED,
+    CONFIG_ADDRESS_TEMPLATE /* see mail/template.h */
 };
 
 /* The direction of a message for one recipient (policy.h). */
@@ -147,16 +148,17 @@ struct config_rate {
 
 struct config_destination {
     char *name;                /* address_is_tag_name() */
-    struct endpoint *relay_to; /* tried in order, at least one */
+    struct endpoint *relay_to; /* tried in order, at least one; the path of a Maildir is one of
+                                  mail/template.h */
     size_t relay_to_count;
     enum config_protocol protocol;
     enum config_inet_protocols inet_protocols;
     const struct resolver_servers *dns; /* the relay's servers; NULL: those of the system */
     unsigned concurrency;               /* connections at once, >= 1 */
-    enum config_address recipient;      /* ORIGINAL, CANONICAL or FIXED */
-    char *recipient_address;            /* with FIXED */
-    enum config_address sender;         /* ORIGINAL, NULL or FIXED */
-    char *sender_address;               /* with FIXED */
+    enum config_address recipient;      /* any but NULL */
+    char *recipient_address;            /* with FIXED and TEMPLATE */
+    enum config_address sender;         /* any but CANONICAL */
+    char *sender_address;               /* with FIXED and TEMPLATE */
     struct string_list direction;       /* of mail that is copied here: names of directions */
     enum config_format format;
     bool xforward,

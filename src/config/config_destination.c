@@ -2,6 +2,7 @@
 #include "config/config_destination.h"
 #include "config/config_tls.h"
 #include "base/mem.h"
+#include "mail/template.h"
 #include "base/ascii.h"
 
 #include <stdbool.h>
@@ -84,9 +85,14 @@ static int check_maildir(const struct config_destination *d, struct config_blame
             *blame = (struct config_blame){.option = "relay_to", .index = (unsigned)i};
             return -1;
         }
-    return d->relay_to_count > 0 && d->relay_to[0].kind == ENDPOINT_MAILDIR
-               ? check_no_server(d, blame, err)
-               : 0;
+    if (d->relay_to_count == 0 || d->relay_to[0].kind != ENDPOINT_MAILDIR)
+        return 0;
+    if (template_check_path(d->relay_to[0].path, err) < 0) {
+        err_wrap(err, "destination %s: relay_to: '%s'", d->name, d->relay_to[0].path);
+        *blame = (struct config_blame){.option = "relay_to"};
+        return -1;
+    }
+    return check_no_server(d, blame, err);
 }
 
 int config_destination_check(const struct config_destination *d, struct config_blame *blame,
@@ -109,23 +115,15 @@ int config_primary_check(const struct config_listener *l, struct config_blame *b
     return config_server_tls_check("listener", &l->tls, blame, err);
 }
 
-static bool is_below(const char *path, const char *top)
-{
-    size_t len = strlen(top);
-
-    while (len > 1 && top[len - 1] == '/')
-        len--;
-    return strncmp(path, top, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
 int config_places_check(const struct config *c, const struct config_destination *d,
                         struct config_blame *blame, struct err *err)
 {
     for (size_t i = 0; i < d->relay_to_count; i++)
         if (d->relay_to[i].kind == ENDPOINT_MAILDIR &&
-            is_below(d->relay_to[i].path, c->relay.spool_directory)) {
-            err_set(err, "destination %s: relay_to: %s is in spool_directory; allowed: elsewhere",
-                    d->name, d->relay_to[i].path);
+            template_may_be_below(d->relay_to[i].path, c->relay.spool_directory)) {
+            err_set(err, "destination %s: relay_to: %s %s spool_directory; allowed: elsewhere",
+                    d->name, d->relay_to[i].path,
+                    template_varies(d->relay_to[i].path) ? "can lead into" : "is in");
             *blame = (struct config_blame){.option = "relay_to", .index = (unsigned)i};
             return -1;
         }

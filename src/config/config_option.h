@@ -36,7 +36,8 @@ enum config_option_type {
     CONFIG_OPT_MAILBOX,      /* char *, an ASCII address with a domain, or "" */
     CONFIG_OPT_USER,         /* char *, a name for authentication, or "" */
     CONFIG_OPT_QUEUE,        /* char *, see config_queue.h */
-    CONFIG_OPT_ADDRESS,      /* enum config_address; the address of FIXED: char * at `companion` */
+    CONFIG_OPT_ADDRESS,      /* enum config_address; the text of FIXED and TEMPLATE: char * at
+                                `companion` */
     CONFIG_OPT_SOCKET, /* struct endpoint; its text for libmilter in the char * at `companion` */
     /* lists: each value is appended; the size_t at `companion` is their number */
     CONFIG_OPT_WORDS,        /* struct string_list, each one of `words` */

@@ -2,6 +2,7 @@
 #include "config/config_option_text.h"
 #include "config/config_queue.h"
 #include "mail/address.h"
+#include "mail/template.h"
 #include "base/buf.h"
 #include "base/casefold.h"
 #include "base/mem.h"
@@ -260,6 +261,24 @@ char *config_option_list_text(const struct config_option *o, const char *text, s
     return NULL;
 }
 
+/* Store an address with percent signs: a template, or a fixed address with "%%" in it. */
+static int store_template(enum config_address *field, char **fixed, const char *text,
+                          struct err *err)
+{
+    struct buf address = {0};
+
+    if (template_check_address(text, err) < 0 ||
+        template_address(text, "user@sample.invalid", &address, err) < 0) {
+        err_wrap(err, "'%s'", text);
+        return -1;
+    }
+    bool varies = template_varies(text);
+    *field = varies ? CONFIG_ADDRESS_TEMPLATE : CONFIG_ADDRESS_FIXED;
+    config_option_set_text(fixed, varies ? text : buf_str(&address));
+    buf_clear(&address);
+    return 0;
+}
+
 int config_option_store_address(const struct config_option *o, enum config_address *field,
                                 char **fixed, const char *text, struct err *err)
 {
@@ -279,10 +298,14 @@ int config_option_store_address(const struct config_option *o, enum config_addre
         config_option_set_text(fixed, "");
         return 0;
     }
+    if (strchr(text, '%') != NULL)
+        return store_template(field, fixed, text, err);
     if (address_parse(text, strlen(text), 0, &address, &why) < 0 ||
         address.text[address.domain_at] == '\0')
         return config_option_fail_words(text, o->words,
-                                        ", or an address like \"archive@example.com\"", err);
+                                        ", or an address like \"archive@example.com\" or "
+                                        "\"%u-%d@archive.example.com\"",
+                                        err);
     *field = CONFIG_ADDRESS_FIXED;
     config_option_set_text(fixed, address.text);
     return 0;

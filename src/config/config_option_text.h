@@ -28,8 +28,8 @@ int config_option_store_text(const struct config_option *o, char **field, const 
 char *config_option_list_text(const struct config_option *o, const char *text, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
-/* For the type ADDRESS: set *field; set *fixed to the address if *field is CONFIG_ADDRESS_FIXED,
- * otherwise to "". -1 with `err`. */
+/* For the type ADDRESS: set *field; set *fixed to the address or template if *field is
+ * CONFIG_ADDRESS_FIXED or CONFIG_ADDRESS_TEMPLATE, otherwise to "". -1 with `err`. */
 int config_option_store_address(const struct config_option *o, enum config_address *field,
                                 char **fixed, const char *text, struct err *err)
     __attribute__((nonnull, warn_unused_result));

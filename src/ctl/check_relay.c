@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
+#include "base/buf.h"
 #include "base/mem.h"
 #include "metrics/http_access.h"
+#include "mail/template.h"
 #include "smtp/route.h"
 #include "smtp/security.h"
 #include "ctl/check.h"
@@ -77,17 +79,18 @@ static void explain_refusal(const struct service *s, const char *path, int error
         err_set(out, ": is read-only for the running %s, but not by its unit: restart it", s->name);
 }
 
-/* splitrelay makes the directory of a Maildir and what is missing in it, but not the parent
- * directory. */
+/* splitrelay makes the directory of a Maildir and what is missing in it, but not the directory that
+ * the first component is in which varies. */
 static void check_maildir(struct findings *f, const struct config_destination *d,
                           const struct service *s)
 {
     const char *path = d->relay_to[0].path;
     char entry[ENDPOINT_PATH_SIZE + 16];
-    char *parent = mem_strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
-    const char *wanted = access(path, F_OK) == 0 ? path : parent;
+    struct buf base = {0};
     struct err err;
 
+    template_base(path, &base);
+    const char *wanted = access(path, F_OK) == 0 ? path : buf_str(&base);
     endpoint_format(d->relay_to, entry, sizeof entry);
     bool may_write = access(wanted, R_OK | W_OK | X_OK) == 0;
     if (!may_write) {
@@ -97,7 +100,7 @@ static void check_maildir(struct findings *f, const struct config_destination *d
         may_write = false;
     }
     report_relay(f, "destination", d->name, entry, may_write ? NULL : err.text);
-    free(parent);
+    buf_clear(&base);
 }
 
 static void check_destination(struct findings *f, const char *kind,

@@ -5,6 +5,7 @@
 #define SPLIT_CTL_EXPLAIN_H
 
 #include "policy/policy.h"
+#include "ctl/json.h"
 #include "ctl/origin.h"
 
 #include <stddef.h>
@@ -35,6 +36,13 @@ size_t explain_recipients(const struct explanation *x, struct explained_recipien
 
 /* Return true if the recipient was given without a domain. */
 bool explain_is_completed(const struct policy_decision *d) __attribute__((nonnull));
+
+/* explain_copies.c: print a line for each copy of this recipient whose destination has a template:
+ * what the destination gets. The array has an object for each copy. */
+void explain_print_copies(const struct explanation *x, const struct policy_decision *d)
+    __attribute__((nonnull));
+json_t *explain_copies_json(const struct explanation *x, const struct policy_decision *d)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
 
 /* Print the explanation on standard output, as text or as one JSON object. */
 void explain_print_human(const struct explanation *x) __attribute__((nonnull));

@@ -131,6 +131,7 @@ static void print_decision(const struct explanation *x, const struct policy_deci
         print_part("copies", buf_str(&line), &d->copy_reason);
         if (has_reason(&d->sender_copy_reason))
             print_part("", "and by the sender", &d->sender_copy_reason);
+        explain_print_copies(x, d);
         if (direction_matters(x->config) && !x->message.is_bypassed)
             print_direction(x, d);
         print_skips(d);
@@ -210,7 +211,7 @@ static void append(json_t *array, json_t *value)
         abort();
 }
 
-static void print_decision_json(const struct policy_decision *d)
+static void print_decision_json(const struct explanation *x, const struct policy_decision *d)
 {
     json_t *o = json_object(), *copies = json_array(), *skips = json_array();
 
@@ -225,6 +226,7 @@ static void print_decision_json(const struct policy_decision *d)
     ctl_json_set(o, "copies", copies);
     ctl_json_set(o, "direction", ctl_json_text(config_direction_name(d->direction)));
     ctl_json_set(o, "skipped", skips);
+    ctl_json_set(o, "copy_envelopes", explain_copies_json(x, d));
     ctl_json_set(o, "reply", reply_json(&d->reply));
     ctl_json_set(o, "failure", ctl_json_text(d->failure.text));
     ctl_json_set(o, "canonical_reason", reason_json(&d->canonical_reason));
@@ -241,7 +243,7 @@ void explain_print_json(const struct explanation *x)
     json_t *o = json_object(), *envelope = json_object(), *list = json_array();
 
     for (size_t i = 0; i < x->count; i++)
-        print_decision_json(&x->decisions[i]);
+        print_decision_json(x, &x->decisions[i]);
     for (size_t i = 0; i < count; i++) {
         json_t *r = json_object();
         ctl_json_set(r, "address", ctl_json_text(recipients[i].address));

@@ -74,6 +74,7 @@ splitctl_SOURCES = \
 	%D%/check_tables.c \
 	%D%/columns.c %D%/columns.h \
 	%D%/explain.c %D%/explain.h \
+	%D%/explain_copies.c \
 	%D%/explain_print.c \
 	%D%/findings.c %D%/findings.h \
 	%D%/origin.c %D%/origin.h \

@@ -150,7 +150,8 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     struct outcome outcome = first_outcome(c, w->outcomes);
     /* The destination's health is updated first, because another worker may take the copy as soon
      * as it is released. */
-    destination_update_health(w, c->id, &report, outcome.reason);
+    if (!report.is_untried)
+        destination_update_health(w, c->id, &report, outcome.reason);
     struct timespec now = clock_realtime();
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
     if (report.is_host_fault)

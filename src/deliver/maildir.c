@@ -5,49 +5,48 @@
 #include "base/mem.h"
 #include "task/task.h"
 #include "format/format.h"
+#include "deliver/maildir_dirs.h"
 #include "deliver/maildir_file.h"
 #include "format/trace.h"
+#include "mail/template.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define NAME_SIZE 400  /* bytes of a file's name */
 #define NAMES_TRIED 10 /* for one copy, if other files have its name */
 #define BLOCK_SIZE 65536
+/* Directories that one attempt to deliver a copy may create. The domains of recipients may be those
+ * that a sender wants, so their number has a limit; the others follow in further attempts. */
+#define MADE_MAX 100
 
-enum { DIR_TMP, DIR_NEW, DIR_CUR, DIR_COUNT };
-
-static const char *const dir_names[] = {"tmp", "new", "cur"};
-
-/* A directory whose name is on the disk. ino 0: none. */
-struct known {
-    dev_t dev;
-    ino_t ino;
+/* Where a file for a recipient goes, and what stands in it as sender. */
+struct place {
+    char *path; /* NULL: none for this recipient (any more) */
+    size_t made_at;
+    char *sender;
 };
 
 struct maildir {
     struct transport transport; /* must be first */
     const struct config_destination *destination;
-    const char *path;
+    const char *path; /* a template */
     const char *hostname;
     char name[TRACE_HOSTNAME_SIZE]; /* the host name as it stands in file names */
     atomic_bool is_interrupted;
     struct format format;
     char *block; /* BLOCK_SIZE bytes, for content in a file; NULL until it is first needed */
 
-    int dirs[DIR_COUNT];               /* open during a delivery, else -1 */
-    struct known known[DIR_COUNT + 1]; /* by the index in dirs; the last one is `path` itself */
-    struct outcome outcome;
+    struct maildir_dirs dirs;
+    const struct place *place; /* of the present file; NULL: there is none yet */
+    struct outcome outcome;    /* of its recipients */
     bool is_host_fault;
 };
 
@@ -58,113 +57,27 @@ static int fail(struct maildir *m, const char *doing)
     int error = errno;
     char text[128];
 
-    /* A full disk is no host fault, because smaller copies may still fit. */
+    /* A full disk is no host fault, because smaller copies may still fit. Nor is a fault in one of
+     * several Maildirs, because copies for others have it not. */
     bool is_full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    m->is_host_fault = !is_full;
-    m->outcome.result = OUTCOME_RETRY;
-    snprintf(m->outcome.dsn, sizeof m->outcome.dsn, "%s", is_full ? "4.3.1" : "4.3.0");
-    snprintf(m->outcome.reason, sizeof m->outcome.reason, "maildir %s: %s: %s", m->path, doing,
-             strerror_r(error, text, sizeof text));
+    m->is_host_fault = !is_full && (error == EINTR || !template_varies(m->path));
+    outcome_set(&m->outcome, OUTCOME_RETRY, is_full ? "4.3.1" : "4.3.0", "maildir %s: %s: %s",
+                m->place->path, doing, strerror_r(error, text, sizeof text));
     return -1;
 }
 
-static int sync_dir(const char *path, bool is_new)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd == -1)
-        return -1;
-    int rc = is_new ? fsync(fd) : fdio_sync_names_again(fd, false);
-    int error = errno;
-    close(fd);
-    errno = error;
-    return rc;
-}
-
-/* Sync the directory that m->path is in. is_new: m->path was just created. */
-static int sync_parent(const struct maildir *m, bool is_new)
-{
-    const char *slash = strrchr(m->path, '/');
-    char *parent = mem_strndup(m->path, slash == m->path ? 1 : (size_t)(slash - m->path));
-    int rc = sync_dir(parent, is_new);
-
-    free(parent);
-    return rc;
-}
-
-static void close_dirs(struct maildir *m)
-{
-    for (size_t i = 0; i < DIR_COUNT; i++) {
-        if (m->dirs[i] != -1)
-            close(m->dirs[i]);
-        m->dirs[i] = -1;
-    }
-}
-
-/*
- * Open a directory, create it if it is missing, and make sure that its name is on the disk. at: the
- * directory that it is in; AT_FDCWD for m->path. *known: the directory whose name is known to be on
- * the disk; it needs no sync. Any other directory does, even if it exists already: the process that
- * created it may have been killed before its sync, or the sync may have failed. A new directory
- * whose sync fails is removed, and the next attempt creates it anew.
- */
-static int open_synced(const struct maildir *m, int at, const char *name, struct known *known)
-{
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool is_new = fd == -1 && errno == ENOENT && mkdirat(at, name, 0700) == 0;
-    struct stat st;
-
-    if (is_new)
-        fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd == -1 ? -1 : fstat(fd, &st);
-    if (rc == 0 && (st.st_dev != known->dev || st.st_ino != known->ino)) {
-        rc = at == AT_FDCWD ? sync_parent(m, is_new)
-             : is_new       ? fsync(at)
-                            : fdio_sync_names_again(at, false);
-        if (rc == 0)
-            *known = (struct known){st.st_dev, st.st_ino};
-    }
-    if (rc == 0)
-        return fd;
-    int error = errno;
-    if (is_new)
-        (void)unlinkat(at, name, AT_REMOVEDIR);
-    if (fd != -1)
-        close(fd);
-    errno = error;
-    return -1;
-}
-
-static int open_dirs_locked(struct maildir *m)
-{
-    int top = open_synced(m, AT_FDCWD, m->path, &m->known[DIR_COUNT]);
-    int rc = 0;
-
-    if (top == -1)
-        return fail(m, "open");
-    for (size_t i = 0; i < DIR_COUNT && rc == 0; i++) {
-        m->dirs[i] = open_synced(m, top, dir_names[i], &m->known[i]);
-        if (m->dirs[i] == -1)
-            rc = fail(m, dir_names[i]);
-    }
-    close(top);
-    return rc;
-}
-
-/* All directories are known after the first delivery of this worker. Until then only one worker at
- * a time opens them: otherwise a worker could use a directory that another worker has created,
- * before its name is on the disk. */
 static int open_dirs(struct maildir *m)
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    bool is_known = m->known[DIR_CUR].ino != 0;
-
-    if (!is_known)
-        pthread_mutex_lock(&lock);
-    int rc = open_dirs_locked(m);
-    if (!is_known)
-        pthread_mutex_unlock(&lock);
-    return rc;
+    if (maildir_dirs_open(&m->dirs, m->place->path, m->place->made_at, MADE_MAX) == 0)
+        return 0;
+    bool is_limit = errno == EDQUOT && m->dirs.made >= MADE_MAX;
+    (void)fail(m, m->dirs.step);
+    m->is_host_fault = m->is_host_fault || m->dirs.is_base_fault;
+    if (is_limit)
+        outcome_set(&m->outcome, OUTCOME_RETRY, "4.3.0",
+                    "maildir %s: not created now: this attempt has created %d directories",
+                    m->place->path, MADE_MAX);
+    return -1;
 }
 
 static int write_part(struct maildir *m, struct maildir_file *f, const char *data, size_t len)
@@ -186,8 +99,7 @@ static int write_content(struct maildir *m, struct maildir_file *f)
         }
         const char *data = format_read(copy, m->block, offset, len, &err);
         if (data == NULL) {
-            m->outcome = (struct outcome){.result = OUTCOME_RETRY, .dsn = "4.3.0"};
-            snprintf(m->outcome.reason, sizeof m->outcome.reason, "%.200s", err.text);
+            outcome_set(&m->outcome, OUTCOME_RETRY, "4.3.0", "%.200s", err.text);
             return -1;
         }
         if (write_part(m, f, data, len) != 0)
@@ -202,7 +114,7 @@ static int write_all(struct maildir *m, struct maildir_file *f)
     struct buf top = {0};
 
     buf_adds(&top, "Return-Path: ");
-    format_address(format_sender(m->destination, format->copy), &top);
+    format_address(m->place->sender, &top);
     buf_adds(&top, "\r\n");
     int rc = write_part(m, f, buf_str(&top), top.len);
     buf_clear(&top);
@@ -215,11 +127,11 @@ static int write_all(struct maildir *m, struct maildir_file *f)
 /* Has the file of this name in new/ the same content as the one in tmp/? */
 static bool is_there(const struct maildir *m, const char *tmp, const char *name)
 {
-    int a = openat(m->dirs[DIR_TMP], tmp, O_RDONLY | O_CLOEXEC);
+    int a = openat(m->dirs.fds[MAILDIR_TMP], tmp, O_RDONLY | O_CLOEXEC);
     /* O_NONBLOCK: other programs may write there, and the open of a FIFO with that name would wait
      * for ever. */
-    int b =
-        openat(m->dirs[DIR_NEW], name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    int b = openat(m->dirs.fds[MAILDIR_NEW], name,
+                   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     bool is_same = a != -1 && b != -1 && maildir_file_is_same(a, b);
 
     if (a != -1)
@@ -241,7 +153,7 @@ static int link_file(struct maildir *m, const char *tmp, uint64_t size_bytes)
             snprintf(number, sizeof number, "_%d", i);
         snprintf(name, sizeof name, "%lld.%s%s.%s,S=%" PRIu64,
                  (long long)copy->message.arrival.tv_sec, copy->id, number, m->name, size_bytes);
-        if (linkat(m->dirs[DIR_TMP], tmp, m->dirs[DIR_NEW], name, 0) == 0)
+        if (linkat(m->dirs.fds[MAILDIR_TMP], tmp, m->dirs.fds[MAILDIR_NEW], name, 0) == 0)
             break;
         if (errno != EEXIST)
             return fail(m, "link");
@@ -251,18 +163,18 @@ static int link_file(struct maildir *m, const char *tmp, uint64_t size_bytes)
         if (i + 1 == NAMES_TRIED)
             return fail(m, "link");
     }
-    if (fsync(m->dirs[DIR_NEW]) == 0)
+    if (fsync(m->dirs.fds[MAILDIR_NEW]) == 0)
         return 0;
     /* After a sync that failed, the kernel takes the name for written, and no later sync would
      * write it. So the name is removed, and the next attempt links the file again. */
     (void)fail(m, "sync");
-    (void)unlinkat(m->dirs[DIR_NEW], name, 0);
+    (void)unlinkat(m->dirs.fds[MAILDIR_NEW], name, 0);
     return -1;
 }
 
 static int write_file(struct maildir *m, const char *tmp)
 {
-    int fd = openat(m->dirs[DIR_TMP], tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = openat(m->dirs.fds[MAILDIR_TMP], tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
     if (fd == -1)
         return fail(m, "create");
@@ -274,65 +186,136 @@ static int write_file(struct maildir *m, const char *tmp)
         rc = fail(m, "close");
     if (rc == 0)
         rc = link_file(m, tmp, size_bytes);
-    if (unlinkat(m->dirs[DIR_TMP], tmp, 0) != 0 && rc == 0 && errno != ENOENT)
+    if (unlinkat(m->dirs.fds[MAILDIR_TMP], tmp, 0) != 0 && rc == 0 && errno != ENOENT)
         return fail(m, "unlink"); /* delivered, but tmp/ cannot be changed */
     return rc;
 }
 
-static int write_copy(struct maildir *m, const struct queue_copy *copy)
+/* Write the file of m->place. */
+static int write_copy(struct maildir *m, const bool *is_included)
 {
     static atomic_uint counter;
-    bool *is_included = mem_grow(NULL, copy->recipient_count, sizeof *is_included);
     char tmp[NAME_SIZE];
-    struct err err;
-    int rc = -1;
 
-    for (size_t i = 0; i < copy->recipient_count; i++)
-        is_included[i] = copy->recipients[i].state == QUEUE_PENDING;
-    if (format_begin(&m->format, copy, m->destination, m->hostname, &err) != 0) {
-        m->outcome = (struct outcome){.result = OUTCOME_RETRY, .dsn = "4.3.0"};
-        snprintf(m->outcome.reason, sizeof m->outcome.reason, "%.200s", err.text);
-    } else {
-        format_make(&m->format, is_included);
-        snprintf(tmp, sizeof tmp, "%lld.P%ldQ%u_%s.%s", (long long)time(NULL), (long)getpid(),
-                 atomic_fetch_add(&counter, 1), copy->id, m->name);
-        rc = write_file(m, tmp);
-    }
-    free(is_included);
-    return rc;
+    format_make(&m->format, is_included);
+    snprintf(tmp, sizeof tmp, "%lld.P%ldQ%u_%s.%s", (long long)time(NULL), (long)getpid(),
+             atomic_fetch_add(&counter, 1), m->format.copy->id, m->name);
+    return write_file(m, tmp);
 }
 
 struct delivery {
     struct maildir *maildir;
     const struct queue_copy *copy;
+    struct outcome_report *report;
+    struct place *places; /* for each recipient */
+    bool *is_included;    /* for each recipient: the present file is for it */
 };
+
+/* Find out where the file for a pending recipient goes. If a template makes no path or no sender,
+ * the recipient has its outcome. */
+static void find_place(const struct delivery *d, size_t i)
+{
+    const struct maildir *m = d->maildir;
+    const char *recipient = d->copy->recipients[i].address;
+    struct buf path = {0}, sender = {0};
+    struct place *p = &d->places[i];
+    struct err err;
+
+    if (template_path(m->path, recipient, d->copy->message.arrival.tv_sec, &path, &p->made_at,
+                      &err) < 0) {
+        outcome_set(&d->report->outcomes[i], OUTCOME_REFUSED, "5.1.3",
+                    "the template of \"relay_to\" makes no path: %.200s", err.text);
+    } else if (format_sender(m->destination, d->copy->message.sender, recipient, &sender, &err) <
+               0) {
+        outcome_set(&d->report->outcomes[i], OUTCOME_REFUSED, "5.1.3", "%.200s", err.text);
+    } else {
+        p->path = buf_take(&path);
+        p->sender = buf_take(&sender);
+        d->report->is_untried = false;
+    }
+    buf_clear(&path);
+    buf_clear(&sender);
+}
+
+static void include_same(const struct delivery *d, size_t first)
+{
+    const struct place *p = &d->places[first];
+
+    for (size_t i = 0; i < d->copy->recipient_count; i++)
+        d->is_included[i] = d->places[i].path != NULL && strcmp(d->places[i].path, p->path) == 0 &&
+                            strcmp(d->places[i].sender, p->sender) == 0;
+}
+
+/* Write the file for this recipient and for all others with the same place. After a fault of the
+ * destination nothing is written, and they have the outcome of that fault. */
+static void write_place(const struct delivery *d, size_t first)
+{
+    struct maildir *m = d->maildir;
+
+    include_same(d, first);
+    if (!m->is_host_fault) {
+        m->place = &d->places[first];
+        if (open_dirs(m) == 0 && write_copy(m, d->is_included) == 0) {
+            bool varies = template_varies(m->path);
+            outcome_set(&m->outcome, OUTCOME_OK, "2.0.0", "delivered to maildir%s%s",
+                        varies ? " " : "", varies ? m->place->path : "");
+        }
+        maildir_dirs_close(&m->dirs);
+    }
+    for (size_t i = 0; i < d->copy->recipient_count; i++)
+        if (d->is_included[i]) {
+            d->report->outcomes[i] = m->outcome;
+            free(d->places[i].path);
+            free(d->places[i].sender);
+            d->places[i].path = NULL;
+        }
+}
+
+/* The content cannot be read. */
+static void fail_format(const struct delivery *d, const struct err *err)
+{
+    for (size_t i = 0; i < d->copy->recipient_count; i++)
+        if (d->copy->recipients[i].state == QUEUE_PENDING)
+            outcome_set(&d->report->outcomes[i], OUTCOME_RETRY, "4.3.0", "%.200s", err->text);
+}
 
 /* Deliver the copy. This waits for the disk, so it runs on a helper thread (task_block()). */
 static void write_durably(void *arg)
 {
     const struct delivery *d = arg;
     struct maildir *m = d->maildir;
+    size_t count = d->copy->recipient_count;
+    struct err err;
 
-    if (open_dirs(m) == 0 && write_copy(m, d->copy) == 0)
-        m->outcome = (struct outcome){
-            .result = OUTCOME_OK, .dsn = "2.0.0", .reason = "delivered to maildir"};
-    close_dirs(m);
+    if (format_begin(&m->format, d->copy, m->destination, m->hostname, &err) != 0) {
+        fail_format(d, &err);
+        return;
+    }
+    d->report->is_untried = true;
+    for (size_t i = 0; i < count; i++)
+        if (d->copy->recipients[i].state == QUEUE_PENDING)
+            find_place(d, i);
+    for (size_t i = 0; i < count; i++)
+        if (d->places[i].path != NULL)
+            write_place(d, i);
 }
 
 static void deliver(struct transport *t, const struct queue_copy *copy,
                     struct outcome_report *report)
 {
     struct maildir *m = (struct maildir *)t;
-    struct delivery d = {m, copy};
+    struct delivery d = {.maildir = m, .copy = copy, .report = report};
     int64_t begin_ms = task_now_ms();
 
     if (m->block == NULL && copy->content == NULL)
         m->block = mem_grow(NULL, BLOCK_SIZE, 1);
-    m->is_host_fault = false;
+    d.places = mem_zalloc(copy->recipient_count * sizeof *d.places);
+    d.is_included = mem_zalloc(copy->recipient_count * sizeof *d.is_included);
+    m->is_host_fault = report->is_untried = false;
+    m->dirs.made = 0;
     task_block(write_durably, &d);
-    for (size_t i = 0; i < copy->recipient_count; i++)
-        if (copy->recipients[i].state == QUEUE_PENDING)
-            report->outcomes[i] = m->outcome;
+    free(d.places);
+    free(d.is_included);
     snprintf(report->relay, sizeof report->relay, "maildir:%s", m->path);
     report->conn_use = 0;
     report->is_host_fault = m->is_host_fault;
@@ -358,6 +341,7 @@ static void free_maildir(struct transport *t)
     struct maildir *m = (struct maildir *)t;
 
     format_clear(&m->format);
+    maildir_dirs_clear(&m->dirs);
     free(m->block);
     free(m);
 }
@@ -375,7 +359,6 @@ struct transport *maildir_new(const struct config_destination *d, const char *ho
     for (char *p = m->name; *p != '\0'; p++)
         if (*p == ':' || *p == '?') /* ':' begins the flags of a file; '/' does not occur */
             *p = '_';
-    for (size_t i = 0; i < DIR_COUNT; i++)
-        m->dirs[i] = -1;
+    maildir_dirs_init(&m->dirs);
     return &m->transport;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "deliver/maillog.h"
 #include "base/log.h"
+#include "format/format.h"
 #include "task/task.h"
 
 #include <pthread.h>
@@ -219,13 +220,17 @@ void maillog_outcome(const struct queue_copy *c, size_t i, const struct config_d
                      const struct maillog_attempt *a)
 {
     const struct queue_recipient *r = &c->recipients[i];
-    bool is_fixed = d->recipient == CONFIG_ADDRESS_FIXED;
+    struct buf to = {0};
+    struct err ignored;
+    bool is_other =
+        (d->recipient == CONFIG_ADDRESS_FIXED || d->recipient == CONFIG_ADDRESS_TEMPLATE) &&
+        format_recipient(d, r->address, &to, &ignored) == 0;
     const char *status = status_word(r->state);
-    const char *begin = is_fixed ? ", orig_to=<" : "", *end = is_fixed ? ">" : "";
+    const char *begin = is_other ? ", orig_to=<" : "", *end = is_other ? ">" : "";
     char conn_use[32] = "", number_text[NUMBER_SIZE], service[SERVICE_SIZE], text[3][FIELD_SIZE];
     const struct outcome_line l = {c->id,
-                                   is_fixed ? d->recipient_address : r->address,
-                                   is_fixed ? r->address : "",
+                                   is_other ? buf_str(&to) : r->address,
+                                   is_other ? r->address : "",
                                    c->destination,
                                    a,
                                    status,
@@ -241,13 +246,14 @@ void maillog_outcome(const struct queue_copy *c, size_t i, const struct config_d
                   "(%s)",
                   c->id, l.to, begin, l.orig_to, end, c->destination, a->relay, conn_use, a->delay,
                   a->delays, a->dsn, status, r->reason);
-        return;
+    } else {
+        log_event(LOG_LEVEL_INFO, service_of(d, service), fields,
+                  "%s: to=<%s>%s%s%s, relay=%s%s, delay=%s, delays=%s, dsn=%s, status=%s (%s)",
+                  c->id, plain_address(l.to, text[0]), begin, plain_address(l.orig_to, text[1]),
+                  end, a->relay, conn_use, a->delay, a->delays, a->dsn,
+                  r->state == QUEUE_DEAD ? "bounced" : status, plain_text(r->reason, text[2]));
     }
-    log_event(LOG_LEVEL_INFO, service_of(d, service), fields,
-              "%s: to=<%s>%s%s%s, relay=%s%s, delay=%s, delays=%s, dsn=%s, status=%s (%s)", c->id,
-              plain_address(l.to, text[0]), begin, plain_address(l.orig_to, text[1]), end, a->relay,
-              conn_use, a->delay, a->delays, a->dsn, r->state == QUEUE_DEAD ? "bounced" : status,
-              plain_text(r->reason, text[2]));
+    buf_clear(&to);
 }
 
 /* The length of the codes at the beginning of a reply: of "550 5.7.1", or of "550". */

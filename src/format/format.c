@@ -6,6 +6,7 @@
 #include "format/format_journal.h"
 #include "format/format_scan.h"
 #include "format/trace.h"
+#include "mail/template.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -183,18 +184,40 @@ void format_make(struct format *f, const bool *is_included)
     f->is_8bit = f->is_8bit || f->has_utf8_header;
 }
 
-const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)
+/* Append the address that stands for this one. option: its name. */
+static int add_address(enum config_address kind, const char *text, const char *address,
+                       const char *recipient, const char *option, struct buf *out, struct err *err)
 {
-    switch (d->sender) {
+    switch (kind) {
     case CONFIG_ADDRESS_NULL:
-        return "";
+        return 0;
     case CONFIG_ADDRESS_FIXED:
-        return d->sender_address;
+        buf_adds(out, text);
+        return 0;
+    case CONFIG_ADDRESS_TEMPLATE:
+        if (template_address(text, recipient, out, err) == 0)
+            return 0;
+        err_wrap(err, "the template of \"%s\" makes no address", option);
+        return -1;
     case CONFIG_ADDRESS_ORIGINAL:
     case CONFIG_ADDRESS_CANONICAL:
         break;
     }
-    return copy->message.sender;
+    buf_adds(out, address);
+    return 0;
+}
+
+int format_sender(const struct config_destination *d, const char *sender, const char *recipient,
+                  struct buf *out, struct err *err)
+{
+    return add_address(d->sender, d->sender_address, sender, recipient, "sender", out, err);
+}
+
+int format_recipient(const struct config_destination *d, const char *recipient, struct buf *out,
+                     struct err *err)
+{
+    return add_address(d->recipient, d->recipient_address, recipient, recipient, "recipient", out,
+                       err);
 }
 
 uint64_t format_size(const struct format *f)

@@ -61,10 +61,15 @@ void format_make(struct format *f, const bool *is_included) __attribute__((nonnu
 const char *format_read(const struct queue_copy *copy, char *block, uint64_t offset, size_t len,
                         struct err *err) __attribute__((nonnull(1, 5), warn_unused_result));
 
-/* The sender that a destination is to get for a copy. Valid as long as the destination and the
- * copy. */
-const char *format_sender(const struct config_destination *d, const struct queue_copy *copy)
-    __attribute__((nonnull, returns_nonnull));
+/* Append the sender that a destination is to get for a message from this sender to this recipient.
+ * -1 with `err`: the template of the destination makes no address of the recipient
+ * (template_address()). */
+int format_sender(const struct config_destination *d, const char *sender, const char *recipient,
+                  struct buf *out, struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* As format_sender(), for the recipient. */
+int format_recipient(const struct config_destination *d, const char *recipient, struct buf *out,
+                     struct err *err) __attribute__((nonnull, warn_unused_result));
 
 /* Append "<address>"; what could end a line becomes '?'. */
 void format_address(const char *address, struct buf *out) __attribute__((nonnull));

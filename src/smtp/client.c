@@ -133,10 +133,12 @@ void client_deliver(struct client *c, const struct queue_copy *copy, struct outc
     report->conn_use = 0;
     report->setup_ms = report->transmit_ms = 0;
     client_mail_init(&m, c, copy, report);
-    enum client_sent sent = deliver(c, &m, report);
+    report->is_untried = m.count == 0;
+    enum client_sent sent = m.count > 0 ? deliver(c, &m, report) : CLIENT_SENT;
     client_mail_finish(&m);
     snprintf(report->relay, sizeof report->relay, "%s",
-             connection_peer(conn)[0] == '\0' ? "none" : connection_peer(conn));
+             report->is_untried || connection_peer(conn)[0] == '\0' ? "none"
+                                                                    : connection_peer(conn));
     if (!report->is_host_fault) {
         report->is_host_fault = connection_is_interrupted(conn) && sent != CLIENT_SENT;
         report->is_connection_fault = (sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE) &&

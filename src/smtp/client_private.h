@@ -39,8 +39,9 @@ enum client_sent {
 /*
  * Send one message over the open connection to the next recipients, at most recipient_limit of
  * them. c->format is begun (format_begin()). Unless the connection is lost or the content cannot be
- * read, each of these recipients is decided or postponed; a refusal of XCLIENT or MAIL, and a size
- * above the server's limit, decide all recipients of the copy.
+ * read, each of these recipients is decided or postponed; a refusal of XCLIENT, and a size above
+ * the server's limit, decide all recipients of the copy; a refusal of MAIL decides those with the
+ * same sender.
  */
 enum client_sent client_transaction(struct client *c, struct client_mail *m)
     __attribute__((nonnull, warn_unused_result));

@@ -56,7 +56,7 @@ static void format_mail(const struct transaction *t, struct buf *out)
 {
     const struct smtp_features *f = t->features;
 
-    buf_addf(out, "MAIL FROM:<%s>", t->mail->sender);
+    buf_addf(out, "MAIL FROM:<%s>", t->rcpts[0].sender);
     if (f->size)
         buf_addf(out, " SIZE=%" PRIu64, format_size(&t->client->format));
     if (f->eight_bit && t->client->format.is_8bit)
@@ -138,11 +138,11 @@ static bool is_enough(const struct transaction *t)
 }
 
 /* Handle a refusal of MAIL, which is about the sender or the announced size: it decides all
- * recipients. */
+ * recipients with this sender. */
 static void refuse_mail(struct transaction *t, const struct outcome *o)
 {
     t->mail_refused = true;
-    client_mail_decide_rest(t->mail, o);
+    client_mail_decide_sender(t->mail, t->rcpts[0].sender, o);
 }
 
 /* Handle a reply of 4xx or 5xx to MAIL, RCPT or DATA. r: the recipient, with RCPT. */
@@ -369,9 +369,8 @@ enum client_sent client_transaction(struct client *c, struct client_mail *m)
 
     if (limit == 0)
         limit = SIZE_MAX;
-    t.needs_utf8 = client_mail_sort_out(m, c, limit);
+    t.rcpt_count = client_mail_sort_out(m, c, limit, &t.needs_utf8);
     t.rcpts = m->rcpts + m->first;
-    t.rcpt_count = m->count - m->first < limit ? m->count - m->first : limit;
     make_format(&t, CLIENT_RCPT_UNDECIDED);
     if (!exceeds_size(&t) && t.rcpt_count > 0) {
         log_missing_extension(&t);

@@ -16,7 +16,8 @@ enum outcome_result {
     OUTCOME_RETRY,   /* everything that is neither of the other two: 4xx, timeout, lost connection,
                          malformed, local fault */
     OUTCOME_REFUSED, /* a well-formed 5xx to this recipient or to the content, or an announced SIZE
-                         that the copy exceeds */
+                         that the copy exceeds, or an address or path that a template of the
+                         destination cannot make */
 };
 
 struct outcome {
@@ -44,6 +45,9 @@ struct outcome_report {
     /* the connection broke while the copy was being sent: the cause is the copy or the
      * destination */
     bool is_connection_fault;
+    /* nothing was offered to the destination, because templates made no address or path of any
+     * recipient: the report says nothing about the destination */
+    bool is_untried;
     /* for delays= in the log: time in the worker before the attempt (set by the worker), connection
      * set-up, transmission */
     int64_t wait_ms, setup_ms, transmit_ms;

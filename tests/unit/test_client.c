@@ -1402,6 +1402,145 @@ START_TEST(recipients_in_several_transactions)
 }
 END_TEST
 
+/* --- templates --- */
+
+/* The recipients are a@x.test, "a b"@y.test, A@X.test, one whose local part is too long, and
+ * a@y.test. */
+static const struct {
+    const char *recipient, *sender; /* NULL: as the MTA gave it */
+    enum config_format format;
+    struct peer_fault fault;
+    const char *outcomes;
+    const char *commands; /* of MAIL and RCPT */
+} templates[] = {
+    {"%u.%d@z.test",
+     NULL,
+     CONFIG_FORMAT_RAW,
+     {0},
+     "oooxo",
+     "MAIL FROM:<sender@s.test>\nRCPT TO:<a.x.test@z.test>\nRCPT TO:<\"a b.y.test\"@z.test>\n"
+     "RCPT TO:<A.x.test@z.test>\nRCPT TO:<a.y.test@z.test>\n"},
+    /* an address that several recipients have is sent once */
+    {"%d@z.test",
+     NULL,
+     CONFIG_FORMAT_RAW,
+     {0},
+     "ooooo",
+     "MAIL FROM:<sender@s.test>\nRCPT TO:<x.test@z.test>\nRCPT TO:<y.test@z.test>\n"},
+    /* a transaction for each sender */
+    {NULL,
+     "%d@s.test",
+     CONFIG_FORMAT_RAW,
+     {0},
+     "ooooo",
+     "MAIL FROM:<x.test@s.test>\nRCPT TO:<a@x.test>\nRCPT TO:<A@X.test>\n"
+     "RCPT TO:<l123456789l123456789l123456789l123456789l123456789l123456789@x.test>\n"
+     "MAIL FROM:<y.test@s.test>\nRCPT TO:<\"a b\"@y.test>\nRCPT TO:<a@y.test>\n"},
+    /* the same address with different senders is sent once for each */
+    {"one@z.test",
+     "%d@s.test",
+     CONFIG_FORMAT_RAW,
+     {PEER_MAIL, 1, PEER_REPLY, "550 5.1.8 no such sender\r\n"},
+     "oxoox",
+     "MAIL FROM:<x.test@s.test>\nRCPT TO:<one@z.test>\n"
+     "MAIL FROM:<y.test@s.test>\nRCPT TO:<one@z.test>\n"},
+    /* a header that names recipients goes to their own address alone */
+    {"%d@z.test",
+     NULL,
+     CONFIG_FORMAT_ENVELOPE,
+     {PEER_RCPT, 0, PEER_REPLY, "451 4.2.1 later\r\n"},
+     "rorro",
+     "MAIL FROM:<sender@s.test>\nRCPT TO:<x.test@z.test>\n"
+     "MAIL FROM:<sender@s.test>\nRCPT TO:<y.test@z.test>\n"},
+};
+
+/* The lines of MAIL and RCPT, without parameters. The caller frees them. */
+static char *envelope_of(const char *commands)
+{
+    struct buf out = {0};
+
+    for (const char *end; *commands != '\0'; commands = end) {
+        end = strchrnul(commands, '\n');
+        if (strncmp(commands, "MAIL", 4) == 0 || strncmp(commands, "RCPT", 4) == 0) {
+            const char *bracket = memrchr(commands, '>', (size_t)(end - commands));
+            buf_add(&out, commands, (size_t)(bracket + 1 - commands));
+            buf_addc(&out, '\n');
+        }
+        end += *end == '\n';
+    }
+    return buf_take(&out);
+}
+
+START_TEST(addresses_are_made_from_recipients)
+{
+    struct peer_script script = {.extensions = "PIPELINING\r\n",
+                                 .faults = &templates[_i].fault,
+                                 .fault_count = templates[_i].fault.reply == NULL ? 0 : 1};
+    static const char *const recipients[] = {
+        "a@x.test", "\"a b\"@y.test", "A@X.test",
+        "l123456789l123456789l123456789l123456789l123456789l123456789@x.test", "a@y.test"};
+    bool has_recipient = templates[_i].recipient != NULL;
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), UNIT_COUNT(recipients));
+    for (size_t i = 0; i < UNIT_COUNT(recipients); i++)
+        replace(&s.copy.recipients[i].address, recipients[i]);
+    s.destination.format = templates[_i].format;
+    if (has_recipient) {
+        bool is_template = strchr(templates[_i].recipient, '%') != NULL;
+        s.destination.recipient = is_template ? CONFIG_ADDRESS_TEMPLATE : CONFIG_ADDRESS_FIXED;
+        replace(&s.destination.recipient_address, templates[_i].recipient);
+    }
+    if (templates[_i].sender != NULL) {
+        s.destination.sender = CONFIG_ADDRESS_TEMPLATE;
+        replace(&s.destination.sender_address, templates[_i].sender);
+    }
+    deliver(&s);
+    assert_outcomes(&s, templates[_i].outcomes);
+    ck_assert(!s.report.is_untried);
+    setup_clear(&s);
+    peer_stop(p);
+    char *got = envelope_of(peer_commands(p));
+    ck_assert_str_eq(got, templates[_i].commands);
+    if (templates[_i].format == CONFIG_FORMAT_ENVELOPE) {
+        ck_assert_ptr_nonnull(
+            strstr(buf_str(peer_content(p)),
+                   "X-Envelope-To: <\"a b\"@y.test>,\r\n\t<a@y.test>\r\nReceived"));
+        ck_assert_ptr_null(strstr(buf_str(peer_content(p)), "@x.test"));
+    }
+    free(got);
+    peer_free(p);
+}
+END_TEST
+
+/* Nothing is offered to the server if no address can be made. */
+START_TEST(no_address_can_be_made)
+{
+    struct peer_script script = {0};
+    struct peer *p = peer_start(&script);
+    struct setup s;
+
+    setup_init(&s, peer_port(p), 2);
+    s.destination.recipient = CONFIG_ADDRESS_TEMPLATE;
+    replace(&s.destination.recipient_address, "%d@z.test");
+    replace(&s.copy.recipients[0].address, "postmaster");
+    s.copy.recipients[1].state = QUEUE_SENT;
+    snprintf(s.copy.recipients[1].reason, sizeof s.copy.recipients[1].reason, "as it was");
+    deliver(&s);
+    ck_assert_int_eq(s.report.outcomes[0].result, OUTCOME_REFUSED);
+    ck_assert_str_eq(s.report.outcomes[0].dsn, "5.1.3");
+    ck_assert_str_eq(s.report.outcomes[0].reason, "the template of \"recipient\" makes no address: "
+                                                  "the recipient has no domain");
+    ck_assert(s.report.is_untried && !s.report.is_host_fault && !s.report.is_connection_fault);
+    ck_assert_str_eq(s.report.relay, "none");
+    ck_assert_uint_eq(peer_connections(p), 0);
+    setup_clear(&s);
+    peer_stop(p);
+    peer_free(p);
+}
+END_TEST
+
 /* The same without PIPELINING, and with LMTP. */
 START_TEST(enough_recipients_in_other_dialogues)
 {
@@ -1469,6 +1608,8 @@ int main(void)
     tcase_add_test(t, fixed_recipient_refused_is_refused_for_all);
     tcase_add_loop_test(t, recipients_in_several_transactions, 0, UNIT_COUNT(batches));
     tcase_add_loop_test(t, enough_recipients_in_other_dialogues, 0, 2);
+    tcase_add_loop_test(t, addresses_are_made_from_recipients, 0, UNIT_COUNT(templates));
+    tcase_add_test(t, no_address_can_be_made);
     tcase_add_test(t, connection_carries_so_many_messages);
     add_connection_tests(t);
     return unit_run("client", t);

@@ -185,6 +185,24 @@ START_TEST(defaults_are_those_of_the_manual)
 }
 END_TEST
 
+START_TEST(templates_are_told_from_fixed_addresses)
+{
+    struct config *c =
+        load_valid("destination a { relay_to = b recipient = '%u-%d@c.test' sender = '%a' }\n"
+                   "destination b { relay_to = b recipient = 'a%%b@c.test' }\n"
+                   "destination c { relay_to = 'maildir:/srv/%d/{%Y-%m}' }\n");
+
+    ck_assert_int_eq(c->destinations[0].recipient, CONFIG_ADDRESS_TEMPLATE);
+    ck_assert_str_eq(c->destinations[0].recipient_address, "%u-%d@c.test");
+    ck_assert_int_eq(c->destinations[0].sender, CONFIG_ADDRESS_TEMPLATE);
+    ck_assert_str_eq(c->destinations[0].sender_address, "%a");
+    ck_assert_int_eq(c->destinations[1].recipient, CONFIG_ADDRESS_FIXED);
+    ck_assert_str_eq(c->destinations[1].recipient_address, "a%b@c.test");
+    ck_assert_str_eq(c->destinations[2].relay_to[0].path, "/srv/%d/{%Y-%m}");
+    config_free(c);
+}
+END_TEST
+
 START_TEST(an_empty_file_is_a_configuration)
 {
     struct config *c = load_valid("");
@@ -467,6 +485,16 @@ static const struct {
      "maildir:/path"},
     {"destination a { relay_to = maildir:/x/ }", 1, "relay_to: 'maildir:/x/' is no Maildir",
      "no '/'"},
+    {"destination a {\n relay_to = b\n recipient = '%u-%x@a.test' }", 3,
+     "recipient: '%u-%x@a.test': '%x' is not allowed here", "%u (local part), %d (domain)"},
+    {"destination a {\n relay_to = b\n sender = '%u@' }", 3, "sender: '%u@': ", ""},
+    {"destination a {\n relay_to = 'maildir:/srv/%u' }", 2,
+     "destination a: relay_to: '/srv/%u': '%u' is not allowed here", "%d, the domain"},
+    {"destination a {\n relay_to = {\n 'maildir:/srv/{%Y' } }", 3, "a brace has no partner",
+     "{%Y-%m}"},
+    {"relay { spool_directory = /var/spool/sm }\ndestination a {\n relay_to = "
+     "'maildir:/var/spool/%d/{%Y}' }",
+     3, "/var/spool/%d/{%Y} can lead into spool_directory", "elsewhere"},
     {"listener a { listen = inet:1 primary = maildir:/x }", 1, "primary: 'maildir:/x'",
      "[host]:port"},
     {"destination a { relay_to = b\n format = mbox }", 2, "format: 'mbox'", "\"journal\""},
@@ -781,6 +809,7 @@ int main(void)
     tcase_add_test(t, all_options_are_read);
     tcase_add_test(t, destinations_are_read);
     tcase_add_test(t, defaults_are_those_of_the_manual);
+    tcase_add_test(t, templates_are_told_from_fixed_addresses);
     tcase_add_test(t, an_empty_file_is_a_configuration);
     tcase_add_test(t, milters_with_names);
     tcase_add_loop_test(t, sockets_are_written_as_libmilter_reads_them, 0,

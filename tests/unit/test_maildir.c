@@ -230,6 +230,190 @@ static void assert_deferred(struct setup *s, bool is_host_fault, const char *dsn
     ck_assert(s->report.is_host_fault == is_host_fault);
 }
 
+/* --- templates --- */
+
+static struct queue_recipient pending(const char *address)
+{
+    return (struct queue_recipient){
+        .address = (char *)address, .orcpt = nothing, .state = QUEUE_PENDING};
+}
+
+/* The text of the only file in a Maildir below the directory of the test. The caller frees it. */
+static char *read_only_file(struct setup *s, const char *maildir)
+{
+    char *name = NULL, *text = mem_zalloc(2000);
+
+    snprintf(s->endpoint.path, sizeof s->endpoint.path, "%s/%s", s->top, maildir);
+    ck_assert_uint_eq(list(s, "new", &name), 1);
+    ck_assert_uint_eq(list(s, "tmp", NULL), 0);
+    char *path = mem_printf("%s/new/%s", s->endpoint.path, name);
+    int fd = open(path, O_RDONLY);
+    ck_assert_int_gt(read(fd, text, 1999), 0);
+    close(fd);
+    free(path);
+    free(name);
+    return text;
+}
+
+/* Recipients of two domains, and one whose domain makes no path: a file for each domain, with its
+ * own recipients. The date is that of the arrival, in UTC. */
+START_TEST(a_maildir_for_each_domain)
+{
+    static const char *const results[] = {"ok", "ok", "ok", "refused", "as it was"};
+    struct queue_recipient recipients[] = {pending("a@x.test"), pending("b@Y.Test"),
+                                           pending("c@X.TEST"), pending("d@../x"),
+                                           pending("e@z.test")};
+    struct outcome outcomes[5] = {0};
+    struct setup s;
+
+    ck_assert_int_eq(setenv("TZ", "Pacific/Kiritimati", 1), 0); /* there it is December already */
+    setup_init(&s, "of/%d/{%Y-%m}");
+    char *base = mem_printf("%s/of", s.top);
+    ck_assert_int_eq(mkdir(base, 0700), 0);
+    s.destination.format = CONFIG_FORMAT_ENVELOPE;
+    s.copy.message.arrival.tv_sec = 1701388799; /* 2023-11-30 23:59:59 */
+    recipients[4].state = QUEUE_SENT;
+    snprintf(outcomes[4].reason, sizeof outcomes[4].reason, "as it was");
+    s.copy.recipients = recipients;
+    s.copy.recipient_count = 5;
+    s.report.outcomes = outcomes;
+    for (int i = 0; i < 2; i++) { /* a second attempt, after a crash, changes nothing */
+        s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+        for (size_t k = 0; k < 4; k++)
+            ck_assert_msg(outcomes[k].result ==
+                              (strcmp(results[k], "ok") == 0 ? OUTCOME_OK : OUTCOME_REFUSED),
+                          "%zu: %s", k, outcomes[k].reason);
+    }
+    ck_assert_str_eq(outcomes[4].reason, "as it was");
+    ck_assert_str_eq(outcomes[3].reason, "the template of \"relay_to\" makes no path: domain is "
+                                         "neither a host name nor an address literal");
+    char *delivered = mem_printf("delivered to maildir %s/y.test/2023-11", base);
+    ck_assert_str_eq(outcomes[1].reason, delivered);
+    ck_assert(!s.report.is_untried && !s.report.is_host_fault);
+    char *relay = mem_printf("maildir:%s", s.endpoint.path);
+    ck_assert_str_eq(s.report.relay, relay);
+    char *x = read_only_file(&s, "of/x.test/2023-11"), *y = read_only_file(&s, "of/y.test/2023-11");
+    ck_assert_ptr_nonnull(strstr(x, "X-Envelope-To: <a@x.test>,\n\t<c@X.TEST>\nReceived"));
+    ck_assert_ptr_nonnull(strstr(y, "X-Envelope-To: <b@Y.Test>\nReceived"));
+    free(x);
+    free(y);
+    free(relay);
+    free(delivered);
+    free(base);
+    setup_clear(&s);
+}
+END_TEST
+
+/* A sender that depends on the recipient: a file for each. */
+START_TEST(a_file_for_each_sender)
+{
+    struct queue_recipient recipients[] = {pending("a@x.test"), pending("b@y.test"),
+                                           pending("c@x.test")};
+    struct outcome outcomes[3] = {0};
+    struct setup s;
+
+    setup_init(&s, "mail");
+    s.destination.sender = CONFIG_ADDRESS_TEMPLATE;
+    s.destination.sender_address = (char *)"%d@s.test";
+    s.copy.recipients = recipients;
+    s.copy.recipient_count = 3;
+    s.report.outcomes = outcomes;
+    for (int i = 0; i < 2; i++) {
+        s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+        for (size_t k = 0; k < 3; k++)
+            ck_assert_int_eq(outcomes[k].result, OUTCOME_OK);
+        ck_assert_uint_eq(list(&s, "new", NULL), 2);
+    }
+    setup_clear(&s);
+}
+END_TEST
+
+/* An attempt creates at most 100 directories; the next attempt goes on. */
+START_TEST(so_many_directories_in_an_attempt)
+{
+    enum { COUNT = 130 };
+    struct queue_recipient recipients[COUNT];
+    static struct outcome outcomes[COUNT];
+    char addresses[COUNT][32];
+    size_t delivered = 0;
+    struct setup s;
+
+    setup_init(&s, "%d");
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(addresses[i], sizeof addresses[i], "a@d%zu.test", i);
+        recipients[i] = pending(addresses[i]);
+    }
+    s.copy.recipients = recipients;
+    s.copy.recipient_count = COUNT;
+    s.report.outcomes = outcomes;
+    s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+    for (size_t i = 0; i < COUNT; i++) {
+        ck_assert_int_eq(outcomes[i].result, i < 100 ? OUTCOME_OK : OUTCOME_RETRY);
+        if (outcomes[i].result == OUTCOME_OK)
+            recipients[i].state = QUEUE_SENT;
+    }
+    ck_assert_ptr_nonnull(
+        strstr(outcomes[100].reason, "/d100.test: not created now: this attempt has created 100"));
+    ck_assert(!s.report.is_host_fault);
+    s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+    for (size_t i = 0; i < COUNT; i++)
+        delivered += outcomes[i].result == OUTCOME_OK;
+    ck_assert_uint_eq(delivered, COUNT);
+    setup_clear(&s);
+}
+END_TEST
+
+/* A fault in one of the Maildirs is no fault of the destination; one of their base is. */
+START_TEST(a_fault_in_one_of_the_maildirs)
+{
+    struct queue_recipient recipients[] = {pending("a@x.test"), pending("b@y.test")};
+    struct setup s;
+
+    setup_init(&s, "of/%d");
+    s.copy.recipients = recipients;
+    s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+    for (size_t i = 0; i < 2; i++)
+        ck_assert_int_eq(s.outcomes[i].result, OUTCOME_RETRY);
+    ck_assert(s.report.is_host_fault);
+    char *base = mem_printf("%s/of", s.top), *file = mem_printf("%s/x.test", base);
+    ck_assert_int_eq(mkdir(base, 0700), 0);
+    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    ck_assert_int_ne(fd, -1);
+    close(fd);
+    s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+    ck_assert_int_eq(s.outcomes[0].result, OUTCOME_RETRY);
+    ck_assert_ptr_nonnull(strstr(s.outcomes[0].reason, "/x.test: open: Not a directory"));
+    ck_assert_int_eq(s.outcomes[1].result, OUTCOME_OK);
+    ck_assert(!s.report.is_host_fault);
+    free(base);
+    free(file);
+    setup_clear(&s);
+}
+END_TEST
+
+/* More Maildirs than are kept in mind. */
+START_TEST(many_maildirs_in_turn)
+{
+    struct queue_recipient recipients[] = {pending(""), pending("")};
+    char addresses[2][32];
+    struct setup s;
+
+    setup_init(&s, "%d");
+    recipients[1].state = QUEUE_SENT;
+    s.copy.recipients = recipients;
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < 70; i++) {
+            snprintf(addresses[0], sizeof addresses[0], "a@d%d.test", i);
+            recipients[0].address = addresses[0];
+            s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+            ck_assert_int_eq(s.outcomes[0].result, OUTCOME_OK);
+        }
+    free(read_only_file(&s, "d0.test"));
+    free(read_only_file(&s, "d69.test"));
+    setup_clear(&s);
+}
+END_TEST
+
 START_TEST(no_directory_to_be_in)
 {
     struct setup s;
@@ -374,6 +558,11 @@ int main(void)
     tcase_add_test(t, content_in_memory);
     tcase_add_test(t, a_copy_that_is_there_is_not_delivered_twice);
     tcase_add_test(t, a_fifo_of_that_name);
+    tcase_add_test(t, a_maildir_for_each_domain);
+    tcase_add_test(t, a_file_for_each_sender);
+    tcase_add_test(t, so_many_directories_in_an_attempt);
+    tcase_add_test(t, a_fault_in_one_of_the_maildirs);
+    tcase_add_test(t, many_maildirs_in_turn);
     tcase_add_test(t, no_directory_to_be_in);
     tcase_add_test(t, a_file_in_the_way);
     tcase_add_test(t, no_room);
