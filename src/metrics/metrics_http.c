@@ -4,6 +4,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/process.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -70,13 +71,19 @@ static void remove_connection(struct metrics_http_socket *s, const struct MHD_Co
 static void on_connection(void *cls, struct MHD_Connection *c, void **socket_state,
                           enum MHD_ConnectionNotificationCode code)
 {
+    struct metrics_http_socket *s = cls;
+
     (void)socket_state;
+    /* Mail comes first, however many clients connect. */
+    if (!s->is_low)
+        process_lower_priority();
+    s->is_low = true;
     switch (code) {
     case MHD_CONNECTION_NOTIFY_STARTED:
-        add_connection(cls, c);
+        add_connection(s, c);
         return;
     case MHD_CONNECTION_NOTIFY_CLOSED:
-        remove_connection(cls, c);
+        remove_connection(s, c);
         return;
     }
 }

@@ -26,6 +26,7 @@ struct metrics_http_socket {
     struct MHD_Daemon *daemon;
     char unix_path[108]; /* "" for inet */
     bool is_loopback;    /* inet: only this machine reaches it */
+    bool is_low;         /* the socket's own thread has a low priority */
     /* The open connections, oldest first; only the socket's own thread uses them. */
     const struct MHD_Connection *connections[METRICS_HTTP_CONNECTIONS_MAX];
     int fds[METRICS_HTTP_CONNECTIONS_MAX];
