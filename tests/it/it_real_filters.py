@@ -67,6 +67,7 @@ def test_each_recipient_has_its_filter(r):
     guide = rig.Guide(r)
     mailbox = rig.Sink(r, "mailbox")
     guide.fresh(mailbox, {})
+    guide.run("postfix start")
     Syslog(r)
     guide.follow("filters.md")
     for name in PORTS:
