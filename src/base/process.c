@@ -9,13 +9,10 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
-
-#define LOW_PRIORITY 10 /* nice(2): about a tenth of the time that another thread gets */
 
 static struct flock whole_file(void)
 {
@@ -96,13 +93,6 @@ pid_t process_lock_owner(const char *path, struct err *err)
     pid_t owner = lock_holder(fd, path, err);
     close(fd);
     return owner;
-}
-
-void process_lower_priority(void)
-{
-    /* In Linux the value belongs to the thread, and to those that it starts. */
-    if (getpriority(PRIO_PROCESS, 0) < LOW_PRIORITY)
-        (void)setpriority(PRIO_PROCESS, 0, LOW_PRIORITY);
 }
 
 void process_return_memory(void)

@@ -35,10 +35,6 @@ pid_t process_lock_owner(const char *path, struct err *err)
  * another scheduling policy. */
 void process_prefer_batch(void);
 
-/* Lower the priority of the calling thread to 10 (nice(2)), so that it gets processor time after
- * the others when there is little. No effect where it is not allowed. */
-void process_lower_priority(void);
-
 /* Have large blocks of memory returned to the system as soon as they are freed, because tables are
  * replaced while mail flows. Also allow fewer arenas (mallopt(3)) than the default. */
 void process_return_memory(void);

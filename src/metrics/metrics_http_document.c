@@ -2,7 +2,6 @@
 #include "metrics/metrics_http_private.h"
 
 #include "base/clock.h"
-#include "base/process.h"
 
 #include <string.h>
 #include <time.h>
@@ -35,7 +34,6 @@ static void *documents_main(void *arg)
     struct metrics_http *h = arg;
     const struct metrics_http_site *site = h->o.site;
 
-    process_lower_priority();
     pthread_mutex_lock(&h->lock);
     while (!h->is_stopping) {
         struct metrics_http_job *job = next_job(h);

@@ -26,12 +26,12 @@ struct metrics_http_socket {
     struct MHD_Daemon *daemon;
     char unix_path[108]; /* "" for inet */
     bool is_loopback;    /* inet: only this machine reaches it */
-    bool is_low;         /* the socket's own thread has a low priority */
     /* The open connections, oldest first; only the socket's own thread uses them. */
     const struct MHD_Connection *connections[METRICS_HTTP_CONNECTIONS_MAX];
     int fds[METRICS_HTTP_CONNECTIONS_MAX];
     bool are_waiting[METRICS_HTTP_CONNECTIONS_MAX]; /* suspended: a document is being made */
     size_t count;
+    int64_t closed_ms; /* clock_now_ms() when a connection was closed for another; 0: never */
 };
 
 /* A request for a document. It belongs to its connection, which is suspended until the document is

@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/process.h"
 #include "queue/queue_count.h"
 
 #include <stdlib.h>
@@ -96,7 +95,6 @@ static void *sampler_main(void *arg)
     struct db_queue *q = arg;
     struct queue_sampler *s = q->sampler;
 
-    process_lower_priority();
     pthread_mutex_lock(&s->lock);
     while (!s->is_stopping) {
         if (s->is_wanted)
