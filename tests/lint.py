@@ -125,6 +125,28 @@ def check_names(top):
                     yield path, before.count("\n") + 1, f"{match.group(1)}() does not exist"
 
 
+VERSIONS = (  # where the version is written, with its pattern
+    ("configure.ac", r"AC_INIT\(\[splitmilter\], \[([\d.]+)\]\)"), ("debian/changelog", r"splitmilter \(([\d.]+)\)"), ("packaging/rpm/splitmilter.spec", r"Version: +([\d.]+)"),
+    ("docs/operations.md", r"splitmilter_([\d.]+)_amd64\.deb"), ("docs/scaling.md", r"splitmilter_([\d.]+)_amd64\.deb"),
+)
+
+
+def check_versions(top):
+    """Yield (path, line, text) for each version that is not that of configure.ac; a pattern that matches nothing is a fault, too."""
+    expected = None
+    for path, pattern in VERSIONS:
+        text = read(top, path)
+        matches = list(re.finditer(pattern, text))
+        if path == "debian/changelog":
+            matches = matches[:1]
+        if not matches:
+            yield path, 1, f"no version is found: {pattern}"
+        for match in matches:
+            expected = expected or match.group(1)
+            if match.group(1) != expected:
+                yield path, text.count("\n", 0, match.start()) + 1, f"version {match.group(1)}, but configure.ac has {expected}"
+
+
 def main():
     top = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
     wrong = 0
@@ -137,7 +159,7 @@ def main():
             for number, text in check(path, lines):
                 print(f"{path}:{number}: {text}")
                 wrong += 1
-    for path, number, text in check_names(top):
+    for path, number, text in [*check_names(top), *check_versions(top)]:
         print(f"{path}:{number}: {text}")
         wrong += 1
     return 1 if wrong else 0

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "metrics/metrics_http_private.h"
 
+#include "base/clock.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -9,17 +10,33 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BACKLOG 64
 #define UNIX_MODE 0666 /* the mode of the directory decides which users may connect */
 #define CONNECTION_MEMORY 8192
 #define SILENCE_MAX_S 10U
+#define CLOSE_MIN_MS 10 /* between two connections that are closed for others */
+
+/* Wait until the last connection that was closed for another is CLOSE_MIN_MS ago. The socket's
+ * thread does nothing meanwhile, so many clients that connect again and again take little of the
+ * processors; others wait in the backlog. */
+static void pace(struct metrics_http_socket *s)
+{
+    int64_t wait_ms = s->closed_ms + CLOSE_MIN_MS - clock_now_ms();
+    const struct timespec wait = {.tv_nsec = wait_ms * 1000000};
+
+    if (s->closed_ms != 0 && wait_ms > 0)
+        (void)nanosleep(&wait, NULL);
+    s->closed_ms = clock_now_ms();
+}
 
 /* Close the oldest connection. One that waits for a document is left alone: libmicrohttpd does not
  * look at it meanwhile, so its place would not become free. Few can wait (WAITING_MAX). */
-static void close_oldest(const struct metrics_http_socket *s)
+static void close_oldest(struct metrics_http_socket *s)
 {
+    pace(s);
     for (size_t i = 0; i < s->count; i++) {
         if (s->are_waiting[i])
             continue;

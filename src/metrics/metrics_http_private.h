@@ -31,6 +31,7 @@ struct metrics_http_socket {
     int fds[METRICS_HTTP_CONNECTIONS_MAX];
     bool are_waiting[METRICS_HTTP_CONNECTIONS_MAX]; /* suspended: a document is being made */
     size_t count;
+    int64_t closed_ms; /* clock_now_ms() when a connection was closed for another; 0: never */
 };
 
 /* A request for a document. It belongs to its connection, which is suspended until the document is

@@ -15,7 +15,7 @@
 
 #define READ_MAX_MS 5000       /* for one document */
 #define ALLOWANCE_MAX_MS 10000 /* for all documents at once */
-#define ALLOWANCE_SHARE 20     /* the 20th part of the time is added to the allowance */
+#define ALLOWANCE_SHARE 33     /* the 33rd part of the time is added to the allowance */
 #define STATUS_AGE_MAX_MS 1000 /* or as long as ALLOWANCE_SHARE wants */
 #define SAMPLE_MS 1000
 

@@ -5,7 +5,7 @@
  * change nothing.
  *
  * Their cost is limited. A document is read for at most 5 seconds and has at most about 2 MB. All
- * reading together gets 5 % of the time, after up to 10 seconds at once. So a client that asks
+ * reading together gets 3 % of the time, after up to 10 seconds at once. So a client that asks
  * again and again slows the queue down by no more than that. The status is made once a second at
  * most, and less often if it takes long: then it says of what time it is.
  *

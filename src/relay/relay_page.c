@@ -404,6 +404,8 @@ void relay_page_reload(struct relay_page *p, const struct config *config)
         log_warning("%s", err.text);
         return;
     }
+    if (next == NULL) /* there are passwords, so never */
+        return;
     metrics_http_set_access(p->http, next);
     http_access_free(p->access);
     p->access = next;

@@ -32,6 +32,11 @@ GOOD = {
     "src/net/tls.c": '#include "net/tls_private.h"\n\nint a(void)\n{\n' + "    x();\n" * 60 + "}\n",
     "src/ctl/setup/steps.h": '#include "ctl/ctl.h"\n',
     "docs/a.md": "err_a() ends in pg_ls_waldir().\n",
+    "configure.ac": "AC_INIT([splitmilter], [1.2])\n",
+    "debian/changelog": "splitmilter (1.2) unstable\n\nsplitmilter (1.1) unstable\n",
+    "packaging/rpm/splitmilter.spec": "Version:   1.2\n",
+    "docs/operations.md": "splitmilter_1.2_amd64.deb\n",
+    "docs/scaling.md": "splitmilter_1.2_amd64.deb\n",
     "milter/main.c": '#include "callbacks.h"\n#include "net/tls.h"\n#include <libmilter/mfapi.h>\n',
 }
 
@@ -54,6 +59,9 @@ def test_each_rule(r):
         ("src/base/log.c", "\n" * 451, "src/base/log.c:451: 451 lines"),
         ("src/base/log.c", "int a(void)\n{\n" + "    x();\n" * 61 + "}\n", "src/base/log.c:2: a function of 61 lines"),
         ("src/base/log.h", "/* One. */\nint a(void);\n\nint b(void);\n", "src/base/log.h:4: a function without a comment"),
+        ("docs/scaling.md", "splitmilter_1.2_amd64.deb\nsplitmilter_1.3_amd64.deb\n", "docs/scaling.md:2: version 1.3, but configure.ac has 1.2"),
+        ("debian/changelog", "splitmilter (1.1) unstable\n", "debian/changelog:1: version 1.1"),
+        ("debian/changelog", "", "debian/changelog:1: no version is found"),
         ("docs/b.md", "One.\nSee err_c().\n", "docs/b.md:2: err_c() does not exist"),
         ("src/base/log.c", "/* One. */\n\n/* As\n * err_c(). */\n", "src/base/log.c:4: err_c() does not exist"),
     ):

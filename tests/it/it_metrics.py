@@ -474,6 +474,22 @@ def test_abuse(r):
     assert not accepts(("127.0.0.1", port))
 
 
+def test_many_connections_take_little_time(r):
+    """When all places are taken, at most 100 connections a second are closed for others, and the latest one is served."""
+    _, page, _ = start_milter(r)
+    silent = []
+    begin = None
+    for number in range(31 + 50):  # of 32 places the last one is kept free
+        silent.append(socket.create_connection(("127.0.0.1", page.port), timeout=60 * rig.TIME_FACTOR))
+        if number >= 31:
+            assert silent[number - 31].recv(1) == b""
+            begin = begin or time.monotonic()
+    assert time.monotonic() - begin >= 0.45, "the connections were closed faster than one in 10 ms"
+    assert get(page.port, "/healthz")[0] == 200
+    for s in silent:
+        s.close()
+
+
 def test_off_by_default(r):
     """Without the option metrics no port is opened."""
     values = {"socket": r.path("m.sock"), "port": 1, "nobody": r.path("nobody"), "on_failure": "accept"}

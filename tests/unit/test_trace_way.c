@@ -494,13 +494,14 @@ static void write_way(const struct trace_way *w, struct buf *out)
     size_t written = 0;
 
     buf_addf(out, "%s:", w->recipient);
-    for (size_t i = 0; i < 2 * w->end_count; i++) { /* the mail first, then the copies */
-        const struct trace_end *e = &w->ends[i % w->end_count];
-        if (e->is_copy == (i >= w->end_count))
-            buf_addf(out, "%s %s%s%s %s %s", written++ == 0 ? "" : ";",
-                     e->is_copy ? "copy" : "mail", e->name[0] == '\0' ? "" : " ", e->name,
-                     state_name(e->state), e->why);
-    }
+    for (int copy = 0; copy < 2; copy++) /* the mail first, then the copies */
+        for (size_t i = 0; i < w->end_count; i++) {
+            const struct trace_end *e = &w->ends[i];
+            if (e->is_copy == (copy == 1))
+                buf_addf(out, "%s %s%s%s %s %s", written++ == 0 ? "" : ";",
+                         e->is_copy ? "copy" : "mail", e->name[0] == '\0' ? "" : " ", e->name,
+                         state_name(e->state), e->why);
+        }
     buf_addc(out, '\n');
     for (size_t i = 0; i < w->missing_count; i++)
         buf_addf(out, "missing: %s\n", w->missing[i]);
