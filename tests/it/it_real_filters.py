@@ -192,7 +192,6 @@ def test_each_recipient_has_its_filter(r):
     guide = rig.Guide(r)
     mailbox = rig.Sink(r, "mailbox")
     guide.fresh(mailbox, {})
-    guide.run("postfix start")
     Syslog(r)
     guide.run("postfix start")
     guide.follow("filters.md")
