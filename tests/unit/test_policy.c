@@ -302,6 +302,8 @@ static const struct {
     {"ORCPT of a client that wants no copies in the archive", BEHIND,
      "<c@z.test> ORCPT=rfc822;b@x.test",
      "+c@z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=rfc822;b@x.test\n"},
+    {"ORCPT of a client that wants copies of the mail to another", BEHIND,
+     "<d@z.test> ORCPT=rfc822;a@x.test", ""},
     {"an ORCPT that is no address", BEHIND, "<c@z.test> ORCPT=x400;a@x.test",
      "+c@z.test.newmail.copy.split.invalid NOTIFY=NEVER ORCPT=x400;a@x.test\n"},
     {"behind a filter that drops ORCPT", BEHIND, "<c@z.test>",
