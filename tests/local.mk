@@ -467,6 +467,10 @@ UNIT_TESTS += %D%/unit/test_http_guard
 %C%_unit_test_http_guard_SOURCES = %D%/unit/test_http_guard.c
 %C%_unit_test_http_guard_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_header_condition
+%C%_unit_test_header_condition_SOURCES = %D%/unit/test_header_condition.c
+%C%_unit_test_header_condition_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_http_access
 %C%_unit_test_http_access_SOURCES = %D%/unit/test_http_access.c
 %C%_unit_test_http_access_LDADD = $(UNIT_LIBS)

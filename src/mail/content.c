@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/ascii.h"
+#include "mail/header_condition.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,12 @@ struct content {
     char line[FIELD_MAX]; /* start of a header line that is not complete yet */
     char field[FIELD_MAX];
     char *message_id; /* NULL until there is one */
+    struct content_watch *watches;
+    size_t watch_count;
+    /* The present header field, if conditions are about it. */
+    char watched_name[HEADER_CONDITION_MAX];
+    size_t watched_name_len; /* 0: no condition is about the field */
+    struct header_value watched_value;
 };
 
 struct content *content_new(const char *hostname)
@@ -65,7 +72,14 @@ void content_free(struct content *c)
     for (size_t i = 0; i < c->destination_count; i++)
         free(c->destinations[i]);
     free(c->message_id);
+    buf_clear(&c->watched_value.text);
     free(c);
+}
+
+void content_watch(struct content *c, struct content_watch *watches, size_t count)
+{
+    c->watches = watches;
+    c->watch_count = count;
 }
 
 static void remember(struct content *c, const char *destination, size_t len)
@@ -141,9 +155,49 @@ static void end_message_id_field(struct content *c)
     log_sanitize(c->message_id);
 }
 
+/* Find the first condition of a watch that is about fields of this name, and that the value meets.
+ * value NULL: any value. NULL: there is none, or the watch has found one already. */
+static const char *find_condition(const struct content_watch *w, const char *name, size_t name_len,
+                                  const struct header_value *value)
+{
+    for (size_t i = 0; i < w->conditions->count && w->met == NULL; i++) {
+        const char *condition = w->conditions->items[i];
+        if (header_condition_has_name(condition, name, name_len) &&
+            (value == NULL || header_condition_is_met(condition, value)))
+            return condition;
+    }
+    return NULL;
+}
+
+static void end_watched_field(struct content *c)
+{
+    for (size_t i = 0; i < c->watch_count && c->watched_name_len > 0; i++) {
+        const char *met =
+            find_condition(&c->watches[i], c->watched_name, c->watched_name_len, &c->watched_value);
+        if (met != NULL)
+            c->watches[i].met = met;
+    }
+    c->watched_name_len = 0;
+}
+
+/* Collect the value of a field if conditions are about it. body: the value in the first line. */
+static void begin_watched_field(struct content *c, const char *name, size_t name_len,
+                                const char *body, size_t len, bool is_cut)
+{
+    for (size_t i = 0; i < c->watch_count && c->watched_name_len == 0; i++) {
+        if (find_condition(&c->watches[i], name, name_len, NULL) == NULL)
+            continue;
+        memcpy(c->watched_name, name, name_len); /* it is in a condition, so there is room */
+        c->watched_name_len = name_len;
+        header_value_reset(&c->watched_value);
+        header_value_add(&c->watched_value, body, len, is_cut);
+    }
+}
+
 /* Evaluate the field that was collected, which is complete. */
 static void end_field(struct content *c)
 {
+    end_watched_field(c);
     switch (c->field_kind) {
     case FIELD_COPY:
         end_copy_field(c);
@@ -199,6 +253,7 @@ static bool name_is(const char *line, size_t name_len, const char *name)
 /* Take one line of the header, with its line end. A line that is too long is cut. */
 static void header_line(struct content *c, const char *line, size_t len)
 {
+    const bool is_cut = len == 0 || line[len - 1] != '\n';
     const char *body;
 
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
@@ -206,13 +261,18 @@ static void header_line(struct content *c, const char *line, size_t len)
     if (len > 0 && is_blank(line[0])) {
         if (c->field_kind != FIELD_OTHER)
             extend_field(c, line, len);
+        if (c->watched_name_len > 0)
+            header_value_add(&c->watched_value, line, len, is_cut);
         return;
     }
     end_field(c);
     size_t name_len = field_name(line, len, &body);
     if (name_len == 0) {
         c->is_header = false;
-    } else if (name_is(line, name_len, "Received")) {
+        return;
+    }
+    begin_watched_field(c, line, name_len, body, len - (size_t)(body - line), is_cut);
+    if (name_is(line, name_len, "Received")) {
         c->hops++;
     } else if (name_is(line, name_len, "X-Split-Copy")) {
         begin_field(c, FIELD_COPY, body, len - (size_t)(body - line));

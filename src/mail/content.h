@@ -2,13 +2,14 @@
 /*
  * content: a state machine over the bytes of a content that is received. It finds the end (CRLF .
  * CRLF and nothing else), removes the stuffed dots, reports a bare LF (smuggling), and searches the
- * header for loops and for the Message-ID without storing the header. Pure functions; one object
- * per message.
+ * header for loops, for the Message-ID and for fields that meet conditions, without storing the
+ * header. Pure functions; one object per message.
  */
 #ifndef SPLIT_CONTENT_H
 #define SPLIT_CONTENT_H
 
 #include "base/buf.h"
+#include "base/string_list.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +25,18 @@ struct content;
 struct content *content_new(const char *hostname)
     __attribute__((nonnull, returns_nonnull, warn_unused_result));
 void content_free(struct content *c);
+
+/* Conditions, and what was found. */
+struct content_watch {
+    const struct string_list *conditions; /* header_condition.h; borrowed */
+    const char *met; /* the condition that a field met first, one of the list; NULL: none yet */
+};
+
+/* Compare each field of the header with the conditions. `watches` is borrowed until content_free(),
+ * and its results are final when the content is complete. Called before the first content_feed().
+ */
+void content_watch(struct content *c, struct content_watch *watches, size_t count)
+    __attribute__((nonnull(1)));
 
 /*
  * Take bytes as the client sent them. The content without stuffed dots is appended to out. Returns

@@ -2,7 +2,9 @@
 /*
  * Content of any bytes, in pieces of any size. The result is the same as that of a plain parser
  * that reads byte by byte as RFC 5321 4.5.2 says. The Message-ID does not depend on the pieces, is
- * printable, and is in the content. The first byte of the input sets the sizes of the pieces.
+ * printable, and is in the content. The conditions that the header meets do not depend on the
+ * pieces either, and there is a line with the name of the field. The first byte of the input sets
+ * the sizes of the pieces.
  */
 #include "mail/content.h"
 
@@ -10,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,12 +46,24 @@ static void reference(const char *data, size_t len, struct expected *x)
     x->used = len;
 }
 
-/* Feed it in pieces of `step` bytes. */
-static struct content *feed(const char *data, size_t len, size_t step, struct buf *out,
+static char flag[] = "X: YES", begin[] = "X: y*", middle[] = "y: *a*b c*", any[] = "Message-ID: *";
+static char *conditions[] = {flag, begin, middle, any};
+enum { CONDITIONS = sizeof conditions / sizeof conditions[0] };
+
+/* Feed it in pieces of `step` bytes. watches: one for each condition. */
+static struct content *feed(const char *data, size_t len, size_t step,
+                            struct content_watch watches[CONDITIONS], struct buf *out,
                             size_t *used_out)
 {
+    static struct string_list lists[CONDITIONS];
     struct content *c = content_new("h");
     size_t used = 0;
+
+    for (size_t i = 0; i < CONDITIONS; i++) {
+        lists[i] = (struct string_list){.items = &conditions[i], .count = 1};
+        watches[i] = (struct content_watch){.conditions = &lists[i]};
+    }
+    content_watch(c, watches, CONDITIONS);
 
     while (used < len && !content_is_complete(c)) {
         size_t n = len - used < step ? len - used : step;
@@ -77,8 +92,27 @@ static void check_message_id(const char *id, const struct buf *content)
     }
 }
 
+static void check_conditions(const struct content_watch *a, const struct content_watch *b,
+                             const struct buf *content)
+{
+    for (size_t i = 0; i < CONDITIONS; i++) {
+        size_t name = strcspn(conditions[i], ":");
+        bool is_there = false;
+        if (a[i].met != b[i].met || (a[i].met != NULL && a[i].met != conditions[i]))
+            abort();
+        for (size_t at = 0; a[i].met != NULL && at + name < content->len; at++)
+            is_there |= (at == 0 || content->data[at - 1] == '\n') &&
+                        strncasecmp(content->data + at, conditions[i], name) == 0;
+        if (is_there != (a[i].met != NULL))
+            abort();
+    }
+    if (a[0].met != NULL && a[1].met == NULL) /* what "YES" meets, "y*" meets as well */
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
+    struct content_watch watches[CONDITIONS], other_watches[CONDITIONS];
     struct expected x = {0};
     struct buf out = {0}, other_out = {0};
     size_t used, other_used;
@@ -88,8 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     const char *data = (const char *)input + 1;
     size_t len = size - 1, step = input[0] == 0 ? len : input[0];
     reference(data, len, &x);
-    struct content *c = feed(data, len, step, &out, &used);
-    struct content *other = feed(data, len, 1, &other_out, &other_used);
+    struct content *c = feed(data, len, step, watches, &out, &used);
+    struct content *other = feed(data, len, 1, other_watches, &other_out, &other_used);
     if (used != x.used || content_is_complete(c) != x.is_complete ||
         content_has_bare_lf(c) != x.has_bare_lf || out.len != x.out.len ||
         (out.len > 0 && memcmp(out.data, x.out.data, out.len) != 0))
@@ -99,6 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     if (content_is_complete(c) && strcmp(content_message_id(c), content_message_id(other)) != 0)
         abort();
     check_message_id(content_message_id(c), &out);
+    if (content_is_complete(c))
+        check_conditions(watches, other_watches, &out);
     content_free(c);
     content_free(other);
     buf_clear(&out);

@@ -12,12 +12,15 @@ struct result {
 };
 
 /* Feed data in pieces that end at the cuts. Each piece must be used whole, unless the content ends
- * in it. */
-static struct content *feed(const char *data, size_t len, const size_t *cuts, size_t cut_count,
-                            struct result *r)
+ * in it. watches: may be NULL. */
+static struct content *feed_watched(const char *data, size_t len, const size_t *cuts,
+                                    size_t cut_count, struct content_watch *watches,
+                                    size_t watch_count, struct result *r)
 {
     struct content *c = content_new("relay.example");
     size_t at = 0;
+
+    content_watch(c, watches, watch_count);
 
     buf_reset(&r->out);
     r->used = 0;
@@ -34,6 +37,12 @@ static struct content *feed(const char *data, size_t len, const size_t *cuts, si
     r->is_complete = content_is_complete(c);
     r->has_bare_lf = content_has_bare_lf(c);
     return c;
+}
+
+static struct content *feed(const char *data, size_t len, const size_t *cuts, size_t cut_count,
+                            struct result *r)
+{
+    return feed_watched(data, len, cuts, cut_count, NULL, 0, r);
 }
 
 #define BARE 1
@@ -246,6 +255,108 @@ START_TEST(test_long_message_id)
 }
 END_TEST
 
+/* --- conditions --- */
+
+static char spam_yes[] = "X-Spam-Flag: YES", spam_status[] = "x-spam-status: Yes, *",
+            id_of_list[] = "Message-ID: *@list.test>", is_received[] = "Received: *",
+            our_copy[] = "X-Split-Copy: *host=relay.example";
+static char *spam_items[] = {spam_yes, spam_status};
+static char *other_items[] = {id_of_list, is_received, our_copy};
+static const struct string_list lists[] = {
+    {.items = spam_items, .count = 2}, {.count = 0}, {.items = other_items, .count = 3}};
+
+/* A header, and the conditions of the first and the last list that it meets. */
+static const struct {
+    const char *text;
+    size_t len;
+    const char *first, *last;
+} watch_cases[] = {
+    {LITERAL("X-Spam-Flag: YES\r\n\r\nx\r\n"), spam_yes, NULL},
+    {LITERAL("To: x\r\nx-spam-FLAG:yes\r\nSubject: x\r\n\r\n"), spam_yes, NULL},
+    {LITERAL("X-Spam-Flag : \t YES \t \r\n"), spam_yes, NULL},
+    {LITERAL("X-Spam-Flag:\r\n\tYES\r\n\r\n"), spam_yes, NULL},
+    {LITERAL("X-Spam-Flag:\r\n \r\n YES\r\n \r\n\r\n"), spam_yes, NULL},
+    {LITERAL("X-Spam-Flag: YES"), spam_yes, NULL},
+    {LITERAL("X-Spam-Flag: NO\r\nX-Spam-Flag: YES\r\nX-Spam-Flag: NO\r\n\r\n"), spam_yes, NULL},
+    {LITERAL("X-Spam-Status: Yes,\r\n\tscore=9\r\nX-Spam-Flag: YES\r\n"), spam_status, NULL},
+    {LITERAL("X-Spam-Flag: YES, very\r\n\r\n"), NULL, NULL},
+    {LITERAL("X-Spam-Flag: YES\r\n very\r\n\r\n"), NULL, NULL},
+    {LITERAL("X-Spam-Flag: Y\r\n ES\r\n\r\n"), NULL, NULL},
+    {LITERAL("X-Spam-Flag: Y\0ES\r\nX-Spam-Flag: YES\0\r\n\r\n"), NULL, NULL},
+    {LITERAL("X-Spam-Flag: YES\r\0\r\nX-Spam-Flag\0: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL("X-Spam-Flags: YES\r\nX-Spam: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL("Subject: x\r\n X-Spam-Flag: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL(" X-Spam-Flag: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL("\r\nX-Spam-Flag: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL("no field\r\nX-Spam-Flag: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL(": x\r\nX-Spam-Flag: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL("X-Spam-Flag\r\n: YES\r\n\r\n"), NULL, NULL},
+    {LITERAL("..\r\nX-Spam-Flag: YES\r\n"), NULL, NULL},
+    {LITERAL(""), NULL, NULL},
+    /* fields that are collected for other purposes, too */
+    {LITERAL("Message-ID: <a@list.test>\r\nX-Spam-Flag: YES\r\n\r\n"), spam_yes, id_of_list},
+    {LITERAL("Message-ID: <a@x>\r\nMessage-ID: <b@LIST.test>\r\n\r\n"), NULL, id_of_list},
+    {LITERAL("Received:\r\n\r\n"), NULL, is_received},
+    {LITERAL("X-Split-Copy: destination=a;\r\n host=relay.example\r\n\r\n"), NULL, our_copy},
+};
+
+START_TEST(test_conditions)
+{
+    struct result r = {0};
+    struct buf wire = {0};
+
+    buf_add(&wire, watch_cases[_i].text, watch_cases[_i].len);
+    if (wire.len > 0 && wire.data[wire.len - 1] != '\n')
+        buf_adds(&wire, "\r\n");
+    buf_adds(&wire, ".\r\n");
+    for (size_t cut = 0; cut <= wire.len; cut++) {
+        struct content_watch watches[] = {{&lists[0], NULL}, {&lists[1], NULL}, {&lists[2], NULL}};
+        content_free(feed_watched(wire.data, wire.len, &cut, 1, watches, 3, &r));
+        ck_assert(r.is_complete);
+        ck_assert_ptr_eq(watches[0].met, watch_cases[_i].first);
+        ck_assert_ptr_null(watches[1].met);
+        ck_assert_ptr_eq(watches[2].met, watch_cases[_i].last);
+    }
+    buf_clear(&wire);
+    buf_clear(&r.out);
+}
+END_TEST
+
+/* A value whose line, or which as a whole, is longer than what is compared; lines of any length
+ * before it; a header without end. */
+START_TEST(test_conditions_of_long_fields)
+{
+    const bool has_long_line = _i % 2 == 1, is_at_end = _i / 2 == 1;
+    struct buf wire = {0};
+    struct result r = {0};
+
+    buf_adds(&wire, "X-Long: ");
+    for (int i = 0; i < 100000; i++)
+        buf_addc(&wire, 'x');
+    buf_adds(&wire, "\r\nX-Spam-Status: ");
+    if (!is_at_end)
+        buf_adds(&wire, "Yes, ");
+    for (int i = 0; i < 3000; i++)
+        buf_adds(&wire, has_long_line ? "y " : "y\r\n ");
+    buf_adds(&wire, is_at_end ? "Yes, \r\n" : "\r\n");
+    for (int i = 0; i < 20000; i++)
+        buf_adds(&wire, "X-Spam-Flag: NO\r\n");
+    buf_adds(&wire, "X-Spam-Flag: YES");
+    for (int i = 0; i < 3000; i++)
+        buf_adds(&wire, has_long_line ? " " : "\r\n ");
+    buf_adds(&wire, "\r\n.\r\n");
+    for (size_t cut = 100000; cut < 100200; cut += 7) {
+        struct content_watch watch = {&lists[0], NULL};
+        content_free(feed_watched(wire.data, wire.len, &cut, 1, &watch, 1, &r));
+        ck_assert(r.is_complete);
+        /* The blanks behind YES are in a line that is cut: what is behind them is not known. */
+        ck_assert_ptr_eq(watch.met, !is_at_end ? spam_status : has_long_line ? NULL : spam_yes);
+    }
+    buf_clear(&wire);
+    buf_clear(&r.out);
+}
+END_TEST
+
 /* A header line of any length: what follows is still seen, the body is never. */
 START_TEST(test_long_header_lines)
 {
@@ -305,6 +416,8 @@ int main(void)
     tcase_add_loop_test(tc, test_header, 0, UNIT_COUNT(header_cases));
     tcase_add_loop_test(tc, test_message_id, 0, UNIT_COUNT(message_id_cases));
     tcase_add_loop_test(tc, test_long_message_id, 0, UNIT_COUNT(long_message_ids));
+    tcase_add_loop_test(tc, test_conditions, 0, UNIT_COUNT(watch_cases));
+    tcase_add_loop_test(tc, test_conditions_of_long_fields, 0, 4);
     tcase_add_test(tc, test_long_header_lines);
     tcase_add_test(tc, test_more_copies_than_can_be_remembered);
     return unit_run("content", tc);
