@@ -161,6 +161,9 @@ struct config_destination {
     char *sender_address;               /* with FIXED and TEMPLATE */
     struct string_list direction;       /* of mail that is copied here: names of directions */
     enum config_format format;
+    struct string_list unless_header; /* a message with a field that meets one of these conditions
+                                         (mail/header_condition.h) is not copied */
+    uint64_t max_size_bytes;          /* a larger message is not copied; 0: no limit */
     bool xforward,
         xclient;        /* pass the client's attributes to the server, if that offers the command */
     char *journal_from; /* From of journal reports; "": postmaster at the relay's

@@ -189,6 +189,7 @@ void config_destination_clear(struct config_destination *d)
     free(d->sender_address);
     free(d->journal_from);
     string_list_clear(&d->direction);
+    string_list_clear(&d->unless_header);
     config_tls_clear(&d->tls);
     config_auth_clear(&d->auth);
 }

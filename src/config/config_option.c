@@ -280,6 +280,7 @@ static int store(const struct config_option *o, void *base, const char *text, st
     case CONFIG_OPT_HOSTNAMES:
     case CONFIG_OPT_DOMAINS:
     case CONFIG_OPT_TRANSPORTS:
+    case CONFIG_OPT_CONDITIONS:
     case CONFIG_OPT_FINGERPRINTS:
     case CONFIG_OPT_SOCKETS:
     case CONFIG_OPT_NEXTHOPS:

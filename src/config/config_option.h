@@ -46,6 +46,7 @@ enum config_option_type {
     CONFIG_OPT_HOSTNAMES,    /* struct string_list, host names, or ".domain" */
     CONFIG_OPT_DOMAINS,      /* struct string_list, domains of addresses, or ".domain" */
     CONFIG_OPT_TRANSPORTS,   /* struct string_list, values of transport(5) */
+    CONFIG_OPT_CONDITIONS,   /* struct string_list, "NAME: VALUE" (mail/header_condition.h) */
     CONFIG_OPT_FINGERPRINTS, /* struct string_list, "AB:CD:...": SHA-256 */
     CONFIG_OPT_SOCKETS,      /* struct endpoint * */
     CONFIG_OPT_NEXTHOPS,     /* struct endpoint * */

@@ -111,6 +111,8 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "direction", WORDS, direction), 0, "inbound, outbound, internal", 1, 3, direction_words},
     {OPTION(DESTINATION, "format", WORD, format), 0, "raw", 0, 0, format_words},
     {OPTION(DESTINATION, "journal_from", MAILBOX, journal_from), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "unless_header", CONDITIONS, unless_header), 0, "", 0, 32, NULL},
+    {OPTION(DESTINATION, "max_size", SIZE, max_size_bytes), 0, "0", 0, 1ULL << 40, NULL},
     {OPTION(DESTINATION, "xforward", SWITCH, xforward), 0, "no", 0, 0, switch_words},
     {OPTION(DESTINATION, "xclient", SWITCH, xclient), 0, "no", 0, 0, switch_words},
     {OPTION(DESTINATION, "retry_min", SECONDS, retry_min_s), 0, "1m", 1, YEAR_S, NULL},

@@ -3,6 +3,7 @@
 #include "config/config_queue.h"
 #include "mail/address.h"
 #include "mail/template.h"
+#include "mail/header_condition.h"
 #include "base/buf.h"
 #include "base/casefold.h"
 #include "base/mem.h"
@@ -250,6 +251,8 @@ char *config_option_list_text(const struct config_option *o, const char *text, s
 {
     if (o->type == CONFIG_OPT_TRANSPORTS)
         return transport_text(text, err);
+    if (o->type == CONFIG_OPT_CONDITIONS)
+        return header_condition_parse(text, err);
     if (o->type == CONFIG_OPT_FINGERPRINTS)
         return fingerprint_text(text, err);
     if (o->type == CONFIG_OPT_DOMAINS)

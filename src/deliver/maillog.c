@@ -121,25 +121,31 @@ static void set_outcome_fields(const struct outcome_line *l, char conn_use[NUMBE
 
 /* --- the lines --- */
 
-static void log_dead_on_arrival(const struct queue_new_copy *copy, const struct queue_recipient *r)
+/* Log the fate of a recipient whose copy is not put into the queue, or is dead on arrival. */
+static void log_end_on_arrival(const struct queue_new_copy *copy, const struct queue_recipient *r)
 {
-    static const struct maillog_attempt none = {
-        .relay = "none", .delay = "0", .delays = "0/0/0/0", .dsn = "5.4.6"};
-    static const char rest[] = "relay=none, delay=0, delays=0/0/0/0, dsn=5.4.6";
-    const struct outcome_line line = {copy->id, r->address, "",       copy->destination,
-                                      &none,    "dead",     r->reason};
-    char service[SERVICE_SIZE], to[FIELD_SIZE], unused[NUMBER_SIZE];
+    const bool is_skipped = copy->skipped[0] != '\0';
+    const char *dsn = is_skipped ? "2.0.0" : "5.4.6", *status = is_skipped ? "skipped" : "dead";
+    const char *reason = is_skipped ? copy->skipped : r->reason;
+    const enum log_level level = is_skipped ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
+    const struct maillog_attempt none = {
+        .relay = "none", .delay = "0", .delays = "0/0/0/0", .dsn = dsn};
+    const struct outcome_line line = {copy->id, r->address, "",    copy->destination,
+                                      &none,    status,     reason};
+    static const char rest[] = "relay=none, delay=0, delays=0/0/0/0";
+    char service[SERVICE_SIZE], text[2][FIELD_SIZE], unused[NUMBER_SIZE];
     struct log_field fields[OUTCOME_FIELDS];
 
     set_outcome_fields(&line, unused, fields);
     if (!atomic_load(&is_postfix)) {
-        log_event(LOG_LEVEL_WARNING, NULL, fields, "%s: to=<%s>, dest=%s, %s, status=dead (%s)",
-                  copy->id, r->address, copy->destination, rest, r->reason);
+        log_event(level, NULL, fields, "%s: to=<%s>, dest=%s, %s, dsn=%s, status=%s (%s)", copy->id,
+                  r->address, copy->destination, rest, dsn, status, reason);
         return;
     }
-    snprintf(service, sizeof service, "%s/error", copy->destination);
-    log_event(LOG_LEVEL_WARNING, service, fields, "%s: to=<%s>, %s, status=bounced (%s)", copy->id,
-              plain_address(r->address, to), rest, r->reason);
+    snprintf(service, sizeof service, "%s/%s", copy->destination, is_skipped ? "discard" : "error");
+    log_event(level, service, fields, "%s: to=<%s>, %s, dsn=%s, status=%s (%s)", copy->id,
+              plain_address(r->address, text[0]), rest, dsn, is_skipped ? status : "bounced",
+              plain_text(reason, text[1]));
 }
 
 /* Postfix's line about sender and size. */
@@ -156,7 +162,8 @@ static void log_queue_active(const char *id, const char *destination, const char
 void maillog_taken(const struct queue_message *m, const struct queue_new_copy *copy, size_t count,
                    uint64_t size)
 {
-    const char *queue_id = m->mta_queue_id, *status = copy->is_dead ? "dead" : "queued";
+    const char *queue_id = m->mta_queue_id;
+    const char *status = copy->skipped[0] != '\0' ? "skipped" : copy->is_dead ? "dead" : "queued";
     char message_id[FIELD_SIZE], numbers[2][NUMBER_SIZE];
     const struct log_field id[] = {LOG_TEXT("copy_id", copy->id), LOG_END};
 
@@ -186,8 +193,9 @@ void maillog_taken(const struct queue_message *m, const struct queue_new_copy *c
                   copy->id, m->sender, (unsigned long long)size, count, copy->destination,
                   queue_id[0] == '\0' ? "-" : queue_id, message_id, status);
     }
-    for (size_t i = 0; i < copy->recipient_count && copy->is_dead; i++)
-        log_dead_on_arrival(copy, &copy->recipients[i]);
+    for (size_t i = 0; i < copy->recipient_count && strcmp(status, "queued") != 0; i++)
+        if (copy->recipients[i].state != QUEUE_SENT)
+            log_end_on_arrival(copy, &copy->recipients[i]);
 }
 
 void maillog_active(const struct queue_copy *c)

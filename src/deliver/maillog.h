@@ -25,9 +25,9 @@
  * initial one. */
 void maillog_set_style(const char *style) __attribute__((nonnull));
 
-/* Log that a copy was stored. count: the number of its recipients. If the copy is dead on arrival,
- * a line for each recipient follows. The caller logs a copy before it can be delivered, because
- * tools take the size from this line. */
+/* Log that a copy was taken. count: the number of its recipients. If the copy is dead on arrival,
+ * or its destination does not want it, a line for each recipient follows. The caller logs a copy
+ * before it can be delivered, because tools take the size from this line. */
 void maillog_taken(const struct queue_message *m, const struct queue_new_copy *copy, size_t count,
                    uint64_t size) __attribute__((nonnull));
 

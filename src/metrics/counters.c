@@ -25,6 +25,7 @@ static const char *const refusal_words[] = {
     "access",  "command",    "connections", "content", "destination", "fault", "loop",
     "primary", "recipients", "relay",       "size",    "space",       "other", NULL};
 static const char *const result_words[] = {"sent", "deferred", "dead", NULL};
+static const char *const condition_words[] = {"unless_header", "max_size", NULL};
 static const char *const reload_words[] = {"ok", "failed", NULL};
 
 #define COUNTER(variable, family_name, family_help)                                                \
@@ -65,6 +66,14 @@ DESTINATION_FAMILY(copies, METRICS_COUNTER, "splitrelay_copies_total",
                    "Copies that were stored for the destination.");
 DESTINATION_FAMILY(copy_bytes, METRICS_COUNTER, "splitrelay_copy_bytes_total",
                    "Size of the copies that were stored for the destination.");
+static struct metrics_family skipped = {
+    .name = "splitrelay_copies_skipped_total",
+    .help = "Copies that were not stored because of a condition of the destination.",
+    .type = METRICS_COUNTER,
+    .label = "destination",
+    .kind_label = "condition",
+    .kinds = condition_words,
+};
 static struct metrics_family to_disk = {
     .name = "splitrelay_copy_disk_seconds",
     .help = "Time from the end of a message's content until its copy is on stable storage.",
@@ -125,29 +134,13 @@ static struct metrics_family loaded = {
     .is_micro = true,
 };
 
-static struct metrics_family *const families[] = {&build,
-                                                  &clients,
-                                                  &clients_total,
-                                                  &messages,
-                                                  &bytes,
-                                                  &missing,
-                                                  &refusals,
-                                                  &copies,
-                                                  &copy_bytes,
-                                                  &to_disk,
-                                                  &outcomes,
-                                                  &to_delivery,
-                                                  &suspended,
-                                                  &suspensions,
-                                                  &in_progress,
-                                                  &connections,
-                                                  &connections_total,
-                                                  &connection_limit,
-                                                  &reloads,
-                                                  &table_reloads,
-                                                  &reload_ok,
-                                                  &loaded,
-                                                  NULL};
+static struct metrics_family *const families[] = {
+    &build,         &clients,           &clients_total,    &messages,
+    &bytes,         &missing,           &refusals,         &copies,
+    &copy_bytes,    &skipped,           &to_disk,          &outcomes,
+    &to_delivery,   &suspended,         &suspensions,      &in_progress,
+    &connections,   &connections_total, &connection_limit, &reloads,
+    &table_reloads, &reload_ok,         &loaded,           NULL};
 
 static void note_loaded(void)
 {
@@ -225,6 +218,13 @@ void counters_copy(const char *destination, uint64_t size_bytes)
 {
     metrics_add(&copies, destination, 0, 1);
     metrics_add(&copy_bytes, destination, 0, (int64_t)size_bytes);
+}
+
+void counters_skipped(const char *destination, const char *condition)
+{
+    for (unsigned i = 0; condition_words[i] != NULL; i++)
+        if (strncmp(condition, condition_words[i], strlen(condition_words[i])) == 0)
+            metrics_add(&skipped, destination, i, 1);
 }
 
 void counters_to_disk(const char *destination, int64_t us)

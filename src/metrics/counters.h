@@ -37,6 +37,10 @@ void counters_refused_by_primary(void);
 void counters_message(uint64_t size_bytes);
 void counters_copy(const char *destination, uint64_t size_bytes) __attribute__((nonnull));
 
+/* A copy was not stored, because the destination does not want the message. Counted by the option
+ * with whose name `condition` begins: "unless_header ...", "max_size ...". */
+void counters_skipped(const char *destination, const char *condition) __attribute__((nonnull));
+
 /* The time from the end of the content until a copy was on stable storage, in microseconds, without
  * the time spent waiting for the primary. */
 void counters_to_disk(const char *destination, int64_t us) __attribute__((nonnull));

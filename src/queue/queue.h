@@ -61,7 +61,11 @@ struct queue_new_copy {
     const char *destination;
     struct queue_recipient *recipients;
     size_t recipient_count;
-    bool is_dead;           /* commit it to the dead-letter queue (recipients' reason says why) */
+    bool is_dead; /* commit it to the dead-letter queue (recipients' reason says why) */
+    /* Not "": the destination does not want the message, because of this. commit does not put the
+     * copy into the queue, but only into the history. Set before put_prepare or put_commit;
+     * printable */
+    char skipped[QUEUE_REASON_SIZE];
     char id[QUEUE_ID_SIZE]; /* filled in by put_begin */
 };
 
@@ -204,9 +208,10 @@ struct queue_ops {
     enum queue_put_status (*put_prepare)(struct queue_put *p, struct err *err);
     /* Store the message. QUEUE_PUT_OK: all copies are on stable storage, and next() hands them out.
      * Recipients that are QUEUE_SENT by now are left out, and so are copies with no other
-     * recipients. Waits for the sync. stored (NULL: not called) is called after the sync and before
-     * the first copy is handed out, so its log lines precede those of the delivery. p is released,
-     * also on failure. */
+     * recipients. If all other copies are skipped, the message is not stored, but the history of
+     * these copies is on stable storage. Waits for the sync. stored (NULL: not called) is called
+     * after the sync and before the first copy is handed out, so its log lines precede those of the
+     * delivery. p is released, also on failure. */
     enum queue_put_status (*put_commit)(struct queue_put *p, void (*stored)(void *ctx), void *ctx,
                                         struct err *err);
     /* Remove what has been received of a message. p is released. */

@@ -5,9 +5,13 @@
  * put_commit is durable: its commit returns after the sync of the log (writer_commit.c,
  * db_sqlite.c). Only then is the message reported as stored.
  *
+ * A copy that its destination does not want (queue_new_copy.skipped) has a row in the history
+ * alone. It is written in the same transaction as the other copies, or in one of its own.
+ *
  * A commit that failed may have been stored all the same (db.h). So after each failure another
  * request removes the rows of the message. Until that one is committed, the copies stay reserved
- * and the file is kept.
+ * and the file is kept. Rows of the history stay: the client sends the message again, and the
+ * history then says twice that the copy was skipped.
  */
 #include "queue/queue_put_private.h"
 
@@ -68,9 +72,19 @@ static size_t count_wanted(const struct queue_new_copy *c)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < c->recipient_count; i++)
+    for (size_t i = 0; i < c->recipient_count && c->skipped[0] == '\0'; i++)
         count += c->recipients[i].state != QUEUE_SENT;
     return count;
+}
+
+/* Return true if there is a copy to be stored. */
+static bool has_wanted(const struct queue_put *p)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < p->copy_count; i++)
+        has = has || count_wanted(&p->copies[i]) > 0;
+    return has;
 }
 
 static bool is_reserved(const struct queue_new_copy *c)
@@ -103,6 +117,29 @@ static enum db_status store_prepared(const struct queue_put *p, struct db *db, b
     return DB_CONFLICT;
 }
 
+/* Write the history of the copies that are skipped. */
+static enum db_status apply_skipped(struct writer_request *r, struct db *db, struct err *err)
+{
+    const struct queue_put *p = (const struct queue_put *)r;
+    struct queue_stored message = {.message = *p->message};
+    enum db_status status = DB_OK;
+
+    message.message.size_bytes = p->size_bytes;
+    for (size_t i = 0; i < p->copy_count && status == DB_OK; i++) {
+        const struct queue_new_copy *c = &p->copies[i];
+        struct queue_ready copy = {.id = id_of(p, i),
+                                   .recipients = c->recipients,
+                                   .recipient_count = c->recipient_count,
+                                   .message = &message};
+        if (c->skipped[0] == '\0')
+            continue;
+        mem_copy_string(copy.destination, sizeof copy.destination, c->destination);
+        status = queue_write_history(p->queue, db, &copy, false, "skipped",
+                                     &(struct queue_delivery){"", c->skipped}, err);
+    }
+    return status;
+}
+
 static enum db_status apply_commit(struct writer_request *r, struct db *db, struct err *err)
 {
     const struct queue_put *p = (const struct queue_put *)r;
@@ -124,7 +161,7 @@ static enum db_status apply_commit(struct writer_request *r, struct db *db, stru
         if (status == DB_OK && is_free)
             status = queue_node_tell(p->queue, db, "copies", c->destination, 0, err);
     }
-    return status;
+    return status == DB_OK ? apply_skipped(r, db, err) : status;
 }
 
 /* --- what is left of a message that was not stored --- */
@@ -218,8 +255,10 @@ void queue_put_abort(struct queue_put *p)
 enum queue_put_status queue_put_prepare(struct queue_put *p, struct err *err)
 {
     int64_t begin_us = clock_now_us();
-    enum queue_put_status status = queue_put_complete(p, err);
 
+    if (!has_wanted(p))
+        return QUEUE_PUT_OK;
+    enum queue_put_status status = queue_put_complete(p, err);
     if (status == QUEUE_PUT_OK && !p->is_in_doubt) {
         status = queue_put_submit(p, queue_put_apply_prepare, WRITER_WRITTEN, err);
         /* After a conflict, the rows with this id belong to another message. */
@@ -265,13 +304,13 @@ static void hand_out(const struct queue_put *p)
     }
 }
 
-/* Return true if there is a copy to be stored. */
-static bool has_wanted(const struct queue_put *p)
+/* Return true if there is a copy that only the history is to have. */
+static bool has_skipped(const struct queue_put *p)
 {
     bool has = false;
 
-    for (size_t i = 0; i < p->copy_count; i++)
-        has = has || count_wanted(&p->copies[i]) > 0;
+    for (size_t i = 0; i < p->copy_count && atomic_load(&p->queue->history_s) > 0; i++)
+        has = has || p->copies[i].skipped[0] != '\0';
     return has;
 }
 
@@ -284,6 +323,8 @@ enum queue_put_status queue_put_commit(struct queue_put *p, void (*stored)(void 
 
     if (is_wanted)
         status = queue_put_complete(p, err);
+    else if (has_skipped(p))
+        status = queue_put_submit(p, apply_skipped, WRITER_DURABLE, err);
     if (!is_wanted || status != QUEUE_PUT_OK) {
         if (status == QUEUE_PUT_OK && stored != NULL)
             stored(ctx);

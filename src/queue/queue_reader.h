@@ -135,7 +135,7 @@ struct queue_event {
     time_t time;
     const char *sender, *recipients, *message_id, *mta_queue_id;
     uint64_t size_bytes;
-    const char *result; /* "sent", "deleted", "requeued" */
+    const char *result; /* "sent", "deleted", "requeued", "skipped" */
     const char *relay, *reply;
     unsigned attempts;
 };

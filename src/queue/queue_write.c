@@ -75,6 +75,8 @@ static const char *reason_of(const struct queue_ready *copy)
     return "";
 }
 
+/* With PostgreSQL another node may have removed the copy, and written its history. A copy that is
+ * skipped has never had a row. */
 enum db_status queue_write_history(struct db_queue *q, struct db *db,
                                    const struct queue_ready *copy, bool is_sent, const char *result,
                                    const struct queue_delivery *delivery, struct err *err)
@@ -107,7 +109,7 @@ enum db_status queue_write_history(struct db_queue *q, struct db *db,
                               "INSERT INTO history (copy, destination, time, sender, recipients,"
                               " message_id, mta_queue_id, size, result, relay, reply, attempts)"
                               " SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12"
-                              " WHERE EXISTS (SELECT 1 FROM copy WHERE id = $1)",
+                              " WHERE $9 = 'skipped' OR EXISTS (SELECT 1 FROM copy WHERE id = $1)",
                               values, 12, NULL, err);
     buf_clear(&recipients);
     if (status == DB_OK && ++q->history_rows % PRUNE_EVERY == 0) {

@@ -58,7 +58,7 @@ static const char *const statements[] = {
     " message_id TEXT NOT NULL,"
     " mta_queue_id TEXT NOT NULL,"
     " size {INT} NOT NULL,"
-    " result TEXT NOT NULL," /* sent | deleted | requeued */
+    " result TEXT NOT NULL," /* sent | deleted | requeued | skipped */
     " relay TEXT NOT NULL,"
     " reply TEXT NOT NULL,"
     " attempts {INT} NOT NULL)",

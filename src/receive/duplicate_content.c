@@ -42,13 +42,14 @@ static void log_without_copies(const struct duplicate *d, const char *status, co
 }
 
 /* Called when the copies cannot be stored. False: require_copies is set, and the message is refused
- * with the reply that is appended to `replies`. True: the message goes on without its copies. */
+ * with the reply that is appended to `replies`. True: the message goes on without its copies. A
+ * copy that its destination does not want is not required; it is only missing in the history. */
 static bool do_without_copies(struct duplicate *d, struct buf *replies)
 {
     struct transaction *t = d->o.transaction;
 
     transaction_drop_put(t);
-    if (d->o.listener->require_copies) {
+    if (d->o.listener->require_copies && transaction_has_wanted(t)) {
         log_without_copies(d, "refused", "refused, its copies cannot be stored");
         buf_adds(replies, "452 4.3.1 Insufficient system storage for copies\r\n");
         return false;
@@ -181,6 +182,10 @@ static void replace_replies(struct duplicate *d, struct verdict *verdicts, const
 
 static void report_missing_copies(struct duplicate *d)
 {
+    if (!transaction_has_wanted(d->o.transaction)) {
+        log_without_copies(d, "skipped", "delivered, its copies were skipped, but not recorded");
+        return;
+    }
     counters_copies_missing();
     log_without_copies(d, "without_copies", "delivered without its copies");
 }

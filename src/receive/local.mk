@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 # SMTP and LMTP as a server.
+librelay_a_SOURCES += %D%/condition.c %D%/condition.h
 librelay_a_SOURCES += %D%/content_reader.c %D%/content_reader.h
 librelay_a_SOURCES += %D%/duplicate.c %D%/duplicate.h
 librelay_a_SOURCES += %D%/duplicate_content.c

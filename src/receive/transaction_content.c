@@ -2,6 +2,7 @@
 /* The content of a transaction, from 354 to the reply. */
 #include "metrics/counters.h"
 #include "deliver/maillog.h"
+#include "receive/condition.h"
 #include "receive/transaction_private.h"
 #include "base/mem.h"
 
@@ -20,11 +21,21 @@ static void mark_dead(struct queue_new_copy *copy, const char *reason)
     }
 }
 
+/* Mark the copies that their destinations do not want. watches: one for each copy. */
+static void mark_skipped(struct transaction *t, const struct content_watch *watches, uint64_t size)
+{
+    for (size_t i = 0; i < t->copy_count; i++) {
+        struct queue_new_copy *copy = &t->copies[i];
+        (void)condition_is_wanted(config_find_destination(t->config, copy->destination),
+                                  &watches[i], size, copy->skipped, sizeof copy->skipped);
+    }
+}
+
 /*
  * Mark copies that loop, according to the header, as dead. Returns the reply if all copies loop or
- * the message has too many hops, else NULL. A sender could forge such a header field to keep mail
- * out of an archive. Therefore these copies are kept as dead letters even if the reply is a
- * refusal, after which the MTA drops them (NOTIFY=NEVER).
+ * the message has too many hops, else NULL. Copies that are skipped stay so. A sender could forge
+ * such a header field to keep mail out of an archive. Therefore these copies are kept as dead
+ * letters even if the reply is a refusal, after which the MTA drops them (NOTIFY=NEVER).
  */
 static const char *mark_loops(struct transaction *t, const struct content *content)
 {
@@ -33,6 +44,8 @@ static const char *mark_loops(struct transaction *t, const struct content *conte
 
     for (size_t i = 0; i < t->copy_count; i++) {
         struct queue_new_copy *copy = &t->copies[i];
+        if (copy->skipped[0] != '\0')
+            continue;
         if (has_hops)
             mark_dead(copy, "554 5.4.6 too many hops");
         else if (content_has_copy_for(content, copy->destination))
@@ -66,18 +79,37 @@ static void record_stored(void *ctx)
 {
     const struct stored *stored = ctx;
     const struct transaction *t = stored->t;
+    bool is_message = false;
 
-    counters_message(stored->size);
     for (size_t i = 0; i < t->copy_count; i++) {
         const struct queue_new_copy *copy = &t->copies[i];
         size_t count = count_recipients(copy);
         if (count == 0)
             continue;
         maillog_taken(&t->message, copy, count, stored->size);
+        if (copy->skipped[0] != '\0') {
+            counters_skipped(copy->destination, copy->skipped);
+            continue;
+        }
+        is_message = true;
         counters_copy(copy->destination, stored->size);
-        for (size_t k = 0; k < copy->recipient_count && copy->is_dead; k++)
+        for (size_t k = 0; k < count && copy->is_dead; k++)
             counters_outcome(copy->destination, COUNTERS_DEAD, 0);
     }
+    if (is_message)
+        counters_message(stored->size);
+}
+
+/* Make a watch for each copy, with the conditions of its destination. The caller frees the
+ * array. */
+static struct content_watch *make_watches(const struct transaction *t)
+{
+    struct content_watch *watches = mem_zalloc((t->copy_count + 1) * sizeof *watches);
+
+    for (size_t i = 0; i < t->copy_count; i++)
+        watches[i].conditions =
+            &config_find_destination(t->config, t->copies[i].destination)->unless_header;
+    return watches;
 }
 
 enum stream_status transaction_read(struct transaction *t, const struct content_source *source,
@@ -93,8 +125,10 @@ enum stream_status transaction_read(struct transaction *t, const struct content_
         .size_limit_bytes = t->config->relay.message_size_limit_bytes,
     };
     struct content *content = content_new(t->config->relay.hostname);
+    struct content_watch *watches = make_watches(t);
 
     *out = (struct transaction_content){.is_refused = true};
+    content_watch(content, watches, t->copy_count);
     enum stream_status status = content_read(content, source, &sinks, &out->found, &t->detail);
     if (status != STREAM_OK) {
         /* the caller reports the fault */
@@ -104,12 +138,23 @@ enum stream_status transaction_read(struct transaction *t, const struct content_
         transaction_refuse_size(t, out->found.size_bytes, reply);
     } else {
         out->is_refused = false;
+        mark_skipped(t, watches, out->found.size_bytes);
         out->loop = mark_loops(t, content);
         free(t->message.message_id);
         t->message.message_id = mem_strdup(content_message_id(content));
     }
     content_free(content);
+    free(watches);
     return status;
+}
+
+bool transaction_has_wanted(const struct transaction *t)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < t->copy_count; i++)
+        has = has || t->copies[i].skipped[0] == '\0';
+    return has;
 }
 
 enum queue_put_status transaction_commit(struct transaction *t, uint64_t size)
@@ -124,13 +169,19 @@ enum queue_put_status transaction_commit(struct transaction *t, uint64_t size)
 
 static void accepted_reply(const struct transaction *t, struct err *reply)
 {
-    struct buf text = {0};
+    struct buf ids = {0};
 
-    buf_adds(&text, "250 2.0.0 Ok: queued as");
-    for (size_t i = 0; i < t->copy_count && i < IDS_SHOWN_MAX; i++)
-        buf_addf(&text, " %s", t->copies[i].id);
-    err_set(reply, "%s", buf_str(&text));
-    buf_clear(&text);
+    for (size_t i = 0, shown = 0; i < t->copy_count && shown < IDS_SHOWN_MAX; i++) {
+        if (t->copies[i].skipped[0] != '\0')
+            continue;
+        buf_addf(&ids, " %s", t->copies[i].id);
+        shown++;
+    }
+    if (ids.len > 0)
+        err_set(reply, "250 2.0.0 Ok: queued as%s", buf_str(&ids));
+    else
+        err_set(reply, "250 2.0.0 Ok: no destination wants a copy");
+    buf_clear(&ids);
 }
 
 enum stream_status transaction_receive(struct transaction *t, const struct content_source *source,

@@ -21,13 +21,17 @@ struct transaction_content {
                          Copies that loop are marked dead */
 };
 
-/* Read the content into t->put (if there is one) and the primary (NULL: none), check it, and set
- * t->message.message_id. trace: header fields that the primary gets before the content. Not
- * STREAM_OK: the connection failed, all sinks were dropped. */
+/* Read the content into t->put (if there is one) and the primary (NULL: none), check it, mark the
+ * copies that their destinations do not want as skipped, and set t->message.message_id. trace:
+ * header fields that the primary gets before the content. Not STREAM_OK: the connection failed, all
+ * sinks were dropped. */
 enum stream_status transaction_read(struct transaction *t, const struct content_source *source,
                                     struct primary *primary, struct buf *trace,
                                     struct transaction_content *out, struct err *reply)
     __attribute__((nonnull(1, 2, 5, 6), warn_unused_result));
+
+/* Is there a copy that is not skipped? */
+bool transaction_has_wanted(const struct transaction *t) __attribute__((nonnull));
 
 /* Commit t->put, which is NULL afterwards. size: bytes of the content. QUEUE_PUT_OK: the copies
  * were committed, logged and counted; otherwise t->detail has the reason. */

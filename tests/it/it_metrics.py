@@ -168,6 +168,7 @@ relay {
 }
 destination archive {
     relay_to = { "$archive" }
+    unless_header = { "X-Skip: yes" }   max_size = "500k"
     retry_min = "1s"   retry_max = "2s"   connect_timeout = "5s"   command_timeout = "20s"
 }
 listener front {
@@ -335,6 +336,17 @@ def deliver(relay):
     wait_queue(relay, "queued", 0)
 
 
+def skip(relay):
+    """Send copies that the destination does not want."""
+    page, before = relay.page, relay.page.look()
+    relay.send("anna", content=b"X-Skip: yes\r\n\r\n")
+    relay.send("anna", content=b"Subject: x\r\n\r\n" + (b"x" * 98 + b"\r\n") * 6000)
+    for condition in ("unless_header", "max_size"):
+        assert page.value(label("splitrelay_copies_skipped_total", destination="archive", condition=condition)) == 1
+    for name in ("splitrelay_messages_total", "splitrelay_copies_total{destination=archive}"):
+        assert page.now[name] == before[name], name
+
+
 def go_down(relay):
     """Have a copy deferred, and the destination suspended while it is down."""
     page, sink = relay.page, relay.archive
@@ -406,6 +418,7 @@ def test_every_metric_of_splitrelay_moves(r):
     assert now["splitrelay_copies_total{destination=archive}"] == 3
     assert now["splitrelay_message_bytes_total"] == now["splitrelay_copy_bytes_total{destination=archive}"] == 3 * 17
     assert now["splitrelay_copy_disk_seconds_count{destination=archive}"] == 3
+    skip(relay)
     go_down(relay)
     refuse_everything(relay)
     put_aside(relay)

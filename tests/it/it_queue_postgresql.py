@@ -62,6 +62,10 @@ def test_restart_matrix(_r):
     assert run_script("it_restart_matrix") or ONLY
 
 
+def test_conditions(_r):
+    assert run_script("it_conditions", "test_all_copies_are_skipped", "test_conditions_are_those_of_the_arrival", "test_kill") or ONLY
+
+
 def test_kill(_r):
     assert run_script("it_kill") or ONLY
 

@@ -15,8 +15,8 @@ struct fake_queue {
     uint64_t asked_size; /* of the last has_room */
     unsigned begun, prepared, committed, aborted;
     /* What was committed: "[message-id=I ]from=S client=NAME[ADDR] helo=H proto=P ident=I
-     * flags=8u\n", for each copy "ID DEST[!] ADDRESS(ORCPT) ...\n" ("!": dead; recipients without
-     * those that are QUEUE_SENT), "content:" and the content. */
+     * flags=8u\n", for each copy "ID DEST[!][~(SKIPPED)] ADDRESS(ORCPT) ...\n" ("!": dead;
+     * recipients without those that are QUEUE_SENT), "content:" and the content. */
     struct buf text;
 };
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+#include "base/buf.h"
 #include "config/config_file.h"
 #include "config/config_option.h"
 #include "config/config_units.h"
@@ -150,6 +151,43 @@ START_TEST(destinations_are_read)
     ck_assert_int_eq(c->destinations[1].recipient, CONFIG_ADDRESS_CANONICAL);
     ck_assert_ptr_null(config_find_destination(c, "none"));
     config_free(c);
+}
+END_TEST
+
+START_TEST(conditions_are_read)
+{
+    struct config *c = load_valid(
+        "destination a { relay_to = a unless_header = { \"X-Spam-Flag:  YES\", \"b:*\" }\n"
+        "max_size = 10M }\ndestination b { relay_to = b }");
+    const struct config_destination *d = &c->destinations[0];
+
+    ck_assert_uint_eq(d->unless_header.count, 2);
+    ck_assert_str_eq(d->unless_header.items[0], "X-Spam-Flag: YES");
+    ck_assert_str_eq(d->unless_header.items[1], "b: *");
+    ck_assert_uint_eq(d->max_size_bytes, 10u << 20);
+    ck_assert_uint_eq(d[1].unless_header.count, 0);
+    ck_assert_uint_eq(d[1].max_size_bytes, 0);
+    config_free(c);
+}
+END_TEST
+
+START_TEST(there_are_up_to_32_conditions)
+{
+    struct buf text = {0};
+    struct err err;
+
+    buf_adds(&text, "destination a { relay_to = a\n unless_header = { \"a: b\"");
+    for (int i = 1; i < 32; i++)
+        buf_adds(&text, ",\n\"a: b\"");
+    size_t len = text.len;
+    buf_adds(&text, " } }");
+    config_free(load_valid(buf_str(&text)));
+    buf_truncate(&text, len);
+    buf_adds(&text, ",\n\"a: b\" } }");
+    ck_assert_ptr_null(load(buf_str(&text), &err));
+    ck_assert_msg(strstr(err.text, ":34: unless_header: too many values; allowed: 32") != NULL,
+                  "%s", err.text);
+    buf_clear(&text);
 }
 END_TEST
 
@@ -497,6 +535,15 @@ static const struct {
      3, "/var/spool/%d/{%Y} can lead into spool_directory", "elsewhere"},
     {"listener a { listen = inet:1 primary = maildir:/x }", 1, "primary: 'maildir:/x'",
      "[host]:port"},
+    {"destination a { relay_to = b\n unless_header = { \"a: b\",\n YES } }", 3,
+     "unless_header: 'YES' has no ':'", "\"NAME: VALUE\""},
+    {"destination a { relay_to = b\n unless_header = \": YES\" }", 2,
+     "unless_header: ': YES' has no name", "\"NAME: VALUE\""},
+    {"destination a { relay_to = b\n unless_header = \"X Spam: YES\" }", 2,
+     "unless_header: 'X Spam: YES' has a character before the ':'", "\"NAME: VALUE\""},
+    {"destination a { relay_to = b\n unless_header = \"X-Spam:\" }", 2,
+     "unless_header: 'X-Spam:' has no value", "\"NAME: VALUE\""},
+    {"destination a { relay_to = b\n max_size = 10MB }", 2, "max_size: '10MB'", "from 0 to 1024G"},
     {"destination a { relay_to = b\n format = mbox }", 2, "format: 'mbox'", "\"journal\""},
     {"destination a { relay_to = b\n journal_from = x }", 2, "journal_from: 'x'", "an address"},
     {"destination a { relay_to = b\n journal_from = '\xc3\xa4@b.test' }", 2,
@@ -808,6 +855,8 @@ int main(void)
     tcase_add_checked_fixture(t, make_dir, remove_dir);
     tcase_add_test(t, all_options_are_read);
     tcase_add_test(t, destinations_are_read);
+    tcase_add_test(t, conditions_are_read);
+    tcase_add_test(t, there_are_up_to_32_conditions);
     tcase_add_test(t, defaults_are_those_of_the_manual);
     tcase_add_test(t, templates_are_told_from_fixed_addresses);
     tcase_add_test(t, an_empty_file_is_a_configuration);

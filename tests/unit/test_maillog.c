@@ -110,6 +110,39 @@ START_TEST(dead_on_arrival)
 }
 END_TEST
 
+START_TEST(skipped_on_arrival)
+{
+    static char a[] = "a@b", odd_address[] = "\"c>, to=<d\"@e";
+    struct queue_message m = message_of(sender);
+    struct queue_recipient r[] = {{.address = a, .orcpt = none, .state = QUEUE_PENDING},
+                                  {.address = a, .orcpt = none, .state = QUEUE_SENT},
+                                  {.address = odd_address, .orcpt = none, .state = QUEUE_PENDING}};
+    struct queue_new_copy copy = {.destination = "archive",
+                                  .recipients = r,
+                                  .recipient_count = 3,
+                                  .skipped = "unless_header \"X: =<*\"",
+                                  .id = "ID1"};
+
+    maillog_taken(&m, &copy, 2, 5);
+    ck_assert_str_eq(logged(),
+                     "relay/smtpd: ID1: client=unknown[unknown]\n"
+                     "relay/cleanup: ID1: message-id=<>\n"
+                     "relay/archive/qmgr: ID1: from=<s@x>, size=5, nrcpt=2 (queue active)\n"
+                     "relay/archive/discard: ID1: to=<a@b>, relay=none, delay=0, "
+                     "delays=0/0/0/0, dsn=2.0.0, status=skipped (unless_header \"X: ?<*\")\n"
+                     "relay/archive/discard: ID1: to=<\"c?, to=?d\"@e>, relay=none, delay=0, "
+                     "delays=0/0/0/0, dsn=2.0.0, status=skipped (unless_header \"X: ?<*\")\n");
+    maillog_set_style("splitmilter");
+    copy.recipient_count = 1;
+    maillog_taken(&m, &copy, 1, 5);
+    ck_assert_str_eq(logged(), "relay: ID1: from=<s@x>, size=5, nrcpt=1, dest=archive, queue_id=-, "
+                               "message-id=<> (skipped)\n"
+                               "relay: ID1: to=<a@b>, dest=archive, relay=none, delay=0, "
+                               "delays=0/0/0/0, dsn=2.0.0, status=skipped "
+                               "(unless_header \"X: =<*\")\n");
+}
+END_TEST
+
 /* --- attempts --- */
 
 static char plain[] = "a@b", odd[] = "\"x>, relay=z\"@y", fixed[] = "box@f", name[] = "archive";
@@ -403,6 +436,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, a_copy_that_was_taken);
     tcase_add_test(t, dead_on_arrival);
+    tcase_add_test(t, skipped_on_arrival);
     tcase_add_loop_test(t, outcomes_have_the_destination_in_the_tag, 0, UNIT_COUNT(outcomes));
     tcase_add_test(t, a_later_attempt_says_again_what_it_is_about);
     tcase_add_loop_test(t, fields_of_a_dead_copy, 0, (int)UNIT_COUNT(styles));

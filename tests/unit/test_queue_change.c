@@ -515,6 +515,74 @@ START_TEST(the_history_says_what_became_of_a_copy)
 }
 END_TEST
 
+/* Put a message of 300 kB or 1 byte with a copy for `archive`, which is skipped, and maybe another
+ * copy. */
+static void put_skipped(bool is_large, bool is_prepared, bool has_other, char id[QUEUE_ID_SIZE])
+{
+    static char content[300000];
+    struct queue_message m = queue_unit_message();
+    struct queue_recipient r[] = {queue_unit_recipient("a@b.test"),
+                                  queue_unit_recipient("c@d.test"),
+                                  queue_unit_recipient("refused@d.test")};
+    struct queue_recipient other = queue_unit_recipient("e@f.test");
+    struct queue_new_copy copies[] = {
+        {.destination = "archive", .recipients = r, .recipient_count = 3},
+        {.destination = "other", .recipients = &other, .recipient_count = 1}};
+    struct queue_put *p;
+    struct err err = {""};
+
+    ck_assert_int_eq(q->ops->put_begin(q, &m, copies, has_other ? 2 : 1, &p, &err), QUEUE_PUT_OK);
+    ck_assert_int_eq(q->ops->put_data(p, content, is_large ? sizeof content : 1, &err),
+                     QUEUE_PUT_OK);
+    strcpy(copies[0].skipped, "max_size 1k: x");
+    if (is_prepared)
+        ck_assert_int_eq(q->ops->put_prepare(p, &err), QUEUE_PUT_OK);
+    r[2].state = QUEUE_SENT; /* the primary refuses the recipient */
+    ck_assert_msg(q->ops->put_commit(p, NULL, NULL, &err) == QUEUE_PUT_OK, "%s", err.text);
+    strcpy(id, copies[0].id);
+}
+
+/* What a destination does not want is in the history alone, with its condition. */
+START_TEST(a_skipped_copy_has_a_history_and_nothing_else)
+{
+    const bool is_large = (_i & 1) != 0, is_prepared = (_i & 2) != 0, has_other = (_i & 4) != 0;
+    char id[QUEUE_ID_SIZE];
+
+    put_skipped(is_large, is_prepared, has_other, id);
+    queue_unit_flush();
+    queue_unit_count(has_other, 0, 0);
+    ck_assert_ptr_null(queue_unit_take("archive"));
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM recipient"), has_other);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM message"), has_other);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM history"), 1);
+    if (!is_large)
+        check_history(id, "result = 'skipped' AND recipients = 'a@b.test, c@d.test' AND relay = ''"
+                          " AND attempts = 0 AND reply = 'max_size 1k: x'");
+    ck_assert_int_eq(queue_unit_number("SELECT size FROM history"), is_large ? 300000 : 1);
+    queue_unit_reopen();
+    ck_assert_uint_eq(queue_unit_finish_all("other"), has_other);
+    queue_unit_flush();
+    queue_unit_count(0, 0, 0);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM body"), 0);
+}
+END_TEST
+
+START_TEST(without_history_a_skipped_copy_leaves_nothing)
+{
+    char id[QUEUE_ID_SIZE];
+
+    queue_unit_history_s = 0;
+    queue_unit_reopen();
+    struct db *db = queue_unit_block();
+    put_skipped(false, false, false, id); /* does not wait for the database */
+    queue_unit_unblock(db);
+    put_skipped(true, true, true, id);
+    queue_unit_flush();
+    queue_unit_count(1, 0, 0);
+    ck_assert_int_eq(queue_unit_number("SELECT count(*) FROM history"), 0);
+}
+END_TEST
+
 /* As when a commit that failed was stored all the same, and is tried again. */
 START_TEST(an_outcome_that_was_written_before_is_not_told_twice)
 {
@@ -826,6 +894,8 @@ static TCase *make(void)
     tcase_add_loop_test(tests, an_order_outlasts_a_crash, 0, 2);
     tcase_add_test(tests, an_order_may_be_replaced);
     tcase_add_test(tests, the_history_says_what_became_of_a_copy);
+    tcase_add_loop_test(tests, a_skipped_copy_has_a_history_and_nothing_else, 0, 8);
+    tcase_add_test(tests, without_history_a_skipped_copy_leaves_nothing);
     tcase_add_test(tests, an_outcome_that_was_written_before_is_not_told_twice);
     tcase_add_loop_test(tests, a_history_ends, 0, 2);
     tcase_add_test(tests, a_suspended_destination_gets_nothing);

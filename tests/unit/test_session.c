@@ -22,13 +22,19 @@
 
 #define LIMIT 2000
 
-static struct config_destination destinations[] = {{.name = "archive"}, {.name = "newmail"}};
+static char spam_flag[] = "X-Spam-Flag: YES", spam_status[] = "X-Spam-Status: Yes*";
+static char *spam[] = {spam_flag, spam_status};
+static struct config_destination destinations[] = {
+    {.name = "archive"},
+    {.name = "newmail"},
+    {.name = "clean", .unless_header = {.items = spam, .count = 2}, .max_size_bytes = 1024},
+};
 static char tag_domain[] = "split.invalid", hostname[] = "relay.test";
 static struct config config = {
     .tag_domain = tag_domain,
     .relay = {.hostname = hostname, .message_size_limit_bytes = LIMIT},
     .destinations = destinations,
-    .destination_count = 2,
+    .destination_count = 3,
 };
 static struct snapshot snapshot = {.config = &config, .refs = 1};
 static struct runtime runtime = {.snapshot = &snapshot, .refs = 1};
@@ -108,6 +114,7 @@ static void talk(struct wire *w, struct fake_queue *f, bool is_trusted, bool is_
 #define GO "354 End data with <CR><LF>.<CR><LF>\r\n"
 #define BYE "221 2.0.0 Bye\r\n"
 #define A "RCPT TO:<a@x.test.archive.copy.split.invalid>"
+#define C "RCPT TO:<c@y.clean.copy.split.invalid>"
 #define START "EHLO mta\r\nMAIL FROM:<s@x>\r\n" A "\r\n"
 #define STARTED EHLO_REPLY MAIL_OK RCPT_OK
 #define SENT(id) GO "250 2.0.0 Ok: queued as " id "\r\n"
@@ -169,6 +176,14 @@ static const struct {
      EHLO_REPLY MAIL_OK "550 5.7.1 Relay access denied: not below .copy.split.invalid\r\n"
                         "503 5.5.1 No valid recipients\r\n" BYE,
      "", 0},
+    /* conditions of a destination: the copy is skipped, which is no refusal */
+    {"LHLO mta\r\nMAIL FROM:<s@x>\r\n" A "\r\n" C "\r\nDATA\r\nx-SPAM-flag:\r\n yes\r\n\r\n.\r\n"
+     "QUIT\r\n",
+     EHLO_REPLY MAIL_OK RCPT_OK RCPT_OK SENT("C1a") "250 2.0.0 Ok: queued as C1a\r\n" BYE,
+     "from=s@x client=[192.0.2.1] helo=mta proto=LMTP ident= flags=\nC1a archive a@x.test()\n"
+     "C1b clean~(unless_header \"X-Spam-Flag: YES\") c@y()\n"
+     "content:x-SPAM-flag:\r\n yes\r\n\r\n",
+     0},
     /* XFORWARD is for one message */
     {"EHLO mta\r\nXFORWARD NAME=n+2Bx ADDR=IPV6:2001:db8::1 PORT=7\r\n"
      "XFORWARD HELO==h+3D PROTO=SMTP IDENT=4ABC SOURCE=REMOTE\r\n"
@@ -364,6 +379,61 @@ START_TEST(test_size_limit_of_the_content)
     free(got);
     buf_clear(&in);
     buf_clear(&expect);
+    fake_queue_clear(&f);
+}
+END_TEST
+
+/* A message to `clean`: below its header, so many bytes in one line. */
+static const struct {
+    const char *header;
+    size_t body;
+    const char *skipped; /* "": it is queued; NULL: it is refused */
+    char fault;
+} skip_cases[] = {
+    {"Subject: x\r\n", 1008, "", 0},
+    {"Subject: x\r\n", 1009, "max_size 1k: 1025 bytes", 0},
+    {"X-Spam-Flag: YES\r\n", 0, "unless_header \"X-Spam-Flag: YES\"", 0},
+    {"X-Spam-Status: yes, 9\r\n", 1200, "unless_header \"X-Spam-Status: Yes*\"", 0},
+    {"X-Spam-Status: No\r\n\r\nX-Spam-Flag: YES\r\n", 0, "", 0},
+    {"X-Spam-Flag: YES\r\n", 0, NULL, 'c'},
+    {"X-Spam-Flag: YES\r\n", 0, NULL, 'D'},
+    /* what is not wanted is no dead letter, and no loop */
+    {"X-Split-Copy: destination=clean; id=1; host=relay.test\r\nX-Spam-Flag: YES\r\n", 0,
+     "unless_header \"X-Spam-Flag: YES\"", 0},
+};
+
+START_TEST(test_copies_that_are_not_wanted)
+{
+    const char *skipped = skip_cases[_i].skipped;
+    struct buf in = {0}, expected = {0};
+    struct fake_queue f;
+
+    fake_queue_init(&f);
+    set_fault(&f, skip_cases[_i].fault);
+    buf_adds(&in, "EHLO mta\r\nMAIL FROM:<s@x>\r\n" C "\r\nDATA\r\n");
+    buf_adds(&in, skip_cases[_i].header);
+    buf_adds(&in, "\r\n");
+    for (size_t i = 0; i < skip_cases[_i].body; i++)
+        buf_addc(&in, 'x');
+    buf_adds(&in, "\r\n.\r\nQUIT\r\n");
+    char *replies = replies_to(&in, &f);
+    buf_adds(&expected, EHLO_REPLY MAIL_OK RCPT_OK GO);
+    buf_adds(&expected, skip_cases[_i].fault == 'c'   ? "452 4.3.1 Insufficient system storage\r\n"
+                        : skip_cases[_i].fault == 'D' ? "451 4.3.0 Local fault, try again later\r\n"
+                        : skipped[0] == '\0'          ? "250 2.0.0 Ok: queued as C1a\r\n"
+                                             : "250 2.0.0 Ok: no destination wants a copy\r\n");
+    buf_adds(&expected, BYE);
+    ck_assert_str_eq(replies, buf_str(&expected));
+    buf_reset(&expected);
+    if (skipped != NULL && skipped[0] != '\0')
+        buf_addf(&expected, "C1a clean~(%s) c@y()\n", skipped);
+    else if (skipped != NULL)
+        buf_adds(&expected, "C1a clean c@y()\n");
+    ck_assert_uint_eq(f.committed, skipped != NULL);
+    ck_assert_msg(strstr(buf_str(&f.text), buf_str(&expected)) != NULL, "%s", buf_str(&f.text));
+    free(replies);
+    buf_clear(&in);
+    buf_clear(&expected);
     fake_queue_clear(&f);
 }
 END_TEST
@@ -836,6 +906,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, test_dialogues, 0, UNIT_COUNT(cases));
     tcase_add_loop_test(tc, test_size_limit_of_the_content, 0, 3);
+    tcase_add_loop_test(tc, test_copies_that_are_not_wanted, 0, UNIT_COUNT(skip_cases));
     tcase_add_test(tc, test_too_many_received);
     tcase_add_test(tc, test_too_many_recipients);
     tcase_add_test(tc, test_too_many_errors);

@@ -120,6 +120,22 @@ static bool take_entry(void *ctx, const struct queue_entry *e)
     return true;
 }
 
+/* What the end of a copy in the history means; TRACE_COPY_NOWHERE: the event is no end. */
+static enum trace_copy_place place_of_event(const struct queue_event *e)
+{
+    static const struct {
+        const char *result;
+        enum trace_copy_place place;
+    } ends[] = {{"sent", TRACE_COPY_SENT},
+                {"deleted", TRACE_COPY_DELETED},
+                {"skipped", TRACE_COPY_SKIPPED}};
+
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+        if (strcmp(e->result, ends[i].result) == 0)
+            return ends[i].place;
+    return TRACE_COPY_NOWHERE;
+}
+
 static bool take_event(void *ctx, const struct queue_event *e)
 {
     struct look *l = ctx;
@@ -134,10 +150,10 @@ static bool take_event(void *ctx, const struct queue_event *e)
             break;
         at = end + 2;
     }
-    bool is_sent = strcmp(e->result, "sent") == 0, is_deleted = strcmp(e->result, "deleted") == 0;
-    if (!is_own || (!is_sent && !is_deleted))
+    enum trace_copy_place place = place_of_event(e);
+    if (!is_own || place == TRACE_COPY_NOWHERE)
         return true;
-    l->out->place = is_sent ? TRACE_COPY_SENT : TRACE_COPY_DELETED;
+    l->out->place = place;
     l->out->when = e->time;
     set(&l->out->destination, e->destination);
     set(&l->out->relay, e->relay);
@@ -263,7 +279,7 @@ static bool find_event(void *ctx, const struct queue_event *e)
     const char *at = e->recipients;
     struct buf *lines;
 
-    bool is_end = strcmp(e->result, "sent") == 0 || strcmp(e->result, "deleted") == 0;
+    bool is_end = place_of_event(e) != TRACE_COPY_NOWHERE;
     if (!is_end || (lines = add_found(ctx, e->id, e->mta_queue_id)) == NULL)
         return true;
     begin_line(lines, e->time, e->id);

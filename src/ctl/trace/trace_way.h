@@ -27,7 +27,8 @@ enum trace_copy_place {
     TRACE_COPY_HELD,
     TRACE_COPY_DEAD,
     TRACE_COPY_SENT,
-    TRACE_COPY_DELETED
+    TRACE_COPY_DELETED,
+    TRACE_COPY_SKIPPED
 };
 
 struct trace_copy {
@@ -36,7 +37,7 @@ struct trace_copy {
     char *why;         /* the last reason or reply, or why nothing is sent now */
     char *relay;
     time_t next; /* in the queue: the next attempt; 0: not before an administrator acts */
-    time_t when; /* sent, deleted: the time of the event */
+    time_t when; /* sent, deleted, skipped: the time of the event */
 };
 
 /* Looks a copy up. names: addresses, one of which is the recipient if the copy is for it. */

@@ -125,7 +125,7 @@ static bool end_of_copy(struct walk *w, const struct trace_copy *copy, struct sl
         [TRACE_COPY_NOT_ASKED] = TRACE_END_UNKNOWN, [TRACE_COPY_NOWHERE] = TRACE_END_UNKNOWN,
         [TRACE_COPY_IN_QUEUE] = TRACE_END_WAITS,    [TRACE_COPY_HELD] = TRACE_END_HELD,
         [TRACE_COPY_DEAD] = TRACE_END_DEAD,         [TRACE_COPY_SENT] = TRACE_END_SENT,
-        [TRACE_COPY_DELETED] = TRACE_END_DELETED};
+        [TRACE_COPY_DELETED] = TRACE_END_DELETED,   [TRACE_COPY_SKIPPED] = TRACE_END_SKIPPED};
 
     if (copy->place == TRACE_COPY_NOT_ASKED || copy->place == TRACE_COPY_NOWHERE)
         return false;
