@@ -40,6 +40,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_check_database.py \
 	%D%/it/it_clean_root.py \
 	%D%/it/it_check.py \
+	%D%/it/it_conditions.py \
 	%D%/it/it_content.py \
 	%D%/it/it_crowd.py \
 	%D%/it/it_destination_random.py \

@@ -116,6 +116,24 @@ static int explain(struct explanation *x, char **recipients, bool is_json)
     return code;
 }
 
+/* As explain(), with the message in this file (NULL: none). */
+static int explain_with(struct explanation *x, const char *path, char **recipients, bool is_json)
+{
+    struct explained_message message;
+    struct err err;
+    int code = EXIT_UNAVAILABLE;
+
+    if (path == NULL)
+        return explain(x, recipients, is_json);
+    x->content = &message;
+    if (explain_read_message(x->config, path, &message, &err) < 0)
+        ctl_complain("%s", err.text);
+    else
+        code = explain(x, recipients, is_json);
+    free(message.watches);
+    return code;
+}
+
 static void set_origin(struct explanation *x, const char *domain)
 {
     free(x->origin.domain);
@@ -140,14 +158,13 @@ static char *without_brackets(const char *sender)
 
 int ctl_explain(const struct ctl_command *self, const char *config_path, int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"client", required_argument, NULL, 'a'},
-                                            {"authenticated", no_argument, NULL, 'u'},
-                                            {"origin", required_argument, NULL, 'o'},
-                                            {0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'},          {"client", required_argument, NULL, 'a'},
+        {"authenticated", no_argument, NULL, 'u'}, {"origin", required_argument, NULL, 'o'},
+        {"message", required_argument, NULL, 'm'}, {0}};
     struct sockaddr_storage client;
     struct explanation x = {.sender = ""};
-    const char *milter = "";
+    const char *milter = "", *message = NULL;
     bool is_json = false;
     struct err err;
     int c;
@@ -166,6 +183,8 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
             milter = optarg;
         else if (c == 'o')
             set_origin(&x, optarg);
+        else if (c == 'm')
+            message = optarg;
         else
             return usage(self, &x);
     }
@@ -183,7 +202,7 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
     x.sender = sender;
     x.config = config;
     x.count = (size_t)(argc - optind);
-    int code = explain(&x, argv + optind, is_json);
+    int code = explain_with(&x, message, argv + optind, is_json);
     free(x.origin.domain);
     free(sender);
     config_free(config);

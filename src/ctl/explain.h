@@ -5,6 +5,7 @@
 #define SPLIT_CTL_EXPLAIN_H
 
 #include "policy/policy.h"
+#include "ctl/explain_condition.h"
 #include "ctl/json.h"
 #include "ctl/origin.h"
 
@@ -14,7 +15,8 @@ struct explanation {
     const struct config *config;
     const char *sender;
     struct policy_client client;
-    struct origin origin; /* domain NULL: not looked up yet */
+    struct origin origin;              /* domain NULL: not looked up yet */
+    struct explained_message *content; /* NULL: no message was given */
     struct policy_message message;
     struct policy_decision *decisions; /* one for each recipient on the command line */
     size_t count;

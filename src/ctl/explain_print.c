@@ -135,6 +135,7 @@ static void print_decision(const struct explanation *x, const struct policy_deci
         if (direction_matters(x->config) && !x->message.is_bypassed)
             print_direction(x, d);
         print_skips(d);
+        explain_print_conditions(x->config, d, x->content);
     }
     buf_clear(&line);
 }
@@ -227,6 +228,7 @@ static void print_decision_json(const struct explanation *x, const struct policy
     ctl_json_set(o, "direction", ctl_json_text(config_direction_name(d->direction)));
     ctl_json_set(o, "skipped", skips);
     ctl_json_set(o, "copy_envelopes", explain_copies_json(x, d));
+    ctl_json_set(o, "conditions", explain_conditions_json(x->config, d, x->content));
     ctl_json_set(o, "reply", reply_json(&d->reply));
     ctl_json_set(o, "failure", ctl_json_text(d->failure.text));
     ctl_json_set(o, "canonical_reason", reason_json(&d->canonical_reason));

@@ -75,6 +75,7 @@ splitctl_SOURCES = \
 	%D%/columns.c %D%/columns.h \
 	%D%/explain.c %D%/explain.h \
 	%D%/explain_copies.c \
+	%D%/explain_condition.c %D%/explain_condition.h \
 	%D%/explain_print.c \
 	%D%/findings.c %D%/findings.h \
 	%D%/origin.c %D%/origin.h \

@@ -23,7 +23,7 @@ static const struct ctl_command commands[] = {
      "check configuration, tables, files, Postfix and the hosts of destinations", ctl_check},
     {"explain",
      "[--json] [-n NAME] [-f SENDER] [--client ADDRESS] [--authenticated] [--origin DOMAIN] "
-     "RECIPIENT...",
+     "[--message FILE] RECIPIENT...",
      "say what would become of a message, and which lines of tables decide", ctl_explain},
     {"queue", "[--json] [--summary] [" COPIES_USAGE "]",
      "list the copies that wait; --summary: count them by destination, reason and age", ctl_queue},

@@ -854,7 +854,7 @@ class Completion(Case):
         for command in ("queue", "delete", "setup-postfix", "explain"):
             text, _ = self.run_ctl("help", command, config=False)
             self.assertEqual(set(self.complete(command, "--")), set(re.findall(r"--[a-z-]+", text)) | {"--help"})
-        self.assertEqual(self.complete("explain", "-"), ["--authenticated", "--client", "--help", "--json", "--origin", "-f", "-n"])
+        self.assertEqual(self.complete("explain", "-"), ["--authenticated", "--client", "--help", "--json", "--message", "--origin", "-f", "-n"])
 
     def test_ids(self):
         ident = spool_queue.put(self.path("spool"), "archive", copy_id="330B940391A78201")
