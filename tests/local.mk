@@ -384,6 +384,10 @@ UNIT_TESTS += %D%/unit/test_dsn
 %C%_unit_test_dsn_SOURCES = %D%/unit/test_dsn.c
 %C%_unit_test_dsn_LDADD = $(UNIT_LIBS)
 
+UNIT_TESTS += %D%/unit/test_base64
+%C%_unit_test_base64_SOURCES = %D%/unit/test_base64.c
+%C%_unit_test_base64_LDADD = $(UNIT_LIBS)
+
 UNIT_TESTS += %D%/unit/test_buf
 %C%_unit_test_buf_SOURCES = %D%/unit/test_buf.c
 %C%_unit_test_buf_LDADD = $(UNIT_LIBS)

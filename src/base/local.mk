@@ -4,6 +4,7 @@ noinst_LIBRARIES += libsplit.a librelay.a
 libsplit_a_SOURCES =
 librelay_a_SOURCES =
 libsplit_a_SOURCES += %D%/ascii.c %D%/ascii.h
+libsplit_a_SOURCES += %D%/base64.c %D%/base64.h
 libsplit_a_SOURCES += %D%/buf.c %D%/buf.h
 libsplit_a_SOURCES += %D%/casefold.c %D%/casefold.h
 libsplit_a_SOURCES += %D%/clock.c %D%/clock.h

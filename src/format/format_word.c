@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 #include "format/format_word.h"
 
+#include "base/base64.h"
 #include "base/utf8.h"
 
 #include <stdbool.h>
 #include <string.h>
 
 #define LINE_MAX_COLUMNS 76 /* of a line that holds an encoded word: RFC 2047 section 2 */
-
-static void add_base64(const char *text, size_t len, struct buf *out)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *p = (const unsigned char *)text;
-
-    for (; len > 0; p += 3) {
-        unsigned second = len > 1 ? p[1] : 0;
-        unsigned third = len > 2 ? p[2] : 0;
-        buf_addc(out, digits[p[0] >> 2]);
-        buf_addc(out, digits[(p[0] & 3) << 4 | second >> 4]);
-        buf_addc(out, len > 1 ? digits[(second & 15) << 2 | third >> 6] : '=');
-        buf_addc(out, len > 2 ? digits[third & 63] : '=');
-        len -= len > 2 ? 3 : len;
-    }
-}
 
 /* The number of bytes that can be taken from the start of the text, at most max, without cutting a
  * character. */
@@ -58,7 +43,7 @@ void format_word_encode(const char *text, size_t column, struct buf *out)
         if (n == 0)
             break;
         buf_adds(out, begin);
-        add_base64(text, n, out);
+        base64_encode(text, n, out);
         buf_adds(out, end);
         text += n;
         len -= n;

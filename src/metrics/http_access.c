@@ -2,6 +2,7 @@
 #include "metrics/http_access.h"
 
 #include "base/ascii.h"
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/fdio.h"
 #include "base/mem.h"
@@ -21,27 +22,6 @@ struct http_access {
     char *values[LINES_MAX]; /* what clients send: NAME:PASSWORD in base64 */
     size_t count;
 };
-
-/* base64 (RFC 4648, section 4). The caller frees the result. */
-static char *encode(const char *text, size_t len)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *out = mem_zalloc((len + 2) / 3 * 4 + 1), *to = out;
-
-    for (size_t i = 0; i < len; i += 3) {
-        size_t here = len - i < 3 ? len - i : 3;
-        unsigned bits = (unsigned)(unsigned char)text[i] << 16;
-        if (here > 1)
-            bits |= (unsigned)(unsigned char)text[i + 1] << 8;
-        if (here > 2)
-            bits |= (unsigned)(unsigned char)text[i + 2];
-        *to++ = digits[bits >> 18];
-        *to++ = digits[bits >> 12 & 63];
-        *to++ = here > 1 ? digits[bits >> 6 & 63] : '=';
-        *to++ = here > 2 ? digits[bits & 63] : '=';
-    }
-    return out;
-}
 
 /* Is the line, of `len` bytes, "NAME:PASSWORD"? */
 static bool is_entry(const char *line, size_t len)
@@ -71,7 +51,9 @@ static int take_lines(struct http_access *a, const char *path, const struct buf 
                         a->count == LINES_MAX ? "too many lines" : "not NAME:PASSWORD in UTF-8");
                 return -1;
             }
-            a->values[a->count++] = encode(line, len);
+            struct buf value = {0};
+            base64_encode(line, len, &value);
+            a->values[a->count++] = buf_take(&value);
         }
         line = next == NULL ? end : next + 1;
     }
