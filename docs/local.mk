@@ -10,6 +10,7 @@ dist_doc_DATA = \
 	%D%/filters.md \
 	%D%/from-gosmtp-dup.md \
 	%D%/migration.md \
+	%D%/oauth.md \
 	%D%/operations.md \
 	%D%/panels.md \
 	%D%/postfix.md \

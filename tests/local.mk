@@ -36,6 +36,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_log.py \
 	%D%/it/it_article.py \
 	%D%/it/it_auth.py \
+	%D%/it/it_oauth.py \
 	%D%/it/it_bounces.py \
 	%D%/it/it_check_database.py \
 	%D%/it/it_clean_root.py \
@@ -259,6 +260,11 @@ FUZZERS += %D%/fuzz/fuzz_milter_packet
 %C%_fuzz_fuzz_milter_packet_SOURCES = %D%/fuzz/fuzz_milter_packet.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_milter_packet_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_milter_packet_LDADD = $(FUZZ_LIBS)
+
+FUZZERS += %D%/fuzz/fuzz_oauth
+%C%_fuzz_fuzz_oauth_SOURCES = %D%/fuzz/fuzz_oauth.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_oauth_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_oauth_LDADD = $(FUZZ_RELAY_LIBS)
 
 FUZZERS += %D%/fuzz/fuzz_orcpt
 %C%_fuzz_fuzz_orcpt_SOURCES = %D%/fuzz/fuzz_orcpt.c $(FUZZ_MAIN)
@@ -712,6 +718,10 @@ UNIT_TESTS += %D%/unit/test_tls
 endif
 
 if HAVE_GSASL
+UNIT_TESTS += %D%/unit/test_oauth
+%C%_unit_test_oauth_SOURCES = %D%/unit/test_oauth.c
+%C%_unit_test_oauth_LDADD = $(UNIT_LIBS) $(RELAY_LIBS)
+
 UNIT_TESTS += %D%/unit/test_sasl
 %C%_unit_test_sasl_SOURCES = %D%/unit/test_sasl.c
 %C%_unit_test_sasl_LDADD = $(UNIT_LIBS) $(RELAY_LIBS)

@@ -56,7 +56,7 @@ struct config_tls {
 
 struct config_auth {
     char *user; /* "": no authentication */
-    char *password_file;
+    char *password_file, *token_file;
     struct string_list mechanisms; /* the best one first */
     bool plaintext;                /* authenticate even without TLS */
 };

@@ -24,7 +24,8 @@ static const char *const sender_words[] = {"original", "null", NULL};
 static const char *const tls_words[] = {"none", "may", "encrypt", "verify", "auto", NULL};
 static const char *const server_tls_words[] = {"none", "may", "encrypt", NULL};
 static const char *const tls_client_words[] = {"none", "ask", "require", NULL};
-static const char *const mechanism_words[] = {"SCRAM-SHA-256", "PLAIN", "LOGIN", NULL};
+static const char *const mechanism_words[] = {"SCRAM-SHA-256", "PLAIN",   "LOGIN",
+                                              "OAUTHBEARER",   "XOAUTH2", NULL};
 
 #define YEAR_S (366u * 86400)
 
@@ -129,7 +130,8 @@ const struct config_option config_options[] = {
     {OPTION(DESTINATION, "tls_key_file", PATH_OR_NONE, tls.key_file), 0, "", 0, 0, NULL},
     {OPTION(DESTINATION, "auth_user", USER, auth.user), 0, "", 0, 0, NULL},
     {OPTION(DESTINATION, "auth_password_file", PATH_OR_NONE, auth.password_file), 0, "", 0, 0, NULL},
-    {OPTION(DESTINATION, "auth_mechanisms", WORDS, auth.mechanisms), 0, "SCRAM-SHA-256, PLAIN, LOGIN", 1, 3, mechanism_words},
+    {OPTION(DESTINATION, "auth_token_file", PATH_OR_NONE, auth.token_file), 0, "", 0, 0, NULL},
+    {OPTION(DESTINATION, "auth_mechanisms", WORDS, auth.mechanisms), 0, "SCRAM-SHA-256, PLAIN, LOGIN, OAUTHBEARER, XOAUTH2", 1, 5, mechanism_words},
     {OPTION(DESTINATION, "auth_plaintext", SWITCH, auth.plaintext), 0, "no", 0, 0, switch_words},
     {OPTION(LISTENER, "listen", SOCKETS, listen), AT(LISTENER, listen_count), NULL, 1, 16, NULL},
     {OPTION(LISTENER, "primary", NEXTHOPS, primary.relay_to), AT(LISTENER, primary.relay_to_count), NULL, 1, 16, NULL},
@@ -153,7 +155,8 @@ const struct config_option config_options[] = {
     {OPTION(LISTENER, "primary_tls_key_file", PATH_OR_NONE, primary.tls.key_file), 0, "", 0, 0, NULL},
     {OPTION(LISTENER, "primary_auth_user", USER, primary.auth.user), 0, "", 0, 0, NULL},
     {OPTION(LISTENER, "primary_auth_password_file", PATH_OR_NONE, primary.auth.password_file), 0, "", 0, 0, NULL},
-    {OPTION(LISTENER, "primary_auth_mechanisms", WORDS, primary.auth.mechanisms), 0, "SCRAM-SHA-256, PLAIN, LOGIN", 1, 3, mechanism_words},
+    {OPTION(LISTENER, "primary_auth_token_file", PATH_OR_NONE, primary.auth.token_file), 0, "", 0, 0, NULL},
+    {OPTION(LISTENER, "primary_auth_mechanisms", WORDS, primary.auth.mechanisms), 0, "SCRAM-SHA-256, PLAIN, LOGIN, OAUTHBEARER, XOAUTH2", 1, 5, mechanism_words},
     {OPTION(LISTENER, "primary_auth_plaintext", SWITCH, primary.auth.plaintext), 0, "no", 0, 0, switch_words},
     {OPTION(LISTENER, "tls", WORD, tls.level), 0, "may", 0, 0, server_tls_words},
     {OPTION(LISTENER, "tls_cert_file", PATH_OR_NONE, tls.cert_file), 0, "", 0, 0, NULL},

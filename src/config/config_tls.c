@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "config/config_tls.h"
+#include "net/oauth.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -20,6 +21,15 @@ static bool is_given(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
+/* Is one of the mechanisms for what the file contains, a token or a password? */
+static bool has_mechanism(const struct config_auth *a)
+{
+    for (size_t i = 0; i < a->mechanisms.count; i++)
+        if (oauth_is_mechanism(a->mechanisms.items[i]) == is_given(a->token_file))
+            return true;
+    return false;
+}
+
 int config_tls_check(const char *kind, const char *name, const struct config_destination *d,
                      struct config_blame *blame, struct err *err)
 {
@@ -32,10 +42,17 @@ int config_tls_check(const char *kind, const char *name, const struct config_des
          "needs tls_cert_file"},
         {t->fingerprints.count > 0 && t->level != CONFIG_TLS_VERIFY, PREFIX "tls_fingerprint",
          "needs tls = \"verify\""},
-        {is_given(a->user) && !is_given(a->password_file), PREFIX "auth_user",
-         "needs auth_password_file"},
+        {is_given(a->user) && !is_given(a->password_file) && !is_given(a->token_file),
+         PREFIX "auth_user", "needs auth_password_file or auth_token_file"},
         {!is_given(a->user) && is_given(a->password_file), PREFIX "auth_password_file",
          "needs auth_user"},
+        {!is_given(a->user) && is_given(a->token_file), PREFIX "auth_token_file",
+         "needs auth_user"},
+        {is_given(a->password_file) && is_given(a->token_file), PREFIX "auth_token_file",
+         "not together with auth_password_file"},
+        {is_given(a->user) && !has_mechanism(a), PREFIX "auth_mechanisms",
+         is_given(a->token_file) ? "with auth_token_file it needs OAUTHBEARER or XOAUTH2"
+                                 : "OAUTHBEARER and XOAUTH2 need auth_token_file"},
         {is_given(a->user) && t->level == CONFIG_TLS_NONE && !a->plaintext, PREFIX "auth_user",
          "with tls = \"none\" it needs auth_plaintext = \"yes\""},
     };
@@ -86,6 +103,7 @@ void config_auth_clear(struct config_auth *a)
 {
     free(a->user);
     free(a->password_file);
+    free(a->token_file);
     string_list_clear(&a->mechanisms);
 }
 

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "metrics/http_access.h"
 #include "mail/template.h"
+#include "net/oauth.h"
 #include "smtp/route.h"
 #include "smtp/security.h"
 #include "ctl/check.h"
@@ -132,11 +133,27 @@ static const char *owner_name(uid_t uid)
     return pw == NULL ? "?" : pw->pw_name;
 }
 
+/* Does the file contain a token? It is not read at the start, so its faults are no errors of the
+ * configuration. */
+static bool check_token(struct findings *f, const char *where, const char *path)
+{
+    struct buf token = {0};
+    struct err err;
+    bool is_good = oauth_read_token(path, &token, &err) == 0;
+
+    if (!is_good)
+        find(f, LEVEL_ERROR, "%s: %s", where, err.text);
+    explicit_bzero(token.data, token.len);
+    buf_clear(&token);
+    return is_good;
+}
+
 /* Check the permissions of a file with a secret. The group may have read access: a file that
  * belongs to root is readable for splitrelay through its group. */
-static void check_secret(const char *where, const char *path, void *ctx)
+static void check_secret(const struct security_secret *secret, void *ctx)
 {
     const struct secrets *secrets = ctx;
+    const char *where = secret->where, *path = secret->path;
     struct findings *f = secrets->findings;
     struct stat st;
 
@@ -146,7 +163,8 @@ static void check_secret(const char *where, const char *path, void *ctx)
         find(f, LEVEL_ERROR,
              "%s: %s: others than its owner may read or write it (mode %04o); allowed: 0600, 0640",
              where, path, (unsigned)st.st_mode & 07777);
-    else if (check_reach(f, secrets->service, where, path, false))
+    else if (check_reach(f, secrets->service, where, path, false) &&
+             (!secret->is_token || check_token(f, where, path)))
         find(f, LEVEL_OK, "%s: %s, owner %s", where, path, owner_name(st.st_uid));
 }
 

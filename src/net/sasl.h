@@ -29,6 +29,9 @@ void sasl_free(struct sasl *s);
 struct sasl *sasl_open(const char *user, const char *password_file, struct err *err)
     __attribute__((nonnull, warn_unused_result));
 
+/* The password of the credentials, so that it can be kept out of the log. */
+const char *sasl_password(const struct sasl *s) __attribute__((nonnull, returns_nonnull));
+
 /* Begin an exchange with this mechanism ("PLAIN"). The caller ends it with sasl_end() before it
  * frees the credentials. NULL with `err`. */
 struct sasl_exchange *sasl_begin(const struct sasl *s, const char *mechanism, struct err *err)

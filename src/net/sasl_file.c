@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-#include "net/sasl.h"
 #include "base/utf8.h"
-#include "base/fdio.h"
+#include "net/sasl.h"
+#include "net/secret.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* Returns the length of the first line, or -1 if the line cannot be a password. */
 static ssize_t first_line(const char *text, size_t len)
@@ -27,35 +23,18 @@ struct sasl *sasl_open(const char *user, const char *password_file, struct err *
 {
     char text[SASL_PASSWORD_MAX + 3];
     struct sasl *result = NULL;
-    struct stat st;
-    ssize_t n = -1;
-    /* O_NONBLOCK: a FIFO without a writer must not block a reload. */
-    int fd = open(password_file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    ssize_t n = secret_read(password_file, text, sizeof text - 1, err);
 
-    if (fd == -1 || fstat(fd, &st) != 0) {
-        err_set_errno(err, "%s", password_file);
-        goto out;
+    if (n >= 0) {
+        n = first_line(text, (size_t)n);
+        if (n == -1)
+            err_set(err, "%s: the first line is no password: 1 to %d bytes of printable UTF-8",
+                    password_file, SASL_PASSWORD_MAX);
     }
-    if (!S_ISREG(st.st_mode)) {
-        err_set(err, "%s: is no regular file", password_file);
-        goto out;
+    if (n >= 0) {
+        text[n] = '\0';
+        result = sasl_new(user, text, err);
     }
-    n = fdio_read_full(fd, text, sizeof text - 1);
-    if (n < 0) {
-        err_set_errno(err, "%s", password_file);
-        goto out;
-    }
-    n = first_line(text, (size_t)n);
-    if (n == -1) {
-        err_set(err, "%s: the first line is no password: 1 to %d bytes of printable UTF-8",
-                password_file, SASL_PASSWORD_MAX);
-        goto out;
-    }
-    text[n] = '\0';
-    result = sasl_new(user, text, err);
-out:
     explicit_bzero(text, sizeof text);
-    if (fd != -1)
-        close(fd);
     return result;
 }

@@ -44,6 +44,11 @@ void sasl_free(struct sasl *s)
     free(s);
 }
 
+const char *sasl_password(const struct sasl *s)
+{
+    return s->password;
+}
+
 struct sasl_exchange *sasl_begin(const struct sasl *s, const char *mechanism, struct err *err)
 {
     Gsasl_session *session;

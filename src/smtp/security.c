@@ -39,6 +39,11 @@ bool security_authenticates(const struct config_destination *d)
     return d->auth.user != NULL && d->auth.user[0] != '\0';
 }
 
+bool security_has_token(const struct config_destination *d)
+{
+    return d->auth.token_file != NULL && d->auth.token_file[0] != '\0';
+}
+
 bool security_hides_password(const struct config_destination *d)
 {
     return security_authenticates(d) && d->auth.plaintext == 0;
@@ -104,7 +109,7 @@ static int open_client(const char *kind, const struct config_destination *d,
 
     if (d->tls.level != CONFIG_TLS_NONE)
         result = open_client_tls(d, &out->tls, err);
-    if (result == 0 && security_authenticates(d)) {
+    if (result == 0 && security_authenticates(d) && !security_has_token(d)) {
         out->sasl = sasl_open(d->auth.user, d->auth.password_file, err);
         result = out->sasl == NULL ? -1 : 0;
     }
@@ -164,18 +169,32 @@ struct security *security_open(const struct config *config, struct err *err)
 }
 
 struct secrets {
-    void (*fn)(const char *where, const char *path, void *ctx);
+    void (*fn)(const struct security_secret *secret, void *ctx);
     void *ctx;
 };
 
-static void secret(const struct secrets *s, const char *kind, const char *name, const char *path)
+static void report(const struct secrets *s, const char *kind, const char *name, const char *path,
+                   bool is_token)
 {
     struct err where;
 
     if (path[0] == '\0')
         return;
     err_set(&where, "%s%s%s", kind, name[0] != '\0' ? " " : "", name);
-    s->fn(where.text, path, s->ctx);
+    s->fn(&(struct security_secret){where.text, path, is_token}, s->ctx);
+}
+
+static void secret(const struct secrets *s, const char *kind, const char *name, const char *path)
+{
+    report(s, kind, name, path, false);
+}
+
+/* Report the file with the password, or with the token. */
+static void auth_secret(const struct secrets *s, const char *kind,
+                        const struct config_destination *d)
+{
+    secret(s, kind, d->name, d->auth.password_file);
+    report(s, kind, d->name, d->auth.token_file, true);
 }
 
 /* Report the file with the private key: key_file, or cert_file if the key is in there. */
@@ -186,7 +205,7 @@ static void key_secret(const struct secrets *s, const char *kind, const char *na
 }
 
 void security_secrets(const struct config *c,
-                      void (*fn)(const char *where, const char *path, void *ctx), void *ctx)
+                      void (*fn)(const struct security_secret *secret, void *ctx), void *ctx)
 {
     struct secrets s = {fn, ctx};
     const struct config_server_tls *server = &c->relay.tls;
@@ -196,12 +215,12 @@ void security_secrets(const struct config *c,
     for (size_t i = 0; i < c->destination_count; i++) {
         const struct config_destination *d = &c->destinations[i];
         key_secret(&s, "destination", d->name, d->tls.key_file, d->tls.cert_file);
-        secret(&s, "destination", d->name, d->auth.password_file);
+        auth_secret(&s, "destination", d);
     }
     for (size_t i = 0; i < c->listener_count; i++) {
         const struct config_listener *l = &c->listeners[i];
         key_secret(&s, "listener", l->name, l->tls.key_file, l->tls.cert_file);
         key_secret(&s, "listener", l->name, l->primary.tls.key_file, l->primary.tls.cert_file);
-        secret(&s, "listener", l->name, l->primary.auth.password_file);
+        auth_secret(&s, "listener", &l->primary);
     }
 }

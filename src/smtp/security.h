@@ -3,7 +3,7 @@
  * security: what splitrelay reads from files to encrypt and authenticate: keys, certificates,
  * passwords. Opened right after a configuration was loaded, for all of its sections; immutable,
  * with a reference count. A reload reads all files anew; a reload of a table shares what is open
- * (runtime.h).
+ * (runtime.h). Tokens of OAuth are not among it: each connection reads its token.
  */
 #ifndef SPLIT_SECURITY_H
 #define SPLIT_SECURITY_H
@@ -19,7 +19,7 @@ struct tls_context;
 /* For connections to one server. */
 struct security_client {
     struct tls_context *tls; /* NULL: TLS is not set up */
-    struct sasl *sasl;       /* NULL: authentication is not set up */
+    struct sasl *sasl;       /* NULL: authentication with a password is not set up */
 };
 
 struct security {
@@ -43,10 +43,16 @@ struct security *security_ref(struct security *s);
 /* Release a reference; the last one frees everything. NULL is legal. */
 void security_unref(struct security *s);
 
-/* Call fn for each file that the configuration names and that has a key or a password in it. where:
- * the section, "destination archive". */
+/* A file with a key, a password or a token. */
+struct security_secret {
+    const char *where; /* the section, "destination archive" */
+    const char *path;
+    bool is_token; /* of OAuth */
+};
+
+/* Call fn for each file that the configuration names and that has a secret in it. */
 void security_secrets(const struct config *c,
-                      void (*fn)(const char *where, const char *path, void *ctx), void *ctx)
+                      void (*fn)(const struct security_secret *secret, void *ctx), void *ctx)
     __attribute__((nonnull(1, 2)));
 
 /* What connections to this destination, or to this primary of a listener, use. NULL: s is NULL, or
@@ -62,6 +68,9 @@ struct tls_context *security_find_server(const struct security *s,
 
 /* Does the destination have credentials? */
 bool security_authenticates(const struct config_destination *d) __attribute__((nonnull));
+
+/* Are the credentials a token of OAuth, not a password? */
+bool security_has_token(const struct config_destination *d) __attribute__((nonnull));
 
 /* Does the destination have credentials that must not be sent without TLS? */
 bool security_hides_password(const struct config_destination *d) __attribute__((nonnull));

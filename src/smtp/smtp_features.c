@@ -17,6 +17,8 @@ static const struct {
     {"PLAIN", SMTP_MECHANISM_PLAIN},
     {"LOGIN", SMTP_MECHANISM_LOGIN},
     {"SCRAM-SHA-256", SMTP_MECHANISM_SCRAM_SHA_256},
+    {"OAUTHBEARER", SMTP_MECHANISM_OAUTHBEARER},
+    {"XOAUTH2", SMTP_MECHANISM_XOAUTH2},
 };
 
 static const char *const attribute_names[SMTP_ATTRIBUTE_COUNT] = {"NAME",  "ADDR", "PORT",

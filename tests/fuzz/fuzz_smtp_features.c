@@ -10,8 +10,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const unsigned mechanisms =
-        SMTP_MECHANISM_PLAIN | SMTP_MECHANISM_LOGIN | SMTP_MECHANISM_SCRAM_SHA_256;
+    static const unsigned mechanisms = SMTP_MECHANISM_PLAIN | SMTP_MECHANISM_LOGIN |
+                                       SMTP_MECHANISM_SCRAM_SHA_256 | SMTP_MECHANISM_OAUTHBEARER |
+                                       SMTP_MECHANISM_XOAUTH2;
     static const unsigned attributes = (1U << SMTP_ATTRIBUTE_COUNT) - 1;
     char *text = malloc(size + 1);
     struct smtp_features f;

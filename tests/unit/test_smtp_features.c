@@ -42,6 +42,10 @@ static const struct {
      {.auth = SMTP_MECHANISM_PLAIN | SMTP_MECHANISM_SCRAM_SHA_256}},
     {"mx.test\nAUTH\nAUTH=\nAUTHS PLAIN\nAUTH PLAINS", false, {0}},
     {"mx.test\nAUTH X\nPLAIN", false, {0}},
+    {"mx.test\nAUTH LOGIN PLAIN-CLIENTTOKEN oauthbearer XOAUTH",
+     false,
+     {.auth = SMTP_MECHANISM_LOGIN | SMTP_MECHANISM_OAUTHBEARER}},
+    {"mx.test\nAUTH XOAUTH2", false, {.auth = SMTP_MECHANISM_XOAUTH2}},
     /* XFORWARD, XCLIENT */
     {"mx.test\nXFORWARD", false, {.xforward = true}},
     {"mx.test\nXFORWARD NAME addr SOURCE  IDENT",
