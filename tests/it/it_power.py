@@ -19,8 +19,9 @@ PLANTED = [
     ("lost_syncs", "/spool/large", "the names of large files are not synced"),
     ("lost_syncs", "/spool/queue.db-wal", "mail is answered, and changes are reported, before the commit is on the disk"),
     ("lost_syncs", "/spool", "the names of the database and its log are not synced"),
-    ("lost_syncs", "/box/new", "the name of a file in a Maildir is not synced"),
-    ("lost_syncs", "/box", "the directories of a new Maildir are not synced"),
+    ("lost_syncs", "/box-x.test/mail/new", "the name of a file in a Maildir is not synced"),
+    ("lost_syncs", "/box-x.test/mail", "the directories of a new Maildir are not synced"),
+    ("lost_syncs", "/box-x.test", "the name of a new Maildir is not synced in the directory that its template makes"),
     ("early_removes", "/spool/large", "a large file is removed before its row"),
 ]
 

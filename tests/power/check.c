@@ -219,7 +219,7 @@ static void check_file(struct check *c, const char *directory, const char *name,
 
 static void check_maildir(struct check *c, bool *in_maildir)
 {
-    char *directory = mem_printf("%s/box/new", c->directory);
+    char *directory = mem_printf("%s/box-x.test/mail/new", c->directory);
     DIR *dir = opendir(directory);
     struct dirent *e;
 

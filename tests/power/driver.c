@@ -6,9 +6,10 @@
  *     power_driver DIRECTORY first    makes a spool and a Maildir; ends as if it was killed
  *     power_driver DIRECTORY second   goes on with them, and closes the spool
  *
- * DIRECTORY/spool is the spool, DIRECTORY/box the Maildir. Faults are borne as splitrelay and
- * the MTA would: mail is sent again, a step that cannot be done is left out. Prints "skipped N",
- * the number of such steps. Exit status 1: no mail is taken any more, though the faults are over.
+ * DIRECTORY/spool is the spool, DIRECTORY/box-x.test/mail the Maildir. Faults are borne as
+ * splitrelay and the MTA would: mail is sent again, a step that cannot be done is left out. Prints
+ * "skipped N", the number of such steps. Exit status 1: no mail is taken any more, though the
+ * faults are over.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -357,7 +358,7 @@ static struct config_destination maildir_config(struct endpoint *endpoint)
     static char nothing[] = "";
 
     *endpoint = (struct endpoint){.kind = ENDPOINT_MAILDIR};
-    snprintf(endpoint->path, sizeof endpoint->path, "%s/box", directory);
+    snprintf(endpoint->path, sizeof endpoint->path, "%s/box-%%d/mail", directory);
     return (struct config_destination){.relay_to = endpoint,
                                        .relay_to_count = 1,
                                        .retry_min_s = 1,
