@@ -1440,8 +1440,8 @@ static const struct {
     {"one@z.test",
      "%d@s.test",
      CONFIG_FORMAT_RAW,
-     {PEER_MAIL, 1, PEER_REPLY, "550 5.1.8 no such sender\r\n"},
-     "oxoox",
+     {PEER_MAIL, 0, PEER_REPLY, "550 5.1.8 no such sender\r\n"},
+     "xoxxo",
      "MAIL FROM:<x.test@s.test>\nRCPT TO:<one@z.test>\n"
      "MAIL FROM:<y.test@s.test>\nRCPT TO:<one@z.test>\n"},
     /* a header that names recipients goes to their own address alone */
