@@ -146,6 +146,20 @@ def test_copies_of_what_the_filters_let_through(r):
     assert re.search(r"postfix-in/.*status=bounced", log) and not s.guide.daemons["splitmilter"].log_lines("copy="), log
 
 
+def test_an_archive_without_spam(r):
+    """With unless_header the archive gets what the filters have not marked, and the history has the rest as skipped."""
+    s = Behind(r, 'unless_header = { "X-Spam-Flag: YES", "X-Spam-Status: Yes*" }')
+    s.send("plain", *RCPTS)
+    s.send("spam", *RCPTS, body=GTUBE)
+    rig.wait_for(lambda: sorted(map(len, s.by_subject(s.mailbox).values())) == [3, 3], 60, "all messages", lambda: s.guide.run("cat /var/log/mail.log"))
+    s.idle()
+    copies = {subject: sorted(a for a, _ in found) for subject, found in s.by_subject(s.archive).items()}
+    # Nothing has marked the mail of abuse@, which goes through no filter.
+    assert copies == {"plain": RCPTS, "spam": RCPTS[:1]}, copies
+    history = s.guide.run("splitctl history --json")
+    assert len(re.findall('"skipped"', history)) == 2, history
+
+
 def test_kill_everything_in_between(r):
     """Filters, both splitmilters, splitrelay and Postfix are killed while mail passes: nothing that was accepted is missing."""
     s = Behind(r)
