@@ -34,6 +34,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_live_reload.py \
 	%D%/it/it_journal.py \
 	%D%/it/it_log.py \
+	%D%/it/it_archives.py \
 	%D%/it/it_article.py \
 	%D%/it/it_auth.py \
 	%D%/it/it_oauth.py \
@@ -151,6 +152,7 @@ EXTRA_DIST += \
 	%D%/rig/libpq.py \
 	%D%/rig/machine.py \
 	%D%/rig/mariadb.py \
+	%D%/rig/messages.py \
 	%D%/rig/metrics.py \
 	%D%/rig/milter.py \
 	%D%/rig/mysql_table.py \
@@ -250,6 +252,11 @@ FUZZERS += %D%/fuzz/fuzz_control_line
 %C%_fuzz_fuzz_control_line_SOURCES = %D%/fuzz/fuzz_control_line.c $(FUZZ_MAIN)
 %C%_fuzz_fuzz_control_line_LDFLAGS = $(FUZZ_LINK)
 %C%_fuzz_fuzz_control_line_LDADD = $(FUZZ_RELAY_LIBS)
+
+FUZZERS += %D%/fuzz/fuzz_format_decode
+%C%_fuzz_fuzz_format_decode_SOURCES = %D%/fuzz/fuzz_format_decode.c $(FUZZ_MAIN)
+%C%_fuzz_fuzz_format_decode_LDFLAGS = $(FUZZ_LINK)
+%C%_fuzz_fuzz_format_decode_LDADD = $(FUZZ_RELAY_LIBS)
 
 FUZZERS += %D%/fuzz/fuzz_format
 %C%_fuzz_fuzz_format_SOURCES = %D%/fuzz/fuzz_format.c $(FUZZ_MAIN)
@@ -417,6 +424,10 @@ UNIT_TESTS += %D%/unit/test_fdio
 UNIT_TESTS += %D%/unit/test_files
 %C%_unit_test_files_SOURCES = %D%/unit/test_files.c
 %C%_unit_test_files_LDADD = libctl.a $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_format_decode
+%C%_unit_test_format_decode_SOURCES = %D%/unit/test_format_decode.c
+%C%_unit_test_format_decode_LDADD = $(UNIT_RELAY_LIBS)
 
 UNIT_TESTS += %D%/unit/test_format
 %C%_unit_test_format_SOURCES = %D%/unit/test_format.c

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: ISC */
 #include "format/format_journal.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "format/format_class.h"
+#include "format/format_decode.h"
 #include "format/format_word.h"
 #include "format/trace.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define VALUE_MAX 900 /* bytes of a value in the report, so that it fits on a line (998) */
+#define VALUE_MAX 900    /* bytes of a value in the report, so that it fits on a line (998) */
+#define SUBJECT_MAX 8192 /* bytes of a subject that are decoded: VALUE_MAX bytes in small words */
 #define BOUNDARY_RANDOM 16
 
 struct format_journal {
@@ -28,32 +32,49 @@ struct format_journal {
  * caller frees the line. */
 static char *printable(struct buf *text)
 {
-    char *out;
+    char *out = buf_take(text);
 
-    if (strlen(buf_str(text)) > VALUE_MAX) {
-        size_t len = VALUE_MAX;
-        while (len > 0 && ((unsigned char)buf_str(text)[len] & 0xc0) == 0x80)
-            len--;
-        buf_truncate(text, len);
-    }
-    out = buf_take(text);
     log_sanitize(out);
+    if (strlen(out) > VALUE_MAX)
+        out[log_whole_characters(out, VALUE_MAX)] = '\0';
     return out;
 }
 
-/* The value of the first field with this name; "" if there is none. The caller frees. */
-static char *field_value(const struct format_scan *scan, const char *name)
+/* Append the text of the first field with this name, if there is one. */
+static void add_field(const struct format_scan *scan, const char *name, struct buf *out)
 {
     struct format_field field;
-    struct buf text = {0};
     size_t at = 0;
 
     while (format_scan_next(scan, &at, &field)) {
         if (format_field_is(&field, name)) {
-            format_field_text(&field, &text);
-            break;
+            format_field_text(&field, out);
+            return;
         }
     }
+}
+
+static char *decoded_subject(const struct format_scan *scan)
+{
+    struct buf raw = {0}, type = {0}, text = {0};
+
+    add_field(scan, "Subject", &raw);
+    add_field(scan, "Content-Type", &type);
+    format_decode(buf_str(&raw), raw.len < SUBJECT_MAX ? raw.len : SUBJECT_MAX,
+                  format_decode_charset_of(buf_str(&type)), &text);
+    buf_clear(&raw);
+    buf_clear(&type);
+    return printable(&text);
+}
+
+/* The Message-ID, or one made from the copy's id, because readers need one (MS-XJRNL 2.1). */
+static char *message_id(const struct format_scan *scan, const struct format_journal *j)
+{
+    struct buf text = {0};
+
+    add_field(scan, "Message-ID", &text);
+    if (text.len == 0)
+        buf_addf(&text, "<%s@%s>", j->copy->id, j->hostname);
     return printable(&text);
 }
 
@@ -72,7 +93,8 @@ static void set_authors(struct format_journal *j, const struct format_scan *scan
     const char *envelope = j->copy->message.sender;
 
     if (sender[0] == '\0') {
-        j->sender = printable_copy(from[0] == '\0' ? envelope : from);
+        const char *author = from[0] == '\0' ? envelope : from;
+        j->sender = printable_copy(author[0] == '\0' ? "<>" : author);
         j->on_behalf_of = mem_strdup("");
     } else {
         bool is_same = format_class_is_same(sender, from);
@@ -115,8 +137,8 @@ struct format_journal *format_journal_new(const struct format_scan *scan,
     trace_hostname(hostname, j->hostname);
     j->is_8bit = scan->is_8bit;
     j->is_binary = scan->is_binary;
-    j->subject = field_value(scan, "Subject");
-    j->message_id = field_value(scan, "Message-ID");
+    j->subject = decoded_subject(scan);
+    j->message_id = message_id(scan, j);
     set_authors(j, scan);
     j->classes = format_class_new(scan, copy);
     return j;
@@ -164,9 +186,24 @@ static void add_report(const struct format_journal *j, const bool *is_included, 
             add_recipient(j, i, out);
 }
 
-/* Add the header of the report message, and that of its first part. */
+/* The same for the same recipients. Reports on a copy that is sent in several transactions need
+ * different Message-IDs: archives drop a message whose Message-ID they have. */
+static uint32_t hash_of_recipients(const struct format_journal *j, const bool *is_included)
+{
+    uint32_t hash = HASH_FNV1A_32_START;
+
+    for (size_t i = 0; i < j->copy->recipient_count; i++) {
+        const char *address = j->copy->recipients[i].address;
+        if (is_included[i])
+            hash = hash_fnv1a_32(hash, address, strlen(address) + 1);
+    }
+    return hash;
+}
+
+/* Add the header of the report message, and that of its first part. Fields with recipients are
+ * above X-MS-Journal-Report: piler takes those below it for recipients of the message. */
 static void add_header(const struct format_journal *j, const struct format_scan *report,
-                       struct buf *head)
+                       uint32_t hash, struct buf *head)
 {
     const struct config_destination *d = j->destination;
     char date[TRACE_DATE_SIZE];
@@ -182,8 +219,8 @@ static void add_header(const struct format_journal *j, const struct format_scan 
         buf_adds(head, "To: undisclosed-recipients:;\r\n");
     buf_adds(head, "Subject: ");
     format_word_encode(j->subject, strlen("Subject: "), head);
-    buf_addf(head, "\r\nDate: %s\r\nMessage-ID: <%s.journal@%s>\r\n", date, j->copy->id,
-             j->hostname);
+    buf_addf(head, "\r\nDate: %s\r\nMessage-ID: <%s.%08" PRIx32 ".journal@%s>\r\n", date,
+             j->copy->id, hash, j->hostname);
     buf_addf(
         head,
         "MIME-Version: 1.0\r\nX-MS-Journal-Report:\r\nAuto-Submitted: auto-generated\r\n"
@@ -207,10 +244,10 @@ bool format_journal_make(const struct format_journal *j, const struct buf *trace
     add_report(j, is_included, &report);
     format_scan_feed(&scan, buf_str(&report), report.len);
     buf_add(head, buf_str(trace), trace->len);
-    add_header(j, &scan, head);
+    add_header(j, &scan, hash_of_recipients(j, is_included), head);
     buf_add(head, buf_str(&report), report.len);
     buf_addf(head,
-             "\r\n--=_%s\r\nContent-Type: message/rfc822\r\n"
+             "\r\n--=_%s\r\nContent-Type: message/rfc822\r\nContent-Disposition: attachment\r\n"
              "Content-Transfer-Encoding: %s\r\n\r\n",
              j->boundary, format_scan_encoding(j->is_8bit, j->is_binary));
     buf_addf(tail, "\r\n--=_%s--\r\n", j->boundary);

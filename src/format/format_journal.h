@@ -4,17 +4,20 @@
  * Reports", "Journal report format" in Microsoft's documentation of Exchange 2007 and later): a
  * message of our own, multipart/mixed, that holds
  *
- *     text/plain        "Sender: " address                the author: Sender, else From
+ *     text/plain        "Sender: " address                the author: Sender, else From, else the
+ *                                                         envelope; "<>" if that is empty
  *                       [ "On-Behalf-Of: " address ]      From, if Sender is another one
- *                       "Subject: " text
- *                       "Message-Id: " message-id
+ *                       "Subject: " text                  decoded, see format_decode.h
+ *                       "Message-Id: " message-id         <copy id@hostname> if there is none
  *                       1*( class ": " recipient [ ", Forwarded: " original recipient ] )
  *                       class = "To" / "Cc" / "Bcc" / "Recipient"
- *     message/rfc822    the message, byte for byte
+ *     message/rfc822    the message, byte for byte; an attachment, because some readers show a part
+ *                       of this type as text of the report otherwise
  *
  * A recipient of the envelope is To, Cc or Bcc if a field of that name has it (or its original
  * recipient, ORCPT), else Recipient. A message or its envelope cannot forge any part of the report:
- * each value is reduced to one line of valid UTF-8, and the boundary is random.
+ * each value is reduced to one line of valid UTF-8, and the boundary is random. The order of the
+ * lines and fields is that of [MS-XJRNL] and of piler's reader (tests/it/it_archives.py).
  */
 #ifndef SPLIT_FORMAT_JOURNAL_H
 #define SPLIT_FORMAT_JOURNAL_H

@@ -29,11 +29,11 @@ void format_word_encode(const char *text, size_t column, struct buf *out)
 {
     static const char begin[] = "=?utf-8?B?", end[] = "?=";
     size_t len = strlen(text);
-    bool is_ascii = true;
+    bool is_plain = strstr(text, "=?") == NULL;
 
     for (size_t i = 0; i < len; i++)
-        is_ascii = is_ascii && (unsigned char)text[i] < 0x80;
-    if (is_ascii) {
+        is_plain = is_plain && (unsigned char)text[i] < 0x80;
+    if (is_plain) {
         buf_add(out, text, len);
         return;
     }

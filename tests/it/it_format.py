@@ -158,7 +158,7 @@ def test_journal_classes(t):
     assert report.splitlines() == [
         "Sender: anna@example.com",
         "On-Behalf-Of: chief@example.com",
-        "Subject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?= und mehr",
+        "Subject: Grüße und mehr",
         "Message-Id: <1@example.com>",
         "To: ben@example.com",
         "Cc: new@example.com, Forwarded: old+1@example.com",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "format/format.h"
 #include "format/format_scan.h"
 #include "format/format_word.h"
@@ -127,7 +128,8 @@ static const struct {
     const char *text, *encoded;
 } words[] = {
     {"", ""},
-    {"plain =?utf-8?Q?kept?=", "plain =?utf-8?Q?kept?="},
+    {"plain = text?", "plain = text?"},
+    {"=?utf-8?Q?x?=", "=?utf-8?B?PT91dGYtOD9RP3g/PQ==?="}, /* not decoded twice */
     {"\xc3\xa4", "=?utf-8?B?w6Q=?="},
     {"a\xc3\xa4", "=?utf-8?B?YcOk?="},
     {"aa\xc3\xa4", "=?utf-8?B?YWHDpA==?="},
@@ -228,36 +230,54 @@ static const struct {
     {"From: A <a@x.test>\r\nTo: B <b@x.test>\r\nSubject: s\r\nMessage-ID: <i@x>\r\n", "e@x.test",
      "b@x.test", "", "Sender: a@x.test\r\nSubject: s\r\nMessage-Id: <i@x>\r\nTo: b@x.test\r\n"},
     {"from: a@x.test\r\nSENDER: c@x.test\r\nCc: b@x.test\r\n", "", "b@x.test", "",
-     "Sender: c@x.test\r\nOn-Behalf-Of: a@x.test\r\nSubject: \r\nMessage-Id: \r\nCc: b@x.test\r\n"},
+     "Sender: c@x.test\r\nOn-Behalf-Of: a@x.test\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nCc: "
+     "b@x.test\r\n"},
     {"From: A@x.test\r\nSender: a@X.TEST\r\nBcc: \"b\"@X.test\r\n", "", "b@x.test", "",
-     "Sender: a@X.TEST\r\nSubject: \r\nMessage-Id: \r\nBcc: b@x.test\r\n"},
+     "Sender: a@X.TEST\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nBcc: b@x.test\r\n"},
     {"X: y\r\n", "e@x.test", "b@x.test", "",
-     "Sender: e@x.test\r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test\r\n"},
+     "Sender: e@x.test\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nRecipient: b@x.test\r\n"},
     /* the first class that matches, in any order of the fields */
     {"Cc: x@y, b@x.test\r\nTo: g: c@x.test, (b) b@x.test;\r\n", "", "b@x.test", "",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nTo: b@x.test\r\n"},
+     "Sender: <>\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nTo: b@x.test\r\n"},
     /* by its original recipient */
     {"Cc: old+1@x.test\r\n", "", "new@y.test", "rfc822;old+2B1@x.test",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nCc: new@y.test, Forwarded: old+1@x.test\r\n"},
+     "Sender: <>\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nCc: new@y.test, Forwarded: "
+     "old+1@x.test\r\n"},
     {"", "", "b@x.test", "RFC822;B@x.test",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test\r\n"},
+     "Sender: <>\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nRecipient: b@x.test\r\n"},
     {"", "", "b@x.test", "utf-8;\\x{e4}@x.test",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test, Forwarded: "
+     "Sender: <>\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nRecipient: b@x.test, Forwarded: "
      "\xc3\xa4@x.test\r\n"},
     {"To: \xc3\xa4@x.test\r\n", "", "b@x.test", "utf-8;\xc3\xa4@x.test",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nTo: b@x.test, Forwarded: \xc3\xa4@x.test\r\n"},
+     "Sender: <>\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nTo: b@x.test, Forwarded: "
+     "\xc3\xa4@x.test\r\n"},
     {"To: \xc3\xa4@x.test\r\n", "", "b@x.test", "rfc822;+C3+A4@x.test",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nTo: b@x.test, Forwarded: \xc3\xa4@x.test\r\n"},
+     "Sender: <>\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nTo: b@x.test, Forwarded: "
+     "\xc3\xa4@x.test\r\n"},
     {"", "", "b@x.test", "utf-8;\\x{0d}\\x{0a}X:y@x.test",
-     "Sender: \r\nSubject: \r\nMessage-Id: \r\nRecipient: b@x.test, Forwarded: "
+     "Sender: <>\r\nSubject: \r\nMessage-Id: <ID1@me.test>\r\nRecipient: b@x.test, Forwarded: "
      "??X:y@x.test\r\n"},
+    /* subjects in other charsets; see test_format_decode.c */
+    {"Subject: =?koi8-r?B?8NLJ18XU?=\r\n =?iso-8859-1?q?_=FC?=\r\n", "e@x.test", "b@x.test", "",
+     "Sender: e@x.test\r\nSubject: \xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82 \xc3\xbc\r\n"
+     "Message-Id: <ID1@me.test>\r\nRecipient: b@x.test\r\n"},
+    {"Subject: a\xfc\r\nContent-type: text/plain; format=flowed;\r\n\tcharset=\"ISO-8859-1\"\r\n",
+     "e@x.test", "b@x.test", "",
+     "Sender: e@x.test\r\nSubject: a\xc3\xbc\r\nMessage-Id: <ID1@me.test>\r\n"
+     "Recipient: b@x.test\r\n"},
+    {"Subject: =?utf-8?B?4oCuAABhYg==?= =?x?Q?y?=\r\nMessage-ID:\r\n", "e@x.test", "b@x.test", "",
+     "Sender: e@x.test\r\nSubject: ?"
+     "?"
+     "???ab =?x?Q?y?=\r\nMessage-Id: <ID1@me.test>\r\n"
+     "Recipient: b@x.test\r\n"},
     /* bytes that are not printable UTF-8 */
     {"Subject: a\rTo: evil@x\nCc: \x01\xff\xc3\xa4\r\n b\t\xe2\x80\xa8\r\n", "e\r\nTo: f@x",
      "b\n@x.test", "rfc822;c+0D+0AX@y",
-     "Sender: e??To: f@x\r\nSubject: a?To: evil@x?Cc: ??\xc3\xa4 b ???\r\nMessage-Id: \r\n"
+     "Sender: e??To: f@x\r\nSubject: a?To: evil@x?Cc: ??\xc3\xa4 b ???\r\nMessage-Id: "
+     "<ID1@me.test>\r\n"
      "Recipient: b?@x.test, Forwarded: c??X@y\r\n"},
     {"Subject: =?utf-8?Q?=0D=0ATo:_evil?=\r\n", "", "b@x.test", "",
-     "Sender: \r\nSubject: =?utf-8?Q?=0D=0ATo:_evil?=\r\nMessage-Id: \r\nRecipient: b@x.test\r\n"},
+     "Sender: <>\r\nSubject: ??To: evil\r\nMessage-Id: <ID1@me.test>\r\nRecipient: b@x.test\r\n"},
 };
 
 START_TEST(journal_report)
@@ -302,14 +322,15 @@ START_TEST(journal_is_one_message_around_another)
     char *expected = mem_printf(
         "X-Envelope-From: <>\r\n%s"
         "From: <postmaster@me.test>\r\nTo: <journal@x.test>\r\nSubject: =?utf-8?B?w6Q=?=\r\n"
-        "Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <ID1.journal@me.test>\r\n"
+        "Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <ID1.18372cab.journal@me.test>\r\n"
         "MIME-Version: 1.0\r\nX-MS-Journal-Report:\r\nAuto-Submitted: auto-generated\r\n"
         "Content-Type: multipart/mixed;\r\n\tboundary=\"%s\"\r\n"
         "Content-Transfer-Encoding: 8bit\r\n\r\n"
         "--%s\r\nContent-Type: text/plain; charset=\"utf-8\"\r\nContent-Transfer-Encoding: "
         "8bit\r\n\r\n"
-        "Sender: \r\nSubject: \xc3\xa4\r\nMessage-Id: \r\nRecipient: b@x.test\r\n"
-        "\r\n--%s\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
+        "Sender: <>\r\nSubject: \xc3\xa4\r\nMessage-Id: <ID1@me.test>\r\nRecipient: b@x.test\r\n"
+        "\r\n--%s\r\nContent-Type: message/rfc822\r\nContent-Disposition: "
+        "attachment\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
         buf_str(&s.format.trace), boundary, boundary, boundary);
     ck_assert_str_eq(head, expected);
     ck_assert(s.format.is_8bit && !s.format.has_utf8_header);
@@ -325,6 +346,59 @@ START_TEST(journal_is_one_message_around_another)
                                  "\r\nFrom: <archive@y.test>\r\nTo: undisclosed-recipients:;\r\n"));
     free(rest);
     free(tail);
+    setup_clear(&s);
+}
+END_TEST
+
+/* The Message-ID of a report depends on its recipients, and on nothing else that changes. */
+START_TEST(journal_has_a_message_id_of_its_own)
+{
+    static const bool included[][3] = {{true, true, true}, {true, true, false}, {true, true, true}};
+    char *ids[UNIT_COUNT(included)];
+    struct setup s;
+
+    setup_init(&s, CONFIG_FORMAT_JOURNAL, "S: x\r\n", 6);
+    add_recipient(&s, "a@x.test", "");
+    add_recipient(&s, "b@x.test", "");
+    add_recipient(&s, "c@x.test", "");
+    for (size_t i = 0; i < UNIT_COUNT(included); i++) {
+        memcpy(s.included, included[i], sizeof included[i]);
+        make(&s);
+        const char *field = strstr(buf_str(&s.format.head), "\r\nMessage-ID: <ID1.");
+        ck_assert_ptr_nonnull(field);
+        ids[i] = mem_strndup(field, strcspn(field + 2, "\r") + 2);
+    }
+    ck_assert_str_ne(ids[0], ids[1]);
+    ck_assert_str_eq(ids[0], ids[2]);
+    for (size_t i = 0; i < UNIT_COUNT(included); i++)
+        free(ids[i]);
+    setup_clear(&s);
+}
+END_TEST
+
+/* However long the subject is, its line is short, and ends with a whole character. */
+START_TEST(journal_of_a_long_subject)
+{
+    static const char *const units[] = {"x", "\xe4\xb8\x96", "=?utf-8?Q?=E4=B8=96?= ", "\x80",
+                                        "=?big5?B?pEA=?= =?gbk?B?ytE=?= "};
+    struct setup s;
+    struct buf content = {0};
+
+    buf_adds(&content, "Subject: ");
+    while (content.len < 100000)
+        buf_adds(&content, units[_i]);
+    buf_adds(&content, "\r\n\r\n");
+    setup_init(&s, CONFIG_FORMAT_JOURNAL, content.data, content.len);
+    add_recipient(&s, "a@x.test", "");
+    make(&s);
+    char *report = report_of(&s), *subject = strstr(report, "\nSubject: ");
+    ck_assert_ptr_nonnull(subject);
+    size_t len = strcspn(subject + 1, "\r");
+    ck_assert_uint_ge(len, strlen("Subject: ") + 897);
+    ck_assert_uint_le(len, strlen("Subject: ") + 900);
+    ck_assert(utf8_is_valid(report, strlen(report)));
+    free(report);
+    buf_clear(&content);
     setup_clear(&s);
 }
 END_TEST
@@ -464,6 +538,8 @@ int main(void)
     tcase_add_loop_test(t, words_of_a_header, 0, UNIT_COUNT(words));
     tcase_add_loop_test(t, journal_report, 0, UNIT_COUNT(reports));
     tcase_add_test(t, journal_is_one_message_around_another);
+    tcase_add_test(t, journal_has_a_message_id_of_its_own);
+    tcase_add_loop_test(t, journal_of_a_long_subject, 0, 5);
     tcase_add_loop_test(t, journal_is_labelled, 0, UNIT_COUNT(labels));
     tcase_add_test(t, journal_of_a_file_that_is_cut_off);
     tcase_add_loop_test(t, content_in_memory_is_as_in_a_file, 0, 4);
