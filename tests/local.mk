@@ -24,6 +24,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_power_faults.py \
 	%D%/it/it_format.py \
 	%D%/it/it_header_method.py \
+	%D%/it/it_fallback.py \
 	%D%/it/it_fault_matrix.py \
 	%D%/it/it_restart_matrix.py \
 	%D%/it/it_guides.py \

@@ -108,6 +108,7 @@ void config_free(struct config *c)
     for (size_t i = 0; i < c->filter_count; i++) {
         free(c->filters[i].name);
         free(c->filters[i].nexthop);
+        string_list_clear(&c->filters[i].fallback);
     }
     free(c->filters);
     relay_clear(&c->relay);
@@ -257,12 +258,24 @@ const struct config_filter *config_find_nexthop(const struct config *c, const ch
     return NULL;
 }
 
+const char *config_hop(const char *nexthop)
+{
+    const char *colon = strchr(nexthop, ':');
+
+    return colon == NULL ? "" : colon + 1;
+}
+
+bool config_is_same_nexthop(const char *a, const char *b)
+{
+    return is_same_text(a, b) || is_same_place(a, b);
+}
+
 bool config_is_unfiltered_nexthop(const struct config *c, const char *nexthop)
 {
     const struct string_list *list = &c->milter.unfiltered_nexthops;
 
     for (size_t i = 0; i < list->count; i++)
-        if (is_same_text(list->items[i], nexthop) || is_same_place(list->items[i], nexthop))
+        if (config_is_same_nexthop(list->items[i], nexthop))
             return true;
     return false;
 }

@@ -106,8 +106,9 @@ struct config_milter {
 };
 
 struct config_filter {
-    char *name;    /* address_is_tag_name() */
-    char *nexthop; /* "transport:nexthop" */
+    char *name;                  /* address_is_tag_name() */
+    char *nexthop;               /* "transport:nexthop" */
+    struct string_list fallback; /* tried in order while the nexthop takes no mail; written alike */
     struct text_place place;
 };
 
@@ -279,6 +280,14 @@ bool config_has_canonical_class(const struct config *c, const char *name) __attr
  */
 const struct config_filter *config_find_nexthop(const struct config *c, const char *nexthop)
     __attribute__((nonnull));
+
+/* The part of a value "transport:nexthop" behind its first colon, such as "[host]:port" or
+ * "unix:/path". Borrowed; "" if there is no colon. */
+const char *config_hop(const char *nexthop) __attribute__((nonnull, returns_nonnull));
+
+/* Return true if both values "transport:nexthop" name the same next hop, by the rules of
+ * config_find_nexthop(). */
+bool config_is_same_nexthop(const char *a, const char *b) __attribute__((nonnull));
 
 /* Return true if the nexthop is one of unfiltered_nexthops, compared by the rules of
  * config_find_nexthop(). */

@@ -3,7 +3,6 @@
 #include "config/config_tls.h"
 #include "base/mem.h"
 #include "mail/template.h"
-#include "base/ascii.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -130,24 +129,6 @@ int config_places_check(const struct config *c, const struct config_destination 
     return 0;
 }
 
-/* Return true if a connection to `to` reaches a socket that listens at one of these. */
-static bool leads_to(const struct endpoint *to, const struct endpoint *list, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct endpoint *l = &list[i];
-        if (l->kind != to->kind)
-            continue;
-        if (l->kind == ENDPOINT_UNIX
-                ? strcmp(l->path, to->path) == 0
-                : l->port == to->port &&
-                      (ascii_equal(l->host, to->host) ||
-                       (endpoint_is_loopback_host(to->host) &&
-                        (endpoint_is_any_host(l->host) || endpoint_is_loopback_host(l->host)))))
-            return true;
-    }
-    return false;
-}
-
 /* Return true if a session at `from` can lead to `target`, directly or through other listeners.
  * is_passed: for each listener, whether it was visited; none is visited twice. */
 static bool comes_back(const struct config *c, const struct config_listener *from,
@@ -157,7 +138,7 @@ static bool comes_back(const struct config *c, const struct config_listener *fro
         for (size_t k = 0; k < c->listener_count; k++) {
             const struct config_listener *next = &c->listeners[k];
             if (is_passed[k] ||
-                !leads_to(&from->primary.relay_to[i], next->listen, next->listen_count))
+                !endpoint_leads_to(&from->primary.relay_to[i], next->listen, next->listen_count))
                 continue;
             is_passed[k] = true;
             if (next == target || comes_back(c, next, target, is_passed))

@@ -7,6 +7,7 @@
 #include "config/config_file.h"
 #include "mail/address.h"
 #include "config/config_destination.h"
+#include "config/config_fallback.h"
 #include "config/config_option.h"
 #include "config/config_parse.h"
 #include "config/config_queue.h"
@@ -126,6 +127,16 @@ static int store_name(const struct config_part *part, char **name, struct text_p
     return 0;
 }
 
+static int check_filter(const struct config_part *part, const struct config *c,
+                        const struct config_filter *f, struct err *err)
+{
+    size_t index = 0;
+
+    if (config_fallback_check(c, f, &index, err) == 0)
+        return 0;
+    return fail_value(part, "fallback", index, err);
+}
+
 static int store_filters(const struct config_tree *t, struct config *c, struct err *err)
 {
     size_t count = config_tree_count(t, CONFIG_SECTION_FILTER);
@@ -134,7 +145,8 @@ static int store_filters(const struct config_tree *t, struct config *c, struct e
     for (size_t i = 0; i < count; i++) {
         const struct config_part *part = config_tree_part(t, CONFIG_SECTION_FILTER, i);
         struct config_filter *f = &c->filters[c->filter_count++];
-        if (store_name(part, &f->name, &f->place, err) < 0 || store_section(part, f, err) < 0)
+        if (store_name(part, &f->name, &f->place, err) < 0 || store_section(part, f, err) < 0 ||
+            check_filter(part, c, f, err) < 0)
             return -1;
     }
     return 0;

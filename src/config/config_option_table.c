@@ -73,6 +73,7 @@ const struct config_option config_options[] = {
     {OPTION(MILTER, "lookup_timeout", MILLISECONDS, lookup_timeout_ms), 0, "10s", 1, 29, NULL},
     {OPTION(MILTER, "metrics", SOCKETS, metrics), AT(MILTER, metrics_count), "", 0, 4, NULL},
     {OPTION(FILTER, "nexthop", TRANSPORT, nexthop), 0, NULL, 0, 0, NULL},
+    {OPTION(FILTER, "fallback", TRANSPORTS, fallback), 0, "", 0, 8, NULL},
     {OPTION(RELAY, "listen", SOCKETS, listen), AT(RELAY, listen_count), "inet:10030@127.0.0.1", 1, 16, NULL},
     {OPTION(RELAY, "hostname", HOSTNAME, hostname), 0, "", 0, 0, NULL},
     {OPTION(RELAY, "spool_directory", PATH, spool_directory), 0, "/var/spool/splitmilter", 0, 0, NULL},

@@ -2,6 +2,7 @@
 # The configuration file.
 libsplit_a_SOURCES += %D%/config.c %D%/config.h
 libsplit_a_SOURCES += %D%/config_destination.c %D%/config_destination.h
+libsplit_a_SOURCES += %D%/config_fallback.c %D%/config_fallback.h
 libsplit_a_SOURCES += %D%/config_fault.c %D%/config_fault.h
 libsplit_a_SOURCES += %D%/config_file.c %D%/config_file.h
 libsplit_a_SOURCES += %D%/config_include.c %D%/config_include.h

@@ -83,6 +83,20 @@ static void print_direction(const struct explanation *x, const struct policy_dec
     buf_clear(&line);
 }
 
+/* Print the fallbacks of the filter, which get the mail while the filter takes none. */
+static void print_fallback(const struct config_filter *f)
+{
+    struct buf line = {0};
+
+    if (f == NULL || f->fallback.count == 0)
+        return;
+    buf_addf(&line, "  %-10s or, while it takes no mail: ", "");
+    for (size_t i = 0; i < f->fallback.count; i++)
+        buf_addf(&line, "%s%s", i == 0 ? "" : ", ", f->fallback.items[i]);
+    print_line(&line);
+    buf_clear(&line);
+}
+
 /* Print each copy that is skipped, with the directions that its destination takes. */
 static void print_skips(const struct policy_decision *d)
 {
@@ -126,6 +140,7 @@ static void print_decision(const struct explanation *x, const struct policy_deci
                has_reason(&d->sender_copy_reason)) {
         print_part("canonical", d->is_rewritten ? d->final : "unchanged", &d->canonical_reason);
         print_part("filter", d->filter == NULL ? "none" : d->filter->name, &d->filter_reason);
+        print_fallback(d->filter);
         buf_reset(&line);
         add_copies(&line, d);
         print_part("copies", buf_str(&line), &d->copy_reason);
@@ -214,16 +229,20 @@ static void append(json_t *array, json_t *value)
 
 static void print_decision_json(const struct explanation *x, const struct policy_decision *d)
 {
-    json_t *o = json_object(), *copies = json_array(), *skips = json_array();
+    json_t *o = json_object(), *copies = json_array(), *skips = json_array(),
+           *fallback = json_array();
 
     for (size_t i = 0; i < d->copy_count; i++)
         append(copies, ctl_json_text(d->copies[i]->name));
+    for (size_t i = 0; d->filter != NULL && i < d->filter->fallback.count; i++)
+        append(fallback, ctl_json_text(d->filter->fallback.items[i]));
     ctl_json_set(o, "recipient", ctl_json_text(d->original));
     ctl_json_set(o, "given", ctl_json_text(d->rcpt));
     ctl_json_set(o, "final", ctl_json_text(d->final));
     ctl_json_set(o, "filter", d->filter == NULL ? json_null() : ctl_json_text(d->filter->name));
     for (size_t i = 0; i < d->skip_count; i++)
         append(skips, ctl_json_text(d->skips[i]->name));
+    ctl_json_set(o, "fallback", fallback);
     ctl_json_set(o, "copies", copies);
     ctl_json_set(o, "direction", ctl_json_text(config_direction_name(d->direction)));
     ctl_json_set(o, "skipped", skips);

@@ -20,6 +20,7 @@ libctl_a_SOURCES = \
 	%D%/setup/setup_postfix_bounces.c \
 	%D%/setup/setup_postfix_check.c \
 	%D%/setup/setup_postfix_edit.c \
+	%D%/setup/setup_postfix_fallback.c \
 	%D%/setup/setup_postfix_instances.c \
 	%D%/setup/setup_postfix_after.c \
 	%D%/setup/setup_postfix_local.c \

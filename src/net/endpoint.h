@@ -89,6 +89,11 @@ bool endpoint_is_loopback_address(const struct sockaddr *sa) __attribute__((nonn
  * or "::" (of IPv6)? */
 bool endpoint_is_any_host(const char *host) __attribute__((nonnull));
 
+/* Return true if a connection to `to` reaches a socket that listens at one of these endpoints.
+ * Addresses are compared as written; names are not looked up. */
+bool endpoint_leads_to(const struct endpoint *to, const struct endpoint *list, size_t count)
+    __attribute__((nonnull(1)));
+
 /*
  * Open listening sockets, close-on-exec. The file of a unix socket gets `mode`; an old file is
  * replaced if no process listens at it. A host name may have several addresses, and each gets a

@@ -138,3 +138,20 @@ bool endpoint_is_any_host(const char *host)
 {
     return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
+
+bool endpoint_leads_to(const struct endpoint *to, const struct endpoint *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct endpoint *l = &list[i];
+        if (l->kind != to->kind)
+            continue;
+        if (l->kind == ENDPOINT_UNIX
+                ? strcmp(l->path, to->path) == 0
+                : l->port == to->port &&
+                      (ascii_equal(l->host, to->host) ||
+                       (endpoint_is_loopback_host(to->host) &&
+                        (endpoint_is_any_host(l->host) || endpoint_is_loopback_host(l->host)))))
+            return true;
+    }
+    return false;
+}

@@ -111,14 +111,16 @@ static bool is_tagged(const struct planning *g, const struct policy_decision *d)
 }
 
 /* Do all recipients have the same filter, and is there no copy? The header acts on the whole
- * message (FILTER in header_checks(5)), so copies would go through the filter, too. */
+ * message (FILTER in header_checks(5)), so copies would go through the filter, too. A filter with
+ * fallback needs the service of its own that only tags lead to. */
 static bool fits_header(const struct policy_decision *decisions, size_t count)
 {
     if (count == 0)
         return false;
     for (size_t i = 0; i < count; i++) {
         if (!takes_part(&decisions[i]) || decisions[i].filter == NULL ||
-            decisions[i].filter != decisions[0].filter || decisions[i].copy_count > 0)
+            decisions[i].filter != decisions[0].filter || decisions[i].copy_count > 0 ||
+            decisions[i].filter->fallback.count > 0)
             return false;
     }
     return true;

@@ -47,7 +47,7 @@ def append(path, text):
 def by_hand(s, main, **fresh):
     """Set up Postfix as an administrator does without setup-postfix. main: lines of main.cf."""
     s.fresh(**fresh)
-    append("/etc/postfix/main.cf", f"\nmilter_protocol = 6\nmilter_default_action = tempfail\n{main}\n")
+    append("/etc/postfix/main.cf", f"\nmilter_protocol = 6\nmilter_default_action = tempfail\nsmtp_fallback_relay =\n{main}\n")
 
 
 def postconf(s, name):
@@ -306,6 +306,28 @@ def test_by_hand(s):
     assert review(s) == []
     by_hand(s, main + ", pcre:/nowhere")  # a table that cannot be read gets no finding
     s.write(routes, "x.test smtp:[127.0.0.1]:1\n")
+    assert review(s) == []
+
+
+def test_fallback_by_hand(s):
+    """A service for a filter that uses smtp_fallback_relay of main.cf, or lacks the fallback of the filter, gets a warning."""
+    by_hand(s, "smtpd_milters = unix:splitmilter/milter.sock\ntransport_maps = texthash:$config_directory/routes\n"
+            "smtp_fallback_relay = [relay.test]:25")
+    append("/etc/postfix/master.cf", "untag unix - - n - - smtp -o smtp_fallback_relay=\nuntag2 unix - - n - - smtp\n")
+    s.write("/etc/postfix/routes", ".primary.filter.split.invalid untag:[127.0.0.1]:1\n.secondary.filter.split.invalid untag2:[127.0.0.1]:1\n"
+            ".copy.split.invalid smtp:[127.0.0.1]:10030\n")
+    first, second = review(s)
+    assert first.startswith("warning routes /etc/postfix/master.cf: service untag2/unix, for filter secondary of "), first
+    assert first.endswith(": the fallback is [relay.test]:25, not none: mail may pass unfiltered, and copies may vanish, while the next hop "
+                          "takes none -> add `-o smtp_fallback_relay=' to it"), first
+    assert "service smtp/unix, for copies for destination archive: the fallback is [relay.test]:25, not none" in second, second
+    # The same hosts, written as Postfix also takes them, are no difference.
+    append("/etc/postfix/main.cf", "smtp_fallback_relay =\nhosts = [B.test]:2525\n")
+    s.conf = s.r.write("fallback.conf", s.configuration.replace(
+        f'{s.filters["secondary"].bracketed}"', f'{s.filters["secondary"].bracketed}" fallback = {{ "smtp:[a.test]:25", "smtp:[b.test]:2525" }}'))
+    (line,) = review(s)
+    assert "the fallback is none, not [a.test]:25,[b.test]:2525: mail waits while the next hop takes none -> add " in line, line
+    append("/etc/postfix/master.cf", "untag2 unix - - n - - smtp -o { smtp_fallback_relay = [a.test]:25 $hosts }\n")
     assert review(s) == []
 
 

@@ -53,6 +53,8 @@ def test_what_is_printed(r):
         filter e { nexthop = "lmtp:unix:/run/e.sock" }
         filter f { nexthop = "lmtp:unix:/run/f.sock" }
         filter g { nexthop = "lmtp:unix:/run/e.sock" }
+        filter h { nexthop = "smtp:[192.0.2.1]:26" fallback = { "smtp:[2001:db8::2]:26", "smtp:mx.example.com:26" } }
+        filter i { nexthop = "lmtp:[192.0.2.1]" fallback = "lmtp:[192.0.2.2]:24" }
         relay { listen = { "unix:/run/relay.sock", "inet:10030" } }
         destination x { relay_to = { "[192.0.2.9]:25" } }
     """
@@ -75,6 +77,8 @@ def test_what_is_printed(r):
         ".e.filter.tag.test\tsplitlmtpu1:localhost",
         ".f.filter.tag.test\tsplitlmtpu2:localhost",
         ".g.filter.tag.test\tsplitlmtpu1:localhost",
+        ".h.filter.tag.test\tsplitsmtp26:[192.0.2.1]:[IPv6:2001:db8::2]:mx.example.com",
+        ".i.filter.tag.test\tsplitlmtp24:[192.0.2.1]:[192.0.2.2]",
         ".copy.tag.test\tsplitcopy:[127.0.0.1]",
     ], "\n".join(lines)
     both = setup_text(r, text, "mc")[1], setup_text(r, text, "mailertable")[1]
@@ -89,6 +93,8 @@ def test_what_is_refused(r):
         ('filter a { nexthop = "smtp:unix:/run/x" }', "a unix socket needs lmtp"),
         ('filter a { nexthop = "lmtp:unix:/run/it\'s" }', "cannot be written in sendmail.mc"),
         ('milter { filter_method = "header" }', "works with Postfix only"),
+        ('\nfilter a { nexthop = "smtp:[192.0.2.1]:26" fallback = "smtp:[192.0.2.1]:27" }',
+         'setup.conf:2: filter a: fallback "smtp:[192.0.2.1]:27": Sendmail needs the port of the nexthop, 26,'),
     ):
         status, out, err = setup_text(r, text, check=False)
         assert status == 78 and reason in err and not out, (status, out, err)
@@ -172,6 +178,53 @@ def test_protocols(r):
     (mail,) = sinks["mailbox"].wait(1)
     assert mail.addrs == ["new@example.com"], mail
     assert any(ln.startswith("LHLO") for _, ln in sinks["tcp"].commands) and any(ln.startswith("LHLO") for _, ln in sinks["unix"].commands)
+
+
+def start_fallback(r):
+    """Start (Sendmail, filter, its fallback). Both have the same port, at two addresses of this machine."""
+    port = r.free_port()
+    sinks = [rig.Sink(r, name, address=(host, port)) for name, host in (("first", "127.0.0.2"), ("second", "127.0.0.1"))]
+    milter = rig.start_splitmilter(r, f"""
+        log {{ target = "stderr" }}
+        milter {{ socket = "unix:{r.path('milter.sock')}" filter_maps = {{ "static:a" }} }}
+        filter a {{ nexthop = "smtp:[127.0.0.2]:{port}" fallback = "smtp:[127.0.0.1]:{port}" }}
+    """, r.path("milter.sock"))
+    split, table = rig.setup_sendmail(r, milter.configuration_path, r.free_port())
+    sendmail = rig.Sendmail(r, "front", split=split, mailertable=table)
+    sendmail.start()
+    return sendmail, *sinks
+
+
+def test_fallback(r):
+    """While a filter takes no mail, Sendmail sends it to the fallback, without the suffix; while both are down, it waits."""
+    sendmail, first, second = start_fallback(r)
+
+    def pass_one(subject, sink, other):
+        count, others = len(sink.accepted), len(other.accepted)
+        rig.send(sendmail.address, "s@sender.test", ["x+y@example.com"], message(subject))
+        assert sink.wait(count + 1)[-1].addrs == ["x+y@example.com"], sink.describe()
+        assert len(other.accepted) == others, subject
+
+    pass_one("up", first, second)
+    for stage, reply in (("connect", "421 4.3.2 full"), ("connect", "554 5.3.2 no service"), ("connect", rig.CLOSE), ("mail", "451 4.3.0 later"),
+                         ("rcpt", "450 4.2.0 later"), ("dot", "451 4.3.0 later"), ("dot", rig.CLOSE)):
+        first.hook = lambda at, _conn, _arg, stage=stage, reply=reply: reply if at == stage else None
+        pass_one(f"{stage} {reply}", second, first)
+    # A 5xx of the filter is its decision.
+    count = len(second.accepted)
+    first.hook = lambda at, _conn, _arg: "550 5.7.1 spam" if at == "rcpt" else None
+    rig.send(sendmail.address, "s@sender.test", ["x@example.com"], message("spam"))
+    rig.wait_for(lambda: sendmail.log_lines("x@example.com.*dsn=5[.]"), 20, "the refusal", sendmail.log)
+    first.hook = None
+    first.stop()
+    pass_one("down", second, first)
+    assert len(second.accepted) == count + 1, second.describe()
+    second.stop()
+    rig.send(sendmail.address, "s@sender.test", ["x@example.com"], message("waits"))
+    rig.wait_for(lambda: sendmail.log_lines("x@example.com.*stat=Deferred: Connection refused"), 20, "the deferral", sendmail.log)
+    second.start()
+    rig.wait_for(lambda: sendmail.flush() or len(second.accepted) == count + 2, 20, "the message that waited", sendmail.log)
+    assert second.accepted[-1].headers("Subject") == ["waits"] and second.accepted[-1].addrs == ["x@example.com"]
 
 
 def test_new_address_is_refused(r):

@@ -14,7 +14,7 @@
     "known keys: tag_domain, recipient_delimiter, log, milter, filter, relay, destination, "       \
     "listener, include"
 #define LOG_KEYS "known keys: target, facility, level, style"
-#define FILTER_KEYS "known keys: nexthop"
+#define FILTER_KEYS "known keys: nexthop, fallback"
 
 /* `message` is behind "c:". */
 static const struct {

@@ -93,6 +93,12 @@ void postfix_review_add(struct postfix_review *r, enum postfix_finding_level lev
 void postfix_review_by_hand(const struct config *config, const struct postfix *p,
                             struct postfix_review *out) __attribute__((nonnull));
 
+/* Report if the service that sends `what` ("filter NAME of FILE") to its next hop uses other
+ * fallbacks than `wanted`, as setup_fallback() writes them. In postfix_review_routes.c. */
+void postfix_review_fallback(const struct postfix *p, const struct postfix_service *v,
+                             const char *what, const char *wanted, const char *advice,
+                             struct postfix_review *out) __attribute__((nonnull));
+
 /* Call other_fn() for each instance in multi_instance_directories of `p`, the default instance. -1
  * with `err`: an instance cannot be read. */
 int postfix_review_others(const struct config *config, const struct postfix *p,

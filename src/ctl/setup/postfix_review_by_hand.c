@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /* Reviews an instance that asks splitmilter and was not set up by setup-postfix: whether its
- * transport_maps have the suffixes, and whether its services can send a message with REQUIRETLS
- * (Postfix 3.11) to a filter or to splitrelay. */
+ * transport_maps have the suffixes, whether its services can send a message with REQUIRETLS
+ * (Postfix 3.11) to a filter or to splitrelay, and whether they use the fallbacks of the filters.
+ */
 #include "net/endpoint.h"
 #include "base/mem.h"
 #include "ctl/setup/command.h"
 #include "ctl/milter_list.h"
 #include "ctl/setup/postfix_review.h"
+#include "ctl/setup/setup_postfix.h"
 #include "base/ascii.h"
 
 #include <arpa/inet.h>
@@ -126,10 +128,26 @@ static void review_requiretls(const struct postfix *p, const char *what, const c
     free(transport);
 }
 
-/* Report a missing route. False: a table cannot be read, so it is not known whether there is a
- * route. */
+/* Report a service whose fallbacks are not these. With those of main.cf, mail for a filter may pass
+ * unfiltered. */
+static void review_fallback(const struct postfix *p, const char *what, const char *wanted,
+                            const char *route, struct postfix_review *out)
+{
+    char *transport = mem_strndup(route, strcspn(route, ":"));
+    const struct postfix_service *v = postfix_service(p, transport, "unix");
+
+    if (v != NULL && (strcmp(v->command, "smtp") == 0 || strcmp(v->command, "lmtp") == 0)) {
+        char *advice = mem_printf("add `-o %s_fallback_relay=%s' to it", v->command, wanted);
+        postfix_review_fallback(p, v, what, wanted, advice, out);
+        free(advice);
+    }
+    free(transport);
+}
+
+/* Report a missing route, or what is wrong with its service. fallback: as setup_fallback() writes
+ * it. False: a table cannot be read, so it is not known whether there is a route. */
 static bool review_route(const struct postfix *p, const char *what, const char *suffix,
-                         struct postfix_review *out)
+                         const char *fallback, struct postfix_review *out)
 {
     char *address = mem_printf("user@example.com%s", suffix);
     struct buf route = {0};
@@ -141,8 +159,10 @@ static bool review_route(const struct postfix *p, const char *what, const char *
                            "%s/main.cf: transport_maps have no entry for %s (%s): mail for it "
                            "bounces",
                            p->directory, suffix, what);
-    else if (result == LOOKUP_FOUND)
+    else if (result == LOOKUP_FOUND) {
         review_requiretls(p, what, buf_str(&route), out);
+        review_fallback(p, what, fallback, buf_str(&route), out);
+    }
     buf_clear(&route);
     free(address);
     return result != LOOKUP_UNKNOWN;
@@ -163,14 +183,16 @@ void postfix_review_by_hand(const struct config *config, const struct postfix *p
     for (size_t i = 0; is_known && has_filters && i < config->filter_count; i++) {
         char *what = mem_printf("filter %s of %s", config->filters[i].name, config->path);
         char *suffix = mem_printf(".%s.filter.%s", config->filters[i].name, config->tag_domain);
-        is_known = review_route(p, what, suffix, out);
+        char *fallback = setup_fallback(&config->filters[i]);
+        is_known = review_route(p, what, suffix, fallback, out);
+        free(fallback);
         free(suffix);
         free(what);
     }
     for (size_t i = 0; is_known && i < config->destination_count; i++) {
         char *what = mem_printf("copies for destination %s", config->destinations[i].name);
         char *suffix = mem_printf(".%s.copy.%s", config->destinations[i].name, config->tag_domain);
-        is_known = review_route(p, what, suffix, out);
+        is_known = review_route(p, what, suffix, "", out);
         free(suffix);
         free(what);
     }

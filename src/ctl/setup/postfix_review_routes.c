@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Checks that Postfix has routes for the filters and the copies of this configuration. */
+#include "base/ascii.h"
 #include "base/mem.h"
 #include "ctl/setup/files.h"
 #include "ctl/setup/postfix_review.h"
@@ -69,6 +70,64 @@ static void review_copies(const struct setup *s, const struct routes *routes, co
     free(line);
 }
 
+/* Return true if two lists have the same hosts in the same order. */
+static bool is_same_list(const char *a, const char *b)
+{
+    static const char separators[] = ", \t\r\n";
+
+    for (;;) {
+        a += strspn(a, separators);
+        b += strspn(b, separators);
+        size_t len = strcspn(a, separators);
+        if (len != strcspn(b, separators) || !ascii_equal_n(a, b, len))
+            return false;
+        if (len == 0)
+            return true;
+        a += len;
+        b += len;
+    }
+}
+
+void postfix_review_fallback(const struct postfix *p, const struct postfix_service *v,
+                             const char *what, const char *wanted, const char *advice,
+                             struct postfix_review *out)
+{
+    char *parameter = mem_printf("%s_fallback_relay", v->command);
+    const char *found = postfix_get_for(p, v, parameter);
+    bool is_none = found[strspn(found, ", \t")] == '\0';
+
+    if (!is_same_list(found, wanted))
+        postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_ROUTES, advice,
+                           "%s/master.cf: service %s/unix, for %s: the fallback is %s, not %s: %s "
+                           "while the next hop takes none",
+                           p->directory, v->name, what, is_none ? "none" : found,
+                           wanted[0] == '\0' ? "none" : wanted,
+                           is_none ? "mail waits"
+                                   : "mail may pass unfiltered, and copies may vanish,");
+    free(parameter);
+}
+
+/* Compare the fallbacks of the filters with those in the services that Postfix has now. */
+static void review_fallbacks(const struct setup *s, const struct routes *routes, const char *advice,
+                             struct postfix_review *out)
+{
+    struct err ignored;
+    struct postfix *p = postfix_open_whole(routes->directory, &ignored);
+
+    for (size_t i = 0; p != NULL && i < s->config->filter_count; i++) {
+        const struct config_filter *f = &s->config->filters[i];
+        char *name = mem_printf("split-%s", f->name), *wanted = setup_fallback(f);
+        char *what = mem_printf("filter %s of %s", f->name, s->config->path);
+        const struct postfix_service *v = postfix_service(p, name, "unix");
+        if (v != NULL)
+            postfix_review_fallback(p, v, what, wanted, advice, out);
+        free(what);
+        free(wanted);
+        free(name);
+    }
+    postfix_free(p);
+}
+
 /* Report what the planned steps would change: routes that are missing or differ, or else only the
  * names of the files. */
 static void review_steps(const struct setup *s, const struct routes *routes,
@@ -83,6 +142,7 @@ static void review_steps(const struct setup *s, const struct routes *routes,
         for (size_t i = 0; i < s->config->filter_count; i++)
             review_filter(s, &s->config->filters[i], routes, buf_str(&advice), out);
         review_copies(s, routes, buf_str(&advice), out);
+        review_fallbacks(s, routes, buf_str(&advice), out);
     }
     if (files.len > 0 && out->count == before)
         postfix_review_add(out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_ROUTES, buf_str(&advice),
@@ -114,10 +174,12 @@ static void compare(const struct config *config, const struct setup_request *r,
     routes.table = buf_take(&table);
     if ((s.is_multi ? setup_plan_multi(&s, &err) : setup_plan_single(&s, &err)) == 0)
         review_steps(&s, &routes, out);
-    else
+    else {
+        review_fallbacks(&s, &routes, "see `splitctl setup-postfix'", out);
         postfix_review_add(
             out, POSTFIX_FINDING_WARNING, POSTFIX_FINDING_ROUTES, "see `splitctl setup-postfix'",
             "%s: setup-postfix would refuse to run again: %s", r->options.directory, err.text);
+    }
     steps_clear(&steps);
     free(routes.directory);
     free(routes.table);

@@ -11,6 +11,7 @@
  *     ..._role.c           all settings of one instance in its role: a setup_edit. It calls
  *     ..._milters.c          smtpd_milters, non_smtpd_milters
  *     ..._services.c         lines of master.cf: to filters, to splitrelay, from filters
+ *     ..._fallback.c         other hosts for a filter that takes no mail
  *     ..._local.c            the tag domain is closed to local users
  *     ..._after.c            copies behind the filters: what the configuration needs for that
  *     ..._bounces.c          reports to senders without suffixes
@@ -171,6 +172,8 @@ int setup_check_files(const char *directory, struct err *err)
 /* Check that the instance can get this role. -1 with `err`, which also says what to do. */
 int setup_check(const struct setup *s, enum setup_role role, const struct postfix *p,
                 struct err *err) __attribute__((nonnull, warn_unused_result));
+/* The port in the name of an inet service, as a number or as "smtp"; -1 for other names. */
+long setup_listener_port(const char *name) __attribute__((nonnull));
 /* Add notes about settings that only the administrator can judge. */
 void setup_remarks(const struct setup *s, enum setup_role role, const struct postfix *p)
     __attribute__((nonnull));
@@ -229,6 +232,10 @@ void setup_reinject_service(const struct setup *s, const struct postfix *p,
 void setup_local_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 void setup_submission_service(const struct setup *s, struct setup_edit *e) __attribute__((nonnull));
 
+/* Return true if the nexthop ("[host]:port", "host:port", "host", or a unix socket) is on this
+ * machine. */
+bool setup_is_near(const char *nexthop) __attribute__((nonnull));
+
 /* Format the nexthop with which Postfix connects to a listening endpoint: "[host]:port" or
  * "unix:/path". */
 void setup_format_nexthop(const struct endpoint *e, char *out, size_t size)
@@ -242,6 +249,23 @@ void setup_format_milter(const struct endpoint *e, char *out, size_t size) __att
 
 /* Return true if the text can be written into main.cf, master.cf and tables without quoting. */
 bool setup_is_harmless(const char *text) __attribute__((nonnull, warn_unused_result));
+
+/* --- setup_postfix_fallback.c: other hosts for a filter that takes no mail --- */
+
+/* Return the value of smtp_fallback_relay or lmtp_fallback_relay in the service of the filter: ""
+ * or "[host]:port,[host]:port"; for the caller to free. */
+char *setup_fallback(const struct config_filter *f)
+    __attribute__((nonnull, returns_nonnull, warn_unused_result));
+/* Return true if the filter and its fallbacks are on this machine. */
+bool setup_is_near_filter(const struct config_filter *f) __attribute__((nonnull));
+/* Check that Postfix can use the fallbacks in a copy of the service `base`, and that none of them
+ * leads to this Postfix: mail would pass unfiltered or come back. -1 with `err`. */
+int setup_check_fallback(const struct setup *s, const struct postfix *p,
+                         const struct postfix_service *base, const struct config_filter *f,
+                         struct err *err) __attribute__((nonnull, warn_unused_result));
+/* Add notes about filters whose mail leaves this machine only by their fallbacks. */
+void setup_remark_fallbacks(const struct setup *s, const struct postfix *p)
+    __attribute__((nonnull));
 
 /* --- setup_postfix_local.c: closes the tag domain to local users, with one instance --- */
 

@@ -56,8 +56,7 @@ static bool is_ours(const char *name)
            strcmp(name, "splitnext") == 0;
 }
 
-/* The port after the last colon, as a number or as "smtp"; -1 for other names. */
-static long listener_port(const char *name)
+long setup_listener_port(const char *name)
 {
     const char *colon = strrchr(name, ':'), *port = colon == NULL ? name : colon + 1;
 
@@ -80,7 +79,7 @@ static int check_port(const struct setup *s, const struct postfix_service *v, en
                 {"--submission", s->options->submission.port, role == SETUP_IN}};
 
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
-        if (ours[i].is_taken && ours[i].port == listener_port(v->name)) {
+        if (ours[i].is_taken && ours[i].port == setup_listener_port(v->name)) {
             err_set(err, "%s/master.cf: service %s/inet has a port that we need: choose with %s",
                     directory, v->name, ours[i].option);
             return -1;
@@ -274,6 +273,7 @@ void setup_remarks(const struct setup *s, enum setup_role role, const struct pos
     if (role == SETUP_SINGLE)
         remark_bcc(s, p);
     setup_remark_after(s);
+    setup_remark_fallbacks(s, p);
     if (strcmp(postfix_get_expanded(p, "recipient_delimiter"), s->config->recipient_delimiter) != 0)
         steps_say(s->steps, "recipient_delimiter is \"%s\" in Postfix, and \"%s\" in %s",
                   postfix_get_expanded(p, "recipient_delimiter"), s->config->recipient_delimiter,

@@ -10,8 +10,8 @@
 /* Options that our client services must not inherit from main.cf. Their names begin with "smtp_" or
  * "lmtp_", which add_client_options() puts before these texts. */
 static const char *const client_options[] = {
-    "fallback_relay=", "header_checks=", "mime_header_checks=", "nested_header_checks=",
-    "body_checks=",    "bind_address=",  "bind_address6=",      "send_xforward_command=yes"};
+    "header_checks=", "mime_header_checks=", "nested_header_checks=",    "body_checks=",
+    "bind_address=",  "bind_address6=",      "send_xforward_command=yes"};
 
 /* Options that our smtpd(8) services must not inherit from main.cf. Only this machine and the
  * filters may use their ports. */
@@ -96,13 +96,15 @@ static void add_default(struct setup_edit *e, const struct postfix_service *base
 }
 
 /* Add options of smtp(8) or lmtp(8). TLS wrapping and authentication that main.cf has for a relay
- * host must not apply to our services. */
+ * host must not apply to our services. fallback: hosts, or "" for none: with those of main.cf, mail
+ * would pass unfiltered. */
 static void add_client_options(struct setup_edit *e, const struct postfix *p,
                                const struct postfix_service *base, const char *protocol,
-                               const char *generic, bool is_near)
+                               const char *fallback, const char *generic, bool is_near)
 {
     char *requiretls = mem_printf("%s_requiretls_policy", protocol);
 
+    buf_addf(&e->master_part, "    -o %s_fallback_relay=%s\n", protocol, fallback);
     for (size_t i = 0; i < COUNT(client_options); i++)
         buf_addf(&e->master_part, "    -o %s_%s\n", protocol, client_options[i]);
     buf_addf(&e->master_part, "    -o %s_generic_maps=%s\n", protocol, generic);
@@ -155,9 +157,7 @@ static void take_limits(const struct postfix *p, const char *from, const char *t
     }
 }
 
-/* Return true if the nexthop ("[host]:port", "host:port", "host", or a unix socket) is on this
- * machine. */
-static bool is_near(const char *nexthop)
+bool setup_is_near(const char *nexthop)
 {
     const char *from = nexthop + (nexthop[0] == '[');
     size_t len = strcspn(from, nexthop[0] == '[' ? "]" : ":");
@@ -169,45 +169,56 @@ static bool is_near(const char *nexthop)
     return is;
 }
 
-/* Add the service of a filter, as a copy of the service that its nexthop names. */
-static int filter_service(const struct postfix *p, const struct config_filter *f,
-                          struct setup_edit *e, struct err *err)
+static const struct postfix_service *base_service(const struct postfix *p,
+                                                  const struct config_filter *f, struct err *err)
 {
-    const char *colon = strchr(f->nexthop, ':');
-    size_t len = colon == NULL ? 0 : (size_t)(colon - f->nexthop);
-
-    if (len == 0 || !setup_is_harmless(f->nexthop)) {
-        err_set(err, "filter %s: cannot use the nexthop \"%s\"", f->name, f->nexthop);
-        return -1;
-    }
-    char *transport = mem_strndup(f->nexthop, len);
+    char *transport = mem_strndup(f->nexthop, strcspn(f->nexthop, ":"));
     const struct postfix_service *base = postfix_service(p, transport, "unix");
+    const struct postfix_service *usable = NULL;
+
     if (base == NULL)
         err_set(err, "filter %s: %s/master.cf has no service \"%s unix\"", f->name, p->directory,
                 transport);
     else if (strcmp(base->command, "smtp") != 0 && strcmp(base->command, "lmtp") != 0)
         err_set(err, "filter %s: \"%s\" is %s(8); only smtp(8) and lmtp(8) can take the suffix off",
                 f->name, transport, base->command);
-    bool is_usable =
-        base != NULL && (strcmp(base->command, "smtp") == 0 || strcmp(base->command, "lmtp") == 0);
-    if (is_usable) {
-        char *name = mem_printf("split-%s", f->name);
-        buf_addf(&e->master_part, "%s unix - - n - %s %s%s%s\n", name, base->maxproc, base->command,
-                 base->arguments[0] == '\0' ? "" : " ", base->arguments);
-        add_client_options(e, p, base, base->command, "regexp:$config_directory/split_untag",
-                           is_near(colon + 1));
-        take_limits(p, transport, name, e);
-        free(name);
-    }
+    else
+        usable = base;
     free(transport);
-    return is_usable ? 0 : -1;
+    return usable;
+}
+
+/* Add the service of a filter, as a copy of the service that its nexthop names. */
+static int filter_service(const struct setup *s, const struct postfix *p,
+                          const struct config_filter *f, struct setup_edit *e, struct err *err)
+{
+    if (config_hop(f->nexthop) == f->nexthop + 1 || !setup_is_harmless(f->nexthop)) {
+        err_set(err, "filter %s: cannot use the nexthop \"%s\"", f->name, f->nexthop);
+        return -1;
+    }
+    const struct postfix_service *base = base_service(p, f, err);
+    if (base == NULL || setup_check_fallback(s, p, base, f, err) < 0)
+        return -1;
+    char *name = mem_printf("split-%s", f->name), *fallback = setup_fallback(f);
+    buf_addf(&e->master_part, "%s unix - - n - %s %s%s%s\n", name, base->maxproc, base->command,
+             base->arguments[0] == '\0' ? "" : " ", base->arguments);
+    add_client_options(e, p, base, base->command, fallback, "regexp:$config_directory/split_untag",
+                       setup_is_near_filter(f));
+    /* After a cached connection has failed, smtp(8) leaves out its address in the rest of the
+     * delivery, also at other ports, so a fallback on the same host would not be tried. */
+    if (fallback[0] != '\0')
+        add_default(e, base, base->command, "connection_cache_on_demand", "no");
+    take_limits(p, base->name, name, e);
+    free(fallback);
+    free(name);
+    return 0;
 }
 
 int setup_filter_services(const struct setup *s, const struct postfix *p, struct setup_edit *e,
                           struct err *err)
 {
     for (size_t i = 0; i < s->config->filter_count; i++)
-        if (filter_service(p, &s->config->filters[i], e, err) < 0)
+        if (filter_service(s, p, &s->config->filters[i], e, err) < 0)
             return -1;
     return 0;
 }
@@ -227,9 +238,9 @@ void setup_copy_service(const struct setup *s, const struct postfix *p, struct s
     setup_format_relay(s, to, sizeof to);
     const char *protocol = strncmp(to, "unix:", 5) == 0 ? "lmtp" : "smtp";
     buf_addf(&e->master_part, "splitcopy unix - - n - - %s\n", protocol);
-    add_client_options(e, p, NULL, protocol, "", is_near(to));
+    add_client_options(e, p, NULL, protocol, "", "", setup_is_near(to));
     /* On this machine a new connection costs less than scache(8), which Postfix asks under load. */
-    if (is_near(to))
+    if (setup_is_near(to))
         add_default(e, NULL, protocol, "connection_cache_on_demand", "no");
     /* These two options keep the content of a copy byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
@@ -239,7 +250,7 @@ void setup_copy_service(const struct setup *s, const struct postfix *p, struct s
 void setup_next_service(const struct postfix *p, struct setup_edit *e)
 {
     buf_adds(&e->master_part, "splitnext unix - - n - - smtp\n");
-    add_client_options(e, p, NULL, "smtp", "", true);
+    add_client_options(e, p, NULL, "smtp", "", "", true);
 }
 
 /* The networks from which this machine connects to this listener: a connection to an address of the

@@ -22,6 +22,8 @@ struct hop {
     bool is_lmtp;
     struct endpoint to;
     unsigned path_number; /* of a unix socket: part of its mailer's name */
+    struct endpoint *fallback;
+    size_t fallback_count;
 };
 
 struct setup {
@@ -43,10 +45,45 @@ static int check_text(const char *what, const char *text, struct err *err)
     return -1;
 }
 
+/* Parse the endpoint in a value "transport:nexthop" of option `what` of the filter. */
+static int parse_nexthop(const struct config_filter *f, const char *what, const char *nexthop,
+                         bool is_lmtp, struct endpoint *to, struct err *err)
+{
+    const char *text = config_hop(nexthop), *bracket = strrchr(text, ']');
+
+    if (endpoint_parse_nexthop(text, to, err) != 0) {
+        err_wrap(err, "filter %s: %s", f->name, what);
+        return -1;
+    }
+    /* Without a port the parser has set 25, the default of SMTP. */
+    if (is_lmtp && strchr(bracket == NULL ? text : bracket, ':') == NULL)
+        to->port = LMTP_PORT_DEFAULT;
+    return check_text(f->name, to->kind == ENDPOINT_UNIX ? to->path : to->host, err);
+}
+
+/* Parse the fallbacks. The hosts of an entry in the mailertable have one mailer, and so one port.
+ */
+static int parse_fallback(const struct config_filter *f, struct hop *hop, struct err *err)
+{
+    hop->fallback = mem_zalloc((f->fallback.count + 1) * sizeof *hop->fallback);
+    for (size_t i = 0; i < f->fallback.count; i++) {
+        struct endpoint *e = &hop->fallback[hop->fallback_count++];
+        if (parse_nexthop(f, "fallback", f->fallback.items[i], hop->is_lmtp, e, err) != 0)
+            return -1;
+        if (e->port == hop->to.port)
+            continue;
+        err_set(err,
+                "filter %s: fallback \"%s\": Sendmail needs the port of the nexthop, %u, for all "
+                "hosts of a filter",
+                f->name, f->fallback.items[i], (unsigned)hop->to.port);
+        return config_place_fail(f->place, err);
+    }
+    return 0;
+}
+
 static int parse_hop(const struct config_filter *f, struct hop *hop, struct err *err)
 {
-    const char *colon = strchr(f->nexthop, ':');
-    size_t len = colon == NULL ? 0 : (size_t)(colon - f->nexthop);
+    size_t len = strcspn(f->nexthop, ":");
     bool is_smtp = (len == 4 && ascii_equal_n(f->nexthop, "smtp", len)) ||
                    (len == 5 && ascii_equal_n(f->nexthop, "relay", len));
 
@@ -59,19 +96,13 @@ static int parse_hop(const struct config_filter *f, struct hop *hop, struct err 
                 f->name, f->nexthop);
         return -1;
     }
-    if (endpoint_parse_nexthop(colon + 1, &hop->to, err) != 0) {
-        err_wrap(err, "filter %s", f->name);
+    if (parse_nexthop(f, "nexthop", f->nexthop, hop->is_lmtp, &hop->to, err) != 0)
         return -1;
-    }
     if (hop->to.kind == ENDPOINT_UNIX && is_smtp) {
         err_set(err, "filter %s: nexthop \"%s\": a unix socket needs lmtp:", f->name, f->nexthop);
         return -1;
     }
-    /* Without a port the parser has set 25, the default of SMTP. */
-    const char *bracket = strrchr(colon + 1, ']');
-    if (hop->is_lmtp && strchr(bracket == NULL ? colon + 1 : bracket, ':') == NULL)
-        hop->to.port = LMTP_PORT_DEFAULT;
-    return check_text(f->name, hop->to.kind == ENDPOINT_UNIX ? hop->to.path : hop->to.host, err);
+    return parse_fallback(f, hop, err);
 }
 
 static bool same_mailer(const struct hop *a, const struct hop *b)
@@ -179,6 +210,17 @@ static void print_mc(const struct setup *s)
         printf("SPLIT_COPY_SMTP(`%u')dnl\n", (unsigned)copy->port);
 }
 
+/* Print the further hosts of an entry. Sendmail tries them in order. */
+static void print_fallback(const struct hop *hop)
+{
+    for (size_t i = 0; i < hop->fallback_count; i++) {
+        char *host = route_host(&hop->fallback[i]);
+        printf(":%s", host);
+        free(host);
+    }
+    putchar('\n');
+}
+
 static void print_mailertable(const struct setup *s)
 {
     const struct endpoint *copy = copy_endpoint(s->config);
@@ -190,10 +232,11 @@ static void print_mailertable(const struct setup *s)
         printf(".%s.filter.%s\tsplit%s", hop->name, s->config->tag_domain,
                hop->is_lmtp ? "lmtp" : "smtp");
         if (hop->to.kind == ENDPOINT_UNIX)
-            printf("u%u:%s\n", hop->path_number, host);
+            printf("u%u:%s", hop->path_number, host);
         else
-            printf("%u:%s\n", (unsigned)hop->to.port, host);
+            printf("%u:%s", (unsigned)hop->to.port, host);
         free(host);
+        print_fallback(hop);
     }
     if (copy != NULL) {
         host = route_host(copy);
@@ -261,6 +304,8 @@ int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, 
         if (wants_table)
             print_mailertable(&s);
     }
+    for (size_t i = 0; i < config->filter_count; i++)
+        free(s.hops[i].fallback);
     free(s.hops);
     config_free(config);
     return rc == 0 ? EXIT_OK : EXIT_CONFIG;
