@@ -191,7 +191,7 @@ static bool take_word(const char *text, size_t len, struct word *w, struct buf *
 
     if (len < 2 || text[0] != '=' || text[1] != '?')
         return false;
-    while (p<end && * p> ' ' && *p < 0x7f && *p != '?')
+    while (p < end && (ascii_is_alnum(*p) || ascii_is_punctuation(*p)) && *p != '?')
         p++;
     const char *language = memchr(charset, '*', (size_t)(p - charset));
     size_t name_len = (size_t)((language != NULL ? language : p) - charset);

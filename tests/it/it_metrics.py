@@ -49,6 +49,7 @@ def start_milter(r):
     }
     text = Template(MILTER).substitute(values, on_failure="tempfail")
     daemon = rig.start_splitmilter(r, text, values["socket"])
+    rig.wait_for(lambda: accepts(("127.0.0.1", values["port"])), 20, "metrics of splitmilter", daemon.log)
     return daemon, Page(values["port"]), values
 
 

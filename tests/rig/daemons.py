@@ -12,7 +12,6 @@ import sys
 from .base import Failure, Skip, TIME_FACTOR, wait_for
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-METRICS = re.compile(r'\bmetrics *= *(?:\{ *)?"inet:(\d+)(?:@127\.0\.0\.1)?"')
 
 
 def build_directory():
@@ -184,18 +183,13 @@ def has_thread_sanitizer():
     return instrumented((b"__tsan_init",))
 
 
-def _is_up(address, configuration):
-    """Do the daemon's socket, and its sockets for metrics at 127.0.0.1, accept connections? It opens them one after the other."""
-    return accepts(address) and all(accepts(("127.0.0.1", int(port))) for port in METRICS.findall(configuration))
-
-
 def start_splitmilter(rig, configuration, address, name="splitmilter", env=None, wrapper=()):
     """Start splitmilter, and wait until it accepts connections. configuration: the text; address: its milter socket, (host,
     port) or path; wrapper: a command line to run it under, such as strace."""
     path = rig.write(f"{name}.conf", configuration)
     daemon = Daemon(rig, name, [*wrapper, program("splitmilter"), "-c", path], env)
     daemon.configuration_path = path
-    return daemon.start(lambda: _is_up(address, configuration))
+    return daemon.start(lambda: accepts(address))
 
 
 def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, wrapper=(), is_awaited=True):
@@ -205,7 +199,7 @@ def start_splitrelay(rig, configuration, address, name="splitrelay", env=None, w
     daemon.configuration_path = path
     daemon.address = address
     try:
-        return daemon.start((lambda: _is_up(address, configuration)) if is_awaited else None)
+        return daemon.start((lambda: accepts(address)) if is_awaited else None)
     except Failure as e:
         if "splitrelay was built without" in str(e):
             raise Skip(str(e).strip().rsplit("\n", 1)[-1]) from None
