@@ -113,7 +113,10 @@ class Jail:
 
     @staticmethod
     def is_inside(pid):
-        return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+        try:
+            return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+        except FileNotFoundError:  # it has ended, and maybe its parent does not know yet
+            return False
 
     def record_postfix(self):
         """Have the guardian end every master(8) that runs in this system now."""
