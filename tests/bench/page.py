@@ -2,8 +2,8 @@
 """What the page costs the queue: the throughput of splitrelay while pages are open, and while clients attack the page.
 
 The clients run on the same machine. What they take of its processors is measured, and the rate is also given as if splitrelay,
-source and sink had had that time; the targets are about this rate. The attack has gone on until searches are refused when the
-measurement begins.
+source and sink had had that time; the targets are about this rate. The measurement of an attack begins when searches are refused
+because they have used up what may be read at once, and when all slow connections are open.
 
 As a program, page.py PORT open|attack is the clients: three pages that refresh themselves; or 1,000 connections that send a byte a
 second and are opened again when they are closed, 50 searches through 100,000 copies a second, and requests for other paths.
@@ -63,8 +63,9 @@ def connect(port):
 
 
 def trickle(port):
-    """Send a byte on each of SLOW connections, once a second."""
+    """Send a byte on each of SLOW connections, once a second. Print a line when all are begun."""
     slow = [connect(port) for _ in range(SLOW)]
+    print("begun", flush=True)
     while True:
         for i, s in enumerate(slow):
             try:
@@ -84,8 +85,10 @@ def clients(port, what):
         for path in ("/api/status", "/api/queue?limit=100", "/api/history?limit=100"):
             for _ in range(3):
                 again(5, ask, port, path)
+        print("begun", flush=True)
     else:
         again(0.02, ask, port, SEARCH)
+        rig.wait_for(lambda: ask(port, SEARCH) == 503, 60, "the end of what may be read at once")
         again(0.02, ask, port, "/..%2f..%2fetc/passwd")
         trickle(port)
     signal.pause()
@@ -103,16 +106,14 @@ def crowd(port, what):
     if what is None:
         yield lambda: 0.0
         return
-    process = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(port), what])
+    process = subprocess.Popen([sys.executable, os.path.abspath(__file__), str(port), what], stdout=subprocess.PIPE)
     try:
-        if what == "attack":
-            rig.wait_for(lambda: ask(port, SEARCH) == 503, 60, "the end of what may be read at once")
-        else:
-            time.sleep(1)
+        if process.stdout.readline() != b"begun\n":
+            raise rig.Failure(f"the clients ended: {what}")
         yield lambda: processor_time(process.pid)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def bench_page(r, options):
