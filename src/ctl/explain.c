@@ -116,21 +116,19 @@ static int explain(struct explanation *x, char **recipients, bool is_json)
     return code;
 }
 
-/* As explain(), with the message in this file (NULL: none). */
+/* As explain(); the message, if there is one, is read from this file. */
 static int explain_with(struct explanation *x, const char *path, char **recipients, bool is_json)
 {
-    struct explained_message message;
     struct err err;
     int code = EXIT_UNAVAILABLE;
 
-    if (path == NULL)
+    if (x->content == NULL)
         return explain(x, recipients, is_json);
-    x->content = &message;
-    if (explain_read_message(x->config, path, &message, &err) < 0)
+    if (explain_read_message(x->config, path, x->content, &err) < 0)
         ctl_complain("%s", err.text);
     else
         code = explain(x, recipients, is_json);
-    free(message.watches);
+    free(x->content->watches);
     return code;
 }
 
@@ -163,6 +161,7 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
         {"authenticated", no_argument, NULL, 'u'}, {"origin", required_argument, NULL, 'o'},
         {"message", required_argument, NULL, 'm'}, {0}};
     struct sockaddr_storage client;
+    struct explained_message content;
     struct explanation x = {.sender = ""};
     const char *milter = "", *message = NULL;
     bool is_json = false;
@@ -202,6 +201,8 @@ int ctl_explain(const struct ctl_command *self, const char *config_path, int arg
     x.sender = sender;
     x.config = config;
     x.count = (size_t)(argc - optind);
+    if (message != NULL)
+        x.content = &content;
     int code = explain_with(&x, message, argv + optind, is_json);
     free(x.origin.domain);
     free(sender);

@@ -27,7 +27,7 @@ static void add_member(const json_t *challenge, const char *name, struct buf *ou
     if (text == NULL || text[0] == '\0')
         return;
     buf_addf(out, "%s%s ", out->len > 0 ? ", " : "", name);
-    for (size_t i = 0; text[i] != '\0' && i < MEMBER_MAX; i++)
+    for (size_t i = 0; i < MEMBER_MAX && text[i] != '\0'; i++)
         buf_addc(out, text[i] >= ' ' && text[i] < 0x7f ? text[i] : '?');
 }
 
