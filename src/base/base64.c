@@ -34,8 +34,8 @@ static int value_of(const char *text, size_t padding)
     int bits = 0;
 
     for (size_t i = 0; i < 4; i++) {
-        const char *digit = i < 4 - padding ? memchr(digits, text[i], 64) : digits;
-        if (digit == NULL)
+        const char *digit = i < 4 - padding ? strchr(digits, text[i]) : digits;
+        if (digit == NULL || *digit == '\0')
             return -1;
         bits = bits << 6 | (int)(digit - digits);
     }

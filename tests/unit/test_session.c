@@ -418,10 +418,14 @@ START_TEST(test_copies_that_are_not_wanted)
     buf_adds(&in, "\r\n.\r\nQUIT\r\n");
     char *replies = replies_to(&in, &f);
     buf_adds(&expected, EHLO_REPLY MAIL_OK RCPT_OK GO);
-    buf_adds(&expected, skip_cases[_i].fault == 'c'   ? "452 4.3.1 Insufficient system storage\r\n"
-                        : skip_cases[_i].fault == 'D' ? "451 4.3.0 Local fault, try again later\r\n"
-                        : skipped[0] == '\0'          ? "250 2.0.0 Ok: queued as C1a\r\n"
-                                             : "250 2.0.0 Ok: no destination wants a copy\r\n");
+    if (skip_cases[_i].fault == 'c')
+        buf_adds(&expected, "452 4.3.1 Insufficient system storage\r\n");
+    else if (skip_cases[_i].fault == 'D')
+        buf_adds(&expected, "451 4.3.0 Local fault, try again later\r\n");
+    else if (skipped != NULL && skipped[0] == '\0')
+        buf_adds(&expected, "250 2.0.0 Ok: queued as C1a\r\n");
+    else
+        buf_adds(&expected, "250 2.0.0 Ok: no destination wants a copy\r\n");
     buf_adds(&expected, BYE);
     ck_assert_str_eq(replies, buf_str(&expected));
     buf_reset(&expected);
