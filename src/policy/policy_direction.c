@@ -43,7 +43,7 @@ void policy_skip_copies(struct policy_decision *d)
             d->copies[kept++] = d->copies[i];
             continue;
         }
-        d->skips = mem_grow(d->skips, d->skip_count + 1, sizeof *d->skips);
+        d->skips = mem_grow(d->skips, d->skip_count + 1, sizeof(struct config_destination *));
         d->skips[d->skip_count++] = d->copies[i];
     }
     d->copy_count = kept;
