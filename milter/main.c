@@ -271,7 +271,7 @@ int main(int argc, char **argv)
     static struct snapshot_slot slot;
     static struct reloader reloader = {.work = PTHREAD_MUTEX_INITIALIZER};
     struct err err;
-    int code = daemon_parse_options(argc, argv, "splitmilter", &options);
+    int code = daemon_parse_options(argc, argv, "splitmilter", DAEMON_NAMED_SECTIONS, &options);
 
     if (code >= 0)
         return code;

@@ -150,6 +150,7 @@ EXTRA_DIST += \
 	%D%/rig/guardian.py \
 	%D%/rig/guide.py \
 	%D%/rig/jail.py \
+	%D%/rig/journal.py \
 	%D%/rig/libpq.py \
 	%D%/rig/machine.py \
 	%D%/rig/mariadb.py \

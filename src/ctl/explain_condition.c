@@ -74,13 +74,13 @@ int explain_read_message(const struct config *config, const char *path,
 
 /* --- printing --- */
 
-/* Get what the conditions of the destination say of the message; "": they say nothing against it.
+/* Return true if the conditions of the destination keep the message out. `out` says why, or is "".
  */
-static void skipped(const struct config *config, const struct config_destination *d,
-                    const struct explained_message *m, char out[QUEUE_REASON_SIZE])
+static bool is_skipped(const struct config *config, const struct config_destination *d,
+                       const struct explained_message *m, char out[QUEUE_REASON_SIZE])
 {
-    (void)condition_is_wanted(d, &m->watches[d - config->destinations], m->size_bytes, out,
-                              QUEUE_REASON_SIZE);
+    return condition_decide(d, &m->watches[d - config->destinations], m->size_bytes, out,
+                            QUEUE_REASON_SIZE) != QUEUE_WANTED;
 }
 
 static void add_conditions(const struct config_destination *d, struct buf *out)
@@ -104,14 +104,11 @@ void explain_print_conditions(const struct config *config, const struct policy_d
         char why[QUEUE_REASON_SIZE];
         if (!condition_is_set(to))
             continue;
-        if (message != NULL)
-            skipped(config, to, message, why);
-        else
-            add_conditions(to, &line);
+        add_conditions(to, &line);
         if (message == NULL)
             ctl_printf("  %-10s %-20s (splitrelay looks at the message: %s)\n", "condition",
                        to->name, buf_str(&line));
-        else if (why[0] != '\0')
+        else if (is_skipped(config, to, message, why))
             ctl_printf("  %-10s %-20s (%s)\n", "skipped", to->name, why);
         else
             ctl_printf("  %-10s %-20s (the message meets none)\n", "condition", to->name);
@@ -139,7 +136,7 @@ json_t *explain_conditions_json(const struct config *config, const struct policy
         for (size_t k = 0; k < to->unless_header.count; k++)
             append(headers, ctl_json_text(to->unless_header.items[k]));
         if (message != NULL)
-            skipped(config, to, message, why);
+            (void)is_skipped(config, to, message, why);
         ctl_json_set(o, "destination", ctl_json_text(to->name));
         ctl_json_set(o, "unless_header", headers);
         ctl_json_set(o, "max_size", json_integer((json_int_t)to->max_size_bytes));

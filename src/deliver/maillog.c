@@ -124,9 +124,9 @@ static void set_outcome_fields(const struct outcome_line *l, char conn_use[NUMBE
 /* Log the fate of a recipient whose copy is not put into the queue, or is dead on arrival. */
 static void log_end_on_arrival(const struct queue_new_copy *copy, const struct queue_recipient *r)
 {
-    const bool is_skipped = copy->skipped[0] != '\0';
+    const bool is_skipped = copy->skip != QUEUE_WANTED;
     const char *dsn = is_skipped ? "2.0.0" : "5.4.6", *status = is_skipped ? "skipped" : "dead";
-    const char *reason = is_skipped ? copy->skipped : r->reason;
+    const char *reason = is_skipped ? copy->skip_reason : r->reason;
     const enum log_level level = is_skipped ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING;
     const struct maillog_attempt none = {
         .relay = "none", .delay = "0", .delays = "0/0/0/0", .dsn = dsn};
@@ -163,7 +163,7 @@ void maillog_taken(const struct queue_message *m, const struct queue_new_copy *c
                    uint64_t size)
 {
     const char *queue_id = m->mta_queue_id;
-    const char *status = copy->skipped[0] != '\0' ? "skipped" : copy->is_dead ? "dead" : "queued";
+    const char *status = copy->skip != QUEUE_WANTED ? "skipped" : copy->is_dead ? "dead" : "queued";
     char message_id[FIELD_SIZE], numbers[2][NUMBER_SIZE];
     const struct log_field id[] = {LOG_TEXT("copy_id", copy->id), LOG_END};
 

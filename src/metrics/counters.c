@@ -25,7 +25,8 @@ static const char *const refusal_words[] = {
     "access",  "command",    "connections", "content", "destination", "fault", "loop",
     "primary", "recipients", "relay",       "size",    "space",       "other", NULL};
 static const char *const result_words[] = {"sent", "deferred", "dead", NULL};
-static const char *const condition_words[] = {"unless_header", "max_size", NULL};
+static const char *const condition_words[] = {
+    [COUNTERS_UNLESS_HEADER] = "unless_header", [COUNTERS_MAX_SIZE] = "max_size", NULL};
 static const char *const reload_words[] = {"ok", "failed", NULL};
 
 #define COUNTER(variable, family_name, family_help)                                                \
@@ -220,11 +221,9 @@ void counters_copy(const char *destination, uint64_t size_bytes)
     metrics_add(&copy_bytes, destination, 0, (int64_t)size_bytes);
 }
 
-void counters_skipped(const char *destination, const char *condition)
+void counters_skipped(const char *destination, enum counters_condition condition)
 {
-    for (unsigned i = 0; condition_words[i] != NULL; i++)
-        if (strncmp(condition, condition_words[i], strlen(condition_words[i])) == 0)
-            metrics_add(&skipped, destination, i, 1);
+    metrics_add(&skipped, destination, condition, 1);
 }
 
 void counters_to_disk(const char *destination, int64_t us)

@@ -37,9 +37,11 @@ void counters_refused_by_primary(void);
 void counters_message(uint64_t size_bytes);
 void counters_copy(const char *destination, uint64_t size_bytes) __attribute__((nonnull));
 
-/* A copy was not stored, because the destination does not want the message. Counted by the option
- * with whose name `condition` begins: "unless_header ...", "max_size ...". */
-void counters_skipped(const char *destination, const char *condition) __attribute__((nonnull));
+enum counters_condition { COUNTERS_UNLESS_HEADER, COUNTERS_MAX_SIZE };
+
+/* A copy was not stored, because the destination does not want the message. */
+void counters_skipped(const char *destination, enum counters_condition condition)
+    __attribute__((nonnull));
 
 /* The time from the end of the content until a copy was on stable storage, in microseconds, without
  * the time spent waiting for the primary. */

@@ -10,13 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool has_sections(const char *name)
+static void usage(FILE *to, const char *name, enum daemon_sections sections)
 {
-    return strcmp(name, "splitmilter") == 0;
-}
+    bool has_n = sections == DAEMON_NAMED_SECTIONS;
 
-static void usage(FILE *to, const char *name)
-{
     fprintf(to,
             "usage: %s [-tVh] [-c FILE]%s\n"
             "  -c FILE  configuration (default %s)\n"
@@ -24,16 +21,18 @@ static void usage(FILE *to, const char *name)
             "  -t       check the configuration and its tables, then exit\n"
             "  -V       version\n"
             "  -h       this help\n",
-            name, has_sections(name) ? " [-n NAME]" : "", CONFIG_FILE_DEFAULT,
-            has_sections(name) ? "  -n NAME  be the splitmilter of section \"milter NAME\"\n" : "");
+            name, has_n ? " [-n NAME]" : "", CONFIG_FILE_DEFAULT,
+            has_n ? "  -n NAME  be the splitmilter of section \"milter NAME\"\n" : "");
 }
 
-int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
+int daemon_parse_options(int argc, char **argv, const char *name, enum daemon_sections sections,
+                         struct daemon_options *out)
 {
+    const char *letters = sections == DAEMON_NAMED_SECTIONS ? "c:n:tVh" : "c:tVh";
     int c;
 
     *out = (struct daemon_options){.config_path = CONFIG_FILE_DEFAULT, .milter = ""};
-    while ((c = getopt(argc, argv, has_sections(name) ? "c:n:tVh" : "c:tVh")) != -1) {
+    while ((c = getopt(argc, argv, letters)) != -1) {
         switch (c) {
         case 'c':
             out->config_path = optarg;
@@ -48,16 +47,16 @@ int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_
             printf("%s %s\n", name, PACKAGE_VERSION);
             return EXIT_OK;
         case 'h':
-            usage(stdout, name);
+            usage(stdout, name, sections);
             return EXIT_OK;
         default:
-            usage(stderr, name);
+            usage(stderr, name, sections);
             return EXIT_USAGE;
         }
     }
     if (optind < argc) {
         fprintf(stderr, "%s: unexpected argument \"%s\"\n", name, argv[optind]);
-        usage(stderr, name);
+        usage(stderr, name, sections);
         return EXIT_USAGE;
     }
     return -1;

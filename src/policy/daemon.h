@@ -13,16 +13,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum daemon_sections {
+    DAEMON_ONE_SECTION,   /* the configuration has at most one section for the daemon */
+    DAEMON_NAMED_SECTIONS /* several daemons may run, one for each section "milter NAME": -n */
+};
+
 struct daemon_options {
     const char *config_path; /* borrowed from argv, or the default */
-    const char *milter;      /* -n, of splitmilter alone; borrowed from argv; "": not given */
+    const char *milter;      /* -n; borrowed from argv; "": not given */
     bool check_only;         /* -t: do not run, only check */
 };
 
-/* Parse -c FILE, -t, -V, -h, and for splitmilter -n NAME. Returns -1 if the daemon is to go on;
- * otherwise its exit code, after all output was written to stdout or stderr. */
-int daemon_parse_options(int argc, char **argv, const char *name, struct daemon_options *out)
-    __attribute__((nonnull, warn_unused_result));
+/* Parse -c FILE, -t, -V, -h, and with DAEMON_NAMED_SECTIONS -n NAME. name: of the program. Returns
+ * -1 if the daemon is to go on; otherwise its exit code, after all output was written to stdout or
+ * stderr. */
+int daemon_parse_options(int argc, char **argv, const char *name, enum daemon_sections sections,
+                         struct daemon_options *out) __attribute__((nonnull, warn_unused_result));
 
 /* Log from now on as the configuration says. `name` is borrowed for the life of the process. -1
  * with `err`: the log is unchanged. */

@@ -56,16 +56,20 @@ struct queue_message {
     uint64_t size_bytes;     /* of the content as received; set by commit */
 };
 
+/* The option of its destination because of which a copy is not stored. */
+enum queue_skip { QUEUE_WANTED, QUEUE_SKIP_UNLESS_HEADER, QUEUE_SKIP_MAX_SIZE };
+
 /* One copy of a message that is being put. */
 struct queue_new_copy {
     const char *destination;
     struct queue_recipient *recipients;
     size_t recipient_count;
     bool is_dead; /* commit it to the dead-letter queue (recipients' reason says why) */
-    /* Not "": the destination does not want the message, because of this. commit does not put the
-     * copy into the queue, but only into the history. Set before put_prepare or put_commit;
-     * printable */
-    char skipped[QUEUE_REASON_SIZE];
+    /* Not QUEUE_WANTED: the destination does not want the message. commit does not put the copy
+     * into the queue, but only into the history, with skip_reason, which is printable. Both are set
+     * before put_prepare or put_commit */
+    enum queue_skip skip;
+    char skip_reason[QUEUE_REASON_SIZE];
     char id[QUEUE_ID_SIZE]; /* filled in by put_begin */
 };
 

@@ -5,7 +5,7 @@
  * put_commit is durable: its commit returns after the sync of the log (writer_commit.c,
  * db_sqlite.c). Only then is the message reported as stored.
  *
- * A copy that its destination does not want (queue_new_copy.skipped) has a row in the history
+ * A copy that its destination does not want (queue_new_copy.skip) has a row in the history
  * alone. It is written in the same transaction as the other copies, or in one of its own.
  *
  * A commit that failed may have been stored all the same (db.h). So after each failure another
@@ -72,7 +72,7 @@ static size_t count_wanted(const struct queue_new_copy *c)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < c->recipient_count && c->skipped[0] == '\0'; i++)
+    for (size_t i = 0; i < c->recipient_count && c->skip == QUEUE_WANTED; i++)
         count += c->recipients[i].state != QUEUE_SENT;
     return count;
 }
@@ -131,11 +131,11 @@ static enum db_status apply_skipped(struct writer_request *r, struct db *db, str
                                    .recipients = c->recipients,
                                    .recipient_count = c->recipient_count,
                                    .message = &message};
-        if (c->skipped[0] == '\0')
+        if (c->skip == QUEUE_WANTED)
             continue;
         mem_copy_string(copy.destination, sizeof copy.destination, c->destination);
         status = queue_write_history(p->queue, db, &copy, false, "skipped",
-                                     &(struct queue_delivery){"", c->skipped}, err);
+                                     &(struct queue_delivery){"", c->skip_reason}, err);
     }
     return status;
 }
@@ -310,7 +310,7 @@ static bool has_skipped(const struct queue_put *p)
     bool has = false;
 
     for (size_t i = 0; i < p->copy_count && atomic_load(&p->queue->history_s) > 0; i++)
-        has = has || p->copies[i].skipped[0] != '\0';
+        has = has || p->copies[i].skip != QUEUE_WANTED;
     return has;
 }
 

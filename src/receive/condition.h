@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "mail/content.h"
+#include "queue/queue.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,10 +18,11 @@
 bool condition_is_set(const struct config_destination *d) __attribute__((nonnull));
 
 /* Decide about a message. watch: the result of content_watch() with d->unless_header; size_bytes:
- * of the content. True: the destination wants the message; `out` is "". False: `out` is the
- * condition that did it, such as "unless_header \"X-Spam-Flag: YES\"" or "max_size 10M: 11000000
- * bytes", cut to out_size. */
-bool condition_is_wanted(const struct config_destination *d, const struct content_watch *watch,
-                         uint64_t size_bytes, char *out, size_t out_size) __attribute__((nonnull));
+ * of the content. QUEUE_WANTED: the destination wants the message; `out` is "". Otherwise the
+ * option that keeps the message out; `out` is the condition, such as "unless_header \"X-Spam-Flag:
+ * YES\"" or "max_size 10M: 11000000 bytes", cut to out_size. */
+enum queue_skip condition_decide(const struct config_destination *d,
+                                 const struct content_watch *watch, uint64_t size_bytes, char *out,
+                                 size_t out_size) __attribute__((nonnull, warn_unused_result));
 
 #endif

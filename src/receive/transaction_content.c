@@ -26,8 +26,9 @@ static void mark_skipped(struct transaction *t, const struct content_watch *watc
 {
     for (size_t i = 0; i < t->copy_count; i++) {
         struct queue_new_copy *copy = &t->copies[i];
-        (void)condition_is_wanted(config_find_destination(t->config, copy->destination),
-                                  &watches[i], size, copy->skipped, sizeof copy->skipped);
+        copy->skip =
+            condition_decide(config_find_destination(t->config, copy->destination), &watches[i],
+                             size, copy->skip_reason, sizeof copy->skip_reason);
     }
 }
 
@@ -44,7 +45,7 @@ static const char *mark_loops(struct transaction *t, const struct content *conte
 
     for (size_t i = 0; i < t->copy_count; i++) {
         struct queue_new_copy *copy = &t->copies[i];
-        if (copy->skipped[0] != '\0')
+        if (copy->skip != QUEUE_WANTED)
             continue;
         if (has_hops)
             mark_dead(copy, "554 5.4.6 too many hops");
@@ -68,6 +69,20 @@ static size_t count_recipients(const struct queue_new_copy *copy)
     return count;
 }
 
+static void count_skipped(const struct queue_new_copy *copy)
+{
+    switch (copy->skip) {
+    case QUEUE_WANTED:
+        return;
+    case QUEUE_SKIP_UNLESS_HEADER:
+        counters_skipped(copy->destination, COUNTERS_UNLESS_HEADER);
+        return;
+    case QUEUE_SKIP_MAX_SIZE:
+        counters_skipped(copy->destination, COUNTERS_MAX_SIZE);
+        return;
+    }
+}
+
 struct stored {
     const struct transaction *t;
     uint64_t size;
@@ -87,8 +102,8 @@ static void record_stored(void *ctx)
         if (count == 0)
             continue;
         maillog_taken(&t->message, copy, count, stored->size);
-        if (copy->skipped[0] != '\0') {
-            counters_skipped(copy->destination, copy->skipped);
+        if (copy->skip != QUEUE_WANTED) {
+            count_skipped(copy);
             continue;
         }
         is_message = true;
@@ -153,7 +168,7 @@ bool transaction_has_wanted(const struct transaction *t)
     bool has = false;
 
     for (size_t i = 0; i < t->copy_count; i++)
-        has = has || t->copies[i].skipped[0] == '\0';
+        has = has || t->copies[i].skip == QUEUE_WANTED;
     return has;
 }
 
@@ -172,7 +187,7 @@ static void accepted_reply(const struct transaction *t, struct err *reply)
     struct buf ids = {0};
 
     for (size_t i = 0, shown = 0; i < t->copy_count && shown < IDS_SHOWN_MAX; i++) {
-        if (t->copies[i].skipped[0] != '\0')
+        if (t->copies[i].skip != QUEUE_WANTED)
             continue;
         buf_addf(&ids, " %s", t->copies[i].id);
         shown++;

@@ -98,7 +98,7 @@ int main(int argc, char **argv)
     struct daemon_options options;
     sigset_t signals;
     struct err err;
-    int code = daemon_parse_options(argc, argv, "splitrelay", &options);
+    int code = daemon_parse_options(argc, argv, "splitrelay", DAEMON_ONE_SECTION, &options);
 
     if (code >= 0)
         return code;

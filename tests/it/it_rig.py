@@ -96,6 +96,65 @@ def test_nothing_is_left_when_killed(r):
     rig.wait_for(lambda: not os.path.exists(directory), 10, "the removal of the directory")
 
 
+# A daemon whose children do not notice its end.
+PARENT = "sleep 600 & echo $!; sleep 600 & echo $!; wait"
+
+
+def children(log):
+    return [int(word) for word in log.split()]
+
+
+def await_end_of(pids):
+    rig.wait_for(lambda: not any(start_time(p) for p in pids), 10, "the end of all children", lambda: str(pids))
+
+
+def test_kill_ends_children(r):
+    daemon = rig.Daemon(r, "parent", ["sh", "-c", PARENT])
+    daemon.start(lambda: len(children(daemon.log())) == 2)
+    pids = children(daemon.log())
+    assert all(start_time(p) for p in pids)
+    daemon.kill()
+    await_end_of(pids)
+
+
+def test_children_end_with_the_test(r):
+    """The children of a daemon end with a test that gets SIGTERM or SIGKILL."""
+    script = r.write(
+        "victim.py",
+        "import time, rig\n"
+        "def test_sleep(r):\n"
+        f"    d = rig.Daemon(r, 'parent', ['sh', '-c', {PARENT!r}])\n"
+        "    d.start(lambda: len(d.log().split()) == 2)\n"
+        "    r.on_close(d.kill)\n"
+        "    print(d.log().replace('\\n', ' '), flush=True)\n"
+        "    time.sleep(60)\n"
+        "rig.main()\n",
+    )
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, env=env) as victim:
+            pids = children(victim.stdout.readline().decode())
+            assert len(pids) == 2 and all(start_time(p) for p in pids), pids
+            os.kill(victim.pid, number)
+        await_end_of(pids)
+
+
+def test_two_jails(r):
+    """Each test of a process may have its own Jail. It does not see what another has changed."""
+    for _ in range(3):
+        one = rig.Rig(r.session, "jailed")
+        jail = rig.Jail(one)
+        jail.fresh()
+        assert not os.path.exists("/etc/of-the-jail")
+        with open("/etc/of-the-jail", "wb"):
+            pass
+        jail.fresh()
+        assert not os.path.exists("/etc/of-the-jail")
+        with open("/etc/of-the-jail", "wb"):
+            pass
+        assert not one.close()
+
+
 def test_end_of_a_slow_guardian(r):
     """The time that the guardian has for its end is multiplied, too. Here it never ends in time."""
     script = r.write(

@@ -10,7 +10,7 @@ import subprocess
 
 import rig
 from rig.daemons import TOP, accepts, program
-from rig.milter import Milter
+from rig.milter import ask
 
 
 class Two:
@@ -43,19 +43,6 @@ class Two:
         code, out, err = rig.run_splitctl(self.r, self.path, *args, check=False)
         assert code == status, f"{args}: exit {code}, not {status}\n{out}{err}"
         return out + err
-
-
-def ask(socket):
-    """The recipients that the milter adds to and deletes from a message."""
-    m = Milter(socket)
-    m.macros(b"M", i="4F00")
-    m.mail("<s@sender.test>")
-    assert m.rcpt("<a@example.com>") == "c"
-    m.data()
-    changes, answer = m.eom()
-    m.close()
-    assert answer in ("a", "c"), (changes, answer)
-    return [c[:2] for c in changes]
 
 
 def test_each_has_its_own_tables(r):

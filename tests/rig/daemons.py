@@ -127,9 +127,9 @@ class Daemon:
         os.kill(self.popen.pid, number)
 
     def kill(self):
-        """Send SIGKILL, and wait for the end."""
+        """Send SIGKILL to the process and its children (the process group), and wait for its end."""
         if self.running:
-            self.popen.kill()
+            os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait(timeout=20 * TIME_FACTOR)
 
     def stop(self, seconds=20):

@@ -41,12 +41,13 @@ def dated_back():
 
 
 class Jail:
-    """The whole process enters the private system, and stays in it. fresh() restores the first state."""
+    """The whole process enters the private system, and stays in it until another Jail. fresh() restores the first state."""
 
     def __init__(self, rig, addresses=()):
         postfix_user()
         self.directory = rig.path("jail")
         self._mounts = 0
+        self._covered = []
         self._rig = rig
         os.mkdir(self.directory, 0o755)
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -56,7 +57,16 @@ class Jail:
         self._ip("link", "set", "lo", "up")
         for address in addresses:
             self._ip("address", "add", address, "dev", "lo")
-        rig.on_close(lambda: subprocess.run(["umount", "-l", self.directory], check=False))
+        rig.on_close(self._end)
+
+    def _end(self):
+        # The kernel refuses overlays on overlays on overlays, and the next test of this process may make another Jail.
+        self._uncover()
+        subprocess.run(["umount", "-l", self.directory], check=False)
+
+    def _uncover(self):
+        while self._covered:
+            subprocess.run(["umount", "-l", self._covered.pop()], check=True)
 
     @staticmethod
     def _ip(*arguments):
@@ -87,15 +97,15 @@ class Jail:
 
     def fresh(self):
         """Undo all changes below the covered directories."""
+        self._uncover()
         self._mounts += 1
         for path in COVERED:
             name = f"{self.directory}/{self._mounts}{path.replace('/', '-')}"
             os.makedirs(f"{name}/up")
             os.makedirs(f"{name}/work")
-            if self._mounts > 1:
-                subprocess.run(["umount", "-l", path], check=True)
             options = f"lowerdir={path},upperdir={name}/up,workdir={name}/work"
             self._check(self._libc.mount(b"overlay", path.encode(), b"overlay", 0, options.encode()), f"an overlay on {path}")
+            self._covered.append(path)
 
     def stop_postfix(self):
         """Kill every master(8) of this system. Their pid files are below the covered directories."""

@@ -104,3 +104,21 @@ class Milter:
         if quit_first:
             self.send(b"Q")
         self.sock.close()
+
+
+def ask(address):
+    """Send one message to a@example.com through a milter. Returns the changes that eom() describes, without words."""
+    m = Milter(address)
+    m.macros(b"M", i="4F00")
+    m.mail("<s@sender.test>")
+    assert m.rcpt("<a@example.com>") == "c"
+    m.data()
+    if not m.steps & SMFIP_NOHDRS:
+        m.header("To", "a@example.com")
+    if not m.steps & SMFIP_NOEOH:
+        m.send(b"N")
+        m.receive()
+    changes, answer = m.eom()
+    m.close()
+    assert answer in ("a", "c"), (changes, answer)
+    return [change[:2] for change in changes]

@@ -91,8 +91,8 @@ static void describe(struct queue_put *p)
     for (size_t i = 0; i < p->copy_count; i++) {
         const struct queue_new_copy *c = &p->copies[i];
         buf_addf(text, "%s %s%s", c->id, c->destination, c->is_dead ? "!" : "");
-        if (c->skipped[0] != '\0')
-            buf_addf(text, "~(%s)", c->skipped);
+        if (c->skip != QUEUE_WANTED)
+            buf_addf(text, "~(%s)", c->skip_reason);
         for (size_t k = 0; k < c->recipient_count; k++)
             if (c->recipients[k].state != QUEUE_SENT)
                 buf_addf(text, " %s(%s)", c->recipients[k].address, c->recipients[k].orcpt);

@@ -120,7 +120,8 @@ START_TEST(skipped_on_arrival)
     struct queue_new_copy copy = {.destination = "archive",
                                   .recipients = r,
                                   .recipient_count = 3,
-                                  .skipped = "unless_header \"X: =<*\"",
+                                  .skip = QUEUE_SKIP_UNLESS_HEADER,
+                                  .skip_reason = "unless_header \"X: =<*\"",
                                   .id = "ID1"};
 
     maillog_taken(&m, &copy, 2, 5);

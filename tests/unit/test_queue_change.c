@@ -534,7 +534,8 @@ static void put_skipped(bool is_large, bool is_prepared, bool has_other, char id
     ck_assert_int_eq(q->ops->put_begin(q, &m, copies, has_other ? 2 : 1, &p, &err), QUEUE_PUT_OK);
     ck_assert_int_eq(q->ops->put_data(p, content, is_large ? sizeof content : 1, &err),
                      QUEUE_PUT_OK);
-    strcpy(copies[0].skipped, "max_size 1k: x");
+    copies[0].skip = QUEUE_SKIP_MAX_SIZE;
+    strcpy(copies[0].skip_reason, "max_size 1k: x");
     if (is_prepared)
         ck_assert_int_eq(q->ops->put_prepare(p, &err), QUEUE_PUT_OK);
     r[2].state = QUEUE_SENT; /* the primary refuses the recipient */
