@@ -133,24 +133,27 @@ static size_t slashes(const char *path)
     return count;
 }
 
-/* Compare a path with the pattern. *is_whole_out: the pattern can make it, or a part of it. False:
- * the pattern makes neither the path nor a path below it. */
-static bool fits(const char *pattern, const char *path, bool *is_whole_out)
+/* Where a directory is, seen from the pattern. */
+enum place {
+    PLACE_OUTSIDE, /* the pattern makes neither its path nor a path below it */
+    PLACE_ABOVE,   /* the pattern may make a path below it */
+    PLACE_MADE,    /* the pattern may make its path */
+    PLACE_INSIDE   /* it is in a Maildir whose path the pattern may make; or there is no pattern */
+};
+
+static enum place place_of(const char *pattern, const char *path)
 {
     struct buf sample = {0};
     struct err ignored;
     size_t made_at;
 
-    *is_whole_out = true;
-    if (pattern == NULL)
-        return true;
     if (template_path(pattern, "a@example.com", 0, &sample, &made_at, &ignored) != 0)
-        *is_whole_out = false;
+        return PLACE_OUTSIDE;
     size_t wanted = slashes(buf_str(&sample)), has = slashes(path);
     buf_clear(&sample);
-    *is_whole_out = *is_whole_out && has >= wanted;
-    /* what is below a Maildir of the pattern was compared with it before */
-    return has > wanted || template_may_be_below(pattern, path);
+    if (has > wanted || !template_may_be_below(pattern, path))
+        return PLACE_OUTSIDE;
+    return has == wanted ? PLACE_MADE : PLACE_ABOVE;
 }
 
 static bool has_directory(int parent, const char *name)
@@ -180,12 +183,19 @@ static int enter_maildir(struct compare_walk *w, int maildir, const struct buf *
     return 0;
 }
 
-static int walk(struct compare_walk *w, int parent, const char *name, struct buf *path,
-                unsigned depth, struct err *err);
+/* A directory on the way, for walk(). */
+struct step {
+    int parent;       /* AT_FDCWD: it is the first one */
+    const char *name; /* in its parent */
+    bool is_inside;   /* as PLACE_INSIDE */
+    unsigned depth;
+};
 
-/* Walk through the directories in a directory. */
-static int walk_below(struct compare_walk *w, DIR *dir, struct buf *path, bool is_maildir,
-                      unsigned depth, struct err *err)
+static int walk(struct compare_walk *w, const struct step *at, struct buf *path, struct err *err);
+
+/* Walk through the directories in the directory `at`. */
+static int walk_below(struct compare_walk *w, const struct step *at, DIR *dir, bool is_maildir,
+                      struct buf *path, struct err *err)
 {
     const size_t path_len = path->len;
     const struct dirent *d;
@@ -193,43 +203,43 @@ static int walk_below(struct compare_walk *w, DIR *dir, struct buf *path, bool i
 
     while (rc == 0 && (errno = 0, d = readdir(dir)) != NULL) {
         const char *name = d->d_name;
+        const struct step below = {dirfd(dir), name, at->is_inside || is_maildir, at->depth + 1};
         bool is_own = strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
                       (is_maildir && (strcmp(name, "cur") == 0 || strcmp(name, "new") == 0 ||
                                       strcmp(name, "tmp") == 0));
         if (is_own || (d->d_type != DT_DIR && d->d_type != DT_UNKNOWN))
             continue;
         buf_addf(path, "/%s", name);
-        rc = walk(w, dirfd(dir), name, path, depth + 1, err);
+        rc = walk(w, &below, path, err);
         buf_truncate(path, path_len);
     }
     return rc == 0 && errno != 0 ? fail(path, err) : rc;
 }
 
-/* Walk through a directory below `parent`, whose path is `path`. depth 0: the first one. */
-static int walk(struct compare_walk *w, int parent, const char *name, struct buf *path,
-                unsigned depth, struct err *err)
+/* Walk through a directory and all below it. path: its path; is restored. */
+static int walk(struct compare_walk *w, const struct step *at, struct buf *path, struct err *err)
 {
-    bool may_be_maildir;
+    const enum place place = at->is_inside ? PLACE_INSIDE : place_of(w->pattern, buf_str(path));
     dev_t device;
 
-    if (!fits(w->pattern, buf_str(path), &may_be_maildir))
+    if (place == PLACE_OUTSIDE)
         return 0;
-    DIR *dir = open_directory(parent, name, depth == 0 ? 0 : O_NOFOLLOW, &device);
-    if (dir == NULL && depth > 0 && (errno == ENOENT || errno == ENOTDIR))
+    DIR *dir = open_directory(at->parent, at->name, at->depth == 0 ? 0 : O_NOFOLLOW, &device);
+    if (dir == NULL && at->depth > 0 && (errno == ENOENT || errno == ENOTDIR))
         return 0;
     if (dir == NULL)
         return fail(path, err);
     bool is_maildir =
-        may_be_maildir && has_directory(dirfd(dir), "cur") && has_directory(dirfd(dir), "new");
+        place >= PLACE_MADE && has_directory(dirfd(dir), "cur") && has_directory(dirfd(dir), "new");
     int rc = is_maildir ? enter_maildir(w, dirfd(dir), path, err) : 0;
     if (rc == 0 && is_maildir)
         rc = take_maildir(w, dirfd(dir), path, err);
-    if (rc == 0 && depth > COMPARE_DEPTH_MAX) {
+    if (rc == 0 && at->depth > COMPARE_DEPTH_MAX) {
         err_set(err, "%s: more than %d levels of directories", buf_str(path), COMPARE_DEPTH_MAX);
         rc = -1;
     }
-    if (rc == 0)
-        rc = walk_below(w, dir, path, is_maildir, depth, err);
+    if (rc == 0 && (place != PLACE_MADE || is_maildir))
+        rc = walk_below(w, at, dir, is_maildir, path, err);
     closedir(dir);
     return rc;
 }
@@ -243,7 +253,8 @@ int compare_maildir_walk(struct compare_walk *w, struct err *err)
     buf_adds(&path, w->path);
     while (path.len > 0 && path.data[path.len - 1] == '/')
         buf_truncate(&path, path.len - 1);
-    int rc = walk(w, AT_FDCWD, w->path, &path, 0, err);
+    const struct step first = {AT_FDCWD, w->path, w->pattern == NULL, 0};
+    int rc = walk(w, &first, &path, err);
     if (rc == 0 && w->maildir_count == 0) {
         err_set(err, "%s: there is no Maildir (a directory with the directories cur and new)",
                 w->path);
