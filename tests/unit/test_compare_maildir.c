@@ -241,7 +241,10 @@ static const struct {
 } templates[] = {
     {"/%d", "", {"a.test", "b.test", "b.test/.Spam"}, {"sub/a.test"}},
     {"/old-%d/mail", "", {"old-a.test/mail"}, {"old-a.test", "new-a.test/mail", "old-a.test/x"}},
-    {"/%d/{%Y-%m}", "", {"a.test/2026-11", "b.test/2026-12", "b.test/2026-12/.Spam"}, {"a.test", "a.test/x"}},
+    {"/%d/{%Y-%m}",
+     "",
+     {"a.test/2026-11", "b.test/2026-12", "b.test/2026-12/.Spam"},
+     {"a.test", "a.test/x"}},
 };
 
 /* Maildirs count if the template can make their path, and those in them. */
