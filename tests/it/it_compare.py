@@ -317,7 +317,7 @@ def test_many_messages(r):
     print(f"  {MESSAGES} messages on each side: {time.monotonic() - begin:.1f} s, {peak} kB, {floor} kB for 20 messages")
     flagged, only_a = len(range(0, MESSAGES, 10)), len(range(0, MESSAGES, 100))
     assert counts(json.loads(out.splitlines()[0])) == {"both": flagged - only_a, "neither": MESSAGES - flagged, "only_a": only_a}, out
-    assert rig.instrumented("splitctl") or peak - floor < 500 + MESSAGES * 150 / 1024, (peak, floor)
+    assert rig.instrumented() or peak - floor < 500 + MESSAGES * 150 / 1024, (peak, floor)
 
 
 def test_output_that_cannot_be_written(r):

@@ -133,13 +133,20 @@ def test_shadow(r):
     said = [line for _, line in s.sinks["filter"].commands if line.startswith("XFORWARD")]
     assert said, "no XFORWARD"
 
+    chosen = {a.replace(".newverdict.copy.split.invalid", "") for a in first.addrs}
+    single = {f"n{i}": user for i, user in enumerate(users[:12])}
+    assert 0 < len(chosen & set(single.values())) < 12, chosen
+    for subject, user in single.items():
+        s.send(f"{subject}\r\nMessage-ID: <{subject}@sender.test>", user)
+    copied = [subject for subject, user in single.items() if user in chosen]
+    s.wait(filter=subjects_sent + list(single), newfilter=subjects_sent + copied, mail=subjects_sent + list(single))
     rig.wait_for(lambda: not rig.queue.ids(r.path("spool"), "queued"), 20, "an empty queue", s.relay.log)
     for name in ("old", "new"):
-        assert len(os.listdir(r.path("shadow", name, "new"))) == 4
+        assert len(os.listdir(r.path("shadow", name, "new"))) == 4 + len(copied)
     program, *words = s.document["Shadow-testing a new filter"]["compare"].split()
     assert program == "splitctl"
     _, out, _ = rig.run_splitctl(r, s.relay.configuration_path, *words)
-    assert re.search(r"(?m)^agree +2 +50\.0 %$", out), out
+    assert re.search(rf"(?m)^agree +{2 + len(copied)} +\d\d\.\d %\n  both flagged +1\n  neither flagged +{1 + len(copied)}\ndisagree +2$", out), out
     only_a, only_b = re.search(r"(?s)only A flagged: 1\n(.*)\nonly B flagged: 1\n(.*)", out).groups()
     assert only_a.strip() == "<m0@sender.test>  A: YES  B: NO  Subject: m0", out
     assert only_b.strip() == "<m2@sender.test>  A: NO  B: YES  Subject: m2", out

@@ -151,7 +151,7 @@ static enum place place_of(const char *pattern, const char *path)
         return PLACE_OUTSIDE;
     size_t wanted = slashes(buf_str(&sample)), has = slashes(path);
     buf_clear(&sample);
-    if (has > wanted || !template_may_be_below(pattern, path))
+    if (!template_may_be_below(pattern, path)) /* nor is what is below a path of the pattern */
         return PLACE_OUTSIDE;
     return has == wanted ? PLACE_MADE : PLACE_ABOVE;
 }
