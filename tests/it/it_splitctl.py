@@ -829,6 +829,7 @@ class Completion(Case):
     def test_words(self):
         conf = ["-c", self.path("conf")]
         commands = re.findall(r"(?m)^  ([a-z][a-z-]+) +\S", self.run_ctl("help", config=False)[0])
+        os.mkdir(self.path("maildir"), 0o700)
         for words, expected in (
             ([""], sorted(commands)),
             (["setup"], ["setup-postfix", "setup-sendmail"]),
@@ -849,7 +850,7 @@ class Completion(Case):
             ([*conf, "resume", "n"], ["newmail"]),
             (["-c", self.path("con")], [self.path("conf")]),
             ([*conf, "compare", ""], ["archive", "newmail"]),
-            ([*conf, "compare", "archive", self.path("spoo")], [self.path("spool")]),
+            ([*conf, "compare", "archive", self.path("maild")], [self.path("maildir")]),
             (["compare", "--header", ""], []),
             (["setup-sendmail", "m"], ["mailertable", "mc"]),
             (["reload", ""], []),
