@@ -43,6 +43,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_check_database.py \
 	%D%/it/it_clean_root.py \
 	%D%/it/it_check.py \
+	%D%/it/it_compare.py \
 	%D%/it/it_conditions.py \
 	%D%/it/it_content.py \
 	%D%/it/it_crowd.py \
@@ -345,6 +346,14 @@ UNIT_TESTS += %D%/unit/test_cf
 UNIT_TESTS += %D%/unit/test_clock
 %C%_unit_test_clock_SOURCES = %D%/unit/test_clock.c
 %C%_unit_test_clock_LDADD = $(UNIT_LIBS)
+
+UNIT_TESTS += %D%/unit/test_compare
+%C%_unit_test_compare_SOURCES = %D%/unit/test_compare.c
+%C%_unit_test_compare_LDADD = libctl.a $(UNIT_RELAY_LIBS) $(JANSSON_LIBS)
+
+UNIT_TESTS += %D%/unit/test_compare_maildir
+%C%_unit_test_compare_maildir_SOURCES = %D%/unit/test_compare_maildir.c
+%C%_unit_test_compare_maildir_LDADD = libctl.a $(UNIT_RELAY_LIBS) $(JANSSON_LIBS)
 
 UNIT_TESTS += %D%/unit/test_config
 %C%_unit_test_config_SOURCES = %D%/unit/test_config.c

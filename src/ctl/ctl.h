@@ -36,6 +36,7 @@ int ctl_stats(const struct ctl_command *self, const char *config_path, int argc,
 int ctl_reload(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_status(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_trace(const struct ctl_command *self, const char *config_path, int argc, char **argv);
+int ctl_compare(const struct ctl_command *self, const char *config_path, int argc, char **argv);
 int ctl_setup_postfix(const struct ctl_command *self, const char *config_path, int argc,
                       char **argv);
 int ctl_setup_sendmail(const struct ctl_command *self, const char *config_path, int argc,

@@ -3,6 +3,9 @@
 noinst_LIBRARIES += libctl.a
 libctl_a_SOURCES = \
 	%D%/setup/command.c %D%/setup/command.h \
+	%D%/compare/compare_maildir.c %D%/compare/compare_maildir.h \
+	%D%/compare/compare_message.c %D%/compare/compare_message.h \
+	%D%/compare/compare_table.c %D%/compare/compare_table.h \
 	%D%/ctl.c %D%/ctl.h \
 	%D%/setup/diff.c %D%/setup/diff.h \
 	%D%/setup/files.c %D%/setup/files.h \
@@ -74,6 +77,11 @@ splitctl_SOURCES = \
 	%D%/check_spool.c \
 	%D%/check_tables.c \
 	%D%/columns.c %D%/columns.h \
+	%D%/compare/compare.c %D%/compare/compare.h \
+	%D%/compare/compare_list.c \
+	%D%/compare/compare_place.c \
+	%D%/compare/compare_print.c \
+	%D%/compare/compare_read.c \
 	%D%/explain.c %D%/explain.h \
 	%D%/explain_copies.c \
 	%D%/explain_condition.c %D%/explain_condition.h \

@@ -37,6 +37,11 @@ static const struct ctl_command commands[] = {
      "[--log FILE...]",
      "follow mail through all logs and the queue: by address, queue id, copy id or Message-ID",
      ctl_trace},
+    {"compare",
+     "[--json] [--header NAME] [--value TEXT] [--limit NUMBER] [--missing]\n"
+     "    [--since TIME] [--until TIME] A B",
+     "compare the verdicts of two filters on the same messages, which are in two Maildirs",
+     ctl_compare},
     {"retry", CHANGE_USAGE, "have copies tried now", ctl_change},
     {"hold", CHANGE_USAGE, "keep copies from being delivered", ctl_change},
     {"release", CHANGE_USAGE, "put held copies back into the queue", ctl_change},

@@ -40,26 +40,12 @@ static char *printable(struct buf *text)
     return out;
 }
 
-/* Append the text of the first field with this name, if there is one. */
-static void add_field(const struct format_scan *scan, const char *name, struct buf *out)
-{
-    struct format_field field;
-    size_t at = 0;
-
-    while (format_scan_next(scan, &at, &field)) {
-        if (format_field_is(&field, name)) {
-            format_field_text(&field, out);
-            return;
-        }
-    }
-}
-
 static char *decoded_subject(const struct format_scan *scan)
 {
     struct buf raw = {0}, type = {0}, text = {0};
 
-    add_field(scan, "Subject", &raw);
-    add_field(scan, "Content-Type", &type);
+    format_scan_text(scan, "Subject", &raw);
+    format_scan_text(scan, "Content-Type", &type);
     format_decode(buf_str(&raw), raw.len < SUBJECT_MAX ? raw.len : SUBJECT_MAX,
                   format_decode_charset_of(buf_str(&type)), &text);
     buf_clear(&raw);
@@ -72,7 +58,7 @@ static char *message_id(const struct format_scan *scan, const struct format_jour
 {
     struct buf text = {0};
 
-    add_field(scan, "Message-ID", &text);
+    format_scan_text(scan, "Message-ID", &text);
     if (text.len == 0)
         buf_addf(&text, "<%s@%s>", j->copy->id, j->hostname);
     return printable(&text);

@@ -114,3 +114,17 @@ void format_field_text(const struct format_field *f, struct buf *out)
             buf_addc(out, c == '\t' ? ' ' : c == '\0' ? '?' : c);
     }
 }
+
+bool format_scan_text(const struct format_scan *s, const char *name, struct buf *out)
+{
+    struct format_field f;
+    size_t at = 0;
+
+    while (format_scan_next(s, &at, &f)) {
+        if (format_field_is(&f, name)) {
+            format_field_text(&f, out);
+            return true;
+        }
+    }
+    return false;
+}

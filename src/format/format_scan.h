@@ -63,4 +63,9 @@ bool format_field_is(const struct format_field *f, const char *name) __attribute
  */
 void format_field_text(const struct format_field *f, struct buf *out) __attribute__((nonnull));
 
+/* Append the text of the first field with this name, as format_field_text() does. False: there is
+ * no such field. */
+bool format_scan_text(const struct format_scan *s, const char *name, struct buf *out)
+    __attribute__((nonnull));
+
 #endif

@@ -9,7 +9,7 @@ import rig
 from rig.duplicator import subjects
 
 SOURCE = os.environ.get("SPLIT_SOURCE_DIR", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-HOSTS = ("oldmail", "newmail", "archive", "filter", "newfilter")
+HOSTS = ("oldmail", "newmail", "archive", "filter", "newfilter", "mail")
 
 
 def read_document():
@@ -26,7 +26,7 @@ class Site:
         self.rig = r
         self.document = read_document()
         self.sinks = {name: rig.Sink(r, name, extensions=(*rig.sink.EXTENSIONS, "XFORWARD NAME ADDR PROTO HELO IDENT")) for name in HOSTS}
-        self.address = ("127.0.0.1", r.free_port())
+        self.address, self.filtered, self.copies = (("127.0.0.1", r.free_port()) for _ in range(3))
         self.front = rig.Postfix(r, "front", {"relay_domains": "example.com test.example.com"})
         self.front.write("transport", "")
         self.front.set(transport_maps=f"texthash:{self.front.etc}/transport")
@@ -35,7 +35,7 @@ class Site:
         os.mkdir(r.path("spool"), 0o700)
 
     def put_in_place(self, text):
-        text = text.replace("2525", str(self.address[1]))
+        text = text.replace("2525", str(self.address[1])).replace("2526", str(self.filtered[1])).replace("/srv/shadow", self.rig.path("shadow"))
         for name, sink in self.sinks.items():
             text = text.replace(f"[{name}.example.com]:25", sink.bracketed)
         return text
@@ -45,7 +45,7 @@ class Site:
         self.front.write("transport", self.put_in_place(blocks["transport"]))
         self.front.reload()
         text = self.put_in_place(blocks["splitmilter.conf"]) + (
-            f'log {{ target = "stderr" }}\nrelay {{ listen = {{ "unix:{self.rig.path("relay.sock")}" }} hostname = "relay.test" '
+            f'log {{ target = "stderr" }}\nrelay {{ listen = {{ "inet:{self.copies[1]}@127.0.0.1" }} hostname = "relay.test" '
             f'spool_directory = "{self.rig.path("spool")}" min_free_space = "1M" }}\n'
         )
         if self.relay is None:
@@ -98,18 +98,60 @@ def test_phases(r):
     s.relay.wait_log("to=<b@example.com>, dest=oldmail, .*status=dead")
 
 
+def judge(spam, to):
+    """A hook of a sink that is a filter: messages with these subjects get X-Spam-Flag: YES, others NO, and all go to an address."""
+
+    def hook(stage, _conn, txn):
+        if stage == "dot":
+            flag = b"YES" if subject_of(txn) in spam else b"NO"
+            rig.send(to, txn.sender, txn.addrs, b"X-Spam-Flag: " + flag + b"\r\n" + txn.data)
+
+    return hook
+
+
+def subject_of(txn):
+    return re.search(rb"(?m)^Subject: (\w+)", txn.data).group(1).decode()
+
+
 def test_shadow(r):
-    """The configuration for a shadow test sends a share of the users to the new filter, always the same ones."""
+    """A shadow test sends a share of the users to the new filter, always the same ones, and ends with the command of the page, which
+    names the messages on which the filters disagree."""
     s = Site(r)
+    os.mkdir(r.path("shadow"))
     s.phase("Shadow-testing a new filter")
+    s.sinks["filter"].hook = judge({"m0", "m1"}, s.filtered)
+    s.sinks["newfilter"].hook = judge({"m1", "m2"}, s.copies)
     users = [f"u{i}@example.com" for i in range(40)]
-    for i in range(2):
-        s.send(f"m{i}", *users)
-    s.wait(filter=["m0", "m1"], newfilter=["m0", "m1"])
-    first, second = s.sinks["newfilter"].accepted
+    subjects_sent = ["m0", "m1", "m2", "m3"]
+    for subject in subjects_sent:
+        s.send(f"{subject}\r\nMessage-ID: <{subject}@sender.test>", *users)
+    s.wait(filter=subjects_sent, newfilter=subjects_sent, mail=subjects_sent)
+    assert all(sorted(txn.addrs) == sorted(users) for txn in s.sinks["mail"].accepted)
+    first, second, *_ = s.sinks["newfilter"].accepted
     assert sorted(first.addrs) == sorted(second.addrs) and 5 < len(first.addrs) < 35, first.addrs
+    assert all(a.endswith("@example.com.newverdict.copy.split.invalid") for a in first.addrs), first.addrs
     said = [line for _, line in s.sinks["filter"].commands if line.startswith("XFORWARD")]
     assert said, "no XFORWARD"
+
+    chosen = {a.replace(".newverdict.copy.split.invalid", "") for a in first.addrs}
+    single = {f"n{i}": user for i, user in enumerate(users[:12])}
+    assert 0 < len(chosen & set(single.values())) < 12, chosen
+    for subject, user in single.items():
+        s.send(f"{subject}\r\nMessage-ID: <{subject}@sender.test>", user)
+    copied = [subject for subject, user in single.items() if user in chosen]
+    s.wait(filter=subjects_sent + list(single), newfilter=subjects_sent + copied, mail=subjects_sent + list(single))
+    rig.wait_for(lambda: not rig.queue.ids(r.path("spool"), "queued"), 20, "an empty queue", s.relay.log)
+    for name in ("old", "new"):
+        assert len(os.listdir(r.path("shadow", name, "new"))) == 4 + len(copied)
+    program, *words = s.document["Shadow-testing a new filter"]["compare"].split()
+    assert program == "splitctl"
+    _, out, _ = rig.run_splitctl(r, s.relay.configuration_path, *words)
+    assert re.search(rf"(?m)^agree +{2 + len(copied)} +\d\d\.\d %\n  both flagged +1\n  neither flagged +{1 + len(copied)}\ndisagree +2$", out), out
+    only_a, only_b = re.search(r"(?s)only A flagged: 1\n(.*)\nonly B flagged: 1\n(.*)", out).groups()
+    assert only_a.strip() == "<m0@sender.test>  A: YES  B: NO  Subject: m0", out
+    assert only_b.strip() == "<m2@sender.test>  A: NO  B: YES  Subject: m2", out
+    # the share of both listeners is the same
+    assert re.search(r"(?m)^  missing in A +0\n  missing in B +0$", out), out
 
 
 def test_container(r):

@@ -109,6 +109,10 @@ class Usage(Case):
             ("suspend", "archive", "--for", "0"),
             ("resume",),
             ("resume", "archive", "--for", "1h"),
+            ("compare",),
+            ("compare", "./a"),
+            ("compare", "./a", "./b", "./c"),
+            ("compare", "./a", "./b", "--bogus"),
             ("status", "--json", "--watch"),
             ("help", "a", "b"),
             ("help", "--all"),
@@ -146,7 +150,7 @@ class Usage(Case):
         out = self.run_ctl("-h", config=False)[0]
         self.assertEqual([self.run_ctl(*args, config=False)[0] for args in (["--help"], ["help"])], [out, out])
         found = re.findall(r"(?m)^  ([a-z][a-z-]+) +\S", out)
-        self.assertEqual(len(set(found)), 19, out)
+        self.assertEqual(len(set(found)), 20, out)
         with open(os.path.join(SOURCE, "docs", "splitctl.8"), encoding="utf-8") as f:
             manual = f.read()
         for command in found:
@@ -825,6 +829,7 @@ class Completion(Case):
     def test_words(self):
         conf = ["-c", self.path("conf")]
         commands = re.findall(r"(?m)^  ([a-z][a-z-]+) +\S", self.run_ctl("help", config=False)[0])
+        os.mkdir(self.path("maildir"), 0o700)
         for words, expected in (
             ([""], sorted(commands)),
             (["setup"], ["setup-postfix", "setup-sendmail"]),
@@ -844,6 +849,9 @@ class Completion(Case):
             ([*conf, "suspend", "archive", "--r"], ["--reason"]),
             ([*conf, "resume", "n"], ["newmail"]),
             (["-c", self.path("con")], [self.path("conf")]),
+            ([*conf, "compare", ""], ["archive", "newmail"]),
+            ([*conf, "compare", "archive", self.path("maild")], [self.path("maildir")]),
+            (["compare", "--header", ""], []),
             (["setup-sendmail", "m"], ["mailertable", "mc"]),
             (["reload", ""], []),
             (["bogus", "--"], ["--help"]),
@@ -851,7 +859,7 @@ class Completion(Case):
             self.assertEqual(self.complete(*words), expected, words)
 
     def test_options_are_those_of_the_command(self):
-        for command in ("queue", "delete", "setup-postfix", "explain"):
+        for command in ("queue", "delete", "setup-postfix", "explain", "compare"):
             text, _ = self.run_ctl("help", command, config=False)
             self.assertEqual(set(self.complete(command, "--")), set(re.findall(r"--[a-z-]+", text)) | {"--help"})
         self.assertEqual(self.complete("explain", "-"), ["--authenticated", "--client", "--help", "--json", "--message", "--origin", "-f", "-n"])
