@@ -27,8 +27,9 @@ for my $file (@ARGV) {
     close($out) or die $!;
     my ($subject, $from) = map { my $v = $entity->head->get($_); chomp $v; $v } ('Subject', 'X-Envelope-From');
     my $text = $entity->parts(0)->bodyhandle->as_string;
+    my $charset = $entity->parts(0)->head->mime_attr('content-type.charset');
     print JSON::PP->new->ascii->encode({ from => $from, subject => Encode::decode('MIME-Header', $subject),
-        text => Encode::decode('UTF-8', $text, Encode::FB_CROAK) }), "\n";
+        text => Encode::decode($charset, $text, Encode::FB_CROAK) }), "\n";
 }
 """
 
@@ -43,7 +44,9 @@ def python_parts(data):
     assert whole.get_content_type() == "multipart/mixed" and len(whole.get_payload()) == 2, whole.get_content_type()
     report, inner = whole.get_payload()
     assert report.get_content_type() == "text/plain" and inner.get_content_type() == "message/rfc822"
-    raw = email.parser.BytesHeaderParser().parsebytes(data).get_payload(decode=True)
+    unparsed = email.parser.BytesHeaderParser().parsebytes(data)
+    assert isinstance(unparsed["Subject"], str), "bytes over 127 in the subject"  # they are taken for UTF-8 above
+    raw = unparsed.get_payload(decode=True)
     parts = raw.split(b"\r\n--" + whole.get_boundary().encode())
     assert raw.startswith(b"--" + whole.get_boundary().encode()) and len(parts) == 3 and parts[2] == b"--\r\n", len(parts)
     second = email.parser.BytesHeaderParser().parsebytes(parts[1].removeprefix(b"\r\n"))
