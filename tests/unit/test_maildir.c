@@ -230,6 +230,7 @@ static void assert_deferred(struct setup *s, bool is_host_fault, const char *dsn
     if (strstr(s->outcomes[0].reason, reason) == NULL)
         ck_abort_msg("'%s' not in '%s'", reason, s->outcomes[0].reason);
     ck_assert(s->report.is_host_fault == is_host_fault);
+    ck_assert(!is_host_fault || strcmp(s->report.fault.reason, s->outcomes[0].reason) == 0);
 }
 
 /* --- templates --- */
@@ -366,10 +367,12 @@ START_TEST(so_many_directories_in_an_attempt)
 }
 END_TEST
 
-/* A fault in one of the Maildirs is no fault of the destination; one of their base is. */
+/* A fault in one of the Maildirs is no fault of the destination; one of their base is, also if the
+ * first recipient has an outcome of its own. */
 START_TEST(a_fault_in_one_of_the_maildirs)
 {
     struct queue_recipient recipients[] = {pending("a@x.test"), pending("b@y.test")};
+    struct queue_recipient nowhere[] = {pending("a@[192.0.2.1]"), pending("b@y.test")};
     struct setup s;
 
     setup_init(&s, "of/%d");
@@ -378,6 +381,13 @@ START_TEST(a_fault_in_one_of_the_maildirs)
     for (size_t i = 0; i < 2; i++)
         ck_assert_int_eq(s.outcomes[i].result, OUTCOME_RETRY);
     ck_assert(s.report.is_host_fault);
+    s.copy.recipients = nowhere;
+    s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+    ck_assert_int_eq(s.outcomes[0].result, OUTCOME_REFUSED);
+    ck_assert(s.report.is_host_fault);
+    ck_assert_int_eq(s.report.fault.result, OUTCOME_RETRY);
+    ck_assert_ptr_nonnull(strstr(s.report.fault.reason, ": open: No such file or directory"));
+    s.copy.recipients = recipients;
     char *base = mem_printf("%s/of", s.top), *file = mem_printf("%s/x.test", base);
     ck_assert_int_eq(mkdir(base, 0700), 0);
     int fd = open(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
