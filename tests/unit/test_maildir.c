@@ -201,6 +201,20 @@ START_TEST(a_copy_that_is_there_is_not_delivered_twice)
 }
 END_TEST
 
+/* A journal report is the same at a second attempt, too. */
+START_TEST(a_journal_report_that_is_there)
+{
+    struct setup s;
+
+    setup_init(&s, "mail");
+    s.destination.format = CONFIG_FORMAT_JOURNAL;
+    assert_delivered(&s);
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 1);
+    setup_clear(&s);
+}
+END_TEST
+
 /* A FIFO with the name of the file must not block the delivery; another user may have made it. */
 START_TEST(a_fifo_of_that_name)
 {
@@ -547,6 +561,7 @@ int main(void)
     tcase_add_test(t, a_file_as_readers_expect_it);
     tcase_add_test(t, content_in_memory);
     tcase_add_test(t, a_copy_that_is_there_is_not_delivered_twice);
+    tcase_add_test(t, a_journal_report_that_is_there);
     tcase_add_test(t, a_fifo_of_that_name);
     tcase_add_test(t, a_maildir_for_each_domain);
     tcase_add_test(t, a_file_for_each_sender);
