@@ -42,6 +42,18 @@ static bool is_double(const struct config_filter *f, size_t index)
     return false;
 }
 
+/* Return true if the next hop is in the unfiltered_nexthops of any section milter: all sections
+ * have the same filters. */
+static bool is_unfiltered(const struct config *c, const char *nexthop)
+{
+    for (size_t i = 0; i <= c->other_milter_count; i++) {
+        struct config view = config_of_milter(c, i);
+        if (config_is_unfiltered_nexthop(&view, nexthop))
+            return true;
+    }
+    return false;
+}
+
 /* Refuse next hops at which mail would pass unfiltered or could not be taken. */
 static int check_place(const struct config *c, const struct config_filter *f, size_t index,
                        struct err *err)
@@ -54,7 +66,7 @@ static int check_place(const struct config *c, const struct config_filter *f, si
     if (is_double(f, index))
         err_set(err, "filter %s: fallback: '%s' is tried already; allowed: another filter", f->name,
                 text);
-    else if (config_is_unfiltered_nexthop(c, text))
+    else if (is_unfiltered(c, text))
         err_set(err,
                 "filter %s: fallback: '%s' is one of unfiltered_nexthops, where mail passes "
                 "unfiltered; allowed: another filter",

@@ -100,21 +100,10 @@ static void reserve_outcomes(struct destination_worker *w, size_t n)
     memset(w->outcomes, 0, n * sizeof *w->outcomes);
 }
 
-/* The outcome of the first recipient that was tried. */
-static struct outcome first_outcome(const struct queue_copy *c, const struct outcome *outcomes)
-{
-    size_t i = 0;
-
-    while (i + 1 < c->recipient_count && c->recipients[i].state != QUEUE_PENDING)
-        i++;
-    return outcomes[i];
-}
-
-/* If the attempt has suspended the destination: give the outcome of the attempt also to the copies
- * that are too old by now. They become dead letters without an attempt of their own. The search
- * ends at the first copy that is not too old. */
-static void expire_old_copies(struct destination_worker *w, struct outcome_report *report,
-                              const struct outcome *outcome)
+/* If the attempt has suspended the destination: give its fault also to the copies that are too old
+ * by now. They become dead letters without an attempt of their own. The search ends at the first
+ * copy that is not too old. */
+static void expire_old_copies(struct destination_worker *w, struct outcome_report *report)
 {
     struct queue *q = w->dest->queue;
     struct queue_copy *c;
@@ -128,7 +117,8 @@ static void expire_old_copies(struct destination_worker *w, struct outcome_repor
         }
         reserve_outcomes(w, c->recipient_count);
         for (size_t i = 0; i < c->recipient_count; i++)
-            w->outcomes[i] = *outcome;
+            outcome_set(&w->outcomes[i], OUTCOME_RETRY, report->fault.dsn, "%s",
+                        report->fault.reason);
         report->outcomes = w->outcomes;
         delivery_finish(q, c, w->config, report, &now, 0);
     }
@@ -147,15 +137,14 @@ static void deliver(struct destination_worker *w, struct queue_copy *c, int64_t 
     count_connection(w, w->transport->ops->is_connected(w->transport));
     if (report.conn_use == 1)
         counters_connected(dest->name);
-    struct outcome outcome = first_outcome(c, w->outcomes);
     /* The destination's health is updated first, because another worker may take the copy as soon
      * as it is released. */
     if (!report.is_untried)
-        destination_update_health(w, c->id, &report, outcome.reason);
+        destination_update_health(w, c->id, &report);
     struct timespec now = clock_realtime();
     delivery_finish(q, c, w->config, &report, &now, destination_random(w));
     if (report.is_host_fault)
-        expire_old_copies(w, &report, &outcome);
+        expire_old_copies(w, &report);
 }
 
 static bool is_suspect_for_probe(struct destination *dest, const struct queue_copy *c)

@@ -208,9 +208,10 @@ static void log_suspended(const char *destination, unsigned seconds, const char 
 }
 
 void destination_update_health(struct destination_worker *w, const char *id,
-                               const struct outcome_report *report, const char *reason)
+                               const struct outcome_report *report)
 {
     struct destination *dest = w->dest;
+    const char *reason = report->fault.reason;
     bool is_fault = report->is_host_fault || report->is_connection_fault;
     bool works_again = false;
     unsigned suspended_s = 0;

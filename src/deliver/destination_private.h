@@ -113,10 +113,9 @@ bool destination_may_work(struct destination_worker *w) __attribute__((nonnull))
 bool destination_may_deliver(const struct destination *dest) __attribute__((nonnull));
 
 /* Update the health of the destination after an attempt with the copy of this id; log a suspension
- * and its end. reason: the text of the fault. Takes the lock. */
+ * and its end. Takes the lock. */
 void destination_update_health(struct destination_worker *w, const char *id,
-                               const struct outcome_report *report, const char *reason)
-    __attribute__((nonnull));
+                               const struct outcome_report *report) __attribute__((nonnull));
 
 /* With the lock held: end a suspension, set the count of faults to 0, and begin anew with few
  * connections (flow_reset()). */

@@ -319,6 +319,7 @@ static void deliver(struct transport *t, const struct queue_copy *copy,
     snprintf(report->relay, sizeof report->relay, "maildir:%s", m->path);
     report->conn_use = 0;
     report->is_host_fault = m->is_host_fault;
+    report->fault = m->outcome;
     report->is_connection_fault = false;
     report->setup_ms = 0;
     report->transmit_ms = task_now_ms() - begin_ms;

@@ -75,8 +75,10 @@ static int scan_content(const struct queue_copy *copy, struct format_scan *scan,
 
 static int begin_journal(struct format *f, const char *hostname, struct err *err)
 {
-    struct format_scan scan = {0};
+    char boundary[FORMAT_JOURNAL_BOUNDARY_SIZE];
+    struct format_scan scan = {.wanted = boundary};
 
+    format_journal_boundary(f->copy, boundary);
     if (scan_content(f->copy, &scan, err) == 0)
         f->journal = format_journal_new(&scan, f->copy, f->destination, hostname, err);
     format_scan_clear(&scan);

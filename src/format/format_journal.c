@@ -16,7 +16,7 @@
 
 #define VALUE_MAX 900    /* bytes of a value in the report, so that it fits on a line (998) */
 #define SUBJECT_MAX 8192 /* bytes of a subject that are decoded: VALUE_MAX bytes in small words */
-#define BOUNDARY_RANDOM 16
+#define BOUNDARY_BYTES 16
 
 struct format_journal {
     const struct queue_copy *copy;
@@ -24,7 +24,7 @@ struct format_journal {
     char hostname[TRACE_HOSTNAME_SIZE];
     char *sender, *on_behalf_of, *subject, *message_id; /* one line each, "" where there is none */
     struct format_class *classes;                       /* of the recipients */
-    char boundary[2 * BOUNDARY_RANDOM + 1];
+    char boundary[FORMAT_JOURNAL_BOUNDARY_SIZE];
     bool is_8bit, is_binary; /* of the content */
 };
 
@@ -91,19 +91,45 @@ static void set_authors(struct format_journal *j, const struct format_scan *scan
     free(sender);
 }
 
-static int choose_boundary(struct format_journal *j, struct err *err)
+static void format_boundary(const unsigned char bytes[BOUNDARY_BYTES],
+                            char out[FORMAT_JOURNAL_BOUNDARY_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
-    unsigned char random[BOUNDARY_RANDOM];
 
+    *out++ = '=';
+    *out++ = '_';
+    for (size_t i = 0; i < BOUNDARY_BYTES; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+    *out = '\0';
+}
+
+void format_journal_boundary(const struct queue_copy *copy, char out[FORMAT_JOURNAL_BOUNDARY_SIZE])
+{
+    unsigned char bytes[BOUNDARY_BYTES];
+
+    for (uint64_t i = 0; i < 2; i++) {
+        const uint64_t key[2] = {i, 0};
+        uint64_t half = hash_siphash(key, copy->id, strlen(copy->id));
+        memcpy(bytes + i * sizeof half, &half, sizeof half);
+    }
+    format_boundary(bytes, out);
+}
+
+static int choose_boundary(struct format_journal *j, const struct format_scan *scan,
+                           struct err *err)
+{
+    unsigned char random[BOUNDARY_BYTES];
+
+    format_journal_boundary(j->copy, j->boundary);
+    if (scan->wanted != NULL && strcmp(scan->wanted, j->boundary) == 0 && !scan->has_wanted)
+        return 0;
     if (getentropy(random, sizeof random) != 0) {
         err_set_errno(err, "no random numbers");
         return -1;
     }
-    for (size_t i = 0; i < sizeof random; i++) {
-        j->boundary[2 * i] = digits[random[i] >> 4];
-        j->boundary[2 * i + 1] = digits[random[i] & 15];
-    }
+    format_boundary(random, j->boundary);
     return 0;
 }
 
@@ -114,11 +140,11 @@ struct format_journal *format_journal_new(const struct format_scan *scan,
 {
     struct format_journal *j = mem_zalloc(sizeof *j);
 
-    if (choose_boundary(j, err) != 0) {
+    j->copy = copy;
+    if (choose_boundary(j, scan, err) != 0) {
         free(j);
         return NULL;
     }
-    j->copy = copy;
     j->destination = d;
     trace_hostname(hostname, j->hostname);
     j->is_8bit = scan->is_8bit;
@@ -210,12 +236,12 @@ static void add_header(const struct format_journal *j, const struct format_scan 
     buf_addf(
         head,
         "MIME-Version: 1.0\r\nX-MS-Journal-Report:\r\nAuto-Submitted: auto-generated\r\n"
-        "Content-Type: multipart/mixed;\r\n\tboundary=\"=_%s\"\r\n"
+        "Content-Type: multipart/mixed;\r\n\tboundary=\"%s\"\r\n"
         "Content-Transfer-Encoding: %s\r\n\r\n",
         j->boundary,
         format_scan_encoding(j->is_8bit || report->is_8bit, j->is_binary || report->is_binary));
     buf_addf(head,
-             "--=_%s\r\nContent-Type: text/plain; charset=\"utf-8\"\r\n"
+             "--%s\r\nContent-Type: text/plain; charset=\"utf-8\"\r\n"
              "Content-Transfer-Encoding: %s\r\n\r\n",
              j->boundary, format_scan_encoding(report->is_8bit, report->is_binary));
 }
@@ -233,10 +259,10 @@ bool format_journal_make(const struct format_journal *j, const struct buf *trace
     add_header(j, &scan, hash_of_recipients(j, is_included), head);
     buf_add(head, buf_str(&report), report.len);
     buf_addf(head,
-             "\r\n--=_%s\r\nContent-Type: message/rfc822\r\nContent-Disposition: attachment\r\n"
+             "\r\n--%s\r\nContent-Type: message/rfc822\r\nContent-Disposition: attachment\r\n"
              "Content-Transfer-Encoding: %s\r\n\r\n",
              j->boundary, format_scan_encoding(j->is_8bit, j->is_binary));
-    buf_addf(tail, "\r\n--=_%s--\r\n", j->boundary);
+    buf_addf(tail, "\r\n--%s--\r\n", j->boundary);
     is_8bit = j->is_8bit || scan.is_8bit;
     format_scan_clear(&scan);
     buf_clear(&report);

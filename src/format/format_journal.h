@@ -16,8 +16,9 @@
  *
  * A recipient of the envelope is To, Cc or Bcc if a field of that name has it (or its original
  * recipient, ORCPT), else Recipient. A message or its envelope cannot forge any part of the report:
- * each value is reduced to one line of valid UTF-8, and the boundary is random. The order of the
- * lines and fields is that of [MS-XJRNL] and of piler's reader (tests/it/it_archives.py).
+ * each value is reduced to one line of valid UTF-8, and the message does not contain the boundary.
+ * The order of the lines and fields is that of [MS-XJRNL] and of piler's reader
+ * (tests/it/it_archives.py).
  */
 #ifndef SPLIT_FORMAT_JOURNAL_H
 #define SPLIT_FORMAT_JOURNAL_H
@@ -30,11 +31,21 @@
 
 #include <stdbool.h>
 
+#define FORMAT_JOURNAL_BOUNDARY_SIZE 35 /* with NUL */
+
 struct format_journal;
 
+/* Write the boundary between the parts of a report on this copy, to be searched for in its content
+ * (format_scan.wanted). It is the same at each attempt, so that maildir.c recognises a report that
+ * was delivered before a crash. */
+void format_journal_boundary(const struct queue_copy *copy, char out[FORMAT_JOURNAL_BOUNDARY_SIZE])
+    __attribute__((nonnull));
+
 /*
- * Prepare the report on this copy. scan: of the whole content. copy and d are borrowed for the life
- * of the report. hostname: our own name. NULL with `err`: the system has no random numbers.
+ * Prepare the report on this copy. scan: of the whole content. The boundary is
+ * format_journal_boundary() if the scan has searched for it and not found it, else a random one.
+ * copy and d are borrowed for the life of the report. hostname: our own name. NULL with `err`: the
+ * system has no random numbers.
  */
 struct format_journal *
 format_journal_new(const struct format_scan *scan, const struct queue_copy *copy,

@@ -9,11 +9,24 @@ void format_scan_clear(struct format_scan *s)
     buf_clear(&s->header);
 }
 
+/* Only the first character of `wanted` can begin a new occurrence, so no byte is looked at twice.
+ */
+static void search(struct format_scan *s, const char *data, size_t len)
+{
+    for (size_t i = 0; i < len && !s->has_wanted; i++) {
+        s->wanted_len =
+            data[i] == s->wanted[s->wanted_len] ? s->wanted_len + 1 : data[i] == s->wanted[0];
+        s->has_wanted = s->wanted[s->wanted_len] == '\0';
+    }
+}
+
 void format_scan_feed(struct format_scan *s, const char *data, size_t len)
 {
     size_t room = FORMAT_SCAN_HEADER_MAX - s->header.len;
 
     buf_add(&s->header, data, len < room ? len : room);
+    if (s->wanted != NULL)
+        search(s, data, len);
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)data[i];
         if (s->after_cr != (c == '\n')) /* a CR without LF, or an LF without CR */

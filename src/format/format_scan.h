@@ -28,6 +28,11 @@ struct format_scan {
     bool is_binary;  /* NUL, CR or LF alone, or a line over FORMAT_SCAN_LINE_MAX */
     size_t line_len; /* bytes so far of the present line, without CRLF */
     bool after_cr;
+    /* A text that is searched for in the content, borrowed; its first character does not come again
+     * in it. NULL: none. Set before the first byte. */
+    const char *wanted;
+    size_t wanted_len; /* characters of it that the last bytes are */
+    bool has_wanted;
 };
 
 /* Free what it owns. */

@@ -263,6 +263,7 @@ int policy_tagged_back(const struct policy *p, const struct policy_decision *d, 
  * Can the address carry the tags that it needs? With filter_method = "header" a filter needs no tag
  * if all recipients have the same filter. Whether they have is known only at the end of the
  * message: policy_plan() refuses a message in which an address needs a tag and cannot carry it.
+ * A filter with fallback needs a tag with both methods.
  */
 static bool can_carry_tags(const struct policy *p, const struct policy_decision *d)
 {
@@ -270,7 +271,8 @@ static bool can_carry_tags(const struct policy *p, const struct policy_decision 
     struct err ignored;
     bool ok = true;
 
-    if (d->filter != NULL && p->config->milter.filter_method == CONFIG_METHOD_TAG)
+    if (d->filter != NULL &&
+        (p->config->milter.filter_method == CONFIG_METHOD_TAG || d->filter->fallback.count > 0))
         ok = policy_tagged(p, d, NULL, &tagged, &ignored) == 0;
     for (size_t i = 0; ok && i < d->copy_count; i++)
         ok = policy_tagged(p, d, d->copies[i], &tagged, &ignored) == 0;

@@ -144,4 +144,5 @@ void client_deliver(struct client *c, const struct queue_copy *copy, struct outc
         report->is_connection_fault = (sent == CLIENT_LOST_EARLY || sent == CLIENT_LOST_LATE) &&
                                       !connection_lacks_requiretls(conn);
     }
+    report->fault = *connection_fault(conn);
 }

@@ -45,6 +45,9 @@ struct outcome_report {
     /* the connection broke while the copy was being sent: the cause is the copy or the
      * destination */
     bool is_connection_fault;
+    /* with one of these two: what happened, an OUTCOME_RETRY. The outcomes of recipients that were
+     * decided before it differ */
+    struct outcome fault;
     /* nothing was offered to the destination, because templates made no address or path of any
      * recipient: the report says nothing about the destination */
     bool is_untried;

@@ -100,8 +100,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct queue_recipient recipient = {.address = address, .orcpt = orcpt, .state = QUEUE_PENDING};
     struct queue_copy copy = {
         .id = "ID", .destination = "d", .recipients = &recipient, .recipient_count = 1};
-    struct format_scan scan = {0}, whole = {0};
+    char boundary[FORMAT_JOURNAL_BOUNDARY_SIZE];
+    struct format_scan scan = {.wanted = boundary}, whole = {.wanted = boundary};
 
+    format_journal_boundary(&copy, boundary);
     copy.message.sender = sender;
     format_scan_feed(&scan, p, size / 2);
     format_scan_feed(&scan, p + size / 2, size - size / 2);
@@ -109,6 +111,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     format_scan_feed(&whole, p, size);
     format_scan_end(&whole);
     require(scan.is_8bit == whole.is_8bit && scan.is_binary == whole.is_binary);
+    require(scan.has_wanted == (memmem(p, size, boundary, strlen(boundary)) != NULL));
+    require(scan.has_wanted == whole.has_wanted);
     check(&scan, &copy);
     format_scan_clear(&scan);
     format_scan_clear(&whole);

@@ -260,6 +260,13 @@ def test_what_is_refused(s):
         out = s.ctl(form, "--submission=2525" if form == "--multi" else "--apply", status=1)
         assert f"{s.conf}:{line}: filter secondary: fallback: \"smtp:{value}\" is a port of this Postfix: mail would come back" in out, out
         assert s.texts() == s.before
+    # A port whose own smtpd_milters are empty filters nothing.
+    s.fresh()
+    with open("/etc/postfix/master.cf", "a", encoding="utf-8") as f:
+        f.write("127.0.0.1:10028 inet n - y - - smtpd -o smtpd_milters=\n")
+    line = with_fallback(s, '"smtp:[127.0.0.1]:10028"')
+    out = s.ctl("--single", "--apply", status=1)
+    assert f"{s.conf}:{line}: filter secondary: fallback: \"smtp:[127.0.0.1]:10028\" is a port of this Postfix" in out, out
     # The filter may be a port of this Postfix with other milters.
     s.fresh()
     with open("/etc/postfix/master.cf", "a", encoding="utf-8") as f:

@@ -593,6 +593,9 @@ static const struct {
     {"milter { unfiltered_nexthops = 'smtp:[b]' }\nfilter a { nexthop = smtp:a\n fallback = smtp:b "
      "}",
      3, "one of unfiltered_nexthops", "another filter"},
+    {"milter b { unfiltered_nexthops = 'smtp:[b]' }\nfilter a { nexthop = smtp:a\n fallback = "
+     "smtp:b }",
+     3, "one of unfiltered_nexthops", "another filter"},
     {"filter a { nexthop = smtp:a\n fallback = 'smtp:localhost:10030' }\n", 2,
      "is splitrelay (relay.listen)", "another filter"},
     {"filter a { nexthop = smtp:a }\nfilter b { nexthop = smtp:b }\nfilter a { nexthop = smtp:a }",

@@ -583,6 +583,50 @@ START_TEST(old_copies_do_not_wait_for_a_probe_each)
 }
 END_TEST
 
+/* An attempt of several transactions ends with a host fault, after a recipient was accepted, and
+ * (_i 1) a template made no address of another one. These outcomes are of the recipients alone:
+ * copies that are too old by now are not sent, and get the reason of the fault. */
+START_TEST(old_copies_get_the_outcome_of_the_fault)
+{
+    static char empty[] = "", none[] = "nobody", first[] = "a@x.test", second[] = "b@x.test";
+    const struct peer_fault fault = {PEER_GREETING, 1, PEER_REPLY_BYE, "421 4.3.2 going down\r\n"};
+    struct peer_script script = {.faults = &fault, .fault_count = 1};
+    struct peer *p = peer_start(&script);
+    struct queue_recipient all[] = {{.address = none, .orcpt = empty, .state = QUEUE_PENDING},
+                                    {.address = first, .orcpt = empty, .state = QUEUE_PENDING},
+                                    {.address = second, .orcpt = empty, .state = QUEUE_PENDING}};
+    struct setup s;
+
+    setup_init(&s, 5);
+    for (size_t i = 1; i < 4; i++)
+        s.queue.copies[i].copy.message.arrival.tv_sec -= 1001;
+    s.queue.copies[0].copy.recipients = _i == 0 ? all + 1 : all;
+    s.queue.copies[0].copy.recipient_count = _i == 0 ? 2 : 3;
+    s.runtime = runtime_of(peer_port(p), 1);
+    struct config_destination *d = &s.runtime->snapshot->config->destinations[0];
+    d->retry_min_s = d->retry_max_s = 3600;
+    d->recipient_limit = d->max_messages_per_connection = 1;
+    d->recipient = CONFIG_ADDRESS_TEMPLATE;
+    d->recipient_address = mem_strdup("%u-%d@archive.test");
+    begin(&s);
+    ck_assert(wait_place(&s, DONE, 3));
+    stop(&s, 5000);
+    ck_assert_int_eq(all[0].state, _i == 0 ? QUEUE_PENDING : QUEUE_DEAD);
+    ck_assert_int_eq(all[1].state, QUEUE_SENT);
+    ck_assert_int_eq(all[2].state, QUEUE_PENDING);
+    for (size_t i = 1; i < 4; i++) {
+        const struct queue_recipient *r = &s.queue.copies[i].recipient;
+        ck_assert_int_eq(r->state, QUEUE_DEAD);
+        ck_assert_int_eq(strncmp(r->reason, "too old; last: host 127.0.0.1", 29), 0);
+    }
+    ck_assert_int_eq(s.queue.copies[4].recipient.state, QUEUE_PENDING);
+    setup_clear(&s);
+    peer_stop(p);
+    ck_assert_uint_eq(peer_messages(p), 1);
+    peer_free(p);
+}
+END_TEST
+
 /* After the time limit of a stop, copies in delivery are given back unchanged; the others are not
  * touched. */
 START_TEST(stop_cuts_what_hangs)
@@ -702,6 +746,7 @@ int main(void)
 #endif
     tcase_add_test(t, connections_that_always_break_suspend);
     tcase_add_test(t, old_copies_do_not_wait_for_a_probe_each);
+    tcase_add_loop_test(t, old_copies_get_the_outcome_of_the_fault, 0, 2);
     tcase_add_test(t, stop_cuts_what_hangs);
     tcase_add_test(t, stop_waits_for_what_is_in_flight);
     tcase_add_loop_test(t, stop_of_idle_and_of_suspended, 0, 2);

@@ -201,6 +201,20 @@ START_TEST(a_copy_that_is_there_is_not_delivered_twice)
 }
 END_TEST
 
+/* A journal report is the same at a second attempt, too. */
+START_TEST(a_journal_report_that_is_there)
+{
+    struct setup s;
+
+    setup_init(&s, "mail");
+    s.destination.format = CONFIG_FORMAT_JOURNAL;
+    assert_delivered(&s);
+    assert_delivered(&s);
+    ck_assert_uint_eq(list(&s, "new", NULL), 1);
+    setup_clear(&s);
+}
+END_TEST
+
 /* A FIFO with the name of the file must not block the delivery; another user may have made it. */
 START_TEST(a_fifo_of_that_name)
 {
@@ -230,6 +244,7 @@ static void assert_deferred(struct setup *s, bool is_host_fault, const char *dsn
     if (strstr(s->outcomes[0].reason, reason) == NULL)
         ck_abort_msg("'%s' not in '%s'", reason, s->outcomes[0].reason);
     ck_assert(s->report.is_host_fault == is_host_fault);
+    ck_assert(!is_host_fault || strcmp(s->report.fault.reason, s->outcomes[0].reason) == 0);
 }
 
 /* --- templates --- */
@@ -366,10 +381,12 @@ START_TEST(so_many_directories_in_an_attempt)
 }
 END_TEST
 
-/* A fault in one of the Maildirs is no fault of the destination; one of their base is. */
+/* A fault in one of the Maildirs is no fault of the destination; one of their base is, also if the
+ * first recipient has an outcome of its own. */
 START_TEST(a_fault_in_one_of_the_maildirs)
 {
     struct queue_recipient recipients[] = {pending("a@x.test"), pending("b@y.test")};
+    struct queue_recipient nowhere[] = {pending("a@[192.0.2.1]"), pending("b@y.test")};
     struct setup s;
 
     setup_init(&s, "of/%d");
@@ -378,6 +395,13 @@ START_TEST(a_fault_in_one_of_the_maildirs)
     for (size_t i = 0; i < 2; i++)
         ck_assert_int_eq(s.outcomes[i].result, OUTCOME_RETRY);
     ck_assert(s.report.is_host_fault);
+    s.copy.recipients = nowhere;
+    s.transport->ops->deliver(s.transport, &s.copy, &s.report);
+    ck_assert_int_eq(s.outcomes[0].result, OUTCOME_REFUSED);
+    ck_assert(s.report.is_host_fault);
+    ck_assert_int_eq(s.report.fault.result, OUTCOME_RETRY);
+    ck_assert_ptr_nonnull(strstr(s.report.fault.reason, ": open: No such file or directory"));
+    s.copy.recipients = recipients;
     char *base = mem_printf("%s/of", s.top), *file = mem_printf("%s/x.test", base);
     ck_assert_int_eq(mkdir(base, 0700), 0);
     int fd = open(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
@@ -537,6 +561,7 @@ int main(void)
     tcase_add_test(t, a_file_as_readers_expect_it);
     tcase_add_test(t, content_in_memory);
     tcase_add_test(t, a_copy_that_is_there_is_not_delivered_twice);
+    tcase_add_test(t, a_journal_report_that_is_there);
     tcase_add_test(t, a_fifo_of_that_name);
     tcase_add_test(t, a_maildir_for_each_domain);
     tcase_add_test(t, a_file_for_each_sender);

@@ -15,7 +15,8 @@
 
 #define FILTERS                                                                                    \
     "filter secondary { nexthop = \"smtp:[secondaryfilter.domain.com]:25\" }\n"                    \
-    "filter primary { nexthop = \"smtp:[primaryfilter.domain.com]:10024\" }\n"
+    "filter primary { nexthop = \"smtp:[primaryfilter.domain.com]:10024\" }\n"                     \
+    "filter backed { nexthop = \"smtp:[f.test]\" fallback = \"smtp:[g.test]\" }\n"
 #define DESTINATIONS                                                                               \
     "destination archive { relay_to = { \"[127.0.0.1]:2601\" } }\n"                                \
     "destination newmail { relay_to = { \"[127.0.0.1]:2602\" } recipient = \"canonical\" }\n"      \
@@ -253,6 +254,10 @@ static const struct {
      HEADER "filter_maps = { \"static:primary\" }\ncopy_maps = { \"inline:{ x.test=archive }\" }",
      "<b@[192.0.2.1]>\n<a@x.test>",
      "+a@x.test.primary.filter.split.invalid ORCPT=rfc822;a@x.test\nreply 550 5.1.3\n"},
+    {"header: a filter with fallback needs tags", HEADER "filter_maps = { \"static:backed\" }",
+     "<a@x.test>\n<b@[192.0.2.1]>",
+     "<b@[192.0.2.1]> 550 5.1.3\n"
+     "+a@x.test.backed.filter.split.invalid ORCPT=rfc822;a@x.test\n-<a@x.test>\n"},
     {"an existing transport map: what Postfix delivers by itself",
      "filter_maps = { \"inline:{ {a@x.test=smtp}, {b@x.test=smtp:}, {c@x.test=local:}, "
      "{d@x.test=:}, "

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "base/ascii.h"
 #include "base/mem.h"
+#include "ctl/milter_list.h"
 #include "ctl/setup/setup_postfix.h"
 
 #include <stdlib.h>
@@ -24,6 +25,21 @@ bool setup_is_near_filter(const struct config_filter *f)
     return is_near;
 }
 
+/* Return true if the service asks milters that are not those of main.cf. With an empty list it
+ * takes mail back from a filter, and filters nothing. */
+static bool has_other_milters(const struct postfix_service *v)
+{
+    struct milter_list list = {0};
+    char *value = NULL;
+
+    if (postfix_service_option(v, "smtpd_milters", &value))
+        milter_list_parse(value, &list);
+    bool has = list.count > 0;
+    milter_list_clear(&list);
+    free(value);
+    return has;
+}
+
 /* Return true if the fallback leads to a port of this Postfix where splitmilter is asked, or where
  * mail comes back from the filters. Names are not looked up. */
 static bool leads_to_us(const struct setup *s, const struct postfix *p, const char *fallback)
@@ -43,7 +59,7 @@ static bool leads_to_us(const struct setup *s, const struct postfix *p, const ch
     for (size_t i = 0; is_here && i < p->service_count; i++)
         if (strcmp(p->services[i].type, "inet") == 0 && postfix_takes_mail(&p->services[i]) &&
             setup_listener_port(p->services[i].name) == e.port &&
-            !postfix_service_option(&p->services[i], "smtpd_milters", NULL))
+            !has_other_milters(&p->services[i]))
             return true;
     return false;
 }
