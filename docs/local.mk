@@ -2,6 +2,7 @@
 # Manuals
 dist_man_MANS += \
 	%D%/splitctl.8 \
+	%D%/splitmilter.7 \
 	%D%/splitmilter.8 \
 	%D%/splitmilter.conf.5 \
 	%D%/splitrelay.8
@@ -14,14 +15,14 @@ dist_doc_DATA = \
 	%D%/operations.md \
 	%D%/panels.md \
 	%D%/postfix.md \
+	%D%/queue.md \
 	%D%/quickstart.md \
 	%D%/scaling.md \
-	%D%/sendmail.md
+	%D%/sendmail.md \
+	%D%/tables.md
 EXTRA_DIST += \
 	%D%/ARCHITECTURE.md \
 	%D%/delivery.md \
 	%D%/policy.md \
-	%D%/queue.md \
 	%D%/set-up.md \
-	%D%/tables.md \
 	%D%/tasks.md

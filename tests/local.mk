@@ -33,6 +33,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_lint.py \
 	%D%/it/it_listener_forms.py \
 	%D%/it/it_live_reload.py \
+	%D%/it/it_install.py \
 	%D%/it/it_journal.py \
 	%D%/it/it_log.py \
 	%D%/it/it_archives.py \
