@@ -8,6 +8,7 @@ dist_man_MANS += \
 	%D%/splitrelay.8
 dist_doc_DATA = \
 	%D%/archives.md \
+	%D%/containers.md \
 	%D%/filters.md \
 	%D%/from-gosmtp-dup.md \
 	%D%/migration.md \

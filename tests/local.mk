@@ -46,6 +46,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_check.py \
 	%D%/it/it_compare.py \
 	%D%/it/it_conditions.py \
+	%D%/it/it_container.py \
 	%D%/it/it_content.py \
 	%D%/it/it_crowd.py \
 	%D%/it/it_destination_random.py \
@@ -140,6 +141,7 @@ EXTRA_DIST += \
 	%D%/rig/certificates.py \
 	%D%/rig/chaos.py \
 	%D%/rig/client.py \
+	%D%/rig/container.py \
 	%D%/rig/daemons.py \
 	%D%/rig/dns.py \
 	%D%/rig/envelopes.py \
