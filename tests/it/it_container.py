@@ -363,6 +363,16 @@ def run_demo(demo):
     assert all(not passed(c) and "X-Split-Copy: destination=archive;" in c for c in copies)
 
 
+def follow_guide(demo):
+    """The commands of docs/containers.md that are run in a container of the demo succeed."""
+    lines = [line for kind, text in rig.blocks("containers.md") if kind == "sh elsewhere" for line in rig.commands(text)]
+    inside = [line.split()[3:] for line in lines if line.startswith("docker compose exec ")]
+    assert len(inside) > 4, lines
+    for name, *command in inside:
+        status, said = demo[name].run(*command)
+        assert status == 0, (name, command, said)
+
+
 def test_demo(r):
     """The images are built, and the demo of compose.yaml splits mail. The queue outlives its container."""
     if os.environ.get("SPLIT_CONTAINER") != "1":
@@ -375,6 +385,7 @@ def test_demo(r):
         assert demo[name].run("touch", "/var/spool/file", root=True)[0] != 0, "the root is writable"
         assert demo[name].run("splitctl", "explain", "anna@example.com")[0] == 0
     run_demo(demo)
+    follow_guide(demo)
 
     assert demo["archive"].stop() == 0
     before = len(mail_of(demo["out"], "ben"))

@@ -75,6 +75,7 @@ def test_with_and_without_systemd(r):
     ]
     plain = left(r)
     assert not [c for c in plain if "system" in c and not c.startswith("useradd --system ")], plain
+    assert [c for c in left(r, "systemctl") if c.startswith("install -d ")] == plain[1:3]
     assert plain[3:6] == end and [c.split()[-1] for c in plain[6:]] == ["/s/splitmilter", "/s/splitrelay"]
     # These make a user and directories with which splitrelay starts.
     for command in plain[:3]:

@@ -47,9 +47,11 @@ class Images:
         self._mounted = {}
 
     def run(self, *argv):
-        """Run a command; its output goes to a log, except that of buildah's commands that print one line."""
+        """Run a command. Its messages go to a log, and its output is returned."""
         log = os.path.join(self.top, "log")
         with open(log, "ab") as f:
+            f.write(f"--- {' '.join(argv)}\n".encode())
+            f.flush()
             done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=f, env=self.env, check=False)
             f.write(done.stdout)
         if done.returncode != 0:
