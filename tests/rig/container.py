@@ -17,7 +17,7 @@ import signal
 import subprocess
 
 from .base import Failure, Skip, TIME_FACTOR, need_tools, wait_for
-from .daemons import TOP
+from .daemons import TOP, accepts
 from .jail import Jail
 from .postfix import environment
 
@@ -76,7 +76,9 @@ class Images:
         shutil.rmtree(root)
 
     def build(self, image, context, containerfile):
-        """Build an image as the first lines of the Containerfile say."""
+        """Build an image as the first lines of the Containerfile say; with SPLIT_CONTAINER=again only if it is not there."""
+        if os.environ.get("SPLIT_CONTAINER") == "again" and self.has(image):
+            return
         known = dict(value.split("=", 1) for name, value in instructions(containerfile) if name == "ARG" and "=" in value)
         stages = set()
         for name, value in instructions(containerfile):
@@ -89,7 +91,7 @@ class Images:
 
     def configuration(self, image):
         """What the image says of its process: User, Cmd, Env, StopSignal, Healthcheck, Volumes."""
-        return json.loads(self.run("buildah", "inspect", "--type", "image", "--format", "{{json .Docker.Config}}", image))
+        return json.loads(self.run("buildah", "inspect", "--type", "image", image))["Docker"]["config"]
 
     def mount(self, image):
         """The directory with the files of the image. It must not be written to."""
@@ -158,6 +160,7 @@ class Container:
             f"mount -t proc proc {root}/proc; mount --rbind /dev {root}/dev",
             f"cp {self.composition.hosts} {root}/etc/hosts; : >{root}/etc/resolv.conf",
             *self._mounts(),
+            *(f"mount -t tmpfs tmpfs {root}{path}" for path in self.service.get("tmpfs", [])),
             f"mount -o remount,bind,ro {root}" if self.service.get("read_only") else "",
             f"hostname {self.service.get('hostname', self.name)}",
             "echo ready >&3; read -r line; ip link set lo up",
@@ -282,7 +285,8 @@ class Composition:
         return path
 
     def start(self, *names):
-        """Start services, and those on which they depend; without names all. Wait until those with a health check are healthy."""
+        """Start services, and those on which they depend; without names all. Wait until those with a health check are healthy, and the
+        others listen at the ports of their image."""
         for name in names or self._containers:
             if not self[name].running:
                 for other in self[name].service.get("depends_on", {}):
@@ -291,6 +295,9 @@ class Composition:
         for name in names or self._containers:
             if self[name].configuration.get("Healthcheck"):
                 self[name].wait_healthy()
+            else:
+                ports = [int(port.split("/")[0]) for port in self[name].configuration["ExposedPorts"]]
+                wait_for(lambda c=self[name], p=ports: all(accepts((c.address, port)) for port in p), 60, f"the ports of {name}", self[name].log)
 
     def close(self):
         for container in self._containers.values():
