@@ -54,6 +54,11 @@ EXTRA_DIST += \
 $(systemdsystemunit_DATA): Makefile
 SUFFIXES = .service.in .service
 
+EXTRA_DIST += %D%/left-to-do.sh
+# Not for packages, which do these things by themselves.
+install-data-hook:
+	@test -n '$(DESTDIR)' || sh '$(srcdir)/%D%/left-to-do.sh' '$(sbindir)' '$(splitconfdir)' '$(sysusersdir)' '$(tmpfilesdir)' '$(systemdsystemunitdir)'
+
 # The configuration is installed where there is none. Uninstall keeps an edited one.
 install-data-local:
 	$(MKDIR_P) '$(DESTDIR)$(splitconfdir)/conf.d'

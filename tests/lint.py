@@ -105,7 +105,7 @@ def read(top, path):
 def documents(top):
     for folder in (".", "docs"):
         for name in sorted(os.listdir(os.path.join(top, folder))):
-            if name.endswith((".md", ".5", ".8")) and name != "CHANGELOG.md":
+            if name.endswith((".md", ".5", ".7", ".8")) and name != "CHANGELOG.md":
                 yield os.path.normpath(os.path.join(folder, name))
 
 

@@ -33,6 +33,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_lint.py \
 	%D%/it/it_listener_forms.py \
 	%D%/it/it_live_reload.py \
+	%D%/it/it_install.py \
 	%D%/it/it_journal.py \
 	%D%/it/it_log.py \
 	%D%/it/it_archives.py \
@@ -45,6 +46,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_check.py \
 	%D%/it/it_compare.py \
 	%D%/it/it_conditions.py \
+	%D%/it/it_container.py \
 	%D%/it/it_content.py \
 	%D%/it/it_crowd.py \
 	%D%/it/it_destination_random.py \
@@ -139,6 +141,7 @@ EXTRA_DIST += \
 	%D%/rig/certificates.py \
 	%D%/rig/chaos.py \
 	%D%/rig/client.py \
+	%D%/rig/container.py \
 	%D%/rig/daemons.py \
 	%D%/rig/dns.py \
 	%D%/rig/envelopes.py \

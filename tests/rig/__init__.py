@@ -39,6 +39,7 @@ from .certificates import Authority, Certificate  # noqa: F401
 from .chaos import Chaos  # noqa: F401
 from .client import SmtpClient, SmtpError, Reply, quote_message, send  # noqa: F401
 from .daemons import Daemon, instrumented, program, run_splitctl, sanitizer_environment, start_splitmilter, start_splitrelay  # noqa: F401
+from .container import Composition, Images, instructions  # noqa: F401
 from .dns import Dns  # noqa: F401
 from .duplicator import Duplicator  # noqa: F401
 from .exim import Exim, exim_program  # noqa: F401
