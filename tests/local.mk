@@ -116,6 +116,7 @@ INTEGRATION_TESTS = \
 	%D%/it/it_recovery.py \
 	%D%/it/it_relay_in.py \
 	%D%/it/it_requiretls.py \
+	%D%/it/it_requiretls_postfix.py \
 	%D%/it/it_route.py \
 	%D%/it/it_flow.py
 TESTS += $(INTEGRATION_TESTS)
@@ -137,6 +138,7 @@ EXTRA_DIST += \
 	%D%/rig/README.md \
 	%D%/rig/__init__.py \
 	%D%/rig/base.py \
+	%D%/rig/boot.sh \
 	%D%/rig/browser.py \
 	%D%/rig/certificates.py \
 	%D%/rig/chaos.py \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "table/table_private.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -77,13 +78,39 @@ static const struct table_type *find_type(const char *name, size_t len)
     return NULL;
 }
 
+static bool is_berkeley_db(const char *spec, size_t name_len)
+{
+    return (name_len == 4 && memcmp(spec, "hash", 4) == 0) ||
+           (name_len == 5 && memcmp(spec, "btree", 5) == 0);
+}
+
+static bool has_file(const char *path, const char *suffix)
+{
+    char *full = mem_printf("%s%s", path, suffix);
+    bool exists = table_stamp_of(full).exists;
+
+    free(full);
+    return exists;
+}
+
+/* A Postfix without Berkeley DB may read hash:PATH and btree:PATH from PATH.lmdb or PATH.cdb
+ * (3.11, NON_BERKELEYDB_README). Return the type of that file; NULL if there is none, if both
+ * exist, or if there is a Berkeley DB. */
+static const struct table_type *find_substitute(const char *path)
+{
+    const struct table_type *lmdb = find_type("lmdb", 4), *cdb = find_type("cdb", 3);
+    bool has_lmdb = has_file(path, ".lmdb"), has_cdb = has_file(path, ".cdb");
+
+    if (has_lmdb == has_cdb || has_file(path, ".db"))
+        return NULL;
+    return has_lmdb ? lmdb : cdb;
+}
+
 static void set_unknown_type(const char *spec, size_t name_len, struct err *err)
 {
     struct buf known = {0};
-    bool is_bdb = (name_len == 4 && memcmp(spec, "hash", 4) == 0) ||
-                  (name_len == 5 && memcmp(spec, "btree", 5) == 0);
 
-    if (is_bdb) {
+    if (is_berkeley_db(spec, name_len)) {
         err_set(err, "%s: Berkeley DB tables are not read: use texthash:%s (the source text)%s%s",
                 spec, spec + name_len + 1, find_type("lmdb", 4) == NULL ? "" : ", or lmdb:",
                 find_type("lmdb", 4) == NULL ? "" : spec + name_len + 1);
@@ -135,6 +162,21 @@ static struct table *load(const struct table_type *type, const char *spec, const
     return t;
 }
 
+/* Report that `spec`, a table of Berkeley DB, is read as one of this type. */
+static void note_substitute(const char *spec, const struct table_type *type, const char *argument,
+                            const struct table_faults *faults)
+{
+    char *path = mem_printf("%s%s", argument, type->suffix);
+    char *text = mem_printf("is read for %s: write %s:%s", spec, type->name, argument);
+
+    if (faults != NULL)
+        faults->each(faults->ctx, path, 0, text);
+    else
+        log_warning("%s: %s", path, text);
+    free(text);
+    free(path);
+}
+
 static struct table *read_and_parse(const struct table_type *type, const char *spec,
                                     const char *path, const struct table_faults *faults,
                                     struct err *err)
@@ -158,12 +200,18 @@ struct table *table_open_reporting(const char *spec, const struct table_faults *
         err_set(err, "\"%s\" is no table: expected type:argument, e.g. texthash:/path", spec);
         return NULL;
     }
-    const struct table_type *type = find_type(bare, (size_t)(colon - bare));
+    const char *argument = colon + 1;
+    size_t name_len = (size_t)(colon - bare);
+    const struct table_type *type = find_type(bare, name_len);
+    if (type == NULL && is_berkeley_db(bare, name_len)) {
+        type = find_substitute(argument);
+        if (type != NULL)
+            note_substitute(spec, type, argument, faults);
+    }
     if (type == NULL) {
-        set_unknown_type(bare, (size_t)(colon - bare), err);
+        set_unknown_type(bare, name_len, err);
         return NULL;
     }
-    const char *argument = colon + 1;
     if (type->open != NULL)
         return adopt(type->open(argument, err), type, spec, NULL, &stamp);
     if (type->load != NULL)

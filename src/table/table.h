@@ -60,12 +60,14 @@ void table_scratch_begin(struct table_scratch *s) __attribute__((nonnull));
  * ldap:/path, sqlite:/path with the path of a parameter file of Postfix (their modules are loaded
  * here). "proxy:" before a type has no meaning. This call reads files completely, so that later
  * changes of a file have no effect on look-ups; a table that asks servers connects at its first
- * look-up. The caller has one reference. NULL with `err`: an unknown type (with the list of known
- * ones; for hash: and btree: with the advice to use texthash: with the same source, or lmdb:), or a
- * fault in a file as "PATH:LINE: what is wrong". Lines that Postfix skips with a warning (a line
- * without value, a duplicate key) are skipped too, and logged as warnings with PATH:LINE. A byte
- * order mark before the first line is skipped with a warning, too, but the line itself is read. A
- * texthash takes no more memory than the size of its file plus 64 bytes a line.
+ * look-up. hash:/path and btree:/path are read as lmdb:/path or cdb:/path, with a warning, if one
+ * of these two files exists and /path.db does not: that is what a Postfix without Berkeley DB may
+ * do. The caller has one reference. NULL with `err`: an unknown type (with the list of known ones;
+ * for other hash: and btree: tables with the advice to use texthash: with the same source, or
+ * lmdb:), or a fault in a file as "PATH:LINE: what is wrong". Lines that Postfix skips with a
+ * warning (a line without value, a duplicate key) are skipped too, and logged as warnings with
+ * PATH:LINE. A byte order mark before the first line is skipped with a warning, too, but the line
+ * itself is read. A texthash takes no more memory than the size of its file plus 64 bytes a line.
  */
 struct table *table_open(const char *spec, struct err *err)
     __attribute__((nonnull, warn_unused_result));

@@ -275,16 +275,21 @@ class Together(Checked):
         rig.queue.put(spool, "former")
         self.expect("warning", "^spool: 1 copy for destination former, which is not configured, and 1 dead")
 
+    def write_main_cf(self, delimiter):
+        """Dated back: if main.cf has just changed, postconf of Postfix 3.10 forgets MAIL_CONFIG and names /etc/postfix."""
+        self.write("postfix/main.cf", f"compatibility_level = 3.6\nrecipient_delimiter = {delimiter}\n")
+        rig.date_back(self.path("postfix/main.cf"))
+
     @unittest.skipIf(shutil.which("postconf") is None, "needs postconf")
     def test_another_recipient_delimiter(self):
         self.addCleanup(os.environ.pop, "MAIL_CONFIG", None)
         os.environ["MAIL_CONFIG"] = self.path("postfix")
-        self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = -\n")
+        self.write_main_cf("-")
         self.expect("warning", r'^recipient_delimiter is "\+", that of Postfix in .*/postfix is "-"')
-        self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = +\n")
+        self.write_main_cf("+")
         self.assertFalse([f for f in self.check(0)["warning"] if "recipient_delimiter" in f["text"]])
         # Without tables there is no finding.
-        self.write("postfix/main.cf", "compatibility_level = 3.6\nrecipient_delimiter = -\n")
+        self.write_main_cf("-")
         self.write("conf", f'relay {{ spool_directory = "{self.d}/spool" listen = {{ "unix:{self.d}/relay.sock" }} }}\n')
         self.assertFalse([f for f in self.check(0)["warning"] if "recipient_delimiter" in f["text"]])
 

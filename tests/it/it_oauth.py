@@ -331,18 +331,31 @@ def dovecot(r, sink, certificate, authority):
         raise rig.Skip("dovecot-submissiond is not installed")
     directory, port = r.path("dovecot"), r.free_port()
     os.mkdir(directory, 0o755)
-    oauth = r.write(
-        "dovecot-oauth2.conf",
+    check = (
         f"introspection_mode = auth\nintrospection_url = {authority.url}/introspect\nforce_introspection = yes\n"
-        "username_attribute = username\nactive_attribute = active\nactive_value = true\n",
-        0o644,
+        "username_attribute = username\nactive_attribute = active\nactive_value = true\n"
     )
+    version = subprocess.run(["dovecot", "--version"], capture_output=True, text=True, check=True).stdout
+    if version.startswith("2.3."):
+        oauth = r.write("dovecot-oauth2.conf", check, 0o644)
+        head = ""
+        own = (
+            f"ssl_cert = <{certificate.path}\nssl_key = <{certificate.path}\n"
+            f"passdb {{\n driver = oauth2\n mechanisms = oauthbearer xoauth2\n args = {oauth}\n}}\n"
+            f"userdb {{\n driver = static\n args = uid=mail gid=mail home={directory}/home\n}}\nmail_location = maildir:~/mail\n"
+        )
+    else:
+        head = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n"
+        own = (
+            f"ssl_server_cert_file = {certificate.path}\nssl_server_key_file = {certificate.path}\n"
+            f"oauth2 {{\n{check}}}\npassdb oauth2 {{\n mechanisms_filter = oauthbearer xoauth2\n}}\n"
+            f"userdb static {{\n fields {{\n  uid = mail\n  gid = mail\n  home = {directory}/home\n }}\n}}\n"
+            "mail_driver = maildir\nmail_path = ~/mail\n"
+        )
     configuration = r.write(
         "dovecot.conf",
-        f"base_dir = {directory}/run\nstate_dir = {directory}/state\nlog_path = {directory}/log\nprotocols = submission\nlisten = 127.0.0.1\n"
-        f"ssl = required\nssl_cert = <{certificate.path}\nssl_key = <{certificate.path}\nauth_mechanisms = oauthbearer xoauth2\n"
-        f"passdb {{\n driver = oauth2\n mechanisms = oauthbearer xoauth2\n args = {oauth}\n}}\n"
-        f"userdb {{\n driver = static\n args = uid=mail gid=mail home={directory}/home\n}}\nmail_location = maildir:~/mail\nfirst_valid_uid = 1\n"
+        f"{head}base_dir = {directory}/run\nstate_dir = {directory}/state\nlog_path = {directory}/log\nprotocols = submission\nlisten = 127.0.0.1\n"
+        f"ssl = required\nauth_mechanisms = oauthbearer xoauth2\n{own}first_valid_uid = 1\n"
         f"service submission-login {{\n chroot =\n inet_listener submission {{\n  port = {port}\n }}\n}}\n"
         # without the delays for a client whose authentication failed before
         "service anvil {\n unix_listener anvil-auth-penalty {\n  mode = 0\n }\n}\n"

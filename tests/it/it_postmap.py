@@ -169,6 +169,8 @@ def compare(kind, argument, source, keys, config, driver):
     shown = f"{spec!r}\n{source!r}\n--- postmap {their_code}\n{theirs!r}\n{their_log}\n--- table_query {our_code}\n{ours!r}\n{our_log}"
     refused = "fatal:" in their_log or "error:" in their_log
     assert refused == (our_code == 2), "only one refuses the table: " + shown
+    if kind == "socketmap":  # newer ones take "OK" without a value for an empty result, and warn
+        theirs = re.sub(rb"(?m)^[^\t\n]*\t\n", b"", theirs)
     if not refused:
         assert ours == theirs, "answers differ: " + shown
         assert warned_lines(our_log) == warned_lines(their_log), "warnings differ: " + shown

@@ -18,38 +18,11 @@ ENVIRONMENT = {
     "TERM": "dumb",
     "DEBIAN_FRONTEND": "noninteractive",
 }
-# Does what a container manager does before it starts init. /proc/sys and /sys are read-only, because they belong to the real machine.
-BOOT = """
-set -e
-cd "$1"
-mount -t proc proc proc
-mount --bind proc/sys proc/sys
-mount -o remount,ro,bind proc/sys
-mount -t sysfs -o ro sysfs sys
-mount -t cgroup2 cgroup2 sys/fs/cgroup
-mount -t tmpfs -o mode=755 tmpfs run
-mount -t tmpfs -o mode=1777 tmpfs tmp
-mount -t tmpfs -o mode=755 tmpfs dev
-for device in 'null 3' 'zero 5' 'full 7' 'random 8' 'urandom 9'; do
-    mknod -m 666 "dev/${device% *}" c 1 "${device#* }"
-done
-mknod -m 666 dev/tty c 5 0
-mkdir dev/pts dev/shm
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
-mount -t tmpfs -o mode=1777 tmpfs dev/shm
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
-for number in 0 1 2; do
-    ln -s "/proc/self/fd/$number" "dev/$(echo stdin stdout stderr | cut -d ' ' -f $((number + 1)))"
-done
-hostname "$2"
-mkdir -p .outside
-pivot_root . .outside
-umount -l .outside
-rmdir .outside
-exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio env -i container=split PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
-    /lib/systemd/systemd --log-target=null --show-status=no
-"""
+BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.sh")
+INIT = (
+    "setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio env -i container=split PATH=/usr/sbin:/usr/bin:/sbin:/bin "
+    "/lib/systemd/systemd --log-target=null --show-status=no"
+).split()
 
 
 def _cgroup_top():
@@ -130,12 +103,11 @@ class Machine:
 
     def start(self):
         os.mkdir(self._cgroup)
-        boot = self.rig.write("boot.sh", BOOT)
         enter = f'echo $$ >"{self._cgroup}/cgroup.procs" && exec "$@"'
         unshare = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child", "--propagation", "private"]
         with open(self.log_path, "wb") as log:
             self._popen = subprocess.Popen(
-                ["sh", "-c", enter, "sh", *unshare, "sh", boot, self.path, self.name],
+                ["sh", "-c", enter, "sh", *unshare, "sh", BOOT, self.path, self.name, *INIT],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.rig.session.record_process(self._popen.pid, "machine")

@@ -33,7 +33,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-    static const char *const names[] = {"t", "u", "t.lmdb", "t.cdb", "socket"};
+    static const char *const names[] = {"t", "u", "t.lmdb", "t.cdb", "t.db", "socket"};
     char path[128];
 
     for (size_t i = 0; i < UNIT_COUNT(names); i++) {
@@ -251,6 +251,78 @@ START_TEST(cdb_is_read)
     check_independence("cdb", "t.cdb");
     make_cdb();
     check_cut_off("cdb", "t.cdb");
+}
+END_TEST
+#endif
+
+#if defined(HAVE_LMDB) && defined(HAVE_CDB)
+struct note {
+    char path[128], text[256];
+    unsigned count;
+};
+
+static void take_note(void *ctx, const char *path, unsigned line, const char *text)
+{
+    struct note *note = ctx;
+
+    ck_assert_uint_eq(line, 0);
+    snprintf(note->path, sizeof note->path, "%s", path);
+    snprintf(note->text, sizeof note->text, "%s", text);
+    note->count++;
+}
+
+/* Open "TYPE:DIRECTORY/t", which is read from the file t.SUBSTITUTE, with a note. */
+static void expect_substitute(const char *type, const char *substitute)
+{
+    struct note note = {.count = 0};
+    const struct table_faults faults = {take_note, &note};
+    struct err err = {""};
+    char *spec = mem_printf("%s:%s/t", type, directory), *file = mem_printf("t.%s", substitute);
+    char *path = path_of(file), *source = path_of("t");
+    char *text = mem_printf("is read for %s: write %s:%s", spec, substitute, source);
+    struct table *t = table_open_reporting(spec, &faults, &err);
+
+    ck_assert_msg(t != NULL, "%s", err.text);
+    expect(t, records[0].key, records[0].value);
+    ck_assert_uint_eq(note.count, 1);
+    ck_assert_str_eq(note.path, path);
+    ck_assert_str_eq(note.text, text);
+    ck_assert_str_eq(table_spec(t), spec);
+    ck_assert_str_eq(table_path(t), path);
+    char *found = table_source_path(t);
+    ck_assert_str_eq(found, source);
+    free(found);
+    table_close(t);
+    free(text);
+    free(source);
+    free(path);
+    free(file);
+    free(spec);
+}
+
+static void expect_no_substitute(void)
+{
+    struct err err = {""};
+
+    ck_assert_ptr_null(open_table("hash", &err));
+    ck_assert_msg(strstr(err.text, "Berkeley DB tables are not read") != NULL, "%s", err.text);
+}
+
+START_TEST(berkeley_db_has_a_substitute)
+{
+    expect_no_substitute();
+    make_lmdb();
+    expect_substitute("hash", "lmdb");
+    expect_substitute("btree", "lmdb");
+    expect_substitute("proxy:hash", "lmdb");
+    make_cdb();
+    expect_no_substitute(); /* which of the two? */
+    char *path = path_of("t.lmdb");
+    unlink(path);
+    free(path);
+    expect_substitute("hash", "cdb");
+    write_file("t.db", "", 0); /* Postfix may read this one */
+    expect_no_substitute();
 }
 END_TEST
 #endif
@@ -615,6 +687,9 @@ int main(void)
 #endif
 #ifdef HAVE_CDB
     tcase_add_test(tests, cdb_is_read);
+#endif
+#if defined(HAVE_LMDB) && defined(HAVE_CDB)
+    tcase_add_test(tests, berkeley_db_has_a_substitute);
 #endif
     tcase_add_test(tests, changes_show);
     tcase_add_loop_test(tests, socketmap_understands, 0, (int)UNIT_COUNT(replies));
