@@ -49,7 +49,8 @@ def start_milter(r):
     }
     text = Template(MILTER).substitute(values, on_failure="tempfail")
     daemon = rig.start_splitmilter(r, text, values["socket"])
-    rig.wait_for(lambda: accepts(("127.0.0.1", values["port"])), 20, "metrics of splitmilter", daemon.log)
+    here = ("127.0.0.1", values["port"])
+    rig.wait_for(lambda: accepts(here) and get(values["port"], "/readyz")[0] == 200, 20, "splitmilter to be ready", daemon.log)
     return daemon, Page(values["port"]), values
 
 
