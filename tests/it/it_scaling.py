@@ -135,12 +135,21 @@ class Site:
         """All messages have arrived. Some may have arrived twice."""
         wanted = {f"number {i + 1}" for i in range(self.count)}
 
+        def missing():
+            return wanted - {s for t in self.archive.accepted for s in t.headers("Subject")}
+
         def are_there():
             for name in FRONTS:
                 self.fleet[name].run("postqueue -c /etc/postfix-in -f")
-            return wanted <= {s for t in self.archive.accepted for s in t.headers("Subject")}
+            return not missing()
 
-        rig.wait_for(are_there, 90, "all copies", lambda: f"{len(self.archive.accepted)} of {self.count}\n" + self.mail_logs())
+        rig.wait_for(are_there, 90, "all copies", lambda: f"missing: {sorted(missing())} of {self.count}\n{self.queue()}{self.mail_logs()}")
+
+    def queue(self):
+        """The copies that wait at the fronts and the relays, and those that are gone."""
+        words = [(name, f"postqueue -c {c} -p") for name in FRONTS for c in ("/etc/postfix", "/etc/postfix-in")]
+        words += [(name, f"splitctl {w}") for w in ("status", "queue", "history --limit 30") for name in RELAYS if self.fleet[name].services]
+        return "".join(f"--- {name}: {w}\n{self.fleet[name].run(w, check=None)[1]}" for name, w in words)
 
     def mail_logs(self):
         return "".join(self.fleet[name].run("tail -n 15 /var/log/mail.log", check=None)[1] for name in FRONTS) + "".join(
