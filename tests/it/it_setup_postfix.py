@@ -255,12 +255,14 @@ def test_options_are_remembered(s):
     s.ctl("--single", "--apply", *options)
     first = s.texts()
     assert b"setup-postfix --single --reinject=[0.0.0.0]:10025 --relay=[192.0.2.1]:10031 --filter-networks=198.51.100.0/24," in first[0]
+    limits = "connect=10s helo=60s xforward=60s mail=60s rcpt=60s data_init=60s data_xfer=60s data_done=60s".split()
+    assert all(f"    -o smtp_{x.replace('=', '_timeout=')}\n".encode() in first[1] for x in limits), first[1]
     for again in (("--single", "--apply"), ("--apply",), (), ("--single", "--apply", *options)):
         assert "Nothing to do" in s.ctl(*again), again
     assert s.texts() == first
     s.ctl("--apply", "--relay=")
     assert s.read("/etc/postfix/split_transport").count("splitcopy:[127.0.0.1]:10030") == 1
-    assert b"198.51.100.0/24" in s.texts()[1] and b"--relay" not in s.texts()[0]
+    assert b"198.51.100.0/24" in s.texts()[1] and b"--relay" not in s.texts()[0] and b"_timeout=60s" not in s.texts()[1]
     s.ctl("--remove", "--apply")
     assert s.texts() == s.before
     s.fresh("/var/spool/postfix-in")

@@ -90,11 +90,12 @@ class FleetMachine:
         popen, self._popen = self._popen, None
         if popen is None:
             return
+        # First the cable, because the kernel closes the connections of a process that is killed.
+        subprocess.run(["ip", "link", "delete", f"to-{self.name}"], check=True)
         popen.kill()
         popen.wait(timeout=20 * TIME_FACTOR)
         popen.stdout.close()
         wait_for(lambda: not os.path.exists(f"/proc/{self._init}"), 20, f"the end of {self.name}")
-        subprocess.run(["ip", "link", "delete", f"to-{self.name}"], stderr=subprocess.DEVNULL, check=False)  # if it is still there
         self.services.clear()
         shutil.rmtree(self.top)
 

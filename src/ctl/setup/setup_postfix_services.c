@@ -231,6 +231,21 @@ void setup_format_relay(const struct setup *s, char *out, size_t size)
         setup_format_nexthop(&s->config->relay.listen[0], out, size);
 }
 
+/* splitrelay answers within seconds. When its machine is lost in the middle of a connection,
+ * Postfix would wait ten minutes for the last answer before it tries another splitrelay. */
+static void add_copy_timeouts(struct setup_edit *e, const char *protocol)
+{
+    static const char *const answers[] = {"helo",      "xforward",  "mail",     "rcpt",
+                                          "data_init", "data_xfer", "data_done"};
+
+    add_default(e, NULL, protocol, "connect_timeout", "10s");
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        char *name = mem_printf("%s_timeout", answers[i]);
+        add_default(e, NULL, protocol, name, "60s");
+        free(name);
+    }
+}
+
 void setup_copy_service(const struct setup *s, const struct postfix *p, struct setup_edit *e)
 {
     char to[300];
@@ -242,6 +257,8 @@ void setup_copy_service(const struct setup *s, const struct postfix *p, struct s
     /* On this machine a new connection costs less than scache(8), which Postfix asks under load. */
     if (setup_is_near(to))
         add_default(e, NULL, protocol, "connection_cache_on_demand", "no");
+    else
+        add_copy_timeouts(e, protocol);
     /* These two options keep the content of a copy byte for byte. */
     buf_addf(&e->master_part, "    -o %s_line_length_limit=0\n", protocol);
     add_option(e, "disable_mime_output_conversion=yes");
