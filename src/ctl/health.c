@@ -80,16 +80,14 @@ static void parse(const char *text, struct destination_suspension *out)
 static void ask(struct health *h, size_t i)
 {
     char *request = mem_printf("health %s", h->config->destinations[i].name), *text = NULL;
-    struct err err;
+    struct err ignored;
 
     h->is_known[i] = true;
-    /* The error "destination ..." means that splitrelay runs with an older configuration, which
-     * lacks this destination. After any other error no further destination is asked about. */
     if (control_request(h->config->relay.spool_directory, request, CTL_REPLY_TIMEOUT_MS, NULL, NULL,
-                        &text, &err) == 0)
+                        &text, &ignored) == 0)
         parse(text, &h->items[i]);
-    else if (strncmp(err.text, "destination ", 12) != 0)
-        h->cannot_ask = true;
+    else
+        h->cannot_ask = true; /* no further destination is asked about */
     free(text);
     free(request);
 }

@@ -35,6 +35,8 @@ struct status_group *status_group(struct status_groups *groups, const char *name
     g = &groups->items[groups->count++];
     memset(g, 0, sizeof *g);
     g->name = mem_strdup(name);
+    g->target = g->name;
+    g->way = STATUS_TO_OTHER;
     g->error = mem_strdup("");
     return g;
 }

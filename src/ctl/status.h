@@ -23,9 +23,15 @@
 /* The levels of monitoring plug-ins. The values are the exit codes. */
 enum status_level { STATUS_OK, STATUS_WARNING, STATUS_CRITICAL };
 
+/* What a recipient in the queue of a Postfix instance waits for. */
+enum status_way { STATUS_TO_FILTER, STATUS_TO_COPY, STATUS_TO_OTHER, STATUS_WAYS };
+extern const char *const status_way_names[STATUS_WAYS]; /* "filter", "copy", "other" */
+
 /* The mail that waits for one destination of splitrelay, or on one way of a Postfix instance. */
 struct status_group {
-    char *name;
+    char *name; /* of the destination; of a way: "filter primary", "copy archive", a domain */
+    enum status_way way; /* STATUS_TO_OTHER also for a destination of splitrelay */
+    const char *target;  /* the end of `name` that is the name of the filter or destination */
     /* Numbers of copies. waiting: copies that are due, but are not tried, because their destination
      * is suspended or splitrelay does not run. active: other copies that are due.
      * A way has numbers of recipients. deferred: those that Postfix has tried. active: those that

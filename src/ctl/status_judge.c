@@ -82,21 +82,14 @@ static void judge_nodes(struct status *s)
             blame(s, STATUS_WARNING, "node %s is silent", n->items[i].name);
 }
 
-/* Return true if the mail of this group goes to a filter or is a copy. The other groups are
- * ordinary mail of the MTA, which does not change the level. */
-static bool is_our_way(const char *name)
-{
-    return strncmp(name, "filter ", 7) == 0 || strncmp(name, "copy ", 5) == 0;
-}
-
 static void judge_instance(struct status *s, const struct status_instance *i)
 {
     if (i->run == SERVICE_STOPPED && i->belongs_here)
         blame(s, STATUS_CRITICAL, "%s does not run", i->name);
     if (i->problem.text[0] != '\0' && (i->belongs_here || i->run == SERVICE_RUNS))
         blame(s, STATUS_WARNING, "%s: %s", i->name, i->problem.text);
-    for (size_t k = 0; k < i->ways.count; k++)
-        if (is_our_way(i->ways.items[k].name))
+    for (size_t k = 0; k < i->ways.count; k++) /* ordinary mail does not change the level */
+        if (i->ways.items[k].way != STATUS_TO_OTHER)
             judge_age(s, "", i->ways.items[k].name, i->ways.items[k].oldest);
 }
 

@@ -38,9 +38,10 @@ static void add_label(struct buf *out, const char *separator, const char *label,
 }
 
 /* The mail that waits in the queue of an instance for one filter, for one destination of copies, or
- * for anything else (kind "other", name ""). */
+ * for anything else (name ""). */
 struct waiting {
-    const char *instance, *kind, *name;
+    const char *instance, *name;
+    enum status_way way;
     uint64_t active, deferred;
     time_t oldest;
 };
@@ -50,25 +51,22 @@ struct waitings {
     size_t count;
 };
 
-static struct waiting *add_waiting(struct waitings *list, const char *instance, const char *kind,
+static struct waiting *add_waiting(struct waitings *list, const char *instance, enum status_way way,
                                    const char *name)
 {
     list->items = mem_grow(list->items, list->count + 1, sizeof *list->items);
     struct waiting *w = &list->items[list->count++];
-    *w = (struct waiting){.instance = instance, .kind = kind, .name = name};
+    *w = (struct waiting){.instance = instance, .way = way, .name = name};
     return w;
 }
 
-/* Return the row in which a way is counted: its own, or the last one, which is for all others.
+/* Return the row in which a group is counted: its own, or the last one, which is for all others.
  * rows: those of the instance. */
-static struct waiting *row_of(struct waiting *rows, size_t count, const char *way)
+static struct waiting *row_of(struct waiting *rows, size_t count, const struct status_group *g)
 {
-    for (size_t i = 0; i + 1 < count; i++) {
-        size_t len = strlen(rows[i].kind);
-        if (strncmp(way, rows[i].kind, len) == 0 && way[len] == ' ' &&
-            strcasecmp(way + len + 1, rows[i].name) == 0)
+    for (size_t i = 0; i + 1 < count; i++)
+        if (rows[i].way == g->way && strcasecmp(rows[i].name, g->target) == 0)
             return &rows[i];
-    }
     return &rows[count - 1];
 }
 
@@ -80,13 +78,13 @@ static void count_instance(const struct config *c, const struct status_instance 
     size_t first = list->count;
 
     for (size_t i = 0; i < c->filter_count; i++)
-        add_waiting(list, instance->name, "filter", c->filters[i].name);
+        add_waiting(list, instance->name, STATUS_TO_FILTER, c->filters[i].name);
     for (size_t i = 0; i < c->destination_count; i++)
-        add_waiting(list, instance->name, "copy", c->destinations[i].name);
-    add_waiting(list, instance->name, "other", "");
+        add_waiting(list, instance->name, STATUS_TO_COPY, c->destinations[i].name);
+    add_waiting(list, instance->name, STATUS_TO_OTHER, "");
     for (size_t i = 0; i < instance->ways.count; i++) {
         const struct status_group *g = &instance->ways.items[i];
-        struct waiting *w = row_of(list->items + first, list->count - first, g->name);
+        struct waiting *w = row_of(list->items + first, list->count - first, g);
         w->active += g->active;
         w->deferred += g->deferred;
         if (g->oldest != 0 && (w->oldest == 0 || g->oldest < w->oldest))
@@ -97,7 +95,7 @@ static void count_instance(const struct config *c, const struct status_instance 
 static void add_waiting_labels(struct buf *out, const struct waiting *w)
 {
     add_label(out, "{", "postfix", w->instance);
-    add_label(out, ",", "kind", w->kind);
+    add_label(out, ",", "kind", status_way_names[w->way]);
     add_label(out, ",", "name", w->name);
 }
 

@@ -28,35 +28,37 @@ static char *ask(const char *directory, const char *name, struct err *err)
     return NULL;
 }
 
-enum way_kind { WAY_FILTER, WAY_COPY, WAY_KINDS };
+const char *const status_way_names[STATUS_WAYS] = {
+    [STATUS_TO_FILTER] = "filter", [STATUS_TO_COPY] = "copy", [STATUS_TO_OTHER] = "other"};
 
-/* Append the name of the way of this recipient: "filter primary", "copy archive", or the domain;
- * "others" for text that is not an address with a domain. Returns true if it is the way to a filter
- * or destination that is configured. */
-static bool name_way(const struct config *config, const char *recipient, struct buf *out)
+struct way {
+    enum status_way kind;
+    struct buf name; /* of the filter or destination; the domain; "others": no address with one */
+    bool is_configured; /* it leads to a filter or destination of the configuration */
+};
+
+/* Find the way of this recipient. The caller clears out->name. */
+static void find_way(const struct config *config, const char *recipient, struct way *out)
 {
-    static const char *const kinds[WAY_KINDS] = {[WAY_FILTER] = "filter", [WAY_COPY] = "copy"};
     struct address a, plain;
     struct err err;
 
+    *out = (struct way){.kind = STATUS_TO_OTHER};
     if (address_parse(recipient, strlen(recipient), ADDRESS_LENIENT, &a, &err) < 0) {
-        buf_adds(out, "others");
-        return false;
+        buf_adds(&out->name, "others");
+        return;
     }
-    for (enum way_kind kind = 0; kind < WAY_KINDS; kind++) {
-        struct buf name = {0};
-        bool is = address_untag(&a, kinds[kind], config->tag_domain, &plain, &name);
-        bool is_configured =
-            is && (kind == WAY_FILTER ? config_find_filter(config, buf_str(&name)) != NULL
-                                      : config_find_destination(config, buf_str(&name)) != NULL);
-        if (is)
-            buf_addf(out, "%s %s", kinds[kind], buf_str(&name));
-        buf_clear(&name);
-        if (is)
-            return is_configured;
+    if (address_untag(&a, status_way_names[STATUS_TO_FILTER], config->tag_domain, &plain,
+                      &out->name)) {
+        out->kind = STATUS_TO_FILTER;
+        out->is_configured = config_find_filter(config, buf_str(&out->name)) != NULL;
+    } else if (address_untag(&a, status_way_names[STATUS_TO_COPY], config->tag_domain, &plain,
+                             &out->name)) {
+        out->kind = STATUS_TO_COPY;
+        out->is_configured = config_find_destination(config, buf_str(&out->name)) != NULL;
+    } else {
+        buf_adds(&out->name, a.text[a.domain_at] == '\0' ? "others" : a.text + a.domain_at);
     }
-    buf_adds(out, a.text[a.domain_at] == '\0' ? "others" : a.text + a.domain_at);
-    return false;
 }
 
 struct reading {
@@ -72,13 +74,23 @@ static const char *text_of(const json_t *object, const char *name)
 }
 
 /* Return the group of a way. A way for which the list has no room is in the group "others". */
-static struct status_group *group_of(struct status_groups *ways, const char *way,
-                                     bool is_configured)
+static struct status_group *group_of(struct status_groups *ways, const struct way *way)
 {
-    bool has_room =
-        is_configured || ways->count < STATUS_WAYS_MAX || status_find(ways, way) != NULL;
+    struct buf name = {0};
 
-    return status_group(ways, has_room ? way : "others");
+    if (way->kind != STATUS_TO_OTHER)
+        buf_addf(&name, "%s ", status_way_names[way->kind]);
+    const size_t target_at = name.len;
+    buf_adds(&name, buf_str(&way->name));
+    const bool has_room = way->is_configured || ways->count < STATUS_WAYS_MAX ||
+                          status_find(ways, buf_str(&name)) != NULL;
+    struct status_group *g = status_group(ways, has_room ? buf_str(&name) : "others");
+    if (has_room) {
+        g->way = way->kind;
+        g->target = g->name + target_at;
+    }
+    buf_clear(&name);
+    return g;
 }
 
 /* Recipients without a reason are sent already, or were never tried. In the queues "incoming" and
@@ -93,18 +105,18 @@ static void read_recipients(const struct reading *r, const json_t *message, time
 
     json_array_foreach(recipients, i, recipient)
     {
-        struct buf way = {0};
+        struct way way;
         const char *reason = text_of(recipient, "delay_reason");
         if (reason[0] == '\0' && !is_in_work)
             continue;
-        bool is_configured = name_way(r->config, text_of(recipient, "address"), &way);
-        if (reason[0] != '\0' || is_configured) {
-            struct status_group *g = group_of(&r->instance->ways, buf_str(&way), is_configured);
+        find_way(r->config, text_of(recipient, "address"), &way);
+        if (reason[0] != '\0' || way.is_configured) {
+            struct status_group *g = group_of(&r->instance->ways, &way);
             g->deferred += reason[0] != '\0';
             g->active += reason[0] == '\0';
             status_note(g, arrival, reason);
         }
-        buf_clear(&way);
+        buf_clear(&way.name);
     }
 }
 

@@ -87,14 +87,13 @@ static void do_ping(const struct control *c, struct buf *reply, struct err *err)
     buf_addc(reply, '\n');
 }
 
-static void do_health(const struct control *c, const struct control_line *line, struct buf *reply,
-                      struct err *err)
+static void do_health(const struct control *c, const struct control_line *line, struct buf *reply)
 {
     struct destination_suspension s;
 
-    if (c->actions.health(c->actions.ctx, line->destination, &s, err) == 0)
-        buf_addf(reply, "ok %lld %lld%s%s\n", (long long)s.since, (long long)s.until,
-                 s.reason[0] == '\0' ? "" : " ", s.reason);
+    c->actions.health(c->actions.ctx, line->destination, &s);
+    buf_addf(reply, "ok %lld %lld%s%s\n", (long long)s.since, (long long)s.until,
+             s.reason[0] == '\0' ? "" : " ", s.reason);
 }
 
 static void do_change(struct client *client, struct control_line *line, struct buf *reply,
@@ -146,7 +145,7 @@ static void handle(struct client *client, const char *request, struct buf *reply
             do_ping(client->control, reply, &err);
             break;
         case CONTROL_HEALTH:
-            do_health(client->control, &line, reply, &err);
+            do_health(client->control, &line, reply);
             break;
         case CONTROL_SUSPEND:
             do_suspend(client->control, &line, reply, &err);

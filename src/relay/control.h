@@ -31,10 +31,9 @@ struct control_actions {
     int (*suspend)(void *ctx, const struct queue_suspension *s, struct err *err);
     /* As queue_ops.resume. In addition, a suspension by faults ends. */
     int (*resume)(void *ctx, const char *destination, struct err *err);
-    /* Get the suspension of a destination by its faults; `since` is 0 if there is none. -1 with
-     * `err`: there is no such destination. */
-    int (*health)(void *ctx, const char *destination, struct destination_suspension *out,
-                  struct err *err);
+    /* Get the suspension of a destination by its faults; `since` is 0 if there is none, or if
+     * splitrelay runs with a configuration that does not have this destination. */
+    void (*health)(void *ctx, const char *destination, struct destination_suspension *out);
     void *ctx;
 };
 

@@ -34,7 +34,7 @@
  * The text of the reply "ok" depends on the request:
  *   - ping: the reason why the queue takes no messages now; none if it takes them.
  *   - health: two numbers, the beginning and the end of the suspension by faults (seconds since
- *     1970; 0 if the destination is not suspended), then the reason, if there is one.
+ *     1970; 0 if the destination is not suspended, or not known), then the reason, if there is one.
  *   - resume: "1" if a suspension by splitctl has ended, "0" if there was none.
  *   - change: three numbers (changed, ordered, failed; see queue.h), then the reason of the last
  *     failure, if there is one.

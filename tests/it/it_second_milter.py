@@ -93,7 +93,7 @@ def test_reload(r):
     out = t.ctl("reload", status=1)
     assert f"splitmilter@after has reloaded (process {t.daemons['after'].pid}), but needs a restart: milter after.socket_mode\n" in out, out
     assert f"splitmilter has reloaded (process {t.daemons[''].pid})\n" in out, out
-    before = [len(d.log_lines("reloaded")) for d in t.daemons.values()]
+    before = [len(d.log_lines("configuration reloaded")) for d in t.daemons.values()]
     r.write("copy", "a@example.com nowhere\n")
     assert "copy:1: " in t.ctl("reload", status=78)
     assert [len(d.log_lines("configuration reloaded")) for d in t.daemons.values()] == before
