@@ -152,6 +152,7 @@ class Rig:
         os.mkdir(self.directory, 0o755)
         self.sanitizer_directory = self.path("san")
         os.mkdir(self.sanitizer_directory)
+        os.chmod(self.sanitizer_directory, 0o1777)  # a program may run as another user
         self._closers = []
         self._logs = []
         self._checks = []
