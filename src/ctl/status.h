@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* status: the state of the daemons, of the destinations and of the Postfix instances, and the two
- * formats in which it is printed. Private to status*.c. A *way* is a destination of mail in the
- * queue of a Postfix instance: "filter NAME", "copy NAME", or a domain. */
+ * formats in which it is printed. Private to status*.c. A *way* is where mail in the queue of a
+ * Postfix instance goes next: "filter NAME", "copy NAME", or a domain. */
 #ifndef SPLIT_CTL_STATUS_H
 #define SPLIT_CTL_STATUS_H
 

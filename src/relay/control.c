@@ -76,7 +76,7 @@ static bool go_on(void *ctx, const struct queue_changed *so_far)
            stream_flush(client->stream) == STREAM_OK;
 }
 
-/* Reply "ok", followed by the reason if the queue takes no messages now. */
+/* Reply "ok", because splitrelay runs. If the queue takes no messages now, the reason follows. */
 static void do_ping(const struct control *c, struct buf *reply, struct err *err)
 {
     buf_adds(reply, "ok");

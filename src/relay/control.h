@@ -22,9 +22,8 @@ struct control;
 struct control_actions {
     /* As queue_ops.has_room for a message of unknown size: check that the queue takes messages. */
     enum queue_put_status (*has_room)(void *ctx, struct err *err);
-    /* As queue_ops.change. In addition, if the change retries copies or moves copies into the
-     * queue, a suspension by faults ends for the destination that it names, or for all if it names
-     * none. */
+    /* As queue_ops.change. In addition, a retry, release or requeue ends suspensions by faults: of
+     * the destination that the change names, or of all if it names none. */
     int (*change)(void *ctx, const struct queue_change *change, struct queue_changed *out,
                   struct err *err);
     /* As queue_ops.suspend. */

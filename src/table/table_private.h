@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * What table.c and the table types share. A type is one `struct table_type`; the state of each
- * table begins with `struct table`. Only table*.c and the table fuzzer include this.
+ * table begins with `struct table`. Only src/table/ and tests of it include this.
  *
  * What a new type NAME needs:
  *
