@@ -28,11 +28,11 @@ COMMENT = re.compile(r"/\*.*?\*/", re.S)
 NAMED = re.compile(r"\b([a-z][a-z0-9]*_[a-z0-9_]+)\(\)")
 
 
-def files(top, *folders):
+def files(top, *folders, kinds=(".c", ".h")):
     for folder in folders:
         for directory, _, names in sorted(os.walk(os.path.join(top, folder))):
             for name in sorted(names):
-                if name.endswith((".c", ".h")):
+                if name.endswith(kinds):
                     yield os.path.relpath(os.path.join(directory, name), top)
 
 
@@ -159,6 +159,10 @@ def main():
             for number, text in check(path, lines):
                 print(f"{path}:{number}: {text}")
                 wrong += 1
+    for path in files(top, "src", kinds=(".js", ".css")):  # of the page
+        for number, text in check_lengths(path, read(top, path).split("\n")[:-1]):
+            print(f"{path}:{number}: {text}")
+            wrong += 1
     for path, number, text in [*check_names(top), *check_versions(top)]:
         print(f"{path}:{number}: {text}")
         wrong += 1

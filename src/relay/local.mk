@@ -14,6 +14,7 @@ librelay_a_SOURCES += %D%/relay_rates.c %D%/relay_rates.h
 # The files of the page, as C.
 relay_page_files = \
 	%D%/page/index.html \
+	%D%/page/ask.js \
 	%D%/page/page.css \
 	%D%/page/page.js \
 	%D%/page/parts.js \

@@ -57,6 +57,7 @@ def test_each_rule(r):
         ("src/util/log.c", "", "src/util/log.c:1: this folder is not in the order"),
         ("src/log.c", "", "src/log.c:1: this folder is not in the order"),
         ("src/base/log.c", "\n" * 451, "src/base/log.c:451: 451 lines"),
+        ("src/relay/page.js", "\n" * 451, "src/relay/page.js:451: 451 lines"),
         ("src/base/log.c", "int a(void)\n{\n" + "    x();\n" * 61 + "}\n", "src/base/log.c:2: a function of 61 lines"),
         ("src/base/log.h", "/* One. */\nint a(void);\n\nint b(void);\n", "src/base/log.h:4: a function without a comment"),
         ("docs/scaling.md", "splitmilter_1.2_amd64.deb\nsplitmilter_1.3_amd64.deb\n", "docs/scaling.md:2: version 1.3, but configure.ac has 1.2"),

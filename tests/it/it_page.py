@@ -21,6 +21,7 @@ from rig.metrics import get
 
 FILES = {
     "/": "text/html; charset=utf-8",
+    "/ask.js": "text/javascript; charset=utf-8",
     "/page.css": "text/css; charset=utf-8",
     "/page.js": "text/javascript; charset=utf-8",
     "/parts.js": "text/javascript; charset=utf-8",

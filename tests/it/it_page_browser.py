@@ -156,7 +156,7 @@ def test_a_search_goes_on(r):
     assert b.script("return document.querySelector('#history-next').textContent") == "Search on"
     b.click("#history-next")
     rig.wait_for(lambda: b.script(f"return {BEFORE}"), 60, "a search that begins further on")
-    check_console(b)
+    check_console(b, r"status of 503")  # a busy splitrelay refuses other documents during the search
 
 
 def test_splitrelay_stops(r):

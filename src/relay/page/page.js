@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: ISC
-// The page: it asks for the documents below api/ again and again, and shows them.
+// The page: it shows the documents below api/, for which ask.js asks again and again.
+import { Part, ask } from "./ask.js";
 import { age, buildForm, conditions, count, element, graph, lastMinute, message, offerDestinations, row, showRows, size, tableRoles, time } from "./parts.js";
 
-const REFRESH_MS = 5000;
-const COST_SHARE = 50; // a document that took t to make is asked for again after 50 t at the earliest
-const TIMEOUT_MS = 20000;
 const OLD_S = 30; // a part of the page that is so much older than the destinations says so
 
 const $ = (id) => document.getElementById(id);
@@ -27,43 +25,9 @@ let shownCopy = "";
 let after = null; // where the shown part of the queue begins: the parameter after
 let before = null; // where the shown part of the history begins: the parameter before
 
-// --- asking ---
+// --- whether splitrelay answers ---
 
-class Refused extends Error { // splitrelay answered that it does not, perhaps for some seconds
-    constructor(text, seconds = 0) {
-        super(text);
-        this.seconds = seconds;
-    }
-}
-class Silent extends Error {} // splitrelay did not answer
-
-// A name and password in the address of the page must not be in that of a document: fetch() refuses it.
-const BASE = window.location.origin + window.location.pathname.replace(/[^/]*$/, "");
-
-async function fetchText(path) {
-    try {
-        const response = await fetch(BASE + path, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
-        return [response, await response.text()];
-    } catch (e) {
-        throw new Silent(e.message);
-    }
-}
-
-async function ask(path, parameters) {
-    const query = parameters ? parameters.toString() : "";
-    const [response, text] = await fetchText(`api/${path}${query ? `?${query}` : ""}`);
-    let answer;
-    try {
-        answer = JSON.parse(text);
-    } catch {
-        throw new Refused(`${response.status}: the answer is not that of splitrelay`);
-    }
-    if (!response.ok) {
-        throw new Refused(answer.error || String(response.status), answer.retry_after || 0);
-    }
-    return answer;
-}
-
+// splitrelay has answered.
 function heard() {
     lastAnswer = Date.now();
     $("alarm").hidden = true;
@@ -78,6 +42,7 @@ function showTimes() {
     $("updated").textContent = first ? `as of ${time(first.shownOf)}${old.join("")}` : "";
 }
 
+// splitrelay has not answered: say so, and that all that is shown is old.
 function notHeard() {
     const since = lastAnswer === null ? "" : ` since ${time(lastAnswer / 1000)}; the page shows the state of that time`;
     const text = `splitrelay does not answer${since}.`;
@@ -90,46 +55,7 @@ function notHeard() {
     $("state").className = "mark warn";
 }
 
-// A part of the page that is asked for again and again: ask() returns a document, show() shows it.
-class Part {
-    constructor(name, ask, show, fault) {
-        this.name = name;
-        this.ask = ask;
-        this.show = show;
-        this.fault = fault;
-        this.dueAt = 0;
-        this.turn = 0;
-        this.shownOf = null; // the time of the document that is shown
-    }
-
-    // Ask now. An answer to an older question is dropped.
-    async refresh() {
-        const turn = ++this.turn;
-        this.dueAt = Date.now() + TIMEOUT_MS;
-        try {
-            const answer = await this.ask();
-            heard();
-            if (turn === this.turn) {
-                this.dueAt = Date.now() + Math.max(REFRESH_MS, (answer.took || 0) * 1000 * COST_SHARE);
-                this.show(answer);
-                this.shownOf = answer.time;
-                showTimes();
-            }
-        } catch (e) {
-            if (turn === this.turn) {
-                this.dueAt = Date.now() + Math.max(REFRESH_MS, (e.seconds || 0) * 1000);
-            }
-            if (e instanceof Refused) {
-                heard();
-                this.fault(e.message);
-            } else if (e instanceof Silent) {
-                notHeard();
-            } else {
-                throw e;
-            }
-        }
-    }
-}
+const PAGE = { heard, notHeard, showTimes };
 
 // --- destinations ---
 
@@ -197,7 +123,7 @@ function showStatus(s) {
     offerDestinations($("history-form"), names);
 }
 
-const statusPart = new Part("destinations", () => ask("status"), showStatus, (text) => {
+const statusPart = new Part(PAGE, "destinations", () => ask("status"), showStatus, (text) => {
     $("refusal").hidden = false;
     $("refusal").textContent = text;
 });
@@ -286,7 +212,7 @@ function showQueue(answer) {
     showEnd("queue", answer, after, n === 0 ? "No such copy" : `${count(n)} cop${n === 1 ? "y" : "ies"}${more}`, $("queue-form"));
 }
 
-const queuePart = new Part("queue", askQueue, showQueue, (text) => message($("queue-message"), text, true, $("queue-form")));
+const queuePart = new Part(PAGE, "queue", askQueue, showQueue, (text) => message($("queue-message"), text, true, $("queue-form")));
 
 // --- history ---
 
@@ -321,7 +247,7 @@ function showHistory(answer) {
     showEnd("history", answer, before, n === 0 ? "Nothing in the history" : `${count(n)} event${n === 1 ? "" : "s"}${more}`, $("history-form"));
 }
 
-const historyPart = new Part("history", askHistory, showHistory, (text) => message($("history-message"), text, true, $("history-form")));
+const historyPart = new Part(PAGE, "history", askHistory, showHistory, (text) => message($("history-message"), text, true, $("history-form")));
 
 // --- one copy ---
 
@@ -380,7 +306,7 @@ function showLife(answer) {
     message($("copy-message"), answer.copy ? "" : "This copy is no longer in the queue.", false);
 }
 
-const copyPart = new Part("copy", () => ask(`copy/${openCopy}`), showLife, (text) => message($("copy-message"), text, true));
+const copyPart = new Part(PAGE, "copy", () => ask(`copy/${openCopy}`), showLife, (text) => message($("copy-message"), text, true));
 
 function showCopy(id) {
     openCopy = id;
