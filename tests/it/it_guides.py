@@ -38,7 +38,7 @@ def begin(guide, form="--multi"):
 def test_readme(s):
     guide = s.fresh()
     guide.run("postfix start")
-    assert guide.follow("README.md") == 5
+    assert guide.follow("README.md") == 6
 
 
 def test_filters(s):

@@ -140,7 +140,9 @@ class FleetMachine:
             return
         if verb in ("stop", "restart", "disable") and name in self.services:
             pid = self.services.pop(name)
-            self.run(f"kill {pid}; for i in $(seq 900); do kill -0 {pid} || exit 0; sleep 0.1; done; exit 1")
+            # The unit of Patroni has TimeoutSec=30 and KillMode=process: PostgreSQL goes on then.
+            seconds, end = (30, f"kill -9 {pid}") if name == "patroni" else (90, "exit 1")
+            self.run(f"kill {pid}; for i in $(seq {seconds}0); do kill -0 {pid} || exit 0; sleep 0.1; done; {end}")
         if verb in ("start", "restart", "enable") and name not in self.services:
             self.launch(name)
             if name == "splitrelay":  # its unit is of the type notify
