@@ -135,11 +135,14 @@ class Site:
         """Lose relay2 while the fronts wait for its answer to some of these messages."""
         relay = self.fleet["relay2"]
         relay.run(f"kill -STOP {relay.services['splitrelay']}")
-        for _ in range(3):
+        is_connected = f"grep -q ':{10030:04X} [0-9A-F:]* 01 ' /proc/net/tcp"
+
+        def is_asked():  # the choice between the relays is random
             self.send("front1")
             self.send("front2")
-        is_connected = f"grep -q ':{10030:04X} [0-9A-F:]* 01 ' /proc/net/tcp"
-        rig.wait_for(lambda: relay.run(is_connected, check=None)[0] == 0, 30, "a connection to relay2")
+            return relay.run(is_connected, check=None)[0] == 0
+
+        rig.wait_for(is_asked, 60, "a connection to relay2")
         relay.lose()
 
     def wait_archive(self):
