@@ -182,6 +182,7 @@ static enum db_status listen_once(struct queue_node *n, bool is_tick, struct err
     enum db_status status = is_new ? queue_node_open_listener(n, err) : DB_OK;
 
     if (status == DB_OK && is_new) { /* orders may have been missed, or leases lost */
+        queue_readers_close_idle(n->q->readers);
         (void)queue_next_drop(n->q);
         atomic_store(&n->is_cut_off, false);
     }

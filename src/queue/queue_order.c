@@ -214,12 +214,18 @@ static void finish(struct writer_request *request, enum db_status status, const 
     free(w);
 }
 
+/* With PostgreSQL the commit does not wait for a standby, which may be gone: heartbeats and
+ * outcomes are often in the same transaction. If a failover loses the commit, the orders are back,
+ * too. */
 void queue_order_submit(struct db_queue *q, bool must_succeed)
 {
     struct work *w = mem_zalloc(sizeof *w);
 
-    w->request = (struct writer_request){
-        .apply = apply, .finish = finish, .urgency = WRITER_DURABLE, .must_succeed = must_succeed};
+    w->request =
+        (struct writer_request){.apply = apply,
+                                .finish = finish,
+                                .urgency = queue_is_shared(q) ? WRITER_WRITTEN : WRITER_DURABLE,
+                                .must_succeed = must_succeed};
     w->q = q;
     writer_submit(q->writer, &w->request);
 }

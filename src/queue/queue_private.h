@@ -121,6 +121,8 @@ struct db *queue_open_database(struct db_queue *q, enum db_access access,
 
 /* Make the pool of connections. They are opened when they are needed. */
 struct queue_readers *queue_readers_new(void);
+/* Close the connections that are not borrowed, because their server may be lost. */
+void queue_readers_close_idle(struct queue_readers *r);
 /* Close the connections and free the pool. All connections have been given back. */
 void queue_readers_free(struct queue_readers *r);
 

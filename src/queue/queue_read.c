@@ -34,12 +34,24 @@ struct queue_readers *queue_readers_new(void)
     return r;
 }
 
+void queue_readers_close_idle(struct queue_readers *r)
+{
+    struct db *idle[READERS_MAX];
+
+    pthread_mutex_lock(&r->lock);
+    const size_t count = r->idle_count;
+    memcpy(idle, r->idle, sizeof idle);
+    r->idle_count = 0;
+    r->open_count -= count;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    for (size_t i = 0; i < count; i++)
+        idle[i]->ops->close(idle[i]);
+}
+
 void queue_readers_free(struct queue_readers *r)
 {
-    while (r->idle_count > 0) {
-        struct db *db = r->idle[--r->idle_count];
-        db->ops->close(db);
-    }
+    queue_readers_close_idle(r);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
     free(r);

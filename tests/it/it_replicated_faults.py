@@ -159,6 +159,37 @@ def test_replication_is_taken_away(r):
     assert all(found[x] == 1 for x in ("before", "synchronous", "again")), found
 
 
+def test_deliveries_without_standby(r):
+    """While there is no standby, no mail is taken; but what is queued is delivered, and the node keeps its leases."""
+    go_on = threading.Event()
+
+    def hook(stage, _conn, _arg):
+        if stage == "dot":
+            assert go_on.wait(120 * rig.TIME_FACTOR)
+
+    s = Site(r, hook=hook)
+    for n in range(20):
+        assert s.node.put(f"m{n}").code == 250
+    s.standby.stop()
+    s.wait_ready(503)
+
+    def until():
+        ((seconds,),) = s.primary.execute("SELECT until FROM node", database="splitmilter")
+        return int(seconds)
+
+    begin = until()
+    # The connections of the node may have to be closed first; a lease ends after 15 seconds.
+    rig.wait_for(lambda: until() > begin + 25, 60, "the lease to be renewed", lambda: f"{until() - begin}\n{s.node.daemon.log()[-3000:]}")
+    go_on.set()
+    rig.wait_for(lambda: len(arrived(s.sink)) == 20, 30, "all copies", lambda: f"{arrived(s.sink)}\n{s.node.daemon.log()[-3000:]}")
+    assert s.node.is_ready()[0] == 503, s.node.is_ready()
+    s.standby.start()
+    s.wait_ready(200)
+    s.wait_empty()
+    assert set(arrived(s.sink).values()) == {1}, arrived(s.sink)
+    assert "lease had run out" not in s.node.daemon.log(), s.node.daemon.log()[-3000:]
+
+
 def test_a_commit_that_comes_late(r):
     """The standby is silent for longer than the MTA waits, and then confirms. What was refused meanwhile arrives once, or not at all,
     and nothing stays in the queue."""
