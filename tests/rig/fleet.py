@@ -193,7 +193,8 @@ class Fleet:
         self.jail = Jail(rig, [f"{address}/32"])
         if ctypes.CDLL(None).getuid() != 0:
             raise Skip("needs root")
-        Jail._ip("link", "add", "fleet", "type", "bridge")
+        # Without an address of its own a bridge has that of one of its ports, which changes when a machine is started.
+        Jail._ip("link", "add", "fleet", "address", "02:00:00:00:00:01", "type", "bridge")
         Jail._ip("address", "add", f"{address}/24", "dev", "fleet")
         Jail._ip("link", "set", "fleet", "up")
         self.hosts = "127.0.0.1 localhost\n" + "".join(f"{a} {name}.{DOMAIN} {name}\n" for name, a in addresses.items())

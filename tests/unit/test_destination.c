@@ -230,12 +230,21 @@ static void setup_clear(struct setup *s)
     close(s->content_fd);
 }
 
-static size_t count_place(struct setup *s, enum place place)
+/* Called with the lock. */
+static size_t count_locked(const struct setup *s, enum place place)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < s->queue.count; i++)
         n += s->queue.copies[i].place == place;
+    return n;
+}
+
+static size_t count_place(struct setup *s, enum place place)
+{
+    pthread_mutex_lock(&s->queue.lock);
+    size_t n = count_locked(s, place);
+    pthread_mutex_unlock(&s->queue.lock);
     return n;
 }
 
@@ -246,9 +255,9 @@ static bool wait_place(struct setup *s, enum place place, size_t n)
     bool is_in_time = true;
 
     pthread_mutex_lock(&s->queue.lock);
-    while (count_place(s, place) != n && is_in_time)
+    while (count_locked(s, place) != n && is_in_time)
         is_in_time = task_cond_wait(&s->queue.changed, &s->queue.lock, deadline_ms);
-    bool reached = count_place(s, place) == n;
+    bool reached = count_locked(s, place) == n;
     pthread_mutex_unlock(&s->queue.lock);
     return reached;
 }
