@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """A name server whose records the test sets."""
 
+import contextlib
 import ipaddress
 import socket
 import struct
@@ -59,7 +60,8 @@ class Dns:
                     return
                 answer = self._answer(query)
                 if answer is not None:
-                    self.socket.sendto(answer, peer)
+                    with contextlib.suppress(OSError):  # the client, or its network, is gone
+                        self.socket.sendto(answer, peer)
             except OSError:
                 return
 

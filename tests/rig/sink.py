@@ -101,11 +101,11 @@ class _Gone(Exception):
 class _Connection:
     """One accepted connection, in its own thread."""
 
-    def __init__(self, sink, sock, number):
+    def __init__(self, sink, sock, peer, number):
         self.sink = sink
         self.sock = sock
         self.number = number
-        self.peer = str(sock.getpeername())
+        self.peer = str(peer)
         self.buffer = bytearray()
         self.helo = ""
         self.tls = ""
@@ -338,7 +338,7 @@ class Sink:
     def _accept(self, listener):
         while True:
             try:
-                sock, _ = listener.accept()
+                sock, peer = listener.accept()
             except OSError:
                 return
             with self._lock:
@@ -346,7 +346,7 @@ class Sink:
                     sock.close()
                     return
                 self.connections += 1
-                conn = _Connection(self, sock, self.connections)
+                conn = _Connection(self, sock, peer, self.connections)
                 self._open.add(conn)
             threading.Thread(target=self._serve, args=(conn,), daemon=True).start()
 
