@@ -5,6 +5,7 @@
 #include "queue_unit.h"
 #include "unit.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -248,16 +249,28 @@ END_TEST
 /* Orders may have been missed while nothing was listened to. */
 START_TEST(what_was_held_while_nobody_listened)
 {
+    char old[300], new[300];
+
 #define OTHERS /* connections than that of the writer */                                           \
     " application_name = 'splitrelay two' AND pid NOT IN"                                          \
     " (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
     queue_unit_put("archive", "x");
     two->ops->release(two, wait_for_copy(two, "archive"));
     queue_unit_execute("UPDATE copy SET state = 'held'");
+    const int64_t now_us =
+        queue_unit_number("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)");
+    snprintf(old, sizeof old,
+             "SELECT count(*) FROM pg_stat_activity WHERE" OTHERS
+             " AND extract(epoch FROM backend_start) * 1000000 < %" PRId64,
+             now_us);
+    snprintf(new, sizeof new,
+             "SELECT CASE WHEN count(*) > 0 THEN 1 END FROM pg_stat_activity WHERE" OTHERS
+             " AND extract(epoch FROM backend_start) * 1000000 >= %" PRId64,
+             now_us);
     queue_unit_execute(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE" OTHERS);
-    wait_for("SELECT count(*) FROM pg_stat_activity WHERE" OTHERS, 0);
-    wait_for("SELECT CASE WHEN count(*) > 0 THEN 1 END FROM pg_stat_activity WHERE" OTHERS, 1);
+    wait_for(old, 0);
+    wait_for(new, 1);
     ck_assert_ptr_null(take_at(two, 300));
 #undef OTHERS
 }
