@@ -471,8 +471,10 @@ def test_paths_and_headers(r):
         for path in (f"/{evil}", f"/api/{evil}", f"/api/copy/{evil}", f"/api/queue?from={evil}", f"/api/queue?{evil}=1", f"/api/queue?in={evil}"):
             got = raw(relay.port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             head, _, body = got.partition(b"\r\n\r\n")
+            # libmicrohttpd 1.0 answers a blank in the path with a redirection to the path with %20.
+            head = head.replace(b"\r\nLocation: " + path.replace(" ", "%20").encode(), b"") if " " in path else head
             assert b"Evil" not in head and b"<script" not in body.split(b"{")[0], (path, got[:300])
-            assert re.match(rb"HTTP/1\.1 (200|400|404) ", head), (path, got[:100])
+            assert re.match(rb"HTTP/1\.1 (200|301|400|404) " if " " in path else rb"HTTP/1\.1 (200|400|404) ", head), (path, got[:100])
     hostile = json.dumps(relay.document("queue"))
     assert HOSTILE % "s" in json.loads(hostile)["copies"][6]["sender"]
     assert relay.get("/api/queue")[2].isascii()

@@ -100,7 +100,8 @@ class MariaDb:
         return settings
 
     def _client(self, *options):
-        return ["mariadb", "--no-defaults", "--batch", "--skip-column-names", "--default-character-set=utf8mb4", f"--socket={self.socket}", "--user=root", *options]
+        # From 11.4 on the client wants a certificate that it can verify, also at a unix socket.
+        return ["mariadb", "--no-defaults", "--skip-ssl", "--batch", "--skip-column-names", "--default-character-set=utf8mb4", f"--socket={self.socket}", "--user=root", *options]
 
     def execute(self, sql, database=None):
         """Execute statements as root. Returns the rows, as tuples of str; values with line ends or tabs should be asked for as HEX()."""
