@@ -140,8 +140,10 @@ class FleetMachine:
             return
         if verb in ("stop", "restart", "disable") and name in self.services:
             pid = self.services.pop(name)
-            # The unit of Patroni has TimeoutSec=30 and KillMode=process: PostgreSQL goes on then.
-            seconds, end = (30, f"kill -9 {pid}") if name == "patroni" else (90, "exit 1")
+            # systemd kills after 90 seconds, and Patroni after 30 (TimeoutSec); PostgreSQL goes on then (KillMode=process). Our
+            # own programs have to end by themselves.
+            seconds = 30 if name == "patroni" else 90
+            end = f"kill -9 {pid}" if name in ("patroni", "etcd") else "exit 1"
             self.run(f"kill {pid}; for i in $(seq {seconds}0); do kill -0 {pid} || exit 0; sleep 0.1; done; {end}")
         if verb in ("start", "restart", "enable") and name not in self.services:
             self.launch(name)
