@@ -72,6 +72,15 @@ def refusal(node, status=EX_CONFIG):
     return text
 
 
+def held_until(event):
+    """A hook with which the sink answers to contents after the event."""
+    def hook(stage, _conn, _arg):
+        if stage == "dot":
+            assert event.wait(120 * rig.TIME_FACTOR)
+
+    return hook
+
+
 def test_asynchronous(r):
     """Without synchronous replication splitrelay does not start, and names the setting, or the right that its role lacks to see it."""
     s = Site(r, start=False)
@@ -162,12 +171,7 @@ def test_replication_is_taken_away(r):
 def test_deliveries_without_standby(r):
     """While there is no standby, no mail is taken; but what is queued is delivered, and the node keeps its leases."""
     go_on = threading.Event()
-
-    def hook(stage, _conn, _arg):
-        if stage == "dot":
-            assert go_on.wait(120 * rig.TIME_FACTOR)
-
-    s = Site(r, hook=hook)
+    s = Site(r, hook=held_until(go_on))
     for n in range(20):
         assert s.node.put(f"m{n}").code == 250
     s.standby.stop()
@@ -362,12 +366,7 @@ def test_stopped_without_database(r):
 def test_leases_outlast_a_failover(r):
     """What a node has leased and is delivering is still leased at the standby that becomes the primary, so no other node takes it."""
     go_on = threading.Event()
-
-    def hook(stage, _conn, _arg):
-        if stage == "dot":
-            assert go_on.wait(60 * rig.TIME_FACTOR)
-
-    s = Site(r, hook=hook)
+    s = Site(r, hook=held_until(go_on))
     s.primary.set(wal_writer_delay="10s")  # what is not durable does not get to the standby
     s.node.ctl("suspend", "archive")
     for n in range(20):

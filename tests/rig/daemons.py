@@ -104,6 +104,18 @@ class Daemon:
     def pid(self):
         return self.popen.pid
 
+    def freeze(self):
+        """Stop the process with SIGSTOP, and wait until all its threads have stopped."""
+        self.signal(signal.SIGSTOP)
+        wait_for(self._is_stopped, 10, f"{self.name} to stop")
+
+    def _is_stopped(self):
+        for path in glob.glob(f"/proc/{self.pid}/task/*/stat"):
+            with open(path, "rb") as f:
+                if f.read().rsplit(b")", 1)[1].split()[0] != b"T":
+                    return False
+        return True
+
     @property
     def running(self):
         return self.popen is not None and self.popen.poll() is None

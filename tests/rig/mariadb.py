@@ -9,7 +9,6 @@ A server runs as the user mysql, or nobody. It listens at 127.0.0.1, and at a un
 """
 
 import contextlib
-import glob
 import os
 import pwd
 import shutil
@@ -19,7 +18,7 @@ import subprocess
 import threading
 import time
 
-from .base import Failure, Skip, TIME_FACTOR, need_tools, wait_for
+from .base import Failure, Skip, TIME_FACTOR, need_tools
 from .daemons import Daemon
 
 # Each commit is written, but not synced: a killed process loses nothing; a machine would.
@@ -140,15 +139,7 @@ class MariaDb:
 
     def freeze(self):
         """Stop the server with SIGSTOP: its clients wait, and no connection is closed."""
-        self.daemon.signal(signal.SIGSTOP)
-        wait_for(self._is_stopped, 10, "the server to stop")
-
-    def _is_stopped(self):
-        for path in glob.glob(f"/proc/{self.daemon.pid}/task/*/stat"):
-            with open(path, "rb") as f:
-                if f.read().rsplit(b")", 1)[1].split()[0] != b"T":
-                    return False
-        return True
+        self.daemon.freeze()
 
     def thaw(self):
         self.daemon.signal(signal.SIGCONT)

@@ -17,14 +17,13 @@ The schema has attributes of its own, which extensibleObject allows:
 """
 
 import base64
-import glob
 import os
 import shutil
 import signal
 import socket
 import subprocess
 
-from .base import Failure, Skip, TIME_FACTOR, wait_for
+from .base import Failure, Skip, TIME_FACTOR
 from .daemons import Daemon, accepts
 
 SUFFIX = "dc=example,dc=com"
@@ -201,15 +200,7 @@ class Slapd:
 
     def freeze(self):
         """Stop the server with SIGSTOP, all its threads: its clients wait, and no connection is closed."""
-        self.daemon.signal(signal.SIGSTOP)
-        wait_for(self._is_stopped, 10, "the server to stop")
-
-    def _is_stopped(self):
-        for path in glob.glob(f"/proc/{self.pid}/task/*/stat"):
-            with open(path, "rb") as f:
-                if f.read().rsplit(b")", 1)[1].split()[0] != b"T":
-                    return False
-        return True
+        self.daemon.freeze()
 
     def thaw(self):
         self.daemon.signal(signal.SIGCONT)
