@@ -14,8 +14,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import rig  # noqa: E402
 from measure import RELAYED, Table, Target, processor_seconds, relay_tables  # noqa: E402
+from rig.daemons import children  # noqa: E402
 from rig.node import Node  # noqa: E402
-from rig.postgres import children  # noqa: E402
 
 SETTINGS = {"shared_buffers": "256MB", "max_wal_size": "4GB", "autovacuum_naptime": "10s"}
 MORE = "max_connections = 500"

@@ -10,7 +10,6 @@ import collections
 import errno
 import os
 import re
-import signal
 import subprocess
 import threading
 import time
@@ -161,11 +160,11 @@ def test_kill(r):
 def test_stopped(r):
     """After SIGSTOP, during which the server closes its connections, only copies that were in delivery arrive twice."""
     def event(relay):
-        relay.daemon.signal(signal.SIGSTOP)
+        relay.daemon.freeze()
         time.sleep(STOP_SECONDS / 2)  # the stop that is tested; there is nothing to wait for
         relay.sink.cut()
         time.sleep(STOP_SECONDS / 2)
-        relay.daemon.signal(signal.SIGCONT)
+        relay.daemon.thaw()
 
     under_load(r, event, 1).check(CONCURRENCY)
 

@@ -6,7 +6,6 @@ import collections
 import contextlib
 import json
 import re
-import signal
 import threading
 import time
 
@@ -159,11 +158,11 @@ def test_a_node_that_sleeps(r):
     """A node that was stopped for longer than its leases goes on. Of the copies that the other node has sent meanwhile, only those
     arrive again that were in delivery, or that the node had just taken up."""
     def end(p, _go_on):
-        p.one.daemon.signal(signal.SIGSTOP)
+        p.one.daemon.freeze()
         rig.wait_for(lambda: p.owners().get("one", 0) == 0, 2 * LEASE_SECONDS + 10, "the other to take the copies", lambda: str(p.owners()))
 
     p = leave_to_the_other(r, end, 2 * LEASE_SECONDS + 15, CONCURRENCY)
-    p.one.daemon.signal(signal.SIGCONT)
+    p.one.daemon.thaw()
     assert p.one.put("afterwards").code == 250
     rig.wait_for(lambda: "afterwards" in arrived(p.sink), 20, "further mail", p.one.logs)
     p.wait_empty()

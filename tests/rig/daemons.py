@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from .base import Failure, Skip, TIME_FACTOR, wait_for
+from .guardian import start_time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -56,6 +57,56 @@ for i, fd in enumerate(fds):
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)))
 os.execvp(sys.argv[2], sys.argv[2:])
 """
+
+
+def _stat(path):
+    """The fields of a file stat in /proc (proc(5)) from the state on; None if there is no such process any more."""
+    try:
+        with open(path, "rb") as f:
+            return f.read().rsplit(b")", 1)[1].split()
+    except OSError:
+        return None
+
+
+def _processes(field, value):
+    found = ((int(path.split("/")[2]), _stat(path)) for path in glob.glob("/proc/[0-9]*/stat"))
+    return [pid for pid, fields in found if fields and int(fields[field]) == value]
+
+
+def children(pid):
+    """The processes whose parent is pid."""
+    return _processes(1, pid)
+
+
+def members(group):
+    """The processes of the process group."""
+    return _processes(2, group)
+
+
+def wait_ends(pids):
+    """Wait until these processes have ended: until then they keep memory, ports and locks, which the next start may miss."""
+    wait_for(lambda: not any(start_time(pid) for pid in pids), 20, "the end of processes", lambda: str(pids))
+
+
+def stop_all(*pids):
+    """Send SIGSTOP to these processes and all below them, and wait until all their threads have stopped. Returns all."""
+    waiting, found = list(pids), []
+    while waiting:
+        pid = waiting.pop()
+        try:
+            os.kill(pid, signal.SIGSTOP)
+        except ProcessLookupError:
+            continue
+        wait_for(lambda pid=pid: _is_stopped(pid), 10, f"process {pid} to stop")
+        found.append(pid)
+        waiting += children(pid)
+    return found
+
+
+def _is_stopped(pid):
+    """Have all threads of the process stopped, or ended?"""
+    threads = [_stat(path) for path in glob.glob(f"/proc/{pid}/task/*/stat")]
+    return all(fields is None or fields[0] in (b"T", b"Z", b"X") for fields in threads)
 
 
 class Daemon:
@@ -105,16 +156,13 @@ class Daemon:
         return self.popen.pid
 
     def freeze(self):
-        """Stop the process with SIGSTOP, and wait until all its threads have stopped."""
-        self.signal(signal.SIGSTOP)
-        wait_for(self._is_stopped, 10, f"{self.name} to stop")
+        """Stop the process and its children with SIGSTOP, and wait until all their threads have stopped."""
+        stop_all(self.pid)
 
-    def _is_stopped(self):
-        for path in glob.glob(f"/proc/{self.pid}/task/*/stat"):
-            with open(path, "rb") as f:
-                if f.read().rsplit(b")", 1)[1].split()[0] != b"T":
-                    return False
-        return True
+    def thaw(self):
+        """Let what freeze() stopped go on."""
+        for pid in (*children(self.pid), self.pid):
+            os.kill(pid, signal.SIGCONT)
 
     @property
     def running(self):
@@ -139,10 +187,13 @@ class Daemon:
         os.kill(self.popen.pid, number)
 
     def kill(self):
-        """Send SIGKILL to the process and its children (the process group), and wait for its end."""
+        """Send SIGKILL to the process and its children (the process group), and wait for their end."""
+        group = []
         if self.running:
+            group = members(self.popen.pid)
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait(timeout=20 * TIME_FACTOR)
+        wait_ends(group)
 
     def stop(self, seconds=20):
         """Send SIGTERM (or stop_signal), and wait for the end; the exit status must be 0."""

@@ -12,7 +12,6 @@ import contextlib
 import os
 import pwd
 import shutil
-import signal
 import socketserver
 import subprocess
 import threading
@@ -142,7 +141,7 @@ class MariaDb:
         self.daemon.freeze()
 
     def thaw(self):
-        self.daemon.signal(signal.SIGCONT)
+        self.daemon.thaw()
 
 
 class Session:

@@ -22,7 +22,7 @@ import sys
 
 from . import libpq
 from .base import Failure, Rig, Session, Skip, TIME_FACTOR, wait_for
-from .daemons import Daemon, program
+from .daemons import Daemon, program, stop_all, wait_ends
 
 ROLE = "splitrelay"
 DURABLE = {"wal_level": "replica", "wal_keep_size": "256MB", "max_wal_senders": "10", "max_connections": "100", "shared_buffers": "32MB", "log_line_prefix": "%m [%p] %a ", "log_checkpoints": "off", "dynamic_shared_memory_type": "mmap"}  # mmap: a killed server leaves nothing in /dev/shm
@@ -74,37 +74,16 @@ def run_tool(rig, name, *arguments):
         raise Failure(f"{name} {' '.join(arguments)}: exit {done.returncode}\n{done.stdout.decode('utf-8', 'replace')}")
 
 
-def children(pid):
-    """The processes whose parent is pid."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        try:
-            with open(path, "rb") as f:
-                fields = f.read().rsplit(b")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(path.split("/")[2]))
-    return found
-
-
 def kill_all(*pids):
     """Send SIGKILL to these processes and all below them, as when a machine loses power: none of them does anything after the
-    others are gone."""
-    waiting, found = list(pids), []
-    while waiting:
-        pid = waiting.pop()
-        try:
-            os.kill(pid, signal.SIGSTOP)
-        except ProcessLookupError:
-            continue
-        found.append(pid)
-        waiting += children(pid)
+    others are gone. Waits until they have ended: a server does not start while a process of the old one has its shared memory."""
+    found = stop_all(*pids)
     for pid in found:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+    wait_ends(found)
 
 
 class Databases:
@@ -207,12 +186,10 @@ class Postgres(Databases):
 
     def freeze(self):
         """Stop all processes of the server with SIGSTOP: its clients wait, and no connection is closed."""
-        for pid in (self.daemon.pid, *children(self.daemon.pid)):
-            os.kill(pid, signal.SIGSTOP)
+        self.daemon.freeze()
 
     def thaw(self):
-        for pid in (*children(self.daemon.pid), self.daemon.pid):
-            os.kill(pid, signal.SIGCONT)
+        self.daemon.thaw()
 
     def add_standby(self, name):
         """Make and start another server that replicates this one; replicate() makes it synchronous."""

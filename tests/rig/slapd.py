@@ -203,4 +203,4 @@ class Slapd:
         self.daemon.freeze()
 
     def thaw(self):
-        self.daemon.signal(signal.SIGCONT)
+        self.daemon.thaw()
