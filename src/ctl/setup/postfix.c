@@ -377,7 +377,8 @@ bool postfix_takes_mail(const struct postfix_service *s)
 
 char *postfix_default_directory(struct err *err)
 {
-    static const char *const argv[] = {"postconf", "-h", "config_directory", NULL};
+    /* Without -x Postfix 3.10 gives the built-in default, whatever MAIL_CONFIG is. */
+    static const char *const argv[] = {"postconf", "-x", "-h", "config_directory", NULL};
     struct buf out = {0};
     char *directory = NULL;
 
