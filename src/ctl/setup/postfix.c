@@ -117,29 +117,53 @@ static int write_settled(const char *directory, const char *name, const char *te
     return rc;
 }
 
-static int ask(const char *directory, const char *option, struct buf *out, struct err *err)
+static void replace_all(struct buf *text, const char *from, const char *to)
 {
-    const char *argv[] = {"postconf", "-c", directory, option, NULL};
+    struct buf out = {0};
+    const char *rest = buf_str(text), *at;
 
-    buf_reset(out);
-    return command_need(argv, out, err);
+    for (; (at = strstr(rest, from)) != NULL; rest = at + strlen(from)) {
+        buf_add(&out, rest, (size_t)(at - rest));
+        buf_adds(&out, to);
+    }
+    buf_adds(&out, rest);
+    buf_clear(text);
+    *text = out;
 }
 
-static int ask_all(struct postfix *p, const char *directory, struct err *err)
+/* Ask postconf(1) about the files in a temporary directory, as if they were in that of `p`. */
+static int ask(const struct postfix *p, const char *temporary, const char *option, struct buf *out,
+               struct err *err)
+{
+    const char *argv[] = {"postconf", "-c", temporary, option, NULL};
+
+    buf_reset(out);
+    int rc = command_need(argv, out, err);
+    if (rc < 0) {
+        buf_reset(out);
+        buf_adds(out, err->text);
+    }
+    replace_all(out, temporary, p->directory);
+    if (rc < 0)
+        err_set(err, "%s", buf_str(out));
+    return rc;
+}
+
+static int ask_all(struct postfix *p, const char *temporary, struct err *err)
 {
     struct buf out = {0};
     int rc = -1;
 
-    if (ask(directory, NULL, &out, err) < 0)
+    if (ask(p, temporary, NULL, &out, err) < 0)
         goto out;
     p->raw = parse_parameters(buf_str(&out), &p->raw_count);
-    if (ask(directory, "-x", &out, err) < 0)
+    if (ask(p, temporary, "-x", &out, err) < 0)
         goto out;
     p->expanded = parse_parameters(buf_str(&out), &p->expanded_count);
-    if (ask(directory, "-M", &out, err) < 0)
+    if (ask(p, temporary, "-M", &out, err) < 0)
         goto out;
     parse_services(p, buf_str(&out));
-    if (ask(directory, "-Px", &out, err) < 0)
+    if (ask(p, temporary, "-Px", &out, err) < 0)
         goto out;
     p->own = parse_parameters(buf_str(&out), &p->own_count);
     rc = 0;
@@ -148,7 +172,8 @@ out:
     return rc;
 }
 
-/* Let postconf(1) read the texts of `p`, in a temporary directory. */
+/* Let postconf(1) read the texts of `p`, in a temporary directory: if main.cf has changed within the
+ * last second, Postfix 3.10 forgets which directory it is in. */
 static int read_texts(struct postfix *p, struct err *err)
 {
     const char *top = secure_getenv("TMPDIR");
@@ -227,22 +252,21 @@ struct postfix *postfix_open(const char *directory, struct err *err)
 struct postfix *postfix_open_whole(const char *directory, struct err *err)
 {
     struct buf main_disk = {0}, master_disk = {0}, main_cf = {0}, master_cf = {0};
-    struct postfix *p = mem_zalloc(sizeof *p);
+    enum marked_state main_state, master_state;
+    struct postfix *p = NULL;
 
-    p->directory = mem_strdup(directory);
-    bool is_read =
-        read_base(directory, "main.cf", &main_disk, &main_cf, &p->main_state, err) == 0 &&
-        read_base(directory, "master.cf", &master_disk, &master_cf, &p->master_state, err) == 0 &&
-        ask_all(p, directory, err) == 0;
-    p->main_disk = buf_take(&main_disk);
-    p->main_cf = mem_strdup(p->main_disk);
-    p->master_cf = buf_take(&master_disk);
+    if (read_base(directory, "main.cf", &main_disk, &main_cf, &main_state, err) == 0 &&
+        read_base(directory, "master.cf", &master_disk, &master_cf, &master_state, err) == 0)
+        p = postfix_from_text(directory, buf_str(&main_disk), buf_str(&master_disk), err);
+    if (p != NULL) {
+        p->main_state = main_state;
+        p->master_state = master_state;
+    }
+    buf_clear(&main_disk);
+    buf_clear(&master_disk);
     buf_clear(&main_cf);
     buf_clear(&master_cf);
-    if (is_read)
-        return p;
-    postfix_free(p);
-    return NULL;
+    return p;
 }
 
 static void free_parameters(struct postfix_parameter *list, size_t count)
@@ -377,13 +401,14 @@ bool postfix_takes_mail(const struct postfix_service *s)
 
 char *postfix_default_directory(struct err *err)
 {
-    /* Without -x Postfix 3.10 gives the built-in default, whatever MAIL_CONFIG is. */
-    static const char *const argv[] = {"postconf", "-x", "-h", "config_directory", NULL};
+    static const char *const argv[] = {"postconf", "-h", "config_directory", NULL};
+    const char *given = getenv("MAIL_CONFIG");
     struct buf out = {0};
     char *directory = NULL;
 
+    /* Postfix 3.10 forgets MAIL_CONFIG if main.cf has changed within the last second. */
     if (command_need(argv, &out, err) == 0)
-        directory = trimmed(buf_str(&out), out.len);
+        directory = given != NULL ? mem_strdup(given) : trimmed(buf_str(&out), out.len);
     buf_clear(&out);
     return directory;
 }

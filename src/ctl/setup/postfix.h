@@ -54,8 +54,7 @@ struct postfix *postfix_from_text(const char *directory, const char *main_cf, co
 void postfix_free(struct postfix *p);
 
 /* The value of a parameter, or its default if main.cf does not set it; "" if Postfix does not know
- * it. The second function also replaces $names, but $config_directory may then be a temporary
- * directory. */
+ * it. The second function also replaces $names. */
 const char *postfix_get(const struct postfix *p, const char *name)
     __attribute__((nonnull, returns_nonnull));
 const char *postfix_get_expanded(const struct postfix *p, const char *name)
