@@ -172,8 +172,8 @@ out:
     return rc;
 }
 
-/* Let postconf(1) read the texts of `p`, in a temporary directory: if main.cf has changed within the
- * last second, Postfix 3.10 forgets which directory it is in. */
+/* Let postconf(1) read the texts of `p`, in a temporary directory: if main.cf has changed within
+ * the last second, Postfix 3.10 forgets which directory it is in. */
 static int read_texts(struct postfix *p, struct err *err)
 {
     const char *top = secure_getenv("TMPDIR");
