@@ -113,13 +113,14 @@ static void *writer_main(void *arg)
     struct writer_list batch;
     bool has_urgent;
 
-    while (take(w, &batch, &has_urgent)) {
-        writer_work_for_kept(w);
+    /* Kept requests come before a batch is taken: if they fail late, those that wait fail with
+     * them, and do not wait a second time. */
+    while (writer_work_for_kept(w), take(w, &batch, &has_urgent)) {
         if (batch.first != NULL) {
             writer_work(w, &batch);
             w->busy_at_ms = clock_now_ms();
             writer_maintain(w, has_urgent, false);
-        } else if (writer_is_ready(w)) {
+        } else if (!writer_has_kept(w) && writer_is_ready(w)) {
             w->looked_at_ms = clock_now_ms();
             writer_maintain(w, has_urgent, w->looked_at_ms - w->busy_at_ms >= WRITER_IDLE_AFTER_MS);
         }

@@ -202,14 +202,17 @@ static void finish_all(struct writer_list *batch, enum db_status status, const s
 }
 
 /* Run each request in a transaction of its own. One of them conflicts; since errors may show late,
- * it is not known which one. */
+ * it is not known which one. If one fails late, the others fail with it. */
 static void work_one_by_one(struct writer *w, struct writer_list *batch)
 {
     while (batch->first != NULL) {
+        int64_t begin_us = clock_now_us();
         struct writer_list one;
         writer_list_init(&one);
         writer_list_add(&one, writer_list_take(batch));
         writer_work(w, &one);
+        if (w->db == NULL && clock_now_us() - begin_us > LATE_MS * 1000)
+            fail_all(w, batch);
     }
 }
 
@@ -246,11 +249,16 @@ void writer_work(struct writer *w, struct writer_list *batch)
     }
 }
 
+bool writer_has_kept(const struct writer *w)
+{
+    return w->kept.first != NULL && clock_now_ms() >= w->kept_at_ms;
+}
+
 void writer_work_for_kept(struct writer *w)
 {
     struct writer_list batch;
 
-    if (w->kept.first == NULL || clock_now_ms() < w->kept_at_ms || !writer_is_ready(w))
+    if (!writer_has_kept(w) || !writer_is_ready(w))
         return;
     writer_list_init(&batch);
     while (w->kept.first != NULL && batch.count < WRITER_KEPT_MAX)

@@ -439,6 +439,31 @@ START_TEST(a_conflict_of_the_commit_fails_alone)
 }
 END_TEST
 
+START_TEST(after_a_slow_failure_of_one_alone_the_others_fail_too)
+{
+    struct timespec pause = {.tv_sec = 1, .tv_nsec = 100000000};
+    struct order first, orders[3];
+
+    start(false);
+    script.commits[1] = DB_FAULT;
+    hold_writer(&first);
+    for (int i = 0; i < 3; i++) {
+        order_init(&orders[i], (char)('a' + i), WRITER_DURABLE);
+        writer_submit(writer, &orders[i].request);
+    }
+    orders[1].status_of_apply = DB_CONFLICT;
+    script.blocks = true; /* the commit of `a' alone */
+    let_go();
+    sem_wait(&script.has_blocked);
+    nanosleep(&pause, NULL);
+    let_go();
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(wait_for(&orders[i]), DB_FAULT);
+    ck_assert_uint_eq(orders[2].applied, 0);
+    writer_stop(writer, 0);
+}
+END_TEST
+
 /* The same requests in a new transaction on the same connection; not for ever. */
 START_TEST(a_transaction_that_another_one_has_undone_is_run_again)
 {
@@ -523,6 +548,35 @@ START_TEST(after_a_slow_failure_those_that_wait_fail_too)
     order_init(&message, 'm', WRITER_DURABLE);
     writer_submit(writer, &message.request);
     ck_assert_int_eq(wait_for(&message), DB_OK);
+    writer_stop(writer, 0);
+}
+END_TEST
+
+/* The same while outcomes are tried again. */
+START_TEST(after_a_slow_failure_of_outcomes_those_that_wait_fail_too)
+{
+    struct timespec pause = {.tv_sec = 1, .tv_nsec = 100000000};
+    struct order outcome, message;
+
+    fake.is_shared = true;
+    start(false);
+    script.commits[0] = script.commits[1] = DB_FAULT;
+    script.blocks = true;
+    order_init(&outcome, 'o', WRITER_DURABLE);
+    outcome.request.must_succeed = true;
+    writer_submit(writer, &outcome.request);
+    sem_wait(&script.has_blocked);
+    order_init(&message, 'm', WRITER_DURABLE);
+    writer_submit(writer, &message.request);
+    script.blocks = true; /* the second attempt, too */
+    let_go();
+    sem_wait(&script.has_blocked);
+    nanosleep(&pause, NULL);
+    let_go();
+    ck_assert_int_eq(wait_for(&message), DB_FAULT);
+    ck_assert_uint_eq(message.applied, 0);
+    ck_assert_int_eq(wait_for(&outcome), DB_OK);
+    ck_assert_uint_eq(outcome.applied, 3);
     writer_stop(writer, 0);
 }
 END_TEST
@@ -788,11 +842,13 @@ int main(void)
     tcase_add_test(tests, requests_run_in_their_order);
     tcase_add_test(tests, a_request_that_conflicts_fails_alone);
     tcase_add_test(tests, a_conflict_of_the_commit_fails_alone);
+    tcase_add_test(tests, after_a_slow_failure_of_one_alone_the_others_fail_too);
     tcase_add_test(tests, a_conflict_alone_is_no_fault);
     tcase_add_loop_test(tests, a_transaction_that_another_one_has_undone_is_run_again, 0, 2);
     tcase_add_loop_test(tests, after_a_fault_outcomes_are_written_by_a_new_connection, 0,
                         UNIT_COUNT(faults));
     tcase_add_test(tests, after_a_slow_failure_those_that_wait_fail_too);
+    tcase_add_test(tests, after_a_slow_failure_of_outcomes_those_that_wait_fail_too);
     tcase_add_test(tests, after_two_faults_there_is_a_pause);
     tcase_add_test(tests, an_outcome_that_always_fails_leaves_time_for_messages);
     tcase_add_test(tests, a_database_that_comes_back_is_found_without_a_request);
