@@ -274,7 +274,7 @@ static enum primary_answer answer(struct primary *p, enum connection_step step, 
 
 /* Read the answer to the content. After content that was cut short, `unanswered` stays above 0, so
  * that the connection is not used again. */
-static enum primary_answer answer_content(struct primary *p, struct buf *reply)
+static enum primary_answer answer_to_content(struct primary *p, struct buf *reply)
 {
     struct connection *c = p->connection;
 
@@ -293,7 +293,7 @@ enum primary_answer primary_answer(struct primary *p, struct buf *reply)
     enum connection_step step = p->first_step;
 
     if (step == CONNECTION_DOT)
-        return answer_content(p, reply);
+        return answer_to_content(p, reply);
     if (step == CONNECTION_MAIL)
         p->first_step = CONNECTION_RCPT;
     enum primary_answer result = answer(p, step, reply);
