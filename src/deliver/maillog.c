@@ -148,14 +148,14 @@ static void log_end_on_arrival(const struct queue_new_copy *copy, const struct q
               plain_text(reason, text[1]));
 }
 
-/* Postfix's line about sender and size. */
-static void log_queue_active(const char *id, const char *destination, const char *sender,
-                             uint64_t size, size_t count, const struct log_field *fields)
+/* Postfix's line about sender and size. pflogsumm 1.3 looks for the size only in lines of exactly
+ * this service. */
+static void log_queue_active(const char *id, const char *sender, uint64_t size, size_t count,
+                             const struct log_field *fields)
 {
-    char service[SERVICE_SIZE], from[FIELD_SIZE];
+    char from[FIELD_SIZE];
 
-    snprintf(service, sizeof service, "%s/qmgr", destination);
-    log_event(LOG_LEVEL_INFO, service, fields, "%s: from=<%s>, size=%llu, nrcpt=%zu (queue active)",
+    log_event(LOG_LEVEL_INFO, "qmgr", fields, "%s: from=<%s>, size=%llu, nrcpt=%zu (queue active)",
               id, plain_address(sender, from), (unsigned long long)size, count);
 }
 
@@ -181,12 +181,12 @@ void maillog_taken(const struct queue_message *m, const struct queue_new_copy *c
         LOG_END,
     };
     if (atomic_load(&is_postfix)) {
-        log_event(LOG_LEVEL_INFO, "smtpd", id, "%s: client=%s[%s]%s%s", copy->id,
+        log_event(LOG_LEVEL_INFO, "smtpd", id, "%s: client=%s[%s]%s%s, dest=%s", copy->id,
                   m->client_name[0] == '\0' ? "unknown" : m->client_name,
                   m->client_addr[0] == '\0' ? "unknown" : m->client_addr,
-                  queue_id[0] == '\0' ? "" : ", orig_queue_id=", queue_id);
+                  queue_id[0] == '\0' ? "" : ", orig_queue_id=", queue_id, copy->destination);
         log_event(LOG_LEVEL_INFO, "cleanup", id, "%s: message-id=<%s>", copy->id, message_id);
-        log_queue_active(copy->id, copy->destination, m->sender, size, count, fields);
+        log_queue_active(copy->id, m->sender, size, count, fields);
     } else {
         log_event(LOG_LEVEL_INFO, NULL, fields,
                   "%s: from=<%s>, size=%llu, nrcpt=%zu, dest=%s, queue_id=%s, message-id=<%s> (%s)",
@@ -207,7 +207,7 @@ void maillog_active(const struct queue_copy *c)
         return;
     for (size_t i = 0; i < c->recipient_count; i++)
         pending += c->recipients[i].state == QUEUE_PENDING;
-    log_queue_active(c->id, c->destination, c->message.sender, c->message.size_bytes, pending, id);
+    log_queue_active(c->id, c->message.sender, c->message.size_bytes, pending, id);
 }
 
 /* The value of status= for a recipient that was tried. */

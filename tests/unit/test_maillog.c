@@ -62,10 +62,9 @@ START_TEST(a_copy_that_was_taken)
     struct queue_new_copy copy = {.destination = "archive", .recipient_count = 0, .id = "ID1"};
 
     maillog_taken(&m, &copy, 2, 4123);
-    ck_assert_str_eq(logged(),
-                     "relay/smtpd: ID1: client=unknown[unknown]\n"
-                     "relay/cleanup: ID1: message-id=<>\n"
-                     "relay/archive/qmgr: ID1: from=<s@x>, size=4123, nrcpt=2 (queue active)\n");
+    ck_assert_str_eq(logged(), "relay/smtpd: ID1: client=unknown[unknown], dest=archive\n"
+                               "relay/cleanup: ID1: message-id=<>\n"
+                               "relay/qmgr: ID1: from=<s@x>, size=4123, nrcpt=2 (queue active)\n");
     m = message_of(odd_sender);
     m.client_addr = addr;
     m.client_name = name;
@@ -74,9 +73,9 @@ START_TEST(a_copy_that_was_taken)
     maillog_taken(&m, &copy, 1, 5);
     ck_assert_str_eq(
         logged(),
-        "relay/smtpd: ID1: client=mx.test[2001:db8::1], orig_queue_id=4Abc\n"
+        "relay/smtpd: ID1: client=mx.test[2001:db8::1], orig_queue_id=4Abc, dest=archive\n"
         "relay/cleanup: ID1: message-id=<a.b@x>\n"
-        "relay/archive/qmgr: ID1: from=<\"a?, size=1\"@x>, size=5, nrcpt=1 (queue active)\n");
+        "relay/qmgr: ID1: from=<\"a?, size=1\"@x>, size=5, nrcpt=1 (queue active)\n");
     maillog_set_style("splitmilter");
     maillog_taken(&m, &copy, 1, 5);
     ck_assert_str_eq(logged(), "relay: ID1: from=<\"a>, size=1\"@x>, size=5, nrcpt=1, "
@@ -101,12 +100,11 @@ START_TEST(dead_on_arrival)
                                   .id = "ID1"};
 
     maillog_taken(&m, &copy, 1, 5);
-    ck_assert_str_eq(logged(),
-                     "relay/smtpd: ID1: client=unknown[unknown]\n"
-                     "relay/cleanup: ID1: message-id=<>\n"
-                     "relay/archive/qmgr: ID1: from=<s@x>, size=5, nrcpt=1 (queue active)\n"
-                     "relay/archive/error: ID1: to=<a@b>, relay=none, delay=0, "
-                     "delays=0/0/0/0, dsn=5.4.6, status=bounced (loop)\n");
+    ck_assert_str_eq(logged(), "relay/smtpd: ID1: client=unknown[unknown], dest=archive\n"
+                               "relay/cleanup: ID1: message-id=<>\n"
+                               "relay/qmgr: ID1: from=<s@x>, size=5, nrcpt=1 (queue active)\n"
+                               "relay/archive/error: ID1: to=<a@b>, relay=none, delay=0, "
+                               "delays=0/0/0/0, dsn=5.4.6, status=bounced (loop)\n");
 }
 END_TEST
 
@@ -126,9 +124,9 @@ START_TEST(skipped_on_arrival)
 
     maillog_taken(&m, &copy, 2, 5);
     ck_assert_str_eq(logged(),
-                     "relay/smtpd: ID1: client=unknown[unknown]\n"
+                     "relay/smtpd: ID1: client=unknown[unknown], dest=archive\n"
                      "relay/cleanup: ID1: message-id=<>\n"
-                     "relay/archive/qmgr: ID1: from=<s@x>, size=5, nrcpt=2 (queue active)\n"
+                     "relay/qmgr: ID1: from=<s@x>, size=5, nrcpt=2 (queue active)\n"
                      "relay/archive/discard: ID1: to=<a@b>, relay=none, delay=0, "
                      "delays=0/0/0/0, dsn=2.0.0, status=skipped (unless_header \"X: ?<*\")\n"
                      "relay/archive/discard: ID1: to=<\"c?, to=?d\"@e>, relay=none, delay=0, "
@@ -211,8 +209,7 @@ START_TEST(a_later_attempt_says_again_what_it_is_about)
                            .recipient_count = 2};
 
     maillog_active(&c);
-    ck_assert_str_eq(logged(),
-                     "relay/archive/qmgr: ID1: from=<s@x>, size=4123, nrcpt=1 (queue active)\n");
+    ck_assert_str_eq(logged(), "relay/qmgr: ID1: from=<s@x>, size=4123, nrcpt=1 (queue active)\n");
     maillog_set_style("splitmilter");
     maillog_active(&c);
     ck_assert_str_eq(logged(), "");

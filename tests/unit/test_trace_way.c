@@ -239,8 +239,9 @@ static const struct {
     /* splitrelay in the style of Postfix, and in JSON */
     {FRONT DECISIONS TO_COPY TO_FILTER OUT U
      "splitrelay/smtpd[6]: 6A00000000000001: client=client.test[192.0.2.1], "
-     "orig_queue_id=4Xy1234567z\n" U "splitrelay/cleanup[6]: 6A00000000000001: message-id=<1@x>\n" U
-     "splitrelay/archive/qmgr[6]: 6A00000000000001: from=<s@sender.test>, size=1, nrcpt=1 (queue "
+     "orig_queue_id=4Xy1234567z, dest=archive\n" U
+     "splitrelay/cleanup[6]: 6A00000000000001: message-id=<1@x>\n" U
+     "splitrelay/qmgr[6]: 6A00000000000001: from=<s@sender.test>, size=1, nrcpt=1 (queue "
      "active)\n" V "splitrelay/archive/smtp[6]: 6A00000000000001: to=<anna@a.test>" RELAY
      "sent (250 Ok)\n",
      "anna@a.test", "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
