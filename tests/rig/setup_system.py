@@ -56,6 +56,10 @@ maximal_backoff_time = 2s"""  # without a line end
 ALIASES = "/^info@example\\.com$/ anna@example.com\n/^(.+)\\.invalid$/ trash@example.net\n/^(.+)@old\\.test$/ $1@example.com\n"
 ROUTES = "/@/ smtp:[127.0.0.1]:{mailbox}\n"
 
+# What Postfix from 3.11 on says of compatibility_level above.
+COMPATIBILITY = re.compile(r"(?m)^postfix\S*: (Postfix is using backwards-compatible default settings|See \S+COMPATIBILITY_README\.html .*"
+                           r"|To disable backwards compatibility use .*)\n")
+
 
 class System:
     """A jail with Postfix, its filters, mailboxes and daemons. fresh() restores its first state."""
@@ -163,7 +167,7 @@ destination archive {{ relay_to = {{ "{self.archive.bracketed}" }} retry_min = "
                               env=rig.environment(), timeout=60, check=False)
         text = done.stdout.decode()
         assert done.returncode == status, f"{argv}: exit {done.returncode}: {text}"
-        return text
+        return COMPATIBILITY.sub("", text)
 
     def status(self, code=0):
         """Run splitctl status in both forms: (the text, the object)."""
