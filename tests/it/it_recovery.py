@@ -138,7 +138,14 @@ def recover(r, with_dump):
     site.daemon.stop()
     damage(os.path.join(site.spool, "queue.db"), b"Subject: m07")
     site.start()
-    rig.wait_for(lambda: site.put("refused") == 451, 30, "a refusal")
+
+    def refuses():
+        reply = site.put("more")
+        if reply == 250:  # the damage was not found yet
+            subjects.append("more")
+        return reply == 451
+
+    rig.wait_for(refuses, 30, "a refusal")
     site.daemon.wait_log(r"queue\.db is damaged")
     check_status(r, site)
     commands, (dump,) = blocks("Recover a damaged database")
@@ -153,12 +160,15 @@ def recover(r, with_dump):
     said = site.run(commands[-1])
     assert all(c.id in said for c in dead), said
     arrived = site.arrived()
-    assert len(arrived) == len(subjects) - len(dead) and set(arrived.values()) == {1}, arrived
+    assert arrived.total() == len(subjects) - len(dead) and arrived <= collections.Counter(subjects), arrived
     assert "m07" not in arrived and "large" in arrived
     assert site.put("again") == 250
 
 
 def test_a_damaged_database_is_recovered_by_dump(r):
+    """Newer versions of .dump find less, but have .recover."""
+    if has_recover(r):
+        raise rig.Skip("this sqlite3 has .recover")
     recover(r, with_dump=True)
 
 

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: ISC
 """pgsql: tables on a private PostgreSQL server, for tests (tables.Backend)."""
 
-import re
-import subprocess
-
-from . import libpq
+from . import libpq, postfix
 from .base import wait_for
 from .postgres import Postgres
 from .tables import Backend, TableQuery
@@ -52,7 +49,7 @@ class Pgsql(Backend):
         super().__init__(r)
         self.server = Postgres(r, "tables", settings)
         self.address = self.server.address
-        self.is_old = _old_postfix()
+        self.is_old = postfix.version() < (3, 8)  # without the parameter `encoding'
         self.server.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{self.secret}'")
         for database, encoding in ((DATABASE, "UTF8"), (BYTES, "SQL_ASCII")):
             self.server.execute(f"CREATE DATABASE {database} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
@@ -83,12 +80,6 @@ class Pgsql(Backend):
         if case == "format-fixed" and b"no valid UTF-8" in ours.text:
             return "a value that is not UTF-8 is refused even if result_format does not use it"
         return None
-
-
-def _old_postfix():
-    """Is this a Postfix without the parameter `encoding`, which has come with 3.8?"""
-    out = subprocess.run(["postconf", "-d", "-h", "mail_version"], stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode()
-    return tuple(int(n) for n in re.findall(r"\d+", out)[:2]) < (3, 8)
 
 
 def backend(r, settings=None):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Private Postfix instances. Only the shared files of the system's own Postfix are read, and nothing of it is changed."""
 
+import functools
 import json
 import os
 import pwd
@@ -94,6 +95,13 @@ def environment():
     env["PATH"] = env.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
     env.pop("MAIL_CONFIG", None)
     return env
+
+
+@functools.cache
+def version():
+    """The version of Postfix: (3, 7)."""
+    done = subprocess.run(["postconf", "-d", "-h", "mail_version"], stdout=subprocess.PIPE, env=environment(), check=True, timeout=60)
+    return tuple(int(n) for n in re.findall(r"\d+", done.stdout.decode())[:2])
 
 
 def postfix_user():

@@ -31,7 +31,7 @@ void openlog(const char *ident, int option, int fac)
     atomic_store(&facility, fac);
 }
 
-static void take(int priority, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void take(int priority, const char *fmt, va_list ap)
 {
     char text[2048];
     int head;

@@ -99,8 +99,8 @@ START_TEST(damage_is_an_error)
 {
     static const char *const damaged[] = {"# BEGIN splitmilter 0 -: x\na = 1\n",
                                           "# BEGIN splitmilter 0 -: x\n# END splitmilter",
-                                          "# BEGIN splitmilter 0 -: x\n# END splitmilter\n# BEGIN "
-                                          "splitmilter 0 -: x\n# END splitmilter\n"};
+                                          ("# BEGIN splitmilter 0 -: x\n# END splitmilter\n# BEGIN "
+                                           "splitmilter 0 -: x\n# END splitmilter\n")};
     enum marked_state state;
 
     for (size_t i = 0; i < UNIT_COUNT(damaged); i++) {
