@@ -98,6 +98,20 @@ void buf_truncate(struct buf *b, size_t len)
         b->data[len] = '\0';
 }
 
+void buf_replace(struct buf *b, const char *from, const char *to)
+{
+    struct buf out = {0};
+    const char *rest = buf_str(b), *at;
+
+    for (; (at = strstr(rest, from)) != NULL; rest = at + strlen(from)) {
+        buf_add(&out, rest, (size_t)(at - rest));
+        buf_adds(&out, to);
+    }
+    buf_adds(&out, rest);
+    buf_clear(b);
+    *b = out;
+}
+
 const char *buf_str(const struct buf *b)
 {
     return b->data == NULL ? "" : b->data;

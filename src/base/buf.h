@@ -45,6 +45,9 @@ void buf_consume(struct buf *b, size_t n) __attribute__((nonnull));
 /* Cut to len bytes (len <= present length). */
 void buf_truncate(struct buf *b, size_t len) __attribute__((nonnull));
 
+/* Replace each `from`, which is not empty, by `to`. The content is a string. */
+void buf_replace(struct buf *b, const char *from, const char *to) __attribute__((nonnull));
+
 /* The content as a string, valid until the next change; "" when empty. Never NULL. */
 const char *buf_str(const struct buf *b) __attribute__((nonnull, returns_nonnull));
 

@@ -120,7 +120,7 @@ static void *writer_main(void *arg)
             writer_work(w, &batch);
             w->busy_at_ms = clock_now_ms();
             writer_maintain(w, has_urgent, false);
-        } else if (!writer_has_kept(w) && writer_is_ready(w)) {
+        } else if (writer_is_ready(w)) {
             w->looked_at_ms = clock_now_ms();
             writer_maintain(w, has_urgent, w->looked_at_ms - w->busy_at_ms >= WRITER_IDLE_AFTER_MS);
         }

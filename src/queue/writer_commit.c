@@ -249,16 +249,22 @@ void writer_work(struct writer *w, struct writer_list *batch)
     }
 }
 
-bool writer_has_kept(const struct writer *w)
+/* Is the grace time of a stop over? */
+static bool is_given_up(struct writer *w, int64_t now_ms)
 {
-    return w->kept.first != NULL && clock_now_ms() >= w->kept_at_ms;
+    pthread_mutex_lock(&w->lock);
+    bool is = w->is_stopping && now_ms >= w->stop_at_ms;
+    pthread_mutex_unlock(&w->lock);
+    return is;
 }
 
 void writer_work_for_kept(struct writer *w)
 {
+    int64_t now_ms = clock_now_ms();
     struct writer_list batch;
 
-    if (!writer_has_kept(w) || !writer_is_ready(w))
+    if (w->kept.first == NULL || now_ms < w->kept_at_ms || is_given_up(w, now_ms) ||
+        !writer_is_ready(w))
         return;
     writer_list_init(&batch);
     while (w->kept.first != NULL && batch.count < WRITER_KEPT_MAX)

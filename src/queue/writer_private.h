@@ -68,10 +68,8 @@ bool writer_is_ready(struct writer *w);
 /* Run the batch in one transaction, and finish each request. After a failure, requests that must
  * succeed are kept. */
 void writer_work(struct writer *w, struct writer_list *batch);
-/* Return true if there are kept requests whose time has come. */
-bool writer_has_kept(const struct writer *w);
-/* Run up to WRITER_KEPT_MAX such requests in a transaction of their own, so that others fail with
- * them only if they fail late. */
+/* Run up to WRITER_KEPT_MAX kept requests in a transaction of their own, so that others fail with
+ * them only if they fail late. Nothing is done after the grace time of a stop. */
 void writer_work_for_kept(struct writer *w);
 /* Do one step of maintenance and, if it is time for it, the housekeeping. has_urgent: urgent
  * requests wait. is_idle: there has been no request for WRITER_IDLE_AFTER_MS. */

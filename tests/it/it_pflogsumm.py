@@ -150,12 +150,12 @@ def test_postfix_style_without_a_filter(r):
             r"^ *15 +15000 +2 .*example\.com$",
             r"^ *9 +8060 +sender\.test$",
             r"^ *archive/smtp(?: \(total: 2\)|\n *127\.0\.0\.1 \(2\))$",
-            r"^ +1 +4\.2\.0 to\?<x@y\.test>",
-            r"^ +2 +5\.1\.1 unknown",
-            r"^ +1 +5\.4\.6 mail loops",
-            r"^ +Recipient address rejected: Relay access denied \(total: 1\)\n +1 +anna@example\.com$",
-            r"^ +Recipient address rejected: Destination nowhere is not configured \(total: 1\)$",
-            r"^ +Mail loops back to this host \(total: 1\)$",
+            r"^ +1 +(?:4\.2\.0 )?to\?<x@y\.test>",
+            r"^ +2 +(?:5\.1\.1 )?unknown",
+            r"^ +1 +(?:5\.4\.6 )?mail loops",
+            r"^ +Recipient address rejected: Relay access denied \((?:total: )?1\)\n +1 +anna@example\.com$",
+            r"^ +Recipient address rejected: Destination nowhere is not configured \((?:total: )?1\)$",
+            r"^ +Mail loops back to this host \((?:total: )?1\)$",
         ):
             assert re.search(pattern, text, re.M), (pattern, text)
     # pflogsumm always counts lines of "postfix", so a report about splitrelay alone needs a grep before.

@@ -64,7 +64,7 @@ def _stat(path):
     try:
         with open(path, "rb") as f:
             return f.read().rsplit(b")", 1)[1].split()
-    except OSError:
+    except (OSError, IndexError):
         return None
 
 
@@ -106,7 +106,7 @@ def stop_all(*pids):
 def _is_stopped(pid):
     """Have all threads of the process stopped, or ended?"""
     threads = [_stat(path) for path in glob.glob(f"/proc/{pid}/task/*/stat")]
-    return all(fields is None or fields[0] in (b"T", b"Z", b"X") for fields in threads)
+    return all(fields is None or fields[0] in (b"T", b"t", b"Z", b"X") for fields in threads)
 
 
 class Daemon:
@@ -124,6 +124,7 @@ class Daemon:
         self.listen_on = listen_on
         self.stop_signal = stop_signal
         self.popen = None
+        self.frozen = []  # stopped by freeze()
         self.identity = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": (), "cwd": rig.directory}
         rig.show_on_failure(f"log of {name}", self.log_path)
         rig.on_close(self._close)
@@ -157,12 +158,13 @@ class Daemon:
 
     def freeze(self):
         """Stop the process and its children with SIGSTOP, and wait until all their threads have stopped."""
-        stop_all(self.pid)
+        self._alive()
+        self.frozen = stop_all(self.pid)
 
     def thaw(self):
         """Let what freeze() stopped go on."""
-        for pid in (*children(self.pid), self.pid):
-            os.kill(pid, signal.SIGCONT)
+        while self.frozen:
+            os.kill(self.frozen.pop(), signal.SIGCONT)
 
     @property
     def running(self):
@@ -188,12 +190,10 @@ class Daemon:
 
     def kill(self):
         """Send SIGKILL to the process and its children (the process group), and wait for their end."""
-        group = []
         if self.running:
-            group = members(self.popen.pid)
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait(timeout=20 * TIME_FACTOR)
-        wait_ends(group)
+        wait_ends(members(self.popen.pid))
 
     def stop(self, seconds=20):
         """Send SIGTERM (or stop_signal), and wait for the end; the exit status must be 0."""

@@ -97,6 +97,21 @@ START_TEST(reserve_leaves_room_for_the_terminator)
 }
 END_TEST
 
+START_TEST(replace_finds_all)
+{
+    struct buf b = {0};
+
+    buf_replace(&b, "a", "b");
+    ck_assert_str_eq(buf_str(&b), "");
+    buf_adds(&b, "/tmp/x/1 /tmp/x /tmp/y/tmp/x");
+    buf_replace(&b, "/tmp/x", "/etc/tmp/x");
+    ck_assert_str_eq(buf_str(&b), "/etc/tmp/x/1 /etc/tmp/x /tmp/y/etc/tmp/x");
+    buf_replace(&b, "/tmp", "");
+    ck_assert_str_eq(buf_str(&b), "/etc/x/1 /etc/x /y/etc/x");
+    buf_clear(&b);
+}
+END_TEST
+
 START_TEST(take_hands_over_the_memory)
 {
     struct buf b = {0};
@@ -123,6 +138,7 @@ int main(void)
     tcase_add_test(tests, long_formats_fit);
     tcase_add_test(tests, consume_and_truncate_cut_the_ends);
     tcase_add_test(tests, reserve_leaves_room_for_the_terminator);
+    tcase_add_test(tests, replace_finds_all);
     tcase_add_test(tests, take_hands_over_the_memory);
     return unit_run("buf", tests);
 }

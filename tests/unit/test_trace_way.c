@@ -245,6 +245,22 @@ static const struct {
      "active)\n" V "splitrelay/archive/smtp[6]: 6A00000000000001: to=<anna@a.test>" RELAY
      "sent (250 Ok)\n",
      "anna@a.test", "anna@a.test: mail secondary sent 250 2.0.0 saved; copy archive sent 250 Ok\n"},
+    {FRONT T "splitmilter[3]: 4Xy1234567z: to=<anna@a.test>, copy=archive,newmail\n" U
+             "postfix-in/smtp[5]: 4Xy1234567z: to=<anna@a.test.archive.copy.split.invalid>" RELAY
+             "sent (250 2.0.0 Ok: queued as 6A00000000000001 6A00000000000002)\n" U
+             "postfix-in/smtp[5]: 4Xy1234567z: to=<anna@a.test.newmail.copy.split.invalid>" RELAY
+             "sent (250 2.0.0 Ok: queued as 6A00000000000001 6A00000000000002)\n" U
+             "splitrelay/smtpd[6]: 6A00000000000001: client=x, dest=archive[192.0.2.1], "
+             "orig_queue_id=4Xy1234567z, dest=newmail\n" U
+             "splitrelay/qmgr[6]: 6A00000000000001: from=<s@sender.test>, size=1, nrcpt=1 (queue "
+             "active)\n" U "splitrelay/smtpd[6]: 6A00000000000002: client=x[192.0.2.1], "
+             "orig_queue_id=4Xy1234567z, dest=archive\n" U
+             "splitrelay/qmgr[6]: 6A00000000000002: from=<s@sender.test>, size=1, nrcpt=1 (queue "
+             "active)\n" V "splitrelay/archive/smtp[6]: 6A00000000000002: to=<anna@a.test>" RELAY
+             "sent (250 Ok)\n" U "postfix-in/lmtp[5]: 4Xy1234567z: to=<anna@a.test>" RELAY
+             "sent (250 one)\n",
+     "anna@a.test",
+     "anna@a.test: mail sent 250 one; copy archive sent 250 Ok; copy newmail waits \n"},
     {FRONT TO_COPY TO_FILTER OUT
      "{\"time\":\"2026-11-30T05:00:00.100000Z\",\"program\":\"splitmilter\",\"pid\":3,\"level\":"
      "\"info\",\"queue_id\":\"4Xy1234567z\",\"to\":\"anna@a.test\",\"canonical\":\"anna@new.test\","

@@ -259,6 +259,16 @@ static void let_go(void)
     sem_post(&script.go_on);
 }
 
+/* Let the writer go after 0.3 s. */
+static void *let_go_late(void *unused)
+{
+    struct timespec pause = {.tv_nsec = 300000000};
+
+    nanosleep(&pause, NULL);
+    let_go();
+    return unused;
+}
+
 /* --- tests --- */
 
 START_TEST(a_database_that_cannot_be_opened_is_said_at_the_start)
@@ -552,6 +562,30 @@ START_TEST(after_a_slow_failure_those_that_wait_fail_too)
 }
 END_TEST
 
+/* Maintenance makes the room that they need. */
+START_TEST(between_outcomes_that_are_tried_again_there_is_maintenance)
+{
+    enum { OUTCOMES = 60 };
+    struct order outcomes[OUTCOMES];
+
+    start(false);
+    script.commits[1] = DB_FULL;
+    struct order first;
+    hold_writer(&first);
+    for (int i = 0; i < OUTCOMES; i++) {
+        order_init(&outcomes[i], 'o', WRITER_DURABLE);
+        outcomes[i].request.must_succeed = true;
+        writer_submit(writer, &outcomes[i].request);
+    }
+    unsigned before = read_count(&script.maintain_count);
+    let_go();
+    for (int i = 0; i < OUTCOMES; i++)
+        ck_assert_int_eq(wait_for(&outcomes[i]), DB_OK);
+    ck_assert_uint_ge(read_count(&script.maintain_count) - before, 2);
+    writer_stop(writer, 0);
+}
+END_TEST
+
 /* The same while outcomes are tried again. */
 START_TEST(after_a_slow_failure_of_outcomes_those_that_wait_fail_too)
 {
@@ -753,6 +787,26 @@ START_TEST(a_stop_tries_for_a_while_what_must_succeed)
 }
 END_TEST
 
+START_TEST(a_stop_whose_time_is_over_tries_nothing_more)
+{
+    struct order outcome;
+
+    start(false);
+    script.commits[0] = DB_FAULT;
+    script.blocks = true;
+    order_init(&outcome, 'o', WRITER_DURABLE);
+    outcome.request.must_succeed = true;
+    writer_submit(writer, &outcome.request);
+    sem_wait(&script.has_blocked);
+    pthread_t other;
+    ck_assert_int_eq(pthread_create(&other, NULL, let_go_late, NULL), 0);
+    writer_stop(writer, 0);
+    pthread_join(other, NULL);
+    ck_assert_int_eq(wait_for(&outcome), DB_FAULT);
+    ck_assert_uint_eq(outcome.applied, 1);
+}
+END_TEST
+
 START_TEST(the_histogram_has_the_time_of_each_commit)
 {
     struct writer_figures figures;
@@ -848,6 +902,7 @@ int main(void)
     tcase_add_loop_test(tests, after_a_fault_outcomes_are_written_by_a_new_connection, 0,
                         UNIT_COUNT(faults));
     tcase_add_test(tests, after_a_slow_failure_those_that_wait_fail_too);
+    tcase_add_test(tests, between_outcomes_that_are_tried_again_there_is_maintenance);
     tcase_add_test(tests, after_a_slow_failure_of_outcomes_those_that_wait_fail_too);
     tcase_add_test(tests, after_two_faults_there_is_a_pause);
     tcase_add_test(tests, an_outcome_that_always_fails_leaves_time_for_messages);
@@ -856,6 +911,7 @@ int main(void)
     tcase_add_test(tests, damage_is_believed_when_it_is_seen_twice);
     tcase_add_test(tests, a_stop_commits_what_waits);
     tcase_add_loop_test(tests, a_stop_tries_for_a_while_what_must_succeed, 0, 2);
+    tcase_add_test(tests, a_stop_whose_time_is_over_tries_nothing_more);
     tcase_add_test(tests, the_histogram_has_the_time_of_each_commit);
     tcase_add_test(tests, the_work_of_the_queue_is_done_while_nothing_waits);
     tcase_add_test(tests, tasks_and_threads_can_wait);

@@ -117,20 +117,6 @@ static int write_settled(const char *directory, const char *name, const char *te
     return rc;
 }
 
-static void replace_all(struct buf *text, const char *from, const char *to)
-{
-    struct buf out = {0};
-    const char *rest = buf_str(text), *at;
-
-    for (; (at = strstr(rest, from)) != NULL; rest = at + strlen(from)) {
-        buf_add(&out, rest, (size_t)(at - rest));
-        buf_adds(&out, to);
-    }
-    buf_adds(&out, rest);
-    buf_clear(text);
-    *text = out;
-}
-
 /* Ask postconf(1) about the files in a temporary directory, as if they were in that of `p`. */
 static int ask(const struct postfix *p, const char *temporary, const char *option, struct buf *out,
                struct err *err)
@@ -143,7 +129,7 @@ static int ask(const struct postfix *p, const char *temporary, const char *optio
         buf_reset(out);
         buf_adds(out, err->text);
     }
-    replace_all(out, temporary, p->directory);
+    buf_replace(out, temporary, p->directory);
     if (rc < 0)
         err_set(err, "%s", buf_str(out));
     return rc;
@@ -197,8 +183,9 @@ out:
     return rc;
 }
 
-struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
-                                  struct err *err)
+/* is_in_place: the texts are those of the files in the directory, and settled. */
+static struct postfix *from_text(const char *directory, const char *main_cf, const char *master_cf,
+                                 bool is_in_place, struct err *err)
 {
     struct postfix *p = mem_zalloc(sizeof *p);
 
@@ -206,10 +193,26 @@ struct postfix *postfix_from_text(const char *directory, const char *main_cf, co
     p->main_cf = mem_strdup(main_cf);
     p->main_disk = mem_strdup(main_cf);
     p->master_cf = mem_strdup(master_cf);
-    if (read_texts(p, err) == 0)
+    if ((is_in_place ? ask_all(p, directory, err) : read_texts(p, err)) == 0)
         return p;
     postfix_free(p);
     return NULL;
+}
+
+struct postfix *postfix_from_text(const char *directory, const char *main_cf, const char *master_cf,
+                                  struct err *err)
+{
+    return from_text(directory, main_cf, master_cf, false, err);
+}
+
+static bool is_settled(const char *directory, const char *name)
+{
+    char *path = mem_printf("%s/%s", directory, name);
+    struct stat st;
+    bool is = stat(path, &st) == 0 && st.st_mtime < time(NULL) - 1;
+
+    free(path);
+    return is;
 }
 
 static int read_base(const char *directory, const char *name, struct buf *disk, struct buf *base,
@@ -257,7 +260,8 @@ struct postfix *postfix_open_whole(const char *directory, struct err *err)
 
     if (read_base(directory, "main.cf", &main_disk, &main_cf, &main_state, err) == 0 &&
         read_base(directory, "master.cf", &master_disk, &master_cf, &master_state, err) == 0)
-        p = postfix_from_text(directory, buf_str(&main_disk), buf_str(&master_disk), err);
+        p = from_text(directory, buf_str(&main_disk), buf_str(&master_disk),
+                      is_settled(directory, "main.cf") && is_settled(directory, "master.cf"), err);
     if (p != NULL) {
         p->main_state = main_state;
         p->master_state = master_state;

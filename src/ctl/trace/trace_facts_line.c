@@ -5,19 +5,18 @@
 
 #include <string.h>
 
-/* pickup(8): "uid=N from=<SENDER> orig_id=ID". The sender may have any text, the id is the last
- * word. */
-static void read_pickup(struct slice body, struct trace_facts *out)
+/* The last word of the text, of letters, digits and '-', if it follows the mark. */
+static struct slice last_word(struct slice body, const char *mark)
 {
-    static const char mark[] = "> orig_id=";
-    size_t n = 0;
+    size_t n = 0, mark_len = strlen(mark);
 
-    while (n < body.len && ascii_is_alnum(body.at[body.len - n - 1]))
+    while (n < body.len &&
+           (ascii_is_alnum(body.at[body.len - n - 1]) || body.at[body.len - n - 1] == '-'))
         n++;
-    const char *id = body.at + body.len - n;
-    if (n > 0 && body.len - n >= sizeof mark - 1 &&
-        memcmp(id - (sizeof mark - 1), mark, sizeof mark - 1) == 0)
-        out->queue_id = (struct slice){id, n};
+    const char *word = body.at + body.len - n;
+    if (n > 0 && body.len - n >= mark_len && memcmp(word - mark_len, mark, mark_len) == 0)
+        return (struct slice){word, n};
+    return (struct slice){0};
 }
 
 /* Arrivals: the client, and for Sendmail all about the sender. */
@@ -35,8 +34,12 @@ static void read_arrival(enum trace_program program, struct slice body, struct t
         out->relay = f.relay;
     } else if (f.client.at != NULL) {
         out->queue_id = f.queue_id;
+        /* The client's name may have any text. */
+        if (program == TRACE_PROGRAM_SPLITRELAY)
+            out->dest = last_word(body, ", dest=");
     } else {
-        read_pickup(body, out);
+        /* pickup(8): "uid=N from=<SENDER> orig_id=ID". The sender may have any text. */
+        out->queue_id = last_word(body, "> orig_id=");
     }
 }
 
