@@ -171,6 +171,8 @@ class Ldap(tables.Backend):
     def difference(self, case, key, ours, theirs):
         if case == "referrals" and theirs is not None and ours.kind == theirs.kind == FOUND and sorted(ours.text.split(b",")) == sorted(theirs.text.split(b",")):
             return "the library mixes the entries of several servers as they come"
+        if case == "exact" and key.strip() != key and theirs is not None and theirs.kind == FOUND and ours.kind == NOT_FOUND:
+            return "Postfix does not quote line ends and tabs in a base, and at the end of a value they do not count there"
         return None
 
 

@@ -171,9 +171,10 @@ class Load:
     """Clients that send messages to the recipients load0 to load9, one after the other, until `count` were accepted."""
 
     def __init__(self, address, count, clients=6):
-        self.address, self.count = address, count
+        self.address, self.count, self.limit = address, count, 0
         self.accepted, self.deferred, self.wrong = [], 0, []
         self.lock = threading.Lock()
+        self.is_allowed = threading.Condition(self.lock)
         self.threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(clients)]
         for thread in self.threads:
             thread.start()
@@ -182,12 +183,20 @@ class Load:
     def is_done(self):
         return not any(t.is_alive() for t in self.threads)
 
+    def allow(self, limit):
+        """From now on the clients wait when so many messages were accepted."""
+        with self.is_allowed:
+            self.limit = min(limit, self.count)
+            self.is_allowed.notify_all()
+
     def _run(self, client):
         number = client
         try:
             while True:
-                with self.lock:
+                with self.is_allowed:
+                    self.is_allowed.wait_for(lambda: len(self.accepted) < self.limit or len(self.accepted) >= self.count)
                     if len(self.accepted) >= self.count:
+                        self.is_allowed.notify_all()
                         return
                 self._send(number)
                 number += len(self.threads)
@@ -221,14 +230,17 @@ def check_restarts_under_load(backend, messages=MESSAGES):
     before = front.descriptors()
     sinks = front.tower.taps
     load = Load(front.tower.front.address, messages)
-    turns = 0
+    turns, step = 0, max(1, messages // 10)
     while not load.is_done:
-        goal = len(load.accepted) + max(1, messages // 10)
+        goal, deferred = len(load.accepted) + step, load.deferred
         if turns % 3 == 2:
+            load.allow(messages)
             backend.server.freeze()
-            wait_for(lambda: load.deferred > 0 or load.is_done, 30, "a refusal while the server hangs")
+            wait_for(lambda deferred=deferred: load.deferred > deferred or load.is_done, 30, "a refusal while the server hangs")
+            load.allow(len(load.accepted) + 2 * step)
             backend.server.thaw()
         else:
+            load.allow(goal + step)
             backend.server.kill()
             backend.server.start()
         turns += 1
