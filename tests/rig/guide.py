@@ -132,6 +132,7 @@ class Guide:
             os.makedirs(directory, mode=0o700, exist_ok=True)
         subprocess.run(["useradd", "--system", "splitmilter"], check=False, stderr=subprocess.DEVNULL)
         self.write("/etc/postfix/main.cf", MAIN.format(mailbox=mailbox.bracketed))
+        self.write("/etc/mailname", "mail.example.com\n")  # which Debian's set-up of Postfix makes, and amavis reads
         if not os.path.exists("/etc/postfix/master.cf"):
             with open("/usr/share/postfix/master.cf.dist", encoding="utf-8") as f:
                 self.write("/etc/postfix/master.cf", f.read())
