@@ -52,14 +52,18 @@ def start(r, guide, name):
     directory = f"/run/{name}"
     os.makedirs(directory, exist_ok=True)
     os.chown(directory, user.pw_uid, user.pw_gid)
+    # amavis does not start on a host without a domain; and in sid not if it is to listen at ::1, too.
+    guide.write("/etc/amavis/conf.d/60-host", '$myhostname = "mail.example.com";\n$inet_socket_bind = "127.0.0.1";\n1;\n')
     argv = ["amavisd", "foreground"]
-    if name == "spampd":
+    if name == "spampd" and os.path.exists("/usr/share/spampd"):  # Debian 12
         # The jail has no journal, so spampd logs over the network.
         with open("/etc/default/spampd", "a", encoding="ascii") as f:
             f.write("LOGINET=1\n")
         guide.run("sh /usr/share/spampd/process_arguments.sh")
         with open("/run/spampd/spampd.arguments", encoding="ascii") as f:
             argv = ["spampd", "--nodetach", *f.read().partition("=")[2].replace('"', "").split()]
+    elif name == "spampd":
+        argv = ["spampd", "--nodetach", "--config", "/etc/spampd.cfg", "--logfile=stderr"]
     daemon = rig.Daemon(r, name, argv, env={"PATH": rig.environment()["PATH"]})
     daemon.start(lambda: accepts(PORTS[name]), seconds=40)
     r.on_close(daemon.kill)  # after SIGTERM a Perl daemon has another exit status than 0
