@@ -10,6 +10,7 @@ import collections
 import os
 import random
 import re
+import signal
 import subprocess
 import time
 
@@ -160,6 +161,28 @@ def check(s, probe):
         wrong = re.findall(r"(?m)^.*(?:panic|assert).*$", node.logs())
         assert not wrong, wrong
     s.cluster.wait_redundant(120)
+
+
+def test_a_third_server_that_was_ahead(r):
+    """The primary is lost. What it had given to the third server, but not to the synchronous standby, which is primary now, was never
+    committed for anybody. The third server gives it up, and is a standby again, without help."""
+    cluster = rig.Patroni(r, ttl=TTL)
+    lost, (standby,), (third,) = cluster.primary(), cluster.with_role("sync_standby"), cluster.with_role("replica")
+    frozen = rig.daemons.stop_all(standby.postmaster())  # what is in the buffers of its sockets will still come
+    uri = lost.superuser_uri("postgres")
+    with rig.libpq.Connection(uri) as connection:
+        connection.execute("SET synchronous_commit = off")
+        connection.execute("CREATE TABLE ahead AS SELECT generate_series(1, 500000) AS n")
+        end = connection.execute("SELECT pg_current_wal_flush_lsn()::text")[0][0]
+    reached = f"SELECT 1 WHERE pg_last_wal_replay_lsn() >= '{end}'"
+    rig.wait_for(lambda: rig.libpq.execute(third.superuser_uri("postgres"), reached), 20, "the third server to have more", cluster.describe)
+    cluster.lose(lost)
+    for pid in reversed(frozen):
+        os.kill(pid, signal.SIGCONT)
+    rig.wait_for(lambda: standby.role() == "primary", 60 + TTL, "the standby to be primary", cluster.describe)
+    cluster.replace(lost)
+    cluster.wait_redundant(120)
+    assert cluster.execute("SELECT count(*) FROM pg_class WHERE relname = 'ahead'") == [(0,)]
 
 
 if __name__ == "__main__":

@@ -89,7 +89,9 @@ class Member:
                     **cluster.times,
                     "synchronous_mode": cluster.is_synchronous,
                     "synchronous_mode_strict": cluster.is_synchronous,
-                    "postgresql": {"use_pg_rewind": False, "parameters": DURABLE},
+                    # As in the guide: a server that has more than the new primary gives it up.
+                    "postgresql": {"use_pg_rewind": True, "remove_data_directory_on_rewind_failure": True, "remove_data_directory_on_diverged_timelines": True,
+                                   "parameters": {**DURABLE, "wal_log_hints": "on"}},
                 },
                 "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, {"auth-host": "scram-sha-256"}, {"auth-local": "trust"}],
                 "pg_hba": ["local all all trust", "local replication all trust", "host all all 127.0.0.1/32 scram-sha-256",
