@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: ISC
 """Starts the programs under test with a configuration text, and checks their exit status."""
 
+import atexit
+import functools
 import glob
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 
 from .base import Failure, Skip, TIME_FACTOR, wait_for
 from .guardian import start_time
@@ -21,13 +25,27 @@ def build_directory():
 
 
 def program(name):
-    """The path of a built program, or Skip."""
+    """The path of a built program that every user can execute, or Skip."""
     top = build_directory()
     for pattern in (name, f"*/{name}", f"*/*/{name}"):
         for path in glob.glob(os.path.join(top, pattern)):
             if os.path.isfile(path) and os.access(path, os.X_OK):
-                return path
+                return path if os.geteuid() != 0 or _is_open(path) else _open_copy(os.path.abspath(path))
     raise Skip(f"{name} is not built in {top}")
+
+
+def _is_open(path):
+    """May every user enter the directories above the path? In /root others may not."""
+    directory = os.path.dirname(os.path.realpath(path))
+    return os.stat(directory).st_mode & 0o001 and (directory == "/" or _is_open(directory))
+
+
+@functools.cache
+def _open_copy(path):
+    directory = tempfile.mkdtemp(prefix="split-programs-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    os.chmod(directory, 0o755)
+    return shutil.copy(path, directory)
 
 
 def sanitizer_environment(rig, name, has_libmilter=False):
