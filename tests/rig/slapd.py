@@ -120,7 +120,13 @@ class Slapd:
             rig, f"slapd-{name}", [self.program, "-d", "0", "-h", " ".join(f"{u}/" for u in self.urls), "-f", self.configuration],
             stop_signal=signal.SIGTERM,
         )
+        rig.on_close(self._end)
         self.load([])
+
+    def _end(self):
+        """Kill the server at the end: if it has just started, it may end with status 1 after SIGTERM, although it answers."""
+        if self.daemon.popen is not None:
+            self.daemon.kill()
 
     def _configuration(self, certificate, authority, verify, referral, options):
         schema = _first(SCHEMA_DIRECTORIES, "slapd's schema")
