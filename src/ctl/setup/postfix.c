@@ -117,11 +117,11 @@ static int write_settled(const char *directory, const char *name, const char *te
     return rc;
 }
 
-/* Ask postconf(1) about the files in a temporary directory, as if they were in that of `p`. */
-static int ask(const struct postfix *p, const char *temporary, const char *option, struct buf *out,
+/* Ask postconf(1) about the files in the directory `place`, as if they were in that of `p`. */
+static int ask(const struct postfix *p, const char *place, const char *option, struct buf *out,
                struct err *err)
 {
-    const char *argv[] = {"postconf", "-c", temporary, option, NULL};
+    const char *argv[] = {"postconf", "-c", place, option, NULL};
 
     buf_reset(out);
     int rc = command_need(argv, out, err);
@@ -129,27 +129,27 @@ static int ask(const struct postfix *p, const char *temporary, const char *optio
         buf_reset(out);
         buf_adds(out, err->text);
     }
-    buf_replace(out, temporary, p->directory);
+    buf_replace(out, place, p->directory);
     if (rc < 0)
         err_set(err, "%s", buf_str(out));
     return rc;
 }
 
-static int ask_all(struct postfix *p, const char *temporary, struct err *err)
+static int ask_all(struct postfix *p, const char *place, struct err *err)
 {
     struct buf out = {0};
     int rc = -1;
 
-    if (ask(p, temporary, NULL, &out, err) < 0)
+    if (ask(p, place, NULL, &out, err) < 0)
         goto out;
     p->raw = parse_parameters(buf_str(&out), &p->raw_count);
-    if (ask(p, temporary, "-x", &out, err) < 0)
+    if (ask(p, place, "-x", &out, err) < 0)
         goto out;
     p->expanded = parse_parameters(buf_str(&out), &p->expanded_count);
-    if (ask(p, temporary, "-M", &out, err) < 0)
+    if (ask(p, place, "-M", &out, err) < 0)
         goto out;
     parse_services(p, buf_str(&out));
-    if (ask(p, temporary, "-Px", &out, err) < 0)
+    if (ask(p, place, "-Px", &out, err) < 0)
         goto out;
     p->own = parse_parameters(buf_str(&out), &p->own_count);
     rc = 0;
@@ -230,7 +230,8 @@ static int read_base(const char *directory, const char *name, struct buf *disk, 
     return rc;
 }
 
-struct postfix *postfix_open(const char *directory, struct err *err)
+/* is_whole: with our part. */
+static struct postfix *open_instance(const char *directory, bool is_whole, struct err *err)
 {
     struct buf main_disk = {0}, master_disk = {0}, main_cf = {0}, master_cf = {0};
     enum marked_state main_state, master_state;
@@ -238,7 +239,11 @@ struct postfix *postfix_open(const char *directory, struct err *err)
 
     if (read_base(directory, "main.cf", &main_disk, &main_cf, &main_state, err) == 0 &&
         read_base(directory, "master.cf", &master_disk, &master_cf, &master_state, err) == 0)
-        p = postfix_from_text(directory, buf_str(&main_cf), buf_str(&master_cf), err);
+        p = from_text(directory, buf_str(is_whole ? &main_disk : &main_cf),
+                      buf_str(is_whole ? &master_disk : &master_cf),
+                      is_whole && is_settled(directory, "main.cf") &&
+                          is_settled(directory, "master.cf"),
+                      err);
     if (p != NULL) {
         free(p->main_disk);
         p->main_disk = buf_take(&main_disk);
@@ -252,25 +257,14 @@ struct postfix *postfix_open(const char *directory, struct err *err)
     return p;
 }
 
+struct postfix *postfix_open(const char *directory, struct err *err)
+{
+    return open_instance(directory, false, err);
+}
+
 struct postfix *postfix_open_whole(const char *directory, struct err *err)
 {
-    struct buf main_disk = {0}, master_disk = {0}, main_cf = {0}, master_cf = {0};
-    enum marked_state main_state, master_state;
-    struct postfix *p = NULL;
-
-    if (read_base(directory, "main.cf", &main_disk, &main_cf, &main_state, err) == 0 &&
-        read_base(directory, "master.cf", &master_disk, &master_cf, &master_state, err) == 0)
-        p = from_text(directory, buf_str(&main_disk), buf_str(&master_disk),
-                      is_settled(directory, "main.cf") && is_settled(directory, "master.cf"), err);
-    if (p != NULL) {
-        p->main_state = main_state;
-        p->master_state = master_state;
-    }
-    buf_clear(&main_disk);
-    buf_clear(&master_disk);
-    buf_clear(&main_cf);
-    buf_clear(&master_cf);
-    return p;
+    return open_instance(directory, true, err);
 }
 
 static void free_parameters(struct postfix_parameter *list, size_t count)
